@@ -1,0 +1,181 @@
+// node scripts/run.mjs ENTRY [ARGUMENT...]
+//
+// Runs one of the project's programs from a fresh clone: installs the dependencies and generates the database
+// client when they are missing or stale, then becomes the program (same process, so that signals, exit codes and
+// `kill` need no forwarding). Plain Node on purpose: it runs before anything is installed.
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+
+function fail(sentence) {
+  console.error(sentence);
+  process.exit(1);
+}
+
+function checkNode() {
+  const [major, minor] = process.versions.node.split('.').map(Number);
+  if (major < 20 || (major === 20 && minor < 19)) {
+    fail(`nodrop needs Node 20.19 or newer and this is ${process.versions.node}: install a newer Node.`);
+  }
+}
+
+function readJson(path) {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8'));
+  } catch {
+    return undefined;
+  }
+}
+
+/** npm writes this file last, so an interrupted installation has none; optional packages are other platforms'. */
+function isInstalled() {
+  const installed = readJson(join(root, 'node_modules', '.package-lock.json'))?.packages;
+  const wanted = readJson(join(root, 'package-lock.json'))?.packages;
+  if (wanted === undefined) fail(`${join(root, 'package-lock.json')} cannot be read: check the work tree.`);
+  if (installed === undefined) return false;
+  return Object.entries(wanted).every(
+    ([path, { version, optional }]) =>
+      path === '' ||
+      (installed[path] === undefined ? optional === true : installed[path].version === version),
+  );
+}
+
+const schemaFile = join(root, 'prisma', 'schema.prisma');
+const generatedDir = join(root, 'src', 'generated');
+const generatedStamp = join(generatedDir, 'prisma.sha256');
+
+/** What the generated client depends on. */
+function schemaHash() {
+  const version = readJson(join(root, 'node_modules', 'prisma', 'package.json'))?.version;
+  return createHash('sha256').update(readFileSync(schemaFile)).update(String(version)).digest('hex');
+}
+
+function isGenerated() {
+  if (!existsSync(schemaFile)) return true;
+  return existsSync(generatedStamp) && readFileSync(generatedStamp, 'utf8') === schemaHash();
+}
+
+/** Runs a command to its end; what it printed is shown only when it failed. */
+function run(command, args, { env = {}, mend }) {
+  return new Promise((done) => {
+    const child = spawn(command, args, {
+      cwd: root,
+      env: { ...process.env, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      shell: process.platform === 'win32' && command === 'npm',
+    });
+    const stop = (signal) => {
+      child.kill(signal);
+      process.exit(1);
+    };
+    process.once('SIGTERM', stop).once('SIGINT', stop);
+    let output = '';
+    child.stdout.on('data', (data) => (output += data));
+    child.stderr.on('data', (data) => (output += data));
+    child.on('error', (error) => fail(`${command} cannot be run (${error.message}): ${mend}`));
+    child.on('close', (code) => {
+      process.off('SIGTERM', stop).off('SIGINT', stop);
+      if (code !== 0)
+        fail(`${firstErrors(output)}\n${command} ${args[0]} failed with exit code ${code}: ${mend}`);
+      done();
+    });
+  });
+}
+
+/** npm puts the cause first and then pages of advice. */
+function firstErrors(output) {
+  const lines = output.split('\n').filter((line) => line.trim() !== '' && !line.startsWith('npm warn'));
+  return lines.slice(0, 15).join('\n');
+}
+
+async function install() {
+  console.error('Installing the dependencies (npm ci) ...');
+  await run('npm', ['ci', '--include=dev', '--ignore-scripts', '--no-audit', '--no-fund'], {
+    mend: 'check that npm reaches its registry and the disk has room, then run the command again.',
+  });
+}
+
+async function generate() {
+  console.error('Generating the database client (prisma generate) ...');
+  const hash = schemaHash();
+  await run(process.execPath, [join('node_modules', 'prisma', 'build', 'index.js'), 'generate'], {
+    // Generating needs no schema engine; any existing file keeps prisma from downloading one.
+    env: {
+      PRISMA_SCHEMA_ENGINE_BINARY: process.execPath,
+      CHECKPOINT_DISABLE: '1',
+      PRISMA_HIDE_UPDATE_MESSAGE: '1',
+    },
+    mend: 'mend prisma/schema.prisma as said above.',
+  });
+  writeFileSync(generatedStamp, hash);
+}
+
+function isAlive(pid) {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error.code === 'EPERM';
+  }
+}
+
+/** One preparing process per work tree; the lock of a process that died is taken over. */
+async function withLock(work) {
+  const lock = join(
+    tmpdir(),
+    `nodrop-prepare-${createHash('sha256').update(root).digest('hex').slice(0, 16)}`,
+  );
+  const draft = `${lock}.${process.pid}`;
+  for (let waiting = false; ; waiting = true) {
+    // Linking a written file makes the lock appear together with its holder's pid.
+    writeFileSync(draft, String(process.pid));
+    try {
+      linkSync(draft, lock);
+      break;
+    } catch (error) {
+      if (error.code !== 'EEXIST') throw error;
+    } finally {
+      rmSync(draft, { force: true });
+    }
+    const holder = readJson(lock);
+    if (holder === undefined) continue; // It was given back just now.
+    if (!isAlive(holder)) {
+      rmSync(lock, { force: true });
+      continue;
+    }
+    if (!waiting) console.error(`Waiting for process ${holder}, which is preparing this work tree ...`);
+    await sleep(200);
+  }
+  try {
+    await work();
+  } finally {
+    rmSync(lock, { force: true });
+  }
+}
+
+async function prepare() {
+  if (isInstalled() && isGenerated()) return;
+  await withLock(async () => {
+    if (!isInstalled()) await install();
+    if (!isGenerated()) {
+      mkdirSync(generatedDir, { recursive: true });
+      await generate();
+    }
+  });
+}
+
+checkNode();
+const [entry, ...args] = process.argv.slice(2);
+if (entry === undefined) fail('Usage: node scripts/run.mjs ENTRY [ARGUMENT...]');
+await prepare();
+const program = resolve(root, entry);
+if (!existsSync(program)) fail(`${program} does not exist: check the script's name.`);
+process.argv = [process.execPath, program, ...args];
+if (program.endsWith('.ts')) await import('tsx');
+await import(pathToFileURL(program).href);

@@ -1,0 +1,14 @@
+import type { ChannelAdapter } from '../domain/channel.ts';
+import type { LedgerClient } from '../ledger/client.ts';
+
+/** What activities work with. */
+export interface ActivityDeps {
+  readonly db: LedgerClient;
+  readonly channels: ReadonlyMap<string, ChannelAdapter>;
+  /** The API's address as channels and payers reach it, without a trailing slash. */
+  readonly publicUrl: string;
+  /** Makes the token in the wallet's return address, see src/client-token.ts. */
+  readonly secret: string;
+  /** The clock of everything written to the ledger; the time-skipping tests bring their own. */
+  readonly now: () => Promise<Date>;
+}

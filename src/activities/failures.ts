@@ -1,0 +1,40 @@
+import { ApplicationFailure } from '@temporalio/common';
+import { ChannelError } from '../domain/channel.ts';
+
+/**
+ * The one place where what went wrong at a channel becomes what Temporal does about it. Nothing here is ever
+ * non-retryable: not knowing is never a failure (P3).
+ */
+
+/** The channel answered, and there is nothing to do yet: ask again after `delayMs`. Not an error to anybody. */
+export function notYet(channel: string, state: string, delayMs: number): ApplicationFailure {
+  const failure = ApplicationFailure.create({
+    message: `${channel} answered ${state}`,
+    type: 'NotYet',
+    nextRetryDelay: delayMs,
+    category: 'BENIGN',
+  });
+  // The Web UI prints the stack under the answer a support engineer wants to read.
+  failure.stack = '';
+  return failure;
+}
+
+/**
+ * No readable answer, or our own trouble while asking.
+ * @param delayMs when to try again, unless the channel asked for longer; absent: the retry policy decides.
+ */
+export function unknownOutcome(channel: string, error: unknown, delayMs?: number): ApplicationFailure {
+  const ofChannel = error instanceof ChannelError;
+  const wait = Math.max(delayMs ?? 0, (ofChannel ? error.retryAfterMs : undefined) ?? 0);
+  const failure = ApplicationFailure.create({
+    message: `${ofChannel ? `${channel} gave no readable answer` : 'nodrop could not ask'}: ${reasonOf(error)}`,
+    type: ofChannel ? `Channel.${error.kind}` : 'Internal',
+    ...(wait > 0 ? { nextRetryDelay: wait } : {}),
+  });
+  if (ofChannel) failure.stack = '';
+  return failure;
+}
+
+export function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

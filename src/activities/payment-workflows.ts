@@ -1,0 +1,155 @@
+import { type Client, WithStartWorkflowOperation } from '@temporalio/client';
+import { defineSearchAttributeKey, type SignalDefinition } from '@temporalio/common';
+import type { Config } from '../config.ts';
+import { toDecimal } from '../domain/money.ts';
+import { MAIN_TASK_QUEUE, paymentWorkflowId } from '../domain/names.ts';
+import type { CallbackNotice } from '../domain/payment.ts';
+import type { Payment } from '../generated/prisma/client.ts';
+import {
+  askChannelUpdate,
+  callbackSignal,
+  cancelSignal,
+  hintSignal,
+  nextActionUpdate,
+  PAYMENT_WORKFLOW,
+  type PaymentInput,
+  searchAttributes,
+  wakeSignal,
+} from '../workflows/messages.ts';
+
+/** Temporal did not confirm within the deadline. Nothing is known of what it did; saying it again is safe. */
+export class TemporalUnavailable extends Error {
+  override readonly name = 'TemporalUnavailable';
+}
+
+type PaymentWorkflow = (input: PaymentInput) => Promise<void>;
+
+/**
+ * Everything anybody says to a payment's workflow. Each call starts the workflow when it is not running, with
+ * input from the payment's row, so that no message is ever lost for want of a run.
+ *
+ * Every call has a deadline in ms: the SDK alone waits 21 s for a dead server, and without end when no worker runs.
+ */
+export class PaymentWorkflows {
+  readonly #client: Client;
+  readonly #config: Pick<Config, 'queryScheduleMs'>;
+
+  constructor(client: Client, config: Pick<Config, 'queryScheduleMs'>) {
+    this.#client = client;
+    this.#config = config;
+  }
+
+  /** Confirms that the workflow runs. Harmless when it already does. @throws TemporalUnavailable */
+  async wake(payment: Payment, deadlineMs: number): Promise<void> {
+    await this.#signal(payment, wakeSignal, [], deadlineMs);
+  }
+
+  /** @throws TemporalUnavailable */
+  async deliverCallback(payment: Payment, notice: CallbackNotice, deadlineMs: number): Promise<void> {
+    await this.#signal(payment, callbackSignal, [notice], deadlineMs);
+  }
+
+  /** @throws TemporalUnavailable */
+  async hint(payment: Payment, tight: boolean, deadlineMs: number): Promise<void> {
+    await this.#signal(payment, hintSignal, [{ tight }], deadlineMs);
+  }
+
+  /** The wish itself is in the ledger. @throws TemporalUnavailable */
+  async cancel(payment: Payment, deadlineMs: number): Promise<void> {
+    await this.#signal(payment, cancelSignal, [], deadlineMs);
+  }
+
+  /**
+   * Starts the workflow and waits until the next action is in the ledger, or the payment has left `created`.
+   * @returns true when it has; false when the run is there but did not get so far within the deadline.
+   * @throws TemporalUnavailable when the start was not confirmed.
+   */
+  async awaitNextAction(payment: Payment, deadlineMs: number): Promise<boolean> {
+    try {
+      await this.#within(deadlineMs, async () => {
+        await this.#client.workflow.executeUpdateWithStart(nextActionUpdate, {
+          startWorkflowOperation: this.#startOperation(payment),
+        });
+      });
+      return true;
+    } catch (error) {
+      // No worker running looks just like no server here, yet then the run exists and goes on by itself.
+      if (await this.#isRunning(payment)) return false;
+      throw error;
+    }
+  }
+
+  /**
+   * Asks the channel once, now; its answer is in the ledger when this returns true.
+   * @returns false when the channel gave no readable answer.
+   * @throws TemporalUnavailable
+   */
+  async askChannel(payment: Payment, deadlineMs: number): Promise<boolean> {
+    return await this.#within(deadlineMs, () =>
+      this.#client.workflow.executeUpdateWithStart(askChannelUpdate, {
+        startWorkflowOperation: this.#startOperation(payment),
+      }),
+    );
+  }
+
+  async #signal<Args extends unknown[]>(
+    payment: Payment,
+    signal: SignalDefinition<Args>,
+    signalArgs: Args,
+    deadlineMs: number,
+  ): Promise<void> {
+    await this.#within(deadlineMs, () =>
+      this.#client.workflow.signalWithStart<PaymentWorkflow, unknown[]>(PAYMENT_WORKFLOW, {
+        ...this.#startOptions(payment),
+        signal: signal.name,
+        signalArgs,
+      }),
+    );
+  }
+
+  async #isRunning(payment: Payment): Promise<boolean> {
+    try {
+      const description = await this.#within(1_000, () =>
+        this.#client.workflow.getHandle(paymentWorkflowId(payment.id)).describe(),
+      );
+      return description.status.name === 'RUNNING';
+    } catch {
+      return false;
+    }
+  }
+
+  async #within<T>(deadlineMs: number, call: () => Promise<T>): Promise<T> {
+    try {
+      return await this.#client.withAbortSignal(AbortSignal.timeout(deadlineMs), call);
+    } catch (error) {
+      throw new TemporalUnavailable(`Temporal did not confirm within ${deadlineMs} ms`, { cause: error });
+    }
+  }
+
+  #startOperation(payment: Payment) {
+    return new WithStartWorkflowOperation<PaymentWorkflow>(PAYMENT_WORKFLOW, {
+      ...this.#startOptions(payment),
+      workflowIdConflictPolicy: 'USE_EXISTING',
+    });
+  }
+
+  #startOptions(payment: Payment) {
+    const input: PaymentInput = {
+      paymentId: payment.id,
+      channel: payment.channel,
+      queryScheduleMs: this.#config.queryScheduleMs(payment.channel),
+    };
+    return {
+      taskQueue: MAIN_TASK_QUEUE,
+      workflowId: paymentWorkflowId(payment.id),
+      workflowIdReusePolicy: 'ALLOW_DUPLICATE' as const,
+      args: [input] as [PaymentInput],
+      staticSummary: `${toDecimal(Number(payment.amount), payment.currency)} ${payment.currency} for order ${payment.orderId} by ${payment.channel}`,
+      typedSearchAttributes: [
+        { key: defineSearchAttributeKey(searchAttributes.status, 'KEYWORD'), value: payment.status },
+        { key: defineSearchAttributeKey(searchAttributes.channel, 'KEYWORD'), value: payment.channel },
+        { key: defineSearchAttributeKey(searchAttributes.orderId, 'KEYWORD'), value: payment.orderId },
+      ],
+    };
+  }
+}

@@ -1,0 +1,79 @@
+import express, { type Express, type RequestHandler } from 'express';
+import helmet from 'helmet';
+import { Refusal } from '../domain/refusal.ts';
+import { createAuthenticate } from './auth.ts';
+import type { Api, ApiDeps } from './deps.ts';
+import type { Endpoint } from './endpoint.ts';
+import { mount } from './mount.ts';
+import { createErrorHandler } from './problems.ts';
+import { requestLog } from './request-log.ts';
+import { callbackRoutes } from './routes/callbacks.ts';
+import { createPaymentRoute } from './routes/create-payment.ts';
+import { docsRoutes, serveDocsAssets } from './routes/docs.ts';
+import { healthRoutes } from './routes/health.ts';
+import { orderRoutes } from './routes/orders.ts';
+import { paymentActionRoutes } from './routes/payment-actions.ts';
+import { paymentRoutes } from './routes/payments.ts';
+import { returnRoute } from './routes/return.ts';
+
+/** Every route of the API. */
+export function createEndpoints(api: Api): Endpoint[] {
+  const endpoints = [
+    ...orderRoutes(api),
+    createPaymentRoute(api),
+    ...paymentRoutes(api),
+    ...paymentActionRoutes(api),
+    ...callbackRoutes(api),
+    returnRoute(api),
+    ...healthRoutes(api),
+  ];
+  return [...endpoints, ...docsRoutes(endpoints, api.config.api.publicUrl)];
+}
+
+/** The API as an Express app; it listens nowhere yet and needs nothing to be up. */
+export function createApp(deps: ApiDeps): Express {
+  const api: Api = { now: () => new Date(), ...deps };
+  const { publicUrl } = api.config.api;
+  const app = express();
+  app.disable('x-powered-by');
+  // Answers change by the second; comparing them costs more than sending them.
+  app.set('etag', false);
+  app.set('query parser', 'simple');
+
+  app.use(requestLog(api.log));
+  app.use(measure(api));
+  // Answers are data. Pages of ours bring a policy of their own.
+  app.use(
+    helmet({
+      contentSecurityPolicy: {
+        useDefaults: false,
+        directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
+      },
+    }),
+  );
+  app.use('/v1', (_request, response, next) => {
+    response.set('Cache-Control', 'no-store');
+    next();
+  });
+  serveDocsAssets(app);
+  mount(app, createEndpoints(api), createAuthenticate(api));
+  app.use((request) => {
+    throw new Refusal('not_found', `There is nothing at ${request.path}.`);
+  });
+  app.use(createErrorHandler(publicUrl));
+  return app;
+}
+
+function measure({ metrics }: Pick<Api, 'metrics'>): RequestHandler {
+  return (request, response, next) => {
+    const startedAt = Date.now();
+    response.locals.startedAt = startedAt;
+    response.once('close', () => {
+      const route = (response.locals.route as string | undefined) ?? 'none';
+      // 499: the client went away before its answer.
+      const status = response.writableFinished ? response.statusCode : 499;
+      metrics.observeRequest(route, request.method, status, (Date.now() - startedAt) / 1000);
+    });
+    next();
+  };
+}

@@ -1,0 +1,196 @@
+import { createHash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
+import type { Logger } from '../log.ts';
+
+/** The name of a payment's changes, as the database's trigger says it. */
+export const paymentKey = (paymentId: string): string => `payment/${paymentId}`;
+/** The same for an order; hashed there because a notification's text is short. */
+export const orderKey = (merchantId: string, orderId: string): string =>
+  `order/${merchantId}/${createHash('md5').update(orderId).digest('hex')}`;
+
+/** How often waiters look for themselves while nobody listens for them. */
+const FALLBACK_MS = 2_000;
+const PING_EVERY_MS = 10_000;
+const RECONNECT_AT_MOST_MS = 5_000;
+
+export interface Wait<T> {
+  /** Reads the current state. Runs at once, after every change, and at the end. */
+  readonly read: () => Promise<T>;
+  /** True when there is nothing more to wait for. */
+  readonly done: (value: T) => boolean;
+  readonly timeoutMs: number;
+  /** Aborted when nobody is interested any more. */
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Tells waiters (`?wait=`) of changes, whichever process made them: one connection that LISTENs, for all of
+ * them. It reconnects by itself; whatever may have been missed meanwhile is read again.
+ */
+export class Changes {
+  readonly #databaseUrl: string;
+  readonly #log: Pick<Logger, 'warn' | 'info'>;
+  readonly #subscriptions = new Map<string, Set<Subscription>>();
+  readonly #closing = new AbortController();
+  #listening = false;
+  #running: Promise<void> | undefined;
+
+  constructor(databaseUrl: string, log: Pick<Logger, 'warn' | 'info'>) {
+    this.#databaseUrl = databaseUrl;
+    this.#log = log;
+  }
+
+  /** Begins to listen, and goes on trying until `close`. */
+  start(): void {
+    this.#running ??= this.#run();
+  }
+
+  /** True while changes are heard at once; else waiters look every two seconds. */
+  get listening(): boolean {
+    return this.#listening;
+  }
+
+  /** How many waiters there are. */
+  get waiting(): number {
+    let count = 0;
+    for (const subscriptions of this.#subscriptions.values()) count += subscriptions.size;
+    return count;
+  }
+
+  /**
+   * Reads until `done`, the time is up, the signal is aborted or the service stops; resolves with what was read
+   * last. Holds no database connection while it waits.
+   */
+  async until<T>(key: string, { read, done, timeoutMs, signal }: Wait<T>): Promise<T> {
+    const deadline = Date.now() + timeoutMs;
+    // Before the first read, so that no change falls between the two.
+    const subscription = this.#subscribe(key);
+    const stop = () => subscription.notify();
+    signal?.addEventListener('abort', stop);
+    try {
+      for (;;) {
+        const value = await read();
+        const left = deadline - Date.now();
+        if (done(value) || left <= 0 || signal?.aborted === true || this.#closing.signal.aborted)
+          return value;
+        await subscription.next(this.#listening ? left : Math.min(left, FALLBACK_MS));
+      }
+    } finally {
+      signal?.removeEventListener('abort', stop);
+      this.#unsubscribe(key, subscription);
+    }
+  }
+
+  /** Stops listening; everybody who waits answers with the current state. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    this.#notifyAll();
+    await this.#running;
+  }
+
+  #subscribe(key: string): Subscription {
+    const subscription = new Subscription();
+    const same = this.#subscriptions.get(key);
+    if (same === undefined) this.#subscriptions.set(key, new Set([subscription]));
+    else same.add(subscription);
+    return subscription;
+  }
+
+  #unsubscribe(key: string, subscription: Subscription): void {
+    const same = this.#subscriptions.get(key);
+    same?.delete(subscription);
+    if (same?.size === 0) this.#subscriptions.delete(key);
+  }
+
+  #notifyAll(): void {
+    for (const subscriptions of this.#subscriptions.values()) {
+      for (const subscription of subscriptions) subscription.notify();
+    }
+  }
+
+  async #run(): Promise<void> {
+    let failures = 0;
+    while (!this.#closing.signal.aborted) {
+      try {
+        await this.#listen(() => {
+          failures = 0;
+        });
+      } catch (error) {
+        if (failures === 0)
+          this.#log.warn({ err: error }, 'not listening for changes: waiters look every 2 s');
+      }
+      const pause = Math.min(100 * 2 ** failures++, RECONNECT_AT_MOST_MS);
+      await sleep(pause, undefined, { signal: this.#closing.signal }).catch(() => undefined);
+    }
+  }
+
+  /** Listens until the connection ends. */
+  async #listen(onListening: () => void): Promise<void> {
+    const client = new pg.Client({
+      connectionString: this.#databaseUrl,
+      application_name: 'nodrop-changes',
+      connectionTimeoutMillis: 3_000,
+      query_timeout: 5_000,
+      keepAlive: true,
+    });
+    const ended = new Promise<void>((resolve, reject) => {
+      client.on('error', reject);
+      client.once('end', resolve);
+    });
+    // Awaited below; a failure before that must not count as unhandled.
+    ended.catch(() => undefined);
+    const end = () => void client.end().catch(() => undefined);
+    this.#closing.signal.addEventListener('abort', end);
+    let ping: NodeJS.Timeout | undefined;
+    try {
+      await client.connect();
+      client.on('notification', ({ payload }) => {
+        for (const subscription of this.#subscriptions.get(payload ?? '') ?? []) subscription.notify();
+      });
+      await client.query('LISTEN nodrop');
+      onListening();
+      this.#listening = true;
+      this.#log.info('listening for changes');
+      this.#notifyAll();
+      // A connection that died silently looks like one on which nothing happens.
+      ping = setInterval(
+        () => void client.query('SELECT 1').catch((error) => client.emit('error', error)),
+        PING_EVERY_MS,
+      );
+      await ended;
+    } finally {
+      clearInterval(ping);
+      this.#listening = false;
+      this.#closing.signal.removeEventListener('abort', end);
+      end();
+      this.#notifyAll();
+    }
+  }
+}
+
+/** Remembers a change that comes while its waiter is busy reading. */
+class Subscription {
+  #changed = false;
+  #wake: (() => void) | undefined;
+
+  notify(): void {
+    this.#changed = true;
+    this.#wake?.();
+  }
+
+  /** Resolves at the next change, at once if there was one since the last call, or after `timeoutMs`. */
+  async next(timeoutMs: number): Promise<void> {
+    if (!this.#changed) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, timeoutMs);
+        this.#wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+    this.#changed = false;
+    this.#wake = undefined;
+  }
+}

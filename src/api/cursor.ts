@@ -1,0 +1,42 @@
+import { Refusal } from '../domain/refusal.ts';
+import type { Place } from '../ledger/views.ts';
+import { isStorable } from './schemas/common.ts';
+
+/** Opaque cursors: the place of a page's last row. */
+
+const wrong = () =>
+  new Refusal('invalid_request', 'cursor is not one of ours.', {
+    errors: [{ path: 'cursor', message: 'must be the nextCursor of an earlier answer' }],
+  });
+
+const seal = (content: string): string => Buffer.from(content).toString('base64url');
+const open = (cursor: string): string => Buffer.from(cursor, 'base64url').toString();
+
+/** The cursor of the next page, or null when `rows` was the last one. */
+export function nextCursor(rows: readonly Place[], limit: number): string | null {
+  const last = rows.at(-1);
+  return last === undefined || rows.length < limit ? null : seal(`${last.createdAt.getTime()}/${last.id}`);
+}
+
+/** @throws Refusal `invalid_request` */
+export function readCursor(cursor: string | undefined): Place | undefined {
+  if (cursor === undefined) return undefined;
+  const match = /^(\d{1,15})\/(.{1,64})$/.exec(open(cursor));
+  const [, at, id] = match ?? [];
+  if (at === undefined || id === undefined || !isStorable(id)) throw wrong();
+  return { createdAt: new Date(Number(at)), id };
+}
+
+/** The same for lists whose rows are numbered. */
+export function nextSerialCursor(rows: readonly { readonly id: bigint }[], limit: number): string | null {
+  const last = rows.at(-1);
+  return last === undefined || rows.length < limit ? null : seal(String(last.id));
+}
+
+/** @throws Refusal `invalid_request` */
+export function readSerialCursor(cursor: string | undefined): bigint | undefined {
+  if (cursor === undefined) return undefined;
+  const content = open(cursor);
+  if (!/^\d{1,18}$/.test(content)) throw wrong();
+  return BigInt(content);
+}

@@ -1,0 +1,28 @@
+import type { PaymentWorkflows } from '../activities/payment-workflows.ts';
+import type { Config } from '../config.ts';
+import type { ChannelAdapter } from '../domain/channel.ts';
+import type { LedgerClient } from '../ledger/client.ts';
+import type { Logger } from '../log.ts';
+import type { Changes } from './changes.ts';
+import type { Metrics } from './metrics.ts';
+
+/** What the API stands on. */
+export interface ApiDeps {
+  readonly config: Pick<
+    Config,
+    'mode' | 'embeddedDatabase' | 'secret' | 'temporal' | 'api' | 'paymentExpiryMs'
+  >;
+  readonly db: LedgerClient;
+  readonly workflows: Pick<PaymentWorkflows, 'awaitNextAction' | 'askChannel' | 'hint' | 'deliverCallback'>;
+  /** True when the Temporal server answers within the deadline. */
+  readonly isTemporalReachable: (deadlineMs: number) => Promise<boolean>;
+  readonly channels: ReadonlyMap<string, ChannelAdapter>;
+  readonly changes: Changes;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  /** @default the system's clock */
+  readonly now?: () => Date;
+}
+
+/** The same with its defaults filled in. */
+export type Api = Required<ApiDeps>;

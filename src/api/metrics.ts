@@ -1,0 +1,43 @@
+import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client';
+
+export type PaymentResult = 'created' | 'repeated' | 'accepted' | 'rejected' | 'unavailable';
+export type CallbackResult = 'stored' | 'repeated' | 'unmatched' | 'unverified' | 'malformed' | 'not_stored';
+
+export type Metrics = ReturnType<typeof createMetrics>;
+
+/** What the admin listener shows at `/metrics`. One registry a process. */
+export function createMetrics() {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const requests = new Histogram({
+    name: 'nodrop_http_request_duration_seconds',
+    help: 'Answers of the API by route; long polls count with the time they waited.',
+    labelNames: ['route', 'method', 'status'],
+    buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60],
+    registers: [registry],
+  });
+  const payments = new Counter({
+    name: 'nodrop_payments_requested_total',
+    help: 'POST /v1/payments by what came of it.',
+    labelNames: ['channel', 'result'],
+    registers: [registry],
+  });
+  const callbacks = new Counter({
+    name: 'nodrop_callbacks_received_total',
+    help: 'Callbacks by what became of them.',
+    labelNames: ['channel', 'result'],
+    registers: [registry],
+  });
+  return {
+    registry,
+    observeRequest(route: string, method: string, status: number, seconds: number): void {
+      requests.observe({ route, method, status: String(status) }, seconds);
+    },
+    countPayment(channel: string, result: PaymentResult): void {
+      payments.inc({ channel, result });
+    },
+    countCallback(channel: string, result: CallbackResult): void {
+      callbacks.inc({ channel, result });
+    },
+  };
+}

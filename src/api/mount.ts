@@ -1,0 +1,127 @@
+import type { Express, Request, RequestHandler, Response } from 'express';
+import { Refusal } from '../domain/refusal.ts';
+import type { Access, Authenticate } from './auth.ts';
+import { parseJson, rawBody, readRaw, requireJson } from './body.ts';
+import type { Endpoint, Exchange } from './endpoint.ts';
+import type { z } from './zod.ts';
+
+/** Puts endpoints into the app: their checks in a fixed order, then the handler. */
+export function mount(app: Express, endpoints: readonly Endpoint[], authenticate: Authenticate): void {
+  for (const [path, group] of byPath(endpoints)) {
+    if (group.some(({ cors }) => cors)) app.all(path, allowEveryOrigin);
+    for (const endpoint of group) {
+      const read = endpoint.body === undefined ? [] : [readRaw];
+      // Before the body is read: strangers get no work done.
+      app[endpoint.method](
+        path,
+        nameRoute(endpoint.path),
+        check(endpoint, authenticate),
+        ...read,
+        serve(endpoint),
+      );
+    }
+    app.all(path, nameRoute(group[0]?.path ?? path), refuseMethod(group));
+  }
+}
+
+/** The endpoints by their paths as Express writes them. */
+function byPath(endpoints: readonly Endpoint[]): Map<string, Endpoint[]> {
+  const paths = new Map<string, Endpoint[]>();
+  for (const endpoint of endpoints) {
+    const path = endpoint.path.replace(/\{(\w+)\}/g, ':$1');
+    paths.set(path, [...(paths.get(path) ?? []), endpoint]);
+  }
+  return paths;
+}
+
+/** For metrics: the route as declared, so that ids do not multiply it. */
+const nameRoute =
+  (path: string): RequestHandler =>
+  (_request, response, next) => {
+    response.locals.route = path;
+    next();
+  };
+
+const check =
+  (endpoint: Endpoint, authenticate: Authenticate): RequestHandler =>
+  async (request, response, next) => {
+    if (endpoint.auth !== 'none') {
+      const access = await authenticate(request);
+      if (access.kind === 'token' && endpoint.auth === 'key') {
+        throw new Refusal('forbidden', 'A client token only reads its own payment and gives hints for it.');
+      }
+      response.locals.access = access;
+    }
+    if (typeof endpoint.body === 'object') requireJson(request);
+    next();
+  };
+
+const serve =
+  (endpoint: Endpoint): RequestHandler =>
+  async (request, response) => {
+    const body = endpoint.body;
+    await endpoint.handle({
+      request,
+      response,
+      access: (response.locals.access ?? null) as Access | null,
+      params: endpoint.params === undefined ? undefined : parse(endpoint.params, request.params),
+      query: endpoint.query === undefined ? undefined : parse(endpoint.query, request.query),
+      body:
+        body === undefined
+          ? undefined
+          : body === 'raw'
+            ? rawBody(request)
+            : parse(body, parseJson(rawBody(request))),
+      startedAt: response.locals.startedAt as number,
+    } satisfies Exchange);
+  };
+
+/** @throws Refusal `invalid_request` naming every fault. */
+function parse(schema: z.ZodType, value: unknown): unknown {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const errors = parsed.error.issues.flatMap(explain);
+  const first = errors[0];
+  throw new Refusal(
+    'invalid_request',
+    `${first?.path === '' ? 'The request' : first?.path}: ${first?.message}.`,
+    { errors },
+  );
+}
+
+function explain(issue: z.core.$ZodIssue): { path: string; message: string }[] {
+  const at = (path: readonly PropertyKey[], message: string) => ({
+    path: path.map(String).join('.'),
+    message,
+  });
+  if (issue.code === 'unrecognized_keys')
+    return issue.keys.map((key) => at([...issue.path, key], 'is not known here'));
+  if (issue.code === 'invalid_key') return [at(issue.path, issue.issues[0]?.message ?? issue.message)];
+  return [at(issue.path, issue.message)];
+}
+
+/** Open to every page, for whoever holds a client token; without credentials, so no cookie ever counts. */
+const allowEveryOrigin: RequestHandler = (_request, response, next) => {
+  response.set({
+    'Access-Control-Allow-Origin': '*',
+    'Access-Control-Allow-Methods': 'GET, POST',
+    'Access-Control-Allow-Headers': 'Authorization, Content-Type, X-Request-Id',
+    'Access-Control-Expose-Headers': 'X-Request-Id, Retry-After',
+    'Access-Control-Max-Age': '7200',
+  });
+  next();
+};
+
+function refuseMethod(group: readonly Endpoint[]) {
+  const methods = group.flatMap(({ method }) =>
+    method === 'get' ? ['GET', 'HEAD'] : [method.toUpperCase()],
+  );
+  return (request: Request, response: Response) => {
+    response.set('Allow', [...methods, 'OPTIONS'].join(', '));
+    if (request.method === 'OPTIONS') return void response.status(204).end();
+    throw new Refusal(
+      'method_not_allowed',
+      `${request.method} is not possible here, only ${methods.join(', ')}.`,
+    );
+  };
+}

@@ -1,0 +1,155 @@
+import {
+  OpenAPIRegistry,
+  OpenApiGeneratorV31,
+  type ResponseConfig,
+  type RouteConfig,
+} from '@asteasolutions/zod-to-openapi';
+import { REFUSALS, type RefusalCode } from '../domain/refusal.ts';
+import type { Endpoint } from './endpoint.ts';
+import { problemPath } from './problems.ts';
+import { problem } from './schemas/common.ts';
+
+/** The OpenAPI 3.1 document of the endpoints, from the schemas that validate their requests. */
+export function openApiDocument(endpoints: readonly Endpoint[], publicUrl: string) {
+  const registry = new OpenAPIRegistry();
+  registry.registerComponent('securitySchemes', 'key', {
+    type: 'http',
+    scheme: 'bearer',
+    description: "A merchant's or operator's key, `sk_...`.",
+  });
+  registry.registerComponent('securitySchemes', 'clientToken', {
+    type: 'http',
+    scheme: 'bearer',
+    description: "One payment's client token, `ct_...`, until 24 h after the payment's expiry.",
+  });
+  for (const endpoint of endpoints) registry.registerPath(toPath(endpoint, publicUrl));
+  return new OpenApiGeneratorV31(registry.definitions).generateDocument({
+    openapi: '3.1.0',
+    info: {
+      title: 'nodrop',
+      version: '1',
+      license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+      description:
+        'Payments that never go missing. Changes within v1 only add: accept fields and values that are not here yet. ' +
+        'Amounts are whole numbers of minor units. Every call may be repeated: repeating it changes nothing and gives the same result.',
+    },
+    servers: [{ url: publicUrl }],
+    tags: [
+      { name: 'Orders', description: 'What is to be paid.' },
+      { name: 'Payments', description: 'Attempts to pay an order through a channel.' },
+      {
+        name: 'Channels and payers',
+        description: 'Not for merchants: where channels call back and payers return.',
+      },
+      { name: 'Service', description: 'The service itself.' },
+    ],
+  });
+}
+
+const SECURITY: Readonly<Record<Endpoint['auth'], Record<string, string[]>[]>> = {
+  key: [{ key: [] }],
+  'key or token': [{ key: [] }, { clientToken: [] }],
+  none: [],
+};
+
+function toPath(endpoint: Endpoint, publicUrl: string): RouteConfig {
+  const { body, params, query } = endpoint;
+  return {
+    method: endpoint.method,
+    path: endpoint.path,
+    operationId: endpoint.operationId,
+    tags: [endpoint.tag],
+    summary: endpoint.summary,
+    ...(endpoint.description === undefined ? {} : { description: endpoint.description }),
+    security: SECURITY[endpoint.auth],
+    request: {
+      ...(params === undefined ? {} : { params }),
+      ...(query === undefined ? {} : { query }),
+      ...(body === undefined ? {} : { body: { required: true, content: requestContent(endpoint) } }),
+    },
+    responses: { ...answers(endpoint), ...refusals(endpoint, publicUrl) },
+  };
+}
+
+function requestContent({ body, bodyExamples }: Endpoint) {
+  if (typeof body !== 'object')
+    return { '*/*': { schema: { type: 'string' as const, contentEncoding: 'binary' } } };
+  return {
+    'application/json': {
+      schema: body,
+      ...(bodyExamples === undefined ? {} : { examples: { ...bodyExamples } }),
+    },
+  };
+}
+
+function answers(endpoint: Endpoint): Record<string, ResponseConfig> {
+  return Object.fromEntries(
+    Object.entries(endpoint.answers).map(([status, { description, schema, mediaType }]) => [
+      status,
+      {
+        description,
+        ...(schema === undefined && mediaType === undefined
+          ? {}
+          : {
+              content: {
+                [mediaType ?? 'application/json']: { schema: schema ?? { type: 'string' as const } },
+              },
+            }),
+      },
+    ]),
+  );
+}
+
+/** Every code the endpoint can refuse with: its own, and those of its checks. */
+export function refusalsOf(endpoint: Endpoint): RefusalCode[] {
+  const codes = new Set<RefusalCode>(endpoint.refusals);
+  const add = (...more: RefusalCode[]) => more.forEach((code) => void codes.add(code));
+  if (endpoint.auth !== 'none') add('unauthorized', 'too_many_requests', 'database_unavailable');
+  if (endpoint.auth === 'key') add('forbidden');
+  if (endpoint.params !== undefined) add('bad_request');
+  if (endpoint.query !== undefined) add('invalid_request');
+  if (typeof endpoint.body === 'object')
+    add('bad_request', 'payload_too_large', 'unsupported_media_type', 'invalid_request');
+  return [...codes, 'internal_error'];
+}
+
+function refusals(endpoint: Endpoint, publicUrl: string): Record<string, ResponseConfig> {
+  const grouped = new Map<number, RefusalCode[]>();
+  for (const code of refusalsOf(endpoint)) {
+    const { status } = REFUSALS[code];
+    grouped.set(status, [...(grouped.get(status) ?? []), code]);
+  }
+  return Object.fromEntries(
+    [...grouped]
+      // A status that the endpoint answers itself (readiness) is not a problem document.
+      .filter(([status]) => endpoint.answers[status] === undefined)
+      .map(([status, codes]) => [
+        String(status),
+        {
+          description: codes.map((code) => `\`${code}\`: ${REFUSALS[code].title}.`).join('\n\n'),
+          content: {
+            'application/problem+json': {
+              schema: problem,
+              examples: Object.fromEntries(codes.map((code) => [code, { value: example(code, publicUrl) }])),
+            },
+          },
+        },
+      ]),
+  );
+}
+
+function example(code: RefusalCode, publicUrl: string) {
+  const { status, title } = REFUSALS[code];
+  return {
+    type: `${publicUrl}${problemPath(code)}`,
+    title,
+    status,
+    detail: code === 'invalid_request' ? 'amount: must be a whole number of minor units.' : `${title}.`,
+    code,
+    instance: '/v1/payments',
+    requestId: '01JD7Z7C8Q6W4Y9V5T3R1P0N2M',
+    ...(code === 'invalid_request'
+      ? { errors: [{ path: 'amount', message: 'must be a whole number of minor units' }] }
+      : {}),
+  };
+}

@@ -1,0 +1,53 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { pinoHttp } from 'pino-http';
+import { ulid } from 'ulid';
+import type { Logger } from '../log.ts';
+
+/** Request ids, and one log line an answer. No header is logged, and tokens in addresses are hidden. */
+
+/** An address without the secrets it carries. */
+export function hideTokens(url: string): string {
+  return url.replace(/([?&]token=)[^&]*/gi, '$1[hidden]').replace(/\b(ct|sk)_[\w-]+/g, '$1_[hidden]');
+}
+
+/** A caller's own request id when it is harmless, else a new one. */
+function requestId(request: IncomingMessage): string {
+  const given = request.headers['x-request-id'];
+  return typeof given === 'string' && /^[\w.:-]{1,64}$/.test(given) && hideTokens(given) === given
+    ? given
+    : ulid();
+}
+
+const outcome = (response: ServerResponse): string =>
+  response.writableFinished ? 'answered' : 'the client has gone';
+
+export function requestLog(log: Logger) {
+  return pinoHttp({
+    logger: log,
+    genReqId(request, response) {
+      const id = requestId(request);
+      response.setHeader('x-request-id', id);
+      return id;
+    },
+    quietReqLogger: true,
+    customAttributeKeys: { reqId: 'requestId', responseTime: 'ms' },
+    // Asked every few seconds, with nothing to say.
+    autoLogging: { ignore: ({ url }) => url === '/healthz' || url === '/readyz' },
+    customLogLevel: (_request, response, error) =>
+      error !== undefined || response.statusCode >= 500
+        ? 'error'
+        : response.statusCode >= 400
+          ? 'warn'
+          : 'info',
+    customSuccessMessage: (_request, response) => outcome(response),
+    customErrorMessage: (_request, response) => outcome(response),
+    serializers: {
+      req: ({ method, url, remoteAddress }: { method: string; url: string; remoteAddress: string }) => ({
+        method,
+        url: hideTokens(url),
+        remoteAddress,
+      }),
+      res: ({ statusCode }: { statusCode: number }) => ({ statusCode }),
+    },
+  });
+}

@@ -1,0 +1,152 @@
+import { CallbackError, type ChannelAdapter, type VerifiedCallback } from '../../domain/channel.ts';
+import type { CallbackNotice } from '../../domain/payment.ts';
+import { Refusal } from '../../domain/refusal.ts';
+import type { Callback, ChannelAccount } from '../../generated/prisma/client.ts';
+import { markDelivered, storeCallback } from '../../ledger/callbacks.ts';
+import { takeQueryDue } from '../../ledger/hints.ts';
+import { findChannelAccount } from '../../ledger/merchants.ts';
+import { findPayment } from '../../ledger/views.ts';
+import type { Api } from '../deps.ts';
+import { type Endpoint, type Exchange, endpoint } from '../endpoint.ts';
+import { isStorable } from '../schemas/common.ts';
+import { lookUpPayment } from '../visible-payment.ts';
+import { z } from '../zod.ts';
+
+const SIGNAL_DEADLINE_MS = 2_000;
+
+/**
+ * Where channels call back: verified in memory, stored, delivered, acknowledged. The acknowledgement depends on
+ * the storing alone; what could not be delivered now, the sweep delivers (P4).
+ */
+export function callbackRoutes(api: Api): Endpoint[] {
+  const { db, workflows, channels, metrics, now } = api;
+
+  /** @throws Refusal `not_found` */
+  async function findReceiver(channel: string, accountId: string | undefined) {
+    const adapter = channels.get(channel);
+    const known = adapter !== undefined && (accountId === undefined || /^\w{1,64}$/.test(accountId));
+    const account = known ? await findChannelAccount(db, channel, accountId) : null;
+    if (adapter === undefined || account === null) {
+      throw new Refusal('not_found', `There is no such account at channel ${channel}.`);
+    }
+    return { adapter, account };
+  }
+
+  /** A forged callback is no news, but the payment it names may have some: one query is due. Never fails. */
+  async function makeQueryDue(
+    account: ChannelAccount,
+    adapter: ChannelAdapter,
+    body: Buffer,
+    log: Api['log'],
+  ) {
+    try {
+      const named = adapter.peekOutTradeNo(body);
+      const payment = named === undefined ? null : await lookUpPayment(api, named);
+      if (payment === null || payment.channelAccountId !== account.id || payment.status === 'succeeded')
+        return;
+      if (
+        !(await takeQueryDue(
+          db,
+          payment.id,
+          'A callback could not be verified: the channel is asked.',
+          now(),
+        ))
+      )
+        return;
+      await workflows.hint(payment, false, SIGNAL_DEADLINE_MS);
+    } catch (error) {
+      log.warn({ err: error }, 'no query was made due for an unverified callback');
+    }
+  }
+
+  /** Tells the payment's workflow. Never fails: the row is stored, and what is not delivered the sweep delivers. */
+  async function deliver(stored: Callback, callback: VerifiedCallback, log: Api['log']) {
+    try {
+      const payment = stored.paymentId === null ? null : await findPayment(db, stored.paymentId);
+      if (payment === null) return;
+      await workflows.deliverCallback(payment, toNotice(stored.id, callback), SIGNAL_DEADLINE_MS);
+      await markDelivered(db, stored.id, now());
+    } catch (error) {
+      log.warn({ err: error, callbackId: stored.id }, 'a stored callback waits for the sweep');
+    }
+  }
+
+  async function receive(
+    { request, response, body }: Exchange<null, unknown, undefined, Buffer>,
+    accountId?: string,
+  ) {
+    const channel = String(request.params.channel);
+    const { adapter, account } = await findReceiver(channel, accountId);
+    const log = request.log as Api['log'];
+    let callback: VerifiedCallback;
+    try {
+      callback = adapter.verifyCallback(account, request.headers, body);
+      if (!isStorable(callback.outTradeNo))
+        throw new CallbackError('malformed', 'The trade number is not text.');
+    } catch (error) {
+      if (!(error instanceof CallbackError)) throw error;
+      metrics.countCallback(channel, error.kind);
+      log.warn({ channel, kind: error.kind, reason: error.message }, 'callback refused');
+      if (error.kind === 'malformed')
+        throw new Refusal('callback_malformed', 'Signed, but it makes no sense.', { cause: error });
+      await makeQueryDue(account, adapter, body, log);
+      throw new Refusal('callback_unverified', 'The signature is wrong, missing or too old.', {
+        cause: error,
+      });
+    }
+
+    const stored = await storeCallback(db, account.id, callback, body, now()).catch((error: unknown) => {
+      metrics.countCallback(channel, 'not_stored');
+      throw error;
+    });
+    const repeated = stored.deliveredAt !== null;
+    metrics.countCallback(
+      channel,
+      repeated ? 'repeated' : stored.paymentId === null ? 'unmatched' : 'stored',
+    );
+    if (!repeated) await deliver(stored, callback, log);
+    response.json({});
+  }
+
+  const shared = {
+    method: 'post',
+    tag: 'Channels and payers',
+    auth: 'none',
+    body: 'raw',
+    answers: {
+      200: { description: "Stored for good: the channel's acknowledgement.", schema: z.object({}) },
+    },
+    refusals: [
+      'not_found',
+      'callback_unverified',
+      'callback_malformed',
+      'payload_too_large',
+      'database_unavailable',
+    ],
+  } as const;
+
+  return [
+    endpoint({
+      ...shared,
+      path: '/callbacks/{channel}',
+      operationId: 'receiveCallback',
+      summary: 'A channel calls back',
+      description: "For the channel's default account.",
+      params: z.object({ channel: z.string() }),
+      handle: (exchange) => receive(exchange),
+    }),
+    endpoint({
+      ...shared,
+      path: '/callbacks/{channel}/{accountId}',
+      operationId: 'receiveAccountCallback',
+      summary: 'A channel calls back for one account',
+      params: z.object({ channel: z.string(), accountId: z.string() }),
+      handle: (exchange) => receive(exchange, exchange.params.accountId),
+    }),
+  ];
+}
+
+function toNotice(callbackId: string, { answer }: VerifiedCallback): CallbackNotice {
+  if (answer.state !== 'paid' && answer.state !== 'refunded') return { callbackId, state: answer.state };
+  return { callbackId, state: answer.state, amount: answer.amount, currency: answer.currency };
+}

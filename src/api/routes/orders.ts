@@ -1,0 +1,117 @@
+import { Refusal } from '../../domain/refusal.ts';
+import { createOrder, type NewOrder } from '../../ledger/intake.ts';
+import { findOrder, listOrders } from '../../ledger/views.ts';
+import { orderKey } from '../changes.ts';
+import { nextCursor, readCursor } from '../cursor.ts';
+import type { Api } from '../deps.ts';
+import { type Endpoint, endpoint } from '../endpoint.ts';
+import { goneSignal } from '../gone.ts';
+import { newOrder } from '../schemas/new-order.ts';
+import { order, orderListQuery, orderPage, orderQuery } from '../schemas/order.ts';
+import { viewerOf } from '../viewer.ts';
+import { orderView } from '../views.ts';
+import { z } from '../zod.ts';
+
+/** Nothing more happens to such an order by itself that its merchant would wait for. */
+const SETTLED = new Set(['succeeded', 'refunded', 'cancelled', 'closed']);
+
+/** What the request left out is filled in here, so that the same request is the same order. */
+export function toNewOrder(given: z.output<typeof newOrder>): NewOrder {
+  return {
+    id: given.id,
+    amount: given.amount,
+    currency: given.currency,
+    subject: given.subject ?? `Order ${given.id}`,
+    metadata: given.metadata,
+    expiresInSeconds: given.expiresInSeconds,
+  };
+}
+
+export function orderRoutes(api: Api): Endpoint[] {
+  const { db, now, changes } = api;
+
+  async function requireOrder(merchantId: string, id: string) {
+    // An id that no order can have would only be an error in the database.
+    const found = newOrder.shape.id.safeParse(id).success ? await findOrder(db, merchantId, id) : null;
+    if (found === null) throw new Refusal('order_not_found', `There is no order ${id}.`);
+    return found;
+  }
+
+  return [
+    endpoint({
+      method: 'post',
+      path: '/v1/orders',
+      operationId: 'createOrder',
+      tag: 'Orders',
+      summary: 'Create an order',
+      description: 'The same order again is answered with 200; another one with the same id is refused.',
+      auth: 'key',
+      body: newOrder,
+      bodyExamples: {
+        order: {
+          summary: 'An order of 10.50 CNY',
+          value: { id: 'order-1001', amount: 1050, currency: 'CNY', subject: 'Two tickets' },
+        },
+      },
+      answers: {
+        201: { description: 'Created.', schema: order },
+        200: { description: 'It was there already.', schema: order },
+      },
+      refusals: ['order_exists'],
+      async handle({ response, access: { caller }, body }) {
+        const { order: row, created } = await createOrder(db, caller.merchantId, toNewOrder(body), now());
+        const found = await requireOrder(caller.merchantId, row.id);
+        response.status(created ? 201 : 200).json(orderView(found, viewerOf(api, caller)));
+      },
+    }),
+
+    endpoint({
+      method: 'get',
+      path: '/v1/orders/{id}',
+      operationId: 'getOrder',
+      tag: 'Orders',
+      summary: 'Get an order',
+      description:
+        'With `wait`: as soon as it is paid or takes no payments any more, or after that many seconds.',
+      auth: 'key',
+      params: z.object({ id: z.string() }),
+      query: orderQuery,
+      answers: { 200: { description: 'The order.', schema: order } },
+      refusals: ['order_not_found'],
+      async handle({ response, access: { caller }, params: { id }, query: { wait } }) {
+        const row = await changes.until(orderKey(caller.merchantId, id), {
+          read: () => requireOrder(caller.merchantId, id),
+          done: ({ status }) => SETTLED.has(status),
+          timeoutMs: (wait ?? 0) * 1000,
+          signal: goneSignal(response),
+        });
+        response.json(orderView(row, viewerOf(api, caller)));
+      },
+    }),
+
+    endpoint({
+      method: 'get',
+      path: '/v1/orders',
+      operationId: 'listOrders',
+      tag: 'Orders',
+      summary: 'List orders',
+      auth: 'key',
+      query: orderListQuery,
+      answers: { 200: { description: 'A page of orders, newest first.', schema: orderPage } },
+      refusals: [],
+      async handle({ response, access: { caller }, query: { status, limit, cursor } }) {
+        const rows = await listOrders(
+          db,
+          caller.merchantId,
+          { status },
+          { limit, after: readCursor(cursor) },
+        );
+        const viewer = viewerOf(api, caller);
+        response.json({
+          data: rows.map((row) => orderView(row, viewer)),
+          nextCursor: nextCursor(rows, limit),
+        });
+      },
+    }),
+  ];
+}

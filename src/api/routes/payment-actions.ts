@@ -1,0 +1,77 @@
+import { TemporalUnavailable } from '../../activities/payment-workflows.ts';
+import { Refusal } from '../../domain/refusal.ts';
+import type { Payment } from '../../generated/prisma/client.ts';
+import type { Api } from '../deps.ts';
+import { type Endpoint, endpoint } from '../endpoint.ts';
+import { createGiveHint } from '../give-hint.ts';
+import { payment } from '../schemas/payment.ts';
+import { viewerOf } from '../viewer.ts';
+import { paymentView } from '../views.ts';
+import { createVisiblePayment } from '../visible-payment.ts';
+import { z } from '../zod.ts';
+
+const QUERY_DEADLINE_MS = 8_000;
+const REACHABLE_WITHIN_MS = 1_000;
+
+/** What can be done about a payment. */
+export function paymentActionRoutes(api: Api): Endpoint[] {
+  const visiblePayment = createVisiblePayment(api);
+  const giveHint = createGiveHint(api);
+
+  /** @throws Refusal `channel_unreachable`, TemporalUnavailable */
+  async function askChannel(row: Payment): Promise<void> {
+    const silent = new Refusal(
+      'channel_unreachable',
+      `${row.channel} gave no readable answer within 8 s; it is asked again on schedule.`,
+    );
+    try {
+      if (!(await api.workflows.askChannel(row, QUERY_DEADLINE_MS))) throw silent;
+    } catch (error) {
+      // A channel or worker that takes too long ends in the same deadline as a Temporal that is not there.
+      if (error instanceof TemporalUnavailable && (await api.isTemporalReachable(REACHABLE_WITHIN_MS)))
+        throw silent;
+      throw error;
+    }
+  }
+
+  return [
+    endpoint({
+      method: 'post',
+      path: '/v1/payments/{id}/query',
+      operationId: 'queryPayment',
+      tag: 'Payments',
+      summary: 'Ask the channel now',
+      description:
+        "One query at once, besides the schedule; the payment in the answer has the channel's word.",
+      auth: 'key',
+      params: z.object({ id: z.string() }),
+      answers: { 200: { description: 'The channel answered.', schema: payment } },
+      refusals: ['payment_not_found', 'channel_unreachable', 'temporal_unavailable'],
+      async handle({ response, access, params: { id } }) {
+        await askChannel(await visiblePayment(access, id));
+        response.json(paymentView(await visiblePayment(access, id), viewerOf(api, access.caller)));
+      },
+    }),
+
+    endpoint({
+      method: 'post',
+      path: '/v1/payments/{id}/hint',
+      operationId: 'hintPayment',
+      tag: 'Payments',
+      summary: 'The payer may have paid',
+      description:
+        'The channel is asked at once, and then every few seconds for a minute. At most one hint in 10 s counts, ' +
+        'so it may be given freely: when the page becomes visible again, when the payer presses "I have paid".',
+      auth: 'key or token',
+      cors: true,
+      params: z.object({ id: z.string() }),
+      answers: { 202: { description: 'Heard.', schema: z.object({}) } },
+      refusals: ['payment_not_found', 'temporal_unavailable'],
+      async handle({ response, access, params: { id } }) {
+        const row = await visiblePayment(access, id);
+        await giveHint(row, access.kind === 'token' ? 'the payer' : 'the merchant');
+        response.status(202).json({});
+      },
+    }),
+  ];
+}

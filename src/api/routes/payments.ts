@@ -1,0 +1,116 @@
+import { isFinal, type OrderUpdate, type PaymentStatus } from '../../domain/states.ts';
+import type { Payment } from '../../generated/prisma/client.ts';
+import { listPayments, listTimeline } from '../../ledger/views.ts';
+import { paymentKey } from '../changes.ts';
+import { nextCursor, nextSerialCursor, readCursor, readSerialCursor } from '../cursor.ts';
+import type { Api } from '../deps.ts';
+import { type Endpoint, endpoint } from '../endpoint.ts';
+import { goneSignal } from '../gone.ts';
+import {
+  payerPayment,
+  payment,
+  paymentListQuery,
+  paymentPage,
+  paymentQuery,
+  timelinePage,
+  timelineQuery,
+} from '../schemas/payment.ts';
+import { viewerOf } from '../viewer.ts';
+import { isPayable, payerPaymentView, paymentView, timelineView } from '../views.ts';
+import { createVisiblePayment } from '../visible-payment.ts';
+import { z } from '../zod.ts';
+
+/** Reading payments. */
+export function paymentRoutes(api: Api): Endpoint[] {
+  const { db, now, changes } = api;
+  const visiblePayment = createVisiblePayment(api);
+
+  return [
+    endpoint({
+      method: 'get',
+      path: '/v1/payments/{id}',
+      operationId: 'getPayment',
+      tag: 'Payments',
+      summary: 'Get a payment',
+      description:
+        'With `wait`: as soon as it is final or its next action appears, or after that many seconds. ' +
+        'A client token sees what concerns the payer.',
+      auth: 'key or token',
+      cors: true,
+      params: z.object({ id: z.string() }),
+      query: paymentQuery,
+      answers: { 200: { description: 'The payment.', schema: z.union([payment, payerPayment]) } },
+      refusals: ['payment_not_found'],
+      async handle({ response, access, params: { id }, query: { wait } }) {
+        const row = await changes.until(paymentKey(id), {
+          read: () => visiblePayment(access, id),
+          done: untilNews(now),
+          timeoutMs: (wait ?? 0) * 1000,
+          signal: goneSignal(response),
+        });
+        response.json(
+          access.kind === 'token'
+            ? payerPaymentView(row, now())
+            : paymentView(row, viewerOf(api, access.caller)),
+        );
+      },
+    }),
+
+    endpoint({
+      method: 'get',
+      path: '/v1/payments',
+      operationId: 'listPayments',
+      tag: 'Payments',
+      summary: 'List payments',
+      auth: 'key',
+      query: paymentListQuery,
+      answers: { 200: { description: 'A page of payments, newest first.', schema: paymentPage } },
+      refusals: [],
+      async handle({ response, access: { caller }, query: { limit, cursor, attention, ...filter } }) {
+        const rows = await listPayments(
+          db,
+          caller.merchantId,
+          { ...filter, attention: attention === 'true' },
+          { limit, after: readCursor(cursor) },
+        );
+        const viewer = viewerOf(api, caller);
+        response.json({
+          data: rows.map((row) => paymentView(row, viewer)),
+          nextCursor: nextCursor(rows, limit),
+        });
+      },
+    }),
+
+    endpoint({
+      method: 'get',
+      path: '/v1/payments/{id}/timeline',
+      operationId: 'getTimeline',
+      tag: 'Payments',
+      summary: "A payment's timeline",
+      description: 'Every callback, query, transition and manual action, in words.',
+      auth: 'key',
+      params: z.object({ id: z.string() }),
+      query: timelineQuery,
+      answers: { 200: { description: 'What happened, oldest first.', schema: timelinePage } },
+      refusals: ['payment_not_found'],
+      async handle({ response, access, params: { id }, query: { limit, cursor } }) {
+        await visiblePayment(access, id);
+        const rows = await listTimeline(db, id, { limit, after: readSerialCursor(cursor) });
+        response.json({ data: rows.map(timelineView), nextCursor: nextSerialCursor(rows, limit) });
+      },
+    }),
+  ];
+}
+
+/** Ends a wait when the payment is final, or when a next action appears that was not there at first. */
+function untilNews(now: () => Date): (row: Payment) => boolean {
+  let payableAtFirst: boolean | undefined;
+  return (row) => {
+    const payable = isPayable(row, now());
+    payableAtFirst ??= payable;
+    return (
+      isFinal(row.status as PaymentStatus, row.orderUpdate as OrderUpdate | null) ||
+      (payable && !payableAtFirst)
+    );
+  };
+}

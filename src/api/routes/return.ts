@@ -1,0 +1,66 @@
+import { createHash } from 'node:crypto';
+import { hashSecret } from '../../client-token.ts';
+import { Refusal } from '../../domain/refusal.ts';
+import { opens } from '../auth.ts';
+import type { Api } from '../deps.ts';
+import { type Endpoint, endpoint } from '../endpoint.ts';
+import { createGiveHint } from '../give-hint.ts';
+import { lookUpPayment } from '../visible-payment.ts';
+import { z } from '../zod.ts';
+
+const STYLE =
+  'body{font:1.1rem system-ui,sans-serif;max-width:30rem;margin:20vh auto;padding:0 1rem;text-align:center}';
+const STYLE_HASH = createHash('sha256').update(STYLE).digest('base64');
+const THANKS = `<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Thank you</title><style>${STYLE}</style>
+<p>Thank you. We are asking the bank; you can close this page.</p></html>
+`;
+
+/** Where the wallet sends the payer: a hint, and on to the merchant. It says nothing of what came of the payment. */
+export function returnRoute(api: Api): Endpoint {
+  const giveHint = createGiveHint(api);
+  return endpoint({
+    method: 'get',
+    path: '/return/{id}',
+    operationId: 'returnFromWallet',
+    tag: 'Channels and payers',
+    summary: 'The payer comes back from the wallet',
+    auth: 'none',
+    params: z.object({ id: z.string() }),
+    // Not strict: wallets add parameters of their own.
+    query: z.object({ token: z.string().max(200).optional() }),
+    answers: {
+      303: { description: 'On to the `returnUrl`, with `paymentId` and never a status.' },
+      200: {
+        description: 'A page that says thank you, for payments without a `returnUrl`.',
+        mediaType: 'text/html',
+      },
+    },
+    refusals: ['payment_not_found', 'database_unavailable'],
+    async handle({ request, response, params: { id }, query: { token } }) {
+      const payment = await lookUpPayment(api, id);
+      if (payment === null || !opens(hashSecret(token ?? ''), payment, api.now())) {
+        throw new Refusal('payment_not_found', 'This address does not open a payment, or not any more.');
+      }
+      await giveHint(payment, 'the payer came back from the wallet').catch((error: unknown) => {
+        // The schedule asks anyway; the payer goes on.
+        request.log.warn({ err: error }, 'a hint was lost');
+      });
+      response.set({ 'Cache-Control': 'no-store', 'Referrer-Policy': 'no-referrer' });
+      if (payment.returnUrl === null) {
+        response
+          .set(
+            'Content-Security-Policy',
+            `default-src 'none'; style-src 'sha256-${STYLE_HASH}'; frame-ancestors 'none'`,
+          )
+          .type('html')
+          .send(THANKS);
+        return;
+      }
+      const target = new URL(payment.returnUrl);
+      target.searchParams.set('paymentId', payment.id);
+      response.redirect(303, target.href);
+    },
+  });
+}

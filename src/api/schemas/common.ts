@@ -1,0 +1,106 @@
+import { isCurrency, MAX_AMOUNT } from '../../domain/money.ts';
+import { REFUSALS, type RefusalCode } from '../../domain/refusal.ts';
+import { z } from '../zod.ts';
+
+/** The building blocks of requests and answers. Requests are strict, so that a misspelt name is seen. */
+
+const UNSTORABLE = /\0|\p{Surrogate}/u;
+
+/** True for text that PostgreSQL stores: no NUL, no half of a surrogate pair. */
+export const isStorable = (value: string): boolean => !UNSTORABLE.test(value);
+
+export const text = (max: number, min = 1) =>
+  z.string().min(min).max(max).refine(isStorable, 'must not contain NUL or half a surrogate pair');
+
+const AMOUNT_RULE = `must be a whole number of minor units from 1 to ${MAX_AMOUNT}, in plain digits`;
+
+export const amount = z
+  .int({ error: AMOUNT_RULE })
+  .min(1, AMOUNT_RULE)
+  .max(MAX_AMOUNT, AMOUNT_RULE)
+  .openapi({ description: 'Minor units: 1050 is 10.50 CNY or 1050 JPY.', example: 1050 });
+
+export const currency = z
+  .string()
+  .regex(/^[A-Z]{3}$/, 'must be an ISO 4217 code in capitals')
+  .refine(isCurrency, 'must be a currency of ISO 4217')
+  .openapi({ description: 'An ISO 4217 code.', example: 'CNY' });
+
+export const orderId = z
+  .string()
+  .regex(/^(?!\.{1,2}$)[A-Za-z0-9_.:-]{1,64}$/, 'must be 1 to 64 of A-Z a-z 0-9 _ . : -')
+  .openapi({ description: "The merchant's own id of the order.", example: 'order-1001' });
+
+export const metadata = z
+  .record(text(40), text(500, 0))
+  .refine((pairs) => Object.keys(pairs).length <= 20, 'must have at most 20 pairs')
+  .openapi({
+    description: 'At most 20 pairs of texts, names up to 40 and values up to 500 characters.',
+    example: { cart: 'c-77' },
+  });
+
+export const expiresInSeconds = (max: number) =>
+  z.int({ error: 'must be a whole number of seconds' }).min(60).max(max);
+
+/** A whole number in a query string, where everything is text. */
+const digits = (min: number, max: number) =>
+  z
+    .string()
+    .regex(/^\d{1,4}$/, `must be a whole number from ${min} to ${max}`)
+    .transform(Number)
+    .refine((value) => value >= min && value <= max, `must be a whole number from ${min} to ${max}`);
+
+export const wait = digits(0, 60).optional().openapi({
+  type: 'integer',
+  minimum: 0,
+  maximum: 60,
+  description: 'Seconds to hold the answer back until there is news.',
+  example: 30,
+});
+
+export const limit = (max: number, fallback: number) =>
+  digits(1, max)
+    .optional()
+    .transform((value) => value ?? fallback)
+    .openapi({
+      type: 'integer',
+      minimum: 1,
+      maximum: max,
+      default: fallback as never,
+      description: 'Rows at most.',
+    });
+
+export const cursor = z
+  .string()
+  .max(200)
+  .optional()
+  .openapi({ description: 'The `nextCursor` of the page before. Opaque.' });
+
+/**
+ * A value of an open set: clients must accept values that are not here yet, so the document names the
+ * known ones without closing the set.
+ */
+export const oneOf = (values: readonly string[]) =>
+  z
+    .string()
+    .openapi({ description: `One of ${values.join(', ')}; accept new ones.`, example: values[0] ?? '' });
+
+export const time = z.iso.datetime().openapi({ example: '2026-11-21T10:00:00.000Z' });
+
+const codes = Object.keys(REFUSALS) as RefusalCode[];
+
+export const problem = z
+  .object({
+    type: z.url().openapi({ description: 'A page that explains the code.' }),
+    title: z.string(),
+    status: z.int(),
+    detail: z.string().openapi({ description: 'What is wrong with this request.' }),
+    code: oneOf(codes).openapi({ description: `Stable. One of ${codes.join(', ')}; accept new ones.` }),
+    instance: z.string().openapi({ description: 'The path that was asked for.' }),
+    requestId: z.string().openapi({ description: 'Also in the header x-request-id and in every log line.' }),
+    errors: z
+      .array(z.object({ path: z.string(), message: z.string() }))
+      .optional()
+      .openapi({ description: 'For invalid_request: what is wrong where.' }),
+  })
+  .openapi('Problem', { description: 'RFC 9457 problem details.' });

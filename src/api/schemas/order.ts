@@ -1,0 +1,36 @@
+import { ORDER_STATUSES } from '../../domain/states.ts';
+import { z } from '../zod.ts';
+import { amount, currency, cursor, limit, oneOf, time, wait } from './common.ts';
+import { payment } from './payment.ts';
+
+/** Orders as they go out, and what can be asked of them. */
+
+export const orderQuery = z.strictObject({ wait });
+
+export const orderListQuery = z.strictObject({
+  status: z.enum(ORDER_STATUSES).optional(),
+  limit: limit(100, 20),
+  cursor,
+});
+
+export const order = z
+  .object({
+    id: z.string().openapi({ example: 'order-1001' }),
+    amount,
+    currency,
+    subject: z.string().openapi({ example: 'Two tickets' }),
+    status: oneOf(ORDER_STATUSES).openapi({ example: 'paying' }),
+    paidPaymentId: z.string().nullable(),
+    paidAt: time.nullable().openapi({ description: "The channel's clock." }),
+    metadata: z.record(z.string(), z.string()),
+    createdAt: time,
+    expiresAt: time.nullable(),
+    payments: z.array(payment).openapi({ description: 'Every attempt, newest first.' }),
+  })
+  .openapi('Order');
+
+export const orderPage = z
+  .object({ data: z.array(order), nextCursor: z.string().nullable() })
+  .openapi('OrderPage', { description: 'Newest first.' });
+
+export type OrderView = z.infer<typeof order>;

@@ -1,0 +1,151 @@
+import { ATTENTIONS, ORDER_UPDATES, PAYMENT_STATUSES, SETTLED_BY } from '../../domain/states.ts';
+import { z } from '../zod.ts';
+import {
+  amount,
+  currency,
+  cursor,
+  expiresInSeconds,
+  limit,
+  metadata,
+  oneOf,
+  orderId,
+  text,
+  time,
+  wait,
+} from './common.ts';
+import { newOrder } from './new-order.ts';
+
+/** Payments as they come in and go out. */
+
+const channelName = text(32).openapi({ example: 'simulator' });
+
+const returnUrl = text(2048)
+  .pipe(z.url({ protocol: /^https?$/, error: 'must be an http or https URL' }))
+  .openapi({
+    type: 'string',
+    format: 'uri',
+    description: 'Where the payer goes after the wallet; `paymentId` is added, never a status.',
+    example: 'https://shop.example/thanks',
+  });
+
+export const newPayment = z
+  .strictObject({
+    orderId: orderId.optional(),
+    order: newOrder.optional(),
+    channel: channelName,
+    method: text(32)
+      .optional()
+      .openapi({ description: "One of the channel's methods; its first by default.", example: 'wallet' }),
+    payer: z
+      .strictObject({ id: text(128).optional(), ip: z.union([z.ipv4(), z.ipv6()]).optional() })
+      .optional()
+      .openapi({ description: 'Who pays, for channels that want to know.' }),
+    returnUrl: returnUrl.optional(),
+    expiresInSeconds: expiresInSeconds(7 * 86_400)
+      .optional()
+      .openapi({
+        description: "How long the payer has; never longer than the order. Default: the deployment's.",
+        example: 1800,
+      }),
+    metadata: metadata.default({}),
+  })
+  .superRefine((given, context) => {
+    if ((given.orderId === undefined) !== (given.order === undefined)) return;
+    context.addIssue({ code: 'custom', path: ['orderId'], message: 'give either orderId or order' });
+  })
+  .openapi('NewPayment', { description: 'Of `orderId` and `order` exactly one.' });
+
+export const paymentQuery = z.strictObject({ wait });
+
+export const paymentListQuery = z.strictObject({
+  status: z.enum(PAYMENT_STATUSES).optional(),
+  orderId: orderId.optional(),
+  channel: channelName.optional(),
+  attention: z.literal('true').optional().openapi({ description: 'Only payments a person should look at.' }),
+  limit: limit(100, 20),
+  cursor,
+});
+
+export const nextAction = z
+  .object({
+    type: oneOf(['redirect', 'qr', 'sdk']),
+    url: z.string().optional(),
+    qr: z.string().optional(),
+    params: z.record(z.string(), z.string()).optional(),
+    expiresAt: time.optional(),
+  })
+  .openapi('NextAction', { description: 'What the payer does next.' });
+
+/** What a payer's client token shows: nothing of the merchant's. */
+const payerFields = {
+  id: z.string().openapi({ example: 'pay_01JD7Z7C8Q6W4Y9V5T3R1P0N2M' }),
+  channel: channelName,
+  method: z.string().openapi({ example: 'wallet' }),
+  amount,
+  currency,
+  status: oneOf(PAYMENT_STATUSES).openapi({ example: 'paying' }),
+  orderUpdate: oneOf(ORDER_UPDATES).nullable().openapi({
+    description: 'What became of the order; to a payer a payment is paid when it is `applied`.',
+    example: null,
+  }),
+  nextAction: nextAction.nullable(),
+  payUrl: z.string().nullable().openapi({ description: "The next action's URL." }),
+  checkoutUrl: z.string().nullable().openapi({ description: "nodrop's own page for the payer." }),
+  createdAt: time,
+  expiresAt: time,
+  paidAt: time.nullable().openapi({ description: "The channel's clock." }),
+};
+
+export const payerPayment = z
+  .object(payerFields)
+  .openapi('PayerPayment', { description: 'A payment as its client token shows it.' });
+
+export const payment = z
+  .object({
+    ...payerFields,
+    orderId: z.string().openapi({ example: 'order-1001' }),
+    clientToken: z
+      .string()
+      .nullable()
+      .openapi({ description: 'Opens this payment for its payer. Only in the answer of POST /v1/payments.' }),
+    settledBy: oneOf(SETTLED_BY).nullable(),
+    channelPaymentId: z.string().nullable(),
+    receivedAmount: z.int().nullable().openapi({ description: "The order's total as the channel has it." }),
+    receivedCurrency: z.string().nullable(),
+    refundedAmount: z.int(),
+    attention: oneOf(ATTENTIONS).nullable().openapi({ description: 'Why a person should look at it.' }),
+    attentionSince: time.nullable(),
+    attentionDetail: z.string().nullable(),
+    metadata: z.record(z.string(), z.string()),
+    settledAt: time.nullable(),
+    orderUpdatedAt: time.nullable(),
+    cancelRequestedAt: time.nullable(),
+    temporalUrl: z
+      .string()
+      .nullable()
+      .openapi({ description: 'The workflow in the Temporal Web UI; operators only.' }),
+  })
+  .openapi('Payment');
+
+export const paymentPage = z
+  .object({ data: z.array(payment), nextCursor: z.string().nullable() })
+  .openapi('PaymentPage', { description: 'Newest first.' });
+
+export const timelineQuery = z.strictObject({ limit: limit(1000, 1000), cursor });
+
+export const timelinePage = z
+  .object({
+    data: z.array(
+      z.object({
+        at: time,
+        kind: z.string().openapi({ example: 'query' }),
+        detail: z.string().openapi({ example: 'The channel answered unpaid.' }),
+        data: z.record(z.string(), z.unknown()),
+      }),
+    ),
+    nextCursor: z.string().nullable(),
+  })
+  .openapi('TimelinePage', { description: 'Oldest first.' });
+
+export type PaymentView = z.infer<typeof payment>;
+export type PayerPaymentView = z.infer<typeof payerPayment>;

@@ -1,0 +1,64 @@
+import { PaymentWorkflows } from '../activities/payment-workflows.ts';
+import { createChannels } from '../channels/registry.ts';
+import type { Config } from '../config.ts';
+import { createLedgerClient } from '../ledger/client.ts';
+import type { Logger } from '../log.ts';
+import { createAdminApp } from './admin.ts';
+import { createApp } from './app.ts';
+import { Changes } from './changes.ts';
+import { type Listener, listen, stopListening } from './listen.ts';
+import { createMetrics } from './metrics.ts';
+import { connectTemporal } from './temporal.ts';
+
+/** Below what supervisors and container engines wait before they kill. */
+const PATIENCE_MS = 9_000;
+
+export interface RunningApi {
+  readonly url: string;
+  readonly adminUrl: string;
+  /** Stops accepting, finishes what is under way (waiters answer at once), and closes every connection. */
+  close(): Promise<void>;
+}
+
+/**
+ * The whole API process. It starts and stays up without database and Temporal, and answers 503 meanwhile.
+ * @throws ConfigError when a port is taken
+ */
+export async function startApi(config: Config, log: Logger): Promise<RunningApi> {
+  const metrics = createMetrics();
+  const db = createLedgerClient(config.databaseUrl);
+  const temporal = connectTemporal(config);
+  const changes = new Changes(config.databaseUrl, log);
+  const app = createApp({
+    config,
+    db,
+    workflows: new PaymentWorkflows(temporal.client, config),
+    isTemporalReachable: temporal.isTemporalReachable,
+    channels: createChannels(config),
+    changes,
+    log,
+    metrics,
+  });
+
+  const api = await listen(app, config.api.host, config.api.port, 'PORT');
+  let admin: Listener;
+  try {
+    admin = await listen(createAdminApp(metrics), config.admin.host, config.admin.port, 'NODROP_ADMIN_PORT');
+  } catch (error) {
+    await stopListening(api.server, 0);
+    throw error;
+  }
+  changes.start();
+  return {
+    url: `http://${config.api.host}:${api.port}`,
+    adminUrl: `http://${config.admin.host}:${admin.port}`,
+    async close() {
+      const stopped = Promise.all([
+        stopListening(api.server, PATIENCE_MS),
+        stopListening(admin.server, PATIENCE_MS),
+      ]);
+      await Promise.all([changes.close(), stopped]);
+      await Promise.all([db.$disconnect(), temporal.close()]);
+    },
+  };
+}

@@ -1,0 +1,86 @@
+import { paymentWorkflowId } from '../domain/names.ts';
+import { isLive, type PaymentStatus } from '../domain/states.ts';
+import type { Payment, TimelineEntry } from '../generated/prisma/client.ts';
+import { hasUsableAction, nextActionOf } from '../ledger/snapshot.ts';
+import type { OrderWithPayments } from '../ledger/views.ts';
+import type { OrderView } from './schemas/order.ts';
+import type { PayerPaymentView, PaymentView } from './schemas/payment.ts';
+
+/** Rows as the API shows them: amounts are numbers, times ISO 8601, and what is not there is null. */
+
+const iso = (time: Date | null): string | null => time?.toISOString() ?? null;
+
+/** True while the payer can act: the payment is live and its next action can still be used. */
+export function isPayable(row: Payment, now: Date): boolean {
+  return isLive(row.status as PaymentStatus) && row.expiresAt > now && hasUsableAction(row, now);
+}
+
+/** What a client token shows. Nobody is sent to pay what is over, so the next action ends with the payment. */
+export function payerPaymentView(row: Payment, now: Date): PayerPaymentView {
+  const action = isPayable(row, now) ? nextActionOf(row) : null;
+  return {
+    id: row.id,
+    channel: row.channel,
+    method: row.method,
+    amount: Number(row.amount),
+    currency: row.currency,
+    status: row.status,
+    orderUpdate: row.orderUpdate,
+    nextAction: action as PayerPaymentView['nextAction'],
+    payUrl: action?.url ?? null,
+    checkoutUrl: null,
+    createdAt: row.createdAt.toISOString(),
+    expiresAt: row.expiresAt.toISOString(),
+    paidAt: iso(row.paidAt),
+  };
+}
+
+export interface Viewer {
+  readonly now: Date;
+  /** The address of a workflow in the Web UI, for those who may see it; else null. */
+  readonly temporalUrl: (workflowId: string) => string | null;
+}
+
+/** What a key shows. `clientToken` is given only to whoever creates the payment. */
+export function paymentView(row: Payment, viewer: Viewer, clientToken: string | null = null): PaymentView {
+  const { id, ...shared } = payerPaymentView(row, viewer.now);
+  return {
+    id,
+    orderId: row.orderId,
+    ...shared,
+    clientToken,
+    settledBy: row.settledBy,
+    channelPaymentId: row.channelPaymentId,
+    receivedAmount: row.receivedAmount === null ? null : Number(row.receivedAmount),
+    receivedCurrency: row.receivedCurrency,
+    refundedAmount: Number(row.refundedAmount),
+    attention: row.attention,
+    attentionSince: iso(row.attentionSince),
+    attentionDetail: row.attentionDetail,
+    metadata: row.metadata as Record<string, string>,
+    settledAt: iso(row.settledAt),
+    orderUpdatedAt: iso(row.orderUpdatedAt),
+    cancelRequestedAt: iso(row.cancelRequestedAt),
+    temporalUrl: viewer.temporalUrl(paymentWorkflowId(row.id)),
+  };
+}
+
+export function orderView(row: OrderWithPayments, viewer: Viewer): OrderView {
+  return {
+    id: row.id,
+    amount: Number(row.amount),
+    currency: row.currency,
+    subject: row.subject,
+    status: row.status,
+    paidPaymentId: row.paidPaymentId,
+    paidAt: iso(row.paidAt),
+    metadata: row.metadata as Record<string, string>,
+    createdAt: row.createdAt.toISOString(),
+    expiresAt: iso(row.expiresAt),
+    payments: row.payments.map((payment) => paymentView(payment, viewer)),
+  };
+}
+
+export function timelineView(row: TimelineEntry) {
+  return { at: row.at.toISOString(), kind: row.kind, detail: row.detail, data: row.data };
+}

@@ -1,0 +1,267 @@
+import { randomUUID } from 'node:crypto';
+import { z } from 'zod';
+import {
+  CallbackError,
+  type ChannelAdapter,
+  type ChannelAnswer,
+  ChannelError,
+  type CloseAnswer,
+  type Headers,
+  type VerifiedCallback,
+} from '../../domain/channel.ts';
+import { isAmount, isCurrency } from '../../domain/money.ts';
+import {
+  ACCOUNT_HEADER,
+  requestPayload,
+  responsePayload,
+  sign,
+  signer,
+  TRADE_STATES,
+  verify,
+} from './protocol.ts';
+
+export interface SimulatorAdapterOptions {
+  /** The account, which is also the channel's name. */
+  readonly name: 'simulator' | 'simulator2';
+  /** Where the simulator listens, without a trailing slash. */
+  readonly baseUrl: string;
+  /** The account's `whsec_` secret. */
+  readonly secret: string;
+  /** @default the global fetch */
+  readonly fetch?: typeof fetch;
+}
+
+/** Below the 10 s an activity attempt may take, so that a hung call ends as an answer of ours and not as a time-out of Temporal's. */
+const HTTP_TIMEOUT_MS = 8_000;
+
+/**
+ * The refusals after which it is certain that no trade exists under our number. `OUT_TRADE_NO_USED` is not
+ * among them: it says that one does, which may yet be paid.
+ */
+const DEFINITE_REFUSALS = new Set(['PARAM_ERROR']);
+
+const tradeSchema = z.object({
+  outTradeNo: z.string(),
+  state: z.enum(TRADE_STATES),
+  amount: z.number().refine(isAmount),
+  currency: z.string().refine(isCurrency),
+  transactionId: z.string().nullable(),
+  paidAt: z.iso.datetime({ offset: true }).nullable(),
+  refunded: z.int().nonnegative().optional(),
+});
+const createdSchema = tradeSchema.extend({ payUrl: z.url({ protocol: /^https?$/ }) });
+const callbackSchema = z.object({ type: z.string(), data: tradeSchema });
+const refusalSchema = z.object({ code: z.string(), message: z.string() });
+
+interface Reply {
+  readonly status: number;
+  readonly body: unknown;
+}
+
+/** The adapter of the simulator: the port over HTTP, believing nothing that is not signed. */
+export function createSimulatorAdapter(options: SimulatorAdapterOptions): ChannelAdapter {
+  const webhook = signer(options.secret);
+  const send = options.fetch ?? fetch;
+
+  /**
+   * One signed call. Only an answer whose signature is proven comes back, whatever its status below 500.
+   * @throws ChannelError of every kind but `rejected`.
+   */
+  async function call(
+    method: 'GET' | 'POST',
+    path: string,
+    content: object | undefined,
+    signal?: AbortSignal,
+  ): Promise<Reply> {
+    const id = `req_${randomUUID()}`;
+    const body = content === undefined ? '' : JSON.stringify(content);
+    const { response, text } = await exchange(
+      `${options.baseUrl}${path}`,
+      {
+        method,
+        headers: {
+          ...sign(webhook, id, requestPayload(method, path, body)),
+          [ACCOUNT_HEADER]: options.name,
+          ...(content === undefined ? {} : { 'content-type': 'application/json' }),
+        },
+        ...(content === undefined ? {} : { body }),
+        redirect: 'manual',
+      },
+      signal,
+    );
+    const said = `${options.name} answered ${response.status} to ${method} ${path}`;
+    if (response.status === 429) {
+      const seconds = Number(response.headers.get('retry-after') ?? Number.NaN);
+      throw new ChannelError(
+        'rate_limited',
+        said,
+        Number.isFinite(seconds) && seconds >= 0 ? { retryAfterMs: seconds * 1000 } : {},
+      );
+    }
+    if (response.status === 401) {
+      // A wrong secret or clock is ours to mend; it says nothing of the trade, so it must never count as a refusal.
+      throw new ChannelError('unreachable', `${said}: check the secret of ${options.name} and the clock`);
+    }
+    if (response.status >= 500) throw new ChannelError('unreachable', said);
+    try {
+      verify(webhook, responsePayload(response.status, id, text), Object.fromEntries(response.headers));
+      return { status: response.status, body: JSON.parse(text) };
+    } catch (cause) {
+      throw new ChannelError('garbage', `${said}, unreadable or not signed by it`, { cause });
+    }
+  }
+
+  /** The request and its whole body within the time-out. @throws ChannelError `unreachable` */
+  async function exchange(url: string, init: RequestInit, signal?: AbortSignal) {
+    // Not AbortSignal.any: on Node 20 a time-out that only a combined signal refers to may be collected unfired.
+    const controller = new AbortController();
+    const abort = () => controller.abort(signal?.reason);
+    const timer = setTimeout(() => controller.abort(new Error('no answer in time')), HTTP_TIMEOUT_MS);
+    signal?.addEventListener('abort', abort);
+    if (signal?.aborted) abort();
+    try {
+      const response = await send(url, { ...init, signal: controller.signal });
+      return { response, text: await response.text() };
+    } catch (cause) {
+      const reason = controller.signal.aborted ? controller.signal.reason : cause;
+      const why = reason instanceof Error ? reason.message : String(reason);
+      throw new ChannelError('unreachable', `${options.name} could not be asked: ${why}`, { cause });
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', abort);
+    }
+  }
+
+  /** A trade of the schema's shape, and the one asked for. @throws ChannelError `garbage` */
+  function readTrade<T extends z.infer<typeof tradeSchema>>(
+    schema: z.ZodType<T>,
+    body: unknown,
+    outTradeNo: string,
+  ): T {
+    const parsed = schema.safeParse(body);
+    if (parsed.success && parsed.data.outTradeNo === outTradeNo) return parsed.data;
+    throw new ChannelError(
+      'garbage',
+      `${options.name} gave an answer on ${outTradeNo} that makes no sense`,
+      parsed.success ? {} : { cause: parsed.error },
+    );
+  }
+
+  /** The code and message of an answer of 4xx. @throws ChannelError `garbage` */
+  function readRefusal(reply: Reply): z.infer<typeof refusalSchema> {
+    const parsed = refusalSchema.safeParse(reply.body);
+    if (parsed.success && reply.status >= 400) return parsed.data;
+    throw new ChannelError(
+      'garbage',
+      `${options.name} answered ${reply.status} without a code and a message`,
+    );
+  }
+
+  return {
+    name: options.name,
+    currencies: [],
+    methods: ['wallet'],
+    rateLimitPerSecond: 100,
+    testOnly: true,
+
+    async createTrade(_account, trade, signal) {
+      const { method: _, ...content } = trade;
+      const reply = await call('POST', '/v1/trades', content, signal);
+      if (reply.status === 200 || reply.status === 201) {
+        const created = readTrade(createdSchema, reply.body, trade.outTradeNo);
+        return { type: 'redirect', url: created.payUrl };
+      }
+      const { code, message } = readRefusal(reply);
+      throw new ChannelError(DEFINITE_REFUSALS.has(code) ? 'rejected' : 'unreachable', `${code}: ${message}`);
+    },
+
+    async queryTrade(_account, outTradeNo, signal) {
+      const reply = await call('GET', tradePath(outTradeNo), undefined, signal);
+      if (reply.status === 200) {
+        return toAnswer(readTrade(tradeSchema, reply.body, outTradeNo), (problem) => {
+          throw new ChannelError('garbage', `${options.name} on ${outTradeNo}: ${problem}`);
+        });
+      }
+      const { code, message } = readRefusal(reply);
+      if (code === 'TRADE_NOT_FOUND') return { state: 'unknown_trade' };
+      throw new ChannelError('rejected', `${code}: ${message}`);
+    },
+
+    async closeTrade(_account, outTradeNo, signal): Promise<CloseAnswer> {
+      const reply = await call('POST', `${tradePath(outTradeNo)}/close`, {}, signal);
+      if (reply.status === 200) {
+        readTrade(tradeSchema, reply.body, outTradeNo);
+        return 'closed';
+      }
+      const { code, message } = readRefusal(reply);
+      if (code === 'ORDERPAID') return 'already_paid';
+      if (code === 'PROCESSING') return 'processing';
+      if (code === 'TRADE_NOT_FOUND') return 'unknown_trade';
+      throw new ChannelError('rejected', `${code}: ${message}`);
+    },
+
+    verifyCallback(_account, headers: Headers, rawBody): VerifiedCallback {
+      const text = rawBody.toString('utf8');
+      try {
+        verify(webhook, text, headers);
+      } catch (error) {
+        throw new CallbackError('unverified', (error as Error).message);
+      }
+      const parsed = callbackSchema.safeParse(parseJson(text));
+      if (!parsed.success) throw new CallbackError('malformed', z.prettifyError(parsed.error));
+      return {
+        notificationId: headers['webhook-id'] as string,
+        outTradeNo: parsed.data.data.outTradeNo,
+        answer: toAnswer(parsed.data.data, (problem) => {
+          throw new CallbackError('malformed', problem);
+        }),
+      };
+    },
+
+    peekOutTradeNo(rawBody) {
+      const named = z
+        .object({ data: z.object({ outTradeNo: z.string().regex(/^[0-9A-Za-z_]{1,32}$/) }) })
+        .safeParse(parseJson(rawBody.toString('utf8')));
+      return named.success ? named.data.data.outTradeNo : undefined;
+    },
+  };
+}
+
+function tradePath(outTradeNo: string): string {
+  return `/v1/trades/${encodeURIComponent(outTradeNo)}`;
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The simulator's words in the port's; `fail` throws for a trade that is paid without saying by what and when. */
+function toAnswer(trade: z.infer<typeof tradeSchema>, fail: (problem: string) => never): ChannelAnswer {
+  switch (trade.state) {
+    case 'NOTPAY':
+      return { state: 'unpaid' };
+    case 'PROCESSING':
+      return { state: 'processing' };
+    case 'CLOSED':
+      return { state: 'closed' };
+    case 'PAYERROR':
+      return { state: 'failed', reason: 'declined' };
+    case 'SUCCESS':
+    case 'REFUND': {
+      const { transactionId, paidAt } = trade;
+      if (transactionId === null || paidAt === null) return fail('paid without a transaction and a time');
+      return {
+        state: trade.state === 'REFUND' ? 'refunded' : 'paid',
+        channelPaymentId: transactionId,
+        amount: trade.amount,
+        currency: trade.currency,
+        paidAt,
+        ...(trade.refunded === undefined ? {} : { refundedAmount: trade.refunded }),
+      };
+    }
+  }
+}

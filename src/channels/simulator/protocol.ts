@@ -1,0 +1,60 @@
+import { Webhook } from 'standardwebhooks';
+
+/**
+ * What the simulator and its adapter agree on: how messages are signed, and the states of a trade.
+ *
+ * Every message carries the three headers of Standard Webhooks (https://www.standardwebhooks.com),
+ * HMAC-SHA256 over `id.timestamp.payload`, with five minutes of tolerance both ways. The payload is
+ * - for a callback: its body, exactly as the standard says;
+ * - for a request: `METHOD path\nbody`, so that a signature cannot be moved to another URL or method;
+ * - for a response: `status requestId\nbody`, so that it answers this one request and no other.
+ * A JSON body starts with `{`, a method with a capital and a status with a digit: no message of one
+ * kind passes for another.
+ */
+
+/** The states of a trade in the simulator's own words. `PAYERROR` is declined, and final. */
+export const TRADE_STATES = ['NOTPAY', 'PROCESSING', 'SUCCESS', 'CLOSED', 'REFUND', 'PAYERROR'] as const;
+export type TradeState = (typeof TRADE_STATES)[number];
+
+/** Names the account whose secret signed the request. */
+export const ACCOUNT_HEADER = 'simulator-account';
+
+export type SignatureHeaders = Record<'webhook-id' | 'webhook-timestamp' | 'webhook-signature', string>;
+
+/** What a request's signature covers. `path` starts with `/v1` and includes the query string. */
+export function requestPayload(method: string, path: string, body: string): string {
+  return `${method} ${path}\n${body}`;
+}
+
+/** What a response's signature covers. `requestId` is the `webhook-id` of the request it answers. */
+export function responsePayload(status: number, requestId: string, body: string): string {
+  return `${status} ${requestId}\n${body}`;
+}
+
+/** Signs `payload` as of now. */
+export function sign(webhook: Webhook, id: string, payload: string): SignatureHeaders {
+  const now = new Date();
+  return {
+    'webhook-id': id,
+    'webhook-timestamp': String(Math.floor(now.getTime() / 1000)),
+    'webhook-signature': webhook.sign(id, now, payload),
+  };
+}
+
+/**
+ * Checks the headers' presence, their age and the signature, without parsing the payload.
+ * @throws Error (the library's WebhookVerificationError) saying which check failed.
+ */
+export function verify(webhook: Webhook, payload: string, headers: Readonly<Record<string, unknown>>): void {
+  const signed: Record<string, string> = {};
+  for (const name of ['webhook-id', 'webhook-timestamp', 'webhook-signature']) {
+    const value = headers[name];
+    if (typeof value === 'string') signed[name] = value;
+  }
+  webhook.verify(payload, signed, { jsonParse: false });
+}
+
+/** @throws Error when `secret` is not `whsec_` and base64. */
+export function signer(secret: string): Webhook {
+  return new Webhook(secret);
+}

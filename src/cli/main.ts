@@ -1,0 +1,60 @@
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { createChannels } from '../channels/registry.ts';
+import { ConfigError, loadConfig } from '../config.ts';
+import { createLedgerClient, type LedgerClient } from '../ledger/client.ts';
+import type { Role } from '../ledger/merchants.ts';
+import { isDatabaseUnavailable } from '../ledger/unavailable.ts';
+import { createKey, listKeys } from './keys.ts';
+
+/** `npm run nodrop -- ...`: what operators do from the command line. */
+
+function merchantName(value: string): string {
+  if (!/^[A-Za-z0-9_.-]{1,64}$/.test(value))
+    throw new InvalidArgumentError('Use 1 to 64 of A-Z a-z 0-9 _ . -');
+  return value;
+}
+
+const config = () => loadConfig();
+
+async function withLedger(work: (db: LedgerClient) => Promise<readonly string[]>): Promise<void> {
+  const db = createLedgerClient(config().databaseUrl);
+  try {
+    for (const line of await work(db)) console.log(line);
+  } finally {
+    await db.$disconnect();
+  }
+}
+
+const program = new Command('nodrop').description('Durable payments: administration.').showHelpAfterError();
+const keys = program.command('keys').description('API keys of merchants');
+
+keys
+  .command('create')
+  .description('make a key, and the merchant if there is none; the key is printed once')
+  .requiredOption('--merchant <name>', 'whose key it is', merchantName)
+  .addOption(
+    new Option('--role <role>', 'what it may do').choices(['merchant', 'operator']).default('merchant'),
+  )
+  .action(async ({ merchant, role }: { merchant: string; role: Role }) => {
+    const channels = [...createChannels(config()).keys()];
+    await withLedger((db) => createKey(db, merchant, role, channels));
+  });
+
+keys
+  .command('list')
+  .description('show all keys by their last four characters')
+  .action(async () => withLedger(listKeys));
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  console.error(explain(error));
+  process.exitCode = 1;
+}
+
+function explain(error: unknown): unknown {
+  if (error instanceof ConfigError) return error.message;
+  if (!isDatabaseUnavailable(error)) return error;
+  const { hostname, port, pathname } = new URL(config().databaseUrl);
+  return `The database ${pathname.slice(1)} at ${hostname}:${port || 5432} cannot be used: start it (npm run stack) or set DATABASE_URL.`;
+}

@@ -1,0 +1,280 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync, linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { z } from 'zod';
+import { DEFAULT_QUERY_SCHEDULE, parseSchedule } from './domain/schedule.ts';
+
+/**
+ * Every setting of every process, read from the environment once, validated, and passed on as a value.
+ * `docs/configuration.md` is generated from the descriptions here (`npm run generate`).
+ */
+
+/** A setting is wrong or missing. The message is one sentence that names it. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+}
+
+const port = (fallback: number) => z.coerce.number().int().min(1).max(65535).default(fallback);
+const httpUrl = z.url({ protocol: /^https?$/ }).transform((url) => url.replace(/\/+$/, ''));
+const webhookSecret = z
+  .string()
+  .regex(/^whsec_[A-Za-z0-9+/]{32,}={0,2}$/, 'must be whsec_ and at least 24 bytes in base64');
+const schedule = z.string().transform((text, context) => {
+  try {
+    return parseSchedule(text);
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: (error as Error).message });
+    return z.NEVER;
+  }
+});
+
+/** The settings in the environment's own names; each description says what it is for. */
+export const settings = z.object({
+  NODROP_MODE: z
+    .enum(['test', 'live'])
+    .default('test')
+    .describe('`live` refuses the simulator, the development key and test credentials.'),
+  NODROP_HOME: z.string().min(1).default('.nodrop').describe('Where the embedded stack keeps its data.'),
+  NODROP_SECRET: z
+    .string()
+    .min(32, 'must have at least 32 characters')
+    .optional()
+    .describe(
+      'Signs client tokens. Required outside the embedded stack, which makes its own; the same for every process.',
+    ),
+  DATABASE_URL: z
+    .url({ protocol: /^postgres(ql)?$/ })
+    .optional()
+    .describe("A PostgreSQL of your own. Unset: the embedded stack's."),
+  TEMPORAL_ADDRESS: z
+    .string()
+    .regex(/^[^\s:/]+:\d+$/, 'must be host:port')
+    .optional()
+    .describe("A Temporal server of your own. Unset: the embedded stack's."),
+  TEMPORAL_NAMESPACE: z.string().min(1).default('default').describe('The Temporal namespace.'),
+  NODROP_TEMPORAL_UI_URL: httpUrl
+    .optional()
+    .describe("The Temporal Web UI, for links. Unset: the embedded stack's."),
+  PORT: port(3000).describe('Where the API listens.'),
+  NODROP_HOST: z.string().min(1).default('127.0.0.1').describe('The address the API listens on.'),
+  NODROP_PUBLIC_URL: httpUrl
+    .optional()
+    .describe("The API's address as channels and payers reach it. Unset: http://NODROP_HOST:PORT."),
+  NODROP_ADMIN_HOST: z.string().min(1).default('127.0.0.1').describe('The address of the admin listener.'),
+  NODROP_ADMIN_PORT: port(3001).describe('Metrics and details, for operators only.'),
+  NODROP_POSTGRES_PORT: port(54329).describe("The embedded PostgreSQL's port."),
+  NODROP_TEMPORAL_PORT: port(7233).describe("The embedded Temporal server's port."),
+  NODROP_TEMPORAL_UI_PORT: port(8233).describe("The embedded Temporal Web UI's port."),
+  NODROP_TEMPORAL_CLI: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('A `temporal` binary to use for the embedded server instead of finding or obtaining one.'),
+  NODROP_TEST_SERVER: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      'A Temporal time-skipping test server to use instead of finding or obtaining one (tests only).',
+    ),
+  NODROP_SIMULATOR_PORT: port(4000).describe('Where the simulator listens.'),
+  NODROP_SIMULATOR_HOST: z
+    .string()
+    .min(1)
+    .default('127.0.0.1')
+    .describe('The address the simulator listens on.'),
+  NODROP_SIMULATOR_URL: httpUrl
+    .optional()
+    .describe(
+      'The simulator as API and worker reach it. Unset: http://NODROP_SIMULATOR_HOST:NODROP_SIMULATOR_PORT.',
+    ),
+  NODROP_SIMULATOR_SECRET: webhookSecret
+    .optional()
+    .describe(
+      'Signs requests and callbacks of channel `simulator`. Unset outside the embedded stack: that channel is off.',
+    ),
+  NODROP_SIMULATOR2_SECRET: webhookSecret.optional().describe('The same for channel `simulator2`.'),
+  NODROP_QUERY_SCHEDULE: schedule
+    .prefault(DEFAULT_QUERY_SCHEDULE)
+    .describe(
+      'The waits between active queries, the last one repeated up to the expiry. One channel alone: NODROP_QUERY_SCHEDULE_{CHANNEL}.',
+    ),
+  NODROP_PAYMENT_EXPIRY_SECONDS: z.coerce
+    .number()
+    .int()
+    .min(60)
+    .max(7 * 86_400)
+    .default(1800)
+    .describe('How long a payer has when the request does not say.'),
+  NODROP_LOG_LEVEL: z
+    .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
+    .default('info')
+    .describe('The least severe log line written.'),
+});
+
+export interface Config {
+  readonly mode: 'test' | 'live';
+  /** Absolute path. */
+  readonly home: string;
+  /** True when the database is the embedded stack's. */
+  readonly embeddedDatabase: boolean;
+  /** True when the Temporal server is the embedded stack's. */
+  readonly embeddedTemporal: boolean;
+  readonly databaseUrl: string;
+  readonly secret: string;
+  readonly temporal: {
+    readonly address: string;
+    readonly namespace: string;
+    readonly uiUrl: string | undefined;
+  };
+  readonly api: { readonly host: string; readonly port: number; readonly publicUrl: string };
+  readonly admin: { readonly host: string; readonly port: number };
+  readonly stack: {
+    readonly postgresPort: number;
+    readonly temporalPort: number;
+    readonly temporalUiPort: number;
+    readonly temporalCli: string | undefined;
+    readonly testServer: string | undefined;
+    /** Obtained tools live here and serve every clone. */
+    readonly cacheDir: string;
+  };
+  readonly simulator: {
+    readonly host: string;
+    readonly port: number;
+    readonly url: string;
+    /** Signing secret by channel name; a channel without one is off. */
+    readonly secrets: Readonly<Record<string, string>>;
+  };
+  readonly paymentExpiryMs: number;
+  /** The waits between active queries of a channel, in milliseconds. */
+  queryScheduleMs(channel: string): readonly number[];
+  readonly logLevel: string;
+}
+
+/**
+ * Reads and checks the whole configuration.
+ * @throws ConfigError naming the setting that is wrong or missing.
+ */
+export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
+  // An empty variable is what compose files and shells make of an unset one.
+  const given = Object.fromEntries(
+    Object.entries(env).filter(([, value]) => value !== undefined && value !== ''),
+  );
+  const parsed = settings.safeParse(given);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    throw new ConfigError(`${issue?.path.join('.')} is wrong: ${issue?.message}.`);
+  }
+  const s = parsed.data;
+  const home = resolve(s.NODROP_HOME);
+  const embeddedDatabase = s.DATABASE_URL === undefined;
+  const embeddedTemporal = s.TEMPORAL_ADDRESS === undefined;
+  if (embeddedDatabase && s.NODROP_MODE === 'live') {
+    throw new ConfigError('DATABASE_URL is missing: NODROP_MODE=live does not run on the embedded database.');
+  }
+  const secrets = embeddedDatabase ? embeddedSecrets(home) : undefined;
+  const secret = s.NODROP_SECRET ?? secrets?.secret;
+  if (secret === undefined) {
+    throw new ConfigError(
+      'NODROP_SECRET is missing: outside the embedded stack it must be set (at least 32 characters).',
+    );
+  }
+  const simulatorSecrets: Record<string, string> = {};
+  const first = s.NODROP_SIMULATOR_SECRET ?? secrets?.simulator;
+  const second = s.NODROP_SIMULATOR2_SECRET ?? secrets?.simulator2;
+  if (s.NODROP_MODE === 'live' && (first ?? second) !== undefined) {
+    throw new ConfigError('NODROP_SIMULATOR_SECRET is set: NODROP_MODE=live refuses the simulator.');
+  }
+  if (first !== undefined) simulatorSecrets.simulator = first;
+  if (second !== undefined) simulatorSecrets.simulator2 = second;
+  const schedules = channelSchedules(given);
+
+  return {
+    mode: s.NODROP_MODE,
+    home,
+    embeddedDatabase,
+    embeddedTemporal,
+    databaseUrl: s.DATABASE_URL ?? `postgresql://nodrop:nodrop@127.0.0.1:${s.NODROP_POSTGRES_PORT}/nodrop`,
+    secret,
+    temporal: {
+      address: s.TEMPORAL_ADDRESS ?? `127.0.0.1:${s.NODROP_TEMPORAL_PORT}`,
+      namespace: s.TEMPORAL_NAMESPACE,
+      uiUrl:
+        s.NODROP_TEMPORAL_UI_URL ??
+        (embeddedTemporal ? `http://127.0.0.1:${s.NODROP_TEMPORAL_UI_PORT}` : undefined),
+    },
+    api: {
+      host: s.NODROP_HOST,
+      port: s.PORT,
+      publicUrl: s.NODROP_PUBLIC_URL ?? `http://${s.NODROP_HOST}:${s.PORT}`,
+    },
+    admin: { host: s.NODROP_ADMIN_HOST, port: s.NODROP_ADMIN_PORT },
+    stack: {
+      postgresPort: s.NODROP_POSTGRES_PORT,
+      temporalPort: s.NODROP_TEMPORAL_PORT,
+      temporalUiPort: s.NODROP_TEMPORAL_UI_PORT,
+      temporalCli: s.NODROP_TEMPORAL_CLI,
+      testServer: s.NODROP_TEST_SERVER,
+      cacheDir: join(env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'nodrop'),
+    },
+    simulator: {
+      host: s.NODROP_SIMULATOR_HOST,
+      port: s.NODROP_SIMULATOR_PORT,
+      url: s.NODROP_SIMULATOR_URL ?? `http://${s.NODROP_SIMULATOR_HOST}:${s.NODROP_SIMULATOR_PORT}`,
+      secrets: simulatorSecrets,
+    },
+    paymentExpiryMs: s.NODROP_PAYMENT_EXPIRY_SECONDS * 1000,
+    queryScheduleMs: (channel) => schedules.get(channel.toUpperCase()) ?? s.NODROP_QUERY_SCHEDULE,
+    logLevel: s.NODROP_LOG_LEVEL,
+  };
+}
+
+/** The per-channel schedules, `NODROP_QUERY_SCHEDULE_{CHANNEL}`, by the channel's name in capitals. */
+function channelSchedules(env: Record<string, string | undefined>): Map<string, readonly number[]> {
+  const schedules = new Map<string, readonly number[]>();
+  for (const [name, value] of Object.entries(env)) {
+    const channel = /^NODROP_QUERY_SCHEDULE_(\w+)$/.exec(name)?.[1];
+    if (channel === undefined || value === undefined) continue;
+    try {
+      schedules.set(channel, parseSchedule(value));
+    } catch (error) {
+      throw new ConfigError(`${name} is wrong: ${(error as Error).message}.`);
+    }
+  }
+  return schedules;
+}
+
+interface EmbeddedSecrets {
+  readonly secret: string;
+  readonly simulator: string;
+  readonly simulator2: string;
+}
+
+/** The embedded stack's own random secrets, made once per data folder and shared by its processes. */
+function embeddedSecrets(home: string): EmbeddedSecrets {
+  const file = join(home, 'secrets.json');
+  try {
+    if (!existsSync(file)) {
+      const fresh: EmbeddedSecrets = {
+        secret: randomBytes(32).toString('base64'),
+        simulator: `whsec_${randomBytes(32).toString('base64')}`,
+        simulator2: `whsec_${randomBytes(32).toString('base64')}`,
+      };
+      mkdirSync(home, { recursive: true });
+      // Written aside and linked, so that of several processes starting at once exactly one wins, with a whole file.
+      const draft = `${file}.${process.pid}`;
+      writeFileSync(draft, JSON.stringify(fresh, null, 2), { mode: 0o600 });
+      try {
+        linkSync(draft, file);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+      } finally {
+        unlinkSync(draft);
+      }
+    }
+    return JSON.parse(readFileSync(file, 'utf8')) as EmbeddedSecrets;
+  } catch (error) {
+    throw new ConfigError(`NODROP_HOME is wrong: ${home} cannot be used (${(error as Error).message}).`);
+  }
+}

@@ -1,0 +1,82 @@
+import type { PaidAnswer } from './channel.ts';
+import type { CurrencyCode } from './money.ts';
+import {
+  type Attention,
+  isEnded,
+  type OrderStatus,
+  type PaymentStatus,
+  type RefundReason,
+} from './states.ts';
+
+export type LatePayment = 'apply' | 'refund' | 'review';
+
+export interface SuccessCase {
+  readonly orderStatus: OrderStatus;
+  readonly paymentStatus: PaymentStatus;
+  /** What was asked, in minor units. */
+  readonly amount: number;
+  readonly currency: CurrencyCode;
+  /** Epoch ms. */
+  readonly expiresAt: number;
+  readonly latePayment: LatePayment;
+  readonly answer: PaidAnswer;
+}
+
+export type SuccessDecision =
+  | { readonly orderUpdate: 'applied' }
+  | { readonly orderUpdate: 'review'; readonly attention: Attention; readonly detail: string }
+  | {
+      readonly orderUpdate: 'conflict';
+      readonly attention: Attention | null;
+      readonly detail: string;
+      readonly refund: RefundReason;
+    };
+
+/**
+ * What money that came in does to its order (point 6 and 8 of the way of a payment). Pure: the ledger
+ * calls it under the order's lock and writes what it says.
+ */
+export function decideSuccess(given: SuccessCase): SuccessDecision {
+  const { answer, orderStatus } = given;
+  if (answer.state === 'refunded') {
+    return {
+      orderUpdate: 'conflict',
+      attention: null,
+      detail: 'The channel had already refunded the money when it was first seen.',
+      refund: 'external',
+    };
+  }
+  if (orderStatus !== 'unpaid' && orderStatus !== 'paying') {
+    const paidTwice = orderStatus === 'succeeded' || orderStatus === 'refunded';
+    return {
+      orderUpdate: 'conflict',
+      attention: 'order_conflict',
+      detail: paidTwice
+        ? 'The order was already paid by another payment; this one is owed back.'
+        : `The order was already ${orderStatus} when the money came in; it is owed back.`,
+      refund: paidTwice ? 'duplicate_payment' : 'late_payment',
+    };
+  }
+  if (answer.amount !== given.amount || answer.currency !== given.currency) {
+    return {
+      orderUpdate: 'review',
+      attention: 'amount_mismatch',
+      detail: `The channel received ${answer.amount} ${answer.currency}, asked were ${given.amount} ${given.currency} (minor units).`,
+    };
+  }
+  const late = isEnded(given.paymentStatus) && Date.parse(answer.paidAt) >= given.expiresAt;
+  if (!late || given.latePayment === 'apply') return { orderUpdate: 'applied' };
+  if (given.latePayment === 'review') {
+    return {
+      orderUpdate: 'review',
+      attention: 'late_payment_review',
+      detail: 'The money came in after the payment had ended; the merchant wants to decide.',
+    };
+  }
+  return {
+    orderUpdate: 'conflict',
+    attention: 'order_conflict',
+    detail: 'The money came in after the payment had ended; the merchant refunds such payments.',
+    refund: 'late_payment',
+  };
+}

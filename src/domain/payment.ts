@@ -1,0 +1,37 @@
+import type { CurrencyCode } from './money.ts';
+import type { Attention, OrderUpdate, PaymentStatus } from './states.ts';
+
+/**
+ * The row as workflows see it. It goes into Temporal's histories: ids, states and amounts only,
+ * no payer data and no secrets. Times are epoch milliseconds, amounts minor units.
+ */
+export interface PaymentSnapshot {
+  readonly id: string;
+  readonly orderId: string;
+  readonly channel: string;
+  readonly amount: number;
+  readonly currency: CurrencyCode;
+  readonly status: PaymentStatus;
+  readonly orderUpdate: OrderUpdate | null;
+  readonly createdAt: number;
+  readonly expiresAt: number;
+  /** When it became failed, cancelled or closed. */
+  readonly endedAt: number | null;
+  readonly cancelRequested: boolean;
+  /** False when there is none, or when it has expired. */
+  readonly nextActionReady: boolean;
+  /** The channel's last answer in a word, and when it came. */
+  readonly channelState: string | null;
+  readonly channelAnsweredAt: number | null;
+  /** The definite answer on record. */
+  readonly answer: 'paid' | 'refunded' | 'closed' | 'failed' | null;
+  readonly attention: Attention | null;
+}
+
+/** A callback as its signal carries it; the money that counts is read from the ledger's row. */
+export interface CallbackNotice {
+  readonly callbackId: string;
+  readonly state: string;
+  readonly amount?: number;
+  readonly currency?: CurrencyCode;
+}

@@ -1,0 +1,87 @@
+/**
+ * When the channel is asked. All durations are milliseconds.
+ *
+ * The waits are passed to one retrying activity as its input, so a schedule is always a plain list.
+ */
+
+/** 10 s x 3, 20 s x 3, 30 s x 7: the five minutes in which nearly everybody pays; then ever rarer. */
+export const DEFAULT_QUERY_SCHEDULE = '10s*3,20s*3,30s*7,1m*5,2m*5,5m';
+
+/** After the payer came back from the wallet or pressed "I have paid". */
+export const TIGHT_PHASE_MS: readonly number[] = [...Array(10).fill(2_000), ...Array(8).fill(5_000)];
+
+/** When an ended payment is still asked about, counted from its end. */
+export const LATE_WATCH_MS: readonly number[] = [600_000, 3_600_000, 21_600_000, 86_400_000];
+
+const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
+
+/**
+ * Reads `10s*3,30s,1m*5`: waits with an optional repeat count.
+ * @throws RangeError saying which part is wrong.
+ */
+export function parseSchedule(text: string): readonly number[] {
+  const waits = text.split(',').flatMap((part) => {
+    const match = /^\s*(\d{1,6})(ms|s|m|h)(?:\*(\d{1,3}))?\s*$/.exec(part);
+    const wait = match === null ? 0 : Number(match[1]) * (UNITS[match[2] ?? ''] ?? 0);
+    const times = Number(match?.[3] ?? 1);
+    if (wait === 0 || times === 0)
+      throw new RangeError(`"${part.trim()}" is not a wait such as 10s or 30s*7`);
+    return Array<number>(times).fill(wait);
+  });
+  return waits;
+}
+
+/**
+ * The waits still to come when `elapsedMs` of the schedule have passed, the last wait repeated until the
+ * queries reach `horizonMs` (both counted from the schedule's start). The first wait returned is what is
+ * left of the one that is running, so that an interrupted schedule goes on where it would have been.
+ */
+export function remainingWaits(
+  schedule: readonly number[],
+  elapsedMs: number,
+  horizonMs: number,
+): readonly number[] {
+  const waits: number[] = [];
+  let at = 0;
+  let from = elapsedMs;
+  for (let i = 0; ; i++) {
+    const wait = schedule[Math.min(i, schedule.length - 1)];
+    if (wait === undefined) return waits;
+    at += wait;
+    if (at >= horizonMs) return waits;
+    if (at <= elapsedMs) continue;
+    waits.push(at - from);
+    from = at;
+  }
+}
+
+/**
+ * The waits after a hint at `elapsedMs`: the tight phase (its query at once not counted), then the schedule
+ * from the time elapsed, up to `horizonMs`.
+ */
+export function waitsAfterHint(
+  schedule: readonly number[],
+  elapsedMs: number,
+  horizonMs: number,
+): readonly number[] {
+  const tight: number[] = [];
+  let at = elapsedMs;
+  for (const wait of TIGHT_PHASE_MS) {
+    if (at + wait >= horizonMs) return tight;
+    at += wait;
+    tight.push(wait);
+  }
+  return [...tight, ...remainingWaits(schedule, at, horizonMs)];
+}
+
+/** Offsets from an end as waits between queries, without those that `elapsedMs` since the end has passed. */
+export function waitsFromOffsets(offsets: readonly number[], elapsedMs: number): readonly number[] {
+  const waits: number[] = [];
+  let from = elapsedMs;
+  for (const at of offsets) {
+    if (at <= elapsedMs) continue;
+    waits.push(at - from);
+    from = at;
+  }
+  return waits;
+}

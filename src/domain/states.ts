@@ -1,0 +1,77 @@
+/** The states of orders, payments and refunds, and which changes are legal. The database holds the same rules. */
+
+export const ORDER_STATUSES = ['unpaid', 'paying', 'succeeded', 'refunded', 'cancelled', 'closed'] as const;
+export type OrderStatus = (typeof ORDER_STATUSES)[number];
+
+export const PAYMENT_STATUSES = ['created', 'paying', 'succeeded', 'failed', 'cancelled', 'closed'] as const;
+export type PaymentStatus = (typeof PAYMENT_STATUSES)[number];
+
+export const ORDER_UPDATES = ['pending', 'applied', 'conflict', 'review'] as const;
+/** What became of the order when the money came in; null until then. */
+export type OrderUpdate = (typeof ORDER_UPDATES)[number];
+
+export const SETTLED_BY = ['callback', 'query', 'hint', 'close', 'statement', 'operator'] as const;
+/** What brought the news that ended a payment. */
+export type SettledBy = (typeof SETTLED_BY)[number];
+
+export const REFUND_STATUSES = ['created', 'processing', 'succeeded', 'failed'] as const;
+export type RefundStatus = (typeof REFUND_STATUSES)[number];
+
+export const REFUND_REASONS = ['requested', 'duplicate_payment', 'late_payment', 'external'] as const;
+export type RefundReason = (typeof REFUND_REASONS)[number];
+
+export const ATTENTIONS = [
+  'channel_unreachable',
+  'create_unknown',
+  'order_update_failing',
+  'order_conflict',
+  'amount_mismatch',
+  'late_payment_review',
+  'refund_failing',
+  'statement_mismatch',
+  'disputed',
+  'channel_reversed',
+] as const;
+/** Why a person should look at a payment. */
+export type Attention = (typeof ATTENTIONS)[number];
+
+const PAYMENT_TRANSITIONS: Readonly<Record<PaymentStatus, readonly PaymentStatus[]>> = {
+  created: ['paying', 'succeeded', 'failed', 'cancelled', 'closed'],
+  paying: ['succeeded', 'failed', 'cancelled', 'closed'],
+  succeeded: [],
+  failed: ['succeeded'],
+  cancelled: ['succeeded'],
+  closed: ['succeeded'],
+};
+
+const ORDER_TRANSITIONS: Readonly<Record<OrderStatus, readonly OrderStatus[]>> = {
+  unpaid: ['paying', 'succeeded', 'cancelled', 'closed'],
+  paying: ['unpaid', 'succeeded', 'cancelled', 'closed'],
+  succeeded: ['refunded'],
+  refunded: [],
+  cancelled: [],
+  closed: [],
+};
+
+export function canPaymentGo(from: PaymentStatus, to: PaymentStatus): boolean {
+  return PAYMENT_TRANSITIONS[from].includes(to);
+}
+
+export function canOrderGo(from: OrderStatus, to: OrderStatus): boolean {
+  return ORDER_TRANSITIONS[from].includes(to);
+}
+
+/** Live: the payer may still pay. */
+export function isLive(status: PaymentStatus): boolean {
+  return status === 'created' || status === 'paying';
+}
+
+/** Ended without money; a late success can still come. */
+export function isEnded(status: PaymentStatus): boolean {
+  return status === 'failed' || status === 'cancelled' || status === 'closed';
+}
+
+/** Final for somebody who waits: nothing more happens by itself that a payer would want to see. */
+export function isFinal(status: PaymentStatus, orderUpdate: OrderUpdate | null): boolean {
+  return isEnded(status) || (status === 'succeeded' && orderUpdate !== null && orderUpdate !== 'pending');
+}

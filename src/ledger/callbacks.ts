@@ -1,0 +1,66 @@
+import type { VerifiedCallback } from '../domain/channel.ts';
+import { newCallbackId } from '../domain/ids.ts';
+import type { Callback, Prisma } from '../generated/prisma/client.ts';
+import type { LedgerClient } from './client.ts';
+import { note } from './timeline.ts';
+
+/**
+ * Stores a verified callback, once for each of the channel's notification ids: the caller may acknowledge it
+ * when this returns, and not before (P4). A repetition returns the row of the first.
+ */
+export async function storeCallback(
+  db: LedgerClient,
+  accountId: string,
+  callback: VerifiedCallback,
+  rawBody: Buffer,
+  now: Date,
+): Promise<Callback> {
+  return await db.$transaction(async (tx) => {
+    // Matched by account too: nobody's credentials speak for another's payment.
+    const payment = await tx.payment.findFirst({
+      where: { id: callback.outTradeNo, channelAccountId: accountId },
+      select: { id: true },
+    });
+    const inserted = await tx.callback.createMany({
+      data: {
+        id: newCallbackId(),
+        channelAccountId: accountId,
+        notificationId: callback.notificationId,
+        outTradeNo: callback.outTradeNo,
+        paymentId: payment?.id ?? null,
+        answer: callback.answer as unknown as Prisma.InputJsonObject,
+        body: new Uint8Array(rawBody),
+        receivedAt: now,
+      },
+      skipDuplicates: true,
+    });
+    const row = await tx.callback.findUniqueOrThrow({
+      where: {
+        channelAccountId_notificationId: {
+          channelAccountId: accountId,
+          notificationId: callback.notificationId,
+        },
+      },
+    });
+    if (row.paymentId !== null) {
+      const again = inserted.count === 0 ? ' again' : '';
+      await note(
+        tx,
+        row.paymentId,
+        'callback',
+        `The channel called back${again}: ${callback.answer.state}.`,
+        now,
+        {
+          callbackId: row.id,
+          state: callback.answer.state,
+        },
+      );
+    }
+    return row;
+  });
+}
+
+/** The payment's workflow has the callback for certain. */
+export async function markDelivered(db: LedgerClient, callbackId: string, now: Date): Promise<void> {
+  await db.callback.updateMany({ where: { id: callbackId, deliveredAt: null }, data: { deliveredAt: now } });
+}

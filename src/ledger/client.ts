@@ -1,0 +1,31 @@
+import { PrismaPg } from '@prisma/adapter-pg';
+import { type Prisma, PrismaClient } from '../generated/prisma/client.ts';
+
+export type LedgerClient = PrismaClient;
+/** Inside a transaction. */
+export type LedgerTx = Prisma.TransactionClient;
+
+/** @param databaseUrl a postgresql:// URL. The caller closes it with `$disconnect()`. */
+export function createLedgerClient(databaseUrl: string): LedgerClient {
+  const adapter = new PrismaPg({
+    connectionString: databaseUrl,
+    max: 20,
+    // Without these a dead database is a request that hangs.
+    connectionTimeoutMillis: 3_000,
+    statement_timeout: 5_000,
+  });
+  return new PrismaClient({ adapter, transactionOptions: { maxWait: 3_000, timeout: 6_000 } });
+}
+
+const CONSTRAINT_CODES = new Set(['23505', '23514', '23503']);
+
+/** True when the database refused a write because a unique key, check or reference forbids it. */
+export function isConstraintViolation(error: unknown): boolean {
+  const code = (error as { code?: unknown }).code;
+  if (code === 'P2002' || code === 'P2003' || code === 'P2004') return true;
+  const cause =
+    (error as { cause?: { originalCode?: string } }).cause ??
+    (error as { meta?: { driverAdapterError?: { cause?: { originalCode?: string } } } }).meta
+      ?.driverAdapterError?.cause;
+  return cause?.originalCode !== undefined && CONSTRAINT_CODES.has(cause.originalCode);
+}

@@ -1,0 +1,172 @@
+import { isDeepStrictEqual } from 'node:util';
+import { newPaymentId } from '../domain/ids.ts';
+import type { CurrencyCode } from '../domain/money.ts';
+import { Refusal } from '../domain/refusal.ts';
+import type { Order, Payment, Prisma } from '../generated/prisma/client.ts';
+import { lockOrder } from '../orders/embedded.ts';
+import { isConstraintViolation, type LedgerClient, type LedgerTx } from './client.ts';
+import { note } from './timeline.ts';
+
+/** How orders and payments come into being. */
+
+export interface NewOrder {
+  readonly id: string;
+  /** Minor units. */
+  readonly amount: number;
+  readonly currency: CurrencyCode;
+  readonly subject: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly expiresInSeconds: number | undefined;
+}
+
+export interface NewPayment {
+  readonly channel: string;
+  readonly method: string;
+  readonly payer: { readonly id?: string; readonly ip?: string } | undefined;
+  readonly returnUrl: string | undefined;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly expiresInMs: number;
+}
+
+/**
+ * Creates the order, or returns the one that is there when its content is the same.
+ * @throws Refusal `order_exists` when an order with this id has other content.
+ */
+export async function createOrder(
+  db: LedgerClient | LedgerTx,
+  merchantId: string,
+  given: NewOrder,
+  now: Date,
+): Promise<{ order: Order; created: boolean }> {
+  // Not a failing INSERT: inside a transaction that would undo everything before it.
+  const inserted = await db.order.createMany({
+    data: {
+      merchantId,
+      id: given.id,
+      amount: BigInt(given.amount),
+      currency: given.currency,
+      subject: given.subject,
+      metadata: given.metadata,
+      createdAt: now,
+      expiresAt:
+        given.expiresInSeconds === undefined ? null : new Date(now.getTime() + given.expiresInSeconds * 1000),
+    },
+    skipDuplicates: true,
+  });
+  const order = await db.order.findUniqueOrThrow({ where: { merchantId_id: { merchantId, id: given.id } } });
+  const lifetime =
+    order.expiresAt === null ? undefined : (order.expiresAt.getTime() - order.createdAt.getTime()) / 1000;
+  const same =
+    order.amount === BigInt(given.amount) &&
+    order.currency === given.currency &&
+    order.subject === given.subject &&
+    lifetime === given.expiresInSeconds &&
+    isDeepStrictEqual(order.metadata, given.metadata);
+  if (!same)
+    throw new Refusal(
+      'order_exists',
+      `Order ${given.id} exists with another amount, subject, metadata or expiry.`,
+    );
+  return { order, created: inserted.count === 1 };
+}
+
+/**
+ * The transaction behind `POST /v1/payments`: locks the order, checks it, and inserts a payment `created`, or
+ * returns the live one for the same order, channel and method.
+ * @throws Refusal `order_not_found`, `order_exists`, `order_already_paid`, `order_not_payable`, `attempt_unresolved`.
+ */
+export async function startPayment(
+  db: LedgerClient,
+  merchantId: string,
+  order: { readonly id: string } | NewOrder,
+  given: NewPayment,
+  makeTokenHash: (paymentId: string) => string,
+  now: Date,
+): Promise<{ payment: Payment; created: boolean }> {
+  try {
+    return await db.$transaction(async (tx) => {
+      if ('amount' in order) await createOrder(tx, merchantId, order, now);
+      const locked = await lockOrder(tx, merchantId, order.id);
+      if (locked === null) throw new Refusal('order_not_found', `There is no order ${order.id}.`);
+      return await insertPayment(tx, locked, given, makeTokenHash, now);
+    });
+  } catch (error) {
+    // The order's lock makes this impossible; should it happen all the same, the index has kept the promise.
+    if (!isConstraintViolation(error)) throw error;
+    throw new Refusal('attempt_unresolved', 'Another attempt was made at the same moment; ask again.', {
+      cause: error,
+      retryAfterSeconds: 1,
+    });
+  }
+}
+
+async function insertPayment(
+  tx: LedgerTx,
+  order: Order,
+  given: NewPayment,
+  makeTokenHash: (paymentId: string) => string,
+  now: Date,
+): Promise<{ payment: Payment; created: boolean }> {
+  if (order.status === 'succeeded' || order.status === 'refunded') {
+    throw new Refusal('order_already_paid', `Order ${order.id} was paid by payment ${order.paidPaymentId}.`);
+  }
+  if (order.status === 'cancelled' || order.status === 'closed') {
+    throw new Refusal('order_not_payable', `Order ${order.id} is ${order.status}.`);
+  }
+  if (order.expiresAt !== null && order.expiresAt <= now) {
+    throw new Refusal('order_not_payable', `Order ${order.id} expired at ${order.expiresAt.toISOString()}.`);
+  }
+  const attempts = { merchantId: order.merchantId, orderId: order.id };
+  const undecided = await tx.payment.findFirst({
+    where: { ...attempts, orderUpdate: { in: ['pending', 'review'] } },
+  });
+  if (undecided !== null) {
+    throw new Refusal(
+      'attempt_unresolved',
+      `Payment ${undecided.id} of this order has brought money that waits for a decision.`,
+    );
+  }
+  const live = await tx.payment.findFirst({
+    where: {
+      ...attempts,
+      channel: given.channel,
+      method: given.method,
+      status: { in: ['created', 'paying'] },
+    },
+  });
+  if (live !== null) {
+    if (live.expiresAt > now && live.cancelRequestedAt === null) return { payment: live, created: false };
+    throw new Refusal('attempt_unresolved', `Payment ${live.id} is ending: the channel is being asked.`, {
+      retryAfterSeconds: 5,
+    });
+  }
+  const account = await tx.channelAccount.findUnique({
+    where: { merchantId_channel: { merchantId: order.merchantId, channel: given.channel } },
+  });
+  if (account === null)
+    throw new Refusal('unknown_channel', `This merchant has no account at channel ${given.channel}.`);
+
+  const id = newPaymentId();
+  const expiresAt = new Date(
+    Math.min(now.getTime() + given.expiresInMs, order.expiresAt?.getTime() ?? Number.POSITIVE_INFINITY),
+  );
+  const payment = await tx.payment.create({
+    data: {
+      id,
+      ...attempts,
+      channel: given.channel,
+      channelAccountId: account.id,
+      method: given.method,
+      amount: order.amount,
+      currency: order.currency,
+      clientTokenHash: makeTokenHash(id),
+      metadata: given.metadata,
+      returnUrl: given.returnUrl ?? null,
+      createdAt: now,
+      expiresAt,
+      ...(given.payer === undefined ? {} : { payer: given.payer as Prisma.InputJsonObject }),
+    },
+  });
+  await note(tx, id, 'transition', `Created for order ${order.id}.`, now);
+  return { payment, created: true };
+}

@@ -1,0 +1,51 @@
+import type { ChannelAnswer, NextAction } from '../domain/channel.ts';
+import type { PaymentSnapshot } from '../domain/payment.ts';
+import {
+  type Attention,
+  isEnded,
+  type OrderUpdate,
+  type PaymentStatus,
+  type SettledBy,
+} from '../domain/states.ts';
+import type { Payment } from '../generated/prisma/client.ts';
+
+/** The definite answer of the channel, with what brought it. Stored in `payments.channel_answer`. */
+export type RecordedAnswer = Extract<ChannelAnswer, { state: 'paid' | 'refunded' | 'closed' | 'failed' }> & {
+  readonly by: SettledBy;
+};
+
+export function recordedAnswer(payment: Payment): RecordedAnswer | null {
+  return payment.channelAnswer as RecordedAnswer | null;
+}
+
+export function nextActionOf(payment: Payment): NextAction | null {
+  return payment.nextAction as NextAction | null;
+}
+
+/** True while the payer can still use the stored next action. */
+export function hasUsableAction(payment: Payment, now: Date): boolean {
+  const action = nextActionOf(payment);
+  return action !== null && (action.expiresAt === undefined || Date.parse(action.expiresAt) > now.getTime());
+}
+
+export function toSnapshot(payment: Payment, now: Date): PaymentSnapshot {
+  const status = payment.status as PaymentStatus;
+  return {
+    id: payment.id,
+    orderId: payment.orderId,
+    channel: payment.channel,
+    amount: Number(payment.amount),
+    currency: payment.currency,
+    status,
+    orderUpdate: payment.orderUpdate as OrderUpdate | null,
+    createdAt: payment.createdAt.getTime(),
+    expiresAt: payment.expiresAt.getTime(),
+    endedAt: isEnded(status) ? (payment.endedAt?.getTime() ?? null) : null,
+    cancelRequested: payment.cancelRequestedAt !== null,
+    nextActionReady: hasUsableAction(payment, now),
+    channelState: payment.channelState,
+    channelAnsweredAt: payment.channelAnsweredAt?.getTime() ?? null,
+    answer: recordedAnswer(payment)?.state ?? null,
+    attention: payment.attention as Attention | null,
+  };
+}

@@ -1,0 +1,81 @@
+import type { Callback, Payment } from '../generated/prisma/client.ts';
+import type { LedgerClient } from './client.ts';
+
+/**
+ * What the sweep looks for. Every query is a bounded batch over a partial index and leases what it takes
+ * (`next_sweep_at`), so that its cost follows the anomalies and two sweeps at once do not do the same work.
+ */
+
+const BATCH = 200;
+const LEASE_MS = 60_000;
+/** How long what was dealt with is left alone. */
+const REST_MS = 5 * 60_000;
+
+/** A row this old without a workflow is nobody's request in progress any more. */
+const CREATED_FOR_MS = 30_000;
+/** Past its expiry or its wish to cancel for so long, a payment's own workflow has failed it. */
+const OVERDUE_FOR_MS = 10 * 60_000;
+/** The API is given this long to deliver what it just stored. */
+const UNDELIVERED_FOR_MS = 10_000;
+
+/** Live payments that stayed `created`, are overdue, or want to be cancelled since long. */
+export async function takeStuckPayments(db: LedgerClient, now: Date): Promise<Payment[]> {
+  const ids = await db.$queryRaw<{ id: string }[]>`
+    UPDATE payments SET next_sweep_at = ${later(now, LEASE_MS)}
+    WHERE id IN (
+      SELECT id FROM payments
+      WHERE status IN ('created', 'paying')
+        AND (
+          (status = 'created' AND created_at < ${later(now, -CREATED_FOR_MS)})
+          OR expires_at < ${later(now, -OVERDUE_FOR_MS)}
+          OR cancel_requested_at < ${later(now, -OVERDUE_FOR_MS)}
+        )
+        AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
+      ORDER BY expires_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
+    ) RETURNING id`;
+  return await db.payment.findMany({ where: { id: { in: ids.map(({ id }) => id) } } });
+}
+
+/** Of these, the payments whose workflow still has something to do and was not woken just now. */
+export async function takeUnfinished(
+  db: LedgerClient,
+  paymentIds: readonly string[],
+  lateWatchMs: number,
+  now: Date,
+): Promise<Payment[]> {
+  const ids = await db.$queryRaw<{ id: string }[]>`
+    UPDATE payments SET next_sweep_at = ${later(now, LEASE_MS)}
+    WHERE id = ANY(${[...paymentIds]})
+      AND status <> 'succeeded' AND (ended_at IS NULL OR ended_at > ${later(now, -lateWatchMs)})
+      AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
+    RETURNING id`;
+  return await db.payment.findMany({ where: { id: { in: ids.map(({ id }) => id) } } });
+}
+
+/** The payment's workflow is known to run: leave it alone for a while. */
+export async function restPayment(db: LedgerClient, paymentId: string, now: Date): Promise<void> {
+  await db.payment.update({ where: { id: paymentId }, data: { nextSweepAt: later(now, REST_MS) } });
+}
+
+/** Callbacks that were acknowledged and have not reached their payment's workflow for certain. */
+export async function takeUndeliveredCallbacks(
+  db: LedgerClient,
+  now: Date,
+): Promise<(Callback & { payment: Payment | null })[]> {
+  const ids = await db.$queryRaw<{ id: string }[]>`
+    UPDATE callbacks SET next_sweep_at = ${later(now, LEASE_MS)}
+    WHERE id IN (
+      SELECT id FROM callbacks
+      WHERE delivered_at IS NULL AND payment_id IS NOT NULL AND received_at < ${later(now, -UNDELIVERED_FOR_MS)}
+        AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
+      ORDER BY received_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
+    ) RETURNING id`;
+  return await db.callback.findMany({
+    where: { id: { in: ids.map(({ id }) => id) } },
+    include: { payment: true },
+  });
+}
+
+function later(now: Date, ms: number): Date {
+  return new Date(now.getTime() + ms);
+}

@@ -1,0 +1,26 @@
+import type { Prisma } from '../generated/prisma/client.ts';
+import type { LedgerTx } from './client.ts';
+
+/** What the timeline shows of a payment; `detail` is a sentence for a support engineer. */
+export type TimelineKind =
+  | 'transition'
+  | 'channel'
+  | 'callback'
+  | 'query'
+  | 'hint'
+  | 'order'
+  | 'refund'
+  | 'attention'
+  | 'manual'
+  | 'sweep';
+
+export async function note(
+  tx: LedgerTx,
+  paymentId: string,
+  kind: TimelineKind,
+  detail: string,
+  at: Date,
+  data: Prisma.InputJsonObject = {},
+): Promise<void> {
+  await tx.timelineEntry.create({ data: { paymentId, kind, detail, at, data } });
+}

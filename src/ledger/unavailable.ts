@@ -1,0 +1,56 @@
+/** Tells a database that cannot be used now from a mistake of ours: the first is worth asking again. */
+
+const PRISMA_CODES = new Set([
+  ...['P1000', 'P1001', 'P1002', 'P1003', 'P1008', 'P1010', 'P1011', 'P1017'],
+  // No table: the migrations have not run yet.
+  ...['P2021', 'P2024', 'P2028', 'P2034', 'P2037'],
+]);
+const ADAPTER_KINDS = new Set([
+  ...[
+    'DatabaseNotReachable',
+    'ConnectionClosed',
+    'SocketTimeout',
+    'TooManyConnections',
+    'TlsConnectionError',
+  ],
+  ...['DatabaseDoesNotExist', 'DatabaseAccessDenied', 'AuthenticationFailed', 'TransactionWriteConflict'],
+  'TableDoesNotExist',
+]);
+const SOCKET_CODES = new Set([
+  ...[
+    'ECONNREFUSED',
+    'ECONNRESET',
+    'ETIMEDOUT',
+    'EPIPE',
+    'ENOTFOUND',
+    'EAI_AGAIN',
+    'EHOSTUNREACH',
+    'ENETUNREACH',
+  ],
+]);
+/** Connection lost (08), out of resources (53), shutting down or timed out (57), failing disks (58), conflicts, a standby. */
+const SQL_STATES = /^(08...|53...|57...|58...|40001|40P01|55P03|25006)$/;
+/** Errors of `pg` that carry no code. */
+const MESSAGES =
+  /^(Connection terminated|timeout exceeded when trying to connect|timeout expired|Query read timeout|Client has encountered a connection error)/;
+
+interface Failure {
+  readonly code?: unknown;
+  readonly kind?: unknown;
+  readonly originalCode?: unknown;
+  readonly message?: unknown;
+  readonly cause?: unknown;
+  readonly meta?: { readonly driverAdapterError?: unknown };
+}
+
+/** True when the error says that the database cannot be reached, is not ready, or gave up for lack of time. */
+export function isDatabaseUnavailable(error: unknown): boolean {
+  if (typeof error !== 'object' || error === null) return false;
+  const { code, kind, originalCode, message, cause, meta } = error as Failure;
+  if (typeof code === 'string' && (PRISMA_CODES.has(code) || SOCKET_CODES.has(code) || SQL_STATES.test(code)))
+    return true;
+  if (typeof originalCode === 'string' && SQL_STATES.test(originalCode)) return true;
+  if (typeof kind === 'string' && ADAPTER_KINDS.has(kind)) return true;
+  if (typeof message === 'string' && MESSAGES.test(message)) return true;
+  return isDatabaseUnavailable(cause) || isDatabaseUnavailable(meta?.driverAdapterError);
+}

@@ -1,0 +1,113 @@
+import type { OrderStatus, PaymentStatus } from '../domain/states.ts';
+import type { Order, Payment, TimelineEntry } from '../generated/prisma/client.ts';
+import type { LedgerClient } from './client.ts';
+
+/** What the API reads. Every list is newest first and pages by the last row's place, so that new rows shift nothing. */
+
+export type OrderWithPayments = Order & { readonly payments: Payment[] };
+
+/** A row's place in a list that is newest first. */
+export interface Place {
+  readonly createdAt: Date;
+  readonly id: string;
+}
+
+export interface Page {
+  readonly limit: number;
+  readonly after: Place | undefined;
+}
+
+const NEWEST_FIRST = [{ createdAt: 'desc' as const }, { id: 'desc' as const }];
+
+/** The first condition is implied by the second; it lets the index start at the right row. */
+const beyond = (after: Place | undefined) =>
+  after === undefined
+    ? {}
+    : {
+        createdAt: { lte: after.createdAt },
+        OR: [{ createdAt: { lt: after.createdAt } }, { createdAt: after.createdAt, id: { lt: after.id } }],
+      };
+
+export async function findOrder(
+  db: LedgerClient,
+  merchantId: string,
+  orderId: string,
+): Promise<OrderWithPayments | null> {
+  return await db.order.findUnique({
+    where: { merchantId_id: { merchantId, id: orderId } },
+    include: { payments: { orderBy: NEWEST_FIRST } },
+  });
+}
+
+export async function listOrders(
+  db: LedgerClient,
+  merchantId: string,
+  filter: { readonly status?: OrderStatus | undefined },
+  page: Page,
+): Promise<OrderWithPayments[]> {
+  return await db.order.findMany({
+    where: {
+      merchantId,
+      ...(filter.status === undefined ? {} : { status: filter.status }),
+      ...beyond(page.after),
+    },
+    include: { payments: { orderBy: NEWEST_FIRST } },
+    orderBy: NEWEST_FIRST,
+    take: page.limit,
+  });
+}
+
+/** Whoever's it is: the caller checks that it may be seen. */
+export async function findPayment(db: LedgerClient, paymentId: string): Promise<Payment | null> {
+  return await db.payment.findUnique({ where: { id: paymentId } });
+}
+
+export interface PaymentFilter {
+  readonly status?: PaymentStatus | undefined;
+  readonly orderId?: string | undefined;
+  readonly channel?: string | undefined;
+  /** True: only those a person should look at. */
+  readonly attention?: boolean | undefined;
+}
+
+export async function listPayments(
+  db: LedgerClient,
+  merchantId: string,
+  filter: PaymentFilter,
+  page: Page,
+): Promise<Payment[]> {
+  return await db.payment.findMany({
+    where: {
+      merchantId,
+      ...(filter.status === undefined ? {} : { status: filter.status }),
+      ...(filter.orderId === undefined ? {} : { orderId: filter.orderId }),
+      ...(filter.channel === undefined ? {} : { channel: filter.channel }),
+      ...(filter.attention === true ? { attention: { not: null } } : {}),
+      ...beyond(page.after),
+    },
+    orderBy: NEWEST_FIRST,
+    take: page.limit,
+  });
+}
+
+/** The payment's timeline after entry `after`, oldest first. */
+export async function listTimeline(
+  db: LedgerClient,
+  paymentId: string,
+  page: { readonly limit: number; readonly after: bigint | undefined },
+): Promise<TimelineEntry[]> {
+  return await db.timelineEntry.findMany({
+    where: { paymentId, ...(page.after === undefined ? {} : { id: { gt: page.after } }) },
+    orderBy: { id: 'asc' },
+    take: page.limit,
+  });
+}
+
+/** True when the merchant can be paid through the channel. */
+export async function hasAccount(db: LedgerClient, merchantId: string, channel: string): Promise<boolean> {
+  const account = await db.channelAccount.findUnique({
+    where: { merchantId_channel: { merchantId, channel } },
+    select: { id: true },
+  });
+  return account !== null;
+}

@@ -1,0 +1,72 @@
+import type { PaidAnswer } from '../domain/channel.ts';
+import { decideSuccess, type LatePayment, type SuccessDecision } from '../domain/decision.ts';
+import type { OrderStatus, PaymentStatus } from '../domain/states.ts';
+import type { Order, Payment } from '../generated/prisma/client.ts';
+import type { LedgerTx } from '../ledger/client.ts';
+
+/** The embedded order service: the order is a row of ours, and its row lock orders everything that pays it. */
+
+/** Locks the order for the rest of the transaction; every decision about an order starts here. */
+export async function lockOrder(tx: LedgerTx, merchantId: string, orderId: string): Promise<Order | null> {
+  await tx.$queryRaw`SELECT 1 FROM orders WHERE merchant_id = ${merchantId} AND id = ${orderId} FOR UPDATE`;
+  return await tx.order.findUnique({ where: { merchantId_id: { merchantId, id: orderId } } });
+}
+
+/**
+ * Decides what the payment's money does to the locked order, and pays the order if it is `applied`.
+ * Other live attempts of the order are told to cancel, durably, in the same transaction.
+ * @returns the decision, and the payments whose workflows want to hear of their cancellation.
+ */
+export async function payOrder(
+  tx: LedgerTx,
+  order: Order,
+  payment: Payment,
+  answer: PaidAnswer,
+  now: Date,
+): Promise<{ decision: SuccessDecision; cancelled: string[] }> {
+  const merchant = await tx.merchant.findUniqueOrThrow({ where: { id: order.merchantId } });
+  const decision = decideSuccess({
+    orderStatus: order.status as OrderStatus,
+    paymentStatus: payment.status as PaymentStatus,
+    amount: Number(payment.amount),
+    currency: payment.currency,
+    expiresAt: payment.expiresAt.getTime(),
+    latePayment: merchant.latePayment as LatePayment,
+    answer,
+  });
+  if (decision.orderUpdate !== 'applied') return { decision, cancelled: [] };
+
+  await tx.order.update({
+    where: { merchantId_id: { merchantId: order.merchantId, id: order.id } },
+    data: { status: 'succeeded', paidPaymentId: payment.id, paidAt: new Date(answer.paidAt) },
+  });
+  const others = {
+    merchantId: order.merchantId,
+    orderId: order.id,
+    id: { not: payment.id },
+    status: { in: ['created', 'paying'] },
+  };
+  const cancelled = await tx.payment.findMany({ where: others, select: { id: true } });
+  await tx.payment.updateMany({
+    where: { ...others, cancelRequestedAt: null },
+    data: { cancelRequestedAt: now },
+  });
+  return { decision, cancelled: cancelled.map(({ id }) => id) };
+}
+
+/** Gives a `paying` order back when none of its payments is live or waits for a decision. */
+export async function freeOrder(tx: LedgerTx, order: Order): Promise<void> {
+  if (order.status !== 'paying') return;
+  const unresolved = await tx.payment.count({
+    where: {
+      merchantId: order.merchantId,
+      orderId: order.id,
+      OR: [{ status: { in: ['created', 'paying'] } }, { orderUpdate: { in: ['pending', 'review'] } }],
+    },
+  });
+  if (unresolved > 0) return;
+  await tx.order.update({
+    where: { merchantId_id: { merchantId: order.merchantId, id: order.id } },
+    data: { status: 'unpaid' },
+  });
+}

@@ -1,0 +1,213 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import express, { type NextFunction, type Request, type Response, Router } from 'express';
+import { rateLimit } from 'express-rate-limit';
+import type { Logger } from 'pino';
+import type { Webhook } from 'standardwebhooks';
+import { z } from 'zod';
+import {
+  ACCOUNT_HEADER,
+  requestPayload,
+  responsePayload,
+  sign,
+  verify,
+} from '../channels/simulator/protocol.ts';
+import { isAmount, isCurrency } from '../domain/money.ts';
+import { MAX_BODY_BYTES, parseInput, SimulatorError, sendError, toSimulatorError } from './errors.ts';
+import type { Dice } from './faults.ts';
+import type { Store } from './store.ts';
+import type { Trades } from './trades.ts';
+import { refundView, tradeView } from './view.ts';
+
+/** Longer than any caller waits: the fault is an answer that never comes. */
+const HELD_MS = 30_000;
+
+const tradeNumber = z.string().regex(/^[0-9A-Za-z_-]{1,32}$/, 'must be 1 to 32 of 0-9 A-Z a-z _ -');
+const amount = z.number().refine(isAmount, 'must be an integer from 1 to 2^53-1, in minor units');
+const httpUrl = z.url({ protocol: /^https?$/ }).max(2048);
+
+const newTradeSchema = z.object({
+  outTradeNo: tradeNumber,
+  amount,
+  currency: z.string().refine(isCurrency, 'must be an ISO 4217 code'),
+  subject: z.string().max(256),
+  notifyUrl: httpUrl,
+  returnUrl: httpUrl,
+  expiresAt: z.iso.datetime({ offset: true }),
+});
+const newRefundSchema = z.object({
+  outRefundNo: z.string().regex(/^[0-9A-Za-z_-]{1,64}$/, 'must be 1 to 64 of 0-9 A-Z a-z _ -'),
+  amount,
+});
+const daySchema = z.object({ day: z.iso.date() });
+
+/** Who is calling, once the signature is proven. */
+interface Caller {
+  readonly account: string;
+  readonly signer: Webhook;
+  readonly requestId: string;
+}
+type ChannelResponse = Response<unknown, { caller?: Caller }>;
+type Params = { readonly no: string };
+
+export interface ChannelSideOptions {
+  readonly store: Store;
+  readonly trades: Trades;
+  readonly dice: Dice;
+  readonly signers: ReadonlyMap<string, Webhook>;
+  readonly logger: Logger;
+  /** Where payers reach the wallet, without a trailing slash. */
+  readonly publicUrl: string;
+  /** Responses that will never be sent; whoever shuts down destroys them. */
+  readonly held: Set<Response>;
+}
+
+/** What merchants call, under `/v1`: signed requests, signed answers. */
+export function channelSide(options: ChannelSideOptions): Router {
+  const { store, trades, dice, signers, logger } = options;
+  const router = Router();
+
+  /** Answers once the ledger is durable, signed when the caller is known. */
+  async function answer(res: ChannelResponse, status: number, body: object): Promise<void> {
+    await store.durable();
+    send(res, status, JSON.stringify(body));
+  }
+
+  function send(res: ChannelResponse, status: number, body: string, signedBody = body): void {
+    const { caller } = res.locals;
+    if (caller !== undefined) {
+      res.set(sign(caller.signer, caller.requestId, responsePayload(status, caller.requestId, signedBody)));
+    }
+    res.status(status).type('application/json').send(body);
+  }
+
+  function failIf(chance: number, fault: string, outTradeNo: string): void {
+    if (dice.strikes(chance, fault, outTradeNo)) throw new SimulatorError(500, 'SYSTEM_ERROR', 'Injected.');
+  }
+
+  router.use((req, _res, next) => {
+    if (store.faults.down) req.socket.destroy();
+    else next();
+  });
+  router.use(express.raw({ type: () => true, limit: MAX_BODY_BYTES, inflate: false }));
+  router.use((req: Request, res: ChannelResponse, next: NextFunction) => {
+    const text = Buffer.isBuffer(req.body) ? req.body.toString('utf8') : '';
+    res.locals.caller = authenticate(req, text, signers);
+    req.body = text === '' ? {} : parseBody(text);
+    next();
+  });
+  router.use(
+    rateLimit({
+      windowMs: 1_000,
+      limit: () => store.faults.rateLimitPerSecond,
+      skip: () => store.faults.rateLimitPerSecond === 0,
+      keyGenerator: (_req, res) => (res as ChannelResponse).locals.caller?.account ?? '',
+      standardHeaders: false,
+      legacyHeaders: false,
+      handler: (_req, res, next) => {
+        res.set('retry-after', '1');
+        next(new SimulatorError(429, 'RATE_LIMITED', 'Too many calls in this second.'));
+      },
+    }),
+  );
+
+  router.post('/trades', async (req, res: ChannelResponse) => {
+    const faults = store.faults.create;
+    const terms = parseInput(newTradeSchema, req.body);
+    await sleep(faults.latencyMs);
+    failIf(faults.errorRate, 'create.error', terms.outTradeNo);
+    const { trade, isNew } = trades.create(account(res), terms);
+    if (dice.strikes(faults.timeoutAfterAcceptRate, 'create.timeout', terms.outTradeNo)) {
+      await store.durable();
+      hold(res, options.held);
+      return;
+    }
+    const payUrl = `${options.publicUrl}/pay/${trade.outTradeNo}`;
+    await answer(res, isNew ? 201 : 200, { ...tradeView(trade), payUrl });
+  });
+
+  router.get('/trades/:no', async (req: Request<Params>, res: ChannelResponse) => {
+    const faults = store.faults.query;
+    const { no } = req.params;
+    await sleep(faults.latencyMs);
+    failIf(faults.errorRate, 'query.error', no);
+    const view = trades.query(account(res), no);
+    if (!dice.strikes(faults.garbageRate, 'query.garbage', no)) return answer(res, 200, view);
+    await store.durable();
+    const body = JSON.stringify(view);
+    // Two kinds of garbage: an answer cut off, and a whole one that somebody else signed.
+    if (dice.strikes(0.5, 'query.truncated', no)) send(res, 200, body.slice(0, body.length / 2));
+    else send(res, 200, body, `${body} `);
+  });
+
+  router.post('/trades/:no/close', async (req: Request<Params>, res: ChannelResponse) => {
+    failIf(store.faults.close.errorRate, 'close.error', req.params.no);
+    await answer(res, 200, tradeView(trades.close(account(res), req.params.no)));
+  });
+
+  router.post('/trades/:no/refunds', async (req: Request<Params>, res: ChannelResponse) => {
+    const terms = parseInput(newRefundSchema, req.body);
+    failIf(store.faults.refund.errorRate, 'refund.error', req.params.no);
+    const { refund, isNew } = trades.refund(account(res), req.params.no, terms);
+    await answer(res, isNew ? 201 : 200, refundView(refund));
+  });
+
+  router.get('/refunds/:no', async (req: Request<Params>, res: ChannelResponse) => {
+    await answer(res, 200, refundView(trades.findRefund(account(res), req.params.no)));
+  });
+
+  router.get('/statements/:day', async (req, res: ChannelResponse) => {
+    const { day } = parseInput(daySchema, req.params);
+    await answer(res, 200, { day, rows: trades.statement(account(res), day) });
+  });
+
+  router.use(() => {
+    throw new SimulatorError(404, 'NOT_FOUND', 'There is nothing here.');
+  });
+  router.use(async (error: unknown, _req: Request, res: ChannelResponse, _next: NextFunction) => {
+    const refusal = toSimulatorError(error, logger);
+    // A refusal may rest on a change not yet durable (a trade just paid), so it waits as well.
+    if (refusal.status < 500) {
+      await answer(res, refusal.status, { code: refusal.code, message: refusal.message });
+    } else sendError(res, refusal);
+  });
+  return router;
+}
+
+/** @throws SimulatorError 401 `SIGN_ERROR` */
+function authenticate(req: Request, body: string, signers: ReadonlyMap<string, Webhook>): Caller {
+  const account = req.get(ACCOUNT_HEADER) ?? '';
+  const signer = signers.get(account);
+  if (signer === undefined) {
+    throw new SimulatorError(401, 'SIGN_ERROR', `${ACCOUNT_HEADER} names no account here.`);
+  }
+  try {
+    verify(signer, requestPayload(req.method, req.originalUrl, body), req.headers);
+  } catch (error) {
+    throw new SimulatorError(401, 'SIGN_ERROR', (error as Error).message);
+  }
+  return { account, signer, requestId: req.get('webhook-id') ?? randomUUID() };
+}
+
+function parseBody(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new SimulatorError(400, 'PARAM_ERROR', 'The body is not JSON.');
+  }
+}
+
+/** The account whose signature was proven. */
+function account(res: ChannelResponse): string {
+  if (res.locals.caller === undefined) throw new Error('a route ran before authentication');
+  return res.locals.caller.account;
+}
+
+function hold(res: Response, held: Set<Response>): void {
+  const timer = setTimeout(() => res.destroy(), HELD_MS);
+  held.add(res);
+  res.on('close', () => {
+    clearTimeout(timer);
+    held.delete(res);
+  });
+}

@@ -1,0 +1,118 @@
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+
+const rate = z.number().min(0).max(1);
+const ms = z.int().min(0).max(3_600_000);
+
+/** Everything that can be made to go wrong. Rates are from 0 to 1. */
+const faultsSchema = z.strictObject({
+  /** Draws are a function of the seed, the trade and the count, never of arrival order. */
+  seed: z.int(),
+  callback: z.strictObject({
+    dropRate: rate,
+    delayMs: ms,
+    /** Extra copies of the first attempt. */
+    duplicates: z.int().min(0).max(20),
+    corruptSignatureRate: rate,
+    wrongAmountRate: rate,
+    /** A stale, validly signed notification follows each one of success. */
+    outOfOrder: z.boolean(),
+  }),
+  create: z.strictObject({ errorRate: rate, timeoutAfterAcceptRate: rate, latencyMs: ms }),
+  query: z.strictObject({ errorRate: rate, garbageRate: rate, latencyMs: ms, lagMs: ms }),
+  close: z.strictObject({ errorRate: rate }),
+  refund: z.strictObject({ errorRate: rate, processingMs: ms }),
+  /** Calls a second per account before 429; 0 is no limit. */
+  rateLimitPerSecond: z.int().min(0).max(100_000),
+  /** The channel side is unreachable; payers still pay. */
+  down: z.boolean(),
+});
+
+const { callback, create, query, close, refund } = faultsSchema.shape;
+/** Any part of the faults, to be merged into those in force. */
+const patchSchema = faultsSchema
+  .extend({
+    callback: callback.partial(),
+    create: create.partial(),
+    query: query.partial(),
+    close: close.partial(),
+    refund: refund.partial(),
+  })
+  .partial();
+
+type DeepReadonly<T> = { readonly [K in keyof T]: DeepReadonly<T[K]> };
+export type Faults = DeepReadonly<z.infer<typeof faultsSchema>>;
+
+export const NO_FAULTS: Faults = {
+  seed: 1,
+  callback: {
+    dropRate: 0,
+    delayMs: 0,
+    duplicates: 0,
+    corruptSignatureRate: 0,
+    wrongAmountRate: 0,
+    outOfOrder: false,
+  },
+  create: { errorRate: 0, timeoutAfterAcceptRate: 0, latencyMs: 0 },
+  query: { errorRate: 0, garbageRate: 0, latencyMs: 0, lagMs: 0 },
+  close: { errorRate: 0 },
+  refund: { errorRate: 0, processingMs: 0 },
+  rateLimitPerSecond: 0,
+  down: false,
+};
+
+export type MergeResult =
+  | { readonly faults: Faults }
+  | { readonly errors: readonly { readonly path: string; readonly message: string }[] };
+
+/** The faults with `patch` merged in, group by group; or what is wrong with the patch, field by field. */
+export function mergeFaults(current: Faults, patch: unknown): MergeResult {
+  const parsed = patchSchema.safeParse(patch);
+  if (!parsed.success) {
+    return {
+      errors: parsed.error.issues.flatMap((issue) => {
+        const paths =
+          issue.code === 'unrecognized_keys' ? issue.keys.map((key) => [...issue.path, key]) : [issue.path];
+        return paths.map((path) => ({ path: path.join('.'), message: issue.message }));
+      }),
+    };
+  }
+  const given = parsed.data;
+  return {
+    faults: faultsSchema.parse({
+      ...current,
+      ...given,
+      callback: { ...current.callback, ...given.callback },
+      create: { ...current.create, ...given.create },
+      query: { ...current.query, ...given.query },
+      close: { ...current.close, ...given.close },
+      refund: { ...current.refund, ...given.refund },
+    }),
+  };
+}
+
+/** Decides whether a fault strikes: repeatable for a seed, because each draw hashes what it is about. */
+export class Dice {
+  readonly #seed: () => number;
+  readonly #counts = new Map<string, number>();
+
+  constructor(seed: () => number) {
+    this.#seed = seed;
+  }
+
+  /** True with probability `chance`; each call for the same fault and trade is the next draw. */
+  strikes(chance: number, fault: string, outTradeNo: string): boolean {
+    // Certain outcomes need no draw, and so no memory per trade when no fault is set.
+    if (chance <= 0 || chance >= 1) return chance >= 1;
+    const key = `${fault}/${outTradeNo}`;
+    const count = this.#counts.get(key) ?? 0;
+    this.#counts.set(key, count + 1);
+    const digest = createHash('sha256').update(`${this.#seed()}/${key}/${count}`).digest();
+    return digest.readUIntBE(0, 6) / 2 ** 48 < chance;
+  }
+
+  /** Starts every count again. */
+  reset(): void {
+    this.#counts.clear();
+  }
+}

@@ -1,0 +1,93 @@
+import { type FileHandle, mkdir, open, readFile, rename } from 'node:fs/promises';
+import { dirname } from 'node:path';
+
+/**
+ * An append-only file of JSON lines. Entries wait in memory and go to disk in groups, one fsync for all that
+ * came in while the last one ran, so that durable answers cost no fsync each.
+ */
+export class Journal {
+  readonly #file: FileHandle;
+  readonly #waiting: string[] = [];
+  /** The latest write; once rejected, everything after it is rejected too. */
+  #written: Promise<void> = Promise.resolve();
+  #next: Promise<void> | undefined;
+
+  private constructor(file: FileHandle) {
+    this.#file = file;
+  }
+
+  /**
+   * Replays the journal at `path`, then replaces it by the entries of `snapshot` (called after the replay).
+   * @throws Error when a line other than an unfinished last one cannot be read.
+   */
+  static async open(
+    path: string,
+    replay: (entry: unknown) => void,
+    snapshot: () => Iterable<unknown>,
+  ): Promise<Journal> {
+    await mkdir(dirname(path), { recursive: true });
+    for (const entry of entriesOf(await readIfExists(path), path)) replay(entry);
+
+    const draft = `${path}.new`;
+    const file = await open(draft, 'w', 0o600);
+    const lines = Array.from(snapshot(), (entry) => `${JSON.stringify(entry)}\n`);
+    await file.appendFile(lines.join(''));
+    await file.sync();
+    await rename(draft, path);
+    // Without this the rename itself may not survive a power cut.
+    const folder = await open(dirname(path), 'r');
+    await folder.sync();
+    await folder.close();
+    return new Journal(file);
+  }
+
+  /** Queues an entry; it is durable once `durable()`, called after it, has resolved. */
+  append(entry: unknown): void {
+    this.#waiting.push(`${JSON.stringify(entry)}\n`);
+  }
+
+  /** Resolves when everything appended so far would survive `kill -9`. @throws the file system's error, for ever after. */
+  durable(): Promise<void> {
+    if (this.#waiting.length === 0) return this.#written;
+    this.#next ??= this.#written.then(() => {
+      this.#next = undefined;
+      this.#written = this.#write(this.#waiting.splice(0).join(''));
+      return this.#written;
+    });
+    return this.#next;
+  }
+
+  async close(): Promise<void> {
+    await this.durable();
+    await this.#file.close();
+  }
+
+  async #write(lines: string): Promise<void> {
+    await this.#file.appendFile(lines);
+    await this.#file.datasync();
+  }
+}
+
+async function readIfExists(path: string): Promise<Buffer> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return Buffer.alloc(0);
+    throw error;
+  }
+}
+
+/** The whole lines; what follows the last line feed is a write the process died in, which nobody was told of. */
+function* entriesOf(content: Buffer, path: string): Generator<unknown> {
+  let start = 0;
+  for (let end = content.indexOf(10); end !== -1; end = content.indexOf(10, start)) {
+    try {
+      yield JSON.parse(content.toString('utf8', start, end));
+    } catch (cause) {
+      throw new Error(`${path} is damaged at byte ${start}: move it away to start with an empty ledger.`, {
+        cause,
+      });
+    }
+    start = end + 1;
+  }
+}

@@ -1,0 +1,171 @@
+import { randomUUID } from 'node:crypto';
+import type { Logger } from 'pino';
+import type { Webhook } from 'standardwebhooks';
+import { sign } from '../channels/simulator/protocol.ts';
+import type { Dice } from './faults.ts';
+import type { Notification, Store, Trade } from './store.ts';
+import { type TradeView, tradeView } from './view.ts';
+
+const SECOND = 1_000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+
+/** The waits between attempts of WeChat Pay v3, from its notification document. */
+export const CALLBACK_RETRY_MS: readonly number[] = [
+  ...[15 * SECOND, 15 * SECOND, 30 * SECOND, 3 * MINUTE, 10 * MINUTE, 20 * MINUTE],
+  ...[30 * MINUTE, 30 * MINUTE, 30 * MINUTE, HOUR, 3 * HOUR, 3 * HOUR, 3 * HOUR, 6 * HOUR, 6 * HOUR],
+];
+
+/** WeChat Pay counts a callback as failed when it is not answered within 5 s. */
+const ANSWER_WITHIN_MS = 5_000;
+
+export type NotificationType = 'trade.succeeded' | 'trade.failed' | 'trade.processing' | 'refund.succeeded';
+
+/** Sends callbacks until they are acknowledged, from the durable ledger, so that a restart goes on where it was. */
+export class Notifier {
+  readonly #store: Store;
+  readonly #dice: Dice;
+  readonly #signers: ReadonlyMap<string, Webhook>;
+  readonly #retryMs: readonly number[];
+  readonly #logger: Logger;
+  readonly #timers = new Map<string, NodeJS.Timeout>();
+  readonly #running = new Set<Promise<void>>();
+  #stopped = false;
+
+  constructor(
+    store: Store,
+    dice: Dice,
+    signers: ReadonlyMap<string, Webhook>,
+    retryMs: readonly number[],
+    logger: Logger,
+  ) {
+    this.#store = store;
+    this.#dice = dice;
+    this.#signers = signers;
+    this.#retryMs = retryMs;
+    this.#logger = logger;
+  }
+
+  /** Takes up what an earlier process left undelivered. */
+  start(): void {
+    for (const notification of this.#store.notifications.values()) this.#schedule(notification);
+  }
+
+  /** Forgets what was to be sent, after the ledger was emptied. */
+  forget(): void {
+    for (const timer of this.#timers.values()) clearTimeout(timer);
+    this.#timers.clear();
+  }
+
+  /** Sends no more and waits for the attempts under way. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.forget();
+    await Promise.all(this.#running);
+  }
+
+  /** Records a notification of the trade as it is now, with the faults drawn for it, and sends it when due. */
+  notify(trade: Trade, type: NotificationType, extra: Readonly<Record<string, unknown>> = {}): void {
+    const faults = this.#store.faults.callback;
+    const strikes = (chance: number, fault: string) =>
+      this.#dice.strikes(chance, `callback.${fault}`, trade.outTradeNo);
+    if (strikes(faults.dropRate, 'drop')) return;
+    const view = tradeView(trade);
+    const amount = strikes(faults.wrongAmountRate, 'wrongAmount') ? trade.amount + 1 : trade.amount;
+    this.#enqueue(
+      trade,
+      type,
+      { ...view, amount, ...extra },
+      {
+        copies: 1 + faults.duplicates,
+        corrupt: strikes(faults.corruptSignatureRate, 'corruptSignature'),
+        thenStale: faults.outOfOrder && type === 'trade.succeeded',
+        nextAt: Date.now() + faults.delayMs,
+      },
+    );
+  }
+
+  #enqueue(
+    trade: Trade,
+    type: NotificationType,
+    data: TradeView,
+    delivery: Pick<Notification, 'copies' | 'corrupt' | 'thenStale' | 'nextAt'>,
+  ): void {
+    const notification: Notification = {
+      id: `msg_${randomUUID()}`,
+      account: trade.account,
+      outTradeNo: trade.outTradeNo,
+      url: trade.notifyUrl,
+      body: JSON.stringify({ type, data }),
+      attempts: 0,
+      ...delivery,
+    };
+    this.#store.write({ notification });
+    this.#schedule(notification);
+  }
+
+  /** What the channel knew before the payment, sent after it: a receiver must not go back to it. */
+  #enqueueStale(trade: Trade): void {
+    const before: Trade = { ...trade, state: 'PROCESSING', paidAt: null, transactionId: null };
+    const delivery = { copies: 1, corrupt: false, thenStale: false, nextAt: Date.now() };
+    this.#enqueue(trade, 'trade.processing', tradeView(before), delivery);
+  }
+
+  #schedule(notification: Notification): void {
+    if (this.#stopped) return;
+    const run = () => {
+      this.#timers.delete(notification.id);
+      const attempt = this.#attempt(notification.id)
+        .catch((err: unknown) => this.#logger.error({ err, id: notification.id }, 'callback not sent'))
+        .finally(() => this.#running.delete(attempt));
+      this.#running.add(attempt);
+    };
+    this.#timers.set(notification.id, setTimeout(run, Math.max(0, notification.nextAt - Date.now())));
+  }
+
+  async #attempt(id: string): Promise<void> {
+    const due = this.#store.notifications.get(id);
+    const trade = due && this.#store.trades.get(due.outTradeNo);
+    if (due === undefined || trade === undefined) return;
+    const copies = due.attempts === 0 ? due.copies : 1;
+    const wait = this.#retryMs[due.attempts];
+    const notification = {
+      ...due,
+      attempts: due.attempts + 1,
+      nextAt: Date.now() + (wait ?? 0),
+    };
+    // Recorded before it is sent: a process killed in between sends it again, and never loses the count.
+    this.#store.write({ notification });
+    this.#store.write({ trade: { ...trade, callbackAttempts: trade.callbackAttempts + copies } });
+    await this.#store.durable();
+
+    const acknowledged = await Promise.all(Array.from({ length: copies }, () => this.#send(notification)));
+    const current = this.#store.trades.get(due.outTradeNo);
+    if (!this.#store.notifications.has(id) || current === undefined) return;
+    if (due.thenStale && due.attempts === 0) this.#enqueueStale(current);
+    if (acknowledged.includes(true) || wait === undefined) this.#store.write({ notificationDone: id });
+    else this.#schedule(notification);
+    await this.#store.durable();
+  }
+
+  /** One request. True when it was acknowledged, which only a 2xx does. */
+  async #send(notification: Notification): Promise<boolean> {
+    const signer = this.#signers.get(notification.account);
+    if (signer === undefined) throw new Error(`no secret for account ${notification.account}`);
+    const signed = notification.corrupt ? `${notification.body} ` : notification.body;
+    try {
+      const response = await fetch(notification.url, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', ...sign(signer, notification.id, signed) },
+        body: notification.body,
+        redirect: 'manual',
+        signal: AbortSignal.timeout(ANSWER_WITHIN_MS),
+      });
+      await response.body?.cancel();
+      return response.ok;
+    } catch (err) {
+      this.#logger.debug({ err, outTradeNo: notification.outTradeNo }, 'callback unanswered');
+      return false;
+    }
+  }
+}

@@ -1,0 +1,98 @@
+import express, { type NextFunction, type Request, type Response, Router } from 'express';
+import helmet from 'helmet';
+import type { Logger } from 'pino';
+import { z } from 'zod';
+import { MAX_BODY_BYTES, parseInput, SimulatorError, sendError, toSimulatorError } from './errors.ts';
+import type { Store } from './store.ts';
+import type { Trades } from './trades.ts';
+import { messagePage, STYLE_HASH, walletPage } from './wallet-page.ts';
+
+/**
+ * A payment without a result is one that succeeds. Strict, because `curl -d '{"result":"declined"}'` arrives as a
+ * form with one odd field, which must not pay.
+ */
+const paySchema = z.strictObject({
+  result: z.enum(['success', 'declined', 'processing']).default('success'),
+});
+
+export interface PayerSideOptions {
+  readonly store: Store;
+  readonly trades: Trades;
+  readonly logger: Logger;
+  /** Where payers reach the wallet. */
+  readonly publicUrl: string;
+}
+
+/** What the payer's browser sees, under `/pay`. */
+export function payerSide(options: PayerSideOptions): Router {
+  const { store, trades, logger } = options;
+  const router = Router();
+  router.use(
+    helmet({
+      contentSecurityPolicy: {
+        useDefaults: false,
+        directives: {
+          defaultSrc: ["'none'"],
+          styleSrc: [STYLE_HASH],
+          formAction: ["'self'"],
+          baseUri: ["'none'"],
+          frameAncestors: ["'none'"],
+        },
+      },
+      // The wallet runs on plain HTTP on the host of other local programs, which the policy would cut off.
+      strictTransportSecurity: false,
+      // Not `no-referrer`: with it browsers send `Origin: null` with the page's own form.
+      referrerPolicy: { policy: 'same-origin' },
+    }),
+  );
+  router.use((_req, res, next) => {
+    res.set('cache-control', 'no-store');
+    next();
+  });
+
+  router.get('/:no', async (req, res) => {
+    const trade = trades.find(req.params.no);
+    await store.durable();
+    res.send(walletPage(trade));
+  });
+
+  router.post(
+    '/:no',
+    (req, _res, next) => {
+      refuseForeignOrigin(req, options.publicUrl);
+      next();
+    },
+    express.json({ limit: MAX_BODY_BYTES }),
+    express.urlencoded({ limit: MAX_BODY_BYTES, extended: false }),
+    async (req: Request<{ no: string }>, res) => {
+      const { result } = parseInput(paySchema, req.body ?? {});
+      const { outTradeNo, state } = trades.pay(req.params.no, result);
+      await store.durable();
+      // Back to the page, which links to the shop: a redirect there would need `form-action` to allow every
+      // address that the shop in turn redirects to.
+      if (isForm(req)) res.redirect(303, req.originalUrl);
+      else res.json({ outTradeNo, state });
+    },
+  );
+
+  router.use(async (error: unknown, req: Request, res: Response, _next: NextFunction) => {
+    const refusal = toSimulatorError(error, logger);
+    if (refusal.status < 500) await store.durable();
+    if (isForm(req) && refusal.status === 409) res.redirect(303, req.originalUrl);
+    else if (req.method === 'GET') res.status(refusal.status).send(messagePage(refusal.message));
+    else sendError(res, refusal);
+  });
+  return router;
+}
+
+function isForm(req: Request): boolean {
+  return Boolean(req.is('application/x-www-form-urlencoded'));
+}
+
+/** A browser names the page a POST comes from: only the wallet's own may pay. @throws SimulatorError 403 */
+function refuseForeignOrigin(req: Request, publicUrl: string): void {
+  const origin = req.get('origin');
+  if (origin === undefined || origin === new URL(publicUrl).origin || origin === `http://${req.get('host')}`)
+    return;
+  throw new SimulatorError(403, 'FOREIGN_ORIGIN', 'Payments come from the wallet page only.');
+}

@@ -1,0 +1,125 @@
+import { join } from 'node:path';
+import type { TradeState } from '../channels/simulator/protocol.ts';
+import { type Faults, NO_FAULTS } from './faults.ts';
+import { Journal } from './journal.ts';
+
+/** A trade as the wallet has it. Amounts in minor units, times in ISO 8601 (UTC). */
+export interface Trade {
+  readonly account: string;
+  readonly outTradeNo: string;
+  readonly amount: number;
+  readonly currency: string;
+  readonly subject: string;
+  readonly notifyUrl: string;
+  readonly returnUrl: string;
+  readonly expiresAt: string;
+  readonly state: TradeState;
+  readonly transactionId: string | null;
+  /** When the payer last paid or declined. */
+  readonly actedAt: string | null;
+  readonly paidAt: string | null;
+  /** What has gone back. */
+  readonly refunded: number;
+  /** What refunds in process will give back. */
+  readonly refunding: number;
+  readonly createdCount: number;
+  readonly queryCount: number;
+  readonly callbackAttempts: number;
+}
+
+export interface Refund {
+  readonly account: string;
+  readonly outRefundNo: string;
+  readonly outTradeNo: string;
+  readonly amount: number;
+  readonly refundId: string;
+  readonly state: 'PROCESSING' | 'SUCCESS';
+  /** When it succeeds, or did. */
+  readonly settlesAt: string;
+}
+
+/** A callback not acknowledged yet, with the faults drawn for it. */
+export interface Notification {
+  /** The `webhook-id`, the same on every attempt and copy. */
+  readonly id: string;
+  readonly account: string;
+  readonly outTradeNo: string;
+  readonly url: string;
+  readonly body: string;
+  /** How often the first attempt sends it. */
+  readonly copies: number;
+  readonly corrupt: boolean;
+  /** A stale notification follows the first attempt. */
+  readonly thenStale: boolean;
+  readonly attempts: number;
+  /** Milliseconds since the epoch. */
+  readonly nextAt: number;
+}
+
+/** One change of the ledger; the journal is a list of them, and replaying it is applying them again. */
+type Entry =
+  | { readonly trade: Trade }
+  | { readonly queried: string }
+  | { readonly refund: Refund }
+  | { readonly notification: Notification }
+  | { readonly notificationDone: string }
+  | { readonly faults: Faults }
+  | { readonly emptied: true };
+
+/** The simulator's durable ledger: read from memory, written through the journal. */
+export class Store {
+  readonly trades = new Map<string, Trade>();
+  readonly refunds = new Map<string, Refund>();
+  readonly notifications = new Map<string, Notification>();
+  faults: Faults = NO_FAULTS;
+  #journal: Journal | undefined;
+
+  /** Opens the ledger in `folder`, making it if missing. @throws Error when its journal is damaged. */
+  static async open(folder: string): Promise<Store> {
+    const store = new Store();
+    store.#journal = await Journal.open(
+      join(folder, 'journal.jsonl'),
+      (entry) => store.#apply(entry as Entry),
+      () => store.#snapshot(),
+    );
+    return store;
+  }
+
+  /** Changes the ledger in memory at once; nobody may be told before `durable()` resolves. */
+  write(entry: Entry): void {
+    this.#apply(entry);
+    this.#journal?.append(entry);
+  }
+
+  /** Resolves when everything written so far would survive `kill -9`. @throws the file system's error. */
+  async durable(): Promise<void> {
+    await this.#journal?.durable();
+  }
+
+  async close(): Promise<void> {
+    await this.#journal?.close();
+  }
+
+  #apply(entry: Entry): void {
+    if ('trade' in entry) this.trades.set(entry.trade.outTradeNo, entry.trade);
+    else if ('queried' in entry) {
+      const trade = this.trades.get(entry.queried);
+      if (trade) this.trades.set(trade.outTradeNo, { ...trade, queryCount: trade.queryCount + 1 });
+    } else if ('refund' in entry) this.refunds.set(entry.refund.outRefundNo, entry.refund);
+    else if ('notification' in entry) this.notifications.set(entry.notification.id, entry.notification);
+    else if ('notificationDone' in entry) this.notifications.delete(entry.notificationDone);
+    else if ('faults' in entry) this.faults = entry.faults;
+    else {
+      this.trades.clear();
+      this.refunds.clear();
+      this.notifications.clear();
+    }
+  }
+
+  *#snapshot(): Generator<Entry> {
+    yield { faults: this.faults };
+    for (const trade of this.trades.values()) yield { trade };
+    for (const refund of this.refunds.values()) yield { refund };
+    for (const notification of this.notifications.values()) yield { notification };
+  }
+}

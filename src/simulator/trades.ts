@@ -1,0 +1,235 @@
+import { randomUUID } from 'node:crypto';
+import { SimulatorError } from './errors.ts';
+import type { Notifier } from './notifier.ts';
+import type { Refund, Store, Trade } from './store.ts';
+import { type TradeView, tradeView } from './view.ts';
+
+/** What a merchant gives to create a trade. */
+export type TradeTerms = Pick<
+  Trade,
+  'outTradeNo' | 'amount' | 'currency' | 'subject' | 'notifyUrl' | 'returnUrl' | 'expiresAt'
+>;
+
+export type PayResult = 'success' | 'declined' | 'processing';
+
+const STATE_AFTER = { success: 'SUCCESS', declined: 'PAYERROR', processing: 'PROCESSING' } as const;
+
+/**
+ * The rules of the wallet: what may happen to a trade. Every method changes the ledger in one synchronous
+ * step; callers answer only after `Store.durable()`.
+ */
+export class Trades {
+  readonly #store: Store;
+  readonly #notifier: Notifier;
+  readonly #timers = new Set<NodeJS.Timeout>();
+
+  constructor(store: Store, notifier: Notifier) {
+    this.#store = store;
+    this.#notifier = notifier;
+  }
+
+  /** Takes up the refunds an earlier process left in process. */
+  start(): void {
+    for (const refund of this.#store.refunds.values()) this.#settleWhenDue(refund);
+  }
+
+  stop(): void {
+    for (const timer of this.#timers) clearTimeout(timer);
+  }
+
+  /** The same number with the same terms is the same trade. @throws SimulatorError 409 `OUT_TRADE_NO_USED` */
+  create(account: string, terms: TradeTerms): { readonly trade: Trade; readonly isNew: boolean } {
+    const existing = this.#store.trades.get(terms.outTradeNo);
+    if (existing === undefined) {
+      const trade: Trade = {
+        ...terms,
+        account,
+        state: 'NOTPAY',
+        transactionId: null,
+        actedAt: null,
+        paidAt: null,
+        refunded: 0,
+        refunding: 0,
+        createdCount: 1,
+        queryCount: 0,
+        callbackAttempts: 0,
+      };
+      this.#store.write({ trade });
+      return { trade, isNew: true };
+    }
+    const names = Object.keys(terms) as (keyof TradeTerms)[];
+    if (existing.account !== account || names.some((name) => existing[name] !== terms[name])) {
+      throw new SimulatorError(409, 'OUT_TRADE_NO_USED', 'The number names a trade with other content.');
+    }
+    const trade = { ...existing, createdCount: existing.createdCount + 1 };
+    this.#store.write({ trade });
+    return { trade, isNew: false };
+  }
+
+  /** @throws SimulatorError 404 `TRADE_NOT_FOUND`, also for a trade of another account. */
+  find(outTradeNo: string, account?: string): Trade {
+    const trade = this.#store.trades.get(outTradeNo);
+    if (trade === undefined || (account !== undefined && trade.account !== account)) {
+      throw new SimulatorError(404, 'TRADE_NOT_FOUND', 'No trade has this number.');
+    }
+    return trade;
+  }
+
+  /** The trade as a query shows it; what the payer did stays unseen for the fault `query.lagMs`. */
+  query(account: string, outTradeNo: string): TradeView {
+    const trade = this.find(outTradeNo, account);
+    this.#store.write({ queried: outTradeNo });
+    const lagging =
+      trade.actedAt !== null && Date.now() < Date.parse(trade.actedAt) + this.#store.faults.query.lagMs;
+    return tradeView(
+      lagging ? { ...trade, state: 'NOTPAY', paidAt: null, transactionId: null, refunded: 0 } : trade,
+    );
+  }
+
+  /** Closes an unpaid trade; a closed or declined one stays as it is. @throws SimulatorError 409 `ORDERPAID`, `PROCESSING` */
+  close(account: string, outTradeNo: string): Trade {
+    const trade = this.find(outTradeNo, account);
+    switch (trade.state) {
+      case 'SUCCESS':
+      case 'REFUND':
+        throw new SimulatorError(409, 'ORDERPAID', 'The trade is paid.');
+      case 'PROCESSING':
+        throw new SimulatorError(409, 'PROCESSING', 'The payment is being decided.');
+      case 'NOTPAY': {
+        const closed: Trade = { ...trade, state: 'CLOSED' };
+        this.#store.write({ trade: closed });
+        return closed;
+      }
+      default:
+        return trade;
+    }
+  }
+
+  /**
+   * The payer acts. Doing the same again changes nothing; a payment in process may be decided after the expiry.
+   * @throws SimulatorError 409 when the trade is closed, expired, or already decided otherwise.
+   */
+  pay(outTradeNo: string, result: PayResult): Trade {
+    const trade = this.find(outTradeNo);
+    const state = STATE_AFTER[result];
+    if (trade.state === state || (trade.state === 'REFUND' && state === 'SUCCESS')) return trade;
+    if (trade.state === 'CLOSED') throw new SimulatorError(409, 'TRADE_CLOSED', 'The trade is closed.');
+    if (trade.state === 'PAYERROR') throw new SimulatorError(409, 'PAYERROR', 'The payment was declined.');
+    if (trade.state === 'SUCCESS' || trade.state === 'REFUND') {
+      throw new SimulatorError(409, 'ORDERPAID', 'The trade is paid.');
+    }
+    // As at WeChat Pay, an expired trade is not closed by itself: it only cannot be paid any more.
+    if (trade.state === 'NOTPAY' && isExpired(trade)) {
+      throw new SimulatorError(409, 'TRADE_EXPIRED', 'The time to pay is over.');
+    }
+    const now = new Date().toISOString();
+    const changed: Trade = {
+      ...trade,
+      state,
+      actedAt: now,
+      ...(state === 'SUCCESS' ? { paidAt: now, transactionId: `sim_${randomUUID()}` } : {}),
+    };
+    this.#store.write({ trade: changed });
+    if (state === 'SUCCESS') this.#notifier.notify(changed, 'trade.succeeded');
+    if (state === 'PAYERROR') this.#notifier.notify(changed, 'trade.failed');
+    return changed;
+  }
+
+  /**
+   * Gives back `amount` minor units. The same number with the same content is the same refund.
+   * @throws SimulatorError 409 `OUT_REFUND_NO_USED`, `TRADE_NOT_PAID` or `REFUND_EXCEEDS_PAYMENT`.
+   */
+  refund(
+    account: string,
+    outTradeNo: string,
+    terms: Pick<Refund, 'outRefundNo' | 'amount'>,
+  ): { readonly refund: Refund; readonly isNew: boolean } {
+    const trade = this.find(outTradeNo, account);
+    const existing = this.#store.refunds.get(terms.outRefundNo);
+    if (existing !== undefined) {
+      if (existing.outTradeNo === outTradeNo && existing.amount === terms.amount) {
+        return { refund: existing, isNew: false };
+      }
+      throw new SimulatorError(409, 'OUT_REFUND_NO_USED', 'The number names a refund with other content.');
+    }
+    if (trade.paidAt === null) throw new SimulatorError(409, 'TRADE_NOT_PAID', 'The trade is not paid.');
+    if (terms.amount > trade.amount - trade.refunded - trade.refunding) {
+      throw new SimulatorError(409, 'REFUND_EXCEEDS_PAYMENT', 'More than is left of the payment.');
+    }
+    const refund: Refund = {
+      ...terms,
+      account,
+      outTradeNo,
+      refundId: `simr_${randomUUID()}`,
+      state: 'PROCESSING',
+      settlesAt: new Date(Date.now() + this.#store.faults.refund.processingMs).toISOString(),
+    };
+    this.#store.write({ refund });
+    this.#store.write({ trade: { ...trade, refunding: trade.refunding + refund.amount } });
+    if (this.#store.faults.refund.processingMs === 0) this.#settle(refund);
+    else this.#settleWhenDue(refund);
+    return { refund: this.findRefund(account, terms.outRefundNo), isNew: true };
+  }
+
+  /** @throws SimulatorError 404 `REFUND_NOT_FOUND` */
+  findRefund(account: string, outRefundNo: string): Refund {
+    const refund = this.#store.refunds.get(outRefundNo);
+    if (refund?.account === account) return refund;
+    throw new SimulatorError(404, 'REFUND_NOT_FOUND', 'No refund has this number.');
+  }
+
+  /** What an account was paid and gave back on a UTC day (`YYYY-MM-DD`), oldest first. */
+  statement(account: string, day: string) {
+    const rows = [];
+    for (const trade of this.#store.trades.values()) {
+      if (trade.account !== account || !trade.paidAt?.startsWith(day)) continue;
+      const { outTradeNo, amount, currency, transactionId, paidAt } = trade;
+      rows.push({ type: 'payment' as const, outTradeNo, transactionId, amount, currency, at: paidAt });
+    }
+    for (const refund of this.#store.refunds.values()) {
+      if (refund.account !== account || refund.state !== 'SUCCESS') continue;
+      if (!refund.settlesAt.startsWith(day)) continue;
+      const { outTradeNo, outRefundNo, refundId, amount, settlesAt } = refund;
+      const { currency } = this.find(outTradeNo);
+      const names = { outTradeNo, outRefundNo, refundId };
+      rows.push({ type: 'refund' as const, ...names, amount, currency, at: settlesAt });
+    }
+    return rows.sort((a, b) => a.at.localeCompare(b.at));
+  }
+
+  #settleWhenDue(refund: Refund): void {
+    if (refund.state !== 'PROCESSING') return;
+    const timer = setTimeout(
+      () => {
+        this.#timers.delete(timer);
+        this.#settle(refund);
+      },
+      Math.max(0, Date.parse(refund.settlesAt) - Date.now()),
+    );
+    this.#timers.add(timer);
+  }
+
+  /** The money arrives, unless the ledger was emptied while the refund was in process. */
+  #settle(refund: Refund): void {
+    const trade = this.#store.trades.get(refund.outTradeNo);
+    if (trade === undefined || this.#store.refunds.get(refund.outRefundNo) !== refund) return;
+    const refunded = trade.refunded + refund.amount;
+    const changed: Trade = {
+      ...trade,
+      refunded,
+      refunding: trade.refunding - refund.amount,
+      state: refunded === trade.amount ? 'REFUND' : trade.state,
+    };
+    this.#store.write({ refund: { ...refund, state: 'SUCCESS' } });
+    this.#store.write({ trade: changed });
+    this.#notifier.notify(changed, 'refund.succeeded', {
+      outRefundNo: refund.outRefundNo,
+      refundAmount: refund.amount,
+    });
+  }
+}
+
+/** True once the wallet no longer takes the payment. */
+export function isExpired(trade: Trade): boolean {
+  return Date.now() >= Date.parse(trade.expiresAt);
+}

@@ -1,0 +1,95 @@
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { runVisibly } from './progress.ts';
+
+/** The newest tag that `go install` accepts; later ones have a replace directive. */
+export const CLI_VERSION = '1.5.1';
+export const TEST_SERVER_VERSION = '1.38.0';
+
+/**
+ * Builds the `temporal` program from the Go registry into the folder.
+ * @returns its path, or undefined when that is not possible here.
+ */
+export async function buildCli(folder: string): Promise<string | undefined> {
+  if (!runs('go', 'version')) {
+    console.error('  Go is not installed, so the Temporal server cannot be built.');
+    return undefined;
+  }
+  const { ok, output } = await runVisibly(
+    `Building the Temporal server ${CLI_VERSION} from the Go registry (two to three minutes, once)`,
+    'go',
+    // -v: the package being compiled, for the progress lines.
+    ['install', '-v', `github.com/temporalio/cli/cmd/temporal@v${CLI_VERSION}`],
+    { env: { ...process.env, GOBIN: folder } },
+  );
+  const program = join(folder, process.platform === 'win32' ? 'temporal.exe' : 'temporal');
+  if (ok && runs(program, '--version')) return program;
+  console.error(`  The build failed: ${lastLine(output)}`);
+  return undefined;
+}
+
+/**
+ * Puts the test server together from the Maven registry: a folder with its jars and the launcher `run`.
+ * @returns the path of that folder, or undefined when that is not possible here.
+ */
+export async function buildTestServer(folder: string): Promise<string | undefined> {
+  if (!runs('java', '-version') || !runs('mvn', '--version')) {
+    console.error('  Java and Maven are not both installed, so the test server cannot be put together.');
+    return undefined;
+  }
+  const made = join(folder, 'made');
+  mkdirSync(made);
+  writeFileSync(join(folder, 'pom.xml'), POM);
+  const { ok, output } = await runVisibly(
+    `Fetching the test server ${TEST_SERVER_VERSION} from the Maven registry (40 MB, once)`,
+    'mvn',
+    [
+      '--batch-mode',
+      '--no-transfer-progress',
+      'dependency:copy-dependencies',
+      `-DoutputDirectory=${join(made, 'lib')}`,
+    ],
+    { cwd: folder },
+  );
+  if (!ok) {
+    console.error(`  Maven failed: ${lastLine(output)}`);
+    return undefined;
+  }
+  writeFileSync(join(made, 'run'), LAUNCHER, { mode: 0o755 });
+  return made;
+}
+
+/** slf4j-nop: without a logger the server warns at every start. */
+const POM = `<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>nodrop</groupId>
+  <artifactId>test-server</artifactId>
+  <version>1</version>
+  <dependencies>
+    <dependency>
+      <groupId>io.temporal</groupId>
+      <artifactId>temporal-test-server</artifactId>
+      <version>${TEST_SERVER_VERSION}</version>
+    </dependency>
+    <dependency>
+      <groupId>org.slf4j</groupId>
+      <artifactId>slf4j-nop</artifactId>
+      <version>1.7.36</version>
+    </dependency>
+  </dependencies>
+</project>
+`;
+
+/** The flags halve the start, which the SDK gives five seconds. */
+const LAUNCHER = `#!/bin/sh
+exec java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp "$(dirname "$0")/lib/*" io.temporal.testserver.TestServer "$@"
+`;
+
+function runs(program: string, argument: string): boolean {
+  return spawnSync(program, [argument], { stdio: 'ignore' }).status === 0;
+}
+
+function lastLine(output: string): string {
+  return output.trim().split('\n').at(-1) ?? '';
+}

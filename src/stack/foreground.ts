@@ -1,0 +1,33 @@
+import { type Config, loadConfig } from '../config.ts';
+import { exitWith } from './errors.ts';
+import { Supervisor } from './supervisor.ts';
+
+/**
+ * A program that supervises others in the foreground: takes the data folder, starts them, and on SIGTERM, SIGINT or
+ * SIGHUP stops them in order and exits with 0.
+ */
+export async function runForeground(start: (supervisor: Supervisor, config: Config) => Promise<void>) {
+  let supervisor: Supervisor | undefined;
+  try {
+    const config = loadConfig();
+    supervisor = await Supervisor.claim(config.home);
+    stopOnSignals(supervisor);
+    await start(supervisor, config);
+  } catch (error) {
+    await supervisor?.stop();
+    exitWith(error);
+  }
+}
+
+function stopOnSignals(supervisor: Supervisor) {
+  let stopping = false;
+  const stop = async () => {
+    // npm and the terminal may both deliver the same Ctrl-C.
+    if (stopping) return;
+    stopping = true;
+    await supervisor.stop();
+    console.log('Stopped.');
+    process.exit(0);
+  };
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, stop);
+}

@@ -1,0 +1,55 @@
+// node dist/stack/migrate-main.js: waits for a database of one's own and brings it up to the migrations; once per
+// deployment, before API and workers start.
+import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
+import { ConfigError, loadConfig } from '../config.ts';
+import { isDatabaseUnavailable } from '../ledger/unavailable.ts';
+import { exitWith, reason } from './errors.ts';
+import { applyMigrations } from './migrate.ts';
+
+/** A PostgreSQL that is being started, or recovers from a crash, answers within this. */
+const PATIENCE_MS = 60_000;
+const ASK_EVERY_MS = 1_000;
+const SAY_EVERY_MS = 10_000;
+
+/** Returns when the database answers, when waiting cannot help, or when the patience is over. */
+async function waitForDatabase(connectionString: string): Promise<void> {
+  const started = Date.now();
+  let said = Number.NEGATIVE_INFINITY;
+  for (;;) {
+    const client = new pg.Client({ connectionString, connectionTimeoutMillis: 5_000 });
+    client.on('error', () => {});
+    try {
+      await client.connect();
+      return;
+    } catch (error) {
+      const now = Date.now();
+      // What is left (a wrong password, no such database) applyMigrations says.
+      if (!isDatabaseUnavailable(error) || now - started >= PATIENCE_MS) return;
+      if (now - said >= SAY_EVERY_MS) {
+        said = now;
+        const seconds = Math.round((now - started) / 1000);
+        console.error(`Waiting for the database (${seconds} s of ${PATIENCE_MS / 1000}): ${reason(error)}`);
+      }
+      await sleep(ASK_EVERY_MS);
+    } finally {
+      await client.end().catch(() => {});
+    }
+  }
+}
+
+try {
+  const { embeddedDatabase, databaseUrl } = loadConfig();
+  if (embeddedDatabase) {
+    throw new ConfigError(
+      'DATABASE_URL is missing: the embedded database gets its migrations by npm run stack.',
+    );
+  }
+  await waitForDatabase(databaseUrl);
+  const applied = await applyMigrations(databaseUrl);
+  console.log(
+    applied.length === 0 ? 'The database is up to date.' : `Migrations applied: ${applied.join(', ')}.`,
+  );
+} catch (error) {
+  exitWith(error);
+}

@@ -1,0 +1,35 @@
+import { type AddressInfo, createServer } from 'node:net';
+import { reason, StackError } from './errors.ts';
+
+/** A loopback TCP port that nothing listens on at this moment. */
+export async function freePort(): Promise<number> {
+  return listenOnce(0);
+}
+
+/**
+ * Makes sure that `port` can be listened on.
+ * @param setting the environment variable that moves it, for the sentence.
+ * @throws StackError when something else has it.
+ */
+export async function requireFreePort(port: number, what: string, setting: string): Promise<void> {
+  try {
+    await listenOnce(port);
+  } catch (error) {
+    throw new StackError(
+      (error as NodeJS.ErrnoException).code === 'EADDRINUSE'
+        ? `Port ${port} for ${what} is taken by another program: stop that program or set ${setting} to a free port.`
+        : `Port ${port} for ${what} cannot be used (${reason(error)}): set ${setting} to another port.`,
+    );
+  }
+}
+
+function listenOnce(port: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(port, '127.0.0.1', () => {
+      const { port: bound } = server.address() as AddressInfo;
+      server.close(() => resolve(bound));
+    });
+  });
+}

@@ -1,0 +1,145 @@
+import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { PrismaPg } from '@prisma/adapter-pg';
+import {
+  bindMigrationAwareSqlAdapterFactory,
+  ColumnTypeEnum,
+  DriverAdapterError,
+  type SqlResultSet,
+} from '@prisma/driver-adapter-utils';
+import * as engine from '@prisma/schema-engine-wasm/schema_engine_bg';
+import pg from 'pg';
+
+/** No table or enum is managed outside the schema. */
+export const NO_FILTER = { externalTables: [], externalEnums: [] };
+
+/** What is used of the global of this name, which Node's types leave to the DOM's. */
+interface WebAssemblyApi {
+  Module: new (code: Uint8Array) => object;
+  Instance: new (module: object, imports: object) => { exports: { __wbindgen_start(): void } };
+}
+
+let loaded = false;
+
+/** The engine comes as WebAssembly made for bundlers; Node 20 has to be handed the module. */
+function load() {
+  if (loaded) return;
+  const script = createRequire(import.meta.url).resolve('@prisma/schema-engine-wasm/schema_engine_bg');
+  const { WebAssembly } = globalThis as unknown as { WebAssembly: WebAssemblyApi };
+  const module = new WebAssembly.Module(readFileSync(script.replace(/\.js$/, '.wasm')));
+  const { exports } = new WebAssembly.Instance(module, { './schema_engine_bg.js': engine });
+  engine.__wbg_set_wasm(exports);
+  exports.__wbindgen_start();
+  loaded = true;
+}
+
+/** Runs `use` with Prisma's schema engine on the database, and closes its connections. */
+export async function withSchemaEngine<T>(
+  databaseUrl: string,
+  use: (engine: engine.SchemaEngine) => Promise<T>,
+): Promise<T> {
+  load();
+  const factory = new WholeScriptsFactory(databaseUrl);
+  const adapter = bindMigrationAwareSqlAdapterFactory(factory);
+  try {
+    const opened = await engine.SchemaEngine.new({ datamodels: undefined }, () => {}, adapter);
+    try {
+      return await use(opened);
+    } finally {
+      opened.free();
+    }
+  } finally {
+    await factory.close();
+  }
+}
+
+/** PostgreSQL's numbers for the types "char" and text. */
+const CHAR_TYPE = 18;
+const TEXT_TYPE = 25;
+/** Put before a column's name on its way through the adapter; no SQL name can hold it. */
+const CHAR_MARK = '\0';
+
+/**
+ * The system catalogs, which the engine reads, hold "char" columns, a type the adapter refuses. They pass it as marked
+ * text; `restoreCharColumns` makes them what the engine expects.
+ */
+class CatalogPool extends pg.Pool {
+  override query = (async (...args: Parameters<pg.Pool['query']>) => {
+    const result = await (super.query(...args) as unknown as Promise<pg.QueryResult | pg.QueryResult[]>);
+    for (const field of [result].flat().flatMap(({ fields }) => fields)) {
+      if (field.dataTypeID !== CHAR_TYPE) continue;
+      field.dataTypeID = TEXT_TYPE;
+      field.name = CHAR_MARK + field.name;
+    }
+    return result;
+    // The other overloads, for callbacks and cursors, are not used by the adapter.
+  }) as pg.Pool['query'];
+}
+
+function restoreCharColumns({ columnNames, columnTypes, ...rest }: SqlResultSet): SqlResultSet {
+  const isChar = columnNames.map((name) => name.startsWith(CHAR_MARK));
+  return {
+    ...rest,
+    columnNames: columnNames.map((name) => name.replace(CHAR_MARK, '')),
+    columnTypes: columnTypes.map((type, index) => (isChar[index] ? ColumnTypeEnum.Character : type)),
+  };
+}
+
+type Adapter = Awaited<ReturnType<PrismaPg['connect']>>;
+
+/**
+ * The plain adapter cuts scripts at every semicolon and runs the pieces one by one, which breaks functions and leaves
+ * half a migration behind a failure. Sent whole, as Prisma's own binary does, a script is one transaction.
+ * It also fails to drop shadow databases, because it holds connections to them; ours are dropped at the end.
+ */
+class WholeScriptsFactory extends PrismaPg {
+  readonly #url: string;
+  readonly #pool: pg.Pool;
+  readonly #shadows: { readonly name: string; readonly pool: pg.Pool }[] = [];
+
+  constructor(url: string) {
+    const pool = new CatalogPool({ connectionString: url, connectionTimeoutMillis: 10_000 });
+    super(pool);
+    this.#url = url;
+    this.#pool = pool;
+  }
+
+  override async connect(): Promise<Adapter> {
+    return adapt(await super.connect(), this.#pool);
+  }
+
+  /** The engine's scratch database, to see what the migrations make. */
+  override async connectToShadowDb(): Promise<Adapter> {
+    const name = `nodrop_shadow_${randomUUID().replaceAll('-', '')}`;
+    await this.#pool.query(`create database ${name}`);
+    const url = new URL(this.#url);
+    url.pathname = `/${name}`;
+    const pool = new CatalogPool({ connectionString: url.href });
+    this.#shadows.push({ name, pool });
+    return adapt(await new PrismaPg(pool).connect(), pool);
+  }
+
+  async close(): Promise<void> {
+    for (const { name, pool } of this.#shadows) {
+      await pool.end();
+      await this.#pool.query(`drop database ${name}`);
+    }
+    await this.#pool.end();
+  }
+}
+
+function adapt(adapter: Adapter, pool: pg.Pool): Adapter {
+  const queryRaw = adapter.queryRaw.bind(adapter);
+  adapter.queryRaw = async (query) => restoreCharColumns(await queryRaw(query));
+  adapter.executeScript = async (script) => {
+    try {
+      await pool.query(script);
+    } catch (error) {
+      if (!(error instanceof pg.DatabaseError)) throw error;
+      const { code = '', severity = 'ERROR', message, detail, column, hint } = error;
+      throw new DriverAdapterError({ kind: 'postgres', code, severity, message, detail, column, hint });
+    }
+  };
+  return adapter;
+}

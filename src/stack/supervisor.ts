@@ -1,0 +1,326 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import {
+  closeSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { reason, StackError } from './errors.ts';
+import { identify, isAlive, type ProcessIdentity, stopProcess } from './process.ts';
+
+/** A process to run for as long as its supervisor runs. */
+export interface ProcessSpec {
+  readonly name: string;
+  readonly command: readonly string[];
+  readonly env?: NodeJS.ProcessEnv;
+  readonly cwd?: string;
+  readonly uid?: number;
+  readonly gid?: number;
+  /** `log`: into the log folder only. `console`: to our own output, each line prefixed with the name. */
+  readonly output: 'log' | 'console';
+  /** Asks for a clean end. */
+  readonly stopSignal: NodeJS.Signals;
+  /** True once it does its work; asked again and again until then. */
+  readonly probe: () => Promise<boolean>;
+  /** Output of a failed start that is worth another try. */
+  readonly transient?: RegExp;
+  /** Makes the sentence for a start that failed, from its last lines of output. */
+  readonly explain?: (output: string) => string | undefined;
+}
+
+/** Written at every change, so that the next supervisor finds what this one left when it was killed. */
+interface State {
+  readonly supervisor: ProcessIdentity;
+  readonly children: readonly { readonly process: ProcessIdentity; readonly stopSignal: NodeJS.Signals }[];
+}
+
+interface Running {
+  readonly spec: ProcessSpec;
+  child: ChildProcess;
+  identity: ProcessIdentity | undefined;
+  spawnedAt: number;
+  backoffMs: number;
+  /** Resolves when the present child has ended. */
+  ended: Promise<void>;
+}
+
+const START_PATIENCE_MS = 60_000;
+const STOP_PATIENCE_MS = 15_000;
+const PROBE_EVERY_MS = 50;
+const FIRST_BACKOFF_MS = 200;
+const LONGEST_BACKOFF_MS = 10_000;
+/** A child that ran this long starts again with the first backoff. */
+const STEADY_MS = 30_000;
+
+/**
+ * Runs child processes: starts them one after the other, starts one that dies again, and stops them in reverse
+ * order. One supervisor at a time per data folder; what a killed one left behind is stopped by the next.
+ */
+export class Supervisor {
+  readonly #home: string;
+  readonly #self: ProcessIdentity;
+  readonly #running: Running[] = [];
+  #stopping = false;
+
+  private constructor(home: string, self: ProcessIdentity) {
+    this.#home = home;
+    this.#self = self;
+  }
+
+  /**
+   * Takes the data folder and stops the processes that a killed supervisor left in it.
+   * @throws StackError when a live one has it, or the folder cannot be written.
+   */
+  static async claim(home: string): Promise<Supervisor> {
+    const self = identify(process.pid);
+    if (self === undefined) {
+      throw new StackError('The process list cannot be read: mount /proc, or install ps.');
+    }
+    const supervisor = new Supervisor(home, self);
+    try {
+      mkdirSync(join(home, 'logs'), { recursive: true });
+      await supervisor.#takeOver();
+    } catch (error) {
+      if (error instanceof StackError) throw error;
+      throw new StackError(
+        `The data folder ${home} cannot be written (${reason(error)}): make it writable, or set NODROP_HOME to another folder.`,
+      );
+    }
+    return supervisor;
+  }
+
+  /**
+   * Starts a process and resolves once its probe says yes.
+   * @throws StackError when it ends before, or is not ready within a minute.
+   */
+  async start(spec: ProcessSpec): Promise<void> {
+    const deadline = Date.now() + START_PATIENCE_MS;
+    for (;;) {
+      if (this.#stopping) return forever();
+      const from = logSize(this.#logFile(spec));
+      const running = this.#spawn(spec);
+      let ended = false;
+      void running.ended.then(() => {
+        ended = true;
+      });
+      while (!ended && !this.#stopping && Date.now() < deadline) {
+        if (await spec.probe()) {
+          if (ended) break;
+          this.#watch(running);
+          return;
+        }
+        await sleep(PROBE_EVERY_MS);
+      }
+      if (this.#stopping) return forever();
+      const output = readLog(this.#logFile(spec), from);
+      if (!ended) {
+        throw new StackError(
+          `${spec.name} does not answer after ${START_PATIENCE_MS / 1000} s: see ${this.#logFile(spec)}.`,
+        );
+      }
+      this.#forget(running);
+      if (spec.transient?.test(output) && Date.now() < deadline) {
+        await sleep(FIRST_BACKOFF_MS);
+        continue;
+      }
+      const last = output.trim().split('\n').at(-1) ?? '';
+      throw new StackError(
+        spec.explain?.(output) ??
+          `${spec.name} did not start (${last || 'it said nothing'}): see ${this.#logFile(spec)}.`,
+      );
+    }
+  }
+
+  /** Stops one process for good. Does nothing when there is none of that name. */
+  async stopOne(name: string): Promise<void> {
+    const running = this.#running.find(({ spec }) => spec.name === name);
+    if (running === undefined) return;
+    this.#running.splice(this.#running.indexOf(running), 1);
+    await end(running);
+    this.#writeState();
+  }
+
+  /** Stops every process, the last started first, and gives the data folder back. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    while (this.#running.length > 0) {
+      const running = this.#running.pop();
+      if (running !== undefined) await end(running);
+    }
+    rmSync(this.#stateFile(), { force: true });
+  }
+
+  /** The present pid of a process, or undefined while it has none. */
+  pidOf(name: string): number | undefined {
+    return this.#running.find(({ spec }) => spec.name === name)?.identity?.pid;
+  }
+
+  #spawn(spec: ProcessSpec): Running {
+    const [program = '', ...args] = spec.command;
+    const log = spec.output === 'log' ? openSync(this.#logFile(spec), 'a') : undefined;
+    const out = log ?? 'pipe';
+    const child = spawn(program, args, {
+      // A session of its own: Ctrl-C in the terminal reaches us alone, and we stop the children in order.
+      detached: true,
+      // Our own programs notice by their IPC channel that we are gone; see orphan.ts.
+      stdio: spec.output === 'console' ? ['ignore', out, out, 'ipc'] : ['ignore', out, out],
+      env: spec.env ?? process.env,
+      ...(spec.cwd !== undefined && { cwd: spec.cwd }),
+      ...(spec.uid !== undefined && { uid: spec.uid }),
+      ...(spec.gid !== undefined && { gid: spec.gid }),
+    });
+    if (log !== undefined) closeSync(log);
+    for (const stream of [child.stdout, child.stderr]) {
+      if (stream === null) continue;
+      createInterface({ input: stream }).on('line', (line) => {
+        if (line !== '') console.log(`${spec.name.padEnd(10)} ${line}`);
+      });
+    }
+    const running: Running = {
+      spec,
+      child,
+      identity: child.pid === undefined ? undefined : identify(child.pid),
+      spawnedAt: Date.now(),
+      backoffMs: FIRST_BACKOFF_MS,
+      ended: new Promise((resolve) => {
+        child.once('exit', () => resolve());
+        child.once('error', (error) => {
+          console.error(`${spec.name} cannot be run: ${reason(error)}`);
+          resolve();
+        });
+      }),
+    };
+    this.#running.push(running);
+    this.#writeState();
+    return running;
+  }
+
+  /** Starts the process again when it ends without being asked to. */
+  #watch(running: Running) {
+    void running.ended.then(async () => {
+      if (!this.#isWanted(running)) return;
+      const { child, spec } = running;
+      running.identity = undefined;
+      if (Date.now() - running.spawnedAt > STEADY_MS) running.backoffMs = FIRST_BACKOFF_MS;
+      console.error(
+        `${spec.name} ended unexpectedly (${child.signalCode ?? `exit code ${child.exitCode}`}); starting it again.`,
+      );
+      await sleep(running.backoffMs);
+      if (!this.#isWanted(running)) return;
+      this.#running.splice(this.#running.indexOf(running), 1);
+      const next = this.#spawn(spec);
+      next.backoffMs = Math.min(running.backoffMs * 2, LONGEST_BACKOFF_MS);
+      this.#watch(next);
+    });
+  }
+
+  #isWanted(running: Running): boolean {
+    return !this.#stopping && this.#running.includes(running);
+  }
+
+  #forget(running: Running) {
+    this.#running.splice(this.#running.indexOf(running), 1);
+    this.#writeState();
+  }
+
+  #logFile({ name }: ProcessSpec): string {
+    return join(this.#home, 'logs', `${name}.log`);
+  }
+
+  #stateFile(): string {
+    return join(this.#home, 'supervisor.json');
+  }
+
+  async #takeOver() {
+    const draft = this.#writeDraft();
+    try {
+      for (;;) {
+        try {
+          // A link appears whole or not at all, and only one of several starting supervisors can make it.
+          linkSync(draft, this.#stateFile());
+          return;
+        } catch (error) {
+          if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+        }
+        const left = readState(this.#stateFile());
+        if (left === undefined) continue;
+        if (isAlive(left.supervisor)) {
+          throw new StackError(
+            `A stack is already running on ${this.#home} (process ${left.supervisor.pid}): use that one, stop it, or set NODROP_HOME to another folder.`,
+          );
+        }
+        for (const child of left.children.toReversed()) {
+          await stopProcess(child.process, child.stopSignal, STOP_PATIENCE_MS);
+        }
+        rmSync(this.#stateFile(), { force: true });
+      }
+    } finally {
+      rmSync(draft, { force: true });
+    }
+  }
+
+  #writeState() {
+    renameSync(this.#writeDraft(), this.#stateFile());
+  }
+
+  #writeDraft(): string {
+    const children = this.#running.flatMap(({ identity, spec }) =>
+      identity === undefined ? [] : [{ process: identity, stopSignal: spec.stopSignal }],
+    );
+    const draft = `${this.#stateFile()}.${process.pid}`;
+    writeFileSync(draft, JSON.stringify({ supervisor: this.#self, children } satisfies State));
+    return draft;
+  }
+}
+
+/** What a start becomes when the supervisor stops: neither a success nor a failure, and the process is about to end. */
+function forever(): Promise<never> {
+  return new Promise(() => {});
+}
+
+/** The pid of the live supervisor of a data folder, or undefined. */
+export function supervisorOf(home: string): number | undefined {
+  const state = readState(join(home, 'supervisor.json'));
+  return state !== undefined && isAlive(state.supervisor) ? state.supervisor.pid : undefined;
+}
+
+async function end({ identity, ended, spec }: Running) {
+  if (identity === undefined) return;
+  await stopProcess(identity, spec.stopSignal, STOP_PATIENCE_MS);
+  await ended;
+}
+
+function readState(file: string): State | undefined {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+  try {
+    return JSON.parse(text) as State;
+  } catch {
+    throw new StackError(`${file} is damaged: stop what still runs from ${dirname(file)}, and delete it.`);
+  }
+}
+
+function logSize(file: string): number {
+  return statSync(file, { throwIfNoEntry: false })?.size ?? 0;
+}
+
+function readLog(file: string, from: number): string {
+  try {
+    return readFileSync(file).subarray(from).toString('utf8');
+  } catch {
+    return '';
+  }
+}

@@ -1,0 +1,95 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { Connection } from '@temporalio/client';
+import { msToTs } from '@temporalio/common/lib/time.js';
+import { reason, StackError } from './errors.ts';
+import { requireFreePort } from './ports.ts';
+import { ensureSearchAttributes } from './search-attributes.ts';
+import type { Supervisor } from './supervisor.ts';
+
+/** Histories of closed payments stay readable this long. */
+const RETENTION = '30 days';
+
+/** The only namespace of the embedded server; it makes it itself. */
+const NAMESPACE = 'default';
+
+export interface TemporalPorts {
+  readonly port: number;
+  readonly uiPort: number;
+}
+
+/**
+ * Starts the embedded Temporal server and its Web UI, with its data in `${home}/temporal`.
+ * @param cli path of the `temporal` program.
+ * @throws StackError when it cannot start.
+ */
+export async function startTemporal(
+  supervisor: Supervisor,
+  home: string,
+  { port, uiPort }: TemporalPorts,
+  cli: string,
+): Promise<void> {
+  const dataDir = join(home, 'temporal');
+  await requireFreePort(port, 'Temporal', 'NODROP_TEMPORAL_PORT');
+  await requireFreePort(uiPort, "Temporal's Web UI", 'NODROP_TEMPORAL_UI_PORT');
+  try {
+    mkdirSync(dataDir, { recursive: true });
+  } catch (error) {
+    throw new StackError(
+      `The data folder ${dataDir} cannot be written (${reason(error)}): make it writable, or set NODROP_HOME to another folder.`,
+    );
+  }
+  const address = `127.0.0.1:${port}`;
+  await supervisor.start({
+    name: 'temporal',
+    command: [
+      cli,
+      ...['server', 'start-dev', '--ip', '127.0.0.1', '--port', String(port), '--ui-port', String(uiPort)],
+      ...['--db-filename', join(dataDir, 'temporal.db'), '--log-level', 'error'],
+      // Survives kill -9 of the server; only a crash of the machine may take the last moments, and the sweep heals those.
+      ...['--sqlite-pragma', 'journal_mode=wal', '--sqlite-pragma', 'synchronous=normal'],
+      // A queue's rate limit is divided among its partitions: with several, low limits burst and starve.
+      ...['--dynamic-config-value', 'matching.numTaskqueueReadPartitions=1'],
+      ...['--dynamic-config-value', 'matching.numTaskqueueWritePartitions=1'],
+      // Without it an urgent task waits behind a rate-limited backlog whatever its priority.
+      ...['--dynamic-config-value', 'matching.useNewMatcher=true'],
+    ],
+    env: withoutTemporalSettings(process.env),
+    output: 'log',
+    stopSignal: 'SIGTERM',
+    probe: () => prepare(address),
+    explain: (output) =>
+      /disk is full|no space left/i.test(output)
+        ? `There is no room for Temporal's data in ${dataDir}: free some space, or set NODROP_HOME to another disk.`
+        : undefined,
+  });
+}
+
+/** True once the server answers and holds our settings. */
+async function prepare(address: string): Promise<boolean> {
+  let connection: Connection;
+  try {
+    connection = await Connection.connect({ address, connectTimeout: 1000 });
+  } catch {
+    return false;
+  }
+  try {
+    await connection.withDeadline(Date.now() + 5000, async () => {
+      await connection.workflowService.updateNamespace({
+        namespace: NAMESPACE,
+        config: { workflowExecutionRetentionTtl: msToTs(RETENTION) },
+      });
+      await ensureSearchAttributes(connection, NAMESPACE);
+    });
+    return true;
+  } catch {
+    return false;
+  } finally {
+    await connection.close();
+  }
+}
+
+/** The user's own Temporal settings (profiles, addresses, API keys) are not the embedded server's. */
+function withoutTemporalSettings(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('TEMPORAL_')));
+}

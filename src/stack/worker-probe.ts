@@ -1,0 +1,31 @@
+import { Connection } from '@temporalio/client';
+import { tsToMs } from '@temporalio/common/lib/time.js';
+import type { Config } from '../config.ts';
+import { MAIN_TASK_QUEUE } from '../domain/names.ts';
+
+/** Temporal's number for workflow task queues. */
+const WORKFLOW_QUEUE = 1;
+
+/**
+ * True once a worker has polled the main task queue.
+ * @param since Unix time in milliseconds; pollers last seen before are of an earlier run.
+ */
+export async function workerPolls(
+  { address, namespace }: Config['temporal'],
+  since: number,
+): Promise<boolean> {
+  let connection: Connection | undefined;
+  try {
+    connection = await Connection.connect({ address, connectTimeout: 1000 });
+    const { pollers } = await connection.workflowService.describeTaskQueue({
+      namespace,
+      taskQueue: { name: MAIN_TASK_QUEUE },
+      taskQueueType: WORKFLOW_QUEUE,
+    });
+    return pollers?.some(({ lastAccessTime }) => tsToMs(lastAccessTime) >= since) ?? false;
+  } catch {
+    return false;
+  } finally {
+    await connection?.close();
+  }
+}

@@ -1,0 +1,120 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Client, Connection } from '@temporalio/client';
+import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
+import { PaymentWorkflows } from '../activities/payment-workflows.ts';
+import { createChannels } from '../channels/registry.ts';
+import { type Config, ConfigError, loadConfig } from '../config.ts';
+import { createLedgerClient } from '../ledger/client.ts';
+import { createLogger, type Logger } from '../log.ts';
+import { ensureSearchAttributes } from '../stack/search-attributes.ts';
+import { ensureSchedules } from './schedules.ts';
+import { bundleWorkflows, createWorkers } from './workers.ts';
+
+/** `npm run worker`: runs workflows and activities until SIGTERM; waits for Temporal as long as it takes. */
+async function main(config: Config, log: Logger): Promise<void> {
+  installRuntime(log);
+  let stopping = false;
+  let stopWorkers = () => {};
+  const stop = (signal: NodeJS.Signals) => {
+    if (stopping) return;
+    stopping = true;
+    log.info({ signal }, 'stopping: attempts under way may finish');
+    stopWorkers();
+  };
+  process.on('SIGTERM', stop);
+  process.on('SIGINT', stop);
+
+  const [workflowBundle, connection] = await Promise.all([
+    bundleWorkflows(),
+    connect(config, log, () => stopping),
+  ]);
+  if (connection === undefined) return;
+  const client = new Client({
+    connection: Connection.lazy({ address: config.temporal.address }),
+    namespace: config.temporal.namespace,
+  });
+  const db = createLedgerClient(config.databaseUrl);
+  const channels = createChannels(config);
+  const workers = await createWorkers({
+    connection,
+    namespace: config.temporal.namespace,
+    client,
+    workflows: new PaymentWorkflows(client, config),
+    workflowBundle,
+    db,
+    channels,
+    publicUrl: config.api.publicUrl,
+    secret: config.secret,
+    now: async () => new Date(),
+  });
+  stopWorkers = () => {
+    for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
+  };
+  const keeper = new AbortController();
+  const kept = keepSetUp(client, config, log, keeper.signal);
+  if (!stopping) {
+    log.info({ channels: [...channels.keys()] }, 'worker ready');
+    await Promise.all(workers.map((worker) => worker.run()));
+  }
+  keeper.abort();
+  await kept;
+  await Promise.all([connection.close(), client.connection.close(), db.$disconnect()]);
+  log.info('stopped');
+}
+
+function installRuntime(log: Logger): void {
+  Runtime.install({
+    // Signals are ours: the runtime's own handlers would stop the workers behind our back.
+    shutdownSignals: [],
+    logger: new DefaultLogger('INFO', ({ level, message, meta }) => {
+      const severity = level === 'WARN' ? 'warn' : level === 'ERROR' ? 'error' : 'debug';
+      log[severity](meta ?? {}, message);
+    }),
+  });
+}
+
+/** Waits for the Temporal server; undefined when told to stop meanwhile. */
+async function connect(
+  config: Config,
+  log: Logger,
+  stopping: () => boolean,
+): Promise<NativeConnection | undefined> {
+  while (!stopping()) {
+    try {
+      return await NativeConnection.connect({ address: config.temporal.address });
+    } catch (error) {
+      log.warn(
+        `Temporal at ${config.temporal.address} cannot be reached yet (${(error as Error).message}); trying on`,
+      );
+      await sleep(2_000);
+    }
+  }
+  return undefined;
+}
+
+/** Search attributes and Schedules, now and every minute: they come back with a new Temporal database. */
+async function keepSetUp(client: Client, config: Config, log: Logger, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      await client.withDeadline(Date.now() + 20_000, async () => {
+        await ensureSearchAttributes(client.connection as Connection, config.temporal.namespace);
+        await ensureSchedules(client);
+      });
+    } catch (error) {
+      log.warn(
+        { err: error },
+        'search attributes and Schedules could not be checked; trying again in a minute',
+      );
+    }
+    await sleep(60_000, undefined, { signal }).catch(() => undefined);
+  }
+}
+
+try {
+  const config = loadConfig();
+  const log = createLogger('worker', config.logLevel);
+  await main(config, log);
+} catch (error) {
+  process.stderr.write(`${error instanceof ConfigError ? error.message : (error as Error).stack}\n`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,74 @@
+import { fileURLToPath } from 'node:url';
+import type { Client } from '@temporalio/client';
+import {
+  bundleWorkflowCode,
+  DefaultLogger,
+  type NativeConnection,
+  Worker,
+  type WorkflowBundleWithSourceMap,
+} from '@temporalio/worker';
+import { channelActivities } from '../activities/channel.ts';
+import type { ActivityDeps } from '../activities/deps.ts';
+import { ledgerActivities } from '../activities/ledger.ts';
+import type { PaymentWorkflows } from '../activities/payment-workflows.ts';
+import { sweepActivities } from '../activities/sweep.ts';
+import { channelTaskQueue, MAIN_TASK_QUEUE, pollTaskQueue } from '../domain/names.ts';
+
+/** Bundles the workflow code; takes a few seconds. */
+export async function bundleWorkflows(): Promise<WorkflowBundleWithSourceMap> {
+  // Beside this file with the extension it has itself: .ts from source, .js from the build.
+  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+  const workflowsPath = fileURLToPath(new URL(`../workflows/index.${extension}`, import.meta.url));
+  return await bundleWorkflowCode({ workflowsPath, logger: new DefaultLogger('WARN') });
+}
+
+export interface WorkersOptions extends ActivityDeps {
+  readonly connection: NativeConnection;
+  readonly namespace: string;
+  readonly client: Client;
+  readonly workflows: PaymentWorkflows;
+  readonly workflowBundle: WorkflowBundleWithSourceMap;
+}
+
+/**
+ * One worker for workflows and ledger, and two for each channel: a backlog of polls must never delay a payer.
+ * The two share the channel's rate limit, which the server enforces over all workers.
+ */
+export async function createWorkers(options: WorkersOptions): Promise<Worker[]> {
+  const { connection, namespace } = options;
+  const shared = {
+    connection,
+    namespace,
+    // An attempt under way at shutdown finishes instead of being repeated elsewhere after its time-out.
+    shutdownGraceTime: '10 s',
+  } as const;
+  const main = Worker.create({
+    ...shared,
+    taskQueue: MAIN_TASK_QUEUE,
+    workflowBundle: options.workflowBundle,
+    activities: { ...ledgerActivities(options), ...sweepActivities(options) },
+    // With the default of 10 s a killed idle worker delays a callback by 7 to 10 s.
+    stickyQueueScheduleToStartTimeout: '3 s',
+    // The cache is bounded by count alone; a waiting payment takes some 100 KiB.
+    maxCachedWorkflows: 1_000,
+  });
+  const channels = [...options.channels.values()].flatMap((channel) => {
+    const { queryChannel, ...urgent } = channelActivities(options);
+    const maxTaskQueueActivitiesPerSecond = channel.rateLimitPerSecond / 2;
+    return [
+      Worker.create({
+        ...shared,
+        taskQueue: channelTaskQueue(channel.name),
+        activities: urgent,
+        maxTaskQueueActivitiesPerSecond,
+      }),
+      Worker.create({
+        ...shared,
+        taskQueue: pollTaskQueue(channel.name),
+        activities: { queryChannel },
+        maxTaskQueueActivitiesPerSecond,
+      }),
+    ];
+  });
+  return await Promise.all([main, ...channels]);
+}

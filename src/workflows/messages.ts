@@ -1,0 +1,37 @@
+import { defineSignal, defineUpdate } from '@temporalio/workflow';
+import type { CallbackNotice } from '../domain/payment.ts';
+
+/** What payment workflows are started with and told. Kept apart from the workflow so that clients need no more. */
+
+export const PAYMENT_WORKFLOW = 'payment';
+export const SWEEP_WORKFLOW = 'sweep';
+
+/** Snapshotted at the start: configuration is never read in workflow code. */
+export interface PaymentInput {
+  readonly paymentId: string;
+  readonly channel: string;
+  /** The waits between active queries, in ms, the last repeated up to the expiry. */
+  readonly queryScheduleMs: readonly number[];
+}
+
+/** A verified callback was stored. */
+export const callbackSignal = defineSignal<[CallbackNotice]>('callback');
+/** The payer may have paid: `tight` asks at once and then every few seconds, otherwise one query is due. */
+export const hintSignal = defineSignal<[{ readonly tight: boolean }]>('hint');
+/** The wish to cancel is in the ledger. */
+export const cancelSignal = defineSignal('cancel');
+/** Look at the ledger again: the sweep says so. */
+export const wakeSignal = defineSignal('wake');
+
+/** Resolves when the payer has something to do or the payment has left `created`; makes an expired action anew. */
+export const nextActionUpdate = defineUpdate<void, []>('nextAction');
+/** Asks the channel once, now. False when it gave no readable answer. */
+export const askChannelUpdate = defineUpdate<boolean, []>('askChannel');
+
+/** Keyword search attributes, shown and filtered by in the Web UI. */
+export const searchAttributes = {
+  status: 'PaymentStatus',
+  channel: 'PaymentChannel',
+  orderId: 'OrderId',
+  attention: 'PaymentAttention',
+} as const;

@@ -1,0 +1,417 @@
+import { defineSearchAttributeKey, type SearchAttributeUpdatePair } from '@temporalio/common';
+import * as wf from '@temporalio/workflow';
+import type { ChannelActivities } from '../activities/channel.ts';
+import type { LedgerActivities } from '../activities/ledger.ts';
+import { channelTaskQueue, MAIN_TASK_QUEUE, paymentWorkflowId, pollTaskQueue } from '../domain/names.ts';
+import type { CallbackNotice, PaymentSnapshot } from '../domain/payment.ts';
+import {
+  LATE_WATCH_MS,
+  remainingWaits,
+  TIGHT_PHASE_MS,
+  waitsAfterHint,
+  waitsFromOffsets,
+} from '../domain/schedule.ts';
+import { type Attention, isEnded, isLive } from '../domain/states.ts';
+import { describePayment } from './details.ts';
+import {
+  askChannelUpdate,
+  callbackSignal,
+  cancelSignal,
+  hintSignal,
+  nextActionUpdate,
+  type PaymentInput,
+  searchAttributes,
+  wakeSignal,
+} from './messages.ts';
+
+/** How often a channel that says "processing" past the expiry is asked. */
+const PROCESSING_EVERY_MS = 5 * 60_000;
+
+type Message =
+  | { readonly kind: 'callback'; readonly notice: CallbackNotice }
+  | { readonly kind: 'hint'; readonly tight: boolean }
+  | { readonly kind: 'cancel'; readonly by: string }
+  | { readonly kind: 'wake' }
+  | { readonly kind: 'renewAction'; done: boolean }
+  | { readonly kind: 'ask'; answered: boolean | undefined };
+
+const ledger = wf.proxyActivities<LedgerActivities>({
+  taskQueue: MAIN_TASK_QUEUE,
+  startToCloseTimeout: '10 s',
+  retry: { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '1 m' },
+});
+
+/** Reading the row is an event instead of three, and no workflow task of its own. */
+const reads = wf.proxyLocalActivities<Pick<LedgerActivities, 'loadPayment'>>({
+  startToCloseTimeout: '10 s',
+  retry: { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '1 m' },
+});
+
+/** Attempts after which somebody is told, and the work goes on all the same: about 10 min, 2 min and 1 min. */
+const UPDATE_ORDER_ALARM_ATTEMPTS = 16;
+const CREATE_ALARM_ATTEMPTS = 8;
+const CLOSE_ALARM_ATTEMPTS = 6;
+
+/**
+ * One payment, from its creation until it is settled or its late watch is over: waits for the callback while
+ * timer-driven queries ask the channel, and ends by updating the order.
+ *
+ * Handlers only append to the inbox; `run` is the one loop that owns the state, and it reads the ledger before
+ * it decides anything.
+ */
+export async function payment(input: PaymentInput): Promise<void> {
+  const run = new PaymentRun(input);
+
+  wf.setHandler(callbackSignal, (notice) => run.tell({ kind: 'callback', notice }));
+  wf.setHandler(hintSignal, ({ tight }) => run.tell({ kind: 'hint', tight }));
+  wf.setHandler(cancelSignal, () => run.tell({ kind: 'cancel', by: 'the merchant' }));
+  wf.setHandler(wakeSignal, () => run.tell({ kind: 'wake' }));
+  wf.setHandler(nextActionUpdate, () => run.awaitNextAction());
+  wf.setHandler(askChannelUpdate, () => run.askNow());
+
+  // "Request Cancellation" in the Web UI is a payment's cancel like any other: asked and closed, never just dropped.
+  wf.CancellationScope.current().cancelRequested.catch(() =>
+    run.tell({ kind: 'cancel', by: 'the Temporal Web UI' }),
+  );
+  await wf.CancellationScope.nonCancellable(() => run.run());
+}
+
+class PaymentRun {
+  readonly #input: PaymentInput;
+  readonly #inbox: Message[] = [];
+  #row: PaymentSnapshot | undefined;
+  /** A query is due at once: alone, or as the first of a tight phase. */
+  #due: 'query' | 'tight' | undefined;
+  #shown: { status?: string; attention?: string | null } = {};
+
+  constructor(input: PaymentInput) {
+    this.#input = input;
+  }
+
+  tell(message: Message): void {
+    this.#inbox.push(message);
+  }
+
+  /** Resolves when the payer has something to do, or the payment is past that. */
+  async awaitNextAction(): Promise<void> {
+    if (this.#row?.status !== 'paying') {
+      await wf.condition(() => this.#row !== undefined && this.#row.status !== 'created');
+      return;
+    }
+    const message: Message = { kind: 'renewAction', done: false };
+    this.tell(message);
+    await wf.condition(() => message.done);
+  }
+
+  async askNow(): Promise<boolean> {
+    const message: Message = { kind: 'ask', answered: undefined };
+    this.tell(message);
+    await wf.condition(() => message.answered !== undefined);
+    return message.answered === true;
+  }
+
+  async run(): Promise<void> {
+    this.#row = await reads.loadPayment(this.#input.paymentId);
+    for (;;) {
+      const row = this.#row;
+      this.#publish(row);
+      const message = this.#inbox[0];
+      if (row.status !== 'succeeded' && (row.answer === 'paid' || row.answer === 'refunded')) {
+        await this.#updateOrder(null);
+      } else if (message !== undefined) {
+        this.#inbox.shift();
+        await this.#receive(message, row);
+      } else if (this.#isOver(row)) {
+        // Whoever waits for an answer gets it; what came in meanwhile is dealt with first.
+        await wf.condition(() => wf.allHandlersFinished() || this.#inbox.length > 0);
+        if (this.#inbox.length === 0) return;
+      } else if (wf.workflowInfo().continueAsNewSuggested && wf.allHandlersFinished()) {
+        await wf.continueAsNew<typeof payment>(this.#input);
+      } else if (isLive(row.status) && this.#mustEnd(row)) {
+        await this.#close(row);
+      } else if (row.status === 'created') {
+        await this.#create();
+      } else {
+        await this.#waitAndAsk(row);
+      }
+    }
+  }
+
+  async #receive(message: Message, row: PaymentSnapshot): Promise<void> {
+    switch (message.kind) {
+      case 'callback':
+        if (row.status === 'succeeded') return;
+        // A callback is believed for exactly what was asked; any other makes the channel be asked (P2).
+        if (
+          message.notice.state === 'paid' &&
+          message.notice.amount === row.amount &&
+          message.notice.currency === row.currency
+        ) {
+          await this.#updateOrder(message.notice.callbackId);
+        }
+        if (this.#row?.status !== 'succeeded') this.#due ??= 'query';
+        return;
+      case 'hint':
+        if (row.status !== 'succeeded') this.#due = message.tight ? 'tight' : (this.#due ?? 'query');
+        return;
+      case 'cancel':
+        this.#row = await ledger.requestCancel(row.id, message.by);
+        return;
+      case 'wake':
+        this.#row = await reads.loadPayment(row.id);
+        return;
+      case 'renewAction':
+        if (isLive(row.status)) await this.#create();
+        message.done = true;
+        return;
+      case 'ask':
+        message.answered = await this.#askOnce(row);
+        return;
+    }
+  }
+
+  /** Nothing is left to wait for: settled, or ended and watched long enough. */
+  #isOver(row: PaymentSnapshot): boolean {
+    if (row.status === 'succeeded') return true;
+    return isEnded(row.status) && this.#due === undefined && this.#lateWaits(row).length === 0;
+  }
+
+  /** A live payment whose time is up, or that somebody wants cancelled; not while the channel decides. */
+  #mustEnd(row: PaymentSnapshot): boolean {
+    if (row.answer === 'closed' || row.answer === 'failed') return true;
+    if (row.channelState === 'processing') return false;
+    return row.cancelRequested || Date.now() >= row.expiresAt;
+  }
+
+  async #create(): Promise<void> {
+    await this.#untilTold(async () => {
+      const retry = { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '30 s' } as const;
+      const summary = 'create the trade at the channel';
+      await this.#withAlarm(
+        CREATE_ALARM_ATTEMPTS,
+        'create_unknown',
+        'The channel does not say whether it created the trade.',
+        (limit) =>
+          wf
+            .proxyActivities<ChannelActivities>({
+              taskQueue: channelTaskQueue(this.#input.channel),
+              startToCloseTimeout: '15 s',
+              retry: { ...retry, ...limit },
+              summary,
+            })
+            .createAtChannel(this.#input.paymentId),
+      );
+    }, this.#untilExpiry());
+  }
+
+  async #close(row: PaymentSnapshot): Promise<void> {
+    const to = row.cancelRequested ? 'cancelled' : 'closed';
+    await this.#untilTold(() =>
+      this.#withAlarm(
+        CLOSE_ALARM_ATTEMPTS,
+        'channel_unreachable',
+        `The payment is to be ${to}, and the channel does not answer.`,
+        (limit) =>
+          wf
+            .proxyActivities<ChannelActivities>({
+              taskQueue: channelTaskQueue(this.#input.channel),
+              startToCloseTimeout: '25 s',
+              retry: { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '5 m', ...limit },
+              summary: `ask, and close if unpaid: ${to}`,
+            })
+            .closeAtChannel(this.#input.paymentId, to),
+      ),
+    );
+  }
+
+  /** Waits for the next query's time or a message, whichever comes first; then one activity asks on schedule. */
+  async #waitAndAsk(row: PaymentSnapshot): Promise<void> {
+    const due = this.#due;
+    const plan = this.#plan(row);
+    let waits = due === 'tight' ? plan.afterHint : plan.waits;
+    if (due === undefined) {
+      const first = waits[0] ?? Math.max(0, plan.endsAt - Date.now());
+      wf.setCurrentDetails(describePayment(row, { nextQueryAt: Date.now() + first, asking: false }));
+      const told = await wf.condition(() => this.#inbox.length > 0, first, { summary: plan.summary });
+      if (told || waits.length === 0) return;
+      waits = waits.slice(1);
+    }
+    this.#due = undefined;
+    wf.setCurrentDetails(describePayment(row, { nextQueryAt: Date.now(), asking: true }));
+    await this.#untilTold(
+      async () => {
+        this.#row = await wf
+          .proxyActivities<ChannelActivities>({
+            taskQueue: pollTaskQueue(this.#input.channel),
+            startToCloseTimeout: '10 s',
+            // A worker killed in an attempt costs these seconds; every other delay comes with the failure.
+            retry: { initialInterval: '1 s', backoffCoefficient: 1 },
+            summary: due === undefined ? plan.summary : 'asked at once after a hint, then on schedule',
+          })
+          .queryChannel({
+            paymentId: row.id,
+            waits,
+            hintQueries: due === 'tight' ? TIGHT_PHASE_MS.length + 1 : 0,
+            whileProcessingEveryMs: plan.processing ? PROCESSING_EVERY_MS : null,
+          });
+      },
+      Number.isFinite(plan.endsAt) ? plan.endsAt - Date.now() : undefined,
+    );
+  }
+
+  #plan(row: PaymentSnapshot) {
+    const schedule = this.#input.queryScheduleMs;
+    if (isEnded(row.status)) {
+      const waits = this.#lateWaits(row);
+      return {
+        waits,
+        afterHint: waits,
+        endsAt: Number.POSITIVE_INFINITY,
+        processing: false,
+        summary: `late watch: it is ${row.status}, yet money may still come`,
+      };
+    }
+    const now = Date.now();
+    if (now >= row.expiresAt || row.cancelRequested) {
+      const waits = [PROCESSING_EVERY_MS];
+      return {
+        waits,
+        afterHint: [...TIGHT_PHASE_MS, PROCESSING_EVERY_MS],
+        endsAt: Number.POSITIVE_INFINITY,
+        processing: true,
+        summary: 'the channel says processing: asked until it decides',
+      };
+    }
+    const elapsed = now - row.createdAt;
+    const horizon = row.expiresAt - row.createdAt;
+    return {
+      waits: remainingWaits(schedule, elapsed, horizon),
+      afterHint: waitsAfterHint(schedule, elapsed, horizon),
+      endsAt: row.expiresAt,
+      processing: false,
+      summary: 'waiting for the callback, asking the channel on schedule',
+    };
+  }
+
+  #lateWaits(row: PaymentSnapshot): readonly number[] {
+    return waitsFromOffsets(LATE_WATCH_MS, Date.now() - (row.endedAt ?? row.expiresAt));
+  }
+
+  async #askOnce(row: PaymentSnapshot): Promise<boolean> {
+    try {
+      const asked = await wf
+        .proxyActivities<ChannelActivities>({
+          taskQueue: channelTaskQueue(this.#input.channel),
+          startToCloseTimeout: '10 s',
+          scheduleToCloseTimeout: '12 s',
+          retry: { maximumAttempts: 1 },
+          summary: 'asked now by an operator',
+        })
+        .askChannel(row.id);
+      this.#row = asked.snapshot;
+      return asked.answered;
+    } catch (error) {
+      if (!(error instanceof wf.ActivityFailure)) throw error;
+      return false;
+    }
+  }
+
+  async #updateOrder(callbackId: string | null): Promise<void> {
+    const updated = await this.#alarmed(
+      UPDATE_ORDER_ALARM_ATTEMPTS,
+      'order_update_failing',
+      'The money is in, and the order does not take it.',
+      (limit) =>
+        wf
+          .proxyActivities<LedgerActivities>({
+            taskQueue: MAIN_TASK_QUEUE,
+            startToCloseTimeout: '10 s',
+            retry: { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '1 m', ...limit },
+            summary: 'update the order: the channel says paid',
+          })
+          .updateOrder(this.#input.paymentId, callbackId),
+    );
+    this.#row = updated.snapshot;
+    for (const other of updated.cancelled) {
+      // Their wish to cancel is in the ledger; one whose workflow is not running is the sweep's.
+      await wf
+        .getExternalWorkflowHandle(paymentWorkflowId(other))
+        .signal(cancelSignal)
+        .catch(() => undefined);
+    }
+  }
+
+  async #withAlarm(
+    attempts: number,
+    attention: Attention,
+    detail: string,
+    work: (limit: { maximumAttempts?: number }) => Promise<PaymentSnapshot>,
+  ): Promise<void> {
+    this.#row = await this.#alarmed(attempts, attention, detail, work);
+  }
+
+  /** Work that is never given up: after so many attempts a person is told, and it goes on. */
+  async #alarmed<T>(
+    attempts: number,
+    attention: Attention,
+    detail: string,
+    work: (limit: { maximumAttempts?: number }) => Promise<T>,
+  ): Promise<T> {
+    if (this.#row?.attention === attention) return await work({});
+    try {
+      return await work({ maximumAttempts: attempts });
+    } catch (error) {
+      if (!(error instanceof wf.ActivityFailure) || wf.isCancellation(error)) throw error;
+      this.#publish(await ledger.raiseAttention(this.#input.paymentId, attention, detail));
+      return await work({});
+    }
+  }
+
+  /**
+   * Does the work until it is done, a message comes in, or `timeoutMs` have passed; then cancels it. What an
+   * activity wrote before it was cancelled is in the ledger, so that is read again.
+   */
+  async #untilTold(work: () => Promise<void>, timeoutMs?: number): Promise<void> {
+    const scope = new wf.CancellationScope({ cancellable: true });
+    let done = false;
+    let failure: unknown;
+    const working = scope
+      .run(work)
+      .catch((error) => {
+        if (!wf.isCancellation(error)) failure = error;
+      })
+      .finally(() => {
+        done = true;
+      });
+    const interrupted = () => done || this.#inbox.length > 0;
+    if (timeoutMs === undefined) await wf.condition(interrupted);
+    else await wf.condition(interrupted, Math.max(0, timeoutMs));
+    if (!done) {
+      scope.cancel();
+      await working;
+      this.#row = await reads.loadPayment(this.#input.paymentId);
+    }
+    if (failure !== undefined) throw failure;
+  }
+
+  #untilExpiry(): number | undefined {
+    return this.#row === undefined ? undefined : this.#row.expiresAt - Date.now();
+  }
+
+  /** Shows the state where people look: search attributes and the current details. */
+  #publish(row: PaymentSnapshot): void {
+    const changed: SearchAttributeUpdatePair[] = [];
+    if (this.#shown.status !== row.status) {
+      changed.push({ key: defineSearchAttributeKey(searchAttributes.status, 'KEYWORD'), value: row.status });
+    }
+    if ((this.#shown.attention ?? null) !== row.attention) {
+      changed.push({
+        key: defineSearchAttributeKey(searchAttributes.attention, 'KEYWORD'),
+        value: row.attention,
+      });
+    }
+    if (changed.length > 0) wf.upsertSearchAttributes(changed);
+    this.#shown = { status: row.status, attention: row.attention };
+    wf.setCurrentDetails(describePayment(row, undefined));
+  }
+}

@@ -1,0 +1,355 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { payment, paymentPage, timelinePage } from '../../src/api/schemas/payment.ts';
+import {
+  endPayment,
+  raiseAttention,
+  recordAnswer,
+  recordCreated,
+  settlePayment,
+} from '../../src/ledger/payments.ts';
+import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { newKey, newOrderId, pay, StandInWorkflows, startTestApi, type TestApi } from './support.ts';
+
+// Payments over HTTP with the workflows' side standing in; the whole way is tested on real parts elsewhere.
+
+let database: FreshDatabase;
+let api: TestApi;
+let key: string;
+let merchantId: string;
+
+beforeAll(async () => {
+  database = await freshDatabase();
+  api = await startTestApi(database.url);
+  ({ key, merchantId } = await newKey(api.db));
+});
+afterAll(async () => {
+  await api.close();
+  await database.drop();
+});
+beforeEach(() => {
+  const fresh = new StandInWorkflows(api.db);
+  Object.assign(api.workflows, {
+    down: false,
+    onAwaitNextAction: fresh.onAwaitNextAction,
+    onAskChannel: fresh.onAskChannel,
+  });
+  api.workflows.calls.length = 0;
+});
+
+const inline = (change: Record<string, unknown> = {}) => ({
+  order: { id: newOrderId(), amount: 1050, currency: 'CNY' },
+  channel: 'simulator',
+  ...change,
+});
+const post = (body: unknown, as = key) => api.call('/v1/payments', { key: as, body });
+
+describe('creating', () => {
+  test('with the order inline: 201, in the shape of the contract', async () => {
+    const body = inline({
+      returnUrl: 'https://shop.example/?a=1',
+      metadata: { a: 'b' },
+      payer: { id: 'u1', ip: '::1' },
+    });
+    const answer = await post(body);
+    expect(answer.status).toBe(201);
+    const made = payment.strict().parse(answer.json);
+    expect(made).toMatchObject({
+      orderId: body.order.id,
+      channel: 'simulator',
+      method: 'wallet',
+      amount: 1050,
+      currency: 'CNY',
+      status: 'paying',
+      orderUpdate: null,
+      payUrl: `https://wallet.example/${made.id}`,
+      nextAction: { type: 'redirect', url: `https://wallet.example/${made.id}` },
+      checkoutUrl: null,
+      refundedAmount: 0,
+      temporalUrl: null,
+      metadata: { a: 'b' },
+    });
+    expect(made.clientToken).toMatch(/^ct_[\w-]{43}$/);
+    expect(Date.parse(made.expiresAt) - Date.parse(made.createdAt)).toBe(1_800_000);
+  });
+
+  test('again while it lives: 200, the same payment and token, and Temporal is not asked', async () => {
+    const body = inline();
+    const first = await post(body);
+    api.workflows.calls.length = 0;
+    api.workflows.down = true;
+    const again = await post(body);
+    expect(again.status).toBe(200);
+    expect(again.json).toEqual(first.json);
+    expect(api.workflows.calls).toEqual([]);
+    expect((await post({ orderId: body.order.id, channel: 'simulator' })).json.id).toBe(first.json.id);
+  });
+
+  test('at once on two API processes: one payment', async () => {
+    const second = await startTestApi(database.url);
+    try {
+      for (let round = 0; round < 5; round++) {
+        const body = inline();
+        const answers = await Promise.all(
+          [api, second, api, second].map((instance) => instance.call('/v1/payments', { key, body })),
+        );
+        expect(new Set(answers.map(({ json }) => json.id)).size).toBe(1);
+        expect(answers.map(({ status }) => status).sort()).toEqual([200, 200, 200, 201]);
+        expect(await api.db.payment.count({ where: { orderId: body.order.id } })).toBe(1);
+      }
+    } finally {
+      await second.close();
+    }
+  });
+
+  test('the channel takes its time: 202 with status created, and a token', async () => {
+    api.workflows.onAwaitNextAction = async () => false;
+    const answer = await post(inline());
+    expect([answer.status, answer.json.status, answer.json.payUrl]).toEqual([202, 'created', null]);
+    expect(answer.json.clientToken).toMatch(/^ct_/);
+    const [call] = api.workflows.named('awaitNextAction');
+    expect(call?.args[0]).toBeGreaterThan(7_000);
+    expect(call?.args[0]).toBeLessThanOrEqual(8_000);
+  });
+
+  test('Temporal is down: 503, the row stays created, and the same request goes on with it', async () => {
+    api.workflows.down = true;
+    const body = inline();
+    const refused = await post(body);
+    expect([refused.status, refused.json.code]).toEqual([503, 'temporal_unavailable']);
+    expect(refused.headers.get('retry-after')).toBe('2');
+    const row = await api.db.payment.findFirstOrThrow({ where: { orderId: body.order.id } });
+    expect(row.status).toBe('created');
+    api.workflows.down = false;
+    const again = await post(body);
+    expect([again.status, again.json.id, again.json.status]).toEqual([200, row.id, 'paying']);
+  });
+
+  test('an action that has expired is made anew', async () => {
+    const body = inline();
+    const { json } = await post(body);
+    const gone = {
+      type: 'redirect' as const,
+      url: 'https://wallet.example/old',
+      expiresAt: '2020-01-01T00:00:00.000Z',
+    };
+    await recordCreated(api.db, json.id, gone, new Date());
+    expect((await api.call(`/v1/payments/${json.id}`, { key })).json).toMatchObject({
+      nextAction: null,
+      payUrl: null,
+    });
+    expect((await post(body)).json).toMatchObject({
+      id: json.id,
+      payUrl: `https://wallet.example/${json.id}`,
+    });
+  });
+
+  test('the channel refuses: 422 with its reason', async () => {
+    api.workflows.onAwaitNextAction = async ({ id }) => {
+      await recordAnswer(api.db, id, { state: 'failed', reason: 'merchant blocked' }, 'query', new Date());
+      await endPayment(api.db, id, 'failed', 'merchant blocked', new Date());
+      return true;
+    };
+    const answer = await post(inline());
+    expect([answer.status, answer.json.code]).toEqual([422, 'channel_rejected']);
+    expect(answer.json.detail).toContain('merchant blocked');
+  });
+
+  test('an order that was paid takes no more', async () => {
+    const body = inline();
+    const { json } = await post(body);
+    const paid = {
+      state: 'paid',
+      channelPaymentId: 'T1',
+      amount: 1050,
+      currency: 'CNY',
+      paidAt: new Date().toISOString(),
+    } as const;
+    await recordAnswer(api.db, json.id, paid, 'query', new Date());
+    await settlePayment(api.db, json.id, null, new Date());
+    const answer = await post(body);
+    expect([answer.status, answer.json.code]).toEqual([409, 'order_already_paid']);
+    expect((await api.call(`/v1/orders/${body.order.id}`, { key })).json).toMatchObject({
+      status: 'succeeded',
+      paidPaymentId: json.id,
+      payments: [
+        {
+          id: json.id,
+          orderUpdate: 'applied',
+          settledBy: 'query',
+          receivedAmount: 1050,
+          nextAction: null,
+          payUrl: null,
+        },
+      ],
+    });
+  });
+
+  test.each([
+    [404, 'order_not_found', { orderId: 'nobody', order: undefined }, undefined],
+    [422, 'unknown_channel', { channel: 'nobody' }, undefined],
+    [422, 'invalid_request', { method: 'cash' }, 'method'],
+    [422, 'invalid_request', { order: undefined }, 'orderId'],
+    [422, 'invalid_request', { orderId: 'both' }, 'orderId'],
+    [422, 'invalid_request', { channel: undefined }, 'channel'],
+    [422, 'invalid_request', { channel: 'a\u0000' }, 'channel'],
+    [422, 'invalid_request', { returnUrl: 'javascript:alert(1)' }, 'returnUrl'],
+    [422, 'invalid_request', { returnUrl: 'shop.example' }, 'returnUrl'],
+    [422, 'invalid_request', { payer: { ip: 'localhost' } }, 'payer.ip'],
+    [422, 'invalid_request', { payer: { name: 'x' } }, 'payer.name'],
+    [422, 'invalid_request', { expiresInSeconds: 59 }, 'expiresInSeconds'],
+    [422, 'invalid_request', { amount: 5 }, 'amount'],
+  ])('%i %s for %j', async (status, code, change, path) => {
+    const answer = await post(inline(change));
+    expect([answer.status, answer.json.code, answer.json.errors?.[0].path]).toEqual([status, code, path]);
+    expect(api.workflows.calls).toEqual([]);
+  });
+
+  test('a currency the channel does not take is refused, also for an order that exists', async () => {
+    const simulator = api.deps.channels.get('simulator');
+    if (simulator === undefined) throw new Error('no simulator');
+    const picky = await startTestApi(database.url, {
+      channels: new Map([['simulator', { ...simulator, currencies: ['CNY'] }]]),
+    });
+    try {
+      const body = inline({ order: { id: newOrderId(), amount: 1, currency: 'EUR' } });
+      const order = body.order as { id: string };
+      await api.call('/v1/orders', { key, body: order });
+      for (const request of [body, { orderId: order.id, channel: 'simulator' }]) {
+        const answer = await picky.call('/v1/payments', { key, body: request });
+        expect([answer.status, answer.json.code]).toEqual([422, 'currency_not_supported']);
+      }
+    } finally {
+      await picky.close();
+    }
+  });
+
+  test('a merchant without an account at the channel cannot use it', async () => {
+    const other = await newKey(api.db);
+    await api.db.channelAccount.deleteMany({
+      where: { merchantId: other.merchantId, channel: 'simulator2' },
+    });
+    const answer = await post(inline({ channel: 'simulator2' }), other.key);
+    expect([answer.status, answer.json.code]).toEqual([422, 'unknown_channel']);
+  });
+});
+
+describe('reading', () => {
+  test('an operator gets the link into the Web UI, a merchant does not', async () => {
+    const operator = await newKey(api.db, 'operator');
+    const made = await pay(api, operator.key);
+    const { json } = await api.call(`/v1/payments/${made.id}`, { key: operator.key });
+    expect(json.temporalUrl).toBe(`http://127.0.0.1:8233/namespaces/default/workflows/payment%2F${made.id}`);
+    expect(json.clientToken).toBeNull();
+    expect((await pay(api, key)).temporalUrl).toBeNull();
+  });
+
+  test('the list filters, and pages without gaps', async () => {
+    const own = await newKey(api.db);
+    const made: string[] = [];
+    for (let i = 0; i < 5; i++)
+      made.unshift((await pay(api, own.key, { channel: i % 2 === 0 ? 'simulator' : 'simulator2' })).id);
+    await raiseAttention(api.db, made[0] ?? '', 'channel_unreachable', 'silent', new Date());
+    const list = async (query: string) =>
+      paymentPage.parse((await api.call(`/v1/payments?${query}`, { key: own.key })).json);
+    const ids = async (query: string) => (await list(query)).data.map(({ id }) => id);
+    expect(await ids('')).toEqual(made);
+    expect(await ids('channel=simulator2')).toEqual([made[1], made[3]]);
+    expect(await ids('attention=true')).toEqual([made[0]]);
+    expect(await ids('status=created')).toEqual([]);
+    const orderId = (await api.db.payment.findUniqueOrThrow({ where: { id: made[4] ?? '' } })).orderId;
+    expect(await ids(`orderId=${orderId}`)).toEqual([made[4]]);
+    const first = await list('limit=2');
+    const second = await list(`limit=2&cursor=${first.nextCursor}`);
+    const third = await list(`limit=2&cursor=${second.nextCursor}`);
+    expect([...first.data, ...second.data, ...third.data].map(({ id }) => id)).toEqual(made);
+    expect(third.nextCursor).toBeNull();
+  });
+
+  test('the timeline is oldest first and pages', async () => {
+    const made = await pay(api, key);
+    const page = timelinePage.parse((await api.call(`/v1/payments/${made.id}/timeline`, { key })).json);
+    expect(page.data.map(({ kind }) => kind)).toEqual(['transition', 'transition']);
+    expect(page.nextCursor).toBeNull();
+    const first = (await api.call(`/v1/payments/${made.id}/timeline?limit=1`, { key })).json;
+    const second = (
+      await api.call(`/v1/payments/${made.id}/timeline?limit=1&cursor=${first.nextCursor}`, { key })
+    ).json;
+    expect([...first.data, ...second.data]).toEqual(page.data);
+  });
+
+  test.each(['', '/timeline', '/query', '/hint'])(
+    'what is not there, or somebody else’s, is 404: %s',
+    async (route) => {
+      const other = await newKey(api.db);
+      const theirs = await pay(api, other.key);
+      const method = route === '/query' || route === '/hint' ? 'POST' : 'GET';
+      for (const id of [theirs.id, 'pay_nobody', '%00', 'a.b', 'x'.repeat(99)]) {
+        const answer = await api.call(`/v1/payments/${id}${route}`, { key, method });
+        expect([answer.status, answer.json.code]).toEqual([404, 'payment_not_found']);
+      }
+      expect(
+        (await api.call('/v1/payments?limit=100', { key })).json.data.every(
+          (row: { id: string }) => row.id !== theirs.id,
+        ),
+      ).toBe(true);
+      expect(api.workflows.named('hint')).toEqual([]);
+      expect(merchantId).not.toBe(other.merchantId);
+    },
+  );
+});
+
+describe('asking the channel now', () => {
+  test('its answer is in the payment', async () => {
+    const made = await pay(api, key);
+    api.workflows.onAskChannel = async ({ id }) => {
+      await recordAnswer(api.db, id, { state: 'closed' }, 'query', new Date());
+      await endPayment(api.db, id, 'closed', 'closed at the channel', new Date());
+      return true;
+    };
+    const answer = await api.call(`/v1/payments/${made.id}/query`, { key, method: 'POST' });
+    expect([answer.status, answer.json.status]).toEqual([200, 'closed']);
+  });
+
+  test('no answer is 504, also when nobody works; no Temporal is 503', async () => {
+    const made = await pay(api, key);
+    const ask = () => api.call(`/v1/payments/${made.id}/query`, { key, method: 'POST' });
+    api.workflows.onAskChannel = async () => false;
+    expect((await ask()).json.code).toBe('channel_unreachable');
+    api.workflows.down = true;
+    expect((await ask()).json.code).toBe('temporal_unavailable');
+    const idle = await startTestApi(database.url, { isTemporalReachable: async () => true });
+    idle.workflows.down = true;
+    const answer = await idle.call(`/v1/payments/${made.id}/query`, { key, method: 'POST' });
+    expect([answer.status, answer.json.code]).toEqual([504, 'channel_unreachable']);
+    await idle.close();
+  });
+});
+
+describe('hints', () => {
+  const hint = (id: string) => api.call(`/v1/payments/${id}/hint`, { key, method: 'POST' });
+
+  test('the first counts, those within 10 s are heard and change nothing', async () => {
+    const { id } = await pay(api, key);
+    expect((await Promise.all([hint(id), hint(id), hint(id)])).map(({ status }) => status)).toEqual([
+      202, 202, 202,
+    ]);
+    expect(api.workflows.named('hint').map(({ args }) => args)).toEqual([[true, 2000]]);
+  });
+
+  test('after five tight phases a hint is one query', async () => {
+    const { id } = await pay(api, key);
+    await api.db.payment.update({ where: { id }, data: { tightPhases: 5 } });
+    await hint(id);
+    expect(api.workflows.named('hint').map(({ args }) => args)).toEqual([[false, 2000]]);
+  });
+
+  test('one that Temporal did not hear is refused, and the next one counts', async () => {
+    const { id } = await pay(api, key);
+    api.workflows.down = true;
+    expect((await hint(id)).json.code).toBe('temporal_unavailable');
+    api.workflows.down = false;
+    expect((await hint(id)).status).toBe(202);
+    expect(api.workflows.named('hint')).toHaveLength(2);
+    expect((await api.db.payment.findUniqueOrThrow({ where: { id } })).tightPhases).toBe(1);
+  });
+});

@@ -1,0 +1,226 @@
+import { randomUUID } from 'node:crypto';
+import { PassThrough } from 'node:stream';
+import { pino } from 'pino';
+import { TemporalUnavailable } from '../../src/activities/payment-workflows.ts';
+import { createApp } from '../../src/api/app.ts';
+import { Changes } from '../../src/api/changes.ts';
+import type { ApiDeps } from '../../src/api/deps.ts';
+import { listen, stopListening } from '../../src/api/listen.ts';
+import { createMetrics } from '../../src/api/metrics.ts';
+import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
+import { sign, signer } from '../../src/channels/simulator/protocol.ts';
+import type { Payment } from '../../src/generated/prisma/client.ts';
+import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import { createApiKey, ensureMerchant, type Role } from '../../src/ledger/merchants.ts';
+import { recordCreated } from '../../src/ledger/payments.ts';
+
+/** The API over real HTTP and a real database; only the workflows' side is a stand-in. */
+
+export const CHANNEL_SECRET = `whsec_${Buffer.alloc(32, 7).toString('base64')}`;
+
+export function testChannels(): ApiDeps['channels'] {
+  const adapters = (['simulator', 'simulator2'] as const).map((name) =>
+    // Nobody calls the channel here: that is the worker's part.
+    createSimulatorAdapter({ name, baseUrl: 'http://127.0.0.1:1', secret: CHANNEL_SECRET }),
+  );
+  return new Map(adapters.map((adapter) => [adapter.name, adapter]));
+}
+
+type Workflows = ApiDeps['workflows'];
+
+/** What the API said to the workflows. By default all goes well and the wallet's address appears at once. */
+export class StandInWorkflows implements Workflows {
+  readonly calls: {
+    readonly name: keyof Workflows;
+    readonly paymentId: string;
+    readonly args: readonly unknown[];
+  }[] = [];
+  readonly #db: LedgerClient;
+  /** Set to make every call fail as it does without a server. */
+  down = false;
+  /** Replaces what happens at the start of a payment. */
+  onAwaitNextAction: (payment: Payment) => Promise<boolean>;
+  onAskChannel: (payment: Payment) => Promise<boolean> = async () => true;
+
+  constructor(db: LedgerClient) {
+    this.#db = db;
+    this.onAwaitNextAction = async (payment) => {
+      await recordCreated(
+        this.#db,
+        payment.id,
+        { type: 'redirect', url: `https://wallet.example/${payment.id}` },
+        new Date(),
+      );
+      return true;
+    };
+  }
+
+  named(name: keyof Workflows) {
+    return this.calls.filter((call) => call.name === name);
+  }
+
+  async awaitNextAction(payment: Payment, ...args: unknown[]) {
+    this.#hear('awaitNextAction', payment, args);
+    return await this.onAwaitNextAction(payment);
+  }
+
+  async askChannel(payment: Payment, ...args: unknown[]) {
+    this.#hear('askChannel', payment, args);
+    return await this.onAskChannel(payment);
+  }
+
+  async hint(payment: Payment, ...args: unknown[]) {
+    this.#hear('hint', payment, args);
+  }
+
+  async deliverCallback(payment: Payment, ...args: unknown[]) {
+    this.#hear('deliverCallback', payment, args);
+  }
+
+  #hear(name: keyof Workflows, payment: Payment, args: readonly unknown[]) {
+    this.calls.push({ name, paymentId: payment.id, args });
+    if (this.down) throw new TemporalUnavailable('Temporal did not confirm');
+  }
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into answers of every shape.
+  readonly json: any;
+  readonly text: string;
+}
+
+export interface Call {
+  readonly method?: string;
+  readonly key?: string;
+  /** Sent as JSON. */
+  readonly body?: unknown;
+  /** Sent as it is. */
+  readonly raw?: string | Uint8Array<ArrayBuffer>;
+  readonly headers?: Record<string, string>;
+  readonly signal?: AbortSignal;
+}
+
+export interface TestApi {
+  readonly url: string;
+  readonly db: LedgerClient;
+  readonly workflows: StandInWorkflows;
+  readonly changes: Changes;
+  readonly deps: ApiDeps;
+  /** Every log line so far. */
+  readonly logged: () => string;
+  call(path: string, call?: Call): Promise<Answer>;
+  close(): Promise<void>;
+}
+
+export const SECRET = 'a secret of at least thirty-two characters';
+
+/** One API process's worth of app on a free loopback port. */
+export async function startTestApi(databaseUrl: string, overrides: Partial<ApiDeps> = {}): Promise<TestApi> {
+  const lines: string[] = [];
+  const sink = new PassThrough();
+  sink.on('data', (line: Buffer) => lines.push(line.toString()));
+  const log = pino({ level: 'debug' }, sink) as ApiDeps['log'];
+  const db = createLedgerClient(databaseUrl);
+  const workflows = new StandInWorkflows(db);
+  const changes = new Changes(databaseUrl, log);
+  const deps: ApiDeps = {
+    config: {
+      mode: 'test',
+      embeddedDatabase: false,
+      secret: SECRET,
+      temporal: { address: '127.0.0.1:7233', namespace: 'default', uiUrl: 'http://127.0.0.1:8233' },
+      api: { host: '127.0.0.1', port: 3000, publicUrl: 'https://pay.example' },
+      paymentExpiryMs: 1_800_000,
+    },
+    db,
+    workflows,
+    isTemporalReachable: async () => !workflows.down,
+    channels: testChannels(),
+    changes,
+    log,
+    metrics: createMetrics(),
+    ...overrides,
+  };
+  const { server, port } = await listen(createApp(deps), '127.0.0.1', 0, 'PORT');
+  changes.start();
+  const url = `http://127.0.0.1:${port}`;
+  return {
+    url,
+    db,
+    workflows,
+    changes,
+    deps,
+    logged: () => lines.join(''),
+    call: (path, call) => callUrl(`${url}${path}`, call),
+    async close() {
+      await Promise.all([changes.close(), stopListening(server, 2_000)]);
+      await db.$disconnect();
+    },
+  };
+}
+
+export async function callUrl(
+  url: string,
+  { method, key, body, raw, headers, signal }: Call = {},
+): Promise<Answer> {
+  const content = raw ?? (body === undefined ? undefined : JSON.stringify(body));
+  const response = await fetch(url, {
+    method: method ?? (content === undefined ? 'GET' : 'POST'),
+    headers: {
+      ...(key === undefined ? {} : { authorization: `Bearer ${key}` }),
+      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      ...headers,
+    },
+    redirect: 'manual',
+    ...(content === undefined ? {} : { body: content }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+  const text = await response.text();
+  const isJson = /json/.test(response.headers.get('content-type') ?? '');
+  return {
+    status: response.status,
+    headers: response.headers,
+    text,
+    json: isJson ? JSON.parse(text) : undefined,
+  };
+}
+
+/** A new merchant with accounts at both channels, and a key of it. */
+export async function newKey(db: LedgerClient, role: Role = 'merchant', name = `m-${randomUUID()}`) {
+  const { merchant } = await ensureMerchant(db, name, ['simulator', 'simulator2']);
+  const { key } = await createApiKey(db, merchant.id, role);
+  return { key, merchantId: merchant.id };
+}
+
+export const newOrderId = (): string => `o-${randomUUID()}`;
+
+/** A payment as a merchant makes it. */
+export async function pay(api: TestApi, key: string, body: Record<string, unknown> = {}) {
+  const answer = await api.call('/v1/payments', {
+    key,
+    body: { order: { id: newOrderId(), amount: 1050, currency: 'CNY' }, channel: 'simulator', ...body },
+  });
+  if (answer.status !== 201) throw new Error(`${answer.status} ${answer.text}`);
+  return answer.json;
+}
+
+/** A callback as the simulator sends it. */
+export function simulatorCallback(
+  outTradeNo: string,
+  id = `msg_${randomUUID()}`,
+  changes: Record<string, unknown> = {},
+) {
+  const trade = {
+    outTradeNo,
+    state: 'SUCCESS',
+    amount: 1050,
+    currency: 'CNY',
+    transactionId: `T${outTradeNo}`,
+    paidAt: new Date().toISOString(),
+    ...changes,
+  };
+  const raw = JSON.stringify({ type: 'trade.succeeded', data: trade });
+  return { raw, headers: { 'content-type': 'application/json', ...sign(signer(CHANNEL_SECRET), id, raw) } };
+}

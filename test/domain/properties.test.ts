@@ -1,0 +1,262 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { PaidAnswer } from '../../src/domain/channel.ts';
+import { decideSuccess, type SuccessCase } from '../../src/domain/decision.ts';
+import { automaticRefundId, externalRefundId, newPaymentId } from '../../src/domain/ids.ts';
+import {
+  exponentOf,
+  fromDecimal,
+  isAmount,
+  isCurrency,
+  MAX_AMOUNT,
+  toDecimal,
+} from '../../src/domain/money.ts';
+import {
+  DEFAULT_QUERY_SCHEDULE,
+  parseSchedule,
+  remainingWaits,
+  TIGHT_PHASE_MS,
+  waitsAfterHint,
+  waitsFromOffsets,
+} from '../../src/domain/schedule.ts';
+import {
+  canOrderGo,
+  canPaymentGo,
+  isEnded,
+  isFinal,
+  isLive,
+  ORDER_STATUSES,
+  ORDER_UPDATES,
+  PAYMENT_STATUSES,
+} from '../../src/domain/states.ts';
+
+/** The pure rules, for every input that fast-check can think of. */
+
+const paymentStatus = fc.constantFrom(...PAYMENT_STATUSES);
+const orderStatus = fc.constantFrom(...ORDER_STATUSES);
+const amount = fc.integer({ min: 1, max: MAX_AMOUNT });
+const currency = fc.constantFrom('CNY', 'JPY', 'KWD', 'USD', 'CLF', 'XOF');
+
+describe('states', () => {
+  test('no path leads away from a succeeded payment, and none back to live', () => {
+    fc.assert(
+      fc.property(fc.array(paymentStatus, { maxLength: 12 }), (wishes) => {
+        let now: (typeof PAYMENT_STATUSES)[number] = 'created';
+        let ended = false;
+        for (const wish of wishes) {
+          if (!canPaymentGo(now, wish)) continue;
+          expect(now).not.toBe('succeeded');
+          if (ended) expect(wish).toBe('succeeded');
+          now = wish;
+          ended ||= isEnded(now);
+        }
+      }),
+    );
+  });
+
+  test('only unpaid and paying orders become succeeded, and only succeeded ones refunded', () => {
+    fc.assert(
+      fc.property(orderStatus, orderStatus, (from, to) => {
+        if (to === 'succeeded' && canOrderGo(from, to)) expect(['unpaid', 'paying']).toContain(from);
+        if (to === 'refunded' && canOrderGo(from, to)) expect(from).toBe('succeeded');
+        expect(canOrderGo(from, from)).toBe(false);
+      }),
+    );
+  });
+
+  test('live, ended and succeeded are three things, and live is never final', () => {
+    fc.assert(
+      fc.property(paymentStatus, fc.constantFrom(null, ...ORDER_UPDATES), (status, update) => {
+        expect([isLive(status), isEnded(status), status === 'succeeded'].filter(Boolean)).toHaveLength(1);
+        if (isLive(status) || update === 'pending' || (status === 'succeeded' && update === null)) {
+          expect(isFinal(status, update)).toBe(isEnded(status));
+        }
+      }),
+    );
+  });
+});
+
+describe('money', () => {
+  test('decimal strings and minor units are the same amount, exactly', () => {
+    fc.assert(
+      fc.property(amount, currency, (minor, code) => {
+        const text = toDecimal(minor, code);
+        expect(fromDecimal(text, code)).toBe(minor);
+        expect(text.split('.')[1]?.length ?? 0).toBe(exponentOf(code));
+      }),
+    );
+  });
+
+  test('what is not an integer from 1 to 2^53-1 is no amount', () => {
+    fc.assert(
+      fc.property(fc.anything(), (value) => {
+        const valid =
+          typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= MAX_AMOUNT;
+        expect(isAmount(value)).toBe(valid);
+      }),
+    );
+  });
+
+  test('no text that is not a plain decimal of the currency becomes an amount', () => {
+    fc.assert(
+      fc.property(fc.string(), currency, (text, code) => {
+        if (/^\d{1,17}(\.\d+)?$/.test(text)) return;
+        expect(() => fromDecimal(text, code)).toThrow(RangeError);
+      }),
+    );
+    expect(() => fromDecimal('1.001', 'CNY')).toThrow(RangeError);
+    expect(() => fromDecimal('0.00', 'CNY')).toThrow(RangeError);
+    expect(fromDecimal('10.500', 'CNY')).toBe(1050);
+    expect(['XAU', 'XXX', 'cny', 'ABC', ''].filter(isCurrency)).toEqual([]);
+  });
+});
+
+describe('schedule', () => {
+  const schedule = fc.array(fc.integer({ min: 1, max: 600_000 }), { minLength: 1, maxLength: 30 });
+  const sum = (waits: readonly number[]) => waits.reduce((total, wait) => total + wait, 0);
+
+  test('an interrupted schedule asks at the same times as one that was not', () => {
+    fc.assert(
+      fc.property(schedule, fc.integer({ min: 0, max: 3_600_000 }), (waits, elapsed) => {
+        const horizon = 3_600_000;
+        const times = (list: readonly number[], from: number) => {
+          let at = from;
+          return list.map((wait) => {
+            at += wait;
+            return at;
+          });
+        };
+        const whole = times(remainingWaits(waits, 0, horizon), 0).filter((at) => at > elapsed);
+        expect(times(remainingWaits(waits, elapsed, horizon), elapsed)).toEqual(whole);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  test('no query is planned at or after the expiry, and every wait is positive', () => {
+    fc.assert(
+      fc.property(
+        schedule,
+        fc.integer({ min: 0, max: 2_000_000 }),
+        fc.integer({ min: 1, max: 2_000_000 }),
+        (waits, elapsed, horizon) => {
+          for (const planned of [
+            remainingWaits(waits, elapsed, horizon),
+            waitsAfterHint(waits, elapsed, horizon),
+          ]) {
+            expect(planned.every((wait) => wait > 0)).toBe(true);
+            if (planned.length > 0) expect(elapsed + sum(planned)).toBeLessThan(horizon);
+          }
+        },
+      ),
+      { numRuns: 60 },
+    );
+  });
+
+  test('a hint far from the expiry gives the whole tight phase, then the schedule', () => {
+    const waits = parseSchedule(DEFAULT_QUERY_SCHEDULE);
+    const after = waitsAfterHint(waits, 12_000, 1_800_000);
+    expect(after.slice(0, TIGHT_PHASE_MS.length)).toEqual(TIGHT_PHASE_MS);
+    expect(sum(after.slice(0, TIGHT_PHASE_MS.length + 1)) + 12_000).toBe(90_000);
+  });
+
+  test('the default asks most in the first five minutes', () => {
+    const waits = parseSchedule(DEFAULT_QUERY_SCHEDULE);
+    expect(sum(waits.slice(0, 13))).toBe(300_000);
+    expect(waits).toHaveLength(24);
+  });
+
+  test('offsets that have passed are not asked again', () => {
+    fc.assert(
+      fc.property(
+        fc.uniqueArray(fc.integer({ min: 1, max: 100_000 })),
+        fc.nat(100_000),
+        (offsets, elapsed) => {
+          const sorted = offsets.sort((a, b) => a - b);
+          const waits = waitsFromOffsets(sorted, elapsed);
+          expect(waits).toHaveLength(sorted.filter((at) => at > elapsed).length);
+          if (waits.length > 0) expect(elapsed + sum(waits)).toBe(sorted.at(-1));
+        },
+      ),
+    );
+  });
+
+  test.each(['', '10', '0s', '10s*0', '-5s', '10s,,20s', '1d', '10s*1000'])('"%s" is refused', (text) => {
+    expect(() => parseSchedule(text)).toThrow(RangeError);
+  });
+});
+
+describe('decision', () => {
+  const answer: fc.Arbitrary<PaidAnswer> = fc.record({
+    state: fc.constantFrom('paid' as const, 'refunded' as const),
+    channelPaymentId: fc.constant('trx'),
+    amount,
+    currency,
+    paidAt: fc
+      .date({ min: new Date(0), max: new Date(4e12), noInvalidDate: true })
+      .map((date) => date.toISOString()),
+  });
+  const given: fc.Arbitrary<SuccessCase> = fc
+    .record({
+      orderStatus,
+      paymentStatus: paymentStatus.filter((status) => status !== 'succeeded'),
+      expiresAt: fc.nat(4e12),
+      latePayment: fc.constantFrom('apply' as const, 'refund' as const, 'review' as const),
+      answer,
+      exact: fc.boolean(),
+      amount,
+      currency,
+    })
+    .map(({ exact, ...rest }) =>
+      exact ? { ...rest, amount: rest.answer.amount, currency: rest.answer.currency } : rest,
+    );
+
+  test('an order is paid only by its exact amount and currency, while it can be paid (P2)', () => {
+    fc.assert(
+      fc.property(given, (success) => {
+        if (decideSuccess(success).orderUpdate !== 'applied') return;
+        expect(['unpaid', 'paying']).toContain(success.orderStatus);
+        expect(success.answer).toMatchObject({
+          state: 'paid',
+          amount: success.amount,
+          currency: success.currency,
+        });
+      }),
+    );
+  });
+
+  test('money that does not pay the order is owed back or shown to a person', () => {
+    fc.assert(
+      fc.property(given, (success) => {
+        const decision = decideSuccess(success);
+        if (decision.orderUpdate === 'review') expect(decision.attention).toBeTruthy();
+        if (decision.orderUpdate === 'conflict') expect(decision.refund).toBeTruthy();
+      }),
+    );
+  });
+
+  test('money the channel dates before the expiry is in time, whenever it is found', () => {
+    fc.assert(
+      fc.property(given, (success) => {
+        const inTime = Date.parse(success.answer.paidAt) < success.expiresAt;
+        const payable = success.orderStatus === 'unpaid' || success.orderStatus === 'paying';
+        const exact =
+          success.answer.amount === success.amount && success.answer.currency === success.currency;
+        if (!inTime || !payable || !exact || success.answer.state !== 'paid') return;
+        expect(decideSuccess(success)).toEqual({ orderUpdate: 'applied' });
+      }),
+    );
+  });
+});
+
+test('ids fit every channel, and the automatic refund of a payment has one id for ever', () => {
+  fc.assert(
+    fc.property(fc.constant(null), () => {
+      const id = newPaymentId();
+      for (const each of [id, automaticRefundId(id), externalRefundId(id)])
+        expect(each).toMatch(/^[0-9A-Za-z_]{1,32}$/);
+      expect(automaticRefundId(id)).toBe(automaticRefundId(id));
+      expect(new Set([id, automaticRefundId(id), externalRefundId(id)]).size).toBe(3);
+    }),
+  );
+});

@@ -1,0 +1,153 @@
+import { request } from 'node:http';
+import { describe, expect, it } from 'vitest';
+import { NO_FAULTS } from '../../src/simulator/faults.ts';
+import { ACCOUNT, newTrade, start } from './support.ts';
+
+/** Who may do what on the payer and control sides. */
+
+/** A GET with headers that fetch does not let a caller set. */
+function status(url: string, headers: Record<string, string>): Promise<number | undefined> {
+  return new Promise((resolve, reject) => {
+    request(url, { headers }, (res) => {
+      res.resume();
+      resolve(res.statusCode);
+    })
+      .on('error', reject)
+      .end();
+  });
+}
+
+describe('the control side', () => {
+  it.each([
+    ['a rebound name', { host: 'evil.example' }, 403],
+    ['a name that starts like loopback', { host: '127.0.0.1.evil.example' }, 403],
+    ['a web page', { origin: 'http://127.0.0.1:3000' }, 403],
+    ['a proxy (X-Forwarded-For)', { 'x-forwarded-for': '127.0.0.1' }, 403],
+    ['a proxy (X-Forwarded-Host)', { 'x-forwarded-host': 'localhost' }, 403],
+    ['a proxy (Forwarded)', { forwarded: 'for=127.0.0.1' }, 403],
+    ['localhost', { host: 'localhost:4000' }, 200],
+    ['IPv6 loopback', { host: '[::1]:4000' }, 200],
+  ])('%s', async (_, headers, expected) => {
+    const { url } = await start();
+    expect(await status(`${url}/_control/ledger`, headers as unknown as Record<string, string>)).toBe(
+      expected,
+    );
+  });
+
+  it('merges faults group by group and shows them', async () => {
+    const { setFaults } = await start();
+    await setFaults({ callback: { dropRate: 0.5 }, down: true });
+    expect((await setFaults({ callback: { delayMs: 10 } })).body).toEqual({
+      ...NO_FAULTS,
+      callback: { ...NO_FAULTS.callback, dropRate: 0.5, delayMs: 10 },
+      down: true,
+    });
+  });
+
+  it.each([
+    ['callback.dropRat', { callback: { dropRat: 1 } }],
+    ['callback.dropRate', { callback: { dropRate: 1.5 } }],
+    ['query', { query: true }],
+    ['dwn', { dwn: true }],
+    ['rateLimitPerSecond', { rateLimitPerSecond: -1 }],
+    ['seed', { seed: 'x' }],
+  ])('refuses a wrong %s by name and changes nothing', async (path, faults) => {
+    const { setFaults } = await start();
+    const answer = await setFaults({ ...faults, close: { errorRate: 1 } });
+    expect(answer).toMatchObject({ status: 422, body: { errors: [{ path }] } });
+    expect((await setFaults({})).body).toEqual(NO_FAULTS);
+  });
+
+  it('empties the ledger and keeps the faults', async () => {
+    const { adapter, url, ledger, setFaults } = await start();
+    await setFaults({ callback: { dropRate: 1 } });
+    await adapter.createTrade(ACCOUNT, newTrade());
+    expect(await ledger()).toEqual([
+      expect.objectContaining({ amount: 1050, currency: 'CNY', state: 'NOTPAY', paidAt: null, refunded: 0 }),
+    ]);
+    await fetch(`${url}/_control/ledger`, { method: 'DELETE' });
+    expect(await ledger()).toEqual([]);
+    expect((await setFaults({})).body).toMatchObject({ callback: { dropRate: 1 } });
+  });
+});
+
+describe('the wallet page', () => {
+  it('shows what is to be paid, escaped, with nothing from elsewhere', async () => {
+    const { adapter, url } = await start();
+    const trade = newTrade({
+      subject: '<img src=x> & "co"',
+      returnUrl: 'https://shop.example/r?a=1&b="2"',
+      currency: 'KWD',
+    });
+    await adapter.createTrade(ACCOUNT, trade);
+    const response = await fetch(`${url}/pay/${trade.outTradeNo}`);
+    const html = await response.text();
+    expect(html).toContain('1.050 <small>KWD</small>');
+    expect(html).toContain('&lt;img src=x&gt; &amp; &quot;co&quot;');
+    expect(html).not.toContain('<img');
+    expect(html).not.toMatch(/<script|src="|<link/);
+    for (const label of ['Pay', 'Decline', 'Back']) expect(html).toContain(`>${label}<`);
+    expect(response.headers.get('content-security-policy')).toContain("default-src 'none'");
+    expect(response.headers.get('cache-control')).toBe('no-store');
+  });
+
+  it('pays by its own form, and comes back to itself with a link to the shop', async () => {
+    const { adapter, url } = await start();
+    const trade = newTrade();
+    await adapter.createTrade(ACCOUNT, trade);
+    const page = `${url}/pay/${trade.outTradeNo}`;
+    const body = new URLSearchParams({ result: 'success' });
+    const answer = await fetch(page, { method: 'POST', body, headers: { origin: url }, redirect: 'manual' });
+    expect([answer.status, answer.headers.get('location')]).toEqual([303, `/pay/${trade.outTradeNo}`]);
+    const html = await (await fetch(page)).text();
+    expect(html).toContain('Paid.');
+    expect(html).toContain(`href="${trade.returnUrl}"`);
+    expect(html).not.toContain('<form');
+  });
+
+  it.each(['https://evil.example', 'null', 'http://127.0.0.1:1'])(
+    'refuses a payment from %s',
+    async (origin) => {
+      const { adapter, url, ledger } = await start();
+      const trade = newTrade();
+      await adapter.createTrade(ACCOUNT, trade);
+      const body = new URLSearchParams({ result: 'success' });
+      const answer = await fetch(`${url}/pay/${trade.outTradeNo}`, {
+        method: 'POST',
+        body,
+        headers: { origin },
+      });
+      expect(answer.status).toBe(403);
+      expect(await ledger()).toMatchObject([{ state: 'NOTPAY' }]);
+    },
+  );
+
+  it('takes the same payment twice and refuses a contrary one', async () => {
+    const { adapter, pay } = await start();
+    const trade = newTrade();
+    await adapter.createTrade(ACCOUNT, trade);
+    const first = await pay(trade.outTradeNo);
+    expect(await pay(trade.outTradeNo)).toEqual(first);
+    expect(await pay(trade.outTradeNo, 'declined')).toMatchObject({
+      status: 409,
+      body: { code: 'ORDERPAID' },
+    });
+  });
+
+  it('answers nonsense clearly', async () => {
+    const { url } = await start();
+    const post = (body: string) =>
+      fetch(`${url}/pay/p1`, { method: 'POST', body, headers: { 'content-type': 'application/json' } });
+    expect((await post('{"result"')).status).toBe(400);
+    expect((await post('{"result":"maybe"}')).status).toBe(400);
+    expect((await post('{"result":"success"}')).status).toBe(404);
+    const asForm = new URLSearchParams('{"result":"declined"}');
+    expect((await fetch(`${url}/pay/p1`, { method: 'POST', body: asForm })).status).toBe(400);
+    expect((await post(`"${'x'.repeat(256 * 1024)}"`)).status).toBe(413);
+    const page = await fetch(`${url}/pay/p1`);
+    expect([page.status, await page.text()]).toEqual([
+      404,
+      expect.stringContaining('No trade has this number.'),
+    ]);
+  });
+});

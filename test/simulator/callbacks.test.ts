@@ -1,0 +1,257 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it, vi } from 'vitest';
+import { CallbackError } from '../../src/domain/channel.ts';
+import {
+  ACCOUNT,
+  call,
+  newTrade,
+  type Received,
+  receiver,
+  SECRETS,
+  signature,
+  start,
+  tempFolder,
+} from './support.ts';
+
+/** The simulator's notifications: signed, repeated, lost and forged as a real channel's may be. */
+
+/** A simulator with one trade whose callbacks go to a receiver. */
+async function scene(
+  faults: object = {},
+  answer?: (count: number) => number,
+  callbackRetryMs?: readonly number[],
+) {
+  const shop = await receiver(answer);
+  const folder = tempFolder();
+  const simulator = await start({ folder, ...(callbackRetryMs === undefined ? {} : { callbackRetryMs }) });
+  const trade = newTrade({ notifyUrl: shop.url });
+  await simulator.adapter.createTrade(ACCOUNT, trade);
+  await simulator.setFaults({ callback: faults });
+  return { ...simulator, shop, trade, folder, no: trade.outTradeNo };
+}
+
+function only(received: readonly Received[]): Received {
+  const [first] = received;
+  if (first === undefined) throw new Error('no callback');
+  return first;
+}
+
+function idOf(callback: Received): unknown {
+  return callback.headers['webhook-id'];
+}
+
+describe('a callback', () => {
+  it('tells of a success, signed by the account, and the adapter reads it', async () => {
+    const { shop, adapter, adapterOf, pay, no, ledger } = await scene();
+    await pay(no);
+    const callback = only(await shop.until(1));
+    expect(callback.content.type).toBe('trade.succeeded');
+    const { headers, rawBody } = callback;
+    const signed = [headers['webhook-id'], headers['webhook-timestamp']].map(String) as [string, string];
+    expect(headers['webhook-signature']).toBe(signature(SECRETS.simulator, ...signed, rawBody.toString()));
+    expect(adapter.verifyCallback(ACCOUNT, headers, rawBody)).toEqual({
+      notificationId: headers['webhook-id'],
+      outTradeNo: no,
+      answer: await adapter.queryTrade(ACCOUNT, no),
+    });
+    expect(adapter.peekOutTradeNo(rawBody)).toBe(no);
+    expect(() => adapterOf('simulator2').verifyCallback(ACCOUNT, headers, rawBody)).toThrow(CallbackError);
+    expect(await ledger()).toMatchObject([{ callbackAttempts: 1 }]);
+  });
+
+  it('tells of a decline', async () => {
+    const { shop, adapter, pay, no } = await scene();
+    await pay(no, 'declined');
+    const { headers, rawBody, content } = only(await shop.until(1));
+    expect(content.type).toBe('trade.failed');
+    expect(adapter.verifyCallback(ACCOUNT, headers, rawBody).answer).toMatchObject({ state: 'failed' });
+  });
+
+  it('tells of a refund once it has gone through', async () => {
+    const { shop, adapter, pay, no, url, setFaults } = await scene();
+    await pay(no);
+    await setFaults({ refund: { processingMs: 20 } });
+    const refund = JSON.stringify({ outRefundNo: 'r1', amount: 1050 });
+    const made = await call(url, 'POST', `/v1/trades/${no}/refunds`, refund);
+    expect(made.body).toMatchObject({ state: 'PROCESSING', refundedAt: null });
+    const callbacks = await shop.until(2);
+    const told = callbacks.find(({ content }) => content.type === 'refund.succeeded');
+    expect(told?.content.data).toMatchObject({ outRefundNo: 'r1', refundAmount: 1050, state: 'REFUND' });
+    expect(await adapter.queryTrade(ACCOUNT, no)).toMatchObject({ state: 'refunded' });
+  });
+
+  it('is retried with the same id and a new signature until it is acknowledged', async () => {
+    const { shop, adapter, pay, no, ledger } = await scene(
+      {},
+      (count) => (count < 3 ? 503 : 204),
+      [1, 1, 1, 1],
+    );
+    await pay(no);
+    const callbacks = await shop.until(3);
+    expect(new Set(callbacks.map(idOf)).size).toBe(1);
+    for (const { headers, rawBody } of callbacks) adapter.verifyCallback(ACCOUNT, headers, rawBody);
+    expect(await ledger()).toMatchObject([{ callbackAttempts: 3 }]);
+  });
+
+  it('is not acknowledged by a redirect, and is given up after the last wait', async () => {
+    const { shop, pay, no, trade, adapter } = await scene({}, () => 302, [1]);
+    await pay(no);
+    await shop.until(2);
+    // A later trade's two attempts have come and gone: a third of the first would have come before them.
+    const later = newTrade({ notifyUrl: trade.notifyUrl });
+    await adapter.createTrade(ACCOUNT, later);
+    await pay(later.outTradeNo);
+    const callbacks = await shop.until(4);
+    expect(callbacks.filter(({ content }) => content.data.outTradeNo === no)).toHaveLength(2);
+  });
+
+  it('still undelivered is taken up by the next start', async () => {
+    const hour = 3_600_000;
+    const { shop, pay, no, close, folder } = await scene({}, (count) => (count === 1 ? 500 : 200), [
+      hour,
+      hour,
+    ]);
+    await pay(no);
+    await shop.until(1);
+    await close();
+    // An hour passes.
+    const journal = join(folder, 'journal.jsonl');
+    writeFileSync(journal, readFileSync(journal, 'utf8').replace(/"nextAt":\d+/g, '"nextAt":0'));
+    await start({ folder });
+    const [first, second] = await shop.until(2);
+    expect(second && idOf(second)).toBe(first && idOf(first));
+  });
+});
+
+describe('faults of callbacks', () => {
+  it('dropRate: never sent, although the trade is paid', async () => {
+    const { shop, adapter, pay, no, trade, setFaults, ledger } = await scene({ dropRate: 1 });
+    await pay(no);
+    await setFaults({ callback: { dropRate: 0 } });
+    const second = newTrade({ notifyUrl: trade.notifyUrl });
+    await adapter.createTrade(ACCOUNT, second);
+    await pay(second.outTradeNo);
+    const callback = only(await shop.until(1));
+    expect(callback.content.data.outTradeNo).toBe(second.outTradeNo);
+    expect(await ledger()).toMatchObject([
+      { outTradeNo: no, state: 'SUCCESS', callbackAttempts: 0 },
+      { outTradeNo: second.outTradeNo, callbackAttempts: 1 },
+    ]);
+  });
+
+  it('duplicates: that many extra copies with one id', async () => {
+    const { shop, pay, no, ledger } = await scene({ duplicates: 2 });
+    await pay(no);
+    const callbacks = await shop.until(3);
+    expect(new Set(callbacks.map(idOf)).size).toBe(1);
+    expect(await ledger()).toMatchObject([{ callbackAttempts: 3 }]);
+  });
+
+  it('corruptSignatureRate: wrong on every attempt, yet it names the trade', async () => {
+    const { shop, adapter, pay, no } = await scene({ corruptSignatureRate: 1 }, () => 401, [1]);
+    await pay(no);
+    for (const { headers, rawBody } of await shop.until(2)) {
+      expect(() => adapter.verifyCallback(ACCOUNT, headers, rawBody)).toThrow(
+        expect.objectContaining({ kind: 'unverified' }),
+      );
+      expect(adapter.peekOutTradeNo(rawBody)).toBe(no);
+    }
+  });
+
+  it('wrongAmountRate: validly signed with another amount than the query gives', async () => {
+    const { shop, adapter, pay, no } = await scene({ wrongAmountRate: 1 });
+    await pay(no);
+    const { headers, rawBody } = only(await shop.until(1));
+    expect(adapter.verifyCallback(ACCOUNT, headers, rawBody).answer).toMatchObject({ amount: 1051 });
+    expect(await adapter.queryTrade(ACCOUNT, no)).toMatchObject({ amount: 1050 });
+  });
+
+  it('outOfOrder: a stale one, validly signed, follows the success', async () => {
+    const { shop, adapter, pay, no } = await scene({ outOfOrder: true });
+    await pay(no);
+    const callbacks = await shop.until(2);
+    const answers = callbacks.map(({ headers, rawBody }) =>
+      adapter.verifyCallback(ACCOUNT, headers, rawBody),
+    );
+    expect(answers.map(({ answer }) => answer.state)).toEqual(['paid', 'processing']);
+    expect(new Set(callbacks.map(idOf)).size).toBe(2);
+  });
+
+  it('delayMs: sent later, also by the next start', async () => {
+    const { shop, pay, no, close, folder } = await scene({ delayMs: 3_600_000 });
+    await pay(no);
+    await close();
+    expect(shop.received).toEqual([]);
+    const journal = join(folder, 'journal.jsonl');
+    writeFileSync(journal, readFileSync(journal, 'utf8').replace(/"nextAt":\d+/g, '"nextAt":0'));
+    const { ledger } = await start({ folder });
+    await shop.until(1);
+    await vi.waitFor(async () => expect(await ledger()).toMatchObject([{ callbackAttempts: 1 }]));
+  });
+});
+
+describe('verifyCallback', () => {
+  const now = () => Math.floor(Date.now() / 1000);
+  const good = {
+    type: 'trade.succeeded',
+    data: {
+      outTradeNo: 'p1',
+      state: 'SUCCESS',
+      amount: 1050,
+      currency: 'CNY',
+      transactionId: 'sim_1',
+      paidAt: '2026-01-01T00:00:00.000Z',
+    },
+  };
+
+  async function verify(
+    content: unknown,
+    timestamp: number | string = now(),
+    change: Record<string, string> = {},
+  ) {
+    const { adapter } = await start();
+    const body = typeof content === 'string' ? content : JSON.stringify(content);
+    const headers = {
+      'webhook-id': 'msg_1',
+      'webhook-timestamp': String(timestamp),
+      'webhook-signature': signature(SECRETS.simulator, 'msg_1', timestamp, body),
+      ...change,
+    };
+    return adapter.verifyCallback(ACCOUNT, headers, Buffer.from(body));
+  }
+
+  it('takes a good one, also among several signatures', async () => {
+    const timestamp = now();
+    const right = signature(SECRETS.simulator, 'msg_1', timestamp, JSON.stringify(good));
+    const several = { 'webhook-signature': `v1,AAAA v2,x ${right}` };
+    expect(await verify(good, timestamp, several)).toMatchObject({
+      notificationId: 'msg_1',
+      outTradeNo: 'p1',
+    });
+  });
+
+  it.each<[string, () => Promise<unknown>]>([
+    ['no signature', () => verify(good, now(), { 'webhook-signature': '' })],
+    ['no id', () => verify(good, now(), { 'webhook-id': '' })],
+    ['another id', () => verify(good, now(), { 'webhook-id': 'msg_2' })],
+    ['a half signature', () => verify(good, now(), { 'webhook-signature': 'v1' })],
+    ['a changed time', () => verify(good, now(), { 'webhook-timestamp': String(now() - 1) })],
+    ['an old one, replayed', () => verify(good, now() - 301)],
+    ['one of the future', () => verify(good, now() + 302)],
+    ['no time at all', () => verify(good, 'soon')],
+  ])('%s is unverified', async (_, attempt) => {
+    await expect(attempt()).rejects.toMatchObject({ name: 'CallbackError', kind: 'unverified' });
+  });
+
+  it.each<[string, unknown]>([
+    ['no JSON', '{"type":'],
+    ['nothing', ''],
+    ['no data', { type: 'trade.succeeded' }],
+    ['an unknown state', { ...good, data: { ...good.data, state: 'WON' } }],
+    ['an amount of nothing', { ...good, data: { ...good.data, amount: 0 } }],
+    ['paid without a transaction', { ...good, data: { ...good.data, transactionId: null } }],
+  ])('%s, well signed, is malformed', async (_, content) => {
+    await expect(verify(content)).rejects.toMatchObject({ name: 'CallbackError', kind: 'malformed' });
+  });
+});

@@ -1,0 +1,142 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
+import { ACCOUNT, client, newTrade, receiver, SECRETS, start, tempFolder } from './support.ts';
+
+/** The simulator as a process: what it has answered survives kill -9, and it stops and fails clearly. */
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as { port: number };
+  server.close();
+  return port;
+}
+
+/** Starts `main.ts` and resolves when it listens or has ended. */
+async function launch(home: string, port: number) {
+  const child = spawn(process.execPath, ['--import', 'tsx', 'src/simulator/main.ts'], {
+    env: {
+      PATH: process.env.PATH,
+      NODROP_HOME: home,
+      NODROP_SIMULATOR_PORT: String(port),
+      NODROP_SIMULATOR_SECRET: SECRETS.simulator,
+    },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  onTestFinished(() => {
+    child.kill('SIGKILL');
+  });
+  let errors = '';
+  child.stderr.on('data', (chunk: Buffer) => {
+    errors += chunk.toString();
+  });
+  const ended = once(child, 'close');
+  await Promise.race([ended, listening(child)]);
+  return { child, ended: ended.then(([code]) => ({ code, errors })) };
+}
+
+function listening(child: ChildProcess): Promise<void> {
+  return new Promise((resolve) => {
+    let output = '';
+    child.stdout?.on('data', (chunk: Buffer) => {
+      output += chunk.toString();
+      if (output.includes('simulator listening on http:')) resolve();
+    });
+  });
+}
+
+describe('the process', () => {
+  it('has after kill -9 every trade, payment and fault it had answered, and goes on with its callbacks', async () => {
+    const home = tempFolder();
+    const port = await freePort();
+    const shop = await receiver();
+    const { pay, ledger, setFaults } = client(`http://127.0.0.1:${port}`);
+    const adapter = createSimulatorAdapter({
+      name: 'simulator',
+      baseUrl: `http://127.0.0.1:${port}`,
+      secret: SECRETS.simulator,
+    });
+    const first = await launch(home, port);
+    await setFaults({ callback: { delayMs: 3_600_000 }, seed: 42 });
+    const trades = Array.from({ length: 40 }, () => newTrade({ notifyUrl: shop.url }));
+    const paid: string[] = [];
+    let killed: Promise<unknown> | undefined;
+    const outcomes = trades.map(async (trade) => {
+      await adapter.createTrade(ACCOUNT, trade);
+      await pay(trade.outTradeNo);
+      paid.push(trade.outTradeNo);
+      // In the middle of the others' requests.
+      if (paid.length === 10) {
+        first.child.kill('SIGKILL');
+        killed = first.ended;
+      }
+    });
+    await Promise.allSettled(outcomes);
+    await killed;
+
+    const second = await launch(home, port);
+    const states = new Map((await ledger()).map((trade) => [trade.outTradeNo, trade.state]));
+    for (const outTradeNo of paid) expect(states.get(outTradeNo)).toBe('SUCCESS');
+    expect((await setFaults({})).body).toMatchObject({ seed: 42, callback: { delayMs: 3_600_000 } });
+
+    const before = await ledger();
+    second.child.kill('SIGKILL');
+    await second.ended;
+    // The delay passes.
+    const journal = join(home, 'simulator', 'journal.jsonl');
+    writeFileSync(journal, readFileSync(journal, 'utf8').replace(/"nextAt":\d+/g, '"nextAt":0'));
+    const third = await launch(home, port);
+    const facts = (rows: Awaited<ReturnType<typeof ledger>>) =>
+      rows.map(({ callbackAttempts: _, ...fact }) => fact);
+    expect(facts(await ledger())).toEqual(facts(before));
+    const told = await shop.until(paid.length);
+    for (const outTradeNo of paid) {
+      expect(told.some(({ content }) => content.data.outTradeNo === outTradeNo)).toBe(true);
+    }
+    third.child.kill('SIGTERM');
+    expect(await third.ended).toEqual({ code: 0, errors: '' });
+  }, 60_000);
+
+  it('says in one sentence that its port is taken, and leaves the running one its ledger', async () => {
+    const home = tempFolder();
+    const { url, adapter, ledger } = await start({ folder: join(home, 'simulator') });
+    await adapter.createTrade(ACCOUNT, newTrade());
+    const { port } = new URL(url);
+    const { ended } = await launch(home, Number(port));
+    expect(await ended).toEqual({
+      code: 1,
+      errors: `Port ${port} on 127.0.0.1 is taken: set NODROP_SIMULATOR_PORT to a free one.\n`,
+    });
+    expect(await ledger()).toHaveLength(1);
+  }, 30_000);
+});
+
+describe('the journal', () => {
+  it('drops a last line it died in, and keeps what comes after on its own line', async () => {
+    const folder = tempFolder();
+    const one = await start({ folder });
+    await one.adapter.createTrade(ACCOUNT, newTrade({ subject: 'line\u2028separators' }));
+    await one.close();
+    appendFileSync(join(folder, 'journal.jsonl'), '{"trade":{"outTr');
+    const two = await start({ folder });
+    await two.adapter.createTrade(ACCOUNT, newTrade());
+    const before = await two.ledger();
+    expect(before).toHaveLength(2);
+    await two.close();
+    const three = await start({ folder });
+    expect(await three.ledger()).toEqual(before);
+  });
+
+  it('refuses to start on a damaged one rather than forget payments', async () => {
+    const folder = tempFolder();
+    const path = join(folder, 'journal.jsonl');
+    writeFileSync(path, '{"emptied":true}\nnonsense\n{"emptied":true}\n');
+    await expect(start({ folder })).rejects.toThrow(`${path} is damaged at byte 17`);
+    expect(readFileSync(path, 'utf8')).toContain('nonsense');
+  });
+});

@@ -1,0 +1,154 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it, vi } from 'vitest';
+import { Dice } from '../../src/simulator/faults.ts';
+import { ACCOUNT, call, newTrade, start, tempFolder } from './support.ts';
+
+/** Each fault of the channel side, shown by what the adapter makes of it. */
+
+async function created(faults: object = {}) {
+  const simulator = await start();
+  const trade = newTrade();
+  await simulator.adapter.createTrade(ACCOUNT, trade);
+  await simulator.setFaults(faults);
+  return { ...simulator, no: trade.outTradeNo, trade };
+}
+
+describe('faults', () => {
+  it('create.errorRate: 500 and nothing created', async () => {
+    const { adapter, ledger, setFaults } = await start();
+    await setFaults({ create: { errorRate: 1 } });
+    const creating = adapter.createTrade(ACCOUNT, newTrade());
+    await expect(creating).rejects.toMatchObject({ kind: 'unreachable' });
+    expect(await ledger()).toEqual([]);
+  });
+
+  it('create.timeoutAfterAcceptRate: created, but the answer never comes; asking again finds the trade', async () => {
+    const { adapter, ledger, setFaults } = await start();
+    await setFaults({ create: { timeoutAfterAcceptRate: 1 } });
+    const trade = newTrade();
+    const patience = new AbortController();
+    const outcome = adapter.createTrade(ACCOUNT, trade, patience.signal).catch((error: unknown) => error);
+    await vi.waitFor(async () =>
+      expect(await ledger()).toMatchObject([{ state: 'NOTPAY', createdCount: 1 }]),
+    );
+    patience.abort();
+    expect(await outcome).toMatchObject({ kind: 'unreachable' });
+    await setFaults({ create: { timeoutAfterAcceptRate: 0 } });
+    expect(await adapter.createTrade(ACCOUNT, trade)).toMatchObject({ type: 'redirect' });
+    expect(await ledger()).toMatchObject([{ createdCount: 2 }]);
+  });
+
+  it('a held answer does not keep the simulator from stopping', async () => {
+    const { adapter, ledger, setFaults, close } = await start();
+    await setFaults({ create: { timeoutAfterAcceptRate: 1 } });
+    const outcome = adapter.createTrade(ACCOUNT, newTrade()).catch((error: unknown) => error);
+    await vi.waitFor(async () => expect(await ledger()).toHaveLength(1));
+    await close();
+    expect(await outcome).toMatchObject({ kind: 'unreachable' });
+  });
+
+  it('latencyMs: slower, and still right', async () => {
+    const { adapter, no, trade } = await created({ create: { latencyMs: 5 }, query: { latencyMs: 5 } });
+    expect(await adapter.createTrade(ACCOUNT, trade)).toMatchObject({ type: 'redirect' });
+    expect(await adapter.queryTrade(ACCOUNT, no)).toEqual({ state: 'unpaid' });
+  });
+
+  it('query.errorRate and close.errorRate: unreachable, nothing changed', async () => {
+    const { adapter, no, ledger } = await created({ query: { errorRate: 1 }, close: { errorRate: 1 } });
+    await expect(adapter.queryTrade(ACCOUNT, no)).rejects.toMatchObject({ kind: 'unreachable' });
+    await expect(adapter.closeTrade(ACCOUNT, no)).rejects.toMatchObject({ kind: 'unreachable' });
+    expect(await ledger()).toMatchObject([{ state: 'NOTPAY' }]);
+  });
+
+  it('query.garbageRate: cut off or wrongly signed, never believed', async () => {
+    const { adapter, no, url } = await created({ query: { garbageRate: 1 } });
+    const readable: boolean[] = [];
+    for (let round = 0; round < 12; round++) {
+      await expect(adapter.queryTrade(ACCOUNT, no)).rejects.toMatchObject({ kind: 'garbage' });
+      readable.push(
+        await call(url, 'GET', `/v1/trades/${no}`).then(
+          () => true,
+          () => false,
+        ),
+      );
+    }
+    expect(new Set(readable)).toEqual(new Set([true, false]));
+  });
+
+  it('query.lagMs: the query does not see the payment yet, the close does', async () => {
+    const { adapter, no, pay, setFaults } = await created({ query: { lagMs: 3_600_000 } });
+    await pay(no);
+    expect(await adapter.queryTrade(ACCOUNT, no)).toEqual({ state: 'unpaid' });
+    expect(await adapter.closeTrade(ACCOUNT, no)).toBe('already_paid');
+    await setFaults({ query: { lagMs: 0 } });
+    expect(await adapter.queryTrade(ACCOUNT, no)).toMatchObject({ state: 'paid' });
+  });
+
+  it('refund.errorRate: 500 and no refund', async () => {
+    const { no, pay, url, ledger } = await created({ refund: { errorRate: 1 } });
+    await pay(no);
+    const body = JSON.stringify({ outRefundNo: 'r1', amount: 1 });
+    expect(await call(url, 'POST', `/v1/trades/${no}/refunds`, body)).toMatchObject({ status: 500 });
+    expect(await ledger()).toMatchObject([{ refunded: 0, state: 'SUCCESS' }]);
+  });
+
+  it('refund.processingMs: in process it counts against what is left; the next start settles it', async () => {
+    const folder = tempFolder();
+    const { adapter, setFaults, pay, url, close } = await start({ folder });
+    const trade = newTrade();
+    await adapter.createTrade(ACCOUNT, trade);
+    await setFaults({ refund: { processingMs: 3_600_000 } });
+    await pay(trade.outTradeNo);
+    const path = `/v1/trades/${trade.outTradeNo}/refunds`;
+    const refund = (outRefundNo: string) =>
+      call(url, 'POST', path, JSON.stringify({ outRefundNo, amount: 600 }));
+    expect(await refund('r1')).toMatchObject({ body: { state: 'PROCESSING' } });
+    expect(await refund('r2')).toMatchObject({ status: 409, body: { code: 'REFUND_EXCEEDS_PAYMENT' } });
+    expect((await call(url, 'GET', '/v1/refunds/r1')).body).toMatchObject({ state: 'PROCESSING' });
+    await close();
+    // An hour passes.
+    const journal = join(folder, 'journal.jsonl');
+    const past = '"settlesAt":"2026-01-01T00:00:00.000Z"';
+    writeFileSync(journal, readFileSync(journal, 'utf8').replace(/"settlesAt":"[^"]+"/g, past));
+    const { ledger } = await start({ folder });
+    await vi.waitFor(async () => expect(await ledger()).toMatchObject([{ refunded: 600, state: 'SUCCESS' }]));
+  });
+
+  it('rateLimitPerSecond: 429 with Retry-After above it, for each account alone', async () => {
+    const { adapter, adapterOf, no } = await created({ rateLimitPerSecond: 1 });
+    const asked = await Promise.allSettled(Array.from({ length: 8 }, () => adapter.queryTrade(ACCOUNT, no)));
+    const refused = asked.filter((outcome) => outcome.status === 'rejected');
+    expect(refused.length).toBeGreaterThan(0);
+    for (const { reason } of refused)
+      expect(reason).toMatchObject({ kind: 'rate_limited', retryAfterMs: 1000 });
+    expect(await adapterOf('simulator2').queryTrade(ACCOUNT, no)).toEqual({ state: 'unknown_trade' });
+  });
+
+  it('down: the channel cannot be reached, and payers still pay', async () => {
+    const { adapter, no, pay, setFaults } = await created({ down: true });
+    await expect(adapter.queryTrade(ACCOUNT, no)).rejects.toMatchObject({ kind: 'unreachable' });
+    expect((await pay(no)).status).toBe(200);
+    await setFaults({ down: false });
+    expect(await adapter.queryTrade(ACCOUNT, no)).toMatchObject({ state: 'paid' });
+  });
+});
+
+describe('draws', () => {
+  const names = Array.from({ length: 400 }, (_, index) => `p${index}`);
+  const draw = (seed: number, order: readonly string[]) => {
+    const dice = new Dice(() => seed);
+    return new Set(order.filter((name) => dice.strikes(0.3, 'callback.drop', name)));
+  };
+
+  it('depend on the seed and the trade, not on the order of arrival', () => {
+    expect(draw(7, names)).toEqual(draw(7, names.toReversed()));
+    expect(draw(7, names)).not.toEqual(draw(8, names));
+  });
+
+  it('come true about as often as the rate says', () => {
+    const { size } = draw(7, names);
+    expect(size).toBeGreaterThan(80);
+    expect(size).toBeLessThan(160);
+  });
+});

@@ -1,0 +1,173 @@
+import { createHmac, randomBytes, randomUUID } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer, type IncomingHttpHeaders } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { onTestFinished, vi } from 'vitest';
+import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
+import type { ChannelAccount, NewTrade } from '../../src/domain/channel.ts';
+import { startSimulator } from '../../src/simulator/app.ts';
+
+/** Real simulators, callers and receivers on loopback; everything is gone when the test has finished. */
+
+export const SECRETS = {
+  simulator: `whsec_${randomBytes(32).toString('base64')}`,
+  simulator2: `whsec_${randomBytes(32).toString('base64')}`,
+};
+
+export const ACCOUNT: ChannelAccount = { id: 'default', merchantId: 'm', channel: 'simulator' };
+
+export function tempFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'nodrop-simulator-'));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+export interface StartOptions {
+  readonly folder?: string;
+  readonly callbackRetryMs?: readonly number[];
+}
+
+/** A simulator in this process, with an adapter for each account. */
+export async function start(options: StartOptions = {}) {
+  const simulator = await startSimulator({
+    folder: tempFolder(),
+    secrets: SECRETS,
+    host: '127.0.0.1',
+    port: 0,
+    logger: pino({ level: 'silent' }),
+    ...options,
+  });
+  let closed: Promise<void> | undefined;
+  const close = () => {
+    closed ??= simulator.close();
+    return closed;
+  };
+  onTestFinished(close);
+  const adapter = (name: 'simulator' | 'simulator2', secret = SECRETS[name]) =>
+    createSimulatorAdapter({ name, baseUrl: simulator.url, secret });
+  return { ...client(simulator.url), close, adapter: adapter('simulator'), adapterOf: adapter };
+}
+
+/** The payer and control sides of the simulator at `url`. */
+export function client(url: string) {
+  return {
+    url,
+    async pay(outTradeNo: string, result?: 'success' | 'declined' | 'processing') {
+      const response = await fetch(`${url}/pay/${outTradeNo}`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(result === undefined ? {} : { result }),
+      });
+      return { status: response.status, body: (await response.json()) as Record<string, unknown> };
+    },
+    async setFaults(faults: object) {
+      const response = await fetch(`${url}/_control/faults`, {
+        method: 'PUT',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(faults),
+      });
+      return { status: response.status, body: (await response.json()) as Record<string, unknown> };
+    },
+    async ledger() {
+      const response = await fetch(`${url}/_control/ledger`);
+      return (await response.json()) as LedgerRow[];
+    },
+  };
+}
+
+export interface LedgerRow {
+  readonly outTradeNo: string;
+  readonly state: string;
+  readonly refunded: number;
+  readonly createdCount: number;
+  readonly queryCount: number;
+  readonly callbackAttempts: number;
+}
+
+export function newTrade(changes: Partial<NewTrade> = {}): NewTrade {
+  return {
+    outTradeNo: `p${randomUUID().replaceAll('-', '').slice(0, 24)}`,
+    method: 'wallet',
+    amount: 1050,
+    currency: 'CNY',
+    subject: 'Two tickets',
+    // Port 9 (discard) answers nobody: for tests that do not look at callbacks.
+    notifyUrl: 'http://127.0.0.1:9/callbacks',
+    returnUrl: 'http://127.0.0.1:3000/return/p',
+    expiresAt: new Date(Date.now() + 1_800_000).toISOString(),
+    ...changes,
+  };
+}
+
+/** A Standard Webhooks signature, written apart from the code under test. */
+export function signature(secret: string, id: string, timestamp: number | string, payload: string): string {
+  const key = Buffer.from(secret.slice('whsec_'.length), 'base64');
+  return `v1,${createHmac('sha256', key).update(`${id}.${timestamp}.${payload}`).digest('base64')}`;
+}
+
+export interface SignedCall {
+  readonly account?: string;
+  readonly secret?: string;
+  readonly timestamp?: number;
+  /** The method and path signed, when not those called. */
+  readonly signedAs?: string;
+}
+
+/** A signed call of the channel side, by hand. */
+export async function call(url: string, method: string, path: string, body = '', options: SignedCall = {}) {
+  const id = `req_${randomUUID()}`;
+  const timestamp = options.timestamp ?? Math.floor(Date.now() / 1000);
+  const payload = `${options.signedAs ?? `${method} ${path}`}\n${body}`;
+  const response = await fetch(`${url}${path}`, {
+    method,
+    headers: {
+      'simulator-account': options.account ?? 'simulator',
+      'webhook-id': id,
+      'webhook-timestamp': String(timestamp),
+      'webhook-signature': signature(options.secret ?? SECRETS.simulator, id, timestamp, payload),
+    },
+    ...(body === '' ? {} : { body }),
+  });
+  const text = await response.text();
+  return { status: response.status, headers: response.headers, text, id, body: JSON.parse(text) };
+}
+
+export interface Received {
+  readonly headers: IncomingHttpHeaders;
+  readonly rawBody: Buffer;
+  readonly content: { readonly type: string; readonly data: Record<string, unknown> };
+}
+
+/** A shop's callback endpoint. `answer` gives the status for the nth callback, counted from 1. */
+export async function receiver(answer: (count: number) => number = () => 200) {
+  const received: Received[] = [];
+  const server = createServer(async (req, res) => {
+    const chunks: Buffer[] = [];
+    for await (const chunk of req) chunks.push(chunk);
+    const rawBody = Buffer.concat(chunks);
+    received.push({ headers: req.headers, rawBody, content: JSON.parse(rawBody.toString()) });
+    res.writeHead(answer(received.length)).end();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return {
+    received,
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/callbacks/simulator`,
+    /** Resolves with the callbacks once there are `count` of them. */
+    async until(count: number): Promise<readonly Received[]> {
+      await vi.waitFor(
+        () => {
+          if (received.length < count) throw new Error(`${received.length} of ${count} callbacks came`);
+        },
+        { timeout: 10_000, interval: 10 },
+      );
+      return received;
+    },
+  };
+}

@@ -1,0 +1,75 @@
+// What is missing or in the way is one sentence with the mend, alone, and exit code 1.
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { newPlace, removePlace, type StackPlace, StackProgram } from './program.ts';
+
+let place: StackPlace;
+
+beforeEach(async () => {
+  place = await newPlace();
+});
+
+afterEach(() => {
+  removePlace(place);
+});
+
+/** The one line that the stack prints before it ends. */
+async function sentence(env: NodeJS.ProcessEnv): Promise<string> {
+  const program = new StackProgram({ ...place.env, ...env });
+  expect(await program.exit).toBe(1);
+  return program.output;
+}
+
+test.each([
+  ['PostgreSQL', 'NODROP_POSTGRES_PORT'],
+  ['Temporal', 'NODROP_TEMPORAL_PORT'],
+  ["Temporal's Web UI", 'NODROP_TEMPORAL_UI_PORT'],
+])('the port of %s is taken', async (what, setting) => {
+  const server = createServer();
+  const port = Number(place.env[setting]);
+  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
+  try {
+    expect(await sentence({})).toBe(
+      `Port ${port} for ${what} is taken by another program: stop that program or set ${setting} to a free port.\n`,
+    );
+  } finally {
+    server.close();
+  }
+});
+
+test('the data folder cannot be written', async () => {
+  // Root writes through any mode, but not below a file.
+  const blocked = join(place.home, 'blocked');
+  if (process.getuid?.() === 0) writeFileSync(blocked, '');
+  else mkdirSync(blocked, { mode: 0o500 });
+  expect(await sentence({ NODROP_HOME: join(blocked, 'data') })).toMatch(/^NODROP_HOME .*\.\n$/);
+});
+
+test('the data folder became read-only', async () => {
+  const logs = join(place.home, 'logs');
+  if (process.getuid?.() === 0) writeFileSync(logs, '');
+  else chmodSync(place.home, 0o500);
+  expect(await sentence({ NODROP_SECRET: 'x'.repeat(32) })).toMatch(/^.*NODROP_HOME.*\.\n$/);
+  chmodSync(place.home, 0o700);
+});
+
+test('no Temporal server, and no way to obtain one', async () => {
+  const output = await sentence({
+    PATH: join(place.home, 'nothing'),
+    XDG_CACHE_HOME: join(place.home, 'cache'),
+    NODROP_TEMPORAL_CLI: '',
+    // Nothing listens there: downloads fail at once, on every machine.
+    HTTPS_PROXY: 'http://127.0.0.1:1',
+  });
+  expect(output.trim().split('\n').at(-1)).toMatch(
+    /^The Temporal server could be neither found.*Go.*NODROP_TEMPORAL_CLI.*\.$/,
+  );
+});
+
+test('a configured Temporal server that does not run', async () => {
+  expect(await sentence({ NODROP_TEMPORAL_CLI: '/nowhere/temporal' })).toMatch(
+    /^NODROP_TEMPORAL_CLI is .*\.\n$/,
+  );
+});

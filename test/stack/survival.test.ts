@@ -1,0 +1,95 @@
+// The stack's data and the stack itself survive being killed in every way, without a hand.
+import { Client, Connection } from '@temporalio/client';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { eventually, queryOnce } from '../support/stack.ts';
+import { childPids, newPlace, postgresPid, removePlace, type StackPlace, StackProgram } from './program.ts';
+
+let place: StackPlace;
+let program: StackProgram;
+
+beforeEach(async () => {
+  place = await newPlace();
+  program = await new StackProgram(place.env).ready();
+});
+
+afterEach(async () => {
+  await program.stop();
+  removePlace(place);
+});
+
+async function withTemporal<T>(use: (client: Client) => Promise<T>): Promise<T> {
+  const connection = await Connection.connect({ address: place.temporalAddress });
+  try {
+    return await use(new Client({ connection }));
+  } finally {
+    await connection.close();
+  }
+}
+
+async function writeData(): Promise<void> {
+  await queryOnce(place.databaseUrl, 'create table kept (value int)');
+  await queryOnce(place.databaseUrl, 'insert into kept values (42)');
+  await withTemporal((client) => client.workflow.start('kept', { workflowId: 'kept', taskQueue: 'none' }));
+}
+
+async function expectData(): Promise<void> {
+  expect(await queryOnce(place.databaseUrl, 'select value from kept')).toEqual([{ value: 42 }]);
+  const { status } = await withTemporal((client) => client.workflow.getHandle('kept').describe());
+  expect(status.name).toBe('RUNNING');
+}
+
+test('a clean stop keeps the data and exits with 0', async () => {
+  await writeData();
+  expect(await program.stop()).toBe(0);
+  program = await new StackProgram(place.env).ready();
+  await expectData();
+});
+
+test('kill -9 of every process keeps the data', async () => {
+  await writeData();
+  const pids = childPids(place.home);
+  expect(pids).toHaveLength(2);
+  program.kill('SIGKILL');
+  for (const pid of pids) process.kill(pid, 'SIGKILL');
+  await program.exit;
+  program = await new StackProgram(place.env).ready();
+  await expectData();
+});
+
+test('kill -9 of the supervisor alone leaves servers that the next start takes care of', async () => {
+  await writeData();
+  const left = childPids(place.home);
+  program.kill('SIGKILL');
+  await program.exit;
+  program = await new StackProgram(place.env).ready();
+  await expectData();
+  expect(childPids(place.home)).not.toEqual(expect.arrayContaining([left[0]]));
+});
+
+test('a killed PostgreSQL is started again with its data', async () => {
+  await writeData();
+  const killed = postgresPid(place.home);
+  process.kill(killed, 'SIGKILL');
+  await eventually(() => program.output.includes('postgres ended unexpectedly (SIGKILL)'));
+  await eventually(() => queryOnce(place.databaseUrl, 'select 1').catch(() => false as const));
+  expect(postgresPid(place.home)).not.toBe(killed);
+  await expectData();
+});
+
+test('a killed Temporal is started again with its data', async () => {
+  await writeData();
+  const temporal = childPids(place.home).find((pid) => pid !== postgresPid(place.home));
+  process.kill(temporal ?? 0, 'SIGKILL');
+  await eventually(() => program.output.includes('temporal ended unexpectedly (SIGKILL)'));
+  await eventually(() =>
+    expectData()
+      .then(() => true as const)
+      .catch(() => false as const),
+  );
+});
+
+test('a second stack on the same data folder says so in one sentence', async () => {
+  const second = new StackProgram(place.env);
+  expect(await second.exit).toBe(1);
+  expect(second.output).toMatch(/^A stack is already running on .* \(process \d+\): .*\.\n$/);
+});

@@ -1,0 +1,188 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { expectAsked, type Harness, startHarness } from './harness.ts';
+
+/**
+ * P3, and how a payment ends: nothing ends it but the channel's word, and what comes later still finds it.
+ */
+
+let h: Harness;
+beforeAll(async () => {
+  h = await startHarness();
+});
+afterAll(async () => {
+  await h?.stop();
+});
+beforeEach(async () => {
+  await h.simulator.setFaults({
+    create: { errorRate: 0, timeoutAfterAcceptRate: 0 },
+    query: { errorRate: 0, garbageRate: 0, lagMs: 0 },
+    close: { errorRate: 0 },
+    down: false,
+  });
+});
+
+const ledgerOf = async (paymentId: string) =>
+  (await h.simulator.ledger()).find(({ outTradeNo }) => outTradeNo === paymentId);
+
+test('an unpaid payment is asked once more at its expiry and closed at the channel', async () => {
+  const payment = await h.newPayment({ expiresInMs: 60_000 });
+  const run = await h.start(payment);
+  await h.pass(62);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'closed', settledAt: null });
+  expect(await h.orderStatus(payment)).toBe('unpaid');
+  expect((await ledgerOf(payment.id))?.state).toBe('CLOSED');
+  await run.result();
+  // The schedule, the expiry, and the late watch 10 min, 1 h, 6 h and 24 h after it.
+  expectAsked(h, payment, [10, 20, 30, 50, 60, 660, 3660, 21_660, 86_460]);
+});
+
+test('a payment paid just before its expiry is paid', async () => {
+  const payment = await h.newPayment({ expiresInMs: 60_000 });
+  const run = await h.start(payment);
+  await h.pass(55);
+  await h.simulator.pay(payment.id);
+  await run.result();
+  expectAsked(h, payment, [10, 20, 30, 50, 60]);
+  expect(await h.row(payment.id)).toMatchObject({
+    status: 'succeeded',
+    orderUpdate: 'applied',
+    settledBy: 'close',
+  });
+});
+
+test('"already paid" in the answer to the close means paid', async () => {
+  const payment = await h.newPayment({ expiresInMs: 60_000 });
+  const run = await h.start(payment);
+  await h.pass(55);
+  // Paid after the last query said unpaid, before the close.
+  h.onAnswer = async (outTradeNo) => void (await h.simulator.pay(outTradeNo));
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({
+    status: 'succeeded',
+    orderUpdate: 'applied',
+    settledBy: 'close',
+  });
+});
+
+test('a trade the channel does not know at expiry counts as closed', async () => {
+  await h.simulator.setFaults({ create: { errorRate: 1 } });
+  const payment = await h.newPayment({ expiresInMs: 300_000 });
+  await h.workflows.wake(payment, 10_000);
+  await h.pass(200);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'created', attention: 'create_unknown' });
+  await h.pass(110);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'closed', attention: null });
+});
+
+test('a payment the channel calls processing stays paying past its expiry, until the channel decides', async () => {
+  const payment = await h.newPayment({ expiresInMs: 60_000 });
+  const run = await h.start(payment);
+  await h.simulator.pay(payment.id, 'processing');
+  await h.pass(1200);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'paying', channelState: 'processing' });
+  await h.simulator.pay(payment.id, 'success');
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+});
+
+test('while the channel cannot be reached at expiry the status is unchanged, and it is shown', async () => {
+  const payment = await h.newPayment({ expiresInMs: 60_000 });
+  const run = await h.start(payment);
+  await h.pass(20);
+  await h.simulator.setFaults({ down: true });
+  await h.pass(3600);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'paying', attention: 'channel_unreachable' });
+  await h.simulator.pay(payment.id);
+  await h.simulator.setFaults({ down: false });
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({
+    status: 'succeeded',
+    orderUpdate: 'applied',
+    attention: null,
+  });
+});
+
+test('a success after the end is found by the late watch and applied', async () => {
+  await h.simulator.setFaults({ create: { errorRate: 1 } });
+  const payment = await h.newPayment({ expiresInMs: 60_000 });
+  await h.workflows.wake(payment, 10_000);
+  await h.pass(70);
+  expect((await h.row(payment.id)).status).toBe('closed');
+  // The create that was lost arrives after all, and its payer pays.
+  await h.simulator.setFaults({ create: { errorRate: 0 } });
+  await h.lateCreate(payment);
+  await h.simulator.pay(payment.id);
+  await h.env.client.workflow.getHandle(`payment/${payment.id}`).result();
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+  expect(await h.orderStatus(payment)).toBe('succeeded');
+  expect(h.askedAt(payment).at(-1)).toBeCloseTo(660, -1);
+});
+
+test('a callback long after the late watch reopens the payment and pays its order', async () => {
+  const payment = await h.newPayment({ expiresInMs: 60_000 });
+  const run = await h.start(payment);
+  await run.result();
+  expect((await h.row(payment.id)).status).toBe('closed');
+  await h.pass(30 * 86_400);
+  await h.callback(payment);
+  await h.env.client.workflow.getHandle(`payment/${payment.id}`).result();
+  expect(await h.row(payment.id)).toMatchObject({
+    status: 'succeeded',
+    orderUpdate: 'applied',
+    settledBy: 'callback',
+  });
+});
+
+test('a second success of one order is a conflict with its refund owed in the same breath', async () => {
+  const first = await h.newPayment();
+  const second = await h.newPayment({ orderId: first.orderId, channel: 'simulator2' });
+  const runs = [await h.start(first), await h.start(second)];
+  await h.simulator.pay(first.id);
+  await h.simulator.pay(second.id);
+  await Promise.all(runs.map((run) => run.result()));
+  const rows = await Promise.all([h.row(first.id), h.row(second.id)]);
+  expect(rows.map(({ status }) => status)).toEqual(['succeeded', 'succeeded']);
+  expect(rows.map(({ orderUpdate }) => orderUpdate).sort()).toEqual(['applied', 'conflict']);
+  const loser = rows.find(({ orderUpdate }) => orderUpdate === 'conflict');
+  expect(loser?.attention).toBe('order_conflict');
+  expect(await h.db.refund.findMany({ where: { paymentId: loser?.id ?? '' } })).toMatchObject([
+    { amount: 1990n, status: 'created', reason: 'duplicate_payment' },
+  ]);
+});
+
+test("a success cancels the order's other live attempts: asked, and closed at the channel", async () => {
+  const first = await h.newPayment();
+  const second = await h.newPayment({ orderId: first.orderId, channel: 'simulator2' });
+  const [run] = [await h.start(first), await h.start(second)];
+  await h.callback(first);
+  await run.result();
+  await h.pass(5);
+  expect(await h.row(second.id)).toMatchObject({ status: 'cancelled' });
+  expect((await ledgerOf(second.id))?.state).toBe('CLOSED');
+});
+
+test('Request Cancellation in the Web UI asks the channel and closes: never just dropped', async () => {
+  const unpaid = await h.newPayment();
+  const paid = await h.newPayment();
+  const runs = [await h.start(unpaid), await h.start(paid)] as const;
+  await h.simulator.pay(paid.id);
+  await runs[0].cancel();
+  await runs[1].cancel();
+  await h.pass(5);
+  expect(await h.row(unpaid.id)).toMatchObject({ status: 'cancelled' });
+  expect((await ledgerOf(unpaid.id))?.state).toBe('CLOSED');
+  expect(await h.row(paid.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+});
+
+test('an operator who asks now gets the answer now, also long after the end', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
+  await h.simulator.setFaults({ down: true });
+  expect(await h.workflows.askChannel(payment, 20_000)).toBe(false);
+  await h.simulator.setFaults({ down: false });
+  await h.simulator.pay(payment.id);
+  expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+});

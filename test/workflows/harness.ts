@@ -1,0 +1,236 @@
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { WorkflowHandle } from '@temporalio/client';
+import type { TestWorkflowEnvironment } from '@temporalio/testing';
+import { DefaultLogger, Runtime, type Worker } from '@temporalio/worker';
+import { pino } from 'pino';
+import { expect } from 'vitest';
+import { PaymentWorkflows } from '../../src/activities/payment-workflows.ts';
+import { noticeOf } from '../../src/activities/sweep.ts';
+import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
+import { hashSecret } from '../../src/client-token.ts';
+import type { ChannelAdapter, PaidAnswer } from '../../src/domain/channel.ts';
+import { paymentWorkflowId } from '../../src/domain/names.ts';
+import { DEFAULT_QUERY_SCHEDULE, parseSchedule } from '../../src/domain/schedule.ts';
+import type { Merchant, Payment } from '../../src/generated/prisma/client.ts';
+import { storeCallback } from '../../src/ledger/callbacks.ts';
+import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import { startPayment } from '../../src/ledger/intake.ts';
+import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { type Simulator, startSimulator } from '../../src/simulator/app.ts';
+import { bundleWorkflows, createWorkers } from '../../src/worker/workers.ts';
+import { client as simulatorClient } from '../simulator/support.ts';
+import { eventually, freshDatabase, timeSkippingEnvironment } from '../support/stack.ts';
+
+/**
+ * The real workflow, activities, ledger and channel adapter over a real simulator, on Temporal's time-skipping
+ * server. Everything that is written carries the server's virtual time.
+ */
+export interface Harness {
+  readonly env: TestWorkflowEnvironment;
+  readonly db: LedgerClient;
+  readonly databaseUrl: string;
+  readonly simulator: ReturnType<typeof simulatorClient>;
+  readonly merchant: Merchant;
+  readonly workflows: PaymentWorkflows;
+  /** Runs once before the channel is next asked: after the answer has come, before it is written down. */
+  onAnswer: ((outTradeNo: string) => Promise<void>) | undefined;
+  now(): Promise<number>;
+  newPayment(options?: {
+    orderId?: string;
+    amount?: number;
+    channel?: string;
+    expiresInMs?: number;
+  }): Promise<Payment>;
+  start(payment: Payment): Promise<WorkflowHandle>;
+  row(paymentId: string): Promise<Payment>;
+  orderStatus(payment: Payment): Promise<string>;
+  timeline(paymentId: string): Promise<string[]>;
+  /** Seconds since the payment's creation at which the channel was asked. */
+  askedAt(payment: Payment): number[];
+  /** A create that had got lost on its way reaches the channel after all. */
+  lateCreate(payment: Payment): Promise<void>;
+  /** Lets virtual time pass. */
+  pass(seconds: number): Promise<void>;
+  /** Resolves when the workflow has called its poll off, its answer still in flight. */
+  pollCancelled(paymentId: string): Promise<void>;
+  callback(payment: Payment, change?: Partial<PaidAnswer>, notificationId?: string): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/**
+ * The channel was asked at these seconds since the payment's creation, and at no others. Gaps are compared, as real
+ * work between the queries passes on the virtual clock too.
+ */
+export function expectAsked(h: Harness, payment: Payment, expected: readonly number[]): void {
+  const asked = h.askedAt(payment);
+  const gaps = (times: readonly number[]) => times.map((at, i) => at - (times[i - 1] ?? 0));
+  const wanted = gaps(expected);
+  const off = gaps(asked).findIndex((gap, i) => Math.abs(gap - (wanted[i] ?? Number.NaN)) > 1.5);
+  expect({ queries: asked.length, off, asked }).toMatchObject({ queries: expected.length, off: -1 });
+}
+
+export async function startHarness(): Promise<Harness> {
+  // What goes wrong on purpose fills pages.
+  Runtime.install({ logger: new DefaultLogger('ERROR') });
+  const env = await timeSkippingEnvironment();
+  const database = await freshDatabase();
+  const db = createLedgerClient(database.url);
+  const folder = mkdtempSync(join(tmpdir(), 'nodrop-harness-'));
+  const secrets = {
+    simulator: `whsec_${randomBytes(32).toString('base64')}`,
+    simulator2: `whsec_${randomBytes(32).toString('base64')}`,
+  };
+  const server: Simulator = await startSimulator({
+    secrets,
+    folder,
+    host: '127.0.0.1',
+    port: 0,
+    logger: pino({ level: 'silent' }),
+  });
+  const asked: { outTradeNo: string; at: number }[] = [];
+  const channels = new Map<string, ChannelAdapter>();
+  const harness = { onAnswer: undefined as Harness['onAnswer'] };
+  for (const name of ['simulator', 'simulator2'] as const) {
+    const adapter = createSimulatorAdapter({ name, baseUrl: server.url, secret: secrets[name] });
+    channels.set(name, {
+      ...adapter,
+      async queryTrade(account, outTradeNo, signal) {
+        asked.push({ outTradeNo, at: await env.currentTimeMs() });
+        const answer = await adapter.queryTrade(account, outTradeNo, signal);
+        const hook = harness.onAnswer;
+        harness.onAnswer = undefined;
+        await hook?.(outTradeNo);
+        return answer;
+      },
+    });
+  }
+  const { merchant } = await ensureMerchant(db, 'shop', [...channels.keys()]);
+  const workflows = new PaymentWorkflows(env.client, {
+    queryScheduleMs: () => parseSchedule(DEFAULT_QUERY_SCHEDULE),
+  });
+  const now = () => env.currentTimeMs();
+  const workers: Worker[] = await createWorkers({
+    connection: env.nativeConnection,
+    namespace: env.namespace ?? 'default',
+    client: env.client,
+    workflows,
+    workflowBundle: await bundleWorkflows(),
+    db,
+    channels,
+    publicUrl: 'http://127.0.0.1:9',
+    secret: 'a secret of at least 32 characters',
+    now: async () => new Date(await now()),
+  });
+  const running = Promise.all(workers.map((worker) => worker.run()));
+  let orders = 0;
+
+  return Object.assign(harness, {
+    env,
+    db,
+    databaseUrl: database.url,
+    simulator: simulatorClient(server.url),
+    merchant,
+    workflows,
+    now,
+    async newPayment({ orderId, amount = 1990, channel = 'simulator', expiresInMs = 1_800_000 } = {}) {
+      orders += 1;
+      const { payment } = await startPayment(
+        db,
+        merchant.id,
+        {
+          id: orderId ?? `order-${orders}`,
+          amount,
+          currency: 'CNY',
+          subject: 'Coffee',
+          metadata: {},
+          expiresInSeconds: undefined,
+        },
+        {
+          channel,
+          method: 'wallet',
+          payer: undefined,
+          returnUrl: undefined,
+          metadata: {},
+          expiresInMs,
+        },
+        hashSecret,
+        new Date(await now()),
+      );
+      return payment;
+    },
+    async start(payment: Payment) {
+      await workflows.awaitNextAction(payment, 20_000);
+      return env.client.workflow.getHandle(paymentWorkflowId(payment.id));
+    },
+    row: (paymentId: string) => db.payment.findUniqueOrThrow({ where: { id: paymentId } }),
+    async orderStatus({ merchantId, orderId }: Payment) {
+      return (await db.order.findUniqueOrThrow({ where: { merchantId_id: { merchantId, id: orderId } } }))
+        .status;
+    },
+    async timeline(paymentId: string) {
+      const entries = await db.timelineEntry.findMany({ where: { paymentId }, orderBy: { id: 'asc' } });
+      return entries.map(({ kind, detail }) => `${kind}: ${detail}`);
+    },
+    askedAt: (payment: Payment) =>
+      asked
+        .filter(({ outTradeNo }) => outTradeNo === payment.id)
+        .map(({ at }) => (at - payment.createdAt.getTime()) / 1000),
+    async lateCreate(payment: Payment) {
+      const adapter = channels.get(payment.channel);
+      const account = await db.channelAccount.findUniqueOrThrow({ where: { id: payment.channelAccountId } });
+      await adapter?.createTrade(account, {
+        outTradeNo: payment.id,
+        method: payment.method,
+        amount: Number(payment.amount),
+        currency: payment.currency,
+        subject: 'Coffee',
+        notifyUrl: 'http://127.0.0.1:9/callbacks',
+        returnUrl: 'http://127.0.0.1:9/return',
+        // The wallet's clock is the real one.
+        expiresAt: new Date(Date.now() + 3_600_000).toISOString(),
+      });
+    },
+    pass: (seconds: number) => env.sleep(seconds * 1000),
+    async pollCancelled(paymentId: string) {
+      const run = env.client.workflow.getHandle(paymentWorkflowId(paymentId));
+      await eventually(async () => {
+        const { events } = await run.fetchHistory();
+        return events?.some((event) => event.activityTaskCancelRequestedEventAttributes != null);
+      });
+    },
+    async callback(
+      payment: Payment,
+      change: Partial<PaidAnswer> = {},
+      notificationId = `n-${Math.random()}`,
+    ) {
+      const answer: PaidAnswer = {
+        state: 'paid',
+        channelPaymentId: `trx-${payment.id}`,
+        amount: Number(payment.amount),
+        currency: payment.currency,
+        paidAt: new Date(await now()).toISOString(),
+        ...change,
+      };
+      const row = await storeCallback(
+        db,
+        payment.channelAccountId,
+        { notificationId, outTradeNo: payment.id, answer },
+        Buffer.from('{}'),
+        new Date(await now()),
+      );
+      await workflows.deliverCallback(payment, noticeOf(row.id, answer), 10_000);
+    },
+    async stop() {
+      for (const worker of workers) worker.shutdown();
+      await running;
+      await server.close();
+      await db.$disconnect();
+      await database.drop();
+      await env.teardown();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  } satisfies Omit<Harness, 'onAnswer'>);
+}

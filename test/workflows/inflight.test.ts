@@ -1,0 +1,59 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type Harness, startHarness } from './harness.ts';
+
+/**
+ * Cancelling the poll while its answer is in flight loses the activity's result, never the answer: it is in the
+ * ledger first. In a file of its own, because the time-skipping server stops skipping once the completion of a
+ * cancelled activity reaches it: from then on these tests run in real time.
+ */
+
+let h: Harness;
+beforeAll(async () => {
+  h = await startHarness();
+});
+afterAll(async () => {
+  await h?.stop();
+});
+
+test('an answer in flight while a hint cancels the poll is not lost', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  await h.simulator.pay(payment.id);
+  h.onAnswer = async () => {
+    await h.workflows.hint(payment, true, 10_000);
+    await h.pollCancelled(payment.id);
+  };
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+});
+
+test('an answer in flight while a callback cancels the poll is not lost', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  await h.simulator.pay(payment.id);
+  // The callback is wrong, so only the answer that the cancelled poll got can pay the order.
+  h.onAnswer = async () => {
+    await h.callback(payment, { amount: 1 });
+    await h.pollCancelled(payment.id);
+  };
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({
+    status: 'succeeded',
+    settledBy: 'query',
+    receivedAmount: 1990n,
+  });
+});
+
+test('a query and a callback at once update the order once', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  await h.simulator.pay(payment.id);
+  h.onAnswer = async () => {
+    await h.callback(payment);
+    await h.pollCancelled(payment.id);
+  };
+  await run.result();
+  const updates = (await h.timeline(payment.id)).filter((entry) => entry.startsWith('order:'));
+  expect(updates).toHaveLength(1);
+  expect(await h.orderStatus(payment)).toBe('succeeded');
+});

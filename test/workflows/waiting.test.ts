@@ -1,0 +1,215 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { expectAsked, type Harness, startHarness } from './harness.ts';
+
+/**
+ * P1 while the payer may still pay: the callback, or one of the timer-driven queries, brings the money to the
+ * order, whatever goes wrong between. Real workflow, activities, ledger, adapter and simulator; virtual time.
+ */
+
+let h: Harness;
+beforeAll(async () => {
+  h = await startHarness();
+});
+afterAll(async () => {
+  await h?.stop();
+});
+beforeEach(async () => {
+  await h.simulator.setFaults({
+    create: { errorRate: 0, timeoutAfterAcceptRate: 0 },
+    query: { errorRate: 0, garbageRate: 0, lagMs: 0 },
+    close: { errorRate: 0 },
+    down: false,
+  });
+});
+
+test('a callback wins: the order is paid at once and nobody asks the channel', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  await h.callback(payment);
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({
+    status: 'succeeded',
+    orderUpdate: 'applied',
+    settledBy: 'callback',
+  });
+  expect(await h.orderStatus(payment)).toBe('succeeded');
+  expectAsked(h, payment, []);
+});
+
+test('a lost callback is found by the first query, after 10 s', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  expect((await h.row(payment.id)).status).toBe('paying');
+  expect(await h.orderStatus(payment)).toBe('paying');
+  await h.simulator.pay(payment.id);
+  await run.result();
+  expectAsked(h, payment, [10]);
+  expect(await h.row(payment.id)).toMatchObject({
+    status: 'succeeded',
+    orderUpdate: 'applied',
+    settledBy: 'query',
+    receivedAmount: 1990n,
+    receivedCurrency: 'CNY',
+  });
+  expect(await h.orderStatus(payment)).toBe('succeeded');
+});
+
+test('a lost callback is found by a later query, on the schedule', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  await h.pass(75);
+  await h.simulator.pay(payment.id);
+  await run.result();
+  expectAsked(h, payment, [10, 20, 30, 50, 70, 90]);
+  expect(await h.orderStatus(payment)).toBe('succeeded');
+});
+
+test('a doubled callback updates the order once', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  await Promise.all([h.callback(payment, {}, 'same'), h.callback(payment, {}, 'same'), h.callback(payment)]);
+  await run.result();
+  const updates = (await h.timeline(payment.id)).filter((entry) => entry.startsWith('order:'));
+  expect(updates).toEqual([`order: Order ${payment.orderId} is paid.`]);
+});
+
+test('garbage and errors from the query change nothing: it goes on, and is never failed', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  await h.simulator.setFaults({ query: { garbageRate: 1 } });
+  await h.pass(25);
+  await h.simulator.setFaults({ query: { garbageRate: 0, errorRate: 1 } });
+  await h.pass(30);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'paying', attention: null });
+  await h.simulator.setFaults({ down: true });
+  await h.pass(400);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'paying', attention: 'channel_unreachable' });
+  await h.simulator.pay(payment.id);
+  await h.simulator.setFaults({ down: false, query: { errorRate: 0 } });
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({
+    status: 'succeeded',
+    orderUpdate: 'applied',
+    attention: null,
+  });
+});
+
+test('a hint gives a tight phase, and the schedule goes on after it from the time elapsed', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  await h.pass(12);
+  await h.workflows.hint(payment, true, 10_000);
+  await h.pass(170);
+  await h.simulator.pay(payment.id);
+  await run.result();
+  const tight = [12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 32, 37, 42, 47, 52, 57, 62, 67, 72];
+  expectAsked(h, payment, [10, ...tight, 90, 120, 150, 180, 210]);
+});
+
+test('a payment found in the tight phase is settled by the hint', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  await h.simulator.pay(payment.id);
+  await h.workflows.hint(payment, true, 10_000);
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', settledBy: 'hint' });
+});
+
+test('a declined trade is failed by the word of the channel, and the order can be paid again', async () => {
+  const payment = await h.newPayment();
+  await h.start(payment);
+  await h.simulator.pay(payment.id, 'declined');
+  await h.pass(15);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'failed', orderUpdate: null });
+  expect(await h.orderStatus(payment)).toBe('unpaid');
+  const again = await h.newPayment({ orderId: payment.orderId });
+  expect(again.id).not.toBe(payment.id);
+});
+
+test('a callback with a wrong amount pays nothing; the query it makes due does, with the right one', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  await h.simulator.pay(payment.id);
+  await h.callback(payment, { amount: 1991 });
+  await run.result();
+  expectAsked(h, payment, [0]);
+  expect(await h.row(payment.id)).toMatchObject({
+    status: 'succeeded',
+    settledBy: 'query',
+    receivedAmount: 1990n,
+    attention: null,
+  });
+});
+
+test('another amount at the channel itself does not pay the order and is shown', async () => {
+  const payment = await h.newPayment();
+  // The order asked for something else than the trade at the channel was made with.
+  await h.db.$executeRaw`UPDATE payments SET amount = 1991 WHERE id = ${payment.id}`;
+  const run = await h.start(payment);
+  await h.db.$executeRaw`UPDATE payments SET amount = 1990 WHERE id = ${payment.id}`;
+  await h.simulator.pay(payment.id);
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({
+    status: 'succeeded',
+    orderUpdate: 'review',
+    receivedAmount: 1991n,
+    attention: 'amount_mismatch',
+  });
+  expect(await h.orderStatus(payment)).toBe('paying');
+});
+
+test('a create whose answer is lost is created once, and its payment paid', async () => {
+  const payment = await h.newPayment();
+  await h.simulator.setFaults({ create: { errorRate: 1 } });
+  await h.workflows.wake(payment, 10_000);
+  await h.pass(20);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'created' });
+  await h.simulator.setFaults({ create: { errorRate: 0 } });
+  const run = await h.start(payment);
+  await h.simulator.pay(payment.id);
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+});
+
+test('an order update that fails for an hour is shown, never given up, and done when it can be', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  await h.db.$executeRawUnsafe(`
+    CREATE FUNCTION refuse_paid() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN IF NEW.id = '${payment.orderId}' AND NEW.status = 'succeeded' THEN RAISE EXCEPTION 'the order service is down'; END IF; RETURN NEW; END $$`);
+  await h.db.$executeRawUnsafe(
+    'CREATE TRIGGER refuse_paid BEFORE UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION refuse_paid()',
+  );
+  await h.callback(payment);
+  await h.pass(3600);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'paying', attention: 'order_update_failing' });
+  await h.db.$executeRawUnsafe('DROP TRIGGER refuse_paid ON orders');
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({
+    status: 'succeeded',
+    orderUpdate: 'applied',
+    attention: null,
+  });
+  expect(await h.orderStatus(payment)).toBe('succeeded');
+});
+
+test('a callback before the workflow exists starts it', async () => {
+  const payment = await h.newPayment();
+  await h.callback(payment);
+  await h.env.client.workflow.getHandle(`payment/${payment.id}`).result();
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', settledBy: 'callback' });
+});
+
+test('two callbacks, the second in the last workflow task, are one order update and both handled', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  const settled = run.result();
+  // Sent while the first one's order update is under way, so that it meets the closing task.
+  await h.callback(payment);
+  await Promise.all([h.callback(payment), h.callback(payment), h.callback(payment)]);
+  await settled;
+  const reopened = h.env.client.workflow.getHandle(`payment/${payment.id}`);
+  await reopened.result();
+  const updates = (await h.timeline(payment.id)).filter((entry) => entry.startsWith('order:'));
+  expect(updates).toHaveLength(1);
+});

@@ -1,0 +1,15 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    include: ['test/**/*.test.ts'],
+    // Temporal's native module does not survive worker threads.
+    pool: 'forks',
+    // Two cores: more at once only makes real servers starve each other.
+    maxWorkers: 2,
+    globalSetup: ['test/support/global-setup.ts'],
+    testTimeout: 120_000,
+    hookTimeout: 300_000,
+    retry: 0,
+  },
+});
