@@ -152,11 +152,11 @@ async function withLock(work) {
     if (!waiting) console.error(`Waiting for process ${holder}, which is preparing this work tree ...`);
     await sleep(200);
   }
-  try {
-    await work();
-  } finally {
-    rmSync(lock, { force: true });
-  }
+  const release = () => rmSync(lock, { force: true });
+  process.once('exit', release);
+  await work();
+  process.off('exit', release);
+  release();
 }
 
 async function prepare() {

@@ -80,7 +80,12 @@ const serve =
 function parse(schema: z.ZodType, value: unknown): unknown {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
-  const errors = parsed.error.issues.flatMap(explain);
+  // Two rules may say the same of one value.
+  const errors = [
+    ...new Map(
+      parsed.error.issues.flatMap(explain).map((error) => [`${error.path}\n${error.message}`, error]),
+    ).values(),
+  ];
   const first = errors[0];
   throw new Refusal(
     'invalid_request',

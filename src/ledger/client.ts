@@ -13,6 +13,8 @@ export function createLedgerClient(databaseUrl: string): LedgerClient {
     // Without these a dead database is a request that hangs.
     connectionTimeoutMillis: 3_000,
     statement_timeout: 5_000,
+    // The server cannot end a statement when it is itself what has fallen silent.
+    query_timeout: 5_500,
   });
   return new PrismaClient({ adapter, transactionOptions: { maxWait: 3_000, timeout: 6_000 } });
 }

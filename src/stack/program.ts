@@ -13,7 +13,7 @@ export function program(name: string, entry: string, probe: ProcessSpec['probe']
       process.execPath,
       // An address instead of a name, so that the working directory does not matter.
       ...['--import', import.meta.resolve('tsx')],
-      ...['--import', new URL('./orphan.ts', import.meta.url).href],
+      fileURLToPath(new URL('./child.ts', import.meta.url)),
       fileURLToPath(new URL(`../${entry}`, import.meta.url)),
     ],
     output: 'console',

@@ -123,7 +123,7 @@ export class Supervisor {
       const output = readLog(this.#logFile(spec), from);
       if (!ended) {
         throw new StackError(
-          `${spec.name} does not answer after ${START_PATIENCE_MS / 1000} s: see ${this.#logFile(spec)}.`,
+          `${spec.name} does not answer after ${START_PATIENCE_MS / 1000} s: see ${this.#words(spec)}.`,
         );
       }
       this.#forget(running);
@@ -134,7 +134,7 @@ export class Supervisor {
       const last = output.trim().split('\n').at(-1) ?? '';
       throw new StackError(
         spec.explain?.(output) ??
-          `${spec.name} did not start (${last || 'it said nothing'}): see ${this.#logFile(spec)}.`,
+          `${spec.name} did not start${last && ` (${last})`}: see ${this.#words(spec)}.`,
       );
     }
   }
@@ -229,6 +229,11 @@ export class Supervisor {
   #forget(running: Running) {
     this.#running.splice(this.#running.indexOf(running), 1);
     this.#writeState();
+  }
+
+  /** Where the process's own words are, for a sentence. */
+  #words(spec: ProcessSpec): string {
+    return spec.output === 'log' ? this.#logFile(spec) : 'its lines above';
   }
 
   #logFile({ name }: ProcessSpec): string {

@@ -136,10 +136,13 @@ test('a callback long after the late watch reopens the payment and pays its orde
 test('a second success of one order is a conflict with its refund owed in the same breath', async () => {
   const first = await h.newPayment();
   const second = await h.newPayment({ orderId: first.orderId, channel: 'simulator2' });
-  const runs = [await h.start(first), await h.start(second)];
+  await h.start(first);
+  await h.start(second);
   await h.simulator.pay(first.id);
   await h.simulator.pay(second.id);
-  await Promise.all(runs.map((run) => run.result()));
+  await h.workflows.hint(first, false, 10_000);
+  await h.until(first.id, 'succeeded');
+  await h.until(second.id, 'succeeded');
   const rows = await Promise.all([h.row(first.id), h.row(second.id)]);
   expect(rows.map(({ status }) => status)).toEqual(['succeeded', 'succeeded']);
   expect(rows.map(({ orderUpdate }) => orderUpdate).sort()).toEqual(['applied', 'conflict']);
@@ -153,11 +156,11 @@ test('a second success of one order is a conflict with its refund owed in the sa
 test("a success cancels the order's other live attempts: asked, and closed at the channel", async () => {
   const first = await h.newPayment();
   const second = await h.newPayment({ orderId: first.orderId, channel: 'simulator2' });
-  const [run] = [await h.start(first), await h.start(second)];
+  await h.start(first);
+  await h.start(second);
   await h.callback(first);
-  await run.result();
-  await h.pass(5);
-  expect(await h.row(second.id)).toMatchObject({ status: 'cancelled' });
+  await h.until(first.id, 'succeeded');
+  await h.until(second.id, 'cancelled');
   expect((await ledgerOf(second.id))?.state).toBe('CLOSED');
 });
 
@@ -168,7 +171,8 @@ test('Request Cancellation in the Web UI asks the channel and closes: never just
   await h.simulator.pay(paid.id);
   await runs[0].cancel();
   await runs[1].cancel();
-  await h.pass(5);
+  await h.until(unpaid.id, 'cancelled');
+  await h.until(paid.id, 'succeeded');
   expect(await h.row(unpaid.id)).toMatchObject({ status: 'cancelled' });
   expect((await ledgerOf(unpaid.id))?.state).toBe('CLOSED');
   expect(await h.row(paid.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });

@@ -48,6 +48,11 @@ export interface Harness {
   row(paymentId: string): Promise<Payment>;
   orderStatus(payment: Payment): Promise<string>;
   timeline(paymentId: string): Promise<string[]>;
+  /**
+   * Resolves when the payment has this status, without letting virtual time pass: with several open workflows the
+   * time-skipping server may skip while one of them has a task.
+   */
+  until(paymentId: string, status: string): Promise<void>;
   /** Seconds since the payment's creation at which the channel was asked. */
   askedAt(payment: Payment): number[];
   /** A create that had got lost on its way reaches the channel after all. */
@@ -166,6 +171,9 @@ export async function startHarness(): Promise<Harness> {
       return env.client.workflow.getHandle(paymentWorkflowId(payment.id));
     },
     row: (paymentId: string) => db.payment.findUniqueOrThrow({ where: { id: paymentId } }),
+    async until(paymentId: string, status: string) {
+      await eventually(async () => (await db.payment.findUniqueOrThrow({ where: { id: paymentId } })).status === status);
+    },
     async orderStatus({ merchantId, orderId }: Payment) {
       return (await db.order.findUniqueOrThrow({ where: { merchantId_id: { merchantId, id: orderId } } }))
         .status;

@@ -1,0 +1,197 @@
+// node scripts/check-compose.mjs [FOLDER]
+//
+// Checks docker-compose.yml and Dockerfile without a Docker engine: our own rules always, and the file's form by
+// docker-compose itself. Exits 1 with one line a problem. FOLDER is for its own test.
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parse } from 'yaml';
+import 'tsx';
+
+const { settings } = await import('../src/config.ts');
+
+const root = process.argv[2] ?? fileURLToPath(new URL('..', import.meta.url));
+const read = (path) => readFileSync(join(root, path), 'utf8');
+const problems = [];
+
+/** The keys in use; another one is a slip, or to be added here. */
+const SERVICE_KEYS = new Set([
+  ...['image', 'build', 'command', 'entrypoint', 'environment', 'depends_on', 'profiles', 'restart', 'init'],
+  ...['ports', 'networks', 'volumes', 'tmpfs', 'read_only', 'cap_drop', 'security_opt', 'logging'],
+  ...['healthcheck', 'stop_grace_period'],
+]);
+const CONDITIONS = ['service_healthy', 'service_completed_successfully'];
+const SECRET = /PASSWORD|PWD|SECRET/;
+/** From the environment: required, or empty when missing, or a word that the program refuses. */
+const NO_DEFAULT = /^\$\{\w+:(\?[^}]+|-|-missing)\}$/;
+const LOOPBACK = /^(\$\{PUBLISH_HOST:-127\.0\.0\.1\}|127\.0\.0\.1):/;
+
+function checkService(name, service, compose) {
+  const say = (problem) => problems.push(`docker-compose.yml: ${name} ${problem}.`);
+  for (const key of Object.keys(service)) if (!SERVICE_KEYS.has(key)) say(`has the unknown key ${key}`);
+  if (!/:v?\d+\.\d+/.test(service.image ?? ''))
+    say(`needs an image of a fixed version, not ${service.image}`);
+  if (service.logging?.options?.['max-size'] === undefined) say('keeps logs without a limit');
+  if (!service.security_opt?.includes('no-new-privileges:true')) say('may gain privileges');
+
+  const oneShot = service.restart === 'no';
+  if (!oneShot && service.restart !== 'unless-stopped') say('has no restart policy');
+  if (!oneShot && !Array.isArray(service.healthcheck?.test)) say('runs on and has no health check');
+  for (const [other, { condition }] of Object.entries(service.depends_on ?? {})) {
+    const target = compose.services[other];
+    if (target === undefined) say(`depends on ${other}, which does not exist`);
+    if (!CONDITIONS.includes(condition)) say(`depends on ${other} without a condition`);
+    if (target !== undefined && (target.restart === 'no') !== (condition === CONDITIONS[1])) {
+      say(`waits in vain for ${other} to be ${condition}`);
+    }
+  }
+
+  for (const [key, value] of Object.entries(service.environment ?? {})) {
+    if (SECRET.test(key) && !NO_DEFAULT.test(value)) say(`has a literal or default secret in ${key}`);
+    if (/:\/\/[^/@]*:[^$/@][^/@]*@/.test(value)) say(`has a literal password in ${key}`);
+  }
+  for (const port of service.ports ?? []) {
+    if (!LOOPBACK.test(port)) say(`publishes ${port} beyond loopback by default`);
+  }
+  const networks = Array.isArray(service.networks) ? service.networks : Object.keys(service.networks ?? {});
+  if (networks.length === 0) say('names no network');
+  for (const network of networks) {
+    if (!(network in compose.networks)) say(`is on network ${network}, which is not declared`);
+  }
+  for (const volume of service.volumes ?? []) {
+    const [source] = volume.split(':');
+    if (source.startsWith('.') ? !existsSync(join(root, source)) : !(source in compose.volumes)) {
+      say(`mounts ${source}, which does not exist`);
+    }
+  }
+}
+
+/** What runs from our image. */
+function checkOurs(name, service) {
+  const say = (problem) => problems.push(`docker-compose.yml: ${name} ${problem}.`);
+  const { version } = JSON.parse(read('package.json'));
+  if (service.image !== `nodrop:${version}`) say(`is not of version ${version} (package.json)`);
+  if (service.build !== '.' || service.init !== true) say('needs build and init');
+  if (service.read_only !== true) say('has a writable file system');
+  if (!service.cap_drop?.includes('ALL')) say('keeps capabilities');
+  const program = service.command?.[1] ?? '';
+  const source = program.replace(/^dist\//, 'src/').replace(/\.js$/, '.ts');
+  if (!existsSync(join(root, source))) say(`runs ${program}, which has no source`);
+
+  const given = Object.keys(service.environment ?? {});
+  for (const key of given) {
+    const known = key in settings.shape || key.startsWith('NODROP_QUERY_SCHEDULE_');
+    if (!known) say(`sets ${key}, which src/config.ts does not know`);
+  }
+  const needed =
+    name === 'simulator' ? [] : ['NODROP_SECRET', 'DATABASE_URL', 'TEMPORAL_ADDRESS', 'NODROP_MODE'];
+  for (const key of needed) if (!given.includes(key)) say(`does not set ${key}`);
+}
+
+function checkCompose(text) {
+  let compose;
+  try {
+    compose = parse(text, { merge: true });
+  } catch (error) {
+    problems.push(`docker-compose.yml is not YAML: ${error.message.split('\n')[0]}`);
+    return;
+  }
+  const services = Object.entries(compose?.services ?? {});
+  for (const name of ['postgres', 'temporal', 'temporal-ui', 'migrate', 'api', 'worker', 'simulator']) {
+    if (compose?.services?.[name] === undefined)
+      problems.push(`docker-compose.yml: the service ${name} is missing.`);
+  }
+  for (const [name, service] of services) {
+    checkService(name, service, { networks: {}, volumes: {}, ...compose });
+    if (service.image?.startsWith('nodrop')) checkOurs(name, service);
+  }
+  if (compose?.services?.worker?.ports !== undefined) {
+    problems.push('docker-compose.yml: worker publishes a port, so that a second one could not start.');
+  }
+  const example = read('deploy/.env.example');
+  for (const [, name] of text.matchAll(/\$\{(\w+)/g)) {
+    if (!new RegExp(`^#?${name}=`, 'm').test(example))
+      problems.push(`deploy/.env.example does not explain ${name}.`);
+  }
+}
+
+function checkDockerfile() {
+  const say = (problem) => problems.push(`Dockerfile: ${problem}.`);
+  const lines = read('Dockerfile').replace(/\\\n/g, ' ').split('\n');
+  const allowed = read('.dockerignore').match(/(?<=^!).+/gm) ?? [];
+  const stages = [];
+  let user;
+  let healthy = false;
+  for (const [instruction, ...words] of lines.map((line) => line.trim().split(/\s+/))) {
+    if (instruction === 'FROM') {
+      const [image, , stage] = words;
+      if (!stages.includes(image) && !/:\d+\.\d+/.test(image)) say(`${image} is not of a fixed version`);
+      if (stage !== undefined) stages.push(stage);
+      user = undefined;
+      healthy = false;
+    } else if (instruction === 'ADD') say('COPY does what ADD is used for, without its surprises');
+    else if (instruction === 'USER') [user] = words;
+    else if (instruction === 'HEALTHCHECK') healthy = true;
+    else if (instruction === 'COPY' && words[0]?.startsWith('--from=')) {
+      if (!stages.includes(words[0].slice('--from='.length))) say(`${words[0]} names no earlier stage`);
+    } else if (instruction === 'COPY') {
+      for (const source of words.slice(0, -1).map((word) => word.replace(/^\.\//, ''))) {
+        if (!existsSync(join(root, source))) say(`${source} does not exist`);
+        if (!allowed.includes(source)) say(`${source} is kept out by .dockerignore`);
+      }
+    }
+  }
+  if (user === undefined || /^(root|0)\b/.test(user)) say('the image runs as root');
+  if (!healthy) say('the image has no HEALTHCHECK');
+}
+
+function run(command, args, env = process.env) {
+  return spawnSync(command, args, { cwd: root, env, encoding: 'utf8' });
+}
+
+/** The command to run, after its installation where that can be done; undefined when there is none. */
+function composeTool() {
+  const works = ([command, ...args]) => /version v?\d/i.test(run(command, [...args, 'version']).stdout ?? '');
+  const find = () => [['docker', 'compose'], ['docker-compose']].find(works);
+  const found = find();
+  if (found !== undefined || process.getuid?.() !== 0 || !existsSync('/etc/debian_version')) return found;
+  console.error('Installing docker-compose (apt-get) ...');
+  run('apt-get', ['update', '-q']);
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  run('apt-get', ['install', '-q', '-y', '--no-install-recommends', 'docker-compose'], env);
+  return find();
+}
+
+function checkByTool(text) {
+  const tool = composeTool();
+  if (tool === undefined) {
+    console.error(
+      'docker-compose is not installed: docker-compose.yml was checked by the rules of scripts/check-compose.mjs alone.',
+    );
+    return;
+  }
+  const [command, ...args] = tool;
+  // The example instead of the developer's own .env; it leaves the required ones empty.
+  const options = ['--env-file', 'deploy/.env.example', '--profile', 'simulator'];
+  const config = (env) => run(command, [...args, ...options, 'config', '-q'], env);
+  const names = new Set([...text.matchAll(/\$\{(\w+)/g)].map(([, name]) => name));
+  const bare = Object.fromEntries(Object.entries(process.env).filter(([name]) => !names.has(name)));
+  const required = new Set([...text.matchAll(/\$\{(\w+):\?/g)].map(([, name]) => name));
+  const full = { ...bare, ...Object.fromEntries([...required].map((name) => [name, 'a'.repeat(32)])) };
+
+  const { status, stderr } = config(full);
+  if (status !== 0) problems.push(`${tool.join(' ')} refuses docker-compose.yml: ${stderr.trim()}`);
+  for (const name of required) {
+    if (config({ ...full, [name]: '' }).status === 0)
+      problems.push(`docker-compose.yml starts without ${name}.`);
+  }
+}
+
+const text = read('docker-compose.yml');
+checkCompose(text);
+checkDockerfile();
+if (problems.length === 0) checkByTool(text);
+for (const problem of problems) console.error(problem);
+if (problems.length > 0) process.exit(1);
+console.log('docker-compose.yml and Dockerfile are in order.');

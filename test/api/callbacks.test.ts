@@ -1,0 +1,233 @@
+import { request } from 'node:http';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { BODY_LIMIT } from '../../src/api/body.ts';
+import { settlePayment } from '../../src/ledger/payments.ts';
+import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { newKey, pay, simulatorCallback, startTestApi, type TestApi } from './support.ts';
+
+// Callbacks: acknowledged when stored and never before; forged ones are refused and make one query due.
+
+let database: FreshDatabase;
+let api: TestApi;
+let key: string;
+
+beforeAll(async () => {
+  database = await freshDatabase();
+  api = await startTestApi(database.url);
+  ({ key } = await newKey(api.db));
+});
+afterAll(async () => {
+  await api.close();
+  await database.drop();
+});
+beforeEach(() => {
+  api.workflows.down = false;
+  api.workflows.calls.length = 0;
+});
+
+const send = (callback: { raw: string; headers: Record<string, string> }, path = '/callbacks/simulator') =>
+  api.call(path, { ...callback, method: 'POST' });
+const rowsOf = (outTradeNo: string) => api.db.callback.findMany({ where: { outTradeNo } });
+
+test('a callback is stored, delivered and acknowledged', async () => {
+  const { id } = await pay(api, key);
+  const callback = simulatorCallback(id, 'msg_first');
+  const answer = await send(callback);
+  expect([answer.status, answer.json]).toEqual([200, {}]);
+  const [row] = await rowsOf(id);
+  expect(row).toMatchObject({
+    paymentId: id,
+    notificationId: 'msg_first',
+    answer: { state: 'paid', amount: 1050 },
+  });
+  expect(Buffer.from(row?.body ?? []).toString()).toBe(callback.raw);
+  expect(row?.deliveredAt).not.toBeNull();
+  const [delivered] = api.workflows.named('deliverCallback');
+  expect(delivered?.args).toEqual([
+    { callbackId: row?.id, state: 'paid', amount: 1050, currency: 'CNY' },
+    2000,
+  ]);
+  // What is stored is enough to pay the order.
+  await settlePayment(api.db, id, row?.id ?? '', new Date());
+  expect((await api.call(`/v1/payments/${id}`, { key })).json).toMatchObject({
+    orderUpdate: 'applied',
+    settledBy: 'callback',
+  });
+});
+
+test('the same one again is acknowledged, stored once and delivered once', async () => {
+  const { id } = await pay(api, key);
+  const callback = simulatorCallback(id);
+  const answers = [
+    await send(callback),
+    await send(callback),
+    await send(simulatorCallback(id, callback.headers['webhook-id'])),
+  ];
+  expect(answers.map(({ status }) => status)).toEqual([200, 200, 200]);
+  expect(await rowsOf(id)).toHaveLength(1);
+  expect(api.workflows.named('deliverCallback')).toHaveLength(1);
+});
+
+test('at once from several sides it is still one row', async () => {
+  const { id } = await pay(api, key);
+  const callback = simulatorCallback(id);
+  const answers = await Promise.all(Array.from({ length: 6 }, () => send(callback)));
+  expect(answers.every(({ status }) => status === 200)).toBe(true);
+  expect(await rowsOf(id)).toHaveLength(1);
+});
+
+test('Temporal is down: acknowledged all the same, and left to the sweep', async () => {
+  const { id } = await pay(api, key);
+  api.workflows.down = true;
+  expect((await send(simulatorCallback(id))).status).toBe(200);
+  expect((await rowsOf(id))[0]?.deliveredAt).toBeNull();
+});
+
+test('one that matches no payment is stored and acknowledged', async () => {
+  expect((await send(simulatorCallback('pay_somebody_elses'))).status).toBe(200);
+  expect((await rowsOf('pay_somebody_elses'))[0]).toMatchObject({ paymentId: null, deliveredAt: null });
+  expect(api.workflows.calls).toEqual([]);
+});
+
+test('an account speaks for its own payments alone', async () => {
+  const other = await newKey(api.db);
+  const account = await api.db.channelAccount.findFirstOrThrow({
+    where: { merchantId: other.merchantId, channel: 'simulator' },
+  });
+  const { id } = await pay(api, key);
+  expect((await send(simulatorCallback(id), `/callbacks/simulator/${account.id}`)).status).toBe(200);
+  expect((await rowsOf(id))[0]).toMatchObject({ paymentId: null, channelAccountId: account.id });
+  const theirs = await pay(api, other.key);
+  expect((await send(simulatorCallback(theirs.id), `/callbacks/simulator/${account.id}`)).status).toBe(200);
+  expect((await rowsOf(theirs.id))[0]).toMatchObject({ paymentId: theirs.id });
+});
+
+describe('refused', () => {
+  test('forged: 401, nothing stored, and one query is due in 10 s', async () => {
+    const { id } = await pay(api, key);
+    api.workflows.calls.length = 0;
+    for (let i = 0; i < 3; i++) {
+      const forged = simulatorCallback(id);
+      const answer = await send({
+        ...forged,
+        headers: { ...forged.headers, 'webhook-signature': 'v1,AAAA' },
+      });
+      expect([answer.status, answer.json.code]).toEqual([401, 'callback_unverified']);
+    }
+    expect(await rowsOf(id)).toEqual([]);
+    expect(api.workflows.calls).toEqual([{ name: 'hint', paymentId: id, args: [false, 2000] }]);
+  });
+
+  test('forged for a payment that is paid, of another account, or of nobody: nothing is asked', async () => {
+    const { id } = await pay(api, key);
+    await send(simulatorCallback(id));
+    await settlePayment(api.db, id, (await rowsOf(id))[0]?.id ?? '', new Date());
+    const other = await newKey(api.db);
+    const theirs = await pay(api, other.key);
+    api.workflows.calls.length = 0;
+    for (const named of [id, theirs.id, 'pay_nobody', 'a\u0000b']) {
+      const forged = simulatorCallback(named);
+      expect((await send({ raw: `${forged.raw} `, headers: forged.headers })).status).toBe(401);
+    }
+    expect(api.workflows.calls).toEqual([]);
+  });
+
+  test('truncated: 401', async () => {
+    const { id } = await pay(api, key);
+    const { raw, headers } = simulatorCallback(id);
+    expect((await send({ raw: raw.slice(0, -10), headers })).json.code).toBe('callback_unverified');
+    expect((await send({ raw: '', headers })).json.code).toBe('callback_unverified');
+    expect(await rowsOf(id)).toEqual([]);
+  });
+
+  test('replayed after its time: 401', async () => {
+    const { id } = await pay(api, key);
+    const { raw, headers } = simulatorCallback(id);
+    const old = String(Number(headers['webhook-timestamp']) - 600);
+    expect((await send({ raw, headers: { ...headers, 'webhook-timestamp': old } })).status).toBe(401);
+  });
+
+  test('signed nonsense: 400', async () => {
+    const answer = await send(simulatorCallback('pay_1', undefined, { amount: 'much' }));
+    expect([answer.status, answer.json.code]).toEqual([400, 'callback_malformed']);
+  });
+
+  test('over 256 KiB: 413, announced or not', async () => {
+    const { headers } = simulatorCallback('pay_1');
+    const announced = await send({ raw: 'x'.repeat(BODY_LIMIT + 1), headers });
+    expect([announced.status, announced.json.code]).toEqual([413, 'payload_too_large']);
+    const chunked = await new Promise<number | undefined>((resolve, reject) => {
+      const sent = request(`${api.url}/callbacks/simulator`, { method: 'POST' }, (response) => {
+        response.resume();
+        resolve(response.statusCode);
+      });
+      sent.on('error', reject);
+      for (let i = 0; i < 5; i++) sent.write(Buffer.alloc(BODY_LIMIT / 4));
+      sent.end();
+    });
+    expect(chunked).toBe(413);
+  });
+
+  test.each(['/callbacks/nobody', '/callbacks/simulator/acc_nobody', '/callbacks/simulator/%00'])(
+    '%s: 404',
+    async (path) => {
+      const answer = await send(simulatorCallback('pay_1'), path);
+      expect([answer.status, answer.json.code]).toEqual([404, 'not_found']);
+    },
+  );
+
+  test('the database is down: 503 in time, so that the channel sends it again', async () => {
+    const dead = await startTestApi('postgresql://nodrop@127.0.0.1:1/none');
+    try {
+      const began = Date.now();
+      const { raw, headers } = simulatorCallback('pay_1');
+      const answer = await dead.call('/callbacks/simulator', { raw, headers });
+      expect([answer.status, answer.json.code]).toEqual([503, 'database_unavailable']);
+      expect(Date.now() - began).toBeLessThan(5_000);
+      expect(dead.workflows.calls).toEqual([]);
+    } finally {
+      await dead.close();
+    }
+  });
+});
+
+describe('the payer comes back', () => {
+  test('a hint, and on to the merchant without a status', async () => {
+    const made = await pay(api, key, {
+      returnUrl: 'https://shop.example/thanks?cart=1&paymentId=forged#top',
+    });
+    api.workflows.calls.length = 0;
+    const answer = await api.call(`/return/${made.id}?token=${made.clientToken}&out_trade_no=x`);
+    expect(answer.status).toBe(303);
+    expect(answer.headers.get('location')).toBe(
+      `https://shop.example/thanks?cart=1&paymentId=${made.id}#top`,
+    );
+    expect(answer.headers.get('referrer-policy')).toBe('no-referrer');
+    expect(answer.headers.get('cache-control')).toBe('no-store');
+    expect(api.workflows.named('hint')).toHaveLength(1);
+  });
+
+  test('also while Temporal is down', async () => {
+    const made = await pay(api, key, { returnUrl: 'https://shop.example/' });
+    api.workflows.down = true;
+    expect((await api.call(`/return/${made.id}?token=${made.clientToken}`)).status).toBe(303);
+  });
+
+  test('without a returnUrl: a page that says thank you', async () => {
+    const made = await pay(api, key);
+    const answer = await api.call(`/return/${made.id}?token=${made.clientToken}`);
+    expect([answer.status, answer.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8']);
+    expect(answer.text).toContain('Thank you. We are asking the bank; you can close this page.');
+    expect(answer.headers.get('referrer-policy')).toBe('no-referrer');
+  });
+
+  test('with a wrong token, another payment’s, or none: 404', async () => {
+    const [made, other] = [await pay(api, key), await pay(api, key)];
+    api.workflows.calls.length = 0;
+    for (const query of ['', '?token=', '?token=ct_wrong', `?token=${other.clientToken}`]) {
+      const answer = await api.call(`/return/${made.id}${query}`);
+      expect([answer.status, answer.json.code]).toEqual([404, 'payment_not_found']);
+    }
+    expect(api.workflows.calls).toEqual([]);
+  });
+});

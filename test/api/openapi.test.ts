@@ -1,0 +1,108 @@
+import { existsSync } from 'node:fs';
+import { chromium } from 'playwright-core';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createEndpoints } from '../../src/api/app.ts';
+import { refusalsOf } from '../../src/api/openapi.ts';
+import { REFUSALS } from '../../src/domain/refusal.ts';
+import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { startTestApi, type TestApi } from './support.ts';
+
+// The document says what the app does: it is made of the same declarations.
+
+interface Operation {
+  readonly operationId: string;
+  readonly parameters?: readonly { readonly in: string; readonly name: string }[];
+  readonly responses: object;
+}
+
+let database: FreshDatabase;
+let api: TestApi;
+// biome-ignore lint/suspicious/noExplicitAny: a JSON document.
+let document: any;
+
+beforeAll(async () => {
+  database = await freshDatabase();
+  api = await startTestApi(database.url);
+  document = (await api.call('/openapi.json')).json;
+});
+afterAll(async () => {
+  await api.close();
+  await database.drop();
+});
+
+test('every route of the app is in it, and nothing else', () => {
+  const described = Object.entries(document.paths).flatMap(([path, methods]) =>
+    Object.keys(methods as object).map((method) => `${method} ${path}`),
+  );
+  const endpoints = createEndpoints({ now: () => new Date(), ...api.deps });
+  expect(described.sort()).toEqual(endpoints.map(({ method, path }) => `${method} ${path}`).sort());
+});
+
+test('it is well formed: references resolve, ids are unique, path parameters are described', () => {
+  expect(document.openapi).toBe('3.1.0');
+  const text = JSON.stringify(document);
+  const references = [...text.matchAll(/"\$ref":"#\/components\/schemas\/(\w+)"/g)].map(
+    ([, name]) => name ?? '',
+  );
+  expect(references.length).toBeGreaterThan(5);
+  for (const name of references) expect(Object.keys(document.components.schemas)).toContain(name);
+  const ids: string[] = [];
+  for (const [path, methods] of Object.entries<Record<string, Operation>>(document.paths)) {
+    for (const operation of Object.values(methods)) {
+      ids.push(operation.operationId);
+      const inPath = (operation.parameters ?? [])
+        .filter((parameter) => parameter.in === 'path')
+        .map(({ name }) => name);
+      expect(inPath).toEqual([...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name));
+      expect(Object.keys(operation.responses).length).toBeGreaterThan(0);
+    }
+  }
+  expect(new Set(ids).size).toBe(ids.length);
+});
+
+test('every code is somewhere in it, with its status and an example', () => {
+  const endpoints = createEndpoints({ now: () => new Date(), ...api.deps });
+  // Refusals of the router, which belong to no route.
+  const everywhere = new Set(['method_not_allowed']);
+  for (const code of Object.keys(REFUSALS)) {
+    if (everywhere.has(code)) continue;
+    const endpoint = endpoints.find((one) => refusalsOf(one).some((refusal) => refusal === code));
+    expect(endpoint, code).toBeDefined();
+    const { status } = REFUSALS[code as keyof typeof REFUSALS];
+    const answer = document.paths[endpoint?.path ?? ''][endpoint?.method ?? ''].responses[status];
+    expect(answer.content['application/problem+json'].examples[code].value).toMatchObject({ code, status });
+  }
+});
+
+/** The system's Chromium; machines without one check everything but the page. */
+const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(
+  existsSync,
+);
+
+test.skipIf(CHROMIUM === undefined)(
+  'the page renders it under a strict policy, with nothing from elsewhere',
+  async () => {
+    const browser = await chromium.launch({
+      ...(CHROMIUM === undefined ? {} : { executablePath: CHROMIUM }),
+      args: ['--no-sandbox'],
+    });
+    try {
+      const page = await browser.newPage();
+      const complaints: string[] = [];
+      page.on('console', (message) => complaints.push(message.text()));
+      page.on('pageerror', (error) => complaints.push(error.message));
+      page.on('request', (request) => {
+        const url = request.url();
+        if (!url.startsWith(api.url) && !url.startsWith('data:')) complaints.push(`asks ${url}`);
+      });
+      const answer = await page.goto(`${api.url}/docs`);
+      expect(answer?.headers()['content-security-policy']).not.toContain('unsafe');
+      await page.waitForSelector('#operations-Payments-createPayment');
+      await page.click('#operations-Payments-createPayment .opblock-summary-control');
+      await page.waitForSelector('text=pressing pay twice is one payment');
+      expect(complaints).toEqual([]);
+    } finally {
+      await browser.close();
+    }
+  },
+);

@@ -1,0 +1,274 @@
+import { connect, createServer, type Socket } from 'node:net';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { BODY_LIMIT } from '../../src/api/body.ts';
+import { problem } from '../../src/api/schemas/common.ts';
+import { REFUSALS, type RefusalCode } from '../../src/domain/refusal.ts';
+import { isDatabaseUnavailable } from '../../src/ledger/unavailable.ts';
+import { emptyDatabase, eventually, type FreshDatabase, freshDatabase, queryOnce } from '../support/stack.ts';
+import { type Call, newKey, startTestApi, type TestApi } from './support.ts';
+
+// Whatever goes wrong is a problem document with a stable code.
+
+let database: FreshDatabase;
+let api: TestApi;
+let key: string;
+
+beforeAll(async () => {
+  database = await freshDatabase();
+  api = await startTestApi(database.url);
+  ({ key } = await newKey(api.db));
+});
+afterAll(async () => {
+  await api.close();
+  await database.drop();
+});
+
+const json = { 'content-type': 'application/json' };
+
+const cases: readonly [RefusalCode, string, Call][] = [
+  ['not_found', '/nothing/here', {}],
+  ['not_found', '/v1/refunds/x', {}],
+  ['not_found', '/docs/assets/package.json', {}],
+  ['method_not_allowed', '/v1/orders', { method: 'DELETE' }],
+  ['method_not_allowed', '/v1/payments/pay_1', { method: 'PATCH' }],
+  ['method_not_allowed', '/callbacks/simulator', { method: 'GET' }],
+  ['bad_request', '/v1/orders', { raw: '{"id":', headers: json }],
+  ['bad_request', '/v1/orders', { raw: '', method: 'POST', headers: json }],
+  ['bad_request', '/v1/orders', { raw: new Uint8Array([0x22, 0xff, 0x22]), headers: json }],
+  ['bad_request', '/v1/orders/%E0%A4%A', {}],
+  ['bad_request', '/v1/orders', { raw: '{}', headers: { ...json, 'content-encoding': 'gzip' } }],
+  ['unsupported_media_type', '/v1/orders', { raw: '{}', headers: { 'content-type': 'text/plain' } }],
+  [
+    'unsupported_media_type',
+    '/v1/orders',
+    { raw: 'a=1', headers: { 'content-type': 'application/x-www-form-urlencoded' } },
+  ],
+  [
+    'unsupported_media_type',
+    '/v1/orders',
+    { raw: '{}', headers: { 'content-type': 'application/json; charset=latin1' } },
+  ],
+  ['unsupported_media_type', '/v1/orders', { raw: '{}', headers: { ...json, 'content-encoding': 'zip' } }],
+  ['payload_too_large', '/v1/orders', { raw: `"${'x'.repeat(BODY_LIMIT)}"`, headers: json }],
+  ['invalid_request', '/v1/orders', { raw: 'null', headers: json }],
+  ['invalid_request', '/v1/orders', { raw: '[]', headers: json }],
+  ['invalid_request', '/v1/orders', { raw: '{"__proto__":{"id":"x"}}', headers: json }],
+  ['order_not_found', '/v1/orders/nobody', {}],
+  ['payment_not_found', '/v1/payments/nobody', {}],
+];
+
+test.each(cases)('%s: %s %j', async (code, path, call) => {
+  const answer = await api.call(path, { key, ...call });
+  expect(answer.headers.get('content-type')).toBe('application/problem+json; charset=utf-8');
+  const { status, title } = REFUSALS[code];
+  expect(problem.strict().parse(answer.json)).toMatchObject({
+    code,
+    status,
+    title,
+    type: `https://pay.example/docs/problems#${code}`,
+    instance: path.split('?')[0],
+    requestId: answer.headers.get('x-request-id'),
+  });
+  expect(answer.status).toBe(status);
+});
+
+test('405 says what is possible', async () => {
+  const allow = async (path: string) => (await api.call(path, { method: 'PUT' })).headers.get('allow');
+  expect(await allow('/v1/orders')).toBe('POST, GET, HEAD, OPTIONS');
+  expect(await allow('/v1/payments/x/hint')).toBe('POST, OPTIONS');
+  expect((await api.call('/v1/orders', { method: 'OPTIONS' })).status).toBe(204);
+});
+
+test('JSON with a byte order mark or a vendor type is JSON', async () => {
+  const raw = '\ufeff{"id":"bom","amount":1,"currency":"CNY"}';
+  expect(
+    (
+      await api.call('/v1/orders', {
+        key,
+        raw,
+        headers: { 'content-type': 'application/vnd.shop+json; charset="UTF-8"' },
+      })
+    ).status,
+  ).toBe(201);
+});
+
+test('every code is explained where its type points', async () => {
+  const page = await api.call('/docs/problems');
+  for (const code of Object.keys(REFUSALS)) expect(page.text).toContain(`id="${code}"`);
+});
+
+test('a mistake of ours is a 500 that says nothing of its insides', async () => {
+  const broken = await startTestApi(database.url, {
+    now: () => {
+      throw new Error('the clock fell off the wall');
+    },
+  });
+  try {
+    const answer = await broken.call('/v1/payments', { key });
+    expect([answer.status, answer.json.code]).toEqual([500, 'internal_error']);
+    expect(answer.text).not.toContain('clock');
+    expect(broken.logged()).toContain('the clock fell off the wall');
+  } finally {
+    await broken.close();
+  }
+});
+
+describe('a database that', () => {
+  const askAll = async (url: string) => {
+    const dead = await startTestApi(url);
+    try {
+      const began = Date.now();
+      const answers = await Promise.all([
+        dead.call('/v1/orders', { key }),
+        dead.call('/v1/orders', { key, body: { id: 'x', amount: 1, currency: 'CNY' } }),
+        dead.call('/v1/payments/pay_1?wait=60', { key }),
+        dead.call('/v1/payments/pay_1', { key: 'ct_token' }),
+        dead.call('/return/pay_1?token=ct_x'),
+      ]);
+      expect(Date.now() - began).toBeLessThan(5_000);
+      for (const answer of answers) {
+        expect([answer.status, answer.json.code]).toEqual([503, 'database_unavailable']);
+        expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0);
+      }
+      const ready = await dead.call('/readyz');
+      expect([ready.status, ready.json]).toEqual([
+        503,
+        { status: 'not_ready', database: 'unreachable', temporal: 'ok' },
+      ]);
+      expect((await dead.call('/healthz')).status).toBe(200);
+    } finally {
+      await dead.close();
+    }
+  };
+
+  test('refuses connections is 503', async () => {
+    await askAll('postgresql://nodrop@127.0.0.1:1/none');
+  });
+
+  test('takes connections and says nothing is 503 too', async () => {
+    const silent = createServer();
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+    const { port } = silent.address() as { port: number };
+    try {
+      await askAll(`postgresql://nodrop@127.0.0.1:${port}/none`);
+    } finally {
+      silent.close();
+    }
+  });
+
+  test('falls silent on open connections is 503 too', async () => {
+    const { port, hostname } = new URL(database.url);
+    const pipes: Socket[] = [];
+    let silent = false;
+    const proxy = createServer((client) => {
+      pipes.push(client);
+      client.on('error', () => undefined);
+      if (silent) return;
+      const upstream = connect(Number(port), hostname);
+      pipes.push(upstream);
+      upstream.on('error', () => undefined);
+      client.pipe(upstream).pipe(client);
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+    const url = new URL(database.url);
+    url.port = String((proxy.address() as { port: number }).port);
+    const behind = await startTestApi(url.href);
+    try {
+      const ask = () => behind.call('/v1/orders', { key });
+      expect((await ask()).status).toBe(200);
+      silent = true;
+      for (const socket of pipes) socket.unpipe();
+      const began = Date.now();
+      const answers = await Promise.all([
+        ask(),
+        behind.call('/v1/orders', { key, body: { id: 'silent', amount: 1, currency: 'CNY' } }),
+      ]);
+      expect(answers.map(({ json }) => json.code)).toEqual(['database_unavailable', 'database_unavailable']);
+      expect(Date.now() - began).toBeLessThan(8_000);
+      // New connections work again, and the dead ones are given up.
+      silent = false;
+      await eventually(async () => (await ask()).status === 200);
+      const orders = await Promise.all(
+        Array.from({ length: 20 }, (_, i) =>
+          behind.call('/v1/orders', { key, body: { id: `heal-${i}`, amount: 1, currency: 'CNY' } }),
+        ),
+      );
+      expect(orders.map(({ status }) => status)).toEqual(Array(20).fill(201));
+    } finally {
+      for (const socket of pipes) socket.destroy();
+      proxy.close();
+      await behind.close();
+    }
+  });
+
+  test('has no tables yet is 503, and loses connections without a 500', async () => {
+    const empty = await emptyDatabase();
+    await askAll(empty.url);
+    await empty.drop();
+
+    const lost = await startTestApi(database.url);
+    try {
+      const asked = Array.from({ length: 40 }, (_, i) =>
+        lost.call('/v1/orders', { key, body: { id: `lost-${i}`, amount: 1, currency: 'CNY' } }),
+      );
+      await queryOnce(
+        database.url,
+        'select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and datname = current_database()',
+      );
+      for (const { status } of await Promise.all(asked)) expect([201, 503]).toContain(status);
+      expect((await lost.call('/v1/orders', { key })).status).toBe(200);
+    } finally {
+      await lost.close();
+    }
+  });
+
+  test.each([
+    ['P2028', true],
+    ['P2024', true],
+    ['57P01', true],
+    ['08006', true],
+    ['53300', true],
+    ['40P01', true],
+    ['P2002', false],
+    ['23505', false],
+    ['22021', false],
+  ])('fails with %s is away: %s', (code, expected) => {
+    expect(isDatabaseUnavailable({ code })).toBe(expected);
+    // As Prisma wraps it for raw queries.
+    const wrapped = { code: 'P2010', meta: { driverAdapterError: { cause: { kind: 'postgres', code } } } };
+    expect(isDatabaseUnavailable(wrapped)).toBe(expected);
+  });
+});
+
+test('Temporal away: /readyz says so', async () => {
+  api.workflows.down = true;
+  const answer = await api.call('/readyz');
+  api.workflows.down = false;
+  expect([answer.status, answer.json]).toEqual([
+    503,
+    { status: 'not_ready', database: 'ok', temporal: 'unreachable' },
+  ]);
+  expect((await api.call('/readyz')).json).toEqual({ status: 'ready', database: 'ok', temporal: 'ok' });
+});
+
+test('what is no HTTP at all is 400 and closes', async () => {
+  const { port } = new URL(api.url);
+  const answer = await new Promise<string>((resolve, reject) => {
+    const socket = connect(Number(port), '127.0.0.1', () => socket.end('nonsense\r\n\r\n'));
+    let text = '';
+    socket.on('data', (data) => {
+      text += data;
+    });
+    socket.on('close', () => resolve(text));
+    socket.on('error', reject);
+  });
+  expect(answer).toMatch(/^HTTP\/1.1 400/);
+});
+
+test('every answer carries protective headers and no word of what runs it', async () => {
+  const { headers } = await api.call('/v1/orders', { key });
+  expect(headers.get('content-security-policy')).toBe("default-src 'none';frame-ancestors 'none'");
+  expect(headers.get('x-content-type-options')).toBe('nosniff');
+  expect(headers.get('cache-control')).toBe('no-store');
+  expect(headers.get('x-powered-by')).toBeNull();
+});

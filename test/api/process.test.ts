@@ -1,0 +1,175 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { createLedgerClient } from '../../src/ledger/client.ts';
+import { eventually, type FreshDatabase, freePort, freshDatabase, temporaryHome } from '../support/stack.ts';
+import { CHANNEL_SECRET, callUrl, SECRET } from './support.ts';
+
+// The API and the command line as processes of their own. Temporal is not there: that must not keep them down.
+
+let database: FreshDatabase;
+let home: string;
+const running: ChildProcess[] = [];
+
+beforeAll(async () => {
+  database = await freshDatabase();
+  home = temporaryHome();
+});
+afterAll(async () => {
+  await database.drop();
+  rmSync(home, { recursive: true, force: true });
+});
+afterEach(() => {
+  for (const child of running.splice(0)) child.kill('SIGKILL');
+});
+
+async function environment(change: Record<string, string> = {}) {
+  const [port, admin, temporal] = await Promise.all([freePort(), freePort(), freePort()]);
+  return {
+    DATABASE_URL: database.url,
+    TEMPORAL_ADDRESS: `127.0.0.1:${temporal}`,
+    NODROP_HOME: home,
+    NODROP_SECRET: SECRET,
+    NODROP_SIMULATOR_SECRET: CHANNEL_SECRET,
+    PORT: String(port),
+    NODROP_ADMIN_PORT: String(admin),
+    ...change,
+  };
+}
+
+function run(entry: string, args: readonly string[], env: Record<string, string>) {
+  const child = spawn(process.execPath, ['--import', 'tsx', entry, ...args], {
+    env: { PATH: process.env.PATH ?? '', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  running.push(child);
+  let output = '';
+  let errors = '';
+  child.stdout.on('data', (data) => {
+    output += data;
+  });
+  child.stderr.on('data', (data) => {
+    errors += data;
+  });
+  const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+  return { child, ended, output: () => output, errors: () => errors };
+}
+
+const cli = async (args: readonly string[], change: Record<string, string> = {}) => {
+  const program = run('src/cli/main.ts', args, await environment(change));
+  return { code: await program.ended, output: program.output(), errors: program.errors() };
+};
+
+describe('npm run nodrop', () => {
+  test('makes a merchant and a key that works, and shows keys by their ends', async () => {
+    const made = await cli(['keys', 'create', '--merchant', 'acme', '--role', 'operator']);
+    expect([made.code, made.errors]).toEqual([0, '']);
+    expect(made.output).toMatch(/Merchant acme is new \(mer_\w+\), with accounts at: simulator\./);
+    const key = made.output.trim().split('\n').at(-1) ?? '';
+    expect(key).toMatch(/^sk_[\w-]{43}$/);
+    const again = await cli(['keys', 'create', '--merchant', 'acme']);
+    expect(again.output).not.toContain('is new');
+    const list = await cli(['keys', 'list']);
+    expect(list.output).toContain(`sk_...${key.slice(-4)}`);
+    expect(list.output).not.toContain(key);
+    expect(list.output.split('\n').filter((line) => line.includes('acme'))).toHaveLength(2);
+    const db = createLedgerClient(database.url);
+    expect(JSON.stringify(await db.apiKey.findMany())).not.toContain(key);
+    await db.$disconnect();
+  });
+
+  test.each([
+    [['keys', 'create'], /--merchant/],
+    [['keys', 'create', '--merchant', 'a b'], /a b/],
+    [['keys', 'create', '--merchant', 'a', '--role', 'king'], /king/],
+    [['keyz'], /keyz/],
+  ])('%j is refused in words', async (args, words) => {
+    const { code, errors } = await cli(args);
+    expect(code).toBe(1);
+    expect(errors).toMatch(words);
+  });
+
+  test('a database that is away and a wrong setting are one sentence each', async () => {
+    const away = await cli(['keys', 'list'], {
+      DATABASE_URL: 'postgresql://nodrop:hunter2@127.0.0.1:1/none',
+    });
+    expect([away.code, away.errors]).toEqual([
+      1,
+      'The database none at 127.0.0.1:1 cannot be used: start it (npm run stack) or set DATABASE_URL.\n',
+    ]);
+    const wrong = await cli(['keys', 'list'], { PORT: 'x' });
+    expect(wrong.code).toBe(1);
+    expect(wrong.errors).toMatch(/^PORT is wrong: [^\n]+\.\n$/);
+  });
+});
+
+describe('npm run api', () => {
+  test('starts without Temporal, answers, and on SIGTERM lets waiters go with the current state', async () => {
+    const env = await environment();
+    const created = await cli(['keys', 'create', '--merchant', 'waiter']);
+    const key = created.output.trim().split('\n').at(-1) ?? '';
+    const api = run('src/api/main.ts', [], env);
+    const url = `http://127.0.0.1:${env.PORT}`;
+    await eventually(() =>
+      callUrl(`${url}/healthz`).then(
+        ({ status }) => status === 200,
+        () => false,
+      ),
+    );
+    const ready = await callUrl(`${url}/readyz`);
+    expect([ready.status, ready.json]).toEqual([
+      503,
+      { status: 'not_ready', database: 'ok', temporal: 'unreachable' },
+    ]);
+    expect((await callUrl(`http://127.0.0.1:${env.NODROP_ADMIN_PORT}/metrics`)).text).toContain(
+      'process_cpu_seconds_total',
+    );
+    expect((await callUrl(`${url}/metrics`)).status).toBe(404);
+
+    await callUrl(`${url}/v1/orders`, { key, body: { id: 'o1', amount: 1, currency: 'CNY' } });
+    const waiting = callUrl(`${url}/v1/orders/o1?wait=60`, { key });
+    // The waiter is in when a later request of the same kind has been answered.
+    await callUrl(`${url}/v1/orders/o1?wait=1`, { key });
+    const began = Date.now();
+    api.child.kill('SIGTERM');
+    expect(await waiting).toMatchObject({ status: 200, json: { id: 'o1', status: 'unpaid' } });
+    expect(await api.ended).toBe(0);
+    expect(Date.now() - began).toBeLessThan(5_000);
+    await expect(callUrl(`${url}/healthz`)).rejects.toThrow();
+  });
+
+  test('starts while the database is down', async () => {
+    const env = await environment({ DATABASE_URL: 'postgresql://nodrop@127.0.0.1:1/none' });
+    const api = run('src/api/main.ts', [], env);
+    const url = `http://127.0.0.1:${env.PORT}`;
+    await eventually(() =>
+      callUrl(`${url}/healthz`).then(
+        ({ status }) => status === 200,
+        () => false,
+      ),
+    );
+    expect((await callUrl(`${url}/v1/orders`, { key: 'sk_x' })).json.code).toBe('database_unavailable');
+    api.child.kill('SIGINT');
+    expect(await api.ended).toBe(0);
+  });
+
+  test.each([
+    ['PORT', 'PORT'],
+    ['NODROP_ADMIN_PORT', 'NODROP_ADMIN_PORT'],
+  ])('a taken %s is one sentence that names it', async (setting) => {
+    const taken = createServer();
+    await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
+    const { port } = taken.address() as { port: number };
+    const api = run('src/api/main.ts', [], await environment({ [setting]: String(port) }));
+    expect(await api.ended).toBe(1);
+    expect(api.errors()).toBe(`Port ${port} on 127.0.0.1 is taken: set ${setting} to a free one.\n`);
+    taken.close();
+  });
+
+  test('a wrong setting is one sentence that names it', async () => {
+    const api = run('src/api/main.ts', [], await environment({ NODROP_SECRET: 'short' }));
+    expect(await api.ended).toBe(1);
+    expect(api.errors()).toMatch(/^NODROP_SECRET is wrong: [^\n]+\.\n$/);
+  });
+});

@@ -1,0 +1,167 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import { endPayment, recordAnswer, recordCreated, settlePayment } from '../../src/ledger/payments.ts';
+import { eventually, type FreshDatabase, freshDatabase, queryOnce } from '../support/stack.ts';
+import { newKey, newOrderId, pay, startTestApi, type TestApi } from './support.ts';
+
+// ?wait=: an answer as soon as there is news, whichever process made it, and never a missed one.
+
+let database: FreshDatabase;
+let api: TestApi;
+let key: string;
+/** Another process, as far as PostgreSQL can tell. */
+let elsewhere: LedgerClient;
+
+beforeAll(async () => {
+  database = await freshDatabase();
+});
+afterAll(async () => {
+  await database.drop();
+});
+beforeEach(async () => {
+  api = await startTestApi(database.url);
+  elsewhere = createLedgerClient(database.url);
+  ({ key } = await newKey(api.db));
+  await eventually(() => api.changes.listening);
+});
+afterEach(async () => {
+  await api.close();
+  await elsewhere.$disconnect();
+});
+
+const settle = async (id: string) => {
+  const paid = {
+    state: 'paid',
+    channelPaymentId: `T${id}`,
+    amount: 1050,
+    currency: 'CNY',
+    paidAt: new Date().toISOString(),
+  } as const;
+  await recordAnswer(elsewhere, id, paid, 'query', new Date());
+  await settlePayment(elsewhere, id, null, new Date());
+};
+
+/** The answer, and how long after `event` it came. */
+async function answerAfter(path: string, event: () => Promise<void>) {
+  const asked = api.call(path, { key }).then((answer) => ({ answer, at: Date.now() }));
+  await eventually(() => api.changes.waiting === 1);
+  await event();
+  const happened = Date.now();
+  const { answer, at } = await asked;
+  return { answer, took: at - happened };
+}
+
+const terminateListener = () =>
+  queryOnce(
+    database.url,
+    "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'nodrop-changes' and datname = current_database()",
+  );
+
+test('a payment is answered within a moment of its end', async () => {
+  const { id } = await pay(api, key);
+  const { answer, took } = await answerAfter(`/v1/payments/${id}?wait=30`, () => settle(id));
+  expect(answer.json).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+  expect(took).toBeLessThan(1_500);
+});
+
+test('an order is answered when it is paid', async () => {
+  const made = await pay(api, key);
+  const { answer, took } = await answerAfter(`/v1/orders/${made.orderId}?wait=30`, () => settle(made.id));
+  expect(answer.json).toMatchObject({ status: 'succeeded', paidPaymentId: made.id });
+  expect(took).toBeLessThan(1_500);
+});
+
+test('a next action that appears is news; one that was there at first is not', async () => {
+  api.workflows.onAwaitNextAction = async () => false;
+  const { json } = await api.call('/v1/payments', {
+    key,
+    body: { order: { id: newOrderId(), amount: 1050, currency: 'CNY' }, channel: 'simulator' },
+  });
+  const appears = await answerAfter(`/v1/payments/${json.id}?wait=30`, async () => {
+    await recordCreated(elsewhere, json.id, { type: 'redirect', url: 'https://wallet.example/' }, new Date());
+  });
+  expect(appears.answer.json.payUrl).toBe('https://wallet.example/');
+  const ends = await answerAfter(`/v1/payments/${json.id}?wait=30`, async () => {
+    await recordAnswer(elsewhere, json.id, { state: 'unpaid' }, 'query', new Date());
+    await sleep(300);
+    expect(api.changes.waiting).toBe(1);
+    await endPayment(elsewhere, json.id, 'closed', 'expired', new Date());
+  });
+  expect(ends.answer.json.status).toBe('closed');
+});
+
+test('what is final is answered at once, what has no news after the time asked for', async () => {
+  const { id } = await pay(api, key);
+  const began = Date.now();
+  expect((await api.call(`/v1/payments/${id}?wait=1`, { key })).json.status).toBe('paying');
+  expect(Date.now() - began).toBeGreaterThanOrEqual(990);
+  await settle(id);
+  const later = Date.now();
+  await api.call(`/v1/payments/${id}?wait=30`, { key });
+  expect(Date.now() - later).toBeLessThan(1_500);
+});
+
+test.each(['-1', '61', '1.5', 'x', '', '1&wait=2'])('wait=%s is refused', async (wait) => {
+  for (const path of ['/v1/payments/pay_1', '/v1/orders/o1']) {
+    const answer = await api.call(`${path}?wait=${wait}`, { key });
+    expect([answer.status, answer.json.errors[0].path]).toEqual([422, 'wait']);
+  }
+});
+
+describe('when the listening connection is lost', () => {
+  test('it comes back, and waiters hear of later changes at once', async () => {
+    const { id } = await pay(api, key);
+    const { answer, took } = await answerAfter(`/v1/payments/${id}?wait=30`, async () => {
+      await terminateListener();
+      await eventually(() => !api.changes.listening);
+      await eventually(() => api.changes.listening);
+      await settle(id);
+    });
+    expect(answer.json.status).toBe('succeeded');
+    expect(took).toBeLessThan(1_500);
+  });
+
+  test('changes made while nobody listened are seen as well', async () => {
+    const { id } = await pay(api, key);
+    const { answer, took } = await answerAfter(`/v1/payments/${id}?wait=30`, async () => {
+      const terminated = terminateListener();
+      await eventually(() => !api.changes.listening);
+      await settle(id);
+      await terminated;
+    });
+    expect(answer.json.status).toBe('succeeded');
+    expect(took).toBeLessThan(3_000);
+  });
+});
+
+test('many waiters need no database connections of their own', async () => {
+  const { id } = await pay(api, key);
+  const asked = Array.from({ length: 100 }, () => api.call(`/v1/payments/${id}?wait=30`, { key }));
+  await eventually(() => api.changes.waiting === 100);
+  expect((await api.call('/v1/orders', { key })).status).toBe(200);
+  await settle(id);
+  const answers = await Promise.all(asked);
+  expect(answers.every(({ json }) => json.status === 'succeeded')).toBe(true);
+  expect(api.changes.waiting).toBe(0);
+});
+
+test('a client that goes takes its waiter with it', async () => {
+  const { id } = await pay(api, key);
+  const leaving = new AbortController();
+  const asked = api
+    .call(`/v1/payments/${id}?wait=60`, { key, signal: leaving.signal })
+    .catch((error: Error) => error.name);
+  await eventually(() => api.changes.waiting === 1);
+  leaving.abort();
+  expect(await asked).toBe('AbortError');
+  await eventually(() => api.changes.waiting === 0);
+});
+
+test('a stopping process answers its waiters with the current state', async () => {
+  const { id } = await pay(api, key);
+  const asked = api.call(`/v1/payments/${id}?wait=60`, { key });
+  await eventually(() => api.changes.waiting === 1);
+  await api.changes.close();
+  expect((await asked).json.status).toBe('paying');
+});

@@ -1,0 +1,91 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, expect, test } from 'vitest';
+
+/** scripts/check-compose.mjs passes on what is there, and fails on each slip it is there for. */
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const script = join(root, 'scripts', 'check-compose.mjs');
+const folders: string[] = [];
+
+afterEach(() => {
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true });
+});
+
+/** Runs the script on the work tree with one file changed. */
+function check(file: string, from: string | RegExp, to: string) {
+  const folder = mkdtempSync(join(tmpdir(), 'nodrop-compose-'));
+  folders.push(folder);
+  for (const name of readdirSync(root)) {
+    if (name !== file && name !== '.git') symlinkSync(join(root, name), join(folder, name));
+  }
+  const text = readFileSync(join(root, file), 'utf8');
+  const changed = text.replace(from, to);
+  expect(changed).not.toBe(text);
+  writeFileSync(join(folder, file), changed);
+  return spawnSync(process.execPath, [script, folder], { encoding: 'utf8' });
+}
+
+test('the files are in order', () => {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [script], { encoding: 'utf8' });
+  expect(stderr).not.toMatch(/docker-compose\.yml:|Dockerfile:/);
+  expect(stdout).toContain('are in order');
+  expect(status).toBe(0);
+});
+
+test.each([
+  ['not YAML', 'services:\n', 'services: [\n', /not YAML/],
+  ['an unknown key', '    init: true', '    intit: true', /unknown key intit|needs build and init/],
+  ['an image of no fixed version', 'temporalio/server:1.29.7', 'temporalio/server:latest', /fixed version/],
+  [
+    'no health check',
+    /test: \[CMD, node, deploy\/health.mjs, worker\]/,
+    'disable: true',
+    /worker runs on and has no/,
+  ],
+  ['a default secret', '${NODROP_SECRET:?', '${NODROP_SECRET:-', /secret in NODROP_SECRET/],
+  [
+    'a literal password',
+    /nodrop:\$\{NODROP_DB_PASSWORD[^}]*\}@/,
+    'nodrop:nodrop@',
+    /literal password in DATABASE_URL/,
+  ],
+  [
+    'a setting that is none',
+    'NODROP_LOG_LEVEL: ',
+    'NODROP_LOGLEVEL: ',
+    /NODROP_LOGLEVEL, which src\/config.ts does not/,
+  ],
+  ['a port open to the world', /'[^']*:(?=\$\{PUBLISH_API)/, "'", /beyond loopback/],
+  [
+    'a dependency that is none',
+    'temporal-schema: { cond',
+    'temporal-scheme: { cond',
+    /temporal-scheme, which does not/,
+  ],
+  ['a program that is none', 'dist/worker/main.js', 'dist/worker/mian.js', /mian.js, which has no source/],
+  [
+    'a missing file',
+    './deploy/postgres/init.sql:',
+    './deploy/postgres/start.sql:',
+    /start.sql, which does not exist/,
+  ],
+])('docker-compose.yml with %s fails', (_what, from, to, message) => {
+  const { status, stderr } = check('docker-compose.yml', from, to);
+  expect(stderr).toMatch(message);
+  expect(status).toBe(1);
+});
+
+test.each([
+  ['an image of no fixed version', /node:[\d.]+-/, 'node:', /not of a fixed version/],
+  ['root as its user', 'USER node', 'USER root', /runs as root/],
+  ['a file that .dockerignore keeps out', 'COPY src ./src', 'COPY test ./test', /test is kept out/],
+  ['an unknown stage', '--from=build', '--from=bulid', /names no earlier stage/],
+])('a Dockerfile with %s fails', (_what, from, to, message) => {
+  const { status, stderr } = check('Dockerfile', from, to);
+  expect(stderr).toMatch(message);
+  expect(status).toBe(1);
+});

@@ -1,0 +1,134 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { WorkflowHandle } from '@temporalio/client';
+import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
+import { afterAll, beforeAll, test } from 'vitest';
+import { type Harness, startHarness } from '../workflows/harness.ts';
+
+/**
+ * `npm run histories` runs real payments and keeps their histories beside this file, for the replay test. Run it
+ * when workflow code has got a new path, and commit what is new: histories of running payments never change.
+ */
+
+const FOLDER = join(import.meta.dirname, new Date().toISOString().slice(0, 10));
+
+let h: Harness;
+beforeAll(async () => {
+  h = await startHarness();
+  mkdirSync(FOLDER, { recursive: true });
+});
+afterAll(async () => {
+  await h?.stop();
+});
+
+async function keep(name: string, run: WorkflowHandle): Promise<void> {
+  writeFileSync(join(FOLDER, `${name}.json`), `${JSON.stringify(JSON.parse(historyToJSON(await run.fetchHistory())))}\n`);
+}
+
+test('callback', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  await h.callback(payment);
+  await run.result();
+  await keep('callback', run);
+});
+
+test('query', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  await h.pass(45);
+  await keep('waiting', run);
+  await h.simulator.pay(payment.id);
+  await run.result();
+  await keep('query', run);
+});
+
+test('hint, doubtful callback and a question of an operator', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  await h.pass(12);
+  await h.workflows.hint(payment, true, 10_000);
+  await h.pass(5);
+  await h.callback(payment, { amount: 1 });
+  await h.pass(5);
+  await h.simulator.pay(payment.id);
+  await h.workflows.askChannel(payment, 10_000);
+  await run.result();
+  await keep('hint-callback-ask', run);
+});
+
+test('expiry and late watch', async () => {
+  const payment = await h.newPayment({ expiresInMs: 60_000 });
+  const run = await h.start(payment);
+  await run.result();
+  await keep('expiry-late-watch', run);
+});
+
+test('processing past the expiry', async () => {
+  const payment = await h.newPayment({ expiresInMs: 60_000 });
+  const run = await h.start(payment);
+  await h.simulator.pay(payment.id, 'processing');
+  await h.pass(900);
+  await h.simulator.pay(payment.id, 'success');
+  await run.result();
+  await keep('processing', run);
+});
+
+test('channel unreachable, then paid', async () => {
+  const payment = await h.newPayment({ expiresInMs: 600_000 });
+  const run = await h.start(payment);
+  await h.simulator.setFaults({ down: true });
+  await h.pass(900);
+  await h.simulator.pay(payment.id);
+  await h.simulator.setFaults({ down: false });
+  await run.result();
+  await keep('unreachable', run);
+});
+
+test('cancel of the other attempt', async () => {
+  const first = await h.newPayment();
+  const second = await h.newPayment({ orderId: first.orderId, channel: 'simulator2' });
+  const runs = [await h.start(first), await h.start(second)] as const;
+  await h.callback(first);
+  await h.until(first.id, 'succeeded');
+  await h.until(second.id, 'cancelled');
+  await runs[1].result();
+  await keep('cancels-other', runs[0]);
+  await keep('cancelled', runs[1]);
+});
+
+test('Request Cancellation in the Web UI', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  await run.cancel();
+  await h.pass(5);
+  await run.result();
+  await keep('web-ui-cancel', run);
+});
+
+test('order update failing', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  await h.db.$executeRawUnsafe(`
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN IF NEW.status = 'succeeded' THEN RAISE EXCEPTION 'refused'; END IF; RETURN NEW; END $$`);
+  await h.db.$executeRawUnsafe('CREATE TRIGGER refuse BEFORE UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION refuse()');
+  await h.callback(payment);
+  await h.pass(1800);
+  await h.db.$executeRawUnsafe('DROP TRIGGER refuse ON orders');
+  await run.result();
+  await keep('order-update-failing', run);
+});
+
+test('create refused for a while, and an action asked for again', async () => {
+  await h.simulator.setFaults({ create: { errorRate: 1 } });
+  const payment = await h.newPayment();
+  await h.workflows.wake(payment, 10_000);
+  await h.pass(200);
+  await h.simulator.setFaults({ create: { errorRate: 0 } });
+  const run = await h.start(payment);
+  await h.workflows.awaitNextAction(payment, 10_000);
+  await h.callback(payment);
+  await run.result();
+  await keep('create-unknown', run);
+});
