@@ -22,6 +22,9 @@ export class TemporalUnavailable extends Error {
   override readonly name = 'TemporalUnavailable';
 }
 
+/** Of the deadline of a start, what is kept to find out whether the run is there. */
+const IS_RUNNING_MS = 1_000;
+
 type PaymentWorkflow = (input: PaymentInput) => Promise<void>;
 
 /**
@@ -66,7 +69,7 @@ export class PaymentWorkflows {
    */
   async awaitNextAction(payment: Payment, deadlineMs: number): Promise<boolean> {
     try {
-      await this.#within(deadlineMs, async () => {
+      await this.#within(deadlineMs - IS_RUNNING_MS, async () => {
         await this.#client.workflow.executeUpdateWithStart(nextActionUpdate, {
           startWorkflowOperation: this.#startOperation(payment),
         });
@@ -109,7 +112,7 @@ export class PaymentWorkflows {
 
   async #isRunning(payment: Payment): Promise<boolean> {
     try {
-      const description = await this.#within(1_000, () =>
+      const description = await this.#within(IS_RUNNING_MS, () =>
         this.#client.workflow.getHandle(paymentWorkflowId(payment.id)).describe(),
       );
       return description.status.name === 'RUNNING';
@@ -118,11 +121,22 @@ export class PaymentWorkflows {
     }
   }
 
+  /** Races the call itself: while the SDK waits between its own tries, aborting it has no effect. */
   async #within<T>(deadlineMs: number, call: () => Promise<T>): Promise<T> {
+    const giveUp = new AbortController();
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        giveUp.abort();
+        reject(new Error('no answer in time'));
+      }, deadlineMs);
+    });
     try {
-      return await this.#client.withAbortSignal(AbortSignal.timeout(deadlineMs), call);
+      return await Promise.race([this.#client.withAbortSignal(giveUp.signal, call), late]);
     } catch (error) {
       throw new TemporalUnavailable(`Temporal did not confirm within ${deadlineMs} ms`, { cause: error });
+    } finally {
+      clearTimeout(timer);
     }
   }
 

@@ -6,7 +6,9 @@ import { createSimulatorAdapter } from './simulator/adapter.ts';
 export function createChannels(config: Config): ReadonlyMap<string, ChannelAdapter> {
   const adapters = (['simulator', 'simulator2'] as const).flatMap((name) => {
     const secret = config.simulator.secrets[name];
-    return secret === undefined ? [] : [createSimulatorAdapter({ name, baseUrl: config.simulator.url, secret })];
+    return secret === undefined
+      ? []
+      : [createSimulatorAdapter({ name, baseUrl: config.simulator.url, secret })];
   });
   return new Map(adapters.map((adapter) => [adapter.name, adapter]));
 }

@@ -139,15 +139,6 @@ export class Supervisor {
     }
   }
 
-  /** Stops one process for good. Does nothing when there is none of that name. */
-  async stopOne(name: string): Promise<void> {
-    const running = this.#running.find(({ spec }) => spec.name === name);
-    if (running === undefined) return;
-    this.#running.splice(this.#running.indexOf(running), 1);
-    await end(running);
-    this.#writeState();
-  }
-
   /** Stops every process, the last started first, and gives the data folder back. */
   async stop(): Promise<void> {
     this.#stopping = true;

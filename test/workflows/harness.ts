@@ -172,7 +172,9 @@ export async function startHarness(): Promise<Harness> {
     },
     row: (paymentId: string) => db.payment.findUniqueOrThrow({ where: { id: paymentId } }),
     async until(paymentId: string, status: string) {
-      await eventually(async () => (await db.payment.findUniqueOrThrow({ where: { id: paymentId } })).status === status);
+      await eventually(
+        async () => (await db.payment.findUniqueOrThrow({ where: { id: paymentId } })).status === status,
+      );
     },
     async orderStatus({ merchantId, orderId }: Payment) {
       return (await db.order.findUniqueOrThrow({ where: { merchantId_id: { merchantId, id: orderId } } }))
