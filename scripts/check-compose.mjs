@@ -25,6 +25,8 @@ const CONDITIONS = ['service_healthy', 'service_completed_successfully'];
 const SECRET = /PASSWORD|PWD|SECRET/;
 /** From the environment: required, or empty when missing, or a word that the program refuses. */
 const NO_DEFAULT = /^\$\{\w+:(\?[^}]+|-|-missing)\}$/;
+/** docker-compose itself leaves these to the engine. */
+const DURATIONS = ['interval', 'timeout', 'start_period'];
 const LOOPBACK = /^(\$\{PUBLISH_HOST:-127\.0\.0\.1\}|127\.0\.0\.1):/;
 
 function checkService(name, service, compose) {
@@ -38,6 +40,10 @@ function checkService(name, service, compose) {
   const oneShot = service.restart === 'no';
   if (!oneShot && service.restart !== 'unless-stopped') say('has no restart policy');
   if (!oneShot && !Array.isArray(service.healthcheck?.test)) say('runs on and has no health check');
+  const { healthcheck = {}, stop_grace_period: grace = '10s' } = service;
+  for (const duration of [grace, ...DURATIONS.map((key) => healthcheck[key] ?? '1s')]) {
+    if (!/^\d+[smh]$/.test(duration)) say(`has the duration ${duration}`);
+  }
   for (const [other, { condition }] of Object.entries(service.depends_on ?? {})) {
     const target = compose.services[other];
     if (target === undefined) say(`depends on ${other}, which does not exist`);

@@ -46,6 +46,7 @@ test.each([
     'disable: true',
     /worker runs on and has no/,
   ],
+  ['a duration that is none', 'interval: 30s', 'interval: 30', /has the duration 30\./],
   ['a default secret', '${NODROP_SECRET:?', '${NODROP_SECRET:-', /secret in NODROP_SECRET/],
   [
     'a literal password',

@@ -115,15 +115,16 @@ export async function timeSkippingEnvironment(): Promise<TestWorkflowEnvironment
   return environment;
 }
 
-/** Asks until `condition` gives something else than undefined or false. Fails after 30 s. */
+/** Asks until `condition` gives something else than undefined or false, and fails when it has not in `patienceMs`. */
 export async function eventually<T>(
   condition: () => Promise<T | undefined | false> | T | undefined | false,
+  patienceMs = 30_000,
 ): Promise<T> {
-  const deadline = Date.now() + 30_000;
+  const deadline = Date.now() + patienceMs;
   for (;;) {
     const value = await condition();
     if (value !== undefined && value !== false) return value;
-    if (Date.now() > deadline) throw new Error(`Still not so after 30 s: ${condition}`);
+    if (Date.now() > deadline) throw new Error(`Still not so after ${patienceMs / 1000} s: ${condition}`);
     await sleep(50);
   }
 }

@@ -1,0 +1,65 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+/**
+ * `npm test`, everything CI runs: lint and format, types, stale generated files, then all tests (among them the
+ * replay of committed histories and the check of docker-compose.yml). Ends in `N passed, N failed`.
+ * Arguments go to vitest: `npm test -- test/domain`.
+ */
+
+const CHROMIUM = '/usr/bin/chromium';
+
+const checks: readonly (readonly [string, string, readonly string[]])[] = [
+  ['lint and format', 'node_modules/.bin/biome', ['ci', '--error-on-warnings', '.']],
+  ['types', 'node_modules/.bin/tsc', ['--noEmit']],
+  ['generated files', process.execPath, ['--import', 'tsx', 'scripts/generate-docs.ts', '--check']],
+];
+
+function run(command: string, args: readonly string[]): boolean {
+  return spawnSync(command, args, { stdio: 'inherit' }).status === 0;
+}
+
+/** The browser tests need a browser; where we may, it is installed, elsewhere it is said. */
+function ensureChromium(): void {
+  if (existsSync(CHROMIUM)) return;
+  if (process.getuid?.() === 0 && existsSync('/usr/bin/apt-get')) {
+    console.log('Installing Chromium for the browser tests ...');
+    if (run('apt-get', ['update', '-q']) && run('apt-get', ['install', '-y', '-q', 'chromium'])) return;
+  }
+  console.log(`${CHROMIUM} is missing: install Chromium, or the browser tests are skipped.`);
+}
+
+let passed = 0;
+let failed = 0;
+for (const [name, command, args] of checks) {
+  console.log(`\n${name}:`);
+  if (run(command, args)) passed += 1;
+  else {
+    failed += 1;
+    console.error(`${name}: failed`);
+  }
+}
+
+ensureChromium();
+const report = join(tmpdir(), `nodrop-vitest-${process.pid}.json`);
+const tests = run(process.execPath, [
+  'node_modules/vitest/vitest.mjs',
+  'run',
+  '--reporter=default',
+  '--reporter=json',
+  `--outputFile.json=${report}`,
+  ...process.argv.slice(2),
+]);
+if (existsSync(report)) {
+  const { numPassedTests, numFailedTests, numFailedTestSuites } = JSON.parse(readFileSync(report, 'utf8'));
+  passed += numPassedTests;
+  // A file that cannot even be loaded has no failed test of its own.
+  failed += numFailedTests > 0 ? numFailedTests : numFailedTestSuites;
+  rmSync(report);
+}
+if (!tests && failed === 0) failed = 1;
+
+console.log(`\n${passed} passed, ${failed} failed`);
+process.exitCode = failed === 0 ? 0 : 1;

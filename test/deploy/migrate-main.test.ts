@@ -1,0 +1,72 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { afterEach, expect, test } from 'vitest';
+import { emptyDatabase, eventually, freePort } from '../support/stack.ts';
+
+/** The one-shot that brings a database of one's own up to the migrations. */
+
+const program = fileURLToPath(new URL('../../src/stack/migrate-main.ts', import.meta.url));
+const undo: (() => unknown)[] = [];
+
+afterEach(async () => {
+  for (const step of undo.splice(0).reverse()) await step();
+});
+
+function migrate(databaseUrl: string | undefined) {
+  const env = { ...process.env, DATABASE_URL: databaseUrl, NODROP_SECRET: 's'.repeat(32) };
+  const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), program], { env });
+  undo.push(() => child.kill('SIGKILL'));
+  const said = { out: '', err: '' };
+  child.stdout.on('data', (data) => (said.out += data));
+  child.stderr.on('data', (data) => (said.err += data));
+  return { said, ended: once(child, 'close').then(([code]) => code) };
+}
+
+test('waits for the database, applies the migrations, and has nothing to do the second time', async () => {
+  const database = await emptyDatabase();
+  undo.push(() => database.drop());
+  const url = new URL(database.url);
+  const { hostname, port: realPort } = url;
+  const port = await freePort();
+  url.port = String(port);
+
+  const first = migrate(url.href);
+  await eventually(() =>
+    first.said.err.includes('Waiting for the database (0 s of 60): connect ECONNREFUSED'),
+  );
+  // The database comes up late.
+  const proxy = createServer((socket) => {
+    const target = connect(Number(realPort), hostname);
+    socket.pipe(target).pipe(socket);
+    socket.on('error', () => target.destroy());
+    target.on('error', () => socket.destroy());
+  }).listen(port, '127.0.0.1');
+  undo.push(() => proxy.close());
+  expect(await first.ended).toBe(0);
+  expect(first.said.out).toMatch(/^Migrations applied: \d+_\w+(, \d+_\w+)*\.\n$/);
+
+  const second = migrate(url.href);
+  expect(await second.ended).toBe(0);
+  expect(second.said).toEqual({ out: 'The database is up to date.\n', err: '' });
+});
+
+test.each([
+  ['no DATABASE_URL', undefined, /^DATABASE_URL is missing: [^\n]+\n$/],
+  ['a DATABASE_URL that is none', 'mysql://x', /^DATABASE_URL is wrong: [^\n]+\n$/],
+])('says in a sentence that there is %s', async (_what, url, sentence) => {
+  const { said, ended } = migrate(url);
+  expect(await ended).toBe(1);
+  expect(said).toEqual({ out: '', err: expect.stringMatching(sentence) });
+});
+
+test('does not wait when the password is wrong', async () => {
+  const database = await emptyDatabase();
+  undo.push(() => database.drop());
+  const url = new URL(database.url);
+  url.password = 'wrong';
+  const { said, ended } = migrate(url.href);
+  expect(await ended).toBe(1);
+  expect(said.err).toMatch(/^The database does not answer \(password authentication failed[^\n]+\n$/);
+});

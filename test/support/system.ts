@@ -1,0 +1,159 @@
+import { rmSync } from 'node:fs';
+import { Client, Connection } from '@temporalio/client';
+import { type Config, loadConfig } from '../../src/config.ts';
+import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import { applyMigrations } from '../../src/stack/migrate.ts';
+import { startPostgres } from '../../src/stack/postgres.ts';
+import { answers, listens, program } from '../../src/stack/program.ts';
+import { Supervisor } from '../../src/stack/supervisor.ts';
+import { startTemporal } from '../../src/stack/temporal.ts';
+import { findTemporalCli } from '../../src/stack/tools.ts';
+import { workerPolls } from '../../src/stack/worker-probe.ts';
+import { client as simulatorClient } from '../simulator/support.ts';
+import { freePort, temporaryHome } from './stack.ts';
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into answers by name.
+  readonly body: any;
+}
+
+/**
+ * The whole of nodrop as it runs for a user, each part a process of its own that can be killed: PostgreSQL,
+ * Temporal, simulator, API and worker on free ports and a data folder of their own.
+ */
+export interface System {
+  readonly config: Config;
+  readonly simulator: ReturnType<typeof simulatorClient>;
+  readonly db: LedgerClient;
+  readonly temporal: Client;
+  readonly apiUrl: string;
+  /** Calls the API with the development key; `body` is sent as JSON. */
+  api(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
+  /** A payment of a new order over HTTP. */
+  pay(changes?: object): Promise<Answer>;
+  orderStatus(orderId: string): Promise<string | undefined>;
+  startWorker(): Promise<void>;
+  /** A second API process. @returns its address. */
+  startSecondApi(): Promise<string>;
+  stopTemporal(): Promise<void>;
+  startTemporal(): Promise<void>;
+  /** `kill -9`; whoever watches over it starts it again. */
+  kill(name: 'postgres' | 'temporal' | 'api' | 'worker' | 'simulator'): void;
+  stop(): Promise<void>;
+}
+
+export interface SystemOptions {
+  readonly withWorker: boolean;
+  readonly env?: Record<string, string>;
+}
+
+export async function startSystem(options: SystemOptions): Promise<System> {
+  const home = temporaryHome();
+  const temporalHome = temporaryHome();
+  const supervisor = await Supervisor.claim(home);
+  const names = [
+    'PORT',
+    'NODROP_ADMIN_PORT',
+    'NODROP_SIMULATOR_PORT',
+    'NODROP_POSTGRES_PORT',
+    'NODROP_TEMPORAL_PORT',
+    'NODROP_TEMPORAL_UI_PORT',
+  ];
+  const ports: Record<string, string> = {};
+  for (const name of names) ports[name] = String(await freePort());
+  const env = { ...process.env, NODROP_HOME: home, ...ports, ...options.env };
+  const config = loadConfig(env);
+  const cli = await findTemporalCli(config.stack);
+  const temporalPorts = { port: config.stack.temporalPort, uiPort: config.stack.temporalUiPort };
+
+  await startPostgres(supervisor, home, config.stack.postgresPort);
+  await applyMigrations(config.databaseUrl);
+  // A supervisor of its own, so that it can be taken away for a while.
+  let temporalSupervisor = await Supervisor.claim(temporalHome);
+  await startTemporal(temporalSupervisor, temporalHome, temporalPorts, cli);
+  const run = (
+    name: string,
+    entry: string,
+    probe: () => Promise<boolean>,
+    more: Record<string, string> = {},
+  ) => supervisor.start({ ...program(name, entry, probe), output: 'log', env: { ...env, ...more } });
+  const startWorker = () => {
+    const since = Date.now();
+    return run('worker', 'worker/main.ts', () => workerPolls(config.temporal, since));
+  };
+  const apiUrl = config.api.publicUrl;
+  await Promise.all([
+    run('simulator', 'simulator/main.ts', () => listens(config.simulator.port)),
+    run('api', 'api/main.ts', () => answers(`${apiUrl}/readyz`)),
+    options.withWorker ? startWorker() : undefined,
+  ]);
+
+  const db = createLedgerClient(config.databaseUrl);
+  const connection = Connection.lazy({ address: config.temporal.address });
+  let orders = 0;
+  const api: System['api'] = async (method, path, body, headers = {}) => {
+    const response = await fetch(path.startsWith('http') ? path : `${apiUrl}${path}`, {
+      method,
+      headers: {
+        authorization: 'Bearer sk_dev_nodrop',
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...headers,
+      },
+      ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+    });
+    const text = await response.text();
+    return {
+      status: response.status,
+      headers: response.headers,
+      body: text === '' ? undefined : JSON.parse(text),
+    };
+  };
+
+  return {
+    config,
+    simulator: simulatorClient(config.simulator.url),
+    db,
+    temporal: new Client({ connection, namespace: config.temporal.namespace }),
+    apiUrl,
+    api,
+    pay(changes = {}) {
+      orders += 1;
+      const order = { id: `order-${orders}`, amount: 1990, currency: 'CNY', subject: 'Coffee' };
+      return api('POST', '/v1/payments', { order, channel: 'simulator', ...changes });
+    },
+    async orderStatus(orderId) {
+      return (await db.order.findFirst({ where: { id: orderId } }))?.status;
+    },
+    startWorker,
+    async startSecondApi() {
+      const port = await freePort();
+      const url = `http://127.0.0.1:${port}`;
+      const more = {
+        PORT: String(port),
+        NODROP_ADMIN_PORT: String(await freePort()),
+        NODROP_PUBLIC_URL: apiUrl,
+      };
+      await run('api2', 'api/main.ts', () => answers(`${url}/readyz`), more);
+      return url;
+    },
+    stopTemporal: () => temporalSupervisor.stop(),
+    async startTemporal() {
+      temporalSupervisor = await Supervisor.claim(temporalHome);
+      await startTemporal(temporalSupervisor, temporalHome, temporalPorts, cli);
+    },
+    kill(name) {
+      const pid = (name === 'temporal' ? temporalSupervisor : supervisor).pidOf(name);
+      if (pid === undefined) throw new Error(`${name} does not run`);
+      process.kill(pid, 'SIGKILL');
+    },
+    async stop() {
+      await db.$disconnect();
+      await connection.close();
+      await supervisor.stop();
+      await temporalSupervisor.stop();
+      for (const folder of [home, temporalHome]) rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
