@@ -25,7 +25,11 @@ const lock = JSON.parse(readFileSync(FILE, 'utf8'));
 
 /** Node's own look-up: beside the package, then beside each one that holds it. */
 function isLocked(name, from) {
-  for (let at = from; ; at = at.includes('/node_modules/') ? at.slice(0, at.lastIndexOf('/node_modules/')) : '') {
+  for (
+    let at = from;
+    ;
+    at = at.includes('/node_modules/') ? at.slice(0, at.lastIndexOf('/node_modules/')) : ''
+  ) {
     if (lock.packages[`${at === '' ? '' : `${at}/`}node_modules/${name}`] !== undefined) return true;
     if (at === '') return false;
   }

@@ -1,10 +1,11 @@
-import { Client, Connection } from '@temporalio/client';
+import { Client } from '@temporalio/client';
 import type { Config } from '../config.ts';
+import { lazyConnection } from '../temporal-connection.ts';
 import { within } from './within.ts';
 
 /** A Temporal client that connects at its first call and again after every loss: nothing need be up yet. */
 export function connectTemporal({ temporal }: Pick<Config, 'temporal'>) {
-  const connection = Connection.lazy({ address: temporal.address });
+  const connection = lazyConnection(temporal.address);
   const client = new Client({ connection, namespace: temporal.namespace });
   return {
     client,

@@ -17,6 +17,7 @@ export function program(name: string, entry: string, probe: ProcessSpec['probe']
       fileURLToPath(new URL(`../${entry}`, import.meta.url)),
     ],
     output: 'console',
+    isOurs: true,
     stopSignal: 'SIGTERM',
     probe,
   };

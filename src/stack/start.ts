@@ -1,34 +1,16 @@
 // npm start: the stack, the simulator, the API and a worker, staying up.
 import type { Config } from '../config.ts';
 import { runForeground } from './foreground.ts';
-import { requireFreePort } from './ports.ts';
-import { answers, listens, program } from './program.ts';
+import { startPrograms } from './programs.ts';
 import { startStack } from './stack.ts';
-import type { Supervisor } from './supervisor.ts';
-import { workerPolls } from './worker-probe.ts';
 
 const started = Date.now();
 await runForeground(async (supervisor, config) => {
   console.log('Starting the stack, the simulator, the API and a worker ...');
   await startStack(supervisor, config);
-  await startPrograms(supervisor, config);
+  await startPrograms(supervisor, config, 'console');
   console.log(summary(config));
 });
-
-async function startPrograms(supervisor: Supervisor, config: Config) {
-  const { api, admin, simulator } = config;
-  const withSimulator = Object.keys(simulator.secrets).length > 0;
-  await requireFreePort(api.port, 'the API', 'PORT');
-  await requireFreePort(admin.port, "the API's admin listener", 'NODROP_ADMIN_PORT');
-  if (withSimulator) await requireFreePort(simulator.port, 'the simulator', 'NODROP_SIMULATOR_PORT');
-  const since = Date.now();
-  const programs = [
-    program('worker', 'worker/main.ts', () => workerPolls(config.temporal, since)),
-    program('api', 'api/main.ts', () => answers(`http://127.0.0.1:${api.port}/readyz`)),
-  ];
-  if (withSimulator) programs.push(program('simulator', 'simulator/main.ts', () => listens(simulator.port)));
-  await Promise.all(programs.map((spec) => supervisor.start(spec)));
-}
 
 function summary({ api, home, simulator, temporal }: Config): string {
   const seconds = ((Date.now() - started) / 1000).toFixed(1);

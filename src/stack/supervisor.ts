@@ -26,6 +26,8 @@ export interface ProcessSpec {
   readonly gid?: number;
   /** `log`: into the log folder only. `console`: to our own output, each line prefixed with the name. */
   readonly output: 'log' | 'console';
+  /** One of our own programs: it notices by its IPC channel that we are gone; see child.ts. */
+  readonly isOurs?: boolean;
   /** Asks for a clean end. */
   readonly stopSignal: NodeJS.Signals;
   /** True once it does its work; asked again and again until then. */
@@ -67,24 +69,27 @@ const STEADY_MS = 30_000;
 export class Supervisor {
   readonly #home: string;
   readonly #self: ProcessIdentity;
+  readonly #say: (line: string) => void;
   readonly #running: Running[] = [];
   #stopping = false;
 
-  private constructor(home: string, self: ProcessIdentity) {
+  private constructor(home: string, self: ProcessIdentity, say: (line: string) => void) {
     this.#home = home;
     this.#self = self;
+    this.#say = say;
   }
 
   /**
    * Takes the data folder and stops the processes that a killed supervisor left in it.
+   * @param say tells a person that a process ended and is started again.
    * @throws StackError when a live one has it, or the folder cannot be written.
    */
-  static async claim(home: string): Promise<Supervisor> {
+  static async claim(home: string, say: (line: string) => void = console.error): Promise<Supervisor> {
     const self = identify(process.pid);
     if (self === undefined) {
       throw new StackError('The process list cannot be read: mount /proc, or install ps.');
     }
-    const supervisor = new Supervisor(home, self);
+    const supervisor = new Supervisor(home, self, say);
     try {
       mkdirSync(join(home, 'logs'), { recursive: true });
       await supervisor.#takeOver();
@@ -161,8 +166,7 @@ export class Supervisor {
     const child = spawn(program, args, {
       // A session of its own: Ctrl-C in the terminal reaches us alone, and we stop the children in order.
       detached: true,
-      // Our own programs notice by their IPC channel that we are gone; see orphan.ts.
-      stdio: spec.output === 'console' ? ['ignore', out, out, 'ipc'] : ['ignore', out, out],
+      stdio: spec.isOurs === true ? ['ignore', out, out, 'ipc'] : ['ignore', out, out],
       env: spec.env ?? process.env,
       ...(spec.cwd !== undefined && { cwd: spec.cwd }),
       ...(spec.uid !== undefined && { uid: spec.uid }),
@@ -184,7 +188,7 @@ export class Supervisor {
       ended: new Promise((resolve) => {
         child.once('exit', () => resolve());
         child.once('error', (error) => {
-          console.error(`${spec.name} cannot be run: ${reason(error)}`);
+          this.#say(`${spec.name} cannot be run: ${reason(error)}`);
           resolve();
         });
       }),
@@ -201,7 +205,7 @@ export class Supervisor {
       const { child, spec } = running;
       running.identity = undefined;
       if (Date.now() - running.spawnedAt > STEADY_MS) running.backoffMs = FIRST_BACKOFF_MS;
-      console.error(
+      this.#say(
         `${spec.name} ended unexpectedly (${child.signalCode ?? `exit code ${child.exitCode}`}); starting it again.`,
       );
       await sleep(running.backoffMs);

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Client, Connection } from '@temporalio/client';
+import { Client, type Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
 import { PaymentWorkflows } from '../activities/payment-workflows.ts';
 import { createChannels } from '../channels/registry.ts';
@@ -7,6 +7,7 @@ import { type Config, ConfigError, loadConfig } from '../config.ts';
 import { createLedgerClient } from '../ledger/client.ts';
 import { createLogger, type Logger } from '../log.ts';
 import { ensureSearchAttributes } from '../stack/search-attributes.ts';
+import { lazyConnection } from '../temporal-connection.ts';
 import { ensureSchedules } from './schedules.ts';
 import { bundleWorkflows, createWorkers } from './workers.ts';
 
@@ -29,8 +30,9 @@ async function main(config: Config, log: Logger): Promise<void> {
     connect(config, log, () => stopping),
   ]);
   if (connection === undefined) return;
+  const clientConnection = lazyConnection(config.temporal.address);
   const client = new Client({
-    connection: Connection.lazy({ address: config.temporal.address }),
+    connection: clientConnection,
     namespace: config.temporal.namespace,
   });
   const db = createLedgerClient(config.databaseUrl);
@@ -51,14 +53,13 @@ async function main(config: Config, log: Logger): Promise<void> {
     for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
   };
   const keeper = new AbortController();
-  const kept = keepSetUp(client, config, log, keeper.signal);
+  void keepSetUp(client, clientConnection, config, log, keeper.signal);
   if (!stopping) {
     log.info({ channels: [...channels.keys()] }, 'worker ready');
     await Promise.all(workers.map((worker) => worker.run()));
   }
   keeper.abort();
-  await kept;
-  await Promise.all([connection.close(), client.connection.close(), db.$disconnect()]);
+  await Promise.all([connection.close(), clientConnection.close(), db.$disconnect()]);
   log.info('stopped');
 }
 
@@ -67,6 +68,8 @@ function installRuntime(log: Logger): void {
     // Signals are ours: the runtime's own handlers would stop the workers behind our back.
     shutdownSignals: [],
     logger: new DefaultLogger('INFO', ({ level, message, meta }) => {
+      // The channels' workers run no workflows, and are meant not to.
+      if (message.startsWith('No workflows registered')) return;
       const severity = level === 'WARN' ? 'warn' : level === 'ERROR' ? 'error' : 'debug';
       log[severity](meta ?? {}, message);
     }),
@@ -93,11 +96,17 @@ async function connect(
 }
 
 /** Search attributes and Schedules, now and every minute: they come back with a new Temporal database. */
-async function keepSetUp(client: Client, config: Config, log: Logger, signal: AbortSignal): Promise<void> {
+async function keepSetUp(
+  client: Client,
+  connection: Connection,
+  config: Config,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<void> {
   while (!signal.aborted) {
     try {
       await client.withDeadline(Date.now() + 20_000, async () => {
-        await ensureSearchAttributes(client.connection as Connection, config.temporal.namespace);
+        await ensureSearchAttributes(connection, config.temporal.namespace);
         await ensureSchedules(client);
       });
     } catch (error) {
@@ -114,6 +123,8 @@ try {
   const config = loadConfig();
   const log = createLogger('worker', config.logLevel);
   await main(config, log);
+  // A call to an unreachable server that is still waiting for its next try would keep the process for 20 s more.
+  process.exit(0);
 } catch (error) {
   process.stderr.write(`${error instanceof ConfigError ? error.message : (error as Error).stack}\n`);
   process.exitCode = 1;

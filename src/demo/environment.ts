@@ -1,0 +1,57 @@
+import { mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { settings } from '../config.ts';
+import { freePort, isFree } from '../stack/ports.ts';
+
+/** What the demo has from the user; every other setting is the default, so that every run is the same. */
+const KEPT = ['NODROP_TEMPORAL_CLI', 'NODROP_LOG_LEVEL'];
+
+const PORTS: Readonly<Record<string, number>> = {
+  PORT: 3000,
+  NODROP_ADMIN_PORT: 3001,
+  NODROP_SIMULATOR_PORT: 4000,
+  NODROP_POSTGRES_PORT: 54329,
+  NODROP_TEMPORAL_PORT: 7233,
+  NODROP_TEMPORAL_UI_PORT: 8233,
+};
+
+/**
+ * The demo's own settings: a data folder inside the user's (so that the user's data are never touched), the embedded
+ * servers whatever else is configured, and free ports where the defaults are taken, as they are while `npm start` runs.
+ * Ports that the user names are used as they are.
+ */
+export async function demoSettings(env: NodeJS.ProcessEnv): Promise<NodeJS.ProcessEnv> {
+  const own = Object.fromEntries(
+    Object.entries(env).filter(
+      ([name]) =>
+        KEPT.includes(name) || !(name in settings.shape || name.startsWith('NODROP_QUERY_SCHEDULE_')),
+    ),
+  );
+  const taken = new Set<number>();
+  const ports: Record<string, string> = {};
+  for (const [name, fallback] of Object.entries(PORTS)) {
+    let port = Number(env[name]) || fallback;
+    if (!env[name] && !(await isFree(port)))
+      do port = await freePort();
+      while (taken.has(port));
+    taken.add(port);
+    ports[name] = String(port);
+  }
+  return { ...own, ...ports, NODROP_HOME: join(resolve(env.NODROP_HOME || '.nodrop'), 'demo') };
+}
+
+/** Deletes what the demo before left: every run starts with nothing, and its data stay until the next. */
+export function emptyFolder(home: string): void {
+  for (const name of ['postgres', 'temporal', 'simulator'])
+    rmSync(join(home, name), { recursive: true, force: true });
+  mkdirSync(join(home, 'logs'), { recursive: true });
+  for (const name of readdirSync(join(home, 'logs'))) rmSync(join(home, 'logs', name));
+}
+
+/** The command that opens the stopped demo's data again, for a look at its workflows in the Web UI. */
+export function reopenCommand(env: NodeJS.ProcessEnv): string {
+  const ports = Object.entries(PORTS)
+    .filter(([name, fallback]) => /POSTGRES|TEMPORAL/.test(name) && env[name] !== String(fallback))
+    .map(([name]) => `${name}=${env[name]}`);
+  return [`NODROP_HOME=${env.NODROP_HOME}`, ...ports, 'npm run stack'].join(' ');
+}

@@ -1,0 +1,58 @@
+import { seeded } from './random.ts';
+
+/** What a payer does in the wallet; `pays at the last moment` is a second before the payment expires. */
+export type Habit = 'pays' | 'pays at the last moment' | 'is declined' | 'never pays';
+
+export interface Payer {
+  readonly orderId: string;
+  /** Minor units. */
+  readonly amount: number;
+  readonly currency: string;
+  /** When the payer presses pay, counted from the first one. */
+  readonly arrivesAfterMs: number;
+  /** Between the pay page and the wallet's button. */
+  readonly thinksMs: number;
+  readonly habit: Habit;
+  /** Two identical requests at once. */
+  readonly pressesTwice: boolean;
+  /** How long after the wallet (or instead of it) the payer is back at the shop; null: closes the phone. */
+  readonly returnsAfterMs: number | null;
+  readonly expiresInSeconds: number;
+}
+
+const SPREAD_MS = 48_000;
+const USUAL_EXPIRY_S = 1_800;
+/** The shortest there is, so that the demo sees payments expire. */
+const SHORT_EXPIRY_S = 60;
+/** Payments that are to expire begin early, so that nobody waits for their end alone. */
+const SHORT_SPREAD_MS = 28_000;
+
+/** The payers of a run, the same ones for the same seed, in the order in which they come. */
+export function planPayers(seed: number, count: number): readonly Payer[] {
+  const random = seeded(seed);
+  const between = (from: number, to: number) => Math.floor(from + random() * (to - from));
+  const payers = Array.from({ length: count }, (_, index): Payer => {
+    const habit = habitFor(random());
+    const isShort = habit === 'never pays' || habit === 'pays at the last moment';
+    const yen = random() < 0.1;
+    return {
+      orderId: `demo-${String(index + 1).padStart(4, '0')}`,
+      amount: yen ? between(100, 20_000) : between(100, 200_000),
+      currency: yen ? 'JPY' : 'CNY',
+      arrivesAfterMs: between(0, isShort ? SHORT_SPREAD_MS : SPREAD_MS),
+      thinksMs: between(800, 15_000),
+      habit,
+      pressesTwice: random() < 0.1,
+      returnsAfterMs: random() < 0.2 ? between(300, 2_500) : null,
+      expiresInSeconds: isShort ? SHORT_EXPIRY_S : USUAL_EXPIRY_S,
+    };
+  });
+  return payers.sort((a, b) => a.arrivesAfterMs - b.arrivesAfterMs);
+}
+
+function habitFor(draw: number): Habit {
+  if (draw < 0.05) return 'never pays';
+  if (draw < 0.08) return 'is declined';
+  if (draw < 0.11) return 'pays at the last moment';
+  return 'pays';
+}

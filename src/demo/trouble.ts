@@ -1,0 +1,77 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Supervisor } from '../stack/supervisor.ts';
+
+/** How long after the payment a callback is sent. */
+export const CALLBACK_DELAY_MS = 3_000;
+
+/** What the channel does wrong during the demo; `PUT /_control/faults` takes it as it is. */
+export const FAULTS = {
+  callback: {
+    dropRate: 0.3,
+    delayMs: CALLBACK_DELAY_MS,
+    duplicates: 1,
+    corruptSignatureRate: 0.05,
+    wrongAmountRate: 0.02,
+    outOfOrder: true,
+  },
+  create: { errorRate: 0.02, timeoutAfterAcceptRate: 0.005 },
+  query: { errorRate: 0.05, garbageRate: 0.03 },
+  close: { errorRate: 0.1 },
+} as const;
+
+/** A process of ours that was killed with -9. */
+export interface Killed {
+  readonly name: string;
+  readonly pid: number;
+  /** Since the first payer. */
+  readonly afterMs: number;
+  /** Until its successor did its work; undefined when it never did. */
+  backAfterMs: number | undefined;
+}
+
+export interface Kill {
+  readonly name: 'worker' | 'api';
+  readonly afterMs: number;
+  /** True when the process that the supervisor started instead does its work. */
+  readonly isBack: (killedAt: number) => Promise<boolean>;
+}
+
+const LOOK_EVERY_MS = 100;
+
+/**
+ * Kills processes with -9, each at its time, and watches them come back.
+ * @param say tells of each kill and each return.
+ */
+export async function killProcesses(
+  supervisor: Supervisor,
+  kills: readonly Kill[],
+  say: (line: string) => void,
+  signal: AbortSignal,
+): Promise<readonly Killed[]> {
+  const startedAt = Date.now();
+  const done: Killed[] = [];
+  const work = kills.map(async ({ name, afterMs, isBack }) => {
+    await sleep(afterMs, undefined, { signal });
+    const pid = supervisor.pidOf(name);
+    if (pid === undefined) return;
+    process.kill(pid, 'SIGKILL');
+    const killedAt = Date.now();
+    const killed: Killed = { name, pid, afterMs: killedAt - startedAt, backAfterMs: undefined };
+    done.push(killed);
+    say(`kill -9 ${pid}: the ${title(name)} is dead; payers go on paying.`);
+    for (;;) {
+      await sleep(LOOK_EVERY_MS, undefined, { signal });
+      const next = supervisor.pidOf(name);
+      if (next !== undefined && next !== pid && (await isBack(killedAt))) break;
+    }
+    killed.backAfterMs = Date.now() - killedAt;
+    const seconds = (killed.backAfterMs / 1000).toFixed(1);
+    say(`The ${title(name)} works again after ${seconds} s (process ${supervisor.pidOf(name)}).`);
+  });
+  await Promise.all(work).catch((error) => {
+    if (!signal.aborted) throw error;
+  });
+  return done;
+}
+
+export const title = (name: string) => (name === 'api' ? 'API' : name);

@@ -1,0 +1,170 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { createLedgerClient, isConstraintViolation, type LedgerClient } from '../../src/ledger/client.ts';
+import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+
+/** What code promises, the database refuses to break, whoever writes. See docs/ledger.md. */
+
+let database: FreshDatabase;
+let db: LedgerClient;
+let merchantId: string;
+let channelAccountId: string;
+beforeAll(async () => {
+  database = await freshDatabase();
+  db = createLedgerClient(database.url);
+  const { merchant } = await ensureMerchant(db, 'shop', ['simulator', 'simulator2']);
+  merchantId = merchant.id;
+  channelAccountId = (await db.channelAccount.findFirstOrThrow({ where: { channel: 'simulator' } })).id;
+});
+afterAll(async () => {
+  await db?.$disconnect();
+  await database?.drop();
+});
+
+let n = 0;
+let orderId: string;
+beforeEach(async () => {
+  n += 1;
+  orderId = `order-${n}`;
+  await db.order.create({ data: { merchantId, id: orderId, amount: 1000n, currency: 'CNY', subject: 'x' } });
+});
+
+const PAID = {
+  status: 'succeeded',
+  orderUpdate: 'applied',
+  settledBy: 'query',
+  settledAt: new Date(),
+  paidAt: new Date(),
+  receivedAmount: 1000n,
+  receivedCurrency: 'CNY',
+} as const;
+
+async function payment(changes: object = {}) {
+  n += 1;
+  return await db.payment.create({
+    data: {
+      id: `pay_${n}`,
+      merchantId,
+      orderId,
+      channel: 'simulator',
+      channelAccountId,
+      method: 'wallet',
+      amount: 1000n,
+      currency: 'CNY',
+      clientTokenHash: 'x',
+      expiresAt: new Date(),
+      ...changes,
+    },
+  });
+}
+
+async function refused(write: Promise<unknown>): Promise<void> {
+  const error = await write.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  expect(isConstraintViolation(error), `${error}`).toBe(true);
+}
+
+describe('amounts and words', () => {
+  test.each([
+    ['a zero amount', { amount: 0n }],
+    ['a negative amount', { amount: -1n }],
+    ['an amount JSON cannot carry', { amount: 2n ** 53n }],
+    ['a currency in small letters', { currency: 'cny' }],
+    ['an unknown status', { status: 'lost' }],
+    ['an unknown attention', { attention: 'bored', attentionSince: new Date() }],
+    ['an attention without a time', { attention: 'disputed' }],
+    ['an id that some channel would not take', { id: 'pay-with-a-hyphen' }],
+    ['a refund of nothing', { refundedAmount: 1n }],
+  ])('%s', async (_, changes) => {
+    await refused(payment(changes));
+  });
+});
+
+describe('money', () => {
+  test('a payment is succeeded with everything that says so, or not at all', async () => {
+    for (const missing of [
+      'settledBy',
+      'settledAt',
+      'paidAt',
+      'receivedAmount',
+      'receivedCurrency',
+      'orderUpdate',
+    ]) {
+      await refused(payment({ ...PAID, [missing]: null }));
+    }
+    await refused(payment({ ...PAID, status: 'paying' }));
+    await payment(PAID);
+  });
+
+  test('another amount or currency applies to no order, unless an operator accepted it', async () => {
+    await refused(payment({ ...PAID, receivedAmount: 999n }));
+    await refused(payment({ ...PAID, receivedCurrency: 'USD' }));
+    await payment({ ...PAID, receivedAmount: 999n, settledBy: 'operator' });
+  });
+
+  test('succeeded never goes back, and the money received stays what it was', async () => {
+    const { id } = await payment(PAID);
+    for (const status of ['paying', 'failed', 'closed', 'cancelled', 'created']) {
+      await refused(db.payment.update({ where: { id }, data: { status } }));
+    }
+    await refused(db.payment.update({ where: { id }, data: { receivedAmount: 1n } }));
+  });
+
+  test('an order is paid by one payment', async () => {
+    await payment(PAID);
+    await refused(payment({ ...PAID, method: 'other' }));
+    await payment({ ...PAID, method: 'third', orderUpdate: 'conflict' });
+  });
+
+  test('a succeeded order names its payment, and no other order does', async () => {
+    const where = { merchantId_id: { merchantId, id: orderId } };
+    await refused(db.order.update({ where, data: { status: 'succeeded' } }));
+    const { id } = await payment(PAID);
+    await db.order.update({ where, data: { status: 'succeeded', paidPaymentId: id, paidAt: new Date() } });
+    for (const status of ['unpaid', 'paying', 'closed', 'cancelled']) {
+      await refused(db.order.update({ where, data: { status } }));
+    }
+  });
+
+  test('refunds never add up to more than was received, also when two are made at once', async () => {
+    const { id: paymentId } = await payment(PAID);
+    const refund = (refundId: string, amount: bigint, status = 'created') =>
+      db.refund.create({
+        data: {
+          id: `re_${n}_${refundId}`,
+          merchantId,
+          paymentId,
+          amount,
+          currency: 'CNY',
+          reason: 'requested',
+          status,
+        },
+      });
+    await refund('failed', 1000n, 'failed');
+    await refund('a', 600n);
+    await refused(refund('b', 401n));
+    const outcomes = await Promise.allSettled([refund('c', 300n), refund('d', 300n)]);
+    expect(outcomes.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
+    await refused(db.payment.update({ where: { id: paymentId }, data: { refundedAmount: 1001n } }));
+  });
+});
+
+describe('attempts', () => {
+  test('one live payment per order, channel and method', async () => {
+    const { id } = await payment();
+    await refused(payment());
+    await payment({ method: 'other' });
+    await payment({ channel: 'simulator2' });
+    await db.payment.update({ where: { id }, data: { status: 'closed' } });
+    await payment();
+  });
+
+  test('one default account a channel', async () => {
+    const other = await ensureMerchant(db, 'other', ['simulator']);
+    const account = await db.channelAccount.findFirstOrThrow({ where: { merchantId: other.merchant.id } });
+    expect(account.isDefault).toBe(false);
+    await refused(db.channelAccount.update({ where: { id: account.id }, data: { isDefault: true } }));
+  });
+});

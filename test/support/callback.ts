@@ -1,0 +1,44 @@
+import { randomUUID } from 'node:crypto';
+import { signature } from '../simulator/support.ts';
+import type { System } from './system.ts';
+
+/** A `trade.succeeded` callback as the simulator sends it, for `fetch(...)`; any part can be made wrong. */
+export function callbackFor(
+  system: System,
+  outTradeNo: string,
+  change: {
+    amount?: number;
+    secret?: string;
+    id?: string;
+    timestamp?: number;
+    body?: string;
+    path?: string;
+  } = {},
+): [string, RequestInit] {
+  const id = change.id ?? `msg_${randomUUID()}`;
+  const timestamp = change.timestamp ?? Math.floor(Date.now() / 1000);
+  const data = {
+    outTradeNo,
+    state: 'SUCCESS',
+    amount: change.amount ?? 1990,
+    currency: 'CNY',
+    transactionId: `trx-${outTradeNo}`,
+    paidAt: new Date().toISOString(),
+  };
+  const body = JSON.stringify({ type: 'trade.succeeded', data });
+  const secret = change.secret ?? system.config.simulator.secrets.simulator ?? '';
+  return [
+    `${system.apiUrl}${change.path ?? '/callbacks/simulator'}`,
+    {
+      method: 'POST',
+      headers: {
+        'content-type': 'application/json',
+        'webhook-id': id,
+        'webhook-timestamp': String(timestamp),
+        'webhook-signature': signature(secret, id, timestamp, body),
+      },
+      // What is sent may differ from what is signed.
+      body: change.body ?? body,
+    },
+  ];
+}

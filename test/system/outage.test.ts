@@ -1,0 +1,140 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { callbackFor } from '../support/callback.ts';
+import { eventually } from '../support/stack.ts';
+import { type System, startSystem } from '../support/system.ts';
+
+/** What callers see while something is away, and that nothing is lost meanwhile. In this order, on one system. */
+
+let system: System;
+beforeAll(async () => {
+  system = await startSystem({ withWorker: false, env: { NODROP_QUERY_SCHEDULE: '2s' } });
+});
+afterAll(async () => {
+  await system?.stop();
+});
+
+const ledgerOf = async (paymentId: string) =>
+  (await system.simulator.ledger()).find(({ outTradeNo }) => outTradeNo === paymentId);
+
+test('no worker runs while payments are created: 202, and they go on when one does', async () => {
+  const first = await system.pay();
+  expect(first.status).toBe(202);
+  expect(first.body).toMatchObject({ status: 'created', nextAction: null, payUrl: null });
+  // A callback for it is durable all the same, and acknowledged.
+  const early = await system.pay({ order: { id: 'early', amount: 500, currency: 'CNY', subject: 'Tea' } });
+  const answer = await fetch(...callbackFor(system, early.body.id, { amount: 500 }));
+  expect(answer.status).toBe(200);
+
+  await system.startWorker();
+  await eventually(async () => (await system.orderStatus('early')) === 'succeeded');
+  const again = await eventually(async () => {
+    const repeated = await system.pay({ order: undefined, orderId: first.body.orderId });
+    return repeated.status === 200 && repeated.body.payUrl !== null && repeated;
+  });
+  expect(again.body).toMatchObject({
+    id: first.body.id,
+    status: 'paying',
+    clientToken: first.body.clientToken,
+  });
+  await system.simulator.pay(first.body.id);
+  await eventually(async () => (await system.orderStatus(first.body.orderId)) === 'succeeded');
+});
+
+test('two identical requests at once, on two API processes, are one payment with one trade', async () => {
+  const second = await system.startSecondApi();
+  const body = {
+    order: { id: 'double-click', amount: 1990, currency: 'CNY', subject: 'Coffee' },
+    channel: 'simulator',
+  };
+  const answers = await Promise.all(
+    [system.apiUrl, second, system.apiUrl, second].map((url) =>
+      system.api('POST', `${url}/v1/payments`, body),
+    ),
+  );
+  expect(answers.map(({ status }) => status).sort()).toEqual([200, 200, 200, 201]);
+  expect(new Set(answers.map(({ body: { id } }) => id)).size).toBe(1);
+  expect(new Set(answers.map(({ body: { payUrl, clientToken } }) => `${payUrl} ${clientToken}`)).size).toBe(
+    1,
+  );
+  expect((await ledgerOf(answers[0]?.body.id))?.createdCount).toBe(1);
+  expect((await system.api('GET', '/v1/orders/double-click')).body.payments).toHaveLength(1);
+});
+
+test('the channel away: 202 with status created, and the payment goes on', async () => {
+  await system.simulator.setFaults({ down: true });
+  const created = await system.pay();
+  expect(created.status).toBe(202);
+  const asked = await system.api('POST', `/v1/payments/${created.body.id}/query`);
+  expect([asked.status, asked.body.code]).toEqual([504, 'channel_unreachable']);
+  await system.simulator.setFaults({ down: false });
+  await eventually(
+    async () => (await system.api('GET', `/v1/payments/${created.body.id}`)).body.status === 'paying',
+    60_000,
+  );
+  await system.simulator.pay(created.body.id);
+  await eventually(async () => (await system.orderStatus(created.body.orderId)) === 'succeeded');
+});
+
+test('Temporal down for a minute: refusals are clear and quick, callbacks are kept, and everything heals', async () => {
+  const paying = await system.pay();
+  expect(paying.status).toBe(201);
+  await system.simulator.setFaults({ callback: { dropRate: 1 } });
+  await system.stopTemporal();
+  const since = Date.now();
+
+  const refused = await system.pay({
+    order: { id: 'while-down', amount: 700, currency: 'CNY', subject: 'Tea' },
+  });
+  expect([refused.status, refused.body.code]).toEqual([503, 'temporal_unavailable']);
+  expect(refused.headers.get('retry-after')).not.toBeNull();
+  expect((await system.api('GET', '/v1/orders/while-down')).body).toMatchObject({
+    status: 'unpaid',
+    payments: [{ status: 'created', payUrl: null }],
+  });
+  expect((await system.api('GET', '/readyz')).status).toBe(503);
+
+  await system.simulator.pay(paying.body.id);
+  const acknowledged = await fetch(...callbackFor(system, paying.body.id, { amount: 1990 }));
+  expect(acknowledged.status).toBe(200);
+  expect(await system.orderStatus(paying.body.orderId)).toBe('paying');
+
+  await sleep(Math.max(0, 60_000 - (Date.now() - since)));
+  await system.startTemporal();
+  await eventually(async () => (await system.orderStatus(paying.body.orderId)) === 'succeeded', 120_000);
+  // The row that nobody asked for again is the sweep's.
+  const healed = await eventually(async () => {
+    const { body } = await system.api('GET', '/v1/orders/while-down');
+    return body.status === 'paying' && body;
+  }, 150_000);
+  await system.simulator.pay(healed.payments[0].id);
+  await eventually(async () => (await system.orderStatus('while-down')) === 'succeeded');
+});
+
+test('an acknowledged callback that Temporal did not hear is delivered by the sweep', async () => {
+  const { status, body } = await system.pay({
+    order: { id: 'swept', amount: 800, currency: 'CNY', subject: 'Tea' },
+  });
+  expect(status).toBe(201);
+  // As the API leaves it when it dies between storing and delivering.
+  const account = await system.db.payment.findUniqueOrThrow({ where: { id: body.id } });
+  await system.db.callback.create({
+    data: {
+      id: 'cb_swept',
+      channelAccountId: account.channelAccountId,
+      notificationId: 'n-swept',
+      outTradeNo: body.id,
+      paymentId: body.id,
+      answer: {
+        state: 'paid',
+        channelPaymentId: 'trx',
+        amount: 800,
+        currency: 'CNY',
+        paidAt: new Date().toISOString(),
+      },
+      body: new Uint8Array(),
+    },
+  });
+  await eventually(async () => (await system.orderStatus('swept')) === 'succeeded', 150_000);
+  expect((await system.api('GET', `/v1/payments/${body.id}`)).body.settledBy).toBe('callback');
+});

@@ -1,0 +1,99 @@
+import { Client, Connection } from '@temporalio/client';
+import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
+import { expect, test } from 'vitest';
+import { PaymentWorkflows } from '../../src/activities/payment-workflows.ts';
+import { hashSecret } from '../../src/client-token.ts';
+import type { ChannelAdapter } from '../../src/domain/channel.ts';
+import { createLedgerClient } from '../../src/ledger/client.ts';
+import { startPayment } from '../../src/ledger/intake.ts';
+import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { bundleWorkflows, createWorkers } from '../../src/worker/workers.ts';
+import { eventually, freshDatabase, startTemporal } from '../support/stack.ts';
+
+/**
+ * The task queues' guarantee, on the real server: over 10 s no more than the channel's limit on average, and never
+ * more than twice the limit in any one second. The channel is a counter: what matters is when it is called.
+ */
+test('a channel is never asked faster than its limit, however many payments wait', async () => {
+  Runtime.install({ logger: new DefaultLogger('ERROR') });
+  const LIMIT = 20;
+  const PAYMENTS = 150;
+  const calls: number[] = [];
+  const channel: ChannelAdapter = {
+    name: 'counter',
+    currencies: [],
+    methods: ['wallet'],
+    rateLimitPerSecond: LIMIT,
+    testOnly: true,
+    async createTrade() {
+      calls.push(Date.now());
+      return { type: 'redirect', url: 'https://wallet.example' };
+    },
+    async queryTrade() {
+      calls.push(Date.now());
+      return { state: 'unpaid' };
+    },
+    async closeTrade() {
+      return 'closed';
+    },
+    verifyCallback() {
+      throw new Error('not called');
+    },
+    peekOutTradeNo: () => undefined,
+  };
+  const temporal = await startTemporal();
+  const database = await freshDatabase();
+  const db = createLedgerClient(database.url);
+  const connection = await NativeConnection.connect({ address: temporal.address });
+  const clientConnection = await Connection.connect({ address: temporal.address });
+  const client = new Client({ connection: clientConnection });
+  const workflows = new PaymentWorkflows(client, { queryScheduleMs: () => [1_000] });
+  const workers = await createWorkers({
+    connection,
+    namespace: 'default',
+    client,
+    workflows,
+    workflowBundle: await bundleWorkflows(),
+    db,
+    channels: new Map([['counter', channel]]),
+    publicUrl: 'http://127.0.0.1:9',
+    secret: 'a secret of at least 32 characters',
+    now: async () => new Date(),
+  });
+  const running = Promise.all(workers.map((worker) => worker.run()));
+  try {
+    const { merchant } = await ensureMerchant(db, 'shop', ['counter']);
+    for (let i = 0; i < PAYMENTS; i++) {
+      const { payment } = await startPayment(
+        db,
+        merchant.id,
+        { id: `o${i}`, amount: 1, currency: 'CNY', subject: 'x', metadata: {}, expiresInSeconds: undefined },
+        {
+          channel: 'counter',
+          method: 'wallet',
+          payer: undefined,
+          returnUrl: undefined,
+          metadata: {},
+          expiresInMs: 1_800_000,
+        },
+        hashSecret,
+        new Date(),
+      );
+      await workflows.wake(payment, 10_000);
+    }
+    // Creates and polls together; every payment asks again each second, so both queues have a backlog.
+    await eventually(() => calls.length > 0 && Date.now() - (calls[0] ?? 0) > 22_000, 60_000);
+  } finally {
+    for (const worker of workers) worker.shutdown();
+    await running;
+    await Promise.all([connection.close(), clientConnection.close(), db.$disconnect()]);
+    await database.drop();
+    await temporal.stop();
+  }
+  const most = (windowMs: number) =>
+    Math.max(...calls.map((from) => calls.filter((at) => at >= from && at < from + windowMs).length));
+  expect(calls.length).toBeGreaterThan(100);
+  expect(most(1_000)).toBeLessThanOrEqual(2 * LIMIT);
+  // The first second of a queue may spend what it has saved: that is within the bound above, and once.
+  expect(most(10_000)).toBeLessThanOrEqual(10 * LIMIT + LIMIT);
+});
