@@ -2,6 +2,7 @@ import { activityInfo, cancellationSignal } from '@temporalio/activity';
 import { clientToken } from '../client-token.ts';
 import { type ChannelAnswer, ChannelError } from '../domain/channel.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
+import { nextWait } from '../domain/schedule.ts';
 import { isLive, type SettledBy } from '../domain/states.ts';
 import * as ledger from '../ledger/payments.ts';
 import { hasUsableAction, toSnapshot } from '../ledger/snapshot.ts';
@@ -10,12 +11,15 @@ import { notYet, reasonOf, unknownOutcome } from './failures.ts';
 
 /** A channel that gives no readable answer for this long is shown to a person. */
 const UNREACHABLE_ALARM_MS = 5 * 60_000;
+/** How soon a query without a readable answer is repeated at first. */
+const SILENCE_RETRY_MS = 2_000;
 /** How soon a poll that our own database kept from its answer is tried again. */
 const OWN_TROUBLE_RETRY_MS = 5_000;
 
 export interface PollInput {
   readonly paymentId: string;
-  /** The waits after each of the coming queries but the last, in ms. */
+  /** When the first of the queries is due, epoch ms, and the waits from there to each of the others, in ms. */
+  readonly startedAt: number;
   readonly waits: readonly number[];
   /** How many of the coming queries count as brought about by a hint. */
   readonly hintQueries: number;
@@ -123,7 +127,6 @@ export function channelActivities({ db, channels, publicUrl, secret, now }: Acti
       const before = toSnapshot(payment, await now());
       // An earlier attempt may have written its answer down and died before it could return it.
       if (hasNews(before)) return before;
-      const wait = input.waits[attempt - 1] ?? input.whileProcessingEveryMs;
       const by: SettledBy = attempt <= input.hintQueries ? 'hint' : 'query';
       let after: PaymentSnapshot;
       let state: string;
@@ -135,19 +138,23 @@ export function channelActivities({ db, channels, publicUrl, secret, now }: Acti
         if (!(error instanceof ChannelError))
           throw unknownOutcome(payment.channel, error, OWN_TROUBLE_RETRY_MS);
         after = await silence(payment, error);
+        const at = (await now()).getTime();
+        const wait = nextWait(input.waits, input.startedAt, at) ?? input.whileProcessingEveryMs;
         if (wait === null || after.attention !== before.attention) return after;
-        throw unknownOutcome(payment.channel, error, wait);
+        // Sooner than on schedule, as nothing was learnt; ever later while the silence lasts.
+        const silentFor = at - (after.channelErrorSince ?? at);
+        throw unknownOutcome(payment.channel, error, Math.min(wait, Math.max(SILENCE_RETRY_MS, silentFor)));
       }
-      const settledDown = input.whileProcessingEveryMs !== null && state !== 'processing';
-      if (
-        wait === null ||
-        hasNews(after) ||
-        settledDown ||
+      const wait =
+        nextWait(input.waits, input.startedAt, (await now()).getTime()) ?? input.whileProcessingEveryMs;
+      const isProcessing = state === 'processing';
+      // What the Web UI says of the payment would no longer be true, or what it waits for is another thing.
+      const changed =
         after.status !== before.status ||
-        after.attention !== before.attention
-      ) {
-        return after;
-      }
+        after.attention !== before.attention ||
+        isProcessing !== (before.channelState === 'processing') ||
+        (input.whileProcessingEveryMs !== null && !isProcessing);
+      if (wait === null || hasNews(after) || changed) return after;
       throw notYet(payment.channel, state, wait);
     },
 

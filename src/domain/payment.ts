@@ -23,6 +23,8 @@ export interface PaymentSnapshot {
   /** The channel's last answer in a word, and when it came. */
   readonly channelState: string | null;
   readonly channelAnsweredAt: number | null;
+  /** Since when it has given no readable answer; null while it answers, absent in older histories. */
+  readonly channelErrorSince?: number | null;
   /** The definite answer on record. */
   readonly answer: 'paid' | 'refunded' | 'closed' | 'failed' | null;
   readonly attention: Attention | null;

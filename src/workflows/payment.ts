@@ -231,13 +231,15 @@ class PaymentRun {
     let waits = due === 'tight' ? plan.afterHint : plan.waits;
     if (due === undefined) {
       const first = waits[0] ?? Math.max(0, plan.endsAt - Date.now());
-      wf.setCurrentDetails(describePayment(row, { nextQueryAt: Date.now() + first, asking: false }));
-      const told = await wf.condition(() => this.#inbox.length > 0, first, { summary: plan.summary });
+      wf.setCurrentDetails(describePayment(row, { at: Date.now() + first, waits: [] }));
+      const summary =
+        waits.length === 0 ? 'until it expires' : 'until the next query, unless a callback comes first';
+      const told = await wf.condition(() => this.#inbox.length > 0, first, { summary });
       if (told || waits.length === 0) return;
       waits = waits.slice(1);
     }
     this.#due = undefined;
-    wf.setCurrentDetails(describePayment(row, { nextQueryAt: Date.now(), asking: true }));
+    wf.setCurrentDetails(describePayment(row, { at: Date.now(), waits }));
     await this.#untilTold(
       async () => {
         this.#row = await wf
@@ -250,6 +252,7 @@ class PaymentRun {
           })
           .queryChannel({
             paymentId: row.id,
+            startedAt: Date.now(),
             waits,
             hintQueries: due === 'tight' ? TIGHT_PHASE_MS.length + 1 : 0,
             whileProcessingEveryMs: plan.processing ? PROCESSING_EVERY_MS : null,
@@ -385,7 +388,7 @@ class PaymentRun {
       });
     const interrupted = () => done || this.#inbox.length > 0;
     if (timeoutMs === undefined) await wf.condition(interrupted);
-    else await wf.condition(interrupted, Math.max(0, timeoutMs));
+    else await wf.condition(interrupted, Math.max(0, timeoutMs), { summary: 'until it expires' });
     if (!done) {
       scope.cancel();
       await working;
