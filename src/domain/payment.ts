@@ -1,3 +1,4 @@
+import type { ChannelAnswer } from './channel.ts';
 import type { CurrencyCode } from './money.ts';
 import type { Attention, OrderUpdate, PaymentStatus } from './states.ts';
 
@@ -36,4 +37,10 @@ export interface CallbackNotice {
   readonly state: string;
   readonly amount?: number;
   readonly currency?: CurrencyCode;
+}
+
+/** What a callback's signal says of it; the money itself stays in the ledger. */
+export function noticeOf(callbackId: string, answer: ChannelAnswer): CallbackNotice {
+  if (answer.state !== 'paid' && answer.state !== 'refunded') return { callbackId, state: answer.state };
+  return { callbackId, state: answer.state, amount: answer.amount, currency: answer.currency };
 }
