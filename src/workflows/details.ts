@@ -69,7 +69,7 @@ function lastAnswer(row: PaymentSnapshot): string {
 function nextQuery({ at, waits }: NextQueries): string {
   if (waits.length === 0) return `asked next at ${clock(at)}, or as soon as a callback or hint comes`;
   const plan: string[] = [];
-  for (let i = 0, from = at; i < waits.length && plan.length < 3; ) {
+  for (let i = 0, from = at; i < waits.length && plan.length < 2; ) {
     const wait = waits[i] ?? 0;
     while (i < waits.length && waits[i] === wait) {
       from += wait;
