@@ -6,6 +6,7 @@ import { LATE_WATCH_MS } from '../domain/schedule.ts';
 import type { Payment } from '../generated/prisma/client.ts';
 import { markDelivered } from '../ledger/callbacks.ts';
 import type { LedgerClient } from '../ledger/client.ts';
+import { releaseEndingOrders } from '../ledger/orders.ts';
 import { restPayment, takeStuckPayments, takeUndeliveredCallbacks, takeUnfinished } from '../ledger/sweep.ts';
 import { note } from '../ledger/timeline.ts';
 import { PAYMENT_WORKFLOW } from '../workflows/messages.ts';
@@ -15,6 +16,7 @@ const SIGNAL_DEADLINE_MS = 5_000;
 /** How far back ended runs are looked at: longer than workers are ever all away unnoticed. */
 const ABNORMAL_WINDOW_MS = 24 * 3_600_000;
 const ABNORMAL_AT_MOST = 1_000;
+const ORDERS_AT_MOST = 200;
 const LATE_WATCH_TOTAL_MS = Math.max(...LATE_WATCH_MS);
 
 export interface SweepDeps {
@@ -49,6 +51,11 @@ export function sweepActivities({ db, client, workflows, now }: SweepDeps) {
         await takeStuckPayments(db, await now()),
         'The sweep found it stuck and woke its workflow.',
       );
+    },
+
+    /** Expired or cancelled orders that no payment will end. */
+    async sweepOrders(): Promise<number> {
+      return await releaseEndingOrders(db, ORDERS_AT_MOST, await now());
     },
 
     /** Terminated, failed or timed-out runs of payments that are not over. */

@@ -8,12 +8,14 @@ import { mount } from './mount.ts';
 import { createErrorHandler } from './problems.ts';
 import { requestLog } from './request-log.ts';
 import { callbackRoutes } from './routes/callbacks.ts';
+import { cancelRoutes } from './routes/cancel.ts';
 import { createPaymentRoute } from './routes/create-payment.ts';
 import { docsRoutes, serveDocsAssets } from './routes/docs.ts';
 import { healthRoutes } from './routes/health.ts';
 import { orderRoutes } from './routes/orders.ts';
 import { paymentActionRoutes } from './routes/payment-actions.ts';
 import { paymentRoutes } from './routes/payments.ts';
+import { resolveRoute } from './routes/resolve.ts';
 import { returnRoute } from './routes/return.ts';
 
 /** Every route of the API. */
@@ -23,6 +25,8 @@ export function createEndpoints(api: Api): Endpoint[] {
     createPaymentRoute(api),
     ...paymentRoutes(api),
     ...paymentActionRoutes(api),
+    ...cancelRoutes(api),
+    resolveRoute(api),
     ...callbackRoutes(api),
     returnRoute(api),
     ...healthRoutes(api),

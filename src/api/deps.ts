@@ -13,7 +13,10 @@ export interface ApiDeps {
     'mode' | 'embeddedDatabase' | 'secret' | 'temporal' | 'api' | 'paymentExpiryMs'
   >;
   readonly db: LedgerClient;
-  readonly workflows: Pick<PaymentWorkflows, 'awaitNextAction' | 'askChannel' | 'hint' | 'deliverCallback'>;
+  readonly workflows: Pick<
+    PaymentWorkflows,
+    'awaitNextAction' | 'askChannel' | 'hint' | 'cancel' | 'wake' | 'deliverCallback'
+  >;
   /** True when the Temporal server answers within the deadline. */
   readonly isTemporalReachable: (deadlineMs: number) => Promise<boolean>;
   readonly channels: ReadonlyMap<string, ChannelAdapter>;

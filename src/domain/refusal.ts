@@ -11,6 +11,8 @@ export const REFUSALS = {
   order_exists: { status: 409, title: 'An order with this id and other content exists' },
   order_already_paid: { status: 409, title: 'The order is already paid' },
   order_not_payable: { status: 409, title: 'The order takes no payments any more' },
+  payment_already_paid: { status: 409, title: 'The payment is already paid' },
+  not_resolvable: { status: 409, title: 'There is nothing to decide in this way' },
   attempt_unresolved: { status: 409, title: 'An earlier attempt is not resolved yet' },
   payload_too_large: { status: 413, title: 'The body is too large' },
   unsupported_media_type: { status: 415, title: 'The body must be JSON' },

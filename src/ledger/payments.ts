@@ -9,7 +9,7 @@ import {
   type SettledBy,
 } from '../domain/states.ts';
 import type { Order, Payment, Prisma } from '../generated/prisma/client.ts';
-import { freeOrder, lockOrder, payOrder } from '../orders/embedded.ts';
+import { lockOrder, payOrder, releaseOrder } from '../orders/embedded.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { type RecordedAnswer, recordedAnswer, toSnapshot } from './snapshot.ts';
 import { note } from './timeline.ts';
@@ -187,11 +187,12 @@ export async function settlePayment(
       { orderUpdate: decision.orderUpdate },
     );
     if (decision.orderUpdate === 'conflict') await oweRefund(tx, settled, decision.refund, now);
-    await freeOrder(
+    await releaseOrder(
       tx,
       await tx.order.findUniqueOrThrow({
         where: { merchantId_id: { merchantId: order.merchantId, id: order.id } },
       }),
+      now,
     );
     return { snapshot: toSnapshot(settled, now), cancelled };
   });
@@ -265,7 +266,7 @@ export async function endPayment(
       ...cleared(payment, ['channel_unreachable', 'create_unknown']),
     });
     await note(tx, paymentId, 'transition', `${payment.status} -> ${to}: ${detail}`, now);
-    await freeOrder(tx, order);
+    await releaseOrder(tx, order, now);
     return toSnapshot(ended, now);
   });
 }

@@ -13,8 +13,10 @@ const REST_MS = 5 * 60_000;
 
 /** A row this old without a workflow is nobody's request in progress any more. */
 const CREATED_FOR_MS = 30_000;
-/** Past its expiry or its wish to cancel for so long, a payment's own workflow has failed it. */
+/** Past its expiry for so long, a payment's own workflow has failed it. */
 const OVERDUE_FOR_MS = 10 * 60_000;
+/** A wish to cancel this old that its workflow would have heard of by now. */
+const CANCEL_FORGOTTEN_FOR_MS = 60_000;
 /** The API is given this long to deliver what it just stored. */
 const UNDELIVERED_FOR_MS = 10_000;
 
@@ -28,7 +30,7 @@ export async function takeStuckPayments(db: LedgerClient, now: Date): Promise<Pa
         AND (
           (status = 'created' AND created_at < ${later(now, -CREATED_FOR_MS)})
           OR expires_at < ${later(now, -OVERDUE_FOR_MS)}
-          OR cancel_requested_at < ${later(now, -OVERDUE_FOR_MS)}
+          OR cancel_requested_at < ${later(now, -CANCEL_FORGOTTEN_FOR_MS)}
         )
         AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
       ORDER BY expires_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED

@@ -73,6 +73,14 @@ export class StandInWorkflows implements Workflows {
     this.#hear('hint', payment, args);
   }
 
+  async cancel(payment: Payment, ...args: unknown[]) {
+    this.#hear('cancel', payment, args);
+  }
+
+  async wake(payment: Payment, ...args: unknown[]) {
+    this.#hear('wake', payment, args);
+  }
+
   async deliverCallback(payment: Payment, ...args: unknown[]) {
     this.#hear('deliverCallback', payment, args);
   }

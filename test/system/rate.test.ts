@@ -75,6 +75,7 @@ test('a channel is never asked faster than its limit, however many payments wait
           returnUrl: undefined,
           metadata: {},
           expiresInMs: 1_800_000,
+          askedAttempts: new Set(),
         },
         hashSecret,
         new Date(),

@@ -1,11 +1,12 @@
 import { clientToken, hashSecret } from '../../client-token.ts';
 import { Refusal } from '../../domain/refusal.ts';
 import type { Payment } from '../../generated/prisma/client.ts';
-import { startPayment } from '../../ledger/intake.ts';
+import { startPayment, UnaskedAttempts } from '../../ledger/intake.ts';
 import { recordedAnswer } from '../../ledger/snapshot.ts';
 import { findOrder, hasAccount } from '../../ledger/views.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
+import { resolveOtherAttempts } from '../resolve-other-attempts.ts';
 import { newPayment, payment } from '../schemas/payment.ts';
 import { viewerOf } from '../viewer.ts';
 import { isPayable, paymentView } from '../views.ts';
@@ -48,6 +49,36 @@ export function createPaymentRoute(api: Api): Endpoint {
     const order = await findOrder(db, merchantId, orderId);
     if (order === null) throw new Refusal('order_not_found', `There is no order ${orderId}.`);
     return order.currency;
+  }
+
+  /** Inserts the payment once every other live attempt of its order has been asked about. */
+  async function start(merchantId: string, given: Given, method: string, startedAt: number) {
+    const askedAttempts = new Set<string>();
+    for (;;) {
+      try {
+        return await startPayment(
+          db,
+          merchantId,
+          given.order === undefined ? { id: given.orderId ?? '' } : toNewOrder(given.order),
+          {
+            channel: given.channel,
+            method,
+            payer: given.payer as { id?: string; ip?: string } | undefined,
+            returnUrl: given.returnUrl,
+            metadata: given.metadata,
+            expiresInMs:
+              given.expiresInSeconds === undefined ? config.paymentExpiryMs : given.expiresInSeconds * 1000,
+            askedAttempts,
+          },
+          (id) => hashSecret(clientToken(config.secret, id)),
+          now(),
+        );
+      } catch (error) {
+        if (!(error instanceof UnaskedAttempts)) throw error;
+        await resolveOtherAttempts(api, error.attempts, () => BUDGET_MS - (Date.now() - startedAt));
+        for (const { id } of error.attempts) askedAttempts.add(id);
+      }
+    }
   }
 
   /** Makes the payment payable; true when it got so far in time. @throws TemporalUnavailable */
@@ -103,22 +134,7 @@ export function createPaymentRoute(api: Api): Endpoint {
     ],
     async handle({ response, access: { caller }, body: given, startedAt }) {
       const method = await chooseMethod(caller.merchantId, given);
-      const { payment: row, created } = await startPayment(
-        db,
-        caller.merchantId,
-        given.order === undefined ? { id: given.orderId ?? '' } : toNewOrder(given.order),
-        {
-          channel: given.channel,
-          method,
-          payer: given.payer as { id?: string; ip?: string } | undefined,
-          returnUrl: given.returnUrl,
-          metadata: given.metadata,
-          expiresInMs:
-            given.expiresInSeconds === undefined ? config.paymentExpiryMs : given.expiresInSeconds * 1000,
-        },
-        (id) => hashSecret(clientToken(config.secret, id)),
-        now(),
-      );
+      const { payment: row, created } = await start(caller.merchantId, given, method, startedAt);
 
       const count = metrics.countPayment.bind(undefined, given.channel);
       const advanced = await advance(row, startedAt).catch((error: unknown) => {
