@@ -2,7 +2,9 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   test: {
-    include: [process.env.NODROP_RECORD_HISTORIES === undefined ? 'test/**/*.test.ts' : 'test/histories/record.ts'],
+    include: [
+      process.env.NODROP_RECORD_HISTORIES === undefined ? 'test/**/*.test.ts' : 'test/histories/record.ts',
+    ],
     // Temporal's native module does not survive worker threads.
     pool: 'forks',
     // Two cores: more at once only makes real servers starve each other.

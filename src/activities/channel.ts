@@ -1,7 +1,8 @@
 import { activityInfo, cancellationSignal } from '@temporalio/activity';
 import { clientToken } from '../client-token.ts';
-import { type ChannelAnswer, ChannelError } from '../domain/channel.ts';
+import { ChannelError, type CloseAnswer } from '../domain/channel.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
+import { nextWait } from '../domain/schedule.ts';
 import { isLive, type SettledBy } from '../domain/states.ts';
 import * as ledger from '../ledger/payments.ts';
 import { hasUsableAction, toSnapshot } from '../ledger/snapshot.ts';
@@ -10,12 +11,15 @@ import { notYet, reasonOf, unknownOutcome } from './failures.ts';
 
 /** A channel that gives no readable answer for this long is shown to a person. */
 const UNREACHABLE_ALARM_MS = 5 * 60_000;
+/** How soon a query without a readable answer is repeated at first. */
+const SILENCE_RETRY_MS = 2_000;
 /** How soon a poll that our own database kept from its answer is tried again. */
 const OWN_TROUBLE_RETRY_MS = 5_000;
 
 export interface PollInput {
   readonly paymentId: string;
-  /** The waits after each of the coming queries but the last, in ms. */
+  /** When the first of the queries is due, epoch ms, and the waits from there to each of the others, in ms. */
+  readonly startedAt: number;
   readonly waits: readonly number[];
   /** How many of the coming queries count as brought about by a hint. */
   readonly hintQueries: number;
@@ -45,29 +49,16 @@ export function channelActivities({ db, channels, publicUrl, secret, now }: Acti
   type Row = Awaited<ReturnType<typeof load>>;
 
   /** Asks once and writes the answer down; a definite answer without money ends a live payment. */
-  const ask = async (
-    payment: Row,
-    by: SettledBy,
-  ): Promise<{ answer: ChannelAnswer; snapshot: PaymentSnapshot }> => {
+  const ask = async (payment: Row, by: SettledBy): Promise<{ state: string; snapshot: PaymentSnapshot }> => {
     const answer = await adapterOf(payment.channel).queryTrade(
       payment.channelAccount,
       payment.id,
       cancellationSignal(),
     );
-    const at = await now();
-    const snapshot = await ledger.recordAnswer(db, payment.id, answer, by, at);
-    if (!isLive(snapshot.status)) return { answer, snapshot };
-    if (answer.state === 'failed') {
-      return {
-        answer,
-        snapshot: await ledger.endPayment(db, payment.id, 'failed', answer.reason ?? 'declined.', at),
-      };
-    }
-    if (answer.state === 'closed') {
-      const to = snapshot.cancelRequested ? 'cancelled' : 'closed';
-      return { answer, snapshot: await ledger.endPayment(db, payment.id, to, 'closed at the channel.', at) };
-    }
-    return { answer, snapshot };
+    return {
+      state: answer.state,
+      snapshot: await ledger.recordAnswer(db, payment.id, answer, by, await now()),
+    };
   };
 
   const silence = async (payment: { id: string }, error: unknown) =>
@@ -96,17 +87,10 @@ export function channelActivities({ db, channels, publicUrl, secret, now }: Acti
         );
         return await ledger.recordCreated(db, payment.id, action, await now());
       } catch (error) {
-        // Only of a payment that was never created is a refusal the channel's last word.
-        if (error instanceof ChannelError && error.kind === 'rejected' && payment.status === 'created') {
-          const at = await now();
-          await ledger.recordAnswer(db, payment.id, { state: 'failed', reason: error.message }, 'query', at);
-          return await ledger.endPayment(
-            db,
-            payment.id,
-            'failed',
-            `refused by the channel: ${error.message}`,
-            at,
-          );
+        if (error instanceof ChannelError && error.kind === 'rejected') {
+          const after = await ledger.recordRefusal(db, payment.id, error.message, await now());
+          // Of a payment that has got further a refusal says nothing: the trade is there.
+          if (after.status !== 'created') return after;
         }
         throw unknownOutcome(payment.channel, error);
       }
@@ -119,35 +103,39 @@ export function channelActivities({ db, channels, publicUrl, secret, now }: Acti
      */
     async queryChannel(input: PollInput): Promise<PaymentSnapshot> {
       const { attempt } = activityInfo();
-      const payment = await load(input.paymentId);
+      const payment = await load(input.paymentId).catch((error: unknown) => {
+        throw unknownOutcome('channel', error, OWN_TROUBLE_RETRY_MS);
+      });
       const before = toSnapshot(payment, await now());
       // An earlier attempt may have written its answer down and died before it could return it.
       if (hasNews(before)) return before;
-      const wait = input.waits[attempt - 1] ?? input.whileProcessingEveryMs;
       const by: SettledBy = attempt <= input.hintQueries ? 'hint' : 'query';
       let after: PaymentSnapshot;
       let state: string;
       try {
-        const asked = await ask(payment, by);
-        after = asked.snapshot;
-        state = asked.answer.state;
+        ({ snapshot: after, state } = await ask(payment, by));
       } catch (error) {
         if (!(error instanceof ChannelError))
           throw unknownOutcome(payment.channel, error, OWN_TROUBLE_RETRY_MS);
         after = await silence(payment, error);
+        const at = (await now()).getTime();
+        const wait = nextWait(input.waits, input.startedAt, at) ?? input.whileProcessingEveryMs;
         if (wait === null || after.attention !== before.attention) return after;
-        throw unknownOutcome(payment.channel, error, wait);
+        // Sooner than on schedule, as nothing was learnt; ever later while the silence lasts.
+        const silentFor = at - (after.channelErrorSince ?? at);
+        throw unknownOutcome(payment.channel, error, Math.min(wait, Math.max(SILENCE_RETRY_MS, silentFor)));
       }
-      const settledDown = input.whileProcessingEveryMs !== null && state !== 'processing';
-      if (
-        wait === null ||
-        hasNews(after) ||
-        settledDown ||
+      const wait =
+        nextWait(input.waits, input.startedAt, (await now()).getTime()) ?? input.whileProcessingEveryMs;
+      const isProcessing = state === 'processing';
+      // What the Web UI says of the payment would no longer be true, or what it waits for is another thing.
+      const changed =
         after.status !== before.status ||
-        after.attention !== before.attention
-      ) {
-        return after;
-      }
+        after.attention !== before.attention ||
+        isProcessing !== (before.channelState === 'processing') ||
+        (input.whileProcessingEveryMs !== null && !isProcessing) ||
+        (input.whileProcessingEveryMs === null && after.cancelRequested && isLive(after.status));
+      if (wait === null || hasNews(after) || changed) return after;
       throw notYet(payment.channel, state, wait);
     },
 
@@ -162,37 +150,45 @@ export function channelActivities({ db, channels, publicUrl, secret, now }: Acti
       }
     },
 
-    /**
-     * The end of an unpaid payment: ask, and only if it is unpaid close it at the channel. "Already paid" in the
-     * close's answer means paid; "processing" leaves everything as it is.
-     */
-    async closeAtChannel(paymentId: string, to: 'closed' | 'cancelled'): Promise<PaymentSnapshot> {
+    /** The same for a payment that is to end, which must not be closed without having been asked about. */
+    async askBeforeEnd(paymentId: string): Promise<PaymentSnapshot> {
       const payment = await load(paymentId);
       const before = toSnapshot(payment, await now());
       if (!isLive(before.status) || hasNews(before)) return before;
       try {
-        const { answer, snapshot } = await ask(payment, 'close');
-        if (!isLive(snapshot.status) || hasNews(snapshot) || answer.state === 'processing') return snapshot;
-        const closed =
-          answer.state === 'unknown_trade'
-            ? 'unknown_trade'
-            : await adapterOf(payment.channel).closeTrade(
-                payment.channelAccount,
-                payment.id,
-                cancellationSignal(),
-              );
+        return (await ask(payment, 'close')).snapshot;
+      } catch (error) {
+        if (error instanceof ChannelError) await silence(payment, error);
+        throw unknownOutcome(payment.channel, error);
+      }
+    },
+
+    /**
+     * Closes an unpaid payment at the channel and ends it. "Already paid" in the channel's answer means paid, and
+     * "processing" that it decides: both leave everything as it is, to be asked about.
+     */
+    async closeAtChannel(
+      paymentId: string,
+      to: 'closed' | 'cancelled',
+    ): Promise<{ snapshot: PaymentSnapshot; closed: CloseAnswer }> {
+      const payment = await load(paymentId);
+      const before = toSnapshot(payment, await now());
+      if (!isLive(before.status) || hasNews(before)) return { snapshot: before, closed: 'closed' };
+      try {
+        const closed = await adapterOf(payment.channel).closeTrade(
+          payment.channelAccount,
+          payment.id,
+          cancellationSignal(),
+        );
+        const at = await now();
+        if (closed === 'already_paid') return { snapshot: before, closed };
         if (closed === 'processing') {
-          return await ledger.recordAnswer(db, payment.id, { state: 'processing' }, 'close', await now());
-        }
-        if (closed === 'already_paid') {
-          const again = await ask(payment, 'close');
-          if (hasNews(again.snapshot)) return again.snapshot;
-          // Its query lags behind its close: it will say so.
-          throw new ChannelError('garbage', `close says paid, query says ${again.answer.state}`);
+          const processing = await ledger.recordAnswer(db, payment.id, { state: 'processing' }, 'close', at);
+          return { snapshot: processing, closed };
         }
         const detail =
           closed === 'closed' ? 'unpaid, closed at the channel.' : 'unpaid, and unknown to the channel.';
-        return await ledger.endPayment(db, payment.id, to, detail, await now());
+        return { snapshot: await ledger.endPayment(db, payment.id, to, detail, at), closed };
       } catch (error) {
         if (error instanceof ChannelError) await silence(payment, error);
         throw unknownOutcome(payment.channel, error);

@@ -6,10 +6,18 @@ import { ChannelError } from '../domain/channel.ts';
  * non-retryable: not knowing is never a failure (P3).
  */
 
+const WORDS: Readonly<Record<string, string>> = {
+  unpaid: 'not paid yet',
+  processing: 'the payer has acted, not decided yet',
+  unknown_trade: 'the payer has not opened it yet',
+  closed: 'closed without money',
+  failed: 'declined',
+};
+
 /** The channel answered, and there is nothing to do yet: ask again after `delayMs`. Not an error to anybody. */
 export function notYet(channel: string, state: string, delayMs: number): ApplicationFailure {
   const failure = ApplicationFailure.create({
-    message: `${channel} answered ${state}`,
+    message: `${channel} says: ${WORDS[state] ?? state}. Not an error; it is asked again on schedule.`,
     type: 'NotYet',
     nextRetryDelay: delayMs,
     category: 'BENIGN',

@@ -15,11 +15,8 @@ export function ledgerActivities({ db, now }: ActivityDeps) {
      * Records the money received and decides the order, in one transaction.
      * @returns also the order's other live payments, which are to cancel.
      */
-    async updateOrder(
-      paymentId: string,
-      callbackId: string | null,
-    ): Promise<{ snapshot: PaymentSnapshot; cancelled: string[] }> {
-      return await ledger.settlePayment(db, paymentId, callbackId, await now());
+    async updateOrder(paymentId: string): Promise<{ snapshot: PaymentSnapshot; cancelled: string[] }> {
+      return await ledger.settlePayment(db, paymentId, await now());
     },
 
     async requestCancel(paymentId: string, by: string): Promise<PaymentSnapshot> {

@@ -158,7 +158,7 @@ export class PaymentWorkflows {
       workflowId: paymentWorkflowId(payment.id),
       workflowIdReusePolicy: 'ALLOW_DUPLICATE' as const,
       args: [input] as [PaymentInput],
-      staticSummary: `${toDecimal(Number(payment.amount), payment.currency)} ${payment.currency} for order ${payment.orderId} by ${payment.channel}`,
+      staticSummary: `${toDecimal(Number(payment.amount), payment.currency)} ${payment.currency} through ${payment.channel}, order ${payment.orderId}`,
       typedSearchAttributes: [
         { key: defineSearchAttributeKey(searchAttributes.status, 'KEYWORD'), value: payment.status },
         { key: defineSearchAttributeKey(searchAttributes.channel, 'KEYWORD'), value: payment.channel },

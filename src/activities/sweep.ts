@@ -1,7 +1,7 @@
-import type { Client } from '@temporalio/client';
+import { type Client, WorkflowNotFoundError } from '@temporalio/client';
 import type { ChannelAnswer } from '../domain/channel.ts';
-import { paymentIdOf } from '../domain/names.ts';
-import type { CallbackNotice } from '../domain/payment.ts';
+import { paymentIdOf, paymentWorkflowId } from '../domain/names.ts';
+import { noticeOf } from '../domain/payment.ts';
 import { LATE_WATCH_MS } from '../domain/schedule.ts';
 import type { Payment } from '../generated/prisma/client.ts';
 import { markDelivered } from '../ledger/callbacks.ts';
@@ -26,31 +26,52 @@ export interface SweepDeps {
   readonly now: () => Promise<Date>;
 }
 
-/** What a callback's signal says of it; the money itself stays in the ledger. */
-export function noticeOf(callbackId: string, answer: ChannelAnswer): CallbackNotice {
-  if (answer.state !== 'paid' && answer.state !== 'refunded') return { callbackId, state: answer.state };
-  return { callbackId, state: answer.state, amount: answer.amount, currency: answer.currency };
-}
-
 /** The safety net's three hauls; each returns how many it healed. Task queue `nodrop`. */
 export function sweepActivities({ db, client, workflows, now }: SweepDeps) {
-  const wake = async (payments: readonly Payment[], why: string): Promise<number> => {
-    for (const payment of payments) {
-      await workflows.wake(payment, SIGNAL_DEADLINE_MS);
-      const at = await now();
-      await restPayment(db, payment.id, at);
-      await note(db, payment.id, 'sweep', why, at);
+  const isRunning = async (payment: Payment): Promise<boolean> => {
+    try {
+      const run = await client.workflow.getHandle(paymentWorkflowId(payment.id)).describe();
+      return run.status.name === 'RUNNING';
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return false;
+      throw error;
     }
-    return payments.length;
+  };
+
+  /** One row that cannot be healed must not keep the others from it. @throws Error when some could not. */
+  const each = async <Row>(rows: readonly Row[], heal: (row: Row) => Promise<boolean>): Promise<number> => {
+    let healed = 0;
+    const failures: unknown[] = [];
+    for (const row of rows) {
+      try {
+        if (await heal(row)) healed += 1;
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    if (failures.length > 0) {
+      throw new Error(`${healed} healed, ${failures.length} not, the first: ${failures[0]}`, {
+        cause: failures[0],
+      });
+    }
+    return healed;
+  };
+
+  const wake = (why: string) => async (payment: Payment) => {
+    // A workflow that runs goes on by itself; all it may have missed is the wish to cancel.
+    const running = await isRunning(payment);
+    if (!running || payment.cancelRequestedAt !== null) await workflows.wake(payment, SIGNAL_DEADLINE_MS);
+    const at = await now();
+    await restPayment(db, payment.id, at);
+    if (!running) await note(db, payment.id, 'sweep', why, at);
+    return !running;
   };
 
   return {
     /** Rows without a workflow, overdue payments, forgotten cancels. */
     async sweepPayments(): Promise<number> {
-      return await wake(
-        await takeStuckPayments(db, await now()),
-        'The sweep found it stuck and woke its workflow.',
-      );
+      const stuck = await takeStuckPayments(db, await now());
+      return await each(stuck, wake('The sweep found it stuck and started its workflow.'));
     },
 
     /** Expired or cancelled orders that no payment will end. */
@@ -72,21 +93,25 @@ export function sweepActivities({ db, client, workflows, now }: SweepDeps) {
       }
       if (ids.size === 0) return 0;
       const unfinished = await takeUnfinished(db, [...ids], LATE_WATCH_TOTAL_MS, at);
-      return await wake(unfinished, 'The sweep found its workflow ended abnormally and started it again.');
+      return await each(
+        unfinished,
+        wake('The sweep found its workflow ended abnormally and started it again.'),
+      );
     },
 
     /** Callbacks that were stored, and acknowledged, while Temporal could not be told. */
     async sweepCallbacks(): Promise<number> {
-      const callbacks = await takeUndeliveredCallbacks(db, await now());
-      for (const callback of callbacks) {
-        if (callback.payment === null) continue;
-        const notice = noticeOf(callback.id, callback.answer as unknown as ChannelAnswer);
-        await workflows.deliverCallback(callback.payment, notice, SIGNAL_DEADLINE_MS);
+      return await each(await takeUndeliveredCallbacks(db, await now()), async ({ id, answer, payment }) => {
+        await workflows.deliverCallback(
+          payment,
+          noticeOf(id, answer as unknown as ChannelAnswer),
+          SIGNAL_DEADLINE_MS,
+        );
         const at = await now();
-        await markDelivered(db, callback.id, at);
-        await note(db, callback.payment.id, 'sweep', 'The sweep delivered a stored callback.', at);
-      }
-      return callbacks.length;
+        await markDelivered(db, id, at);
+        await note(db, payment.id, 'sweep', 'The sweep delivered a stored callback.', at);
+        return true;
+      });
     },
   };
 }

@@ -12,7 +12,12 @@ const iso = (time: Date | null): string | null => time?.toISOString() ?? null;
 
 /** True while the payer can act: the payment is live and its next action can still be used. */
 export function isPayable(row: Payment, now: Date): boolean {
-  return isLive(row.status as PaymentStatus) && row.expiresAt > now && hasUsableAction(row, now);
+  return (
+    isLive(row.status as PaymentStatus) &&
+    row.cancelRequestedAt === null &&
+    row.expiresAt > now &&
+    hasUsableAction(row, now)
+  );
 }
 
 /** What a client token shows. Nobody is sent to pay what is over, so the next action ends with the payment. */

@@ -1,8 +1,8 @@
 import { Client } from '@temporalio/client';
 import { PaymentWorkflows } from '../activities/payment-workflows.ts';
-import { noticeOf } from '../activities/sweep.ts';
 import type { Config } from '../config.ts';
 import type { ChannelAnswer } from '../domain/channel.ts';
+import { noticeOf } from '../domain/payment.ts';
 import { LATE_WATCH_MS } from '../domain/schedule.ts';
 import { markDelivered } from '../ledger/callbacks.ts';
 import type { LedgerClient } from '../ledger/client.ts';

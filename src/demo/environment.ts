@@ -1,7 +1,8 @@
 import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { settings } from '../config.ts';
-import { freePort, isFree } from '../stack/ports.ts';
+import { freePort } from '../stack/ports.ts';
+import { listens } from '../stack/program.ts';
 
 /** What the demo has from the user; every other setting is the default, so that every run is the same. */
 const KEPT = ['NODROP_TEMPORAL_CLI', 'NODROP_LOG_LEVEL'];
@@ -31,9 +32,7 @@ export async function demoSettings(env: NodeJS.ProcessEnv): Promise<NodeJS.Proce
   const ports: Record<string, string> = {};
   for (const [name, fallback] of Object.entries(PORTS)) {
     let port = Number(env[name]) || fallback;
-    if (!env[name] && !(await isFree(port)))
-      do port = await freePort();
-      while (taken.has(port));
+    while (!env[name] && (taken.has(port) || (await listens(port)))) port = await freePort();
     taken.add(port);
     ports[name] = String(port);
   }

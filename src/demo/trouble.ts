@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Supervisor } from '../stack/supervisor.ts';
 
 /** How long after the payment a callback is sent. */
-export const CALLBACK_DELAY_MS = 3_000;
+export const CALLBACK_DELAY_MS = 2_000;
 
 /** What the channel does wrong during the demo; `PUT /_control/faults` takes it as it is. */
 export const FAULTS = {
@@ -33,7 +33,7 @@ export interface Kill {
   readonly name: 'worker' | 'api';
   readonly afterMs: number;
   /** True when the process that the supervisor started instead does its work. */
-  readonly isBack: (killedAt: number) => Promise<boolean>;
+  readonly isBack: (killedAt: number, pid: number) => Promise<boolean>;
 }
 
 const LOOK_EVERY_MS = 100;
@@ -62,7 +62,7 @@ export async function killProcesses(
     for (;;) {
       await sleep(LOOK_EVERY_MS, undefined, { signal });
       const next = supervisor.pidOf(name);
-      if (next !== undefined && next !== pid && (await isBack(killedAt))) break;
+      if (next !== undefined && next !== pid && (await isBack(killedAt, next))) break;
     }
     killed.backAfterMs = Date.now() - killedAt;
     const seconds = (killed.backAfterMs / 1000).toFixed(1);

@@ -1,3 +1,4 @@
+import type { ChannelAnswer } from './channel.ts';
 import type { CurrencyCode } from './money.ts';
 import type { Attention, OrderUpdate, PaymentStatus } from './states.ts';
 
@@ -23,6 +24,8 @@ export interface PaymentSnapshot {
   /** The channel's last answer in a word, and when it came. */
   readonly channelState: string | null;
   readonly channelAnsweredAt: number | null;
+  /** Since when it has given no readable answer; null while it answers, absent in older histories. */
+  readonly channelErrorSince?: number | null;
   /** The definite answer on record. */
   readonly answer: 'paid' | 'refunded' | 'closed' | 'failed' | null;
   readonly attention: Attention | null;
@@ -34,4 +37,10 @@ export interface CallbackNotice {
   readonly state: string;
   readonly amount?: number;
   readonly currency?: CurrencyCode;
+}
+
+/** What a callback's signal says of it; the money itself stays in the ledger. */
+export function noticeOf(callbackId: string, answer: ChannelAnswer): CallbackNotice {
+  if (answer.state !== 'paid' && answer.state !== 'refunded') return { callbackId, state: answer.state };
+  return { callbackId, state: answer.state, amount: answer.amount, currency: answer.currency };
 }

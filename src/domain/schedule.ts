@@ -74,6 +74,22 @@ export function waitsAfterHint(
   return [...tight, ...remainingWaits(schedule, at, horizonMs)];
 }
 
+/** A query this little before its time is that query: clocks of server and worker differ. */
+const SAME_TIME_MS = 500;
+
+/**
+ * The wait from `now` to the next query of a plan of waits that began at `startedAt` (epoch ms), or null when the plan
+ * is over. By the clock and not by counting, so that a query that failed, or a worker that died in one, shifts nothing.
+ */
+export function nextWait(waits: readonly number[], startedAt: number, now: number): number | null {
+  let at = startedAt;
+  for (const wait of waits) {
+    at += wait;
+    if (at > now + SAME_TIME_MS) return at - now;
+  }
+  return null;
+}
+
 /** Offsets from an end as waits between queries, without those that `elapsedMs` since the end has passed. */
 export function waitsFromOffsets(offsets: readonly number[], elapsedMs: number): readonly number[] {
   const waits: number[] = [];

@@ -1,8 +1,37 @@
 import type { VerifiedCallback } from '../domain/channel.ts';
 import { newCallbackId } from '../domain/ids.ts';
 import type { Callback, Prisma } from '../generated/prisma/client.ts';
-import type { LedgerClient } from './client.ts';
+import { lockOrder } from '../orders/embedded.ts';
+import type { LedgerClient, LedgerTx } from './client.ts';
+import { isMoney } from './payments.ts';
+import { type RecordedAnswer, recordedAnswer } from './snapshot.ts';
 import { note } from './timeline.ts';
+
+/**
+ * A verified callback for exactly what was asked is the channel's word: it goes on record with the row, so that
+ * whoever looks at the payment next settles it, delivered or not. Any other only makes the channel be asked (P2).
+ */
+async function recordWord(
+  tx: LedgerTx,
+  paymentId: string,
+  { answer }: VerifiedCallback,
+  now: Date,
+): Promise<void> {
+  const { merchantId, orderId } = await tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
+  await lockOrder(tx, merchantId, orderId);
+  const payment = await tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
+  if (answer.state !== 'paid' || isMoney(recordedAnswer(payment))) return;
+  if (BigInt(answer.amount) !== payment.amount || answer.currency !== payment.currency) return;
+  const word: RecordedAnswer = { ...answer, by: 'callback' };
+  await tx.payment.update({
+    where: { id: paymentId },
+    data: {
+      channelState: 'paid',
+      channelAnsweredAt: now,
+      channelAnswer: word as unknown as Prisma.InputJsonObject,
+    },
+  });
+}
 
 /**
  * Stores a verified callback, once for each of the channel's notification ids: the caller may acknowledge it
@@ -43,6 +72,7 @@ export async function storeCallback(
       },
     });
     if (row.paymentId !== null) {
+      await recordWord(tx, row.paymentId, callback, now);
       const again = inserted.count === 0 ? ' again' : '';
       await note(
         tx,

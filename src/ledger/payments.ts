@@ -1,4 +1,4 @@
-import type { ChannelAnswer, NextAction } from '../domain/channel.ts';
+import type { ChannelAnswer, NextAction, PaidAnswer } from '../domain/channel.ts';
 import { automaticRefundId, externalRefundId } from '../domain/ids.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import {
@@ -11,21 +11,21 @@ import {
 import type { Order, Payment, Prisma } from '../generated/prisma/client.ts';
 import { lockOrder, payOrder, releaseOrder } from '../orders/embedded.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
-import { type RecordedAnswer, recordedAnswer, toSnapshot } from './snapshot.ts';
+import { recordedAnswer, toSnapshot } from './snapshot.ts';
 import { note } from './timeline.ts';
 
 /**
- * Every change of a payment. Each is one transaction under the order's row lock, conditional on the state it
- * comes from, so that doing it twice, or late, changes nothing (P5).
+ * Every change of a payment. Each is one transaction under the order's row lock (silence, which decides nothing,
+ * under the payment's own), conditional on the state it comes from, so that doing it twice, or late, changes nothing (P5).
  */
 
-interface Locked {
+export interface Locked {
   readonly tx: LedgerTx;
   readonly order: Order;
   readonly payment: Payment;
 }
 
-async function underLock<T>(
+export async function underLock<T>(
   db: LedgerClient,
   paymentId: string,
   work: (locked: Locked) => Promise<T>,
@@ -51,7 +51,10 @@ export async function loadPayment(db: LedgerClient, paymentId: string, now: Date
   return toSnapshot(await db.payment.findUniqueOrThrow({ where: { id: paymentId } }), now);
 }
 
-/** The channel has the trade: the payment and its order become `paying`, and the payer has something to do next. */
+/**
+ * The channel has the trade: the payment and its order become `paying`, and the payer has something to do next. One
+ * that is to be cancelled gets no next action: nobody should pay it any more.
+ */
 export async function recordCreated(
   db: LedgerClient,
   paymentId: string,
@@ -62,7 +65,9 @@ export async function recordCreated(
     if (!isLive(payment.status as PaymentStatus)) return toSnapshot(payment, now);
     const paying = await update(tx, paymentId, {
       status: 'paying',
-      nextAction: nextAction as unknown as Prisma.InputJsonObject,
+      ...(payment.cancelRequestedAt === null
+        ? { nextAction: nextAction as unknown as Prisma.InputJsonObject }
+        : {}),
       ...cleared(payment, ['create_unknown']),
     });
     if (order.status === 'unpaid') {
@@ -78,9 +83,28 @@ export async function recordCreated(
   });
 }
 
+/** The channel's refusal to create the trade is definite, and fails a payment that was never more than `created`. */
+export async function recordRefusal(
+  db: LedgerClient,
+  paymentId: string,
+  reason: string,
+  now: Date,
+): Promise<PaymentSnapshot> {
+  return await underLock(db, paymentId, async ({ tx, order, payment }) => {
+    if (payment.status !== 'created' || recordedAnswer(payment) !== null) return toSnapshot(payment, now);
+    const refused = await update(tx, paymentId, {
+      channelState: 'failed',
+      channelAnsweredAt: now,
+      channelAnswer: { state: 'failed', reason, by: 'query' },
+    });
+    return await end(tx, order, refused, 'failed', `refused by the channel: ${reason}`, now);
+  });
+}
+
 /**
  * Writes down what the channel said before anybody acts on it, so that an answer is never lost with the
- * activity that got it. A definite answer is kept; money received is never replaced by less.
+ * activity that got it. A definite answer is kept, money received is never replaced by less, and a definite answer
+ * without money ends a live payment in the same transaction.
  */
 export async function recordAnswer(
   db: LedgerClient,
@@ -89,24 +113,41 @@ export async function recordAnswer(
   by: SettledBy,
   now: Date,
 ): Promise<PaymentSnapshot> {
-  return await underLock(db, paymentId, async ({ tx, payment }) => {
+  return await underLock(db, paymentId, async ({ tx, order, payment }) => {
     const known = recordedAnswer(payment);
-    const money = answer.state === 'paid' || answer.state === 'refunded';
-    const definite = money || answer.state === 'closed' || answer.state === 'failed';
-    const keep = known?.state === 'paid' || known?.state === 'refunded' || (known !== null && !money);
+    const keep = isMoney(known) || (known !== null && !isMoney(answer));
+    const definite = isMoney(answer) || answer.state === 'closed' || answer.state === 'failed';
     const recorded = await update(tx, paymentId, {
       channelState: answer.state,
       channelAnsweredAt: now,
       channelErrorSince: null,
-      ...cleared(payment, ['channel_unreachable', 'create_unknown']),
+      ...cleared(
+        payment,
+        answer.state === 'unknown_trade'
+          ? ['channel_unreachable']
+          : ['channel_unreachable', 'create_unknown'],
+      ),
       ...(definite && !keep ? { channelAnswer: { ...answer, by } as unknown as Prisma.InputJsonObject } : {}),
     });
     await note(tx, paymentId, 'query', `The channel answered ${answer.state}.`, now, {
       state: answer.state,
       by,
     });
+    if (isMoney(known) || !isLive(payment.status as PaymentStatus)) return toSnapshot(recorded, now);
+    if (answer.state === 'failed') {
+      return await end(tx, order, recorded, 'failed', answer.reason ?? 'declined at the channel.', now);
+    }
+    if (answer.state === 'closed') {
+      const to = payment.cancelRequestedAt === null ? 'closed' : 'cancelled';
+      return await end(tx, order, recorded, to, 'closed at the channel.', now);
+    }
     return toSnapshot(recorded, now);
   });
+}
+
+/** True for an answer that says that money came in, wherever it is now. */
+export function isMoney(answer: ChannelAnswer | null): answer is PaidAnswer {
+  return answer?.state === 'paid' || answer?.state === 'refunded';
 }
 
 /** The channel gave no readable answer; after `alarmAfterMs` of that a person should look. */
@@ -120,9 +161,13 @@ export async function recordSilence(
   return await db.$transaction(async (tx) => {
     await tx.$queryRaw`SELECT 1 FROM payments WHERE id = ${paymentId} FOR UPDATE`;
     const payment = await tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
+    if (payment.status === 'succeeded') return toSnapshot(payment, now);
     const since = payment.channelErrorSince ?? now;
     await note(tx, paymentId, 'query', `The channel gave no readable answer: ${reason}`, now);
-    const alarmed = now.getTime() - since.getTime() >= alarmAfterMs && payment.attention === null;
+    const alarmed =
+      isLive(payment.status as PaymentStatus) &&
+      payment.attention === null &&
+      now.getTime() - since.getTime() >= alarmAfterMs;
     const silent = await update(tx, paymentId, {
       channelErrorSince: since,
       ...(alarmed
@@ -136,24 +181,22 @@ export async function recordSilence(
 
 /**
  * The order update: one transaction records the money received, makes the payment `succeeded` and decides the
- * order. Reads the money from the ledger: from the verified callback `callbackId`, else from the answer on record.
- * A callback that does not carry exactly what was asked settles nothing.
+ * order. Reads the money from the answer on record, which a verified callback, a query or a close wrote.
+ * @returns also the order's other live payments that are to cancel: the same ones however often it is called.
  */
 export async function settlePayment(
   db: LedgerClient,
   paymentId: string,
-  callbackId: string | null,
   now: Date,
 ): Promise<{ snapshot: PaymentSnapshot; cancelled: string[] }> {
   return await underLock(db, paymentId, async ({ tx, order, payment }) => {
-    const answer = (await callbackAnswer(tx, payment, callbackId)) ?? recordedAnswer(payment);
+    const answer = recordedAnswer(payment);
     const from = payment.status as PaymentStatus;
-    if (
-      answer === null ||
-      (answer.state !== 'paid' && answer.state !== 'refunded') ||
-      !canPaymentGo(from, 'succeeded')
-    ) {
-      return { snapshot: toSnapshot(payment, now), cancelled: [] };
+    if (!isMoney(answer) || !canPaymentGo(from, 'succeeded')) {
+      // Done before: whoever died before it could tell the others tells them now.
+      const cancelled =
+        payment.orderUpdate === 'applied' ? await cancelledSiblings(tx, order, paymentId) : [];
+      return { snapshot: toSnapshot(payment, now), cancelled };
     }
     const { decision, cancelled } = await payOrder(tx, order, payment, answer, now);
     const settled = await update(tx, paymentId, {
@@ -198,21 +241,6 @@ export async function settlePayment(
   });
 }
 
-/** The answer of a verified callback, if it says exactly what was asked; else null. */
-async function callbackAnswer(
-  tx: LedgerTx,
-  payment: Payment,
-  callbackId: string | null,
-): Promise<RecordedAnswer | null> {
-  if (callbackId === null) return null;
-  const callback = await tx.callback.findUnique({ where: { id: callbackId } });
-  if (callback === null || callback.paymentId !== payment.id) return null;
-  const answer = callback.answer as unknown as ChannelAnswer;
-  if (answer.state !== 'paid') return null;
-  if (BigInt(answer.amount) !== payment.amount || answer.currency !== payment.currency) return null;
-  return { ...answer, by: 'callback' };
-}
-
 /** The money that must go back, written with the decision that owes it; its id makes it one a payment. */
 async function oweRefund(
   tx: LedgerTx,
@@ -245,6 +273,21 @@ async function oweRefund(
   );
 }
 
+/** The order's other live payments that were told to cancel when this one paid it. */
+async function cancelledSiblings(tx: LedgerTx, order: Order, paymentId: string): Promise<string[]> {
+  const siblings = await tx.payment.findMany({
+    where: {
+      merchantId: order.merchantId,
+      orderId: order.id,
+      id: { not: paymentId },
+      status: { in: ['created', 'paying'] },
+      cancelRequestedAt: { not: null },
+    },
+    select: { id: true },
+  });
+  return siblings.map(({ id }) => id);
+}
+
 /**
  * Ends a payment without money, and frees its order. Does nothing when it is not live any more or when the
  * answer on record says that money came in.
@@ -257,18 +300,29 @@ export async function endPayment(
   now: Date,
 ): Promise<PaymentSnapshot> {
   return await underLock(db, paymentId, async ({ tx, order, payment }) => {
-    const known = recordedAnswer(payment);
-    const money = known?.state === 'paid' || known?.state === 'refunded';
-    if (money || !canPaymentGo(payment.status as PaymentStatus, to)) return toSnapshot(payment, now);
-    const ended = await update(tx, paymentId, {
-      status: to,
-      endedAt: now,
-      ...cleared(payment, ['channel_unreachable', 'create_unknown']),
-    });
-    await note(tx, paymentId, 'transition', `${payment.status} -> ${to}: ${detail}`, now);
-    await releaseOrder(tx, order, now);
-    return toSnapshot(ended, now);
+    if (isMoney(recordedAnswer(payment)) || !canPaymentGo(payment.status as PaymentStatus, to)) {
+      return toSnapshot(payment, now);
+    }
+    return await end(tx, order, payment, to, detail, now);
   });
+}
+
+async function end(
+  tx: LedgerTx,
+  order: Order,
+  payment: Payment,
+  to: 'failed' | 'cancelled' | 'closed',
+  detail: string,
+  now: Date,
+): Promise<PaymentSnapshot> {
+  const ended = await update(tx, payment.id, {
+    status: to,
+    endedAt: now,
+    ...cleared(payment, ['channel_unreachable', 'create_unknown']),
+  });
+  await note(tx, payment.id, 'transition', `${payment.status} -> ${to}: ${detail}`, now);
+  await releaseOrder(tx, order, now);
+  return toSnapshot(ended, now);
 }
 
 /** Writes the wish to cancel; the payment stays what it is until the channel has been asked. */
@@ -286,7 +340,7 @@ export async function requestCancel(
   });
 }
 
-/** Shows the payment to a person, unless it is shown already. */
+/** Shows a payment that is not settled to a person, unless it is shown already. */
 export async function raiseAttention(
   db: LedgerClient,
   paymentId: string,
@@ -295,7 +349,7 @@ export async function raiseAttention(
   now: Date,
 ): Promise<PaymentSnapshot> {
   return await underLock(db, paymentId, async ({ tx, payment }) => {
-    if (payment.attention !== null) return toSnapshot(payment, now);
+    if (payment.attention !== null || payment.status === 'succeeded') return toSnapshot(payment, now);
     await note(tx, paymentId, 'attention', `${attention}: ${detail}`, now);
     return toSnapshot(await update(tx, paymentId, raised(attention, detail, now)), now);
   });

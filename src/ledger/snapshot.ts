@@ -45,6 +45,7 @@ export function toSnapshot(payment: Payment, now: Date): PaymentSnapshot {
     nextActionReady: hasUsableAction(payment, now),
     channelState: payment.channelState,
     channelAnsweredAt: payment.channelAnsweredAt?.getTime() ?? null,
+    channelErrorSince: payment.channelErrorSince?.getTime() ?? null,
     answer: recordedAnswer(payment)?.state ?? null,
     attention: payment.attention as Attention | null,
   };

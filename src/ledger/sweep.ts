@@ -1,4 +1,4 @@
-import type { Callback, Payment } from '../generated/prisma/client.ts';
+import type { Payment } from '../generated/prisma/client.ts';
 import type { LedgerClient } from './client.ts';
 
 /**
@@ -17,23 +17,34 @@ const CREATED_FOR_MS = 30_000;
 const OVERDUE_FOR_MS = 10 * 60_000;
 /** A wish to cancel this old that its workflow would have heard of by now. */
 const CANCEL_FORGOTTEN_FOR_MS = 60_000;
+/** Money on record this long that nobody has settled. */
+const UNSETTLED_FOR_MS = 60_000;
 /** The API is given this long to deliver what it just stored. */
 const UNDELIVERED_FOR_MS = 10_000;
 
-/** Live payments that stayed `created`, are overdue, or want to be cancelled since long. */
+/**
+ * Payments with money on record that is not settled, and live ones that stayed `created`, are overdue, or want to be
+ * cancelled since long.
+ */
 export async function takeStuckPayments(db: LedgerClient, now: Date): Promise<Payment[]> {
+  // Each condition has a partial index of its own; one WHERE with OR would read every live payment.
   const ids = await db.$queryRaw<{ id: string }[]>`
     UPDATE payments SET next_sweep_at = ${later(now, LEASE_MS)}
     WHERE id IN (
       SELECT id FROM payments
-      WHERE status IN ('created', 'paying')
-        AND (
-          (status = 'created' AND created_at < ${later(now, -CREATED_FOR_MS)})
-          OR expires_at < ${later(now, -OVERDUE_FOR_MS)}
-          OR cancel_requested_at < ${later(now, -CANCEL_FORGOTTEN_FOR_MS)}
-        )
-        AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
-      ORDER BY expires_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
+      WHERE id IN (
+        SELECT id FROM payments
+          WHERE status <> 'succeeded' AND channel_answer->>'state' IN ('paid', 'refunded')
+            AND channel_answered_at < ${later(now, -UNSETTLED_FOR_MS)}
+        UNION SELECT id FROM payments
+          WHERE status = 'created' AND created_at < ${later(now, -CREATED_FOR_MS)}
+        UNION SELECT id FROM payments
+          WHERE status IN ('created', 'paying') AND expires_at < ${later(now, -OVERDUE_FOR_MS)}
+        UNION SELECT id FROM payments
+          WHERE status IN ('created', 'paying') AND cancel_requested_at IS NOT NULL
+            AND cancel_requested_at < ${later(now, -CANCEL_FORGOTTEN_FOR_MS)}
+      ) AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
+      ORDER BY created_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
     ) RETURNING id`;
   return await db.payment.findMany({ where: { id: { in: ids.map(({ id }) => id) } } });
 }
@@ -63,7 +74,7 @@ export async function restPayment(db: LedgerClient, paymentId: string, now: Date
 export async function takeUndeliveredCallbacks(
   db: LedgerClient,
   now: Date,
-): Promise<(Callback & { payment: Payment | null })[]> {
+): Promise<{ id: string; answer: unknown; payment: Payment }[]> {
   const ids = await db.$queryRaw<{ id: string }[]>`
     UPDATE callbacks SET next_sweep_at = ${later(now, LEASE_MS)}
     WHERE id IN (
@@ -72,10 +83,11 @@ export async function takeUndeliveredCallbacks(
         AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
       ORDER BY received_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
     ) RETURNING id`;
-  return await db.callback.findMany({
+  const rows = await db.callback.findMany({
     where: { id: { in: ids.map(({ id }) => id) } },
     include: { payment: true },
   });
+  return rows.flatMap(({ id, answer, payment }) => (payment === null ? [] : [{ id, answer, payment }]));
 }
 
 function later(now: Date, ms: number): Date {

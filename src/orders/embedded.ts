@@ -3,6 +3,7 @@ import { decideSuccess, type LatePayment, type SuccessDecision } from '../domain
 import type { OrderStatus, PaymentStatus } from '../domain/states.ts';
 import type { Order, Payment } from '../generated/prisma/client.ts';
 import type { LedgerTx } from '../ledger/client.ts';
+import { note } from '../ledger/timeline.ts';
 
 /** The embedded order service: the order is a row of ours, and its row lock orders everything that pays it. */
 
@@ -46,11 +47,12 @@ export async function payOrder(
     id: { not: payment.id },
     status: { in: ['created', 'paying'] },
   };
-  const cancelled = await tx.payment.findMany({ where: others, select: { id: true } });
-  await tx.payment.updateMany({
-    where: { ...others, cancelRequestedAt: null },
-    data: { cancelRequestedAt: now },
-  });
+  const cancelled = await tx.payment.findMany({ where: others });
+  for (const { id, cancelRequestedAt } of cancelled) {
+    if (cancelRequestedAt !== null) continue;
+    await tx.payment.update({ where: { id }, data: { cancelRequestedAt: now } });
+    await note(tx, id, 'order', `Cancel asked for: the order is paid by ${payment.id}.`, now);
+  }
   return { decision, cancelled: cancelled.map(({ id }) => id) };
 }
 

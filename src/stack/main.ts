@@ -15,6 +15,7 @@ await runForeground(async (supervisor, config) => {
       'DATABASE_URL and TEMPORAL_ADDRESS are both set: the migrations are applied, and nothing stays running.',
     );
     await supervisor.stop();
+    process.exit(0);
   }
 });
 

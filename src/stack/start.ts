@@ -8,12 +8,17 @@ const started = Date.now();
 await runForeground(async (supervisor, config) => {
   console.log('Starting the stack, the simulator, the API and a worker ...');
   await startStack(supervisor, config);
-  await startPrograms(supervisor, config, 'console');
+  await startPrograms(supervisor, config, 'log');
   console.log(summary(config));
 });
 
-function summary({ api, home, simulator, temporal }: Config): string {
+function summary({ api, admin, embeddedDatabase, home, simulator, temporal }: Config): string {
   const seconds = ((Date.now() - started) / 1000).toFixed(1);
+  // The development key works on the embedded database alone.
+  const key = embeddedDatabase ? 'sk_dev_nodrop' : '$KEY';
+  const makeKey = embeddedDatabase
+    ? ''
+    : '\n  export KEY=... # from: npm run nodrop -- keys create --merchant shop\n';
   return `
 nodrop is ready in ${seconds} s; Ctrl-C stops it, the data stay in ${home}
 
@@ -21,14 +26,15 @@ nodrop is ready in ${seconds} s; Ctrl-C stops it, the data stay in ${home}
   API reference    ${api.publicUrl}/docs
   Simulator        ${simulator.url}
   Temporal Web UI  ${temporal.uiUrl ?? 'of your own server'}
+  Metrics          http://${admin.host}:${admin.port}/metrics
   Logs             ${home}/logs
 
 A first payment (open the payUrl of its answer, pay, and look at the order):
-
+${makeKey}
   curl -s ${api.publicUrl}/v1/payments \\
-    -H 'Authorization: Bearer sk_dev_nodrop' -H 'Content-Type: application/json' \\
+    -H "Authorization: Bearer ${key}" -H 'Content-Type: application/json' \\
     -d '{"order":{"id":"order-1","amount":1990,"currency":"CNY","subject":"Coffee"},"channel":"simulator"}'
 
-  curl -s ${api.publicUrl}/v1/orders/order-1 -H 'Authorization: Bearer sk_dev_nodrop'
+  curl -s '${api.publicUrl}/v1/orders/order-1?wait=30' -H "Authorization: Bearer ${key}"
 `;
 }

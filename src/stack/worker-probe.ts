@@ -9,10 +9,12 @@ const WORKFLOW_QUEUE = 1;
 /**
  * True once a worker has polled the main task queue.
  * @param since Unix time in milliseconds; pollers last seen before are of an earlier run.
+ * @param pid of the worker that is meant: one killed just now still counts as polling for a moment.
  */
 export async function workerPolls(
   { address, namespace }: Config['temporal'],
   since: number,
+  pid?: number,
 ): Promise<boolean> {
   let connection: Connection | undefined;
   try {
@@ -22,7 +24,12 @@ export async function workerPolls(
       taskQueue: { name: MAIN_TASK_QUEUE },
       taskQueueType: WORKFLOW_QUEUE,
     });
-    return pollers?.some(({ lastAccessTime }) => tsToMs(lastAccessTime) >= since) ?? false;
+    return (
+      pollers?.some(
+        ({ identity, lastAccessTime }) =>
+          tsToMs(lastAccessTime) >= since && (pid === undefined || identity?.startsWith(`${pid}@`) === true),
+      ) ?? false
+    );
   } catch {
     return false;
   } finally {

@@ -54,10 +54,10 @@ async function main(config: Config, log: Logger): Promise<void> {
   };
   const keeper = new AbortController();
   void keepSetUp(client, clientConnection, config, log, keeper.signal);
-  if (!stopping) {
-    log.info({ channels: [...channels.keys()] }, 'worker ready');
-    await Promise.all(workers.map((worker) => worker.run()));
-  }
+  // Workers that have not run hold the connection for good; nothing is under way yet.
+  if (stopping) process.exit(0);
+  log.info({ channels: [...channels.keys()] }, 'worker ready');
+  await Promise.all(workers.map((worker) => worker.run()));
   keeper.abort();
   await Promise.all([connection.close(), clientConnection.close(), db.$disconnect()]);
   log.info('stopped');
@@ -127,5 +127,6 @@ try {
   process.exit(0);
 } catch (error) {
   process.stderr.write(`${error instanceof ConfigError ? error.message : (error as Error).stack}\n`);
-  process.exitCode = 1;
+  // Not the exit code alone: the native part would keep a worker that does nothing alive, and nobody would start it again.
+  process.exit(1);
 }

@@ -7,20 +7,33 @@ function clock(ms: number): string {
   return `${sameDay ? '' : `${iso.slice(0, 10)} `}${iso.slice(11, 19)} UTC`;
 }
 
-/** What the query under way, or to come, looks like from the workflow. */
-export interface NextQuery {
-  /** Epoch ms. */
-  readonly nextQueryAt: number;
-  /** True when the retrying activity has taken over the schedule. */
-  readonly asking: boolean;
+function seconds(ms: number): string {
+  if (ms >= 3_600_000) return `${Math.round(ms / 360_000) / 10} h`;
+  return ms >= 60_000 ? `${Math.round(ms / 6_000) / 10} min` : `${Math.round(ms / 1000)} s`;
+}
+
+/** The coming queries as the workflow knows them. */
+export interface NextQueries {
+  /** When the first of them is due, epoch ms. */
+  readonly at: number;
+  /** The waits between them once the retrying activity has taken over; empty before. */
+  readonly waits: readonly number[];
 }
 
 /**
- * The workflow's current details in the Web UI: what the payment waits for, since when, what the channel said
- * last and when it is asked next, in words a support engineer understands. Markdown.
+ * The workflow's current details in the Web UI: what the payment waits for, since when, what the channel said last and
+ * when it is asked next, in words a support engineer understands. Markdown; the Web UI shows a headline and three short
+ * lines without scrolling.
  */
-export function describePayment(row: PaymentSnapshot, next: NextQuery | undefined): string {
-  return [`**${headline(row)}**`, '', ...facts(row, next)].join('\n');
+export function describePayment(row: PaymentSnapshot, next: NextQueries | undefined): string {
+  const attention = row.attention === null ? '' : ` Needs attention: ${row.attention}.`;
+  return [
+    `**${headline(row)}${attention}**`,
+    '',
+    `- since ${clock(row.createdAt)}, expires ${clock(row.expiresAt)}, order ${row.orderId}`,
+    ...(next === undefined || next.waits.length === 0 ? [`- ${lastAnswer(row)}`] : []),
+    ...(next === undefined ? [] : [`- ${nextQuery(next)}`]),
+  ].join('\n');
 }
 
 function headline(row: PaymentSnapshot): string {
@@ -44,22 +57,25 @@ function headline(row: PaymentSnapshot): string {
   }
 }
 
-function facts(row: PaymentSnapshot, next: NextQuery | undefined): string[] {
-  const lines = [
-    `- order ${row.orderId}, waiting since ${clock(row.createdAt)}, expires ${clock(row.expiresAt)}`,
-  ];
-  lines.push(
-    row.channelState === null || row.channelAnsweredAt === null
-      ? `- ${row.channel} has not been asked yet`
-      : `- ${row.channel}'s last answer: ${row.channelState}, at ${clock(row.channelAnsweredAt)}`,
-  );
-  if (next?.asking === false)
-    lines.push(`- it is asked next at ${clock(next.nextQueryAt)}, or as soon as a callback or hint comes`);
-  if (next?.asking === true) {
-    lines.push(
-      `- it is being asked on schedule since ${clock(next.nextQueryAt)}: the last answer and the next time are under *Pending Activities*, \`queryChannel\``,
-    );
+function lastAnswer(row: PaymentSnapshot): string {
+  if (typeof row.channelErrorSince === 'number')
+    return `${row.channel} gives no readable answer since ${clock(row.channelErrorSince)}`;
+  if (row.channelState === null || row.channelAnsweredAt === null)
+    return `${row.channel} has not been asked yet`;
+  return `${row.channel} answered ${row.channelState} at ${clock(row.channelAnsweredAt)}`;
+}
+
+/** While the activity asks, this run learns nothing of its answers: where they are to be read, and what is planned. */
+function nextQuery({ at, waits }: NextQueries): string {
+  if (waits.length === 0) return `asked next at ${clock(at)}, or as soon as a callback or hint comes`;
+  const plan: string[] = [];
+  for (let i = 0, from = at; i < waits.length && plan.length < 3; ) {
+    const wait = waits[i] ?? 0;
+    while (i < waits.length && waits[i] === wait) {
+      from += wait;
+      i += 1;
+    }
+    plan.push(`every ${seconds(wait)} until ${clock(from)}`);
   }
-  if (row.attention !== null) lines.push(`- needs attention: ${row.attention}`);
-  return lines;
+  return `asked ${plan.join(', ')} ...; last answer: *Pending Activities*`;
 }

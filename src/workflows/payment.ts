@@ -3,7 +3,7 @@ import * as wf from '@temporalio/workflow';
 import type { ChannelActivities } from '../activities/channel.ts';
 import type { LedgerActivities } from '../activities/ledger.ts';
 import { channelTaskQueue, MAIN_TASK_QUEUE, paymentWorkflowId, pollTaskQueue } from '../domain/names.ts';
-import type { CallbackNotice, PaymentSnapshot } from '../domain/payment.ts';
+import type { PaymentSnapshot } from '../domain/payment.ts';
 import {
   LATE_WATCH_MS,
   remainingWaits,
@@ -26,9 +26,13 @@ import {
 
 /** How often a channel that says "processing" past the expiry is asked. */
 const PROCESSING_EVERY_MS = 5 * 60_000;
+/** A channel whose close says "already paid" while its query does not is given this long. */
+const QUERY_LAG_MS = 2_000;
+/** The late watch ends on an answer: after a silent last query it goes on so often. */
+const SILENT_LATE_WATCH_MS = 3_600_000;
 
 type Message =
-  | { readonly kind: 'callback'; readonly notice: CallbackNotice }
+  | { readonly kind: 'callback' }
   | { readonly kind: 'hint'; readonly tight: boolean }
   | { readonly kind: 'cancel'; readonly by: string }
   | { readonly kind: 'wake' }
@@ -62,12 +66,14 @@ const CLOSE_ALARM_ATTEMPTS = 6;
 export async function payment(input: PaymentInput): Promise<void> {
   const run = new PaymentRun(input);
 
-  wf.setHandler(callbackSignal, (notice) => run.tell({ kind: 'callback', notice }));
-  wf.setHandler(hintSignal, ({ tight }) => run.tell({ kind: 'hint', tight }));
+  wf.setHandler(callbackSignal, () => run.tell({ kind: 'callback' }));
+  // A person may send a bare signal from the Web UI: it is taken for what it can mean.
+  wf.setHandler(hintSignal, (hint) => run.tell({ kind: 'hint', tight: hint?.tight === true }));
   wf.setHandler(cancelSignal, () => run.tell({ kind: 'cancel', by: 'the merchant' }));
   wf.setHandler(wakeSignal, () => run.tell({ kind: 'wake' }));
-  wf.setHandler(nextActionUpdate, () => run.awaitNextAction());
-  wf.setHandler(askChannelUpdate, () => run.askNow());
+  // Answered also after a "Request Cancellation", which ends no payment by itself.
+  wf.setHandler(nextActionUpdate, () => wf.CancellationScope.nonCancellable(() => run.awaitNextAction()));
+  wf.setHandler(askChannelUpdate, () => wf.CancellationScope.nonCancellable(() => run.askNow()));
 
   // "Request Cancellation" in the Web UI is a payment's cancel like any other: asked and closed, never just dropped.
   wf.CancellationScope.current().cancelRequested.catch(() =>
@@ -94,8 +100,9 @@ class PaymentRun {
 
   /** Resolves when the payer has something to do, or the payment is past that. */
   async awaitNextAction(): Promise<void> {
+    await wf.condition(() => this.#row !== undefined);
     if (this.#row?.status !== 'paying') {
-      await wf.condition(() => this.#row !== undefined && this.#row.status !== 'created');
+      await wf.condition(() => this.#row?.status !== 'created');
       return;
     }
     const message: Message = { kind: 'renewAction', done: false };
@@ -116,8 +123,8 @@ class PaymentRun {
       const row = this.#row;
       this.#publish(row);
       const message = this.#inbox[0];
-      if (row.status !== 'succeeded' && (row.answer === 'paid' || row.answer === 'refunded')) {
-        await this.#updateOrder(null);
+      if (row.status !== 'succeeded' && hasMoney(row)) {
+        await this.#updateOrder();
       } else if (message !== undefined) {
         this.#inbox.shift();
         await this.#receive(message, row);
@@ -125,7 +132,7 @@ class PaymentRun {
         // Whoever waits for an answer gets it; what came in meanwhile is dealt with first.
         await wf.condition(() => wf.allHandlersFinished() || this.#inbox.length > 0);
         if (this.#inbox.length === 0) return;
-      } else if (wf.workflowInfo().continueAsNewSuggested && wf.allHandlersFinished()) {
+      } else if (this.#mayContinueAsNew()) {
         await wf.continueAsNew<typeof payment>(this.#input);
       } else if (isLive(row.status) && this.#mustEnd(row)) {
         await this.#close(row);
@@ -141,15 +148,9 @@ class PaymentRun {
     switch (message.kind) {
       case 'callback':
         if (row.status === 'succeeded') return;
-        // A callback is believed for exactly what was asked; any other makes the channel be asked (P2).
-        if (
-          message.notice.state === 'paid' &&
-          message.notice.amount === row.amount &&
-          message.notice.currency === row.currency
-        ) {
-          await this.#updateOrder(message.notice.callbackId);
-        }
-        if (this.#row?.status !== 'succeeded') this.#due ??= 'query';
+        // One for exactly what was asked is on record already, and settles; any other makes the channel be asked (P2).
+        this.#row = await reads.loadPayment(row.id);
+        if (!hasMoney(this.#row)) this.#due ??= 'query';
         return;
       case 'hint':
         if (row.status !== 'succeeded') this.#due = message.tight ? 'tight' : (this.#due ?? 'query');
@@ -161,7 +162,7 @@ class PaymentRun {
         this.#row = await reads.loadPayment(row.id);
         return;
       case 'renewAction':
-        if (isLive(row.status)) await this.#create();
+        if (row.status === 'paying') await this.#renewAction();
         message.done = true;
         return;
       case 'ask':
@@ -176,9 +177,13 @@ class PaymentRun {
     return isEnded(row.status) && this.#due === undefined && this.#lateWaits(row).length === 0;
   }
 
+  /** Between two things to do, with nobody waiting for an answer and nothing kept outside the ledger. */
+  #mayContinueAsNew(): boolean {
+    return wf.workflowInfo().continueAsNewSuggested && wf.allHandlersFinished() && this.#due === undefined;
+  }
+
   /** A live payment whose time is up, or that somebody wants cancelled; not while the channel decides. */
   #mustEnd(row: PaymentSnapshot): boolean {
-    if (row.answer === 'closed' || row.answer === 'failed') return true;
     if (row.channelState === 'processing') return false;
     return row.cancelRequested || Date.now() >= row.expiresAt;
   }
@@ -192,36 +197,67 @@ class PaymentRun {
         'create_unknown',
         'The channel does not say whether it created the trade.',
         (limit) =>
-          wf
-            .proxyActivities<ChannelActivities>({
-              taskQueue: channelTaskQueue(this.#input.channel),
-              startToCloseTimeout: '15 s',
-              retry: { ...retry, ...limit },
-              summary,
-            })
-            .createAtChannel(this.#input.paymentId),
+          this.#channel({
+            startToCloseTimeout: '15 s',
+            retry: { ...retry, ...limit },
+            summary,
+          }).createAtChannel(this.#input.paymentId),
       );
     }, this.#untilExpiry());
   }
 
+  /** A new next action for the payer, or none if the channel does not give one soon: the queries must go on. */
+  async #renewAction(): Promise<void> {
+    try {
+      this.#row = await this.#channel({
+        startToCloseTimeout: '15 s',
+        retry: { maximumAttempts: 2 },
+        summary: 'a new next action, as the old one has expired',
+      }).createAtChannel(this.#input.paymentId);
+    } catch (error) {
+      if (!(error instanceof wf.ActivityFailure)) throw error;
+    }
+  }
+
+  /** The end of an unpaid payment: ask, and only if it is unpaid close it at the channel. */
   async #close(row: PaymentSnapshot): Promise<void> {
     const to = row.cancelRequested ? 'cancelled' : 'closed';
-    await this.#untilTold(() =>
-      this.#withAlarm(
+    const detail = `The payment is to be ${to}, and the channel does not answer.`;
+    const retry = { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '5 m' } as const;
+    const startToCloseTimeout = '15 s';
+    await this.#untilTold(async () => {
+      await this.#withAlarm(CLOSE_ALARM_ATTEMPTS, 'channel_unreachable', detail, (limit) =>
+        this.#channel({
+          startToCloseTimeout,
+          retry: { ...retry, ...limit },
+          summary: `ask, before it is ${to}`,
+        }).askBeforeEnd(row.id),
+      );
+      if (this.#row === undefined || !isLive(this.#row.status) || hasMoney(this.#row)) return;
+      if (this.#row.channelState === 'processing') return;
+      const { snapshot, closed } = await this.#alarmed(
         CLOSE_ALARM_ATTEMPTS,
         'channel_unreachable',
-        `The payment is to be ${to}, and the channel does not answer.`,
+        detail,
         (limit) =>
-          wf
-            .proxyActivities<ChannelActivities>({
-              taskQueue: channelTaskQueue(this.#input.channel),
-              startToCloseTimeout: '25 s',
-              retry: { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '5 m', ...limit },
-              summary: `ask, and close if unpaid: ${to}`,
-            })
-            .closeAtChannel(this.#input.paymentId, to),
-      ),
-    );
+          this.#channel({
+            startToCloseTimeout,
+            retry: { ...retry, ...limit },
+            summary: `close at the channel, then ${to}`,
+          }).closeAtChannel(row.id, to),
+      );
+      this.#row = snapshot;
+      // The channel's query lags behind its close: it will say paid.
+      if (closed === 'already_paid')
+        await wf.sleep(QUERY_LAG_MS, { summary: 'the close says paid: asked again' });
+    });
+  }
+
+  #channel(options: wf.ActivityOptions): wf.ActivityInterfaceFor<ChannelActivities> {
+    return wf.proxyActivities<ChannelActivities>({
+      taskQueue: channelTaskQueue(this.#input.channel),
+      ...options,
+    });
   }
 
   /** Waits for the next query's time or a message, whichever comes first; then one activity asks on schedule. */
@@ -231,13 +267,15 @@ class PaymentRun {
     let waits = due === 'tight' ? plan.afterHint : plan.waits;
     if (due === undefined) {
       const first = waits[0] ?? Math.max(0, plan.endsAt - Date.now());
-      wf.setCurrentDetails(describePayment(row, { nextQueryAt: Date.now() + first, asking: false }));
-      const told = await wf.condition(() => this.#inbox.length > 0, first, { summary: plan.summary });
+      wf.setCurrentDetails(describePayment(row, { at: Date.now() + first, waits: [] }));
+      const summary =
+        waits.length === 0 ? 'until it expires' : 'until the next query, unless a callback comes first';
+      const told = await wf.condition(() => this.#inbox.length > 0, first, { summary });
       if (told || waits.length === 0) return;
       waits = waits.slice(1);
     }
     this.#due = undefined;
-    wf.setCurrentDetails(describePayment(row, { nextQueryAt: Date.now(), asking: true }));
+    wf.setCurrentDetails(describePayment(row, { at: Date.now(), waits }));
     await this.#untilTold(
       async () => {
         this.#row = await wf
@@ -250,6 +288,7 @@ class PaymentRun {
           })
           .queryChannel({
             paymentId: row.id,
+            startedAt: Date.now(),
             waits,
             hintQueries: due === 'tight' ? TIGHT_PHASE_MS.length + 1 : 0,
             whileProcessingEveryMs: plan.processing ? PROCESSING_EVERY_MS : null,
@@ -294,29 +333,29 @@ class PaymentRun {
   }
 
   #lateWaits(row: PaymentSnapshot): readonly number[] {
-    return waitsFromOffsets(LATE_WATCH_MS, Date.now() - (row.endedAt ?? row.expiresAt));
+    const waits = waitsFromOffsets(LATE_WATCH_MS, Date.now() - (row.endedAt ?? row.expiresAt));
+    return waits.length === 0 && typeof row.channelErrorSince === 'number' ? [SILENT_LATE_WATCH_MS] : waits;
   }
 
   async #askOnce(row: PaymentSnapshot): Promise<boolean> {
     try {
-      const asked = await wf
-        .proxyActivities<ChannelActivities>({
-          taskQueue: channelTaskQueue(this.#input.channel),
-          startToCloseTimeout: '10 s',
-          scheduleToCloseTimeout: '12 s',
-          retry: { maximumAttempts: 1 },
-          summary: 'asked now by an operator',
-        })
-        .askChannel(row.id);
+      const asked = await this.#channel({
+        startToCloseTimeout: '10 s',
+        scheduleToCloseTimeout: '12 s',
+        retry: { maximumAttempts: 1 },
+        summary: 'asked now by an operator',
+      }).askChannel(row.id);
       this.#row = asked.snapshot;
       return asked.answered;
     } catch (error) {
       if (!(error instanceof wf.ActivityFailure)) throw error;
+      // Its answer may have been written down though the activity did not live to return it.
+      this.#row = await reads.loadPayment(row.id);
       return false;
     }
   }
 
-  async #updateOrder(callbackId: string | null): Promise<void> {
+  async #updateOrder(): Promise<void> {
     const updated = await this.#alarmed(
       UPDATE_ORDER_ALARM_ATTEMPTS,
       'order_update_failing',
@@ -329,7 +368,7 @@ class PaymentRun {
             retry: { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '1 m', ...limit },
             summary: 'update the order: the channel says paid',
           })
-          .updateOrder(this.#input.paymentId, callbackId),
+          .updateOrder(this.#input.paymentId),
     );
     this.#row = updated.snapshot;
     for (const other of updated.cancelled) {
@@ -385,7 +424,7 @@ class PaymentRun {
       });
     const interrupted = () => done || this.#inbox.length > 0;
     if (timeoutMs === undefined) await wf.condition(interrupted);
-    else await wf.condition(interrupted, Math.max(0, timeoutMs));
+    else await wf.condition(interrupted, Math.max(0, timeoutMs), { summary: 'until it expires' });
     if (!done) {
       scope.cancel();
       await working;
@@ -414,4 +453,9 @@ class PaymentRun {
     this.#shown = { status: row.status, attention: row.attention };
     wf.setCurrentDetails(describePayment(row, undefined));
   }
+}
+
+/** The channel has said that money came in. */
+function hasMoney(row: PaymentSnapshot): boolean {
+  return row.answer === 'paid' || row.answer === 'refunded';
 }

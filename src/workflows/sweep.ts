@@ -2,7 +2,7 @@ import * as wf from '@temporalio/workflow';
 import type { SweepActivities } from '../activities/sweep.ts';
 import { MAIN_TASK_QUEUE } from '../domain/names.ts';
 
-/** A sweep that cannot finish gives way to the next one, a minute later. */
+/** A haul that cannot be finished is left to the next sweep. */
 const net = wf.proxyActivities<SweepActivities>({
   taskQueue: MAIN_TASK_QUEUE,
   startToCloseTimeout: '50 s',

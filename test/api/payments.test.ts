@@ -165,7 +165,7 @@ describe('creating', () => {
       paidAt: new Date().toISOString(),
     } as const;
     await recordAnswer(api.db, json.id, paid, 'query', new Date());
-    await settlePayment(api.db, json.id, null, new Date());
+    await settlePayment(api.db, json.id, new Date());
     const answer = await post(body);
     expect([answer.status, answer.json.code]).toEqual([409, 'order_already_paid']);
     expect((await api.call(`/v1/orders/${body.order.id}`, { key })).json).toMatchObject({

@@ -39,7 +39,7 @@ const settle = async (id: string) => {
     paidAt: new Date().toISOString(),
   } as const;
   await recordAnswer(elsewhere, id, paid, 'query', new Date());
-  await settlePayment(elsewhere, id, null, new Date());
+  await settlePayment(elsewhere, id, new Date());
 };
 
 /** The answer, and how long after `event` it came. */

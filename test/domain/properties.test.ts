@@ -13,6 +13,7 @@ import {
 } from '../../src/domain/money.ts';
 import {
   DEFAULT_QUERY_SCHEDULE,
+  nextWait,
   parseSchedule,
   remainingWaits,
   TIGHT_PHASE_MS,
@@ -164,6 +165,21 @@ describe('schedule', () => {
     const waits = parseSchedule(DEFAULT_QUERY_SCHEDULE);
     expect(sum(waits.slice(0, 13))).toBe(300_000);
     expect(waits).toHaveLength(24);
+  });
+
+  test('the next query comes by the clock, however many were tried before', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.integer({ min: 1_000, max: 600_000 }), { minLength: 1, maxLength: 20 }),
+        fc.nat(2_000_000),
+        (waits, passed) => {
+          const wait = nextWait(waits, 0, passed);
+          const times = waits.map((_, i) => sum(waits.slice(0, i + 1)));
+          const next = times.find((at) => at > passed + 500);
+          expect(wait).toBe(next === undefined ? null : next - passed);
+        },
+      ),
+    );
   });
 
   test('offsets that have passed are not asked again', () => {

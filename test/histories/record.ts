@@ -3,6 +3,8 @@ import { join } from 'node:path';
 import type { WorkflowHandle } from '@temporalio/client';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { afterAll, beforeAll, test } from 'vitest';
+import { MAIN_TASK_QUEUE } from '../../src/domain/names.ts';
+import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
 import { type Harness, startHarness } from '../workflows/harness.ts';
 
 /**
@@ -131,4 +133,11 @@ test('create refused for a while, and an action asked for again', async () => {
   await h.callback(payment);
   await run.result();
   await keep('create-unknown', run);
+});
+
+test('sweep', async () => {
+  const options = { taskQueue: MAIN_TASK_QUEUE, workflowId: 'nodrop-sweep-recorded' };
+  const run = await h.env.client.workflow.start(SWEEP_WORKFLOW, options);
+  await run.result();
+  await keep('sweep', run);
 });

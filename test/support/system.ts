@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client, Connection } from '@temporalio/client';
@@ -44,7 +44,7 @@ export interface System {
   loseTemporal(): void;
   startTemporal(): Promise<void>;
   /** `npm run nodrop -- ...`. */
-  nodrop(...args: string[]): { status: number | null; output: string };
+  nodrop(...args: string[]): Promise<{ status: number; output: string }>;
   /** `kill -9`; whoever watches over it starts it again. */
   kill(name: 'postgres' | 'temporal' | 'api' | 'worker' | 'simulator'): void;
   stop(): Promise<void>;
@@ -152,8 +152,11 @@ export async function startSystem(options: SystemOptions): Promise<System> {
     },
     nodrop(...args) {
       const program = [...['--import', 'tsx'], 'src/cli/main.ts', ...args];
-      const { status, stdout, stderr } = spawnSync(process.execPath, program, { env, encoding: 'utf8' });
-      return { status, output: `${stdout}${stderr}` };
+      return new Promise((resolve) => {
+        execFile(process.execPath, program, { env }, (error, stdout, stderr) => {
+          resolve({ status: error === null ? 0 : Number(error.code), output: `${stdout}${stderr}` });
+        });
+      });
     },
     kill(name) {
       const pid = (name === 'temporal' ? temporalSupervisor : supervisor).pidOf(name);

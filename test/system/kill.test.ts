@@ -109,13 +109,17 @@ test('the Web UI says of a waiting payment what it waits for', async () => {
         activityType?.name === 'queryChannel' && attempt === 2 && lastFailure,
     );
   });
-  expect(pending.lastFailure?.message).toBe('simulator answered unpaid');
+  expect(pending.lastFailure?.message).toBe(
+    'simulator says: not paid yet. Not an error; it is asked again on schedule.',
+  );
   expect(pending.lastFailure?.stackTrace ?? '').toBe('');
   const description = await run.describe();
-  expect(await description.staticSummary()).toBe(`19.90 CNY for order ${body.orderId} by simulator`);
+  expect(await description.staticSummary()).toBe(`19.90 CNY through simulator, order ${body.orderId}`);
   const metadata = await run.query<{ currentDetails: string }>('__temporal_workflow_metadata');
   expect(metadata.currentDetails).toContain('Waiting for the payer to pay');
-  expect(metadata.currentDetails).toContain(`order ${body.orderId}, waiting since`);
+  expect(metadata.currentDetails).toContain(`order ${body.orderId}`);
+  expect(metadata.currentDetails).toMatch(/since \d\d:\d\d:\d\d UTC, expires .* UTC/);
+  expect(metadata.currentDetails).toMatch(/asked every 2 s until/);
   expect(description.typedSearchAttributes.getAll().map(({ key, value }) => [key.name, value])).toEqual(
     expect.arrayContaining([
       ['PaymentStatus', 'paying'],

@@ -25,7 +25,7 @@ test('recover after a total loss of the Temporal database', async () => {
   await eventually(async () => (await system.orderStatus(done.body.orderId)) === 'succeeded');
 
   await system.stopTemporal();
-  const refused = system.nodrop('recover');
+  const refused = await system.nodrop('recover');
   expect([refused.status, refused.output]).toEqual([1, expect.stringContaining('cannot be reached')]);
   system.loseTemporal();
   await system.simulator.pay(paid.body.id);
@@ -33,8 +33,8 @@ test('recover after a total loss of the Temporal database', async () => {
 
   // A healed worker brings the search attributes and Schedules back; recover brings the workflows.
   for (let i = 0; i < 2; i++) {
-    const recovered = await eventually(() => {
-      const { status, output } = system.nodrop('recover');
+    const recovered = await eventually(async () => {
+      const { status, output } = await system.nodrop('recover');
       return status === 0 && output;
     });
     expect(recovered).toContain('Recovered: ');

@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { recordAnswer } from '../../src/ledger/payments.ts';
+import { eventually } from '../support/stack.ts';
 import { expectAsked, type Harness, startHarness } from './harness.ts';
 
 /**
@@ -178,7 +180,7 @@ test('Request Cancellation in the Web UI asks the channel and closes: never just
   expect(await h.row(paid.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-test('an operator who asks now gets the answer now, also long after the end', async () => {
+test('an operator who asks now gets the answer now', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
@@ -189,4 +191,47 @@ test('an operator who asks now gets the answer now, also long after the end', as
   expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
   await run.result();
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+});
+
+test('an operator who asks long after the late watch starts it again, and money on record is settled', async () => {
+  const payment = await h.newPayment({ expiresInMs: 60_000 });
+  const run = await h.start(payment);
+  await run.result();
+  expect((await h.row(payment.id)).status).toBe('closed');
+  expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
+  // As an activity leaves it that wrote the answer down and did not live to return it.
+  const answer = { amount: 1990, currency: 'CNY', paidAt: new Date(await h.now()).toISOString() };
+  await recordAnswer(
+    h.db,
+    payment.id,
+    { state: 'paid', channelPaymentId: 'trx', ...answer },
+    'query',
+    new Date(await h.now()),
+  );
+  expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+});
+
+test('the late watch does not end on silence', async () => {
+  const payment = await h.newPayment({ expiresInMs: 60_000 });
+  const run = await h.start(payment);
+  await h.pass(80_000);
+  await h.simulator.setFaults({ down: true });
+  await h.pass(20_000);
+  await h.simulator.setFaults({ down: false });
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({ status: 'closed', channelErrorSince: null });
+  expect(h.askedAt(payment).at(-1)).toBeGreaterThan(86_460 + 3_000);
+});
+
+test('a payment being cancelled while the channel decides still answers an operator', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  await h.simulator.pay(payment.id, 'processing');
+  await run.cancel();
+  await eventually(async () => (await h.row(payment.id)).channelState === 'processing');
+  expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
+  await h.simulator.pay(payment.id, 'declined');
+  expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'failed' });
 });

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { type Harness, startHarness } from './harness.ts';
 
 /**
@@ -11,6 +11,9 @@ let h: Harness;
 beforeAll(async () => {
   h = await startHarness();
 });
+beforeEach(async () => {
+  await h.simulator.setFaults({ query: { errorRate: 0 } });
+});
 afterAll(async () => {
   await h?.stop();
 });
@@ -22,6 +25,8 @@ test('an answer in flight while a hint cancels the poll is not lost', async () =
   h.onAnswer = async () => {
     await h.workflows.hint(payment, true, 10_000);
     await h.pollCancelled(payment.id);
+    // From here on the channel says nothing more: only the answer in flight can bring the money.
+    await h.simulator.setFaults({ query: { errorRate: 1 } });
   };
   await run.result();
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
@@ -31,10 +36,11 @@ test('an answer in flight while a callback cancels the poll is not lost', async 
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.simulator.pay(payment.id);
-  // The callback is wrong, so only the answer that the cancelled poll got can pay the order.
   h.onAnswer = async () => {
     await h.callback(payment, { amount: 1 });
     await h.pollCancelled(payment.id);
+    // From here on the channel says nothing more: only the answer in flight can bring the money.
+    await h.simulator.setFaults({ query: { errorRate: 1 } });
   };
   await run.result();
   expect(await h.row(payment.id)).toMatchObject({
@@ -51,6 +57,8 @@ test('a query and a callback at once update the order once', async () => {
   h.onAnswer = async () => {
     await h.callback(payment);
     await h.pollCancelled(payment.id);
+    // From here on the channel says nothing more: only the answer in flight can bring the money.
+    await h.simulator.setFaults({ query: { errorRate: 1 } });
   };
   await run.result();
   const updates = (await h.timeline(payment.id)).filter((entry) => entry.startsWith('order:'));

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { eventually } from '../support/stack.ts';
 import { expectAsked, type Harness, startHarness } from './harness.ts';
 
 /**
@@ -158,7 +159,7 @@ test('another amount at the channel itself does not pay the order and is shown',
   expect(await h.orderStatus(payment)).toBe('paying');
 });
 
-test('a create whose answer is lost is created once, and its payment paid', async () => {
+test('a channel that cannot create for a while creates once, and its payment is paid', async () => {
   const payment = await h.newPayment();
   await h.simulator.setFaults({ create: { errorRate: 1 } });
   await h.workflows.wake(payment, 10_000);
@@ -168,6 +169,22 @@ test('a create whose answer is lost is created once, and its payment paid', asyn
   const run = await h.start(payment);
   await h.simulator.pay(payment.id);
   await run.result();
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+});
+
+test('a create whose answer is lost is repeated, and makes one trade', async () => {
+  const payment = await h.newPayment();
+  await h.simulator.setFaults({ create: { timeoutAfterAcceptRate: 1 } });
+  await h.workflows.wake(payment, 10_000);
+  await eventually(async () =>
+    (await h.simulator.ledger()).some(({ outTradeNo }) => outTradeNo === payment.id),
+  );
+  await h.simulator.setFaults({ create: { timeoutAfterAcceptRate: 0 } });
+  const run = await h.start(payment);
+  await h.simulator.pay(payment.id);
+  await run.result();
+  const trades = (await h.simulator.ledger()).filter(({ outTradeNo }) => outTradeNo === payment.id);
+  expect(trades).toMatchObject([{ createdCount: 2, state: 'SUCCESS' }]);
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
@@ -200,16 +217,23 @@ test('a callback before the workflow exists starts it', async () => {
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', settledBy: 'callback' });
 });
 
-test('two callbacks, the second in the last workflow task, are one order update and both handled', async () => {
+test('a question that meets the last workflow task is answered before the workflow closes', async () => {
   const payment = await h.newPayment();
-  const run = await h.start(payment);
-  const settled = run.result();
-  // Sent while the first one's order update is under way, so that it meets the closing task.
+  await h.start(payment);
+  const asked = Promise.all([1, 2, 3].map(() => h.workflows.askChannel(payment, 30_000)));
   await h.callback(payment);
-  await Promise.all([h.callback(payment), h.callback(payment), h.callback(payment)]);
-  await settled;
-  const reopened = h.env.client.workflow.getHandle(`payment/${payment.id}`);
-  await reopened.result();
+  expect(await asked).toEqual([true, true, true]);
+  await h.until(payment.id, 'succeeded');
   const updates = (await h.timeline(payment.id)).filter((entry) => entry.startsWith('order:'));
   expect(updates).toHaveLength(1);
+});
+
+test.each(['hint', 'callback'])('a bare %s from the Web UI is taken for what it can mean', async (signal) => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  await h.simulator.pay(payment.id);
+  await run.signal(signal);
+  await run.result();
+  expect(h.askedAt(payment)).toHaveLength(1);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });

@@ -258,7 +258,10 @@ CREATE UNIQUE INDEX "payments_live_key" ON "payments" (merchant_id, order_id, ch
 -- An order is paid by at most one payment.
 CREATE UNIQUE INDEX "payments_paying_the_order_key" ON "payments" (merchant_id, order_id) WHERE order_update IN ('pending', 'applied');
 -- What the sweep and the operators' list look for: their cost follows the anomalies.
+CREATE INDEX "payments_created_idx" ON "payments" (created_at) WHERE status = 'created';
 CREATE INDEX "payments_unfinished_idx" ON "payments" (expires_at) WHERE status IN ('created', 'paying');
+CREATE INDEX "payments_cancelling_idx" ON "payments" (cancel_requested_at) WHERE status IN ('created', 'paying') AND cancel_requested_at IS NOT NULL;
+CREATE INDEX "payments_unsettled_idx" ON "payments" (channel_answered_at) WHERE status <> 'succeeded' AND channel_answer->>'state' IN ('paid', 'refunded');
 CREATE INDEX "payments_attention_idx" ON "payments" (attention_since) WHERE attention IS NOT NULL;
 CREATE INDEX "callbacks_undelivered_idx" ON "callbacks" (received_at) WHERE delivered_at IS NULL;
 

@@ -1,5 +1,5 @@
 import { CallbackError, type ChannelAdapter, type VerifiedCallback } from '../../domain/channel.ts';
-import type { CallbackNotice } from '../../domain/payment.ts';
+import { noticeOf } from '../../domain/payment.ts';
 import { Refusal } from '../../domain/refusal.ts';
 import type { Callback, ChannelAccount } from '../../generated/prisma/client.ts';
 import { markDelivered, storeCallback } from '../../ledger/callbacks.ts';
@@ -64,7 +64,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
     try {
       const payment = stored.paymentId === null ? null : await findPayment(db, stored.paymentId);
       if (payment === null) return;
-      await workflows.deliverCallback(payment, toNotice(stored.id, callback), SIGNAL_DEADLINE_MS);
+      await workflows.deliverCallback(payment, noticeOf(stored.id, callback.answer), SIGNAL_DEADLINE_MS);
       await markDelivered(db, stored.id, now());
     } catch (error) {
       log.warn({ err: error, callbackId: stored.id }, 'a stored callback waits for the sweep');
@@ -144,9 +144,4 @@ export function callbackRoutes(api: Api): Endpoint[] {
       handle: (exchange) => receive(exchange, exchange.params.accountId),
     }),
   ];
-}
-
-function toNotice(callbackId: string, { answer }: VerifiedCallback): CallbackNotice {
-  if (answer.state !== 'paid' && answer.state !== 'refunded') return { callbackId, state: answer.state };
-  return { callbackId, state: answer.state, amount: answer.amount, currency: answer.currency };
 }

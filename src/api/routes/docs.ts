@@ -121,4 +121,6 @@ export function serveDocsAssets(app: Express): void {
   assets.use('/reference.js', (_request, response) => void response.type('js').send(REFERENCE_SCRIPT));
   assets.use('/problems.css', (_request, response) => void response.type('css').send(PROBLEMS_STYLE));
   app.use('/docs/assets', assets);
+  // Who opens the bare address wants to know what this is.
+  app.get('/', (_request, response) => response.redirect('/docs'));
 }

@@ -1,0 +1,94 @@
+// node scripts/run.mjs scripts/generate-docs.ts [--check]
+//
+// Writes the documents that are made from code: docs/configuration.md from the settings in src/config.ts, and
+// docs/openapi.json from the API's endpoints. With --check it writes nothing, and exits with 1 when one is stale.
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { createEndpoints } from '../src/api/app.ts';
+import type { Api } from '../src/api/deps.ts';
+import { openApiDocument } from '../src/api/openapi.ts';
+import { z } from '../src/api/zod.ts';
+import { settings } from '../src/config.ts';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+/** The API's address where no setting says otherwise. */
+const PUBLIC_URL = 'http://127.0.0.1:3000';
+
+function configuration(): string {
+  const { properties = {} } = z.toJSONSchema(settings, { io: 'input', unrepresentable: 'any' });
+  const rows = Object.entries(properties).map(([name, property]) => {
+    if (typeof property === 'boolean' || property.description === undefined) {
+      throw new Error(`${name} has no description in src/config.ts.`);
+    }
+    const fallback = property.default === undefined ? '' : `\`${property.default}\``;
+    return `| \`${name}\` | ${valuesOf(name, property)} | ${fallback} | ${property.description} |`;
+  });
+  return `# Configuration
+
+<!-- Made from \`settings\` in src/config.ts by \`npm run generate\`: edit there. -->
+
+Every process reads its settings from the environment, once, when it starts. There is no settings file.
+
+- An empty variable counts as not set.
+- A wrong or missing setting stops the process with one sentence that names it.
+- Without \`DATABASE_URL\` the embedded database is used, and its stack makes its own secrets in \`NODROP_HOME\`. With
+  \`DATABASE_URL\` nothing has a default secret: \`NODROP_SECRET\` must be set.
+- A channel without its secret is off.
+- Obtained tools (the Temporal server, the test server) are kept in \`$XDG_CACHE_HOME/nodrop\`, else in
+  \`~/.cache/nodrop\`, and serve every clone.
+
+| setting | values | default | meaning |
+|---|---|---|---|
+${rows.join('\n')}
+| \`NODROP_QUERY_SCHEDULE_{CHANNEL}\` | text | | The same for one channel, its name in capitals: \`NODROP_QUERY_SCHEDULE_SIMULATOR\`. |
+
+A schedule is a list of waits with an optional count: \`10s*3,20s*3,30s*7,1m\` waits 10 s three times, then 20 s three
+times, then 30 s seven times, and then 1 min again and again up to the expiry. Units are \`ms\`, \`s\`, \`m\` and \`h\`. A
+running payment keeps the schedule it was started with.
+`;
+}
+
+/** What may be given, in a few words. */
+function valuesOf(name: string, property: z.core.JSONSchema.JSONSchema): string {
+  if (property.enum !== undefined) return property.enum.map((value) => `\`${value}\``).join(', ');
+  if (property.type === 'integer') return `${property.minimum} to ${property.maximum}`;
+  if (property.format === 'uri') return 'URL';
+  // What the setting says of nonsense is what it wants.
+  const message = settings.safeParse({ [name]: '?' }).error?.issues[0]?.message ?? '';
+  return /^must (?:be|have) (.+)$/.exec(message)?.[1] ?? 'text';
+}
+
+function openApi(): string {
+  // The document is made of the declarations alone; handlers, which need the rest, are not called.
+  const endpoints = createEndpoints({ config: { api: { publicUrl: PUBLIC_URL } } } as unknown as Api);
+  return JSON.stringify(openApiDocument(endpoints, PUBLIC_URL));
+}
+
+/** As `npm run lint` wants it. */
+function format(path: string, text: string): string {
+  const { status, stdout, stderr } = spawnSync(
+    'node_modules/.bin/biome',
+    ['format', `--stdin-file-path=${path}`],
+    { cwd: root, input: text, encoding: 'utf8' },
+  );
+  if (status !== 0) throw new Error(`${path} cannot be formatted: ${stderr}`);
+  return stdout;
+}
+
+const documents = { 'docs/configuration.md': configuration(), 'docs/openapi.json': openApi() };
+const stale = Object.entries(documents)
+  .map(([path, text]) => [path, format(path, text)] as const)
+  .filter(([path, text]) => !existsSync(root + path) || readFileSync(root + path, 'utf8') !== text);
+if (stale.length === 0) console.log('The generated documents are up to date.');
+else if (process.argv.includes('--check')) {
+  const names = stale.map(([path]) => path).join(' and ');
+  console.error(`${names} ${stale.length === 1 ? 'is' : 'are'} stale: run npm run generate and commit.`);
+  process.exitCode = 1;
+} else {
+  for (const [path, text] of stale) {
+    writeFileSync(root + path, text);
+    console.log(`${path} is written.`);
+  }
+}

@@ -1,0 +1,138 @@
+// node scripts/run.mjs scripts/screenshots.ts [waiting] [list] [wallet] [reference]
+//
+// Makes the images in docs/images, all or those named, from a running `npm start` (with the same settings): takes a
+// few payments, waits until the channel was asked several times about one of them, and photographs it with the
+// system's Chromium.
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { Client, Connection } from '@temporalio/client';
+import { type Browser, chromium, type Page } from 'playwright-core';
+import { DEVELOPMENT_KEY } from '../src/api/auth.ts';
+import { loadConfig } from '../src/config.ts';
+import { paymentWorkflowId } from '../src/domain/names.ts';
+
+const FOLDER = fileURLToPath(new URL('../docs/images', import.meta.url));
+/** From here on attempts are 20 s apart: time enough for both tabs. */
+const ATTEMPT = 4;
+/** The Web UI has drawn itself and what it asks the server for. */
+const SETTLED_MS = 4_000;
+const WIDTH = 1400;
+/** The Web UI's own bars at the left and the top. */
+const BARS = { left: 64, top: 49 };
+
+const config = loadConfig();
+const ui = `${config.temporal.uiUrl}/namespaces/${config.temporal.namespace}`;
+
+interface Created {
+  readonly id: string;
+  readonly payUrl: string;
+}
+
+async function newPayment(subject: string, amount: number): Promise<Created> {
+  const id = `order-${String(Date.now()).slice(-6)}`;
+  const response = await fetch(`${config.api.publicUrl}/v1/payments`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${DEVELOPMENT_KEY}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ order: { id, amount, currency: 'CNY', subject }, channel: 'simulator' }),
+  });
+  if (response.status !== 201) throw new Error(`POST /v1/payments answered ${await response.text()}`);
+  return (await response.json()) as Created;
+}
+
+async function pay({ payUrl }: Created): Promise<void> {
+  await fetch(payUrl, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ result: 'success' }),
+  });
+}
+
+/** Resolves just after an attempt, so that the next one is still some way off. */
+async function untilAsked(client: Client, { id }: Created): Promise<string> {
+  for (;;) {
+    const { raw, runId } = await client.workflow.getHandle(paymentWorkflowId(id)).describe();
+    const query = raw.pendingActivities?.find(({ activityType }) => activityType?.name === 'queryChannel');
+    if ((query?.attempt ?? 0) >= ATTEMPT) return runId;
+    await sleep(500);
+  }
+}
+
+async function open(page: Page, url: string): Promise<Page> {
+  await page.goto(url);
+  await page.waitForTimeout(SETTLED_MS);
+  return page;
+}
+
+/** Two tabs of the same page, one below the other: the upper one whole, of the lower one what differs. */
+async function photographWaiting(browser: Browser, { id }: Created, runId: string): Promise<void> {
+  const run = `${ui}/workflows/${encodeURIComponent(paymentWorkflowId(id))}/${runId}`;
+  const page = await browser.newPage({ viewport: { width: WIDTH + BARS.left, height: 1000 } });
+  const shots: string[] = [];
+  for (const [tab, top, height] of [
+    ['user-metadata', BARS.top, 725],
+    ['pending-activities', 270, 335],
+  ] as const) {
+    await open(page, `${run}/${tab}`);
+    const clip = { x: BARS.left, y: top, width: WIDTH, height };
+    shots.push((await page.screenshot({ clip })).toString('base64'));
+  }
+  const images = shots.map((shot) => `<img style="display:block" src="data:image/png;base64,${shot}">`);
+  await page.setViewportSize({ width: WIDTH, height: 1000 });
+  await page.setContent(`<body style="margin:0">${images.join('')}</body>`);
+  await page.locator('body').screenshot({ path: join(FOLDER, 'web-ui-waiting.png') });
+  await page.close();
+}
+
+async function photographList(browser: Browser): Promise<void> {
+  const page = await browser.newPage({ viewport: { width: WIDTH, height: 460 } });
+  const labels = ['Status', 'Workflow ID', 'OrderId', 'PaymentStatus', 'PaymentAttention'];
+  const columns = JSON.stringify({ [config.temporal.namespace]: labels.map((label) => ({ label })) });
+  await page.addInitScript({
+    content: `localStorage.setItem('namespace-workflow-table-columns', ${JSON.stringify(columns)})`,
+  });
+  await open(page, `${ui}/workflows?query=${encodeURIComponent('PaymentStatus="paying"')}`);
+  await page.screenshot({ path: join(FOLDER, 'web-ui-list.png') });
+  await page.close();
+}
+
+async function photographWallet(browser: Browser, { payUrl }: Created): Promise<void> {
+  const page = await browser.newPage({ viewport: { width: 390, height: 700 }, isMobile: true });
+  await page.goto(payUrl);
+  await page.screenshot({ path: join(FOLDER, 'wallet.png') });
+  await page.close();
+}
+
+async function photographReference(browser: Browser): Promise<void> {
+  const page = await browser.newPage({ viewport: { width: WIDTH, height: 1080 } });
+  await open(page, `${config.api.publicUrl}/docs`);
+  await page.screenshot({ path: join(FOLDER, 'api-reference.png') });
+  await page.close();
+}
+
+const named = process.argv.slice(2);
+const wants = (image: string) => named.length === 0 || named.includes(image);
+mkdirSync(FOLDER, { recursive: true });
+const connection = await Connection.connect({ address: config.temporal.address });
+const client = new Client({ connection, namespace: config.temporal.namespace });
+const browser = await chromium.launch({
+  executablePath: '/usr/bin/chromium',
+  args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update'],
+});
+try {
+  const waiting = await newPayment('Coffee', 1990);
+  await newPayment('Tea', 1250);
+  await pay(await newPayment('Cake', 2400));
+  if (wants('wallet')) await photographWallet(browser, waiting);
+  if (wants('reference')) await photographReference(browser);
+  if (wants('waiting')) {
+    console.log('Waiting until the channel was asked several times ...');
+    await photographWaiting(browser, waiting, await untilAsked(client, waiting));
+  }
+  if (wants('list')) await photographList(browser);
+  console.log('docs/images is written.');
+} finally {
+  await browser.close();
+  await connection.close();
+}

@@ -1,0 +1,206 @@
+// npm run demo: a batch of payments through the whole stack while callbacks get lost, late, doubled and forged and
+// processes are killed; ends with a table, and with exit code 0 only if nothing dropped.
+import { setMaxListeners } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Config, loadConfig } from '../config.ts';
+import { exitWith } from '../stack/errors.ts';
+import { answers } from '../stack/program.ts';
+import { startPrograms } from '../stack/programs.ts';
+import { startStack } from '../stack/stack.ts';
+import { Supervisor } from '../stack/supervisor.ts';
+import { workerPolls } from '../stack/worker-probe.ts';
+import { type Accounts, reconcile } from './accounts.ts';
+import { readBooks } from './books.ts';
+import { request } from './client.ts';
+import { demoSettings, emptyFolder, reopenCommand } from './environment.ts';
+import { Forger } from './forger.ts';
+import { planPayers } from './payers.ts';
+import { Progress } from './progress.ts';
+import { closingTable, isClean, offendersList, type Report } from './report.ts';
+import { Shop } from './shop.ts';
+import { CALLBACK_DELAY_MS, FAULTS, type Killed, killProcesses } from './trouble.ts';
+
+const PAYERS = 240;
+const SEED = 44;
+const API_KEY = 'sk_dev_nodrop';
+/** With start and stop the demo stays below four minutes. */
+const LIMIT_MS = 200_000;
+const WORKER_DIES_AFTER_MS = 16_000;
+const API_DIES_AFTER_MS = 32_000;
+const LOOK_EVERY_MS = 1_000;
+/** For the last reading of the books. */
+const READ_PATIENCE_MS = 20_000;
+const INTERRUPTED = 130;
+
+const progress = new Progress();
+const say = (line: string) => progress.say(line);
+/** Ends everything that payers, forger and watchers do. */
+const ending = new AbortController();
+setMaxListeners(0, ending.signal);
+let supervisor: Supervisor | undefined;
+let leaving = false;
+
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+  process.on(signal, () => {
+    // npm and the terminal may both deliver the same Ctrl-C.
+    if (leaving) return;
+    say('Stopping everything ...');
+    void leave(INTERRUPTED);
+  });
+}
+
+async function leave(code: number): Promise<void> {
+  leaving = true;
+  progress.end();
+  ending.abort();
+  await supervisor?.stop();
+  process.exit(code);
+}
+
+try {
+  const settings = await demoSettings(process.env);
+  const config = loadConfig(settings);
+  supervisor = await Supervisor.claim(config.home, say);
+  emptyFolder(config.home);
+  // The supervisor's children have our environment.
+  for (const name of Object.keys(process.env)) if (!(name in settings)) delete process.env[name];
+  Object.assign(process.env, settings);
+  await start(supervisor, config);
+  const report = await run(supervisor, config);
+  if (!leaving) {
+    progress.end();
+    const clean = isClean(report);
+    console.log(`\n${closingTable(report)}\n`);
+    if (!clean) console.log(`${offendersList(report)}\n`);
+    console.log(
+      clean
+        ? 'Nothing dropped: every payment in the wallet is a paid order, and no other order is.'
+        : 'FAILED: see the list above.',
+    );
+    console.log(
+      `Logs are in ${config.home}/logs. For the workflows in the Web UI: ${reopenCommand(settings)}`,
+    );
+    await leave(clean ? 0 : 1);
+  }
+} catch (error) {
+  if (!leaving) {
+    progress.end();
+    ending.abort();
+    await supervisor?.stop();
+    exitWith(error);
+  }
+}
+
+async function start(supervisor: Supervisor, config: Config): Promise<void> {
+  const startedAt = Date.now();
+  say('Starting PostgreSQL, Temporal, the channel simulator, the API and a worker ...');
+  await startStack(supervisor, config);
+  await startPrograms(supervisor, config, 'log');
+  const faults = `${config.simulator.url}/_control/faults`;
+  const { status } = await request(ending.signal, 'PUT', faults, { seed: SEED, ...FAULTS });
+  if (status !== 200) throw new Error(`PUT ${faults} was answered ${status}`);
+  const seconds = ((Date.now() - startedAt) / 1000).toFixed(1);
+  const { callback } = FAULTS;
+  const percent = (rate: number) => `${Math.round(rate * 100)} %`;
+  say(`All up after ${seconds} s.`);
+  say('');
+  say(`  Temporal Web UI  ${config.temporal.uiUrl}`);
+  say(`  API reference    ${config.api.publicUrl}/docs`);
+  say(`  Logs             ${config.home}/logs`);
+  say('');
+  say(
+    `${PAYERS} payers come. Of the channel's callbacks ${percent(callback.dropRate)} are never sent, the others`,
+  );
+  say(
+    `${callback.delayMs / 1000} s late, twice, and out of order, ${percent(callback.corruptSignatureRate)} with a broken signature, ${percent(callback.wrongAmountRate)} with a wrong amount.`,
+  );
+  say('');
+}
+
+/** Everything that happens between the first payer and the last order. */
+async function run(supervisor: Supervisor, config: Config): Promise<Report> {
+  const startedAt = Date.now();
+  const { signal } = ending;
+  const apiUrl = config.api.publicUrl;
+  const forger = new Forger({ apiUrl, signal, secret: config.simulator.secrets.simulator ?? '' });
+  const shop = new Shop({
+    apiUrl,
+    apiKey: API_KEY,
+    signal,
+    onBought(payer, payment) {
+      if (payer.habit === 'never pays') forger.attack(payer, payment.id);
+    },
+  });
+  const accounts = async (signal: AbortSignal) =>
+    reconcile(
+      await readBooks({ apiUrl, apiKey: API_KEY, simulatorUrl: config.simulator.url }, signal),
+      shop.confirmed,
+    );
+  const deadline = setTimeout(() => ending.abort(), LIMIT_MS);
+
+  let killed: readonly Killed[] = [];
+  let isServed = false;
+  const work = Promise.all([
+    shop.serve(planPayers(SEED, PAYERS)),
+    killProcesses(
+      supervisor,
+      [
+        {
+          name: 'worker',
+          afterMs: WORKER_DIES_AFTER_MS,
+          isBack: (at, pid) => workerPolls(config.temporal, at, pid),
+        },
+        { name: 'api', afterMs: API_DIES_AFTER_MS, isBack: () => answers(`${apiUrl}/readyz`) },
+      ],
+      say,
+      signal,
+    ).then((done) => {
+      killed = done;
+    }),
+  ])
+    .then(() => forger.done())
+    .finally(() => {
+      isServed = true;
+    });
+  // Awaited below; a failure before that must not count as unhandled.
+  work.catch(() => undefined);
+
+  let seconds = 0;
+  while (!signal.aborted) {
+    const now = await accounts(signal).catch(() => undefined);
+    seconds = (Date.now() - startedAt) / 1000;
+    if (now !== undefined) {
+      progress.show(liveLine(seconds, shop, now));
+      if (isServed && isSettled(now)) break;
+    }
+    await sleep(LOOK_EVERY_MS, undefined, { signal }).catch(() => undefined);
+  }
+  clearTimeout(deadline);
+  if (leaving) return await new Promise(() => {});
+  if (signal.aborted) say(`Not settled after ${LIMIT_MS / 1000} s; this is how it stands:`);
+  await work;
+  progress.show('Comparing the books ...');
+  // A callback under way when its order was paid by a query is late, and not lost.
+  await sleep(CALLBACK_DELAY_MS + 1_000);
+  return {
+    accounts: await accounts(AbortSignal.timeout(READ_PATIENCE_MS)),
+    shop: { ...shop, bought: shop.bought.size },
+    forged: forger,
+    killed,
+    seconds,
+  };
+}
+
+/** Nothing more will happen by itself: what was paid is in the orders, and what was not has ended. */
+function isSettled({ offences, live }: Accounts): boolean {
+  return live === 0 && offences.every(({ kind }) => kind !== 'dropped');
+}
+
+function liveLine(seconds: number, shop: Shop, { orders }: Accounts): string {
+  const { bought, confirmed } = shop;
+  const waiting = Math.max(0, confirmed.size - orders.count);
+  const elapsed = `${String(Math.round(seconds)).padStart(4)} s`;
+  const created = `${bought.size}/${PAYERS}`;
+  // Below 80 columns, so that a terminal's line holds it.
+  return `${elapsed}  created ${created}  paid: wallet ${confirmed.size}, orders ${orders.count}  waiting ${waiting}`;
+}

@@ -1,0 +1,174 @@
+import { toDecimal } from '../domain/money.ts';
+import type { Accounts, Found, OffenceKind, Total } from './accounts.ts';
+import { CALLBACK_DELAY_MS, type Killed, title } from './trouble.ts';
+
+export interface Report {
+  readonly accounts: Accounts;
+  /** What the payers did. */
+  readonly shop: {
+    readonly bought: number;
+    /** The payments each double press was answered with. */
+    readonly doublePresses: readonly (readonly [string, string])[];
+    readonly tooLate: number;
+    readonly hints: number;
+    readonly failures: readonly string[];
+  };
+  readonly forged: { readonly refused: number; readonly accepted: readonly string[] };
+  readonly killed: readonly Killed[];
+  /** From the first payer to the last order. */
+  readonly seconds: number;
+}
+
+/** True when every payment of the wallet is a paid order, and no order is paid by anything else. */
+export function isClean({ accounts, shop, forged }: Report): boolean {
+  return (
+    accounts.wallet.count > 0 &&
+    accounts.offences.length === 0 &&
+    forged.accepted.length === 0 &&
+    shop.doublePresses.every(([first, second]) => first === second) &&
+    shop.failures.length === 0
+  );
+}
+
+const WIDTH = 92;
+const RULE = '─'.repeat(WIDTH);
+
+/** The closing table, at most 92 columns wide. */
+export function closingTable(report: Report): string {
+  const { accounts, shop, forged, killed, seconds } = report;
+  const offences = (kind: OffenceKind) => accounts.offences.filter((offence) => offence.kind === kind).length;
+  const unproven = offences('unproven');
+  return [
+    RULE,
+    ` nodrop demo: ${shop.bought} payments in ${Math.round(seconds)} s`,
+    RULE,
+    money('paid in the wallet', accounts.wallet),
+    money('paid in the orders', accounts.orders),
+    mustBeZero('dropped: paid, but the order is not', offences('dropped')),
+    mustBeZero('orders paid without money', offences('unpaid')),
+    mustBeZero('amounts or currencies that differ', offences('different')),
+    ...(unproven > 0 ? [mustBeZero("not as the wallet's payers saw it", unproven)] : []),
+    ...(shop.failures.length > 0
+      ? [mustBeZero('payers the shop could not serve', shop.failures.length)]
+      : []),
+    RULE,
+    ...foundOut(accounts.found),
+    RULE,
+    line('forged callbacks', forgedLine(forged)),
+    line('pressed pay twice', doubleLine(shop.doublePresses, offences('doubled'))),
+    line('came back from the wallet', `${shop.hints} payers, each a hint to ask at once`),
+    line('not paid in the wallet', notPaidLine(accounts, shop.tooLate)),
+    ...killed.map((process) => line(`killed with -9`, killedLine(process))),
+    RULE,
+  ].join('\n');
+}
+
+/** The rows that made the run fail, each with where to look at it; empty after a clean one. */
+export function offendersList({ accounts, forged, shop }: Report): string {
+  const lines = accounts.offences.map(({ kind, orderId, paymentId, detail, temporalUrl }) =>
+    [
+      `${kind.toUpperCase()}  order ${orderId ?? 'unknown'}  payment ${paymentId ?? 'unknown'}`,
+      detail,
+      ...(temporalUrl === null ? [] : [temporalUrl]),
+    ].join('\n    '),
+  );
+  for (const id of forged.accepted)
+    lines.push(`FORGED  a forged callback for payment ${id} was acknowledged`);
+  for (const [first, second] of shop.doublePresses)
+    if (first !== second) lines.push(`DOUBLED  one order, two payments: ${first} and ${second}`);
+  for (const failure of shop.failures) lines.push(`NOT SERVED  ${failure}`);
+  if (accounts.wallet.count === 0)
+    lines.push('NOTHING PAID  the wallet has no payment: the run proves nothing');
+  return lines.join('\n');
+}
+
+const LABEL = 37;
+
+function line(label: string, text: string): string {
+  return ` ${label.padEnd(LABEL)}${text}`;
+}
+
+function money(label: string, { count, sums }: Total): string {
+  const amounts = [...sums]
+    .sort()
+    .map(([currency, sum]) => `${currency} ${grouped(toDecimal(sum, currency))}`);
+  return line(label, `${String(count).padStart(5)}   ${amounts.join(' + ')}`);
+}
+
+function mustBeZero(label: string, count: number): string {
+  return line(label, `${String(count).padStart(5)}   ${count === 0 ? 'as it must be' : '!!! must be 0'}`);
+}
+
+/** `1234567.89` as `1,234,567.89`. */
+function grouped(decimal: string): string {
+  const [whole = '', fraction] = decimal.split('.');
+  const digits = whole.replace(/\B(?=(\d{3})+$)/g, ',');
+  return fraction === undefined ? digits : `${digits}.${fraction}`;
+}
+
+const SOURCES: readonly (readonly [settledBy: string, label: string])[] = [
+  ['callback', 'the callback'],
+  ['query', 'a query on schedule'],
+  ['hint', 'a query after a hint'],
+  ['close', 'the query before closing'],
+];
+
+function foundOut(found: readonly Found[]): string[] {
+  const known = SOURCES.map(([settledBy]) => settledBy);
+  const others = [...new Set(found.map(({ settledBy }) => settledBy))].filter((by) => !known.includes(by));
+  const recovered = found.filter(({ settledBy }) => settledBy !== 'callback');
+  const row = (label: string, rows: readonly Found[]) => {
+    const seconds = rows.map((one) => one.seconds).sort((a, b) => a - b);
+    const lost = rows.filter(({ callbackLost }) => callbackLost).length;
+    const times = [percentile(seconds, 0.5), percentile(seconds, 0.95), percentile(seconds, 1)];
+    return line(label, columns([rows.length, lost, ...times]));
+  };
+  return [
+    line('', `${'callback'.padStart(21)}${'seconds from paid to order'.padStart(28)}`),
+    line('found out by', columns(['payments', 'never sent', 'median', 'p95', 'max'])),
+    ...[...SOURCES, ...others.map((by) => [by, by] as const)].map(([settledBy, label]) =>
+      row(
+        label,
+        found.filter((one) => one.settledBy === settledBy),
+      ),
+    ),
+    row('recovered without the callback', recovered),
+    ` Callbacks leave ${CALLBACK_DELAY_MS / 1000} s after the payment; the others came after a query or were refused.`,
+  ];
+}
+
+const columns = (cells: readonly (number | string)[]) =>
+  cells.map((cell, index) => String(cell).padStart([8, 13, 10, 9, 9][index] ?? 9)).join('');
+
+/** The nearest rank of sorted values, with one decimal. */
+function percentile(sorted: readonly number[], rank: number): string {
+  return sorted[Math.max(0, Math.ceil(sorted.length * rank) - 1)]?.toFixed(1) ?? '-';
+}
+
+function forgedLine({ refused, accepted }: Report['forged']): string {
+  const outcome = accepted.length === 0 ? 'every one refused' : `!!! ${accepted.length} ACCEPTED`;
+  return `${refused + accepted.length} sent for orders nobody paid, ${outcome}`;
+}
+
+function doubleLine(presses: Report['shop']['doublePresses'], doubled: number): string {
+  const single = presses.filter(([first, second]) => first === second).length;
+  const outcome =
+    single === presses.length && doubled === 0
+      ? 'one payment each'
+      : `!!! ${presses.length - single + doubled} DOUBLED`;
+  return `${presses.length} payers, ${outcome}`;
+}
+
+function notPaidLine({ unpaid, live }: Accounts, tooLate: number): string {
+  const parts = [...unpaid].sort().map(([status, count]) => `${count} ${status}`);
+  const late = tooLate === 0 ? '' : `; ${tooLate} came too late`;
+  return `${parts.join(', ') || 'none'}${live === 0 ? '' : ' (not ended yet)'}${late}`;
+}
+
+function killedLine({ name, pid, afterMs, backAfterMs }: Killed): string {
+  const back =
+    backAfterMs === undefined
+      ? 'never came back'
+      : `at work again ${(backAfterMs / 1000).toFixed(1)} s later`;
+  return `${title(name)} (process ${pid}) at ${Math.round(afterMs / 1000)} s, ${back}`;
+}
