@@ -1,15 +1,23 @@
 import type { Client } from '@temporalio/client';
-import type { ChannelAnswer } from '../domain/channel.ts';
 import { paymentIdOf } from '../domain/names.ts';
-import type { CallbackNotice } from '../domain/payment.ts';
 import { LATE_WATCH_MS } from '../domain/schedule.ts';
 import type { Payment } from '../generated/prisma/client.ts';
 import { markDelivered } from '../ledger/callbacks.ts';
 import type { LedgerClient } from '../ledger/client.ts';
-import { restPayment, takeStuckPayments, takeUndeliveredCallbacks, takeUnfinished } from '../ledger/sweep.ts';
+import { toRefundSnapshot } from '../ledger/refunds.ts';
+import {
+  restPayment,
+  restRefund,
+  takeStuckPayments,
+  takeStuckRefunds,
+  takeUndeliveredCallbacks,
+  takeUnfinished,
+} from '../ledger/sweep.ts';
 import { note } from '../ledger/timeline.ts';
 import { PAYMENT_WORKFLOW } from '../workflows/messages.ts';
+import { deliverStored } from './deliver.ts';
 import type { PaymentWorkflows } from './payment-workflows.ts';
+import type { RefundWorkflows } from './refund-workflows.ts';
 
 const SIGNAL_DEADLINE_MS = 5_000;
 /** How far back ended runs are looked at: longer than workers are ever all away unnoticed. */
@@ -21,17 +29,12 @@ export interface SweepDeps {
   readonly db: LedgerClient;
   readonly client: Client;
   readonly workflows: PaymentWorkflows;
+  readonly refundWorkflows: RefundWorkflows;
   readonly now: () => Promise<Date>;
 }
 
-/** What a callback's signal says of it; the money itself stays in the ledger. */
-export function noticeOf(callbackId: string, answer: ChannelAnswer): CallbackNotice {
-  if (answer.state !== 'paid' && answer.state !== 'refunded') return { callbackId, state: answer.state };
-  return { callbackId, state: answer.state, amount: answer.amount, currency: answer.currency };
-}
-
-/** The safety net's three hauls; each returns how many it healed. Task queue `nodrop`. */
-export function sweepActivities({ db, client, workflows, now }: SweepDeps) {
+/** The safety net's hauls; each returns how many it healed. Task queue `nodrop`. */
+export function sweepActivities({ db, client, workflows, refundWorkflows, now }: SweepDeps) {
   const wake = async (payments: readonly Payment[], why: string): Promise<number> => {
     for (const payment of payments) {
       await workflows.wake(payment, SIGNAL_DEADLINE_MS);
@@ -73,13 +76,30 @@ export function sweepActivities({ db, client, workflows, now }: SweepDeps) {
       const callbacks = await takeUndeliveredCallbacks(db, await now());
       for (const callback of callbacks) {
         if (callback.payment === null) continue;
-        const notice = noticeOf(callback.id, callback.answer as unknown as ChannelAnswer);
-        await workflows.deliverCallback(callback.payment, notice, SIGNAL_DEADLINE_MS);
+        await deliverStored(
+          { db, workflows, refundWorkflows },
+          callback,
+          callback.payment,
+          SIGNAL_DEADLINE_MS,
+        );
         const at = await now();
         await markDelivered(db, callback.id, at);
         await note(db, callback.payment.id, 'sweep', 'The sweep delivered a stored callback.', at);
       }
       return callbacks.length;
+    },
+
+    /** Refunds whose workflow was never started, or is gone. */
+    async sweepRefunds(): Promise<number> {
+      const refunds = await takeStuckRefunds(db, await now());
+      for (const refund of refunds) {
+        await refundWorkflows.start(toRefundSnapshot(refund, refund.payment), SIGNAL_DEADLINE_MS);
+        const at = await now();
+        await restRefund(db, refund.id, at);
+        const detail = `The sweep made sure that the workflow of refund ${refund.id} runs.`;
+        await note(db, refund.paymentId, 'sweep', detail, at, { refundId: refund.id });
+      }
+      return refunds.length;
     },
   };
 }

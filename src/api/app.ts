@@ -14,6 +14,7 @@ import { healthRoutes } from './routes/health.ts';
 import { orderRoutes } from './routes/orders.ts';
 import { paymentActionRoutes } from './routes/payment-actions.ts';
 import { paymentRoutes } from './routes/payments.ts';
+import { refundRoutes } from './routes/refunds.ts';
 import { returnRoute } from './routes/return.ts';
 
 /** Every route of the API. */
@@ -23,6 +24,7 @@ export function createEndpoints(api: Api): Endpoint[] {
     createPaymentRoute(api),
     ...paymentRoutes(api),
     ...paymentActionRoutes(api),
+    ...refundRoutes(api),
     ...callbackRoutes(api),
     returnRoute(api),
     ...healthRoutes(api),

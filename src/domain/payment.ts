@@ -34,4 +34,6 @@ export interface CallbackNotice {
   readonly state: string;
   readonly amount?: number;
   readonly currency?: CurrencyCode;
+  /** Refunded at the channel so far; absent when nothing was. */
+  readonly refundedAmount?: number;
 }

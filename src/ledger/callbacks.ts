@@ -1,4 +1,4 @@
-import type { VerifiedCallback } from '../domain/channel.ts';
+import type { CallbackRefund, ChannelAnswer, VerifiedCallback } from '../domain/channel.ts';
 import { newCallbackId } from '../domain/ids.ts';
 import type { Callback, Prisma } from '../generated/prisma/client.ts';
 import type { LedgerClient } from './client.ts';
@@ -28,7 +28,10 @@ export async function storeCallback(
         notificationId: callback.notificationId,
         outTradeNo: callback.outTradeNo,
         paymentId: payment?.id ?? null,
-        answer: callback.answer as unknown as Prisma.InputJsonObject,
+        answer: {
+          ...callback.answer,
+          ...(callback.refund === undefined ? {} : { refund: callback.refund }),
+        } as unknown as Prisma.InputJsonObject,
         body: new Uint8Array(rawBody),
         receivedAt: now,
       },
@@ -48,7 +51,7 @@ export async function storeCallback(
         tx,
         row.paymentId,
         'callback',
-        `The channel called back${again}: ${callback.answer.state}.`,
+        `The channel called back${again}: ${callback.answer.state}${ofRefund(callback.refund)}.`,
         now,
         {
           callbackId: row.id,
@@ -58,6 +61,15 @@ export async function storeCallback(
     }
     return row;
   });
+}
+
+const ofRefund = (refund: CallbackRefund | undefined): string =>
+  refund === undefined ? '' : `, refund ${refund.outRefundNo} ${refund.answer.state}`;
+
+/** What a stored callback says. */
+export function readCallback(row: Callback): { answer: ChannelAnswer; refund: CallbackRefund | undefined } {
+  const { refund, ...answer } = row.answer as unknown as ChannelAnswer & { refund?: CallbackRefund };
+  return { answer: answer as ChannelAnswer, refund };
 }
 
 /** The payment's workflow has the callback for certain. */

@@ -1,16 +1,20 @@
 import type { ChannelAnswer, NextAction } from '../domain/channel.ts';
-import { automaticRefundId, externalRefundId } from '../domain/ids.ts';
+import { automaticRefundId } from '../domain/ids.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import {
   type Attention,
   canPaymentGo,
   isLive,
   type PaymentStatus,
+  type RefundReason,
   type SettledBy,
 } from '../domain/states.ts';
-import type { Order, Payment, Prisma } from '../generated/prisma/client.ts';
-import { freeOrder, lockOrder, payOrder } from '../orders/embedded.ts';
+import type { Payment, Prisma } from '../generated/prisma/client.ts';
+import { freeOrder, payOrder } from '../orders/embedded.ts';
+import { readCallback } from './callbacks.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
+import { cleared, raised, underLock, update } from './locked.ts';
+import { recordExternalRefunds, sayAmount } from './refunds.ts';
 import { type RecordedAnswer, recordedAnswer, toSnapshot } from './snapshot.ts';
 import { note } from './timeline.ts';
 
@@ -18,33 +22,6 @@ import { note } from './timeline.ts';
  * Every change of a payment. Each is one transaction under the order's row lock, conditional on the state it
  * comes from, so that doing it twice, or late, changes nothing (P5).
  */
-
-interface Locked {
-  readonly tx: LedgerTx;
-  readonly order: Order;
-  readonly payment: Payment;
-}
-
-async function underLock<T>(
-  db: LedgerClient,
-  paymentId: string,
-  work: (locked: Locked) => Promise<T>,
-): Promise<T> {
-  return await db.$transaction(async (tx) => {
-    const { merchantId, orderId } = await tx.payment.findUniqueOrThrow({
-      where: { id: paymentId },
-      select: { merchantId: true, orderId: true },
-    });
-    const order = await lockOrder(tx, merchantId, orderId);
-    if (order === null) throw new Error(`order ${orderId} of payment ${paymentId} is gone`);
-    const payment = await tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
-    return await work({ tx, order, payment });
-  });
-}
-
-async function update(tx: LedgerTx, id: string, data: Prisma.PaymentUpdateInput): Promise<Payment> {
-  return await tx.payment.update({ where: { id }, data });
-}
 
 /** @throws Prisma's P2025 when there is no such payment. */
 export async function loadPayment(db: LedgerClient, paymentId: string, now: Date): Promise<PaymentSnapshot> {
@@ -89,7 +66,7 @@ export async function recordAnswer(
   by: SettledBy,
   now: Date,
 ): Promise<PaymentSnapshot> {
-  return await underLock(db, paymentId, async ({ tx, payment }) => {
+  return await underLock(db, paymentId, async ({ tx, order, payment }) => {
     const known = recordedAnswer(payment);
     const money = answer.state === 'paid' || answer.state === 'refunded';
     const definite = money || answer.state === 'closed' || answer.state === 'failed';
@@ -105,7 +82,9 @@ export async function recordAnswer(
       state: answer.state,
       by,
     });
-    return toSnapshot(recorded, now);
+    // Of a payment that is not settled, settling it records what has gone back.
+    if (!money || recorded.status !== 'succeeded') return toSnapshot(recorded, now);
+    return toSnapshot(await recordExternalRefunds({ tx, order, payment: recorded }, answer, now), now);
   });
 }
 
@@ -138,13 +117,14 @@ export async function recordSilence(
  * The order update: one transaction records the money received, makes the payment `succeeded` and decides the
  * order. Reads the money from the ledger: from the verified callback `callbackId`, else from the answer on record.
  * A callback that does not carry exactly what was asked settles nothing.
+ * @returns also the order's other live payments, which are to cancel, and the refund that is owed, which is to start.
  */
 export async function settlePayment(
   db: LedgerClient,
   paymentId: string,
   callbackId: string | null,
   now: Date,
-): Promise<{ snapshot: PaymentSnapshot; cancelled: string[] }> {
+): Promise<{ snapshot: PaymentSnapshot; cancelled: string[]; refund: string | null }> {
   return await underLock(db, paymentId, async ({ tx, order, payment }) => {
     const answer = (await callbackAnswer(tx, payment, callbackId)) ?? recordedAnswer(payment);
     const from = payment.status as PaymentStatus;
@@ -153,7 +133,11 @@ export async function settlePayment(
       (answer.state !== 'paid' && answer.state !== 'refunded') ||
       !canPaymentGo(from, 'succeeded')
     ) {
-      return { snapshot: toSnapshot(payment, now), cancelled: [] };
+      return {
+        snapshot: toSnapshot(payment, now),
+        cancelled: [],
+        refund: await owedRefund(tx, payment),
+      };
     }
     const { decision, cancelled } = await payOrder(tx, order, payment, answer, now);
     const settled = await update(tx, paymentId, {
@@ -186,14 +170,13 @@ export async function settlePayment(
       now,
       { orderUpdate: decision.orderUpdate },
     );
-    if (decision.orderUpdate === 'conflict') await oweRefund(tx, settled, decision.refund, now);
-    await freeOrder(
-      tx,
-      await tx.order.findUniqueOrThrow({
-        where: { merchantId_id: { merchantId: order.merchantId, id: order.id } },
-      }),
-    );
-    return { snapshot: toSnapshot(settled, now), cancelled };
+    const decided = await tx.order.findUniqueOrThrow({
+      where: { merchantId_id: { merchantId: order.merchantId, id: order.id } },
+    });
+    const rest = await recordExternalRefunds({ tx, order: decided, payment: settled }, answer, now);
+    if (decision.orderUpdate === 'conflict') await oweRefund(tx, rest, decision.refund, now);
+    await freeOrder(tx, decided);
+    return { snapshot: toSnapshot(rest, now), cancelled, refund: await owedRefund(tx, rest) };
   });
 }
 
@@ -206,42 +189,45 @@ async function callbackAnswer(
   if (callbackId === null) return null;
   const callback = await tx.callback.findUnique({ where: { id: callbackId } });
   if (callback === null || callback.paymentId !== payment.id) return null;
-  const answer = callback.answer as unknown as ChannelAnswer;
+  const { answer } = readCallback(callback);
   if (answer.state !== 'paid') return null;
   if (BigInt(answer.amount) !== payment.amount || answer.currency !== payment.currency) return null;
   return { ...answer, by: 'callback' };
 }
 
-/** The money that must go back, written with the decision that owes it; its id makes it one a payment. */
-async function oweRefund(
-  tx: LedgerTx,
-  payment: Payment,
-  reason: 'duplicate_payment' | 'late_payment' | 'external' | 'requested',
-  now: Date,
-): Promise<void> {
-  const received = payment.receivedAmount ?? 0n;
-  const external = reason === 'external';
+/**
+ * The money that must go back, written with the decision that owes it; its id makes it one a payment. What has
+ * already gone back at the channel is not owed again.
+ */
+async function oweRefund(tx: LedgerTx, payment: Payment, reason: RefundReason, now: Date): Promise<void> {
+  const amount = (payment.receivedAmount ?? 0n) - payment.refundedAmount;
+  if (amount <= 0n) return;
+  const id = automaticRefundId(payment.id);
+  const currency = payment.receivedCurrency ?? payment.currency;
   await tx.refund.create({
     data: {
-      id: external ? externalRefundId(payment.id) : automaticRefundId(payment.id),
+      id,
       merchantId: payment.merchantId,
       paymentId: payment.id,
-      amount: received,
-      currency: payment.receivedCurrency ?? payment.currency,
+      amount,
+      currency,
       reason,
-      status: external ? 'succeeded' : 'created',
       createdAt: now,
-      settledAt: external ? now : null,
     },
   });
-  if (external) await update(tx, payment.id, { refundedAmount: received });
-  await note(
-    tx,
-    payment.id,
-    'refund',
-    `${received} ${payment.currency} ${external ? 'went' : 'must go'} back: ${reason}.`,
-    now,
-  );
+  await note(tx, payment.id, 'refund', `${sayAmount(amount, currency)} must go back: ${reason}.`, now, {
+    refundId: id,
+  });
+}
+
+/** The automatic refund of a conflict that has not been started yet, as far as the ledger knows. */
+async function owedRefund(tx: LedgerTx, payment: Payment): Promise<string | null> {
+  if (payment.orderUpdate !== 'conflict') return null;
+  const owed = await tx.refund.findFirst({
+    where: { id: automaticRefundId(payment.id), status: 'created' },
+    select: { id: true },
+  });
+  return owed?.id ?? null;
 }
 
 /**
@@ -299,15 +285,3 @@ export async function raiseAttention(
     return toSnapshot(await update(tx, paymentId, raised(attention, detail, now)), now);
   });
 }
-
-const raised = (attention: Attention, detail: string, now: Date) => ({
-  attention,
-  attentionSince: now,
-  attentionDetail: detail,
-});
-
-/** Takes back an attention of one of these kinds: what it said is not true any more. */
-const cleared = (payment: Payment, kinds: readonly Attention[]) =>
-  kinds.includes(payment.attention as Attention)
-    ? { attention: null, attentionSince: null, attentionDetail: null }
-    : {};

@@ -1,4 +1,6 @@
+import { toDecimal } from '../domain/money.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
+import type { RefundSnapshot } from '../domain/refund.ts';
 
 /** `10:05:30 UTC`, with the day when it is not today's. */
 function clock(ms: number): string {
@@ -62,4 +64,35 @@ function facts(row: PaymentSnapshot, next: NextQuery | undefined): string[] {
   }
   if (row.attention !== null) lines.push(`- needs attention: ${row.attention}`);
   return lines;
+}
+
+/** The same for a refund. */
+export function describeRefund(row: RefundSnapshot, next: NextQuery | undefined): string {
+  const lines = [
+    `- ${toDecimal(row.amount, row.currency)} ${row.currency} of payment ${row.paymentId}, order ${row.orderId}: ${row.reason}`,
+    `- owed since ${clock(row.createdAt)}`,
+  ];
+  if (row.unknownSince !== null)
+    lines.push(`- ${row.channel} has given no definite answer since ${clock(row.unknownSince)}`);
+  if (next?.asking === false)
+    lines.push(`- it is asked next at ${clock(next.nextQueryAt)}, or as soon as a callback comes`);
+  if (next?.asking === true) {
+    lines.push(
+      `- it is being asked on schedule since ${clock(next.nextQueryAt)}: the last answer and the next time are under *Pending Activities*, \`queryRefund\``,
+    );
+  }
+  return [`**${refundHeadline(row)}**`, '', ...lines].join('\n');
+}
+
+function refundHeadline(row: RefundSnapshot): string {
+  switch (row.status) {
+    case 'created':
+      return `Asking ${row.channel} to give the money back, under one number however often.`;
+    case 'processing':
+      return `${row.channel} has the refund in process.`;
+    case 'succeeded':
+      return 'The money went back.';
+    case 'failed':
+      return `${row.channel} refused the refund for good.`;
+  }
 }

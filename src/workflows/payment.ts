@@ -2,7 +2,14 @@ import { defineSearchAttributeKey, type SearchAttributeUpdatePair } from '@tempo
 import * as wf from '@temporalio/workflow';
 import type { ChannelActivities } from '../activities/channel.ts';
 import type { LedgerActivities } from '../activities/ledger.ts';
-import { channelTaskQueue, MAIN_TASK_QUEUE, paymentWorkflowId, pollTaskQueue } from '../domain/names.ts';
+import type { RefundLedgerActivities } from '../activities/refund.ts';
+import {
+  channelTaskQueue,
+  MAIN_TASK_QUEUE,
+  paymentWorkflowId,
+  pollTaskQueue,
+  refundWorkflowId,
+} from '../domain/names.ts';
 import type { CallbackNotice, PaymentSnapshot } from '../domain/payment.ts';
 import {
   LATE_WATCH_MS,
@@ -20,6 +27,8 @@ import {
   hintSignal,
   nextActionUpdate,
   type PaymentInput,
+  REFUND_WORKFLOW,
+  type RefundInput,
   searchAttributes,
   wakeSignal,
 } from './messages.ts';
@@ -35,7 +44,7 @@ type Message =
   | { readonly kind: 'renewAction'; done: boolean }
   | { readonly kind: 'ask'; answered: boolean | undefined };
 
-const ledger = wf.proxyActivities<LedgerActivities>({
+const ledger = wf.proxyActivities<LedgerActivities & Pick<RefundLedgerActivities, 'recordRefunds'>>({
   taskQueue: MAIN_TASK_QUEUE,
   startToCloseTimeout: '10 s',
   retry: { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '1 m' },
@@ -140,7 +149,11 @@ class PaymentRun {
   async #receive(message: Message, row: PaymentSnapshot): Promise<void> {
     switch (message.kind) {
       case 'callback':
-        if (row.status === 'succeeded') return;
+        if (row.status === 'succeeded') {
+          if (message.notice.refundedAmount !== undefined && wf.patched('refunds'))
+            this.#row = await ledger.recordRefunds(row.id, message.notice.callbackId);
+          return;
+        }
         // A callback is believed for exactly what was asked; any other makes the channel be asked (P2).
         if (
           message.notice.state === 'paid' &&
@@ -339,6 +352,30 @@ class PaymentRun {
         .signal(cancelSignal)
         .catch(() => undefined);
     }
+    if (updated.refund && wf.patched('refunds')) await this.#startRefund(updated.refund);
+  }
+
+  /** It is in the ledger: one whose workflow cannot be started now, or runs already, is the sweep's. */
+  async #startRefund(refundId: string): Promise<void> {
+    await wf
+      .startChild(REFUND_WORKFLOW, {
+        workflowId: refundWorkflowId(refundId),
+        workflowIdReusePolicy: 'ALLOW_DUPLICATE',
+        parentClosePolicy: 'ABANDON',
+        args: [{ refundId, channel: this.#input.channel } satisfies RefundInput],
+        staticSummary: `what came in by payment ${this.#input.paymentId} goes back by ${this.#input.channel}`,
+        typedSearchAttributes: [
+          {
+            key: defineSearchAttributeKey(searchAttributes.channel, 'KEYWORD'),
+            value: this.#input.channel,
+          },
+          {
+            key: defineSearchAttributeKey(searchAttributes.orderId, 'KEYWORD'),
+            value: this.#row?.orderId ?? '',
+          },
+        ],
+      })
+      .catch(() => undefined);
   }
 
   async #withAlarm(

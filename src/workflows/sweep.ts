@@ -15,7 +15,9 @@ const net = wf.proxyActivities<SweepActivities>({
  */
 export async function sweep(): Promise<Record<string, number | string>> {
   const result: Record<string, number | string> = {};
-  for (const haul of ['sweepCallbacks', 'sweepPayments', 'sweepAbnormalEnds'] as const) {
+  const hauls: (keyof SweepActivities)[] = ['sweepCallbacks', 'sweepPayments', 'sweepAbnormalEnds'];
+  if (wf.patched('refunds')) hauls.push('sweepRefunds');
+  for (const haul of hauls) {
     try {
       result[haul] = await net[haul]();
     } catch (error) {
