@@ -236,6 +236,7 @@ export function simulatorCallback(
   outTradeNo: string,
   id = `msg_${randomUUID()}`,
   changes: Record<string, unknown> = {},
+  type = 'trade.succeeded',
 ) {
   const trade = {
     outTradeNo,
@@ -246,6 +247,6 @@ export function simulatorCallback(
     paidAt: new Date().toISOString(),
     ...changes,
   };
-  const raw = JSON.stringify({ type: 'trade.succeeded', data: trade });
+  const raw = JSON.stringify({ type, data: trade });
   return { raw, headers: { 'content-type': 'application/json', ...sign(signer(CHANNEL_SECRET), id, raw) } };
 }

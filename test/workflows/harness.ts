@@ -40,8 +40,8 @@ export interface Harness {
   readonly refundWorkflows: RefundWorkflows;
   /** Runs once before the channel is next asked: after the answer has come, before it is written down. */
   onAnswer: ((outTradeNo: string) => Promise<void>) | undefined;
-  /** What the channel is made to say of a refund after it has dealt with the call; undefined leaves its answer. */
-  onRefund: ((call: 'refund' | 'query', outRefundNo: string) => RefundAnswer | undefined) | undefined;
+  /** Stands between nodrop and the channel in everything about refunds; `ask` asks the channel. */
+  onRefund: ((ask: () => Promise<RefundAnswer>) => Promise<RefundAnswer>) | undefined;
   now(): Promise<number>;
   newPayment(options?: {
     orderId?: string;
@@ -142,13 +142,13 @@ export async function startHarness(): Promise<Harness> {
       async refundTrade(account, refund, signal) {
         const { outRefundNo } = refund;
         refundCalls.push({ outRefundNo, call: 'refund', at: await env.currentTimeMs() });
-        const answer = await adapter.refundTrade(account, refund, signal);
-        return harness.onRefund?.('refund', outRefundNo) ?? answer;
+        const ask = () => adapter.refundTrade(account, refund, signal);
+        return await (harness.onRefund?.(ask) ?? ask());
       },
       async queryRefund(account, outTradeNo, outRefundNo, signal) {
         refundCalls.push({ outRefundNo, call: 'query', at: await env.currentTimeMs() });
-        const answer = await adapter.queryRefund(account, outTradeNo, outRefundNo, signal);
-        return harness.onRefund?.('query', outRefundNo) ?? answer;
+        const ask = () => adapter.queryRefund(account, outTradeNo, outRefundNo, signal);
+        return await (harness.onRefund?.(ask) ?? ask());
       },
     });
   }
