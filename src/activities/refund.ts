@@ -2,12 +2,14 @@ import { activityInfo, cancellationSignal } from '@temporalio/activity';
 import { ChannelError, type RefundAnswer } from '../domain/channel.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
-import { isRefundOpen } from '../domain/states.ts';
+import { isAutomatic, isRefundOpen, type RefundReason } from '../domain/states.ts';
 import { recordAnswer } from '../ledger/payments.ts';
 import * as ledger from '../ledger/refunds.ts';
 import type { ActivityDeps } from './deps.ts';
 import { notYet, reasonOf, unknownOutcome } from './failures.ts';
 
+/** How often a refund that is held back looks whether it still is. */
+const HELD_BACK_MS = 5 * 60_000;
 /** How soon a query that our own database kept from its answer is tried again. */
 const OWN_TROUBLE_RETRY_MS = 5_000;
 
@@ -103,6 +105,13 @@ export function refundChannelActivities({ db, channels, now }: ActivityDeps) {
   const silence = async (row: Row, error: ChannelError) =>
     await ledger.recordRefundSilence(db, row.id, reasonOf(error), await now());
 
+  /** The channel decides over a dispute, and may give the money back itself: then nobody owes it twice. */
+  const isHeldBack = (row: Row) =>
+    row.payment.attention === 'disputed' &&
+    isAutomatic(row.reason as RefundReason) &&
+    row.status === 'created' &&
+    row.unknownSince === null;
+
   const isOver = (row: Row) => !isRefundOpen(ledger.toRefundSnapshot(row, row.payment).status);
 
   return {
@@ -110,6 +119,7 @@ export function refundChannelActivities({ db, channels, now }: ActivityDeps) {
     async refundAtChannel(refundId: string): Promise<RefundSnapshot> {
       const row = await load(refundId);
       if (isOver(row)) return ledger.toRefundSnapshot(row, row.payment);
+      if (isHeldBack(row)) throw notYet('nodrop', 'that a disputed payment is not refunded', HELD_BACK_MS);
       try {
         const answer = await ask(row);
         const snapshot = await ledger.recordRefundAnswer(db, refundId, answer, await now());

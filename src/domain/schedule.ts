@@ -61,10 +61,11 @@ export function remainingWaits(
   }
 }
 
-/** The waits of a schedule without end when `elapsedMs` of it have passed: never empty, and the last repeats. */
+/** The waits of a schedule without end when `elapsedMs` of it have passed; the last is whole, and repeats. */
 export function endlessWaits(schedule: readonly number[], elapsedMs: number): readonly number[] {
   const total = schedule.reduce((sum, wait) => sum + wait, 0);
-  return remainingWaits(schedule, elapsedMs, Math.max(elapsedMs, total) + (schedule.at(-1) ?? 0) + 1);
+  // Far enough for what is left of the wait that is running and a whole one after it.
+  return remainingWaits(schedule, elapsedMs, Math.max(elapsedMs, total) + 2 * (schedule.at(-1) ?? 0) + 1);
 }
 
 /**

@@ -29,12 +29,12 @@ let keys = 0;
 const newIdempotencyKey = () => `key-${++keys}`;
 
 /** A payment of 1050 that is settled. */
-async function paid(as = key) {
+async function paid(as = key, amount = 1050) {
   const made = await pay(api, as);
   const answer = {
     state: 'paid',
     channelPaymentId: 'trx',
-    amount: 1050,
+    amount,
     currency: 'CNY',
     paidAt: new Date().toISOString(),
   } as const;
@@ -131,6 +131,27 @@ describe('asking', () => {
     const answers = await Promise.all(Array.from({ length: 6 }, () => ask(id, { amount: 300 })));
     expect(answers.map(({ status }) => status).sort()).toEqual([201, 201, 201, 422, 422, 422]);
   });
+});
+
+test('money of another amount that all went back leaves nothing to decide, and frees its order', async () => {
+  const payment = await paid(key, 900);
+  const shown = async () => (await api.call(`/v1/payments/${payment.id}`, { key })).json;
+  expect(await shown()).toMatchObject({ orderUpdate: 'review', attention: 'amount_mismatch' });
+  const parts = [await ask(payment.id, { amount: 400 }), await ask(payment.id)];
+  expect(parts.map(({ json }) => json.amount)).toEqual([400, 500]);
+  const give = (n: number) =>
+    recordRefundAnswer(
+      api.db,
+      parts[n]?.json.id,
+      { state: 'succeeded', channelRefundId: `r${n}` },
+      new Date(),
+    );
+  await give(0);
+  expect(await shown()).toMatchObject({ attention: 'amount_mismatch', refundedAmount: 400 });
+  for (const n of [1, 1, 0]) await give(n);
+  expect(await shown()).toMatchObject({ orderUpdate: 'conflict', attention: null, refundedAmount: 900 });
+  const order = await api.call(`/v1/orders/${payment.orderId}`, { key });
+  expect(order.json).toMatchObject({ status: 'unpaid', paidPaymentId: null });
 });
 
 describe('the same key', () => {

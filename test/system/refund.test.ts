@@ -149,6 +149,8 @@ test('asked for while Temporal is away: owed all the same, and the sweep starts 
   await system.stopTemporal();
   const asked = await askFor(id, {});
   expect([asked.status, asked.body.status]).toEqual([201, 'created']);
+  // Nor does the API's own call get through later.
+  system.kill('api');
   await system.startTemporal();
   await untilRefund(asked.body.id, 'succeeded', 200_000);
   expect((await tradeOf(id))?.refunded).toBe(1990);

@@ -13,6 +13,7 @@ import { RefundWorkflows } from '../../src/activities/refund-workflows.ts';
 import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
 import { hashSecret } from '../../src/client-token.ts';
 import type { CallbackRefund, ChannelAdapter, PaidAnswer, RefundAnswer } from '../../src/domain/channel.ts';
+import { automaticRefundId } from '../../src/domain/ids.ts';
 import { paymentWorkflowId } from '../../src/domain/names.ts';
 import { DEFAULT_QUERY_SCHEDULE, parseSchedule } from '../../src/domain/schedule.ts';
 import type { Merchant, Payment, Refund } from '../../src/generated/prisma/client.ts';
@@ -66,6 +67,8 @@ export interface Harness {
   newPaid(options?: { amount?: number }): Promise<Payment>;
   /** Asks for a refund as the API does, and starts it. */
   refund(payment: Payment, amount?: number): Promise<Refund>;
+  /** A refund that nodrop owes by itself, started. */
+  owe(payment: Payment): Promise<Refund>;
   refundRow(refundId: string): Promise<Refund>;
   /** Resolves when the refund has this status, without letting virtual time pass. */
   untilRefund(refundId: string, status: string): Promise<void>;
@@ -254,6 +257,16 @@ export async function startHarness(): Promise<Harness> {
         { amount, note: undefined, idempotencyKey: `key-${refunds}` },
         new Date(await now()),
       );
+      await refundWorkflows.start(toRefundSnapshot(refund, payment), 10_000);
+      return refund;
+    },
+    async owe(payment: Payment) {
+      const { id: paymentId, merchantId, amount, currency } = payment;
+      const id = automaticRefundId(paymentId);
+      const reason = 'late_payment';
+      const refund = await db.refund.create({
+        data: { id, merchantId, paymentId, amount, currency, reason },
+      });
       await refundWorkflows.start(toRefundSnapshot(refund, payment), 10_000);
       return refund;
     },

@@ -173,6 +173,23 @@ test('Request Cancellation in the Web UI does not keep money that is owed', asyn
   expect(await h.refundRow(refund.id)).toMatchObject({ status: 'succeeded' });
 });
 
+test('what nodrop owes by itself waits while the payment is disputed', async () => {
+  const payment = await h.newPaid();
+  const dispute = (attention: string | null) =>
+    h.db.payment.update({
+      where: { id: payment.id },
+      data: { attention, attentionSince: attention === null ? null : new Date() },
+    });
+  await dispute('disputed');
+  const refund = await h.owe(payment);
+  await h.pass(HOUR);
+  expect(await h.refundRow(refund.id)).toMatchObject({ status: 'created' });
+  expect(h.refundCalls(refund.id)).toEqual([]);
+  await dispute(null);
+  await done(refund.id);
+  expect(await atChannel(payment)).toMatchObject({ refunded: 1990 });
+});
+
 /** Two attempts of one order, both paid: the second to settle is the conflict. */
 async function payTwice() {
   const first = await h.newPayment();
