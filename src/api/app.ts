@@ -15,6 +15,7 @@ import { healthRoutes } from './routes/health.ts';
 import { orderRoutes } from './routes/orders.ts';
 import { paymentActionRoutes } from './routes/payment-actions.ts';
 import { paymentRoutes } from './routes/payments.ts';
+import { refundRoutes } from './routes/refunds.ts';
 import { resolveRoute } from './routes/resolve.ts';
 import { returnRoute } from './routes/return.ts';
 
@@ -27,6 +28,7 @@ export function createEndpoints(api: Api): Endpoint[] {
     ...paymentActionRoutes(api),
     ...cancelRoutes(api),
     resolveRoute(api),
+    ...refundRoutes(api),
     ...callbackRoutes(api),
     returnRoute(api),
     ...healthRoutes(api),

@@ -12,7 +12,7 @@ export interface Endpoint {
   /** As OpenAPI writes it: `/v1/payments/{id}`. */
   readonly path: string;
   readonly operationId: string;
-  readonly tag: 'Orders' | 'Payments' | 'Channels and payers' | 'Service';
+  readonly tag: 'Orders' | 'Payments' | 'Refunds' | 'Channels and payers' | 'Service';
   readonly summary: string;
   readonly description?: string;
   /** Whose calls are taken: a key's, also a payment's client token's, or everybody's. */
@@ -24,6 +24,8 @@ export interface Endpoint {
   readonly bodyExamples?: Readonly<Record<string, { readonly summary: string; readonly value: unknown }>>;
   readonly query?: z.ZodObject;
   readonly params?: z.ZodObject;
+  /** For the document alone: the handler reads and checks them. */
+  readonly headers?: z.ZodObject;
   readonly answers: Readonly<Record<number, Answer>>;
   /** What this route refuses with, besides what its authentication and validation do. */
   readonly refusals: readonly RefusalCode[];

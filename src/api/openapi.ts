@@ -37,6 +37,7 @@ export function openApiDocument(endpoints: readonly Endpoint[], publicUrl: strin
     tags: [
       { name: 'Orders', description: 'What is to be paid.' },
       { name: 'Payments', description: 'Attempts to pay an order through a channel.' },
+      { name: 'Refunds', description: 'Money that goes back.' },
       {
         name: 'Channels and payers',
         description: 'Not for merchants: where channels call back and payers return.',
@@ -53,7 +54,7 @@ const SECURITY: Readonly<Record<Endpoint['auth'], Record<string, string[]>[]>> =
 };
 
 function toPath(endpoint: Endpoint, publicUrl: string): RouteConfig {
-  const { body, params, query } = endpoint;
+  const { body, params, query, headers } = endpoint;
   return {
     method: endpoint.method,
     path: endpoint.path,
@@ -65,6 +66,7 @@ function toPath(endpoint: Endpoint, publicUrl: string): RouteConfig {
     request: {
       ...(params === undefined ? {} : { params }),
       ...(query === undefined ? {} : { query }),
+      ...(headers === undefined ? {} : { headers }),
       ...(body === undefined ? {} : { body: { required: true, content: requestContent(endpoint) } }),
     },
     responses: { ...answers(endpoint), ...refusals(endpoint, publicUrl) },

@@ -1,12 +1,13 @@
 import { Client } from '@temporalio/client';
+import { deliverStored } from '../activities/deliver.ts';
 import { PaymentWorkflows } from '../activities/payment-workflows.ts';
+import { RefundWorkflows } from '../activities/refund-workflows.ts';
 import type { Config } from '../config.ts';
-import type { ChannelAnswer } from '../domain/channel.ts';
-import { noticeOf } from '../domain/payment.ts';
 import { LATE_WATCH_MS } from '../domain/schedule.ts';
 import { markDelivered } from '../ledger/callbacks.ts';
 import type { LedgerClient } from '../ledger/client.ts';
-import { callbacksToRecover, paymentsToRecover } from '../ledger/recover.ts';
+import { callbacksToRecover, paymentsToRecover, refundsToRecover } from '../ledger/recover.ts';
+import { toRefundSnapshot } from '../ledger/refunds.ts';
 import { ensureSearchAttributes } from '../stack/search-attributes.ts';
 import { lazyConnection } from '../temporal-connection.ts';
 
@@ -27,6 +28,7 @@ export async function recover(db: LedgerClient, config: Config, say: (line: stri
     );
     const client = new Client({ connection, namespace: config.temporal.namespace });
     const workflows = new PaymentWorkflows(client, config);
+    const refundWorkflows = new RefundWorkflows(client);
     const since = new Date(Date.now() - Math.max(...LATE_WATCH_MS));
     const payments = await inBatches(
       (after) => paymentsToRecover(db, since, after),
@@ -35,18 +37,21 @@ export async function recover(db: LedgerClient, config: Config, say: (line: stri
     );
     const callbacks = await inBatches(
       (after) => callbacksToRecover(db, after),
-      async ({ id, answer, payment }) => {
+      async ({ payment, ...callback }) => {
         if (payment === null) return;
-        await workflows.deliverCallback(
-          payment,
-          noticeOf(id, answer as unknown as ChannelAnswer),
-          DEADLINE_MS,
-        );
-        await markDelivered(db, id, new Date());
+        await deliverStored({ db, workflows, refundWorkflows }, callback, payment, DEADLINE_MS);
+        await markDelivered(db, callback.id, new Date());
       },
       (count) => say(`${count} callbacks delivered ...`),
     );
-    say(`Recovered: ${payments} payments go on, ${callbacks} stored callbacks delivered.`);
+    const refunds = await inBatches(
+      (after) => refundsToRecover(db, after),
+      (refund) => refundWorkflows.start(toRefundSnapshot(refund, refund.payment), DEADLINE_MS),
+      (count) => say(`${count} refunds go on ...`),
+    );
+    say(
+      `Recovered: ${payments} payments and ${refunds} refunds go on, ${callbacks} stored callbacks delivered.`,
+    );
   } finally {
     await connection.close();
   }

@@ -1,10 +1,9 @@
-import type { VerifiedCallback } from '../domain/channel.ts';
+import type { CallbackRefund, ChannelAnswer, VerifiedCallback } from '../domain/channel.ts';
 import { newCallbackId } from '../domain/ids.ts';
 import type { Callback, Prisma } from '../generated/prisma/client.ts';
 import { lockOrder } from '../orders/embedded.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
-import { isMoney } from './payments.ts';
-import { type RecordedAnswer, recordedAnswer } from './snapshot.ts';
+import { isMoney, type RecordedAnswer, recordedAnswer } from './snapshot.ts';
 import { note } from './timeline.ts';
 
 /**
@@ -57,7 +56,10 @@ export async function storeCallback(
         notificationId: callback.notificationId,
         outTradeNo: callback.outTradeNo,
         paymentId: payment?.id ?? null,
-        answer: callback.answer as unknown as Prisma.InputJsonObject,
+        answer: {
+          ...callback.answer,
+          ...(callback.refund === undefined ? {} : { refund: callback.refund }),
+        } as unknown as Prisma.InputJsonObject,
         body: new Uint8Array(rawBody),
         receivedAt: now,
       },
@@ -78,7 +80,7 @@ export async function storeCallback(
         tx,
         row.paymentId,
         'callback',
-        `The channel called back${again}: ${callback.answer.state}.`,
+        `The channel called back${again}: ${callback.answer.state}${ofRefund(callback.refund)}.`,
         now,
         {
           callbackId: row.id,
@@ -88,6 +90,15 @@ export async function storeCallback(
     }
     return row;
   });
+}
+
+const ofRefund = (refund: CallbackRefund | undefined): string =>
+  refund === undefined ? '' : `, refund ${refund.outRefundNo} ${refund.answer.state}`;
+
+/** What a stored callback says. */
+export function readCallback(row: Callback): { answer: ChannelAnswer; refund: CallbackRefund | undefined } {
+  const { refund, ...answer } = row.answer as unknown as ChannelAnswer & { refund?: CallbackRefund };
+  return { answer: answer as ChannelAnswer, refund };
 }
 
 /** The payment's workflow has the callback for certain. */

@@ -1,4 +1,4 @@
-import type { Callback, Payment } from '../generated/prisma/client.ts';
+import type { Callback, Payment, Refund } from '../generated/prisma/client.ts';
 import type { LedgerClient } from './client.ts';
 
 /** What must run in Temporal, read from the ledger alone. Pages by id, so that new rows in between do no harm. */
@@ -31,6 +31,19 @@ export async function callbacksToRecover(
 ): Promise<(Callback & { payment: Payment | null })[]> {
   return await db.callback.findMany({
     where: { id: { gt: after }, deliveredAt: null, paymentId: { not: null } },
+    include: { payment: true },
+    orderBy: { id: 'asc' },
+    take: PAGE,
+  });
+}
+
+/** Refunds that the channel has not decided. */
+export async function refundsToRecover(
+  db: LedgerClient,
+  after: string,
+): Promise<(Refund & { payment: Payment })[]> {
+  return await db.refund.findMany({
+    where: { id: { gt: after }, status: { in: ['created', 'processing'] } },
     include: { payment: true },
     orderBy: { id: 'asc' },
     take: PAGE,

@@ -45,6 +45,8 @@ export async function resolvePayment(
     if (payment.orderUpdate !== 'review') {
       throw new Refusal('not_resolvable', `Payment ${paymentId} holds no money that waits for a decision.`);
     }
+    const refunds = await tx.refund.count({ where: { paymentId, status: { not: 'failed' } } });
+    if (refunds > 0) throw new Refusal('not_resolvable', `A refund of payment ${paymentId} is made already.`);
     if (action === 'accept') {
       if (order.status !== 'unpaid' && order.status !== 'paying') {
         throw new Refusal(

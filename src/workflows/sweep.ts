@@ -17,6 +17,7 @@ export async function sweep(): Promise<Record<string, number | string>> {
   const result: Record<string, number | string> = {};
   const hauls: (keyof SweepActivities)[] = ['sweepCallbacks', 'sweepPayments', 'sweepAbnormalEnds'];
   if (wf.patched('sweep-orders')) hauls.push('sweepOrders');
+  if (wf.patched('refunds')) hauls.push('sweepRefunds');
   for (const haul of hauls) {
     try {
       result[haul] = await net[haul]();

@@ -27,7 +27,7 @@ const json = { 'content-type': 'application/json' };
 
 const cases: readonly [RefusalCode, string, Call][] = [
   ['not_found', '/nothing/here', {}],
-  ['not_found', '/v1/refunds/x', {}],
+  ['not_found', '/v1/nothing/x', {}],
   ['not_found', '/docs/assets/package.json', {}],
   ['method_not_allowed', '/v1/orders', { method: 'DELETE' }],
   ['method_not_allowed', '/v1/payments/pay_1', { method: 'PATCH' }],

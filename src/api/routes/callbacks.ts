@@ -1,5 +1,5 @@
+import { deliverStored } from '../../activities/deliver.ts';
 import { CallbackError, type ChannelAdapter, type VerifiedCallback } from '../../domain/channel.ts';
-import { noticeOf } from '../../domain/payment.ts';
 import { Refusal } from '../../domain/refusal.ts';
 import type { Callback, ChannelAccount } from '../../generated/prisma/client.ts';
 import { markDelivered, storeCallback } from '../../ledger/callbacks.ts';
@@ -59,12 +59,12 @@ export function callbackRoutes(api: Api): Endpoint[] {
     }
   }
 
-  /** Tells the payment's workflow. Never fails: the row is stored, and what is not delivered the sweep delivers. */
-  async function deliver(stored: Callback, callback: VerifiedCallback, log: Api['log']) {
+  /** Tells the workflow that waits for it. Never fails: the row is stored, and what is not delivered the sweep delivers. */
+  async function deliver(stored: Callback, log: Api['log']) {
     try {
       const payment = stored.paymentId === null ? null : await findPayment(db, stored.paymentId);
       if (payment === null) return;
-      await workflows.deliverCallback(payment, noticeOf(stored.id, callback.answer), SIGNAL_DEADLINE_MS);
+      await deliverStored(api, stored, payment, SIGNAL_DEADLINE_MS);
       await markDelivered(db, stored.id, now());
     } catch (error) {
       log.warn({ err: error, callbackId: stored.id }, 'a stored callback waits for the sweep');
@@ -104,7 +104,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
       channel,
       repeated ? 'repeated' : stored.paymentId === null ? 'unmatched' : 'stored',
     );
-    if (!repeated) await deliver(stored, callback, log);
+    if (!repeated) await deliver(stored, log);
     response.json({});
   }
 
