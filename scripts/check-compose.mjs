@@ -27,7 +27,9 @@ const SECRET = /PASSWORD|PWD|SECRET/;
 const NO_DEFAULT = /^\$\{\w+:(\?[^}]+|-|-missing)\}$/;
 /** docker-compose itself leaves these to the engine. */
 const DURATIONS = ['interval', 'timeout', 'start_period'];
-const LOOPBACK = /^(\$\{PUBLISH_HOST:-127\.0\.0\.1\}|127\.0\.0\.1):/;
+/** The API alone has keys, so it alone can be opened. */
+const LOOPBACK = /^127\.0\.0\.1:/;
+const LOOPBACK_BY_DEFAULT = /^(\$\{PUBLISH_HOST:-127\.0\.0\.1\}|127\.0\.0\.1):/;
 
 function checkService(name, service, compose) {
   const say = (problem) => problems.push(`docker-compose.yml: ${name} ${problem}.`);
@@ -58,7 +60,9 @@ function checkService(name, service, compose) {
     if (/:\/\/[^/@]*:[^$/@][^/@]*@/.test(value)) say(`has a literal password in ${key}`);
   }
   for (const port of service.ports ?? []) {
-    if (!LOOPBACK.test(port)) say(`publishes ${port} beyond loopback by default`);
+    if (!(name === 'api' ? LOOPBACK_BY_DEFAULT : LOOPBACK).test(port)) {
+      say(`publishes ${port} beyond loopback${name === 'api' ? ' by default' : ''}`);
+    }
   }
   const networks = Array.isArray(service.networks) ? service.networks : Object.keys(service.networks ?? {});
   if (networks.length === 0) say('names no network');

@@ -33,6 +33,7 @@ Every process reads its settings from the environment, once, when it starts. The
 
 - An empty variable counts as not set.
 - A wrong or missing setting stops the process with one sentence that names it.
+- An unknown name that begins with \`NODROP_\` is refused: a misspelt setting would be ignored in silence.
 - Without \`DATABASE_URL\` the embedded database is used, and its stack makes its own secrets in \`NODROP_HOME\`. With
   \`DATABASE_URL\` nothing has a default secret: \`NODROP_SECRET\` must be set.
 - A channel without its secret is off.

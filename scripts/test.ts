@@ -5,7 +5,8 @@ import { join } from 'node:path';
 
 /**
  * `npm test`, everything CI runs: lint and format, types, stale generated files, then all tests (among them the
- * replay of committed histories and the check of docker-compose.yml). Ends in `N passed, N failed`.
+ * replay of committed histories and the check of docker-compose.yml). Ends in `N passed, N failed`, and
+ * `N skipped` when there are some.
  * Arguments go to vitest: `npm test -- test/domain`.
  */
 
@@ -33,6 +34,7 @@ function ensureChromium(): void {
 
 let passed = 0;
 let failed = 0;
+let skipped = 0;
 for (const [name, command, args] of checks) {
   console.log(`\n${name}:`);
   if (run(command, args)) passed += 1;
@@ -53,13 +55,16 @@ const tests = run(process.execPath, [
   ...process.argv.slice(2),
 ]);
 if (existsSync(report)) {
-  const { numPassedTests, numFailedTests, numFailedTestSuites } = JSON.parse(readFileSync(report, 'utf8'));
+  const { numPassedTests, numFailedTests, numFailedTestSuites, numPendingTests, numTodoTests } = JSON.parse(
+    readFileSync(report, 'utf8'),
+  );
   passed += numPassedTests;
+  skipped = numPendingTests + numTodoTests;
   // A file that cannot even be loaded has no failed test of its own.
   failed += numFailedTests > 0 ? numFailedTests : numFailedTestSuites;
   rmSync(report);
 }
 if (!tests && failed === 0) failed = 1;
 
-console.log(`\n${passed} passed, ${failed} failed`);
+console.log(`\n${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
 process.exitCode = failed === 0 ? 0 : 1;

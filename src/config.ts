@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
+import { isIPv6 } from 'node:net';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
@@ -15,8 +16,19 @@ export class ConfigError extends Error {
   override readonly name = 'ConfigError';
 }
 
-const port = (fallback: number) => z.coerce.number().int().min(1).max(65535).default(fallback);
-const httpUrl = z.url({ protocol: /^https?$/ }).transform((url) => url.replace(/\/+$/, ''));
+const PORT_RULE = 'must be a port from 1 to 65535';
+const port = (fallback: number) =>
+  z
+    .string()
+    .regex(/^\d{1,5}$/, PORT_RULE)
+    .transform(Number)
+    .refine((value) => value >= 1 && value <= 65_535, PORT_RULE)
+    .prefault(String(fallback));
+const httpUrl = z
+  .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
+  // Paths are put behind it.
+  .regex(/^[^?#]*$/, 'must have no ? and no #')
+  .transform((url) => url.replace(/\/+$/, ''));
 const webhookSecret = z
   .string()
   .regex(/^whsec_[A-Za-z0-9+/]{32,}={0,2}$/, 'must be whsec_ and at least 24 bytes in base64');
@@ -60,7 +72,9 @@ export const settings = z.object({
   NODROP_HOST: z.string().min(1).default('127.0.0.1').describe('The address the API listens on.'),
   NODROP_PUBLIC_URL: httpUrl
     .optional()
-    .describe("The API's address as channels and payers reach it. Unset: http://NODROP_HOST:PORT."),
+    .describe(
+      "The API's address as channels and payers reach it. Unset: http://NODROP_HOST:PORT; required when NODROP_HOST is 0.0.0.0 or ::.",
+    ),
   NODROP_ADMIN_HOST: z.string().min(1).default('127.0.0.1').describe('The address of the admin listener.'),
   NODROP_ADMIN_PORT: port(3001).describe('Metrics and details, for operators only.'),
   NODROP_POSTGRES_PORT: port(54329).describe("The embedded PostgreSQL's port."),
@@ -113,6 +127,11 @@ export const settings = z.object({
     .describe('The least severe log line written.'),
 });
 
+/** In the environment of programs of ours without being settings: of docker-compose.yml, and of `npm run histories`. */
+const NO_SETTINGS = new Set(['NODROP_DB_PASSWORD', 'NODROP_RECORD_HISTORIES']);
+
+const CHANNEL_SCHEDULE = /^NODROP_QUERY_SCHEDULE_(\w+)$/;
+
 export interface Config {
   readonly mode: 'test' | 'live';
   /** Absolute path. */
@@ -152,6 +171,9 @@ export interface Config {
   readonly logLevel: string;
 }
 
+/** A host as it stands in a URL. */
+export const inUrl = (host: string): string => (isIPv6(host) ? `[${host}]` : host);
+
 /**
  * Reads and checks the whole configuration.
  * @throws ConfigError naming the setting that is wrong or missing.
@@ -161,6 +183,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
   const given = Object.fromEntries(
     Object.entries(env).filter(([, value]) => value !== undefined && value !== ''),
   );
+  refuseUnknown(Object.keys(given));
   const parsed = settings.safeParse(given);
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
@@ -173,6 +196,21 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
   if (embeddedDatabase && s.NODROP_MODE === 'live') {
     throw new ConfigError('DATABASE_URL is missing: NODROP_MODE=live does not run on the embedded database.');
   }
+  if (embeddedTemporal && s.NODROP_MODE === 'live') {
+    throw new ConfigError(
+      'TEMPORAL_ADDRESS is missing: NODROP_MODE=live does not run on the embedded Temporal server.',
+    );
+  }
+  if (s.PORT === s.NODROP_ADMIN_PORT) {
+    throw new ConfigError(
+      `NODROP_ADMIN_PORT is wrong: ${s.PORT} is PORT as well, and the admin listener needs its own.`,
+    );
+  }
+  if (['0.0.0.0', '::'].includes(s.NODROP_HOST) && s.NODROP_PUBLIC_URL === undefined) {
+    throw new ConfigError(
+      `NODROP_PUBLIC_URL is missing: NODROP_HOST=${s.NODROP_HOST} is no address that channels and payers can reach.`,
+    );
+  }
   const secrets = embeddedDatabase ? embeddedSecrets(home) : undefined;
   const secret = s.NODROP_SECRET ?? secrets?.secret;
   if (secret === undefined) {
@@ -184,7 +222,8 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
   const first = s.NODROP_SIMULATOR_SECRET ?? secrets?.simulator;
   const second = s.NODROP_SIMULATOR2_SECRET ?? secrets?.simulator2;
   if (s.NODROP_MODE === 'live' && (first ?? second) !== undefined) {
-    throw new ConfigError('NODROP_SIMULATOR_SECRET is set: NODROP_MODE=live refuses the simulator.');
+    const name = first !== undefined ? 'NODROP_SIMULATOR_SECRET' : 'NODROP_SIMULATOR2_SECRET';
+    throw new ConfigError(`${name} is set: NODROP_MODE=live refuses the simulator.`);
   }
   if (first !== undefined) simulatorSecrets.simulator = first;
   if (second !== undefined) simulatorSecrets.simulator2 = second;
@@ -207,7 +246,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
     api: {
       host: s.NODROP_HOST,
       port: s.PORT,
-      publicUrl: s.NODROP_PUBLIC_URL ?? `http://${s.NODROP_HOST}:${s.PORT}`,
+      publicUrl: s.NODROP_PUBLIC_URL ?? `http://${inUrl(s.NODROP_HOST)}:${s.PORT}`,
     },
     admin: { host: s.NODROP_ADMIN_HOST, port: s.NODROP_ADMIN_PORT },
     stack: {
@@ -221,7 +260,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
     simulator: {
       host: s.NODROP_SIMULATOR_HOST,
       port: s.NODROP_SIMULATOR_PORT,
-      url: s.NODROP_SIMULATOR_URL ?? `http://${s.NODROP_SIMULATOR_HOST}:${s.NODROP_SIMULATOR_PORT}`,
+      url: s.NODROP_SIMULATOR_URL ?? `http://${inUrl(s.NODROP_SIMULATOR_HOST)}:${s.NODROP_SIMULATOR_PORT}`,
       secrets: simulatorSecrets,
     },
     paymentExpiryMs: s.NODROP_PAYMENT_EXPIRY_SECONDS * 1000,
@@ -230,11 +269,25 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
   };
 }
 
+/** A misspelt setting would be ignored, and its default used in silence. */
+function refuseUnknown(names: readonly string[]): void {
+  const unknown = names.find(
+    (name) =>
+      name.startsWith('NODROP_') &&
+      !(name in settings.shape) &&
+      !CHANNEL_SCHEDULE.test(name) &&
+      !NO_SETTINGS.has(name),
+  );
+  if (unknown !== undefined) {
+    throw new ConfigError(`${unknown} is no setting: docs/configuration.md lists those there are.`);
+  }
+}
+
 /** The per-channel schedules, `NODROP_QUERY_SCHEDULE_{CHANNEL}`, by the channel's name in capitals. */
 function channelSchedules(env: Record<string, string | undefined>): Map<string, readonly number[]> {
   const schedules = new Map<string, readonly number[]>();
   for (const [name, value] of Object.entries(env)) {
-    const channel = /^NODROP_QUERY_SCHEDULE_(\w+)$/.exec(name)?.[1];
+    const channel = CHANNEL_SCHEDULE.exec(name)?.[1];
     if (channel === undefined || value === undefined) continue;
     try {
       schedules.set(channel, parseSchedule(value));

@@ -27,13 +27,18 @@ export function notYet(channel: string, state: string, delayMs: number): Applica
   return failure;
 }
 
+/** A channel is heeded no longer than this: its refusals are not signed, and a made-up one must not silence a payment. */
+const HEEDED_AT_MOST_MS = 5 * 60_000;
+
 /**
  * No readable answer, or our own trouble while asking.
- * @param delayMs when to try again, unless the channel asked for longer; absent: the retry policy decides.
+ * @param delayMs when to try again, unless the channel asked for longer (five minutes count at most); absent: the
+ *   retry policy decides.
  */
 export function unknownOutcome(channel: string, error: unknown, delayMs?: number): ApplicationFailure {
   const ofChannel = error instanceof ChannelError;
-  const wait = Math.max(delayMs ?? 0, (ofChannel ? error.retryAfterMs : undefined) ?? 0);
+  const asked = Math.min((ofChannel ? error.retryAfterMs : undefined) ?? 0, HEEDED_AT_MOST_MS);
+  const wait = Math.max(delayMs ?? 0, asked);
   const failure = ApplicationFailure.create({
     message: `${ofChannel ? `${channel} gave no readable answer` : 'nodrop could not ask'}: ${reasonOf(error)}`,
     type: ofChannel ? `Channel.${error.kind}` : 'Internal',

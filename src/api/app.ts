@@ -4,6 +4,7 @@ import { Refusal } from '../domain/refusal.ts';
 import { createAuthenticate } from './auth.ts';
 import type { Api, ApiDeps } from './deps.ts';
 import type { Endpoint } from './endpoint.ts';
+import { limitPipelining } from './listen.ts';
 import { mount } from './mount.ts';
 import { createErrorHandler } from './problems.ts';
 import { requestLog } from './request-log.ts';
@@ -46,6 +47,7 @@ export function createApp(deps: ApiDeps): Express {
   app.set('etag', false);
   app.set('query parser', 'simple');
 
+  app.use(limitPipelining());
   app.use(requestLog(api.log));
   app.use(measure(api));
   // Answers are data. Pages of ours bring a policy of their own.

@@ -4,8 +4,8 @@ import { CLIENT_TOKEN_GRACE_MS, hashSecret } from '../client-token.ts';
 import { Refusal } from '../domain/refusal.ts';
 import type { Payment } from '../generated/prisma/client.ts';
 import { type Caller, ensureMerchant, findCaller } from '../ledger/merchants.ts';
+import { isDirectLocalCall, isLoopback, isLoopbackUrl } from '../loopback.ts';
 import type { Api } from './deps.ts';
-import { isLoopback } from './loopback.ts';
 
 /** Who asks: a merchant's key, or the client token of one payment, which is checked against that payment. */
 
@@ -45,22 +45,20 @@ export function createAuthenticate(api: Api): Authenticate {
 
 /**
  * The development key is public, so everything must say that nobody else is there: test mode, the embedded
- * database, a loopback listener and peer, no proxy in between and no name that a foreign page made up.
+ * database, a loopback listener and public address, a direct call from here, and no page from elsewhere.
  */
 export function isDevelopmentKeyAccepted(
   config: Pick<Api['config'], 'mode' | 'embeddedDatabase' | 'api'>,
   request: Pick<Request, 'headers' | 'socket'>,
 ): boolean {
-  const { headers, socket } = request;
-  const host = /^(\[[^\]]*\]|[^:]*)(:\d+)?$/.exec(headers.host ?? '')?.[1];
+  const { origin } = request.headers;
   return (
     config.mode === 'test' &&
     config.embeddedDatabase &&
     isLoopback(config.api.host) &&
-    isLoopback(socket.remoteAddress) &&
-    isLoopback(host) &&
-    headers.forwarded === undefined &&
-    headers['x-forwarded-for'] === undefined
+    isLoopbackUrl(config.api.publicUrl) &&
+    isDirectLocalCall(request) &&
+    (origin === undefined || isLoopbackUrl(origin))
   );
 }
 

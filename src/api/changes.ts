@@ -13,6 +13,8 @@ export const orderKey = (merchantId: string, orderId: string): string =>
 const FALLBACK_MS = 2_000;
 const PING_EVERY_MS = 10_000;
 const RECONNECT_AT_MOST_MS = 5_000;
+/** Each holds a connection and some memory; beyond this nobody is kept waiting. */
+const WAITERS_AT_MOST = 5_000;
 
 export interface Wait<T> {
   /** Reads the current state. Runs at once, after every change, and at the end. */
@@ -31,14 +33,21 @@ export interface Wait<T> {
 export class Changes {
   readonly #databaseUrl: string;
   readonly #log: Pick<Logger, 'warn' | 'info'>;
+  readonly #waitersAtMost: number;
   readonly #subscriptions = new Map<string, Set<Subscription>>();
   readonly #closing = new AbortController();
   #listening = false;
+  #waiting = 0;
   #running: Promise<void> | undefined;
 
-  constructor(databaseUrl: string, log: Pick<Logger, 'warn' | 'info'>) {
+  constructor(
+    databaseUrl: string,
+    log: Pick<Logger, 'warn' | 'info'>,
+    waitersAtMost: number = WAITERS_AT_MOST,
+  ) {
     this.#databaseUrl = databaseUrl;
     this.#log = log;
+    this.#waitersAtMost = waitersAtMost;
   }
 
   /** Begins to listen, and goes on trying until `close`. */
@@ -53,16 +62,15 @@ export class Changes {
 
   /** How many waiters there are. */
   get waiting(): number {
-    let count = 0;
-    for (const subscriptions of this.#subscriptions.values()) count += subscriptions.size;
-    return count;
+    return this.#waiting;
   }
 
   /**
    * Reads until `done`, the time is up, the signal is aborted or the service stops; resolves with what was read
-   * last. Holds no database connection while it waits.
+   * last. Holds no database connection while it waits. With too many waiters already it only reads.
    */
   async until<T>(key: string, { read, done, timeoutMs, signal }: Wait<T>): Promise<T> {
+    if (this.#waiting >= this.#waitersAtMost) return await read();
     const deadline = Date.now() + timeoutMs;
     // Before the first read, so that no change falls between the two.
     const subscription = this.#subscribe(key);
@@ -91,6 +99,7 @@ export class Changes {
 
   #subscribe(key: string): Subscription {
     const subscription = new Subscription();
+    this.#waiting += 1;
     const same = this.#subscriptions.get(key);
     if (same === undefined) this.#subscriptions.set(key, new Set([subscription]));
     else same.add(subscription);
@@ -98,6 +107,7 @@ export class Changes {
   }
 
   #unsubscribe(key: string, subscription: Subscription): void {
+    this.#waiting -= 1;
     const same = this.#subscriptions.get(key);
     same?.delete(subscription);
     if (same?.size === 0) this.#subscriptions.delete(key);

@@ -76,7 +76,10 @@ const serve =
     } satisfies Exchange);
   };
 
-/** @throws Refusal `invalid_request` naming every fault. */
+/** Nobody reads more, and a body has room for many thousands. */
+const FAULTS_AT_MOST = 50;
+
+/** @throws Refusal `invalid_request` naming the faults. */
 function parse(schema: z.ZodType, value: unknown): unknown {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
@@ -85,7 +88,7 @@ function parse(schema: z.ZodType, value: unknown): unknown {
     ...new Map(
       parsed.error.issues.flatMap(explain).map((error) => [`${error.path}\n${error.message}`, error]),
     ).values(),
-  ];
+  ].slice(0, FAULTS_AT_MOST);
   const first = errors[0];
   throw new Refusal(
     'invalid_request',

@@ -106,7 +106,7 @@ function answers(endpoint: Endpoint): Record<string, ResponseConfig> {
 export function refusalsOf(endpoint: Endpoint): RefusalCode[] {
   const codes = new Set<RefusalCode>(endpoint.refusals);
   const add = (...more: RefusalCode[]) => more.forEach((code) => void codes.add(code));
-  if (endpoint.auth !== 'none') add('unauthorized', 'too_many_requests', 'database_unavailable');
+  if (endpoint.auth !== 'none') add('unauthorized', 'database_unavailable');
   if (endpoint.auth === 'key') add('forbidden');
   if (endpoint.params !== undefined) add('bad_request');
   if (endpoint.query !== undefined) add('invalid_request');

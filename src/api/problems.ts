@@ -1,5 +1,4 @@
 import type { ErrorRequestHandler, Request, Response } from 'express';
-import { ipKeyGenerator, rateLimit } from 'express-rate-limit';
 import { TemporalUnavailable } from '../activities/payment-workflows.ts';
 import { REFUSALS, Refusal, type RefusalCode } from '../domain/refusal.ts';
 import { isDatabaseUnavailable } from '../ledger/unavailable.ts';
@@ -16,26 +15,33 @@ const RETRY_AFTER: Partial<Record<RefusalCode, number>> = {
   channel_unreachable: 5,
 };
 
-/** How many failing authentications a minute an address gets a plain answer to; right keys never count. */
-const FAILED_AUTHENTICATIONS_A_MINUTE = 60;
-
-export function sendProblem(publicUrl: string, request: Request, response: Response, refusal: Refusal): void {
+/** The problem document of a refusal. Without `instance`: what could not be read as a request has no path. */
+export function problemOf(
+  publicUrl: string,
+  refusal: Refusal,
+  { requestId, instance }: { readonly requestId: string; readonly instance?: string },
+) {
   const { status, title } = REFUSALS[refusal.code];
-  const retryAfter = refusal.retryAfterSeconds ?? RETRY_AFTER[refusal.code];
-  if (retryAfter !== undefined) response.set('Retry-After', String(retryAfter));
-  if (refusal.code === 'unauthorized') response.set('WWW-Authenticate', 'Bearer realm="nodrop"');
-  // What was not read of the body would be taken for the next request.
-  if (refusal.code === 'payload_too_large') response.set('Connection', 'close');
-  const body = {
+  return {
     type: `${publicUrl}${problemPath(refusal.code)}`,
     title,
     status,
     detail: refusal.message,
     code: refusal.code,
-    instance: request.path,
-    requestId: String(request.id),
+    ...(instance === undefined ? {} : { instance }),
+    requestId,
     ...(refusal.errors === undefined ? {} : { errors: refusal.errors }),
   };
+}
+
+export function sendProblem(publicUrl: string, request: Request, response: Response, refusal: Refusal): void {
+  const { status } = REFUSALS[refusal.code];
+  const retryAfter = refusal.retryAfterSeconds ?? RETRY_AFTER[refusal.code];
+  if (retryAfter !== undefined) response.set('Retry-After', String(retryAfter));
+  if (refusal.code === 'unauthorized') response.set('WWW-Authenticate', 'Bearer realm="nodrop"');
+  // What was not read of the body would be taken for the next request.
+  if (refusal.code === 'payload_too_large') response.set('Connection', 'close');
+  const body = problemOf(publicUrl, refusal, { requestId: String(request.id), instance: request.path });
   response
     .status(status)
     .set('Cache-Control', 'no-store')
@@ -79,29 +85,11 @@ function httpRefusal(error: unknown): Refusal | undefined {
 
 /** The last handler of the app. */
 export function createErrorHandler(publicUrl: string): ErrorRequestHandler {
-  const limitFailures = rateLimit({
-    windowMs: 60_000,
-    limit: FAILED_AUTHENTICATIONS_A_MINUTE,
-    standardHeaders: false,
-    legacyHeaders: false,
-    keyGenerator: (request) => ipKeyGenerator(request.socket.remoteAddress ?? ''),
-    validate: false,
-    handler: (request, response) =>
-      sendProblem(
-        publicUrl,
-        request,
-        response,
-        new Refusal('too_many_requests', 'Too many wrong keys from this address.', { retryAfterSeconds: 60 }),
-      ),
-  });
   return (error, request, response, next) => {
     if (response.headersSent) return void next(error);
     const refusal = toRefusal(error);
     if (REFUSALS[refusal.code].status >= 500)
       response.err = error instanceof Error ? error : new Error(String(error));
-    const send = () => sendProblem(publicUrl, request, response, refusal);
-    if (refusal.code !== 'unauthorized') return send();
-    // Counted only here, so that a right key is never slowed by somebody's wrong ones.
-    return void limitFailures(request, response, send);
+    sendProblem(publicUrl, request, response, refusal);
   };
 }

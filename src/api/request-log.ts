@@ -10,12 +10,14 @@ export function hideTokens(url: string): string {
   return url.replace(/([?&]token=)[^&]*/gi, '$1[hidden]').replace(/\b(ct|sk)_[\w-]+/g, '$1_[hidden]');
 }
 
-/** A caller's own request id when it is harmless, else a new one. */
-function requestId(request: IncomingMessage): string {
+/** The request's id, which its answer tells: the caller's own when it is harmless, else a new one. */
+export function giveRequestId(request: IncomingMessage, response: ServerResponse): string {
   const given = request.headers['x-request-id'];
-  return typeof given === 'string' && /^[\w.:-]{1,64}$/.test(given) && hideTokens(given) === given
-    ? given
-    : ulid();
+  const isHarmless =
+    typeof given === 'string' && /^[\w.:-]{1,64}$/.test(given) && hideTokens(given) === given;
+  const id = isHarmless ? given : ulid();
+  response.setHeader('x-request-id', id);
+  return id;
 }
 
 const outcome = (response: ServerResponse): string =>
@@ -24,11 +26,7 @@ const outcome = (response: ServerResponse): string =>
 export function requestLog(log: Logger) {
   return pinoHttp({
     logger: log,
-    genReqId(request, response) {
-      const id = requestId(request);
-      response.setHeader('x-request-id', id);
-      return id;
-    },
+    genReqId: giveRequestId,
     quietReqLogger: true,
     customAttributeKeys: { reqId: 'requestId', responseTime: 'ms' },
     // Asked every few seconds, with nothing to say.

@@ -1,7 +1,7 @@
 import { PaymentWorkflows } from '../activities/payment-workflows.ts';
 import { RefundWorkflows } from '../activities/refund-workflows.ts';
 import { createChannels } from '../channels/registry.ts';
-import type { Config } from '../config.ts';
+import { type Config, inUrl } from '../config.ts';
 import { createLedgerClient } from '../ledger/client.ts';
 import type { Logger } from '../log.ts';
 import { createAdminApp } from './admin.ts';
@@ -26,6 +26,7 @@ export interface RunningApi {
  * @throws ConfigError when a port is taken
  */
 export async function startApi(config: Config, log: Logger): Promise<RunningApi> {
+  const { publicUrl } = config.api;
   const metrics = createMetrics();
   const db = createLedgerClient(config.databaseUrl);
   const temporal = connectTemporal(config);
@@ -42,18 +43,19 @@ export async function startApi(config: Config, log: Logger): Promise<RunningApi>
     metrics,
   });
 
-  const api = await listen(app, config.api.host, config.api.port, 'PORT');
+  const api = await listen(app, config.api.host, config.api.port, 'PORT', publicUrl);
   let admin: Listener;
   try {
-    admin = await listen(createAdminApp(metrics), config.admin.host, config.admin.port, 'NODROP_ADMIN_PORT');
+    const adminApp = createAdminApp(metrics, publicUrl);
+    admin = await listen(adminApp, config.admin.host, config.admin.port, 'NODROP_ADMIN_PORT', publicUrl);
   } catch (error) {
     await stopListening(api.server, 0);
     throw error;
   }
   changes.start();
   return {
-    url: `http://${config.api.host}:${api.port}`,
-    adminUrl: `http://${config.admin.host}:${admin.port}`,
+    url: `http://${inUrl(config.api.host)}:${api.port}`,
+    adminUrl: `http://${inUrl(config.admin.host)}:${admin.port}`,
     async close() {
       const stopped = Promise.all([
         stopListening(api.server, PATIENCE_MS),

@@ -76,17 +76,21 @@ export async function storeCallback(
     if (row.paymentId !== null) {
       await recordWord(tx, row.paymentId, callback, now);
       const again = inserted.count === 0 ? ' again' : '';
-      await note(
-        tx,
-        row.paymentId,
-        'callback',
-        `The channel called back${again}: ${callback.answer.state}${ofRefund(callback.refund)}.`,
-        now,
-        {
+      const detail = `The channel called back${again}: ${callback.answer.state}${ofRefund(callback.refund)}.`;
+      const { paymentId } = row;
+      // Whoever replays a delivered callback for as long as its signature is fresh fills no timeline.
+      const isKnown =
+        row.deliveredAt !== null &&
+        (await tx.timelineEntry.findFirst({
+          where: { paymentId, kind: 'callback', detail, data: { path: ['callbackId'], equals: row.id } },
+          select: { id: true },
+        })) !== null;
+      if (!isKnown) {
+        await note(tx, paymentId, 'callback', detail, now, {
           callbackId: row.id,
           state: callback.answer.state,
-        },
-      );
+        });
+      }
     }
     return row;
   });

@@ -1,15 +1,11 @@
-import { BlockList, isIPv6 } from 'node:net';
 import express, { type NextFunction, type Request, type Response, Router } from 'express';
 import type { Logger } from 'pino';
+import { isDirectLocalCall } from '../loopback.ts';
 import { MAX_BODY_BYTES, SimulatorError, sendError, toSimulatorError } from './errors.ts';
 import { type Dice, mergeFaults } from './faults.ts';
 import type { Notifier } from './notifier.ts';
 import type { Store } from './store.ts';
 import { ledgerView } from './view.ts';
-
-const loopback = new BlockList();
-loopback.addSubnet('127.0.0.0', 8, 'ipv4');
-loopback.addAddress('::1', 'ipv6');
 
 export interface ControlSideOptions {
   readonly store: Store;
@@ -22,7 +18,8 @@ export interface ControlSideOptions {
 export function controlSide({ store, notifier, dice, logger }: ControlSideOptions): Router {
   const router = Router();
   router.use((req, _res, next) => {
-    if (!isLocal(req)) {
+    // No page at all has business here, not even one from this machine.
+    if (!isDirectLocalCall(req) || req.headers.origin !== undefined) {
       throw new SimulatorError(403, 'NOT_LOCAL', 'The control side answers direct calls on loopback only.');
     }
     next();
@@ -63,25 +60,4 @@ export function controlSide({ store, notifier, dice, logger }: ControlSideOption
     sendError(res, toSimulatorError(error, logger));
   });
   return router;
-}
-
-/**
- * True for a direct call from this machine. The Host keeps out pages that rebind a name to loopback, Origin
- * keeps out every other page, and the forwarding headers show a proxy that would lend callers its address.
- */
-function isLocal(req: Request): boolean {
-  const names = Object.keys(req.headers);
-  if (names.some((name) => name === 'origin' || name === 'forwarded' || name.startsWith('x-forwarded-'))) {
-    return false;
-  }
-  return isLoopback(req.socket.remoteAddress ?? '') && isLoopback(hostname(req.headers.host ?? ''));
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || loopback.check(host, isIPv6(host) ? 'ipv6' : 'ipv4');
-}
-
-/** A Host header without its port and brackets. */
-function hostname(host: string): string {
-  return host.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1');
 }

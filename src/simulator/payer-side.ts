@@ -2,18 +2,21 @@ import express, { type NextFunction, type Request, type Response, Router } from 
 import helmet from 'helmet';
 import type { Logger } from 'pino';
 import { z } from 'zod';
+import { isLoopbackHost } from '../loopback.ts';
 import { MAX_BODY_BYTES, parseInput, SimulatorError, sendError, toSimulatorError } from './errors.ts';
 import type { Store } from './store.ts';
 import type { Trades } from './trades.ts';
 import { messagePage, STYLE_HASH, walletPage } from './wallet-page.ts';
 
 /**
- * A payment without a result is one that succeeds. Strict, because `curl -d '{"result":"declined"}'` arrives as a
- * form with one odd field, which must not pay.
+ * A payment without a body or a result is one that succeeds. Strict, because `curl -d '{"result":"declined"}'` arrives
+ * as a form with one odd field, which must not pay.
  */
 const paySchema = z.strictObject({
   result: z.enum(['success', 'declined', 'processing']).default('success'),
 });
+
+const FORM = 'application/x-www-form-urlencoded';
 
 export interface PayerSideOptions {
   readonly store: Store;
@@ -60,6 +63,7 @@ export function payerSide(options: PayerSideOptions): Router {
     '/:no',
     (req, _res, next) => {
       refuseForeignOrigin(req, options.publicUrl);
+      refuseUnknownType(req);
       next();
     },
     express.json({ limit: MAX_BODY_BYTES }),
@@ -68,9 +72,9 @@ export function payerSide(options: PayerSideOptions): Router {
       const { result } = parseInput(paySchema, req.body ?? {});
       const { outTradeNo, state } = trades.pay(req.params.no, result);
       await store.durable();
-      // Back to the page, which links to the shop: a redirect there would need `form-action` to allow every
-      // address that the shop in turn redirects to.
-      if (isForm(req)) res.redirect(303, req.originalUrl);
+      // A browser goes back to the page, which links to the shop: a redirect there would need `form-action` to allow
+      // every address that the shop in turn redirects to.
+      if (isPage(req)) res.redirect(303, req.originalUrl);
       else res.json({ outTradeNo, state });
     },
   );
@@ -78,21 +82,31 @@ export function payerSide(options: PayerSideOptions): Router {
   router.use(async (error: unknown, req: Request, res: Response, _next: NextFunction) => {
     const refusal = toSimulatorError(error, logger);
     if (refusal.status < 500) await store.durable();
-    if (isForm(req) && refusal.status === 409) res.redirect(303, req.originalUrl);
+    if (isPage(req) && refusal.status === 409) res.redirect(303, req.originalUrl);
     else if (req.method === 'GET') res.status(refusal.status).send(messagePage(refusal.message));
     else sendError(res, refusal);
   });
   return router;
 }
 
-function isForm(req: Request): boolean {
-  return Boolean(req.is('application/x-www-form-urlencoded'));
+/** True for the wallet page's own form, sent by a browser; a program that sends a form wants to read the answer. */
+function isPage(req: Request): boolean {
+  return Boolean(req.is(FORM)) && req.accepts('json', 'html') === 'html';
+}
+
+/** A body that no parser reads would count as none, and pay. @throws SimulatorError 415 */
+function refuseUnknownType(req: Request): void {
+  const isEmpty = req.get('transfer-encoding') === undefined && Number(req.get('content-length') ?? 0) === 0;
+  if (isEmpty || req.is(['application/json', FORM])) return;
+  throw new SimulatorError(415, 'PARAM_ERROR', `Send application/json or ${FORM}.`);
 }
 
 /** A browser names the page a POST comes from: only the wallet's own may pay. @throws SimulatorError 403 */
 function refuseForeignOrigin(req: Request, publicUrl: string): void {
-  const origin = req.get('origin');
-  if (origin === undefined || origin === new URL(publicUrl).origin || origin === `http://${req.get('host')}`)
-    return;
+  const [origin, host] = [req.get('origin'), req.get('host')];
+  const ours = new URL(publicUrl);
+  if (origin === undefined || origin === ours.origin) return;
+  // Any other name of this host may be one that a foreign page had pointed here.
+  if (origin === `http://${host}` && (isLoopbackHost(host) || host === ours.host)) return;
   throw new SimulatorError(403, 'FOREIGN_ORIGIN', 'Payments come from the wallet page only.');
 }

@@ -17,7 +17,7 @@ export async function buildCli(folder: string): Promise<string | undefined> {
     return undefined;
   }
   const { ok, output } = await runVisibly(
-    `Building the Temporal server ${CLI_VERSION} from the Go registry (two to three minutes, once)`,
+    `Building the Temporal server ${CLI_VERSION} from the Go registry (several minutes, once; Go keeps a build cache)`,
     'go',
     // -v: the package being compiled, for the progress lines.
     ['install', '-v', `github.com/temporalio/cli/cmd/temporal@v${CLI_VERSION}`],

@@ -66,6 +66,15 @@ test('the same one again is acknowledged, stored once and delivered once', async
   expect(answers.map(({ status }) => status)).toEqual([200, 200, 200]);
   expect(await rowsOf(id)).toHaveLength(1);
   expect(api.workflows.named('deliverCallback')).toHaveLength(1);
+  // However often it is replayed, the timeline says so once.
+  const noted = await api.db.timelineEntry.findMany({
+    where: { paymentId: id, kind: 'callback' },
+    orderBy: { id: 'asc' },
+  });
+  expect(noted.map(({ detail }) => detail)).toEqual([
+    'The channel called back: paid.',
+    'The channel called back again: paid.',
+  ]);
 });
 
 test('at once from several sides it is still one row', async () => {
@@ -194,17 +203,37 @@ describe('refused', () => {
 describe('the payer comes back', () => {
   test('a hint, and on to the merchant without a status', async () => {
     const made = await pay(api, key, {
-      returnUrl: 'https://shop.example/thanks?cart=1&paymentId=forged#top',
+      returnUrl: 'https://shop.example/thanks?cart=a+b%20c&x=%7e&y#top',
     });
     api.workflows.calls.length = 0;
     const answer = await api.call(`/return/${made.id}?token=${made.clientToken}&out_trade_no=x`);
     expect(answer.status).toBe(303);
     expect(answer.headers.get('location')).toBe(
-      `https://shop.example/thanks?cart=1&paymentId=${made.id}#top`,
+      // The merchant's own query as it was.
+      `https://shop.example/thanks?cart=a+b%20c&x=%7e&y&paymentId=${made.id}#top`,
     );
     expect(answer.headers.get('referrer-policy')).toBe('no-referrer');
     expect(answer.headers.get('cache-control')).toBe('no-store');
     expect(api.workflows.named('hint')).toHaveLength(1);
+  });
+
+  test.each([
+    ['https://shop.example/', '?'],
+    ['https://shop.example/?', ''],
+    ['https://shop.example/?a=1&', ''],
+    ['https://shop.example', '?'],
+  ])('at %s the id follows after "%s"', async (returnUrl, separator) => {
+    const made = await pay(api, key, { returnUrl });
+    const answer = await api.call(`/return/${made.id}?token=${made.clientToken}`);
+    expect(answer.headers.get('location')).toBe(`${returnUrl}${separator}paymentId=${made.id}`);
+  });
+
+  test('a HEAD gives no hint', async () => {
+    const made = await pay(api, key);
+    api.workflows.calls.length = 0;
+    const answer = await api.call(`/return/${made.id}?token=${made.clientToken}`, { method: 'HEAD' });
+    expect(answer.status).toBe(200);
+    expect(api.workflows.calls).toEqual([]);
   });
 
   test('also while Temporal is down', async () => {

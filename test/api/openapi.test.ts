@@ -62,8 +62,8 @@ test('it is well formed: references resolve, ids are unique, path parameters are
 
 test('every code is somewhere in it, with its status and an example', () => {
   const endpoints = createEndpoints({ now: () => new Date(), ...api.deps });
-  // Refusals of the router, which belong to no route.
-  const everywhere = new Set(['method_not_allowed']);
+  // Refusals of the router and of what is no request at all, which belong to no route.
+  const everywhere = new Set(['method_not_allowed', 'request_timeout', 'headers_too_large']);
   for (const code of Object.keys(REFUSALS)) {
     if (everywhere.has(code)) continue;
     const endpoint = endpoints.find((one) => refusalsOf(one).some((refusal) => refusal === code));

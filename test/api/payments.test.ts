@@ -255,6 +255,8 @@ describe('reading', () => {
     expect(await ids('')).toEqual(made);
     expect(await ids('channel=simulator2')).toEqual([made[1], made[3]]);
     expect(await ids('attention=true')).toEqual([made[0]]);
+    expect(await ids('attention=false')).toEqual(made);
+    expect(await ids('status=&orderId=&channel=&attention=')).toEqual(made);
     expect(await ids('status=created')).toEqual([]);
     const orderId = (await api.db.payment.findUniqueOrThrow({ where: { id: made[4] ?? '' } })).orderId;
     expect(await ids(`orderId=${orderId}`)).toEqual([made[4]]);

@@ -1,11 +1,14 @@
-import { connect, createServer, type Socket } from 'node:net';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createAdminApp } from '../../src/api/admin.ts';
 import { BODY_LIMIT } from '../../src/api/body.ts';
 import { problem } from '../../src/api/schemas/common.ts';
 import { REFUSALS, type RefusalCode } from '../../src/domain/refusal.ts';
 import { isDatabaseUnavailable } from '../../src/ledger/unavailable.ts';
 import { emptyDatabase, eventually, type FreshDatabase, freshDatabase, queryOnce } from '../support/stack.ts';
-import { type Call, newKey, startTestApi, type TestApi } from './support.ts';
+import { type Call, callUrl, newKey, pay, startTestApi, type TestApi } from './support.ts';
 
 // Whatever goes wrong is a problem document with a stable code.
 
@@ -251,18 +254,91 @@ test('Temporal away: /readyz says so', async () => {
   expect((await api.call('/readyz')).json).toEqual({ status: 'ready', database: 'ok', temporal: 'ok' });
 });
 
-test('what is no HTTP at all is 400 and closes', async () => {
-  const { port } = new URL(api.url);
-  const answer = await new Promise<string>((resolve, reject) => {
-    const socket = connect(Number(port), '127.0.0.1', () => socket.end('nonsense\r\n\r\n'));
-    let text = '';
+/** What the API sends on a connection of its own until it ends it. */
+const exchange = (text: string) =>
+  new Promise<string>((resolve, reject) => {
+    const socket = connect(Number(new URL(api.url).port), '127.0.0.1', () => socket.write(text));
+    let answer = '';
     socket.on('data', (data) => {
-      text += data;
+      answer += data;
     });
-    socket.on('close', () => resolve(text));
-    socket.on('error', reject);
+    socket.on('close', () => resolve(answer));
+    socket.on('error', (error: NodeJS.ErrnoException) =>
+      error.code === 'ECONNRESET' || error.code === 'EPIPE' ? resolve(answer) : reject(error),
+    );
   });
-  expect(answer).toMatch(/^HTTP\/1.1 400/);
+
+test.each([
+  ['no HTTP at all', 'nonsense\r\n\r\n', 'bad_request'],
+  ['too many headers', `GET / HTTP/1.1\r\nhost: x\r\nx: ${'x'.repeat(20_000)}\r\n\r\n`, 'headers_too_large'],
+] as const)('what is %s is a problem document too, and closes', async (_what, text, code) => {
+  const [head = '', body = ''] = (await exchange(text)).split('\r\n\r\n');
+  expect(head).toMatch(new RegExp(`^HTTP/1.1 ${REFUSALS[code].status} `));
+  expect(head).toContain('Content-Type: application/problem+json');
+  const { requestId, ...said } = problem.strict().parse(JSON.parse(body));
+  expect(said).toMatchObject({ code, type: `https://pay.example/docs/problems#${code}` });
+  expect(head).toContain(`X-Request-Id: ${requestId}`);
+});
+
+test('requests sent without waiting for answers: some are, more cut the connection', async () => {
+  const { id } = await pay(api, key);
+  const ask = (wait: number) =>
+    `GET /v1/payments/${id}?wait=${wait} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${key}\r\n`;
+  const nine = `${ask(0)}\r\n`.repeat(9);
+  const few = await exchange(`${nine}${ask(0)}connection: close\r\n\r\n`);
+  expect(few.match(/HTTP\/1.1 200/g)).toHaveLength(10);
+  const began = Date.now();
+  expect(await exchange(`${ask(60)}\r\n`.repeat(100))).toBe('');
+  expect(Date.now() - began).toBeLessThan(5_000);
+});
+
+test('the admin listener says in a problem document that something is not there', async () => {
+  const admin = createAdminApp(api.deps.metrics, 'https://pay.example').listen(0, '127.0.0.1');
+  await once(admin, 'listening');
+  try {
+    const { port } = admin.address() as AddressInfo;
+    const answer = await callUrl(`http://127.0.0.1:${port}/nothing`);
+    expect([answer.status, answer.headers.get('content-type')]).toEqual([
+      404,
+      'application/problem+json; charset=utf-8',
+    ]);
+    expect(problem.strict().parse(answer.json)).toMatchObject({
+      code: 'not_found',
+      requestId: answer.headers.get('x-request-id'),
+    });
+  } finally {
+    admin.close();
+  }
+});
+
+test('however many ask /readyz at once, one look is taken', async () => {
+  let looks = 0;
+  const own = await startTestApi(database.url, {
+    isTemporalReachable: async () => {
+      looks += 1;
+      await sleep(300);
+      return true;
+    },
+  });
+  try {
+    const answers = await Promise.all(Array.from({ length: 10 }, () => own.call('/readyz')));
+    expect(answers.map(({ status }) => status)).toEqual(Array(10).fill(200));
+    expect(looks).toBe(1);
+    await own.call('/readyz');
+    expect(looks).toBe(2);
+  } finally {
+    await own.close();
+  }
+});
+
+test('a body full of faults is refused with the first 50', async () => {
+  const odd = Object.fromEntries(Array.from({ length: 1_000 }, (_, i) => [`f${i}`, i]));
+  const answer = await api.call('/v1/orders', { key, body: { id: 'x', amount: 1, currency: 'CNY', ...odd } });
+  expect([answer.status, answer.json.errors.length]).toEqual([422, 50]);
+  const pairs = { id: 'x', amount: 1, currency: 'CNY', metadata: odd };
+  expect((await api.call('/v1/orders', { key, body: pairs })).json.errors).toEqual([
+    { path: 'metadata', message: 'must have at most 20 pairs' },
+  ]);
 });
 
 test('every answer carries protective headers and no word of what runs it', async () => {

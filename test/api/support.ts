@@ -175,7 +175,7 @@ export async function startTestApi(databaseUrl: string, overrides: Partial<ApiDe
     metrics: createMetrics(),
     ...overrides,
   };
-  const { server, port } = await listen(createApp(deps), '127.0.0.1', 0, 'PORT');
+  const { server, port } = await listen(createApp(deps), '127.0.0.1', 0, 'PORT', deps.config.api.publicUrl);
   changes.start();
   const url = `http://127.0.0.1:${port}`;
   return {

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { Changes } from '../../src/api/changes.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { endPayment, recordAnswer, recordCreated, settlePayment } from '../../src/ledger/payments.ts';
 import { eventually, type FreshDatabase, freshDatabase, queryOnce } from '../support/stack.ts';
@@ -144,6 +145,18 @@ test('many waiters need no database connections of their own', async () => {
   const answers = await Promise.all(asked);
   expect(answers.every(({ json }) => json.status === 'succeeded')).toBe(true);
   expect(api.changes.waiting).toBe(0);
+});
+
+test('with too many waiters already, an answer is the current state at once', async () => {
+  const full = new Changes(database.url, api.deps.log, 1);
+  const never = { read: async () => 'as it is', done: () => false };
+  const first = full.until('a', { ...never, timeoutMs: 60_000 });
+  const began = Date.now();
+  expect(await full.until('b', { ...never, timeoutMs: 60_000 })).toBe('as it is');
+  expect(Date.now() - began).toBeLessThan(1_000);
+  await full.close();
+  expect(await first).toBe('as it is');
+  expect(full.waiting).toBe(0);
 });
 
 test('a client that goes takes its waiter with it', async () => {

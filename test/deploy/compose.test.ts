@@ -60,7 +60,13 @@ test.each([
     'NODROP_LOGLEVEL: ',
     /NODROP_LOGLEVEL, which src\/config.ts does not/,
   ],
-  ['a port open to the world', /'[^']*:(?=\$\{PUBLISH_API)/, "'", /beyond loopback/],
+  ['a port open to the world', /"[^"\n]*:(?=\$\{PUBLISH_API)/, '"', /beyond loopback by default/],
+  [
+    'a Web UI that can be opened to the world',
+    /"127.0.0.1(?=:\$\{PUBLISH_UI)/,
+    '"0.0.0.0',
+    /temporal-ui publishes .* beyond loopback\./,
+  ],
   [
     'a dependency that is none',
     'temporal-schema: { cond',

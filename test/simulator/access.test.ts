@@ -5,10 +5,10 @@ import { ACCOUNT, newTrade, start } from './support.ts';
 
 /** Who may do what on the payer and control sides. */
 
-/** A GET with headers that fetch does not let a caller set. */
-function status(url: string, headers: Record<string, string>): Promise<number | undefined> {
+/** A request with headers that fetch does not let a caller set. */
+function status(url: string, headers: Record<string, string>, method = 'GET'): Promise<number | undefined> {
   return new Promise((resolve, reject) => {
-    request(url, { headers }, (res) => {
+    request(url, { method, headers }, (res) => {
       res.resume();
       resolve(res.statusCode);
     })
@@ -25,6 +25,8 @@ describe('the control side', () => {
     ['a proxy (X-Forwarded-For)', { 'x-forwarded-for': '127.0.0.1' }, 403],
     ['a proxy (X-Forwarded-Host)', { 'x-forwarded-host': 'localhost' }, 403],
     ['a proxy (Forwarded)', { forwarded: 'for=127.0.0.1' }, 403],
+    ['a proxy (X-Real-IP)', { 'x-real-ip': '127.0.0.1' }, 403],
+    ['a proxy (Via)', { via: '1.1 proxy' }, 403],
     ['localhost', { host: 'localhost:4000' }, 200],
     ['IPv6 loopback', { host: '[::1]:4000' }, 200],
   ])('%s', async (_, headers, expected) => {
@@ -97,7 +99,8 @@ describe('the wallet page', () => {
     await adapter.createTrade(ACCOUNT, trade);
     const page = `${url}/pay/${trade.outTradeNo}`;
     const body = new URLSearchParams({ result: 'success' });
-    const answer = await fetch(page, { method: 'POST', body, headers: { origin: url }, redirect: 'manual' });
+    const headers = { origin: url, accept: 'text/html,*/*;q=0.8' };
+    const answer = await fetch(page, { method: 'POST', body, headers, redirect: 'manual' });
     expect([answer.status, answer.headers.get('location')]).toEqual([303, `/pay/${trade.outTradeNo}`]);
     const html = await (await fetch(page)).text();
     expect(html).toContain('Paid.');
@@ -121,6 +124,47 @@ describe('the wallet page', () => {
       expect(await ledger()).toMatchObject([{ state: 'NOTPAY' }]);
     },
   );
+
+  it('answers a program that sends a form like one that sends JSON', async () => {
+    const { adapter, url } = await start();
+    const trade = newTrade();
+    await adapter.createTrade(ACCOUNT, trade);
+    const send = async (result: string) => {
+      const body = new URLSearchParams({ result });
+      const answer = await fetch(`${url}/pay/${trade.outTradeNo}`, {
+        method: 'POST',
+        body,
+        redirect: 'manual',
+      });
+      return [answer.status, await answer.json()];
+    };
+    expect(await send('success')).toEqual([200, { outTradeNo: trade.outTradeNo, state: 'SUCCESS' }]);
+    expect(await send('declined')).toEqual([409, expect.objectContaining({ code: 'ORDERPAID' })]);
+  });
+
+  it.each([
+    ['text/plain', '{"result":"declined"}'],
+    ['application/octet-stream', '{"result":"declined"}'],
+    [undefined, new TextEncoder().encode('{"result":"declined"}')],
+  ])('a body of type %s is 415 and pays nothing', async (type, body) => {
+    const { adapter, url, ledger } = await start();
+    const trade = newTrade();
+    await adapter.createTrade(ACCOUNT, trade);
+    const headers = type === undefined ? undefined : { 'content-type': type };
+    const page = `${url}/pay/${trade.outTradeNo}`;
+    expect((await fetch(page, { method: 'POST', body, ...(headers && { headers }) })).status).toBe(415);
+    expect(await ledger()).toMatchObject([{ state: 'NOTPAY' }]);
+    expect((await fetch(page, { method: 'POST' })).status).toBe(200);
+  });
+
+  it('refuses a page under a name that was pointed at this host', async () => {
+    const { url } = await start();
+    const page = `${url}/pay/p1`;
+    const as = (host: string) => status(page, { host, origin: `http://${host}` }, 'POST');
+    expect(await as('evil.example:4000')).toBe(403);
+    // Let through, to find no such trade.
+    expect(await as('localhost:4000')).toBe(404);
+  });
 
   it('takes the same payment twice and refuses a contrary one', async () => {
     const { adapter, pay } = await start();

@@ -14,8 +14,24 @@ const readiness = z
   })
   .openapi('Readiness');
 
+interface Reachable {
+  readonly database: boolean;
+  readonly temporal: boolean;
+}
+
 /** Liveness and readiness, for load balancers and `npm start`. */
 export function healthRoutes(api: Pick<Api, 'db' | 'isTemporalReachable'>): Endpoint[] {
+  // Open to everybody, so that however many ask at once, one look is taken.
+  let probing: Promise<Reachable> | undefined;
+  const probe = () => {
+    probing ??= Promise.all([isDatabaseReachable(api.db), api.isTemporalReachable(REACHABLE_WITHIN_MS)])
+      .then(([database, temporal]) => ({ database, temporal }))
+      .finally(() => {
+        probing = undefined;
+      });
+    return probing;
+  };
+
   return [
     endpoint({
       method: 'get',
@@ -43,10 +59,7 @@ export function healthRoutes(api: Pick<Api, 'db' | 'isTemporalReachable'>): Endp
       },
       refusals: [],
       async handle({ response }) {
-        const [database, temporal] = await Promise.all([
-          isDatabaseReachable(api.db),
-          api.isTemporalReachable(REACHABLE_WITHIN_MS),
-        ]);
+        const { database, temporal } = await probe();
         const word = (reachable: boolean) => (reachable ? 'ok' : 'unreachable');
         response.status(database && temporal ? 200 : 503).json({
           status: database && temporal ? 'ready' : 'not_ready',

@@ -43,10 +43,13 @@ export function returnRoute(api: Api): Endpoint {
       if (payment === null || !opens(hashSecret(token ?? ''), payment, api.now())) {
         throw new Refusal('payment_not_found', 'This address does not open a payment, or not any more.');
       }
-      await giveHint(payment, 'the payer came back from the wallet').catch((error: unknown) => {
-        // The schedule asks anyway; the payer goes on.
-        request.log.warn({ err: error }, 'a hint was lost');
-      });
+      // A HEAD is a program's look at the address, not the payer.
+      if (request.method === 'GET') {
+        await giveHint(payment, 'the payer came back from the wallet').catch((error: unknown) => {
+          // The schedule asks anyway; the payer goes on.
+          request.log.warn({ err: error }, 'a hint was lost');
+        });
+      }
       response.set({ 'Cache-Control': 'no-store', 'Referrer-Policy': 'no-referrer' });
       if (payment.returnUrl === null) {
         response
@@ -58,9 +61,14 @@ export function returnRoute(api: Api): Endpoint {
           .send(THANKS);
         return;
       }
-      const target = new URL(payment.returnUrl);
-      target.searchParams.set('paymentId', payment.id);
-      response.redirect(303, target.href);
+      response.redirect(303, withPaymentId(payment.returnUrl, payment.id));
     },
   });
+}
+
+/** Added as text: parsed and written again, the merchant's own query could come out in another encoding. */
+function withPaymentId(returnUrl: string, id: string): string {
+  const [, base = '', fragment = ''] = /^([^#]*)(.*)$/s.exec(returnUrl) ?? [];
+  const separator = base.includes('?') ? (/[?&]$/.test(base) ? '' : '&') : '?';
+  return `${base}${separator}paymentId=${id}${fragment}`;
 }

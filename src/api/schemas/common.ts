@@ -32,9 +32,14 @@ export const orderId = z
   .openapi({ description: "The merchant's own id of the order.", example: 'order-1001' });
 
 export const metadata = z
-  .record(text(40), text(500, 0))
+  .record(z.string(), z.unknown())
+  // Before the pairs are looked at: there may be many thousands.
   .refine((pairs) => Object.keys(pairs).length <= 20, 'must have at most 20 pairs')
+  .pipe(z.record(text(40), text(500, 0)))
   .openapi({
+    type: 'object',
+    additionalProperties: { type: 'string', minLength: 0, maxLength: 500 },
+    default: {} as never,
     description: 'At most 20 pairs of texts, names up to 40 and values up to 500 characters.',
     example: { cart: 'c-77' },
   });
@@ -96,7 +101,9 @@ export const problem = z
     status: z.int(),
     detail: z.string().openapi({ description: 'What is wrong with this request.' }),
     code: oneOf(codes).openapi({ description: `Stable. One of ${codes.join(', ')}; accept new ones.` }),
-    instance: z.string().openapi({ description: 'The path that was asked for.' }),
+    instance: z.string().optional().openapi({
+      description: 'The path that was asked for; absent when the request could not be read so far.',
+    }),
     requestId: z.string().openapi({ description: 'Also in the header x-request-id and in every log line.' }),
     errors: z
       .array(z.object({ path: z.string(), message: z.string() }))

@@ -57,11 +57,17 @@ export const newPayment = z
 
 export const paymentQuery = z.strictObject({ wait });
 
+/** A filter of a list; an empty one, as forms send it, is none. */
+const filter = <T extends z.ZodType>(schema: T) =>
+  z.preprocess((value) => (value === '' ? undefined : value), schema.optional());
+
 export const paymentListQuery = z.strictObject({
-  status: z.enum(PAYMENT_STATUSES).optional(),
-  orderId: orderId.optional(),
-  channel: channelName.optional(),
-  attention: z.literal('true').optional().openapi({ description: 'Only payments a person should look at.' }),
+  status: filter(z.enum(PAYMENT_STATUSES)),
+  orderId: filter(orderId),
+  channel: filter(channelName),
+  attention: filter(z.enum(['true', 'false'])).openapi({
+    description: '`true`: only payments a person should look at. `false` is the same as none.',
+  }),
   limit: limit(100, 20),
   cursor,
 });

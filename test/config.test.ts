@@ -1,0 +1,88 @@
+import { rmSync } from 'node:fs';
+import { afterAll, describe, expect, test } from 'vitest';
+import { createChannels } from '../src/channels/registry.ts';
+import { ConfigError, loadConfig } from '../src/config.ts';
+import { temporaryHome } from './support/stack.ts';
+
+// A wrong setting is one sentence that names it.
+
+const home = temporaryHome();
+afterAll(() => rmSync(home, { recursive: true, force: true }));
+
+const WHSEC = `whsec_${Buffer.alloc(32, 7).toString('base64')}`;
+const load = (env: Record<string, string>) => loadConfig({ NODROP_HOME: home, ...env });
+const OWN = {
+  DATABASE_URL: 'postgresql://nodrop@db/nodrop',
+  TEMPORAL_ADDRESS: 'temporal:7233',
+  NODROP_SECRET: 's'.repeat(32),
+};
+
+test.each<[Record<string, string>, string]>([
+  ...['0', '65536', '1e3', '0x50', ' 80', '80.0', '-1', 'x'].map((PORT): [Record<string, string>, string] => [
+    { PORT },
+    'PORT is wrong: must be a port from 1 to 65535.',
+  ]),
+  [{ NODROP_TEMPORAL_PORT: '0' }, 'NODROP_TEMPORAL_PORT is wrong: must be a port from 1 to 65535.'],
+  [{ NODROP_PUBLIC_URL: 'pay.example' }, 'NODROP_PUBLIC_URL is wrong: must be an http or https URL.'],
+  [{ NODROP_PUBLIC_URL: 'https://pay.example/?a=1' }, 'NODROP_PUBLIC_URL is wrong: must have no ? and no #.'],
+  [{ NODROP_PUBLIC_URL: 'https://pay.example/#a' }, 'NODROP_PUBLIC_URL is wrong: must have no ? and no #.'],
+  [
+    { PORT: '3001' },
+    'NODROP_ADMIN_PORT is wrong: 3001 is PORT as well, and the admin listener needs its own.',
+  ],
+  ...['0.0.0.0', '::'].map((NODROP_HOST): [Record<string, string>, string] => [
+    { NODROP_HOST },
+    `NODROP_PUBLIC_URL is missing: NODROP_HOST=${NODROP_HOST} is no address that channels and payers can reach.`,
+  ]),
+  [
+    { NODROP_LOGLEVEL: 'debug' },
+    'NODROP_LOGLEVEL is no setting: docs/configuration.md lists those there are.',
+  ],
+  [
+    { NODROP_QUERY_SCHEDULES: '1s' },
+    'NODROP_QUERY_SCHEDULES is no setting: docs/configuration.md lists those there are.',
+  ],
+  [
+    { NODROP_MODE: 'live' },
+    'DATABASE_URL is missing: NODROP_MODE=live does not run on the embedded database.',
+  ],
+  [
+    { ...OWN, NODROP_MODE: 'live', TEMPORAL_ADDRESS: '' },
+    'TEMPORAL_ADDRESS is missing: NODROP_MODE=live does not run on the embedded Temporal server.',
+  ],
+  ...['NODROP_SIMULATOR_SECRET', 'NODROP_SIMULATOR2_SECRET'].map((name): [Record<string, string>, string] => [
+    { ...OWN, NODROP_MODE: 'live', [name]: WHSEC },
+    `${name} is set: NODROP_MODE=live refuses the simulator.`,
+  ]),
+])('%j: %s', (env, sentence) => {
+  expect(() => load(env)).toThrow(new ConfigError(sentence));
+});
+
+describe('accepted', () => {
+  test('names that are no settings of a process, and other programs’ own', () => {
+    const others = { NODROP_DB_PASSWORD: 'x', NODROP_RECORD_HISTORIES: '1', NODROPPED: '1', OTHER: '1' };
+    const config = load({ ...others, NODROP_QUERY_SCHEDULE_SIMULATOR2: '7s', PORT: '' });
+    expect(config.queryScheduleMs('simulator2')[0]).toBe(7_000);
+    expect(config.api.port).toBe(3000);
+  });
+
+  test('every address, when the public one is named', () => {
+    const { api } = load({ NODROP_HOST: '::', NODROP_PUBLIC_URL: 'https://pay.example/' });
+    expect(api).toEqual({ host: '::', port: 3000, publicUrl: 'https://pay.example' });
+  });
+
+  test('an IPv6 host, which a URL has in brackets', () => {
+    expect(load({ NODROP_HOST: '::1' }).api.publicUrl).toBe('http://[::1]:3000');
+    expect(load({ NODROP_SIMULATOR_HOST: '::1' }).simulator.url).toBe('http://[::1]:4000');
+  });
+
+  test('live on servers of its own', () => {
+    expect(load({ ...OWN, NODROP_MODE: 'live' })).toMatchObject({ mode: 'live', embeddedTemporal: false });
+  });
+});
+
+test('live refuses a channel that moves no real money, whoever configured it', () => {
+  const { simulator } = load({});
+  expect([...createChannels({ mode: 'test', simulator }).keys()]).toEqual(['simulator', 'simulator2']);
+  expect(() => createChannels({ mode: 'live', simulator })).toThrow(ConfigError);
+});
