@@ -4,6 +4,7 @@ import { Refusal } from '../domain/refusal.ts';
 import { createAuthenticate } from './auth.ts';
 import type { Api, ApiDeps } from './deps.ts';
 import type { Endpoint } from './endpoint.ts';
+import { createRunOnce } from './idempotency.ts';
 import { mount } from './mount.ts';
 import { createErrorHandler } from './problems.ts';
 import { requestLog } from './request-log.ts';
@@ -56,7 +57,7 @@ export function createApp(deps: ApiDeps): Express {
     next();
   });
   serveDocsAssets(app);
-  mount(app, createEndpoints(api), createAuthenticate(api));
+  mount(app, createEndpoints(api), createAuthenticate(api), createRunOnce(api));
   app.use((request) => {
     throw new Refusal('not_found', `There is nothing at ${request.path}.`);
   });

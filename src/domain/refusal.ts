@@ -12,6 +12,8 @@ export const REFUSALS = {
   order_already_paid: { status: 409, title: 'The order is already paid' },
   order_not_payable: { status: 409, title: 'The order takes no payments any more' },
   attempt_unresolved: { status: 409, title: 'An earlier attempt is not resolved yet' },
+  idempotency_key_in_progress: { status: 409, title: 'The request with this key has not ended yet' },
+  idempotency_key_reused: { status: 422, title: 'The idempotency key stands for another request' },
   payload_too_large: { status: 413, title: 'The body is too large' },
   unsupported_media_type: { status: 415, title: 'The body must be JSON' },
   unknown_channel: { status: 422, title: 'There is no such channel' },
