@@ -4,7 +4,8 @@ import { paymentIdOf } from '../domain/names.ts';
 import type { CallbackNotice } from '../domain/payment.ts';
 import { LATE_WATCH_MS } from '../domain/schedule.ts';
 import type { Payment } from '../generated/prisma/client.ts';
-import { markDelivered } from '../ledger/callbacks.ts';
+import { markDelivered, matchCallbacks } from '../ledger/callbacks.ts';
+import { removeOld } from '../ledger/cleanup.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import { restPayment, takeStuckPayments, takeUndeliveredCallbacks, takeUnfinished } from '../ledger/sweep.ts';
 import { note } from '../ledger/timeline.ts';
@@ -30,7 +31,7 @@ export function noticeOf(callbackId: string, answer: ChannelAnswer): CallbackNot
   return { callbackId, state: answer.state, amount: answer.amount, currency: answer.currency };
 }
 
-/** The safety net's three hauls; each returns how many it healed. Task queue `nodrop`. */
+/** The safety net's hauls; each returns how many it healed. Task queue `nodrop`. */
 export function sweepActivities({ db, client, workflows, now }: SweepDeps) {
   const wake = async (payments: readonly Payment[], why: string): Promise<number> => {
     for (const payment of payments) {
@@ -68,6 +69,11 @@ export function sweepActivities({ db, client, workflows, now }: SweepDeps) {
       return await wake(unfinished, 'The sweep found its workflow ended abnormally and started it again.');
     },
 
+    /** Callbacks that came before their payment was there; the next haul delivers them. */
+    async sweepUnmatched(): Promise<number> {
+      return await matchCallbacks(db, await now());
+    },
+
     /** Callbacks that were stored, and acknowledged, while Temporal could not be told. */
     async sweepCallbacks(): Promise<number> {
       const callbacks = await takeUndeliveredCallbacks(db, await now());
@@ -80,6 +86,11 @@ export function sweepActivities({ db, client, workflows, now }: SweepDeps) {
         await note(db, callback.payment.id, 'sweep', 'The sweep delivered a stored callback.', at);
       }
       return callbacks.length;
+    },
+
+    /** What is kept for a while only. */
+    async sweepOld(): Promise<number> {
+      return await removeOld(db, await now());
     },
   };
 }

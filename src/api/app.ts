@@ -16,6 +16,7 @@ import { orderRoutes } from './routes/orders.ts';
 import { paymentActionRoutes } from './routes/payment-actions.ts';
 import { paymentRoutes } from './routes/payments.ts';
 import { returnRoute } from './routes/return.ts';
+import { unmatchedCallbacksRoute } from './routes/unmatched-callbacks.ts';
 
 /** Every route of the API. */
 export function createEndpoints(api: Api): Endpoint[] {
@@ -25,6 +26,7 @@ export function createEndpoints(api: Api): Endpoint[] {
     ...paymentRoutes(api),
     ...paymentActionRoutes(api),
     ...callbackRoutes(api),
+    unmatchedCallbacksRoute(api),
     returnRoute(api),
     ...healthRoutes(api),
   ];

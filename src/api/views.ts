@@ -1,8 +1,11 @@
+import type { ChannelAnswer } from '../domain/channel.ts';
 import { paymentWorkflowId } from '../domain/names.ts';
 import { isLive, type PaymentStatus } from '../domain/states.ts';
-import type { Payment, TimelineEntry } from '../generated/prisma/client.ts';
+import type { Callback, ChannelAccount, Payment, TimelineEntry } from '../generated/prisma/client.ts';
+import { MATCH_FOR_MS } from '../ledger/callbacks.ts';
 import { hasUsableAction, nextActionOf } from '../ledger/snapshot.ts';
 import type { OrderWithPayments } from '../ledger/views.ts';
+import type { CallbackView } from './schemas/callback.ts';
 import type { OrderView } from './schemas/order.ts';
 import type { PayerPaymentView, PaymentView } from './schemas/payment.ts';
 
@@ -78,6 +81,21 @@ export function orderView(row: OrderWithPayments, viewer: Viewer): OrderView {
     createdAt: row.createdAt.toISOString(),
     expiresAt: iso(row.expiresAt),
     payments: row.payments.map((payment) => paymentView(payment, viewer)),
+  };
+}
+
+export function callbackView(row: Callback & { channelAccount: ChannelAccount }, now: Date): CallbackView {
+  const age = now.getTime() - row.receivedAt.getTime();
+  return {
+    id: row.id,
+    channel: row.channelAccount.channel,
+    channelAccountId: row.channelAccountId,
+    notificationId: row.notificationId,
+    outTradeNo: row.outTradeNo,
+    state: (row.answer as unknown as ChannelAnswer).state,
+    receivedAt: row.receivedAt.toISOString(),
+    ageSeconds: Math.floor(age / 1000),
+    retrying: age < MATCH_FOR_MS,
   };
 }
 

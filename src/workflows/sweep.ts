@@ -9,13 +9,17 @@ const net = wf.proxyActivities<SweepActivities>({
   retry: { maximumAttempts: 2 },
 });
 
+const HAULS = ['sweepUnmatched', 'sweepCallbacks', 'sweepPayments', 'sweepAbnormalEnds', 'sweepOld'] as const;
+/** Of sweeps that began before there were more. */
+const FIRST_HAULS = ['sweepCallbacks', 'sweepPayments', 'sweepAbnormalEnds'] as const;
+
 /**
  * The safety net, run every minute by the Schedule `nodrop-sweep`. Each haul is tried though another failed.
  * @returns how many rows each haul healed, or why it could not.
  */
 export async function sweep(): Promise<Record<string, number | string>> {
   const result: Record<string, number | string> = {};
-  for (const haul of ['sweepCallbacks', 'sweepPayments', 'sweepAbnormalEnds'] as const) {
+  for (const haul of wf.patched('sweep-callbacks') ? HAULS : FIRST_HAULS) {
     try {
       result[haul] = await net[haul]();
     } catch (error) {

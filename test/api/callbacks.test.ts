@@ -89,6 +89,36 @@ test('one that matches no payment is stored and acknowledged', async () => {
   expect(api.workflows.calls).toEqual([]);
 });
 
+test('one whose delivery failed is delivered by its repetition', async () => {
+  const { id } = await pay(api, key);
+  const callback = simulatorCallback(id);
+  api.workflows.down = true;
+  await send(callback);
+  api.workflows.down = false;
+  api.workflows.calls.length = 0;
+  expect((await send(callback)).status).toBe(200);
+  expect(api.workflows.named('deliverCallback')).toHaveLength(1);
+  const [row, ...more] = await rowsOf(id);
+  expect([row?.deliveredAt === null, more]).toEqual([false, []]);
+});
+
+test('one that came before its payment is delivered by its repetition', async () => {
+  const { id } = await pay(api, key);
+  const callback = simulatorCallback(id);
+  await send(callback);
+  // As it would be stored when the payment was not there yet.
+  await api.db.callback.updateMany({
+    where: { outTradeNo: id },
+    data: { paymentId: null, deliveredAt: null, nextSweepAt: new Date(Date.now() + 3_600_000) },
+  });
+  api.workflows.calls.length = 0;
+  expect((await send(callback)).status).toBe(200);
+  expect(await rowsOf(id)).toMatchObject([
+    { paymentId: id, nextSweepAt: null, deliveredAt: expect.any(Date) },
+  ]);
+  expect(api.workflows.named('deliverCallback')).toHaveLength(1);
+});
+
 test('an account speaks for its own payments alone', async () => {
   const other = await newKey(api.db);
   const account = await api.db.channelAccount.findFirstOrThrow({
@@ -147,9 +177,12 @@ describe('refused', () => {
     expect((await send({ raw, headers: { ...headers, 'webhook-timestamp': old } })).status).toBe(401);
   });
 
-  test('signed nonsense: 400', async () => {
-    const answer = await send(simulatorCallback('pay_1', undefined, { amount: 'much' }));
+  test('signed nonsense: 400, and one query is due', async () => {
+    const { id } = await pay(api, key);
+    const answer = await send(simulatorCallback(id, undefined, { amount: 'much' }));
     expect([answer.status, answer.json.code]).toEqual([400, 'callback_malformed']);
+    expect(await rowsOf(id)).toEqual([]);
+    expect(api.workflows.named('hint')).toHaveLength(1);
   });
 
   test('over 256 KiB: 413, announced or not', async () => {
