@@ -1,6 +1,7 @@
 import { request } from 'node:http';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { BODY_LIMIT } from '../../src/api/body.ts';
+import { callbackPage } from '../../src/api/schemas/callback.ts';
 import { settlePayment } from '../../src/ledger/payments.ts';
 import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
 import { newKey, pay, simulatorCallback, startTestApi, type TestApi } from './support.ts';
@@ -130,6 +131,51 @@ test('an account speaks for its own payments alone', async () => {
   const theirs = await pay(api, other.key);
   expect((await send(simulatorCallback(theirs.id), `/callbacks/simulator/${account.id}`)).status).toBe(200);
   expect((await rowsOf(theirs.id))[0]).toMatchObject({ paymentId: theirs.id });
+});
+
+test('operators see those that match no payment, newest first, and whether they are still tried', async () => {
+  const own = await newKey(api.db, 'operator');
+  const account = await api.db.channelAccount.findFirstOrThrow({
+    where: { merchantId: own.merchantId, channel: 'simulator' },
+  });
+  const to = `/callbacks/simulator/${account.id}`;
+  const { id } = await pay(api, own.key);
+  await send(simulatorCallback(id), to);
+  for (let i = 0; i < 5; i++) await send(simulatorCallback(`foreign_${i}`, `msg_foreign_${i}`), to);
+  const hours = (ago: number) => new Date(Date.now() - ago * 3_600_000 - 1);
+  await api.db.callback.updateMany({ where: { outTradeNo: 'foreign_4' }, data: { receivedAt: hours(72) } });
+  // The worst case for pages: at the same moment.
+  const together = { outTradeNo: { in: ['foreign_0', 'foreign_1', 'foreign_2', 'foreign_3'] } };
+  await api.db.callback.updateMany({ where: together, data: { receivedAt: hours(1) } });
+
+  const seen: { outTradeNo: string; retrying: boolean }[] = [];
+  let cursor: string | null = '';
+  do {
+    const query: string = `unmatched=true&limit=2${cursor === '' ? '' : `&cursor=${cursor}`}`;
+    const answer = await api.call(`/v1/callbacks?${query}`, { key: own.key });
+    const page = callbackPage.strict().parse(answer.json);
+    seen.push(...page.data);
+    cursor = page.nextCursor;
+  } while (cursor !== null);
+  expect(seen.map(({ outTradeNo }) => outTradeNo).sort()).toEqual([
+    'foreign_0',
+    'foreign_1',
+    'foreign_2',
+    'foreign_3',
+    'foreign_4',
+  ]);
+  expect(seen.filter(({ retrying }) => !retrying)).toEqual([seen.at(-1)]);
+  expect(seen.at(-1)).toMatchObject({
+    channel: 'simulator',
+    channelAccountId: account.id,
+    notificationId: 'msg_foreign_4',
+    outTradeNo: 'foreign_4',
+    state: 'paid',
+    ageSeconds: 72 * 3600,
+  });
+  for (const query of ['', '?unmatched=false', '?unmatched=true&limit=0']) {
+    expect((await api.call(`/v1/callbacks${query}`, { key: own.key })).status).toBe(422);
+  }
 });
 
 describe('refused', () => {
