@@ -2,7 +2,8 @@ import { type Client, WorkflowNotFoundError } from '@temporalio/client';
 import { paymentIdOf, paymentWorkflowId } from '../domain/names.ts';
 import { LATE_WATCH_MS } from '../domain/schedule.ts';
 import type { Payment } from '../generated/prisma/client.ts';
-import { markDelivered } from '../ledger/callbacks.ts';
+import { markDelivered, matchCallbacks } from '../ledger/callbacks.ts';
+import { removeOld } from '../ledger/cleanup.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import { releaseEndingOrders } from '../ledger/orders.ts';
 import { toRefundSnapshot } from '../ledger/refunds.ts';
@@ -108,6 +109,11 @@ export function sweepActivities({ db, client, workflows, refundWorkflows, now }:
       );
     },
 
+    /** Callbacks that came before their payment was there; the next haul delivers them. */
+    async sweepUnmatched(): Promise<number> {
+      return await matchCallbacks(db, await now());
+    },
+
     /** Callbacks that were stored, and acknowledged, while Temporal could not be told. */
     async sweepCallbacks(): Promise<number> {
       return await each(await takeUndeliveredCallbacks(db, await now()), async ({ payment, ...callback }) => {
@@ -129,6 +135,11 @@ export function sweepActivities({ db, client, workflows, refundWorkflows, now }:
         await note(db, refund.paymentId, 'sweep', detail, at, { refundId: refund.id });
         return true;
       });
+    },
+
+    /** What is kept for a while only. */
+    async sweepOld(): Promise<number> {
+      return await removeOld(db, await now());
     },
   };
 }

@@ -4,6 +4,7 @@ import { Refusal } from '../domain/refusal.ts';
 import { createAuthenticate } from './auth.ts';
 import type { Api, ApiDeps } from './deps.ts';
 import type { Endpoint } from './endpoint.ts';
+import { createRunOnce } from './idempotency.ts';
 import { limitPipelining } from './listen.ts';
 import { mount } from './mount.ts';
 import { createErrorHandler } from './problems.ts';
@@ -19,6 +20,7 @@ import { paymentRoutes } from './routes/payments.ts';
 import { refundRoutes } from './routes/refunds.ts';
 import { resolveRoute } from './routes/resolve.ts';
 import { returnRoute } from './routes/return.ts';
+import { unmatchedCallbacksRoute } from './routes/unmatched-callbacks.ts';
 
 /** Every route of the API. */
 export function createEndpoints(api: Api): Endpoint[] {
@@ -31,6 +33,7 @@ export function createEndpoints(api: Api): Endpoint[] {
     resolveRoute(api),
     ...refundRoutes(api),
     ...callbackRoutes(api),
+    unmatchedCallbacksRoute(api),
     returnRoute(api),
     ...healthRoutes(api),
   ];
@@ -64,7 +67,7 @@ export function createApp(deps: ApiDeps): Express {
     next();
   });
   serveDocsAssets(app);
-  mount(app, createEndpoints(api), createAuthenticate(api));
+  mount(app, createEndpoints(api), createAuthenticate(api), createRunOnce(api));
   app.use((request) => {
     throw new Refusal('not_found', `There is nothing at ${request.path}.`);
   });

@@ -1,8 +1,11 @@
+import type { ChannelAnswer } from '../domain/channel.ts';
 import { paymentWorkflowId, refundWorkflowId } from '../domain/names.ts';
 import { isLive, type PaymentStatus } from '../domain/states.ts';
-import type { Payment, Refund, TimelineEntry } from '../generated/prisma/client.ts';
+import type { Callback, ChannelAccount, Payment, Refund, TimelineEntry } from '../generated/prisma/client.ts';
+import { MATCH_FOR_MS } from '../ledger/callbacks.ts';
 import { hasUsableAction, nextActionOf } from '../ledger/snapshot.ts';
 import type { OrderWithPayments } from '../ledger/views.ts';
+import type { CallbackView } from './schemas/callback.ts';
 import type { OrderView } from './schemas/order.ts';
 import type { PayerPaymentView, PaymentView } from './schemas/payment.ts';
 import type { RefundView } from './schemas/refund.ts';
@@ -101,6 +104,21 @@ export function refundView(row: Refund, viewer: Viewer): RefundView {
     createdAt: row.createdAt.toISOString(),
     settledAt: iso(row.settledAt),
     temporalUrl: viewer.temporalUrl(refundWorkflowId(row.id)),
+  };
+}
+
+export function callbackView(row: Callback & { channelAccount: ChannelAccount }, now: Date): CallbackView {
+  const age = now.getTime() - row.receivedAt.getTime();
+  return {
+    id: row.id,
+    channel: row.channelAccount.channel,
+    channelAccountId: row.channelAccountId,
+    notificationId: row.notificationId,
+    outTradeNo: row.outTradeNo,
+    state: (row.answer as unknown as ChannelAnswer).state,
+    receivedAt: row.receivedAt.toISOString(),
+    ageSeconds: Math.floor(age / 1000),
+    retrying: age < MATCH_FOR_MS,
   };
 }
 

@@ -5,6 +5,7 @@ import { ulid } from 'ulid';
 /** Out-trade-no at the channel: at most 32 of `[0-9A-Za-z_]`, which every channel takes. */
 export const newPaymentId = (): string => `pay_${ulid()}`;
 export const newCallbackId = (): string => `cb_${ulid()}`;
+export const newUnverifiedCallbackId = (): string => `uv_${ulid()}`;
 export const newMerchantId = (): string => `mer_${ulid()}`;
 export const newApiKeyId = (): string => `key_${ulid()}`;
 export const newChannelAccountId = (): string => `acc_${ulid()}`;

@@ -157,7 +157,7 @@ class PaymentRun {
     switch (message.kind) {
       case 'callback':
         if (row.status === 'succeeded') {
-          if (message.notice?.refundedAmount !== undefined && wf.patched('refunds')) {
+          if (message.notice?.refundedAmount !== undefined) {
             this.#row = await ledger.recordRefunds(row.id, message.notice.callbackId);
           }
           return;
@@ -392,7 +392,7 @@ class PaymentRun {
         .signal(cancelSignal)
         .catch(() => undefined);
     }
-    if (updated.refund && wf.patched('refunds')) await this.#startRefund(updated.refund);
+    if (updated.refund !== null) await this.#startRefund(updated.refund);
   }
 
   /** It is in the ledger: one whose workflow cannot be started now, or runs already, is the sweep's. */

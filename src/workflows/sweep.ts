@@ -9,16 +9,23 @@ const net = wf.proxyActivities<SweepActivities>({
   retry: { maximumAttempts: 2 },
 });
 
+const HAULS = [
+  'sweepUnmatched',
+  'sweepCallbacks',
+  'sweepPayments',
+  'sweepAbnormalEnds',
+  'sweepRefunds',
+  'sweepOrders',
+  'sweepOld',
+] as const;
+
 /**
  * The safety net, run every minute by the Schedule `nodrop-sweep`. Each haul is tried though another failed.
  * @returns how many rows each haul healed, or why it could not.
  */
 export async function sweep(): Promise<Record<string, number | string>> {
   const result: Record<string, number | string> = {};
-  const hauls: (keyof SweepActivities)[] = ['sweepCallbacks', 'sweepPayments', 'sweepAbnormalEnds'];
-  if (wf.patched('sweep-orders')) hauls.push('sweepOrders');
-  if (wf.patched('refunds')) hauls.push('sweepRefunds');
-  for (const haul of hauls) {
+  for (const haul of HAULS) {
     try {
       result[haul] = await net[haul]();
     } catch (error) {

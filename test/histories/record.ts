@@ -1,5 +1,5 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, realpathSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import type { WorkflowHandle } from '@temporalio/client';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { afterAll, beforeAll, test } from 'vitest';
@@ -25,7 +25,13 @@ afterAll(async () => {
 });
 
 async function keep(name: string, run: WorkflowHandle): Promise<void> {
-  writeFileSync(join(FOLDER, `${name}.json`), `${JSON.stringify(JSON.parse(historyToJSON(await run.fetchHistory())))}\n`);
+  const history = JSON.stringify(JSON.parse(historyToJSON(await run.fetchHistory())));
+  // Stack traces name this machine's folders.
+  const portable = [`${dirname(realpathSync('node_modules'))}/`, `${process.cwd()}/`].reduce(
+    (text, folder) => text.replaceAll(folder, ''),
+    history,
+  );
+  writeFileSync(join(FOLDER, `${name}.json`), `${portable}\n`);
 }
 
 test('callback', async () => {

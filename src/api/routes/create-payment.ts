@@ -2,6 +2,7 @@ import { clientToken, hashSecret } from '../../client-token.ts';
 import { Refusal } from '../../domain/refusal.ts';
 import type { Payment } from '../../generated/prisma/client.ts';
 import { startPayment, UnaskedAttempts } from '../../ledger/intake.ts';
+import type { Caller } from '../../ledger/merchants.ts';
 import { recordedAnswer } from '../../ledger/snapshot.ts';
 import { findOrder, hasAccount } from '../../ledger/views.ts';
 import type { Api } from '../deps.ts';
@@ -87,6 +88,9 @@ export function createPaymentRoute(api: Api): Endpoint {
     return await workflows.awaitNextAction(row, Math.max(BUDGET_MS - (Date.now() - startedAt), LEAST_MS));
   }
 
+  const view = (row: Payment, caller: Caller) =>
+    paymentView(row, viewerOf(api, caller), clientToken(config.secret, row.id));
+
   return endpoint({
     method: 'post',
     path: '/v1/payments',
@@ -132,7 +136,7 @@ export function createPaymentRoute(api: Api): Endpoint {
       'channel_rejected',
       'temporal_unavailable',
     ],
-    async handle({ response, access: { caller }, body: given, startedAt }) {
+    async handle({ answer, access: { caller }, body: given, startedAt }) {
       const method = await chooseMethod(caller.merchantId, given);
       const { payment: row, created } = await start(caller.merchantId, given, method, startedAt);
 
@@ -142,10 +146,10 @@ export function createPaymentRoute(api: Api): Endpoint {
         throw error;
       });
       const current = await db.payment.findUniqueOrThrow({ where: { id: row.id } });
-      const answer = recordedAnswer(current);
       if (current.status === 'failed') {
         count('rejected');
-        const reason = answer?.state === 'failed' ? answer.reason : undefined;
+        const said = recordedAnswer(current);
+        const reason = said?.state === 'failed' ? said.reason : undefined;
         throw new Refusal(
           'channel_rejected',
           `${given.channel} refused payment ${row.id}: ${reason ?? 'it gave no reason'}`,
@@ -153,9 +157,10 @@ export function createPaymentRoute(api: Api): Endpoint {
       }
       const pending = !advanced || current.status === 'created';
       count(pending ? 'accepted' : created ? 'created' : 'repeated');
-      response
-        .status(pending ? 202 : created ? 201 : 200)
-        .json(paymentView(current, viewerOf(api, caller), clientToken(config.secret, row.id)));
+      await answer(pending ? 202 : created ? 201 : 200, view(current, caller));
+    },
+    async replay(id, { caller }) {
+      return view(await db.payment.findUniqueOrThrow({ where: { id } }), caller);
     },
   });
 }

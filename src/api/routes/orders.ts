@@ -56,10 +56,13 @@ export function orderRoutes(api: Api): Endpoint[] {
         200: { description: 'It was there already.', schema: order },
       },
       refusals: ['order_exists'],
-      async handle({ response, access: { caller }, body }) {
+      async handle({ answer, access: { caller }, body }) {
         const { order: row, created } = await createOrder(db, caller.merchantId, toNewOrder(body), now());
         const found = await requireOrder(caller.merchantId, row.id);
-        response.status(created ? 201 : 200).json(orderView(found, viewerOf(api, caller)));
+        await answer(created ? 201 : 200, orderView(found, viewerOf(api, caller)));
+      },
+      async replay(id, { caller }) {
+        return orderView(await requireOrder(caller.merchantId, id), viewerOf(api, caller));
       },
     }),
 
