@@ -48,8 +48,10 @@ export async function storeCallback(
     // Matched by account too: nobody's credentials speak for another's payment.
     const payment = await tx.payment.findFirst({
       where: { id: callback.outTradeNo, channelAccountId: accountId },
-      select: { id: true },
+      select: { id: true, merchantId: true, orderId: true },
     });
+    // Before the row that refers to the payment: everybody else takes these locks in this order too.
+    if (payment !== null) await lockOrder(tx, payment.merchantId, payment.orderId);
     const inserted = await tx.callback.createMany({
       data: {
         id: newCallbackId(),

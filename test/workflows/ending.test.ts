@@ -1,5 +1,4 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { recordAnswer } from '../../src/ledger/payments.ts';
 import { eventually } from '../support/stack.ts';
 import { expectAsked, type Harness, startHarness } from './harness.ts';
 
@@ -120,21 +119,6 @@ test('a success after the end is found by the late watch and applied', async () 
   expect(h.askedAt(payment).at(-1)).toBeCloseTo(660, -1);
 });
 
-test('a callback long after the late watch reopens the payment and pays its order', async () => {
-  const payment = await h.newPayment({ expiresInMs: 60_000 });
-  const run = await h.start(payment);
-  await run.result();
-  expect((await h.row(payment.id)).status).toBe('closed');
-  await h.pass(30 * 86_400);
-  await h.callback(payment);
-  await h.env.client.workflow.getHandle(`payment/${payment.id}`).result();
-  expect(await h.row(payment.id)).toMatchObject({
-    status: 'succeeded',
-    orderUpdate: 'applied',
-    settledBy: 'callback',
-  });
-});
-
 test('a second success of one order is a conflict, owed back in the same breath and given back', async () => {
   const first = await h.newPayment();
   const second = await h.newPayment({ orderId: first.orderId, channel: 'simulator2' });
@@ -191,37 +175,6 @@ test('an operator who asks now gets the answer now', async () => {
   expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
   await run.result();
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
-});
-
-test('an operator who asks long after the late watch starts it again, and money on record is settled', async () => {
-  const payment = await h.newPayment({ expiresInMs: 60_000 });
-  const run = await h.start(payment);
-  await run.result();
-  expect((await h.row(payment.id)).status).toBe('closed');
-  expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
-  // As an activity leaves it that wrote the answer down and did not live to return it.
-  const answer = { amount: 1990, currency: 'CNY', paidAt: new Date(await h.now()).toISOString() };
-  await recordAnswer(
-    h.db,
-    payment.id,
-    { state: 'paid', channelPaymentId: 'trx', ...answer },
-    'query',
-    new Date(await h.now()),
-  );
-  expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
-  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
-});
-
-test('the late watch does not end on silence', async () => {
-  const payment = await h.newPayment({ expiresInMs: 60_000 });
-  const run = await h.start(payment);
-  await h.pass(80_000);
-  await h.simulator.setFaults({ down: true });
-  await h.pass(20_000);
-  await h.simulator.setFaults({ down: false });
-  await run.result();
-  expect(await h.row(payment.id)).toMatchObject({ status: 'closed', channelErrorSince: null });
-  expect(h.askedAt(payment).at(-1)).toBeGreaterThan(86_460 + 3_000);
 });
 
 test('a payment being cancelled while the channel decides still answers an operator', async () => {

@@ -309,7 +309,7 @@ DECLARE
   received bigint;
   others bigint;
 BEGIN
-  SELECT received_amount INTO received FROM payments WHERE id = NEW.payment_id FOR UPDATE;
+  SELECT received_amount INTO received FROM payments WHERE id = NEW.payment_id FOR NO KEY UPDATE;
   SELECT COALESCE(SUM(amount), 0) INTO others FROM refunds
     WHERE payment_id = NEW.payment_id AND id <> NEW.id AND status <> 'failed';
   IF NEW.status <> 'failed' AND others + NEW.amount > COALESCE(received, 0) THEN

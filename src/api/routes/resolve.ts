@@ -1,4 +1,3 @@
-import { Refusal } from '../../domain/refusal.ts';
 import { RESOLUTIONS, resolvePayment } from '../../ledger/resolve.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
@@ -29,15 +28,18 @@ export function resolveRoute(api: Api): Endpoint {
     tag: 'Payments',
     summary: 'Decide about a payment that needs attention',
     description: 'For operators. The decision and its note are on the timeline.',
-    auth: 'key',
+    auth: 'operator',
     params: z.object({ id: z.string() }),
     body: resolution,
+    bodyExamples: {
+      accept: {
+        summary: 'Take the money',
+        value: { action: 'accept', note: 'The difference is a bank fee.' },
+      },
+    },
     answers: { 200: { description: 'Decided.', schema: payment } },
     refusals: ['payment_not_found', 'forbidden', 'not_resolvable', 'temporal_unavailable'],
     async handle({ response, access, params: { id }, body: { action, note } }) {
-      if (access.caller.role !== 'operator') {
-        throw new Refusal('forbidden', 'Only an operator may decide this.');
-      }
       const row = await visiblePayment(access, id);
       const resolved = await resolvePayment(api.db, row.merchantId, id, action, note, api.now());
       if (action === 'retry') await api.workflows.wake(resolved, SIGNAL_DEADLINE_MS);

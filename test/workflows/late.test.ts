@@ -1,0 +1,62 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { recordAnswer } from '../../src/ledger/payments.ts';
+import { type Harness, startHarness } from './harness.ts';
+
+/**
+ * Long after the end of a payment. In a file of its own, where no other payment is open while days of virtual time
+ * pass: with several, the time-skipping server may skip while one of them has a task.
+ */
+
+let h: Harness;
+beforeAll(async () => {
+  h = await startHarness();
+});
+afterAll(async () => {
+  await h?.stop();
+});
+
+test('a callback long after the late watch reopens the payment and pays its order', async () => {
+  const payment = await h.newPayment({ expiresInMs: 60_000 });
+  const run = await h.start(payment);
+  await run.result();
+  expect((await h.row(payment.id)).status).toBe('closed');
+  await h.pass(30 * 86_400);
+  await h.callback(payment);
+  await h.env.client.workflow.getHandle(`payment/${payment.id}`).result();
+  expect(await h.row(payment.id)).toMatchObject({
+    status: 'succeeded',
+    orderUpdate: 'applied',
+    settledBy: 'callback',
+  });
+});
+
+test('an operator who asks long after the late watch starts it again, and money on record is settled', async () => {
+  const payment = await h.newPayment({ expiresInMs: 60_000 });
+  const run = await h.start(payment);
+  await run.result();
+  expect((await h.row(payment.id)).status).toBe('closed');
+  expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
+  // As an activity leaves it that wrote the answer down and did not live to return it.
+  const answer = { amount: 1990, currency: 'CNY', paidAt: new Date(await h.now()).toISOString() };
+  await recordAnswer(
+    h.db,
+    payment.id,
+    { state: 'paid', channelPaymentId: 'trx', ...answer },
+    'query',
+    new Date(await h.now()),
+  );
+  expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+});
+
+test('the late watch does not end on silence', async () => {
+  const payment = await h.newPayment({ expiresInMs: 60_000 });
+  const run = await h.start(payment);
+  await h.pass(80_000);
+  await h.simulator.setFaults({ down: true });
+  await h.pass(20_000);
+  await h.simulator.setFaults({ down: false });
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({ status: 'closed', channelErrorSince: null });
+  expect(h.askedAt(payment).at(-1)).toBeGreaterThan(86_460 + 3_000);
+});
