@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { callbackFor } from '../support/callback.ts';
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
@@ -117,24 +118,20 @@ test('an acknowledged callback that Temporal did not hear is delivered by the sw
   });
   expect(status).toBe(201);
   // As the API leaves it when it dies between storing and delivering.
-  const account = await system.db.payment.findUniqueOrThrow({ where: { id: body.id } });
-  await system.db.callback.create({
-    data: {
-      id: 'cb_swept',
-      channelAccountId: account.channelAccountId,
-      notificationId: 'n-swept',
-      outTradeNo: body.id,
-      paymentId: body.id,
-      answer: {
-        state: 'paid',
-        channelPaymentId: 'trx',
-        amount: 800,
-        currency: 'CNY',
-        paidAt: new Date().toISOString(),
-      },
-      body: new Uint8Array(),
-    },
-  });
+  const { channelAccountId } = await system.db.payment.findUniqueOrThrow({ where: { id: body.id } });
+  const answer = {
+    state: 'paid',
+    channelPaymentId: 'trx',
+    amount: 800,
+    currency: 'CNY',
+    paidAt: new Date().toISOString(),
+  } as const;
+  const callback = { notificationId: 'n-swept', outTradeNo: body.id, answer };
+  const { id } = await storeCallback(system.db, channelAccountId, callback, Buffer.from('{}'), new Date());
   await eventually(async () => (await system.orderStatus('swept')) === 'succeeded', 150_000);
   expect((await system.api('GET', `/v1/payments/${body.id}`)).body.settledBy).toBe('callback');
+  await eventually(
+    async () => (await system.db.callback.findUniqueOrThrow({ where: { id } })).deliveredAt !== null,
+    150_000,
+  );
 });
