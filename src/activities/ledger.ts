@@ -13,9 +13,11 @@ export function ledgerActivities({ db, now }: ActivityDeps) {
 
     /**
      * Records the money received and decides the order, in one transaction.
-     * @returns also the order's other live payments, which are to cancel.
+     * @returns also the order's other live payments, which are to cancel, and the refund that is owed, which is to start.
      */
-    async updateOrder(paymentId: string): Promise<{ snapshot: PaymentSnapshot; cancelled: string[] }> {
+    async updateOrder(
+      paymentId: string,
+    ): Promise<{ snapshot: PaymentSnapshot; cancelled: string[]; refund: string | null }> {
       return await ledger.settlePayment(db, paymentId, await now());
     },
 

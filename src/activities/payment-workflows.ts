@@ -22,6 +22,32 @@ export class TemporalUnavailable extends Error {
   override readonly name = 'TemporalUnavailable';
 }
 
+/**
+ * Races the call itself: while the SDK waits between its own tries, aborting it has no effect.
+ * @throws TemporalUnavailable
+ */
+export async function confirmedWithin<T>(
+  client: Client,
+  deadlineMs: number,
+  call: () => Promise<T>,
+): Promise<T> {
+  const giveUp = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      giveUp.abort();
+      reject(new Error('no answer in time'));
+    }, deadlineMs);
+  });
+  try {
+    return await Promise.race([client.withAbortSignal(giveUp.signal, call), late]);
+  } catch (error) {
+    throw new TemporalUnavailable(`Temporal did not confirm within ${deadlineMs} ms`, { cause: error });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /** Of the deadline of a start, what is kept to find out whether the run is there. */
 const IS_RUNNING_MS = 1_000;
 
@@ -121,23 +147,8 @@ export class PaymentWorkflows {
     }
   }
 
-  /** Races the call itself: while the SDK waits between its own tries, aborting it has no effect. */
   async #within<T>(deadlineMs: number, call: () => Promise<T>): Promise<T> {
-    const giveUp = new AbortController();
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => {
-        giveUp.abort();
-        reject(new Error('no answer in time'));
-      }, deadlineMs);
-    });
-    try {
-      return await Promise.race([this.#client.withAbortSignal(giveUp.signal, call), late]);
-    } catch (error) {
-      throw new TemporalUnavailable(`Temporal did not confirm within ${deadlineMs} ms`, { cause: error });
-    } finally {
-      clearTimeout(timer);
-    }
+    return await confirmedWithin(this.#client, deadlineMs, call);
   }
 
   #startOperation(payment: Payment) {

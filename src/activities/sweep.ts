@@ -1,31 +1,43 @@
 import { type Client, WorkflowNotFoundError } from '@temporalio/client';
-import type { ChannelAnswer } from '../domain/channel.ts';
 import { paymentIdOf, paymentWorkflowId } from '../domain/names.ts';
-import { noticeOf } from '../domain/payment.ts';
 import { LATE_WATCH_MS } from '../domain/schedule.ts';
 import type { Payment } from '../generated/prisma/client.ts';
-import { markDelivered } from '../ledger/callbacks.ts';
+import { markDelivered, matchCallbacks } from '../ledger/callbacks.ts';
+import { removeOld } from '../ledger/cleanup.ts';
 import type { LedgerClient } from '../ledger/client.ts';
-import { restPayment, takeStuckPayments, takeUndeliveredCallbacks, takeUnfinished } from '../ledger/sweep.ts';
+import { releaseEndingOrders } from '../ledger/orders.ts';
+import { toRefundSnapshot } from '../ledger/refunds.ts';
+import {
+  restPayment,
+  restRefund,
+  takeStuckPayments,
+  takeStuckRefunds,
+  takeUndeliveredCallbacks,
+  takeUnfinished,
+} from '../ledger/sweep.ts';
 import { note } from '../ledger/timeline.ts';
 import { PAYMENT_WORKFLOW } from '../workflows/messages.ts';
+import { deliverStored } from './deliver.ts';
 import type { PaymentWorkflows } from './payment-workflows.ts';
+import type { RefundWorkflows } from './refund-workflows.ts';
 
 const SIGNAL_DEADLINE_MS = 5_000;
 /** How far back ended runs are looked at: longer than workers are ever all away unnoticed. */
 const ABNORMAL_WINDOW_MS = 24 * 3_600_000;
 const ABNORMAL_AT_MOST = 1_000;
+const ORDERS_AT_MOST = 200;
 const LATE_WATCH_TOTAL_MS = Math.max(...LATE_WATCH_MS);
 
 export interface SweepDeps {
   readonly db: LedgerClient;
   readonly client: Client;
   readonly workflows: PaymentWorkflows;
+  readonly refundWorkflows: RefundWorkflows;
   readonly now: () => Promise<Date>;
 }
 
-/** The safety net's three hauls; each returns how many it healed. Task queue `nodrop`. */
-export function sweepActivities({ db, client, workflows, now }: SweepDeps) {
+/** The safety net's hauls; each returns how many it healed. Task queue `nodrop`. */
+export function sweepActivities({ db, client, workflows, refundWorkflows, now }: SweepDeps) {
   const isRunning = async (payment: Payment): Promise<boolean> => {
     try {
       const run = await client.workflow.getHandle(paymentWorkflowId(payment.id)).describe();
@@ -72,6 +84,11 @@ export function sweepActivities({ db, client, workflows, now }: SweepDeps) {
       return await each(stuck, wake('The sweep found it stuck and started its workflow.'));
     },
 
+    /** Expired or cancelled orders that no payment will end. */
+    async sweepOrders(): Promise<number> {
+      return await releaseEndingOrders(db, ORDERS_AT_MOST, await now());
+    },
+
     /** Terminated, failed or timed-out runs of payments that are not over. */
     async sweepAbnormalEnds(): Promise<number> {
       const at = await now();
@@ -92,19 +109,37 @@ export function sweepActivities({ db, client, workflows, now }: SweepDeps) {
       );
     },
 
+    /** Callbacks that came before their payment was there; the next haul delivers them. */
+    async sweepUnmatched(): Promise<number> {
+      return await matchCallbacks(db, await now());
+    },
+
     /** Callbacks that were stored, and acknowledged, while Temporal could not be told. */
     async sweepCallbacks(): Promise<number> {
-      return await each(await takeUndeliveredCallbacks(db, await now()), async ({ id, answer, payment }) => {
-        await workflows.deliverCallback(
-          payment,
-          noticeOf(id, answer as unknown as ChannelAnswer),
-          SIGNAL_DEADLINE_MS,
-        );
+      return await each(await takeUndeliveredCallbacks(db, await now()), async ({ payment, ...callback }) => {
+        await deliverStored({ db, workflows, refundWorkflows }, callback, payment, SIGNAL_DEADLINE_MS);
         const at = await now();
-        await markDelivered(db, id, at);
+        await markDelivered(db, callback.id, at);
         await note(db, payment.id, 'sweep', 'The sweep delivered a stored callback.', at);
         return true;
       });
+    },
+
+    /** Refunds whose workflow was never started, or is gone. */
+    async sweepRefunds(): Promise<number> {
+      return await each(await takeStuckRefunds(db, await now()), async (refund) => {
+        await refundWorkflows.start(toRefundSnapshot(refund, refund.payment), SIGNAL_DEADLINE_MS);
+        const at = await now();
+        await restRefund(db, refund.id, at);
+        const detail = `The sweep made sure that the workflow of refund ${refund.id} runs.`;
+        await note(db, refund.paymentId, 'sweep', detail, at, { refundId: refund.id });
+        return true;
+      });
+    },
+
+    /** What is kept for a while only. */
+    async sweepOld(): Promise<number> {
+      return await removeOld(db, await now());
     },
   };
 }

@@ -4,18 +4,23 @@ import { Refusal } from '../domain/refusal.ts';
 import { createAuthenticate } from './auth.ts';
 import type { Api, ApiDeps } from './deps.ts';
 import type { Endpoint } from './endpoint.ts';
+import { createRunOnce } from './idempotency.ts';
 import { limitPipelining } from './listen.ts';
 import { mount } from './mount.ts';
 import { createErrorHandler } from './problems.ts';
 import { requestLog } from './request-log.ts';
 import { callbackRoutes } from './routes/callbacks.ts';
+import { cancelRoutes } from './routes/cancel.ts';
 import { createPaymentRoute } from './routes/create-payment.ts';
 import { docsRoutes, serveDocsAssets } from './routes/docs.ts';
 import { healthRoutes } from './routes/health.ts';
 import { orderRoutes } from './routes/orders.ts';
 import { paymentActionRoutes } from './routes/payment-actions.ts';
 import { paymentRoutes } from './routes/payments.ts';
+import { refundRoutes } from './routes/refunds.ts';
+import { resolveRoute } from './routes/resolve.ts';
 import { returnRoute } from './routes/return.ts';
+import { unmatchedCallbacksRoute } from './routes/unmatched-callbacks.ts';
 
 /** Every route of the API. */
 export function createEndpoints(api: Api): Endpoint[] {
@@ -24,7 +29,11 @@ export function createEndpoints(api: Api): Endpoint[] {
     createPaymentRoute(api),
     ...paymentRoutes(api),
     ...paymentActionRoutes(api),
+    ...cancelRoutes(api),
+    resolveRoute(api),
+    ...refundRoutes(api),
     ...callbackRoutes(api),
+    unmatchedCallbacksRoute(api),
     returnRoute(api),
     ...healthRoutes(api),
   ];
@@ -58,7 +67,7 @@ export function createApp(deps: ApiDeps): Express {
     next();
   });
   serveDocsAssets(app);
-  mount(app, createEndpoints(api), createAuthenticate(api));
+  mount(app, createEndpoints(api), createAuthenticate(api), createRunOnce(api));
   app.use((request) => {
     throw new Refusal('not_found', `There is nothing at ${request.path}.`);
   });

@@ -1,4 +1,5 @@
 import type { PaymentWorkflows } from '../activities/payment-workflows.ts';
+import type { RefundWorkflows } from '../activities/refund-workflows.ts';
 import type { Config } from '../config.ts';
 import type { ChannelAdapter } from '../domain/channel.ts';
 import type { LedgerClient } from '../ledger/client.ts';
@@ -13,7 +14,11 @@ export interface ApiDeps {
     'mode' | 'embeddedDatabase' | 'secret' | 'temporal' | 'api' | 'paymentExpiryMs'
   >;
   readonly db: LedgerClient;
-  readonly workflows: Pick<PaymentWorkflows, 'awaitNextAction' | 'askChannel' | 'hint' | 'deliverCallback'>;
+  readonly workflows: Pick<
+    PaymentWorkflows,
+    'awaitNextAction' | 'askChannel' | 'hint' | 'cancel' | 'wake' | 'deliverCallback'
+  >;
+  readonly refundWorkflows: Pick<RefundWorkflows, 'start' | 'deliverCallback'>;
   /** True when the Temporal server answers within the deadline. */
   readonly isTemporalReachable: (deadlineMs: number) => Promise<boolean>;
   readonly channels: ReadonlyMap<string, ChannelAdapter>;

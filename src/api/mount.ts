@@ -3,10 +3,16 @@ import { Refusal } from '../domain/refusal.ts';
 import type { Access, Authenticate } from './auth.ts';
 import { parseJson, rawBody, readRaw, requireJson } from './body.ts';
 import type { Endpoint, Exchange } from './endpoint.ts';
+import { plainAnswer, type RunOnce } from './idempotency.ts';
 import type { z } from './zod.ts';
 
 /** Puts endpoints into the app: their checks in a fixed order, then the handler. */
-export function mount(app: Express, endpoints: readonly Endpoint[], authenticate: Authenticate): void {
+export function mount(
+  app: Express,
+  endpoints: readonly Endpoint[],
+  authenticate: Authenticate,
+  runOnce: RunOnce,
+): void {
   for (const [path, group] of byPath(endpoints)) {
     if (group.some(({ cors }) => cors)) app.all(path, allowEveryOrigin);
     for (const endpoint of group) {
@@ -17,7 +23,7 @@ export function mount(app: Express, endpoints: readonly Endpoint[], authenticate
         nameRoute(endpoint.path),
         check(endpoint, authenticate),
         ...read,
-        serve(endpoint),
+        serve(endpoint, runOnce),
       );
     }
     app.all(path, nameRoute(group[0]?.path ?? path), refuseMethod(group));
@@ -47,8 +53,11 @@ const check =
   async (request, response, next) => {
     if (endpoint.auth !== 'none') {
       const access = await authenticate(request);
-      if (access.kind === 'token' && endpoint.auth === 'key') {
+      if (access.kind === 'token' && endpoint.auth !== 'key or token') {
         throw new Refusal('forbidden', 'A client token only reads its own payment and gives hints for it.');
+      }
+      if (access.kind === 'key' && endpoint.auth === 'operator' && access.caller.role !== 'operator') {
+        throw new Refusal('forbidden', "Only an operator's key may do that.");
       }
       response.locals.access = access;
     }
@@ -57,23 +66,23 @@ const check =
   };
 
 const serve =
-  (endpoint: Endpoint): RequestHandler =>
+  (endpoint: Endpoint, runOnce: RunOnce): RequestHandler =>
   async (request, response) => {
-    const body = endpoint.body;
-    await endpoint.handle({
+    const { body, replay } = endpoint;
+    const content = typeof body === 'object' ? parseJson(rawBody(request)) : undefined;
+    const exchange: Exchange = {
       request,
       response,
       access: (response.locals.access ?? null) as Access | null,
       params: endpoint.params === undefined ? undefined : parse(endpoint.params, request.params),
       query: endpoint.query === undefined ? undefined : parse(endpoint.query, request.query),
-      body:
-        body === undefined
-          ? undefined
-          : body === 'raw'
-            ? rawBody(request)
-            : parse(body, parseJson(rawBody(request))),
+      body: typeof body === 'object' ? parse(body, content) : body === 'raw' ? rawBody(request) : undefined,
       startedAt: response.locals.startedAt as number,
-    } satisfies Exchange);
+      answer: plainAnswer(response),
+    };
+    // What was asked and not what it is read as: a default that changes makes no other request of it.
+    if (replay === undefined) await endpoint.handle(exchange);
+    else await runOnce({ ...endpoint, replay }, exchange, [request.params, content]);
   };
 
 /** Nobody reads more, and a body has room for many thousands. */

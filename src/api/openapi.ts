@@ -6,8 +6,10 @@ import {
 } from '@asteasolutions/zod-to-openapi';
 import { REFUSALS, type RefusalCode } from '../domain/refusal.ts';
 import type { Endpoint } from './endpoint.ts';
+import { IDEMPOTENCY_KEY, REPLAYED } from './idempotency.ts';
 import { problemPath } from './problems.ts';
 import { problem } from './schemas/common.ts';
+import { z } from './zod.ts';
 
 /** The OpenAPI 3.1 document of the endpoints, from the schemas that validate their requests. */
 export function openApiDocument(endpoints: readonly Endpoint[], publicUrl: string) {
@@ -37,6 +39,7 @@ export function openApiDocument(endpoints: readonly Endpoint[], publicUrl: strin
     tags: [
       { name: 'Orders', description: 'What is to be paid.' },
       { name: 'Payments', description: 'Attempts to pay an order through a channel.' },
+      { name: 'Refunds', description: 'Money that goes back.' },
       {
         name: 'Channels and payers',
         description: 'Not for merchants: where channels call back and payers return.',
@@ -48,6 +51,7 @@ export function openApiDocument(endpoints: readonly Endpoint[], publicUrl: strin
 
 const SECURITY: Readonly<Record<Endpoint['auth'], Record<string, string[]>[]>> = {
   key: [{ key: [] }],
+  operator: [{ key: [] }],
   'key or token': [{ key: [] }, { clientToken: [] }],
   none: [],
 };
@@ -65,11 +69,38 @@ function toPath(endpoint: Endpoint, publicUrl: string): RouteConfig {
     request: {
       ...(params === undefined ? {} : { params }),
       ...(query === undefined ? {} : { query }),
+      ...headersOf(endpoint),
       ...(body === undefined ? {} : { body: { required: true, content: requestContent(endpoint) } }),
     },
     responses: { ...answers(endpoint), ...refusals(endpoint, publicUrl) },
   };
 }
+
+/** The headers a route reads by itself, and those that every idempotent one does. */
+function headersOf({ headers, replay }: Endpoint) {
+  if (headers !== undefined) return { headers };
+  return replay === undefined ? {} : { headers: idempotencyHeaders };
+}
+
+const idempotencyHeaders = z.object({
+  [IDEMPOTENCY_KEY]: z
+    .string()
+    .regex(/^[\x21-\x7e]{1,255}$/)
+    .optional()
+    .openapi({
+      description:
+        'Yours, new for every request: sent again with it, the same request runs no second time. A definite result ' +
+        'is kept for 30 days and shown as it is now; after 202, 429, 5xx and `attempt_unresolved` the request runs again.',
+      example: '7c0a4d1e-pay-order-1001',
+    }),
+});
+
+const replayedHeaders = z.object({
+  [REPLAYED]: z
+    .literal('true')
+    .optional()
+    .openapi({ description: 'This result was given before, under the same Idempotency-Key.' }),
+});
 
 function requestContent({ body, bodyExamples }: Endpoint) {
   if (typeof body !== 'object')
@@ -88,6 +119,7 @@ function answers(endpoint: Endpoint): Record<string, ResponseConfig> {
       status,
       {
         description,
+        ...(endpoint.replay === undefined ? {} : { headers: replayedHeaders }),
         ...(schema === undefined && mediaType === undefined
           ? {}
           : {
@@ -105,7 +137,9 @@ export function refusalsOf(endpoint: Endpoint): RefusalCode[] {
   const codes = new Set<RefusalCode>(endpoint.refusals);
   const add = (...more: RefusalCode[]) => more.forEach((code) => void codes.add(code));
   if (endpoint.auth !== 'none') add('unauthorized', 'database_unavailable');
-  if (endpoint.auth === 'key') add('forbidden');
+  if (endpoint.auth === 'key' || endpoint.auth === 'operator') add('forbidden');
+  if (endpoint.replay !== undefined)
+    add('bad_request', 'idempotency_key_in_progress', 'idempotency_key_reused', 'database_unavailable');
   if (endpoint.params !== undefined) add('bad_request');
   if (endpoint.query !== undefined) add('invalid_request');
   if (typeof endpoint.body === 'object')

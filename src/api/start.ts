@@ -1,4 +1,5 @@
 import { PaymentWorkflows } from '../activities/payment-workflows.ts';
+import { RefundWorkflows } from '../activities/refund-workflows.ts';
 import { createChannels } from '../channels/registry.ts';
 import { type Config, inUrl } from '../config.ts';
 import { createLedgerClient } from '../ledger/client.ts';
@@ -34,6 +35,7 @@ export async function startApi(config: Config, log: Logger): Promise<RunningApi>
     config,
     db,
     workflows: new PaymentWorkflows(temporal.client, config),
+    refundWorkflows: new RefundWorkflows(temporal.client),
     isTemporalReachable: temporal.isTemporalReachable,
     channels: createChannels(config),
     changes,

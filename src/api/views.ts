@@ -1,10 +1,14 @@
-import { paymentWorkflowId } from '../domain/names.ts';
+import type { ChannelAnswer } from '../domain/channel.ts';
+import { paymentWorkflowId, refundWorkflowId } from '../domain/names.ts';
 import { isLive, type PaymentStatus } from '../domain/states.ts';
-import type { Payment, TimelineEntry } from '../generated/prisma/client.ts';
+import type { Callback, ChannelAccount, Payment, Refund, TimelineEntry } from '../generated/prisma/client.ts';
+import { MATCH_FOR_MS } from '../ledger/callbacks.ts';
 import { hasUsableAction, nextActionOf } from '../ledger/snapshot.ts';
 import type { OrderWithPayments } from '../ledger/views.ts';
+import type { CallbackView } from './schemas/callback.ts';
 import type { OrderView } from './schemas/order.ts';
 import type { PayerPaymentView, PaymentView } from './schemas/payment.ts';
+import type { RefundView } from './schemas/refund.ts';
 
 /** Rows as the API shows them: amounts are numbers, times ISO 8601, and what is not there is null. */
 
@@ -31,6 +35,7 @@ export function payerPaymentView(row: Payment, now: Date): PayerPaymentView {
     currency: row.currency,
     status: row.status,
     orderUpdate: row.orderUpdate,
+    refundedAmount: Number(row.refundedAmount),
     nextAction: action as PayerPaymentView['nextAction'],
     payUrl: action?.url ?? null,
     checkoutUrl: null,
@@ -58,7 +63,6 @@ export function paymentView(row: Payment, viewer: Viewer, clientToken: string | 
     channelPaymentId: row.channelPaymentId,
     receivedAmount: row.receivedAmount === null ? null : Number(row.receivedAmount),
     receivedCurrency: row.receivedCurrency,
-    refundedAmount: Number(row.refundedAmount),
     attention: row.attention,
     attentionSince: iso(row.attentionSince),
     attentionDetail: row.attentionDetail,
@@ -83,6 +87,38 @@ export function orderView(row: OrderWithPayments, viewer: Viewer): OrderView {
     createdAt: row.createdAt.toISOString(),
     expiresAt: iso(row.expiresAt),
     payments: row.payments.map((payment) => paymentView(payment, viewer)),
+  };
+}
+
+export function refundView(row: Refund, viewer: Viewer): RefundView {
+  return {
+    id: row.id,
+    paymentId: row.paymentId,
+    amount: Number(row.amount),
+    currency: row.currency,
+    status: row.status,
+    reason: row.reason,
+    note: row.note,
+    failure: row.failure,
+    channelRefundId: row.channelRefundId,
+    createdAt: row.createdAt.toISOString(),
+    settledAt: iso(row.settledAt),
+    temporalUrl: viewer.temporalUrl(refundWorkflowId(row.id)),
+  };
+}
+
+export function callbackView(row: Callback & { channelAccount: ChannelAccount }, now: Date): CallbackView {
+  const age = now.getTime() - row.receivedAt.getTime();
+  return {
+    id: row.id,
+    channel: row.channelAccount.channel,
+    channelAccountId: row.channelAccountId,
+    notificationId: row.notificationId,
+    outTradeNo: row.outTradeNo,
+    state: (row.answer as unknown as ChannelAnswer).state,
+    receivedAt: row.receivedAt.toISOString(),
+    ageSeconds: Math.floor(age / 1000),
+    retrying: age < MATCH_FOR_MS,
   };
 }
 

@@ -1,5 +1,7 @@
 import type { LedgerClient } from '../ledger/client.ts';
-import { createApiKey, ensureMerchant, type Role } from '../ledger/merchants.ts';
+import { createApiKey, ensureMerchant, type Role, revokeApiKey } from '../ledger/merchants.ts';
+import { CommandError } from './errors.ts';
+import { table } from './table.ts';
 
 /** The lines that `keys create` prints. The key is in none of them but the last. */
 export async function createKey(
@@ -36,13 +38,12 @@ export async function listKeys(db: LedgerClient): Promise<string[]> {
     key.createdAt.toISOString(),
     key.revokedAt === null ? '' : `revoked ${key.revokedAt.toISOString()}`,
   ]);
-  const table = [['ID', 'MERCHANT', 'ROLE', 'KEY', 'CREATED', ''], ...rows];
-  const widths =
-    table[0]?.map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0))) ?? [];
-  return table.map((row) =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join('  ')
-      .trimEnd(),
-  );
+  return table([['ID', 'MERCHANT', 'ROLE', 'KEY', 'CREATED', ''], ...rows]);
+}
+
+/** The lines that `keys revoke` prints. @throws CommandError */
+export async function revokeKey(db: LedgerClient, id: string, now: Date): Promise<string[]> {
+  const revokedAt = await revokeApiKey(db, id, now);
+  if (revokedAt === null) throw new CommandError(`There is no key ${id}: keys list shows them.`);
+  return [`Key ${id} opens nothing since ${revokedAt.toISOString()}.`];
 }

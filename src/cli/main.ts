@@ -1,10 +1,15 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { TemporalUnavailable } from '../activities/payment-workflows.ts';
 import { createChannels } from '../channels/registry.ts';
 import { ConfigError, loadConfig } from '../config.ts';
+import { LATE_PAYMENTS, type LatePayment } from '../domain/decision.ts';
 import { createLedgerClient, type LedgerClient } from '../ledger/client.ts';
 import type { Role } from '../ledger/merchants.ts';
 import { isDatabaseUnavailable } from '../ledger/unavailable.ts';
-import { createKey, listKeys } from './keys.ts';
+import { CommandError } from './errors.ts';
+import { createKey, listKeys, revokeKey } from './keys.ts';
+import { listMerchants, setMerchant } from './merchants.ts';
+import { recover } from './recover.ts';
 
 /** `npm run nodrop -- ...`: what operators do from the command line. */
 
@@ -15,6 +20,9 @@ function merchantName(value: string): string {
 }
 
 const config = () => loadConfig();
+
+/** gRPC's DEADLINE_EXCEEDED and UNAVAILABLE. */
+const NO_ANSWER = [4, 14];
 
 async function withLedger(work: (db: LedgerClient) => Promise<readonly string[]>): Promise<void> {
   const db = createLedgerClient(config().databaseUrl);
@@ -45,6 +53,43 @@ keys
   .description('show all keys by their last four characters')
   .action(async () => withLedger(listKeys));
 
+program
+  .command('recover')
+  .description('after a loss of the Temporal database: start the workflows of everything that is not over')
+  .action(async () => {
+    const db = createLedgerClient(config().databaseUrl);
+    try {
+      await recover(db, config(), console.log);
+    } finally {
+      await db.$disconnect();
+    }
+  });
+keys
+  .command('revoke')
+  .description('make a key open nothing from now on')
+  .argument('<id>', 'its id, as keys list shows it')
+  .action(async (id: string) => withLedger((db) => revokeKey(db, id, new Date())));
+
+const merchants = program.command('merchants').description('merchants and their settings');
+
+merchants
+  .command('list')
+  .description('show all merchants')
+  .action(async () => withLedger(listMerchants));
+
+merchants
+  .command('set')
+  .description("change a merchant's settings")
+  .argument('<name>', 'which merchant', merchantName)
+  .addOption(
+    new Option('--late-payment <what>', 'what becomes of money that comes after its payment had ended')
+      .choices(LATE_PAYMENTS)
+      .makeOptionMandatory(),
+  )
+  .action(async (name: string, { latePayment }: { latePayment: LatePayment }) =>
+    withLedger((db) => setMerchant(db, name, latePayment)),
+  );
+
 try {
   await program.parseAsync();
 } catch (error) {
@@ -53,7 +98,10 @@ try {
 }
 
 function explain(error: unknown): unknown {
-  if (error instanceof ConfigError) return error.message;
+  if (error instanceof ConfigError || error instanceof CommandError) return error.message;
+  if (error instanceof TemporalUnavailable || NO_ANSWER.includes((error as { code?: number }).code ?? 0)) {
+    return `Temporal at ${config().temporal.address} cannot be reached: start it (npm run stack) or set TEMPORAL_ADDRESS, and run this again.`;
+  }
   if (!isDatabaseUnavailable(error)) return error;
   const { hostname, port, pathname } = new URL(config().databaseUrl);
   return `The database ${pathname.slice(1)} at ${hostname}:${port || 5432} cannot be used: start it (npm run stack) or set DATABASE_URL.`;

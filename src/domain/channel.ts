@@ -65,11 +65,48 @@ export interface NewTrade {
   readonly expiresAt: string;
 }
 
+/** Money that goes back; the channel is never asked for more than `total`. Amounts are minor units. */
+export interface NewRefund {
+  readonly outTradeNo: string;
+  /** The refund's id: the channel's idempotency key. */
+  readonly outRefundNo: string;
+  readonly amount: number;
+  readonly currency: CurrencyCode;
+  /** What the payment received in all. */
+  readonly total: number;
+}
+
+/** What the channel says of a refund, in nodrop's words. */
+export type RefundAnswer =
+  /** Definite: the money is on its way to the payer for good. */
+  | {
+      readonly state: 'succeeded';
+      readonly channelRefundId: string;
+      /** The channel's clock, ISO 8601. */
+      readonly refundedAt?: string;
+    }
+  /** Taken, and not decided: never a failure. */
+  | { readonly state: 'processing' }
+  /** Definite: this number gives nothing back, now or later. */
+  | { readonly state: 'failed'; readonly reason: string }
+  /** To a query alone: the channel does not know the number (yet). */
+  | { readonly state: 'unknown_refund' };
+
+/** What a callback says of one refund. */
+export interface CallbackRefund {
+  readonly outRefundNo: string;
+  /** Minor units. */
+  readonly amount: number;
+  readonly answer: RefundAnswer;
+}
+
 /** A callback whose signature is proven. `notificationId` is the channel's own, the same on its every retry. */
 export interface VerifiedCallback {
   readonly notificationId: string;
   readonly outTradeNo: string;
   readonly answer: ChannelAnswer;
+  /** The refund it tells of, if it does. */
+  readonly refund?: CallbackRefund;
 }
 
 export type CloseAnswer = 'closed' | 'already_paid' | 'processing' | 'unknown_trade';
@@ -98,6 +135,18 @@ export interface ChannelAdapter {
   queryTrade(account: ChannelAccount, outTradeNo: string, signal?: AbortSignal): Promise<ChannelAnswer>;
   /** @throws ChannelError, which always means unknown. */
   closeTrade(account: ChannelAccount, outTradeNo: string, signal?: AbortSignal): Promise<CloseAnswer>;
+  /**
+   * Gives money back, or says what became of it: the same `outRefundNo` never gives it back twice.
+   * @throws ChannelError `rejected` when the channel definitely refuses; every other kind means unknown.
+   */
+  refundTrade(account: ChannelAccount, refund: NewRefund, signal?: AbortSignal): Promise<RefundAnswer>;
+  /** @throws ChannelError, which always means unknown. */
+  queryRefund(
+    account: ChannelAccount,
+    outTradeNo: string,
+    outRefundNo: string,
+    signal?: AbortSignal,
+  ): Promise<RefundAnswer>;
   /**
    * Verifies in memory, in this order: headers present, signature, age, content.
    * @throws CallbackError `unverified` (bad signature or too old) or `malformed` (verified, but nonsense).

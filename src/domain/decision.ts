@@ -8,7 +8,8 @@ import {
   type RefundReason,
 } from './states.ts';
 
-export type LatePayment = 'apply' | 'refund' | 'review';
+export const LATE_PAYMENTS = ['apply', 'refund', 'review'] as const;
+export type LatePayment = (typeof LATE_PAYMENTS)[number];
 
 export interface SuccessCase {
   readonly orderStatus: OrderStatus;

@@ -5,6 +5,7 @@ import { ulid } from 'ulid';
 /** Out-trade-no at the channel: at most 32 of `[0-9A-Za-z_]`, which every channel takes. */
 export const newPaymentId = (): string => `pay_${ulid()}`;
 export const newCallbackId = (): string => `cb_${ulid()}`;
+export const newUnverifiedCallbackId = (): string => `uv_${ulid()}`;
 export const newMerchantId = (): string => `mer_${ulid()}`;
 export const newApiKeyId = (): string => `key_${ulid()}`;
 export const newChannelAccountId = (): string => `acc_${ulid()}`;
@@ -14,5 +15,11 @@ export const newChannelAccountId = (): string => `acc_${ulid()}`;
  * `pay_X` gives `re_X`, `X` being the payment's ULID; requested refunds have ULIDs of their own.
  */
 export const automaticRefundId = (paymentId: string): string => `re_${paymentId.slice('pay_'.length)}`;
-/** A refund made at the channel by somebody else; found, not asked for. */
-export const externalRefundId = (paymentId: string): string => `rx_${paymentId.slice('pay_'.length)}`;
+/** A refund that somebody asks for. */
+export const newRefundId = (): string => `re_${ulid()}`;
+/**
+ * The `nth` refund (from 1) of a payment that somebody else made at the channel; found, not asked for. Whoever
+ * finds it records it under the same id.
+ */
+export const externalRefundId = (paymentId: string, nth = 1): string =>
+  `rx_${paymentId.slice('pay_'.length)}${nth === 1 ? '' : nth.toString(36).padStart(3, '0')}`;

@@ -3,6 +3,8 @@
 export const paymentWorkflowId = (paymentId: string): string => `payment/${paymentId}`;
 export const paymentIdOf = (workflowId: string): string => workflowId.slice('payment/'.length);
 
+export const refundWorkflowId = (refundId: string): string => `refund/${refundId}`;
+
 export const SWEEP_SCHEDULE_ID = 'nodrop-sweep';
 
 /** Workflows and the ledger. */

@@ -1,4 +1,3 @@
-import type { ChannelAnswer } from './channel.ts';
 import type { CurrencyCode } from './money.ts';
 import type { Attention, OrderUpdate, PaymentStatus } from './states.ts';
 
@@ -37,10 +36,6 @@ export interface CallbackNotice {
   readonly state: string;
   readonly amount?: number;
   readonly currency?: CurrencyCode;
-}
-
-/** What a callback's signal says of it; the money itself stays in the ledger. */
-export function noticeOf(callbackId: string, answer: ChannelAnswer): CallbackNotice {
-  if (answer.state !== 'paid' && answer.state !== 'refunded') return { callbackId, state: answer.state };
-  return { callbackId, state: answer.state, amount: answer.amount, currency: answer.currency };
+  /** Refunded at the channel so far; absent when nothing was. */
+  readonly refundedAmount?: number;
 }

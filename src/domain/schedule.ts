@@ -13,6 +13,12 @@ export const TIGHT_PHASE_MS: readonly number[] = [...Array(10).fill(2_000), ...A
 /** When an ended payment is still asked about, counted from its end. */
 export const LATE_WATCH_MS: readonly number[] = [600_000, 3_600_000, 21_600_000, 86_400_000];
 
+/** While the channel has a refund in process; the last wait repeats for ever. */
+export const REFUND_QUERY_MS: readonly number[] = [
+  ...Array(5).fill(60_000),
+  ...[300_000, 600_000, 1_200_000, 1_800_000],
+];
+
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 
 /**
@@ -53,6 +59,13 @@ export function remainingWaits(
     waits.push(at - from);
     from = at;
   }
+}
+
+/** The waits of a schedule without end when `elapsedMs` of it have passed; the last is whole, and repeats. */
+export function endlessWaits(schedule: readonly number[], elapsedMs: number): readonly number[] {
+  const total = schedule.reduce((sum, wait) => sum + wait, 0);
+  // Far enough for what is left of the wait that is running and a whole one after it.
+  return remainingWaits(schedule, elapsedMs, Math.max(elapsedMs, total) + 2 * (schedule.at(-1) ?? 0) + 1);
 }
 
 /**

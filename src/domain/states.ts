@@ -20,6 +20,16 @@ export type RefundStatus = (typeof REFUND_STATUSES)[number];
 export const REFUND_REASONS = ['requested', 'duplicate_payment', 'late_payment', 'external'] as const;
 export type RefundReason = (typeof REFUND_REASONS)[number];
 
+/** Open: the channel has not said its last word. */
+export function isRefundOpen(status: RefundStatus): boolean {
+  return status === 'created' || status === 'processing';
+}
+
+/** True for a refund that nodrop owes by itself. */
+export function isAutomatic(reason: RefundReason): boolean {
+  return reason === 'duplicate_payment' || reason === 'late_payment';
+}
+
 export const ATTENTIONS = [
   'channel_unreachable',
   'create_unknown',

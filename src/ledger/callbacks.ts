@@ -1,11 +1,11 @@
-import type { VerifiedCallback } from '../domain/channel.ts';
+import type { CallbackRefund, ChannelAnswer, VerifiedCallback } from '../domain/channel.ts';
 import { newCallbackId } from '../domain/ids.ts';
-import type { Callback, Prisma } from '../generated/prisma/client.ts';
+import type { Callback, ChannelAccount, Prisma } from '../generated/prisma/client.ts';
 import { lockOrder } from '../orders/embedded.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
-import { isMoney } from './payments.ts';
-import { type RecordedAnswer, recordedAnswer } from './snapshot.ts';
+import { isMoney, type RecordedAnswer, recordedAnswer } from './snapshot.ts';
 import { note } from './timeline.ts';
+import type { Page } from './views.ts';
 
 /**
  * A verified callback for exactly what was asked is the channel's word: it goes on record with the row, so that
@@ -14,7 +14,7 @@ import { note } from './timeline.ts';
 async function recordWord(
   tx: LedgerTx,
   paymentId: string,
-  { answer }: VerifiedCallback,
+  { answer }: Pick<VerifiedCallback, 'answer'>,
   now: Date,
 ): Promise<void> {
   const { merchantId, orderId } = await tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
@@ -59,13 +59,16 @@ export async function storeCallback(
         notificationId: callback.notificationId,
         outTradeNo: callback.outTradeNo,
         paymentId: payment?.id ?? null,
-        answer: callback.answer as unknown as Prisma.InputJsonObject,
+        answer: {
+          ...callback.answer,
+          ...(callback.refund === undefined ? {} : { refund: callback.refund }),
+        } as unknown as Prisma.InputJsonObject,
         body: new Uint8Array(rawBody),
         receivedAt: now,
       },
       skipDuplicates: true,
     });
-    const row = await tx.callback.findUniqueOrThrow({
+    const found = await tx.callback.findUniqueOrThrow({
       where: {
         channelAccountId_notificationId: {
           channelAccountId: accountId,
@@ -73,10 +76,18 @@ export async function storeCallback(
         },
       },
     });
+    // The first time it may have come before its payment.
+    const late = found.paymentId === null && payment?.id !== undefined && found.outTradeNo === payment.id;
+    const row = late
+      ? await tx.callback.update({
+          where: { id: found.id },
+          data: { paymentId: payment.id, nextSweepAt: null },
+        })
+      : found;
     if (row.paymentId !== null) {
       await recordWord(tx, row.paymentId, callback, now);
       const again = inserted.count === 0 ? ' again' : '';
-      const detail = `The channel called back${again}: ${callback.answer.state}.`;
+      const detail = `The channel called back${again}: ${callback.answer.state}${ofRefund(callback.refund)}.`;
       const { paymentId } = row;
       // Whoever replays a delivered callback for as long as its signature is fresh fills no timeline.
       const isKnown =
@@ -93,6 +104,91 @@ export async function storeCallback(
       }
     }
     return row;
+  });
+}
+
+const ofRefund = (refund: CallbackRefund | undefined): string =>
+  refund === undefined ? '' : `, refund ${refund.outRefundNo} ${refund.answer.state}`;
+
+/** What a stored callback says. */
+export function readCallback(row: Callback): { answer: ChannelAnswer; refund: CallbackRefund | undefined } {
+  const { refund, ...answer } = row.answer as unknown as ChannelAnswer & { refund?: CallbackRefund };
+  return { answer: answer as ChannelAnswer, refund };
+}
+
+/** How long a callback that matches no payment is tried again; after that a person must look at it. */
+export const MATCH_FOR_MS = 72 * 3_600_000;
+const MATCH_BATCH = 200;
+const MATCH_EVERY_MS = 60_000;
+const MATCH_EVERY_MS_AT_MOST = 3_600_000;
+
+/**
+ * Tries stored callbacks that matched no payment again: after a minute, and then ever less often, so that new ones
+ * are never kept waiting by many old ones. @returns how many have a payment now; the sweep delivers these.
+ */
+export async function matchCallbacks(db: LedgerClient, now: Date): Promise<number> {
+  const at = now.getTime();
+  return await db.$transaction(async (tx) => {
+    const tried = await tx.$queryRaw<{ id: string; payment_id: string | null }[]>`
+      UPDATE callbacks SET
+        payment_id = due.payment_id,
+        next_sweep_at = CASE WHEN due.payment_id IS NULL THEN ${now}::timestamptz + LEAST(
+          GREATEST(${now}::timestamptz - callbacks.received_at, ${MATCH_EVERY_MS} * interval '1 ms'),
+          ${MATCH_EVERY_MS_AT_MOST} * interval '1 ms'
+        ) END
+      FROM (
+        SELECT callbacks.id, payments.id AS payment_id
+        FROM callbacks LEFT JOIN payments
+          ON payments.id = callbacks.out_trade_no
+          AND payments.channel_account_id = callbacks.channel_account_id
+        WHERE callbacks.payment_id IS NULL AND callbacks.received_at > ${new Date(at - MATCH_FOR_MS)}
+          AND (callbacks.next_sweep_at IS NULL OR callbacks.next_sweep_at <= ${now})
+        ORDER BY callbacks.next_sweep_at NULLS FIRST, callbacks.received_at
+        LIMIT ${MATCH_BATCH} FOR UPDATE OF callbacks SKIP LOCKED
+      ) AS due
+      WHERE callbacks.id = due.id
+      RETURNING callbacks.id, callbacks.payment_id`;
+    const matched = tried.flatMap(({ id, payment_id }) =>
+      payment_id === null ? [] : [{ callbackId: id, paymentId: payment_id }],
+    );
+    for (const { callbackId, paymentId } of matched) {
+      await recordWord(
+        tx,
+        paymentId,
+        readCallback(await tx.callback.findUniqueOrThrow({ where: { id: callbackId } })),
+        now,
+      );
+      await note(tx, paymentId, 'sweep', 'The sweep found the payment of a stored callback.', now, {
+        callbackId,
+      });
+    }
+    return matched.length;
+  });
+}
+
+/** Callbacks to a merchant's accounts that match no payment, newest first. */
+export async function listUnmatchedCallbacks(
+  db: LedgerClient,
+  merchantId: string,
+  { limit, after }: Page,
+): Promise<(Callback & { channelAccount: ChannelAccount })[]> {
+  return await db.callback.findMany({
+    where: {
+      paymentId: null,
+      channelAccount: { merchantId },
+      ...(after === undefined
+        ? {}
+        : {
+            receivedAt: { lte: after.createdAt },
+            OR: [
+              { receivedAt: { lt: after.createdAt } },
+              { receivedAt: after.createdAt, id: { lt: after.id } },
+            ],
+          }),
+    },
+    include: { channelAccount: true },
+    orderBy: [{ receivedAt: 'desc' }, { id: 'desc' }],
+    take: limit,
   });
 }
 

@@ -6,6 +6,7 @@ import { note } from './timeline.ts';
 const HINT_EVERY_MS = 10_000;
 const TIGHT_PHASES_AT_MOST = 5;
 const QUERY_DUE_EVERY_MS = 10_000;
+const UNVERIFIED_QUERIES_AT_MOST = 20;
 
 /** What a hint may do: a tight phase of queries, one query, or nothing as one was just made. */
 export type HintEffect = 'tight' | 'query' | 'nothing';
@@ -41,7 +42,10 @@ export async function returnHint(db: LedgerClient, paymentId: string, takenAt: D
   });
 }
 
-/** A callback that cannot be verified names this payment: true when a query may be made due for it now. */
+/**
+ * A callback that cannot be verified names this payment: true when a query may be made due for it now. Anybody can
+ * send one, so a payment has a few such queries in its life and no more.
+ */
 export async function takeQueryDue(
   db: LedgerClient,
   paymentId: string,
@@ -52,12 +56,13 @@ export async function takeQueryDue(
     const taken = await tx.payment.updateMany({
       where: {
         id: paymentId,
+        unverifiedQueries: { lt: UNVERIFIED_QUERIES_AT_MOST },
         OR: [
           { lastQueryDueAt: null },
           { lastQueryDueAt: { lte: new Date(now.getTime() - QUERY_DUE_EVERY_MS) } },
         ],
       },
-      data: { lastQueryDueAt: now },
+      data: { lastQueryDueAt: now, unverifiedQueries: { increment: 1 } },
     });
     if (taken.count === 1) await note(tx, paymentId, 'callback', reason, now);
     return taken.count === 1;

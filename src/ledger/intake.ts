@@ -26,6 +26,19 @@ export interface NewPayment {
   readonly returnUrl: string | undefined;
   readonly metadata: Readonly<Record<string, string>>;
   readonly expiresInMs: number;
+  /** The order's other live attempts that the channel was asked about for this one. */
+  readonly askedAttempts: ReadonlySet<string>;
+}
+
+/** The order has live attempts on other channels or methods: they are asked about before a new one is made. */
+export class UnaskedAttempts extends Error {
+  override readonly name = 'UnaskedAttempts';
+  readonly attempts: readonly Payment[];
+
+  constructor(attempts: readonly Payment[]) {
+    super(`${attempts.length} live attempts have not been asked about`);
+    this.attempts = attempts;
+  }
 }
 
 /**
@@ -74,6 +87,7 @@ export async function createOrder(
  * The transaction behind `POST /v1/payments`: locks the order, checks it, and inserts a payment `created`, or
  * returns the live one for the same order, channel and method.
  * @throws Refusal `order_not_found`, `order_exists`, `order_already_paid`, `order_not_payable`, `attempt_unresolved`.
+ * @throws UnaskedAttempts when the order has other live attempts that are not among `askedAttempts`.
  */
 export async function startPayment(
   db: LedgerClient,
@@ -113,6 +127,9 @@ async function insertPayment(
   if (order.status === 'cancelled' || order.status === 'closed') {
     throw new Refusal('order_not_payable', `Order ${order.id} is ${order.status}.`);
   }
+  if (order.cancelRequestedAt !== null) {
+    throw new Refusal('order_not_payable', `Order ${order.id} is being cancelled.`);
+  }
   if (order.expiresAt !== null && order.expiresAt <= now) {
     throw new Refusal('order_not_payable', `Order ${order.id} expired at ${order.expiresAt.toISOString()}.`);
   }
@@ -140,6 +157,10 @@ async function insertPayment(
       retryAfterSeconds: 5,
     });
   }
+  // Under the order's lock: an attempt that came meanwhile is asked about like the others.
+  const others = await tx.payment.findMany({ where: { ...attempts, status: { in: ['created', 'paying'] } } });
+  const unasked = others.filter(({ id }) => !given.askedAttempts.has(id));
+  if (unasked.length > 0) throw new UnaskedAttempts(unasked);
   const account = await tx.channelAccount.findUnique({
     where: { merchantId_channel: { merchantId: order.merchantId, channel: given.channel } },
   });

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { hashSecret } from '../client-token.ts';
+import type { LatePayment } from '../domain/decision.ts';
 import { newApiKeyId, newChannelAccountId, newMerchantId } from '../domain/ids.ts';
 import type { ChannelAccount, Merchant } from '../generated/prisma/client.ts';
 import type { LedgerClient } from './client.ts';
@@ -47,6 +48,31 @@ export async function createApiKey(
   const id = newApiKeyId();
   await db.apiKey.create({ data: { id, merchantId, role, hash: hashSecret(key), hint: key.slice(-4) } });
   return { id, key };
+}
+
+/** Makes a key open nothing from now on. @returns since when it opens nothing, or null when there is no such key. */
+export async function revokeApiKey(db: LedgerClient, id: string, now: Date): Promise<Date | null> {
+  await db.apiKey.updateMany({ where: { id, revokedAt: null }, data: { revokedAt: now } });
+  return (await db.apiKey.findUnique({ where: { id } }))?.revokedAt ?? null;
+}
+
+/** Every merchant with its accounts, the oldest first. */
+export async function findMerchants(
+  db: LedgerClient,
+): Promise<(Merchant & { channelAccounts: ChannelAccount[] })[]> {
+  return await db.merchant.findMany({
+    include: { channelAccounts: { orderBy: { channel: 'asc' } } },
+    orderBy: [{ createdAt: 'asc' }, { id: 'asc' }],
+  });
+}
+
+/** Decisions from now on go by it. @returns false when there is no merchant of this name. */
+export async function setLatePayment(
+  db: LedgerClient,
+  name: string,
+  latePayment: LatePayment,
+): Promise<boolean> {
+  return (await db.merchant.updateMany({ where: { name }, data: { latePayment } })).count === 1;
 }
 
 /** The caller a key belongs to, or null for an unknown or revoked one. */

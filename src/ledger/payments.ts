@@ -1,50 +1,26 @@
-import type { ChannelAnswer, NextAction, PaidAnswer } from '../domain/channel.ts';
-import { automaticRefundId, externalRefundId } from '../domain/ids.ts';
+import type { ChannelAnswer, NextAction } from '../domain/channel.ts';
+import { automaticRefundId } from '../domain/ids.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import {
   type Attention,
   canPaymentGo,
   isLive,
   type PaymentStatus,
+  type RefundReason,
   type SettledBy,
 } from '../domain/states.ts';
 import type { Order, Payment, Prisma } from '../generated/prisma/client.ts';
-import { freeOrder, lockOrder, payOrder } from '../orders/embedded.ts';
+import { payOrder, releaseOrder } from '../orders/embedded.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
-import { recordedAnswer, toSnapshot } from './snapshot.ts';
+import { cleared, raised, underLock, update } from './locked.ts';
+import { recordExternalRefunds, sayAmount } from './refunds.ts';
+import { isMoney, recordedAnswer, toSnapshot } from './snapshot.ts';
 import { note } from './timeline.ts';
 
 /**
  * Every change of a payment. Each is one transaction under the order's row lock (silence, which decides nothing,
  * under the payment's own), conditional on the state it comes from, so that doing it twice, or late, changes nothing (P5).
  */
-
-export interface Locked {
-  readonly tx: LedgerTx;
-  readonly order: Order;
-  readonly payment: Payment;
-}
-
-export async function underLock<T>(
-  db: LedgerClient,
-  paymentId: string,
-  work: (locked: Locked) => Promise<T>,
-): Promise<T> {
-  return await db.$transaction(async (tx) => {
-    const { merchantId, orderId } = await tx.payment.findUniqueOrThrow({
-      where: { id: paymentId },
-      select: { merchantId: true, orderId: true },
-    });
-    const order = await lockOrder(tx, merchantId, orderId);
-    if (order === null) throw new Error(`order ${orderId} of payment ${paymentId} is gone`);
-    const payment = await tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
-    return await work({ tx, order, payment });
-  });
-}
-
-async function update(tx: LedgerTx, id: string, data: Prisma.PaymentUpdateInput): Promise<Payment> {
-  return await tx.payment.update({ where: { id }, data });
-}
 
 /** @throws Prisma's P2025 when there is no such payment. */
 export async function loadPayment(db: LedgerClient, paymentId: string, now: Date): Promise<PaymentSnapshot> {
@@ -133,6 +109,10 @@ export async function recordAnswer(
       state: answer.state,
       by,
     });
+    // Of a payment that is not settled, settling it records what has gone back.
+    if (isMoney(answer) && recorded.status === 'succeeded') {
+      return toSnapshot(await recordExternalRefunds({ tx, order, payment: recorded }, answer, now), now);
+    }
     if (isMoney(known) || !isLive(payment.status as PaymentStatus)) return toSnapshot(recorded, now);
     if (answer.state === 'failed') {
       return await end(tx, order, recorded, 'failed', answer.reason ?? 'declined at the channel.', now);
@@ -143,11 +123,6 @@ export async function recordAnswer(
     }
     return toSnapshot(recorded, now);
   });
-}
-
-/** True for an answer that says that money came in, wherever it is now. */
-export function isMoney(answer: ChannelAnswer | null): answer is PaidAnswer {
-  return answer?.state === 'paid' || answer?.state === 'refunded';
 }
 
 /** The channel gave no readable answer; after `alarmAfterMs` of that a person should look. */
@@ -182,13 +157,14 @@ export async function recordSilence(
 /**
  * The order update: one transaction records the money received, makes the payment `succeeded` and decides the
  * order. Reads the money from the answer on record, which a verified callback, a query or a close wrote.
- * @returns also the order's other live payments that are to cancel: the same ones however often it is called.
+ * @returns also the order's other live payments that are to cancel, and the refund that is owed and is to start: the
+ * same ones however often it is called.
  */
 export async function settlePayment(
   db: LedgerClient,
   paymentId: string,
   now: Date,
-): Promise<{ snapshot: PaymentSnapshot; cancelled: string[] }> {
+): Promise<{ snapshot: PaymentSnapshot; cancelled: string[]; refund: string | null }> {
   return await underLock(db, paymentId, async ({ tx, order, payment }) => {
     const answer = recordedAnswer(payment);
     const from = payment.status as PaymentStatus;
@@ -196,7 +172,7 @@ export async function settlePayment(
       // Done before: whoever died before it could tell the others tells them now.
       const cancelled =
         payment.orderUpdate === 'applied' ? await cancelledSiblings(tx, order, paymentId) : [];
-      return { snapshot: toSnapshot(payment, now), cancelled };
+      return { snapshot: toSnapshot(payment, now), cancelled, refund: await owedRefund(tx, payment) };
     }
     const { decision, cancelled } = await payOrder(tx, order, payment, answer, now);
     const settled = await update(tx, paymentId, {
@@ -229,47 +205,49 @@ export async function settlePayment(
       now,
       { orderUpdate: decision.orderUpdate },
     );
-    if (decision.orderUpdate === 'conflict') await oweRefund(tx, settled, decision.refund, now);
-    await freeOrder(
-      tx,
-      await tx.order.findUniqueOrThrow({
-        where: { merchantId_id: { merchantId: order.merchantId, id: order.id } },
-      }),
-    );
-    return { snapshot: toSnapshot(settled, now), cancelled };
+    const decided = await tx.order.findUniqueOrThrow({
+      where: { merchantId_id: { merchantId: order.merchantId, id: order.id } },
+    });
+    const rest = await recordExternalRefunds({ tx, order: decided, payment: settled }, answer, now);
+    if (decision.orderUpdate === 'conflict') await oweRefund(tx, rest, decision.refund, now);
+    await releaseOrder(tx, decided, now);
+    return { snapshot: toSnapshot(rest, now), cancelled, refund: await owedRefund(tx, rest) };
   });
 }
 
-/** The money that must go back, written with the decision that owes it; its id makes it one a payment. */
-async function oweRefund(
-  tx: LedgerTx,
-  payment: Payment,
-  reason: 'duplicate_payment' | 'late_payment' | 'external' | 'requested',
-  now: Date,
-): Promise<void> {
-  const received = payment.receivedAmount ?? 0n;
-  const external = reason === 'external';
+/**
+ * The money that must go back, written with the decision that owes it; its id makes it one a payment. What has
+ * already gone back at the channel is not owed again.
+ */
+async function oweRefund(tx: LedgerTx, payment: Payment, reason: RefundReason, now: Date): Promise<void> {
+  const amount = (payment.receivedAmount ?? 0n) - payment.refundedAmount;
+  if (amount <= 0n) return;
+  const id = automaticRefundId(payment.id);
+  const currency = payment.receivedCurrency ?? payment.currency;
   await tx.refund.create({
     data: {
-      id: external ? externalRefundId(payment.id) : automaticRefundId(payment.id),
+      id,
       merchantId: payment.merchantId,
       paymentId: payment.id,
-      amount: received,
-      currency: payment.receivedCurrency ?? payment.currency,
+      amount,
+      currency,
       reason,
-      status: external ? 'succeeded' : 'created',
       createdAt: now,
-      settledAt: external ? now : null,
     },
   });
-  if (external) await update(tx, payment.id, { refundedAmount: received });
-  await note(
-    tx,
-    payment.id,
-    'refund',
-    `${received} ${payment.currency} ${external ? 'went' : 'must go'} back: ${reason}.`,
-    now,
-  );
+  await note(tx, payment.id, 'refund', `${sayAmount(amount, currency)} must go back: ${reason}.`, now, {
+    refundId: id,
+  });
+}
+
+/** The automatic refund of a conflict that has not been started yet, as far as the ledger knows. */
+async function owedRefund(tx: LedgerTx, payment: Payment): Promise<string | null> {
+  if (payment.orderUpdate !== 'conflict') return null;
+  const owed = await tx.refund.findFirst({
+    where: { id: automaticRefundId(payment.id), status: 'created' },
+    select: { id: true },
+  });
+  return owed?.id ?? null;
 }
 
 /** The order's other live payments that were told to cancel when this one paid it. */
@@ -320,7 +298,7 @@ async function end(
     ...cleared(payment, ['channel_unreachable', 'create_unknown']),
   });
   await note(tx, payment.id, 'transition', `${payment.status} -> ${to}: ${detail}`, now);
-  await freeOrder(tx, order);
+  await releaseOrder(tx, order, now);
   return toSnapshot(ended, now);
 }
 
@@ -353,15 +331,3 @@ export async function raiseAttention(
     return toSnapshot(await update(tx, paymentId, raised(attention, detail, now)), now);
   });
 }
-
-const raised = (attention: Attention, detail: string, now: Date) => ({
-  attention,
-  attentionSince: now,
-  attentionDetail: detail,
-});
-
-/** Takes back an attention of one of these kinds: what it said is not true any more. */
-const cleared = (payment: Payment, kinds: readonly Attention[]) =>
-  kinds.includes(payment.attention as Attention)
-    ? { attention: null, attentionSince: null, attentionDetail: null }
-    : {};

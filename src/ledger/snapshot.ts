@@ -1,4 +1,4 @@
-import type { ChannelAnswer, NextAction } from '../domain/channel.ts';
+import type { ChannelAnswer, NextAction, PaidAnswer } from '../domain/channel.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import {
   type Attention,
@@ -49,4 +49,9 @@ export function toSnapshot(payment: Payment, now: Date): PaymentSnapshot {
     answer: recordedAnswer(payment)?.state ?? null,
     attention: payment.attention as Attention | null,
   };
+}
+
+/** True for an answer that says that money came in, wherever it is now. */
+export function isMoney(answer: ChannelAnswer | null): answer is PaidAnswer {
+  return answer?.state === 'paid' || answer?.state === 'refunded';
 }

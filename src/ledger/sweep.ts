@@ -1,4 +1,4 @@
-import type { Payment } from '../generated/prisma/client.ts';
+import type { Callback, Payment, Refund } from '../generated/prisma/client.ts';
 import type { LedgerClient } from './client.ts';
 
 /**
@@ -19,6 +19,8 @@ const OVERDUE_FOR_MS = 10 * 60_000;
 const CANCEL_FORGOTTEN_FOR_MS = 60_000;
 /** Money on record this long that nobody has settled. */
 const UNSETTLED_FOR_MS = 60_000;
+/** A refund in whose row nothing happened for so long has no workflow any more: every answer, or none, is written. */
+const SILENT_FOR_MS = 3_600_000;
 /** The API is given this long to deliver what it just stored. */
 const UNDELIVERED_FOR_MS = 10_000;
 
@@ -70,11 +72,39 @@ export async function restPayment(db: LedgerClient, paymentId: string, now: Date
   await db.payment.update({ where: { id: paymentId }, data: { nextSweepAt: later(now, REST_MS) } });
 }
 
+/** Refunds that nobody ever asked the channel for, or whose workflow has fallen silent. */
+export async function takeStuckRefunds(
+  db: LedgerClient,
+  now: Date,
+): Promise<(Refund & { payment: Payment })[]> {
+  const ids = await db.$queryRaw<{ id: string }[]>`
+    UPDATE refunds SET next_sweep_at = ${later(now, LEASE_MS)}
+    WHERE id IN (
+      SELECT id FROM refunds
+      WHERE status IN ('created', 'processing')
+        AND (
+          (status = 'created' AND unknown_since IS NULL AND created_at < ${later(now, -CREATED_FOR_MS)})
+          OR updated_at < ${later(now, -SILENT_FOR_MS)}
+        )
+        AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
+      ORDER BY created_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
+    ) RETURNING id`;
+  return await db.refund.findMany({
+    where: { id: { in: ids.map(({ id }) => id) } },
+    include: { payment: true },
+  });
+}
+
+/** The refund's workflow is known to run: leave it alone for a while. */
+export async function restRefund(db: LedgerClient, refundId: string, now: Date): Promise<void> {
+  await db.$executeRaw`UPDATE refunds SET next_sweep_at = ${later(now, REST_MS)} WHERE id = ${refundId}`;
+}
+
 /** Callbacks that were acknowledged and have not reached their payment's workflow for certain. */
 export async function takeUndeliveredCallbacks(
   db: LedgerClient,
   now: Date,
-): Promise<{ id: string; answer: unknown; payment: Payment }[]> {
+): Promise<(Callback & { payment: Payment })[]> {
   const ids = await db.$queryRaw<{ id: string }[]>`
     UPDATE callbacks SET next_sweep_at = ${later(now, LEASE_MS)}
     WHERE id IN (
@@ -87,7 +117,7 @@ export async function takeUndeliveredCallbacks(
     where: { id: { in: ids.map(({ id }) => id) } },
     include: { payment: true },
   });
-  return rows.flatMap(({ id, answer, payment }) => (payment === null ? [] : [{ id, answer, payment }]));
+  return rows.flatMap(({ payment, ...callback }) => (payment === null ? [] : [{ ...callback, payment }]));
 }
 
 function later(now: Date, ms: number): Date {

@@ -1,5 +1,5 @@
 import type { OrderStatus, PaymentStatus } from '../domain/states.ts';
-import type { Order, Payment, TimelineEntry } from '../generated/prisma/client.ts';
+import type { Order, Payment, Refund, TimelineEntry } from '../generated/prisma/client.ts';
 import type { LedgerClient } from './client.ts';
 
 /** What the API reads. Every list is newest first and pages by the last row's place, so that new rows shift nothing. */
@@ -85,6 +85,19 @@ export async function listPayments(
       ...(filter.attention === true ? { attention: { not: null } } : {}),
       ...beyond(page.after),
     },
+    orderBy: NEWEST_FIRST,
+    take: page.limit,
+  });
+}
+
+/** Whoever's it is: the caller checks that it may be seen. */
+export async function findRefund(db: LedgerClient, refundId: string): Promise<Refund | null> {
+  return await db.refund.findUnique({ where: { id: refundId } });
+}
+
+export async function listRefunds(db: LedgerClient, paymentId: string, page: Page): Promise<Refund[]> {
+  return await db.refund.findMany({
+    where: { paymentId, ...beyond(page.after) },
     orderBy: NEWEST_FIRST,
     take: page.limit,
   });

@@ -56,19 +56,26 @@ export async function payOrder(
   return { decision, cancelled: cancelled.map(({ id }) => id) };
 }
 
-/** Gives a `paying` order back when none of its payments is live or waits for a decision. */
-export async function freeOrder(tx: LedgerTx, order: Order): Promise<void> {
-  if (order.status !== 'paying') return;
+/**
+ * What becomes of an order that is not paid, once none of its payments is live or waits for a decision: `cancelled`
+ * when its owner asked for it, `closed` when it has expired, else `unpaid` again.
+ */
+export async function releaseOrder(tx: LedgerTx, order: Order, now: Date): Promise<OrderStatus> {
+  const status = order.status as OrderStatus;
+  if (status !== 'unpaid' && status !== 'paying') return status;
+  const { merchantId, id } = order;
   const unresolved = await tx.payment.count({
     where: {
-      merchantId: order.merchantId,
-      orderId: order.id,
+      merchantId,
+      orderId: id,
       OR: [{ status: { in: ['created', 'paying'] } }, { orderUpdate: { in: ['pending', 'review'] } }],
     },
   });
-  if (unresolved > 0) return;
-  await tx.order.update({
-    where: { merchantId_id: { merchantId: order.merchantId, id: order.id } },
-    data: { status: 'unpaid' },
-  });
+  if (unresolved > 0) return status;
+  const expired = order.expiresAt !== null && order.expiresAt <= now;
+  const released = order.cancelRequestedAt !== null ? 'cancelled' : expired ? 'closed' : 'unpaid';
+  if (released !== status) {
+    await tx.order.update({ where: { merchantId_id: { merchantId, id } }, data: { status: released } });
+  }
+  return released;
 }

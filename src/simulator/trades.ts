@@ -225,6 +225,7 @@ export class Trades {
     this.#notifier.notify(changed, 'refund.succeeded', {
       outRefundNo: refund.outRefundNo,
       refundAmount: refund.amount,
+      refundId: refund.refundId,
     });
   }
 }

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, type Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
 import { PaymentWorkflows } from '../activities/payment-workflows.ts';
+import { RefundWorkflows } from '../activities/refund-workflows.ts';
 import { createChannels } from '../channels/registry.ts';
 import { type Config, ConfigError, loadConfig } from '../config.ts';
 import { createLedgerClient } from '../ledger/client.ts';
@@ -42,6 +43,7 @@ async function main(config: Config, log: Logger): Promise<void> {
     namespace: config.temporal.namespace,
     client,
     workflows: new PaymentWorkflows(client, config),
+    refundWorkflows: new RefundWorkflows(client),
     workflowBundle,
     db,
     channels,

@@ -11,6 +11,8 @@ import { channelActivities } from '../activities/channel.ts';
 import type { ActivityDeps } from '../activities/deps.ts';
 import { ledgerActivities } from '../activities/ledger.ts';
 import type { PaymentWorkflows } from '../activities/payment-workflows.ts';
+import { refundChannelActivities, refundLedgerActivities } from '../activities/refund.ts';
+import type { RefundWorkflows } from '../activities/refund-workflows.ts';
 import { sweepActivities } from '../activities/sweep.ts';
 import { channelTaskQueue, MAIN_TASK_QUEUE, pollTaskQueue } from '../domain/names.ts';
 
@@ -27,6 +29,7 @@ export interface WorkersOptions extends ActivityDeps {
   readonly namespace: string;
   readonly client: Client;
   readonly workflows: PaymentWorkflows;
+  readonly refundWorkflows: RefundWorkflows;
   readonly workflowBundle: WorkflowBundleWithSourceMap;
 }
 
@@ -46,26 +49,31 @@ export async function createWorkers(options: WorkersOptions): Promise<Worker[]> 
     ...shared,
     taskQueue: MAIN_TASK_QUEUE,
     workflowBundle: options.workflowBundle,
-    activities: { ...ledgerActivities(options), ...sweepActivities(options) },
+    activities: {
+      ...ledgerActivities(options),
+      ...refundLedgerActivities(options),
+      ...sweepActivities(options),
+    },
     // With the default of 10 s a killed idle worker delays a callback by 7 to 10 s.
     stickyQueueScheduleToStartTimeout: '3 s',
     // The cache is bounded by count alone; a waiting payment takes some 100 KiB.
     maxCachedWorkflows: 1_000,
   });
   const channels = [...options.channels.values()].flatMap((channel) => {
-    const { queryChannel, ...urgent } = channelActivities(options);
+    const { queryChannel, ...payments } = channelActivities(options);
+    const { queryRefund, ...refunds } = refundChannelActivities(options);
     const maxTaskQueueActivitiesPerSecond = channel.rateLimitPerSecond / 2;
     return [
       Worker.create({
         ...shared,
         taskQueue: channelTaskQueue(channel.name),
-        activities: urgent,
+        activities: { ...payments, ...refunds },
         maxTaskQueueActivitiesPerSecond,
       }),
       Worker.create({
         ...shared,
         taskQueue: pollTaskQueue(channel.name),
-        activities: { queryChannel },
+        activities: { queryChannel, queryRefund },
         maxTaskQueueActivitiesPerSecond,
       }),
     ];

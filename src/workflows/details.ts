@@ -1,4 +1,6 @@
+import { toDecimal } from '../domain/money.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
+import type { RefundSnapshot } from '../domain/refund.ts';
 
 /** `10:05:30 UTC`, with the day when it is not today's. */
 function clock(ms: number): string {
@@ -78,4 +80,29 @@ function nextQuery({ at, waits }: NextQueries): string {
     plan.push(`every ${seconds(wait)} until ${clock(from)}`);
   }
   return `asked ${plan.join(', ')} ...; last answer: *Pending Activities*`;
+}
+
+/** The same for a refund. */
+export function describeRefund(row: RefundSnapshot, next: NextQueries | undefined): string {
+  const lines = [
+    `- ${toDecimal(row.amount, row.currency)} ${row.currency} of payment ${row.paymentId}, order ${row.orderId}: ${row.reason}`,
+    `- owed since ${clock(row.createdAt)}`,
+  ];
+  if (row.unknownSince !== null)
+    lines.push(`- ${row.channel} has given no definite answer since ${clock(row.unknownSince)}`);
+  if (next !== undefined) lines.push(`- ${nextQuery(next)}`);
+  return [`**${refundHeadline(row)}**`, '', ...lines].join('\n');
+}
+
+function refundHeadline(row: RefundSnapshot): string {
+  switch (row.status) {
+    case 'created':
+      return `Asking ${row.channel} to give the money back, under one number however often.`;
+    case 'processing':
+      return `${row.channel} has the refund in process.`;
+    case 'succeeded':
+      return 'The money went back.';
+    case 'failed':
+      return `${row.channel} refused the refund for good.`;
+  }
 }

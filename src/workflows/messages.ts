@@ -1,9 +1,10 @@
 import { defineSignal, defineUpdate } from '@temporalio/workflow';
 import type { CallbackNotice } from '../domain/payment.ts';
 
-/** What payment workflows are started with and told. Kept apart from the workflow so that clients need no more. */
+/** What workflows are started with and told. Kept apart from the workflow so that clients need no more. */
 
 export const PAYMENT_WORKFLOW = 'payment';
+export const REFUND_WORKFLOW = 'refund';
 export const SWEEP_WORKFLOW = 'sweep';
 
 /** Snapshotted at the start: configuration is never read in workflow code. */
@@ -13,6 +14,15 @@ export interface PaymentInput {
   /** The waits between active queries, in ms, the last repeated up to the expiry. */
   readonly queryScheduleMs: readonly number[];
 }
+
+/** What there is to know beyond it is in the ledger. */
+export interface RefundInput {
+  readonly refundId: string;
+  readonly channel: string;
+}
+
+/** A verified callback was stored that tells of the refund: its id. */
+export const refundCallbackSignal = defineSignal<[string]>('callback');
 
 /** A verified callback was stored. */
 export const callbackSignal = defineSignal<[CallbackNotice]>('callback');

@@ -2,8 +2,15 @@ import { defineSearchAttributeKey, type SearchAttributeUpdatePair } from '@tempo
 import * as wf from '@temporalio/workflow';
 import type { ChannelActivities } from '../activities/channel.ts';
 import type { LedgerActivities } from '../activities/ledger.ts';
-import { channelTaskQueue, MAIN_TASK_QUEUE, paymentWorkflowId, pollTaskQueue } from '../domain/names.ts';
-import type { PaymentSnapshot } from '../domain/payment.ts';
+import type { RefundLedgerActivities } from '../activities/refund.ts';
+import {
+  channelTaskQueue,
+  MAIN_TASK_QUEUE,
+  paymentWorkflowId,
+  pollTaskQueue,
+  refundWorkflowId,
+} from '../domain/names.ts';
+import type { CallbackNotice, PaymentSnapshot } from '../domain/payment.ts';
 import {
   LATE_WATCH_MS,
   remainingWaits,
@@ -20,6 +27,8 @@ import {
   hintSignal,
   nextActionUpdate,
   type PaymentInput,
+  REFUND_WORKFLOW,
+  type RefundInput,
   searchAttributes,
   wakeSignal,
 } from './messages.ts';
@@ -32,14 +41,14 @@ const QUERY_LAG_MS = 2_000;
 const SILENT_LATE_WATCH_MS = 3_600_000;
 
 type Message =
-  | { readonly kind: 'callback' }
+  | { readonly kind: 'callback'; readonly notice: CallbackNotice | undefined }
   | { readonly kind: 'hint'; readonly tight: boolean }
   | { readonly kind: 'cancel'; readonly by: string }
   | { readonly kind: 'wake' }
   | { readonly kind: 'renewAction'; done: boolean }
   | { readonly kind: 'ask'; answered: boolean | undefined };
 
-const ledger = wf.proxyActivities<LedgerActivities>({
+const ledger = wf.proxyActivities<LedgerActivities & Pick<RefundLedgerActivities, 'recordRefunds'>>({
   taskQueue: MAIN_TASK_QUEUE,
   startToCloseTimeout: '10 s',
   retry: { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '1 m' },
@@ -66,7 +75,7 @@ const CLOSE_ALARM_ATTEMPTS = 6;
 export async function payment(input: PaymentInput): Promise<void> {
   const run = new PaymentRun(input);
 
-  wf.setHandler(callbackSignal, () => run.tell({ kind: 'callback' }));
+  wf.setHandler(callbackSignal, (notice) => run.tell({ kind: 'callback', notice }));
   // A person may send a bare signal from the Web UI: it is taken for what it can mean.
   wf.setHandler(hintSignal, (hint) => run.tell({ kind: 'hint', tight: hint?.tight === true }));
   wf.setHandler(cancelSignal, () => run.tell({ kind: 'cancel', by: 'the merchant' }));
@@ -147,7 +156,12 @@ class PaymentRun {
   async #receive(message: Message, row: PaymentSnapshot): Promise<void> {
     switch (message.kind) {
       case 'callback':
-        if (row.status === 'succeeded') return;
+        if (row.status === 'succeeded') {
+          if (message.notice?.refundedAmount !== undefined) {
+            this.#row = await ledger.recordRefunds(row.id, message.notice.callbackId);
+          }
+          return;
+        }
         // One for exactly what was asked is on record already, and settles; any other makes the channel be asked (P2).
         this.#row = await reads.loadPayment(row.id);
         if (!hasMoney(this.#row)) this.#due ??= 'query';
@@ -378,6 +392,30 @@ class PaymentRun {
         .signal(cancelSignal)
         .catch(() => undefined);
     }
+    if (updated.refund !== null) await this.#startRefund(updated.refund);
+  }
+
+  /** It is in the ledger: one whose workflow cannot be started now, or runs already, is the sweep's. */
+  async #startRefund(refundId: string): Promise<void> {
+    await wf
+      .startChild(REFUND_WORKFLOW, {
+        workflowId: refundWorkflowId(refundId),
+        workflowIdReusePolicy: 'ALLOW_DUPLICATE',
+        parentClosePolicy: 'ABANDON',
+        args: [{ refundId, channel: this.#input.channel } satisfies RefundInput],
+        staticSummary: `what came in by payment ${this.#input.paymentId} goes back by ${this.#input.channel}`,
+        typedSearchAttributes: [
+          {
+            key: defineSearchAttributeKey(searchAttributes.channel, 'KEYWORD'),
+            value: this.#input.channel,
+          },
+          {
+            key: defineSearchAttributeKey(searchAttributes.orderId, 'KEYWORD'),
+            value: this.#row?.orderId ?? '',
+          },
+        ],
+      })
+      .catch(() => undefined);
   }
 
   async #withAlarm(

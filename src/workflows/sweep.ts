@@ -9,13 +9,23 @@ const net = wf.proxyActivities<SweepActivities>({
   retry: { maximumAttempts: 2 },
 });
 
+const HAULS = [
+  'sweepUnmatched',
+  'sweepCallbacks',
+  'sweepPayments',
+  'sweepAbnormalEnds',
+  'sweepRefunds',
+  'sweepOrders',
+  'sweepOld',
+] as const;
+
 /**
  * The safety net, run every minute by the Schedule `nodrop-sweep`. Each haul is tried though another failed.
  * @returns how many rows each haul healed, or why it could not.
  */
 export async function sweep(): Promise<Record<string, number | string>> {
   const result: Record<string, number | string> = {};
-  for (const haul of ['sweepCallbacks', 'sweepPayments', 'sweepAbnormalEnds'] as const) {
+  for (const haul of HAULS) {
     try {
       result[haul] = await net[haul]();
     } catch (error) {

@@ -1,6 +1,7 @@
 import { request } from 'node:http';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { BODY_LIMIT } from '../../src/api/body.ts';
+import { callbackPage } from '../../src/api/schemas/callback.ts';
 import { settlePayment } from '../../src/ledger/payments.ts';
 import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
 import { newKey, pay, simulatorCallback, startTestApi, type TestApi } from './support.ts';
@@ -98,6 +99,36 @@ test('one that matches no payment is stored and acknowledged', async () => {
   expect(api.workflows.calls).toEqual([]);
 });
 
+test('one whose delivery failed is delivered by its repetition', async () => {
+  const { id } = await pay(api, key);
+  const callback = simulatorCallback(id);
+  api.workflows.down = true;
+  await send(callback);
+  api.workflows.down = false;
+  api.workflows.calls.length = 0;
+  expect((await send(callback)).status).toBe(200);
+  expect(api.workflows.named('deliverCallback')).toHaveLength(1);
+  const [row, ...more] = await rowsOf(id);
+  expect([row?.deliveredAt === null, more]).toEqual([false, []]);
+});
+
+test('one that came before its payment is delivered by its repetition', async () => {
+  const { id } = await pay(api, key);
+  const callback = simulatorCallback(id);
+  await send(callback);
+  // As it would be stored when the payment was not there yet.
+  await api.db.callback.updateMany({
+    where: { outTradeNo: id },
+    data: { paymentId: null, deliveredAt: null, nextSweepAt: new Date(Date.now() + 3_600_000) },
+  });
+  api.workflows.calls.length = 0;
+  expect((await send(callback)).status).toBe(200);
+  expect(await rowsOf(id)).toMatchObject([
+    { paymentId: id, nextSweepAt: null, deliveredAt: expect.any(Date) },
+  ]);
+  expect(api.workflows.named('deliverCallback')).toHaveLength(1);
+});
+
 test('an account speaks for its own payments alone', async () => {
   const other = await newKey(api.db);
   const account = await api.db.channelAccount.findFirstOrThrow({
@@ -109,6 +140,51 @@ test('an account speaks for its own payments alone', async () => {
   const theirs = await pay(api, other.key);
   expect((await send(simulatorCallback(theirs.id), `/callbacks/simulator/${account.id}`)).status).toBe(200);
   expect((await rowsOf(theirs.id))[0]).toMatchObject({ paymentId: theirs.id });
+});
+
+test('operators see those that match no payment, newest first, and whether they are still tried', async () => {
+  const own = await newKey(api.db, 'operator');
+  const account = await api.db.channelAccount.findFirstOrThrow({
+    where: { merchantId: own.merchantId, channel: 'simulator' },
+  });
+  const to = `/callbacks/simulator/${account.id}`;
+  const { id } = await pay(api, own.key);
+  await send(simulatorCallback(id), to);
+  for (let i = 0; i < 5; i++) await send(simulatorCallback(`foreign_${i}`, `msg_foreign_${i}`), to);
+  const hours = (ago: number) => new Date(Date.now() - ago * 3_600_000 - 1);
+  await api.db.callback.updateMany({ where: { outTradeNo: 'foreign_4' }, data: { receivedAt: hours(72) } });
+  // The worst case for pages: at the same moment.
+  const together = { outTradeNo: { in: ['foreign_0', 'foreign_1', 'foreign_2', 'foreign_3'] } };
+  await api.db.callback.updateMany({ where: together, data: { receivedAt: hours(1) } });
+
+  const seen: { outTradeNo: string; retrying: boolean }[] = [];
+  let cursor: string | null = '';
+  do {
+    const query: string = `unmatched=true&limit=2${cursor === '' ? '' : `&cursor=${cursor}`}`;
+    const answer = await api.call(`/v1/callbacks?${query}`, { key: own.key });
+    const page = callbackPage.strict().parse(answer.json);
+    seen.push(...page.data);
+    cursor = page.nextCursor;
+  } while (cursor !== null);
+  expect(seen.map(({ outTradeNo }) => outTradeNo).sort()).toEqual([
+    'foreign_0',
+    'foreign_1',
+    'foreign_2',
+    'foreign_3',
+    'foreign_4',
+  ]);
+  expect(seen.filter(({ retrying }) => !retrying)).toEqual([seen.at(-1)]);
+  expect(seen.at(-1)).toMatchObject({
+    channel: 'simulator',
+    channelAccountId: account.id,
+    notificationId: 'msg_foreign_4',
+    outTradeNo: 'foreign_4',
+    state: 'paid',
+    ageSeconds: expect.closeTo(72 * 3600, -2),
+  });
+  for (const query of ['', '?unmatched=false', '?unmatched=true&limit=0']) {
+    expect((await api.call(`/v1/callbacks${query}`, { key: own.key })).status).toBe(422);
+  }
 });
 
 describe('refused', () => {
@@ -156,9 +232,12 @@ describe('refused', () => {
     expect((await send({ raw, headers: { ...headers, 'webhook-timestamp': old } })).status).toBe(401);
   });
 
-  test('signed nonsense: 400', async () => {
-    const answer = await send(simulatorCallback('pay_1', undefined, { amount: 'much' }));
+  test('signed nonsense: 400, and one query is due', async () => {
+    const { id } = await pay(api, key);
+    const answer = await send(simulatorCallback(id, undefined, { amount: 'much' }));
     expect([answer.status, answer.json.code]).toEqual([400, 'callback_malformed']);
+    expect(await rowsOf(id)).toEqual([]);
+    expect(api.workflows.named('hint')).toHaveLength(1);
   });
 
   test('over 256 KiB: 413, announced or not', async () => {

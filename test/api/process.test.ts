@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { createLedgerClient } from '../../src/ledger/client.ts';
 import { eventually, type FreshDatabase, freePort, freshDatabase, temporaryHome } from '../support/stack.ts';
-import { CHANNEL_SECRET, callUrl, SECRET } from './support.ts';
+import { CHANNEL_SECRET, callUrl, SECRET, startTestApi } from './support.ts';
 
 // The API and the command line as processes of their own. Temporal is not there: that must not keep them down.
 
@@ -79,11 +79,56 @@ describe('npm run nodrop', () => {
     await db.$disconnect();
   });
 
+  test('revokes a key at once and for good, and no other', async () => {
+    const make = async () => {
+      const { output } = await cli(['keys', 'create', '--merchant', 'revoker']);
+      return { id: /Key (key_\w+) of/.exec(output)?.[1] ?? '', key: output.trim().split('\n').at(-1) ?? '' };
+    };
+    const [gone, kept] = [await make(), await make()];
+    const api = await startTestApi(database.url);
+    const ask = async ({ key }: { key: string }) => (await api.call('/v1/orders', { key })).status;
+    try {
+      expect(await ask(gone)).toBe(200);
+      const revoked = await cli(['keys', 'revoke', gone.id]);
+      expect(revoked).toMatchObject({ code: 0, errors: '' });
+      expect(revoked.output).toMatch(new RegExp(`^Key ${gone.id} opens nothing since \\d{4}-.*Z\\.\n$`));
+      expect([await ask(gone), await ask(kept)]).toEqual([401, 200]);
+      // Again it says the same.
+      expect((await cli(['keys', 'revoke', gone.id])).output).toBe(revoked.output);
+      expect((await cli(['keys', 'list'])).output).toMatch(new RegExp(`${gone.id} .*revoked \\d{4}-`));
+    } finally {
+      await api.close();
+    }
+  });
+
+  test('shows merchants and changes what becomes of their late payments', async () => {
+    await cli(['keys', 'create', '--merchant', 'late']);
+    const set = await cli(['merchants', 'set', 'late', '--late-payment', 'refund']);
+    expect(set).toEqual({
+      code: 0,
+      output: 'Merchant late: late payments are from now on: refund.\n',
+      errors: '',
+    });
+    const { output } = await cli(['merchants', 'list']);
+    expect(output).toMatch(/^ID +MERCHANT +LATE PAYMENT +CHANNELS +CREATED\n/);
+    expect(output).toMatch(/\nmer_\w+ +late +refund +simulator +\d{4}-.*Z\n/);
+    // Others keep theirs.
+    expect(output).toMatch(/ acme +apply +/);
+  });
+
   test.each([
     [['keys', 'create'], /--merchant/],
     [['keys', 'create', '--merchant', 'a b'], /a b/],
     [['keys', 'create', '--merchant', 'a', '--role', 'king'], /king/],
     [['keyz'], /keyz/],
+    [['keys', 'revoke'], /id/],
+    [['keys', 'revoke', 'key_nobody'], /^There is no key key_nobody: keys list shows them\.\n$/],
+    [['merchants', 'set', 'acme'], /--late-payment/],
+    [['merchants', 'set', 'acme', '--late-payment', 'keep'], /apply, refund, review/],
+    [
+      ['merchants', 'set', 'nobody', '--late-payment', 'apply'],
+      /^There is no merchant nobody: merchants list shows them\.\n$/,
+    ],
   ])('%j is refused in words', async (args, words) => {
     const { code, errors } = await cli(args);
     expect(code).toBe(1);

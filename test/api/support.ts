@@ -9,6 +9,7 @@ import { listen, stopListening } from '../../src/api/listen.ts';
 import { createMetrics } from '../../src/api/metrics.ts';
 import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
 import { sign, signer } from '../../src/channels/simulator/protocol.ts';
+import type { RefundSnapshot } from '../../src/domain/refund.ts';
 import type { Payment } from '../../src/generated/prisma/client.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { createApiKey, ensureMerchant, type Role } from '../../src/ledger/merchants.ts';
@@ -27,6 +28,7 @@ export function testChannels(): ApiDeps['channels'] {
 }
 
 type Workflows = ApiDeps['workflows'];
+type RefundWorkflows = ApiDeps['refundWorkflows'];
 
 /** What the API said to the workflows. By default all goes well and the wallet's address appears at once. */
 export class StandInWorkflows implements Workflows {
@@ -73,12 +75,39 @@ export class StandInWorkflows implements Workflows {
     this.#hear('hint', payment, args);
   }
 
+  async cancel(payment: Payment, ...args: unknown[]) {
+    this.#hear('cancel', payment, args);
+  }
+
+  async wake(payment: Payment, ...args: unknown[]) {
+    this.#hear('wake', payment, args);
+  }
+
   async deliverCallback(payment: Payment, ...args: unknown[]) {
     this.#hear('deliverCallback', payment, args);
   }
 
   #hear(name: keyof Workflows, payment: Payment, args: readonly unknown[]) {
     this.calls.push({ name, paymentId: payment.id, args });
+    if (this.down) throw new TemporalUnavailable('Temporal did not confirm');
+  }
+}
+
+/** What the API said to the refunds' workflows. */
+export class StandInRefundWorkflows implements RefundWorkflows {
+  readonly calls: { readonly name: keyof RefundWorkflows; readonly refundId: string }[] = [];
+  down = false;
+
+  async start({ id }: RefundSnapshot) {
+    this.#hear('start', id);
+  }
+
+  async deliverCallback({ id }: RefundSnapshot) {
+    this.#hear('deliverCallback', id);
+  }
+
+  #hear(name: keyof RefundWorkflows, refundId: string) {
+    this.calls.push({ name, refundId });
     if (this.down) throw new TemporalUnavailable('Temporal did not confirm');
   }
 }
@@ -106,6 +135,7 @@ export interface TestApi {
   readonly url: string;
   readonly db: LedgerClient;
   readonly workflows: StandInWorkflows;
+  readonly refundWorkflows: StandInRefundWorkflows;
   readonly changes: Changes;
   readonly deps: ApiDeps;
   /** Every log line so far. */
@@ -124,6 +154,7 @@ export async function startTestApi(databaseUrl: string, overrides: Partial<ApiDe
   const log = pino({ level: 'debug' }, sink) as ApiDeps['log'];
   const db = createLedgerClient(databaseUrl);
   const workflows = new StandInWorkflows(db);
+  const refundWorkflows = new StandInRefundWorkflows();
   const changes = new Changes(databaseUrl, log);
   const deps: ApiDeps = {
     config: {
@@ -136,6 +167,7 @@ export async function startTestApi(databaseUrl: string, overrides: Partial<ApiDe
     },
     db,
     workflows,
+    refundWorkflows,
     isTemporalReachable: async () => !workflows.down,
     channels: testChannels(),
     changes,
@@ -150,6 +182,7 @@ export async function startTestApi(databaseUrl: string, overrides: Partial<ApiDe
     url,
     db,
     workflows,
+    refundWorkflows,
     changes,
     deps,
     logged: () => lines.join(''),
@@ -211,6 +244,7 @@ export function simulatorCallback(
   outTradeNo: string,
   id = `msg_${randomUUID()}`,
   changes: Record<string, unknown> = {},
+  type = 'trade.succeeded',
 ) {
   const trade = {
     outTradeNo,
@@ -221,6 +255,6 @@ export function simulatorCallback(
     paidAt: new Date().toISOString(),
     ...changes,
   };
-  const raw = JSON.stringify({ type: 'trade.succeeded', data: trade });
+  const raw = JSON.stringify({ type, data: trade });
   return { raw, headers: { 'content-type': 'application/json', ...sign(signer(CHANNEL_SECRET), id, raw) } };
 }

@@ -13,8 +13,10 @@ import {
 } from '../../src/domain/money.ts';
 import {
   DEFAULT_QUERY_SCHEDULE,
+  endlessWaits,
   nextWait,
   parseSchedule,
+  REFUND_QUERY_MS,
   remainingWaits,
   TIGHT_PHASE_MS,
   waitsAfterHint,
@@ -154,6 +156,22 @@ describe('schedule', () => {
     );
   });
 
+  test('a refund is asked about for ever: the last wait is whole, and what came before is not asked again', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 0, max: 10_000_000 }), (elapsed) => {
+        const waits = endlessWaits(REFUND_QUERY_MS, elapsed);
+        expect(waits.at(-1)).toBe(1_800_000);
+        expect(waits.every((wait) => wait > 0)).toBe(true);
+        const whole = endlessWaits(REFUND_QUERY_MS, 0);
+        const first = elapsed + (waits[0] ?? 0);
+        const times = whole.map((_, i) => sum(whole.slice(0, i + 1)));
+        if (first <= sum(REFUND_QUERY_MS)) expect(times).toContain(first);
+        else expect((first - sum(REFUND_QUERY_MS)) % 1_800_000).toBe(0);
+      }),
+      { numRuns: 100 },
+    );
+  });
+
   test('a hint far from the expiry gives the whole tight phase, then the schedule', () => {
     const waits = parseSchedule(DEFAULT_QUERY_SCHEDULE);
     const after = waitsAfterHint(waits, 12_000, 1_800_000);
@@ -269,10 +287,17 @@ test('ids fit every channel, and the automatic refund of a payment has one id fo
   fc.assert(
     fc.property(fc.constant(null), () => {
       const id = newPaymentId();
-      for (const each of [id, automaticRefundId(id), externalRefundId(id)])
+      for (const each of [
+        id,
+        automaticRefundId(id),
+        externalRefundId(id),
+        externalRefundId(id, 2),
+        externalRefundId(id, 46_655),
+      ])
         expect(each).toMatch(/^[0-9A-Za-z_]{1,32}$/);
       expect(automaticRefundId(id)).toBe(automaticRefundId(id));
-      expect(new Set([id, automaticRefundId(id), externalRefundId(id)]).size).toBe(3);
+      const ids = [id, automaticRefundId(id), ...[1, 2, 36, 100].map((nth) => externalRefundId(id, nth))];
+      expect(new Set(ids).size).toBe(6);
     }),
   );
 });

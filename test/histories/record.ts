@@ -1,10 +1,11 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, realpathSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import type { WorkflowHandle } from '@temporalio/client';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { afterAll, beforeAll, test } from 'vitest';
 import { MAIN_TASK_QUEUE } from '../../src/domain/names.ts';
 import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
+import { refundWorkflowId } from '../../src/domain/names.ts';
 import { type Harness, startHarness } from '../workflows/harness.ts';
 
 /**
@@ -24,7 +25,13 @@ afterAll(async () => {
 });
 
 async function keep(name: string, run: WorkflowHandle): Promise<void> {
-  writeFileSync(join(FOLDER, `${name}.json`), `${JSON.stringify(JSON.parse(historyToJSON(await run.fetchHistory())))}\n`);
+  const history = JSON.stringify(JSON.parse(historyToJSON(await run.fetchHistory())));
+  // Stack traces name this machine's folders.
+  const portable = [`${dirname(realpathSync('node_modules'))}/`, `${process.cwd()}/`].reduce(
+    (text, folder) => text.replaceAll(folder, ''),
+    history,
+  );
+  writeFileSync(join(FOLDER, `${name}.json`), `${portable}\n`);
 }
 
 test('callback', async () => {
@@ -140,4 +147,54 @@ test('sweep', async () => {
   const run = await h.env.client.workflow.start(SWEEP_WORKFLOW, options);
   await run.result();
   await keep('sweep', run);
+});
+
+test('a refund in process, then decided', async () => {
+  const payment = await h.newPaid();
+  h.onRefund = async (ask) => {
+    await ask();
+    return { state: 'processing' };
+  };
+  const refund = await h.refund(payment, 500);
+  await h.pass(1200);
+  h.onRefund = undefined;
+  const run = h.env.client.workflow.getHandle(refundWorkflowId(refund.id));
+  await run.result();
+  await keep('refund-processing', run);
+});
+
+test('a refund the channel forgets', async () => {
+  const payment = await h.newPaid();
+  const answers = [{ state: 'processing' }, { state: 'unknown_refund' }] as const;
+  let calls = 0;
+  h.onRefund = async (ask) => answers[calls++] ?? (await ask());
+  const refund = await h.refund(payment, 500);
+  const run = h.env.client.workflow.getHandle(refundWorkflowId(refund.id));
+  await run.result();
+  h.onRefund = undefined;
+  await keep('refund-forgotten', run);
+});
+
+test('a refund made at the channel, told by its callback', async () => {
+  const payment = await h.newPaid();
+  await h.callback(payment, { refundedAmount: 400 });
+  const run = h.env.client.workflow.getHandle(`payment/${payment.id}`);
+  await run.result();
+  await keep('external-refund-callback', run);
+});
+
+test('a double payment and its refund', async () => {
+  const first = await h.newPayment();
+  const second = await h.newPayment({ orderId: first.orderId, channel: 'simulator2' });
+  await h.start(first);
+  await h.start(second);
+  await h.simulator.pay(second.id);
+  await h.callback(first);
+  await h.until(second.id, 'succeeded');
+  const refund = await h.db.refund.findFirstOrThrow({ where: { paymentId: second.id } });
+  await h.untilRefund(refund.id, 'succeeded');
+  const run = h.env.client.workflow.getHandle(`payment/${second.id}`);
+  await run.result();
+  await keep('double-payment', run);
+  await keep('refund', h.env.client.workflow.getHandle(refundWorkflowId(refund.id)));
 });

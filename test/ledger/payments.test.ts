@@ -54,11 +54,21 @@ async function attempt(channel = 'simulator', orderId = `order-${++orders}`) {
     metadata: {},
     expiresInSeconds: undefined,
   };
+  // As when their channels did not answer in time.
+  const askedAttempts = new Set((await db.payment.findMany({ select: { id: true } })).map(({ id }) => id));
   const { payment } = await startPayment(
     db,
     merchantId,
     order,
-    { channel, method: 'wallet', payer: undefined, returnUrl: undefined, metadata: {}, expiresInMs: 60_000 },
+    {
+      channel,
+      method: 'wallet',
+      payer: undefined,
+      returnUrl: undefined,
+      metadata: {},
+      expiresInMs: 60_000,
+      askedAttempts,
+    },
     () => 'hash',
     now(),
   );

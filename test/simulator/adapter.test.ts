@@ -112,6 +112,46 @@ describe('the way of a trade', () => {
   });
 });
 
+describe('giving money back', () => {
+  it('is one refund however often it is asked for, in process until it has gone through', async () => {
+    const { adapter, pay, setFaults, ledger } = await start();
+    const trade = newTrade();
+    const { outTradeNo } = trade;
+    await adapter.createTrade(ACCOUNT, trade);
+    const terms = { outTradeNo, outRefundNo: 'r1', amount: 600, currency: 'CNY', total: 1050 };
+    expect(await adapter.queryRefund(ACCOUNT, outTradeNo, 'r1')).toEqual({ state: 'unknown_refund' });
+    await expect(adapter.refundTrade(ACCOUNT, terms)).rejects.toMatchObject({ kind: 'rejected' });
+    await pay(outTradeNo);
+    await setFaults({ refund: { processingMs: 100 } });
+    expect(await adapter.refundTrade(ACCOUNT, terms)).toEqual({ state: 'processing' });
+    expect(await adapter.refundTrade(ACCOUNT, terms)).toEqual({ state: 'processing' });
+    await vi.waitFor(async () =>
+      expect(await adapter.queryRefund(ACCOUNT, outTradeNo, 'r1')).toEqual({
+        state: 'succeeded',
+        channelRefundId: expect.stringMatching(/^simr_/),
+        refundedAt: expect.stringMatching(/Z$/),
+      }),
+    );
+    expect(await adapter.refundTrade(ACCOUNT, terms)).toMatchObject({ state: 'succeeded' });
+    expect(await ledger()).toMatchObject([{ refunded: 600 }]);
+  });
+
+  it('is refused for good beyond what is left; a number used otherwise says nothing final', async () => {
+    const { adapter, pay } = await start();
+    const trade = newTrade();
+    const { outTradeNo } = trade;
+    await adapter.createTrade(ACCOUNT, trade);
+    await pay(outTradeNo);
+    const refund = (outRefundNo: string, amount: number) =>
+      adapter.refundTrade(ACCOUNT, { outTradeNo, outRefundNo, amount, currency: 'CNY', total: 1050 });
+    await expect(refund('r1', 1051)).rejects.toMatchObject({ kind: 'rejected' });
+    expect(await refund('r2', 500)).toMatchObject({ state: 'succeeded' });
+    await expect(refund('r2', 501)).rejects.toMatchObject({ kind: 'unreachable' });
+    // Somebody else's trade under the number asked for is no answer.
+    await expect(adapter.queryRefund(ACCOUNT, 'another', 'r2')).rejects.toMatchObject({ kind: 'garbage' });
+  });
+});
+
 describe('creating twice', () => {
   it('returns the same trade for the same content and counts the calls', async () => {
     const { adapter, ledger } = await start();

@@ -78,6 +78,15 @@ describe('a callback', () => {
     const callbacks = await shop.until(2);
     const told = callbacks.find(({ content }) => content.type === 'refund.succeeded');
     expect(told?.content.data).toMatchObject({ outRefundNo: 'r1', refundAmount: 1050, state: 'REFUND' });
+    expect(adapter.verifyCallback(ACCOUNT, told?.headers ?? {}, told?.rawBody ?? Buffer.of())).toMatchObject({
+      outTradeNo: no,
+      answer: { state: 'refunded', refundedAmount: 1050 },
+      refund: {
+        outRefundNo: 'r1',
+        amount: 1050,
+        answer: { state: 'succeeded', channelRefundId: expect.stringMatching(/^simr_/) },
+      },
+    });
     expect(await adapter.queryTrade(ACCOUNT, no)).toMatchObject({ state: 'refunded' });
   });
 

@@ -1,4 +1,6 @@
+import { execFile } from 'node:child_process';
 import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { Client, Connection } from '@temporalio/client';
 import { type Config, loadConfig } from '../../src/config.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
@@ -38,7 +40,11 @@ export interface System {
   /** A second API process. @returns its address. */
   startSecondApi(): Promise<string>;
   stopTemporal(): Promise<void>;
+  /** Its whole database is gone; it must be stopped. */
+  loseTemporal(): void;
   startTemporal(): Promise<void>;
+  /** `npm run nodrop -- ...`. */
+  nodrop(...args: string[]): Promise<{ status: number; output: string }>;
   /** `kill -9`; whoever watches over it starts it again. */
   kill(name: 'postgres' | 'temporal' | 'api' | 'worker' | 'simulator'): void;
   stop(): Promise<void>;
@@ -139,9 +145,18 @@ export async function startSystem(options: SystemOptions): Promise<System> {
       return url;
     },
     stopTemporal: () => temporalSupervisor.stop(),
+    loseTemporal: () => rmSync(join(temporalHome, 'temporal'), { recursive: true, force: true }),
     async startTemporal() {
       temporalSupervisor = await Supervisor.claim(temporalHome);
       await startTemporal(temporalSupervisor, temporalHome, temporalPorts, cli);
+    },
+    nodrop(...args) {
+      const program = [...['--import', 'tsx'], 'src/cli/main.ts', ...args];
+      return new Promise((resolve) => {
+        execFile(process.execPath, program, { env }, (error, stdout, stderr) => {
+          resolve({ status: error === null ? 0 : Number(error.code), output: `${stdout}${stderr}` });
+        });
+      });
     },
     kill(name) {
       const pid = (name === 'temporal' ? temporalSupervisor : supervisor).pidOf(name);

@@ -2,6 +2,7 @@ import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
 import { expect, test } from 'vitest';
 import { PaymentWorkflows } from '../../src/activities/payment-workflows.ts';
+import { RefundWorkflows } from '../../src/activities/refund-workflows.ts';
 import { hashSecret } from '../../src/client-token.ts';
 import type { ChannelAdapter } from '../../src/domain/channel.ts';
 import { createLedgerClient } from '../../src/ledger/client.ts';
@@ -37,6 +38,12 @@ test('a channel is never asked faster than its limit, however many payments wait
       calls.push(Date.now());
       return 'closed';
     },
+    refundTrade() {
+      throw new Error('not called');
+    },
+    queryRefund() {
+      throw new Error('not called');
+    },
     verifyCallback() {
       throw new Error('not called');
     },
@@ -54,6 +61,7 @@ test('a channel is never asked faster than its limit, however many payments wait
     namespace: 'default',
     client,
     workflows,
+    refundWorkflows: new RefundWorkflows(client),
     workflowBundle: await bundleWorkflows(),
     db,
     channels: new Map([['counter', channel]]),
@@ -77,6 +85,7 @@ test('a channel is never asked faster than its limit, however many payments wait
           metadata: {},
           // They all expire together, in the middle: asked, and closed.
           expiresInMs: 15_000,
+          askedAttempts: new Set(),
         },
         hashSecret,
         new Date(),

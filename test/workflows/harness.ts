@@ -7,18 +7,21 @@ import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { DefaultLogger, Runtime, type Worker } from '@temporalio/worker';
 import { pino } from 'pino';
 import { expect } from 'vitest';
+import { deliverStored } from '../../src/activities/deliver.ts';
 import { PaymentWorkflows } from '../../src/activities/payment-workflows.ts';
+import { RefundWorkflows } from '../../src/activities/refund-workflows.ts';
 import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
 import { hashSecret } from '../../src/client-token.ts';
-import type { ChannelAdapter, PaidAnswer } from '../../src/domain/channel.ts';
+import type { CallbackRefund, ChannelAdapter, PaidAnswer, RefundAnswer } from '../../src/domain/channel.ts';
+import { automaticRefundId } from '../../src/domain/ids.ts';
 import { paymentWorkflowId } from '../../src/domain/names.ts';
-import { noticeOf } from '../../src/domain/payment.ts';
 import { DEFAULT_QUERY_SCHEDULE, parseSchedule } from '../../src/domain/schedule.ts';
-import type { Merchant, Payment } from '../../src/generated/prisma/client.ts';
+import type { Merchant, Payment, Refund } from '../../src/generated/prisma/client.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { requestRefund, toRefundSnapshot } from '../../src/ledger/refunds.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/app.ts';
 import { bundleWorkflows, createWorkers } from '../../src/worker/workers.ts';
 import { client as simulatorClient } from '../simulator/support.ts';
@@ -35,8 +38,11 @@ export interface Harness {
   readonly simulator: ReturnType<typeof simulatorClient>;
   readonly merchant: Merchant;
   readonly workflows: PaymentWorkflows;
+  readonly refundWorkflows: RefundWorkflows;
   /** Runs once before the channel is next asked: after the answer has come, before it is written down. */
   onAnswer: ((outTradeNo: string) => Promise<void>) | undefined;
+  /** Stands between nodrop and the channel in everything about refunds; `ask` asks the channel. */
+  onRefund: ((ask: () => Promise<RefundAnswer>) => Promise<RefundAnswer>) | undefined;
   now(): Promise<number>;
   newPayment(options?: {
     orderId?: string;
@@ -55,13 +61,31 @@ export interface Harness {
   until(paymentId: string, status: string): Promise<void>;
   /** Seconds since the payment's creation at which the channel was asked. */
   askedAt(payment: Payment): number[];
+  /** The calls about the refund, and at what seconds since the first. */
+  refundCalls(refundId: string): { call: 'refund' | 'query'; at: number }[];
+  /** A payment of a new order, paid and settled. */
+  newPaid(options?: { amount?: number }): Promise<Payment>;
+  /** Asks for a refund as the API does, and starts it. */
+  refund(payment: Payment, amount?: number): Promise<Refund>;
+  /** A refund that nodrop owes by itself, started. */
+  owe(payment: Payment): Promise<Refund>;
+  refundRow(refundId: string): Promise<Refund>;
+  /** Resolves when the refund has this status, without letting virtual time pass. */
+  untilRefund(refundId: string, status: string): Promise<void>;
+  /** A refund that the merchant makes at the channel, past nodrop. */
+  refundElsewhere(payment: Payment, amount: number): Promise<void>;
   /** A create that had got lost on its way reaches the channel after all. */
   lateCreate(payment: Payment): Promise<void>;
   /** Lets virtual time pass. */
   pass(seconds: number): Promise<void>;
   /** Resolves when the workflow has called its poll off, its answer still in flight. */
   pollCancelled(paymentId: string): Promise<void>;
-  callback(payment: Payment, change?: Partial<PaidAnswer>, notificationId?: string): Promise<void>;
+  callback(
+    payment: Payment,
+    change?: Partial<PaidAnswer>,
+    notificationId?: string,
+    refund?: CallbackRefund,
+  ): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -95,11 +119,19 @@ export async function startHarness(): Promise<Harness> {
     port: 0,
     logger: pino({ level: 'silent' }),
   });
+  const simulator = simulatorClient(server.url);
   const asked: { outTradeNo: string; at: number }[] = [];
   const channels = new Map<string, ChannelAdapter>();
-  const harness = { onAnswer: undefined as Harness['onAnswer'] };
+  /** As they are, without what tests do to them. */
+  const adapters = new Map<string, ChannelAdapter>();
+  const refundCalls: { outRefundNo: string; call: 'refund' | 'query'; at: number }[] = [];
+  const harness = {
+    onAnswer: undefined as Harness['onAnswer'],
+    onRefund: undefined as Harness['onRefund'],
+  };
   for (const name of ['simulator', 'simulator2'] as const) {
     const adapter = createSimulatorAdapter({ name, baseUrl: server.url, secret: secrets[name] });
+    adapters.set(name, adapter);
     channels.set(name, {
       ...adapter,
       async queryTrade(account, outTradeNo, signal) {
@@ -110,18 +142,31 @@ export async function startHarness(): Promise<Harness> {
         await hook?.(outTradeNo);
         return answer;
       },
+      async refundTrade(account, refund, signal) {
+        const { outRefundNo } = refund;
+        refundCalls.push({ outRefundNo, call: 'refund', at: await env.currentTimeMs() });
+        const ask = () => adapter.refundTrade(account, refund, signal);
+        return await (harness.onRefund?.(ask) ?? ask());
+      },
+      async queryRefund(account, outTradeNo, outRefundNo, signal) {
+        refundCalls.push({ outRefundNo, call: 'query', at: await env.currentTimeMs() });
+        const ask = () => adapter.queryRefund(account, outTradeNo, outRefundNo, signal);
+        return await (harness.onRefund?.(ask) ?? ask());
+      },
     });
   }
   const { merchant } = await ensureMerchant(db, 'shop', [...channels.keys()]);
   const workflows = new PaymentWorkflows(env.client, {
     queryScheduleMs: () => parseSchedule(DEFAULT_QUERY_SCHEDULE),
   });
+  const refundWorkflows = new RefundWorkflows(env.client);
   const now = () => env.currentTimeMs();
   const workers: Worker[] = await createWorkers({
     connection: env.nativeConnection,
     namespace: env.namespace ?? 'default',
     client: env.client,
     workflows,
+    refundWorkflows,
     workflowBundle: await bundleWorkflows(),
     db,
     channels,
@@ -131,14 +176,16 @@ export async function startHarness(): Promise<Harness> {
   });
   const running = Promise.all(workers.map((worker) => worker.run()));
   let orders = 0;
+  let refunds = 0;
 
   return Object.assign(harness, {
     env,
     db,
     databaseUrl: database.url,
-    simulator: simulatorClient(server.url),
+    simulator,
     merchant,
     workflows,
+    refundWorkflows,
     now,
     async newPayment({ orderId, amount = 1990, channel = 'simulator', expiresInMs = 1_800_000 } = {}) {
       orders += 1;
@@ -160,6 +207,8 @@ export async function startHarness(): Promise<Harness> {
           returnUrl: undefined,
           metadata: {},
           expiresInMs,
+          // As when no other attempt's channel answered in time: the net below that is what is tested here.
+          askedAttempts: new Set((await db.payment.findMany({ select: { id: true } })).map(({ id }) => id)),
         },
         hashSecret,
         new Date(await now()),
@@ -188,6 +237,57 @@ export async function startHarness(): Promise<Harness> {
       asked
         .filter(({ outTradeNo }) => outTradeNo === payment.id)
         .map(({ at }) => (at - payment.createdAt.getTime()) / 1000),
+    refundCalls(refundId: string) {
+      const first = refundCalls.find(({ outRefundNo }) => outRefundNo === refundId)?.at ?? 0;
+      return refundCalls
+        .filter(({ outRefundNo }) => outRefundNo === refundId)
+        .map(({ call, at }) => ({ call, at: (at - first) / 1000 }));
+    },
+    async newPaid(options: { amount?: number } = {}) {
+      const payment = await this.newPayment(options);
+      const run = await this.start(payment);
+      await simulator.pay(payment.id);
+      await this.callback(payment);
+      await run.result();
+      return payment;
+    },
+    async refund(payment: Payment, amount?: number) {
+      refunds += 1;
+      const { refund } = await requestRefund(
+        db,
+        payment.id,
+        { amount, note: undefined, idempotencyKey: `key-${refunds}` },
+        new Date(await now()),
+      );
+      await refundWorkflows.start(toRefundSnapshot(refund, payment), 10_000);
+      return refund;
+    },
+    async owe(payment: Payment) {
+      const { id: paymentId, merchantId, amount, currency } = payment;
+      const id = automaticRefundId(paymentId);
+      const reason = 'late_payment';
+      const refund = await db.refund.create({
+        data: { id, merchantId, paymentId, amount, currency, reason },
+      });
+      await refundWorkflows.start(toRefundSnapshot(refund, payment), 10_000);
+      return refund;
+    },
+    refundRow: (refundId: string) => db.refund.findUniqueOrThrow({ where: { id: refundId } }),
+    async untilRefund(refundId: string, status: string) {
+      await eventually(async () => {
+        const row = await db.refund.findUniqueOrThrow({ where: { id: refundId } });
+        return row.status === status;
+      });
+    },
+    async refundElsewhere(payment: Payment, amount: number) {
+      refunds += 1;
+      const account = await db.channelAccount.findUniqueOrThrow({ where: { id: payment.channelAccountId } });
+      const { id: outTradeNo, currency } = payment;
+      const total = Number(payment.amount);
+      await adapters
+        .get(payment.channel)
+        ?.refundTrade(account, { outTradeNo, outRefundNo: `elsewhere_${refunds}`, amount, currency, total });
+    },
     async lateCreate(payment: Payment) {
       const adapter = channels.get(payment.channel);
       const account = await db.channelAccount.findUniqueOrThrow({ where: { id: payment.channelAccountId } });
@@ -215,6 +315,7 @@ export async function startHarness(): Promise<Harness> {
       payment: Payment,
       change: Partial<PaidAnswer> = {},
       notificationId = `n-${Math.random()}`,
+      refund?: CallbackRefund,
     ) {
       const answer: PaidAnswer = {
         state: 'paid',
@@ -227,11 +328,16 @@ export async function startHarness(): Promise<Harness> {
       const row = await storeCallback(
         db,
         payment.channelAccountId,
-        { notificationId, outTradeNo: payment.id, answer },
+        {
+          notificationId,
+          outTradeNo: payment.id,
+          answer,
+          ...(refund === undefined ? {} : { refund }),
+        },
         Buffer.from('{}'),
         new Date(await now()),
       );
-      await workflows.deliverCallback(payment, noticeOf(row.id, answer), 10_000);
+      await deliverStored({ db, workflows, refundWorkflows }, row, payment, 10_000);
     },
     async stop() {
       for (const worker of workers) worker.shutdown();
@@ -242,5 +348,5 @@ export async function startHarness(): Promise<Harness> {
       await env.teardown();
       rmSync(folder, { recursive: true, force: true });
     },
-  } satisfies Omit<Harness, 'onAnswer'>);
+  } satisfies Omit<Harness, 'onAnswer' | 'onRefund'>);
 }

@@ -1,10 +1,12 @@
+import { ipKeyGenerator } from 'express-rate-limit';
+import { deliverStored } from '../../activities/deliver.ts';
 import { CallbackError, type ChannelAdapter, type VerifiedCallback } from '../../domain/channel.ts';
-import { noticeOf } from '../../domain/payment.ts';
 import { Refusal } from '../../domain/refusal.ts';
 import type { Callback, ChannelAccount } from '../../generated/prisma/client.ts';
 import { markDelivered, storeCallback } from '../../ledger/callbacks.ts';
 import { takeQueryDue } from '../../ledger/hints.ts';
 import { findChannelAccount } from '../../ledger/merchants.ts';
+import { recordUnverified } from '../../ledger/unverified.ts';
 import { findPayment } from '../../ledger/views.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, type Exchange, endpoint } from '../endpoint.ts';
@@ -32,11 +34,29 @@ export function callbackRoutes(api: Api): Endpoint[] {
     return { adapter, account };
   }
 
-  /** A forged callback is no news, but the payment it names may have some: one query is due. Never fails. */
+  /** Kept for a person who looks for an attack or a wrong secret. Never fails: it is refused in any case. */
+  async function remember(
+    account: ChannelAccount,
+    address: string | undefined,
+    body: Buffer,
+    reason: string,
+    log: Api['log'],
+  ) {
+    try {
+      // Of an IPv6 address its network: whoever has one has very many.
+      const sender = ipKeyGenerator(address ?? '');
+      await recordUnverified(db, { accountId: account.id, address: sender, body, reason }, now());
+    } catch (error) {
+      log.warn({ err: error }, 'an unverified callback is not on record');
+    }
+  }
+
+  /** A callback that cannot be read is no news, but the payment it names may have some: one query is due. Never fails. */
   async function makeQueryDue(
     account: ChannelAccount,
     adapter: ChannelAdapter,
     body: Buffer,
+    reason: string,
     log: Api['log'],
   ) {
     try {
@@ -44,27 +64,19 @@ export function callbackRoutes(api: Api): Endpoint[] {
       const payment = named === undefined ? null : await lookUpPayment(api, named);
       if (payment === null || payment.channelAccountId !== account.id || payment.status === 'succeeded')
         return;
-      if (
-        !(await takeQueryDue(
-          db,
-          payment.id,
-          'A callback could not be verified: the channel is asked.',
-          now(),
-        ))
-      )
-        return;
+      if (!(await takeQueryDue(db, payment.id, reason, now()))) return;
       await workflows.hint(payment, false, SIGNAL_DEADLINE_MS);
     } catch (error) {
-      log.warn({ err: error }, 'no query was made due for an unverified callback');
+      log.warn({ err: error }, 'no query was made due for a callback that was refused');
     }
   }
 
-  /** Tells the payment's workflow. Never fails: the row is stored, and what is not delivered the sweep delivers. */
-  async function deliver(stored: Callback, callback: VerifiedCallback, log: Api['log']) {
+  /** Tells the workflow that waits for it. Never fails: the row is stored, and what is not delivered the sweep delivers. */
+  async function deliver(stored: Callback, log: Api['log']) {
     try {
       const payment = stored.paymentId === null ? null : await findPayment(db, stored.paymentId);
       if (payment === null) return;
-      await workflows.deliverCallback(payment, noticeOf(stored.id, callback.answer), SIGNAL_DEADLINE_MS);
+      await deliverStored(api, stored, payment, SIGNAL_DEADLINE_MS);
       await markDelivered(db, stored.id, now());
     } catch (error) {
       log.warn({ err: error, callbackId: stored.id }, 'a stored callback waits for the sweep');
@@ -87,9 +99,16 @@ export function callbackRoutes(api: Api): Endpoint[] {
       if (!(error instanceof CallbackError)) throw error;
       metrics.countCallback(channel, error.kind);
       log.warn({ channel, kind: error.kind, reason: error.message }, 'callback refused');
-      if (error.kind === 'malformed')
+      if (error.kind === 'malformed') {
+        const reason = 'A signed callback made no sense: the channel is asked.';
+        await makeQueryDue(account, adapter, body, reason, log);
         throw new Refusal('callback_malformed', 'Signed, but it makes no sense.', { cause: error });
-      await makeQueryDue(account, adapter, body, log);
+      }
+      const reason = 'A callback could not be verified: the channel is asked.';
+      await Promise.all([
+        remember(account, request.socket.remoteAddress, body, error.message, log),
+        makeQueryDue(account, adapter, body, reason, log),
+      ]);
       throw new Refusal('callback_unverified', 'The signature is wrong, missing or too old.', {
         cause: error,
       });
@@ -104,7 +123,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
       channel,
       repeated ? 'repeated' : stored.paymentId === null ? 'unmatched' : 'stored',
     );
-    if (!repeated) await deliver(stored, callback, log);
+    if (!repeated) await deliver(stored, log);
     response.json({});
   }
 

@@ -1,11 +1,13 @@
 import { clientToken, hashSecret } from '../../client-token.ts';
 import { Refusal } from '../../domain/refusal.ts';
 import type { Payment } from '../../generated/prisma/client.ts';
-import { startPayment } from '../../ledger/intake.ts';
+import { startPayment, UnaskedAttempts } from '../../ledger/intake.ts';
+import type { Caller } from '../../ledger/merchants.ts';
 import { recordedAnswer } from '../../ledger/snapshot.ts';
 import { findOrder, hasAccount } from '../../ledger/views.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
+import { resolveOtherAttempts } from '../resolve-other-attempts.ts';
 import { newPayment, payment } from '../schemas/payment.ts';
 import { viewerOf } from '../viewer.ts';
 import { isPayable, paymentView } from '../views.ts';
@@ -50,11 +52,44 @@ export function createPaymentRoute(api: Api): Endpoint {
     return order.currency;
   }
 
+  /** Inserts the payment once every other live attempt of its order has been asked about. */
+  async function start(merchantId: string, given: Given, method: string, startedAt: number) {
+    const askedAttempts = new Set<string>();
+    for (;;) {
+      try {
+        return await startPayment(
+          db,
+          merchantId,
+          given.order === undefined ? { id: given.orderId ?? '' } : toNewOrder(given.order),
+          {
+            channel: given.channel,
+            method,
+            payer: given.payer as { id?: string; ip?: string } | undefined,
+            returnUrl: given.returnUrl,
+            metadata: given.metadata,
+            expiresInMs:
+              given.expiresInSeconds === undefined ? config.paymentExpiryMs : given.expiresInSeconds * 1000,
+            askedAttempts,
+          },
+          (id) => hashSecret(clientToken(config.secret, id)),
+          now(),
+        );
+      } catch (error) {
+        if (!(error instanceof UnaskedAttempts)) throw error;
+        await resolveOtherAttempts(api, error.attempts, () => BUDGET_MS - (Date.now() - startedAt));
+        for (const { id } of error.attempts) askedAttempts.add(id);
+      }
+    }
+  }
+
   /** Makes the payment payable; true when it got so far in time. @throws TemporalUnavailable */
   async function advance(row: Payment, startedAt: number): Promise<boolean> {
     if (row.status === 'paying' && isPayable(row, now())) return true;
     return await workflows.awaitNextAction(row, Math.max(BUDGET_MS - (Date.now() - startedAt), LEAST_MS));
   }
+
+  const view = (row: Payment, caller: Caller) =>
+    paymentView(row, viewerOf(api, caller), clientToken(config.secret, row.id));
 
   return endpoint({
     method: 'post',
@@ -101,24 +136,9 @@ export function createPaymentRoute(api: Api): Endpoint {
       'channel_rejected',
       'temporal_unavailable',
     ],
-    async handle({ response, access: { caller }, body: given, startedAt }) {
+    async handle({ answer, access: { caller }, body: given, startedAt }) {
       const method = await chooseMethod(caller.merchantId, given);
-      const { payment: row, created } = await startPayment(
-        db,
-        caller.merchantId,
-        given.order === undefined ? { id: given.orderId ?? '' } : toNewOrder(given.order),
-        {
-          channel: given.channel,
-          method,
-          payer: given.payer as { id?: string; ip?: string } | undefined,
-          returnUrl: given.returnUrl,
-          metadata: given.metadata,
-          expiresInMs:
-            given.expiresInSeconds === undefined ? config.paymentExpiryMs : given.expiresInSeconds * 1000,
-        },
-        (id) => hashSecret(clientToken(config.secret, id)),
-        now(),
-      );
+      const { payment: row, created } = await start(caller.merchantId, given, method, startedAt);
 
       const count = metrics.countPayment.bind(undefined, given.channel);
       const advanced = await advance(row, startedAt).catch((error: unknown) => {
@@ -126,10 +146,10 @@ export function createPaymentRoute(api: Api): Endpoint {
         throw error;
       });
       const current = await db.payment.findUniqueOrThrow({ where: { id: row.id } });
-      const answer = recordedAnswer(current);
       if (current.status === 'failed') {
         count('rejected');
-        const reason = answer?.state === 'failed' ? answer.reason : undefined;
+        const said = recordedAnswer(current);
+        const reason = said?.state === 'failed' ? said.reason : undefined;
         throw new Refusal(
           'channel_rejected',
           `${given.channel} refused payment ${row.id}: ${reason ?? 'it gave no reason'}`,
@@ -137,9 +157,10 @@ export function createPaymentRoute(api: Api): Endpoint {
       }
       const pending = !advanced || current.status === 'created';
       count(pending ? 'accepted' : created ? 'created' : 'repeated');
-      response
-        .status(pending ? 202 : created ? 201 : 200)
-        .json(paymentView(current, viewerOf(api, caller), clientToken(config.secret, row.id)));
+      await answer(pending ? 202 : created ? 201 : 200, view(current, caller));
+    },
+    async replay(id, { caller }) {
+      return view(await db.payment.findUniqueOrThrow({ where: { id } }), caller);
     },
   });
 }

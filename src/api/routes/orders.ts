@@ -1,5 +1,6 @@
 import { Refusal } from '../../domain/refusal.ts';
 import { createOrder, type NewOrder } from '../../ledger/intake.ts';
+import { isSettled } from '../../ledger/orders.ts';
 import { findOrder, listOrders } from '../../ledger/views.ts';
 import { orderKey } from '../changes.ts';
 import { nextCursor, readCursor } from '../cursor.ts';
@@ -11,9 +12,6 @@ import { order, orderListQuery, orderPage, orderQuery } from '../schemas/order.t
 import { viewerOf } from '../viewer.ts';
 import { orderView } from '../views.ts';
 import { z } from '../zod.ts';
-
-/** Nothing more happens to such an order by itself that its merchant would wait for. */
-const SETTLED = new Set(['succeeded', 'refunded', 'cancelled', 'closed']);
 
 /** What the request left out is filled in here, so that the same request is the same order. */
 export function toNewOrder(given: z.output<typeof newOrder>): NewOrder {
@@ -58,10 +56,13 @@ export function orderRoutes(api: Api): Endpoint[] {
         200: { description: 'It was there already.', schema: order },
       },
       refusals: ['order_exists'],
-      async handle({ response, access: { caller }, body }) {
+      async handle({ answer, access: { caller }, body }) {
         const { order: row, created } = await createOrder(db, caller.merchantId, toNewOrder(body), now());
         const found = await requireOrder(caller.merchantId, row.id);
-        response.status(created ? 201 : 200).json(orderView(found, viewerOf(api, caller)));
+        await answer(created ? 201 : 200, orderView(found, viewerOf(api, caller)));
+      },
+      async replay(id, { caller }) {
+        return orderView(await requireOrder(caller.merchantId, id), viewerOf(api, caller));
       },
     }),
 
@@ -81,7 +82,7 @@ export function orderRoutes(api: Api): Endpoint[] {
       async handle({ response, access: { caller }, params: { id }, query: { wait } }) {
         const row = await changes.until(orderKey(caller.merchantId, id), {
           read: () => requireOrder(caller.merchantId, id),
-          done: ({ status }) => SETTLED.has(status),
+          done: isSettled,
           timeoutMs: (wait ?? 0) * 1000,
           signal: goneSignal(response),
         });

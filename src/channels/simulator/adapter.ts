@@ -2,11 +2,13 @@ import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import {
   CallbackError,
+  type CallbackRefund,
   type ChannelAdapter,
   type ChannelAnswer,
   ChannelError,
   type CloseAnswer,
   type Headers,
+  type RefundAnswer,
   type VerifiedCallback,
 } from '../../domain/channel.ts';
 import { isAmount, isCurrency } from '../../domain/money.ts';
@@ -40,6 +42,12 @@ const HTTP_TIMEOUT_MS = 8_000;
  */
 const DEFINITE_REFUSALS = new Set(['PARAM_ERROR']);
 
+/**
+ * The refusals after which it is certain that our number gives nothing back. `OUT_REFUND_NO_USED` is not among
+ * them: it says that a refund has the number, which may yet succeed.
+ */
+const DEFINITE_REFUND_REFUSALS = new Set(['PARAM_ERROR', 'TRADE_NOT_PAID', 'REFUND_EXCEEDS_PAYMENT']);
+
 const tradeSchema = z.object({
   outTradeNo: z.string(),
   state: z.enum(TRADE_STATES),
@@ -50,7 +58,23 @@ const tradeSchema = z.object({
   refunded: z.int().nonnegative().optional(),
 });
 const createdSchema = tradeSchema.extend({ payUrl: z.url({ protocol: /^https?$/ }) });
+const refundSchema = z.object({
+  outRefundNo: z.string(),
+  outTradeNo: z.string(),
+  refundId: z.string(),
+  amount: z.number().refine(isAmount),
+  state: z.enum(['PROCESSING', 'SUCCESS']),
+  refundedAt: z.iso.datetime({ offset: true }).nullable(),
+});
 const callbackSchema = z.object({ type: z.string(), data: tradeSchema });
+const refundCallbackSchema = z.object({
+  type: z.literal('refund.succeeded'),
+  data: z.object({
+    outRefundNo: z.string().regex(/^[0-9A-Za-z_-]{1,64}$/),
+    refundAmount: z.number().refine(isAmount),
+    refundId: z.string().regex(/^[0-9A-Za-z_-]{1,64}$/),
+  }),
+});
 const refusalSchema = z.object({ code: z.string(), message: z.string() });
 
 interface Reply {
@@ -147,6 +171,32 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
     );
   }
 
+  /** A refund of the schema's shape, and the one asked for. @throws ChannelError `garbage` */
+  function readRefund(
+    body: unknown,
+    expected: { readonly outTradeNo: string; readonly outRefundNo: string; readonly amount?: number },
+  ): RefundAnswer {
+    const parsed = refundSchema.safeParse(body);
+    if (
+      !parsed.success ||
+      parsed.data.outRefundNo !== expected.outRefundNo ||
+      parsed.data.outTradeNo !== expected.outTradeNo ||
+      (expected.amount !== undefined && parsed.data.amount !== expected.amount)
+    ) {
+      throw new ChannelError(
+        'garbage',
+        `${options.name} gave an answer on refund ${expected.outRefundNo} that makes no sense`,
+      );
+    }
+    const { state, refundId, refundedAt } = parsed.data;
+    if (state === 'PROCESSING') return { state: 'processing' };
+    return {
+      state: 'succeeded',
+      channelRefundId: refundId,
+      ...(refundedAt === null ? {} : { refundedAt }),
+    };
+  }
+
   /** The code and message of an answer of 4xx. @throws ChannelError `garbage` */
   function readRefusal(reply: Reply): z.infer<typeof refusalSchema> {
     const parsed = refusalSchema.safeParse(reply.body);
@@ -200,6 +250,24 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
       throw new ChannelError('rejected', `${code}: ${message}`);
     },
 
+    async refundTrade(_account, refund, signal) {
+      const { outTradeNo, outRefundNo, amount } = refund;
+      const reply = await call('POST', `${tradePath(outTradeNo)}/refunds`, { outRefundNo, amount }, signal);
+      if (reply.status === 200 || reply.status === 201) return readRefund(reply.body, refund);
+      const { code, message } = readRefusal(reply);
+      const kind = DEFINITE_REFUND_REFUSALS.has(code) ? 'rejected' : 'unreachable';
+      throw new ChannelError(kind, `${code}: ${message}`);
+    },
+
+    async queryRefund(_account, outTradeNo, outRefundNo, signal) {
+      const path = `/v1/refunds/${encodeURIComponent(outRefundNo)}`;
+      const reply = await call('GET', path, undefined, signal);
+      if (reply.status === 200) return readRefund(reply.body, { outTradeNo, outRefundNo });
+      const { code, message } = readRefusal(reply);
+      if (code === 'REFUND_NOT_FOUND') return { state: 'unknown_refund' };
+      throw new ChannelError('rejected', `${code}: ${message}`);
+    },
+
     verifyCallback(_account, headers: Headers, rawBody): VerifiedCallback {
       const text = rawBody.toString('utf8');
       try {
@@ -207,14 +275,17 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
       } catch (error) {
         throw new CallbackError('unverified', (error as Error).message);
       }
-      const parsed = callbackSchema.safeParse(parseJson(text));
+      const content = parseJson(text);
+      const parsed = callbackSchema.safeParse(content);
       if (!parsed.success) throw new CallbackError('malformed', z.prettifyError(parsed.error));
+      const refund = refundOf(content);
       return {
         notificationId: headers['webhook-id'] as string,
         outTradeNo: parsed.data.data.outTradeNo,
         answer: toAnswer(parsed.data.data, (problem) => {
           throw new CallbackError('malformed', problem);
         }),
+        ...(refund === undefined ? {} : { refund }),
       };
     },
 
@@ -237,6 +308,14 @@ function parseJson(text: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+/** The refund a callback tells of, if it does. */
+function refundOf(content: unknown): CallbackRefund | undefined {
+  const parsed = refundCallbackSchema.safeParse(content);
+  if (!parsed.success) return undefined;
+  const { outRefundNo, refundAmount, refundId } = parsed.data.data;
+  return { outRefundNo, amount: refundAmount, answer: { state: 'succeeded', channelRefundId: refundId } };
 }
 
 /** The simulator's words in the port's; `fail` throws for a trade that is paid without saying by what and when. */

@@ -1,0 +1,61 @@
+import type { Client } from '@temporalio/client';
+import { defineSearchAttributeKey } from '@temporalio/common';
+import { toDecimal } from '../domain/money.ts';
+import { MAIN_TASK_QUEUE, refundWorkflowId } from '../domain/names.ts';
+import type { RefundSnapshot } from '../domain/refund.ts';
+import {
+  REFUND_WORKFLOW,
+  type RefundInput,
+  refundCallbackSignal,
+  searchAttributes,
+} from '../workflows/messages.ts';
+import { confirmedWithin } from './payment-workflows.ts';
+
+type RefundWorkflow = (input: RefundInput) => Promise<void>;
+
+/**
+ * Everything anybody says to a refund's workflow. Each call starts the workflow when it is not running, and has a
+ * deadline in ms, as those of PaymentWorkflows.
+ */
+export class RefundWorkflows {
+  readonly #client: Client;
+
+  constructor(client: Client) {
+    this.#client = client;
+  }
+
+  /** Confirms that the workflow runs. Harmless when it already does. @throws TemporalUnavailable */
+  async start(refund: RefundSnapshot, deadlineMs: number): Promise<void> {
+    await confirmedWithin(this.#client, deadlineMs, () =>
+      this.#client.workflow.start<RefundWorkflow>(REFUND_WORKFLOW, {
+        ...startOptions(refund),
+        workflowIdConflictPolicy: 'USE_EXISTING',
+      }),
+    );
+  }
+
+  /** A stored callback tells of the refund. @throws TemporalUnavailable */
+  async deliverCallback(refund: RefundSnapshot, callbackId: string, deadlineMs: number): Promise<void> {
+    await confirmedWithin(this.#client, deadlineMs, () =>
+      this.#client.workflow.signalWithStart<RefundWorkflow, [string]>(REFUND_WORKFLOW, {
+        ...startOptions(refund),
+        signal: refundCallbackSignal.name,
+        signalArgs: [callbackId],
+      }),
+    );
+  }
+}
+
+function startOptions(refund: RefundSnapshot) {
+  return {
+    taskQueue: MAIN_TASK_QUEUE,
+    workflowId: refundWorkflowId(refund.id),
+    workflowIdReusePolicy: 'ALLOW_DUPLICATE' as const,
+    args: [{ refundId: refund.id, channel: refund.channel }] as [RefundInput],
+    staticSummary: `${toDecimal(refund.amount, refund.currency)} ${refund.currency} of order ${refund.orderId} go back by ${refund.channel}`,
+    typedSearchAttributes: [
+      { key: defineSearchAttributeKey(searchAttributes.channel, 'KEYWORD'), value: refund.channel },
+      { key: defineSearchAttributeKey(searchAttributes.orderId, 'KEYWORD'), value: refund.orderId },
+    ],
+  };
+}

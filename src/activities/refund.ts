@@ -1,0 +1,162 @@
+import { activityInfo, cancellationSignal } from '@temporalio/activity';
+import { ChannelError, type RefundAnswer } from '../domain/channel.ts';
+import type { PaymentSnapshot } from '../domain/payment.ts';
+import type { RefundSnapshot } from '../domain/refund.ts';
+import { isAutomatic, isRefundOpen, type RefundReason } from '../domain/states.ts';
+import { recordAnswer } from '../ledger/payments.ts';
+import * as ledger from '../ledger/refunds.ts';
+import type { ActivityDeps } from './deps.ts';
+import { notYet, reasonOf, unknownOutcome } from './failures.ts';
+
+/** How often a refund that is held back looks whether it still is. */
+const HELD_BACK_MS = 5 * 60_000;
+/** How soon a query that our own database kept from its answer is tried again. */
+const OWN_TROUBLE_RETRY_MS = 5_000;
+
+export interface RefundQueryInput {
+  readonly refundId: string;
+  /** The waits after each of the coming queries, in ms; the last repeats for ever. */
+  readonly waits: readonly [number, ...number[]];
+}
+
+/** The refund activities that only touch the ledger; task queue `nodrop`. */
+export function refundLedgerActivities({ db, now }: ActivityDeps) {
+  return {
+    /** The row as it is: every run's first activity, as its input may be stale. */
+    async loadRefund(refundId: string): Promise<RefundSnapshot> {
+      return await ledger.loadRefund(db, refundId);
+    },
+
+    /** What a verified callback says of a refund of ours. */
+    async recordRefundCallback(refundId: string, callbackId: string): Promise<RefundSnapshot> {
+      return await ledger.recordRefundCallback(db, refundId, callbackId, await now());
+    },
+
+    /** What a verified callback says of money that went back without our asking. */
+    async recordRefunds(paymentId: string, callbackId: string): Promise<PaymentSnapshot> {
+      return await ledger.recordRefundsOfCallback(db, paymentId, callbackId, await now());
+    },
+  };
+}
+
+/**
+ * The refund activities that talk to a channel; task queues `channel-{name}` and, for `queryRefund`,
+ * `channel-{name}-poll`. Each writes what the channel said into the ledger before it returns.
+ */
+export function refundChannelActivities({ db, channels, now }: ActivityDeps) {
+  const load = (refundId: string) =>
+    db.refund.findUniqueOrThrow({
+      where: { id: refundId },
+      include: { payment: { include: { channelAccount: true } } },
+    });
+
+  type Row = Awaited<ReturnType<typeof load>>;
+
+  const adapterOf = ({ payment: { channel } }: Row) => {
+    const adapter = channels.get(channel);
+    if (adapter === undefined)
+      throw new ChannelError('unreachable', `channel ${channel} is not configured on this worker`);
+    return adapter;
+  };
+
+  const query = async (row: Row): Promise<RefundAnswer> =>
+    await adapterOf(row).queryRefund(row.payment.channelAccount, row.paymentId, row.id, cancellationSignal());
+
+  /**
+   * Asks for the refund. A refusal counts only when the channel does not know the number either: an earlier call
+   * whose answer got lost may have used up what is now refused for want of money.
+   */
+  const ask = async (row: Row): Promise<RefundAnswer> => {
+    const { payment } = row;
+    try {
+      return await adapterOf(row).refundTrade(
+        payment.channelAccount,
+        {
+          outTradeNo: payment.id,
+          outRefundNo: row.id,
+          amount: Number(row.amount),
+          currency: row.currency,
+          total: Number(payment.receivedAmount ?? payment.amount),
+        },
+        cancellationSignal(),
+      );
+    } catch (error) {
+      if (!(error instanceof ChannelError) || error.kind !== 'rejected') throw error;
+      const known = await query(row);
+      return known.state === 'unknown_refund' ? { state: 'failed', reason: error.message } : known;
+    }
+  };
+
+  /** A refused refund may mean that somebody else gave the money back: the trade says so. Never fails. */
+  const lookForOthers = async (row: Row): Promise<void> => {
+    const { payment } = row;
+    try {
+      const answer = await adapterOf(row).queryTrade(
+        payment.channelAccount,
+        payment.id,
+        cancellationSignal(),
+      );
+      await recordAnswer(db, payment.id, answer, 'query', await now());
+    } catch {
+      // The refusal is on record; a person, the statement or the next query finds the rest.
+    }
+  };
+
+  const silence = async (row: Row, error: ChannelError) =>
+    await ledger.recordRefundSilence(db, row.id, reasonOf(error), await now());
+
+  /** The channel decides over a dispute, and may give the money back itself: then nobody owes it twice. */
+  const isHeldBack = (row: Row) =>
+    row.payment.attention === 'disputed' &&
+    isAutomatic(row.reason as RefundReason) &&
+    row.status === 'created' &&
+    row.unknownSince === null;
+
+  const isOver = (row: Row) => !isRefundOpen(ledger.toRefundSnapshot(row, row.payment).status);
+
+  return {
+    /** Has the channel give the money back, always under the same number: asking twice gives it back once. */
+    async refundAtChannel(refundId: string): Promise<RefundSnapshot> {
+      const row = await load(refundId);
+      if (isOver(row)) return ledger.toRefundSnapshot(row, row.payment);
+      if (isHeldBack(row)) throw notYet('nodrop', 'that a disputed payment is not refunded', HELD_BACK_MS);
+      try {
+        const answer = await ask(row);
+        const snapshot = await ledger.recordRefundAnswer(db, refundId, answer, await now());
+        if (snapshot.status === 'failed') await lookForOthers(row);
+        return snapshot;
+      } catch (error) {
+        if (error instanceof ChannelError) await silence(row, error);
+        throw unknownOutcome(row.payment.channel, error);
+      }
+    },
+
+    /**
+     * The queries of a refund in process: one activity whose own retries are the schedule.
+     * @returns when the channel has decided, or does not know the number: then it is to be asked for again.
+     */
+    async queryRefund(input: RefundQueryInput): Promise<{ snapshot: RefundSnapshot; known: boolean }> {
+      const row = await load(input.refundId);
+      if (isOver(row)) return { snapshot: ledger.toRefundSnapshot(row, row.payment), known: true };
+      const wait = input.waits[activityInfo().attempt - 1] ?? input.waits.at(-1);
+      const { channel } = row.payment;
+      let answer: RefundAnswer;
+      let snapshot: RefundSnapshot;
+      try {
+        answer = await query(row);
+        snapshot = await ledger.recordRefundAnswer(db, row.id, answer, await now());
+      } catch (error) {
+        if (!(error instanceof ChannelError)) throw unknownOutcome(channel, error, OWN_TROUBLE_RETRY_MS);
+        await silence(row, error);
+        throw unknownOutcome(channel, error, wait);
+      }
+      if (snapshot.status === 'failed') await lookForOthers(row);
+      if (isRefundOpen(snapshot.status) && answer.state === 'processing')
+        throw notYet(channel, 'processing', wait ?? OWN_TROUBLE_RETRY_MS);
+      return { snapshot, known: answer.state !== 'unknown_refund' };
+    },
+  };
+}
+
+export type RefundLedgerActivities = ReturnType<typeof refundLedgerActivities>;
+export type RefundChannelActivities = ReturnType<typeof refundChannelActivities>;

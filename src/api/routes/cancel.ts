@@ -1,0 +1,109 @@
+import { TemporalUnavailable } from '../../activities/payment-workflows.ts';
+import { Refusal } from '../../domain/refusal.ts';
+import { isLive, type PaymentStatus } from '../../domain/states.ts';
+import type { Payment } from '../../generated/prisma/client.ts';
+import { cancelOrder, isSettled } from '../../ledger/orders.ts';
+import { requestCancel } from '../../ledger/payments.ts';
+import { findOrder } from '../../ledger/views.ts';
+import { orderKey, paymentKey } from '../changes.ts';
+import type { Api } from '../deps.ts';
+import { type Endpoint, endpoint } from '../endpoint.ts';
+import { goneSignal } from '../gone.ts';
+import { order } from '../schemas/order.ts';
+import { payment } from '../schemas/payment.ts';
+import { viewerOf } from '../viewer.ts';
+import { orderView, paymentView } from '../views.ts';
+import { createVisiblePayment } from '../visible-payment.ts';
+import { z } from '../zod.ts';
+
+/** From the request's start: the channel is asked, and asked to close, within it or later. */
+const BUDGET_MS = 8_000;
+const SIGNAL_DEADLINE_MS = 2_000;
+
+/** Cancelling. The wish is durable before anything else happens; the channel's "already paid" wins. */
+export function cancelRoutes(api: Api): Endpoint[] {
+  const { db, changes, now } = api;
+  const visiblePayment = createVisiblePayment(api);
+
+  /** The wish is in the ledger: if the workflow cannot be told now, the sweep does it. */
+  async function tell(row: Payment): Promise<void> {
+    try {
+      await api.workflows.cancel(row, SIGNAL_DEADLINE_MS);
+    } catch (error) {
+      if (!(error instanceof TemporalUnavailable)) throw error;
+    }
+  }
+
+  return [
+    endpoint({
+      method: 'post',
+      path: '/v1/payments/{id}/cancel',
+      operationId: 'cancelPayment',
+      tag: 'Payments',
+      summary: 'Cancel a payment',
+      description:
+        'The channel is asked first, and closes the trade; if the payer has paid, that wins. One that has ended ' +
+        'unpaid is answered as it is.',
+      auth: 'key',
+      params: z.object({ id: z.string() }),
+      answers: {
+        200: { description: 'It has ended unpaid.', schema: payment },
+        202: { description: 'The wish is recorded; the channel has not answered yet.', schema: payment },
+      },
+      refusals: ['payment_not_found', 'payment_already_paid'],
+      async handle({ response, access, params: { id }, startedAt }) {
+        const row = await visiblePayment(access, id);
+        if (isLive(row.status as PaymentStatus)) {
+          await requestCancel(db, id, 'the merchant', now());
+          await tell(row);
+        }
+        const ended = await changes.until(paymentKey(id), {
+          read: () => visiblePayment(access, id),
+          done: ({ status }) => !isLive(status as PaymentStatus),
+          timeoutMs: BUDGET_MS - (Date.now() - startedAt),
+          signal: goneSignal(response),
+        });
+        if (ended.status === 'succeeded') {
+          throw new Refusal('payment_already_paid', `Payment ${id} was paid: the channel has the money.`);
+        }
+        response
+          .status(isLive(ended.status as PaymentStatus) ? 202 : 200)
+          .json(paymentView(ended, viewerOf(api, access.caller)));
+      },
+    }),
+
+    endpoint({
+      method: 'post',
+      path: '/v1/orders/{id}/cancel',
+      operationId: 'cancelOrder',
+      tag: 'Orders',
+      summary: 'Cancel an order',
+      description: 'It takes no new payment, its live payments end first, and then it is cancelled.',
+      auth: 'key',
+      params: z.object({ id: z.string() }),
+      answers: {
+        200: { description: 'It takes no money any more.', schema: order },
+        202: { description: 'The wish is recorded; a payment has not ended yet.', schema: order },
+      },
+      refusals: ['order_not_found', 'order_already_paid'],
+      async handle({ response, access: { caller }, params: { id }, startedAt }) {
+        const { live } = await cancelOrder(db, caller.merchantId, id, now());
+        await Promise.all(live.map(tell));
+        const row = await changes.until(orderKey(caller.merchantId, id), {
+          read: async () => {
+            const found = await findOrder(db, caller.merchantId, id);
+            if (found === null) throw new Refusal('order_not_found', `There is no order ${id}.`);
+            return found;
+          },
+          done: isSettled,
+          timeoutMs: BUDGET_MS - (Date.now() - startedAt),
+          signal: goneSignal(response),
+        });
+        if (row.status === 'succeeded' || row.status === 'refunded') {
+          throw new Refusal('order_already_paid', `Order ${id} was paid by payment ${row.paidPaymentId}.`);
+        }
+        response.status(isSettled(row) ? 200 : 202).json(orderView(row, viewerOf(api, caller)));
+      },
+    }),
+  ];
+}

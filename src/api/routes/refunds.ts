@@ -1,0 +1,139 @@
+import type { Request } from 'express';
+import { TemporalUnavailable } from '../../activities/payment-workflows.ts';
+import { Refusal } from '../../domain/refusal.ts';
+import type { Payment, Refund } from '../../generated/prisma/client.ts';
+import { requestRefund, toRefundSnapshot } from '../../ledger/refunds.ts';
+import { findRefund, listRefunds } from '../../ledger/views.ts';
+import { nextCursor, readCursor } from '../cursor.ts';
+import type { Api } from '../deps.ts';
+import { type Endpoint, endpoint } from '../endpoint.ts';
+import {
+  idempotencyKey,
+  newRefund,
+  refund,
+  refundHeaders,
+  refundListQuery,
+  refundPage,
+} from '../schemas/refund.ts';
+import { viewerOf } from '../viewer.ts';
+import { refundView } from '../views.ts';
+import { createVisiblePayment } from '../visible-payment.ts';
+import { z } from '../zod.ts';
+
+const START_DEADLINE_MS = 2_000;
+
+/** Giving money back. */
+export function refundRoutes(api: Api): Endpoint[] {
+  const { db, refundWorkflows, now } = api;
+  const visiblePayment = createVisiblePayment(api);
+
+  /** Never fails for want of Temporal: the row is owed from its commit on, and the sweep starts what did not start. */
+  async function start(row: Refund, payment: Payment, log: Api['log']): Promise<void> {
+    try {
+      await refundWorkflows.start(toRefundSnapshot(row, payment), START_DEADLINE_MS);
+    } catch (error) {
+      if (!(error instanceof TemporalUnavailable)) throw error;
+      log.warn({ err: error, refundId: row.id }, 'a stored refund waits for the sweep');
+    }
+  }
+
+  return [
+    endpoint({
+      method: 'post',
+      path: '/v1/payments/{id}/refunds',
+      operationId: 'createRefund',
+      tag: 'Refunds',
+      summary: 'Give money back',
+      description:
+        'All that is left of the payment, or a part of it. From its answer on the refund is owed and goes on by ' +
+        'itself until the channel has decided: follow it with `GET /v1/refunds/{id}`. The same request under the ' +
+        'same `Idempotency-Key` is the same refund, for ever.',
+      auth: 'key',
+      params: z.object({ id: z.string() }),
+      headers: refundHeaders,
+      body: newRefund,
+      bodyExamples: {
+        all: { summary: 'All that is left', value: {} },
+        part: { summary: 'A part', value: { amount: 500, note: 'One ticket returned' } },
+      },
+      answers: {
+        201: { description: 'Owed, and on its way.', schema: refund },
+        200: { description: 'The refund of the first such request, as it is now.', schema: refund },
+      },
+      refusals: [
+        'idempotency_key_missing',
+        'idempotency_key_reused',
+        'payment_not_found',
+        'not_refundable',
+        'refund_exceeds_payment',
+      ],
+      async handle({ request, response, access, params: { id }, body }) {
+        const key = readIdempotencyKey(request);
+        const payment = await visiblePayment(access, id);
+        const { refund: row, created } = await requestRefund(
+          db,
+          payment.id,
+          { amount: body.amount, note: body.note, idempotencyKey: key },
+          now(),
+        );
+        if (row.status === 'created') await start(row, payment, request.log as Api['log']);
+        response.status(created ? 201 : 200).json(refundView(row, viewerOf(api, access.caller)));
+      },
+    }),
+
+    endpoint({
+      method: 'get',
+      path: '/v1/payments/{id}/refunds',
+      operationId: 'listRefunds',
+      tag: 'Refunds',
+      summary: "A payment's refunds",
+      description: 'Those asked for, those nodrop owed by itself, and those found at the channel.',
+      auth: 'key',
+      params: z.object({ id: z.string() }),
+      query: refundListQuery,
+      answers: { 200: { description: 'A page of refunds, newest first.', schema: refundPage } },
+      refusals: ['payment_not_found'],
+      async handle({ response, access, params: { id }, query: { limit, cursor } }) {
+        const payment = await visiblePayment(access, id);
+        const rows = await listRefunds(db, payment.id, { limit, after: readCursor(cursor) });
+        const viewer = viewerOf(api, access.caller);
+        response.json({
+          data: rows.map((row) => refundView(row, viewer)),
+          nextCursor: nextCursor(rows, limit),
+        });
+      },
+    }),
+
+    endpoint({
+      method: 'get',
+      path: '/v1/refunds/{id}',
+      operationId: 'getRefund',
+      tag: 'Refunds',
+      summary: 'Get a refund',
+      auth: 'key',
+      params: z.object({ id: z.string() }),
+      answers: { 200: { description: 'The refund.', schema: refund } },
+      refusals: ['refund_not_found'],
+      async handle({ response, access: { caller }, params: { id } }) {
+        // An id that no refund can have would only be an error in the database.
+        const row = /^[0-9A-Za-z_]{1,32}$/.test(id) ? await findRefund(db, id) : null;
+        if (row === null || row.merchantId !== caller.merchantId)
+          throw new Refusal('refund_not_found', `There is no refund ${id}.`);
+        response.json(refundView(row, viewerOf(api, caller)));
+      },
+    }),
+  ];
+}
+
+/** @throws Refusal `idempotency_key_missing`, `invalid_request` */
+function readIdempotencyKey(request: Request): string {
+  const given = request.get('idempotency-key');
+  if (given === undefined || given === '')
+    throw new Refusal('idempotency_key_missing', 'Send the header Idempotency-Key: a refund needs one.');
+  const parsed = idempotencyKey.safeParse(given);
+  if (parsed.success) return parsed.data;
+  const message = parsed.error.issues[0]?.message ?? 'is not valid';
+  throw new Refusal('invalid_request', `Idempotency-Key: ${message}.`, {
+    errors: [{ path: 'Idempotency-Key', message }],
+  });
+}

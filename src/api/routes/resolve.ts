@@ -1,0 +1,49 @@
+import { RESOLUTIONS, resolvePayment } from '../../ledger/resolve.ts';
+import type { Api } from '../deps.ts';
+import { type Endpoint, endpoint } from '../endpoint.ts';
+import { text } from '../schemas/common.ts';
+import { payment } from '../schemas/payment.ts';
+import { viewerOf } from '../viewer.ts';
+import { paymentView } from '../views.ts';
+import { createVisiblePayment } from '../visible-payment.ts';
+import { z } from '../zod.ts';
+
+const SIGNAL_DEADLINE_MS = 2_000;
+
+const resolution = z.strictObject({
+  action: z.enum(RESOLUTIONS).openapi({
+    description:
+      'accept: the money pays the order all the same. refund: it goes back. retry: what failed is tried again. dismiss: seen.',
+  }),
+  note: text(500).openapi({ description: 'Why. Kept on the timeline.' }),
+});
+
+/** `POST /v1/payments/{id}/resolve`: what an operator decides about a payment that needs attention. */
+export function resolveRoute(api: Api): Endpoint {
+  const visiblePayment = createVisiblePayment(api);
+  return endpoint({
+    method: 'post',
+    path: '/v1/payments/{id}/resolve',
+    operationId: 'resolvePayment',
+    tag: 'Payments',
+    summary: 'Decide about a payment that needs attention',
+    description: 'For operators. The decision and its note are on the timeline.',
+    auth: 'operator',
+    params: z.object({ id: z.string() }),
+    body: resolution,
+    bodyExamples: {
+      accept: {
+        summary: 'Take the money',
+        value: { action: 'accept', note: 'The difference is a bank fee.' },
+      },
+    },
+    answers: { 200: { description: 'Decided.', schema: payment } },
+    refusals: ['payment_not_found', 'forbidden', 'not_resolvable', 'temporal_unavailable'],
+    async handle({ response, access, params: { id }, body: { action, note } }) {
+      const row = await visiblePayment(access, id);
+      const resolved = await resolvePayment(api.db, row.merchantId, id, action, note, api.now());
+      if (action === 'retry') await api.workflows.wake(resolved, SIGNAL_DEADLINE_MS);
+      response.json(paymentView(await visiblePayment(access, id), viewerOf(api, access.caller)));
+    },
+  });
+}

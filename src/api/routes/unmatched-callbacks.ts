@@ -1,0 +1,35 @@
+import { listUnmatchedCallbacks } from '../../ledger/callbacks.ts';
+import { nextCursor, readCursor } from '../cursor.ts';
+import type { Api } from '../deps.ts';
+import { type Endpoint, endpoint } from '../endpoint.ts';
+import { callbackListQuery, callbackPage } from '../schemas/callback.ts';
+import { callbackView } from '../views.ts';
+
+/** What channels said, signed, of payments that are not there. */
+export function unmatchedCallbacksRoute({ db, now }: Pick<Api, 'db' | 'now'>): Endpoint {
+  return endpoint({
+    method: 'get',
+    path: '/v1/callbacks',
+    operationId: 'listCallbacks',
+    tag: 'Channels and payers',
+    summary: 'List callbacks that match no payment',
+    description:
+      "Verified callbacks to the accounts of the operator's merchant that name no payment made with them. " +
+      'They are tried again for 72 h; what is older waits for a person.',
+    auth: 'operator',
+    query: callbackListQuery,
+    answers: { 200: { description: 'A page of callbacks, newest first.', schema: callbackPage } },
+    refusals: [],
+    async handle({ response, access: { caller }, query: { limit, cursor } }) {
+      const rows = await listUnmatchedCallbacks(db, caller.merchantId, { limit, after: readCursor(cursor) });
+      const at = now();
+      response.json({
+        data: rows.map((row) => callbackView(row, at)),
+        nextCursor: nextCursor(
+          rows.map(({ receivedAt, id }) => ({ createdAt: receivedAt, id })),
+          limit,
+        ),
+      });
+    },
+  });
+}

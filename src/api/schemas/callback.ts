@@ -1,0 +1,37 @@
+import { z } from '../zod.ts';
+import { cursor, limit, time } from './common.ts';
+
+/** Callbacks as operators see them. */
+
+export const callbackListQuery = z.strictObject({
+  unmatched: z
+    .literal('true')
+    .openapi({ description: 'Those that match no payment; there is no other list.' }),
+  limit: limit(100, 20),
+  cursor,
+});
+
+export const callback = z
+  .object({
+    id: z.string().openapi({ example: 'cb_01JD7Z7C8Q6W4Y9V5T3R1P0N2M' }),
+    channel: z.string().openapi({ example: 'simulator' }),
+    channelAccountId: z.string(),
+    notificationId: z.string().openapi({ description: "The channel's own id, the same on its every retry." }),
+    outTradeNo: z
+      .string()
+      .openapi({ description: 'The payment it names, of which this account knows nothing.' }),
+    state: z.string().openapi({ description: "The channel's answer in a word.", example: 'paid' }),
+    receivedAt: time,
+    ageSeconds: z.int(),
+    retrying: z.boolean().openapi({
+      description:
+        'Still tried again by the sweep; false after 72 h: then only a person can tell what it is.',
+    }),
+  })
+  .openapi('Callback');
+
+export const callbackPage = z
+  .object({ data: z.array(callback), nextCursor: z.string().nullable() })
+  .openapi('CallbackPage', { description: 'Newest first.' });
+
+export type CallbackView = z.infer<typeof callback>;

@@ -1,0 +1,59 @@
+import { REFUND_REASONS, REFUND_STATUSES } from '../../domain/states.ts';
+import { z } from '../zod.ts';
+import { amount, currency, cursor, limit, oneOf, text, time } from './common.ts';
+
+/** Refunds as they come in and go out. */
+
+export const newRefund = z
+  .strictObject({
+    amount: amount
+      .optional()
+      .openapi({ description: 'Minor units. Default: all that is left of the payment.', example: 500 }),
+    note: text(500)
+      .optional()
+      .openapi({ description: 'For those who read the refund later.', example: 'One ticket returned' }),
+  })
+  .openapi('NewRefund');
+
+/** Printable ASCII: what survives every proxy as it was sent. */
+export const idempotencyKey = z
+  .string()
+  .regex(/^[\x21-\x7e]{1,255}$/, 'must be 1 to 255 printable characters of ASCII, without spaces');
+
+export const refundHeaders = z.object({
+  'Idempotency-Key': idempotencyKey.openapi({
+    description: 'Makes the request repeatable; unique for ever within the merchant.',
+    example: 'refund-order-1001-1',
+  }),
+});
+
+export const refundListQuery = z.strictObject({ limit: limit(100, 20), cursor });
+
+export const refund = z
+  .object({
+    id: z.string().openapi({ example: 're_01JD7Z7C8Q6W4Y9V5T3R1P0N2M' }),
+    paymentId: z.string().openapi({ example: 'pay_01JD7Z7C8Q6W4Y9V5T3R1P0N2M' }),
+    amount,
+    currency,
+    status: oneOf(REFUND_STATUSES).openapi({ example: 'created' }),
+    reason: oneOf(REFUND_REASONS).openapi({ example: 'requested' }),
+    note: z.string().nullable(),
+    failure: z
+      .string()
+      .nullable()
+      .openapi({ description: 'Why the channel refused it, or gave no readable answer.' }),
+    channelRefundId: z.string().nullable(),
+    createdAt: time,
+    settledAt: time.nullable().openapi({ description: 'When it succeeded or failed for good.' }),
+    temporalUrl: z
+      .string()
+      .nullable()
+      .openapi({ description: 'The workflow in the Temporal Web UI; operators only.' }),
+  })
+  .openapi('Refund');
+
+export const refundPage = z
+  .object({ data: z.array(refund), nextCursor: z.string().nullable() })
+  .openapi('RefundPage', { description: 'Newest first.' });
+
+export type RefundView = z.infer<typeof refund>;

@@ -1,0 +1,51 @@
+import type { LedgerClient } from './client.ts';
+
+/** What is kept for a while only. Everything else in the ledger is kept for good. */
+
+const DAY_MS = 86_400_000;
+const UNVERIFIED_MS = 7 * DAY_MS;
+/** Refunds keep their own keys for ever; for what else is created this is longer than anybody repeats a request. */
+const IDEMPOTENCY_KEYS_MS = 30 * DAY_MS;
+const BATCH = 5_000;
+const BATCHES_AT_MOST = 10;
+
+/** Removes what has had its time, in bounded batches, the oldest first. @returns how many rows. */
+export async function removeOld(db: LedgerClient, now: Date): Promise<number> {
+  const before = (ms: number) => new Date(now.getTime() - ms);
+  let removed = 0;
+  removed += await inBatches(
+    () => db.$executeRaw`
+      DELETE FROM unverified_callbacks WHERE id IN (
+        SELECT id FROM unverified_callbacks WHERE received_at < ${before(UNVERIFIED_MS)}
+        ORDER BY received_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
+      )`,
+  );
+  removed += await inBatches(
+    () => db.$executeRaw`
+      DELETE FROM unverified_callback_counts WHERE (channel_account_id, address, minute) IN (
+        SELECT channel_account_id, address, minute FROM unverified_callback_counts
+        WHERE minute < ${before(UNVERIFIED_MS)}
+        ORDER BY minute LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
+      )`,
+  );
+  removed += await inBatches(
+    () => db.$executeRaw`
+      DELETE FROM idempotency_keys WHERE (merchant_id, key) IN (
+        SELECT merchant_id, key FROM idempotency_keys
+        WHERE created_at < ${before(IDEMPOTENCY_KEYS_MS)} AND (locked_until IS NULL OR locked_until <= ${now})
+        ORDER BY created_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
+      )`,
+  );
+  return removed;
+}
+
+/** A full batch means that there may be more. */
+async function inBatches(removeBatch: () => Promise<number>): Promise<number> {
+  let removed = 0;
+  for (let i = 0; i < BATCHES_AT_MOST; i++) {
+    const count = await removeBatch();
+    removed += count;
+    if (count < BATCH) break;
+  }
+  return removed;
+}

@@ -1,0 +1,75 @@
+import { Refusal } from '../domain/refusal.ts';
+import type { Order, Payment } from '../generated/prisma/client.ts';
+import { lockOrder, releaseOrder } from '../orders/embedded.ts';
+import type { LedgerClient } from './client.ts';
+import { note } from './timeline.ts';
+
+/** How orders end without being paid. */
+
+/**
+ * Writes the wish to cancel an order: it takes no new attempt, its live payments are to cancel, and it is cancelled
+ * once none is live. Money that still comes in for it before that pays it: the channel's word wins.
+ * @returns the order, and the live payments whose workflows want to hear of it.
+ * @throws Refusal `order_not_found`, `order_already_paid`.
+ */
+export async function cancelOrder(
+  db: LedgerClient,
+  merchantId: string,
+  orderId: string,
+  now: Date,
+): Promise<{ status: string; live: Payment[] }> {
+  return await db.$transaction(async (tx) => {
+    const order = await lockOrder(tx, merchantId, orderId);
+    if (order === null) throw new Refusal('order_not_found', `There is no order ${orderId}.`);
+    if (order.status === 'succeeded' || order.status === 'refunded') {
+      throw new Refusal('order_already_paid', `Order ${orderId} was paid by payment ${order.paidPaymentId}.`);
+    }
+    if (order.status === 'cancelled' || order.status === 'closed') return { status: order.status, live: [] };
+    const cancelRequestedAt = order.cancelRequestedAt ?? now;
+    await tx.order.update({
+      where: { merchantId_id: { merchantId, id: orderId } },
+      data: { cancelRequestedAt },
+    });
+    const live = await tx.payment.findMany({
+      where: { merchantId, orderId, status: { in: ['created', 'paying'] } },
+    });
+    for (const { id, cancelRequestedAt: before } of live) {
+      if (before !== null) continue;
+      await tx.payment.update({ where: { id }, data: { cancelRequestedAt: now } });
+      await note(tx, id, 'manual', 'Cancel asked for with its order.', now);
+    }
+    return { status: await releaseOrder(tx, { ...order, cancelRequestedAt }, now), live };
+  });
+}
+
+/** Closes or cancels orders whose time is up, or whose owner wants it, and that have no live payment. */
+export async function releaseEndingOrders(db: LedgerClient, batch: number, now: Date): Promise<number> {
+  const due = await db.order.findMany({
+    where: {
+      status: { in: ['unpaid', 'paying'] },
+      OR: [{ expiresAt: { lte: now } }, { cancelRequestedAt: { not: null } }],
+      payments: { none: { status: { in: ['created', 'paying'] } } },
+      AND: [{ OR: [{ nextSweepAt: null }, { nextSweepAt: { lte: now } }] }],
+    },
+    orderBy: { createdAt: 'asc' },
+    take: batch,
+  });
+  let released = 0;
+  for (const { merchantId, id } of due) {
+    released += await db.$transaction(async (tx) => {
+      const order = await lockOrder(tx, merchantId, id);
+      return order === null || (await releaseOrder(tx, order, now)) === order.status ? 0 : 1;
+    });
+    // One that money waits in for a decision is looked at again later, and does not fill every batch.
+    await db.order.update({
+      where: { merchantId_id: { merchantId, id } },
+      data: { nextSweepAt: new Date(now.getTime() + 3_600_000) },
+    });
+  }
+  return released;
+}
+
+/** Whether an order has come to its end, for somebody who waits. */
+export function isSettled({ status }: Pick<Order, 'status'>): boolean {
+  return status === 'succeeded' || status === 'refunded' || status === 'cancelled' || status === 'closed';
+}

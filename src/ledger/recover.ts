@@ -1,0 +1,51 @@
+import type { Callback, Payment, Refund } from '../generated/prisma/client.ts';
+import type { LedgerClient } from './client.ts';
+
+/** What must run in Temporal, read from the ledger alone. Pages by id, so that new rows in between do no harm. */
+
+const PAGE = 500;
+
+/** Live payments, and those that ended unpaid after `endedSince` and are still watched. */
+export async function paymentsToRecover(
+  db: LedgerClient,
+  endedSince: Date,
+  after: string,
+): Promise<Payment[]> {
+  return await db.payment.findMany({
+    where: {
+      id: { gt: after },
+      OR: [
+        { status: { in: ['created', 'paying'] } },
+        { status: { in: ['failed', 'cancelled', 'closed'] }, endedAt: { gt: endedSince } },
+      ],
+    },
+    orderBy: { id: 'asc' },
+    take: PAGE,
+  });
+}
+
+/** Stored callbacks of known payments that no workflow has heard of for certain. */
+export async function callbacksToRecover(
+  db: LedgerClient,
+  after: string,
+): Promise<(Callback & { payment: Payment | null })[]> {
+  return await db.callback.findMany({
+    where: { id: { gt: after }, deliveredAt: null, paymentId: { not: null } },
+    include: { payment: true },
+    orderBy: { id: 'asc' },
+    take: PAGE,
+  });
+}
+
+/** Refunds that the channel has not decided. */
+export async function refundsToRecover(
+  db: LedgerClient,
+  after: string,
+): Promise<(Refund & { payment: Payment })[]> {
+  return await db.refund.findMany({
+    where: { id: { gt: after }, status: { in: ['created', 'processing'] } },
+    include: { payment: true },
+    orderBy: { id: 'asc' },
+    take: PAGE,
+  });
+}

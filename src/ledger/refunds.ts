@@ -1,0 +1,427 @@
+import type { ChannelAnswer, PaidAnswer, RefundAnswer } from '../domain/channel.ts';
+import { externalRefundId, newRefundId } from '../domain/ids.ts';
+import { type CurrencyCode, toDecimal } from '../domain/money.ts';
+import type { PaymentSnapshot } from '../domain/payment.ts';
+import type { RefundSnapshot } from '../domain/refund.ts';
+import { Refusal } from '../domain/refusal.ts';
+import {
+  type Attention,
+  isAutomatic,
+  isRefundOpen,
+  type RefundReason,
+  type RefundStatus,
+} from '../domain/states.ts';
+import type { Payment, Refund } from '../generated/prisma/client.ts';
+import { releaseOrder } from '../orders/embedded.ts';
+import { readCallback } from './callbacks.ts';
+import { isConstraintViolation, type LedgerClient, type LedgerTx } from './client.ts';
+import { cleared, type Locked, raised, underLock, update } from './locked.ts';
+import { toSnapshot } from './snapshot.ts';
+import { note } from './timeline.ts';
+
+/**
+ * Every change of a refund. Each is one transaction under the row lock of the payment's order, conditional on the
+ * state it comes from, so that doing it twice, or late, changes nothing (P5). The refund's row is always written
+ * before the payment's: the sweep takes their locks in this order.
+ */
+
+/** No definite answer of the channel for so long is a person's business. */
+const FAILING_AFTER_MS = 3_600_000;
+
+/** `19.90 CNY` */
+export const sayAmount = (amount: bigint, currency: CurrencyCode): string =>
+  `${toDecimal(Number(amount), currency)} ${currency}`;
+
+export function toRefundSnapshot(
+  refund: Refund,
+  payment: Pick<Payment, 'orderId' | 'channel'>,
+): RefundSnapshot {
+  return {
+    id: refund.id,
+    paymentId: refund.paymentId,
+    orderId: payment.orderId,
+    channel: payment.channel,
+    amount: Number(refund.amount),
+    currency: refund.currency,
+    status: refund.status as RefundStatus,
+    reason: refund.reason as RefundReason,
+    createdAt: refund.createdAt.getTime(),
+    unknownSince: refund.unknownSince?.getTime() ?? null,
+  };
+}
+
+/** @throws Prisma's P2025 when there is no such refund. */
+export async function loadRefund(db: LedgerClient, refundId: string): Promise<RefundSnapshot> {
+  const refund = await db.refund.findUniqueOrThrow({ where: { id: refundId }, include: { payment: true } });
+  return toRefundSnapshot(refund, refund.payment);
+}
+
+export interface RefundRequest {
+  /** Minor units; all that is left when not given. */
+  readonly amount: number | undefined;
+  readonly note: string | undefined;
+  /** Unique for ever within the merchant; null when there is none to repeat the request by. */
+  readonly idempotencyKey: string | null;
+}
+
+/**
+ * Writes a refund that somebody asks for; it is owed from then on. The same request under the same key returns
+ * the refund of the first.
+ * @throws Refusal `not_refundable`, `refund_exceeds_payment`, `idempotency_key_reused`.
+ */
+export async function requestRefund(
+  db: LedgerClient,
+  paymentId: string,
+  given: RefundRequest,
+  now: Date,
+): Promise<{ refund: Refund; created: boolean }> {
+  const attempt = () => underLock(db, paymentId, (locked) => insertRefund(locked, given, now));
+  try {
+    return await attempt();
+  } catch (error) {
+    // The key went to a refund of another payment in the same moment: the row is there to be compared now.
+    if (given.idempotencyKey === null || !isConstraintViolation(error)) throw error;
+    return await attempt();
+  }
+}
+
+async function insertRefund(
+  { tx, payment }: Locked,
+  given: RefundRequest,
+  now: Date,
+): Promise<{ refund: Refund; created: boolean }> {
+  const known = await findByKey(tx, payment.merchantId, given.idempotencyKey);
+  if (known !== null) {
+    if (await isSameRequest(tx, known, payment.id, given)) return { refund: known, created: false };
+    throw new Refusal(
+      'idempotency_key_reused',
+      `The key belongs to refund ${known.id}, which was asked for with other content.`,
+    );
+  }
+  const { receivedAmount, receivedCurrency } = payment;
+  if (receivedAmount === null || receivedCurrency === null) {
+    throw new Refusal('not_refundable', `Payment ${payment.id} is ${payment.status}: no money came in.`);
+  }
+  if (payment.attention === 'disputed') {
+    throw new Refusal('not_refundable', `Payment ${payment.id} is disputed: the channel decides over it.`);
+  }
+  const left = receivedAmount - (await promised(tx, payment.id));
+  const amount = given.amount === undefined ? left : BigInt(given.amount);
+  if (amount <= 0n) {
+    throw new Refusal(
+      'not_refundable',
+      `All money of payment ${payment.id} has gone back, or is on its way back.`,
+    );
+  }
+  if (amount > left) {
+    throw new Refusal(
+      'refund_exceeds_payment',
+      `Of payment ${payment.id} ${sayAmount(left, receivedCurrency)} are left, not ${sayAmount(amount, receivedCurrency)}.`,
+    );
+  }
+  const refund = await tx.refund.create({
+    data: {
+      id: newRefundId(),
+      merchantId: payment.merchantId,
+      paymentId: payment.id,
+      amount,
+      currency: receivedCurrency,
+      reason: 'requested',
+      note: given.note ?? null,
+      idempotencyKey: given.idempotencyKey,
+      createdAt: now,
+    },
+  });
+  await note(
+    tx,
+    payment.id,
+    'refund',
+    `${sayAmount(amount, receivedCurrency)} must go back: requested.`,
+    now,
+    {
+      refundId: refund.id,
+      asked: given.amount ?? null,
+    },
+  );
+  return { refund, created: true };
+}
+
+async function findByKey(tx: LedgerTx, merchantId: string, key: string | null): Promise<Refund | null> {
+  if (key === null) return null;
+  return await tx.refund.findUnique({
+    where: { merchantId_idempotencyKey: { merchantId, idempotencyKey: key } },
+  });
+}
+
+/** "All that is left" is another request than the amount it happened to be: the timeline knows what was asked. */
+async function isSameRequest(
+  tx: LedgerTx,
+  known: Refund,
+  paymentId: string,
+  given: RefundRequest,
+): Promise<boolean> {
+  if (known.paymentId !== paymentId || known.note !== (given.note ?? null)) return false;
+  const entry = await tx.timelineEntry.findFirst({
+    where: { paymentId, kind: 'refund', data: { path: ['refundId'], equals: known.id } },
+    orderBy: { id: 'asc' },
+  });
+  return (entry?.data as { asked?: number | null } | undefined)?.asked === (given.amount ?? null);
+}
+
+/** What has gone back of a payment, and what is to. */
+async function promised(tx: LedgerTx, paymentId: string): Promise<bigint> {
+  const { _sum } = await tx.refund.aggregate({
+    where: { paymentId, status: { not: 'failed' } },
+    _sum: { amount: true },
+  });
+  return _sum.amount ?? 0n;
+}
+
+/** Writes down what the channel said of a refund before anybody acts on it. A definite answer is the last. */
+export async function recordRefundAnswer(
+  db: LedgerClient,
+  refundId: string,
+  answer: RefundAnswer,
+  now: Date,
+): Promise<RefundSnapshot> {
+  return await underRefundLock(db, refundId, (locked, refund) => writeAnswer(locked, refund, answer, now));
+}
+
+/** The channel gave no readable answer on a refund; after an hour of that a person should look. */
+export async function recordRefundSilence(
+  db: LedgerClient,
+  refundId: string,
+  reason: string,
+  now: Date,
+): Promise<RefundSnapshot> {
+  return await underRefundLock(db, refundId, async ({ tx, payment }, refund) => {
+    if (!isRefundOpen(refund.status as RefundStatus)) return toRefundSnapshot(refund, payment);
+    const silent = await tx.refund.update({
+      where: { id: refundId },
+      data: { failure: reason, unknownSince: refund.unknownSince ?? now },
+    });
+    // The same trouble again is no news.
+    if (refund.failure !== reason)
+      await note(tx, payment.id, 'refund', `No readable answer on refund ${refundId}: ${reason}`, now);
+    await reviewAttention(tx, payment, now);
+    return toRefundSnapshot(silent, payment);
+  });
+}
+
+/**
+ * What a stored callback says of a refund of ours: believed for exactly the refund's amount. What it says of
+ * money that others gave back is recorded as well.
+ */
+export async function recordRefundCallback(
+  db: LedgerClient,
+  refundId: string,
+  callbackId: string,
+  now: Date,
+): Promise<RefundSnapshot> {
+  return await underRefundLock(db, refundId, async (locked, refund) => {
+    const { tx, payment } = locked;
+    const callback = await tx.callback.findUnique({ where: { id: callbackId } });
+    if (callback === null || callback.paymentId !== payment.id) return toRefundSnapshot(refund, payment);
+    const said = readCallback(callback);
+    const exact = said.refund?.outRefundNo === refundId && BigInt(said.refund.amount) === refund.amount;
+    const written =
+      exact && said.refund !== undefined
+        ? await writeAnswer(locked, refund, said.refund.answer, now)
+        : toRefundSnapshot(refund, payment);
+    const current = await tx.payment.findUniqueOrThrow({ where: { id: payment.id } });
+    if (isMoney(said.answer)) await recordExternalRefunds({ ...locked, payment: current }, said.answer, now);
+    return written;
+  });
+}
+
+/** What a stored callback says of money that went back without our asking. */
+export async function recordRefundsOfCallback(
+  db: LedgerClient,
+  paymentId: string,
+  callbackId: string,
+  now: Date,
+): Promise<PaymentSnapshot> {
+  return await underLock(db, paymentId, async (locked) => {
+    const callback = await locked.tx.callback.findUnique({ where: { id: callbackId } });
+    const answer =
+      callback === null || callback.paymentId !== paymentId ? undefined : readCallback(callback).answer;
+    if (answer === undefined || !isMoney(answer)) return toSnapshot(locked.payment, now);
+    return toSnapshot(await recordExternalRefunds(locked, answer, now), now);
+  });
+}
+
+const isMoney = (answer: ChannelAnswer): answer is PaidAnswer =>
+  answer.state === 'paid' || answer.state === 'refunded';
+
+/**
+ * Records what the channel has given back beyond every refund that is known: somebody made it there. Refunds of
+ * ours that are under way count as known, as the channel's sum may hold them already.
+ */
+export async function recordExternalRefunds(locked: Locked, answer: PaidAnswer, now: Date): Promise<Payment> {
+  const { tx, payment } = locked;
+  const received = payment.receivedAmount;
+  if (received === null || BigInt(answer.amount) !== received || answer.currency !== payment.receivedCurrency)
+    return payment;
+  const atChannel = answer.state === 'refunded' ? received : BigInt(answer.refundedAmount ?? 0);
+  if (atChannel === 0n) return payment;
+  const known = await promised(tx, payment.id);
+  const most = atChannel < received ? atChannel : received;
+  const amount = most - known;
+  if (amount <= 0n) return payment;
+  const nth = 1 + (await tx.refund.count({ where: { paymentId: payment.id, reason: 'external' } }));
+  const id = externalRefundId(payment.id, nth);
+  await tx.refund.create({
+    data: {
+      id,
+      merchantId: payment.merchantId,
+      paymentId: payment.id,
+      amount,
+      currency: answer.currency,
+      reason: 'external',
+      status: 'succeeded',
+      createdAt: now,
+      settledAt: now,
+    },
+  });
+  const said = `${sayAmount(amount, answer.currency)} went back at the channel, and nobody asked for it here`;
+  await note(tx, payment.id, 'refund', `${said}.`, now, { refundId: id });
+  const after = await moneyWentBack(locked, amount, now);
+  if (after.orderUpdate !== 'applied' || after.attention !== null) return after;
+  await note(tx, payment.id, 'attention', `channel_reversed: ${said}.`, now);
+  return await update(tx, payment.id, raised('channel_reversed', `${said}; the order was paid by it.`, now));
+}
+
+async function underRefundLock<T>(
+  db: LedgerClient,
+  refundId: string,
+  work: (locked: Locked, refund: Refund) => Promise<T>,
+): Promise<T> {
+  const { paymentId } = await db.refund.findUniqueOrThrow({
+    where: { id: refundId },
+    select: { paymentId: true },
+  });
+  return await underLock(db, paymentId, async (locked) =>
+    work(locked, await locked.tx.refund.findUniqueOrThrow({ where: { id: refundId } })),
+  );
+}
+
+async function writeAnswer(
+  locked: Locked,
+  refund: Refund,
+  answer: RefundAnswer,
+  now: Date,
+): Promise<RefundSnapshot> {
+  const { tx, payment } = locked;
+  if (!isRefundOpen(refund.status as RefundStatus)) return toRefundSnapshot(refund, payment);
+  const said = `Refund ${refund.id} of ${sayAmount(refund.amount, refund.currency)}`;
+  const write = async (detail: string, data: Parameters<typeof tx.refund.update>[0]['data']) => {
+    const row = await tx.refund.update({ where: { id: refund.id }, data });
+    await note(tx, payment.id, 'refund', detail, now, { refundId: refund.id, status: row.status });
+    return toRefundSnapshot(row, payment);
+  };
+  const definite = { unknownSince: null, settledAt: now };
+  const unknown = { unknownSince: refund.unknownSince ?? now, failure: null };
+  switch (answer.state) {
+    case 'succeeded': {
+      const written = await write(`${said} succeeded: ${refund.reason}.`, {
+        ...definite,
+        status: 'succeeded',
+        channelRefundId: answer.channelRefundId,
+        failure: null,
+      });
+      await moneyWentBack(locked, refund.amount, now);
+      return written;
+    }
+    case 'failed': {
+      const written = await write(`${said} failed: ${answer.reason}`, {
+        ...definite,
+        status: 'failed',
+        failure: answer.reason,
+      });
+      await reviewAttention(tx, payment, now);
+      return written;
+    }
+    case 'processing':
+    case 'unknown_refund': {
+      const detail =
+        answer.state === 'processing'
+          ? `${said}: the channel has it in process.`
+          : `${said}: the channel does not know it, and is told again.`;
+      const status = answer.state === 'processing' ? { status: 'processing' } : {};
+      const written = await write(detail, { ...unknown, ...status });
+      await reviewAttention(tx, payment, now);
+      return written;
+    }
+  }
+}
+
+const isAllBack = ({ receivedAmount, refundedAmount }: Payment): boolean =>
+  receivedAmount !== null && refundedAmount >= receivedAmount;
+
+/** Adds to what has gone back, and draws the conclusions for the order when that is everything. */
+async function moneyWentBack(
+  { tx, order, payment: { id } }: Locked,
+  amount: bigint,
+  now: Date,
+): Promise<Payment> {
+  let payment = await update(tx, id, { refundedAmount: { increment: amount } });
+  if (isAllBack(payment)) {
+    if (order.paidPaymentId === id && order.status === 'succeeded') {
+      await tx.order.update({
+        where: { merchantId_id: { merchantId: order.merchantId, id: order.id } },
+        data: { status: 'refunded' },
+      });
+      await note(tx, id, 'order', `Order ${order.id} is refunded: all of its money is back.`, now);
+    }
+    if (payment.orderUpdate === 'review') {
+      payment = await update(tx, id, { orderUpdate: 'conflict', orderUpdatedAt: now });
+      await note(tx, id, 'order', 'All money is back: nothing is left to decide.', now);
+      await releaseOrder(tx, order, now);
+    }
+  }
+  return await reviewAttention(tx, payment, now);
+}
+
+/** What is shown while money waits for a person, and is over once all of it is back. */
+const OVER_WHEN_BACK: readonly Attention[] = [
+  'refund_failing',
+  'order_conflict',
+  'amount_mismatch',
+  'late_payment_review',
+];
+
+/** Shows a payment whose refund does not get on, and stops showing it when that is over. */
+async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date): Promise<Payment> {
+  const refunds = await tx.refund.findMany({
+    where: { paymentId: payment.id },
+    orderBy: { createdAt: 'asc' },
+  });
+  const allBack = isAllBack(payment);
+  const current = payment.attention as Attention | null;
+  for (const refund of refunds) {
+    const trouble = troubleWith(refund, allBack, now);
+    if (trouble === undefined) continue;
+    // An open conflict is no news beside money that cannot be given back.
+    if (current !== null && current !== 'order_conflict') return payment;
+    await note(tx, payment.id, 'attention', `refund_failing: ${trouble}`, now);
+    return await update(tx, payment.id, raised('refund_failing', trouble, now));
+  }
+  const over: readonly Attention[] = allBack ? OVER_WHEN_BACK : ['refund_failing'];
+  if (current === null || !over.includes(current)) return payment;
+  await note(tx, payment.id, 'attention', `${current} is over.`, now);
+  return await update(tx, payment.id, cleared(payment, over));
+}
+
+function troubleWith(refund: Refund, allBack: boolean, now: Date): string | undefined {
+  const what = `refund ${refund.id} of ${sayAmount(refund.amount, refund.currency)}`;
+  if (refund.status === 'failed') {
+    // One that was asked for is its asker's to ask for again; one that is owed stays owed.
+    return isAutomatic(refund.reason as RefundReason) && !allBack
+      ? `The channel refused ${what}: ${refund.failure ?? 'it gave no reason'}`
+      : undefined;
+  }
+  const since = refund.unknownSince;
+  if (!isRefundOpen(refund.status as RefundStatus) || since === null) return undefined;
+  if (now.getTime() - since.getTime() < FAILING_AFTER_MS) return undefined;
+  return `No definite answer on ${what} since ${since.toISOString()}; it is asked on.`;
+}

@@ -1,0 +1,147 @@
+import * as wf from '@temporalio/workflow';
+import type { RefundChannelActivities, RefundLedgerActivities } from '../activities/refund.ts';
+import { channelTaskQueue, MAIN_TASK_QUEUE, pollTaskQueue } from '../domain/names.ts';
+import type { RefundSnapshot } from '../domain/refund.ts';
+import { endlessWaits, REFUND_QUERY_MS } from '../domain/schedule.ts';
+import { isRefundOpen } from '../domain/states.ts';
+import { describeRefund } from './details.ts';
+import { type RefundInput, refundCallbackSignal } from './messages.ts';
+
+const UNTIL_DONE = { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '1 m' } as const;
+
+const ledger = wf.proxyActivities<RefundLedgerActivities>({
+  taskQueue: MAIN_TASK_QUEUE,
+  startToCloseTimeout: '10 s',
+  retry: UNTIL_DONE,
+});
+
+const reads = wf.proxyLocalActivities<Pick<RefundLedgerActivities, 'loadRefund'>>({
+  startToCloseTimeout: '10 s',
+  retry: UNTIL_DONE,
+});
+
+/**
+ * One refund, from its row in the ledger until the channel has said its last word: asked for under the same number
+ * until there is an answer, then queried while the channel has it in process. Never given up.
+ *
+ * The handler only appends to the inbox; `run` is the one loop that owns the state, and it reads the ledger before
+ * it decides anything.
+ */
+export async function refund(input: RefundInput): Promise<void> {
+  const run = new RefundRun(input);
+  wf.setHandler(refundCallbackSignal, (callbackId) => run.tell(callbackId));
+  // Money that is owed goes back, whatever is pressed in the Web UI.
+  await wf.CancellationScope.nonCancellable(() => run.run());
+}
+
+class RefundRun {
+  readonly #input: RefundInput;
+  /** Ids of stored callbacks. */
+  readonly #inbox: string[] = [];
+  #row: RefundSnapshot | undefined;
+  /** A callback came that did not settle it: the channel is asked at once. */
+  #due = false;
+  /** The channel does not know the number after all. */
+  #askAgain = false;
+  /** Since when this run waits for the channel's decision. */
+  #waitingSince: number | undefined;
+
+  constructor(input: RefundInput) {
+    this.#input = input;
+  }
+
+  tell(callbackId: string): void {
+    this.#inbox.push(callbackId);
+  }
+
+  async run(): Promise<void> {
+    this.#row = await reads.loadRefund(this.#input.refundId);
+    for (;;) {
+      const row: RefundSnapshot = this.#row;
+      wf.setCurrentDetails(describeRefund(row, undefined));
+      const callbackId = this.#inbox.shift();
+      if (callbackId !== undefined) {
+        this.#row = await ledger.recordRefundCallback(row.id, callbackId);
+        this.#due = true;
+      } else if (!isRefundOpen(row.status)) {
+        return;
+      } else if (wf.workflowInfo().continueAsNewSuggested) {
+        await wf.continueAsNew<typeof refund>(this.#input);
+      } else if (row.status === 'created' || this.#askAgain) {
+        await this.#ask(row);
+      } else {
+        await this.#waitAndQuery(row);
+      }
+    }
+  }
+
+  async #ask(row: RefundSnapshot): Promise<void> {
+    await this.#untilTold(async () => {
+      this.#row = await wf
+        .proxyActivities<RefundChannelActivities>({
+          taskQueue: channelTaskQueue(this.#input.channel),
+          // Up to three calls of 8 s: a refusal is looked into.
+          startToCloseTimeout: '30 s',
+          retry: UNTIL_DONE,
+          summary: 'ask the channel to give the money back',
+        })
+        .refundAtChannel(row.id);
+      this.#askAgain = false;
+    });
+  }
+
+  /** Waits for the next query's time or a callback, whichever comes first; then one activity asks on schedule. */
+  async #waitAndQuery(row: RefundSnapshot): Promise<void> {
+    this.#waitingSince ??= Date.now();
+    const waits = endlessWaits(REFUND_QUERY_MS, Date.now() - this.#waitingSince);
+    const [first = 0, ...rest] = waits;
+    if (!this.#due) {
+      wf.setCurrentDetails(describeRefund(row, { at: Date.now() + first, waits: [] }));
+      const told = await wf.condition(() => this.#inbox.length > 0, first, {
+        summary: 'the channel has it in process: asked on schedule',
+      });
+      if (told) return;
+    }
+    const [next = first, ...later] = this.#due ? waits : rest;
+    this.#due = false;
+    wf.setCurrentDetails(describeRefund(row, { at: Date.now(), waits }));
+    await this.#untilTold(async () => {
+      const asked = await wf
+        .proxyActivities<RefundChannelActivities>({
+          taskQueue: pollTaskQueue(this.#input.channel),
+          startToCloseTimeout: '30 s',
+          // A worker killed in an attempt costs these seconds; every other delay comes with the failure.
+          retry: { initialInterval: '1 s', backoffCoefficient: 1 },
+          summary: 'the channel has it in process: asked on schedule',
+        })
+        .queryRefund({ refundId: row.id, waits: [next, ...later] });
+      this.#row = asked.snapshot;
+      this.#askAgain = !asked.known;
+    });
+  }
+
+  /**
+   * Does the work until it is done or a callback comes in; then cancels it. What an activity wrote before it was
+   * cancelled is in the ledger, so that is read again.
+   */
+  async #untilTold(work: () => Promise<void>): Promise<void> {
+    const scope = new wf.CancellationScope({ cancellable: true });
+    let done = false;
+    let failure: unknown;
+    const working = scope
+      .run(work)
+      .catch((error) => {
+        if (!wf.isCancellation(error)) failure = error;
+      })
+      .finally(() => {
+        done = true;
+      });
+    await wf.condition(() => done || this.#inbox.length > 0);
+    if (!done) {
+      scope.cancel();
+      await working;
+      this.#row = await reads.loadRefund(this.#input.refundId);
+    }
+    if (failure !== undefined) throw failure;
+  }
+}

@@ -1,0 +1,227 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { callbackFor } from '../support/callback.ts';
+import { eventually } from '../support/stack.ts';
+import { type System, startSystem } from '../support/system.ts';
+
+/**
+ * P2 over HTTP: cancelled, late and second payments end right. The channel's word wins over every wish, and each race
+ * is run in both orders.
+ */
+
+let system: System;
+beforeAll(async () => {
+  system = await startSystem({ withWorker: true, env: { NODROP_QUERY_SCHEDULE: '60s' } });
+});
+afterAll(async () => {
+  await system?.stop();
+});
+beforeEach(async () => {
+  await system.simulator.setFaults({
+    callback: { dropRate: 1 },
+    query: { latencyMs: 0 },
+    close: { errorRate: 0 },
+    down: false,
+  });
+});
+
+const trade = async (id: string) =>
+  (await system.simulator.ledger()).find(({ outTradeNo }) => outTradeNo === id);
+const get = async (path: string) => (await system.api('GET', path)).body;
+
+describe('cancelling a payment', () => {
+  test('unpaid: asked, closed at the channel, cancelled; and again the same answer', async () => {
+    const { body } = await system.pay();
+    for (let i = 0; i < 2; i++) {
+      const cancelled = await system.api('POST', `/v1/payments/${body.id}/cancel`);
+      expect([cancelled.status, cancelled.body.status]).toEqual([200, 'cancelled']);
+      expect(cancelled.body.cancelRequestedAt).not.toBeNull();
+    }
+    expect((await trade(body.id))?.state).toBe('CLOSED');
+    expect(await system.orderStatus(body.orderId)).toBe('unpaid');
+    expect((await system.simulator.pay(body.id)).status).toBe(409);
+  });
+
+  test('paid, though nobody has said so yet: the payment wins', async () => {
+    const { body } = await system.pay();
+    await system.simulator.pay(body.id);
+    const refused = await system.api('POST', `/v1/payments/${body.id}/cancel`);
+    expect([refused.status, refused.body.code]).toEqual([409, 'payment_already_paid']);
+    expect(await system.orderStatus(body.orderId)).toBe('succeeded');
+  });
+
+  test('while the channel cannot answer: 202 with the wish recorded, and done when it can', async () => {
+    const { body } = await system.pay();
+    await system.simulator.setFaults({ down: true });
+    const accepted = await system.api('POST', `/v1/payments/${body.id}/cancel`);
+    expect([accepted.status, accepted.body.status]).toEqual([202, 'paying']);
+    expect(accepted.body.cancelRequestedAt).not.toBeNull();
+    await system.simulator.setFaults({ down: false });
+    await eventually(async () => (await get(`/v1/payments/${body.id}`)).status === 'cancelled', 60_000);
+  });
+
+  test('cancel, pay and callback at once have one outcome, the same at the channel, in the payment and the order', async () => {
+    const rounds = await Promise.all(
+      Array.from({ length: 8 }, async (_, i) => {
+        const { body } = await system.pay({
+          order: { id: `race-${i}`, amount: 1990, currency: 'CNY', subject: 'x' },
+        });
+        const cancel = () => system.api('POST', `/v1/payments/${body.id}/cancel`);
+        const pay = async () => {
+          const paid = await system.simulator.pay(body.id);
+          if (paid.status === 200) await fetch(...callbackFor(system, body.id));
+          return paid;
+        };
+        const [answer] =
+          i % 2 === 0
+            ? await Promise.all([cancel(), pay()])
+            : (await Promise.all([pay(), cancel()])).reverse();
+        return { id: body.id as string, orderId: `race-${i}`, answer };
+      }),
+    );
+    for (const { id, orderId, answer } of rounds) {
+      const state = (await trade(id))?.state;
+      await eventually(async () =>
+        ['cancelled', 'succeeded'].includes((await get(`/v1/payments/${id}`)).status),
+      );
+      const { status } = await get(`/v1/payments/${id}`);
+      expect([state, status, answer?.status, await system.orderStatus(orderId)]).toEqual(
+        state === 'SUCCESS'
+          ? ['SUCCESS', 'succeeded', 409, 'succeeded']
+          : ['CLOSED', 'cancelled', 200, 'unpaid'],
+      );
+    }
+  });
+});
+
+describe('cancelling an order', () => {
+  test('its live payments end first, on every channel, and it takes no more', async () => {
+    const { body } = await system.pay();
+    const cancelled = await system.api('POST', `/v1/orders/${body.orderId}/cancel`);
+    expect([cancelled.status, cancelled.body.status]).toEqual([200, 'cancelled']);
+    expect(cancelled.body.payments).toMatchObject([{ status: 'cancelled' }]);
+    expect((await trade(body.id))?.state).toBe('CLOSED');
+    const again = await system.pay({ order: undefined, orderId: body.orderId });
+    expect([again.status, again.body.code]).toEqual([409, 'order_not_payable']);
+    expect((await system.api('POST', `/v1/orders/${body.orderId}/cancel`)).status).toBe(200);
+  });
+
+  test('one without payments is cancelled at once; one that is paid is not', async () => {
+    await system.api('POST', '/v1/orders', { id: 'bare', amount: 1, currency: 'CNY' });
+    expect((await system.api('POST', '/v1/orders/bare/cancel')).body.status).toBe('cancelled');
+    const { body } = await system.pay();
+    await system.simulator.pay(body.id);
+    const refused = await system.api('POST', `/v1/orders/${body.orderId}/cancel`);
+    expect([refused.status, refused.body.code]).toEqual([409, 'order_already_paid']);
+  });
+
+  test('money that comes after it is cancelled does not pay it: it is owed back', async () => {
+    const { body } = await system.pay();
+    await system.api('POST', `/v1/orders/${body.orderId}/cancel`);
+    await fetch(...callbackFor(system, body.id));
+    await eventually(async () => (await get(`/v1/payments/${body.id}`)).orderUpdate === 'conflict');
+    expect(await system.orderStatus(body.orderId)).toBe('cancelled');
+    expect(await system.db.refund.findMany({ where: { paymentId: body.id } })).toMatchObject([
+      { reason: 'late_payment', amount: 1990n },
+    ]);
+  });
+});
+
+test('an order closes by its own expiry: with its last payment, or by the sweep when it has none', async () => {
+  const order = { id: 'brief', amount: 500, currency: 'CNY', subject: 'x', expiresInSeconds: 60 };
+  await system.api('POST', '/v1/orders', { ...order, id: 'brief-bare' });
+  const { body } = await system.pay({ order });
+  expect(Date.parse(body.expiresAt)).toBeLessThanOrEqual(Date.now() + 60_000);
+  await eventually(async () => (await system.orderStatus('brief')) === 'closed', 150_000);
+  await eventually(async () => (await system.orderStatus('brief-bare')) === 'closed', 150_000);
+  expect((await get(`/v1/payments/${body.id}`)).status).toBe('closed');
+  const late = await system.pay({ order: undefined, orderId: 'brief-bare' });
+  expect([late.status, late.body.code]).toEqual([409, 'order_not_payable']);
+});
+
+describe('a new attempt on another channel', () => {
+  const second = (orderId: string) => system.pay({ order: undefined, orderId, channel: 'simulator2' });
+
+  test('the first is paid: 409, and the order is paid by it', async () => {
+    const { body } = await system.pay();
+    await system.simulator.pay(body.id);
+    const refused = await second(body.orderId);
+    expect([refused.status, refused.body.code]).toEqual([409, 'order_already_paid']);
+    expect(await system.orderStatus(body.orderId)).toBe('succeeded');
+  });
+
+  test('the first is processing: 409 with Retry-After', async () => {
+    const { body } = await system.pay();
+    await system.simulator.pay(body.id, 'processing');
+    const refused = await second(body.orderId);
+    expect([refused.status, refused.body.code]).toEqual([409, 'attempt_unresolved']);
+    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
+  });
+
+  test('the first is unpaid: it is closed at its channel, and the second is made', async () => {
+    const { body } = await system.pay();
+    const made = await second(body.orderId);
+    expect(made.status).toBe(201);
+    expect((await trade(body.id))?.state).toBe('CLOSED');
+    expect((await get(`/v1/payments/${body.id}`)).status).toBe('cancelled');
+  });
+
+  test('the first does not answer in time: the second is allowed, the first stays watched', async () => {
+    const { body } = await system.pay();
+    await system.simulator.setFaults({ query: { errorRate: 1 } });
+    const made = await second(body.orderId);
+    expect([201, 202]).toContain(made.status);
+    expect((await get(`/v1/payments/${body.id}`)).status).toBe('paying');
+    await system.simulator.setFaults({ query: { errorRate: 0 } });
+  });
+});
+
+describe('a late success', () => {
+  const lateSuccess = async (policy: string) => {
+    await system.db.merchant.updateMany({ data: { latePayment: policy } });
+    const { body } = await system.pay();
+    await system.api('POST', `/v1/payments/${body.id}/cancel`);
+    await system.db
+      .$executeRaw`UPDATE payments SET expires_at = now() - interval '1 second' WHERE id = ${body.id}`;
+    await fetch(...callbackFor(system, body.id));
+    return await eventually(async () => {
+      const row = await get(`/v1/payments/${body.id}`);
+      return row.status === 'succeeded' && row;
+    });
+  };
+
+  test('apply: the order is paid', async () => {
+    const row = await lateSuccess('apply');
+    expect(row).toMatchObject({ orderUpdate: 'applied', attention: null });
+    expect(await system.orderStatus(row.orderId)).toBe('succeeded');
+  });
+
+  test('refund: it is owed back, and the order stays unpaid', async () => {
+    const row = await lateSuccess('refund');
+    expect(row).toMatchObject({ orderUpdate: 'conflict' });
+    expect(await system.orderStatus(row.orderId)).toBe('unpaid');
+    expect(await system.db.refund.count({ where: { paymentId: row.id, reason: 'late_payment' } })).toBe(1);
+  });
+
+  test.each([
+    ['accept', { orderUpdate: 'applied', attention: null }, 'succeeded'],
+    ['refund', { orderUpdate: 'conflict' }, 'unpaid'],
+  ])('review, and an operator says %s', async (action, expected, orderStatus) => {
+    const row = await lateSuccess('review');
+    expect(row).toMatchObject({ orderUpdate: 'review', attention: 'late_payment_review' });
+    const undecided = await system.pay({ order: undefined, orderId: row.orderId });
+    expect([undecided.status, undecided.body.code]).toEqual([409, 'attempt_unresolved']);
+    const resolved = await system.api('POST', `/v1/payments/${row.id}/resolve`, {
+      action,
+      note: 'the payer called',
+    });
+    expect(resolved.status).toBe(200);
+    expect(resolved.body).toMatchObject(expected);
+    expect(await system.orderStatus(row.orderId)).toBe(orderStatus);
+    const again = await system.api('POST', `/v1/payments/${row.id}/resolve`, { action, note: 'twice' });
+    expect([again.status, again.body.code]).toEqual([409, 'not_resolvable']);
+    const timeline = await get(`/v1/payments/${row.id}/timeline`);
+    expect(timeline.data.some(({ detail }: { detail: string }) => detail.includes('the payer called'))).toBe(
+      true,
+    );
+  });
+});

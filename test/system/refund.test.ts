@@ -1,0 +1,157 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { call } from '../simulator/support.ts';
+import { eventually } from '../support/stack.ts';
+import { type System, startSystem } from '../support/system.ts';
+
+/** Money that goes back, on real parts: once, whatever dies meanwhile. */
+
+let system: System;
+beforeAll(async () => {
+  system = await startSystem({ withWorker: true, env: { NODROP_QUERY_SCHEDULE: '2s' } });
+});
+afterAll(async () => {
+  await system?.stop();
+});
+beforeEach(async () => {
+  await system.simulator.setFaults({
+    callback: { dropRate: 0 },
+    query: { errorRate: 0 },
+    refund: { errorRate: 0, processingMs: 0 },
+  });
+});
+
+const tradeOf = async (paymentId: string) =>
+  (await system.simulator.ledger()).find(({ outTradeNo }) => outTradeNo === paymentId);
+const payment = async (id: string) => (await system.api('GET', `/v1/payments/${id}`)).body;
+
+async function paid() {
+  const { body } = await eventually(async () => {
+    const answer = await system.pay();
+    return answer.status === 201 && answer;
+  });
+  await system.simulator.pay(body.id);
+  await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');
+  return body;
+}
+
+let keys = 0;
+async function askFor(paymentId: string, body: object, key = `key-${++keys}`) {
+  const path = `/v1/payments/${paymentId}/refunds`;
+  return await system.api('POST', path, body, { 'idempotency-key': key });
+}
+const untilRefund = (id: string, status: string, patienceMs?: number) =>
+  eventually(async () => {
+    const answer = await system.api('GET', `/v1/refunds/${id}`).catch(() => undefined);
+    return answer?.body.status === status && answer.body;
+  }, patienceMs);
+
+test('asked for over HTTP: a part, then the rest; the order is refunded', async () => {
+  const { id, orderId } = await paid();
+  const part = await askFor(id, { amount: 500, note: 'One cup' }, 'part');
+  expect(part).toMatchObject({ status: 201, body: { amount: 500, reason: 'requested' } });
+  expect(await untilRefund(part.body.id, 'succeeded')).toMatchObject({ note: 'One cup', failure: null });
+  expect(await payment(id)).toMatchObject({ refundedAmount: 500, attention: null });
+  expect(await system.orderStatus(orderId)).toBe('succeeded');
+  const again = await askFor(id, { amount: 500, note: 'One cup' }, 'part');
+  expect([again.status, again.body.id]).toEqual([200, part.body.id]);
+
+  const rest = await askFor(id, {});
+  await untilRefund(rest.body.id, 'succeeded');
+  expect(await tradeOf(id)).toMatchObject({ state: 'REFUND', refunded: 1990 });
+  expect(await system.orderStatus(orderId)).toBe('refunded');
+  const { body } = await system.api('GET', `/v1/payments/${id}/timeline`);
+  expect(body.data.filter(({ kind }: { kind: string }) => kind === 'refund').length).toBeGreaterThanOrEqual(
+    4,
+  );
+  // The channel's callbacks about them change nothing.
+  await eventually(async () => (await system.db.callback.count({ where: { paymentId: id } })) >= 3);
+  expect((await payment(id)).refundedAmount).toBe(1990);
+  const run = system.temporal.workflow.getHandle(`refund/${rest.body.id}`);
+  expect(await (await run.describe()).staticSummary()).toBe(
+    `14.90 CNY of order ${orderId} go back by simulator`,
+  );
+});
+
+test('both attempts of an order paid: one pays it, the other goes back by itself', async () => {
+  const first = (await system.pay()).body;
+  // The channel gives no answer about the first attempt, so the second is let through.
+  await system.simulator.setFaults({ query: { errorRate: 1 } });
+  const second = (await system.pay({ order: undefined, orderId: first.orderId, channel: 'simulator2' })).body;
+  await system.simulator.pay(first.id);
+  await system.simulator.pay(second.id);
+  await system.simulator.setFaults({ query: { errorRate: 0 } });
+  const settled = await eventually(async () => {
+    const both = [await payment(first.id), await payment(second.id)];
+    return both.every(({ status }) => status === 'succeeded') && both;
+  });
+  expect(settled.map(({ orderUpdate }) => orderUpdate).sort()).toEqual(['applied', 'conflict']);
+  const loser = settled.find(({ orderUpdate }) => orderUpdate === 'conflict').id;
+  const winner = settled.find(({ orderUpdate }) => orderUpdate === 'applied').id;
+  await eventually(async () => (await payment(loser)).refundedAmount === 1990);
+  expect(await payment(loser)).toMatchObject({ status: 'succeeded', attention: null });
+  expect((await system.api('GET', `/v1/payments/${loser}/refunds`)).body.data).toMatchObject([
+    { reason: 'duplicate_payment', status: 'succeeded', amount: 1990 },
+  ]);
+  expect([(await tradeOf(winner))?.refunded, (await tradeOf(loser))?.refunded]).toEqual([0, 1990]);
+  expect((await system.api('GET', `/v1/orders/${first.orderId}`)).body).toMatchObject({
+    status: 'succeeded',
+    paidPaymentId: winner,
+  });
+  // The payer of the second is told.
+  const token = [first, second].find(({ id }) => id === loser).clientToken;
+  const seen = await system.api('GET', `/v1/payments/${loser}`, undefined, {
+    authorization: `Bearer ${token}`,
+  });
+  expect(seen.body).toMatchObject({ orderUpdate: 'conflict', refundedAmount: 1990 });
+});
+
+test('a worker killed with -9 while the channel has the refund in process: its callback ends it', async () => {
+  const { id } = await paid();
+  await system.simulator.setFaults({ refund: { processingMs: 2_000 } });
+  const asked = await askFor(id, { amount: 700 });
+  await untilRefund(asked.body.id, 'processing');
+  system.kill('worker');
+  await untilRefund(asked.body.id, 'succeeded', 60_000);
+  expect((await payment(id)).refundedAmount).toBe(700);
+  expect((await tradeOf(id))?.refunded).toBe(700);
+});
+
+test('a worker killed with -9 while it asks for the refund: given back once', async () => {
+  const { id } = await paid();
+  await system.simulator.setFaults({ refund: { errorRate: 1 } });
+  const asked = await askFor(id, { amount: 900 });
+  await eventually(async () => {
+    const row = await system.db.refund.findUniqueOrThrow({ where: { id: asked.body.id } });
+    return row.unknownSince !== null;
+  });
+  system.kill('worker');
+  await system.simulator.setFaults({ refund: { errorRate: 0 } });
+  await untilRefund(asked.body.id, 'succeeded', 120_000);
+  expect((await tradeOf(id))?.refunded).toBe(900);
+});
+
+test('a refund made at the channel, past nodrop, is recorded when its callback tells', async () => {
+  const { id, orderId } = await paid();
+  const secret = system.config.simulator.secrets.simulator ?? '';
+  const body = JSON.stringify({ outRefundNo: `console_${id.slice(-10)}`, amount: 1990 });
+  const path = `/v1/trades/${id}/refunds`;
+  expect((await call(system.simulator.url, 'POST', path, body, { secret })).status).toBe(201);
+  await eventually(async () => (await payment(id)).refundedAmount === 1990);
+  expect(await payment(id)).toMatchObject({ attention: 'channel_reversed' });
+  expect((await system.api('GET', `/v1/payments/${id}/refunds`)).body.data).toMatchObject([
+    { reason: 'external', status: 'succeeded', amount: 1990 },
+  ]);
+  expect(await system.orderStatus(orderId)).toBe('refunded');
+});
+
+test('asked for while Temporal is away: owed all the same, and the sweep starts it', async () => {
+  const { id } = await paid();
+  await system.stopTemporal();
+  const asked = await askFor(id, {});
+  expect([asked.status, asked.body.status]).toEqual([201, 'created']);
+  // Nor does the API's own call get through later.
+  system.kill('api');
+  await system.startTemporal();
+  await untilRefund(asked.body.id, 'succeeded', 200_000);
+  expect((await tradeOf(id))?.refunded).toBe(1990);
+}, 300_000);

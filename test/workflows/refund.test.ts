@@ -1,0 +1,351 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { ChannelError, type RefundAnswer } from '../../src/domain/channel.ts';
+import { refundWorkflowId } from '../../src/domain/names.ts';
+import type { Payment } from '../../src/generated/prisma/client.ts';
+import { settlePayment } from '../../src/ledger/payments.ts';
+import { takeStuckRefunds } from '../../src/ledger/sweep.ts';
+import { type Harness, startHarness } from './harness.ts';
+
+/** Money that must go back goes back: once, whatever the channel says or does not say meanwhile. */
+
+let h: Harness;
+beforeAll(async () => {
+  h = await startHarness();
+});
+afterAll(async () => {
+  await h?.stop();
+});
+beforeEach(async () => {
+  h.onRefund = undefined;
+  await h.simulator.setFaults({ refund: { errorRate: 0, processingMs: 0 }, down: false });
+});
+
+const HOUR = 3600;
+/** The channel does as it is told, and says something else. */
+const saying = (answer: RefundAnswer) => async (ask: () => Promise<RefundAnswer>) => {
+  await ask();
+  return answer;
+};
+const processing = saying({ state: 'processing' });
+const atChannel = async ({ id }: Payment) =>
+  (await h.simulator.ledger()).find(({ outTradeNo }) => outTradeNo === id);
+const done = (refundId: string) => h.env.client.workflow.getHandle(refundWorkflowId(refundId)).result();
+
+test('all of it: the refund succeeds, and the order is refunded', async () => {
+  const payment = await h.newPaid();
+  const refund = await h.refund(payment);
+  await done(refund.id);
+  const row = await h.refundRow(refund.id);
+  expect(row).toMatchObject({ status: 'succeeded', reason: 'requested', amount: 1990n, unknownSince: null });
+  expect(row.channelRefundId).toMatch(/^simr_/);
+  expect(row.settledAt).not.toBeNull();
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n, attention: null });
+  expect(await h.orderStatus(payment)).toBe('refunded');
+  expect(await atChannel(payment)).toMatchObject({ state: 'REFUND', refunded: 1990 });
+  expect(await h.timeline(payment.id)).toEqual(
+    expect.arrayContaining([
+      'refund: 19.90 CNY must go back: requested.',
+      `refund: Refund ${refund.id} of 19.90 CNY succeeded: requested.`,
+      `order: Order ${payment.orderId} is refunded: all of its money is back.`,
+    ]),
+  );
+});
+
+test('several parts, up to what came in and no further', async () => {
+  const payment = await h.newPaid();
+  for (const amount of [500, 490]) await done((await h.refund(payment, amount)).id);
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 990n });
+  expect(await h.orderStatus(payment)).toBe('succeeded');
+  await expect(h.refund(payment, 1001)).rejects.toMatchObject({ code: 'refund_exceeds_payment' });
+  await done((await h.refund(payment)).id);
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n });
+  expect(await h.orderStatus(payment)).toBe('refunded');
+  await expect(h.refund(payment)).rejects.toMatchObject({ code: 'not_refundable' });
+  await expect(h.refund(payment, 1)).rejects.toMatchObject({ code: 'refund_exceeds_payment' });
+});
+
+test('in process: asked after 1 m x 5, 5, 10, 20, 30 m and then every 30 m, until the channel has decided', async () => {
+  const payment = await h.newPaid();
+  h.onRefund = processing;
+  const refund = await h.refund(payment, 700);
+  await h.pass(2 * HOUR + 60);
+  expect(await h.refundRow(refund.id)).toMatchObject({ status: 'processing' });
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 0n, attention: 'refund_failing' });
+  expect((await h.row(payment.id)).attentionDetail).toContain(`refund ${refund.id} of 7.00 CNY`);
+  h.onRefund = undefined;
+  await done(refund.id);
+  const minutes = h.refundCalls(refund.id).map(({ call, at }) => `${call} ${Math.round(at / 60)}`);
+  expect(minutes).toEqual([
+    'refund 0',
+    ...[1, 2, 3, 4, 5, 10, 20, 40, 70, 100, 130].map((at) => `query ${at}`),
+  ]);
+  expect(await h.refundRow(refund.id)).toMatchObject({ status: 'succeeded', failure: null });
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 700n, attention: null });
+});
+
+test('the channel away for hours: shown after one, asked on, and given back once', async () => {
+  const payment = await h.newPaid();
+  await h.simulator.setFaults({ down: true });
+  const refund = await h.refund(payment, 500);
+  await h.pass(HOUR / 2);
+  expect(await h.row(payment.id)).toMatchObject({ attention: null });
+  await h.pass(3 * HOUR);
+  expect(await h.refundRow(refund.id)).toMatchObject({ status: 'created' });
+  expect(await h.row(payment.id)).toMatchObject({ attention: 'refund_failing', refundedAmount: 0n });
+  await h.simulator.setFaults({ down: false });
+  await done(refund.id);
+  expect(await h.row(payment.id)).toMatchObject({ attention: null, refundedAmount: 500n });
+  expect(await atChannel(payment)).toMatchObject({ refunded: 500 });
+});
+
+test('an answer that gets lost: asked again under the same number, and given back once', async () => {
+  const payment = await h.newPaid();
+  let calls = 0;
+  h.onRefund = async (ask) => {
+    const answer = await ask();
+    calls += 1;
+    if (calls <= 3) throw new ChannelError('unreachable', 'the answer got lost');
+    return answer;
+  };
+  const refund = await h.refund(payment, 1500);
+  await done(refund.id);
+  expect(h.refundCalls(refund.id).map(({ call }) => call)).toEqual(Array(4).fill('refund'));
+  expect(await h.refundRow(refund.id)).toMatchObject({ status: 'succeeded' });
+  expect(await atChannel(payment)).toMatchObject({ refunded: 1500 });
+});
+
+test('a channel that forgets a refund it had in process is told again, under the same number', async () => {
+  const payment = await h.newPaid();
+  const answers: RefundAnswer[] = [
+    { state: 'processing' },
+    { state: 'processing' },
+    { state: 'unknown_refund' },
+  ];
+  h.onRefund = async (ask) => answers.shift() ?? (await ask());
+  const refund = await h.refund(payment, 500);
+  await done(refund.id);
+  expect(h.refundCalls(refund.id).map(({ call }) => call)).toEqual(['refund', 'query', 'query', 'refund']);
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 500n });
+  expect(await atChannel(payment)).toMatchObject({ refunded: 500 });
+});
+
+test('refused for good: failed, and what was reserved can be asked for again', async () => {
+  const payment = await h.newPaid();
+  h.onRefund = async () => ({ state: 'failed', reason: 'The payer has closed the account.' });
+  const refund = await h.refund(payment);
+  await done(refund.id);
+  expect(await h.refundRow(refund.id)).toMatchObject({
+    status: 'failed',
+    failure: 'The payer has closed the account.',
+  });
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 0n, attention: null });
+  expect(await h.orderStatus(payment)).toBe('succeeded');
+  h.onRefund = undefined;
+  await done((await h.refund(payment)).id);
+  expect(await h.orderStatus(payment)).toBe('refunded');
+});
+
+test('a refusal of what an earlier call, whose answer got lost, has done is no refusal', async () => {
+  const payment = await h.newPaid();
+  let calls = 0;
+  h.onRefund = async (ask) => {
+    const answer = await ask();
+    calls += 1;
+    if (calls === 1) throw new ChannelError('unreachable', 'the answer got lost');
+    if (calls === 2) throw new ChannelError('rejected', 'more than is left');
+    return answer;
+  };
+  const refund = await h.refund(payment);
+  await done(refund.id);
+  expect(h.refundCalls(refund.id).map(({ call }) => call)).toEqual(['refund', 'refund', 'query']);
+  expect(await h.refundRow(refund.id)).toMatchObject({ status: 'succeeded' });
+  expect(await atChannel(payment)).toMatchObject({ refunded: 1990 });
+});
+
+test('Request Cancellation in the Web UI does not keep money that is owed', async () => {
+  const payment = await h.newPaid();
+  await h.simulator.setFaults({ down: true });
+  const refund = await h.refund(payment);
+  await h.env.client.workflow.getHandle(refundWorkflowId(refund.id)).cancel();
+  await h.pass(60);
+  await h.simulator.setFaults({ down: false });
+  await done(refund.id);
+  expect(await h.refundRow(refund.id)).toMatchObject({ status: 'succeeded' });
+});
+
+test('what nodrop owes by itself waits while the payment is disputed', async () => {
+  const payment = await h.newPaid();
+  const dispute = (attention: string | null) =>
+    h.db.payment.update({
+      where: { id: payment.id },
+      data: { attention, attentionSince: attention === null ? null : new Date() },
+    });
+  await dispute('disputed');
+  const refund = await h.owe(payment);
+  await h.pass(HOUR);
+  expect(await h.refundRow(refund.id)).toMatchObject({ status: 'created' });
+  expect(h.refundCalls(refund.id)).toEqual([]);
+  await dispute(null);
+  await done(refund.id);
+  expect(await atChannel(payment)).toMatchObject({ refunded: 1990 });
+});
+
+/** Two attempts of one order, both paid: the second to settle is the conflict. */
+async function payTwice() {
+  const first = await h.newPayment();
+  const second = await h.newPayment({ orderId: first.orderId, channel: 'simulator2' });
+  for (const payment of [first, second]) {
+    await h.start(payment);
+    await h.simulator.pay(payment.id);
+  }
+  await h.callback(first);
+  await h.until(first.id, 'succeeded');
+  // It is told to cancel: asked first, and the channel says paid.
+  await h.until(second.id, 'succeeded');
+  const refund = await h.db.refund.findFirstOrThrow({ where: { paymentId: second.id } });
+  return { first, second, refund };
+}
+
+test('a double payment: one pays the order, the other goes back by itself', async () => {
+  const { first, second, refund } = await payTwice();
+  expect(refund).toMatchObject({ reason: 'duplicate_payment', amount: 1990n });
+  await h.untilRefund(refund.id, 'succeeded');
+  expect(await h.row(first.id)).toMatchObject({ orderUpdate: 'applied', refundedAmount: 0n });
+  expect(await h.row(second.id)).toMatchObject({
+    orderUpdate: 'conflict',
+    refundedAmount: 1990n,
+    attention: null,
+  });
+  expect(await h.orderStatus(first)).toBe('succeeded');
+  expect(await atChannel(first)).toMatchObject({ state: 'SUCCESS', refunded: 0 });
+  expect(await atChannel(second)).toMatchObject({ state: 'REFUND', refunded: 1990 });
+});
+
+test('an automatic refund that the channel refuses stays shown, until the money is back some other way', async () => {
+  h.onRefund = async () => ({ state: 'failed', reason: 'Not possible any more.' });
+  const { second, refund } = await payTwice();
+  await h.untilRefund(refund.id, 'failed');
+  expect(await h.row(second.id)).toMatchObject({ attention: 'refund_failing', refundedAmount: 0n });
+  expect((await h.row(second.id)).attentionDetail).toContain('Not possible any more.');
+  // Somebody gives it back at the channel; the next question finds it.
+  await h.refundElsewhere(second, 1990);
+  expect(await h.workflows.askChannel(second, 20_000)).toBe(true);
+  expect(await h.row(second.id)).toMatchObject({ attention: null, refundedAmount: 1990n });
+  expect(await h.db.refund.findMany({ where: { paymentId: second.id, reason: 'external' } })).toMatchObject([
+    { status: 'succeeded', amount: 1990n },
+  ]);
+});
+
+test('refunds made at the channel are found by a query, each once, and shown', async () => {
+  const payment = await h.newPaid();
+  await h.refundElsewhere(payment, 300);
+  for (let i = 0; i < 2; i++) expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 300n, attention: 'channel_reversed' });
+  expect((await h.row(payment.id)).attentionDetail).toContain('3.00 CNY went back at the channel');
+  await h.refundElsewhere(payment, 1690);
+  for (let i = 0; i < 2; i++) expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
+  const refunds = await h.db.refund.findMany({ where: { paymentId: payment.id }, orderBy: { id: 'asc' } });
+  const ulid = payment.id.slice('pay_'.length);
+  expect(refunds.map(({ id, amount, reason, status }) => [id, amount, reason, status])).toEqual([
+    [`rx_${ulid}`, 300n, 'external', 'succeeded'],
+    [`rx_${ulid}002`, 1690n, 'external', 'succeeded'],
+  ]);
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n });
+  expect(await h.orderStatus(payment)).toBe('refunded');
+});
+
+test('a refund made at the channel before ours: ours is refused, and every cent is accounted for', async () => {
+  const payment = await h.newPaid();
+  await h.refundElsewhere(payment, 1000);
+  const refund = await h.refund(payment);
+  await done(refund.id);
+  expect(await h.refundRow(refund.id)).toMatchObject({ status: 'failed' });
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1000n, attention: 'channel_reversed' });
+});
+
+test('refunds made at the channel are found by its callback, and one that was there at first is not owed again', async () => {
+  const payment = await h.newPaid();
+  const trx = { channelPaymentId: 'trx', refundedAmount: 400 };
+  // Another total is another trade: it tells nothing.
+  await h.callback(payment, { ...trx, amount: 1 });
+  await h.callback(payment, trx, 'n-refund');
+  await h.callback(payment, trx, 'n-refund');
+  await expect.poll(async () => (await h.row(payment.id)).refundedAmount).toBe(400n);
+  expect(await h.row(payment.id)).toMatchObject({ attention: 'channel_reversed' });
+
+  const first = await h.newPaid();
+  const second = await h.newPayment();
+  await h.db.payment.update({ where: { id: second.id }, data: { orderId: first.orderId } });
+  await h.db.payment.update({
+    where: { id: second.id },
+    data: {
+      channelAnswer: {
+        state: 'paid',
+        channelPaymentId: 'trx2',
+        amount: 1990,
+        currency: 'CNY',
+        paidAt: new Date().toISOString(),
+        refundedAmount: 990,
+        by: 'query',
+      },
+    },
+  });
+  await settlePayment(h.db, second.id, new Date(await h.now()));
+  const refunds = await h.db.refund.findMany({ where: { paymentId: second.id }, orderBy: { reason: 'asc' } });
+  expect(refunds).toMatchObject([
+    { reason: 'duplicate_payment', amount: 1000n, status: 'created' },
+    { reason: 'external', amount: 990n, status: 'succeeded' },
+  ]);
+});
+
+test('the sweep takes what nobody started or what has fallen silent, and nothing else', async () => {
+  const payment = await h.newPaid();
+  const now = Date.now();
+  const row = (id: string, changes: object) =>
+    h.db.refund.create({
+      data: {
+        id: `re_${id}`,
+        merchantId: payment.merchantId,
+        paymentId: payment.id,
+        amount: 1n,
+        currency: 'CNY',
+        reason: 'requested',
+        createdAt: new Date(now - 60_000),
+        updatedAt: new Date(now),
+        ...changes,
+      },
+    });
+  await row('forgotten', {});
+  await row('new', { createdAt: new Date(now - 20_000) });
+  await row('asked', { unknownSince: new Date(now - 30_000) });
+  await row('silent', { status: 'processing', updatedAt: new Date(now - 3_700_000) });
+  await row('waiting', { status: 'processing' });
+  await row('over', { status: 'failed', updatedAt: new Date(now - 3_700_000) });
+  const taken = await takeStuckRefunds(h.db, new Date(now));
+  const ours = taken.filter(({ paymentId }) => paymentId === payment.id);
+  expect(ours.map(({ id }) => id).sort()).toEqual(['re_forgotten', 're_silent']);
+  expect(await takeStuckRefunds(h.db, new Date(now))).toEqual([]);
+});
+
+// At the end: once the completion of a cancelled activity has reached it, the time-skipping server skips no more.
+test("the channel's callback ends the wait", async () => {
+  const payment = await h.newPaid();
+  h.onRefund = processing;
+  const refund = await h.refund(payment, 600);
+  await h.untilRefund(refund.id, 'processing');
+  const trade = { channelPaymentId: 'trx', refundedAmount: 600 };
+  const said = (amount: number) => ({
+    outRefundNo: refund.id,
+    amount,
+    answer: { state: 'succeeded' as const, channelRefundId: 'simr_callback' },
+  });
+  // Of another amount: it only makes a query due.
+  await h.callback(payment, trade, 'n-wrong', said(1));
+  await expect.poll(() => h.refundCalls(refund.id).at(-1)?.call).toBe('query');
+  expect(await h.refundRow(refund.id)).toMatchObject({ status: 'processing' });
+  await h.callback(payment, trade, 'n-right', said(600));
+  await h.untilRefund(refund.id, 'succeeded');
+  expect(await h.refundRow(refund.id)).toMatchObject({ channelRefundId: 'simr_callback' });
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 600n, attention: null });
+  expect(await h.db.refund.count({ where: { paymentId: payment.id } })).toBe(1);
+});
