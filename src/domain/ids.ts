@@ -23,3 +23,7 @@ export const newRefundId = (): string => `re_${ulid()}`;
  */
 export const externalRefundId = (paymentId: string, nth = 1): string =>
   `rx_${paymentId.slice('pay_'.length)}${nth === 1 ? '' : nth.toString(36).padStart(3, '0')}`;
+/** Also the `webhook-id`. */
+export const newEventId = (): string => `evt_${ulid()}`;
+export const newDeliveryId = (): string => `dlv_${ulid()}`;
+export const newSigningSecretId = (): string => `sec_${ulid()}`;

@@ -1,0 +1,49 @@
+/**
+ * What a merchant is told of a payment: by its order service's events and by the feed. An event is written in the
+ * transaction of what it tells, and never changes.
+ */
+
+export const EVENT_TYPES = [
+  /** The money is in and pays the order. */
+  'payment.succeeded',
+  /** The money is in, does not pay the order, and goes back. */
+  'payment.conflict',
+  /** The money is in, and a person decides what becomes of it. */
+  'payment.review',
+  'payment.failed',
+  'payment.cancelled',
+  'payment.closed',
+  'refund.succeeded',
+  'refund.failed',
+] as const;
+export type EventType = (typeof EVENT_TYPES)[number];
+
+export const DELIVERY_STATUSES = ['pending', 'delivered', 'conflict', 'gone'] as const;
+/** What became of an event on its way to the order service. */
+export type DeliveryStatus = (typeof DELIVERY_STATUSES)[number];
+
+/** What one call of the order service came to. Only the first three are answers; not knowing is never one (P3). */
+export type DeliveryOutcome = 'agreed' | 'conflict' | 'gone' | 'not_applied' | 'unknown';
+
+/** An order service's answer to an event. */
+export type OrderAnswer =
+  | { readonly kind: 'agreed'; readonly statusCode: number }
+  /** 409 `{ paidPaymentId }` that names another payment. */
+  | { readonly kind: 'conflict'; readonly statusCode: number; readonly paidPaymentId: string }
+  /** 410: there is no such order any more. */
+  | { readonly kind: 'gone'; readonly statusCode: number }
+  | {
+      readonly kind: 'unknown';
+      readonly reason: string;
+      /** Null when there was no HTTP answer. */
+      readonly statusCode: number | null;
+      /** What `Retry-After` asked for. */
+      readonly retryAfterMs?: number;
+    };
+
+/** What reading the order at its service said. */
+export type OrderReading =
+  | { readonly kind: 'paid' }
+  | { readonly kind: 'conflict'; readonly paidPaymentId: string }
+  | { readonly kind: 'not_paid'; readonly reason: string }
+  | { readonly kind: 'unknown'; readonly reason: string };
