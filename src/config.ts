@@ -115,7 +115,7 @@ export const settings = z.object({
       'The waits between active queries, the last one repeated up to the expiry. One channel alone: NODROP_QUERY_SCHEDULE_{CHANNEL}.',
     ),
   NODROP_ALLOW_PRIVATE_ORDER_SERVICES: z
-    .enum(['true', 'false'])
+    .enum(['true', 'false'], 'must be true or false')
     .optional()
     .describe(
       "`true` lets merchants' order services be on this machine or in a private network, and be told over http in live mode. Unset: only on the embedded database.",

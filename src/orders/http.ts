@@ -122,7 +122,7 @@ export class OrderServiceClient {
         return toReading(await this.#exchange('GET', url, headers, ''), paymentId);
       } catch (error) {
         if (!(error instanceof NoReply)) throw error;
-        return { kind: 'unknown', reason: error.message };
+        return { kind: 'unknown', reason: `Read back: ${error.message}` };
       }
     });
   }
