@@ -1,5 +1,5 @@
 import type { DeliveryStatus, EventType } from './event.ts';
-import type { OrderUpdate } from './states.ts';
+import type { Attention, OrderUpdate } from './states.ts';
 
 /** When an order service is told, and who tells it. All durations are milliseconds. */
 
@@ -13,6 +13,12 @@ const WAITS_MS: readonly number[] = [
 const DAY_MS = 86_400_000;
 /** At most this part of a wait is added, so that what failed together is not repeated together. */
 const JITTER = 0.2;
+
+/**
+ * Telling and reading back are over by then. For so long nobody else tells the same, and Temporal waits for a worker
+ * that died in it.
+ */
+export const TELLING_TAKES_AT_MOST_MS = 40_000;
 
 /** Without the order service's agreement for so long, a person should look. */
 export const DELIVERY_ALARM_MS = 10 * 60_000;
@@ -53,6 +59,8 @@ export interface DeliverySnapshot {
   readonly orderId: string;
   readonly status: DeliveryStatus;
   readonly toldByPayment: boolean;
+  /** The payment's. */
+  readonly attention: Attention | null;
   /** Null before it was told for the first time, and once it is settled. */
   readonly telling: Telling | null;
 }

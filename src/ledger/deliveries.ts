@@ -4,6 +4,7 @@ import {
   type DeliverySnapshot,
   deliveryWait,
   isToldByPayment,
+  TELLING_TAKES_AT_MOST_MS,
   type Telling,
 } from '../domain/delivery.ts';
 import type { DeliveryOutcome, DeliveryStatus, EventType } from '../domain/event.ts';
@@ -20,11 +21,6 @@ import { note } from './timeline.ts';
  * from its row, so that a workflow that was lost, or started twice, changes nothing about it.
  */
 
-/**
- * While it is being told nobody else tells it: longer than telling and reading back take, and not longer than Temporal
- * waits for a worker that died in it.
- */
-export const TELLING_TAKES_AT_MOST_MS = 40_000;
 /** An attempt this little before its time is that attempt: clocks of server and worker differ. */
 const SAME_TIME_MS = 500;
 
@@ -46,14 +42,22 @@ export async function findPendingDelivery(db: LedgerClient, paymentId: string): 
   return row?.id ?? null;
 }
 
-/** Deliveries of the payment that nobody has begun with, and that have a workflow of their own. */
-export async function findNewDeliveries(db: LedgerClient, paymentId: string): Promise<DeliverySnapshot[]> {
+/** Deliveries of the payment that wait for an answer and have a workflow of their own. */
+export async function findPendingDeliveries(
+  db: LedgerClient,
+  paymentId: string,
+): Promise<DeliverySnapshot[]> {
   const rows = await db.delivery.findMany({
-    where: { paymentId, status: 'pending', firstAttemptAt: null },
+    where: { paymentId, status: 'pending' },
     include: withContext,
     orderBy: { id: 'asc' },
   });
   return rows.map((row) => toDeliverySnapshot(row)).filter(({ toldByPayment }) => !toldByPayment);
+}
+
+/** @throws Prisma's P2025 when there is no such delivery. */
+export async function findDelivery(db: LedgerClient, deliveryId: string): Promise<DeliveryRow> {
+  return await db.delivery.findUniqueOrThrow({ where: { id: deliveryId }, include: withContext });
 }
 
 /** @throws Prisma's P2025 when there is no such delivery. */
@@ -78,6 +82,7 @@ export function toDeliverySnapshot(row: DeliveryRow, lastAnswer?: string): Deliv
     orderId: payment.orderId,
     status: row.status as DeliveryStatus,
     toldByPayment: isToldByPayment(type, payment.orderUpdate as OrderUpdate | null),
+    attention: payment.attention as Attention | null,
     telling: tellingOf(row, lastAnswer),
   };
 }
@@ -104,7 +109,7 @@ export async function takeTurn(db: LedgerClient, deliveryId: string, now: Date):
     UPDATE deliveries SET next_attempt_at = ${until}, first_attempt_at = COALESCE(first_attempt_at, ${now})
     WHERE id = ${deliveryId} AND status = 'pending'
       AND (next_attempt_at IS NULL OR next_attempt_at <= ${new Date(now.getTime() + SAME_TIME_MS)})`;
-  const row = await db.delivery.findUniqueOrThrow({ where: { id: deliveryId }, include: withContext });
+  const row = await findDelivery(db, deliveryId);
   if (row.status !== 'pending') return { kind: 'settled' };
   if (taken === 1) return { kind: 'now', row };
   return { kind: 'later', row, inMs: Math.max(0, (row.nextAttemptAt ?? now).getTime() - now.getTime()) };
@@ -197,13 +202,6 @@ async function goOn(
 
 const isOverdue = ({ firstAttemptAt }: Delivery, now: Date): boolean =>
   firstAttemptAt !== null && now.getTime() - firstAttemptAt.getTime() >= DELIVERY_ALARM_MS;
-
-/** When a delivery that is not agreed on is to be shown to a person, in ms from now; null when that time has passed. */
-export function alarmInMs({ firstAttemptAt }: Delivery, now: Date): number | null {
-  if (firstAttemptAt === null) return DELIVERY_ALARM_MS;
-  const left = firstAttemptAt.getTime() + DELIVERY_ALARM_MS - now.getTime();
-  return left > 0 ? left : null;
-}
 
 /** Between two attempts: shows the payment that waits when its time has come. */
 export async function showOverdue(

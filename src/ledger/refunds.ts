@@ -208,7 +208,10 @@ export async function oweRefund(
 }
 
 /** The automatic refund of a conflict that has not been started yet, as far as the ledger knows. */
-export async function owedRefund(tx: LedgerTx, payment: Payment): Promise<string | null> {
+export async function owedRefund(
+  tx: LedgerTx,
+  payment: Pick<Payment, 'id' | 'orderUpdate'>,
+): Promise<string | null> {
   if (payment.orderUpdate !== 'conflict') return null;
   const owed = await tx.refund.findFirst({
     where: { id: automaticRefundId(payment.id), status: 'created' },
