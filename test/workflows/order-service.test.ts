@@ -56,6 +56,19 @@ const deliveriesOf = ({ id }: Payment) =>
     orderBy: { id: 'asc' },
   });
 
+/** Everything that the shop is to hear of the payment has been heard. */
+const allTold = (payment: Payment) =>
+  eventually(async () => (await deliveriesOf(payment)).every(({ status }) => status !== 'pending'));
+
+const resolve = async (payment: Payment, action: Resolution) =>
+  resolvePayment(h.db, payment.merchantId, payment.id, action, 'a test', new Date(await h.now()));
+
+const sweep = async () =>
+  await h.env.client.workflow.execute(SWEEP_WORKFLOW, {
+    taskQueue: MAIN_TASK_QUEUE,
+    workflowId: `sweep-${Math.random()}`,
+  });
+
 test('answers 500 for an hour: told on schedule, shown after 10 minutes, applied once', async () => {
   let until = Number.POSITIVE_INFINITY;
   shop.react = ({ at }) => (at < until ? { status: 500 } : undefined);
@@ -152,12 +165,126 @@ test('the order cannot be read: an acknowledgement alone is not proof', async ()
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
 });
 
+test('Retry-After is heeded when it is longer', async () => {
+  shop.react = (_, nth) => (nth === 1 ? { status: 503, headers: { 'retry-after': '3600' } } : undefined);
+  const payment = await receive();
+  await done(payment);
+  const [first, second] = shop.about(payment.id);
+  const seconds = ((second?.at ?? 0) - (first?.at ?? 0)) / 1000;
+  expect([seconds >= 3_599, seconds < 3_610]).toEqual([true, true]);
+  expect((await h.timeline(payment.id)).filter((line) => line.startsWith('attention: '))).toEqual([
+    expect.stringContaining('order_update_failing: The order service has not agreed'),
+    'attention: order_update_failing is over.',
+  ]);
+});
+
+test('an event that ends nothing fails for hours: it settles its delivery alone, and shows no payment', async () => {
+  shop.react = ({ type }, nth) => (type === 'refund.succeeded' && nth < 20 ? { status: 500 } : undefined);
+  const payment = await receive();
+  await done(payment);
+  const refund = await h.refund(payment, 500);
+  await h.untilRefund(refund.id, 'succeeded');
+  const [, delivery] = await eventually(async () => {
+    const rows = await deliveriesOf(payment);
+    return rows.length === 2 && rows;
+  });
+  await h.env.client.workflow.getHandle(deliveryWorkflowId(delivery?.id ?? '')).result();
+  expect((await deliveriesOf(payment))[1]).toMatchObject({ status: 'delivered', attempts: 19 });
+  const attentions = (await h.timeline(payment.id)).filter((line) => line.startsWith('attention: '));
+  expect(attentions).toEqual([]);
+});
+
+test('dismissed: it stays hidden while the order service goes on failing, and is told all the same', async () => {
+  let open = false;
+  shop.react = () => (open ? undefined : { status: 500 });
+  const payment = await receive();
+  await h.pass(700);
+  expect(await h.row(payment.id)).toMatchObject({ attention: 'order_update_failing' });
+  await resolve(payment, 'dismiss');
+  await h.pass(1800);
+  expect(await h.row(payment.id)).toMatchObject({ attention: null, orderUpdate: 'pending' });
+  open = true;
+  await done(payment);
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
+});
+
+test('a payment that ends unpaid: the order service is told, and the order is not paid', async () => {
+  const payment = await h.newPayment({ expiresInMs: 60_000 });
+  await h.start(payment);
+  await done(payment);
+  await allTold(payment);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'closed', orderUpdate: null });
+  expect(shop.about(payment.id)).toMatchObject([{ type: 'payment.closed', version: 1, isSigned: true }]);
+  expect(shop.order(payment.orderId)).toMatchObject({ paidPaymentId: null });
+});
+
+test('a newer event is told at once while an older one fails, and the older still arrives', async () => {
+  let open = false;
+  shop.react = ({ type }) => (type === 'payment.succeeded' && !open ? { status: 500 } : undefined);
+  const payment = await receive();
+  const refund = await h.refund(payment, 500);
+  await h.untilRefund(refund.id, 'succeeded');
+  await eventually(() => shop.about(payment.id).some(({ type }) => type === 'refund.succeeded'));
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'pending', refundedAmount: 500n });
+  open = true;
+  await done(payment);
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
+  expect(shop.order(payment.orderId)).toMatchObject({ paidPaymentId: payment.id, timesPaid: 1 });
+  const told = shop.about(payment.id).map(({ version, type }) => `${version} ${type}`);
+  expect(told.at(-1)).toBe('1 payment.succeeded');
+  expect(told).toContain('2 refund.succeeded');
+  const newer = JSON.parse(shop.about(payment.id).find(({ version }) => version === 2)?.body ?? '');
+  expect(newer.data).toMatchObject({
+    version: 2,
+    payment: { id: payment.id, status: 'succeeded', refundedAmount: 500 },
+    order: { id: payment.orderId, status: 'succeeded', paidPaymentId: payment.id },
+    refund: { id: refund.id, amount: 500, status: 'succeeded' },
+  });
+});
+
+test('all of its money back while the order service fails: its acknowledgement needs no proof any more', async () => {
+  await set({ orderStatusUrl: shop.statusUrl });
+  let open = false;
+  shop.react = ({ type }) => (type === 'payment.succeeded' ? { status: open ? 200 : 500 } : undefined);
+  const payment = await receive();
+  const refund = await h.refund(payment);
+  await h.untilRefund(refund.id, 'succeeded');
+  open = true;
+  await done(payment);
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', refundedAmount: 1990n });
+  expect(await h.orderStatus(payment)).toBe('refunded');
+});
+
+test('without an order service: events and no deliveries, applied at once', async () => {
+  await set({ orderServiceUrl: null, orderStatusUrl: null });
+  const payment = await h.newPaid();
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
+  expect(await eventsOf(payment)).toEqual(['1 payment.succeeded']);
+  expect(await deliveriesOf(payment)).toEqual([]);
+  expect(shop.received).toEqual([]);
+});
+
+test('the order service is taken away while a payment waits for it: our order counts', async () => {
+  shop.react = () => ({ status: 500 });
+  const payment = await receive();
+  await set({ orderServiceUrl: null, orderStatusUrl: null });
+  await done(payment);
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
+});
+
+// From here on without hours that pass: once a refund was started as a child, or an activity called off while it ran,
+// the time-skipping server skips no more.
+
 const atChannel = async ({ id }: Payment) =>
   (await h.simulator.ledger()).find(({ outTradeNo }: { outTradeNo: string }) => outTradeNo === id);
 
-/** Everything that the shop is to hear of the payment has been heard. */
-const allTold = (payment: Payment) =>
-  eventually(async () => (await deliveriesOf(payment)).every(({ status }) => status !== 'pending'));
+test('409 that names this payment: applied', async () => {
+  shop.react = ({ paymentId }) => ({ status: 409, body: { paidPaymentId: paymentId } });
+  const payment = await receive();
+  await done(payment);
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', attention: null });
+  expect(shop.about(payment.id)).toHaveLength(1);
+});
 
 test.each([
   ['409 that names another payment', { react: { status: 409, body: { paidPaymentId: 'pay_other' } } }],
@@ -203,14 +330,6 @@ test.each([
   },
 );
 
-test('409 that names this payment: applied', async () => {
-  shop.react = ({ paymentId }) => ({ status: 409, body: { paidPaymentId: paymentId } });
-  const payment = await receive();
-  await done(payment);
-  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', attention: null });
-  expect(shop.about(payment.id)).toHaveLength(1);
-});
-
 test('410: the order is gone, and the money goes back as late money does', async () => {
   shop.react = ({ type }) => (type === 'payment.succeeded' ? { status: 410 } : undefined);
   const payment = await receive();
@@ -226,9 +345,6 @@ test('410: the order is gone, and the money goes back as late money does', async
     'delivered',
   ]);
 });
-
-const resolve = async (payment: Payment, action: Resolution) =>
-  resolvePayment(h.db, payment.merchantId, payment.id, action, 'a test', new Date(await h.now()));
 
 test.each(['accept', 'refund'] as const)(
   '410 with late money to be reviewed: a person decides to %s',
@@ -256,99 +372,6 @@ test.each(['accept', 'refund'] as const)(
     );
   },
 );
-
-test('Retry-After is heeded when it is longer', async () => {
-  shop.react = (_, nth) => (nth === 1 ? { status: 503, headers: { 'retry-after': '3600' } } : undefined);
-  const payment = await receive();
-  await done(payment);
-  const [first, second] = shop.about(payment.id);
-  const seconds = ((second?.at ?? 0) - (first?.at ?? 0)) / 1000;
-  expect([seconds >= 3_599, seconds < 3_610]).toEqual([true, true]);
-  expect((await h.timeline(payment.id)).filter((line) => line.startsWith('attention: '))).toEqual([
-    expect.stringContaining('order_update_failing: The order service has not agreed'),
-    'attention: order_update_failing is over.',
-  ]);
-});
-
-test('a newer event is told at once while an older one fails, and the older still arrives', async () => {
-  let open = false;
-  shop.react = ({ type }) => (type === 'payment.succeeded' && !open ? { status: 500 } : undefined);
-  const payment = await receive();
-  const refund = await h.refund(payment, 500);
-  await h.untilRefund(refund.id, 'succeeded');
-  await eventually(() => shop.about(payment.id).some(({ type }) => type === 'refund.succeeded'));
-  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'pending', refundedAmount: 500n });
-  open = true;
-  await done(payment);
-  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
-  expect(shop.order(payment.orderId)).toMatchObject({ paidPaymentId: payment.id, timesPaid: 1 });
-  const told = shop.about(payment.id).map(({ version, type }) => `${version} ${type}`);
-  expect(told.at(-1)).toBe('1 payment.succeeded');
-  expect(told).toContain('2 refund.succeeded');
-  const newer = JSON.parse(shop.about(payment.id).find(({ version }) => version === 2)?.body ?? '');
-  expect(newer.data).toMatchObject({
-    version: 2,
-    payment: { id: payment.id, status: 'succeeded', refundedAmount: 500 },
-    order: { id: payment.orderId, status: 'succeeded', paidPaymentId: payment.id },
-    refund: { id: refund.id, amount: 500, status: 'succeeded' },
-  });
-});
-
-test('all of its money back while the order service fails: its acknowledgement needs no proof any more', async () => {
-  await set({ orderStatusUrl: shop.statusUrl });
-  let open = false;
-  shop.react = ({ type }) => (type === 'payment.succeeded' ? { status: open ? 200 : 500 } : undefined);
-  const payment = await receive();
-  const refund = await h.refund(payment);
-  await h.untilRefund(refund.id, 'succeeded');
-  open = true;
-  await done(payment);
-  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', refundedAmount: 1990n });
-  expect(await h.orderStatus(payment)).toBe('refunded');
-});
-
-test('a payment that ends unpaid: the order service is told, and the order is not paid', async () => {
-  const payment = await h.newPayment({ expiresInMs: 60_000 });
-  await h.start(payment);
-  await done(payment);
-  await allTold(payment);
-  expect(await h.row(payment.id)).toMatchObject({ status: 'closed', orderUpdate: null });
-  expect(shop.about(payment.id)).toMatchObject([{ type: 'payment.closed', version: 1, isSigned: true }]);
-  expect(shop.order(payment.orderId)).toMatchObject({ paidPaymentId: null });
-});
-
-test('an event that ends nothing fails for hours: it settles its delivery alone, and shows no payment', async () => {
-  shop.react = ({ type }, nth) => (type === 'refund.succeeded' && nth < 20 ? { status: 500 } : undefined);
-  const payment = await receive();
-  await done(payment);
-  const refund = await h.refund(payment, 500);
-  await h.untilRefund(refund.id, 'succeeded');
-  const [, delivery] = await eventually(async () => {
-    const rows = await deliveriesOf(payment);
-    return rows.length === 2 && rows;
-  });
-  await h.env.client.workflow.getHandle(deliveryWorkflowId(delivery?.id ?? '')).result();
-  expect((await deliveriesOf(payment))[1]).toMatchObject({ status: 'delivered', attempts: 19 });
-  const attentions = (await h.timeline(payment.id)).filter((line) => line.startsWith('attention: '));
-  expect(attentions).toEqual([]);
-});
-
-test('without an order service: events and no deliveries, applied at once', async () => {
-  await set({ orderServiceUrl: null, orderStatusUrl: null });
-  const payment = await h.newPaid();
-  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
-  expect(await eventsOf(payment)).toEqual(['1 payment.succeeded']);
-  expect(await deliveriesOf(payment)).toEqual([]);
-  expect(shop.received).toEqual([]);
-});
-
-test('the order service is taken away while a payment waits for it: our order counts', async () => {
-  shop.react = () => ({ status: 500 });
-  const payment = await receive();
-  await set({ orderServiceUrl: null, orderStatusUrl: null });
-  await done(payment);
-  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
-});
 
 test('an operator accepts in its stead', async () => {
   shop.react = () => ({ status: 500 });
@@ -378,20 +401,6 @@ test('an operator refunds what the order service never agreed to', async () => {
   expect(await h.orderStatus(payment)).toBe('refunded');
 });
 
-test('dismissed: it stays hidden while the order service goes on failing, and is told all the same', async () => {
-  let open = false;
-  shop.react = () => (open ? undefined : { status: 500 });
-  const payment = await receive();
-  await h.pass(700);
-  expect(await h.row(payment.id)).toMatchObject({ attention: 'order_update_failing' });
-  await resolve(payment, 'dismiss');
-  await h.pass(1800);
-  expect(await h.row(payment.id)).toMatchObject({ attention: null, orderUpdate: 'pending' });
-  open = true;
-  await done(payment);
-  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
-});
-
 test('redelivery of what is settled: the same to the byte under the same id, logged, and nothing else', async () => {
   const payment = await receive();
   await done(payment);
@@ -416,12 +425,6 @@ test('redelivery of what is settled: the same to the byte under the same id, log
   expect(shop.order(payment.orderId).timesPaid).toBe(1);
 });
 
-const sweep = async () =>
-  await h.env.client.workflow.execute(SWEEP_WORKFLOW, {
-    taskQueue: MAIN_TASK_QUEUE,
-    workflowId: `sweep-${Math.random()}`,
-  });
-
 test('terminated in the Web UI while told: the sweep has both the payment and the event told on', async () => {
   let open = false;
   shop.react = () => (open ? undefined : { status: 500 });
@@ -435,16 +438,19 @@ test('terminated in the Web UI while told: the sweep has both the payment and th
   const runs = [paymentWorkflowId(payment.id), deliveryWorkflowId(other?.id ?? '')];
   for (const id of runs) await h.env.client.workflow.getHandle(id).terminate('a test');
   open = true;
-  const told = shop.about(payment.id).length;
-  await h.pass(400);
-  expect(shop.about(payment.id)).toHaveLength(told);
-  expect(await sweep()).toMatchObject({ sweepDeliveries: 2 });
+  // As if the time of their next attempts had passed without one.
+  const past = new Date((await h.now()) - 180_000);
+  await h.db.delivery.updateMany({
+    where: { paymentId: payment.id },
+    data: { createdAt: past, nextAttemptAt: past },
+  });
+  expect(await sweep()).toMatchObject({ sweepDeliveries: expect.any(Number) });
   await allTold(payment);
+  await sweep();
+  expect((await h.timeline(payment.id)).filter((line) => line.startsWith('sweep: '))).toHaveLength(2);
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
-  expect(await sweep()).toMatchObject({ sweepDeliveries: 0 });
 });
 
-// At the end: what is cancelled while it runs keeps the time-skipping server from skipping.
 test('an operator retries, or wants it told again, while it waits for its time: told at once', async () => {
   let open = false;
   shop.react = () => (open ? undefined : { status: 503, headers: { 'retry-after': '86400' } });
