@@ -63,9 +63,12 @@ export function closingTable(report: Report): string {
     RULE,
     ...foundOut(accounts.found),
     RULE,
-    line('paid in two wallets', sceneLine(accounts.scenes.paidTwice, 'orders, paid once')),
+    line('paid in two wallets', sceneLine(accounts.scenes.paidTwice, 'orders; the second payment')),
     line('paid after it was closed', sceneLine(accounts.scenes.paidLate, 'payments, each in its order')),
-    line('paid after the order was cancelled', sceneLine(accounts.scenes.cancelled, 'payments')),
+    line(
+      'paid after the order was cancelled',
+      sceneLine(accounts.scenes.cancelled, 'payments; all the money'),
+    ),
     line('forged callbacks', forgedLine(forged)),
     line('pressed pay twice', doubleLine(shop.doublePresses, offences('doubled'))),
     line('came back from the wallet', `${shop.hints} payers, each a hint to ask at once`),
@@ -167,7 +170,7 @@ function foundOut(found: readonly Found[]): string[] {
     return line(label, columns([rows.length, lost, ...times]));
   };
   return [
-    line('', `${'callback'.padStart(21)}${'seconds from paid to settled'.padStart(28)}`),
+    line('', `${'callback'.padStart(21)}${'seconds, paid to settled'.padStart(28)}`),
     line('found out by', columns(['payments', 'never sent', 'median', 'p95', 'max'])),
     ...[...SOURCES, ...others.map((by) => [by, by] as const)].map(([settledBy, label]) =>
       row(
@@ -190,7 +193,7 @@ function percentile(sorted: readonly number[], rank: number): string {
 
 function sceneLine({ count, backWithin }: Scene, what: string): string {
   if (count === 0) return '!!! DID NOT HAPPEN';
-  const back = backWithin === null ? '' : `, the money back within ${backWithin.toFixed(1)} s`;
+  const back = backWithin === null ? '' : ` back within ${backWithin.toFixed(1)} s`;
   return `${count} ${what}${back}`;
 }
 
