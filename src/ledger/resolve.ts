@@ -1,6 +1,6 @@
 import { automaticRefundId } from '../domain/ids.ts';
 import { Refusal } from '../domain/refusal.ts';
-import type { Payment } from '../generated/prisma/client.ts';
+import type { Payment, Refund } from '../generated/prisma/client.ts';
 import { lockOrder, releaseOrder } from '../orders/embedded.ts';
 import type { LedgerClient } from './client.ts';
 import { note } from './timeline.ts';
@@ -9,6 +9,12 @@ import { note } from './timeline.ts';
 
 export const RESOLUTIONS = ['accept', 'refund', 'retry', 'dismiss'] as const;
 export type Resolution = (typeof RESOLUTIONS)[number];
+
+export interface Resolved {
+  readonly payment: Payment;
+  /** The refund that is owed by the decision, whose workflow is to start. */
+  readonly refund: Refund | null;
+}
 
 /**
  * - `accept`: money that waits for a decision pays its order all the same, though it is another amount or late.
@@ -24,7 +30,7 @@ export async function resolvePayment(
   action: Resolution,
   remark: string,
   now: Date,
-): Promise<Payment> {
+): Promise<Resolved> {
   return await db.$transaction(async (tx) => {
     const found = await tx.payment.findFirst({ where: { id: paymentId, merchantId } });
     if (found === null) throw new Refusal('payment_not_found', `There is no payment ${paymentId}.`);
@@ -35,12 +41,12 @@ export async function resolvePayment(
     const settled = { attention: null, attentionSince: null, attentionDetail: null };
     await note(tx, paymentId, 'manual', `Resolved by an operator: ${action}. ${remark}`, now, { action });
 
-    if (action === 'retry') return payment;
+    if (action === 'retry') return { payment, refund: null };
     if (action === 'dismiss') {
       if (payment.orderUpdate === 'review') {
         throw new Refusal('not_resolvable', 'Money waits for a decision: accept it or refund it.');
       }
-      return await tx.payment.update({ where, data: settled });
+      return { payment: await tx.payment.update({ where, data: settled }), refund: null };
     }
     if (payment.orderUpdate !== 'review') {
       throw new Refusal('not_resolvable', `Payment ${paymentId} holds no money that waits for a decision.`);
@@ -70,12 +76,13 @@ export async function resolvePayment(
         `Order ${order.id} is paid, as an operator accepted the money.`,
         now,
       );
-      return await tx.payment.update({
+      const applied = await tx.payment.update({
         where,
         data: { ...settled, orderUpdate: 'applied', orderUpdatedAt: now, settledBy: 'operator' },
       });
+      return { payment: applied, refund: null };
     }
-    await tx.refund.create({
+    const refund = await tx.refund.create({
       data: {
         id: automaticRefundId(paymentId),
         merchantId,
@@ -97,6 +104,6 @@ export async function resolvePayment(
       },
     });
     await releaseOrder(tx, order, now);
-    return refunding;
+    return { payment: refunding, refund };
   });
 }

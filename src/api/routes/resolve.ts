@@ -3,6 +3,7 @@ import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
 import { text } from '../schemas/common.ts';
 import { payment } from '../schemas/payment.ts';
+import { createTell } from '../tell.ts';
 import { viewerOf } from '../viewer.ts';
 import { paymentView } from '../views.ts';
 import { createVisiblePayment } from '../visible-payment.ts';
@@ -21,6 +22,7 @@ const resolution = z.strictObject({
 /** `POST /v1/payments/{id}/resolve`: what an operator decides about a payment that needs attention. */
 export function resolveRoute(api: Api): Endpoint {
   const visiblePayment = createVisiblePayment(api);
+  const tell = createTell(api);
   return endpoint({
     method: 'post',
     path: '/v1/payments/{id}/resolve',
@@ -39,10 +41,18 @@ export function resolveRoute(api: Api): Endpoint {
     },
     answers: { 200: { description: 'Decided.', schema: payment } },
     refusals: ['payment_not_found', 'forbidden', 'not_resolvable', 'temporal_unavailable'],
-    async handle({ response, access, params: { id }, body: { action, note } }) {
+    async handle({ request, response, access, params: { id }, body: { action, note } }) {
       const row = await visiblePayment(access, id);
-      const resolved = await resolvePayment(api.db, row.merchantId, id, action, note, api.now());
+      const { payment: resolved, refund } = await resolvePayment(
+        api.db,
+        row.merchantId,
+        id,
+        action,
+        note,
+        api.now(),
+      );
       if (action === 'retry') await api.workflows.wake(resolved, SIGNAL_DEADLINE_MS);
+      if (refund !== null) await tell.startRefund(refund, resolved, request.log as Api['log']);
       response.json(paymentView(await visiblePayment(access, id), viewerOf(api, access.caller)));
     },
   });

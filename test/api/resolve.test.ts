@@ -1,0 +1,66 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { automaticRefundId } from '../../src/domain/ids.ts';
+import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
+import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { newKey, pay, startTestApi, type TestApi } from './support.ts';
+
+// What an operator decides is durable before anybody is told of it, and everybody is told at once.
+
+let database: FreshDatabase;
+let api: TestApi;
+let key: string;
+
+beforeAll(async () => {
+  database = await freshDatabase();
+  api = await startTestApi(database.url);
+  ({ key } = await newKey(api.db, 'operator'));
+});
+afterAll(async () => {
+  await api.close();
+  await database.drop();
+});
+beforeEach(() => {
+  api.workflows.down = false;
+  api.refundWorkflows.down = false;
+  api.workflows.calls.length = 0;
+  api.refundWorkflows.calls.length = 0;
+});
+
+/** Of what was asked, 900 came in: money that waits for a decision. */
+async function inReview() {
+  const made = await pay(api, key);
+  const answer = {
+    state: 'paid',
+    channelPaymentId: 'trx',
+    amount: 900,
+    currency: 'CNY',
+    paidAt: new Date().toISOString(),
+  } as const;
+  await recordAnswer(api.db, made.id, answer, 'query', new Date());
+  await settlePayment(api.db, made.id, new Date());
+  return made;
+}
+
+const resolve = (id: string, action: string) =>
+  api.call(`/v1/payments/${id}/resolve`, { key, body: { action, note: 'The payer called.' } });
+
+describe('refund', () => {
+  test('the refund is owed, and its workflow is started at once', async () => {
+    const { id } = await inReview();
+    const answer = await resolve(id, 'refund');
+    expect([answer.status, answer.json.orderUpdate]).toEqual([200, 'conflict']);
+    const refundId = automaticRefundId(id);
+    expect(await api.db.refund.findMany({ where: { paymentId: id } })).toMatchObject([
+      { id: refundId, amount: 900n, status: 'created' },
+    ]);
+    expect(api.refundWorkflows.calls).toEqual([{ name: 'start', refundId }]);
+  });
+
+  test('without Temporal it is owed all the same: 200, and the sweep finds it', async () => {
+    const { id } = await inReview();
+    api.refundWorkflows.down = true;
+    expect((await resolve(id, 'refund')).status).toBe(200);
+    expect(await api.db.refund.count({ where: { paymentId: id, status: 'created' } })).toBe(1);
+    expect(api.logged()).toContain('a stored refund waits for the sweep');
+  });
+});
