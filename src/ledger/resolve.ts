@@ -1,7 +1,7 @@
 import { automaticRefundId } from '../domain/ids.ts';
 import { Refusal } from '../domain/refusal.ts';
 import type { Payment, Refund } from '../generated/prisma/client.ts';
-import { lockOrder, releaseOrder } from '../orders/embedded.ts';
+import { cancelOthers, lockOrder, releaseOrder } from '../orders/embedded.ts';
 import type { LedgerClient } from './client.ts';
 import { note } from './timeline.ts';
 
@@ -14,6 +14,8 @@ export interface Resolved {
   readonly payment: Payment;
   /** The refund that is owed by the decision, whose workflow is to start. */
   readonly refund: Refund | null;
+  /** The order's other live attempts, which are to cancel and want to hear of it. */
+  readonly cancelled: readonly Payment[];
 }
 
 /**
@@ -38,15 +40,16 @@ export async function resolvePayment(
     const payment = await tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
     if (order === null) throw new Error(`order ${found.orderId} of payment ${paymentId} is gone`);
     const where = { id: paymentId };
+    const nobody = { refund: null, cancelled: [] };
     const settled = { attention: null, attentionSince: null, attentionDetail: null };
     await note(tx, paymentId, 'manual', `Resolved by an operator: ${action}. ${remark}`, now, { action });
 
-    if (action === 'retry') return { payment, refund: null };
+    if (action === 'retry') return { payment, ...nobody };
     if (action === 'dismiss') {
       if (payment.orderUpdate === 'review') {
         throw new Refusal('not_resolvable', 'Money waits for a decision: accept it or refund it.');
       }
-      return { payment: await tx.payment.update({ where, data: settled }), refund: null };
+      return { payment: await tx.payment.update({ where, data: settled }), ...nobody };
     }
     if (payment.orderUpdate !== 'review') {
       throw new Refusal('not_resolvable', `Payment ${paymentId} holds no money that waits for a decision.`);
@@ -64,11 +67,7 @@ export async function resolvePayment(
         where: { merchantId_id: { merchantId, id: order.id } },
         data: { status: 'succeeded', paidPaymentId: paymentId, paidAt: payment.paidAt },
       });
-      const others = { merchantId, orderId: order.id, status: { in: ['created', 'paying'] } };
-      await tx.payment.updateMany({
-        where: { ...others, cancelRequestedAt: null },
-        data: { cancelRequestedAt: now },
-      });
+      const cancelled = await cancelOthers(tx, order, paymentId, now);
       await note(
         tx,
         paymentId,
@@ -80,7 +79,7 @@ export async function resolvePayment(
         where,
         data: { ...settled, orderUpdate: 'applied', orderUpdatedAt: now, settledBy: 'operator' },
       });
-      return { payment: applied, refund: null };
+      return { payment: applied, refund: null, cancelled };
     }
     const refund = await tx.refund.create({
       data: {
@@ -104,6 +103,6 @@ export async function resolvePayment(
       },
     });
     await releaseOrder(tx, order, now);
-    return { payment: refunding, refund };
+    return { payment: refunding, refund, cancelled: [] };
   });
 }

@@ -64,3 +64,42 @@ describe('refund', () => {
     expect(api.logged()).toContain('a stored refund waits for the sweep');
   });
 });
+
+describe('accept', () => {
+  /** Money in review, and another attempt of its order: made before, as none is while money waits for a decision. */
+  async function withAnother() {
+    const { id, orderId } = await inReview();
+    const row = await api.db.payment.findUniqueOrThrow({ where: { id } });
+    const other = await api.db.payment.create({
+      data: {
+        ...{ id: `pay_${id.slice(5, -1)}x`, merchantId: row.merchantId, orderId, channel: 'simulator2' },
+        ...{ channelAccountId: row.channelAccountId, method: 'wallet', clientTokenHash: 'x' },
+        ...{ amount: row.amount, currency: row.currency, expiresAt: row.expiresAt, status: 'paying' },
+      },
+    });
+    api.workflows.calls.length = 0;
+    return { id, orderId, other: other.id };
+  }
+  const cancelAskedFor = async (id: string) =>
+    (await api.db.payment.findUniqueOrThrow({ where: { id } })).cancelRequestedAt !== null;
+
+  test('the order is paid, and its other attempts are told at once to cancel', async () => {
+    const { id, orderId, other } = await withAnother();
+    const answer = await resolve(id, 'accept');
+    expect([answer.status, answer.json.orderUpdate, answer.json.attention]).toEqual([200, 'applied', null]);
+    expect((await api.call(`/v1/orders/${orderId}`, { key })).json).toMatchObject({
+      status: 'succeeded',
+      paidPaymentId: id,
+    });
+    expect(api.workflows.calls).toMatchObject([{ name: 'cancel', paymentId: other, args: [2000] }]);
+    expect(await cancelAskedFor(other)).toBe(true);
+    expect((await api.call(`/v1/payments/${other}/timeline`, { key })).text).toContain(`is paid by ${id}`);
+  });
+
+  test('without Temporal the wish is recorded all the same: 200, and the sweep tells them', async () => {
+    const { id, other } = await withAnother();
+    api.workflows.down = true;
+    expect((await resolve(id, 'accept')).status).toBe(200);
+    expect(await cancelAskedFor(other)).toBe(true);
+  });
+});

@@ -43,16 +43,11 @@ export function resolveRoute(api: Api): Endpoint {
     refusals: ['payment_not_found', 'forbidden', 'not_resolvable', 'temporal_unavailable'],
     async handle({ request, response, access, params: { id }, body: { action, note } }) {
       const row = await visiblePayment(access, id);
-      const { payment: resolved, refund } = await resolvePayment(
-        api.db,
-        row.merchantId,
-        id,
-        action,
-        note,
-        api.now(),
-      );
-      if (action === 'retry') await api.workflows.wake(resolved, SIGNAL_DEADLINE_MS);
-      if (refund !== null) await tell.startRefund(refund, resolved, request.log as Api['log']);
+      const decided = await resolvePayment(api.db, row.merchantId, id, action, note, api.now());
+      if (action === 'retry') await api.workflows.wake(decided.payment, SIGNAL_DEADLINE_MS);
+      if (decided.refund !== null)
+        await tell.startRefund(decided.refund, decided.payment, request.log as Api['log']);
+      await Promise.all(decided.cancelled.map(tell.cancel));
       response.json(paymentView(await visiblePayment(access, id), viewerOf(api, access.caller)));
     },
   });
