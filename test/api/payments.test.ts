@@ -5,6 +5,7 @@ import {
   raiseAttention,
   recordAnswer,
   recordCreated,
+  recordSilence,
   settlePayment,
 } from '../../src/ledger/payments.ts';
 import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
@@ -324,6 +325,62 @@ describe('asking the channel now', () => {
     const answer = await idle.call(`/v1/payments/${made.id}/query`, { key, method: 'POST' });
     expect([answer.status, answer.json.code]).toEqual([504, 'channel_unreachable']);
     await idle.close();
+  });
+});
+
+describe('asking the channel in a loop', () => {
+  const query = (at: TestApi, id: string) => at.call(`/v1/payments/${id}/query`, { key, method: 'POST' });
+
+  test('an answer less than 1 s old is not asked for again; an older one is, and silence is no answer', async () => {
+    let clock = Date.now();
+    const own = await startTestApi(database.url, { now: () => new Date(clock) });
+    try {
+      const { id } = await pay(own, key);
+      own.workflows.onAskChannel = async () => {
+        await recordAnswer(own.db, id, { state: 'unpaid' }, 'query', new Date(clock));
+        return true;
+      };
+      const loop = async (times: number) => {
+        own.workflows.calls.length = 0;
+        for (let i = 0; i < times; i++) expect((await query(own, id)).json).toMatchObject({ id });
+        return own.workflows.named('askChannel').length;
+      };
+      expect(await loop(3)).toBe(1);
+      clock += 999;
+      expect(await loop(3)).toBe(0);
+      clock += 1;
+      expect(await loop(3)).toBe(1);
+      // As it is for an API whose clock is behind the worker's.
+      clock -= 1_000;
+      expect(await loop(1)).toBe(1);
+      await recordSilence(own.db, id, 'no answer', 300_000, new Date(clock));
+      expect(await loop(1)).toBe(1);
+    } finally {
+      await own.close();
+    }
+  });
+
+  test('requests at the same time share one query, and its outcome', async () => {
+    const { id } = await pay(api, key);
+    for (const answered of [false, true]) {
+      api.workflows.calls.length = 0;
+      let release = () => {};
+      const held = new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      api.workflows.onAskChannel = async () => {
+        await held;
+        if (answered) await recordAnswer(api.db, id, { state: 'unpaid' }, 'query', new Date());
+        return answered;
+      };
+      const asked = Array.from({ length: 6 }, () => query(api, id));
+      // Later requests that have been answered: the earlier ones are in.
+      for (let i = 0; i < 10; i++) await api.call(`/v1/payments/${id}`, { key });
+      release();
+      const statuses = (await Promise.all(asked)).map(({ status }) => status);
+      expect(statuses).toEqual(Array(6).fill(answered ? 200 : 504));
+      expect(api.workflows.named('askChannel')).toHaveLength(1);
+    }
   });
 });
 
