@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { payment, paymentPage, timelinePage } from '../../src/api/schemas/payment.ts';
+import { payerPayment, payment, paymentPage, timelinePage } from '../../src/api/schemas/payment.ts';
+import { automaticRefundId } from '../../src/domain/ids.ts';
 import {
   endPayment,
   raiseAttention,
@@ -8,6 +9,7 @@ import {
   recordSilence,
   settlePayment,
 } from '../../src/ledger/payments.ts';
+import { recordRefundAnswer } from '../../src/ledger/refunds.ts';
 import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
 import { newKey, newOrderId, pay, StandInWorkflows, startTestApi, type TestApi } from './support.ts';
 
@@ -299,6 +301,85 @@ describe('reading', () => {
       expect(merchantId).not.toBe(other.merchantId);
     },
   );
+});
+
+describe('an order that is paid twice', () => {
+  const paid = async (id: string) => {
+    const answer = {
+      state: 'paid',
+      channelPaymentId: `T${id}`,
+      amount: 1050,
+      currency: 'CNY',
+      paidAt: new Date().toISOString(),
+    } as const;
+    await recordAnswer(api.db, id, answer, 'query', new Date());
+    await settlePayment(api.db, id, new Date());
+  };
+  /** Both attempts of an order paid, the second while nothing was known of the first. */
+  async function paidTwice() {
+    const first = await pay(api, key);
+    api.workflows.onAskChannel = async () => false;
+    const order = { order: undefined, orderId: first.orderId };
+    const second = await pay(api, key, { ...order, channel: 'simulator2' });
+    await paid(first.id);
+    await paid(second.id);
+    return { first, second, refundId: automaticRefundId(second.id) };
+  }
+  const seen = async ({ id, clientToken }: { id: string; clientToken: string }) =>
+    payerPayment.strict().parse((await api.call(`/v1/payments/${id}`, { key: clientToken })).json);
+
+  test('the payer of the second is told that it was, and how far the money is on its way back', async () => {
+    const { first, second, refundId } = await paidTwice();
+    const told = { status: 'succeeded', orderUpdate: 'conflict', refundReason: 'duplicate_payment' };
+    expect(await seen(second)).toMatchObject({ ...told, refundStatus: 'created', refundedAmount: 0 });
+    await recordRefundAnswer(api.db, refundId, { state: 'processing' }, new Date());
+    expect(await seen(second)).toMatchObject({ ...told, refundStatus: 'processing', refundedAmount: 0 });
+    await recordRefundAnswer(api.db, refundId, { state: 'succeeded', channelRefundId: 'R1' }, new Date());
+    expect(await seen(second)).toMatchObject({ ...told, refundStatus: 'succeeded', refundedAmount: 1050 });
+    expect(await seen(first)).toMatchObject({
+      ...{ orderUpdate: 'applied', refundReason: null, refundStatus: null, refundedAmount: 0 },
+    });
+  });
+
+  test('its merchant sees the same: in the payment, the lists and the order', async () => {
+    const { first, second } = await paidTwice();
+    const shown = { id: second.id, refundReason: 'duplicate_payment', refundStatus: 'created' };
+    const other = { id: first.id, refundReason: null, refundStatus: null };
+    const get = async (path: string) => (await api.call(path, { key })).json;
+    expect(await get(`/v1/payments/${second.id}`)).toMatchObject(shown);
+    expect((await get(`/v1/payments?orderId=${first.orderId}`)).data).toMatchObject([shown, other]);
+    expect((await get(`/v1/orders/${first.orderId}`)).payments).toMatchObject([shown, other]);
+    const orders = (await get('/v1/orders?limit=100')).data as { id: string; payments: unknown }[];
+    expect(orders.find(({ id }) => id === first.orderId)?.payments).toMatchObject([shown, other]);
+  });
+
+  test('a refund that the channel refused is shown as such, until the money is back in another way', async () => {
+    const { second, refundId } = await paidTwice();
+    await recordRefundAnswer(api.db, refundId, { state: 'failed', reason: 'no' }, new Date());
+    expect(await seen(second)).toMatchObject({ refundStatus: 'failed', refundedAmount: 0 });
+    const body = { note: 'Once more' };
+    const headers = { 'idempotency-key': `again-${second.id}` };
+    const again = await api.call(`/v1/payments/${second.id}/refunds`, { key, body, headers });
+    await recordRefundAnswer(
+      api.db,
+      again.json.id,
+      { state: 'succeeded', channelRefundId: 'R2' },
+      new Date(),
+    );
+    expect(await seen(second)).toMatchObject({ refundStatus: 'succeeded', refundedAmount: 1050 });
+  });
+
+  test('a refund that was asked for is no payment that goes back by itself', async () => {
+    const made = await pay(api, key);
+    await paid(made.id);
+    const headers = { 'idempotency-key': `asked-${made.id}` };
+    await api.call(`/v1/payments/${made.id}/refunds`, { key, body: { amount: 50 }, headers });
+    expect(await seen(made)).toMatchObject({
+      orderUpdate: 'applied',
+      refundReason: null,
+      refundStatus: null,
+    });
+  });
 });
 
 describe('asking the channel now', () => {
