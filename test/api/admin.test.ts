@@ -1,5 +1,5 @@
 import { rmSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import { createAdminApp } from '../../src/api/admin.ts';
 import { createDetails, type Details } from '../../src/api/details.ts';
 import { listen, stopListening } from '../../src/api/listen.ts';
@@ -9,14 +9,11 @@ import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { createLedgerClient } from '../../src/ledger/client.ts';
 import { countAttention, countCallbacks } from '../../src/ledger/details.ts';
 import { raiseAttention } from '../../src/ledger/payments.ts';
-import { type FreshDatabase, freshDatabase, temporaryHome } from '../support/stack.ts';
-import { callUrl, newKey, pay, startTestApi, type TestApi } from './support.ts';
+import { temporaryHome } from '../support/stack.ts';
+import { callUrl, newKey, pay, setUp } from './support.ts';
 
 // The admin listener: what operators see without a key, and nothing that is secret.
 
-let database: FreshDatabase;
-let api: TestApi;
-let key: string;
 const home = temporaryHome();
 /** Every setting that is a secret, or carries one. */
 const SECRETS = {
@@ -28,15 +25,8 @@ const SECRETS = {
   NODROP_PUBLIC_URL: 'https://hidden-user:hidden-password@pay.example/shop',
 };
 const config = loadConfig({ ...SECRETS, NODROP_HOME: home, NODROP_QUERY_SCHEDULE: '10s,1m' });
-
-beforeAll(async () => {
-  database = await freshDatabase();
-  api = await startTestApi(database.url);
-  ({ key } = await newKey(api.db));
-});
+const { api, key } = await setUp();
 afterAll(async () => {
-  await api.close();
-  await database.drop();
   rmSync(home, { recursive: true, force: true });
 });
 

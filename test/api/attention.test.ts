@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { automaticRefundId } from '../../src/domain/ids.ts';
 import {
   endPayment,
@@ -10,26 +10,12 @@ import {
   settlePayment,
 } from '../../src/ledger/payments.ts';
 import { recordRefundAnswer, recordRefundSilence } from '../../src/ledger/refunds.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
-import { newKey, pay, simulatorCallback, startTestApi, type TestApi } from './support.ts';
+import { pay, setUp, simulatorCallback } from './support.ts';
 
 // Every case that needs a person: shown with a sentence and since when, found in the list, and over when it is.
 // What the workflows and activities bring about is called here as they call it; that they do is tested on them.
 
-let database: FreshDatabase;
-let api: TestApi;
-let key: string;
-let merchantId: string;
-
-beforeAll(async () => {
-  database = await freshDatabase();
-  api = await startTestApi(database.url);
-  ({ key, merchantId } = await newKey(api.db, 'operator'));
-});
-afterAll(async () => {
-  await api.close();
-  await database.drop();
-});
+const { api, key, merchantId } = await setUp({ role: 'operator' });
 
 const START = Date.now();
 const at = (seconds: number) => new Date(START + seconds * 1000);

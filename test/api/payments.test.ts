@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { payerPayment, payment, paymentPage, timelinePage } from '../../src/api/schemas/payment.ts';
 import { automaticRefundId } from '../../src/domain/ids.ts';
 import {
@@ -10,25 +10,11 @@ import {
   settlePayment,
 } from '../../src/ledger/payments.ts';
 import { recordRefundAnswer } from '../../src/ledger/refunds.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
-import { newKey, newOrderId, pay, StandInWorkflows, startTestApi, type TestApi } from './support.ts';
+import { newKey, newOrderId, pay, StandInWorkflows, setUp, startTestApi, type TestApi } from './support.ts';
 
 // Payments over HTTP with the workflows' side standing in; the whole way is tested on real parts elsewhere.
 
-let database: FreshDatabase;
-let api: TestApi;
-let key: string;
-let merchantId: string;
-
-beforeAll(async () => {
-  database = await freshDatabase();
-  api = await startTestApi(database.url);
-  ({ key, merchantId } = await newKey(api.db));
-});
-afterAll(async () => {
-  await api.close();
-  await database.drop();
-});
+const { database, api, key, merchantId } = await setUp();
 beforeEach(() => {
   const fresh = new StandInWorkflows(api.db);
   Object.assign(api.workflows, {

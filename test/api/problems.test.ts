@@ -1,28 +1,16 @@
 import { connect, createServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { BODY_LIMIT } from '../../src/api/body.ts';
 import { problem } from '../../src/api/schemas/common.ts';
 import { REFUSALS, type RefusalCode } from '../../src/domain/refusal.ts';
 import { isDatabaseUnavailable } from '../../src/ledger/unavailable.ts';
-import { emptyDatabase, eventually, type FreshDatabase, freshDatabase, queryOnce } from '../support/stack.ts';
-import { type Call, newKey, pay, startTestApi, type TestApi } from './support.ts';
+import { emptyDatabase, eventually, queryOnce } from '../support/stack.ts';
+import { type Call, pay, setUp, startTestApi } from './support.ts';
 
 // Whatever goes wrong is a problem document with a stable code.
 
-let database: FreshDatabase;
-let api: TestApi;
-let key: string;
-
-beforeAll(async () => {
-  database = await freshDatabase();
-  api = await startTestApi(database.url);
-  ({ key } = await newKey(api.db));
-});
-afterAll(async () => {
-  await api.close();
-  await database.drop();
-});
+const { database, api, key } = await setUp();
 
 const json = { 'content-type': 'application/json' };
 

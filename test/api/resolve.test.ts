@@ -1,24 +1,11 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { automaticRefundId } from '../../src/domain/ids.ts';
 import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
-import { newKey, pay, startTestApi, type TestApi } from './support.ts';
+import { pay, setUp } from './support.ts';
 
 // What an operator decides is durable before anybody is told of it, and everybody is told at once.
 
-let database: FreshDatabase;
-let api: TestApi;
-let key: string;
-
-beforeAll(async () => {
-  database = await freshDatabase();
-  api = await startTestApi(database.url);
-  ({ key } = await newKey(api.db, 'operator'));
-});
-afterAll(async () => {
-  await api.close();
-  await database.drop();
-});
+const { api, key } = await setUp({ role: 'operator' });
 beforeEach(() => {
   api.workflows.down = false;
   api.refundWorkflows.down = false;
