@@ -95,7 +95,12 @@ export function opens(hash: string, payment: Payment, now: Date): boolean {
  * token opens one payment and says the same of a payment that is not there as of one it does not open.
  * @throws Refusal `payment_not_found` or `unauthorized`
  */
-export function requireVisible(payment: Payment | null, access: Access, id: string, now: Date): Payment {
+export function requireVisible<P extends Payment>(
+  payment: P | null,
+  access: Access,
+  id: string,
+  now: Date,
+): P {
   if (access.kind === 'token') {
     if (payment !== null && opens(access.hash, payment, now)) return payment;
     throw unauthorized('This token does not open this payment, or not any more.');

@@ -1,12 +1,11 @@
 import { existsSync } from 'node:fs';
 import { chromium } from 'playwright-core';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { createEndpoints } from '../../src/api/app.ts';
 import { refusalsOf } from '../../src/api/openapi.ts';
 import { EVENT_TYPES } from '../../src/domain/event.ts';
 import { REFUSALS } from '../../src/domain/refusal.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
-import { startTestApi, type TestApi } from './support.ts';
+import { setUp } from './support.ts';
 
 // The document says what the app does: it is made of the same declarations.
 
@@ -16,20 +15,9 @@ interface Operation {
   readonly responses: object;
 }
 
-let database: FreshDatabase;
-let api: TestApi;
+const { api } = await setUp();
 // biome-ignore lint/suspicious/noExplicitAny: a JSON document.
-let document: any;
-
-beforeAll(async () => {
-  database = await freshDatabase();
-  api = await startTestApi(database.url);
-  document = (await api.call('/openapi.json')).json;
-});
-afterAll(async () => {
-  await api.close();
-  await database.drop();
-});
+const document: any = (await api.call('/openapi.json')).json;
 
 test('every route of the app is in it, and nothing else', () => {
   const described = Object.entries(document.paths).flatMap(([path, methods]) =>
