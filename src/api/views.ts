@@ -32,8 +32,15 @@ export function isPayable(row: Payment, now: Date): boolean {
   );
 }
 
-/** What a client token shows. Nobody is sent to pay what is over, so the next action ends with the payment. */
-export function payerPaymentView(row: PaymentWithRefund, now: Date): PayerPaymentView {
+/**
+ * What a client token shows. Nobody is sent to pay what is over, so the next action ends with the payment.
+ * @param checkoutUrl carries the client token: only for whoever has it.
+ */
+export function payerPaymentView(
+  row: PaymentWithRefund,
+  now: Date,
+  checkoutUrl: string | null,
+): PayerPaymentView {
   const action = isPayable(row, now) ? nextActionOf(row) : null;
   return {
     id: row.id,
@@ -48,7 +55,7 @@ export function payerPaymentView(row: PaymentWithRefund, now: Date): PayerPaymen
     refundStatus: refundStatus(row),
     nextAction: action as PayerPaymentView['nextAction'],
     payUrl: action?.url ?? null,
-    checkoutUrl: null,
+    checkoutUrl,
     createdAt: row.createdAt.toISOString(),
     expiresAt: row.expiresAt.toISOString(),
     paidAt: iso(row.paidAt),
@@ -65,17 +72,20 @@ export interface Viewer {
   readonly now: Date;
   /** The address of a workflow in the Web UI, for those who may see it; else null. */
   readonly temporalUrl: (workflowId: string) => string | null;
+  /** The address of the cashier page, which opens with the client token in it. */
+  readonly checkoutUrl: (paymentId: string, clientToken: string) => string;
 }
 
-/** What a key shows. `clientToken` is given only to whoever creates the payment. */
+/** What a key shows. `clientToken`, also inside `checkoutUrl`, is given only to whoever creates the payment. */
 export function paymentView(
   row: PaymentWithRefund,
   viewer: Viewer,
   clientToken: string | null = null,
 ): PaymentView {
+  const checkoutUrl = clientToken === null ? null : viewer.checkoutUrl(row.id, clientToken);
   return {
     ...paymentData(row),
-    ...payerPaymentView(row, viewer.now),
+    ...payerPaymentView(row, viewer.now, checkoutUrl),
     clientToken,
     temporalUrl: viewer.temporalUrl(paymentWorkflowId(row.id)),
   };
