@@ -77,7 +77,7 @@ async function clientTypes(document: string): Promise<string> {
   const { schemas } = JSON.parse(document.replaceAll('#/components/schemas/', '#/definitions/')).components;
   const root = {
     title: 'Schemas',
-    type: 'object',
+    type: 'object' as const,
     properties: Object.fromEntries(CLIENT_TYPES.map((name) => [name, { $ref: `#/definitions/${name}` }])),
     definitions: schemas,
   };
