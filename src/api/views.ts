@@ -24,8 +24,11 @@ export function isPayable(row: Payment, now: Date): boolean {
   );
 }
 
-/** What a client token shows. Nobody is sent to pay what is over, so the next action ends with the payment. */
-export function payerPaymentView(row: Payment, now: Date): PayerPaymentView {
+/**
+ * What a client token shows. Nobody is sent to pay what is over, so the next action ends with the payment.
+ * @param checkoutUrl carries the client token: only for whoever has it.
+ */
+export function payerPaymentView(row: Payment, now: Date, checkoutUrl: string | null): PayerPaymentView {
   const action = isPayable(row, now) ? nextActionOf(row) : null;
   return {
     id: row.id,
@@ -38,7 +41,7 @@ export function payerPaymentView(row: Payment, now: Date): PayerPaymentView {
     refundedAmount: Number(row.refundedAmount),
     nextAction: action as PayerPaymentView['nextAction'],
     payUrl: action?.url ?? null,
-    checkoutUrl: null,
+    checkoutUrl,
     createdAt: row.createdAt.toISOString(),
     expiresAt: row.expiresAt.toISOString(),
     paidAt: iso(row.paidAt),
@@ -49,11 +52,14 @@ export interface Viewer {
   readonly now: Date;
   /** The address of a workflow in the Web UI, for those who may see it; else null. */
   readonly temporalUrl: (workflowId: string) => string | null;
+  /** The address of the cashier page, which opens with the client token in it. */
+  readonly checkoutUrl: (paymentId: string, clientToken: string) => string;
 }
 
-/** What a key shows. `clientToken` is given only to whoever creates the payment. */
+/** What a key shows. `clientToken`, also inside `checkoutUrl`, is given only to whoever creates the payment. */
 export function paymentView(row: Payment, viewer: Viewer, clientToken: string | null = null): PaymentView {
-  const { id, ...shared } = payerPaymentView(row, viewer.now);
+  const checkoutUrl = clientToken === null ? null : viewer.checkoutUrl(row.id, clientToken);
+  const { id, ...shared } = payerPaymentView(row, viewer.now, checkoutUrl);
   return {
     id,
     orderId: row.orderId,

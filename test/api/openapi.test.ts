@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { chromium } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createEndpoints } from '../../src/api/app.ts';
+import { STREAMS } from '../../src/api/event-stream.ts';
 import { refusalsOf } from '../../src/api/openapi.ts';
 import { REFUSALS } from '../../src/domain/refusal.ts';
 import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
@@ -34,7 +35,7 @@ test('every route of the app is in it, and nothing else', () => {
   const described = Object.entries(document.paths).flatMap(([path, methods]) =>
     Object.keys(methods as object).map((method) => `${method} ${path}`),
   );
-  const endpoints = createEndpoints({ now: () => new Date(), ...api.deps });
+  const endpoints = createEndpoints({ now: () => new Date(), streams: STREAMS, ...api.deps });
   expect(described.sort()).toEqual(endpoints.map(({ method, path }) => `${method} ${path}`).sort());
 });
 
@@ -61,7 +62,7 @@ test('it is well formed: references resolve, ids are unique, path parameters are
 });
 
 test('every code is somewhere in it, with its status and an example', () => {
-  const endpoints = createEndpoints({ now: () => new Date(), ...api.deps });
+  const endpoints = createEndpoints({ now: () => new Date(), streams: STREAMS, ...api.deps });
   // Refusals of the router and of what is no request at all, which belong to no route.
   const everywhere = new Set(['method_not_allowed', 'request_timeout', 'headers_too_large']);
   for (const code of Object.keys(REFUSALS)) {
