@@ -1,4 +1,4 @@
-import type { Books, Order, Payment, Trade } from './books.ts';
+import type { Books, Order, Payment, Refund, Trade } from './books.ts';
 
 /** A number of payments, and their sum in minor units by currency. */
 export interface Total {
@@ -7,13 +7,24 @@ export interface Total {
 }
 
 /**
- * - `dropped`: paid in the wallet, and its order is not a succeeded one;
+ * - `dropped`: paid in the wallet, and neither in the order nor given back;
  * - `unpaid`: succeeded, and the wallet has no money for it;
- * - `different`: both, with another amount or currency;
- * - `doubled`: an order with more than one payment, though each was bought once;
+ * - `twice`: applied to an order that another payment has paid;
+ * - `different`: both books have it, with another amount or currency;
+ * - `unexplained`: given back without a reason, or for another reason than there was;
+ * - `attention`: waits for a person, though nothing here needs one;
+ * - `doubled`: an order with more than one payment on one channel;
  * - `unproven`: the wallet's ledger is not what the wallet told its payers, so it proves nothing.
  */
-export type OffenceKind = 'dropped' | 'unpaid' | 'different' | 'doubled' | 'unproven';
+export type OffenceKind =
+  | 'dropped'
+  | 'unpaid'
+  | 'twice'
+  | 'different'
+  | 'unexplained'
+  | 'attention'
+  | 'doubled'
+  | 'unproven';
 
 export interface Offence {
   readonly kind: OffenceKind;
@@ -24,7 +35,7 @@ export interface Offence {
   readonly temporalUrl: string | null;
 }
 
-/** A payment that became a paid order, and how it was found out. */
+/** Money that came in, and how it was found out. */
 export interface Found {
   readonly settledBy: string;
   /** The channel never sent its callback. */
@@ -33,10 +44,25 @@ export interface Found {
   readonly seconds: number;
 }
 
+/** Money that an order could not take, or took late: how many payments, and the seconds until all was back at most. */
+export interface Scene {
+  readonly count: number;
+  /** Null when nothing was given back. */
+  readonly backWithin: number | null;
+}
+
 export interface Accounts {
   readonly wallet: Total;
-  /** Orders that are paid, with the amounts they were paid by. */
+  /** Orders that are paid and keep the money, with what was asked for. */
   readonly orders: Total;
+  /** What nodrop says it has given back, by reason. */
+  readonly refunds: ReadonlyMap<string, Total>;
+  /** Money in no order that waits for a person. */
+  readonly attention: Total;
+  /** By currency what of the wallet's money none of these three explain; minor units, below 0 when they say too much. */
+  readonly difference: ReadonlyMap<string, number>;
+  /** An order's second payment; a payment that ended and was paid then; a payment of a cancelled order. */
+  readonly scenes: { readonly paidTwice: Scene; readonly paidLate: Scene; readonly cancelled: Scene };
   readonly offences: readonly Offence[];
   readonly found: readonly Found[];
   /** Payments that are neither succeeded nor ended. */
@@ -48,60 +74,153 @@ export interface Accounts {
 const PAID = ['succeeded', 'refunded'];
 const LIVE = ['created', 'paying'];
 
+/** A trade that somebody paid, with what nodrop has of it. */
+interface Paid {
+  readonly trade: Trade & { readonly paidAt: string };
+  readonly order: Order | undefined;
+  readonly payment: Payment | undefined;
+  readonly refunds: readonly Refund[];
+}
+
 /**
  * Compares the two books, every row of each: no sampling, and neither is believed about the other.
  * @param confirmed payments whose payer read "paid" in the wallet.
  */
-export function reconcile({ orders, trades }: Books, confirmed: ReadonlySet<string>): Accounts {
-  const tradeOf = new Map(trades.map((trade) => [trade.outTradeNo, trade]));
-  const orderOf = new Map(orders.flatMap((order) => order.payments.map(({ id }) => [id, order] as const)));
-  const paidTrades = trades.filter(({ paidAt }) => paidAt !== null);
-  const paidOrders = orders.filter(({ status }) => PAID.includes(status));
-  const hasMoney = (paymentId: string | null) =>
-    paymentId !== null && (tradeOf.get(paymentId)?.paidAt ?? null) !== null;
-
+export function reconcile(books: Books, confirmed: ReadonlySet<string>): Accounts {
+  const { orders, refunds } = books;
   const payments = orders.flatMap((order) => order.payments);
+  const paymentOf = new Map(payments.map((payment) => [payment.id, payment]));
+  const orderOf = new Map(orders.flatMap((order) => order.payments.map(({ id }) => [id, order] as const)));
+  const paid = books.trades.filter(isPaid).map((trade): Paid => {
+    const { outTradeNo: id } = trade;
+    return { trade, order: orderOf.get(id), payment: paymentOf.get(id), refunds: refunds.get(id) ?? [] };
+  });
+  const withMoney = new Set(paid.map(({ trade }) => trade.outTradeNo));
+  const unpaid = payments.filter(({ id }) => !withMoney.has(id));
+
+  const wallet = total(paid.map(({ trade }) => trade));
+  const paidOrders = total(orders.filter(({ status }) => status === 'succeeded'));
+  const given = [...refunds.values()].flat().filter(isBack);
+  const attention = total(
+    paid
+      .filter((one) => one.payment !== undefined && one.payment.attention !== null && !paysOrder(one))
+      .map(({ trade }) => ({ ...trade, amount: trade.amount - trade.refunded })),
+  );
   return {
-    wallet: total(paidTrades),
-    orders: total(paidOrders),
+    wallet,
+    orders: paidOrders,
+    refunds: totalsByReason(given),
+    attention,
+    difference: subtract(wallet, [paidOrders, total(given), attention]),
+    scenes: {
+      paidTwice: scene(paid.filter((one) => wentBack(one, 'duplicate_payment'))),
+      paidLate: scene(
+        paid.filter((one) => paysOrder(one) && one.trade.paidAt >= (one.payment?.expiresAt ?? '')),
+      ),
+      cancelled: scene(
+        paid.filter((one) => one.order?.status === 'cancelled' && wentBack(one, 'late_payment')),
+      ),
+    },
     offences: [
-      ...paidTrades.flatMap((trade) => checkTrade(trade, orderOf.get(trade.outTradeNo))),
-      ...orders.flatMap((order) => checkOrder(order, hasMoney)),
-      ...unproven(paidTrades, confirmed),
+      ...paid.flatMap(checkTrade),
+      ...orders.flatMap((order) => checkOrder(order, withMoney, refunds)),
+      ...unproven(withMoney, confirmed),
     ],
-    found: paidTrades.flatMap((trade) => {
-      const order = orderOf.get(trade.outTradeNo);
-      return order === undefined ? [] : findings(trade, order);
-    }),
+    found: paid.flatMap(findings),
     live: payments.filter(({ status }) => LIVE.includes(status)).length,
-    unpaid: countBy(payments.filter(({ id }) => !hasMoney(id)).map(({ status }) => status)),
+    unpaid: countBy(unpaid.map(({ status }) => status)),
   };
 }
 
-/** A paid trade must be a succeeded order, paid by it, with exactly its money. */
-function checkTrade(trade: Trade, order: Order | undefined): Offence[] {
-  const paymentId = trade.outTradeNo;
+const isPaid = (trade: Trade): trade is Paid['trade'] => trade.paidAt !== null;
+
+/** The channel has said that the money is with the payer. */
+const isBack = ({ status }: Refund) => status === 'succeeded';
+
+const wentBack = ({ refunds }: Paid, why: string) =>
+  refunds.some((refund) => isBack(refund) && refund.reason === why);
+
+function scene(played: readonly Paid[]): Scene {
+  const seconds = played.flatMap(({ trade, refunds }) =>
+    refunds.flatMap(({ settledAt }) => (settledAt === null ? [] : secondsBetween(trade.paidAt, settledAt))),
+  );
+  return { count: played.length, backWithin: seconds.length === 0 ? null : Math.max(...seconds) };
+}
+
+/** The order is paid, and by this payment. */
+function paysOrder({ payment, order }: Paid): boolean {
+  if (payment === undefined || order === undefined) return false;
+  const isApplied = payment.status === 'succeeded' && payment.orderUpdate === 'applied';
+  return isApplied && order.status === 'succeeded' && order.paidPaymentId === payment.id;
+}
+
+/** Why this payment's money must go back by itself; undefined while the order has it, or may take it. */
+function reasonToRefund(payment: Payment, order: Order): string | undefined {
+  if (order.paidPaymentId !== null && order.paidPaymentId !== payment.id) return 'duplicate_payment';
+  return order.status === 'cancelled' || order.status === 'closed' ? 'late_payment' : undefined;
+}
+
+/** A paid trade must be a succeeded order, paid by it, with exactly its money; or all of it must be given back. */
+function checkTrade(paid: Paid): Offence[] {
+  const { trade, order, payment } = paid;
   const money = `${trade.amount} ${trade.currency}`;
-  if (order === undefined) {
-    const detail = `${money} paid in the wallet at ${trade.paidAt}; no order has this payment`;
-    return [{ kind: 'dropped', orderId: null, paymentId, detail, temporalUrl: null }];
+  const offence = (kind: OffenceKind, detail: string): Offence => ({
+    kind,
+    orderId: order?.id ?? null,
+    paymentId: trade.outTradeNo,
+    detail,
+    temporalUrl: payment?.temporalUrl ?? null,
+  });
+  if (order === undefined || payment === undefined) {
+    return [offence('dropped', `${money} paid in the wallet at ${trade.paidAt}; no order has this payment`)];
   }
-  const payment = order.payments.find(({ id }) => id === paymentId);
-  const of = { orderId: order.id, paymentId, temporalUrl: payment?.temporalUrl ?? null };
-  const isApplied = payment?.status === 'succeeded' && payment.orderUpdate === 'applied';
-  if (order.status !== 'succeeded' || order.paidPaymentId !== paymentId || !isApplied) {
-    const state = `order ${order.status}, payment ${payment?.status}, order update ${payment?.orderUpdate}`;
-    return [{ ...of, kind: 'dropped', detail: `paid in the wallet at ${trade.paidAt}; ${state}` }];
+  const offences = checkRefunds(trade, payment, order, paid.refunds).map((found) => offence(...found));
+  if (paysOrder(paid)) {
+    const asked = `${order.amount} ${order.currency}`;
+    const received = `${payment.receivedAmount} ${payment.receivedCurrency}`;
+    if (asked === money && received === money) return offences;
+    const detail = `${money} in the wallet, ${asked} in the order, ${received} in the payment (minor units)`;
+    return [...offences, offence('different', detail)];
   }
-  const asked = `${order.amount} ${order.currency}`;
-  const received = `${payment.receivedAmount} ${payment.receivedCurrency}`;
-  if (asked === money && received === money) return [];
-  const detail = `${money} in the wallet, ${asked} in the order, ${received} in the payment (minor units)`;
-  return [{ ...of, kind: 'different', detail }];
+  const state = `order ${order.status}, payment ${payment.status}, order update ${payment.orderUpdate}`;
+  if (payment.orderUpdate === 'applied' && order.status === 'succeeded') {
+    const detail = `applied to an order that payment ${order.paidPaymentId} has paid; ${state}`;
+    return [...offences, offence('twice', detail)];
+  }
+  // What waits for a person is told as that.
+  if (trade.refunded >= trade.amount || payment.attention !== null) return offences;
+  const kept = `${trade.amount - trade.refunded} of ${money} (minor units) not given back`;
+  return [...offences, offence('dropped', `paid in the wallet at ${trade.paidAt}; ${state}; ${kept}`)];
+}
+
+/** What was given back must be the same in the wallet, in nodrop's refunds and in the payment, and for the right reason. */
+function checkRefunds(
+  trade: Trade,
+  payment: Payment,
+  order: Order,
+  refunds: readonly Refund[],
+): (readonly [OffenceKind, string])[] {
+  const given = refunds.filter(isBack);
+  const sum = given.reduce((amount, refund) => amount + refund.amount, 0);
+  const said = `${trade.refunded} given back in the wallet, ${sum} in refunds, ${payment.refundedAmount} in the payment (minor units of ${trade.currency})`;
+  if (trade.refunded > sum) return [['unexplained', said]];
+  if (
+    trade.refunded < sum ||
+    payment.refundedAmount !== sum ||
+    given.some(({ currency }) => currency !== trade.currency)
+  )
+    return [['different', said]];
+  const reason = reasonToRefund(payment, order);
+  return given
+    .filter((refund) => refund.reason !== reason)
+    .map((refund) => [
+      'unexplained',
+      `refund ${refund.id} says ${refund.reason}; the order is ${order.status}, paid by ${order.paidPaymentId}`,
+    ]);
 }
 
 /** An order may be paid only by a payment of its own that has money; and so may a payment be succeeded. */
-function checkOrder(order: Order, hasMoney: (paymentId: string | null) => boolean): Offence[] {
+function checkOrder(order: Order, withMoney: ReadonlySet<string>, refunds: Books['refunds']): Offence[] {
   const offence = (kind: OffenceKind, payment: Payment | undefined, detail: string): Offence => ({
     kind,
     orderId: order.id,
@@ -111,20 +230,25 @@ function checkOrder(order: Order, hasMoney: (paymentId: string | null) => boolea
   });
   const offences: Offence[] = [];
   const paidBy = order.payments.find(({ id }) => id === order.paidPaymentId);
-  if (PAID.includes(order.status) && (paidBy === undefined || !hasMoney(paidBy.id)))
+  if (PAID.includes(order.status) && (paidBy === undefined || !withMoney.has(paidBy.id)))
     offences.push(offence('unpaid', paidBy, `order ${order.status}; the wallet has no money for it`));
   for (const payment of order.payments) {
-    if (payment === paidBy || payment.status !== 'succeeded' || hasMoney(payment.id)) continue;
-    offences.push(offence('unpaid', payment, 'payment succeeded; the wallet has no money for it'));
+    if (payment.attention !== null)
+      offences.push(offence('attention', payment, `${payment.attention}: ${payment.attentionDetail}`));
+    if (withMoney.has(payment.id)) continue;
+    if (payment !== paidBy && payment.status === 'succeeded')
+      offences.push(offence('unpaid', payment, 'payment succeeded; the wallet has no money for it'));
+    if (payment.refundedAmount > 0 || refunds.get(payment.id)?.some(isBack))
+      offences.push(offence('unexplained', payment, 'given back; the wallet has no money for it'));
   }
-  if (order.payments.length > 1)
-    offences.push(offence('doubled', order.payments[0], `${order.payments.length} payments`));
+  const channels = order.payments.map(({ channel }) => channel);
+  if (new Set(channels).size < channels.length)
+    offences.push(offence('doubled', order.payments[0], `payments on ${channels.join(', ')}`));
   return offences;
 }
 
 /** Without this an emptied ledger would make every run a success. */
-function unproven(paidTrades: readonly Trade[], confirmed: ReadonlySet<string>): Offence[] {
-  const paid = new Set(paidTrades.map(({ outTradeNo }) => outTradeNo));
+function unproven(withMoney: ReadonlySet<string>, confirmed: ReadonlySet<string>): Offence[] {
   const of = (paymentId: string, detail: string): Offence => ({
     kind: 'unproven',
     orderId: null,
@@ -134,22 +258,21 @@ function unproven(paidTrades: readonly Trade[], confirmed: ReadonlySet<string>):
   });
   return [
     ...[...confirmed]
-      .filter((id) => !paid.has(id))
+      .filter((id) => !withMoney.has(id))
       .map((id) => of(id, 'a payer read "paid"; not in the ledger')),
-    ...[...paid]
+    ...[...withMoney]
       .filter((id) => !confirmed.has(id))
       .map((id) => of(id, 'paid in the ledger; no payer did it')),
   ];
 }
 
-function findings(trade: Trade, order: Order): Found[] {
-  const payment = order.payments.find(({ id }) => id === trade.outTradeNo);
-  if (payment?.status !== 'succeeded' || payment.settledAt === null || trade.paidAt === null) return [];
+function findings({ trade, payment }: Paid): Found[] {
+  if (payment?.status !== 'succeeded' || payment.settledAt === null) return [];
   return [
     {
       settledBy: payment.settledBy ?? 'unknown',
       callbackLost: trade.callbackAttempts === 0,
-      seconds: (Date.parse(payment.settledAt) - Date.parse(trade.paidAt)) / 1000,
+      seconds: secondsBetween(trade.paidAt, payment.settledAt),
     },
   ];
 }
@@ -159,6 +282,22 @@ function total(rows: readonly { readonly amount: number; readonly currency: stri
   for (const { amount, currency } of rows) sums.set(currency, (sums.get(currency) ?? 0) + amount);
   return { count: rows.length, sums };
 }
+
+function totalsByReason(refunds: readonly Refund[]): ReadonlyMap<string, Total> {
+  const reasons = [...new Set(refunds.map(({ reason }) => reason))].sort();
+  return new Map(reasons.map((reason) => [reason, total(refunds.filter((one) => one.reason === reason))]));
+}
+
+/** By currency of any of them, `from` without the others. */
+function subtract(from: Total, others: readonly Total[]): ReadonlyMap<string, number> {
+  const rest = new Map(from.sums);
+  for (const { sums } of others)
+    for (const [currency, sum] of sums) rest.set(currency, (rest.get(currency) ?? 0) - sum);
+  return rest;
+}
+
+/** From one ISO 8601 time to another. */
+const secondsBetween = (from: string, to: string) => (Date.parse(to) - Date.parse(from)) / 1000;
 
 function countBy(values: readonly string[]): ReadonlyMap<string, number> {
   const counts = new Map<string, number>();

@@ -8,18 +8,34 @@ export interface Trade {
   readonly currency: string;
   readonly state: string;
   readonly paidAt: string | null;
+  /** Given back, in minor units. */
+  readonly refunded: number;
   readonly callbackAttempts: number;
 }
 
-/** A payment and its order as the API shows them. */
+/** A refund, a payment and its order as the API shows them. */
+export interface Refund {
+  readonly id: string;
+  readonly amount: number;
+  readonly currency: string;
+  readonly status: string;
+  readonly reason: string;
+  readonly settledAt: string | null;
+}
+
 export interface Payment {
   readonly id: string;
+  readonly channel: string;
   readonly status: string;
   readonly orderUpdate: string | null;
   readonly settledBy: string | null;
   readonly settledAt: string | null;
   readonly receivedAmount: number | null;
   readonly receivedCurrency: string | null;
+  readonly refundedAmount: number;
+  readonly attention: string | null;
+  readonly attentionDetail: string | null;
+  readonly expiresAt: string;
   readonly temporalUrl: string | null;
 }
 
@@ -34,6 +50,8 @@ export interface Order {
 
 export interface Books {
   readonly orders: readonly Order[];
+  /** Of every payment that owes some, or has given some back. */
+  readonly refunds: ReadonlyMap<string, readonly Refund[]>;
   readonly trades: readonly Trade[];
 }
 
@@ -44,22 +62,38 @@ export interface BooksOptions {
 }
 
 /**
- * Reads both books whole. The ledger last: money that an order has must be in it.
+ * Reads both books whole. The wallet's last: money that nodrop has, or has given back, must be in it.
  * @throws AbortError when `signal` ends it.
  */
 export async function readBooks(options: BooksOptions, signal: AbortSignal): Promise<Books> {
-  const orders: Order[] = [];
+  const orders = await list<Order>(options, signal, '/v1/orders');
+  const refunded = orders
+    .flatMap(({ payments }) => payments)
+    .filter(({ orderUpdate, refundedAmount }) => orderUpdate === 'conflict' || refundedAmount > 0);
+  const refunds = await Promise.all(
+    refunded.map(
+      async ({ id }) => [id, await list<Refund>(options, signal, `/v1/payments/${id}/refunds`)] as const,
+    ),
+  );
+  const trades = await get<Trade[]>(signal, `${options.simulatorUrl}/_control/ledger`);
+  return { orders, refunds: new Map(refunds), trades };
+}
+
+/** Every row of a list of the API. */
+async function list<T>({ apiUrl, apiKey }: BooksOptions, signal: AbortSignal, path: string): Promise<T[]> {
+  const rows: T[] = [];
   let cursor: string | null = null;
   do {
     const next: string = cursor === null ? '' : `&cursor=${encodeURIComponent(cursor)}`;
-    const url = `${options.apiUrl}/v1/orders?limit=100${next}`;
-    const page = await get<{ data: Order[]; nextCursor: string | null }>(signal, url, {
-      authorization: `Bearer ${options.apiKey}`,
-    });
-    orders.push(...page.data);
+    const page = await get<{ data: T[]; nextCursor: string | null }>(
+      signal,
+      `${apiUrl}${path}?limit=100${next}`,
+      { authorization: `Bearer ${apiKey}` },
+    );
+    rows.push(...page.data);
     cursor = page.nextCursor;
   } while (cursor !== null);
-  return { orders, trades: await get<Trade[]>(signal, `${options.simulatorUrl}/_control/ledger`) };
+  return rows;
 }
 
 async function get<T>(signal: AbortSignal, url: string, headers: Record<string, string> = {}): Promise<T> {

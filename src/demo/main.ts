@@ -14,7 +14,7 @@ import { readBooks } from './books.ts';
 import { request } from './client.ts';
 import { demoSettings, emptyFolder, reopenCommand } from './environment.ts';
 import { Forger } from './forger.ts';
-import { planPayers } from './payers.ts';
+import { PAYERS_A_SCENE, planPayers } from './payers.ts';
 import { Progress } from './progress.ts';
 import { closingTable, isClean, offendersList, type Report } from './report.ts';
 import { Shop } from './shop.ts';
@@ -74,7 +74,7 @@ try {
     if (!clean) console.log(`${offendersList(report)}\n`);
     console.log(
       clean
-        ? 'Nothing dropped: every payment in the wallet is a paid order, and no other order is.'
+        ? 'Nothing dropped: every cent in the wallet is in the order it paid, or given back.'
         : 'FAILED: see the list above.',
     );
     console.log(
@@ -114,6 +114,10 @@ async function start(supervisor: Supervisor, config: Config): Promise<void> {
   say(
     `${callback.delayMs / 1000} s late, twice, and out of order, ${percent(callback.corruptSignatureRate)} with a broken signature, ${percent(callback.wrongAmountRate)} with a wrong amount.`,
   );
+  say(
+    `${PAYERS_A_SCENE} payers pay one order in two wallets, ${PAYERS_A_SCENE} pay after the channel has closed their payment, and`,
+  );
+  say(`${PAYERS_A_SCENE} after the shop has cancelled their order.`);
   say('');
 }
 
@@ -191,16 +195,17 @@ async function run(supervisor: Supervisor, config: Config): Promise<Report> {
   };
 }
 
-/** Nothing more will happen by itself: what was paid is in the orders, and what was not has ended. */
+/** Nothing more will happen by itself: what was paid is in an order or given back, and what was not has ended. */
 function isSettled({ offences, live }: Accounts): boolean {
-  return live === 0 && offences.every(({ kind }) => kind !== 'dropped');
+  return live === 0 && offences.every(({ kind }) => kind !== 'dropped' && kind !== 'attention');
 }
 
-function liveLine(seconds: number, shop: Shop, { orders }: Accounts): string {
+function liveLine(seconds: number, shop: Shop, { orders, refunds }: Accounts): string {
   const { bought, confirmed } = shop;
-  const waiting = Math.max(0, confirmed.size - orders.count);
+  const back = [...refunds.values()].reduce((sum, { count }) => sum + count, 0);
+  const waiting = Math.max(0, confirmed.size - orders.count - back);
   const elapsed = `${String(Math.round(seconds)).padStart(4)} s`;
   const created = `${bought.size}/${PAYERS}`;
   // Below 80 columns, so that a terminal's line holds it.
-  return `${elapsed}  created ${created}  paid: wallet ${confirmed.size}, orders ${orders.count}  waiting ${waiting}`;
+  return `${elapsed}  created ${created}  paid: wallet ${confirmed.size}, orders ${orders.count}, back ${back}  waiting ${waiting}`;
 }

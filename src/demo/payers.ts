@@ -1,7 +1,17 @@
 import { seeded } from './random.ts';
 
+/** Payers whose money an order may not be able to take: each keeps a page open that nodrop has closed at the channel. */
+export const SCENES = ['pays in two wallets', 'pays when it is closed', 'pays when it is cancelled'] as const;
+/** So many payers of each scene. */
+export const PAYERS_A_SCENE = 4;
+
 /** What a payer does in the wallet; `pays at the last moment` is a second before the payment expires. */
-export type Habit = 'pays' | 'pays at the last moment' | 'is declined' | 'never pays';
+export type Habit =
+  | (typeof SCENES)[number]
+  | 'pays'
+  | 'pays at the last moment'
+  | 'is declined'
+  | 'never pays';
 
 export interface Payer {
   readonly orderId: string;
@@ -26,20 +36,23 @@ const USUAL_EXPIRY_S = 1_800;
 const SHORT_EXPIRY_S = 60;
 /** Payments that are to expire begin early, so that nobody waits for their end alone. */
 const SHORT_SPREAD_MS = 28_000;
+/** Whoever pays after that end comes earlier still. */
+const LATE_SPREAD_MS = 8_000;
 
 /** The payers of a run, the same ones for the same seed, in the order in which they come. */
 export function planPayers(seed: number, count: number): readonly Payer[] {
   const random = seeded(seed);
   const between = (from: number, to: number) => Math.floor(from + random() * (to - from));
   const payers = Array.from({ length: count }, (_, index): Payer => {
-    const habit = habitFor(random());
-    const isShort = habit === 'never pays' || habit === 'pays at the last moment';
+    const habit = SCENES[Math.floor(index / PAYERS_A_SCENE)] ?? habitFor(random());
+    const isLate = habit === 'pays when it is closed';
+    const isShort = isLate || habit === 'never pays' || habit === 'pays at the last moment';
     const yen = random() < 0.1;
     return {
       orderId: `demo-${String(index + 1).padStart(4, '0')}`,
       amount: yen ? between(100, 20_000) : between(100, 200_000),
       currency: yen ? 'JPY' : 'CNY',
-      arrivesAfterMs: between(0, isShort ? SHORT_SPREAD_MS : SPREAD_MS),
+      arrivesAfterMs: between(0, isLate ? LATE_SPREAD_MS : isShort ? SHORT_SPREAD_MS : SPREAD_MS),
       thinksMs: between(800, 15_000),
       habit,
       pressesTwice: random() < 0.1,

@@ -1,5 +1,5 @@
 import { toDecimal } from '../domain/money.ts';
-import type { Accounts, Found, OffenceKind, Total } from './accounts.ts';
+import type { Accounts, Found, OffenceKind, Scene, Total } from './accounts.ts';
 import { CALLBACK_DELAY_MS, type Killed, title } from './trouble.ts';
 
 export interface Report {
@@ -19,11 +19,13 @@ export interface Report {
   readonly seconds: number;
 }
 
-/** True when every payment of the wallet is a paid order, and no order is paid by anything else. */
+/** True when every cent of the wallet is in one paid order or given back, and no order is paid by anything else. */
 export function isClean({ accounts, shop, forged }: Report): boolean {
   return (
     accounts.wallet.count > 0 &&
     accounts.offences.length === 0 &&
+    [...accounts.difference.values()].every((sum) => sum === 0) &&
+    Object.values(accounts.scenes).every(({ count }) => count > 0) &&
     forged.accepted.length === 0 &&
     shop.doublePresses.every(([first, second]) => first === second) &&
     shop.failures.length === 0
@@ -40,13 +42,20 @@ export function closingTable(report: Report): string {
   const unproven = offences('unproven');
   return [
     RULE,
-    ` nodrop demo: ${shop.bought} payments in ${Math.round(seconds)} s`,
+    ` nodrop demo: ${shop.bought} orders in ${Math.round(seconds)} s`,
     RULE,
     money('paid in the wallet', accounts.wallet),
     money('paid in the orders', accounts.orders),
-    mustBeZero('dropped: paid, but the order is not', offences('dropped')),
+    ...refundRows(accounts.refunds),
+    ...(accounts.attention.count > 0 ? [money('waiting for a person', accounts.attention)] : []),
+    differenceRow(accounts.difference),
+    RULE,
+    mustBeZero('dropped: in no order, not given back', offences('dropped')),
     mustBeZero('orders paid without money', offences('unpaid')),
+    mustBeZero('orders paid by two payments', offences('twice')),
     mustBeZero('amounts or currencies that differ', offences('different')),
+    mustBeZero('given back without a reason', offences('unexplained')),
+    mustBeZero('payments that wait for a person', offences('attention')),
     ...(unproven > 0 ? [mustBeZero("not as the wallet's payers saw it", unproven)] : []),
     ...(shop.failures.length > 0
       ? [mustBeZero('payers the shop could not serve', shop.failures.length)]
@@ -54,6 +63,12 @@ export function closingTable(report: Report): string {
     RULE,
     ...foundOut(accounts.found),
     RULE,
+    line('paid in two wallets', sceneLine(accounts.scenes.paidTwice, 'orders; the second payment')),
+    line('paid after it was closed', sceneLine(accounts.scenes.paidLate, 'payments, each in its order')),
+    line(
+      'paid after the order was cancelled',
+      sceneLine(accounts.scenes.cancelled, 'payments; all the money'),
+    ),
     line('forged callbacks', forgedLine(forged)),
     line('pressed pay twice', doubleLine(shop.doublePresses, offences('doubled'))),
     line('came back from the wallet', `${shop.hints} payers, each a hint to ask at once`),
@@ -72,6 +87,10 @@ export function offendersList({ accounts, forged, shop }: Report): string {
       ...(temporalUrl === null ? [] : [temporalUrl]),
     ].join('\n    '),
   );
+  for (const [currency, sum] of accounts.difference)
+    if (sum !== 0) lines.push(`UNACCOUNTED  ${signed(sum, currency)} of the wallet's money`);
+  for (const [name, { count }] of Object.entries(accounts.scenes))
+    if (count === 0) lines.push(`NOT SEEN  ${name}: the run proves nothing about it`);
   for (const id of forged.accepted)
     lines.push(`FORGED  a forged callback for payment ${id} was acknowledged`);
   for (const [first, second] of shop.doublePresses)
@@ -89,10 +108,37 @@ function line(label: string, text: string): string {
 }
 
 function money(label: string, { count, sums }: Total): string {
-  const amounts = [...sums]
+  return line(label, `${String(count).padStart(5)}   ${amounts(sums)}`);
+}
+
+const amounts = (sums: ReadonlyMap<string, number>) =>
+  [...sums]
     .sort()
-    .map(([currency, sum]) => `${currency} ${grouped(toDecimal(sum, currency))}`);
-  return line(label, `${String(count).padStart(5)}   ${amounts.join(' + ')}`);
+    .map(([currency, sum]) => signed(sum, currency))
+    .join(' + ');
+
+/** Minor units as `CNY 1,234.50`; a difference may be below 0. */
+const signed = (sum: number, currency: string) =>
+  `${currency} ${sum < 0 ? '-' : ''}${grouped(toDecimal(Math.abs(sum), currency))}`;
+
+const REASONS: Readonly<Record<string, string>> = {
+  duplicate_payment: 'given back: the order was paid twice',
+  late_payment: 'given back: it came too late',
+};
+
+/** A row for each reason there should be, and for each there is. */
+function refundRows(refunds: Accounts['refunds']): string[] {
+  const reasons = new Set([...Object.keys(REASONS), ...refunds.keys()]);
+  return [...reasons].map((reason) =>
+    money(REASONS[reason] ?? `given back: ${reason}`, refunds.get(reason) ?? { count: 0, sums: new Map() }),
+  );
+}
+
+/** What the rows above it leave unexplained. */
+function differenceRow(difference: Accounts['difference']): string {
+  const isNothing = [...difference.values()].every((sum) => sum === 0);
+  const verdict = isNothing ? 'as it must be' : '!!! must be 0';
+  return line('not accounted for', `        ${amounts(difference)}   ${verdict}`);
 }
 
 function mustBeZero(label: string, count: number): string {
@@ -124,7 +170,7 @@ function foundOut(found: readonly Found[]): string[] {
     return line(label, columns([rows.length, lost, ...times]));
   };
   return [
-    line('', `${'callback'.padStart(21)}${'seconds from paid to order'.padStart(28)}`),
+    line('', `${'callback'.padStart(21)}${'seconds, paid to settled'.padStart(28)}`),
     line('found out by', columns(['payments', 'never sent', 'median', 'p95', 'max'])),
     ...[...SOURCES, ...others.map((by) => [by, by] as const)].map(([settledBy, label]) =>
       row(
@@ -143,6 +189,12 @@ const columns = (cells: readonly (number | string)[]) =>
 /** The nearest rank of sorted values, with one decimal. */
 function percentile(sorted: readonly number[], rank: number): string {
   return sorted[Math.max(0, Math.ceil(sorted.length * rank) - 1)]?.toFixed(1) ?? '-';
+}
+
+function sceneLine({ count, backWithin }: Scene, what: string): string {
+  if (count === 0) return '!!! DID NOT HAPPEN';
+  const back = backWithin === null ? '' : ` back within ${backWithin.toFixed(1)} s`;
+  return `${count} ${what}${back}`;
 }
 
 function forgedLine({ refused, accepted }: Report['forged']): string {

@@ -11,6 +11,14 @@ export interface Bought {
   readonly expiresAt: string;
 }
 
+/** What the payer's own token shows of a payment. */
+interface Told {
+  readonly status: string;
+  readonly orderUpdate: string | null;
+  readonly amount: number;
+  readonly refundedAmount: number;
+}
+
 export interface ShopOptions {
   readonly apiUrl: string;
   readonly apiKey: string;
@@ -23,6 +31,9 @@ export interface ShopOptions {
 /** Requests under way at once, as a shop's own HTTP client would bound them. */
 const CONCURRENCY = 12;
 const LAST_MOMENT_MS = 1_200;
+/** How long a payer with an old page needs to find the button. */
+const HESITATION_MS = 1_500;
+const LOOK_AGAIN_MS = 1_000;
 
 /** A shop that sells through nodrop's API, with the payers it sends to the wallet. It keeps a book of its own. */
 export class Shop {
@@ -32,8 +43,8 @@ export class Shop {
   #busy = 0;
   /** Payment ids whose payer read "paid" in the wallet: what every other book must agree with. */
   readonly confirmed = new Set<string>();
-  /** Payments begun, by order. */
-  readonly bought = new Map<string, string>();
+  /** Orders with a payment begun. */
+  readonly bought = new Set<string>();
   /** The payments that each double press was answered with. */
   readonly doublePresses: (readonly [string, string])[] = [];
   /** Payers who came to the wallet after their time was over. */
@@ -62,9 +73,22 @@ export class Shop {
 
   async #serveOne(payer: Payer): Promise<void> {
     await this.#sleep(this.#startedAt + payer.arrivesAfterMs - Date.now());
-    const payment = await this.#buy(payer);
-    this.bought.set(payer.orderId, payment.id);
+    const payment = await this.#buy(payer, 'simulator');
+    this.bought.add(payer.orderId);
     this.#options.onBought?.(payer, payment);
+    switch (payer.habit) {
+      case 'pays in two wallets':
+        return await this.#payTwice(payer, payment);
+      case 'pays when it is closed':
+        return await this.#payClosed(payer, payment);
+      case 'pays when it is cancelled':
+        return await this.#payCancelled(payer, payment);
+      default:
+        return await this.#payOnce(payer, payment);
+    }
+  }
+
+  async #payOnce(payer: Payer, payment: Bought): Promise<void> {
     await this.#sleep(
       payer.habit === 'pays at the last moment'
         ? Date.parse(payment.expiresAt) - LAST_MOMENT_MS - Date.now()
@@ -73,22 +97,78 @@ export class Shop {
     if (payer.habit !== 'never pays') await this.#pay(payer, payment);
     if (payer.returnsAfterMs === null) return;
     await this.#sleep(payer.returnsAfterMs);
-    const { apiUrl, signal } = this.#options;
-    await request(signal, 'GET', `${apiUrl}/return/${payment.id}?token=${payment.clientToken}`);
+    await this.#comeBack(payment);
     this.hints++;
   }
 
+  /** Changes to the other channel, and then pays on both pages. */
+  async #payTwice(payer: Payer, first: Bought): Promise<void> {
+    await this.#sleep(payer.thinksMs);
+    const second = await this.#buy(payer, 'simulator2');
+    await Promise.all([first, second].map((payment) => this.#pay(payer, payment)));
+    await this.#untilTold(first, second);
+  }
+
+  /** Is still on the page when nodrop has closed the payment, and pays. */
+  async #payClosed(payer: Payer, payment: Bought): Promise<void> {
+    while ((await this.#payment(payment, 10)).status !== 'closed') await this.#sleep(LOOK_AGAIN_MS);
+    await this.#sleep(HESITATION_MS);
+    await this.#pay(payer, payment);
+    await this.#untilTold(payment);
+  }
+
+  /** Is on the page when the shop cancels the order, and pays. */
+  async #payCancelled(payer: Payer, payment: Bought): Promise<void> {
+    await this.#sleep(payer.thinksMs);
+    const path = `/v1/orders/${payer.orderId}`;
+    let order = await this.#api<{ status: string }>('POST', `${path}/cancel`);
+    while (order.status !== 'cancelled') {
+      await this.#sleep(LOOK_AGAIN_MS);
+      order = await this.#api('GET', `${path}?wait=10`);
+    }
+    await this.#sleep(HESITATION_MS);
+    await this.#pay(payer, payment);
+    await this.#untilTold(payment);
+  }
+
+  /** The payer comes back and looks, until each payment is in the order or all of it is given back. */
+  async #untilTold(...payments: readonly Bought[]): Promise<void> {
+    this.hints++;
+    await Promise.all(
+      payments.map(async (payment) => {
+        if (!this.confirmed.has(payment.id)) throw new Error(`${payment.id} could not be paid`);
+        for (;;) {
+          await this.#sleep(LOOK_AGAIN_MS);
+          await this.#comeBack(payment);
+          const { orderUpdate, amount, refundedAmount } = await this.#payment(payment, 5);
+          if (orderUpdate === 'applied' || refundedAmount === amount) return;
+        }
+      }),
+    );
+  }
+
+  /** The way back from the wallet, which is a hint. */
+  async #comeBack(payment: Bought): Promise<void> {
+    const { apiUrl, signal } = this.#options;
+    await request(signal, 'GET', `${apiUrl}/return/${payment.id}?token=${payment.clientToken}`);
+  }
+
+  /** The payment as its payer may see it, once there is news or `wait` seconds have passed. */
+  async #payment({ id, clientToken }: Bought, wait: number): Promise<Told> {
+    return await this.#api('GET', `/v1/payments/${id}?wait=${wait}`, undefined, clientToken ?? '');
+  }
+
   /** Presses pay, once or twice at once, and waits until there is somewhere to pay. */
-  async #buy(payer: Payer): Promise<Bought> {
+  async #buy(payer: Payer, channel: string): Promise<Bought> {
     const { orderId: id, amount, currency, expiresInSeconds } = payer;
     const order = { id, amount, currency, subject: `Basket ${id}` };
     const content = {
       order,
-      channel: 'simulator',
+      channel,
       expiresInSeconds,
       returnUrl: 'https://shop.example/thanks',
     };
-    const press = () => this.#bounded(() => this.#api('POST', '/v1/payments', content));
+    const press = () => this.#bounded(() => this.#api<Bought>('POST', '/v1/payments', content));
     const [first, second] = await Promise.all([press(), payer.pressesTwice ? press() : undefined]);
     if (second !== undefined) this.doublePresses.push([first.id, second.id]);
     let payment = first;
@@ -97,7 +177,7 @@ export class Shop {
         throw new Error(`${payment.id} is ${payment.status} before anybody could pay`);
       await this.#sleep(200);
       payment = {
-        ...(await this.#api('GET', `/v1/payments/${payment.id}?wait=10`)),
+        ...(await this.#api<Bought>('GET', `/v1/payments/${payment.id}?wait=10`)),
         clientToken: first.clientToken,
       };
     }
@@ -115,12 +195,13 @@ export class Shop {
       throw new Error(`the wallet answered ${status} ${code ?? state} to ${payment.id}`);
   }
 
-  async #api(method: string, path: string, body?: object): Promise<Bought> {
-    const { apiUrl, apiKey, signal } = this.#options;
+  /** @param token the shop's key, or the token of one payment. */
+  async #api<T>(method: string, path: string, body?: object, token = this.#options.apiKey): Promise<T> {
+    const { apiUrl, signal } = this.#options;
     const reply: Reply = await request(signal, method, `${apiUrl}${path}`, body, {
-      authorization: `Bearer ${apiKey}`,
+      authorization: `Bearer ${token}`,
     });
-    if (reply.status < 300) return reply.body as Bought;
+    if (reply.status < 300) return reply.body as T;
     const { code, detail } = (reply.body ?? {}) as { code?: string; detail?: string };
     throw new Error(`${method} ${path} was answered ${reply.status} ${code}: ${detail}`);
   }

@@ -16,7 +16,9 @@ export const FAULTS = {
   },
   create: { errorRate: 0.02, timeoutAfterAcceptRate: 0.005 },
   query: { errorRate: 0.05, garbageRate: 0.03 },
-  close: { errorRate: 0.1 },
+  // What is closed can be paid all the same, by whoever has its page still open.
+  close: { errorRate: 0.1, ineffectiveRate: 1 },
+  refund: { errorRate: 0.2 },
 } as const;
 
 /** A process of ours that was killed with -9. */

@@ -141,8 +141,11 @@ export function channelSide(options: ChannelSideOptions): Router {
   });
 
   router.post('/trades/:no/close', async (req: Request<Params>, res: ChannelResponse) => {
-    failIf(store.faults.close.errorRate, 'close.error', req.params.no);
-    await answer(res, 200, tradeView(trades.close(account(res), req.params.no)));
+    const faults = store.faults.close;
+    const { no } = req.params;
+    failIf(faults.errorRate, 'close.error', no);
+    const ineffective = dice.strikes(faults.ineffectiveRate, 'close.ineffective', no);
+    await answer(res, 200, tradeView(trades.close(account(res), no, ineffective)));
   });
 
   router.post('/trades/:no/refunds', async (req: Request<Params>, res: ChannelResponse) => {

@@ -20,7 +20,11 @@ const faultsSchema = z.strictObject({
   }),
   create: z.strictObject({ errorRate: rate, timeoutAfterAcceptRate: rate, latencyMs: ms }),
   query: z.strictObject({ errorRate: rate, garbageRate: rate, latencyMs: ms, lagMs: ms }),
-  close: z.strictObject({ errorRate: rate }),
+  close: z.strictObject({
+    errorRate: rate,
+    /** Answered as closed, and yet whoever is in the wallet already can still pay. */
+    ineffectiveRate: rate,
+  }),
   refund: z.strictObject({ errorRate: rate, processingMs: ms }),
   /** Calls a second per account before 429; 0 is no limit. */
   rateLimitPerSecond: z.int().min(0).max(100_000),
@@ -55,7 +59,7 @@ export const NO_FAULTS: Faults = {
   },
   create: { errorRate: 0, timeoutAfterAcceptRate: 0, latencyMs: 0 },
   query: { errorRate: 0, garbageRate: 0, latencyMs: 0, lagMs: 0 },
-  close: { errorRate: 0 },
+  close: { errorRate: 0, ineffectiveRate: 0 },
   refund: { errorRate: 0, processingMs: 0 },
   rateLimitPerSecond: 0,
   down: false,

@@ -14,6 +14,8 @@ export interface Trade {
   readonly returnUrl: string;
   readonly expiresAt: string;
   readonly state: TradeState;
+  /** Closed, and yet a payer who is in the wallet already can pay it. */
+  readonly payableWhenClosed?: boolean;
   readonly transactionId: string | null;
   /** When the payer last paid or declined. */
   readonly actedAt: string | null;
@@ -108,8 +110,10 @@ export class Store {
     } else if ('refund' in entry) this.refunds.set(entry.refund.outRefundNo, entry.refund);
     else if ('notification' in entry) this.notifications.set(entry.notification.id, entry.notification);
     else if ('notificationDone' in entry) this.notifications.delete(entry.notificationDone);
-    else if ('faults' in entry) this.faults = entry.faults;
-    else {
+    else if ('faults' in entry) {
+      // A journal of an earlier version does not know every fault.
+      this.faults = { ...entry.faults, close: { ...NO_FAULTS.close, ...entry.faults.close } };
+    } else {
       this.trades.clear();
       this.refunds.clear();
       this.notifications.clear();

@@ -86,8 +86,12 @@ export class Trades {
     );
   }
 
-  /** Closes an unpaid trade; a closed or declined one stays as it is. @throws SimulatorError 409 `ORDERPAID`, `PROCESSING` */
-  close(account: string, outTradeNo: string): Trade {
+  /**
+   * Closes an unpaid trade; a closed or declined one stays as it is.
+   * @param ineffective the payer can pay it all the same.
+   * @throws SimulatorError 409 `ORDERPAID`, `PROCESSING`
+   */
+  close(account: string, outTradeNo: string, ineffective = false): Trade {
     const trade = this.find(outTradeNo, account);
     switch (trade.state) {
       case 'SUCCESS':
@@ -96,7 +100,11 @@ export class Trades {
       case 'PROCESSING':
         throw new SimulatorError(409, 'PROCESSING', 'The payment is being decided.');
       case 'NOTPAY': {
-        const closed: Trade = { ...trade, state: 'CLOSED' };
+        const closed: Trade = {
+          ...trade,
+          state: 'CLOSED',
+          ...(ineffective ? { payableWhenClosed: true } : {}),
+        };
         this.#store.write({ trade: closed });
         return closed;
       }
@@ -106,14 +114,16 @@ export class Trades {
   }
 
   /**
-   * The payer acts. Doing the same again changes nothing; a payment in process may be decided after the expiry.
+   * The payer acts. Doing the same again changes nothing; a payment in process, or one whose close had no effect, may
+   * be decided after the expiry.
    * @throws SimulatorError 409 when the trade is closed, expired, or already decided otherwise.
    */
   pay(outTradeNo: string, result: PayResult): Trade {
     const trade = this.find(outTradeNo);
     const state = STATE_AFTER[result];
     if (trade.state === state || (trade.state === 'REFUND' && state === 'SUCCESS')) return trade;
-    if (trade.state === 'CLOSED') throw new SimulatorError(409, 'TRADE_CLOSED', 'The trade is closed.');
+    if (trade.state === 'CLOSED' && !trade.payableWhenClosed)
+      throw new SimulatorError(409, 'TRADE_CLOSED', 'The trade is closed.');
     if (trade.state === 'PAYERROR') throw new SimulatorError(409, 'PAYERROR', 'The payment was declined.');
     if (trade.state === 'SUCCESS' || trade.state === 'REFUND') {
       throw new SimulatorError(409, 'ORDERPAID', 'The trade is paid.');

@@ -1,26 +1,13 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { DEVELOPMENT_KEY, isDevelopmentKeyAccepted } from '../../src/api/auth.ts';
 import { payerPayment } from '../../src/api/schemas/payment.ts';
 import { clientToken } from '../../src/client-token.ts';
 import { isLoopback } from '../../src/loopback.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
-import { newKey, pay, SECRET, startTestApi, type TestApi } from './support.ts';
+import { newKey, pay, SECRET, setUp, startTestApi } from './support.ts';
 
 // Who may do what: keys, client tokens and the development key.
 
-let database: FreshDatabase;
-let api: TestApi;
-let key: string;
-
-beforeAll(async () => {
-  database = await freshDatabase();
-  api = await startTestApi(database.url);
-  ({ key } = await newKey(api.db));
-});
-afterAll(async () => {
-  await api.close();
-  await database.drop();
-});
+const { database, api, key } = await setUp();
 
 describe('keys', () => {
   test.each([
@@ -120,10 +107,12 @@ describe('a client token', () => {
     const later = await startTestApi(database.url, { now: () => new Date(now) });
     try {
       expect((await later.call(`/v1/payments/${made.id}`, { key: made.clientToken })).status).toBe(200);
-      expect((await later.call(`/return/${made.id}?token=${made.clientToken}`)).status).toBe(200);
+      expect((await later.call(`/return/${made.id}?token=${made.clientToken}`)).status).toBe(303);
+      expect((await later.call(`/checkout/${made.id}?token=${made.clientToken}`)).status).toBe(200);
       now += 1;
       expect((await later.call(`/v1/payments/${made.id}`, { key: made.clientToken })).status).toBe(401);
       expect((await later.call(`/return/${made.id}?token=${made.clientToken}`)).status).toBe(404);
+      expect((await later.call(`/checkout/${made.id}?token=${made.clientToken}`)).status).toBe(404);
     } finally {
       await later.close();
     }

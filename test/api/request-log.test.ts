@@ -1,23 +1,10 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { hideTokens } from '../../src/api/request-log.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
-import { newKey, pay, simulatorCallback, startTestApi, type TestApi } from './support.ts';
+import { pay, setUp, simulatorCallback } from './support.ts';
 
 // One line an answer, with the request's id and without its secrets.
 
-let database: FreshDatabase;
-let api: TestApi;
-let key: string;
-
-beforeAll(async () => {
-  database = await freshDatabase();
-  api = await startTestApi(database.url);
-  ({ key } = await newKey(api.db));
-});
-afterAll(async () => {
-  await api.close();
-  await database.drop();
-});
+const { api, key } = await setUp();
 
 test('keys and tokens are in no line, wherever they were put', async () => {
   const made = await pay(api, key, { returnUrl: 'https://shop.example/' });
@@ -27,6 +14,7 @@ test('keys and tokens are in no line, wherever they were put', async () => {
   await api.call(`/v1/payments/${made.id}/hint`, { key: token, method: 'POST' });
   await api.call(`/return/${made.id}?token=${token}`);
   await api.call(`/return/${made.id}?TOKEN=${token}`);
+  await api.call(`/checkout/${made.id}?token=${token}&returned=1`);
   await api.call(`/v1/payments/${token}?token=${token}`, { key });
   await api.call(`/v1/orders/${key}`, { key });
   await api.call('/v1/orders', { key: `${key}x` });
@@ -34,6 +22,7 @@ test('keys and tokens are in no line, wherever they were put', async () => {
   await api.call('/callbacks/simulator', { ...simulatorCallback(made.id), method: 'POST' });
   api.workflows.down = false;
   expect(api.logged()).toContain(`/return/${made.id}?token=[hidden]`);
+  expect(api.logged()).toContain(`/checkout/${made.id}?token=[hidden]&returned=1`);
   expect(api.logged()).not.toContain(token.slice(3));
   expect(api.logged()).not.toContain(key.slice(3));
 });

@@ -1,8 +1,8 @@
 // The demo's table is evidence only if a bug would show in it: each kind of offence is put into the books here.
 import { describe, expect, test } from 'vitest';
 import { type Accounts, reconcile } from '../../src/demo/accounts.ts';
-import type { Books, Order, Payment, Trade } from '../../src/demo/books.ts';
-import { planPayers } from '../../src/demo/payers.ts';
+import type { Books, Order, Payment, Refund, Trade } from '../../src/demo/books.ts';
+import { PAYERS_A_SCENE, planPayers, SCENES } from '../../src/demo/payers.ts';
 import { closingTable, isClean, offendersList, type Report } from '../../src/demo/report.ts';
 
 const PAID_AT = '2026-11-21T10:00:00.000Z';
@@ -13,6 +13,7 @@ const trade = (outTradeNo: string, more: Partial<Trade> = {}): Trade => ({
   currency: 'CNY',
   state: 'SUCCESS',
   paidAt: PAID_AT,
+  refunded: 0,
   callbackAttempts: 2,
   ...more,
 });
@@ -21,12 +22,17 @@ const unpaidTrade = (outTradeNo: string) => trade(outTradeNo, { state: 'CLOSED',
 
 const payment = (id: string, more: Partial<Payment> = {}): Payment => ({
   id,
+  channel: 'simulator',
   status: 'succeeded',
   orderUpdate: 'applied',
   settledBy: 'callback',
   settledAt: '2026-11-21T10:00:02.500Z',
   receivedAmount: 1050,
   receivedCurrency: 'CNY',
+  refundedAmount: 0,
+  attention: null,
+  attentionDetail: null,
+  expiresAt: '2026-11-21T10:30:00.000Z',
   temporalUrl: `http://127.0.0.1:8233/namespaces/default/workflows/payment%2F${id}`,
   ...more,
 });
@@ -44,14 +50,48 @@ const order = (id: string, payments: readonly Payment[], more: Partial<Order> = 
 const waiting = { status: 'paying', orderUpdate: null, settledBy: null, settledAt: null } as const;
 const closed = { ...waiting, status: 'closed', receivedAmount: null, receivedCurrency: null } as const;
 
-/** Two payments that went right, one of them after its callback was lost, and one that nobody paid. */
+const refund = (id: string, reason: string, more: Partial<Refund> = {}): Refund => ({
+  id,
+  amount: 1050,
+  currency: 'CNY',
+  status: 'succeeded',
+  reason,
+  settledAt: '2026-11-21T10:00:04.000Z',
+  ...more,
+});
+
+/** Money that its order could not take, all of it given back. */
+const conflict = { orderUpdate: 'conflict', refundedAmount: 1050 } as const;
+const givenBack = { state: 'REFUND', refunded: 1050 } as const;
+
+/**
+ * Two payments that went right, one of them after its callback was lost, and one that nobody paid; then an order paid on
+ * two channels, a payment made after its end, and one made after its order was cancelled.
+ */
 const right: Books = {
-  trades: [trade('pay_1'), trade('pay_2', { callbackAttempts: 0 }), unpaidTrade('pay_3')],
+  trades: [
+    trade('pay_1'),
+    trade('pay_2', { callbackAttempts: 0 }),
+    unpaidTrade('pay_3'),
+    trade('pay_4'),
+    trade('pay_5', givenBack),
+    trade('pay_6', { currency: 'JPY' }),
+    trade('pay_7', givenBack),
+  ],
   orders: [
     order('order-1', [payment('pay_1')]),
     order('order-2', [payment('pay_2', { settledBy: 'query', settledAt: '2026-11-21T10:00:09.000Z' })]),
     order('order-3', [payment('pay_3', closed)], { status: 'unpaid', paidPaymentId: null }),
+    order('order-4', [payment('pay_4'), payment('pay_5', { channel: 'simulator2', ...conflict })]),
+    order('order-5', [payment('pay_6', { receivedCurrency: 'JPY', expiresAt: PAID_AT })], {
+      currency: 'JPY',
+    }),
+    order('order-6', [payment('pay_7', conflict)], { status: 'cancelled', paidPaymentId: null }),
   ],
+  refunds: new Map([
+    ['pay_5', [refund('re_5', 'duplicate_payment')]],
+    ['pay_7', [refund('re_7', 'late_payment', { settledAt: '2026-11-21T10:00:05.500Z' })]],
+  ]),
 };
 
 const account = (books: Books): Accounts =>
@@ -69,10 +109,18 @@ const report = (accounts: Accounts, more: Partial<Report> = {}): Report => ({
   ...more,
 });
 
-/** The books with one order replaced. */
-const withOrder = (index: number, wrong: Order): Books => ({
-  ...right,
-  orders: right.orders.map((one, at) => (at === index ? wrong : one)),
+/** The books with one order, trade or list of refunds replaced. */
+const withOrder = (index: number, wrong: Order, books = right): Books => ({
+  ...books,
+  orders: books.orders.map((one, at) => (at === index ? wrong : one)),
+});
+const withTrade = (wrong: Trade, books = right): Books => ({
+  ...books,
+  trades: books.trades.map((one) => (one.outTradeNo === wrong.outTradeNo ? wrong : one)),
+});
+const withRefunds = (paymentId: string, refunds: readonly Refund[], books = right): Books => ({
+  ...books,
+  refunds: new Map([...books.refunds, [paymentId, refunds]]),
 });
 
 /** What every offence must do: be counted, be listed with its ids and link, and end the demo with 1. */
@@ -88,12 +136,25 @@ describe('books that agree', () => {
   test('give no offence, equal totals, and how each payment was found out', () => {
     const accounts = account(right);
     expect(accounts.offences).toEqual([]);
-    expect(accounts.wallet).toEqual({ count: 2, sums: new Map([['CNY', 2100]]) });
-    expect(accounts.orders).toEqual(accounts.wallet);
-    expect(accounts.found).toEqual([
+    const sums = (CNY: number, JPY: number) => new Map(Object.entries({ CNY, JPY }));
+    const back = { count: 1, sums: new Map([['CNY', 1050]]) };
+    expect(accounts.wallet).toEqual({ count: 6, sums: sums(5250, 1050) });
+    expect(accounts.orders).toEqual({ count: 4, sums: sums(3150, 1050) });
+    expect(accounts.refunds).toEqual(
+      new Map(Object.entries({ duplicate_payment: back, late_payment: back })),
+    );
+    expect(accounts.attention).toEqual({ count: 0, sums: new Map() });
+    expect(accounts.difference).toEqual(sums(0, 0));
+    expect(accounts.scenes).toEqual({
+      paidTwice: { count: 1, backWithin: 4 },
+      paidLate: { count: 1, backWithin: null },
+      cancelled: { count: 1, backWithin: 5.5 },
+    });
+    expect(accounts.found.slice(0, 2)).toEqual([
       { settledBy: 'callback', callbackLost: false, seconds: 2.5 },
       { settledBy: 'query', callbackLost: true, seconds: 9 },
     ]);
+    expect(accounts.found).toHaveLength(accounts.wallet.count);
     expect(accounts.live).toBe(0);
     expect(accounts.unpaid).toEqual(new Map([['closed', 1]]));
     expect(isClean(report(accounts))).toBe(true);
@@ -103,7 +164,12 @@ describe('books that agree', () => {
   test('make a table of at most 100 columns', () => {
     const table = closingTable(report(account(right)));
     expect(Math.max(...table.split('\n').map((line) => line.length))).toBeLessThanOrEqual(100);
-    expect(table).toMatch(/paid in the wallet +2 +CNY 21\.00/);
+    expect(table).toMatch(/paid in the wallet +6 +CNY 52\.50 \+ JPY 1,050/);
+    expect(table).toMatch(/paid in the orders +4 +CNY 31\.50 \+ JPY 1,050/);
+    expect(table).toMatch(/given back: the order was paid twice +1 +CNY 10\.50\n/);
+    expect(table).toMatch(/given back: it came too late +1 +CNY 10\.50\n/);
+    expect(table).toMatch(/not accounted for +CNY 0\.00 \+ JPY 0 +as it must be/);
+    expect(table).toMatch(/paid in two wallets +1 orders; the second payment back within 4\.0 s/);
     expect(table).toMatch(/a query on schedule +1 +1 +9\.0 +9\.0 +9\.0/);
     expect(table).toMatch(/worker \(process 4711\) at 16 s, at work again 4\.2 s later/);
   });
@@ -118,6 +184,7 @@ describe('a dropped order', () => {
     expectOffence(books, 'dropped', 'pay_1', /dropped[^\n]+ 1 +!!! must be 0/);
     expect(offendersList(report(account(books)))).toContain('/workflows/payment%2Fpay_1');
     expect(account(books).live).toBe(1);
+    expect(account(books).difference.get('CNY')).toBe(1050);
   });
 
   test('that was closed though it was paid', () => {
@@ -161,8 +228,8 @@ describe('an order paid without money', () => {
   });
 
   test('of which the wallet knows nothing', () => {
-    const books = { ...right, orders: [...right.orders, order('order-4', [payment('pay_4')])] };
-    expectOffence(books, 'unpaid', 'pay_4', row);
+    const books = { ...right, orders: [...right.orders, order('order-8', [payment('pay_8')])] };
+    expectOffence(books, 'unpaid', 'pay_8', row);
   });
 
   test('whose payment alone is succeeded', () => {
@@ -172,6 +239,120 @@ describe('an order paid without money', () => {
     );
     expectOffence(books, 'unpaid', 'pay_3', row);
   });
+});
+
+describe('money that is not given back as it must be', () => {
+  const keeps = { refundedAmount: 1049, orderUpdate: 'conflict' } as const;
+
+  test('but for one cent', () => {
+    const cent = [refund('re_7', 'late_payment', { amount: 1049 })];
+    const books = withTrade(
+      trade('pay_7', { refunded: 1049 }),
+      withRefunds(
+        'pay_7',
+        cent,
+        withOrder(
+          5,
+          order('order-6', [payment('pay_7', keeps)], { status: 'cancelled', paidPaymentId: null }),
+        ),
+      ),
+    );
+    expectOffence(books, 'dropped', 'pay_7', /not accounted for +CNY 0\.01 \+ JPY 0 +!!! must be 0/);
+    expect(offendersList(report(account(books)))).toContain('UNACCOUNTED  CNY 0.01');
+  });
+
+  test('not at all, and nobody says so', () => {
+    const books = withTrade(
+      trade('pay_5'),
+      withRefunds(
+        'pay_5',
+        [refund('re_5', 'duplicate_payment', { status: 'processing', settledAt: null })],
+        withOrder(
+          3,
+          order('order-4', [
+            payment('pay_4'),
+            payment('pay_5', { channel: 'simulator2', ...conflict, refundedAmount: 0 }),
+          ]),
+        ),
+      ),
+    );
+    expectOffence(books, 'dropped', 'pay_5', /dropped[^\n]+ 1 +!!! must be 0/);
+    expect(account(books).difference.get('CNY')).toBe(1050);
+  });
+
+  test('because a person has to look: said as that, with the sum', () => {
+    const attention = { attention: 'refund_failing', attentionDetail: 'The channel says no.' };
+    const books = withTrade(
+      trade('pay_7'),
+      withRefunds(
+        'pay_7',
+        [refund('re_7', 'late_payment', { status: 'failed' })],
+        withOrder(
+          5,
+          order('order-6', [payment('pay_7', { ...conflict, refundedAmount: 0, ...attention })], {
+            status: 'cancelled',
+            paidPaymentId: null,
+          }),
+        ),
+      ),
+    );
+    expectOffence(books, 'attention', 'pay_7', /waiting for a person +1 +CNY 10\.50/);
+    expect(account(books).difference.get('CNY')).toBe(0);
+  });
+
+  test('though nodrop says it was: the wallet has it still', () => {
+    const books = withTrade(trade('pay_5'));
+    const accounts = account(books);
+    expect(accounts.offences.map(({ kind, paymentId }) => [kind, paymentId])).toEqual([
+      ['different', 'pay_5'],
+      ['dropped', 'pay_5'],
+    ]);
+    expect(isClean(report(accounts))).toBe(false);
+  });
+});
+
+describe('money given back without a reason', () => {
+  const row = /given back without a reason +1 +!!! must be 0/;
+
+  test('of an order that has taken it', () => {
+    const books = withTrade(
+      trade('pay_1', givenBack),
+      withRefunds(
+        'pay_1',
+        [refund('re_1', 'duplicate_payment')],
+        withOrder(0, order('order-1', [payment('pay_1', { refundedAmount: 1050 })])),
+      ),
+    );
+    expectOffence(books, 'unexplained', 'pay_1', row);
+    expect(account(books).difference.get('CNY')).toBe(-1050);
+    expect(closingTable(report(account(books)))).toMatch(/not accounted for +CNY -10\.50/);
+  });
+
+  test('in the wallet, and nodrop does not know', () => {
+    expectOffence(withTrade(trade('pay_1', { refunded: 1 })), 'unexplained', 'pay_1', row);
+  });
+
+  test('for another reason than there was', () => {
+    expectOffence(withRefunds('pay_7', [refund('re_7', 'requested')]), 'unexplained', 'pay_7', row);
+    expectOffence(withRefunds('pay_5', [refund('re_5', 'late_payment')]), 'unexplained', 'pay_5', row);
+  });
+
+  test('that nobody had paid', () => {
+    expectOffence(withRefunds('pay_3', [refund('re_3', 'late_payment')]), 'unexplained', 'pay_3', row);
+  });
+});
+
+test('an order paid by two payments, the money of both kept', () => {
+  const books = withTrade(
+    trade('pay_5'),
+    withRefunds(
+      'pay_5',
+      [],
+      withOrder(3, order('order-4', [payment('pay_4'), payment('pay_5', { channel: 'simulator2' })])),
+    ),
+  );
+  expectOffence(books, 'twice', 'pay_5', /orders paid by two payments +1 +!!! must be 0/);
+  expect(account(books).difference.get('CNY')).toBe(1050);
 });
 
 describe('an amount that differs', () => {
@@ -190,15 +371,36 @@ describe('an amount that differs', () => {
 
 describe('a run that proves nothing', () => {
   test('because the ledger lost what the wallet told a payer', () => {
-    const accounts = reconcile({ trades: [], orders: [] }, new Set(['pay_1']));
+    const accounts = reconcile({ trades: [], orders: [], refunds: new Map() }, new Set(['pay_1']));
     expect(accounts.offences.map(({ kind }) => kind)).toEqual(['unproven']);
   });
 
   test('because nobody paid', () => {
-    const accounts = reconcile({ trades: [unpaidTrade('pay_3')], orders: right.orders.slice(2) }, new Set());
+    const books = {
+      trades: [unpaidTrade('pay_3')],
+      orders: right.orders.slice(2, 3),
+      refunds: new Map(),
+    };
+    const accounts = reconcile(books, new Set());
     expect(accounts.offences).toEqual([]);
     expect(isClean(report(accounts))).toBe(false);
   });
+});
+
+test.each([
+  ['paid in two wallets', ['order-4'], ['pay_4', 'pay_5']],
+  ['paid after it was closed', ['order-5'], ['pay_6']],
+  ['paid after the order was cancelled', ['order-6'], ['pay_7']],
+])('a run in which nobody %s proves nothing about it', (label, orderIds, ids) => {
+  const accounts = account({
+    trades: right.trades.filter(({ outTradeNo }) => !ids.includes(outTradeNo)),
+    orders: right.orders.filter(({ id }) => !orderIds.includes(id)),
+    refunds: new Map([...right.refunds].filter(([id]) => !ids.includes(id))),
+  });
+  expect(accounts.offences).toEqual([]);
+  expect(isClean(report(accounts))).toBe(false);
+  expect(closingTable(report(accounts))).toMatch(new RegExp(`${label} +!!! DID NOT HAPPEN`));
+  expect(offendersList(report(accounts))).toContain('NOT SEEN');
 });
 
 describe('what the shop and the forger saw', () => {
@@ -227,6 +429,12 @@ describe('the payers', () => {
   test('are the same for the same seed, and others for another', () => {
     expect(planPayers(7, 50)).toEqual(planPayers(7, 50));
     expect(planPayers(8, 50)).not.toEqual(planPayers(7, 50));
+  });
+
+  test('of every scene are there', () => {
+    const habits = planPayers(7, 50).map(({ habit }) => habit);
+    for (const scene of SCENES)
+      expect(habits.filter((habit) => habit === scene)).toHaveLength(PAYERS_A_SCENE);
   });
 
   test('come in time, with orders of their own and amounts that the API takes', () => {

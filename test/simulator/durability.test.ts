@@ -5,6 +5,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
+import { NO_FAULTS } from '../../src/simulator/faults.ts';
 import { ACCOUNT, client, newTrade, receiver, SECRETS, start, tempFolder } from './support.ts';
 
 /** The simulator as a process: what it has answered survives kill -9, and it stops and fails clearly. */
@@ -130,6 +131,18 @@ describe('the journal', () => {
     await two.close();
     const three = await start({ folder });
     expect(await three.ledger()).toEqual(before);
+  });
+
+  it('of a version that knew fewer faults has the new ones off', async () => {
+    const folder = tempFolder();
+    const { close: _, ...groups } = NO_FAULTS;
+    const faults = { ...groups, close: { errorRate: 0.5 } };
+    writeFileSync(join(folder, 'journal.jsonl'), `${JSON.stringify({ faults })}\n`);
+    const { setFaults } = await start({ folder });
+    expect(await setFaults({ down: true })).toMatchObject({
+      status: 200,
+      body: { down: true, close: { errorRate: 0.5, ineffectiveRate: 0 } },
+    });
   });
 
   it('refuses to start on a damaged one rather than forget payments', async () => {

@@ -61,6 +61,16 @@ describe('faults', () => {
     expect(await ledger()).toMatchObject([{ state: 'NOTPAY' }]);
   });
 
+  it('close.ineffectiveRate: closed, says the channel, until the payer who was in the wallet pays', async () => {
+    const { adapter, no, pay, setFaults } = await created({ close: { ineffectiveRate: 1 } });
+    expect(await adapter.closeTrade(ACCOUNT, no)).toBe('closed');
+    expect(await adapter.queryTrade(ACCOUNT, no)).toEqual({ state: 'closed' });
+    await setFaults({ close: { ineffectiveRate: 0 } });
+    expect(await adapter.closeTrade(ACCOUNT, no)).toBe('closed');
+    expect(await pay(no)).toMatchObject({ status: 200, body: { state: 'SUCCESS' } });
+    expect(await adapter.queryTrade(ACCOUNT, no)).toMatchObject({ state: 'paid' });
+  });
+
   it('query.garbageRate: cut off or wrongly signed, never believed', async () => {
     const { adapter, no, url } = await created({ query: { garbageRate: 1 } });
     const readable: boolean[] = [];
