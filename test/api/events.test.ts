@@ -1,9 +1,10 @@
 import { once, setMaxListeners } from 'node:events';
-import { connect, type Socket } from 'node:net';
+import { createServer } from 'node:http';
+import { type AddressInfo, connect, type Socket } from 'node:net';
 import { PrismaPg } from '@prisma/adapter-pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { Changes } from '../../src/api/changes.ts';
-import { STREAMS, type StreamLimits } from '../../src/api/event-stream.ts';
+import { EventStream, STREAMS, type StreamLimits } from '../../src/api/event-stream.ts';
 import { PrismaClient } from '../../src/generated/prisma/client.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
@@ -351,6 +352,38 @@ describe('a reader that does not read', () => {
       await patient.close();
     }
   });
+});
+
+test('a reader that leaves unread what its connection could just hold is cut at the end', async () => {
+  const limits = { ...STREAMS, drainWithinMs: 300 };
+  const left = new Promise<{ unsent: number; destroyed: boolean }>((resolve, reject) => {
+    const server = createServer((_request, response) => {
+      const fill = async () => {
+        const stream = new EventStream(response, undefined, limits, () => undefined);
+        const { socket } = response;
+        // Small states, one a turn: at some point the kernel takes no more, and Node still does.
+        for (let n = 0; socket !== null && socket.writableLength === 0; n += 1) {
+          stream.push('payment', { n, text: 'x'.repeat(4_000) });
+          await new Promise((next) => setImmediate(next));
+          await new Promise((next) => setImmediate(next));
+        }
+        const unsent = socket?.writableLength ?? 0;
+        await stream.end();
+        resolve({ unsent, destroyed: response.destroyed });
+      };
+      fill().catch(reject);
+    });
+    server.listen(0, '127.0.0.1', () => {
+      const slow = connect((server.address() as AddressInfo).port, '127.0.0.1');
+      slow.write('GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n');
+      slow.pause();
+      slow.once('close', () => server.close());
+      left.finally(() => slow.destroy()).catch(() => undefined);
+    });
+  });
+  const { unsent, destroyed } = await left;
+  expect(unsent).toBeGreaterThan(0);
+  expect(destroyed).toBe(true);
 });
 
 describe('when the database is lost in the middle', () => {
