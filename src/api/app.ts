@@ -23,6 +23,7 @@ import { paymentRoutes } from './routes/payments.ts';
 import { refundRoutes } from './routes/refunds.ts';
 import { resolveRoute } from './routes/resolve.ts';
 import { returnRoute } from './routes/return.ts';
+import { switchRoute } from './routes/switch.ts';
 import { unmatchedCallbacksRoute } from './routes/unmatched-callbacks.ts';
 
 /** Every route of the API. */
@@ -33,6 +34,7 @@ export function createEndpoints(api: Api): Endpoint[] {
     ...paymentRoutes(api),
     paymentEventsRoute(api),
     ...paymentActionRoutes(api),
+    switchRoute(api),
     ...cancelRoutes(api),
     resolveRoute(api),
     ...refundRoutes(api),

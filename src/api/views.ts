@@ -28,7 +28,11 @@ export function isPayable(row: Payment, now: Date): boolean {
  * What a client token shows. Nobody is sent to pay what is over, so the next action ends with the payment.
  * @param checkoutUrl carries the client token: only for whoever has it.
  */
-export function payerPaymentView(row: Payment, now: Date, checkoutUrl: string | null): PayerPaymentView {
+export function payerPaymentView(
+  row: Payment,
+  now: Date,
+  checkoutUrl: string | null,
+): Omit<PayerPaymentView, 'switchTo'> {
   const action = isPayable(row, now) ? nextActionOf(row) : null;
   return {
     id: row.id,

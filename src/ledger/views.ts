@@ -62,6 +62,26 @@ export async function findPayment(db: LedgerClient, paymentId: string): Promise<
   return await db.payment.findUnique({ where: { id: paymentId } });
 }
 
+/** A payment with what decides on what its payer can do instead. */
+export type PaymentOfPayer = Payment & {
+  readonly order: OrderWithPayments;
+  readonly merchant: { readonly channelAccounts: readonly { readonly channel: string }[] };
+};
+
+/** The same for its payer. */
+export async function findPaymentOfPayer(
+  db: LedgerClient,
+  paymentId: string,
+): Promise<PaymentOfPayer | null> {
+  return await db.payment.findUnique({
+    where: { id: paymentId },
+    include: {
+      order: { include: { payments: true } },
+      merchant: { select: { channelAccounts: { select: { channel: true }, orderBy: { channel: 'asc' } } } },
+    },
+  });
+}
+
 export interface PaymentFilter {
   readonly status?: PaymentStatus | undefined;
   readonly orderId?: string | undefined;
