@@ -1,9 +1,10 @@
 import { once, setMaxListeners } from 'node:events';
-import { connect, type Socket } from 'node:net';
+import { createServer } from 'node:http';
+import { type AddressInfo, connect, type Socket } from 'node:net';
 import { PrismaPg } from '@prisma/adapter-pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { Changes } from '../../src/api/changes.ts';
-import { STREAMS, type StreamLimits } from '../../src/api/event-stream.ts';
+import { EventStream, STREAMS, type StreamLimits } from '../../src/api/event-stream.ts';
 import { PrismaClient } from '../../src/generated/prisma/client.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
@@ -66,6 +67,23 @@ function countingClient(url: string, onRead: (sql: string) => void): LedgerClien
     if (/^SELECT .*"payments"/s.test(query)) onRead(query);
   });
   return client as unknown as LedgerClient;
+}
+
+/** The client, with something around one table's `findUnique`. */
+function intercept(
+  db: LedgerClient,
+  table: 'payment' | 'apiKey',
+  around: (find: () => Promise<unknown>) => Promise<unknown>,
+): LedgerClient {
+  const model = new Proxy(db[table], {
+    get: (target, property) =>
+      property === 'findUnique'
+        ? (args: never) => around(() => (target.findUnique as (args: never) => Promise<unknown>)(args))
+        : Reflect.get(target, property),
+  });
+  return new Proxy(db, {
+    get: (target, property) => (property === table ? model : Reflect.get(target, property)),
+  });
 }
 
 /** What the gauge says. */
@@ -353,6 +371,38 @@ describe('a reader that does not read', () => {
   });
 });
 
+test('a reader that leaves unread what its connection could just hold is cut at the end', async () => {
+  const limits = { ...STREAMS, drainWithinMs: 300 };
+  const left = new Promise<{ unsent: number; destroyed: boolean }>((resolve, reject) => {
+    const server = createServer((_request, response) => {
+      const fill = async () => {
+        const stream = new EventStream(response, undefined, limits, () => undefined);
+        const { socket } = response;
+        // Small states, one a turn: at some point the kernel takes no more, and Node still does.
+        for (let n = 0; socket !== null && socket.writableLength === 0; n += 1) {
+          stream.push('payment', { n, text: 'x'.repeat(4_000) });
+          await new Promise((next) => setImmediate(next));
+          await new Promise((next) => setImmediate(next));
+        }
+        const unsent = socket?.writableLength ?? 0;
+        await stream.end();
+        resolve({ unsent, destroyed: response.destroyed });
+      };
+      fill().catch(reject);
+    });
+    server.listen(0, '127.0.0.1', () => {
+      const slow = connect((server.address() as AddressInfo).port, '127.0.0.1');
+      slow.write('GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n');
+      slow.pause();
+      slow.once('close', () => server.close());
+      left.finally(() => slow.destroy()).catch(() => undefined);
+    });
+  });
+  const { unsent, destroyed } = await left;
+  expect(unsent).toBeGreaterThan(0);
+  expect(destroyed).toBe(true);
+});
+
 describe('when the database is lost in the middle', () => {
   const sever = (who: string) =>
     queryOnce(
@@ -400,24 +450,18 @@ describe('when the database is lost in the middle', () => {
 
   test('a failed read is tried again though nothing else changes', async () => {
     const made = await pay(api, key);
-    let failures = 0;
-    const failing = new Proxy(api.db, {
-      get: (db, property, receiver) =>
-        property === 'payment' ? failOnce(db.payment) : Reflect.get(db, property, receiver),
+    let reads = 0;
+    // The first lets it in, the second fails.
+    const failing = intercept(api.db, 'payment', async (find) => {
+      reads += 1;
+      if (reads === 2) throw Object.assign(new Error('gone'), { code: 'ECONNRESET' });
+      return await find();
     });
-    const failOnce = (model: LedgerClient['payment']) =>
-      new Proxy(model, {
-        get: (target, property) =>
-          property === 'findUnique' && failures++ === 1
-            ? () => Promise.reject(Object.assign(new Error('gone'), { code: 'ECONNRESET' }))
-            : Reflect.get(target, property),
-      });
     const shaky = await startTestApi(database.url, { db: failing, changes: api.changes });
     try {
       const reader = await watch(made.id, key, {}, shaky);
       await eventually(() => reader.events.length === 1);
-      // The one that lets it in, the one that fails, and the one that does not.
-      expect(failures).toBe(3);
+      expect(reads).toBe(3);
     } finally {
       readers.pop()?.leave();
       await eventually(() => api.changes.waiting === 0);
@@ -487,6 +531,46 @@ test('a reader that goes takes everything of its own with it', async () => {
   expect([api.changes.waiting, await readersOf(api)]).toEqual([1, 1]);
   reader.leave();
   await eventually(async () => api.changes.waiting === 0 && (await readersOf(api)) === 0);
+  // It had its answer all along.
+  await eventually(async () =>
+    (await api.deps.metrics.registry.metrics()).includes(
+      'nodrop_http_request_duration_seconds_count{route="/v1/payments/{id}/events",method="GET",status="200"} 1',
+    ),
+  );
+});
+
+test('a reader that goes before it is let in leaves nothing behind', async () => {
+  const made = await pay(api, key);
+  let letIn = () => {};
+  const gate = new Promise<void>((resolve) => {
+    letIn = resolve;
+  });
+  let asked = 0;
+  let reads = 0;
+  const gated = intercept(api.db, 'apiKey', async (find) => {
+    asked += 1;
+    await gate;
+    return await find();
+  });
+  const db = intercept(gated, 'payment', async (find) => {
+    reads += 1;
+    return await find();
+  });
+  const slow = await startTestApi(database.url, { db, changes: api.changes });
+  const closed = new Promise((resolve) => {
+    slow.server.on('connection', (socket) => socket.once('close', resolve));
+  });
+  const leaving = new AbortController();
+  const path = `/v1/payments/${made.id}/events`;
+  const gone = slow.call(path, { key, signal: leaving.signal }).catch((error: Error) => error.name);
+  await eventually(() => asked === 1);
+  leaving.abort();
+  expect(await gone).toBe('AbortError');
+  await closed;
+  letIn();
+  // The second is the stream's own.
+  await eventually(() => reads === 2);
+  await eventually(async () => api.changes.waiting === 0 && (await readersOf(slow)) === 0);
 });
 
 test('a HEAD opens no stream, a preflight allows what a reader needs, other methods are refused', async () => {
