@@ -109,7 +109,7 @@ async function photographWallet(browser: Browser, { payUrl }: Created): Promise<
 async function photographCashier(browser: Browser, { checkoutUrl }: Created): Promise<void> {
   for (const [name, options] of [
     ['cashier-phone', { viewport: { width: 390, height: 700 }, isMobile: true, deviceScaleFactor: 2 }],
-    ['cashier-desktop', { viewport: { width: 1080, height: 660 } }],
+    ['cashier-desktop', { viewport: { width: 1080, height: 680 } }],
   ] as const) {
     const page = await browser.newPage({ ...options, locale: 'en-GB' });
     await page.goto(checkoutUrl);
