@@ -3,10 +3,12 @@ import { dirname, join } from 'node:path';
 import type { WorkflowHandle } from '@temporalio/client';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { afterAll, beforeAll, test } from 'vitest';
-import { MAIN_TASK_QUEUE } from '../../src/domain/names.ts';
+import { deliveryWorkflowId, MAIN_TASK_QUEUE, refundWorkflowId } from '../../src/domain/names.ts';
+import { requestRedelivery } from '../../src/ledger/deliveries.ts';
+import { setMerchant } from '../../src/ledger/merchants.ts';
 import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
-import { refundWorkflowId } from '../../src/domain/names.ts';
-import { type Harness, startHarness } from '../workflows/harness.ts';
+import { startOrderService } from '../support/order-service.ts';
+import { type Harness, SECRET, startHarness } from '../workflows/harness.ts';
 
 /**
  * `npm run histories` runs real payments and keeps their histories beside this file, for the replay test. Run it
@@ -197,4 +199,70 @@ test('a double payment and its refund', async () => {
   await run.result();
   await keep('double-payment', run);
   await keep('refund', h.env.client.workflow.getHandle(refundWorkflowId(refund.id)));
+});
+
+/** The merchant has an order service from here on. */
+async function withOrderService() {
+  const shop = await startOrderService(() => h.now());
+  const settings = { orderServiceUrl: shop.url, orderStatusUrl: shop.statusUrl };
+  const set = await setMerchant(h.db, 'shop', settings, SECRET, new Date(await h.now()));
+  shop.secret = set?.secret ?? shop.secret;
+  return shop;
+}
+
+test('an order service that fails for an hour', async () => {
+  const shop = await withOrderService();
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  let open = false;
+  shop.react = () => (open ? undefined : { status: 500 });
+  await h.callback(payment);
+  await h.until(payment.id, 'succeeded');
+  await h.pass(3600);
+  await keep('order-service-pending', run);
+  open = true;
+  await run.result();
+  await keep('order-service-failing', run);
+  const { id } = await h.db.delivery.findFirstOrThrow({ where: { paymentId: payment.id } });
+  const { delivery } = await requestRedelivery(h.db, payment.merchantId, id, 'a test', new Date(await h.now()));
+  await h.deliveryWorkflows.redeliver(delivery, 10_000);
+  const again = h.env.client.workflow.getHandle(deliveryWorkflowId(id));
+  await again.result();
+  await keep('delivery-again', again);
+  await shop.close();
+});
+
+test('an event of its own on its way to an order service', async () => {
+  const shop = await withOrderService();
+  const payment = await h.newPaid();
+  shop.react = (_, nth) => (nth < 20 ? { status: 500 } : undefined);
+  const refund = await h.refund(payment, 500);
+  await h.untilRefund(refund.id, 'succeeded');
+  const { id } = await h.db.delivery.findFirstOrThrow({ where: { paymentId: payment.id, status: 'pending' } });
+  const run = h.env.client.workflow.getHandle(deliveryWorkflowId(id));
+  await run.result();
+  await keep('delivery', run);
+  await shop.close();
+});
+
+test('a sweep with deliveries', async () => {
+  const options = { taskQueue: MAIN_TASK_QUEUE, workflowId: 'nodrop-sweep-deliveries' };
+  const run = await h.env.client.workflow.start(SWEEP_WORKFLOW, options);
+  await run.result();
+  await keep('sweep-deliveries', run);
+});
+
+test('an order service that has the order paid otherwise', async () => {
+  const shop = await withOrderService();
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  shop.react = ({ type }) =>
+    type === 'payment.succeeded' ? { status: 409, body: { paidPaymentId: 'pay_other' } } : undefined;
+  await h.simulator.pay(payment.id);
+  await h.callback(payment);
+  await run.result();
+  await keep('order-service-conflict', run);
+  const refund = await h.db.refund.findFirstOrThrow({ where: { paymentId: payment.id } });
+  await h.untilRefund(refund.id, 'succeeded');
+  await shop.close();
 });

@@ -1,0 +1,50 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { deliveryWait } from '../../src/domain/delivery.ts';
+
+/** When an order service is told again: its schedule as promised, whatever the service asks for. */
+
+const SECOND = 1_000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+
+const PROMISED = [
+  ...[0, 1, 2, 5, 10, 20, 30].map((seconds) => seconds * SECOND),
+  ...Array(5).fill(MINUTE),
+  ...Array(5).fill(5 * MINUTE),
+  ...[30 * MINUTE, 2 * HOUR, 5 * HOUR],
+];
+const promised = (attempts: number): number => PROMISED[attempts] ?? DAY;
+
+const attempts = fc.integer({ min: 0, max: 2_000 });
+const random = fc.double({ min: 0, max: 1, noNaN: true });
+
+test('the schedule as promised, then daily for ever', () => {
+  expect([...Array(40).keys()].map((nth) => deliveryWait(nth, 0))).toEqual([
+    ...PROMISED,
+    ...Array(40 - PROMISED.length).fill(DAY),
+  ]);
+});
+
+test('jitter adds up to a fifth, and never shortens', () => {
+  fc.assert(
+    fc.property(attempts, random, (nth, chance) => {
+      const wait = deliveryWait(nth, chance);
+      expect(wait).toBeGreaterThanOrEqual(promised(nth));
+      expect(wait).toBeLessThanOrEqual(Math.ceil(promised(nth) * 1.2));
+    }),
+  );
+  expect(deliveryWait(5, 1)).toBe(24 * SECOND);
+});
+
+test('Retry-After only lengthens, to a day at most', () => {
+  fc.assert(
+    fc.property(attempts, random, fc.integer({ min: 0, max: 400 * DAY }), (nth, chance, asked) => {
+      const wait = deliveryWait(nth, chance, asked);
+      const own = deliveryWait(nth, chance);
+      expect(wait).toBe(Math.max(own, Math.min(asked, DAY)));
+      expect(Number.isSafeInteger(wait)).toBe(true);
+    }),
+  );
+});

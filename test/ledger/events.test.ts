@@ -1,0 +1,333 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import type { ChannelAnswer } from '../../src/domain/channel.ts';
+import type { Payment } from '../../src/generated/prisma/client.ts';
+import { removeOld } from '../../src/ledger/cleanup.ts';
+import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import { recordAttempt, showOverdue, takeTurn } from '../../src/ledger/deliveries.ts';
+import { eventMessage } from '../../src/ledger/event-data.ts';
+import { recordEvent } from '../../src/ledger/events.ts';
+import { listEvents } from '../../src/ledger/feed.ts';
+import { startPayment } from '../../src/ledger/intake.ts';
+import { underLock, update } from '../../src/ledger/locked.ts';
+import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { endPayment, recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
+import { recordRefundAnswer, requestRefund } from '../../src/ledger/refunds.ts';
+import { takeOverdueDeliveries } from '../../src/ledger/sweep.ts';
+import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
+
+/** Events are written with what they tell, or not at all; a reader with a cursor misses none. */
+
+let database: FreshDatabase;
+let db: LedgerClient;
+let merchantId: string;
+beforeAll(async () => {
+  database = await freshDatabase();
+  db = createLedgerClient(database.url);
+});
+afterAll(async () => {
+  await db?.$disconnect();
+  await database?.drop();
+});
+let merchants = 0;
+beforeEach(async () => {
+  merchants += 1;
+  merchantId = (await ensureMerchant(db, `shop-${merchants}`, ['simulator'])).merchant.id;
+});
+
+const DAY = 86_400_000;
+const now = () => new Date();
+const PAID: ChannelAnswer = {
+  state: 'paid',
+  channelPaymentId: 'trx',
+  amount: 1000,
+  currency: 'CNY',
+  paidAt: new Date().toISOString(),
+};
+
+let orders = 0;
+async function newPayment(): Promise<Payment> {
+  orders += 1;
+  const order = {
+    id: `order-${orders}`,
+    amount: 1000,
+    currency: 'CNY',
+    subject: 'x',
+    metadata: { a: 'b' },
+    expiresInSeconds: undefined,
+  };
+  const given = {
+    channel: 'simulator',
+    method: 'wallet',
+    payer: undefined,
+    returnUrl: undefined,
+    metadata: {},
+    expiresInMs: 60_000,
+    askedAttempts: new Set<string>(),
+  };
+  return (await startPayment(db, merchantId, order, given, () => 'hash', now())).payment;
+}
+
+async function newPaid(): Promise<Payment> {
+  const payment = await newPayment();
+  await recordAnswer(db, payment.id, PAID, 'query', now());
+  await settlePayment(db, payment.id, now());
+  return await db.payment.findUniqueOrThrow({ where: { id: payment.id } });
+}
+
+const withOrderService = () =>
+  db.merchant.update({ where: { id: merchantId }, data: { orderServiceUrl: 'https://shop.example/events' } });
+const eventsOf = (paymentId: string) =>
+  db.event.findMany({ where: { paymentId }, include: { delivery: true }, orderBy: { version: 'asc' } });
+
+test('every end and every refund, each once, with versions that grow', async () => {
+  const { id } = await newPaid();
+  // Again, late, and of something else: nothing new.
+  await settlePayment(db, id, now());
+  await endPayment(db, id, 'closed', 'late', now());
+  for (const state of ['succeeded', 'failed'] as const) {
+    const asked = { amount: 400, note: 'why', idempotencyKey: `${id}-${state}` };
+    const { refund } = await requestRefund(db, id, asked, now());
+    const answer =
+      state === 'succeeded'
+        ? ({ state, channelRefundId: 'r' } as const)
+        : ({ state, reason: 'The account is closed.' } as const);
+    for (let i = 0; i < 2; i++) await recordRefundAnswer(db, refund.id, answer, now());
+  }
+  await recordAnswer(db, id, { ...PAID, refundedAmount: 600 } as ChannelAnswer, 'query', now());
+  const events = await eventsOf(id);
+  expect(events.map(({ version, type }) => `${version} ${type}`)).toEqual([
+    '1 payment.succeeded',
+    '2 refund.succeeded',
+    '3 refund.failed',
+    '4 refund.succeeded',
+  ]);
+  expect(events.map(({ delivery }) => delivery)).toEqual([null, null, null, null]);
+  expect(eventMessage(events[0] as (typeof events)[0])).toMatchObject({
+    type: 'payment.succeeded',
+    timestamp: events[0]?.createdAt.toISOString(),
+    data: {
+      version: 1,
+      payment: { id, status: 'succeeded', orderUpdate: 'applied', receivedAmount: 1000 },
+      order: { status: 'succeeded', paidPaymentId: id, metadata: { a: 'b' } },
+    },
+  });
+  // As it is when the transaction ends, in the order in which it happened.
+  expect(events[3]?.data).toMatchObject({
+    payment: { refundedAmount: 600, attention: 'channel_reversed' },
+    refund: { reason: 'external', amount: 200, status: 'succeeded' },
+  });
+
+  for (const to of ['failed', 'cancelled', 'closed'] as const) {
+    const ended = await newPayment();
+    await endPayment(db, ended.id, to, 'a test', now());
+    await endPayment(db, ended.id, to, 'again', now());
+    expect((await eventsOf(ended.id)).map(({ type }) => type)).toEqual([`payment.${to}`]);
+    // Money that comes after the end is told as well.
+    await recordAnswer(db, ended.id, PAID, 'query', now());
+    await settlePayment(db, ended.id, now());
+    expect((await eventsOf(ended.id)).map(({ type }) => type)).toEqual([
+      `payment.${to}`,
+      'payment.succeeded',
+    ]);
+  }
+});
+
+test('what is rolled back was never told', async () => {
+  const { id } = await newPayment();
+  const attempt = underLock(db, id, now(), async ({ tx, news }) => {
+    await update(tx, id, { status: 'closed', endedAt: now() });
+    news.push({ type: 'payment.closed' });
+    // The event itself cannot be written: of what it tells nothing stays either.
+    news.push({ type: 'refund.failed', refundId: 're_none' });
+  });
+  await expect(attempt).rejects.toThrow();
+  expect(await db.payment.findUniqueOrThrow({ where: { id } })).toMatchObject({
+    status: 'created',
+    eventVersion: 0,
+  });
+  expect(await eventsOf(id)).toEqual([]);
+});
+
+test('a reader that keeps its place misses none of the events of many payments that end at once', async () => {
+  const payments: Payment[] = [];
+  for (let i = 0; i < 30; i++) payments.push(await newPayment());
+  let ending = true;
+  const seen: string[] = [];
+  const read = async () => {
+    for (let after = 0n; ; ) {
+      const wasEnding = ending;
+      const page = await listEvents(db, merchantId, { limit: 7, after });
+      seen.push(...page.map(({ paymentId }) => paymentId));
+      after = page.at(-1)?.seq ?? after;
+      if (page.length === 0 && !wasEnding) return;
+    }
+  };
+  const end = ({ id }: Payment) => endPayment(db, id, 'closed', 'a test', now());
+  const ends = Promise.all(payments.map(end)).finally(() => {
+    ending = false;
+  });
+  await Promise.all([read(), ends]);
+  expect(seen.toSorted()).toEqual(payments.map(({ id }) => id).toSorted());
+});
+
+test('an event waits for the one before it to be committed, of the same merchant and of no other', async () => {
+  const [first, second] = [await newPayment(), await newPayment()];
+  const mine = merchantId;
+  merchantId = (await ensureMerchant(db, `other-${merchants}`, ['simulator'])).merchant.id;
+  const other = await newPayment();
+  let commit = () => {};
+  const held = new Promise<void>((resolve) => {
+    commit = resolve;
+  });
+  let recorded = () => {};
+  const isRecorded = new Promise<void>((resolve) => {
+    recorded = resolve;
+  });
+  const slow = db.$transaction(async (tx) => {
+    await recordEvent(tx, first.id, { type: 'payment.closed' }, now());
+    recorded();
+    await held;
+  });
+  await isRecorded;
+  const behind = endPayment(db, second.id, 'closed', 'a test', now());
+  await endPayment(db, other.id, 'closed', 'a test', now());
+  await eventually(async () => {
+    const waiting = await db.$queryRaw<unknown[]>`
+      SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`;
+    return waiting.length === 1;
+  });
+  expect(await listEvents(db, mine, { limit: 10, after: 0n })).toEqual([]);
+  commit();
+  await Promise.all([slow, behind]);
+  const visible = await listEvents(db, mine, { limit: 10, after: 0n });
+  expect(visible.map(({ paymentId }) => paymentId)).toEqual([first.id, second.id]);
+});
+
+test('with an order service the payment is pending, and every event has its delivery', async () => {
+  await withOrderService();
+  const payment = await newPaid();
+  expect(payment).toMatchObject({ status: 'succeeded', orderUpdate: 'pending', orderUpdatedAt: null });
+  const order = { merchantId_id: { merchantId, id: payment.orderId } };
+  expect(await db.order.findUniqueOrThrow({ where: order })).toMatchObject({ status: 'succeeded' });
+  const { id } = await newPayment();
+  await endPayment(db, id, 'failed', 'a test', now());
+  expect((await eventsOf(payment.id))[0]?.delivery).toMatchObject({ status: 'pending', attempts: 0 });
+  expect((await eventsOf(id))[0]?.delivery).toMatchObject({ status: 'pending', attempts: 0 });
+});
+
+/** The delivery of a payment that waits for its order service. */
+async function newPending() {
+  await withOrderService();
+  const payment = await newPaid();
+  const delivery = await db.delivery.findFirstOrThrow({ where: { paymentId: payment.id } });
+  return { payment, delivery };
+}
+const answered = (outcome: 'agreed' | 'conflict' | 'gone' | 'unknown', at = now()) => ({
+  ...{ outcome, statusCode: 200, detail: 'It answered.', durationMs: 1, at },
+});
+
+test('of many that want to tell it at once one does, and the next not before its time', async () => {
+  const { delivery } = await newPending();
+  const at = now();
+  const turns = await Promise.all([...Array(8)].map(() => takeTurn(db, delivery.id, at)));
+  expect(turns.filter(({ kind }) => kind === 'now')).toHaveLength(1);
+  expect(turns.filter(({ kind }) => kind === 'later')).toHaveLength(7);
+  // Whoever has it dies: after a while it is anybody's.
+  expect(await takeTurn(db, delivery.id, new Date(at.getTime() + 30_000))).toMatchObject({ kind: 'later' });
+  expect(await takeTurn(db, delivery.id, new Date(at.getTime() + 41_000))).toMatchObject({ kind: 'now' });
+  await recordAttempt(db, delivery.id, answered('unknown', at), 0, at);
+  expect(await takeTurn(db, delivery.id, new Date(at.getTime() + 400))).toMatchObject({ kind: 'later' });
+  expect(await takeTurn(db, delivery.id, new Date(at.getTime() + 1_000))).toMatchObject({ kind: 'now' });
+});
+
+test('answers at once, of which the first counts and the others are logged', async () => {
+  const { payment, delivery } = await newPending();
+  const outcomes = ['agreed', 'conflict', 'gone', 'agreed', 'unknown'] as const;
+  await Promise.all(outcomes.map((outcome) => recordAttempt(db, delivery.id, answered(outcome), 0, now())));
+  const after = await db.delivery.findUniqueOrThrow({ where: { id: delivery.id }, include: { log: true } });
+  expect(after).toMatchObject({ attempts: 5, nextAttemptAt: null });
+  expect(after.log).toHaveLength(5);
+  const row = await db.payment.findUniqueOrThrow({ where: { id: payment.id } });
+  const refunds = await db.refund.count({ where: { paymentId: payment.id } });
+  // Whichever was first: all that it says, and nothing of the others.
+  expect([after.status, row.orderUpdate, refunds, (await eventsOf(payment.id)).length]).toEqual(
+    after.status === 'delivered' ? ['delivered', 'applied', 0, 1] : [after.status, 'conflict', 1, 2],
+  );
+});
+
+test('what came first counts, whatever comes after', async () => {
+  const { payment, delivery } = await newPending();
+  for (const outcome of ['agreed', 'conflict', 'gone', 'unknown'] as const) {
+    await recordAttempt(db, delivery.id, answered(outcome), 0, now());
+    expect(await db.payment.findUniqueOrThrow({ where: { id: payment.id } })).toMatchObject({
+      orderUpdate: 'applied',
+      attention: null,
+    });
+    expect(await db.delivery.findUniqueOrThrow({ where: { id: delivery.id } })).toMatchObject({
+      status: 'delivered',
+    });
+  }
+});
+
+test('shown when ten minutes have passed without an agreement, and not before', async () => {
+  const { payment, delivery } = await newPending();
+  const at = now();
+  await takeTurn(db, delivery.id, at);
+  await recordAttempt(db, delivery.id, answered('unknown', at), 0, at);
+  for (const [ms, attention] of [
+    [599_000, null],
+    [600_000, 'order_update_failing'],
+  ] as const) {
+    await showOverdue(db, delivery.id, new Date(at.getTime() + ms));
+    expect(await db.payment.findUniqueOrThrow({ where: { id: payment.id } })).toMatchObject({ attention });
+  }
+});
+
+test('the sweep takes what nobody tells, and nothing else', async () => {
+  await withOrderService();
+  const at = Date.now();
+  const rows = {
+    forgotten: { createdAt: new Date(at - 31_000) },
+    new: { createdAt: new Date(at - 29_000) },
+    overdue: { createdAt: new Date(at - DAY), nextAttemptAt: new Date(at - 121_000) },
+    waiting: { createdAt: new Date(at - DAY), nextAttemptAt: new Date(at - 119_000) },
+    later: { createdAt: new Date(at - DAY), nextAttemptAt: new Date(at + DAY) },
+    hurried: { createdAt: new Date(at - DAY), nextAttemptAt: null },
+    settled: { createdAt: new Date(at - DAY), status: 'delivered', settledAt: now() },
+  };
+  const names = new Map<string, string>();
+  for (const [name, data] of Object.entries(rows)) {
+    const payment = await newPaid();
+    const { id } = await db.delivery.findFirstOrThrow({ where: { paymentId: payment.id } });
+    names.set(id, name);
+    await db.delivery.update({ where: { id }, data });
+  }
+  const taken = (await takeOverdueDeliveries(db, new Date(at))).flatMap(({ id }) => names.get(id) ?? []);
+  expect(taken.toSorted()).toEqual(['forgotten', 'hurried', 'overdue']);
+  const again = await takeOverdueDeliveries(db, new Date(at));
+  expect(again.filter(({ id }) => names.has(id))).toEqual([]);
+});
+
+test('events are kept 30 days, and longer while the order service has not answered', async () => {
+  const told = await newPaid();
+  const { payment: untold, delivery } = await newPending();
+  const young = await newPaid();
+  for (const { id } of [told, untold])
+    await db.event.updateMany({
+      where: { paymentId: id },
+      data: { createdAt: new Date(Date.now() - 31 * DAY) },
+    });
+  await db.event.updateMany({
+    where: { paymentId: young.id },
+    data: { createdAt: new Date(Date.now() - 29 * DAY) },
+  });
+  const left = async () =>
+    (await Promise.all([told, untold, young].map(({ id }) => eventsOf(id)))).map(({ length }) => length);
+  await removeOld(db, now());
+  expect(await left()).toEqual([0, 1, 1]);
+  await recordAttempt(db, delivery.id, answered('agreed'), 0, now());
+  await removeOld(db, now());
+  expect(await left()).toEqual([0, 0, 1]);
+  expect(await db.delivery.count({ where: { paymentId: untold.id } })).toBe(0);
+});

@@ -1,0 +1,123 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { setMerchant } from '../../src/ledger/merchants.ts';
+import { type OrderService, startOrderService } from '../support/order-service.ts';
+import { eventually } from '../support/stack.ts';
+import { type System, startSystem } from '../support/system.ts';
+
+/** The order service's end on real parts: whatever dies, it is told until it agrees, and applies once. */
+
+let system: System;
+let shop: OrderService;
+beforeAll(async () => {
+  shop = await startOrderService();
+  system = await startSystem({ withWorker: true, env: { NODROP_QUERY_SCHEDULE: '2s' } });
+  // The development key's merchant is made at its first use.
+  expect((await system.api('GET', '/v1/orders')).status).toBe(200);
+  const settings = { orderServiceUrl: shop.url, orderStatusUrl: shop.statusUrl };
+  const set = await setMerchant(system.db, 'demo', settings, system.config.secret, new Date());
+  shop.secret = set?.secret ?? '';
+});
+afterAll(async () => {
+  await system?.stop();
+  await shop?.close();
+});
+beforeEach(() => shop.reset());
+
+const paid = async () => {
+  const { body } = await eventually(async () => {
+    const answer = await system.pay();
+    return answer.status === 201 && answer;
+  });
+  await system.simulator.pay(body.id);
+  return body;
+};
+const applied = (id: string) =>
+  eventually(async () => {
+    const answer = await system.api('GET', `/v1/payments/${id}`).catch(() => undefined);
+    return answer?.body?.orderUpdate === 'applied';
+  }, 90_000);
+
+test('paid, told, read back, applied: and whoever waits sees it when the order service has agreed', async () => {
+  let open = false;
+  shop.react = () => (open ? undefined : { status: 500 });
+  const { id, orderId } = await paid();
+  await eventually(() => shop.about(id).length > 0);
+  const early = await system.api('GET', `/v1/payments/${id}?wait=1`);
+  expect(early.body).toMatchObject({ status: 'succeeded', orderUpdate: 'pending' });
+  const waiting = system.api('GET', `/v1/payments/${id}?wait=60`);
+  open = true;
+  expect((await waiting).body).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+  expect(shop.order(orderId)).toMatchObject({ paidPaymentId: id, timesPaid: 1 });
+  expect(shop.about(id).every(({ isSigned }) => isSigned)).toBe(true);
+
+  const { body: feed } = await system.api('GET', '/v1/events');
+  const event = feed.data.find(
+    (found: { data: { payment: { id: string } } }) => found.data.payment.id === id,
+  );
+  const told = shop.about(id)[0];
+  expect({ ...JSON.parse(told?.body ?? ''), id: told?.id }).toEqual(event);
+  const { body: deliveries } = await system.api('GET', `/v1/payments/${id}/deliveries`);
+  expect(deliveries.data).toMatchObject([{ eventId: event.id, status: 'delivered' }]);
+});
+
+test('redelivered over the API: the same again, and nothing else', async () => {
+  const { id } = await paid();
+  await applied(id);
+  const { body } = await system.api('GET', `/v1/payments/${id}/deliveries`);
+  const [delivery] = body.data;
+  const before = shop.about(id).length;
+  const asked = await system.api('POST', `/v1/deliveries/${delivery.id}/redeliver`);
+  expect([asked.status, asked.body.id]).toEqual([202, delivery.id]);
+  await eventually(() => shop.about(id).length === before + 1);
+  expect(new Set(shop.about(id).map((event) => `${event.id} ${event.body}`)).size).toBe(1);
+  await eventually(async () => {
+    const now = await system.api('GET', `/v1/payments/${id}/deliveries`);
+    return now.body.data[0].attempts === delivery.attempts + 1;
+  });
+  for (const unknown of ['dlv_unknown', 'x', 'dlv_%00']) {
+    const refused = await system.api('POST', `/v1/deliveries/${unknown}/redeliver`);
+    expect([refused.status, refused.body.code]).toEqual([404, 'delivery_not_found']);
+  }
+});
+
+test('a worker killed with -9 while it tells: told again under the same id, applied once', async () => {
+  // It applies, and its answer comes to nobody.
+  shop.react = (_, nth) => (nth === 1 ? { hang: true, apply: true } : undefined);
+  const { id, orderId } = await paid();
+  await eventually(() => shop.about(id).length === 1);
+  system.kill('worker');
+  await applied(id);
+  expect(shop.about(id).length).toBeGreaterThanOrEqual(2);
+  expect(new Set(shop.about(id).map((event) => `${event.id} ${event.body}`)).size).toBe(1);
+  expect(shop.order(orderId)).toMatchObject({ paidPaymentId: id, timesPaid: 1 });
+});
+
+test('the Temporal database lost while the order service fails: recover, and it is told on', async () => {
+  let open = false;
+  shop.react = () => (open ? undefined : { status: 500 });
+  const { id, orderId } = await paid();
+  await eventually(() => shop.about(id).length > 0);
+  const refund = await system.api(
+    'POST',
+    `/v1/payments/${id}/refunds`,
+    { amount: 100 },
+    { 'idempotency-key': id },
+  );
+  expect(refund.status).toBe(201);
+  await eventually(() => shop.about(id).some(({ type }) => type === 'refund.succeeded'));
+  await system.stopTemporal();
+  system.loseTemporal();
+  await system.startTemporal();
+  open = true;
+  const said = await eventually(async () => {
+    const { status, output } = await system.nodrop('recover');
+    return status === 0 && output;
+  });
+  expect(said).toContain('2 events for order services go on');
+  await applied(id);
+  expect(shop.order(orderId)).toMatchObject({ paidPaymentId: id, timesPaid: 1 });
+  await eventually(async () => {
+    const { body } = await system.api('GET', `/v1/payments/${id}/deliveries`);
+    return body.data.every(({ status }: { status: string }) => status === 'delivered');
+  }, 90_000);
+});
