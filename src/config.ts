@@ -53,7 +53,7 @@ export const settings = z.object({
     .min(32, 'must have at least 32 characters')
     .optional()
     .describe(
-      'Signs client tokens. Required outside the embedded stack, which makes its own; the same for every process.',
+      'Signs client tokens, and encrypts the secrets that sign events. Required outside the embedded stack, which makes its own; the same for every process.',
     ),
   DATABASE_URL: z
     .url({ protocol: /^postgres(ql)?$/ })
@@ -114,6 +114,12 @@ export const settings = z.object({
     .describe(
       'The waits between active queries, the last one repeated up to the expiry. One channel alone: NODROP_QUERY_SCHEDULE_{CHANNEL}.',
     ),
+  NODROP_ALLOW_PRIVATE_ORDER_SERVICES: z
+    .enum(['true', 'false'], 'must be true or false')
+    .optional()
+    .describe(
+      "`true` lets merchants' order services be on this machine or in a private network, and be told over http in live mode. Unset: only on the embedded database.",
+    ),
   NODROP_PAYMENT_EXPIRY_SECONDS: z.coerce
     .number()
     .int()
@@ -165,6 +171,8 @@ export interface Config {
     /** Signing secret by channel name; a channel without one is off. */
     readonly secrets: Readonly<Record<string, string>>;
   };
+  /** What HTTP order services may be. */
+  readonly orderServices: { readonly allowPrivate: boolean; readonly httpsOnly: boolean };
   readonly paymentExpiryMs: number;
   /** The waits between active queries of a channel, in milliseconds. */
   queryScheduleMs(channel: string): readonly number[];
@@ -228,6 +236,10 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
   if (first !== undefined) simulatorSecrets.simulator = first;
   if (second !== undefined) simulatorSecrets.simulator2 = second;
   const schedules = channelSchedules(given);
+  const allowPrivate =
+    s.NODROP_ALLOW_PRIVATE_ORDER_SERVICES === undefined
+      ? embeddedDatabase
+      : s.NODROP_ALLOW_PRIVATE_ORDER_SERVICES === 'true';
 
   return {
     mode: s.NODROP_MODE,
@@ -263,6 +275,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
       url: s.NODROP_SIMULATOR_URL ?? `http://${inUrl(s.NODROP_SIMULATOR_HOST)}:${s.NODROP_SIMULATOR_PORT}`,
       secrets: simulatorSecrets,
     },
+    orderServices: { allowPrivate, httpsOnly: s.NODROP_MODE === 'live' && !allowPrivate },
     paymentExpiryMs: s.NODROP_PAYMENT_EXPIRY_SECONDS * 1000,
     queryScheduleMs: (channel) => schedules.get(channel.toUpperCase()) ?? s.NODROP_QUERY_SCHEDULE,
     logLevel: s.NODROP_LOG_LEVEL,

@@ -50,6 +50,10 @@ test.each<[Record<string, string>, string]>([
     { ...OWN, NODROP_MODE: 'live', TEMPORAL_ADDRESS: '' },
     'TEMPORAL_ADDRESS is missing: NODROP_MODE=live does not run on the embedded Temporal server.',
   ],
+  ...['1', 'yes', 'TRUE'].map((NODROP_ALLOW_PRIVATE_ORDER_SERVICES): [Record<string, string>, string] => [
+    { NODROP_ALLOW_PRIVATE_ORDER_SERVICES },
+    'NODROP_ALLOW_PRIVATE_ORDER_SERVICES is wrong: must be true or false.',
+  ]),
   ...['NODROP_SIMULATOR_SECRET', 'NODROP_SIMULATOR2_SECRET'].map((name): [Record<string, string>, string] => [
     { ...OWN, NODROP_MODE: 'live', [name]: WHSEC },
     `${name} is set: NODROP_MODE=live refuses the simulator.`,
@@ -74,6 +78,19 @@ describe('accepted', () => {
   test('an IPv6 host, which a URL has in brackets', () => {
     expect(load({ NODROP_HOST: '::1' }).api.publicUrl).toBe('http://[::1]:3000');
     expect(load({ NODROP_SIMULATOR_HOST: '::1' }).simulator.url).toBe('http://[::1]:4000');
+  });
+
+  test('order services nearby, on the embedded database or where it is said', () => {
+    const allow = (value: string) => ({ NODROP_ALLOW_PRIVATE_ORDER_SERVICES: value });
+    const live = { ...OWN, NODROP_MODE: 'live' };
+    const of = (env: Record<string, string>) => load(env).orderServices;
+    expect(of({})).toEqual({ allowPrivate: true, httpsOnly: false });
+    expect(of(allow(''))).toEqual({ allowPrivate: true, httpsOnly: false });
+    expect(of(allow('false'))).toEqual({ allowPrivate: false, httpsOnly: false });
+    expect(of(OWN)).toEqual({ allowPrivate: false, httpsOnly: false });
+    expect(of({ ...OWN, ...allow('true') })).toEqual({ allowPrivate: true, httpsOnly: false });
+    expect(of(live)).toEqual({ allowPrivate: false, httpsOnly: true });
+    expect(of({ ...live, ...allow('true') })).toEqual({ allowPrivate: true, httpsOnly: false });
   });
 
   test('live on servers of its own', () => {

@@ -13,6 +13,7 @@ import { callbackRoutes } from './routes/callbacks.ts';
 import { cancelRoutes } from './routes/cancel.ts';
 import { createPaymentRoute } from './routes/create-payment.ts';
 import { docsRoutes, serveDocsAssets } from './routes/docs.ts';
+import { eventRoutes } from './routes/events.ts';
 import { healthRoutes } from './routes/health.ts';
 import { orderRoutes } from './routes/orders.ts';
 import { paymentActionRoutes } from './routes/payment-actions.ts';
@@ -32,6 +33,7 @@ export function createEndpoints(api: Api): Endpoint[] {
     ...cancelRoutes(api),
     resolveRoute(api),
     ...refundRoutes(api),
+    ...eventRoutes(api),
     ...callbackRoutes(api),
     unmatchedCallbacksRoute(api),
     returnRoute(api),

@@ -9,6 +9,9 @@ export const paymentKey = (paymentId: string): string => `payment/${paymentId}`;
 export const orderKey = (merchantId: string, orderId: string): string =>
   `order/${merchantId}/${createHash('md5').update(orderId).digest('hex')}`;
 
+/** The same for a merchant's events. */
+export const eventsKey = (merchantId: string): string => `events/${merchantId}`;
+
 /** How often waiters look for themselves while nobody listens for them. */
 const FALLBACK_MS = 2_000;
 const PING_EVERY_MS = 10_000;

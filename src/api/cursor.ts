@@ -4,9 +4,9 @@ import { isStorable } from './schemas/common.ts';
 
 /** Opaque cursors: the place of a page's last row. */
 
-const wrong = () =>
-  new Refusal('invalid_request', 'cursor is not one of ours.', {
-    errors: [{ path: 'cursor', message: 'must be the nextCursor of an earlier answer' }],
+const wrong = (path = 'cursor') =>
+  new Refusal('invalid_request', `${path} is not one of ours.`, {
+    errors: [{ path, message: 'must be the nextCursor of an earlier answer' }],
   });
 
 const seal = (content: string): string => Buffer.from(content).toString('base64url');
@@ -39,4 +39,15 @@ export function readSerialCursor(cursor: string | undefined): bigint | undefined
   const content = open(cursor);
   if (!/^\d{1,18}$/.test(content)) throw wrong();
   return BigInt(content);
+}
+
+/** A place in the feed. It says so, as lists are numbered as well and their places mean nothing here. */
+export const feedCursor = (seq: bigint): string => seal(`events/${seq}`);
+
+/** Before the first event for no cursor. @throws Refusal `invalid_request` */
+export function readFeedCursor(after: string | undefined): bigint {
+  if (after === undefined) return 0n;
+  const [, seq] = /^events\/(\d{1,18})$/.exec(open(after)) ?? [];
+  if (seq === undefined) throw wrong('after');
+  return BigInt(seq);
 }

@@ -12,7 +12,7 @@ export interface Endpoint {
   /** As OpenAPI writes it: `/v1/payments/{id}`. */
   readonly path: string;
   readonly operationId: string;
-  readonly tag: 'Orders' | 'Payments' | 'Refunds' | 'Channels and payers' | 'Service';
+  readonly tag: 'Orders' | 'Payments' | 'Refunds' | 'Events' | 'Channels and payers' | 'Service';
   readonly summary: string;
   readonly description?: string;
   /** Whose calls are taken: a key's, an operator's key's alone, also a payment's client token's, or everybody's. */

@@ -4,11 +4,13 @@ import {
   type ResponseConfig,
   type RouteConfig,
 } from '@asteasolutions/zod-to-openapi';
+import { EVENT_TYPES, type EventType } from '../domain/event.ts';
 import { REFUSALS, type RefusalCode } from '../domain/refusal.ts';
 import type { Endpoint } from './endpoint.ts';
 import { IDEMPOTENCY_KEY, REPLAYED } from './idempotency.ts';
 import { problemPath } from './problems.ts';
 import { problem } from './schemas/common.ts';
+import { eventOf } from './schemas/event.ts';
 import { z } from './zod.ts';
 
 /** The OpenAPI 3.1 document of the endpoints, from the schemas that validate their requests. */
@@ -25,6 +27,7 @@ export function openApiDocument(endpoints: readonly Endpoint[], publicUrl: strin
     description: "One payment's client token, `ct_...`, until 24 h after the payment's expiry.",
   });
   for (const endpoint of endpoints) registry.registerPath(toPath(endpoint, publicUrl));
+  for (const type of EVENT_TYPES) registry.registerWebhook(toWebhook(type));
   return new OpenApiGeneratorV31(registry.definitions).generateDocument({
     openapi: '3.1.0',
     info: {
@@ -40,6 +43,7 @@ export function openApiDocument(endpoints: readonly Endpoint[], publicUrl: strin
       { name: 'Orders', description: 'What is to be paid.' },
       { name: 'Payments', description: 'Attempts to pay an order through a channel.' },
       { name: 'Refunds', description: 'Money that goes back.' },
+      { name: 'Events', description: 'What merchants are told, by their order service and in the feed.' },
       {
         name: 'Channels and payers',
         description: 'Not for merchants: where channels call back and payers return.',
@@ -73,6 +77,81 @@ function toPath(endpoint: Endpoint, publicUrl: string): RouteConfig {
       ...(body === undefined ? {} : { body: { required: true, content: requestContent(endpoint) } }),
     },
     responses: { ...answers(endpoint), ...refusals(endpoint, publicUrl) },
+  };
+}
+
+const webhookHeaders = z.object({
+  'webhook-id': z.string().openapi({
+    description: 'The id of the event, the same on its every delivery: the key to de-duplicate by.',
+    example: 'evt_01JD7Z7C8Q6W4Y9V5T3R1P0N2M',
+  }),
+  'webhook-timestamp': z.string().openapi({
+    description: 'The time of this attempt, in seconds since 1970. Refuse what is more than 5 minutes off.',
+    example: '1795255200',
+  }),
+  'webhook-signature': z.string().openapi({
+    description:
+      '`v1,` and the base64 of HMAC-SHA256 over `id.timestamp.body`, by the secret without `whsec_`, base64-decoded. ' +
+      'Several of them, separated by spaces, while secrets are rotated: one that fits is enough.',
+    example: 'v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=',
+  }),
+});
+
+const paidBy = z
+  .object({ paidPaymentId: z.string().openapi({ description: 'By which payment the order is paid.' }) })
+  .openapi('PaidBy');
+
+const WEBHOOKS: Readonly<Record<EventType, string>> = {
+  'payment.succeeded': 'The money is in and pays the order: mark it paid',
+  'payment.conflict': 'The money is in, does not pay the order, and goes back',
+  'payment.review': 'The money is in, and a person decides what becomes of it',
+  'payment.failed': 'The payment failed',
+  'payment.cancelled': 'The payment is cancelled',
+  'payment.closed': 'The payment is over, unpaid',
+  'refund.succeeded': 'Money has gone back to the payer',
+  'refund.failed': 'A refund failed for good',
+};
+
+/** An event as the merchant's order service gets it. */
+function toWebhook(type: EventType): RouteConfig {
+  const pays = type === 'payment.succeeded';
+  return {
+    method: 'post',
+    path: type,
+    operationId: type.replace(/\.(.)/, (_, letter: string) => letter.toUpperCase()),
+    tags: ['Events'],
+    summary: WEBHOOKS[type],
+    description:
+      "Sent to the merchant's order service, signed by [Standard Webhooks](https://www.standardwebhooks.com), until it " +
+      'answers with one of the codes below; every other answer, a redirect and silence mean that it is told again. ' +
+      'Types are an open set: answer 200 to those you do not know.',
+    security: [],
+    request: {
+      headers: webhookHeaders,
+      body: { required: true, content: { 'application/json': { schema: eventOf(type) } } },
+    },
+    responses: {
+      '2XX': {
+        description: pays
+          ? 'Agreed: the order is paid by this payment, now or before. Answer only once that is stored.'
+          : 'Taken note of.',
+      },
+      409: pays
+        ? {
+            description:
+              'The order is paid by `paidPaymentId`. This payment: the same as 2xx. Another: this one is given back.',
+            content: { 'application/json': { schema: paidBy } },
+          }
+        : {
+            description: 'Taken note of, with a `paidPaymentId`: it is not told again.',
+            content: { 'application/json': { schema: paidBy } },
+          },
+      410: {
+        description: pays
+          ? "There is no such order any more: the payment is given back, or is a person's to decide, as for late payments."
+          : 'There is no such order any more: it is not told again.',
+      },
+    },
   };
 }
 

@@ -1,11 +1,20 @@
 import type { ChannelAnswer } from '../domain/channel.ts';
 import { paymentWorkflowId, refundWorkflowId } from '../domain/names.ts';
 import { isLive, type PaymentStatus } from '../domain/states.ts';
-import type { Callback, ChannelAccount, Payment, Refund, TimelineEntry } from '../generated/prisma/client.ts';
+import type {
+  Callback,
+  ChannelAccount,
+  Event,
+  Payment,
+  Refund,
+  TimelineEntry,
+} from '../generated/prisma/client.ts';
 import { MATCH_FOR_MS } from '../ledger/callbacks.ts';
+import type { DeliveryWithLog } from '../ledger/feed.ts';
 import { hasUsableAction, nextActionOf } from '../ledger/snapshot.ts';
 import type { OrderWithPayments } from '../ledger/views.ts';
 import type { CallbackView } from './schemas/callback.ts';
+import type { DeliveryView, EventView } from './schemas/event.ts';
 import type { OrderView } from './schemas/order.ts';
 import type { PayerPaymentView, PaymentView } from './schemas/payment.ts';
 import type { RefundView } from './schemas/refund.ts';
@@ -124,4 +133,30 @@ export function callbackView(row: Callback & { channelAccount: ChannelAccount },
 
 export function timelineView(row: TimelineEntry) {
   return { at: row.at.toISOString(), kind: row.kind, detail: row.detail, data: row.data };
+}
+
+export function eventView({ id, type, version, data, createdAt }: Event): EventView {
+  const content = data as unknown as Omit<EventView['data'], 'version'>;
+  return { id, type, timestamp: createdAt.toISOString(), data: { ...content, version } };
+}
+
+export function deliveryView(row: DeliveryWithLog): DeliveryView {
+  return {
+    id: row.id,
+    eventId: row.eventId,
+    type: row.event.type,
+    version: row.event.version,
+    status: row.status,
+    attempts: row.attempts,
+    firstAttemptAt: iso(row.firstAttemptAt),
+    nextAttemptAt: iso(row.nextAttemptAt),
+    settledAt: iso(row.settledAt),
+    log: row.log.map(({ at, outcome, statusCode, detail, durationMs }) => ({
+      at: at.toISOString(),
+      outcome,
+      statusCode,
+      detail,
+      durationMs,
+    })),
+  };
 }

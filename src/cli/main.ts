@@ -2,13 +2,13 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { TemporalUnavailable } from '../activities/payment-workflows.ts';
 import { createChannels } from '../channels/registry.ts';
 import { ConfigError, loadConfig } from '../config.ts';
-import { LATE_PAYMENTS, type LatePayment } from '../domain/decision.ts';
+import { LATE_PAYMENTS } from '../domain/decision.ts';
 import { createLedgerClient, type LedgerClient } from '../ledger/client.ts';
 import type { Role } from '../ledger/merchants.ts';
 import { isDatabaseUnavailable } from '../ledger/unavailable.ts';
 import { CommandError } from './errors.ts';
 import { createKey, listKeys, revokeKey } from './keys.ts';
-import { listMerchants, setMerchant } from './merchants.ts';
+import { listMerchants, rotateMerchantSecret, type SetOptions, setMerchantSettings } from './merchants.ts';
 import { recover } from './recover.ts';
 
 /** `npm run nodrop -- ...`: what operators do from the command line. */
@@ -17,6 +17,12 @@ function merchantName(value: string): string {
   if (!/^[A-Za-z0-9_.-]{1,64}$/.test(value))
     throw new InvalidArgumentError('Use 1 to 64 of A-Z a-z 0-9 _ . -');
   return value;
+}
+
+function hours(value: string): number {
+  const count = Number(value);
+  if (!/^\d{1,3}$/.test(value) || count > 720) throw new InvalidArgumentError('Use 0 to 720.');
+  return count;
 }
 
 const config = () => loadConfig();
@@ -75,19 +81,33 @@ const merchants = program.command('merchants').description('merchants and their 
 merchants
   .command('list')
   .description('show all merchants')
-  .action(async () => withLedger(listMerchants));
+  .action(async () => withLedger((db) => listMerchants(db, new Date())));
 
 merchants
   .command('set')
-  .description("change a merchant's settings")
+  .description("change a merchant's settings; what is left out stays")
   .argument('<name>', 'which merchant', merchantName)
   .addOption(
-    new Option('--late-payment <what>', 'what becomes of money that comes after its payment had ended')
-      .choices(LATE_PAYMENTS)
-      .makeOptionMandatory(),
+    new Option(
+      '--late-payment <what>',
+      'what becomes of money that comes after its payment had ended',
+    ).choices(LATE_PAYMENTS),
   )
-  .action(async (name: string, { latePayment }: { latePayment: LatePayment }) =>
-    withLedger((db) => setMerchant(db, name, latePayment)),
+  .option('--order-service-url <url>', 'where its order service takes signed events')
+  .option('--order-status-url <url>', 'where an order is read back; {orderId} stands for its id')
+  .option('--no-order-service', 'tell no order service: the embedded one alone')
+  .option('--no-order-status', 'read no order back')
+  .action(async (name: string, options: SetOptions) =>
+    withLedger((db) => setMerchantSettings(db, name, options, config(), new Date())),
+  );
+
+merchants
+  .command('rotate-secret')
+  .description("make a new secret for a merchant's events; it is printed once")
+  .argument('<name>', 'which merchant', merchantName)
+  .option('--old-valid-hours <hours>', 'how long the older secrets sign as well', hours, 24)
+  .action(async (name: string, { oldValidHours }: { oldValidHours: number }) =>
+    withLedger((db) => rotateMerchantSecret(db, name, oldValidHours, config(), new Date())),
   );
 
 try {

@@ -1,9 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { hashSecret } from '../client-token.ts';
 import type { LatePayment } from '../domain/decision.ts';
-import { newApiKeyId, newChannelAccountId, newMerchantId } from '../domain/ids.ts';
-import type { ChannelAccount, Merchant } from '../generated/prisma/client.ts';
-import type { LedgerClient } from './client.ts';
+import { newApiKeyId, newChannelAccountId, newMerchantId, newSigningSecretId } from '../domain/ids.ts';
+import type { ChannelAccount, Merchant, SigningSecret } from '../generated/prisma/client.ts';
+import type { OrderServiceTarget } from '../orders/http.ts';
+import { newSecret, openSecret, sealSecret } from '../orders/secrets.ts';
+import type { LedgerClient, LedgerTx } from './client.ts';
 
 export type Role = 'merchant' | 'operator';
 
@@ -56,23 +58,133 @@ export async function revokeApiKey(db: LedgerClient, id: string, now: Date): Pro
   return (await db.apiKey.findUnique({ where: { id } }))?.revokedAt ?? null;
 }
 
-/** Every merchant with its accounts, the oldest first. */
-export async function findMerchants(
-  db: LedgerClient,
-): Promise<(Merchant & { channelAccounts: ChannelAccount[] })[]> {
+export type MerchantWithSettings = Merchant & {
+  readonly channelAccounts: ChannelAccount[];
+  /** Those that sign now, the current one first. */
+  readonly signingSecrets: SigningSecret[];
+};
+
+/** Every merchant with its accounts and secrets, the oldest first. */
+export async function findMerchants(db: LedgerClient, now: Date): Promise<MerchantWithSettings[]> {
   return await db.merchant.findMany({
-    include: { channelAccounts: { orderBy: { channel: 'asc' } } },
+    include: { channelAccounts: { orderBy: { channel: 'asc' } }, signingSecrets: signing(now) },
     orderBy: [{ createdAt: 'asc' }, { id: 'asc' }],
   });
 }
 
-/** Decisions from now on go by it. @returns false when there is no merchant of this name. */
-export async function setLatePayment(
+/** What can be set of a merchant; what is left out stays. */
+export interface MerchantSettings {
+  readonly latePayment?: LatePayment;
+  /** Null: the embedded order service alone. */
+  readonly orderServiceUrl?: string | null;
+  readonly orderStatusUrl?: string | null;
+}
+
+/**
+ * Decisions and events from now on go by it. A merchant's first order service gets its first secret, which is
+ * returned once and stored encrypted.
+ * @returns null when there is no merchant of this name.
+ */
+export async function setMerchant(
   db: LedgerClient,
   name: string,
-  latePayment: LatePayment,
-): Promise<boolean> {
-  return (await db.merchant.updateMany({ where: { name }, data: { latePayment } })).count === 1;
+  settings: MerchantSettings,
+  nodropSecret: string,
+  now: Date,
+): Promise<{ merchant: MerchantWithSettings; secret: string | null } | null> {
+  return await db.$transaction(async (tx) => {
+    const id = await lockMerchant(tx, name);
+    if (id === null) return null;
+    const { orderServiceUrl } = await tx.merchant.update({ where: { id }, data: settings });
+    const current = await tx.signingSecret.count({ where: { merchantId: id, expiresAt: null } });
+    const secret =
+      orderServiceUrl !== null && current === 0 ? await addSecret(tx, id, nodropSecret, now) : null;
+    return { merchant: await readMerchant(tx, id, now), secret };
+  });
+}
+
+/**
+ * Makes another secret the current one. All others sign until `oldValidMs` from now at most.
+ * @returns null when there is no merchant of this name.
+ */
+export async function rotateSecret(
+  db: LedgerClient,
+  name: string,
+  oldValidMs: number,
+  nodropSecret: string,
+  now: Date,
+): Promise<{ merchant: MerchantWithSettings; secret: string } | null> {
+  return await db.$transaction(async (tx) => {
+    const merchantId = await lockMerchant(tx, name);
+    if (merchantId === null) return null;
+    const expiresAt = new Date(now.getTime() + oldValidMs);
+    await tx.signingSecret.updateMany({
+      where: { merchantId, OR: [{ expiresAt: null }, { expiresAt: { gt: expiresAt } }] },
+      data: { expiresAt },
+    });
+    const secret = await addSecret(tx, merchantId, nodropSecret, now);
+    return { merchant: await readMerchant(tx, merchantId, now), secret };
+  });
+}
+
+/** Two commands at once must not both make the current secret. */
+async function lockMerchant(tx: LedgerTx, name: string): Promise<string | null> {
+  const [row] = await tx.$queryRaw<
+    { id: string }[]
+  >`SELECT id FROM merchants WHERE name = ${name} FOR UPDATE`;
+  return row?.id ?? null;
+}
+
+async function addSecret(tx: LedgerTx, merchantId: string, nodropSecret: string, now: Date): Promise<string> {
+  const secret = newSecret();
+  const ciphertext = sealSecret(nodropSecret, merchantId, secret);
+  await tx.signingSecret.create({
+    data: { id: newSigningSecretId(), merchantId, ciphertext, hint: secret.slice(-4), createdAt: now },
+  });
+  return secret;
+}
+
+const readMerchant = (tx: LedgerTx, id: string, now: Date) =>
+  tx.merchant.findUniqueOrThrow({
+    where: { id },
+    include: { channelAccounts: true, signingSecrets: signing(now) },
+  });
+
+/** The secrets that sign now, the current one first. */
+const signing = (now: Date) => ({
+  where: { OR: [{ expiresAt: null }, { expiresAt: { gt: now } }] },
+  orderBy: [
+    { expiresAt: { sort: 'desc', nulls: 'first' } } as const,
+    { createdAt: 'desc' } as const,
+    { id: 'desc' } as const,
+  ],
+});
+
+/**
+ * Where the merchant's events go, and what signs them; null without an HTTP order service.
+ * @throws Error that names NODROP_SECRET, when the current secret was stored under another one.
+ */
+export async function findOrderService(
+  db: LedgerClient | LedgerTx,
+  merchantId: string,
+  nodropSecret: string,
+  now: Date,
+): Promise<OrderServiceTarget | null> {
+  const merchant = await db.merchant.findUnique({
+    where: { id: merchantId },
+    include: { signingSecrets: signing(now) },
+  });
+  if (merchant?.orderServiceUrl == null) return null;
+  const secrets = merchant.signingSecrets.flatMap(({ ciphertext, expiresAt }) => {
+    try {
+      return [openSecret(nodropSecret, merchantId, ciphertext)];
+    } catch (error) {
+      // Without the old ones a new NODROP_SECRET needs no more than a new secret.
+      if (expiresAt !== null) return [];
+      throw error;
+    }
+  });
+  return { url: merchant.orderServiceUrl, statusUrl: merchant.orderStatusUrl, secrets };
 }
 
 /** The caller a key belongs to, or null for an unknown or revoked one. */

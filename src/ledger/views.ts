@@ -17,10 +17,10 @@ export interface Page {
   readonly after: Place | undefined;
 }
 
-const NEWEST_FIRST = [{ createdAt: 'desc' as const }, { id: 'desc' as const }];
+export const NEWEST_FIRST = [{ createdAt: 'desc' as const }, { id: 'desc' as const }];
 
 /** The first condition is implied by the second; it lets the index start at the right row. */
-const beyond = (after: Place | undefined) =>
+export const beyond = (after: Place | undefined) =>
   after === undefined
     ? {}
     : {

@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { createEndpoints } from '../../src/api/app.ts';
 import type { Api } from '../../src/api/deps.ts';
 import type { Endpoint } from '../../src/api/endpoint.ts';
+import { newDeliveryId, newEventId } from '../../src/domain/ids.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { createApiKey, revokeApiKey } from '../../src/ledger/merchants.ts';
 import { settlePayment } from '../../src/ledger/payments.ts';
@@ -115,6 +116,17 @@ async function newVictim(): Promise<Victim> {
   await api.db.refund.create({
     data: { id: refundId, merchantId, paymentId: paid.id, amount: 1n, currency: 'CNY', reason: 'requested' },
   });
+  const [eventId, deliveryId] = [newEventId(), newDeliveryId()];
+  const event = { id: eventId, merchantId, paymentId: paid.id, type: 'refund.failed', version: 1_000 };
+  await api.db.event.create({
+    data: { ...event, data: { payment: { id: paid.id }, order: { id: orderId } } },
+  });
+  await api.db.delivery.create({
+    data: {
+      ...{ id: deliveryId, eventId, merchantId, paymentId: paid.id },
+      log: { create: { outcome: 'unknown', detail: mark, durationMs: 1 } },
+    },
+  });
   return {
     ...{ merchantId, key, operatorKey, orderId, refundId },
     paymentId: paid.id,
@@ -125,6 +137,8 @@ async function newVictim(): Promise<Victim> {
       orderId,
       paid.id,
       refundId,
+      eventId,
+      deliveryId,
       paid.clientToken,
       unmatched.outTradeNo,
       account.id,
@@ -177,6 +191,9 @@ const victims = () =>
       orders: true,
       payments: { include: { timeline: true } },
       refunds: true,
+      signingSecrets: true,
+      events: true,
+      deliveries: { include: { log: true } },
       idempotencyKeys: true,
     },
   });

@@ -3,6 +3,7 @@ import { chromium } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createEndpoints } from '../../src/api/app.ts';
 import { refusalsOf } from '../../src/api/openapi.ts';
+import { EVENT_TYPES } from '../../src/domain/event.ts';
 import { REFUSALS } from '../../src/domain/refusal.ts';
 import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
 import { startTestApi, type TestApi } from './support.ts';
@@ -58,6 +59,35 @@ test('it is well formed: references resolve, ids are unique, path parameters are
     }
   }
   expect(new Set(ids).size).toBe(ids.length);
+});
+
+test('every event is a webhook of it, with its headers, its body and what the answers mean', () => {
+  expect(Object.keys(document.webhooks)).toEqual([...EVENT_TYPES]);
+  const ids = new Set<string>();
+  for (const type of EVENT_TYPES) {
+    const { post } = document.webhooks[type];
+    ids.add(post.operationId);
+    expect(post.parameters.map(({ name }: { name: string }) => name)).toEqual([
+      'webhook-id',
+      'webhook-timestamp',
+      'webhook-signature',
+    ]);
+    expect(Object.keys(post.responses).sort()).toEqual(['2XX', '409', '410']);
+    const { schema } = post.requestBody.content['application/json'];
+    expect(schema.required).toEqual(['type', 'timestamp', 'data']);
+    expect(schema.properties.type.enum).toEqual([type]);
+    const name = type.startsWith('refund.') ? 'RefundEventData' : 'PaymentEventData';
+    expect(schema.properties.data.$ref).toBe(`#/components/schemas/${name}`);
+  }
+  expect(ids.size).toBe(EVENT_TYPES.length);
+  const { EventPayment, EventOrder, EventRefund, Payment, Order, Refund } = document.components.schemas;
+  const without = (schema: { properties: object }, ...names: string[]) =>
+    Object.keys(schema.properties).filter((name) => !names.includes(name));
+  expect(Object.keys(EventPayment.properties)).toEqual(
+    without(Payment, 'nextAction', 'payUrl', 'checkoutUrl', 'clientToken', 'temporalUrl'),
+  );
+  expect(Object.keys(EventOrder.properties)).toEqual(without(Order, 'payments'));
+  expect(Object.keys(EventRefund.properties)).toEqual(without(Refund, 'temporalUrl'));
 });
 
 test('every code is somewhere in it, with its status and an example', () => {

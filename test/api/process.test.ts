@@ -3,6 +3,7 @@ import { rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { createLedgerClient } from '../../src/ledger/client.ts';
+import { findOrderService } from '../../src/ledger/merchants.ts';
 import { eventually, type FreshDatabase, freePort, freshDatabase, temporaryHome } from '../support/stack.ts';
 import { CHANNEL_SECRET, callUrl, SECRET, startTestApi } from './support.ts';
 
@@ -110,10 +111,88 @@ describe('npm run nodrop', () => {
       errors: '',
     });
     const { output } = await cli(['merchants', 'list']);
-    expect(output).toMatch(/^ID +MERCHANT +LATE PAYMENT +CHANNELS +CREATED\n/);
-    expect(output).toMatch(/\nmer_\w+ +late +refund +simulator +\d{4}-.*Z\n/);
+    expect(output).toMatch(
+      /^ID +MERCHANT +LATE PAYMENT +CHANNELS +ORDER SERVICE +READ BACK AT +SECRETS +CREATED\n/,
+    );
+    expect(output).toMatch(/\nmer_\w+ +late +refund +simulator +embedded +\d{4}-.*Z\n/);
     // Others keep theirs.
     expect(output).toMatch(/ acme +apply +/);
+  });
+
+  test('sets an order service, shows its secret once, and rotates it', async () => {
+    const [url, status] = ['http://shop.example/hooks', 'http://shop.example/orders/{orderId}'];
+    await cli(['keys', 'create', '--merchant', 'shop']);
+    const set = (...options: string[]) => cli(['merchants', 'set', 'shop', ...options]);
+    const listed = async () =>
+      /\n(mer_\w+ +shop .*)\n/.exec((await cli(['merchants', 'list'])).output)?.[1] ?? '';
+
+    const first = await set('--order-service-url', url);
+    expect([first.code, first.errors]).toEqual([0, '']);
+    const secret = first.output.trim().split('\n').at(-1) ?? '';
+    expect(secret).toMatch(/^whsec_[A-Za-z0-9+/]{43}=$/);
+    expect(first.output).toBe(
+      `Merchant shop: events go to ${url}.\n` +
+        'What it acknowledges is believed: --order-status-url has its orders read back.\n' +
+        `Its events are signed with this secret. It is shown only now:\n${secret}\n`,
+    );
+    // Again, with the read-back: what was set stays, and no other secret is made or shown.
+    const second = await set('--order-status-url', status);
+    expect(second).toEqual({
+      code: 0,
+      output:
+        `Merchant shop: events go to ${url}.\nIts orders are read back at ${status}.\n` +
+        `They are signed with: ...${secret.slice(-4)}.\n`,
+      errors: '',
+    });
+    expect((await set('--order-service-url', url, '--order-status-url', status)).output).toBe(second.output);
+    expect(await listed()).toContain(` apply         simulator  ${url}  ${status}  ...${secret.slice(-4)}  `);
+
+    const rotated = await cli(['merchants', 'rotate-secret', 'shop']);
+    const fresh = rotated.output.trim().split('\n').at(-1) ?? '';
+    expect([rotated.code, rotated.errors]).toEqual([0, '']);
+    expect(rotated.output).toBe(
+      'Merchant shop: older secrets sign as well for 24 h more at most.\n' +
+        `Its events are signed with this secret. It is shown only now:\n${fresh}\n`,
+    );
+    const row = await listed();
+    expect(row).toMatch(/ \.\.\..{4}, \.\.\..{4} \(until \d{4}-.*Z\) /);
+    expect(row).toContain(` ...${fresh.slice(-4)}, ...${secret.slice(-4)} (until `);
+    for (const whole of [secret, fresh]) expect(row).not.toContain(whole);
+    const db = createLedgerClient(database.url);
+    try {
+      const { id } = await db.merchant.findUniqueOrThrow({ where: { name: 'shop' } });
+      const both = { url, statusUrl: status, secrets: [fresh, secret] };
+      expect(await findOrderService(db, id, SECRET, new Date())).toEqual(both);
+      const cut = await cli(['merchants', 'rotate-secret', 'shop', '--old-valid-hours', '0']);
+      expect(cut.output).toContain('Merchant shop: older secrets sign nothing from now on.\n');
+      const last = cut.output.trim().split('\n').at(-1) ?? '';
+      expect((await findOrderService(db, id, SECRET, new Date()))?.secrets).toEqual([last]);
+
+      expect((await set('--no-order-status')).output).toContain('What it acknowledges is believed');
+      expect((await findOrderService(db, id, SECRET, new Date()))?.statusUrl).toBeNull();
+      const back = await set('--no-order-service', '--late-payment', 'review');
+      expect(back.output).toBe(
+        'Merchant shop: late payments are from now on: review.\n' +
+          'Merchant shop: no order service is told; its orders are those of the embedded one alone.\n',
+      );
+      expect(await findOrderService(db, id, SECRET, new Date())).toBeNull();
+    } finally {
+      await db.$disconnect();
+    }
+  });
+
+  test('takes only https where events leave the network in live mode', async () => {
+    const live = { NODROP_MODE: 'live', NODROP_SIMULATOR_SECRET: '' };
+    const set = (url: string, change: Record<string, string>) =>
+      cli(['merchants', 'set', 'acme', '--order-service-url', url], change);
+    expect(await set('http://shop.example/', live)).toEqual({
+      code: 1,
+      output: '',
+      errors: '--order-service-url is wrong: it must be an https URL.\n',
+    });
+    const near = { ...live, NODROP_ALLOW_PRIVATE_ORDER_SERVICES: 'true' };
+    expect((await set('http://shop.internal/', near)).code).toBe(0);
+    expect((await set('https://shop.example/', live)).code).toBe(0);
   });
 
   test.each([
@@ -123,7 +202,44 @@ describe('npm run nodrop', () => {
     [['keyz'], /keyz/],
     [['keys', 'revoke'], /id/],
     [['keys', 'revoke', 'key_nobody'], /^There is no key key_nobody: keys list shows them\.\n$/],
-    [['merchants', 'set', 'acme'], /--late-payment/],
+    [['merchants', 'set', 'acme'], /^Nothing to set: merchants set --help shows what there is\.\n$/],
+    [
+      ['merchants', 'set', 'acme', '--order-service-url', 'shop'],
+      /^--order-service-url is wrong: it is no URL\.\n$/,
+    ],
+    [
+      ['merchants', 'set', 'acme', '--order-service-url', 'https://me:pass@shop.example/'],
+      /^--order-service-url is wrong: it must have no user name or password: events are signed\.\n$/,
+    ],
+    [
+      ['merchants', 'set', 'late', '--order-status-url', 'https://shop.example/{orderId}'],
+      /^Merchant late has no order service to read back from: give --order-service-url as well\.\n$/,
+    ],
+    ...['https://shop.example/orders', 'https://{orderId}.shop.example/'].map((url): [string[], RegExp] => [
+      ['merchants', 'set', 'acme', '--order-service-url', 'https://shop.example/', '--order-status-url', url],
+      /^--order-status-url is wrong: /,
+    ]),
+    [
+      ['merchants', 'set', 'acme', '--no-order-service', '--order-service-url', 'https://shop.example/'],
+      /^--no-order-service goes with no other address: leave one of them out\.\n$/,
+    ],
+    [
+      [
+        'merchants',
+        'set',
+        'acme',
+        '--no-order-status',
+        '--order-status-url',
+        'https://shop.example/{orderId}',
+      ],
+      /^--no-order-status and --order-status-url contradict each other\.\n$/,
+    ],
+    [['merchants', 'rotate-secret', 'acme', '--old-valid-hours', '-1'], /Use 0 to 720/],
+    [['merchants', 'rotate-secret', 'acme', '--old-valid-hours', '721'], /Use 0 to 720/],
+    [
+      ['merchants', 'rotate-secret', 'nobody'],
+      /^There is no merchant nobody: merchants list shows them\.\n$/,
+    ],
     [['merchants', 'set', 'acme', '--late-payment', 'keep'], /apply, refund, review/],
     [
       ['merchants', 'set', 'nobody', '--late-payment', 'apply'],

@@ -1,0 +1,64 @@
+import { listDeliveries, listEvents } from '../../ledger/feed.ts';
+import { eventsKey } from '../changes.ts';
+import { feedCursor, nextCursor, readCursor, readFeedCursor } from '../cursor.ts';
+import type { Api } from '../deps.ts';
+import { type Endpoint, endpoint } from '../endpoint.ts';
+import { goneSignal } from '../gone.ts';
+import { deliveryListQuery, deliveryPage, eventPage, eventQuery } from '../schemas/event.ts';
+import { deliveryView, eventView } from '../views.ts';
+import { createVisiblePayment } from '../visible-payment.ts';
+import { z } from '../zod.ts';
+
+/** Reading what merchants are told, and how the telling goes. */
+export function eventRoutes(api: Api): Endpoint[] {
+  const { db, changes } = api;
+  const visiblePayment = createVisiblePayment(api);
+
+  return [
+    endpoint({
+      method: 'get',
+      path: '/v1/events',
+      operationId: 'listEvents',
+      tag: 'Events',
+      summary: 'The event feed',
+      description:
+        'Every event of the merchant, with and without an order service, oldest first: keep `nextCursor` as your place ' +
+        'and go on from there; no event is missed. With `wait`: as soon as there is one, or after that many seconds. ' +
+        'Events are kept for 30 days.',
+      auth: 'key',
+      query: eventQuery,
+      answers: { 200: { description: 'The events after that place, oldest first.', schema: eventPage } },
+      refusals: [],
+      async handle({ response, access: { caller }, query: { after, limit, wait } }) {
+        const place = readFeedCursor(after);
+        const rows = await changes.until(eventsKey(caller.merchantId), {
+          read: () => listEvents(db, caller.merchantId, { limit, after: place }),
+          done: ({ length }) => length > 0,
+          timeoutMs: (wait ?? 0) * 1000,
+          signal: goneSignal(response),
+        });
+        response.json({ data: rows.map(eventView), nextCursor: feedCursor(rows.at(-1)?.seq ?? place) });
+      },
+    }),
+
+    endpoint({
+      method: 'get',
+      path: '/v1/payments/{id}/deliveries',
+      operationId: 'listDeliveries',
+      tag: 'Events',
+      summary: "A payment's events on their way to the order service",
+      description:
+        'What the order service was told of the payment, what it answered, and when it is told again.',
+      auth: 'key',
+      params: z.object({ id: z.string() }),
+      query: deliveryListQuery,
+      answers: { 200: { description: 'A page of deliveries, newest first.', schema: deliveryPage } },
+      refusals: ['payment_not_found'],
+      async handle({ response, access, params: { id }, query: { limit, cursor } }) {
+        const payment = await visiblePayment(access, id);
+        const rows = await listDeliveries(db, payment.id, { limit, after: readCursor(cursor) });
+        response.json({ data: rows.map(deliveryView), nextCursor: nextCursor(rows, limit) });
+      },
+    }),
+  ];
+}

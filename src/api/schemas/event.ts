@@ -1,0 +1,108 @@
+import { DELIVERY_STATUSES, EVENT_TYPES, type EventType } from '../../domain/event.ts';
+import { z } from '../zod.ts';
+import { cursor, limit, oneOf, time, wait } from './common.ts';
+import { order } from './order.ts';
+import { payment } from './payment.ts';
+import { refund } from './refund.ts';
+
+/** What merchants are told: events, on their way to the order service and in the feed. */
+
+/** Without what is for whoever asks: what the payer does next, tokens, links for operators. */
+const eventPayment = payment
+  .omit({ nextAction: true, payUrl: true, checkoutUrl: true, clientToken: true, temporalUrl: true })
+  .openapi('EventPayment', { description: 'The payment as it was.' });
+
+const eventOrder = order
+  .omit({ payments: true })
+  .openapi('EventOrder', { description: 'The order as it was.' });
+
+const eventRefund = refund
+  .omit({ temporalUrl: true })
+  .openapi('EventRefund', { description: 'The refund as it was.' });
+
+const paymentEventData = z
+  .object({
+    payment: eventPayment,
+    order: eventOrder,
+    version: z.int().min(1).openapi({
+      description:
+        'Grows by one with every event of the payment. Events may overtake each other: what is older than one you know is no news.',
+      example: 1,
+    }),
+  })
+  .openapi('PaymentEventData');
+
+const refundEventData = paymentEventData.extend({ refund: eventRefund }).openapi('RefundEventData');
+
+/** The body of a webhook of this type. */
+export const eventOf = (type: EventType) =>
+  z.object({
+    type: z.literal(type),
+    timestamp: time.openapi({ description: 'When it happened.' }),
+    data: type.startsWith('refund.') ? refundEventData : paymentEventData,
+  });
+
+export const event = z
+  .object({
+    id: z.string().openapi({
+      description: 'The same as the `webhook-id` of its deliveries.',
+      example: 'evt_01JD7Z7C8Q6W4Y9V5T3R1P0N2M',
+    }),
+    type: oneOf(EVENT_TYPES),
+    timestamp: time.openapi({ description: 'When it happened.' }),
+    data: paymentEventData
+      .extend({ refund: eventRefund.optional().openapi({ description: "Of a refund's events." }) })
+      .openapi('EventData'),
+  })
+  .openapi('Event');
+
+export const eventQuery = z.strictObject({
+  after: z.string().max(200).optional().openapi({
+    description: 'The `nextCursor` of the answer before. Opaque. Absent: from the oldest event kept.',
+  }),
+  limit: limit(500, 100),
+  wait,
+});
+
+export const eventPage = z
+  .object({
+    data: z.array(event),
+    nextCursor: z.string().openapi({
+      description: 'Where to go on. Always given, also where there is nothing new: keep it as your place.',
+    }),
+  })
+  .openapi('EventPage', { description: 'Oldest first.' });
+
+export const deliveryListQuery = z.strictObject({ limit: limit(100, 20), cursor });
+
+export const delivery = z
+  .object({
+    id: z.string().openapi({ example: 'dlv_01JD7Z7C8Q6W4Y9V5T3R1P0N2M' }),
+    eventId: z.string().openapi({ example: 'evt_01JD7Z7C8Q6W4Y9V5T3R1P0N2M' }),
+    type: oneOf(EVENT_TYPES),
+    version: z.int(),
+    status: oneOf(DELIVERY_STATUSES),
+    attempts: z.int().openapi({ description: 'How often the order service was told so far.' }),
+    firstAttemptAt: time.nullable(),
+    nextAttemptAt: time.nullable().openapi({ description: 'While it is pending; null: at once.' }),
+    settledAt: time.nullable().openapi({ description: 'When the order service agreed or refused for good.' }),
+    log: z
+      .array(
+        z.object({
+          at: time,
+          outcome: oneOf(['agreed', 'conflict', 'gone', 'not_applied', 'unknown']),
+          statusCode: z.int().nullable().openapi({ description: 'Null when there was no answer.' }),
+          detail: z.string().openapi({ example: 'It answered 500.' }),
+          durationMs: z.int(),
+        }),
+      )
+      .openapi({ description: 'The last 20 calls, newest first.' }),
+  })
+  .openapi('Delivery', { description: 'One event on its way to the order service.' });
+
+export const deliveryPage = z
+  .object({ data: z.array(delivery), nextCursor: z.string().nullable() })
+  .openapi('DeliveryPage', { description: 'Newest first.' });
+
+export type EventView = z.infer<typeof event>;
+export type DeliveryView = z.infer<typeof delivery>;

@@ -1,0 +1,46 @@
+import type { Delivery, DeliveryAttempt, Event } from '../generated/prisma/client.ts';
+import type { LedgerClient } from './client.ts';
+import { beyond, NEWEST_FIRST, type Page } from './views.ts';
+
+/** What merchants read of their events. */
+
+/**
+ * The merchant's events after place `after`, oldest first. Within a merchant events become visible in the order of
+ * their places, so that a reader that goes on from the last one misses none.
+ */
+export async function listEvents(
+  db: LedgerClient,
+  merchantId: string,
+  page: { readonly limit: number; readonly after: bigint },
+): Promise<Event[]> {
+  return await db.event.findMany({
+    where: { merchantId, seq: { gt: page.after } },
+    orderBy: { seq: 'asc' },
+    take: page.limit,
+  });
+}
+
+export type DeliveryWithLog = Delivery & {
+  readonly event: Pick<Event, 'type' | 'version'>;
+  readonly log: DeliveryAttempt[];
+};
+
+/** Enough to see what is wrong now. */
+const LOG_AT_MOST = 20;
+
+/** The payment's deliveries with their last calls, newest first. */
+export async function listDeliveries(
+  db: LedgerClient,
+  paymentId: string,
+  { limit, after }: Page,
+): Promise<DeliveryWithLog[]> {
+  return await db.delivery.findMany({
+    where: { paymentId, ...beyond(after) },
+    include: {
+      event: { select: { type: true, version: true } },
+      log: { orderBy: { id: 'desc' }, take: LOG_AT_MOST },
+    },
+    orderBy: NEWEST_FIRST,
+    take: limit,
+  });
+}

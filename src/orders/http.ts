@@ -1,0 +1,279 @@
+import { randomUUID } from 'node:crypto';
+import { request as requestHttp } from 'node:http';
+import { request as requestHttps } from 'node:https';
+import { RequestFilteringHttpAgent, RequestFilteringHttpsAgent } from 'request-filtering-agent';
+import { Webhook } from 'standardwebhooks';
+import { z } from 'zod';
+import type { OrderAnswer, OrderReading } from '../domain/event.ts';
+
+/**
+ * The HTTP order service: a merchant's own server that is told of payments by signed events (Standard Webhooks,
+ * https://www.standardwebhooks.com) and decides what they do to its order. Whatever it does that is no definite
+ * answer is `unknown`, with a sentence that says why (P3).
+ */
+
+export interface OrderServiceTarget {
+  readonly url: string;
+  /** Read after an acknowledgement; `{orderId}` stands for the order. */
+  readonly statusUrl: string | null;
+  /** Current first; every one of them signs. */
+  readonly secrets: readonly string[];
+}
+
+export interface OrderServiceOptions {
+  /** May it be on this machine or in a private network? Decided at every connect, by the address itself. */
+  readonly allowPrivate: boolean;
+  /** @default false */
+  readonly httpsOnly?: boolean;
+  /** For everything, from the look-up of the name to the end of the answer. @default 15 s */
+  readonly timeoutMs?: number;
+}
+
+export interface OrderServiceMessage {
+  /** The `webhook-id`: the event's, on its every attempt. */
+  readonly id: string;
+  readonly paymentId: string;
+  /** The JSON that is signed and sent as it is. */
+  readonly body: string;
+  /** The attempt's time. */
+  readonly at: Date;
+}
+
+/** In a status URL: the merchant's id of the order. */
+export const ORDER_ID = '{orderId}';
+
+const TIMEOUT_MS = 15_000;
+/** More of an answer is not read. */
+const BODY_BYTES = 64 * 1024;
+const RETRY_AFTER_AT_MOST_MS = 86_400_000;
+
+/** All that is taken from an answer. A service may have been paid by something that is no payment of ours. */
+const namesPayment = z.object({ paidPaymentId: z.string().regex(/^[\x21-\x7e]{1,200}$/) });
+const namesNone = z.looseObject({});
+
+/** A whole HTTP answer. */
+interface Reply {
+  readonly status: number;
+  /** Null when it was longer than what is read. */
+  readonly body: string | null;
+  readonly retryAfterMs?: number;
+}
+
+/** There was no whole HTTP answer; the message is a sentence. */
+class NoReply extends Error {}
+
+/**
+ * Why a URL cannot be an order service's, as the end of a sentence; undefined for one that can. What its name leads
+ * to is another matter, looked at on every connect.
+ */
+export function urlFault(url: string, { httpsOnly = false }: { httpsOnly?: boolean }): string | undefined {
+  if (!URL.canParse(url)) return 'is no URL';
+  const { protocol, username, password, hash } = new URL(url);
+  if (httpsOnly && protocol !== 'https:') return 'must be an https URL';
+  if (protocol !== 'https:' && protocol !== 'http:') return 'must be an http or https URL';
+  if (username !== '' || password !== '') return 'must have no user name or password: events are signed';
+  if (hash !== '') return 'must have no #';
+  return undefined;
+}
+
+export class OrderServiceClient {
+  readonly #options: OrderServiceOptions;
+  readonly #timeoutMs: number;
+  readonly #httpAgent: RequestFilteringHttpAgent;
+  readonly #httpsAgent: RequestFilteringHttpsAgent;
+
+  constructor(options: OrderServiceOptions) {
+    this.#options = options;
+    this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
+    // A connection for every call, so that every call's address is looked at.
+    const agent = { keepAlive: false, allowPrivateIPAddress: options.allowPrivate };
+    this.#httpAgent = new RequestFilteringHttpAgent(agent);
+    this.#httpsAgent = new RequestFilteringHttpsAgent(agent);
+  }
+
+  /** Sends an event. Never throws for what the service does. */
+  async tell(
+    target: OrderServiceTarget,
+    { id, paymentId, body, at }: OrderServiceMessage,
+  ): Promise<OrderAnswer & { durationMs: number }> {
+    return await timed(async () => {
+      try {
+        const headers = { 'content-type': 'application/json', ...signatures(target, id, body, at) };
+        return toAnswer(await this.#exchange('POST', target.url, headers, body), paymentId);
+      } catch (error) {
+        if (!(error instanceof NoReply)) throw error;
+        return { kind: 'unknown', reason: error.message, statusCode: null };
+      }
+    });
+  }
+
+  /** Reads the order where it is kept. Never throws for what the service does. */
+  async read(
+    target: OrderServiceTarget,
+    orderId: string,
+    paymentId: string,
+    at: Date,
+  ): Promise<OrderReading & { durationMs: number }> {
+    return await timed(async () => {
+      try {
+        if (target.statusUrl === null) throw new NoReply('There is no address to read the order at.');
+        const url = target.statusUrl.replaceAll(ORDER_ID, encodeURIComponent(orderId));
+        const headers = signatures(target, `read_${randomUUID()}`, '', at);
+        return toReading(await this.#exchange('GET', url, headers, ''), paymentId);
+      } catch (error) {
+        if (!(error instanceof NoReply)) throw error;
+        return { kind: 'unknown', reason: `Read back: ${error.message}` };
+      }
+    });
+  }
+
+  /** One call, and its whole answer in time. @throws NoReply */
+  async #exchange(
+    method: 'GET' | 'POST',
+    url: string,
+    headers: Record<string, string>,
+    body: string,
+  ): Promise<Reply> {
+    const fault = urlFault(url, this.#options);
+    if (fault !== undefined) throw new NoReply(`It was not called: its address ${fault}.`);
+    const secure = new URL(url).protocol === 'https:';
+    const options = {
+      method,
+      agent: secure ? this.#httpsAgent : this.#httpAgent,
+      headers: {
+        accept: 'application/json',
+        // What is compressed could be of any size.
+        'accept-encoding': 'identity',
+        'user-agent': 'nodrop',
+        ...headers,
+        ...(method === 'POST' ? { 'content-length': Buffer.byteLength(body) } : {}),
+      },
+    };
+    return await new Promise((resolve, reject) => {
+      const seconds = this.#timeoutMs / 1000;
+      let late = `It did not answer within ${seconds} s.`;
+      const outgoing = (secure ? requestHttps : requestHttp)(url, options, (response) => {
+        late = `Its answer did not end within ${seconds} s.`;
+        const status = response.statusCode ?? 0;
+        const retryAfterMs = readRetryAfter(response.headers['retry-after'], response.headers.date);
+        const end = (text: string | null) =>
+          settle(() =>
+            resolve({ status, body: text, ...(retryAfterMs === undefined ? {} : { retryAfterMs }) }),
+          );
+        const chunks: Buffer[] = [];
+        let bytes = 0;
+        response.on('data', (chunk: Buffer) => {
+          bytes += chunk.length;
+          chunks.push(chunk);
+          if (bytes > BODY_BYTES) end(null);
+        });
+        response.once('end', () => end(Buffer.concat(chunks).toString()));
+        response.on('error', (error) => fail(`Its answer ${status} broke off (${nameOf(error)}).`));
+      });
+      const settle = (outcome: () => void) => {
+        clearTimeout(timer);
+        outcome();
+        outgoing.destroy();
+      };
+      const fail = (sentence: string, cause?: unknown) =>
+        settle(() => reject(new NoReply(sentence, { cause })));
+      const timer = setTimeout(() => fail(late), this.#timeoutMs);
+      outgoing.on('error', (error) => fail(explain(error), error));
+      outgoing.end(body);
+    });
+  }
+}
+
+/** The three headers of Standard Webhooks, with a signature by every secret. @throws NoReply */
+function signatures(
+  { secrets }: OrderServiceTarget,
+  id: string,
+  body: string,
+  at: Date,
+): Record<string, string> {
+  if (secrets.length === 0) {
+    throw new NoReply(
+      'It was not called: there is no secret to sign with; merchants rotate-secret makes one.',
+    );
+  }
+  return {
+    'webhook-id': id,
+    'webhook-timestamp': String(Math.floor(at.getTime() / 1000)),
+    'webhook-signature': secrets.map((secret) => new Webhook(secret).sign(id, at, body)).join(' '),
+  };
+}
+
+function toAnswer({ status, body, retryAfterMs }: Reply, paymentId: string): OrderAnswer {
+  if (isSuccess(status)) return { kind: 'agreed', statusCode: status };
+  if (status === 410) return { kind: 'gone', statusCode: status };
+  const paidPaymentId =
+    status === 409 ? namesPayment.safeParse(readJson(body)).data?.paidPaymentId : undefined;
+  if (paidPaymentId === paymentId) return { kind: 'agreed', statusCode: status };
+  if (paidPaymentId !== undefined) return { kind: 'conflict', statusCode: status, paidPaymentId };
+  return {
+    kind: 'unknown',
+    reason:
+      status === 409 ? 'It answered 409 without saying which payment the order is paid by.' : said(status),
+    statusCode: status,
+    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+  };
+}
+
+function toReading({ status, body }: Reply, paymentId: string): OrderReading {
+  if (!isSuccess(status)) return { kind: 'unknown', reason: `Read back: ${said(status)}` };
+  const content = readJson(body);
+  if (!namesNone.safeParse(content).success) {
+    return { kind: 'unknown', reason: 'Read back: the order is no readable JSON object.' };
+  }
+  const paidPaymentId = namesPayment.safeParse(content).data?.paidPaymentId;
+  if (paidPaymentId === paymentId) return { kind: 'paid' };
+  if (paidPaymentId !== undefined) return { kind: 'conflict', paidPaymentId };
+  return { kind: 'not_paid', reason: 'Read back: the order names no payment that it is paid by.' };
+}
+
+const isSuccess = (status: number): boolean => status >= 200 && status < 300;
+
+const said = (status: number): string =>
+  status >= 300 && status < 400
+    ? `It answered ${status}: a redirect, which is not followed.`
+    : `It answered ${status}.`;
+
+function readJson(body: string | null): unknown {
+  try {
+    return body === null ? undefined : JSON.parse(body);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Seconds or a date, which is by the service's own clock. */
+function readRetryAfter(value: string | undefined, date: string | undefined): number | undefined {
+  if (value === undefined) return undefined;
+  const now = Date.parse(date ?? '') || Date.now();
+  const ms = /^\d{1,9}$/.test(value) ? Number(value) * 1000 : Date.parse(value) - now;
+  return ms > 0 ? Math.min(ms, RETRY_AFTER_AT_MOST_MS) : undefined;
+}
+
+const nameOf = (error: Error): string => (error as NodeJS.ErrnoException).code ?? error.message;
+
+const SENTENCES: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'It takes no connections',
+  ECONNRESET: 'It closed the connection without an answer',
+  ENOTFOUND: 'Its name is not known',
+  EAI_AGAIN: 'Its name cannot be looked up now',
+};
+
+function explain(error: Error): string {
+  // The filter's errors have no code of their own; their text would show what the name leads to.
+  if (/is not allowed\. Because/.test(error.message)) {
+    return 'It was not called: its address is private, and NODROP_ALLOW_PRIVATE_ORDER_SERVICES does not allow that.';
+  }
+  const name = nameOf(error);
+  return `${SENTENCES[name] ?? 'It cannot be reached'} (${name}).`;
+}
+
+async function timed<T extends object>(work: () => Promise<T>): Promise<T & { durationMs: number }> {
+  const began = performance.now();
+  const outcome = await work();
+  return { ...outcome, durationMs: Math.round(performance.now() - began) };
+}

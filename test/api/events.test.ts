@@ -1,0 +1,304 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { delivery, event, eventPage } from '../../src/api/schemas/event.ts';
+import { newDeliveryId, newEventId } from '../../src/domain/ids.ts';
+import type { Prisma } from '../../src/generated/prisma/client.ts';
+import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { newKey, pay, startTestApi, type TestApi } from './support.ts';
+
+// What merchants read of their events: the feed, and how each is on its way to the order service.
+
+let database: FreshDatabase;
+let api: TestApi;
+let key: string;
+let merchantId: string;
+/** Another process, as far as PostgreSQL can tell. */
+let elsewhere: LedgerClient;
+
+beforeAll(async () => {
+  database = await freshDatabase();
+});
+afterAll(async () => {
+  await database.drop();
+});
+beforeEach(async () => {
+  api = await startTestApi(database.url);
+  elsewhere = createLedgerClient(database.url);
+  ({ key, merchantId } = await newKey(api.db));
+});
+afterEach(async () => {
+  await api.close();
+  await elsewhere.$disconnect();
+});
+
+const NOT_IN_EVENTS = ['nextAction', 'payUrl', 'checkoutUrl', 'clientToken', 'temporalUrl'];
+
+/** What an event of this payment tells. */
+async function contentOf(id: string, asKey = key): Promise<Prisma.JsonObject> {
+  const payment = (await api.call(`/v1/payments/${id}`, { key: asKey })).json;
+  const { payments: _, ...order } = (await api.call(`/v1/orders/${payment.orderId}`, { key: asKey })).json;
+  const told = Object.entries(payment).filter(([name]) => !NOT_IN_EVENTS.includes(name));
+  return { payment: Object.fromEntries(told) as Prisma.JsonObject, order };
+}
+
+/** An event of a payment, as the ledger writes it. */
+async function record(payment: { id: string }, version = 1, type = 'payment.succeeded', asKey = key) {
+  const { merchantId: owner } = await api.db.payment.findUniqueOrThrow({ where: { id: payment.id } });
+  return await elsewhere.event.create({
+    data: {
+      id: newEventId(),
+      merchantId: owner,
+      paymentId: payment.id,
+      type,
+      version,
+      data: { ...(await contentOf(payment.id, asKey)), version },
+    },
+  });
+}
+
+const feed = (query = '', asKey = key) => api.call(`/v1/events${query}`, { key: asKey });
+const idsOf = ({ data }: { data: { id: string }[] }) => data.map(({ id }) => id);
+
+describe('the feed', () => {
+  test('is empty at first, and its cursor is a place to go on from all the same', async () => {
+    const empty = await feed();
+    expect([empty.status, empty.json.data]).toEqual([200, []]);
+    const { id } = await record(await pay(api, key));
+    expect(idsOf((await feed(`?after=${empty.json.nextCursor}`)).json)).toEqual([id]);
+    expect(idsOf((await feed()).json)).toEqual([id]);
+  });
+
+  test('shows what the schema says: the payment and its order without what is for whoever asks', async () => {
+    const payment = await pay(api, key);
+    const row = await record(payment);
+    const { json } = await feed();
+    eventPage.parse(json);
+    expect(json.data).toEqual([
+      {
+        id: row.id,
+        type: 'payment.succeeded',
+        timestamp: row.createdAt.toISOString(),
+        data: { ...(await contentOf(payment.id)), version: 1 },
+      },
+    ]);
+    // Parsing drops what the schema does not have.
+    expect(event.parse(json.data[0])).toEqual(json.data[0]);
+    for (const name of NOT_IN_EVENTS) expect(json.data[0].data.payment).not.toHaveProperty(name);
+    expect(json.data[0].data.order).not.toHaveProperty('payments');
+    expect(JSON.stringify(json)).not.toContain(payment.clientToken);
+  });
+
+  test('pages from the oldest on, each once, and goes on from where a reader was', async () => {
+    const payment = await pay(api, key);
+    const ids: string[] = [];
+    for (let version = 1; version <= 7; version++) ids.push((await record(payment, version)).id);
+    const seen: string[] = [];
+    let place = '';
+    for (const expected of [3, 3, 1, 0]) {
+      const { json } = await feed(`?limit=3${place === '' ? '' : `&after=${place}`}`);
+      expect(json.data).toHaveLength(expected);
+      seen.push(...idsOf(json));
+      if (expected === 0) expect(json.nextCursor).toBe(place);
+      place = json.nextCursor;
+    }
+    expect(seen).toEqual(ids);
+    ids.push((await record(payment, 8)).id);
+    expect(idsOf((await feed(`?after=${place}`)).json)).toEqual(ids.slice(-1));
+    // Asked again, the same again.
+    expect(idsOf((await feed(`?after=${place}`)).json)).toEqual(ids.slice(-1));
+  });
+
+  test('goes on behind an event that is not kept any more', async () => {
+    const payment = await pay(api, key);
+    const [first, second, third] = [
+      await record(payment, 1),
+      await record(payment, 2),
+      await record(payment, 3),
+    ];
+    const place = (await feed('?limit=1')).json.nextCursor;
+    await api.db.event.deleteMany({ where: { id: { in: [first.id, second.id] } } });
+    expect(idsOf((await feed(`?after=${place}`)).json)).toEqual([third.id]);
+    expect(idsOf((await feed()).json)).toEqual([third.id]);
+  });
+
+  test('is the merchant’s own: others’ events are neither shown nor counted', async () => {
+    const stranger = await newKey(api.db);
+    const theirs = await record(await pay(api, stranger.key), 1, 'payment.closed', stranger.key);
+    const { id } = await record(await pay(api, key));
+    expect(idsOf((await feed()).json)).toEqual([id]);
+    expect(idsOf((await feed('', stranger.key)).json)).toEqual([theirs.id]);
+    const place = (await feed()).json.nextCursor;
+    expect((await feed(`?after=${place}`, stranger.key)).json.data).toEqual([]);
+  });
+
+  test.each([
+    'after=zzz',
+    'after=',
+    `after=${Buffer.from('7').toString('base64url')}`,
+    `after=${Buffer.from('events/-1').toString('base64url')}`,
+    `after=${Buffer.from('events/1x').toString('base64url')}`,
+    `after=${Buffer.from('events/9999999999999999999').toString('base64url')}`,
+    `after=${'x'.repeat(201)}`,
+    'after=a&after=b',
+    'limit=0',
+    'limit=501',
+    'wait=61',
+    'cursor=x',
+  ])('%s is refused', async (query) => {
+    const answer = await feed(`?${query}`);
+    expect([answer.status, answer.json.code]).toEqual([422, 'invalid_request']);
+    expect(answer.json.errors[0].path).toBe(query.split('=')[0]);
+  });
+});
+
+describe('the feed with wait', () => {
+  beforeEach(async () => {
+    await eventually(() => api.changes.listening);
+  });
+
+  test('answers as soon as there is an event, whichever process wrote it', async () => {
+    const payment = await pay(api, key);
+    const place = (await feed()).json.nextCursor;
+    const asked = feed(`?after=${place}&wait=60`);
+    await eventually(() => api.changes.waiting === 1);
+    const { id } = await record(payment);
+    expect(idsOf((await asked).json)).toEqual([id]);
+    expect(api.changes.waiting).toBe(0);
+  });
+
+  test('is not disturbed by what others are told', async () => {
+    const stranger = await newKey(api.db);
+    const asked = feed('?wait=60');
+    await eventually(() => api.changes.waiting === 1);
+    await record(await pay(api, stranger.key), 1, 'payment.closed', stranger.key);
+    const { id } = await record(await pay(api, key));
+    expect(idsOf((await asked).json)).toEqual([id]);
+  });
+
+  test('answers at once when there is something already', async () => {
+    const { id } = await record(await pay(api, key));
+    expect(idsOf((await feed('?wait=60')).json)).toEqual([id]);
+  });
+
+  test('without news it is empty after the time asked for, at the same place', async () => {
+    const { nextCursor } = (await feed()).json;
+    expect((await feed(`?after=${nextCursor}&wait=1`)).json).toEqual({ data: [], nextCursor });
+  });
+
+  test('hears of an event that is committed late, after one of another merchant with a later place', async () => {
+    const stranger = await newKey(api.db);
+    const [mine, theirs] = [await pay(api, key), await pay(api, stranger.key)];
+    const asked = feed('?wait=60');
+    await eventually(() => api.changes.waiting === 1);
+    const id = newEventId();
+    const data = await contentOf(mine.id);
+    await elsewhere.$transaction(async (tx) => {
+      await tx.event.create({
+        data: { id, merchantId, paymentId: mine.id, type: 'payment.closed', version: 1, data },
+      });
+      await api.db.event.create({
+        data: {
+          id: newEventId(),
+          merchantId: stranger.merchantId,
+          paymentId: theirs.id,
+          type: 'payment.closed',
+          version: 1,
+          data,
+        },
+      });
+    });
+    expect(idsOf((await asked).json)).toEqual([id]);
+  });
+});
+
+describe('a payment’s deliveries', () => {
+  const deliver = async (row: { id: string; paymentId: string; merchantId: string }, changes: object = {}) =>
+    await api.db.delivery.create({
+      data: {
+        id: newDeliveryId(),
+        eventId: row.id,
+        merchantId: row.merchantId,
+        paymentId: row.paymentId,
+        ...changes,
+      },
+    });
+  const list = (id: string, query = '', asKey = key) =>
+    api.call(`/v1/payments/${id}/deliveries${query}`, { key: asKey });
+
+  test('are none without an order service', async () => {
+    const payment = await pay(api, key);
+    await record(payment);
+    expect((await list(payment.id)).json).toEqual({ data: [], nextCursor: null });
+  });
+
+  test('are shown newest first, with the last 20 calls of each', async () => {
+    const payment = await pay(api, key);
+    const at = (seconds: number) => new Date(Date.UTC(2026, 10, 21, 10, 0, seconds));
+    const first = await deliver(await record(payment, 1), {
+      status: 'delivered',
+      attempts: 25,
+      firstAttemptAt: at(0),
+      settledAt: at(24),
+      createdAt: at(0),
+    });
+    const second = await deliver(await record(payment, 2, 'refund.succeeded'), {
+      nextAttemptAt: at(40),
+      createdAt: at(30),
+    });
+    await api.db.deliveryAttempt.createMany({
+      data: Array.from({ length: 25 }, (_, i) => ({
+        deliveryId: first.id,
+        at: at(i),
+        outcome: i < 24 ? 'unknown' : 'agreed',
+        statusCode: i === 0 ? null : i < 24 ? 500 : 200,
+        detail: i < 24 ? `Call ${i} failed.` : 'It agreed.',
+        durationMs: i,
+      })),
+    });
+    const { json } = await list(payment.id);
+    for (const one of json.data) delivery.parse(one);
+    expect(json.nextCursor).toBeNull();
+    expect(json.data[0]).toEqual({
+      id: second.id,
+      eventId: second.eventId,
+      type: 'refund.succeeded',
+      version: 2,
+      status: 'pending',
+      attempts: 0,
+      firstAttemptAt: null,
+      nextAttemptAt: at(40).toISOString(),
+      settledAt: null,
+      log: [],
+    });
+    expect(json.data[1]).toMatchObject({
+      id: first.id,
+      type: 'payment.succeeded',
+      version: 1,
+      status: 'delivered',
+      attempts: 25,
+      settledAt: at(24).toISOString(),
+    });
+    expect(json.data[1].log).toHaveLength(20);
+    expect(json.data[1].log[0]).toEqual({
+      at: at(24).toISOString(),
+      outcome: 'agreed',
+      statusCode: 200,
+      detail: 'It agreed.',
+      durationMs: 24,
+    });
+    expect(json.data[1].log.at(-1).detail).toBe('Call 5 failed.');
+    const page = (await list(payment.id, '?limit=1')).json;
+    expect(idsOf(page)).toEqual([second.id]);
+    expect(idsOf((await list(payment.id, `?limit=1&cursor=${page.nextCursor}`)).json)).toEqual([first.id]);
+  });
+
+  test('are of this payment alone, and for its merchant alone', async () => {
+    const [payment, other] = [await pay(api, key), await pay(api, key)];
+    await deliver(await record(payment));
+    expect((await list(other.id)).json.data).toEqual([]);
+    const stranger = await newKey(api.db);
+    expect((await list(payment.id, '', stranger.key)).json.code).toBe('payment_not_found');
+    expect((await list(`pay_${randomUUID().slice(0, 8)}`)).status).toBe(404);
+  });
+});
