@@ -14,6 +14,7 @@ COPY prisma ./prisma
 # Generating needs no schema engine; any existing file keeps prisma from downloading one.
 RUN PRISMA_SCHEMA_ENGINE_BINARY=/usr/local/bin/node CHECKPOINT_DISABLE=1 node_modules/.bin/prisma generate
 COPY tsconfig.json tsconfig.build.json ./
+COPY clients ./clients
 COPY src ./src
 # tsc leaves behind what is not TypeScript (pages, styles).
 RUN node_modules/.bin/tsc -p tsconfig.build.json \
@@ -34,6 +35,7 @@ COPY --from=dependencies /app/node_modules ./node_modules
 COPY package.json ./
 COPY prisma ./prisma
 COPY deploy/health.mjs ./deploy/health.mjs
+COPY clients ./clients
 COPY --from=build /app/dist ./dist
 # The simulator's ledger; a volume mounted here takes over the owner. Everything else stays root's and unwritable.
 RUN install -d -o node -g node /data

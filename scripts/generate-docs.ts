@@ -1,10 +1,12 @@
 // node scripts/run.mjs scripts/generate-docs.ts [--check]
 //
-// Writes the documents that are made from code: docs/configuration.md from the settings in src/config.ts, and
-// docs/openapi.json from the API's endpoints. With --check it writes nothing, and exits with 1 when one is stale.
+// Writes what is made from code: docs/configuration.md from the settings in src/config.ts, docs/openapi.json from the
+// API's endpoints, and from that the types of clients/js. With --check it writes nothing, and exits with 1 when one is
+// stale.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { compile } from 'json-schema-to-typescript';
 import { createEndpoints } from '../src/api/app.ts';
 import type { Api } from '../src/api/deps.ts';
 import { openApiDocument } from '../src/api/openapi.ts';
@@ -67,6 +69,25 @@ function openApi(): string {
   return JSON.stringify(openApiDocument(endpoints, PUBLIC_URL));
 }
 
+/** What the JavaScript client takes and gives. */
+const CLIENT_TYPES = ['NewPayment', 'Payment', 'PayerPayment', 'Problem'];
+
+/** The document's schemas as TypeScript, with those they refer to. */
+async function clientTypes(document: string): Promise<string> {
+  const { schemas } = JSON.parse(document.replaceAll('#/components/schemas/', '#/definitions/')).components;
+  const root = {
+    title: 'Schemas',
+    type: 'object' as const,
+    properties: Object.fromEntries(CLIENT_TYPES.map((name) => [name, { $ref: `#/definitions/${name}` }])),
+    definitions: schemas,
+  };
+  return await compile(root, 'Schemas', {
+    additionalProperties: false,
+    bannerComment: "// Made from the API's schemas by `npm run generate`: edit src/api/schemas.",
+    format: false,
+  });
+}
+
 /** As `npm run lint` wants it. */
 function format(path: string, text: string): string {
   const { status, stdout, stderr } = spawnSync(
@@ -78,7 +99,12 @@ function format(path: string, text: string): string {
   return stdout;
 }
 
-const documents = { 'docs/configuration.md': configuration(), 'docs/openapi.json': openApi() };
+const openApiText = openApi();
+const documents = {
+  'docs/configuration.md': configuration(),
+  'docs/openapi.json': openApiText,
+  'clients/js/api.d.ts': await clientTypes(openApiText),
+};
 const stale = Object.entries(documents)
   .map(([path, text]) => [path, format(path, text)] as const)
   .filter(([path, text]) => !existsSync(root + path) || readFileSync(root + path, 'utf8') !== text);

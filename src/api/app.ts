@@ -11,6 +11,7 @@ import { createErrorHandler } from './problems.ts';
 import { requestLog } from './request-log.ts';
 import { callbackRoutes } from './routes/callbacks.ts';
 import { cancelRoutes } from './routes/cancel.ts';
+import { checkoutRoute, serveCheckoutAssets } from './routes/checkout.ts';
 import { createPaymentRoute } from './routes/create-payment.ts';
 import { docsRoutes, serveDocsAssets } from './routes/docs.ts';
 import { eventRoutes } from './routes/events.ts';
@@ -37,6 +38,7 @@ export function createEndpoints(api: Api): Endpoint[] {
     ...callbackRoutes(api),
     unmatchedCallbacksRoute(api),
     returnRoute(api),
+    checkoutRoute(api),
     ...healthRoutes(api),
   ];
   return [...endpoints, ...docsRoutes(endpoints, api.config.api.publicUrl)];
@@ -69,6 +71,7 @@ export function createApp(deps: ApiDeps): Express {
     next();
   });
   serveDocsAssets(app);
+  serveCheckoutAssets(app);
   mount(app, createEndpoints(api), createAuthenticate(api), createRunOnce(api));
   app.use((request) => {
     throw new Refusal('not_found', `There is nothing at ${request.path}.`);

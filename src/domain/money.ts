@@ -30,6 +30,16 @@ export function exponentOf(code: CurrencyCode): number {
   return entry.digits;
 }
 
+/** The decimal places of every currency people pay in. */
+export function currencyExponents(): Readonly<Record<CurrencyCode, number>> {
+  return Object.fromEntries(
+    currencyCodes
+      .codes()
+      .filter(isCurrency)
+      .map((code) => [code, exponentOf(code)]),
+  );
+}
+
 /** Minor units as a decimal string, exactly: `toDecimal(1050, 'CNY')` is `10.50`. */
 export function toDecimal(amount: number, code: CurrencyCode): string {
   const exponent = exponentOf(code);

@@ -120,10 +120,12 @@ describe('a client token', () => {
     const later = await startTestApi(database.url, { now: () => new Date(now) });
     try {
       expect((await later.call(`/v1/payments/${made.id}`, { key: made.clientToken })).status).toBe(200);
-      expect((await later.call(`/return/${made.id}?token=${made.clientToken}`)).status).toBe(200);
+      expect((await later.call(`/return/${made.id}?token=${made.clientToken}`)).status).toBe(303);
+      expect((await later.call(`/checkout/${made.id}?token=${made.clientToken}`)).status).toBe(200);
       now += 1;
       expect((await later.call(`/v1/payments/${made.id}`, { key: made.clientToken })).status).toBe(401);
       expect((await later.call(`/return/${made.id}?token=${made.clientToken}`)).status).toBe(404);
+      expect((await later.call(`/checkout/${made.id}?token=${made.clientToken}`)).status).toBe(404);
     } finally {
       await later.close();
     }

@@ -31,7 +31,12 @@ const name = ({ method, path }: Endpoint) => `${method.toUpperCase()} ${path}`;
 
 /** Open to everybody, as they say nothing of anybody. All other open routes are tested one by one below. */
 const PUBLIC = ['/healthz', '/readyz', '/openapi.json', '/docs', '/docs/problems'];
-const PROVEN_OTHERWISE = ['/callbacks/{channel}', '/callbacks/{channel}/{accountId}', '/return/{id}'];
+const PROVEN_OTHERWISE = [
+  '/callbacks/{channel}',
+  '/callbacks/{channel}/{accountId}',
+  '/return/{id}',
+  '/checkout/{id}',
+];
 
 /** What a list must be asked for. */
 const QUERIES: Readonly<Record<string, string>> = { '/v1/callbacks': '?unmatched=true' };
@@ -314,6 +319,30 @@ describe('routes that ask for no key', () => {
       expect(api.workflows.calls).toEqual([]);
     },
   );
+
+  test.each<[string, () => [string, TestApi]]>([
+    ['a wrong token', () => [`ct_${'x'.repeat(43)}`, api]],
+    ['an empty token', () => ['', api]],
+    ['another payment’s token', () => [stranger.token, api]],
+    ['an expired token', () => [victim.token, later]],
+    ['its merchant’s key', () => [victim.key, api]],
+  ])('GET /checkout/{id} with %s', async (_name, given) => {
+    const [token, through] = given();
+    const before = await everything();
+    const answer = await through.call(`/checkout/${victim.paymentId}?token=${token}`);
+    expect([answer.status, answer.headers.get('content-type')]).toEqual([404, 'text/html; charset=utf-8']);
+    // The very page that an address of nothing gives.
+    expect(answer.text).toBe((await through.call('/checkout/pay_nobody?token=ct_x')).text);
+    for (const secret of victim.secrets) expect(answer.text).not.toContain(secret);
+    expect(await everything()).toEqual(before);
+  });
+
+  test('GET /checkout/{id} without a token is the same empty page for everything', async () => {
+    const answer = await api.call(`/checkout/${victim.paymentId}`);
+    expect(answer.status).toBe(200);
+    expect(answer.text).toBe((await api.call('/checkout/pay_nobody')).text);
+    for (const secret of victim.secrets) expect(answer.text).not.toContain(secret);
+  });
 
   test.each<[string, () => [string | undefined, TestApi]]>([
     ['no token', () => [undefined, api]],

@@ -311,7 +311,7 @@ describe('the payer comes back', () => {
     const made = await pay(api, key);
     api.workflows.calls.length = 0;
     const answer = await api.call(`/return/${made.id}?token=${made.clientToken}`, { method: 'HEAD' });
-    expect(answer.status).toBe(200);
+    expect(answer.status).toBe(303);
     expect(api.workflows.calls).toEqual([]);
   });
 
@@ -321,12 +321,15 @@ describe('the payer comes back', () => {
     expect((await api.call(`/return/${made.id}?token=${made.clientToken}`)).status).toBe(303);
   });
 
-  test('without a returnUrl: a page that says thank you', async () => {
+  test('without a returnUrl: on to the cashier page, which learns that the payer came back', async () => {
     const made = await pay(api, key);
-    const answer = await api.call(`/return/${made.id}?token=${made.clientToken}`);
-    expect([answer.status, answer.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8']);
-    expect(answer.text).toContain('Thank you. We are asking the bank; you can close this page.');
+    const path = `/return/${made.id}?token=${made.clientToken}`;
+    const answer = await api.call(path);
+    expect(answer.status).toBe(303);
     expect(answer.headers.get('referrer-policy')).toBe('no-referrer');
+    const { pathname, search } = new URL(answer.headers.get('location') ?? '', `${api.url}${path}`);
+    expect(`${pathname}${search}`).toBe(`/checkout/${made.id}?token=${made.clientToken}&returned=1`);
+    expect((await api.call(`${pathname}${search}`)).status).toBe(200);
   });
 
   test('with a wrong token, another payment’s, or none: 404', async () => {

@@ -27,6 +27,7 @@ test('keys and tokens are in no line, wherever they were put', async () => {
   await api.call(`/v1/payments/${made.id}/hint`, { key: token, method: 'POST' });
   await api.call(`/return/${made.id}?token=${token}`);
   await api.call(`/return/${made.id}?TOKEN=${token}`);
+  await api.call(`/checkout/${made.id}?token=${token}&returned=1`);
   await api.call(`/v1/payments/${token}?token=${token}`, { key });
   await api.call(`/v1/orders/${key}`, { key });
   await api.call('/v1/orders', { key: `${key}x` });
@@ -34,6 +35,7 @@ test('keys and tokens are in no line, wherever they were put', async () => {
   await api.call('/callbacks/simulator', { ...simulatorCallback(made.id), method: 'POST' });
   api.workflows.down = false;
   expect(api.logged()).toContain(`/return/${made.id}?token=[hidden]`);
+  expect(api.logged()).toContain(`/checkout/${made.id}?token=[hidden]&returned=1`);
   expect(api.logged()).not.toContain(token.slice(3));
   expect(api.logged()).not.toContain(key.slice(3));
 });

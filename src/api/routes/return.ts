@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { hashSecret } from '../../client-token.ts';
 import { Refusal } from '../../domain/refusal.ts';
 import { opens } from '../auth.ts';
@@ -8,16 +7,7 @@ import { createGiveHint } from '../give-hint.ts';
 import { lookUpPayment } from '../visible-payment.ts';
 import { z } from '../zod.ts';
 
-const STYLE =
-  'body{font:1.1rem system-ui,sans-serif;max-width:30rem;margin:20vh auto;padding:0 1rem;text-align:center}';
-const STYLE_HASH = createHash('sha256').update(STYLE).digest('base64');
-const THANKS = `<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Thank you</title><style>${STYLE}</style>
-<p>Thank you. We are asking the bank; you can close this page.</p></html>
-`;
-
-/** Where the wallet sends the payer: a hint, and on to the merchant. It says nothing of what came of the payment. */
+/** Where the wallet sends the payer: a hint, and on to the merchant or the cashier page. It says nothing of what came of the payment. */
 export function returnRoute(api: Api): Endpoint {
   const giveHint = createGiveHint(api);
   return endpoint({
@@ -31,10 +21,9 @@ export function returnRoute(api: Api): Endpoint {
     // Not strict: wallets add parameters of their own.
     query: z.object({ token: z.string().max(200).optional() }),
     answers: {
-      303: { description: 'On to the `returnUrl`, with `paymentId` and never a status.' },
-      200: {
-        description: 'A page that says thank you, for payments without a `returnUrl`.',
-        mediaType: 'text/html',
+      303: {
+        description:
+          'On to the `returnUrl`, with `paymentId` and never a status; without one, to the cashier page.',
       },
     },
     refusals: ['payment_not_found', 'database_unavailable'],
@@ -51,23 +40,18 @@ export function returnRoute(api: Api): Endpoint {
         });
       }
       response.set({ 'Cache-Control': 'no-store', 'Referrer-Policy': 'no-referrer' });
-      if (payment.returnUrl === null) {
-        response
-          .set(
-            'Content-Security-Policy',
-            `default-src 'none'; style-src 'sha256-${STYLE_HASH}'; frame-ancestors 'none'`,
-          )
-          .type('html')
-          .send(THANKS);
-        return;
-      }
-      response.redirect(303, withPaymentId(payment.returnUrl, payment.id));
+      // Relative: wherever the payer reached this page, the cashier page is beside it.
+      const cashier = `../checkout/${payment.id}?token=${token}&returned=1`;
+      response.redirect(
+        303,
+        payment.returnUrl === null ? cashier : withPaymentId(payment.returnUrl, payment.id),
+      );
     },
   });
 }
 
 /** Added as text: parsed and written again, the merchant's own query could come out in another encoding. */
-function withPaymentId(returnUrl: string, id: string): string {
+export function withPaymentId(returnUrl: string, id: string): string {
   const [, base = '', fragment = ''] = /^([^#]*)(.*)$/s.exec(returnUrl) ?? [];
   const separator = base.includes('?') ? (/[?&]$/.test(base) ? '' : '&') : '?';
   return `${base}${separator}paymentId=${id}${fragment}`;

@@ -1,0 +1,236 @@
+// Made from the API's schemas by `npm run generate`: edit src/api/schemas.
+
+/**
+ * What the payer does next.
+ */
+export type NextAction = {
+  /**
+   * One of redirect, qr, sdk; accept new ones.
+   */
+  type: string;
+  url?: string;
+  qr?: string;
+  params?: {
+    [k: string]: string;
+  };
+  expiresAt?: string;
+} | null;
+
+export interface Schemas {
+  NewPayment?: NewPayment;
+  Payment?: Payment;
+  PayerPayment?: PayerPayment;
+  Problem?: Problem;
+}
+/**
+ * Of `orderId` and `order` exactly one.
+ */
+export interface NewPayment {
+  /**
+   * The merchant's own id of the order.
+   */
+  orderId?: string;
+  order?: NewOrder;
+  channel: string;
+  /**
+   * One of the channel's methods; its first by default.
+   */
+  method?: string;
+  /**
+   * Who pays, for channels that want to know.
+   */
+  payer?: {
+    id?: string;
+    ip?: string;
+  };
+  /**
+   * Where the payer goes after the wallet; `paymentId` is added, never a status.
+   */
+  returnUrl?: string;
+  /**
+   * How long the payer has; never longer than the order. Default: the deployment's.
+   */
+  expiresInSeconds?: number;
+  /**
+   * At most 20 pairs of texts, names up to 40 and values up to 500 characters.
+   */
+  metadata?: {
+    [k: string]: string;
+  };
+}
+export interface NewOrder {
+  /**
+   * The merchant's own id of the order.
+   */
+  id: string;
+  /**
+   * Minor units: 1050 is 10.50 CNY or 1050 JPY.
+   */
+  amount: number;
+  /**
+   * An ISO 4217 code.
+   */
+  currency: string;
+  /**
+   * What the payer reads. Default: `Order {id}`.
+   */
+  subject?: string;
+  /**
+   * When the order takes no more payments. Default: never.
+   */
+  expiresInSeconds?: number;
+  /**
+   * At most 20 pairs of texts, names up to 40 and values up to 500 characters.
+   */
+  metadata?: {
+    [k: string]: string;
+  };
+}
+export interface Payment {
+  id: string;
+  channel: string;
+  method: string;
+  /**
+   * Minor units: 1050 is 10.50 CNY or 1050 JPY.
+   */
+  amount: number;
+  /**
+   * An ISO 4217 code.
+   */
+  currency: string;
+  /**
+   * One of created, paying, succeeded, failed, cancelled, closed; accept new ones.
+   */
+  status: string;
+  /**
+   * What became of the order; to a payer a payment is paid when it is `applied`.
+   */
+  orderUpdate: string | null;
+  /**
+   * What has gone back to the payer.
+   */
+  refundedAmount: number;
+  nextAction: NextAction;
+  /**
+   * The next action's URL.
+   */
+  payUrl: string | null;
+  /**
+   * nodrop's own page for the payer.
+   */
+  checkoutUrl: string | null;
+  createdAt: string;
+  expiresAt: string;
+  /**
+   * The channel's clock.
+   */
+  paidAt: string | null;
+  orderId: string;
+  /**
+   * Opens this payment for its payer. Only in the answer of POST /v1/payments.
+   */
+  clientToken: string | null;
+  /**
+   * One of callback, query, hint, close, statement, operator; accept new ones.
+   */
+  settledBy: string | null;
+  channelPaymentId: string | null;
+  /**
+   * The order's total as the channel has it.
+   */
+  receivedAmount: number | null;
+  receivedCurrency: string | null;
+  /**
+   * Why a person should look at it.
+   */
+  attention: string | null;
+  attentionSince: string | null;
+  attentionDetail: string | null;
+  metadata: {
+    [k: string]: string;
+  };
+  settledAt: string | null;
+  orderUpdatedAt: string | null;
+  cancelRequestedAt: string | null;
+  /**
+   * The workflow in the Temporal Web UI; operators only.
+   */
+  temporalUrl: string | null;
+}
+/**
+ * A payment as its client token shows it.
+ */
+export interface PayerPayment {
+  id: string;
+  channel: string;
+  method: string;
+  /**
+   * Minor units: 1050 is 10.50 CNY or 1050 JPY.
+   */
+  amount: number;
+  /**
+   * An ISO 4217 code.
+   */
+  currency: string;
+  /**
+   * One of created, paying, succeeded, failed, cancelled, closed; accept new ones.
+   */
+  status: string;
+  /**
+   * What became of the order; to a payer a payment is paid when it is `applied`.
+   */
+  orderUpdate: string | null;
+  /**
+   * What has gone back to the payer.
+   */
+  refundedAmount: number;
+  nextAction: NextAction;
+  /**
+   * The next action's URL.
+   */
+  payUrl: string | null;
+  /**
+   * nodrop's own page for the payer.
+   */
+  checkoutUrl: string | null;
+  createdAt: string;
+  expiresAt: string;
+  /**
+   * The channel's clock.
+   */
+  paidAt: string | null;
+}
+/**
+ * RFC 9457 problem details.
+ */
+export interface Problem {
+  /**
+   * A page that explains the code.
+   */
+  type: string;
+  title: string;
+  status: number;
+  /**
+   * What is wrong with this request.
+   */
+  detail: string;
+  /**
+   * Stable. One of bad_request, invalid_request, unauthorized, forbidden, not_found, method_not_allowed, order_not_found, payment_not_found, refund_not_found, order_exists, order_already_paid, order_not_payable, payment_already_paid, not_resolvable, attempt_unresolved, not_refundable, idempotency_key_in_progress, idempotency_key_reused, payload_too_large, request_timeout, headers_too_large, unsupported_media_type, unknown_channel, currency_not_supported, channel_rejected, refund_exceeds_payment, idempotency_key_missing, callback_unverified, callback_malformed, internal_error, database_unavailable, temporal_unavailable, channel_unreachable; accept new ones.
+   */
+  code: string;
+  /**
+   * The path that was asked for; absent when the request could not be read so far.
+   */
+  instance?: string;
+  /**
+   * Also in the header x-request-id and in every log line.
+   */
+  requestId: string;
+  /**
+   * For invalid_request: what is wrong where.
+   */
+  errors?: {
+    path: string;
+    message: string;
+  }[];
+}

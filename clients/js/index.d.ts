@@ -1,0 +1,91 @@
+import type { NewPayment, PayerPayment, Payment, Problem } from './api.d.ts';
+
+export type { NewOrder, NewPayment, NextAction, PayerPayment, Payment, Problem } from './api.d.ts';
+
+/** The service refused: it has said so itself, in a problem document. */
+export declare class NodropError extends Error {
+  constructor(problem: Problem, retryAfterSeconds: number | undefined);
+  /** Stable; see `/docs/problems`. Accept new ones. */
+  readonly code: string;
+  /** The HTTP status. */
+  readonly status: number;
+  readonly detail: string;
+  /** Names the request in the service's log. */
+  readonly requestId: string;
+  /** With `invalid_request`: what is wrong where. */
+  readonly errors: readonly { path: string; message: string }[];
+  readonly retryAfterSeconds: number | undefined;
+}
+
+/**
+ * The service was not reached, or something else answered in its place. It is not known whether the request was
+ * carried out; every request may be repeated.
+ */
+export declare class NodropNetworkError extends Error {
+  constructor(message: string, options?: { cause?: unknown; retryAfterSeconds?: number | undefined });
+  readonly retryAfterSeconds: number | undefined;
+}
+
+/** `live`: told at once. `polling`: asked again and again. `away`: the service cannot be reached right now. */
+export type Connection = 'live' | 'polling' | 'away';
+
+export interface ClientOptions {
+  /** Of the API, for instance `https://pay.example`. */
+  readonly baseUrl: string | URL;
+  /** A merchant's key. For servers only: never put one into a page. */
+  readonly key?: string;
+  /** @default the platform's */
+  readonly fetch?: (url: string, init: RequestInit) => Promise<Response>;
+}
+
+export interface CallOptions {
+  /** The payment's client token; without it the client's key is used. */
+  readonly token?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A payment as a token shows it; with a key it has the fields of `Payment` as well. */
+export type VisiblePayment = PayerPayment & Partial<Payment>;
+
+export interface Client {
+  /** Starts a payment, or returns the live one of the same order, channel and method. Needs the key. */
+  createPayment(
+    payment: NewPayment,
+    options?: { readonly idempotencyKey?: string; readonly signal?: AbortSignal },
+  ): Promise<Payment>;
+
+  /** @param options.wait seconds (up to 60) the service may wait for news before it answers */
+  getPayment(id: string, options?: CallOptions & { readonly wait?: number }): Promise<VisiblePayment>;
+
+  /**
+   * Resolves with the payment in its final state, see `isFinal`. Goes on for as long as that takes, whatever the
+   * network does; rejects only when the signal is aborted, or with NodropError when the token or key does not open
+   * the payment (any more).
+   */
+  waitForResult(
+    id: string,
+    options?: CallOptions & {
+      /** Called with the first state and with every other one. */
+      readonly onUpdate?: (payment: VisiblePayment) => void;
+      readonly onConnection?: (connection: Connection) => void;
+    },
+  ): Promise<VisiblePayment>;
+
+  /** Says that the payer may have paid: the channel is asked at once. May be given freely. */
+  hint(id: string, options?: CallOptions): Promise<void>;
+
+  /** A new attempt for the same order on another channel, with a `clientToken` of its own. */
+  switchChannel(
+    id: string,
+    to: { readonly channel: string; readonly method?: string },
+    options?: CallOptions,
+  ): Promise<VisiblePayment>;
+}
+
+export declare function createClient(options: ClientOptions): Client;
+
+/**
+ * Nothing more happens by itself that a payer would want to see. Paid is `succeeded` with the order update `applied`
+ * alone: with `conflict` the money goes back, with `review` a person decides.
+ */
+export declare function isFinal(payment: { status: string; orderUpdate: string | null }): boolean;

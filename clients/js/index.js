@@ -1,0 +1,449 @@
+// Plain JavaScript without dependencies, so that browsers load this very file. The types are in index.d.ts.
+
+/** Until the headers of an event stream, and until its first event; a proxy that buffers gives neither. */
+const STREAM_START_MS = 4_000;
+/** The service sends at least a comment every 15 s. */
+const STREAM_SILENCE_MS = 40_000;
+/** How long a stream that did not come through is not tried again; doubles each time. */
+const STREAM_REST_MS = { first: 30_000, last: 600_000 };
+const REQUEST_MS = 15_000;
+/** How long the service may hold the answer of a poll. */
+const HELD_SECONDS = 10;
+/** Between polls that are held, between polls that are not, and while the service is away. */
+const HELD_PAUSE_MS = { first: 1_000, last: 1_000 };
+const PLAIN_PAUSE_MS = { first: 1_000, last: 15_000 };
+const AWAY_PAUSE_MS = { first: 1_000, last: 5_000 };
+
+/** The codes that say for good that this payment is not for this caller. */
+const REFUSED = new Set(['unauthorized', 'forbidden', 'payment_not_found']);
+
+export class NodropError extends Error {
+  /**
+   * @param {import('./api.d.ts').Problem} problem
+   * @param {number | undefined} retryAfterSeconds
+   */
+  constructor(problem, retryAfterSeconds) {
+    super(`${problem.code}: ${problem.detail}`);
+    this.name = 'NodropError';
+    this.code = problem.code;
+    this.status = problem.status;
+    this.detail = problem.detail;
+    this.requestId = problem.requestId;
+    this.errors = problem.errors ?? [];
+    this.retryAfterSeconds = retryAfterSeconds;
+  }
+}
+
+export class NodropNetworkError extends Error {
+  /**
+   * @param {string} message
+   * @param {{ cause?: unknown, retryAfterSeconds?: number | undefined }} [options]
+   */
+  constructor(message, { cause, retryAfterSeconds } = {}) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.name = 'NodropNetworkError';
+    this.retryAfterSeconds = retryAfterSeconds;
+  }
+}
+
+/** @type {typeof import('./index.d.ts').isFinal} */
+export function isFinal({ status, orderUpdate }) {
+  if (status === 'succeeded') return orderUpdate !== null && orderUpdate !== 'pending';
+  return status === 'failed' || status === 'cancelled' || status === 'closed';
+}
+
+/** @type {typeof import('./index.d.ts').createClient} */
+export function createClient({ baseUrl, key, fetch: given }) {
+  const base = String(baseUrl).replace(/\/+$/, '');
+  // Looked up at each call, and never called as a method: browsers refuse that.
+  const send = given ?? ((/** @type {string} */ url, /** @type {RequestInit} */ init) => fetch(url, init));
+  /** Ends the pauses of those who wait for a payment. @type {Map<string, Set<() => void>>} */
+  const wakers = new Map();
+
+  /**
+   * One request. Rejects with NodropError when the service refused, with NodropNetworkError when nothing is known,
+   * and with the signal's reason when it is aborted.
+   * @param {string} path
+   * @param {Options} options
+   * @returns {Promise<Response>}
+   *
+   * @typedef {object} Options
+   * @property {string} [method]
+   * @property {string | undefined} [token]
+   * @property {unknown} [body]
+   * @property {Record<string, string>} [headers]
+   * @property {AbortSignal | undefined} [signal]
+   * @property {(response: Response) => boolean} [wants]
+   */
+  async function request(path, { method = 'GET', token, body, headers, signal, wants = (r) => r.ok }) {
+    const credential = token ?? key;
+    signal?.throwIfAborted();
+    let response;
+    try {
+      response = await send(`${base}${path}`, {
+        method,
+        headers: {
+          accept: 'application/json',
+          ...(credential === undefined ? {} : { authorization: `Bearer ${credential}` }),
+          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+          ...headers,
+        },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+        ...(signal === undefined ? {} : { signal }),
+        cache: 'no-store',
+        credentials: 'omit',
+        redirect: 'error',
+        referrerPolicy: 'no-referrer',
+      });
+    } catch (cause) {
+      signal?.throwIfAborted();
+      throw new NodropNetworkError('The service cannot be reached.', { cause });
+    }
+    if (wants(response)) return response;
+    throw await errorOf(response);
+  }
+
+  /**
+   * The same for an answer of JSON, within a time.
+   * @param {string} path
+   * @param {Options & { timeoutMs?: number }} options
+   * @returns {Promise<any>}
+   */
+  async function call(path, { timeoutMs = REQUEST_MS, signal, ...options }) {
+    const limit = limited(signal, timeoutMs);
+    try {
+      const response = await request(path, { ...options, signal: limit.signal });
+      return await response.json();
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (error instanceof NodropError || error instanceof NodropNetworkError) throw error;
+      // The time was up, the answer broke off, or is no JSON.
+      throw new NodropNetworkError('The service gave no readable answer.', { cause: error });
+    } finally {
+      limit.clear();
+    }
+  }
+
+  /** @type {import('./index.d.ts').Client['getPayment']} */
+  const getPayment = (id, { token, wait, signal } = {}) =>
+    call(`${pathOf(id)}${wait === undefined ? '' : `?wait=${wait}`}`, {
+      token,
+      signal,
+      timeoutMs: (wait ?? 0) * 1000 + REQUEST_MS,
+    });
+
+  /**
+   * Follows a payment by its event stream until `onPayment` returns true.
+   * @param {string} id
+   * @param {{ token: string | undefined, signal: AbortSignal, lastEventId: string }} options
+   * @param {(payment: any, eventId: string) => boolean} onPayment
+   * @param {() => void} onLive
+   * @returns {Promise<'ended' | 'blocked' | 'away'>} `ended`: it worked for a while; `blocked`: something does not let
+   *   it through, or there is no room for it; `away`: nobody was reached
+   */
+  async function follow(id, { token, signal, lastEventId }, onPayment, onLive) {
+    const limit = limited(signal, STREAM_START_MS);
+    let worked = false;
+    let reached = false;
+    try {
+      const response = await request(`${pathOf(id)}/events`, {
+        token,
+        signal: limit.signal,
+        headers: {
+          accept: 'text/event-stream',
+          ...(lastEventId === '' ? {} : { 'last-event-id': lastEventId }),
+        },
+        wants: () => true,
+      });
+      reached = true;
+      if (!response.ok) throw await errorOf(response);
+      const type = response.headers.get('content-type') ?? '';
+      if (!type.startsWith('text/event-stream') || response.body === null) return 'blocked';
+      for await (const event of readEvents(response.body)) {
+        worked = true;
+        limit.extend(STREAM_SILENCE_MS);
+        onLive();
+        if (event.type === 'payment' && onPayment(JSON.parse(event.data), event.id)) return 'ended';
+      }
+    } catch (error) {
+      signal.throwIfAborted();
+      if (isRefused(error)) throw error;
+    } finally {
+      limit.clear();
+      // Also a stream that is left, and not cut, must be closed.
+      limit.abort();
+    }
+    if (worked) return 'ended';
+    return reached || limit.expired() ? 'blocked' : 'away';
+  }
+
+  /** @type {import('./index.d.ts').Client['waitForResult']} */
+  async function waitForResult(id, { token, signal: given, onUpdate, onConnection } = {}) {
+    // Ours ends with the caller's, and when the result is there.
+    const ours = new AbortController();
+    const stop = () => ours.abort(given?.reason);
+    given?.throwIfAborted();
+    given?.addEventListener('abort', stop);
+    const { signal } = ours;
+
+    /** @type {any} */
+    let last;
+    let lastText = '';
+    let lastEventId = '';
+    /** @type {string | undefined} */
+    let connection;
+    /** @param {any} payment */
+    const take = (payment) => {
+      const text = JSON.stringify(payment);
+      last = payment;
+      if (text === lastText) return;
+      lastText = text;
+      // What the caller throws is the caller's, and must not look like a stream that broke.
+      queueMicrotask(() => onUpdate?.(payment));
+    };
+    /** @param {import('./index.d.ts').Connection} state */
+    const connected = (state) => {
+      if (connection === state) return;
+      connection = state;
+      queueMicrotask(() => onConnection?.(state));
+    };
+    const done = () => last !== undefined && isFinal(last);
+
+    let streamNotBefore = 0;
+    let rest = STREAM_REST_MS.first;
+    let holds = true;
+    let polls = 0;
+    try {
+      for (;;) {
+        if (Date.now() >= streamNotBefore) {
+          const end = await follow(
+            id,
+            { token, signal, lastEventId },
+            (payment, eventId) => {
+              lastEventId = eventId;
+              take(payment);
+              return done();
+            },
+            () => connected('live'),
+          );
+          if (done()) return last;
+          if (end === 'ended') {
+            rest = STREAM_REST_MS.first;
+            polls = 0;
+          } else if (end === 'blocked') {
+            streamNotBefore = Date.now() + rest;
+            rest = Math.min(rest * 2, STREAM_REST_MS.last);
+          }
+        }
+
+        // Also after each stream: what happened since is known at once, whatever becomes of the next one.
+        const held = holds && polls > 0 && connection === 'polling';
+        /** @type {{ first: number, last: number }} */
+        let pause;
+        let atLeast = 0;
+        try {
+          take(await getPayment(id, { token, signal, ...(held ? { wait: HELD_SECONDS } : {}) }));
+          if (connection !== 'polling') polls = 0;
+          connected('polling');
+          pause = holds ? HELD_PAUSE_MS : PLAIN_PAUSE_MS;
+        } catch (error) {
+          signal.throwIfAborted();
+          if (isRefused(error)) throw error;
+          // Something on the way may not like answers that take long.
+          if (held) holds = false;
+          if (connection !== 'away') polls = 0;
+          connected('away');
+          atLeast = Math.min(retryAfterMs(error), REQUEST_MS);
+          pause = AWAY_PAUSE_MS;
+        }
+        if (done()) return last;
+        await rested(id, Math.max(atLeast, decayed(pause, polls)), signal, () => {
+          polls = 0;
+        });
+        polls += 1;
+      }
+    } finally {
+      given?.removeEventListener('abort', stop);
+      ours.abort();
+    }
+  }
+
+  /**
+   * Resolves after `ms`, or at once when the payment is hinted at or the browser is online again.
+   * @param {string} id
+   * @param {number} ms
+   * @param {AbortSignal} signal
+   * @param {() => void} onWoken
+   * @returns {Promise<void>}
+   */
+  function rested(id, ms, signal, onWoken) {
+    return new Promise((resolve, reject) => {
+      const same = wakers.get(id) ?? new Set();
+      wakers.set(id, same);
+      const end = () => {
+        clearTimeout(timer);
+        same.delete(wake);
+        if (same.size === 0) wakers.delete(id);
+        signal.removeEventListener('abort', abort);
+        globalThis.removeEventListener?.('online', wake);
+      };
+      const wake = () => {
+        end();
+        onWoken();
+        resolve();
+      };
+      const abort = () => {
+        end();
+        reject(signal.reason);
+      };
+      const timer = setTimeout(() => {
+        end();
+        resolve();
+      }, ms);
+      same.add(wake);
+      signal.addEventListener('abort', abort);
+      globalThis.addEventListener?.('online', wake);
+      if (signal.aborted) abort();
+    });
+  }
+
+  return {
+    createPayment: (payment, { idempotencyKey, signal } = {}) =>
+      call('/v1/payments', {
+        method: 'POST',
+        body: payment,
+        signal,
+        ...(idempotencyKey === undefined ? {} : { headers: { 'idempotency-key': idempotencyKey } }),
+      }),
+    getPayment,
+    waitForResult,
+    async hint(id, { token, signal } = {}) {
+      try {
+        await call(`${pathOf(id)}/hint`, { method: 'POST', token, signal });
+      } finally {
+        for (const wake of [...(wakers.get(id) ?? [])]) wake();
+      }
+    },
+    switchChannel: (id, { channel, method }, { token, signal } = {}) =>
+      call(`${pathOf(id)}/switch`, {
+        method: 'POST',
+        token,
+        signal,
+        body: { channel, ...(method === undefined ? {} : { method }) },
+      }),
+  };
+}
+
+/** @param {string} id */
+const pathOf = (id) => `/v1/payments/${encodeURIComponent(id)}`;
+
+/** @param {unknown} error */
+const isRefused = (error) => error instanceof NodropError && REFUSED.has(error.code);
+
+/**
+ * A refusal is known by its own words; any other answer (a proxy's, say) tells nothing.
+ * @param {Response} response
+ */
+async function errorOf(response) {
+  const seconds = Number.parseInt(response.headers.get('retry-after') ?? '', 10);
+  const retryAfterSeconds = Number.isNaN(seconds) ? undefined : seconds;
+  if ((response.headers.get('content-type') ?? '').startsWith('application/problem+json')) {
+    const problem = await response.json().catch(() => undefined);
+    if (typeof problem?.code === 'string') return new NodropError(problem, retryAfterSeconds);
+  }
+  await response.body?.cancel().catch(() => undefined);
+  return new NodropNetworkError(`Something other than the service answered ${response.status}.`, {
+    retryAfterSeconds,
+  });
+}
+
+/** @param {unknown} error */
+function retryAfterMs(error) {
+  const known = error instanceof NodropError || error instanceof NodropNetworkError;
+  return ((known ? error.retryAfterSeconds : undefined) ?? 0) * 1000;
+}
+
+/**
+ * The pause after so many others: half as long again each time, give or take a fifth, so that many who were cut off
+ * at once do not come back at once.
+ * @param {{ first: number, last: number }} range
+ * @param {number} before
+ */
+function decayed({ first, last }, before) {
+  return Math.min(first * 1.5 ** before, last) * (0.8 + 0.4 * Math.random());
+}
+
+/**
+ * A signal that is aborted with another one or when a time is up. `AbortSignal.any` and `timeout` are too new for
+ * many phones.
+ * @param {AbortSignal | undefined} signal
+ * @param {number} ms
+ */
+function limited(signal, ms) {
+  const controller = new AbortController();
+  let hasExpired = false;
+  const abort = () => controller.abort(signal?.reason);
+  const expire = () => {
+    hasExpired = true;
+    controller.abort(new Error('The time is up.'));
+  };
+  let timer = setTimeout(expire, ms);
+  signal?.addEventListener('abort', abort);
+  if (signal?.aborted) abort();
+  return {
+    signal: controller.signal,
+    expired: () => hasExpired,
+    abort: () => controller.abort(),
+    /** @param {number} more */
+    extend(more) {
+      clearTimeout(timer);
+      timer = setTimeout(expire, more);
+    },
+    clear() {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', abort);
+    },
+  };
+}
+
+/**
+ * Reads a stream of Server-Sent Events. Comments come as events of the type `comment`, as they tell that the stream
+ * is alive.
+ * @param {ReadableStream<Uint8Array>} body
+ * @returns {AsyncGenerator<{ type: string, data: string, id: string }>}
+ */
+async function* readEvents(body) {
+  const reader = body.getReader();
+  const decoder = new TextDecoder();
+  let text = '';
+  let id = '';
+  let type = '';
+  /** @type {string[]} */
+  let data = [];
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      // What is not ended by an empty line is not an event.
+      if (done) return;
+      text += decoder.decode(value, { stream: true });
+      // A CR at the very end may be half of a CRLF.
+      const lines = text.split(/\r\n|\n|\r(?!$)/);
+      text = lines.pop() ?? '';
+      for (const line of lines) {
+        if (line === '') {
+          if (data.length > 0) yield { type: type === '' ? 'message' : type, data: data.join('\n'), id };
+          type = '';
+          data = [];
+          continue;
+        }
+        const [, name = '', content = ''] = /^([^:]*):? ?(.*)$/s.exec(line) ?? [];
+        if (name === '') yield { type: 'comment', data: content, id };
+        else if (name === 'data') data.push(content);
+        else if (name === 'event') type = content;
+        else if (name === 'id') id = content;
+      }
+    }
+  } finally {
+    await reader.cancel().catch(() => undefined);
+  }
+}

@@ -1,0 +1,130 @@
+/** What the page says. Each language has every text. */
+
+/** @type {Readonly<Record<string, string>>} */
+const CHANNELS_EN = {
+  simulator: 'Simulated wallet',
+  simulator2: 'Second simulated wallet',
+  alipay: 'Alipay',
+  wechatpay: 'WeChat Pay',
+  stripe: 'Card',
+};
+
+/** @type {Readonly<Record<string, string>>} */
+const CHANNELS_ZH = {
+  simulator: '模拟钱包',
+  simulator2: '模拟钱包（二）',
+  alipay: '支付宝',
+  wechatpay: '微信支付',
+  stripe: '银行卡',
+};
+
+const en = {
+  documentTitle: 'Payment',
+  otherLanguage: '中文',
+  channel: (/** @type {string} */ name) => CHANNELS_EN[name] ?? name,
+  payment: 'Payment number',
+  timeLeft: 'Time left to pay',
+  minutesLeft: (/** @type {number} */ minutes) =>
+    minutes === 1 ? 'One minute left to pay.' : `${minutes} minutes left to pay.`,
+  pay: (/** @type {string} */ amount, /** @type {string} */ channel) => `Pay ${amount} with ${channel}`,
+  qr: 'Pay with your phone: scan this code',
+  qrLabel: 'QR code that opens the payment in a wallet',
+  iPaid: 'I have paid',
+  askAgain: 'Ask the bank again',
+  notPaid: 'I have not paid: show the payment again',
+  others: 'Pay another way',
+  tryAgain: 'Try again with',
+  back: 'Back to the shop',
+  away: 'No connection to the payment service at the moment. We go on trying. If you have paid, your payment is safe: do not pay again.',
+  switching: 'One moment: the first attempt is being closed …',
+  switchUnresolved: 'The bank is still deciding on this attempt. Do not pay again; the result appears here.',
+  switchNotPayable: 'This order takes no payments any more.',
+  switchFailed: 'That did not work just now; nothing has changed. Please try again.',
+  screens: {
+    loading: ['One moment', 'Your payment is being loaded …'],
+    preparing: ['One moment', 'The payment is being prepared …'],
+    pay: ['Ready to pay', 'The result appears here by itself.'],
+    asking: [
+      'We are still asking the bank',
+      'Do not pay again. As soon as the bank has answered, the result appears here. You may also close this page: your payment does not get lost.',
+    ],
+    paid: ['Paid', 'Thank you. We have received your payment.'],
+    telling: ['Paid', 'Thank you. We have received your payment and are telling the shop.'],
+    partlyReturned: ['Paid', ''],
+    review: [
+      'Your money has arrived',
+      'It is being checked by a person before your order goes on. Do not pay again.',
+    ],
+    returning: [
+      'Your money is on its way back',
+      'This order was already paid, or can no longer be paid. Such a payment goes back in full by itself; you need not do anything. Do not pay again.',
+    ],
+    returningTwice: [
+      'Paid twice',
+      'This order was already paid. Your second payment is on its way back in full by itself; you need not do anything.',
+    ],
+    returningLate: [
+      'Paid too late',
+      'The order could no longer be paid. Your money is on its way back in full by itself; you need not do anything.',
+    ],
+    returned: ['Your money is back', 'The bank has returned the payment in full.'],
+    unpaid: ['Not paid', 'Nothing was charged.'],
+    expired: ['Expired', 'The time to pay is over. Nothing was charged.'],
+    gone: [
+      'This page has ended',
+      'This address does not open a payment, or not any more. Go back to the shop to see your order, or to pay.',
+    ],
+  },
+  partlyReturned: (/** @type {string} */ amount) => `${amount} of it has gone back to you.`,
+};
+
+/** @type {typeof en} */
+const zh = {
+  documentTitle: '付款',
+  otherLanguage: 'English',
+  channel: (name) => CHANNELS_ZH[name] ?? name,
+  payment: '支付单号',
+  timeLeft: '剩余支付时间',
+  minutesLeft: (minutes) => `剩余支付时间 ${minutes} 分钟。`,
+  pay: (amount, channel) => `使用${channel}支付 ${amount}`,
+  qr: '用手机扫码支付',
+  qrLabel: '用钱包打开此支付的二维码',
+  iPaid: '我已付款',
+  askAgain: '再次向银行查询',
+  notPaid: '我还没有付款，返回支付',
+  others: '其他支付方式',
+  tryAgain: '重新支付',
+  back: '返回商家',
+  away: '暂时无法连接支付服务，正在重试。如果您已付款，款项是安全的，请勿重复付款。',
+  switching: '请稍候，正在关闭上一次支付……',
+  switchUnresolved: '银行仍在处理这笔支付。请勿重复付款，结果会显示在这里。',
+  switchNotPayable: '该订单已不能再付款。',
+  switchFailed: '操作未成功，没有任何变化，请重试。',
+  screens: {
+    loading: ['请稍候', '正在加载支付信息……'],
+    preparing: ['请稍候', '正在准备支付……'],
+    pay: ['待支付', '支付结果会自动显示在这里。'],
+    asking: [
+      '正在向银行确认',
+      '请勿重复付款。银行答复后，结果会立即显示在这里。您也可以关闭此页面，您的付款不会丢失。',
+    ],
+    paid: ['支付成功', '谢谢，我们已收到您的付款。'],
+    telling: ['支付成功', '谢谢，我们已收到您的付款，正在通知商家。'],
+    partlyReturned: ['支付成功', ''],
+    review: ['已收到您的款项', '订单继续之前需要人工核对。请勿重复付款。'],
+    returning: [
+      '款项正在退回',
+      '该订单已支付或已不能支付。这笔款项会自动全额退回，您无需任何操作。请勿重复付款。',
+    ],
+    returningTwice: ['重复支付', '该订单此前已支付。第二笔款项会自动全额退回，您无需任何操作。'],
+    returningLate: ['付款过晚', '该订单已不能支付。款项会自动全额退回，您无需任何操作。'],
+    returned: ['款项已退回', '银行已将这笔款项全额退回。'],
+    unpaid: ['未支付', '没有扣款。'],
+    expired: ['已过期', '支付时间已结束，没有扣款。'],
+    gone: ['页面已失效', '此链接无法打开支付，或已失效。请返回商家查看订单或重新付款。'],
+  },
+  partlyReturned: (amount) => `其中 ${amount} 已退回给您。`,
+};
+
+/** @type {Readonly<Record<'en' | 'zh', typeof en>>} */
+export const MESSAGES = { en, zh };

@@ -1,0 +1,413 @@
+import { MESSAGES } from './messages.js';
+import { formatAmount, formatTimeLeft } from './money.js';
+import { createClient, NodropError } from './nodrop.js';
+import { payUrlOf, qrTextOf, screenOf } from './screen.js';
+import { forget, recall, remember } from './session.js';
+import { encode } from './uqr.js';
+
+// The cashier page. It shows what the service says and texts of its own, as text alone: nothing is ever read as HTML.
+
+/**
+ * @typedef {import('./nodrop.js').VisiblePayment & {
+ *   refundReason?: string | null,
+ *   switchTo?: readonly { channel: string, method?: string }[],
+ * }} Payment
+ * @typedef {import('./screen.js').Screen} Screen
+ */
+
+/** How long money on its way back is looked after, at growing intervals. */
+const REFUND_LOOKS_MS = [5_000, 10_000, 20_000, 30_000, 60_000, 60_000, 120_000, 300_000];
+const HINT_AGAIN_MS = 5_000;
+/** Below this, clocks agree: the service tells its time in whole seconds. */
+const CLOCKS_AGREE_MS = 2_000;
+const ANNOUNCED_MINUTES = [5, 1];
+
+/** @template {HTMLElement} T @param {string} id @returns {T} */
+const element = (id) => {
+  const found = document.getElementById(id);
+  if (found === null) throw new Error(`The page has no ${id}.`);
+  return /** @type {T} */ (found);
+};
+const title = element('title');
+const detail = element('detail');
+/** @type {HTMLAnchorElement} */
+const pay = element('pay');
+/** @type {HTMLDetailsElement} */
+const qr = element('qr');
+const iPaid = element('i-paid');
+const notPaid = element('not-paid');
+/** @type {HTMLAnchorElement} */
+const back = element('back');
+const alertBox = element('alert');
+
+/** How far the service's clock is ahead of ours. */
+let clockAheadMs = 0;
+const now = () => Date.now() + clockAheadMs;
+
+const client = createClient({
+  baseUrl: new URL('../../', import.meta.url),
+  async fetch(url, init) {
+    const response = await fetch(url, init);
+    const ahead = Date.parse(response.headers.get('date') ?? '') - Date.now();
+    if (!Number.isNaN(ahead)) clockAheadMs = Math.abs(ahead) < CLOCKS_AGREE_MS ? 0 : ahead;
+    return response;
+  },
+});
+
+/** @type {'en' | 'zh'} */
+let language = (recall('language') ?? document.documentElement.lang).startsWith('zh') ? 'zh' : 'en';
+let { id, session } = open();
+/** @type {Payment | undefined} */
+let payment;
+/** @type {Screen | undefined} */
+let shown;
+let isGone = false;
+let isAway = false;
+let isSwitching = false;
+let owesHint = false;
+/** @type {keyof typeof MESSAGES.en | undefined} */
+let alerted;
+let qrText = '';
+let waiting = new AbortController();
+/** @type {number | undefined} */
+let minutesAnnounced;
+
+/** The payment of this address. Its token moves from the address into this tab's memory. */
+function open() {
+  const paymentId = location.pathname.split('/').pop() ?? '';
+  const query = new URLSearchParams(location.search);
+  const known = recall(paymentId);
+  /** @type {import('./session.js').Session} */
+  const opened = known === undefined ? {} : JSON.parse(known);
+  const token = query.get('token');
+  if (token !== null) {
+    opened.token = token;
+    opened.subject = document.body.dataset.subject ?? opened.subject;
+    opened.returnUrl = document.body.dataset.returnUrl ?? opened.returnUrl;
+  }
+  // The way back from the wallet, or the browser's way back to a page that was left for the wallet.
+  if (query.has('returned') || opened.leftForWallet) opened.mayHavePaid = true;
+  if (location.search !== '') history.replaceState(null, '', location.pathname);
+  return { id: paymentId, session: opened };
+}
+
+/** @param {Partial<import('./session.js').Session>} changes */
+function keep(changes) {
+  session = { ...session, ...changes };
+  remember(id, JSON.stringify(session));
+}
+
+/** Follows the payment until its end, and what still happens after it. */
+async function follow() {
+  waiting.abort();
+  const mine = new AbortController();
+  waiting = mine;
+  const options = { token: session.token, signal: mine.signal };
+  try {
+    await client.waitForResult(id, {
+      ...options,
+      onUpdate: (update) => mine.signal.aborted || show(update),
+      onConnection: (connection) => {
+        if (mine.signal.aborted) return;
+        isAway = connection === 'away';
+        if (!isAway && owesHint) void hint();
+        draw();
+      },
+    });
+    for (const pause of REFUND_LOOKS_MS) {
+      if (shown !== 'returning') return;
+      await new Promise((resolve) => setTimeout(resolve, pause));
+      if (mine.signal.aborted) return;
+      await look();
+    }
+  } catch (error) {
+    if (mine.signal.aborted) return;
+    if (!(error instanceof NodropError)) throw error;
+    end();
+  }
+}
+
+/** Reads the payment once; what cannot be read leaves the page as it is. */
+async function look() {
+  const { signal } = waiting;
+  try {
+    const update = await client.getPayment(id, { token: session.token, signal });
+    if (!signal.aborted) show(update);
+  } catch {
+    // Looked at again another time.
+  }
+}
+
+/** Tells the service that the payer may have paid, and goes on trying until it has heard. */
+async function hint() {
+  owesHint = true;
+  const hinted = id;
+  try {
+    await client.hint(hinted, { token: session.token });
+    owesHint = false;
+  } catch (error) {
+    if (error instanceof NodropError && error.status < 500) owesHint = false;
+    else if (!isAway) setTimeout(() => owesHint && hinted === id && void hint(), HINT_AGAIN_MS);
+  }
+}
+
+/** The token opens nothing any more. */
+function end() {
+  isGone = true;
+  forget(id);
+  draw();
+}
+
+/** @param {Payment} update */
+function show(update) {
+  payment = update;
+  if (update.status !== 'created' && update.status !== 'paying') owesHint = false;
+  draw();
+}
+
+/** The payer came back to this page. */
+function cameBack() {
+  if (session.leftForWallet) keep({ leftForWallet: false, mayHavePaid: true });
+  draw();
+  if (payment === undefined || isLive(payment)) void hint();
+  else void look();
+}
+
+/** @param {Payment} of */
+const isLive = ({ status }) => status === 'created' || status === 'paying';
+
+/** @param {{ channel: string, method?: string }} to */
+async function switchTo(to) {
+  if (isSwitching) return;
+  const { text } = texts();
+  isSwitching = true;
+  alerted = undefined;
+  element('announcement').textContent = text.switching;
+  draw();
+  try {
+    const made = await client.switchChannel(id, to, { token: session.token });
+    const { subject, returnUrl } = session;
+    id = made.id;
+    session = {};
+    keep({ token: made.clientToken ?? undefined, subject, returnUrl });
+    history.replaceState(null, '', encodeURIComponent(id));
+    payment = made;
+    void follow();
+  } catch (error) {
+    const code = error instanceof NodropError ? error.code : undefined;
+    if (code === 'attempt_unresolved' || code === 'order_already_paid') {
+      alerted = code === 'attempt_unresolved' ? 'switchUnresolved' : undefined;
+      keep({ mayHavePaid: true });
+      void hint();
+      await look();
+    } else alerted = code === 'order_not_payable' ? 'switchNotPayable' : 'switchFailed';
+  } finally {
+    isSwitching = false;
+    element('announcement').textContent = '';
+    draw();
+  }
+}
+
+function texts() {
+  const text = MESSAGES[language];
+  const locale = language === 'zh' ? 'zh-Hans' : 'en';
+  return {
+    text,
+    locale,
+    amountOf: (/** @type {number} */ amount) => formatAmount(amount, payment?.currency ?? '', locale),
+  };
+}
+
+/** @returns {Screen} */
+function screen() {
+  if (isGone) return 'gone';
+  if (payment === undefined) return session.mayHavePaid ? 'asking' : 'loading';
+  return screenOf(payment, { now: now(), mayHavePaid: session.mayHavePaid === true });
+}
+
+/** @param {Screen} of @returns {readonly string[]} its title and its detail */
+function wording(of) {
+  const { text, amountOf } = texts();
+  const { screens } = text;
+  if (of === 'paid' && payment?.orderUpdate === 'pending') return screens.telling;
+  if (of === 'paid' && (payment?.refundedAmount ?? 0) > 0)
+    return [screens.partlyReturned[0] ?? '', text.partlyReturned(amountOf(payment?.refundedAmount ?? 0))];
+  if (of === 'returning' && payment?.refundReason === 'duplicate_payment') return screens.returningTwice;
+  if (of === 'returning' && payment?.refundReason === 'late_payment') return screens.returningLate;
+  return screens[of];
+}
+
+/** Makes the page say what is known now. Changes only what differs, so that screen readers repeat nothing. */
+function draw() {
+  const { text, locale, amountOf } = texts();
+  const current = screen();
+  const focused = document.activeElement;
+  document.documentElement.lang = locale;
+  document.body.dataset.screen = current;
+
+  const [heading = '', explanation = ''] = wording(current);
+  write(title, heading);
+  write(detail, explanation);
+  const amount = payment === undefined ? '' : amountOf(payment.amount);
+  write(element('amount'), amount);
+  write(element('subject'), session.subject ?? '');
+  write(element('caption'), text.documentTitle);
+  document.title = [heading, amount].filter((part) => part !== '').join(' · ');
+  write(element('number'), payment === undefined ? '' : `${text.payment} ${payment.id}`);
+  write(element('connection'), isAway && current !== 'gone' ? text.away : '');
+  const said = alerted === undefined ? '' : text[alerted];
+  write(alertBox, typeof said === 'string' ? said : '');
+  const languageButton = element('language');
+  write(languageButton, text.otherLanguage);
+  languageButton.lang = language === 'zh' ? 'en' : 'zh-Hans';
+  languageButton.hidden = false;
+
+  const payUrl = current === 'pay' && payment !== undefined ? payUrlOf(payment) : undefined;
+  pay.hidden = payUrl === undefined;
+  if (payUrl !== undefined && payment !== undefined) {
+    pay.href = payUrl;
+    write(pay, text.pay(amount, text.channel(payment.channel)));
+  }
+  drawQr(current === 'pay' && payment !== undefined ? qrTextOf(payment) : undefined, payUrl === undefined);
+
+  const canStillPay =
+    payment !== undefined && screenOf(payment, { now: now(), mayHavePaid: false }) === 'pay';
+  iPaid.hidden = current !== 'pay' && current !== 'asking';
+  write(iPaid, current === 'asking' ? text.askAgain : text.iPaid);
+  notPaid.hidden = !(current === 'asking' && canStillPay);
+  write(notPaid, text.notPaid);
+  drawOthers(current);
+
+  const { returnUrl } = session;
+  back.hidden =
+    returnUrl === undefined || current === 'pay' || current === 'loading' || current === 'preparing';
+  if (returnUrl !== undefined && /^https?:/i.test(returnUrl)) back.href = returnUrl;
+  back.classList.toggle('main', ['paid', 'returned', 'returning', 'review'].includes(current));
+  write(back, text.back);
+
+  tick();
+  const isNew = shown !== undefined && shown !== current;
+  shown = current;
+  // Whoever had the focus on what is gone now is led to what came instead.
+  if (isNew && (focused === null || focused === document.body || !isVisible(focused))) title.focus();
+}
+
+/** @param {Element} of */
+const isVisible = (of) => of.isConnected && of.getClientRects().length > 0;
+
+/** @param {HTMLElement} where @param {string} what */
+function write(where, what) {
+  if (where.textContent !== what) where.textContent = what;
+}
+
+/** @param {string | undefined} content @param {boolean} isOnlyWay */
+function drawQr(content, isOnlyWay) {
+  const { text } = texts();
+  qr.hidden = content === undefined;
+  if (content === undefined) return;
+  const summary = qr.querySelector('summary');
+  if (summary !== null) write(summary, text.qr);
+  if (content !== qrText) {
+    qrText = content;
+    element('qr-code').replaceChildren(qrImage(content));
+    // Beside a phone's own wallet the code is in the way; on a larger screen it is the way.
+    qr.open = isOnlyWay || matchMedia('(min-width: 48rem)').matches;
+  }
+  qr.querySelector('svg')?.setAttribute('aria-label', text.qrLabel);
+}
+
+/** @param {string} content */
+function qrImage(content) {
+  const { data, size } = encode(content, { ecc: 'M', border: 2 });
+  const path = data
+    .flatMap((row, y) => row.map((isDark, x) => (isDark ? `M${x} ${y}h1v1h-1z` : '')))
+    .join('');
+  const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
+  svg.setAttribute('viewBox', `0 0 ${size} ${size}`);
+  svg.setAttribute('role', 'img');
+  svg.setAttribute('shape-rendering', 'crispEdges');
+  const dark = document.createElementNS('http://www.w3.org/2000/svg', 'path');
+  dark.setAttribute('d', path);
+  svg.append(dark);
+  return svg;
+}
+
+/** @param {Screen} current */
+function drawOthers(current) {
+  const { text } = texts();
+  const ways =
+    current === 'pay' || current === 'unpaid' || current === 'expired' ? (payment?.switchTo ?? []) : [];
+  const others = element('others');
+  others.hidden = ways.length === 0;
+  write(element('others-title'), current === 'pay' ? text.others : text.tryAgain);
+  const channels = element('channels');
+  const names = ways.map(({ channel, method }) => `${channel} ${method ?? ''}`).join('|');
+  if (channels.dataset.ways !== names) {
+    channels.dataset.ways = names;
+    channels.replaceChildren(
+      ...ways.map((way) => {
+        const button = document.createElement('button');
+        button.type = 'button';
+        button.addEventListener('click', () => void switchTo(way));
+        return button;
+      }),
+    );
+  }
+  ways.forEach(({ channel }, index) => {
+    const button = channels.children[index];
+    if (!(button instanceof HTMLButtonElement)) return;
+    write(button, text.channel(channel));
+    // Not disabled: that would take the focus away.
+    button.setAttribute('aria-disabled', String(isSwitching));
+  });
+}
+
+/** The countdown, and its end. */
+function tick() {
+  const isCounting = payment !== undefined && shown === 'pay';
+  element('countdown').hidden = !isCounting;
+  if (!isCounting || payment === undefined) return;
+  const { text } = texts();
+  const left = Date.parse(payment.expiresAt) - now();
+  write(element('countdown-label'), text.timeLeft);
+  write(element('time-left'), formatTimeLeft(left));
+  const minutes = ANNOUNCED_MINUTES.findLast((some) => left <= some * 60_000);
+  if (minutes !== undefined && minutes !== minutesAnnounced) {
+    minutesAnnounced = minutes;
+    element('announcement').textContent = text.minutesLeft(minutes);
+  }
+}
+
+pay.addEventListener('click', () => keep({ leftForWallet: true }));
+iPaid.addEventListener('click', () => {
+  keep({ mayHavePaid: true });
+  draw();
+  void hint();
+});
+notPaid.addEventListener('click', () => {
+  keep({ mayHavePaid: false, leftForWallet: false });
+  draw();
+});
+element('language').addEventListener('click', () => {
+  language = language === 'zh' ? 'en' : 'zh';
+  remember('language', language);
+  draw();
+});
+document.addEventListener('visibilitychange', () => {
+  if (document.visibilityState === 'visible' && !isGone) cameBack();
+});
+addEventListener('pageshow', ({ persisted }) => {
+  if (persisted && !isGone) cameBack();
+});
+setInterval(
+  () => (payment !== undefined && shown !== undefined && screen() !== shown ? draw() : tick()),
+  1_000,
+);
+
+if (session.token === undefined) end();
+else {
+  keep({ leftForWallet: false });
+  draw();
+  if (session.mayHavePaid) void hint();
+  void follow();
+}

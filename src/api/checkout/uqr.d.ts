@@ -1,0 +1,2 @@
+/** The package, as the API serves it beside this page. */
+export * from 'uqr';

@@ -1,0 +1,123 @@
+import { fileURLToPath } from 'node:url';
+import express, { type Express, type Request, type Response } from 'express';
+import { hashSecret } from '../../client-token.ts';
+import { currencyExponents } from '../../domain/money.ts';
+import type { Payment } from '../../generated/prisma/client.ts';
+import { isDatabaseUnavailable } from '../../ledger/unavailable.ts';
+import { findOrder } from '../../ledger/views.ts';
+import { opens } from '../auth.ts';
+import {
+  CHECKOUT_POLICY,
+  checkoutPage,
+  type Language,
+  nothingPage,
+  type ShellFacts,
+} from '../checkout/shell.ts';
+import type { Api } from '../deps.ts';
+import { type Endpoint, endpoint } from '../endpoint.ts';
+import { lookUpPayment } from '../visible-payment.ts';
+import { z } from '../zod.ts';
+import { withPaymentId } from './return.ts';
+
+/** The cashier page: a shell that says nothing but whether its token opens something; the script does the rest. */
+export function checkoutRoute(api: Api): Endpoint {
+  /** What the token opens: null for nothing, undefined when that cannot be found out now. */
+  async function open(id: string, token: string): Promise<ShellFacts | null | undefined> {
+    try {
+      const payment = await lookUpPayment(api, id);
+      if (payment === null || !opens(hashSecret(token), payment, api.now())) return null;
+      return await factsOf(payment);
+    } catch (error) {
+      // The page comes all the same, and shows that it goes on trying.
+      if (isDatabaseUnavailable(error)) return undefined;
+      throw error;
+    }
+  }
+
+  async function factsOf({ id, merchantId, orderId, returnUrl }: Payment): Promise<ShellFacts> {
+    const order = await findOrder(api.db, merchantId, orderId);
+    return {
+      subject: order?.subject ?? '',
+      returnUrl: returnUrl === null ? null : withPaymentId(returnUrl, id),
+    };
+  }
+
+  return endpoint({
+    method: 'get',
+    path: '/checkout/{id}',
+    operationId: 'getCheckout',
+    tag: 'Channels and payers',
+    summary: 'The cashier page',
+    description:
+      'For the payer, in English or Chinese: what is to be paid, the ways to pay, and live what came of it. Its ' +
+      'script takes the token out of the address and keeps it for its tab, which may then ask without one.',
+    auth: 'none',
+    params: z.object({ id: z.string() }),
+    // Not strict: links grow parameters on their way.
+    query: z.object({
+      token: z.string().max(200).optional().openapi({ description: "The payment's client token." }),
+      returned: z
+        .string()
+        .max(200)
+        .optional()
+        .openapi({ description: 'Given when the payer comes back from the wallet.' }),
+    }),
+    answers: {
+      200: { description: 'The page.', mediaType: 'text/html' },
+      404: { description: 'A page that says that the token opens nothing.', mediaType: 'text/html' },
+    },
+    refusals: [],
+    async handle({ request, response, params: { id }, query: { token } }) {
+      const facts = token === undefined ? undefined : await open(id, token);
+      if (facts === null) sendPage(response, 404, nothingPage(languageOf(request)));
+      else sendPage(response, 200, checkoutPage(languageOf(request), facts));
+    },
+  });
+}
+
+function languageOf(request: Request): Language {
+  return request.acceptsLanguages('en', 'zh') === 'zh' ? 'zh' : 'en';
+}
+
+function sendPage(response: Response, status: number, html: string): void {
+  response
+    .status(status)
+    .set({
+      'Cache-Control': 'no-store',
+      'Content-Security-Policy': CHECKOUT_POLICY,
+      'Referrer-Policy': 'no-referrer',
+      Vary: 'Accept-Language',
+    })
+    .type('html')
+    .send(html);
+}
+
+const fromHere = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+
+/** The files of the page by their addresses; the client library and the QR codes' are the packages' own files. */
+const FILES: Readonly<Record<string, string>> = {
+  ...Object.fromEntries(
+    ['page.css', 'page.js', 'screen.js', 'session.js', 'money.js', 'messages.js', 'icon.svg'].map((name) => [
+      name,
+      fromHere(`../checkout/${name}`),
+    ]),
+  ),
+  'nodrop.js': fromHere('../../../clients/js/index.js'),
+  'uqr.js': fileURLToPath(import.meta.resolve('uqr')),
+};
+
+export function serveCheckoutAssets(app: Express): void {
+  const assets = express.Router();
+  for (const [name, path] of Object.entries(FILES)) {
+    // Asked about each time: files of two versions do not fit together.
+    const options = { headers: { 'Cache-Control': 'no-cache' }, cacheControl: false };
+    assets.get(`/${name}`, (_request, response) =>
+      response.type(name.split('.').pop() ?? '').sendFile(path, options),
+    );
+  }
+  const currencies = `export const EXPONENTS = ${JSON.stringify(currencyExponents())};\n`;
+  assets.get('/currencies.js', (_request, response) => {
+    response.set('Cache-Control', 'no-cache').type('js').send(currencies);
+  });
+  app.use('/checkout/assets', assets);
+}

@@ -1,0 +1,77 @@
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import {
+  type Browser,
+  type BrowserContext,
+  type BrowserContextOptions,
+  chromium,
+  type Page,
+} from 'playwright-core';
+import { expect } from 'vitest';
+
+/** The system's Chromium; machines without one leave the browser tests out. */
+export const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(
+  existsSync,
+);
+
+export const PHONE = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true };
+export const DESKTOP = { viewport: { width: 1280, height: 800 } };
+
+/** Each launch has an empty profile of its own. */
+export async function launch(): Promise<Browser> {
+  return await chromium.launch({
+    ...(CHROMIUM === undefined ? {} : { executablePath: CHROMIUM }),
+    args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update'],
+  });
+}
+
+export interface Tab {
+  readonly context: BrowserContext;
+  readonly page: Page;
+  /** Scripts' errors, what the policy refused, and requests to anywhere but `allowed`. */
+  readonly complaints: string[];
+}
+
+/** A browser of its own, as it were: nothing shared with other tabs. */
+export async function openTab(
+  browser: Browser,
+  allowed: readonly string[],
+  options: BrowserContextOptions = PHONE,
+): Promise<Tab> {
+  const context = await browser.newContext({ locale: 'en-GB', ...options });
+  return { context, ...(await anotherPage(context, allowed)) };
+}
+
+export async function anotherPage(context: BrowserContext, allowed: readonly string[]) {
+  const page = await context.newPage();
+  page.setDefaultTimeout(30_000);
+  const complaints: string[] = [];
+  page.on('pageerror', ({ message }) => complaints.push(message));
+  page.on('console', (message) => {
+    if (/Content Security Policy|Refused to/i.test(message.text())) complaints.push(message.text());
+  });
+  page.on('request', (request) => {
+    const url = request.url();
+    if (![...allowed, 'data:'].some((start) => url.startsWith(start))) complaints.push(`asks ${url}`);
+  });
+  return { page, complaints };
+}
+
+/** The cashier page shows this screen. */
+export async function shows(page: Page, screen: string): Promise<void> {
+  await page.locator(`body[data-screen="${screen}"]`).waitFor({ state: 'attached' });
+}
+
+const AXE = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
+
+/** axe-core finds nothing on the page as it is now; its context must bypass the policy to let it in. */
+export async function expectAccessible(page: Page): Promise<void> {
+  await page.addScriptTag({ path: AXE });
+  const violations = await page.evaluate(async () => {
+    // biome-ignore lint/suspicious/noExplicitAny: axe has put itself there.
+    const { violations } = await (globalThis as any).axe.run();
+    // biome-ignore lint/suspicious/noExplicitAny: as axe reports it.
+    return violations.map(({ id, impact, nodes }: any) => `${impact} ${id}: ${nodes[0]?.html}`);
+  });
+  expect(violations).toEqual([]);
+}
