@@ -58,6 +58,9 @@ interface State {
   readonly cancellable: boolean;
 }
 
+/** The states that a payment can be over in without paying the order. */
+const ENDED = new Set(['failed', 'cancelled', 'closed', 'conflict']);
+
 /** What the order's customer reads, by what the shop knows from events alone. */
 export function stateOf(order: Order): State {
   const { amount, currency, refunded, payments } = order;
@@ -98,7 +101,8 @@ export function stateOf(order: Order): State {
       cancellable: false,
     };
   }
-  if (some('open') !== undefined) {
+  // Not over by a word of its own is under way: not knowing is never "nothing was charged".
+  if (payments.some(({ state }) => !ENDED.has(state))) {
     return {
       tone: 'busy',
       title: 'Waiting for your payment',
