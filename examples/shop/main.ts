@@ -34,7 +34,8 @@ async function main(): Promise<void> {
     stopping.abort();
     setTimeout(() => process.exit(0), STOP_WITHIN_MS).unref();
     server.close(() => db.end().then(() => process.exit(0), fail));
-    server.closeIdleConnections();
+    // Those that wait are answered now, and close once they are idle.
+    setInterval(() => server.closeIdleConnections(), 50);
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
