@@ -8,6 +8,7 @@ import * as ledger from '../ledger/payments.ts';
 import { hasUsableAction, toSnapshot } from '../ledger/snapshot.ts';
 import type { ActivityDeps } from './deps.ts';
 import { notYet, reasonOf, unknownOutcome } from './failures.ts';
+import { startDeliveries } from './start-deliveries.ts';
 
 /** A channel that gives no readable answer for this long is shown to a person. */
 const UNREACHABLE_ALARM_MS = 5 * 60_000;
@@ -32,7 +33,7 @@ export interface PollInput {
  * `channel-{name}-poll`. Each writes what the channel said into the ledger before it returns, because a
  * cancelled activity's result is lost.
  */
-export function channelActivities({ db, channels, publicUrl, secret, now }: ActivityDeps) {
+export function channelActivities({ db, channels, publicUrl, secret, now, deliveryWorkflows }: ActivityDeps) {
   const load = (paymentId: string) =>
     db.payment.findUniqueOrThrow({
       where: { id: paymentId },
@@ -48,6 +49,12 @@ export function channelActivities({ db, channels, publicUrl, secret, now }: Acti
 
   type Row = Awaited<ReturnType<typeof load>>;
 
+  /** Its order service is told when this ended it. */
+  const told = async (snapshot: PaymentSnapshot): Promise<PaymentSnapshot> => {
+    if (!isLive(snapshot.status)) await startDeliveries({ db, deliveryWorkflows }, snapshot.id);
+    return snapshot;
+  };
+
   /** Asks once and writes the answer down; a definite answer without money ends a live payment. */
   const ask = async (payment: Row, by: SettledBy): Promise<{ state: string; snapshot: PaymentSnapshot }> => {
     const answer = await adapterOf(payment.channel).queryTrade(
@@ -57,7 +64,7 @@ export function channelActivities({ db, channels, publicUrl, secret, now }: Acti
     );
     return {
       state: answer.state,
-      snapshot: await ledger.recordAnswer(db, payment.id, answer, by, await now()),
+      snapshot: await told(await ledger.recordAnswer(db, payment.id, answer, by, await now())),
     };
   };
 
@@ -90,7 +97,7 @@ export function channelActivities({ db, channels, publicUrl, secret, now }: Acti
         if (error instanceof ChannelError && error.kind === 'rejected') {
           const after = await ledger.recordRefusal(db, payment.id, error.message, await now());
           // Of a payment that has got further a refusal says nothing: the trade is there.
-          if (after.status !== 'created') return after;
+          if (after.status !== 'created') return await told(after);
         }
         throw unknownOutcome(payment.channel, error);
       }
@@ -188,7 +195,7 @@ export function channelActivities({ db, channels, publicUrl, secret, now }: Acti
         }
         const detail =
           closed === 'closed' ? 'unpaid, closed at the channel.' : 'unpaid, and unknown to the channel.';
-        return { snapshot: await ledger.endPayment(db, payment.id, to, detail, at), closed };
+        return { snapshot: await told(await ledger.endPayment(db, payment.id, to, detail, at)), closed };
       } catch (error) {
         if (error instanceof ChannelError) await silence(payment, error);
         throw unknownOutcome(payment.channel, error);

@@ -1,5 +1,6 @@
 import type { ChannelAdapter } from '../domain/channel.ts';
 import type { LedgerClient } from '../ledger/client.ts';
+import type { DeliveryWorkflows } from './delivery-workflows.ts';
 
 /** What activities work with. */
 export interface ActivityDeps {
@@ -9,6 +10,8 @@ export interface ActivityDeps {
   readonly publicUrl: string;
   /** Makes the token in the wallet's return address, see src/client-token.ts. */
   readonly secret: string;
+  /** Has order services told at once of what the ledger records. */
+  readonly deliveryWorkflows: Pick<DeliveryWorkflows, 'start'>;
   /** The clock of everything written to the ledger; the time-skipping tests bring their own. */
   readonly now: () => Promise<Date>;
 }

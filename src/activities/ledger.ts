@@ -1,14 +1,22 @@
+import type { DeliverySnapshot } from '../domain/delivery.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import type { Attention } from '../domain/states.ts';
+import { loadDelivery } from '../ledger/deliveries.ts';
 import * as ledger from '../ledger/payments.ts';
 import type { ActivityDeps } from './deps.ts';
+import { startDeliveries } from './start-deliveries.ts';
 
 /** The activities that only touch the ledger; task queue `nodrop`. */
-export function ledgerActivities({ db, now }: ActivityDeps) {
+export function ledgerActivities({ db, now, deliveryWorkflows }: ActivityDeps) {
   return {
     /** The row as it is: every run's first activity, as its input may be stale. */
     async loadPayment(paymentId: string): Promise<PaymentSnapshot> {
       return await ledger.loadPayment(db, paymentId, await now());
+    },
+
+    /** The same for a delivery. */
+    async loadDelivery(deliveryId: string): Promise<DeliverySnapshot> {
+      return await loadDelivery(db, deliveryId);
     },
 
     /**
@@ -18,7 +26,9 @@ export function ledgerActivities({ db, now }: ActivityDeps) {
     async updateOrder(
       paymentId: string,
     ): Promise<{ snapshot: PaymentSnapshot; cancelled: string[]; refund: string | null }> {
-      return await ledger.settlePayment(db, paymentId, await now());
+      const settled = await ledger.settlePayment(db, paymentId, await now());
+      await startDeliveries({ db, deliveryWorkflows }, paymentId);
+      return settled;
     },
 
     async requestCancel(paymentId: string, by: string): Promise<PaymentSnapshot> {

@@ -7,6 +7,7 @@ import { recordAnswer } from '../ledger/payments.ts';
 import * as ledger from '../ledger/refunds.ts';
 import type { ActivityDeps } from './deps.ts';
 import { notYet, reasonOf, unknownOutcome } from './failures.ts';
+import { startDeliveries } from './start-deliveries.ts';
 
 /** How often a refund that is held back looks whether it still is. */
 const HELD_BACK_MS = 5 * 60_000;
@@ -20,7 +21,7 @@ export interface RefundQueryInput {
 }
 
 /** The refund activities that only touch the ledger; task queue `nodrop`. */
-export function refundLedgerActivities({ db, now }: ActivityDeps) {
+export function refundLedgerActivities({ db, now, deliveryWorkflows }: ActivityDeps) {
   return {
     /** The row as it is: every run's first activity, as its input may be stale. */
     async loadRefund(refundId: string): Promise<RefundSnapshot> {
@@ -29,12 +30,16 @@ export function refundLedgerActivities({ db, now }: ActivityDeps) {
 
     /** What a verified callback says of a refund of ours. */
     async recordRefundCallback(refundId: string, callbackId: string): Promise<RefundSnapshot> {
-      return await ledger.recordRefundCallback(db, refundId, callbackId, await now());
+      const snapshot = await ledger.recordRefundCallback(db, refundId, callbackId, await now());
+      await startDeliveries({ db, deliveryWorkflows }, snapshot.paymentId);
+      return snapshot;
     },
 
     /** What a verified callback says of money that went back without our asking. */
     async recordRefunds(paymentId: string, callbackId: string): Promise<PaymentSnapshot> {
-      return await ledger.recordRefundsOfCallback(db, paymentId, callbackId, await now());
+      const snapshot = await ledger.recordRefundsOfCallback(db, paymentId, callbackId, await now());
+      await startDeliveries({ db, deliveryWorkflows }, paymentId);
+      return snapshot;
     },
   };
 }
@@ -43,7 +48,7 @@ export function refundLedgerActivities({ db, now }: ActivityDeps) {
  * The refund activities that talk to a channel; task queues `channel-{name}` and, for `queryRefund`,
  * `channel-{name}-poll`. Each writes what the channel said into the ledger before it returns.
  */
-export function refundChannelActivities({ db, channels, now }: ActivityDeps) {
+export function refundChannelActivities({ db, channels, now, deliveryWorkflows }: ActivityDeps) {
   const load = (refundId: string) =>
     db.refund.findUniqueOrThrow({
       where: { id: refundId },
@@ -112,6 +117,11 @@ export function refundChannelActivities({ db, channels, now }: ActivityDeps) {
     row.status === 'created' &&
     row.unknownSince === null;
 
+  /** The order service is told when this settled the refund. */
+  const told = async (snapshot: RefundSnapshot): Promise<void> => {
+    if (!isRefundOpen(snapshot.status)) await startDeliveries({ db, deliveryWorkflows }, snapshot.paymentId);
+  };
+
   const isOver = (row: Row) => !isRefundOpen(ledger.toRefundSnapshot(row, row.payment).status);
 
   return {
@@ -124,6 +134,7 @@ export function refundChannelActivities({ db, channels, now }: ActivityDeps) {
         const answer = await ask(row);
         const snapshot = await ledger.recordRefundAnswer(db, refundId, answer, await now());
         if (snapshot.status === 'failed') await lookForOthers(row);
+        await told(snapshot);
         return snapshot;
       } catch (error) {
         if (error instanceof ChannelError) await silence(row, error);
@@ -151,6 +162,7 @@ export function refundChannelActivities({ db, channels, now }: ActivityDeps) {
         throw unknownOutcome(channel, error, wait);
       }
       if (snapshot.status === 'failed') await lookForOthers(row);
+      await told(snapshot);
       if (isRefundOpen(snapshot.status) && answer.state === 'processing')
         throw notYet(channel, 'processing', wait ?? OWN_TROUBLE_RETRY_MS);
       return { snapshot, known: answer.state !== 'unknown_refund' };

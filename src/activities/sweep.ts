@@ -5,11 +5,14 @@ import type { Payment } from '../generated/prisma/client.ts';
 import { markDelivered, matchCallbacks } from '../ledger/callbacks.ts';
 import { removeOld } from '../ledger/cleanup.ts';
 import type { LedgerClient } from '../ledger/client.ts';
+import { toDeliverySnapshot } from '../ledger/deliveries.ts';
 import { releaseEndingOrders } from '../ledger/orders.ts';
 import { toRefundSnapshot } from '../ledger/refunds.ts';
 import {
+  restDelivery,
   restPayment,
   restRefund,
+  takeOverdueDeliveries,
   takeStuckPayments,
   takeStuckRefunds,
   takeUndeliveredCallbacks,
@@ -18,6 +21,7 @@ import {
 import { note } from '../ledger/timeline.ts';
 import { PAYMENT_WORKFLOW } from '../workflows/messages.ts';
 import { deliverStored } from './deliver.ts';
+import type { DeliveryWorkflows } from './delivery-workflows.ts';
 import type { PaymentWorkflows } from './payment-workflows.ts';
 import type { RefundWorkflows } from './refund-workflows.ts';
 
@@ -33,11 +37,19 @@ export interface SweepDeps {
   readonly client: Client;
   readonly workflows: PaymentWorkflows;
   readonly refundWorkflows: RefundWorkflows;
+  readonly deliveryWorkflows: Pick<DeliveryWorkflows, 'wake'>;
   readonly now: () => Promise<Date>;
 }
 
 /** The safety net's hauls; each returns how many it healed. Task queue `nodrop`. */
-export function sweepActivities({ db, client, workflows, refundWorkflows, now }: SweepDeps) {
+export function sweepActivities({
+  db,
+  client,
+  workflows,
+  refundWorkflows,
+  deliveryWorkflows,
+  now,
+}: SweepDeps) {
   const isRunning = async (payment: Payment): Promise<boolean> => {
     try {
       const run = await client.workflow.getHandle(paymentWorkflowId(payment.id)).describe();
@@ -133,6 +145,20 @@ export function sweepActivities({ db, client, workflows, refundWorkflows, now }:
         await restRefund(db, refund.id, at);
         const detail = `The sweep made sure that the workflow of refund ${refund.id} runs.`;
         await note(db, refund.paymentId, 'sweep', detail, at, { refundId: refund.id });
+        return true;
+      });
+    },
+
+    /** Events that are not told though it is time: their workflows were never started, or are gone. */
+    async sweepDeliveries(): Promise<number> {
+      return await each(await takeOverdueDeliveries(db, await now()), async (row) => {
+        const delivery = toDeliverySnapshot(row);
+        if (delivery.toldByPayment) await workflows.wake(row.payment, SIGNAL_DEADLINE_MS);
+        else await deliveryWorkflows.wake(delivery, SIGNAL_DEADLINE_MS);
+        const at = await now();
+        await restDelivery(db, row.id, at);
+        const detail = `The sweep has the order service told of ${delivery.type} (${row.eventId}).`;
+        await note(db, row.paymentId, 'sweep', detail, at, { deliveryId: row.id });
         return true;
       });
     },

@@ -19,6 +19,7 @@ import { healthRoutes } from './routes/health.ts';
 import { orderRoutes } from './routes/orders.ts';
 import { paymentActionRoutes } from './routes/payment-actions.ts';
 import { paymentRoutes } from './routes/payments.ts';
+import { redeliverRoute } from './routes/redeliver.ts';
 import { refundRoutes } from './routes/refunds.ts';
 import { resolveRoute } from './routes/resolve.ts';
 import { returnRoute } from './routes/return.ts';
@@ -35,6 +36,7 @@ export function createEndpoints(api: Api): Endpoint[] {
     resolveRoute(api),
     ...refundRoutes(api),
     ...eventRoutes(api),
+    redeliverRoute(api),
     ...callbackRoutes(api),
     unmatchedCallbacksRoute(api),
     returnRoute(api),

@@ -1,3 +1,4 @@
+import type { DeliveryWorkflows } from '../activities/delivery-workflows.ts';
 import type { PaymentWorkflows } from '../activities/payment-workflows.ts';
 import type { RefundWorkflows } from '../activities/refund-workflows.ts';
 import type { Config } from '../config.ts';
@@ -19,6 +20,7 @@ export interface ApiDeps {
     'awaitNextAction' | 'askChannel' | 'hint' | 'cancel' | 'wake' | 'deliverCallback'
   >;
   readonly refundWorkflows: Pick<RefundWorkflows, 'start' | 'deliverCallback'>;
+  readonly deliveryWorkflows: Pick<DeliveryWorkflows, 'start' | 'wake' | 'redeliver'>;
   /** True when the Temporal server answers within the deadline. */
   readonly isTemporalReachable: (deadlineMs: number) => Promise<boolean>;
   readonly channels: ReadonlyMap<string, ChannelAdapter>;

@@ -1,3 +1,4 @@
+import { DeliveryWorkflows } from '../activities/delivery-workflows.ts';
 import { PaymentWorkflows } from '../activities/payment-workflows.ts';
 import { RefundWorkflows } from '../activities/refund-workflows.ts';
 import { createChannels } from '../channels/registry.ts';
@@ -36,6 +37,7 @@ export async function startApi(config: Config, log: Logger): Promise<RunningApi>
     db,
     workflows: new PaymentWorkflows(temporal.client, config),
     refundWorkflows: new RefundWorkflows(temporal.client),
+    deliveryWorkflows: new DeliveryWorkflows(temporal.client),
     isTemporalReachable: temporal.isTemporalReachable,
     channels: createChannels(config),
     changes,

@@ -10,6 +10,7 @@ import type {
   TimelineEntry,
 } from '../generated/prisma/client.ts';
 import { MATCH_FOR_MS } from '../ledger/callbacks.ts';
+import { eventMessage, iso, orderData, paymentData, refundData } from '../ledger/event-data.ts';
 import type { DeliveryWithLog } from '../ledger/feed.ts';
 import { hasUsableAction, nextActionOf } from '../ledger/snapshot.ts';
 import type { OrderWithPayments } from '../ledger/views.ts';
@@ -20,8 +21,6 @@ import type { PayerPaymentView, PaymentView } from './schemas/payment.ts';
 import type { RefundView } from './schemas/refund.ts';
 
 /** Rows as the API shows them: amounts are numbers, times ISO 8601, and what is not there is null. */
-
-const iso = (time: Date | null): string | null => time?.toISOString() ?? null;
 
 /** True while the payer can act: the payment is live and its next action can still be used. */
 export function isPayable(row: Payment, now: Date): boolean {
@@ -62,58 +61,20 @@ export interface Viewer {
 
 /** What a key shows. `clientToken` is given only to whoever creates the payment. */
 export function paymentView(row: Payment, viewer: Viewer, clientToken: string | null = null): PaymentView {
-  const { id, ...shared } = payerPaymentView(row, viewer.now);
   return {
-    id,
-    orderId: row.orderId,
-    ...shared,
+    ...paymentData(row),
+    ...payerPaymentView(row, viewer.now),
     clientToken,
-    settledBy: row.settledBy,
-    channelPaymentId: row.channelPaymentId,
-    receivedAmount: row.receivedAmount === null ? null : Number(row.receivedAmount),
-    receivedCurrency: row.receivedCurrency,
-    attention: row.attention,
-    attentionSince: iso(row.attentionSince),
-    attentionDetail: row.attentionDetail,
-    metadata: row.metadata as Record<string, string>,
-    settledAt: iso(row.settledAt),
-    orderUpdatedAt: iso(row.orderUpdatedAt),
-    cancelRequestedAt: iso(row.cancelRequestedAt),
     temporalUrl: viewer.temporalUrl(paymentWorkflowId(row.id)),
   };
 }
 
 export function orderView(row: OrderWithPayments, viewer: Viewer): OrderView {
-  return {
-    id: row.id,
-    amount: Number(row.amount),
-    currency: row.currency,
-    subject: row.subject,
-    status: row.status,
-    paidPaymentId: row.paidPaymentId,
-    paidAt: iso(row.paidAt),
-    metadata: row.metadata as Record<string, string>,
-    createdAt: row.createdAt.toISOString(),
-    expiresAt: iso(row.expiresAt),
-    payments: row.payments.map((payment) => paymentView(payment, viewer)),
-  };
+  return { ...orderData(row), payments: row.payments.map((payment) => paymentView(payment, viewer)) };
 }
 
 export function refundView(row: Refund, viewer: Viewer): RefundView {
-  return {
-    id: row.id,
-    paymentId: row.paymentId,
-    amount: Number(row.amount),
-    currency: row.currency,
-    status: row.status,
-    reason: row.reason,
-    note: row.note,
-    failure: row.failure,
-    channelRefundId: row.channelRefundId,
-    createdAt: row.createdAt.toISOString(),
-    settledAt: iso(row.settledAt),
-    temporalUrl: viewer.temporalUrl(refundWorkflowId(row.id)),
-  };
+  return { ...refundData(row), temporalUrl: viewer.temporalUrl(refundWorkflowId(row.id)) };
 }
 
 export function callbackView(row: Callback & { channelAccount: ChannelAccount }, now: Date): CallbackView {
@@ -135,9 +96,8 @@ export function timelineView(row: TimelineEntry) {
   return { at: row.at.toISOString(), kind: row.kind, detail: row.detail, data: row.data };
 }
 
-export function eventView({ id, type, version, data, createdAt }: Event): EventView {
-  const content = data as unknown as Omit<EventView['data'], 'version'>;
-  return { id, type, timestamp: createdAt.toISOString(), data: { ...content, version } };
+export function eventView(row: Event): EventView {
+  return { id: row.id, ...eventMessage(row) };
 }
 
 export function deliveryView(row: DeliveryWithLog): DeliveryView {

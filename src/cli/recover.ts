@@ -1,12 +1,19 @@
 import { Client } from '@temporalio/client';
 import { deliverStored } from '../activities/deliver.ts';
+import { DeliveryWorkflows } from '../activities/delivery-workflows.ts';
 import { PaymentWorkflows } from '../activities/payment-workflows.ts';
 import { RefundWorkflows } from '../activities/refund-workflows.ts';
 import type { Config } from '../config.ts';
 import { LATE_WATCH_MS } from '../domain/schedule.ts';
 import { markDelivered } from '../ledger/callbacks.ts';
 import type { LedgerClient } from '../ledger/client.ts';
-import { callbacksToRecover, paymentsToRecover, refundsToRecover } from '../ledger/recover.ts';
+import { toDeliverySnapshot } from '../ledger/deliveries.ts';
+import {
+  callbacksToRecover,
+  deliveriesToRecover,
+  paymentsToRecover,
+  refundsToRecover,
+} from '../ledger/recover.ts';
 import { toRefundSnapshot } from '../ledger/refunds.ts';
 import { ensureSearchAttributes } from '../stack/search-attributes.ts';
 import { lazyConnection } from '../temporal-connection.ts';
@@ -29,6 +36,7 @@ export async function recover(db: LedgerClient, config: Config, say: (line: stri
     const client = new Client({ connection, namespace: config.temporal.namespace });
     const workflows = new PaymentWorkflows(client, config);
     const refundWorkflows = new RefundWorkflows(client);
+    const deliveryWorkflows = new DeliveryWorkflows(client);
     const since = new Date(Date.now() - Math.max(...LATE_WATCH_MS));
     const payments = await inBatches(
       (after) => paymentsToRecover(db, since, after),
@@ -49,8 +57,17 @@ export async function recover(db: LedgerClient, config: Config, say: (line: stri
       (refund) => refundWorkflows.start(toRefundSnapshot(refund, refund.payment), DEADLINE_MS),
       (count) => say(`${count} refunds go on ...`),
     );
+    const deliveries = await inBatches(
+      (after) => deliveriesToRecover(db, after),
+      async (row) => {
+        const delivery = toDeliverySnapshot(row);
+        // Its payment, which goes on already, tells it.
+        if (!delivery.toldByPayment) await deliveryWorkflows.start(delivery, DEADLINE_MS);
+      },
+      (count) => say(`${count} events for order services go on ...`),
+    );
     say(
-      `Recovered: ${payments} payments and ${refunds} refunds go on, ${callbacks} stored callbacks delivered.`,
+      `Recovered: ${payments} payments, ${refunds} refunds and ${deliveries} events for order services go on, ${callbacks} stored callbacks delivered.`,
     );
   } finally {
     await connection.close();

@@ -5,10 +5,14 @@ export const paymentIdOf = (workflowId: string): string => workflowId.slice('pay
 
 export const refundWorkflowId = (refundId: string): string => `refund/${refundId}`;
 
+export const deliveryWorkflowId = (deliveryId: string): string => `delivery/${deliveryId}`;
+
 export const SWEEP_SCHEDULE_ID = 'nodrop-sweep';
 
 /** Workflows and the ledger. */
 export const MAIN_TASK_QUEUE = 'nodrop';
+/** Calls of merchants' order services, apart: one that hangs keeps nothing else waiting. */
+export const ORDER_SERVICE_TASK_QUEUE = 'nodrop-order-services';
 /** Create, close, refund and single queries at a channel. */
 export const channelTaskQueue = (channel: string): string => `channel-${channel}`;
 /** The scheduled queries, apart, so that a backlog of polls never delays a payer. */

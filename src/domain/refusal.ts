@@ -8,6 +8,7 @@ export const REFUSALS = {
   method_not_allowed: { status: 405, title: 'This route has no such method' },
   order_not_found: { status: 404, title: 'There is no such order' },
   payment_not_found: { status: 404, title: 'There is no such payment' },
+  delivery_not_found: { status: 404, title: 'There is no such delivery' },
   refund_not_found: { status: 404, title: 'There is no such refund' },
   order_exists: { status: 409, title: 'An order with this id and other content exists' },
   order_already_paid: { status: 409, title: 'The order is already paid' },

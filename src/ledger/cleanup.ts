@@ -6,6 +6,8 @@ const DAY_MS = 86_400_000;
 const UNVERIFIED_MS = 7 * DAY_MS;
 /** Refunds keep their own keys for ever; for what else is created this is longer than anybody repeats a request. */
 const IDEMPOTENCY_KEYS_MS = 30 * DAY_MS;
+/** What no order service has answered is kept longer. */
+const EVENTS_MS = 30 * DAY_MS;
 const BATCH = 5_000;
 const BATCHES_AT_MOST = 10;
 
@@ -33,6 +35,15 @@ export async function removeOld(db: LedgerClient, now: Date): Promise<number> {
       DELETE FROM idempotency_keys WHERE (merchant_id, key) IN (
         SELECT merchant_id, key FROM idempotency_keys
         WHERE created_at < ${before(IDEMPOTENCY_KEYS_MS)} AND (locked_until IS NULL OR locked_until <= ${now})
+        ORDER BY created_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
+      )`,
+  );
+  removed += await inBatches(
+    () => db.$executeRaw`
+      DELETE FROM events WHERE id IN (
+        SELECT id FROM events
+        WHERE created_at < ${before(EVENTS_MS)}
+          AND NOT EXISTS (SELECT FROM deliveries WHERE event_id = events.id AND status = 'pending')
         ORDER BY created_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
       )`,
   );

@@ -25,8 +25,11 @@ export type DeliveryWithLog = Delivery & {
   readonly log: DeliveryAttempt[];
 };
 
-/** Enough to see what is wrong now. */
-const LOG_AT_MOST = 20;
+/** Enough of the log to see what is wrong now. */
+const withLog = {
+  event: { select: { type: true, version: true } },
+  log: { orderBy: { id: 'desc' as const }, take: 20 },
+};
 
 /** The payment's deliveries with their last calls, newest first. */
 export async function listDeliveries(
@@ -36,11 +39,16 @@ export async function listDeliveries(
 ): Promise<DeliveryWithLog[]> {
   return await db.delivery.findMany({
     where: { paymentId, ...beyond(after) },
-    include: {
-      event: { select: { type: true, version: true } },
-      log: { orderBy: { id: 'desc' }, take: LOG_AT_MOST },
-    },
+    include: withLog,
     orderBy: NEWEST_FIRST,
     take: limit,
   });
+}
+
+/** One of them, whoever's it is: the caller checks that it may be seen. */
+export async function findDeliveryWithLog(
+  db: LedgerClient,
+  deliveryId: string,
+): Promise<DeliveryWithLog | null> {
+  return await db.delivery.findUnique({ where: { id: deliveryId }, include: withLog });
 }

@@ -2,6 +2,7 @@ import type { Attention } from '../domain/states.ts';
 import type { Order, Payment, Prisma } from '../generated/prisma/client.ts';
 import { lockOrder } from '../orders/embedded.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
+import { type News, recordEvent } from './events.ts';
 
 /** What every change of a payment and its refunds is made with. */
 
@@ -9,12 +10,18 @@ export interface Locked {
   readonly tx: LedgerTx;
   readonly order: Order;
   readonly payment: Payment;
+  /** What the merchant is to be told of the work: written as the transaction's last step. */
+  readonly news: News[];
 }
 
-/** One transaction under the row lock of the payment's order; both rows are read after the lock is had. */
+/**
+ * One transaction under the row lock of the payment's order; both rows are read after the lock is had, and the
+ * merchant's events are written at the end.
+ */
 export async function underLock<T>(
   db: LedgerClient,
   paymentId: string,
+  now: Date,
   work: (locked: Locked) => Promise<T>,
 ): Promise<T> {
   return await db.$transaction(async (tx) => {
@@ -25,7 +32,10 @@ export async function underLock<T>(
     const order = await lockOrder(tx, merchantId, orderId);
     if (order === null) throw new Error(`order ${orderId} of payment ${paymentId} is gone`);
     const payment = await tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
-    return await work({ tx, order, payment });
+    const news: News[] = [];
+    const result = await work({ tx, order, payment, news });
+    for (const told of news) await recordEvent(tx, paymentId, told, now);
+    return result;
   });
 }
 

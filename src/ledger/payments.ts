@@ -1,19 +1,18 @@
 import type { ChannelAnswer, NextAction } from '../domain/channel.ts';
-import { automaticRefundId } from '../domain/ids.ts';
+import type { EventType } from '../domain/event.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import {
   type Attention,
   canPaymentGo,
   isLive,
   type PaymentStatus,
-  type RefundReason,
   type SettledBy,
 } from '../domain/states.ts';
-import type { Order, Payment, Prisma } from '../generated/prisma/client.ts';
+import type { Order, Prisma } from '../generated/prisma/client.ts';
 import { payOrder, releaseOrder } from '../orders/embedded.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
-import { cleared, raised, underLock, update } from './locked.ts';
-import { recordExternalRefunds, sayAmount } from './refunds.ts';
+import { cleared, type Locked, raised, underLock, update } from './locked.ts';
+import { owedRefund, oweRefund, recordExternalRefunds } from './refunds.ts';
 import { isMoney, recordedAnswer, toSnapshot } from './snapshot.ts';
 import { note } from './timeline.ts';
 
@@ -37,7 +36,7 @@ export async function recordCreated(
   nextAction: NextAction,
   now: Date,
 ): Promise<PaymentSnapshot> {
-  return await underLock(db, paymentId, async ({ tx, order, payment }) => {
+  return await underLock(db, paymentId, now, async ({ tx, order, payment }) => {
     if (!isLive(payment.status as PaymentStatus)) return toSnapshot(payment, now);
     const paying = await update(tx, paymentId, {
       status: 'paying',
@@ -66,14 +65,15 @@ export async function recordRefusal(
   reason: string,
   now: Date,
 ): Promise<PaymentSnapshot> {
-  return await underLock(db, paymentId, async ({ tx, order, payment }) => {
+  return await underLock(db, paymentId, now, async (locked) => {
+    const { tx, payment } = locked;
     if (payment.status !== 'created' || recordedAnswer(payment) !== null) return toSnapshot(payment, now);
     const refused = await update(tx, paymentId, {
       channelState: 'failed',
       channelAnsweredAt: now,
       channelAnswer: { state: 'failed', reason, by: 'query' },
     });
-    return await end(tx, order, refused, 'failed', `refused by the channel: ${reason}`, now);
+    return await end({ ...locked, payment: refused }, 'failed', `refused by the channel: ${reason}`, now);
   });
 }
 
@@ -89,7 +89,8 @@ export async function recordAnswer(
   by: SettledBy,
   now: Date,
 ): Promise<PaymentSnapshot> {
-  return await underLock(db, paymentId, async ({ tx, order, payment }) => {
+  return await underLock(db, paymentId, now, async (locked) => {
+    const { tx, payment } = locked;
     const known = recordedAnswer(payment);
     const keep = isMoney(known) || (known !== null && !isMoney(answer));
     const definite = isMoney(answer) || answer.state === 'closed' || answer.state === 'failed';
@@ -111,15 +112,16 @@ export async function recordAnswer(
     });
     // Of a payment that is not settled, settling it records what has gone back.
     if (isMoney(answer) && recorded.status === 'succeeded') {
-      return toSnapshot(await recordExternalRefunds({ tx, order, payment: recorded }, answer, now), now);
+      return toSnapshot(await recordExternalRefunds({ ...locked, payment: recorded }, answer, now), now);
     }
     if (isMoney(known) || !isLive(payment.status as PaymentStatus)) return toSnapshot(recorded, now);
     if (answer.state === 'failed') {
-      return await end(tx, order, recorded, 'failed', answer.reason ?? 'declined at the channel.', now);
+      const detail = answer.reason ?? 'declined at the channel.';
+      return await end({ ...locked, payment: recorded }, 'failed', detail, now);
     }
     if (answer.state === 'closed') {
       const to = payment.cancelRequestedAt === null ? 'closed' : 'cancelled';
-      return await end(tx, order, recorded, to, 'closed at the channel.', now);
+      return await end({ ...locked, payment: recorded }, to, 'closed at the channel.', now);
     }
     return toSnapshot(recorded, now);
   });
@@ -154,6 +156,12 @@ export async function recordSilence(
   });
 }
 
+const NEWS = {
+  applied: 'payment.succeeded',
+  conflict: 'payment.conflict',
+  review: 'payment.review',
+} as const satisfies Record<string, EventType>;
+
 /**
  * The order update: one transaction records the money received, makes the payment `succeeded` and decides the
  * order. Reads the money from the answer on record, which a verified callback, a query or a close wrote.
@@ -165,20 +173,25 @@ export async function settlePayment(
   paymentId: string,
   now: Date,
 ): Promise<{ snapshot: PaymentSnapshot; cancelled: string[]; refund: string | null }> {
-  return await underLock(db, paymentId, async ({ tx, order, payment }) => {
+  return await underLock(db, paymentId, now, async (locked) => {
+    const { tx, order, payment, news } = locked;
     const answer = recordedAnswer(payment);
     const from = payment.status as PaymentStatus;
     if (!isMoney(answer) || !canPaymentGo(from, 'succeeded')) {
       // Done before: whoever died before it could tell the others tells them now.
       const cancelled =
-        payment.orderUpdate === 'applied' ? await cancelledSiblings(tx, order, paymentId) : [];
+        payment.orderUpdate === 'applied' || payment.orderUpdate === 'pending'
+          ? await cancelledSiblings(tx, order, paymentId)
+          : [];
       return { snapshot: toSnapshot(payment, now), cancelled, refund: await owedRefund(tx, payment) };
     }
-    const { decision, cancelled } = await payOrder(tx, order, payment, answer, now);
+    const { decision, mustBeTold, cancelled } = await payOrder(tx, order, payment, answer, now);
+    // Our order row decides first; with an order service elsewhere that is not the last word.
+    const isPending = decision.orderUpdate === 'applied' && mustBeTold;
     const settled = await update(tx, paymentId, {
       status: 'succeeded',
-      orderUpdate: decision.orderUpdate,
-      orderUpdatedAt: now,
+      orderUpdate: isPending ? 'pending' : decision.orderUpdate,
+      orderUpdatedAt: isPending ? null : now,
       settledAt: now,
       settledBy: answer.by,
       channelPaymentId: answer.channelPaymentId,
@@ -201,53 +214,21 @@ export async function settlePayment(
       tx,
       paymentId,
       'order',
-      decision.orderUpdate === 'applied' ? `Order ${order.id} is paid.` : decision.detail,
+      decision.orderUpdate === 'applied'
+        ? `Order ${order.id} is paid${mustBeTold ? '; its order service is told until it agrees' : ''}.`
+        : decision.detail,
       now,
-      { orderUpdate: decision.orderUpdate },
+      { orderUpdate: settled.orderUpdate },
     );
+    news.push({ type: NEWS[decision.orderUpdate] });
     const decided = await tx.order.findUniqueOrThrow({
       where: { merchantId_id: { merchantId: order.merchantId, id: order.id } },
     });
-    const rest = await recordExternalRefunds({ tx, order: decided, payment: settled }, answer, now);
+    const rest = await recordExternalRefunds({ ...locked, order: decided, payment: settled }, answer, now);
     if (decision.orderUpdate === 'conflict') await oweRefund(tx, rest, decision.refund, now);
     await releaseOrder(tx, decided, now);
     return { snapshot: toSnapshot(rest, now), cancelled, refund: await owedRefund(tx, rest) };
   });
-}
-
-/**
- * The money that must go back, written with the decision that owes it; its id makes it one a payment. What has
- * already gone back at the channel is not owed again.
- */
-async function oweRefund(tx: LedgerTx, payment: Payment, reason: RefundReason, now: Date): Promise<void> {
-  const amount = (payment.receivedAmount ?? 0n) - payment.refundedAmount;
-  if (amount <= 0n) return;
-  const id = automaticRefundId(payment.id);
-  const currency = payment.receivedCurrency ?? payment.currency;
-  await tx.refund.create({
-    data: {
-      id,
-      merchantId: payment.merchantId,
-      paymentId: payment.id,
-      amount,
-      currency,
-      reason,
-      createdAt: now,
-    },
-  });
-  await note(tx, payment.id, 'refund', `${sayAmount(amount, currency)} must go back: ${reason}.`, now, {
-    refundId: id,
-  });
-}
-
-/** The automatic refund of a conflict that has not been started yet, as far as the ledger knows. */
-async function owedRefund(tx: LedgerTx, payment: Payment): Promise<string | null> {
-  if (payment.orderUpdate !== 'conflict') return null;
-  const owed = await tx.refund.findFirst({
-    where: { id: automaticRefundId(payment.id), status: 'created' },
-    select: { id: true },
-  });
-  return owed?.id ?? null;
 }
 
 /** The order's other live payments that were told to cancel when this one paid it. */
@@ -276,18 +257,17 @@ export async function endPayment(
   detail: string,
   now: Date,
 ): Promise<PaymentSnapshot> {
-  return await underLock(db, paymentId, async ({ tx, order, payment }) => {
+  return await underLock(db, paymentId, now, async (locked) => {
+    const { payment } = locked;
     if (isMoney(recordedAnswer(payment)) || !canPaymentGo(payment.status as PaymentStatus, to)) {
       return toSnapshot(payment, now);
     }
-    return await end(tx, order, payment, to, detail, now);
+    return await end(locked, to, detail, now);
   });
 }
 
 async function end(
-  tx: LedgerTx,
-  order: Order,
-  payment: Payment,
+  { tx, order, payment, news }: Locked,
   to: 'failed' | 'cancelled' | 'closed',
   detail: string,
   now: Date,
@@ -299,6 +279,7 @@ async function end(
   });
   await note(tx, payment.id, 'transition', `${payment.status} -> ${to}: ${detail}`, now);
   await releaseOrder(tx, order, now);
+  news.push({ type: `payment.${to}` });
   return toSnapshot(ended, now);
 }
 
@@ -309,7 +290,7 @@ export async function requestCancel(
   by: string,
   now: Date,
 ): Promise<PaymentSnapshot> {
-  return await underLock(db, paymentId, async ({ tx, payment }) => {
+  return await underLock(db, paymentId, now, async ({ tx, payment }) => {
     if (!isLive(payment.status as PaymentStatus) || payment.cancelRequestedAt !== null)
       return toSnapshot(payment, now);
     await note(tx, paymentId, 'manual', `Cancel asked for by ${by}.`, now);
@@ -325,7 +306,7 @@ export async function raiseAttention(
   detail: string,
   now: Date,
 ): Promise<PaymentSnapshot> {
-  return await underLock(db, paymentId, async ({ tx, payment }) => {
+  return await underLock(db, paymentId, now, async ({ tx, payment }) => {
     if (payment.attention !== null || payment.status === 'succeeded') return toSnapshot(payment, now);
     await note(tx, paymentId, 'attention', `${attention}: ${detail}`, now);
     return toSnapshot(await update(tx, paymentId, raised(attention, detail, now)), now);

@@ -1,11 +1,12 @@
 import type { Callback, Payment, Refund } from '../generated/prisma/client.ts';
 import type { LedgerClient } from './client.ts';
+import type { DeliveryRow } from './deliveries.ts';
 
 /** What must run in Temporal, read from the ledger alone. Pages by id, so that new rows in between do no harm. */
 
 const PAGE = 500;
 
-/** Live payments, and those that ended unpaid after `endedSince` and are still watched. */
+/** Live payments, those whose order service has not agreed, and those that ended unpaid after `endedSince` and are still watched. */
 export async function paymentsToRecover(
   db: LedgerClient,
   endedSince: Date,
@@ -16,9 +17,20 @@ export async function paymentsToRecover(
       id: { gt: after },
       OR: [
         { status: { in: ['created', 'paying'] } },
+        { orderUpdate: 'pending' },
         { status: { in: ['failed', 'cancelled', 'closed'] }, endedAt: { gt: endedSince } },
       ],
     },
+    orderBy: { id: 'asc' },
+    take: PAGE,
+  });
+}
+
+/** Events that the order service has not answered. */
+export async function deliveriesToRecover(db: LedgerClient, after: string): Promise<DeliveryRow[]> {
+  return await db.delivery.findMany({
+    where: { id: { gt: after }, status: 'pending' },
+    include: { event: true, payment: true },
     orderBy: { id: 'asc' },
     take: PAGE,
   });

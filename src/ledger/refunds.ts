@@ -1,5 +1,5 @@
 import type { ChannelAnswer, PaidAnswer, RefundAnswer } from '../domain/channel.ts';
-import { externalRefundId, newRefundId } from '../domain/ids.ts';
+import { automaticRefundId, externalRefundId, newRefundId } from '../domain/ids.ts';
 import { type CurrencyCode, toDecimal } from '../domain/money.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
@@ -75,7 +75,7 @@ export async function requestRefund(
   given: RefundRequest,
   now: Date,
 ): Promise<{ refund: Refund; created: boolean }> {
-  const attempt = () => underLock(db, paymentId, (locked) => insertRefund(locked, given, now));
+  const attempt = () => underLock(db, paymentId, now, (locked) => insertRefund(locked, given, now));
   try {
     return await attempt();
   } catch (error) {
@@ -177,6 +177,49 @@ async function promised(tx: LedgerTx, paymentId: string): Promise<bigint> {
   return _sum.amount ?? 0n;
 }
 
+/**
+ * The money that must go back, written with the decision that owes it; its id makes it one a payment. What has
+ * gone back already, or is to, is not owed again.
+ */
+export async function oweRefund(
+  tx: LedgerTx,
+  payment: Payment,
+  reason: RefundReason,
+  now: Date,
+): Promise<void> {
+  const amount = (payment.receivedAmount ?? 0n) - (await promised(tx, payment.id));
+  if (amount <= 0n) return;
+  const id = automaticRefundId(payment.id);
+  const currency = payment.receivedCurrency ?? payment.currency;
+  await tx.refund.create({
+    data: {
+      id,
+      merchantId: payment.merchantId,
+      paymentId: payment.id,
+      amount,
+      currency,
+      reason,
+      createdAt: now,
+    },
+  });
+  await note(tx, payment.id, 'refund', `${sayAmount(amount, currency)} must go back: ${reason}.`, now, {
+    refundId: id,
+  });
+}
+
+/** The automatic refund of a conflict that has not been started yet, as far as the ledger knows. */
+export async function owedRefund(
+  tx: LedgerTx,
+  payment: Pick<Payment, 'id' | 'orderUpdate'>,
+): Promise<string | null> {
+  if (payment.orderUpdate !== 'conflict') return null;
+  const owed = await tx.refund.findFirst({
+    where: { id: automaticRefundId(payment.id), status: 'created' },
+    select: { id: true },
+  });
+  return owed?.id ?? null;
+}
+
 /** Writes down what the channel said of a refund before anybody acts on it. A definite answer is the last. */
 export async function recordRefundAnswer(
   db: LedgerClient,
@@ -184,7 +227,9 @@ export async function recordRefundAnswer(
   answer: RefundAnswer,
   now: Date,
 ): Promise<RefundSnapshot> {
-  return await underRefundLock(db, refundId, (locked, refund) => writeAnswer(locked, refund, answer, now));
+  return await underRefundLock(db, refundId, now, (locked, refund) =>
+    writeAnswer(locked, refund, answer, now),
+  );
 }
 
 /** The channel gave no readable answer on a refund; after an hour of that a person should look. */
@@ -194,7 +239,7 @@ export async function recordRefundSilence(
   reason: string,
   now: Date,
 ): Promise<RefundSnapshot> {
-  return await underRefundLock(db, refundId, async ({ tx, payment }, refund) => {
+  return await underRefundLock(db, refundId, now, async ({ tx, payment }, refund) => {
     if (!isRefundOpen(refund.status as RefundStatus)) return toRefundSnapshot(refund, payment);
     const silent = await tx.refund.update({
       where: { id: refundId },
@@ -218,7 +263,7 @@ export async function recordRefundCallback(
   callbackId: string,
   now: Date,
 ): Promise<RefundSnapshot> {
-  return await underRefundLock(db, refundId, async (locked, refund) => {
+  return await underRefundLock(db, refundId, now, async (locked, refund) => {
     const { tx, payment } = locked;
     const callback = await tx.callback.findUnique({ where: { id: callbackId } });
     if (callback === null || callback.paymentId !== payment.id) return toRefundSnapshot(refund, payment);
@@ -241,7 +286,7 @@ export async function recordRefundsOfCallback(
   callbackId: string,
   now: Date,
 ): Promise<PaymentSnapshot> {
-  return await underLock(db, paymentId, async (locked) => {
+  return await underLock(db, paymentId, now, async (locked) => {
     const callback = await locked.tx.callback.findUnique({ where: { id: callbackId } });
     const answer =
       callback === null || callback.paymentId !== paymentId ? undefined : readCallback(callback).answer;
@@ -285,6 +330,7 @@ export async function recordExternalRefunds(locked: Locked, answer: PaidAnswer, 
   });
   const said = `${sayAmount(amount, answer.currency)} went back at the channel, and nobody asked for it here`;
   await note(tx, payment.id, 'refund', `${said}.`, now, { refundId: id });
+  locked.news.push({ type: 'refund.succeeded', refundId: id });
   const after = await moneyWentBack(locked, amount, now);
   if (after.orderUpdate !== 'applied' || after.attention !== null) return after;
   await note(tx, payment.id, 'attention', `channel_reversed: ${said}.`, now);
@@ -294,13 +340,14 @@ export async function recordExternalRefunds(locked: Locked, answer: PaidAnswer, 
 async function underRefundLock<T>(
   db: LedgerClient,
   refundId: string,
+  now: Date,
   work: (locked: Locked, refund: Refund) => Promise<T>,
 ): Promise<T> {
   const { paymentId } = await db.refund.findUniqueOrThrow({
     where: { id: refundId },
     select: { paymentId: true },
   });
-  return await underLock(db, paymentId, async (locked) =>
+  return await underLock(db, paymentId, now, async (locked) =>
     work(locked, await locked.tx.refund.findUniqueOrThrow({ where: { id: refundId } })),
   );
 }
@@ -311,7 +358,7 @@ async function writeAnswer(
   answer: RefundAnswer,
   now: Date,
 ): Promise<RefundSnapshot> {
-  const { tx, payment } = locked;
+  const { tx, payment, news } = locked;
   if (!isRefundOpen(refund.status as RefundStatus)) return toRefundSnapshot(refund, payment);
   const said = `Refund ${refund.id} of ${sayAmount(refund.amount, refund.currency)}`;
   const write = async (detail: string, data: Parameters<typeof tx.refund.update>[0]['data']) => {
@@ -329,6 +376,7 @@ async function writeAnswer(
         channelRefundId: answer.channelRefundId,
         failure: null,
       });
+      news.push({ type: 'refund.succeeded', refundId: refund.id });
       await moneyWentBack(locked, refund.amount, now);
       return written;
     }
@@ -338,6 +386,7 @@ async function writeAnswer(
         status: 'failed',
         failure: answer.reason,
       });
+      news.push({ type: 'refund.failed', refundId: refund.id });
       await reviewAttention(tx, payment, now);
       return written;
     }
@@ -360,7 +409,7 @@ const isAllBack = ({ receivedAmount, refundedAmount }: Payment): boolean =>
 
 /** Adds to what has gone back, and draws the conclusions for the order when that is everything. */
 async function moneyWentBack(
-  { tx, order, payment: { id } }: Locked,
+  { tx, order, payment: { id }, news }: Locked,
   amount: bigint,
   now: Date,
 ): Promise<Payment> {
@@ -376,6 +425,7 @@ async function moneyWentBack(
     if (payment.orderUpdate === 'review') {
       payment = await update(tx, id, { orderUpdate: 'conflict', orderUpdatedAt: now });
       await note(tx, id, 'order', 'All money is back: nothing is left to decide.', now);
+      news.push({ type: 'payment.conflict' });
       await releaseOrder(tx, order, now);
     }
   }

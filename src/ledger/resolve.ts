@@ -1,8 +1,10 @@
-import { automaticRefundId } from '../domain/ids.ts';
 import { Refusal } from '../domain/refusal.ts';
 import type { Payment } from '../generated/prisma/client.ts';
-import { lockOrder, releaseOrder } from '../orders/embedded.ts';
+import { releaseOrder } from '../orders/embedded.ts';
 import type { LedgerClient } from './client.ts';
+import { decidePending, hurryDeliveries } from './deliveries.ts';
+import { type Locked, raised, underLock, update } from './locked.ts';
+import { oweRefund } from './refunds.ts';
 import { note } from './timeline.ts';
 
 /** What an operator decides about a payment that needs attention. Every decision is on the timeline. */
@@ -11,9 +13,10 @@ export const RESOLUTIONS = ['accept', 'refund', 'retry', 'dismiss'] as const;
 export type Resolution = (typeof RESOLUTIONS)[number];
 
 /**
- * - `accept`: money that waits for a decision pays its order all the same, though it is another amount or late.
+ * - `accept`: money that waits for a decision pays its order all the same, though it is another amount or late. Of a
+ *   payment that its order service has not agreed to: the operator's word counts for the service's.
  * - `refund`: it goes back, all of it.
- * - `retry`: what failed is tried again; here only noted, the caller wakes who does it.
+ * - `retry`: what failed is tried again; the caller wakes who does it.
  * - `dismiss`: a person has seen it; nothing else changes.
  * @throws Refusal `payment_not_found`, `not_resolvable` when there is nothing to decide in this way.
  */
@@ -25,78 +28,84 @@ export async function resolvePayment(
   remark: string,
   now: Date,
 ): Promise<Payment> {
-  return await db.$transaction(async (tx) => {
-    const found = await tx.payment.findFirst({ where: { id: paymentId, merchantId } });
-    if (found === null) throw new Refusal('payment_not_found', `There is no payment ${paymentId}.`);
-    const order = await lockOrder(tx, merchantId, found.orderId);
-    const payment = await tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
-    if (order === null) throw new Error(`order ${found.orderId} of payment ${paymentId} is gone`);
-    const where = { id: paymentId };
-    const settled = { attention: null, attentionSince: null, attentionDetail: null };
-    await note(tx, paymentId, 'manual', `Resolved by an operator: ${action}. ${remark}`, now, { action });
-
-    if (action === 'retry') return payment;
-    if (action === 'dismiss') {
-      if (payment.orderUpdate === 'review') {
-        throw new Refusal('not_resolvable', 'Money waits for a decision: accept it or refund it.');
-      }
-      return await tx.payment.update({ where, data: settled });
-    }
-    if (payment.orderUpdate !== 'review') {
-      throw new Refusal('not_resolvable', `Payment ${paymentId} holds no money that waits for a decision.`);
-    }
-    const refunds = await tx.refund.count({ where: { paymentId, status: { not: 'failed' } } });
-    if (refunds > 0) throw new Refusal('not_resolvable', `A refund of payment ${paymentId} is made already.`);
-    if (action === 'accept') {
-      if (order.status !== 'unpaid' && order.status !== 'paying') {
-        throw new Refusal(
-          'not_resolvable',
-          `Order ${order.id} is ${order.status}: it takes no money any more.`,
-        );
-      }
-      await tx.order.update({
-        where: { merchantId_id: { merchantId, id: order.id } },
-        data: { status: 'succeeded', paidPaymentId: paymentId, paidAt: payment.paidAt },
-      });
-      const others = { merchantId, orderId: order.id, status: { in: ['created', 'paying'] } };
-      await tx.payment.updateMany({
-        where: { ...others, cancelRequestedAt: null },
-        data: { cancelRequestedAt: now },
-      });
-      await note(
-        tx,
-        paymentId,
-        'order',
-        `Order ${order.id} is paid, as an operator accepted the money.`,
-        now,
-      );
-      return await tx.payment.update({
-        where,
-        data: { ...settled, orderUpdate: 'applied', orderUpdatedAt: now, settledBy: 'operator' },
-      });
-    }
-    await tx.refund.create({
-      data: {
-        id: automaticRefundId(paymentId),
-        merchantId,
-        paymentId,
-        amount: (payment.receivedAmount ?? 0n) - payment.refundedAmount,
-        currency: payment.receivedCurrency ?? payment.currency,
-        reason: payment.attention === 'late_payment_review' ? 'late_payment' : 'requested',
-        createdAt: now,
-      },
+  const found = await db.payment.findFirst({ where: { id: paymentId, merchantId }, select: { id: true } });
+  if (found === null) throw new Refusal('payment_not_found', `There is no payment ${paymentId}.`);
+  return await underLock(db, paymentId, now, async (locked) => {
+    await note(locked.tx, paymentId, 'manual', `Resolved by an operator: ${action}. ${remark}`, now, {
+      action,
     });
-    const refunding = await tx.payment.update({
-      where,
-      data: {
-        orderUpdate: 'conflict',
-        orderUpdatedAt: now,
-        attention: 'order_conflict',
-        attentionSince: now,
-        attentionDetail: 'An operator refunds it.',
-      },
-    });
-    await releaseOrder(tx, order, now);
-    return refunding;
+    switch (action) {
+      case 'retry':
+        await hurryDeliveries(locked.tx, paymentId);
+        return locked.payment;
+      case 'dismiss':
+        return await dismiss(locked);
+      case 'accept':
+        return (await decidePending(locked, action, now)) ?? (await accept(locked, now));
+      case 'refund':
+        return (await decidePending(locked, action, now)) ?? (await refund(locked, now));
+    }
   });
+}
+
+const SEEN = { attention: null, attentionSince: null, attentionDetail: null };
+
+async function dismiss({ tx, payment }: Locked): Promise<Payment> {
+  if (payment.orderUpdate === 'review')
+    throw new Refusal('not_resolvable', 'Money waits for a decision: accept it or refund it.');
+  return await update(tx, payment.id, SEEN);
+}
+
+async function requireUndecided({ tx, payment: { id, orderUpdate } }: Locked): Promise<void> {
+  if (orderUpdate !== 'review')
+    throw new Refusal('not_resolvable', `Payment ${id} holds no money that waits for a decision.`);
+  const refunds = await tx.refund.count({ where: { paymentId: id, status: { not: 'failed' } } });
+  if (refunds > 0) throw new Refusal('not_resolvable', `A refund of payment ${id} is made already.`);
+}
+
+async function accept(locked: Locked, now: Date): Promise<Payment> {
+  await requireUndecided(locked);
+  const { tx, order, payment, news } = locked;
+  const { merchantId, id: paymentId } = payment;
+  // Its order service said that the order is gone; whoever accepts it all the same knows better.
+  const isDecided = order.paidPaymentId === paymentId;
+  if (!isDecided && order.status !== 'unpaid' && order.status !== 'paying') {
+    throw new Refusal('not_resolvable', `Order ${order.id} is ${order.status}: it takes no money any more.`);
+  }
+  const merchant = await tx.merchant.findUniqueOrThrow({ where: { id: merchantId } });
+  if (!isDecided) {
+    await tx.order.update({
+      where: { merchantId_id: { merchantId, id: order.id } },
+      data: { status: 'succeeded', paidPaymentId: paymentId, paidAt: payment.paidAt },
+    });
+    const others = { merchantId, orderId: order.id, status: { in: ['created', 'paying'] } };
+    await tx.payment.updateMany({
+      where: { ...others, cancelRequestedAt: null },
+      data: { cancelRequestedAt: now },
+    });
+  }
+  await note(tx, paymentId, 'order', `Order ${order.id} is paid, as an operator accepted the money.`, now);
+  news.push({ type: 'payment.succeeded' });
+  const isPending = merchant.orderServiceUrl !== null && !isDecided;
+  return await update(tx, paymentId, {
+    ...SEEN,
+    orderUpdate: isPending ? 'pending' : 'applied',
+    orderUpdatedAt: isPending ? null : now,
+    settledBy: 'operator',
+  });
+}
+
+async function refund(locked: Locked, now: Date): Promise<Payment> {
+  await requireUndecided(locked);
+  const { tx, order, payment, news } = locked;
+  const isLate = payment.attention === 'late_payment_review';
+  const refunding = await update(tx, payment.id, {
+    orderUpdate: 'conflict',
+    orderUpdatedAt: now,
+    ...raised('order_conflict', 'An operator refunds it.', now),
+  });
+  await oweRefund(tx, refunding, isLate ? 'late_payment' : 'requested', now);
+  news.push({ type: 'payment.conflict' });
+  await releaseOrder(tx, order, now);
+  return refunding;
 }

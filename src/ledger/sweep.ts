@@ -1,5 +1,6 @@
 import type { Callback, Payment, Refund } from '../generated/prisma/client.ts';
 import type { LedgerClient } from './client.ts';
+import type { DeliveryRow } from './deliveries.ts';
 
 /**
  * What the sweep looks for. Every query is a bounded batch over a partial index and leases what it takes
@@ -21,6 +22,8 @@ const CANCEL_FORGOTTEN_FOR_MS = 60_000;
 const UNSETTLED_FOR_MS = 60_000;
 /** A refund in whose row nothing happened for so long has no workflow any more: every answer, or none, is written. */
 const SILENT_FOR_MS = 3_600_000;
+/** Past the time of its next attempt for so long, nobody makes it. */
+const UNTOLD_FOR_MS = 2 * 60_000;
 /** The API is given this long to deliver what it just stored. */
 const UNDELIVERED_FOR_MS = 10_000;
 
@@ -61,7 +64,10 @@ export async function takeUnfinished(
   const ids = await db.$queryRaw<{ id: string }[]>`
     UPDATE payments SET next_sweep_at = ${later(now, LEASE_MS)}
     WHERE id = ANY(${[...paymentIds]})
-      AND status <> 'succeeded' AND (ended_at IS NULL OR ended_at > ${later(now, -lateWatchMs)})
+      AND (
+        order_update = 'pending'
+        OR (status <> 'succeeded' AND (ended_at IS NULL OR ended_at > ${later(now, -lateWatchMs)}))
+      )
       AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
     RETURNING id`;
   return await db.payment.findMany({ where: { id: { in: ids.map(({ id }) => id) } } });
@@ -98,6 +104,28 @@ export async function takeStuckRefunds(
 /** The refund's workflow is known to run: leave it alone for a while. */
 export async function restRefund(db: LedgerClient, refundId: string, now: Date): Promise<void> {
   await db.$executeRaw`UPDATE refunds SET next_sweep_at = ${later(now, REST_MS)} WHERE id = ${refundId}`;
+}
+
+/** Deliveries that nobody has begun with, or whose time has passed without an attempt. */
+export async function takeOverdueDeliveries(db: LedgerClient, now: Date): Promise<DeliveryRow[]> {
+  const ids = await db.$queryRaw<{ id: string }[]>`
+    UPDATE deliveries SET next_sweep_at = ${later(now, LEASE_MS)}
+    WHERE id IN (
+      SELECT id FROM deliveries
+      WHERE status = 'pending' AND created_at < ${later(now, -CREATED_FOR_MS)}
+        AND (next_attempt_at IS NULL OR next_attempt_at < ${later(now, -UNTOLD_FOR_MS)})
+        AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
+      ORDER BY created_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
+    ) RETURNING id`;
+  return await db.delivery.findMany({
+    where: { id: { in: ids.map(({ id }) => id) } },
+    include: { event: true, payment: true },
+  });
+}
+
+/** Somebody is known to tell it: leave it alone for a while. */
+export async function restDelivery(db: LedgerClient, deliveryId: string, now: Date): Promise<void> {
+  await db.delivery.update({ where: { id: deliveryId }, data: { nextSweepAt: later(now, REST_MS) } });
 }
 
 /** Callbacks that were acknowledged and have not reached their payment's workflow for certain. */

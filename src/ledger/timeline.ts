@@ -9,6 +9,7 @@ export type TimelineKind =
   | 'query'
   | 'hint'
   | 'order'
+  | 'delivery'
   | 'refund'
   | 'attention'
   | 'manual'

@@ -16,7 +16,8 @@ export async function lockOrder(tx: LedgerTx, merchantId: string, orderId: strin
 /**
  * Decides what the payment's money does to the locked order, and pays the order if it is `applied`.
  * Other live attempts of the order are told to cancel, durably, in the same transaction.
- * @returns the decision, and the payments whose workflows want to hear of their cancellation.
+ * @returns the decision, whether the merchant's own order service must be told of it before the order counts as paid,
+ *   and the payments whose workflows want to hear of their cancellation.
  */
 export async function payOrder(
   tx: LedgerTx,
@@ -24,7 +25,7 @@ export async function payOrder(
   payment: Payment,
   answer: PaidAnswer,
   now: Date,
-): Promise<{ decision: SuccessDecision; cancelled: string[] }> {
+): Promise<{ decision: SuccessDecision; mustBeTold: boolean; cancelled: string[] }> {
   const merchant = await tx.merchant.findUniqueOrThrow({ where: { id: order.merchantId } });
   const decision = decideSuccess({
     orderStatus: order.status as OrderStatus,
@@ -35,7 +36,8 @@ export async function payOrder(
     latePayment: merchant.latePayment as LatePayment,
     answer,
   });
-  if (decision.orderUpdate !== 'applied') return { decision, cancelled: [] };
+  const mustBeTold = merchant.orderServiceUrl !== null;
+  if (decision.orderUpdate !== 'applied') return { decision, mustBeTold, cancelled: [] };
 
   await tx.order.update({
     where: { merchantId_id: { merchantId: order.merchantId, id: order.id } },
@@ -53,7 +55,7 @@ export async function payOrder(
     await tx.payment.update({ where: { id }, data: { cancelRequestedAt: now } });
     await note(tx, id, 'order', `Cancel asked for: the order is paid by ${payment.id}.`, now);
   }
-  return { decision, cancelled: cancelled.map(({ id }) => id) };
+  return { decision, mustBeTold, cancelled: cancelled.map(({ id }) => id) };
 }
 
 /**

@@ -1,12 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, type Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
+import { DeliveryWorkflows } from '../activities/delivery-workflows.ts';
 import { PaymentWorkflows } from '../activities/payment-workflows.ts';
 import { RefundWorkflows } from '../activities/refund-workflows.ts';
 import { createChannels } from '../channels/registry.ts';
 import { type Config, ConfigError, loadConfig } from '../config.ts';
 import { createLedgerClient } from '../ledger/client.ts';
 import { createLogger, type Logger } from '../log.ts';
+import { OrderServiceClient } from '../orders/http.ts';
 import { ensureSearchAttributes } from '../stack/search-attributes.ts';
 import { lazyConnection } from '../temporal-connection.ts';
 import { ensureSchedules } from './schedules.ts';
@@ -44,6 +46,8 @@ async function main(config: Config, log: Logger): Promise<void> {
     client,
     workflows: new PaymentWorkflows(client, config),
     refundWorkflows: new RefundWorkflows(client),
+    deliveryWorkflows: new DeliveryWorkflows(client),
+    orderServices: new OrderServiceClient(config.orderServices),
     workflowBundle,
     db,
     channels,

@@ -8,13 +8,20 @@ import {
   type WorkflowBundleWithSourceMap,
 } from '@temporalio/worker';
 import { channelActivities } from '../activities/channel.ts';
+import { type DeliverEventDeps, deliverEventActivities } from '../activities/deliver-event.ts';
+import type { DeliveryWorkflows } from '../activities/delivery-workflows.ts';
 import type { ActivityDeps } from '../activities/deps.ts';
 import { ledgerActivities } from '../activities/ledger.ts';
 import type { PaymentWorkflows } from '../activities/payment-workflows.ts';
 import { refundChannelActivities, refundLedgerActivities } from '../activities/refund.ts';
 import type { RefundWorkflows } from '../activities/refund-workflows.ts';
 import { sweepActivities } from '../activities/sweep.ts';
-import { channelTaskQueue, MAIN_TASK_QUEUE, pollTaskQueue } from '../domain/names.ts';
+import {
+  channelTaskQueue,
+  MAIN_TASK_QUEUE,
+  ORDER_SERVICE_TASK_QUEUE,
+  pollTaskQueue,
+} from '../domain/names.ts';
 
 /** Bundles the workflow code; takes a few seconds. */
 export async function bundleWorkflows(): Promise<WorkflowBundleWithSourceMap> {
@@ -30,11 +37,13 @@ export interface WorkersOptions extends ActivityDeps {
   readonly client: Client;
   readonly workflows: PaymentWorkflows;
   readonly refundWorkflows: RefundWorkflows;
+  readonly deliveryWorkflows: DeliveryWorkflows;
+  readonly orderServices: DeliverEventDeps['orderServices'];
   readonly workflowBundle: WorkflowBundleWithSourceMap;
 }
 
 /**
- * One worker for workflows and ledger, and two for each channel: a backlog of polls must never delay a payer.
+ * One worker for workflows and ledger, one for the order services, and two for each channel: a backlog of polls must never delay a payer.
  * The two share the channel's rate limit, which the server enforces over all workers.
  */
 export async function createWorkers(options: WorkersOptions): Promise<Worker[]> {
@@ -59,6 +68,13 @@ export async function createWorkers(options: WorkersOptions): Promise<Worker[]> 
     // The cache is bounded by count alone; a waiting payment takes some 100 KiB.
     maxCachedWorkflows: 1_000,
   });
+  const orderServices = Worker.create({
+    ...shared,
+    taskQueue: ORDER_SERVICE_TASK_QUEUE,
+    activities: deliverEventActivities(options),
+    // Mostly waiting for somebody else's answer.
+    maxConcurrentActivityTaskExecutions: 200,
+  });
   const channels = [...options.channels.values()].flatMap((channel) => {
     const { queryChannel, ...payments } = channelActivities(options);
     const { queryRefund, ...refunds } = refundChannelActivities(options);
@@ -78,5 +94,5 @@ export async function createWorkers(options: WorkersOptions): Promise<Worker[]> 
       }),
     ];
   });
-  return await Promise.all([main, ...channels]);
+  return await Promise.all([main, orderServices, ...channels]);
 }

@@ -1,3 +1,4 @@
+import type { DeliverySnapshot, Telling } from '../domain/delivery.ts';
 import { toDecimal } from '../domain/money.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
@@ -27,18 +28,26 @@ export interface NextQueries {
  * when it is asked next, in words a support engineer understands. Markdown; the Web UI shows a headline and three short
  * lines without scrolling.
  */
-export function describePayment(row: PaymentSnapshot, next: NextQueries | undefined): string {
+export function describePayment(
+  row: PaymentSnapshot,
+  next: NextQueries | undefined,
+  telling: Telling | null = null,
+): string {
   const attention = row.attention === null ? '' : ` Needs attention: ${row.attention}.`;
   return [
-    `**${headline(row)}${attention}**`,
+    `**${headline(row, telling)}${attention}**`,
     '',
     `- since ${clock(row.createdAt)}, expires ${clock(row.expiresAt)}, order ${row.orderId}`,
-    ...(next === undefined || next.waits.length === 0 ? [`- ${lastAnswer(row)}`] : []),
+    ...(row.orderUpdate === 'pending'
+      ? howTelling(telling)
+      : next === undefined || next.waits.length === 0
+        ? [`- ${lastAnswer(row)}`]
+        : []),
     ...(next === undefined ? [] : [`- ${nextQuery(next)}`]),
   ].join('\n');
 }
 
-function headline(row: PaymentSnapshot): string {
+function headline(row: PaymentSnapshot, telling: Telling | null): string {
   switch (row.status) {
     case 'created':
       return `Creating the trade at ${row.channel}: the payer has nothing to pay with yet.`;
@@ -48,6 +57,11 @@ function headline(row: PaymentSnapshot): string {
         return `Waiting for ${row.channel} to decide: the payer has acted.`;
       return `Waiting for the payer to pay, and for ${row.channel} to say so.`;
     case 'succeeded':
+      if (row.orderUpdate === 'pending') {
+        return telling === null
+          ? 'The money is in; the order service is being told.'
+          : `The money is in; the order service has not agreed since ${clock(telling.since)}.`;
+      }
       return row.orderUpdate === 'applied'
         ? 'Paid: the order is paid.'
         : `Money received, and the order is not paid by it (${row.orderUpdate}).`;
@@ -80,6 +94,30 @@ function nextQuery({ at, waits }: NextQueries): string {
     plan.push(`every ${seconds(wait)} until ${clock(from)}`);
   }
   return `asked ${plan.join(', ')} ...; last answer: *Pending Activities*`;
+}
+
+function howTelling(telling: Telling | null): string[] {
+  if (telling === null) return ['- last answer and next time: *Pending Activities*'];
+  return [
+    `- its last answer: ${telling.lastAnswer}`,
+    `- told next at ${clock(telling.nextAt)}, or at once when an operator retries`,
+  ];
+}
+
+/** The same for an event on its way to the order service. */
+export function describeDelivery(row: DeliverySnapshot): string {
+  const { type, version, status, telling } = row;
+  const how = telling === null ? '' : ` It has not agreed since ${clock(telling.since)}.`;
+  const headline =
+    status === 'pending'
+      ? `The order service is being told of ${type}.${how}`
+      : `The order service was told of ${type}: ${status}.`;
+  return [
+    `**${headline}**`,
+    '',
+    `- version ${version} of payment ${row.paymentId}, order ${row.orderId}`,
+    ...(status === 'pending' ? howTelling(telling) : []),
+  ].join('\n');
 }
 
 /** The same for a refund. */

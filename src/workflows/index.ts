@@ -1,4 +1,5 @@
 /** Everything the worker's workflow bundle holds. */
+export { delivery } from './delivery.ts';
 export { payment } from './payment.ts';
 export { refund } from './refund.ts';
 export { sweep } from './sweep.ts';

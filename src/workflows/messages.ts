@@ -5,6 +5,7 @@ import type { CallbackNotice } from '../domain/payment.ts';
 
 export const PAYMENT_WORKFLOW = 'payment';
 export const REFUND_WORKFLOW = 'refund';
+export const DELIVERY_WORKFLOW = 'delivery';
 export const SWEEP_WORKFLOW = 'sweep';
 
 /** Snapshotted at the start: configuration is never read in workflow code. */
@@ -21,6 +22,14 @@ export interface RefundInput {
   readonly channel: string;
 }
 
+/** What there is to know beyond it is in the ledger. */
+export interface DeliveryInput {
+  readonly deliveryId: string;
+}
+
+/** A person wants the order service told now, also of what is settled. */
+export const redeliverSignal = defineSignal('redeliver');
+
 /** A verified callback was stored that tells of the refund: its id. */
 export const refundCallbackSignal = defineSignal<[string]>('callback');
 
@@ -30,7 +39,7 @@ export const callbackSignal = defineSignal<[CallbackNotice]>('callback');
 export const hintSignal = defineSignal<[{ readonly tight: boolean }]>('hint');
 /** The wish to cancel is in the ledger. */
 export const cancelSignal = defineSignal('cancel');
-/** Look at the ledger again: the sweep says so. */
+/** Look at the ledger again: the sweep or an operator says so. */
 export const wakeSignal = defineSignal('wake');
 
 /** Resolves when the payer has something to do or the payment has left `created`; makes an expired action anew. */

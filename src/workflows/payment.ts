@@ -1,8 +1,10 @@
 import { defineSearchAttributeKey, type SearchAttributeUpdatePair } from '@temporalio/common';
 import * as wf from '@temporalio/workflow';
 import type { ChannelActivities } from '../activities/channel.ts';
+import type { DeliverEventActivities } from '../activities/deliver-event.ts';
 import type { LedgerActivities } from '../activities/ledger.ts';
 import type { RefundLedgerActivities } from '../activities/refund.ts';
+import type { Telling } from '../domain/delivery.ts';
 import {
   channelTaskQueue,
   MAIN_TASK_QUEUE,
@@ -19,6 +21,7 @@ import {
   waitsFromOffsets,
 } from '../domain/schedule.ts';
 import { type Attention, isEnded, isLive } from '../domain/states.ts';
+import { TELLING } from './delivery.ts';
 import { describePayment } from './details.ts';
 import {
   askChannelUpdate,
@@ -32,6 +35,7 @@ import {
   searchAttributes,
   wakeSignal,
 } from './messages.ts';
+import { untilTold } from './until-told.ts';
 
 /** How often a channel that says "processing" past the expiry is asked. */
 const PROCESSING_EVERY_MS = 5 * 60_000;
@@ -97,6 +101,8 @@ class PaymentRun {
   #row: PaymentSnapshot | undefined;
   /** A query is due at once: alone, or as the first of a tight phase. */
   #due: 'query' | 'tight' | undefined;
+  /** How it goes with the order service, as far as this run knows. */
+  #telling: Telling | null = null;
   #shown: { status?: string; attention?: string | null } = {};
 
   constructor(input: PaymentInput) {
@@ -143,6 +149,8 @@ class PaymentRun {
         if (this.#inbox.length === 0) return;
       } else if (this.#mayContinueAsNew()) {
         await wf.continueAsNew<typeof payment>(this.#input);
+      } else if (row.status === 'succeeded') {
+        await this.#tellOrderService();
       } else if (isLive(row.status) && this.#mustEnd(row)) {
         await this.#close(row);
       } else if (row.status === 'created') {
@@ -187,7 +195,7 @@ class PaymentRun {
 
   /** Nothing is left to wait for: settled, or ended and watched long enough. */
   #isOver(row: PaymentSnapshot): boolean {
-    if (row.status === 'succeeded') return true;
+    if (row.status === 'succeeded') return row.orderUpdate !== 'pending';
     return isEnded(row.status) && this.#due === undefined && this.#lateWaits(row).length === 0;
   }
 
@@ -395,6 +403,23 @@ class PaymentRun {
     if (updated.refund !== null) await this.#startRefund(updated.refund);
   }
 
+  /** Our order is paid; the merchant's own order service is told until it agrees, or refuses for good. */
+  async #tellOrderService(): Promise<void> {
+    let refund: string | null = null;
+    await this.#untilTold(async () => {
+      const told = await wf
+        .proxyActivities<DeliverEventActivities>({
+          ...TELLING,
+          summary: 'tell the order service that the order is paid, until it agrees',
+        })
+        .tellOrderService(this.#input.paymentId);
+      this.#row = told.snapshot;
+      this.#telling = told.telling;
+      refund = told.refund;
+    });
+    if (refund !== null) await this.#startRefund(refund);
+  }
+
   /** It is in the ledger: one whose workflow cannot be started now, or runs already, is the sweep's. */
   async #startRefund(refundId: string): Promise<void> {
     await wf
@@ -444,31 +469,14 @@ class PaymentRun {
     }
   }
 
-  /**
-   * Does the work until it is done, a message comes in, or `timeoutMs` have passed; then cancels it. What an
-   * activity wrote before it was cancelled is in the ledger, so that is read again.
-   */
+  /** Does the work until it is done, a message comes in, or `timeoutMs` have passed; then calls it off. */
   async #untilTold(work: () => Promise<void>, timeoutMs?: number): Promise<void> {
-    const scope = new wf.CancellationScope({ cancellable: true });
-    let done = false;
-    let failure: unknown;
-    const working = scope
-      .run(work)
-      .catch((error) => {
-        if (!wf.isCancellation(error)) failure = error;
-      })
-      .finally(() => {
-        done = true;
-      });
-    const interrupted = () => done || this.#inbox.length > 0;
-    if (timeoutMs === undefined) await wf.condition(interrupted);
-    else await wf.condition(interrupted, Math.max(0, timeoutMs), { summary: 'until it expires' });
-    if (!done) {
-      scope.cancel();
-      await working;
-      this.#row = await reads.loadPayment(this.#input.paymentId);
-    }
-    if (failure !== undefined) throw failure;
+    const finished = await untilTold(
+      work,
+      () => this.#inbox.length > 0,
+      timeoutMs === undefined ? undefined : { ms: timeoutMs, summary: 'until it expires' },
+    );
+    if (!finished) this.#row = await reads.loadPayment(this.#input.paymentId);
   }
 
   #untilExpiry(): number | undefined {
@@ -489,7 +497,7 @@ class PaymentRun {
     }
     if (changed.length > 0) wf.upsertSearchAttributes(changed);
     this.#shown = { status: row.status, attention: row.attention };
-    wf.setCurrentDetails(describePayment(row, undefined));
+    wf.setCurrentDetails(describePayment(row, undefined, this.#telling));
   }
 }
 

@@ -6,6 +6,7 @@ import { endlessWaits, REFUND_QUERY_MS } from '../domain/schedule.ts';
 import { isRefundOpen } from '../domain/states.ts';
 import { describeRefund } from './details.ts';
 import { type RefundInput, refundCallbackSignal } from './messages.ts';
+import { untilTold } from './until-told.ts';
 
 const UNTIL_DONE = { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '1 m' } as const;
 
@@ -120,28 +121,9 @@ class RefundRun {
     });
   }
 
-  /**
-   * Does the work until it is done or a callback comes in; then cancels it. What an activity wrote before it was
-   * cancelled is in the ledger, so that is read again.
-   */
+  /** Does the work until it is done or a callback comes in; then calls it off. */
   async #untilTold(work: () => Promise<void>): Promise<void> {
-    const scope = new wf.CancellationScope({ cancellable: true });
-    let done = false;
-    let failure: unknown;
-    const working = scope
-      .run(work)
-      .catch((error) => {
-        if (!wf.isCancellation(error)) failure = error;
-      })
-      .finally(() => {
-        done = true;
-      });
-    await wf.condition(() => done || this.#inbox.length > 0);
-    if (!done) {
-      scope.cancel();
-      await working;
-      this.#row = await reads.loadRefund(this.#input.refundId);
-    }
-    if (failure !== undefined) throw failure;
+    const finished = await untilTold(work, () => this.#inbox.length > 0);
+    if (!finished) this.#row = await reads.loadRefund(this.#input.refundId);
   }
 }

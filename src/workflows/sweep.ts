@@ -16,6 +16,7 @@ const HAULS = [
   'sweepAbnormalEnds',
   'sweepRefunds',
   'sweepOrders',
+  'sweepDeliveries',
   'sweepOld',
 ] as const;
 
@@ -26,6 +27,8 @@ const HAULS = [
 export async function sweep(): Promise<Record<string, number | string>> {
   const result: Record<string, number | string> = {};
   for (const haul of HAULS) {
+    // Sweeps that were running when this haul came had none.
+    if (haul === 'sweepDeliveries' && !wf.patched('sweep-deliveries')) continue;
     try {
       result[haul] = await net[haul]();
     } catch (error) {

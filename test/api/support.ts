@@ -9,6 +9,7 @@ import { listen, stopListening } from '../../src/api/listen.ts';
 import { createMetrics } from '../../src/api/metrics.ts';
 import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
 import { sign, signer } from '../../src/channels/simulator/protocol.ts';
+import type { DeliverySnapshot } from '../../src/domain/delivery.ts';
 import type { RefundSnapshot } from '../../src/domain/refund.ts';
 import type { Payment } from '../../src/generated/prisma/client.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
@@ -29,6 +30,7 @@ export function testChannels(): ApiDeps['channels'] {
 
 type Workflows = ApiDeps['workflows'];
 type RefundWorkflows = ApiDeps['refundWorkflows'];
+type DeliveryWorkflows = ApiDeps['deliveryWorkflows'];
 
 /** What the API said to the workflows. By default all goes well and the wallet's address appears at once. */
 export class StandInWorkflows implements Workflows {
@@ -112,6 +114,29 @@ export class StandInRefundWorkflows implements RefundWorkflows {
   }
 }
 
+/** What the API said to the deliveries' workflows. */
+export class StandInDeliveryWorkflows implements DeliveryWorkflows {
+  readonly calls: { readonly name: keyof DeliveryWorkflows; readonly deliveryId: string }[] = [];
+  down = false;
+
+  async start({ id }: DeliverySnapshot) {
+    this.#hear('start', id);
+  }
+
+  async wake({ id }: DeliverySnapshot) {
+    this.#hear('wake', id);
+  }
+
+  async redeliver({ id }: DeliverySnapshot) {
+    this.#hear('redeliver', id);
+  }
+
+  #hear(name: keyof DeliveryWorkflows, deliveryId: string) {
+    this.calls.push({ name, deliveryId });
+    if (this.down) throw new TemporalUnavailable('Temporal did not confirm');
+  }
+}
+
 export interface Answer {
   readonly status: number;
   readonly headers: Headers;
@@ -136,6 +161,7 @@ export interface TestApi {
   readonly db: LedgerClient;
   readonly workflows: StandInWorkflows;
   readonly refundWorkflows: StandInRefundWorkflows;
+  readonly deliveryWorkflows: StandInDeliveryWorkflows;
   readonly changes: Changes;
   readonly deps: ApiDeps;
   /** Every log line so far. */
@@ -155,6 +181,7 @@ export async function startTestApi(databaseUrl: string, overrides: Partial<ApiDe
   const db = createLedgerClient(databaseUrl);
   const workflows = new StandInWorkflows(db);
   const refundWorkflows = new StandInRefundWorkflows();
+  const deliveryWorkflows = new StandInDeliveryWorkflows();
   const changes = new Changes(databaseUrl, log);
   const deps: ApiDeps = {
     config: {
@@ -168,6 +195,7 @@ export async function startTestApi(databaseUrl: string, overrides: Partial<ApiDe
     db,
     workflows,
     refundWorkflows,
+    deliveryWorkflows,
     isTemporalReachable: async () => !workflows.down,
     channels: testChannels(),
     changes,
@@ -183,6 +211,7 @@ export async function startTestApi(databaseUrl: string, overrides: Partial<ApiDe
     db,
     workflows,
     refundWorkflows,
+    deliveryWorkflows,
     changes,
     deps,
     logged: () => lines.join(''),

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Client } from '@temporalio/client';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { DeliveryWorkflows } from '../../src/activities/delivery-workflows.ts';
 import { type PaymentWorkflows, TemporalUnavailable } from '../../src/activities/payment-workflows.ts';
 import { RefundWorkflows } from '../../src/activities/refund-workflows.ts';
 import { type SweepActivities, sweepActivities } from '../../src/activities/sweep.ts';
@@ -43,6 +44,7 @@ beforeAll(async () => {
     client: undefined as unknown as Client,
     workflows: workflows as PaymentWorkflows,
     refundWorkflows: new RefundWorkflows(undefined as unknown as Client),
+    deliveryWorkflows: new DeliveryWorkflows(undefined as unknown as Client),
     now: async () => new Date(clock),
   });
 });

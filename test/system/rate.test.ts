@@ -1,6 +1,7 @@
 import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
 import { expect, test } from 'vitest';
+import { DeliveryWorkflows } from '../../src/activities/delivery-workflows.ts';
 import { PaymentWorkflows } from '../../src/activities/payment-workflows.ts';
 import { RefundWorkflows } from '../../src/activities/refund-workflows.ts';
 import { hashSecret } from '../../src/client-token.ts';
@@ -8,6 +9,7 @@ import type { ChannelAdapter } from '../../src/domain/channel.ts';
 import { createLedgerClient } from '../../src/ledger/client.ts';
 import { startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { OrderServiceClient } from '../../src/orders/http.ts';
 import { bundleWorkflows, createWorkers } from '../../src/worker/workers.ts';
 import { eventually, freshDatabase, startTemporal } from '../support/stack.ts';
 
@@ -62,6 +64,8 @@ test('a channel is never asked faster than its limit, however many payments wait
     client,
     workflows,
     refundWorkflows: new RefundWorkflows(client),
+    deliveryWorkflows: new DeliveryWorkflows(client),
+    orderServices: new OrderServiceClient({ allowPrivate: false }),
     workflowBundle: await bundleWorkflows(),
     db,
     channels: new Map([['counter', channel]]),

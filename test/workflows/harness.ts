@@ -8,6 +8,7 @@ import { DefaultLogger, Runtime, type Worker } from '@temporalio/worker';
 import { pino } from 'pino';
 import { expect } from 'vitest';
 import { deliverStored } from '../../src/activities/deliver.ts';
+import { DeliveryWorkflows } from '../../src/activities/delivery-workflows.ts';
 import { PaymentWorkflows } from '../../src/activities/payment-workflows.ts';
 import { RefundWorkflows } from '../../src/activities/refund-workflows.ts';
 import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
@@ -22,6 +23,7 @@ import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.t
 import { startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { requestRefund, toRefundSnapshot } from '../../src/ledger/refunds.ts';
+import { OrderServiceClient } from '../../src/orders/http.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/app.ts';
 import { bundleWorkflows, createWorkers } from '../../src/worker/workers.ts';
 import { client as simulatorClient } from '../simulator/support.ts';
@@ -160,6 +162,7 @@ export async function startHarness(): Promise<Harness> {
     queryScheduleMs: () => parseSchedule(DEFAULT_QUERY_SCHEDULE),
   });
   const refundWorkflows = new RefundWorkflows(env.client);
+  const deliveryWorkflows = new DeliveryWorkflows(env.client);
   const now = () => env.currentTimeMs();
   const workers: Worker[] = await createWorkers({
     connection: env.nativeConnection,
@@ -167,6 +170,8 @@ export async function startHarness(): Promise<Harness> {
     client: env.client,
     workflows,
     refundWorkflows,
+    deliveryWorkflows,
+    orderServices: new OrderServiceClient({ allowPrivate: true, timeoutMs: 1_000 }),
     workflowBundle: await bundleWorkflows(),
     db,
     channels,

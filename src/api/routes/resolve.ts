@@ -1,3 +1,5 @@
+import { startDeliveries } from '../../activities/start-deliveries.ts';
+import { findPendingDeliveries } from '../../ledger/deliveries.ts';
 import { RESOLUTIONS, resolvePayment } from '../../ledger/resolve.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
@@ -20,6 +22,7 @@ const resolution = z.strictObject({
 
 /** `POST /v1/payments/{id}/resolve`: what an operator decides about a payment that needs attention. */
 export function resolveRoute(api: Api): Endpoint {
+  const { db, workflows, deliveryWorkflows } = api;
   const visiblePayment = createVisiblePayment(api);
   return endpoint({
     method: 'post',
@@ -41,8 +44,17 @@ export function resolveRoute(api: Api): Endpoint {
     refusals: ['payment_not_found', 'forbidden', 'not_resolvable', 'temporal_unavailable'],
     async handle({ response, access, params: { id }, body: { action, note } }) {
       const row = await visiblePayment(access, id);
-      const resolved = await resolvePayment(api.db, row.merchantId, id, action, note, api.now());
-      if (action === 'retry') await api.workflows.wake(resolved, SIGNAL_DEADLINE_MS);
+      const resolved = await resolvePayment(db, row.merchantId, id, action, note, api.now());
+      if (action === 'retry') {
+        await workflows.wake(resolved, SIGNAL_DEADLINE_MS);
+        for (const delivery of await findPendingDeliveries(db, id))
+          await deliveryWorkflows.wake(delivery, SIGNAL_DEADLINE_MS);
+      } else if (action !== 'dismiss') {
+        // Decided, though Temporal may be away: what is not told here is the sweep's.
+        await startDeliveries(api, id);
+        if (row.orderUpdate === 'pending' || resolved.orderUpdate === 'pending')
+          await workflows.wake(resolved, SIGNAL_DEADLINE_MS).catch(() => undefined);
+      }
       response.json(paymentView(await visiblePayment(access, id), viewerOf(api, access.caller)));
     },
   });

@@ -1,0 +1,234 @@
+import { ApplicationFailure } from '@temporalio/common';
+import {
+  DELIVERY_ALARM_MS,
+  type DeliverySnapshot,
+  isToldByPayment,
+  type Telling,
+} from '../domain/delivery.ts';
+import type { EventType } from '../domain/event.ts';
+import type { PaymentSnapshot } from '../domain/payment.ts';
+import type { OrderUpdate } from '../domain/states.ts';
+import type { LedgerClient } from '../ledger/client.ts';
+import * as deliveries from '../ledger/deliveries.ts';
+import { eventMessage } from '../ledger/event-data.ts';
+import { findOrderService } from '../ledger/merchants.ts';
+import { loadPayment } from '../ledger/payments.ts';
+import { owedRefund } from '../ledger/refunds.ts';
+import type { OrderServiceClient, OrderServiceTarget } from '../orders/http.ts';
+import type { ActivityDeps } from './deps.ts';
+import { reasonOf } from './failures.ts';
+import { startDeliveries } from './start-deliveries.ts';
+
+/** How soon is tried again what our own database kept from being told. */
+const OWN_TROUBLE_RETRY_MS = 5_000;
+
+export interface DeliverEventDeps extends Pick<ActivityDeps, 'db' | 'secret' | 'now' | 'deliveryWorkflows'> {
+  readonly orderServices: Pick<OrderServiceClient, 'tell' | 'read'>;
+}
+
+/** What the payment's workflow learns of its order service. */
+export interface Told {
+  readonly snapshot: PaymentSnapshot;
+  /** The refund that is owed and is to start. */
+  readonly refund: string | null;
+  /** Null once the order service has agreed or refused. */
+  readonly telling: Telling | null;
+}
+
+/**
+ * Tells merchants' order services, on a task queue of its own: one that hangs must not keep the ledger's activities
+ * waiting. What is told when follows from the ledger, and not from Temporal's attempts.
+ */
+export function deliverEventActivities({
+  db,
+  secret,
+  now,
+  orderServices,
+  deliveryWorkflows,
+}: DeliverEventDeps) {
+  const core = { db, secret, now, orderServices };
+
+  /** @throws ApplicationFailure when it is to be told again, with the wait until then. */
+  const attempt = async (deliveryId: string): Promise<DeliverySnapshot> => {
+    const turn = await deliveries.takeTurn(db, deliveryId, await now());
+    if (turn.kind === 'settled') return await deliveries.loadDelivery(db, deliveryId);
+    if (turn.kind === 'now') {
+      const { row } = turn;
+      const after = await callOrderService(core, row);
+      const { telling } = after;
+      if (telling === null) {
+        await startDeliveries({ db, deliveryWorkflows }, row.paymentId);
+        return after;
+      }
+      const at = await now();
+      const alarm = alarmIn(telling.since, at);
+      // What the Web UI says of it would no longer be true; once it is late, that tells the last answer.
+      if (alarm === null || after.attention !== row.payment.attention) return after;
+      throw notAgreed(telling, Math.min(telling.nextAt - at.getTime(), alarm));
+    }
+    const { row, inMs } = turn;
+    const at = await now();
+    const alarm = alarmIn((row.firstAttemptAt ?? at).getTime(), at);
+    if (alarm === null && row.payment.attention === null && isAwaited(row)) {
+      const after = await deliveries.showOverdue(db, deliveryId, at);
+      if (after.attention !== null) return after;
+    }
+    throw waiting(Math.min(inMs, alarm ?? inMs));
+  };
+
+  return {
+    /**
+     * Tells the order service that the payment pays the order, until it agrees or refuses. Returns also when what a
+     * person should see of it has changed.
+     */
+    async tellOrderService(paymentId: string): Promise<Told> {
+      return await unlessOwnTrouble(async () => {
+        const deliveryId = await deliveries.findPendingDelivery(db, paymentId);
+        const telling = deliveryId === null ? null : (await attempt(deliveryId)).telling;
+        const snapshot = await loadPayment(db, paymentId, await now());
+        return { snapshot, refund: await owedRefund(db, snapshot), telling };
+      });
+    },
+
+    /** Tells the order service of any other event, until it has an answer. */
+    async deliverEvent(deliveryId: string): Promise<DeliverySnapshot> {
+      return await unlessOwnTrouble(() => attempt(deliveryId));
+    },
+
+    /** One more call for a delivery that is settled: logged, and nothing else. */
+    async redeliverEvent(deliveryId: string): Promise<DeliverySnapshot> {
+      return await unlessOwnTrouble(async () =>
+        callOrderService(core, await deliveries.findDelivery(db, deliveryId)),
+      );
+    },
+  };
+}
+
+export type DeliverEventActivities = ReturnType<typeof deliverEventActivities>;
+
+type Core = Pick<DeliverEventDeps, 'secret' | 'now' | 'orderServices'> & { readonly db: LedgerClient };
+
+/** One call, read back where that can be done, and written down with its conclusions. */
+async function callOrderService(
+  { db, secret, now, orderServices }: Core,
+  row: deliveries.DeliveryRow,
+): Promise<DeliverySnapshot> {
+  const at = await now();
+  const attempt = await ask(db, secret, orderServices, row, at);
+  return await deliveries.recordAttempt(db, row.id, { ...attempt, at }, Math.random(), await now());
+}
+
+async function ask(
+  db: LedgerClient,
+  secret: string,
+  orderServices: DeliverEventDeps['orderServices'],
+  row: deliveries.DeliveryRow,
+  at: Date,
+): Promise<Omit<deliveries.Attempt, 'at'>> {
+  const { event, payment } = row;
+  let target: OrderServiceTarget | null;
+  try {
+    target = await findOrderService(db, payment.merchantId, secret, at);
+  } catch (error) {
+    // Not of its making, yet the same to whoever waits: it is not told, and told again.
+    return { outcome: 'unknown', statusCode: null, detail: reasonOf(error), durationMs: 0 };
+  }
+  if (target === null) {
+    const detail = "The merchant has no order service any more: nodrop's own order counts.";
+    return { outcome: 'agreed', statusCode: null, detail, durationMs: 0 };
+  }
+  const answer = await orderServices.tell(target, {
+    id: event.id,
+    paymentId: payment.id,
+    body: JSON.stringify(eventMessage(event)),
+    at,
+  });
+  const { statusCode, durationMs } = answer;
+  switch (answer.kind) {
+    case 'unknown': {
+      const { reason, retryAfterMs } = answer;
+      const asked = retryAfterMs === undefined ? {} : { retryAfterMs };
+      return { outcome: 'unknown', statusCode, detail: reason, durationMs, ...asked };
+    }
+    case 'conflict': {
+      const detail = `It answered 409: the order is paid by ${answer.paidPaymentId}.`;
+      return { outcome: 'conflict', statusCode, detail, durationMs };
+    }
+    case 'gone':
+      return { outcome: 'gone', statusCode, detail: 'It answered 410: there is no such order.', durationMs };
+    case 'agreed': {
+      const detail = `It answered ${statusCode}.`;
+      if (target.statusUrl === null || !isProofNeeded(row))
+        return { outcome: 'agreed', statusCode, detail, durationMs };
+      const read = await orderServices.read(target, payment.orderId, payment.id, at);
+      const whole = { statusCode, durationMs: durationMs + read.durationMs };
+      switch (read.kind) {
+        case 'paid':
+          return { outcome: 'agreed', detail: `${detail} Read back: the order is paid.`, ...whole };
+        case 'conflict': {
+          const said = `${detail} Read back: the order is paid by ${read.paidPaymentId}.`;
+          return { outcome: 'conflict', detail: said, ...whole };
+        }
+        case 'not_paid':
+          return { outcome: 'not_applied', detail: `${detail} ${read.reason}`, ...whole };
+        case 'unknown':
+          return { outcome: 'unknown', detail: `${detail} ${read.reason}`, ...whole };
+      }
+    }
+  }
+}
+
+/**
+ * An acknowledgement alone is not proof while the payment waits for the order to be paid. Once all of its money has
+ * gone back, the order need not say paid any more.
+ */
+function isProofNeeded(row: deliveries.DeliveryRow): boolean {
+  const { refundedAmount, receivedAmount } = row.payment;
+  return isAwaited(row) && (receivedAmount === null || refundedAmount < receivedAmount);
+}
+
+/** Its payment waits for it. */
+const isAwaited = ({ event, payment }: deliveries.DeliveryRow): boolean =>
+  isToldByPayment(event.type as EventType, payment.orderUpdate as OrderUpdate | null);
+
+/** When a person is to be shown what is not agreed on since then, in ms from `at`; null when that time has passed. */
+function alarmIn(since: number, at: Date): number | null {
+  const left = since + DELIVERY_ALARM_MS - at.getTime();
+  return left > 0 ? left : null;
+}
+
+function notAgreed({ lastAnswer }: Telling, delayMs: number): ApplicationFailure {
+  const failure = ApplicationFailure.create({
+    message: `The order service has not agreed: ${lastAnswer} It is told again on schedule.`,
+    type: 'NotAgreed',
+    nextRetryDelay: delayMs,
+  });
+  // The Web UI prints the stack under the answer a support engineer wants to read.
+  failure.stack = '';
+  return failure;
+}
+
+function waiting(delayMs: number): ApplicationFailure {
+  const failure = ApplicationFailure.create({
+    message: 'It is not told before its time. Not an error.',
+    type: 'NotYet',
+    nextRetryDelay: delayMs,
+    category: 'BENIGN',
+  });
+  failure.stack = '';
+  return failure;
+}
+
+async function unlessOwnTrouble<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof ApplicationFailure) throw error;
+    throw ApplicationFailure.create({
+      message: `nodrop could not tell: ${reasonOf(error)}`,
+      type: 'Internal',
+      nextRetryDelay: OWN_TROUBLE_RETRY_MS,
+      ...(error instanceof Error ? { cause: error } : {}),
+    });
+  }
+}

@@ -1,0 +1,21 @@
+import type { LedgerClient } from '../ledger/client.ts';
+import { findPendingDeliveries } from '../ledger/deliveries.ts';
+import type { DeliveryWorkflows } from './delivery-workflows.ts';
+
+const START_DEADLINE_MS = 2_000;
+
+/**
+ * Has the order service told at once of what was just recorded of the payment. Never fails: what is not started here
+ * is the sweep's.
+ */
+export async function startDeliveries(
+  { db, deliveryWorkflows }: { db: LedgerClient; deliveryWorkflows: Pick<DeliveryWorkflows, 'start'> },
+  paymentId: string,
+): Promise<void> {
+  try {
+    const found = await findPendingDeliveries(db, paymentId);
+    await Promise.all(found.map((delivery) => deliveryWorkflows.start(delivery, START_DEADLINE_MS)));
+  } catch {
+    // It is in the ledger.
+  }
+}

@@ -1,0 +1,47 @@
+import { Refusal } from '../../domain/refusal.ts';
+import { requestRedelivery } from '../../ledger/deliveries.ts';
+import { findDeliveryWithLog } from '../../ledger/feed.ts';
+import type { Api } from '../deps.ts';
+import { type Endpoint, endpoint } from '../endpoint.ts';
+import { delivery } from '../schemas/event.ts';
+import { deliveryView } from '../views.ts';
+import { z } from '../zod.ts';
+
+const SIGNAL_DEADLINE_MS = 2_000;
+
+/** The shape of the ids we make: anything else is not asked of the database. */
+const DELIVERY_ID = /^dlv_[0-9A-Za-z]{1,28}$/;
+
+/** `POST /v1/deliveries/{id}/redeliver`: the order service is told once more, of the same under the same id. */
+export function redeliverRoute({ db, workflows, deliveryWorkflows, now }: Api): Endpoint {
+  return endpoint({
+    method: 'post',
+    path: '/v1/deliveries/{id}/redeliver',
+    operationId: 'redeliver',
+    tag: 'Events',
+    summary: 'Tell the order service again, now',
+    description:
+      'The same event under the same `webhook-id`, to the byte. One that is pending is told now instead of at its ' +
+      'time. Of one that is settled the call and its answer are logged, and nothing else changes.',
+    auth: 'key',
+    params: z.object({ id: z.string() }),
+    answers: { 202: { description: 'The delivery as it is; it is told at once.', schema: delivery } },
+    refusals: ['delivery_not_found', 'temporal_unavailable'],
+    async handle({ response, access: { caller }, params: { id } }) {
+      const none = () => new Refusal('delivery_not_found', `There is no delivery ${id}.`);
+      if (!DELIVERY_ID.test(id)) throw none();
+      const { delivery: wanted, payment } = await requestRedelivery(
+        db,
+        caller.merchantId,
+        id,
+        `the ${caller.role}`,
+        now(),
+      );
+      if (wanted.toldByPayment) await workflows.wake(payment, SIGNAL_DEADLINE_MS);
+      else await deliveryWorkflows.redeliver(wanted, SIGNAL_DEADLINE_MS);
+      const row = await findDeliveryWithLog(db, id);
+      if (row === null) throw none();
+      response.status(202).json(deliveryView(row));
+    },
+  });
+}

@@ -1,0 +1,66 @@
+import type { DeliveryStatus, EventType } from './event.ts';
+import type { Attention, OrderUpdate } from './states.ts';
+
+/** When an order service is told, and who tells it. All durations are milliseconds. */
+
+/** Before each attempt, the first at once; then daily, for ever. */
+const WAITS_MS: readonly number[] = [
+  ...[0, 1_000, 2_000, 5_000, 10_000, 20_000, 30_000],
+  ...Array(5).fill(60_000),
+  ...Array(5).fill(300_000),
+  ...[1_800_000, 7_200_000, 18_000_000],
+];
+const DAY_MS = 86_400_000;
+/** At most this part of a wait is added, so that what failed together is not repeated together. */
+const JITTER = 0.2;
+
+/**
+ * Telling and reading back are over by then. For so long nobody else tells the same, and Temporal waits for a worker
+ * that died in it.
+ */
+export const TELLING_TAKES_AT_MOST_MS = 40_000;
+
+/** Without the order service's agreement for so long, a person should look. */
+export const DELIVERY_ALARM_MS = 10 * 60_000;
+
+/**
+ * The wait after so many attempts without an answer that counts.
+ * @param random from 0 to 1
+ * @param retryAfterMs what the service asked for: heeded when it is longer, up to a day.
+ */
+export function deliveryWait(attempts: number, random: number, retryAfterMs = 0): number {
+  const wait = WAITS_MS[attempts] ?? DAY_MS;
+  return Math.max(Math.round(wait * (1 + JITTER * random)), Math.min(retryAfterMs, DAY_MS));
+}
+
+/**
+ * True for the event on whose delivery the payment itself waits: its own workflow tells it. Every other event has a
+ * workflow of its own, so that a newer one never waits behind an older.
+ */
+export function isToldByPayment(type: EventType, orderUpdate: OrderUpdate | null): boolean {
+  return type === 'payment.succeeded' && orderUpdate === 'pending';
+}
+
+/** How the telling goes, as workflows see it and the Web UI shows it. Times are epoch milliseconds. */
+export interface Telling {
+  /** Since when it has been told without agreeing. */
+  readonly since: number;
+  /** What it answered last; a sentence. */
+  readonly lastAnswer: string;
+  readonly nextAt: number;
+}
+
+/** The delivery as its workflow sees it: ids and states only. */
+export interface DeliverySnapshot {
+  readonly id: string;
+  readonly type: EventType;
+  readonly version: number;
+  readonly paymentId: string;
+  readonly orderId: string;
+  readonly status: DeliveryStatus;
+  readonly toldByPayment: boolean;
+  /** The payment's. */
+  readonly attention: Attention | null;
+  /** Null before it was told for the first time, and once it is settled. */
+  readonly telling: Telling | null;
+}

@@ -1,0 +1,376 @@
+import type { LatePayment } from '../domain/decision.ts';
+import {
+  DELIVERY_ALARM_MS,
+  type DeliverySnapshot,
+  deliveryWait,
+  isToldByPayment,
+  TELLING_TAKES_AT_MOST_MS,
+  type Telling,
+} from '../domain/delivery.ts';
+import type { DeliveryOutcome, DeliveryStatus, EventType } from '../domain/event.ts';
+import { Refusal } from '../domain/refusal.ts';
+import type { Attention, OrderUpdate, RefundReason } from '../domain/states.ts';
+import type { Delivery, Event, Payment, Prisma } from '../generated/prisma/client.ts';
+import type { LedgerClient, LedgerTx } from './client.ts';
+import { cleared, type Locked, raised, underLock, update } from './locked.ts';
+import { oweRefund } from './refunds.ts';
+import { note } from './timeline.ts';
+
+/**
+ * Events on their way to the order service. What is known of a delivery is here alone: when it is told next follows
+ * from its row, so that a workflow that was lost, or started twice, changes nothing about it.
+ */
+
+/** An attempt this little before its time is that attempt: clocks of server and worker differ. */
+const SAME_TIME_MS = 500;
+
+export type DeliveryRow = Delivery & { readonly event: Event; readonly payment: Payment };
+
+const withContext = { event: true, payment: true } as const;
+
+/** The event on whose delivery the payment waits, or null when it waits for none. */
+export async function findPendingDelivery(db: LedgerClient, paymentId: string): Promise<string | null> {
+  const row = await db.delivery.findFirst({
+    where: {
+      paymentId,
+      status: 'pending',
+      event: { type: 'payment.succeeded' },
+      payment: { orderUpdate: 'pending' },
+    },
+    select: { id: true },
+  });
+  return row?.id ?? null;
+}
+
+/** Deliveries of the payment that wait for an answer and have a workflow of their own. */
+export async function findPendingDeliveries(
+  db: LedgerClient,
+  paymentId: string,
+): Promise<DeliverySnapshot[]> {
+  const rows = await db.delivery.findMany({
+    where: { paymentId, status: 'pending' },
+    include: withContext,
+    orderBy: { id: 'asc' },
+  });
+  return rows.map((row) => toDeliverySnapshot(row)).filter(({ toldByPayment }) => !toldByPayment);
+}
+
+/** @throws Prisma's P2025 when there is no such delivery. */
+export async function findDelivery(db: LedgerClient, deliveryId: string): Promise<DeliveryRow> {
+  return await db.delivery.findUniqueOrThrow({ where: { id: deliveryId }, include: withContext });
+}
+
+/** @throws Prisma's P2025 when there is no such delivery. */
+export async function loadDelivery(db: LedgerClient, deliveryId: string): Promise<DeliverySnapshot> {
+  const row = await db.delivery.findUniqueOrThrow({
+    where: { id: deliveryId },
+    include: { ...withContext, log: LAST_ATTEMPT },
+  });
+  return toDeliverySnapshot(row, row.log[0]?.detail);
+}
+
+const LAST_ATTEMPT = { orderBy: { id: 'desc' as const }, take: 1 };
+
+export function toDeliverySnapshot(row: DeliveryRow, lastAnswer?: string): DeliverySnapshot {
+  const { id, event, payment } = row;
+  const type = event.type as EventType;
+  return {
+    id,
+    type,
+    version: event.version,
+    paymentId: payment.id,
+    orderId: payment.orderId,
+    status: row.status as DeliveryStatus,
+    toldByPayment: isToldByPayment(type, payment.orderUpdate as OrderUpdate | null),
+    attention: payment.attention as Attention | null,
+    telling: tellingOf(row, lastAnswer),
+  };
+}
+
+function tellingOf(row: Delivery, lastAnswer: string | undefined): Telling | null {
+  if (row.status !== 'pending' || row.firstAttemptAt === null || lastAnswer === undefined) return null;
+  return {
+    since: row.firstAttemptAt.getTime(),
+    lastAnswer,
+    nextAt: (row.nextAttemptAt ?? row.firstAttemptAt).getTime(),
+  };
+}
+
+export type Turn =
+  /** Its turn is now, and nobody else's until `TELLING_TAKES_AT_MOST_MS` have passed. */
+  | { readonly kind: 'now'; readonly row: DeliveryRow }
+  | { readonly kind: 'later'; readonly row: DeliveryRow; readonly inMs: number }
+  | { readonly kind: 'settled' };
+
+/** Whether the delivery is to be told now. */
+export async function takeTurn(db: LedgerClient, deliveryId: string, now: Date): Promise<Turn> {
+  const until = new Date(now.getTime() + TELLING_TAKES_AT_MOST_MS);
+  const taken = await db.$executeRaw`
+    UPDATE deliveries SET next_attempt_at = ${until}, first_attempt_at = COALESCE(first_attempt_at, ${now})
+    WHERE id = ${deliveryId} AND status = 'pending'
+      AND (next_attempt_at IS NULL OR next_attempt_at <= ${new Date(now.getTime() + SAME_TIME_MS)})`;
+  const row = await findDelivery(db, deliveryId);
+  if (row.status !== 'pending') return { kind: 'settled' };
+  if (taken === 1) return { kind: 'now', row };
+  return { kind: 'later', row, inMs: Math.max(0, (row.nextAttemptAt ?? now).getTime() - now.getTime()) };
+}
+
+/** What one call of the order service came to. */
+export interface Attempt {
+  readonly outcome: DeliveryOutcome;
+  /** Null when there was no answer. */
+  readonly statusCode: number | null;
+  /** A sentence. */
+  readonly detail: string;
+  readonly durationMs: number;
+  /** What the service asked for. */
+  readonly retryAfterMs?: number;
+  /** When it began. */
+  readonly at: Date;
+}
+
+/**
+ * Writes down what the order service said, and draws the conclusions in the same transaction: a delivery settles once,
+ * and the payment that waits for it with it. A call for a delivery that is settled is only logged.
+ * @param random from 0 to 1, see deliveryWait.
+ */
+export async function recordAttempt(
+  db: LedgerClient,
+  deliveryId: string,
+  attempt: Attempt,
+  random: number,
+  now: Date,
+): Promise<DeliverySnapshot> {
+  const { paymentId } = await db.delivery.findUniqueOrThrow({
+    where: { id: deliveryId },
+    select: { paymentId: true },
+  });
+  return await underLock(db, paymentId, now, async (locked) => {
+    const { tx } = locked;
+    const { outcome, statusCode, detail, durationMs, at } = attempt;
+    await tx.deliveryAttempt.create({ data: { deliveryId, at, outcome, statusCode, detail, durationMs } });
+    const row = await tx.delivery.update({
+      where: { id: deliveryId },
+      data: { attempts: { increment: 1 } },
+      include: { event: true },
+    });
+    const { event, ...delivery } = row;
+    const told = `The order service was told of ${event.type} (${event.id}): ${detail}`;
+    await note(tx, paymentId, 'delivery', told, now, { deliveryId, eventId: event.id, outcome, statusCode });
+    if (delivery.status !== 'pending')
+      return toDeliverySnapshot({ ...delivery, event, payment: locked.payment });
+    if (outcome === 'unknown' || outcome === 'not_applied')
+      return await goOn(locked, { ...delivery, event }, attempt, random, now);
+    const settled = await settle(tx, delivery.id, outcome === 'agreed' ? 'delivered' : outcome, now);
+    const payment = await conclude(locked, event, attempt, now);
+    return toDeliverySnapshot({ ...settled, event, payment });
+  });
+}
+
+async function settle(
+  tx: LedgerTx,
+  deliveryId: string,
+  status: Exclude<DeliveryStatus, 'pending'>,
+  now: Date,
+): Promise<Delivery> {
+  return await tx.delivery.update({
+    where: { id: deliveryId },
+    data: { status, settledAt: now, nextAttemptAt: null },
+  });
+}
+
+/** No answer that counts: when it is told next, and whether a person should look. */
+async function goOn(
+  locked: Locked,
+  { event, ...delivery }: Delivery & { event: Event },
+  { outcome, detail, retryAfterMs }: Attempt,
+  random: number,
+  now: Date,
+): Promise<DeliverySnapshot> {
+  const wait = deliveryWait(delivery.attempts, random, retryAfterMs);
+  const waiting = await locked.tx.delivery.update({
+    where: { id: delivery.id },
+    data: { nextAttemptAt: new Date(now.getTime() + wait) },
+  });
+  const row = { ...waiting, event, payment: locked.payment };
+  const payment =
+    outcome === 'not_applied' || isOverdue(row, now)
+      ? await showFailing(locked, row, detail, now)
+      : locked.payment;
+  return toDeliverySnapshot({ ...row, payment }, detail);
+}
+
+const isOverdue = ({ firstAttemptAt }: Delivery, now: Date): boolean =>
+  firstAttemptAt !== null && now.getTime() - firstAttemptAt.getTime() >= DELIVERY_ALARM_MS;
+
+/** Between two attempts: shows the payment that waits when its time has come. */
+export async function showOverdue(
+  db: LedgerClient,
+  deliveryId: string,
+  now: Date,
+): Promise<DeliverySnapshot> {
+  const { paymentId } = await db.delivery.findUniqueOrThrow({
+    where: { id: deliveryId },
+    select: { paymentId: true },
+  });
+  return await underLock(db, paymentId, now, async (locked) => {
+    const { log, ...row } = await locked.tx.delivery.findUniqueOrThrow({
+      where: { id: deliveryId },
+      include: { event: true, log: LAST_ATTEMPT },
+    });
+    const detail = log[0]?.detail ?? 'It has not answered yet.';
+    const { payment } = locked;
+    if (row.status !== 'pending' || !isOverdue(row, now))
+      return toDeliverySnapshot({ ...row, payment }, detail);
+    return toDeliverySnapshot(
+      { ...row, payment: await showFailing(locked, { ...row, payment }, detail, now) },
+      detail,
+    );
+  });
+}
+
+/** Shows the payment that waits for this delivery, once: a person who has seen it is not told again. */
+async function showFailing(
+  { tx, payment }: Locked,
+  delivery: DeliveryRow,
+  lastAnswer: string,
+  now: Date,
+): Promise<Payment> {
+  if (!isToldByPayment(delivery.event.type as EventType, payment.orderUpdate as OrderUpdate | null))
+    return payment;
+  const since = (delivery.firstAttemptAt ?? now).toISOString();
+  const detail = `The order service has not agreed since ${since}. Its last answer: ${lastAnswer}`;
+  if (payment.attention === 'order_update_failing')
+    return await update(tx, payment.id, { attentionDetail: detail });
+  if (payment.attention !== null) return payment;
+  const shown = await tx.timelineEntry.findFirst({
+    where: {
+      paymentId: payment.id,
+      kind: 'attention',
+      data: { path: ['deliveryId'], equals: delivery.id },
+    },
+    select: { id: true },
+  });
+  if (shown !== null) return payment;
+  await note(tx, payment.id, 'attention', `order_update_failing: ${detail}`, now, {
+    deliveryId: delivery.id,
+  });
+  return await update(tx, payment.id, raised('order_update_failing', detail, now));
+}
+
+/** What the order service's word does to the payment that waits for it. Of every other event it settles the delivery alone. */
+async function conclude(locked: Locked, event: Event, attempt: Attempt, now: Date): Promise<Payment> {
+  const { tx, payment, order } = locked;
+  if (!isToldByPayment(event.type as EventType, payment.orderUpdate as OrderUpdate | null)) return payment;
+  switch (attempt.outcome) {
+    case 'agreed':
+      return await agree(locked, `The order service agrees: order ${order.id} is paid.`, now);
+    case 'conflict':
+      return await giveBack(
+        locked,
+        'duplicate_payment',
+        `The order service refuses it. ${attempt.detail}`,
+        now,
+      );
+    case 'gone': {
+      const merchant = await tx.merchant.findUniqueOrThrow({ where: { id: payment.merchantId } });
+      const detail = 'The order service has no such order any more';
+      if ((merchant.latePayment as LatePayment) !== 'review')
+        return await giveBack(locked, 'late_payment', `${detail}; the money is owed back.`, now);
+      const said = `${detail}; the merchant wants to decide.`;
+      return await refuse(locked, 'review', 'late_payment_review', said, now);
+    }
+    default:
+      return payment;
+  }
+}
+
+/** The payment that was told to its order service is applied. */
+async function agree({ tx, payment }: Locked, detail: string, now: Date): Promise<Payment> {
+  const over = cleared(payment, ['order_update_failing']);
+  if (over.attention === null) await note(tx, payment.id, 'attention', 'order_update_failing is over.', now);
+  await note(tx, payment.id, 'order', detail, now, { orderUpdate: 'applied' });
+  return await update(tx, payment.id, { orderUpdate: 'applied', orderUpdatedAt: now, ...over });
+}
+
+async function giveBack(locked: Locked, reason: RefundReason, detail: string, now: Date): Promise<Payment> {
+  const payment = await refuse(locked, 'conflict', 'order_conflict', detail, now);
+  await oweRefund(locked.tx, payment, reason, now);
+  return payment;
+}
+
+/** Our order row keeps naming the payment: nobody else can pay it, and it is refunded when the money is back. */
+async function refuse(
+  { tx, payment, news }: Locked,
+  to: 'conflict' | 'review',
+  attention: Attention,
+  detail: string,
+  now: Date,
+): Promise<Payment> {
+  await note(tx, payment.id, 'order', detail, now, { orderUpdate: to });
+  news.push({ type: `payment.${to}` });
+  return await update(tx, payment.id, {
+    orderUpdate: to,
+    orderUpdatedAt: now,
+    ...raised(attention, detail, now),
+  });
+}
+
+/**
+ * An operator decides in the order service's stead about a payment that waits for it.
+ * @returns the payment, or null when it waits for none.
+ */
+export async function decidePending(
+  locked: Locked,
+  action: 'accept' | 'refund',
+  now: Date,
+): Promise<Payment | null> {
+  const { tx, payment } = locked;
+  if (payment.orderUpdate !== 'pending') return null;
+  const waiting = await tx.delivery.findMany({
+    where: { paymentId: payment.id, status: 'pending', event: { type: 'payment.succeeded' } },
+    select: { id: true },
+  });
+  const detail = `An operator decided: ${action}.`;
+  for (const { id: deliveryId } of waiting) {
+    await settle(tx, deliveryId, action === 'accept' ? 'delivered' : 'conflict', now);
+    const outcome = action === 'accept' ? 'agreed' : 'conflict';
+    await tx.deliveryAttempt.create({
+      data: { deliveryId, at: now, outcome, statusCode: null, detail, durationMs: 0 },
+    });
+  }
+  if (action === 'refund') return await giveBack(locked, 'requested', 'An operator refunds it.', now);
+  return await agree(locked, `Order ${payment.orderId} is paid, by an operator's word.`, now);
+}
+
+/** Everything of the payment that waits for the order service is told at once. */
+export async function hurryDeliveries(tx: LedgerTx, paymentId: string): Promise<void> {
+  await tx.delivery.updateMany({ where: { paymentId, status: 'pending' }, data: { nextAttemptAt: null } });
+}
+
+/**
+ * A person wants the delivery told now: one that is pending need not wait for its time. Of one that is settled nothing
+ * changes here.
+ * @throws Refusal `delivery_not_found`
+ */
+export async function requestRedelivery(
+  db: LedgerClient,
+  merchantId: string,
+  deliveryId: string,
+  by: string,
+  now: Date,
+): Promise<{ delivery: DeliverySnapshot; payment: Payment }> {
+  return await db.$transaction(async (tx) => {
+    const row = await tx.delivery.findFirst({
+      where: { id: deliveryId, merchantId },
+      include: withContext,
+    });
+    if (row === null) throw new Refusal('delivery_not_found', `There is no delivery ${deliveryId}.`);
+    const data: Prisma.DeliveryUpdateManyMutationInput = { nextAttemptAt: null };
+    await tx.delivery.updateMany({ where: { id: deliveryId, status: 'pending' }, data });
+    const { event, payment } = row;
+    const detail = `Told again, asked for by ${by}: ${event.type} (${event.id}).`;
+    await note(tx, payment.id, 'manual', detail, now, { deliveryId, eventId: event.id });
+    return { delivery: toDeliverySnapshot(row), payment };
+  });
+}

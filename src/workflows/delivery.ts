@@ -1,0 +1,100 @@
+import * as wf from '@temporalio/workflow';
+import type { DeliverEventActivities } from '../activities/deliver-event.ts';
+import type { LedgerActivities } from '../activities/ledger.ts';
+import { type DeliverySnapshot, TELLING_TAKES_AT_MOST_MS } from '../domain/delivery.ts';
+import { ORDER_SERVICE_TASK_QUEUE } from '../domain/names.ts';
+import { describeDelivery } from './details.ts';
+import { type DeliveryInput, redeliverSignal, wakeSignal } from './messages.ts';
+import { untilTold } from './until-told.ts';
+
+const reads = wf.proxyLocalActivities<Pick<LedgerActivities, 'loadDelivery'>>({
+  startToCloseTimeout: '10 s',
+  retry: { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '1 m' },
+});
+
+/** Every other delay comes with the failure; a worker that died while telling costs the time-out. */
+export const TELLING = {
+  taskQueue: ORDER_SERVICE_TASK_QUEUE,
+  startToCloseTimeout: TELLING_TAKES_AT_MOST_MS,
+  retry: { initialInterval: '1 s', backoffCoefficient: 1 },
+} as const;
+
+/**
+ * One event on its way to the order service, until that has an answer. Never given up. The event on which its payment
+ * waits is told by the payment's own workflow; when such a one is started here, it does nothing.
+ */
+export async function delivery(input: DeliveryInput): Promise<void> {
+  const run = new DeliveryRun(input);
+  wf.setHandler(wakeSignal, () => run.wake());
+  wf.setHandler(redeliverSignal, () => run.redeliver());
+  // What is owed to the order service is told, whatever is pressed in the Web UI.
+  await wf.CancellationScope.nonCancellable(() => run.run());
+}
+
+class DeliveryRun {
+  readonly #input: DeliveryInput;
+  #row: DeliverySnapshot | undefined;
+  #isWoken = false;
+  /** Calls that a person wants of a delivery that is settled. */
+  #redeliveries = 0;
+
+  constructor(input: DeliveryInput) {
+    this.#input = input;
+  }
+
+  wake(): void {
+    this.#isWoken = true;
+  }
+
+  redeliver(): void {
+    this.#isWoken = true;
+    this.#redeliveries += 1;
+  }
+
+  async run(): Promise<void> {
+    this.#row = await this.#load();
+    for (;;) {
+      const row: DeliverySnapshot = this.#row;
+      wf.setCurrentDetails(describeDelivery(row));
+      if (this.#isWoken) {
+        this.#isWoken = false;
+        this.#row = await this.#load();
+      } else if (row.status !== 'pending') {
+        if (this.#redeliveries === 0) return;
+        this.#redeliveries -= 1;
+        this.#row = await wf
+          .proxyActivities<DeliverEventActivities>({
+            ...TELLING,
+            summary: 'told again, asked for by a person',
+          })
+          .redeliverEvent(row.id);
+      } else if (row.toldByPayment) {
+        return;
+      } else if (wf.workflowInfo().continueAsNewSuggested) {
+        await wf.continueAsNew<typeof delivery>(this.#input);
+      } else {
+        // Whoever asked for it to be told has made it due in the ledger.
+        this.#redeliveries = 0;
+        await this.#deliver(row);
+      }
+    }
+  }
+
+  async #deliver(row: DeliverySnapshot): Promise<void> {
+    await untilTold(
+      async () => {
+        this.#row = await wf
+          .proxyActivities<DeliverEventActivities>({
+            ...TELLING,
+            summary: `tell the order service of ${row.type}, until it has an answer`,
+          })
+          .deliverEvent(row.id);
+      },
+      () => this.#isWoken,
+    );
+  }
+
+  async #load(): Promise<DeliverySnapshot> {
+    return await reads.loadDelivery(this.#input.deliveryId);
+  }
+}
