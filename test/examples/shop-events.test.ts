@@ -302,7 +302,7 @@ test.each([
     SHOP_NODROP_KEY: 'sk_x',
     SHOP_WEBHOOK_SECRET: newSecret(),
   };
-  const example = new Example('shop/main.ts', { ...good, ...env }, async () => false);
+  const example = new Example('examples/shop/main.ts', { ...good, ...env }, async () => false);
   const child = example.run();
   expect(await new Promise((resolve) => child.once('close', resolve))).toBe(1);
   expect(example.output).toMatch(sentence);

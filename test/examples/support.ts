@@ -8,7 +8,7 @@ import { emptyDatabase, eventually, type FreshDatabase, freePort } from '../supp
 
 export const newSecret = () => `whsec_${randomBytes(32).toString('base64')}`;
 
-/** A program of `examples` as a process of its own. */
+/** A program as a process of its own. */
 export class Example {
   readonly #entry: string;
   readonly #env: Record<string, string>;
@@ -16,8 +16,9 @@ export class Example {
   #child: ChildProcess | undefined;
   output = '';
 
+  /** @param entry its path inside the work tree. */
   constructor(entry: string, env: Record<string, string>, isReady: () => Promise<boolean>) {
-    this.#entry = fileURLToPath(new URL(`../../examples/${entry}`, import.meta.url));
+    this.#entry = fileURLToPath(new URL(`../../${entry}`, import.meta.url));
     this.#env = env;
     this.#isReady = isReady;
   }
@@ -76,7 +77,7 @@ export async function startShop(env: Record<string, string> = {}): Promise<Shop>
     SHOP_NODROP_KEY: 'sk_of_the_shop',
     SHOP_WEBHOOK_SECRET: secret,
   };
-  const shop = new Example('shop/main.ts', { ...own, ...env }, () => answers(`${url}/healthz`));
+  const shop = new Example('examples/shop/main.ts', { ...own, ...env }, () => answers(`${url}/healthz`));
   await shop.start();
   return {
     url,
@@ -94,7 +95,7 @@ export async function startShop(env: Record<string, string> = {}): Promise<Shop>
 export async function startReceiver(database: FreshDatabase, secret: string) {
   const port = await freePort();
   const env = { PORT: String(port), DATABASE_URL: database.url, NODROP_WEBHOOK_SECRET: secret };
-  const process = new Example('receiver/receiver.js', env, () => listens(port));
+  const process = new Example('examples/receiver/receiver.js', env, () => listens(port));
   await process.start();
   return { url: `http://127.0.0.1:${port}`, process };
 }
