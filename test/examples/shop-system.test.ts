@@ -4,9 +4,11 @@ import { readFileSync, statSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import type { Browser } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { answers } from '../../src/stack/program.ts';
 import { SHOP_MERCHANT, shopUrl } from '../../src/stack/shop-setup.ts';
+import { CHROMIUM, expectAccessible, launch, openTab } from '../browser/support.ts';
 import { eventually, freePort } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 import { Example } from './support.ts';
@@ -174,6 +176,62 @@ test('a shop that runs twice says in one sentence that its port is taken', async
   expect(second.output).toBe(
     `Port ${port} for the shop is taken by another program: stop that program or set NODROP_SHOP_PORT to a free port.\n`,
   );
+});
+
+describe.skipIf(CHROMIUM === undefined)('in Chromium', () => {
+  let browser: Browser;
+  beforeAll(async () => {
+    browser = await launch();
+  });
+  afterAll(async () => {
+    await browser?.close();
+  });
+
+  test('buy, pay in the wallet, come back: the page says paid by itself', async () => {
+    const wallet = system.config.simulator.url;
+    const tab = await openTab(browser, [url, system.apiUrl, wallet]);
+    const { page } = tab;
+    await page.goto(url);
+    await page.getByRole('button', { name: 'Buy Kyusu teapot for JPY 5,800' }).click();
+    await page.waitForURL(/pay_\w+/);
+    await page.goto(`${wallet}/pay/${/pay_\w+/.exec(page.url())?.[0]}`);
+    await page.getByRole('button', { name: 'Pay', exact: true }).click();
+    await page.getByRole('link', { name: 'Back to the shop' }).click();
+    await page.getByRole('heading', { name: 'Paid' }).waitFor();
+    expect(new URL(page.url()).origin).toBe(url);
+    await page.getByText('Pickup code', { exact: true }).waitFor();
+    expect(await page.title()).toBe('Paid: Kyusu teapot - Drip & Paper');
+    expect(tab.complaints).toEqual([]);
+    await tab.context.close();
+  });
+
+  test('without scripts the order page tells the same', async () => {
+    const { orderId, paymentId } = await buy('coffee');
+    const tab = await openTab(browser, [url], { javaScriptEnabled: false });
+    await tab.page.goto(`${url}/orders/${orderId}`);
+    await system.simulator.pay(paymentId);
+    await tab.page.getByRole('heading', { name: 'Paid' }).waitFor();
+    await tab.context.close();
+  });
+
+  test.each(['light', 'dark'] as const)('axe-core finds nothing, %s', async (colorScheme) => {
+    const { orderId, paymentId } = await buy('coffee');
+    const { context, page } = await openTab(browser, [url], { bypassCSP: true, colorScheme });
+    await page.goto(url);
+    await expectAccessible(page);
+    await page.goto(`${url}/orders/${orderId}?notice=unresolved`);
+    await expectAccessible(page);
+    await system.simulator.pay(paymentId, 'declined');
+    await page.getByRole('heading', { name: 'Declined' }).waitFor();
+    await expectAccessible(page);
+    const again = await fetch(`${url}/orders/${orderId}/pay`, { method: 'POST', redirect: 'manual' });
+    await system.simulator.pay(/pay_\w+/.exec(again.headers.get('location') ?? '')?.[0] ?? '');
+    await page.getByRole('heading', { name: 'Paid' }).waitFor();
+    await expectAccessible(page);
+    await page.goto(`${url}/nothing`);
+    await expectAccessible(page);
+    await context.close();
+  });
 });
 
 let between: Server | undefined;
