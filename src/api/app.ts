@@ -4,6 +4,7 @@ import { Refusal } from '../domain/refusal.ts';
 import { createAuthenticate } from './auth.ts';
 import type { Api, ApiDeps } from './deps.ts';
 import type { Endpoint } from './endpoint.ts';
+import { STREAMS } from './event-stream.ts';
 import { createRunOnce } from './idempotency.ts';
 import { limitPipelining } from './listen.ts';
 import { mount } from './mount.ts';
@@ -18,6 +19,7 @@ import { eventRoutes } from './routes/events.ts';
 import { healthRoutes } from './routes/health.ts';
 import { orderRoutes } from './routes/orders.ts';
 import { paymentActionRoutes } from './routes/payment-actions.ts';
+import { paymentEventsRoute } from './routes/payment-events.ts';
 import { paymentRoutes } from './routes/payments.ts';
 import { redeliverRoute } from './routes/redeliver.ts';
 import { refundRoutes } from './routes/refunds.ts';
@@ -31,6 +33,7 @@ export function createEndpoints(api: Api): Endpoint[] {
     ...orderRoutes(api),
     createPaymentRoute(api),
     ...paymentRoutes(api),
+    paymentEventsRoute(api),
     ...paymentActionRoutes(api),
     ...cancelRoutes(api),
     resolveRoute(api),
@@ -48,7 +51,7 @@ export function createEndpoints(api: Api): Endpoint[] {
 
 /** The API as an Express app; it listens nowhere yet and needs nothing to be up. */
 export function createApp(deps: ApiDeps): Express {
-  const api: Api = { now: () => new Date(), ...deps };
+  const api: Api = { now: () => new Date(), streams: STREAMS, ...deps };
   const { publicUrl } = api.config.api;
   const app = express();
   app.disable('x-powered-by');
@@ -88,8 +91,9 @@ function measure({ metrics }: Pick<Api, 'metrics'>): RequestHandler {
     response.locals.startedAt = startedAt;
     response.once('close', () => {
       const route = (response.locals.route as string | undefined) ?? 'none';
-      // 499: the client went away before its answer.
-      const status = response.writableFinished ? response.statusCode : 499;
+      // 499: the client went away before its answer. A stream has answered all along.
+      const answered = response.writableFinished || response.locals.streams === true;
+      const status = answered ? response.statusCode : 499;
       metrics.observeRequest(route, request.method, status, (Date.now() - startedAt) / 1000);
     });
     next();

@@ -15,7 +15,7 @@ export const DEVELOPMENT_KEY = 'sk_dev_nodrop';
 export const DEVELOPMENT_MERCHANT = 'demo';
 
 export type KeyAccess = { readonly kind: 'key'; readonly caller: Caller };
-export type TokenAccess = { readonly kind: 'token'; readonly hash: string };
+export type TokenAccess = { readonly kind: 'token'; readonly token: string; readonly hash: string };
 export type Access = KeyAccess | TokenAccess;
 
 export type Authenticate = (request: Request) => Promise<Access>;
@@ -28,7 +28,9 @@ export function createAuthenticate(api: Api): Authenticate {
   return async (request) => {
     const [, credential] = /^Bearer +([\w~+/=.-]{1,200})$/i.exec(request.headers.authorization ?? '') ?? [];
     if (credential === undefined) throw unauthorized('Send the header Authorization: Bearer KEY.');
-    if (credential.startsWith('ct_')) return { kind: 'token', hash: hashSecret(credential) };
+    if (credential.startsWith('ct_')) {
+      return { kind: 'token', token: credential, hash: hashSecret(credential) };
+    }
     if (credential === DEVELOPMENT_KEY) {
       if (!isDevelopmentKeyAccepted(api.config, request)) {
         throw unauthorized(
@@ -87,15 +89,23 @@ export function opens(hash: string, payment: Payment, now: Date): boolean {
   const given = Buffer.from(hash, 'hex');
   const known = Buffer.from(payment.clientTokenHash, 'hex');
   const same = given.length === known.length && timingSafeEqual(given, known);
-  return same && now.getTime() < payment.expiresAt.getTime() + CLIENT_TOKEN_GRACE_MS;
+  return same && now.getTime() < tokenEndsAt(payment);
 }
+
+/** When the payment's client token ends, in epoch ms. */
+export const tokenEndsAt = ({ expiresAt }: Payment): number => expiresAt.getTime() + CLIENT_TOKEN_GRACE_MS;
 
 /**
  * The payment, if it may be seen: a merchant's key opens its own payments and does not learn of others, a
  * token opens one payment and says the same of a payment that is not there as of one it does not open.
  * @throws Refusal `payment_not_found` or `unauthorized`
  */
-export function requireVisible(payment: Payment | null, access: Access, id: string, now: Date): Payment {
+export function requireVisible<P extends Payment>(
+  payment: P | null,
+  access: Access,
+  id: string,
+  now: Date,
+): P {
   if (access.kind === 'token') {
     if (payment !== null && opens(access.hash, payment, now)) return payment;
     throw unauthorized('This token does not open this payment, or not any more.');

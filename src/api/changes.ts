@@ -18,20 +18,27 @@ const PING_EVERY_MS = 10_000;
 const RECONNECT_AT_MOST_MS = 5_000;
 /** Each holds a connection and some memory; beyond this nobody is kept waiting. */
 const WAITERS_AT_MOST = 5_000;
+/** Of these for one payment or order, so that one payer with many connections does not take everybody's room. */
+const SAME_AT_MOST = 500;
 
-export interface Wait<T> {
-  /** Reads the current state. Runs at once, after every change, and at the end. */
+export interface Follow<T> {
+  /** Reads the current state. Runs at once, after every change, and when the time is up. */
   readonly read: () => Promise<T>;
-  /** True when there is nothing more to wait for. */
-  readonly done: (value: T) => boolean;
   readonly timeoutMs: number;
   /** Aborted when nobody is interested any more. */
   readonly signal?: AbortSignal;
+  /** True for a failure of `read` after which it is tried again soon; any other is thrown. */
+  readonly survives?: (error: unknown) => boolean;
+}
+
+export interface Wait<T> extends Omit<Follow<T>, 'survives'> {
+  /** True when there is nothing more to wait for. */
+  readonly done: (value: T) => boolean;
 }
 
 /**
- * Tells waiters (`?wait=`) of changes, whichever process made them: one connection that LISTENs, for all of
- * them. It reconnects by itself; whatever may have been missed meanwhile is read again.
+ * Tells waiters (`?wait=`, event streams) of changes, whichever process made them: one connection that LISTENs, for
+ * all of them. It reconnects by itself; whatever may have been missed meanwhile is read again.
  */
 export class Changes {
   readonly #databaseUrl: string;
@@ -68,29 +75,54 @@ export class Changes {
     return this.#waiting;
   }
 
+  /** False with as many waiters as there may be, in all or for this key. */
+  hasRoom(key: string): boolean {
+    return this.#waiting < this.#waitersAtMost && (this.#subscriptions.get(key)?.size ?? 0) < SAME_AT_MOST;
+  }
+
   /**
-   * Reads until `done`, the time is up, the signal is aborted or the service stops; resolves with what was read
-   * last. Holds no database connection while it waits. With too many waiters already it only reads.
+   * The current state, and the state after every change, until the time is up, the signal is aborted or the service
+   * stops, with one last look at the end. Changes that come while one state is being dealt with are one: whoever is
+   * slow misses states in between and never the last. Holds no database connection while it waits.
    */
-  async until<T>(key: string, { read, done, timeoutMs, signal }: Wait<T>): Promise<T> {
-    if (this.#waiting >= this.#waitersAtMost) return await read();
+  async *follow<T>(key: string, { read, timeoutMs, signal, survives }: Follow<T>): AsyncGenerator<T> {
     const deadline = Date.now() + timeoutMs;
     // Before the first read, so that no change falls between the two.
     const subscription = this.#subscribe(key);
     const stop = () => subscription.notify();
     signal?.addEventListener('abort', stop);
+    if (signal?.aborted === true) stop();
     try {
       for (;;) {
-        const value = await read();
+        const outcome = await read().then(
+          (value) => ({ value }),
+          (error: unknown) => {
+            if (survives?.(error) !== true) throw error;
+          },
+        );
+        if (outcome !== undefined) yield outcome.value;
         const left = deadline - Date.now();
-        if (done(value) || left <= 0 || signal?.aborted === true || this.#closing.signal.aborted)
-          return value;
-        await subscription.next(this.#listening ? left : Math.min(left, FALLBACK_MS));
+        if (left <= 0 || this.#closing.signal.aborted) return;
+        const hears = this.#listening && outcome !== undefined;
+        await subscription.next(hears ? left : Math.min(left, FALLBACK_MS));
+        if (signal?.aborted === true) return;
       }
     } finally {
       signal?.removeEventListener('abort', stop);
       this.#unsubscribe(key, subscription);
     }
+  }
+
+  /** Follows until `done`; resolves with what was read last. With too many waiters already it only reads. */
+  async until<T>(key: string, { done, ...follow }: Wait<T>): Promise<T> {
+    if (!this.hasRoom(key)) return await follow.read();
+    let last: T | undefined;
+    for await (const value of this.follow(key, follow)) {
+      last = value;
+      if (done(value)) break;
+    }
+    // It has read once at least, or thrown.
+    return last as T;
   }
 
   /** Stops listening; everybody who waits answers with the current state. */

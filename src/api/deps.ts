@@ -6,6 +6,7 @@ import type { ChannelAdapter } from '../domain/channel.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import type { Logger } from '../log.ts';
 import type { Changes } from './changes.ts';
+import type { StreamLimits } from './event-stream.ts';
 import type { Metrics } from './metrics.ts';
 
 /** What the API stands on. */
@@ -29,6 +30,8 @@ export interface ApiDeps {
   readonly metrics: Metrics;
   /** @default the system's clock */
   readonly now?: () => Date;
+  /** @default STREAMS */
+  readonly streams?: StreamLimits;
 }
 
 /** The same with its defaults filled in. */

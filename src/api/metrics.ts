@@ -1,4 +1,4 @@
-import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 
 export type PaymentResult = 'created' | 'repeated' | 'accepted' | 'rejected' | 'unavailable';
 export type CallbackResult = 'stored' | 'repeated' | 'unmatched' | 'unverified' | 'malformed' | 'not_stored';
@@ -11,7 +11,7 @@ export function createMetrics() {
   collectDefaultMetrics({ register: registry });
   const requests = new Histogram({
     name: 'nodrop_http_request_duration_seconds',
-    help: 'Answers of the API by route; long polls count with the time they waited.',
+    help: 'Answers of the API by route; long polls and event streams count with the time they were open.',
     labelNames: ['route', 'method', 'status'],
     buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60],
     registers: [registry],
@@ -28,8 +28,19 @@ export function createMetrics() {
     labelNames: ['channel', 'result'],
     registers: [registry],
   });
+  const readers = new Gauge({
+    name: 'nodrop_event_stream_readers',
+    help: 'Event streams of payments that are open now.',
+    registers: [registry],
+  });
   return {
     registry,
+    readerCame(): void {
+      readers.inc();
+    },
+    readerWent(): void {
+      readers.dec();
+    },
     observeRequest(route: string, method: string, status: number, seconds: number): void {
       requests.observe({ route, method, status: String(status) }, seconds);
     },

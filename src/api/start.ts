@@ -8,6 +8,7 @@ import type { Logger } from '../log.ts';
 import { createAdminApp } from './admin.ts';
 import { createApp } from './app.ts';
 import { Changes } from './changes.ts';
+import { createDetails } from './details.ts';
 import { type Listener, listen, stopListening } from './listen.ts';
 import { createMetrics } from './metrics.ts';
 import { connectTemporal } from './temporal.ts';
@@ -32,14 +33,16 @@ export async function startApi(config: Config, log: Logger): Promise<RunningApi>
   const db = createLedgerClient(config.databaseUrl);
   const temporal = connectTemporal(config);
   const changes = new Changes(config.databaseUrl, log);
+  const channels = createChannels(config);
+  const { isTemporalReachable } = temporal;
   const app = createApp({
     config,
     db,
     workflows: new PaymentWorkflows(temporal.client, config),
     refundWorkflows: new RefundWorkflows(temporal.client),
     deliveryWorkflows: new DeliveryWorkflows(temporal.client),
-    isTemporalReachable: temporal.isTemporalReachable,
-    channels: createChannels(config),
+    isTemporalReachable,
+    channels,
     changes,
     log,
     metrics,
@@ -48,7 +51,8 @@ export async function startApi(config: Config, log: Logger): Promise<RunningApi>
   const api = await listen(app, config.api.host, config.api.port, 'PORT', publicUrl);
   let admin: Listener;
   try {
-    const adminApp = createAdminApp(metrics, publicUrl);
+    const readDetails = createDetails({ config, db, isTemporalReachable, channels, now: () => new Date() });
+    const adminApp = createAdminApp(metrics, readDetails, publicUrl);
     admin = await listen(adminApp, config.admin.host, config.admin.port, 'NODROP_ADMIN_PORT', publicUrl);
   } catch (error) {
     await stopListening(api.server, 0);

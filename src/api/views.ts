@@ -13,7 +13,7 @@ import { MATCH_FOR_MS } from '../ledger/callbacks.ts';
 import { eventMessage, iso, orderData, paymentData, refundData } from '../ledger/event-data.ts';
 import type { DeliveryWithLog } from '../ledger/feed.ts';
 import { hasUsableAction, nextActionOf } from '../ledger/snapshot.ts';
-import type { OrderWithPayments } from '../ledger/views.ts';
+import type { OrderWithPayments, PaymentWithRefund } from '../ledger/views.ts';
 import type { CallbackView } from './schemas/callback.ts';
 import type { DeliveryView, EventView } from './schemas/event.ts';
 import type { OrderView } from './schemas/order.ts';
@@ -32,8 +32,15 @@ export function isPayable(row: Payment, now: Date): boolean {
   );
 }
 
-/** What a client token shows. Nobody is sent to pay what is over, so the next action ends with the payment. */
-export function payerPaymentView(row: Payment, now: Date): PayerPaymentView {
+/**
+ * What a client token shows. Nobody is sent to pay what is over, so the next action ends with the payment.
+ * @param checkoutUrl carries the client token: only for whoever has it.
+ */
+export function payerPaymentView(
+  row: PaymentWithRefund,
+  now: Date,
+  checkoutUrl: string | null,
+): PayerPaymentView {
   const action = isPayable(row, now) ? nextActionOf(row) : null;
   return {
     id: row.id,
@@ -44,26 +51,41 @@ export function payerPaymentView(row: Payment, now: Date): PayerPaymentView {
     status: row.status,
     orderUpdate: row.orderUpdate,
     refundedAmount: Number(row.refundedAmount),
+    refundReason: row.owedRefund?.reason ?? null,
+    refundStatus: refundStatus(row),
     nextAction: action as PayerPaymentView['nextAction'],
     payUrl: action?.url ?? null,
-    checkoutUrl: null,
+    checkoutUrl,
     createdAt: row.createdAt.toISOString(),
     expiresAt: row.expiresAt.toISOString(),
     paidAt: iso(row.paidAt),
   };
 }
 
+/** How far the money is that goes back by itself: back is back, though it went another way in the end. */
+function refundStatus({ owedRefund, receivedAmount, refundedAmount }: PaymentWithRefund): string | null {
+  if (owedRefund === null) return null;
+  return receivedAmount !== null && refundedAmount >= receivedAmount ? 'succeeded' : owedRefund.status;
+}
+
 export interface Viewer {
   readonly now: Date;
   /** The address of a workflow in the Web UI, for those who may see it; else null. */
   readonly temporalUrl: (workflowId: string) => string | null;
+  /** The address of the cashier page, which opens with the client token in it. */
+  readonly checkoutUrl: (paymentId: string, clientToken: string) => string;
 }
 
-/** What a key shows. `clientToken` is given only to whoever creates the payment. */
-export function paymentView(row: Payment, viewer: Viewer, clientToken: string | null = null): PaymentView {
+/** What a key shows. `clientToken`, also inside `checkoutUrl`, is given only to whoever creates the payment. */
+export function paymentView(
+  row: PaymentWithRefund,
+  viewer: Viewer,
+  clientToken: string | null = null,
+): PaymentView {
+  const checkoutUrl = clientToken === null ? null : viewer.checkoutUrl(row.id, clientToken);
   return {
     ...paymentData(row),
-    ...payerPaymentView(row, viewer.now),
+    ...payerPaymentView(row, viewer.now, checkoutUrl),
     clientToken,
     temporalUrl: viewer.temporalUrl(paymentWorkflowId(row.id)),
   };

@@ -1,5 +1,4 @@
-import type { Payment } from '../generated/prisma/client.ts';
-import { findPayment } from '../ledger/views.ts';
+import { findPayment, type PaymentWithRefund } from '../ledger/views.ts';
 import { type Access, requireVisible } from './auth.ts';
 import type { Api } from './deps.ts';
 
@@ -7,12 +6,12 @@ import type { Api } from './deps.ts';
 const PAYMENT_ID = /^[0-9A-Za-z_]{1,32}$/;
 
 /** The payment with this id, or null for an id that no payment can have. */
-export async function lookUpPayment(api: Pick<Api, 'db'>, id: string): Promise<Payment | null> {
+export async function lookUpPayment(api: Pick<Api, 'db'>, id: string): Promise<PaymentWithRefund | null> {
   return PAYMENT_ID.test(id) ? await findPayment(api.db, id) : null;
 }
 
 /** @returns what reads a payment for somebody; it throws Refusal `payment_not_found` or `unauthorized`. */
 export function createVisiblePayment(api: Pick<Api, 'db' | 'now'>) {
-  return async (access: Access, id: string): Promise<Payment> =>
+  return async (access: Access, id: string): Promise<PaymentWithRefund> =>
     requireVisible(await lookUpPayment(api, id), access, id, api.now());
 }

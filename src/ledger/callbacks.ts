@@ -3,6 +3,7 @@ import { newCallbackId } from '../domain/ids.ts';
 import type { Callback, ChannelAccount, Prisma } from '../generated/prisma/client.ts';
 import { lockOrder } from '../orders/embedded.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
+import { cleared } from './locked.ts';
 import { isMoney, type RecordedAnswer, recordedAnswer } from './snapshot.ts';
 import { note } from './timeline.ts';
 import type { Page } from './views.ts';
@@ -29,6 +30,8 @@ async function recordWord(
       channelState: 'paid',
       channelAnsweredAt: now,
       channelAnswer: word as unknown as Prisma.InputJsonObject,
+      channelErrorSince: null,
+      ...cleared(payment, ['channel_unreachable', 'create_unknown']),
     },
   });
 }

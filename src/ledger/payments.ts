@@ -43,7 +43,8 @@ export async function recordCreated(
       ...(payment.cancelRequestedAt === null
         ? { nextAction: nextAction as unknown as Prisma.InputJsonObject }
         : {}),
-      ...cleared(payment, ['create_unknown']),
+      channelErrorSince: null,
+      ...cleared(payment, ['channel_unreachable', 'create_unknown']),
     });
     if (order.status === 'unpaid') {
       await tx.order.update({

@@ -4,13 +4,7 @@ import { type CurrencyCode, toDecimal } from '../domain/money.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
 import { Refusal } from '../domain/refusal.ts';
-import {
-  type Attention,
-  isAutomatic,
-  isRefundOpen,
-  type RefundReason,
-  type RefundStatus,
-} from '../domain/states.ts';
+import { type Attention, isRefundOpen, type RefundReason, type RefundStatus } from '../domain/states.ts';
 import type { Payment, Refund } from '../generated/prisma/client.ts';
 import { releaseOrder } from '../orders/embedded.ts';
 import { readCallback } from './callbacks.ts';
@@ -451,6 +445,12 @@ async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date): Promi
   for (const refund of refunds) {
     const trouble = troubleWith(refund, allBack, now);
     if (trouble === undefined) continue;
+    if (current === 'refund_failing') {
+      // As old as it was, and with what is true of it now.
+      if (payment.attentionDetail === trouble) return payment;
+      await note(tx, payment.id, 'attention', `refund_failing: ${trouble}`, now);
+      return await update(tx, payment.id, { attentionDetail: trouble });
+    }
     // An open conflict is no news beside money that cannot be given back.
     if (current !== null && current !== 'order_conflict') return payment;
     await note(tx, payment.id, 'attention', `refund_failing: ${trouble}`, now);
@@ -466,7 +466,7 @@ function troubleWith(refund: Refund, allBack: boolean, now: Date): string | unde
   const what = `refund ${refund.id} of ${sayAmount(refund.amount, refund.currency)}`;
   if (refund.status === 'failed') {
     // One that was asked for is its asker's to ask for again; one that is owed stays owed.
-    return isAutomatic(refund.reason as RefundReason) && !allBack
+    return refund.id === automaticRefundId(refund.paymentId) && !allBack
       ? `The channel refused ${what}: ${refund.failure ?? 'it gave no reason'}`
       : undefined;
   }

@@ -1,6 +1,7 @@
+import { automaticRefundId } from '../domain/ids.ts';
 import { Refusal } from '../domain/refusal.ts';
-import type { Payment } from '../generated/prisma/client.ts';
-import { releaseOrder } from '../orders/embedded.ts';
+import type { Payment, Refund } from '../generated/prisma/client.ts';
+import { cancelOthers, releaseOrder } from '../orders/embedded.ts';
 import type { LedgerClient } from './client.ts';
 import { decidePending, hurryDeliveries } from './deliveries.ts';
 import { type Locked, raised, underLock, update } from './locked.ts';
@@ -11,6 +12,14 @@ import { note } from './timeline.ts';
 
 export const RESOLUTIONS = ['accept', 'refund', 'retry', 'dismiss'] as const;
 export type Resolution = (typeof RESOLUTIONS)[number];
+
+export interface Resolved {
+  readonly payment: Payment;
+  /** The refund that is owed by the decision, whose workflow is to start. */
+  readonly refund: Refund | null;
+  /** The order's other live attempts, which are to cancel and want to hear of it. */
+  readonly cancelled: readonly Payment[];
+}
 
 /**
  * - `accept`: money that waits for a decision pays its order all the same, though it is another amount or late. Of a
@@ -27,7 +36,7 @@ export async function resolvePayment(
   action: Resolution,
   remark: string,
   now: Date,
-): Promise<Payment> {
+): Promise<Resolved> {
   const found = await db.payment.findFirst({ where: { id: paymentId, merchantId }, select: { id: true } });
   if (found === null) throw new Refusal('payment_not_found', `There is no payment ${paymentId}.`);
   return await underLock(db, paymentId, now, async (locked) => {
@@ -37,16 +46,23 @@ export async function resolvePayment(
     switch (action) {
       case 'retry':
         await hurryDeliveries(locked.tx, paymentId);
-        return locked.payment;
+        return { payment: locked.payment, ...NOBODY };
       case 'dismiss':
-        return await dismiss(locked);
-      case 'accept':
-        return (await decidePending(locked, action, now)) ?? (await accept(locked, now));
-      case 'refund':
-        return (await decidePending(locked, action, now)) ?? (await refund(locked, now));
+        return { payment: await dismiss(locked), ...NOBODY };
+      case 'accept': {
+        const agreed = await decidePending(locked, action, now);
+        return agreed === null ? await accept(locked, now) : { payment: agreed, ...NOBODY };
+      }
+      case 'refund': {
+        const payment = (await decidePending(locked, action, now)) ?? (await refund(locked, now));
+        const owed = { id: automaticRefundId(paymentId), status: 'created' };
+        return { payment, refund: await locked.tx.refund.findFirst({ where: owed }), cancelled: [] };
+      }
     }
   });
 }
+
+const NOBODY = { refund: null, cancelled: [] };
 
 const SEEN = { attention: null, attentionSince: null, attentionDetail: null };
 
@@ -63,7 +79,7 @@ async function requireUndecided({ tx, payment: { id, orderUpdate } }: Locked): P
   if (refunds > 0) throw new Refusal('not_resolvable', `A refund of payment ${id} is made already.`);
 }
 
-async function accept(locked: Locked, now: Date): Promise<Payment> {
+async function accept(locked: Locked, now: Date): Promise<Resolved> {
   await requireUndecided(locked);
   const { tx, order, payment, news } = locked;
   const { merchantId, id: paymentId } = payment;
@@ -78,21 +94,18 @@ async function accept(locked: Locked, now: Date): Promise<Payment> {
       where: { merchantId_id: { merchantId, id: order.id } },
       data: { status: 'succeeded', paidPaymentId: paymentId, paidAt: payment.paidAt },
     });
-    const others = { merchantId, orderId: order.id, status: { in: ['created', 'paying'] } };
-    await tx.payment.updateMany({
-      where: { ...others, cancelRequestedAt: null },
-      data: { cancelRequestedAt: now },
-    });
   }
+  const cancelled = await cancelOthers(tx, order, paymentId, now);
   await note(tx, paymentId, 'order', `Order ${order.id} is paid, as an operator accepted the money.`, now);
   news.push({ type: 'payment.succeeded' });
   const isPending = merchant.orderServiceUrl !== null && !isDecided;
-  return await update(tx, paymentId, {
+  const accepted = await update(tx, paymentId, {
     ...SEEN,
     orderUpdate: isPending ? 'pending' : 'applied',
     orderUpdatedAt: isPending ? null : now,
     settledBy: 'operator',
   });
+  return { payment: accepted, refund: null, cancelled };
 }
 
 async function refund(locked: Locked, now: Date): Promise<Payment> {

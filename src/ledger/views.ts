@@ -1,10 +1,38 @@
+import { automaticRefundId } from '../domain/ids.ts';
 import type { OrderStatus, PaymentStatus } from '../domain/states.ts';
 import type { Order, Payment, Refund, TimelineEntry } from '../generated/prisma/client.ts';
 import type { LedgerClient } from './client.ts';
 
 /** What the API reads. Every list is newest first and pages by the last row's place, so that new rows shift nothing. */
 
-export type OrderWithPayments = Order & { readonly payments: Payment[] };
+/** With the refund nodrop owes of it by itself, if it does. */
+export type PaymentWithRefund = Payment & { readonly owedRefund: Refund | null };
+export type OrderWithPayments = Order & { readonly payments: readonly PaymentWithRefund[] };
+
+/** Only payments in conflict owe a refund, so that all others cost nothing here. */
+async function withRefunds(db: LedgerClient, payments: readonly Payment[]): Promise<PaymentWithRefund[]> {
+  const ids = payments
+    .filter(({ orderUpdate }) => orderUpdate === 'conflict')
+    .map(({ id }) => automaticRefundId(id));
+  const refunds = ids.length === 0 ? [] : await db.refund.findMany({ where: { id: { in: ids } } });
+  const owed = new Map(refunds.map((refund) => [refund.paymentId, refund]));
+  return payments.map((payment) => ({ ...payment, owedRefund: owed.get(payment.id) ?? null }));
+}
+
+async function withPayments(
+  db: LedgerClient,
+  orders: readonly (Order & { readonly payments: Payment[] })[],
+): Promise<OrderWithPayments[]> {
+  const payments = await withRefunds(
+    db,
+    orders.flatMap((order) => order.payments),
+  );
+  const byId = new Map(payments.map((payment) => [payment.id, payment]));
+  return orders.map((order) => ({
+    ...order,
+    payments: order.payments.flatMap(({ id }) => byId.get(id) ?? []),
+  }));
+}
 
 /** A row's place in a list that is newest first. */
 export interface Place {
@@ -33,10 +61,11 @@ export async function findOrder(
   merchantId: string,
   orderId: string,
 ): Promise<OrderWithPayments | null> {
-  return await db.order.findUnique({
+  const order = await db.order.findUnique({
     where: { merchantId_id: { merchantId, id: orderId } },
     include: { payments: { orderBy: NEWEST_FIRST } },
   });
+  return order === null ? null : { ...order, payments: await withRefunds(db, order.payments) };
 }
 
 export async function listOrders(
@@ -45,7 +74,7 @@ export async function listOrders(
   filter: { readonly status?: OrderStatus | undefined },
   page: Page,
 ): Promise<OrderWithPayments[]> {
-  return await db.order.findMany({
+  const orders = await db.order.findMany({
     where: {
       merchantId,
       ...(filter.status === undefined ? {} : { status: filter.status }),
@@ -55,11 +84,20 @@ export async function listOrders(
     orderBy: NEWEST_FIRST,
     take: page.limit,
   });
+  return await withPayments(db, orders);
 }
 
 /** Whoever's it is: the caller checks that it may be seen. */
-export async function findPayment(db: LedgerClient, paymentId: string): Promise<Payment | null> {
-  return await db.payment.findUnique({ where: { id: paymentId } });
+export async function findPayment(db: LedgerClient, paymentId: string): Promise<PaymentWithRefund | null> {
+  const payment = await db.payment.findUnique({ where: { id: paymentId } });
+  return payment === null ? null : ((await withRefunds(db, [payment]))[0] ?? null);
+}
+
+/** One that is known to be there. */
+export async function getPayment(db: LedgerClient, paymentId: string): Promise<PaymentWithRefund> {
+  const payment = await findPayment(db, paymentId);
+  if (payment === null) throw new Error(`payment ${paymentId} is gone`);
+  return payment;
 }
 
 export interface PaymentFilter {
@@ -75,8 +113,8 @@ export async function listPayments(
   merchantId: string,
   filter: PaymentFilter,
   page: Page,
-): Promise<Payment[]> {
-  return await db.payment.findMany({
+): Promise<PaymentWithRefund[]> {
+  const payments = await db.payment.findMany({
     where: {
       merchantId,
       ...(filter.status === undefined ? {} : { status: filter.status }),
@@ -88,6 +126,7 @@ export async function listPayments(
     orderBy: NEWEST_FIRST,
     take: page.limit,
   });
+  return await withRefunds(db, payments);
 }
 
 /** Whoever's it is: the caller checks that it may be seen. */

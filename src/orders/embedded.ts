@@ -43,19 +43,26 @@ export async function payOrder(
     where: { merchantId_id: { merchantId: order.merchantId, id: order.id } },
     data: { status: 'succeeded', paidPaymentId: payment.id, paidAt: new Date(answer.paidAt) },
   });
-  const others = {
-    merchantId: order.merchantId,
-    orderId: order.id,
-    id: { not: payment.id },
-    status: { in: ['created', 'paying'] },
-  };
-  const cancelled = await tx.payment.findMany({ where: others });
-  for (const { id, cancelRequestedAt } of cancelled) {
+  const cancelled = await cancelOthers(tx, order, payment.id, now);
+  return { decision, mustBeTold, cancelled: cancelled.map(({ id }) => id) };
+}
+
+/** Asks every other live attempt of a paid order to cancel. @returns these attempts, which want to hear of it. */
+export async function cancelOthers(
+  tx: LedgerTx,
+  { merchantId, id: orderId }: Order,
+  paidBy: string,
+  now: Date,
+): Promise<Payment[]> {
+  const others = await tx.payment.findMany({
+    where: { merchantId, orderId, id: { not: paidBy }, status: { in: ['created', 'paying'] } },
+  });
+  for (const { id, cancelRequestedAt } of others) {
     if (cancelRequestedAt !== null) continue;
     await tx.payment.update({ where: { id }, data: { cancelRequestedAt: now } });
-    await note(tx, id, 'order', `Cancel asked for: the order is paid by ${payment.id}.`, now);
+    await note(tx, id, 'order', `Cancel asked for: the order is paid by ${paidBy}.`, now);
   }
-  return { decision, mustBeTold, cancelled: cancelled.map(({ id }) => id) };
+  return others;
 }
 
 /**

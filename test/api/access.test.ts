@@ -1,26 +1,13 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { DEVELOPMENT_KEY, isDevelopmentKeyAccepted } from '../../src/api/auth.ts';
 import { payerPayment } from '../../src/api/schemas/payment.ts';
 import { clientToken } from '../../src/client-token.ts';
 import { isLoopback } from '../../src/loopback.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
-import { newKey, pay, SECRET, startTestApi, type TestApi } from './support.ts';
+import { newKey, pay, SECRET, setUp, startTestApi } from './support.ts';
 
 // Who may do what: keys, client tokens and the development key.
 
-let database: FreshDatabase;
-let api: TestApi;
-let key: string;
-
-beforeAll(async () => {
-  database = await freshDatabase();
-  api = await startTestApi(database.url);
-  ({ key } = await newKey(api.db));
-});
-afterAll(async () => {
-  await api.close();
-  await database.drop();
-});
+const { database, api, key } = await setUp();
 
 describe('keys', () => {
   test.each([

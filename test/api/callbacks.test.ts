@@ -1,26 +1,13 @@
 import { request } from 'node:http';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { BODY_LIMIT } from '../../src/api/body.ts';
 import { callbackPage } from '../../src/api/schemas/callback.ts';
 import { settlePayment } from '../../src/ledger/payments.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
-import { newKey, pay, simulatorCallback, startTestApi, type TestApi } from './support.ts';
+import { newKey, pay, setUp, simulatorCallback, startTestApi } from './support.ts';
 
 // Callbacks: acknowledged when stored and never before; forged ones are refused and make one query due.
 
-let database: FreshDatabase;
-let api: TestApi;
-let key: string;
-
-beforeAll(async () => {
-  database = await freshDatabase();
-  api = await startTestApi(database.url);
-  ({ key } = await newKey(api.db));
-});
-afterAll(async () => {
-  await api.close();
-  await database.drop();
-});
+const { api, key } = await setUp();
 beforeEach(() => {
   api.workflows.down = false;
   api.workflows.calls.length = 0;

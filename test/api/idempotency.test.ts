@@ -1,29 +1,17 @@
 import { randomUUID } from 'node:crypto';
 import fc from 'fast-check';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeEach, describe, expect, test } from 'vitest';
 import { claimKey, keepResult, releaseKey } from '../../src/ledger/idempotency.ts';
 import { endPayment, recordAnswer } from '../../src/ledger/payments.ts';
-import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
-import { type Answer, newKey, newOrderId, startTestApi, type TestApi } from './support.ts';
+import { eventually } from '../support/stack.ts';
+import { type Answer, newKey, newOrderId, setUp, startTestApi, type TestApi } from './support.ts';
 
 // Idempotency-Key: one request, however often and wherever it is sent, also when a process dies in the middle.
 
-let database: FreshDatabase;
 /** Two processes' worth of app on one database. */
-let api: TestApi;
-let other: TestApi;
-let key: string;
-let merchantId: string;
-
-beforeAll(async () => {
-  database = await freshDatabase();
-  [api, other] = [await startTestApi(database.url), await startTestApi(database.url)];
-  ({ key, merchantId } = await newKey(api.db));
-});
-afterAll(async () => {
-  await Promise.all([api.close(), other.close()]);
-  await database.drop();
-});
+const { database, api, key, merchantId } = await setUp();
+const other = await startTestApi(database.url);
+afterAll(() => other.close());
 const usual = new Map<TestApi, TestApi['workflows']['onAwaitNextAction']>();
 beforeEach(() => {
   for (const one of [api, other]) {

@@ -1,12 +1,12 @@
 import { existsSync } from 'node:fs';
 import { chromium } from 'playwright-core';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { createEndpoints } from '../../src/api/app.ts';
+import { STREAMS } from '../../src/api/event-stream.ts';
 import { refusalsOf } from '../../src/api/openapi.ts';
 import { EVENT_TYPES } from '../../src/domain/event.ts';
 import { REFUSALS } from '../../src/domain/refusal.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
-import { startTestApi, type TestApi } from './support.ts';
+import { setUp } from './support.ts';
 
 // The document says what the app does: it is made of the same declarations.
 
@@ -16,26 +16,15 @@ interface Operation {
   readonly responses: object;
 }
 
-let database: FreshDatabase;
-let api: TestApi;
+const { api } = await setUp();
 // biome-ignore lint/suspicious/noExplicitAny: a JSON document.
-let document: any;
-
-beforeAll(async () => {
-  database = await freshDatabase();
-  api = await startTestApi(database.url);
-  document = (await api.call('/openapi.json')).json;
-});
-afterAll(async () => {
-  await api.close();
-  await database.drop();
-});
+const document: any = (await api.call('/openapi.json')).json;
 
 test('every route of the app is in it, and nothing else', () => {
   const described = Object.entries(document.paths).flatMap(([path, methods]) =>
     Object.keys(methods as object).map((method) => `${method} ${path}`),
   );
-  const endpoints = createEndpoints({ now: () => new Date(), ...api.deps });
+  const endpoints = createEndpoints({ now: () => new Date(), streams: STREAMS, ...api.deps });
   expect(described.sort()).toEqual(endpoints.map(({ method, path }) => `${method} ${path}`).sort());
 });
 
@@ -91,7 +80,7 @@ test('every event is a webhook of it, with its headers, its body and what the an
 });
 
 test('every code is somewhere in it, with its status and an example', () => {
-  const endpoints = createEndpoints({ now: () => new Date(), ...api.deps });
+  const endpoints = createEndpoints({ now: () => new Date(), streams: STREAMS, ...api.deps });
   // Refusals of the router and of what is no request at all, which belong to no route.
   const everywhere = new Set(['method_not_allowed', 'request_timeout', 'headers_too_large']);
   for (const code of Object.keys(REFUSALS)) {

@@ -1,24 +1,11 @@
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { order, orderPage } from '../../src/api/schemas/order.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
-import { newKey, newOrderId, startTestApi, type TestApi } from './support.ts';
+import { newKey, newOrderId, setUp } from './support.ts';
 
 // Orders over HTTP: what is refused leaves no row, what is repeated changes nothing.
 
-let database: FreshDatabase;
-let api: TestApi;
-let key: string;
-
-beforeAll(async () => {
-  database = await freshDatabase();
-  api = await startTestApi(database.url);
-  ({ key } = await newKey(api.db));
-});
-afterAll(async () => {
-  await api.close();
-  await database.drop();
-});
+const { api, key } = await setUp();
 
 const create = (body: unknown, as = key) => api.call('/v1/orders', { key: as, body });
 

@@ -1,31 +1,20 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { payment, paymentPage, timelinePage } from '../../src/api/schemas/payment.ts';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { payerPayment, payment, paymentPage, timelinePage } from '../../src/api/schemas/payment.ts';
+import { automaticRefundId } from '../../src/domain/ids.ts';
 import {
   endPayment,
   raiseAttention,
   recordAnswer,
   recordCreated,
+  recordSilence,
   settlePayment,
 } from '../../src/ledger/payments.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
-import { newKey, newOrderId, pay, StandInWorkflows, startTestApi, type TestApi } from './support.ts';
+import { recordRefundAnswer } from '../../src/ledger/refunds.ts';
+import { newKey, newOrderId, pay, StandInWorkflows, setUp, startTestApi, type TestApi } from './support.ts';
 
 // Payments over HTTP with the workflows' side standing in; the whole way is tested on real parts elsewhere.
 
-let database: FreshDatabase;
-let api: TestApi;
-let key: string;
-let merchantId: string;
-
-beforeAll(async () => {
-  database = await freshDatabase();
-  api = await startTestApi(database.url);
-  ({ key, merchantId } = await newKey(api.db));
-});
-afterAll(async () => {
-  await api.close();
-  await database.drop();
-});
+const { database, api, key, merchantId } = await setUp();
 beforeEach(() => {
   const fresh = new StandInWorkflows(api.db);
   Object.assign(api.workflows, {
@@ -300,6 +289,85 @@ describe('reading', () => {
   );
 });
 
+describe('an order that is paid twice', () => {
+  const paid = async (id: string) => {
+    const answer = {
+      state: 'paid',
+      channelPaymentId: `T${id}`,
+      amount: 1050,
+      currency: 'CNY',
+      paidAt: new Date().toISOString(),
+    } as const;
+    await recordAnswer(api.db, id, answer, 'query', new Date());
+    await settlePayment(api.db, id, new Date());
+  };
+  /** Both attempts of an order paid, the second while nothing was known of the first. */
+  async function paidTwice() {
+    const first = await pay(api, key);
+    api.workflows.onAskChannel = async () => false;
+    const order = { order: undefined, orderId: first.orderId };
+    const second = await pay(api, key, { ...order, channel: 'simulator2' });
+    await paid(first.id);
+    await paid(second.id);
+    return { first, second, refundId: automaticRefundId(second.id) };
+  }
+  const seen = async ({ id, clientToken }: { id: string; clientToken: string }) =>
+    payerPayment.strict().parse((await api.call(`/v1/payments/${id}`, { key: clientToken })).json);
+
+  test('the payer of the second is told that it was, and how far the money is on its way back', async () => {
+    const { first, second, refundId } = await paidTwice();
+    const told = { status: 'succeeded', orderUpdate: 'conflict', refundReason: 'duplicate_payment' };
+    expect(await seen(second)).toMatchObject({ ...told, refundStatus: 'created', refundedAmount: 0 });
+    await recordRefundAnswer(api.db, refundId, { state: 'processing' }, new Date());
+    expect(await seen(second)).toMatchObject({ ...told, refundStatus: 'processing', refundedAmount: 0 });
+    await recordRefundAnswer(api.db, refundId, { state: 'succeeded', channelRefundId: 'R1' }, new Date());
+    expect(await seen(second)).toMatchObject({ ...told, refundStatus: 'succeeded', refundedAmount: 1050 });
+    expect(await seen(first)).toMatchObject({
+      ...{ orderUpdate: 'applied', refundReason: null, refundStatus: null, refundedAmount: 0 },
+    });
+  });
+
+  test('its merchant sees the same: in the payment, the lists and the order', async () => {
+    const { first, second } = await paidTwice();
+    const shown = { id: second.id, refundReason: 'duplicate_payment', refundStatus: 'created' };
+    const other = { id: first.id, refundReason: null, refundStatus: null };
+    const get = async (path: string) => (await api.call(path, { key })).json;
+    expect(await get(`/v1/payments/${second.id}`)).toMatchObject(shown);
+    expect((await get(`/v1/payments?orderId=${first.orderId}`)).data).toMatchObject([shown, other]);
+    expect((await get(`/v1/orders/${first.orderId}`)).payments).toMatchObject([shown, other]);
+    const orders = (await get('/v1/orders?limit=100')).data as { id: string; payments: unknown }[];
+    expect(orders.find(({ id }) => id === first.orderId)?.payments).toMatchObject([shown, other]);
+  });
+
+  test('a refund that the channel refused is shown as such, until the money is back in another way', async () => {
+    const { second, refundId } = await paidTwice();
+    await recordRefundAnswer(api.db, refundId, { state: 'failed', reason: 'no' }, new Date());
+    expect(await seen(second)).toMatchObject({ refundStatus: 'failed', refundedAmount: 0 });
+    const body = { note: 'Once more' };
+    const headers = { 'idempotency-key': `again-${second.id}` };
+    const again = await api.call(`/v1/payments/${second.id}/refunds`, { key, body, headers });
+    await recordRefundAnswer(
+      api.db,
+      again.json.id,
+      { state: 'succeeded', channelRefundId: 'R2' },
+      new Date(),
+    );
+    expect(await seen(second)).toMatchObject({ refundStatus: 'succeeded', refundedAmount: 1050 });
+  });
+
+  test('a refund that was asked for is no payment that goes back by itself', async () => {
+    const made = await pay(api, key);
+    await paid(made.id);
+    const headers = { 'idempotency-key': `asked-${made.id}` };
+    await api.call(`/v1/payments/${made.id}/refunds`, { key, body: { amount: 50 }, headers });
+    expect(await seen(made)).toMatchObject({
+      orderUpdate: 'applied',
+      refundReason: null,
+      refundStatus: null,
+    });
+  });
+});
+
 describe('asking the channel now', () => {
   test('its answer is in the payment', async () => {
     const made = await pay(api, key);
@@ -324,6 +392,62 @@ describe('asking the channel now', () => {
     const answer = await idle.call(`/v1/payments/${made.id}/query`, { key, method: 'POST' });
     expect([answer.status, answer.json.code]).toEqual([504, 'channel_unreachable']);
     await idle.close();
+  });
+});
+
+describe('asking the channel in a loop', () => {
+  const query = (at: TestApi, id: string) => at.call(`/v1/payments/${id}/query`, { key, method: 'POST' });
+
+  test('an answer less than 1 s old is not asked for again; an older one is, and silence is no answer', async () => {
+    let clock = Date.now();
+    const own = await startTestApi(database.url, { now: () => new Date(clock) });
+    try {
+      const { id } = await pay(own, key);
+      own.workflows.onAskChannel = async () => {
+        await recordAnswer(own.db, id, { state: 'unpaid' }, 'query', new Date(clock));
+        return true;
+      };
+      const loop = async (times: number) => {
+        own.workflows.calls.length = 0;
+        for (let i = 0; i < times; i++) expect((await query(own, id)).json).toMatchObject({ id });
+        return own.workflows.named('askChannel').length;
+      };
+      expect(await loop(3)).toBe(1);
+      clock += 999;
+      expect(await loop(3)).toBe(0);
+      clock += 1;
+      expect(await loop(3)).toBe(1);
+      // As it is for an API whose clock is behind the worker's.
+      clock -= 1_000;
+      expect(await loop(1)).toBe(1);
+      await recordSilence(own.db, id, 'no answer', 300_000, new Date(clock));
+      expect(await loop(1)).toBe(1);
+    } finally {
+      await own.close();
+    }
+  });
+
+  test('requests at the same time share one query, and its outcome', async () => {
+    const { id } = await pay(api, key);
+    for (const answered of [false, true]) {
+      api.workflows.calls.length = 0;
+      let release = () => {};
+      const held = new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      api.workflows.onAskChannel = async () => {
+        await held;
+        if (answered) await recordAnswer(api.db, id, { state: 'unpaid' }, 'query', new Date());
+        return answered;
+      };
+      const asked = Array.from({ length: 6 }, () => query(api, id));
+      // Later requests that have been answered: the earlier ones are in.
+      for (let i = 0; i < 10; i++) await api.call(`/v1/payments/${id}`, { key });
+      release();
+      const statuses = (await Promise.all(asked)).map(({ status }) => status);
+      expect(statuses).toEqual(Array(6).fill(answered ? 200 : 504));
+      expect(api.workflows.named('askChannel')).toHaveLength(1);
+    }
   });
 });
 

@@ -1,30 +1,16 @@
-import { once } from 'node:events';
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createAdminApp } from '../../src/api/admin.ts';
+import { describe, expect, test } from 'vitest';
 import { BODY_LIMIT } from '../../src/api/body.ts';
 import { problem } from '../../src/api/schemas/common.ts';
 import { REFUSALS, type RefusalCode } from '../../src/domain/refusal.ts';
 import { isDatabaseUnavailable } from '../../src/ledger/unavailable.ts';
-import { emptyDatabase, eventually, type FreshDatabase, freshDatabase, queryOnce } from '../support/stack.ts';
-import { type Call, callUrl, newKey, pay, startTestApi, type TestApi } from './support.ts';
+import { emptyDatabase, eventually, queryOnce } from '../support/stack.ts';
+import { type Call, pay, setUp, startTestApi } from './support.ts';
 
 // Whatever goes wrong is a problem document with a stable code.
 
-let database: FreshDatabase;
-let api: TestApi;
-let key: string;
-
-beforeAll(async () => {
-  database = await freshDatabase();
-  api = await startTestApi(database.url);
-  ({ key } = await newKey(api.db));
-});
-afterAll(async () => {
-  await api.close();
-  await database.drop();
-});
+const { database, api, key } = await setUp();
 
 const json = { 'content-type': 'application/json' };
 
@@ -291,25 +277,6 @@ test('requests sent without waiting for answers: some are, more cut the connecti
   const began = Date.now();
   expect(await exchange(`${ask(60)}\r\n`.repeat(100))).toBe('');
   expect(Date.now() - began).toBeLessThan(5_000);
-});
-
-test('the admin listener says in a problem document that something is not there', async () => {
-  const admin = createAdminApp(api.deps.metrics, 'https://pay.example').listen(0, '127.0.0.1');
-  await once(admin, 'listening');
-  try {
-    const { port } = admin.address() as AddressInfo;
-    const answer = await callUrl(`http://127.0.0.1:${port}/nothing`);
-    expect([answer.status, answer.headers.get('content-type')]).toEqual([
-      404,
-      'application/problem+json; charset=utf-8',
-    ]);
-    expect(problem.strict().parse(answer.json)).toMatchObject({
-      code: 'not_found',
-      requestId: answer.headers.get('x-request-id'),
-    });
-  } finally {
-    admin.close();
-  }
 });
 
 test('however many ask /readyz at once, one look is taken', async () => {

@@ -286,7 +286,10 @@ describe('npm run api', () => {
     expect((await callUrl(`http://127.0.0.1:${env.NODROP_ADMIN_PORT}/metrics`)).text).toContain(
       'process_cpu_seconds_total',
     );
-    expect((await callUrl(`${url}/metrics`)).status).toBe(404);
+    expect((await callUrl(`http://127.0.0.1:${env.NODROP_ADMIN_PORT}/details`)).json).toMatchObject({
+      ...{ database: 'ok', temporal: 'unreachable', attention: {} },
+    });
+    for (const path of ['/metrics', '/details']) expect((await callUrl(`${url}${path}`)).status).toBe(404);
 
     await callUrl(`${url}/v1/orders`, { key, body: { id: 'o1', amount: 1, currency: 'CNY' } });
     const waiting = callUrl(`${url}/v1/orders/o1?wait=60`, { key });

@@ -1,25 +1,12 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { refund, refundPage } from '../../src/api/schemas/refund.ts';
 import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
 import { recordRefundAnswer } from '../../src/ledger/refunds.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
-import { newKey, pay, simulatorCallback, startTestApi, type TestApi } from './support.ts';
+import { newKey, pay, setUp, simulatorCallback } from './support.ts';
 
 // Refunds over HTTP: who may ask for what, and how often. What the channel does of it is tested on real parts.
 
-let database: FreshDatabase;
-let api: TestApi;
-let key: string;
-
-beforeAll(async () => {
-  database = await freshDatabase();
-  api = await startTestApi(database.url);
-  ({ key } = await newKey(api.db));
-});
-afterAll(async () => {
-  await api.close();
-  await database.drop();
-});
+const { api, key } = await setUp();
 beforeEach(() => {
   api.refundWorkflows.down = false;
   api.refundWorkflows.calls.length = 0;

@@ -1,23 +1,10 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { hideTokens } from '../../src/api/request-log.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
-import { newKey, pay, simulatorCallback, startTestApi, type TestApi } from './support.ts';
+import { pay, setUp, simulatorCallback } from './support.ts';
 
 // One line an answer, with the request's id and without its secrets.
 
-let database: FreshDatabase;
-let api: TestApi;
-let key: string;
-
-beforeAll(async () => {
-  database = await freshDatabase();
-  api = await startTestApi(database.url);
-  ({ key } = await newKey(api.db));
-});
-afterAll(async () => {
-  await api.close();
-  await database.drop();
-});
+const { api, key } = await setUp();
 
 test('keys and tokens are in no line, wherever they were put', async () => {
   const made = await pay(api, key, { returnUrl: 'https://shop.example/' });

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { PassThrough } from 'node:stream';
 import { pino } from 'pino';
+import { afterAll } from 'vitest';
 import { TemporalUnavailable } from '../../src/activities/payment-workflows.ts';
 import { createApp } from '../../src/api/app.ts';
 import { Changes } from '../../src/api/changes.ts';
@@ -15,6 +16,7 @@ import type { Payment } from '../../src/generated/prisma/client.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { createApiKey, ensureMerchant, type Role } from '../../src/ledger/merchants.ts';
 import { recordCreated } from '../../src/ledger/payments.ts';
+import { freshDatabase } from '../support/stack.ts';
 
 /** The API over real HTTP and a real database; only the workflows' side is a stand-in. */
 
@@ -221,6 +223,22 @@ export async function startTestApi(databaseUrl: string, overrides: Partial<ApiDe
       await db.$disconnect();
     },
   };
+}
+
+/**
+ * What nearly every file here starts with: a database of its own, the API on it, and a new merchant with a key. All is
+ * gone after the file's last test.
+ */
+export async function setUp({ role, ...overrides }: Partial<ApiDeps> & { readonly role?: Role } = {}) {
+  const left: (() => Promise<void>)[] = [];
+  afterAll(async () => {
+    for (const remove of left.toReversed()) await remove();
+  });
+  const database = await freshDatabase();
+  left.push(() => database.drop());
+  const api = await startTestApi(database.url, overrides);
+  left.push(() => api.close());
+  return { database, api, ...(await newKey(api.db, role)) };
 }
 
 export async function callUrl(

@@ -1,30 +1,16 @@
 import { createHash } from 'node:crypto';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { recordUnverified } from '../../src/ledger/unverified.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
-import { newKey, pay, simulatorCallback, startTestApi, type TestApi } from './support.ts';
+import { newKey, pay, setUp, simulatorCallback } from './support.ts';
 
 // Whoever floods the callback address with forgeries gets 401, little room and few queries, and delays nobody.
 
-let database: FreshDatabase;
-let api: TestApi;
-let key: string;
-let accountId: string;
 /** Starts at a full minute, and goes on by hand. */
 let clock: number;
-
-beforeAll(async () => {
-  database = await freshDatabase();
-  api = await startTestApi(database.url, { now: () => new Date(clock) });
-  ({ key } = await newKey(api.db));
-  accountId = (
-    await api.db.channelAccount.findFirstOrThrow({ where: { channel: 'simulator', isDefault: true } })
-  ).id;
-});
-afterAll(async () => {
-  await api.close();
-  await database.drop();
-});
+const { api, key } = await setUp({ now: () => new Date(clock) });
+const accountId = (
+  await api.db.channelAccount.findFirstOrThrow({ where: { channel: 'simulator', isDefault: true } })
+).id;
 beforeEach(async () => {
   clock = Math.floor(Date.now() / 60_000) * 60_000;
   api.workflows.calls.length = 0;

@@ -266,6 +266,7 @@ describe('what the adapter does not believe', () => {
     ['an unknown currency', { body: JSON.stringify({ ...trade, currency: 'ABC' }) }],
     ['paid without a time', { body: JSON.stringify({ ...trade, paidAt: null }) }],
     ['an unsigned 404', { status: 404, body: '{"code":"TRADE_NOT_FOUND","message":""}', signed: false }],
+    ['an answer of more than 1 MiB', { body: `${JSON.stringify(trade)}${' '.repeat(1024 * 1024)}` }],
     ['a redirect', { status: 302, body: '', signed: false }],
   ])('%s is garbage', async (_, answer) => {
     await expect(answering(answer).queryTrade(ACCOUNT, NO)).rejects.toMatchObject({ kind: 'garbage' });
@@ -277,6 +278,34 @@ describe('what the adapter does not believe', () => {
     await expect(creating.createTrade(ACCOUNT, newTrade())).rejects.toMatchObject({ kind: 'garbage' });
     const closing = answering({ status: 409, body: refusal('ORDERPAID'), signed: false });
     await expect(closing.closeTrade(ACCOUNT, NO)).rejects.toMatchObject({ kind: 'garbage' });
+  });
+
+  it('reads no more than 1 MiB of an answer, and takes an endless refusal for no definite one', async () => {
+    let sent = 0;
+    let cancelled = false;
+    const endless: typeof fetch = async () => {
+      const body = new ReadableStream<Uint8Array>({
+        pull(controller) {
+          sent += 64 * 1024;
+          controller.enqueue(new Uint8Array(64 * 1024));
+        },
+        cancel() {
+          cancelled = true;
+        },
+      });
+      return new Response(body, { status: 400 });
+    };
+    const options = { baseUrl: 'http://channel', secret: SECRETS.simulator, fetch: endless };
+    const adapter = createSimulatorAdapter({ name: 'simulator', ...options });
+    await expect(adapter.createTrade(ACCOUNT, newTrade())).rejects.toMatchObject({
+      kind: 'garbage',
+      message: expect.stringContaining('more than'),
+    });
+    expect(cancelled).toBe(true);
+    expect(sent).toBeLessThan(1.5 * 1024 * 1024);
+    expect(
+      await answering({ body: `${JSON.stringify(trade)}${' '.repeat(1_000_000)}` }).queryTrade(ACCOUNT, NO),
+    ).toMatchObject({ state: 'paid' });
   });
 
   it('waits as long as a 429 says', async () => {

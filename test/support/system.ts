@@ -1,4 +1,5 @@
-import { execFile } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client, Connection } from '@temporalio/client';
@@ -12,7 +13,7 @@ import { startTemporal } from '../../src/stack/temporal.ts';
 import { findTemporalCli } from '../../src/stack/tools.ts';
 import { workerPolls } from '../../src/stack/worker-probe.ts';
 import { client as simulatorClient } from '../simulator/support.ts';
-import { freePort, temporaryHome } from './stack.ts';
+import { eventually, freePort, temporaryHome } from './stack.ts';
 
 export interface Answer {
   readonly status: number;
@@ -37,6 +38,10 @@ export interface System {
   pay(changes?: object): Promise<Answer>;
   orderStatus(orderId: string): Promise<string | undefined>;
   startWorker(): Promise<void>;
+  /** A second worker process, which nobody starts again when it is killed. */
+  startSecondWorker(): Promise<ChildProcess & { readonly pid: number }>;
+  /** The pid of a process that is watched over. */
+  pidOf(name: 'worker'): number | undefined;
   /** A second API process. @returns its address. */
   startSecondApi(): Promise<string>;
   stopTemporal(): Promise<void>;
@@ -89,6 +94,7 @@ export async function startSystem(options: SystemOptions): Promise<System> {
     const since = Date.now();
     return run('worker', 'worker/main.ts', () => workerPolls(config.temporal, since));
   };
+  const unwatched: ChildProcess[] = [];
   const apiUrl = config.api.publicUrl;
   await Promise.all([
     run('simulator', 'simulator/main.ts', () => listens(config.simulator.port)),
@@ -133,6 +139,17 @@ export async function startSystem(options: SystemOptions): Promise<System> {
       return (await db.order.findFirst({ where: { id: orderId } }))?.status;
     },
     startWorker,
+    async startSecondWorker() {
+      const since = Date.now();
+      const [command = '', ...args] = program('worker2', 'worker/main.ts', async () => true).command;
+      const child = spawn(command, args, { env, stdio: ['ignore', 'ignore', 'ignore', 'ipc'] });
+      unwatched.push(child);
+      const { pid } = child;
+      if (pid === undefined) throw new Error('the second worker cannot be run');
+      await eventually(() => workerPolls(config.temporal, since, pid), 60_000);
+      return Object.assign(child, { pid });
+    },
+    pidOf: (name) => supervisor.pidOf(name),
     async startSecondApi() {
       const port = await freePort();
       const url = `http://127.0.0.1:${port}`;
@@ -166,6 +183,11 @@ export async function startSystem(options: SystemOptions): Promise<System> {
     async stop() {
       await db.$disconnect();
       await connection.close();
+      for (const child of unwatched) {
+        if (child.exitCode !== null || child.signalCode !== null) continue;
+        child.kill('SIGTERM');
+        await once(child, 'exit');
+      }
       await supervisor.stop();
       await temporalSupervisor.stop();
       for (const folder of [home, temporalHome]) rmSync(folder, { recursive: true, force: true });

@@ -102,7 +102,10 @@ test('both attempts of an order paid: one pays it, the other goes back by itself
   const seen = await system.api('GET', `/v1/payments/${loser}`, undefined, {
     authorization: `Bearer ${token}`,
   });
-  expect(seen.body).toMatchObject({ orderUpdate: 'conflict', refundedAmount: 1990 });
+  expect(seen.body).toMatchObject({
+    ...{ orderUpdate: 'conflict', refundedAmount: 1990 },
+    ...{ refundReason: 'duplicate_payment', refundStatus: 'succeeded' },
+  });
 });
 
 test('a worker killed with -9 while the channel has the refund in process: its callback ends it', async () => {

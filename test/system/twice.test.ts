@@ -1,20 +1,30 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { newCallbackId } from '../../src/domain/ids.ts';
 import { SWEEP_SCHEDULE_ID } from '../../src/domain/names.ts';
+import { callbackFor } from '../support/callback.ts';
 import { eventually } from '../support/stack.ts';
 import { type Answer, type System, startSystem } from '../support/system.ts';
 
-// The same request at once on two API processes, one of them killed in the middle; and what came too early.
+// The same requests at once on two API processes before two workers, one of each killed in the middle; and what came
+// too early. Whoever asks, and whoever does the work: there is one outcome.
 
 let s: System;
 let second: string;
+let worker2: Awaited<ReturnType<System['startSecondWorker']>>;
 beforeAll(async () => {
-  s = await startSystem({ withWorker: true });
-  second = await s.startSecondApi();
+  s = await startSystem({ withWorker: true, env: { NODROP_QUERY_SCHEDULE: '2s' } });
+  [second, worker2] = await Promise.all([s.startSecondApi(), s.startSecondWorker()]);
 });
 afterAll(async () => {
   await s?.stop();
+});
+beforeEach(async () => {
+  await s.simulator.setFaults({
+    callback: { dropRate: 0 },
+    create: { latencyMs: 0 },
+    query: { latencyMs: 0 },
+  });
 });
 
 const paymentsOf = (orderId: string) => s.db.payment.count({ where: { orderId } });
@@ -25,11 +35,29 @@ const request = () => {
 const send = (base: string, body: object, key: string): Promise<Answer | undefined> =>
   s.api('POST', `${base}/v1/payments`, body, { 'idempotency-key': key }).catch(() => undefined);
 
+/** Does it so many times at once, in turn on each API. */
+const onBoth = <T>(times: number, work: (base: string) => Promise<T>): Promise<T[]> =>
+  Promise.all(Array.from({ length: times }, (_, i) => work(i % 2 ? s.apiUrl : second)));
+const tradesOf = async (paymentIds: readonly string[]) =>
+  (await s.simulator.ledger()).filter(({ outTradeNo }) => paymentIds.includes(outTradeNo));
+/** How often the payment's timeline says this. */
+const said = (paymentId: string, detail: string) =>
+  s.db.timelineEntry.count({ where: { paymentId, detail: { contains: detail } } });
+
+/** The order is paid, by its one payment, with one trade at the channel, and was decided once. */
+async function expectPaidOnce(orderId: string) {
+  const order = await s.db.order.findFirstOrThrow({ where: { id: orderId }, include: { payments: true } });
+  expect(order.payments).toMatchObject([
+    { id: order.paidPaymentId, status: 'succeeded', orderUpdate: 'applied', receivedAmount: 1990n },
+  ]);
+  const { id = '' } = order.payments[0] ?? {};
+  expect(await tradesOf([id])).toMatchObject([{ state: 'SUCCESS' }]);
+  expect([await said(id, '-> succeeded.'), await said(id, 'is paid.')]).toEqual([1, 1]);
+}
+
 test('two processes, one payment: all say the same or ask to come back', async () => {
   const [body, key] = [request(), randomUUID()];
-  const answers = await Promise.all(
-    Array.from({ length: 20 }, (_, i) => send(i % 2 ? s.apiUrl : second, body, key)),
-  );
+  const answers = await onBoth(20, (base) => send(base, body, key));
   const made = answers.filter((answer) => answer?.status === 201);
   expect(made.length).toBeGreaterThan(0);
   expect(new Set(made.map((answer) => answer?.body.id)).size).toBe(1);
@@ -41,6 +69,76 @@ test('two processes, one payment: all say the same or ask to come back', async (
   expect([again?.status, again?.headers.get('idempotency-replayed')]).toEqual([201, 'true']);
   expect(again?.body.clientToken).toBe(made[0]?.body.clientToken);
   expect(await paymentsOf(body.order.id)).toBe(1);
+  expect(await tradesOf([again?.body.id])).toHaveLength(1);
+});
+
+describe('the same on both at once', () => {
+  const made = async () => (await s.pay({ order: request().order })).body;
+
+  test('creates without a key, then callbacks, hints and queries: one payment, one trade, one order outcome', async () => {
+    await s.simulator.setFaults({ callback: { dropRate: 1 } });
+    for (let round = 0; round < 3; round++) {
+      const body = request();
+      const created = await onBoth(8, (base) => s.api('POST', `${base}/v1/payments`, body));
+      expect(created.filter(({ status }) => status === 201)).toHaveLength(1);
+      expect([...new Set(created.map(({ body }) => `${body.id} ${body.clientToken}`))]).toHaveLength(1);
+      const { id } = created[0]?.body ?? {};
+      await s.simulator.pay(id);
+      const [url, callback] = callbackFor(s, id);
+      const { pathname } = new URL(url);
+      const [acknowledged, hinted, queried] = await Promise.all([
+        onBoth(6, (base) => fetch(`${base}${pathname}`, callback)),
+        onBoth(4, (base) => s.api('POST', `${base}/v1/payments/${id}/hint`)),
+        onBoth(4, (base) => s.api('POST', `${base}/v1/payments/${id}/query`)),
+      ]);
+      expect(new Set(acknowledged.map(({ status }) => status))).toEqual(new Set([200]));
+      expect(new Set(hinted.map(({ status }) => status))).toEqual(new Set([202]));
+      expect(new Set(queried.map(({ status }) => status))).toEqual(new Set([200]));
+      await eventually(async () => (await s.orderStatus(body.order.id)) === 'succeeded');
+      await expectPaidOnce(body.order.id);
+      expect(await s.db.callback.count({ where: { paymentId: id } })).toBe(1);
+    }
+  });
+
+  test('refunds under one key: one refund, given back once, and every answer is that one', async () => {
+    const { id, orderId } = await made();
+    await s.simulator.pay(id);
+    await eventually(async () => (await s.orderStatus(orderId)) === 'succeeded');
+    const key = { 'idempotency-key': randomUUID() };
+    const answers = await onBoth(12, (base) =>
+      s.api('POST', `${base}/v1/payments/${id}/refunds`, { amount: 700 }, key),
+    );
+    expect(answers.map(({ status }) => status).sort()).toEqual([...Array(11).fill(200), 201]);
+    expect([...new Set(answers.map(({ body }) => body.id))]).toHaveLength(1);
+    await eventually(
+      async () => (await s.api('GET', `/v1/refunds/${answers[0]?.body.id}`)).body.status === 'succeeded',
+    );
+    expect(await s.db.refund.count({ where: { paymentId: id } })).toBe(1);
+    expect(await tradesOf([id])).toMatchObject([{ refunded: 700 }]);
+    expect((await s.api('GET', `/v1/payments/${id}`)).body.refundedAmount).toBe(700);
+  });
+
+  test('cancels of a payment: closed once, and every answer is the same', async () => {
+    const { id, orderId } = await made();
+    const answers = await onBoth(8, (base) => s.api('POST', `${base}/v1/payments/${id}/cancel`));
+    expect(answers.map(({ status, body }) => [status, body.id, body.status])).toEqual(
+      Array(8).fill([200, id, 'cancelled']),
+    );
+    expect(new Set(answers.map(({ body }) => body.cancelRequestedAt)).size).toBe(1);
+    expect(await tradesOf([id])).toMatchObject([{ state: 'CLOSED' }]);
+    expect([await said(id, 'Cancel asked for'), await said(id, '-> cancelled')]).toEqual([1, 1]);
+    expect(await s.orderStatus(orderId)).toBe('unpaid');
+  });
+
+  test('cancels of an order: it ends once, with its payment, and every answer is the same', async () => {
+    const { id, orderId } = await made();
+    const answers = await onBoth(8, (base) => s.api('POST', `${base}/v1/orders/${orderId}/cancel`));
+    expect(answers.map(({ status, body }) => [status, body.status, body.payments[0].status])).toEqual(
+      Array(8).fill([200, 'cancelled', 'cancelled']),
+    );
+    expect(await tradesOf([id])).toMatchObject([{ state: 'CLOSED' }]);
+    expect(await said(id, '-> cancelled')).toBe(1);
+  });
 });
 
 test('kill -9 in the middle: the same request on the other process ends it, with one payment', async () => {
@@ -81,4 +179,35 @@ test('a callback that was stored before its payment pays the order at the next s
   expect(await s.db.payment.findUniqueOrThrow({ where: { id: body.id } })).toMatchObject({
     settledBy: 'callback',
   });
+});
+
+test('one of two workers killed with -9 in the middle of paid payments: the other ends them', async () => {
+  // Slow answers and lost callbacks, so that the payments are in the workers' hands.
+  await s.simulator.setFaults({ callback: { dropRate: 1 }, query: { latencyMs: 1_500 } });
+  const payments = await Promise.all(
+    Array.from({ length: 8 }, async () => (await s.pay({ order: request().order })).body),
+  );
+  await Promise.all(payments.map(({ id }) => s.simulator.pay(id)));
+  const survivor = s.pidOf('worker');
+  const run = (id: string) => s.temporal.workflow.getHandle(`payment/${id}`);
+  const interrupted = await eventually(async () => {
+    const runs = await Promise.all(payments.map(({ id }) => run(id).describe()));
+    return payments.find((_, i) =>
+      runs[i]?.raw.pendingActivities?.some(
+        ({ state, lastWorkerIdentity }) => state === 2 && lastWorkerIdentity?.startsWith(`${worker2.pid}@`),
+      ),
+    );
+  });
+  worker2.kill('SIGKILL');
+  for (const { orderId } of payments) {
+    await eventually(async () => (await s.orderStatus(orderId)) === 'succeeded', 90_000);
+    await expectPaidOnce(orderId);
+  }
+  expect(s.pidOf('worker')).toBe(survivor);
+  await run(interrupted.id).result();
+  const { events } = await run(interrupted.id).fetchHistory();
+  const last = events?.findLast(
+    ({ workflowTaskCompletedEventAttributes }) => workflowTaskCompletedEventAttributes,
+  );
+  expect(last?.workflowTaskCompletedEventAttributes?.identity).toMatch(new RegExp(`^${survivor}@`));
 });

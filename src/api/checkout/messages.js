@@ -27,7 +27,7 @@ const en = {
   minutesLeft: (/** @type {number} */ minutes) =>
     minutes === 1 ? 'One minute left to pay.' : `${minutes} minutes left to pay.`,
   pay: (/** @type {string} */ amount, /** @type {string} */ channel) => `Pay ${amount} with ${channel}`,
-  qr: 'Pay with your phone: scan this code',
+  qr: 'QR code: scan it with your phone',
   qrLabel: 'QR code that opens the payment in a wallet',
   iPaid: 'I have paid',
   askAgain: 'Ask the bank again',
@@ -87,7 +87,7 @@ const zh = {
   timeLeft: '剩余支付时间',
   minutesLeft: (minutes) => `剩余支付时间 ${minutes} 分钟。`,
   pay: (amount, channel) => `使用${channel}支付 ${amount}`,
-  qr: '用手机扫码支付',
+  qr: '二维码：用手机扫码支付',
   qrLabel: '用钱包打开此支付的二维码',
   iPaid: '我已付款',
   askAgain: '再次向银行查询',

@@ -276,20 +276,20 @@ function draw() {
   write(iPaid, current === 'asking' ? text.askAgain : text.iPaid);
   notPaid.hidden = !(current === 'asking' && canStillPay);
   write(notPaid, text.notPaid);
-  drawOthers(current);
+  const ways = waysOf(current);
+  drawOthers(current, ways);
 
   const { returnUrl } = session;
   back.hidden =
     returnUrl === undefined || current === 'pay' || current === 'loading' || current === 'preparing';
   if (returnUrl !== undefined && /^https?:/i.test(returnUrl)) back.href = returnUrl;
-  back.classList.toggle('main', ['paid', 'returned', 'returning', 'review'].includes(current));
+  back.classList.toggle('main', current !== 'asking' && ways.length === 0);
   write(back, text.back);
 
   tick();
-  const isNew = shown !== undefined && shown !== current;
   shown = current;
   // Whoever had the focus on what is gone now is led to what came instead.
-  if (isNew && (focused === null || focused === document.body || !isVisible(focused))) title.focus();
+  if (focused !== null && focused !== document.body && !isVisible(focused)) title.focus();
 }
 
 /** @param {Element} of */
@@ -332,11 +332,14 @@ function qrImage(content) {
   return svg;
 }
 
-/** @param {Screen} current */
-function drawOthers(current) {
+/** The channels the payer may change to here. @param {Screen} current */
+function waysOf(current) {
+  return ['pay', 'unpaid', 'expired'].includes(current) ? (payment?.switchTo ?? []) : [];
+}
+
+/** @param {Screen} current @param {ReturnType<typeof waysOf>} ways */
+function drawOthers(current, ways) {
   const { text } = texts();
-  const ways =
-    current === 'pay' || current === 'unpaid' || current === 'expired' ? (payment?.switchTo ?? []) : [];
   const others = element('others');
   others.hidden = ways.length === 0;
   write(element('others-title'), current === 'pay' ? text.others : text.tryAgain);

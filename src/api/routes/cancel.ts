@@ -1,7 +1,5 @@
-import { TemporalUnavailable } from '../../activities/payment-workflows.ts';
 import { Refusal } from '../../domain/refusal.ts';
 import { isLive, type PaymentStatus } from '../../domain/states.ts';
-import type { Payment } from '../../generated/prisma/client.ts';
 import { cancelOrder, isSettled } from '../../ledger/orders.ts';
 import { requestCancel } from '../../ledger/payments.ts';
 import { findOrder } from '../../ledger/views.ts';
@@ -11,6 +9,7 @@ import { type Endpoint, endpoint } from '../endpoint.ts';
 import { goneSignal } from '../gone.ts';
 import { order } from '../schemas/order.ts';
 import { payment } from '../schemas/payment.ts';
+import { createTell } from '../tell.ts';
 import { viewerOf } from '../viewer.ts';
 import { orderView, paymentView } from '../views.ts';
 import { createVisiblePayment } from '../visible-payment.ts';
@@ -18,21 +17,12 @@ import { z } from '../zod.ts';
 
 /** From the request's start: the channel is asked, and asked to close, within it or later. */
 const BUDGET_MS = 8_000;
-const SIGNAL_DEADLINE_MS = 2_000;
 
 /** Cancelling. The wish is durable before anything else happens; the channel's "already paid" wins. */
 export function cancelRoutes(api: Api): Endpoint[] {
   const { db, changes, now } = api;
   const visiblePayment = createVisiblePayment(api);
-
-  /** The wish is in the ledger: if the workflow cannot be told now, the sweep does it. */
-  async function tell(row: Payment): Promise<void> {
-    try {
-      await api.workflows.cancel(row, SIGNAL_DEADLINE_MS);
-    } catch (error) {
-      if (!(error instanceof TemporalUnavailable)) throw error;
-    }
-  }
+  const tell = createTell(api);
 
   return [
     endpoint({
@@ -55,7 +45,7 @@ export function cancelRoutes(api: Api): Endpoint[] {
         const row = await visiblePayment(access, id);
         if (isLive(row.status as PaymentStatus)) {
           await requestCancel(db, id, 'the merchant', now());
-          await tell(row);
+          await tell.cancel(row);
         }
         const ended = await changes.until(paymentKey(id), {
           read: () => visiblePayment(access, id),
@@ -88,7 +78,7 @@ export function cancelRoutes(api: Api): Endpoint[] {
       refusals: ['order_not_found', 'order_already_paid'],
       async handle({ response, access: { caller }, params: { id }, startedAt }) {
         const { live } = await cancelOrder(db, caller.merchantId, id, now());
-        await Promise.all(live.map(tell));
+        await Promise.all(live.map(tell.cancel));
         const row = await changes.until(orderKey(caller.merchantId, id), {
           read: async () => {
             const found = await findOrder(db, caller.merchantId, id);

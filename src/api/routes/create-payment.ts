@@ -4,7 +4,7 @@ import type { Payment } from '../../generated/prisma/client.ts';
 import { startPayment, UnaskedAttempts } from '../../ledger/intake.ts';
 import type { Caller } from '../../ledger/merchants.ts';
 import { recordedAnswer } from '../../ledger/snapshot.ts';
-import { findOrder, hasAccount } from '../../ledger/views.ts';
+import { findOrder, getPayment, hasAccount, type PaymentWithRefund } from '../../ledger/views.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
 import { resolveOtherAttempts } from '../resolve-other-attempts.ts';
@@ -88,7 +88,7 @@ export function createPaymentRoute(api: Api): Endpoint {
     return await workflows.awaitNextAction(row, Math.max(BUDGET_MS - (Date.now() - startedAt), LEAST_MS));
   }
 
-  const view = (row: Payment, caller: Caller) =>
+  const view = (row: PaymentWithRefund, caller: Caller) =>
     paymentView(row, viewerOf(api, caller), clientToken(config.secret, row.id));
 
   return endpoint({
@@ -145,7 +145,7 @@ export function createPaymentRoute(api: Api): Endpoint {
         count('unavailable');
         throw error;
       });
-      const current = await db.payment.findUniqueOrThrow({ where: { id: row.id } });
+      const current = await getPayment(db, row.id);
       if (current.status === 'failed') {
         count('rejected');
         const said = recordedAnswer(current);
@@ -160,7 +160,7 @@ export function createPaymentRoute(api: Api): Endpoint {
       await answer(pending ? 202 : created ? 201 : 200, view(current, caller));
     },
     async replay(id, { caller }) {
-      return view(await db.payment.findUniqueOrThrow({ where: { id } }), caller);
+      return view(await getPayment(db, id), caller);
     },
   });
 }

@@ -1,9 +1,7 @@
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
-import { within } from '../within.ts';
+import { createProbe } from '../reachable.ts';
 import { z } from '../zod.ts';
-
-const REACHABLE_WITHIN_MS = 2_000;
 
 const health = z.object({ status: z.literal('ok') });
 const readiness = z
@@ -14,23 +12,10 @@ const readiness = z
   })
   .openapi('Readiness');
 
-interface Reachable {
-  readonly database: boolean;
-  readonly temporal: boolean;
-}
-
 /** Liveness and readiness, for load balancers and `npm start`. */
 export function healthRoutes(api: Pick<Api, 'db' | 'isTemporalReachable'>): Endpoint[] {
-  // Open to everybody, so that however many ask at once, one look is taken.
-  let probing: Promise<Reachable> | undefined;
-  const probe = () => {
-    probing ??= Promise.all([isDatabaseReachable(api.db), api.isTemporalReachable(REACHABLE_WITHIN_MS)])
-      .then(([database, temporal]) => ({ database, temporal }))
-      .finally(() => {
-        probing = undefined;
-      });
-    return probing;
-  };
+  // Open to everybody.
+  const probe = createProbe(api);
 
   return [
     endpoint({
@@ -59,23 +44,10 @@ export function healthRoutes(api: Pick<Api, 'db' | 'isTemporalReachable'>): Endp
       },
       refusals: [],
       async handle({ response }) {
-        const { database, temporal } = await probe();
-        const word = (reachable: boolean) => (reachable ? 'ok' : 'unreachable');
-        response.status(database && temporal ? 200 : 503).json({
-          status: database && temporal ? 'ready' : 'not_ready',
-          database: word(database),
-          temporal: word(temporal),
-        });
+        const reachable = await probe();
+        const ready = reachable.database === 'ok' && reachable.temporal === 'ok';
+        response.status(ready ? 200 : 503).json({ status: ready ? 'ready' : 'not_ready', ...reachable });
       },
     }),
   ];
-}
-
-/** A query of a table, so that a database without the migrations is not ready. */
-async function isDatabaseReachable(db: Api['db']): Promise<boolean> {
-  return await within(
-    REACHABLE_WITHIN_MS,
-    false,
-    db.merchant.findFirst({ select: { id: true } }).then(() => true),
-  );
 }

@@ -12,11 +12,22 @@ import { z } from '../zod.ts';
 
 const QUERY_DEADLINE_MS = 8_000;
 const REACHABLE_WITHIN_MS = 1_000;
+/** An answer this young is the channel's word: who asks in a loop must not use up what other payers' creates need. */
+const FRESH_MS = 1_000;
 
 /** What can be done about a payment. */
 export function paymentActionRoutes(api: Api): Endpoint[] {
   const visiblePayment = createVisiblePayment(api);
   const giveHint = createGiveHint(api);
+
+  const asking = new Map<string, Promise<void>>();
+
+  /** One query at a time for each payment: who comes meanwhile shares it. @throws as `askChannel` */
+  async function shareQuery(row: Payment): Promise<void> {
+    const query = asking.get(row.id) ?? askChannel(row).finally(() => asking.delete(row.id));
+    asking.set(row.id, query);
+    await query;
+  }
 
   /** @throws Refusal `channel_unreachable`, TemporalUnavailable */
   async function askChannel(row: Payment): Promise<void> {
@@ -42,13 +53,15 @@ export function paymentActionRoutes(api: Api): Endpoint[] {
       tag: 'Payments',
       summary: 'Ask the channel now',
       description:
-        "One query at once, besides the schedule; the payment in the answer has the channel's word.",
+        "One query at once, besides the schedule; the payment in the answer has the channel's word. Requests at the " +
+        'same time share one query, and an answer of the channel that is less than 1 s old is not asked for again.',
       auth: 'key',
       params: z.object({ id: z.string() }),
       answers: { 200: { description: 'The channel answered.', schema: payment } },
       refusals: ['payment_not_found', 'channel_unreachable', 'temporal_unavailable'],
       async handle({ response, access, params: { id } }) {
-        await askChannel(await visiblePayment(access, id));
+        const row = await visiblePayment(access, id);
+        if (!isFresh(row, api.now())) await shareQuery(row);
         response.json(paymentView(await visiblePayment(access, id), viewerOf(api, access.caller)));
       },
     }),
@@ -74,4 +87,11 @@ export function paymentActionRoutes(api: Api): Endpoint[] {
       },
     }),
   ];
+}
+
+/** The last thing heard of the channel is a readable answer of just now. */
+function isFresh({ channelAnsweredAt, channelErrorSince }: Payment, now: Date): boolean {
+  if (channelAnsweredAt === null || channelErrorSince !== null) return false;
+  // Both ways: a worker's clock that is ahead must not silence the queries for as long.
+  return Math.abs(now.getTime() - channelAnsweredAt.getTime()) < FRESH_MS;
 }

@@ -15,8 +15,8 @@ import {
   timelinePage,
   timelineQuery,
 } from '../schemas/payment.ts';
-import { viewerOf } from '../viewer.ts';
-import { isPayable, payerPaymentView, paymentView, timelineView } from '../views.ts';
+import { viewerOf, viewFor } from '../viewer.ts';
+import { isPayable, paymentView, timelineView } from '../views.ts';
 import { createVisiblePayment } from '../visible-payment.ts';
 import { z } from '../zod.ts';
 
@@ -48,11 +48,7 @@ export function paymentRoutes(api: Api): Endpoint[] {
           timeoutMs: (wait ?? 0) * 1000,
           signal: goneSignal(response),
         });
-        response.json(
-          access.kind === 'token'
-            ? payerPaymentView(row, now())
-            : paymentView(row, viewerOf(api, access.caller)),
-        );
+        response.json(viewFor(api, access, row));
       },
     }),
 

@@ -1,8 +1,6 @@
 import type { Request } from 'express';
-import { TemporalUnavailable } from '../../activities/payment-workflows.ts';
 import { Refusal } from '../../domain/refusal.ts';
-import type { Payment, Refund } from '../../generated/prisma/client.ts';
-import { requestRefund, toRefundSnapshot } from '../../ledger/refunds.ts';
+import { requestRefund } from '../../ledger/refunds.ts';
 import { findRefund, listRefunds } from '../../ledger/views.ts';
 import { nextCursor, readCursor } from '../cursor.ts';
 import type { Api } from '../deps.ts';
@@ -15,27 +13,17 @@ import {
   refundListQuery,
   refundPage,
 } from '../schemas/refund.ts';
+import { createTell } from '../tell.ts';
 import { viewerOf } from '../viewer.ts';
 import { refundView } from '../views.ts';
 import { createVisiblePayment } from '../visible-payment.ts';
 import { z } from '../zod.ts';
 
-const START_DEADLINE_MS = 2_000;
-
 /** Giving money back. */
 export function refundRoutes(api: Api): Endpoint[] {
-  const { db, refundWorkflows, now } = api;
+  const { db, now } = api;
   const visiblePayment = createVisiblePayment(api);
-
-  /** Never fails for want of Temporal: the row is owed from its commit on, and the sweep starts what did not start. */
-  async function start(row: Refund, payment: Payment, log: Api['log']): Promise<void> {
-    try {
-      await refundWorkflows.start(toRefundSnapshot(row, payment), START_DEADLINE_MS);
-    } catch (error) {
-      if (!(error instanceof TemporalUnavailable)) throw error;
-      log.warn({ err: error, refundId: row.id }, 'a stored refund waits for the sweep');
-    }
-  }
+  const tell = createTell(api);
 
   return [
     endpoint({
@@ -76,7 +64,7 @@ export function refundRoutes(api: Api): Endpoint[] {
           { amount: body.amount, note: body.note, idempotencyKey: key },
           now(),
         );
-        if (row.status === 'created') await start(row, payment, request.log as Api['log']);
+        if (row.status === 'created') await tell.startRefund(row, payment, request.log as Api['log']);
         response.status(created ? 201 : 200).json(refundView(row, viewerOf(api, access.caller)));
       },
     }),

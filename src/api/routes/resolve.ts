@@ -5,6 +5,7 @@ import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
 import { text } from '../schemas/common.ts';
 import { payment } from '../schemas/payment.ts';
+import { createTell } from '../tell.ts';
 import { viewerOf } from '../viewer.ts';
 import { paymentView } from '../views.ts';
 import { createVisiblePayment } from '../visible-payment.ts';
@@ -24,6 +25,7 @@ const resolution = z.strictObject({
 export function resolveRoute(api: Api): Endpoint {
   const { db, workflows, deliveryWorkflows } = api;
   const visiblePayment = createVisiblePayment(api);
+  const tell = createTell(api);
   return endpoint({
     method: 'post',
     path: '/v1/payments/{id}/resolve',
@@ -42,19 +44,22 @@ export function resolveRoute(api: Api): Endpoint {
     },
     answers: { 200: { description: 'Decided.', schema: payment } },
     refusals: ['payment_not_found', 'forbidden', 'not_resolvable', 'temporal_unavailable'],
-    async handle({ response, access, params: { id }, body: { action, note } }) {
+    async handle({ request, response, access, params: { id }, body: { action, note } }) {
       const row = await visiblePayment(access, id);
-      const resolved = await resolvePayment(db, row.merchantId, id, action, note, api.now());
+      const decided = await resolvePayment(db, row.merchantId, id, action, note, api.now());
       if (action === 'retry') {
-        await workflows.wake(resolved, SIGNAL_DEADLINE_MS);
+        await workflows.wake(decided.payment, SIGNAL_DEADLINE_MS);
         for (const delivery of await findPendingDeliveries(db, id))
           await deliveryWorkflows.wake(delivery, SIGNAL_DEADLINE_MS);
       } else if (action !== 'dismiss') {
         // Decided, though Temporal may be away: what is not told here is the sweep's.
         await startDeliveries(api, id);
-        if (row.orderUpdate === 'pending' || resolved.orderUpdate === 'pending')
-          await workflows.wake(resolved, SIGNAL_DEADLINE_MS).catch(() => undefined);
+        if (row.orderUpdate === 'pending' || decided.payment.orderUpdate === 'pending')
+          await workflows.wake(decided.payment, SIGNAL_DEADLINE_MS).catch(() => undefined);
       }
+      if (decided.refund !== null)
+        await tell.startRefund(decided.refund, decided.payment, request.log as Api['log']);
+      await Promise.all(decided.cancelled.map(tell.cancel));
       response.json(paymentView(await visiblePayment(access, id), viewerOf(api, access.caller)));
     },
   });

@@ -7,9 +7,18 @@ import { refund } from './refund.ts';
 
 /** What merchants are told: events, on their way to the order service and in the feed. */
 
-/** Without what is for whoever asks: what the payer does next, tokens, links for operators. */
+/** Without what is for whoever asks: what the payer does next, tokens, links for operators. How far a
+ * refund is its own events tell. */
 const eventPayment = payment
-  .omit({ nextAction: true, payUrl: true, checkoutUrl: true, clientToken: true, temporalUrl: true })
+  .omit({
+    refundReason: true,
+    refundStatus: true,
+    nextAction: true,
+    payUrl: true,
+    checkoutUrl: true,
+    clientToken: true,
+    temporalUrl: true,
+  })
   .openapi('EventPayment', { description: 'The payment as it was.' });
 
 const eventOrder = order

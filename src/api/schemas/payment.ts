@@ -1,4 +1,11 @@
-import { ATTENTIONS, ORDER_UPDATES, PAYMENT_STATUSES, SETTLED_BY } from '../../domain/states.ts';
+import {
+  ATTENTIONS,
+  ORDER_UPDATES,
+  PAYMENT_STATUSES,
+  REFUND_REASONS,
+  REFUND_STATUSES,
+  SETTLED_BY,
+} from '../../domain/states.ts';
 import { z } from '../zod.ts';
 import {
   amount,
@@ -95,6 +102,23 @@ const payerFields = {
     example: null,
   }),
   refundedAmount: z.int().openapi({ description: 'What has gone back to the payer.', example: 0 }),
+  refundReason: oneOf(REFUND_REASONS)
+    .nullable()
+    .openapi({
+      description:
+        'Why all of this payment goes back without anybody having asked for a refund, else null: `duplicate_payment`, ' +
+        'the order was paid twice and this is the second; `late_payment`, it came too late for the order; `requested`, ' +
+        'it was decided so.',
+      example: null,
+    }),
+  refundStatus: oneOf(REFUND_STATUSES)
+    .nullable()
+    .openapi({
+      description:
+        'How far that is: `created` and `processing`, on its way; `succeeded`, back; `failed`, the channel refused it ' +
+        'and a person sees to it. Null without `refundReason`.',
+      example: null,
+    }),
   nextAction: nextAction.nullable(),
   payUrl: z.string().nullable().openapi({ description: "The next action's URL." }),
   checkoutUrl: z.string().nullable().openapi({ description: "nodrop's own page for the payer." }),

@@ -36,6 +36,9 @@ export interface SimulatorAdapterOptions {
 /** Below the 10 s an activity attempt may take, so that a hung call ends as an answer of ours and not as a time-out of Temporal's. */
 const HTTP_TIMEOUT_MS = 8_000;
 
+/** An answer takes some hundred bytes. One beyond this is none of the channel's, and is not taken into memory. */
+const ANSWER_AT_MOST_BYTES = 1024 * 1024;
+
 /**
  * The refusals after which it is certain that no trade exists under our number. `OUT_TRADE_NO_USED` is not
  * among them: it says that one does, which may yet be paid.
@@ -135,7 +138,7 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
     }
   }
 
-  /** The request and its whole body within the time-out. @throws ChannelError `unreachable` */
+  /** The request and its whole body within the time-out. @throws ChannelError `unreachable`, `garbage` for a body that is too long. */
   async function exchange(url: string, init: RequestInit, signal?: AbortSignal) {
     // Not AbortSignal.any: on Node 20 a time-out that only a combined signal refers to may be collected unfired.
     const controller = new AbortController();
@@ -145,8 +148,9 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
     if (signal?.aborted) abort();
     try {
       const response = await send(url, { ...init, signal: controller.signal });
-      return { response, text: await response.text() };
+      return { response, text: await readText(response) };
     } catch (cause) {
+      if (cause instanceof ChannelError) throw cause;
       const reason = controller.signal.aborted ? controller.signal.reason : cause;
       const why = reason instanceof Error ? reason.message : String(reason);
       throw new ChannelError('unreachable', `${options.name} could not be asked: ${why}`, { cause });
@@ -154,6 +158,20 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
       clearTimeout(timer);
       signal?.removeEventListener('abort', abort);
     }
+  }
+
+  /** The body as text. @throws ChannelError `garbage` as soon as it is too long; what follows is not read. */
+  async function readText(response: Response): Promise<string> {
+    const chunks: Uint8Array[] = [];
+    let length = 0;
+    for await (const chunk of response.body ?? []) {
+      length += chunk.byteLength;
+      if (length > ANSWER_AT_MOST_BYTES) {
+        throw new ChannelError('garbage', `${options.name} answered more than ${ANSWER_AT_MOST_BYTES} bytes`);
+      }
+      chunks.push(chunk);
+    }
+    return new TextDecoder().decode(Buffer.concat(chunks));
   }
 
   /** A trade of the schema's shape, and the one asked for. @throws ChannelError `garbage` */

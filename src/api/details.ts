@@ -1,0 +1,97 @@
+import { createRequire } from 'node:module';
+import type { Config } from '../config.ts';
+import { type Backlog, countAttention, countCallbacks } from '../ledger/details.ts';
+import type { Api } from './deps.ts';
+import { createProbe, type Reachable } from './reachable.ts';
+import { within } from './within.ts';
+
+const COUNTED_WITHIN_MS = 2_000;
+
+const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
+
+interface BacklogView {
+  readonly count: number;
+  /** True when `count` is where the counting stopped. */
+  readonly more: boolean;
+  readonly oldestSince: string;
+  readonly oldestAgeSeconds: number;
+}
+
+export interface Details extends Reachable {
+  readonly version: string;
+  readonly mode: Config['mode'];
+  readonly config: ReturnType<typeof shownConfig>;
+  /** Payments a person should look at, by kind; null when the database did not say in time. */
+  readonly attention: Readonly<Record<string, BacklogView>> | null;
+  readonly callbacks: {
+    readonly undelivered: BacklogView | null;
+    readonly unmatched: BacklogView | null;
+  } | null;
+}
+
+export type DetailsDeps = Pick<Api, 'db' | 'isTemporalReachable' | 'channels' | 'now'> & {
+  readonly config: Pick<
+    Config,
+    | 'mode'
+    | 'embeddedDatabase'
+    | 'embeddedTemporal'
+    | 'temporal'
+    | 'api'
+    | 'admin'
+    | 'paymentExpiryMs'
+    | 'queryScheduleMs'
+    | 'logLevel'
+  >;
+};
+
+/** @returns what the admin listener shows at `/details`; it reads, and changes nothing. */
+export function createDetails({ config, db, channels, now, ...api }: DetailsDeps): () => Promise<Details> {
+  const probe = createProbe({ db, ...api });
+  return async () => {
+    const [reachable, attention, callbacks] = await Promise.all([
+      probe(),
+      within(COUNTED_WITHIN_MS, null, countAttention(db)),
+      within(COUNTED_WITHIN_MS, null, countCallbacks(db)),
+    ]);
+    const at = now().getTime();
+    const view = ({ count, more, oldest }: Backlog): BacklogView => ({
+      count,
+      more,
+      oldestSince: oldest.toISOString(),
+      oldestAgeSeconds: Math.max(0, Math.floor((at - oldest.getTime()) / 1000)),
+    });
+    const orNone = (backlog: Backlog | null) => (backlog === null ? null : view(backlog));
+    return {
+      version,
+      mode: config.mode,
+      ...reachable,
+      attention:
+        attention && Object.fromEntries([...attention].map(([kind, backlog]) => [kind, view(backlog)])),
+      callbacks: callbacks && {
+        undelivered: orNone(callbacks.undelivered),
+        unmatched: orNone(callbacks.unmatched),
+      },
+      config: shownConfig(config, [...channels.keys()]),
+    };
+  };
+}
+
+/** A list of what may be seen: a setting that comes later is not shown before somebody has thought about it. */
+function shownConfig(config: DetailsDeps['config'], channels: readonly string[]) {
+  const { api, admin, temporal } = config;
+  const { origin, pathname } = new URL(api.publicUrl);
+  return {
+    publicUrl: `${origin}${pathname}`,
+    api: `${api.host}:${api.port}`,
+    admin: `${admin.host}:${admin.port}`,
+    embeddedDatabase: config.embeddedDatabase,
+    embeddedTemporal: config.embeddedTemporal,
+    temporalAddress: temporal.address,
+    temporalNamespace: temporal.namespace,
+    paymentExpirySeconds: config.paymentExpiryMs / 1000,
+    queryScheduleSeconds: Object.fromEntries(
+      channels.map((name) => [name, config.queryScheduleMs(name).map((ms) => ms / 1000)]),
+    ),
+    logLevel: config.logLevel,
+  };
+}

@@ -1,0 +1,105 @@
+import { Refusal } from '../../domain/refusal.ts';
+import { isFinal, type OrderUpdate, type PaymentStatus } from '../../domain/states.ts';
+import type { Payment } from '../../generated/prisma/client.ts';
+import { isDatabaseUnavailable } from '../../ledger/unavailable.ts';
+import { getPayment } from '../../ledger/views.ts';
+import { type Access, tokenEndsAt } from '../auth.ts';
+import { paymentKey } from '../changes.ts';
+import type { Api } from '../deps.ts';
+import { type Endpoint, endpoint } from '../endpoint.ts';
+import { EventStream, stateId } from '../event-stream.ts';
+import { goneSignal } from '../gone.ts';
+import { viewFor } from '../viewer.ts';
+import { createVisiblePayment } from '../visible-payment.ts';
+import { z } from '../zod.ts';
+
+const EXAMPLE = `event: payment
+id: 3q2-7wAAAAAAAAAAAAAAAA
+data: {"id":"pay_01JD7Z7C8Q6W4Y9V5T3R1P0N2M","status":"paying",...}
+
+`;
+
+const hasEnded = ({ status, orderUpdate }: Payment) =>
+  isFinal(status as PaymentStatus, orderUpdate as OrderUpdate | null);
+
+/** `GET /v1/payments/{id}/events`: whoever watches a payment sees its state, and each change as it is made. */
+export function paymentEventsRoute(api: Api): Endpoint {
+  const { db, changes, metrics, streams, now } = api;
+  const visiblePayment = createVisiblePayment(api);
+
+  /** In ms: a token opens nothing after its end, also not a stream that began before. */
+  const lifetime = (access: Access, row: Payment): number =>
+    access.kind === 'key'
+      ? streams.lifetimeMs
+      : Math.min(streams.lifetimeMs, tokenEndsAt(row) - now().getTime());
+
+  return endpoint({
+    method: 'get',
+    path: '/v1/payments/{id}/events',
+    operationId: 'streamPayment',
+    tag: 'Payments',
+    summary: "Watch a payment's changes",
+    description:
+      'Server-Sent Events: `event: payment` with the whole state as JSON in `data`, the current one first and then ' +
+      'after every change: a `Payment` for a key, a `PayerPayment` for a client token. States in between may be left out, ' +
+      'the last one never is. Comments (`:`) keep the connection alive every 15 s. The stream ends after a final state ' +
+      "(see `GET /v1/payments/{id}`), at the client token's end, and now and then besides: come again with the `id` " +
+      'of the last event as `Last-Event-ID`, and what you have is not sent again.',
+    auth: 'key or token',
+    cors: true,
+    params: z.object({ id: z.string() }),
+    headers: z.object({
+      'last-event-id': z.string().optional().openapi({
+        description: 'The `id` of the last event that was read.',
+      }),
+    }),
+    answers: {
+      200: {
+        description: 'The stream.',
+        schema: z.string().openapi({ example: EXAMPLE }),
+        mediaType: 'text/event-stream',
+      },
+      204: { description: 'The payment is final and `Last-Event-ID` is its state: nothing more will come.' },
+    },
+    refusals: ['payment_not_found', 'too_many_readers'],
+    async handle({ request, response, access, params: { id } }) {
+      const signal = goneSignal(response);
+      const row = await visiblePayment(access, id);
+      const key = paymentKey(id);
+      const lastEventId = request.get('last-event-id');
+      if (hasEnded(row) && stateId(JSON.stringify(viewFor(api, access, row))) === lastEventId) {
+        return void response.status(204).end();
+      }
+      if (request.method === 'HEAD') return void response.type('text/event-stream').end();
+      if (!changes.hasRoom(key)) throw new Refusal('too_many_readers', 'Ask with `wait` meanwhile.');
+
+      response.locals.streams = true;
+      metrics.readerCame();
+      let last = row;
+      const push = () => stream.push('payment', viewFor(api, access, last));
+      // The next action ends by time, without a change.
+      const stream = new EventStream(response, lastEventId, streams, push);
+      try {
+        const states = changes.follow(key, {
+          // The same row for all its readers: read by id alone, so that reads at one change are one.
+          read: () => getPayment(db, id),
+          timeoutMs: lifetime(access, row),
+          signal,
+          survives: isDatabaseUnavailable,
+        });
+        for await (const state of states) {
+          last = state;
+          push();
+          await stream.drained();
+          if (hasEnded(state)) break;
+        }
+      } catch (error) {
+        // The reader comes again, and is then answered with what is wrong.
+        request.log.error({ err: error }, 'an event stream ended early');
+      } finally {
+        metrics.readerWent();
+        await stream.end();
+      }
+    },
+  });
+}

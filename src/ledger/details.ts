@@ -1,0 +1,58 @@
+import { ATTENTIONS, type Attention } from '../domain/states.ts';
+import type { LedgerClient } from './client.ts';
+
+/** What waits for somebody, counted for operators. Every count reads an index of the anomalies alone, and stops in time. */
+
+/** Beyond this nobody wants to know how many it is. */
+const COUNT_AT_MOST = 10_000;
+
+export interface Backlog {
+  readonly count: number;
+  /** True when there are more than were counted. */
+  readonly more: boolean;
+  /** Since when the oldest waits. */
+  readonly oldest: Date;
+}
+
+/** The payments a person should look at, of every merchant; a kind without any is not there. */
+export async function countAttention(
+  db: LedgerClient,
+  atMost: number = COUNT_AT_MOST,
+): Promise<ReadonlyMap<Attention, Backlog>> {
+  const rows = await db.$queryRaw<{ kind: Attention; count: number; oldest: Date }[]>`
+    SELECT kind, count(*)::int AS count, min(attention_since) AS oldest
+    FROM unnest(${[...ATTENTIONS]}::text[]) AS kind CROSS JOIN LATERAL (
+      SELECT attention_since FROM payments WHERE attention = kind
+      ORDER BY attention_since LIMIT ${atMost + 1}
+    ) AS waiting
+    GROUP BY kind`;
+  return new Map(rows.map(({ kind, ...row }) => [kind, capped(row, atMost)]));
+}
+
+/** Callbacks that are stored and have not reached a workflow for certain, and those that name no payment of ours. */
+export async function countCallbacks(
+  db: LedgerClient,
+  atMost: number = COUNT_AT_MOST,
+): Promise<{ readonly undelivered: Backlog | null; readonly unmatched: Backlog | null }> {
+  const rows = await db.$queryRaw<{ kind: string; count: number; oldest: Date }[]>`
+    SELECT kind, count(*)::int AS count, min(received_at) AS oldest
+    FROM (
+      (SELECT 'undelivered' AS kind, received_at FROM callbacks
+        WHERE delivered_at IS NULL AND payment_id IS NOT NULL ORDER BY received_at LIMIT ${atMost + 1})
+      UNION ALL
+      (SELECT 'unmatched', received_at FROM callbacks
+        WHERE payment_id IS NULL ORDER BY received_at LIMIT ${atMost + 1})
+    ) AS waiting
+    GROUP BY kind`;
+  const of = (wanted: string) => {
+    const row = rows.find(({ kind }) => kind === wanted);
+    return row === undefined ? null : capped(row, atMost);
+  };
+  return { undelivered: of('undelivered'), unmatched: of('unmatched') };
+}
+
+const capped = ({ count, oldest }: { count: number; oldest: Date }, atMost: number): Backlog => ({
+  count: Math.min(count, atMost),
+  more: count > atMost,
+  oldest,
+});

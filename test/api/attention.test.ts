@@ -1,0 +1,282 @@
+import { describe, expect, test } from 'vitest';
+import { automaticRefundId } from '../../src/domain/ids.ts';
+import {
+  endPayment,
+  raiseAttention,
+  recordAnswer,
+  recordCreated,
+  recordSilence,
+  requestCancel,
+  settlePayment,
+} from '../../src/ledger/payments.ts';
+import { recordRefundAnswer, recordRefundSilence } from '../../src/ledger/refunds.ts';
+import { pay, setUp, simulatorCallback } from './support.ts';
+
+// Every case that needs a person: shown with a sentence and since when, found in the list, and over when it is.
+// What the workflows and activities bring about is called here as they call it; that they do is tested on them.
+
+const { api, key, merchantId } = await setUp({ role: 'operator' });
+
+const START = Date.now();
+const at = (seconds: number) => new Date(START + seconds * 1000);
+const ALARM_MS = 300_000;
+const get = async (id: string) => (await api.call(`/v1/payments/${id}`, { key })).json;
+const needAttention = async () => {
+  const { data } = (await api.call('/v1/payments?attention=true&limit=100', { key })).json;
+  return (data as { id: string }[]).map(({ id }) => id);
+};
+
+async function expectShown(id: string, attention: string, since: Date, sentence: string) {
+  expect(await get(id)).toMatchObject({
+    attention,
+    attentionSince: since.toISOString(),
+    attentionDetail: expect.stringContaining(sentence),
+  });
+  expect(await needAttention()).toContain(id);
+}
+async function expectOver(id: string) {
+  expect(await get(id)).toMatchObject({ attention: null, attentionSince: null, attentionDetail: null });
+  expect(await needAttention()).not.toContain(id);
+}
+
+const money = (amount: number) =>
+  ({
+    state: 'paid',
+    channelPaymentId: 'trx',
+    amount,
+    currency: 'CNY',
+    paidAt: new Date().toISOString(),
+  }) as const;
+/** The channel says at this time that so much came in, and it is settled. */
+async function paid(id: string, amount = 1050, when = at(0)) {
+  await recordAnswer(api.db, id, money(amount), 'query', when);
+  await settlePayment(api.db, id, when);
+}
+const resolve = (id: string, action: string) =>
+  api.call(`/v1/payments/${id}/resolve`, { key, body: { action, note: 'Seen.' } });
+async function refund(id: string, amount?: number) {
+  const headers = { 'idempotency-key': `${id}-${Math.random()}` };
+  return (await api.call(`/v1/payments/${id}/refunds`, { key, body: { amount }, headers })).json;
+}
+const back = { state: 'succeeded', channelRefundId: 'R' } as const;
+
+describe('channel_unreachable', () => {
+  async function silent() {
+    const { id } = await pay(api, key);
+    await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(0));
+    await expectOver(id);
+    await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(300));
+    await expectShown(id, 'channel_unreachable', at(300), `since ${at(0).toISOString()}: no answer in time`);
+    // It is as old as it is, however long it lasts.
+    await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(900));
+    await expectShown(id, 'channel_unreachable', at(300), 'no answer in time');
+    return id as string;
+  }
+
+  test.each<[string, (id: string) => Promise<unknown>]>([
+    ['an answer', (id) => recordAnswer(api.db, id, { state: 'unpaid' }, 'query', at(901))],
+    ['that it is unknown', (id) => recordAnswer(api.db, id, { state: 'unknown_trade' }, 'query', at(901))],
+    ['a new next action', (id) => recordCreated(api.db, id, { type: 'redirect', url: 'https://w' }, at(901))],
+    ['its close', (id) => endPayment(api.db, id, 'closed', 'unpaid.', at(901))],
+    ['a callback', (id) => api.call('/callbacks/simulator', { ...simulatorCallback(id), method: 'POST' })],
+  ])('after 5 min of silence, until %s', async (_, hear) => {
+    const id = await silent();
+    await hear(id);
+    await expectOver(id);
+    // The next silence is a new one.
+    await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(1000));
+    await expectOver(id);
+  });
+
+  test('after six tries to end it', async () => {
+    const { id } = await pay(api, key);
+    await requestCancel(api.db, id, 'the merchant', at(0));
+    const detail = 'The payment is to be cancelled, and the channel does not answer.';
+    await raiseAttention(api.db, id, 'channel_unreachable', detail, at(60));
+    await expectShown(id, 'channel_unreachable', at(60), detail);
+    await recordAnswer(api.db, id, { state: 'closed' }, 'close', at(70));
+    await expectOver(id);
+  });
+});
+
+describe('create_unknown', () => {
+  const detail = 'The channel does not say whether it created the trade.';
+  async function unknown() {
+    const usual = api.workflows.onAwaitNextAction;
+    api.workflows.onAwaitNextAction = async () => false;
+    const order = { id: `o-${Math.random()}`, amount: 1050, currency: 'CNY' };
+    const { json } = await api.call('/v1/payments', { key, body: { order, channel: 'simulator' } });
+    api.workflows.onAwaitNextAction = usual;
+    await raiseAttention(api.db, json.id, 'create_unknown', detail, at(90));
+    await expectShown(json.id, 'create_unknown', at(90), detail);
+    return json.id as string;
+  }
+
+  test.each<[string, (id: string) => Promise<unknown>]>([
+    ['it is created', (id) => recordCreated(api.db, id, { type: 'redirect', url: 'https://w' }, at(91))],
+    ['the channel knows it', (id) => recordAnswer(api.db, id, { state: 'unpaid' }, 'query', at(91))],
+    ['it has ended', (id) => endPayment(api.db, id, 'closed', 'unpaid.', at(91))],
+    ['it is paid', (id) => api.call('/callbacks/simulator', { ...simulatorCallback(id), method: 'POST' })],
+  ])('until %s', async (_, hear) => {
+    const id = await unknown();
+    await recordAnswer(api.db, id, { state: 'unknown_trade' }, 'query', at(90));
+    await expectShown(id, 'create_unknown', at(90), detail);
+    await hear(id);
+    await expectOver(id);
+  });
+});
+
+describe('order_update_failing', () => {
+  const detail = 'The money is in, and the order does not take it.';
+  test('until the order takes it; also of a payment whose channel had been silent before its callback', async () => {
+    const { id } = await pay(api, key);
+    await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(0));
+    await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(300));
+    await api.call('/callbacks/simulator', { ...simulatorCallback(id), method: 'POST' });
+    await raiseAttention(api.db, id, 'order_update_failing', detail, at(900));
+    await expectShown(id, 'order_update_failing', at(900), detail);
+    await settlePayment(api.db, id, at(901));
+    await expectOver(id);
+    expect(await get(id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+  });
+});
+
+describe('order_conflict', () => {
+  test('of a second payment, until its money is back', async () => {
+    const first = await pay(api, key);
+    api.workflows.onAskChannel = async () => false;
+    const order = { order: undefined, orderId: first.orderId };
+    const { id } = await pay(api, key, { ...order, channel: 'simulator2' });
+    await paid(first.id);
+    await paid(id, 1050, at(10));
+    await expectOver(first.id);
+    await expectShown(id, 'order_conflict', at(10), 'already paid by another payment');
+    await recordRefundAnswer(api.db, automaticRefundId(id), back, at(20));
+    await expectOver(id);
+  });
+
+  test('of money that came after the order was cancelled, until it is back', async () => {
+    const { id, orderId } = await pay(api, key);
+    await endPayment(api.db, id, 'cancelled', 'unpaid.', at(0));
+    await api.db.order.updateMany({ where: { merchantId, id: orderId }, data: { status: 'cancelled' } });
+    await paid(id, 1050, at(10));
+    await expectShown(id, 'order_conflict', at(10), 'already cancelled when the money came in');
+    await recordRefundAnswer(api.db, automaticRefundId(id), back, at(20));
+    await expectOver(id);
+  });
+});
+
+describe('money that waits for a decision', () => {
+  const mismatch = async () => {
+    const { id } = await pay(api, key);
+    await paid(id, 900, at(10));
+    await expectShown(id, 'amount_mismatch', at(10), 'received 900 CNY, asked were 1050 CNY');
+    return id as string;
+  };
+  const late = async () => {
+    await api.db.merchant.update({ where: { id: merchantId }, data: { latePayment: 'review' } });
+    const { id } = await pay(api, key);
+    await endPayment(api.db, id, 'closed', 'unpaid.', at(0));
+    await api.db.payment.update({ where: { id }, data: { expiresAt: at(-60) } });
+    await paid(id, 1050, at(10));
+    await expectShown(id, 'late_payment_review', at(10), 'the merchant wants to decide');
+    return id as string;
+  };
+
+  test.each([
+    ['amount_mismatch', mismatch],
+    ['late_payment_review', late],
+  ] as const)('%s: dismissing it is no decision; accepting it is', async (_, waiting) => {
+    const id = await waiting();
+    expect((await resolve(id, 'dismiss')).json.code).toBe('not_resolvable');
+    expect((await resolve(id, 'accept')).json.orderUpdate).toBe('applied');
+    await expectOver(id);
+  });
+
+  test.each([
+    ['amount_mismatch', mismatch],
+    ['late_payment_review', late],
+  ] as const)('%s: sent back, it is shown until it is back', async (_, waiting) => {
+    const id = await waiting();
+    const { json } = await resolve(id, 'refund');
+    expect(json).toMatchObject({ attention: 'order_conflict', attentionDetail: 'An operator refunds it.' });
+    await recordRefundAnswer(api.db, automaticRefundId(id), back, at(20));
+    await expectOver(id);
+  });
+
+  test.each([
+    ['amount_mismatch', mismatch],
+    ['late_payment_review', late],
+  ] as const)('%s: sent back, and the channel refuses', async (_, waiting) => {
+    const id = await waiting();
+    await resolve(id, 'refund');
+    const refused = { state: 'failed', reason: 'account closed' } as const;
+    await recordRefundAnswer(api.db, automaticRefundId(id), refused, at(20));
+    await expectShown(id, 'refund_failing', at(20), 'account closed');
+    const again = await refund(id);
+    await recordRefundAnswer(api.db, again.id, back, at(30));
+    await expectOver(id);
+  });
+
+  test('a merchant refunds all of it: nothing is left to decide', async () => {
+    const id = await mismatch();
+    const { id: refundId } = await refund(id);
+    await recordRefundAnswer(api.db, refundId, back, at(20));
+    await expectOver(id);
+    expect((await get(id)).orderUpdate).toBe('conflict');
+  });
+});
+
+describe('refund_failing', () => {
+  async function twice() {
+    const first = await pay(api, key);
+    api.workflows.onAskChannel = async () => false;
+    const { id } = await pay(api, key, { order: undefined, orderId: first.orderId, channel: 'simulator2' });
+    await paid(first.id);
+    await paid(id);
+    return { id: id as string, refundId: automaticRefundId(id) };
+  }
+
+  test('silence on a refund for an hour, until the channel answers', async () => {
+    const { id } = await pay(api, key);
+    await paid(id);
+    const { id: refundId } = await refund(id, 500);
+    await recordRefundSilence(api.db, refundId, 'no answer in time', at(100));
+    await expectOver(id);
+    await recordRefundSilence(api.db, refundId, 'no answer in time', at(3700));
+    await expectShown(id, 'refund_failing', at(3700), `since ${at(100).toISOString()}`);
+    await recordRefundSilence(api.db, refundId, 'no answer in time', at(9000));
+    await expectShown(id, 'refund_failing', at(3700), `since ${at(100).toISOString()}`);
+    await recordRefundAnswer(api.db, refundId, back, at(9001));
+    await expectOver(id);
+  });
+
+  test('a refund that is owed is silent, then refused: the sentence says what is so, as old as it is', async () => {
+    const { id, refundId } = await twice();
+    await recordRefundSilence(api.db, refundId, 'no answer in time', at(100));
+    await recordRefundSilence(api.db, refundId, 'no answer in time', at(3700));
+    await expectShown(id, 'refund_failing', at(3700), 'it is asked on');
+    const refused = { state: 'failed', reason: 'account closed' } as const;
+    await recordRefundAnswer(api.db, refundId, refused, at(4000));
+    await expectShown(id, 'refund_failing', at(3700), 'account closed');
+    const again = await refund(id);
+    await recordRefundAnswer(api.db, again.id, back, at(5000));
+    await expectOver(id);
+  });
+
+  test('a refund that was asked for and refused is its asker’s business', async () => {
+    const { id } = await pay(api, key);
+    await paid(id);
+    const { id: refundId } = await refund(id, 500);
+    await recordRefundAnswer(api.db, refundId, { state: 'failed', reason: 'no' }, at(100));
+    await expectOver(id);
+  });
+
+  test('an operator has seen it', async () => {
+    const { id, refundId } = await twice();
+    await recordRefundAnswer(api.db, refundId, { state: 'failed', reason: 'no' }, at(100));
+    await expectShown(id, 'refund_failing', at(100), 'The channel refused refund');
+    expect((await resolve(id, 'dismiss')).status).toBe(200);
+    await expectOver(id);
+  });
+});

@@ -1,0 +1,153 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { currencyExponents, exponentOf } from '../../src/domain/money.ts';
+import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { newKey, newOrderId, pay, startTestApi, type TestApi } from './support.ts';
+
+// What the cashier page is made of; what it does is in test/browser.
+
+let database: FreshDatabase;
+let api: TestApi;
+let key: string;
+
+beforeAll(async () => {
+  database = await freshDatabase();
+  api = await startTestApi(database.url);
+  ({ key } = await newKey(api.db));
+});
+afterAll(async () => {
+  await api.close();
+  await database.drop();
+});
+
+const open = (path: string, headers = {}) => api.call(`/checkout/${path}`, { headers });
+const modules = (name: string) => new URL(`../../src/api/checkout/${name}`, import.meta.url).href;
+
+describe('the cashier page', () => {
+  test('loads nothing from elsewhere, runs nothing inline, is framed by nobody and told to nobody', async () => {
+    const made = await pay(api, key);
+    const { status, headers, text } = await open(`${made.id}?token=${made.clientToken}`);
+    expect(status).toBe(200);
+    expect(headers.get('content-security-policy')).toBe(
+      "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    );
+    expect(headers.get('referrer-policy')).toBe('no-referrer');
+    expect(headers.get('cache-control')).toBe('no-store');
+    expect(headers.get('x-content-type-options')).toBe('nosniff');
+    expect(text).not.toMatch(/https?:\/\/|<style|style=|\son\w+=|<script>/);
+    expect(text).not.toContain(made.clientToken);
+    const assets = [...text.matchAll(/(?:src|href)="(assets\/[^"]+)"/g)].map(([, path]) => path ?? '');
+    expect(assets).toHaveLength(3);
+    for (const path of assets) expect((await open(path)).status).toBe(200);
+  });
+
+  test('tells those without JavaScript not to pay again', async () => {
+    const made = await pay(api, key);
+    const { text } = await open(`${made.id}?token=${made.clientToken}`);
+    expect(text).toMatch(/<noscript><p>[^<]*do not pay again/);
+  });
+
+  test.each([
+    ['de-DE,de;q=0.9', 'en'],
+    ['zh-CN,zh;q=0.9,en;q=0.8', 'zh-Hans'],
+    ['zh-TW', 'zh-Hans'],
+    ['en-US,zh;q=0.5', 'en'],
+    ['*', 'en'],
+  ])('for %s it is in %s', async (language, lang) => {
+    for (const path of ['pay_nobody', 'pay_nobody?token=ct_x']) {
+      const answer = await open(path, { 'accept-language': language });
+      expect(answer.text).toContain(`<html lang="${lang}">`);
+      expect(answer.headers.get('vary')).toContain('Accept-Language');
+    }
+  });
+
+  test('shows what a merchant wrote as text', async () => {
+    const subject = `"><script>alert(1)</script>&amp;'`;
+    const made = await pay(api, key, {
+      order: { id: newOrderId(), amount: 1050, currency: 'CNY', subject },
+      returnUrl: 'https://shop.example/?a="><b>&c',
+    });
+    const { text } = await open(`${made.id}?token=${made.clientToken}`);
+    expect(text).toContain('data-subject="&quot;&gt;&lt;script&gt;alert(1)&lt;/script&gt;&amp;amp;\'"');
+    expect(text).toContain(
+      'data-return-url="https://shop.example/?a=&quot;&gt;&lt;b&gt;&amp;c&amp;paymentId=',
+    );
+  });
+
+  test('comes also while the database is away: it goes on asking by itself', async () => {
+    const made = await pay(api, key);
+    const dead = await startTestApi('postgresql://nodrop@127.0.0.1:1/none');
+    try {
+      const answer = await dead.call(`/checkout/${made.id}?token=${made.clientToken}`);
+      expect([answer.status, answer.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8']);
+    } finally {
+      await dead.close();
+    }
+  });
+
+  test('its files are ours alone, and asked about each time', async () => {
+    for (const name of ['page.js', 'nodrop.js', 'uqr.js', 'currencies.js', 'page.css']) {
+      const { status, headers, text } = await open(`assets/${name}`);
+      expect([status, headers.get('cache-control')]).toEqual([200, 'no-cache']);
+      expect(headers.get('content-type')).toMatch(name.endsWith('js') ? /javascript/ : /css/);
+      for (const [, from] of text.matchAll(/^import .* from ['"](.+)['"];$/gm))
+        expect((await open(`assets/${from}`)).status, from).toBe(200);
+    }
+    for (const name of ['shell.ts', 'nodrop.d.ts', '..%2fshell.ts'])
+      expect((await open(`assets/${name}`)).status).toBe(404);
+  });
+});
+
+describe('amounts', () => {
+  test('have the decimal places of ISO 4217, in every currency', async () => {
+    const { text } = await open('assets/currencies.js');
+    const { EXPONENTS } = await import(`data:text/javascript,${encodeURIComponent(text)}`);
+    expect(EXPONENTS).toEqual(currencyExponents());
+    expect([EXPONENTS.CNY, EXPONENTS.JPY, EXPONENTS.KWD, EXPONENTS.IQD]).toEqual([2, 0, 3, 3]);
+    for (const currency of Object.keys(EXPONENTS)) expect(EXPONENTS[currency]).toBe(exponentOf(currency));
+  });
+});
+
+describe('the screen', () => {
+  const PAYMENT = {
+    status: 'paying',
+    orderUpdate: null,
+    amount: 1050,
+    refundedAmount: 0,
+    expiresAt: '2026-01-01T00:30:00.000Z',
+    nextAction: { type: 'redirect', url: 'https://wallet.example/' },
+  };
+  const BEFORE = Date.parse('2026-01-01T00:29:59.999Z');
+  const screenOf = async (changes: object, now = BEFORE, mayHavePaid = false) =>
+    (await import(modules('screen.js'))).screenOf({ ...PAYMENT, ...changes }, { now, mayHavePaid });
+
+  test('is never an unpaid one while the service asks, whatever the payment looks like', async () => {
+    for (const status of ['created', 'paying', 'a new one'])
+      for (const nextAction of [null, PAYMENT.nextAction])
+        for (const now of [BEFORE, BEFORE + 1, BEFORE + 1e9])
+          expect(['asking', 'preparing', 'pay']).toContain(await screenOf({ status, nextAction }, now));
+  });
+
+  test('asks nobody to pay who may have paid, or after the time to pay', async () => {
+    for (const status of ['created', 'paying']) {
+      expect(await screenOf({ status }, BEFORE, true)).toBe('asking');
+      expect(await screenOf({ status }, BEFORE + 1)).toBe('asking');
+    }
+    expect(await screenOf({})).toBe('pay');
+  });
+
+  test('asks nobody to pay again once money is in', async () => {
+    for (const orderUpdate of ['applied', 'pending', 'conflict', 'review', null, 'a new one'])
+      for (const mayHavePaid of [false, true])
+        expect(['paid', 'review', 'returning']).toContain(
+          await screenOf({ status: 'succeeded', orderUpdate }, BEFORE, mayHavePaid),
+        );
+  });
+
+  test.each(['javascript:alert(1)', 'data:text/html,x', 'file:///etc/passwd', ' javascript:x', ''])(
+    'leads nobody to %s',
+    async (url) => {
+      expect(await screenOf({ nextAction: { type: 'redirect', url } })).toBe('asking');
+    },
+  );
+});

@@ -1,0 +1,92 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { automaticRefundId } from '../../src/domain/ids.ts';
+import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
+import { pay, setUp } from './support.ts';
+
+// What an operator decides is durable before anybody is told of it, and everybody is told at once.
+
+const { api, key } = await setUp({ role: 'operator' });
+beforeEach(() => {
+  api.workflows.down = false;
+  api.refundWorkflows.down = false;
+  api.workflows.calls.length = 0;
+  api.refundWorkflows.calls.length = 0;
+});
+
+/** Of what was asked, 900 came in: money that waits for a decision. */
+async function inReview() {
+  const made = await pay(api, key);
+  const answer = {
+    state: 'paid',
+    channelPaymentId: 'trx',
+    amount: 900,
+    currency: 'CNY',
+    paidAt: new Date().toISOString(),
+  } as const;
+  await recordAnswer(api.db, made.id, answer, 'query', new Date());
+  await settlePayment(api.db, made.id, new Date());
+  return made;
+}
+
+const resolve = (id: string, action: string) =>
+  api.call(`/v1/payments/${id}/resolve`, { key, body: { action, note: 'The payer called.' } });
+
+describe('refund', () => {
+  test('the refund is owed, and its workflow is started at once', async () => {
+    const { id } = await inReview();
+    const answer = await resolve(id, 'refund');
+    expect([answer.status, answer.json.orderUpdate]).toEqual([200, 'conflict']);
+    const refundId = automaticRefundId(id);
+    expect(await api.db.refund.findMany({ where: { paymentId: id } })).toMatchObject([
+      { id: refundId, amount: 900n, status: 'created' },
+    ]);
+    expect(api.refundWorkflows.calls).toEqual([{ name: 'start', refundId }]);
+  });
+
+  test('without Temporal it is owed all the same: 200, and the sweep finds it', async () => {
+    const { id } = await inReview();
+    api.refundWorkflows.down = true;
+    expect((await resolve(id, 'refund')).status).toBe(200);
+    expect(await api.db.refund.count({ where: { paymentId: id, status: 'created' } })).toBe(1);
+    expect(api.logged()).toContain('a stored refund waits for the sweep');
+  });
+});
+
+describe('accept', () => {
+  /** Money in review, and another attempt of its order: made before, as none is while money waits for a decision. */
+  async function withAnother() {
+    const { id, orderId } = await inReview();
+    const row = await api.db.payment.findUniqueOrThrow({ where: { id } });
+    const other = await api.db.payment.create({
+      data: {
+        ...{ id: `pay_${id.slice(5, -1)}x`, merchantId: row.merchantId, orderId, channel: 'simulator2' },
+        ...{ channelAccountId: row.channelAccountId, method: 'wallet', clientTokenHash: 'x' },
+        ...{ amount: row.amount, currency: row.currency, expiresAt: row.expiresAt, status: 'paying' },
+      },
+    });
+    api.workflows.calls.length = 0;
+    return { id, orderId, other: other.id };
+  }
+  const cancelAskedFor = async (id: string) =>
+    (await api.db.payment.findUniqueOrThrow({ where: { id } })).cancelRequestedAt !== null;
+
+  test('the order is paid, and its other attempts are told at once to cancel', async () => {
+    const { id, orderId, other } = await withAnother();
+    const answer = await resolve(id, 'accept');
+    expect([answer.status, answer.json.orderUpdate, answer.json.attention]).toEqual([200, 'applied', null]);
+    expect((await api.call(`/v1/orders/${orderId}`, { key })).json).toMatchObject({
+      status: 'succeeded',
+      paidPaymentId: id,
+    });
+    expect(api.workflows.calls).toMatchObject([{ name: 'cancel', paymentId: other, args: [2000] }]);
+    expect(await cancelAskedFor(other)).toBe(true);
+    expect((await api.call(`/v1/payments/${other}/timeline`, { key })).text).toContain(`is paid by ${id}`);
+  });
+
+  test('without Temporal the wish is recorded all the same: 200, and the sweep tells them', async () => {
+    const { id, other } = await withAnother();
+    api.workflows.down = true;
+    expect((await resolve(id, 'accept')).status).toBe(200);
+    expect(await cancelAskedFor(other)).toBe(true);
+  });
+});

@@ -1,0 +1,285 @@
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { eventually } from '../support/stack.ts';
+import { type Answer, type System, startSystem } from '../support/system.ts';
+import { anotherPage, CHROMIUM, DESKTOP, launch, openTab, PHONE, shows, type Tab } from './support.ts';
+
+// Payers at the cashier page, in a real browser, over the whole real stack. Every callback is lost.
+
+/** The least the API takes; one payment of it is opened first and looked at last. */
+const SHORTEST_EXPIRY_S = 60;
+
+let system: System;
+let browser: Browser;
+let expiring: Cashier & { readonly id: string };
+
+beforeAll(async () => {
+  if (CHROMIUM === undefined) return;
+  [system, browser] = await Promise.all([startSystem({ withWorker: true }), launch()]);
+  await system.simulator.setFaults({ callback: { dropRate: 1 } });
+  const made = await pay({ expiresInSeconds: SHORTEST_EXPIRY_S });
+  expiring = { ...(await openCashier(made)), id: made.id };
+  await shows(expiring.page, 'pay');
+});
+afterAll(async () => {
+  await browser?.close();
+  await system?.stop();
+});
+
+async function pay(changes: object = {}): Promise<Answer['body']> {
+  const { status, body } = await system.pay(changes);
+  expect(status).toBe(201);
+  return body;
+}
+
+const addressOf = ({ id, clientToken }: Answer['body'], query = '') =>
+  `${system.apiUrl}/checkout/${id}?token=${clientToken}${query}`;
+
+const allowed = () => [system.apiUrl, system.config.simulator.url];
+
+interface Cashier extends Tab {
+  /** Every screen the page has shown, over all its loads. */
+  readonly screens: string[];
+}
+
+async function openCashier(made: Answer['body'], options: BrowserContextOptions = PHONE): Promise<Cashier> {
+  const tab = await openTab(browser, allowed(), options);
+  const screens: string[] = [];
+  await tab.context.exposeFunction('noteScreen', (screen: string) => void screens.push(screen));
+  await tab.page.addInitScript(`
+    new MutationObserver(() => document.body && noteScreen(document.body.dataset.screen)).observe(document, {
+      subtree: true, attributes: true, attributeFilter: ['data-screen'],
+    });
+  `);
+  await tab.page.goto(addressOf(made));
+  return { ...tab, screens };
+}
+
+const payLink = (page: Page) => page.getByRole('link', { name: /^Pay / });
+const settledBy = async (id: string) =>
+  (await system.db.payment.findUniqueOrThrow({ where: { id } })).settledBy;
+
+describe.skipIf(CHROMIUM === undefined)('the payer', () => {
+  test('pays in the wallet and comes back: paid, and never unpaid on the way', async () => {
+    const made = await pay();
+    const { page, screens, complaints, context } = await openCashier(made);
+    await shows(page, 'pay');
+    await page.getByText('CN¥19.90').first().waitFor();
+    await page.getByText('Coffee').waitFor();
+    expect(page.url()).toBe(`${system.apiUrl}/checkout/${made.id}`);
+    await payLink(page).click();
+    await page.getByRole('button', { name: 'Pay' }).click();
+    screens.length = 0;
+    const began = Date.now();
+    await page.getByRole('link', { name: 'Back to the shop' }).click();
+    await shows(page, 'paid');
+    console.log(`paid is shown ${Date.now() - began} ms after the way back`);
+    await page.getByRole('heading', { name: 'Paid' }).waitFor();
+    expect(screens.filter((screen) => screen !== 'asking' && screen !== 'paid')).toEqual([]);
+    expect(page.url()).toBe(`${system.apiUrl}/checkout/${made.id}`);
+    expect(await settledBy(made.id)).toBe('hint');
+    expect(complaints).toEqual([]);
+    await context.close();
+  });
+
+  test('comes back by the browser’s own button', async () => {
+    const made = await pay();
+    const { page, context } = await openCashier(made);
+    await payLink(page).click();
+    await page.getByRole('button', { name: 'Pay' }).click();
+    await page.getByText('Paid.').waitFor();
+    // Over the wallet's page after and its page before the payment.
+    await page.evaluate('history.go(-2)');
+    await shows(page, 'paid');
+    expect(await settledBy(made.id)).toBe('hint');
+    await context.close();
+  });
+
+  test('comes back in another browser, which the wallet opened', async () => {
+    const made = await pay();
+    await system.simulator.pay(made.id);
+    const { page, context } = await openTab(browser, allowed());
+    await page.goto(`${system.apiUrl}/return/${made.id}?token=${made.clientToken}`);
+    await shows(page, 'paid');
+    expect(page.url()).toBe(`${system.apiUrl}/checkout/${made.id}`);
+    await context.close();
+  });
+
+  test('comes back without having paid: is asked not to pay again while the bank is asked, and can go on', async () => {
+    const made = await pay();
+    const { page, screens, context } = await openCashier(made);
+    await payLink(page).click();
+    screens.length = 0;
+    await page.getByRole('link', { name: 'Back' }).click();
+    await page.getByText('Do not pay again').waitFor();
+    expect(new Set(screens)).toEqual(new Set(['asking']));
+    // Also after a reload.
+    await page.reload();
+    await page.getByText('Do not pay again').waitFor();
+    expect(new Set(screens)).toEqual(new Set(['asking']));
+    await page.getByRole('button', { name: 'I have not paid' }).click();
+    await shows(page, 'pay');
+    expect(await page.evaluate('document.activeElement.id')).toBe('title');
+    await context.close();
+  });
+
+  test('scans the code with another phone, and says so', async () => {
+    const made = await pay();
+    const { page, context } = await openCashier(made, DESKTOP);
+    await page.getByRole('img', { name: 'QR code' }).waitFor();
+    await system.simulator.pay(made.id);
+    await page.getByRole('button', { name: 'I have paid' }).click();
+    await shows(page, 'paid');
+    expect(await settledBy(made.id)).toBe('hint');
+    await context.close();
+  });
+
+  test('declines: not paid, and nothing was charged', async () => {
+    const made = await pay();
+    const { page, context } = await openCashier(made);
+    await payLink(page).click();
+    await page.getByRole('button', { name: 'Decline' }).click();
+    await page.getByRole('link', { name: 'Back to the shop' }).click();
+    await shows(page, 'unpaid');
+    await page.getByText('Nothing was charged.').waitFor();
+    await context.close();
+  });
+
+  test('has two tabs open: both learn of it', async () => {
+    const made = await pay();
+    const { page, context } = await openCashier(made);
+    const second = await anotherPage(context, allowed());
+    await second.page.goto(addressOf(made));
+    await Promise.all([shows(page, 'pay'), shows(second.page, 'pay')]);
+    await payLink(page).click();
+    await page.getByRole('button', { name: 'Pay' }).click();
+    await page.getByRole('link', { name: 'Back to the shop' }).click();
+    await Promise.all([shows(page, 'paid'), shows(second.page, 'paid')]);
+    await context.close();
+  });
+
+  test('goes on to the shop when it is over', async () => {
+    const made = await pay({ returnUrl: `${system.apiUrl}/healthz?from=shop` });
+    const { page, context } = await openCashier(made, DESKTOP);
+    await shows(page, 'pay');
+    await system.simulator.pay(made.id);
+    await page.getByRole('button', { name: 'I have paid' }).click();
+    await shows(page, 'paid');
+    await page.getByRole('link', { name: 'Back to the shop' }).click();
+    await page.waitForURL(`${system.apiUrl}/healthz?from=shop&paymentId=${made.id}`);
+    await context.close();
+  });
+
+  test('loads the page again: the token is in no address, and still there', async () => {
+    const made = await pay();
+    const { page, context } = await openCashier(made);
+    await shows(page, 'pay');
+    await page.reload();
+    await shows(page, 'pay');
+    await page.getByText('Coffee').waitFor();
+    const stripped = page.url();
+    expect(stripped).not.toContain('ct_');
+    expect(await page.content()).not.toContain(made.clientToken);
+    await context.close();
+    // Elsewhere the address alone opens nothing.
+    const elsewhere = await openTab(browser, allowed());
+    await elsewhere.page.goto(stripped);
+    await shows(elsewhere.page, 'gone');
+    await elsewhere.context.close();
+  });
+
+  test('has a wrong token: a page that says so, as 404', async () => {
+    const made = await pay();
+    const { page, context, complaints } = await openTab(browser, allowed());
+    const answer = await page.goto(`${system.apiUrl}/checkout/${made.id}?token=ct_wrong`);
+    expect(answer?.status()).toBe(404);
+    await page.getByRole('heading', { name: 'This page has ended' }).waitFor();
+    expect(complaints).toEqual([]);
+    await context.close();
+  });
+
+  test('has the keyboard alone', async () => {
+    const made = await pay();
+    const { page, context } = await openCashier(made, DESKTOP);
+    await shows(page, 'pay');
+    const press = async (name: RegExp) => {
+      const focused = () => page.evaluate<string>('document.activeElement.textContent');
+      for (let presses = 0; presses < 20 && !name.test(await focused()); presses += 1)
+        await page.keyboard.press('Tab');
+      expect(await focused()).toMatch(name);
+      await page.keyboard.press('Enter');
+    };
+    await press(/^中文$/);
+    await press(/^English$/);
+    await press(/^Pay /);
+    await page.getByText('Ready to pay.').waitFor();
+    await press(/^Pay$/);
+    await page.getByText('Paid.').waitFor();
+    await press(/^Back to the shop$/);
+    await shows(page, 'paid');
+    await context.close();
+  });
+
+  test('reads Chinese, or changes to it', async () => {
+    const made = await pay();
+    const { page, context } = await openCashier(made, { ...PHONE, locale: 'zh-CN' });
+    await page.getByRole('link', { name: '使用模拟钱包支付 ¥19.90' }).waitFor();
+    await page.getByRole('button', { name: 'English' }).click();
+    await payLink(page).waitFor();
+    expect(await page.locator('html').getAttribute('lang')).toBe('en');
+    await page.reload();
+    await payLink(page).waitFor();
+    await context.close();
+  });
+
+  test('has no connection for 20 s: the page says so, claims nothing, and goes on by itself', async () => {
+    const made = await pay();
+    const { page, screens, context } = await openTabWithClock(made);
+    await shows(page, 'pay');
+    await context.setOffline(true);
+    await page.getByRole('button', { name: 'I have paid' }).click();
+    await system.simulator.pay(made.id);
+    await page.getByText('No connection to the payment service').waitFor();
+    await page.clock.runFor(20_000);
+    await shows(page, 'asking');
+    await context.setOffline(false);
+    await shows(page, 'paid');
+    await page.getByText('No connection to the payment service').waitFor({ state: 'detached' });
+    expect(screens.filter((screen) => !['loading', 'pay', 'asking', 'paid'].includes(screen))).toEqual([]);
+    // The hint that was lost on the way was given again.
+    expect(await settledBy(made.id)).toBe('hint');
+    await context.close();
+  });
+
+  async function openTabWithClock(made: Answer['body']) {
+    const tab = await openCashier(made, DESKTOP);
+    await tab.page.clock.install();
+    await tab.page.goto(addressOf(made));
+    return tab;
+  }
+
+  test('is cut off in the middle, as the API is killed: learns of it all the same', async () => {
+    const made = await pay();
+    const { page, context } = await openCashier(made, DESKTOP);
+    await shows(page, 'pay');
+    system.kill('api');
+    await system.simulator.pay(made.id);
+    await page.getByRole('button', { name: 'I have paid' }).click();
+    await shows(page, 'paid');
+    await context.close();
+  });
+
+  test('is shown the end of the time to pay while the page is open', async () => {
+    const { page, screens, complaints, context, id } = expiring;
+    await eventually(
+      async () => (await system.db.payment.findUniqueOrThrow({ where: { id } })).status === 'closed',
+      (SHORTEST_EXPIRY_S + 60) * 1000,
+    );
+    await shows(page, 'expired');
+    await page.getByText('Nothing was charged.').waitFor();
+    expect(await page.getByRole('timer').isVisible()).toBe(false);
+    expect(screens.filter((screen) => !['loading', 'pay', 'asking', 'expired'].includes(screen))).toEqual([]);
+    expect(complaints).toEqual([]);
+    await context.close();
+  });
+});

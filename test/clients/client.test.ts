@@ -1,0 +1,275 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import {
+  type Connection,
+  createClient,
+  isFinal,
+  NodropError,
+  NodropNetworkError,
+  type VisiblePayment,
+} from '../../clients/js/index.js';
+import { isFinal as isFinalToUs, ORDER_UPDATES, PAYMENT_STATUSES } from '../../src/domain/states.ts';
+import { storeCallback } from '../../src/ledger/callbacks.ts';
+import { settlePayment } from '../../src/ledger/payments.ts';
+import { newKey, newOrderId, pay, startTestApi, type TestApi } from '../api/support.ts';
+import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { startWay, type Way } from './proxy.ts';
+
+// The JavaScript client against the real API, with something on the way that misbehaves.
+
+let database: FreshDatabase;
+let api: TestApi;
+let key: string;
+let way: Way;
+
+beforeAll(async () => {
+  database = await freshDatabase();
+  api = await startTestApi(database.url);
+  ({ key } = await newKey(api.db));
+});
+afterAll(async () => {
+  await api.close();
+  await database.drop();
+});
+beforeEach(async () => {
+  way = await startWay(api.url);
+});
+afterEach(async () => {
+  await way.close();
+});
+
+/** The money comes in, and the order is paid. */
+async function settle(id: string): Promise<void> {
+  const { channelAccountId } = await api.db.payment.findUniqueOrThrow({ where: { id } });
+  const now = new Date();
+  const answer = {
+    state: 'paid',
+    channelPaymentId: `T${id}`,
+    amount: 1050,
+    currency: 'CNY',
+    paidAt: now.toISOString(),
+  } as const;
+  const notification = { notificationId: `n-${id}`, outTradeNo: id, answer };
+  await storeCallback(api.db, channelAccountId, notification, Buffer.from('{}'), now);
+  await settlePayment(api.db, id, now);
+}
+
+/** Somebody who waits for a payment, and all that he is told. */
+function waiter(made: { id: string; clientToken: string }, signal?: AbortSignal) {
+  const client = createClient({ baseUrl: way.url });
+  const updates: VisiblePayment[] = [];
+  const connections: Connection[] = [];
+  const result = client.waitForResult(made.id, {
+    token: made.clientToken,
+    signal,
+    onUpdate: (payment) => void updates.push(payment),
+    onConnection: (connection) => void connections.push(connection),
+  });
+  result.catch(() => undefined);
+  return { client, updates, connections, result };
+}
+
+const streams = () => way.requests.filter(({ line }) => line.endsWith('/events'));
+const polls = () => way.requests.filter(({ line }) => /^GET .*\/pay_\w+(\?wait=\d+)?$/.test(line));
+
+describe('waitForResult', () => {
+  test('is told at once over the stream, of every state', async () => {
+    const made = await pay(api, key);
+    const { result, updates, connections } = waiter(made);
+    await eventually(() => updates.length === 1);
+    expect(connections).toEqual(['live']);
+    await settle(made.id);
+    expect(await result).toMatchObject({ id: made.id, status: 'succeeded', orderUpdate: 'applied' });
+    expect(updates.map(({ status }) => status)).toEqual(['paying', 'succeeded']);
+    expect(way.requests.map(({ line }) => line)).toEqual([`GET /v1/payments/${made.id}/events`]);
+  });
+
+  test('has the token in a header and in no address', async () => {
+    const made = await pay(api, key);
+    await settle(made.id);
+    await waiter(made).result;
+    expect(streams()[0]?.headers.authorization).toBe(`Bearer ${made.clientToken}`);
+    for (const { line } of way.requests) expect(line).not.toContain('ct_');
+  });
+
+  test('a stream that is cut in the middle is taken up again where it was', async () => {
+    const made = await pay(api, key);
+    const { result, updates } = waiter(made);
+    await eventually(() => updates.length === 1);
+    way.cut();
+    await eventually(() => streams().length === 2);
+    expect(streams()[1]?.headers['last-event-id']).toBeTruthy();
+    way.cut();
+    await settle(made.id);
+    expect(await result).toMatchObject({ status: 'succeeded' });
+    // The same state was told once.
+    expect(updates.map(({ status }) => status)).toEqual(['paying', 'succeeded']);
+  });
+
+  test.each(['buffer', 'refuse'] as const)('polls where a proxy %ss the stream', async (mode) => {
+    way.mode = mode;
+    const made = await pay(api, key);
+    const { result, updates, connections } = waiter(made);
+    await eventually(() => updates.length === 1);
+    expect(connections).toEqual(['polling']);
+    await eventually(() => polls().length === 2);
+    await settle(made.id);
+    expect(await result).toMatchObject({ status: 'succeeded' });
+    expect(streams()).toHaveLength(1);
+    expect(connections).toEqual(['polling']);
+  });
+
+  test('goes on while the API is away, however often it asks in vain', async () => {
+    const made = await pay(api, key);
+    const { result, updates, connections } = waiter(made);
+    await eventually(() => updates.length === 1);
+    way.mode = 'away';
+    way.cut();
+    // Stream and state by turns, at growing intervals: about 20 s.
+    const before = way.requests.length;
+    await eventually(() => way.requests.length >= before + 14, 90_000);
+    expect(connections).toEqual(['live', 'away']);
+    way.mode = 'pass';
+    await settle(made.id);
+    expect(await result).toMatchObject({ status: 'succeeded' });
+    expect(updates.map(({ status }) => status)).toEqual(['paying', 'succeeded']);
+  });
+
+  test('starts while the API is away', async () => {
+    const made = await pay(api, key);
+    way.mode = 'away';
+    const { result, connections, updates } = waiter(made);
+    await eventually(() => connections.includes('away'));
+    expect(updates).toEqual([]);
+    way.mode = 'pass';
+    await settle(made.id);
+    expect(await result).toMatchObject({ status: 'succeeded' });
+  });
+
+  test('ends when it is aborted, wherever it is', async () => {
+    const made = await pay(api, key);
+    for (const mode of ['pass', 'refuse', 'away'] as const) {
+      way.mode = mode;
+      const leaving = new AbortController();
+      const { result, connections } = waiter(made, leaving.signal);
+      await eventually(() => connections.length > 0);
+      const reason = new Error('the payer left');
+      leaving.abort(reason);
+      await expect(result).rejects.toBe(reason);
+      const before = way.requests.length;
+      await expect(waiter(made, leaving.signal).result).rejects.toBe(reason);
+      expect(way.requests).toHaveLength(before);
+    }
+    await eventually(() => api.changes.waiting === 0);
+  });
+
+  test('ends when the token opens nothing', async () => {
+    const made = await pay(api, key);
+    for (const mode of ['pass', 'refuse'] as const) {
+      way.mode = mode;
+      const { result, updates } = waiter({ ...made, clientToken: 'ct_wrong' });
+      await expect(result).rejects.toMatchObject({ name: 'NodropError', code: 'unauthorized', status: 401 });
+      expect(updates).toEqual([]);
+    }
+  });
+
+  test('is with a key as well, which sees more', async () => {
+    const made = await pay(api, key);
+    await settle(made.id);
+    const client = createClient({ baseUrl: `${way.url}/`, key });
+    expect(await client.waitForResult(made.id)).toMatchObject({ orderId: made.orderId, status: 'succeeded' });
+    await expect(client.waitForResult('pay_nobody')).rejects.toMatchObject({ code: 'payment_not_found' });
+  });
+
+  test('what its caller throws is not taken for a broken stream', async () => {
+    const made = await pay(api, key);
+    await settle(made.id);
+    const thrown: unknown[] = [];
+    const note = (error: unknown) => void thrown.push(error);
+    const others = process.listeners('uncaughtException');
+    process.removeAllListeners('uncaughtException').on('uncaughtException', note);
+    try {
+      const mistake = new Error('a mistake of the page');
+      const result = await createClient({ baseUrl: way.url }).waitForResult(made.id, {
+        token: made.clientToken,
+        onUpdate() {
+          throw mistake;
+        },
+      });
+      expect(result.status).toBe('succeeded');
+      expect(thrown).toEqual([mistake]);
+      expect(way.requests).toHaveLength(1);
+    } finally {
+      process.removeAllListeners('uncaughtException');
+      for (const other of others) process.on('uncaughtException', other);
+    }
+  });
+});
+
+describe('the other calls', () => {
+  test('a payment is created, and created once under its idempotency key', async () => {
+    const client = createClient({ baseUrl: way.url, key });
+    const wanted = { order: { id: newOrderId(), amount: 1050, currency: 'CNY' }, channel: 'simulator' };
+    const made = await client.createPayment(wanted, { idempotencyKey: 'once' });
+    expect(made.clientToken).toMatch(/^ct_/);
+    expect((await client.createPayment(wanted, { idempotencyKey: 'once' })).id).toBe(made.id);
+  });
+
+  test('a refusal says its code, what is wrong and which request it was', async () => {
+    const client = createClient({ baseUrl: way.url, key });
+    const wrong = client.createPayment({
+      order: { id: 'x', amount: 0, currency: 'CNY' },
+      channel: 'simulator',
+    });
+    const error = await wrong.catch((caught: unknown) => caught);
+    expect(error).toBeInstanceOf(NodropError);
+    expect(error).toMatchObject({ code: 'invalid_request', status: 422, requestId: expect.any(String) });
+    expect((error as NodropError).errors[0]?.path).toBe('order.amount');
+  });
+
+  test('what is not the service’s own word is no refusal', async () => {
+    const client = createClient({ baseUrl: way.url, key });
+    way.mode = 'away';
+    await expect(client.getPayment('pay_1')).rejects.toBeInstanceOf(NodropNetworkError);
+    const gateway = createClient({
+      baseUrl: way.url,
+      fetch: async () =>
+        new Response('<h1>Bad gateway</h1>', { status: 502, headers: { 'retry-after': '7' } }),
+    });
+    await expect(gateway.getPayment('pay_1')).rejects.toMatchObject({
+      name: 'NodropNetworkError',
+      retryAfterSeconds: 7,
+    });
+    const captive = createClient({ baseUrl: way.url, fetch: async () => new Response('<h1>Log in</h1>') });
+    await expect(captive.getPayment('pay_1')).rejects.toBeInstanceOf(NodropNetworkError);
+  });
+
+  test('a hint reaches the workflow, and wakes who waits', async () => {
+    const made = await pay(api, key);
+    way.mode = 'away';
+    const { client, connections, result, updates } = waiter(made);
+    await eventually(() => connections.includes('away'));
+    way.mode = 'pass';
+    await client.hint(made.id, { token: made.clientToken });
+    expect(api.workflows.named('hint').some(({ paymentId }) => paymentId === made.id)).toBe(true);
+    await eventually(() => updates.length === 1);
+    await settle(made.id);
+    await result;
+  });
+
+  test('another channel is another payment with a token of its own', async () => {
+    const made = await pay(api, key);
+    const client = createClient({ baseUrl: way.url });
+    const other = await client.switchChannel(made.id, { channel: 'simulator2' }, { token: made.clientToken });
+    expect(other).toMatchObject({ channel: 'simulator2', amount: made.amount, status: 'paying' });
+    expect(other.id).not.toBe(made.id);
+    const seen = await client.getPayment(other.id, { token: other.clientToken ?? '' });
+    expect(seen.id).toBe(other.id);
+  });
+});
+
+test('final is what is final to the service', () => {
+  for (const status of PAYMENT_STATUSES)
+    for (const orderUpdate of [null, ...ORDER_UPDATES])
+      expect(isFinal({ status, orderUpdate })).toBe(isFinalToUs(status, orderUpdate));
+  expect(isFinal({ status: 'a new one', orderUpdate: null })).toBe(false);
+});

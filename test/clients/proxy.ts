@@ -1,0 +1,63 @@
+import { createServer, request as forward, type Server } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+
+/** What is on the way between a client and the API, and what it may do to them. */
+export interface Way {
+  readonly url: string;
+  /** Every request that came, `GET /v1/...`, with the headers it had. */
+  readonly requests: {
+    readonly line: string;
+    readonly headers: Record<string, string | string[] | undefined>;
+  }[];
+  /**
+   * `pass` lets everything through; `buffer` holds back the bodies of event streams; `refuse` answers them with a
+   * page of its own; `away` cuts every connection.
+   */
+  mode: 'pass' | 'buffer' | 'refuse' | 'away';
+  /** Cuts what is under way now. */
+  cut(): void;
+  close(): Promise<void>;
+}
+
+export async function startWay(target: string): Promise<Way> {
+  const sockets = new Set<Socket>();
+  const way = {
+    requests: [] as Way['requests'],
+    mode: 'pass' as Way['mode'],
+    cut() {
+      for (const socket of sockets) socket.destroy();
+    },
+  };
+  const server: Server = createServer((incoming, outgoing) => {
+    way.requests.push({ line: `${incoming.method} ${incoming.url}`, headers: incoming.headers });
+    if (way.mode === 'away') return void incoming.socket.destroy();
+    const isStream = incoming.headers.accept === 'text/event-stream';
+    if (isStream && way.mode === 'refuse') {
+      return void outgoing.writeHead(403, { 'content-type': 'text/html' }).end('<p>Not here.</p>');
+    }
+    const onward = forward(
+      `${target}${incoming.url}`,
+      { method: incoming.method, headers: incoming.headers },
+      (answer) => {
+        if (isStream && way.mode === 'buffer') return void answer.resume();
+        outgoing.writeHead(answer.statusCode ?? 502, answer.headers);
+        answer.pipe(outgoing);
+      },
+    );
+    onward.on('error', () => outgoing.destroy());
+    outgoing.on('close', () => onward.destroy());
+    incoming.pipe(onward);
+  });
+  server.on('connection', (socket) => {
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return Object.assign(way, {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    async close() {
+      way.cut();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  });
+}
