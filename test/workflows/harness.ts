@@ -41,6 +41,7 @@ export interface Harness {
   readonly merchant: Merchant;
   readonly workflows: PaymentWorkflows;
   readonly refundWorkflows: RefundWorkflows;
+  readonly deliveryWorkflows: DeliveryWorkflows;
   /** Runs once before the channel is next asked: after the answer has come, before it is written down. */
   onAnswer: ((outTradeNo: string) => Promise<void>) | undefined;
   /** Stands between nodrop and the channel in everything about refunds; `ask` asks the channel. */
@@ -90,6 +91,8 @@ export interface Harness {
   ): Promise<void>;
   stop(): Promise<void>;
 }
+
+export const SECRET = 'a secret of at least 32 characters';
 
 /**
  * The channel was asked at these seconds since the payment's creation, and at no others. Gaps are compared, as real
@@ -176,7 +179,7 @@ export async function startHarness(): Promise<Harness> {
     db,
     channels,
     publicUrl: 'http://127.0.0.1:9',
-    secret: 'a secret of at least 32 characters',
+    secret: SECRET,
     now: async () => new Date(await now()),
   });
   const running = Promise.all(workers.map((worker) => worker.run()));
@@ -191,6 +194,7 @@ export async function startHarness(): Promise<Harness> {
     merchant,
     workflows,
     refundWorkflows,
+    deliveryWorkflows,
     now,
     async newPayment({ orderId, amount = 1990, channel = 'simulator', expiresInMs = 1_800_000 } = {}) {
       orders += 1;

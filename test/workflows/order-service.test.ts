@@ -1,0 +1,466 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { deliveryWorkflowId, MAIN_TASK_QUEUE, paymentWorkflowId } from '../../src/domain/names.ts';
+import type { Payment } from '../../src/generated/prisma/client.ts';
+import { requestRedelivery } from '../../src/ledger/deliveries.ts';
+import { type MerchantSettings, setMerchant } from '../../src/ledger/merchants.ts';
+import { type Resolution, resolvePayment } from '../../src/ledger/resolve.ts';
+import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
+import { type OrderService, type Reaction, startOrderService } from '../support/order-service.ts';
+import { eventually } from '../support/stack.ts';
+import { type Harness, SECRET, startHarness } from './harness.ts';
+
+/** The order service's end: told until it agrees, whatever it answers, and never given up. */
+
+const HOUR = 3_600;
+
+let h: Harness;
+let shop: OrderService;
+beforeAll(async () => {
+  h = await startHarness();
+  shop = await startOrderService(() => h.now());
+});
+afterAll(async () => {
+  await h?.stop();
+  await shop?.close();
+});
+beforeEach(async () => {
+  shop.reset();
+  await set({ orderServiceUrl: shop.url, orderStatusUrl: null, latePayment: 'apply' });
+});
+
+async function set(settings: MerchantSettings): Promise<void> {
+  const given = await setMerchant(h.db, 'shop', settings, SECRET, new Date(await h.now()));
+  if (given?.secret != null) shop.secret = given.secret;
+}
+
+/** A payment of a new order whose money is in. */
+async function receive(options: Parameters<Harness['newPayment']>[0] = {}): Promise<Payment> {
+  const payment = await h.newPayment(options);
+  await h.start(payment);
+  await h.simulator.pay(payment.id);
+  await h.callback(payment);
+  await h.until(payment.id, 'succeeded');
+  return payment;
+}
+
+const done = (payment: Payment) => h.env.client.workflow.getHandle(paymentWorkflowId(payment.id)).result();
+
+const eventsOf = async ({ id }: Payment) =>
+  (await h.db.event.findMany({ where: { paymentId: id }, orderBy: { version: 'asc' } })).map(
+    ({ type, version }) => `${version} ${type}`,
+  );
+const deliveriesOf = ({ id }: Payment) =>
+  h.db.delivery.findMany({
+    where: { paymentId: id },
+    include: { log: true, event: true },
+    orderBy: { id: 'asc' },
+  });
+
+test('answers 500 for an hour: told on schedule, shown after 10 minutes, applied once', async () => {
+  let until = Number.POSITIVE_INFINITY;
+  shop.react = ({ at }) => (at < until ? { status: 500 } : undefined);
+  const payment = await receive();
+  until = (await h.now()) + HOUR * 1000;
+  await h.pass(560);
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'pending', attention: null });
+  await h.pass(60);
+  const shown = await h.row(payment.id);
+  expect(shown).toMatchObject({ orderUpdate: 'pending', attention: 'order_update_failing' });
+  expect(shown.attentionDetail).toMatch(/has not agreed since .*Z\. Its last answer: It answered 500\./);
+  await done(payment);
+
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', attention: null });
+  expect(await h.orderStatus(payment)).toBe('succeeded');
+  const told = shop.about(payment.id);
+  const waits = [1, 2, 5, 10, 20, 30, ...Array(5).fill(60), ...Array(5).fill(300), 1800];
+  const gaps = told.slice(1).map(({ at }, i) => (at - (told[i]?.at ?? 0)) / 1000);
+  expect(gaps).toHaveLength(waits.length);
+  const off = gaps.findIndex((gap, i) => gap < (waits[i] ?? 0) - 0.6 || gap > (waits[i] ?? 0) * 1.2 + 2);
+  expect({ off, gaps }).toMatchObject({ off: -1 });
+  expect(told.every(({ isSigned }) => isSigned)).toBe(true);
+  expect(new Set(told.map(({ id, body }) => `${id} ${body}`)).size).toBe(1);
+  expect(shop.order(payment.orderId)).toMatchObject({ paidPaymentId: payment.id, timesPaid: 1 });
+  expect(await eventsOf(payment)).toEqual(['1 payment.succeeded']);
+  expect(await deliveriesOf(payment)).toMatchObject([{ status: 'delivered', attempts: 18 }]);
+});
+
+test.each<[string, Reaction]>([
+  ['times out', { hang: true }],
+  ['answers too late', { delayMs: 1_300, apply: true }],
+  ['redirects', { status: 302, headers: { location: '/events' } }],
+  ['knows no such address', { status: 404 }],
+  ['answers 409 without a word', { status: 409 }],
+  ['answers 409 with nonsense', { status: 409, body: { paidPaymentId: 7 } }],
+  ['asks for patience', { status: 429, headers: { 'retry-after': '1' } }],
+])('%s: not known, told again, applied once', async (_, reaction) => {
+  shop.react = (_event, nth) => (nth <= 2 ? reaction : undefined);
+  const payment = await receive();
+  await done(payment);
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', attention: null });
+  expect(shop.order(payment.orderId)).toMatchObject({ paidPaymentId: payment.id, timesPaid: 1 });
+  expect(shop.about(payment.id)).toHaveLength(3);
+  const [delivery] = await deliveriesOf(payment);
+  expect(delivery?.log.map(({ outcome }) => outcome)).toEqual(['unknown', 'unknown', 'agreed']);
+  expect((await h.timeline(payment.id)).filter((line) => line.startsWith('delivery: '))).toHaveLength(3);
+});
+
+test('slow, yet in time: agreed', async () => {
+  shop.react = () => ({ delayMs: 500, apply: true });
+  const payment = await receive();
+  await done(payment);
+  expect(shop.about(payment.id)).toHaveLength(1);
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
+});
+
+test('acknowledges without applying: the read-back catches it at once, and it is told until the order is paid', async () => {
+  await set({ orderStatusUrl: shop.statusUrl });
+  let honest = false;
+  shop.react = () => (honest ? undefined : { status: 200 });
+  const payment = await receive();
+  await eventually(async () => (await h.row(payment.id)).attention !== null);
+  expect(await h.row(payment.id)).toMatchObject({
+    orderUpdate: 'pending',
+    attention: 'order_update_failing',
+    attentionDetail: expect.stringContaining('Read back: the order names no payment'),
+  });
+  await h.pass(60);
+  honest = true;
+  await done(payment);
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', attention: null });
+  const [delivery] = await deliveriesOf(payment);
+  const outcomes = delivery?.log.map(({ outcome }) => outcome) ?? [];
+  expect([outcomes.length > 3, new Set(outcomes.slice(0, -1)), outcomes.at(-1)]).toEqual([
+    true,
+    new Set(['not_applied']),
+    'agreed',
+  ]);
+  expect(shop.reads).toEqual(Array(outcomes.length).fill(payment.orderId));
+  expect(shop.order(payment.orderId).timesPaid).toBe(1);
+});
+
+test('the order cannot be read: an acknowledgement alone is not proof', async () => {
+  await set({ orderStatusUrl: shop.statusUrl });
+  let readable = false;
+  shop.reactToRead = () => (readable ? undefined : { status: 500 });
+  const payment = await receive();
+  await h.pass(30);
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'pending' });
+  readable = true;
+  await done(payment);
+  const [delivery] = await deliveriesOf(payment);
+  expect(delivery?.log[0]).toMatchObject({ outcome: 'unknown', statusCode: 200 });
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
+});
+
+const atChannel = async ({ id }: Payment) =>
+  (await h.simulator.ledger()).find(({ outTradeNo }: { outTradeNo: string }) => outTradeNo === id);
+
+/** Everything that the shop is to hear of the payment has been heard. */
+const allTold = (payment: Payment) =>
+  eventually(async () => (await deliveriesOf(payment)).every(({ status }) => status !== 'pending'));
+
+test.each([
+  ['409 that names another payment', { react: { status: 409, body: { paidPaymentId: 'pay_other' } } }],
+  ['an order that says another payment when it is read', { read: { body: { paidPaymentId: 'pay_other' } } }],
+])(
+  '%s: the money goes back, and it is shown until it has',
+  async (_, { react, read }: { react?: Reaction; read?: Reaction }) => {
+    await set({ orderStatusUrl: shop.statusUrl });
+    shop.react = ({ type }) => (type === 'payment.succeeded' ? react : undefined);
+    shop.reactToRead = () => read;
+    let shown = '';
+    h.onRefund = async (ask) => {
+      shown = String(
+        (await h.db.payment.findFirst({ where: { orderUpdate: 'conflict', refundedAmount: 0 } }))?.attention,
+      );
+      return await ask();
+    };
+    const payment = await receive();
+    await done(payment);
+    const refund = await h.db.refund.findFirstOrThrow({ where: { paymentId: payment.id } });
+    expect(refund).toMatchObject({ reason: 'duplicate_payment', amount: 1990n });
+    await h.untilRefund(refund.id, 'succeeded');
+    await allTold(payment);
+    h.onRefund = undefined;
+    expect(shown).toBe('order_conflict');
+    expect(await h.row(payment.id)).toMatchObject({
+      orderUpdate: 'conflict',
+      attention: null,
+      refundedAmount: 1990n,
+    });
+    expect(await h.orderStatus(payment)).toBe('refunded');
+    expect(await atChannel(payment)).toMatchObject({ state: 'REFUND', refunded: 1990 });
+    expect(await eventsOf(payment)).toEqual([
+      '1 payment.succeeded',
+      '2 payment.conflict',
+      '3 refund.succeeded',
+    ]);
+    expect((await deliveriesOf(payment)).map(({ status }) => status)).toEqual([
+      'conflict',
+      'delivered',
+      'delivered',
+    ]);
+  },
+);
+
+test('409 that names this payment: applied', async () => {
+  shop.react = ({ paymentId }) => ({ status: 409, body: { paidPaymentId: paymentId } });
+  const payment = await receive();
+  await done(payment);
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', attention: null });
+  expect(shop.about(payment.id)).toHaveLength(1);
+});
+
+test('410: the order is gone, and the money goes back as late money does', async () => {
+  shop.react = ({ type }) => (type === 'payment.succeeded' ? { status: 410 } : undefined);
+  const payment = await receive();
+  await done(payment);
+  const refund = await h.db.refund.findFirstOrThrow({ where: { paymentId: payment.id } });
+  expect(refund).toMatchObject({ reason: 'late_payment' });
+  await h.untilRefund(refund.id, 'succeeded');
+  await allTold(payment);
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'conflict', refundedAmount: 1990n });
+  expect((await deliveriesOf(payment)).map(({ status }) => status)).toEqual([
+    'gone',
+    'delivered',
+    'delivered',
+  ]);
+});
+
+const resolve = async (payment: Payment, action: Resolution) =>
+  resolvePayment(h.db, payment.merchantId, payment.id, action, 'a test', new Date(await h.now()));
+
+test.each(['accept', 'refund'] as const)(
+  '410 with late money to be reviewed: a person decides to %s',
+  async (action) => {
+    await set({ latePayment: 'review' });
+    shop.react = ({ type }) => (type === 'payment.succeeded' ? { status: 410 } : undefined);
+    const payment = await receive();
+    await done(payment);
+    await allTold(payment);
+    expect(await h.row(payment.id)).toMatchObject({
+      orderUpdate: 'review',
+      attention: 'late_payment_review',
+    });
+    expect(await h.db.refund.count({ where: { paymentId: payment.id } })).toBe(0);
+    await resolve(payment, action);
+    const applied = action === 'accept';
+    expect(await h.row(payment.id)).toMatchObject({ orderUpdate: applied ? 'applied' : 'conflict' });
+    expect(await eventsOf(payment)).toEqual([
+      '1 payment.succeeded',
+      '2 payment.review',
+      applied ? '3 payment.succeeded' : '3 payment.conflict',
+    ]);
+    expect(await h.db.refund.count({ where: { paymentId: payment.id, reason: 'late_payment' } })).toBe(
+      applied ? 0 : 1,
+    );
+  },
+);
+
+test('Retry-After is heeded when it is longer', async () => {
+  shop.react = (_, nth) => (nth === 1 ? { status: 503, headers: { 'retry-after': '3600' } } : undefined);
+  const payment = await receive();
+  await done(payment);
+  const [first, second] = shop.about(payment.id);
+  const seconds = ((second?.at ?? 0) - (first?.at ?? 0)) / 1000;
+  expect([seconds >= 3_599, seconds < 3_610]).toEqual([true, true]);
+  expect((await h.timeline(payment.id)).filter((line) => line.startsWith('attention: '))).toEqual([
+    expect.stringContaining('order_update_failing: The order service has not agreed'),
+    'attention: order_update_failing is over.',
+  ]);
+});
+
+test('a newer event is told at once while an older one fails, and the older still arrives', async () => {
+  let open = false;
+  shop.react = ({ type }) => (type === 'payment.succeeded' && !open ? { status: 500 } : undefined);
+  const payment = await receive();
+  const refund = await h.refund(payment, 500);
+  await h.untilRefund(refund.id, 'succeeded');
+  await eventually(() => shop.about(payment.id).some(({ type }) => type === 'refund.succeeded'));
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'pending', refundedAmount: 500n });
+  open = true;
+  await done(payment);
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
+  expect(shop.order(payment.orderId)).toMatchObject({ paidPaymentId: payment.id, timesPaid: 1 });
+  const told = shop.about(payment.id).map(({ version, type }) => `${version} ${type}`);
+  expect(told.at(-1)).toBe('1 payment.succeeded');
+  expect(told).toContain('2 refund.succeeded');
+  const newer = JSON.parse(shop.about(payment.id).find(({ version }) => version === 2)?.body ?? '');
+  expect(newer.data).toMatchObject({
+    version: 2,
+    payment: { id: payment.id, status: 'succeeded', refundedAmount: 500 },
+    order: { id: payment.orderId, status: 'succeeded', paidPaymentId: payment.id },
+    refund: { id: refund.id, amount: 500, status: 'succeeded' },
+  });
+});
+
+test('all of its money back while the order service fails: its acknowledgement needs no proof any more', async () => {
+  await set({ orderStatusUrl: shop.statusUrl });
+  let open = false;
+  shop.react = ({ type }) => (type === 'payment.succeeded' ? { status: open ? 200 : 500 } : undefined);
+  const payment = await receive();
+  const refund = await h.refund(payment);
+  await h.untilRefund(refund.id, 'succeeded');
+  open = true;
+  await done(payment);
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', refundedAmount: 1990n });
+  expect(await h.orderStatus(payment)).toBe('refunded');
+});
+
+test('a payment that ends unpaid: the order service is told, and the order is not paid', async () => {
+  const payment = await h.newPayment({ expiresInMs: 60_000 });
+  await h.start(payment);
+  await done(payment);
+  await allTold(payment);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'closed', orderUpdate: null });
+  expect(shop.about(payment.id)).toMatchObject([{ type: 'payment.closed', version: 1, isSigned: true }]);
+  expect(shop.order(payment.orderId)).toMatchObject({ paidPaymentId: null });
+});
+
+test('an event that ends nothing fails for hours: it settles its delivery alone, and shows no payment', async () => {
+  shop.react = ({ type }, nth) => (type === 'refund.succeeded' && nth < 20 ? { status: 500 } : undefined);
+  const payment = await receive();
+  await done(payment);
+  const refund = await h.refund(payment, 500);
+  await h.untilRefund(refund.id, 'succeeded');
+  const [, delivery] = await eventually(async () => {
+    const rows = await deliveriesOf(payment);
+    return rows.length === 2 && rows;
+  });
+  await h.env.client.workflow.getHandle(deliveryWorkflowId(delivery?.id ?? '')).result();
+  expect((await deliveriesOf(payment))[1]).toMatchObject({ status: 'delivered', attempts: 19 });
+  const attentions = (await h.timeline(payment.id)).filter((line) => line.startsWith('attention: '));
+  expect(attentions).toEqual([]);
+});
+
+test('without an order service: events and no deliveries, applied at once', async () => {
+  await set({ orderServiceUrl: null, orderStatusUrl: null });
+  const payment = await h.newPaid();
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
+  expect(await eventsOf(payment)).toEqual(['1 payment.succeeded']);
+  expect(await deliveriesOf(payment)).toEqual([]);
+  expect(shop.received).toEqual([]);
+});
+
+test('the order service is taken away while a payment waits for it: our order counts', async () => {
+  shop.react = () => ({ status: 500 });
+  const payment = await receive();
+  await set({ orderServiceUrl: null, orderStatusUrl: null });
+  await done(payment);
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
+});
+
+test('an operator accepts in its stead', async () => {
+  shop.react = () => ({ status: 500 });
+  const payment = await receive();
+  await eventually(() => shop.about(payment.id).length > 1);
+  await resolve(payment, 'accept');
+  await done(payment);
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', attention: null });
+  expect((await deliveriesOf(payment))[0]?.log.at(-1)).toMatchObject({
+    outcome: 'agreed',
+    detail: 'An operator decided: accept.',
+  });
+});
+
+test('an operator refunds what the order service never agreed to', async () => {
+  shop.react = ({ type }) => (type === 'payment.succeeded' ? { status: 500 } : undefined);
+  const payment = await receive();
+  const first = await h.refund(payment, 500);
+  await h.untilRefund(first.id, 'succeeded');
+  await resolve(payment, 'refund');
+  await done(payment);
+  const owed = await h.db.refund.findFirstOrThrow({
+    where: { paymentId: payment.id, id: { not: first.id } },
+  });
+  expect(owed).toMatchObject({ amount: 1490n, reason: 'requested' });
+  await h.untilRefund(owed.id, 'succeeded');
+  expect(await h.orderStatus(payment)).toBe('refunded');
+});
+
+test('dismissed: it stays hidden while the order service goes on failing, and is told all the same', async () => {
+  let open = false;
+  shop.react = () => (open ? undefined : { status: 500 });
+  const payment = await receive();
+  await h.pass(700);
+  expect(await h.row(payment.id)).toMatchObject({ attention: 'order_update_failing' });
+  await resolve(payment, 'dismiss');
+  await h.pass(1800);
+  expect(await h.row(payment.id)).toMatchObject({ attention: null, orderUpdate: 'pending' });
+  open = true;
+  await done(payment);
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
+});
+
+test('redelivery of what is settled: the same to the byte under the same id, logged, and nothing else', async () => {
+  const payment = await receive();
+  await done(payment);
+  const before = await h.row(payment.id);
+  const [delivery] = await deliveriesOf(payment);
+  const asked = await requestRedelivery(
+    h.db,
+    payment.merchantId,
+    delivery?.id ?? '',
+    'a test',
+    new Date(await h.now()),
+  );
+  await h.deliveryWorkflows.redeliver(asked.delivery, 10_000);
+  await h.env.client.workflow.getHandle(deliveryWorkflowId(asked.delivery.id)).result();
+  const [first, second, ...more] = shop.about(payment.id);
+  expect(more).toEqual([]);
+  expect([second?.id, second?.body]).toEqual([first?.id, first?.body]);
+  expect(await h.row(payment.id)).toEqual(before);
+  const [after] = await deliveriesOf(payment);
+  expect(after).toMatchObject({ status: 'delivered', attempts: 2, settledAt: delivery?.settledAt });
+  expect(after?.log).toHaveLength(2);
+  expect(shop.order(payment.orderId).timesPaid).toBe(1);
+});
+
+const sweep = async () =>
+  await h.env.client.workflow.execute(SWEEP_WORKFLOW, {
+    taskQueue: MAIN_TASK_QUEUE,
+    workflowId: `sweep-${Math.random()}`,
+  });
+
+test('terminated in the Web UI while told: the sweep has both the payment and the event told on', async () => {
+  let open = false;
+  shop.react = () => (open ? undefined : { status: 500 });
+  const payment = await receive();
+  const refund = await h.refund(payment, 500);
+  await h.untilRefund(refund.id, 'succeeded');
+  const [, other] = await eventually(async () => {
+    const rows = await deliveriesOf(payment);
+    return rows.length === 2 && rows.every(({ attempts }) => attempts > 0) && rows;
+  });
+  const runs = [paymentWorkflowId(payment.id), deliveryWorkflowId(other?.id ?? '')];
+  for (const id of runs) await h.env.client.workflow.getHandle(id).terminate('a test');
+  open = true;
+  const told = shop.about(payment.id).length;
+  await h.pass(400);
+  expect(shop.about(payment.id)).toHaveLength(told);
+  expect(await sweep()).toMatchObject({ sweepDeliveries: 2 });
+  await allTold(payment);
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
+  expect(await sweep()).toMatchObject({ sweepDeliveries: 0 });
+});
+
+// At the end: what is cancelled while it runs keeps the time-skipping server from skipping.
+test('an operator retries, or wants it told again, while it waits for its time: told at once', async () => {
+  let open = false;
+  shop.react = () => (open ? undefined : { status: 503, headers: { 'retry-after': '86400' } });
+  const payment = await receive();
+  await eventually(() => shop.about(payment.id).length === 1);
+  await eventually(async () => (await deliveriesOf(payment))[0]?.attempts === 1);
+  await resolve(payment, 'retry');
+  await h.workflows.wake(payment, 10_000);
+  await eventually(() => shop.about(payment.id).length === 2);
+  await eventually(async () => (await deliveriesOf(payment))[0]?.attempts === 2);
+  open = true;
+  const [delivery] = await deliveriesOf(payment);
+  const at = new Date(await h.now());
+  const asked = await requestRedelivery(h.db, payment.merchantId, delivery?.id ?? '', 'a test', at);
+  expect(asked.delivery.toldByPayment).toBe(true);
+  await h.workflows.wake(payment, 10_000);
+  await eventually(async () => (await h.row(payment.id)).orderUpdate === 'applied');
+  expect(new Set(shop.about(payment.id).map(({ id, body }) => `${id} ${body}`)).size).toBe(1);
+});
