@@ -110,6 +110,14 @@ export interface Payment {
    * What has gone back to the payer.
    */
   refundedAmount: number;
+  /**
+   * Why all of this payment goes back without anybody having asked for a refund, else null: `duplicate_payment`, the order was paid twice and this is the second; `late_payment`, it came too late for the order; `requested`, it was decided so.
+   */
+  refundReason: string | null;
+  /**
+   * How far that is: `created` and `processing`, on its way; `succeeded`, back; `failed`, the channel refused it and a person sees to it. Null without `refundReason`.
+   */
+  refundStatus: string | null;
   nextAction: NextAction;
   /**
    * The next action's URL.
@@ -184,6 +192,14 @@ export interface PayerPayment {
    * What has gone back to the payer.
    */
   refundedAmount: number;
+  /**
+   * Why all of this payment goes back without anybody having asked for a refund, else null: `duplicate_payment`, the order was paid twice and this is the second; `late_payment`, it came too late for the order; `requested`, it was decided so.
+   */
+  refundReason: string | null;
+  /**
+   * How far that is: `created` and `processing`, on its way; `succeeded`, back; `failed`, the channel refused it and a person sees to it. Null without `refundReason`.
+   */
+  refundStatus: string | null;
   nextAction: NextAction;
   /**
    * The next action's URL.
@@ -215,7 +231,7 @@ export interface Problem {
    */
   detail: string;
   /**
-   * Stable. One of bad_request, invalid_request, unauthorized, forbidden, not_found, method_not_allowed, order_not_found, payment_not_found, refund_not_found, order_exists, order_already_paid, order_not_payable, payment_already_paid, not_resolvable, attempt_unresolved, not_refundable, idempotency_key_in_progress, idempotency_key_reused, payload_too_large, request_timeout, headers_too_large, unsupported_media_type, unknown_channel, currency_not_supported, channel_rejected, refund_exceeds_payment, idempotency_key_missing, callback_unverified, callback_malformed, internal_error, database_unavailable, temporal_unavailable, channel_unreachable; accept new ones.
+   * Stable. One of bad_request, invalid_request, unauthorized, forbidden, not_found, method_not_allowed, order_not_found, payment_not_found, delivery_not_found, refund_not_found, order_exists, order_already_paid, order_not_payable, payment_already_paid, not_resolvable, attempt_unresolved, not_refundable, idempotency_key_in_progress, idempotency_key_reused, payload_too_large, request_timeout, headers_too_large, unsupported_media_type, unknown_channel, currency_not_supported, channel_rejected, refund_exceeds_payment, idempotency_key_missing, callback_unverified, callback_malformed, internal_error, too_many_readers, database_unavailable, temporal_unavailable, channel_unreachable; accept new ones.
    */
   code: string;
   /**
