@@ -63,7 +63,7 @@ export function createShop(db: Pool, nodrop: Nodrop, webhookSecret: string, stop
     if (order.paidPaymentId !== null || order.cancelledAt !== null) return toOrder(response, id);
     const started = await nodrop.pay(order);
     if (typeof started === 'string') return toOrder(response, id, started);
-    await keepPayment(db, id, started.paymentId, started.payUrl);
+    await keepPayment(db, id, started.paymentId);
     if (started.payUrl === null) return toOrder(response, id, 'preparing');
     response.redirect(303, started.payUrl);
   }

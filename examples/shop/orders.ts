@@ -24,7 +24,6 @@ export interface Order {
 /** An attempt to pay, as far as nodrop has told. */
 export interface Payment {
   readonly id: string;
-  readonly payUrl: string | null;
   readonly state: string;
   readonly refunded: number;
 }
@@ -42,8 +41,8 @@ export async function findOrder(db: Pool, id: string): Promise<Order | null> {
   const { rows } = await db.query<Order>(
     `select id, product, subject, amount, currency, created_at as "createdAt", cancelled_at as "cancelledAt",
        paid_payment_id as "paidPaymentId", paid_at as "paidAt", pickup_code as "pickupCode", refunded, revision,
-       coalesce((select json_agg(json_build_object('id', p.id, 'payUrl', p.pay_url, 'state', p.state,
-         'refunded', p.refunded) order by p.created_at desc, p.id) from payments p where p.order_id = o.id), '[]')
+       coalesce((select json_agg(json_build_object('id', p.id, 'state', p.state, 'refunded', p.refunded)
+         order by p.created_at desc, p.id) from payments p where p.order_id = o.id), '[]')
          as payments
      from orders o where id = $1`,
     [id],
@@ -57,20 +56,14 @@ export async function findRevision(db: Pool, id: string): Promise<number | null>
 }
 
 /** Keeps a new attempt to pay. An event of it may have come before: what that said stays. */
-export async function keepPayment(
-  db: Pool,
-  orderId: string,
-  id: string,
-  payUrl: string | null,
-): Promise<void> {
+export async function keepPayment(db: Pool, orderId: string, id: string): Promise<void> {
   await inTransaction(db, async (tx) => {
     // The order's row first, as whoever applies an event takes it: they must not wait for each other.
     await tx.query('update orders set revision = revision + 1 where id = $1', [orderId]);
-    await tx.query(
-      `insert into payments (id, order_id, pay_url) values ($1, $2, $3)
-       on conflict (id) do update set pay_url = excluded.pay_url`,
-      [id, orderId, payUrl],
-    );
+    await tx.query('insert into payments (id, order_id) values ($1, $2) on conflict (id) do nothing', [
+      id,
+      orderId,
+    ]);
   });
 }
 

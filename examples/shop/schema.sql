@@ -23,8 +23,6 @@ create table if not exists orders (
 create table if not exists payments (
   id text primary key,
   order_id text not null references orders (id),
-  -- Where its payer pays.
-  pay_url text,
   -- Of the newest event known; 0 before the first.
   version integer not null default 0,
   -- 'open', or what the newest event says: see stateOf in events.ts.
