@@ -11,6 +11,7 @@ import {
   findOrderService,
   setMerchant,
 } from '../ledger/merchants.ts';
+import { isDatabaseUnavailable } from '../ledger/unavailable.ts';
 import { ORDER_ID } from '../orders/http.ts';
 import { reason, StackError } from './errors.ts';
 
@@ -50,7 +51,9 @@ export async function prepareShop(config: Config): Promise<Readonly<Record<strin
     };
   } catch (error) {
     throw new StackError(
-      `The shop cannot be set up (${reason(error)}): start the database (npm run stack), and try again.`,
+      isDatabaseUnavailable(error)
+        ? 'The shop cannot be set up without the database: start it (npm run stack), and try again.'
+        : `The shop cannot be set up: ${reason(error)}`,
     );
   } finally {
     await db.$disconnect();
