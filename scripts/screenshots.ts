@@ -1,4 +1,4 @@
-// node scripts/run.mjs scripts/screenshots.ts [waiting] [list] [wallet] [reference] [shop]
+// node scripts/run.mjs scripts/screenshots.ts [waiting] [list] [wallet] [cashier] [reference] [shop]
 //
 // Makes the images in docs/images, all or those named, from a running `npm start` (with the same settings): takes a
 // few payments, waits until the channel was asked several times about one of them, and photographs it with the
@@ -29,6 +29,7 @@ const ui = `${config.temporal.uiUrl}/namespaces/${config.temporal.namespace}`;
 interface Created {
   readonly id: string;
   readonly payUrl: string;
+  readonly checkoutUrl: string;
 }
 
 async function newPayment(subject: string, amount: number): Promise<Created> {
@@ -105,6 +106,20 @@ async function photographWallet(browser: Browser, { payUrl }: Created): Promise<
   await page.close();
 }
 
+/** On a phone and on a desk, where the code to scan is open. */
+async function photographCashier(browser: Browser, { checkoutUrl }: Created): Promise<void> {
+  for (const [name, options] of [
+    ['cashier-phone', { viewport: { width: 390, height: 700 }, isMobile: true, deviceScaleFactor: 2 }],
+    ['cashier-desktop', { viewport: { width: 1080, height: 660 } }],
+  ] as const) {
+    const page = await browser.newPage({ ...options, locale: 'en-GB' });
+    await page.goto(checkoutUrl);
+    await page.locator('body[data-screen="pay"]').waitFor();
+    await page.screenshot({ path: join(FOLDER, `${name}.png`) });
+    await page.close();
+  }
+}
+
 async function photographReference(browser: Browser): Promise<void> {
   const page = await browser.newPage({ viewport: { width: WIDTH, height: 1080 } });
   await open(page, `${config.api.publicUrl}/docs`);
@@ -153,6 +168,7 @@ try {
   await newPayment('Tea', 1250);
   await pay(await newPayment('Cake', 2400));
   if (wants('wallet')) await photographWallet(browser, waiting);
+  if (wants('cashier')) await photographCashier(browser, waiting);
   if (wants('shop')) await photographShop(browser);
   if (wants('reference')) await photographReference(browser);
   if (wants('waiting')) {

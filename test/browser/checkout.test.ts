@@ -134,6 +134,18 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
+  test('scans the code with another phone, and looks at the page again', async () => {
+    const made = await pay();
+    const { page, context } = await openCashier(made, DESKTOP);
+    await shows(page, 'pay');
+    await system.simulator.pay(made.id);
+    // As browsers say it; this one is never hidden.
+    await page.evaluate(`document.dispatchEvent(new Event('visibilitychange'))`);
+    await shows(page, 'paid');
+    expect(await settledBy(made.id)).toBe('hint');
+    await context.close();
+  });
+
   test('declines: not paid, and nothing was charged', async () => {
     const made = await pay();
     const { page, context } = await openCashier(made);

@@ -182,8 +182,11 @@ test('a callback that was stored before its payment pays the order at the next s
 });
 
 test('one of two workers killed with -9 in the middle of paid payments: the other ends them', async () => {
-  // Slow answers and lost callbacks, so that the payments are in the workers' hands.
-  await s.simulator.setFaults({ callback: { dropRate: 1 }, query: { latencyMs: 1_500 } });
+  // Lost callbacks, and slow answers that do not show yet what the payers did: the payments stay in the workers' hands.
+  await s.simulator.setFaults({
+    callback: { dropRate: 1 },
+    query: { latencyMs: 1_500, lagMs: 3_600_000 },
+  });
   const payments = await Promise.all(
     Array.from({ length: 8 }, async () => (await s.pay({ order: request().order })).body),
   );
@@ -199,6 +202,7 @@ test('one of two workers killed with -9 in the middle of paid payments: the othe
     );
   });
   worker2.kill('SIGKILL');
+  await s.simulator.setFaults({ query: { lagMs: 0 } });
   for (const { orderId } of payments) {
     await eventually(async () => (await s.orderStatus(orderId)) === 'succeeded', 90_000);
     await expectPaidOnce(orderId);

@@ -356,10 +356,12 @@ function drawOthers(current, ways) {
       }),
     );
   }
-  ways.forEach(({ channel }, index) => {
+  ways.forEach(({ channel, method }, index) => {
     const button = channels.children[index];
     if (!(button instanceof HTMLButtonElement)) return;
-    write(button, text.channel(channel));
+    // Methods are told apart only where a channel has several.
+    const isAlone = ways.filter((other) => other.channel === channel).length === 1;
+    write(button, isAlone ? text.channel(channel) : `${text.channel(channel)} (${method})`);
     // Not disabled: that would take the focus away.
     button.setAttribute('aria-disabled', String(isSwitching));
   });
