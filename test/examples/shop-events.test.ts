@@ -1,5 +1,6 @@
 // The example shop as an order service: signed events over HTTP against its own database, and what it answers.
 import { randomBytes } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
@@ -51,6 +52,43 @@ test('a verified event makes the order paid, and the goods are handed out', asyn
   expect((await tell(event)).status).toBe(204);
   expect(await paidBy()).toBe(event.data.payment.id);
   expect(await page()).toMatch(/Paid[\s\S]*Pickup code/);
+});
+
+test('while nodrop is away the order is kept, and pressing twice is one order', async () => {
+  const before = await queryOnce(shop.database.url, 'select id from orders');
+  const press = () =>
+    fetch(`${shop.url}/orders`, {
+      method: 'POST',
+      body: new URLSearchParams({ order: orderId, product: 'towel' }),
+    });
+  for (const response of await Promise.all([press(), press()])) {
+    expect(response.url).toBe(`${shop.url}/orders/${orderId}?notice=away`);
+    expect(await response.text()).toMatch(
+      /cannot be reached[\s\S]*House blend|House blend[\s\S]*cannot be reached/,
+    );
+  }
+  expect(await queryOnce(shop.database.url, 'select id from orders')).toEqual(before);
+});
+
+test('an order is not cancelled before nodrop has said that no money can come', async () => {
+  const answer = await fetch(`${shop.url}/orders/${orderId}/cancel`, { method: 'POST' });
+  expect(answer.url).toBe(`${shop.url}/orders/${orderId}?notice=unsettled`);
+  expect((await tell(eventOf('payment.succeeded', orderId))).status).toBe(204);
+});
+
+test('what is copied imports nothing of nodrop itself', () => {
+  const folder = new URL('../../examples/', import.meta.url);
+  const files = readdirSync(folder, { recursive: true }).map(String);
+  const sources = files.filter((name) => /\.(ts|js)$/.test(name));
+  expect(sources.length).toBeGreaterThan(10);
+  for (const name of sources) {
+    const text = readFileSync(new URL(name, folder), 'utf8');
+    const imports = [...text.matchAll(/(?:from|import) ?\(?'([^']+)'/g)].map(([, path]) => path);
+    for (const path of imports)
+      expect(path).toMatch(
+        /^(node:|\.\/|\.\.\/\.\.\/clients\/js\/|express$|helmet$|pg$|standardwebhooks$|nodrop-client$)/,
+      );
+  }
 });
 
 test('that the payer came back says nothing', async () => {
