@@ -1,4 +1,4 @@
-// node scripts/run.mjs scripts/screenshots.ts [waiting] [list] [wallet] [cashier] [reference]
+// node scripts/run.mjs scripts/screenshots.ts [waiting] [list] [wallet] [cashier] [reference] [shop]
 //
 // Makes the images in docs/images, all or those named, from a running `npm start` (with the same settings): takes a
 // few payments, waits until the channel was asked several times about one of them, and photographs it with the
@@ -12,6 +12,7 @@ import { type Browser, chromium, type Page } from 'playwright-core';
 import { DEVELOPMENT_KEY } from '../src/api/auth.ts';
 import { loadConfig } from '../src/config.ts';
 import { paymentWorkflowId } from '../src/domain/names.ts';
+import { shopUrl } from '../src/stack/shop-setup.ts';
 
 const FOLDER = fileURLToPath(new URL('../docs/images', import.meta.url));
 /** From here on attempts are 20 s apart: time enough for both tabs. */
@@ -109,7 +110,7 @@ async function photographWallet(browser: Browser, { payUrl }: Created): Promise<
 async function photographCashier(browser: Browser, { checkoutUrl }: Created): Promise<void> {
   for (const [name, options] of [
     ['cashier-phone', { viewport: { width: 390, height: 700 }, isMobile: true, deviceScaleFactor: 2 }],
-    ['cashier-desktop', { viewport: { width: 1080, height: 660 } }],
+    ['cashier-desktop', { viewport: { width: 1080, height: 680 } }],
   ] as const) {
     const page = await browser.newPage({ ...options, locale: 'en-GB' });
     await page.goto(checkoutUrl);
@@ -123,6 +124,33 @@ async function photographReference(browser: Browser): Promise<void> {
   const page = await browser.newPage({ viewport: { width: WIDTH, height: 1080 } });
   await open(page, `${config.api.publicUrl}/docs`);
   await page.screenshot({ path: join(FOLDER, 'api-reference.png') });
+  await page.close();
+}
+
+/** One purchase on a phone, its screens side by side. */
+async function photographShop(browser: Browser): Promise<void> {
+  const size = { width: 390, height: 780 };
+  const phone = await browser.newPage({ viewport: size, isMobile: true });
+  const shots: string[] = [];
+  const shoot = async () => shots.push((await phone.screenshot()).toString('base64'));
+  await phone.goto(shopUrl(config));
+  await shoot();
+  await phone.getByRole('button', { name: /^Buy House blend/ }).click();
+  const pay = phone.getByRole('link', { name: /^Pay / });
+  await pay.waitFor();
+  await shoot();
+  await pay.click();
+  await phone.getByRole('button', { name: 'Pay', exact: true }).click();
+  await phone.getByRole('link', { name: 'Back to the shop' }).click();
+  await phone.getByRole('heading', { name: 'Paid' }).waitFor();
+  await shoot();
+  await phone.close();
+  const page = await browser.newPage({ viewport: { width: 3 * size.width + 2 * 24, height: size.height } });
+  const images = shots.map((shot) => `<img src="data:image/png;base64,${shot}">`);
+  await page.setContent(
+    `<body style="margin:0;display:flex;gap:24px;background:#8d99a6">${images.join('')}</body>`,
+  );
+  await page.screenshot({ path: join(FOLDER, 'shop.png') });
   await page.close();
 }
 
@@ -141,6 +169,7 @@ try {
   await pay(await newPayment('Cake', 2400));
   if (wants('wallet')) await photographWallet(browser, waiting);
   if (wants('cashier')) await photographCashier(browser, waiting);
+  if (wants('shop')) await photographShop(browser);
   if (wants('reference')) await photographReference(browser);
   if (wants('waiting')) {
     console.log('Waiting until the channel was asked several times ...');

@@ -103,6 +103,7 @@ export const settings = z.object({
     .describe(
       'The simulator as API and worker reach it. Unset: http://NODROP_SIMULATOR_HOST:NODROP_SIMULATOR_PORT.',
     ),
+  NODROP_SHOP_PORT: port(3100).describe('Where the example shop listens, on the embedded stack alone.'),
   NODROP_SIMULATOR_SECRET: webhookSecret
     .optional()
     .describe(
@@ -171,6 +172,8 @@ export interface Config {
     /** Signing secret by channel name; a channel without one is off. */
     readonly secrets: Readonly<Record<string, string>>;
   };
+  /** The example shop of the embedded stack. */
+  readonly shop: { readonly port: number };
   /** What HTTP order services may be. */
   readonly orderServices: { readonly allowPrivate: boolean; readonly httpsOnly: boolean };
   readonly paymentExpiryMs: number;
@@ -275,6 +278,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
       url: s.NODROP_SIMULATOR_URL ?? `http://${inUrl(s.NODROP_SIMULATOR_HOST)}:${s.NODROP_SIMULATOR_PORT}`,
       secrets: simulatorSecrets,
     },
+    shop: { port: s.NODROP_SHOP_PORT },
     orderServices: { allowPrivate, httpsOnly: s.NODROP_MODE === 'live' && !allowPrivate },
     paymentExpiryMs: s.NODROP_PAYMENT_EXPIRY_SECONDS * 1000,
     queryScheduleMs: (channel) => schedules.get(channel.toUpperCase()) ?? s.NODROP_QUERY_SCHEDULE,

@@ -124,7 +124,7 @@ export interface Payment {
    */
   payUrl: string | null;
   /**
-   * nodrop's own page for the payer.
+   * nodrop's own page for the payer. Carries the client token: shown only with it.
    */
   checkoutUrl: string | null;
   createdAt: string;
@@ -135,7 +135,7 @@ export interface Payment {
   paidAt: string | null;
   orderId: string;
   /**
-   * Opens this payment for its payer. Only in the answer of POST /v1/payments.
+   * Opens this payment for its payer. Only in the answers of POST /v1/payments and of `switch`.
    */
   clientToken: string | null;
   /**
@@ -206,7 +206,7 @@ export interface PayerPayment {
    */
   payUrl: string | null;
   /**
-   * nodrop's own page for the payer.
+   * nodrop's own page for the payer. Carries the client token: shown only with it.
    */
   checkoutUrl: string | null;
   createdAt: string;
@@ -215,6 +215,13 @@ export interface PayerPayment {
    * The channel's clock.
    */
   paidAt: string | null;
+  /**
+   * What else this order can be paid with, for `POST /v1/payments/{id}/switch`; empty once it cannot.
+   */
+  switchTo: {
+    channel: string;
+    method: string;
+  }[];
 }
 /**
  * RFC 9457 problem details.

@@ -57,8 +57,33 @@ export function createClient({ baseUrl, key, fetch: given }) {
   const base = String(baseUrl).replace(/\/+$/, '');
   // Looked up at each call, and never called as a method: browsers refuse that.
   const send = given ?? ((/** @type {string} */ url, /** @type {RequestInit} */ init) => fetch(url, init));
-  /** Ends the pauses of those who wait for a payment. @type {Map<string, Set<() => void>>} */
-  const wakers = new Map();
+  /**
+   * Of those who wait for a payment: `hinted` when it may have news, `lost` when a connection that looks open may
+   * lead nowhere.
+   * @type {Map<string, Set<(news: 'hinted' | 'lost') => void>>}
+   */
+  const listeners = new Map();
+
+  /** @param {string} id @param {(news: 'hinted' | 'lost') => void} listener @returns {() => void} ends it */
+  function listen(id, listener) {
+    const same = listeners.get(id) ?? new Set();
+    listeners.set(id, same.add(listener));
+    // Both: after either, connections from before are dead and do not know it.
+    const changed = () => listener('lost');
+    globalThis.addEventListener?.('online', changed);
+    globalThis.addEventListener?.('offline', changed);
+    return () => {
+      same.delete(listener);
+      if (same.size === 0) listeners.delete(id);
+      globalThis.removeEventListener?.('online', changed);
+      globalThis.removeEventListener?.('offline', changed);
+    };
+  }
+
+  /** @param {string} id @param {'hinted' | 'lost'} news */
+  function tell(id, news) {
+    for (const listener of [...(listeners.get(id) ?? [])]) listener(news);
+  }
 
   /**
    * One request. Rejects with NodropError when the service refused, with NodropNetworkError when nothing is known,
@@ -143,6 +168,9 @@ export function createClient({ baseUrl, key, fetch: given }) {
    */
   async function follow(id, { token, signal, lastEventId }, onPayment, onLive) {
     const limit = limited(signal, STREAM_START_MS);
+    const unlisten = listen(id, (news) => {
+      if (news === 'lost') limit.abort();
+    });
     let worked = false;
     let reached = false;
     try {
@@ -169,6 +197,7 @@ export function createClient({ baseUrl, key, fetch: given }) {
       signal.throwIfAborted();
       if (isRefused(error)) throw error;
     } finally {
+      unlisten();
       limit.clear();
       // Also a stream that is left, and not cut, must be closed.
       limit.abort();
@@ -269,40 +298,34 @@ export function createClient({ baseUrl, key, fetch: given }) {
   }
 
   /**
-   * Resolves after `ms`, or at once when the payment is hinted at or the browser is online again.
+   * Resolves after `ms`, or at once when there may be news.
    * @param {string} id
    * @param {number} ms
    * @param {AbortSignal} signal
-   * @param {() => void} onWoken
+   * @param {() => void} onNews
    * @returns {Promise<void>}
    */
-  function rested(id, ms, signal, onWoken) {
+  function rested(id, ms, signal, onNews) {
     return new Promise((resolve, reject) => {
-      const same = wakers.get(id) ?? new Set();
-      wakers.set(id, same);
       const end = () => {
         clearTimeout(timer);
-        same.delete(wake);
-        if (same.size === 0) wakers.delete(id);
+        unlisten();
         signal.removeEventListener('abort', abort);
-        globalThis.removeEventListener?.('online', wake);
-      };
-      const wake = () => {
-        end();
-        onWoken();
-        resolve();
-      };
-      const abort = () => {
-        end();
-        reject(signal.reason);
       };
       const timer = setTimeout(() => {
         end();
         resolve();
       }, ms);
-      same.add(wake);
+      const unlisten = listen(id, () => {
+        end();
+        onNews();
+        resolve();
+      });
+      const abort = () => {
+        end();
+        reject(signal.reason);
+      };
       signal.addEventListener('abort', abort);
-      globalThis.addEventListener?.('online', wake);
       if (signal.aborted) abort();
     });
   }
@@ -320,9 +343,12 @@ export function createClient({ baseUrl, key, fetch: given }) {
     async hint(id, { token, signal } = {}) {
       try {
         await call(`${pathOf(id)}/hint`, { method: 'POST', token, signal });
-      } finally {
-        for (const wake of [...(wakers.get(id) ?? [])]) wake();
+      } catch (error) {
+        // Then the stream may be as dead, though nothing has told it so.
+        if (error instanceof NodropNetworkError) tell(id, 'lost');
+        throw error;
       }
+      tell(id, 'hinted');
     },
     switchChannel: (id, { channel, method }, { token, signal } = {}) =>
       call(`${pathOf(id)}/switch`, {

@@ -25,6 +25,7 @@ import { redeliverRoute } from './routes/redeliver.ts';
 import { refundRoutes } from './routes/refunds.ts';
 import { resolveRoute } from './routes/resolve.ts';
 import { returnRoute } from './routes/return.ts';
+import { switchRoute } from './routes/switch.ts';
 import { unmatchedCallbacksRoute } from './routes/unmatched-callbacks.ts';
 
 /** Every route of the API. */
@@ -35,6 +36,7 @@ export function createEndpoints(api: Api): Endpoint[] {
     ...paymentRoutes(api),
     paymentEventsRoute(api),
     ...paymentActionRoutes(api),
+    switchRoute(api),
     ...cancelRoutes(api),
     resolveRoute(api),
     ...refundRoutes(api),

@@ -93,19 +93,20 @@ export function opens(hash: string, payment: Payment, now: Date): boolean {
 }
 
 /** When the payment's client token ends, in epoch ms. */
-export const tokenEndsAt = ({ expiresAt }: Payment): number => expiresAt.getTime() + CLIENT_TOKEN_GRACE_MS;
+export const tokenEndsAt = ({ expiresAt }: Pick<Payment, 'expiresAt'>): number =>
+  expiresAt.getTime() + CLIENT_TOKEN_GRACE_MS;
 
 /**
  * The payment, if it may be seen: a merchant's key opens its own payments and does not learn of others, a
  * token opens one payment and says the same of a payment that is not there as of one it does not open.
  * @throws Refusal `payment_not_found` or `unauthorized`
  */
-export function requireVisible<P extends Payment>(
-  payment: P | null,
+export function requireVisible<T extends Payment>(
+  payment: T | null,
   access: Access,
   id: string,
   now: Date,
-): P {
+): T {
   if (access.kind === 'token') {
     if (payment !== null && opens(access.hash, payment, now)) return payment;
     throw unauthorized('This token does not open this payment, or not any more.');

@@ -54,7 +54,10 @@ const check =
     if (endpoint.auth !== 'none') {
       const access = await authenticate(request);
       if (access.kind === 'token' && endpoint.auth !== 'key or token') {
-        throw new Refusal('forbidden', 'A client token only reads its own payment and gives hints for it.');
+        throw new Refusal(
+          'forbidden',
+          'A client token only watches its own payment, gives hints for it and switches it.',
+        );
       }
       if (access.kind === 'key' && endpoint.auth === 'operator' && access.caller.role !== 'operator') {
         throw new Refusal('forbidden', "Only an operator's key may do that.");

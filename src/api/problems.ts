@@ -11,6 +11,7 @@ export const problemPath = (code: RefusalCode): string => `/docs/problems#${code
 /** Seconds after which asking again makes sense, when the refusal itself does not say. */
 const RETRY_AFTER: Partial<Record<RefusalCode, number>> = {
   too_many_readers: 10,
+  attempt_unresolved: 10,
   database_unavailable: 2,
   temporal_unavailable: 2,
   channel_unreachable: 5,

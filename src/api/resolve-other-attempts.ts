@@ -55,13 +55,15 @@ function refuse({ id, orderId, status, orderUpdate, channelState, channel }: Pay
   if (orderUpdate === 'review' || orderUpdate === 'pending') {
     throw new Refusal('attempt_unresolved', `Payment ${id} has brought money that waits for a decision.`);
   }
-  if (isLive(status as PaymentStatus) && channelState === 'processing') {
+  if (isUndecided({ status, channelState })) {
     throw new Refusal(
       'attempt_unresolved',
       `${channel} is still deciding on payment ${id}: the payer has acted.`,
-      {
-        retryAfterSeconds: 10,
-      },
     );
   }
+}
+
+/** True when the payer has acted and the channel has not decided: nobody is to pay again meanwhile. */
+export function isUndecided({ status, channelState }: Pick<Payment, 'status' | 'channelState'>): boolean {
+  return isLive(status as PaymentStatus) && channelState === 'processing';
 }

@@ -40,7 +40,7 @@ export function payerPaymentView(
   row: PaymentWithRefund,
   now: Date,
   checkoutUrl: string | null,
-): PayerPaymentView {
+): Omit<PayerPaymentView, 'switchTo'> {
   const action = isPayable(row, now) ? nextActionOf(row) : null;
   return {
     id: row.id,

@@ -3,11 +3,11 @@ import { type Access, requireVisible } from './auth.ts';
 import type { Api } from './deps.ts';
 
 /** The shape of the ids we make: anything else is not asked of the database. */
-const PAYMENT_ID = /^[0-9A-Za-z_]{1,32}$/;
+export const isPaymentId = (id: string): boolean => /^[0-9A-Za-z_]{1,32}$/.test(id);
 
 /** The payment with this id, or null for an id that no payment can have. */
 export async function lookUpPayment(api: Pick<Api, 'db'>, id: string): Promise<PaymentWithRefund | null> {
-  return PAYMENT_ID.test(id) ? await findPayment(api.db, id) : null;
+  return isPaymentId(id) ? await findPayment(api.db, id) : null;
 }
 
 /** @returns what reads a payment for somebody; it throws Refusal `payment_not_found` or `unauthorized`. */

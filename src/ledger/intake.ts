@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { newPaymentId } from '../domain/ids.ts';
 import type { CurrencyCode } from '../domain/money.ts';
 import { Refusal } from '../domain/refusal.ts';
+import { isLive, type PaymentStatus } from '../domain/states.ts';
 import type { Order, Payment, Prisma } from '../generated/prisma/client.ts';
 import { lockOrder } from '../orders/embedded.ts';
 import { isConstraintViolation, type LedgerClient, type LedgerTx } from './client.ts';
@@ -114,6 +115,24 @@ export async function startPayment(
   }
 }
 
+/** Why the order takes no new attempt now, or null when it takes one. */
+export function refusesAttempts(order: Order, attempts: readonly Payment[], now: Date): Refusal | null {
+  const { id, status, paidPaymentId, cancelRequestedAt, expiresAt } = order;
+  if (status === 'succeeded' || status === 'refunded')
+    return new Refusal('order_already_paid', `Order ${id} was paid by payment ${paidPaymentId}.`);
+  if (status === 'cancelled' || status === 'closed')
+    return new Refusal('order_not_payable', `Order ${id} is ${status}.`);
+  if (cancelRequestedAt !== null) return new Refusal('order_not_payable', `Order ${id} is being cancelled.`);
+  if (expiresAt !== null && expiresAt <= now)
+    return new Refusal('order_not_payable', `Order ${id} expired at ${expiresAt.toISOString()}.`);
+  const undecided = attempts.find(({ orderUpdate }) => orderUpdate === 'pending' || orderUpdate === 'review');
+  if (undecided === undefined) return null;
+  return new Refusal(
+    'attempt_unresolved',
+    `Payment ${undecided.id} of this order has brought money that waits for a decision.`,
+  );
+}
+
 async function insertPayment(
   tx: LedgerTx,
   order: Order,
@@ -121,45 +140,20 @@ async function insertPayment(
   makeTokenHash: (paymentId: string) => string,
   now: Date,
 ): Promise<{ payment: Payment; created: boolean }> {
-  if (order.status === 'succeeded' || order.status === 'refunded') {
-    throw new Refusal('order_already_paid', `Order ${order.id} was paid by payment ${order.paidPaymentId}.`);
-  }
-  if (order.status === 'cancelled' || order.status === 'closed') {
-    throw new Refusal('order_not_payable', `Order ${order.id} is ${order.status}.`);
-  }
-  if (order.cancelRequestedAt !== null) {
-    throw new Refusal('order_not_payable', `Order ${order.id} is being cancelled.`);
-  }
-  if (order.expiresAt !== null && order.expiresAt <= now) {
-    throw new Refusal('order_not_payable', `Order ${order.id} expired at ${order.expiresAt.toISOString()}.`);
-  }
-  const attempts = { merchantId: order.merchantId, orderId: order.id };
-  const undecided = await tx.payment.findFirst({
-    where: { ...attempts, orderUpdate: { in: ['pending', 'review'] } },
-  });
-  if (undecided !== null) {
-    throw new Refusal(
-      'attempt_unresolved',
-      `Payment ${undecided.id} of this order has brought money that waits for a decision.`,
-    );
-  }
-  const live = await tx.payment.findFirst({
-    where: {
-      ...attempts,
-      channel: given.channel,
-      method: given.method,
-      status: { in: ['created', 'paying'] },
-    },
-  });
-  if (live !== null) {
-    if (live.expiresAt > now && live.cancelRequestedAt === null) return { payment: live, created: false };
-    throw new Refusal('attempt_unresolved', `Payment ${live.id} is ending: the channel is being asked.`, {
+  const attemptsOf = { merchantId: order.merchantId, orderId: order.id };
+  // Under the order's lock: an attempt that came meanwhile is asked about like the others.
+  const attempts = await tx.payment.findMany({ where: attemptsOf });
+  const refusal = refusesAttempts(order, attempts, now);
+  if (refusal !== null) throw refusal;
+  const live = attempts.filter(({ status }) => isLive(status as PaymentStatus));
+  const same = live.find(({ channel, method }) => channel === given.channel && method === given.method);
+  if (same !== undefined) {
+    if (same.expiresAt > now && same.cancelRequestedAt === null) return { payment: same, created: false };
+    throw new Refusal('attempt_unresolved', `Payment ${same.id} is ending: the channel is being asked.`, {
       retryAfterSeconds: 5,
     });
   }
-  // Under the order's lock: an attempt that came meanwhile is asked about like the others.
-  const others = await tx.payment.findMany({ where: { ...attempts, status: { in: ['created', 'paying'] } } });
-  const unasked = others.filter(({ id }) => !given.askedAttempts.has(id));
+  const unasked = live.filter(({ id }) => !given.askedAttempts.has(id));
   if (unasked.length > 0) throw new UnaskedAttempts(unasked);
   const account = await tx.channelAccount.findUnique({
     where: { merchantId_channel: { merchantId: order.merchantId, channel: given.channel } },
@@ -174,7 +168,7 @@ async function insertPayment(
   const payment = await tx.payment.create({
     data: {
       id,
-      ...attempts,
+      ...attemptsOf,
       channel: given.channel,
       channelAccountId: account.id,
       method: given.method,

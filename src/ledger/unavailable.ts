@@ -28,8 +28,11 @@ const SOCKET_CODES = new Set([
     'ENETUNREACH',
   ],
 ]);
-/** Connection lost (08), out of resources (53), shutting down or timed out (57), failing disks (58), conflicts, a standby. */
-const SQL_STATES = /^(08...|53...|57...|58...|40001|40P01|55P03|25006)$/;
+/**
+ * Connection lost (08), out of resources (53), shutting down or timed out (57), failing disks (58), conflicts, a
+ * standby, a database that takes no connections (55000).
+ */
+const SQL_STATES = /^(08...|53...|57...|58...|40001|40P01|55000|55P03|25006)$/;
 /** Errors of `pg` that carry no code. */
 const MESSAGES =
   /^(Connection terminated|timeout exceeded when trying to connect|timeout expired|Query read timeout|Client has encountered a connection error)/;

@@ -100,6 +100,29 @@ export async function getPayment(db: LedgerClient, paymentId: string): Promise<P
   return payment;
 }
 
+/** A payment with what decides on what its payer can do instead. */
+export type PaymentOfPayer = PaymentWithRefund & {
+  readonly order: Order & { readonly payments: readonly Payment[] };
+  readonly merchant: { readonly channelAccounts: readonly { readonly channel: string }[] };
+};
+
+/** The same for its payer. */
+export async function findPaymentOfPayer(
+  db: LedgerClient,
+  paymentId: string,
+): Promise<PaymentOfPayer | null> {
+  const payment = await db.payment.findUnique({
+    where: { id: paymentId },
+    include: {
+      order: { include: { payments: true } },
+      merchant: { select: { channelAccounts: { select: { channel: true }, orderBy: { channel: 'asc' } } } },
+    },
+  });
+  if (payment === null) return null;
+  const [{ owedRefund } = { owedRefund: null }] = await withRefunds(db, [payment]);
+  return { ...payment, owedRefund };
+}
+
 export interface PaymentFilter {
   readonly status?: PaymentStatus | undefined;
   readonly orderId?: string | undefined;

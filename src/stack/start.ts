@@ -1,18 +1,27 @@
-// npm start: the stack, the simulator, the API and a worker, staying up.
+// npm start: the stack, the simulator, the API, a worker and, on the embedded database, the example shop, staying up.
 import type { Config } from '../config.ts';
 import { runForeground } from './foreground.ts';
+import { requireFreePort } from './ports.ts';
+import { answers, program } from './program.ts';
 import { startPrograms } from './programs.ts';
+import { shopUrl } from './shop-setup.ts';
 import { startStack } from './stack.ts';
 
 const started = Date.now();
 await runForeground(async (supervisor, config) => {
   console.log('Starting the stack, the simulator, the API and a worker ...');
   await startStack(supervisor, config);
+  if (config.embeddedDatabase) await requireFreePort(config.shop.port, 'the shop', 'NODROP_SHOP_PORT');
   await startPrograms(supervisor, config, 'log');
+  if (config.embeddedDatabase) {
+    const shop = program('shop', 'stack/shop.ts', () => answers(`${shopUrl(config)}/healthz`));
+    await supervisor.start({ ...shop, output: 'log' });
+  }
   console.log(summary(config));
 });
 
-function summary({ api, admin, embeddedDatabase, home, simulator, temporal }: Config): string {
+function summary(config: Config): string {
+  const { api, admin, embeddedDatabase, home, simulator, temporal } = config;
   const seconds = ((Date.now() - started) / 1000).toFixed(1);
   // The development key works on the embedded database alone.
   const key = embeddedDatabase ? 'sk_dev_nodrop' : '$KEY';
@@ -21,7 +30,7 @@ function summary({ api, admin, embeddedDatabase, home, simulator, temporal }: Co
     : '\n  export KEY=... # from: npm run nodrop -- keys create --merchant shop\n';
   return `
 nodrop is ready in ${seconds} s; Ctrl-C stops it, the data stay in ${home}
-
+${embeddedDatabase ? `\nOpen ${shopUrl(config)} and buy something.\n` : ''}
   API              ${api.publicUrl}
   API reference    ${api.publicUrl}/docs
   Simulator        ${simulator.url}
@@ -29,7 +38,7 @@ nodrop is ready in ${seconds} s; Ctrl-C stops it, the data stay in ${home}
   Metrics          http://${admin.host}:${admin.port}/metrics
   Logs             ${home}/logs
 
-A first payment (open the payUrl of its answer, pay, and look at the order):
+A payment by hand (open the payUrl of its answer, pay, and look at the order):
 ${makeKey}
   curl -s ${api.publicUrl}/v1/payments \\
     -H "Authorization: Bearer ${key}" -H 'Content-Type: application/json' \\

@@ -41,6 +41,9 @@ const PROVEN_OTHERWISE = [
 /** What a list must be asked for. */
 const QUERIES: Readonly<Record<string, string>> = { '/v1/callbacks': '?unmatched=true' };
 
+/** The victim's payment is paid: what opens to a token here is refused all the same. */
+const PAID_ALREADY = { '/v1/payments/{id}/switch': true };
+
 /** A merchant with something of everything, all of it somebody's secret. */
 interface Victim {
   readonly merchantId: string;
@@ -258,8 +261,17 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
   });
 
   test('its own client token', async () => {
-    if (auth === 'key or token') expect((await ask(endpoint, victim.token)).status).toBeLessThan(300);
-    else await expectRefused(() => ask(endpoint, victim.token), 403, /^forbidden$/);
+    if (auth !== 'key or token') {
+      await expectRefused(() => ask(endpoint, victim.token), 403, /^forbidden$/);
+      return;
+    }
+    const { status, text } = await ask(endpoint, victim.token);
+    if (path in PAID_ALREADY) expect([status, text]).toEqual([409, expect.stringContaining('already_paid')]);
+    else expect(status, text).toBeLessThan(300);
+    // It opens the payment, and nothing else of its merchant's.
+    for (const secret of victim.secrets) {
+      if (secret !== victim.paymentId && secret !== victim.token) expect(text).not.toContain(secret);
+    }
   });
 
   if (auth === 'operator') {

@@ -52,7 +52,7 @@ describe('creating', () => {
       orderUpdate: null,
       payUrl: `https://wallet.example/${made.id}`,
       nextAction: { type: 'redirect', url: `https://wallet.example/${made.id}` },
-      checkoutUrl: null,
+      checkoutUrl: `https://pay.example/checkout/${made.id}?token=${made.clientToken}`,
       refundedAmount: 0,
       temporalUrl: null,
       metadata: { a: 'b' },

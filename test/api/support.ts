@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import type { Server } from 'node:http';
 import { PassThrough } from 'node:stream';
 import { pino } from 'pino';
 import { afterAll } from 'vitest';
@@ -160,6 +161,7 @@ export interface Call {
 
 export interface TestApi {
   readonly url: string;
+  readonly server: Server;
   readonly db: LedgerClient;
   readonly workflows: StandInWorkflows;
   readonly refundWorkflows: StandInRefundWorkflows;
@@ -210,6 +212,7 @@ export async function startTestApi(databaseUrl: string, overrides: Partial<ApiDe
   const url = `http://127.0.0.1:${port}`;
   return {
     url,
+    server,
     db,
     workflows,
     refundWorkflows,

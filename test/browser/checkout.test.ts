@@ -157,6 +157,61 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
+  test('declines, and pays in another way', async () => {
+    const made = await pay();
+    const { page, screens, context } = await openCashier(made);
+    await payLink(page).click();
+    await page.getByRole('button', { name: 'Decline' }).click();
+    await page.getByRole('link', { name: 'Back to the shop' }).click();
+    await shows(page, 'unpaid');
+    screens.length = 0;
+    await page.getByRole('button', { name: 'Second simulated wallet' }).click();
+    await payLink(page).click();
+    await page.getByRole('button', { name: 'Pay' }).click();
+    await page.getByRole('link', { name: 'Back to the shop' }).click();
+    await shows(page, 'paid');
+    expect(await system.orderStatus(made.orderId)).toBe('succeeded');
+    await context.close();
+  });
+
+  test('changes the channel: the first attempt is closed, and the second pays the order', async () => {
+    const made = await pay();
+    const { page, complaints, context } = await openCashier(made);
+    await shows(page, 'pay');
+    await page.getByRole('button', { name: 'Second simulated wallet' }).click();
+    const isSecond = page.getByText('With Second simulated wallet.');
+    await isSecond.waitFor();
+    expect(await page.evaluate('document.activeElement.id')).toBe('title');
+    const second = await system.db.payment.findFirstOrThrow({
+      where: { orderId: made.orderId, channel: 'simulator2' },
+    });
+    expect(page.url()).toBe(`${system.apiUrl}/checkout/${second.id}`);
+    const first = async () => (await system.db.payment.findUniqueOrThrow({ where: { id: made.id } })).status;
+    await eventually(async () => ['closed', 'cancelled'].includes(await first()));
+    // The new attempt is this tab's own now.
+    await page.reload();
+    await isSecond.waitFor();
+    await payLink(page).click();
+    await page.getByRole('button', { name: 'Pay' }).click();
+    await page.getByRole('link', { name: 'Back to the shop' }).click();
+    await shows(page, 'paid');
+    expect(await system.orderStatus(made.orderId)).toBe('succeeded');
+    expect(complaints).toEqual([]);
+    await context.close();
+  });
+
+  test('changes the channel after paying: learns that it is paid', async () => {
+    const made = await pay();
+    const { page, context } = await openCashier(made, DESKTOP);
+    await shows(page, 'pay');
+    await system.simulator.pay(made.id);
+    await page.getByRole('button', { name: 'Second simulated wallet' }).click();
+    await shows(page, 'paid');
+    expect(page.url()).toBe(`${system.apiUrl}/checkout/${made.id}`);
+    expect(await system.db.payment.count({ where: { orderId: made.orderId } })).toBe(1);
+    await context.close();
+  });
+
   test('has two tabs open: both learn of it', async () => {
     const made = await pay();
     const { page, context } = await openCashier(made);
@@ -235,7 +290,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
   test('reads Chinese, or changes to it', async () => {
     const made = await pay();
     const { page, context } = await openCashier(made, { ...PHONE, locale: 'zh-CN' });
-    await page.getByRole('link', { name: '使用模拟钱包支付 ¥19.90' }).waitFor();
+    await page.getByRole('link', { name: '支付 ¥19.90' }).waitFor();
     await page.getByRole('button', { name: 'English' }).click();
     await payLink(page).waitFor();
     expect(await page.locator('html').getAttribute('lang')).toBe('en');

@@ -1,7 +1,8 @@
 import { mkdirSync } from 'node:fs';
-import type { Browser } from 'playwright-core';
+import { join } from 'node:path';
+import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { newKey, pay, startTestApi, type TestApi } from '../api/support.ts';
+import { newKey, newOrderId, pay, startTestApi, type TestApi } from '../api/support.ts';
 import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
 import { CHROMIUM, DESKTOP, expectAccessible, launch, openTab, PHONE, shows } from './support.ts';
 
@@ -91,33 +92,104 @@ const SCREENS: readonly (readonly [string, string, object, string, string])[] = 
   ['expired', 'expired', { status: 'closed', expiresAt: PAST, nextAction: null }, 'Expired', '已过期'],
 ];
 
+/** Looked at by people as well: `SHOTS=folder npm test -- test/browser/screens` keeps what it saw. */
+async function keep(page: Page, name: string): Promise<void> {
+  if (process.env.SHOTS === undefined) return;
+  mkdirSync(process.env.SHOTS, { recursive: true });
+  await page.screenshot({ path: join(process.env.SHOTS, `${name.replace(/\W+/g, '-')}.png`) });
+}
+
+const LOOKS = [
+  { ...PHONE, locale: 'en-GB', colorScheme: 'light' },
+  { ...DESKTOP, locale: 'zh-CN', colorScheme: 'dark' },
+] as const;
+
+async function openWith(look: (typeof LOOKS)[number]) {
+  const tab = await openTab(browser, [api.url], { ...look, bypassCSP: true });
+  const close = async () => {
+    expect(tab.complaints).toEqual([]);
+    await tab.page.unrouteAll({ behavior: 'ignoreErrors' });
+    await tab.context.close();
+  };
+  return { ...tab, close };
+}
+
 describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
   test.each(SCREENS)('%s', async (name, screen, changes, english, chinese) => {
     const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
-    for (const [locale, size, colorScheme, words] of [
-      ['en-GB', PHONE, 'light', english],
-      ['zh-CN', DESKTOP, 'dark', chinese],
-    ] as const) {
-      const tab = await openTab(browser, [api.url], { ...size, locale, colorScheme, bypassCSP: true });
-      await tab.page.route('**/v1/payments/*/events', (route) => route.abort());
-      await tab.page.route(/\/v1\/payments\/[^/]+$/, async (route) => {
+    for (const look of LOOKS) {
+      const { page, close } = await openWith(look);
+      await page.route('**/v1/payments/*/events', (route) => route.abort());
+      await page.route(/\/v1\/payments\/[^/]+$/, async (route) => {
         const response = await route.fetch();
         await route.fulfill({ response, json: { ...(await response.json()), ...changes } });
       });
-      await tab.page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
-      await shows(tab.page, screen);
-      await tab.page.getByText(words).first().waitFor();
-      expect(await tab.page.locator('html').getAttribute('lang')).toBe(locale === 'zh-CN' ? 'zh-Hans' : 'en');
-      await expectAccessible(tab.page);
-      if (process.env.SHOTS) {
-        mkdirSync(process.env.SHOTS, { recursive: true });
-        await tab.page.screenshot({
-          path: `${process.env.SHOTS}/${name.replace(/\W+/g, '-')}-${locale}.png`,
-        });
-      }
-      expect(tab.complaints).toEqual([]);
-      await tab.page.unrouteAll({ behavior: 'ignoreErrors' });
-      await tab.context.close();
+      await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
+      await shows(page, screen);
+      await page
+        .getByText(look.locale === 'zh-CN' ? chinese : english)
+        .first()
+        .waitFor();
+      expect(await page.locator('html').getAttribute('lang')).toBe(
+        look.locale === 'zh-CN' ? 'zh-Hans' : 'en',
+      );
+      await expectAccessible(page);
+      await keep(page, `${name} ${look.locale}`);
+      await close();
     }
+  });
+
+  test('without a connection, and when changing the channel fails', async () => {
+    const made = await pay(api, key);
+    for (const look of LOOKS) {
+      const { page, close } = await openWith(look);
+      await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
+      await shows(page, 'pay');
+      await page.route('**/v1/**', (route) => route.abort());
+      await page.locator('#channels button').click();
+      await page.locator('#alert:not(:empty)').waitFor();
+      await keep(page, `switch failed ${look.locale}`);
+      await page.locator('#i-paid').click();
+      expect(await page.locator('#alert').textContent()).toBe('');
+      await page.locator('#connection:not(:empty)').waitFor();
+      await shows(page, 'asking');
+      await expectAccessible(page);
+      await keep(page, `away ${look.locale}`);
+      await close();
+    }
+  });
+
+  test('at an address that opens nothing', async () => {
+    const made = await pay(api, key);
+    for (const look of LOOKS) {
+      const { page, close } = await openWith(look);
+      for (const query of ['', '?token=ct_wrong']) {
+        await page.goto(`${api.url}/checkout/${made.id}${query}`);
+        await shows(page, 'gone');
+        await expectAccessible(page);
+        await keep(page, `gone${query} ${look.locale}`);
+      }
+      await close();
+    }
+  });
+
+  test('is as wide as the phone, and its buttons are large enough for a thumb', async () => {
+    const order = {
+      id: newOrderId(),
+      amount: Number.MAX_SAFE_INTEGER,
+      currency: 'CNY',
+      subject: 'x'.repeat(128),
+    };
+    const made = await pay(api, key, { order });
+    const { page, close } = await openWith({ ...LOOKS[0], viewport: { width: 320, height: 568 } } as never);
+    await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
+    await shows(page, 'pay');
+    expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(320);
+    // Exactly, though no number is so exact once it is divided.
+    await page.getByText('CN¥90,071,992,547,409.91').first().waitFor();
+    for (const button of await page.locator('main :is(button, a, summary):visible').all())
+      expect((await button.boundingBox())?.height).toBeGreaterThanOrEqual(40);
+    await keep(page, 'small phone');
+    await close();
   });
 });

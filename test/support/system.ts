@@ -50,8 +50,11 @@ export interface System {
   startTemporal(): Promise<void>;
   /** `npm run nodrop -- ...`. */
   nodrop(...args: string[]): Promise<{ status: number; output: string }>;
-  /** `kill -9`; whoever watches over it starts it again. */
-  kill(name: 'postgres' | 'temporal' | 'api' | 'worker' | 'simulator'): void;
+  /** `kill -9`, or another signal; whoever watches over it starts it again. */
+  kill(
+    name: 'postgres' | 'temporal' | 'api' | 'api2' | 'worker' | 'simulator',
+    signal?: NodeJS.Signals,
+  ): void;
   stop(): Promise<void>;
 }
 
@@ -175,10 +178,10 @@ export async function startSystem(options: SystemOptions): Promise<System> {
         });
       });
     },
-    kill(name) {
+    kill(name, signal = 'SIGKILL') {
       const pid = (name === 'temporal' ? temporalSupervisor : supervisor).pidOf(name);
       if (pid === undefined) throw new Error(`${name} does not run`);
-      process.kill(pid, 'SIGKILL');
+      process.kill(pid, signal);
     },
     async stop() {
       await db.$disconnect();

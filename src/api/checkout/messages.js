@@ -26,7 +26,8 @@ const en = {
   timeLeft: 'Time left to pay',
   minutesLeft: (/** @type {number} */ minutes) =>
     minutes === 1 ? 'One minute left to pay.' : `${minutes} minutes left to pay.`,
-  pay: (/** @type {string} */ amount, /** @type {string} */ channel) => `Pay ${amount} with ${channel}`,
+  pay: (/** @type {string} */ amount) => `Pay ${amount}`,
+  payWith: (/** @type {string} */ channel) => `With ${channel}. The result appears here by itself.`,
   qr: 'QR code: scan it with your phone',
   qrLabel: 'QR code that opens the payment in a wallet',
   iPaid: 'I have paid',
@@ -39,11 +40,11 @@ const en = {
   switching: 'One moment: the first attempt is being closed …',
   switchUnresolved: 'The bank is still deciding on this attempt. Do not pay again; the result appears here.',
   switchNotPayable: 'This order takes no payments any more.',
-  switchFailed: 'That did not work just now; nothing has changed. Please try again.',
+  switchFailed: 'That did not get through just now. Please try again.',
   screens: {
     loading: ['One moment', 'Your payment is being loaded …'],
     preparing: ['One moment', 'The payment is being prepared …'],
-    pay: ['Ready to pay', 'The result appears here by itself.'],
+    pay: ['Ready to pay', ''],
     asking: [
       'We are still asking the bank',
       'Do not pay again. As soon as the bank has answered, the result appears here. You may also close this page: your payment does not get lost.',
@@ -86,7 +87,8 @@ const zh = {
   payment: '支付单号',
   timeLeft: '剩余支付时间',
   minutesLeft: (minutes) => `剩余支付时间 ${minutes} 分钟。`,
-  pay: (amount, channel) => `使用${channel}支付 ${amount}`,
+  pay: (amount) => `支付 ${amount}`,
+  payWith: (channel) => `使用${channel}。支付结果会自动显示在这里。`,
   qr: '二维码：用手机扫码支付',
   qrLabel: '用钱包打开此支付的二维码',
   iPaid: '我已付款',
@@ -99,11 +101,11 @@ const zh = {
   switching: '请稍候，正在关闭上一次支付……',
   switchUnresolved: '银行仍在处理这笔支付。请勿重复付款，结果会显示在这里。',
   switchNotPayable: '该订单已不能再付款。',
-  switchFailed: '操作未成功，没有任何变化，请重试。',
+  switchFailed: '请求暂未送达，请重试。',
   screens: {
     loading: ['请稍候', '正在加载支付信息……'],
     preparing: ['请稍候', '正在准备支付……'],
-    pay: ['待支付', '支付结果会自动显示在这里。'],
+    pay: ['待支付', ''],
     asking: [
       '正在向银行确认',
       '请勿重复付款。银行答复后，结果会立即显示在这里。您也可以关闭此页面，您的付款不会丢失。',

@@ -21,6 +21,8 @@ const HINT_AGAIN_MS = 5_000;
 /** Below this, clocks agree: the service tells its time in whole seconds. */
 const CLOCKS_AGREE_MS = 2_000;
 const ANNOUNCED_MINUTES = [5, 1];
+/** Here nothing of what was tried before matters any more. @type {ReadonlySet<Screen>} */
+const ALERTS_END = new Set(['paid', 'review', 'returning', 'returned', 'gone']);
 
 /** @template {HTMLElement} T @param {string} id @returns {T} */
 const element = (id) => {
@@ -229,6 +231,8 @@ function screen() {
 function wording(of) {
   const { text, amountOf } = texts();
   const { screens } = text;
+  if (of === 'pay' && payment !== undefined)
+    return [screens.pay[0] ?? '', text.payWith(text.channel(payment.channel))];
   if (of === 'paid' && payment?.orderUpdate === 'pending') return screens.telling;
   if (of === 'paid' && (payment?.refundedAmount ?? 0) > 0)
     return [screens.partlyReturned[0] ?? '', text.partlyReturned(amountOf(payment?.refundedAmount ?? 0))];
@@ -255,6 +259,7 @@ function draw() {
   document.title = [heading, amount].filter((part) => part !== '').join(' · ');
   write(element('number'), payment === undefined ? '' : `${text.payment} ${payment.id}`);
   write(element('connection'), isAway && current !== 'gone' ? text.away : '');
+  if (ALERTS_END.has(current)) alerted = undefined;
   const said = alerted === undefined ? '' : text[alerted];
   write(alertBox, typeof said === 'string' ? said : '');
   const languageButton = element('language');
@@ -266,7 +271,7 @@ function draw() {
   pay.hidden = payUrl === undefined;
   if (payUrl !== undefined && payment !== undefined) {
     pay.href = payUrl;
-    write(pay, text.pay(amount, text.channel(payment.channel)));
+    write(pay, text.pay(amount));
   }
   drawQr(current === 'pay' && payment !== undefined ? qrTextOf(payment) : undefined, payUrl === undefined);
 
@@ -286,8 +291,8 @@ function draw() {
   back.classList.toggle('main', current !== 'asking' && ways.length === 0);
   write(back, text.back);
 
-  tick();
   shown = current;
+  tick();
   // Whoever had the focus on what is gone now is led to what came instead.
   if (focused !== null && focused !== document.body && !isVisible(focused)) title.focus();
 }
@@ -318,7 +323,7 @@ function drawQr(content, isOnlyWay) {
 
 /** @param {string} content */
 function qrImage(content) {
-  const { data, size } = encode(content, { ecc: 'M', border: 2 });
+  const { data, size } = encode(content, { ecc: 'M', border: 4 });
   const path = data
     .flatMap((row, y) => row.map((isDark, x) => (isDark ? `M${x} ${y}h1v1h-1z` : '')))
     .join('');
@@ -385,11 +390,13 @@ function tick() {
 
 pay.addEventListener('click', () => keep({ leftForWallet: true }));
 iPaid.addEventListener('click', () => {
+  alerted = undefined;
   keep({ mayHavePaid: true });
   draw();
   void hint();
 });
 notPaid.addEventListener('click', () => {
+  alerted = undefined;
   keep({ mayHavePaid: false, leftForWallet: false });
   draw();
 });

@@ -2,15 +2,13 @@ import { Refusal } from '../../domain/refusal.ts';
 import { isFinal, type OrderUpdate, type PaymentStatus } from '../../domain/states.ts';
 import type { Payment } from '../../generated/prisma/client.ts';
 import { isDatabaseUnavailable } from '../../ledger/unavailable.ts';
-import { getPayment } from '../../ledger/views.ts';
 import { type Access, tokenEndsAt } from '../auth.ts';
 import { paymentKey } from '../changes.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
 import { EventStream, stateId } from '../event-stream.ts';
 import { goneSignal } from '../gone.ts';
-import { viewFor } from '../viewer.ts';
-import { createVisiblePayment } from '../visible-payment.ts';
+import { createSeePayment } from '../see-payment.ts';
 import { z } from '../zod.ts';
 
 const EXAMPLE = `event: payment
@@ -24,8 +22,8 @@ const hasEnded = ({ status, orderUpdate }: Payment) =>
 
 /** `GET /v1/payments/{id}/events`: whoever watches a payment sees its state, and each change as it is made. */
 export function paymentEventsRoute(api: Api): Endpoint {
-  const { db, changes, metrics, streams, now } = api;
-  const visiblePayment = createVisiblePayment(api);
+  const { changes, metrics, streams, now } = api;
+  const seePayment = createSeePayment(api);
 
   /** In ms: a token opens nothing after its end, also not a stream that began before. */
   const lifetime = (access: Access, row: Payment): number =>
@@ -64,10 +62,10 @@ export function paymentEventsRoute(api: Api): Endpoint {
     refusals: ['payment_not_found', 'too_many_readers'],
     async handle({ request, response, access, params: { id } }) {
       const signal = goneSignal(response);
-      const row = await visiblePayment(access, id);
+      const first = await seePayment(access, id);
       const key = paymentKey(id);
       const lastEventId = request.get('last-event-id');
-      if (hasEnded(row) && stateId(JSON.stringify(viewFor(api, access, row))) === lastEventId) {
+      if (hasEnded(first.row) && stateId(JSON.stringify(first.view())) === lastEventId) {
         return void response.status(204).end();
       }
       if (request.method === 'HEAD') return void response.type('text/event-stream').end();
@@ -75,27 +73,26 @@ export function paymentEventsRoute(api: Api): Endpoint {
 
       response.locals.streams = true;
       metrics.readerCame();
-      let last = row;
-      const push = () => stream.push('payment', viewFor(api, access, last));
+      let last = first;
+      const push = () => stream.push('payment', last.view());
       // The next action ends by time, without a change.
       const stream = new EventStream(response, lastEventId, streams, push);
       try {
         const states = changes.follow(key, {
-          // The same row for all its readers: read by id alone, so that reads at one change are one.
-          read: () => getPayment(db, id),
-          timeoutMs: lifetime(access, row),
+          read: () => seePayment(access, id),
+          timeoutMs: lifetime(access, first.row),
           signal,
           survives: isDatabaseUnavailable,
         });
-        for await (const state of states) {
-          last = state;
+        for await (const seen of states) {
+          last = seen;
           push();
           await stream.drained();
-          if (hasEnded(state)) break;
+          if (hasEnded(seen.row)) break;
         }
       } catch (error) {
-        // The reader comes again, and is then answered with what is wrong.
-        request.log.error({ err: error }, 'an event stream ended early');
+        // The reader comes again, and is then told why. A token's end is no fault.
+        if (!(error instanceof Refusal)) request.log.error({ err: error }, 'an event stream ended early');
       } finally {
         metrics.readerWent();
         await stream.end();

@@ -1,5 +1,4 @@
 import { isFinal, type OrderUpdate, type PaymentStatus } from '../../domain/states.ts';
-import type { Payment } from '../../generated/prisma/client.ts';
 import { listPayments, listTimeline } from '../../ledger/views.ts';
 import { paymentKey } from '../changes.ts';
 import { nextCursor, nextSerialCursor, readCursor, readSerialCursor } from '../cursor.ts';
@@ -15,7 +14,8 @@ import {
   timelinePage,
   timelineQuery,
 } from '../schemas/payment.ts';
-import { viewerOf, viewFor } from '../viewer.ts';
+import { createSeePayment, type Seen } from '../see-payment.ts';
+import { viewerOf } from '../viewer.ts';
 import { isPayable, paymentView, timelineView } from '../views.ts';
 import { createVisiblePayment } from '../visible-payment.ts';
 import { z } from '../zod.ts';
@@ -24,6 +24,7 @@ import { z } from '../zod.ts';
 export function paymentRoutes(api: Api): Endpoint[] {
   const { db, now, changes } = api;
   const visiblePayment = createVisiblePayment(api);
+  const seePayment = createSeePayment(api);
 
   return [
     endpoint({
@@ -42,13 +43,13 @@ export function paymentRoutes(api: Api): Endpoint[] {
       answers: { 200: { description: 'The payment.', schema: z.union([payment, payerPayment]) } },
       refusals: ['payment_not_found'],
       async handle({ response, access, params: { id }, query: { wait } }) {
-        const row = await changes.until(paymentKey(id), {
-          read: () => visiblePayment(access, id),
+        const { view } = await changes.until(paymentKey(id), {
+          read: () => seePayment(access, id),
           done: untilNews(now),
           timeoutMs: (wait ?? 0) * 1000,
           signal: goneSignal(response),
         });
-        response.json(viewFor(api, access, row));
+        response.json(view());
       },
     }),
 
@@ -99,9 +100,9 @@ export function paymentRoutes(api: Api): Endpoint[] {
 }
 
 /** Ends a wait when the payment is final, or when a next action appears that was not there at first. */
-function untilNews(now: () => Date): (row: Payment) => boolean {
+function untilNews(now: () => Date): (seen: Seen) => boolean {
   let payableAtFirst: boolean | undefined;
-  return (row) => {
+  return ({ row }) => {
     const payable = isPayable(row, now());
     payableAtFirst ??= payable;
     return (

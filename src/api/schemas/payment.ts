@@ -26,6 +26,11 @@ import { newOrder } from './new-order.ts';
 
 const channelName = text(32).openapi({ example: 'simulator' });
 
+const method = text(32).openapi({
+  description: "One of the channel's methods; its first by default.",
+  example: 'wallet',
+});
+
 const returnUrl = text(2048)
   .pipe(z.url({ protocol: /^https?$/, error: 'must be an http or https URL' }))
   .openapi({
@@ -40,9 +45,7 @@ export const newPayment = z
     orderId: orderId.optional(),
     order: newOrder.optional(),
     channel: channelName,
-    method: text(32)
-      .optional()
-      .openapi({ description: "One of the channel's methods; its first by default.", example: 'wallet' }),
+    method: method.optional(),
     payer: z
       .strictObject({ id: text(128).optional(), ip: z.union([z.ipv4(), z.ipv6()]).optional() })
       .optional()
@@ -121,24 +124,40 @@ const payerFields = {
     }),
   nextAction: nextAction.nullable(),
   payUrl: z.string().nullable().openapi({ description: "The next action's URL." }),
-  checkoutUrl: z.string().nullable().openapi({ description: "nodrop's own page for the payer." }),
+  checkoutUrl: z.string().nullable().openapi({
+    description: "nodrop's own page for the payer. Carries the client token: shown only with it.",
+  }),
   createdAt: time,
   expiresAt: time,
   paidAt: time.nullable().openapi({ description: "The channel's clock." }),
 };
 
+export const newSwitch = z
+  .strictObject({
+    channel: channelName,
+    method: method.optional(),
+  })
+  .openapi('NewSwitch', { description: 'How the payer would rather pay.' });
+
 export const payerPayment = z
-  .object(payerFields)
+  .object({
+    ...payerFields,
+    switchTo: z.array(z.object({ channel: channelName, method: z.string() })).openapi({
+      description:
+        'What else this order can be paid with, for `POST /v1/payments/{id}/switch`; empty once it cannot.',
+      example: [{ channel: 'simulator2', method: 'wallet' }],
+    }),
+  })
   .openapi('PayerPayment', { description: 'A payment as its client token shows it.' });
 
 export const payment = z
   .object({
     ...payerFields,
     orderId: z.string().openapi({ example: 'order-1001' }),
-    clientToken: z
-      .string()
-      .nullable()
-      .openapi({ description: 'Opens this payment for its payer. Only in the answer of POST /v1/payments.' }),
+    clientToken: z.string().nullable().openapi({
+      description:
+        'Opens this payment for its payer. Only in the answers of POST /v1/payments and of `switch`.',
+    }),
     settledBy: oneOf(SETTLED_BY).nullable(),
     channelPaymentId: z.string().nullable(),
     receivedAmount: z.int().nullable().openapi({ description: "The order's total as the channel has it." }),
@@ -178,4 +197,10 @@ export const timelinePage = z
   .openapi('TimelinePage', { description: 'Oldest first.' });
 
 export type PaymentView = z.infer<typeof payment>;
+export const switchedPayment = z
+  .object({ ...payerPayment.shape, clientToken: z.string() })
+  .openapi('SwitchedPayment', {
+    description: 'The new attempt as its payer sees it, with a client token of its own.',
+  });
+
 export type PayerPaymentView = z.infer<typeof payerPayment>;

@@ -1,0 +1,149 @@
+import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import express, { type ErrorRequestHandler, type Express, type Response } from 'express';
+import helmet from 'helmet';
+import type { Pool } from 'pg';
+import { nodropRoutes } from './events.ts';
+import type { Nodrop } from './nodrop.ts';
+import { cancelOrder, createOrder, findOrder, findRevision, keepPayment } from './orders.ts';
+import { isNotice, type Notice, orderPage, productsPage, sentencePage } from './pages.ts';
+import { PRODUCTS } from './products.ts';
+
+/** How long a page's question for news is held, and how often the database is asked meanwhile. */
+const HELD_MS = 25_000;
+const EVERY_MS = 500;
+/** More are answered at once, and come again. */
+const MOST_HELD = 200;
+
+const ORDER_ID = /^shop_[0-9a-f]{24}$/;
+/** Nobody guesses it: who knows an order's address may see the order. */
+const newOrderId = () => `shop_${randomBytes(12).toString('hex')}`;
+
+const file = (name: string) => fileURLToPath(new URL(`./${name}`, import.meta.url));
+
+/** @param stopping ends the answers that are held. */
+export function createShop(db: Pool, nodrop: Nodrop, webhookSecret: string, stopping: AbortSignal): Express {
+  const app = express();
+  app.disable('x-powered-by');
+  app.use(security);
+  app.get('/healthz', async (_request, response) => {
+    await db.query('select 1');
+    response.type('text').send('ok');
+  });
+  for (const name of ['style.css', 'order.js']) {
+    app.get(`/${name}`, (_request, response) => response.sendFile(file(name)));
+  }
+  app.use(nodropRoutes(db, webhookSecret));
+
+  app.use((_request, response, next) => {
+    // Also the way back in the browser shows what is so now.
+    response.set('Cache-Control', 'no-store');
+    next();
+  });
+  const form = express.urlencoded({ extended: false, limit: '4kb' });
+
+  app.get('/', (_request, response) => response.send(productsPage(newOrderId)));
+
+  app.post('/orders', form, async (request, response) => {
+    const { order: id, product: productId } = request.body ?? {};
+    const product = PRODUCTS.find((one) => one.id === productId);
+    if (product === undefined || !ORDER_ID.test(id)) return notFound(response);
+    // The order first, in the shop's own database: when money comes, there is something it pays.
+    await createOrder(db, id, product);
+    await pay(id, response);
+  });
+
+  app.post('/orders/:id/pay', (request, response) => pay(request.params.id, response));
+
+  async function pay(id: string, response: Response): Promise<void> {
+    const order = await findOrder(db, id);
+    if (order === null) return notFound(response);
+    // What is over only shows its page.
+    if (order.paidPaymentId !== null || order.cancelledAt !== null) return toOrder(response, id);
+    const started = await nodrop.pay(order);
+    if (typeof started === 'string') return toOrder(response, id, started);
+    await keepPayment(db, id, started.paymentId);
+    if (started.payUrl === null) return toOrder(response, id, 'preparing');
+    response.redirect(303, started.payUrl);
+  }
+
+  app.post('/orders/:id/cancel', async (request, response) => {
+    const { id } = request.params;
+    if ((await findRevision(db, id)) === null) return notFound(response);
+    // nodrop first: it asks the bank, and what is being paid stays.
+    const answer = await nodrop.cancel(id);
+    if (answer !== 'cancelled') return toOrder(response, id, answer);
+    toOrder(response, id, (await cancelOrder(db, id)) ? undefined : 'paid');
+  });
+
+  app.get('/orders/:id', async (request, response) => {
+    // The wallet's way back leads here too. That somebody came back says nothing of the money.
+    const order = await findOrder(db, request.params.id);
+    if (order === null) return notFound(response);
+    const { notice } = request.query;
+    response.send(orderPage(order, isNotice(notice) ? notice : undefined));
+  });
+
+  let held = 0;
+  app.get('/orders/:id/revision', async (request, response) => {
+    const until = Date.now() + (held < MOST_HELD ? HELD_MS : 0);
+    held += 1;
+    try {
+      for (;;) {
+        const revision = await findRevision(db, request.params.id);
+        if (revision === null) return void response.status(404).json({ error: 'There is no such order.' });
+        const isNews = String(revision) !== request.query.seen;
+        if (isNews || Date.now() >= until || stopping.aborted || response.destroyed) {
+          return void response.json({ revision });
+        }
+        await sleep(EVERY_MS, undefined, { signal: stopping }).catch(() => {});
+      }
+    } finally {
+      held -= 1;
+    }
+  });
+
+  app.use((_request, response) => notFound(response));
+  app.use(failed);
+  return app;
+}
+
+const security = helmet({
+  contentSecurityPolicy: {
+    useDefaults: false,
+    directives: {
+      defaultSrc: ["'none'"],
+      styleSrc: ["'self'"],
+      scriptSrc: ["'self'"],
+      connectSrc: ["'self'"],
+      imgSrc: ['data:'],
+      // Browsers hold the redirect after a form to it, and that leads to the cashier, wherever it is.
+      formAction: ["'self'", 'https:', 'http://127.0.0.1:*', 'http://localhost:*'],
+      baseUri: ["'none'"],
+      frameAncestors: ["'none'"],
+    },
+  },
+  // Set where TLS ends.
+  strictTransportSecurity: false,
+});
+
+function toOrder(response: Response, id: string, notice?: Notice): void {
+  response.redirect(303, `/orders/${id}${notice === undefined ? '' : `?notice=${notice}`}`);
+}
+
+function notFound(response: Response): void {
+  response.status(404).send(sentencePage('Not found', 'There is nothing at this address.'));
+}
+
+/** 5xx, so that nodrop comes again, and a sentence for people. */
+const failed: ErrorRequestHandler = (error, request, response, next) => {
+  if (response.headersSent) return next(error);
+  const status = error.status >= 400 && error.status < 500 ? error.status : 503;
+  if (status === 503) console.error(`${request.method} ${request.path}:`, error);
+  response
+    .status(status)
+    .send(
+      sentencePage('Something is in the way', 'Please try again in a moment. Nothing was charged twice.'),
+    );
+};

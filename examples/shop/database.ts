@@ -1,0 +1,56 @@
+import { readFile } from 'node:fs/promises';
+import pg from 'pg';
+
+/** Any number that nothing else in this database locks. */
+const SCHEMA_LOCK = 0x73686f70;
+
+// Amounts are far below 2^53.
+pg.types.setTypeParser(pg.types.builtins.INT8, Number);
+
+/** Connects to the shop's database and makes its tables when they are missing. */
+export async function openDatabase(url: string): Promise<pg.Pool> {
+  const pool = new pg.Pool({
+    connectionString: url,
+    connectionTimeoutMillis: 5_000,
+    statement_timeout: 10_000,
+  });
+  // An idle connection that breaks is replaced; the query that meets no database says so itself.
+  pool.on('error', () => {});
+  try {
+    await createTables(pool);
+    return pool;
+  } catch (error) {
+    await pool.end();
+    throw error;
+  }
+}
+
+async function createTables(pool: pg.Pool): Promise<void> {
+  const schema = await readFile(new URL('./schema.sql', import.meta.url), 'utf8');
+  await inTransaction(pool, async (tx) => {
+    // "if not exists" alone does not hold two processes apart that start at once.
+    await tx.query('select pg_advisory_xact_lock($1)', [SCHEMA_LOCK]);
+    await tx.query(schema);
+  });
+}
+
+/** Commits what `work` did when it returns, and undoes it when it throws. */
+export async function inTransaction<T>(pool: pg.Pool, work: (tx: pg.PoolClient) => Promise<T>): Promise<T> {
+  const tx = await pool.connect();
+  // Told through the query that is under way.
+  tx.on('error', ignore);
+  try {
+    await tx.query('begin');
+    const result = await work(tx);
+    await tx.query('commit');
+    return result;
+  } catch (error) {
+    await tx.query('rollback').catch(ignore);
+    throw error;
+  } finally {
+    tx.off('error', ignore);
+    tx.release();
+  }
+}
+
+function ignore(): void {}

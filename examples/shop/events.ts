@@ -1,0 +1,164 @@
+import { randomInt } from 'node:crypto';
+import express, { type Request, Router } from 'express';
+import type { Pool, PoolClient } from 'pg';
+import { Webhook, WebhookVerificationError } from 'standardwebhooks';
+import { inTransaction } from './database.ts';
+
+/**
+ * Where nodrop tells the shop what became of payments, and reads whether the shop knows. The only code that makes an
+ * order paid.
+ */
+
+/** What the shop reads of an event; there is more in it. */
+interface PaymentEvent {
+  readonly type: string;
+  readonly data: {
+    readonly version: number;
+    readonly payment: {
+      readonly id: string;
+      readonly orderId: string;
+      readonly amount: number;
+      readonly currency: string;
+      readonly status: string;
+      readonly orderUpdate: string | null;
+      readonly refundedAmount: number;
+    };
+  };
+}
+
+/** An answer that undoes the transaction: the same event is decided afresh when it comes again. */
+class Refusal extends Error {
+  readonly status: number;
+  readonly body: object;
+
+  constructor(status: number, body: object) {
+    super(String(status));
+    this.status = status;
+    this.body = body;
+  }
+}
+
+export function nodropRoutes(db: Pool, secret: string): Router {
+  const webhook = new Webhook(secret);
+  const router = Router();
+  // The signature is of the bytes as they came.
+  const raw = express.raw({ type: () => true, limit: '512kb' });
+
+  router.post('/nodrop/events', raw, async (request, response) => {
+    const event = toEvent(verified(webhook, request));
+    const id = request.headers['webhook-id'] as string;
+    await inTransaction(db, (tx) => applyEvent(tx, id, event));
+    // Only now: after this answer nodrop does not come again.
+    response.sendStatus(204);
+  });
+
+  router.get('/nodrop/orders/:id', raw, async (request, response) => {
+    verified(webhook, request);
+    const { rows } = await db.query<{ paidPaymentId: string | null }>(
+      'select paid_payment_id as "paidPaymentId" from orders where id = $1',
+      [request.params.id],
+    );
+    if (rows[0] === undefined) throw new Refusal(404, { error: 'There is no such order.' });
+    response.set('Cache-Control', 'no-store').json(rows[0]);
+  });
+
+  const refuse: express.ErrorRequestHandler = (error, _request, response, next) => {
+    if (error instanceof Refusal) response.status(error.status).json(error.body);
+    else next(error);
+  };
+  router.use('/nodrop', refuse);
+  return router;
+}
+
+/** @throws Refusal */
+function verified(webhook: Webhook, request: Request): unknown {
+  const body = Buffer.isBuffer(request.body) ? request.body : '';
+  try {
+    return webhook.verify(body, request.headers as Record<string, string>);
+  } catch (error) {
+    if (!(error instanceof WebhookVerificationError)) throw new Refusal(400, { error: 'This is no event.' });
+    throw new Refusal(401, { error: error.message });
+  }
+}
+
+/** @throws Refusal, so that what the shop cannot read is repeated and shown, and never taken for applied. */
+function toEvent(value: unknown): PaymentEvent {
+  const { type, data } = (value ?? {}) as Partial<PaymentEvent>;
+  const payment = data?.payment;
+  const texts = [type, payment?.id, payment?.orderId, payment?.currency, payment?.status];
+  const numbers = [data?.version, payment?.amount, payment?.refundedAmount];
+  if (!texts.every((text) => typeof text === 'string') || !numbers.every(Number.isSafeInteger))
+    throw new Refusal(400, { error: 'This is no event of a payment.' });
+  return value as PaymentEvent;
+}
+
+/**
+ * What the event says of its payment, in one word. The state decides and not the type: an event that overtook
+ * `payment.succeeded`, as that of a refund can, carries the same success.
+ */
+function stateOf({ status, orderUpdate }: PaymentEvent['data']['payment']): string {
+  if (status !== 'succeeded') return status;
+  return orderUpdate === 'pending' || orderUpdate === 'applied' ? 'paid' : (orderUpdate ?? 'open');
+}
+
+/** @throws Refusal */
+async function applyEvent(tx: PoolClient, id: string, { type, data }: PaymentEvent): Promise<void> {
+  const { payment, version } = data;
+  const state = stateOf(payment);
+
+  // 1. Every event once, by its webhook-id. The same one at the same time waits here until this one is decided.
+  const { rowCount: isNew } = await tx.query(
+    'insert into events (id, payment_id, version, type) values ($1, $2, $3, $4) on conflict (id) do nothing',
+    [id, payment.id, version, type],
+  );
+  if (isNew !== 1) return;
+
+  // 2. The order's row is locked, so that events of one order come one after the other.
+  const { rows: orders } = await tx.query(
+    'select amount, currency, cancelled_at, paid_payment_id from orders where id = $1 for update',
+    [payment.orderId],
+  );
+  const order = orders[0];
+  if (order === undefined) throw new Refusal(410, { error: 'There is no such order here.' });
+  if (order.amount !== payment.amount || order.currency !== payment.currency) {
+    // Neither goods nor money move before a person has looked: nodrop repeats it, and shows it after a while.
+    throw new Refusal(422, { error: `The order is of ${order.amount} ${order.currency}.` });
+  }
+
+  // 3. What is older than something known of the payment is no news.
+  await tx.query('insert into payments (id, order_id) values ($1, $2) on conflict (id) do nothing', [
+    payment.id,
+    payment.orderId,
+  ]);
+  const { rowCount: newer } = await tx.query(
+    'update payments set version = $2, state = $3, refunded = $4 where id = $1 and version < $2',
+    [payment.id, version, state, payment.refundedAmount],
+  );
+  if (newer !== 1) {
+    await tx.query("update events set outcome = 'older' where id = $1", [id]);
+    return;
+  }
+
+  // 4. The order: paid once, by one payment, for ever.
+  if (state === 'paid' && order.paid_payment_id !== payment.id) {
+    if (order.paid_payment_id !== null) throw new Refusal(409, { paidPaymentId: order.paid_payment_id });
+    if (order.cancelled_at !== null) throw new Refusal(410, { error: 'The order is cancelled.' });
+    await tx.query(
+      'update orders set paid_payment_id = $2, paid_at = now(), pickup_code = $3 where id = $1',
+      [payment.orderId, payment.id, pickupCode()],
+    );
+  }
+  await tx.query(
+    `update orders set revision = revision + 1,
+       refunded = case when paid_payment_id = $2 then $3 else refunded end where id = $1`,
+    [payment.orderId, payment.id, payment.refundedAmount],
+  );
+}
+
+/** Letters and digits that nobody mistakes for each other. */
+const SIGNS = '23456789ABCDEFGHJKMNPQRSTUVWXYZ';
+
+function pickupCode(): string {
+  const signs = Array.from({ length: 8 }, () => SIGNS[randomInt(SIGNS.length)]);
+  return `${signs.slice(0, 4).join('')}-${signs.slice(4).join('')}`;
+}

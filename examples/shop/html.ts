@@ -1,0 +1,33 @@
+/** Text that is HTML already. */
+export class Html {
+  readonly #text: string;
+
+  constructor(text: string) {
+    this.#text = text;
+  }
+
+  toString(): string {
+    return this.#text;
+  }
+}
+
+type Part = Html | string | number | null | readonly Part[];
+
+const ENTITIES: Readonly<Record<string, string>> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  "'": '&#39;',
+};
+
+function write(part: Part): string {
+  if (part instanceof Html) return part.toString();
+  if (Array.isArray(part)) return part.map(write).join('');
+  return part === null ? '' : String(part).replace(/[&<>"']/g, (sign) => ENTITIES[sign] ?? sign);
+}
+
+/** HTML in which everything put in is escaped, unless it is Html itself. */
+export function html(texts: TemplateStringsArray, ...parts: Part[]): Html {
+  return new Html(texts.map((text, index) => text + write(parts[index] ?? null)).join(''));
+}

@@ -1,0 +1,46 @@
+// On an order's page: waits until the shop knows something new, and shows it. Without this the page works by reload.
+
+/** Between two questions that were not answered. */
+const PAUSE_MS = 3_000;
+
+const order = document.querySelector('[data-order]')?.getAttribute('data-order');
+
+/** @param {Document} page */
+const revisionOf = (page) => page.getElementById('state')?.getAttribute('data-revision') ?? '';
+
+/** @param {number} ms */
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Resolves when somebody looks at the page. */
+async function seen() {
+  while (document.visibilityState === 'hidden') {
+    await new Promise((resolve) => document.addEventListener('visibilitychange', resolve, { once: true }));
+  }
+}
+
+async function refresh() {
+  // What the address says was told once.
+  const response = await fetch(location.pathname, { cache: 'no-store' });
+  if (!response.ok) throw new Error(`answered ${response.status}`);
+  const fresh = new DOMParser().parseFromString(await response.text(), 'text/html');
+  document.title = fresh.title;
+  for (const id of ['state', 'actions']) {
+    const [shown, next] = [document.getElementById(id), fresh.getElementById(id)];
+    if (shown === null || next === null) continue;
+    // The element stays: screen readers announce what changes inside it.
+    shown.replaceChildren(...next.childNodes);
+    shown.setAttribute('data-revision', next.getAttribute('data-revision') ?? '');
+  }
+}
+
+for (;;) {
+  await seen();
+  try {
+    const response = await fetch(`/orders/${order}/revision?seen=${revisionOf(document)}`);
+    if (!response.ok) throw new Error(`answered ${response.status}`);
+    const { revision } = await response.json();
+    if (String(revision) !== revisionOf(document)) await refresh();
+  } catch {
+    await pause(PAUSE_MS);
+  }
+}

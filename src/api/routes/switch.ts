@@ -1,0 +1,96 @@
+import { clientToken } from '../../client-token.ts';
+import { Refusal, type RefusalCode } from '../../domain/refusal.ts';
+import type { Payment } from '../../generated/prisma/client.ts';
+import { findPaymentOfPayer, type PaymentWithRefund } from '../../ledger/views.ts';
+import type { Access } from '../auth.ts';
+import type { Api } from '../deps.ts';
+import { type Endpoint, endpoint } from '../endpoint.ts';
+import { newSwitch, payment, switchedPayment } from '../schemas/payment.ts';
+import { viewOfPayer } from '../see-payment.ts';
+import { ATTEMPT_REFUSALS, type Attempt, createStartAttempt } from '../start-attempt.ts';
+import { viewerOf } from '../viewer.ts';
+import { paymentView } from '../views.ts';
+import { createVisiblePayment } from '../visible-payment.ts';
+import { z } from '../zod.ts';
+
+/** The refusals that name orders and payments of the merchant, in words for somebody who only has a token. */
+const TO_THE_PAYER: Partial<Record<RefusalCode, string>> = {
+  order_already_paid: 'This is paid already.',
+  order_not_payable: 'This can no longer be paid.',
+  attempt_unresolved: 'An earlier attempt is still being decided: do not pay again.',
+  channel_rejected: 'The channel refused this payment.',
+};
+
+/** `POST /v1/payments/{id}/switch`: the payer would rather pay the order in another way. */
+export function switchRoute(api: Api): Endpoint {
+  const { db, config } = api;
+  const visiblePayment = createVisiblePayment(api);
+  const startAttempt = createStartAttempt(api);
+
+  /** The payer's part of an attempt is kept: who pays, where to return, how long there is. */
+  const again = (row: Payment, { channel, method }: z.output<typeof newSwitch>): Attempt => ({
+    channel,
+    method,
+    payer: (row.payer ?? undefined) as Attempt['payer'],
+    returnUrl: row.returnUrl ?? undefined,
+    metadata: row.metadata as Attempt['metadata'],
+    expiresInMs: row.expiresAt.getTime() - row.createdAt.getTime(),
+  });
+
+  async function view(row: PaymentWithRefund, access: Access) {
+    const token = clientToken(config.secret, row.id);
+    if (access.kind === 'key') return paymentView(row, viewerOf(api, access.caller), token);
+    const found = await findPaymentOfPayer(db, row.id);
+    // Payments are never deleted.
+    if (found === null) throw new Error(`payment ${row.id} is gone`);
+    return { ...viewOfPayer(api, found, token), clientToken: token };
+  }
+
+  return endpoint({
+    method: 'post',
+    path: '/v1/payments/{id}/switch',
+    operationId: 'switchPayment',
+    tag: 'Payments',
+    summary: 'Pay in another way',
+    description:
+      "A new attempt for the same order, as `POST /v1/payments` makes it, with the same payer, `returnUrl`, metadata and time to pay. The order's unpaid " +
+      'attempts are closed first; when one is paid or still being decided, nothing is made. Asking for a way that is live ' +
+      'already returns that attempt. The answer is a payment of its own, with a client token of its own.',
+    auth: 'key or token',
+    cors: true,
+    params: z.object({ id: z.string() }),
+    body: newSwitch,
+    bodyExamples: { other: { summary: 'To another channel', value: { channel: 'simulator2' } } },
+    answers: {
+      201: { description: 'Created: go on with it.', schema: z.union([payment, switchedPayment]) },
+      200: { description: 'It was live already.', schema: z.union([payment, switchedPayment]) },
+      202: {
+        description: 'The channel has not answered yet and is still being asked: watch the new payment.',
+        schema: z.union([payment, switchedPayment]),
+      },
+    },
+    refusals: ['payment_not_found', ...ATTEMPT_REFUSALS],
+    async handle({ response, access, params: { id }, body, startedAt }) {
+      const row = await visiblePayment(access, id);
+      const { status, payment: made } = await startAttempt(
+        row.merchantId,
+        { id: row.orderId },
+        again(row, body),
+        startedAt,
+      ).catch((error: unknown) => {
+        throw access.kind === 'token' ? toThePayer(error) : error;
+      });
+      response.status(status).json(await view(made, access));
+    },
+  });
+}
+
+function toThePayer(error: unknown): unknown {
+  if (!(error instanceof Refusal)) return error;
+  const words = TO_THE_PAYER[error.code];
+  if (words === undefined) return error;
+  return new Refusal(error.code, words, {
+    cause: error,
+    ...(error.retryAfterSeconds === undefined ? {} : { retryAfterSeconds: error.retryAfterSeconds }),
+  });
+}

@@ -1,0 +1,40 @@
+import { findPaymentOfPayer, type PaymentOfPayer, type PaymentWithRefund } from '../ledger/views.ts';
+import { type Access, requireVisible } from './auth.ts';
+import type { Api } from './deps.ts';
+import type { PayerPaymentView, PaymentView } from './schemas/payment.ts';
+import { switchOptions } from './switch-options.ts';
+import { checkoutUrl, viewerOf } from './viewer.ts';
+import { payerPaymentView, paymentView } from './views.ts';
+import { isPaymentId, lookUpPayment } from './visible-payment.ts';
+
+/** A payment as it was read for somebody. */
+export interface Seen {
+  readonly row: PaymentWithRefund;
+  /** What they may see of it; time alone can change that. */
+  readonly view: () => PaymentView | PayerPaymentView;
+}
+
+/**
+ * @returns what reads a payment for its payer with the token, or for its merchant with a key. Reads of one moment are
+ * one query (Prisma puts equal `findUnique` together), however many watch the same payment.
+ */
+export function createSeePayment(api: Api) {
+  return async (access: Access, id: string): Promise<Seen> => {
+    if (access.kind === 'key') {
+      const row = requireVisible(await lookUpPayment(api, id), access, id, api.now());
+      return { row, view: () => paymentView(row, viewerOf(api, access.caller)) };
+    }
+    const found = isPaymentId(id) ? await findPaymentOfPayer(api.db, id) : null;
+    const row = requireVisible(found, access, id, api.now());
+    return { row, view: () => viewOfPayer(api, row, access.token) };
+  };
+}
+
+/** What a payer sees who has this token. */
+export function viewOfPayer(api: Api, row: PaymentOfPayer, token: string): PayerPaymentView {
+  const now = api.now();
+  return {
+    ...payerPaymentView(row, now, checkoutUrl(api.config.api, row.id, token)),
+    switchTo: switchOptions(row, api.channels, now),
+  };
+}

@@ -1,0 +1,140 @@
+import { clientToken, hashSecret } from '../client-token.ts';
+import { Refusal } from '../domain/refusal.ts';
+import type { Payment } from '../generated/prisma/client.ts';
+import { type NewOrder, type NewPayment, startPayment, UnaskedAttempts } from '../ledger/intake.ts';
+import { recordedAnswer } from '../ledger/snapshot.ts';
+import { findOrder, getPayment, hasAccount, type PaymentWithRefund } from '../ledger/views.ts';
+import type { Api } from './deps.ts';
+import { resolveOtherAttempts } from './resolve-other-attempts.ts';
+import { takes } from './switch-options.ts';
+import { isPayable } from './views.ts';
+
+/** From the request's start to the answer, whatever the channel and Temporal do. */
+const BUDGET_MS = 8_000;
+/** What Temporal gets at least, however long the database took. */
+const LEAST_MS = 1_000;
+
+/** An attempt as it is asked for. */
+export interface Attempt extends Omit<NewPayment, 'method' | 'askedAttempts'> {
+  /** @default the channel's first */
+  readonly method: string | undefined;
+}
+
+/** What came of it: 201 it is new, 200 it was live already, 202 the channel has not answered yet. */
+export interface Started {
+  readonly status: 200 | 201 | 202;
+  readonly payment: PaymentWithRefund;
+}
+
+/** @returns what makes an attempt to pay an order: points 1, 2 and 9 of the way of a payment. */
+export function createStartAttempt(api: Api) {
+  const { db, config, channels, workflows, metrics, now } = api;
+
+  /** @throws Refusal `unknown_channel`, `invalid_request`, `currency_not_supported`, `order_not_found` */
+  async function chooseMethod(
+    merchantId: string,
+    order: { readonly id: string } | NewOrder,
+    attempt: Attempt,
+  ): Promise<string> {
+    const adapter = channels.get(attempt.channel);
+    if (adapter === undefined || !(await hasAccount(db, merchantId, attempt.channel))) {
+      throw new Refusal('unknown_channel', `There is no channel ${attempt.channel} for this merchant.`);
+    }
+    const method = attempt.method ?? adapter.methods[0];
+    if (!adapter.methods.includes(method)) {
+      const message = `must be one of ${adapter.methods.join(', ')}`;
+      throw new Refusal('invalid_request', `method: ${message}.`, { errors: [{ path: 'method', message }] });
+    }
+    const currency = 'currency' in order ? order.currency : await orderCurrency(merchantId, order.id);
+    if (!takes(adapter, currency)) {
+      throw new Refusal(
+        'currency_not_supported',
+        `${attempt.channel} takes ${adapter.currencies.join(', ')}, not ${currency}.`,
+      );
+    }
+    return method;
+  }
+
+  async function orderCurrency(merchantId: string, orderId: string): Promise<string> {
+    const order = await findOrder(db, merchantId, orderId);
+    if (order === null) throw new Refusal('order_not_found', `There is no order ${orderId}.`);
+    return order.currency;
+  }
+
+  /** Inserts the payment once every other live attempt of its order has been asked about. */
+  async function insert(
+    merchantId: string,
+    order: { readonly id: string } | NewOrder,
+    given: Omit<NewPayment, 'askedAttempts'>,
+    startedAt: number,
+  ) {
+    const askedAttempts = new Set<string>();
+    for (;;) {
+      try {
+        return await startPayment(
+          db,
+          merchantId,
+          order,
+          { ...given, askedAttempts },
+          (id) => hashSecret(clientToken(config.secret, id)),
+          now(),
+        );
+      } catch (error) {
+        if (!(error instanceof UnaskedAttempts)) throw error;
+        await resolveOtherAttempts(api, error.attempts, () => BUDGET_MS - (Date.now() - startedAt));
+        for (const { id } of error.attempts) askedAttempts.add(id);
+      }
+    }
+  }
+
+  /** Makes the payment payable; true when it got so far in time. @throws TemporalUnavailable */
+  async function advance(row: Payment, startedAt: number): Promise<boolean> {
+    if (row.status === 'paying' && isPayable(row, now())) return true;
+    return await workflows.awaitNextAction(row, Math.max(BUDGET_MS - (Date.now() - startedAt), LEAST_MS));
+  }
+
+  /**
+   * @param order one that exists, or one that comes along.
+   * @param startedAt of the request, epoch ms.
+   * @throws Refusal with one of `ATTEMPT_REFUSALS`, TemporalUnavailable
+   */
+  return async (
+    merchantId: string,
+    order: { readonly id: string } | NewOrder,
+    attempt: Attempt,
+    startedAt: number,
+  ): Promise<Started> => {
+    const method = await chooseMethod(merchantId, order, attempt);
+    const { payment: row, created } = await insert(merchantId, order, { ...attempt, method }, startedAt);
+
+    const count = metrics.countPayment.bind(undefined, attempt.channel);
+    const advanced = await advance(row, startedAt).catch((error: unknown) => {
+      count('unavailable');
+      throw error;
+    });
+    const payment = await getPayment(db, row.id);
+    if (payment.status === 'failed') {
+      count('rejected');
+      const said = recordedAnswer(payment);
+      const reason = said?.state === 'failed' ? said.reason : undefined;
+      throw new Refusal(
+        'channel_rejected',
+        `${attempt.channel} refused payment ${row.id}: ${reason ?? 'it gave no reason'}`,
+      );
+    }
+    const pending = !advanced || payment.status === 'created';
+    count(pending ? 'accepted' : created ? 'created' : 'repeated');
+    return { status: pending ? 202 : created ? 201 : 200, payment };
+  };
+}
+
+/** What an attempt for an order that exists is refused with, besides what is wrong with the request. */
+export const ATTEMPT_REFUSALS = [
+  'order_already_paid',
+  'order_not_payable',
+  'attempt_unresolved',
+  'unknown_channel',
+  'currency_not_supported',
+  'channel_rejected',
+  'temporal_unavailable',
+] as const;

@@ -1,0 +1,96 @@
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import pg from 'pg';
+import { createChannels } from '../channels/registry.ts';
+import type { Config } from '../config.ts';
+import { createLedgerClient, type LedgerClient } from '../ledger/client.ts';
+import {
+  createApiKey,
+  ensureMerchant,
+  findCaller,
+  findOrderService,
+  setMerchant,
+} from '../ledger/merchants.ts';
+import { isDatabaseUnavailable } from '../ledger/unavailable.ts';
+import { ORDER_ID } from '../orders/http.ts';
+import { reason, StackError } from './errors.ts';
+
+/** The example shop's merchant. Its own, because the shop answers "no such order" for orders that it did not make. */
+export const SHOP_MERCHANT = 'example-shop';
+
+const DATABASE = 'nodrop_shop';
+
+export function shopUrl({ shop }: Pick<Config, 'shop'>): string {
+  return `http://127.0.0.1:${shop.port}`;
+}
+
+/**
+ * Makes what the example shop needs on the embedded database, as far as it is missing: its own database beside
+ * nodrop's, its merchant with a key, and the merchant's order service, which is the shop.
+ * @returns the shop's environment
+ * @throws StackError when the database cannot be used
+ */
+export async function prepareShop(config: Config): Promise<Readonly<Record<string, string>>> {
+  const db = createLedgerClient(config.databaseUrl);
+  try {
+    const { merchant } = await ensureMerchant(db, SHOP_MERCHANT, [...createChannels(config).keys()]);
+    const now = new Date();
+    const url = shopUrl(config);
+    const settings = {
+      orderServiceUrl: `${url}/nodrop/events`,
+      orderStatusUrl: `${url}/nodrop/orders/${ORDER_ID}`,
+    };
+    await setMerchant(db, SHOP_MERCHANT, settings, config.secret, now);
+    const service = await findOrderService(db, merchant.id, config.secret, now);
+    return {
+      SHOP_PORT: String(config.shop.port),
+      SHOP_DATABASE_URL: await ensureDatabase(config.databaseUrl),
+      SHOP_NODROP_URL: config.api.publicUrl,
+      SHOP_NODROP_KEY: await ensureKey(db, merchant.id, join(config.home, 'shop.key')),
+      SHOP_WEBHOOK_SECRET: service?.secrets[0] ?? '',
+    };
+  } catch (error) {
+    throw new StackError(
+      isDatabaseUnavailable(error)
+        ? 'The shop cannot be set up without the database: start it (npm run stack), and try again.'
+        : `The shop cannot be set up: ${reason(error)}`,
+    );
+  } finally {
+    await db.$disconnect();
+  }
+}
+
+async function ensureDatabase(ledgerUrl: string): Promise<string> {
+  const client = new pg.Client({ connectionString: ledgerUrl, connectionTimeoutMillis: 5_000 });
+  client.on('error', () => {});
+  await client.connect();
+  try {
+    const { rowCount } = await client.query('select 1 from pg_database where datname = $1', [DATABASE]);
+    if (rowCount === 0) await client.query(`create database ${DATABASE}`);
+  } finally {
+    await client.end();
+  }
+  const url = new URL(ledgerUrl);
+  url.pathname = `/${DATABASE}`;
+  return url.href;
+}
+
+/** The key is kept in a file for its owner alone: the ledger has only its hash. */
+async function ensureKey(db: LedgerClient, merchantId: string, file: string): Promise<string> {
+  const kept = readKey(file);
+  if (kept !== undefined && (await findCaller(db, kept))?.merchantId === merchantId) return kept;
+  const { key } = await createApiKey(db, merchantId, 'merchant');
+  const draft = `${file}.${process.pid}`;
+  writeFileSync(draft, key, { mode: 0o600 });
+  renameSync(draft, file);
+  return key;
+}
+
+function readKey(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8').trim();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}

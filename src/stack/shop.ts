@@ -1,0 +1,18 @@
+// npm run shop: the example shop in the foreground. On the embedded database it is set up first, else its settings
+// come from the environment (examples/shop/README.md).
+import { loadConfig } from '../config.ts';
+import { exitWith } from './errors.ts';
+import { requireFreePort } from './ports.ts';
+import { prepareShop } from './shop-setup.ts';
+
+if (!process.env.DATABASE_URL) {
+  try {
+    const config = loadConfig();
+    await requireFreePort(config.shop.port, 'the shop', 'NODROP_SHOP_PORT');
+    Object.assign(process.env, await prepareShop(config));
+  } catch (error) {
+    exitWith(error);
+  }
+}
+// By its address: what a merchant would have elsewhere is no part of the build.
+await import(new URL('../../examples/shop/main.ts', import.meta.url).href);

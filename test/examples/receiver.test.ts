@@ -1,0 +1,117 @@
+// The receiver that people copy: run as they run it, on the tables that stand beside it.
+import { readFileSync } from 'node:fs';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { emptyDatabase, type FreshDatabase, queryOnce } from '../support/stack.ts';
+import { type Example, eventOf, newId, newSecret, send, startReceiver } from './support.ts';
+
+const file = (name: string) =>
+  readFileSync(new URL(`../../examples/receiver/${name}`, import.meta.url), 'utf8');
+
+const secret = newSecret();
+let database: FreshDatabase;
+let receiver: { url: string; process: Example };
+let orderId: string;
+
+beforeAll(async () => {
+  database = await emptyDatabase();
+  await queryOnce(database.url, file('schema.sql'));
+  receiver = await startReceiver(database, secret);
+});
+
+afterAll(async () => {
+  await receiver?.process.stop();
+  await database?.drop();
+});
+
+async function newOrder(): Promise<string> {
+  orderId = newId('order');
+  await queryOnce(database.url, `insert into orders values ('${orderId}', 6800, 'CNY')`);
+  return orderId;
+}
+
+const tell = (event: object, options?: Parameters<typeof send>[3]) =>
+  send(receiver.url, secret, event, options);
+
+async function paidBy(): Promise<unknown> {
+  const [order] = await queryOnce(database.url, `select paid_payment_id from orders where id = '${orderId}'`);
+  return order?.paid_payment_id;
+}
+
+test('it has fewer than 40 lines, and nothing but three libraries', () => {
+  const source = file('receiver.js');
+  expect(source.trimEnd().split('\n').length).toBeLessThan(40);
+  expect([...source.matchAll(/from '(.*)'/g)].map(([, name]) => name)).toEqual([
+    'express',
+    'pg',
+    'standardwebhooks',
+  ]);
+});
+
+test('a verified event pays the order, however often and however often at once it is told', async () => {
+  const event = eventOf('payment.succeeded', await newOrder());
+  const id = newId('evt');
+  const answers = await Promise.all(Array.from({ length: 5 }, () => tell(event, { id })));
+  expect(answers.map(({ status }) => status)).toEqual(Array(5).fill(200));
+  expect(await paidBy()).toBe(event.data.payment.id);
+});
+
+test('forged and old events change nothing', async () => {
+  const event = eventOf('payment.succeeded', await newOrder());
+  const forged = await send(receiver.url, newSecret(), event);
+  const old = await tell(event, { at: new Date(Date.now() - 6 * 60_000) });
+  for (const { status } of [forged, old]) expect(status).toBe(500);
+  expect(await paidBy()).toBeNull();
+});
+
+test('an older event after a newer one changes nothing', async () => {
+  const payment = { id: newId('pay') };
+  const conflict = { ...payment, orderUpdate: 'conflict' };
+  await newOrder();
+  expect((await tell(eventOf('payment.conflict', orderId, { version: 2, payment: conflict }))).status).toBe(
+    200,
+  );
+  expect((await tell(eventOf('payment.succeeded', orderId, { version: 1, payment }))).status).toBe(200);
+  expect(await paidBy()).toBeNull();
+});
+
+test('a refund that overtakes the success carries it', async () => {
+  const payment = { id: newId('pay'), refundedAmount: 800, orderUpdate: 'applied' };
+  expect((await tell(eventOf('refund.succeeded', await newOrder(), { version: 2, payment }))).status).toBe(
+    200,
+  );
+  expect(await paidBy()).toBe(payment.id);
+});
+
+test('a second payment is told of the first, every time', async () => {
+  const first = eventOf('payment.succeeded', await newOrder());
+  const second = eventOf('payment.succeeded', orderId);
+  const id = newId('evt');
+  await tell(first);
+  for (const _ of [1, 2]) {
+    expect(await tell(second, { id })).toEqual({
+      status: 409,
+      body: { paidPaymentId: first.data.payment.id },
+    });
+  }
+  expect(await paidBy()).toBe(first.data.payment.id);
+});
+
+test('unknown and cancelled orders are gone, another amount is neither applied nor given up', async () => {
+  expect((await tell(eventOf('payment.succeeded', newId('order')))).status).toBe(410);
+  await newOrder();
+  for (const payment of [{ amount: 1 }, { currency: 'JPY' }])
+    expect((await tell(eventOf('payment.succeeded', orderId, { payment }))).status).toBe(422);
+  await queryOnce(database.url, `update orders set cancelled = true where id = '${orderId}'`);
+  expect((await tell(eventOf('payment.succeeded', orderId))).status).toBe(410);
+  expect(await paidBy()).toBeNull();
+});
+
+test('a failure in the middle leaves nothing behind, and the next time succeeds', async () => {
+  const event = eventOf('payment.succeeded', await newOrder());
+  const id = newId('evt');
+  await queryOnce(database.url, 'alter table nodrop_payments rename to away');
+  expect((await tell(event, { id })).status).toBe(500);
+  await queryOnce(database.url, 'alter table away rename to nodrop_payments');
+  expect((await tell(event, { id })).status).toBe(200);
+  expect(await paidBy()).toBe(event.data.payment.id);
+});

@@ -1,0 +1,360 @@
+// The example shop as an order service: signed events over HTTP against its own database, and what it answers.
+import { randomBytes } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import pg from 'pg';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { eventually, freePort, queryOnce } from '../support/stack.ts';
+import { Example, eventOf, newId, newSecret, readBack, type Shop, send, startShop } from './support.ts';
+
+let shop: Shop;
+let orderId: string;
+
+beforeAll(async () => {
+  shop = await startShop();
+});
+
+afterAll(async () => {
+  await shop?.stop();
+});
+
+beforeEach(async () => {
+  orderId = await buy();
+});
+
+/** Presses "Buy" for the coffee of CNY 68.00. @returns the new order. */
+async function buy(id = `shop_${randomBytes(12).toString('hex')}`): Promise<string> {
+  const response = await fetch(`${shop.url}/orders`, {
+    method: 'POST',
+    body: new URLSearchParams({ order: id, product: 'coffee' }),
+    redirect: 'manual',
+  });
+  expect(response.status).toBe(303);
+  return id;
+}
+
+const tell = (event: object, options?: Parameters<typeof send>[3]) =>
+  send(shop.url, shop.secret, event, options);
+
+const paidBy = async (id = orderId) => (await readBack(shop.url, shop.secret, id)).body.paidPaymentId;
+
+async function page(id = orderId): Promise<string> {
+  const response = await fetch(`${shop.url}/orders/${id}`);
+  expect(response.status).toBe(200);
+  return await response.text();
+}
+
+const eventsKnown = async () => (await queryOnce(shop.database.url, 'select id from events')).length;
+
+test('a verified event makes the order paid, and the goods are handed out', async () => {
+  expect(await page()).not.toContain('Pickup code');
+  const event = eventOf('payment.succeeded', orderId);
+  expect((await tell(event)).status).toBe(204);
+  expect(await paidBy()).toBe(event.data.payment.id);
+  expect(await page()).toMatch(/Paid[\s\S]*Pickup code/);
+});
+
+test('while nodrop is away the order is kept, and pressing twice is one order', async () => {
+  const before = await queryOnce(shop.database.url, 'select id from orders');
+  const press = () =>
+    fetch(`${shop.url}/orders`, {
+      method: 'POST',
+      body: new URLSearchParams({ order: orderId, product: 'towel' }),
+    });
+  for (const response of await Promise.all([press(), press()])) {
+    expect(response.url).toBe(`${shop.url}/orders/${orderId}?notice=away`);
+    expect(await response.text()).toMatch(
+      /cannot be reached[\s\S]*House blend|House blend[\s\S]*cannot be reached/,
+    );
+  }
+  expect(await queryOnce(shop.database.url, 'select id from orders')).toEqual(before);
+});
+
+test('an order is not cancelled before nodrop has said that no money can come', async () => {
+  const answer = await fetch(`${shop.url}/orders/${orderId}/cancel`, { method: 'POST' });
+  expect(answer.url).toBe(`${shop.url}/orders/${orderId}?notice=unsettled`);
+  expect((await tell(eventOf('payment.succeeded', orderId))).status).toBe(204);
+});
+
+test('what is copied imports nothing of nodrop itself', () => {
+  const folder = new URL('../../examples/', import.meta.url);
+  const files = readdirSync(folder, { recursive: true }).map(String);
+  const sources = files.filter((name) => /\.(ts|js)$/.test(name));
+  expect(sources.length).toBeGreaterThan(10);
+  for (const name of sources) {
+    const text = readFileSync(new URL(name, folder), 'utf8');
+    const imports = [...text.matchAll(/(?:from|import) ?\(?'([^']+)'/g)].map(([, path]) => path);
+    for (const path of imports)
+      expect(path).toMatch(
+        /^(node:|\.\/|\.\.\/\.\.\/clients\/js\/|express$|helmet$|pg$|standardwebhooks$|nodrop-client$)/,
+      );
+  }
+});
+
+test('that the payer came back says nothing', async () => {
+  const response = await fetch(`${shop.url}/orders/${orderId}?paymentId=${newId('pay')}&status=succeeded`);
+  expect(await response.text()).not.toContain('Pickup code');
+  expect(await paidBy()).toBeNull();
+});
+
+test.each([
+  ['a signature by another secret', () => send(shop.url, newSecret(), eventOf('payment.succeeded', orderId))],
+  [
+    'another body than the signed one',
+    () => tell(eventOf('payment.succeeded', orderId), { headers: { 'webhook-id': newId('evt') } }),
+  ],
+  [
+    'an old timestamp',
+    () => tell(eventOf('payment.succeeded', orderId), { at: new Date(Date.now() - 6 * 60_000) }),
+  ],
+  [
+    'a timestamp of the future',
+    () => tell(eventOf('payment.succeeded', orderId), { at: new Date(Date.now() + 6 * 60_000) }),
+  ],
+  [
+    'no signature',
+    () => tell(eventOf('payment.succeeded', orderId), { headers: { 'webhook-signature': '' } }),
+  ],
+])('refused: %s', async (_name, act) => {
+  const before = await eventsKnown();
+  expect((await act()).status).toBe(401);
+  expect(await paidBy()).toBeNull();
+  expect(await eventsKnown()).toBe(before);
+});
+
+test('signed nonsense is refused', async () => {
+  expect((await tell({ type: 'payment.succeeded', data: {} })).status).toBe(400);
+  expect((await tell([])).status).toBe(400);
+  const wrong = eventOf('payment.succeeded', orderId, { payment: { amount: '6800' } });
+  expect((await tell(wrong)).status).toBe(400);
+});
+
+test('one of several signatures is enough, as during a rotation of secrets', async () => {
+  const event = eventOf('payment.succeeded', orderId);
+  const body = JSON.stringify(event);
+  const { Webhook } = await import('standardwebhooks');
+  const [id, at] = [newId('evt'), new Date()];
+  const signatures = [newSecret(), shop.secret].map((secret) => new Webhook(secret).sign(id, at, body));
+  const answer = await tell(event, { id, at, headers: { 'webhook-signature': signatures.join(' ') } });
+  expect(answer.status).toBe(204);
+  expect(await paidBy()).toBe(event.data.payment.id);
+});
+
+test('the same event again, also at the same time, is applied once', async () => {
+  const event = eventOf('payment.succeeded', orderId);
+  const id = newId('evt');
+  const before = await eventsKnown();
+  const answers = await Promise.all(Array.from({ length: 8 }, () => tell(event, { id })));
+  expect(answers.map(({ status }) => status)).toEqual(Array(8).fill(204));
+  expect((await tell(event, { id })).status).toBe(204);
+  expect(await eventsKnown()).toBe(before + 1);
+  const code = /<strong>(.*)<\/strong>/.exec(await page())?.[1];
+  expect((await tell(event, { id })).status).toBe(204);
+  expect(await page()).toContain(`<strong>${code}</strong>`);
+});
+
+test('an older event after a newer one changes nothing', async () => {
+  const payment = { id: newId('pay') };
+  // The money was on its way back already when the success arrives: no goods for it.
+  const conflict = eventOf('payment.conflict', orderId, {
+    version: 2,
+    payment: { ...payment, orderUpdate: 'conflict' },
+  });
+  expect((await tell(conflict)).status).toBe(204);
+  expect((await tell(eventOf('payment.succeeded', orderId, { version: 1, payment }))).status).toBe(204);
+  expect(await paidBy()).toBeNull();
+  expect(await page()).not.toContain('Pickup code');
+  const outcomes = await queryOnce(
+    shop.database.url,
+    `select version, outcome from events where payment_id = '${payment.id}' order by version`,
+  );
+  expect(outcomes).toEqual([
+    { version: 1, outcome: 'older' },
+    { version: 2, outcome: 'applied' },
+  ]);
+});
+
+test('a refund that overtakes the success carries it', async () => {
+  const payment = { id: newId('pay') };
+  const refund = eventOf('refund.succeeded', orderId, {
+    version: 2,
+    payment: { ...payment, orderUpdate: 'applied', refundedAmount: 800 },
+  });
+  expect((await tell(refund)).status).toBe(204);
+  expect((await tell(eventOf('payment.succeeded', orderId, { version: 1, payment }))).status).toBe(204);
+  expect(await paidBy()).toBe(payment.id);
+  expect(await page()).toContain('CNY 8.00 of it went back to you');
+});
+
+test('a full refund takes the order off', async () => {
+  const payment = { id: newId('pay') };
+  await tell(eventOf('payment.succeeded', orderId, { payment }));
+  await tell(
+    eventOf('refund.succeeded', orderId, { version: 2, payment: { ...payment, refundedAmount: 6800 } }),
+  );
+  expect(await page()).toContain('Refunded');
+  expect(await page()).not.toContain('Pickup code');
+});
+
+test('an unknown order is gone', async () => {
+  expect((await tell(eventOf('payment.succeeded', 'order-1'))).status).toBe(410);
+  expect((await readBack(shop.url, shop.secret, 'order-1')).status).toBe(404);
+});
+
+test('a second payment is told which one the order is paid by, every time it is told', async () => {
+  const first = eventOf('payment.succeeded', orderId);
+  await tell(first);
+  const second = eventOf('payment.succeeded', orderId);
+  const id = newId('evt');
+  for (const _ of [1, 2]) {
+    const answer = await tell(second, { id });
+    expect(answer.status).toBe(409);
+    expect(answer.body).toEqual({ paidPaymentId: first.data.payment.id });
+  }
+  expect(await paidBy()).toBe(first.data.payment.id);
+  // nodrop sends the second one's money back, and says so.
+  const payment = { ...second.data.payment, orderUpdate: 'conflict' };
+  expect((await tell(eventOf('payment.conflict', orderId, { version: 2, payment }))).status).toBe(204);
+  expect(await page()).toMatch(/Pickup code/);
+  expect(await page()).toContain('You paid twice: the money is on its way back to you.');
+});
+
+test('two payments at the same time: exactly one pays the order', async () => {
+  const events = Array.from({ length: 6 }, () => eventOf('payment.succeeded', orderId));
+  const answers = await Promise.all(events.map((event) => tell(event)));
+  const winner = await paidBy();
+  expect(answers.map(({ status }) => status).sort()).toEqual([204, 409, 409, 409, 409, 409]);
+  for (const { status, body } of answers) if (status === 409) expect(body.paidPaymentId).toBe(winner);
+});
+
+test('another amount or currency than the order has is neither applied nor given up', async () => {
+  for (const payment of [{ amount: 1 }, { currency: 'JPY' }]) {
+    expect((await tell(eventOf('payment.succeeded', orderId, { payment }))).status).toBe(422);
+  }
+  expect(await paidBy()).toBeNull();
+});
+
+test('a cancelled order is gone for money, and not for what else is said', async () => {
+  await queryOnce(shop.database.url, `update orders set cancelled_at = now() where id = '${orderId}'`);
+  const event = eventOf('payment.succeeded', orderId);
+  expect((await tell(event)).status).toBe(410);
+  expect(await paidBy()).toBeNull();
+  const back = { ...event.data.payment, orderUpdate: 'conflict', refundedAmount: 6800 };
+  expect((await tell(eventOf('refund.succeeded', orderId, { version: 2, payment: back }))).status).toBe(204);
+  expect(await page()).toContain('the money went back to you');
+});
+
+test('ends without money leave the order open, and money in review does not ask for more', async () => {
+  const failed = { status: 'failed', orderUpdate: null };
+  await tell(eventOf('payment.failed', orderId, { payment: failed }));
+  expect(await page()).toMatch(/Declined[\s\S]*Try again/);
+  await tell(eventOf('payment.review', orderId, { payment: { orderUpdate: 'review' } }));
+  expect(await page()).toContain('Please do not pay again');
+  expect(await page()).not.toContain('Try again');
+  expect(await paidBy()).toBeNull();
+});
+
+test('a type and a state nobody knew are kept, and are not taken for a failure', async () => {
+  const payment = { status: 'thinking', orderUpdate: null };
+  expect((await tell(eventOf('payment.thinking', orderId, { payment }))).status).toBe(204);
+  expect(await page()).toContain('Waiting for your payment');
+});
+
+test('reading back needs a signature as well', async () => {
+  expect((await fetch(`${shop.url}/nodrop/orders/${orderId}`)).status).toBe(401);
+  expect((await readBack(shop.url, newSecret(), orderId)).status).toBe(401);
+});
+
+test('kill -9 between verifying and committing loses nothing', async () => {
+  const event = eventOf('payment.succeeded', orderId);
+  const id = newId('evt');
+  const holder = new pg.Client({ connectionString: shop.database.url });
+  await holder.connect();
+  await holder.query('begin');
+  await holder.query('select from orders where id = $1 for update', [orderId]);
+  const told = tell(event, { id }).catch((error: Error) => error);
+  const waits = `select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
+  await eventually(async () => (await queryOnce(shop.database.url, waits)).length > 0);
+  expect(await shop.process.stop('SIGKILL')).toBe('SIGKILL');
+  expect(await told).toBeInstanceOf(Error);
+  await holder.query('commit');
+  await holder.end();
+
+  await shop.process.start();
+  // Told again under the same id: it was not remembered as applied.
+  expect(await paidBy()).toBeNull();
+  expect((await tell(event, { id })).status).toBe(204);
+  expect(await paidBy()).toBe(event.data.payment.id);
+});
+
+test('without its database it acknowledges nothing', async () => {
+  const name = new URL(shop.database.url).pathname.slice(1);
+  const admin = new URL(shop.database.url);
+  admin.pathname = '/postgres';
+  await queryOnce(admin.href, `alter database ${name} allow_connections false`);
+  await queryOnce(
+    admin.href,
+    `select pg_terminate_backend(pid) from pg_stat_activity where datname = '${name}'`,
+  );
+  const event = eventOf('payment.succeeded', orderId);
+  const id = newId('evt');
+  expect((await tell(event, { id })).status).toBe(503);
+  expect((await fetch(`${shop.url}/orders/${orderId}`)).status).toBe(503);
+  await queryOnce(admin.href, `alter database ${name} allow_connections true`);
+  expect((await tell(event, { id })).status).toBe(204);
+  expect(await paidBy()).toBe(event.data.payment.id);
+});
+
+test('SIGTERM ends it cleanly, also while pages wait for news, and everything is there again', async () => {
+  const event = eventOf('payment.succeeded', orderId);
+  await tell(event);
+  const revision = /data-revision="(\d+)"/.exec(await page())?.[1];
+  const [{ since } = {}] = await queryOnce(shop.database.url, 'select clock_timestamp()::text as since');
+  const waiting = fetch(`${shop.url}/orders/${orderId}/revision?seen=${revision}`);
+  const asked = `select from pg_stat_activity where query like 'select revision%' and query_start > '${since}'`;
+  await eventually(async () => (await queryOnce(shop.database.url, asked)).length > 0);
+  expect(await shop.process.stop()).toBe(0);
+  expect((await waiting).status).toBe(200);
+  await shop.process.start();
+  expect(await paidBy()).toBe(event.data.payment.id);
+});
+
+test('a page that waits is told at once', async () => {
+  const revision = /data-revision="(\d+)"/.exec(await page())?.[1];
+  const waiting = fetch(`${shop.url}/orders/${orderId}/revision?seen=${revision}`);
+  await tell(eventOf('payment.succeeded', orderId));
+  expect(await (await waiting).json()).not.toEqual({ revision: Number(revision) });
+});
+
+test.each([
+  [{ SHOP_WEBHOOK_SECRET: '' }, /^SHOP_WEBHOOK_SECRET is missing: .*\.\n$/],
+  [{ SHOP_WEBHOOK_SECRET: 'abc' }, /^SHOP_WEBHOOK_SECRET is wrong: .*\.\n$/],
+  [{ SHOP_NODROP_URL: 'nodrop' }, /^SHOP_NODROP_URL is wrong: .*\.\n$/],
+  [{ SHOP_PORT: '0x' }, /^SHOP_PORT is wrong: .*\.\n$/],
+  [{ SHOP_DATABASE_URL: 'postgresql://127.0.0.1:1/shop' }, /^SHOP_DATABASE_URL cannot be used: .*\.\n$/],
+])('a start with %j is one sentence', async (env, sentence) => {
+  const good = {
+    SHOP_PORT: String(await freePort()),
+    SHOP_DATABASE_URL: shop.database.url,
+    SHOP_NODROP_URL: 'http://127.0.0.1:1',
+    SHOP_NODROP_KEY: 'sk_x',
+    SHOP_WEBHOOK_SECRET: newSecret(),
+  };
+  const example = new Example('examples/shop/main.ts', { ...good, ...env }, async () => false);
+  const child = example.run();
+  expect(await new Promise((resolve) => child.once('close', resolve))).toBe(1);
+  expect(example.output).toMatch(sentence);
+});
+
+test('a port that is taken is one sentence', async () => {
+  const server = createServer();
+  const port = await freePort();
+  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
+  try {
+    await expect(startShop({ SHOP_PORT: String(port) })).rejects.toThrow(
+      /Port \d+ for the shop is taken by another program: .*SHOP_PORT/,
+    );
+  } finally {
+    server.close();
+  }
+});

@@ -1,0 +1,285 @@
+// The example shop at the end of the whole chain, as `npm start` runs it: its own process and database, told over HTTP.
+import { randomBytes } from 'node:crypto';
+import { readFileSync, statSync } from 'node:fs';
+import { createServer, type IncomingMessage, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import type { Browser } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { answers } from '../../src/stack/program.ts';
+import { SHOP_MERCHANT, shopUrl } from '../../src/stack/shop-setup.ts';
+import { CHROMIUM, expectAccessible, launch, openTab } from '../browser/support.ts';
+import { eventually, freePort } from '../support/stack.ts';
+import { type System, startSystem } from '../support/system.ts';
+import { Example } from './support.ts';
+
+let system: System;
+let shop: Example;
+let url: string;
+
+beforeAll(async () => {
+  const env = { NODROP_QUERY_SCHEDULE: '1s', NODROP_SHOP_PORT: String(await freePort()) };
+  system = await startSystem({ withWorker: true, env });
+  const { config } = system;
+  url = shopUrl(config);
+  const same = {
+    ...env,
+    NODROP_HOME: config.home,
+    NODROP_POSTGRES_PORT: String(config.stack.postgresPort),
+    PORT: String(config.api.port),
+    NODROP_ADMIN_PORT: String(config.admin.port),
+  };
+  shop = new Example('src/stack/shop.ts', same, () => answers(`${url}/healthz`));
+  await shop.start();
+  // Whatever the callback would have done: everything here is found out by asking.
+  await system.simulator.setFaults({ callback: { dropRate: 1 } });
+});
+
+afterAll(async () => {
+  await shop?.stop();
+  await system?.stop();
+});
+
+const page = async (orderId: string) => await (await fetch(`${url}/orders/${orderId}`)).text();
+
+/** Presses "Buy" and goes where that leads. */
+async function buy(product: string): Promise<{ orderId: string; paymentId: string }> {
+  const orderId = `shop_${randomBytes(12).toString('hex')}`;
+  const response = await fetch(`${url}/orders`, {
+    method: 'POST',
+    body: new URLSearchParams({ order: orderId, product }),
+    redirect: 'manual',
+  });
+  expect(response.status).toBe(303);
+  const paymentId = /pay_\w+/.exec(response.headers.get('location') ?? '')?.[0] ?? '';
+  expect(paymentId).toMatch(/^pay_/);
+  return { orderId, paymentId };
+}
+
+const paymentOf = (id: string) => system.db.payment.findUniqueOrThrow({ where: { id } });
+
+const untilUpdate = (id: string, orderUpdate: string) =>
+  eventually(async () => (await paymentOf(id)).orderUpdate === orderUpdate, 60_000);
+
+/** Every call about the payment's success, the oldest first. */
+async function callsOf(paymentId: string) {
+  const delivery = await system.db.delivery.findFirst({
+    where: { paymentId, event: { type: 'payment.succeeded' } },
+    include: { log: { orderBy: { id: 'asc' } } },
+  });
+  return delivery?.log ?? [];
+}
+
+test.each(['coffee', 'teapot'])(
+  '%s: paid in the wallet, no callback, and the shop hands out the goods',
+  async (product) => {
+    const { orderId, paymentId } = await buy(product);
+    expect(await page(orderId)).toContain('Waiting for your payment');
+    expect((await system.simulator.pay(paymentId)).status).toBe(200);
+    await untilUpdate(paymentId, 'applied');
+    expect(await page(orderId)).toMatch(/Paid[\s\S]*Pickup code/);
+    const calls = await callsOf(paymentId);
+    expect(calls.at(-1)).toMatchObject({ outcome: 'agreed', detail: expect.stringContaining('Read back') });
+  },
+);
+
+test('declined: the shop knows, and a second attempt pays the same order', async () => {
+  const { orderId, paymentId } = await buy('notebook');
+  await system.simulator.pay(paymentId, 'declined');
+  await eventually(async () => (await page(orderId)).includes('Declined'));
+  const again = await fetch(`${url}/orders/${orderId}/pay`, { method: 'POST', redirect: 'manual' });
+  const second = /pay_\w+/.exec(again.headers.get('location') ?? '')?.[0] ?? '';
+  expect(second).not.toBe(paymentId);
+  await system.simulator.pay(second);
+  await eventually(async () => (await page(orderId)).includes('Pickup code'));
+});
+
+test('the shop was down when the money came: it is told later', async () => {
+  const { orderId, paymentId } = await buy('towel');
+  await shop.stop('SIGKILL');
+  await system.simulator.pay(paymentId);
+  await eventually(async () => (await callsOf(paymentId)).length >= 2, 60_000);
+  expect(await paymentOf(paymentId)).toMatchObject({ status: 'succeeded', orderUpdate: 'pending' });
+  await shop.start();
+  await untilUpdate(paymentId, 'applied');
+  expect(await page(orderId)).toContain('Pickup code');
+  expect((await callsOf(paymentId)).map(({ outcome }) => outcome).slice(-2)).toEqual(['unknown', 'agreed']);
+});
+
+test('cancelled in the shop: it ends at the channel, and the shop shows it', async () => {
+  const { orderId, paymentId } = await buy('coffee');
+  await eventually(async () => {
+    await fetch(`${url}/orders/${orderId}/cancel`, { method: 'POST' });
+    return (await page(orderId)).includes('Cancelled');
+  });
+  expect((await paymentOf(paymentId)).status).toBe('cancelled');
+  expect((await system.simulator.pay(paymentId)).status).toBe(409);
+});
+
+test('a paid order cannot be cancelled', async () => {
+  const { orderId, paymentId } = await buy('coffee');
+  await system.simulator.pay(paymentId);
+  const answer = await fetch(`${url}/orders/${orderId}/cancel`, { method: 'POST', redirect: 'manual' });
+  expect(answer.headers.get('location')).toMatch(/notice=(paid|unsettled)$/);
+  await eventually(async () => (await page(orderId)).includes('Pickup code'));
+});
+
+test('money for an order that the shop does not have goes back', async () => {
+  const key = readFileSync(join(system.config.home, 'shop.key'), 'utf8');
+  const order = { id: 'not-of-the-shop', amount: 1990, currency: 'CNY' };
+  const made = await system.api(
+    'POST',
+    '/v1/payments',
+    { order, channel: 'simulator' },
+    {
+      authorization: `Bearer ${key}`,
+    },
+  );
+  expect(made.status).toBe(201);
+  await system.simulator.pay(made.body.id);
+  await untilUpdate(made.body.id, 'conflict');
+  await eventually(async () => {
+    const [refund] = await system.db.refund.findMany({ where: { paymentId: made.body.id } });
+    return refund?.status === 'succeeded' && refund.reason === 'late_payment';
+  });
+});
+
+test('the development key is not the shop, and its orders are not asked of it', async () => {
+  const made = await system.pay();
+  await system.simulator.pay(made.body.id);
+  await untilUpdate(made.body.id, 'applied');
+  expect(await callsOf(made.body.id)).toEqual([]);
+});
+
+test('set up again it keeps its key and its secret, and the key is for its owner alone', async () => {
+  const file = join(system.config.home, 'shop.key');
+  const key = readFileSync(file, 'utf8');
+  expect(await shop.stop()).toBe(0);
+  await shop.start();
+  expect(readFileSync(file, 'utf8')).toBe(key);
+  expect(statSync(file).mode & 0o777).toBe(0o600);
+  const { id } = await system.db.merchant.findUniqueOrThrow({ where: { name: SHOP_MERCHANT } });
+  expect(await system.db.signingSecret.count({ where: { merchantId: id } })).toBe(1);
+  expect(await system.db.apiKey.count({ where: { merchantId: id } })).toBe(1);
+});
+
+test('a shop that runs twice says in one sentence that its port is taken', async () => {
+  const port = new URL(url).port;
+  const env = {
+    NODROP_HOME: system.config.home,
+    NODROP_POSTGRES_PORT: String(system.config.stack.postgresPort),
+    NODROP_SHOP_PORT: port,
+  };
+  const second = new Example('src/stack/shop.ts', env, async () => false);
+  const child = second.run();
+  expect(await new Promise((resolve) => child.once('close', resolve))).toBe(1);
+  expect(second.output).toBe(
+    `Port ${port} for the shop is taken by another program: stop that program or set NODROP_SHOP_PORT to a free port.\n`,
+  );
+});
+
+describe.skipIf(CHROMIUM === undefined)('in Chromium', () => {
+  let browser: Browser;
+  beforeAll(async () => {
+    browser = await launch();
+  });
+  afterAll(async () => {
+    await browser?.close();
+  });
+
+  test('buy, pay in the wallet, come back: the page says paid by itself', async () => {
+    const tab = await openTab(browser, [url, system.apiUrl, system.config.simulator.url]);
+    const { page } = tab;
+    await page.goto(url);
+    await page.getByRole('button', { name: 'Buy Kyusu teapot for JPY 5,800' }).click();
+    // The cashier page.
+    await page.getByRole('link', { name: /^Pay / }).click();
+    await page.getByRole('button', { name: 'Pay', exact: true }).click();
+    await page.getByRole('link', { name: 'Back to the shop' }).click();
+    await page.getByRole('heading', { name: 'Paid' }).waitFor();
+    expect(new URL(page.url()).origin).toBe(url);
+    await page.getByText('Pickup code', { exact: true }).waitFor();
+    expect(await page.title()).toBe('Paid: Kyusu teapot - Drip & Paper');
+    expect(tab.complaints).toEqual([]);
+    await tab.context.close();
+  });
+
+  test('without scripts the order page tells the same', async () => {
+    const { orderId, paymentId } = await buy('coffee');
+    const tab = await openTab(browser, [url], { javaScriptEnabled: false });
+    await tab.page.goto(`${url}/orders/${orderId}`);
+    await system.simulator.pay(paymentId);
+    await tab.page.getByRole('heading', { name: 'Paid' }).waitFor();
+    await tab.context.close();
+  });
+
+  test.each(['light', 'dark'] as const)('axe-core finds nothing, %s', async (colorScheme) => {
+    const { orderId, paymentId } = await buy('coffee');
+    const { context, page } = await openTab(browser, [url], { bypassCSP: true, colorScheme });
+    await page.goto(url);
+    await expectAccessible(page);
+    await page.goto(`${url}/orders/${orderId}?notice=unresolved`);
+    await expectAccessible(page);
+    await system.simulator.pay(paymentId, 'declined');
+    await page.getByRole('heading', { name: 'Declined' }).waitFor();
+    await expectAccessible(page);
+    const again = await fetch(`${url}/orders/${orderId}/pay`, { method: 'POST', redirect: 'manual' });
+    await system.simulator.pay(/pay_\w+/.exec(again.headers.get('location') ?? '')?.[0] ?? '');
+    await page.getByRole('heading', { name: 'Paid' }).waitFor();
+    await expectAccessible(page);
+    await page.goto(`${url}/nothing`);
+    await expectAccessible(page);
+    await context.close();
+  });
+});
+
+let between: Server | undefined;
+afterEach(() => {
+  between?.close();
+});
+
+test('a shop that acknowledges without applying is found out by reading back, and told again', async () => {
+  const ids: string[] = [];
+  let swallowed = 2;
+  between = createServer(async (request, response) => {
+    ids.push(String(request.headers['webhook-id']));
+    if (swallowed > 0) {
+      swallowed -= 1;
+      request.resume().once('end', () => response.writeHead(200).end());
+      return;
+    }
+    const passed = await fetch(`${url}/nodrop/events`, {
+      method: 'POST',
+      headers: webhookHeaders(request),
+      body: await bodyOf(request),
+    });
+    response.writeHead(passed.status).end(await passed.text());
+  });
+  await new Promise<void>((resolve) => between?.listen(0, '127.0.0.1', resolve));
+  const { port } = between.address() as AddressInfo;
+  const set = await system.nodrop(
+    ...['merchants', 'set', SHOP_MERCHANT],
+    ...['--order-service-url', `http://127.0.0.1:${port}/nodrop/events`],
+  );
+  expect(set).toMatchObject({ status: 0 });
+
+  const { orderId, paymentId } = await buy('coffee');
+  await system.simulator.pay(paymentId);
+  await untilUpdate(paymentId, 'applied');
+  const calls = await callsOf(paymentId);
+  expect(calls.map(({ outcome }) => outcome)).toEqual(['not_applied', 'not_applied', 'agreed']);
+  expect(new Set(ids).size).toBe(1);
+  expect(await page(orderId)).toContain('Pickup code');
+});
+
+function webhookHeaders({ headers }: IncomingMessage): Record<string, string> {
+  return Object.fromEntries(
+    ['webhook-id', 'webhook-timestamp', 'webhook-signature'].map((name) => [name, String(headers[name])]),
+  );
+}
+
+async function bodyOf(request: IncomingMessage): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of request) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}

@@ -1,0 +1,171 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { Webhook } from 'standardwebhooks';
+import { answers, listens } from '../../src/stack/program.ts';
+import { emptyDatabase, eventually, type FreshDatabase, freePort } from '../support/stack.ts';
+
+export const newSecret = () => `whsec_${randomBytes(32).toString('base64')}`;
+
+/** A program as a process of its own. */
+export class Example {
+  readonly #entry: string;
+  readonly #env: Record<string, string>;
+  readonly #isReady: () => Promise<boolean>;
+  #child: ChildProcess | undefined;
+  output = '';
+
+  /** @param entry its path inside the work tree. */
+  constructor(entry: string, env: Record<string, string>, isReady: () => Promise<boolean>) {
+    this.#entry = fileURLToPath(new URL(`../../${entry}`, import.meta.url));
+    this.#env = env;
+    this.#isReady = isReady;
+  }
+
+  async start(): Promise<void> {
+    const child = this.run();
+    await eventually(async () => {
+      if (child.exitCode !== null) throw new Error(`It did not start: ${this.output}`);
+      return this.#isReady();
+    });
+  }
+
+  /** Starts it without waiting for anything. */
+  run(): ChildProcess {
+    const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), this.#entry], {
+      env: { ...process.env, ...this.#env },
+    });
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on('data', (data) => {
+        this.output += data;
+      });
+    }
+    this.#child = child;
+    return child;
+  }
+
+  /** @returns its exit code, or the signal that ended it. */
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | string | null> {
+    const child = this.#child;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return null;
+    const ended = once(child, 'exit');
+    child.kill(signal);
+    const [code, by] = await ended;
+    return code ?? by;
+  }
+}
+
+export interface Shop {
+  readonly url: string;
+  readonly database: FreshDatabase;
+  readonly secret: string;
+  readonly process: Example;
+  stop(): Promise<void>;
+}
+
+/** The shop with a database of its own; where nodrop is, nobody answers unless it is said. */
+export async function startShop(env: Record<string, string> = {}): Promise<Shop> {
+  const database = await emptyDatabase();
+  const port = await freePort();
+  const url = `http://127.0.0.1:${port}`;
+  const secret = newSecret();
+  const own = {
+    SHOP_PORT: String(port),
+    SHOP_DATABASE_URL: database.url,
+    SHOP_NODROP_URL: 'http://127.0.0.1:1',
+    SHOP_NODROP_KEY: 'sk_of_the_shop',
+    SHOP_WEBHOOK_SECRET: secret,
+  };
+  const shop = new Example('examples/shop/main.ts', { ...own, ...env }, () => answers(`${url}/healthz`));
+  await shop.start();
+  return {
+    url,
+    database,
+    secret,
+    process: shop,
+    async stop() {
+      await shop.stop();
+      await database.drop();
+    },
+  };
+}
+
+/** The receiver of `examples/receiver` on a database with its tables. */
+export async function startReceiver(database: FreshDatabase, secret: string) {
+  const port = await freePort();
+  const env = { PORT: String(port), DATABASE_URL: database.url, NODROP_WEBHOOK_SECRET: secret };
+  const process = new Example('examples/receiver/receiver.js', env, () => listens(port));
+  await process.start();
+  return { url: `http://127.0.0.1:${port}`, process };
+}
+
+let ids = 0;
+
+/** An id as nodrop makes them, each once. */
+export function newId(prefix: string): string {
+  ids += 1;
+  return `${prefix}_${Date.now().toString(36)}${String(ids).padStart(6, '0')}`;
+}
+
+/** An event as nodrop sends it, as far as a shop reads it. */
+export function eventOf(
+  type: string,
+  orderId: string,
+  changes: { version?: number; payment?: object } = {},
+): { type: string; timestamp: string; data: { payment: Record<string, unknown>; version: number } } {
+  const payment = {
+    id: newId('pay'),
+    orderId,
+    amount: 6800,
+    currency: 'CNY',
+    status: 'succeeded',
+    orderUpdate: 'pending',
+    refundedAmount: 0,
+    ...changes.payment,
+  };
+  return { type, timestamp: new Date().toISOString(), data: { payment, version: changes.version ?? 1 } };
+}
+
+export interface Sent {
+  readonly status: number;
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into answers by name.
+  readonly body: any;
+}
+
+/** Sends an event, signed by the library, as nodrop does. */
+export async function send(
+  url: string,
+  secret: string,
+  event: object,
+  { id = newId('evt'), at = new Date(), headers = {} }: { id?: string; at?: Date; headers?: object } = {},
+): Promise<Sent> {
+  const body = JSON.stringify(event);
+  return await call(`${url}/nodrop/events`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...signature(secret, id, at, body), ...headers },
+    body,
+  });
+}
+
+/** Reads an order back, as nodrop does. */
+export async function readBack(url: string, secret: string, orderId: string): Promise<Sent> {
+  return await call(`${url}/nodrop/orders/${encodeURIComponent(orderId)}`, {
+    headers: signature(secret, newId('read'), new Date(), ''),
+  });
+}
+
+function signature(secret: string, id: string, at: Date, body: string): Record<string, string> {
+  return {
+    'webhook-id': id,
+    'webhook-timestamp': String(Math.floor(at.getTime() / 1000)),
+    'webhook-signature': new Webhook(secret).sign(id, at, body),
+  };
+}
+
+async function call(url: string, init: RequestInit): Promise<Sent> {
+  const response = await fetch(url, { ...init, signal: AbortSignal.timeout(60_000) });
+  const text = await response.text();
+  const isJson = response.headers.get('content-type')?.startsWith('application/json') === true;
+  return { status: response.status, body: isJson ? JSON.parse(text) : text };
+}

@@ -1,0 +1,95 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { readEvents } from '../api/event-source.ts';
+import { eventually, queryOnce } from '../support/stack.ts';
+import { type System, startSystem } from '../support/system.ts';
+
+/** Payers who watch, at two API processes that know nothing of each other. */
+
+let system: System;
+let second: string;
+beforeAll(async () => {
+  system = await startSystem({ withWorker: true, env: { NODROP_QUERY_SCHEDULE: '2s' } });
+  second = await system.startSecondApi();
+});
+afterAll(async () => {
+  await system?.stop();
+});
+
+const watch = async (id: string, token: string) =>
+  await Promise.all(
+    [system.apiUrl, second].map((url) => readEvents(`${url}/v1/payments/${id}/events`, token)),
+  );
+const statuses = (readers: Awaited<ReturnType<typeof watch>>) =>
+  readers.map(({ events }) => events.map(({ data }) => data.status));
+
+test('readers at two processes see the same changes, made through the other and by the worker', async () => {
+  const { body } = await system.pay();
+  const readers = await watch(body.id, body.clientToken);
+  await eventually(() => readers.every(({ events }) => events.length === 1));
+  await system.simulator.pay(body.id);
+  await Promise.all(readers.map(({ ended }) => ended));
+  expect(statuses(readers).map((seen) => [seen[0], seen.at(-1)])).toEqual([
+    ['paying', 'succeeded'],
+    ['paying', 'succeeded'],
+  ]);
+  // The same state has the same id everywhere, so that a reader may resume at either.
+  const ids = readers.map(({ events }) => events.at(-1)?.id);
+  expect(ids[0]).toBe(ids[1]);
+  for (const { events } of readers) expect(new Set(events.map(({ id }) => id)).size).toBe(events.length);
+});
+
+test('a wish to cancel at one process ends the streams at both', async () => {
+  const { body } = await system.pay();
+  const readers = await watch(body.id, body.clientToken);
+  const cancelled = await system.api('POST', `${second}/v1/payments/${body.id}/cancel`);
+  expect(cancelled.status).toBe(200);
+  await Promise.all(readers.map(({ ended }) => ended));
+  expect(statuses(readers).map((seen) => seen.at(-1))).toEqual(['cancelled', 'cancelled']);
+});
+
+test('every database connection cut in the middle, and PostgreSQL killed: the streams stay and nothing is lost', async () => {
+  const { body } = await system.pay();
+  const readers = await watch(body.id, body.clientToken);
+  await eventually(() => readers.every(({ events }) => events.length === 1));
+  await queryOnce(
+    system.config.databaseUrl,
+    'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()',
+  );
+  system.kill('postgres');
+  await system.simulator.pay(body.id);
+  await Promise.all(readers.map(({ ended }) => ended));
+  expect(statuses(readers).map((seen) => seen.at(-1))).toEqual(['succeeded', 'succeeded']);
+});
+
+test('a switch closes the old attempt under its readers, and the new one is paid', async () => {
+  const { body } = await system.pay();
+  const readers = await watch(body.id, body.clientToken);
+  const headers = { authorization: `Bearer ${body.clientToken}` };
+  const switched = await system.api(
+    'POST',
+    `${second}/v1/payments/${body.id}/switch`,
+    { channel: 'simulator2' },
+    headers,
+  );
+  expect([switched.status, switched.body.channel]).toEqual([201, 'simulator2']);
+  await Promise.all(readers.map(({ ended }) => ended));
+  expect(statuses(readers).map((seen) => seen.at(-1))).toEqual(['cancelled', 'cancelled']);
+  const onward = await watch(switched.body.id, switched.body.clientToken);
+  await system.simulator.pay(switched.body.id);
+  await Promise.all(onward.map(({ ended }) => ended));
+  expect(await system.orderStatus(body.orderId)).toBe('succeeded');
+  const after = await system.api('GET', `/v1/payments/${body.id}`, undefined, headers);
+  expect(after.body.switchTo).toEqual([]);
+  const late = await system.api('POST', `/v1/payments/${body.id}/switch`, { channel: 'simulator' }, headers);
+  expect([late.status, late.body.code]).toEqual([409, 'order_already_paid']);
+});
+
+test('processes that stop end the streams, and do not cut them', async () => {
+  const { body } = await system.pay();
+  const readers = await watch(body.id, body.clientToken);
+  await eventually(() => readers.every(({ events }) => events.length === 1));
+  for (const name of ['api', 'api2'] as const) system.kill(name, 'SIGTERM');
+  // Whoever is cut rejects.
+  await Promise.all(readers.map(({ ended }) => ended));
+  expect(statuses(readers)).toEqual([['paying'], ['paying']]);
+});
