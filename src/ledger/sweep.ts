@@ -4,7 +4,9 @@ import type { DeliveryRow } from './deliveries.ts';
 
 /**
  * What the sweep looks for. Every query is a bounded batch over a partial index and leases what it takes
- * (`next_sweep_at`), so that its cost follows the anomalies and two sweeps at once do not do the same work.
+ * (`next_sweep_at`), so that its cost follows the anomalies and two sweeps at once do not do the same work. What was
+ * never looked at comes first, then what was looked at longest ago: thousands that wait for one channel keep nobody
+ * else waiting.
  */
 
 const BATCH = 200;
@@ -49,7 +51,7 @@ export async function takeStuckPayments(db: LedgerClient, now: Date): Promise<Pa
           WHERE status IN ('created', 'paying') AND cancel_requested_at IS NOT NULL
             AND cancel_requested_at < ${later(now, -CANCEL_FORGOTTEN_FOR_MS)}
       ) AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
-      ORDER BY created_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
+      ORDER BY next_sweep_at NULLS FIRST, created_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
     ) RETURNING id`;
   return await db.payment.findMany({ where: { id: { in: ids.map(({ id }) => id) } } });
 }
@@ -93,7 +95,7 @@ export async function takeStuckRefunds(
           OR updated_at < ${later(now, -SILENT_FOR_MS)}
         )
         AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
-      ORDER BY created_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
+      ORDER BY next_sweep_at NULLS FIRST, created_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
     ) RETURNING id`;
   return await db.refund.findMany({
     where: { id: { in: ids.map(({ id }) => id) } },
@@ -115,7 +117,7 @@ export async function takeOverdueDeliveries(db: LedgerClient, now: Date): Promis
       WHERE status = 'pending' AND created_at < ${later(now, -CREATED_FOR_MS)}
         AND (next_attempt_at IS NULL OR next_attempt_at < ${later(now, -UNTOLD_FOR_MS)})
         AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
-      ORDER BY created_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
+      ORDER BY next_sweep_at NULLS FIRST, created_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
     ) RETURNING id`;
   return await db.delivery.findMany({
     where: { id: { in: ids.map(({ id }) => id) } },
@@ -139,7 +141,7 @@ export async function takeUndeliveredCallbacks(
       SELECT id FROM callbacks
       WHERE delivered_at IS NULL AND payment_id IS NOT NULL AND received_at < ${later(now, -UNDELIVERED_FOR_MS)}
         AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
-      ORDER BY received_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
+      ORDER BY next_sweep_at NULLS FIRST, received_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
     ) RETURNING id`;
   const rows = await db.callback.findMany({
     where: { id: { in: ids.map(({ id }) => id) } },
