@@ -16,7 +16,8 @@ const SIGNAL_DEADLINE_MS = 2_000;
 const resolution = z.strictObject({
   action: z.enum(RESOLUTIONS).openapi({
     description:
-      'accept: the money pays the order all the same. refund: it goes back. retry: what failed is tried again. dismiss: seen.',
+      'accept: the money that is left pays the order all the same. refund: it goes back. retry: what failed is tried ' +
+      'again, a refund that the channel refused too. dismiss: seen; refused while money is here that must go back.',
   }),
   note: text(500).openapi({ description: 'Why. Kept on the timeline.' }),
 });
@@ -47,6 +48,9 @@ export function resolveRoute(api: Api): Endpoint {
     async handle({ request, response, access, params: { id }, body: { action, note } }) {
       const row = await visiblePayment(access, id);
       const decided = await resolvePayment(db, row.merchantId, id, action, note, api.now());
+      // Owed already, whatever Temporal says next.
+      if (decided.refund !== null)
+        await tell.startRefund(decided.refund, decided.payment, request.log as Api['log']);
       if (action === 'retry') {
         await workflows.wake(decided.payment, SIGNAL_DEADLINE_MS);
         for (const delivery of await findPendingDeliveries(db, id))
@@ -57,8 +61,6 @@ export function resolveRoute(api: Api): Endpoint {
         if (row.orderUpdate === 'pending' || decided.payment.orderUpdate === 'pending')
           await workflows.wake(decided.payment, SIGNAL_DEADLINE_MS).catch(() => undefined);
       }
-      if (decided.refund !== null)
-        await tell.startRefund(decided.refund, decided.payment, request.log as Api['log']);
       await Promise.all(decided.cancelled.map(tell.cancel));
       response.json(paymentView(await visiblePayment(access, id), viewerOf(api, access.caller)));
     },
