@@ -223,6 +223,36 @@ export async function oweRefundAgain(
   return { refund, payment: await reviewAttention(tx, payment, now) };
 }
 
+/**
+ * The order is paid: what its other payments brought in and waits for a decision goes back by itself, in the same
+ * transaction.
+ * @returns the refunds that are owed by it, which are to start.
+ */
+export async function giveBackOthers(
+  { tx, order: { merchantId, id: orderId }, news }: Pick<Locked, 'tx' | 'order' | 'news'>,
+  paidBy: string,
+  now: Date,
+): Promise<(Refund & { payment: Payment })[]> {
+  const others = await tx.payment.findMany({
+    where: { merchantId, orderId, id: { not: paidBy }, orderUpdate: 'review' },
+  });
+  const owed: (Refund & { payment: Payment })[] = [];
+  for (const { id, attention } of others) {
+    const detail = `The order is paid by ${paidBy}; this one is owed back.`;
+    const conflict = await update(tx, id, {
+      orderUpdate: 'conflict',
+      orderUpdatedAt: now,
+      // What a dispute holds back stays held back.
+      ...(attention === 'disputed' ? {} : raised('order_conflict', detail, now)),
+    });
+    await note(tx, id, 'order', detail, now, { orderUpdate: 'conflict' });
+    const refund = await oweRefund(tx, conflict, 'duplicate_payment', now);
+    if (refund !== null) owed.push({ ...refund, payment: conflict });
+    news.push({ type: 'payment.conflict', paymentId: id });
+  }
+  return owed;
+}
+
 /** The newest refund of the payment that the channel has not decided, or null. */
 export async function findOpenRefund(tx: LedgerTx, paymentId: string): Promise<Refund | null> {
   return await tx.refund.findFirst({

@@ -4,7 +4,14 @@ import { cancelOthers, releaseOrder } from '../orders/embedded.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { decidePending, hurryDeliveries } from './deliveries.ts';
 import { type Locked, raised, underLock, update } from './locked.ts';
-import { findOpenRefund, isAllBack, oweRefund, oweRefundAgain, sayAmount } from './refunds.ts';
+import {
+  findOpenRefund,
+  giveBackOthers,
+  isAllBack,
+  oweRefund,
+  oweRefundAgain,
+  sayAmount,
+} from './refunds.ts';
 import { note } from './timeline.ts';
 
 /** What an operator decides about a payment that needs attention. Every decision is on the timeline. */
@@ -14,16 +21,16 @@ export type Resolution = (typeof RESOLUTIONS)[number];
 
 export interface Resolved {
   readonly payment: Payment;
-  /** The refund that brings the money back by the decision, whose workflow is to run. */
-  readonly refund: Refund | null;
+  /** The refunds that bring money back by the decision, of this or other payments; their workflows are to run. */
+  readonly refunds: readonly (Refund & { readonly payment: Payment })[];
   /** The order's other live attempts, which are to cancel and want to hear of it. */
   readonly cancelled: readonly Payment[];
 }
 
 /**
  * - `accept`: money that waits for a decision, or what is left of it, pays its order all the same, though it is another
- *   amount or late. Of a
- *   payment that its order service has not agreed to: the operator's word counts for the service's.
+ *   amount or late; such money of the order's other payments goes back. Of a payment that its order service has not
+ *   agreed to: the operator's word counts for the service's.
  * - `refund`: it goes back, all that is left of it; also when the channel has refused the refund that was owed.
  * - `retry`: what failed is tried again; the caller wakes who does it. Money that must go back and does not, as the
  *   channel refused it, is owed anew.
@@ -45,10 +52,12 @@ export async function resolvePayment(
       action,
     });
     switch (action) {
-      case 'retry':
+      case 'retry': {
         await hurryDeliveries(locked.tx, paymentId);
         if (locked.payment.orderUpdate !== 'conflict') return { payment: locked.payment, ...NOBODY };
-        return { ...(await oweRefundAgain(locked, now)), cancelled: [] };
+        const { payment, refund } = await oweRefundAgain(locked, now);
+        return { payment, ...NOBODY, refunds: of(payment, refund) };
+      }
       case 'dismiss':
         return { payment: await dismiss(locked), ...NOBODY };
       case 'accept': {
@@ -57,13 +66,16 @@ export async function resolvePayment(
       }
       case 'refund': {
         const payment = (await decidePending(locked, action, now)) ?? (await refund(locked, now));
-        return { payment, refund: await findOpenRefund(locked.tx, paymentId), cancelled: [] };
+        return { payment, ...NOBODY, refunds: of(payment, await findOpenRefund(locked.tx, paymentId)) };
       }
     }
   });
 }
 
-const NOBODY = { refund: null, cancelled: [] };
+const NOBODY = { refunds: [], cancelled: [] };
+
+const of = (payment: Payment, refund: Refund | null): Resolved['refunds'] =>
+  refund === null ? [] : [{ ...refund, payment }];
 
 const SEEN = { attention: null, attentionSince: null, attentionDetail: null };
 
@@ -111,6 +123,7 @@ async function accept(locked: Locked, now: Date): Promise<Resolved> {
   );
   await note(tx, paymentId, 'order', `Order ${order.id} is paid, as an operator accepted ${rest}.`, now);
   news.push({ type: 'payment.succeeded' });
+  const refunds = await giveBackOthers(locked, paymentId, now);
   const isPending = merchant.orderServiceUrl !== null && !isDecided;
   const accepted = await update(tx, paymentId, {
     ...SEEN,
@@ -118,7 +131,7 @@ async function accept(locked: Locked, now: Date): Promise<Resolved> {
     orderUpdatedAt: isPending ? null : now,
     settledBy: 'operator',
   });
-  return { payment: accepted, refund: null, cancelled };
+  return { payment: accepted, refunds, cancelled };
 }
 
 async function refund(locked: Locked, now: Date): Promise<Payment> {

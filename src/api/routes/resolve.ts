@@ -49,15 +49,16 @@ export function resolveRoute(api: Api): Endpoint {
       const row = await visiblePayment(access, id);
       const decided = await resolvePayment(db, row.merchantId, id, action, note, api.now());
       // Owed already, whatever Temporal says next.
-      if (decided.refund !== null)
-        await tell.startRefund(decided.refund, decided.payment, request.log as Api['log']);
+      for (const { payment, ...refund } of decided.refunds)
+        await tell.startRefund(refund, payment, request.log as Api['log']);
       if (action === 'retry') {
         await workflows.wake(decided.payment, SIGNAL_DEADLINE_MS);
         for (const delivery of await findPendingDeliveries(db, id))
           await deliveryWorkflows.wake(delivery, SIGNAL_DEADLINE_MS);
       } else if (action !== 'dismiss') {
         // Decided, though Temporal may be away: what is not told here is the sweep's.
-        await startDeliveries(api, id);
+        for (const told of new Set([id, ...decided.refunds.map(({ paymentId }) => paymentId)]))
+          await startDeliveries(api, told);
         if (row.orderUpdate === 'pending' || decided.payment.orderUpdate === 'pending')
           await workflows.wake(decided.payment, SIGNAL_DEADLINE_MS).catch(() => undefined);
       }
