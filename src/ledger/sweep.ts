@@ -1,4 +1,5 @@
-import type { Callback, Payment, Refund } from '../generated/prisma/client.ts';
+import { LAST_ANSWER_EARLY_MS } from '../domain/schedule.ts';
+import { type Callback, type Payment, Prisma, type Refund } from '../generated/prisma/client.ts';
 import type { LedgerClient } from './client.ts';
 import type { DeliveryRow } from './deliveries.ts';
 
@@ -65,15 +66,26 @@ export async function takeUnfinished(
 ): Promise<Payment[]> {
   const ids = await db.$queryRaw<{ id: string }[]>`
     UPDATE payments SET next_sweep_at = ${later(now, LEASE_MS)}
-    WHERE id = ANY(${[...paymentIds]})
-      AND (
-        order_update = 'pending'
-        OR (status <> 'succeeded' AND (ended_at IS NULL OR ended_at > ${later(now, -lateWatchMs)}))
-      )
-      AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
-    RETURNING id`;
+    WHERE id IN (
+      SELECT id FROM payments
+      WHERE id = ANY(${[...paymentIds]})
+        AND (
+          status IN ('created', 'paying') OR order_update = 'pending'
+          OR (status <> 'succeeded' AND ${isWatchedLate(lateWatchMs, now)})
+        )
+        AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
+      FOR UPDATE SKIP LOCKED
+    ) RETURNING id`;
   return await db.payment.findMany({ where: { id: { in: ids.map(({ id }) => id) } } });
 }
+
+/** Whether the late watch of an ended payment goes on: until it has passed and the channel has answered after that. */
+export const isWatchedLate = (lateWatchMs: number, now: Date): Prisma.Sql => Prisma.sql`(
+  ended_at > ${later(now, -lateWatchMs)}
+  OR channel_error_since IS NOT NULL
+  OR channel_answered_at IS NULL
+  OR channel_answered_at < ended_at + ${lateWatchMs - LAST_ANSWER_EARLY_MS} * interval '1 ms'
+)`;
 
 /** The payment's workflow is known to run: leave it alone for a while. */
 export async function restPayment(db: LedgerClient, paymentId: string, now: Date): Promise<void> {

@@ -3,6 +3,7 @@ import { newDeliveryId, newEventId, newPaymentId } from '../../src/domain/ids.ts
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { releaseEndingOrders } from '../../src/ledger/orders.ts';
+import { paymentsToRecover } from '../../src/ledger/recover.ts';
 import {
   restPayment,
   takeOverdueDeliveries,
@@ -147,4 +148,25 @@ describe('a new row is not kept waiting by thousands that wait for a channel', (
     expect(await releaseEndingOrders(db, 5, ago(0))).toBe(5);
     expect(await db.order.findFirst({ where: { id: 'lost' } })).toMatchObject({ status: 'closed' });
   });
+});
+
+test('after a loss of Temporal every payment goes on that is not over, whatever kept its late watch from its end', async () => {
+  const DAY = 24 * HOUR;
+  const one = async (of: object) => (await newPayments(1, () => of))[0] ?? '';
+  const ended = { status: 'closed', endedAt: ago(3 * DAY) };
+  const goesOn = [
+    await one({ status: 'created' }),
+    await one({ status: 'paying', expiresAt: ago(5 * DAY) }),
+    await one({ status: 'cancelled', endedAt: ago(HOUR), channelAnsweredAt: ago(HOUR) }),
+    // The channel is silent, and asked every hour until it is not.
+    await one({ ...ended, channelAnsweredAt: ago(2 * DAY), channelErrorSince: ago(DAY) }),
+    // Temporal was lost in its late watch, and that has passed since.
+    await one({ ...ended, channelAnsweredAt: ago(2 * DAY + HOUR) }),
+    await one({ ...ended, channelAnsweredAt: null }),
+  ];
+  await one({ ...ended, channelAnsweredAt: ago(2 * DAY) });
+  // The last query may come a little early, by another's clock.
+  await one({ ...ended, status: 'failed', channelAnsweredAt: ago(2 * DAY + 1_000) });
+  const found = await paymentsToRecover(db, DAY, ago(0), '');
+  expect(found.map(({ id }) => id).sort()).toEqual(goesOn.sort());
 });
