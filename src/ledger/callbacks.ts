@@ -131,41 +131,59 @@ const MATCH_EVERY_MS_AT_MOST = 3_600_000;
  */
 export async function matchCallbacks(db: LedgerClient, now: Date): Promise<number> {
   const at = now.getTime();
-  return await db.$transaction(async (tx) => {
-    const tried = await tx.$queryRaw<{ id: string; payment_id: string | null }[]>`
-      UPDATE callbacks SET
-        payment_id = due.payment_id,
-        next_sweep_at = CASE WHEN due.payment_id IS NULL THEN ${now}::timestamptz + LEAST(
-          GREATEST(${now}::timestamptz - callbacks.received_at, ${MATCH_EVERY_MS} * interval '1 ms'),
-          ${MATCH_EVERY_MS_AT_MOST} * interval '1 ms'
-        ) END
-      FROM (
-        SELECT callbacks.id, payments.id AS payment_id
-        FROM callbacks LEFT JOIN payments
-          ON payments.id = callbacks.out_trade_no
-          AND payments.channel_account_id = callbacks.channel_account_id
-        WHERE callbacks.payment_id IS NULL AND callbacks.received_at > ${new Date(at - MATCH_FOR_MS)}
-          AND (callbacks.next_sweep_at IS NULL OR callbacks.next_sweep_at <= ${now})
-        ORDER BY callbacks.next_sweep_at NULLS FIRST, callbacks.received_at
-        LIMIT ${MATCH_BATCH} FOR UPDATE OF callbacks SKIP LOCKED
-      ) AS due
-      WHERE callbacks.id = due.id
-      RETURNING callbacks.id, callbacks.payment_id`;
-    const matched = tried.flatMap(({ id, payment_id }) =>
-      payment_id === null ? [] : [{ callbackId: id, paymentId: payment_id }],
-    );
-    for (const { callbackId, paymentId } of matched) {
-      await recordWord(
-        tx,
-        paymentId,
-        readCallback(await tx.callback.findUniqueOrThrow({ where: { id: callbackId } })),
-        now,
-      );
-      await note(tx, paymentId, 'sweep', 'The sweep found the payment of a stored callback.', now, {
-        callbackId,
-      });
+  const tried = await db.$queryRaw<{ id: string; payment_id: string | null }[]>`
+    UPDATE callbacks SET
+      next_sweep_at = ${now}::timestamptz + LEAST(
+        GREATEST(${now}::timestamptz - callbacks.received_at, ${MATCH_EVERY_MS} * interval '1 ms'),
+        ${MATCH_EVERY_MS_AT_MOST} * interval '1 ms'
+      )
+    FROM (
+      SELECT callbacks.id, payments.id AS payment_id
+      FROM callbacks LEFT JOIN payments
+        ON payments.id = callbacks.out_trade_no
+        AND payments.channel_account_id = callbacks.channel_account_id
+      WHERE callbacks.payment_id IS NULL AND callbacks.received_at > ${new Date(at - MATCH_FOR_MS)}
+        AND (callbacks.next_sweep_at IS NULL OR callbacks.next_sweep_at <= ${now})
+      ORDER BY callbacks.next_sweep_at NULLS FIRST, callbacks.received_at
+      LIMIT ${MATCH_BATCH} FOR UPDATE OF callbacks SKIP LOCKED
+    ) AS due
+    WHERE callbacks.id = due.id
+    RETURNING callbacks.id, due.payment_id`;
+  let matched = 0;
+  const failures: unknown[] = [];
+  for (const { id, payment_id: paymentId } of tried) {
+    if (paymentId === null) continue;
+    try {
+      if (await matchCallback(db, id, paymentId, now)) matched += 1;
+    } catch (error) {
+      failures.push(error);
     }
-    return matched.length;
+  }
+  if (failures.length > 0) throw failures[0];
+  return matched;
+}
+
+/** Its order's lock before the callback's row, as whoever stores it again takes them. */
+async function matchCallback(
+  db: LedgerClient,
+  callbackId: string,
+  paymentId: string,
+  now: Date,
+): Promise<boolean> {
+  return await db.$transaction(async (tx) => {
+    const { merchantId, orderId } = await tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
+    await lockOrder(tx, merchantId, orderId);
+    const { count } = await tx.callback.updateMany({
+      where: { id: callbackId, paymentId: null },
+      data: { paymentId, nextSweepAt: null },
+    });
+    if (count === 0) return false;
+    const row = await tx.callback.findUniqueOrThrow({ where: { id: callbackId } });
+    await recordWord(tx, paymentId, readCallback(row), now);
+    await note(tx, paymentId, 'sweep', 'The sweep found the payment of a stored callback.', now, {
+      callbackId,
+    });
+    return true;
   });
 }
 

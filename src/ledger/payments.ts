@@ -12,7 +12,7 @@ import type { Order, Prisma } from '../generated/prisma/client.ts';
 import { payOrder, releaseOrder } from '../orders/embedded.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { cleared, type Locked, raised, underLock, update } from './locked.ts';
-import { owedRefund, oweRefund, recordExternalRefunds } from './refunds.ts';
+import { giveBackOthers, owedRefund, oweRefund, recordExternalRefunds } from './refunds.ts';
 import { isMoney, recordedAnswer, toSnapshot } from './snapshot.ts';
 import { note } from './timeline.ts';
 
@@ -222,6 +222,8 @@ export async function settlePayment(
       { orderUpdate: settled.orderUpdate },
     );
     news.push({ type: NEWS[decision.orderUpdate] });
+    // Their refunds are the sweep's to start.
+    if (decision.orderUpdate === 'applied') await giveBackOthers(locked, paymentId, now);
     const decided = await tx.order.findUniqueOrThrow({
       where: { merchantId_id: { merchantId: order.merchantId, id: order.id } },
     });

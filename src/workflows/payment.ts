@@ -14,6 +14,7 @@ import {
 } from '../domain/names.ts';
 import type { CallbackNotice, PaymentSnapshot } from '../domain/payment.ts';
 import {
+  LAST_ANSWER_EARLY_MS,
   LATE_WATCH_MS,
   remainingWaits,
   TIGHT_PHASE_MS,
@@ -43,6 +44,8 @@ const PROCESSING_EVERY_MS = 5 * 60_000;
 const QUERY_LAG_MS = 2_000;
 /** The late watch ends on an answer: after a silent last query it goes on so often. */
 const SILENT_LATE_WATCH_MS = 3_600_000;
+/** A last query that was missed is made up for, not all in one moment with others. */
+const MISSED_LATE_WATCH_MS = 1_000;
 
 type Message =
   | { readonly kind: 'callback'; readonly notice: CallbackNotice | undefined }
@@ -355,8 +358,11 @@ class PaymentRun {
   }
 
   #lateWaits(row: PaymentSnapshot): readonly number[] {
-    const waits = waitsFromOffsets(LATE_WATCH_MS, Date.now() - (row.endedAt ?? row.expiresAt));
-    return waits.length === 0 && typeof row.channelErrorSince === 'number' ? [SILENT_LATE_WATCH_MS] : waits;
+    const endedAt = row.endedAt ?? row.expiresAt;
+    const waits = waitsFromOffsets(LATE_WATCH_MS, Date.now() - endedAt);
+    if (waits.length > 0) return waits;
+    if (typeof row.channelErrorSince === 'number') return [SILENT_LATE_WATCH_MS];
+    return isLastAnswerMissing(row, endedAt) ? [MISSED_LATE_WATCH_MS] : [];
   }
 
   async #askOnce(row: PaymentSnapshot): Promise<boolean> {
@@ -499,6 +505,12 @@ class PaymentRun {
     this.#shown = { status: row.status, attention: row.attention };
     wf.setCurrentDetails(describePayment(row, undefined, this.#telling));
   }
+}
+
+/** The late watch passed while nobody ran it, and the channel was not asked at its end. */
+function isLastAnswerMissing({ channelAnsweredAt }: PaymentSnapshot, endedAt: number): boolean {
+  const end = endedAt + Math.max(...LATE_WATCH_MS);
+  return (channelAnsweredAt ?? 0) < end - LAST_ANSWER_EARLY_MS;
 }
 
 /** The channel has said that money came in. */

@@ -149,7 +149,7 @@ test('sweep', async () => {
   const options = { taskQueue: MAIN_TASK_QUEUE, workflowId: 'nodrop-sweep-recorded' };
   const run = await h.env.client.workflow.start(SWEEP_WORKFLOW, options);
   await run.result();
-  await keep('sweep', run);
+  await keep('sweep-lanes', run);
 });
 
 test('a refund in process, then decided', async () => {

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ChannelAnswer } from '../../src/domain/channel.ts';
+import { automaticRefundId } from '../../src/domain/ids.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { startPayment } from '../../src/ledger/intake.ts';
@@ -104,6 +105,26 @@ test('whoever repeats the order update is told of the same attempts to cancel', 
   expect((await settlePayment(db, first.id, now())).cancelled).toEqual([second.id]);
   expect((await settlePayment(db, first.id, now())).cancelled).toEqual([second.id]);
   expect((await row(second.id)).cancelRequestedAt).not.toBeNull();
+});
+
+test('what waits for a decision goes back by itself once another attempt pays the order', async () => {
+  const short = await attempt();
+  const exact = await attempt('simulator2', short.orderId);
+  await recordAnswer(db, short.id, { ...PAID, amount: 900 }, 'query', now());
+  await settlePayment(db, short.id, now());
+  expect(await row(short.id)).toMatchObject({ orderUpdate: 'review', attention: 'amount_mismatch' });
+  await recordAnswer(db, exact.id, PAID, 'query', now());
+  for (let i = 0; i < 2; i++)
+    expect((await settlePayment(db, exact.id, now())).snapshot.orderUpdate).toBe('applied');
+  expect(await row(short.id)).toMatchObject({ orderUpdate: 'conflict', attention: 'order_conflict' });
+  const refunds = await db.refund.findMany({ where: { payment: { orderId: short.orderId } } });
+  expect(refunds).toMatchObject([
+    { id: automaticRefundId(short.id), amount: 900n, reason: 'duplicate_payment', status: 'created' },
+  ]);
+  const types = async (paymentId: string) =>
+    (await db.event.findMany({ where: { paymentId }, orderBy: { version: 'asc' } })).map(({ type }) => type);
+  expect(await types(short.id)).toEqual(['payment.review', 'payment.conflict']);
+  expect(await types(exact.id)).toEqual(['payment.succeeded']);
 });
 
 test('after "paid" neither an unpaid nor a closed answer, nor an end, takes the money back', async () => {
