@@ -55,3 +55,10 @@ export function toSnapshot(payment: Payment, now: Date): PaymentSnapshot {
 export function isMoney(answer: ChannelAnswer | null): answer is PaidAnswer {
   return answer?.state === 'paid' || answer?.state === 'refunded';
 }
+
+/** The same money as in the answer on record, of which more has gone back since. */
+export function tellsMoreOf(known: PaidAnswer, answer: PaidAnswer): boolean {
+  const back = ({ state, amount, refundedAmount = 0 }: PaidAnswer) =>
+    state === 'refunded' ? amount : refundedAmount;
+  return answer.amount === known.amount && answer.currency === known.currency && back(answer) > back(known);
+}

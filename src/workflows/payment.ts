@@ -44,6 +44,9 @@ const QUERY_LAG_MS = 2_000;
 /** The late watch ends on an answer: after a silent last query it goes on so often. */
 const SILENT_LATE_WATCH_MS = 3_600_000;
 
+/** A refund's callback is looked at also when only reading the row showed that the payment is settled. */
+const REFUND_SETTLED_ELSEWHERE = 'refund-settled-elsewhere';
+
 type Message =
   | { readonly kind: 'callback'; readonly notice: CallbackNotice | undefined }
   | { readonly kind: 'hint'; readonly tight: boolean }
@@ -164,15 +167,7 @@ class PaymentRun {
   async #receive(message: Message, row: PaymentSnapshot): Promise<void> {
     switch (message.kind) {
       case 'callback':
-        if (row.status === 'succeeded') {
-          if (message.notice?.refundedAmount !== undefined) {
-            this.#row = await ledger.recordRefunds(row.id, message.notice.callbackId);
-          }
-          return;
-        }
-        // One for exactly what was asked is on record already, and settles; any other makes the channel be asked (P2).
-        this.#row = await reads.loadPayment(row.id);
-        if (!hasMoney(this.#row)) this.#due ??= 'query';
+        await this.#receiveCallback(message.notice, row);
         return;
       case 'hint':
         if (row.status !== 'succeeded') this.#due = message.tight ? 'tight' : (this.#due ?? 'query');
@@ -191,6 +186,18 @@ class PaymentRun {
         message.answered = await this.#askOnce(row);
         return;
     }
+  }
+
+  async #receiveCallback(notice: CallbackNotice | undefined, row: PaymentSnapshot): Promise<void> {
+    const tellsOfRefund = notice?.refundedAmount !== undefined;
+    if (row.status !== 'succeeded') {
+      // One for exactly what was asked is on record already, and settles; any other makes the channel be asked (P2).
+      this.#row = await reads.loadPayment(row.id);
+      if (!hasMoney(this.#row)) this.#due ??= 'query';
+      // Settled past this run (it was reset, say) before the callback came: nobody else looks at what it tells.
+      if (this.#row.status !== 'succeeded' || !tellsOfRefund || !wf.patched(REFUND_SETTLED_ELSEWHERE)) return;
+    }
+    if (tellsOfRefund) this.#row = await ledger.recordRefunds(row.id, notice.callbackId);
   }
 
   /** Nothing is left to wait for: settled, or ended and watched long enough. */

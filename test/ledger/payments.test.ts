@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { ChannelAnswer } from '../../src/domain/channel.ts';
+import type { ChannelAnswer, PaidAnswer } from '../../src/domain/channel.ts';
+import type { Payment } from '../../src/generated/prisma/client.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { startPayment } from '../../src/ledger/intake.ts';
@@ -36,7 +37,7 @@ afterAll(async () => {
 
 const now = () => new Date();
 const ACTION = { type: 'redirect', url: 'https://wallet.example' } as const;
-const PAID: ChannelAnswer = {
+const PAID: PaidAnswer = {
   state: 'paid',
   channelPaymentId: 'trx',
   amount: 1000,
@@ -75,6 +76,8 @@ async function attempt(channel = 'simulator', orderId = `order-${++orders}`) {
   return payment;
 }
 const row = (id: string) => db.payment.findUniqueOrThrow({ where: { id } });
+const orderOf = async ({ orderId }: Payment) =>
+  (await db.order.findFirstOrThrow({ where: { merchantId, id: orderId } })).status;
 
 test('settling twice, also at once, pays the order once and says the same', async () => {
   const { id, orderId } = await attempt();
@@ -152,6 +155,59 @@ test('an exact callback is on record with its row, and does not beat a refund al
   expect((await settlePayment(db, gone.id, now())).snapshot.orderUpdate).toBe('conflict');
   expect((await db.order.findFirst({ where: { id: gone.orderId } }))?.status).not.toBe('succeeded');
   expect(await row(gone.id)).toMatchObject({ receivedAmount: 1000n, refundedAmount: 1000n });
+});
+
+test('before it is settled, word that more of the money has gone back replaces what is on record, in any order', async () => {
+  const back = { ...PAID, state: 'refunded' } as const;
+  const part = (refundedAmount: number) => ({ ...PAID, refundedAmount });
+  let stored = 0;
+  const viaCallback = async ({ id, channelAccountId }: Payment, answer: ChannelAnswer) => {
+    const callback = { notificationId: `back-${++stored}`, outTradeNo: id, answer };
+    await storeCallback(db, channelAccountId, callback, Buffer.from('{}'), now());
+  };
+  const viaQuery = async ({ id }: Payment, answer: ChannelAnswer) =>
+    void (await recordAnswer(db, id, answer, 'query', now()));
+  for (const first of [viaCallback, viaQuery]) {
+    for (const second of [viaCallback, viaQuery]) {
+      for (const [one, other] of [
+        [PAID, back],
+        [back, PAID],
+        [part(400), back],
+        [back, part(400)],
+      ] as const) {
+        const payment = await attempt();
+        await first(payment, one);
+        await second(payment, other);
+        await settlePayment(db, payment.id, now());
+        expect(await row(payment.id)).toMatchObject({ orderUpdate: 'conflict', refundedAmount: 1000n });
+        expect(await orderOf(payment)).toBe('unpaid');
+      }
+      const payment = await attempt();
+      await first(payment, part(400));
+      await second(payment, part(300));
+      await settlePayment(db, payment.id, now());
+      expect(await row(payment.id)).toMatchObject({ orderUpdate: 'applied', refundedAmount: 400n });
+    }
+  }
+});
+
+test('of another amount a callback is word only of the same money, of which more has gone back', async () => {
+  const payment = await attempt();
+  const { id, channelAccountId } = payment;
+  await recordAnswer(db, id, { ...PAID, amount: 900 }, 'query', now());
+  for (const [notificationId, amount, state] of [
+    ['more', 1000, 'refunded'],
+    ['less', 900, 'paid'],
+    ['back', 900, 'refunded'],
+  ] as const) {
+    const callback = { notificationId, outTradeNo: id, answer: { ...PAID, amount, state } };
+    await storeCallback(db, channelAccountId, callback, Buffer.from('{}'), now());
+    expect((await row(id)).channelAnswer).toMatchObject({
+      amount: 900,
+      state: notificationId === 'back' ? 'refunded' : 'paid',
+      by: notificationId === 'back' ? 'callback' : 'query',
+    });
+  }
 });
 
 test('a late create, refusal, silence or alarm changes nothing of what has got further', async () => {
