@@ -5,6 +5,7 @@ import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { cancelOrder } from '../../src/ledger/orders.ts';
 import {
   endPayment,
   raiseAttention,
@@ -221,7 +222,12 @@ test('a late create, refusal, silence or alarm changes nothing of what has got f
   await recordSilence(db, id, 'x', 0, now());
   await raiseAttention(db, id, 'order_update_failing', 'x', now());
   await requestCancel(db, id, 'x', now());
-  expect(await row(id)).toMatchObject({ status: 'succeeded', attention: null, cancelRequestedAt: null });
+  expect(await row(id)).toMatchObject({
+    status: 'succeeded',
+    attention: null,
+    channelErrorSince: null,
+    cancelRequestedAt: null,
+  });
 });
 
 test('a payment that is to be cancelled gives nobody anything to pay with', async () => {
@@ -229,4 +235,17 @@ test('a payment that is to be cancelled gives nobody anything to pay with', asyn
   await requestCancel(db, id, 'the merchant', now());
   await recordCreated(db, id, ACTION, now());
   expect(await row(id)).toMatchObject({ status: 'paying', nextAction: null });
+});
+
+test('an order that is paid is not cancelled, and nobody wishes it afterwards', async () => {
+  const { id, orderId } = await attempt();
+  await recordAnswer(db, id, PAID, 'query', now());
+  await settlePayment(db, id, now());
+  await expect(cancelOrder(db, merchantId, orderId, now())).rejects.toMatchObject({
+    code: 'order_already_paid',
+  });
+  expect(await db.order.findFirst({ where: { id: orderId } })).toMatchObject({
+    status: 'succeeded',
+    cancelRequestedAt: null,
+  });
 });
