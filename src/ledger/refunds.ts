@@ -214,16 +214,31 @@ export async function owedRefund(
   return owed?.id ?? null;
 }
 
-/** Writes down what the channel said of a refund before anybody acts on it. A definite answer is the last. */
+/**
+ * Writes down what the channel said of a refund before anybody acts on it. A definite answer is the last, and with it
+ * comes what the channel said of the trade after it: money that others gave back is recorded in the same transaction.
+ */
 export async function recordRefundAnswer(
   db: LedgerClient,
   refundId: string,
   answer: RefundAnswer,
   now: Date,
+  trade?: ChannelAnswer,
 ): Promise<RefundSnapshot> {
-  return await underRefundLock(db, refundId, now, (locked, refund) =>
-    writeAnswer(locked, refund, answer, now),
-  );
+  return await underRefundLock(db, refundId, now, async (locked, refund) => {
+    const { tx, payment } = locked;
+    const written = await writeAnswer(locked, refund, answer, now);
+    if (trade === undefined) return written;
+    const { state } = trade;
+    await note(tx, payment.id, 'query', `The channel answered ${state}.`, now, { state, by: 'query' });
+    const seen = await update(tx, payment.id, {
+      channelState: state,
+      channelAnsweredAt: now,
+      channelErrorSince: null,
+    });
+    if (isMoney(trade)) await recordExternalRefunds({ ...locked, payment: seen }, trade, now);
+    return written;
+  });
 }
 
 /** The channel gave no readable answer on a refund; after an hour of that a person should look. */
