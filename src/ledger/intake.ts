@@ -114,6 +114,13 @@ export async function startPayment(
   }
 }
 
+/** Money is on record and is decided over in a moment: until then nobody may be asked to pay again. */
+export function unsettledMoney({ id }: Pick<Payment, 'id'>): Refusal {
+  return new Refusal('attempt_unresolved', `Payment ${id} has brought money that is being settled.`, {
+    retryAfterSeconds: 5,
+  });
+}
+
 async function insertPayment(
   tx: LedgerTx,
   order: Order,
@@ -161,6 +168,15 @@ async function insertPayment(
   const others = await tx.payment.findMany({ where: { ...attempts, status: { in: ['created', 'paying'] } } });
   const unasked = others.filter(({ id }) => !given.askedAttempts.has(id));
   if (unasked.length > 0) throw new UnaskedAttempts(unasked);
+  // Also of one that has ended: whoever pays again now would pay twice.
+  const unsettled = await tx.payment.findFirst({
+    where: {
+      ...attempts,
+      status: { not: 'succeeded' },
+      OR: ['paid', 'refunded'].map((state) => ({ channelAnswer: { path: ['state'], equals: state } })),
+    },
+  });
+  if (unsettled !== null) throw unsettledMoney(unsettled);
   const account = await tx.channelAccount.findUnique({
     where: { merchantId_channel: { merchantId: order.merchantId, channel: given.channel } },
   });
