@@ -97,16 +97,17 @@ export async function recordAnswer(
     const isNews = isMoney(known)
       ? payment.status !== 'succeeded' && isMoney(answer) && tellsMoreOf(known, answer)
       : definite && (known === null || isMoney(answer));
+    // Before an end the query is half of the answer: what is shown then is over when the close agrees, and ends it.
+    const isHalf = by === 'close' && (answer.state === 'unpaid' || answer.state === 'unknown_trade');
+    const over: Attention[] = [
+      ...(isHalf ? [] : (['channel_unreachable'] as const)),
+      ...(answer.state === 'unknown_trade' ? [] : (['create_unknown'] as const)),
+    ];
     const recorded = await update(tx, paymentId, {
       channelState: answer.state,
       channelAnsweredAt: now,
       channelErrorSince: null,
-      ...cleared(
-        payment,
-        answer.state === 'unknown_trade'
-          ? ['channel_unreachable']
-          : ['channel_unreachable', 'create_unknown'],
-      ),
+      ...cleared(payment, over),
       ...(isNews ? { channelAnswer: { ...answer, by } as unknown as Prisma.InputJsonObject } : {}),
     });
     await note(tx, paymentId, 'query', `The channel answered ${answer.state}.`, now, {
