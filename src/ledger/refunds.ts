@@ -314,8 +314,11 @@ const isMoney = (answer: ChannelAnswer): answer is PaidAnswer =>
 export async function recordExternalRefunds(locked: Locked, answer: PaidAnswer, now: Date): Promise<Payment> {
   const { tx, payment } = locked;
   const received = payment.receivedAmount;
-  if (received === null || BigInt(answer.amount) !== received || answer.currency !== payment.receivedCurrency)
+  if (received === null) return payment;
+  if (BigInt(answer.amount) !== received || answer.currency !== payment.receivedCurrency) {
+    await noteOtherMoney(tx, payment, received, answer, now);
     return payment;
+  }
   const atChannel = answer.state === 'refunded' ? received : BigInt(answer.refundedAmount ?? 0);
   if (atChannel === 0n) return payment;
   const known = await promised(tx, payment.id);
@@ -344,6 +347,24 @@ export async function recordExternalRefunds(locked: Locked, answer: PaidAnswer, 
   if (after.orderUpdate !== 'applied' || after.attention !== null) return after;
   await note(tx, payment.id, 'attention', `channel_reversed: ${said}.`, now);
   return await update(tx, payment.id, raised('channel_reversed', `${said}; the order was paid by it.`, now));
+}
+
+/** What the channel says of another amount than it was settled with tells nothing of refunds; a person may see it. */
+async function noteOtherMoney(
+  tx: LedgerTx,
+  { id: paymentId, receivedCurrency, currency }: Payment,
+  received: bigint,
+  answer: PaidAnswer,
+  now: Date,
+): Promise<void> {
+  const settled = sayAmount(received, receivedCurrency ?? currency);
+  const detail = `The channel speaks of ${sayAmount(BigInt(answer.amount), answer.currency)}, settled were ${settled}: not acted on.`;
+  // Said again it is no news.
+  const known = await tx.timelineEntry.findFirst({
+    where: { paymentId, kind: 'query', detail },
+    select: { id: true },
+  });
+  if (known === null) await note(tx, paymentId, 'query', detail, now, { state: answer.state });
 }
 
 async function underRefundLock<T>(

@@ -316,11 +316,15 @@ test('refunds made at the channel are found by its callback, and one that was th
   const payment = await h.newPaid();
   const trx = { channelPaymentId: 'trx', refundedAmount: 400 };
   // Another total is another trade: it tells nothing.
-  await h.callback(payment, { ...trx, amount: 1 });
+  for (const id of ['n-other', 'n-another']) await h.callback(payment, { ...trx, amount: 1 }, id);
   await h.callback(payment, trx, 'n-refund');
   await h.callback(payment, trx, 'n-refund');
   await expect.poll(async () => (await h.row(payment.id)).refundedAmount).toBe(400n);
   expect(await h.row(payment.id)).toMatchObject({ attention: 'channel_reversed' });
+  // It is on the timeline, once.
+  expect((await h.timeline(payment.id)).filter((entry) => entry.includes('settled were'))).toEqual([
+    'query: The channel speaks of 0.01 CNY, settled were 19.90 CNY: not acted on.',
+  ]);
 
   const first = await h.newPaid();
   const second = await h.newPayment();
