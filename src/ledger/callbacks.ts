@@ -4,13 +4,14 @@ import type { Callback, ChannelAccount, Prisma } from '../generated/prisma/clien
 import { lockOrder } from '../orders/embedded.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { cleared } from './locked.ts';
-import { isMoney, type RecordedAnswer, recordedAnswer } from './snapshot.ts';
+import { isMoney, type RecordedAnswer, recordedAnswer, tellsMoreOf } from './snapshot.ts';
 import { note } from './timeline.ts';
 import type { Page } from './views.ts';
 
 /**
  * A verified callback for exactly what was asked is the channel's word: it goes on record with the row, so that
- * whoever looks at the payment next settles it, delivered or not. Any other only makes the channel be asked (P2).
+ * whoever looks at the payment next settles it, delivered or not. So does one that says of the money on record that
+ * more of it has gone back, in whatever order they come. Any other only makes the channel be asked (P2).
  */
 async function recordWord(
   tx: LedgerTx,
@@ -21,13 +22,17 @@ async function recordWord(
   const { merchantId, orderId } = await tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
   await lockOrder(tx, merchantId, orderId);
   const payment = await tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
-  if (answer.state !== 'paid' || isMoney(recordedAnswer(payment))) return;
-  if (BigInt(answer.amount) !== payment.amount || answer.currency !== payment.currency) return;
+  if (!isMoney(answer) || payment.status === 'succeeded') return;
+  const known = recordedAnswer(payment);
+  const isWord = isMoney(known)
+    ? tellsMoreOf(known, answer)
+    : BigInt(answer.amount) === payment.amount && answer.currency === payment.currency;
+  if (!isWord) return;
   const word: RecordedAnswer = { ...answer, by: 'callback' };
   await tx.payment.update({
     where: { id: paymentId },
     data: {
-      channelState: 'paid',
+      channelState: answer.state,
       channelAnsweredAt: now,
       channelAnswer: word as unknown as Prisma.InputJsonObject,
       channelErrorSince: null,

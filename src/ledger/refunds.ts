@@ -274,16 +274,31 @@ export async function owedRefund(
   return owed?.id ?? null;
 }
 
-/** Writes down what the channel said of a refund before anybody acts on it. A definite answer is the last. */
+/**
+ * Writes down what the channel said of a refund before anybody acts on it. A definite answer is the last, and with it
+ * comes what the channel said of the trade after it: money that others gave back is recorded in the same transaction.
+ */
 export async function recordRefundAnswer(
   db: LedgerClient,
   refundId: string,
   answer: RefundAnswer,
   now: Date,
+  trade?: ChannelAnswer,
 ): Promise<RefundSnapshot> {
-  return await underRefundLock(db, refundId, now, (locked, refund) =>
-    writeAnswer(locked, refund, answer, now),
-  );
+  return await underRefundLock(db, refundId, now, async (locked, refund) => {
+    const { tx, payment } = locked;
+    const written = await writeAnswer(locked, refund, answer, now);
+    if (trade === undefined) return written;
+    const { state } = trade;
+    await note(tx, payment.id, 'query', `The channel answered ${state}.`, now, { state, by: 'query' });
+    const seen = await update(tx, payment.id, {
+      channelState: state,
+      channelAnsweredAt: now,
+      channelErrorSince: null,
+    });
+    if (isMoney(trade)) await recordExternalRefunds({ ...locked, payment: seen }, trade, now);
+    return written;
+  });
 }
 
 /** The channel gave no readable answer on a refund; after an hour of that a person should look. */
@@ -359,8 +374,11 @@ const isMoney = (answer: ChannelAnswer): answer is PaidAnswer =>
 export async function recordExternalRefunds(locked: Locked, answer: PaidAnswer, now: Date): Promise<Payment> {
   const { tx, payment } = locked;
   const received = payment.receivedAmount;
-  if (received === null || BigInt(answer.amount) !== received || answer.currency !== payment.receivedCurrency)
+  if (received === null) return payment;
+  if (BigInt(answer.amount) !== received || answer.currency !== payment.receivedCurrency) {
+    await noteOtherMoney(tx, payment, received, answer, now);
     return payment;
+  }
   const atChannel = answer.state === 'refunded' ? received : BigInt(answer.refundedAmount ?? 0);
   if (atChannel === 0n) return payment;
   const known = await promised(tx, payment.id);
@@ -389,6 +407,24 @@ export async function recordExternalRefunds(locked: Locked, answer: PaidAnswer, 
   if (after.orderUpdate !== 'applied' || after.attention !== null) return after;
   await note(tx, payment.id, 'attention', `channel_reversed: ${said}.`, now);
   return await update(tx, payment.id, raised('channel_reversed', `${said}; the order was paid by it.`, now));
+}
+
+/** What the channel says of another amount than it was settled with tells nothing of refunds; a person may see it. */
+async function noteOtherMoney(
+  tx: LedgerTx,
+  { id: paymentId, receivedCurrency, currency }: Payment,
+  received: bigint,
+  answer: PaidAnswer,
+  now: Date,
+): Promise<void> {
+  const settled = sayAmount(received, receivedCurrency ?? currency);
+  const detail = `The channel speaks of ${sayAmount(BigInt(answer.amount), answer.currency)}, settled were ${settled}: not acted on.`;
+  // Said again it is no news.
+  const known = await tx.timelineEntry.findFirst({
+    where: { paymentId, kind: 'query', detail },
+    select: { id: true },
+  });
+  if (known === null) await note(tx, paymentId, 'query', detail, now, { state: answer.state });
 }
 
 async function underRefundLock<T>(
