@@ -53,6 +53,7 @@ interface Victim {
   readonly paymentId: string;
   readonly token: string;
   readonly refundId: string;
+  readonly deliveryId: string;
   readonly expiresAt: number;
   /** Texts that nobody else may ever see. */
   readonly secrets: readonly string[];
@@ -86,6 +87,7 @@ beforeEach(async () => {
   await revokeApiKey(api.db, revoked.id, new Date());
   revokedKey = revoked.key;
   api.workflows.calls.length = 0;
+  api.deliveryWorkflows.calls.length = 0;
 });
 afterEach(async () => {
   await Promise.all([api.close(), later.close()]);
@@ -136,7 +138,7 @@ async function newVictim(): Promise<Victim> {
     },
   });
   return {
-    ...{ merchantId, key, operatorKey, orderId, refundId },
+    ...{ merchantId, key, operatorKey, orderId, refundId, deliveryId },
     paymentId: paid.id,
     token: paid.clientToken,
     expiresAt: Date.parse(paid.expiresAt),
@@ -156,9 +158,14 @@ async function newVictim(): Promise<Victim> {
 }
 
 /** What a path's `{id}` is of. */
-function fill(path: string, { orderId, paymentId, refundId }: Victim): string {
+function fill(path: string, { orderId, paymentId, refundId, deliveryId }: Victim): string {
   if (!path.includes('{')) return path + (QUERIES[path] ?? '');
-  const kinds = { '/v1/orders/': orderId, '/v1/payments/': paymentId, '/v1/refunds/': refundId };
+  const kinds = {
+    '/v1/orders/': orderId,
+    '/v1/payments/': paymentId,
+    '/v1/refunds/': refundId,
+    '/v1/deliveries/': deliveryId,
+  };
   const [, id] = Object.entries(kinds).find(([start]) => path.startsWith(start)) ?? [];
   if (id === undefined || path.split('{').length > 2) throw new Error(`Say in this test what is in ${path}.`);
   return path.replace('{id}', id);
@@ -220,7 +227,8 @@ async function expectRefused(asking: () => Promise<Answer>, status: number, code
     );
   }
   expect(await everything()).toEqual(before);
-  expect([...api.workflows.calls, ...later.workflows.calls]).toEqual([]);
+  for (const { workflows, deliveryWorkflows } of [api, later])
+    expect([...workflows.calls, ...deliveryWorkflows.calls]).toEqual([]);
 }
 
 test('every route of the document is here', async () => {
