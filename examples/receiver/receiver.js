@@ -13,7 +13,8 @@ async function apply(tx, id, { payment, version }) {
   if (Number(order.amount) !== payment.amount || order.currency !== payment.currency) return [422];
   const newer = `insert into nodrop_payments as known values ($1, $2) on conflict (id) do update set version = $2 where known.version < $2`;
   if ((await tx.query(newer, [payment.id, version])).rowCount === 0) return [200]; // Newer is known.
-  const paid = payment.status === 'succeeded' && ['pending', 'applied'].includes(payment.orderUpdate);
+  const isHere = payment.status === 'succeeded' && payment.refundedAmount < payment.receivedAmount;
+  const paid = isHere && ['pending', 'applied'].includes(payment.orderUpdate);
   if (!paid || order.paid_payment_id === payment.id) return [200];
   if (order.paid_payment_id) return [409, { paidPaymentId: order.paid_payment_id }];
   if (order.cancelled) return [410];
@@ -34,6 +35,5 @@ async function receive({ body, headers }, response) {
   }
 }
 
-const app = express();
-app.post('/nodrop/events', express.raw({ type: '*/*', limit: '1mb' }), receive);
+const app = express().post('/nodrop/events', express.raw({ type: '*/*', limit: '1mb' }), receive);
 app.listen(process.env.PORT ?? 3200);

@@ -21,6 +21,7 @@ interface PaymentEvent {
       readonly currency: string;
       readonly status: string;
       readonly orderUpdate: string | null;
+      readonly receivedAmount: number | null;
       readonly refundedAmount: number;
     };
   };
@@ -87,6 +88,7 @@ function toEvent(value: unknown): PaymentEvent {
   const payment = data?.payment;
   const texts = [type, payment?.id, payment?.orderId, payment?.currency, payment?.status];
   const numbers = [data?.version, payment?.amount, payment?.refundedAmount];
+  if (payment?.status === 'succeeded') numbers.push(payment.receivedAmount ?? undefined);
   if (!texts.every((text) => typeof text === 'string') || !numbers.every(Number.isSafeInteger))
     throw new Refusal(400, { error: 'This is no event of a payment.' });
   return value as PaymentEvent;
@@ -94,11 +96,13 @@ function toEvent(value: unknown): PaymentEvent {
 
 /**
  * What the event says of its payment, in one word. The state decides and not the type: an event that overtook
- * `payment.succeeded`, as that of a refund can, carries the same success.
+ * `payment.succeeded`, as that of a refund can, carries the same success, as long as money is left of it.
  */
-function stateOf({ status, orderUpdate }: PaymentEvent['data']['payment']): string {
+function stateOf(payment: PaymentEvent['data']['payment']): string {
+  const { status, orderUpdate, receivedAmount, refundedAmount } = payment;
   if (status !== 'succeeded') return status;
-  return orderUpdate === 'pending' || orderUpdate === 'applied' ? 'paid' : (orderUpdate ?? 'open');
+  if (orderUpdate !== 'pending' && orderUpdate !== 'applied') return orderUpdate ?? 'open';
+  return refundedAmount < (receivedAmount ?? 0) ? 'paid' : 'refunded';
 }
 
 /** @throws Refusal */

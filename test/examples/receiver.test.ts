@@ -82,6 +82,18 @@ test('a refund that overtakes the success carries it', async () => {
   expect(await paidBy()).toBe(payment.id);
 });
 
+test('of money that is all back nothing is handed out, whichever event says so first', async () => {
+  const payment = { id: newId('pay'), refundedAmount: 6800, orderUpdate: 'applied' };
+  const refund = eventOf('refund.succeeded', await newOrder(), { version: 2, payment });
+  expect((await tell(refund)).status).toBe(200);
+  const success = eventOf('payment.succeeded', orderId, { payment: { id: payment.id } });
+  expect((await tell(success)).status).toBe(200);
+  expect(
+    (await tell(eventOf('payment.succeeded', orderId, { payment: { ...payment, id: newId('pay') } }))).status,
+  ).toBe(200);
+  expect(await paidBy()).toBeNull();
+});
+
 test('a second payment is told of the first, every time', async () => {
   const first = eventOf('payment.succeeded', await newOrder());
   const second = eventOf('payment.succeeded', orderId);

@@ -186,6 +186,27 @@ test('a refund that overtakes the success carries it', async () => {
   expect(await page()).toContain('CNY 8.00 of it went back to you');
 });
 
+test('of money that is all back nothing is handed out, whichever event says so first', async () => {
+  const payment = { id: newId('pay') };
+  const back = { ...payment, refundedAmount: 6800 };
+  expect((await tell(eventOf('refund.succeeded', orderId, { version: 2, payment: back }))).status).toBe(204);
+  expect((await tell(eventOf('payment.succeeded', orderId, { version: 1, payment }))).status).toBe(204);
+  expect(await paidBy()).toBeNull();
+  const text = await page();
+  expect(text).toContain('the money went back to you');
+  expect(text).not.toMatch(/Pickup code|Waiting for your payment/);
+  // The order is not paid: another payment pays it.
+  const next = eventOf('payment.succeeded', orderId);
+  expect((await tell(next)).status).toBe(204);
+  expect(await paidBy()).toBe(next.data.payment.id);
+});
+
+test('a success that does not say what came in is refused', async () => {
+  const event = eventOf('payment.succeeded', orderId, { payment: { receivedAmount: null } });
+  expect((await tell(event)).status).toBe(400);
+  expect(await paidBy()).toBeNull();
+});
+
 test('a full refund takes the order off', async () => {
   const payment = { id: newId('pay') };
   await tell(eventOf('payment.succeeded', orderId, { payment }));
