@@ -143,13 +143,21 @@ async function applyEvent(tx: PoolClient, id: string, { type, data }: PaymentEve
     return;
   }
 
-  // 4. The order: paid once, by one payment, for ever.
+  // 4. The order: paid once, by one payment.
   if (state === 'paid' && order.paid_payment_id !== payment.id) {
     if (order.paid_payment_id !== null) throw new Refusal(409, { paidPaymentId: order.paid_payment_id });
     if (order.cancelled_at !== null) throw new Refusal(410, { error: 'The order is cancelled.' });
     await tx.query(
       'update orders set paid_payment_id = $2, paid_at = now(), pickup_code = $3 where id = $1',
       [payment.orderId, payment.id, pickupCode()],
+    );
+  }
+  // nodrop gave the payment up, which nothing but a person's word does to one that paid here: the goods come back.
+  if (state === 'conflict') {
+    await tx.query(
+      `update orders set paid_payment_id = null, paid_at = null, pickup_code = null, refunded = 0
+       where id = $1 and paid_payment_id = $2`,
+      [payment.orderId, payment.id],
     );
   }
   await tx.query(

@@ -94,6 +94,20 @@ test('of money that is all back nothing is handed out, whichever event says so f
   expect(await paidBy()).toBeNull();
 });
 
+test('a conflict of the payment that paid the order takes the goods back, and of no other', async () => {
+  const event = eventOf('payment.succeeded', await newOrder());
+  await tell(event);
+  const conflict = { orderUpdate: 'conflict' };
+  const other = eventOf('payment.conflict', orderId, { payment: conflict });
+  expect((await tell(other)).status).toBe(200);
+  expect(await paidBy()).toBe(event.data.payment.id);
+  const payment = { ...event.data.payment, ...conflict };
+  expect((await tell(eventOf('payment.conflict', orderId, { version: 2, payment }))).status).toBe(200);
+  expect(await paidBy()).toBeNull();
+  expect((await tell(event)).status).toBe(200);
+  expect(await paidBy()).toBeNull();
+});
+
 test('a second payment is told of the first, every time', async () => {
   const first = eventOf('payment.succeeded', await newOrder());
   const second = eventOf('payment.succeeded', orderId);

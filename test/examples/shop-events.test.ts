@@ -207,6 +207,24 @@ test('a success that does not say what came in is refused', async () => {
   expect(await paidBy()).toBeNull();
 });
 
+test('a conflict of the payment that paid the order takes the goods back', async () => {
+  const event = eventOf('payment.succeeded', orderId);
+  expect((await tell(event)).status).toBe(204);
+  expect(await page()).toContain('Pickup code');
+  // The answer was lost for so long that an operator decided to refund it.
+  const payment = { ...event.data.payment, orderUpdate: 'conflict' };
+  expect((await tell(eventOf('payment.conflict', orderId, { version: 2, payment }))).status).toBe(204);
+  expect(await paidBy()).toBeNull();
+  expect(await page()).not.toContain('Pickup code');
+  expect(await page()).toContain('the money is on its way back to you');
+  const back = { ...payment, refundedAmount: 6800 };
+  expect((await tell(eventOf('refund.succeeded', orderId, { version: 3, payment: back }))).status).toBe(204);
+  expect(await page()).toContain('the money went back to you');
+  // Told again by whoever lost it: older now.
+  expect((await tell(event)).status).toBe(204);
+  expect(await paidBy()).toBeNull();
+});
+
 test('a full refund takes the order off', async () => {
   const payment = { id: newId('pay') };
   await tell(eventOf('payment.succeeded', orderId, { payment }));
