@@ -48,7 +48,7 @@ export function nodropRoutes(db: Pool, secret: string): Router {
   router.post('/nodrop/events', raw, async (request, response) => {
     const event = toEvent(verified(webhook, request));
     const id = request.headers['webhook-id'] as string;
-    await inTransaction(db, (tx) => applyEvent(tx, id, event));
+    if (event !== null) await inTransaction(db, (tx) => applyEvent(tx, id, event));
     // Only now: after this answer nodrop does not come again.
     response.sendStatus(204);
   });
@@ -82,9 +82,13 @@ function verified(webhook: Webhook, request: Request): unknown {
   }
 }
 
-/** @throws Refusal, so that what the shop cannot read is repeated and shown, and never taken for applied. */
-function toEvent(value: unknown): PaymentEvent {
+/**
+ * @returns null for an event of another kind: there will be more of them, and they are acknowledged.
+ * @throws Refusal, so that what the shop cannot read is repeated and shown, and never taken for applied.
+ */
+function toEvent(value: unknown): PaymentEvent | null {
   const { type, data } = (value ?? {}) as Partial<PaymentEvent>;
+  if (typeof type === 'string' && !/^(payment|refund)\./.test(type)) return null;
   const payment = data?.payment;
   const texts = [type, payment?.id, payment?.orderId, payment?.currency, payment?.status];
   const numbers = [data?.version, payment?.amount, payment?.refundedAmount];

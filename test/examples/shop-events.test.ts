@@ -299,6 +299,15 @@ test('a type and a state nobody knew are kept, and are not taken for a failure',
   expect(await page()).toContain('Waiting for your payment');
 });
 
+test('events of another kind are taken note of', async () => {
+  const before = await eventsKnown();
+  for (const data of [{}, { dispute: { id: 'd' } }, undefined])
+    expect((await tell({ type: 'dispute.opened', data })).status).toBe(204);
+  expect((await tell(eventOf('dispute.opened', orderId))).status).toBe(204);
+  expect(await paidBy()).toBeNull();
+  expect(await eventsKnown()).toBe(before);
+});
+
 test('reading back needs a signature as well', async () => {
   expect((await fetch(`${shop.url}/nodrop/orders/${orderId}`)).status).toBe(401);
   expect((await readBack(shop.url, newSecret(), orderId)).status).toBe(401);
