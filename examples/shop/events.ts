@@ -2,7 +2,7 @@ import { randomInt } from 'node:crypto';
 import express, { type Request, Router } from 'express';
 import type { Pool, PoolClient } from 'pg';
 import { Webhook, WebhookVerificationError } from 'standardwebhooks';
-import { inTransaction } from './database.ts';
+import { inTransaction, isStorable } from './database.ts';
 
 /**
  * Where nodrop tells the shop what became of payments, and reads whether the shop knows. The only code that makes an
@@ -55,6 +55,7 @@ export function nodropRoutes(db: Pool, secret: string): Router {
 
   router.get('/nodrop/orders/:id', raw, async (request, response) => {
     verified(webhook, request);
+    if (!isStorable(request.params.id)) throw new Refusal(404, { error: 'There is no such order.' });
     const { rows } = await db.query<{ paidPaymentId: string | null }>(
       'select paid_payment_id as "paidPaymentId" from orders where id = $1',
       [request.params.id],

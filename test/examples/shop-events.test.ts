@@ -308,6 +308,16 @@ test('events of another kind are taken note of', async () => {
   expect(await eventsKnown()).toBe(before);
 });
 
+test('an order with an id that no row can have is not found', async () => {
+  expect((await readBack(shop.url, shop.secret, '\0')).status).toBe(404);
+  for (const path of ['', '/revision'])
+    expect((await fetch(`${shop.url}/orders/%00${path}`)).status).toBe(404);
+  for (const path of ['/pay', '/cancel']) {
+    const { status } = await fetch(`${shop.url}/orders/%00${path}`, { method: 'POST' });
+    expect(status).toBe(404);
+  }
+});
+
 test('reading back needs a signature as well', async () => {
   expect((await fetch(`${shop.url}/nodrop/orders/${orderId}`)).status).toBe(401);
   expect((await readBack(shop.url, newSecret(), orderId)).status).toBe(401);
