@@ -5,5 +5,4 @@ create table orders (
   cancelled boolean not null default false,
   paid_payment_id text unique
 );
-create table nodrop_events (id text primary key);
 create table nodrop_payments (id text primary key, version integer not null);

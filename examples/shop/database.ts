@@ -34,6 +34,9 @@ async function createTables(pool: pg.Pool): Promise<void> {
   });
 }
 
+/** False for what is in no row: PostgreSQL has no text with this character, and refuses to look for one. */
+export const isStorable = (text: string): boolean => !text.includes('\0');
+
 /** Commits what `work` did when it returns, and undoes it when it throws. */
 export async function inTransaction<T>(pool: pg.Pool, work: (tx: pg.PoolClient) => Promise<T>): Promise<T> {
   const tx = await pool.connect();

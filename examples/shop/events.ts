@@ -2,7 +2,7 @@ import { randomInt } from 'node:crypto';
 import express, { type Request, Router } from 'express';
 import type { Pool, PoolClient } from 'pg';
 import { Webhook, WebhookVerificationError } from 'standardwebhooks';
-import { inTransaction } from './database.ts';
+import { inTransaction, isStorable } from './database.ts';
 
 /**
  * Where nodrop tells the shop what became of payments, and reads whether the shop knows. The only code that makes an
@@ -21,6 +21,7 @@ interface PaymentEvent {
       readonly currency: string;
       readonly status: string;
       readonly orderUpdate: string | null;
+      readonly receivedAmount: number | null;
       readonly refundedAmount: number;
     };
   };
@@ -47,13 +48,14 @@ export function nodropRoutes(db: Pool, secret: string): Router {
   router.post('/nodrop/events', raw, async (request, response) => {
     const event = toEvent(verified(webhook, request));
     const id = request.headers['webhook-id'] as string;
-    await inTransaction(db, (tx) => applyEvent(tx, id, event));
+    if (event !== null) await inTransaction(db, (tx) => applyEvent(tx, id, event));
     // Only now: after this answer nodrop does not come again.
     response.sendStatus(204);
   });
 
   router.get('/nodrop/orders/:id', raw, async (request, response) => {
     verified(webhook, request);
+    if (!isStorable(request.params.id)) throw new Refusal(404, { error: 'There is no such order.' });
     const { rows } = await db.query<{ paidPaymentId: string | null }>(
       'select paid_payment_id as "paidPaymentId" from orders where id = $1',
       [request.params.id],
@@ -81,12 +83,17 @@ function verified(webhook: Webhook, request: Request): unknown {
   }
 }
 
-/** @throws Refusal, so that what the shop cannot read is repeated and shown, and never taken for applied. */
-function toEvent(value: unknown): PaymentEvent {
+/**
+ * @returns null for an event of another kind: there will be more of them, and they are acknowledged.
+ * @throws Refusal, so that what the shop cannot read is repeated and shown, and never taken for applied.
+ */
+function toEvent(value: unknown): PaymentEvent | null {
   const { type, data } = (value ?? {}) as Partial<PaymentEvent>;
+  if (typeof type === 'string' && !/^(payment|refund)\./.test(type)) return null;
   const payment = data?.payment;
   const texts = [type, payment?.id, payment?.orderId, payment?.currency, payment?.status];
   const numbers = [data?.version, payment?.amount, payment?.refundedAmount];
+  if (payment?.status === 'succeeded') numbers.push(payment.receivedAmount ?? undefined);
   if (!texts.every((text) => typeof text === 'string') || !numbers.every(Number.isSafeInteger))
     throw new Refusal(400, { error: 'This is no event of a payment.' });
   return value as PaymentEvent;
@@ -94,11 +101,13 @@ function toEvent(value: unknown): PaymentEvent {
 
 /**
  * What the event says of its payment, in one word. The state decides and not the type: an event that overtook
- * `payment.succeeded`, as that of a refund can, carries the same success.
+ * `payment.succeeded`, as that of a refund can, carries the same success, as long as money is left of it.
  */
-function stateOf({ status, orderUpdate }: PaymentEvent['data']['payment']): string {
+function stateOf(payment: PaymentEvent['data']['payment']): string {
+  const { status, orderUpdate, receivedAmount, refundedAmount } = payment;
   if (status !== 'succeeded') return status;
-  return orderUpdate === 'pending' || orderUpdate === 'applied' ? 'paid' : (orderUpdate ?? 'open');
+  if (orderUpdate !== 'pending' && orderUpdate !== 'applied') return orderUpdate ?? 'open';
+  return refundedAmount < (receivedAmount ?? 0) ? 'paid' : 'refunded';
 }
 
 /** @throws Refusal */
@@ -139,13 +148,21 @@ async function applyEvent(tx: PoolClient, id: string, { type, data }: PaymentEve
     return;
   }
 
-  // 4. The order: paid once, by one payment, for ever.
+  // 4. The order: paid once, by one payment.
   if (state === 'paid' && order.paid_payment_id !== payment.id) {
     if (order.paid_payment_id !== null) throw new Refusal(409, { paidPaymentId: order.paid_payment_id });
     if (order.cancelled_at !== null) throw new Refusal(410, { error: 'The order is cancelled.' });
     await tx.query(
       'update orders set paid_payment_id = $2, paid_at = now(), pickup_code = $3 where id = $1',
       [payment.orderId, payment.id, pickupCode()],
+    );
+  }
+  // nodrop gave the payment up, which nothing but a person's word does to one that paid here: the goods come back.
+  if (state === 'conflict') {
+    await tx.query(
+      `update orders set paid_payment_id = null, paid_at = null, pickup_code = null, refunded = 0
+       where id = $1 and paid_payment_id = $2`,
+      [payment.orderId, payment.id],
     );
   }
   await tx.query(

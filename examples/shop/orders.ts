@@ -1,5 +1,5 @@
 import type { Pool } from 'pg';
-import { inTransaction } from './database.ts';
+import { inTransaction, isStorable } from './database.ts';
 import type { Product } from './products.ts';
 
 /** The shop's orders in its own database. Only `events.ts` makes one paid. */
@@ -38,6 +38,7 @@ export async function createOrder(db: Pool, id: string, product: Product): Promi
 }
 
 export async function findOrder(db: Pool, id: string): Promise<Order | null> {
+  if (!isStorable(id)) return null;
   const { rows } = await db.query<Order>(
     `select id, product, subject, amount, currency, created_at as "createdAt", cancelled_at as "cancelledAt",
        paid_payment_id as "paidPaymentId", paid_at as "paidAt", pickup_code as "pickupCode", refunded, revision,
@@ -51,6 +52,7 @@ export async function findOrder(db: Pool, id: string): Promise<Order | null> {
 }
 
 export async function findRevision(db: Pool, id: string): Promise<number | null> {
+  if (!isStorable(id)) return null;
   const { rows } = await db.query<{ revision: number }>('select revision from orders where id = $1', [id]);
   return rows[0]?.revision ?? null;
 }

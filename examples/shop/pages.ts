@@ -1,5 +1,5 @@
 import { Html, html } from './html.ts';
-import type { Order } from './orders.ts';
+import type { Order, Payment } from './orders.ts';
 import { money, PRODUCTS, type Product } from './products.ts';
 
 /** The shop's pages, whole. They work without scripts; `order.js` only spares the customer reloading. */
@@ -59,13 +59,15 @@ interface State {
 }
 
 /** The states that a payment can be over in without paying the order. */
-const ENDED = new Set(['failed', 'cancelled', 'closed', 'conflict']);
+const ENDED = new Set(['failed', 'cancelled', 'closed', 'conflict', 'refunded']);
 
 /** What the order's customer reads, by what the shop knows from events alone. */
 export function stateOf(order: Order): State {
   const { amount, currency, refunded, payments } = order;
   const some = (state: string) => payments.find((payment) => payment.state === state);
-  const back = some('conflict');
+  const isBack = ({ id, state }: Payment) =>
+    state === 'conflict' || (state === 'refunded' && id !== order.paidPaymentId);
+  const back = payments.find(isBack);
   if (order.paidPaymentId !== null) {
     if (refunded >= amount) {
       return {

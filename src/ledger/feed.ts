@@ -6,7 +6,8 @@ import { beyond, NEWEST_FIRST, type Page } from './views.ts';
 
 /**
  * The merchant's events after place `after`, oldest first. Within a merchant events become visible in the order of
- * their places, so that a reader that goes on from the last one misses none.
+ * their places, so that a reader that goes on from the last one misses none, as long as it comes back before they are
+ * removed (see cleanup.ts): what is not kept any more is passed over.
  */
 export async function listEvents(
   db: LedgerClient,

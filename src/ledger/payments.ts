@@ -1,4 +1,4 @@
-import type { ChannelAnswer, NextAction } from '../domain/channel.ts';
+import type { ChannelAnswer, NextAction, PaidAnswer } from '../domain/channel.ts';
 import type { EventType } from '../domain/event.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import {
@@ -160,6 +160,10 @@ export async function recordSilence(
   });
 }
 
+/** Money that is all back pays no order, and no shop is told to hand out goods for it, in whichever words it is said. */
+const whereItIs = <Answer extends PaidAnswer>(answer: Answer): Answer =>
+  (answer.refundedAmount ?? 0) >= answer.amount ? { ...answer, state: 'refunded' } : answer;
+
 const NEWS = {
   applied: 'payment.succeeded',
   conflict: 'payment.conflict',
@@ -179,9 +183,10 @@ export async function settlePayment(
 ): Promise<{ snapshot: PaymentSnapshot; cancelled: string[]; refund: string | null }> {
   return await underLock(db, paymentId, now, async (locked) => {
     const { tx, order, payment, news } = locked;
-    const answer = recordedAnswer(payment);
+    const recorded = recordedAnswer(payment);
+    const answer = isMoney(recorded) ? whereItIs(recorded) : null;
     const from = payment.status as PaymentStatus;
-    if (!isMoney(answer) || !canPaymentGo(from, 'succeeded')) {
+    if (answer === null || !canPaymentGo(from, 'succeeded')) {
       // Done before: whoever died before it could tell the others tells them now.
       const cancelled =
         payment.orderUpdate === 'applied' || payment.orderUpdate === 'pending'

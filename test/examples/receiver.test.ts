@@ -59,7 +59,7 @@ test('forged and old events change nothing', async () => {
   const event = eventOf('payment.succeeded', await newOrder());
   const forged = await send(receiver.url, newSecret(), event);
   const old = await tell(event, { at: new Date(Date.now() - 6 * 60_000) });
-  for (const { status } of [forged, old]) expect(status).toBe(500);
+  for (const answer of [forged, old]) expect(answer).toEqual({ status: 401, body: 'Unauthorized' });
   expect(await paidBy()).toBeNull();
 });
 
@@ -80,6 +80,45 @@ test('a refund that overtakes the success carries it', async () => {
     200,
   );
   expect(await paidBy()).toBe(payment.id);
+});
+
+test('of money that is all back nothing is handed out, whichever event says so first', async () => {
+  const payment = { id: newId('pay'), refundedAmount: 6800, orderUpdate: 'applied' };
+  const refund = eventOf('refund.succeeded', await newOrder(), { version: 2, payment });
+  expect((await tell(refund)).status).toBe(200);
+  const success = eventOf('payment.succeeded', orderId, { payment: { id: payment.id } });
+  expect((await tell(success)).status).toBe(200);
+  expect(
+    (await tell(eventOf('payment.succeeded', orderId, { payment: { ...payment, id: newId('pay') } }))).status,
+  ).toBe(200);
+  expect(await paidBy()).toBeNull();
+});
+
+test('a conflict of the payment that paid the order takes the goods back, and of no other', async () => {
+  const event = eventOf('payment.succeeded', await newOrder());
+  await tell(event);
+  const conflict = { orderUpdate: 'conflict' };
+  const other = eventOf('payment.conflict', orderId, { payment: conflict });
+  expect((await tell(other)).status).toBe(200);
+  expect(await paidBy()).toBe(event.data.payment.id);
+  const payment = { ...event.data.payment, ...conflict };
+  expect((await tell(eventOf('payment.conflict', orderId, { version: 2, payment }))).status).toBe(200);
+  expect(await paidBy()).toBeNull();
+  expect((await tell(event)).status).toBe(200);
+  expect(await paidBy()).toBeNull();
+});
+
+test('events of a kind nobody knew are taken note of, with a payment or without', async () => {
+  await newOrder();
+  expect((await tell({ ...eventOf('dispute.opened', orderId), data: { dispute: { id: 'd' } } })).status).toBe(
+    200,
+  );
+  expect((await tell(eventOf('payment.thinking', orderId, { payment: { status: 'thinking' } }))).status).toBe(
+    200,
+  );
+  expect(await paidBy()).toBeNull();
+  // What should have a payment and has none is never taken for applied.
+  expect((await tell({ type: 'payment.succeeded', data: {} })).status).toBe(500);
 });
 
 test('a second payment is told of the first, every time', async () => {

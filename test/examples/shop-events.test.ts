@@ -186,6 +186,45 @@ test('a refund that overtakes the success carries it', async () => {
   expect(await page()).toContain('CNY 8.00 of it went back to you');
 });
 
+test('of money that is all back nothing is handed out, whichever event says so first', async () => {
+  const payment = { id: newId('pay') };
+  const back = { ...payment, refundedAmount: 6800 };
+  expect((await tell(eventOf('refund.succeeded', orderId, { version: 2, payment: back }))).status).toBe(204);
+  expect((await tell(eventOf('payment.succeeded', orderId, { version: 1, payment }))).status).toBe(204);
+  expect(await paidBy()).toBeNull();
+  const text = await page();
+  expect(text).toContain('the money went back to you');
+  expect(text).not.toMatch(/Pickup code|Waiting for your payment/);
+  // The order is not paid: another payment pays it.
+  const next = eventOf('payment.succeeded', orderId);
+  expect((await tell(next)).status).toBe(204);
+  expect(await paidBy()).toBe(next.data.payment.id);
+});
+
+test('a success that does not say what came in is refused', async () => {
+  const event = eventOf('payment.succeeded', orderId, { payment: { receivedAmount: null } });
+  expect((await tell(event)).status).toBe(400);
+  expect(await paidBy()).toBeNull();
+});
+
+test('a conflict of the payment that paid the order takes the goods back', async () => {
+  const event = eventOf('payment.succeeded', orderId);
+  expect((await tell(event)).status).toBe(204);
+  expect(await page()).toContain('Pickup code');
+  // The answer was lost for so long that an operator decided to refund it.
+  const payment = { ...event.data.payment, orderUpdate: 'conflict' };
+  expect((await tell(eventOf('payment.conflict', orderId, { version: 2, payment }))).status).toBe(204);
+  expect(await paidBy()).toBeNull();
+  expect(await page()).not.toContain('Pickup code');
+  expect(await page()).toContain('the money is on its way back to you');
+  const back = { ...payment, refundedAmount: 6800 };
+  expect((await tell(eventOf('refund.succeeded', orderId, { version: 3, payment: back }))).status).toBe(204);
+  expect(await page()).toContain('the money went back to you');
+  // Told again by whoever lost it: older now.
+  expect((await tell(event)).status).toBe(204);
+  expect(await paidBy()).toBeNull();
+});
+
 test('a full refund takes the order off', async () => {
   const payment = { id: newId('pay') };
   await tell(eventOf('payment.succeeded', orderId, { payment }));
@@ -258,6 +297,25 @@ test('a type and a state nobody knew are kept, and are not taken for a failure',
   const payment = { status: 'thinking', orderUpdate: null };
   expect((await tell(eventOf('payment.thinking', orderId, { payment }))).status).toBe(204);
   expect(await page()).toContain('Waiting for your payment');
+});
+
+test('events of another kind are taken note of', async () => {
+  const before = await eventsKnown();
+  for (const data of [{}, { dispute: { id: 'd' } }, undefined])
+    expect((await tell({ type: 'dispute.opened', data })).status).toBe(204);
+  expect((await tell(eventOf('dispute.opened', orderId))).status).toBe(204);
+  expect(await paidBy()).toBeNull();
+  expect(await eventsKnown()).toBe(before);
+});
+
+test('an order with an id that no row can have is not found', async () => {
+  expect((await readBack(shop.url, shop.secret, '\0')).status).toBe(404);
+  for (const path of ['', '/revision'])
+    expect((await fetch(`${shop.url}/orders/%00${path}`)).status).toBe(404);
+  for (const path of ['/pay', '/cancel']) {
+    const { status } = await fetch(`${shop.url}/orders/%00${path}`, { method: 'POST' });
+    expect(status).toBe(404);
+  }
 });
 
 test('reading back needs a signature as well', async () => {

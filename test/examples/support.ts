@@ -121,6 +121,7 @@ export function eventOf(
     currency: 'CNY',
     status: 'succeeded',
     orderUpdate: 'pending',
+    receivedAmount: 6800,
     refundedAmount: 0,
     ...changes.payment,
   };

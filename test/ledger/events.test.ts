@@ -216,6 +216,30 @@ test('with an order service the payment is pending, and every event has its deli
   expect((await eventsOf(id))[0]?.delivery).toMatchObject({ status: 'pending', attempts: 0 });
 });
 
+test.each([
+  ['refunded', { state: 'refunded' }],
+  ['paid, and all of it back', { refundedAmount: 1000 }],
+] as const)(
+  'money first seen as %s pays no order, and nobody is told that it does',
+  async (_name, changes) => {
+    await withOrderService();
+    const { id, orderId } = await newPayment();
+    await recordAnswer(db, id, { ...PAID, ...changes } as ChannelAnswer, 'query', now());
+    await settlePayment(db, id, now());
+    const events = await eventsOf(id);
+    expect(events.map(({ type }) => type)).toEqual(['payment.conflict', 'refund.succeeded']);
+    for (const { data } of events)
+      expect(data).toMatchObject({
+        payment: { status: 'succeeded', orderUpdate: 'conflict', receivedAmount: 1000, refundedAmount: 1000 },
+      });
+    const order = { merchantId_id: { merchantId, id: orderId } };
+    expect(await db.order.findUniqueOrThrow({ where: order })).toMatchObject({
+      status: 'unpaid',
+      paidPaymentId: null,
+    });
+  },
+);
+
 /** The delivery of a payment that waits for its order service. */
 async function newPending() {
   await withOrderService();

@@ -23,8 +23,9 @@ export function eventRoutes(api: Api): Endpoint[] {
       summary: 'The event feed',
       description:
         'Every event of the merchant, with and without an order service, oldest first: keep `nextCursor` as your place ' +
-        'and go on from there; no event is missed. With `wait`: as soon as there is one, or after that many seconds. ' +
-        'Events are kept for 30 days.',
+        'and go on from there; no event is missed by whoever reads on within 30 days, as long as events are kept. From ' +
+        'an older place it goes on with the oldest event kept, and does not tell that some are gone: read the ' +
+        'payments themselves then. With `wait`: as soon as there is one, or after that many seconds.',
       auth: 'key',
       query: eventQuery,
       answers: { 200: { description: 'The events after that place, oldest first.', schema: eventPage } },
