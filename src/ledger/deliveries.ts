@@ -56,6 +56,12 @@ export async function findPendingDeliveries(
 }
 
 /** @throws Prisma's P2025 when there is no such delivery. */
+export async function findMerchantOf(db: LedgerClient, deliveryId: string): Promise<string> {
+  const where = { id: deliveryId };
+  return (await db.delivery.findUniqueOrThrow({ where, select: { merchantId: true } })).merchantId;
+}
+
+/** @throws Prisma's P2025 when there is no such delivery. */
 export async function findDelivery(db: LedgerClient, deliveryId: string): Promise<DeliveryRow> {
   return await db.delivery.findUniqueOrThrow({ where: { id: deliveryId }, include: withContext });
 }
