@@ -15,6 +15,7 @@ import { findOrderService } from '../ledger/merchants.ts';
 import { loadPayment } from '../ledger/payments.ts';
 import { owedRefund } from '../ledger/refunds.ts';
 import type { OrderServiceClient, OrderServiceTarget } from '../orders/http.ts';
+import { Crowd } from './crowd.ts';
 import type { ActivityDeps } from './deps.ts';
 import { reasonOf } from './failures.ts';
 import { startDeliveries } from './start-deliveries.ts';
@@ -47,6 +48,20 @@ export function deliverEventActivities({
   deliveryWorkflows,
 }: DeliverEventDeps) {
   const core = { db, secret, now, orderServices };
+  const crowd = new Crowd();
+
+  /** @throws ApplicationFailure when so many calls of its merchant are under way that it is to come again. */
+  const inCrowd = async <T>(deliveryId: string, work: () => Promise<T>): Promise<T> => {
+    const merchantId = await deliveries.findMerchantOf(db, deliveryId);
+    return await crowd.hold(
+      merchantId,
+      deliveryId,
+      (waitMs) => {
+        throw waiting(waitMs);
+      },
+      work,
+    );
+  };
 
   /** @throws ApplicationFailure when it is to be told again, with the wait until then. */
   const attempt = async (deliveryId: string): Promise<DeliverySnapshot> => {
@@ -84,7 +99,8 @@ export function deliverEventActivities({
     async tellOrderService(paymentId: string): Promise<Told> {
       return await unlessOwnTrouble(async () => {
         const deliveryId = await deliveries.findPendingDelivery(db, paymentId);
-        const telling = deliveryId === null ? null : (await attempt(deliveryId)).telling;
+        const telling =
+          deliveryId === null ? null : (await inCrowd(deliveryId, () => attempt(deliveryId))).telling;
         const snapshot = await loadPayment(db, paymentId, await now());
         // Not possible; should it be all the same, the workflow must not ask again at once, for ever.
         if (deliveryId === null && snapshot.orderUpdate === 'pending')
@@ -95,13 +111,15 @@ export function deliverEventActivities({
 
     /** Tells the order service of any other event, until it has an answer. */
     async deliverEvent(deliveryId: string): Promise<DeliverySnapshot> {
-      return await unlessOwnTrouble(() => attempt(deliveryId));
+      return await unlessOwnTrouble(() => inCrowd(deliveryId, () => attempt(deliveryId)));
     },
 
     /** One more call for a delivery that is settled: logged, and nothing else. */
     async redeliverEvent(deliveryId: string): Promise<DeliverySnapshot> {
       return await unlessOwnTrouble(async () =>
-        callOrderService(core, await deliveries.findDelivery(db, deliveryId)),
+        inCrowd(deliveryId, async () =>
+          callOrderService(core, await deliveries.findDelivery(db, deliveryId)),
+        ),
       );
     },
   };

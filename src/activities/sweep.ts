@@ -5,11 +5,12 @@ import type { Payment } from '../generated/prisma/client.ts';
 import { markDelivered, matchCallbacks } from '../ledger/callbacks.ts';
 import { removeOld } from '../ledger/cleanup.ts';
 import type { LedgerClient } from '../ledger/client.ts';
-import { toDeliverySnapshot } from '../ledger/deliveries.ts';
+import { showOverdue, toDeliverySnapshot } from '../ledger/deliveries.ts';
 import { releaseEndingOrders } from '../ledger/orders.ts';
 import { toRefundSnapshot } from '../ledger/refunds.ts';
 import { isMoney, recordedAnswer } from '../ledger/snapshot.ts';
 import {
+  findUnseenDeliveries,
   restDelivery,
   restPayment,
   restRefund,
@@ -185,9 +186,22 @@ export function sweepActivities({
       });
     },
 
-    /** Events that are not told though it is time: their workflows were never started, or are gone. */
+    /**
+     * Events that are not told though it is time: their workflows were never started, or are gone. Payments that
+     * wait for one of them for long are shown.
+     */
     async sweepDeliveries(): Promise<number> {
-      return await healEach(await takeOverdueDeliveries(db, await now()), async (row) => {
+      const haul = new Haul();
+      await haul.each(await findUnseenDeliveries(db, await now()), async (deliveryId) => {
+        const { paymentId, attention } = await showOverdue(db, deliveryId, await now());
+        if (attention !== null)
+          await workflows.wake(
+            await db.payment.findUniqueOrThrow({ where: { id: paymentId } }),
+            SIGNAL_DEADLINE_MS,
+          );
+        return attention !== null;
+      });
+      await haul.each(await takeOverdueDeliveries(db, await now()), async (row) => {
         const delivery = toDeliverySnapshot(row);
         if (delivery.toldByPayment) await workflows.wake(row.payment, SIGNAL_DEADLINE_MS);
         else await deliveryWorkflows.wake(delivery, SIGNAL_DEADLINE_MS);
@@ -197,6 +211,7 @@ export function sweepActivities({
         await note(db, row.paymentId, 'sweep', detail, at, { deliveryId: row.id });
         return true;
       });
+      return haul.end();
     },
 
     /** What is kept for a while only. */

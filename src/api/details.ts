@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import type { Config } from '../config.ts';
-import { type Backlog, countAttention, countCallbacks } from '../ledger/details.ts';
+import { type Backlog, countAttention, countCallbacks, countDeliveries } from '../ledger/details.ts';
 import type { Api } from './deps.ts';
 import { createProbe, type Reachable } from './reachable.ts';
 import { within } from './within.ts';
@@ -27,6 +27,11 @@ export interface Details extends Reachable {
     readonly undelivered: BacklogView | null;
     readonly unmatched: BacklogView | null;
   } | null;
+  /** Events that wait for an order service's answer; overdue after 10 minutes. */
+  readonly deliveries: {
+    readonly pending: BacklogView | null;
+    readonly overdue: BacklogView | null;
+  } | null;
 }
 
 export type DetailsDeps = Pick<Api, 'db' | 'isTemporalReachable' | 'channels' | 'now'> & {
@@ -48,10 +53,11 @@ export type DetailsDeps = Pick<Api, 'db' | 'isTemporalReachable' | 'channels' | 
 export function createDetails({ config, db, channels, now, ...api }: DetailsDeps): () => Promise<Details> {
   const probe = createProbe({ db, ...api });
   return async () => {
-    const [reachable, attention, callbacks] = await Promise.all([
+    const [reachable, attention, callbacks, deliveries] = await Promise.all([
       probe(),
       within(COUNTED_WITHIN_MS, null, countAttention(db)),
       within(COUNTED_WITHIN_MS, null, countCallbacks(db)),
+      within(COUNTED_WITHIN_MS, null, countDeliveries(db, now())),
     ]);
     const at = now().getTime();
     const view = ({ count, more, oldest }: Backlog): BacklogView => ({
@@ -70,6 +76,10 @@ export function createDetails({ config, db, channels, now, ...api }: DetailsDeps
       callbacks: callbacks && {
         undelivered: orNone(callbacks.undelivered),
         unmatched: orNone(callbacks.unmatched),
+      },
+      deliveries: deliveries && {
+        pending: orNone(deliveries.pending),
+        overdue: orNone(deliveries.overdue),
       },
       config: shownConfig(config, [...channels.keys()]),
     };

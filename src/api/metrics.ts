@@ -1,4 +1,8 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { countDeliveries } from '../ledger/details.ts';
+import { within } from './within.ts';
+
+const COUNTED_WITHIN_MS = 2_000;
 
 export type PaymentResult = 'created' | 'repeated' | 'accepted' | 'rejected' | 'unavailable';
 export type CallbackResult = 'stored' | 'repeated' | 'unmatched' | 'unverified' | 'malformed' | 'not_stored';
@@ -35,6 +39,22 @@ export function createMetrics() {
   });
   return {
     registry,
+    /** Has events on their way to order services counted whenever somebody looks. */
+    watchDeliveries(count: () => ReturnType<typeof countDeliveries>): void {
+      const deliveries = new Gauge({
+        name: 'nodrop_deliveries_waiting',
+        help: 'Events that wait for an order service, overdue after 10 minutes; absent when the database does not say.',
+        labelNames: ['state'],
+        registers: [registry],
+        async collect() {
+          const counted = await within(COUNTED_WITHIN_MS, null, count());
+          deliveries.reset();
+          for (const [state, backlog] of Object.entries(counted ?? {})) {
+            deliveries.set({ state }, backlog?.count ?? 0);
+          }
+        },
+      });
+    },
     readerCame(): void {
       readers.inc();
     },

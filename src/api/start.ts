@@ -4,6 +4,7 @@ import { RefundWorkflows } from '../activities/refund-workflows.ts';
 import { createChannels } from '../channels/registry.ts';
 import { type Config, inUrl } from '../config.ts';
 import { createLedgerClient } from '../ledger/client.ts';
+import { countDeliveries } from '../ledger/details.ts';
 import type { Logger } from '../log.ts';
 import { createAdminApp } from './admin.ts';
 import { createApp } from './app.ts';
@@ -31,6 +32,7 @@ export async function startApi(config: Config, log: Logger): Promise<RunningApi>
   const { publicUrl } = config.api;
   const metrics = createMetrics();
   const db = createLedgerClient(config.databaseUrl);
+  metrics.watchDeliveries(() => countDeliveries(db, new Date()));
   const temporal = connectTemporal(config);
   const changes = new Changes(config.databaseUrl, log);
   const channels = createChannels(config);

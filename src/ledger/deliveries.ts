@@ -56,6 +56,12 @@ export async function findPendingDeliveries(
 }
 
 /** @throws Prisma's P2025 when there is no such delivery. */
+export async function findMerchantOf(db: LedgerClient, deliveryId: string): Promise<string> {
+  const where = { id: deliveryId };
+  return (await db.delivery.findUniqueOrThrow({ where, select: { merchantId: true } })).merchantId;
+}
+
+/** @throws Prisma's P2025 when there is no such delivery. */
 export async function findDelivery(db: LedgerClient, deliveryId: string): Promise<DeliveryRow> {
   return await db.delivery.findUniqueOrThrow({ where: { id: deliveryId }, include: withContext });
 }
@@ -194,16 +200,18 @@ async function goOn(
   });
   const row = { ...waiting, event, payment: locked.payment };
   const payment =
-    outcome === 'not_applied' || isOverdue(row, now)
+    outcome === 'not_applied' || isOverdue(row, now) || row.payment.attention === 'order_update_failing'
       ? await showFailing(locked, row, detail, now)
       : locked.payment;
   return toDeliverySnapshot({ ...row, payment }, detail);
 }
 
-const isOverdue = ({ firstAttemptAt }: Delivery, now: Date): boolean =>
-  firstAttemptAt !== null && now.getTime() - firstAttemptAt.getTime() >= DELIVERY_ALARM_MS;
+const waitingSince = ({ firstAttemptAt, createdAt }: Delivery): Date => firstAttemptAt ?? createdAt;
 
-/** Between two attempts: shows the payment that waits when its time has come. */
+const isOverdue = (delivery: Delivery, now: Date): boolean =>
+  now.getTime() - waitingSince(delivery).getTime() >= DELIVERY_ALARM_MS;
+
+/** Between two attempts, or when there is none: shows the payment that waits when its time has come. */
 export async function showOverdue(
   db: LedgerClient,
   deliveryId: string,
@@ -214,18 +222,15 @@ export async function showOverdue(
     select: { paymentId: true },
   });
   return await underLock(db, paymentId, now, async (locked) => {
-    const { log, ...row } = await locked.tx.delivery.findUniqueOrThrow({
+    const { log, ...delivery } = await locked.tx.delivery.findUniqueOrThrow({
       where: { id: deliveryId },
       include: { event: true, log: LAST_ATTEMPT },
     });
-    const detail = log[0]?.detail ?? 'It has not answered yet.';
-    const { payment } = locked;
-    if (row.status !== 'pending' || !isOverdue(row, now))
-      return toDeliverySnapshot({ ...row, payment }, detail);
-    return toDeliverySnapshot(
-      { ...row, payment: await showFailing(locked, { ...row, payment }, detail, now) },
-      detail,
-    );
+    const lastAnswer = log[0]?.detail;
+    const row = { ...delivery, payment: locked.payment };
+    if (row.status !== 'pending' || !isOverdue(row, now)) return toDeliverySnapshot(row, lastAnswer);
+    const payment = await showFailing(locked, row, lastAnswer, now);
+    return toDeliverySnapshot({ ...row, payment }, lastAnswer);
   });
 }
 
@@ -233,13 +238,16 @@ export async function showOverdue(
 async function showFailing(
   { tx, payment }: Locked,
   delivery: DeliveryRow,
-  lastAnswer: string,
+  lastAnswer: string | undefined,
   now: Date,
 ): Promise<Payment> {
   if (!isToldByPayment(delivery.event.type as EventType, payment.orderUpdate as OrderUpdate | null))
     return payment;
-  const since = (delivery.firstAttemptAt ?? now).toISOString();
-  const detail = `The order service has not agreed since ${since}. Its last answer: ${lastAnswer}`;
+  const since = waitingSince(delivery).toISOString();
+  const detail =
+    lastAnswer === undefined
+      ? `The order service has not been told yet, and should have been at ${since}.`
+      : `The order service has not agreed since ${since}. Its last answer: ${lastAnswer}`;
   if (payment.attention === 'order_update_failing')
     return await update(tx, payment.id, { attentionDetail: detail });
   if (payment.attention !== null) return payment;

@@ -1,3 +1,4 @@
+import { DELIVERY_ALARM_MS } from '../domain/delivery.ts';
 import { ATTENTIONS, type Attention } from '../domain/states.ts';
 import type { LedgerClient } from './client.ts';
 
@@ -49,6 +50,29 @@ export async function countCallbacks(
     return row === undefined ? null : capped(row, atMost);
   };
   return { undelivered: of('undelivered'), unmatched: of('unmatched') };
+}
+
+/**
+ * Events on their way to order services, of every merchant: all that wait for an answer, and those that wait for so
+ * long that a person should look.
+ */
+export async function countDeliveries(
+  db: LedgerClient,
+  now: Date,
+  atMost: number = COUNT_AT_MOST,
+): Promise<{ readonly pending: Backlog | null; readonly overdue: Backlog | null }> {
+  const overdue = new Date(now.getTime() - DELIVERY_ALARM_MS);
+  const count = async (before: Date) => {
+    const [row] = await db.$queryRaw<{ count: number; oldest: Date | null }[]>`
+      SELECT count(*)::int AS count, min(created_at) AS oldest FROM (
+        SELECT created_at FROM deliveries WHERE status = 'pending' AND created_at <= ${before}
+        ORDER BY created_at LIMIT ${atMost + 1}
+      ) AS waiting`;
+    return row === undefined || row.oldest === null
+      ? null
+      : capped({ count: row.count, oldest: row.oldest }, atMost);
+  };
+  return { pending: await count(now), overdue: await count(overdue) };
 }
 
 const capped = ({ count, oldest }: { count: number; oldest: Date }, atMost: number): Backlog => ({

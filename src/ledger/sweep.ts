@@ -1,3 +1,4 @@
+import { DELIVERY_ALARM_MS } from '../domain/delivery.ts';
 import { LAST_ANSWER_EARLY_MS } from '../domain/schedule.ts';
 import { type Callback, type Payment, Prisma, type Refund } from '../generated/prisma/client.ts';
 import type { LedgerClient } from './client.ts';
@@ -135,6 +136,26 @@ export async function takeOverdueDeliveries(db: LedgerClient, now: Date): Promis
     where: { id: { in: ids.map(({ id }) => id) } },
     include: { event: true, payment: true },
   });
+}
+
+/**
+ * The deliveries on which payments wait for so long that a person should look, and whom nothing shows: what is shown
+ * between two attempts is never shown of one that is not attempted. What was dismissed stays hidden.
+ */
+export async function findUnseenDeliveries(db: LedgerClient, now: Date): Promise<string[]> {
+  const rows = await db.$queryRaw<{ id: string }[]>`
+    SELECT deliveries.id FROM payments
+    JOIN deliveries ON deliveries.payment_id = payments.id AND deliveries.status = 'pending'
+    JOIN events ON events.id = deliveries.event_id AND events.type = 'payment.succeeded'
+    WHERE payments.order_update = 'pending' AND payments.attention IS NULL
+      AND payments.settled_at <= ${later(now, -DELIVERY_ALARM_MS)}
+      AND COALESCE(first_attempt_at, deliveries.created_at) <= ${later(now, -DELIVERY_ALARM_MS)}
+      AND NOT EXISTS (
+        SELECT FROM timeline
+        WHERE timeline.payment_id = payments.id AND kind = 'attention' AND data->>'deliveryId' = deliveries.id
+      )
+    ORDER BY payments.settled_at LIMIT ${BATCH}`;
+  return rows.map(({ id }) => id);
 }
 
 /** Somebody is known to tell it: leave it alone for a while. */

@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
+import type { LookupFunction } from 'node:net';
 import { RequestFilteringHttpAgent, RequestFilteringHttpsAgent } from 'request-filtering-agent';
 import { Webhook } from 'standardwebhooks';
 import { z } from 'zod';
 import type { OrderAnswer, OrderReading } from '../domain/event.ts';
+import { createLookup } from './lookup.ts';
 
 /**
  * The HTTP order service: a merchant's own server that is told of payments by signed events (Standard Webhooks,
@@ -23,6 +25,8 @@ export interface OrderServiceTarget {
 export interface OrderServiceOptions {
   /** May it be on this machine or in a private network? Decided at every connect, by the address itself. */
   readonly allowPrivate: boolean;
+  /** How names are looked up. */
+  readonly lookup?: LookupFunction;
   /** @default false */
   readonly httpsOnly?: boolean;
   /** For everything, from the look-up of the name to the end of the answer. @default 15 s */
@@ -79,12 +83,14 @@ export function urlFault(url: string, { httpsOnly = false }: { httpsOnly?: boole
 export class OrderServiceClient {
   readonly #options: OrderServiceOptions;
   readonly #timeoutMs: number;
+  readonly #lookup: LookupFunction;
   readonly #httpAgent: RequestFilteringHttpAgent;
   readonly #httpsAgent: RequestFilteringHttpsAgent;
 
   constructor(options: OrderServiceOptions) {
     this.#options = options;
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
+    this.#lookup = options.lookup ?? createLookup();
     // A connection for every call, so that every call's address is looked at.
     const agent = { keepAlive: false, allowPrivateIPAddress: options.allowPrivate };
     this.#httpAgent = new RequestFilteringHttpAgent(agent);
@@ -140,6 +146,7 @@ export class OrderServiceClient {
     const options = {
       method,
       agent: secure ? this.#httpsAgent : this.#httpAgent,
+      lookup: this.#lookup,
       headers: {
         accept: 'application/json',
         // What is compressed could be of any size.

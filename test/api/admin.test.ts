@@ -3,11 +3,13 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { createAdminApp } from '../../src/api/admin.ts';
 import { createDetails, type Details } from '../../src/api/details.ts';
 import { listen, stopListening } from '../../src/api/listen.ts';
+import { createMetrics } from '../../src/api/metrics.ts';
 import { problem } from '../../src/api/schemas/common.ts';
 import { loadConfig } from '../../src/config.ts';
+import { newDeliveryId, newEventId } from '../../src/domain/ids.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { createLedgerClient } from '../../src/ledger/client.ts';
-import { countAttention, countCallbacks } from '../../src/ledger/details.ts';
+import { countAttention, countCallbacks, countDeliveries } from '../../src/ledger/details.ts';
 import { raiseAttention } from '../../src/ledger/payments.ts';
 import { temporaryHome } from '../support/stack.ts';
 import { callUrl, newKey, pay, setUp } from './support.ts';
@@ -62,6 +64,7 @@ describe('/details', () => {
     expect(answer.json).toEqual({
       ...{ version: expect.stringMatching(/^\d+\.\d+\.\d+/), mode: 'test', database: 'ok', temporal: 'ok' },
       ...{ attention: {}, callbacks: { undelivered: null, unmatched: null } },
+      deliveries: { pending: null, overdue: null },
       config: {
         publicUrl: 'https://pay.example/shop',
         ...{ api: '127.0.0.1:3000', admin: '127.0.0.1:3001' },
@@ -115,12 +118,53 @@ describe('/details', () => {
     expect((await countCallbacks(api.db, 1)).unmatched).toMatchObject({ count: 1, more: true });
   });
 
+  test('counts what order services have not answered, here and in the metrics', async () => {
+    const at = Date.now();
+    const ago = (seconds: number) => new Date(at - seconds * 1000);
+    const { id: paymentId, merchantId } = await api.db.payment.findUniqueOrThrow({
+      where: { id: (await pay(api, key)).id },
+    });
+    for (const [version, age] of [60, 599, 600, 9_000].entries()) {
+      const event = { id: newEventId(), merchantId, paymentId, type: 'refund.failed', version: version + 1 };
+      await api.db.event.create({ data: { ...event, data: {} } });
+      const row = { id: newDeliveryId(), eventId: event.id, merchantId, paymentId, createdAt: ago(age) };
+      await api.db.delivery.create({ data: row });
+    }
+    const { json } = await ask('/details', { now: () => new Date(at) });
+    const waits = (count: number) => ({ ...{ count, more: false, oldestAgeSeconds: 9_000 } });
+    expect((json as Details).deliveries).toMatchObject({ pending: waits(4), overdue: waits(2) });
+    expect((await countDeliveries(api.db, new Date(at), 1)).pending).toMatchObject({ count: 1, more: true });
+
+    const metrics = createMetrics();
+    let isAway = false;
+    metrics.watchDeliveries(async () => {
+      if (isAway) throw new Error('away');
+      return await countDeliveries(api.db, new Date(at));
+    });
+    const shown = async () =>
+      (await metrics.registry.metrics())
+        .split('\n')
+        .filter((line) => line.startsWith('nodrop_deliveries_waiting'));
+    expect(await shown()).toEqual([
+      'nodrop_deliveries_waiting{state="pending"} 4',
+      'nodrop_deliveries_waiting{state="overdue"} 2',
+    ]);
+    isAway = true;
+    expect(await shown()).toEqual([]);
+  });
+
   test('without database and Temporal it says so, and what is not known is null', async () => {
     const db = createLedgerClient('postgresql://nodrop@127.0.0.1:1/none');
     const answer = await ask('/details', { db, isTemporalReachable: async () => false });
     expect(answer.status).toBe(200);
     expect(answer.json).toMatchObject({
-      ...{ database: 'unreachable', temporal: 'unreachable', attention: null, callbacks: null },
+      ...{
+        database: 'unreachable',
+        temporal: 'unreachable',
+        attention: null,
+        callbacks: null,
+        deliveries: null,
+      },
       ...{ mode: 'test', version: expect.stringMatching(/^\d+\.\d+\.\d+/) },
     });
     await db.$disconnect();

@@ -12,7 +12,7 @@ import { underLock, update } from '../../src/ledger/locked.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { endPayment, recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
 import { recordRefundAnswer, requestRefund } from '../../src/ledger/refunds.ts';
-import { takeOverdueDeliveries } from '../../src/ledger/sweep.ts';
+import { findUnseenDeliveries, takeOverdueDeliveries } from '../../src/ledger/sweep.ts';
 import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
 
 /** Events are written with what they tell, or not at all; a reader with a cursor misses none. */
@@ -306,6 +306,31 @@ test('shown when ten minutes have passed without an agreement, and not before', 
     await showOverdue(db, delivery.id, new Date(at.getTime() + ms));
     expect(await db.payment.findUniqueOrThrow({ where: { id: payment.id } })).toMatchObject({ attention });
   }
+});
+
+test('shown by the sweep when it was never attempted, once, and by its answer when that comes', async () => {
+  const { payment, delivery } = await newPending();
+  const since = delivery.createdAt.getTime();
+  const look = async (ms: number) => {
+    const at = new Date(since + ms);
+    const found = (await findUnseenDeliveries(db, at)).filter((id) => id === delivery.id);
+    for (const id of found) await showOverdue(db, id, at);
+    const { attention, attentionDetail } = await db.payment.findUniqueOrThrow({ where: { id: payment.id } });
+    return [found.length, attention, attentionDetail];
+  };
+  expect(await look(599_000)).toEqual([0, null, null]);
+  const untold = `The order service has not been told yet, and should have been at ${delivery.createdAt.toISOString()}.`;
+  // The payment is settled some milliseconds after its delivery's time at most.
+  expect(await look(601_000)).toEqual([1, 'order_update_failing', untold]);
+  expect(await look(661_000)).toEqual([0, 'order_update_failing', untold]);
+  const first = new Date(since + 700_000);
+  await takeTurn(db, delivery.id, first);
+  await recordAttempt(db, delivery.id, answered('unknown', first), 0, first);
+  expect((await look(760_000))[2]).toMatch(/has not agreed since .* Its last answer: It answered\./);
+  await update(db, payment.id, { attention: null, attentionSince: null, attentionDetail: null });
+  expect(await look(3_600_000)).toEqual([0, null, null]);
+  await recordAttempt(db, delivery.id, answered('agreed'), 0, now());
+  expect(await look(3_600_000)).toEqual([0, null, null]);
 });
 
 test('the sweep takes what nobody tells, and nothing else', async () => {

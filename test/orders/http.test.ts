@@ -1,12 +1,15 @@
 import { createHmac } from 'node:crypto';
-import dns from 'node:dns';
 import { createServer, type IncomingHttpHeaders, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
-import { syncBuiltinESMExports } from 'node:module';
-import { createServer as createRawServer, type Server as RawServer, type Socket } from 'node:net';
+import {
+  createServer as createRawServer,
+  type LookupFunction,
+  type Server as RawServer,
+  type Socket,
+} from 'node:net';
 import fc from 'fast-check';
 import { Webhook } from 'standardwebhooks';
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
 import { OrderServiceClient, type OrderServiceTarget, urlFault } from '../../src/orders/http.ts';
 import { newSecret } from '../../src/orders/secrets.ts';
 import { eventually, freePort } from '../support/stack.ts';
@@ -28,8 +31,6 @@ interface Heard {
 
 const open: (Server | RawServer)[] = [];
 afterEach(async () => {
-  vi.restoreAllMocks();
-  syncBuiltinESMExports();
   for (const server of open.splice(0)) {
     if ('closeAllConnections' in server) server.closeAllConnections();
     await new Promise((resolve) => server.close(resolve));
@@ -555,19 +556,13 @@ describe('addresses that are not the world’s', () => {
     expect(connected).toEqual([]);
   });
 
-  /** What names lead to from now on. */
-  function resolveTo(...addresses: { address: string; family: number }[]) {
-    const lookup = vi.spyOn(dns, 'lookup') as unknown as {
-      mockImplementation(
-        fake: (name: string, options: { all?: boolean }, done: (...args: unknown[]) => void) => void,
-      ): void;
-    };
-    lookup.mockImplementation((_name, { all }, done) => {
+  /** What names lead to. */
+  const leadingTo = (...addresses: { address: string; family: number }[]): { lookup: LookupFunction } => ({
+    lookup: (_name, { all }, done) => {
       if (all) done(null, addresses);
-      else done(null, addresses[0]?.address, addresses[0]?.family);
-    });
-    syncBuiltinESMExports();
-  }
+      else done(null, addresses[0]?.address ?? '', addresses[0]?.family);
+    },
+  });
 
   test.each([
     [[{ address: '127.0.0.1', family: 4 }]],
@@ -582,18 +577,23 @@ describe('addresses that are not the world’s', () => {
     ],
   ])('a public name that leads to %j is refused', async (addresses) => {
     const { heard, port } = await answering(200, '');
-    resolveTo(...addresses);
-    expect(await told(`http://shop.example:${port}/`, guarded)).toMatchObject({ reason: REFUSED });
+    const client = new OrderServiceClient({ allowPrivate: false, ...leadingTo(...addresses) });
+    expect(await told(`http://shop.example:${port}/`, client)).toMatchObject({ reason: REFUSED });
     expect(heard).toEqual([]);
   });
 
   test('a name is looked at on every call: it may lead elsewhere by now', async () => {
     const { heard, port } = await answering(200, '');
     const url = `http://shop.example:${port}/`;
-    resolveTo({ address: '127.0.0.1', family: 4 });
-    expect(await told(url, near)).toMatchObject({ kind: 'agreed' });
-    resolveTo({ address: '10.0.0.1', family: 4 });
-    expect(await told(url, guarded)).toMatchObject({ reason: REFUSED });
+    const addresses = [{ address: '127.0.0.1', family: 4 }];
+    const lookup: LookupFunction = (...args) => leadingTo(...addresses).lookup(...args);
+    expect(await told(url, new OrderServiceClient({ allowPrivate: true, lookup }))).toMatchObject({
+      kind: 'agreed',
+    });
+    addresses[0] = { address: '10.0.0.1', family: 4 };
+    expect(await told(url, new OrderServiceClient({ allowPrivate: false, lookup }))).toMatchObject({
+      reason: REFUSED,
+    });
     expect(heard).toHaveLength(1);
   });
 

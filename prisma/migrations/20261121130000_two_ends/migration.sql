@@ -127,6 +127,7 @@ ALTER TABLE "payments" ADD CONSTRAINT "payments_exact_amount_check" CHECK (
 
 -- What the sweep looks for: its cost follows the anomalies.
 CREATE INDEX "deliveries_pending_idx" ON "deliveries" (created_at) WHERE status = 'pending';
+CREATE INDEX "payments_pending_idx" ON "payments" (settled_at) WHERE order_update = 'pending';
 
 -- A refund is news to whoever watches its payment, though the payment's row may not change.
 CREATE FUNCTION nodrop_refund_changed() RETURNS trigger LANGUAGE plpgsql AS $$

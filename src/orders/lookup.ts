@@ -1,0 +1,95 @@
+import { type LookupAddress, type LookupOptions, lookup as lookupInSystem, Resolver } from 'node:dns';
+import { readFileSync } from 'node:fs';
+import type { LookupFunction } from 'node:net';
+import { promisify } from 'node:util';
+
+/**
+ * Looks up order services' names. Node's own way has two threads for the names of all merchants, and one merchant's
+ * name server that hangs would hold them for everybody. Here names are asked of the name server without a thread;
+ * only what it does not know, and what stands in the hosts file, is looked up as the system does, each name once at a
+ * time.
+ */
+
+export interface LookupSettings {
+  /** Default: the system's. */
+  readonly nameServers?: readonly string[];
+  /** A first try; the second takes longer. @default 3 s */
+  readonly timeoutMs?: number;
+}
+
+/** Of the name server: there may be an answer, and it is not to be had now. */
+const NOT_NOW = new Set(['ETIMEOUT', 'ESERVFAIL', 'EREFUSED']);
+const HOSTS_FILE = '/etc/hosts';
+
+export function createLookup({ nameServers, timeoutMs = 3_000 }: LookupSettings = {}): LookupFunction {
+  const resolver = new Resolver({ timeout: timeoutMs, tries: 2 });
+  if (nameServers !== undefined) resolver.setServers([...nameServers]);
+  const resolve4 = promisify(resolver.resolve4.bind(resolver)) as (name: string) => Promise<string[]>;
+  const resolve6 = promisify(resolver.resolve6.bind(resolver)) as (name: string) => Promise<string[]>;
+
+  const askNameServer = async (name: string): Promise<LookupAddress[]> => {
+    const [four, six] = await Promise.allSettled([resolve4(name), resolve6(name)]);
+    const found = [
+      ...(four.status === 'fulfilled' ? four.value.map((address) => ({ address, family: 4 })) : []),
+      ...(six.status === 'fulfilled' ? six.value.map((address) => ({ address, family: 6 })) : []),
+    ];
+    if (found.length > 0) return found;
+    for (const { reason } of [four, six].filter((one) => one.status === 'rejected')) {
+      if (NOT_NOW.has(reason.code)) throw Object.assign(new Error(reason.message), { code: 'EAI_AGAIN' });
+    }
+    return [];
+  };
+
+  /** By name, while they are under way. */
+  const inSystem = new Map<string, Promise<LookupAddress[]>>();
+  const askSystem = (name: string): Promise<LookupAddress[]> => {
+    const known = inSystem.get(name);
+    if (known !== undefined) return known;
+    const asked = new Promise<LookupAddress[]>((resolve, reject) => {
+      lookupInSystem(name, { all: true }, (error, addresses) =>
+        error === null ? resolve(addresses) : reject(error),
+      );
+    }).finally(() => inSystem.delete(name));
+    inSystem.set(name, asked);
+    return asked;
+  };
+
+  const find = async (name: string, { family }: LookupOptions): Promise<LookupAddress[]> => {
+    const wanted = family === 4 || family === 'IPv4' ? 4 : family === 6 || family === 'IPv6' ? 6 : undefined;
+    // A name without a dot is this machine's or this network's.
+    const isLocal = !name.includes('.') || isInHostsFile(name);
+    let found = isLocal ? [] : await askNameServer(name);
+    if (found.length === 0) found = await askSystem(name);
+    return wanted === undefined ? found : found.filter((one) => one.family === wanted);
+  };
+
+  return (name, options, done) => {
+    find(name, options).then(
+      (addresses) => {
+        const [first] = addresses;
+        if (first === undefined) done(notFound(name), '', 0);
+        else if (options.all === true) done(null, addresses);
+        else done(null, first.address, first.family);
+      },
+      (error: NodeJS.ErrnoException) => done(error, '', 0),
+    );
+  };
+}
+
+const notFound = (name: string) => Object.assign(new Error(`${name} has no address`), { code: 'ENOTFOUND' });
+
+function isInHostsFile(name: string): boolean {
+  try {
+    const lines = readFileSync(HOSTS_FILE, 'utf8').split('\n');
+    return lines.some((line) =>
+      line
+        .replace(/#.*/, '')
+        .trim()
+        .split(/\s+/)
+        .slice(1)
+        .some((one) => one.toLowerCase() === name.toLowerCase()),
+    );
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,110 @@
+import type { ApplicationFailure } from '@temporalio/common';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { CALLS_AT_ONCE } from '../../src/activities/crowd.ts';
+import { deliverEventActivities } from '../../src/activities/deliver-event.ts';
+import { newDeliveryId, newEventId, newPaymentId } from '../../src/domain/ids.ts';
+import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import { ensureMerchant, setMerchant } from '../../src/ledger/merchants.ts';
+import type { OrderServiceClient } from '../../src/orders/http.ts';
+import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
+
+// Telling order services, with the real database and an order service that does what the test says.
+
+const SECRET = 'a secret of at least 32 characters';
+
+let database: FreshDatabase;
+let db: LedgerClient;
+beforeAll(async () => {
+  database = await freshDatabase();
+  db = createLedgerClient(database.url);
+});
+afterAll(async () => {
+  await db?.$disconnect();
+  await database?.drop();
+});
+
+/** Events of a new payment that wait to be told at `url`. */
+async function newDeliveries(name: string, count: number): Promise<string[]> {
+  const { merchant } = await ensureMerchant(db, name, ['simulator']);
+  await setMerchant(db, name, { orderServiceUrl: `https://${name}.example/` }, SECRET, new Date());
+  const merchantId = merchant.id;
+  const { id: channelAccountId } = await db.channelAccount.findFirstOrThrow({ where: { merchantId } });
+  const money = { amount: 10n, currency: 'CNY' };
+  await db.order.create({ data: { merchantId, id: 'o', subject: 'x', ...money } });
+  const paymentId = newPaymentId();
+  await db.payment.create({
+    data: {
+      ...{
+        id: paymentId,
+        merchantId,
+        orderId: 'o',
+        channel: 'simulator',
+        channelAccountId,
+        method: 'wallet',
+      },
+      ...{ ...money, clientTokenHash: 'x', expiresAt: new Date(Date.now() + 60_000) },
+    },
+  });
+  const rows = [...Array(count)].map((_, i) => ({
+    id: newDeliveryId(),
+    eventId: newEventId(),
+    version: i + 1,
+  }));
+  await db.event.createMany({
+    data: rows.map(({ eventId: id, version }) => ({
+      ...{ id, merchantId, paymentId, type: 'refund.failed', version, data: {} },
+    })),
+  });
+  await db.delivery.createMany({
+    data: rows.map(({ id, eventId }) => ({ id, eventId, merchantId, paymentId })),
+  });
+  return rows.map(({ id }) => id);
+}
+
+const activities = (tell: OrderServiceClient['tell']) =>
+  deliverEventActivities({
+    db,
+    secret: SECRET,
+    now: async () => new Date(),
+    orderServices: { tell, read: async () => ({ kind: 'paid', durationMs: 1 }) },
+    deliveryWorkflows: { start: async () => undefined },
+  });
+
+const AGREED = { kind: 'agreed', statusCode: 200, durationMs: 1 } as const;
+
+test('a merchant whose order service hangs takes so many calls and no more; others are told at once', async () => {
+  const hung = await newDeliveries('hung', 3 * CALLS_AT_ONCE);
+  const [other = ''] = await newDeliveries('other', 1);
+  let release = () => {};
+  const released = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  let calls = 0;
+  const { deliverEvent } = activities(async ({ url }) => {
+    if (!url.includes('hung')) return AGREED;
+    calls += 1;
+    await released;
+    return AGREED;
+  });
+  const outcomes = hung.map(async (id) => {
+    try {
+      return (await deliverEvent(id)).status;
+    } catch (error) {
+      const { type, nextRetryDelay, category } = error as ApplicationFailure;
+      expect([type, category, Number(nextRetryDelay) >= 1_000]).toEqual(['NotYet', 'BENIGN', true]);
+      return id;
+    }
+  });
+  await eventually(() => calls === CALLS_AT_ONCE);
+  expect(await deliverEvent(other)).toMatchObject({ status: 'delivered' });
+  release();
+  const turnedAway = (await Promise.all(outcomes)).filter((outcome) => outcome !== 'delivered');
+  expect(turnedAway).toHaveLength(2 * CALLS_AT_ONCE);
+  // They have lost nothing by it, not even their turn.
+  const waiting = await db.delivery.findMany({ where: { id: { in: turnedAway } } });
+  expect(new Set(waiting.map(({ nextAttemptAt, attempts }) => `${nextAttemptAt} ${attempts}`))).toEqual(
+    new Set(['null 0']),
+  );
+  const [next = ''] = turnedAway;
+  expect(await deliverEvent(next)).toMatchObject({ status: 'delivered' });
+});
