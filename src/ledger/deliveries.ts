@@ -12,8 +12,8 @@ import { Refusal } from '../domain/refusal.ts';
 import type { Attention, OrderUpdate, RefundReason } from '../domain/states.ts';
 import type { Delivery, Event, Payment, Prisma } from '../generated/prisma/client.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
-import { cleared, type Locked, raised, underLock, update } from './locked.ts';
-import { oweRefund } from './refunds.ts';
+import { cleared, type Locked, raised, raisedUnlessDisputed, underLock, update } from './locked.ts';
+import { isAllBack, oweRefund, showReversed } from './refunds.ts';
 import { note } from './timeline.ts';
 
 /**
@@ -298,7 +298,8 @@ async function agree({ tx, payment }: Locked, detail: string, now: Date): Promis
   const over = cleared(payment, ['order_update_failing']);
   if (over.attention === null) await note(tx, payment.id, 'attention', 'order_update_failing is over.', now);
   await note(tx, payment.id, 'order', detail, now, { orderUpdate: 'applied' });
-  return await update(tx, payment.id, { orderUpdate: 'applied', orderUpdatedAt: now, ...over });
+  const applied = await update(tx, payment.id, { orderUpdate: 'applied', orderUpdatedAt: now, ...over });
+  return await showReversed(tx, applied, now);
 }
 
 async function giveBack(locked: Locked, reason: RefundReason, detail: string, now: Date): Promise<Payment> {
@@ -315,12 +316,18 @@ async function refuse(
   detail: string,
   now: Date,
 ): Promise<Payment> {
-  await note(tx, payment.id, 'order', detail, now, { orderUpdate: to });
-  news.push({ type: `payment.${to}` });
+  // Once all of its money is back nothing is left to decide, or to be shown.
+  const isBack = isAllBack(payment);
+  const decided = isBack ? 'conflict' : to;
+  await note(tx, payment.id, 'order', detail, now, { orderUpdate: decided });
+  news.push({ type: `payment.${decided}` });
+  const shown = isBack
+    ? cleared(payment, ['order_update_failing'])
+    : raisedUnlessDisputed(payment, attention, detail, now);
   return await update(tx, payment.id, {
-    orderUpdate: to,
+    orderUpdate: decided,
     orderUpdatedAt: now,
-    ...raised(attention, detail, now),
+    ...shown,
   });
 }
 

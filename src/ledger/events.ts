@@ -11,6 +11,8 @@ export interface News {
   readonly refundId?: string;
   /** When it is of another payment of the order than the one the work is about. */
   readonly paymentId?: string;
+  /** Whether the merchant has an order service, where the work went by that already: it may be set in between. */
+  readonly mustBeTold?: boolean;
 }
 
 /**
@@ -24,7 +26,7 @@ export interface News {
 export async function recordEvent(
   tx: LedgerTx,
   paymentId: string,
-  { type, refundId }: News,
+  { type, refundId, mustBeTold }: News,
   now: Date,
 ): Promise<void> {
   const payment = await tx.payment.update({
@@ -55,8 +57,7 @@ export async function recordEvent(
       createdAt: now,
     },
   });
-  // Whoever waits for the order service's word must be told to it, whatever was set in between.
-  if (merchant.orderServiceUrl !== null || row.orderUpdate === 'pending') {
+  if (mustBeTold ?? (merchant.orderServiceUrl !== null || row.orderUpdate === 'pending')) {
     await tx.delivery.create({
       data: { id: newDeliveryId(), eventId: id, merchantId, paymentId, createdAt: now },
     });

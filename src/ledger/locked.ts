@@ -49,6 +49,10 @@ export const raised = (attention: Attention, detail: string, now: Date) => ({
   attentionDetail: detail,
 });
 
+/** What a dispute holds back stays shown as that. */
+export const raisedUnlessDisputed = (payment: Payment, attention: Attention, detail: string, now: Date) =>
+  payment.attention === 'disputed' ? {} : raised(attention, detail, now);
+
 /** Takes back an attention of one of these kinds: what it said is not true any more. */
 export const cleared = (payment: Payment, kinds: readonly Attention[]) =>
   kinds.includes(payment.attention as Attention)

@@ -2,6 +2,7 @@ import type { ChannelAnswer, NextAction, PaidAnswer } from '../domain/channel.ts
 import type { EventType } from '../domain/event.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import {
+  ATTENTIONS,
   type Attention,
   canPaymentGo,
   isLive,
@@ -11,7 +12,7 @@ import {
 import type { Order, Prisma } from '../generated/prisma/client.ts';
 import { payOrder, releaseOrder } from '../orders/embedded.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
-import { cleared, type Locked, raised, underLock, update } from './locked.ts';
+import { cleared, type Locked, raised, raisedUnlessDisputed, underLock, update } from './locked.ts';
 import { giveBackOthers, owedRefund, oweRefund, recordExternalRefunds } from './refunds.ts';
 import { isMoney, recordedAnswer, tellsMoreOf, toSnapshot } from './snapshot.ts';
 import { note } from './timeline.ts';
@@ -164,6 +165,9 @@ export async function recordSilence(
 const whereItIs = <Answer extends PaidAnswer>(answer: Answer): Answer =>
   (answer.refundedAmount ?? 0) >= answer.amount ? { ...answer, state: 'refunded' } : answer;
 
+/** What is over once the payment is settled; a dispute is not. */
+const SETTLED_WITHOUT: readonly Attention[] = ATTENTIONS.filter((kind) => kind !== 'disputed');
+
 const NEWS = {
   applied: 'payment.succeeded',
   conflict: 'payment.conflict',
@@ -212,8 +216,8 @@ export async function settlePayment(
       paidAt: new Date(answer.paidAt),
       channelErrorSince: null,
       ...(decision.orderUpdate === 'applied' || decision.attention === null
-        ? { attention: null, attentionSince: null, attentionDetail: null }
-        : raised(decision.attention, decision.detail, now)),
+        ? cleared(payment, SETTLED_WITHOUT)
+        : raisedUnlessDisputed(payment, decision.attention, decision.detail, now)),
     });
     await note(tx, paymentId, 'transition', `Paid, by ${answer.by}: ${from} -> succeeded.`, now, {
       amount: answer.amount,
@@ -229,7 +233,7 @@ export async function settlePayment(
       now,
       { orderUpdate: settled.orderUpdate },
     );
-    news.push({ type: NEWS[decision.orderUpdate] });
+    news.push({ type: NEWS[decision.orderUpdate], mustBeTold });
     // Their refunds are the sweep's to start.
     if (decision.orderUpdate === 'applied') await giveBackOthers(locked, paymentId, now);
     const decided = await tx.order.findUniqueOrThrow({

@@ -9,7 +9,7 @@ import type { Payment, Refund } from '../generated/prisma/client.ts';
 import { releaseOrder } from '../orders/embedded.ts';
 import { readCallback } from './callbacks.ts';
 import { isConstraintViolation, type LedgerClient, type LedgerTx } from './client.ts';
-import { cleared, type Locked, raised, underLock, update } from './locked.ts';
+import { cleared, type Locked, raised, raisedUnlessDisputed, underLock, update } from './locked.ts';
 import { toSnapshot } from './snapshot.ts';
 import { note } from './timeline.ts';
 
@@ -237,13 +237,13 @@ export async function giveBackOthers(
     where: { merchantId, orderId, id: { not: paidBy }, orderUpdate: 'review' },
   });
   const owed: (Refund & { payment: Payment })[] = [];
-  for (const { id, attention } of others) {
+  for (const other of others) {
+    const { id } = other;
     const detail = `The order is paid by ${paidBy}; this one is owed back.`;
     const conflict = await update(tx, id, {
       orderUpdate: 'conflict',
       orderUpdatedAt: now,
-      // What a dispute holds back stays held back.
-      ...(attention === 'disputed' ? {} : raised('order_conflict', detail, now)),
+      ...raisedUnlessDisputed(other, 'order_conflict', detail, now),
     });
     await note(tx, id, 'order', detail, now, { orderUpdate: 'conflict' });
     const refund = await oweRefund(tx, conflict, 'duplicate_payment', now);
@@ -404,7 +404,19 @@ export async function recordExternalRefunds(locked: Locked, answer: PaidAnswer, 
   await note(tx, payment.id, 'refund', `${said}.`, now, { refundId: id });
   locked.news.push({ type: 'refund.succeeded', refundId: id });
   const after = await moneyWentBack(locked, amount, now);
-  if (after.orderUpdate !== 'applied' || after.attention !== null) return after;
+  return after.orderUpdate === 'applied' ? await showReversed(tx, after, now) : after;
+}
+
+/** Shows an applied payment whose money went back at the channel, unless something else is shown of it. */
+export async function showReversed(tx: LedgerTx, payment: Payment, now: Date): Promise<Payment> {
+  if (payment.attention !== null) return payment;
+  const { _sum } = await tx.refund.aggregate({
+    where: { paymentId: payment.id, reason: 'external' },
+    _sum: { amount: true },
+  });
+  if (_sum.amount === null) return payment;
+  const currency = payment.receivedCurrency ?? payment.currency;
+  const said = `${sayAmount(_sum.amount, currency)} went back at the channel, and nobody asked for it here`;
   await note(tx, payment.id, 'attention', `channel_reversed: ${said}.`, now);
   return await update(tx, payment.id, raised('channel_reversed', `${said}; the order was paid by it.`, now));
 }

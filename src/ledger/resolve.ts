@@ -122,9 +122,10 @@ async function accept(locked: Locked, now: Date): Promise<Resolved> {
     payment.receivedCurrency ?? payment.currency,
   );
   await note(tx, paymentId, 'order', `Order ${order.id} is paid, as an operator accepted ${rest}.`, now);
-  news.push({ type: 'payment.succeeded' });
+  const mustBeTold = merchant.orderServiceUrl !== null;
+  news.push({ type: 'payment.succeeded', mustBeTold });
   const refunds = await giveBackOthers(locked, paymentId, now);
-  const isPending = merchant.orderServiceUrl !== null && !isDecided;
+  const isPending = mustBeTold && !isDecided;
   const accepted = await update(tx, paymentId, {
     ...SEEN,
     orderUpdate: isPending ? 'pending' : 'applied',

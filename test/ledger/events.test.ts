@@ -251,6 +251,64 @@ const answered = (outcome: 'agreed' | 'conflict' | 'gone' | 'unknown', at = now(
   ...{ outcome, statusCode: 200, detail: 'It answered.', durationMs: 1, at },
 });
 
+test('an order service that is set while a payment settles: it is told of what was decided for it, and of no more', async () => {
+  const { id } = await newPayment();
+  await underLock(db, id, now(), async ({ news }) => {
+    await withOrderService();
+    news.push({ type: 'payment.failed', mustBeTold: false }, { type: 'payment.closed' });
+  });
+  expect((await eventsOf(id)).map(({ delivery }) => delivery?.status)).toEqual([undefined, 'pending']);
+});
+
+const attentionOf = async (id: string) => (await db.payment.findUniqueOrThrow({ where: { id } })).attention;
+
+test('money that went back at the channel before the order service agreed is shown when it does', async () => {
+  const { payment, delivery } = await newPending();
+  await recordAnswer(db, payment.id, { ...PAID, refundedAmount: 300 } as ChannelAnswer, 'query', now());
+  expect(await attentionOf(payment.id)).toBeNull();
+  await recordAttempt(db, delivery.id, answered('agreed'), 0, now());
+  expect(await db.payment.findUniqueOrThrow({ where: { id: payment.id } })).toMatchObject({
+    orderUpdate: 'applied',
+    attention: 'channel_reversed',
+    attentionDetail:
+      '3.00 CNY went back at the channel, and nobody asked for it here; the order was paid by it.',
+  });
+});
+
+test.each([
+  ['conflict', 'refund'],
+  ['gone', 'refund'],
+  ['gone', 'review'],
+] as const)(
+  '%s (%s) when all money is back already: nothing is left to decide or to show',
+  async (outcome, latePayment) => {
+    const { payment, delivery } = await newPending();
+    await db.merchant.update({ where: { id: merchantId }, data: { latePayment } });
+    const all = { amount: undefined, note: undefined, idempotencyKey: null };
+    const { refund } = await requestRefund(db, payment.id, all, now());
+    await recordRefundAnswer(db, refund.id, { state: 'succeeded', channelRefundId: 'r' }, now());
+    const at = now();
+    await takeTurn(db, delivery.id, at);
+    await showOverdue(db, delivery.id, new Date(at.getTime() + 600_000));
+    expect(await attentionOf(payment.id)).toBe('order_update_failing');
+    await recordAttempt(db, delivery.id, answered(outcome), 0, now());
+    expect(await db.payment.findUniqueOrThrow({ where: { id: payment.id } })).toMatchObject({
+      orderUpdate: 'conflict',
+      attention: null,
+    });
+    expect(await db.refund.count({ where: { paymentId: payment.id } })).toBe(1);
+    expect((await eventsOf(payment.id)).at(-1)?.type).toBe('payment.conflict');
+  },
+);
+
+test('a dispute stays shown, whatever the order service says', async () => {
+  const { payment, delivery } = await newPending();
+  const disputed = { attention: 'disputed', attentionSince: now(), attentionDetail: 'A dispute.' };
+  await update(db, payment.id, disputed);
+  await recordAttempt(db, delivery.id, answered('conflict'), 0, now());
+  expect(await attentionOf(payment.id)).toBe('disputed');
+});
+
 test('of many that want to tell it at once one does, and the next not before its time', async () => {
   const { delivery } = await newPending();
   const at = now();
