@@ -119,7 +119,7 @@ export const settings = z.object({
     .enum(['true', 'false'], 'must be true or false')
     .optional()
     .describe(
-      "`true` lets merchants' order services be on this machine or in a private network, and be told over http in live mode. Unset: only on the embedded database.",
+      "`true` lets merchants' order services be on this machine or in a private network (never link-local), and be told there over http in live mode. Unset: only on the embedded database.",
     ),
   NODROP_PAYMENT_EXPIRY_SECONDS: z.coerce
     .number()
@@ -279,7 +279,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
       secrets: simulatorSecrets,
     },
     shop: { port: s.NODROP_SHOP_PORT },
-    orderServices: { allowPrivate, httpsOnly: s.NODROP_MODE === 'live' && !allowPrivate },
+    orderServices: { allowPrivate, httpsOnly: s.NODROP_MODE === 'live' },
     paymentExpiryMs: s.NODROP_PAYMENT_EXPIRY_SECONDS * 1000,
     queryScheduleMs: (channel) => schedules.get(channel.toUpperCase()) ?? s.NODROP_QUERY_SCHEDULE,
     logLevel: s.NODROP_LOG_LEVEL,

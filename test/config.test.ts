@@ -90,7 +90,7 @@ describe('accepted', () => {
     expect(of(OWN)).toEqual({ allowPrivate: false, httpsOnly: false });
     expect(of({ ...OWN, ...allow('true') })).toEqual({ allowPrivate: true, httpsOnly: false });
     expect(of(live)).toEqual({ allowPrivate: false, httpsOnly: true });
-    expect(of({ ...live, ...allow('true') })).toEqual({ allowPrivate: true, httpsOnly: false });
+    expect(of({ ...live, ...allow('true') })).toEqual({ allowPrivate: true, httpsOnly: true });
   });
 
   test('live on servers of its own', () => {

@@ -15,6 +15,7 @@ import { findOrderService } from '../ledger/merchants.ts';
 import { loadPayment } from '../ledger/payments.ts';
 import { owedRefund } from '../ledger/refunds.ts';
 import type { OrderServiceClient, OrderServiceTarget } from '../orders/http.ts';
+import { UnreadableSecret } from '../orders/secrets.ts';
 import { Crowd } from './crowd.ts';
 import type { ActivityDeps } from './deps.ts';
 import { reasonOf } from './failures.ts';
@@ -50,9 +51,13 @@ export function deliverEventActivities({
   const core = { db, secret, now, orderServices };
   const crowd = new Crowd();
 
-  /** @throws ApplicationFailure when so many calls of its merchant are under way that it is to come again. */
-  const inCrowd = async <T>(deliveryId: string, work: () => Promise<T>): Promise<T> => {
+  /**
+   * Null when there is no such delivery any more.
+   * @throws ApplicationFailure when so many calls of its merchant are under way that it is to come again.
+   */
+  const inCrowd = async <T>(deliveryId: string, work: () => Promise<T>): Promise<T | null> => {
     const merchantId = await deliveries.findMerchantOf(db, deliveryId);
+    if (merchantId === null) return null;
     return await crowd.hold(
       merchantId,
       deliveryId,
@@ -64,7 +69,7 @@ export function deliverEventActivities({
   };
 
   /** @throws ApplicationFailure when it is to be told again, with the wait until then. */
-  const attempt = async (deliveryId: string): Promise<DeliverySnapshot> => {
+  const attempt = async (deliveryId: string): Promise<DeliverySnapshot | null> => {
     const turn = await deliveries.takeTurn(db, deliveryId, await now());
     if (turn.kind === 'settled') return await deliveries.loadDelivery(db, deliveryId);
     if (turn.kind === 'now') {
@@ -99,23 +104,22 @@ export function deliverEventActivities({
     async tellOrderService(paymentId: string): Promise<Told> {
       return await unlessOwnTrouble(async () => {
         const deliveryId = await deliveries.findPendingDelivery(db, paymentId);
-        const telling =
-          deliveryId === null ? null : (await inCrowd(deliveryId, () => attempt(deliveryId))).telling;
+        const told = deliveryId === null ? null : await inCrowd(deliveryId, () => attempt(deliveryId));
         const snapshot = await loadPayment(db, paymentId, await now());
         // Not possible; should it be all the same, the workflow must not ask again at once, for ever.
         if (deliveryId === null && snapshot.orderUpdate === 'pending')
           throw new Error(`payment ${paymentId} waits for an order service, and has no event to tell it`);
-        return { snapshot, refund: await owedRefund(db, snapshot), telling };
+        return { snapshot, refund: await owedRefund(db, snapshot), telling: told?.telling ?? null };
       });
     },
 
-    /** Tells the order service of any other event, until it has an answer. */
-    async deliverEvent(deliveryId: string): Promise<DeliverySnapshot> {
+    /** Tells the order service of any other event, until it has an answer. Null when it is not kept any more. */
+    async deliverEvent(deliveryId: string): Promise<DeliverySnapshot | null> {
       return await unlessOwnTrouble(() => inCrowd(deliveryId, () => attempt(deliveryId)));
     },
 
-    /** One more call for a delivery that is settled: logged, and nothing else. */
-    async redeliverEvent(deliveryId: string): Promise<DeliverySnapshot> {
+    /** One more call for a delivery that is settled: logged, and nothing else. Null as above. */
+    async redeliverEvent(deliveryId: string): Promise<DeliverySnapshot | null> {
       return await unlessOwnTrouble(async () =>
         inCrowd(deliveryId, async () =>
           callOrderService(core, await deliveries.findDelivery(db, deliveryId)),
@@ -151,8 +155,9 @@ async function ask(
   try {
     target = await findOrderService(db, payment.merchantId, secret, at);
   } catch (error) {
+    if (!(error instanceof UnreadableSecret)) throw error;
     // Not of its making, yet the same to whoever waits: it is not told, and told again.
-    return { outcome: 'unknown', statusCode: null, detail: reasonOf(error), durationMs: 0 };
+    return { outcome: 'unknown', statusCode: null, detail: error.message, durationMs: 0 };
   }
   if (target === null) {
     const detail = "The merchant has no order service any more: nodrop's own order counts.";

@@ -15,7 +15,7 @@ export function ledgerActivities({ db, now, deliveryWorkflows }: ActivityDeps) {
     },
 
     /** The same for a delivery. */
-    async loadDelivery(deliveryId: string): Promise<DeliverySnapshot> {
+    async loadDelivery(deliveryId: string): Promise<DeliverySnapshot | null> {
       return await loadDelivery(db, deliveryId);
     },
 

@@ -24,6 +24,9 @@ import { note } from './timeline.ts';
 /** An attempt this little before its time is that attempt: clocks of server and worker differ. */
 const SAME_TIME_MS = 500;
 
+/** How soon somebody looks again whether the one who tells it is done. */
+const LOOK_AGAIN_MS = 2_000;
+
 export type DeliveryRow = Delivery & { readonly event: Event; readonly payment: Payment };
 
 const withContext = { event: true, payment: true } as const;
@@ -55,10 +58,10 @@ export async function findPendingDeliveries(
   return rows.map((row) => toDeliverySnapshot(row)).filter(({ toldByPayment }) => !toldByPayment);
 }
 
-/** @throws Prisma's P2025 when there is no such delivery. */
-export async function findMerchantOf(db: LedgerClient, deliveryId: string): Promise<string> {
-  const where = { id: deliveryId };
-  return (await db.delivery.findUniqueOrThrow({ where, select: { merchantId: true } })).merchantId;
+/** Null when there is no such delivery. */
+export async function findMerchantOf(db: LedgerClient, deliveryId: string): Promise<string | null> {
+  const row = await db.delivery.findUnique({ where: { id: deliveryId }, select: { merchantId: true } });
+  return row?.merchantId ?? null;
 }
 
 /** @throws Prisma's P2025 when there is no such delivery. */
@@ -66,13 +69,13 @@ export async function findDelivery(db: LedgerClient, deliveryId: string): Promis
   return await db.delivery.findUniqueOrThrow({ where: { id: deliveryId }, include: withContext });
 }
 
-/** @throws Prisma's P2025 when there is no such delivery. */
-export async function loadDelivery(db: LedgerClient, deliveryId: string): Promise<DeliverySnapshot> {
-  const row = await db.delivery.findUniqueOrThrow({
+/** Null when there is no such delivery: it is kept for as long as its event. */
+export async function loadDelivery(db: LedgerClient, deliveryId: string): Promise<DeliverySnapshot | null> {
+  const row = await db.delivery.findUnique({
     where: { id: deliveryId },
     include: { ...withContext, log: LAST_ATTEMPT },
   });
-  return toDeliverySnapshot(row, row.log[0]?.detail);
+  return row && toDeliverySnapshot(row, row.log[0]?.detail);
 }
 
 const LAST_ATTEMPT = { orderBy: { id: 'desc' as const }, take: 1 };
@@ -98,7 +101,7 @@ function tellingOf(row: Delivery, lastAnswer: string | undefined): Telling | nul
   return {
     since: row.firstAttemptAt.getTime(),
     lastAnswer,
-    nextAt: (row.nextAttemptAt ?? row.firstAttemptAt).getTime(),
+    nextAt: (row.nextAttemptAt ?? row.tellingUntil ?? row.firstAttemptAt).getTime(),
   };
 }
 
@@ -112,13 +115,17 @@ export type Turn =
 export async function takeTurn(db: LedgerClient, deliveryId: string, now: Date): Promise<Turn> {
   const until = new Date(now.getTime() + TELLING_TAKES_AT_MOST_MS);
   const taken = await db.$executeRaw`
-    UPDATE deliveries SET next_attempt_at = ${until}, first_attempt_at = COALESCE(first_attempt_at, ${now})
+    UPDATE deliveries SET telling_until = ${until}, next_attempt_at = ${until},
+      first_attempt_at = COALESCE(first_attempt_at, ${now})
     WHERE id = ${deliveryId} AND status = 'pending'
-      AND (next_attempt_at IS NULL OR next_attempt_at <= ${new Date(now.getTime() + SAME_TIME_MS)})`;
+      AND (next_attempt_at IS NULL OR next_attempt_at <= ${new Date(now.getTime() + SAME_TIME_MS)})
+      AND (telling_until IS NULL OR telling_until <= ${new Date(now.getTime() + SAME_TIME_MS)})`;
   const row = await findDelivery(db, deliveryId);
   if (row.status !== 'pending') return { kind: 'settled' };
   if (taken === 1) return { kind: 'now', row };
-  return { kind: 'later', row, inMs: Math.max(0, (row.nextAttemptAt ?? now).getTime() - now.getTime()) };
+  const inMs = Math.max(0, (row.nextAttemptAt ?? row.tellingUntil ?? now).getTime() - now.getTime());
+  // The one who tells it now is mostly done long before its time is over.
+  return { kind: 'later', row, inMs: row.tellingUntil === null ? inMs : Math.min(inMs, LOOK_AGAIN_MS) };
 }
 
 /** What one call of the order service came to. */
@@ -181,7 +188,7 @@ async function settle(
 ): Promise<Delivery> {
   return await tx.delivery.update({
     where: { id: deliveryId },
-    data: { status, settledAt: now, nextAttemptAt: null },
+    data: { status, settledAt: now, nextAttemptAt: null, tellingUntil: null },
   });
 }
 
@@ -194,9 +201,11 @@ async function goOn(
   now: Date,
 ): Promise<DeliverySnapshot> {
   const wait = deliveryWait(delivery.attempts, random, retryAfterMs);
+  // A person who wanted it told at once, while this attempt was under way, may have mended what it failed by.
+  const isHurried = delivery.tellingUntil !== null && delivery.nextAttemptAt === null;
   const waiting = await locked.tx.delivery.update({
     where: { id: delivery.id },
-    data: { nextAttemptAt: new Date(now.getTime() + wait) },
+    data: { nextAttemptAt: isHurried ? null : new Date(now.getTime() + wait), tellingUntil: null },
   });
   const row = { ...waiting, event, payment: locked.payment };
   const payment =
@@ -358,7 +367,7 @@ export async function decidePending(
   return await agree(locked, `Order ${payment.orderId} is paid, by an operator's word.`, now);
 }
 
-/** Everything of the payment that waits for the order service is told at once. */
+/** Everything of the payment that waits for the order service is told at once, or after the attempt under way. */
 export async function hurryDeliveries(tx: LedgerTx, paymentId: string): Promise<void> {
   await tx.delivery.updateMany({ where: { paymentId, status: 'pending' }, data: { nextAttemptAt: null } });
 }

@@ -162,7 +162,7 @@ const signing = (now: Date) => ({
 
 /**
  * Where the merchant's events go, and what signs them; null without an HTTP order service.
- * @throws Error that names NODROP_SECRET, when the current secret was stored under another one.
+ * @throws UnreadableSecret when the current secret was stored under another one.
  */
 export async function findOrderService(
   db: LedgerClient | LedgerTx,

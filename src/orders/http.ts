@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
-import type { LookupFunction } from 'node:net';
+import { BlockList, isIP, type LookupFunction } from 'node:net';
 import { RequestFilteringHttpAgent, RequestFilteringHttpsAgent } from 'request-filtering-agent';
 import { Webhook } from 'standardwebhooks';
 import { z } from 'zod';
@@ -27,7 +27,7 @@ export interface OrderServiceOptions {
   readonly allowPrivate: boolean;
   /** How names are looked up. */
   readonly lookup?: LookupFunction;
-  /** @default false */
+  /** Where private addresses are allowed, they alone may be told over http. @default false */
   readonly httpsOnly?: boolean;
   /** For everything, from the look-up of the name to the end of the answer. @default 15 s */
   readonly timeoutMs?: number;
@@ -63,6 +63,29 @@ interface Reply {
   readonly retryAfterMs?: number;
 }
 
+/** Among them the addresses at which clouds give their machines credentials. An IPv4 address within IPv6 counts. */
+const LINK_LOCAL = blockList(['169.254.0.0', 16], ['fe80::', 10], ['fd00:ec2::254', 128]);
+const PRIVATE = blockList(
+  ...([
+    ['10.0.0.0', 8],
+    ['172.16.0.0', 12],
+    ['192.168.0.0', 16],
+    ['127.0.0.0', 8],
+  ] as const),
+  ...([
+    ['100.64.0.0', 10],
+    ['::1', 128],
+    ['fc00::', 7],
+  ] as const),
+);
+
+function blockList(...subnets: readonly (readonly [string, number])[]): BlockList {
+  const list = new BlockList();
+  for (const [address, prefix] of subnets)
+    list.addSubnet(address, prefix, isIP(address) === 6 ? 'ipv6' : 'ipv4');
+  return list;
+}
+
 /** There was no whole HTTP answer; the message is a sentence. */
 class NoReply extends Error {}
 
@@ -70,10 +93,13 @@ class NoReply extends Error {}
  * Why a URL cannot be an order service's, as the end of a sentence; undefined for one that can. What its name leads
  * to is another matter, looked at on every connect.
  */
-export function urlFault(url: string, { httpsOnly = false }: { httpsOnly?: boolean }): string | undefined {
+export function urlFault(
+  url: string,
+  { httpsOnly = false, allowPrivate = false }: { httpsOnly?: boolean; allowPrivate?: boolean },
+): string | undefined {
   if (!URL.canParse(url)) return 'is no URL';
   const { protocol, username, password, hash } = new URL(url);
-  if (httpsOnly && protocol !== 'https:') return 'must be an https URL';
+  if (httpsOnly && !allowPrivate && protocol !== 'https:') return 'must be an https URL';
   if (protocol !== 'https:' && protocol !== 'http:') return 'must be an http or https URL';
   if (username !== '' || password !== '') return 'must have no user name or password: events are signed';
   if (hash !== '') return 'must have no #';
@@ -133,6 +159,32 @@ export class OrderServiceClient {
     });
   }
 
+  /** What the agent lets pass where private addresses are allowed, and yet is not to be called. @throws NoReply */
+  #judge(address: string, secure: boolean): void {
+    const { allowPrivate, httpsOnly = false } = this.#options;
+    // Without private addresses the agent refuses more than this, and http was never called.
+    if (!allowPrivate) return;
+    const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
+    if (LINK_LOCAL.check(address, family))
+      throw new NoReply('It was not called: its address is link-local, which is never allowed.');
+    if (httpsOnly && !secure && !PRIVATE.check(address, family))
+      throw new NoReply('It was not called: its address is public, where only https will do.');
+  }
+
+  #lookUp(secure: boolean): LookupFunction {
+    return (name, options, done) =>
+      this.#lookup(name, options, (error, found, family) => {
+        if (error !== null) return done(error, found, family);
+        try {
+          for (const { address } of typeof found === 'string' ? [{ address: found }] : found)
+            this.#judge(address, secure);
+        } catch (fault) {
+          return done(fault as NoReply, '', 0);
+        }
+        done(null, found, family);
+      });
+  }
+
   /** One call, and its whole answer in time. @throws NoReply */
   async #exchange(
     method: 'GET' | 'POST',
@@ -142,11 +194,14 @@ export class OrderServiceClient {
   ): Promise<Reply> {
     const fault = urlFault(url, this.#options);
     if (fault !== undefined) throw new NoReply(`It was not called: its address ${fault}.`);
-    const secure = new URL(url).protocol === 'https:';
+    const { protocol, hostname } = new URL(url);
+    const secure = protocol === 'https:';
+    const host = hostname.replace(/^\[|\]$/g, '');
+    if (isIP(host) !== 0) this.#judge(host, secure);
     const options = {
       method,
       agent: secure ? this.#httpsAgent : this.#httpAgent,
-      lookup: this.#lookup,
+      lookup: this.#lookUp(secure),
       headers: {
         accept: 'application/json',
         // What is compressed could be of any size.
@@ -271,6 +326,7 @@ const SENTENCES: Readonly<Record<string, string>> = {
 };
 
 function explain(error: Error): string {
+  if (error instanceof NoReply) return error.message;
   // The filter's errors have no code of their own; their text would show what the name leads to.
   if (/is not allowed\. Because/.test(error.message)) {
     return 'It was not called: its address is private, and NODROP_ALLOW_PRIVATE_ORDER_SERVICES does not allow that.';

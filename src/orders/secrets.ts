@@ -26,7 +26,10 @@ export function sealSecret(nodropSecret: string, merchantId: string, plain: stri
   return new Uint8Array(Buffer.concat([Buffer.of(VERSION), nonce, cipher.getAuthTag(), ...text]));
 }
 
-/** @throws Error that names NODROP_SECRET, when the ciphertext was not made with it for this merchant. */
+/** The message is a sentence that a merchant may read. */
+export class UnreadableSecret extends Error {}
+
+/** @throws UnreadableSecret when the ciphertext was not made with it for this merchant. */
 export function openSecret(nodropSecret: string, merchantId: string, ciphertext: Uint8Array): string {
   try {
     if (ciphertext[0] !== VERSION) throw new Error(`version ${ciphertext[0]} is not known`);
@@ -39,7 +42,7 @@ export function openSecret(nodropSecret: string, merchantId: string, ciphertext:
     const text = [decipher.update(ciphertext.subarray(HEAD_BYTES)), decipher.final()];
     return Buffer.concat(text).toString();
   } catch (cause) {
-    throw new Error(
+    throw new UnreadableSecret(
       `A signing secret of merchant ${merchantId} cannot be read: it was stored under another NODROP_SECRET. ` +
         'Set that one again, or make a new secret with merchants rotate-secret.',
       { cause },

@@ -33,7 +33,8 @@ export async function delivery(input: DeliveryInput): Promise<void> {
 
 class DeliveryRun {
   readonly #input: DeliveryInput;
-  #row: DeliverySnapshot | undefined;
+  /** Null: its event is not kept any more. */
+  #row: DeliverySnapshot | null = null;
   #isWoken = false;
   /** Calls that a person wants of a delivery that is settled. */
   #redeliveries = 0;
@@ -54,7 +55,8 @@ class DeliveryRun {
   async run(): Promise<void> {
     this.#row = await this.#load();
     for (;;) {
-      const row: DeliverySnapshot = this.#row;
+      const row: DeliverySnapshot | null = this.#row;
+      if (row === null) return;
       wf.setCurrentDetails(describeDelivery(row));
       if (this.#isWoken) {
         this.#isWoken = false;
@@ -94,7 +96,7 @@ class DeliveryRun {
     );
   }
 
-  async #load(): Promise<DeliverySnapshot> {
+  async #load(): Promise<DeliverySnapshot | null> {
     return await reads.loadDelivery(this.#input.deliveryId);
   }
 }

@@ -53,6 +53,9 @@ const REFUND_SETTLED_ELSEWHERE = 'refund-settled-elsewhere';
 /** A channel whose close says paid and whose query does not, time and again, is shown to a person. */
 const CONTRADICTION_ALARM = 'contradiction-alarm';
 
+/** An attempt to tell the order service goes on through messages that are no news of a settled payment. */
+const TOLD_THROUGH_CALLBACKS = 'told-through-callbacks';
+
 type Message =
   | { readonly kind: 'callback'; readonly notice: CallbackNotice | undefined }
   | { readonly kind: 'hint'; readonly tight: boolean }
@@ -438,7 +441,10 @@ class PaymentRun {
   /** Our order is paid; the merchant's own order service is told until it agrees, or refuses for good. */
   async #tellOrderService(): Promise<void> {
     let refund: string | null = null;
-    await this.#untilTold(async () => {
+    const isCalledOff = wf.patched(TOLD_THROUGH_CALLBACKS)
+      ? () => this.#inbox.some(tellsASettledPayment)
+      : () => this.#inbox.length > 0;
+    const work = async () => {
       const told = await wf
         .proxyActivities<DeliverEventActivities>({
           ...TELLING,
@@ -448,7 +454,8 @@ class PaymentRun {
       this.#row = told.snapshot;
       this.#telling = told.telling;
       refund = told.refund;
-    });
+    };
+    await this.#untilTold(work, undefined, isCalledOff);
     if (refund !== null) await this.#startRefund(refund);
   }
 
@@ -502,10 +509,14 @@ class PaymentRun {
   }
 
   /** Does the work until it is done, a message comes in, or `timeoutMs` have passed; then calls it off. */
-  async #untilTold(work: () => Promise<void>, timeoutMs?: number): Promise<void> {
+  async #untilTold(
+    work: () => Promise<void>,
+    timeoutMs?: number,
+    isTold: () => boolean = () => this.#inbox.length > 0,
+  ): Promise<void> {
     const finished = await untilTold(
       work,
-      () => this.#inbox.length > 0,
+      isTold,
       timeoutMs === undefined ? undefined : { ms: timeoutMs, summary: 'until it expires' },
     );
     if (!finished) this.#row = await reads.loadPayment(this.#input.paymentId);
@@ -537,6 +548,12 @@ class PaymentRun {
 function isLastAnswerMissing({ channelAnsweredAt }: PaymentSnapshot, endedAt: number): boolean {
   const end = endedAt + Math.max(...LATE_WATCH_MS);
   return (channelAnsweredAt ?? 0) < end - LAST_ANSWER_EARLY_MS;
+}
+
+/** A callback's repetition and the payer's hint change nothing any more; a call under way is not called off for them. */
+function tellsASettledPayment(message: Message): boolean {
+  if (message.kind === 'callback') return message.notice?.refundedAmount !== undefined;
+  return message.kind !== 'hint';
 }
 
 /** The channel has said that money came in. */

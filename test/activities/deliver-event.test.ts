@@ -88,7 +88,7 @@ test('a merchant whose order service hangs takes so many calls and no more; othe
   });
   const outcomes = hung.map(async (id) => {
     try {
-      return (await deliverEvent(id)).status;
+      return (await deliverEvent(id))?.status ?? 'gone';
     } catch (error) {
       const { type, nextRetryDelay, category } = error as ApplicationFailure;
       expect([type, category, Number(nextRetryDelay) >= 1_000]).toEqual(['NotYet', 'BENIGN', true]);
@@ -107,4 +107,28 @@ test('a merchant whose order service hangs takes so many calls and no more; othe
   );
   const [next = ''] = turnedAway;
   expect(await deliverEvent(next)).toMatchObject({ status: 'delivered' });
+});
+
+test('an event that is not kept any more: nothing is told, and nobody asks for ever', async () => {
+  const { deliverEvent, redeliverEvent } = activities(async () => {
+    throw new Error('told');
+  });
+  expect(await deliverEvent('dlv_gone')).toBeNull();
+  expect(await redeliverEvent('dlv_gone')).toBeNull();
+});
+
+test("our own trouble is not written down as the order service's answer; an unreadable secret is", async () => {
+  const [first = '', second = ''] = await newDeliveries('ours', 2);
+  const { deliverEvent } = activities(async () => {
+    throw new Error('host db-7.internal cannot be reached');
+  });
+  await expect(deliverEvent(first)).rejects.toMatchObject({ type: 'Internal' });
+  expect(await db.deliveryAttempt.count({ where: { deliveryId: first } })).toBe(0);
+
+  await db.signingSecret.updateMany({ data: { ciphertext: new Uint8Array(40) } });
+  await expect(deliverEvent(second)).rejects.toMatchObject({ type: 'NotAgreed' });
+  expect(await db.deliveryAttempt.findFirstOrThrow({ where: { deliveryId: second } })).toMatchObject({
+    outcome: 'unknown',
+    detail: expect.stringContaining('was stored under another NODROP_SECRET'),
+  });
 });

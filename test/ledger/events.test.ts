@@ -3,7 +3,13 @@ import type { ChannelAnswer } from '../../src/domain/channel.ts';
 import type { Payment } from '../../src/generated/prisma/client.ts';
 import { removeOld } from '../../src/ledger/cleanup.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
-import { recordAttempt, showOverdue, takeTurn } from '../../src/ledger/deliveries.ts';
+import {
+  hurryDeliveries,
+  recordAttempt,
+  requestRedelivery,
+  showOverdue,
+  takeTurn,
+} from '../../src/ledger/deliveries.ts';
 import { eventMessage } from '../../src/ledger/event-data.ts';
 import { recordEvent } from '../../src/ledger/events.ts';
 import { listEvents } from '../../src/ledger/feed.ts';
@@ -321,6 +327,26 @@ test('of many that want to tell it at once one does, and the next not before its
   await recordAttempt(db, delivery.id, answered('unknown', at), 0, at);
   expect(await takeTurn(db, delivery.id, new Date(at.getTime() + 400))).toMatchObject({ kind: 'later' });
   expect(await takeTurn(db, delivery.id, new Date(at.getTime() + 1_000))).toMatchObject({ kind: 'now' });
+});
+
+test('wanted at once while somebody tells it: after that attempt, and by no second one beside it', async () => {
+  const { payment, delivery } = await newPending();
+  const at = now();
+  const later = (ms: number) => new Date(at.getTime() + ms);
+  await takeTurn(db, delivery.id, at);
+  await requestRedelivery(db, merchantId, delivery.id, 'a test', at);
+  await db.$transaction((tx) => hurryDeliveries(tx, payment.id));
+  expect(await takeTurn(db, delivery.id, later(1_000))).toMatchObject({ kind: 'later', inMs: 2_000 });
+  await recordAttempt(db, delivery.id, answered('unknown', at), 0, later(1_500));
+  expect(await takeTurn(db, delivery.id, later(1_600))).toMatchObject({ kind: 'now' });
+  // Nobody wanted anything of this one: it has its schedule again.
+  await recordAttempt(db, delivery.id, answered('unknown', at), 0, later(1_700));
+  expect(await takeTurn(db, delivery.id, later(1_800))).toMatchObject({ kind: 'later', inMs: 1_900 });
+  // Whoever has it dies.
+  await takeTurn(db, delivery.id, later(3_700));
+  await db.$transaction((tx) => hurryDeliveries(tx, payment.id));
+  expect(await takeTurn(db, delivery.id, later(40_000))).toMatchObject({ kind: 'later' });
+  expect(await takeTurn(db, delivery.id, later(44_000))).toMatchObject({ kind: 'now' });
 });
 
 test('answers at once, of which the first counts and the others are logged', async () => {

@@ -606,6 +606,31 @@ describe('addresses that are not the world’s', () => {
     }
     expect(heard).toHaveLength(8);
   });
+
+  test.each([
+    [['169.254.169.254', '[fe80::1]', '[fd00:ec2::254]', '[::ffff:169.254.169.254]', '0xa9fea9fe'], false],
+    [['169.254.169.254', '[fe80::1]'], true],
+  ])('link-local ones never are: %j, https alone for public ones: %s', async (hosts, httpsOnly) => {
+    const client = new OrderServiceClient({ allowPrivate: true, httpsOnly });
+    const reason = 'It was not called: its address is link-local, which is never allowed.';
+    for (const host of hosts) expect(await told(`http://${host}/`, client)).toMatchObject({ reason });
+    const lookup = leadingTo({ address: '127.0.0.1', family: 4 }, { address: '169.254.1.1', family: 4 });
+    const named = new OrderServiceClient({ allowPrivate: true, httpsOnly, ...lookup });
+    for (const protocol of ['http', 'https'])
+      expect(await told(`${protocol}://shop.example/`, named)).toMatchObject({ reason });
+  });
+
+  test('where https is required, http is for them alone', async () => {
+    const { port, heard } = await answering(200, '');
+    const client = new OrderServiceClient({ allowPrivate: true, httpsOnly: true });
+    expect(await told(`http://127.0.0.1:${port}/`, client)).toEqual({ kind: 'agreed', statusCode: 200 });
+    const reason = 'It was not called: its address is public, where only https will do.';
+    expect(await told(`http://93.184.216.34:${port}/`, client)).toMatchObject({ reason });
+    const lookup = leadingTo({ address: '93.184.216.34', family: 4 });
+    const named = new OrderServiceClient({ allowPrivate: true, httpsOnly: true, ...lookup });
+    expect(await told(`http://shop.example:${port}/`, named)).toMatchObject({ reason });
+    expect(heard).toHaveLength(1);
+  });
 });
 
 describe('URLs', () => {
@@ -634,7 +659,7 @@ describe('URLs', () => {
     expect(urlFault('http://shop.example/', { httpsOnly: true })).toBe('must be an https URL');
     expect(urlFault('https://shop.example/', { httpsOnly: true })).toBeUndefined();
     const { url, heard } = await answering(200, '');
-    const strict = new OrderServiceClient({ allowPrivate: true, httpsOnly: true });
+    const strict = new OrderServiceClient({ allowPrivate: false, httpsOnly: true });
     expect(await told(url, strict)).toMatchObject({
       reason: 'It was not called: its address must be an https URL.',
     });

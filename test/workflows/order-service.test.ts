@@ -380,10 +380,9 @@ test('an operator accepts in its stead', async () => {
   await resolve(payment, 'accept');
   await done(payment);
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', attention: null });
-  expect((await deliveriesOf(payment))[0]?.log.at(-1)).toMatchObject({
-    outcome: 'agreed',
-    detail: 'An operator decided: accept.',
-  });
+  // An attempt that was under way meanwhile is logged after it.
+  const agreed = (await deliveriesOf(payment))[0]?.log.filter(({ outcome }) => outcome === 'agreed');
+  expect(agreed).toMatchObject([{ detail: 'An operator decided: accept.' }]);
 });
 
 test('an operator refunds what the order service never agreed to', async () => {
@@ -469,4 +468,39 @@ test('an operator retries, or wants it told again, while it waits for its time: 
   await h.workflows.wake(payment, 10_000);
   await eventually(async () => (await h.row(payment.id)).orderUpdate === 'applied');
   expect(new Set(shop.about(payment.id).map(({ id, body }) => `${id} ${body}`)).size).toBe(1);
+});
+
+test('callbacks and hints that come while it is told do not call the attempt off', async () => {
+  let open = false;
+  shop.react = () => (open ? undefined : { status: 503, headers: { 'retry-after': '86400' } });
+  const payment = await receive();
+  await eventually(async () => (await deliveriesOf(payment))[0]?.attempts === 1);
+  await h.callback(payment);
+  await h.workflows.hint(payment, true, 10_000);
+  const run = h.env.client.workflow.getHandle(paymentWorkflowId(payment.id));
+  const history = async () => (await run.fetchHistory()).events ?? [];
+  // Both have been heard.
+  await eventually(async () => {
+    const events = await history();
+    const signals = events.filter((event) => event.workflowExecutionSignaledEventAttributes != null);
+    return signals.length >= 3 && events.at(-1)?.workflowTaskCompletedEventAttributes != null;
+  });
+  const calledOff = (await history()).filter(
+    (event) => event.activityTaskCancelRequestedEventAttributes?.scheduledEventId != null,
+  );
+  const told = (await history()).filter(
+    ({ activityTaskScheduledEventAttributes: scheduled }) =>
+      scheduled?.activityType?.name === 'tellOrderService',
+  );
+  const ids = new Set(told.map(({ eventId }) => String(eventId)));
+  expect(told).toHaveLength(1);
+  expect(
+    calledOff.filter(({ activityTaskCancelRequestedEventAttributes: request }) =>
+      ids.has(String(request?.scheduledEventId)),
+    ),
+  ).toEqual([]);
+  open = true;
+  await resolve(payment, 'retry');
+  await h.workflows.wake(payment, 10_000);
+  await eventually(async () => (await h.row(payment.id)).orderUpdate === 'applied');
 });

@@ -41,6 +41,7 @@ CREATE TABLE "deliveries" (
     "attempts" INTEGER NOT NULL DEFAULT 0,
     "first_attempt_at" TIMESTAMPTZ(3),
     "next_attempt_at" TIMESTAMPTZ(3),
+    "telling_until" TIMESTAMPTZ(3),
     "settled_at" TIMESTAMPTZ(3),
     "next_sweep_at" TIMESTAMPTZ(3),
     "created_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
