@@ -216,6 +216,10 @@ export interface PayerPayment {
    */
   paidAt: string | null;
   /**
+   * The order as its payer may know it, by this and every other attempt. `open`: it can be paid. `undecided`: money or a decision is on its way by this or another attempt: do not pay again; nobody knows yet that nothing was charged. `paid`: it is paid, by this or another attempt (also when it was refunded since). `over`: it can no longer be paid, and no money is known or expected. Unless it is `open` there is no `nextAction` and nothing in `switchTo`.
+   */
+  orderState: string;
+  /**
    * What else this order can be paid with, for `POST /v1/payments/{id}/switch`; empty once it cannot.
    */
   switchTo: {

@@ -2,9 +2,9 @@ import { TemporalUnavailable } from '../activities/payment-workflows.ts';
 import { Refusal } from '../domain/refusal.ts';
 import { isLive, type PaymentStatus } from '../domain/states.ts';
 import type { Payment } from '../generated/prisma/client.ts';
-import { unsettledMoney } from '../ledger/intake.ts';
+import { forbidsAnother } from '../ledger/intake.ts';
 import { requestCancel } from '../ledger/payments.ts';
-import { hasUnsettledMoney } from '../ledger/snapshot.ts';
+import { hasUnsettledMoney, isUndecided } from '../ledger/snapshot.ts';
 import { paymentKey } from './changes.ts';
 import type { Api } from './deps.ts';
 
@@ -49,8 +49,7 @@ async function resolve(api: Api, attempt: Payment, within: () => number): Promis
   const ended = await changes.until(paymentKey(id), {
     read,
     done: (payment) =>
-      !hasUnsettledMoney(payment) &&
-      (!isLive(payment.status as PaymentStatus) || payment.channelState === 'processing'),
+      !hasUnsettledMoney(payment) && (!isLive(payment.status as PaymentStatus) || isUndecided(payment)),
     timeoutMs: within(),
   });
   refuse(ended);
@@ -58,23 +57,10 @@ async function resolve(api: Api, attempt: Payment, within: () => number): Promis
 
 /** @throws Refusal when this attempt forbids another one. */
 function refuse(payment: Payment): void {
-  const { id, orderId, status, orderUpdate, channelState, channel } = payment;
-  if (hasUnsettledMoney(payment)) throw unsettledMoney(payment);
+  const { id, orderId, orderUpdate } = payment;
   if (orderUpdate === 'applied') {
     throw new Refusal('order_already_paid', `Order ${orderId} was paid by payment ${id}.`);
   }
-  if (orderUpdate === 'review' || orderUpdate === 'pending') {
-    throw new Refusal('attempt_unresolved', `Payment ${id} has brought money that waits for a decision.`);
-  }
-  if (isUndecided({ status, channelState })) {
-    throw new Refusal(
-      'attempt_unresolved',
-      `${channel} is still deciding on payment ${id}: the payer has acted.`,
-    );
-  }
-}
-
-/** True when the payer has acted and the channel has not decided: nobody is to pay again meanwhile. */
-export function isUndecided({ status, channelState }: Pick<Payment, 'status' | 'channelState'>): boolean {
-  return isLive(status as PaymentStatus) && channelState === 'processing';
+  const refusal = forbidsAnother(payment);
+  if (refusal !== null) throw refusal;
 }

@@ -33,8 +33,6 @@ export function createSeePayment(api: Api) {
 /** What a payer sees who has this token. */
 export function viewOfPayer(api: Api, row: PaymentOfPayer, token: string): PayerPaymentView {
   const now = api.now();
-  return {
-    ...payerPaymentView(row, now, checkoutUrl(api.config.api, row.id, token)),
-    switchTo: switchOptions(row, api.channels, now),
-  };
+  const url = checkoutUrl(api.config.api, row.id, token);
+  return payerPaymentView(row, now, url, switchOptions(row, api.channels, now));
 }

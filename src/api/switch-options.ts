@@ -1,19 +1,17 @@
 import type { ChannelAdapter } from '../domain/channel.ts';
 import { isLive, type PaymentStatus } from '../domain/states.ts';
-import { refusesAttempts } from '../ledger/intake.ts';
 import type { PaymentOfPayer } from '../ledger/views.ts';
-import { isUndecided } from './resolve-other-attempts.ts';
+import { orderStateOf } from './order-state.ts';
 import type { PayerPaymentView } from './schemas/payment.ts';
 
-/** What else a payer can pay the order with now; nothing when it takes no attempt, or one is still being decided. */
+/** What else a payer can pay the order with now; nothing unless it is open. */
 export function switchOptions(
   payment: PaymentOfPayer,
   channels: ReadonlyMap<string, ChannelAdapter>,
   now: Date,
 ): PayerPaymentView['switchTo'] {
-  const { order, merchant } = payment;
-  if (refusesAttempts(order, order.payments, now) !== null || order.payments.some(isUndecided)) return [];
-  return merchant.channelAccounts
+  if (orderStateOf(payment, now) !== 'open') return [];
+  return payment.merchant.channelAccounts
     .flatMap(({ channel }) => channels.get(channel) ?? [])
     .filter((adapter) => takes(adapter, payment.currency))
     .flatMap(({ name, methods }) => methods.map((method) => ({ channel: name, method })))

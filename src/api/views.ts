@@ -12,8 +12,9 @@ import type {
 import { MATCH_FOR_MS } from '../ledger/callbacks.ts';
 import { eventMessage, iso, orderData, paymentData, refundData } from '../ledger/event-data.ts';
 import type { DeliveryWithLog } from '../ledger/feed.ts';
-import { hasUsableAction, nextActionOf } from '../ledger/snapshot.ts';
-import type { OrderWithPayments, PaymentWithRefund } from '../ledger/views.ts';
+import { hasUsableAction, isUndecided, nextActionOf } from '../ledger/snapshot.ts';
+import type { OrderWithPayments, PaymentOfPayer, PaymentWithRefund } from '../ledger/views.ts';
+import { orderStateOf } from './order-state.ts';
 import type { CallbackView } from './schemas/callback.ts';
 import type { DeliveryView, EventView } from './schemas/event.ts';
 import type { OrderView } from './schemas/order.ts';
@@ -33,15 +34,16 @@ export function isPayable(row: Payment, now: Date): boolean {
 }
 
 /**
- * What a client token shows. Nobody is sent to pay what is over, so the next action ends with the payment.
+ * What everybody sees who sees the payment. Nobody is sent to pay what is over, or what they may have paid, so the next
+ * action ends with the payment, and is not shown while it is undecided.
  * @param checkoutUrl carries the client token: only for whoever has it.
  */
-export function payerPaymentView(
+function commonView(
   row: PaymentWithRefund,
   now: Date,
   checkoutUrl: string | null,
-): Omit<PayerPaymentView, 'switchTo'> {
-  const action = isPayable(row, now) ? nextActionOf(row) : null;
+): Omit<PayerPaymentView, 'switchTo' | 'orderState'> {
+  const action = isPayable(row, now) && !isUndecided(row) ? nextActionOf(row) : null;
   return {
     id: row.id,
     channel: row.channel,
@@ -59,6 +61,22 @@ export function payerPaymentView(
     createdAt: row.createdAt.toISOString(),
     expiresAt: row.expiresAt.toISOString(),
     paidAt: iso(row.paidAt),
+  };
+}
+
+/** What a client token shows. Nobody is sent to pay an order that is paid by another attempt, or may be. */
+export function payerPaymentView(
+  row: PaymentOfPayer,
+  now: Date,
+  checkoutUrl: string | null,
+  switchTo: PayerPaymentView['switchTo'],
+): PayerPaymentView {
+  const orderState = orderStateOf(row, now);
+  return {
+    ...commonView(row, now, checkoutUrl),
+    ...(orderState === 'open' ? {} : { nextAction: null, payUrl: null }),
+    orderState,
+    switchTo,
   };
 }
 
@@ -85,7 +103,7 @@ export function paymentView(
   const checkoutUrl = clientToken === null ? null : viewer.checkoutUrl(row.id, clientToken);
   return {
     ...paymentData(row),
-    ...payerPaymentView(row, viewer.now, checkoutUrl),
+    ...commonView(row, viewer.now, checkoutUrl),
     clientToken,
     temporalUrl: viewer.temporalUrl(paymentWorkflowId(row.id)),
   };

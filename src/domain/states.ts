@@ -3,6 +3,10 @@
 export const ORDER_STATUSES = ['unpaid', 'paying', 'succeeded', 'refunded', 'cancelled', 'closed'] as const;
 export type OrderStatus = (typeof ORDER_STATUSES)[number];
 
+export const PAYER_ORDER_STATES = ['open', 'undecided', 'paid', 'over'] as const;
+/** An order as the payer of one of its attempts may know it. */
+export type PayerOrderState = (typeof PAYER_ORDER_STATES)[number];
+
 export const PAYMENT_STATUSES = ['created', 'paying', 'succeeded', 'failed', 'cancelled', 'closed'] as const;
 export type PaymentStatus = (typeof PAYMENT_STATUSES)[number];
 

@@ -6,7 +6,7 @@ import { isLive, type PaymentStatus } from '../domain/states.ts';
 import type { Order, Payment, Prisma } from '../generated/prisma/client.ts';
 import { lockOrder } from '../orders/embedded.ts';
 import { isConstraintViolation, type LedgerClient, type LedgerTx } from './client.ts';
-import { hasUnsettledMoney } from './snapshot.ts';
+import { hasUnsettledMoney, isUndecided } from './snapshot.ts';
 import { note } from './timeline.ts';
 
 /** How orders and payments come into being. */
@@ -116,8 +116,8 @@ export async function startPayment(
   }
 }
 
-/** Why the order takes no new attempt now, or null when it takes one. */
-export function refusesAttempts(order: Order, attempts: readonly Payment[], now: Date): Refusal | null {
+/** Why the order takes no new attempt now, whatever its attempts are; null when it takes one. */
+export function refusesAttempts(order: Order, now: Date): Refusal | null {
   const { id, status, paidPaymentId, cancelRequestedAt, expiresAt } = order;
   if (status === 'succeeded' || status === 'refunded')
     return new Refusal('order_already_paid', `Order ${id} was paid by payment ${paidPaymentId}.`);
@@ -126,19 +126,25 @@ export function refusesAttempts(order: Order, attempts: readonly Payment[], now:
   if (cancelRequestedAt !== null) return new Refusal('order_not_payable', `Order ${id} is being cancelled.`);
   if (expiresAt !== null && expiresAt <= now)
     return new Refusal('order_not_payable', `Order ${id} expired at ${expiresAt.toISOString()}.`);
-  const undecided = attempts.find(({ orderUpdate }) => orderUpdate === 'pending' || orderUpdate === 'review');
-  if (undecided === undefined) return null;
-  return new Refusal(
-    'attempt_unresolved',
-    `Payment ${undecided.id} of this order has brought money that waits for a decision.`,
-  );
+  return null;
 }
 
-/** Money is on record and is decided over in a moment: until then nobody may be asked to pay again. */
-export function unsettledMoney({ id }: Pick<Payment, 'id'>): Refusal {
-  return new Refusal('attempt_unresolved', `Payment ${id} has brought money that is being settled.`, {
-    retryAfterSeconds: 5,
-  });
+/** Why this attempt forbids another one, or null when it does not. */
+export function forbidsAnother(attempt: Payment): Refusal | null {
+  const { id, orderUpdate, channel } = attempt;
+  if (!isUndecided(attempt)) return null;
+  if (orderUpdate === 'pending' || orderUpdate === 'review')
+    return new Refusal('attempt_unresolved', `Payment ${id} has brought money that waits for a decision.`);
+  if (hasUnsettledMoney(attempt)) {
+    // It is decided over in a moment.
+    return new Refusal('attempt_unresolved', `Payment ${id} has brought money that is being settled.`, {
+      retryAfterSeconds: 5,
+    });
+  }
+  return new Refusal(
+    'attempt_unresolved',
+    `${channel} is still deciding on payment ${id}: the payer has acted.`,
+  );
 }
 
 async function insertPayment(
@@ -151,21 +157,23 @@ async function insertPayment(
   const attemptsOf = { merchantId: order.merchantId, orderId: order.id };
   // Under the order's lock: an attempt that came meanwhile is asked about like the others.
   const attempts = await tx.payment.findMany({ where: attemptsOf });
-  const refusal = refusesAttempts(order, attempts, now);
+  const refusal = refusesAttempts(order, now);
   if (refusal !== null) throw refusal;
   const live = attempts.filter(({ status }) => isLive(status as PaymentStatus));
   const same = live.find(({ channel, method }) => channel === given.channel && method === given.method);
+  const unasked = same === undefined ? live.filter(({ id }) => !given.askedAttempts.has(id)) : [];
+  for (const attempt of attempts) {
+    // Also by one that has ended: whoever pays again now would pay twice.
+    const forbidden = attempt === same || unasked.includes(attempt) ? null : forbidsAnother(attempt);
+    if (forbidden !== null) throw forbidden;
+  }
   if (same !== undefined) {
     if (same.expiresAt > now && same.cancelRequestedAt === null) return { payment: same, created: false };
     throw new Refusal('attempt_unresolved', `Payment ${same.id} is ending: the channel is being asked.`, {
       retryAfterSeconds: 5,
     });
   }
-  const unasked = live.filter(({ id }) => !given.askedAttempts.has(id));
   if (unasked.length > 0) throw new UnaskedAttempts(unasked);
-  // Also of one that has ended: whoever pays again now would pay twice.
-  const unsettled = attempts.find(hasUnsettledMoney);
-  if (unsettled !== undefined) throw unsettledMoney(unsettled);
   const account = await tx.channelAccount.findUnique({
     where: { merchantId_channel: { merchantId: order.merchantId, channel: given.channel } },
   });

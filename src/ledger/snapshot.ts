@@ -3,6 +3,7 @@ import type { PaymentSnapshot } from '../domain/payment.ts';
 import {
   type Attention,
   isEnded,
+  isLive,
   type OrderUpdate,
   type PaymentStatus,
   type SettledBy,
@@ -60,6 +61,22 @@ export function isMoney(answer: ChannelAnswer | null): answer is PaidAnswer {
 export function hasUnsettledMoney(payment: Payment): boolean {
   return payment.status !== 'succeeded' && isMoney(recordedAnswer(payment));
 }
+
+/**
+ * Money or a decision is on its way by this attempt: the payer has acted, or money is here that nobody has decided
+ * over. Until then nobody is to pay its order again.
+ */
+export function isUndecided(payment: Payment): boolean {
+  const { status, orderUpdate, channelState } = payment;
+  if (orderUpdate === 'pending' || orderUpdate === 'review' || hasUnsettledMoney(payment)) return true;
+  return isLive(status as PaymentStatus) && channelState !== null && PAYER_HAS_ACTED.has(channelState);
+}
+
+const PAYER_HAS_ACTED: ReadonlySet<string> = new Set<ChannelAnswer['state']>([
+  'processing',
+  'paid',
+  'refunded',
+]);
 
 /** The same money as in the answer on record, of which more has gone back since. */
 export function tellsMoreOf(known: PaidAnswer, answer: PaidAnswer): boolean {

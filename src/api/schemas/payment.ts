@@ -1,6 +1,7 @@
 import {
   ATTENTIONS,
   ORDER_UPDATES,
+  PAYER_ORDER_STATES,
   PAYMENT_STATUSES,
   REFUND_REASONS,
   REFUND_STATUSES,
@@ -142,6 +143,15 @@ export const newSwitch = z
 export const payerPayment = z
   .object({
     ...payerFields,
+    orderState: oneOf(PAYER_ORDER_STATES).openapi({
+      description:
+        'The order as its payer may know it, by this and every other attempt. `open`: it can be paid. `undecided`: money ' +
+        'or a decision is on its way by this or another attempt: do not pay again; nobody knows yet that nothing was ' +
+        'charged. `paid`: it is paid, by this or another attempt (also when it was refunded since). `over`: it can no ' +
+        'longer be paid, and no money is known or expected. Unless it is `open` there is no `nextAction` and nothing in ' +
+        '`switchTo`.',
+      example: 'open',
+    }),
     switchTo: z.array(z.object({ channel: channelName, method: z.string() })).openapi({
       description:
         'What else this order can be paid with, for `POST /v1/payments/{id}/switch`; empty once it cannot.',
