@@ -329,6 +329,8 @@ describe('where something on the way lets streams or held answers through by hal
     result.catch(() => undefined);
     await vi.advanceTimersByTimeAsync(LOOKED_AT_MS);
     leaving.abort(new Error('enough'));
+    // This service answers also whoever has gone.
+    await vi.advanceTimersByTimeAsync(10_000);
     await expect(result).rejects.toThrow('enough');
     return times;
   }
@@ -365,7 +367,7 @@ describe('where something on the way lets streams or held answers through by hal
     expect(streams.length).toBeGreaterThan(2);
     expect(streams.length).toBeLessThanOrEqual(6);
     const [before = 0, last = 0] = streams.slice(-2);
-    expect(last - before).toBeGreaterThanOrEqual(200_000);
+    expect(last - before).toBeGreaterThanOrEqual(120_000);
     expect(polls.length).toBeGreaterThanOrEqual(30);
   });
 
