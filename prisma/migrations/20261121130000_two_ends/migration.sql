@@ -136,6 +136,30 @@ BEGIN
 END $$;
 CREATE TRIGGER "refunds_changed" AFTER INSERT OR UPDATE ON "refunds" FOR EACH ROW EXECUTE FUNCTION nodrop_refund_changed();
 
+-- What a payer may do depends on the order and on its other attempts: whoever watches one of them hears of those too.
+-- Only of what is shown: most changes of a payment concern itself alone.
+CREATE FUNCTION nodrop_attempt_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_notify('nodrop', 'payment/' || id) FROM payments
+    WHERE merchant_id = NEW.merchant_id AND order_id = NEW.order_id AND id <> NEW.id;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER "payments_attempt_made" AFTER INSERT ON "payments" FOR EACH ROW EXECUTE FUNCTION nodrop_attempt_changed();
+CREATE TRIGGER "payments_attempt_changed" AFTER UPDATE ON "payments" FOR EACH ROW
+  WHEN ((OLD.status, OLD.order_update, OLD.channel_state, OLD.channel_answer, OLD.channel_error_since)
+    IS DISTINCT FROM (NEW.status, NEW.order_update, NEW.channel_state, NEW.channel_answer, NEW.channel_error_since))
+  EXECUTE FUNCTION nodrop_attempt_changed();
+
+CREATE FUNCTION nodrop_order_decided() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_notify('nodrop', 'payment/' || id) FROM payments WHERE merchant_id = NEW.merchant_id AND order_id = NEW.id;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER "orders_decided" AFTER UPDATE ON "orders" FOR EACH ROW
+  WHEN ((OLD.status, OLD.cancel_requested_at) IS DISTINCT FROM (NEW.status, NEW.cancel_requested_at)
+    AND (NEW.status NOT IN ('unpaid', 'paying') OR NEW.cancel_requested_at IS NOT NULL))
+  EXECUTE FUNCTION nodrop_order_decided();
+
 -- Who waits at the merchant's feed.
 CREATE FUNCTION nodrop_event_recorded() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

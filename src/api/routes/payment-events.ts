@@ -1,5 +1,4 @@
 import { Refusal } from '../../domain/refusal.ts';
-import { isFinal, type OrderUpdate, type PaymentStatus } from '../../domain/states.ts';
 import type { Payment } from '../../generated/prisma/client.ts';
 import { isDatabaseUnavailable } from '../../ledger/unavailable.ts';
 import { type Access, tokenEndsAt } from '../auth.ts';
@@ -16,9 +15,6 @@ id: 3q2-7wAAAAAAAAAAAAAAAA
 data: {"id":"pay_01JD7Z7C8Q6W4Y9V5T3R1P0N2M","status":"paying",...}
 
 `;
-
-const hasEnded = ({ status, orderUpdate }: Payment) =>
-  isFinal(status as PaymentStatus, orderUpdate as OrderUpdate | null);
 
 /** `GET /v1/payments/{id}/events`: whoever watches a payment sees its state, and each change as it is made. */
 export function paymentEventsRoute(api: Api): Endpoint {
@@ -40,7 +36,8 @@ export function paymentEventsRoute(api: Api): Endpoint {
     description:
       'Server-Sent Events: `event: payment` with the whole state as JSON in `data`, the current one first and then ' +
       'after every change: a `Payment` for a key, a `PayerPayment` for a client token. States in between may be left out, ' +
-      'the last one never is. Comments (`:`) keep the connection alive every 15 s. The stream ends after a final state ' +
+      'the last one never is. A payer also hears of what other attempts of the order mean to them (`orderState`), while ' +
+      'that is `undecided` also after the payment has ended without money. Comments (`:`) keep the connection alive every 15 s. The stream ends after a final state ' +
       "(see `GET /v1/payments/{id}`), at the client token's end, and now and then besides: come again with the `id` " +
       'of the last event as `Last-Event-ID`, and what you have is not sent again.',
     auth: 'key or token',
@@ -65,7 +62,7 @@ export function paymentEventsRoute(api: Api): Endpoint {
       const first = await seePayment(access, id);
       const key = paymentKey(id);
       const lastEventId = request.get('last-event-id');
-      if (hasEnded(first.row) && stateId(JSON.stringify(first.view())) === lastEventId) {
+      if (first.isFinal() && stateId(JSON.stringify(first.view())) === lastEventId) {
         return void response.status(204).end();
       }
       if (request.method === 'HEAD') return void response.type('text/event-stream').end();
@@ -88,7 +85,7 @@ export function paymentEventsRoute(api: Api): Endpoint {
           last = seen;
           push();
           await stream.drained();
-          if (hasEnded(seen.row)) break;
+          if (seen.isFinal()) break;
         }
       } catch (error) {
         // The reader comes again, and is then told why. A token's end is no fault.

@@ -1,4 +1,3 @@
-import { isFinal, type OrderUpdate, type PaymentStatus } from '../../domain/states.ts';
 import { listPayments, listTimeline } from '../../ledger/views.ts';
 import { paymentKey } from '../changes.ts';
 import { nextCursor, nextSerialCursor, readCursor, readSerialCursor } from '../cursor.ts';
@@ -102,12 +101,9 @@ export function paymentRoutes(api: Api): Endpoint[] {
 /** Ends a wait when the payment is final, or when a next action appears that was not there at first. */
 function untilNews(now: () => Date): (seen: Seen) => boolean {
   let payableAtFirst: boolean | undefined;
-  return ({ row }) => {
+  return ({ row, isFinal }) => {
     const payable = isPayable(row, now());
     payableAtFirst ??= payable;
-    return (
-      isFinal(row.status as PaymentStatus, row.orderUpdate as OrderUpdate | null) ||
-      (payable && !payableAtFirst)
-    );
+    return isFinal() || (payable && !payableAtFirst);
   };
 }
