@@ -53,7 +53,9 @@ export interface CallOptions {
 }
 
 /** With a token it is a `PayerPayment`, with a key a `Payment`. */
-export type VisiblePayment = PayerPayment | Payment;
+export type VisiblePayment =
+  | PayerPayment
+  | (Payment & { readonly orderState?: undefined; readonly switchTo?: undefined });
 
 export interface Client {
   /** Starts a payment, or returns the live one of the same order, channel and method. Needs the key. */
