@@ -70,7 +70,7 @@ function openApi(): string {
 }
 
 /** What the JavaScript client takes and gives. */
-const CLIENT_TYPES = ['NewPayment', 'Payment', 'PayerPayment', 'Problem'];
+const CLIENT_TYPES = ['NewPayment', 'Payment', 'PayerPayment', 'SwitchedPayment', 'Problem'];
 
 /** The document's schemas as TypeScript, with those they refer to. */
 async function clientTypes(document: string): Promise<string> {

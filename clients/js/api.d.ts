@@ -20,6 +20,7 @@ export interface Schemas {
   NewPayment?: NewPayment;
   Payment?: Payment;
   PayerPayment?: PayerPayment;
+  SwitchedPayment?: SwitchedPayment;
   Problem?: Problem;
 }
 /**
@@ -226,6 +227,69 @@ export interface PayerPayment {
     channel: string;
     method: string;
   }[];
+}
+/**
+ * The new attempt as its payer sees it, with a client token of its own.
+ */
+export interface SwitchedPayment {
+  id: string;
+  channel: string;
+  method: string;
+  /**
+   * Minor units: 1050 is 10.50 CNY or 1050 JPY.
+   */
+  amount: number;
+  /**
+   * An ISO 4217 code.
+   */
+  currency: string;
+  /**
+   * One of created, paying, succeeded, failed, cancelled, closed; accept new ones.
+   */
+  status: string;
+  /**
+   * What became of the order; to a payer a payment is paid when it is `applied`.
+   */
+  orderUpdate: string | null;
+  /**
+   * What has gone back to the payer.
+   */
+  refundedAmount: number;
+  /**
+   * Why all of this payment goes back without anybody having asked for a refund, else null: `duplicate_payment`, the order was paid twice and this is the second; `late_payment`, it came too late for the order; `requested`, it was decided so.
+   */
+  refundReason: string | null;
+  /**
+   * How far that is: `created` and `processing`, on its way; `succeeded`, back; `failed`, the channel refused it and a person sees to it. Null without `refundReason`.
+   */
+  refundStatus: string | null;
+  nextAction: NextAction;
+  /**
+   * The next action's URL.
+   */
+  payUrl: string | null;
+  /**
+   * nodrop's own page for the payer. Carries the client token: shown only with it.
+   */
+  checkoutUrl: string | null;
+  createdAt: string;
+  expiresAt: string;
+  /**
+   * The channel's clock.
+   */
+  paidAt: string | null;
+  /**
+   * The order as its payer may know it, by this and every other attempt. `open`: it can be paid. `undecided`: money or a decision is on its way by this or another attempt: do not pay again; nobody knows yet that nothing was charged. `paid`: it is paid, by this or another attempt (also when it was refunded since). `over`: it can no longer be paid, and no money is known or expected. Unless it is `open` there is no `nextAction` and nothing in `switchTo`.
+   */
+  orderState: string;
+  /**
+   * What else this order can be paid with, for `POST /v1/payments/{id}/switch`; empty once it cannot.
+   */
+  switchTo: {
+    channel: string;
+    method: string;
+  }[];
+  clientToken: string;
 }
 /**
  * RFC 9457 problem details.

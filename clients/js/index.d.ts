@@ -1,6 +1,14 @@
-import type { NewPayment, PayerPayment, Payment, Problem } from './api.d.ts';
+import type { NewPayment, PayerPayment, Payment, Problem, SwitchedPayment } from './api.d.ts';
 
-export type { NewOrder, NewPayment, NextAction, PayerPayment, Payment, Problem } from './api.d.ts';
+export type {
+  NewOrder,
+  NewPayment,
+  NextAction,
+  PayerPayment,
+  Payment,
+  Problem,
+  SwitchedPayment,
+} from './api.d.ts';
 
 /** The service refused: it has said so itself, in a problem document. */
 export declare class NodropError extends Error {
@@ -44,8 +52,10 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A payment as a token shows it; with a key it has the fields of `Payment` as well. */
-export type VisiblePayment = PayerPayment & Partial<Payment>;
+/** With a token it is a `PayerPayment`, with a key a `Payment`. */
+export type VisiblePayment =
+  | PayerPayment
+  | (Payment & { readonly orderState?: undefined; readonly switchTo?: undefined });
 
 export interface Client {
   /** Starts a payment, or returns the live one of the same order, channel and method. Needs the key. */
@@ -65,7 +75,10 @@ export interface Client {
   waitForResult(
     id: string,
     options?: CallOptions & {
-      /** Called with the first state and with every other one. */
+      /**
+       * Called with the first state and with every other one. What it throws is not caught: it is a page's error
+       * event, and ends a Node process like any error that nobody catches.
+       */
       readonly onUpdate?: (payment: VisiblePayment) => void;
       readonly onConnection?: (connection: Connection) => void;
     },
@@ -79,7 +92,7 @@ export interface Client {
     id: string,
     to: { readonly channel: string; readonly method?: string },
     options?: CallOptions,
-  ): Promise<VisiblePayment>;
+  ): Promise<SwitchedPayment | (Payment & { readonly clientToken: string })>;
 }
 
 export declare function createClient(options: ClientOptions): Client;

@@ -4,11 +4,15 @@
 const STREAM_START_MS = 4_000;
 /** The service sends at least a comment every 15 s. */
 const STREAM_SILENCE_MS = 40_000;
+/** A stream that ends before this is tried once more at once, and then counts as one that does not come through. */
+const STREAM_WORTH_MS = 10_000;
 /** How long a stream that did not come through is not tried again; doubles each time. */
 const STREAM_REST_MS = { first: 30_000, last: 600_000 };
 const REQUEST_MS = 15_000;
 /** How long the service may hold the answer of a poll. */
 const HELD_SECONDS = 10;
+/** A held poll that brings nothing new in less than this was not held. */
+const HELD_AT_LEAST_MS = 5_000;
 /** Between polls that are held, between polls that are not, and while the service is away. */
 const HELD_PAUSE_MS = { first: 1_000, last: 1_000 };
 const PLAIN_PAUSE_MS = { first: 1_000, last: 15_000 };
@@ -102,7 +106,7 @@ export function createClient({ baseUrl, key, fetch: given }) {
    */
   async function request(path, { method = 'GET', token, body, headers, signal, wants = (r) => r.ok }) {
     const credential = token ?? key;
-    signal?.throwIfAborted();
+    throwIfAborted(signal);
     let response;
     try {
       response = await send(`${base}${path}`, {
@@ -121,7 +125,7 @@ export function createClient({ baseUrl, key, fetch: given }) {
         referrerPolicy: 'no-referrer',
       });
     } catch (cause) {
-      signal?.throwIfAborted();
+      throwIfAborted(signal);
       throw new NodropNetworkError('The service cannot be reached.', { cause });
     }
     if (wants(response)) return response;
@@ -140,7 +144,7 @@ export function createClient({ baseUrl, key, fetch: given }) {
       const response = await request(path, { ...options, signal: limit.signal });
       return await response.json();
     } catch (error) {
-      signal?.throwIfAborted();
+      throwIfAborted(signal);
       if (error instanceof NodropError || error instanceof NodropNetworkError) throw error;
       // The time was up, the answer broke off, or is no JSON.
       throw new NodropNetworkError('The service gave no readable answer.', { cause: error });
@@ -163,16 +167,20 @@ export function createClient({ baseUrl, key, fetch: given }) {
    * @param {{ token: string | undefined, signal: AbortSignal, lastEventId: string }} options
    * @param {(payment: any, eventId: string) => boolean} onPayment
    * @param {() => void} onLive
-   * @returns {Promise<'ended' | 'blocked' | 'away'>} `ended`: it worked for a while; `blocked`: something does not let
-   *   it through, or there is no room for it; `away`: nobody was reached
+   * @returns {Promise<'ended' | 'brief' | 'blocked' | 'away'>} `ended`: it worked for a while, or is not wanted any
+   *   more; `brief`: for a moment only; `blocked`: something does not let it through, or there is no room for it;
+   *   `away`: nobody was reached
    */
   async function follow(id, { token, signal, lastEventId }, onPayment, onLive) {
     const limit = limited(signal, STREAM_START_MS);
+    let isLost = false;
     const unlisten = listen(id, (news) => {
-      if (news === 'lost') limit.abort();
+      if (news !== 'lost') return;
+      isLost = true;
+      limit.abort();
     });
     let worked = false;
-    let reached = false;
+    let reachedAt;
     try {
       const response = await request(`${pathOf(id)}/events`, {
         token,
@@ -183,7 +191,7 @@ export function createClient({ baseUrl, key, fetch: given }) {
         },
         wants: () => true,
       });
-      reached = true;
+      reachedAt = Date.now();
       if (!response.ok) throw await errorOf(response);
       const type = response.headers.get('content-type') ?? '';
       if (!type.startsWith('text/event-stream') || response.body === null) return 'blocked';
@@ -194,7 +202,7 @@ export function createClient({ baseUrl, key, fetch: given }) {
         if (event.type === 'payment' && onPayment(JSON.parse(event.data), event.id)) return 'ended';
       }
     } catch (error) {
-      signal.throwIfAborted();
+      throwIfAborted(signal);
       if (isRefused(error)) throw error;
     } finally {
       unlisten();
@@ -202,8 +210,12 @@ export function createClient({ baseUrl, key, fetch: given }) {
       // Also a stream that is left, and not cut, must be closed.
       limit.abort();
     }
-    if (worked) return 'ended';
-    return reached || limit.expired() ? 'blocked' : 'away';
+    if (isLost) return worked ? 'ended' : 'away';
+    // Silence, too: the service sends comments.
+    if (limit.expired()) return 'blocked';
+    if (reachedAt === undefined) return 'away';
+    if (!worked) return 'blocked';
+    return Date.now() - reachedAt < STREAM_WORTH_MS ? 'brief' : 'ended';
   }
 
   /** @type {import('./index.d.ts').Client['waitForResult']} */
@@ -211,7 +223,7 @@ export function createClient({ baseUrl, key, fetch: given }) {
     // Ours ends with the caller's, and when the result is there.
     const ours = new AbortController();
     const stop = () => ours.abort(given?.reason);
-    given?.throwIfAborted();
+    throwIfAborted(given);
     given?.addEventListener('abort', stop);
     const { signal } = ours;
 
@@ -240,6 +252,7 @@ export function createClient({ baseUrl, key, fetch: given }) {
 
     let streamNotBefore = 0;
     let rest = STREAM_REST_MS.first;
+    let hasBeenBrief = false;
     let holds = true;
     let polls = 0;
     try {
@@ -258,8 +271,11 @@ export function createClient({ baseUrl, key, fetch: given }) {
           if (done()) return last;
           if (end === 'ended') {
             rest = STREAM_REST_MS.first;
+            hasBeenBrief = false;
             polls = 0;
-          } else if (end === 'blocked') {
+          } else if (end === 'brief' && !hasBeenBrief) {
+            hasBeenBrief = true;
+          } else if (end !== 'away') {
             streamNotBefore = Date.now() + rest;
             rest = Math.min(rest * 2, STREAM_REST_MS.last);
           }
@@ -270,13 +286,18 @@ export function createClient({ baseUrl, key, fetch: given }) {
         /** @type {{ first: number, last: number }} */
         let pause;
         let atLeast = 0;
+        const askedAt = Date.now();
+        const textBefore = lastText;
         try {
           take(await getPayment(id, { token, signal, ...(held ? { wait: HELD_SECONDS } : {}) }));
           if (connection !== 'polling') polls = 0;
           connected('polling');
-          pause = holds ? HELD_PAUSE_MS : PLAIN_PAUSE_MS;
+          // Where there is no room for one more who waits, the answer comes at once.
+          const inVain = held && lastText === textBefore && Date.now() - askedAt < HELD_AT_LEAST_MS;
+          pause = holds && !inVain ? HELD_PAUSE_MS : PLAIN_PAUSE_MS;
+          if (held && !inVain) polls = 0;
         } catch (error) {
-          signal.throwIfAborted();
+          throwIfAborted(signal);
           if (isRefused(error)) throw error;
           // Something on the way may not like answers that take long.
           if (held) holds = false;
@@ -358,6 +379,11 @@ export function createClient({ baseUrl, key, fetch: given }) {
         body: { channel, ...(method === undefined ? {} : { method }) },
       }),
   };
+}
+
+/** `signal.throwIfAborted` is too new for many phones. @param {AbortSignal | undefined} signal */
+function throwIfAborted(signal) {
+  if (signal?.aborted) throw signal.reason;
 }
 
 /** @param {string} id */

@@ -41,10 +41,23 @@ describe('the cashier page', () => {
     for (const path of assets) expect((await open(path)).status).toBe(200);
   });
 
-  test('tells those without JavaScript not to pay again', async () => {
+  test('tells those without JavaScript, or without the script, not to pay again', async () => {
     const made = await pay(api, key);
     const { text } = await open(`${made.id}?token=${made.clientToken}`);
     expect(text).toMatch(/<noscript><p>[^<]*do not pay again/);
+    expect(text).toMatch(/<p id="detail">[^<]*do not pay again/);
+  });
+
+  test('with a slash at the end of its address leads to the one without, to which its files are relative', async () => {
+    const made = await pay(api, key);
+    const answer = await fetch(`${api.url}/checkout/${made.id}/?token=${made.clientToken}`, {
+      redirect: 'manual',
+    });
+    expect([answer.status, answer.headers.get('location')]).toEqual([
+      308,
+      `../${made.id}?token=${made.clientToken}`,
+    ]);
+    expect(answer.headers.get('cache-control')).toBe('no-store');
   });
 
   test.each([
@@ -112,8 +125,11 @@ describe('the screen', () => {
   const PAYMENT = {
     status: 'paying',
     orderUpdate: null,
+    orderState: 'open',
     amount: 1050,
     refundedAmount: 0,
+    refundReason: null,
+    refundStatus: null,
     expiresAt: '2026-01-01T00:30:00.000Z',
     nextAction: { type: 'redirect', url: 'https://wallet.example/' },
   };
@@ -125,7 +141,54 @@ describe('the screen', () => {
     for (const status of ['created', 'paying', 'a new one'])
       for (const nextAction of [null, PAYMENT.nextAction])
         for (const now of [BEFORE, BEFORE + 1, BEFORE + 1e9])
-          expect(['asking', 'preparing', 'pay']).toContain(await screenOf({ status, nextAction }, now));
+          expect(['asking', 'preparing', 'pay', 'lapsed']).toContain(
+            await screenOf({ status, nextAction }, now),
+          );
+  });
+
+  test('of an attempt without money goes by the order: unpaid is said only where no other attempt can have paid', async () => {
+    const seen: Record<string, string[]> = {};
+    for (const orderState of ['open', 'undecided', 'paid', 'over', 'a new one', undefined]) {
+      const screens = new Set<string>();
+      for (const status of ['created', 'paying', 'failed', 'cancelled', 'closed', 'a new one'])
+        for (const nextAction of [null, PAYMENT.nextAction])
+          for (const now of [BEFORE, BEFORE + 1])
+            for (const mayHavePaid of [false, true])
+              screens.add(await screenOf({ status, nextAction, orderState }, now, mayHavePaid));
+      seen[String(orderState)] = [...screens].sort();
+    }
+    expect(seen).toEqual({
+      open: ['asking', 'expired', 'lapsed', 'pay', 'preparing', 'unpaid'],
+      over: ['asking', 'expired', 'unpaid'],
+      undecided: ['asking'],
+      paid: ['settled'],
+      'a new one': ['asking'],
+      undefined: ['asking'],
+    });
+  });
+
+  test.each([
+    ['paid', { orderUpdate: 'applied' }],
+    ['paid', { orderUpdate: 'applied', refundedAmount: 50 }],
+    ['returned', { orderUpdate: 'applied', refundedAmount: 1050 }],
+    ['telling', { orderUpdate: 'pending' }],
+    ['returning', { orderUpdate: 'conflict', refundReason: 'duplicate_payment', refundStatus: 'created' }],
+    ['returning', { orderUpdate: 'conflict', refundReason: 'late_payment', refundStatus: 'failed' }],
+    // More was received than the payment is of.
+    [
+      'returning',
+      {
+        orderUpdate: 'conflict',
+        refundReason: 'requested',
+        refundStatus: 'processing',
+        refundedAmount: 1050,
+      },
+    ],
+    ['returned', { orderUpdate: 'conflict', refundReason: 'requested', refundStatus: 'succeeded' }],
+    ['returned', { orderUpdate: 'conflict', refundedAmount: 500 }],
+  ])('of money is %s with %j', async (screen, changes) => {
+    for (const orderState of ['open', 'undecided', 'paid', 'over'])
+      expect(await screenOf({ status: 'succeeded', orderState, ...changes })).toBe(screen);
   });
 
   test('asks nobody to pay who may have paid, or after the time to pay', async () => {
@@ -139,7 +202,7 @@ describe('the screen', () => {
   test('asks nobody to pay again once money is in', async () => {
     for (const orderUpdate of ['applied', 'pending', 'conflict', 'review', null, 'a new one'])
       for (const mayHavePaid of [false, true])
-        expect(['paid', 'review', 'returning']).toContain(
+        expect(['paid', 'telling', 'review', 'returning']).toContain(
           await screenOf({ status: 'succeeded', orderUpdate }, BEFORE, mayHavePaid),
         );
   });

@@ -60,6 +60,8 @@ async function openCashier(made: Answer['body'], options: BrowserContextOptions 
 }
 
 const payLink = (page: Page) => page.getByRole('link', { name: /^Pay / });
+const attemptOn = (channel: string, { orderId }: Answer['body']) =>
+  system.db.payment.findFirstOrThrow({ where: { orderId, channel } });
 const settledBy = async (id: string) =>
   (await system.db.payment.findUniqueOrThrow({ where: { id } })).settledBy;
 
@@ -175,7 +177,85 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await page.getByRole('link', { name: 'Back to the shop' }).click();
     await shows(page, 'paid');
     expect(await system.orderStatus(made.orderId)).toBe('succeeded');
+    // Also not while the new attempt was made.
+    expect(screens.slice(0, 2)).toEqual(['preparing', 'pay']);
+    expect(screens).not.toContain('unpaid');
     await context.close();
+  });
+
+  test('changes the channel, and goes on to the shop with the attempt that was paid', async () => {
+    const made = await pay({ returnUrl: `${system.apiUrl}/healthz?from=shop` });
+    const { page, context } = await openCashier(made, DESKTOP);
+    await shows(page, 'pay');
+    await page.getByRole('button', { name: 'Second simulated wallet' }).click();
+    await page.getByText('With Second simulated wallet.').waitFor();
+    const second = await attemptOn('simulator2', made);
+    await system.simulator.pay(second.id);
+    await page.getByRole('button', { name: 'I have paid' }).click();
+    await shows(page, 'paid');
+    // Also after a reload.
+    await page.reload();
+    await shows(page, 'paid');
+    await page.getByRole('link', { name: 'Back to the shop' }).click();
+    await page.waitForURL(`${system.apiUrl}/healthz?from=shop&paymentId=${second.id}`);
+    await context.close();
+  });
+
+  test('has two attempts open that can both be paid, and pays the first: the second one’s page says that it is paid', async () => {
+    const made = await pay();
+    const first = await openCashier(made, DESKTOP);
+    const second = await openCashier(made, DESKTOP);
+    await Promise.all([shows(first.page, 'pay'), shows(second.page, 'pay')]);
+    // The channel says nothing of the first one, which therefore stays open beside the second.
+    await system.simulator.setFaults({ query: { errorRate: 1 }, close: { errorRate: 1 } });
+    await second.page.getByRole('button', { name: 'Second simulated wallet' }).click();
+    await second.page.getByText('With Second simulated wallet.').waitFor();
+    await system.simulator.setFaults({ query: { errorRate: 0 }, close: { errorRate: 0 } });
+    await shows(second.page, 'pay');
+    await system.simulator.pay(made.id);
+    await first.page.getByRole('button', { name: 'I have paid' }).click();
+    await shows(first.page, 'paid');
+    await shows(second.page, 'settled');
+    await second.page.getByRole('heading', { name: 'This order is paid' }).waitFor();
+    const other = await attemptOn('simulator2', made);
+    await eventually(async () => {
+      const { status } = await system.db.payment.findUniqueOrThrow({ where: { id: other.id } });
+      return ['closed', 'cancelled'].includes(status);
+    });
+    await second.page.reload();
+    await shows(second.page, 'settled');
+    expect(second.screens).not.toContain('unpaid');
+    expect(second.screens).not.toContain('expired');
+    await first.context.close();
+    await second.context.close();
+  });
+
+  test('declines in two tabs, pays in one: the other takes no second payment, and does not say unpaid any more', async () => {
+    const made = await pay();
+    await system.simulator.pay(made.id, 'declined');
+    const first = await openCashier(made, DESKTOP);
+    const second = await openCashier(made, DESKTOP);
+    await first.page.getByRole('button', { name: 'I have paid' }).click();
+    await Promise.all([shows(first.page, 'unpaid'), shows(second.page, 'unpaid')]);
+    // The first tab learns nothing by itself any more.
+    await first.page.route(/\/v1\/payments\/[^/]+(\/events)?$/, (route) => route.abort());
+    await second.page.getByRole('button', { name: 'Second simulated wallet' }).click();
+    await shows(second.page, 'pay');
+    await system.simulator.pay((await attemptOn('simulator2', made)).id);
+    await second.page.getByRole('button', { name: 'I have paid' }).click();
+    await shows(second.page, 'paid');
+    first.screens.length = 0;
+    await first.page.getByRole('button', { name: 'Second simulated wallet' }).click();
+    await shows(first.page, 'settled');
+    await first.page.getByText('It has been paid already. Do not pay again.').waitFor();
+    expect(await first.page.evaluate('document.activeElement.id')).toBe('title');
+    expect(new Set(first.screens)).toEqual(new Set(['preparing', 'settled']));
+    expect(await system.db.payment.count({ where: { orderId: made.orderId } })).toBe(2);
+    await first.page.unrouteAll({ behavior: 'ignoreErrors' });
+    await first.page.reload();
+    await shows(first.page, 'settled');
+    await first.context.close();
+    await second.context.close();
   });
 
   test('changes the channel: the first attempt is closed, and the second pays the order', async () => {
@@ -186,9 +266,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     const isSecond = page.getByText('With Second simulated wallet.');
     await isSecond.waitFor();
     expect(await page.evaluate('document.activeElement.id')).toBe('title');
-    const second = await system.db.payment.findFirstOrThrow({
-      where: { orderId: made.orderId, channel: 'simulator2' },
-    });
+    const second = await attemptOn('simulator2', made);
     expect(page.url()).toBe(`${system.apiUrl}/checkout/${second.id}`);
     const first = async () => (await system.db.payment.findUniqueOrThrow({ where: { id: made.id } })).status;
     await eventually(async () => ['closed', 'cancelled'].includes(await first()));

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { newKey, newOrderId, pay, startTestApi, type TestApi } from '../api/support.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
 import { CHROMIUM, DESKTOP, expectAccessible, launch, openTab, PHONE, shows } from './support.ts';
 
 // Every screen of the cashier page, in both languages and on both sizes: what it says, and that axe-core finds nothing.
@@ -42,19 +42,47 @@ const SCREENS: readonly (readonly [string, string, object, string, string])[] = 
     '请勿重复付款',
   ],
   [
-    'asking without an action',
+    'asking after the payer acted',
     'asking',
-    { nextAction: null },
+    { orderState: 'undecided', nextAction: null },
     'We are still asking the bank',
     '正在向银行确认',
+  ],
+  [
+    'declined, while another attempt is undecided',
+    'asking',
+    { status: 'failed', orderState: 'undecided', nextAction: null },
+    'Do not pay again',
+    '请勿重复付款',
+  ],
+  [
+    'the action has run out',
+    'lapsed',
+    { nextAction: null, payUrl: null },
+    'This way to pay has run out',
+    '此支付方式已失效',
+  ],
+  [
+    'paid by another attempt',
+    'settled',
+    { status: 'cancelled', orderState: 'paid', nextAction: null },
+    'This order is paid',
+    '该订单已支付',
+  ],
+  [
+    'paid by another attempt, and still live',
+    'settled',
+    { orderState: 'paid', nextAction: null },
+    'Do not pay again',
+    '请勿重复付款',
   ],
   ['a status that is new', 'asking', { status: 'frozen' }, 'Do not pay again', '请勿重复付款'],
   ['paid', 'paid', paid, 'Thank you. We have received your payment', '支付成功'],
   [
-    'paid, the shop is being told',
-    'paid',
-    { ...paid, orderUpdate: 'pending' },
-    'are telling the shop',
+    'the shop is being told',
+    'telling',
+    { ...paid, orderUpdate: 'pending', orderState: 'undecided' },
+    'Your money has arrived',
     '正在通知商家',
   ],
   [
@@ -69,21 +97,34 @@ const SCREENS: readonly (readonly [string, string, object, string, string])[] = 
   [
     'paid twice',
     'returning',
-    { ...paid, orderUpdate: 'conflict', refundReason: 'duplicate_payment' },
+    { ...paid, orderUpdate: 'conflict', refundReason: 'duplicate_payment', refundStatus: 'processing' },
     'Your second payment is on its way back',
     '重复支付',
   ],
   [
     'paid too late',
     'returning',
-    { ...paid, orderUpdate: 'conflict', refundReason: 'late_payment' },
+    { ...paid, orderUpdate: 'conflict', refundReason: 'late_payment', refundStatus: 'created' },
     'Your money is on its way back',
     '付款过晚',
   ],
   [
+    'a refund that a person sees to',
+    'returning',
+    { ...paid, orderUpdate: 'conflict', refundReason: 'duplicate_payment', refundStatus: 'failed' },
+    'A person sees to it',
+    '已转由人工处理',
+  ],
+  [
     'returned',
     'returned',
-    { ...paid, orderUpdate: 'conflict', refundedAmount: 1050 },
+    {
+      ...paid,
+      orderUpdate: 'conflict',
+      refundReason: 'duplicate_payment',
+      refundStatus: 'succeeded',
+      refundedAmount: 1050,
+    },
     'Your money is back',
     '款项已退回',
   ],
@@ -137,6 +178,84 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       await keep(page, `${name} ${look.locale}`);
       await close();
     }
+  });
+
+  test('stays at its end, whatever an answer says that was overtaken', async () => {
+    const made = await pay(api, key);
+    const { page, close } = await openWith(LOOKS[0]);
+    let changes: object = paid;
+    let reads = 0;
+    await page.route('**/v1/payments/*/events', (route) => route.abort());
+    await page.route(/\/v1\/payments\/[^/]+$/, async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, json: { ...(await response.json()), ...changes } });
+      reads += 1;
+    });
+    await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
+    for (const [ends, screen] of [
+      [paid, 'paid'],
+      [{ status: 'cancelled', orderState: 'paid', nextAction: null }, 'settled'],
+    ] as const) {
+      changes = ends;
+      await page.reload();
+      await shows(page, screen);
+      changes = {};
+      const before = reads;
+      await page.evaluate(`document.dispatchEvent(new Event('visibilitychange'))`);
+      // One is asked after the other: what the first one said has been taken in.
+      await eventually(() => reads >= before + 2);
+      expect(await page.evaluate('document.body.dataset.screen')).toBe(screen);
+    }
+    await close();
+  });
+
+  test('goes on looking after an attempt that has ended, and at once when the payer looks', async () => {
+    const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
+    const { page, close } = await openWith(LOOKS[0]);
+    let changes: object = { status: 'failed', orderState: 'undecided', nextAction: null };
+    await page.route('**/v1/payments/*/events', (route) => route.abort());
+    await page.route(/\/v1\/payments\/[^/]+$/, async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, json: { ...(await response.json()), ...changes } });
+    });
+    await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
+    await shows(page, 'asking');
+    changes = { status: 'failed', orderState: 'open', nextAction: null };
+    await shows(page, 'unpaid');
+    changes = { ...paid, orderUpdate: 'review', orderState: 'undecided' };
+    await page.evaluate(`document.dispatchEvent(new Event('visibilitychange'))`);
+    await shows(page, 'review');
+    changes = { ...paid, orderUpdate: 'conflict', refundReason: 'late_payment', refundStatus: 'created' };
+    await shows(page, 'returning');
+    changes = { ...changes, refundStatus: 'succeeded' };
+    await shows(page, 'returned');
+    await close();
+  });
+
+  test('with the menu or the middle button of the mouse the payer leaves for the wallet as well', async () => {
+    const made = await pay(api, key);
+    for (const button of ['middle', 'right'] as const) {
+      const { page, close } = await openWith(LOOKS[1]);
+      await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
+      await shows(page, 'pay');
+      await page.evaluate(`addEventListener('auxclick', (event) => event.preventDefault())`);
+      await page.locator('#pay').click({ button });
+      await page.evaluate(`document.dispatchEvent(new Event('visibilitychange'))`);
+      await shows(page, 'asking');
+      await close();
+    }
+  });
+
+  test('says how much time is left as it passes, and not on opening', async () => {
+    const made = await pay(api, key, { expiresInSeconds: 240 });
+    const { page, close } = await openWith(LOOKS[0]);
+    await page.clock.install();
+    await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
+    await shows(page, 'pay');
+    expect(await page.locator('#announcement').textContent()).toBe('');
+    await page.clock.runFor(185_000);
+    await page.getByText('One minute left to pay.').waitFor({ state: 'attached' });
+    await close();
   });
 
   test('without a connection, and when changing the channel fails', async () => {

@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import {
   type Connection,
   createClient,
@@ -272,4 +272,107 @@ test('final is what is final to the service', () => {
     for (const orderUpdate of [null, ...ORDER_UPDATES])
       expect(isFinal({ status, orderUpdate })).toBe(isFinalToUs(status, orderUpdate));
   expect(isFinal({ status: 'a new one', orderUpdate: null })).toBe(false);
+});
+
+describe('where something on the way lets streams or held answers through by halves', () => {
+  const LOOKED_AT_MS = 600_000;
+  const PAYMENT = { id: 'pay_1', status: 'paying', orderUpdate: null };
+  const asJson = (status: number, body: object) =>
+    new Response(JSON.stringify(body), {
+      status,
+      headers: { 'content-type': status === 200 ? 'application/json' : 'application/problem+json' },
+    });
+  const noRoom = async () =>
+    asJson(503, { code: 'too_many_readers', status: 503, detail: '', requestId: '' });
+
+  beforeEach(() => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] });
+    vi.spyOn(Math, 'random').mockReturnValue(0.5);
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+    vi.restoreAllMocks();
+  });
+
+  /** A stream that gives a comment, and then nothing; it ends after that time, or never. */
+  function stream(signal: AbortSignal, lifeMs?: number): Response {
+    const body = new ReadableStream({
+      start(controller) {
+        controller.enqueue(new TextEncoder().encode(':\n\n'));
+        const end = lifeMs === undefined ? undefined : setTimeout(() => controller.close(), lifeMs);
+        signal.addEventListener('abort', () => {
+          clearTimeout(end);
+          controller.error(signal.reason);
+        });
+      },
+    });
+    return new Response(body, { headers: { 'content-type': 'text/event-stream' } });
+  }
+
+  /** Waits for ten minutes of the clock. @returns when it asked, in ms since the beginning. */
+  async function asked(
+    onStream: (signal: AbortSignal) => Promise<Response>,
+    onPoll: (waitSeconds: number) => Promise<Response>,
+  ) {
+    const times = { streams: [] as number[], polls: [] as number[] };
+    const began = Date.now();
+    const leaving = new AbortController();
+    const result = createClient({
+      baseUrl: 'https://pay.example',
+      async fetch(url, { signal }) {
+        const isStream = url.endsWith('/events');
+        times[isStream ? 'streams' : 'polls'].push(Date.now() - began);
+        if (isStream) return await onStream(signal as AbortSignal);
+        return await onPoll(Number(new URL(url).searchParams.get('wait') ?? 0));
+      },
+    }).waitForResult('pay_1', { token: 'ct_1', signal: leaving.signal });
+    result.catch(() => undefined);
+    await vi.advanceTimersByTimeAsync(LOOKED_AT_MS);
+    leaving.abort(new Error('enough'));
+    // This service answers also whoever has gone.
+    await vi.advanceTimersByTimeAsync(10_000);
+    await expect(result).rejects.toThrow('enough');
+    return times;
+  }
+
+  const held = async (seconds: number) => {
+    await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+    return asJson(200, PAYMENT);
+  };
+  const gaps = (times: number[]) => times.slice(1).map((time, index) => time - (times[index] ?? 0));
+
+  test('polls that are held follow one another', async () => {
+    const { polls } = await asked(noRoom, held);
+    // Ten seconds held, one of rest; now and then the stream is tried.
+    expect(new Set(gaps(polls).slice(2))).toEqual(new Set([11_000]));
+  });
+
+  test('polls that are answered at once with nothing new become rarer', async () => {
+    const { polls } = await asked(noRoom, async () => asJson(200, PAYMENT));
+    expect(gaps(polls)[0]).toBe(1_000);
+    expect(new Set(gaps(polls).slice(-20))).toEqual(new Set([15_000]));
+  });
+
+  test('a poll that is answered at once with news is followed by the next', async () => {
+    let version = 0;
+    const { polls } = await asked(noRoom, async () => asJson(200, { ...PAYMENT, amount: version++ }));
+    expect(new Set(gaps(polls))).toEqual(new Set([1_000]));
+  });
+
+  test.each([
+    ['falls silent after a comment', undefined],
+    ['ends after a comment', 1_000],
+  ])('a stream that %s is tried ever more rarely, and polls do its work', async (_, lifeMs) => {
+    const { streams, polls } = await asked(async (signal) => stream(signal, lifeMs), held);
+    expect(streams.length).toBeGreaterThan(2);
+    expect(streams.length).toBeLessThanOrEqual(6);
+    const [before = 0, last = 0] = streams.slice(-2);
+    expect(last - before).toBeGreaterThanOrEqual(120_000);
+    expect(polls.length).toBeGreaterThanOrEqual(30);
+  });
+
+  test('a stream that works and is ended now and then is taken up again each time', async () => {
+    const { streams } = await asked(async (signal) => stream(signal, 30_000), held);
+    expect(Math.max(...gaps(streams))).toBeLessThan(35_000);
+  });
 });

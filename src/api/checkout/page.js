@@ -8,21 +8,22 @@ import { encode } from './uqr.js';
 // The cashier page. It shows what the service says and texts of its own, as text alone: nothing is ever read as HTML.
 
 /**
- * @typedef {import('./nodrop.js').VisiblePayment & {
- *   refundReason?: string | null,
- *   switchTo?: readonly { channel: string, method?: string }[],
- * }} Payment
+ * @typedef {import('./nodrop.js').PayerPayment} Payment
  * @typedef {import('./screen.js').Screen} Screen
  */
 
-/** How long money on its way back is looked after, at growing intervals. */
-const REFUND_LOOKS_MS = [5_000, 10_000, 20_000, 30_000, 60_000, 60_000, 120_000, 300_000];
+/** Between looks at what may still become of an attempt that has ended: its money, or another attempt of its order. */
+const LOOK_MS = { first: 5_000, last: 60_000 };
 const HINT_AGAIN_MS = 5_000;
 /** Below this, clocks agree: the service tells its time in whole seconds. */
 const CLOCKS_AGREE_MS = 2_000;
 const ANNOUNCED_MINUTES = [5, 1];
 /** Here nothing of what was tried before matters any more. @type {ReadonlySet<Screen>} */
-const ALERTS_END = new Set(['paid', 'review', 'returning', 'returned', 'gone']);
+const ALERTS_END = new Set(['paid', 'telling', 'settled', 'review', 'returning', 'returned', 'gone']);
+/** Nothing comes after these. @type {ReadonlySet<Screen>} */
+const ENDS = new Set(['paid', 'settled', 'returned', 'gone']);
+/** Here the payer may choose how to pay. @type {ReadonlySet<Screen>} */
+const CHOICES = new Set(['pay', 'lapsed', 'unpaid', 'expired']);
 
 /** @template {HTMLElement} T @param {string} id @returns {T} */
 const element = (id) => {
@@ -71,8 +72,8 @@ let owesHint = false;
 let alerted;
 let qrText = '';
 let waiting = new AbortController();
-/** @type {number | undefined} */
-let minutesAnnounced;
+/** How long there was to pay when last looked at. @type {number | undefined} */
+let leftBefore;
 
 /** The payment of this address. Its token moves from the address into this tab's memory. */
 function open() {
@@ -108,7 +109,7 @@ async function follow() {
   try {
     await client.waitForResult(id, {
       ...options,
-      onUpdate: (update) => mine.signal.aborted || show(update),
+      onUpdate: (update) => mine.signal.aborted || show(/** @type {Payment} */ (update)),
       onConnection: (connection) => {
         if (mine.signal.aborted) return;
         isAway = connection === 'away';
@@ -116,11 +117,11 @@ async function follow() {
         draw();
       },
     });
-    for (const pause of REFUND_LOOKS_MS) {
-      if (shown !== 'returning') return;
+    for (let pause = LOOK_MS.first; !ENDS.has(screen()); pause = Math.min(pause * 2, LOOK_MS.last)) {
       await new Promise((resolve) => setTimeout(resolve, pause));
       if (mine.signal.aborted) return;
-      await look();
+      // Who comes back follows anew.
+      if (document.visibilityState === 'visible') await look(options);
     }
   } catch (error) {
     if (mine.signal.aborted) return;
@@ -129,14 +130,16 @@ async function follow() {
   }
 }
 
-/** Reads the payment once; what cannot be read leaves the page as it is. */
-async function look() {
-  const { signal } = waiting;
+/**
+ * Reads the payment once. While the service is away the page stays as it is.
+ * @param {{ token: string | undefined, signal: AbortSignal }} options
+ */
+async function look(options) {
   try {
-    const update = await client.getPayment(id, { token: session.token, signal });
-    if (!signal.aborted) show(update);
-  } catch {
-    // Looked at again another time.
+    const update = await client.getPayment(id, options);
+    if (!options.signal.aborted) show(/** @type {Payment} */ (update));
+  } catch (error) {
+    if (error instanceof NodropError && [401, 403, 404].includes(error.status)) throw error;
   }
 }
 
@@ -162,17 +165,23 @@ function end() {
 
 /** @param {Payment} update */
 function show(update) {
+  if (payment?.id === update.id) {
+    // An answer that was overtaken: what has ended does not begin again, and an order stays paid.
+    if (!isLive(payment) && isLive(update)) return;
+    if (payment.orderState === 'paid') update = { ...update, orderState: 'paid' };
+  }
   payment = update;
   if (update.status !== 'created' && update.status !== 'paying') owesHint = false;
   draw();
 }
 
-/** The payer came back to this page. */
+/** The payer came back to this page. Its connection may be dead and not know it, or too old to tell of another attempt. */
 function cameBack() {
   if (session.leftForWallet) keep({ leftForWallet: false, mayHavePaid: true });
   draw();
+  if (isSwitching) return;
   if (payment === undefined || isLive(payment)) void hint();
-  else void look();
+  void follow();
 }
 
 /** @param {Payment} of */
@@ -181,31 +190,35 @@ const isLive = ({ status }) => status === 'created' || status === 'paying';
 /** @param {{ channel: string, method?: string }} to */
 async function switchTo(to) {
   if (isSwitching) return;
-  const { text } = texts();
   isSwitching = true;
   alerted = undefined;
-  element('announcement').textContent = text.switching;
   draw();
   try {
     const made = await client.switchChannel(id, to, { token: session.token });
-    const { subject, returnUrl } = session;
+    const { subject } = session;
+    // The shop is to be told of the attempt that is paid.
+    const returnUrl = session.returnUrl?.replace(id, made.id);
     id = made.id;
     session = {};
-    keep({ token: made.clientToken ?? undefined, subject, returnUrl });
+    keep({ token: made.clientToken, subject, returnUrl });
     history.replaceState(null, '', encodeURIComponent(id));
-    payment = made;
+    payment = /** @type {Payment} */ (made);
+    leftBefore = undefined;
+    element('announcement').textContent = '';
     void follow();
   } catch (error) {
     const code = error instanceof NodropError ? error.code : undefined;
     if (code === 'attempt_unresolved' || code === 'order_already_paid') {
-      alerted = code === 'attempt_unresolved' ? 'switchUnresolved' : undefined;
+      // Known from now on, also while what is known of this attempt says nothing of it.
+      const orderState = code === 'order_already_paid' ? 'paid' : 'undecided';
+      if (payment !== undefined) payment = { ...payment, orderState };
+      if (code === 'attempt_unresolved') alerted = 'switchUnresolved';
       keep({ mayHavePaid: true });
       void hint();
-      await look();
+      void follow();
     } else alerted = code === 'order_not_payable' ? 'switchNotPayable' : 'switchFailed';
   } finally {
     isSwitching = false;
-    element('announcement').textContent = '';
     draw();
   }
 }
@@ -222,7 +235,9 @@ function texts() {
 
 /** @returns {Screen} */
 function screen() {
-  if (isGone) return 'gone';
+  // What is known of the payer's money stays on the page.
+  if (isGone && payment?.status !== 'succeeded') return 'gone';
+  if (isSwitching && payment?.status !== 'succeeded') return 'preparing';
   if (payment === undefined) return session.mayHavePaid ? 'asking' : 'loading';
   return screenOf(payment, { now: now(), mayHavePaid: session.mayHavePaid === true });
 }
@@ -233,9 +248,10 @@ function wording(of) {
   const { screens } = text;
   if (of === 'pay' && payment !== undefined)
     return [screens.pay[0] ?? '', text.payWith(text.channel(payment.channel))];
-  if (of === 'paid' && payment?.orderUpdate === 'pending') return screens.telling;
+  if (of === 'preparing' && isSwitching) return screens.switching;
   if (of === 'paid' && (payment?.refundedAmount ?? 0) > 0)
     return [screens.partlyReturned[0] ?? '', text.partlyReturned(amountOf(payment?.refundedAmount ?? 0))];
+  if (of === 'returning' && payment?.refundStatus === 'failed') return screens.returningLater;
   if (of === 'returning' && payment?.refundReason === 'duplicate_payment') return screens.returningTwice;
   if (of === 'returning' && payment?.refundReason === 'late_payment') return screens.returningLate;
   return screens[of];
@@ -258,8 +274,9 @@ function draw() {
   write(element('caption'), text.documentTitle);
   document.title = [heading, amount].filter((part) => part !== '').join(' · ');
   write(element('number'), payment === undefined ? '' : `${text.payment} ${payment.id}`);
-  write(element('connection'), isAway && current !== 'gone' ? text.away : '');
-  if (ALERTS_END.has(current)) alerted = undefined;
+  write(element('connection'), isAway && !isGone ? text.away : '');
+  if (ALERTS_END.has(current) || (alerted === 'switchUnresolved' && current !== 'asking'))
+    alerted = undefined;
   const said = alerted === undefined ? '' : text[alerted];
   write(alertBox, typeof said === 'string' ? said : '');
   const languageButton = element('language');
@@ -276,8 +293,9 @@ function draw() {
   drawQr(current === 'pay' && payment !== undefined ? qrTextOf(payment) : undefined, payUrl === undefined);
 
   const canStillPay =
-    payment !== undefined && screenOf(payment, { now: now(), mayHavePaid: false }) === 'pay';
-  iPaid.hidden = current !== 'pay' && current !== 'asking';
+    payment !== undefined &&
+    ['pay', 'lapsed'].includes(screenOf(payment, { now: now(), mayHavePaid: false }));
+  iPaid.hidden = isGone || !['pay', 'lapsed', 'asking'].includes(current);
   write(iPaid, current === 'asking' ? text.askAgain : text.iPaid);
   notPaid.hidden = !(current === 'asking' && canStillPay);
   write(notPaid, text.notPaid);
@@ -285,8 +303,7 @@ function draw() {
   drawOthers(current, ways);
 
   const { returnUrl } = session;
-  back.hidden =
-    returnUrl === undefined || current === 'pay' || current === 'loading' || current === 'preparing';
+  back.hidden = returnUrl === undefined || ['pay', 'lapsed', 'loading', 'preparing'].includes(current);
   if (returnUrl !== undefined && /^https?:/i.test(returnUrl)) back.href = returnUrl;
   back.classList.toggle('main', current !== 'asking' && ways.length === 0);
   write(back, text.back);
@@ -339,7 +356,11 @@ function qrImage(content) {
 
 /** The channels the payer may change to here. @param {Screen} current */
 function waysOf(current) {
-  return ['pay', 'unpaid', 'expired'].includes(current) ? (payment?.switchTo ?? []) : [];
+  if (payment === undefined || !CHOICES.has(current)) return [];
+  const { channel, method, switchTo } = payment;
+  const others = switchTo.filter((way) => way.channel !== channel || way.method !== method);
+  // The way that has run out is opened anew.
+  return current === 'lapsed' ? [{ channel, method }, ...others] : switchTo;
 }
 
 /** @param {Screen} current @param {ReturnType<typeof waysOf>} ways */
@@ -367,8 +388,6 @@ function drawOthers(current, ways) {
     // Methods are told apart only where a channel has several.
     const isAlone = ways.filter((other) => other.channel === channel).length === 1;
     write(button, isAlone ? text.channel(channel) : `${text.channel(channel)} (${method})`);
-    // Not disabled: that would take the focus away.
-    button.setAttribute('aria-disabled', String(isSwitching));
   });
 }
 
@@ -381,19 +400,22 @@ function tick() {
   const left = Date.parse(payment.expiresAt) - now();
   write(element('countdown-label'), text.timeLeft);
   write(element('time-left'), formatTimeLeft(left));
-  const minutes = ANNOUNCED_MINUTES.findLast((some) => left <= some * 60_000);
-  if (minutes !== undefined && minutes !== minutesAnnounced) {
-    minutesAnnounced = minutes;
-    element('announcement').textContent = text.minutesLeft(minutes);
-  }
+  const before = leftBefore ?? left;
+  leftBefore = left;
+  for (const minutes of ANNOUNCED_MINUTES)
+    if (left <= minutes * 60_000 && before > minutes * 60_000)
+      element('announcement').textContent = text.minutesLeft(minutes);
 }
 
-pay.addEventListener('click', () => keep({ leftForWallet: true }));
+// Also by another button, or by the menu: the wallet is then opened in another tab.
+for (const way of ['click', 'auxclick', 'contextmenu'])
+  pay.addEventListener(way, () => keep({ leftForWallet: true }));
 iPaid.addEventListener('click', () => {
   alerted = undefined;
   keep({ mayHavePaid: true });
   draw();
   void hint();
+  if (payment !== undefined && !isLive(payment)) void follow();
 });
 notPaid.addEventListener('click', () => {
   alerted = undefined;

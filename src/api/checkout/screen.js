@@ -1,64 +1,72 @@
 /**
  * Which of its screens the page shows. What is not known is never shown as unpaid: whatever this page does not
- * understand, and whatever the service still asks about, is `asking`.
+ * understand, and whatever the service still asks about, is `asking`. Nor is this attempt ever taken for the order:
+ * another one may have paid it (`settled`), or be undecided.
  *
- * @typedef {'loading' | 'preparing' | 'pay' | 'asking' | 'paid' | 'review' | 'returning' | 'returned' | 'unpaid'
- *   | 'expired' | 'gone'} Screen
+ * @typedef {'loading' | 'preparing' | 'pay' | 'lapsed' | 'asking' | 'telling' | 'paid' | 'settled' | 'review'
+ *   | 'returning' | 'returned' | 'unpaid' | 'expired' | 'gone'} Screen
  *
- * @param {import('./nodrop.js').VisiblePayment} payment
+ * @param {import('./nodrop.js').PayerPayment} payment
  * @param {{ now: number, mayHavePaid: boolean }} what `now` in epoch ms by the service's clock; `mayHavePaid` since
  *   the payer came back from the wallet or said so
  * @returns {Screen}
  */
 export function screenOf(payment, { now, mayHavePaid }) {
+  if (payment.status === 'succeeded') return screenOfMoney(payment);
+  if (payment.orderState === 'paid') return 'settled';
+  if (payment.orderState !== 'open' && payment.orderState !== 'over') return 'asking';
   const expired = now >= Date.parse(payment.expiresAt);
   switch (payment.status) {
-    case 'succeeded':
-      return screenOfMoney(payment);
     case 'failed':
     case 'cancelled':
       return 'unpaid';
     case 'closed':
       return expired ? 'expired' : 'unpaid';
     case 'created':
-      return expired || mayHavePaid ? 'asking' : isPayable(payment) ? 'pay' : 'preparing';
     case 'paying':
-      return expired || mayHavePaid || !isPayable(payment) ? 'asking' : 'pay';
+      if (expired || mayHavePaid || payment.orderState !== 'open') return 'asking';
+      if (isPayable(payment)) return 'pay';
+      if (payment.status === 'created') return 'preparing';
+      // Nothing is undecided: the channel's address or code has had its time.
+      return payment.nextAction === null ? 'lapsed' : 'asking';
     default:
       return 'asking';
   }
 }
 
-/** @param {import('./nodrop.js').VisiblePayment} payment @returns {Screen} */
-function screenOfMoney({ orderUpdate, refundedAmount, receivedAmount, amount }) {
-  if (refundedAmount > 0 && refundedAmount >= (receivedAmount ?? amount)) return 'returned';
+/** @param {import('./nodrop.js').PayerPayment} payment @returns {Screen} */
+function screenOfMoney({ orderUpdate, refundedAmount, refundReason, refundStatus, amount }) {
+  if (refundReason !== null) return refundStatus === 'succeeded' ? 'returned' : 'returning';
   switch (orderUpdate) {
-    // Pending: the money is in and the order is ours; the shop is being told.
     case 'applied':
+      return refundedAmount >= amount ? 'returned' : 'paid';
+    // The money is in and the order is this payment's; the shop is being told.
     case 'pending':
-      return 'paid';
+      return 'telling';
     case 'conflict':
+      // Where nothing is owed any more, all has gone back by other ways.
+      if (refundedAmount > 0) return 'returned';
       return 'returning';
     default:
       return 'review';
   }
 }
 
-/** True when the payer has something to act on here. @param {import('./nodrop.js').VisiblePayment} payment */
+/** True when the payer has something to act on here. @param {import('./nodrop.js').PayerPayment} payment */
 export function isPayable(payment) {
   return payUrlOf(payment) !== undefined || qrTextOf(payment) !== undefined;
 }
 
 /**
  * Where the pay button leads: a page, or a wallet's app. Nothing else, whatever a channel answered.
- * @param {import('./nodrop.js').VisiblePayment} payment
+ * @param {import('./nodrop.js').PayerPayment} payment
  */
 export function payUrlOf({ nextAction }) {
   const url = nextAction?.url;
   return url !== undefined && /^(?:https?|alipays?|weixin|wxpay):/i.test(url) ? url : undefined;
 }
 
-/** What the QR code says. @param {import('./nodrop.js').VisiblePayment} payment */
+/** What the QR code says. @param {import('./nodrop.js').PayerPayment} payment */
 export function qrTextOf(payment) {
   return payment.nextAction?.qr ?? payUrlOf(payment);
 }

@@ -13,19 +13,21 @@ const TEXTS = {
   en: {
     title: 'Payment',
     loading: 'One moment',
+    loadingDetail: 'Your payment is being loaded … If you have paid, do not pay again.',
     noscript:
       'This page needs JavaScript to show the payment. If you have already paid, your payment is safe: do not pay again, and look at your order in the shop.',
     gone: 'This page has ended',
     goneDetail:
-      'This address does not open a payment, or not any more. Go back to the shop to see your order, or to pay.',
+      'This address does not open a payment, or not any more. Go back to the shop to see your order. If you have paid, do not pay again.',
   },
   zh: {
     title: '付款',
     loading: '请稍候',
+    loadingDetail: '正在加载支付信息……如果您已付款，请勿重复付款。',
     noscript:
       '此页面需要 JavaScript 才能显示支付信息。如果您已付款，款项是安全的，请勿重复付款，请在商家处查看订单。',
     gone: '页面已失效',
-    goneDetail: '此链接无法打开支付，或已失效。请返回商家查看订单或重新付款。',
+    goneDetail: '此链接无法打开支付，或已失效。请返回商家查看订单。如果您已付款，请勿重复付款。',
   },
 } as const;
 
@@ -35,7 +37,7 @@ export const CHECKOUT_POLICY =
 
 /** @param facts undefined while the database cannot be asked, or without a token: the script goes on from there */
 export function checkoutPage(language: Language, facts: ShellFacts | undefined): string {
-  const { title, loading, noscript } = TEXTS[language];
+  const { title, loading, loadingDetail, noscript } = TEXTS[language];
   return page(
     language,
     title,
@@ -51,7 +53,7 @@ export function checkoutPage(language: Language, facts: ShellFacts | undefined):
 </header>
 <div class="content">
 <p id="connection" role="status"></p>
-<div id="state" role="status"><span id="mark" aria-hidden="true"></span><h1 id="title" tabindex="-1">${loading}</h1><p id="detail"></p></div>
+<div id="state" role="status"><span id="mark" aria-hidden="true"></span><h1 id="title" tabindex="-1">${loading}</h1><p id="detail">${loadingDetail}</p></div>
 <noscript><p>${noscript}</p></noscript>
 <p id="alert" role="alert"></p>
 <a id="pay" class="main" hidden></a>

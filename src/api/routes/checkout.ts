@@ -64,10 +64,18 @@ export function checkoutRoute(api: Api): Endpoint {
     }),
     answers: {
       200: { description: 'The page.', mediaType: 'text/html' },
+      308: { description: 'The address has a slash at its end: on to the one without.' },
       404: { description: 'A page that says that the token opens nothing.', mediaType: 'text/html' },
     },
     refusals: [],
     async handle({ request, response, params: { id }, query: { token } }) {
+      if (request.path.endsWith('/')) {
+        // The page's own addresses are relative to the one without.
+        const [, search = ''] = /(\?.*)$/.exec(request.originalUrl) ?? [];
+        return void response
+          .set({ 'Cache-Control': 'no-store', 'Referrer-Policy': 'no-referrer' })
+          .redirect(308, `../${encodeURIComponent(id)}${search}`);
+      }
       const facts = token === undefined ? undefined : await open(id, token);
       if (facts === null) sendPage(response, 404, nothingPage(languageOf(request)));
       else sendPage(response, 200, checkoutPage(languageOf(request), facts));
