@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { deliveryWorkflowId, MAIN_TASK_QUEUE, paymentWorkflowId } from '../../src/domain/names.ts';
 import type { Payment } from '../../src/generated/prisma/client.ts';
-import { requestRedelivery } from '../../src/ledger/deliveries.ts';
+import { recordAttempt, requestRedelivery } from '../../src/ledger/deliveries.ts';
 import { type MerchantSettings, setMerchant } from '../../src/ledger/merchants.ts';
 import { type Resolution, resolvePayment } from '../../src/ledger/resolve.ts';
 import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
@@ -503,4 +503,31 @@ test('callbacks and hints that come while it is told do not call the attempt off
   await resolve(payment, 'retry');
   await h.workflows.wake(payment, 10_000);
   await eventually(async () => (await h.row(payment.id)).orderUpdate === 'applied');
+});
+
+test('a worker that dies once the refusal is written down: the sweep alone tells of it and sends the money back', async () => {
+  shop.react = ({ type }) => (type === 'payment.succeeded' ? { status: 500 } : undefined);
+  const payment = await receive();
+  await eventually(async () => (await deliveriesOf(payment))[0]?.attempts === 1);
+  await h.env.client.workflow.getHandle(paymentWorkflowId(payment.id)).terminate('a test');
+  const [delivery] = await deliveriesOf(payment);
+  const at = new Date(await h.now());
+  const refusal = {
+    outcome: 'conflict',
+    statusCode: 409,
+    detail: 'It answered 409.',
+    durationMs: 1,
+  } as const;
+  await recordAttempt(h.db, delivery?.id ?? '', { ...refusal, at }, 0, at);
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'conflict', attention: 'order_conflict' });
+  // As if nobody had come for a while.
+  const createdAt = new Date(at.getTime() - 180_000);
+  await h.db.delivery.updateMany({ where: { paymentId: payment.id }, data: { createdAt } });
+  await h.db.refund.updateMany({ where: { paymentId: payment.id }, data: { createdAt } });
+  await sweep();
+  const refund = await h.db.refund.findFirstOrThrow({ where: { paymentId: payment.id } });
+  await h.untilRefund(refund.id, 'succeeded');
+  await allTold(payment);
+  expect(shop.about(payment.id).map(({ type }) => type)).toContain('payment.conflict');
+  expect(await h.row(payment.id)).toMatchObject({ attention: null, refundedAmount: 1990n });
 });
