@@ -7,7 +7,7 @@ import type { Pool } from 'pg';
 import { nodropRoutes } from './events.ts';
 import type { Nodrop } from './nodrop.ts';
 import { cancelOrder, createOrder, findOrder, findRevision, keepPayment } from './orders.ts';
-import { isNotice, type Notice, orderPage, productsPage, sentencePage } from './pages.ts';
+import { isNotice, type Notice, needsWord, orderPage, productsPage, sentencePage } from './pages.ts';
 import { PRODUCTS } from './products.ts';
 
 /** How long a page's question for news is held, and how often the database is asked meanwhile. */
@@ -82,7 +82,8 @@ export function createShop(db: Pool, nodrop: Nodrop, webhookSecret: string, stop
     const order = await findOrder(db, request.params.id);
     if (order === null) return notFound(response);
     const { notice } = request.query;
-    response.send(orderPage(order, isNotice(notice) ? notice : undefined));
+    const isUnpaid = needsWord(order) && (await nodrop.isUnpaid(order.id));
+    response.send(orderPage(order, isUnpaid, isNotice(notice) ? notice : undefined));
   });
 
   let held = 0;
@@ -141,9 +142,5 @@ const failed: ErrorRequestHandler = (error, request, response, next) => {
   if (response.headersSent) return next(error);
   const status = error.status >= 400 && error.status < 500 ? error.status : 503;
   if (status === 503) console.error(`${request.method} ${request.path}:`, error);
-  response
-    .status(status)
-    .send(
-      sentencePage('Something is in the way', 'Please try again in a moment. Nothing was charged twice.'),
-    );
+  response.status(status).send(sentencePage('Something is in the way', 'Please try again in a moment.'));
 };

@@ -9,6 +9,8 @@ export interface Nodrop {
   pay(order: Order): Promise<Started | Refused>;
   /** Ends what is under way for the order. Only after `cancelled` no money can come any more. */
   cancel(orderId: string): Promise<'cancelled' | 'paid' | 'unsettled'>;
+  /** True when nodrop says that no attempt has brought money or still can; no answer is no such word. */
+  isUnpaid(orderId: string): Promise<boolean>;
 }
 
 export interface Started {
@@ -24,6 +26,20 @@ export interface Started {
 export type Refused = 'over' | 'unresolved' | 'away';
 
 const CANCEL_MS = 15_000;
+/** A customer waits for the page. */
+const READ_MS = 3_000;
+
+/** What an order and an attempt may be when nothing is paid; a word that nobody knows yet is none of these. */
+const UNPAID = new Set(['unpaid', 'cancelled', 'closed']);
+const ENDED = new Set(['failed', 'cancelled', 'closed']);
+
+interface Attempt {
+  readonly status: string;
+  readonly orderUpdate: string | null;
+}
+
+/** Also one whose money goes back. */
+const isOver = ({ status, orderUpdate }: Attempt) => ENDED.has(status) || orderUpdate === 'conflict';
 
 export function connectNodrop({ nodropUrl, nodropKey, channel, url }: Settings): Nodrop {
   const client = createClient({ baseUrl: nodropUrl, key: nodropKey });
@@ -58,6 +74,19 @@ export function connectNodrop({ nodropUrl, nodropKey, channel, url }: Settings):
         return response.status === 409 ? 'paid' : 'unsettled';
       } catch {
         return 'unsettled';
+      }
+    },
+    async isUnpaid(orderId) {
+      try {
+        const response = await fetch(`${nodropUrl}/v1/orders/${orderId}`, {
+          headers: { authorization: `Bearer ${nodropKey}` },
+          signal: AbortSignal.timeout(READ_MS),
+        });
+        if (!response.ok) return false;
+        const order = (await response.json()) as { status: string; payments: Attempt[] };
+        return UNPAID.has(order.status) && order.payments.every(isOver);
+      } catch {
+        return false;
       }
     },
   };

@@ -28,7 +28,7 @@ async function refresh() {
     const [shown, next] = [document.getElementById(id), fresh.getElementById(id)];
     if (shown === null || next === null) continue;
     // The element stays: screen readers announce what changes inside it.
-    shown.replaceChildren(...next.childNodes);
+    if (shown.innerHTML !== next.innerHTML) shown.replaceChildren(...next.childNodes);
     shown.setAttribute('data-revision', next.getAttribute('data-revision') ?? '');
   }
 }
@@ -39,7 +39,10 @@ for (;;) {
     const response = await fetch(`/orders/${order}/revision?seen=${revisionOf(document)}`);
     if (!response.ok) throw new Error(`answered ${response.status}`);
     const { revision } = await response.json();
-    if (String(revision) !== revisionOf(document)) await refresh();
+    const isNews = String(revision) !== revisionOf(document);
+    // Also without news of the shop's own, as what it reads from nodrop may have changed; a notice stays until there is.
+    if (isNews || document.querySelector('.notice') === null) await refresh();
+    if (!isNews) await pause(PAUSE_MS);
   } catch {
     await pause(PAUSE_MS);
   }

@@ -6,7 +6,7 @@ import { money, PRODUCTS, type Product } from './products.ts';
 
 /** What the customer is told once, after pressing a button; a word in the order page's address. */
 export const NOTICES = {
-  away: 'The cashier cannot be reached right now. Nothing was charged. Please try again in a moment.',
+  away: 'The cashier cannot be reached right now. Please try again in a moment.',
   preparing: 'Your payment is being prepared. Please press the button again in a moment.',
   unresolved: 'The bank is still deciding about your last attempt. Please do not pay again yet.',
   over: 'This order takes no payment any more.',
@@ -61,8 +61,20 @@ interface State {
 /** The states that a payment can be over in without paying the order. */
 const ENDED = new Set(['failed', 'cancelled', 'closed', 'conflict']);
 
-/** What the order's customer reads, by what the shop knows from events alone. */
-export function stateOf(order: Order): State {
+/**
+ * True when every attempt that the shop knows of is over without paying. There may be others: at the cashier the customer
+ * can go on in another way, and that attempt is news to the shop only when it is over as well. So nodrop is asked.
+ */
+export function needsWord({ paidPaymentId, cancelledAt, payments }: Order): boolean {
+  if (paidPaymentId !== null || cancelledAt !== null) return false;
+  return payments.length > 0 && payments.every(({ state }) => ENDED.has(state));
+}
+
+/**
+ * What the order's customer reads, by what the shop knows from events.
+ * @param isUnpaid nodrop has said that no money is here or on its way; only asked when `needsWord`
+ */
+export function stateOf(order: Order, isUnpaid: boolean): State {
   const { amount, currency, refunded, payments } = order;
   const some = (state: string) => payments.find((payment) => payment.state === state);
   const back = some('conflict');
@@ -101,12 +113,16 @@ export function stateOf(order: Order): State {
       cancellable: false,
     };
   }
+  const gone =
+    back === undefined
+      ? ''
+      : wentBack('Your payment could not be taken for this order', back.refunded, amount);
   // Not over by a word of its own is under way: not knowing is never "nothing was charged".
-  if (payments.some(({ state }) => !ENDED.has(state))) {
+  if (payments.some(({ state }) => !ENDED.has(state)) || (payments.length > 0 && !isUnpaid)) {
     return {
       tone: 'busy',
       title: 'Waiting for your payment',
-      text: 'Paid already? Then you are done: this page says so as soon as the bank has told us. Not paid yet? Go on where you were.',
+      text: `${gone} Paid already? Then you are done: this page says so as soon as the bank has told us. Not paid yet? Go on where you were.`.trim(),
       pay: 'Go on to pay',
       cancellable: true,
     };
@@ -115,7 +131,7 @@ export function stateOf(order: Order): State {
     return {
       tone: 'calm',
       title: 'Not paid',
-      text: `${wentBack('Your payment could not be taken for this order', back.refunded, amount)} You can pay again.`,
+      text: `${gone} You can pay again.`,
       pay: 'Pay again',
       cancellable: true,
     };
@@ -143,9 +159,10 @@ function wentBack(why: string, refunded: number, amount: number): string {
   return `${why}: the money ${refunded >= amount ? 'went back to you' : 'is on its way back to you'}.`;
 }
 
-export function orderPage(order: Order, notice: Notice | undefined): string {
+/** @param isUnpaid as for `stateOf` */
+export function orderPage(order: Order, isUnpaid: boolean, notice: Notice | undefined): string {
   const { id, product, subject, amount, currency, pickupCode, revision } = order;
-  const state = stateOf(order);
+  const state = stateOf(order, isUnpaid);
   const art = PRODUCTS.find((one) => one.id === product)?.art ?? '';
   const code = state.tone === 'good' ? pickupCode : null;
   return page(

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { eventually, freePort, queryOnce } from '../support/stack.ts';
@@ -10,15 +11,27 @@ import { Example, eventOf, newId, newSecret, readBack, type Shop, send, startSho
 let shop: Shop;
 let orderId: string;
 
+/** What nodrop answers to who reads an order; undefined: it cannot be reached, as for everything else here. */
+let nodropSays: { status: string; payments: { status: string; orderUpdate: string | null }[] } | undefined;
+const nodrop = createServer((request, response) => {
+  const isRead = request.method === 'GET' && request.url?.startsWith('/v1/orders/') === true;
+  if (!isRead || nodropSays === undefined) return void request.socket.destroy();
+  response.setHeader('content-type', 'application/json');
+  response.end(JSON.stringify(nodropSays));
+});
+
 beforeAll(async () => {
-  shop = await startShop();
+  await new Promise<void>((resolve) => nodrop.listen(0, '127.0.0.1', resolve));
+  shop = await startShop({ SHOP_NODROP_URL: `http://127.0.0.1:${(nodrop.address() as AddressInfo).port}` });
 });
 
 afterAll(async () => {
   await shop?.stop();
+  nodrop.close();
 });
 
 beforeEach(async () => {
+  nodropSays = undefined;
   orderId = await buy();
 });
 
@@ -63,9 +76,10 @@ test('while nodrop is away the order is kept, and pressing twice is one order', 
     });
   for (const response of await Promise.all([press(), press()])) {
     expect(response.url).toBe(`${shop.url}/orders/${orderId}?notice=away`);
-    expect(await response.text()).toMatch(
-      /cannot be reached[\s\S]*House blend|House blend[\s\S]*cannot be reached/,
-    );
+    const text = await response.text();
+    expect(text).toMatch(/cannot be reached[\s\S]*House blend|House blend[\s\S]*cannot be reached/);
+    // It does not know.
+    expect(text).not.toMatch(/charged/i);
   }
   expect(await queryOnce(shop.database.url, 'select id from orders')).toEqual(before);
 });
@@ -247,11 +261,45 @@ test('a cancelled order is gone for money, and not for what else is said', async
 test('ends without money leave the order open, and money in review does not ask for more', async () => {
   const failed = { status: 'failed', orderUpdate: null };
   await tell(eventOf('payment.failed', orderId, { payment: failed }));
-  expect(await page()).toMatch(/Declined[\s\S]*Try again/);
+  nodropSays = { status: 'unpaid', payments: [failed] };
+  expect(await page()).toMatch(/Declined[\s\S]*nothing was charged[\s\S]*Try again/);
   await tell(eventOf('payment.review', orderId, { payment: { orderUpdate: 'review' } }));
   expect(await page()).toContain('Please do not pay again');
   expect(await page()).not.toContain('Try again');
   expect(await paidBy()).toBeNull();
+});
+
+const closed = { status: 'closed', orderUpdate: null };
+test.each<[string, typeof nodropSays]>([
+  ['cannot be reached', undefined],
+  [
+    'knows of another attempt',
+    { status: 'paying', payments: [{ status: 'paying', orderUpdate: null }, closed] },
+  ],
+  ['is just making one', { status: 'unpaid', payments: [{ status: 'created', orderUpdate: null }, closed] }],
+  [
+    'has the money',
+    { status: 'succeeded', payments: [{ status: 'succeeded', orderUpdate: 'pending' }, closed] },
+  ],
+  ['says what nobody knew', { status: 'thinking', payments: [closed] }],
+])('every known attempt is over, and nodrop %s: not "nothing was charged"', async (_name, says) => {
+  await tell(eventOf('payment.closed', orderId, { payment: closed }));
+  nodropSays = says;
+  const text = await page();
+  expect(text).toContain('Waiting for your payment');
+  expect(text).not.toMatch(/charged|Not paid<|Try again/);
+  nodropSays = { status: 'closed', payments: [closed] };
+  expect(await page()).toMatch(/Not paid<[\s\S]*nothing was charged/);
+});
+
+test('money that went back, and another attempt under way: not "pay again"', async () => {
+  const back = { status: 'succeeded', orderUpdate: 'conflict' };
+  await tell(eventOf('payment.conflict', orderId, { payment: { ...back, refundedAmount: 6800 } }));
+  nodropSays = { status: 'paying', payments: [{ status: 'paying', orderUpdate: null }, back] };
+  expect(await page()).toMatch(/Waiting for your payment[\s\S]*the money went back to you/);
+  expect(await page()).not.toContain('Pay again');
+  nodropSays = { status: 'unpaid', payments: [back] };
+  expect(await page()).toMatch(/Not paid<[\s\S]*the money went back to you[\s\S]*Pay again/);
 });
 
 test('a type and a state nobody knew are kept, and are not taken for a failure', async () => {

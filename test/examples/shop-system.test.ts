@@ -9,7 +9,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { answers } from '../../src/stack/program.ts';
 import { SHOP_MERCHANT, shopUrl } from '../../src/stack/shop-setup.ts';
 import { CHROMIUM, expectAccessible, launch, openTab } from '../browser/support.ts';
-import { eventually, freePort } from '../support/stack.ts';
+import { eventually, freePort, queryOnce } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 import { Example } from './support.ts';
 
@@ -43,7 +43,7 @@ afterAll(async () => {
 const page = async (orderId: string) => await (await fetch(`${url}/orders/${orderId}`)).text();
 
 /** Presses "Buy" and goes where that leads. */
-async function buy(product: string): Promise<{ orderId: string; paymentId: string }> {
+async function buy(product: string): Promise<{ orderId: string; paymentId: string; token: string }> {
   const orderId = `shop_${randomBytes(12).toString('hex')}`;
   const response = await fetch(`${url}/orders`, {
     method: 'POST',
@@ -51,9 +51,10 @@ async function buy(product: string): Promise<{ orderId: string; paymentId: strin
     redirect: 'manual',
   });
   expect(response.status).toBe(303);
-  const paymentId = /pay_\w+/.exec(response.headers.get('location') ?? '')?.[0] ?? '';
+  const cashier = new URL(response.headers.get('location') ?? '');
+  const paymentId = /pay_\w+/.exec(cashier.pathname)?.[0] ?? '';
   expect(paymentId).toMatch(/^pay_/);
-  return { orderId, paymentId };
+  return { orderId, paymentId, token: cashier.searchParams.get('token') ?? '' };
 }
 
 const paymentOf = (id: string) => system.db.payment.findUniqueOrThrow({ where: { id } });
@@ -91,6 +92,28 @@ test('declined: the shop knows, and a second attempt pays the same order', async
   const second = /pay_\w+/.exec(again.headers.get('location') ?? '')?.[0] ?? '';
   expect(second).not.toBe(paymentId);
   await system.simulator.pay(second);
+  await eventually(async () => (await page(orderId)).includes('Pickup code'));
+});
+
+test('another way is chosen at the cashier: the shop does not say unpaid while that is paid', async () => {
+  const { orderId, paymentId, token } = await buy('coffee');
+  const switched = await system.api(
+    'POST',
+    `/v1/payments/${paymentId}/switch`,
+    { channel: 'simulator2' },
+    { authorization: `Bearer ${token}` },
+  );
+  expect(switched.status, JSON.stringify(switched.body)).toBe(201);
+  const database = new URL(system.config.databaseUrl);
+  database.pathname = '/nodrop_shop';
+  const known = `select state from payments where order_id = '${orderId}'`;
+  const states = async () => (await queryOnce(database.href, known)).map(({ state }) => state);
+  // All that the shop knows is that its own attempt is over.
+  await eventually(async () => (await states()).join() === 'cancelled');
+  const text = await page(orderId);
+  expect(text).toContain('Waiting for your payment');
+  expect(text).not.toMatch(/nothing was charged|Try again/);
+  await system.simulator.pay(switched.body.id);
   await eventually(async () => (await page(orderId)).includes('Pickup code'));
 });
 
