@@ -128,7 +128,14 @@ export const settings = z.object({
 });
 
 /** In the environment of programs of ours without being settings: of docker-compose.yml, and of `npm run histories`. */
-const NO_SETTINGS = new Set(['NODROP_DB_PASSWORD', 'NODROP_RECORD_HISTORIES']);
+const NO_SETTINGS = new Set([
+  'NODROP_DB_PASSWORD',
+  'NODROP_RECORD_HISTORIES',
+  'NODROP_MODEL_RUNS',
+  'NODROP_MODEL_SEED',
+  'NODROP_MODEL_PATH',
+  'NODROP_MODEL_REPLAY',
+]);
 
 const CHANNEL_SCHEDULE = /^NODROP_QUERY_SCHEDULE_(\w+)$/;
 

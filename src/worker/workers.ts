@@ -16,12 +16,18 @@ import type { RefundWorkflows } from '../activities/refund-workflows.ts';
 import { sweepActivities } from '../activities/sweep.ts';
 import { channelTaskQueue, MAIN_TASK_QUEUE, pollTaskQueue } from '../domain/names.ts';
 
-/** Bundles the workflow code; takes a few seconds. */
-export async function bundleWorkflows(): Promise<WorkflowBundleWithSourceMap> {
+/** Bundles the workflow code; takes a few seconds. @param workflowInterceptorModules paths of modules of the tests */
+export async function bundleWorkflows(
+  workflowInterceptorModules: string[] = [],
+): Promise<WorkflowBundleWithSourceMap> {
   // Beside this file with the extension it has itself: .ts from source, .js from the build.
   const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
   const workflowsPath = fileURLToPath(new URL(`../workflows/index.${extension}`, import.meta.url));
-  return await bundleWorkflowCode({ workflowsPath, logger: new DefaultLogger('WARN') });
+  return await bundleWorkflowCode({
+    workflowsPath,
+    workflowInterceptorModules,
+    logger: new DefaultLogger('WARN'),
+  });
 }
 
 export interface WorkersOptions extends ActivityDeps {
@@ -31,6 +37,11 @@ export interface WorkersOptions extends ActivityDeps {
   readonly workflows: PaymentWorkflows;
   readonly refundWorkflows: RefundWorkflows;
   readonly workflowBundle: WorkflowBundleWithSourceMap;
+  /**
+   * The cache is bounded by count alone; a waiting payment takes some 100 KiB. 0 reads the history at every task.
+   * @default 1000
+   */
+  readonly maxCachedWorkflows?: number;
 }
 
 /**
@@ -56,8 +67,7 @@ export async function createWorkers(options: WorkersOptions): Promise<Worker[]> 
     },
     // With the default of 10 s a killed idle worker delays a callback by 7 to 10 s.
     stickyQueueScheduleToStartTimeout: '3 s',
-    // The cache is bounded by count alone; a waiting payment takes some 100 KiB.
-    maxCachedWorkflows: 1_000,
+    maxCachedWorkflows: options.maxCachedWorkflows ?? 1_000,
   });
   const channels = [...options.channels.values()].flatMap((channel) => {
     const { queryChannel, ...payments } = channelActivities(options);

@@ -2,9 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { WorkflowHandle } from '@temporalio/client';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
-import { DefaultLogger, Runtime, type Worker } from '@temporalio/worker';
+import { DefaultLogger, type LogEntry, Runtime, type Worker } from '@temporalio/worker';
 import { pino } from 'pino';
 import { expect } from 'vitest';
 import { deliverStored } from '../../src/activities/deliver.ts';
@@ -33,6 +34,10 @@ import { eventually, freshDatabase, timeSkippingEnvironment } from '../support/s
  */
 export interface Harness {
   readonly env: TestWorkflowEnvironment;
+  /** As the worker uses them. */
+  readonly channels: ReadonlyMap<string, ChannelAdapter>;
+  /** The channels' signing secrets. */
+  readonly secrets: Readonly<Record<'simulator' | 'simulator2', string>>;
   readonly db: LedgerClient;
   readonly databaseUrl: string;
   readonly simulator: ReturnType<typeof simulatorClient>;
@@ -86,8 +91,35 @@ export interface Harness {
     notificationId?: string,
     refund?: CallbackRefund,
   ): Promise<void>;
+  /** The worker ends: what is under way may finish, for at most 10 s. */
+  stopWorkers(): Promise<void>;
+  startWorkers(): Promise<void>;
+  /** True while a worker has a task of a workflow or an activity. */
+  isWorking(): boolean;
   stop(): Promise<void>;
 }
+
+export interface HarnessOptions {
+  /**
+   * Where the channel's callbacks go.
+   * @default nowhere
+   */
+  readonly publicUrl?: string;
+  /** @default DEFAULT_QUERY_SCHEDULE */
+  readonly querySchedule?: string;
+  /** @default as in production */
+  readonly maxCachedWorkflows?: number;
+  /** Stands between nodrop and each channel. */
+  readonly between?: (adapter: ChannelAdapter) => ChannelAdapter;
+  /**
+   * Takes what the Temporal SDK reports as an error.
+   * @default it is printed
+   */
+  readonly onLog?: (entry: LogEntry) => void;
+}
+
+/** Makes the client tokens. */
+export const SECRET = 'a secret of at least 32 characters';
 
 /**
  * The channel was asked at these seconds since the payment's creation, and at no others. Gaps are compared, as real
@@ -101,9 +133,9 @@ export function expectAsked(h: Harness, payment: Payment, expected: readonly num
   expect({ queries: asked.length, off, asked }).toMatchObject({ queries: expected.length, off: -1 });
 }
 
-export async function startHarness(): Promise<Harness> {
+export async function startHarness(options: HarnessOptions = {}): Promise<Harness> {
   // What goes wrong on purpose fills pages.
-  Runtime.install({ logger: new DefaultLogger('ERROR') });
+  Runtime.install({ logger: new DefaultLogger('ERROR', options.onLog) });
   const env = await timeSkippingEnvironment();
   const database = await freshDatabase();
   const db = createLedgerClient(database.url);
@@ -130,8 +162,9 @@ export async function startHarness(): Promise<Harness> {
     onRefund: undefined as Harness['onRefund'],
   };
   for (const name of ['simulator', 'simulator2'] as const) {
-    const adapter = createSimulatorAdapter({ name, baseUrl: server.url, secret: secrets[name] });
-    adapters.set(name, adapter);
+    const direct = createSimulatorAdapter({ name, baseUrl: server.url, secret: secrets[name] });
+    const adapter = options.between?.(direct) ?? direct;
+    adapters.set(name, direct);
     channels.set(name, {
       ...adapter,
       async queryTrade(account, outTradeNo, signal) {
@@ -157,29 +190,43 @@ export async function startHarness(): Promise<Harness> {
   }
   const { merchant } = await ensureMerchant(db, 'shop', [...channels.keys()]);
   const workflows = new PaymentWorkflows(env.client, {
-    queryScheduleMs: () => parseSchedule(DEFAULT_QUERY_SCHEDULE),
+    queryScheduleMs: () => parseSchedule(options.querySchedule ?? DEFAULT_QUERY_SCHEDULE),
   });
   const refundWorkflows = new RefundWorkflows(env.client);
   const now = () => env.currentTimeMs();
-  const workers: Worker[] = await createWorkers({
-    connection: env.nativeConnection,
-    namespace: env.namespace ?? 'default',
-    client: env.client,
-    workflows,
-    refundWorkflows,
-    workflowBundle: await bundleWorkflows(),
-    db,
-    channels,
-    publicUrl: 'http://127.0.0.1:9',
-    secret: 'a secret of at least 32 characters',
-    now: async () => new Date(await now()),
-  });
-  const running = Promise.all(workers.map((worker) => worker.run()));
+  const workflowBundle = await bundleWorkflows([fileURLToPath(new URL('for-test-server.ts', import.meta.url))]);
+  let workers: readonly Worker[] = [];
+  let running: Promise<unknown> = Promise.resolve();
+  const startWorkers = async () => {
+    workers = await createWorkers({
+      connection: env.nativeConnection,
+      namespace: env.namespace ?? 'default',
+      client: env.client,
+      workflows,
+      refundWorkflows,
+      workflowBundle,
+      db,
+      channels,
+      publicUrl: options.publicUrl ?? 'http://127.0.0.1:9',
+      secret: SECRET,
+      now: async () => new Date(await now()),
+      ...(options.maxCachedWorkflows === undefined ? {} : { maxCachedWorkflows: options.maxCachedWorkflows }),
+    });
+    running = Promise.all(workers.map((worker) => worker.run()));
+  };
+  const stopWorkers = async () => {
+    for (const worker of workers) worker.shutdown();
+    await running;
+    workers = [];
+  };
+  await startWorkers();
   let orders = 0;
   let refunds = 0;
 
   return Object.assign(harness, {
     env,
+    channels,
+    secrets,
     db,
     databaseUrl: database.url,
     simulator,
@@ -339,9 +386,16 @@ export async function startHarness(): Promise<Harness> {
       );
       await deliverStored({ db, workflows, refundWorkflows }, row, payment, 10_000);
     },
+    startWorkers,
+    stopWorkers,
+    isWorking: () =>
+      workers.some((worker) => {
+        const { numInFlightActivities, numInFlightWorkflowActivations, numInFlightLocalActivities } =
+          worker.getStatus();
+        return numInFlightActivities + numInFlightWorkflowActivations + numInFlightLocalActivities > 0;
+      }),
     async stop() {
-      for (const worker of workers) worker.shutdown();
-      await running;
+      await stopWorkers();
       await server.close();
       await db.$disconnect();
       await database.drop();
