@@ -127,7 +127,7 @@ export const settings = z.object({
     .describe('The least severe log line written.'),
 });
 
-/** In the environment of programs of ours without being settings: of docker-compose.yml, and of `npm run histories`. */
+/** In the environment of programs of ours without being settings: of docker-compose.yml, of `npm run histories` and of `npm run test:model`. */
 const NO_SETTINGS = new Set([
   'NODROP_DB_PASSWORD',
   'NODROP_RECORD_HISTORIES',

@@ -38,7 +38,7 @@ export interface WorkersOptions extends ActivityDeps {
   readonly refundWorkflows: RefundWorkflows;
   readonly workflowBundle: WorkflowBundleWithSourceMap;
   /**
-   * The cache is bounded by count alone; a waiting payment takes some 100 KiB. 0 reads the history at every task.
+   * The cache is bounded by count alone; a waiting payment takes some 100 KiB. With few, histories are read anew.
    * @default 1000
    */
   readonly maxCachedWorkflows?: number;
@@ -49,15 +49,21 @@ export interface WorkersOptions extends ActivityDeps {
  * The two share the channel's rate limit, which the server enforces over all workers.
  */
 export async function createWorkers(options: WorkersOptions): Promise<Worker[]> {
-  const { connection, namespace } = options;
-  const shared = {
+  return await Promise.all([createMainWorker(options), ...createChannelWorkers(options)]);
+}
+
+const sharedOptions = ({ connection, namespace }: WorkersOptions) =>
+  ({
     connection,
     namespace,
     // An attempt under way at shutdown finishes instead of being repeated elsewhere after its time-out.
     shutdownGraceTime: '10 s',
-  } as const;
-  const main = Worker.create({
-    ...shared,
+  }) as const;
+
+/** Workflows, ledger and sweep. */
+export async function createMainWorker(options: WorkersOptions): Promise<Worker> {
+  return await Worker.create({
+    ...sharedOptions(options),
     taskQueue: MAIN_TASK_QUEUE,
     workflowBundle: options.workflowBundle,
     activities: {
@@ -69,7 +75,12 @@ export async function createWorkers(options: WorkersOptions): Promise<Worker[]> 
     stickyQueueScheduleToStartTimeout: '3 s',
     maxCachedWorkflows: options.maxCachedWorkflows ?? 1_000,
   });
-  const channels = [...options.channels.values()].flatMap((channel) => {
+}
+
+/** Two for each channel. */
+export function createChannelWorkers(options: WorkersOptions): Promise<Worker>[] {
+  const shared = sharedOptions(options);
+  return [...options.channels.values()].flatMap((channel) => {
     const { queryChannel, ...payments } = channelActivities(options);
     const { queryRefund, ...refunds } = refundChannelActivities(options);
     const maxTaskQueueActivitiesPerSecond = channel.rateLimitPerSecond / 2;
@@ -88,5 +99,4 @@ export async function createWorkers(options: WorkersOptions): Promise<Worker[]> 
       }),
     ];
   });
-  return await Promise.all([main, ...channels]);
 }

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { AMOUNT, CHANNELS, type Case } from './case.ts';
+import { AMOUNT, type Case, CHANNELS } from './case.ts';
 import type { Call, Loss } from './world.ts';
 
 /** What the model knows: enough to leave out what cannot do anything. The truth is the channel's ledger. */
@@ -27,9 +27,7 @@ export class Step implements fc.AsyncCommand<Model, Case, true> {
 
   async run(model: Model, order: Case): Promise<void> {
     model.asked ||= this.#asks;
-    const t0 = performance.now();
     await this.#deed(order);
-    if (process.env["DBG"]) console.log("  ", this.name, Math.round(performance.now() - t0));
   }
 
   toString(): string {

@@ -40,7 +40,9 @@ export const interceptors: wf.WorkflowInterceptorsFactory = () => {
               await over;
             };
             const called = caller.cancelRequested.catch((error: unknown) => {
-              const telling = wf.CancellationScope.nonCancellable(tell).finally(() => calledOff.delete(telling));
+              const telling = wf.CancellationScope.nonCancellable(tell).finally(() =>
+                calledOff.delete(telling),
+              );
               calledOff.add(telling);
               throw error;
             });

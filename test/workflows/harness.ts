@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { WorkflowHandle } from '@temporalio/client';
+import { IllegalStateError } from '@temporalio/common';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { DefaultLogger, type LogEntry, Runtime, type Worker } from '@temporalio/worker';
 import { pino } from 'pino';
@@ -24,7 +25,12 @@ import { startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { requestRefund, toRefundSnapshot } from '../../src/ledger/refunds.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/app.ts';
-import { bundleWorkflows, createWorkers } from '../../src/worker/workers.ts';
+import {
+  bundleWorkflows,
+  createChannelWorkers,
+  createMainWorker,
+  type WorkersOptions,
+} from '../../src/worker/workers.ts';
 import { client as simulatorClient } from '../simulator/support.ts';
 import { eventually, freshDatabase, timeSkippingEnvironment } from '../support/stack.ts';
 
@@ -91,9 +97,12 @@ export interface Harness {
     notificationId?: string,
     refund?: CallbackRefund,
   ): Promise<void>;
-  /** The worker ends: what is under way may finish, for at most 10 s. */
-  stopWorkers(): Promise<void>;
-  startWorkers(): Promise<void>;
+  /**
+   * Nobody talks to the channels any more; what is under way may finish. The worker with the workflows stays: this
+   * server never takes a task back that it kept for one that has seen the workflow before.
+   */
+  stopChannelWorkers(): Promise<void>;
+  startChannelWorkers(): Promise<void>;
   /** True while a worker has a task of a workflow or an activity. */
   isWorking(): boolean;
   stop(): Promise<void>;
@@ -133,9 +142,18 @@ export function expectAsked(h: Harness, payment: Payment, expected: readonly num
   expect({ queries: asked.length, off, asked }).toMatchObject({ queries: expected.length, off: -1 });
 }
 
+/** One runtime serves every harness of a process, one after the other. */
+function installRuntime(onLog: HarnessOptions['onLog']): void {
+  try {
+    Runtime.install({ logger: new DefaultLogger('ERROR', onLog) });
+  } catch (error) {
+    if (!(error instanceof IllegalStateError)) throw error;
+  }
+}
+
 export async function startHarness(options: HarnessOptions = {}): Promise<Harness> {
   // What goes wrong on purpose fills pages.
-  Runtime.install({ logger: new DefaultLogger('ERROR', options.onLog) });
+  installRuntime(options.onLog);
   const env = await timeSkippingEnvironment();
   const database = await freshDatabase();
   const db = createLedgerClient(database.url);
@@ -194,32 +212,37 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   });
   const refundWorkflows = new RefundWorkflows(env.client);
   const now = () => env.currentTimeMs();
-  const workflowBundle = await bundleWorkflows([fileURLToPath(new URL('for-test-server.ts', import.meta.url))]);
-  let workers: readonly Worker[] = [];
-  let running: Promise<unknown> = Promise.resolve();
-  const startWorkers = async () => {
-    workers = await createWorkers({
-      connection: env.nativeConnection,
-      namespace: env.namespace ?? 'default',
-      client: env.client,
-      workflows,
-      refundWorkflows,
-      workflowBundle,
-      db,
-      channels,
-      publicUrl: options.publicUrl ?? 'http://127.0.0.1:9',
-      secret: SECRET,
-      now: async () => new Date(await now()),
-      ...(options.maxCachedWorkflows === undefined ? {} : { maxCachedWorkflows: options.maxCachedWorkflows }),
-    });
-    running = Promise.all(workers.map((worker) => worker.run()));
+  const workflowBundle = await bundleWorkflows([
+    fileURLToPath(new URL('for-test-server.ts', import.meta.url)),
+  ]);
+  const workersOptions: WorkersOptions = {
+    connection: env.nativeConnection,
+    namespace: env.namespace ?? 'default',
+    client: env.client,
+    workflows,
+    refundWorkflows,
+    workflowBundle,
+    db,
+    channels,
+    publicUrl: options.publicUrl ?? 'http://127.0.0.1:9',
+    secret: SECRET,
+    now: async () => new Date(await now()),
+    ...(options.maxCachedWorkflows === undefined ? {} : { maxCachedWorkflows: options.maxCachedWorkflows }),
   };
-  const stopWorkers = async () => {
-    for (const worker of workers) worker.shutdown();
-    await running;
-    workers = [];
+  const main = await createMainWorker(workersOptions);
+  const mainRunning = main.run();
+  let channelWorkers: readonly Worker[] = [];
+  let channelsRunning: Promise<unknown> = Promise.resolve();
+  const startChannelWorkers = async () => {
+    channelWorkers = await Promise.all(createChannelWorkers(workersOptions));
+    channelsRunning = Promise.all(channelWorkers.map((worker) => worker.run()));
   };
-  await startWorkers();
+  const stopChannelWorkers = async () => {
+    for (const worker of channelWorkers) worker.shutdown();
+    await channelsRunning;
+    channelWorkers = [];
+  };
+  await startChannelWorkers();
   let orders = 0;
   let refunds = 0;
 
@@ -386,16 +409,17 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       );
       await deliverStored({ db, workflows, refundWorkflows }, row, payment, 10_000);
     },
-    startWorkers,
-    stopWorkers,
+    startChannelWorkers,
+    stopChannelWorkers,
     isWorking: () =>
-      workers.some((worker) => {
+      [main, ...channelWorkers].some((worker) => {
         const { numInFlightActivities, numInFlightWorkflowActivations, numInFlightLocalActivities } =
           worker.getStatus();
         return numInFlightActivities + numInFlightWorkflowActivations + numInFlightLocalActivities > 0;
       }),
     async stop() {
-      await stopWorkers();
+      main.shutdown();
+      await Promise.all([mainRunning, stopChannelWorkers()]);
       await server.close();
       await db.$disconnect();
       await database.drop();
