@@ -94,27 +94,31 @@ const refundElsewhere = fc
       new Step(`refund at the channel(${n}, ${amount})`, (order) => order.refundElsewhere(n, amount)),
   );
 
+const passOf = (seconds: number) =>
+  fc.constant(new Step(`pass(${seconds} s)`, (order) => order.pass(seconds)));
+
 /** Seconds: within the tight phase, past polls, past the expiry, into the late watch and past it. */
 const pass = fc
   .constantFrom(1, 5, 12, 30, 120, 600, 1900, 4000, 26_000, 93_600)
-  .map((seconds) => new Step(`pass(${seconds} s)`, (order) => order.pass(seconds)));
+  .chain((seconds) => passOf(seconds));
 
 /** The network between nodrop and its channels. */
+const lossOf = (call: Call, loss: Loss) =>
+  fc.constant(
+    new Step(
+      `${call}: ${loss}`,
+      async ({ world: { network } }) => {
+        network.losses[call] = loss;
+      },
+      true,
+    ),
+  );
 const loseCalls = fc
   .tuple(
     fc.constantFrom<Call>('create', 'query', 'close', 'refund', 'queryRefund'),
     fc.constantFrom<Loss>('request lost', 'answer lost', 'slow'),
   )
-  .map(
-    ([call, loss]) =>
-      new Step(
-        `${call}: ${loss}`,
-        async ({ world: { network } }) => {
-          network.losses[call] = loss;
-        },
-        true,
-      ),
-  );
+  .chain(([call, loss]) => lossOf(call, loss));
 const otherAmount = fc.constantFrom(-1, 7).map(
   (by) =>
     new Step(
@@ -184,14 +188,53 @@ const race = fc
 
 const several = <T>(count: number, arbitrary: T): T[] => Array(count).fill(arbitrary);
 
-/** How a case begins: something may be wrong already when the first payment is asked for. */
-export const OPENING: fc.Arbitrary<Step[]> = fc
-  .tuple(fc.array(fc.oneof(fault, loseCalls, otherAmount, holdCallbacks), { maxLength: 2 }), create)
-  .map(([trouble, first]) => [...trouble, first]);
+/** A new attempt while nobody can ask about the one before: both can be paid. */
+const secondWhileSilent = fc.constantFrom(...CHANNELS).map(
+  (channel) =>
+    new Step(
+      `create(${channel}) while the others are silent`,
+      async (order) => {
+        const { network } = order.world;
+        const before = network.losses.query;
+        network.losses.query = 'request lost';
+        await order.create(channel);
+        network.losses.query = before;
+      },
+      true,
+    ),
+);
+const allPay = fc.constant(
+  Step.atOnce([0, 1].map((n) => new Step(`pay(${n}, success)`, (order) => order.pay(n, 'success')))),
+);
+const lateArrival = nth.map(
+  (n) =>
+    new Step(`no more trouble, lost requests arrive, pay(${n}, success)`, async (order) => {
+      await order.untroubled();
+      await order.lateRequests();
+      await order.pay(n, 'success');
+    }),
+);
+
+/** How a case begins: most of what can go wrong needs two attempts, a lost one, or money. */
+export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
+  fc
+    .tuple(fc.array(fc.oneof(fault, loseCalls, otherAmount, holdCallbacks), { maxLength: 2 }), create)
+    .map(([trouble, first]) => [...trouble, first]),
+  fc
+    .tuple(create, secondWhileSilent, fc.oneof(allPay, pay))
+    .map(([first, second, paid]) => [first, second, paid]),
+  fc
+    .tuple(lossOf('create', 'request lost'), create, fc.oneof(passOf(1900), cancelPayment), lateArrival)
+    .map((steps) => [...steps]),
+  fc
+    .tuple(fc.oneof(holdCallbacks, fault, otherAmount), create, pay, lossOf('refund', 'answer lost'))
+    .map((steps) => [...steps]),
+);
 
 /** As `fc.commands` takes them, each as often as it is likely. */
 export const STEPS: fc.Arbitrary<Step>[] = [
-  ...several(3, create),
+  ...several(2, create),
+  ...[secondWhileSilent, allPay, lateArrival],
   ...several(6, pay),
   ...several(6, pass),
   ...several(5, fault),

@@ -116,6 +116,8 @@ export interface HarnessOptions {
   readonly publicUrl?: string;
   /** @default DEFAULT_QUERY_SCHEDULE */
   readonly querySchedule?: string;
+  /** Paths of more modules with interceptors. */
+  readonly workflowInterceptors?: readonly string[];
   /** @default as in production */
   readonly maxCachedWorkflows?: number;
   /** Stands between nodrop and each channel. */
@@ -214,6 +216,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   const now = () => env.currentTimeMs();
   const workflowBundle = await bundleWorkflows([
     fileURLToPath(new URL('for-test-server.ts', import.meta.url)),
+    ...(options.workflowInterceptors ?? []),
   ]);
   const workersOptions: WorkersOptions = {
     connection: env.nativeConnection,
