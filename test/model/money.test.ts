@@ -100,7 +100,6 @@ test('whatever happens, both ledgers agree and every cent is accounted for', asy
     seed,
     numRuns: runs,
     ...(NODROP_MODEL_PATH === undefined ? {} : { path: NODROP_MODEL_PATH }),
-    endOnFailure: process.env.MODEL_END === '1',
     reporter: (result) => {
       console.log(
         `model: ${cases} cases in ${Math.round((Date.now() - startedAt) / 1000)} s, ${spoiled} spoiled`,
