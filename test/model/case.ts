@@ -7,7 +7,7 @@ import { type Facts, type Trade, waitsFor } from './promises.ts';
 import { passOn, UNTROUBLED_SIMULATOR, type World } from './world.ts';
 
 /** A merchant waits this long for an answer of the API, and goes on without it: what was asked goes on too. */
-const IMPATIENT_MS = 250;
+const IMPATIENT_MS = 150;
 /** What an API may refuse with: everything else than these and 2xx is a fault of ours. */
 const REFUSALS = new Set([401, 404, 409, 422, 503, 504]);
 export const AMOUNT = 1990;

@@ -147,7 +147,7 @@ const RESTING_MS = 1_000;
 
 /**
  * The time-skipping server has lost count of itself: an activity that its own history has as open is unknown to it, or
- * it does not let time pass though nobody has anything to do. Says nothing of nodrop; the case counts as spoiled.
+ * it does not let time pass though nobody has anything to do. Says nothing of nodrop; the case is run again.
  */
 export class ServerFault extends Error {
   override readonly name = 'ServerFault';
