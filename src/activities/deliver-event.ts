@@ -86,6 +86,9 @@ export function deliverEventActivities({
         const deliveryId = await deliveries.findPendingDelivery(db, paymentId);
         const telling = deliveryId === null ? null : (await attempt(deliveryId)).telling;
         const snapshot = await loadPayment(db, paymentId, await now());
+        // Not possible; should it be all the same, the workflow must not ask again at once, for ever.
+        if (deliveryId === null && snapshot.orderUpdate === 'pending')
+          throw new Error(`payment ${paymentId} waits for an order service, and has no event to tell it`);
         return { snapshot, refund: await owedRefund(db, snapshot), telling };
       });
     },
@@ -201,7 +204,7 @@ function notAgreed({ lastAnswer }: Telling, delayMs: number): ApplicationFailure
   const failure = ApplicationFailure.create({
     message: `The order service has not agreed: ${lastAnswer} It is told again on schedule.`,
     type: 'NotAgreed',
-    nextRetryDelay: delayMs,
+    nextRetryDelay: Math.max(1, delayMs),
   });
   // The Web UI prints the stack under the answer a support engineer wants to read.
   failure.stack = '';
@@ -212,7 +215,7 @@ function waiting(delayMs: number): ApplicationFailure {
   const failure = ApplicationFailure.create({
     message: 'It is not told before its time. Not an error.',
     type: 'NotYet',
-    nextRetryDelay: delayMs,
+    nextRetryDelay: Math.max(1, delayMs),
     category: 'BENIGN',
   });
   failure.stack = '';

@@ -3,7 +3,6 @@ import { ChannelError, type RefundAnswer } from '../domain/channel.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
 import { isAutomatic, isRefundOpen, type RefundReason } from '../domain/states.ts';
-import { recordAnswer } from '../ledger/payments.ts';
 import * as ledger from '../ledger/refunds.ts';
 import type { ActivityDeps } from './deps.ts';
 import { notYet, reasonOf, unknownOutcome } from './failures.ts';
@@ -92,19 +91,22 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows }
     }
   };
 
-  /** A refused refund may mean that somebody else gave the money back: the trade says so. Never fails. */
-  const lookForOthers = async (row: Row): Promise<void> => {
-    const { payment } = row;
-    try {
-      const answer = await adapterOf(row).queryTrade(
-        payment.channelAccount,
-        payment.id,
-        cancellationSignal(),
-      );
-      await recordAnswer(db, payment.id, answer, 'query', await now());
-    } catch {
-      // The refusal is on record; a person, the statement or the next query finds the rest.
-    }
+  /**
+   * Writes the channel's answer down. With one that settles the refund goes what the trade says: somebody else may have
+   * given the money back, and what told of it while ours was open was taken for ours. It is asked before anything is
+   * written, as nobody would ask afterwards: while the trade is silent the refund is not settled.
+   * @throws ChannelError
+   */
+  const record = async (row: Row, answer: RefundAnswer): Promise<RefundSnapshot> => {
+    const { channelAccount, id } = row.payment;
+    const trade =
+      answer.state === 'succeeded' || answer.state === 'failed'
+        ? await adapterOf(row).queryTrade(channelAccount, id, cancellationSignal())
+        : undefined;
+    const snapshot = await ledger.recordRefundAnswer(db, row.id, answer, await now(), trade);
+    // The order service is told when this settled the refund.
+    if (!isRefundOpen(snapshot.status)) await startDeliveries({ db, deliveryWorkflows }, snapshot.paymentId);
+    return snapshot;
   };
 
   const silence = async (row: Row, error: ChannelError) =>
@@ -117,11 +119,6 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows }
     row.status === 'created' &&
     row.unknownSince === null;
 
-  /** The order service is told when this settled the refund. */
-  const told = async (snapshot: RefundSnapshot): Promise<void> => {
-    if (!isRefundOpen(snapshot.status)) await startDeliveries({ db, deliveryWorkflows }, snapshot.paymentId);
-  };
-
   const isOver = (row: Row) => !isRefundOpen(ledger.toRefundSnapshot(row, row.payment).status);
 
   return {
@@ -131,11 +128,7 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows }
       if (isOver(row)) return ledger.toRefundSnapshot(row, row.payment);
       if (isHeldBack(row)) throw notYet('nodrop', 'that a disputed payment is not refunded', HELD_BACK_MS);
       try {
-        const answer = await ask(row);
-        const snapshot = await ledger.recordRefundAnswer(db, refundId, answer, await now());
-        if (snapshot.status === 'failed') await lookForOthers(row);
-        await told(snapshot);
-        return snapshot;
+        return await record(row, await ask(row));
       } catch (error) {
         if (error instanceof ChannelError) await silence(row, error);
         throw unknownOutcome(row.payment.channel, error);
@@ -155,14 +148,12 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows }
       let snapshot: RefundSnapshot;
       try {
         answer = await query(row);
-        snapshot = await ledger.recordRefundAnswer(db, row.id, answer, await now());
+        snapshot = await record(row, answer);
       } catch (error) {
         if (!(error instanceof ChannelError)) throw unknownOutcome(channel, error, OWN_TROUBLE_RETRY_MS);
         await silence(row, error);
         throw unknownOutcome(channel, error, wait);
       }
-      if (snapshot.status === 'failed') await lookForOthers(row);
-      await told(snapshot);
       if (isRefundOpen(snapshot.status) && answer.state === 'processing')
         throw notYet(channel, 'processing', wait ?? OWN_TROUBLE_RETRY_MS);
       return { snapshot, known: answer.state !== 'unknown_refund' };

@@ -1,5 +1,5 @@
 import { type Client, WorkflowNotFoundError } from '@temporalio/client';
-import { paymentIdOf, paymentWorkflowId } from '../domain/names.ts';
+import { paymentIdOf, paymentWorkflowId, refundWorkflowId } from '../domain/names.ts';
 import { LATE_WATCH_MS } from '../domain/schedule.ts';
 import type { Payment } from '../generated/prisma/client.ts';
 import { markDelivered, matchCallbacks } from '../ledger/callbacks.ts';
@@ -8,6 +8,7 @@ import type { LedgerClient } from '../ledger/client.ts';
 import { toDeliverySnapshot } from '../ledger/deliveries.ts';
 import { releaseEndingOrders } from '../ledger/orders.ts';
 import { toRefundSnapshot } from '../ledger/refunds.ts';
+import { isMoney, recordedAnswer } from '../ledger/snapshot.ts';
 import {
   restDelivery,
   restPayment,
@@ -22,15 +23,56 @@ import { note } from '../ledger/timeline.ts';
 import { PAYMENT_WORKFLOW } from '../workflows/messages.ts';
 import { deliverStored } from './deliver.ts';
 import type { DeliveryWorkflows } from './delivery-workflows.ts';
-import type { PaymentWorkflows } from './payment-workflows.ts';
+import { confirmedWithin, type PaymentWorkflows } from './payment-workflows.ts';
 import type { RefundWorkflows } from './refund-workflows.ts';
 
 const SIGNAL_DEADLINE_MS = 5_000;
+/** A haul leaves what it has not come to by then to the next sweep: less than its activity is given. */
+const HAUL_FOR_MS = 40_000;
 /** How far back ended runs are looked at: longer than workers are ever all away unnoticed. */
 const ABNORMAL_WINDOW_MS = 24 * 3_600_000;
-const ABNORMAL_AT_MOST = 1_000;
+/** So many ended runs are looked up in the ledger at once. */
+const ABNORMAL_CHUNK = 1_000;
 const ORDERS_AT_MOST = 200;
 const LATE_WATCH_TOTAL_MS = Math.max(...LATE_WATCH_MS);
+
+/** Rows healed one after another, for as long as there is time. */
+class Haul {
+  readonly #until = performance.now() + HAUL_FOR_MS;
+  readonly #failures: unknown[] = [];
+  #healed = 0;
+
+  isOver(): boolean {
+    return performance.now() >= this.#until;
+  }
+
+  /** One row that cannot be healed must not keep the others from it. */
+  async each<Row>(rows: readonly Row[], heal: (row: Row) => Promise<boolean>): Promise<void> {
+    for (const row of rows) {
+      if (this.isOver()) return;
+      try {
+        if (await heal(row)) this.#healed += 1;
+      } catch (error) {
+        this.#failures.push(error);
+      }
+    }
+  }
+
+  /** @returns how many were healed. @throws Error when some could not be. */
+  end(): number {
+    const [first] = this.#failures;
+    if (first === undefined) return this.#healed;
+    throw new Error(`${this.#healed} healed, ${this.#failures.length} not, the first: ${first}`, {
+      cause: first,
+    });
+  }
+}
+
+async function healEach<Row>(rows: readonly Row[], heal: (row: Row) => Promise<boolean>): Promise<number> {
+  const haul = new Haul();
+  await haul.each(rows, heal);
+  return haul.end();
+}
 
 export interface SweepDeps {
   readonly db: LedgerClient;
@@ -50,39 +92,22 @@ export function sweepActivities({
   deliveryWorkflows,
   now,
 }: SweepDeps) {
-  const isRunning = async (payment: Payment): Promise<boolean> => {
-    try {
-      const run = await client.workflow.getHandle(paymentWorkflowId(payment.id)).describe();
-      return run.status.name === 'RUNNING';
-    } catch (error) {
-      if (error instanceof WorkflowNotFoundError) return false;
-      throw error;
-    }
-  };
-
-  /** One row that cannot be healed must not keep the others from it. @throws Error when some could not. */
-  const each = async <Row>(rows: readonly Row[], heal: (row: Row) => Promise<boolean>): Promise<number> => {
-    let healed = 0;
-    const failures: unknown[] = [];
-    for (const row of rows) {
+  const isRunning = async (workflowId: string): Promise<boolean> =>
+    await confirmedWithin(client, SIGNAL_DEADLINE_MS, async () => {
       try {
-        if (await heal(row)) healed += 1;
+        return (await client.workflow.getHandle(workflowId).describe()).status.name === 'RUNNING';
       } catch (error) {
-        failures.push(error);
+        if (error instanceof WorkflowNotFoundError) return false;
+        throw error;
       }
-    }
-    if (failures.length > 0) {
-      throw new Error(`${healed} healed, ${failures.length} not, the first: ${failures[0]}`, {
-        cause: failures[0],
-      });
-    }
-    return healed;
-  };
+    });
 
   const wake = (why: string) => async (payment: Payment) => {
-    // A workflow that runs goes on by itself; all it may have missed is the wish to cancel.
-    const running = await isRunning(payment);
-    if (!running || payment.cancelRequestedAt !== null) await workflows.wake(payment, SIGNAL_DEADLINE_MS);
+    // A workflow that runs goes on by itself; all it may have missed is the wish to cancel, and money on record.
+    const running = await isRunning(paymentWorkflowId(payment.id));
+    const isUnsettled = payment.status !== 'succeeded' && isMoney(recordedAnswer(payment));
+    if (!running || payment.cancelRequestedAt !== null || isUnsettled)
+      await workflows.wake(payment, SIGNAL_DEADLINE_MS);
     const at = await now();
     await restPayment(db, payment.id, at);
     if (!running) await note(db, payment.id, 'sweep', why, at);
@@ -93,7 +118,7 @@ export function sweepActivities({
     /** Rows without a workflow, overdue payments, forgotten cancels. */
     async sweepPayments(): Promise<number> {
       const stuck = await takeStuckPayments(db, await now());
-      return await each(stuck, wake('The sweep found it stuck and started its workflow.'));
+      return await healEach(stuck, wake('The sweep found it stuck and started its workflow.'));
     },
 
     /** Expired or cancelled orders that no payment will end. */
@@ -108,17 +133,21 @@ export function sweepActivities({
       const ended = client.workflow.list({
         query: `WorkflowType = '${PAYMENT_WORKFLOW}' AND ExecutionStatus IN ('Terminated', 'Failed', 'TimedOut', 'Canceled') AND CloseTime > '${since}'`,
       });
+      const haul = new Haul();
+      const heal = wake('The sweep found its workflow ended abnormally and started it again.');
+      const look = async (ids: ReadonlySet<string>) =>
+        await haul.each(await takeUnfinished(db, [...ids], LATE_WATCH_TOTAL_MS, at), heal);
       const ids = new Set<string>();
       for await (const { workflowId } of ended) {
         ids.add(paymentIdOf(workflowId));
-        if (ids.size >= ABNORMAL_AT_MOST) break;
+        if (ids.size < ABNORMAL_CHUNK) continue;
+        await look(ids);
+        ids.clear();
+        // The next sweep passes over what has its rest, and comes further.
+        if (haul.isOver()) break;
       }
-      if (ids.size === 0) return 0;
-      const unfinished = await takeUnfinished(db, [...ids], LATE_WATCH_TOTAL_MS, at);
-      return await each(
-        unfinished,
-        wake('The sweep found its workflow ended abnormally and started it again.'),
-      );
+      await look(ids);
+      return haul.end();
     },
 
     /** Callbacks that came before their payment was there; the next haul delivers them. */
@@ -128,22 +157,29 @@ export function sweepActivities({
 
     /** Callbacks that were stored, and acknowledged, while Temporal could not be told. */
     async sweepCallbacks(): Promise<number> {
-      return await each(await takeUndeliveredCallbacks(db, await now()), async ({ payment, ...callback }) => {
-        await deliverStored({ db, workflows, refundWorkflows }, callback, payment, SIGNAL_DEADLINE_MS);
-        const at = await now();
-        await markDelivered(db, callback.id, at);
-        await note(db, payment.id, 'sweep', 'The sweep delivered a stored callback.', at);
-        return true;
-      });
+      return await healEach(
+        await takeUndeliveredCallbacks(db, await now()),
+        async ({ payment, ...callback }) => {
+          await deliverStored({ db, workflows, refundWorkflows }, callback, payment, SIGNAL_DEADLINE_MS);
+          const at = await now();
+          await markDelivered(db, callback.id, at);
+          await note(db, payment.id, 'sweep', 'The sweep delivered a stored callback.', at);
+          return true;
+        },
+      );
     },
 
     /** Refunds whose workflow was never started, or is gone. */
     async sweepRefunds(): Promise<number> {
-      return await each(await takeStuckRefunds(db, await now()), async (refund) => {
-        await refundWorkflows.start(toRefundSnapshot(refund, refund.payment), SIGNAL_DEADLINE_MS);
+      return await healEach(await takeStuckRefunds(db, await now()), async (refund) => {
+        const running = await isRunning(refundWorkflowId(refund.id));
+        if (!running)
+          await refundWorkflows.start(toRefundSnapshot(refund, refund.payment), SIGNAL_DEADLINE_MS);
         const at = await now();
         await restRefund(db, refund.id, at);
-        const detail = `The sweep made sure that the workflow of refund ${refund.id} runs.`;
+        // One that runs and is silent, say held back by a dispute, goes on by itself.
+        if (running) return false;
+        const detail = `The sweep started the workflow of refund ${refund.id}.`;
         await note(db, refund.paymentId, 'sweep', detail, at, { refundId: refund.id });
         return true;
       });
@@ -151,7 +187,7 @@ export function sweepActivities({
 
     /** Events that are not told though it is time: their workflows were never started, or are gone. */
     async sweepDeliveries(): Promise<number> {
-      return await each(await takeOverdueDeliveries(db, await now()), async (row) => {
+      return await healEach(await takeOverdueDeliveries(db, await now()), async (row) => {
         const delivery = toDeliverySnapshot(row);
         if (delivery.toldByPayment) await workflows.wake(row.payment, SIGNAL_DEADLINE_MS);
         else await deliveryWorkflows.wake(delivery, SIGNAL_DEADLINE_MS);

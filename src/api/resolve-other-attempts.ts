@@ -2,7 +2,9 @@ import { TemporalUnavailable } from '../activities/payment-workflows.ts';
 import { Refusal } from '../domain/refusal.ts';
 import { isLive, type PaymentStatus } from '../domain/states.ts';
 import type { Payment } from '../generated/prisma/client.ts';
+import { unsettledMoney } from '../ledger/intake.ts';
 import { requestCancel } from '../ledger/payments.ts';
+import { hasUnsettledMoney } from '../ledger/snapshot.ts';
 import { paymentKey } from './changes.ts';
 import type { Api } from './deps.ts';
 
@@ -30,7 +32,12 @@ async function resolve(api: Api, attempt: Payment, within: () => number): Promis
     throw error;
   });
   const read = () => db.payment.findUniqueOrThrow({ where: { id } });
-  const asked = await read();
+  // Money that the answer brought is settled in a moment, and then it is known what became of the order.
+  const asked = await changes.until(paymentKey(id), {
+    read,
+    done: (payment) => !hasUnsettledMoney(payment),
+    timeoutMs: within(),
+  });
   refuse(asked);
   // Silence is neither paid nor unpaid: the attempt stays watched.
   if (!answered || !isLive(asked.status as PaymentStatus)) return;
@@ -41,14 +48,18 @@ async function resolve(api: Api, attempt: Payment, within: () => number): Promis
   });
   const ended = await changes.until(paymentKey(id), {
     read,
-    done: ({ status, channelState }) => !isLive(status as PaymentStatus) || channelState === 'processing',
+    done: (payment) =>
+      !hasUnsettledMoney(payment) &&
+      (!isLive(payment.status as PaymentStatus) || payment.channelState === 'processing'),
     timeoutMs: within(),
   });
   refuse(ended);
 }
 
 /** @throws Refusal when this attempt forbids another one. */
-function refuse({ id, orderId, status, orderUpdate, channelState, channel }: Payment): void {
+function refuse(payment: Payment): void {
+  const { id, orderId, status, orderUpdate, channelState, channel } = payment;
+  if (hasUnsettledMoney(payment)) throw unsettledMoney(payment);
   if (orderUpdate === 'applied') {
     throw new Refusal('order_already_paid', `Order ${orderId} was paid by payment ${id}.`);
   }

@@ -17,15 +17,22 @@ import {
 import { toRefundSnapshot } from '../ledger/refunds.ts';
 import { ensureSearchAttributes } from '../stack/search-attributes.ts';
 import { lazyConnection } from '../temporal-connection.ts';
+import { CommandError } from './errors.ts';
 
 const DEADLINE_MS = 10_000;
 const AT_ONCE = 20;
 
+/** So many that fail one after another mean that Temporal is away, or the database. */
+const FAILURES_IN_A_ROW = 100;
+/** So many failures are named; the number says the rest. */
+const NAMED = 20;
+
 /**
  * `npm run nodrop -- recover`, after a total loss of the Temporal database: starts the workflow of everything that is
  * not over. The ledger knows it all; a workflow reads it first, so nothing is charged, closed or told twice, and
- * running it on a healthy system changes nothing.
- * @throws TemporalUnavailable when a start was not confirmed: run it again, it goes on where it can.
+ * running it on a healthy system changes nothing. What cannot be started keeps nothing else from it.
+ * @throws CommandError naming what could not be started.
+ * @throws TemporalUnavailable when Temporal went away: run it again.
  */
 export async function recover(db: LedgerClient, config: Config, say: (line: string) => void): Promise<void> {
   const connection = lazyConnection(config.temporal.address);
@@ -37,10 +44,11 @@ export async function recover(db: LedgerClient, config: Config, say: (line: stri
     const workflows = new PaymentWorkflows(client, config);
     const refundWorkflows = new RefundWorkflows(client);
     const deliveryWorkflows = new DeliveryWorkflows(client);
-    const since = new Date(Date.now() - Math.max(...LATE_WATCH_MS));
+    const failures: string[] = [];
     const payments = await inBatches(
-      (after) => paymentsToRecover(db, since, after),
+      (after) => paymentsToRecover(db, Math.max(...LATE_WATCH_MS), new Date(), after),
       (payment) => workflows.wake(payment, DEADLINE_MS),
+      failures,
       (count) => say(`${count} payments go on ...`),
     );
     const callbacks = await inBatches(
@@ -50,11 +58,13 @@ export async function recover(db: LedgerClient, config: Config, say: (line: stri
         await deliverStored({ db, workflows, refundWorkflows }, callback, payment, DEADLINE_MS);
         await markDelivered(db, callback.id, new Date());
       },
+      failures,
       (count) => say(`${count} callbacks delivered ...`),
     );
     const refunds = await inBatches(
       (after) => refundsToRecover(db, after),
       (refund) => refundWorkflows.start(toRefundSnapshot(refund, refund.payment), DEADLINE_MS),
+      failures,
       (count) => say(`${count} refunds go on ...`),
     );
     const deliveries = await inBatches(
@@ -64,30 +74,65 @@ export async function recover(db: LedgerClient, config: Config, say: (line: stri
         // Its payment, which goes on already, tells it.
         if (!delivery.toldByPayment) await deliveryWorkflows.start(delivery, DEADLINE_MS);
       },
+      failures,
       (count) => say(`${count} events for order services go on ...`),
     );
     say(
       `Recovered: ${payments} payments, ${refunds} refunds and ${deliveries} events for order services go on, ${callbacks} stored callbacks delivered.`,
     );
+    if (failures.length > 0) {
+      const more = failures.length > NAMED ? [`and ${failures.length - NAMED} more`] : [];
+      throw new CommandError(
+        [
+          `Not so ${failures.length}; run this again when the cause is mended:`,
+          ...failures.slice(0, NAMED),
+          ...more,
+        ].join('\n  '),
+      );
+    }
   } finally {
     await connection.close();
   }
 }
 
-/** All rows in pages by id, some at once; says how far it is after every page. */
+/**
+ * All rows in pages by id, some at once; says how far it is after every page.
+ * @param failures gets a line for every row whose work failed
+ * @returns for how many it did not
+ */
 async function inBatches<Row extends { readonly id: string }>(
   page: (after: string) => Promise<Row[]>,
   work: (row: Row) => Promise<void>,
+  failures: string[],
   progress: (count: number) => void,
 ): Promise<number> {
   let count = 0;
+  let inARow = 0;
   for (let after = ''; ; ) {
     const rows = await page(after);
-    for (let i = 0; i < rows.length; i += AT_ONCE) await Promise.all(rows.slice(i, i + AT_ONCE).map(work));
-    count += rows.length;
+    for (let i = 0; i < rows.length; i += AT_ONCE) {
+      const chunk = rows.slice(i, i + AT_ONCE);
+      const results = await Promise.allSettled(chunk.map(work));
+      for (const [nth, result] of results.entries()) {
+        if (result.status === 'fulfilled') {
+          count += 1;
+          inARow = 0;
+          continue;
+        }
+        inARow += 1;
+        if (inARow >= FAILURES_IN_A_ROW) throw result.reason;
+        failures.push(`${chunk[nth]?.id}: ${reasonOf(result.reason)}`);
+      }
+    }
     const last = rows.at(-1);
     if (last === undefined) return count;
     progress(count);
     after = last.id;
   }
+}
+
+/** What stood behind a deadline says more than the deadline. */
+function reasonOf(error: unknown): string {
+  const { cause, message } = error as Error;
+  return cause instanceof Error ? `${message}: ${cause.message}` : message;
 }

@@ -13,6 +13,9 @@ export const TIGHT_PHASE_MS: readonly number[] = [...Array(10).fill(2_000), ...A
 /** When an ended payment is still asked about, counted from its end. */
 export const LATE_WATCH_MS: readonly number[] = [600_000, 3_600_000, 21_600_000, 86_400_000];
 
+/** An answer this little before the end of the late watch is its last: clocks of server and worker differ. */
+export const LAST_ANSWER_EARLY_MS = 60_000;
+
 /** While the channel has a refund in process; the last wait repeats for ever. */
 export const REFUND_QUERY_MS: readonly number[] = [
   ...Array(5).fill(60_000),

@@ -4,13 +4,14 @@ import type { Callback, ChannelAccount, Prisma } from '../generated/prisma/clien
 import { lockOrder } from '../orders/embedded.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { cleared } from './locked.ts';
-import { isMoney, type RecordedAnswer, recordedAnswer } from './snapshot.ts';
+import { isMoney, type RecordedAnswer, recordedAnswer, tellsMoreOf } from './snapshot.ts';
 import { note } from './timeline.ts';
 import type { Page } from './views.ts';
 
 /**
  * A verified callback for exactly what was asked is the channel's word: it goes on record with the row, so that
- * whoever looks at the payment next settles it, delivered or not. Any other only makes the channel be asked (P2).
+ * whoever looks at the payment next settles it, delivered or not. So does one that says of the money on record that
+ * more of it has gone back, in whatever order they come. Any other only makes the channel be asked (P2).
  */
 async function recordWord(
   tx: LedgerTx,
@@ -21,13 +22,17 @@ async function recordWord(
   const { merchantId, orderId } = await tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
   await lockOrder(tx, merchantId, orderId);
   const payment = await tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
-  if (answer.state !== 'paid' || isMoney(recordedAnswer(payment))) return;
-  if (BigInt(answer.amount) !== payment.amount || answer.currency !== payment.currency) return;
+  if (!isMoney(answer) || payment.status === 'succeeded') return;
+  const known = recordedAnswer(payment);
+  const isWord = isMoney(known)
+    ? tellsMoreOf(known, answer)
+    : BigInt(answer.amount) === payment.amount && answer.currency === payment.currency;
+  if (!isWord) return;
   const word: RecordedAnswer = { ...answer, by: 'callback' };
   await tx.payment.update({
     where: { id: paymentId },
     data: {
-      channelState: 'paid',
+      channelState: answer.state,
       channelAnsweredAt: now,
       channelAnswer: word as unknown as Prisma.InputJsonObject,
       channelErrorSince: null,
@@ -131,41 +136,59 @@ const MATCH_EVERY_MS_AT_MOST = 3_600_000;
  */
 export async function matchCallbacks(db: LedgerClient, now: Date): Promise<number> {
   const at = now.getTime();
-  return await db.$transaction(async (tx) => {
-    const tried = await tx.$queryRaw<{ id: string; payment_id: string | null }[]>`
-      UPDATE callbacks SET
-        payment_id = due.payment_id,
-        next_sweep_at = CASE WHEN due.payment_id IS NULL THEN ${now}::timestamptz + LEAST(
-          GREATEST(${now}::timestamptz - callbacks.received_at, ${MATCH_EVERY_MS} * interval '1 ms'),
-          ${MATCH_EVERY_MS_AT_MOST} * interval '1 ms'
-        ) END
-      FROM (
-        SELECT callbacks.id, payments.id AS payment_id
-        FROM callbacks LEFT JOIN payments
-          ON payments.id = callbacks.out_trade_no
-          AND payments.channel_account_id = callbacks.channel_account_id
-        WHERE callbacks.payment_id IS NULL AND callbacks.received_at > ${new Date(at - MATCH_FOR_MS)}
-          AND (callbacks.next_sweep_at IS NULL OR callbacks.next_sweep_at <= ${now})
-        ORDER BY callbacks.next_sweep_at NULLS FIRST, callbacks.received_at
-        LIMIT ${MATCH_BATCH} FOR UPDATE OF callbacks SKIP LOCKED
-      ) AS due
-      WHERE callbacks.id = due.id
-      RETURNING callbacks.id, callbacks.payment_id`;
-    const matched = tried.flatMap(({ id, payment_id }) =>
-      payment_id === null ? [] : [{ callbackId: id, paymentId: payment_id }],
-    );
-    for (const { callbackId, paymentId } of matched) {
-      await recordWord(
-        tx,
-        paymentId,
-        readCallback(await tx.callback.findUniqueOrThrow({ where: { id: callbackId } })),
-        now,
-      );
-      await note(tx, paymentId, 'sweep', 'The sweep found the payment of a stored callback.', now, {
-        callbackId,
-      });
+  const tried = await db.$queryRaw<{ id: string; payment_id: string | null }[]>`
+    UPDATE callbacks SET
+      next_sweep_at = ${now}::timestamptz + LEAST(
+        GREATEST(${now}::timestamptz - callbacks.received_at, ${MATCH_EVERY_MS} * interval '1 ms'),
+        ${MATCH_EVERY_MS_AT_MOST} * interval '1 ms'
+      )
+    FROM (
+      SELECT callbacks.id, payments.id AS payment_id
+      FROM callbacks LEFT JOIN payments
+        ON payments.id = callbacks.out_trade_no
+        AND payments.channel_account_id = callbacks.channel_account_id
+      WHERE callbacks.payment_id IS NULL AND callbacks.received_at > ${new Date(at - MATCH_FOR_MS)}
+        AND (callbacks.next_sweep_at IS NULL OR callbacks.next_sweep_at <= ${now})
+      ORDER BY callbacks.next_sweep_at NULLS FIRST, callbacks.received_at
+      LIMIT ${MATCH_BATCH} FOR UPDATE OF callbacks SKIP LOCKED
+    ) AS due
+    WHERE callbacks.id = due.id
+    RETURNING callbacks.id, due.payment_id`;
+  let matched = 0;
+  const failures: unknown[] = [];
+  for (const { id, payment_id: paymentId } of tried) {
+    if (paymentId === null) continue;
+    try {
+      if (await matchCallback(db, id, paymentId, now)) matched += 1;
+    } catch (error) {
+      failures.push(error);
     }
-    return matched.length;
+  }
+  if (failures.length > 0) throw failures[0];
+  return matched;
+}
+
+/** Its order's lock before the callback's row, as whoever stores it again takes them. */
+async function matchCallback(
+  db: LedgerClient,
+  callbackId: string,
+  paymentId: string,
+  now: Date,
+): Promise<boolean> {
+  return await db.$transaction(async (tx) => {
+    const { merchantId, orderId } = await tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
+    await lockOrder(tx, merchantId, orderId);
+    const { count } = await tx.callback.updateMany({
+      where: { id: callbackId, paymentId: null },
+      data: { paymentId, nextSweepAt: null },
+    });
+    if (count === 0) return false;
+    const row = await tx.callback.findUniqueOrThrow({ where: { id: callbackId } });
+    await recordWord(tx, paymentId, readCallback(row), now);
+    await note(tx, paymentId, 'sweep', 'The sweep found the payment of a stored callback.', now, {
+      callbackId,
+    });
+    return true;
   });
 }
 

@@ -9,6 +9,8 @@ export interface News {
   readonly type: EventType;
   /** Of a refund's events. */
   readonly refundId?: string;
+  /** When it is of another payment of the order than the one the work is about. */
+  readonly paymentId?: string;
 }
 
 /**

@@ -6,6 +6,7 @@ import { isLive, type PaymentStatus } from '../domain/states.ts';
 import type { Order, Payment, Prisma } from '../generated/prisma/client.ts';
 import { lockOrder } from '../orders/embedded.ts';
 import { isConstraintViolation, type LedgerClient, type LedgerTx } from './client.ts';
+import { hasUnsettledMoney } from './snapshot.ts';
 import { note } from './timeline.ts';
 
 /** How orders and payments come into being. */
@@ -133,6 +134,13 @@ export function refusesAttempts(order: Order, attempts: readonly Payment[], now:
   );
 }
 
+/** Money is on record and is decided over in a moment: until then nobody may be asked to pay again. */
+export function unsettledMoney({ id }: Pick<Payment, 'id'>): Refusal {
+  return new Refusal('attempt_unresolved', `Payment ${id} has brought money that is being settled.`, {
+    retryAfterSeconds: 5,
+  });
+}
+
 async function insertPayment(
   tx: LedgerTx,
   order: Order,
@@ -155,6 +163,9 @@ async function insertPayment(
   }
   const unasked = live.filter(({ id }) => !given.askedAttempts.has(id));
   if (unasked.length > 0) throw new UnaskedAttempts(unasked);
+  // Also of one that has ended: whoever pays again now would pay twice.
+  const unsettled = attempts.find(hasUnsettledMoney);
+  if (unsettled !== undefined) throw unsettledMoney(unsettled);
   const account = await tx.channelAccount.findUnique({
     where: { merchantId_channel: { merchantId: order.merchantId, channel: given.channel } },
   });

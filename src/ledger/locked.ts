@@ -34,7 +34,7 @@ export async function underLock<T>(
     const payment = await tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
     const news: News[] = [];
     const result = await work({ tx, order, payment, news });
-    for (const told of news) await recordEvent(tx, paymentId, told, now);
+    for (const told of news) await recordEvent(tx, told.paymentId ?? paymentId, told, now);
     return result;
   });
 }

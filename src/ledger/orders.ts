@@ -51,7 +51,7 @@ export async function releaseEndingOrders(db: LedgerClient, batch: number, now: 
       payments: { none: { status: { in: ['created', 'paying'] } } },
       AND: [{ OR: [{ nextSweepAt: null }, { nextSweepAt: { lte: now } }] }],
     },
-    orderBy: { createdAt: 'asc' },
+    orderBy: [{ nextSweepAt: { sort: 'asc', nulls: 'first' } }, { createdAt: 'asc' }],
     take: batch,
   });
   let released = 0;

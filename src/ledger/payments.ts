@@ -12,8 +12,8 @@ import type { Order, Prisma } from '../generated/prisma/client.ts';
 import { payOrder, releaseOrder } from '../orders/embedded.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { cleared, type Locked, raised, underLock, update } from './locked.ts';
-import { owedRefund, oweRefund, recordExternalRefunds } from './refunds.ts';
-import { isMoney, recordedAnswer, toSnapshot } from './snapshot.ts';
+import { giveBackOthers, owedRefund, oweRefund, recordExternalRefunds } from './refunds.ts';
+import { isMoney, recordedAnswer, tellsMoreOf, toSnapshot } from './snapshot.ts';
 import { note } from './timeline.ts';
 
 /**
@@ -80,8 +80,8 @@ export async function recordRefusal(
 
 /**
  * Writes down what the channel said before anybody acts on it, so that an answer is never lost with the
- * activity that got it. A definite answer is kept, money received is never replaced by less, and a definite answer
- * without money ends a live payment in the same transaction.
+ * activity that got it. A definite answer is kept, money received is replaced only by word that more of it has gone
+ * back, and a definite answer without money ends a live payment in the same transaction.
  */
 export async function recordAnswer(
   db: LedgerClient,
@@ -93,19 +93,22 @@ export async function recordAnswer(
   return await underLock(db, paymentId, now, async (locked) => {
     const { tx, payment } = locked;
     const known = recordedAnswer(payment);
-    const keep = isMoney(known) || (known !== null && !isMoney(answer));
     const definite = isMoney(answer) || answer.state === 'closed' || answer.state === 'failed';
+    const isNews = isMoney(known)
+      ? payment.status !== 'succeeded' && isMoney(answer) && tellsMoreOf(known, answer)
+      : definite && (known === null || isMoney(answer));
+    // Before an end the query is half of the answer: what is shown then is over when the close agrees, and ends it.
+    const isHalf = by === 'close' && (answer.state === 'unpaid' || answer.state === 'unknown_trade');
+    const over: Attention[] = [
+      ...(isHalf ? [] : (['channel_unreachable'] as const)),
+      ...(answer.state === 'unknown_trade' ? [] : (['create_unknown'] as const)),
+    ];
     const recorded = await update(tx, paymentId, {
       channelState: answer.state,
       channelAnsweredAt: now,
       channelErrorSince: null,
-      ...cleared(
-        payment,
-        answer.state === 'unknown_trade'
-          ? ['channel_unreachable']
-          : ['channel_unreachable', 'create_unknown'],
-      ),
-      ...(definite && !keep ? { channelAnswer: { ...answer, by } as unknown as Prisma.InputJsonObject } : {}),
+      ...cleared(payment, over),
+      ...(isNews ? { channelAnswer: { ...answer, by } as unknown as Prisma.InputJsonObject } : {}),
     });
     await note(tx, paymentId, 'query', `The channel answered ${answer.state}.`, now, {
       state: answer.state,
@@ -222,6 +225,8 @@ export async function settlePayment(
       { orderUpdate: settled.orderUpdate },
     );
     news.push({ type: NEWS[decision.orderUpdate] });
+    // Their refunds are the sweep's to start.
+    if (decision.orderUpdate === 'applied') await giveBackOthers(locked, paymentId, now);
     const decided = await tx.order.findUniqueOrThrow({
       where: { merchantId_id: { merchantId: order.merchantId, id: order.id } },
     });

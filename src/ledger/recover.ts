@@ -1,28 +1,30 @@
 import type { Callback, Payment, Refund } from '../generated/prisma/client.ts';
 import type { LedgerClient } from './client.ts';
 import type { DeliveryRow } from './deliveries.ts';
+import { isWatchedLate } from './sweep.ts';
 
 /** What must run in Temporal, read from the ledger alone. Pages by id, so that new rows in between do no harm. */
 
 const PAGE = 500;
 
-/** Live payments, those whose order service has not agreed, and those that ended unpaid after `endedSince` and are still watched. */
+/** Live payments, those whose order service has not agreed, and those that ended unpaid and are still watched. */
 export async function paymentsToRecover(
   db: LedgerClient,
-  endedSince: Date,
+  lateWatchMs: number,
+  now: Date,
   after: string,
 ): Promise<Payment[]> {
+  const ids = await db.$queryRaw<{ id: string }[]>`
+    SELECT id FROM payments
+    WHERE id > ${after}
+      AND (
+        status IN ('created', 'paying') OR order_update = 'pending'
+        OR (status IN ('failed', 'cancelled', 'closed') AND ${isWatchedLate(lateWatchMs, now)})
+      )
+    ORDER BY id LIMIT ${PAGE}`;
   return await db.payment.findMany({
-    where: {
-      id: { gt: after },
-      OR: [
-        { status: { in: ['created', 'paying'] } },
-        { orderUpdate: 'pending' },
-        { status: { in: ['failed', 'cancelled', 'closed'] }, endedAt: { gt: endedSince } },
-      ],
-    },
+    where: { id: { in: ids.map(({ id }) => id) } },
     orderBy: { id: 'asc' },
-    take: PAGE,
   });
 }
 

@@ -1,5 +1,5 @@
 import type { ChannelAnswer, PaidAnswer, RefundAnswer } from '../domain/channel.ts';
-import { automaticRefundId, externalRefundId, newRefundId } from '../domain/ids.ts';
+import { automaticRefundId, externalRefundId, isAutomaticRefundId, newRefundId } from '../domain/ids.ts';
 import { type CurrencyCode, toDecimal } from '../domain/money.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
@@ -172,20 +172,24 @@ async function promised(tx: LedgerTx, paymentId: string): Promise<bigint> {
 }
 
 /**
- * The money that must go back, written with the decision that owes it; its id makes it one a payment. What has
- * gone back already, or is to, is not owed again.
+ * The money that must go back, written with the decision that owes it; its id makes it one a payment until the channel
+ * has refused it. What has gone back already, or is to, is not owed again.
+ * @returns null when nothing is left to go back.
  */
 export async function oweRefund(
   tx: LedgerTx,
   payment: Payment,
   reason: RefundReason,
   now: Date,
-): Promise<void> {
+): Promise<Refund | null> {
   const amount = (payment.receivedAmount ?? 0n) - (await promised(tx, payment.id));
-  if (amount <= 0n) return;
-  const id = automaticRefundId(payment.id);
+  if (amount <= 0n) return null;
+  const before = await tx.refund.count({
+    where: { paymentId: payment.id, id: { startsWith: automaticRefundId(payment.id) } },
+  });
+  const id = automaticRefundId(payment.id, before + 1);
   const currency = payment.receivedCurrency ?? payment.currency;
-  await tx.refund.create({
+  const refund = await tx.refund.create({
     data: {
       id,
       merchantId: payment.merchantId,
@@ -199,6 +203,62 @@ export async function oweRefund(
   await note(tx, payment.id, 'refund', `${sayAmount(amount, currency)} must go back: ${reason}.`, now, {
     refundId: id,
   });
+  return refund;
+}
+
+/**
+ * The refund that brings a conflict's money back: the one that is open, or a new one of all that is left, for the
+ * reason of the one the channel refused.
+ * @returns null when nothing is left to go back.
+ */
+export async function oweRefundAgain(
+  { tx, payment }: Locked,
+  now: Date,
+): Promise<{ refund: Refund | null; payment: Payment }> {
+  const open = await findOpenRefund(tx, payment.id);
+  if (open !== null) return { refund: open, payment };
+  const first = await tx.refund.findUnique({ where: { id: automaticRefundId(payment.id) } });
+  const reason = (first?.reason ?? 'requested') as RefundReason;
+  const refund = await oweRefund(tx, payment, reason, now);
+  return { refund, payment: await reviewAttention(tx, payment, now) };
+}
+
+/**
+ * The order is paid: what its other payments brought in and waits for a decision goes back by itself, in the same
+ * transaction.
+ * @returns the refunds that are owed by it, which are to start.
+ */
+export async function giveBackOthers(
+  { tx, order: { merchantId, id: orderId }, news }: Pick<Locked, 'tx' | 'order' | 'news'>,
+  paidBy: string,
+  now: Date,
+): Promise<(Refund & { payment: Payment })[]> {
+  const others = await tx.payment.findMany({
+    where: { merchantId, orderId, id: { not: paidBy }, orderUpdate: 'review' },
+  });
+  const owed: (Refund & { payment: Payment })[] = [];
+  for (const { id, attention } of others) {
+    const detail = `The order is paid by ${paidBy}; this one is owed back.`;
+    const conflict = await update(tx, id, {
+      orderUpdate: 'conflict',
+      orderUpdatedAt: now,
+      // What a dispute holds back stays held back.
+      ...(attention === 'disputed' ? {} : raised('order_conflict', detail, now)),
+    });
+    await note(tx, id, 'order', detail, now, { orderUpdate: 'conflict' });
+    const refund = await oweRefund(tx, conflict, 'duplicate_payment', now);
+    if (refund !== null) owed.push({ ...refund, payment: conflict });
+    news.push({ type: 'payment.conflict', paymentId: id });
+  }
+  return owed;
+}
+
+/** The newest refund of the payment that the channel has not decided, or null. */
+export async function findOpenRefund(tx: LedgerTx, paymentId: string): Promise<Refund | null> {
+  return await tx.refund.findFirst({
+    where: { paymentId, status: { in: ['created', 'processing'] } },
+    orderBy: { createdAt: 'desc' },
+  });
 }
 
 /** The automatic refund of a conflict that has not been started yet, as far as the ledger knows. */
@@ -208,22 +268,37 @@ export async function owedRefund(
 ): Promise<string | null> {
   if (payment.orderUpdate !== 'conflict') return null;
   const owed = await tx.refund.findFirst({
-    where: { id: automaticRefundId(payment.id), status: 'created' },
+    where: { paymentId: payment.id, id: { startsWith: automaticRefundId(payment.id) }, status: 'created' },
     select: { id: true },
   });
   return owed?.id ?? null;
 }
 
-/** Writes down what the channel said of a refund before anybody acts on it. A definite answer is the last. */
+/**
+ * Writes down what the channel said of a refund before anybody acts on it. A definite answer is the last, and with it
+ * comes what the channel said of the trade after it: money that others gave back is recorded in the same transaction.
+ */
 export async function recordRefundAnswer(
   db: LedgerClient,
   refundId: string,
   answer: RefundAnswer,
   now: Date,
+  trade?: ChannelAnswer,
 ): Promise<RefundSnapshot> {
-  return await underRefundLock(db, refundId, now, (locked, refund) =>
-    writeAnswer(locked, refund, answer, now),
-  );
+  return await underRefundLock(db, refundId, now, async (locked, refund) => {
+    const { tx, payment } = locked;
+    const written = await writeAnswer(locked, refund, answer, now);
+    if (trade === undefined) return written;
+    const { state } = trade;
+    await note(tx, payment.id, 'query', `The channel answered ${state}.`, now, { state, by: 'query' });
+    const seen = await update(tx, payment.id, {
+      channelState: state,
+      channelAnsweredAt: now,
+      channelErrorSince: null,
+    });
+    if (isMoney(trade)) await recordExternalRefunds({ ...locked, payment: seen }, trade, now);
+    return written;
+  });
 }
 
 /** The channel gave no readable answer on a refund; after an hour of that a person should look. */
@@ -299,8 +374,11 @@ const isMoney = (answer: ChannelAnswer): answer is PaidAnswer =>
 export async function recordExternalRefunds(locked: Locked, answer: PaidAnswer, now: Date): Promise<Payment> {
   const { tx, payment } = locked;
   const received = payment.receivedAmount;
-  if (received === null || BigInt(answer.amount) !== received || answer.currency !== payment.receivedCurrency)
+  if (received === null) return payment;
+  if (BigInt(answer.amount) !== received || answer.currency !== payment.receivedCurrency) {
+    await noteOtherMoney(tx, payment, received, answer, now);
     return payment;
+  }
   const atChannel = answer.state === 'refunded' ? received : BigInt(answer.refundedAmount ?? 0);
   if (atChannel === 0n) return payment;
   const known = await promised(tx, payment.id);
@@ -329,6 +407,24 @@ export async function recordExternalRefunds(locked: Locked, answer: PaidAnswer, 
   if (after.orderUpdate !== 'applied' || after.attention !== null) return after;
   await note(tx, payment.id, 'attention', `channel_reversed: ${said}.`, now);
   return await update(tx, payment.id, raised('channel_reversed', `${said}; the order was paid by it.`, now));
+}
+
+/** What the channel says of another amount than it was settled with tells nothing of refunds; a person may see it. */
+async function noteOtherMoney(
+  tx: LedgerTx,
+  { id: paymentId, receivedCurrency, currency }: Payment,
+  received: bigint,
+  answer: PaidAnswer,
+  now: Date,
+): Promise<void> {
+  const settled = sayAmount(received, receivedCurrency ?? currency);
+  const detail = `The channel speaks of ${sayAmount(BigInt(answer.amount), answer.currency)}, settled were ${settled}: not acted on.`;
+  // Said again it is no news.
+  const known = await tx.timelineEntry.findFirst({
+    where: { paymentId, kind: 'query', detail },
+    select: { id: true },
+  });
+  if (known === null) await note(tx, paymentId, 'query', detail, now, { state: answer.state });
 }
 
 async function underRefundLock<T>(
@@ -398,7 +494,8 @@ async function writeAnswer(
   }
 }
 
-const isAllBack = ({ receivedAmount, refundedAmount }: Payment): boolean =>
+/** All that came in has gone back. */
+export const isAllBack = ({ receivedAmount, refundedAmount }: Payment): boolean =>
   receivedAmount !== null && refundedAmount >= receivedAmount;
 
 /** Adds to what has gone back, and draws the conclusions for the order when that is everything. */
@@ -438,12 +535,17 @@ const OVER_WHEN_BACK: readonly Attention[] = [
 async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date): Promise<Payment> {
   const refunds = await tx.refund.findMany({
     where: { paymentId: payment.id },
-    orderBy: { createdAt: 'asc' },
+    orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
   });
   const allBack = isAllBack(payment);
   const current = payment.attention as Attention | null;
+  const onItsWay = refunds.reduce(
+    (sum, { status, amount }) => (status === 'failed' ? sum : sum + amount),
+    0n,
+  );
+  const isHeld = onItsWay < (payment.receivedAmount ?? 0n);
   for (const refund of refunds) {
-    const trouble = troubleWith(refund, allBack, now);
+    const trouble = troubleWith(refund, isHeld, now);
     if (trouble === undefined) continue;
     if (current === 'refund_failing') {
       // As old as it was, and with what is true of it now.
@@ -459,14 +561,20 @@ async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date): Promi
   const over: readonly Attention[] = allBack ? OVER_WHEN_BACK : ['refund_failing'];
   if (current === null || !over.includes(current)) return payment;
   await note(tx, payment.id, 'attention', `${current} is over.`, now);
+  if (payment.orderUpdate === 'conflict' && !allBack) {
+    // As old as it was: the money has been here since.
+    const detail = 'Its money is on its way back.';
+    return await update(tx, payment.id, { attention: 'order_conflict', attentionDetail: detail });
+  }
   return await update(tx, payment.id, cleared(payment, over));
 }
 
-function troubleWith(refund: Refund, allBack: boolean, now: Date): string | undefined {
+/** @param isHeld money of the payment is here that no refund brings back */
+function troubleWith(refund: Refund, isHeld: boolean, now: Date): string | undefined {
   const what = `refund ${refund.id} of ${sayAmount(refund.amount, refund.currency)}`;
   if (refund.status === 'failed') {
     // One that was asked for is its asker's to ask for again; one that is owed stays owed.
-    return refund.id === automaticRefundId(refund.paymentId) && !allBack
+    return isAutomaticRefundId(refund.id, refund.paymentId) && isHeld
       ? `The channel refused ${what}: ${refund.failure ?? 'it gave no reason'}`
       : undefined;
   }

@@ -1,11 +1,17 @@
-import { automaticRefundId } from '../domain/ids.ts';
 import { Refusal } from '../domain/refusal.ts';
 import type { Payment, Refund } from '../generated/prisma/client.ts';
 import { cancelOthers, releaseOrder } from '../orders/embedded.ts';
-import type { LedgerClient } from './client.ts';
+import type { LedgerClient, LedgerTx } from './client.ts';
 import { decidePending, hurryDeliveries } from './deliveries.ts';
 import { type Locked, raised, underLock, update } from './locked.ts';
-import { oweRefund } from './refunds.ts';
+import {
+  findOpenRefund,
+  giveBackOthers,
+  isAllBack,
+  oweRefund,
+  oweRefundAgain,
+  sayAmount,
+} from './refunds.ts';
 import { note } from './timeline.ts';
 
 /** What an operator decides about a payment that needs attention. Every decision is on the timeline. */
@@ -15,18 +21,20 @@ export type Resolution = (typeof RESOLUTIONS)[number];
 
 export interface Resolved {
   readonly payment: Payment;
-  /** The refund that is owed by the decision, whose workflow is to start. */
-  readonly refund: Refund | null;
+  /** The refunds that bring money back by the decision, of this or other payments; their workflows are to run. */
+  readonly refunds: readonly (Refund & { readonly payment: Payment })[];
   /** The order's other live attempts, which are to cancel and want to hear of it. */
   readonly cancelled: readonly Payment[];
 }
 
 /**
- * - `accept`: money that waits for a decision pays its order all the same, though it is another amount or late. Of a
- *   payment that its order service has not agreed to: the operator's word counts for the service's.
- * - `refund`: it goes back, all of it.
- * - `retry`: what failed is tried again; the caller wakes who does it.
- * - `dismiss`: a person has seen it; nothing else changes.
+ * - `accept`: money that waits for a decision, or what is left of it, pays its order all the same, though it is another
+ *   amount or late; such money of the order's other payments goes back. Of a payment that its order service has not
+ *   agreed to: the operator's word counts for the service's.
+ * - `refund`: it goes back, all that is left of it; also when the channel has refused the refund that was owed.
+ * - `retry`: what failed is tried again; the caller wakes who does it. Money that must go back and does not, as the
+ *   channel refused it, is owed anew.
+ * - `dismiss`: a person has seen it; nothing else changes. Not while money is here that must go back.
  * @throws Refusal `payment_not_found`, `not_resolvable` when there is nothing to decide in this way.
  */
 export async function resolvePayment(
@@ -44,9 +52,12 @@ export async function resolvePayment(
       action,
     });
     switch (action) {
-      case 'retry':
+      case 'retry': {
         await hurryDeliveries(locked.tx, paymentId);
-        return { payment: locked.payment, ...NOBODY };
+        if (locked.payment.orderUpdate !== 'conflict') return { payment: locked.payment, ...NOBODY };
+        const { payment, refund } = await oweRefundAgain(locked, now);
+        return { payment, ...NOBODY, refunds: of(payment, refund) };
+      }
       case 'dismiss':
         return { payment: await dismiss(locked), ...NOBODY };
       case 'accept': {
@@ -55,28 +66,38 @@ export async function resolvePayment(
       }
       case 'refund': {
         const payment = (await decidePending(locked, action, now)) ?? (await refund(locked, now));
-        const owed = { id: automaticRefundId(paymentId), status: 'created' };
-        return { payment, refund: await locked.tx.refund.findFirst({ where: owed }), cancelled: [] };
+        return { payment, ...NOBODY, refunds: of(payment, await findOpenRefund(locked.tx, paymentId)) };
       }
     }
   });
 }
 
-const NOBODY = { refund: null, cancelled: [] };
+const NOBODY = { refunds: [], cancelled: [] };
+
+const of = (payment: Payment, refund: Refund | null): Resolved['refunds'] =>
+  refund === null ? [] : [{ ...refund, payment }];
 
 const SEEN = { attention: null, attentionSince: null, attentionDetail: null };
 
 async function dismiss({ tx, payment }: Locked): Promise<Payment> {
   if (payment.orderUpdate === 'review')
     throw new Refusal('not_resolvable', 'Money waits for a decision: accept it or refund it.');
+  if (payment.orderUpdate === 'conflict' && !isAllBack(payment))
+    throw new Refusal('not_resolvable', 'Not all of its money is back: retry it, or wait for its refund.');
   return await update(tx, payment.id, SEEN);
 }
 
+/** What has gone back is back; while some is on its way, nobody knows how much is left. */
 async function requireUndecided({ tx, payment: { id, orderUpdate } }: Locked): Promise<void> {
   if (orderUpdate !== 'review')
     throw new Refusal('not_resolvable', `Payment ${id} holds no money that waits for a decision.`);
-  const refunds = await tx.refund.count({ where: { paymentId: id, status: { not: 'failed' } } });
-  if (refunds > 0) throw new Refusal('not_resolvable', `A refund of payment ${id} is made already.`);
+  await requireNoneOnItsWay(tx, id);
+}
+
+async function requireNoneOnItsWay(tx: LedgerTx, paymentId: string): Promise<void> {
+  const open = await findOpenRefund(tx, paymentId);
+  if (open !== null)
+    throw new Refusal('not_resolvable', `Refund ${open.id} of payment ${paymentId} is on its way.`);
 }
 
 async function accept(locked: Locked, now: Date): Promise<Resolved> {
@@ -96,8 +117,13 @@ async function accept(locked: Locked, now: Date): Promise<Resolved> {
     });
   }
   const cancelled = await cancelOthers(tx, order, paymentId, now);
-  await note(tx, paymentId, 'order', `Order ${order.id} is paid, as an operator accepted the money.`, now);
+  const rest = sayAmount(
+    (payment.receivedAmount ?? 0n) - payment.refundedAmount,
+    payment.receivedCurrency ?? payment.currency,
+  );
+  await note(tx, paymentId, 'order', `Order ${order.id} is paid, as an operator accepted ${rest}.`, now);
   news.push({ type: 'payment.succeeded' });
+  const refunds = await giveBackOthers(locked, paymentId, now);
   const isPending = merchant.orderServiceUrl !== null && !isDecided;
   const accepted = await update(tx, paymentId, {
     ...SEEN,
@@ -105,12 +131,16 @@ async function accept(locked: Locked, now: Date): Promise<Resolved> {
     orderUpdatedAt: isPending ? null : now,
     settledBy: 'operator',
   });
-  return { payment: accepted, refund: null, cancelled };
+  return { payment: accepted, refunds, cancelled };
 }
 
 async function refund(locked: Locked, now: Date): Promise<Payment> {
-  await requireUndecided(locked);
   const { tx, order, payment, news } = locked;
+  if (payment.orderUpdate === 'conflict' && !isAllBack(payment)) {
+    await requireNoneOnItsWay(tx, payment.id);
+    return (await oweRefundAgain(locked, now)).payment;
+  }
+  await requireUndecided(locked);
   const isLate = payment.attention === 'late_payment_review';
   const refunding = await update(tx, payment.id, {
     orderUpdate: 'conflict',

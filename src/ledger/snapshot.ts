@@ -55,3 +55,15 @@ export function toSnapshot(payment: Payment, now: Date): PaymentSnapshot {
 export function isMoney(answer: ChannelAnswer | null): answer is PaidAnswer {
   return answer?.state === 'paid' || answer?.state === 'refunded';
 }
+
+/** Money is on record, and the order update that decides over it has not run yet. */
+export function hasUnsettledMoney(payment: Payment): boolean {
+  return payment.status !== 'succeeded' && isMoney(recordedAnswer(payment));
+}
+
+/** The same money as in the answer on record, of which more has gone back since. */
+export function tellsMoreOf(known: PaidAnswer, answer: PaidAnswer): boolean {
+  const back = ({ state, amount, refundedAmount = 0 }: PaidAnswer) =>
+    state === 'refunded' ? amount : refundedAmount;
+  return answer.amount === known.amount && answer.currency === known.currency && back(answer) > back(known);
+}

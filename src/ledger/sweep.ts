@@ -1,10 +1,13 @@
-import type { Callback, Payment, Refund } from '../generated/prisma/client.ts';
+import { LAST_ANSWER_EARLY_MS } from '../domain/schedule.ts';
+import { type Callback, type Payment, Prisma, type Refund } from '../generated/prisma/client.ts';
 import type { LedgerClient } from './client.ts';
 import type { DeliveryRow } from './deliveries.ts';
 
 /**
  * What the sweep looks for. Every query is a bounded batch over a partial index and leases what it takes
- * (`next_sweep_at`), so that its cost follows the anomalies and two sweeps at once do not do the same work.
+ * (`next_sweep_at`), so that its cost follows the anomalies and two sweeps at once do not do the same work. What was
+ * never looked at comes first, then what was looked at longest ago: thousands that wait for one channel keep nobody
+ * else waiting.
  */
 
 const BATCH = 200;
@@ -49,7 +52,7 @@ export async function takeStuckPayments(db: LedgerClient, now: Date): Promise<Pa
           WHERE status IN ('created', 'paying') AND cancel_requested_at IS NOT NULL
             AND cancel_requested_at < ${later(now, -CANCEL_FORGOTTEN_FOR_MS)}
       ) AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
-      ORDER BY created_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
+      ORDER BY next_sweep_at NULLS FIRST, created_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
     ) RETURNING id`;
   return await db.payment.findMany({ where: { id: { in: ids.map(({ id }) => id) } } });
 }
@@ -63,15 +66,26 @@ export async function takeUnfinished(
 ): Promise<Payment[]> {
   const ids = await db.$queryRaw<{ id: string }[]>`
     UPDATE payments SET next_sweep_at = ${later(now, LEASE_MS)}
-    WHERE id = ANY(${[...paymentIds]})
-      AND (
-        order_update = 'pending'
-        OR (status <> 'succeeded' AND (ended_at IS NULL OR ended_at > ${later(now, -lateWatchMs)}))
-      )
-      AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
-    RETURNING id`;
+    WHERE id IN (
+      SELECT id FROM payments
+      WHERE id = ANY(${[...paymentIds]})
+        AND (
+          status IN ('created', 'paying') OR order_update = 'pending'
+          OR (status <> 'succeeded' AND ${isWatchedLate(lateWatchMs, now)})
+        )
+        AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
+      FOR UPDATE SKIP LOCKED
+    ) RETURNING id`;
   return await db.payment.findMany({ where: { id: { in: ids.map(({ id }) => id) } } });
 }
+
+/** Whether the late watch of an ended payment goes on: until it has passed and the channel has answered after that. */
+export const isWatchedLate = (lateWatchMs: number, now: Date): Prisma.Sql => Prisma.sql`(
+  ended_at > ${later(now, -lateWatchMs)}
+  OR channel_error_since IS NOT NULL
+  OR channel_answered_at IS NULL
+  OR channel_answered_at < ended_at + ${lateWatchMs - LAST_ANSWER_EARLY_MS} * interval '1 ms'
+)`;
 
 /** The payment's workflow is known to run: leave it alone for a while. */
 export async function restPayment(db: LedgerClient, paymentId: string, now: Date): Promise<void> {
@@ -93,7 +107,7 @@ export async function takeStuckRefunds(
           OR updated_at < ${later(now, -SILENT_FOR_MS)}
         )
         AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
-      ORDER BY created_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
+      ORDER BY next_sweep_at NULLS FIRST, created_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
     ) RETURNING id`;
   return await db.refund.findMany({
     where: { id: { in: ids.map(({ id }) => id) } },
@@ -115,7 +129,7 @@ export async function takeOverdueDeliveries(db: LedgerClient, now: Date): Promis
       WHERE status = 'pending' AND created_at < ${later(now, -CREATED_FOR_MS)}
         AND (next_attempt_at IS NULL OR next_attempt_at < ${later(now, -UNTOLD_FOR_MS)})
         AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
-      ORDER BY created_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
+      ORDER BY next_sweep_at NULLS FIRST, created_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
     ) RETURNING id`;
   return await db.delivery.findMany({
     where: { id: { in: ids.map(({ id }) => id) } },
@@ -139,7 +153,7 @@ export async function takeUndeliveredCallbacks(
       SELECT id FROM callbacks
       WHERE delivered_at IS NULL AND payment_id IS NOT NULL AND received_at < ${later(now, -UNDELIVERED_FOR_MS)}
         AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
-      ORDER BY received_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
+      ORDER BY next_sweep_at NULLS FIRST, received_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
     ) RETURNING id`;
   const rows = await db.callback.findMany({
     where: { id: { in: ids.map(({ id }) => id) } },

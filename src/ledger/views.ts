@@ -1,4 +1,4 @@
-import { automaticRefundId } from '../domain/ids.ts';
+import { isAutomaticRefundId } from '../domain/ids.ts';
 import type { OrderStatus, PaymentStatus } from '../domain/states.ts';
 import type { Order, Payment, Refund, TimelineEntry } from '../generated/prisma/client.ts';
 import type { LedgerClient } from './client.ts';
@@ -11,11 +11,17 @@ export type OrderWithPayments = Order & { readonly payments: readonly PaymentWit
 
 /** Only payments in conflict owe a refund, so that all others cost nothing here. */
 async function withRefunds(db: LedgerClient, payments: readonly Payment[]): Promise<PaymentWithRefund[]> {
-  const ids = payments
-    .filter(({ orderUpdate }) => orderUpdate === 'conflict')
-    .map(({ id }) => automaticRefundId(id));
-  const refunds = ids.length === 0 ? [] : await db.refund.findMany({ where: { id: { in: ids } } });
-  const owed = new Map(refunds.map((refund) => [refund.paymentId, refund]));
+  const ids = payments.filter(({ orderUpdate }) => orderUpdate === 'conflict').map(({ id }) => id);
+  const refunds =
+    ids.length === 0
+      ? []
+      : await db.refund.findMany({ where: { paymentId: { in: ids } }, orderBy: { createdAt: 'asc' } });
+  // The newest one: those before it were refused.
+  const owed = new Map(
+    refunds
+      .filter(({ id, paymentId }) => isAutomaticRefundId(id, paymentId))
+      .map((refund) => [refund.paymentId, refund]),
+  );
   return payments.map((payment) => ({ ...payment, owedRefund: owed.get(payment.id) ?? null }));
 }
 

@@ -14,6 +14,7 @@ import {
 } from '../domain/names.ts';
 import type { CallbackNotice, PaymentSnapshot } from '../domain/payment.ts';
 import {
+  LAST_ANSWER_EARLY_MS,
   LATE_WATCH_MS,
   remainingWaits,
   TIGHT_PHASE_MS,
@@ -39,10 +40,18 @@ import { untilTold } from './until-told.ts';
 
 /** How often a channel that says "processing" past the expiry is asked. */
 const PROCESSING_EVERY_MS = 5 * 60_000;
-/** A channel whose close says "already paid" while its query does not is given this long. */
+/** A channel whose close says "already paid" while its query does not is given this long at first, and ever longer. */
 const QUERY_LAG_MS = 2_000;
+const QUERY_LAG_AT_MOST_MS = 5 * 60_000;
 /** The late watch ends on an answer: after a silent last query it goes on so often. */
 const SILENT_LATE_WATCH_MS = 3_600_000;
+/** A last query that was missed is made up for, not all in one moment with others. */
+const MISSED_LATE_WATCH_MS = 1_000;
+
+/** A refund's callback is looked at also when only reading the row showed that the payment is settled. */
+const REFUND_SETTLED_ELSEWHERE = 'refund-settled-elsewhere';
+/** A channel whose close says paid and whose query does not, time and again, is shown to a person. */
+const CONTRADICTION_ALARM = 'contradiction-alarm';
 
 type Message =
   | { readonly kind: 'callback'; readonly notice: CallbackNotice | undefined }
@@ -101,6 +110,8 @@ class PaymentRun {
   #row: PaymentSnapshot | undefined;
   /** A query is due at once: alone, or as the first of a tight phase. */
   #due: 'query' | 'tight' | undefined;
+  /** How often in a row the channel's close has said "already paid", and its query before that it is not. */
+  #contradictions = 0;
   /** How it goes with the order service, as far as this run knows. */
   #telling: Telling | null = null;
   #shown: { status?: string; attention?: string | null } = {};
@@ -164,15 +175,7 @@ class PaymentRun {
   async #receive(message: Message, row: PaymentSnapshot): Promise<void> {
     switch (message.kind) {
       case 'callback':
-        if (row.status === 'succeeded') {
-          if (message.notice?.refundedAmount !== undefined) {
-            this.#row = await ledger.recordRefunds(row.id, message.notice.callbackId);
-          }
-          return;
-        }
-        // One for exactly what was asked is on record already, and settles; any other makes the channel be asked (P2).
-        this.#row = await reads.loadPayment(row.id);
-        if (!hasMoney(this.#row)) this.#due ??= 'query';
+        await this.#receiveCallback(message.notice, row);
         return;
       case 'hint':
         if (row.status !== 'succeeded') this.#due = message.tight ? 'tight' : (this.#due ?? 'query');
@@ -191,6 +194,18 @@ class PaymentRun {
         message.answered = await this.#askOnce(row);
         return;
     }
+  }
+
+  async #receiveCallback(notice: CallbackNotice | undefined, row: PaymentSnapshot): Promise<void> {
+    const tellsOfRefund = notice?.refundedAmount !== undefined;
+    if (row.status !== 'succeeded') {
+      // One for exactly what was asked is on record already, and settles; any other makes the channel be asked (P2).
+      this.#row = await reads.loadPayment(row.id);
+      if (!hasMoney(this.#row)) this.#due ??= 'query';
+      // Settled past this run (it was reset, say) before the callback came: nobody else looks at what it tells.
+      if (this.#row.status !== 'succeeded' || !tellsOfRefund || !wf.patched(REFUND_SETTLED_ELSEWHERE)) return;
+    }
+    if (tellsOfRefund) this.#row = await ledger.recordRefunds(row.id, notice.callbackId);
   }
 
   /** Nothing is left to wait for: settled, or ended and watched long enough. */
@@ -269,10 +284,24 @@ class PaymentRun {
           }).closeAtChannel(row.id, to),
       );
       this.#row = snapshot;
-      // The channel's query lags behind its close: it will say paid.
-      if (closed === 'already_paid')
-        await wf.sleep(QUERY_LAG_MS, { summary: 'the close says paid: asked again' });
+      if (closed === 'already_paid') await this.#awaitQueryAfterClose(snapshot);
+      else this.#contradictions = 0;
     });
+  }
+
+  /** The channel's query lags behind its close: it will say paid. Until it does, nobody can tell how much came in. */
+  async #awaitQueryAfterClose(row: PaymentSnapshot): Promise<void> {
+    const lag = Math.min(QUERY_LAG_MS * 2 ** this.#contradictions, QUERY_LAG_AT_MOST_MS);
+    this.#contradictions += 1;
+    if (
+      this.#contradictions >= CLOSE_ALARM_ATTEMPTS &&
+      row.attention === null &&
+      wf.patched(CONTRADICTION_ALARM)
+    ) {
+      const detail = 'The channel refuses to close the payment as it is paid, and its query does not say so.';
+      this.#publish(await ledger.raiseAttention(row.id, 'channel_unreachable', detail));
+    }
+    await wf.sleep(lag, { summary: 'the close says paid: asked again' });
   }
 
   #channel(options: wf.ActivityOptions): wf.ActivityInterfaceFor<ChannelActivities> {
@@ -355,8 +384,11 @@ class PaymentRun {
   }
 
   #lateWaits(row: PaymentSnapshot): readonly number[] {
-    const waits = waitsFromOffsets(LATE_WATCH_MS, Date.now() - (row.endedAt ?? row.expiresAt));
-    return waits.length === 0 && typeof row.channelErrorSince === 'number' ? [SILENT_LATE_WATCH_MS] : waits;
+    const endedAt = row.endedAt ?? row.expiresAt;
+    const waits = waitsFromOffsets(LATE_WATCH_MS, Date.now() - endedAt);
+    if (waits.length > 0) return waits;
+    if (typeof row.channelErrorSince === 'number') return [SILENT_LATE_WATCH_MS];
+    return isLastAnswerMissing(row, endedAt) ? [MISSED_LATE_WATCH_MS] : [];
   }
 
   async #askOnce(row: PaymentSnapshot): Promise<boolean> {
@@ -499,6 +531,12 @@ class PaymentRun {
     this.#shown = { status: row.status, attention: row.attention };
     wf.setCurrentDetails(describePayment(row, undefined, this.#telling));
   }
+}
+
+/** The late watch passed while nobody ran it, and the channel was not asked at its end. */
+function isLastAnswerMissing({ channelAnsweredAt }: PaymentSnapshot, endedAt: number): boolean {
+  const end = endedAt + Math.max(...LATE_WATCH_MS);
+  return (channelAnsweredAt ?? 0) < end - LAST_ANSWER_EARLY_MS;
 }
 
 /** The channel has said that money came in. */

@@ -9,32 +9,44 @@ const net = wf.proxyActivities<SweepActivities>({
   retry: { maximumAttempts: 2 },
 });
 
-const HAULS = [
-  'sweepUnmatched',
-  'sweepCallbacks',
-  'sweepPayments',
-  'sweepAbnormalEnds',
-  'sweepRefunds',
-  'sweepOrders',
-  'sweepDeliveries',
-  'sweepOld',
+/** One lane's hauls run one after another: what the first finds is the second's. */
+const LANES = [
+  ['sweepUnmatched', 'sweepCallbacks'],
+  ['sweepPayments'],
+  ['sweepAbnormalEnds'],
+  ['sweepRefunds'],
+  ['sweepOrders'],
+  ['sweepDeliveries'],
+  ['sweepOld'],
 ] as const;
+type HaulName = (typeof LANES)[number][number];
+
+type Outcome = number | string;
 
 /**
- * The safety net, run every minute by the Schedule `nodrop-sweep`. Each haul is tried though another failed.
+ * The safety net, run every minute by the Schedule `nodrop-sweep`. Each haul is tried though another failed, and the
+ * lanes at once: a slow one would leave no time for those after it.
  * @returns how many rows each haul healed, or why it could not.
  */
-export async function sweep(): Promise<Record<string, number | string>> {
-  const result: Record<string, number | string> = {};
-  for (const haul of HAULS) {
-    // Sweeps that were running when this haul came had none.
-    if (haul === 'sweepDeliveries' && !wf.patched('sweep-deliveries')) continue;
-    try {
-      result[haul] = await net[haul]();
-    } catch (error) {
-      if (!(error instanceof wf.ActivityFailure)) throw error;
-      result[haul] = error.cause?.message ?? error.message;
+export async function sweep(): Promise<Record<string, Outcome>> {
+  const result: Record<string, Outcome> = {};
+  const run = async (names: readonly HaulName[]) => {
+    for (const name of names) result[name] = await haul(name);
+  };
+  if (wf.patched('sweep-lanes')) await Promise.all(LANES.map(run));
+  else
+    for (const name of LANES.flat()) {
+      // Sweeps that were running when this haul came had none.
+      if (name !== 'sweepDeliveries' || wf.patched('sweep-deliveries')) await run([name]);
     }
-  }
   return result;
+}
+
+async function haul(name: HaulName): Promise<Outcome> {
+  try {
+    return await net[name]();
+  } catch (error) {
+    if (!(error instanceof wf.ActivityFailure)) throw error;
+    return error.cause?.message ?? error.message;
+  }
 }

@@ -58,6 +58,10 @@ async function refund(id: string, amount?: number) {
   const headers = { 'idempotency-key': `${id}-${Math.random()}` };
   return (await api.call(`/v1/payments/${id}/refunds`, { key, body: { amount }, headers })).json;
 }
+const refundsOf = async (paymentId: string) => {
+  const rows = await api.db.refund.findMany({ where: { paymentId }, orderBy: { createdAt: 'asc' } });
+  return rows.map(({ reason, status, amount }) => `${reason} ${status} ${amount}`);
+};
 const back = { state: 'succeeded', channelRefundId: 'R' } as const;
 
 describe('channel_unreachable', () => {
@@ -218,6 +222,42 @@ describe('money that waits for a decision', () => {
     await expectOver(id);
   });
 
+  test.each([
+    ['a merchant gave back', false],
+    ['the channel gave back', true],
+  ])('what is too much has gone back (%s): the rest can be accepted, or sent back', async (_, external) => {
+    const overpaid = async () => {
+      const { id } = await pay(api, key);
+      await paid(id, 1200, at(10));
+      if (external) {
+        await recordAnswer(api.db, id, { ...money(1200), refundedAmount: 150 }, 'query', at(20));
+      } else {
+        const { id: refundId } = await refund(id, 150);
+        // While it is on its way nobody knows what is left.
+        expect((await resolve(id, 'accept')).json.code).toBe('not_resolvable');
+        expect((await resolve(id, 'refund')).json.code).toBe('not_resolvable');
+        await recordRefundAnswer(api.db, refundId, back, at(20));
+      }
+      await expectShown(id, 'amount_mismatch', at(10), 'received 1200 CNY, asked were 1050 CNY');
+      return id as string;
+    };
+    const accepted = await overpaid();
+    expect((await resolve(accepted, 'accept')).json).toMatchObject({
+      orderUpdate: 'applied',
+      refundedAmount: 150,
+    });
+    await expectOver(accepted);
+    const { text } = await api.call(`/v1/payments/${accepted}/timeline`, { key });
+    expect(text).toContain('as an operator accepted 10.50 CNY');
+
+    const returned = await overpaid();
+    expect((await resolve(returned, 'refund')).json.orderUpdate).toBe('conflict');
+    expect((await refundsOf(returned)).at(-1)).toBe('requested created 1050');
+    await recordRefundAnswer(api.db, automaticRefundId(returned), back, at(30));
+    await expectOver(returned);
+    expect((await get(returned)).refundedAmount).toBe(1200);
+  });
+
   test('a merchant refunds all of it: nothing is left to decide', async () => {
     const id = await mismatch();
     const { id: refundId } = await refund(id);
@@ -272,10 +312,67 @@ describe('refund_failing', () => {
     await expectOver(id);
   });
 
-  test('an operator has seen it', async () => {
+  const refusedOnce = async () => {
     const { id, refundId } = await twice();
-    await recordRefundAnswer(api.db, refundId, { state: 'failed', reason: 'no' }, at(100));
-    await expectShown(id, 'refund_failing', at(100), 'The channel refused refund');
+    await recordRefundAnswer(api.db, refundId, refused('no funds'), at(100));
+    await expectShown(id, 'refund_failing', at(100), 'no funds');
+    return id;
+  };
+  const refused = (reason: string) => ({ state: 'failed', reason }) as const;
+
+  test.each(['retry', 'refund'] as const)(
+    'the channel refused, and an operator has it asked again by %s',
+    async (action) => {
+      const id = await refusedOnce();
+      expect((await resolve(id, 'accept')).status).toBe(409);
+      // The money is still here: nobody can make that unseen.
+      expect((await resolve(id, 'dismiss')).json.code).toBe('not_resolvable');
+      api.refundWorkflows.calls.length = 0;
+      expect(await resolve(id, action)).toMatchObject({
+        status: 200,
+        json: { refundReason: 'duplicate_payment', refundStatus: 'created', attention: 'order_conflict' },
+      });
+      const second = automaticRefundId(id, 2);
+      expect(await refundsOf(id)).toEqual([
+        'duplicate_payment failed 1050',
+        'duplicate_payment created 1050',
+      ]);
+      expect(api.refundWorkflows.calls).toEqual([{ name: 'start', refundId: second }]);
+      await expectShown(id, 'order_conflict', at(100), 'on its way back');
+      expect((await resolve(id, 'refund')).status).toBe(409);
+      expect((await resolve(id, 'dismiss')).status).toBe(409);
+      expect((await resolve(id, 'retry')).status).toBe(200);
+      expect(await refundsOf(id)).toHaveLength(2);
+      // Refused once more, for another reason; and in the end it is back.
+      await recordRefundAnswer(api.db, second, refused('account closed'), at(200));
+      await expectShown(id, 'refund_failing', at(200), 'account closed');
+      expect((await resolve(id, action)).status).toBe(200);
+      await recordRefundAnswer(api.db, automaticRefundId(id, 3), back, at(300));
+      await expectOver(id);
+      expect(await get(id)).toMatchObject({ refundedAmount: 1050, refundStatus: 'succeeded' });
+      expect((await resolve(id, 'refund')).status).toBe(409);
+      expect((await resolve(id, 'dismiss')).status).toBe(200);
+    },
+  );
+
+  test('the channel refused, and a merchant got a part of it back: the operator has the rest asked again', async () => {
+    const id = await refusedOnce();
+    const { id: part } = await refund(id, 50);
+    await recordRefundAnswer(api.db, part, back, at(150));
+    await expectShown(id, 'refund_failing', at(100), 'no funds');
+    await resolve(id, 'retry');
+    expect((await refundsOf(id)).at(-1)).toBe('duplicate_payment created 1000');
+    await recordRefundAnswer(api.db, automaticRefundId(id, 2), back, at(200));
+    await expectOver(id);
+  });
+
+  test('no answer on a refund of a paid order: an operator has seen it', async () => {
+    const { id } = await pay(api, key);
+    await paid(id);
+    const { id: refundId } = await refund(id, 500);
+    await recordRefundSilence(api.db, refundId, 'no answer in time', at(100));
+    await recordRefundSilence(api.db, refundId, 'no answer in time', at(3700));
+    await expectShown(id, 'refund_failing', at(3700), 'No definite answer');
     expect((await resolve(id, 'dismiss')).status).toBe(200);
     await expectOver(id);
   });

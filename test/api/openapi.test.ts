@@ -73,7 +73,16 @@ test('every event is a webhook of it, with its headers, its body and what the an
   const without = (schema: { properties: object }, ...names: string[]) =>
     Object.keys(schema.properties).filter((name) => !names.includes(name));
   expect(Object.keys(EventPayment.properties)).toEqual(
-    without(Payment, 'nextAction', 'payUrl', 'checkoutUrl', 'clientToken', 'temporalUrl'),
+    without(
+      Payment,
+      'refundReason',
+      'refundStatus',
+      'nextAction',
+      'payUrl',
+      'checkoutUrl',
+      'clientToken',
+      'temporalUrl',
+    ),
   );
   expect(Object.keys(EventOrder.properties)).toEqual(without(Order, 'payments'));
   expect(Object.keys(EventRefund.properties)).toEqual(without(Refund, 'temporalUrl'));

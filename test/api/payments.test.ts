@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { payerPayment, payment, paymentPage, timelinePage } from '../../src/api/schemas/payment.ts';
 import { automaticRefundId } from '../../src/domain/ids.ts';
+import { storeCallback } from '../../src/ledger/callbacks.ts';
 import {
   endPayment,
   raiseAttention,
@@ -171,6 +172,63 @@ describe('creating', () => {
         },
       ],
     });
+  });
+
+  describe('another attempt while money of an earlier one is on record and not settled', () => {
+    const paid = {
+      state: 'paid',
+      channelPaymentId: 'T1',
+      amount: 1050,
+      currency: 'CNY',
+      paidAt: new Date().toISOString(),
+    } as const;
+
+    test('of one that has ended: 409 with Retry-After, until it is settled', async () => {
+      const body = inline();
+      const { json } = await post(body);
+      await endPayment(api.db, json.id, 'closed', 'unpaid', new Date());
+      const { channelAccountId } = await api.db.payment.findUniqueOrThrow({ where: { id: json.id } });
+      const callback = { notificationId: `n-${json.id}`, outTradeNo: json.id, answer: paid };
+      await storeCallback(api.db, channelAccountId, callback, Buffer.from('{}'), new Date());
+      const refused = await post(body);
+      expect([refused.status, refused.json.code]).toEqual([409, 'attempt_unresolved']);
+      expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
+      await settlePayment(api.db, json.id, new Date());
+      expect((await post(body)).json.code).toBe('order_already_paid');
+      expect(await api.db.payment.count({ where: { orderId: body.order.id } })).toBe(1);
+    });
+
+    test('of a live one, found by asking: waits for what becomes of the order', async () => {
+      const body = inline();
+      const { json } = await post(body);
+      let settling: Promise<unknown> | undefined;
+      api.workflows.onAskChannel = async ({ id }) => {
+        await recordAnswer(api.db, id, paid, 'query', new Date());
+        settling = new Promise((resolve) => setImmediate(resolve)).then(() =>
+          settlePayment(api.db, id, new Date()),
+        );
+        return true;
+      };
+      const refused = await post({ ...body, channel: 'simulator2' });
+      await settling;
+      expect([refused.status, refused.json.code]).toEqual([409, 'order_already_paid']);
+      expect(await api.db.payment.findMany({ where: { orderId: body.order.id } })).toMatchObject([
+        { id: json.id, cancelRequestedAt: null },
+      ]);
+    });
+
+    test('of a live one that is not settled in time: 409 with Retry-After', async () => {
+      const body = inline();
+      await post(body);
+      api.workflows.onAskChannel = async ({ id }) => {
+        await recordAnswer(api.db, id, paid, 'query', new Date());
+        return true;
+      };
+      const refused = await post({ ...body, channel: 'simulator2' });
+      expect([refused.status, refused.json.code]).toEqual([409, 'attempt_unresolved']);
+      expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
+      expect(await api.db.payment.count({ where: { orderId: body.order.id } })).toBe(1);
+    }, 30_000);
   });
 
   test.each([

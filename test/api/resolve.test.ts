@@ -89,4 +89,23 @@ describe('accept', () => {
     expect((await resolve(id, 'accept')).status).toBe(200);
     expect(await cancelAskedFor(other)).toBe(true);
   });
+
+  test('what another attempt brought in and waits for a decision goes back, at once', async () => {
+    const { id, orderId, other } = await withAnother();
+    const data = {
+      ...{ status: 'succeeded', orderUpdate: 'review', orderUpdatedAt: new Date(), settledBy: 'query' },
+      ...{ settledAt: new Date(), paidAt: new Date(), channelPaymentId: 'trx2' },
+      ...{ receivedAmount: 800n, receivedCurrency: 'CNY' },
+      ...{ attention: 'amount_mismatch', attentionSince: new Date(), attentionDetail: 'x' },
+    };
+    await api.db.payment.update({ where: { id: other }, data });
+    expect((await resolve(id, 'accept')).status).toBe(200);
+    const { payments } = (await api.call(`/v1/orders/${orderId}`, { key })).json;
+    const seen = (payments as { id: string }[]).find((each) => each.id === other);
+    expect(seen).toMatchObject({
+      ...{ orderUpdate: 'conflict', attention: 'order_conflict' },
+      ...{ refundReason: 'duplicate_payment', refundStatus: 'created' },
+    });
+    expect(api.refundWorkflows.calls).toEqual([{ name: 'start', refundId: automaticRefundId(other) }]);
+  });
 });

@@ -4,7 +4,8 @@ import { eventually } from '../support/stack.ts';
 import { type Answer, type System, startSystem } from '../support/system.ts';
 import { anotherPage, CHROMIUM, DESKTOP, launch, openTab, PHONE, shows, type Tab } from './support.ts';
 
-// Payers at the cashier page, in a real browser, over the whole real stack. Every callback is lost.
+// Payers at the cashier page, in a real browser, over the whole real stack. Every callback is lost and no query is due on
+// schedule: what the page's hints do not find out, nothing does.
 
 /** The least the API takes; one payment of it is opened first and looked at last. */
 const SHORTEST_EXPIRY_S = 60;
@@ -15,7 +16,10 @@ let expiring: Cashier & { readonly id: string };
 
 beforeAll(async () => {
   if (CHROMIUM === undefined) return;
-  [system, browser] = await Promise.all([startSystem({ withWorker: true }), launch()]);
+  [system, browser] = await Promise.all([
+    startSystem({ withWorker: true, env: { NODROP_QUERY_SCHEDULE: '1h' } }),
+    launch(),
+  ]);
   await system.simulator.setFaults({ callback: { dropRate: 1 } });
   const made = await pay({ expiresInSeconds: SHORTEST_EXPIRY_S });
   expiring = { ...(await openCashier(made)), id: made.id };

@@ -2,7 +2,12 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { PaidAnswer } from '../../src/domain/channel.ts';
 import { decideSuccess, type SuccessCase } from '../../src/domain/decision.ts';
-import { automaticRefundId, externalRefundId, newPaymentId } from '../../src/domain/ids.ts';
+import {
+  automaticRefundId,
+  externalRefundId,
+  isAutomaticRefundId,
+  newPaymentId,
+} from '../../src/domain/ids.ts';
 import {
   exponentOf,
   fromDecimal,
@@ -290,14 +295,18 @@ test('ids fit every channel, and the automatic refund of a payment has one id fo
       for (const each of [
         id,
         automaticRefundId(id),
+        automaticRefundId(id, 46_655),
         externalRefundId(id),
         externalRefundId(id, 2),
         externalRefundId(id, 46_655),
       ])
         expect(each).toMatch(/^[0-9A-Za-z_]{1,32}$/);
       expect(automaticRefundId(id)).toBe(automaticRefundId(id));
-      const ids = [id, automaticRefundId(id), ...[1, 2, 36, 100].map((nth) => externalRefundId(id, nth))];
-      expect(new Set(ids).size).toBe(6);
+      const nths = [1, 2, 36, 100];
+      const automatic = nths.map((nth) => automaticRefundId(id, nth));
+      const ids = [id, ...automatic, ...nths.map((nth) => externalRefundId(id, nth))];
+      expect(new Set(ids).size).toBe(9);
+      expect(ids.filter((each) => isAutomaticRefundId(each, id))).toEqual(automatic);
     }),
   );
 });

@@ -97,6 +97,18 @@ test('channel unreachable, then paid', async () => {
   await keep('unreachable', run);
 });
 
+test('the close says paid, the query does not for a while', async () => {
+  const payment = await h.newPayment({ expiresInMs: 60_000 });
+  const run = await h.start(payment);
+  await h.pass(55);
+  await h.simulator.setFaults({ query: { lagMs: 3_600_000 } });
+  await h.simulator.pay(payment.id);
+  await h.pass(600);
+  await h.simulator.setFaults({ query: { lagMs: 0 } });
+  await run.result();
+  await keep('close-says-paid', run);
+});
+
 test('cancel of the other attempt', async () => {
   const first = await h.newPayment();
   const second = await h.newPayment({ orderId: first.orderId, channel: 'simulator2' });
@@ -149,7 +161,7 @@ test('sweep', async () => {
   const options = { taskQueue: MAIN_TASK_QUEUE, workflowId: 'nodrop-sweep-recorded' };
   const run = await h.env.client.workflow.start(SWEEP_WORKFLOW, options);
   await run.result();
-  await keep('sweep', run);
+  await keep('sweep-lanes', run);
 });
 
 test('a refund in process, then decided', async () => {

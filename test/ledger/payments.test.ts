@@ -1,9 +1,12 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { ChannelAnswer } from '../../src/domain/channel.ts';
+import type { ChannelAnswer, PaidAnswer } from '../../src/domain/channel.ts';
+import { automaticRefundId } from '../../src/domain/ids.ts';
+import type { Payment } from '../../src/generated/prisma/client.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { cancelOrder } from '../../src/ledger/orders.ts';
 import {
   endPayment,
   raiseAttention,
@@ -36,7 +39,7 @@ afterAll(async () => {
 
 const now = () => new Date();
 const ACTION = { type: 'redirect', url: 'https://wallet.example' } as const;
-const PAID: ChannelAnswer = {
+const PAID: PaidAnswer = {
   state: 'paid',
   channelPaymentId: 'trx',
   amount: 1000,
@@ -75,6 +78,8 @@ async function attempt(channel = 'simulator', orderId = `order-${++orders}`) {
   return payment;
 }
 const row = (id: string) => db.payment.findUniqueOrThrow({ where: { id } });
+const orderOf = async ({ orderId }: Payment) =>
+  (await db.order.findFirstOrThrow({ where: { merchantId, id: orderId } })).status;
 
 test('settling twice, also at once, pays the order once and says the same', async () => {
   const { id, orderId } = await attempt();
@@ -104,6 +109,26 @@ test('whoever repeats the order update is told of the same attempts to cancel', 
   expect((await settlePayment(db, first.id, now())).cancelled).toEqual([second.id]);
   expect((await settlePayment(db, first.id, now())).cancelled).toEqual([second.id]);
   expect((await row(second.id)).cancelRequestedAt).not.toBeNull();
+});
+
+test('what waits for a decision goes back by itself once another attempt pays the order', async () => {
+  const short = await attempt();
+  const exact = await attempt('simulator2', short.orderId);
+  await recordAnswer(db, short.id, { ...PAID, amount: 900 }, 'query', now());
+  await settlePayment(db, short.id, now());
+  expect(await row(short.id)).toMatchObject({ orderUpdate: 'review', attention: 'amount_mismatch' });
+  await recordAnswer(db, exact.id, PAID, 'query', now());
+  for (let i = 0; i < 2; i++)
+    expect((await settlePayment(db, exact.id, now())).snapshot.orderUpdate).toBe('applied');
+  expect(await row(short.id)).toMatchObject({ orderUpdate: 'conflict', attention: 'order_conflict' });
+  const refunds = await db.refund.findMany({ where: { payment: { orderId: short.orderId } } });
+  expect(refunds).toMatchObject([
+    { id: automaticRefundId(short.id), amount: 900n, reason: 'duplicate_payment', status: 'created' },
+  ]);
+  const types = async (paymentId: string) =>
+    (await db.event.findMany({ where: { paymentId }, orderBy: { version: 'asc' } })).map(({ type }) => type);
+  expect(await types(short.id)).toEqual(['payment.review', 'payment.conflict']);
+  expect(await types(exact.id)).toEqual(['payment.succeeded']);
 });
 
 test('after "paid" neither an unpaid nor a closed answer, nor an end, takes the money back', async () => {
@@ -154,6 +179,59 @@ test('an exact callback is on record with its row, and does not beat a refund al
   expect(await row(gone.id)).toMatchObject({ receivedAmount: 1000n, refundedAmount: 1000n });
 });
 
+test('before it is settled, word that more of the money has gone back replaces what is on record, in any order', async () => {
+  const back = { ...PAID, state: 'refunded' } as const;
+  const part = (refundedAmount: number) => ({ ...PAID, refundedAmount });
+  let stored = 0;
+  const viaCallback = async ({ id, channelAccountId }: Payment, answer: ChannelAnswer) => {
+    const callback = { notificationId: `back-${++stored}`, outTradeNo: id, answer };
+    await storeCallback(db, channelAccountId, callback, Buffer.from('{}'), now());
+  };
+  const viaQuery = async ({ id }: Payment, answer: ChannelAnswer) =>
+    void (await recordAnswer(db, id, answer, 'query', now()));
+  for (const first of [viaCallback, viaQuery]) {
+    for (const second of [viaCallback, viaQuery]) {
+      for (const [one, other] of [
+        [PAID, back],
+        [back, PAID],
+        [part(400), back],
+        [back, part(400)],
+      ] as const) {
+        const payment = await attempt();
+        await first(payment, one);
+        await second(payment, other);
+        await settlePayment(db, payment.id, now());
+        expect(await row(payment.id)).toMatchObject({ orderUpdate: 'conflict', refundedAmount: 1000n });
+        expect(await orderOf(payment)).toBe('unpaid');
+      }
+      const payment = await attempt();
+      await first(payment, part(400));
+      await second(payment, part(300));
+      await settlePayment(db, payment.id, now());
+      expect(await row(payment.id)).toMatchObject({ orderUpdate: 'applied', refundedAmount: 400n });
+    }
+  }
+});
+
+test('of another amount a callback is word only of the same money, of which more has gone back', async () => {
+  const payment = await attempt();
+  const { id, channelAccountId } = payment;
+  await recordAnswer(db, id, { ...PAID, amount: 900 }, 'query', now());
+  for (const [notificationId, amount, state] of [
+    ['more', 1000, 'refunded'],
+    ['less', 900, 'paid'],
+    ['back', 900, 'refunded'],
+  ] as const) {
+    const callback = { notificationId, outTradeNo: id, answer: { ...PAID, amount, state } };
+    await storeCallback(db, channelAccountId, callback, Buffer.from('{}'), now());
+    expect((await row(id)).channelAnswer).toMatchObject({
+      amount: 900,
+      state: notificationId === 'back' ? 'refunded' : 'paid',
+      by: notificationId === 'back' ? 'callback' : 'query',
+    });
+  }
+});
+
 test('a late create, refusal, silence or alarm changes nothing of what has got further', async () => {
   const { id } = await attempt();
   await recordCreated(db, id, ACTION, now());
@@ -165,7 +243,12 @@ test('a late create, refusal, silence or alarm changes nothing of what has got f
   await recordSilence(db, id, 'x', 0, now());
   await raiseAttention(db, id, 'order_update_failing', 'x', now());
   await requestCancel(db, id, 'x', now());
-  expect(await row(id)).toMatchObject({ status: 'succeeded', attention: null, cancelRequestedAt: null });
+  expect(await row(id)).toMatchObject({
+    status: 'succeeded',
+    attention: null,
+    channelErrorSince: null,
+    cancelRequestedAt: null,
+  });
 });
 
 test('a payment that is to be cancelled gives nobody anything to pay with', async () => {
@@ -173,4 +256,17 @@ test('a payment that is to be cancelled gives nobody anything to pay with', asyn
   await requestCancel(db, id, 'the merchant', now());
   await recordCreated(db, id, ACTION, now());
   expect(await row(id)).toMatchObject({ status: 'paying', nextAction: null });
+});
+
+test('an order that is paid is not cancelled, and nobody wishes it afterwards', async () => {
+  const { id, orderId } = await attempt();
+  await recordAnswer(db, id, PAID, 'query', now());
+  await settlePayment(db, id, now());
+  await expect(cancelOrder(db, merchantId, orderId, now())).rejects.toMatchObject({
+    code: 'order_already_paid',
+  });
+  expect(await db.order.findFirst({ where: { id: orderId } })).toMatchObject({
+    status: 'succeeded',
+    cancelRequestedAt: null,
+  });
 });

@@ -11,7 +11,8 @@ import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.t
 import { claimKey, keepResult } from '../../src/ledger/idempotency.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { recordUnverified } from '../../src/ledger/unverified.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { lockOrder } from '../../src/orders/embedded.ts';
+import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
 
 // What the sweep does about callbacks: those that came before their payment are never given up too early, and those
 // that nobody can verify are not kept for ever. The real database; the workflows only listen.
@@ -81,6 +82,13 @@ const store = (outTradeNo: string, receivedAt = clock) =>
     Buffer.from('{}'),
     new Date(receivedAt),
   );
+/** How many wait for a lock in this database. */
+async function waiting(): Promise<number> {
+  const [row] = await db.$queryRaw<{ count: bigint }[]>`
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock'`;
+  return Number(row?.count ?? 0);
+}
 const rowOf = (id: string) => db.callback.findUniqueOrThrow({ where: { id } });
 
 describe('a callback that matches no payment', () => {
@@ -163,6 +171,23 @@ describe('a callback that matches no payment', () => {
     const { id } = await store(paymentId);
     await newPayment(paymentId);
     expect(await matchCallbacks(db, now)).toBe(1);
+    expect((await rowOf(id)).paymentId).toBe(paymentId);
+  });
+
+  test('whoever has its order goes first, and nobody waits for ever', async () => {
+    const paymentId = newPaymentId();
+    const { id } = await store(paymentId);
+    await newPayment(paymentId);
+    const { orderId } = await db.payment.findUniqueOrThrow({ where: { id: paymentId } });
+    const matching = await db.$transaction(async (tx) => {
+      await lockOrder(tx, merchantId, orderId);
+      const matched = matchCallbacks(db, new Date(clock));
+      await eventually(async () => (await waiting()) > 0);
+      // As a repetition of the callback is stored: the order first, then the row.
+      await tx.callback.update({ where: { id }, data: { receivedAt: new Date(clock) } });
+      return { matched };
+    });
+    expect(await matching.matched).toBe(1);
     expect((await rowOf(id)).paymentId).toBe(paymentId);
   });
 

@@ -108,12 +108,13 @@ test('the Temporal database lost while the order service fails: recover, and it 
   await system.stopTemporal();
   system.loseTemporal();
   await system.startTemporal();
-  open = true;
   const said = await eventually(async () => {
     const { status, output } = await system.nodrop('recover');
     return status === 0 && output;
   });
+  // The payment tells one of them itself.
   expect(said).toContain('2 events for order services go on');
+  open = true;
   await applied(id);
   expect(shop.order(orderId)).toMatchObject({ paidPaymentId: id, timesPaid: 1 });
   await eventually(async () => {

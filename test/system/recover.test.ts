@@ -14,7 +14,8 @@ afterAll(async () => {
 
 test('recover after a total loss of the Temporal database', async () => {
   await system.simulator.setFaults({ callback: { dropRate: 1 } });
-  const [unpaid, paid, ended, done] = await Promise.all([
+  const [unpaid, paid, ended, done, calledBack] = await Promise.all([
+    system.pay(),
     system.pay(),
     system.pay(),
     system.pay(),
@@ -23,12 +24,24 @@ test('recover after a total loss of the Temporal database', async () => {
   await system.simulator.pay(done.body.id);
   await system.api('POST', `/v1/payments/${ended.body.id}/cancel`);
   await eventually(async () => (await system.orderStatus(done.body.orderId)) === 'succeeded');
+  // A refund that the channel leaves without an answer.
+  await system.simulator.setFaults({ refund: { errorRate: 1 } });
+  const key = { 'idempotency-key': 'part' };
+  const asked = await system.api('POST', `/v1/payments/${done.body.id}/refunds`, { amount: 500 }, key);
+  const refund = () => system.db.refund.findUniqueOrThrow({ where: { id: asked.body.id } });
+  await eventually(async () => (await refund()).unknownSince !== null);
 
   await system.stopTemporal();
   const refused = await system.nodrop('recover');
   expect([refused.status, refused.output]).toEqual([1, expect.stringContaining('cannot be reached')]);
   system.loseTemporal();
   await system.simulator.pay(paid.body.id);
+  // A callback that is acknowledged while nobody can be told of it.
+  await system.simulator.setFaults({ callback: { dropRate: 0 }, refund: { errorRate: 0 } });
+  await system.simulator.pay(calledBack.body.id);
+  const callback = () => system.db.callback.findFirst({ where: { paymentId: calledBack.body.id } });
+  await eventually(async () => (await callback()) !== null);
+  expect(await callback()).toMatchObject({ deliveredAt: null });
   await system.startTemporal();
 
   // A healed worker brings the search attributes and Schedules back; recover brings the workflows.
@@ -38,7 +51,10 @@ test('recover after a total loss of the Temporal database', async () => {
       return status === 0 && output;
     });
     expect(recovered).toContain('Recovered: ');
+    expect((await callback())?.deliveredAt).toBeInstanceOf(Date);
   }
+  await eventually(async () => (await refund()).status === 'succeeded', 90_000);
+  await eventually(async () => (await system.orderStatus(calledBack.body.orderId)) === 'succeeded');
   await eventually(async () => (await system.orderStatus(paid.body.orderId)) === 'succeeded', 90_000);
   for (const id of [unpaid.body.id, ended.body.id]) {
     const run = await system.temporal.workflow.getHandle(`payment/${id}`).describe();
@@ -48,8 +64,35 @@ test('recover after a total loss of the Temporal database', async () => {
   await eventually(async () => (await system.orderStatus(unpaid.body.orderId)) === 'succeeded', 60_000);
 
   const trades = await system.simulator.ledger();
-  expect(trades.map(({ createdCount }) => createdCount)).toEqual([1, 1, 1, 1]);
-  expect(trades.map(({ state }) => state).sort()).toEqual(['CLOSED', 'SUCCESS', 'SUCCESS', 'SUCCESS']);
+  expect(trades.map(({ createdCount }) => createdCount)).toEqual([1, 1, 1, 1, 1]);
+  const refunded = ({ outTradeNo }: { outTradeNo: string }) => outTradeNo === done.body.id;
+  expect(trades.filter(refunded)).toMatchObject([{ refunded: 500 }]);
+  const others = trades.filter((trade) => !refunded(trade)).map(({ state }) => state);
+  expect(others.sort()).toEqual(['CLOSED', 'SUCCESS', 'SUCCESS', 'SUCCESS']);
   const told = await system.db.timelineEntry.findMany({ where: { kind: 'order' } });
-  expect(told).toHaveLength(3);
+  expect(told).toHaveLength(4);
+  const events = await system.db.event.findMany({ select: { type: true } });
+  expect(events.map(({ type }) => type).sort()).toEqual([
+    'payment.cancelled',
+    ...Array(4).fill('payment.succeeded'),
+    'refund.succeeded',
+  ]);
+});
+
+test('what cannot be started is named, and keeps nothing else from going on', async () => {
+  const { body } = await system.pay();
+  const run = system.temporal.workflow.getHandle(`payment/${body.id}`);
+  // No currency anybody knows: its run cannot even be described. It comes first.
+  await system.db.$executeRaw`
+    INSERT INTO payments (id, merchant_id, order_id, channel, channel_account_id, method, amount, currency,
+      client_token_hash, status, expires_at)
+    SELECT 'pay_0', merchant_id, order_id, channel, channel_account_id, 'other', amount, 'QQQ', 'x', 'paying', expires_at
+    FROM payments WHERE id = ${body.id}`;
+  await run.terminate();
+  const { status, output } = await system.nodrop('recover');
+  expect(output).toContain('pay_0: ');
+  expect(output).toContain('QQQ is not an ISO 4217 currency');
+  expect(status).toBe(1);
+  expect((await run.describe()).status.name).toBe('RUNNING');
+  expect(output).toContain('Recovered: ');
 });

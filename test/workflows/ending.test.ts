@@ -65,6 +65,32 @@ test('"already paid" in the answer to the close means paid', async () => {
   });
 });
 
+test('a close that says paid while the query does not: asked ever more rarely, shown, and settled by the query', async () => {
+  const payment = await h.newPayment({ expiresInMs: 60_000 });
+  const run = await h.start(payment);
+  await h.pass(55);
+  await h.simulator.setFaults({ query: { lagMs: 3_600_000 } });
+  await h.simulator.pay(payment.id);
+  await h.pass(3600);
+  const waits = [2, 4, 8, 16, 32, 64, 128, 256, ...Array(11).fill(300)];
+  const asked = waits.map((_, i) => 60 + waits.slice(0, i).reduce((sum, wait) => sum + wait, 0));
+  expectAsked(h, payment, [10, 20, 30, 50, ...asked]);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'paying', attention: 'channel_unreachable' });
+  // Shown once, as old as the trouble is.
+  const shown = (await h.timeline(payment.id)).filter((entry) => entry.startsWith('attention:'));
+  expect(shown).toEqual([
+    'attention: channel_unreachable: The channel refuses to close the payment as it is paid, and its query does not say so.',
+  ]);
+  await h.simulator.setFaults({ query: { lagMs: 0 } });
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({
+    status: 'succeeded',
+    orderUpdate: 'applied',
+    settledBy: 'close',
+    attention: null,
+  });
+});
+
 test('a trade the channel does not know at expiry counts as closed', async () => {
   await h.simulator.setFaults({ create: { errorRate: 1 } });
   const payment = await h.newPayment({ expiresInMs: 300_000 });

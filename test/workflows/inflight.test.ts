@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { recordAnswer } from '../../src/ledger/payments.ts';
 import { type Harness, startHarness } from './harness.ts';
 
 /**
@@ -18,15 +19,51 @@ afterAll(async () => {
   await h?.stop();
 });
 
+/** The answer is written down, and its activity has not returned it yet. */
+async function writeDown(paymentId: string) {
+  const at = new Date(await h.now());
+  const answer = { channelPaymentId: 'trx', amount: 1990, currency: 'CNY', paidAt: at.toISOString() };
+  await recordAnswer(h.db, paymentId, { state: 'paid', ...answer }, 'query', at);
+}
+
+test('an attempt that dies after it has written its answer down: the next one finds it, and asks nobody', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  h.onAnswer = async () => {
+    await writeDown(payment.id);
+    throw new Error('the worker is killed');
+  };
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', settledBy: 'query' });
+  expect(h.askedAt(payment)).toHaveLength(1);
+});
+
+test('a poll that is called off after it has written its answer down: the row is read again, and no other is begun', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  h.onAnswer = async () => {
+    await writeDown(payment.id);
+    await h.workflows.hint(payment, true, 10_000);
+    await h.pollCancelled(payment.id);
+  };
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', settledBy: 'query' });
+  const { events } = await run.fetchHistory();
+  const polls = events?.filter(
+    (event) => event.activityTaskScheduledEventAttributes?.activityType?.name === 'queryChannel',
+  );
+  expect(polls).toHaveLength(1);
+});
+
 test('an answer in flight while a hint cancels the poll is not lost', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.simulator.pay(payment.id);
   h.onAnswer = async () => {
-    await h.workflows.hint(payment, true, 10_000);
-    await h.pollCancelled(payment.id);
     // From here on the channel says nothing more: only the answer in flight can bring the money.
     await h.simulator.setFaults({ query: { errorRate: 1 } });
+    await h.workflows.hint(payment, true, 10_000);
+    await h.pollCancelled(payment.id);
   };
   await run.result();
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
@@ -37,10 +74,10 @@ test('an answer in flight while a callback cancels the poll is not lost', async 
   const run = await h.start(payment);
   await h.simulator.pay(payment.id);
   h.onAnswer = async () => {
-    await h.callback(payment, { amount: 1 });
-    await h.pollCancelled(payment.id);
     // From here on the channel says nothing more: only the answer in flight can bring the money.
     await h.simulator.setFaults({ query: { errorRate: 1 } });
+    await h.callback(payment, { amount: 1 });
+    await h.pollCancelled(payment.id);
   };
   await run.result();
   expect(await h.row(payment.id)).toMatchObject({
@@ -55,10 +92,10 @@ test('a query and a callback at once update the order once', async () => {
   const run = await h.start(payment);
   await h.simulator.pay(payment.id);
   h.onAnswer = async () => {
-    await h.callback(payment);
-    await h.pollCancelled(payment.id);
     // From here on the channel says nothing more: only the answer in flight can bring the money.
     await h.simulator.setFaults({ query: { errorRate: 1 } });
+    await h.callback(payment);
+    await h.pollCancelled(payment.id);
   };
   await run.result();
   const updates = (await h.timeline(payment.id)).filter((entry) => entry.startsWith('order:'));

@@ -60,3 +60,20 @@ test('the late watch does not end on silence', async () => {
   expect(await h.row(payment.id)).toMatchObject({ status: 'closed', channelErrorSince: null });
   expect(h.askedAt(payment).at(-1)).toBeGreaterThan(86_460 + 3_000);
 });
+
+test('a late watch that nobody ran at its end asks once more when it is started again', async () => {
+  const payment = await h.newPayment({ expiresInMs: 60_000 });
+  const run = await h.start(payment);
+  await h.pass(3_700);
+  await run.terminate();
+  const before = h.askedAt(payment).length;
+  await h.pass(2 * 86_400);
+  await h.workflows.wake(payment, 20_000);
+  const again = h.env.client.workflow.getHandle(`payment/${payment.id}`);
+  await again.result();
+  expect(h.askedAt(payment)).toHaveLength(before + 1);
+  // Answered after its end, it is over for good.
+  await h.workflows.wake(payment, 20_000);
+  await again.result();
+  expect(h.askedAt(payment)).toHaveLength(before + 1);
+});

@@ -17,7 +17,11 @@ afterAll(async () => {
 });
 beforeEach(async () => {
   h.onRefund = undefined;
-  await h.simulator.setFaults({ refund: { errorRate: 0, processingMs: 0 }, down: false });
+  await h.simulator.setFaults({
+    query: { errorRate: 0 },
+    refund: { errorRate: 0, processingMs: 0 },
+    down: false,
+  });
 });
 
 const HOUR = 3600;
@@ -162,6 +166,51 @@ test('a refusal of what an earlier call, whose answer got lost, has done is no r
   expect(await atChannel(payment)).toMatchObject({ refunded: 1990 });
 });
 
+test('ours refused while the trade is silent: settled only when the trade has said who gave the money back', async () => {
+  const payment = await h.newPaid();
+  await h.refundElsewhere(payment, 1990);
+  let calls = 0;
+  h.onRefund = async (ask) => {
+    calls += 1;
+    try {
+      return await ask();
+    } finally {
+      // The refusal and that it knows no such refund were the channel's last words for a while.
+      if (calls === 2) await h.simulator.setFaults({ query: { errorRate: 1 } });
+    }
+  };
+  const refund = await h.refund(payment);
+  await h.pass(60);
+  expect(await h.refundRow(refund.id)).toMatchObject({ status: 'created', settledAt: null });
+  expect((await h.refundRow(refund.id)).unknownSince).not.toBeNull();
+  await h.simulator.setFaults({ query: { errorRate: 0 } });
+  await done(refund.id);
+  expect(await h.refundRow(refund.id)).toMatchObject({ status: 'failed' });
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n });
+  expect(await h.orderStatus(payment)).toBe('refunded');
+  expect(await h.db.refund.findMany({ where: { paymentId: payment.id, reason: 'external' } })).toMatchObject([
+    { status: 'succeeded', amount: 1990n },
+  ]);
+});
+
+test('a refund made at the channel, told of while ours was open and taken for it, is found when ours is settled', async () => {
+  const payment = await h.newPaid();
+  h.onRefund = processing;
+  const refund = await h.refund(payment, 500);
+  await h.untilRefund(refund.id, 'processing');
+  await h.refundElsewhere(payment, 400);
+  await h.callback(payment, { refundedAmount: 400 });
+  await h.env.client.workflow.getHandle(`payment/${payment.id}`).result();
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 0n });
+  // Settled by a query: the callback of ours never comes.
+  h.onRefund = undefined;
+  await done(refund.id);
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 900n, attention: 'channel_reversed' });
+  expect(await h.db.refund.findMany({ where: { paymentId: payment.id, reason: 'external' } })).toMatchObject([
+    { status: 'succeeded', amount: 400n },
+  ]);
+});
+
 test('Request Cancellation in the Web UI does not keep money that is owed', async () => {
   const payment = await h.newPaid();
   await h.simulator.setFaults({ down: true });
@@ -267,11 +316,15 @@ test('refunds made at the channel are found by its callback, and one that was th
   const payment = await h.newPaid();
   const trx = { channelPaymentId: 'trx', refundedAmount: 400 };
   // Another total is another trade: it tells nothing.
-  await h.callback(payment, { ...trx, amount: 1 });
+  for (const id of ['n-other', 'n-another']) await h.callback(payment, { ...trx, amount: 1 }, id);
   await h.callback(payment, trx, 'n-refund');
   await h.callback(payment, trx, 'n-refund');
   await expect.poll(async () => (await h.row(payment.id)).refundedAmount).toBe(400n);
   expect(await h.row(payment.id)).toMatchObject({ attention: 'channel_reversed' });
+  // It is on the timeline, once.
+  expect((await h.timeline(payment.id)).filter((entry) => entry.includes('settled were'))).toEqual([
+    'query: The channel speaks of 0.01 CNY, settled were 19.90 CNY: not acted on.',
+  ]);
 
   const first = await h.newPaid();
   const second = await h.newPayment();

@@ -16,7 +16,8 @@ const SIGNAL_DEADLINE_MS = 2_000;
 const resolution = z.strictObject({
   action: z.enum(RESOLUTIONS).openapi({
     description:
-      'accept: the money pays the order all the same. refund: it goes back. retry: what failed is tried again. dismiss: seen.',
+      'accept: the money that is left pays the order all the same. refund: it goes back. retry: what failed is tried ' +
+      'again, a refund that the channel refused too. dismiss: seen; refused while money is here that must go back.',
   }),
   note: text(500).openapi({ description: 'Why. Kept on the timeline.' }),
 });
@@ -47,18 +48,20 @@ export function resolveRoute(api: Api): Endpoint {
     async handle({ request, response, access, params: { id }, body: { action, note } }) {
       const row = await visiblePayment(access, id);
       const decided = await resolvePayment(db, row.merchantId, id, action, note, api.now());
+      // Owed already, whatever Temporal says next.
+      for (const { payment, ...refund } of decided.refunds)
+        await tell.startRefund(refund, payment, request.log as Api['log']);
       if (action === 'retry') {
         await workflows.wake(decided.payment, SIGNAL_DEADLINE_MS);
         for (const delivery of await findPendingDeliveries(db, id))
           await deliveryWorkflows.wake(delivery, SIGNAL_DEADLINE_MS);
       } else if (action !== 'dismiss') {
         // Decided, though Temporal may be away: what is not told here is the sweep's.
-        await startDeliveries(api, id);
+        for (const told of new Set([id, ...decided.refunds.map(({ paymentId }) => paymentId)]))
+          await startDeliveries(api, told);
         if (row.orderUpdate === 'pending' || decided.payment.orderUpdate === 'pending')
           await workflows.wake(decided.payment, SIGNAL_DEADLINE_MS).catch(() => undefined);
       }
-      if (decided.refund !== null)
-        await tell.startRefund(decided.refund, decided.payment, request.log as Api['log']);
       await Promise.all(decided.cancelled.map(tell.cancel));
       response.json(paymentView(await visiblePayment(access, id), viewerOf(api, access.caller)));
     },

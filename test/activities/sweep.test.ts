@@ -1,0 +1,174 @@
+import { WorkflowNotFoundError } from '@temporalio/client';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { DeliveryWorkflows } from '../../src/activities/delivery-workflows.ts';
+import type { PaymentWorkflows } from '../../src/activities/payment-workflows.ts';
+import type { RefundWorkflows } from '../../src/activities/refund-workflows.ts';
+import { type SweepActivities, type SweepDeps, sweepActivities } from '../../src/activities/sweep.ts';
+import { newPaymentId } from '../../src/domain/ids.ts';
+import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+
+// What the sweep's hauls do with what they find: the real database; Temporal only says which workflows run.
+
+const [MINUTE, HOUR, DAY] = [60_000, 3_600_000, 86_400_000];
+
+let database: FreshDatabase;
+let db: LedgerClient;
+let merchantId: string;
+let channelAccountId: string;
+let sweep: SweepActivities;
+let clock: number;
+/** Workflow ids. */
+let running: Set<string>;
+let endedAbnormally: string[];
+let onDescribe: () => void;
+let woken: string[];
+let started: string[];
+
+beforeAll(async () => {
+  database = await freshDatabase();
+  db = createLedgerClient(database.url);
+  merchantId = (await ensureMerchant(db, 'shop', ['simulator'])).merchant.id;
+  channelAccountId = (await db.channelAccount.findFirstOrThrow()).id;
+  const client = {
+    withAbortSignal: (_: AbortSignal, call: () => Promise<unknown>) => call(),
+    workflow: {
+      getHandle: (id: string) => ({
+        async describe() {
+          onDescribe();
+          if (!running.has(id)) throw new WorkflowNotFoundError('not found', id, undefined);
+          return { status: { name: 'RUNNING' } };
+        },
+      }),
+      async *list() {
+        for (const workflowId of endedAbnormally) yield { workflowId };
+      },
+    },
+  } as unknown as SweepDeps['client'];
+  const workflows: Pick<PaymentWorkflows, 'wake'> = {
+    async wake({ id }) {
+      woken.push(id);
+    },
+  };
+  const refundWorkflows: Pick<RefundWorkflows, 'start'> = {
+    async start({ id }) {
+      started.push(id);
+    },
+  };
+  sweep = sweepActivities({
+    db,
+    client,
+    workflows: workflows as PaymentWorkflows,
+    refundWorkflows: refundWorkflows as RefundWorkflows,
+    deliveryWorkflows: new DeliveryWorkflows(client),
+    now: async () => new Date(clock),
+  });
+});
+afterAll(async () => {
+  await db?.$disconnect();
+  await database?.drop();
+});
+beforeEach(async () => {
+  clock = Date.now();
+  running = new Set();
+  endedAbnormally = [];
+  onDescribe = () => {};
+  woken = [];
+  started = [];
+  await db.$executeRaw`TRUNCATE payments, orders, refunds, callbacks, events, timeline CASCADE`;
+});
+afterEach(() => void vi.restoreAllMocks());
+
+const ago = (ms: number) => new Date(clock - ms);
+let orders = 0;
+async function newPayments(count: number, of: object): Promise<string[]> {
+  const rows = Array.from({ length: count }, () => ({
+    ...{ id: newPaymentId(), merchantId, orderId: `o-${++orders}`, channel: 'simulator', channelAccountId },
+    ...{ method: 'wallet', amount: 10n, currency: 'CNY', clientTokenHash: 'x', status: 'paying' },
+    expiresAt: new Date(clock + HOUR),
+    ...of,
+  }));
+  const order = { merchantId, amount: 10n, currency: 'CNY', subject: 'x' };
+  await db.order.createMany({ data: rows.map(({ orderId }) => ({ ...order, id: orderId })) });
+  await db.payment.createMany({ data: rows });
+  return rows.map(({ id }) => id);
+}
+const swept = async (paymentId: string) =>
+  (await db.timelineEntry.findMany({ where: { paymentId, kind: 'sweep' } })).map(({ detail }) => detail);
+
+test('money on record that nobody settled: a workflow that runs and has not heard is told', async () => {
+  const money = { state: 'paid', channelPaymentId: 't', amount: 10, currency: 'CNY', by: 'callback' };
+  const paid = {
+    channelAnswer: { ...money, paidAt: ago(0).toISOString() },
+    channelAnsweredAt: ago(2 * MINUTE),
+  };
+  const [unheard = ''] = await newPayments(1, paid);
+  const [overdue = ''] = await newPayments(1, { expiresAt: ago(HOUR) });
+  for (const id of [unheard, overdue]) running.add(`payment/${id}`);
+  expect(await sweep.sweepPayments()).toBe(0);
+  expect(woken).toEqual([unheard]);
+  // At most once in five minutes.
+  clock += MINUTE;
+  await sweep.sweepPayments();
+  expect(woken).toEqual([unheard]);
+});
+
+describe('workflows that ended abnormally', () => {
+  test('thousands that are healed or over hide none behind them', async () => {
+    const healed = await newPayments(2_400, { nextSweepAt: new Date(clock + 4 * MINUTE) });
+    const [lost = ''] = await newPayments(1, {});
+    endedAbnormally = [...healed, lost].map((id) => `payment/${id}`);
+    expect(await sweep.sweepAbnormalEnds()).toBe(1);
+    expect(woken).toEqual([lost]);
+    expect(await swept(lost)).toHaveLength(1);
+  });
+
+  test('what there is no time for is left to the next sweep, and it begins with that', async () => {
+    const ids = await newPayments(5, {});
+    endedAbnormally = ids.map((id) => `payment/${id}`);
+    let time = 0;
+    vi.spyOn(performance, 'now').mockImplementation(() => time);
+    onDescribe = () => {
+      time += 15_000;
+    };
+    expect(await sweep.sweepAbnormalEnds()).toBe(3);
+    clock += MINUTE;
+    expect(await sweep.sweepAbnormalEnds()).toBe(2);
+    expect([...woken].sort()).toEqual([...ids].sort());
+  });
+
+  test('a late watch that goes on, as the channel is silent or was not asked at its end, is started again', async () => {
+    const ended = { status: 'closed', endedAt: ago(3 * DAY) };
+    const [silent = ''] = await newPayments(1, {
+      ...{ ...ended, channelErrorSince: ago(2 * DAY), channelAnsweredAt: ago(3 * DAY) },
+    });
+    const [unasked = ''] = await newPayments(1, { ...ended, channelAnsweredAt: ago(2 * DAY + HOUR) });
+    const [over = ''] = await newPayments(1, { ...ended, channelAnsweredAt: ago(2 * DAY) });
+    endedAbnormally = [silent, unasked, over].map((id) => `payment/${id}`);
+    expect(await sweep.sweepAbnormalEnds()).toBe(2);
+    expect([...woken].sort()).toEqual([silent, unasked].sort());
+  });
+});
+
+test('a refund whose workflow runs, say held back by a dispute, fills no timeline', async () => {
+  const [paymentId = ''] = await newPayments(1, {
+    ...{ status: 'succeeded', orderUpdate: 'applied', orderUpdatedAt: ago(0), channelPaymentId: 't' },
+    ...{
+      settledBy: 'query',
+      settledAt: ago(0),
+      paidAt: ago(0),
+      receivedAmount: 10n,
+      receivedCurrency: 'CNY',
+    },
+  });
+  const row = { merchantId, paymentId, amount: 1n, currency: 'CNY', reason: 'requested' };
+  for (const id of ['re_held', 're_lost'])
+    await db.refund.create({ data: { ...row, id, createdAt: ago(HOUR), updatedAt: ago(0) } });
+  running.add('refund/re_held');
+  expect(await sweep.sweepRefunds()).toBe(1);
+  expect(started).toEqual(['re_lost']);
+  expect(await swept(paymentId)).toEqual(['The sweep started the workflow of refund re_lost.']);
+  clock += MINUTE;
+  expect(await sweep.sweepRefunds()).toBe(0);
+});

@@ -1,0 +1,78 @@
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import type { Payment } from '../../src/generated/prisma/client.ts';
+import { storeCallback } from '../../src/ledger/callbacks.ts';
+import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
+import { type Harness, startHarness } from './harness.ts';
+
+/** Money that has gone back at the channel before it was settled pays no order, whatever told of it and when. */
+
+let h: Harness;
+beforeAll(async () => {
+  h = await startHarness();
+});
+afterEach(async () => {
+  await h.simulator.setFaults({ query: { errorRate: 0 } });
+});
+afterAll(async () => {
+  await h?.stop();
+});
+
+const ALL_BACK = { state: 'refunded', refundedAmount: 1990 } as const;
+const paid = async () => ({
+  state: 'paid' as const,
+  channelPaymentId: 'trx',
+  amount: 1990,
+  currency: 'CNY',
+  paidAt: new Date(await h.now()).toISOString(),
+});
+
+async function expectNotPaidFor(payment: Payment) {
+  expect(await h.row(payment.id)).toMatchObject({
+    status: 'succeeded',
+    orderUpdate: 'conflict',
+    receivedAmount: 1990n,
+    refundedAmount: 1990n,
+  });
+  expect(await h.orderStatus(payment)).toBe('unpaid');
+  expect(await h.db.refund.findMany({ where: { paymentId: payment.id } })).toMatchObject([
+    { reason: 'external', status: 'succeeded', amount: 1990n },
+  ]);
+}
+
+test('the callback of the refund before the one of the payment, while queries fail', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  await h.simulator.setFaults({ query: { errorRate: 1 } });
+  await h.callback(payment, ALL_BACK);
+  await h.callback(payment);
+  await run.result();
+  await expectNotPaidFor(payment);
+});
+
+test('the callback of the payment stored and not delivered, the one of the refund delivered', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  const at = new Date(await h.now());
+  await storeCallback(
+    h.db,
+    payment.channelAccountId,
+    { notificationId: 'kept', outTradeNo: payment.id, answer: await paid() },
+    Buffer.from('{}'),
+    at,
+  );
+  await h.callback(payment, ALL_BACK);
+  await run.result();
+  await expectNotPaidFor(payment);
+});
+
+test('settled past a run that has not heard of it: the callback of a refund is recorded all the same', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  const at = new Date(await h.now());
+  await recordAnswer(h.db, payment.id, await paid(), 'query', at);
+  await settlePayment(h.db, payment.id, at);
+  await h.callback(payment, ALL_BACK);
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', refundedAmount: 1990n });
+  expect(await h.orderStatus(payment)).toBe('refunded');
+});

@@ -1,0 +1,59 @@
+import type { TestWorkflowEnvironment } from '@temporalio/testing';
+import { Worker } from '@temporalio/worker';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { MAIN_TASK_QUEUE } from '../../src/domain/names.ts';
+import { bundleWorkflows } from '../../src/worker/workers.ts';
+import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
+import { timeSkippingEnvironment } from '../support/stack.ts';
+
+// In which order the sweep's hauls run; what each does is tested on the activities.
+
+let env: TestWorkflowEnvironment;
+beforeAll(async () => {
+  env = await timeSkippingEnvironment();
+});
+afterAll(async () => {
+  await env?.teardown();
+});
+
+test('slow hauls keep no other from running, and one that fails is only told of', async () => {
+  const ran: string[] = [];
+  let othersDone = () => {};
+  const others = new Promise<void>((resolve) => {
+    othersDone = resolve;
+  });
+  const quick = (name: string) => async () => {
+    ran.push(name);
+    if (ran.length === 4) othersDone();
+    return ran.length;
+  };
+  const slow = async () => {
+    await others;
+    return 0;
+  };
+  const worker = await Worker.create({
+    connection: env.nativeConnection,
+    taskQueue: MAIN_TASK_QUEUE,
+    workflowBundle: await bundleWorkflows(),
+    activities: {
+      sweepUnmatched: slow,
+      sweepCallbacks: slow,
+      sweepPayments: slow,
+      sweepAbnormalEnds: quick('sweepAbnormalEnds'),
+      sweepRefunds: quick('sweepRefunds'),
+      sweepOrders: quick('sweepOrders'),
+      async sweepDeliveries() {
+        throw new Error('1 healed, 1 not');
+      },
+      sweepOld: quick('sweepOld'),
+    },
+  });
+  const options = { taskQueue: MAIN_TASK_QUEUE, workflowId: 'sweep' };
+  const result = await worker.runUntil(async () => {
+    const run = await env.client.workflow.start(SWEEP_WORKFLOW, options);
+    return await run.result();
+  });
+  expect(ran.sort()).toEqual(['sweepAbnormalEnds', 'sweepOld', 'sweepOrders', 'sweepRefunds']);
+  expect(result).toMatchObject({ sweepPayments: 0, sweepCallbacks: 0, sweepDeliveries: '1 healed, 1 not' });
+  expect(Object.keys(result)).toHaveLength(8);
+});
