@@ -6,7 +6,8 @@ import * as wf from '@temporalio/workflow';
  * stand still for ever. A real server knows that this happens.
  *
  * So here the workflow goes on at once, as always, and only the server hears of it a little later: its time stands
- * still while an attempt is under way, so that by then the activity has completed or waits for its next attempt.
+ * still while an attempt is under way, so that by then the activity has completed or waits for its next attempt. And the
+ * workflow does not close before the attempt is over: its end would never be heard of either.
  */
 const LATER_MS = 1_500;
 
@@ -17,7 +18,7 @@ export const interceptors: wf.WorkflowInterceptorsFactory = () => {
       {
         async execute(input, next) {
           const result = await next(input);
-          // What the server has not heard of yet: a closed workflow's attempts would keep its time from passing.
+          // A closed workflow's attempts would keep the server's time from passing for ever.
           while (calledOff.size > 0) await Promise.all(calledOff);
           return result;
         },
@@ -29,7 +30,8 @@ export const interceptors: wf.WorkflowInterceptorsFactory = () => {
           const caller = wf.CancellationScope.current();
           return await wf.CancellationScope.nonCancellable(async () => {
             const scope = new wf.CancellationScope({ cancellable: true });
-            const work = scope.run(() => next(input));
+            const options = { ...input.options, cancellationType: 'WAIT_CANCELLATION_COMPLETED' } as const;
+            const work = scope.run(() => next({ ...input, options }));
             const over = work.then(
               () => undefined,
               () => undefined,

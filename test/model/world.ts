@@ -146,8 +146,9 @@ const PATIENCE_MS = 15_000;
 const RESTING_MS = 1_000;
 
 /**
- * The time-skipping server has lost count of itself: an activity that its own history has as open is unknown to it, or
- * it does not let time pass though nobody has anything to do. Says nothing of nodrop; the case is run again.
+ * The time-skipping server has lost count of itself: an activity that its own history has as open is unknown to it, it
+ * waits for one of a workflow that has ended, or it does not let time pass though nobody has anything to do. Says
+ * nothing of nodrop; the case is run again.
  */
 export class ServerFault extends Error {
   override readonly name = 'ServerFault';
@@ -313,6 +314,9 @@ export async function startWorld(): Promise<World> {
       const { status, raw } = await run.describe();
       const { events } = await run.fetchHistory();
       const pending = new Set((raw.pendingActivities ?? []).map(({ activityId }) => activityId));
+      if (status.name !== 'RUNNING' && (raw.pendingActivities ?? []).length > 0) {
+        return new ServerFault(`${id} has ended, and the server still waits for an activity of it`);
+      }
       const lost =
         status.name === 'RUNNING' ? openActivities(events ?? []).filter((it) => !pending.has(it)) : [];
       if (lost.length > 0) {
