@@ -93,6 +93,11 @@ export function checkPromises(facts: Facts): string[] {
         `${what}: ${received - refunded} are kept for nothing`,
       );
       must(orderUpdate === 'conflict' || orderUpdate === 'review', `${what}: nobody decided over it`);
+      // Nobody has to ask for what the order cannot take; only a refusal of the channel is a person's business.
+      must(
+        orderUpdate !== 'conflict' || refunded === received || attention === 'refund_failing',
+        `${what}: ${received - refunded} are owed back and did not go`,
+      );
     }
     if (orderUpdate === 'review') must(attention !== null, `${what}: nobody is asked to decide`);
     if (refunded === received)
