@@ -215,6 +215,11 @@ const lateArrival = nth.map(
     }),
 );
 
+/** With money left over, only the number keeps a refund that is asked for again from being made again. */
+const refundOfPart = fc
+  .constantFrom(1, 500)
+  .map((amount) => new Step(`refund(0, key a, ${amount})`, (order) => order.refund(0, 'a', amount)));
+
 /** How a case begins: most of what can go wrong needs two attempts, a lost one, or money. */
 export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
   fc
@@ -228,6 +233,9 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
     .map((steps) => [...steps]),
   fc
     .tuple(fc.oneof(holdCallbacks, fault, otherAmount), create, pay, lossOf('refund', 'answer lost'))
+    .map((steps) => [...steps]),
+  fc
+    .tuple(create, allPay, passOf(12), lossOf('refund', 'answer lost'), refundOfPart, passOf(30))
     .map((steps) => [...steps]),
 );
 
