@@ -134,8 +134,15 @@ export const settings = z.object({
     .describe('The least severe log line written.'),
 });
 
-/** In the environment of programs of ours without being settings: of docker-compose.yml, and of `npm run histories`. */
-const NO_SETTINGS = new Set(['NODROP_DB_PASSWORD', 'NODROP_RECORD_HISTORIES']);
+/** In the environment of programs of ours without being settings: of docker-compose.yml, of `npm run histories` and of `npm run test:model`. */
+const NO_SETTINGS = new Set([
+  'NODROP_DB_PASSWORD',
+  'NODROP_RECORD_HISTORIES',
+  'NODROP_MODEL_RUNS',
+  'NODROP_MODEL_SEED',
+  'NODROP_MODEL_PATH',
+  'NODROP_MODEL_REPLAY',
+]);
 
 const CHANNEL_SCHEDULE = /^NODROP_QUERY_SCHEDULE_(\w+)$/;
 

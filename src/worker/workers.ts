@@ -23,12 +23,18 @@ import {
   pollTaskQueue,
 } from '../domain/names.ts';
 
-/** Bundles the workflow code; takes a few seconds. */
-export async function bundleWorkflows(): Promise<WorkflowBundleWithSourceMap> {
+/** Bundles the workflow code; takes a few seconds. @param interceptors paths of modules of the tests */
+export async function bundleWorkflows(
+  interceptors: readonly string[] = [],
+): Promise<WorkflowBundleWithSourceMap> {
   // Beside this file with the extension it has itself: .ts from source, .js from the build.
   const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
   const workflowsPath = fileURLToPath(new URL(`../workflows/index.${extension}`, import.meta.url));
-  return await bundleWorkflowCode({ workflowsPath, logger: new DefaultLogger('WARN') });
+  return await bundleWorkflowCode({
+    workflowsPath,
+    workflowInterceptorModules: [...interceptors],
+    logger: new DefaultLogger('WARN'),
+  });
 }
 
 export interface WorkersOptions extends ActivityDeps {
@@ -40,6 +46,11 @@ export interface WorkersOptions extends ActivityDeps {
   readonly deliveryWorkflows: DeliveryWorkflows;
   readonly orderServices: DeliverEventDeps['orderServices'];
   readonly workflowBundle: WorkflowBundleWithSourceMap;
+  /**
+   * The cache is bounded by count alone; a waiting payment takes some 100 KiB. With few, histories are read anew.
+   * @default 1000
+   */
+  readonly maxCachedWorkflows?: number;
 }
 
 /**
@@ -47,15 +58,25 @@ export interface WorkersOptions extends ActivityDeps {
  * The two share the channel's rate limit, which the server enforces over all workers.
  */
 export async function createWorkers(options: WorkersOptions): Promise<Worker[]> {
-  const { connection, namespace } = options;
-  const shared = {
+  return await Promise.all([
+    createMainWorker(options),
+    createOrderServiceWorker(options),
+    ...createChannelWorkers(options),
+  ]);
+}
+
+const sharedOptions = ({ connection, namespace }: WorkersOptions) =>
+  ({
     connection,
     namespace,
     // An attempt under way at shutdown finishes instead of being repeated elsewhere after its time-out.
     shutdownGraceTime: '10 s',
-  } as const;
-  const main = Worker.create({
-    ...shared,
+  }) as const;
+
+/** Workflows, ledger and sweep. */
+export async function createMainWorker(options: WorkersOptions): Promise<Worker> {
+  return await Worker.create({
+    ...sharedOptions(options),
     taskQueue: MAIN_TASK_QUEUE,
     workflowBundle: options.workflowBundle,
     activities: {
@@ -65,17 +86,25 @@ export async function createWorkers(options: WorkersOptions): Promise<Worker[]> 
     },
     // With the default of 10 s a killed idle worker delays a callback by 7 to 10 s.
     stickyQueueScheduleToStartTimeout: '3 s',
-    // The cache is bounded by count alone; a waiting payment takes some 100 KiB.
-    maxCachedWorkflows: 1_000,
+    maxCachedWorkflows: options.maxCachedWorkflows ?? 1_000,
   });
-  const orderServices = Worker.create({
-    ...shared,
+}
+
+/** Tells the order services. */
+export async function createOrderServiceWorker(options: WorkersOptions): Promise<Worker> {
+  return await Worker.create({
+    ...sharedOptions(options),
     taskQueue: ORDER_SERVICE_TASK_QUEUE,
     activities: deliverEventActivities(options),
     // Mostly waiting for somebody else's answer.
     maxConcurrentActivityTaskExecutions: 200,
   });
-  const channels = [...options.channels.values()].flatMap((channel) => {
+}
+
+/** Two for each channel. */
+export function createChannelWorkers(options: WorkersOptions): Promise<Worker>[] {
+  const shared = sharedOptions(options);
+  return [...options.channels.values()].flatMap((channel) => {
     const { queryChannel, ...payments } = channelActivities(options);
     const { queryRefund, ...refunds } = refundChannelActivities(options);
     const maxTaskQueueActivitiesPerSecond = channel.rateLimitPerSecond / 2;
@@ -94,5 +123,4 @@ export async function createWorkers(options: WorkersOptions): Promise<Worker[]> 
       }),
     ];
   });
-  return await Promise.all([main, orderServices, ...channels]);
 }

@@ -3,8 +3,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { WorkflowHandle } from '@temporalio/client';
+import { IllegalStateError } from '@temporalio/common';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
-import { DefaultLogger, Runtime, type Worker } from '@temporalio/worker';
+import { DefaultLogger, type LogEntry, Runtime, type Worker } from '@temporalio/worker';
 import { pino } from 'pino';
 import { expect } from 'vitest';
 import { deliverStored } from '../../src/activities/deliver.ts';
@@ -25,7 +26,13 @@ import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { requestRefund, toRefundSnapshot } from '../../src/ledger/refunds.ts';
 import { OrderServiceClient } from '../../src/orders/http.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/app.ts';
-import { bundleWorkflows, createWorkers } from '../../src/worker/workers.ts';
+import {
+  bundleWorkflows,
+  createChannelWorkers,
+  createMainWorker,
+  createOrderServiceWorker,
+  type WorkersOptions,
+} from '../../src/worker/workers.ts';
 import { client as simulatorClient } from '../simulator/support.ts';
 import { eventually, freshDatabase, timeSkippingEnvironment } from '../support/stack.ts';
 
@@ -35,6 +42,10 @@ import { eventually, freshDatabase, timeSkippingEnvironment } from '../support/s
  */
 export interface Harness {
   readonly env: TestWorkflowEnvironment;
+  /** As the worker uses them. */
+  readonly channels: ReadonlyMap<string, ChannelAdapter>;
+  /** The channels' signing secrets. */
+  readonly secrets: Readonly<Record<'simulator' | 'simulator2', string>>;
   readonly db: LedgerClient;
   readonly databaseUrl: string;
   readonly simulator: ReturnType<typeof simulatorClient>;
@@ -89,9 +100,42 @@ export interface Harness {
     notificationId?: string,
     refund?: CallbackRefund,
   ): Promise<void>;
+  /**
+   * Nobody talks to the channels any more; what is under way may finish. The worker with the workflows stays: this
+   * server never takes a task back that it kept for one that has seen the workflow before.
+   */
+  stopChannelWorkers(): Promise<void>;
+  startChannelWorkers(): Promise<void>;
+  /** True while a worker has a task of a workflow or an activity. */
+  isWorking(): boolean;
   stop(): Promise<void>;
 }
 
+export interface HarnessOptions {
+  /**
+   * Where the channel's callbacks go.
+   * @default nowhere
+   */
+  readonly publicUrl?: string;
+  /** @default DEFAULT_QUERY_SCHEDULE */
+  readonly querySchedule?: string;
+  /**
+   * Paths of modules with interceptors.
+   * @default none: the workflow code as in production
+   */
+  readonly workflowInterceptors?: readonly string[];
+  /** @default as in production */
+  readonly maxCachedWorkflows?: number;
+  /** Stands between nodrop and each channel. */
+  readonly between?: (adapter: ChannelAdapter) => ChannelAdapter;
+  /**
+   * Takes what the Temporal SDK reports as an error.
+   * @default it is printed
+   */
+  readonly onLog?: (entry: LogEntry) => void;
+}
+
+/** Makes the client tokens. */
 export const SECRET = 'a secret of at least 32 characters';
 
 /**
@@ -106,9 +150,18 @@ export function expectAsked(h: Harness, payment: Payment, expected: readonly num
   expect({ queries: asked.length, off, asked }).toMatchObject({ queries: expected.length, off: -1 });
 }
 
-export async function startHarness(): Promise<Harness> {
+/** One runtime serves every harness of a process, one after the other. */
+function installRuntime(onLog: HarnessOptions['onLog']): void {
+  try {
+    Runtime.install({ logger: new DefaultLogger('ERROR', onLog) });
+  } catch (error) {
+    if (!(error instanceof IllegalStateError)) throw error;
+  }
+}
+
+export async function startHarness(options: HarnessOptions = {}): Promise<Harness> {
   // What goes wrong on purpose fills pages.
-  Runtime.install({ logger: new DefaultLogger('ERROR') });
+  installRuntime(options.onLog);
   const env = await timeSkippingEnvironment();
   const database = await freshDatabase();
   const db = createLedgerClient(database.url);
@@ -135,8 +188,9 @@ export async function startHarness(): Promise<Harness> {
     onRefund: undefined as Harness['onRefund'],
   };
   for (const name of ['simulator', 'simulator2'] as const) {
-    const adapter = createSimulatorAdapter({ name, baseUrl: server.url, secret: secrets[name] });
-    adapters.set(name, adapter);
+    const direct = createSimulatorAdapter({ name, baseUrl: server.url, secret: secrets[name] });
+    const adapter = options.between?.(direct) ?? direct;
+    adapters.set(name, direct);
     channels.set(name, {
       ...adapter,
       async queryTrade(account, outTradeNo, signal) {
@@ -162,12 +216,13 @@ export async function startHarness(): Promise<Harness> {
   }
   const { merchant } = await ensureMerchant(db, 'shop', [...channels.keys()]);
   const workflows = new PaymentWorkflows(env.client, {
-    queryScheduleMs: () => parseSchedule(DEFAULT_QUERY_SCHEDULE),
+    queryScheduleMs: () => parseSchedule(options.querySchedule ?? DEFAULT_QUERY_SCHEDULE),
   });
   const refundWorkflows = new RefundWorkflows(env.client);
   const deliveryWorkflows = new DeliveryWorkflows(env.client);
   const now = () => env.currentTimeMs();
-  const workers: Worker[] = await createWorkers({
+  const workflowBundle = await bundleWorkflows(options.workflowInterceptors);
+  const workersOptions: WorkersOptions = {
     connection: env.nativeConnection,
     namespace: env.namespace ?? 'default',
     client: env.client,
@@ -175,19 +230,36 @@ export async function startHarness(): Promise<Harness> {
     refundWorkflows,
     deliveryWorkflows,
     orderServices: new OrderServiceClient({ allowPrivate: true, timeoutMs: 1_000 }),
-    workflowBundle: await bundleWorkflows(),
+    workflowBundle,
     db,
     channels,
-    publicUrl: 'http://127.0.0.1:9',
+    publicUrl: options.publicUrl ?? 'http://127.0.0.1:9',
     secret: SECRET,
     now: async () => new Date(await now()),
-  });
-  const running = Promise.all(workers.map((worker) => worker.run()));
+    ...(options.maxCachedWorkflows === undefined ? {} : { maxCachedWorkflows: options.maxCachedWorkflows }),
+  };
+  const main = await createMainWorker(workersOptions);
+  const orderServices = await createOrderServiceWorker(workersOptions);
+  const mainRunning = Promise.all([main.run(), orderServices.run()]);
+  let channelWorkers: readonly Worker[] = [];
+  let channelsRunning: Promise<unknown> = Promise.resolve();
+  const startChannelWorkers = async () => {
+    channelWorkers = await Promise.all(createChannelWorkers(workersOptions));
+    channelsRunning = Promise.all(channelWorkers.map((worker) => worker.run()));
+  };
+  const stopChannelWorkers = async () => {
+    for (const worker of channelWorkers) worker.shutdown();
+    await channelsRunning;
+    channelWorkers = [];
+  };
+  await startChannelWorkers();
   let orders = 0;
   let refunds = 0;
 
   return Object.assign(harness, {
     env,
+    channels,
+    secrets,
     db,
     databaseUrl: database.url,
     simulator,
@@ -348,9 +420,18 @@ export async function startHarness(): Promise<Harness> {
       );
       await deliverStored({ db, workflows, refundWorkflows }, row, payment, 10_000);
     },
+    startChannelWorkers,
+    stopChannelWorkers,
+    isWorking: () =>
+      [main, orderServices, ...channelWorkers].some((worker) => {
+        const { numInFlightActivities, numInFlightWorkflowActivations, numInFlightLocalActivities } =
+          worker.getStatus();
+        return numInFlightActivities + numInFlightWorkflowActivations + numInFlightLocalActivities > 0;
+      }),
     async stop() {
-      for (const worker of workers) worker.shutdown();
-      await running;
+      main.shutdown();
+      orderServices.shutdown();
+      await Promise.all([mainRunning, stopChannelWorkers()]);
       await server.close();
       await db.$disconnect();
       await database.drop();

@@ -1,0 +1,10 @@
+import { spawnSync } from 'node:child_process';
+
+/**
+ * `npm run test:model`: the model of test/model with thousands of cases. `NODROP_MODEL_RUNS` says how many,
+ * `NODROP_MODEL_SEED` which; with what a failed run prints it does the same again.
+ */
+const env = { NODROP_MODEL_RUNS: '3000', ...process.env };
+// Its lines are its progress.
+const args = ['node_modules/vitest/vitest.mjs', 'run', 'test/model', '--disable-console-intercept'];
+process.exitCode = spawnSync(process.execPath, args, { stdio: 'inherit', env }).status ?? 1;

@@ -1,0 +1,370 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { LatePayment } from '../../src/domain/decision.ts';
+import type { Payment } from '../../src/generated/prisma/client.ts';
+import { signature } from '../simulator/support.ts';
+import { type Facts, type Trade, waitsFor } from './promises.ts';
+import { passOn, UNTROUBLED_SIMULATOR, type World } from './world.ts';
+
+/** A merchant waits this long for an answer of the API, and goes on without it: what was asked goes on too. */
+const IMPATIENT_MS = 150;
+/** What an API may refuse with: everything else than these and 2xx is a fault of ours. */
+const REFUSALS = new Set([401, 404, 409, 422, 503, 504]);
+export const AMOUNT = 1990;
+export const CHANNELS = ['simulator', 'simulator2'] as const;
+export type ChannelName = (typeof CHANNELS)[number];
+const MINUTE = 60;
+const HOUR = 60 * MINUTE;
+/** Within this after a payment's end the late watch is sure to ask once more. */
+const WATCHED_MS = 23 * HOUR * 1000;
+
+interface Answer {
+  readonly status: number;
+  // biome-ignore lint/suspicious/noExplicitAny: answers of every shape.
+  readonly body: any;
+}
+
+export interface CaseOptions {
+  readonly latePayment: LatePayment;
+  /** Of the order; null when it has none. */
+  readonly expiresInSeconds: number | null;
+}
+
+/**
+ * One order with everybody who has to do with it: its merchant, who asks; its payers, who pay; an attacker; and the
+ * time. Every method is one thing that somebody does, in whatever state everything is.
+ */
+export class Case {
+  readonly world: World;
+  readonly orderId = `o-${randomUUID()}`;
+  readonly #options: CaseOptions;
+  /** Requests whose callers did not wait for the answer. */
+  readonly #unanswered: Promise<unknown>[] = [];
+  /** What was found wrong while it ran. */
+  readonly wrong: string[] = [];
+  /** The refund that each key was first answered with. */
+  readonly #refunds = new Map<string, string>();
+  /** The payment that each key was first answered with. */
+  readonly #keyed = new Map<string, string>();
+  /** What merchants gave back at the channel, past nodrop, by out-trade-no. */
+  readonly #external = new Map<string, number>();
+  #externals = 0;
+  #cancelAsked = false;
+
+  constructor(world: World, options: CaseOptions) {
+    this.world = world;
+    this.#options = options;
+  }
+
+  get #merchant() {
+    return this.world.merchants[this.#options.latePayment];
+  }
+
+  async begin(): Promise<void> {
+    const { network, simulator, sdkErrors } = this.world;
+    network.reset();
+    sdkErrors.length = 0;
+    await fetch(`${simulator.url}/_control/ledger`, { method: 'DELETE' });
+    await simulator.setFaults(UNTROUBLED_SIMULATOR);
+  }
+
+  attempts(): Promise<Payment[]> {
+    return this.world.db.payment.findMany({ where: { orderId: this.orderId }, orderBy: { id: 'asc' } });
+  }
+
+  /** The payment somebody means, if there is one. */
+  async #attempt(nth: number): Promise<Payment | undefined> {
+    const attempts = await this.attempts();
+    return attempts[nth % Math.max(1, attempts.length)];
+  }
+
+  async #ask(method: string, path: string, body?: object, key?: string): Promise<Answer | undefined> {
+    const request = async (): Promise<Answer> => {
+      const response = await fetch(`${this.world.apiUrl}${path}`, {
+        method,
+        headers: {
+          authorization: `Bearer ${this.#merchant.key}`,
+          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+          ...(key === undefined ? {} : { 'idempotency-key': `${this.orderId}-${key}` }),
+        },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      });
+      const answer = { status: response.status, body: await response.json() };
+      if (answer.status >= 300 && !REFUSALS.has(answer.status)) {
+        this.wrong.push(`${method} ${path} was answered ${answer.status} ${JSON.stringify(answer.body)}`);
+      }
+      return answer;
+    };
+    const answered = request();
+    this.#unanswered.push(answered);
+    return await Promise.race([answered, sleep(IMPATIENT_MS, undefined)]);
+  }
+
+  async create(channel: ChannelName, key?: string): Promise<void> {
+    const { expiresInSeconds } = this.#options;
+    const order = {
+      id: this.orderId,
+      amount: AMOUNT,
+      currency: 'CNY',
+      ...(expiresInSeconds === null ? {} : { expiresInSeconds }),
+    };
+    const live = (await this.attempts()).find(
+      (payment) => payment.channel === channel && ['created', 'paying'].includes(payment.status),
+    );
+    const keyed = key === undefined ? undefined : `${channel}-${key}`;
+    const answer = await this.#ask('POST', '/v1/payments', { order, channel }, keyed);
+    if (answer === undefined || answer.status >= 300) return;
+    const { id, channel: made } = answer.body;
+    if (made !== channel) this.wrong.push(`a payment through ${channel} was asked for, ${made} came`);
+    if (keyed === undefined) {
+      // Twice the same request is one payment, as long as it lives.
+      const others = (await this.attempts()).filter((payment) => payment.channel === channel);
+      const both = others.filter(({ status }) => status === 'created' || status === 'paying');
+      if (both.length > 1) this.wrong.push(`${both.length} live payments through ${channel}`);
+      if (live !== undefined && id !== live.id && both.some((payment) => payment.id === live.id)) {
+        this.wrong.push(`the live payment ${live.id} was not returned, but ${id}`);
+      }
+      return;
+    }
+    const first = this.#keyed.get(keyed) ?? id;
+    this.#keyed.set(keyed, first);
+    if (first !== id) this.wrong.push(`key ${key} was first payment ${first} and then ${id}`);
+  }
+
+  /** The payer acts in the wallet, in time or not: it is the channel that refuses. */
+  async pay(nth: number, result: 'success' | 'declined' | 'processing'): Promise<void> {
+    const { network, simulator } = this.world;
+    const payment = await this.#attempt(nth);
+    if (payment === undefined) return;
+    const now = await this.world.now();
+    // Later than this only a callback can tell of it.
+    if (payment.endedAt !== null && payment.endedAt.getTime() + WATCHED_MS < now) await this.untroubled();
+    if (!network.paidAt.has(payment.id)) network.paidAt.set(payment.id, now);
+    const { status } = await simulator.pay(payment.id, result);
+    if (status !== 200 && (await this.#trade(payment.id))?.paidAt === null) network.paidAt.delete(payment.id);
+  }
+
+  async hint(nth: number): Promise<void> {
+    const payment = await this.#attempt(nth);
+    if (payment !== undefined) await this.#ask('POST', `/v1/payments/${payment.id}/hint`);
+  }
+
+  async queryNow(nth: number): Promise<void> {
+    const payment = await this.#attempt(nth);
+    if (payment !== undefined) await this.#ask('POST', `/v1/payments/${payment.id}/query`);
+  }
+
+  async cancelPayment(nth: number): Promise<void> {
+    const payment = await this.#attempt(nth);
+    if (payment === undefined) return;
+    const answer = await this.#ask('POST', `/v1/payments/${payment.id}/cancel`);
+    if (answer?.status === 200 && !['cancelled', 'closed', 'failed'].includes(answer.body.status)) {
+      this.wrong.push(`a cancel was answered 200 with status ${answer.body.status}`);
+    }
+  }
+
+  async cancelOrder(): Promise<void> {
+    const answer = await this.#ask('POST', `/v1/orders/${this.orderId}/cancel`);
+    if (answer !== undefined && answer.status < 300) this.#cancelAsked = true;
+    if (answer?.status === 200 && !['cancelled', 'closed'].includes(answer.body.status)) {
+      this.wrong.push(`an order's cancel was answered 200 with status ${answer.body.status}`);
+    }
+  }
+
+  /** @param amount undefined: all that is left. */
+  async refund(nth: number, key: string, amount: number | undefined): Promise<void> {
+    const payment = await this.#attempt(nth);
+    if (payment === undefined) return;
+    const body = amount === undefined ? {} : { amount };
+    const answer = await this.#ask('POST', `/v1/payments/${payment.id}/refunds`, body, `refund-${key}`);
+    if (answer === undefined || answer.status >= 300) return;
+    const first = this.#refunds.get(key) ?? answer.body.id;
+    this.#refunds.set(key, first);
+    if (first !== answer.body.id)
+      this.wrong.push(`key ${key} was first refund ${first} and then ${answer.body.id}`);
+  }
+
+  /** The merchant gives money back at the channel itself. */
+  async refundElsewhere(nth: number, amount: number): Promise<void> {
+    const payment = await this.#attempt(nth);
+    if (payment === undefined) return;
+    this.#externals += 1;
+    const path = `/v1/trades/${payment.id}/refunds`;
+    const given = await this.#channelCall(payment, path, {
+      outRefundNo: `elsewhere_${this.#externals}`,
+      amount,
+    });
+    if (given) this.#external.set(payment.id, (this.#external.get(payment.id) ?? 0) + amount);
+  }
+
+  async #channelCall(payment: Payment, path: string, content: object): Promise<boolean> {
+    const secret = this.world.secrets[payment.channel as ChannelName];
+    const [id, timestamp, body] = [
+      `req_${randomUUID()}`,
+      Math.floor(Date.now() / 1000),
+      JSON.stringify(content),
+    ];
+    const response = await fetch(`${this.world.simulator.url}${path}`, {
+      method: 'POST',
+      headers: {
+        'simulator-account': payment.channel,
+        'content-type': 'application/json',
+        'webhook-id': id,
+        'webhook-timestamp': String(timestamp),
+        'webhook-signature': signature(secret, id, timestamp, `POST ${path}\n${body}`),
+      },
+      body,
+    }).catch(() => undefined);
+    await response?.body?.cancel();
+    return response?.ok === true;
+  }
+
+  /** Somebody without the channel's secret says that it is paid. @param amount what they claim. */
+  async forge(nth: number, by: 'a stranger' | 'another channel', amount: number): Promise<void> {
+    const payment = await this.#attempt(nth);
+    if (payment === undefined) return;
+    const other = payment.channel === 'simulator' ? 'simulator2' : 'simulator';
+    const secret =
+      by === 'a stranger' ? `whsec_${Buffer.alloc(32, 9).toString('base64')}` : this.world.secrets[other];
+    const [id, timestamp] = [`msg_${randomUUID()}`, Math.floor(Date.now() / 1000)];
+    const body = JSON.stringify({
+      type: 'trade.succeeded',
+      data: {
+        outTradeNo: payment.id,
+        state: 'SUCCESS',
+        amount,
+        currency: 'CNY',
+        transactionId: 'forged',
+        paidAt: new Date(timestamp * 1000).toISOString(),
+      },
+    });
+    const paths =
+      by === 'a stranger'
+        ? [`/callbacks/${payment.channel}/${payment.channelAccountId}`]
+        : [`/callbacks/${payment.channel}/${payment.channelAccountId}`, `/callbacks/${other}`];
+    for (const path of paths) {
+      const status = await passOn(this.world.apiUrl, {
+        path,
+        headers: {
+          'content-type': 'application/json',
+          'webhook-id': id,
+          'webhook-timestamp': String(timestamp),
+          'webhook-signature': signature(secret, id, timestamp, body),
+        },
+        body: Buffer.from(body),
+      });
+      // Signed rightly for the other channel, it is kept as one that matches no payment of that channel.
+      if (status !== 401 && !path.endsWith(other))
+        this.wrong.push(`a forged callback was answered ${status}`);
+    }
+  }
+
+  /** A callback that came before comes again, word for word. */
+  async repeatCallback(nth: number): Promise<void> {
+    const { received } = this.world.network;
+    const callback = received[nth % Math.max(1, received.length)];
+    if (callback !== undefined) await this.#passOn(callback);
+  }
+
+  /** Callbacks that were held up arrive, the last first. */
+  async releaseCallbacks(): Promise<void> {
+    for (const callback of this.world.network.held.splice(0).reverse()) {
+      this.world.network.received.push(callback);
+      await this.#passOn(callback);
+    }
+  }
+
+  async #passOn(callback: Parameters<typeof passOn>[1]): Promise<void> {
+    const status = await passOn(this.world.apiUrl, callback);
+    if (status !== 200 && status !== 401) this.wrong.push(`a callback was answered ${status}`);
+  }
+
+  /** What got lost on its way to the channel arrives after all. */
+  async lateRequests(): Promise<void> {
+    const { lateRequests } = this.world.network;
+    await Promise.all(lateRequests.splice(0).map((arrive) => arrive().catch(() => undefined)));
+  }
+
+  /** Every fault off. */
+  async untroubled(): Promise<void> {
+    this.world.network.heal();
+    await this.world.simulator.setFaults(UNTROUBLED_SIMULATOR);
+  }
+
+  /** @param seconds on the clock of the test. */
+  async pass(seconds: number): Promise<void> {
+    await this.world.startWorkers();
+    // A ledger at the channel that lags is a matter of seconds.
+    if (seconds > 10) await this.world.simulator.setFaults({ query: { lagMs: 0 } });
+    // Nor is a channel away for days.
+    if (seconds > HOUR) await this.untroubled();
+    await this.world.pass(this.orderId, seconds);
+  }
+
+  async restartWorkers(): Promise<void> {
+    await this.world.stopWorkers();
+    await this.world.startWorkers();
+  }
+
+  /**
+   * Everything is well again, and time passes: the expiry, a day of late watch, refunds in process, the sweep.
+   * @param decides what the channel makes of what it still has in process.
+   */
+  async heal(decides: 'success' | 'declined'): Promise<Facts> {
+    await this.untroubled();
+    await this.world.startWorkers();
+    await this.releaseCallbacks();
+    for (const trade of await this.#trades()) {
+      if (trade.state !== 'PROCESSING') continue;
+      this.world.network.paidAt.set(trade.outTradeNo, await this.world.now());
+      await this.world.simulator.pay(trade.outTradeNo, decides);
+    }
+    for (const seconds of [40 * MINUTE, 2 * HOUR, 5 * HOUR, 20 * HOUR, 2 * HOUR]) {
+      await this.world.pass(this.orderId, seconds);
+      await this.world.sweep();
+    }
+    await this.#answersHere();
+    for (const { id, status } of await this.attempts()) {
+      // What was given back at the channel while its callback got lost: the statement would tell.
+      if (status === 'succeeded' && this.#external.has(id))
+        await this.#ask('POST', `/v1/payments/${id}/query`);
+    }
+    await this.#answersHere();
+    return await this.facts();
+  }
+
+  async #answersHere(): Promise<void> {
+    while (this.#unanswered.length > 0) await Promise.all(this.#unanswered.splice(0));
+  }
+
+  async #trades(): Promise<Trade[]> {
+    return (await this.world.simulator.ledger()) as unknown as Trade[];
+  }
+
+  async #trade(outTradeNo: string): Promise<Trade | undefined> {
+    return (await this.#trades()).find((trade) => trade.outTradeNo === outTradeNo);
+  }
+
+  /** Both ledgers, and what was asked. */
+  async facts(): Promise<Facts> {
+    const { db, env } = this.world;
+    const where = { orderId: this.orderId };
+    const payments = await this.attempts();
+    const refunds = await db.refund.findMany({ where: { payment: where } });
+    const workflows: { id: string; status: string }[] = [];
+    for (const id of waitsFor(payments, refunds)) {
+      const run = await env.client.workflow.getHandle(id).describe();
+      workflows.push({ id, status: run.status.name });
+    }
+    return {
+      order: await db.order.findFirst({ where: { id: this.orderId } }),
+      payments,
+      refunds,
+      callbacks: await db.callback.findMany({ where: { payment: where } }),
+      trades: await this.#trades(),
+      workflows,
+      external: this.#external,
+      cancelAsked: this.#cancelAsked,
+    };
+  }
+}

@@ -1,0 +1,409 @@
+import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { pino } from 'pino';
+import { sweepActivities } from '../../src/activities/sweep.ts';
+import { createApp } from '../../src/api/app.ts';
+import { Changes } from '../../src/api/changes.ts';
+import { createMetrics } from '../../src/api/metrics.ts';
+import { type ChannelAdapter, type ChannelAnswer, ChannelError } from '../../src/domain/channel.ts';
+import { LATE_PAYMENTS, type LatePayment } from '../../src/domain/decision.ts';
+import { paymentWorkflowId, refundWorkflowId } from '../../src/domain/names.ts';
+import { createApiKey, ensureMerchant, setMerchant } from '../../src/ledger/merchants.ts';
+import { NO_FAULTS } from '../../src/simulator/faults.ts';
+import { type Harness, SECRET, startHarness } from '../workflows/harness.ts';
+
+/**
+ * Where the model's cases live: the harness of the workflow tests with the real API in front, which the simulator
+ * calls back over HTTP, and a network between all of them that can lose, hold and repeat what goes over it.
+ */
+export interface World extends Pick<Harness, 'env' | 'db' | 'simulator' | 'secrets'> {
+  readonly network: Network;
+  readonly apiUrl: string;
+  readonly merchants: Readonly<Record<LatePayment, { readonly id: string; readonly key: string }>>;
+  /** What the Temporal SDK reported as errors since it was last emptied. */
+  readonly sdkErrors: string[];
+  now(): Promise<number>;
+  /**
+   * Resolves when nobody has anything to do but wait: only then may time be skipped. The server skips also while a
+   * task is on its way to a worker, and then takes it for lost.
+   */
+  quiet(orderId: string): Promise<void>;
+  /** Lets time pass, once it is quiet around the order. */
+  pass(orderId: string, seconds: number): Promise<void>;
+  /** One run of the sweep. */
+  sweep(): Promise<void>;
+  stopWorkers(): Promise<void>;
+  /** Does nothing when they run. */
+  startWorkers(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export type Call = 'create' | 'query' | 'close' | 'refund' | 'queryRefund';
+
+/**
+ * - `request lost`: the channel hears nothing, or only much later: see `lateRequests`.
+ * - `answer lost`: the channel does it, and we do not hear of it.
+ * - `slow`: the answer is on its way for a while.
+ */
+export type Loss = 'none' | 'request lost' | 'answer lost' | 'slow';
+
+const SLOW_MS = 25;
+
+export interface ReceivedCallback {
+  readonly path: string;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: Buffer;
+}
+
+/** What lies between nodrop, its channels and their callbacks. */
+export class Network {
+  losses: Record<Call, Loss> = untroubled();
+  /** Minor units by which the channel takes another amount than it is asked for. */
+  otherAmount = 0;
+  /** Callbacks do not arrive, and can be let through later. */
+  holding = false;
+  readonly held: ReceivedCallback[] = [];
+  /** Every callback that reached the API, to be repeated. */
+  readonly received: ReceivedCallback[] = [];
+  /** Lost on their way to the channel; they may arrive after all. */
+  readonly lateRequests: (() => Promise<unknown>)[] = [];
+  /** When the payer paid, on the clock of the test: the wallet's own is the real one. Epoch ms, by out-trade-no. */
+  readonly paidAt = new Map<string, number>();
+
+  /** No trouble from here on; what is held or lost stays so. */
+  heal(): void {
+    this.losses = untroubled();
+    this.otherAmount = 0;
+    this.holding = false;
+  }
+
+  /** A new case. */
+  reset(): void {
+    this.heal();
+    for (const list of [this.held, this.received, this.lateRequests]) list.length = 0;
+    this.paidAt.clear();
+  }
+
+  async carry<T>(call: Call, ask: () => Promise<T>): Promise<T> {
+    const loss = this.losses[call];
+    if (loss === 'request lost') {
+      this.lateRequests.push(ask);
+      throw new ChannelError('unreachable', 'the request got lost');
+    }
+    const answer = await ask();
+    if (loss === 'slow') await sleep(SLOW_MS);
+    if (loss === 'answer lost') throw new ChannelError('unreachable', 'the answer got lost');
+    return answer;
+  }
+
+  /** The adapter with this network between it and its channel. */
+  between(adapter: ChannelAdapter): ChannelAdapter {
+    const onOurClock = <Answer extends ChannelAnswer>(outTradeNo: string, answer: Answer): Answer => {
+      const paidAt = this.paidAt.get(outTradeNo);
+      if ((answer.state !== 'paid' && answer.state !== 'refunded') || paidAt === undefined) return answer;
+      return { ...answer, paidAt: new Date(paidAt).toISOString() };
+    };
+    return {
+      ...adapter,
+      createTrade: (account, trade, signal) => {
+        const amount = trade.amount + this.otherAmount;
+        return this.carry('create', () => adapter.createTrade(account, { ...trade, amount }, signal));
+      },
+      queryTrade: async (account, outTradeNo, signal) =>
+        onOurClock(
+          outTradeNo,
+          await this.carry('query', () => adapter.queryTrade(account, outTradeNo, signal)),
+        ),
+      closeTrade: (account, outTradeNo, signal) =>
+        this.carry('close', () => adapter.closeTrade(account, outTradeNo, signal)),
+      refundTrade: (account, refund, signal) =>
+        this.carry('refund', () => adapter.refundTrade(account, refund, signal)),
+      queryRefund: (account, outTradeNo, outRefundNo, signal) =>
+        this.carry('queryRefund', () => adapter.queryRefund(account, outTradeNo, outRefundNo, signal)),
+      verifyCallback: (account, headers, rawBody) => {
+        const callback = adapter.verifyCallback(account, headers, rawBody);
+        return { ...callback, answer: onOurClock(callback.outTradeNo, callback.answer) };
+      },
+    };
+  }
+}
+
+const untroubled = (): Record<Call, Loss> => ({
+  create: 'none',
+  query: 'none',
+  close: 'none',
+  refund: 'none',
+  queryRefund: 'none',
+});
+
+const toMs = (time: { seconds?: unknown; nanos?: number | null } | null | undefined): number =>
+  Number(time?.seconds ?? 0) * 1000 + (time?.nanos ?? 0) / 1e6;
+
+/** Real time that a stretch of virtual time may take: a hundred times what it does. */
+const PATIENCE_MS = 15_000;
+const RESTING_MS = 1_000;
+
+/**
+ * The time-skipping server has lost count of itself: an activity that its own history has as open is unknown to it, it
+ * waits for one of a workflow that has ended, or it does not let time pass though nobody has anything to do. Says
+ * nothing of nodrop; the case is run again.
+ */
+export class ServerFault extends Error {
+  override readonly name = 'ServerFault';
+}
+
+type Event = NonNullable<
+  Awaited<ReturnType<ReturnType<World['env']['client']['workflow']['getHandle']>['fetchHistory']>>['events']
+>[number];
+
+/** Ids of the activities that were scheduled and have not ended. */
+function openActivities(events: readonly Event[]): string[] {
+  const open = new Map<string, string>();
+  for (const event of events) {
+    const scheduled = event.activityTaskScheduledEventAttributes;
+    if (scheduled != null) open.set(String(event.eventId), scheduled.activityId ?? '');
+    const closed =
+      event.activityTaskCompletedEventAttributes ??
+      event.activityTaskFailedEventAttributes ??
+      event.activityTaskTimedOutEventAttributes ??
+      event.activityTaskCanceledEventAttributes;
+    if (closed != null) open.delete(String(closed.scheduledEventId));
+  }
+  return [...open.values()];
+}
+
+export async function startWorld(): Promise<World> {
+  const network = new Network();
+  const sdkErrors: string[] = [];
+  let app: ReturnType<typeof createApp> | undefined;
+  let refreshClock = async () => {};
+  const server: Server = createServer(async (request, response) => {
+    if (app === undefined) return void response.writeHead(503).end();
+    await refreshClock();
+    if (!request.url?.startsWith('/callbacks/')) return void app(request, response);
+    const { url: path, headers } = request;
+    if (headers['x-model'] !== undefined) return void app(request, response);
+    const chunks: Buffer[] = [];
+    for await (const chunk of request) chunks.push(chunk);
+    const callback = { path, headers, body: Buffer.concat(chunks) };
+    if (network.holding) {
+      network.held.push(callback);
+      return void response.writeHead(504).end();
+    }
+    network.received.push(callback);
+    response.writeHead(await passOn(apiUrl, callback)).end();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const apiUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+
+  const h = await startHarness({
+    publicUrl: apiUrl,
+    // Few enough that half an hour of polls takes no second of computing.
+    querySchedule: '10s*2,1m,10m',
+    // Each workflow is forgotten again and again, and made anew from its history.
+    maxCachedWorkflows: 2,
+    workflowInterceptors: ['late-cancellation.ts', 'children-left-to-the-sweep.ts'].map((name) =>
+      fileURLToPath(new URL(name, import.meta.url)),
+    ),
+    between: (adapter) => network.between(adapter),
+    onLog: ({ message, meta }) => void sdkErrors.push(`${message} ${JSON.stringify(meta ?? {})}`),
+  });
+  /** The API's clock is read at once; it is set by the server's whenever a request comes in. */
+  let ahead = 0;
+  refreshClock = async () => {
+    ahead = (await h.now()) - Date.now();
+  };
+  const log = pino({ level: 'silent' });
+  const changes = new Changes(h.databaseUrl, log);
+  changes.start();
+  app = createApp({
+    config: {
+      mode: 'test',
+      embeddedDatabase: false,
+      secret: SECRET,
+      temporal: { address: '127.0.0.1:1', namespace: 'default', uiUrl: 'http://127.0.0.1:1' },
+      api: { host: '127.0.0.1', port: 1, publicUrl: apiUrl },
+      paymentExpiryMs: 1_800_000,
+    },
+    db: h.db,
+    workflows: h.workflows,
+    refundWorkflows: h.refundWorkflows,
+    deliveryWorkflows: h.deliveryWorkflows,
+    isTemporalReachable: async () => true,
+    channels: h.channels,
+    changes,
+    log,
+    metrics: createMetrics(),
+    now: () => new Date(Date.now() + ahead),
+  });
+
+  const merchants: Record<string, { id: string; key: string }> = {};
+  for (const latePayment of LATE_PAYMENTS) {
+    const { merchant } = await ensureMerchant(h.db, latePayment, [...h.channels.keys()]);
+    await setMerchant(h.db, latePayment, { latePayment }, SECRET, new Date());
+    const { key } = await createApiKey(h.db, merchant.id, 'operator');
+    merchants[latePayment] = { id: merchant.id, key };
+  }
+
+  const hauls = sweepActivities({
+    db: h.db,
+    client: h.env.client,
+    workflows: h.workflows,
+    refundWorkflows: h.refundWorkflows,
+    deliveryWorkflows: h.deliveryWorkflows,
+    now: async () => new Date(await h.now()),
+  });
+  let working = true;
+
+  /** Ids of workflows that have not been seen to be closed. */
+  const open = async (orderId: string) => {
+    const payments = await h.db.payment.findMany({ where: { orderId }, select: { id: true } });
+    const refunds = await h.db.refund.findMany({
+      where: { payment: { orderId }, reason: { not: 'external' } },
+      select: { id: true },
+    });
+    return [
+      ...payments.map(({ id }) => paymentWorkflowId(id)),
+      ...refunds.map(({ id }) => refundWorkflowId(id)),
+    ];
+  };
+  const isBusy = async (orderId: string) => {
+    if (h.isWorking()) return true;
+    for (const id of await open(orderId)) {
+      const run = await h.env.client.workflow
+        .getHandle(id)
+        .describe()
+        .catch(() => undefined);
+      for (const activity of run?.raw.pendingActivities ?? []) {
+        // One that waits for its next attempt.
+        const { lastAttemptCompleteTime: completed, lastStartedTime: started } = activity;
+        if (completed == null || toMs(completed) < toMs(started)) return true;
+      }
+    }
+    return h.isWorking();
+  };
+  /** How far the order's workflows have come, when none has anything to do but wait for a time; else undefined. */
+  const resting = async (orderId: string): Promise<string | undefined> => {
+    if (await isBusy(orderId)) return undefined;
+    const lengths: number[] = [];
+    for (const id of await open(orderId)) {
+      const { events } = await h.env.client.workflow.getHandle(id).fetchHistory();
+      const isTask = (event: Event) =>
+        event.workflowTaskScheduledEventAttributes != null ||
+        event.workflowTaskStartedEventAttributes != null ||
+        event.workflowTaskCompletedEventAttributes != null;
+      const last = (events ?? []).findLast(isTask);
+      if (last === undefined || last.workflowTaskCompletedEventAttributes == null) return undefined;
+      lengths.push(events?.length ?? 0);
+    }
+    return lengths.join();
+  };
+  /** What to make of it that time does not pass. */
+  const standstill = async (orderId: string): Promise<Error> => {
+    const before = await resting(orderId);
+    await sleep(RESTING_MS);
+    const after = await resting(orderId);
+    if (before !== undefined && before === after) {
+      return new ServerFault('everybody only waits for time to pass, and the server does not let it');
+    }
+    const lines: string[] = [];
+    for (const id of await open(orderId)) {
+      const run = h.env.client.workflow.getHandle(id);
+      const { status, raw } = await run.describe();
+      const { events } = await run.fetchHistory();
+      const pending = new Set((raw.pendingActivities ?? []).map(({ activityId }) => activityId));
+      if (status.name !== 'RUNNING' && (raw.pendingActivities ?? []).length > 0) {
+        return new ServerFault(`${id} has ended, and the server still waits for an activity of it`);
+      }
+      const lost =
+        status.name === 'RUNNING' ? openActivities(events ?? []).filter((it) => !pending.has(it)) : [];
+      if (lost.length > 0) {
+        return new ServerFault(`${id}: activity ${lost} is open in its history, and the server has none`);
+      }
+      lines.push(`${id} ${status.name}, pending: ${JSON.stringify(raw.pendingActivities)}`);
+      for (const event of (events ?? []).slice(-8)) {
+        const kind = Object.keys(event).find((name) => name.endsWith('EventAttributes'));
+        lines.push(`  ${event.eventId} ${new Date(toMs(event.eventTime)).toISOString()} ${kind}`);
+      }
+    }
+    return new Error(`Time stands still.\n${lines.join('\n')}\n${sdkErrors.join('\n')}`);
+  };
+  const inTime = async (orderId: string, patienceMs: number, work: Promise<void>) => {
+    const late = new AbortController();
+    const tooLong = sleep(patienceMs, 'late' as const, { signal: late.signal }).catch(() => undefined);
+    const first = await Promise.race([work, tooLong]);
+    late.abort();
+    if (first !== 'late') return;
+    work.catch(() => undefined);
+    throw await standstill(orderId);
+  };
+  const quiet = async (orderId: string) => {
+    const deadline = Date.now() + PATIENCE_MS;
+    for (let calm = 0; calm < 2; ) {
+      if (Date.now() > deadline) throw await standstill(orderId);
+      calm = (await isBusy(orderId)) ? 0 : calm + 1;
+      await sleep(5);
+    }
+  };
+  return {
+    env: h.env,
+    db: h.db,
+    simulator: h.simulator,
+    secrets: h.secrets,
+    network,
+    apiUrl,
+    merchants: merchants as World['merchants'],
+    sdkErrors,
+    now: h.now,
+    quiet,
+    async pass(orderId, seconds) {
+      await quiet(orderId);
+      await inTime(orderId, PATIENCE_MS, h.pass(seconds));
+    },
+    async sweep() {
+      await hauls.sweepUnmatched();
+      await hauls.sweepCallbacks();
+      await hauls.sweepPayments();
+      // Not `sweepAbnormalEnds`: this server cannot list workflows.
+      await hauls.sweepRefunds();
+      await hauls.sweepOrders();
+    },
+    async stopWorkers() {
+      if (!working) return;
+      working = false;
+      await h.stopChannelWorkers();
+    },
+    async startWorkers() {
+      if (working) return;
+      await h.startChannelWorkers();
+      working = true;
+    },
+    async stop() {
+      await changes.close();
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+      await h.stop();
+    },
+  };
+}
+
+/** Brings a callback to the API. @returns the status of the answer. */
+export async function passOn(apiUrl: string, { path, headers, body }: ReceivedCallback): Promise<number> {
+  const names = ['content-type', 'webhook-id', 'webhook-timestamp', 'webhook-signature'];
+  const kept = names.flatMap((name) => {
+    const value = headers[name];
+    return typeof value === 'string' ? [[name, value] as [string, string]] : [];
+  });
+  const response = await fetch(`${apiUrl}${path}`, {
+    method: 'POST',
+    headers: { ...Object.fromEntries(kept), 'x-model': 'passed on' },
+    body: new Uint8Array(body),
+  });
+  await response.body?.cancel();
+  return response.status;
+}
+
+/** Every fault of the simulator off. */
+export const UNTROUBLED_SIMULATOR = NO_FAULTS;
