@@ -33,7 +33,7 @@ const TEXTS = {
 
 /** Loads nothing but our own files and runs no inline script or style; frames of other sites do not show it. */
 export const CHECKOUT_POLICY =
-  "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+  "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /** @param facts undefined while the database cannot be asked, or without a token: the script goes on from there */
 export function checkoutPage(language: Language, facts: ShellFacts | undefined): string {
