@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { CHROMIUM_PATHS, findChromium } from '../test/support/chromium.ts';
 
 /**
  * `npm test`, everything CI runs: lint and format, types, stale generated files, then all tests (among them the
@@ -9,8 +10,6 @@ import { join } from 'node:path';
  * `N skipped` when there are some.
  * Arguments go to vitest: `npm test -- test/domain`.
  */
-
-const CHROMIUM = '/usr/bin/chromium';
 
 const checks: readonly (readonly [string, string, readonly string[]])[] = [
   ['lint and format', 'node_modules/.bin/biome', ['ci', '--error-on-warnings', '.']],
@@ -23,14 +22,19 @@ function run(command: string, args: readonly string[]): boolean {
   return spawnSync(command, args, { stdio: 'inherit' }).status === 0;
 }
 
-/** The browser tests need a browser; where we may, it is installed, elsewhere it is said. */
-function ensureChromium(): void {
-  if (existsSync(CHROMIUM)) return;
+/**
+ * The browser tests need a browser; where we may, it is installed, elsewhere it is said.
+ * @returns false when there is none: then they are left out, and what they hold is not tested.
+ */
+function ensureChromium(): boolean {
+  if (findChromium() !== undefined) return true;
   if (process.getuid?.() === 0 && existsSync('/usr/bin/apt-get')) {
     console.log('Installing Chromium for the browser tests ...');
-    if (run('apt-get', ['update', '-q']) && run('apt-get', ['install', '-y', '-q', 'chromium'])) return;
+    if (run('apt-get', ['update', '-q']) && run('apt-get', ['install', '-y', '-q', 'chromium'])) {
+      return findChromium() !== undefined;
+    }
   }
-  console.log(`${CHROMIUM} is missing: install Chromium, or the browser tests are skipped.`);
+  return false;
 }
 
 let passed = 0;
@@ -45,7 +49,7 @@ for (const [name, command, args] of checks) {
   }
 }
 
-ensureChromium();
+const hasBrowser = ensureChromium();
 const report = join(tmpdir(), `nodrop-vitest-${process.pid}.json`);
 const tests = run(process.execPath, [
   'node_modules/vitest/vitest.mjs',
@@ -66,6 +70,13 @@ if (existsSync(report)) {
   rmSync(report);
 }
 if (!tests && failed === 0) failed = 1;
+if (!hasBrowser) {
+  failed += 1;
+  console.error(
+    '\nThere is no Chromium, so the browser tests did not run, which counts as a failure: install it ' +
+      `(apt-get install chromium, as root, or any at ${CHROMIUM_PATHS.join(', ')}) and run npm test again.`,
+  );
+}
 
 console.log(`\n${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
 process.exitCode = failed === 0 ? 0 : 1;

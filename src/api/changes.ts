@@ -12,7 +12,7 @@ export const orderKey = (merchantId: string, orderId: string): string =>
 /** The same for a merchant's events. */
 export const eventsKey = (merchantId: string): string => `events/${merchantId}`;
 
-/** How often waiters look for themselves while nobody listens for them. */
+/** About how often waiters look for themselves while nobody listens for them. */
 const FALLBACK_MS = 2_000;
 const PING_EVERY_MS = 10_000;
 const RECONNECT_AT_MOST_MS = 5_000;
@@ -104,7 +104,7 @@ export class Changes {
         const left = deadline - Date.now();
         if (left <= 0 || this.#closing.signal.aborted) return;
         const hears = this.#listening && outcome !== undefined;
-        await subscription.next(hears ? left : Math.min(left, FALLBACK_MS));
+        await subscription.next(hears ? left : Math.min(left, FALLBACK_MS * (0.5 + Math.random())));
         if (signal?.aborted === true) return;
       }
     } finally {
@@ -154,6 +154,16 @@ export class Changes {
     }
   }
 
+  /** The same, but not all at the same time: about one a ms, and within the fallback's time. */
+  #notifyAllSoon(): void {
+    const withinMs = Math.min(this.#waiting, FALLBACK_MS);
+    for (const subscriptions of this.#subscriptions.values()) {
+      for (const subscription of subscriptions) {
+        setTimeout(() => subscription.notify(), Math.random() * withinMs).unref();
+      }
+    }
+  }
+
   async #run(): Promise<void> {
     let failures = 0;
     while (!this.#closing.signal.aborted) {
@@ -197,7 +207,7 @@ export class Changes {
       onListening();
       this.#listening = true;
       this.#log.info('listening for changes');
-      this.#notifyAll();
+      this.#notifyAllSoon();
       // A connection that died silently looks like one on which nothing happens.
       ping = setInterval(
         () => void client.query('SELECT 1').catch((error) => client.emit('error', error)),
@@ -209,7 +219,7 @@ export class Changes {
       this.#listening = false;
       this.#closing.signal.removeEventListener('abort', end);
       end();
-      this.#notifyAll();
+      this.#notifyAllSoon();
     }
   }
 }

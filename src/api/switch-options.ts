@@ -4,13 +4,16 @@ import type { PaymentOfPayer } from '../ledger/views.ts';
 import { orderStateOf } from './order-state.ts';
 import type { PayerPaymentView } from './schemas/payment.ts';
 
+/** A payer may change their mind; whoever does so without end costs the channels a trade each time. */
+export const ATTEMPTS_OF_PAYERS = 20;
+
 /** What else a payer can pay the order with now; nothing unless it is open. */
 export function switchOptions(
   payment: PaymentOfPayer,
   channels: ReadonlyMap<string, ChannelAdapter>,
   now: Date,
 ): PayerPaymentView['switchTo'] {
-  if (orderStateOf(payment, now) !== 'open') return [];
+  if (orderStateOf(payment, now) !== 'open' || payment.order.payments.length >= ATTEMPTS_OF_PAYERS) return [];
   return payment.merchant.channelAccounts
     .flatMap(({ channel }) => channels.get(channel) ?? [])
     .filter((adapter) => takes(adapter, payment.currency))

@@ -28,6 +28,8 @@ export interface NewPayment {
   readonly returnUrl: string | undefined;
   readonly metadata: Readonly<Record<string, string>>;
   readonly expiresInMs: number;
+  /** How many attempts the order may have had; absent: any number. */
+  readonly attemptsAtMost?: number;
   /** The order's other live attempts that the channel was asked about for this one. */
   readonly askedAttempts: ReadonlySet<string>;
 }
@@ -172,6 +174,9 @@ async function insertPayment(
     throw new Refusal('attempt_unresolved', `Payment ${same.id} is ending: the channel is being asked.`, {
       retryAfterSeconds: 5,
     });
+  }
+  if (attempts.length >= (given.attemptsAtMost ?? Number.POSITIVE_INFINITY)) {
+    throw new Refusal('order_not_payable', `Order ${order.id} has had ${attempts.length} attempts.`);
   }
   if (unasked.length > 0) throw new UnaskedAttempts(unasked);
   const account = await tx.channelAccount.findUnique({

@@ -319,12 +319,43 @@ describe('the payer comes back', () => {
     expect((await api.call(`${pathname}${search}`)).status).toBe(200);
   });
 
+  test('while the database is away: on to the cashier page, which goes on trying', async () => {
+    const dead = await startTestApi('postgresql://nodrop@127.0.0.1:1/none');
+    try {
+      const path = '/return/pay_1?token=ct_%22x%26y';
+      const answer = await dead.call(path);
+      expect(answer.status).toBe(303);
+      expect(answer.headers.get('referrer-policy')).toBe('no-referrer');
+      const cashier = new URL(answer.headers.get('location') ?? '', `${dead.url}${path}`);
+      expect(`${cashier.pathname}${cashier.search}`).toBe('/checkout/pay_1?token=ct_%22x%26y&returned=1');
+      const page = await dead.call(`${cashier.pathname}${cashier.search}`);
+      expect([page.status, page.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8']);
+    } finally {
+      await dead.close();
+    }
+  });
+
+  test.each(['return', 'checkout'])('at /%s/{id}/ with a slash: to the address without it', async (name) => {
+    const made = await pay(api, key);
+    api.workflows.calls.length = 0;
+    const path = `/${name}/${made.id}`;
+    const query = `?token=${made.clientToken}&returned=1`;
+    const answer = await api.call(`${path}/${query}`);
+    expect(answer.status).toBe(308);
+    expect(answer.headers.get('referrer-policy')).toBe('no-referrer');
+    const to = new URL(answer.headers.get('location') ?? '', `${api.url}${path}/`);
+    expect(`${to.pathname}${to.search}`).toBe(`${path}${query}`);
+    expect(api.workflows.calls).toEqual([]);
+  });
+
   test('with a wrong token, another payment’s, or none: 404', async () => {
     const [made, other] = [await pay(api, key), await pay(api, key)];
     api.workflows.calls.length = 0;
     for (const query of ['', '?token=', '?token=ct_wrong', `?token=${other.clientToken}`]) {
       const answer = await api.call(`/return/${made.id}${query}`);
-      expect([answer.status, answer.json.code]).toEqual([404, 'payment_not_found']);
+      expect([answer.status, answer.headers.get('content-type')]).toEqual([404, 'text/html; charset=utf-8']);
+      expect(answer.text).toContain('This page has ended');
+      expect(answer.text).not.toContain(made.id);
     }
     expect(api.workflows.calls).toEqual([]);
   });

@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { chromium } from 'playwright-core';
 import { expect, test } from 'vitest';
 import { createEndpoints } from '../../src/api/app.ts';
@@ -6,6 +5,7 @@ import { STREAMS } from '../../src/api/event-stream.ts';
 import { refusalsOf } from '../../src/api/openapi.ts';
 import { EVENT_TYPES } from '../../src/domain/event.ts';
 import { REFUSALS } from '../../src/domain/refusal.ts';
+import { findChromium } from '../support/chromium.ts';
 import { setUp } from './support.ts';
 
 // The document says what the app does: it is made of the same declarations.
@@ -103,9 +103,7 @@ test('every code is somewhere in it, with its status and an example', () => {
 });
 
 /** The system's Chromium; machines without one check everything but the page. */
-const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(
-  existsSync,
-);
+const CHROMIUM = findChromium();
 
 test.skipIf(CHROMIUM === undefined)(
   'the page renders it under a strict policy, with nothing from elsewhere',

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { payerPayment, payment, switchedPayment } from '../../src/api/schemas/payment.ts';
+import { newPaymentId } from '../../src/domain/ids.ts';
 import { endPayment, recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
 import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
 import {
@@ -223,6 +224,34 @@ describe('refused', () => {
     const answer = await expectRefused(old, 'attempt_unresolved');
     expect(answer.headers.get('retry-after')).toBe('10');
     expect((await seen(old.id, old.clientToken)).switchTo).toEqual([]);
+  });
+
+  test('the order has had twenty attempts: to whoever has a token, also at the same time', async () => {
+    const old = await pay(api, key);
+    const { id: _, ...row } = await api.db.payment.findUniqueOrThrow({ where: { id: old.id } });
+    const ended = Array.from({ length: 18 }, () => ({ ...row, id: newPaymentId() }));
+    await endPayment(api.db, old.id, 'closed', 'expired', new Date());
+    for (const data of ended) {
+      // biome-ignore lint/suspicious/noExplicitAny: a row as it was read.
+      await api.db.payment.create({ data: data as any });
+      await endPayment(api.db, data.id, 'closed', 'expired', new Date());
+    }
+    expect((await seen(old.id, old.clientToken)).switchTo).toHaveLength(2);
+    const answers = await Promise.all(
+      ['simulator', 'simulator2'].map((channel) => to(old.id, old.clientToken, { channel })),
+    );
+    expect(answers.map(({ status }) => status).sort()).toEqual([201, 409]);
+    const made = answers.find(({ status }) => status === 201)?.json;
+    await expectRefused(old, 'order_not_payable', {
+      channel: made.channel === 'simulator' ? 'simulator2' : 'simulator',
+    });
+    // What is live goes on, and the merchant may.
+    const last = await seen(made.id, made.clientToken);
+    expect(last).toMatchObject({ status: 'paying', orderState: 'open', switchTo: [] });
+    expect((await to(made.id, made.clientToken, { channel: made.channel })).status).toBe(200);
+    await endPayment(api.db, made.id, 'closed', 'expired', new Date());
+    await expectRefused(old, 'order_not_payable');
+    expect((await to(old.id, key)).status).toBe(201);
   });
 
   test('there is no such channel for this merchant', async () => {

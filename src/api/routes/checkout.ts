@@ -1,20 +1,15 @@
 import { fileURLToPath } from 'node:url';
-import express, { type Express, type Request, type Response } from 'express';
+import express, { type Express } from 'express';
 import { hashSecret } from '../../client-token.ts';
 import { currencyExponents } from '../../domain/money.ts';
 import type { Payment } from '../../generated/prisma/client.ts';
 import { isDatabaseUnavailable } from '../../ledger/unavailable.ts';
 import { findOrder } from '../../ledger/views.ts';
 import { opens } from '../auth.ts';
-import {
-  CHECKOUT_POLICY,
-  checkoutPage,
-  type Language,
-  nothingPage,
-  type ShellFacts,
-} from '../checkout/shell.ts';
+import { checkoutPage, nothingPage, type ShellFacts } from '../checkout/shell.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
+import { languageOf, leaveSlash, sendPage } from '../send-page.ts';
 import { lookUpPayment } from '../visible-payment.ts';
 import { z } from '../zod.ts';
 import { withPaymentId } from './return.ts';
@@ -64,40 +59,17 @@ export function checkoutRoute(api: Api): Endpoint {
     }),
     answers: {
       200: { description: 'The page.', mediaType: 'text/html' },
-      308: { description: 'The address has a slash at its end: on to the one without.' },
+      308: { description: 'To the same address without the slash at its end.' },
       404: { description: 'A page that says that the token opens nothing.', mediaType: 'text/html' },
     },
     refusals: [],
     async handle({ request, response, params: { id }, query: { token } }) {
-      if (request.path.endsWith('/')) {
-        // The page's own addresses are relative to the one without.
-        const [, search = ''] = /(\?.*)$/.exec(request.originalUrl) ?? [];
-        return void response
-          .set({ 'Cache-Control': 'no-store', 'Referrer-Policy': 'no-referrer' })
-          .redirect(308, `../${encodeURIComponent(id)}${search}`);
-      }
+      if (leaveSlash(request, response, id)) return;
       const facts = token === undefined ? undefined : await open(id, token);
       if (facts === null) sendPage(response, 404, nothingPage(languageOf(request)));
       else sendPage(response, 200, checkoutPage(languageOf(request), facts));
     },
   });
-}
-
-function languageOf(request: Request): Language {
-  return request.acceptsLanguages('en', 'zh') === 'zh' ? 'zh' : 'en';
-}
-
-function sendPage(response: Response, status: number, html: string): void {
-  response
-    .status(status)
-    .set({
-      'Cache-Control': 'no-store',
-      'Content-Security-Policy': CHECKOUT_POLICY,
-      'Referrer-Policy': 'no-referrer',
-      Vary: 'Accept-Language',
-    })
-    .type('html')
-    .send(html);
 }
 
 const fromHere = (path: string) => fileURLToPath(new URL(path, import.meta.url));

@@ -1,9 +1,11 @@
 import { hashSecret } from '../../client-token.ts';
-import { Refusal } from '../../domain/refusal.ts';
+import { isDatabaseUnavailable } from '../../ledger/unavailable.ts';
 import { opens } from '../auth.ts';
+import { nothingPage } from '../checkout/shell.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
 import { createGiveHint } from '../give-hint.ts';
+import { languageOf, leaveSlash, sendPage } from '../send-page.ts';
 import { lookUpPayment } from '../visible-payment.ts';
 import { z } from '../zod.ts';
 
@@ -23,14 +25,26 @@ export function returnRoute(api: Api): Endpoint {
     answers: {
       303: {
         description:
-          'On to the `returnUrl`, with `paymentId` and never a status; without one, to the cashier page.',
+          'On to the `returnUrl`, with `paymentId` and never a status; without one, or while nobody can say where to, to ' +
+          'the cashier page.',
       },
+      308: { description: 'To the same address without the slash at its end.' },
+      404: { description: 'A page that says that the token opens nothing.', mediaType: 'text/html' },
     },
-    refusals: ['payment_not_found', 'database_unavailable'],
+    refusals: [],
     async handle({ request, response, params: { id }, query: { token } }) {
-      const payment = await lookUpPayment(api, id);
+      if (leaveSlash(request, response, id)) return;
+      response.set({ 'Cache-Control': 'no-store', 'Referrer-Policy': 'no-referrer' });
+      // Relative: wherever the payer reached this page, the cashier page is beside it.
+      const cashier = `../checkout/${encodeURIComponent(id)}?token=${encodeURIComponent(token ?? '')}&returned=1`;
+      const payment = await lookUpPayment(api, id).catch((error: unknown) => {
+        if (isDatabaseUnavailable(error)) return undefined;
+        throw error;
+      });
+      // That page shows that it goes on trying, and gives the hint then.
+      if (payment === undefined) return void response.redirect(303, cashier);
       if (payment === null || !opens(hashSecret(token ?? ''), payment, api.now())) {
-        throw new Refusal('payment_not_found', 'This address does not open a payment, or not any more.');
+        return sendPage(response, 404, nothingPage(languageOf(request)));
       }
       // A HEAD is a program's look at the address, not the payer.
       if (request.method === 'GET') {
@@ -39,9 +53,6 @@ export function returnRoute(api: Api): Endpoint {
           request.log.warn({ err: error }, 'a hint was lost');
         });
       }
-      response.set({ 'Cache-Control': 'no-store', 'Referrer-Policy': 'no-referrer' });
-      // Relative: wherever the payer reached this page, the cashier page is beside it.
-      const cashier = `../checkout/${payment.id}?token=${token}&returned=1`;
       response.redirect(
         303,
         payment.returnUrl === null ? cashier : withPaymentId(payment.returnUrl, payment.id),

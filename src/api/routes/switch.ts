@@ -8,6 +8,7 @@ import { type Endpoint, endpoint } from '../endpoint.ts';
 import { newSwitch, payment, switchedPayment } from '../schemas/payment.ts';
 import { viewOfPayer } from '../see-payment.ts';
 import { ATTEMPT_REFUSALS, type Attempt, createStartAttempt } from '../start-attempt.ts';
+import { ATTEMPTS_OF_PAYERS } from '../switch-options.ts';
 import { viewerOf } from '../viewer.ts';
 import { paymentView } from '../views.ts';
 import { createVisiblePayment } from '../visible-payment.ts';
@@ -28,13 +29,14 @@ export function switchRoute(api: Api): Endpoint {
   const startAttempt = createStartAttempt(api);
 
   /** The payer's part of an attempt is kept: who pays, where to return, how long there is. */
-  const again = (row: Payment, { channel, method }: z.output<typeof newSwitch>): Attempt => ({
+  const again = (row: Payment, { channel, method }: z.output<typeof newSwitch>, access: Access): Attempt => ({
     channel,
     method,
     payer: (row.payer ?? undefined) as Attempt['payer'],
     returnUrl: row.returnUrl ?? undefined,
     metadata: row.metadata as Attempt['metadata'],
     expiresInMs: row.expiresAt.getTime() - row.createdAt.getTime(),
+    ...(access.kind === 'token' ? { attemptsAtMost: ATTEMPTS_OF_PAYERS } : {}),
   });
 
   async function view(row: PaymentWithRefund, access: Access) {
@@ -55,7 +57,7 @@ export function switchRoute(api: Api): Endpoint {
     description:
       "A new attempt for the same order, as `POST /v1/payments` makes it, with the same payer, `returnUrl`, metadata and time to pay. The order's unpaid " +
       'attempts are closed first; when one is paid or still being decided, nothing is made. Asking for a way that is live ' +
-      'already returns that attempt. The answer is a payment of its own, with a client token of its own.',
+      'already returns that attempt. With a client token an order takes 20 attempts in all, then `order_not_payable`. The answer is a payment of its own, with a client token of its own.',
     auth: 'key or token',
     cors: true,
     params: z.object({ id: z.string() }),
@@ -75,7 +77,7 @@ export function switchRoute(api: Api): Endpoint {
       const { status, payment: made } = await startAttempt(
         row.merchantId,
         { id: row.orderId },
-        again(row, body),
+        again(row, body, access),
         startedAt,
       ).catch((error: unknown) => {
         throw access.kind === 'token' ? toThePayer(error) : error;

@@ -1,0 +1,33 @@
+import type { Request, Response } from 'express';
+import { CHECKOUT_POLICY, type Language } from './checkout/shell.ts';
+
+/** What the payer's browser opens: the cashier page, and the way back from the wallet. */
+
+export function languageOf(request: Request): Language {
+  return request.acceptsLanguages('en', 'zh') === 'zh' ? 'zh' : 'en';
+}
+
+export function sendPage(response: Response, status: number, html: string): void {
+  response
+    .status(status)
+    .set({
+      'Cache-Control': 'no-store',
+      'Content-Security-Policy': CHECKOUT_POLICY,
+      'Referrer-Policy': 'no-referrer',
+      Vary: 'Accept-Language',
+    })
+    .type('html')
+    .send(html);
+}
+
+/**
+ * Sends a browser on whose address ends in a slash, as from there everything relative would lead elsewhere.
+ * @returns false when it does not.
+ */
+export function leaveSlash(request: Request, response: Response, id: string): boolean {
+  if (!request.path.endsWith('/')) return false;
+  const [, search = ''] = /^[^?]*(.*)$/s.exec(request.url) ?? [];
+  response.set({ 'Cache-Control': 'no-store', 'Referrer-Policy': 'no-referrer' });
+  response.redirect(308, `../${encodeURIComponent(id)}${search}`);
+  return true;
+}
