@@ -17,10 +17,10 @@ const anySeed = Math.floor(Math.random() * 2 ** 31);
 const PLAN: readonly { seed: number; runs: number }[] =
   NODROP_MODEL_RUNS === undefined && NODROP_MODEL_SEED === undefined
     ? [
-        { seed: 1, runs: 30 },
-        { seed: 2, runs: 30 },
-        { seed: 3, runs: 30 },
-        { seed: anySeed, runs: 30 },
+        { seed: 1, runs: 50 },
+        { seed: 2, runs: 50 },
+        { seed: 3, runs: 50 },
+        { seed: anySeed, runs: 50 },
       ]
     : [{ seed: Number(NODROP_MODEL_SEED ?? anySeed), runs: Number(NODROP_MODEL_RUNS ?? 200) }];
 /** A server's memory and database are let go after so many cases. */
