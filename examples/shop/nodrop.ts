@@ -30,16 +30,22 @@ const CANCEL_MS = 15_000;
 const READ_MS = 3_000;
 
 /** What an order and an attempt may be when nothing is paid; a word that nobody knows yet is none of these. */
-const UNPAID = new Set(['unpaid', 'cancelled', 'closed']);
+const UNPAID = new Set(['unpaid', 'cancelled', 'closed', 'refunded']);
 const ENDED = new Set(['failed', 'cancelled', 'closed']);
 
 interface Attempt {
   readonly status: string;
   readonly orderUpdate: string | null;
+  /** Null until money came in. */
+  readonly receivedAmount: number | null;
+  readonly refundedAmount: number;
 }
 
-/** Also one whose money goes back. */
-const isOver = ({ status, orderUpdate }: Attempt) => ENDED.has(status) || orderUpdate === 'conflict';
+/** Also one whose money goes back, or is back. */
+const isOver = ({ status, orderUpdate, receivedAmount, refundedAmount }: Attempt) =>
+  ENDED.has(status) ||
+  orderUpdate === 'conflict' ||
+  (receivedAmount !== null && refundedAmount >= receivedAmount);
 
 export function connectNodrop({ nodropUrl, nodropKey, channel, url }: Settings): Nodrop {
   const client = createClient({ baseUrl: nodropUrl, key: nodropKey });
