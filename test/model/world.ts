@@ -322,6 +322,13 @@ export async function startWorld(): Promise<World> {
       if (lost.length > 0) {
         return new ServerFault(`${id}: activity ${lost} is open in its history, and the server has none`);
       }
+      const isHandedOut = (events ?? []).at(-1)?.workflowTaskStartedEventAttributes != null;
+      if (status.name === 'RUNNING' && isHandedOut && sdkErrors.length === 0) {
+        // Workflow code that never yields makes the SDK complain, and would do so at every try.
+        return new ServerFault(
+          `${id}: a workflow task was handed out and got lost, without a word of the SDK`,
+        );
+      }
       lines.push(`${id} ${status.name}, pending: ${JSON.stringify(raw.pendingActivities)}`);
       for (const event of (events ?? []).slice(-8)) {
         const kind = Object.keys(event).find((name) => name.endsWith('EventAttributes'));
