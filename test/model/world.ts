@@ -202,8 +202,8 @@ export async function startWorld(): Promise<World> {
     publicUrl: apiUrl,
     // Few enough that half an hour of polls takes no second of computing.
     querySchedule: '10s*2,1m,10m',
-    // Each workflow is forgotten again and again, and made anew from its history.
-    maxCachedWorkflows: 2,
+    // Of many cases some workflows are forgotten and made anew from their histories; with two, tasks got lost at times.
+    maxCachedWorkflows: 10,
     workflowInterceptors: ['late-cancellation.ts', 'children-left-to-the-sweep.ts'].map((name) =>
       fileURLToPath(new URL(name, import.meta.url)),
     ),
