@@ -19,7 +19,7 @@ beforeEach(async () => {
   await system.simulator.setFaults({
     callback: { dropRate: 1 },
     query: { latencyMs: 0 },
-    close: { errorRate: 0 },
+    close: { errorRate: 0, ineffectiveRate: 0 },
     down: false,
   });
 });
@@ -116,7 +116,9 @@ describe('cancelling an order', () => {
 
   test('money that comes after it is cancelled does not pay it: it is owed back', async () => {
     const { body } = await system.pay();
+    await system.simulator.setFaults({ close: { ineffectiveRate: 1 } });
     await system.api('POST', `/v1/orders/${body.orderId}/cancel`);
+    await system.simulator.pay(body.id);
     await fetch(...callbackFor(system, body.id));
     await eventually(async () => (await get(`/v1/payments/${body.id}`)).orderUpdate === 'conflict');
     expect(await system.orderStatus(body.orderId)).toBe('cancelled');
@@ -179,7 +181,10 @@ describe('a late success', () => {
   const lateSuccess = async (policy: string) => {
     await system.db.merchant.updateMany({ data: { latePayment: policy } });
     const { body } = await system.pay();
+    // Closed, says the channel, and the payer who was in the wallet pays all the same: money that can be given back.
+    await system.simulator.setFaults({ close: { ineffectiveRate: 1 } });
     await system.api('POST', `/v1/payments/${body.id}/cancel`);
+    await system.simulator.pay(body.id);
     await system.db
       .$executeRaw`UPDATE payments SET expires_at = now() - interval '1 second' WHERE id = ${body.id}`;
     await fetch(...callbackFor(system, body.id));
