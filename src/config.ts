@@ -58,7 +58,9 @@ export const settings = z.object({
   DATABASE_URL: z
     .url({ protocol: /^postgres(ql)?$/ })
     .optional()
-    .describe("A PostgreSQL of your own. Unset: the embedded stack's."),
+    .describe(
+      "A PostgreSQL of your own, directly or through a pooler in session mode: in transaction mode its LISTEN hears nothing, and waiters look every 2 s. Unset: the embedded stack's.",
+    ),
   TEMPORAL_ADDRESS: z
     .string()
     .regex(/^[^\s:/]+:\d+$/, 'must be host:port')

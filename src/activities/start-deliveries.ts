@@ -5,7 +5,7 @@ import type { DeliveryWorkflows } from './delivery-workflows.ts';
 const START_DEADLINE_MS = 2_000;
 
 /**
- * Has the order service told at once of what was just recorded of the payment. Never fails: what is not started here
+ * Has the order service told at once of what was just recorded of the payment and its order. Never fails: what is not started here
  * is the sweep's.
  */
 export async function startDeliveries(

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import type { Logger } from '../log.ts';
@@ -18,8 +18,8 @@ const PING_EVERY_MS = 10_000;
 const RECONNECT_AT_MOST_MS = 5_000;
 /** Each holds a connection and some memory; beyond this nobody is kept waiting. */
 const WAITERS_AT_MOST = 5_000;
-/** Of these for one payment or order, so that one payer with many connections does not take everybody's room. */
-const SAME_AT_MOST = 500;
+/** Of these for one payment or order: a payer's token makes 20 attempts of an order, and all of them leave room. */
+const SAME_AT_MOST = 240;
 
 export interface Follow<T> {
   /** Reads the current state. Runs at once, after every change, and when the time is up. */
@@ -200,19 +200,31 @@ export class Changes {
     let ping: NodeJS.Timeout | undefined;
     try {
       await client.connect();
+      // A connection that died silently, or that a pooler lends to others between two statements, looks like one on
+      // which nothing happens: only what comes back says that it hears.
+      const own = `ping/${randomUUID()}`;
+      let heard = true;
       client.on('notification', ({ payload }) => {
+        if (payload === own) {
+          heard = true;
+          if (this.#listening) return;
+          onListening();
+          this.#listening = true;
+          this.#log.info('listening for changes');
+          this.#notifyAllSoon();
+        }
         for (const subscription of this.#subscriptions.get(payload ?? '') ?? []) subscription.notify();
       });
+      const sendPing = () => {
+        if (!heard) return void client.emit('error', new Error('its own notification did not come back'));
+        heard = false;
+        client
+          .query("SELECT pg_notify('nodrop', $1)", [own])
+          .catch((error: unknown) => client.emit('error', error));
+      };
       await client.query('LISTEN nodrop');
-      onListening();
-      this.#listening = true;
-      this.#log.info('listening for changes');
-      this.#notifyAllSoon();
-      // A connection that died silently looks like one on which nothing happens.
-      ping = setInterval(
-        () => void client.query('SELECT 1').catch((error) => client.emit('error', error)),
-        PING_EVERY_MS,
-      );
+      sendPing();
+      ping = setInterval(sendPing, PING_EVERY_MS);
       await ended;
     } finally {
       clearInterval(ping);

@@ -11,8 +11,8 @@ import { isPayable } from './views.ts';
 
 /** From the request's start to the answer, whatever the channel and Temporal do. */
 const BUDGET_MS = 8_000;
-/** What Temporal gets at least, however long the database took. */
-const LEAST_MS = 1_000;
+/** What Temporal gets at least, however long the database and the order's other channels took. */
+const LEAST_MS = 2_000;
 
 /** An attempt as it is asked for. */
 export interface Attempt extends Omit<NewPayment, 'method' | 'askedAttempts'> {

@@ -45,13 +45,16 @@ export async function findPendingDelivery(db: LedgerClient, paymentId: string): 
   return row?.id ?? null;
 }
 
-/** Deliveries of the payment that wait for an answer and have a workflow of their own. */
+/**
+ * Deliveries that wait for an answer and have a workflow of their own, of the payment and of its order's others: what
+ * pays an order is news of them too.
+ */
 export async function findPendingDeliveries(
   db: LedgerClient,
   paymentId: string,
 ): Promise<DeliverySnapshot[]> {
   const rows = await db.delivery.findMany({
-    where: { paymentId, status: 'pending' },
+    where: { status: 'pending', payment: { order: { payments: { some: { id: paymentId } } } } },
     include: withContext,
     orderBy: { id: 'asc' },
   });

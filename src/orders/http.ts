@@ -63,8 +63,16 @@ interface Reply {
   readonly retryAfterMs?: number;
 }
 
-/** Among them the addresses at which clouds give their machines credentials. An IPv4 address within IPv6 counts. */
-const LINK_LOCAL = blockList(['169.254.0.0', 16], ['fe80::', 10], ['fd00:ec2::254', 128]);
+/** Link-local, and wherever clouds give their machines credentials. An IPv4 address within IPv6 counts. */
+const NEVER = blockList(
+  ['169.254.0.0', 16],
+  ['fe80::', 10],
+  ['fd00:ec2::254', 128],
+  // The first range as NAT64 writes it.
+  ['64:ff9b::a9fe:0', 112],
+  // Alibaba Cloud's, in a range that is otherwise only private.
+  ['100.100.100.200', 32],
+);
 const PRIVATE = blockList(
   ...([
     ['10.0.0.0', 8],
@@ -165,8 +173,10 @@ export class OrderServiceClient {
     // Without private addresses the agent refuses more than this, and http was never called.
     if (!allowPrivate) return;
     const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
-    if (LINK_LOCAL.check(address, family))
-      throw new NoReply('It was not called: its address is link-local, which is never allowed.');
+    if (NEVER.check(address, family))
+      throw new NoReply(
+        "It was not called: its address is link-local or the cloud's own, which is never allowed.",
+      );
     if (httpsOnly && !secure && !PRIVATE.check(address, family))
       throw new NoReply('It was not called: its address is public, where only https will do.');
   }

@@ -4,6 +4,7 @@ import type { Payment } from '../../src/generated/prisma/client.ts';
 import { removeOld } from '../../src/ledger/cleanup.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import {
+  findPendingDeliveries,
   hurryDeliveries,
   recordAttempt,
   requestRedelivery,
@@ -220,6 +221,38 @@ test('with an order service the payment is pending, and every event has its deli
   await endPayment(db, id, 'failed', 'a test', now());
   expect((await eventsOf(payment.id))[0]?.delivery).toMatchObject({ status: 'pending', attempts: 0 });
   expect((await eventsOf(id))[0]?.delivery).toMatchObject({ status: 'pending', attempts: 0 });
+});
+
+test('when an order is paid, its other attempts have news to be told at once too', async () => {
+  await withOrderService();
+  await db.merchant.update({ where: { id: merchantId }, data: { latePayment: 'review' } });
+  const late = await newPayment();
+  const { payment: second } = await startPayment(
+    db,
+    merchantId,
+    { id: late.orderId },
+    {
+      channel: 'simulator',
+      method: 'qr',
+      payer: undefined,
+      returnUrl: undefined,
+      metadata: {},
+      expiresInMs: 60_000,
+      askedAttempts: new Set([late.id]),
+    },
+    () => 'another hash',
+    now(),
+  );
+  await endPayment(db, late.id, 'closed', 'a test', now());
+  const paidAt = new Date(Date.now() + 3_600_000).toISOString();
+  for (const { id } of [late, second]) {
+    await recordAnswer(db, id, { ...PAID, channelPaymentId: `trx-${id}`, paidAt }, 'query', now());
+    await settlePayment(db, id, now());
+  }
+  const conflict = (await eventsOf(late.id)).at(-1);
+  expect(conflict?.type).toBe('payment.conflict');
+  const told = (await findPendingDeliveries(db, second.id)).map(({ id }) => id);
+  expect(told).toContain(conflict?.delivery?.id);
 });
 
 test.each([

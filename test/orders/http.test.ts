@@ -609,16 +609,20 @@ describe('addresses that are not the world’s', () => {
 
   test.each([
     [['169.254.169.254', '[fe80::1]', '[fd00:ec2::254]', '[::ffff:169.254.169.254]', '0xa9fea9fe'], false],
-    [['169.254.169.254', '[fe80::1]'], true],
-  ])('link-local ones never are: %j, https alone for public ones: %s', async (hosts, httpsOnly) => {
-    const client = new OrderServiceClient({ allowPrivate: true, httpsOnly });
-    const reason = 'It was not called: its address is link-local, which is never allowed.';
-    for (const host of hosts) expect(await told(`http://${host}/`, client)).toMatchObject({ reason });
-    const lookup = leadingTo({ address: '127.0.0.1', family: 4 }, { address: '169.254.1.1', family: 4 });
-    const named = new OrderServiceClient({ allowPrivate: true, httpsOnly, ...lookup });
-    for (const protocol of ['http', 'https'])
-      expect(await told(`${protocol}://shop.example/`, named)).toMatchObject({ reason });
-  });
+    [['169.254.169.254', '[fe80::1]', '[64:ff9b::a9fe:a9fe]', '100.100.100.200'], true],
+  ])(
+    "link-local ones and a cloud's own never are: %j, https alone for public ones: %s",
+    async (hosts, httpsOnly) => {
+      const client = new OrderServiceClient({ allowPrivate: true, httpsOnly });
+      const reason =
+        "It was not called: its address is link-local or the cloud's own, which is never allowed.";
+      for (const host of hosts) expect(await told(`http://${host}/`, client)).toMatchObject({ reason });
+      const lookup = leadingTo({ address: '127.0.0.1', family: 4 }, { address: '169.254.1.1', family: 4 });
+      const named = new OrderServiceClient({ allowPrivate: true, httpsOnly, ...lookup });
+      for (const protocol of ['http', 'https'])
+        expect(await told(`${protocol}://shop.example/`, named)).toMatchObject({ reason });
+    },
+  );
 
   test('where https is required, http is for them alone', async () => {
     const { port, heard } = await answering(200, '');

@@ -57,8 +57,7 @@ export function resolveRoute(api: Api): Endpoint {
           await deliveryWorkflows.wake(delivery, SIGNAL_DEADLINE_MS);
       } else if (action !== 'dismiss') {
         // Decided, though Temporal may be away: what is not told here is the sweep's.
-        for (const told of new Set([id, ...decided.refunds.map(({ paymentId }) => paymentId)]))
-          await startDeliveries(api, told);
+        await startDeliveries(api, id);
         if (row.orderUpdate === 'pending' || decided.payment.orderUpdate === 'pending')
           await workflows.wake(decided.payment, SIGNAL_DEADLINE_MS).catch(() => undefined);
       }
