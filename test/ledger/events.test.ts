@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { ChannelAnswer } from '../../src/domain/channel.ts';
 import type { Payment } from '../../src/generated/prisma/client.ts';
 import { removeOld } from '../../src/ledger/cleanup.ts';
@@ -18,6 +18,7 @@ import { underLock, update } from '../../src/ledger/locked.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { endPayment, recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
 import { recordRefundAnswer, requestRefund } from '../../src/ledger/refunds.ts';
+import { resolvePayment } from '../../src/ledger/resolve.ts';
 import { findUnseenDeliveries, takeOverdueDeliveries } from '../../src/ledger/sweep.ts';
 import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
 
@@ -309,6 +310,52 @@ test.each([
     });
     expect(await db.refund.count({ where: { paymentId: payment.id } })).toBe(1);
     expect((await eventsOf(payment.id)).at(-1)?.type).toBe('payment.conflict');
+  },
+);
+
+describe.each(['before', 'after'])(
+  'a part of its money went back %s the order service said that the order is gone',
+  (when) => {
+    test.each([
+      ['accept', 'asked for here'],
+      ['accept', 'made at the channel'],
+      ['refund', 'asked for here'],
+      ['refund', 'made at the channel'],
+    ] as const)('an operator decides about what is left: %s; the part was %s', async (action, by) => {
+      const { payment, delivery } = await newPending();
+      await db.merchant.update({ where: { id: merchantId }, data: { latePayment: 'review' } });
+      const row = () => db.payment.findUniqueOrThrow({ where: { id: payment.id } });
+      const giveBackPart = async () => {
+        if (by === 'made at the channel') {
+          const answer = { ...PAID, refundedAmount: 300 } as ChannelAnswer;
+          return void (await recordAnswer(db, payment.id, answer, 'query', now()));
+        }
+        const part = { amount: 300, note: undefined, idempotencyKey: null };
+        const { refund } = await requestRefund(db, payment.id, part, now());
+        await recordRefundAnswer(db, refund.id, { state: 'succeeded', channelRefundId: 'r' }, now());
+      };
+      if (when === 'before') await giveBackPart();
+      await recordAttempt(db, delivery.id, answered('gone'), 0, now());
+      if (when === 'after') await giveBackPart();
+      expect(await row()).toMatchObject({ orderUpdate: 'review', attention: 'late_payment_review' });
+
+      const decided = await resolvePayment(db, merchantId, payment.id, action, 'a test', now());
+      const orders = { merchantId_id: { merchantId, id: payment.orderId } };
+      const order = () => db.order.findUniqueOrThrow({ where: orders });
+      if (action === 'accept') {
+        expect(decided.refunds).toEqual([]);
+        expect(await row()).toMatchObject({ orderUpdate: 'applied', attention: null, refundedAmount: 300n });
+        expect(await order()).toMatchObject({ status: 'succeeded', paidPaymentId: payment.id });
+        expect((await eventsOf(payment.id)).at(-1)?.type).toBe('payment.succeeded');
+        return;
+      }
+      expect(decided.refunds).toMatchObject([{ amount: 700n, reason: 'late_payment', status: 'created' }]);
+      expect(await row()).toMatchObject({ orderUpdate: 'conflict', attention: 'order_conflict' });
+      const [rest] = decided.refunds;
+      await recordRefundAnswer(db, rest?.id ?? '', { state: 'succeeded', channelRefundId: 'r2' }, now());
+      expect(await row()).toMatchObject({ attention: null, refundedAmount: 1000n });
+      expect(await order()).toMatchObject({ status: 'refunded' });
+    });
   },
 );
 
