@@ -64,7 +64,13 @@ interface Reply {
 }
 
 /** Among them the addresses at which clouds give their machines credentials. An IPv4 address within IPv6 counts. */
-const LINK_LOCAL = blockList(['169.254.0.0', 16], ['fe80::', 10], ['fd00:ec2::254', 128]);
+const LINK_LOCAL = blockList(
+  ['169.254.0.0', 16],
+  // The same where a gateway translates (NAT64).
+  ['64:ff9b::a9fe:0', 112],
+  ['fe80::', 10],
+  ['fd00:ec2::254', 128],
+);
 const PRIVATE = blockList(
   ...([
     ['10.0.0.0', 8],
@@ -312,7 +318,7 @@ function readJson(body: string | null): unknown {
 function readRetryAfter(value: string | undefined, date: string | undefined): number | undefined {
   if (value === undefined) return undefined;
   const now = Date.parse(date ?? '') || Date.now();
-  const ms = /^\d{1,9}$/.test(value) ? Number(value) * 1000 : Date.parse(value) - now;
+  const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - now;
   return ms > 0 ? Math.min(ms, RETRY_AFTER_AT_MOST_MS) : undefined;
 }
 
