@@ -6,12 +6,7 @@ import { recordAttempt, requestRedelivery } from '../../src/ledger/deliveries.ts
 import { type MerchantSettings, setMerchant } from '../../src/ledger/merchants.ts';
 import { type Resolution, resolvePayment } from '../../src/ledger/resolve.ts';
 import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
-import {
-  type OrderService,
-  type Reaction,
-  type ReceivedEvent,
-  startOrderService,
-} from '../support/order-service.ts';
+import { type OrderService, type Reaction, startOrderService } from '../support/order-service.ts';
 import { eventually } from '../support/stack.ts';
 import { type Harness, SECRET, startHarness } from './harness.ts';
 
@@ -198,11 +193,14 @@ test('a secret is rotated while an event is told: the shop verifies by the old o
   expect(told.every(({ isSigned }) => isSigned)).toBe(true);
   expect(new Set(told.map(({ id, body }) => `${id} ${body}`)).size).toBe(1);
   const [before = 0, withOld = 0, withNew = 0] = marks;
-  expect([before > 1, withOld > before, withNew > withOld]).toEqual([true, true, true]);
-  const signedBy = ({ isSignedBy }: ReceivedEvent) => [isSignedBy(old), isSignedBy(secret)];
-  for (const one of told.slice(0, before)) expect(signedBy(one)).toEqual([true, false]);
-  for (const one of told.slice(before, withNew)) expect(signedBy(one)).toEqual([true, true]);
-  expect(signedBy(told.at(-1) as ReceivedEvent)).toEqual([false, true]);
+  expect([before > 1, withOld > before + 1, withNew > withOld + 1]).toEqual([true, true, true]);
+  const signedBy = told.map(({ isSignedBy }) => `old: ${isSignedBy(old)}, new: ${isSignedBy(secret)}`);
+  expect(signedBy.filter((one, i) => one !== signedBy[i - 1])).toEqual([
+    'old: true, new: false',
+    'old: true, new: true',
+    'old: false, new: true',
+  ]);
+  expect(new Set(signedBy.slice(before + 1, withNew))).toEqual(new Set(['old: true, new: true']));
   expect(shop.order(payment.orderId)).toMatchObject({ paidPaymentId: payment.id, timesPaid: 1 });
 });
 
@@ -214,12 +212,14 @@ test('its address is changed while an event is told: the next attempt goes to th
     await h.pass(10);
     other.secret = shop.secret;
     await set({ orderServiceUrl: other.url, orderStatusUrl: other.statusUrl });
-    const heard = shop.about(payment.id).length;
     await done(payment);
     expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
     const [first] = shop.about(payment.id);
     expect(other.about(payment.id)).toMatchObject([{ id: first?.id, body: first?.body, isSigned: true }]);
-    expect([shop.about(payment.id).length, shop.reads, other.reads]).toEqual([heard, [], [payment.orderId]]);
+    // The last one alone went there.
+    const [delivery] = await deliveriesOf(payment);
+    expect(shop.about(payment.id).length).toBeLessThan(delivery?.attempts ?? 0);
+    expect([shop.reads, other.reads]).toEqual([[], [payment.orderId]]);
   } finally {
     await other.close();
   }
@@ -342,14 +342,13 @@ test('the order service is taken away while an event waits that ends nothing: no
     return (rows[0]?.attempts ?? 0) > 0 && rows;
   });
   await set({ orderServiceUrl: null, orderStatusUrl: null });
-  const heard = shop.about(payment.id).length;
   await h.env.client.workflow.getHandle(deliveryWorkflowId(delivery?.id ?? '')).result();
   const [after] = await deliveriesOf(payment);
   expect(after).toMatchObject({ status: 'delivered' });
   expect(after?.log.filter(({ outcome }) => outcome !== 'unknown')).toMatchObject([
     { statusCode: null, detail: expect.stringContaining('no order service any more') },
   ]);
-  expect(shop.about(payment.id)).toHaveLength(heard);
+  expect(shop.about(payment.id).length).toBeLessThan(after?.attempts ?? 0);
 });
 
 // From here on without hours that pass: once a refund was started as a child, or an activity called off while it ran,
