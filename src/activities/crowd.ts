@@ -1,9 +1,11 @@
 /**
- * Calls under way by merchant, in this process. One whose order service hangs must not take every slot of the task
- * queue and keep all others' events waiting.
+ * Calls under way by merchant, in this process. Order services that hang must not take every place of the task queue
+ * and keep all others' events waiting.
  */
 
-/** So many of one merchant's calls are under way at once. */
+/** So many activities of the task queue a worker runs at once. */
+export const PLACES = 200;
+/** So many of one merchant's calls are under way at once, and never more than there are places left. */
 export const CALLS_AT_ONCE = 20;
 const TURNED_AWAY_AT_LEAST_MS = 1_000;
 const TURNED_AWAY_AT_MOST_MS = 60_000;
@@ -20,9 +22,12 @@ interface Calls {
 
 export class Crowd {
   readonly #merchants = new Map<string, Calls>();
+  /** Of all merchants. */
+  #underWay = 0;
 
   /**
-   * Does the work, or has it come again after about as long as those before it take.
+   * Does the work, or has it come again after about as long as those before it take. With fewer places left each
+   * merchant gets fewer, so that some stay free: for whoever has no call under way, and for turning others away.
    * @param turnAway throws; is given the wait in ms
    */
   async hold<T>(
@@ -32,20 +37,23 @@ export class Crowd {
     work: () => Promise<T>,
   ): Promise<T> {
     const calls = this.#merchants.get(merchantId) ?? { underWay: 0, takes: 0, turnedAway: new Set() };
-    if (calls.underWay >= CALLS_AT_ONCE) {
+    const atMost = Math.min(CALLS_AT_ONCE, PLACES - this.#underWay);
+    if (calls.underWay >= atMost) {
       calls.turnedAway.add(deliveryId);
-      const wait = (calls.takes * calls.turnedAway.size) / CALLS_AT_ONCE;
+      const wait = (calls.takes * calls.turnedAway.size) / Math.max(1, atMost);
       const bounded = Math.min(Math.max(wait, TURNED_AWAY_AT_LEAST_MS), TURNED_AWAY_AT_MOST_MS);
       turnAway(bounded * (1 + Math.random()));
     }
     this.#merchants.set(merchantId, calls);
     calls.turnedAway.delete(deliveryId);
     calls.underWay += 1;
+    this.#underWay += 1;
     const began = performance.now();
     try {
       return await work();
     } finally {
       calls.underWay -= 1;
+      this.#underWay -= 1;
       calls.takes += WEIGHT * (performance.now() - began - calls.takes);
       if (calls.underWay === 0) this.#merchants.delete(merchantId);
     }

@@ -3,6 +3,7 @@ import { ChannelError, type RefundAnswer } from '../domain/channel.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
 import { isAutomatic, isRefundOpen, type RefundReason } from '../domain/states.ts';
+import { recordAnswer } from '../ledger/payments.ts';
 import * as ledger from '../ledger/refunds.ts';
 import type { ActivityDeps } from './deps.ts';
 import { notYet, reasonOf, unknownOutcome } from './failures.ts';
@@ -56,7 +57,7 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows }
 
   type Row = Awaited<ReturnType<typeof load>>;
 
-  const adapterOf = ({ payment: { channel } }: Row) => {
+  const adapterOf = ({ payment: { channel } }: Pick<Row, 'payment'>) => {
     const adapter = channels.get(channel);
     if (adapter === undefined)
       throw new ChannelError('unreachable', `channel ${channel} is not configured on this worker`);
@@ -133,6 +134,24 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows }
         if (error instanceof ChannelError) await silence(row, error);
         throw unknownOutcome(row.payment.channel, error);
       }
+    },
+
+    /**
+     * What the trade says, once a callback has settled the refund: that is as old as the callback, and what told of
+     * money that others gave back while ours was open was taken for ours. Asked until it answers.
+     */
+    async askTradeOfRefund(refundId: string): Promise<void> {
+      const { payment } = await load(refundId);
+      // Nobody can have given back more.
+      if (ledger.isAllBack(payment)) return;
+      const { id, channel, channelAccount } = payment;
+      try {
+        const trade = await adapterOf({ payment }).queryTrade(channelAccount, id, cancellationSignal());
+        await recordAnswer(db, id, trade, 'query', await now());
+      } catch (error) {
+        throw unknownOutcome(channel, error);
+      }
+      await startDeliveries({ db, deliveryWorkflows }, id);
     },
 
     /**

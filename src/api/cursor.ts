@@ -1,4 +1,5 @@
 import { Refusal } from '../domain/refusal.ts';
+import type { FeedPlace } from '../ledger/feed.ts';
 import type { Place } from '../ledger/views.ts';
 import { isStorable } from './schemas/common.ts';
 
@@ -41,13 +42,17 @@ export function readSerialCursor(cursor: string | undefined): bigint | undefined
   return BigInt(content);
 }
 
-/** A place in the feed. It says so, as lists are numbered as well and their places mean nothing here. */
-export const feedCursor = (seq: bigint): string => seal(`events/${seq}`);
+/**
+ * A place in the feed. It says so, as lists are numbered as well and their places mean nothing here. What was removed
+ * before the reader began is told only as long as the reader is not past it.
+ */
+export const feedCursor = ({ seq, removedTo }: FeedPlace): string =>
+  seal(`events/${seq}${removedTo > seq ? `/${removedTo}` : ''}`);
 
-/** Before the first event for no cursor. @throws Refusal `invalid_request` */
-export function readFeedCursor(after: string | undefined): bigint {
-  if (after === undefined) return 0n;
-  const [, seq] = /^events\/(\d{1,18})$/.exec(open(after)) ?? [];
+/** Null, before the first event, for no cursor. @throws Refusal `invalid_request` */
+export function readFeedCursor(after: string | undefined): FeedPlace | null {
+  if (after === undefined) return null;
+  const [, seq, removedTo] = /^events\/(\d{1,18})(?:\/(\d{1,18}))?$/.exec(open(after)) ?? [];
   if (seq === undefined) throw wrong('after');
-  return BigInt(seq);
+  return { seq: BigInt(seq), removedTo: BigInt(removedTo ?? 0) };
 }

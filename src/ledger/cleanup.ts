@@ -38,15 +38,24 @@ export async function removeOld(db: LedgerClient, now: Date): Promise<number> {
         ORDER BY created_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
       )`,
   );
-  removed += await inBatches(
-    () => db.$executeRaw`
-      DELETE FROM events WHERE id IN (
-        SELECT id FROM events
-        WHERE created_at < ${before(EVENTS_MS)}
-          AND NOT EXISTS (SELECT FROM deliveries WHERE event_id = events.id AND status = 'pending')
-        ORDER BY created_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
-      )`,
-  );
+  removed += await inBatches(async () => {
+    // Whoever reads the feed from before the last of them is told that some are gone (see feed.ts).
+    const [row] = await db.$queryRaw<{ count: number }[]>`
+      WITH removed AS (
+        DELETE FROM events WHERE id IN (
+          SELECT id FROM events
+          WHERE created_at < ${before(EVENTS_MS)}
+            AND NOT EXISTS (SELECT FROM deliveries WHERE event_id = events.id AND status = 'pending')
+          ORDER BY created_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
+        ) RETURNING merchant_id, seq
+      ), marked AS (
+        UPDATE merchants SET events_removed_to = GREATEST(events_removed_to, last.seq)
+        FROM (SELECT merchant_id, max(seq) AS seq FROM removed GROUP BY merchant_id) AS last
+        WHERE id = last.merchant_id
+      )
+      SELECT count(*)::int AS count FROM removed`;
+    return row?.count ?? 0;
+  });
   return removed;
 }
 

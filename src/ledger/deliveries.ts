@@ -157,12 +157,9 @@ export async function recordAttempt(
   random: number,
   now: Date,
 ): Promise<DeliverySnapshot> {
-  const { paymentId } = await db.delivery.findUniqueOrThrow({
-    where: { id: deliveryId },
-    select: { paymentId: true },
-  });
-  return await underLock(db, paymentId, now, async (locked) => {
+  return await underDeliveryLock(db, deliveryId, now, async (locked) => {
     const { tx } = locked;
+    const paymentId = locked.payment.id;
     const { outcome, statusCode, detail, durationMs, at } = attempt;
     await tx.deliveryAttempt.create({ data: { deliveryId, at, outcome, statusCode, detail, durationMs } });
     const row = await tx.delivery.update({
@@ -181,6 +178,20 @@ export async function recordAttempt(
     const payment = await conclude(locked, event, attempt, now);
     return toDeliverySnapshot({ ...settled, event, payment });
   });
+}
+
+/** @throws Prisma's P2025 when there is no such delivery. */
+async function underDeliveryLock<T>(
+  db: LedgerClient,
+  deliveryId: string,
+  now: Date,
+  work: (locked: Locked) => Promise<T>,
+): Promise<T> {
+  const { paymentId } = await db.delivery.findUniqueOrThrow({
+    where: { id: deliveryId },
+    select: { paymentId: true },
+  });
+  return await underLock(db, paymentId, now, work);
 }
 
 async function settle(
@@ -229,11 +240,7 @@ export async function showOverdue(
   deliveryId: string,
   now: Date,
 ): Promise<DeliverySnapshot> {
-  const { paymentId } = await db.delivery.findUniqueOrThrow({
-    where: { id: deliveryId },
-    select: { paymentId: true },
-  });
-  return await underLock(db, paymentId, now, async (locked) => {
+  return await underDeliveryLock(db, deliveryId, now, async (locked) => {
     const { log, ...delivery } = await locked.tx.delivery.findUniqueOrThrow({
       where: { id: deliveryId },
       include: { event: true, log: LAST_ATTEMPT },

@@ -1,24 +1,49 @@
+import { Refusal } from '../domain/refusal.ts';
 import type { Delivery, DeliveryAttempt, Event } from '../generated/prisma/client.ts';
 import type { LedgerClient } from './client.ts';
 import { beyond, NEWEST_FIRST, type Page } from './views.ts';
 
 /** What merchants read of their events. */
 
+/** Where a reader of the feed is. */
+export interface FeedPlace {
+  /** It has what came up to here. */
+  readonly seq: bigint;
+  /** What came up to here and is not kept any more was removed before it began: it misses nothing by that. */
+  readonly removedTo: bigint;
+}
+
 /**
- * The merchant's events after place `after`, oldest first. Within a merchant events become visible in the order of
- * their places, so that a reader that goes on from the last one misses none, as long as it comes back before they are
- * removed (see cleanup.ts): what is not kept any more is passed over.
+ * The merchant's events after the place, or from the oldest kept, oldest first, and the place after them. Within a
+ * merchant events become visible in the order of their places, so that a reader that goes on from there misses none.
+ * @throws Refusal `cursor_expired` when events after the place have been removed (see cleanup.ts).
  */
 export async function listEvents(
   db: LedgerClient,
   merchantId: string,
-  page: { readonly limit: number; readonly after: bigint },
-): Promise<Event[]> {
-  return await db.event.findMany({
-    where: { merchantId, seq: { gt: page.after } },
+  { limit, after }: { readonly limit: number; readonly after: FeedPlace | null },
+): Promise<{ readonly events: Event[]; readonly next: FeedPlace }> {
+  const events = await db.event.findMany({
+    where: { merchantId, seq: { gt: after?.seq ?? 0n } },
     orderBy: { seq: 'asc' },
-    take: page.limit,
+    take: limit,
   });
+  // Read after them: what was removed before they were read is known by then.
+  const { eventsRemovedTo } = await db.merchant.findUniqueOrThrow({
+    where: { id: merchantId },
+    select: { eventsRemovedTo: true },
+  });
+  if (after !== null && eventsRemovedTo > after.seq && eventsRemovedTo > after.removedTo) {
+    throw new Refusal(
+      'cursor_expired',
+      'Events after this cursor are older than 30 days and were removed. Read your orders or payments anew, and ' +
+        'start without `after`, from the oldest event kept.',
+    );
+  }
+  return {
+    events,
+    next: { seq: events.at(-1)?.seq ?? after?.seq ?? 0n, removedTo: after?.removedTo ?? eventsRemovedTo },
+  };
 }
 
 export type DeliveryWithLog = Delivery & {

@@ -322,7 +322,7 @@ function readJson(body: string | null): unknown {
 function readRetryAfter(value: string | undefined, date: string | undefined): number | undefined {
   if (value === undefined) return undefined;
   const now = Date.parse(date ?? '') || Date.now();
-  const ms = /^\d{1,9}$/.test(value) ? Number(value) * 1000 : Date.parse(value) - now;
+  const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - now;
   return ms > 0 ? Math.min(ms, RETRY_AFTER_AT_MOST_MS) : undefined;
 }
 

@@ -8,6 +8,7 @@ import {
   type WorkflowBundleWithSourceMap,
 } from '@temporalio/worker';
 import { channelActivities } from '../activities/channel.ts';
+import { PLACES } from '../activities/crowd.ts';
 import { type DeliverEventDeps, deliverEventActivities } from '../activities/deliver-event.ts';
 import type { DeliveryWorkflows } from '../activities/delivery-workflows.ts';
 import type { ActivityDeps } from '../activities/deps.ts';
@@ -97,7 +98,7 @@ export async function createOrderServiceWorker(options: WorkersOptions): Promise
     taskQueue: ORDER_SERVICE_TASK_QUEUE,
     activities: deliverEventActivities(options),
     // Mostly waiting for somebody else's answer.
-    maxConcurrentActivityTaskExecutions: 200,
+    maxConcurrentActivityTaskExecutions: PLACES,
   });
 }
 

@@ -10,6 +10,9 @@ import { untilTold } from './until-told.ts';
 
 const UNTIL_DONE = { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '1 m' } as const;
 
+/** A callback that settles the refund has the trade asked. */
+const ASKS_TRADE = 'refund-callback-asks-trade';
+
 const ledger = wf.proxyActivities<RefundLedgerActivities>({
   taskQueue: MAIN_TASK_QUEUE,
   startToCloseTimeout: '10 s',
@@ -42,6 +45,8 @@ class RefundRun {
   #row: RefundSnapshot | undefined;
   /** A callback came that did not settle it: the channel is asked at once. */
   #due = false;
+  /** A callback settled it: what others gave back meanwhile only the trade knows. */
+  #tradeDue = false;
   /** The channel does not know the number after all. */
   #askAgain = false;
   /** Since when this run waits for the channel's decision. */
@@ -64,8 +69,11 @@ class RefundRun {
       if (callbackId !== undefined) {
         this.#row = await ledger.recordRefundCallback(row.id, callbackId);
         this.#due = true;
+        if (isRefundOpen(row.status) && !isRefundOpen(this.#row.status) && wf.patched(ASKS_TRADE))
+          this.#tradeDue = true;
       } else if (!isRefundOpen(row.status)) {
-        return;
+        if (!this.#tradeDue) return;
+        await this.#askTrade(row);
       } else if (wf.workflowInfo().continueAsNewSuggested) {
         await wf.continueAsNew<typeof refund>(this.#input);
       } else if (row.status === 'created' || this.#askAgain) {
@@ -118,6 +126,20 @@ class RefundRun {
         .queryRefund({ refundId: row.id, waits: [next, ...later] });
       this.#row = asked.snapshot;
       this.#askAgain = !asked.known;
+    });
+  }
+
+  async #askTrade(row: RefundSnapshot): Promise<void> {
+    await this.#untilTold(async () => {
+      await wf
+        .proxyActivities<RefundChannelActivities>({
+          taskQueue: channelTaskQueue(this.#input.channel),
+          startToCloseTimeout: '15 s',
+          retry: UNTIL_DONE,
+          summary: 'ask what others gave back meanwhile',
+        })
+        .askTradeOfRefund(row.id);
+      this.#tradeDue = false;
     });
   }
 

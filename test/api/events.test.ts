@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { delivery, event, eventPage } from '../../src/api/schemas/event.ts';
 import { newDeliveryId, newEventId } from '../../src/domain/ids.ts';
 import type { Prisma } from '../../src/generated/prisma/client.ts';
+import { removeOld } from '../../src/ledger/cleanup.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
 import { newKey, pay, startTestApi, type TestApi } from './support.ts';
@@ -113,17 +114,84 @@ describe('the feed', () => {
     expect(idsOf((await feed(`?after=${place}`)).json)).toEqual(ids.slice(-1));
   });
 
-  test('goes on behind an event that is not kept any more', async () => {
-    const payment = await pay(api, key);
-    const [first, second, third] = [
-      await record(payment, 1),
-      await record(payment, 2),
-      await record(payment, 3),
-    ];
-    const place = (await feed('?limit=1')).json.nextCursor;
-    await api.db.event.deleteMany({ where: { id: { in: [first.id, second.id] } } });
-    expect(idsOf((await feed(`?after=${place}`)).json)).toEqual([third.id]);
-    expect(idsOf((await feed()).json)).toEqual([third.id]);
+  describe('after 30 days', () => {
+    const DAY = 86_400_000;
+    const daysAgo = (days: number) => new Date(Date.now() - days * DAY);
+
+    /** A payment's events of so many days ago, oldest first, and the cursor after each; what has had its time is removed. */
+    async function history(...ages: number[]) {
+      const payment = await pay(api, key);
+      const ids: string[] = [];
+      for (const [i] of ages.entries()) ids.push((await record(payment, i + 1)).id);
+      const cursors: string[] = [];
+      for (const [i] of ids.entries()) cursors.push((await feed(`?limit=${i + 1}`)).json.nextCursor);
+      for (const [i, age] of ages.entries())
+        await api.db.event.update({ where: { id: ids[i] ?? '' }, data: { createdAt: daysAgo(age) } });
+      return { payment, ids, cursors };
+    }
+    const remove = (days = 0) => removeOld(api.db, new Date(Date.now() + days * DAY));
+    const refused = { status: 410, json: { code: 'cursor_expired', title: expect.any(String) } };
+
+    test('a cursor after which events were removed is refused, and says what to do; others go on', async () => {
+      const start = (await feed()).json.nextCursor;
+      const { ids, cursors } = await history(40, 35, 5);
+      const [first, second, third] = cursors;
+      await remove();
+      for (const place of [start, first]) {
+        const answer = await feed(`?after=${place}&wait=60`);
+        expect(answer).toMatchObject(refused);
+        expect(answer.headers.get('content-type')).toContain('application/problem+json');
+        expect(answer.json.detail).toMatch(/Read your orders or payments anew, and start without `after`/);
+      }
+      expect(idsOf((await feed(`?after=${second}`)).json)).toEqual(ids.slice(2));
+      expect((await feed(`?after=${third}`)).json).toEqual({ data: [], nextCursor: third });
+      const anew = (await feed()).json;
+      expect(idsOf(anew)).toEqual(ids.slice(2));
+      expect((await feed(`?after=${anew.nextCursor}`)).status).toBe(200);
+    });
+
+    test('a quiet merchant’s cursor is good for ever, and so is that of an empty feed', async () => {
+      const { payment, cursors } = await history(60, 60);
+      await remove();
+      const last = cursors[1];
+      expect((await feed(`?after=${last}`)).json).toEqual({ data: [], nextCursor: last });
+      const empty = (await feed()).json;
+      expect(empty.data).toEqual([]);
+      const { id } = await record(payment, 3);
+      for (const place of [last, empty.nextCursor])
+        expect(idsOf((await feed(`?after=${place}`)).json)).toEqual([id]);
+      // Whoever began then has missed that one when it goes as well.
+      await remove(31);
+      for (const place of [last, empty.nextCursor])
+        expect(await feed(`?after=${place}`)).toMatchObject(refused);
+    });
+
+    test('what is kept longer, as its order service has not answered, is read page by page past what is gone', async () => {
+      const { ids, cursors, payment } = await history(50, 49, 48, 47, 1);
+      for (const i of [0, 2]) {
+        const data = { id: newDeliveryId(), eventId: ids[i] ?? '', merchantId, paymentId: payment.id };
+        await api.db.delivery.create({ data });
+      }
+      await remove();
+      const seen: string[] = [];
+      for (let query = '?limit=1'; seen.length < 3; ) {
+        const { status, json } = await feed(query);
+        expect([status, json.data.length]).toEqual([200, 1]);
+        seen.push(...idsOf(json));
+        query = `?limit=1&after=${json.nextCursor}`;
+      }
+      expect(seen).toEqual([ids[0], ids[2], ids[4]]);
+      for (const place of cursors.slice(0, 3)) expect(await feed(`?after=${place}`)).toMatchObject(refused);
+    });
+
+    test('what was removed of others refuses nobody', async () => {
+      const place = (await feed()).json.nextCursor;
+      const mine = key;
+      ({ key, merchantId } = await newKey(api.db));
+      await history(40);
+      await remove();
+      expect((await feed(`?after=${place}`, mine)).status).toBe(200);
+    });
   });
 
   test('is the merchant’s own: others’ events are neither shown nor counted', async () => {
@@ -142,6 +210,8 @@ describe('the feed', () => {
     `after=${Buffer.from('7').toString('base64url')}`,
     `after=${Buffer.from('events/-1').toString('base64url')}`,
     `after=${Buffer.from('events/1x').toString('base64url')}`,
+    `after=${Buffer.from('events/1/').toString('base64url')}`,
+    `after=${Buffer.from('events/1/2/3').toString('base64url')}`,
     `after=${Buffer.from('events/9999999999999999999').toString('base64url')}`,
     `after=${'x'.repeat(201)}`,
     'after=a&after=b',

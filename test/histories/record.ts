@@ -190,6 +190,23 @@ test('a refund the channel forgets', async () => {
   await keep('refund-forgotten', run);
 });
 
+test('a refund in process, settled by its callback', async () => {
+  const payment = await h.newPaid();
+  h.onRefund = async (ask) => {
+    await ask();
+    return { state: 'processing' };
+  };
+  const refund = await h.refund(payment, 500);
+  await h.untilRefund(refund.id, 'processing');
+  const answer = { state: 'succeeded', channelRefundId: 'simr' } as const;
+  const said = { outRefundNo: refund.id, amount: 500, answer };
+  await h.callback(payment, { refundedAmount: 500 }, 'n-refund', said);
+  const run = h.env.client.workflow.getHandle(refundWorkflowId(refund.id));
+  await run.result();
+  h.onRefund = undefined;
+  await keep('refund-callback', run);
+});
+
 test('a refund made at the channel, told by its callback', async () => {
   const payment = await h.newPaid();
   await h.callback(payment, { refundedAmount: 400 });

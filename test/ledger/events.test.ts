@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { ChannelAnswer } from '../../src/domain/channel.ts';
 import type { Payment } from '../../src/generated/prisma/client.ts';
 import { removeOld } from '../../src/ledger/cleanup.ts';
@@ -13,12 +13,13 @@ import {
 } from '../../src/ledger/deliveries.ts';
 import { eventMessage } from '../../src/ledger/event-data.ts';
 import { recordEvent } from '../../src/ledger/events.ts';
-import { listEvents } from '../../src/ledger/feed.ts';
+import { type FeedPlace, listEvents } from '../../src/ledger/feed.ts';
 import { startPayment } from '../../src/ledger/intake.ts';
 import { underLock, update } from '../../src/ledger/locked.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { endPayment, recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
 import { recordRefundAnswer, requestRefund } from '../../src/ledger/refunds.ts';
+import { resolvePayment } from '../../src/ledger/resolve.ts';
 import { findUnseenDeliveries, takeOverdueDeliveries } from '../../src/ledger/sweep.ts';
 import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
 
@@ -161,19 +162,24 @@ test('a reader that keeps its place misses none of the events of many payments t
   let ending = true;
   const seen: string[] = [];
   const read = async () => {
-    for (let after = 0n; ; ) {
+    for (let after: FeedPlace | null = null; ; ) {
       const wasEnding = ending;
-      const page = await listEvents(db, merchantId, { limit: 7, after });
-      seen.push(...page.map(({ paymentId }) => paymentId));
-      after = page.at(-1)?.seq ?? after;
-      if (page.length === 0 && !wasEnding) return;
+      const { events, next }: Awaited<ReturnType<typeof listEvents>> = await listEvents(db, merchantId, {
+        limit: 7,
+        after,
+      });
+      seen.push(...events.map(({ paymentId }) => paymentId));
+      after = next;
+      if (events.length === 0 && !wasEnding) return;
     }
   };
   const end = ({ id }: Payment) => endPayment(db, id, 'closed', 'a test', now());
-  const ends = Promise.all(payments.map(end)).finally(() => {
+  const endAll = async () => {
+    // At once as many as get a connection without waiting for one.
+    for (let i = 0; i < payments.length; i += 15) await Promise.all(payments.slice(i, i + 15).map(end));
     ending = false;
-  });
-  await Promise.all([read(), ends]);
+  };
+  await Promise.all([read(), endAll()]);
   expect(seen.toSorted()).toEqual(payments.map(({ id }) => id).toSorted());
 });
 
@@ -204,11 +210,11 @@ test('an event waits for the one before it to be committed, of the same merchant
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`;
     return waiting.length === 1;
   });
-  expect(await listEvents(db, mine, { limit: 10, after: 0n })).toEqual([]);
+  const visible = async () => (await listEvents(db, mine, { limit: 10, after: null })).events;
+  expect(await visible()).toEqual([]);
   commit();
   await Promise.all([slow, behind]);
-  const visible = await listEvents(db, mine, { limit: 10, after: 0n });
-  expect(visible.map(({ paymentId }) => paymentId)).toEqual([first.id, second.id]);
+  expect((await visible()).map(({ paymentId }) => paymentId)).toEqual([first.id, second.id]);
 });
 
 test('with an order service the payment is pending, and every event has its delivery', async () => {
@@ -337,6 +343,52 @@ test.each([
     });
     expect(await db.refund.count({ where: { paymentId: payment.id } })).toBe(1);
     expect((await eventsOf(payment.id)).at(-1)?.type).toBe('payment.conflict');
+  },
+);
+
+describe.each(['before', 'after'])(
+  'a part of its money went back %s the order service said that the order is gone',
+  (when) => {
+    test.each([
+      ['accept', 'asked for here'],
+      ['accept', 'made at the channel'],
+      ['refund', 'asked for here'],
+      ['refund', 'made at the channel'],
+    ] as const)('an operator decides about what is left: %s; the part was %s', async (action, by) => {
+      const { payment, delivery } = await newPending();
+      await db.merchant.update({ where: { id: merchantId }, data: { latePayment: 'review' } });
+      const row = () => db.payment.findUniqueOrThrow({ where: { id: payment.id } });
+      const giveBackPart = async () => {
+        if (by === 'made at the channel') {
+          const answer = { ...PAID, refundedAmount: 300 } as ChannelAnswer;
+          return void (await recordAnswer(db, payment.id, answer, 'query', now()));
+        }
+        const part = { amount: 300, note: undefined, idempotencyKey: null };
+        const { refund } = await requestRefund(db, payment.id, part, now());
+        await recordRefundAnswer(db, refund.id, { state: 'succeeded', channelRefundId: 'r' }, now());
+      };
+      if (when === 'before') await giveBackPart();
+      await recordAttempt(db, delivery.id, answered('gone'), 0, now());
+      if (when === 'after') await giveBackPart();
+      expect(await row()).toMatchObject({ orderUpdate: 'review', attention: 'late_payment_review' });
+
+      const decided = await resolvePayment(db, merchantId, payment.id, action, 'a test', now());
+      const orders = { merchantId_id: { merchantId, id: payment.orderId } };
+      const order = () => db.order.findUniqueOrThrow({ where: orders });
+      if (action === 'accept') {
+        expect(decided.refunds).toEqual([]);
+        expect(await row()).toMatchObject({ orderUpdate: 'applied', attention: null, refundedAmount: 300n });
+        expect(await order()).toMatchObject({ status: 'succeeded', paidPaymentId: payment.id });
+        expect((await eventsOf(payment.id)).at(-1)?.type).toBe('payment.succeeded');
+        return;
+      }
+      expect(decided.refunds).toMatchObject([{ amount: 700n, reason: 'late_payment', status: 'created' }]);
+      expect(await row()).toMatchObject({ orderUpdate: 'conflict', attention: 'order_conflict' });
+      const [rest] = decided.refunds;
+      await recordRefundAnswer(db, rest?.id ?? '', { state: 'succeeded', channelRefundId: 'r2' }, now());
+      expect(await row()).toMatchObject({ attention: null, refundedAmount: 1000n });
+      expect(await order()).toMatchObject({ status: 'refunded' });
+    });
   },
 );
 

@@ -9,7 +9,7 @@ import {
 } from 'node:net';
 import fc from 'fast-check';
 import { Webhook } from 'standardwebhooks';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { OrderServiceClient, type OrderServiceTarget, urlFault } from '../../src/orders/http.ts';
 import { newSecret } from '../../src/orders/secrets.ts';
 import { eventually, freePort } from '../support/stack.ts';
@@ -125,6 +125,9 @@ describe('everything else is unknown', () => {
     undefined,
     '',
     'conflict',
+    `<!doctype html><p>409 {"paidPaymentId":"${US}"}</p>`,
+    `{"paidPaymentId":"${US}"`,
+    `{"paidPaymentId":"${US}"} trailing`,
     '{',
     '{}',
     'null',
@@ -317,33 +320,95 @@ describe('everything else is unknown', () => {
   });
 });
 
-test('a body without end is not read to its end', async () => {
+test.each([
+  [200, 'agreed'],
+  [409, 'unknown'],
+  [410, 'gone'],
+  [500, 'unknown'],
+])('a body of %i without end is not read to its end', async (status, kind) => {
   const closed: Promise<void>[] = [];
+  let poured = 0;
   const { url } = await serve((response) => {
     closed.push(new Promise((resolve) => response.once('close', () => resolve())));
-    response.writeHead(200);
+    response.writeHead(status);
+    // What it says first would count in a body that has an end.
+    response.write(JSON.stringify({ paidPaymentId: US }));
     const pour = () => {
-      while (!response.destroyed && response.write('x'.repeat(16_384)));
+      do poured += 16_384;
+      while (!response.destroyed && response.write(' '.repeat(16_384)));
       if (!response.destroyed) response.once('drain', pour);
     };
     pour();
   });
-  expect(await told(url)).toEqual({ kind: 'agreed', statusCode: 200 });
+  expect(await told(url)).toMatchObject({ kind, statusCode: status });
   await Promise.all(closed);
   expect(closed).toHaveLength(1);
+  // What buffers on the way took besides.
+  expect(poured).toBeLessThan(20_000_000);
+});
+
+test('has 15 s for all of it, from the look-up of the name to the last byte', async () => {
+  const now = (ms: number) => {
+    vi.advanceTimersByTime(ms);
+    return new Promise((resolve) => setImmediate(resolve));
+  };
+  let drip = () => {};
+  const heard = new Promise<void>((resolve) => {
+    drip = resolve;
+  });
+  const { port } = await serve((response) => {
+    response.writeHead(200).write(' ');
+    drip();
+  });
+  let found = () => {};
+  const isAsked = new Promise<void>((resolve) => {
+    found = resolve;
+  });
+  let answer = () => {};
+  const lookup: LookupFunction = (_name, { all }, done) => {
+    answer = () => (all ? done(null, [{ address: '127.0.0.1', family: 4 }]) : done(null, '127.0.0.1', 4));
+    found();
+  };
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  try {
+    const client = new OrderServiceClient({ allowPrivate: true, lookup });
+    let isOver = false;
+    const outcome = told(`http://shop.example:${port}/`, client).finally(() => {
+      isOver = true;
+    });
+    await isAsked;
+    await now(10_000);
+    answer();
+    await heard;
+    await now(4_999);
+    expect(isOver).toBe(false);
+    await now(1);
+    expect(await outcome).toMatchObject({
+      kind: 'unknown',
+      statusCode: null,
+      reason: expect.stringMatching(/within 15 s\.$/),
+    });
+  } finally {
+    vi.useRealTimers();
+  }
 });
 
 describe('Retry-After', () => {
   const date = 'Sat, 21 Nov 2026 10:00:00 GMT';
   test.each<[Record<string, string>, number | undefined]>([
     [{ 'retry-after': '120' }, 120_000],
-    [{ 'retry-after': '999999999' }, 86_400_000],
+    [{ 'retry-after': '31536000' }, 86_400_000],
+    [{ 'retry-after': '9'.repeat(400) }, 86_400_000],
     // By the service's own clock, wherever that stands.
     [{ 'retry-after': 'Sat, 21 Nov 2026 10:05:00 GMT', date }, 300_000],
     [{ 'retry-after': 'Mon, 23 Nov 2026 10:05:00 GMT', date }, 86_400_000],
+    [{ 'retry-after': 'Fri, 31 Dec 9999 23:59:59 GMT' }, 86_400_000],
+    [{ 'retry-after': 'Fri, 31 Dec 9999 23:59:59 GMT', date: 'yesterday' }, 86_400_000],
     [{ 'retry-after': 'Sat, 21 Nov 2026 09:00:00 GMT', date }, undefined],
     [{ 'retry-after': '0' }, undefined],
     [{ 'retry-after': '-5' }, undefined],
+    [{ 'retry-after': '1.5' }, undefined],
+    [{ 'retry-after': '1e9' }, undefined],
     [{ 'retry-after': 'soon' }, undefined],
     [{ 'retry-after': '' }, undefined],
     [{}, undefined],
@@ -538,6 +603,9 @@ describe('addresses that are not the world’s', () => {
     '0x7f000001',
     '0177.0.0.1',
     '127.1',
+    '127.0.0.1.',
+    '017700000001',
+    '[::ffff:0:127.0.0.1]',
     '①②⑦.0.0.1',
   ])('%s is refused, told or read, and nobody is connected to', async (host) => {
     const connected: Socket[] = [];
@@ -568,6 +636,12 @@ describe('addresses that are not the world’s', () => {
     [[{ address: '127.0.0.1', family: 4 }]],
     [[{ address: '169.254.169.254', family: 4 }]],
     [[{ address: 'fd00::1', family: 6 }]],
+    [[{ address: '::ffff:127.0.0.1', family: 6 }]],
+    [[{ address: '::ffff:7f00:1', family: 6 }]],
+    [[{ address: '::1', family: 6 }]],
+    [[{ address: '::', family: 6 }]],
+    [[{ address: '0.0.0.0', family: 4 }]],
+    [[{ address: '64:ff9b::7f00:1', family: 6 }]],
     // One of several is enough: which of them is taken is not ours to say.
     [
       [
@@ -608,7 +682,17 @@ describe('addresses that are not the world’s', () => {
   });
 
   test.each([
-    [['169.254.169.254', '[fe80::1]', '[fd00:ec2::254]', '[::ffff:169.254.169.254]', '0xa9fea9fe'], false],
+    [
+      [
+        '169.254.169.254',
+        '[fe80::1]',
+        '[fd00:ec2::254]',
+        '[::ffff:169.254.169.254]',
+        '[64:ff9b::169.254.169.254]',
+        '0xa9fea9fe',
+      ],
+      false,
+    ],
     [['169.254.169.254', '[fe80::1]', '[64:ff9b::a9fe:a9fe]', '100.100.100.200'], true],
   ])(
     "link-local ones and a cloud's own never are: %j, https alone for public ones: %s",

@@ -1,7 +1,10 @@
 import { createSocket } from 'node:dgram';
+import { createServer } from 'node:http';
 import type { AddressInfo, LookupFunction } from 'node:net';
 import { afterEach, expect, test } from 'vitest';
+import { OrderServiceClient } from '../../src/orders/http.ts';
 import { createLookup } from '../../src/orders/lookup.ts';
+import { newSecret } from '../../src/orders/secrets.ts';
 
 // How order services' names are looked up, by a name server of the test's own.
 
@@ -78,4 +81,33 @@ test('one address, of the family that is asked for', async () => {
       lookup('shop.example', { family }, (error, address) => resolve(error?.code ?? address));
     });
   expect([await one(4), await one(6)]).toEqual(['93.184.216.34', 'ENOTFOUND']);
+});
+
+test('a public name that its name server says is here, or in the network: nobody is called', async () => {
+  const called: string[] = [];
+  const here = createServer((request, response) => {
+    called.push(request.url ?? '');
+    response.end();
+  });
+  await new Promise<void>((resolve) => here.listen(0, '127.0.0.1', resolve));
+  closers.push(() => here.close());
+  const server = await startNameServer({
+    'here.shop.example': [127, 0, 0, 1],
+    'any.shop.example': [0, 0, 0, 0],
+    'cloud.shop.example': [169, 254, 169, 254],
+  });
+  const lookup = createLookup({ nameServers: [server.address], timeoutMs: 300 });
+  const client = new OrderServiceClient({ allowPrivate: false, lookup });
+  const { port } = here.address() as AddressInfo;
+  const message = { id: 'evt_1', paymentId: 'pay_1', body: '{}', at: new Date() };
+  for (const name of ['here', 'any', 'cloud']) {
+    const url = `http://${name}.shop.example:${port}/`;
+    const target = { url, statusUrl: null, secrets: [newSecret()] };
+    expect(await client.tell(target, message)).toMatchObject({
+      kind: 'unknown',
+      statusCode: null,
+      reason: expect.stringMatching(/^It was not called: its address is private/),
+    });
+  }
+  expect(called).toEqual([]);
 });

@@ -19,7 +19,9 @@ export interface ReceivedEvent {
   readonly orderId: string;
   /** Epoch ms, by the clock given. */
   readonly at: number;
+  /** By what it knew then. */
   readonly isSigned: boolean;
+  readonly isSignedBy: (secret: string) => boolean;
 }
 
 export interface Reaction {
@@ -94,11 +96,11 @@ export async function startOrderService(
     else setTimeout(send, delayMs);
   };
 
-  const isSigned = ({ headers }: IncomingMessage, body: string): boolean => {
+  const isSigned = ({ headers }: IncomingMessage, body: string, secret = service.secret): boolean => {
     const text = (name: string) => String(headers[name] ?? '');
     // As the library verifies, but for the time: tests have clocks of their own.
     const at = new Date(Number(text('webhook-timestamp')) * 1000);
-    const expected = new Webhook(service.secret).sign(text('webhook-id'), at, body);
+    const expected = new Webhook(secret).sign(text('webhook-id'), at, body);
     return text('webhook-signature').split(' ').includes(expected);
   };
 
@@ -127,6 +129,7 @@ export async function startOrderService(
       orderId: data.order.id,
       at: await now(),
       isSigned: signed,
+      isSignedBy: (secret) => isSigned(request, body, secret),
     };
     service.received.push(event);
     const reaction = service.react?.(event, service.about(event.paymentId).length);

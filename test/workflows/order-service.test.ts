@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { rotateMerchantSecret } from '../../src/cli/merchants.ts';
 import { deliveryWorkflowId, MAIN_TASK_QUEUE, paymentWorkflowId } from '../../src/domain/names.ts';
 import type { Payment } from '../../src/generated/prisma/client.ts';
 import { recordAttempt, requestRedelivery } from '../../src/ledger/deliveries.ts';
@@ -165,6 +166,65 @@ test('the order cannot be read: an acknowledgement alone is not proof', async ()
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
 });
 
+test('a secret is rotated while an event is told: the shop verifies by the old one, by either, and by the new one', async () => {
+  let open = false;
+  shop.react = () => (open ? undefined : { status: 503 });
+  const old = shop.secret;
+  const payment = await receive();
+  /** The attempts so far. */
+  const marks: number[] = [];
+  const pass = async (seconds: number) => {
+    await h.pass(seconds);
+    marks.push(shop.about(payment.id).length);
+  };
+  await pass(60);
+  const lines = await rotateMerchantSecret(h.db, 'shop', 1, { secret: SECRET }, new Date(await h.now()));
+  const secret = lines.at(-1) ?? '';
+  await pass(600);
+  // The new one is put into the shop while both sign.
+  shop.secret = secret;
+  await pass(600);
+  await pass(HOUR);
+  open = true;
+  await done(payment);
+
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', attention: null });
+  const told = shop.about(payment.id);
+  expect(told.every(({ isSigned }) => isSigned)).toBe(true);
+  expect(new Set(told.map(({ id, body }) => `${id} ${body}`)).size).toBe(1);
+  const [before = 0, withOld = 0, withNew = 0] = marks;
+  expect([before > 1, withOld > before + 1, withNew > withOld + 1]).toEqual([true, true, true]);
+  const signedBy = told.map(({ isSignedBy }) => `old: ${isSignedBy(old)}, new: ${isSignedBy(secret)}`);
+  expect(signedBy.filter((one, i) => one !== signedBy[i - 1])).toEqual([
+    'old: true, new: false',
+    'old: true, new: true',
+    'old: false, new: true',
+  ]);
+  expect(new Set(signedBy.slice(before + 1, withNew))).toEqual(new Set(['old: true, new: true']));
+  expect(shop.order(payment.orderId)).toMatchObject({ paidPaymentId: payment.id, timesPaid: 1 });
+});
+
+test('its address is changed while an event is told: the next attempt goes to the new one, and the old one hears no more', async () => {
+  const other = await startOrderService(() => h.now());
+  try {
+    shop.react = () => ({ status: 500 });
+    const payment = await receive();
+    await h.pass(10);
+    other.secret = shop.secret;
+    await set({ orderServiceUrl: other.url, orderStatusUrl: other.statusUrl });
+    await done(payment);
+    expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
+    const [first] = shop.about(payment.id);
+    expect(other.about(payment.id)).toMatchObject([{ id: first?.id, body: first?.body, isSigned: true }]);
+    // The last one alone went there.
+    const [delivery] = await deliveriesOf(payment);
+    expect(shop.about(payment.id).length).toBeLessThan(delivery?.attempts ?? 0);
+    expect([shop.reads, other.reads]).toEqual([[], [payment.orderId]]);
+  } finally {
+    await other.close();
+  }
+});
+
 test('Retry-After is heeded when it is longer', async () => {
   shop.react = (_, nth) => (nth === 1 ? { status: 503, headers: { 'retry-after': '3600' } } : undefined);
   const payment = await receive();
@@ -270,6 +330,25 @@ test('the order service is taken away while a payment waits for it: our order co
   await set({ orderServiceUrl: null, orderStatusUrl: null });
   await done(payment);
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
+});
+
+test('the order service is taken away while an event waits that ends nothing: nobody is told, and it is over', async () => {
+  shop.react = () => ({ status: 500 });
+  const payment = await h.newPayment({ expiresInMs: 60_000 });
+  await h.start(payment);
+  await done(payment);
+  const [delivery] = await eventually(async () => {
+    const rows = await deliveriesOf(payment);
+    return (rows[0]?.attempts ?? 0) > 0 && rows;
+  });
+  await set({ orderServiceUrl: null, orderStatusUrl: null });
+  await h.env.client.workflow.getHandle(deliveryWorkflowId(delivery?.id ?? '')).result();
+  const [after] = await deliveriesOf(payment);
+  expect(after).toMatchObject({ status: 'delivered' });
+  expect(after?.log.filter(({ outcome }) => outcome !== 'unknown')).toMatchObject([
+    { statusCode: null, detail: expect.stringContaining('no order service any more') },
+  ]);
+  expect(shop.about(payment.id).length).toBeLessThan(after?.attempts ?? 0);
 });
 
 // From here on without hours that pass: once a refund was started as a child, or an activity called off while it ran,

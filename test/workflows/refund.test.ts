@@ -402,3 +402,28 @@ test("the channel's callback ends the wait", async () => {
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 600n, attention: null });
   expect(await h.db.refund.count({ where: { paymentId: payment.id } })).toBe(1);
 });
+
+test('ours settled by a callback that is older than a refund made at the channel: the trade is asked, until it answers', async () => {
+  const payment = await h.newPaid();
+  h.onRefund = processing;
+  const refund = await h.refund(payment, 500);
+  await h.untilRefund(refund.id, 'processing');
+  await h.refundElsewhere(payment, 400);
+  // Told of while ours was open, and taken for it.
+  await h.callback(payment, { refundedAmount: 400 });
+  await h.env.client.workflow.getHandle(`payment/${payment.id}`).result();
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 0n });
+  await h.simulator.setFaults({ query: { errorRate: 1 } });
+  const answer = { state: 'succeeded', channelRefundId: 'simr_callback' } as const;
+  const said = { outRefundNo: refund.id, amount: 500, answer };
+  await h.callback(payment, { refundedAmount: 500 }, 'n-ours', said);
+  // The refund itself waits for nothing.
+  await h.untilRefund(refund.id, 'succeeded');
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 500n, attention: null });
+  await h.simulator.setFaults({ query: { errorRate: 0 } });
+  await expect.poll(async () => (await h.row(payment.id)).refundedAmount, { timeout: 30_000 }).toBe(900n);
+  expect(await h.row(payment.id)).toMatchObject({ attention: 'channel_reversed' });
+  expect(await h.db.refund.findMany({ where: { paymentId: payment.id, reason: 'external' } })).toMatchObject([
+    { status: 'succeeded', amount: 400n },
+  ]);
+});

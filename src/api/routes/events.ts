@@ -23,22 +23,22 @@ export function eventRoutes(api: Api): Endpoint[] {
       summary: 'The event feed',
       description:
         'Every event of the merchant, with and without an order service, oldest first: keep `nextCursor` as your place ' +
-        'and go on from there; no event is missed by whoever reads on within 30 days, as long as events are kept. From ' +
-        'an older place it goes on with the oldest event kept, and does not tell that some are gone: read the ' +
-        'payments themselves then. With `wait`: as soon as there is one, or after that many seconds.',
+        'and go on from there; no event is missed. Events are kept for 30 days: when some after your place are gone, it ' +
+        'is refused with `cursor_expired`. Read your orders or payments anew then, and start without `after`, from ' +
+        'the oldest event kept. With `wait`: as soon as there is one, or after that many seconds.',
       auth: 'key',
       query: eventQuery,
       answers: { 200: { description: 'The events after that place, oldest first.', schema: eventPage } },
-      refusals: [],
+      refusals: ['cursor_expired'],
       async handle({ response, access: { caller }, query: { after, limit, wait } }) {
         const place = readFeedCursor(after);
-        const rows = await changes.until(eventsKey(caller.merchantId), {
+        const { events, next } = await changes.until(eventsKey(caller.merchantId), {
           read: () => listEvents(db, caller.merchantId, { limit, after: place }),
-          done: ({ length }) => length > 0,
+          done: ({ events }) => events.length > 0,
           timeoutMs: (wait ?? 0) * 1000,
           signal: goneSignal(response),
         });
-        response.json({ data: rows.map(eventView), nextCursor: feedCursor(rows.at(-1)?.seq ?? place) });
+        response.json({ data: events.map(eventView), nextCursor: feedCursor(next) });
       },
     }),
 
