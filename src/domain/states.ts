@@ -37,6 +37,7 @@ export function isAutomatic(reason: RefundReason): boolean {
 export const ATTENTIONS = [
   'channel_unreachable',
   'create_unknown',
+  'channel_undecided',
   'order_update_failing',
   'order_conflict',
   'amount_mismatch',

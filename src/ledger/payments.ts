@@ -22,6 +22,9 @@ import { note } from './timeline.ts';
  * under the payment's own), conditional on the state it comes from, so that doing it twice, or late, changes nothing (P5).
  */
 
+/** A channel that has not decided so long after the payment's expiry is shown to a person. */
+const UNDECIDED_ALARM_MS = 86_400_000;
+
 /** @throws Prisma's P2025 when there is no such payment. */
 export async function loadPayment(db: LedgerClient, paymentId: string, now: Date): Promise<PaymentSnapshot> {
   return toSnapshot(await db.payment.findUniqueOrThrow({ where: { id: paymentId } }), now);
@@ -103,18 +106,29 @@ export async function recordAnswer(
     const over: Attention[] = [
       ...(isHalf ? [] : (['channel_unreachable'] as const)),
       ...(answer.state === 'unknown_trade' ? [] : (['create_unknown'] as const)),
+      ...(answer.state === 'processing' ? [] : (['channel_undecided'] as const)),
     ];
+    const isOverdue =
+      answer.state === 'processing' &&
+      isLive(payment.status as PaymentStatus) &&
+      now.getTime() - payment.expiresAt.getTime() >= UNDECIDED_ALARM_MS;
+    const alarmed =
+      isOverdue && (payment.attention === null || over.includes(payment.attention as Attention));
     const recorded = await update(tx, paymentId, {
       channelState: answer.state,
       channelAnsweredAt: now,
       channelErrorSince: null,
       ...cleared(payment, over),
+      ...(alarmed
+        ? raised('channel_undecided', 'A day past its expiry the channel still says processing.', now)
+        : {}),
       ...(isNews ? { channelAnswer: { ...answer, by } as unknown as Prisma.InputJsonObject } : {}),
     });
     await note(tx, paymentId, 'query', `The channel answered ${answer.state}.`, now, {
       state: answer.state,
       by,
     });
+    if (alarmed) await note(tx, paymentId, 'attention', 'channel_undecided', now);
     // Of a payment that is not settled, settling it records what has gone back.
     if (isMoney(answer) && recorded.status === 'succeeded') {
       return toSnapshot(await recordExternalRefunds({ ...locked, payment: recorded }, answer, now), now);
@@ -290,7 +304,7 @@ async function end(
   const ended = await update(tx, payment.id, {
     status: to,
     endedAt: now,
-    ...cleared(payment, ['channel_unreachable', 'create_unknown']),
+    ...cleared(payment, ['channel_unreachable', 'create_unknown', 'channel_undecided']),
   });
   await note(tx, payment.id, 'transition', `${payment.status} -> ${to}: ${detail}`, now);
   await releaseOrder(tx, order, now);

@@ -56,6 +56,11 @@ const CONTRADICTION_ALARM = 'contradiction-alarm';
 /** An attempt to tell the order service goes on through messages that are no news of a settled payment. */
 const TOLD_THROUGH_CALLBACKS = 'told-through-callbacks';
 
+/** A trade that is in process is there: it is asked about, and not created again and again. */
+const CREATED_IN_PROCESS = 'created-in-process';
+/** A run whose history is long enough renews itself also while it is asked, time and again. */
+const RENEWED_BETWEEN_ASKS = 'renewed-between-asks';
+
 type Message =
   | { readonly kind: 'callback'; readonly notice: CallbackNotice | undefined }
   | { readonly kind: 'hint'; readonly tight: boolean }
@@ -161,13 +166,13 @@ class PaymentRun {
         // Whoever waits for an answer gets it; what came in meanwhile is dealt with first.
         await wf.condition(() => wf.allHandlersFinished() || this.#inbox.length > 0);
         if (this.#inbox.length === 0) return;
-      } else if (this.#mayContinueAsNew()) {
+      } else if (wf.workflowInfo().continueAsNewSuggested && (await this.#mayContinueAsNew(row))) {
         await wf.continueAsNew<typeof payment>(this.#input);
       } else if (row.status === 'succeeded') {
         await this.#tellOrderService();
-      } else if (isLive(row.status) && this.#mustEnd(row)) {
+      } else if (this.#isToEnd(row)) {
         await this.#close(row);
-      } else if (row.status === 'created') {
+      } else if (row.status === 'created' && !isInProcess(row)) {
         await this.#create();
       } else {
         await this.#waitAndAsk(row);
@@ -218,13 +223,19 @@ class PaymentRun {
   }
 
   /** Between two things to do, with nobody waiting for an answer and nothing kept outside the ledger. */
-  #mayContinueAsNew(): boolean {
-    return wf.workflowInfo().continueAsNewSuggested && wf.allHandlersFinished() && this.#due === undefined;
+  async #mayContinueAsNew(row: PaymentSnapshot): Promise<boolean> {
+    if (!wf.patched(RENEWED_BETWEEN_ASKS)) return wf.allHandlersFinished() && this.#due === undefined;
+    // Before an end the channel is asked without being told to.
+    if (this.#due !== undefined && !this.#isToEnd(row)) return false;
+    // What was answered just now is on its way to whoever asked; only for a next action may somebody wait on.
+    if (row.status !== 'created')
+      await wf.condition(() => wf.allHandlersFinished() || this.#inbox.length > 0);
+    return wf.allHandlersFinished() && this.#inbox.length === 0;
   }
 
   /** A live payment whose time is up, or that somebody wants cancelled; not while the channel decides. */
-  #mustEnd(row: PaymentSnapshot): boolean {
-    if (row.channelState === 'processing') return false;
+  #isToEnd(row: PaymentSnapshot): boolean {
+    if (!isLive(row.status) || row.channelState === 'processing') return false;
     return row.cancelRequested || Date.now() >= row.expiresAt;
   }
 
@@ -554,6 +565,11 @@ function isLastAnswerMissing({ channelAnsweredAt }: PaymentSnapshot, endedAt: nu
 function tellsASettledPayment(message: Message): boolean {
   if (message.kind === 'callback') return message.notice?.refundedAmount !== undefined;
   return message.kind !== 'hint';
+}
+
+/** The channel never said that it created the trade, and has it: it decides, and there is nothing to create. */
+function isInProcess(row: PaymentSnapshot): boolean {
+  return row.channelState === 'processing' && wf.patched(CREATED_IN_PROCESS);
 }
 
 /** The channel has said that money came in. */

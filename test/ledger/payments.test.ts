@@ -270,3 +270,21 @@ test('an order that is paid is not cancelled, and nobody wishes it afterwards', 
     cancelRequestedAt: null,
   });
 });
+
+test('a channel that says "processing" a day past the expiry is shown, until it decides', async () => {
+  const { id, expiresAt } = await attempt();
+  await recordCreated(db, id, ACTION, now());
+  const after = (ms: number) => new Date(expiresAt.getTime() + ms);
+  const processing = (ms: number) => recordAnswer(db, id, { state: 'processing' }, 'query', after(ms));
+  expect((await processing(86_399_999)).attention).toBeNull();
+  await processing(86_400_000);
+  expect(await row(id)).toMatchObject({
+    attention: 'channel_undecided',
+    attentionSince: after(86_400_000),
+    attentionDetail: 'A day past its expiry the channel still says processing.',
+  });
+  await processing(90_000_000);
+  expect((await row(id)).attentionSince).toEqual(after(86_400_000));
+  await recordAnswer(db, id, { state: 'failed' }, 'query', after(95_000_000));
+  expect(await row(id)).toMatchObject({ status: 'failed', attention: null });
+});

@@ -104,15 +104,33 @@ export async function startTemporal(): Promise<TestTemporal> {
 /** The time-skipping server with our search attributes; one per test file, and `teardown()` at its end. */
 export async function timeSkippingEnvironment(): Promise<TestWorkflowEnvironment> {
   const path = await findTestServer(toolSettings());
-  const environment = await TestWorkflowEnvironment.createTimeSkipping({
-    server: { executable: { type: 'existing-path', path } },
+  const start = () =>
+    TestWorkflowEnvironment.createTimeSkipping({ server: { executable: { type: 'existing-path', path } } });
+  // The SDK gives a JVM 5 s to be there, which a busy machine may not keep to.
+  const environment = await start().catch(start).catch(start);
+  await addSearchAttributes(environment);
+  return environment;
+}
+
+/** The real development server, which suggests a new run after so few events. */
+export async function soonRenewingEnvironment(events: number): Promise<TestWorkflowEnvironment> {
+  const path = await findTemporalCli(toolSettings());
+  const environment = await TestWorkflowEnvironment.createLocal({
+    server: {
+      executable: { type: 'existing-path', path },
+      extraArgs: ['--dynamic-config-value', `limit.historyCount.suggestContinueAsNew=${events}`],
+    },
   });
-  // This server knows how to add them, and not how to list them.
-  await environment.connection.operatorService.addSearchAttributes({
-    namespace: environment.namespace ?? 'default',
+  await addSearchAttributes(environment);
+  return environment;
+}
+
+/** The time-skipping server knows how to add them, and not how to list them. */
+async function addSearchAttributes({ connection, namespace }: TestWorkflowEnvironment): Promise<void> {
+  await connection.operatorService.addSearchAttributes({
+    namespace: namespace ?? 'default',
     searchAttributes: Object.fromEntries(SEARCH_ATTRIBUTES.map((name) => [name, KEYWORD])),
   });
-  return environment;
 }
 
 /** Asks until `condition` gives something else than undefined or false, and fails when it has not in `patienceMs`. */

@@ -112,6 +112,8 @@ export interface Harness {
 }
 
 export interface HarnessOptions {
+  /** @default the time-skipping server */
+  readonly environment?: () => Promise<TestWorkflowEnvironment>;
   /**
    * Where the channel's callbacks go.
    * @default nowhere
@@ -162,7 +164,7 @@ function installRuntime(onLog: HarnessOptions['onLog']): void {
 export async function startHarness(options: HarnessOptions = {}): Promise<Harness> {
   // What goes wrong on purpose fills pages.
   installRuntime(options.onLog);
-  const env = await timeSkippingEnvironment();
+  const env = await (options.environment ?? timeSkippingEnvironment)();
   const database = await freshDatabase();
   const db = createLedgerClient(database.url);
   const folder = mkdtempSync(join(tmpdir(), 'nodrop-harness-'));

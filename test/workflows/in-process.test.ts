@@ -1,0 +1,73 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { ChannelError } from '../../src/domain/channel.ts';
+import { eventually } from '../support/stack.ts';
+import { type Harness, startHarness } from './harness.ts';
+
+/** A channel that has the trade, never said so, and then says "processing": it is asked, and nothing is created anew. */
+
+let h: Harness;
+let creates = 0;
+let isAnswerLost = true;
+beforeAll(async () => {
+  h = await startHarness({
+    between: (adapter) => ({
+      ...adapter,
+      async createTrade(...given) {
+        creates += 1;
+        const action = await adapter.createTrade(...given);
+        if (isAnswerLost) throw new ChannelError('unreachable', 'the answer got lost');
+        return action;
+      },
+    }),
+  });
+});
+beforeEach(() => {
+  creates = 0;
+  isAnswerLost = true;
+});
+afterAll(async () => {
+  await h?.stop();
+});
+
+/** Paid with what the channel has, though nodrop never heard of it: its wallet showed the trade. */
+async function inProcess(expiresInMs: number) {
+  const payment = await h.newPayment({ expiresInMs });
+  await h.workflows.wake(payment, 10_000);
+  await eventually(async () => (await h.simulator.pay(payment.id, 'processing')).status === 200);
+  return payment;
+}
+
+test('cancelled meanwhile: asked until the channel decides', async () => {
+  const payment = await inProcess(3_600_000);
+  await h.db.payment.update({
+    where: { id: payment.id },
+    data: { cancelRequestedAt: new Date(await h.now()) },
+  });
+  await h.workflows.cancel(payment, 10_000);
+  await eventually(async () => (await h.row(payment.id)).channelState === 'processing');
+  await h.simulator.pay(payment.id, 'success');
+  await h.pass(600);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', settledBy: 'query' });
+  expect(await h.orderStatus(payment)).toBe('succeeded');
+});
+
+test('at its expiry: the channel is asked on schedule, and nothing else is called', async () => {
+  const payment = await inProcess(60_000);
+  await h.pass(70);
+  const before = creates;
+  await h.pass(1_200);
+  expect([(await h.row(payment.id)).status, creates - before]).toEqual(['created', 0]);
+  expect(h.askedAt(payment).length).toBeLessThan(8);
+  await h.simulator.pay(payment.id, 'success');
+  await h.pass(400);
+  expect(await h.orderStatus(payment)).toBe('succeeded');
+});
+
+test('what was never paid after all is created for the payer', async () => {
+  const payment = await inProcess(3_600_000);
+  await h.workflows.askChannel(payment, 20_000);
+  isAnswerLost = false;
+  await h.simulator.pay(payment.id, 'declined');
+  await h.pass(60);
+  expect((await h.row(payment.id)).status).toBe('failed');
+});

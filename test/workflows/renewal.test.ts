@@ -1,0 +1,44 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { paymentWorkflowId } from '../../src/domain/names.ts';
+import { eventually, soonRenewingEnvironment } from '../support/stack.ts';
+import { type Harness, startHarness } from './harness.ts';
+
+/** A payment's history stays short whatever keeps it busy: it goes on in a new run, and loses nothing by it. */
+
+let h: Harness;
+beforeAll(async () => {
+  h = await startHarness({ environment: () => soonRenewingEnvironment(60) });
+});
+afterAll(async () => {
+  await h?.stop();
+});
+
+const runId = async (paymentId: string) =>
+  (await h.env.client.workflow.getHandle(paymentWorkflowId(paymentId)).describe()).runId;
+
+test('one that is asked about time and again', async () => {
+  const payment = await h.newPayment({ expiresInMs: 3_600_000 });
+  await h.start(payment);
+  const first = await runId(payment.id);
+  for (let asked = 0; asked < 20; asked++) expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
+  expect(await runId(payment.id)).not.toBe(first);
+  await h.simulator.pay(payment.id);
+  await h.workflows.askChannel(payment, 20_000);
+  await eventually(async () => (await h.orderStatus(payment)) === 'succeeded');
+});
+
+test('one whose payer comes back time and again while its channel cannot close it', async () => {
+  const payment = await h.newPayment({ expiresInMs: 3_600_000 });
+  await h.start(payment);
+  await h.simulator.setFaults({ down: true });
+  await h.workflows.cancel(payment, 20_000);
+  const first = await runId(payment.id);
+  for (let hints = 0; hints < 30; hints++) {
+    await h.workflows.hint(payment, true, 20_000);
+    await h.workflows.wake(payment, 20_000);
+  }
+  await eventually(async () => (await runId(payment.id)) !== first);
+  await h.simulator.setFaults({ down: false });
+  await h.workflows.wake(payment, 20_000);
+  await h.until(payment.id, 'cancelled');
+});
