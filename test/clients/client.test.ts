@@ -9,7 +9,7 @@ import {
 } from '../../clients/js/index.js';
 import { isFinal as isFinalToUs, ORDER_UPDATES, PAYMENT_STATUSES } from '../../src/domain/states.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
-import { settlePayment } from '../../src/ledger/payments.ts';
+import { endPayment, settlePayment } from '../../src/ledger/payments.ts';
 import { newKey, newOrderId, pay, startTestApi, type TestApi } from '../api/support.ts';
 import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
 import { startWay, type Way } from './proxy.ts';
@@ -149,6 +149,50 @@ describe('waitForResult', () => {
     way.mode = 'pass';
     await settle(made.id);
     expect(await result).toMatchObject({ status: 'succeeded' });
+  });
+
+  describe('at the end of an attempt without money, while another one is undecided', () => {
+    /** Two live attempts of one order: the channel was silent about the first when the second was made. */
+    async function two() {
+      const first = await pay(api, key);
+      const { onAskChannel } = api.workflows;
+      api.workflows.onAskChannel = async () => false;
+      try {
+        const made = await api.call(`/v1/payments/${first.id}/switch`, {
+          key: first.clientToken,
+          body: { channel: 'simulator2' },
+        });
+        expect(made.status).toBe(201);
+        return { first, second: made.json };
+      } finally {
+        api.workflows.onAskChannel = onAskChannel;
+      }
+    }
+    const decline = (id: string) => endPayment(api.db, id, 'failed', 'declined', new Date());
+    const seen = (updates: readonly VisiblePayment[]) =>
+      updates.map(({ status, orderState }) => `${status}, ${orderState}`);
+
+    test.each([
+      ['the other one pays', 'pass', settle, 'paid'],
+      ['the other one pays', 'refuse', settle, 'paid'],
+      ['the other one ends as well', 'pass', decline, 'open'],
+    ] as const)('waits on until %s (%s)', async (_, mode, act, orderState) => {
+      way.mode = mode;
+      const { first, second } = await two();
+      await decline(first.id);
+      const { result, updates } = waiter(first);
+      await eventually(() => updates.length === 1);
+      expect(seen(updates)).toEqual(['failed, undecided']);
+      await act(second.id);
+      expect(await result).toMatchObject({ id: first.id, status: 'failed', orderState });
+    });
+
+    test('with a key it is the attempt alone', async () => {
+      const { first } = await two();
+      await decline(first.id);
+      const client = createClient({ baseUrl: way.url, key });
+      expect(await client.waitForResult(first.id)).toMatchObject({ status: 'failed' });
+    });
   });
 
   test('ends when it is aborted, wherever it is', async () => {
