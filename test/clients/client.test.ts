@@ -7,6 +7,7 @@ import {
   NodropNetworkError,
   type VisiblePayment,
 } from '../../clients/js/index.js';
+import { STREAMS } from '../../src/api/event-stream.ts';
 import { isFinal as isFinalToUs, ORDER_UPDATES, PAYMENT_STATUSES } from '../../src/domain/states.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { endPayment, settlePayment } from '../../src/ledger/payments.ts';
@@ -314,6 +315,52 @@ describe('the other calls', () => {
     expect(other.id).not.toBe(made.id);
     const seen = await client.getPayment(other.id, { token: other.clientToken ?? '' });
     expect(seen.id).toBe(other.id);
+  });
+});
+
+describe('a stream that the service ends because it has lived long enough', () => {
+  /** Longer than a stream must work to be taken up again at once, shorter than a heartbeat: one step of the clock. */
+  const LIFETIME_MS = 12_000;
+  /** The longest rest before the next stream. */
+  const REST_MS = 1_200;
+
+  let brief: TestApi;
+  let short: Way;
+  beforeEach(async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] });
+    brief = await startTestApi(database.url, { streams: { ...STREAMS, lifetimeMs: LIFETIME_MS } });
+    short = await startWay(brief.url);
+    await eventually(() => brief.changes.listening);
+  });
+  afterEach(async () => {
+    await short.close();
+    await brief.close();
+    vi.useRealTimers();
+  });
+
+  const paths = () => short.requests.map(({ line }) => line.replace(/^GET .*pay_\w+/, ''));
+
+  test('is taken up again where it was, and what happens between the two is told', async () => {
+    const made = await pay(brief, key);
+    const updates: VisiblePayment[] = [];
+    const connections: Connection[] = [];
+    const result = createClient({ baseUrl: short.url }).waitForResult(made.id, {
+      token: made.clientToken,
+      onUpdate: (payment) => void updates.push(payment),
+      onConnection: (connection) => void connections.push(connection),
+    });
+    await eventually(() => updates.length === 1);
+    await vi.advanceTimersByTimeAsync(LIFETIME_MS);
+    // It asks once, and rests.
+    await eventually(() => connections.includes('polling'));
+    expect(paths()).toEqual(['/events', '']);
+    await settle(made.id);
+    await vi.advanceTimersByTimeAsync(REST_MS);
+    expect(await result).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+    expect(paths()).toEqual(['/events', '', '/events']);
+    expect(short.requests[2]?.headers['last-event-id']).toBeTruthy();
+    expect(updates.map(({ status }) => status)).toEqual(['paying', 'succeeded']);
+    expect(connections).toEqual(['live', 'polling', 'live']);
   });
 });
 
