@@ -207,6 +207,18 @@ describe('the screen', () => {
         );
   });
 
+  test.each(['sdk', 'a new one'])(
+    'of a next action of the type "%s" says to go on elsewhere, or pays',
+    async (type) => {
+      expect(await screenOf({ nextAction: { type, params: {} } })).toBe('elsewhere');
+      expect(await screenOf({ nextAction: { type, url: 'javascript:alert(1)' } })).toBe('elsewhere');
+      expect(await screenOf({ nextAction: { type, url: 'https://wallet.example/' } })).toBe('pay');
+      expect(await screenOf({ nextAction: { type, params: {} } }, BEFORE, true)).toBe('asking');
+      expect(await screenOf({ nextAction: { type, params: {} } }, BEFORE + 1)).toBe('asking');
+      expect(await screenOf({ nextAction: { type, params: {} }, orderState: 'undecided' })).toBe('asking');
+    },
+  );
+
   test.each(['javascript:alert(1)', 'data:text/html,x', 'file:///etc/passwd', ' javascript:x', ''])(
     'leads nobody to %s',
     async (url) => {

@@ -63,6 +63,20 @@ const SCREENS: readonly (readonly [string, string, object, string, string])[] = 
     '此支付方式已失效',
   ],
   [
+    'paid in an app, by its own kit',
+    'elsewhere',
+    { nextAction: { type: 'sdk', params: { prepayId: 'wx2026' } }, payUrl: null },
+    'in the app or on the page of the shop',
+    '请回到来处继续',
+  ],
+  [
+    'a next action that is new',
+    'elsewhere',
+    { nextAction: { type: 'nfc', url: 'nfc:tap', tap: { here: true } }, payUrl: null },
+    'Go on where you came from',
+    '请在带您来到这里的应用或商家页面中完成支付',
+  ],
+  [
     'paid by another attempt',
     'settled',
     { status: 'cancelled', orderState: 'paid', nextAction: null },
@@ -229,6 +243,34 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await shows(page, 'returning');
     changes = { ...changes, refundStatus: 'succeeded' };
     await shows(page, 'returned');
+    await close();
+  });
+
+  test('where the payment is made elsewhere it leads back there, and shows the result by itself', async () => {
+    const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
+    const { page, close } = await openWith(LOOKS[0]);
+    let changes: object = { nextAction: { type: 'sdk', params: {} }, payUrl: null };
+    await page.route('**/v1/payments/*/events', (route) => route.abort());
+    await page.route(/\/v1\/payments\/[^/]+$/, async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, json: { ...(await response.json()), ...changes } });
+    });
+    await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
+    await shows(page, 'elsewhere');
+    await page.getByRole('timer').waitFor();
+    expect(await page.getByRole('link', { name: /^Pay / }).count()).toBe(0);
+    expect(await page.getByRole('link', { name: 'Back to the shop' }).getAttribute('href')).toBe(
+      `https://shop.example/thanks?paymentId=${made.id}`,
+    );
+    expect(await page.getByRole('button', { name: 'Second simulated wallet' }).isVisible()).toBe(true);
+    // Who says so and has not can go back to it.
+    await page.getByRole('button', { name: 'I have paid' }).click();
+    await shows(page, 'asking');
+    await page.getByRole('button', { name: 'I have not paid' }).click();
+    await shows(page, 'elsewhere');
+    changes = paid;
+    await page.evaluate(`document.dispatchEvent(new Event('visibilitychange'))`);
+    await shows(page, 'paid');
     await close();
   });
 
