@@ -334,6 +334,63 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     }
   });
 
+  test('at an address that opens nothing there is no room for an amount', async () => {
+    const made = await pay(api, key);
+    const { page, close } = await openWith(LOOKS[1]);
+    await page.goto(`${api.url}/checkout/${made.id}`);
+    await shows(page, 'gone');
+    expect(await page.locator('header').isVisible()).toBe(false);
+    expect(await page.locator('footer').isVisible()).toBe(false);
+    await close();
+  });
+
+  test('without JavaScript says so alone, and claims to load nothing', async () => {
+    const made = await pay(api, key);
+    const tab = await openTab(browser, [api.url], { ...PHONE, javaScriptEnabled: false });
+    await tab.page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
+    const said = await tab.page.locator('main').innerText();
+    expect(said).toMatch(/This page needs JavaScript[^]*do not pay again/);
+    expect(said).not.toMatch(/loaded|One moment/);
+    await keep(tab.page, 'no script');
+    await tab.context.close();
+  });
+
+  test.each(['100%', '200%'])(
+    'writes an amount in one line on a small phone, with text at %s',
+    async (size) => {
+      for (const [amount, currency, english] of [
+        [1990, 'CNY', 'CN¥19.90'],
+        [88_888_888, 'CNY', 'CN¥888,888.88'],
+        [1_234_567, 'KWD', 'KWD 1,234.567'],
+        [12_345_678, 'JPY', '¥12,345,678'],
+      ] as const) {
+        const made = await pay(api, key, { order: { id: newOrderId(), amount, currency } });
+        const { page, close } = await openWith({
+          ...LOOKS[0],
+          viewport: { width: 320, height: 568 },
+        } as never);
+        await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
+        await shows(page, 'pay');
+        await page.evaluate((fontSize) => {
+          // biome-ignore lint/suspicious/noExplicitAny: there is a document where this runs.
+          (globalThis as any).document.documentElement.style.fontSize = fontSize;
+        }, size);
+        const lines = await page.evaluate<number>(`
+        const text = document.createRange();
+        text.selectNodeContents(document.getElementById('amount'));
+        new Set([...text.getClientRects()].map(({ top }) => top)).size;
+      `);
+        expect([(await page.locator('#amount').textContent())?.replace(/\s/g, ' '), lines]).toEqual([
+          english,
+          1,
+        ]);
+        expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(320);
+        await keep(page, `amount ${currency} ${amount} at ${size}`);
+        await close();
+      }
+    },
+  );
+
   test('is as wide as the phone, and its buttons are large enough for a thumb', async () => {
     const order = {
       id: newOrderId(),

@@ -274,6 +274,9 @@ function draw() {
   write(detail, explanation);
   const amount = payment === undefined ? '' : amountOf(payment.amount);
   write(element('amount'), amount);
+  // A number that is broken into two lines is read as two.
+  element('amount').style.setProperty('--length', String(amount.length));
+  for (const part of ['header', 'number']) element(part).hidden = isGone && payment === undefined;
   write(element('subject'), session.subject ?? '');
   write(element('caption'), text.documentTitle);
   document.title = [heading, amount].filter((part) => part !== '').join(' · ');
