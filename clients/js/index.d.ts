@@ -68,9 +68,10 @@ export interface Client {
   getPayment(id: string, options?: CallOptions & { readonly wait?: number }): Promise<VisiblePayment>;
 
   /**
-   * Resolves with the payment in its final state, see `isFinal`. Goes on for as long as that takes, whatever the
-   * network does; rejects only when the signal is aborted, or with NodropError when the token or key does not open
-   * the payment (any more).
+   * Resolves with the payment in its final state, see `isFinal`. With a token, an attempt that ended without money is
+   * followed on while another one may have paid the order (`orderState` is `undecided`); with a key it resolves at the
+   * attempt's own end. Goes on for as long as that takes, whatever the network does; rejects only when the signal is
+   * aborted, or with NodropError when the token or key does not open the payment (any more).
    */
   waitForResult(
     id: string,
@@ -99,6 +100,7 @@ export declare function createClient(options: ClientOptions): Client;
 
 /**
  * Nothing more happens by itself that a payer would want to see. Paid is `succeeded` with the order update `applied`
- * alone: with `conflict` the money goes back, with `review` a person decides.
+ * alone: with `conflict` the money goes back, with `review` a person decides. It is about this attempt alone: not paid
+ * is only what a payer's `orderState` agrees with, see `waitForResult`.
  */
 export declare function isFinal(payment: { status: string; orderUpdate: string | null }): boolean;

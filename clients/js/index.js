@@ -248,7 +248,9 @@ export function createClient({ baseUrl, key, fetch: given }) {
       connection = state;
       queueMicrotask(() => onConnection?.(state));
     };
-    const done = () => last !== undefined && isFinal(last);
+    // An attempt's own end says nothing of what its payer has paid while another one is undecided.
+    const done = () =>
+      last !== undefined && isFinal(last) && (last.status === 'succeeded' || last.orderState !== 'undecided');
 
     let streamNotBefore = 0;
     let rest = STREAM_REST_MS.first;

@@ -141,6 +141,8 @@ function notFound(response: Response): void {
 const failed: ErrorRequestHandler = (error, request, response, next) => {
   if (response.headersSent) return next(error);
   const status = error.status >= 400 && error.status < 500 ? error.status : 503;
-  if (status === 503) console.error(`${request.method} ${request.path}:`, error);
-  response.status(status).send(sentencePage('Something is in the way', 'Please try again in a moment.'));
+  if (status !== 503)
+    return void response.status(status).send(sentencePage('Not understood', 'Please go back and try again.'));
+  console.error(`${request.method} ${request.path}:`, error);
+  response.status(503).send(sentencePage('Something is in the way', 'Please try again in a moment.'));
 };

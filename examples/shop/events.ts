@@ -64,9 +64,16 @@ export function nodropRoutes(db: Pool, secret: string): Router {
     response.set('Cache-Control', 'no-store').json(rows[0]);
   });
 
+  // Somebody tries the address in a browser.
+  router.all('/nodrop/events', (_request, response) => {
+    response.status(405).set('Allow', 'POST').json({ error: 'Events come here by POST, from nodrop alone.' });
+  });
+
+  // In nodrop's log of deliveries a sentence says more than a page for people.
   const refuse: express.ErrorRequestHandler = (error, _request, response, next) => {
-    if (error instanceof Refusal) response.status(error.status).json(error.body);
-    else next(error);
+    if (error instanceof Refusal) return void response.status(error.status).json(error.body);
+    if (!(error.status >= 400 && error.status < 500)) return next(error);
+    response.status(error.status).json({ error: error.message });
   };
   router.use('/nodrop', refuse);
   return router;

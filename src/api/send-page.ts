@@ -1,7 +1,17 @@
 import type { Request, Response } from 'express';
 import { CHECKOUT_POLICY, type Language } from './checkout/shell.ts';
+import { z } from './zod.ts';
 
 /** What the payer's browser opens: the cashier page, and the way back from the wallet. */
+
+/**
+ * A parameter of an address that people open: of several the first counts, and none is too long. A person is answered
+ * with a page, and not with what is wrong with the request.
+ */
+export const pageParameter = z.preprocess(
+  (value: unknown) => (Array.isArray(value) ? value[0] : value),
+  z.string().optional(),
+);
 
 export function languageOf(request: Request): Language {
   return request.acceptsLanguages('en', 'zh') === 'zh' ? 'zh' : 'en';

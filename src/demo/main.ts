@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Config, loadConfig } from '../config.ts';
 import { exitWith } from '../stack/errors.ts';
 import { answers } from '../stack/program.ts';
-import { startPrograms } from '../stack/programs.ts';
+import { requireProgramPorts, startPrograms } from '../stack/programs.ts';
 import { startStack } from '../stack/stack.ts';
 import { Supervisor } from '../stack/supervisor.ts';
 import { workerPolls } from '../stack/worker-probe.ts';
@@ -94,6 +94,7 @@ try {
 async function start(supervisor: Supervisor, config: Config): Promise<void> {
   const startedAt = Date.now();
   say('Starting PostgreSQL, Temporal, the channel simulator, the API and a worker ...');
+  await requireProgramPorts(config);
   await startStack(supervisor, config);
   await startPrograms(supervisor, config, 'log');
   const faults = `${config.simulator.url}/_control/faults`;

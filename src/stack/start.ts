@@ -3,15 +3,17 @@ import type { Config } from '../config.ts';
 import { runForeground } from './foreground.ts';
 import { requireFreePort } from './ports.ts';
 import { answers, program } from './program.ts';
-import { startPrograms } from './programs.ts';
+import { requireProgramPorts, startPrograms } from './programs.ts';
 import { shopUrl } from './shop-setup.ts';
 import { startStack } from './stack.ts';
 
 const started = Date.now();
 await runForeground(async (supervisor, config) => {
+  // Before anything starts: who has to free a port first need not wait for the rest.
+  await requireProgramPorts(config);
+  if (config.embeddedDatabase) await requireFreePort(config.shop.port, 'the shop', 'NODROP_SHOP_PORT');
   console.log('Starting the stack, the simulator, the API and a worker ...');
   await startStack(supervisor, config);
-  if (config.embeddedDatabase) await requireFreePort(config.shop.port, 'the shop', 'NODROP_SHOP_PORT');
   await startPrograms(supervisor, config, 'log');
   if (config.embeddedDatabase) {
     const shop = program('shop', 'stack/shop.ts', () => answers(`${shopUrl(config)}/healthz`));

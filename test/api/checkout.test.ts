@@ -74,6 +74,30 @@ describe('the cashier page', () => {
     }
   });
 
+  test.each(['checkout', 'return'])(
+    'a broken link to /%s is answered with a page, whose files are there',
+    async (path) => {
+      const { id } = await pay(api, key);
+      for (const query of [`token=${'x'.repeat(3_000)}`, 'token=ct_a&token=ct_b', 'token=%00', 'token']) {
+        const answer = await api.call(`/${path}/${id}?${query}`);
+        expect([answer.status, answer.headers.get('content-type')]).toEqual([
+          404,
+          'text/html; charset=utf-8',
+        ]);
+        const files = [...answer.text.matchAll(/href="([^"]+)"/g)].map(([, file]) => file ?? '');
+        expect(files).toHaveLength(2);
+        for (const file of files)
+          expect((await fetch(new URL(file, `${api.url}/${path}/${id}`))).status, file).toBe(200);
+      }
+    },
+  );
+
+  test('of several tokens the first counts, as for its script, and of several marks of the way back any', async () => {
+    const { id, clientToken } = await pay(api, key);
+    expect((await open(`${id}?token=${clientToken}&token=ct_b&returned=1&returned=1`)).status).toBe(200);
+    expect((await api.call(`/return/${id}?token=${clientToken}&token=ct_b`)).status).toBe(303);
+  });
+
   test('shows what a merchant wrote as text', async () => {
     const subject = `"><script>alert(1)</script>&amp;'`;
     const made = await pay(api, key, {
@@ -206,6 +230,18 @@ describe('the screen', () => {
           await screenOf({ status: 'succeeded', orderUpdate }, BEFORE, mayHavePaid),
         );
   });
+
+  test.each(['sdk', 'a new one'])(
+    'of a next action of the type "%s" says to go on elsewhere, or pays',
+    async (type) => {
+      expect(await screenOf({ nextAction: { type, params: {} } })).toBe('elsewhere');
+      expect(await screenOf({ nextAction: { type, url: 'javascript:alert(1)' } })).toBe('elsewhere');
+      expect(await screenOf({ nextAction: { type, url: 'https://wallet.example/' } })).toBe('pay');
+      expect(await screenOf({ nextAction: { type, params: {} } }, BEFORE, true)).toBe('asking');
+      expect(await screenOf({ nextAction: { type, params: {} } }, BEFORE + 1)).toBe('asking');
+      expect(await screenOf({ nextAction: { type, params: {} }, orderState: 'undecided' })).toBe('asking');
+    },
+  );
 
   test.each(['javascript:alert(1)', 'data:text/html,x', 'file:///etc/passwd', ' javascript:x', ''])(
     'leads nobody to %s',

@@ -231,6 +231,31 @@ describe('with Last-Event-ID', () => {
   });
 });
 
+test('a stream at the end of its life ends whole, and what changed during its last look comes with the next', async () => {
+  const made = await pay(api, key);
+  let reads = 0;
+  // The first read lets it in. The second is the only look of a stream that lives no longer, and is overtaken.
+  const overtaken = intercept(api.db, 'payment', async (find) => {
+    reads += 1;
+    const found = await find();
+    if (reads === 2) await settle(made.id);
+    return found;
+  });
+  const brief = await startTestApi(database.url, { db: overtaken, streams: { ...STREAMS, lifetimeMs: 0 } });
+  try {
+    const first = await watch(made.id, key, {}, brief);
+    await first.ended;
+    expect(first.events.map(({ data }) => data.status)).toEqual(['paying']);
+    const again = await watch(made.id, key, { 'last-event-id': first.events[0]?.id ?? '' }, brief);
+    await again.ended;
+    expect(again.events.map(({ data }) => [data.status, data.orderUpdate])).toEqual([
+      ['succeeded', 'applied'],
+    ]);
+  } finally {
+    await brief.close();
+  }
+});
+
 describe('many readers', () => {
   test('two hundred at once all get the end, and the database is hardly read for it', async () => {
     const reads: string[] = [];

@@ -63,6 +63,20 @@ const SCREENS: readonly (readonly [string, string, object, string, string])[] = 
     '此支付方式已失效',
   ],
   [
+    'paid in an app, by its own kit',
+    'elsewhere',
+    { nextAction: { type: 'sdk', params: { prepayId: 'wx2026' } }, payUrl: null },
+    'in the app or on the page of the shop',
+    '请回到来处继续',
+  ],
+  [
+    'a next action that is new',
+    'elsewhere',
+    { nextAction: { type: 'nfc', url: 'nfc:tap', tap: { here: true } }, payUrl: null },
+    'Go on where you came from',
+    '请在带您来到这里的应用或商家页面中完成支付',
+  ],
+  [
     'paid by another attempt',
     'settled',
     { status: 'cancelled', orderState: 'paid', nextAction: null },
@@ -232,6 +246,34 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
+  test('where the payment is made elsewhere it leads back there, and shows the result by itself', async () => {
+    const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
+    const { page, close } = await openWith(LOOKS[0]);
+    let changes: object = { nextAction: { type: 'sdk', params: {} }, payUrl: null };
+    await page.route('**/v1/payments/*/events', (route) => route.abort());
+    await page.route(/\/v1\/payments\/[^/]+$/, async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, json: { ...(await response.json()), ...changes } });
+    });
+    await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
+    await shows(page, 'elsewhere');
+    await page.getByRole('timer').waitFor();
+    expect(await page.getByRole('link', { name: /^Pay / }).count()).toBe(0);
+    expect(await page.getByRole('link', { name: 'Back to the shop' }).getAttribute('href')).toBe(
+      `https://shop.example/thanks?paymentId=${made.id}`,
+    );
+    expect(await page.getByRole('button', { name: 'Second simulated wallet' }).isVisible()).toBe(true);
+    // Who says so and has not can go back to it.
+    await page.getByRole('button', { name: 'I have paid' }).click();
+    await shows(page, 'asking');
+    await page.getByRole('button', { name: 'I have not paid' }).click();
+    await shows(page, 'elsewhere');
+    changes = paid;
+    await page.evaluate(`document.dispatchEvent(new Event('visibilitychange'))`);
+    await shows(page, 'paid');
+    await close();
+  });
+
   test('with the menu or the middle button of the mouse the payer leaves for the wallet as well', async () => {
     const made = await pay(api, key);
     for (const button of ['middle', 'right'] as const) {
@@ -291,6 +333,63 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       await close();
     }
   });
+
+  test('at an address that opens nothing there is no room for an amount', async () => {
+    const made = await pay(api, key);
+    const { page, close } = await openWith(LOOKS[1]);
+    await page.goto(`${api.url}/checkout/${made.id}`);
+    await shows(page, 'gone');
+    expect(await page.locator('header').isVisible()).toBe(false);
+    expect(await page.locator('footer').isVisible()).toBe(false);
+    await close();
+  });
+
+  test('without JavaScript says so alone, and claims to load nothing', async () => {
+    const made = await pay(api, key);
+    const tab = await openTab(browser, [api.url], { ...PHONE, javaScriptEnabled: false });
+    await tab.page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
+    expect(await tab.page.locator('noscript').isVisible()).toBe(true);
+    expect(await tab.page.locator('noscript').textContent()).toContain('do not pay again');
+    expect(await tab.page.locator('#state').isVisible()).toBe(false);
+    await keep(tab.page, 'no script');
+    await tab.context.close();
+  });
+
+  test.each(['100%', '200%'])(
+    'writes an amount in one line on a small phone, with text at %s',
+    async (size) => {
+      for (const [amount, currency, english] of [
+        [1990, 'CNY', 'CN¥19.90'],
+        [88_888_888, 'CNY', 'CN¥888,888.88'],
+        [1_234_567, 'KWD', 'KWD 1,234.567'],
+        [12_345_678, 'JPY', '¥12,345,678'],
+      ] as const) {
+        const made = await pay(api, key, { order: { id: newOrderId(), amount, currency } });
+        const { page, close } = await openWith({
+          ...LOOKS[0],
+          viewport: { width: 320, height: 568 },
+        } as never);
+        await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
+        await shows(page, 'pay');
+        await page.evaluate((fontSize) => {
+          // biome-ignore lint/suspicious/noExplicitAny: there is a document where this runs.
+          (globalThis as any).document.documentElement.style.fontSize = fontSize;
+        }, size);
+        const lines = await page.evaluate<number>(`
+        const text = document.createRange();
+        text.selectNodeContents(document.getElementById('amount'));
+        new Set([...text.getClientRects()].map(({ top }) => top)).size;
+      `);
+        expect([(await page.locator('#amount').textContent())?.replace(/\s/g, ' '), lines]).toEqual([
+          english,
+          1,
+        ]);
+        expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(320);
+        await keep(page, `amount ${currency} ${amount} at ${size}`);
+        await close();
+      }
+    },
+  );
 
   test('is as wide as the phone, and its buttons are large enough for a thumb', async () => {
     const order = {

@@ -7,9 +7,10 @@ import {
   NodropNetworkError,
   type VisiblePayment,
 } from '../../clients/js/index.js';
+import { STREAMS } from '../../src/api/event-stream.ts';
 import { isFinal as isFinalToUs, ORDER_UPDATES, PAYMENT_STATUSES } from '../../src/domain/states.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
-import { settlePayment } from '../../src/ledger/payments.ts';
+import { endPayment, settlePayment } from '../../src/ledger/payments.ts';
 import { newKey, newOrderId, pay, startTestApi, type TestApi } from '../api/support.ts';
 import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
 import { startWay, type Way } from './proxy.ts';
@@ -151,6 +152,50 @@ describe('waitForResult', () => {
     expect(await result).toMatchObject({ status: 'succeeded' });
   });
 
+  describe('at the end of an attempt without money, while another one is undecided', () => {
+    /** Two live attempts of one order: the channel was silent about the first when the second was made. */
+    async function two() {
+      const first = await pay(api, key);
+      const { onAskChannel } = api.workflows;
+      api.workflows.onAskChannel = async () => false;
+      try {
+        const made = await api.call(`/v1/payments/${first.id}/switch`, {
+          key: first.clientToken,
+          body: { channel: 'simulator2' },
+        });
+        expect(made.status).toBe(201);
+        return { first, second: made.json };
+      } finally {
+        api.workflows.onAskChannel = onAskChannel;
+      }
+    }
+    const decline = (id: string) => endPayment(api.db, id, 'failed', 'declined', new Date());
+    const seen = (updates: readonly VisiblePayment[]) =>
+      updates.map(({ status, orderState }) => `${status}, ${orderState}`);
+
+    test.each([
+      ['the other one pays', 'pass', settle, 'paid'],
+      ['the other one pays', 'refuse', settle, 'paid'],
+      ['the other one ends as well', 'pass', decline, 'open'],
+    ] as const)('waits on until %s (%s)', async (_, mode, act, orderState) => {
+      way.mode = mode;
+      const { first, second } = await two();
+      await decline(first.id);
+      const { result, updates } = waiter(first);
+      await eventually(() => updates.length === 1);
+      expect(seen(updates)).toEqual(['failed, undecided']);
+      await act(second.id);
+      expect(await result).toMatchObject({ id: first.id, status: 'failed', orderState });
+    });
+
+    test('with a key it is the attempt alone', async () => {
+      const { first } = await two();
+      await decline(first.id);
+      const client = createClient({ baseUrl: way.url, key });
+      expect(await client.waitForResult(first.id)).toMatchObject({ status: 'failed' });
+    });
+  });
+
   test('ends when it is aborted, wherever it is', async () => {
     const made = await pay(api, key);
     for (const mode of ['pass', 'refuse', 'away'] as const) {
@@ -270,6 +315,52 @@ describe('the other calls', () => {
     expect(other.id).not.toBe(made.id);
     const seen = await client.getPayment(other.id, { token: other.clientToken ?? '' });
     expect(seen.id).toBe(other.id);
+  });
+});
+
+describe('a stream that the service ends because it has lived long enough', () => {
+  /** Longer than a stream must work to be taken up again at once, shorter than a heartbeat: one step of the clock. */
+  const LIFETIME_MS = 12_000;
+  /** The longest rest before the next stream. */
+  const REST_MS = 1_200;
+
+  let brief: TestApi;
+  let short: Way;
+  beforeEach(async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] });
+    brief = await startTestApi(database.url, { streams: { ...STREAMS, lifetimeMs: LIFETIME_MS } });
+    short = await startWay(brief.url);
+    await eventually(() => brief.changes.listening);
+  });
+  afterEach(async () => {
+    await short.close();
+    await brief.close();
+    vi.useRealTimers();
+  });
+
+  const paths = () => short.requests.map(({ line }) => line.replace(/^GET .*pay_\w+/, ''));
+
+  test('is taken up again where it was, and what happens between the two is told', async () => {
+    const made = await pay(brief, key);
+    const updates: VisiblePayment[] = [];
+    const connections: Connection[] = [];
+    const result = createClient({ baseUrl: short.url }).waitForResult(made.id, {
+      token: made.clientToken,
+      onUpdate: (payment) => void updates.push(payment),
+      onConnection: (connection) => void connections.push(connection),
+    });
+    await eventually(() => updates.length === 1);
+    await vi.advanceTimersByTimeAsync(LIFETIME_MS);
+    // It asks once, and rests.
+    await eventually(() => connections.includes('polling'));
+    expect(paths()).toEqual(['/events', '']);
+    await settle(made.id);
+    await vi.advanceTimersByTimeAsync(REST_MS);
+    expect(await result).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+    expect(paths()).toEqual(['/events', '', '/events']);
+    expect(short.requests[2]?.headers['last-event-id']).toBeTruthy();
+    expect(updates.map(({ status }) => status)).toEqual(['paying', 'succeeded']);
+    expect(connections).toEqual(['live', 'polling', 'live']);
   });
 });
 

@@ -136,6 +136,123 @@ test.each([
   expect(await eventsKnown()).toBe(before);
 });
 
+test('what is no event at all is refused in a sentence, and changes nothing', async () => {
+  const hook = `${shop.url}/nodrop/events`;
+  const before = await eventsKnown();
+  const refusals = [
+    [405, await fetch(hook)],
+    [405, await fetch(hook, { method: 'PUT', body: '{}' })],
+    [401, await fetch(hook, { method: 'POST' })],
+    [413, await fetch(hook, { method: 'POST', body: 'x'.repeat(1024 * 1024) })],
+    [400, await fetch(hook, { method: 'POST', body: '{}', headers: { 'content-encoding': 'gzip' } })],
+    [415, await fetch(hook, { method: 'POST', body: '{}', headers: { 'content-encoding': 'x' } })],
+  ] as const;
+  for (const [status, response] of refusals) {
+    expect(response.status).toBe(status);
+    expect(await response.json()).toEqual({ error: expect.stringMatching(/^[\w ]+/) });
+  }
+  expect(refusals[0][1].headers.get('allow')).toBe('POST');
+  expect(await eventsKnown()).toBe(before);
+  expect(await paidBy()).toBeNull();
+});
+
+test.each([
+  ["/orders/'%20or%201=1--", 404],
+  ['/orders/%3Cscript%3Ealert(1)%3C/script%3E', 404],
+  ['/orders/%00', 404],
+  ['/orders/%E0%A4%A', 400],
+  [`/orders/${'x'.repeat(8_000)}`, 404],
+])('people who ask for %s read a sentence', async (path, status) => {
+  for (const method of ['GET', 'POST']) {
+    const response = await fetch(`${shop.url}${path}${method === 'POST' ? '/pay' : ''}`, { method });
+    expect(response.status).toBe(status);
+    const text = await response.text();
+    expect(text).toMatch(/<h1>(Not found|Not understood)<\/h1>/);
+    expect(text).not.toContain('alert(1)');
+  }
+});
+
+test('a form with other content than its own makes no order', async () => {
+  const orders = async () => (await queryOnce(shop.database.url, 'select id from orders')).length;
+  const before = await orders();
+  const id = `shop_${randomBytes(12).toString('hex')}`;
+  const bodies = [
+    new URLSearchParams({ order: id, product: '__proto__' }),
+    new URLSearchParams({ order: "'; drop table orders; --", product: 'coffee' }),
+    new URLSearchParams([...Array(2).fill(['order', id]), ['product', 'coffee']]),
+    JSON.stringify({ order: { $gt: '' }, product: 'coffee' }),
+  ];
+  for (const body of bodies) {
+    expect((await fetch(`${shop.url}/orders`, { method: 'POST', body })).status).toBe(404);
+  }
+  const long = new URLSearchParams({ order: 'x'.repeat(100_000), product: 'coffee' });
+  expect((await fetch(`${shop.url}/orders`, { method: 'POST', body: long })).status).toBe(413);
+  expect(await orders()).toBe(before);
+});
+
+test('what stands in the address is no word of the shop, and never HTML of it', async () => {
+  for (const query of [
+    'notice=<script>alert(1)</script>',
+    'notice=__proto__',
+    'notice=away&notice=paid',
+    'status=paid',
+  ]) {
+    const text = await (await fetch(`${shop.url}/orders/${orderId}?${query}`)).text();
+    expect(text).toContain('House blend');
+    expect(text).not.toMatch(/class="notice"|alert\(1\)|Pickup code/);
+  }
+});
+
+test('while its table is locked the shop takes nothing for told, and the event is applied when it comes again', async () => {
+  const client = new pg.Client({ connectionString: shop.database.url });
+  await client.connect();
+  const event = eventOf('payment.succeeded', orderId);
+  const id = newId('evt');
+  try {
+    await client.query('begin');
+    await client.query('lock table orders in access exclusive mode');
+    const [told, read, shown] = await Promise.all([
+      tell(event, { id }),
+      readBack(shop.url, shop.secret, orderId),
+      fetch(`${shop.url}/orders/${orderId}`),
+    ]);
+    // Neither a conflict nor gone: nodrop comes again.
+    expect([told.status, read.status, shown.status]).toEqual([503, 503, 503]);
+    expect(await shown.text()).toContain('Please try again in a moment.');
+  } finally {
+    await client.end();
+  }
+  expect(await paidBy()).toBeNull();
+  expect((await tell(event, { id })).status).toBe(204);
+  expect(await paidBy()).toBe(event.data.payment.id);
+});
+
+test('killed in the middle of an event it has applied all of it or nothing', async () => {
+  const client = new pg.Client({ connectionString: shop.database.url });
+  await client.connect();
+  const event = eventOf('payment.succeeded', orderId);
+  const id = newId('evt');
+  try {
+    await client.query('begin');
+    await client.query('select 1 from orders where id = $1 for update', [orderId]);
+    const told = tell(event, { id }).catch((error: Error) => error.name);
+    // It has the event, and waits for the order.
+    await eventually(async () => {
+      const waits =
+        "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+      return (await queryOnce(shop.database.url, waits)).length > 0;
+    });
+    await shop.process.stop('SIGKILL');
+    expect(await told).toBe('TypeError');
+  } finally {
+    await client.end();
+    await shop.process.start();
+  }
+  expect(await paidBy()).toBeNull();
+  expect((await tell(event, { id })).status).toBe(204);
+  expect(await paidBy()).toBe(event.data.payment.id);
+});
+
 test('signed nonsense is refused', async () => {
   expect((await tell({ type: 'payment.succeeded', data: {} })).status).toBe(400);
   expect((await tell([])).status).toBe(400);

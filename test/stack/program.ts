@@ -4,7 +4,11 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { eventually, freePort, temporaryHome } from '../support/stack.ts';
 
-const main = fileURLToPath(new URL('../../src/stack/main.ts', import.meta.url));
+/** What is run, and the words by which it says that it is ready. */
+const PROGRAMS = {
+  stack: ['main.ts', 'stack ready in'],
+  start: ['start.ts', 'nodrop is ready in'],
+} as const;
 
 /** A data folder and ports for a stack of its own. */
 export interface StackPlace {
@@ -31,14 +35,18 @@ export async function newPlace(): Promise<StackPlace> {
   };
 }
 
-/** The program behind `npm run stack`. */
+/** The program behind `npm run stack`, or `npm start`. */
 export class StackProgram {
   readonly #child: ChildProcess;
+  readonly #readyWords: string;
   /** Everything it printed so far. */
   output = '';
   readonly exit: Promise<number | null>;
 
-  constructor(env: NodeJS.ProcessEnv) {
+  constructor(env: NodeJS.ProcessEnv, name: keyof typeof PROGRAMS = 'stack') {
+    const [entry, readyWords] = PROGRAMS[name];
+    this.#readyWords = readyWords;
+    const main = fileURLToPath(new URL(`../../src/stack/${entry}`, import.meta.url));
     this.#child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), main], { env });
     this.#child.stdout?.on('data', (data) => {
       this.output += data;
@@ -50,7 +58,7 @@ export class StackProgram {
   }
 
   async ready(): Promise<this> {
-    await eventually(() => this.output.includes('stack ready in') || this.#child.exitCode !== null);
+    await eventually(() => this.output.includes(this.#readyWords) || this.#child.exitCode !== null, 120_000);
     if (this.#child.exitCode !== null) throw new Error(`The stack did not start: ${this.output}`);
     return this;
   }
@@ -65,7 +73,7 @@ export class StackProgram {
   }
 }
 
-/** The pids of the processes that the stack of a data folder runs, PostgreSQL and Temporal. */
+/** The pids of the processes that run on a data folder: of the stack, PostgreSQL and Temporal. */
 export function childPids(home: string): number[] {
   const state = JSON.parse(readFileSync(join(home, 'supervisor.json'), 'utf8'));
   return state.children.map((child: { process: { pid: number } }) => child.process.pid);

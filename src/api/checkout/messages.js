@@ -50,6 +50,10 @@ const en = {
       'We are still asking the bank',
       'Do not pay again. As soon as the bank has answered, the result appears here. You may also close this page: your payment does not get lost.',
     ],
+    elsewhere: [
+      'Go on where you came from',
+      'This payment is made in the app or on the page of the shop that sent you here. The result appears here by itself. If you have paid, do not pay again.',
+    ],
     lapsed: [
       'This way to pay has run out',
       'If you have paid with it, say so and do not pay again. Otherwise choose how to go on.',
@@ -119,6 +123,10 @@ const zh = {
     asking: [
       '正在向银行确认',
       '请勿重复付款。银行答复后，结果会立即显示在这里。您也可以关闭此页面，您的付款不会丢失。',
+    ],
+    elsewhere: [
+      '请回到来处继续',
+      '请在带您来到这里的应用或商家页面中完成支付。支付结果会自动显示在这里。如果您已付款，请勿重复付款。',
     ],
     lapsed: ['此支付方式已失效', '如果您已用它付款，请告诉我们，请勿重复付款。否则请选择如何继续。'],
     paid: ['支付成功', '谢谢，我们已收到您的付款。'],

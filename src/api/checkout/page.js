@@ -23,7 +23,11 @@ const ALERTS_END = new Set(['paid', 'telling', 'settled', 'review', 'returning',
 /** Nothing comes after these. @type {ReadonlySet<Screen>} */
 const ENDS = new Set(['paid', 'settled', 'returned', 'gone']);
 /** Here the payer may choose how to pay. @type {ReadonlySet<Screen>} */
-const CHOICES = new Set(['pay', 'lapsed', 'unpaid', 'expired']);
+const CHOICES = new Set(['pay', 'elsewhere', 'lapsed', 'unpaid', 'expired']);
+/** Here there is still time to pay. @type {ReadonlySet<Screen>} */
+const COUNTED = new Set(['pay', 'elsewhere']);
+/** Here the payer can pay, or begin anew. @type {ReadonlySet<Screen>} */
+const PAYABLE = new Set(['pay', 'elsewhere', 'lapsed']);
 
 /** @template {HTMLElement} T @param {string} id @returns {T} */
 const element = (id) => {
@@ -270,6 +274,9 @@ function draw() {
   write(detail, explanation);
   const amount = payment === undefined ? '' : amountOf(payment.amount);
   write(element('amount'), amount);
+  // A number that is broken into two lines is read as two.
+  element('amount').style.setProperty('--length', String(amount.length));
+  for (const part of ['header', 'number']) element(part).hidden = isGone && payment === undefined;
   write(element('subject'), session.subject ?? '');
   write(element('caption'), text.documentTitle);
   document.title = [heading, amount].filter((part) => part !== '').join(' · ');
@@ -293,9 +300,8 @@ function draw() {
   drawQr(current === 'pay' && payment !== undefined ? qrTextOf(payment) : undefined, payUrl === undefined);
 
   const canStillPay =
-    payment !== undefined &&
-    ['pay', 'lapsed'].includes(screenOf(payment, { now: now(), mayHavePaid: false }));
-  iPaid.hidden = isGone || !['pay', 'lapsed', 'asking'].includes(current);
+    payment !== undefined && PAYABLE.has(screenOf(payment, { now: now(), mayHavePaid: false }));
+  iPaid.hidden = isGone || !(PAYABLE.has(current) || current === 'asking');
   write(iPaid, current === 'asking' ? text.askAgain : text.iPaid);
   notPaid.hidden = !(current === 'asking' && canStillPay);
   write(notPaid, text.notPaid);
@@ -305,7 +311,8 @@ function draw() {
   const { returnUrl } = session;
   back.hidden = returnUrl === undefined || ['pay', 'lapsed', 'loading', 'preparing'].includes(current);
   if (returnUrl !== undefined && /^https?:/i.test(returnUrl)) back.href = returnUrl;
-  back.classList.toggle('main', current !== 'asking' && ways.length === 0);
+  // The way on, where there is none here.
+  back.classList.toggle('main', current === 'elsewhere' || (current !== 'asking' && ways.length === 0));
   write(back, text.back);
 
   shown = current;
@@ -368,7 +375,7 @@ function drawOthers(current, ways) {
   const { text } = texts();
   const others = element('others');
   others.hidden = ways.length === 0;
-  write(element('others-title'), current === 'pay' ? text.others : text.tryAgain);
+  write(element('others-title'), COUNTED.has(current) ? text.others : text.tryAgain);
   const channels = element('channels');
   const names = ways.map(({ channel, method }) => `${channel} ${method ?? ''}`).join('|');
   if (channels.dataset.ways !== names) {
@@ -393,7 +400,7 @@ function drawOthers(current, ways) {
 
 /** The countdown, and its end. */
 function tick() {
-  const isCounting = payment !== undefined && shown === 'pay';
+  const isCounting = payment !== undefined && shown !== undefined && COUNTED.has(shown);
   element('countdown').hidden = !isCounting;
   if (!isCounting || payment === undefined) return;
   const { text } = texts();

@@ -1,9 +1,12 @@
+/** What a page can do. Any other next action is done by the app or the shop's page that has the channel's own kit. */
+const IN_PAGES = new Set(['redirect', 'qr']);
+
 /**
  * Which of its screens the page shows. What is not known is never shown as unpaid: whatever this page does not
  * understand, and whatever the service still asks about, is `asking`. Nor is this attempt ever taken for the order:
  * another one may have paid it (`settled`), or be undecided.
  *
- * @typedef {'loading' | 'preparing' | 'pay' | 'lapsed' | 'asking' | 'telling' | 'paid' | 'settled' | 'review'
+ * @typedef {'loading' | 'preparing' | 'pay' | 'elsewhere' | 'lapsed' | 'asking' | 'telling' | 'paid' | 'settled' | 'review'
  *   | 'returning' | 'returned' | 'unpaid' | 'expired' | 'gone'} Screen
  *
  * @param {import('./nodrop.js').PayerPayment} payment
@@ -28,7 +31,8 @@ export function screenOf(payment, { now, mayHavePaid }) {
       if (isPayable(payment)) return 'pay';
       if (payment.status === 'created') return 'preparing';
       // Nothing is undecided: the channel's address or code has had its time.
-      return payment.nextAction === null ? 'lapsed' : 'asking';
+      if (payment.nextAction === null) return 'lapsed';
+      return IN_PAGES.has(payment.nextAction.type) ? 'asking' : 'elsewhere';
     default:
       return 'asking';
   }

@@ -41,11 +41,12 @@ export function checkoutPage(language: Language, facts: ShellFacts | undefined):
   return page(
     language,
     title,
+    'assets',
     `<body data-screen="loading"${facts === undefined ? '' : ` data-subject="${escapeHtml(facts.subject)}"`}${
       facts?.returnUrl ? ` data-return-url="${escapeHtml(facts.returnUrl)}"` : ''
     }>
 <main>
-<header>
+<header id="header">
 <div class="bar"><p id="caption">${title}</p><button type="button" id="language" hidden></button></div>
 <p id="amount"></p>
 <p id="subject"></p>
@@ -71,12 +72,16 @@ export function checkoutPage(language: Language, facts: ShellFacts | undefined):
   );
 }
 
-/** For a token that opens nothing; the same whether there is such a payment or not. */
-export function nothingPage(language: Language): string {
+/**
+ * For a token that opens nothing; the same whether there is such a payment or not.
+ * @param assets where the files of the cashier page are, seen from this one's address
+ */
+export function nothingPage(language: Language, assets: string): string {
   const { gone, goneDetail } = TEXTS[language];
   return page(
     language,
     gone,
+    assets,
     `<body data-screen="gone">
 <main>
 <div class="content"><div id="state"><span id="mark" aria-hidden="true"></span><h1 id="title">${gone}</h1><p id="detail">${goneDetail}</p></div></div>
@@ -85,15 +90,21 @@ export function nothingPage(language: Language): string {
   );
 }
 
-const page = (language: Language, title: string, body: string, script = '') => `<!doctype html>
+const page = (
+  language: Language,
+  title: string,
+  assets: string,
+  body: string,
+  script = '',
+) => `<!doctype html>
 <html lang="${language === 'zh' ? 'zh-Hans' : 'en'}">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>${title}</title>
-<link rel="icon" type="image/svg+xml" href="assets/icon.svg">
-<link rel="stylesheet" href="assets/page.css">
+<link rel="icon" type="image/svg+xml" href="${assets}/icon.svg">
+<link rel="stylesheet" href="${assets}/page.css">
 ${script}</head>
 ${body}
 </html>

@@ -9,7 +9,7 @@ import { opens } from '../auth.ts';
 import { checkoutPage, nothingPage, type ShellFacts } from '../checkout/shell.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
-import { languageOf, leaveSlash, sendPage } from '../send-page.ts';
+import { languageOf, leaveSlash, pageParameter, sendPage } from '../send-page.ts';
 import { lookUpPayment } from '../visible-payment.ts';
 import { z } from '../zod.ts';
 import { withPaymentId } from './return.ts';
@@ -50,12 +50,8 @@ export function checkoutRoute(api: Api): Endpoint {
     params: z.object({ id: z.string() }),
     // Not strict: links grow parameters on their way.
     query: z.object({
-      token: z.string().max(200).optional().openapi({ description: "The payment's client token." }),
-      returned: z
-        .string()
-        .max(200)
-        .optional()
-        .openapi({ description: 'Given when the payer comes back from the wallet.' }),
+      token: pageParameter.openapi({ description: "The payment's client token." }),
+      returned: pageParameter.openapi({ description: 'Given when the payer comes back from the wallet.' }),
     }),
     answers: {
       200: { description: 'The page.', mediaType: 'text/html' },
@@ -66,7 +62,7 @@ export function checkoutRoute(api: Api): Endpoint {
     async handle({ request, response, params: { id }, query: { token } }) {
       if (leaveSlash(request, response, id)) return;
       const facts = token === undefined ? undefined : await open(id, token);
-      if (facts === null) sendPage(response, 404, nothingPage(languageOf(request)));
+      if (facts === null) sendPage(response, 404, nothingPage(languageOf(request), 'assets'));
       else sendPage(response, 200, checkoutPage(languageOf(request), facts));
     },
   });

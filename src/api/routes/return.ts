@@ -5,7 +5,7 @@ import { nothingPage } from '../checkout/shell.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
 import { createGiveHint } from '../give-hint.ts';
-import { languageOf, leaveSlash, sendPage } from '../send-page.ts';
+import { languageOf, leaveSlash, pageParameter, sendPage } from '../send-page.ts';
 import { lookUpPayment } from '../visible-payment.ts';
 import { z } from '../zod.ts';
 
@@ -21,7 +21,7 @@ export function returnRoute(api: Api): Endpoint {
     auth: 'none',
     params: z.object({ id: z.string() }),
     // Not strict: wallets add parameters of their own.
-    query: z.object({ token: z.string().max(200).optional() }),
+    query: z.object({ token: pageParameter }),
     answers: {
       303: {
         description:
@@ -44,7 +44,7 @@ export function returnRoute(api: Api): Endpoint {
       // That page shows that it goes on trying, and gives the hint then.
       if (payment === undefined) return void response.redirect(303, cashier);
       if (payment === null || !opens(hashSecret(token ?? ''), payment, api.now())) {
-        return sendPage(response, 404, nothingPage(languageOf(request)));
+        return sendPage(response, 404, nothingPage(languageOf(request), '../checkout/assets'));
       }
       // A HEAD is a program's look at the address, not the payer.
       if (request.method === 'GET') {

@@ -1,0 +1,147 @@
+// npm start: everything a first visitor opens, from a data folder that does not exist yet until nothing is left of it.
+import { createServer } from 'node:net';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { identify, isAlive } from '../../src/stack/process.ts';
+import { listens } from '../../src/stack/program.ts';
+import { eventually, freePort } from '../support/stack.ts';
+import { childPids, newPlace, removePlace, type StackPlace, StackProgram } from './program.ts';
+
+const SETTINGS = ['PORT', 'NODROP_ADMIN_PORT', 'NODROP_SIMULATOR_PORT', 'NODROP_SHOP_PORT'] as const;
+
+let place: StackPlace;
+let env: NodeJS.ProcessEnv & Record<(typeof SETTINGS)[number], string>;
+let start: StackProgram;
+
+const at = (port: string | undefined) => `http://127.0.0.1:${port}`;
+
+beforeAll(async () => {
+  place = await newPlace();
+  const [api, admin, simulator, shop] = await Promise.all(SETTINGS.map(() => freePort()));
+  env = {
+    ...place.env,
+    PORT: String(api),
+    NODROP_ADMIN_PORT: String(admin),
+    NODROP_SIMULATOR_PORT: String(simulator),
+    NODROP_SHOP_PORT: String(shop),
+  };
+  start = await new StackProgram(env, 'start').ready();
+});
+afterAll(async () => {
+  await start?.stop();
+  removePlace(place);
+});
+
+test('prints every address, each of which answers, and opens on the shop', async () => {
+  const line = (name: string) => new RegExp(`^  ${name} +(\\S+)$`, 'm').exec(start.output)?.[1];
+  const printed = {
+    shop: /^Open (\S+) and buy something\.$/m.exec(start.output)?.[1],
+    api: line('API'),
+    reference: line('API reference'),
+    simulator: line('Simulator'),
+    webUi: line('Temporal Web UI'),
+    metrics: line('Metrics'),
+    logs: line('Logs'),
+  };
+  expect(printed).toEqual({
+    shop: at(env.NODROP_SHOP_PORT),
+    api: at(env.PORT),
+    reference: `${at(env.PORT)}/docs`,
+    simulator: at(env.NODROP_SIMULATOR_PORT),
+    webUi: at(env.NODROP_TEMPORAL_UI_PORT),
+    metrics: `${at(env.NODROP_ADMIN_PORT)}/metrics`,
+    logs: `${place.home}/logs`,
+  });
+  const { shop, reference, webUi, metrics } = printed;
+  for (const url of [shop, reference, webUi, metrics]) expect((await fetch(url ?? '')).status, url).toBe(200);
+  expect(await (await fetch(shop ?? '')).text()).toContain('A demonstration shop of nodrop');
+});
+
+/** The printed command, run as a shell would: `-H` and `-d` of it. */
+function readCurl(text: string): { url: string; init: RequestInit } {
+  const [, url = ''] = /(https?:\/\/[^\s']+)/.exec(text) ?? [];
+  const headers = [...text.matchAll(/-H ["']([^:"']+): ([^"']+)["']/g)].map(([, name, value]) => [
+    name,
+    value,
+  ]);
+  const [, body] = /-d '(.*)'/.exec(text) ?? [];
+  return {
+    url,
+    init: { headers: Object.fromEntries(headers), ...(body === undefined ? {} : { method: 'POST', body }) },
+  };
+}
+
+test('the printed commands make a payment and read its order', async () => {
+  const [create, read] = start.output
+    .split(/^ {2}curl /m)
+    .slice(1)
+    .map(readCurl);
+  if (create === undefined || read === undefined) throw new Error(`There are no commands in ${start.output}`);
+  const made = await fetch(create.url, create.init);
+  expect(made.status).toBe(201);
+  const { payUrl, orderId } = (await made.json()) as { payUrl: string; orderId: string };
+  expect(payUrl).toContain(at(env.NODROP_SIMULATOR_PORT));
+  await payIn(payUrl);
+  const order = await fetch(read.url, read.init);
+  expect(await order.json()).toMatchObject({ id: orderId, status: 'succeeded' });
+});
+
+const payIn = async (walletUrl: string) => {
+  const init = {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{"result":"success"}',
+  };
+  expect((await fetch(walletUrl, init)).status).toBe(200);
+};
+
+test('what is bought in the shop and paid in the wallet is paid in the shop', async () => {
+  const shop = at(env.NODROP_SHOP_PORT);
+  const [, order = ''] = /name="order" value="(\w+)"/.exec(await (await fetch(shop)).text()) ?? [];
+  const bought = await fetch(`${shop}/orders`, {
+    method: 'POST',
+    body: new URLSearchParams({ order, product: 'coffee' }),
+    redirect: 'manual',
+  });
+  const cashier = new URL(bought.headers.get('location') ?? '');
+  expect(`${bought.status} ${cashier.origin}`).toBe(`303 ${at(env.PORT)}`);
+  const paymentId = cashier.pathname.split('/').pop();
+  await payIn(`${at(env.NODROP_SIMULATOR_PORT)}/pay/${paymentId}`);
+  await eventually(async () =>
+    (await (await fetch(`${shop}/orders/${order}`)).text()).includes('Pickup code'),
+  );
+});
+
+describe('when a port is taken', () => {
+  test.each([
+    ['PORT', 'the API'],
+    ['NODROP_SHOP_PORT', 'the shop'],
+  ] as const)('%s: one sentence, before anything is started', async (setting, what) => {
+    const other = await newPlace();
+    const ports = await Promise.all(SETTINGS.map(async (name) => [name, String(await freePort())]));
+    const server = createServer();
+    const free = { ...other.env, ...Object.fromEntries(ports) };
+    await new Promise<void>((resolve) => server.listen(Number(free[setting]), '127.0.0.1', resolve));
+    try {
+      const second = new StackProgram(free, 'start');
+      expect(await second.exit).toBe(1);
+      expect(second.output).toBe(
+        `Port ${free[setting]} for ${what} is taken by another program: stop that program or set ${setting} to a free port.\n`,
+      );
+    } finally {
+      server.close();
+      removePlace(other);
+    }
+  });
+});
+
+test('SIGTERM ends it with everything it started, and nothing listens any more', async () => {
+  const children = childPids(place.home).map((pid) => identify(pid));
+  // PostgreSQL, Temporal, the simulator, the API, the worker and the shop.
+  expect(children).toHaveLength(6);
+  expect(await start.stop()).toBe(0);
+  expect(start.output).toMatch(/\nStopped\.\n$/);
+  for (const child of children) expect(child !== undefined && isAlive(child)).toBe(false);
+  const ports = Object.entries(env).filter(([name]) => /^(NODROP_\w+_)?PORT$/.test(name));
+  expect(ports).toHaveLength(7);
+  for (const [name, port] of ports) expect(await listens(Number(port)), name).toBe(false);
+});
