@@ -118,7 +118,7 @@ export async function timeSkippingEnvironment(): Promise<TestWorkflowEnvironment
 /** Asks until `condition` gives something else than undefined or false, and fails when it has not in `patienceMs`. */
 export async function eventually<T>(
   condition: () => Promise<T | undefined | false> | T | undefined | false,
-  patienceMs = 30_000,
+  patienceMs = 60_000,
 ): Promise<T> {
   const deadline = Date.now() + patienceMs;
   for (;;) {

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { SWEEP_SCHEDULE_ID } from '../../src/domain/names.ts';
 import { call } from '../simulator/support.ts';
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
@@ -155,6 +156,10 @@ test('asked for while Temporal is away: owed all the same, and the sweep starts 
   // Nor does the API's own call get through later.
   system.kill('api');
   await system.startTemporal();
+  // As the sweep of a later minute finds it.
+  await system.db
+    .$executeRaw`UPDATE refunds SET created_at = created_at - interval '1 minute' WHERE id = ${asked.body.id}`;
+  await system.temporal.schedule.getHandle(SWEEP_SCHEDULE_ID).trigger();
   await untilRefund(asked.body.id, 'succeeded', 200_000);
   expect((await tradeOf(id))?.refunded).toBe(1990);
 }, 300_000);
