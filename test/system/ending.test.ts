@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { SWEEP_SCHEDULE_ID } from '../../src/domain/names.ts';
 import { callbackFor } from '../support/callback.ts';
 import { eventually } from '../support/stack.ts';
 import { type Answer, type System, startSystem } from '../support/system.ts';
@@ -227,6 +228,7 @@ describe('a late success', () => {
 
 test('an order closes by its own expiry: with its last payment, or by the sweep when it has none', async () => {
   await eventually(async () => (await system.orderStatus('brief')) === 'closed', 150_000);
+  await system.temporal.schedule.getHandle(SWEEP_SCHEDULE_ID).trigger();
   await eventually(async () => (await system.orderStatus('brief-bare')) === 'closed', 150_000);
   expect((await get(`/v1/payments/${brief.id}`)).status).toBe('closed');
   const late = await system.pay({ order: undefined, orderId: 'brief-bare' });

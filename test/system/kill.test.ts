@@ -18,7 +18,10 @@ afterAll(async () => {
 
 describe('one after the other', () => {
   beforeEach(async () => {
-    await system.simulator.setFaults({ callback: { dropRate: 0, delayMs: 0 }, query: { latencyMs: 0 } });
+    await system.simulator.setFaults({
+      callback: { dropRate: 0, delayMs: 0 },
+      query: { latencyMs: 0, lagMs: 0 },
+    });
   });
 
   test('the happy path over HTTP: pay, callback, the order is paid', async () => {
@@ -70,7 +73,11 @@ describe('one after the other', () => {
   });
 
   test('a worker killed in the middle of a query', async () => {
-    await system.simulator.setFaults({ callback: { dropRate: 1 }, query: { latencyMs: 1500 } });
+    // The answers do not show yet that it is paid: there is always a query to be killed in.
+    await system.simulator.setFaults({
+      callback: { dropRate: 1 },
+      query: { latencyMs: 1500, lagMs: 3_600_000 },
+    });
     const { body } = await system.pay();
     await system.simulator.pay(body.id);
     await eventually(async () => {
@@ -80,6 +87,7 @@ describe('one after the other', () => {
       );
     });
     system.kill('worker');
+    await system.simulator.setFaults({ query: { lagMs: 0 } });
     await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded', 90_000);
   });
 
@@ -135,7 +143,10 @@ describe('one after the other', () => {
 // Their time is nearly all spent waiting, and for each other's sweep: they wait together.
 describe.concurrent('without anybody', () => {
   beforeAll(async () => {
-    await system.simulator.setFaults({ callback: { dropRate: 1, delayMs: 0 }, query: { latencyMs: 0 } });
+    await system.simulator.setFaults({
+      callback: { dropRate: 1, delayMs: 0 },
+      query: { latencyMs: 0, lagMs: 0 },
+    });
   });
 
   test('a payment long past its expiry, whose workflow is gone without a trace, is ended by the sweep', async () => {

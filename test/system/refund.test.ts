@@ -78,6 +78,8 @@ test('both attempts of an order paid: one pays it, the other goes back by itself
   // The channel gives no answer about the first attempt, so the second is let through.
   await system.simulator.setFaults({ query: { errorRate: 1 } });
   const second = (await system.pay({ order: undefined, orderId: first.orderId, channel: 'simulator2' })).body;
+  // Little of the request's time may be left for it.
+  await eventually(async () => (await payment(second.id)).status === 'paying');
   await system.simulator.pay(first.id);
   await system.simulator.pay(second.id);
   await system.simulator.setFaults({ query: { errorRate: 0 } });
@@ -111,7 +113,7 @@ test('both attempts of an order paid: one pays it, the other goes back by itself
 
 test('a worker killed with -9 while the channel has the refund in process: its callback ends it', async () => {
   const { id } = await paid();
-  await system.simulator.setFaults({ refund: { processingMs: 2_000 } });
+  await system.simulator.setFaults({ refund: { processingMs: 6_000 } });
   const asked = await askFor(id, { amount: 700 });
   await untilRefund(asked.body.id, 'processing');
   system.kill('worker');
