@@ -15,6 +15,7 @@ export default defineConfig({
     // On a slow machine too, longer than anything that a test waits for.
     testTimeout: 300_000,
     hookTimeout: 300_000,
+    expect: { poll: { timeout: 60_000 } },
     retry: 0,
     // A client of a server that the tests have stopped may be waiting to try again, and says so to nobody in particular.
     onUnhandledError: ({ message, stack }) =>

@@ -226,7 +226,7 @@ describe('creating', () => {
       expect([refused.status, refused.json.code]).toEqual([409, 'attempt_unresolved']);
       expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
       expect(await api.db.payment.count({ where: { orderId: body.order.id } })).toBe(1);
-    }, 30_000);
+    });
   });
 
   test.each([
