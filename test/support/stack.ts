@@ -101,12 +101,22 @@ export async function startTemporal(): Promise<TestTemporal> {
   }
 }
 
+/** The SDK gives a server five seconds to start, in which a Java machine may not have come to it on a busy computer. */
+async function startTestServer(path: string): Promise<TestWorkflowEnvironment> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await TestWorkflowEnvironment.createTimeSkipping({
+        server: { executable: { type: 'existing-path', path } },
+      });
+    } catch (error) {
+      if (tries === 5 || !/did not start within/.test(String(error))) throw error;
+    }
+  }
+}
+
 /** The time-skipping server with our search attributes; one per test file, and `teardown()` at its end. */
 export async function timeSkippingEnvironment(): Promise<TestWorkflowEnvironment> {
-  const path = await findTestServer(toolSettings());
-  const environment = await TestWorkflowEnvironment.createTimeSkipping({
-    server: { executable: { type: 'existing-path', path } },
-  });
+  const environment = await startTestServer(await findTestServer(toolSettings()));
   // This server knows how to add them, and not how to list them.
   await environment.connection.operatorService.addSearchAttributes({
     namespace: environment.namespace ?? 'default',
