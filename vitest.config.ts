@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { SlowestFirst } from './test/support/sequencer.ts';
 
 export default defineConfig({
   test: {
@@ -7,11 +8,14 @@ export default defineConfig({
     ],
     // Temporal's native module does not survive worker threads.
     pool: 'forks',
-    // Two cores: more at once only makes real servers starve each other.
-    maxWorkers: 2,
+    // Of three on two cores one mostly waits: for a sweep, an expiry, a process that starts again.
+    maxWorkers: 3,
+    sequence: { sequencer: SlowestFirst },
     globalSetup: ['test/support/global-setup.ts'],
-    testTimeout: 120_000,
+    // On a slow machine too, longer than anything that a test waits for.
+    testTimeout: 300_000,
     hookTimeout: 300_000,
+    expect: { poll: { timeout: 60_000 } },
     retry: 0,
     // A client of a server that the tests have stopped may be waiting to try again, and says so to nobody in particular.
     onUnhandledError: ({ message, stack }) =>

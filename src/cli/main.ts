@@ -1,5 +1,4 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { TemporalUnavailable } from '../activities/payment-workflows.ts';
 import { createChannels } from '../channels/registry.ts';
 import { ConfigError, loadConfig } from '../config.ts';
 import { LATE_PAYMENTS } from '../domain/decision.ts';
@@ -9,7 +8,6 @@ import { isDatabaseUnavailable } from '../ledger/unavailable.ts';
 import { CommandError } from './errors.ts';
 import { createKey, listKeys, revokeKey } from './keys.ts';
 import { listMerchants, rotateMerchantSecret, type SetOptions, setMerchantSettings } from './merchants.ts';
-import { recover } from './recover.ts';
 
 /** `npm run nodrop -- ...`: what operators do from the command line. */
 
@@ -26,9 +24,6 @@ function hours(value: string): number {
 }
 
 const config = () => loadConfig();
-
-/** gRPC's DEADLINE_EXCEEDED and UNAVAILABLE. */
-const NO_ANSWER = [4, 14];
 
 async function withLedger(work: (db: LedgerClient) => Promise<readonly string[]>): Promise<void> {
   const db = createLedgerClient(config().databaseUrl);
@@ -63,13 +58,14 @@ program
   .command('recover')
   .description('after a loss of the Temporal database: start the workflows of everything that is not over')
   .action(async () => {
-    const db = createLedgerClient(config().databaseUrl);
-    try {
+    // With all of Temporal's client, which no other command needs.
+    const { recover } = await import('./recover.ts');
+    await withLedger(async (db) => {
       await recover(db, config(), console.log);
-    } finally {
-      await db.$disconnect();
-    }
+      return [];
+    });
   });
+
 keys
   .command('revoke')
   .description('make a key open nothing from now on')
@@ -119,9 +115,6 @@ try {
 
 function explain(error: unknown): unknown {
   if (error instanceof ConfigError || error instanceof CommandError) return error.message;
-  if (error instanceof TemporalUnavailable || NO_ANSWER.includes((error as { code?: number }).code ?? 0)) {
-    return `Temporal at ${config().temporal.address} cannot be reached: start it (npm run stack) or set TEMPORAL_ADDRESS, and run this again.`;
-  }
   if (!isDatabaseUnavailable(error)) return error;
   const { hostname, port, pathname } = new URL(config().databaseUrl);
   return `The database ${pathname.slice(1)} at ${hostname}:${port || 5432} cannot be used: start it (npm run stack) or set DATABASE_URL.`;

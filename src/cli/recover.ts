@@ -1,7 +1,7 @@
 import { Client } from '@temporalio/client';
 import { deliverStored } from '../activities/deliver.ts';
 import { DeliveryWorkflows } from '../activities/delivery-workflows.ts';
-import { PaymentWorkflows } from '../activities/payment-workflows.ts';
+import { PaymentWorkflows, TemporalUnavailable } from '../activities/payment-workflows.ts';
 import { RefundWorkflows } from '../activities/refund-workflows.ts';
 import type { Config } from '../config.ts';
 import { LATE_WATCH_MS } from '../domain/schedule.ts';
@@ -22,6 +22,9 @@ import { CommandError } from './errors.ts';
 const DEADLINE_MS = 10_000;
 const AT_ONCE = 20;
 
+/** gRPC's DEADLINE_EXCEEDED and UNAVAILABLE. */
+const NO_ANSWER = [4, 14];
+
 /** So many that fail one after another mean that Temporal is away, or the database. */
 const FAILURES_IN_A_ROW = 100;
 /** So many failures are named; the number says the rest. */
@@ -31,8 +34,7 @@ const NAMED = 20;
  * `npm run nodrop -- recover`, after a total loss of the Temporal database: starts the workflow of everything that is
  * not over. The ledger knows it all; a workflow reads it first, so nothing is charged, closed or told twice, and
  * running it on a healthy system changes nothing. What cannot be started keeps nothing else from it.
- * @throws CommandError naming what could not be started.
- * @throws TemporalUnavailable when Temporal went away: run it again.
+ * @throws CommandError naming what could not be started, or saying that Temporal is away: run it again.
  */
 export async function recover(db: LedgerClient, config: Config, say: (line: string) => void): Promise<void> {
   const connection = lazyConnection(config.temporal.address);
@@ -90,6 +92,15 @@ export async function recover(db: LedgerClient, config: Config, say: (line: stri
         ].join('\n  '),
       );
     }
+  } catch (error) {
+    if (
+      !(error instanceof TemporalUnavailable) &&
+      !NO_ANSWER.includes((error as { code?: number }).code ?? 0)
+    )
+      throw error;
+    throw new CommandError(
+      `Temporal at ${config.temporal.address} cannot be reached: start it (npm run stack) or set TEMPORAL_ADDRESS, and run this again.`,
+    );
   } finally {
     await connection.close();
   }

@@ -1,9 +1,19 @@
-import { type AddressInfo, createServer } from 'node:net';
+import { randomInt } from 'node:crypto';
+import { createServer } from 'node:net';
 import { reason, StackError } from './errors.ts';
+
+/** Below every port that systems give to outgoing connections: one of those could take it before it is listened on. */
+const FREE = { from: 10_000, to: 32_000 };
 
 /** A loopback TCP port that nothing listens on at this moment. */
 export async function freePort(): Promise<number> {
-  return listenOnce(0);
+  for (;;) {
+    try {
+      return await listenOnce(randomInt(FREE.from, FREE.to));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
+    }
+  }
 }
 
 /**
@@ -23,13 +33,11 @@ export async function requireFreePort(port: number, what: string, setting: strin
   }
 }
 
+/** @returns the port. */
 function listenOnce(port: number): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.once('error', reject);
-    server.listen(port, '127.0.0.1', () => {
-      const { port: bound } = server.address() as AddressInfo;
-      server.close(() => resolve(bound));
-    });
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(port)));
   });
 }

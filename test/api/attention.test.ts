@@ -10,7 +10,7 @@ import {
   settlePayment,
 } from '../../src/ledger/payments.ts';
 import { recordRefundAnswer, recordRefundSilence } from '../../src/ledger/refunds.ts';
-import { pay, setUp, simulatorCallback } from './support.ts';
+import { paidAnswer, pay, settle, setUp, simulatorCallback } from './support.ts';
 
 // Every case that needs a person: shown with a sentence and since when, found in the list, and over when it is.
 // What the workflows and activities bring about is called here as they call it; that they do is tested on them.
@@ -39,19 +39,8 @@ async function expectOver(id: string) {
   expect(await needAttention()).not.toContain(id);
 }
 
-const money = (amount: number) =>
-  ({
-    state: 'paid',
-    channelPaymentId: 'trx',
-    amount,
-    currency: 'CNY',
-    paidAt: new Date().toISOString(),
-  }) as const;
 /** The channel says at this time that so much came in, and it is settled. */
-async function paid(id: string, amount = 1050, when = at(0)) {
-  await recordAnswer(api.db, id, money(amount), 'query', when);
-  await settlePayment(api.db, id, when);
-}
+const paid = (id: string, amount = 1050, when = at(0)) => settle(api.db, id, { amount }, when);
 const resolve = (id: string, action: string) =>
   api.call(`/v1/payments/${id}/resolve`, { key, body: { action, note: 'Seen.' } });
 async function refund(id: string, amount?: number) {
@@ -230,7 +219,13 @@ describe('money that waits for a decision', () => {
       const { id } = await pay(api, key);
       await paid(id, 1200, at(10));
       if (external) {
-        await recordAnswer(api.db, id, { ...money(1200), refundedAmount: 150 }, 'query', at(20));
+        await recordAnswer(
+          api.db,
+          id,
+          { ...paidAnswer({ amount: 1200 }), refundedAmount: 150 },
+          'query',
+          at(20),
+        );
       } else {
         const { id: refundId } = await refund(id, 150);
         // While it is on its way nobody knows what is left.

@@ -1,23 +1,10 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { currencyExponents, exponentOf } from '../../src/domain/money.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
-import { newKey, newOrderId, pay, startTestApi, type TestApi } from './support.ts';
+import { newOrderId, pay, setUp, startTestApi } from './support.ts';
 
 // What the cashier page is made of; what it does is in test/browser.
 
-let database: FreshDatabase;
-let api: TestApi;
-let key: string;
-
-beforeAll(async () => {
-  database = await freshDatabase();
-  api = await startTestApi(database.url);
-  ({ key } = await newKey(api.db));
-});
-afterAll(async () => {
-  await api.close();
-  await database.drop();
-});
+const { api, key } = await setUp();
 
 const open = (path: string, headers = {}) => api.call(`/checkout/${path}`, { headers });
 const modules = (name: string) => new URL(`../../src/api/checkout/${name}`, import.meta.url).href;

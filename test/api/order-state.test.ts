@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { ChannelAnswer } from '../../src/domain/channel.ts';
 import { startPayment } from '../../src/ledger/intake.ts';
-import { endPayment, recordAnswer, recordSilence, settlePayment } from '../../src/ledger/payments.ts';
+import { endPayment, recordAnswer, recordSilence } from '../../src/ledger/payments.ts';
 import { eventually } from '../support/stack.ts';
 import { type Reader, readEvents } from './event-source.ts';
-import { newOrderId, pay, setUp } from './support.ts';
+import { newOrderId, paidAnswer, pay, settle as settlePaid, setUp } from './support.ts';
 
 // What a payer sees of the order: an attempt alone says nothing of what was paid, or may be paid now.
 
@@ -31,20 +31,8 @@ afterEach(() => {
   for (const reader of readers.splice(0)) reader.leave();
 });
 
-const money = (changes: object = {}) =>
-  ({
-    state: 'paid',
-    channelPaymentId: 'T1',
-    amount: 1050,
-    currency: 'CNY',
-    paidAt: new Date().toISOString(),
-    ...changes,
-  }) as const;
 const answers = (id: string, answer: ChannelAnswer) => recordAnswer(api.db, id, answer, 'query', new Date());
-const settle = async (id: string, changes: object = {}) => {
-  await answers(id, money(changes));
-  await settlePayment(api.db, id, new Date());
-};
+const settle = (id: string, changes: object = {}) => settlePaid(api.db, id, changes);
 const decline = (id: string) => endPayment(api.db, id, 'failed', 'declined', new Date());
 const switchFrom = (made: Made, channel = 'simulator2', as = made.clientToken) =>
   api.call(`/v1/payments/${made.id}/switch`, { key: as, body: { channel } });
@@ -75,8 +63,8 @@ const nothingToPay = (orderState: string) => ({ orderState, nextAction: null, pa
 
 describe('while nobody knows', () => {
   test.each<[string, ChannelAnswer]>([
-    ['money is on record', money()],
-    ['the money of another amount is', money({ amount: 7 })],
+    ['money is on record', paidAnswer()],
+    ['the money of another amount is', paidAnswer({ amount: 7 })],
     ['the payer has acted', { state: 'processing' }],
   ])('when %s the live attempt is not to be paid, and no other is made', async (_name, answer) => {
     const a = await pay(api, key);

@@ -102,6 +102,9 @@ test('a mistake of ours is a 500 that says nothing of its insides', async () => 
   }
 });
 
+/** Far from the minute that some ask to wait, and from ever. */
+const IN_TIME_MS = 20_000;
+
 describe('a database that', () => {
   const askAll = async (url: string) => {
     const dead = await startTestApi(url);
@@ -113,7 +116,7 @@ describe('a database that', () => {
         dead.call('/v1/payments/pay_1?wait=60', { key }),
         dead.call('/v1/payments/pay_1', { key: 'ct_token' }),
       ]);
-      expect(Date.now() - began).toBeLessThan(5_000);
+      expect(Date.now() - began).toBeLessThan(IN_TIME_MS);
       for (const answer of answers) {
         expect([answer.status, answer.json.code]).toEqual([503, 'database_unavailable']);
         expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0);
@@ -172,7 +175,7 @@ describe('a database that', () => {
         behind.call('/v1/orders', { key, body: { id: 'silent', amount: 1, currency: 'CNY' } }),
       ]);
       expect(answers.map(({ json }) => json.code)).toEqual(['database_unavailable', 'database_unavailable']);
-      expect(Date.now() - began).toBeLessThan(8_000);
+      expect(Date.now() - began).toBeLessThan(IN_TIME_MS);
       // New connections work again, and the dead ones are given up.
       silent = false;
       await eventually(async () => (await ask()).status === 200);
@@ -275,7 +278,7 @@ test('requests sent without waiting for answers: some are, more cut the connecti
   expect(few.match(/HTTP\/1.1 200/g)).toHaveLength(10);
   const began = Date.now();
   expect(await exchange(`${ask(60)}\r\n`.repeat(100))).toBe('');
-  expect(Date.now() - began).toBeLessThan(5_000);
+  expect(Date.now() - began).toBeLessThan(IN_TIME_MS);
 });
 
 test('however many ask /readyz at once, one look is taken', async () => {

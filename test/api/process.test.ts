@@ -299,7 +299,7 @@ describe('npm run api', () => {
     api.child.kill('SIGTERM');
     expect(await waiting).toMatchObject({ status: 200, json: { id: 'o1', status: 'unpaid' } });
     expect(await api.ended).toBe(0);
-    expect(Date.now() - began).toBeLessThan(5_000);
+    expect(Date.now() - began).toBeLessThan(20_000);
     await expect(callUrl(`${url}/healthz`)).rejects.toThrow();
   });
 

@@ -1,8 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { refund, refundPage } from '../../src/api/schemas/refund.ts';
-import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
 import { recordRefundAnswer } from '../../src/ledger/refunds.ts';
-import { newKey, pay, setUp, simulatorCallback } from './support.ts';
+import { newKey, pay, settle, setUp, simulatorCallback } from './support.ts';
 
 // Refunds over HTTP: who may ask for what, and how often. What the channel does of it is tested on real parts.
 
@@ -18,15 +17,7 @@ const newIdempotencyKey = () => `key-${++keys}`;
 /** A payment of 1050 that is settled. */
 async function paid(as = key, amount = 1050) {
   const made = await pay(api, as);
-  const answer = {
-    state: 'paid',
-    channelPaymentId: 'trx',
-    amount,
-    currency: 'CNY',
-    paidAt: new Date().toISOString(),
-  } as const;
-  await recordAnswer(api.db, made.id, answer, 'query', new Date());
-  await settlePayment(api.db, made.id, new Date());
+  await settle(api.db, made.id, { amount });
   return made;
 }
 

@@ -1,7 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { automaticRefundId } from '../../src/domain/ids.ts';
-import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
-import { pay, setUp } from './support.ts';
+import { pay, settle, setUp } from './support.ts';
 
 // What an operator decides is durable before anybody is told of it, and everybody is told at once.
 
@@ -16,15 +15,7 @@ beforeEach(() => {
 /** Of what was asked, 900 came in: money that waits for a decision. */
 async function inReview() {
   const made = await pay(api, key);
-  const answer = {
-    state: 'paid',
-    channelPaymentId: 'trx',
-    amount: 900,
-    currency: 'CNY',
-    paidAt: new Date().toISOString(),
-  } as const;
-  await recordAnswer(api.db, made.id, answer, 'query', new Date());
-  await settlePayment(api.db, made.id, new Date());
+  await settle(api.db, made.id, { amount: 900 });
   return made;
 }
 

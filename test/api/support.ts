@@ -11,12 +11,13 @@ import { listen, stopListening } from '../../src/api/listen.ts';
 import { createMetrics } from '../../src/api/metrics.ts';
 import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
 import { sign, signer } from '../../src/channels/simulator/protocol.ts';
+import type { PaidAnswer } from '../../src/domain/channel.ts';
 import type { DeliverySnapshot } from '../../src/domain/delivery.ts';
 import type { RefundSnapshot } from '../../src/domain/refund.ts';
 import type { Payment } from '../../src/generated/prisma/client.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { createApiKey, ensureMerchant, type Role } from '../../src/ledger/merchants.ts';
-import { recordCreated } from '../../src/ledger/payments.ts';
+import { recordAnswer, recordCreated, settlePayment } from '../../src/ledger/payments.ts';
 import { freshDatabase } from '../support/stack.ts';
 
 /** The API over real HTTP and a real database; only the workflows' side is a stand-in. */
@@ -171,7 +172,11 @@ export interface TestApi {
   /** Every log line so far. */
   readonly logged: () => string;
   call(path: string, call?: Call): Promise<Answer>;
-  close(): Promise<void>;
+  /**
+   * @param patienceMs then connections are cut
+   * @default 2,000
+   */
+  close(patienceMs?: number): Promise<void>;
 }
 
 export const SECRET = 'a secret of at least thirty-two characters';
@@ -221,8 +226,8 @@ export async function startTestApi(databaseUrl: string, overrides: Partial<ApiDe
     deps,
     logged: () => lines.join(''),
     call: (path, call) => callUrl(`${url}${path}`, call),
-    async close() {
-      await Promise.all([changes.close(), stopListening(server, 2_000)]);
+    async close(patienceMs = 2_000) {
+      await Promise.all([changes.close(), stopListening(server, patienceMs)]);
       await db.$disconnect();
     },
   };
@@ -287,6 +292,27 @@ export async function pay(api: TestApi, key: string, body: Record<string, unknow
   });
   if (answer.status !== 201) throw new Error(`${answer.status} ${answer.text}`);
   return answer.json;
+}
+
+/** The channel's word that a payment is paid, as it is on record. */
+export const paidAnswer = (changes: Partial<PaidAnswer> = {}): PaidAnswer => ({
+  state: 'paid',
+  channelPaymentId: 'T1',
+  amount: 1050,
+  currency: 'CNY',
+  paidAt: new Date().toISOString(),
+  ...changes,
+});
+
+/** The channel's word that it is paid is on record, and settled. */
+export async function settle(
+  db: LedgerClient,
+  paymentId: string,
+  changes: Partial<PaidAnswer> = {},
+  at = new Date(),
+): Promise<void> {
+  await recordAnswer(db, paymentId, paidAnswer(changes), 'query', at);
+  await settlePayment(db, paymentId, at);
 }
 
 /** A callback as the simulator sends it. */

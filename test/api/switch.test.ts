@@ -6,8 +6,10 @@ import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
 import {
   newKey,
   newOrderId,
+  paidAnswer,
   pay,
   StandInWorkflows,
+  settle as settlePaid,
   startTestApi,
   type TestApi,
   testChannels,
@@ -42,17 +44,7 @@ const unpaid: StandInWorkflows['onAskChannel'] = async ({ id }) => {
   return true;
 };
 
-const paid = {
-  state: 'paid',
-  channelPaymentId: 'T1',
-  amount: 1050,
-  currency: 'CNY',
-  paidAt: new Date().toISOString(),
-} as const;
-const settle = async (id: string) => {
-  await recordAnswer(api.db, id, paid, 'query', new Date());
-  await settlePayment(api.db, id, new Date());
-};
+const settle = (id: string) => settlePaid(api.db, id);
 
 const to = (id: string, as: string, body: unknown = { channel: 'simulator2' }) =>
   api.call(`/v1/payments/${id}/switch`, { key: as, body });
@@ -214,7 +206,7 @@ describe('refused', () => {
     [
       'money came in that a person must decide on',
       async (id: string) => {
-        await recordAnswer(api.db, id, { ...paid, amount: 7 }, 'query', new Date());
+        await recordAnswer(api.db, id, paidAnswer({ amount: 7 }), 'query', new Date());
         await settlePayment(api.db, id, new Date());
       },
     ],

@@ -4,7 +4,7 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { newKey, newOrderId, pay, startTestApi, type TestApi } from '../api/support.ts';
 import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
-import { CHROMIUM, DESKTOP, expectAccessible, launch, openTab, PHONE, shows } from './support.ts';
+import { CHROMIUM, DESKTOP, expectAccessible, launch, openTab, PHONE, shows, type Tab } from './support.ts';
 
 // Every screen of the cashier page, in both languages and on both sizes: what it says, and that axe-core finds nothing.
 // The page and its API are real; what the payment has come to is written into the API's answers.
@@ -170,28 +170,39 @@ async function openWith(look: (typeof LOOKS)[number]) {
 }
 
 describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
-  test.each(SCREENS)('%s', async (name, screen, changes, english, chinese) => {
-    const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
-    for (const look of LOOKS) {
-      const { page, close } = await openWith(look);
-      await page.route('**/v1/payments/*/events', (route) => route.abort());
-      await page.route(/\/v1\/payments\/[^/]+$/, async (route) => {
-        const response = await route.fetch();
-        await route.fulfill({ response, json: { ...(await response.json()), ...changes } });
-      });
-      await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
-      await shows(page, screen);
-      await page
-        .getByText(look.locale === 'zh-CN' ? chinese : english)
-        .first()
-        .waitFor();
-      expect(await page.locator('html').getAttribute('lang')).toBe(
-        look.locale === 'zh-CN' ? 'zh-Hans' : 'en',
-      );
-      await expectAccessible(page);
-      await keep(page, `${name} ${look.locale}`);
-      await close();
-    }
+  // A tab for each look, in which one screen follows the other.
+  describe('shows', () => {
+    let tabs: readonly (Tab & { readonly look: (typeof LOOKS)[number] })[];
+    beforeAll(async () => {
+      tabs = await Promise.all(LOOKS.map(async (look) => ({ look, ...(await openWith(look)) })));
+    });
+    afterAll(async () => {
+      await Promise.all(tabs.map(({ context }) => context.close()));
+    });
+
+    test.each(SCREENS)('%s', async (name, screen, changes, english, chinese) => {
+      const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
+      for (const { look, page, complaints } of tabs) {
+        await page.unrouteAll({ behavior: 'ignoreErrors' });
+        await page.route('**/v1/payments/*/events', (route) => route.abort());
+        await page.route(/\/v1\/payments\/[^/]+$/, async (route) => {
+          const response = await route.fetch();
+          await route.fulfill({ response, json: { ...(await response.json()), ...changes } });
+        });
+        await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
+        await shows(page, screen);
+        await page
+          .getByText(look.locale === 'zh-CN' ? chinese : english)
+          .first()
+          .waitFor();
+        expect(await page.locator('html').getAttribute('lang')).toBe(
+          look.locale === 'zh-CN' ? 'zh-Hans' : 'en',
+        );
+        await expectAccessible(page);
+        await keep(page, `${name} ${look.locale}`);
+        expect(complaints).toEqual([]);
+      }
+    });
   });
 
   test('stays at its end, whatever an answer says that was overtaken', async () => {

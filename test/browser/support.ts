@@ -44,7 +44,7 @@ export async function openTab(
 
 export async function anotherPage(context: BrowserContext, allowed: readonly string[]) {
   const page = await context.newPage();
-  page.setDefaultTimeout(30_000);
+  page.setDefaultTimeout(60_000);
   const complaints: string[] = [];
   page.on('pageerror', ({ message }) => complaints.push(message));
   page.on('console', (message) => {

@@ -52,7 +52,7 @@ const find = (lookup: LookupFunction, name: string): Promise<unknown> =>
 
 test('names whose server hangs keep no other name waiting, and are not known for now', async () => {
   const server = await startNameServer({ 'shop.example': [93, 184, 216, 34] });
-  const lookup = createLookup({ nameServers: [server.address], timeoutMs: 300 });
+  const lookup = createLookup({ nameServers: [server.address], timeoutMs: 1_000 });
   let ended = 0;
   const hanging = [...Array(20)].map(async (_, i) => {
     const outcome = await find(lookup, `hang-${i}.example`);
@@ -66,7 +66,7 @@ test('names whose server hangs keep no other name waiting, and are not known for
 
 test('what stands in the hosts file is taken from there, and a name that nobody knows is not known', async () => {
   const server = await startNameServer({});
-  const lookup = createLookup({ nameServers: [server.address], timeoutMs: 300 });
+  const lookup = createLookup({ nameServers: [server.address], timeoutMs: 5_000 });
   expect(await find(lookup, 'localhost')).toContainEqual({ address: '127.0.0.1', family: 4 });
   expect(server.asked).toEqual([]);
   expect(['ENOTFOUND', 'EAI_AGAIN']).toContain(await find(lookup, 'nobody.invalid'));
@@ -75,7 +75,7 @@ test('what stands in the hosts file is taken from there, and a name that nobody 
 
 test('one address, of the family that is asked for', async () => {
   const server = await startNameServer({ 'shop.example': [93, 184, 216, 34] });
-  const lookup = createLookup({ nameServers: [server.address], timeoutMs: 300 });
+  const lookup = createLookup({ nameServers: [server.address], timeoutMs: 5_000 });
   const one = (family: 4 | 6) =>
     new Promise((resolve) => {
       lookup('shop.example', { family }, (error, address) => resolve(error?.code ?? address));

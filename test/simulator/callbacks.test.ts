@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { CallbackError } from '../../src/domain/channel.ts';
 import {
   ACCOUNT,
@@ -196,7 +196,7 @@ describe('faults of callbacks', () => {
     writeFileSync(journal, readFileSync(journal, 'utf8').replace(/"nextAt":\d+/g, '"nextAt":0'));
     const { ledger } = await start({ folder });
     await shop.until(1);
-    await vi.waitFor(async () => expect(await ledger()).toMatchObject([{ callbackAttempts: 1 }]));
+    await expect.poll(() => ledger()).toMatchObject([{ callbackAttempts: 1 }]);
   });
 });
 

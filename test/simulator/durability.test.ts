@@ -101,7 +101,7 @@ describe('the process', () => {
     }
     third.child.kill('SIGTERM');
     expect(await third.ended).toEqual({ code: 0, errors: '' });
-  }, 60_000);
+  });
 
   it('says in one sentence that its port is taken, and leaves the running one its ledger', async () => {
     const home = tempFolder();
@@ -114,7 +114,7 @@ describe('the process', () => {
       errors: `Port ${port} on 127.0.0.1 is taken: set NODROP_SIMULATOR_PORT to a free one.\n`,
     });
     expect(await ledger()).toHaveLength(1);
-  }, 30_000);
+  });
 });
 
 describe('the journal', () => {

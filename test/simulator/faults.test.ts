@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { Dice } from '../../src/simulator/faults.ts';
 import { ACCOUNT, call, newTrade, start, tempFolder } from './support.ts';
 
@@ -29,9 +29,7 @@ describe('faults', () => {
     const trade = newTrade();
     const patience = new AbortController();
     const outcome = adapter.createTrade(ACCOUNT, trade, patience.signal).catch((error: unknown) => error);
-    await vi.waitFor(async () =>
-      expect(await ledger()).toMatchObject([{ state: 'NOTPAY', createdCount: 1 }]),
-    );
+    await expect.poll(() => ledger()).toMatchObject([{ state: 'NOTPAY', createdCount: 1 }]);
     patience.abort();
     expect(await outcome).toMatchObject({ kind: 'unreachable' });
     await setFaults({ create: { timeoutAfterAcceptRate: 0 } });
@@ -43,7 +41,7 @@ describe('faults', () => {
     const { adapter, ledger, setFaults, close } = await start();
     await setFaults({ create: { timeoutAfterAcceptRate: 1 } });
     const outcome = adapter.createTrade(ACCOUNT, newTrade()).catch((error: unknown) => error);
-    await vi.waitFor(async () => expect(await ledger()).toHaveLength(1));
+    await expect.poll(() => ledger()).toHaveLength(1);
     await close();
     expect(await outcome).toMatchObject({ kind: 'unreachable' });
   });
@@ -122,7 +120,7 @@ describe('faults', () => {
     const past = '"settlesAt":"2026-01-01T00:00:00.000Z"';
     writeFileSync(journal, readFileSync(journal, 'utf8').replace(/"settlesAt":"[^"]+"/g, past));
     const { ledger } = await start({ folder });
-    await vi.waitFor(async () => expect(await ledger()).toMatchObject([{ refunded: 600, state: 'SUCCESS' }]));
+    await expect.poll(() => ledger()).toMatchObject([{ refunded: 600, state: 'SUCCESS' }]);
   });
 
   it('rateLimitPerSecond: 429 with Retry-After above it, for each account alone', async () => {

@@ -165,7 +165,7 @@ export async function receiver(answer: (count: number) => number = () => 200) {
         () => {
           if (received.length < count) throw new Error(`${received.length} of ${count} callbacks came`);
         },
-        { timeout: 10_000, interval: 10 },
+        { timeout: 60_000, interval: 10 },
       );
       return received;
     },

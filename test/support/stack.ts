@@ -101,13 +101,22 @@ export async function startTemporal(): Promise<TestTemporal> {
   }
 }
 
+/** The SDK gives a server five seconds to start, in which a Java machine may not have come to it on a busy computer. */
+async function startTestServer(path: string): Promise<TestWorkflowEnvironment> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await TestWorkflowEnvironment.createTimeSkipping({
+        server: { executable: { type: 'existing-path', path } },
+      });
+    } catch (error) {
+      if (tries === 5 || !/did not start within/.test(String(error))) throw error;
+    }
+  }
+}
+
 /** The time-skipping server with our search attributes; one per test file, and `teardown()` at its end. */
 export async function timeSkippingEnvironment(): Promise<TestWorkflowEnvironment> {
-  const path = await findTestServer(toolSettings());
-  const start = () =>
-    TestWorkflowEnvironment.createTimeSkipping({ server: { executable: { type: 'existing-path', path } } });
-  // The SDK gives a JVM 5 s to be there, which a busy machine may not keep to.
-  const environment = await start().catch(start).catch(start);
+  const environment = await startTestServer(await findTestServer(toolSettings()));
   await addSearchAttributes(environment);
   return environment;
 }
@@ -136,7 +145,7 @@ async function addSearchAttributes({ connection, namespace }: TestWorkflowEnviro
 /** Asks until `condition` gives something else than undefined or false, and fails when it has not in `patienceMs`. */
 export async function eventually<T>(
   condition: () => Promise<T | undefined | false> | T | undefined | false,
-  patienceMs = 30_000,
+  patienceMs = 60_000,
 ): Promise<T> {
   const deadline = Date.now() + patienceMs;
   for (;;) {

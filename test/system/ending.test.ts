@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { SWEEP_SCHEDULE_ID } from '../../src/domain/names.ts';
 import { callbackFor } from '../support/callback.ts';
 import { eventually } from '../support/stack.ts';
-import { type System, startSystem } from '../support/system.ts';
+import { type Answer, type System, startSystem } from '../support/system.ts';
 
 /**
  * P2 over HTTP: cancelled, late and second payments end right. The channel's word wins over every wish, and each race
@@ -9,8 +10,14 @@ import { type System, startSystem } from '../support/system.ts';
  */
 
 let system: System;
+/** A payment of an order with the shortest expiry there is: made first, looked at last. */
+let brief: Answer['body'];
 beforeAll(async () => {
   system = await startSystem({ withWorker: true, env: { NODROP_QUERY_SCHEDULE: '60s' } });
+  const order = { id: 'brief', amount: 500, currency: 'CNY', subject: 'x', expiresInSeconds: 60 };
+  await system.api('POST', '/v1/orders', { ...order, id: 'brief-bare' });
+  ({ body: brief } = await system.pay({ order }));
+  expect(Date.parse(brief.expiresAt)).toBeLessThanOrEqual(Date.now() + 60_000);
 });
 afterAll(async () => {
   await system?.stop();
@@ -128,18 +135,6 @@ describe('cancelling an order', () => {
   });
 });
 
-test('an order closes by its own expiry: with its last payment, or by the sweep when it has none', async () => {
-  const order = { id: 'brief', amount: 500, currency: 'CNY', subject: 'x', expiresInSeconds: 60 };
-  await system.api('POST', '/v1/orders', { ...order, id: 'brief-bare' });
-  const { body } = await system.pay({ order });
-  expect(Date.parse(body.expiresAt)).toBeLessThanOrEqual(Date.now() + 60_000);
-  await eventually(async () => (await system.orderStatus('brief')) === 'closed', 150_000);
-  await eventually(async () => (await system.orderStatus('brief-bare')) === 'closed', 150_000);
-  expect((await get(`/v1/payments/${body.id}`)).status).toBe('closed');
-  const late = await system.pay({ order: undefined, orderId: 'brief-bare' });
-  expect([late.status, late.body.code]).toEqual([409, 'order_not_payable']);
-});
-
 describe('a new attempt on another channel', () => {
   const second = (orderId: string) => system.pay({ order: undefined, orderId, channel: 'simulator2' });
 
@@ -229,4 +224,13 @@ describe('a late success', () => {
       true,
     );
   });
+});
+
+test('an order closes by its own expiry: with its last payment, or by the sweep when it has none', async () => {
+  await eventually(async () => (await system.orderStatus('brief')) === 'closed', 150_000);
+  await system.temporal.schedule.getHandle(SWEEP_SCHEDULE_ID).trigger();
+  await eventually(async () => (await system.orderStatus('brief-bare')) === 'closed', 150_000);
+  expect((await get(`/v1/payments/${brief.id}`)).status).toBe('closed');
+  const late = await system.pay({ order: undefined, orderId: 'brief-bare' });
+  expect([late.status, late.body.code]).toEqual([409, 'order_not_payable']);
 });

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { SWEEP_SCHEDULE_ID } from '../../src/domain/names.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { callbackFor } from '../support/callback.ts';
 import { eventually } from '../support/stack.ts';
@@ -127,7 +128,10 @@ test('an acknowledged callback that Temporal did not hear is delivered by the sw
     paidAt: new Date().toISOString(),
   } as const;
   const callback = { notificationId: 'n-swept', outTradeNo: body.id, answer };
-  const { id } = await storeCallback(system.db, channelAccountId, callback, Buffer.from('{}'), new Date());
+  const aMinuteAgo = new Date(Date.now() - 60_000);
+  const { id } = await storeCallback(system.db, channelAccountId, callback, Buffer.from('{}'), aMinuteAgo);
+  // The sweep of every minute has been waited for above.
+  await system.temporal.schedule.getHandle(SWEEP_SCHEDULE_ID).trigger();
   await eventually(async () => (await system.orderStatus('swept')) === 'succeeded', 150_000);
   expect((await system.api('GET', `/v1/payments/${body.id}`)).body.settledBy).toBe('callback');
   await eventually(

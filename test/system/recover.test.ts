@@ -21,6 +21,8 @@ test('recover after a total loss of the Temporal database', async () => {
     system.pay(),
     system.pay(),
   ]);
+  // However long the first ones take.
+  await eventually(async () => (await system.db.payment.count({ where: { status: 'paying' } })) === 5);
   await system.simulator.pay(done.body.id);
   await system.api('POST', `/v1/payments/${ended.body.id}/cancel`);
   await eventually(async () => (await system.orderStatus(done.body.orderId)) === 'succeeded');

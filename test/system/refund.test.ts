@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { SWEEP_SCHEDULE_ID } from '../../src/domain/names.ts';
 import { call } from '../simulator/support.ts';
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
@@ -77,6 +78,8 @@ test('both attempts of an order paid: one pays it, the other goes back by itself
   // The channel gives no answer about the first attempt, so the second is let through.
   await system.simulator.setFaults({ query: { errorRate: 1 } });
   const second = (await system.pay({ order: undefined, orderId: first.orderId, channel: 'simulator2' })).body;
+  // Little of the request's time may be left for it.
+  await eventually(async () => (await payment(second.id)).status === 'paying');
   await system.simulator.pay(first.id);
   await system.simulator.pay(second.id);
   await system.simulator.setFaults({ query: { errorRate: 0 } });
@@ -110,7 +113,7 @@ test('both attempts of an order paid: one pays it, the other goes back by itself
 
 test('a worker killed with -9 while the channel has the refund in process: its callback ends it', async () => {
   const { id } = await paid();
-  await system.simulator.setFaults({ refund: { processingMs: 2_000 } });
+  await system.simulator.setFaults({ refund: { processingMs: 6_000 } });
   const asked = await askFor(id, { amount: 700 });
   await untilRefund(asked.body.id, 'processing');
   system.kill('worker');
@@ -155,6 +158,10 @@ test('asked for while Temporal is away: owed all the same, and the sweep starts 
   // Nor does the API's own call get through later.
   system.kill('api');
   await system.startTemporal();
+  // As the sweep of a later minute finds it.
+  await system.db
+    .$executeRaw`UPDATE refunds SET created_at = created_at - interval '1 minute' WHERE id = ${asked.body.id}`;
+  await system.temporal.schedule.getHandle(SWEEP_SCHEDULE_ID).trigger();
   await untilRefund(asked.body.id, 'succeeded', 200_000);
   expect((await tradeOf(id))?.refunded).toBe(1990);
 }, 300_000);

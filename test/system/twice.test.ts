@@ -55,6 +55,22 @@ async function expectPaidOnce(orderId: string) {
   expect([await said(id, '-> succeeded.'), await said(id, 'is paid.')]).toEqual([1, 1]);
 }
 
+/** Of a process that died on it, while it was under way. */
+const left = { body: request(), key: randomUUID() };
+
+test('kill -9 in the middle: the same request on the other process is told to come back', async () => {
+  const { body, key } = left;
+  // Held by the channel, so that the request is under way when its process dies.
+  await s.simulator.setFaults({ create: { latencyMs: 6_000 } });
+  const lost = send(s.apiUrl, body, key);
+  await eventually(async () => (await paymentsOf(body.order.id)) === 1);
+  s.kill('api');
+  expect(await lost).toBeUndefined();
+  await s.simulator.setFaults({ create: { latencyMs: 0 } });
+  expect((await send(second, body, key))?.body.code).toBe('idempotency_key_in_progress');
+  await eventually(async () => (await s.api('GET', '/readyz').catch(() => undefined))?.status === 200);
+});
+
 test('two processes, one payment: all say the same or ask to come back', async () => {
   const [body, key] = [request(), randomUUID()];
   const answers = await onBoth(20, (base) => send(base, body, key));
@@ -141,26 +157,6 @@ describe('the same on both at once', () => {
   });
 });
 
-test('kill -9 in the middle: the same request on the other process ends it, with one payment', async () => {
-  const [body, key] = [request(), randomUUID()];
-  // Held by the channel, so that the request is under way when its process dies.
-  await s.simulator.setFaults({ create: { latencyMs: 3_000 } });
-  const lost = send(s.apiUrl, body, key);
-  await eventually(async () => (await paymentsOf(body.order.id)) === 1);
-  s.kill('api');
-  expect(await lost).toBeUndefined();
-  await s.simulator.setFaults({ create: { latencyMs: 0 } });
-  expect((await send(second, body, key))?.body.code).toBe('idempotency_key_in_progress');
-  // The lease of the dead process ends within a minute.
-  const answer = await eventually(async () => {
-    const given = await send(second, body, key);
-    return given?.status !== 409 && given;
-  }, 90_000);
-  expect([answer.status, answer.body.orderId]).toEqual([200, body.order.id]);
-  expect(await paymentsOf(body.order.id)).toBe(1);
-  expect((await send(second, body, key))?.headers.get('idempotency-replayed')).toBe('true');
-});
-
 test('a callback that was stored before its payment pays the order at the next sweep', async () => {
   const { body } = await s.pay();
   const { channelAccountId } = await s.db.payment.findUniqueOrThrow({ where: { id: body.id } });
@@ -214,4 +210,15 @@ test('one of two workers killed with -9 in the middle of paid payments: the othe
     ({ workflowTaskCompletedEventAttributes }) => workflowTaskCompletedEventAttributes,
   );
   expect(last?.workflowTaskCompletedEventAttributes?.identity).toMatch(new RegExp(`^${survivor}@`));
+});
+
+test('the lease of a dead process ends within a minute: the same request on the other one ends it, with one payment', async () => {
+  const { body, key } = left;
+  const answer = await eventually(async () => {
+    const given = await send(second, body, key);
+    return given?.status !== 409 && given;
+  }, 90_000);
+  expect([answer.status, answer.body.orderId]).toEqual([200, body.order.id]);
+  expect(await paymentsOf(body.order.id)).toBe(1);
+  expect((await send(second, body, key))?.headers.get('idempotency-replayed')).toBe('true');
 });

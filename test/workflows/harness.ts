@@ -231,7 +231,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     workflows,
     refundWorkflows,
     deliveryWorkflows,
-    orderServices: new OrderServiceClient({ allowPrivate: true, timeoutMs: 1_000 }),
+    orderServices: new OrderServiceClient({ allowPrivate: true, timeoutMs: 2_500 }),
     workflowBundle,
     db,
     channels,

@@ -100,7 +100,7 @@ test('answers 500 for an hour: told on schedule, shown after 10 minutes, applied
 
 test.each<[string, Reaction]>([
   ['times out', { hang: true }],
-  ['answers too late', { delayMs: 1_300, apply: true }],
+  ['answers too late', { delayMs: 3_000, apply: true }],
   ['redirects', { status: 302, headers: { location: '/events' } }],
   ['knows no such address', { status: 404 }],
   ['answers 409 without a word', { status: 409 }],

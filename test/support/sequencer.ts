@@ -1,0 +1,17 @@
+import { relative } from 'node:path';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
+
+/** What takes longest, the longest first. A fresh clone does not know it yet, and a long file that starts last is waited for. */
+const FIRST = ['test/model/', 'test/system/', 'test/browser/', 'test/api/authorisation', 'test/api/process'];
+
+/** Starts the slowest files first, and leaves the rest to vitest. */
+export class SlowestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const rank = ({ moduleId }: TestSpecification) => {
+      const path = relative(this.ctx.config.root, moduleId);
+      const found = FIRST.findIndex((start) => path.startsWith(start));
+      return found === -1 ? FIRST.length : found;
+    };
+    return (await super.sort(files)).sort((a, b) => rank(a) - rank(b));
+  }
+}
