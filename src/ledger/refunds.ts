@@ -173,7 +173,7 @@ async function promised(tx: LedgerTx, paymentId: string): Promise<bigint> {
 
 /**
  * The money that must go back, written with the decision that owes it; its id makes it one a payment until the channel
- * has refused it. What has gone back already, or is to, is not owed again.
+ * has refused it. What has gone back already, or is to, is not owed again, unless what is to go back is refused.
  * @returns null when nothing is left to go back.
  */
 export async function oweRefund(
@@ -183,7 +183,10 @@ export async function oweRefund(
   now: Date,
 ): Promise<Refund | null> {
   const amount = (payment.receivedAmount ?? 0n) - (await promised(tx, payment.id));
-  if (amount <= 0n) return null;
+  if (amount <= 0n) {
+    await noteCovered(tx, payment, reason, now);
+    return null;
+  }
   const before = await tx.refund.count({
     where: { paymentId: payment.id, id: { startsWith: automaticRefundId(payment.id) } },
   });
@@ -206,6 +209,43 @@ export async function oweRefund(
   return refund;
 }
 
+/** What is owed and already on its way: should that be refused, this is what it is owed for. */
+async function noteCovered(tx: LedgerTx, { id }: Payment, reason: RefundReason, now: Date): Promise<void> {
+  const open = await findOpenRefund(tx, id);
+  if (open === null) return;
+  const detail = `All of its money must go back: ${reason}. It is on its way already.`;
+  await note(tx, id, 'refund', detail, now, { owedFor: reason, coveredBy: open.id, covered: true });
+}
+
+/** What a conflict's money is owed back for. */
+async function reasonOwed(tx: LedgerTx, paymentId: string): Promise<RefundReason> {
+  const first = await tx.refund.findUnique({ where: { id: automaticRefundId(paymentId) } });
+  if (first !== null) return first.reason as RefundReason;
+  const entry = await tx.timelineEntry.findFirst({
+    where: { paymentId, kind: 'refund', data: { path: ['covered'], equals: true } },
+    orderBy: { id: 'asc' },
+  });
+  return (entry?.data as { owedFor?: RefundReason } | undefined)?.owedFor ?? 'requested';
+}
+
+/**
+ * A refund that somebody asked for stood for money that is owed back, and the channel has refused it: what is left is
+ * owed by itself from now on. One that was owed by itself waits for a person, who has it asked again.
+ */
+async function oweWhatWasRefused(
+  { tx, payment: { id } }: Locked,
+  refund: Refund,
+  written: RefundSnapshot,
+  now: Date,
+): Promise<void> {
+  const isNews = isRefundOpen(refund.status as RefundStatus) && written.status === 'failed';
+  if (!isNews || isAutomaticRefundId(refund.id, id)) return;
+  const payment = await tx.payment.findUniqueOrThrow({ where: { id } });
+  if (payment.orderUpdate !== 'conflict') return;
+  if ((await oweRefund(tx, payment, await reasonOwed(tx, id), now)) !== null)
+    await reviewAttention(tx, payment, now);
+}
+
 /**
  * The refund that brings a conflict's money back: the one that is open, or a new one of all that is left, for the
  * reason of the one the channel refused.
@@ -217,9 +257,7 @@ export async function oweRefundAgain(
 ): Promise<{ refund: Refund | null; payment: Payment }> {
   const open = await findOpenRefund(tx, payment.id);
   if (open !== null) return { refund: open, payment };
-  const first = await tx.refund.findUnique({ where: { id: automaticRefundId(payment.id) } });
-  const reason = (first?.reason ?? 'requested') as RefundReason;
-  const refund = await oweRefund(tx, payment, reason, now);
+  const refund = await oweRefund(tx, payment, await reasonOwed(tx, payment.id), now);
   return { refund, payment: await reviewAttention(tx, payment, now) };
 }
 
@@ -277,6 +315,7 @@ export async function owedRefund(
 /**
  * Writes down what the channel said of a refund before anybody acts on it. A definite answer is the last, and with it
  * comes what the channel said of the trade after it: money that others gave back is recorded in the same transaction.
+ * What is owed anew by a refusal is the sweep's to start.
  */
 export async function recordRefundAnswer(
   db: LedgerClient,
@@ -288,15 +327,17 @@ export async function recordRefundAnswer(
   return await underRefundLock(db, refundId, now, async (locked, refund) => {
     const { tx, payment } = locked;
     const written = await writeAnswer(locked, refund, answer, now);
-    if (trade === undefined) return written;
-    const { state } = trade;
-    await note(tx, payment.id, 'query', `The channel answered ${state}.`, now, { state, by: 'query' });
-    const seen = await update(tx, payment.id, {
-      channelState: state,
-      channelAnsweredAt: now,
-      channelErrorSince: null,
-    });
-    if (isMoney(trade)) await recordExternalRefunds({ ...locked, payment: seen }, trade, now);
+    if (trade !== undefined) {
+      const { state } = trade;
+      await note(tx, payment.id, 'query', `The channel answered ${state}.`, now, { state, by: 'query' });
+      const seen = await update(tx, payment.id, {
+        channelState: state,
+        channelAnsweredAt: now,
+        channelErrorSince: null,
+      });
+      if (isMoney(trade)) await recordExternalRefunds({ ...locked, payment: seen }, trade, now);
+    }
+    await oweWhatWasRefused(locked, refund, written, now);
     return written;
   });
 }
@@ -344,6 +385,7 @@ export async function recordRefundCallback(
         : toRefundSnapshot(refund, payment);
     const current = await tx.payment.findUniqueOrThrow({ where: { id: payment.id } });
     if (isMoney(said.answer)) await recordExternalRefunds({ ...locked, payment: current }, said.answer, now);
+    await oweWhatWasRefused(locked, refund, written, now);
     return written;
   });
 }

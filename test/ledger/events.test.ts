@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { ChannelAnswer } from '../../src/domain/channel.ts';
+import { automaticRefundId } from '../../src/domain/ids.ts';
 import type { Payment } from '../../src/generated/prisma/client.ts';
 import { removeOld } from '../../src/ledger/cleanup.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
@@ -19,6 +20,7 @@ import { underLock, update } from '../../src/ledger/locked.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { endPayment, recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
 import { recordRefundAnswer, requestRefund } from '../../src/ledger/refunds.ts';
+import { resolvePayment } from '../../src/ledger/resolve.ts';
 import { findUnseenDeliveries, takeOverdueDeliveries } from '../../src/ledger/sweep.ts';
 import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
 
@@ -337,6 +339,27 @@ test.each([
     });
     expect(await db.refund.count({ where: { paymentId: payment.id } })).toBe(1);
     expect((await eventsOf(payment.id)).at(-1)?.type).toBe('payment.conflict');
+  },
+);
+
+test.each([
+  ['the order service says it is paid otherwise', 'conflict', 'duplicate_payment'],
+  ['the order service says it is gone', 'gone', 'late_payment'],
+  ['an operator refunds it', 'operator', 'requested'],
+] as const)(
+  'a refund on its way when %s, and refused after that: it is owed all the same',
+  async (_, by, reason) => {
+    const { payment, delivery } = await newPending();
+    const all = { amount: undefined, note: undefined, idempotencyKey: `key-${payment.id}` };
+    const { refund } = await requestRefund(db, payment.id, all, now());
+    if (by === 'operator') await resolvePayment(db, merchantId, payment.id, 'refund', 'why', now());
+    else await recordAttempt(db, delivery.id, answered(by), 0, now());
+    expect(await db.refund.count({ where: { paymentId: payment.id } })).toBe(1);
+    const refused = { state: 'failed', reason: 'The account is closed.' } as const;
+    await recordRefundAnswer(db, refund.id, refused, now(), PAID);
+    expect(await db.refund.findUnique({ where: { id: automaticRefundId(payment.id) } })).toMatchObject({
+      ...{ status: 'created', amount: 1000n, reason },
+    });
   },
 );
 

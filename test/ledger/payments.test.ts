@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ChannelAnswer, PaidAnswer } from '../../src/domain/channel.ts';
 import { automaticRefundId } from '../../src/domain/ids.ts';
 import type { Payment } from '../../src/generated/prisma/client.ts';
@@ -17,6 +17,7 @@ import {
   requestCancel,
   settlePayment,
 } from '../../src/ledger/payments.ts';
+import { recordRefundAnswer, recordRefundCallback, requestRefund } from '../../src/ledger/refunds.ts';
 import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
 
 /**
@@ -129,6 +130,85 @@ test('what waits for a decision goes back by itself once another attempt pays th
     (await db.event.findMany({ where: { paymentId }, orderBy: { version: 'asc' } })).map(({ type }) => type);
   expect(await types(short.id)).toEqual(['payment.review', 'payment.conflict']);
   expect(await types(exact.id)).toEqual(['payment.succeeded']);
+});
+
+describe('a merchant has it refunded, another attempt pays the order, and the channel refuses that refund', () => {
+  const refused = { state: 'failed', reason: 'The account is closed.' } as const;
+  const short: PaidAnswer = { ...PAID, amount: 900 };
+  const refundsOf = (paymentId: string) =>
+    db.refund.findMany({ where: { paymentId }, orderBy: [{ createdAt: 'asc' }, { id: 'desc' }] });
+  /** Of `first` 900 came in, of which so much is asked for; its order is paid by another one. */
+  async function conflictWhileOpen(amount?: number) {
+    const first = await attempt();
+    const second = await attempt('simulator2', first.orderId);
+    await recordAnswer(db, first.id, short, 'query', now());
+    await settlePayment(db, first.id, now());
+    const asked = { amount, note: undefined, idempotencyKey: `key-${first.id}` };
+    const { refund } = await requestRefund(db, first.id, asked, now());
+    await recordAnswer(db, second.id, PAID, 'query', now());
+    await settlePayment(db, second.id, now());
+    expect(await row(first.id)).toMatchObject({ orderUpdate: 'conflict', attention: 'order_conflict' });
+    return { first, refund };
+  }
+
+  test('of all of it: it is owed by itself', async () => {
+    const { first, refund } = await conflictWhileOpen();
+    expect(await refundsOf(first.id)).toMatchObject([{ id: refund.id, amount: 900n }]);
+    for (let i = 0; i < 2; i++) await recordRefundAnswer(db, refund.id, refused, now(), short);
+    expect(await refundsOf(first.id)).toMatchObject([
+      { id: refund.id, status: 'failed' },
+      { id: automaticRefundId(first.id), status: 'created', amount: 900n, reason: 'duplicate_payment' },
+    ]);
+    // That is refused as well: from now on it is a person's business.
+    await recordRefundAnswer(db, automaticRefundId(first.id), refused, now(), short);
+    expect(await refundsOf(first.id)).toHaveLength(2);
+    expect(await row(first.id)).toMatchObject({ attention: 'refund_failing', refundedAmount: 0n });
+  });
+
+  test('of a part of it: that part is owed by itself, beside the rest', async () => {
+    const { first, refund } = await conflictWhileOpen(300);
+    const rest = automaticRefundId(first.id);
+    const gone = { state: 'succeeded', channelRefundId: 'r' } as const;
+    await recordRefundAnswer(db, rest, gone, now(), { ...short, refundedAmount: 600 });
+    expect(await row(first.id)).toMatchObject({ refundedAmount: 600n, attention: 'order_conflict' });
+    await recordRefundAnswer(db, refund.id, refused, now(), { ...short, refundedAmount: 600 });
+    const again = automaticRefundId(first.id, 2);
+    expect(await db.refund.findUnique({ where: { id: again } })).toMatchObject({
+      ...{ status: 'created', amount: 300n, reason: 'duplicate_payment' },
+    });
+    await recordRefundAnswer(db, again, gone, now(), { ...short, refundedAmount: 900 });
+    expect(await row(first.id)).toMatchObject({ refundedAmount: 900n, attention: null });
+  });
+
+  test('after somebody gave a part of it back at the channel: only the rest is owed', async () => {
+    const { first, refund } = await conflictWhileOpen();
+    await recordRefundAnswer(db, refund.id, refused, now(), { ...short, refundedAmount: 200 });
+    expect(await refundsOf(first.id)).toMatchObject([
+      { id: refund.id, status: 'failed' },
+      { reason: 'external', amount: 200n },
+      { id: automaticRefundId(first.id), amount: 700n, reason: 'duplicate_payment' },
+    ]);
+  });
+
+  test('by its callback: the same', async () => {
+    const { first, refund } = await conflictWhileOpen();
+    const said = { outRefundNo: refund.id, amount: 900, answer: refused };
+    const callback = { notificationId: `n-${refund.id}`, outTradeNo: first.id, answer: short, refund: said };
+    const { id } = await storeCallback(db, first.channelAccountId, callback, Buffer.from('{}'), now());
+    await recordRefundCallback(db, refund.id, id, now());
+    expect(await db.refund.count({ where: { id: automaticRefundId(first.id), amount: 900n } })).toBe(1);
+  });
+
+  test('before the order is paid: it still waits for a decision, and nothing is owed', async () => {
+    const { id } = await attempt();
+    await recordAnswer(db, id, short, 'query', now());
+    await settlePayment(db, id, now());
+    const asked = { amount: undefined, note: undefined, idempotencyKey: `key-${id}` };
+    const { refund } = await requestRefund(db, id, asked, now());
+    await recordRefundAnswer(db, refund.id, refused, now(), short);
+    expect(await row(id)).toMatchObject({ orderUpdate: 'review', attention: 'amount_mismatch' });
+    expect(await refundsOf(id)).toHaveLength(1);
+  });
 });
 
 test('after "paid" neither an unpaid nor a closed answer, nor an end, takes the money back', async () => {
