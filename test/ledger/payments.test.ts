@@ -6,7 +6,7 @@ import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
-import { cancelOrder } from '../../src/ledger/orders.ts';
+import { cancelOrder, releaseEndingOrder } from '../../src/ledger/orders.ts';
 import {
   endPayment,
   raiseAttention,
@@ -348,5 +348,49 @@ test('an order that is paid is not cancelled, and nobody wishes it afterwards', 
   expect(await db.order.findFirst({ where: { id: orderId } })).toMatchObject({
     status: 'succeeded',
     cancelRequestedAt: null,
+  });
+});
+
+describe('money on record of a payment that had ended is the channel\u2019s word, and wins over the end of its order', () => {
+  /** Closed, and then its callback is stored and acknowledged; nobody has settled it yet. */
+  async function paidAfterItsEnd() {
+    const payment = await attempt();
+    await recordCreated(db, payment.id, ACTION, now());
+    await endPayment(db, payment.id, 'closed', 'x', now());
+    const { id, channelAccountId } = payment;
+    const callback = { notificationId: `late-${id}`, outTradeNo: id, answer: PAID };
+    await storeCallback(db, channelAccountId, callback, Buffer.from('{}'), now());
+    return payment;
+  }
+  const orderWhere = ({ orderId }: Payment) => ({ merchantId_id: { merchantId, id: orderId } });
+  async function lookAtEnd(payment: Payment) {
+    return await releaseEndingOrder(db, { merchantId, id: payment.orderId }, now());
+  }
+
+  test('cancelled before it is settled: the order is paid', async () => {
+    const payment = await paidAfterItsEnd();
+    expect(await cancelOrder(db, merchantId, payment.orderId, now())).toEqual({ status: 'unpaid', live: [] });
+    expect(await lookAtEnd(payment)).toBe(false);
+    const { snapshot, refund } = await settlePayment(db, payment.id, now());
+    expect([snapshot.orderUpdate, refund, await orderOf(payment)]).toEqual(['applied', null, 'succeeded']);
+  });
+
+  test('expired before it is settled: the order is paid', async () => {
+    const payment = await paidAfterItsEnd();
+    await db.order.update({ where: orderWhere(payment), data: { expiresAt: new Date(Date.now() - 1) } });
+    expect(await lookAtEnd(payment)).toBe(false);
+    expect((await settlePayment(db, payment.id, now())).snapshot.orderUpdate).toBe('applied');
+  });
+
+  test.each([
+    ['cancelled', { cancelRequestedAt: new Date() }],
+    ['closed', { expiresAt: new Date(Date.now() - 1) }],
+  ])('all of it back when it is settled: then the order is %s', async (status, data) => {
+    const payment = await paidAfterItsEnd();
+    await recordAnswer(db, payment.id, { ...PAID, state: 'refunded' }, 'query', now());
+    await db.order.update({ where: orderWhere(payment), data });
+    expect(await lookAtEnd(payment)).toBe(false);
+    expect((await settlePayment(db, payment.id, now())).snapshot.orderUpdate).toBe('conflict');
+    expect(await orderOf(payment)).toBe(status);
   });
 });
