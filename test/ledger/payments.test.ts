@@ -5,6 +5,7 @@ import type { Payment } from '../../src/generated/prisma/client.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { startPayment } from '../../src/ledger/intake.ts';
+import { cleared, underLock, update } from '../../src/ledger/locked.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { cancelOrder, releaseEndingOrder } from '../../src/ledger/orders.ts';
 import {
@@ -18,7 +19,7 @@ import {
   settlePayment,
 } from '../../src/ledger/payments.ts';
 import { recordRefundAnswer, recordRefundCallback, requestRefund } from '../../src/ledger/refunds.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
 
 /**
  * Every change of a payment is conditional: late, doubled, or in the wrong order, it changes nothing (P5), and money
@@ -329,6 +330,29 @@ test('a late create, refusal, silence or alarm changes nothing of what has got f
     channelErrorSince: null,
     cancelRequestedAt: null,
   });
+});
+
+test('silence that is recorded while the channel answers does not show what is over', async () => {
+  const { id } = await attempt();
+  const alarmAfterMs = 60_000;
+  await recordSilence(db, id, 'no answer', alarmAfterMs, new Date(Date.now() - 2 * alarmAfterMs));
+  let silent: Promise<unknown> | undefined;
+  let isRecorded = false;
+  // As whoever records an answer does it, after it has read the payment.
+  await underLock(db, id, now(), async ({ tx, payment }) => {
+    silent = recordSilence(db, id, 'no answer', alarmAfterMs, now()).then(() => {
+      isRecorded = true;
+    });
+    await eventually(async () => {
+      const [waiting] = await db.$queryRaw<{ count: bigint }[]>`
+        SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'`;
+      return isRecorded || waiting?.count === 1n;
+    });
+    await update(tx, id, { channelErrorSince: null, ...cleared(payment, ['channel_unreachable']) });
+  });
+  await silent;
+  expect(await row(id)).toMatchObject({ attention: null });
 });
 
 test('a payment that is to be cancelled gives nobody anything to pay with', async () => {
