@@ -19,8 +19,10 @@ import { note } from './timeline.ts';
  * before the payment's: the sweep takes their locks in this order.
  */
 
-/** No definite answer of the channel for so long is a person's business. */
+/** A channel that is silent on a refund for so long, or does not know it, is a person's business. */
 const FAILING_AFTER_MS = 3_600_000;
+/** Banks take days: what the channel plainly has in process is given as long. */
+const PROCESSING_AT_MOST_MS = 7 * 24 * 3_600_000;
 
 /** `19.90 CNY` */
 export const sayAmount = (amount: bigint, currency: CurrencyCode): string =>
@@ -54,8 +56,8 @@ export interface RefundRequest {
   /** Minor units; all that is left when not given. */
   readonly amount: number | undefined;
   readonly note: string | undefined;
-  /** Unique for ever within the merchant; null when there is none to repeat the request by. */
-  readonly idempotencyKey: string | null;
+  /** Unique for ever within the merchant. */
+  readonly idempotencyKey: string;
 }
 
 /**
@@ -74,7 +76,7 @@ export async function requestRefund(
     return await attempt();
   } catch (error) {
     // The key went to a refund of another payment in the same moment: the row is there to be compared now.
-    if (given.idempotencyKey === null || !isConstraintViolation(error)) throw error;
+    if (!isConstraintViolation(error)) throw error;
     return await attempt();
   }
 }
@@ -84,7 +86,11 @@ async function insertRefund(
   given: RefundRequest,
   now: Date,
 ): Promise<{ refund: Refund; created: boolean }> {
-  const known = await findByKey(tx, payment.merchantId, given.idempotencyKey);
+  const { merchantId } = payment;
+  const { idempotencyKey } = given;
+  const known = await tx.refund.findUnique({
+    where: { merchantId_idempotencyKey: { merchantId, idempotencyKey } },
+  });
   if (known !== null) {
     if (await isSameRequest(tx, known, payment.id, given)) return { refund: known, created: false };
     throw new Refusal(
@@ -116,13 +122,13 @@ async function insertRefund(
   const refund = await tx.refund.create({
     data: {
       id: newRefundId(),
-      merchantId: payment.merchantId,
+      merchantId,
       paymentId: payment.id,
       amount,
       currency: receivedCurrency,
       reason: 'requested',
       note: given.note ?? null,
-      idempotencyKey: given.idempotencyKey,
+      idempotencyKey,
       createdAt: now,
     },
   });
@@ -138,13 +144,6 @@ async function insertRefund(
     },
   );
   return { refund, created: true };
-}
-
-async function findByKey(tx: LedgerTx, merchantId: string, key: string | null): Promise<Refund | null> {
-  if (key === null) return null;
-  return await tx.refund.findUnique({
-    where: { merchantId_idempotencyKey: { merchantId, idempotencyKey: key } },
-  });
 }
 
 /** "All that is left" is another request than the amount it happened to be: the timeline knows what was asked. */
@@ -511,7 +510,6 @@ async function writeAnswer(
     return toRefundSnapshot(row, payment);
   };
   const definite = { unknownSince: null, settledAt: now };
-  const unknown = { unknownSince: refund.unknownSince ?? now, failure: null };
   switch (answer.state) {
     case 'succeeded': {
       const written = await write(`${said} succeeded: ${refund.reason}.`, {
@@ -534,14 +532,20 @@ async function writeAnswer(
       await reviewAttention(tx, payment, now);
       return written;
     }
-    case 'processing':
+    case 'processing': {
+      const written = await write(`${said}: the channel has it in process.`, {
+        status: 'processing',
+        unknownSince: null,
+        failure: null,
+      });
+      await reviewAttention(tx, payment, now);
+      return written;
+    }
     case 'unknown_refund': {
-      const detail =
-        answer.state === 'processing'
-          ? `${said}: the channel has it in process.`
-          : `${said}: the channel does not know it, and is told again.`;
-      const status = answer.state === 'processing' ? { status: 'processing' } : {};
-      const written = await write(detail, { ...unknown, ...status });
+      const written = await write(`${said}: the channel does not know it, and is told again.`, {
+        unknownSince: refund.unknownSince ?? now,
+        failure: null,
+      });
       await reviewAttention(tx, payment, now);
       return written;
     }
@@ -632,8 +636,11 @@ function troubleWith(refund: Refund, isHeld: boolean, now: Date): string | undef
       ? `The channel refused ${what}: ${refund.failure ?? 'it gave no reason'}`
       : undefined;
   }
-  const since = refund.unknownSince;
-  if (!isRefundOpen(refund.status as RefundStatus) || since === null) return undefined;
-  if (now.getTime() - since.getTime() < FAILING_AFTER_MS) return undefined;
-  return `No definite answer on ${what} since ${since.toISOString()}; it is asked on.`;
+  if (!isRefundOpen(refund.status as RefundStatus)) return undefined;
+  const { unknownSince, createdAt } = refund;
+  if (unknownSince !== null && now.getTime() - unknownSince.getTime() >= FAILING_AFTER_MS)
+    return `No definite answer on ${what} since ${unknownSince.toISOString()}; it is asked on.`;
+  if (refund.status === 'processing' && now.getTime() - createdAt.getTime() >= PROCESSING_AT_MOST_MS)
+    return `The channel still has ${what} in process, owed since ${createdAt.toISOString()}; it is asked on.`;
+  return undefined;
 }

@@ -325,7 +325,7 @@ test.each([
   async (outcome, latePayment) => {
     const { payment, delivery } = await newPending();
     await db.merchant.update({ where: { id: merchantId }, data: { latePayment } });
-    const all = { amount: undefined, note: undefined, idempotencyKey: null };
+    const all = { amount: undefined, note: undefined, idempotencyKey: `key-${payment.id}` };
     const { refund } = await requestRefund(db, payment.id, all, now());
     await recordRefundAnswer(db, refund.id, { state: 'succeeded', channelRefundId: 'r' }, now());
     const at = now();
