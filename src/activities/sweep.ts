@@ -6,7 +6,7 @@ import { markDelivered, matchCallbacks } from '../ledger/callbacks.ts';
 import { removeOld } from '../ledger/cleanup.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import { showOverdue, toDeliverySnapshot } from '../ledger/deliveries.ts';
-import { releaseEndingOrders } from '../ledger/orders.ts';
+import { findEndingOrders, releaseEndingOrder } from '../ledger/orders.ts';
 import { toRefundSnapshot } from '../ledger/refunds.ts';
 import { isMoney, recordedAnswer } from '../ledger/snapshot.ts';
 import {
@@ -124,7 +124,10 @@ export function sweepActivities({
 
     /** Expired or cancelled orders that no payment will end. */
     async sweepOrders(): Promise<number> {
-      return await releaseEndingOrders(db, ORDERS_AT_MOST, await now());
+      return await healEach(
+        await findEndingOrders(db, ORDERS_AT_MOST, await now()),
+        async (order) => await releaseEndingOrder(db, order, await now()),
+      );
     },
 
     /** Terminated, failed or timed-out runs of payments that are not over. */

@@ -15,6 +15,6 @@ export interface RefundSnapshot {
   readonly status: RefundStatus;
   readonly reason: RefundReason;
   readonly createdAt: number;
-  /** Since when the channel has given no definite answer; null before it was asked and once it has. */
+  /** Since when the channel has been silent on it, or has not known it; null before it was asked and while it answers. */
   readonly unknownSince: number | null;
 }

@@ -46,6 +46,7 @@ export const orderData = (row: Order) => ({
   metadata: row.metadata as Record<string, string>,
   createdAt: row.createdAt.toISOString(),
   expiresAt: iso(row.expiresAt),
+  cancelRequestedAt: iso(row.cancelRequestedAt),
 });
 
 export const refundData = (row: Refund) => ({

@@ -1,10 +1,13 @@
 import { Refusal } from '../domain/refusal.ts';
 import type { Order, Payment } from '../generated/prisma/client.ts';
 import { lockOrder, releaseOrder } from '../orders/embedded.ts';
-import type { LedgerClient } from './client.ts';
+import type { LedgerClient, LedgerTx } from './client.ts';
 import { note } from './timeline.ts';
 
 /** How orders end without being paid. */
+
+const FAILED_REST_MS = 5 * 60_000;
+const HELD_REST_MS = 3_600_000;
 
 /**
  * Writes the wish to cancel an order: it takes no new attempt, its live payments are to cancel, and it is cancelled
@@ -42,9 +45,9 @@ export async function cancelOrder(
   });
 }
 
-/** Closes or cancels orders whose time is up, or whose owner wants it, and that have no live payment. */
-export async function releaseEndingOrders(db: LedgerClient, batch: number, now: Date): Promise<number> {
-  const due = await db.order.findMany({
+/** Orders whose time is up, or whose owner wants them cancelled, and that have no live payment. */
+export async function findEndingOrders(db: LedgerClient, batch: number, now: Date): Promise<Order[]> {
+  return await db.order.findMany({
     where: {
       status: { in: ['unpaid', 'paying'] },
       OR: [{ expiresAt: { lte: now } }, { cancelRequestedAt: { not: null } }],
@@ -54,19 +57,32 @@ export async function releaseEndingOrders(db: LedgerClient, batch: number, now: 
     orderBy: [{ nextSweepAt: { sort: 'asc', nulls: 'first' } }, { createdAt: 'asc' }],
     take: batch,
   });
-  let released = 0;
-  for (const { merchantId, id } of due) {
-    released += await db.$transaction(async (tx) => {
-      const order = await lockOrder(tx, merchantId, id);
-      return order === null || (await releaseOrder(tx, order, now)) === order.status ? 0 : 1;
-    });
-    // One that money waits in for a decision is looked at again later, and does not fill every batch.
-    await db.order.update({
+}
+
+/**
+ * Closes or cancels one of them, unless it may not end yet.
+ * @returns true when it has ended.
+ */
+export async function releaseEndingOrder(
+  db: LedgerClient,
+  { merchantId, id }: Pick<Order, 'merchantId' | 'id'>,
+  now: Date,
+): Promise<boolean> {
+  const lookAgain = async (tx: LedgerClient | LedgerTx, ms: number) =>
+    await tx.order.update({
       where: { merchantId_id: { merchantId, id } },
-      data: { nextSweepAt: new Date(now.getTime() + 3_600_000) },
+      data: { nextSweepAt: new Date(now.getTime() + ms) },
     });
-  }
-  return released;
+  // Before the work: one that fails comes after all others the next time.
+  await lookAgain(db, FAILED_REST_MS);
+  return await db.$transaction(async (tx) => {
+    const order = await lockOrder(tx, merchantId, id);
+    if (order === null) return false;
+    if ((await releaseOrder(tx, order, now)) !== order.status) return true;
+    // One that money waits in for a decision does not fill every batch.
+    await lookAgain(tx, HELD_REST_MS);
+    return false;
+  });
 }
 
 /** Whether an order has come to its end, for somebody who waits. */

@@ -18,8 +18,8 @@ import { isMoney, recordedAnswer, tellsMoreOf, toSnapshot } from './snapshot.ts'
 import { note } from './timeline.ts';
 
 /**
- * Every change of a payment. Each is one transaction under the order's row lock (silence, which decides nothing,
- * under the payment's own), conditional on the state it comes from, so that doing it twice, or late, changes nothing (P5).
+ * Every change of a payment. Each is one transaction under the order's row lock, conditional on the state it comes from,
+ * so that doing it twice, or late, changes nothing (P5).
  */
 
 /** A channel that has not decided so long after the payment's expiry is shown to a person. */
@@ -154,9 +154,7 @@ export async function recordSilence(
   alarmAfterMs: number,
   now: Date,
 ): Promise<PaymentSnapshot> {
-  return await db.$transaction(async (tx) => {
-    await tx.$queryRaw`SELECT 1 FROM payments WHERE id = ${paymentId} FOR UPDATE`;
-    const payment = await tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
+  return await underLock(db, paymentId, now, async ({ tx, payment }) => {
     if (payment.status === 'succeeded') return toSnapshot(payment, now);
     const since = payment.channelErrorSince ?? now;
     await note(tx, paymentId, 'query', `The channel gave no readable answer: ${reason}`, now);

@@ -19,8 +19,10 @@ import { note } from './timeline.ts';
  * before the payment's: the sweep takes their locks in this order.
  */
 
-/** No definite answer of the channel for so long is a person's business. */
+/** A channel that is silent on a refund for so long, or does not know it, is a person's business. */
 const FAILING_AFTER_MS = 3_600_000;
+/** Banks take days: what the channel plainly has in process is given as long. */
+const PROCESSING_AT_MOST_MS = 7 * 24 * 3_600_000;
 
 /** `19.90 CNY` */
 export const sayAmount = (amount: bigint, currency: CurrencyCode): string =>
@@ -54,8 +56,8 @@ export interface RefundRequest {
   /** Minor units; all that is left when not given. */
   readonly amount: number | undefined;
   readonly note: string | undefined;
-  /** Unique for ever within the merchant; null when there is none to repeat the request by. */
-  readonly idempotencyKey: string | null;
+  /** Unique for ever within the merchant. */
+  readonly idempotencyKey: string;
 }
 
 /**
@@ -74,7 +76,7 @@ export async function requestRefund(
     return await attempt();
   } catch (error) {
     // The key went to a refund of another payment in the same moment: the row is there to be compared now.
-    if (given.idempotencyKey === null || !isConstraintViolation(error)) throw error;
+    if (!isConstraintViolation(error)) throw error;
     return await attempt();
   }
 }
@@ -84,7 +86,11 @@ async function insertRefund(
   given: RefundRequest,
   now: Date,
 ): Promise<{ refund: Refund; created: boolean }> {
-  const known = await findByKey(tx, payment.merchantId, given.idempotencyKey);
+  const { merchantId } = payment;
+  const { idempotencyKey } = given;
+  const known = await tx.refund.findUnique({
+    where: { merchantId_idempotencyKey: { merchantId, idempotencyKey } },
+  });
   if (known !== null) {
     if (await isSameRequest(tx, known, payment.id, given)) return { refund: known, created: false };
     throw new Refusal(
@@ -116,13 +122,13 @@ async function insertRefund(
   const refund = await tx.refund.create({
     data: {
       id: newRefundId(),
-      merchantId: payment.merchantId,
+      merchantId,
       paymentId: payment.id,
       amount,
       currency: receivedCurrency,
       reason: 'requested',
       note: given.note ?? null,
-      idempotencyKey: given.idempotencyKey,
+      idempotencyKey,
       createdAt: now,
     },
   });
@@ -138,13 +144,6 @@ async function insertRefund(
     },
   );
   return { refund, created: true };
-}
-
-async function findByKey(tx: LedgerTx, merchantId: string, key: string | null): Promise<Refund | null> {
-  if (key === null) return null;
-  return await tx.refund.findUnique({
-    where: { merchantId_idempotencyKey: { merchantId, idempotencyKey: key } },
-  });
 }
 
 /** "All that is left" is another request than the amount it happened to be: the timeline knows what was asked. */
@@ -173,7 +172,7 @@ async function promised(tx: LedgerTx, paymentId: string): Promise<bigint> {
 
 /**
  * The money that must go back, written with the decision that owes it; its id makes it one a payment until the channel
- * has refused it. What has gone back already, or is to, is not owed again.
+ * has refused it. What has gone back already, or is to, is not owed again, unless what is to go back is refused.
  * @returns null when nothing is left to go back.
  */
 export async function oweRefund(
@@ -183,7 +182,10 @@ export async function oweRefund(
   now: Date,
 ): Promise<Refund | null> {
   const amount = (payment.receivedAmount ?? 0n) - (await promised(tx, payment.id));
-  if (amount <= 0n) return null;
+  if (amount <= 0n) {
+    await noteCovered(tx, payment, reason, now);
+    return null;
+  }
   const before = await tx.refund.count({
     where: { paymentId: payment.id, id: { startsWith: automaticRefundId(payment.id) } },
   });
@@ -206,6 +208,43 @@ export async function oweRefund(
   return refund;
 }
 
+/** What is owed and already on its way: should that be refused, this is what it is owed for. */
+async function noteCovered(tx: LedgerTx, { id }: Payment, reason: RefundReason, now: Date): Promise<void> {
+  const open = await findOpenRefund(tx, id);
+  if (open === null) return;
+  const detail = `All of its money must go back: ${reason}. It is on its way already.`;
+  await note(tx, id, 'refund', detail, now, { owedFor: reason, coveredBy: open.id, covered: true });
+}
+
+/** What a conflict's money is owed back for. */
+async function reasonOwed(tx: LedgerTx, paymentId: string): Promise<RefundReason> {
+  const first = await tx.refund.findUnique({ where: { id: automaticRefundId(paymentId) } });
+  if (first !== null) return first.reason as RefundReason;
+  const entry = await tx.timelineEntry.findFirst({
+    where: { paymentId, kind: 'refund', data: { path: ['covered'], equals: true } },
+    orderBy: { id: 'asc' },
+  });
+  return (entry?.data as { owedFor?: RefundReason } | undefined)?.owedFor ?? 'requested';
+}
+
+/**
+ * A refund that somebody asked for stood for money that is owed back, and the channel has refused it: what is left is
+ * owed by itself from now on. One that was owed by itself waits for a person, who has it asked again.
+ */
+async function oweWhatWasRefused(
+  { tx, payment: { id } }: Locked,
+  refund: Refund,
+  written: RefundSnapshot,
+  now: Date,
+): Promise<void> {
+  const isNews = isRefundOpen(refund.status as RefundStatus) && written.status === 'failed';
+  if (!isNews || isAutomaticRefundId(refund.id, id)) return;
+  const payment = await tx.payment.findUniqueOrThrow({ where: { id } });
+  if (payment.orderUpdate !== 'conflict') return;
+  if ((await oweRefund(tx, payment, await reasonOwed(tx, id), now)) !== null)
+    await reviewAttention(tx, payment, now);
+}
+
 /**
  * The refund that brings a conflict's money back: the one that is open, or a new one of all that is left, for the
  * reason of the one the channel refused.
@@ -217,9 +256,7 @@ export async function oweRefundAgain(
 ): Promise<{ refund: Refund | null; payment: Payment }> {
   const open = await findOpenRefund(tx, payment.id);
   if (open !== null) return { refund: open, payment };
-  const first = await tx.refund.findUnique({ where: { id: automaticRefundId(payment.id) } });
-  const reason = (first?.reason ?? 'requested') as RefundReason;
-  const refund = await oweRefund(tx, payment, reason, now);
+  const refund = await oweRefund(tx, payment, await reasonOwed(tx, payment.id), now);
   return { refund, payment: await reviewAttention(tx, payment, now) };
 }
 
@@ -277,6 +314,7 @@ export async function owedRefund(
 /**
  * Writes down what the channel said of a refund before anybody acts on it. A definite answer is the last, and with it
  * comes what the channel said of the trade after it: money that others gave back is recorded in the same transaction.
+ * What is owed anew by a refusal is the sweep's to start.
  */
 export async function recordRefundAnswer(
   db: LedgerClient,
@@ -288,15 +326,17 @@ export async function recordRefundAnswer(
   return await underRefundLock(db, refundId, now, async (locked, refund) => {
     const { tx, payment } = locked;
     const written = await writeAnswer(locked, refund, answer, now);
-    if (trade === undefined) return written;
-    const { state } = trade;
-    await note(tx, payment.id, 'query', `The channel answered ${state}.`, now, { state, by: 'query' });
-    const seen = await update(tx, payment.id, {
-      channelState: state,
-      channelAnsweredAt: now,
-      channelErrorSince: null,
-    });
-    if (isMoney(trade)) await recordExternalRefunds({ ...locked, payment: seen }, trade, now);
+    if (trade !== undefined) {
+      const { state } = trade;
+      await note(tx, payment.id, 'query', `The channel answered ${state}.`, now, { state, by: 'query' });
+      const seen = await update(tx, payment.id, {
+        channelState: state,
+        channelAnsweredAt: now,
+        channelErrorSince: null,
+      });
+      if (isMoney(trade)) await recordExternalRefunds({ ...locked, payment: seen }, trade, now);
+    }
+    await oweWhatWasRefused(locked, refund, written, now);
     return written;
   });
 }
@@ -344,6 +384,7 @@ export async function recordRefundCallback(
         : toRefundSnapshot(refund, payment);
     const current = await tx.payment.findUniqueOrThrow({ where: { id: payment.id } });
     if (isMoney(said.answer)) await recordExternalRefunds({ ...locked, payment: current }, said.answer, now);
+    await oweWhatWasRefused(locked, refund, written, now);
     return written;
   });
 }
@@ -469,7 +510,6 @@ async function writeAnswer(
     return toRefundSnapshot(row, payment);
   };
   const definite = { unknownSince: null, settledAt: now };
-  const unknown = { unknownSince: refund.unknownSince ?? now, failure: null };
   switch (answer.state) {
     case 'succeeded': {
       const written = await write(`${said} succeeded: ${refund.reason}.`, {
@@ -492,14 +532,20 @@ async function writeAnswer(
       await reviewAttention(tx, payment, now);
       return written;
     }
-    case 'processing':
+    case 'processing': {
+      const written = await write(`${said}: the channel has it in process.`, {
+        status: 'processing',
+        unknownSince: null,
+        failure: null,
+      });
+      await reviewAttention(tx, payment, now);
+      return written;
+    }
     case 'unknown_refund': {
-      const detail =
-        answer.state === 'processing'
-          ? `${said}: the channel has it in process.`
-          : `${said}: the channel does not know it, and is told again.`;
-      const status = answer.state === 'processing' ? { status: 'processing' } : {};
-      const written = await write(detail, { ...unknown, ...status });
+      const written = await write(`${said}: the channel does not know it, and is told again.`, {
+        unknownSince: refund.unknownSince ?? now,
+        failure: null,
+      });
       await reviewAttention(tx, payment, now);
       return written;
     }
@@ -590,8 +636,11 @@ function troubleWith(refund: Refund, isHeld: boolean, now: Date): string | undef
       ? `The channel refused ${what}: ${refund.failure ?? 'it gave no reason'}`
       : undefined;
   }
-  const since = refund.unknownSince;
-  if (!isRefundOpen(refund.status as RefundStatus) || since === null) return undefined;
-  if (now.getTime() - since.getTime() < FAILING_AFTER_MS) return undefined;
-  return `No definite answer on ${what} since ${since.toISOString()}; it is asked on.`;
+  if (!isRefundOpen(refund.status as RefundStatus)) return undefined;
+  const { unknownSince, createdAt } = refund;
+  if (unknownSince !== null && now.getTime() - unknownSince.getTime() >= FAILING_AFTER_MS)
+    return `No definite answer on ${what} since ${unknownSince.toISOString()}; it is asked on.`;
+  if (refund.status === 'processing' && now.getTime() - createdAt.getTime() >= PROCESSING_AT_MOST_MS)
+    return `The channel still has ${what} in process, owed since ${createdAt.toISOString()}; it is asked on.`;
+  return undefined;
 }

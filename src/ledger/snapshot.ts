@@ -8,7 +8,7 @@ import {
   type PaymentStatus,
   type SettledBy,
 } from '../domain/states.ts';
-import type { Payment } from '../generated/prisma/client.ts';
+import type { Payment, Prisma } from '../generated/prisma/client.ts';
 
 /** The definite answer of the channel, with what brought it. Stored in `payments.channel_answer`. */
 export type RecordedAnswer = Extract<ChannelAnswer, { state: 'paid' | 'refunded' | 'closed' | 'failed' }> & {
@@ -61,6 +61,12 @@ export function isMoney(answer: ChannelAnswer | null): answer is PaidAnswer {
 export function hasUnsettledMoney(payment: Payment): boolean {
   return payment.status !== 'succeeded' && isMoney(recordedAnswer(payment));
 }
+
+/** `hasUnsettledMoney` as a condition on rows. */
+export const UNSETTLED_MONEY = {
+  status: { not: 'succeeded' },
+  OR: ['paid', 'refunded'].map((state) => ({ channelAnswer: { path: ['state'], equals: state } })),
+} satisfies Prisma.PaymentWhereInput;
 
 /**
  * Money or a decision is on its way by this attempt: the payer has acted, or money is here that nobody has decided

@@ -3,6 +3,7 @@ import { decideSuccess, type LatePayment, type SuccessDecision } from '../domain
 import type { OrderStatus, PaymentStatus } from '../domain/states.ts';
 import type { Order, Payment } from '../generated/prisma/client.ts';
 import type { LedgerTx } from '../ledger/client.ts';
+import { UNSETTLED_MONEY } from '../ledger/snapshot.ts';
 import { note } from '../ledger/timeline.ts';
 
 /** The embedded order service: the order is a row of ours, and its row lock orders everything that pays it. */
@@ -66,8 +67,8 @@ export async function cancelOthers(
 }
 
 /**
- * What becomes of an order that is not paid, once none of its payments is live or waits for a decision: `cancelled`
- * when its owner asked for it, `closed` when it has expired, else `unpaid` again.
+ * What becomes of an order that is not paid, once none of its payments is live, has brought money that is not settled,
+ * or waits for a decision: `cancelled` when its owner asked for it, `closed` when it has expired, else `unpaid` again.
  */
 export async function releaseOrder(tx: LedgerTx, order: Order, now: Date): Promise<OrderStatus> {
   const status = order.status as OrderStatus;
@@ -77,7 +78,12 @@ export async function releaseOrder(tx: LedgerTx, order: Order, now: Date): Promi
     where: {
       merchantId,
       orderId: id,
-      OR: [{ status: { in: ['created', 'paying'] } }, { orderUpdate: { in: ['pending', 'review'] } }],
+      OR: [
+        { status: { in: ['created', 'paying'] } },
+        { orderUpdate: { in: ['pending', 'review'] } },
+        // Of one that had ended: whoever settles it decides over the order, and comes back here.
+        UNSETTLED_MONEY,
+      ],
     },
   });
   if (unresolved > 0) return status;

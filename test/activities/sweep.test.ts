@@ -172,3 +172,47 @@ test('a refund whose workflow runs, say held back by a dispute, fills no timelin
   clock += MINUTE;
   expect(await sweep.sweepRefunds()).toBe(0);
 });
+
+describe('orders past their end', () => {
+  const expired = { amount: 10n, currency: 'CNY', subject: 'x' };
+  const newOrder = (id: string, createdAt: Date) =>
+    db.order.create({ data: { ...expired, merchantId, id, createdAt, expiresAt: ago(MINUTE) } });
+  const order = (id: string) => db.order.findUniqueOrThrow({ where: { merchantId_id: { merchantId, id } } });
+
+  test('one that cannot be released keeps no other from it, and is tried again later', async () => {
+    await db.$executeRaw`
+      CREATE FUNCTION refuse_broken() RETURNS trigger LANGUAGE plpgsql AS $$
+      BEGIN RAISE EXCEPTION 'broken'; END $$`;
+    await db.$executeRaw`
+      CREATE TRIGGER refuse_broken BEFORE UPDATE OF status ON orders FOR EACH ROW
+      WHEN (NEW.id = 'broken' AND NEW.status = 'closed') EXECUTE FUNCTION refuse_broken()`;
+    try {
+      await newOrder('broken', ago(HOUR));
+      await newOrder('behind it', ago(2 * MINUTE));
+      await expect(sweep.sweepOrders()).rejects.toThrow(/^1 healed, 1 not/);
+      expect(await order('behind it')).toMatchObject({ status: 'closed' });
+      expect(await order('broken')).toMatchObject({ status: 'unpaid' });
+      // It has its rest.
+      expect(await sweep.sweepOrders()).toBe(0);
+    } finally {
+      await db.$executeRaw`DROP FUNCTION refuse_broken CASCADE`;
+    }
+    clock += 5 * MINUTE;
+    expect(await sweep.sweepOrders()).toBe(1);
+    expect(await order('broken')).toMatchObject({ status: 'closed' });
+  });
+
+  test('one that money waits in for a decision stays, and is looked at again after an hour', async () => {
+    const [id = ''] = await newPayments(1, {
+      ...{ status: 'succeeded', orderUpdate: 'review', orderUpdatedAt: ago(0), channelPaymentId: 't' },
+      ...{ settledBy: 'query', settledAt: ago(0), paidAt: ago(0), receivedAmount: 9n },
+      receivedCurrency: 'CNY',
+    });
+    const { orderId } = await db.payment.findUniqueOrThrow({ where: { id } });
+    await db.order.updateMany({ where: { id: orderId }, data: { expiresAt: ago(MINUTE) } });
+    expect(await sweep.sweepOrders()).toBe(0);
+    expect(await order(orderId)).toMatchObject({
+      ...{ status: 'unpaid', nextSweepAt: new Date(clock + HOUR) },
+    });
+  });
+});

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { automaticRefundId } from '../../src/domain/ids.ts';
 import {
   endPayment,
@@ -16,6 +16,10 @@ import { paidAnswer, pay, settle, setUp, simulatorCallback } from './support.ts'
 // What the workflows and activities bring about is called here as they call it; that they do is tested on them.
 
 const { api, key, merchantId } = await setUp({ role: 'operator' });
+
+beforeEach(() => {
+  api.workflows.onAskChannel = async () => true;
+});
 
 const START = Date.now();
 const at = (seconds: number) => new Date(START + seconds * 1000);
@@ -297,6 +301,39 @@ describe('refund_failing', () => {
     const again = await refund(id);
     await recordRefundAnswer(api.db, again.id, back, at(5000));
     await expectOver(id);
+  });
+
+  test('in process at the channel for days is healthy; for more than a week it is not', async () => {
+    const { id } = await pay(api, key);
+    await paid(id);
+    const { id: refundId } = await refund(id, 500);
+    const { createdAt } = await api.db.refund.findUniqueOrThrow({ where: { id: refundId } });
+    const later = (ms: number) => new Date(createdAt.getTime() + ms);
+    const [HOUR, DAY] = [3_600_000, 86_400_000];
+    const inProcess = (ms: number) =>
+      recordRefundAnswer(api.db, refundId, { state: 'processing' }, later(ms));
+    const silence = (ms: number) => recordRefundSilence(api.db, refundId, 'no answer in time', later(ms));
+    for (const ms of [HOUR, 2 * DAY]) await inProcess(ms);
+    // Silence counts from its own beginning, and until it is over.
+    for (const ms of [2 * DAY + HOUR, 2 * DAY + 1.5 * HOUR]) await silence(ms);
+    await expectOver(id);
+    await silence(2 * DAY + 2 * HOUR);
+    await expectShown(id, 'refund_failing', later(2 * DAY + 2 * HOUR), 'No definite answer');
+    for (const ms of [3 * DAY, 7 * DAY - HOUR]) await inProcess(ms);
+    await expectOver(id);
+    await inProcess(7 * DAY);
+    await expectShown(id, 'refund_failing', later(7 * DAY), 'in process');
+    await recordRefundAnswer(api.db, refundId, back, later(8 * DAY));
+    await expectOver(id);
+  });
+
+  test('a refund that the channel does not know for an hour, however often it is told', async () => {
+    const { id } = await pay(api, key);
+    await paid(id);
+    const { id: refundId } = await refund(id, 500);
+    for (const seconds of [100, 3700])
+      await recordRefundAnswer(api.db, refundId, { state: 'unknown_refund' }, at(seconds));
+    await expectShown(id, 'refund_failing', at(3700), `since ${at(100).toISOString()}`);
   });
 
   test('a refund that was asked for and refused is its asker’s business', async () => {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { order, orderPage } from '../../src/api/schemas/order.ts';
-import { newKey, newOrderId, setUp } from './support.ts';
+import { newKey, newOrderId, pay, setUp } from './support.ts';
 
 // Orders over HTTP: what is refused leaves no row, what is repeated changes nothing.
 
@@ -199,6 +199,15 @@ test.each([
     'invalid_request',
     path,
   ]);
+});
+
+test('cancelled while a payment of it has not ended: 202, and the order says that it is wanted cancelled', async () => {
+  const { orderId } = await pay(api, key);
+  expect((await api.call(`/v1/orders/${orderId}`, { key })).json.cancelRequestedAt).toBeNull();
+  const answer = await api.call(`/v1/orders/${orderId}/cancel`, { key, method: 'POST' });
+  expect([answer.status, answer.json.status]).toEqual([202, 'paying']);
+  const { cancelRequestedAt } = await api.db.order.findFirstOrThrow({ where: { id: orderId } });
+  expect(answer.json.cancelRequestedAt).toBe(cancelRequestedAt?.toISOString());
 });
 
 describe('reading', () => {

@@ -1,6 +1,8 @@
 import { beforeEach, describe, expect, test } from 'vitest';
+import { TemporalUnavailable } from '../../src/activities/payment-workflows.ts';
 import { automaticRefundId } from '../../src/domain/ids.ts';
-import { pay, settle, setUp } from './support.ts';
+import { recordAnswer } from '../../src/ledger/payments.ts';
+import { paidAnswer, pay, settle, setUp } from './support.ts';
 
 // What an operator decides is durable before anybody is told of it, and everybody is told at once.
 
@@ -8,6 +10,7 @@ const { api, key } = await setUp({ role: 'operator' });
 beforeEach(() => {
   api.workflows.down = false;
   api.refundWorkflows.down = false;
+  api.workflows.onAskChannel = async () => true;
   api.workflows.calls.length = 0;
   api.refundWorkflows.calls.length = 0;
 });
@@ -69,14 +72,20 @@ describe('accept', () => {
       status: 'succeeded',
       paidPaymentId: id,
     });
-    expect(api.workflows.calls).toMatchObject([{ name: 'cancel', paymentId: other, args: [2000] }]);
+    expect(api.workflows.calls).toMatchObject([
+      { name: 'askChannel', paymentId: id, args: [8000] },
+      { name: 'cancel', paymentId: other, args: [2000] },
+    ]);
     expect(await cancelAskedFor(other)).toBe(true);
     expect((await api.call(`/v1/payments/${other}/timeline`, { key })).text).toContain(`is paid by ${id}`);
   });
 
-  test('without Temporal the wish is recorded all the same: 200, and the sweep tells them', async () => {
+  test('Temporal goes away before they are told: 200 all the same, the wish is recorded, and the sweep tells them', async () => {
     const { id, other } = await withAnother();
-    api.workflows.down = true;
+    api.workflows.onAskChannel = async () => {
+      api.workflows.down = true;
+      return true;
+    };
     expect((await resolve(id, 'accept')).status).toBe(200);
     expect(await cancelAskedFor(other)).toBe(true);
   });
@@ -98,5 +107,58 @@ describe('accept', () => {
       ...{ refundReason: 'duplicate_payment', refundStatus: 'created' },
     });
     expect(api.refundWorkflows.calls).toEqual([{ name: 'start', refundId: automaticRefundId(other) }]);
+  });
+
+  describe('nobody watches money that waits for a decision: the channel is asked first', () => {
+    const undecided = { orderUpdate: 'review', attention: 'amount_mismatch' };
+
+    test('a part of it went back there, and its callback got lost: the rest is accepted', async () => {
+      const { id } = await inReview();
+      api.workflows.onAskChannel = async () => {
+        await recordAnswer(api.db, id, paidAnswer({ amount: 900, refundedAmount: 400 }), 'query', new Date());
+        return true;
+      };
+      expect((await resolve(id, 'accept')).json).toMatchObject({
+        ...{ orderUpdate: 'applied', receivedAmount: 900, refundedAmount: 400 },
+      });
+      const { text } = await api.call(`/v1/payments/${id}/timeline`, { key });
+      expect(text).toContain('as an operator accepted 5.00 CNY');
+    });
+
+    test('all of it went back there: 409, and the order is not paid', async () => {
+      const { id, orderId } = await inReview();
+      api.workflows.onAskChannel = async () => {
+        await recordAnswer(
+          api.db,
+          id,
+          { ...paidAnswer({ amount: 900 }), state: 'refunded' },
+          'query',
+          new Date(),
+        );
+        return true;
+      };
+      const answer = await resolve(id, 'accept');
+      expect([answer.status, answer.json.code]).toEqual([409, 'not_resolvable']);
+      expect((await api.call(`/v1/orders/${orderId}`, { key })).json.status).toBe('unpaid');
+    });
+
+    test.each([
+      ['silent', async () => false],
+      ['slower than we wait', async () => Promise.reject(new TemporalUnavailable('no answer in time'))],
+    ])('it is %s: 504, and nothing is decided', async (_, onAskChannel) => {
+      const { id } = await inReview();
+      api.workflows.onAskChannel = onAskChannel;
+      const answer = await resolve(id, 'accept');
+      expect([answer.status, answer.json.code]).toEqual([504, 'channel_unreachable']);
+      expect((await api.call(`/v1/payments/${id}`, { key })).json).toMatchObject(undecided);
+    });
+
+    test('without Temporal it cannot be asked: 503, and nothing is decided', async () => {
+      const { id } = await inReview();
+      api.workflows.down = true;
+      const answer = await resolve(id, 'accept');
+      expect([answer.status, answer.json.code]).toEqual([503, 'temporal_unavailable']);
+      expect((await api.call(`/v1/payments/${id}`, { key })).json).toMatchObject(undecided);
+    });
   });
 });

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { ChannelAnswer } from '../../src/domain/channel.ts';
+import { automaticRefundId } from '../../src/domain/ids.ts';
 import type { Payment } from '../../src/generated/prisma/client.ts';
 import { removeOld } from '../../src/ledger/cleanup.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
@@ -329,7 +330,7 @@ test.each([
   async (outcome, latePayment) => {
     const { payment, delivery } = await newPending();
     await db.merchant.update({ where: { id: merchantId }, data: { latePayment } });
-    const all = { amount: undefined, note: undefined, idempotencyKey: null };
+    const all = { amount: undefined, note: undefined, idempotencyKey: `key-${payment.id}` };
     const { refund } = await requestRefund(db, payment.id, all, now());
     await recordRefundAnswer(db, refund.id, { state: 'succeeded', channelRefundId: 'r' }, now());
     const at = now();
@@ -363,7 +364,7 @@ describe.each(['before', 'after'])(
           const answer = { ...PAID, refundedAmount: 300 } as ChannelAnswer;
           return void (await recordAnswer(db, payment.id, answer, 'query', now()));
         }
-        const part = { amount: 300, note: undefined, idempotencyKey: null };
+        const part = { amount: 300, note: undefined, idempotencyKey: `key-${payment.id}` };
         const { refund } = await requestRefund(db, payment.id, part, now());
         await recordRefundAnswer(db, refund.id, { state: 'succeeded', channelRefundId: 'r' }, now());
       };
@@ -388,6 +389,27 @@ describe.each(['before', 'after'])(
       await recordRefundAnswer(db, rest?.id ?? '', { state: 'succeeded', channelRefundId: 'r2' }, now());
       expect(await row()).toMatchObject({ attention: null, refundedAmount: 1000n });
       expect(await order()).toMatchObject({ status: 'refunded' });
+    });
+  },
+);
+
+test.each([
+  ['the order service says it is paid otherwise', 'conflict', 'duplicate_payment'],
+  ['the order service says it is gone', 'gone', 'late_payment'],
+  ['an operator refunds it', 'operator', 'requested'],
+] as const)(
+  'a refund on its way when %s, and refused after that: it is owed all the same',
+  async (_, by, reason) => {
+    const { payment, delivery } = await newPending();
+    const all = { amount: undefined, note: undefined, idempotencyKey: `key-${payment.id}` };
+    const { refund } = await requestRefund(db, payment.id, all, now());
+    if (by === 'operator') await resolvePayment(db, merchantId, payment.id, 'refund', 'why', now());
+    else await recordAttempt(db, delivery.id, answered(by), 0, now());
+    expect(await db.refund.count({ where: { paymentId: payment.id } })).toBe(1);
+    const refused = { state: 'failed', reason: 'The account is closed.' } as const;
+    await recordRefundAnswer(db, refund.id, refused, now(), PAID);
+    expect(await db.refund.findUnique({ where: { id: automaticRefundId(payment.id) } })).toMatchObject({
+      ...{ status: 'created', amount: 1000n, reason },
     });
   },
 );

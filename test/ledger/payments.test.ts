@@ -1,12 +1,13 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ChannelAnswer, PaidAnswer } from '../../src/domain/channel.ts';
 import { automaticRefundId } from '../../src/domain/ids.ts';
 import type { Payment } from '../../src/generated/prisma/client.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { startPayment } from '../../src/ledger/intake.ts';
+import { cleared, underLock, update } from '../../src/ledger/locked.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
-import { cancelOrder } from '../../src/ledger/orders.ts';
+import { cancelOrder, releaseEndingOrder } from '../../src/ledger/orders.ts';
 import {
   endPayment,
   raiseAttention,
@@ -17,7 +18,8 @@ import {
   requestCancel,
   settlePayment,
 } from '../../src/ledger/payments.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { recordRefundAnswer, recordRefundCallback, requestRefund } from '../../src/ledger/refunds.ts';
+import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
 
 /**
  * Every change of a payment is conditional: late, doubled, or in the wrong order, it changes nothing (P5), and money
@@ -129,6 +131,85 @@ test('what waits for a decision goes back by itself once another attempt pays th
     (await db.event.findMany({ where: { paymentId }, orderBy: { version: 'asc' } })).map(({ type }) => type);
   expect(await types(short.id)).toEqual(['payment.review', 'payment.conflict']);
   expect(await types(exact.id)).toEqual(['payment.succeeded']);
+});
+
+describe('a merchant has it refunded, another attempt pays the order, and the channel refuses that refund', () => {
+  const refused = { state: 'failed', reason: 'The account is closed.' } as const;
+  const short: PaidAnswer = { ...PAID, amount: 900 };
+  const refundsOf = (paymentId: string) =>
+    db.refund.findMany({ where: { paymentId }, orderBy: [{ createdAt: 'asc' }, { id: 'desc' }] });
+  /** Of `first` 900 came in, of which so much is asked for; its order is paid by another one. */
+  async function conflictWhileOpen(amount?: number) {
+    const first = await attempt();
+    const second = await attempt('simulator2', first.orderId);
+    await recordAnswer(db, first.id, short, 'query', now());
+    await settlePayment(db, first.id, now());
+    const asked = { amount, note: undefined, idempotencyKey: `key-${first.id}` };
+    const { refund } = await requestRefund(db, first.id, asked, now());
+    await recordAnswer(db, second.id, PAID, 'query', now());
+    await settlePayment(db, second.id, now());
+    expect(await row(first.id)).toMatchObject({ orderUpdate: 'conflict', attention: 'order_conflict' });
+    return { first, refund };
+  }
+
+  test('of all of it: it is owed by itself', async () => {
+    const { first, refund } = await conflictWhileOpen();
+    expect(await refundsOf(first.id)).toMatchObject([{ id: refund.id, amount: 900n }]);
+    for (let i = 0; i < 2; i++) await recordRefundAnswer(db, refund.id, refused, now(), short);
+    expect(await refundsOf(first.id)).toMatchObject([
+      { id: refund.id, status: 'failed' },
+      { id: automaticRefundId(first.id), status: 'created', amount: 900n, reason: 'duplicate_payment' },
+    ]);
+    // That is refused as well: from now on it is a person's business.
+    await recordRefundAnswer(db, automaticRefundId(first.id), refused, now(), short);
+    expect(await refundsOf(first.id)).toHaveLength(2);
+    expect(await row(first.id)).toMatchObject({ attention: 'refund_failing', refundedAmount: 0n });
+  });
+
+  test('of a part of it: that part is owed by itself, beside the rest', async () => {
+    const { first, refund } = await conflictWhileOpen(300);
+    const rest = automaticRefundId(first.id);
+    const gone = { state: 'succeeded', channelRefundId: 'r' } as const;
+    await recordRefundAnswer(db, rest, gone, now(), { ...short, refundedAmount: 600 });
+    expect(await row(first.id)).toMatchObject({ refundedAmount: 600n, attention: 'order_conflict' });
+    await recordRefundAnswer(db, refund.id, refused, now(), { ...short, refundedAmount: 600 });
+    const again = automaticRefundId(first.id, 2);
+    expect(await db.refund.findUnique({ where: { id: again } })).toMatchObject({
+      ...{ status: 'created', amount: 300n, reason: 'duplicate_payment' },
+    });
+    await recordRefundAnswer(db, again, gone, now(), { ...short, refundedAmount: 900 });
+    expect(await row(first.id)).toMatchObject({ refundedAmount: 900n, attention: null });
+  });
+
+  test('after somebody gave a part of it back at the channel: only the rest is owed', async () => {
+    const { first, refund } = await conflictWhileOpen();
+    await recordRefundAnswer(db, refund.id, refused, now(), { ...short, refundedAmount: 200 });
+    expect(await refundsOf(first.id)).toMatchObject([
+      { id: refund.id, status: 'failed' },
+      { reason: 'external', amount: 200n },
+      { id: automaticRefundId(first.id), amount: 700n, reason: 'duplicate_payment' },
+    ]);
+  });
+
+  test('by its callback: the same', async () => {
+    const { first, refund } = await conflictWhileOpen();
+    const said = { outRefundNo: refund.id, amount: 900, answer: refused };
+    const callback = { notificationId: `n-${refund.id}`, outTradeNo: first.id, answer: short, refund: said };
+    const { id } = await storeCallback(db, first.channelAccountId, callback, Buffer.from('{}'), now());
+    await recordRefundCallback(db, refund.id, id, now());
+    expect(await db.refund.count({ where: { id: automaticRefundId(first.id), amount: 900n } })).toBe(1);
+  });
+
+  test('before the order is paid: it still waits for a decision, and nothing is owed', async () => {
+    const { id } = await attempt();
+    await recordAnswer(db, id, short, 'query', now());
+    await settlePayment(db, id, now());
+    const asked = { amount: undefined, note: undefined, idempotencyKey: `key-${id}` };
+    const { refund } = await requestRefund(db, id, asked, now());
+    await recordRefundAnswer(db, refund.id, refused, now(), short);
+    expect(await row(id)).toMatchObject({ orderUpdate: 'review', attention: 'amount_mismatch' });
+    expect(await refundsOf(id)).toHaveLength(1);
+  });
 });
 
 test('after "paid" neither an unpaid nor a closed answer, nor an end, takes the money back', async () => {
@@ -251,6 +332,29 @@ test('a late create, refusal, silence or alarm changes nothing of what has got f
   });
 });
 
+test('silence that is recorded while the channel answers does not show what is over', async () => {
+  const { id } = await attempt();
+  const alarmAfterMs = 60_000;
+  await recordSilence(db, id, 'no answer', alarmAfterMs, new Date(Date.now() - 2 * alarmAfterMs));
+  let silent: Promise<unknown> | undefined;
+  let isRecorded = false;
+  // As whoever records an answer does it, after it has read the payment.
+  await underLock(db, id, now(), async ({ tx, payment }) => {
+    silent = recordSilence(db, id, 'no answer', alarmAfterMs, now()).then(() => {
+      isRecorded = true;
+    });
+    await eventually(async () => {
+      const [waiting] = await db.$queryRaw<{ count: bigint }[]>`
+        SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'`;
+      return isRecorded || waiting?.count === 1n;
+    });
+    await update(tx, id, { channelErrorSince: null, ...cleared(payment, ['channel_unreachable']) });
+  });
+  await silent;
+  expect(await row(id)).toMatchObject({ attention: null });
+});
+
 test('a payment that is to be cancelled gives nobody anything to pay with', async () => {
   const { id } = await attempt();
   await requestCancel(db, id, 'the merchant', now());
@@ -287,4 +391,48 @@ test('a channel that says "processing" a day past the expiry is shown, until it 
   expect((await row(id)).attentionSince).toEqual(after(86_400_000));
   await recordAnswer(db, id, { state: 'failed' }, 'query', after(95_000_000));
   expect(await row(id)).toMatchObject({ status: 'failed', attention: null });
+});
+
+describe('money on record of a payment that had ended is the channel\u2019s word, and wins over the end of its order', () => {
+  /** Closed, and then its callback is stored and acknowledged; nobody has settled it yet. */
+  async function paidAfterItsEnd() {
+    const payment = await attempt();
+    await recordCreated(db, payment.id, ACTION, now());
+    await endPayment(db, payment.id, 'closed', 'x', now());
+    const { id, channelAccountId } = payment;
+    const callback = { notificationId: `late-${id}`, outTradeNo: id, answer: PAID };
+    await storeCallback(db, channelAccountId, callback, Buffer.from('{}'), now());
+    return payment;
+  }
+  const orderWhere = ({ orderId }: Payment) => ({ merchantId_id: { merchantId, id: orderId } });
+  async function lookAtEnd(payment: Payment) {
+    return await releaseEndingOrder(db, { merchantId, id: payment.orderId }, now());
+  }
+
+  test('cancelled before it is settled: the order is paid', async () => {
+    const payment = await paidAfterItsEnd();
+    expect(await cancelOrder(db, merchantId, payment.orderId, now())).toEqual({ status: 'unpaid', live: [] });
+    expect(await lookAtEnd(payment)).toBe(false);
+    const { snapshot, refund } = await settlePayment(db, payment.id, now());
+    expect([snapshot.orderUpdate, refund, await orderOf(payment)]).toEqual(['applied', null, 'succeeded']);
+  });
+
+  test('expired before it is settled: the order is paid', async () => {
+    const payment = await paidAfterItsEnd();
+    await db.order.update({ where: orderWhere(payment), data: { expiresAt: new Date(Date.now() - 1) } });
+    expect(await lookAtEnd(payment)).toBe(false);
+    expect((await settlePayment(db, payment.id, now())).snapshot.orderUpdate).toBe('applied');
+  });
+
+  test.each([
+    ['cancelled', { cancelRequestedAt: new Date() }],
+    ['closed', { expiresAt: new Date(Date.now() - 1) }],
+  ])('all of it back when it is settled: then the order is %s', async (status, data) => {
+    const payment = await paidAfterItsEnd();
+    await recordAnswer(db, payment.id, { ...PAID, state: 'refunded' }, 'query', now());
+    await db.order.update({ where: orderWhere(payment), data });
+    expect(await lookAtEnd(payment)).toBe(false);
+    expect((await settlePayment(db, payment.id, now())).snapshot.orderUpdate).toBe('conflict');
+    expect(await orderOf(payment)).toBe(status);
+  });
 });

@@ -1,6 +1,5 @@
-import { TemporalUnavailable } from '../../activities/payment-workflows.ts';
-import { Refusal } from '../../domain/refusal.ts';
 import type { Payment } from '../../generated/prisma/client.ts';
+import { askChannel } from '../ask-channel.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
 import { createGiveHint } from '../give-hint.ts';
@@ -10,8 +9,6 @@ import { paymentView } from '../views.ts';
 import { createVisiblePayment } from '../visible-payment.ts';
 import { z } from '../zod.ts';
 
-const QUERY_DEADLINE_MS = 8_000;
-const REACHABLE_WITHIN_MS = 1_000;
 /** An answer this young is the channel's word: who asks in a loop must not use up what other payers' creates need. */
 const FRESH_MS = 1_000;
 
@@ -24,25 +21,9 @@ export function paymentActionRoutes(api: Api): Endpoint[] {
 
   /** One query at a time for each payment: who comes meanwhile shares it. @throws as `askChannel` */
   async function shareQuery(row: Payment): Promise<void> {
-    const query = asking.get(row.id) ?? askChannel(row).finally(() => asking.delete(row.id));
+    const query = asking.get(row.id) ?? askChannel(api, row).finally(() => asking.delete(row.id));
     asking.set(row.id, query);
     await query;
-  }
-
-  /** @throws Refusal `channel_unreachable`, TemporalUnavailable */
-  async function askChannel(row: Payment): Promise<void> {
-    const silent = new Refusal(
-      'channel_unreachable',
-      `${row.channel} gave no readable answer within 8 s; it is asked again on schedule.`,
-    );
-    try {
-      if (!(await api.workflows.askChannel(row, QUERY_DEADLINE_MS))) throw silent;
-    } catch (error) {
-      // A channel or worker that takes too long ends in the same deadline as a Temporal that is not there.
-      if (error instanceof TemporalUnavailable && (await api.isTemporalReachable(REACHABLE_WITHIN_MS)))
-        throw silent;
-      throw error;
-    }
   }
 
   return [

@@ -1,6 +1,7 @@
 import { startDeliveries } from '../../activities/start-deliveries.ts';
 import { findPendingDeliveries } from '../../ledger/deliveries.ts';
 import { RESOLUTIONS, resolvePayment } from '../../ledger/resolve.ts';
+import { askChannel } from '../ask-channel.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
 import { text } from '../schemas/common.ts';
@@ -16,7 +17,7 @@ const SIGNAL_DEADLINE_MS = 2_000;
 const resolution = z.strictObject({
   action: z.enum(RESOLUTIONS).openapi({
     description:
-      'accept: the money that is left pays the order all the same. refund: it goes back. retry: what failed is tried ' +
+      'accept: the money that is left pays the order all the same; the channel is asked first how much that is. refund: it goes back. retry: what failed is tried ' +
       'again, a refund that the channel refused too. dismiss: seen; refused while money is here that must go back.',
   }),
   note: text(500).openapi({ description: 'Why. Kept on the timeline.' }),
@@ -33,7 +34,9 @@ export function resolveRoute(api: Api): Endpoint {
     operationId: 'resolvePayment',
     tag: 'Payments',
     summary: 'Decide about a payment that needs attention',
-    description: 'For operators. The decision and its note are on the timeline.',
+    description:
+      'For operators. The decision and its note are on the timeline. Before money that waits for a decision is ' +
+      'accepted the channel is asked, as part of it may have gone back meanwhile; 504 while it is silent.',
     auth: 'operator',
     params: z.object({ id: z.string() }),
     body: resolution,
@@ -44,9 +47,17 @@ export function resolveRoute(api: Api): Endpoint {
       },
     },
     answers: { 200: { description: 'Decided.', schema: payment } },
-    refusals: ['payment_not_found', 'forbidden', 'not_resolvable', 'temporal_unavailable'],
+    refusals: [
+      'payment_not_found',
+      'forbidden',
+      'not_resolvable',
+      'channel_unreachable',
+      'temporal_unavailable',
+    ],
     async handle({ request, response, access, params: { id }, body: { action, note } }) {
       const row = await visiblePayment(access, id);
+      // Nobody watches it any more: a refund made at the channel whose callback got lost is found by this alone.
+      if (action === 'accept' && row.orderUpdate === 'review') await askChannel(api, row);
       const decided = await resolvePayment(db, row.merchantId, id, action, note, api.now());
       // Owed already, whatever Temporal says next.
       for (const { payment, ...refund } of decided.refunds)

@@ -25,6 +25,10 @@ export const order = z
     metadata: z.record(z.string(), z.string()),
     createdAt: time,
     expiresAt: time.nullable(),
+    cancelRequestedAt: time.nullable().openapi({
+      description:
+        'Since when its owner wants it cancelled; it is, once none of its payments can be paid any more.',
+    }),
     payments: z.array(payment).openapi({ description: 'Every attempt, newest first.' }),
   })
   .openapi('Order');
