@@ -65,6 +65,24 @@ test('the same one again is acknowledged, stored once and delivered once', async
   ]);
 });
 
+test('a delivered one that comes again with other news is delivered with that', async () => {
+  const { id } = await pay(api, key);
+  const saying = (state: string, changes = {}) =>
+    send(simulatorCallback(id, 'msg_same', { state, ...changes }));
+  const unpaid = { transactionId: null, paidAt: null };
+  // No word for what was asked settles anything: it is the signal that has the channel asked.
+  for (const changes of [unpaid, unpaid, { ...unpaid, state: 'NOTPAY' }]) await saying('PROCESSING', changes);
+  for (const amount of [1051, 1051]) await saying('SUCCESS', { amount });
+  const delivered = api.workflows.named('deliverCallback').map(({ args }) => args[0]);
+  expect(delivered).toMatchObject([
+    { state: 'processing' },
+    { state: 'unpaid' },
+    { state: 'paid', amount: 1051 },
+  ]);
+  // Each reads its own row: an external refund is recorded from it.
+  expect(new Set(delivered.map((notice) => (notice as { callbackId: string }).callbackId)).size).toBe(3);
+});
+
 test('at once from several sides it is still one row', async () => {
   const { id } = await pay(api, key);
   const callback = simulatorCallback(id);
