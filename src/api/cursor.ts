@@ -1,6 +1,6 @@
 import { Refusal } from '../domain/refusal.ts';
+import { isStorable } from '../domain/text.ts';
 import type { Place } from '../ledger/views.ts';
-import { isStorable } from './schemas/common.ts';
 
 /** Opaque cursors: the place of a page's last row. */
 

@@ -245,6 +245,20 @@ describe('refused', () => {
     expect(api.workflows.named('hint')).toHaveLength(1);
   });
 
+  test.each([
+    { paidAt: '0000-01-01T00:00:00+23:59' },
+    { paidAt: '9999-12-31T23:59:59-23:59' },
+    { transactionId: 'a\0b' },
+    { transactionId: '\ud83d' },
+  ])('signed, and nothing the ledger can keep, %o: 400, and the next good one pays', async (changes) => {
+    const { id } = await pay(api, key);
+    const answer = await send(simulatorCallback(id, undefined, changes));
+    expect([answer.status, answer.json.code]).toEqual([400, 'callback_malformed']);
+    expect(api.workflows.named('hint')).toHaveLength(1);
+    expect((await send(simulatorCallback(id))).status).toBe(200);
+    expect((await settlePayment(api.db, id, new Date())).snapshot.orderUpdate).toBe('applied');
+  });
+
   test('over 256 KiB: 413, announced or not', async () => {
     const { headers } = simulatorCallback('pay_1');
     const announced = await send({ raw: 'x'.repeat(BODY_LIMIT + 1), headers });
