@@ -1,6 +1,7 @@
 import { TemporalUnavailable } from '../../activities/payment-workflows.ts';
 import { Refusal } from '../../domain/refusal.ts';
 import type { Payment } from '../../generated/prisma/client.ts';
+import { isFresh } from '../ask-channel.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
 import { createGiveHint } from '../give-hint.ts';
@@ -10,33 +11,21 @@ import { paymentView } from '../views.ts';
 import { createVisiblePayment } from '../visible-payment.ts';
 import { z } from '../zod.ts';
 
-const QUERY_DEADLINE_MS = 8_000;
 const REACHABLE_WITHIN_MS = 1_000;
-/** An answer this young is the channel's word: who asks in a loop must not use up what other payers' creates need. */
-const FRESH_MS = 1_000;
 
 /** What can be done about a payment. */
 export function paymentActionRoutes(api: Api): Endpoint[] {
   const visiblePayment = createVisiblePayment(api);
   const giveHint = createGiveHint(api);
 
-  const asking = new Map<string, Promise<void>>();
-
-  /** One query at a time for each payment: who comes meanwhile shares it. @throws as `askChannel` */
-  async function shareQuery(row: Payment): Promise<void> {
-    const query = asking.get(row.id) ?? askChannel(row).finally(() => asking.delete(row.id));
-    asking.set(row.id, query);
-    await query;
-  }
-
   /** @throws Refusal `channel_unreachable`, TemporalUnavailable */
-  async function askChannel(row: Payment): Promise<void> {
+  async function ask(row: Payment): Promise<void> {
     const silent = new Refusal(
       'channel_unreachable',
-      `${row.channel} gave no readable answer within 8 s; it is asked again on schedule.`,
+      `${row.channel} gave no readable answer; it is asked again on schedule.`,
     );
     try {
-      if (!(await api.workflows.askChannel(row, QUERY_DEADLINE_MS))) throw silent;
+      if (!(await api.askChannel(row))) throw silent;
     } catch (error) {
       // A channel or worker that takes too long ends in the same deadline as a Temporal that is not there.
       if (error instanceof TemporalUnavailable && (await api.isTemporalReachable(REACHABLE_WITHIN_MS)))
@@ -61,7 +50,7 @@ export function paymentActionRoutes(api: Api): Endpoint[] {
       refusals: ['payment_not_found', 'channel_unreachable', 'temporal_unavailable'],
       async handle({ response, access, params: { id } }) {
         const row = await visiblePayment(access, id);
-        if (!isFresh(row, api.now())) await shareQuery(row);
+        if (!isFresh(row, api.now())) await ask(row);
         response.json(paymentView(await visiblePayment(access, id), viewerOf(api, access.caller)));
       },
     }),
@@ -87,11 +76,4 @@ export function paymentActionRoutes(api: Api): Endpoint[] {
       },
     }),
   ];
-}
-
-/** The last thing heard of the channel is a readable answer of just now. */
-function isFresh({ channelAnsweredAt, channelErrorSince }: Payment, now: Date): boolean {
-  if (channelAnsweredAt === null || channelErrorSince !== null) return false;
-  // Both ways: a worker's clock that is ahead must not silence the queries for as long.
-  return Math.abs(now.getTime() - channelAnsweredAt.getTime()) < FRESH_MS;
 }

@@ -8,7 +8,6 @@ import { type Endpoint, endpoint } from '../endpoint.ts';
 import { newSwitch, payment, switchedPayment } from '../schemas/payment.ts';
 import { viewOfPayer } from '../see-payment.ts';
 import { ATTEMPT_REFUSALS, type Attempt, createStartAttempt } from '../start-attempt.ts';
-import { ATTEMPTS_OF_PAYERS } from '../switch-options.ts';
 import { viewerOf } from '../viewer.ts';
 import { paymentView } from '../views.ts';
 import { createVisiblePayment } from '../visible-payment.ts';
@@ -36,7 +35,7 @@ export function switchRoute(api: Api): Endpoint {
     returnUrl: row.returnUrl ?? undefined,
     metadata: row.metadata as Attempt['metadata'],
     expiresInMs: row.expiresAt.getTime() - row.createdAt.getTime(),
-    ...(access.kind === 'token' ? { attemptsAtMost: ATTEMPTS_OF_PAYERS } : {}),
+    byPayer: access.kind === 'token',
   });
 
   async function view(row: PaymentWithRefund, access: Access) {

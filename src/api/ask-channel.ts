@@ -1,0 +1,35 @@
+import type { Payment } from '../generated/prisma/client.ts';
+import type { ApiDeps } from './deps.ts';
+
+/** Asking channels on somebody's request: whoever asks in a loop must not use up what other payers' creates need. */
+
+/** For whichever of those who share a query has the most time. */
+const QUERY_DEADLINE_MS = 8_000;
+/** An answer this young is the channel's word. */
+const FRESH_MS = 1_000;
+
+/** Asks the channel about the payment now, once at a time; true when it answered. @throws TemporalUnavailable */
+export type AskChannel = (payment: Payment) => Promise<boolean>;
+
+/** One query at a time for each payment: who comes meanwhile shares it. */
+export function createAskChannel({ workflows }: Pick<ApiDeps, 'workflows'>): AskChannel {
+  const asking = new Map<string, Promise<boolean>>();
+  return async (payment) => {
+    const { id } = payment;
+    const query =
+      asking.get(id) ??
+      workflows.askChannel(payment, QUERY_DEADLINE_MS).finally(() => {
+        asking.delete(id);
+      });
+    asking.set(id, query);
+    return await query;
+  };
+}
+
+/** The last thing heard of the channel is a readable answer of just now. */
+export const isFresh = (payment: Payment, now: Date): boolean =>
+  payment.channelErrorSince === null && isAnsweredWithin(payment, FRESH_MS, now);
+
+/** Both ways: a worker's clock that is ahead must not silence the queries for as long. */
+export const isAnsweredWithin = ({ channelAnsweredAt }: Payment, ms: number, now: Date): boolean =>
+  channelAnsweredAt !== null && Math.abs(now.getTime() - channelAnsweredAt.getTime()) < ms;
