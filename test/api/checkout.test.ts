@@ -74,6 +74,21 @@ describe('the cashier page', () => {
     }
   });
 
+  test('whatever became of its link, a wrong token opens nothing, and says so', async () => {
+    const { id, clientToken } = await pay(api, key);
+    for (const query of [
+      'token=ct_wrong',
+      `token=${'x'.repeat(201)}`,
+      `token=${clientToken}&token=${clientToken}`,
+    ]) {
+      const answer = await open(`${id}?${query}`);
+      expect([answer.status, answer.headers.get('content-type')]).toEqual([404, 'text/html; charset=utf-8']);
+      expect(answer.text).toContain('This page has ended');
+    }
+    const open200 = await open(`${id}?token=${clientToken}&returned=1&returned=${'x'.repeat(201)}`);
+    expect(open200.status).toBe(200);
+  });
+
   test('shows what a merchant wrote as text', async () => {
     const subject = `"><script>alert(1)</script>&amp;'`;
     const made = await pay(api, key, {
@@ -82,9 +97,7 @@ describe('the cashier page', () => {
     });
     const { text } = await open(`${made.id}?token=${made.clientToken}`);
     expect(text).toContain('data-subject="&quot;&gt;&lt;script&gt;alert(1)&lt;/script&gt;&amp;amp;\'"');
-    expect(text).toContain(
-      'data-return-url="https://shop.example/?a=&quot;&gt;&lt;b&gt;&amp;c&amp;paymentId=',
-    );
+    expect(text).toContain('data-return-url="https://shop.example/?a=%22%3E%3Cb%3E&amp;c&amp;paymentId=');
   });
 
   test('comes also while the database is away: it goes on asking by itself', async () => {

@@ -94,9 +94,27 @@ test('every event is a webhook of it, with its headers, its body and what the an
   expect(Object.keys(EventRefund.properties)).toEqual(without(Refund, 'temporalUrl'));
 });
 
+test('whatever reads a body says that it must be in an encoding that is known', async () => {
+  for (const { path, method, body } of endpoints) {
+    if (body === undefined) continue;
+    const { responses } = document.paths[path][method];
+    expect([path, Object.keys(responses)]).toEqual([path, expect.arrayContaining(['400', '413', '415'])]);
+  }
+  const answer = await api.call('/callbacks/simulator', {
+    raw: '{}',
+    headers: { 'content-encoding': 'zip' },
+  });
+  expect([answer.status, answer.json.code]).toEqual([415, 'unsupported_media_type']);
+});
+
 test('every code is somewhere in it, with its status and an example', () => {
-  // Refusals of the router and of what is no request at all, which belong to no route.
-  const everywhere = new Set(['method_not_allowed', 'request_timeout', 'headers_too_large']);
+  // Refusals of the router, of what is no request at all, and of the admin listener, which belong to no route.
+  const everywhere = new Set([
+    'method_not_allowed',
+    'request_timeout',
+    'headers_too_large',
+    'misdirected_request',
+  ]);
   for (const code of Object.keys(REFUSALS)) {
     if (everywhere.has(code)) continue;
     const endpoint = endpoints.find((one) => refusalsOf(one).some((refusal) => refusal === code));

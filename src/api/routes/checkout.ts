@@ -9,6 +9,7 @@ import { opens } from '../auth.ts';
 import { checkoutPage, nothingPage, type ShellFacts } from '../checkout/shell.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
+import { linked } from '../schemas/common.ts';
 import { languageOf, leaveSlash, sendPage } from '../send-page.ts';
 import { lookUpPayment } from '../visible-payment.ts';
 import { z } from '../zod.ts';
@@ -50,12 +51,11 @@ export function checkoutRoute(api: Api): Endpoint {
     params: z.object({ id: z.string() }),
     // Not strict: links grow parameters on their way.
     query: z.object({
-      token: z.string().max(200).optional().openapi({ description: "The payment's client token." }),
-      returned: z
-        .string()
-        .max(200)
-        .optional()
-        .openapi({ description: 'Given when the payer comes back from the wallet.' }),
+      token: linked.openapi({ type: 'string', description: "The payment's client token." }),
+      returned: linked.openapi({
+        type: 'string',
+        description: 'Given when the payer comes back from the wallet.',
+      }),
     }),
     answers: {
       200: { description: 'The page.', mediaType: 'text/html' },

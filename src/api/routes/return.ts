@@ -5,6 +5,7 @@ import { nothingPage } from '../checkout/shell.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
 import { createGiveHint } from '../give-hint.ts';
+import { linked } from '../schemas/common.ts';
 import { languageOf, leaveSlash, sendPage } from '../send-page.ts';
 import { lookUpPayment } from '../visible-payment.ts';
 import { z } from '../zod.ts';
@@ -21,7 +22,7 @@ export function returnRoute(api: Api): Endpoint {
     auth: 'none',
     params: z.object({ id: z.string() }),
     // Not strict: wallets add parameters of their own.
-    query: z.object({ token: z.string().max(200).optional() }),
+    query: z.object({ token: linked.openapi({ type: 'string' }) }),
     answers: {
       303: {
         description:
