@@ -28,6 +28,9 @@ const DEFINITE: ReadonlySet<RefusalCode> = new Set<RefusalCode>([
   'channel_rejected',
 ]);
 
+/** Nothing can have begun: the key is free for another request. */
+const NOT_BEGUN: ReadonlySet<RefusalCode> = new Set<RefusalCode>(['invalid_request', 'payment_not_found']);
+
 /** Runs a handler, at most once at a time and until its result is definite, for each key. */
 export type RunOnce = (
   endpoint: Endpoint & Required<Pick<Endpoint, 'replay'>>,
@@ -88,7 +91,7 @@ export function createRunOnce({ db, now }: Pick<Api, 'db' | 'now'>): RunOnce {
       if (DEFINITE.has(code)) {
         const { status } = REFUSALS[code];
         await settle(keepResult(db, lease, { status, refused: { code, detail: message } }));
-      } else if (code === 'invalid_request') await settle(forgetKey(db, lease));
+      } else if (NOT_BEGUN.has(code)) await settle(forgetKey(db, lease));
       else await settle(releaseKey(db, lease));
       throw error;
     }
