@@ -2,6 +2,8 @@
 
 /** Between two questions that were not answered. */
 const PAUSE_MS = 3_000;
+/** The shop holds an answer for 25 s at most: one that takes longer never comes, as its connection is gone. */
+const ANSWER_MS = 35_000;
 
 const order = document.querySelector('[data-order]')?.getAttribute('data-order');
 
@@ -10,6 +12,13 @@ const revisionOf = (page) => page.getElementById('state')?.getAttribute('data-re
 
 /** @param {number} ms */
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** @param {string} path */
+async function get(path) {
+  const response = await fetch(path, { cache: 'no-store', signal: AbortSignal.timeout(ANSWER_MS) });
+  if (!response.ok) throw new Error(`answered ${response.status}`);
+  return response;
+}
 
 /** Resolves when somebody looks at the page. */
 async function seen() {
@@ -20,8 +29,7 @@ async function seen() {
 
 async function refresh() {
   // What the address says was told once.
-  const response = await fetch(location.pathname, { cache: 'no-store' });
-  if (!response.ok) throw new Error(`answered ${response.status}`);
+  const response = await get(location.pathname);
   const fresh = new DOMParser().parseFromString(await response.text(), 'text/html');
   document.title = fresh.title;
   for (const id of ['state', 'actions']) {
@@ -36,8 +44,7 @@ async function refresh() {
 for (;;) {
   await seen();
   try {
-    const response = await fetch(`/orders/${order}/revision?seen=${revisionOf(document)}`);
-    if (!response.ok) throw new Error(`answered ${response.status}`);
+    const response = await get(`/orders/${order}/revision?seen=${revisionOf(document)}`);
     const { revision } = await response.json();
     const isNews = String(revision) !== revisionOf(document);
     // Also without news of the shop's own, as what it reads from nodrop may have changed; a notice stays until there is.

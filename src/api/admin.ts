@@ -1,20 +1,32 @@
 import express, { type Express } from 'express';
 import { Refusal } from '../domain/refusal.ts';
+import { isLoopback, isLoopbackHost } from '../loopback.ts';
 import type { Details } from './details.ts';
 import type { Metrics } from './metrics.ts';
 import { createErrorHandler } from './problems.ts';
 import { giveRequestId } from './request-log.ts';
 
-/** The admin listener: for operators' machines alone, so it asks for no key. */
+/**
+ * The admin listener: for operators' machines alone, so it asks for no key.
+ * @param host what it listens on. On loopback only calls to a loopback name are taken: a page elsewhere can give its
+ *   own name this machine's address, and would read the answers.
+ */
 export function createAdminApp(
   { registry }: Pick<Metrics, 'registry'>,
   readDetails: () => Promise<Details>,
   publicUrl: string,
+  host: string,
 ): Express {
   const app = express();
   app.disable('x-powered-by');
   app.use((request, response, next) => {
     request.id = giveRequestId(request, response);
+    next();
+  });
+  app.use((request, _response, next) => {
+    if (isLoopback(host) && !isLoopbackHost(request.headers.host)) {
+      throw new Refusal('misdirected_request', 'Ask for localhost or an address of this machine.');
+    }
     next();
   });
   app.get('/healthz', (_request, response) => {

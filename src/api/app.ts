@@ -1,6 +1,7 @@
 import express, { type Express, type RequestHandler } from 'express';
 import helmet from 'helmet';
 import { Refusal } from '../domain/refusal.ts';
+import { createAskChannel } from './ask-channel.ts';
 import { createAuthenticate } from './auth.ts';
 import type { Api, ApiDeps } from './deps.ts';
 import type { Endpoint } from './endpoint.ts';
@@ -53,7 +54,12 @@ export function createEndpoints(api: Api): Endpoint[] {
 
 /** The API as an Express app; it listens nowhere yet and needs nothing to be up. */
 export function createApp(deps: ApiDeps): Express {
-  const api: Api = { now: () => new Date(), streams: STREAMS, ...deps };
+  const api: Api = {
+    now: () => new Date(),
+    streams: STREAMS,
+    ...deps,
+    askChannel: createAskChannel(deps),
+  };
   const { publicUrl } = api.config.api;
   const app = express();
   app.disable('x-powered-by');

@@ -24,7 +24,7 @@ export function requireJson(request: Request): void {
 
 /**
  * A JSON text as a value. Every number in nodrop's requests is a whole one in plain digits: `1e3`, `1.0` and
- * `1.0000000000000000001` would silently become one, so such numbers stay the text they are and fail validation.
+ * `1.0000000000000000001` would silently become one, so such numbers become Infinity, which no schema takes.
  * @throws Refusal `bad_request`
  */
 export function parseJson(body: Buffer): unknown {
@@ -33,7 +33,7 @@ export function parseJson(body: Buffer): unknown {
     const value: unknown = JSON.parse(text);
     // Known to be JSON from here, so that every string below ends.
     const exact = text.replace(STRING_OR_NUMBER, (token) =>
-      /^-?\d+$/.test(token) || token.startsWith('"') ? token : `"${token}"`,
+      /^-?\d+$/.test(token) || token.startsWith('"') ? token : '1e999',
     );
     return exact === text ? value : JSON.parse(exact);
   } catch (error) {

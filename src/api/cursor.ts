@@ -3,7 +3,9 @@ import { isStorable } from '../domain/text.ts';
 import type { FeedPlace } from '../ledger/feed.ts';
 import type { Place } from '../ledger/views.ts';
 
-/** Opaque cursors: the place of a page's last row. */
+/** Opaque cursors: the place of a page's last row, and of which list, as it means nothing in another. */
+
+type List = 'orders' | 'payments' | 'refunds' | 'callbacks' | 'deliveries';
 
 const wrong = (path = 'cursor') =>
   new Refusal('invalid_request', `${path} is not one of ours.`, {
@@ -14,32 +16,33 @@ const seal = (content: string): string => Buffer.from(content).toString('base64u
 const open = (cursor: string): string => Buffer.from(cursor, 'base64url').toString();
 
 /** The cursor of the next page, or null when `rows` was the last one. */
-export function nextCursor(rows: readonly Place[], limit: number): string | null {
+export function nextCursor(rows: readonly Place[], limit: number, list: List): string | null {
   const last = rows.at(-1);
-  return last === undefined || rows.length < limit ? null : seal(`${last.createdAt.getTime()}/${last.id}`);
+  return last === undefined || rows.length < limit
+    ? null
+    : seal(`${list}/${last.createdAt.getTime()}/${last.id}`);
 }
 
 /** @throws Refusal `invalid_request` */
-export function readCursor(cursor: string | undefined): Place | undefined {
+export function readCursor(cursor: string | undefined, list: List): Place | undefined {
   if (cursor === undefined) return undefined;
-  const match = /^(\d{1,15})\/(.{1,64})$/.exec(open(cursor));
-  const [, at, id] = match ?? [];
-  if (at === undefined || id === undefined || !isStorable(id)) throw wrong();
+  const [, of, at, id] = /^(\w+)\/(\d{1,15})\/(.{1,64})$/.exec(open(cursor)) ?? [];
+  if (of !== list || at === undefined || id === undefined || !isStorable(id)) throw wrong();
   return { createdAt: new Date(Number(at)), id };
 }
 
-/** The same for lists whose rows are numbered. */
-export function nextSerialCursor(rows: readonly { readonly id: bigint }[], limit: number): string | null {
+/** The same for the timeline, whose rows are numbered. */
+export function nextTimelineCursor(rows: readonly { readonly id: bigint }[], limit: number): string | null {
   const last = rows.at(-1);
-  return last === undefined || rows.length < limit ? null : seal(String(last.id));
+  return last === undefined || rows.length < limit ? null : seal(`timeline/${last.id}`);
 }
 
 /** @throws Refusal `invalid_request` */
-export function readSerialCursor(cursor: string | undefined): bigint | undefined {
+export function readTimelineCursor(cursor: string | undefined): bigint | undefined {
   if (cursor === undefined) return undefined;
-  const content = open(cursor);
-  if (!/^\d{1,18}$/.test(content)) throw wrong();
-  return BigInt(content);
+  const [, id] = /^timeline\/(\d{1,18})$/.exec(open(cursor)) ?? [];
+  if (id === undefined) throw wrong();
+  return BigInt(id);
 }
 
 /**

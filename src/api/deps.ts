@@ -5,6 +5,7 @@ import type { Config } from '../config.ts';
 import type { ChannelAdapter } from '../domain/channel.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import type { Logger } from '../log.ts';
+import type { AskChannel } from './ask-channel.ts';
 import type { Changes } from './changes.ts';
 import type { StreamLimits } from './event-stream.ts';
 import type { Metrics } from './metrics.ts';
@@ -34,5 +35,7 @@ export interface ApiDeps {
   readonly streams?: StreamLimits;
 }
 
-/** The same with its defaults filled in. */
-export type Api = Required<ApiDeps>;
+/** The same with its defaults filled in, and what its routes share. */
+export interface Api extends Required<ApiDeps> {
+  readonly askChannel: AskChannel;
+}

@@ -2,10 +2,11 @@ import { createHash } from 'node:crypto';
 import type { Request, Response } from 'express';
 import { REFUSALS, Refusal, type RefusalCode } from '../domain/refusal.ts';
 import { claimKey, forgetKey, keepResult, type Lease, releaseKey } from '../ledger/idempotency.ts';
-import type { KeyAccess } from './auth.ts';
+import type { Access } from './auth.ts';
 import type { Api } from './deps.ts';
 import type { Endpoint, Exchange } from './endpoint.ts';
 import { toRefusal } from './problems.ts';
+import { idempotencyKey } from './schemas/common.ts';
 
 /** `Idempotency-Key` on the routes that declare `replay`: one request, however often it is sent. */
 
@@ -17,18 +18,18 @@ export const REPLAYED = 'idempotency-replayed';
 const IN_PROGRESS_RETRY_S = 2;
 
 /**
- * Refusals that stay true for this request. All others mean that asking again may end otherwise: the key is
- * released, and a code that is missing here costs a second run and nothing else.
+ * Refusals that stay true for this request. All others mean that asking again may end otherwise, as what is missing
+ * may be set up next: the key is released, and a code that is missing here costs a second run and nothing else.
  */
 const DEFINITE: ReadonlySet<RefusalCode> = new Set<RefusalCode>([
-  'order_not_found',
   'order_exists',
   'order_already_paid',
   'order_not_payable',
-  'unknown_channel',
-  'currency_not_supported',
   'channel_rejected',
 ]);
+
+/** Nothing can have begun: the key is free for another request. */
+const NOT_BEGUN: ReadonlySet<RefusalCode> = new Set<RefusalCode>(['invalid_request', 'payment_not_found']);
 
 /** Runs a handler, at most once at a time and until its result is definite, for each key. */
 export type RunOnce = (
@@ -40,10 +41,12 @@ export type RunOnce = (
 export function createRunOnce({ db, now }: Pick<Api, 'db' | 'now'>): RunOnce {
   return async (endpoint, exchange, payload) => {
     const { request, response } = exchange;
+    const access = exchange.access as Access;
+    // Keys are their merchant's: whoever has a client token must not use them up, nor learn what they stand for.
+    if (access.kind === 'token') return await endpoint.handle(exchange);
     const key = readKey(request);
     if (key === undefined) return await endpoint.handle(exchange);
 
-    const access = exchange.access as KeyAccess;
     const route = `${endpoint.method.toUpperCase()} ${endpoint.path}`;
     const { merchantId } = access.caller;
     const claim = await claimKey(db, { merchantId, key, route, requestHash: hashOf(payload) }, now());
@@ -88,7 +91,7 @@ export function createRunOnce({ db, now }: Pick<Api, 'db' | 'now'>): RunOnce {
       if (DEFINITE.has(code)) {
         const { status } = REFUSALS[code];
         await settle(keepResult(db, lease, { status, refused: { code, detail: message } }));
-      } else if (code === 'invalid_request') await settle(forgetKey(db, lease));
+      } else if (NOT_BEGUN.has(code)) await settle(forgetKey(db, lease));
       else await settle(releaseKey(db, lease));
       throw error;
     }
@@ -102,17 +105,13 @@ export const plainAnswer =
     response.status(status).json(body);
   };
 
-/** @throws Refusal `bad_request` */
-function readKey(request: Request): string | undefined {
-  const key = request.headers[IDEMPOTENCY_KEY];
-  if (key === undefined) return undefined;
-  if (typeof key !== 'string' || !/^[\x21-\x7e]{1,255}$/.test(key)) {
-    throw new Refusal(
-      'bad_request',
-      'The header Idempotency-Key must be 1 to 255 visible ASCII characters without spaces.',
-    );
-  }
-  return key;
+/** The request's key, if it has one. @throws Refusal `bad_request` */
+export function readKey(request: Request): string | undefined {
+  const given = request.get(IDEMPOTENCY_KEY);
+  if (given === undefined) return undefined;
+  const parsed = idempotencyKey.safeParse(given);
+  if (parsed.success) return parsed.data;
+  throw new Refusal('bad_request', `The header Idempotency-Key ${parsed.error.issues[0]?.message}.`);
 }
 
 /** The same for the same JSON value, whatever the order of its names. */

@@ -9,7 +9,7 @@ import { REFUSALS, type RefusalCode } from '../domain/refusal.ts';
 import type { Endpoint } from './endpoint.ts';
 import { IDEMPOTENCY_KEY, REPLAYED } from './idempotency.ts';
 import { problemPath } from './problems.ts';
-import { problem } from './schemas/common.ts';
+import { idempotencyKey, problem } from './schemas/common.ts';
 import { eventOf } from './schemas/event.ts';
 import { z } from './zod.ts';
 
@@ -162,16 +162,13 @@ function headersOf({ headers, replay }: Endpoint) {
 }
 
 const idempotencyHeaders = z.object({
-  [IDEMPOTENCY_KEY]: z
-    .string()
-    .regex(/^[\x21-\x7e]{1,255}$/)
-    .optional()
-    .openapi({
-      description:
-        'Yours, new for every request: sent again with it, the same request runs no second time. A definite result ' +
-        'is kept for 30 days and shown as it is now; after 202, 429, 5xx and `attempt_unresolved` the request runs again.',
-      example: '7c0a4d1e-pay-order-1001',
-    }),
+  [IDEMPOTENCY_KEY]: idempotencyKey.optional().openapi({
+    description:
+      'Yours, new for every request: sent again with it, the same request runs no second time. A definite result ' +
+      'is kept for 30 days and shown as it is now; after 202, 429, 5xx and refusals that need not last ' +
+      '(`attempt_unresolved`, `order_not_found`, `unknown_channel`, `currency_not_supported`) the request runs again.',
+    example: '7c0a4d1e-pay-order-1001',
+  }),
 });
 
 const replayedHeaders = z.object({
@@ -221,8 +218,8 @@ export function refusalsOf(endpoint: Endpoint): RefusalCode[] {
     add('bad_request', 'idempotency_key_in_progress', 'idempotency_key_reused', 'database_unavailable');
   if (endpoint.params !== undefined) add('bad_request');
   if (endpoint.query !== undefined) add('invalid_request');
-  if (typeof endpoint.body === 'object')
-    add('bad_request', 'payload_too_large', 'unsupported_media_type', 'invalid_request');
+  if (endpoint.body !== undefined) add('bad_request', 'payload_too_large', 'unsupported_media_type');
+  if (typeof endpoint.body === 'object') add('invalid_request');
   return [...codes, 'internal_error'];
 }
 

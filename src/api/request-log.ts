@@ -5,9 +5,16 @@ import type { Logger } from '../log.ts';
 
 /** Request ids, and one log line an answer. No header is logged, and tokens in addresses are hidden. */
 
-/** An address without the secrets it carries. */
+/** An address without the secrets it carries, however they are encoded. */
 export function hideTokens(url: string): string {
-  return url.replace(/([?&]token=)[^&]*/gi, '$1[hidden]').replace(/\b(ct|sk)_[\w-]+/g, '$1_[hidden]');
+  const [, path = '', query = ''] = /^([^?]*)(.*)$/s.exec(url) ?? [];
+  return path.replace(/[^/]+/g, hideIn) + query.replace(/[^&]+/g, hideIn);
+}
+
+function hideIn(part: string): string {
+  const read = part.replace(/%([\da-f]{2})/gi, (_, code: string) => String.fromCharCode(parseInt(code, 16)));
+  const hidden = read.replace(/^(\??token=).*/is, '$1[hidden]').replace(/\b(ct|sk)_[\w-]+/g, '$1_[hidden]');
+  return hidden === read ? part : hidden;
 }
 
 /** The request's id, which its answer tells: the caller's own when it is harmless, else a new one. */

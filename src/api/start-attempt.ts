@@ -1,12 +1,18 @@
 import { clientToken, hashSecret } from '../client-token.ts';
 import { Refusal } from '../domain/refusal.ts';
 import type { Payment } from '../generated/prisma/client.ts';
-import { type NewOrder, type NewPayment, startPayment, UnaskedAttempts } from '../ledger/intake.ts';
+import {
+  type NewOrder,
+  type NewPayment,
+  refusesAttempts,
+  startPayment,
+  UnaskedAttempts,
+} from '../ledger/intake.ts';
 import { recordedAnswer } from '../ledger/snapshot.ts';
 import { findOrder, getPayment, hasAccount, type PaymentWithRefund } from '../ledger/views.ts';
 import type { Api } from './deps.ts';
-import { resolveOtherAttempts } from './resolve-other-attempts.ts';
-import { takes } from './switch-options.ts';
+import { refuseUndecided, resolveOtherAttempts } from './resolve-other-attempts.ts';
+import { ATTEMPTS_OF_PAYERS, takes } from './switch-options.ts';
 import { isPayable } from './views.ts';
 
 /** From the request's start to the answer, whatever the channel and Temporal do. */
@@ -15,9 +21,11 @@ const BUDGET_MS = 8_000;
 const LEAST_MS = 2_000;
 
 /** An attempt as it is asked for. */
-export interface Attempt extends Omit<NewPayment, 'method' | 'askedAttempts'> {
+export interface Attempt extends Omit<NewPayment, 'method' | 'askedAttempts' | 'attemptsAtMost'> {
   /** @default the channel's first */
   readonly method: string | undefined;
+  /** By whoever has a client token: within bounds, as they cost the channels a trade or a query each time. */
+  readonly byPayer?: boolean;
 }
 
 /** What came of it: 201 it is new, 200 it was live already, 202 the channel has not answered yet. */
@@ -30,7 +38,7 @@ export interface Started {
 export function createStartAttempt(api: Api) {
   const { db, config, channels, workflows, metrics, now } = api;
 
-  /** @throws Refusal `unknown_channel`, `invalid_request`, `currency_not_supported`, `order_not_found` */
+  /** @throws Refusal `unknown_channel`, `invalid_request`, `currency_not_supported`, `order_not_found`, `attempt_unresolved` */
   async function chooseMethod(
     merchantId: string,
     order: { readonly id: string } | NewOrder,
@@ -45,27 +53,27 @@ export function createStartAttempt(api: Api) {
       const message = `must be one of ${adapter.methods.join(', ')}`;
       throw new Refusal('invalid_request', `method: ${message}.`, { errors: [{ path: 'method', message }] });
     }
-    const currency = 'currency' in order ? order.currency : await orderCurrency(merchantId, order.id);
+    const found = 'currency' in order ? null : await findOrder(db, merchantId, order.id);
+    const currency = 'currency' in order ? order.currency : found?.currency;
+    if (currency === undefined) throw new Refusal('order_not_found', `There is no order ${order.id}.`);
     if (!takes(adapter, currency)) {
       throw new Refusal(
         'currency_not_supported',
         `${attempt.channel} takes ${adapter.currencies.join(', ')}, not ${currency}.`,
       );
     }
+    if (attempt.byPayer === true && found !== null && refusesAttempts(found, now()) === null) {
+      const others = found.payments.filter((one) => one.channel !== attempt.channel || one.method !== method);
+      refuseUndecided(others, now());
+    }
     return method;
-  }
-
-  async function orderCurrency(merchantId: string, orderId: string): Promise<string> {
-    const order = await findOrder(db, merchantId, orderId);
-    if (order === null) throw new Refusal('order_not_found', `There is no order ${orderId}.`);
-    return order.currency;
   }
 
   /** Inserts the payment once every other live attempt of its order has been asked about. */
   async function insert(
     merchantId: string,
     order: { readonly id: string } | NewOrder,
-    given: Omit<NewPayment, 'askedAttempts'>,
+    { byPayer = false, ...given }: Attempt & { readonly method: string },
     startedAt: number,
   ) {
     const askedAttempts = new Set<string>();
@@ -75,7 +83,7 @@ export function createStartAttempt(api: Api) {
           db,
           merchantId,
           order,
-          { ...given, askedAttempts },
+          { ...given, askedAttempts, ...(byPayer ? { attemptsAtMost: ATTEMPTS_OF_PAYERS } : {}) },
           (id) => hashSecret(clientToken(config.secret, id)),
           now(),
         );

@@ -54,7 +54,7 @@ export async function startApi(config: Config, log: Logger): Promise<RunningApi>
   let admin: Listener;
   try {
     const readDetails = createDetails({ config, db, isTemporalReachable, channels, now: () => new Date() });
-    const adminApp = createAdminApp(metrics, readDetails, publicUrl);
+    const adminApp = createAdminApp(metrics, readDetails, publicUrl, config.admin.host);
     admin = await listen(adminApp, config.admin.host, config.admin.port, 'NODROP_ADMIN_PORT', publicUrl);
   } catch (error) {
     await stopListening(api.server, 0);

@@ -16,7 +16,7 @@ export interface FeedPlace {
 /**
  * The merchant's events after the place, or from the oldest kept, oldest first, and the place after them. Within a
  * merchant events become visible in the order of their places, so that a reader that goes on from there misses none.
- * @throws Refusal `cursor_expired` when events after the place have been removed (see cleanup.ts).
+ * @throws Refusal `cursor_expired` when events after the place have been removed (see cleanup.ts), or none has come to it.
  */
 export async function listEvents(
   db: LedgerClient,
@@ -39,6 +39,16 @@ export async function listEvents(
       'Events after this cursor are older than 30 days and were removed. Read your orders or payments anew, and ' +
         'start without `after`, from the oldest event kept.',
     );
+  }
+  if (events.length === 0 && after !== null && after.seq > eventsRemovedTo) {
+    const newest = await db.event.aggregate({ where: { merchantId }, _max: { seq: true } });
+    if (after.seq > (newest._max.seq ?? 0n)) {
+      throw new Refusal(
+        'cursor_expired',
+        'No event has come to this cursor: the ledger was restored from before it. Read your orders or payments anew, ' +
+          'and start without `after`.',
+      );
+    }
   }
   return {
     events,

@@ -1,4 +1,7 @@
+import { once } from 'node:events';
 import { rmSync } from 'node:fs';
+import { type IncomingMessage, request } from 'node:http';
+import { text } from 'node:stream/consumers';
 import { afterAll, describe, expect, test } from 'vitest';
 import { createAdminApp } from '../../src/api/admin.ts';
 import { createDetails, type Details } from '../../src/api/details.ts';
@@ -12,7 +15,7 @@ import { createLedgerClient } from '../../src/ledger/client.ts';
 import { countAttention, countCallbacks, countDeliveries } from '../../src/ledger/details.ts';
 import { raiseAttention } from '../../src/ledger/payments.ts';
 import { temporaryHome } from '../support/stack.ts';
-import { callUrl, newKey, pay, setUp } from './support.ts';
+import { type Answer, newKey, pay, setUp } from './support.ts';
 
 // The admin listener: what operators see without a key, and nothing that is secret.
 
@@ -33,17 +36,57 @@ afterAll(async () => {
 });
 
 /** Asks an admin listener of its own. */
-async function ask(path: string, change: Partial<Parameters<typeof createDetails>[0]> = {}) {
+async function ask(
+  path: string,
+  change: Partial<Parameters<typeof createDetails>[0]> = {},
+  { host = '127.0.0.1', as = 'localhost' } = {},
+) {
   const { db, channels, isTemporalReachable } = api.deps;
   const deps = { config, db, channels, isTemporalReachable, now: () => new Date(), ...change };
-  const app = createAdminApp(api.deps.metrics, createDetails(deps), 'https://pay.example');
+  const app = createAdminApp(api.deps.metrics, createDetails(deps), 'https://pay.example', host);
   const { server, port } = await listen(app, '127.0.0.1', 0, 'PORT', 'https://pay.example');
   try {
-    return await callUrl(`http://127.0.0.1:${port}${path}`);
+    return await callAs(as, `http://127.0.0.1:${port}${path}`);
   } finally {
     await stopListening(server, 0);
   }
 }
+
+/** fetch chooses the Host itself. */
+async function callAs(host: string, url: string): Promise<Answer> {
+  const sent = request(url, { headers: { host } }).end();
+  const [response] = (await once(sent, 'response')) as [IncomingMessage];
+  const content = await text(response);
+  return {
+    status: response.statusCode ?? 0,
+    headers: new Headers(response.headers as Record<string, string>),
+    text: content,
+    json: /json/.test(response.headers['content-type'] ?? '') ? JSON.parse(content) : undefined,
+  };
+}
+
+describe('who may ask', () => {
+  const statuses = async (as: string, host: string) =>
+    (
+      await Promise.all(
+        ['/metrics', '/details', '/healthz', '/nothing'].map((path) => ask(path, {}, { host, as })),
+      )
+    ).map(({ status }) => status);
+  const answered = [200, 200, 200, 404];
+
+  test('on loopback it knows its own names alone: a page elsewhere can give its name this address', async () => {
+    for (const as of ['localhost', 'localhost:3001', '127.0.0.1:3001', '127.0.0.1', '[::1]:3001'])
+      expect([as, await statuses(as, '127.0.0.1')]).toEqual([as, answered]);
+    for (const as of ['evil.example', 'evil.example:3001', '127.0.0.1.evil.example', '10.0.0.7'])
+      expect([as, await statuses(as, '127.0.0.1')]).toEqual([as, [421, 421, 421, 421]]);
+    const refused = await ask('/details', {}, { as: 'evil.example' });
+    expect(problem.strict().parse(refused.json).code).toBe('misdirected_request');
+  });
+
+  test('elsewhere whoever can reach it', async () => {
+    expect(await statuses('metrics.internal:3001', '0.0.0.0')).toEqual(answered);
+  });
+});
 
 test('what is not there is said in a problem document', async () => {
   const answer = await ask('/nothing');

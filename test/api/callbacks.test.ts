@@ -316,14 +316,16 @@ describe('the payer comes back', () => {
   });
 
   test.each([
-    ['https://shop.example/', '?'],
-    ['https://shop.example/?', ''],
-    ['https://shop.example/?a=1&', ''],
-    ['https://shop.example', '?'],
-  ])('at %s the id follows after "%s"', async (returnUrl, separator) => {
+    ['https://shop.example/', 'https://shop.example/?'],
+    ['https://shop.example/?', 'https://shop.example/?'],
+    ['https://shop.example/?a=1&', 'https://shop.example/?a=1&'],
+    // As every reader of it reads it.
+    ['https://shop.example', 'https://shop.example/?'],
+    ['https:\\\\Shop.example\\a b?"é#', 'https://shop.example/a%20b?%22%C3%A9&'],
+  ])('at %s the id follows after %s', async (returnUrl, expected) => {
     const made = await pay(api, key, { returnUrl });
     const answer = await api.call(`/return/${made.id}?token=${made.clientToken}`);
-    expect(answer.headers.get('location')).toBe(`${returnUrl}${separator}paymentId=${made.id}`);
+    expect(answer.headers.get('location')).toMatch(`${expected}paymentId=${made.id}`);
   });
 
   test('a HEAD gives no hint', async () => {
@@ -383,7 +385,14 @@ describe('the payer comes back', () => {
   test('with a wrong token, another payment’s, or none: 404', async () => {
     const [made, other] = [await pay(api, key), await pay(api, key)];
     api.workflows.calls.length = 0;
-    for (const query of ['', '?token=', '?token=ct_wrong', `?token=${other.clientToken}`]) {
+    for (const query of [
+      '',
+      '?token=',
+      '?token=ct_wrong',
+      `?token=${other.clientToken}`,
+      `?token=${'x'.repeat(201)}`,
+      `?token=${made.clientToken}&token=${made.clientToken}`,
+    ]) {
       const answer = await api.call(`/return/${made.id}${query}`);
       expect([answer.status, answer.headers.get('content-type')]).toEqual([404, 'text/html; charset=utf-8']);
       expect(answer.text).toContain('This page has ended');

@@ -132,6 +132,13 @@ describe('the feed', () => {
     const remove = (days = 0) => removeOld(api.db, new Date(Date.now() + days * DAY));
     const refused = { status: 410, json: { code: 'cursor_expired', title: expect.any(String) } };
 
+    test('a cursor that no event has come to, as after a restored backup, is refused', async () => {
+      const { cursors } = await history(1);
+      expect((await feed(`?after=${cursors[0]}`)).status).toBe(200);
+      const beyond = Buffer.from('events/99999999999').toString('base64url');
+      expect(await feed(`?after=${beyond}&wait=60`)).toMatchObject(refused);
+    });
+
     test('a cursor after which events were removed is refused, and says what to do; others go on', async () => {
       const start = (await feed()).json.nextCursor;
       const { ids, cursors } = await history(40, 35, 5);

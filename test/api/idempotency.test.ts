@@ -1,10 +1,19 @@
 import { randomUUID } from 'node:crypto';
 import fc from 'fast-check';
 import { afterAll, beforeEach, describe, expect, test } from 'vitest';
+import type { CurrencyCode } from '../../src/domain/money.ts';
 import { claimKey, keepResult, releaseKey } from '../../src/ledger/idempotency.ts';
 import { endPayment, recordAnswer } from '../../src/ledger/payments.ts';
 import { eventually } from '../support/stack.ts';
-import { type Answer, newKey, newOrderId, setUp, startTestApi, type TestApi } from './support.ts';
+import {
+  type Answer,
+  newKey,
+  newOrderId,
+  setUp,
+  startTestApi,
+  type TestApi,
+  testChannels,
+} from './support.ts';
 
 // Idempotency-Key: one request, however often and wherever it is sent, also when a process dies in the middle.
 
@@ -78,18 +87,17 @@ describe('the same request again', () => {
 
   test('of a refusal is the refusal', async () => {
     const id = randomUUID();
-    const body = { orderId: newOrderId(), channel: 'simulator' };
+    const body = newPayment();
+    await api.call('/v1/orders', { key, body: { ...body.order, subject: 'Another' } });
     const first = await pay(body, id);
-    expect([first.status, first.json.code]).toEqual([404, 'order_not_found']);
-    await api.call('/v1/orders', { key, body: { id: body.orderId, amount: 1, currency: 'CNY' } });
+    expect([first.status, first.json.code]).toEqual([409, 'order_exists']);
     const again = await pay(body, id);
     expect([again.status, again.json.code, again.json.detail, isReplayed(again)]).toEqual([
-      404,
-      'order_not_found',
+      409,
+      'order_exists',
       first.json.detail,
       'true',
     ]);
-    expect((await pay(body, randomUUID())).status).toBe(201);
   });
 
   test('of what the channel rejected is the rejection', async () => {
@@ -137,6 +145,36 @@ describe('what is not definite is not kept:', () => {
     expect((await pay(body, id)).status).toBe(201);
   });
 
+  test('an order that is made next', async () => {
+    const id = randomUUID();
+    const body = { orderId: newOrderId(), channel: 'simulator' };
+    expect((await pay(body, id)).json.code).toBe('order_not_found');
+    await api.call('/v1/orders', { key, body: { id: body.orderId, amount: 1, currency: 'CNY' } });
+    const again = await pay(body, id);
+    expect([again.status, isReplayed(again)]).toEqual([201, null]);
+  });
+
+  test('a channel that is set up next, and a currency that it takes later', async () => {
+    const channels = new Map(testChannels());
+    const takes = (currencies: CurrencyCode[]) => {
+      const adapter = testChannels().get('simulator');
+      if (adapter !== undefined) channels.set('simulator', { ...adapter, currencies });
+    };
+    const own = await startTestApi(database.url, { channels });
+    try {
+      const [id, body] = [randomUUID(), newPayment()];
+      channels.delete('simulator');
+      expect((await pay(body, id, own)).json.code).toBe('unknown_channel');
+      takes(['JPY']);
+      expect((await pay(body, id, own)).json.code).toBe('currency_not_supported');
+      takes([]);
+      const again = await pay(body, id, own);
+      expect([again.status, isReplayed(again)]).toEqual([201, null]);
+    } finally {
+      await own.close();
+    }
+  });
+
   test('a request that is none: its key is free for the right one', async () => {
     const id = randomUUID();
     const wrong = await pay(newPayment({ method: 'teleport' }), id);
@@ -169,6 +207,71 @@ test('also after something that was not definite, which may have begun', async (
   await pay(newPayment(), id);
   api.workflows.down = false;
   expect((await pay(newPayment(), id)).json.code).toBe('idempotency_key_reused');
+});
+
+describe('of a switch', () => {
+  const to = (channel: string) => ({ channel });
+  const live = async () => (await api.call('/v1/payments', { key, body: newPayment() })).json;
+  /** As the workflow of the attempt that is left does. */
+  const closing = (one: TestApi) => {
+    one.workflows.onAskChannel = async ({ id }) => {
+      await recordAnswer(api.db, id, { state: 'unpaid' }, 'query', new Date());
+      await endPayment(api.db, id, 'cancelled', 'a new attempt', new Date());
+      return true;
+    };
+  };
+
+  test('the same is answered the same, and another one is refused', async () => {
+    closing(api);
+    const [id, old] = [randomUUID(), await live()];
+    const path = `/v1/payments/${old.id}/switch`;
+    const first = await send(path, to('simulator2'), id);
+    expect([first.status, isReplayed(first)]).toEqual([201, null]);
+    await endPayment(api.db, first.json.id, 'closed', 'over', new Date());
+    const again = await send(path, to('simulator2'), id, other);
+    expect([again.status, again.json.id, again.json.status, isReplayed(again)]).toEqual([
+      201,
+      first.json.id,
+      'closed',
+      'true',
+    ]);
+    expect(again.json.clientToken).toBe(first.json.clientToken);
+    for (const [at, body] of [
+      [path, to('simulator')],
+      [`/v1/payments/${(await live()).id}/switch`, to('simulator2')],
+    ] as const)
+      expect((await send(at, body, id)).json.code).toBe('idempotency_key_reused');
+    expect(await api.db.payment.count({ where: { orderId: old.orderId } })).toBe(2);
+  });
+
+  test('the same is told to come back while it is in progress', async () => {
+    const [id, old] = [randomUUID(), await live()];
+    let go = () => {};
+    const held = new Promise<void>((resolve) => {
+      go = resolve;
+    });
+    closing(api);
+    const ask = api.workflows.onAskChannel;
+    api.workflows.onAskChannel = async (payment) => {
+      await held;
+      return await ask(payment);
+    };
+    const path = `/v1/payments/${old.id}/switch`;
+    const first = send(path, to('simulator2'), id);
+    await eventually(() => api.workflows.named('askChannel').length > 0);
+    const meanwhile = await send(path, to('simulator2'), id, other);
+    expect([meanwhile.status, meanwhile.json.code]).toEqual([409, 'idempotency_key_in_progress']);
+    go();
+    expect((await first).status).toBe(201);
+  });
+
+  test('with a client token it has no effect', async () => {
+    const [id, old] = [randomUUID(), await live()];
+    const path = `/v1/payments/${old.id}/switch`;
+    for (const header of [id, id, 'a b'])
+      expect((await send(path, to('simulator'), header, api, old.clientToken)).json.id).toBe(old.id);
+    expect(await api.db.idempotencyKey.count({ where: { key: id } })).toBe(0);
+  });
 });
 
 test('a key is its merchant’s own', async () => {
@@ -329,9 +432,10 @@ test('what is kept holds no token and no address to pay at', async () => {
 
 test('the document says it', async () => {
   const { paths } = (await api.call('/openapi.json')).json;
-  for (const path of ['/v1/orders', '/v1/payments']) {
+  for (const path of ['/v1/orders', '/v1/payments', '/v1/payments/{id}/switch']) {
     const { parameters, responses } = paths[path].post;
-    expect(parameters).toMatchObject([{ in: 'header', name: 'idempotency-key', required: false }]);
+    const headers = parameters.filter((one: { in: string }) => one.in === 'header');
+    expect(headers).toMatchObject([{ in: 'header', name: 'idempotency-key', required: false }]);
     expect(Object.keys(responses[201].headers)).toEqual(['idempotency-replayed']);
     expect(responses[409].content['application/problem+json'].examples).toHaveProperty(
       'idempotency_key_in_progress',

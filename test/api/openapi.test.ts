@@ -1,6 +1,7 @@
 import { chromium } from 'playwright-core';
 import { expect, test } from 'vitest';
 import { createEndpoints } from '../../src/api/app.ts';
+import { createAskChannel } from '../../src/api/ask-channel.ts';
 import { STREAMS } from '../../src/api/event-stream.ts';
 import { refusalsOf } from '../../src/api/openapi.ts';
 import { EVENT_TYPES } from '../../src/domain/event.ts';
@@ -17,6 +18,12 @@ interface Operation {
 }
 
 const { api } = await setUp();
+const endpoints = createEndpoints({
+  now: () => new Date(),
+  streams: STREAMS,
+  ...api.deps,
+  askChannel: createAskChannel(api.deps),
+});
 // biome-ignore lint/suspicious/noExplicitAny: a JSON document.
 const document: any = (await api.call('/openapi.json')).json;
 
@@ -24,7 +31,6 @@ test('every route of the app is in it, and nothing else', () => {
   const described = Object.entries(document.paths).flatMap(([path, methods]) =>
     Object.keys(methods as object).map((method) => `${method} ${path}`),
   );
-  const endpoints = createEndpoints({ now: () => new Date(), streams: STREAMS, ...api.deps });
   expect(described.sort()).toEqual(endpoints.map(({ method, path }) => `${method} ${path}`).sort());
 });
 
@@ -88,10 +94,27 @@ test('every event is a webhook of it, with its headers, its body and what the an
   expect(Object.keys(EventRefund.properties)).toEqual(without(Refund, 'temporalUrl'));
 });
 
+test('whatever reads a body says that it must be in an encoding that is known', async () => {
+  for (const { path, method, body } of endpoints) {
+    if (body === undefined) continue;
+    const { responses } = document.paths[path][method];
+    expect([path, Object.keys(responses)]).toEqual([path, expect.arrayContaining(['400', '413', '415'])]);
+  }
+  const answer = await api.call('/callbacks/simulator', {
+    raw: '{}',
+    headers: { 'content-encoding': 'zip' },
+  });
+  expect([answer.status, answer.json.code]).toEqual([415, 'unsupported_media_type']);
+});
+
 test('every code is somewhere in it, with its status and an example', () => {
-  const endpoints = createEndpoints({ now: () => new Date(), streams: STREAMS, ...api.deps });
-  // Refusals of the router and of what is no request at all, which belong to no route.
-  const everywhere = new Set(['method_not_allowed', 'request_timeout', 'headers_too_large']);
+  // Refusals of the router, of what is no request at all, and of the admin listener, which belong to no route.
+  const everywhere = new Set([
+    'method_not_allowed',
+    'request_timeout',
+    'headers_too_large',
+    'misdirected_request',
+  ]);
   for (const code of Object.keys(REFUSALS)) {
     if (everywhere.has(code)) continue;
     const endpoint = endpoints.find((one) => refusalsOf(one).some((refusal) => refusal === code));

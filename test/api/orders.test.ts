@@ -154,6 +154,24 @@ describe('amounts', () => {
     );
   });
 
+  test.each(['1', '1.5', '2.50', '1e3', '1e400', '-0.0'])('nor is the number %s a text', async (number) => {
+    for (const [path, raw] of [
+      ['id', `{"id":${number},"amount":1,"currency":"CNY"}`],
+      ['subject', `{"id":"${newOrderId()}","amount":1,"currency":"CNY","subject":${number}}`],
+      ['metadata.a', `{"id":"${newOrderId()}","amount":1,"currency":"CNY","metadata":{"a":${number}}}`],
+    ] as const) {
+      const answer = await api.call('/v1/orders', {
+        key,
+        raw,
+        headers: { 'content-type': 'application/json' },
+      });
+      expect([answer.status, answer.json.errors?.map((error: { path: string }) => error.path)]).toEqual([
+        422,
+        [path],
+      ]);
+    }
+  });
+
   test('digits inside texts are left alone', async () => {
     const subject = 'a "quoted\\" 1e3, 2.50 and \\u0041';
     const answer = await create({
@@ -254,6 +272,8 @@ describe('reading', () => {
     expect(await list('')).toBe(1);
     expect(await list('?status=unpaid')).toBe(1);
     expect(await list('?status=succeeded')).toBe(0);
+    // As forms send it.
+    expect(await list('?status=')).toBe(1);
   });
 
   test.each([

@@ -1,16 +1,25 @@
+import { randomUUID } from 'node:crypto';
 import { connect, createServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
+import { createEndpoints } from '../../src/api/app.ts';
 import { BODY_LIMIT } from '../../src/api/body.ts';
+import type { Api } from '../../src/api/deps.ts';
 import { problem } from '../../src/api/schemas/common.ts';
 import { REFUSALS, type RefusalCode } from '../../src/domain/refusal.ts';
+import { createApiKey } from '../../src/ledger/merchants.ts';
 import { isDatabaseUnavailable } from '../../src/ledger/unavailable.ts';
 import { emptyDatabase, eventually, queryOnce } from '../support/stack.ts';
 import { type Call, pay, setUp, startTestApi } from './support.ts';
 
 // Whatever goes wrong is a problem document with a stable code.
 
-const { database, api, key } = await setUp();
+const { database, api, key, merchantId } = await setUp();
+const { key: operatorKey } = await createApiKey(api.db, merchantId, 'operator');
+/** The declarations alone: nothing of it is called. */
+const endpoints = createEndpoints({
+  config: { api: { publicUrl: 'https://pay.example' } },
+} as unknown as Api);
 
 const json = { 'content-type': 'application/json' };
 
@@ -59,6 +68,28 @@ test.each(cases)('%s: %s %j', async (code, path, call) => {
     requestId: answer.headers.get('x-request-id'),
   });
   expect(answer.status).toBe(status);
+});
+
+describe('an id that the database could not hold', () => {
+  for (const { method, path, auth, body, bodyExamples } of endpoints) {
+    if (!path.includes('{')) continue;
+    test.each(['%00', 'x%00', '%EF%BF%BF', "'", 'x'.repeat(300)])(
+      `is none: ${method} ${path} with %s`,
+      async (id) => {
+        const [example] = Object.values(bodyExamples ?? {});
+        const answer = await api.call(path.replaceAll(/\{\w+\}/g, id), {
+          method: method.toUpperCase(),
+          ...(auth === 'none' ? {} : { key: operatorKey }),
+          ...(typeof body === 'object' ? { body: example?.value ?? {} } : {}),
+          headers: { 'idempotency-key': randomUUID() },
+        });
+        expect([answer.status, answer.json?.code ?? 'a page']).toEqual([
+          path.startsWith('/checkout') ? 200 : 404,
+          expect.stringMatching(/not_found$|^a page$/),
+        ]);
+      },
+    );
+  }
 });
 
 test('405 says what is possible', async () => {

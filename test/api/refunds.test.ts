@@ -61,7 +61,8 @@ describe('asking', () => {
     const without = await api.call(`/v1/payments/${id}/refunds`, { key, body: {} });
     expect(codeOf(without)).toEqual([400, 'idempotency_key_missing']);
     for (const impossible of ['x'.repeat(256), 'a b', 'é'])
-      expect(codeOf(await ask(id, {}, impossible))).toEqual([422, 'invalid_request']);
+      expect(codeOf(await ask(id, {}, impossible))).toEqual([400, 'bad_request']);
+    expect(codeOf(await ask(id, {}, ''))).toEqual([400, 'idempotency_key_missing']);
     expect(await api.db.refund.count({ where: { paymentId: id } })).toBe(0);
   });
 

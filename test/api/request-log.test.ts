@@ -16,6 +16,10 @@ test('keys and tokens are in no line, wherever they were put', async () => {
   await api.call(`/return/${made.id}?TOKEN=${token}`);
   await api.call(`/checkout/${made.id}?token=${token}&returned=1`);
   await api.call(`/v1/payments/${token}?token=${token}`, { key });
+  const encoded = token.replace('_', '%5f');
+  await api.call(`/return/${made.id}?t%6Fken=${encoded}`);
+  await api.call(`/checkout/${made.id}?x=1&%74oken=${encoded}`);
+  await api.call(`/v1/payments/${encoded}`, { key });
   await api.call(`/v1/orders/${key}`, { key });
   await api.call('/v1/orders', { key: `${key}x` });
   await api.call('/v1/orders', { key, headers: { 'x-request-id': token, cookie: token } });
@@ -53,6 +57,9 @@ test.each([
   ['/v1/payments/ct_abc', '/v1/payments/ct_[hidden]'],
   ['/?k=sk_abc', '/?k=sk_[hidden]'],
   ['/v1/payments/pay_1?wait=3', '/v1/payments/pay_1?wait=3'],
+  ['/return/pay_1?t%6Fken=%63t%5Fa-b&x=%7e', '/return/pay_1?token=[hidden]&x=%7e'],
+  ['/?%54oken=a/b?c=%ZZ&x', '/?Token=[hidden]&x'],
+  ['/v1/payments/ct%5Fabc/%E0%A4', '/v1/payments/ct_[hidden]/%E0%A4'],
 ])('%s is logged as %s', (url, logged) => {
   expect(hideTokens(url)).toBe(logged);
 });

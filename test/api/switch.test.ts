@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { payerPayment, payment, switchedPayment } from '../../src/api/schemas/payment.ts';
 import { newPaymentId } from '../../src/domain/ids.ts';
-import { endPayment, recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
+import { endPayment, recordAnswer, recordSilence, settlePayment } from '../../src/ledger/payments.ts';
 import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
 import {
   newKey,
@@ -216,6 +216,79 @@ describe('refused', () => {
     const answer = await expectRefused(old, 'attempt_unresolved');
     expect(answer.headers.get('retry-after')).toBe('10');
     expect((await seen(old.id, old.clientToken)).switchTo).toEqual([]);
+  });
+
+  describe('while the channel decides', () => {
+    const asked = () => api.workflows.named('askChannel').length;
+    /** What the channel says of it, now and whenever it is asked; the row is as old as that. */
+    async function processing(ageMs: number) {
+      const old = await pay(api, key);
+      const decides = (at = Date.now()) =>
+        recordAnswer(api.db, old.id, { state: 'processing' }, 'query', new Date(at));
+      api.workflows.onAskChannel = async () => {
+        await decides();
+        return true;
+      };
+      await decides(Date.now() - ageMs);
+      return old;
+    }
+
+    test('a payer learns it from the row, and the channel is not asked each time', async () => {
+      const old = await processing(60_000);
+      for (let i = 0; i < 3; i++) await expectRefused(old, 'attempt_unresolved');
+      expect(asked()).toBe(1);
+      // Also while it says nothing: it is asked on schedule.
+      const silent = await processing(60_000);
+      await recordSilence(api.db, silent.id, 'no answer', 300_000, new Date());
+      await expectRefused(silent, 'attempt_unresolved');
+      expect(asked()).toBe(1);
+    });
+
+    test('its word counts for 10 s to a payer, and for 1 s to a merchant', async () => {
+      const clock = Date.now();
+      const own = await startTestApi(database.url, { now: () => new Date(clock) });
+      try {
+        for (const [as, ageMs, questions] of [
+          ['payer', 9_999, 0],
+          ['payer', 10_000, 1],
+          ['merchant', 999, 0],
+          ['merchant', 1_000, 1],
+        ] as const) {
+          const old = await pay(api, key);
+          await recordAnswer(api.db, old.id, { state: 'processing' }, 'query', new Date(clock - ageMs));
+          own.workflows.calls.length = 0;
+          const answer = await own.call(`/v1/payments/${old.id}/switch`, {
+            key: as === 'payer' ? old.clientToken : key,
+            body: { channel: 'simulator2' },
+          });
+          expect(answer.json.code).toBe('attempt_unresolved');
+          expect([as, ageMs, own.workflows.named('askChannel').length]).toEqual([as, ageMs, questions]);
+        }
+      } finally {
+        await own.close();
+      }
+    });
+
+    test('many at once share one question', async () => {
+      const old = await processing(60_000);
+      const ask = api.workflows.onAskChannel;
+      let release = () => {};
+      const held = new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      api.workflows.onAskChannel = async (row) => {
+        await held;
+        return await ask(row);
+      };
+      const answers = Array.from({ length: 8 }, (_, i) => to(old.id, i % 2 ? key : old.clientToken));
+      answers.push(api.call(`/v1/payments/${old.id}/query`, { key, method: 'POST' }));
+      // Later requests that have been answered: the earlier ones are in.
+      for (let i = 0; i < 20; i++) await seen(old.id, key);
+      release();
+      const statuses = (await Promise.all(answers)).map(({ status }) => status);
+      expect(statuses).toEqual([...Array(8).fill(409), 200]);
+      expect(asked()).toBe(1);
+    });
   });
 
   test('the order has had twenty attempts: to whoever has a token, also at the same time', async () => {

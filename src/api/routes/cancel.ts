@@ -2,7 +2,6 @@ import { Refusal } from '../../domain/refusal.ts';
 import { isLive, type PaymentStatus } from '../../domain/states.ts';
 import { cancelOrder, isSettled } from '../../ledger/orders.ts';
 import { requestCancel } from '../../ledger/payments.ts';
-import { findOrder } from '../../ledger/views.ts';
 import { orderKey, paymentKey } from '../changes.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
@@ -12,6 +11,7 @@ import { payment } from '../schemas/payment.ts';
 import { createTell } from '../tell.ts';
 import { viewerOf } from '../viewer.ts';
 import { orderView, paymentView } from '../views.ts';
+import { createVisibleOrder } from '../visible-order.ts';
 import { createVisiblePayment } from '../visible-payment.ts';
 import { z } from '../zod.ts';
 
@@ -22,6 +22,7 @@ const BUDGET_MS = 8_000;
 export function cancelRoutes(api: Api): Endpoint[] {
   const { db, changes, now } = api;
   const visiblePayment = createVisiblePayment(api);
+  const visibleOrder = createVisibleOrder(api);
   const tell = createTell(api);
 
   return [
@@ -77,14 +78,11 @@ export function cancelRoutes(api: Api): Endpoint[] {
       },
       refusals: ['order_not_found', 'order_already_paid'],
       async handle({ response, access: { caller }, params: { id }, startedAt }) {
+        await visibleOrder(caller.merchantId, id);
         const { live } = await cancelOrder(db, caller.merchantId, id, now());
         await Promise.all(live.map(tell.cancel));
         const row = await changes.until(orderKey(caller.merchantId, id), {
-          read: async () => {
-            const found = await findOrder(db, caller.merchantId, id);
-            if (found === null) throw new Refusal('order_not_found', `There is no order ${id}.`);
-            return found;
-          },
+          read: () => visibleOrder(caller.merchantId, id),
           done: isSettled,
           timeoutMs: BUDGET_MS - (Date.now() - startedAt),
           signal: goneSignal(response),

@@ -24,7 +24,7 @@ export function eventRoutes(api: Api): Endpoint[] {
       description:
         'Every event of the merchant, with and without an order service, oldest first: keep `nextCursor` as your place ' +
         'and go on from there; no event is missed. Events are kept for 30 days: when some after your place are gone, it ' +
-        'is refused with `cursor_expired`. Read your orders or payments anew then, and start without `after`, from ' +
+        'is refused with `cursor_expired`, and so is a place that no event has come to. Read your orders or payments anew then, and start without `after`, from ' +
         'the oldest event kept. With `wait`: as soon as there is one, or after that many seconds.',
       auth: 'key',
       query: eventQuery,
@@ -57,8 +57,8 @@ export function eventRoutes(api: Api): Endpoint[] {
       refusals: ['payment_not_found'],
       async handle({ response, access, params: { id }, query: { limit, cursor } }) {
         const payment = await visiblePayment(access, id);
-        const rows = await listDeliveries(db, payment.id, { limit, after: readCursor(cursor) });
-        response.json({ data: rows.map(deliveryView), nextCursor: nextCursor(rows, limit) });
+        const rows = await listDeliveries(db, payment.id, { limit, after: readCursor(cursor, 'deliveries') });
+        response.json({ data: rows.map(deliveryView), nextCursor: nextCursor(rows, limit, 'deliveries') });
       },
     }),
   ];

@@ -1,7 +1,6 @@
-import { Refusal } from '../../domain/refusal.ts';
 import { createOrder, type NewOrder } from '../../ledger/intake.ts';
 import { isSettled } from '../../ledger/orders.ts';
-import { findOrder, listOrders } from '../../ledger/views.ts';
+import { listOrders } from '../../ledger/views.ts';
 import { orderKey } from '../changes.ts';
 import { nextCursor, readCursor } from '../cursor.ts';
 import type { Api } from '../deps.ts';
@@ -11,6 +10,7 @@ import { newOrder } from '../schemas/new-order.ts';
 import { order, orderListQuery, orderPage, orderQuery } from '../schemas/order.ts';
 import { viewerOf } from '../viewer.ts';
 import { orderView } from '../views.ts';
+import { createVisibleOrder } from '../visible-order.ts';
 import { z } from '../zod.ts';
 
 /** What the request left out is filled in here, so that the same request is the same order. */
@@ -27,13 +27,7 @@ export function toNewOrder(given: z.output<typeof newOrder>): NewOrder {
 
 export function orderRoutes(api: Api): Endpoint[] {
   const { db, now, changes } = api;
-
-  async function requireOrder(merchantId: string, id: string) {
-    // An id that no order can have would only be an error in the database.
-    const found = newOrder.shape.id.safeParse(id).success ? await findOrder(db, merchantId, id) : null;
-    if (found === null) throw new Refusal('order_not_found', `There is no order ${id}.`);
-    return found;
-  }
+  const visibleOrder = createVisibleOrder(api);
 
   return [
     endpoint({
@@ -58,11 +52,11 @@ export function orderRoutes(api: Api): Endpoint[] {
       refusals: ['order_exists'],
       async handle({ answer, access: { caller }, body }) {
         const { order: row, created } = await createOrder(db, caller.merchantId, toNewOrder(body), now());
-        const found = await requireOrder(caller.merchantId, row.id);
+        const found = await visibleOrder(caller.merchantId, row.id);
         await answer(created ? 201 : 200, orderView(found, viewerOf(api, caller)));
       },
       async replay(id, { caller }) {
-        return orderView(await requireOrder(caller.merchantId, id), viewerOf(api, caller));
+        return orderView(await visibleOrder(caller.merchantId, id), viewerOf(api, caller));
       },
     }),
 
@@ -81,7 +75,7 @@ export function orderRoutes(api: Api): Endpoint[] {
       refusals: ['order_not_found'],
       async handle({ response, access: { caller }, params: { id }, query: { wait } }) {
         const row = await changes.until(orderKey(caller.merchantId, id), {
-          read: () => requireOrder(caller.merchantId, id),
+          read: () => visibleOrder(caller.merchantId, id),
           done: isSettled,
           timeoutMs: (wait ?? 0) * 1000,
           signal: goneSignal(response),
@@ -105,12 +99,12 @@ export function orderRoutes(api: Api): Endpoint[] {
           db,
           caller.merchantId,
           { status },
-          { limit, after: readCursor(cursor) },
+          { limit, after: readCursor(cursor, 'orders') },
         );
         const viewer = viewerOf(api, caller);
         response.json({
           data: rows.map((row) => orderView(row, viewer)),
-          nextCursor: nextCursor(rows, limit),
+          nextCursor: nextCursor(rows, limit, 'orders'),
         });
       },
     }),

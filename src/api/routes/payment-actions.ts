@@ -1,5 +1,4 @@
-import type { Payment } from '../../generated/prisma/client.ts';
-import { askChannel } from '../ask-channel.ts';
+import { isFresh, requireAnswer } from '../ask-channel.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
 import { createGiveHint } from '../give-hint.ts';
@@ -9,22 +8,10 @@ import { paymentView } from '../views.ts';
 import { createVisiblePayment } from '../visible-payment.ts';
 import { z } from '../zod.ts';
 
-/** An answer this young is the channel's word: who asks in a loop must not use up what other payers' creates need. */
-const FRESH_MS = 1_000;
-
 /** What can be done about a payment. */
 export function paymentActionRoutes(api: Api): Endpoint[] {
   const visiblePayment = createVisiblePayment(api);
   const giveHint = createGiveHint(api);
-
-  const asking = new Map<string, Promise<void>>();
-
-  /** One query at a time for each payment: who comes meanwhile shares it. @throws as `askChannel` */
-  async function shareQuery(row: Payment): Promise<void> {
-    const query = asking.get(row.id) ?? askChannel(api, row).finally(() => asking.delete(row.id));
-    asking.set(row.id, query);
-    await query;
-  }
 
   return [
     endpoint({
@@ -42,7 +29,7 @@ export function paymentActionRoutes(api: Api): Endpoint[] {
       refusals: ['payment_not_found', 'channel_unreachable', 'temporal_unavailable'],
       async handle({ response, access, params: { id } }) {
         const row = await visiblePayment(access, id);
-        if (!isFresh(row, api.now())) await shareQuery(row);
+        if (!isFresh(row, api.now())) await requireAnswer(api, row);
         response.json(paymentView(await visiblePayment(access, id), viewerOf(api, access.caller)));
       },
     }),
@@ -68,11 +55,4 @@ export function paymentActionRoutes(api: Api): Endpoint[] {
       },
     }),
   ];
-}
-
-/** The last thing heard of the channel is a readable answer of just now. */
-function isFresh({ channelAnsweredAt, channelErrorSince }: Payment, now: Date): boolean {
-  if (channelAnsweredAt === null || channelErrorSince !== null) return false;
-  // Both ways: a worker's clock that is ahead must not silence the queries for as long.
-  return Math.abs(now.getTime() - channelAnsweredAt.getTime()) < FRESH_MS;
 }

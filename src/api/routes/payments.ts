@@ -1,6 +1,6 @@
 import { listPayments, listTimeline } from '../../ledger/views.ts';
 import { paymentKey } from '../changes.ts';
-import { nextCursor, nextSerialCursor, readCursor, readSerialCursor } from '../cursor.ts';
+import { nextCursor, nextTimelineCursor, readCursor, readTimelineCursor } from '../cursor.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
 import { goneSignal } from '../gone.ts';
@@ -67,12 +67,12 @@ export function paymentRoutes(api: Api): Endpoint[] {
           db,
           caller.merchantId,
           { ...filter, attention: attention === 'true' },
-          { limit, after: readCursor(cursor) },
+          { limit, after: readCursor(cursor, 'payments') },
         );
         const viewer = viewerOf(api, caller);
         response.json({
           data: rows.map((row) => paymentView(row, viewer)),
-          nextCursor: nextCursor(rows, limit),
+          nextCursor: nextCursor(rows, limit, 'payments'),
         });
       },
     }),
@@ -91,8 +91,8 @@ export function paymentRoutes(api: Api): Endpoint[] {
       refusals: ['payment_not_found'],
       async handle({ response, access, params: { id }, query: { limit, cursor } }) {
         await visiblePayment(access, id);
-        const rows = await listTimeline(db, id, { limit, after: readSerialCursor(cursor) });
-        response.json({ data: rows.map(timelineView), nextCursor: nextSerialCursor(rows, limit) });
+        const rows = await listTimeline(db, id, { limit, after: readTimelineCursor(cursor) });
+        response.json({ data: rows.map(timelineView), nextCursor: nextTimelineCursor(rows, limit) });
       },
     }),
   ];

@@ -5,14 +5,8 @@ import { findRefund, listRefunds } from '../../ledger/views.ts';
 import { nextCursor, readCursor } from '../cursor.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
-import {
-  idempotencyKey,
-  newRefund,
-  refund,
-  refundHeaders,
-  refundListQuery,
-  refundPage,
-} from '../schemas/refund.ts';
+import { IDEMPOTENCY_KEY, readKey } from '../idempotency.ts';
+import { newRefund, refund, refundHeaders, refundListQuery, refundPage } from '../schemas/refund.ts';
 import { createTell } from '../tell.ts';
 import { viewerOf } from '../viewer.ts';
 import { refundView } from '../views.ts';
@@ -56,7 +50,7 @@ export function refundRoutes(api: Api): Endpoint[] {
         'refund_exceeds_payment',
       ],
       async handle({ request, response, access, params: { id }, body }) {
-        const key = readIdempotencyKey(request);
+        const key = requireKey(request);
         const payment = await visiblePayment(access, id);
         const { refund: row, created } = await requestRefund(
           db,
@@ -83,11 +77,11 @@ export function refundRoutes(api: Api): Endpoint[] {
       refusals: ['payment_not_found'],
       async handle({ response, access, params: { id }, query: { limit, cursor } }) {
         const payment = await visiblePayment(access, id);
-        const rows = await listRefunds(db, payment.id, { limit, after: readCursor(cursor) });
+        const rows = await listRefunds(db, payment.id, { limit, after: readCursor(cursor, 'refunds') });
         const viewer = viewerOf(api, access.caller);
         response.json({
           data: rows.map((row) => refundView(row, viewer)),
-          nextCursor: nextCursor(rows, limit),
+          nextCursor: nextCursor(rows, limit, 'refunds'),
         });
       },
     }),
@@ -113,15 +107,10 @@ export function refundRoutes(api: Api): Endpoint[] {
   ];
 }
 
-/** @throws Refusal `idempotency_key_missing`, `invalid_request` */
-function readIdempotencyKey(request: Request): string {
-  const given = request.get('idempotency-key');
-  if (given === undefined || given === '')
+/** @throws Refusal `idempotency_key_missing`, `bad_request` */
+function requireKey(request: Request): string {
+  const key = request.get(IDEMPOTENCY_KEY) === '' ? undefined : readKey(request);
+  if (key === undefined)
     throw new Refusal('idempotency_key_missing', 'Send the header Idempotency-Key: a refund needs one.');
-  const parsed = idempotencyKey.safeParse(given);
-  if (parsed.success) return parsed.data;
-  const message = parsed.error.issues[0]?.message ?? 'is not valid';
-  throw new Refusal('invalid_request', `Idempotency-Key: ${message}.`, {
-    errors: [{ path: 'Idempotency-Key', message }],
-  });
+  return key;
 }

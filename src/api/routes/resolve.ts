@@ -1,7 +1,7 @@
 import { startDeliveries } from '../../activities/start-deliveries.ts';
 import { findPendingDeliveries } from '../../ledger/deliveries.ts';
 import { RESOLUTIONS, resolvePayment } from '../../ledger/resolve.ts';
-import { askChannel } from '../ask-channel.ts';
+import { requireAnswer } from '../ask-channel.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
 import { text } from '../schemas/common.ts';
@@ -57,7 +57,7 @@ export function resolveRoute(api: Api): Endpoint {
     async handle({ request, response, access, params: { id }, body: { action, note } }) {
       const row = await visiblePayment(access, id);
       // Nobody watches it any more: a refund made at the channel whose callback got lost is found by this alone.
-      if (action === 'accept' && row.orderUpdate === 'review') await askChannel(api, row);
+      if (action === 'accept' && row.orderUpdate === 'review') await requireAnswer(api, row);
       const decided = await resolvePayment(db, row.merchantId, id, action, note, api.now());
       // Owed already, whatever Temporal says next.
       for (const { payment, ...refund } of decided.refunds)

@@ -1,14 +1,13 @@
 import { clientToken } from '../../client-token.ts';
 import { Refusal, type RefusalCode } from '../../domain/refusal.ts';
 import type { Payment } from '../../generated/prisma/client.ts';
-import { findPaymentOfPayer, type PaymentWithRefund } from '../../ledger/views.ts';
+import { findPaymentOfPayer, getPayment, type PaymentWithRefund } from '../../ledger/views.ts';
 import type { Access } from '../auth.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
 import { newSwitch, payment, switchedPayment } from '../schemas/payment.ts';
 import { viewOfPayer } from '../see-payment.ts';
 import { ATTEMPT_REFUSALS, type Attempt, createStartAttempt } from '../start-attempt.ts';
-import { ATTEMPTS_OF_PAYERS } from '../switch-options.ts';
 import { viewerOf } from '../viewer.ts';
 import { paymentView } from '../views.ts';
 import { createVisiblePayment } from '../visible-payment.ts';
@@ -36,7 +35,7 @@ export function switchRoute(api: Api): Endpoint {
     returnUrl: row.returnUrl ?? undefined,
     metadata: row.metadata as Attempt['metadata'],
     expiresInMs: row.expiresAt.getTime() - row.createdAt.getTime(),
-    ...(access.kind === 'token' ? { attemptsAtMost: ATTEMPTS_OF_PAYERS } : {}),
+    byPayer: access.kind === 'token',
   });
 
   async function view(row: PaymentWithRefund, access: Access) {
@@ -57,7 +56,7 @@ export function switchRoute(api: Api): Endpoint {
     description:
       "A new attempt for the same order, as `POST /v1/payments` makes it, with the same payer, `returnUrl`, metadata and time to pay. The order's unpaid " +
       'attempts are closed first; when one is paid or still being decided, nothing is made. Asking for a way that is live ' +
-      'already returns that attempt. With a client token an order takes 20 attempts in all, then `order_not_payable`. The answer is a payment of its own, with a client token of its own.',
+      'already returns that attempt. With a client token an order takes 20 attempts in all, then `order_not_payable`, and `Idempotency-Key` has no effect. The answer is a payment of its own, with a client token of its own.',
     auth: 'key or token',
     cors: true,
     params: z.object({ id: z.string() }),
@@ -72,7 +71,7 @@ export function switchRoute(api: Api): Endpoint {
       },
     },
     refusals: ['payment_not_found', ...ATTEMPT_REFUSALS],
-    async handle({ response, access, params: { id }, body, startedAt }) {
+    async handle({ answer, access, params: { id }, body, startedAt }) {
       const row = await visiblePayment(access, id);
       const { status, payment: made } = await startAttempt(
         row.merchantId,
@@ -82,7 +81,10 @@ export function switchRoute(api: Api): Endpoint {
       ).catch((error: unknown) => {
         throw access.kind === 'token' ? toThePayer(error) : error;
       });
-      response.status(status).json(await view(made, access));
+      await answer(status, await view(made, access));
+    },
+    async replay(id, access) {
+      return await view(await getPayment(db, id), access);
     },
   });
 }

@@ -21,13 +21,17 @@ export function unmatchedCallbacksRoute({ db, now }: Pick<Api, 'db' | 'now'>): E
     answers: { 200: { description: 'A page of callbacks, newest first.', schema: callbackPage } },
     refusals: [],
     async handle({ response, access: { caller }, query: { limit, cursor } }) {
-      const rows = await listUnmatchedCallbacks(db, caller.merchantId, { limit, after: readCursor(cursor) });
+      const rows = await listUnmatchedCallbacks(db, caller.merchantId, {
+        limit,
+        after: readCursor(cursor, 'callbacks'),
+      });
       const at = now();
       response.json({
         data: rows.map((row) => callbackView(row, at)),
         nextCursor: nextCursor(
           rows.map(({ receivedAt, id }) => ({ createdAt: receivedAt, id })),
           limit,
+          'callbacks',
         ),
       });
     },

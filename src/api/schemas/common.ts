@@ -28,7 +28,13 @@ export const orderId = z
   .openapi({ description: "The merchant's own id of the order.", example: 'order-1001' });
 
 export const metadata = z
-  .record(z.string(), z.unknown())
+  .unknown()
+  // A record leaves this name out in silence.
+  .refine((value) => !Object.hasOwn(Object(value), '__proto__'), {
+    path: ['__proto__'],
+    error: 'cannot be a name',
+  })
+  .pipe(z.record(z.string(), z.unknown()))
   // Before the pairs are looked at: there may be many thousands.
   .refine((pairs) => Object.keys(pairs).length <= 20, 'must have at most 20 pairs')
   .pipe(z.record(text(40), text(500, 0)))
@@ -42,6 +48,11 @@ export const metadata = z
 
 export const expiresInSeconds = (max: number) =>
   z.int({ error: 'must be a whole number of seconds' }).min(60).max(max);
+
+/** Printable ASCII: what survives every proxy as it was sent. */
+export const idempotencyKey = z
+  .string()
+  .regex(/^[\x21-\x7e]{1,255}$/, 'must be 1 to 255 printable characters of ASCII, without spaces');
 
 /** A whole number in a query string, where everything is text. */
 const digits = (min: number, max: number) =>
@@ -70,6 +81,10 @@ export const limit = (max: number, fallback: number) =>
       default: fallback as never,
       description: 'Rows at most.',
     });
+
+/** A filter of a list; an empty one, as forms send it, is none. */
+export const filter = <T extends z.ZodType>(schema: T) =>
+  z.preprocess((value) => (value === '' ? undefined : value), schema.optional());
 
 export const cursor = z
   .string()

@@ -13,6 +13,7 @@ import {
   currency,
   cursor,
   expiresInSeconds,
+  filter,
   limit,
   metadata,
   oneOf,
@@ -32,8 +33,15 @@ const method = text(32).openapi({
   example: 'wallet',
 });
 
+/** What is kept is the URL as it was read, so that whoever reads it again reads the same. */
 const returnUrl = text(2048)
-  .pipe(z.url({ protocol: /^https?$/, error: 'must be an http or https URL' }))
+  // The parser would leave them out.
+  .refine((value) => !/\p{Cc}/u.test(value), 'must not contain control characters')
+  .pipe(z.url({ protocol: /^https?$/, normalize: true, error: 'must be an http or https URL' }))
+  .refine((value) => {
+    const url = URL.parse(value);
+    return url === null || (url.username === '' && url.password === '');
+  }, 'must not carry a user name or password')
   .openapi({
     type: 'string',
     format: 'uri',
@@ -67,10 +75,6 @@ export const newPayment = z
   .openapi('NewPayment', { description: 'Of `orderId` and `order` exactly one.' });
 
 export const paymentQuery = z.strictObject({ wait });
-
-/** A filter of a list; an empty one, as forms send it, is none. */
-const filter = <T extends z.ZodType>(schema: T) =>
-  z.preprocess((value) => (value === '' ? undefined : value), schema.optional());
 
 export const paymentListQuery = z.strictObject({
   status: filter(z.enum(PAYMENT_STATUSES)),

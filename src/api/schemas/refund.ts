@@ -1,6 +1,6 @@
 import { REFUND_REASONS, REFUND_STATUSES } from '../../domain/states.ts';
 import { z } from '../zod.ts';
-import { amount, currency, cursor, limit, oneOf, text, time } from './common.ts';
+import { amount, currency, cursor, idempotencyKey, limit, oneOf, text, time } from './common.ts';
 
 /** Refunds as they come in and go out. */
 
@@ -14,11 +14,6 @@ export const newRefund = z
       .openapi({ description: 'For those who read the refund later.', example: 'One ticket returned' }),
   })
   .openapi('NewRefund');
-
-/** Printable ASCII: what survives every proxy as it was sent. */
-export const idempotencyKey = z
-  .string()
-  .regex(/^[\x21-\x7e]{1,255}$/, 'must be 1 to 255 printable characters of ASCII, without spaces');
 
 export const refundHeaders = z.object({
   'Idempotency-Key': idempotencyKey.openapi({

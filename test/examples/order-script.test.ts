@@ -1,0 +1,50 @@
+import { readFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { eventually } from '../support/stack.ts';
+
+// The script of the shop's order page, on a page and a clock of the test's own.
+
+const SCRIPT = readFileSync(new URL('../../examples/shop/order.js', import.meta.url), 'utf8');
+const AsyncFunction = Object.getPrototypeOf(async () => {}).constructor;
+
+test('a connection that died silently is given up, and the shop asked anew', async () => {
+  const asked: { readonly path: string; readonly timeoutMs: number; readonly giveUp: () => void }[] = [];
+  const page = {
+    visibilityState: 'visible',
+    querySelector: (selector: string) => (selector === '.notice' ? null : { getAttribute: () => 'order-1' }),
+    getElementById: () => null,
+    addEventListener: () => undefined,
+  };
+  const pending = new Map<AbortSignal, number>();
+  const globals = {
+    document: page,
+    location: { pathname: '/orders/order-1' },
+    AbortSignal: {
+      timeout(ms: number) {
+        const { signal } = new AbortController();
+        pending.set(signal, ms);
+        return signal;
+      },
+    },
+    setTimeout: (resolve: () => void) => setImmediate(resolve),
+    // Of the questions at the revision the second is answered; everything else hangs.
+    fetch: (path: string, { signal }: { signal?: AbortSignal } = {}) =>
+      new Promise((resolve, reject) => {
+        const timeoutMs = signal === undefined ? Number.POSITIVE_INFINITY : (pending.get(signal) ?? 0);
+        asked.push({ path, timeoutMs, giveUp: () => reject(new DOMException('', 'TimeoutError')) });
+        if (asked.length === 2) resolve({ ok: true, json: async () => ({ revision: 7 }) });
+      }),
+  };
+  new AsyncFunction(...Object.keys(globals), SCRIPT)(...Object.values(globals));
+
+  await eventually(() => asked.length === 1);
+  asked[0]?.giveUp();
+  // Asked again, told of news, and looks at the page.
+  await eventually(() => asked.length === 3);
+  asked[2]?.giveUp();
+  await eventually(() => asked.length === 4);
+  const revision = '/orders/order-1/revision?seen=';
+  expect(asked.map(({ path }) => path)).toEqual([revision, revision, '/orders/order-1', revision]);
+  // Longer than the shop holds an answer.
+  expect(asked.map(({ timeoutMs }) => timeoutMs)).toEqual(Array(4).fill(35_000));
+});
