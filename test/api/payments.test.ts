@@ -440,7 +440,7 @@ describe('asking the channel now', () => {
     const silent = await ask();
     expect([silent.status, silent.json.code]).toEqual([504, 'channel_unreachable']);
     // It came at once: no time is named that nobody waited.
-    expect(silent.json.detail).toBe('simulator gave no readable answer; it is asked again on schedule.');
+    expect(silent.json.detail).toBe('simulator gave no readable answer.');
     api.workflows.down = true;
     expect((await ask()).json.code).toBe('temporal_unavailable');
     const idle = await startTestApi(database.url, { isTemporalReachable: async () => true });
