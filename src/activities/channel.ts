@@ -140,6 +140,8 @@ export function channelActivities({ db, channels, publicUrl, secret, now, delive
         after.status !== before.status ||
         after.attention !== before.attention ||
         isProcessing !== (before.channelState === 'processing') ||
+        // It was asked because the channel was deciding, and is still to be created; an earlier attempt may have seen that.
+        (after.status === 'created' && !isProcessing) ||
         (input.whileProcessingEveryMs !== null && !isProcessing) ||
         (input.whileProcessingEveryMs === null && after.cancelRequested && isLive(after.status));
       if (wait === null || hasNews(after) || changed) return after;

@@ -8,7 +8,7 @@ import {
   startPayment,
   UnaskedAttempts,
 } from '../ledger/intake.ts';
-import { recordedAnswer } from '../ledger/snapshot.ts';
+import { isUndecided, recordedAnswer } from '../ledger/snapshot.ts';
 import { findOrder, getPayment, hasAccount, type PaymentWithRefund } from '../ledger/views.ts';
 import type { Api } from './deps.ts';
 import { refuseUndecided, resolveOtherAttempts } from './resolve-other-attempts.ts';
@@ -98,6 +98,8 @@ export function createStartAttempt(api: Api) {
   /** Makes the payment payable; true when it got so far in time. @throws TemporalUnavailable */
   async function advance(row: Payment, startedAt: number): Promise<boolean> {
     if (row.status === 'paying' && isPayable(row, now())) return true;
+    // The channel decides, and gives nobody anything to do until it has.
+    if (row.status === 'created' && isUndecided(row)) return false;
     return await workflows.awaitNextAction(row, Math.max(BUDGET_MS - (Date.now() - startedAt), LEAST_MS));
   }
 

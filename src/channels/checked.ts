@@ -15,6 +15,14 @@ const time = z.iso.datetime({ offset: true }).refine((value) => {
   return year >= 1970 && year <= 9999;
 });
 
+const nextActionSchema = z.object({
+  type: text,
+  url: z.string().refine(isStorable).optional(),
+  qr: z.string().refine(isStorable).optional(),
+  params: z.record(z.string().refine(isStorable), z.string().refine(isStorable)).optional(),
+  expiresAt: time.optional(),
+});
+
 const answerSchema = z.discriminatedUnion('state', [
   z.object({ state: z.enum(['unpaid', 'processing', 'unknown_trade', 'closed']) }),
   z.object({ state: z.literal('failed'), reason: reason.optional() }),
@@ -55,6 +63,9 @@ export function checked(adapter: ChannelAdapter): ChannelAdapter {
   };
   return {
     ...adapter,
+    async createTrade(account, trade, signal) {
+      return readable(nextActionSchema, await adapter.createTrade(account, trade, signal), trade.outTradeNo);
+    },
     async queryTrade(account, outTradeNo, signal) {
       return readable(answerSchema, await adapter.queryTrade(account, outTradeNo, signal), outTradeNo);
     },

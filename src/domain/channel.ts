@@ -115,6 +115,7 @@ export type CloseAnswer = 'closed' | 'already_paid' | 'processing' | 'unknown_tr
 /** The plain headers of an HTTP request, names in lower case. */
 export type Headers = Readonly<Record<string, string | readonly string[] | undefined>>;
 
+/** A plain object, as it is spread where something stands between it and the rest. */
 export interface ChannelAdapter {
   /** The name in routes, task queues and rows. */
   readonly name: string;

@@ -41,8 +41,9 @@ export async function listEvents(
     );
   }
   if (events.length === 0 && after !== null && after.seq > eventsRemovedTo) {
-    const newest = await db.event.aggregate({ where: { merchantId }, _max: { seq: true } });
-    if (after.seq > (newest._max.seq ?? 0n)) {
+    const kept = await db.event.aggregate({ where: { merchantId }, _max: { seq: true } });
+    const newest = kept._max.seq ?? eventsRemovedTo;
+    if (newest > 0n && after.seq > newest) {
       throw new Refusal(
         'cursor_expired',
         'No event has come to this cursor: the ledger was restored from before it. Read your orders or payments anew, ' +

@@ -112,8 +112,11 @@ export async function recordAnswer(
       answer.state === 'processing' &&
       isLive(payment.status as PaymentStatus) &&
       now.getTime() - payment.expiresAt.getTime() >= UNDECIDED_ALARM_MS;
+    // By the first answer after that, as what was dismissed stays hidden.
+    const isFirst =
+      (payment.channelAnsweredAt?.getTime() ?? 0) < payment.expiresAt.getTime() + UNDECIDED_ALARM_MS;
     const alarmed =
-      isOverdue && (payment.attention === null || over.includes(payment.attention as Attention));
+      isOverdue && (payment.attention === null ? isFirst : over.includes(payment.attention as Attention));
     const recorded = await update(tx, paymentId, {
       channelState: answer.state,
       channelAnsweredAt: now,

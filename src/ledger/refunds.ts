@@ -364,7 +364,8 @@ export async function recordRefundSilence(
 
 /**
  * What a stored callback says of a refund of ours: believed for exactly the refund's amount. What it says of
- * money that others gave back is recorded as well.
+ * money that others gave back is recorded as well. A refusal is asked about: what is owed after it depends on what
+ * others gave back, which the trade says with the answer.
  */
 export async function recordRefundCallback(
   db: LedgerClient,
@@ -379,12 +380,11 @@ export async function recordRefundCallback(
     const said = readCallback(callback);
     const exact = said.refund?.outRefundNo === refundId && BigInt(said.refund.amount) === refund.amount;
     const written =
-      exact && said.refund !== undefined
+      exact && said.refund !== undefined && said.refund.answer.state !== 'failed'
         ? await writeAnswer(locked, refund, said.refund.answer, now)
         : toRefundSnapshot(refund, payment);
     const current = await tx.payment.findUniqueOrThrow({ where: { id: payment.id } });
     if (isMoney(said.answer)) await recordExternalRefunds({ ...locked, payment: current }, said.answer, now);
-    await oweWhatWasRefused(locked, refund, written, now);
     return written;
   });
 }

@@ -7,8 +7,8 @@ import type { DeliveryRow } from './deliveries.ts';
 /**
  * What the sweep looks for. Every query is a bounded batch over a partial index and leases what it takes
  * (`next_sweep_at`), so that its cost follows the anomalies, the next batch is another one, and two sweeps at once do
- * not do the same work. What was never looked at comes first, then what was looked at longest ago: thousands that wait
- * for one channel keep nobody else waiting.
+ * not do the same work. Money that nobody settles comes first, then what was never looked at, then what was looked at
+ * longest ago: thousands that wait for one channel keep nobody else waiting.
  */
 
 const BATCH = 200;
@@ -38,9 +38,9 @@ const UNDELIVERED_FOR_MS = 10_000;
 export async function takeStuckPayments(db: LedgerClient, now: Date): Promise<Payment[]> {
   // Each condition has a partial index of its own; one WHERE with OR would read every live payment.
   const ids = await db.$queryRaw<{ id: string }[]>`
-    UPDATE payments SET next_sweep_at = ${later(now, LEASE_MS)}
-    WHERE id IN (
-      SELECT id FROM payments
+    WITH picked AS (
+      SELECT id, (channel_answer->>'state' IN ('paid', 'refunded')) IS TRUE AS has_money, next_sweep_at, created_at
+      FROM payments
       WHERE id IN (
         SELECT id FROM payments
           WHERE status <> 'succeeded' AND channel_answer->>'state' IN ('paid', 'refunded')
@@ -53,11 +53,17 @@ export async function takeStuckPayments(db: LedgerClient, now: Date): Promise<Pa
           WHERE status IN ('created', 'paying') AND cancel_requested_at IS NOT NULL
             AND cancel_requested_at < ${later(now, -CANCEL_FORGOTTEN_FOR_MS)}
       ) AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
-      ORDER BY (channel_answer->>'state' IN ('paid', 'refunded')) IS NOT TRUE,
-        next_sweep_at NULLS FIRST, created_at
+      ORDER BY has_money DESC, next_sweep_at NULLS FIRST, created_at
       LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
-    ) RETURNING id`;
-  return await db.payment.findMany({ where: { id: { in: ids.map(({ id }) => id) } } });
+    ), leased AS (
+      UPDATE payments SET next_sweep_at = ${later(now, LEASE_MS)} FROM picked WHERE payments.id = picked.id
+      RETURNING payments.id
+    )
+    SELECT id FROM picked JOIN leased USING (id) ORDER BY has_money DESC, next_sweep_at NULLS FIRST, created_at`;
+  const rows = await db.payment.findMany({ where: { id: { in: ids.map(({ id }) => id) } } });
+  // A haul that runs out of time has come to the first of them.
+  const place = new Map(ids.map(({ id }, i) => [id, i]));
+  return rows.sort((a, b) => (place.get(a.id) ?? 0) - (place.get(b.id) ?? 0));
 }
 
 /** Of these, the payments whose workflow still has something to do and was not woken just now. */

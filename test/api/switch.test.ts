@@ -445,7 +445,7 @@ describe('pages of other origins', () => {
       expect([status, headers.get('access-control-allow-origin')]).toEqual([204, '*']);
       expect(headers.get('access-control-allow-credentials')).toBeNull();
       expect(headers.get('access-control-allow-headers')).toBe(
-        'Authorization, Content-Type, Last-Event-ID, X-Request-Id',
+        'Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Request-Id',
       );
     }
   });
