@@ -104,9 +104,14 @@ export async function startTemporal(): Promise<TestTemporal> {
 /** The time-skipping server with our search attributes; one per test file, and `teardown()` at its end. */
 export async function timeSkippingEnvironment(): Promise<TestWorkflowEnvironment> {
   const path = await findTestServer(toolSettings());
-  const environment = await TestWorkflowEnvironment.createTimeSkipping({
-    server: { executable: { type: 'existing-path', path } },
-  });
+  const start = () =>
+    TestWorkflowEnvironment.createTimeSkipping({ server: { executable: { type: 'existing-path', path } } });
+  // The SDK gives the server five seconds, which a busy machine may need for its JVM alone.
+  const again = async (error: unknown) => {
+    if (!String(error).includes('did not start within')) throw error;
+    return await start();
+  };
+  const environment = await start().catch(again).catch(again).catch(again);
   // This server knows how to add them, and not how to list them.
   await environment.connection.operatorService.addSearchAttributes({
     namespace: environment.namespace ?? 'default',
