@@ -70,6 +70,15 @@ async function runCase(world: World, ...[given, opening, steps]: CaseOf): Promis
   return [...order.wrong, ...checkPromises(facts)];
 }
 
+let starting: Promise<unknown> = Promise.resolve();
+
+/** One after another: each takes all that the machine has. */
+async function startNextWorld(): Promise<World> {
+  const next = starting.then(startWorld, startWorld);
+  starting = next;
+  return await next;
+}
+
 /** Runs cases one after another, in a world of its own. */
 class Lane {
   #world: World | undefined;
@@ -85,7 +94,7 @@ class Lane {
   /** Each case gets its verdict: one that the server spoiled is run again from its beginning, on a new server. */
   async #judge(...given: CaseOf): Promise<void> {
     for (let nthTry = 1; ; nthTry++) {
-      this.#world ??= await startWorld();
+      this.#world ??= await startNextWorld();
       try {
         const wrong = await runCase(this.#world, ...given);
         if (wrong.length === 0) return;

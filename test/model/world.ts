@@ -209,8 +209,10 @@ const untroubled = (): Record<Call, Loss> => ({
 const toMs = (time: { seconds?: unknown; nanos?: number | null } | null | undefined): number =>
   Number(time?.seconds ?? 0) * 1000 + (time?.nanos ?? 0) / 1e6;
 
+/** Real time in which virtual time must have passed when nobody does anything. */
+const STILL_MS = 10_000;
 /**
- * Real time in which virtual time must have passed. An attempt that was handed to a worker in the moment in which it
+ * The same when somebody does. An attempt that was handed to a worker in the moment in which it
  * stopped is lost until its time is up, at most 30 s, and nothing is skipped of these.
  */
 const PATIENCE_MS = 45_000;
@@ -428,18 +430,19 @@ export async function startWorld(): Promise<World> {
     }
     return new Error(`Time stands still.\n${lines.join('\n')}\n${reported.join('\n')}`);
   };
-  /** Ends with the work, however slow the machine is, unless the server's time has stood still for long. */
+  /** Ends with the work, however slow the machine is, unless the server's time stands still. */
   const inTime = async (orderId: string, work: Promise<void>) => {
-    for (let before = await h.now(); ; ) {
+    let passed = { at: Date.now(), to: await h.now() };
+    for (;;) {
       const late = new AbortController();
-      const tooLong = sleep(PATIENCE_MS, 'late' as const, { signal: late.signal }).catch(() => undefined);
+      const tooLong = sleep(STILL_MS, 'late' as const, { signal: late.signal }).catch(() => undefined);
       const first = await Promise.race([work, tooLong]);
       late.abort();
       if (first !== 'late') return;
-      const now = await h.now();
+      const now = { at: Date.now(), to: await h.now() };
       // A clock that does not skip goes on as any other.
-      if (now - before < 2 * PATIENCE_MS) break;
-      before = now;
+      if (now.to - passed.to > 2 * (now.at - passed.at)) passed = now;
+      else if (now.at - passed.at > PATIENCE_MS || !(await isBusy(orderId))) break;
     }
     work.catch(() => undefined);
     throw await standstill(orderId);
