@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { WorkflowNotFoundError } from '@temporalio/client';
 import type { LatePayment } from '../../src/domain/decision.ts';
 import type { Payment } from '../../src/generated/prisma/client.ts';
 import { signature } from '../simulator/support.ts';
@@ -367,8 +368,17 @@ export class Case {
     const refunds = await db.refund.findMany({ where: { payment: where } });
     const workflows: { id: string; status: string }[] = [];
     for (const id of waitsFor(payments, refunds)) {
-      const run = await env.client.workflow.getHandle(id).describe();
-      workflows.push({ id, status: run.status.name });
+      const status = await env.client.workflow
+        .getHandle(id)
+        .describe()
+        .then(
+          (run) => run.status.name,
+          (error) => {
+            if (error instanceof WorkflowNotFoundError) return 'never started';
+            throw error;
+          },
+        );
+      workflows.push({ id, status });
     }
     const { acknowledged, actedAt } = this.world.network;
     return {
