@@ -241,6 +241,7 @@ const allPay = fc.constant(
   Step.atOnce([0, 1].map((n) => new Step(`pay(${n}, success)`, (order) => order.pay(n, 'success')))),
 );
 const firstPays = fc.constant(new Step('pay(0, success)', (order) => order.pay(0, 'success')));
+const firstIsDecided = fc.constant(new Step('pay(0, processing)', (order) => order.pay(0, 'processing')));
 const firstIsCancelled = fc.constant(new Step('cancel payment(0)', (order) => order.cancelPayment(0)));
 const firstEnds = fc.oneof(firstIsCancelled, cancelOrder, passOf(1900), passOf(1900));
 /** @param calledBack whether the channel tells of it, or only the late watch finds it. */
@@ -283,8 +284,8 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
   // Late: the request that made it was, or the payer.
   opening(lossOf('create', 'request lost'), create, firstEnds, lateArrival),
   opening(closesInVain, create, firstEnds, passOf(600), fc.oneof(noCallbacks, holdCallbacks), firstPays),
-  // Paid, and nobody tells the truth of it, before it is to end or not.
-  opening(create, fc.oneof(noCallbacks, holdCallbacks), firstPays, firstEnds),
+  // Paid, or about to be, and nobody tells of it before it is to end.
+  opening(create, fc.oneof(noCallbacks, holdCallbacks), fc.oneof(firstPays, firstIsDecided), firstEnds),
   opening(fc.oneof(strangeCallbacks, otherAmount), create, firstPays, fc.oneof(passOf(12), race)),
   // What nobody hears of is done again.
   opening(create, allPay, passOf(12), noCallbacks, refundIsLost, refundOfPart, passOf(30)),
