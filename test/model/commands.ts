@@ -197,6 +197,8 @@ const strangeCallbacks = fc
     { callback: { duplicates: 2, outOfOrder: true } },
   )
   .map(faultOf);
+/** The channel's queries know less than its close does. */
+const lags = fc.constant(faultOf({ callback: { dropRate: 1 }, query: { lagMs: 3_600_000 } }));
 /** The payer who is in the wallet already can pay what the channel says it has closed. */
 const closesInVain = fc.constant(faultOf({ close: { ineffectiveRate: 1 } }));
 
@@ -286,6 +288,7 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
   opening(closesInVain, create, firstEnds, passOf(600), fc.oneof(noCallbacks, holdCallbacks), firstPays),
   // Paid, or about to be, and nobody tells of it before it is to end.
   opening(create, fc.oneof(noCallbacks, holdCallbacks), fc.oneof(firstPays, firstIsDecided), firstEnds),
+  opening(create, lags, firstPays, passOf(10), firstIsCancelled),
   opening(fc.oneof(strangeCallbacks, otherAmount), create, firstPays, fc.oneof(passOf(12), race)),
   // What nobody hears of is done again.
   opening(create, allPay, passOf(12), noCallbacks, refundIsLost, refundOfPart, passOf(30)),
