@@ -239,6 +239,18 @@ const secondWhileSilent = fc.constantFrom(...CHANNELS).map(
       true,
     ),
 );
+const forOtherAmount = fc.constantFrom(...CHANNELS).map(
+  (channel) =>
+    new Step(
+      `create(${channel}) for another amount`,
+      async (order) => {
+        order.world.network.otherAmount = 7;
+        await order.create(channel);
+        order.world.network.otherAmount = 0;
+      },
+      true,
+    ),
+);
 const allPay = fc.constant(
   Step.atOnce([0, 1].map((n) => new Step(`pay(${n}, success)`, (order) => order.pay(n, 'success')))),
 );
@@ -282,7 +294,7 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
       create,
     )
     .map(([trouble, first]) => [...trouble, first]),
-  opening(create, secondWhileSilent, fc.oneof(allPay, pay)),
+  opening(fc.oneof(create, create, forOtherAmount), secondWhileSilent, fc.oneof(allPay, pay)),
   // Late: the request that made it was, or the payer.
   opening(lossOf('create', 'request lost'), create, firstEnds, lateArrival),
   opening(closesInVain, create, firstEnds, passOf(600), fc.oneof(noCallbacks, holdCallbacks), firstPays),

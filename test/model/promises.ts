@@ -164,6 +164,9 @@ export function checkPromises(facts: Facts): string[] {
 
   const payers = payments.filter(({ orderUpdate }) => orderUpdate === 'applied');
   must(payers.length <= 1, `${payers.length} payments paid the order`);
+  if (payers.length > 0)
+    for (const { id, orderUpdate } of payments)
+      must(orderUpdate !== 'review', `the order is paid, and payment ${id} waits for a decision`);
   for (const { id: paidBy, settledAt } of payers)
     for (const { id, createdAt, endedAt, status, cancelRequestedAt } of payments) {
       if (id === paidBy || settledAt === null || createdAt > settledAt) continue;
