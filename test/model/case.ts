@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { WorkflowNotFoundError } from '@temporalio/client';
 import type { LatePayment } from '../../src/domain/decision.ts';
 import type { Payment } from '../../src/generated/prisma/client.ts';
 import { signature } from '../simulator/support.ts';
 import { type Facts, type Trade, waitsFor } from './promises.ts';
-import { passOn, UNTROUBLED_SIMULATOR, type World } from './world.ts';
+import { type ReceivedCallback, UNTROUBLED_SIMULATOR, type World } from './world.ts';
 
 /** A merchant waits this long for an answer of the API, and goes on without it: what was asked goes on too. */
 const IMPATIENT_MS = 150;
@@ -28,6 +29,8 @@ export interface CaseOptions {
   readonly latePayment: LatePayment;
   /** Of the order; null when it has none. */
   readonly expiresInSeconds: number | null;
+  /** What the channel makes of a payment that it has in process for long. */
+  readonly decides: 'success' | 'declined';
 }
 
 /**
@@ -50,6 +53,10 @@ export class Case {
   readonly #external = new Map<string, number>();
   #externals = 0;
   #cancelAsked = false;
+  /** Payments whose cancel was taken, to be done. */
+  readonly #cancelled = new Set<string>();
+  /** Ids of what the API said it has made. */
+  readonly #made = new Set<string>();
 
   constructor(world: World, options: CaseOptions) {
     this.world = world;
@@ -58,14 +65,6 @@ export class Case {
 
   get #merchant() {
     return this.world.merchants[this.#options.latePayment];
-  }
-
-  async begin(): Promise<void> {
-    const { network, simulator, sdkErrors } = this.world;
-    network.reset();
-    sdkErrors.length = 0;
-    await fetch(`${simulator.url}/_control/ledger`, { method: 'DELETE' });
-    await simulator.setFaults(UNTROUBLED_SIMULATOR);
   }
 
   attempts(): Promise<Payment[]> {
@@ -89,10 +88,11 @@ export class Case {
         },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       });
-      const answer = { status: response.status, body: await response.json() };
+      const answer: Answer = { status: response.status, body: await response.json() };
       if (answer.status >= 300 && !REFUSALS.has(answer.status)) {
         this.wrong.push(`${method} ${path} was answered ${answer.status} ${JSON.stringify(answer.body)}`);
       }
+      if (answer.status === 201) this.#made.add(answer.body.id);
       return answer;
     };
     const answered = request();
@@ -141,6 +141,8 @@ export class Case {
     if (payment.endedAt !== null && payment.endedAt.getTime() + WATCHED_MS < now) await this.untroubled();
     if (!network.paidAt.has(payment.id)) network.paidAt.set(payment.id, now);
     const { status } = await simulator.pay(payment.id, result);
+    if (status === 200 && result === 'declined') network.actedAt.delete(payment.id);
+    else if (status === 200 && !network.actedAt.has(payment.id)) network.actedAt.set(payment.id, now);
     if (status !== 200 && (await this.#trade(payment.id))?.paidAt === null) network.paidAt.delete(payment.id);
   }
 
@@ -158,6 +160,7 @@ export class Case {
     const payment = await this.#attempt(nth);
     if (payment === undefined) return;
     const answer = await this.#ask('POST', `/v1/payments/${payment.id}/cancel`);
+    if (answer?.status === 202) this.#cancelled.add(payment.id);
     if (answer?.status === 200 && !['cancelled', 'closed', 'failed'].includes(answer.body.status)) {
       this.wrong.push(`a cancel was answered 200 with status ${answer.body.status}`);
     }
@@ -243,7 +246,7 @@ export class Case {
         ? [`/callbacks/${payment.channel}/${payment.channelAccountId}`]
         : [`/callbacks/${payment.channel}/${payment.channelAccountId}`, `/callbacks/${other}`];
     for (const path of paths) {
-      const status = await passOn(this.world.apiUrl, {
+      const status = await this.world.network.passOn(this.world.apiUrl, {
         path,
         headers: {
           'content-type': 'application/json',
@@ -274,9 +277,12 @@ export class Case {
     }
   }
 
-  async #passOn(callback: Parameters<typeof passOn>[1]): Promise<void> {
-    const status = await passOn(this.world.apiUrl, callback);
-    if (status !== 200 && status !== 401) this.wrong.push(`a callback was answered ${status}`);
+  async #passOn(callback: ReceivedCallback): Promise<void> {
+    const { network, apiUrl } = this.world;
+    const isAway = network.ledgerLosses.length > 0;
+    const status = await network.passOn(apiUrl, callback);
+    if (status !== 200 && status !== 401 && !(isAway && status === 503))
+      this.wrong.push(`a callback was answered ${status}`);
   }
 
   /** What got lost on its way to the channel arrives after all. */
@@ -296,8 +302,9 @@ export class Case {
     await this.world.startWorkers();
     // A ledger at the channel that lags is a matter of seconds.
     if (seconds > 10) await this.world.simulator.setFaults({ query: { lagMs: 0 } });
-    // Nor is a channel away for days.
+    // Nor is a channel away for days, and what it has in process it decides within the hour or two.
     if (seconds > HOUR) await this.untroubled();
+    if (seconds > 2 * HOUR) await this.#decide();
     await this.world.pass(this.orderId, seconds);
   }
 
@@ -308,18 +315,14 @@ export class Case {
 
   /**
    * Everything is well again, and time passes: the expiry, a day of late watch, refunds in process, the sweep.
-   * @param decides what the channel makes of what it still has in process.
    */
-  async heal(decides: 'success' | 'declined'): Promise<Facts> {
+  async heal(): Promise<Facts> {
     await this.untroubled();
     await this.world.startWorkers();
     await this.releaseCallbacks();
-    for (const trade of await this.#trades()) {
-      if (trade.state !== 'PROCESSING') continue;
-      this.world.network.paidAt.set(trade.outTradeNo, await this.world.now());
-      await this.world.simulator.pay(trade.outTradeNo, decides);
-    }
-    for (const seconds of [40 * MINUTE, 2 * HOUR, 5 * HOUR, 20 * HOUR, 2 * HOUR]) {
+    await this.#decide();
+    // Past every expiry; past the late watch of what only the sweep started; and of what that found, all refunds.
+    for (const seconds of [40 * MINUTE, 26 * HOUR, 2 * HOUR]) {
       await this.world.pass(this.orderId, seconds);
       await this.world.sweep();
     }
@@ -331,6 +334,18 @@ export class Case {
     }
     await this.#answersHere();
     return await this.facts();
+  }
+
+  /** The channel decides what it has in process. */
+  async #decide(): Promise<void> {
+    const { network, simulator } = this.world;
+    const { decides } = this.#options;
+    for (const { outTradeNo, state } of await this.#trades()) {
+      if (state !== 'PROCESSING') continue;
+      network.paidAt.set(outTradeNo, await this.world.now());
+      if (decides === 'declined') network.actedAt.delete(outTradeNo);
+      await simulator.pay(outTradeNo, decides);
+    }
   }
 
   async #answersHere(): Promise<void> {
@@ -353,18 +368,35 @@ export class Case {
     const refunds = await db.refund.findMany({ where: { payment: where } });
     const workflows: { id: string; status: string }[] = [];
     for (const id of waitsFor(payments, refunds)) {
-      const run = await env.client.workflow.getHandle(id).describe();
-      workflows.push({ id, status: run.status.name });
+      const status = await env.client.workflow
+        .getHandle(id)
+        .describe()
+        .then(
+          (run) => run.status.name,
+          (error) => {
+            if (error instanceof WorkflowNotFoundError) return 'never started';
+            throw error;
+          },
+        );
+      workflows.push({ id, status });
     }
+    const { acknowledged, actedAt } = this.world.network;
     return {
+      ...this.#options,
       order: await db.order.findFirst({ where: { id: this.orderId } }),
       payments,
       refunds,
-      callbacks: await db.callback.findMany({ where: { payment: where } }),
+      callbacks: await db.callback.findMany({
+        where: { OR: [{ payment: where }, { notificationId: { in: [...acknowledged] } }] },
+      }),
+      acknowledged,
+      actedAt,
+      made: this.#made,
       trades: await this.#trades(),
       workflows,
       external: this.#external,
       cancelAsked: this.#cancelAsked,
+      cancelled: this.#cancelled,
     };
   }
 }

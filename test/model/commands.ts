@@ -139,7 +139,36 @@ const holdCallbacks = fc.constant(
   ),
 );
 
+/** The network between nodrop and its own database and Temporal. */
+const loseTransactions = fc
+  .array(fc.constantFrom('request lost', 'answer lost'), { minLength: 1, maxLength: 3 })
+  .map(
+    (losses) =>
+      new Step(
+        `transactions: ${losses.join(', ')}`,
+        async ({ world: { network } }) => void network.ledgerLosses.push(...(losses as 'answer lost'[])),
+        true,
+      ),
+  );
+const loseTemporal = fc.constantFrom<Loss>('request lost', 'answer lost', 'slow').map(
+  (loss) =>
+    new Step(
+      `Temporal: ${loss}`,
+      async ({ world: { network } }) => {
+        network.temporal = loss;
+      },
+      true,
+    ),
+);
+
 /** The simulator's own faults. */
+type Faults = Parameters<Case['world']['simulator']['setFaults']>[0];
+const faultOf = (faults: Faults) =>
+  new Step(
+    `faults ${JSON.stringify(faults)}`,
+    async ({ world: { simulator } }) => void (await simulator.setFaults(faults)),
+    true,
+  );
 const fault = fc
   .oneof(
     fc.record({ callback: fc.record({ dropRate: maybe }) }),
@@ -153,18 +182,25 @@ const fault = fc
     fc.record({ query: fc.record({ garbageRate: maybe }) }),
     fc.record({ query: fc.record({ lagMs: fc.constantFrom(50, 3_600_000) }) }),
     fc.record({ close: fc.record({ errorRate: maybe }) }),
+    fc.record({ close: fc.record({ ineffectiveRate: maybe }) }),
+    fc.record({ create: fc.record({ timeoutAfterAcceptRate: maybe }) }),
     fc.record({ refund: fc.record({ errorRate: maybe }) }),
     fc.record({ refund: fc.record({ processingMs: fc.constantFrom(20, 200) }) }),
     fc.record({ down: fc.constant(true) }),
   )
-  .map(
-    (faults) =>
-      new Step(
-        `faults ${JSON.stringify(faults)}`,
-        async ({ world: { simulator } }) => void (await simulator.setFaults(faults)),
-        true,
-      ),
-  );
+  .map(faultOf);
+const noCallbacks = fc.constant(faultOf({ callback: { dropRate: 1 } }));
+const strangeCallbacks = fc
+  .constantFrom<Faults>(
+    { callback: { wrongAmountRate: 1 } },
+    { callback: { corruptSignatureRate: 1 } },
+    { callback: { duplicates: 2, outOfOrder: true } },
+  )
+  .map(faultOf);
+/** The channel's queries know less than its close does. */
+const lags = fc.constant(faultOf({ callback: { dropRate: 1 }, query: { lagMs: 3_600_000 } }));
+/** The payer who is in the wallet already can pay what the channel says it has closed. */
+const closesInVain = fc.constant(faultOf({ close: { ineffectiveRate: 1 } }));
 
 const race = fc
   .array(
@@ -203,40 +239,73 @@ const secondWhileSilent = fc.constantFrom(...CHANNELS).map(
       true,
     ),
 );
+const forOtherAmount = fc.constantFrom(...CHANNELS).map(
+  (channel) =>
+    new Step(
+      `create(${channel}) for another amount`,
+      async (order) => {
+        order.world.network.otherAmount = 7;
+        await order.create(channel);
+        order.world.network.otherAmount = 0;
+      },
+      true,
+    ),
+);
 const allPay = fc.constant(
   Step.atOnce([0, 1].map((n) => new Step(`pay(${n}, success)`, (order) => order.pay(n, 'success')))),
 );
-const lateArrival = nth.map(
-  (n) =>
-    new Step(`no more trouble, lost requests arrive, pay(${n}, success)`, async (order) => {
-      await order.untroubled();
+const firstPays = fc.constant(new Step('pay(0, success)', (order) => order.pay(0, 'success')));
+const firstIsDecided = fc.constant(new Step('pay(0, processing)', (order) => order.pay(0, 'processing')));
+const firstIsCancelled = fc.constant(new Step('cancel payment(0)', (order) => order.cancelPayment(0)));
+const firstEnds = fc.oneof(firstIsCancelled, cancelOrder, passOf(1900), passOf(1900));
+/** @param calledBack whether the channel tells of it, or only the late watch finds it. */
+const lateArrivalOf = (calledBack: boolean) =>
+  nth.map((n) => {
+    const how = calledBack ? 'no more trouble' : 'no callbacks';
+    return new Step(`${how}, lost requests arrive, pay(${n}, success)`, async (order) => {
+      if (calledBack) await order.untroubled();
+      else await order.world.simulator.setFaults({ callback: { dropRate: 1 } });
       await order.lateRequests();
       await order.pay(n, 'success');
-    }),
-);
+    });
+  });
+const lateArrival = fc.oneof(lateArrivalOf(true), lateArrivalOf(false));
 
 /** With money left over, only the number keeps a refund that is asked for again from being made again. */
 const refundOfPart = fc
   .constantFrom(1, 500)
   .map((amount) => new Step(`refund(0, key a, ${amount})`, (order) => order.refund(0, 'a', amount)));
 
-/** How a case begins: most of what can go wrong needs two attempts, a lost one, or money. */
+const refundIsLost = fc.oneof(
+  lossOf('refund', 'answer lost'),
+  lossOf('refund', 'answer lost'),
+  lossOf('refund', 'request lost'),
+);
+
+const opening = (...steps: fc.Arbitrary<Step>[]): fc.Arbitrary<Step[]> => fc.tuple(...steps);
+
+/** How a case begins: most of what can go wrong needs two attempts, a late or a lost one, or money that nobody told of. */
 export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
   fc
-    .tuple(fc.array(fc.oneof(fault, loseCalls, otherAmount, holdCallbacks), { maxLength: 2 }), create)
+    .tuple(
+      fc.array(fc.oneof(fault, loseCalls, otherAmount, holdCallbacks, loseTransactions, loseTemporal), {
+        maxLength: 2,
+      }),
+      create,
+    )
     .map(([trouble, first]) => [...trouble, first]),
-  fc
-    .tuple(create, secondWhileSilent, fc.oneof(allPay, pay))
-    .map(([first, second, paid]) => [first, second, paid]),
-  fc
-    .tuple(lossOf('create', 'request lost'), create, fc.oneof(passOf(1900), cancelPayment), lateArrival)
-    .map((steps) => [...steps]),
-  fc
-    .tuple(fc.oneof(holdCallbacks, fault, otherAmount), create, pay, lossOf('refund', 'answer lost'))
-    .map((steps) => [...steps]),
-  fc
-    .tuple(create, allPay, passOf(12), lossOf('refund', 'answer lost'), refundOfPart, passOf(30))
-    .map((steps) => [...steps]),
+  opening(fc.oneof(create, create, forOtherAmount), secondWhileSilent, fc.oneof(allPay, pay)),
+  // Late: the request that made it was, or the payer.
+  opening(lossOf('create', 'request lost'), create, firstEnds, lateArrival),
+  opening(closesInVain, create, firstEnds, passOf(600), fc.oneof(noCallbacks, holdCallbacks), firstPays),
+  // Paid, or about to be, and nobody tells of it before it is to end.
+  opening(create, fc.oneof(noCallbacks, holdCallbacks), fc.oneof(firstPays, firstIsDecided), firstEnds),
+  opening(create, lags, firstPays, passOf(10), firstIsCancelled),
+  opening(fc.oneof(strangeCallbacks, otherAmount), create, firstPays, fc.oneof(passOf(12), race)),
+  // What nobody hears of is done again.
+  opening(create, allPay, passOf(12), noCallbacks, refundIsLost, refundOfPart, passOf(30)),
+  opening(fc.oneof(loseTransactions, loseTemporal), create, pay, passOf(12)),
+  opening(create, fc.oneof(loseTransactions, loseTemporal), firstPays, passOf(12)),
 );
 
 /** As `fc.commands` takes them, each as often as it is likely. */
@@ -247,6 +316,7 @@ export const STEPS: fc.Arbitrary<Step>[] = [
   ...several(6, pass),
   ...several(5, fault),
   ...several(3, loseCalls),
+  ...[loseTransactions, loseTemporal],
   ...several(4, race),
   ...several(2, refund),
   ...several(2, cancelPayment),

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
-import { afterAll, beforeAll, test } from 'vitest';
+import { test } from 'vitest';
 import { LATE_PAYMENTS } from '../../src/domain/decision.ts';
-import { Case } from './case.ts';
+import { Case, type CaseOptions } from './case.ts';
 import { type Model, OPENING, STEPS, type Step } from './commands.ts';
 import { checkPromises } from './promises.ts';
 import { ServerFault, startWorld, type World } from './world.ts';
@@ -13,16 +13,36 @@ import { ServerFault, startWorld, type World } from './world.ts';
 
 const { NODROP_MODEL_RUNS, NODROP_MODEL_SEED, NODROP_MODEL_PATH, NODROP_MODEL_REPLAY } = process.env;
 const anySeed = Math.floor(Math.random() * 2 ** 31);
-/** Cases from each seed: some that every run has, and some that no run had before. */
-const PLAN: readonly { seed: number; runs: number }[] =
+
+interface Plan {
+  readonly seed: number;
+  readonly runs: number;
+}
+
+/** What is asked for, shared out; what is to be done again is one case of one seed. */
+function planOf(seed: number, runs: number): readonly (readonly Plan[])[] {
+  if (NODROP_MODEL_PATH !== undefined) return [[{ seed, runs }]];
+  const first = Math.ceil(runs / 2);
+  return [[{ seed, runs: first }], [{ seed: seed + 1, runs: runs - first }]];
+}
+
+/**
+ * Cases from each seed, in two lanes with a world each: while one waits, the other computes. Some cases every run has,
+ * and some no run had before.
+ */
+const LANES =
   NODROP_MODEL_RUNS === undefined && NODROP_MODEL_SEED === undefined
     ? [
-        { seed: 1, runs: 50 },
-        { seed: 2, runs: 50 },
-        { seed: 3, runs: 50 },
-        { seed: anySeed, runs: 50 },
+        [
+          { seed: 1, runs: 50 },
+          { seed: 2, runs: 50 },
+        ],
+        [
+          { seed: 3, runs: 50 },
+          { seed: anySeed, runs: 50 },
+        ],
       ]
-    : [{ seed: Number(NODROP_MODEL_SEED ?? anySeed), runs: Number(NODROP_MODEL_RUNS ?? 200) }];
+    : planOf(Number(NODROP_MODEL_SEED ?? anySeed), Number(NODROP_MODEL_RUNS ?? 200));
 /** A server's memory and database are let go after so many cases. */
 const CASES_A_WORLD = 250;
 /** A case that the server itself broke is run so often before it counts as broken. */
@@ -30,69 +50,78 @@ const TRIES = 3;
 const SHRINKS_AT_MOST = 60;
 const PROGRESS_EVERY = 25;
 
-let world: World;
-beforeAll(async () => {
-  world = await startWorld();
-});
-afterAll(async () => {
-  await world?.stop();
-});
-
-interface Given {
-  readonly latePayment: (typeof LATE_PAYMENTS)[number];
-  /** Of the order. */
-  readonly expiresInSeconds: number | null;
-  /** What the channel makes of a payment that it still has in process at the end. */
-  readonly decides: 'success' | 'declined';
-}
-
-/** @returns what is wrong with it in the end. */
-async function runCase(
-  given: Given,
+type CaseOf = readonly [
+  given: CaseOptions,
   opening: readonly Step[],
   steps: Iterable<fc.AsyncCommand<Model, Case, true>>,
-): Promise<string[]> {
+];
+
+/** @returns what is wrong with it in the end. */
+async function runCase(world: World, ...[given, opening, steps]: CaseOf): Promise<string[]> {
+  await world.begin();
   const order = new Case(world, given);
-  await order.begin();
   const setup = async () => {
     const model: Model = { asked: false };
     for (const step of opening) await step.run(model, order);
     return { model, real: order };
   };
   await fc.asyncModelRun(setup, steps);
-  const facts = await order.heal(given.decides);
+  const facts = await order.heal();
   return [...order.wrong, ...checkPromises(facts)];
 }
 
-let [cases, spoiled] = [0, 0];
+let starting: Promise<unknown> = Promise.resolve();
 
-/** Each case gets its verdict: one that the server spoiled is run again from its beginning, on a new server. */
-async function judge(...[given, opening, steps]: Parameters<typeof runCase>): Promise<void> {
-  for (let nthTry = 1; ; nthTry++) {
-    try {
-      const wrong = await runCase(given, opening, steps);
-      if (wrong.length === 0) return;
-      throw new Error(wrong.join('\n'));
-    } catch (error) {
-      // Whatever it left behind is not the next case's.
-      await anotherWorld();
-      if (!(error instanceof ServerFault) || nthTry === TRIES) throw error;
-      spoiled += 1;
-      console.log(`model: the test server spoiled case ${cases}, which is run again: ${error.message}`);
-    }
-  }
+/** One after another: each takes all that the machine has. */
+async function startNextWorld(): Promise<World> {
+  const next = starting.then(startWorld, startWorld);
+  starting = next;
+  return await next;
 }
 
-test.each(PLAN)(
-  'whatever happens, both ledgers agree and every cent is accounted for: $runs cases from seed $seed',
-  async ({ seed, runs }) => {
+/** Runs cases one after another, in a world of its own. */
+class Lane {
+  #world: World | undefined;
+  #cases = 0;
+  #spoiled = 0;
+
+  async stop(): Promise<void> {
+    const world = this.#world;
+    this.#world = undefined;
+    await world?.stop();
+  }
+
+  /** Each case gets its verdict: one that the server spoiled is run again from its beginning, on a new server. */
+  async #judge(...given: CaseOf): Promise<void> {
+    for (let nthTry = 1; ; nthTry++) {
+      this.#world ??= await startNextWorld();
+      try {
+        const wrong = await runCase(this.#world, ...given);
+        if (wrong.length === 0) return;
+        throw new Error(wrong.join('\n'));
+      } catch (error) {
+        // Whatever it left behind is not the next case's.
+        await this.stop();
+        if (!(error instanceof ServerFault) || nthTry === TRIES) throw error;
+        this.#spoiled += 1;
+        console.log(
+          `model: the test server spoiled case ${this.#cases}, which is run again: ${error.message}`,
+        );
+      }
+    }
+  }
+
+  async run({ seed, runs }: Plan): Promise<void> {
     console.log(`model: ${runs} cases from seed ${seed}`);
     const startedAt = Date.now();
-    const inSeconds = () => `${Math.round((Date.now() - startedAt) / 1000)} s`;
-    [cases, spoiled] = [0, 0];
+    const done = (cases: string) => {
+      const seconds = Math.round((Date.now() - startedAt) / 1000);
+      console.log(`model: ${cases} from seed ${seed} in ${seconds} s, ${this.#spoiled} run again`);
+    };
+    [this.#cases, this.#spoiled] = [0, 0];
     let isBroken = false;
     const property = fc.asyncProperty(
-      fc.record<Given>({
+      fc.record<CaseOptions>({
         latePayment: fc.constantFrom(...LATE_PAYMENTS),
         expiresInSeconds: fc.constantFrom(null, null, 3600),
         decides: fc.constantFrom('success', 'declined'),
@@ -106,18 +135,21 @@ test.each(PLAN)(
         }),
         SHRINKS_AT_MOST,
       ),
-      async (given, opening, steps) => {
-        cases += 1;
-        if (cases % CASES_A_WORLD === 0) await anotherWorld();
+      async (...given) => {
+        this.#cases += 1;
+        if (this.#cases % CASES_A_WORLD === 0) await this.stop();
         try {
-          await judge(given, opening, steps);
+          await this.#judge(...given);
         } catch (error) {
-          if (!isBroken) console.log(`model: case ${cases} is broken, looking for a shorter one: ${error}`);
+          if (!isBroken) {
+            const which = `case ${this.#cases} from seed ${seed}`;
+            console.log(`model: ${which} is broken, looking for a shorter one: ${error}`);
+            console.log(JSON.stringify(given[0]), [...given[1], given[2]].join(', '));
+          }
           isBroken = true;
           throw error;
         }
-        if (cases % PROGRESS_EVERY === 0 && !isBroken)
-          console.log(`model: ${cases} of ${runs} cases in ${inSeconds()}, ${spoiled} run again`);
+        if (this.#cases % PROGRESS_EVERY === 0 && !isBroken) done(`${this.#cases} of ${runs} cases`);
       },
     );
     await fc.assert(property, {
@@ -125,7 +157,7 @@ test.each(PLAN)(
       numRuns: runs,
       ...(NODROP_MODEL_PATH === undefined ? {} : { path: NODROP_MODEL_PATH }),
       reporter: (result) => {
-        console.log(`model: ${cases} cases from seed ${seed} in ${inSeconds()}, ${spoiled} run again`);
+        done(`${this.#cases} cases`);
         if (!result.failed) return;
         const { counterexample, counterexamplePath, errorInstance } = result;
         const replay = /replayPath="([^"]*)"/.exec(String(counterexample?.[2]))?.[1];
@@ -138,11 +170,18 @@ test.each(PLAN)(
         );
       },
     });
+  }
+}
+
+test.concurrent.each(LANES.map((plans) => ({ plans, seeds: plans.map(({ seed }) => seed).join(' and ') })))(
+  'whatever happens, both ledgers agree and every cent is accounted for: cases from seed $seeds',
+  async ({ plans }) => {
+    const lane = new Lane();
+    try {
+      for (const plan of plans) await lane.run(plan);
+    } finally {
+      await lane.stop();
+    }
   },
   7_200_000,
 );
-
-async function anotherWorld(): Promise<void> {
-  await world.stop();
-  world = await startWorld();
-}

@@ -1,3 +1,4 @@
+import type { LatePayment } from '../../src/domain/decision.ts';
 import { paymentWorkflowId, refundWorkflowId } from '../../src/domain/names.ts';
 import type { Callback, Order, Payment, Refund } from '../../src/generated/prisma/client.ts';
 
@@ -14,6 +15,15 @@ export interface Facts {
   /** Given back at the channel itself, past nodrop; minor units by out-trade-no. */
   readonly external: ReadonlyMap<string, number>;
   readonly cancelAsked: boolean;
+  /** Payments whose cancel was acknowledged as taken. */
+  readonly cancelled: ReadonlySet<string>;
+  /** Ids of the notifications that were acknowledged. */
+  readonly acknowledged: ReadonlySet<string>;
+  /** When the channel took the payer's money, or began to decide over it. Epoch ms, by out-trade-no. */
+  readonly actedAt: ReadonlyMap<string, number>;
+  /** Ids of the payments and refunds that were said to be made. */
+  readonly made: ReadonlySet<string>;
+  readonly latePayment: LatePayment;
 }
 
 /** As the simulator's ledger has it. Minor units. */
@@ -25,6 +35,9 @@ export interface Trade {
   readonly paidAt: string | null;
   readonly refunded: number;
 }
+
+/** No time is skipped while anybody does something: what is further apart than this was not at once. */
+const SAME_MOMENT_MS = 5_000;
 
 /** The workflows that must have ended. */
 export function waitsFor(payments: readonly Payment[], refunds: readonly Refund[]): string[] {
@@ -52,7 +65,7 @@ export function checkPromises(facts: Facts): string[] {
     must(known.has(outTradeNo), `the channel has trade ${outTradeNo}, which is no payment`);
 
   for (const payment of payments) {
-    const { id, status, orderUpdate, attention, cancelRequestedAt } = payment;
+    const { id, status, orderUpdate, attention, cancelRequestedAt, endedAt } = payment;
     const trade = tradeOf(payment);
     const said = trade === undefined ? 'unknown' : trade.state;
     const what = `payment ${id} (${status}, ${orderUpdate}, ${attention}; at the channel ${said})`;
@@ -66,6 +79,13 @@ export function checkPromises(facts: Facts): string[] {
     // P3: only the channel's word ends one.
     if (status === 'failed') must(said === 'PAYERROR', `${what}: the channel never declined it`);
     if (status === 'cancelled') must(cancelRequestedAt !== null, `${what}: nobody asked for that`);
+    if (facts.cancelled.has(id))
+      must(cancelRequestedAt !== null, `${what}: its cancel was acknowledged and is not recorded`);
+    const actedAt = facts.actedAt.get(id);
+    must(
+      actedAt === undefined || endedAt === null || endedAt.getTime() <= actedAt + SAME_MOMENT_MS,
+      `${what}: it ended at ${endedAt?.toISOString()}, though the channel had the payer's money or was deciding`,
+    );
     must(status !== 'created' && status !== 'paying', `${what}: it is still waiting`);
     must(said !== 'PROCESSING', `${what}: the case is not over`);
     if (!isPaid) continue;
@@ -84,6 +104,7 @@ export function checkPromises(facts: Facts): string[] {
     must(external === others, `${what}: others gave back ${others}, ${external} are recorded as theirs`);
 
     if (orderUpdate === 'applied') {
+      must(!isLate(payment) || facts.latePayment === 'apply', `${what}: it came late, and nobody applied it`);
       must(received === Number(order?.amount), `${what}: it pays the order with ${received}`);
       must(order?.paidPaymentId === id, `${what}: the order says ${order?.paidPaymentId} paid it`);
     } else {
@@ -100,20 +121,74 @@ export function checkPromises(facts: Facts): string[] {
       );
     }
     if (orderUpdate === 'review') must(attention !== null, `${what}: nobody is asked to decide`);
+    must(
+      orderUpdate === 'applied' || refunded === received || isRefused(facts, payment),
+      `${what}: the order could have taken it`,
+    );
+    for (const refund of made)
+      must(refund.status !== 'failed' || others > 0, `${what}: the channel refused refund ${refund.id}`);
     if (refunded === received)
       must(attention === null || attention === 'channel_reversed', `${what}: attention for nothing`);
   }
 
+  const total = (count: (payment: Payment, trade: Trade | undefined) => number) =>
+    payments.reduce((sum, payment) => sum + count(payment, tradeOf(payment)), 0);
+  const came = total((_, trade) => (trade === undefined || trade.paidAt === null ? 0 : trade.amount));
+  const back = total((_, trade) => trade?.refunded ?? 0);
+  const left = ({ receivedAmount, refundedAmount }: Payment) =>
+    Number((receivedAmount ?? 0n) - refundedAmount);
+  const paid = total((payment) => (payment.orderUpdate === 'applied' ? left(payment) : 0));
+  const shown = total((payment) =>
+    payment.orderUpdate !== 'applied' && payment.attention !== null ? left(payment) : 0,
+  );
+  must(
+    came === paid + back + shown,
+    `${came} came in, ${paid} pay the order, ${back} went back, ${shown} shown`,
+  );
+
+  // P4: what was acknowledged is there.
+  const stored = new Set(facts.callbacks.map(({ notificationId }) => notificationId));
+  for (const id of facts.acknowledged)
+    must(stored.has(id), `callback ${id} was acknowledged and is not stored`);
+  for (const id of facts.made)
+    must(
+      known.has(id) || refunds.some((refund) => refund.id === id),
+      `${id} was acknowledged and is not there`,
+    );
+
   for (const { id, status } of refunds)
     must(status === 'succeeded' || status === 'failed', `refund ${id} is still ${status}`);
-  for (const { id, deliveredAt } of facts.callbacks)
-    must(deliveredAt !== null, `callback ${id} was acknowledged and never delivered`);
+  for (const { id, deliveredAt, paymentId } of facts.callbacks)
+    must(deliveredAt !== null || paymentId === null, `callback ${id} was acknowledged and never delivered`);
   for (const { id, status } of facts.workflows) must(status === 'COMPLETED', `workflow ${id} is ${status}`);
 
   const payers = payments.filter(({ orderUpdate }) => orderUpdate === 'applied');
   must(payers.length <= 1, `${payers.length} payments paid the order`);
+  if (payers.length > 0)
+    for (const { id, orderUpdate } of payments)
+      must(orderUpdate !== 'review', `the order is paid, and payment ${id} waits for a decision`);
+  for (const { id: paidBy, settledAt } of payers)
+    for (const { id, createdAt, endedAt, status, cancelRequestedAt } of payments) {
+      if (id === paidBy || settledAt === null || createdAt > settledAt) continue;
+      // Each reads its clock before it waits for the order.
+      const endedBefore = endedAt !== null && endedAt.getTime() <= settledAt.getTime() + SAME_MOMENT_MS;
+      const isOver = status === 'succeeded' || endedBefore;
+      must(isOver || cancelRequestedAt !== null, `${paidBy} paid the order, and ${id} was not told to end`);
+    }
   if (order !== null) broken.push(...checkOrder(order, payments, facts.cancelAsked));
   return broken;
+}
+
+/** The money came in after the payment had ended and its time was up. */
+const isLate = ({ paidAt, endedAt, expiresAt }: Payment): boolean =>
+  paidAt !== null && endedAt !== null && endedAt <= paidAt && expiresAt <= paidAt;
+
+/** There is a reason for which the money does not pay the order. */
+function isRefused({ order, payments, latePayment }: Facts, payment: Payment): boolean {
+  const isTaken = payments.some(({ id, orderUpdate }) => id !== payment.id && orderUpdate === 'applied');
+  const isOver = order?.status === 'cancelled' || order?.status === 'closed';
+  const isOther = payment.receivedAmount !== order?.amount;
+  return isTaken || isOver || isOther || (isLate(payment) && latePayment !== 'apply');
 }
 
 /** Where an order ends. */

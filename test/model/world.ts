@@ -2,7 +2,9 @@ import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { WorkflowNotFoundError } from '@temporalio/client';
 import { pino } from 'pino';
+import { TemporalUnavailable } from '../../src/activities/payment-workflows.ts';
 import { sweepActivities } from '../../src/activities/sweep.ts';
 import { createApp } from '../../src/api/app.ts';
 import { Changes } from '../../src/api/changes.ts';
@@ -10,6 +12,7 @@ import { createMetrics } from '../../src/api/metrics.ts';
 import { type ChannelAdapter, type ChannelAnswer, ChannelError } from '../../src/domain/channel.ts';
 import { LATE_PAYMENTS, type LatePayment } from '../../src/domain/decision.ts';
 import { paymentWorkflowId, refundWorkflowId } from '../../src/domain/names.ts';
+import type { LedgerClient } from '../../src/ledger/client.ts';
 import { createApiKey, ensureMerchant, setMerchant } from '../../src/ledger/merchants.ts';
 import { NO_FAULTS } from '../../src/simulator/faults.ts';
 import { type Harness, SECRET, startHarness } from '../workflows/harness.ts';
@@ -22,9 +25,9 @@ export interface World extends Pick<Harness, 'env' | 'db' | 'simulator' | 'secre
   readonly network: Network;
   readonly apiUrl: string;
   readonly merchants: Readonly<Record<LatePayment, { readonly id: string; readonly key: string }>>;
-  /** What the Temporal SDK reported as errors since it was last emptied. */
-  readonly sdkErrors: string[];
   now(): Promise<number>;
+  /** No trouble, and an empty ledger at the channel. */
+  begin(): Promise<void>;
   /**
    * Resolves when nobody has anything to do but wait: only then may time be skipped. The server skips also while a
    * task is on its way to a worker, and then takes it for lost.
@@ -57,9 +60,19 @@ export interface ReceivedCallback {
   readonly body: Buffer;
 }
 
-/** What lies between nodrop, its channels and their callbacks. */
+/** A database of which nobody hears, as its client says it: worth asking again. */
+const connectionLost = () =>
+  Object.assign(new Error('the connection to the database is lost'), { code: 'ECONNRESET' });
+
+/** What lies between nodrop, its channels and their callbacks, and its own database and Temporal. */
 export class Network {
   losses: Record<Call, Loss> = untroubled();
+  /** What the API asks of Temporal. */
+  temporal: Loss = 'none';
+  /** What becomes of the coming transactions of API and workers; of `answer lost` ones nobody knows that they were made. */
+  readonly ledgerLosses: ('request lost' | 'answer lost')[] = [];
+  /** Ids of the notifications that the API has acknowledged. */
+  readonly acknowledged = new Set<string>();
   /** Minor units by which the channel takes another amount than it is asked for. */
   otherAmount = 0;
   /** Callbacks do not arrive, and can be let through later. */
@@ -71,10 +84,14 @@ export class Network {
   readonly lateRequests: (() => Promise<unknown>)[] = [];
   /** When the payer paid, on the clock of the test: the wallet's own is the real one. Epoch ms, by out-trade-no. */
   readonly paidAt = new Map<string, number>();
+  /** When the payer acted and the channel took it, to be decided or paid at once. Epoch ms, by out-trade-no. */
+  readonly actedAt = new Map<string, number>();
 
   /** No trouble from here on; what is held or lost stays so. */
   heal(): void {
     this.losses = untroubled();
+    this.temporal = 'none';
+    this.ledgerLosses.length = 0;
     this.otherAmount = 0;
     this.holding = false;
   }
@@ -84,6 +101,57 @@ export class Network {
     this.heal();
     for (const list of [this.held, this.received, this.lateRequests]) list.length = 0;
     this.paidAt.clear();
+    this.actedAt.clear();
+    this.acknowledged.clear();
+  }
+
+  /** Brings a callback to the API. @returns the status of the answer. */
+  async passOn(apiUrl: string, { path, headers, body }: ReceivedCallback): Promise<number> {
+    const names = ['content-type', 'webhook-id', 'webhook-timestamp', 'webhook-signature'];
+    const kept = names.flatMap((name) => {
+      const value = headers[name];
+      return typeof value === 'string' ? [[name, value] as [string, string]] : [];
+    });
+    const response = await fetch(`${apiUrl}${path}`, {
+      method: 'POST',
+      headers: { ...Object.fromEntries(kept), 'x-model': 'passed on' },
+      body: new Uint8Array(body),
+    });
+    await response.body?.cancel();
+    if (response.status === 200) this.acknowledged.add(String(headers['webhook-id']));
+    return response.status;
+  }
+
+  /** The database with this network before it. */
+  beforeLedger(db: LedgerClient): LedgerClient {
+    const transaction = async (...given: Parameters<LedgerClient['$transaction']>) => {
+      const loss = this.ledgerLosses.shift();
+      if (loss === 'request lost') throw connectionLost();
+      const result = await db.$transaction(...given);
+      if (loss === 'answer lost') throw connectionLost();
+      return result;
+    };
+    return new Proxy(db, {
+      get: (target, name) => (name === '$transaction' ? transaction : Reflect.get(target, name)),
+    });
+  }
+
+  /** Those who talk to Temporal, with this network before it. */
+  beforeTemporal<Workflows extends object>(workflows: Workflows): Workflows {
+    return new Proxy(workflows, {
+      get: (target, name) => {
+        const call = Reflect.get(target, name);
+        if (typeof call !== 'function') return call;
+        return async (...given: unknown[]) => {
+          const loss = this.temporal;
+          if (loss === 'request lost') throw new TemporalUnavailable('Temporal hears nothing');
+          const answer = await call.apply(target, given);
+          if (loss === 'slow') await sleep(SLOW_MS);
+          if (loss === 'answer lost') throw new TemporalUnavailable('nobody hears Temporal');
+          return answer;
+        };
+      },
+    });
   }
 
   async carry<T>(call: Call, ask: () => Promise<T>): Promise<T> {
@@ -141,8 +209,13 @@ const untroubled = (): Record<Call, Loss> => ({
 const toMs = (time: { seconds?: unknown; nanos?: number | null } | null | undefined): number =>
   Number(time?.seconds ?? 0) * 1000 + (time?.nanos ?? 0) / 1e6;
 
-/** Real time that a stretch of virtual time may take: a hundred times what it does. */
-const PATIENCE_MS = 15_000;
+/** Real time in which virtual time must have passed when nobody does anything. */
+const STILL_MS = 10_000;
+/**
+ * The same when somebody does. An attempt that was handed to a worker in the moment in which it
+ * stopped is lost until its time is up, at most 30 s, and nothing is skipped of these.
+ */
+const PATIENCE_MS = 45_000;
 const RESTING_MS = 1_000;
 
 /**
@@ -174,9 +247,12 @@ function openActivities(events: readonly Event[]): string[] {
   return [...open.values()];
 }
 
+/** What the Temporal SDK has reported as errors: one runtime serves every world of the process. */
+const sdkErrors: string[] = [];
+
 export async function startWorld(): Promise<World> {
   const network = new Network();
-  const sdkErrors: string[] = [];
+  let sdkErrorsBefore = sdkErrors.length;
   let app: ReturnType<typeof createApp> | undefined;
   let refreshClock = async () => {};
   const server: Server = createServer(async (request, response) => {
@@ -193,7 +269,10 @@ export async function startWorld(): Promise<World> {
       return void response.writeHead(504).end();
     }
     network.received.push(callback);
-    response.writeHead(await passOn(apiUrl, callback)).end();
+    const status = await network.passOn(apiUrl, callback);
+    // Not stored: the channel will bring it again.
+    if (status === 503) network.held.push(callback);
+    response.writeHead(status).end();
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const apiUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
@@ -208,6 +287,7 @@ export async function startWorld(): Promise<World> {
       fileURLToPath(new URL(name, import.meta.url)),
     ),
     between: (adapter) => network.between(adapter),
+    beforeLedger: (db) => network.beforeLedger(db),
     onLog: ({ message, meta }) => void sdkErrors.push(`${message} ${JSON.stringify(meta ?? {})}`),
   });
   /** The API's clock is read at once; it is set by the server's whenever a request comes in. */
@@ -227,9 +307,9 @@ export async function startWorld(): Promise<World> {
       api: { host: '127.0.0.1', port: 1, publicUrl: apiUrl },
       paymentExpiryMs: 1_800_000,
     },
-    db: h.db,
-    workflows: h.workflows,
-    refundWorkflows: h.refundWorkflows,
+    db: network.beforeLedger(h.db),
+    workflows: network.beforeTemporal(h.workflows),
+    refundWorkflows: network.beforeTemporal(h.refundWorkflows),
     deliveryWorkflows: h.deliveryWorkflows,
     isTemporalReachable: async () => true,
     channels: h.channels,
@@ -257,26 +337,35 @@ export async function startWorld(): Promise<World> {
   });
   let working = true;
 
-  /** Ids of workflows that have not been seen to be closed. */
-  const open = async (orderId: string) => {
-    const payments = await h.db.payment.findMany({ where: { orderId }, select: { id: true } });
-    const refunds = await h.db.refund.findMany({
-      where: { payment: { orderId }, reason: { not: 'external' } },
-      select: { id: true },
-    });
-    return [
-      ...payments.map(({ id }) => paymentWorkflowId(id)),
-      ...refunds.map(({ id }) => refundWorkflowId(id)),
-    ];
+  /** The order's workflows that were started, and what the server says of them. */
+  const runs = async (orderId: string) => {
+    const ids = await h.db.$queryRaw<{ payment: string; refund: string | null }[]>`
+      SELECT payments.id AS payment, refunds.id AS refund
+      FROM payments LEFT JOIN refunds ON refunds.payment_id = payments.id AND refunds.reason <> 'external'
+      WHERE payments.order_id = ${orderId}`;
+    const workflows = new Set(
+      ids.flatMap(({ payment, refund }) => [
+        paymentWorkflowId(payment),
+        ...(refund === null ? [] : [refundWorkflowId(refund)]),
+      ]),
+    );
+    const found = await Promise.all(
+      [...workflows].map(async (id) => {
+        const handle = h.env.client.workflow.getHandle(id);
+        try {
+          return [{ id, handle, run: await handle.describe() }];
+        } catch (error) {
+          if (error instanceof WorkflowNotFoundError) return [];
+          throw error;
+        }
+      }),
+    );
+    return found.flat();
   };
   const isBusy = async (orderId: string) => {
     if (h.isWorking()) return true;
-    for (const id of await open(orderId)) {
-      const run = await h.env.client.workflow
-        .getHandle(id)
-        .describe()
-        .catch(() => undefined);
-      for (const activity of run?.raw.pendingActivities ?? []) {
+    for (const { run } of await runs(orderId)) {
+      for (const activity of run.raw.pendingActivities ?? []) {
         // One that waits for its next attempt.
         const { lastAttemptCompleteTime: completed, lastStartedTime: started } = activity;
         if (completed == null || toMs(completed) < toMs(started)) return true;
@@ -288,8 +377,8 @@ export async function startWorld(): Promise<World> {
   const resting = async (orderId: string): Promise<string | undefined> => {
     if (await isBusy(orderId)) return undefined;
     const lengths: number[] = [];
-    for (const id of await open(orderId)) {
-      const { events } = await h.env.client.workflow.getHandle(id).fetchHistory();
+    for (const { handle } of await runs(orderId)) {
+      const { events } = await handle.fetchHistory();
       const isTask = (event: Event) =>
         event.workflowTaskScheduledEventAttributes != null ||
         event.workflowTaskStartedEventAttributes != null ||
@@ -309,10 +398,14 @@ export async function startWorld(): Promise<World> {
       return new ServerFault('everybody only waits for time to pass, and the server does not let it');
     }
     const lines: string[] = [];
-    for (const id of await open(orderId)) {
-      const run = h.env.client.workflow.getHandle(id);
-      const { status, raw } = await run.describe();
-      const { events } = await run.fetchHistory();
+    const found = await runs(orderId);
+    // Of the workflows of another world nothing is said here.
+    const reported = sdkErrors
+      .slice(sdkErrorsBefore)
+      .filter((error) => !error.includes('workflowId') || found.some(({ id }) => error.includes(id)));
+    for (const { id, handle, run } of found) {
+      const { status, raw } = run;
+      const { events } = await handle.fetchHistory();
       const pending = new Set((raw.pendingActivities ?? []).map(({ activityId }) => activityId));
       if (status.name !== 'RUNNING' && (raw.pendingActivities ?? []).length > 0) {
         return new ServerFault(`${id} has ended, and the server still waits for an activity of it`);
@@ -323,7 +416,7 @@ export async function startWorld(): Promise<World> {
         return new ServerFault(`${id}: activity ${lost} is open in its history, and the server has none`);
       }
       const isHandedOut = (events ?? []).at(-1)?.workflowTaskStartedEventAttributes != null;
-      if (status.name === 'RUNNING' && isHandedOut && sdkErrors.length === 0) {
+      if (status.name === 'RUNNING' && isHandedOut && reported.length === 0) {
         // Workflow code that never yields makes the SDK complain, and would do so at every try.
         return new ServerFault(
           `${id}: a workflow task was handed out and got lost, without a word of the SDK`,
@@ -335,14 +428,22 @@ export async function startWorld(): Promise<World> {
         lines.push(`  ${event.eventId} ${new Date(toMs(event.eventTime)).toISOString()} ${kind}`);
       }
     }
-    return new Error(`Time stands still.\n${lines.join('\n')}\n${sdkErrors.join('\n')}`);
+    return new Error(`Time stands still.\n${lines.join('\n')}\n${reported.join('\n')}`);
   };
-  const inTime = async (orderId: string, patienceMs: number, work: Promise<void>) => {
-    const late = new AbortController();
-    const tooLong = sleep(patienceMs, 'late' as const, { signal: late.signal }).catch(() => undefined);
-    const first = await Promise.race([work, tooLong]);
-    late.abort();
-    if (first !== 'late') return;
+  /** Ends with the work, however slow the machine is, unless the server's time stands still. */
+  const inTime = async (orderId: string, work: Promise<void>) => {
+    let passed = { at: Date.now(), to: await h.now() };
+    for (;;) {
+      const late = new AbortController();
+      const tooLong = sleep(STILL_MS, 'late' as const, { signal: late.signal }).catch(() => undefined);
+      const first = await Promise.race([work, tooLong]);
+      late.abort();
+      if (first !== 'late') return;
+      const now = { at: Date.now(), to: await h.now() };
+      // A clock that does not skip goes on as any other.
+      if (now.to - passed.to > 2 * (now.at - passed.at)) passed = now;
+      else if (now.at - passed.at > PATIENCE_MS || !(await isBusy(orderId))) break;
+    }
     work.catch(() => undefined);
     throw await standstill(orderId);
   };
@@ -362,12 +463,17 @@ export async function startWorld(): Promise<World> {
     network,
     apiUrl,
     merchants: merchants as World['merchants'],
-    sdkErrors,
     now: h.now,
+    async begin() {
+      network.reset();
+      sdkErrorsBefore = sdkErrors.length;
+      await fetch(`${h.simulator.url}/_control/ledger`, { method: 'DELETE' });
+      await h.simulator.setFaults(NO_FAULTS);
+    },
     quiet,
     async pass(orderId, seconds) {
       await quiet(orderId);
-      await inTime(orderId, PATIENCE_MS, h.pass(seconds));
+      await inTime(orderId, h.pass(seconds));
     },
     async sweep() {
       await hauls.sweepUnmatched();
@@ -394,22 +500,6 @@ export async function startWorld(): Promise<World> {
       await h.stop();
     },
   };
-}
-
-/** Brings a callback to the API. @returns the status of the answer. */
-export async function passOn(apiUrl: string, { path, headers, body }: ReceivedCallback): Promise<number> {
-  const names = ['content-type', 'webhook-id', 'webhook-timestamp', 'webhook-signature'];
-  const kept = names.flatMap((name) => {
-    const value = headers[name];
-    return typeof value === 'string' ? [[name, value] as [string, string]] : [];
-  });
-  const response = await fetch(`${apiUrl}${path}`, {
-    method: 'POST',
-    headers: { ...Object.fromEntries(kept), 'x-model': 'passed on' },
-    body: new Uint8Array(body),
-  });
-  await response.body?.cancel();
-  return response.status;
 }
 
 /** Every fault of the simulator off. */

@@ -130,6 +130,8 @@ export interface HarnessOptions {
   readonly maxCachedWorkflows?: number;
   /** Stands between nodrop and each channel. */
   readonly between?: (adapter: ChannelAdapter) => ChannelAdapter;
+  /** Stands between the workers and their database. */
+  readonly beforeLedger?: (db: LedgerClient) => LedgerClient;
   /**
    * Takes what the Temporal SDK reports as an error.
    * @default it is printed
@@ -161,12 +163,24 @@ function installRuntime(onLog: HarnessOptions['onLog']): void {
   }
 }
 
+/** By their interceptors: the code is the same for every harness of a process. */
+const bundles = new Map<string, ReturnType<typeof bundleWorkflows>>();
+
+async function bundleOf(interceptors: readonly string[] = []): ReturnType<typeof bundleWorkflows> {
+  const key = interceptors.join();
+  const bundle = bundles.get(key) ?? bundleWorkflows(interceptors);
+  bundles.set(key, bundle);
+  return await bundle;
+}
+
 export async function startHarness(options: HarnessOptions = {}): Promise<Harness> {
   // What goes wrong on purpose fills pages.
   installRuntime(options.onLog);
   const env = await (options.environment ?? timeSkippingEnvironment)();
   const database = await freshDatabase();
-  const db = createLedgerClient(database.url);
+  // This database outlives every crash that is tested here: it need not wait for its disk.
+  const databaseUrl = `${database.url}?options=${encodeURIComponent('-c synchronous_commit=off')}`;
+  const db = createLedgerClient(databaseUrl);
   const folder = mkdtempSync(join(tmpdir(), 'nodrop-harness-'));
   const secrets = {
     simulator: `whsec_${randomBytes(32).toString('base64')}`,
@@ -223,7 +237,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   const refundWorkflows = new RefundWorkflows(env.client);
   const deliveryWorkflows = new DeliveryWorkflows(env.client);
   const now = () => env.currentTimeMs();
-  const workflowBundle = await bundleWorkflows(options.workflowInterceptors);
+  const workflowBundle = await bundleOf(options.workflowInterceptors);
   const workersOptions: WorkersOptions = {
     connection: env.nativeConnection,
     namespace: env.namespace ?? 'default',
@@ -233,7 +247,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     deliveryWorkflows,
     orderServices: new OrderServiceClient({ allowPrivate: true, timeoutMs: 2_500 }),
     workflowBundle,
-    db,
+    db: options.beforeLedger?.(db) ?? db,
     channels,
     publicUrl: options.publicUrl ?? 'http://127.0.0.1:9',
     secret: SECRET,
@@ -263,7 +277,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     channels,
     secrets,
     db,
-    databaseUrl: database.url,
+    databaseUrl,
     simulator,
     merchant,
     workflows,
