@@ -19,6 +19,7 @@ import {
   settlePayment,
 } from '../../src/ledger/payments.ts';
 import { recordRefundAnswer, recordRefundCallback, requestRefund } from '../../src/ledger/refunds.ts';
+import { resolvePayment } from '../../src/ledger/resolve.ts';
 import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
 
 /**
@@ -191,13 +192,15 @@ describe('a merchant has it refunded, another attempt pays the order, and the ch
     ]);
   });
 
-  test('by its callback: the same', async () => {
+  test('by its callback: believed only with the trade, which says what others gave back', async () => {
     const { first, refund } = await conflictWhileOpen();
     const said = { outRefundNo: refund.id, amount: 900, answer: refused };
     const callback = { notificationId: `n-${refund.id}`, outTradeNo: first.id, answer: short, refund: said };
     const { id } = await storeCallback(db, first.channelAccountId, callback, Buffer.from('{}'), now());
-    await recordRefundCallback(db, refund.id, id, now());
-    expect(await db.refund.count({ where: { id: automaticRefundId(first.id), amount: 900n } })).toBe(1);
+    expect(await recordRefundCallback(db, refund.id, id, now())).toMatchObject({ status: 'created' });
+    expect(await refundsOf(first.id)).toHaveLength(1);
+    await recordRefundAnswer(db, refund.id, refused, now(), { ...short, refundedAmount: 200 });
+    expect(await db.refund.count({ where: { id: automaticRefundId(first.id), amount: 700n } })).toBe(1);
   });
 
   test('before the order is paid: it still waits for a decision, and nothing is owed', async () => {
@@ -410,6 +413,9 @@ test('a channel that says "processing" a day past the expiry is shown, until it 
   });
   await processing(90_000_000);
   expect((await row(id)).attentionSince).toEqual(after(86_400_000));
+  await resolvePayment(db, merchantId, id, 'dismiss', 'They are slow today.', after(91_000_000));
+  await processing(92_000_000);
+  expect((await row(id)).attention).toBeNull();
   await recordAnswer(db, id, { state: 'failed' }, 'query', after(95_000_000));
   expect(await row(id)).toMatchObject({ status: 'failed', attention: null });
 });

@@ -237,7 +237,8 @@ test('money on record is taken before more older payments without a workflow tha
     nextSweepAt: i === 0 ? ago(MINUTE) : null,
   }));
   const taken = (await takeStuckPayments(db, ago(0))).map(({ id }) => id);
-  expect(taken).toEqual(expect.arrayContaining(paid));
+  // A haul that runs out of time has come to them.
+  expect(taken.slice(0, 3).sort()).toEqual([...paid].sort());
 });
 
 describe('however many rows wait for nothing, the sweep reads none of them', () => {

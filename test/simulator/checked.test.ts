@@ -6,6 +6,8 @@ import type {
   ChannelAdapter,
   ChannelAnswer,
   NewRefund,
+  NewTrade,
+  NextAction,
   RefundAnswer,
 } from '../../src/domain/channel.ts';
 import { CallbackError, ChannelError } from '../../src/domain/channel.ts';
@@ -20,17 +22,26 @@ const PAID = {
   currency: 'CNY',
   paidAt: '2026-01-01T00:00:00.000+08:00',
 } as const;
+const ACTION: NextAction = { type: 'redirect', url: 'https://wallet.example/', expiresAt: PAID.paidAt };
 const BACK: RefundAnswer = { state: 'succeeded', channelRefundId: 'r', refundedAt: PAID.paidAt };
 const NUL = 'a\0b';
 const HALF = 'a\ud83d';
 
 function saying(
-  said: { trade?: object; refund?: object; notificationId?: string; outTradeNo?: string; told?: object } = {},
+  said: {
+    action?: object;
+    trade?: object;
+    refund?: object;
+    notificationId?: string;
+    outTradeNo?: string;
+    told?: object;
+  } = {},
 ) {
   const answer = { ...PAID, ...said.trade } as ChannelAnswer;
   const refund = { ...BACK, ...said.refund } as RefundAnswer;
   return checked({
     name: 'careless',
+    createTrade: async () => ({ ...ACTION, ...said.action }),
     queryTrade: async () => answer,
     refundTrade: async () => refund,
     queryRefund: async () => refund,
@@ -54,6 +65,7 @@ test('what can be kept comes through as it is', async () => {
   ])
     expect(await query(trade)).toEqual({ ...PAID, ...trade });
   expect(await saying().queryRefund(ACCOUNT, 'pay_1', 're_1')).toEqual(BACK);
+  expect(await saying().createTrade(ACCOUNT, { outTradeNo: 'pay_1' } as NewTrade)).toEqual(ACTION);
   expect(call({ outTradeNo: 'pay_2' })).toMatchObject({ outTradeNo: 'pay_2', answer: PAID });
 });
 
@@ -78,6 +90,16 @@ describe('what cannot is no answer to a query, and a malformed callback', () => 
   ])('of a trade: %o', async (trade) => {
     await expect(query(trade)).rejects.toMatchObject({ name: 'ChannelError', kind: 'garbage' });
     expect(() => call({ trade })).toThrow(CallbackError);
+  });
+
+  test.each<object>([
+    { url: `https://wallet.example/${NUL}` },
+    { type: 'qr', qr: HALF },
+    { type: 'sdk', params: { token: NUL } },
+    { expiresAt: 'soon' },
+  ])('of what the payer is to do: %o', async (action) => {
+    const created = saying({ action }).createTrade(ACCOUNT, { outTradeNo: 'pay_1' } as NewTrade);
+    await expect(created).rejects.toMatchObject({ name: 'ChannelError', kind: 'garbage' });
   });
 
   test.each<object>([

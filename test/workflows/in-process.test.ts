@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { ChannelError } from '../../src/domain/channel.ts';
+import { recordAnswer } from '../../src/ledger/payments.ts';
 import { eventually } from '../support/stack.ts';
 import { type Harness, startHarness } from './harness.ts';
 
@@ -8,6 +9,8 @@ import { type Harness, startHarness } from './harness.ts';
 let h: Harness;
 let creates = 0;
 let isAnswerLost = true;
+/** The simulator never takes a payment back out of process; channels do. */
+let saysUnpaid = false;
 beforeAll(async () => {
   h = await startHarness({
     between: (adapter) => ({
@@ -18,12 +21,14 @@ beforeAll(async () => {
         if (isAnswerLost) throw new ChannelError('unreachable', 'the answer got lost');
         return action;
       },
+      queryTrade: async (...given) => (saysUnpaid ? { state: 'unpaid' } : await adapter.queryTrade(...given)),
     }),
   });
 });
 beforeEach(() => {
   creates = 0;
   isAnswerLost = true;
+  saysUnpaid = false;
 });
 afterAll(async () => {
   await h?.stop();
@@ -63,11 +68,21 @@ test('at its expiry: the channel is asked on schedule, and nothing else is calle
   expect(await h.orderStatus(payment)).toBe('succeeded');
 });
 
-test('what was never paid after all is created for the payer', async () => {
+test.each([
+  ['said by a query', async () => undefined],
+  [
+    'written down by an attempt that then dies',
+    async (id: string) => {
+      await recordAnswer(h.db, id, { state: 'unpaid' }, 'query', new Date(await h.now()));
+    },
+  ],
+])('not paid after all, %s: created, so that the payer can', async (_, before) => {
   const payment = await inProcess(3_600_000);
   await h.workflows.askChannel(payment, 20_000);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'created', channelState: 'processing' });
   isAnswerLost = false;
-  await h.simulator.pay(payment.id, 'declined');
+  saysUnpaid = true;
+  await before(payment.id);
   await h.pass(60);
-  expect((await h.row(payment.id)).status).toBe('failed');
+  expect(await h.row(payment.id)).toMatchObject({ status: 'paying', channelState: 'unpaid' });
 });
