@@ -113,6 +113,17 @@ describe('creating', () => {
     expect(call?.args[0]).toBeLessThanOrEqual(8_000);
   });
 
+  test('the channel decides about what it never said it created: 202, and no request waits for its word', async () => {
+    api.workflows.onAwaitNextAction = async () => false;
+    const body = inline();
+    const { id } = (await post(body)).json;
+    await recordAnswer(api.db, id, { state: 'processing' }, 'query', new Date());
+    api.workflows.calls.length = 0;
+    const again = await post(body);
+    expect([again.status, again.json.id, again.json.status]).toEqual([202, id, 'created']);
+    expect(api.workflows.named('awaitNextAction')).toEqual([]);
+  });
+
   test('Temporal is down: 503, the row stays created, and the same request goes on with it', async () => {
     api.workflows.down = true;
     const body = inline();
