@@ -34,7 +34,7 @@ const HAUL_FOR_MS = 40_000;
 const ABNORMAL_WINDOW_MS = 24 * 3_600_000;
 /** So many ended runs are looked up in the ledger at once. */
 const ABNORMAL_CHUNK = 1_000;
-const ORDERS_AT_MOST = 200;
+const ORDERS_AT_ONCE = 50;
 const LATE_WATCH_TOTAL_MS = Math.max(...LATE_WATCH_MS);
 
 /** Rows healed one after another, for as long as there is time. */
@@ -45,6 +45,15 @@ class Haul {
 
   isOver(): boolean {
     return performance.now() >= this.#until;
+  }
+
+  /** Batch after batch, until there is nothing more. */
+  async all<Row>(take: () => Promise<readonly Row[]>, heal: (row: Row) => Promise<boolean>): Promise<void> {
+    while (!this.isOver()) {
+      const rows = await take();
+      if (rows.length === 0) return;
+      await this.each(rows, heal);
+    }
   }
 
   /** One row that cannot be healed must not keep the others from it. */
@@ -69,9 +78,12 @@ class Haul {
   }
 }
 
-async function healEach<Row>(rows: readonly Row[], heal: (row: Row) => Promise<boolean>): Promise<number> {
+async function healAll<Row>(
+  take: () => Promise<readonly Row[]>,
+  heal: (row: Row) => Promise<boolean>,
+): Promise<number> {
   const haul = new Haul();
-  await haul.each(rows, heal);
+  await haul.all(take, heal);
   return haul.end();
 }
 
@@ -118,14 +130,16 @@ export function sweepActivities({
   return {
     /** Rows without a workflow, overdue payments, forgotten cancels. */
     async sweepPayments(): Promise<number> {
-      const stuck = await takeStuckPayments(db, await now());
-      return await healEach(stuck, wake('The sweep found it stuck and started its workflow.'));
+      return await healAll(
+        async () => await takeStuckPayments(db, await now()),
+        wake('The sweep found it stuck and started its workflow.'),
+      );
     },
 
     /** Expired or cancelled orders that no payment will end. */
     async sweepOrders(): Promise<number> {
-      return await healEach(
-        await findEndingOrders(db, ORDERS_AT_MOST, await now()),
+      return await healAll(
+        async () => await findEndingOrders(db, ORDERS_AT_ONCE, await now()),
         async (order) => await releaseEndingOrder(db, order, await now()),
       );
     },
@@ -161,8 +175,8 @@ export function sweepActivities({
 
     /** Callbacks that were stored, and acknowledged, while Temporal could not be told. */
     async sweepCallbacks(): Promise<number> {
-      return await healEach(
-        await takeUndeliveredCallbacks(db, await now()),
+      return await healAll(
+        async () => await takeUndeliveredCallbacks(db, await now()),
         async ({ payment, ...callback }) => {
           await deliverStored({ db, workflows, refundWorkflows }, callback, payment, SIGNAL_DEADLINE_MS);
           const at = await now();
@@ -175,18 +189,21 @@ export function sweepActivities({
 
     /** Refunds whose workflow was never started, or is gone. */
     async sweepRefunds(): Promise<number> {
-      return await healEach(await takeStuckRefunds(db, await now()), async (refund) => {
-        const running = await isRunning(refundWorkflowId(refund.id));
-        if (!running)
-          await refundWorkflows.start(toRefundSnapshot(refund, refund.payment), SIGNAL_DEADLINE_MS);
-        const at = await now();
-        await restRefund(db, refund.id, at);
-        // One that runs and is silent, say held back by a dispute, goes on by itself.
-        if (running) return false;
-        const detail = `The sweep started the workflow of refund ${refund.id}.`;
-        await note(db, refund.paymentId, 'sweep', detail, at, { refundId: refund.id });
-        return true;
-      });
+      return await healAll(
+        async () => await takeStuckRefunds(db, await now()),
+        async (refund) => {
+          const running = await isRunning(refundWorkflowId(refund.id));
+          if (!running)
+            await refundWorkflows.start(toRefundSnapshot(refund, refund.payment), SIGNAL_DEADLINE_MS);
+          const at = await now();
+          await restRefund(db, refund.id, at);
+          // One that runs and is silent, say held back by a dispute, goes on by itself.
+          if (running) return false;
+          const detail = `The sweep started the workflow of refund ${refund.id}.`;
+          await note(db, refund.paymentId, 'sweep', detail, at, { refundId: refund.id });
+          return true;
+        },
+      );
     },
 
     /**
@@ -204,16 +221,19 @@ export function sweepActivities({
           );
         return attention !== null;
       });
-      await haul.each(await takeOverdueDeliveries(db, await now()), async (row) => {
-        const delivery = toDeliverySnapshot(row);
-        if (delivery.toldByPayment) await workflows.wake(row.payment, SIGNAL_DEADLINE_MS);
-        else await deliveryWorkflows.wake(delivery, SIGNAL_DEADLINE_MS);
-        const at = await now();
-        await restDelivery(db, row.id, at);
-        const detail = `The sweep has the order service told of ${delivery.type} (${row.eventId}).`;
-        await note(db, row.paymentId, 'sweep', detail, at, { deliveryId: row.id });
-        return true;
-      });
+      await haul.all(
+        async () => await takeOverdueDeliveries(db, await now()),
+        async (row) => {
+          const delivery = toDeliverySnapshot(row);
+          if (delivery.toldByPayment) await workflows.wake(row.payment, SIGNAL_DEADLINE_MS);
+          else await deliveryWorkflows.wake(delivery, SIGNAL_DEADLINE_MS);
+          const at = await now();
+          await restDelivery(db, row.id, at);
+          const detail = `The sweep has the order service told of ${delivery.type} (${row.eventId}).`;
+          await note(db, row.paymentId, 'sweep', detail, at, { deliveryId: row.id });
+          return true;
+        },
+      );
       return haul.end();
     },
 

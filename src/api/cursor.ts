@@ -1,7 +1,7 @@
 import { Refusal } from '../domain/refusal.ts';
+import { isStorable } from '../domain/text.ts';
 import type { FeedPlace } from '../ledger/feed.ts';
 import type { Place } from '../ledger/views.ts';
-import { isStorable } from './schemas/common.ts';
 
 /** Opaque cursors: the place of a page's last row. */
 

@@ -1,5 +1,6 @@
 import { type Config, ConfigError } from '../config.ts';
 import type { ChannelAdapter } from '../domain/channel.ts';
+import { checked } from './checked.ts';
 import { createSimulatorAdapter } from './simulator/adapter.ts';
 
 /**
@@ -21,5 +22,5 @@ export function createChannels(
       `NODROP_MODE is wrong: live refuses the channel ${pretend.name}, which moves no real money.`,
     );
   }
-  return new Map(adapters.map((adapter) => [adapter.name, adapter]));
+  return new Map(adapters.map((adapter) => [adapter.name, checked(adapter)]));
 }

@@ -12,6 +12,7 @@ import {
   callbacksToRecover,
   deliveriesToRecover,
   paymentsToRecover,
+  type RecoveryPage,
   refundsToRecover,
 } from '../ledger/recover.ts';
 import { toRefundSnapshot } from '../ledger/refunds.ts';
@@ -54,7 +55,7 @@ export async function recover(db: LedgerClient, config: Config, say: (line: stri
       (count) => say(`${count} payments go on ...`),
     );
     const callbacks = await inBatches(
-      (after) => callbacksToRecover(db, after),
+      (after) => callbacksToRecover(db, new Date(), after),
       async ({ payment, ...callback }) => {
         if (payment === null) return;
         await deliverStored({ db, workflows, refundWorkflows }, callback, payment, DEADLINE_MS);
@@ -107,12 +108,12 @@ export async function recover(db: LedgerClient, config: Config, say: (line: stri
 }
 
 /**
- * All rows in pages by id, some at once; says how far it is after every page.
+ * All rows in pages by id, some at once; says how far it is after every page with something to do.
  * @param failures gets a line for every row whose work failed
  * @returns for how many it did not
  */
 async function inBatches<Row extends { readonly id: string }>(
-  page: (after: string) => Promise<Row[]>,
+  page: (after: string) => Promise<RecoveryPage<Row>>,
   work: (row: Row) => Promise<void>,
   failures: string[],
   progress: (count: number) => void,
@@ -120,7 +121,7 @@ async function inBatches<Row extends { readonly id: string }>(
   let count = 0;
   let inARow = 0;
   for (let after = ''; ; ) {
-    const rows = await page(after);
+    const { rows, end } = await page(after);
     for (let i = 0; i < rows.length; i += AT_ONCE) {
       const chunk = rows.slice(i, i + AT_ONCE);
       const results = await Promise.allSettled(chunk.map(work));
@@ -135,10 +136,9 @@ async function inBatches<Row extends { readonly id: string }>(
         failures.push(`${chunk[nth]?.id}: ${reasonOf(result.reason)}`);
       }
     }
-    const last = rows.at(-1);
-    if (last === undefined) return count;
-    progress(count);
-    after = last.id;
+    if (end === undefined) return count;
+    if (rows.length > 0) progress(count);
+    after = end;
   }
 }
 

@@ -1,4 +1,5 @@
 import type { CurrencyCode } from './money.ts';
+import { storable } from './text.ts';
 
 /**
  * The port between nodrop and a payment channel (a wallet, an acquirer). One adapter per channel
@@ -177,7 +178,8 @@ export class ChannelError extends Error {
     message: string,
     options: { cause?: unknown; retryAfterMs?: number } = {},
   ) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    // It may quote the channel, and goes on record.
+    super(storable(message), options.cause === undefined ? undefined : { cause: options.cause });
     this.kind = kind;
     this.retryAfterMs = options.retryAfterMs;
   }

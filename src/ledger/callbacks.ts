@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { CallbackRefund, ChannelAnswer, VerifiedCallback } from '../domain/channel.ts';
 import { newCallbackId } from '../domain/ids.ts';
 import type { Callback, ChannelAccount, Prisma } from '../generated/prisma/client.ts';
@@ -41,9 +42,16 @@ async function recordWord(
   });
 }
 
+/** What a callback says, as one text. Not the channel's clock: told another way, it is no news. */
+function contentHash({ answer, refund }: VerifiedCallback): string {
+  const { paidAt: _, ...said } = { paidAt: undefined, ...answer };
+  return createHash('sha256').update(JSON.stringify({ said, refund })).digest('base64url');
+}
+
 /**
- * Stores a verified callback, once for each of the channel's notification ids: the caller may acknowledge it
- * when this returns, and not before (P4). A repetition returns the row of the first.
+ * Stores a verified callback: the caller may acknowledge it when this returns, and not before (P4). A repetition
+ * returns the row of the first; what names another trade under a known notification id, or has other news of the same
+ * one, is a callback of its own.
  */
 export async function storeCallback(
   db: LedgerClient,
@@ -60,12 +68,16 @@ export async function storeCallback(
     });
     // Before the row that refers to the payment: everybody else takes these locks in this order too.
     if (payment !== null) await lockOrder(tx, payment.merchantId, payment.orderId);
+    const notification = {
+      channelAccountId: accountId,
+      notificationId: callback.notificationId,
+      outTradeNo: callback.outTradeNo,
+      contentHash: contentHash(callback),
+    };
     const inserted = await tx.callback.createMany({
       data: {
+        ...notification,
         id: newCallbackId(),
-        channelAccountId: accountId,
-        notificationId: callback.notificationId,
-        outTradeNo: callback.outTradeNo,
         paymentId: payment?.id ?? null,
         answer: {
           ...callback.answer,
@@ -76,22 +88,15 @@ export async function storeCallback(
       },
       skipDuplicates: true,
     });
-    const found = await tx.callback.findUniqueOrThrow({
-      where: {
-        channelAccountId_notificationId: {
-          channelAccountId: accountId,
-          notificationId: callback.notificationId,
-        },
-      },
-    });
+    const found = await tx.callback.findUniqueOrThrow({ where: { notification } });
     // The first time it may have come before its payment.
-    const late = found.paymentId === null && payment?.id !== undefined && found.outTradeNo === payment.id;
-    const row = late
-      ? await tx.callback.update({
-          where: { id: found.id },
-          data: { paymentId: payment.id, nextSweepAt: null },
-        })
-      : found;
+    const row =
+      found.paymentId === null && payment !== null
+        ? await tx.callback.update({
+            where: { id: found.id },
+            data: { paymentId: payment.id, nextSweepAt: null },
+          })
+        : found;
     if (row.paymentId !== null) {
       await recordWord(tx, row.paymentId, callback, now);
       const again = inserted.count === 0 ? ' again' : '';

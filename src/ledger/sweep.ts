@@ -6,9 +6,9 @@ import type { DeliveryRow } from './deliveries.ts';
 
 /**
  * What the sweep looks for. Every query is a bounded batch over a partial index and leases what it takes
- * (`next_sweep_at`), so that its cost follows the anomalies and two sweeps at once do not do the same work. What was
- * never looked at comes first, then what was looked at longest ago: thousands that wait for one channel keep nobody
- * else waiting.
+ * (`next_sweep_at`), so that its cost follows the anomalies, the next batch is another one, and two sweeps at once do
+ * not do the same work. What was never looked at comes first, then what was looked at longest ago: thousands that wait
+ * for one channel keep nobody else waiting.
  */
 
 const BATCH = 200;
@@ -32,8 +32,8 @@ const UNTOLD_FOR_MS = 2 * 60_000;
 const UNDELIVERED_FOR_MS = 10_000;
 
 /**
- * Payments with money on record that is not settled, and live ones that stayed `created`, are overdue, or want to be
- * cancelled since long.
+ * Payments with money on record that is not settled, first of all, and live ones that stayed `created`, are overdue,
+ * or want to be cancelled since long.
  */
 export async function takeStuckPayments(db: LedgerClient, now: Date): Promise<Payment[]> {
   // Each condition has a partial index of its own; one WHERE with OR would read every live payment.
@@ -53,7 +53,9 @@ export async function takeStuckPayments(db: LedgerClient, now: Date): Promise<Pa
           WHERE status IN ('created', 'paying') AND cancel_requested_at IS NOT NULL
             AND cancel_requested_at < ${later(now, -CANCEL_FORGOTTEN_FOR_MS)}
       ) AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
-      ORDER BY next_sweep_at NULLS FIRST, created_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
+      ORDER BY (channel_answer->>'state' IN ('paid', 'refunded')) IS NOT TRUE,
+        next_sweep_at NULLS FIRST, created_at
+      LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
     ) RETURNING id`;
   return await db.payment.findMany({ where: { id: { in: ids.map(({ id }) => id) } } });
 }

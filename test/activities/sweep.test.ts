@@ -133,6 +133,39 @@ test('a wish to cancel that its workflow never heard of: it is told, also when i
   expect(woken.slice(2)).toEqual([fresh]);
 });
 
+describe('a haul', () => {
+  let time = 0;
+  beforeEach(() => {
+    time = 0;
+    vi.spyOn(performance, 'now').mockImplementation(() => time);
+  });
+
+  test('goes on with the next batch until nothing is left, or its time is over', async () => {
+    await newPayments(250, { status: 'created', createdAt: ago(HOUR) });
+    expect(await sweep.sweepPayments()).toBe(250);
+    expect(new Set(woken).size).toBe(250);
+    onDescribe = () => {
+      time += 190;
+    };
+    woken = [];
+    clock += HOUR;
+    expect(await sweep.sweepPayments()).toBe(211);
+    // What it had taken and not come to is free a minute later.
+    time = 0;
+    clock += MINUTE;
+    expect(await sweep.sweepPayments()).toBe(39);
+    expect(new Set(woken).size).toBe(250);
+  });
+
+  test('closes orders past their end batch after batch', async () => {
+    const order = { merchantId, amount: 10n, currency: 'CNY', subject: 'x', expiresAt: ago(MINUTE) };
+    await db.order.createMany({
+      data: Array.from({ length: 120 }, (_, i) => ({ ...order, id: `end-${i}` })),
+    });
+    expect(await sweep.sweepOrders()).toBe(120);
+  });
+});
+
 describe('workflows that ended abnormally', () => {
   test('one that had its order service still to tell is started again; one that had told it is over', async () => {
     const paid = {

@@ -65,6 +65,24 @@ test('the same one again is acknowledged, stored once and delivered once', async
   ]);
 });
 
+test('a delivered one that comes again with other news is delivered with that', async () => {
+  const { id } = await pay(api, key);
+  const saying = (state: string, changes = {}) =>
+    send(simulatorCallback(id, 'msg_same', { state, ...changes }));
+  const unpaid = { transactionId: null, paidAt: null };
+  // No word for what was asked settles anything: it is the signal that has the channel asked.
+  for (const changes of [unpaid, unpaid, { ...unpaid, state: 'NOTPAY' }]) await saying('PROCESSING', changes);
+  for (const amount of [1051, 1051]) await saying('SUCCESS', { amount });
+  const delivered = api.workflows.named('deliverCallback').map(({ args }) => args[0]);
+  expect(delivered).toMatchObject([
+    { state: 'processing' },
+    { state: 'unpaid' },
+    { state: 'paid', amount: 1051 },
+  ]);
+  // Each reads its own row: an external refund is recorded from it.
+  expect(new Set(delivered.map((notice) => (notice as { callbackId: string }).callbackId)).size).toBe(3);
+});
+
 test('at once from several sides it is still one row', async () => {
   const { id } = await pay(api, key);
   const callback = simulatorCallback(id);
@@ -225,6 +243,20 @@ describe('refused', () => {
     expect([answer.status, answer.json.code]).toEqual([400, 'callback_malformed']);
     expect(await rowsOf(id)).toEqual([]);
     expect(api.workflows.named('hint')).toHaveLength(1);
+  });
+
+  test.each([
+    { paidAt: '0000-01-01T00:00:00+23:59' },
+    { paidAt: '9999-12-31T23:59:59-23:59' },
+    { transactionId: 'a\0b' },
+    { transactionId: '\ud83d' },
+  ])('signed, and nothing the ledger can keep, %o: 400, and the next good one pays', async (changes) => {
+    const { id } = await pay(api, key);
+    const answer = await send(simulatorCallback(id, undefined, changes));
+    expect([answer.status, answer.json.code]).toEqual([400, 'callback_malformed']);
+    expect(api.workflows.named('hint')).toHaveLength(1);
+    expect((await send(simulatorCallback(id))).status).toBe(200);
+    expect((await settlePayment(api.db, id, new Date())).snapshot.orderUpdate).toBe('applied');
   });
 
   test('over 256 KiB: 413, announced or not', async () => {

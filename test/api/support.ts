@@ -9,6 +9,7 @@ import { Changes } from '../../src/api/changes.ts';
 import type { ApiDeps } from '../../src/api/deps.ts';
 import { listen, stopListening } from '../../src/api/listen.ts';
 import { createMetrics } from '../../src/api/metrics.ts';
+import { checked } from '../../src/channels/checked.ts';
 import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
 import { sign, signer } from '../../src/channels/simulator/protocol.ts';
 import type { PaidAnswer } from '../../src/domain/channel.ts';
@@ -27,7 +28,7 @@ export const CHANNEL_SECRET = `whsec_${Buffer.alloc(32, 7).toString('base64')}`;
 export function testChannels(): ApiDeps['channels'] {
   const adapters = (['simulator', 'simulator2'] as const).map((name) =>
     // Nobody calls the channel here: that is the worker's part.
-    createSimulatorAdapter({ name, baseUrl: 'http://127.0.0.1:1', secret: CHANNEL_SECRET }),
+    checked(createSimulatorAdapter({ name, baseUrl: 'http://127.0.0.1:1', secret: CHANNEL_SECRET })),
   );
   return new Map(adapters.map((adapter) => [adapter.name, adapter]));
 }

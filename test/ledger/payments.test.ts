@@ -245,6 +245,27 @@ test('nothing but the channel’s word settles: no answer, an unpaid one, a mism
   expect(await row(id)).toMatchObject({ status: 'created', channelAnswer: null });
 });
 
+test('a notification id that comes again with another trade pays that trade, and tells nothing of the first', async () => {
+  const [first, second] = [await attempt(), await attempt()];
+  const store = (outTradeNo: string, answer: ChannelAnswer) =>
+    storeCallback(
+      db,
+      first.channelAccountId,
+      { notificationId: 'reused', outTradeNo, answer },
+      Buffer.from('{}'),
+      now(),
+    );
+  await store(first.id, { state: 'processing' });
+  const told = await store(second.id, PAID);
+  expect(told).toMatchObject({ outTradeNo: second.id, paymentId: second.id, deliveredAt: null });
+  for (const { id } of [first, second]) await settlePayment(db, id, now());
+  expect(await row(first.id)).toMatchObject({ status: 'created', channelAnswer: null });
+  expect(await row(second.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+  // Again, it is the same two.
+  expect((await store(second.id, PAID)).id).toBe(told.id);
+  expect(await db.callback.count({ where: { notificationId: 'reused' } })).toBe(2);
+});
+
 test('an exact callback is on record with its row, and does not beat a refund already known', async () => {
   const payment = await attempt();
   const exact = { notificationId: 'n2', outTradeNo: payment.id, answer: PAID };

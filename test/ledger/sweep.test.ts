@@ -1,9 +1,11 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { newDeliveryId, newEventId, newPaymentId } from '../../src/domain/ids.ts';
+import { Prisma } from '../../src/generated/prisma/client.ts';
+import { matchCallbacks } from '../../src/ledger/callbacks.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { findEndingOrders } from '../../src/ledger/orders.ts';
-import { paymentsToRecover } from '../../src/ledger/recover.ts';
+import { callbacksToRecover, paymentsToRecover } from '../../src/ledger/recover.ts';
 import {
   restPayment,
   takeOverdueDeliveries,
@@ -56,11 +58,14 @@ async function newPayments(count: number, of: (i: number) => object, order: obje
   return rows.map(({ id }) => id);
 }
 
-/** Paid, and its order service has not agreed. */
-const pending = () => ({
-  ...{ status: 'succeeded', orderUpdate: 'pending', channelPaymentId: 't', settledBy: 'query' },
-  ...{ settledAt: ago(0), paidAt: ago(0), receivedAmount: 10n, receivedCurrency: 'CNY' },
+/** Settled, with everything a settled row must have. */
+const settled = () => ({
+  ...{ status: 'succeeded', orderUpdate: 'applied', settledBy: 'query', channelPaymentId: 't' },
+  ...{ settledAt: ago(0), paidAt: ago(0), orderUpdatedAt: ago(0) },
+  ...{ receivedAmount: 10n, receivedCurrency: 'CNY' },
 });
+/** Paid, and its order service has not agreed. */
+const pending = () => ({ ...settled(), orderUpdate: 'pending', orderUpdatedAt: null });
 
 /** Of one outage: more than a batch, older than all else, rested and due again. */
 const MANY = 1_400;
@@ -209,10 +214,125 @@ test('after a loss of Temporal every payment goes on that is not over, whatever 
     // Its order service is still to be told.
     await one(pending()),
   ];
-  await one({ ...pending(), orderUpdate: 'applied', orderUpdatedAt: ago(0) });
+  await one(settled());
   await one({ ...ended, channelAnsweredAt: ago(2 * DAY) });
   // The last query may come a little early, by another's clock.
   await one({ ...ended, status: 'failed', channelAnsweredAt: ago(2 * DAY + 1_000) });
-  const found = await paymentsToRecover(db, DAY, ago(0), '');
-  expect(found.map(({ id }) => id).sort()).toEqual(goesOn.sort());
+  const { rows } = await paymentsToRecover(db, DAY, ago(0), '');
+  expect(rows.map(({ id }) => id).sort()).toEqual(goesOn.sort());
+});
+
+test('what is over is passed over in pages of so many looked at, and hides nothing behind it', async () => {
+  await newPayments(1, () => ({ id: 'pay_Z', status: 'paying' }));
+  await db.$executeRaw`
+    INSERT INTO orders (merchant_id, id, amount, currency, subject, status)
+    SELECT ${merchantId}, 'over-' || i, 10, 'CNY', 'x', 'closed' FROM generate_series(1, 5001) i`;
+  await db.$executeRaw`
+    INSERT INTO payments (id, merchant_id, order_id, channel, channel_account_id, method, amount, currency, status,
+      client_token_hash, expires_at, ended_at, channel_answered_at)
+    SELECT 'pay_' || lpad(i::text, 5, '0'), ${merchantId}, 'over-' || i, 'simulator', ${channelAccountId}, 'wallet', 10,
+      'CNY', 'closed', 'x', now(), ${ago(72 * HOUR)}, ${ago(48 * HOUR)}
+    FROM generate_series(1, 5001) i`;
+  const page = async (after: string) => {
+    const { rows, end } = await paymentsToRecover(db, 24 * HOUR, ago(0), after);
+    return [rows.map(({ id }) => id), end];
+  };
+  expect(await page('')).toEqual([[], 'pay_05000']);
+  expect(await page('pay_05000')).toEqual([['pay_Z'], 'pay_Z']);
+  expect(await page('pay_Z')).toEqual([[], undefined]);
+});
+
+test('after a loss of Temporal callbacks of 72 h are delivered again, but for those that change nothing', async () => {
+  const [paid = ''] = await newPayments(1, settled);
+  const [open = ''] = await newPayments(1, () => ({ status: 'closed', endedAt: ago(60 * HOUR) }));
+  const money = { channelPaymentId: 't', amount: 10, currency: 'CNY', paidAt: ago(0).toISOString() };
+  const refund = { outRefundNo: 're_1', amount: 1, answer: { state: 'succeeded', channelRefundId: 'r' } };
+  const store = async (id: string, paymentId: string | null, answer: object, of: object = {}) => {
+    const row = { id, channelAccountId, notificationId: id, outTradeNo: paymentId ?? 'x', paymentId, answer };
+    const delivered = { receivedAt: ago(71 * HOUR), deliveredAt: ago(71 * HOUR) };
+    await db.callback.create({ data: { ...row, body: new Uint8Array(), ...delivered, ...of } });
+    return id;
+  };
+  const old = { receivedAt: ago(73 * HOUR) };
+  const again = [
+    await store('cb_other_amount', open, { ...money, state: 'paid', amount: 9 }),
+    await store('cb_unpaid', open, { state: 'unpaid' }),
+    await store('cb_part_back', paid, { ...money, state: 'paid', refundedAmount: 3 }),
+    await store('cb_all_back', paid, { ...money, state: 'refunded' }),
+    await store('cb_refund', paid, { ...money, state: 'paid', refundedAmount: 0, refund }),
+    await store('cb_undelivered', paid, { ...money, state: 'paid' }, { ...old, deliveredAt: null }),
+  ];
+  await store('cb_paid', paid, { ...money, state: 'paid', refundedAmount: 0 });
+  await store('cb_old', open, { state: 'unpaid' }, old);
+  await store('cb_unmatched', null, { state: 'unpaid' }, { deliveredAt: null });
+  const { rows } = await callbacksToRecover(db, ago(0), '');
+  expect(rows.map(({ id }) => id)).toEqual(again.sort());
+});
+
+test('money on record is taken before more older payments without a workflow than one batch', async () => {
+  await newPayments(250, (i) => ({ status: 'created', createdAt: ago(2 * HOUR - i) }));
+  const answer = { state: 'paid', channelPaymentId: 't', amount: 10, currency: 'CNY', by: 'callback' };
+  const paid = await newPayments(3, (i) => ({
+    ...{ status: 'paying', channelAnswer: answer, channelAnsweredAt: ago(2 * MINUTE) },
+    // Also one that an earlier sweep has looked at for another reason.
+    nextSweepAt: i === 0 ? ago(MINUTE) : null,
+  }));
+  const taken = (await takeStuckPayments(db, ago(0))).map(({ id }) => id);
+  expect(taken).toEqual(expect.arrayContaining(paid));
+});
+
+describe('however many rows wait for nothing, the sweep reads none of them', () => {
+  /** The plan of the one query that `take` makes. */
+  async function planOf(take: (db: LedgerClient) => Promise<unknown>): Promise<string> {
+    let asked: Prisma.Sql | undefined;
+    const listening = {
+      async $queryRaw(strings: TemplateStringsArray, ...values: unknown[]) {
+        asked = Prisma.sql(strings, ...values);
+        return [];
+      },
+      payment: { findMany: async () => [] },
+      callback: { findMany: async () => [] },
+    };
+    await take(listening as unknown as LedgerClient);
+    const lines = await db.$queryRaw<{ 'QUERY PLAN': string }[]>`EXPLAIN ${asked ?? Prisma.empty}`;
+    return lines.map((line) => line['QUERY PLAN']).join('\n');
+  }
+
+  test('payments, orders and callbacks', async () => {
+    await db.$executeRaw`
+      INSERT INTO orders (merchant_id, id, amount, currency, subject)
+      SELECT ${merchantId}, 'abandoned-' || i, 10, 'CNY', 'x' FROM generate_series(1, 20000) i`;
+    await db.$executeRaw`
+      INSERT INTO payments (id, merchant_id, order_id, channel, channel_account_id, method, amount, currency, status,
+        client_token_hash, expires_at, ended_at)
+      SELECT 'pay_' || i, ${merchantId}, 'abandoned-' || i, 'simulator', ${channelAccountId}, 'wallet', 10,
+        'CNY', 'closed', 'x', now(), ${ago(72 * HOUR)}
+      FROM generate_series(1, 20000) i`;
+    await db.$executeRaw`
+      INSERT INTO callbacks (id, channel_account_id, notification_id, out_trade_no, answer, body, received_at)
+      SELECT 'cb_' || i, ${channelAccountId}, i, 'foreign', '{}', '', ${ago(100 * HOUR)}
+      FROM generate_series(1, 20000) i`;
+    await db.$executeRaw`ANALYZE orders, payments, callbacks`;
+    const plans = {
+      payments: await planOf((listening) => takeStuckPayments(listening, ago(0))),
+      orders: await planOf((listening) => findEndingOrders(listening, 200, ago(0))),
+      callbacks: await planOf((listening) => takeUndeliveredCallbacks(listening, ago(0))),
+      unmatched: await planOf((listening) => matchCallbacks(listening, ago(0))),
+    };
+    const indexes: Record<string, string[]> = {};
+    for (const [name, plan] of Object.entries(plans)) {
+      expect(plan).not.toContain('Seq Scan');
+      // Beside them only what finds a known row.
+      indexes[name] = [...new Set(plan.match(/\b\w+_idx\b/g))].filter((index) => !index.includes('_id_'));
+    }
+    // One that is empty may stand for another that is.
+    const payments = ['unsettled', 'created', 'unfinished', 'cancelling'].map(
+      (name) => `payments_${name}_idx`,
+    );
+    expect(payments).toEqual(expect.arrayContaining(indexes.payments ?? []));
+    expect(indexes.payments).toContain('payments_unsettled_idx');
+    expect(indexes.orders?.sort()).toEqual(['orders_cancelling_idx', 'orders_ending_idx']);
+    expect(indexes.callbacks).toEqual(['callbacks_undelivered_idx']);
+    expect(indexes.unmatched).toEqual(['callbacks_unmatched_idx']);
+  });
 });

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { call } from '../simulator/support.ts';
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
@@ -78,6 +79,34 @@ test('recover after a total loss of the Temporal database', async () => {
     'payment.cancelled',
     ...Array(4).fill('payment.succeeded'),
     'refund.succeeded',
+  ]);
+});
+
+test('a callback that only the lost Temporal had heard of is delivered again', async () => {
+  const { body } = await system.pay();
+  await system.simulator.pay(body.id);
+  await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded', 60_000);
+  // Nobody runs what Temporal is told from here on.
+  system.kill('worker', 'SIGSTOP');
+  try {
+    const secret = system.config.simulator.secrets.simulator ?? '';
+    const content = JSON.stringify({ outRefundNo: 'by_somebody_else', amount: 300 });
+    const path = `/v1/trades/${body.id}/refunds`;
+    expect((await call(system.simulator.url, 'POST', path, content, { secret })).status).toBe(201);
+    const told = { paymentId: body.id, answer: { path: ['refundedAmount'], equals: 300 } };
+    await eventually(async () => (await system.db.callback.findFirst({ where: told }))?.deliveredAt != null);
+    await system.stopTemporal();
+    system.loseTemporal();
+  } finally {
+    system.kill('worker', 'SIGCONT');
+  }
+  await system.startTemporal();
+  const payment = () => system.db.payment.findUniqueOrThrow({ where: { id: body.id } });
+  expect((await payment()).refundedAmount).toBe(0n);
+  await eventually(async () => (await system.nodrop('recover')).status === 0);
+  await eventually(async () => (await payment()).refundedAmount === 300n, 60_000);
+  expect(await system.db.refund.findMany({ where: { paymentId: body.id } })).toMatchObject([
+    { reason: 'external', status: 'succeeded', amount: 300n },
   ]);
 });
 

@@ -10,7 +10,6 @@ import { recordUnverified } from '../../ledger/unverified.ts';
 import { findPayment } from '../../ledger/views.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, type Exchange, endpoint } from '../endpoint.ts';
-import { isStorable } from '../schemas/common.ts';
 import { lookUpPayment } from '../visible-payment.ts';
 import { z } from '../zod.ts';
 
@@ -93,8 +92,6 @@ export function callbackRoutes(api: Api): Endpoint[] {
     let callback: VerifiedCallback;
     try {
       callback = adapter.verifyCallback(account, request.headers, body);
-      if (!isStorable(callback.outTradeNo))
-        throw new CallbackError('malformed', 'The trade number is not text.');
     } catch (error) {
       if (!(error instanceof CallbackError)) throw error;
       metrics.countCallback(channel, error.kind);

@@ -1,13 +1,9 @@
 import { isCurrency, MAX_AMOUNT } from '../../domain/money.ts';
 import { REFUSALS, type RefusalCode } from '../../domain/refusal.ts';
+import { isStorable } from '../../domain/text.ts';
 import { z } from '../zod.ts';
 
 /** The building blocks of requests and answers. Requests are strict, so that a misspelt name is seen. */
-
-const UNSTORABLE = /\0|\p{Surrogate}/u;
-
-/** True for text that PostgreSQL stores: no NUL, no half of a surrogate pair. */
-export const isStorable = (value: string): boolean => !UNSTORABLE.test(value);
 
 export const text = (max: number, min = 1) =>
   z.string().min(min).max(max).refine(isStorable, 'must not contain NUL or half a surrogate pair');
