@@ -114,6 +114,7 @@ describe('cancelling an order', () => {
 
   test('while the channel cannot answer: 202, nothing more is taken for it, and it is cancelled when the channel can', async () => {
     const { body } = await system.pay();
+    await eventually(async () => (await get(`/v1/payments/${body.id}`)).status === 'paying');
     await system.simulator.setFaults({ down: true });
     const accepted = await system.api('POST', `/v1/orders/${body.orderId}/cancel`);
     expect([accepted.status, accepted.body.status]).toEqual([202, 'paying']);
