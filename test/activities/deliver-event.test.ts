@@ -1,5 +1,5 @@
 import type { ApplicationFailure } from '@temporalio/common';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { CALLS_AT_ONCE } from '../../src/activities/crowd.ts';
 import { deliverEventActivities } from '../../src/activities/deliver-event.ts';
 import { newDeliveryId, newEventId, newPaymentId } from '../../src/domain/ids.ts';
@@ -22,6 +22,7 @@ afterAll(async () => {
   await db?.$disconnect();
   await database?.drop();
 });
+afterEach(() => void vi.restoreAllMocks());
 
 /** Events of a new payment that wait to be told at `url`. */
 async function newDeliveries(name: string, count: number): Promise<string[]> {
@@ -61,11 +62,11 @@ async function newDeliveries(name: string, count: number): Promise<string[]> {
   return rows.map(({ id }) => id);
 }
 
-const activities = (tell: OrderServiceClient['tell']) =>
+const activities = (tell: OrderServiceClient['tell'], now = async () => new Date()) =>
   deliverEventActivities({
     db,
     secret: SECRET,
-    now: async () => new Date(),
+    now,
     orderServices: { tell, read: async () => ({ kind: 'paid', durationMs: 1 }) },
     deliveryWorkflows: { start: async () => undefined },
   });
@@ -107,6 +108,25 @@ test('a merchant whose order service hangs takes so many calls and no more; othe
   );
   const [next = ''] = turnedAway;
   expect(await deliverEvent(next)).toMatchObject({ status: 'delivered' });
+});
+
+test('what failed together is not told again together: a wait is longer by up to a fifth, by chance', async () => {
+  const ids = await newDeliveries('jitter', 2);
+  const at = Date.now();
+  const { deliverEvent } = activities(
+    async () => ({ kind: 'unknown', statusCode: 500, reason: 'It answered 500.', durationMs: 1 }),
+    async () => new Date(at),
+  );
+  // After three attempts the wait is five seconds.
+  await db.delivery.updateMany({ where: { id: { in: ids } }, data: { attempts: 2 } });
+  const waits: number[] = [];
+  for (const [i, random] of [0, 1].entries()) {
+    vi.spyOn(Math, 'random').mockReturnValue(random);
+    await expect(deliverEvent(ids[i] ?? '')).rejects.toMatchObject({ type: 'NotAgreed' });
+    const { nextAttemptAt } = await db.delivery.findUniqueOrThrow({ where: { id: ids[i] ?? '' } });
+    waits.push((nextAttemptAt?.getTime() ?? 0) - at);
+  }
+  expect(waits).toEqual([5_000, 6_000]);
 });
 
 test('an event that is not kept any more: nothing is told, and nobody asks for ever', async () => {

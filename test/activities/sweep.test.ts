@@ -114,6 +114,25 @@ test('money on record that nobody settled: a workflow that runs and has not hear
   expect(woken).toEqual([unheard]);
 });
 
+test('a wish to cancel that its workflow never heard of: it is told, also when it runs', async () => {
+  const wanted = async (ms: number) => (await newPayments(1, { cancelRequestedAt: ago(ms) }))[0] ?? '';
+  const lost = await wanted(2 * MINUTE);
+  const fresh = await wanted(MINUTE / 2);
+  const dead = await wanted(3 * MINUTE);
+  for (const id of [lost, fresh]) running.add(`payment/${id}`);
+  expect(await sweep.sweepPayments()).toBe(1);
+  expect([...woken].sort()).toEqual([lost, dead].sort());
+  expect([await swept(lost), await swept(fresh), await swept(dead)]).toEqual([
+    [],
+    [],
+    ['The sweep found it stuck and started its workflow.'],
+  ]);
+  // The other one's turn comes; they have their rest.
+  clock += MINUTE;
+  await sweep.sweepPayments();
+  expect(woken.slice(2)).toEqual([fresh]);
+});
+
 describe('a haul', () => {
   let time = 0;
   beforeEach(() => {
@@ -148,6 +167,21 @@ describe('a haul', () => {
 });
 
 describe('workflows that ended abnormally', () => {
+  test('one that had its order service still to tell is started again; one that had told it is over', async () => {
+    const paid = {
+      ...{ status: 'succeeded', channelPaymentId: 't', settledBy: 'query', settledAt: ago(HOUR) },
+      ...{ paidAt: ago(HOUR), receivedAmount: 10n, receivedCurrency: 'CNY', channelAnsweredAt: ago(HOUR) },
+    };
+    const [untold = ''] = await newPayments(1, { ...paid, orderUpdate: 'pending' });
+    const [told = ''] = await newPayments(1, { ...paid, orderUpdate: 'applied', orderUpdatedAt: ago(HOUR) });
+    endedAbnormally = [untold, told].map((id) => `payment/${id}`);
+    expect(await sweep.sweepAbnormalEnds()).toBe(1);
+    expect(woken).toEqual([untold]);
+    expect(await swept(untold)).toEqual([
+      'The sweep found its workflow ended abnormally and started it again.',
+    ]);
+  });
+
   test('thousands that are healed or over hide none behind them', async () => {
     const healed = await newPayments(2_400, { nextSweepAt: new Date(clock + 4 * MINUTE) });
     const [lost = ''] = await newPayments(1, {});

@@ -364,12 +364,12 @@ describe('in progress', () => {
 
 describe('a process that died', () => {
   /** As kill -9 leaves a key: its request began and never ended. */
-  async function begin(id: string, body: object): Promise<void> {
+  async function begin(id: string, body: object, at: Date): Promise<void> {
     const stranger = await newKey(api.db);
     await send('/v1/payments', body, id, api, stranger.key);
     const { requestHash } = await api.db.idempotencyKey.findFirstOrThrow({ where: { key: id } });
     const request = { merchantId, key: id, route: 'POST /v1/payments', requestHash };
-    expect((await claimKey(api.db, request, new Date())).kind).toBe('ours');
+    expect((await claimKey(api.db, request, at)).kind).toBe('ours');
   }
 
   test.each([
@@ -378,10 +378,14 @@ describe('a process that died', () => {
   ])('%s: the lease protects it, and after that the same request runs again', async (_, made) => {
     const [id, body] = [randomUUID(), newPayment()];
     const first = made ? await api.call('/v1/payments', { key, body }) : undefined;
-    await begin(id, body);
-    expect((await pay(body, id)).json.code).toBe('idempotency_key_in_progress');
-    const after = await startTestApi(database.url, { now: () => new Date(Date.now() + 61_000) });
+    const began = Date.now();
+    await begin(id, body, new Date(began));
+    let sinceMs = 59_900;
+    const after = await startTestApi(database.url, { now: () => new Date(began + sinceMs) });
     try {
+      const early = await pay(body, id, after);
+      expect([early.status, early.json.code]).toEqual([409, 'idempotency_key_in_progress']);
+      sinceMs = 60_100;
       const again = await pay(body, id, after);
       expect([again.status, isReplayed(again)]).toEqual([made ? 200 : 201, null]);
       if (first !== undefined) expect(again.json.id).toBe(first.json.id);

@@ -260,6 +260,10 @@ describe('many readers', () => {
       );
       await eventually(() => all.every(({ events }) => events.length === 1));
       expect(await readersOf(crowded)).toBe(200);
+      // One connection of each of the two processes listens for all of them.
+      const listening =
+        "select count(*)::int from pg_stat_activity where application_name = 'nodrop-changes' and datname = current_database()";
+      expect(await queryOnce(database.url, listening)).toEqual([{ count: 2 }]);
       reads.length = 0;
       await settle(made.id);
       await Promise.all(all.map(({ ended }) => ended));

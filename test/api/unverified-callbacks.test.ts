@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { recordUnverified } from '../../src/ledger/unverified.ts';
 import { newKey, pay, setUp, simulatorCallback } from './support.ts';
@@ -45,7 +46,15 @@ test('its first 4 KiB and the hash of all of it are kept, with where it came fro
 
 test('of a flood a hundred a minute are kept and all are counted; the verified one among them is delivered', async () => {
   const { id } = await pay(api, key);
-  const flood = (size: number) => Promise.all(Array.from({ length: size }, () => send(forged(id))));
+  // At once no more than get a connection to the database without waiting for one.
+  const flood = async (size: number) => {
+    const answers: Awaited<ReturnType<typeof send>>[] = [];
+    while (answers.length < size) {
+      const wave = Array.from({ length: Math.min(10, size - answers.length) }, () => send(forged(id)));
+      answers.push(...(await Promise.all(wave)));
+    }
+    return answers;
+  };
   const statuses = new Set((await flood(130)).map(({ status }) => status));
   expect([...statuses]).toEqual([401]);
   expect(await api.db.unverifiedCallback.count()).toBe(100);
@@ -67,8 +76,8 @@ test('verified ones are never slowed, however many, and whatever else comes from
   const strangers = Array.from({ length: 70 }, () => api.call('/v1/orders', { key: 'sk_wrong' }));
   await Promise.all([...strangers, ...Array.from({ length: 110 }, () => send(forged(id)))]);
   // As many at once as the database stores in time: all of them queue for the row of one order.
-  for (let sent = 0; sent < 300; sent += 20) {
-    const answers = await Promise.all(Array.from({ length: 20 }, () => send({ ...simulatorCallback(id) })));
+  for (let sent = 0; sent < 300; sent += 10) {
+    const answers = await Promise.all(Array.from({ length: 10 }, () => send({ ...simulatorCallback(id) })));
     expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]));
   }
   expect(await api.db.callback.count({ where: { paymentId: id } })).toBe(300);
@@ -97,6 +106,27 @@ test('from many addresses there is room for a thousand a minute', async () => {
       now,
     ),
   ).toBe(true);
+});
+
+test('whoever has an IPv6 network has very many addresses, and is one sender all the same', async () => {
+  let address = '';
+  const comeFrom = ({ socket }: IncomingMessage) =>
+    void Object.defineProperty(socket, 'remoteAddress', { value: address, configurable: true });
+  api.server.prependListener('request', comeFrom);
+  try {
+    for (const from of ['2001:db8:1:200::1', '2001:db8:1:2ff:a:b:c:d', '2001:db8:1:300::1', '192.0.2.7']) {
+      address = from;
+      expect((await send(forged('pay_1'))).status).toBe(401);
+    }
+  } finally {
+    api.server.off('request', comeFrom);
+  }
+  const senders = (await counts()).map(({ address, count }) => [address, count]);
+  expect(Object.fromEntries(senders)).toEqual({
+    '2001:db8:1:200::/56': 2,
+    '2001:db8:1:300::/56': 1,
+    '192.0.2.7': 1,
+  });
 });
 
 describe('the payment it names', () => {

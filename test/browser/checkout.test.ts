@@ -21,7 +21,11 @@ beforeAll(async () => {
     launch(),
   ]);
   await system.simulator.setFaults({ callback: { dropRate: 1 } });
-  const made = await pay({ expiresInSeconds: SHORTEST_EXPIRY_S });
+  // A worker that has only just started may take longer than the API waits for it.
+  const made = await eventually(async () => {
+    const { status, body } = await system.pay({ expiresInSeconds: SHORTEST_EXPIRY_S });
+    return status === 201 && body;
+  });
   expiring = { ...(await openCashier(made)), id: made.id };
   await shows(expiring.page, 'pay');
 });

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import {
   type Connection,
@@ -472,4 +473,15 @@ describe('where something on the way lets streams or held answers through by hal
     const { streams } = await asked(async (signal) => stream(signal, 30_000), held);
     expect(Math.max(...gaps(streams))).toBeLessThan(35_000);
   });
+});
+
+test('it needs nothing but itself: the file imports no other, and the package depends on none', () => {
+  const read = (name: string) => readFileSync(new URL(`../../clients/js/${name}`, import.meta.url), 'utf8');
+  // Comments take their types from the file beside it.
+  const code = read('index.js').replaceAll(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, '');
+  expect(code).toContain('export function createClient');
+  expect(code).not.toMatch(/\bimport\b|\brequire\s*\(|\bfrom\s*['"]/);
+  for (const types of ['index.d.ts', 'api.d.ts'])
+    expect(read(types)).not.toMatch(/(from|import\()\s*['"](?!\.\/)/);
+  expect(Object.keys(JSON.parse(read('package.json'))).filter((name) => /depend/i.test(name))).toEqual([]);
 });

@@ -51,7 +51,7 @@ const PAID: PaidAnswer = {
 };
 
 let orders = 0;
-async function attempt(channel = 'simulator', orderId = `order-${++orders}`) {
+async function attempt(channel = 'simulator', orderId = `order-${++orders}`, merchant = merchantId) {
   const order = {
     id: orderId,
     amount: 1000,
@@ -64,7 +64,7 @@ async function attempt(channel = 'simulator', orderId = `order-${++orders}`) {
   const askedAttempts = new Set((await db.payment.findMany({ select: { id: true } })).map(({ id }) => id));
   const { payment } = await startPayment(
     db,
-    merchantId,
+    merchant,
     order,
     {
       channel,
@@ -132,6 +132,52 @@ test('what waits for a decision goes back by itself once another attempt pays th
     (await db.event.findMany({ where: { paymentId }, orderBy: { version: 'asc' } })).map(({ type }) => type);
   expect(await types(short.id)).toEqual(['payment.review', 'payment.conflict']);
   expect(await types(exact.id)).toEqual(['payment.succeeded']);
+});
+
+test('an order whose money waits for a decision is held: not free again, not cancelled, and it takes no other attempt', async () => {
+  const short = await attempt();
+  await recordCreated(db, short.id, ACTION, now());
+  await recordAnswer(db, short.id, { ...PAID, amount: 900 }, 'query', now());
+  await settlePayment(db, short.id, now());
+  expect(await row(short.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'review' });
+  expect(await orderOf(short)).toBe('paying');
+  await expect(attempt('simulator2', short.orderId)).rejects.toMatchObject({ code: 'attempt_unresolved' });
+  // Its owner, or its time, wants it to end: not while it has somebody's money.
+  expect(await cancelOrder(db, merchantId, short.orderId, now())).toEqual({ status: 'paying', live: [] });
+  await db.order.updateMany({ where: { id: short.orderId }, data: { expiresAt: new Date(Date.now() - 1) } });
+  expect(await releaseEndingOrder(db, { merchantId, id: short.orderId }, now())).toBe(false);
+  expect(await orderOf(short)).toBe('paying');
+});
+
+test('what becomes of a late success is its own merchant’s policy, whatever others want', async () => {
+  const policies = ['apply', 'refund', 'review'] as const;
+  const shops = await Promise.all(
+    policies.map(async (latePayment) => {
+      const { merchant } = await ensureMerchant(db, `late-${latePayment}`, ['simulator']);
+      return await db.merchant.update({ where: { id: merchant.id }, data: { latePayment } });
+    }),
+  );
+  const outcomes: unknown[] = [];
+  for (const { id: shop } of shops) {
+    // The same order number at each of them.
+    const { id, expiresAt } = await attempt('simulator', 'late', shop);
+    await recordCreated(db, id, ACTION, now());
+    await endPayment(db, id, 'closed', 'expired', expiresAt);
+    const paidAt = new Date(expiresAt.getTime() + 1_000);
+    await recordAnswer(db, id, { ...PAID, paidAt: paidAt.toISOString() }, 'query', paidAt);
+    await settlePayment(db, id, paidAt);
+    const { orderUpdate, attention } = await row(id);
+    const order = await db.order.findUniqueOrThrow({
+      where: { merchantId_id: { merchantId: shop, id: 'late' } },
+    });
+    const refunds = await db.refund.findMany({ where: { paymentId: id } });
+    outcomes.push([orderUpdate, attention, order.status, refunds.map(({ reason }) => reason)]);
+  }
+  expect(outcomes).toEqual([
+    ['applied', null, 'succeeded', []],
+    ['conflict', 'order_conflict', 'unpaid', ['late_payment']],
+    ['review', 'late_payment_review', 'unpaid', []],
+  ]);
 });
 
 describe('a merchant has it refunded, another attempt pays the order, and the channel refuses that refund', () => {

@@ -58,6 +58,15 @@ async function newPayments(count: number, of: (i: number) => object, order: obje
   return rows.map(({ id }) => id);
 }
 
+/** Settled, with everything a settled row must have. */
+const settled = () => ({
+  ...{ status: 'succeeded', orderUpdate: 'applied', settledBy: 'query', channelPaymentId: 't' },
+  ...{ settledAt: ago(0), paidAt: ago(0), orderUpdatedAt: ago(0) },
+  ...{ receivedAmount: 10n, receivedCurrency: 'CNY' },
+});
+/** Paid, and its order service has not agreed. */
+const pending = () => ({ ...settled(), orderUpdate: 'pending', orderUpdatedAt: null });
+
 /** Of one outage: more than a batch, older than all else, rested and due again. */
 const MANY = 1_400;
 const waiting = (i: number) => ({ createdAt: ago(2 * HOUR - i), nextSweepAt: ago(MINUTE) });
@@ -153,6 +162,42 @@ describe('a new row is not kept waiting by thousands that wait for a channel', (
   });
 });
 
+test('of payments the sweep takes those that are stuck, and nothing else', async () => {
+  const paying = { status: 'paying', createdAt: ago(HOUR) };
+  const over = { createdAt: ago(HOUR), endedAt: ago(20 * MINUTE), expiresAt: ago(HOUR) };
+  const wanted = (ms: number) => ({ ...paying, cancelRequestedAt: ago(ms) });
+  const paid = (ms: number) => ({
+    ...paying,
+    channelAnsweredAt: ago(ms),
+    channelAnswer: { state: 'paid', amount: 10, currency: 'CNY', by: 'query' },
+  });
+  const rows: Record<string, object> = {
+    'created 29 s ago': { status: 'created', createdAt: ago(29_000) },
+    'created 31 s ago': { status: 'created', createdAt: ago(31_000) },
+    'expired 9 min 59 s ago': { ...paying, expiresAt: ago(10 * MINUTE - 1_000) },
+    'expired 10 min 1 s ago': { ...paying, expiresAt: ago(10 * MINUTE + 1_000) },
+    'to cancel for 59 s': wanted(59_000),
+    'to cancel for 61 s': wanted(61_000),
+    'unsettled for 59 s': paid(59_000),
+    'unsettled for 61 s': paid(61_000),
+    'closed long ago': { ...over, status: 'closed' },
+    'cancelled long ago': { ...over, status: 'cancelled', cancelRequestedAt: ago(HOUR) },
+    'paid, and not told yet': { ...paid(HOUR), ...pending() },
+  };
+  const names = new Map<string, string>();
+  for (const [name, of] of Object.entries(rows)) names.set((await newPayments(1, () => of))[0] ?? '', name);
+  await newPayments(50, () => paying);
+  const taken = (await takeStuckPayments(db, ago(0))).map(({ id }) => names.get(id) ?? 'a healthy one');
+  expect(taken.toSorted()).toEqual([
+    'created 31 s ago',
+    'expired 10 min 1 s ago',
+    'to cancel for 61 s',
+    'unsettled for 61 s',
+  ]);
+  // They are leased.
+  expect(await takeStuckPayments(db, ago(0))).toEqual([]);
+});
+
 test('after a loss of Temporal every payment goes on that is not over, whatever kept its late watch from its end', async () => {
   const DAY = 24 * HOUR;
   const one = async (of: object) => (await newPayments(1, () => of))[0] ?? '';
@@ -166,19 +211,15 @@ test('after a loss of Temporal every payment goes on that is not over, whatever 
     // Temporal was lost in its late watch, and that has passed since.
     await one({ ...ended, channelAnsweredAt: ago(2 * DAY + HOUR) }),
     await one({ ...ended, channelAnsweredAt: null }),
+    // Its order service is still to be told.
+    await one(pending()),
   ];
+  await one(settled());
   await one({ ...ended, channelAnsweredAt: ago(2 * DAY) });
   // The last query may come a little early, by another's clock.
   await one({ ...ended, status: 'failed', channelAnsweredAt: ago(2 * DAY + 1_000) });
   const { rows } = await paymentsToRecover(db, DAY, ago(0), '');
   expect(rows.map(({ id }) => id).sort()).toEqual(goesOn.sort());
-});
-
-/** Settled, with everything a settled row must have. */
-const settled = () => ({
-  ...{ status: 'succeeded', orderUpdate: 'applied', settledBy: 'query', channelPaymentId: 't' },
-  ...{ settledAt: ago(0), paidAt: ago(0), orderUpdatedAt: ago(0) },
-  ...{ receivedAmount: 10n, receivedCurrency: 'CNY' },
 });
 
 test('what is over is passed over in pages of so many looked at, and hides nothing behind it', async () => {

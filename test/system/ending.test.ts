@@ -112,6 +112,21 @@ describe('cancelling an order', () => {
     expect((await system.api('POST', `/v1/orders/${body.orderId}/cancel`)).status).toBe(200);
   });
 
+  test('while the channel cannot answer: 202, nothing more is taken for it, and it is cancelled when the channel can', async () => {
+    const { body } = await system.pay();
+    await eventually(async () => (await get(`/v1/payments/${body.id}`)).status === 'paying');
+    await system.simulator.setFaults({ down: true });
+    const accepted = await system.api('POST', `/v1/orders/${body.orderId}/cancel`);
+    expect([accepted.status, accepted.body.status]).toEqual([202, 'paying']);
+    expect(accepted.body.cancelRequestedAt).not.toBeNull();
+    const another = await system.pay({ order: undefined, orderId: body.orderId });
+    expect([another.status, another.body.code]).toEqual([409, 'order_not_payable']);
+    await system.simulator.setFaults({ down: false });
+    await eventually(async () => (await system.orderStatus(body.orderId)) === 'cancelled', 60_000);
+    expect((await get(`/v1/payments/${body.id}`)).status).toBe('cancelled');
+    expect((await trade(body.id))?.state).toBe('CLOSED');
+  });
+
   test('one without payments is cancelled at once; one that is paid is not', async () => {
     await system.api('POST', '/v1/orders', { id: 'bare', amount: 1, currency: 'CNY' });
     expect((await system.api('POST', '/v1/orders/bare/cancel')).body.status).toBe('cancelled');

@@ -74,6 +74,15 @@ test('redelivered over the API: the same again, and nothing else', async () => {
     const now = await system.api('GET', `/v1/payments/${id}/deliveries`);
     return now.body.data[0].attempts === delivery.attempts + 1;
   });
+  const timeline = await system.api('GET', `/v1/payments/${id}/timeline`);
+  const manual = timeline.body.data.filter(({ kind }: { kind: string }) => kind === 'manual');
+  // The development key is an operator's.
+  expect(manual).toMatchObject([
+    {
+      detail: `Told again, asked for by the operator: payment.succeeded (${delivery.eventId}).`,
+      data: { deliveryId: delivery.id, eventId: delivery.eventId },
+    },
+  ]);
   for (const unknown of ['dlv_unknown', 'x', 'dlv_%00']) {
     const refused = await system.api('POST', `/v1/deliveries/${unknown}/redeliver`);
     expect([refused.status, refused.body.code]).toEqual([404, 'delivery_not_found']);

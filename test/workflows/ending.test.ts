@@ -129,6 +129,21 @@ test('while the channel cannot be reached at expiry the status is unchanged, and
   });
 });
 
+test('what cannot be asked about is not closed either: only a query says that nobody has paid it', async () => {
+  const payment = await h.newPayment({ expiresInMs: 60_000 });
+  const run = await h.start(payment);
+  await h.pass(20);
+  // A close would go through.
+  await h.simulator.setFaults({ query: { errorRate: 1 } });
+  await h.pass(600);
+  expect((await h.row(payment.id)).status).toBe('paying');
+  expect((await ledgerOf(payment.id))?.state).toBe('NOTPAY');
+  await h.simulator.setFaults({ query: { errorRate: 0 } });
+  await run.result();
+  expect((await h.row(payment.id)).status).toBe('closed');
+  expect((await ledgerOf(payment.id))?.state).toBe('CLOSED');
+});
+
 test('a success after the end is found by the late watch and applied', async () => {
   await h.simulator.setFaults({ create: { errorRate: 1 } });
   const payment = await h.newPayment({ expiresInMs: 60_000 });
