@@ -138,6 +138,7 @@ describe('the screen', () => {
     orderUpdate: null,
     orderState: 'open',
     amount: 1050,
+    receivedAmount: 1050,
     refundedAmount: 0,
     refundReason: null,
     refundStatus: null,
@@ -182,6 +183,9 @@ describe('the screen', () => {
     ['paid', { orderUpdate: 'applied' }],
     ['paid', { orderUpdate: 'applied', refundedAmount: 50 }],
     ['returned', { orderUpdate: 'applied', refundedAmount: 1050 }],
+    // Back is what came in, whatever was asked for.
+    ['paid', { orderUpdate: 'applied', receivedAmount: 1100, refundedAmount: 1050 }],
+    ['returned', { orderUpdate: 'applied', receivedAmount: 900, refundedAmount: 900 }],
     ['telling', { orderUpdate: 'pending' }],
     ['returning', { orderUpdate: 'conflict', refundReason: 'duplicate_payment', refundStatus: 'created' }],
     ['returning', { orderUpdate: 'conflict', refundReason: 'late_payment', refundStatus: 'failed' }],
@@ -196,7 +200,9 @@ describe('the screen', () => {
       },
     ],
     ['returned', { orderUpdate: 'conflict', refundReason: 'requested', refundStatus: 'succeeded' }],
-    ['returned', { orderUpdate: 'conflict', refundedAmount: 500 }],
+    // By other ways than a refund of ours.
+    ['returning', { orderUpdate: 'conflict', refundedAmount: 500 }],
+    ['returned', { orderUpdate: 'conflict', receivedAmount: 500, refundedAmount: 500 }],
   ])('of money is %s with %j', async (screen, changes) => {
     for (const orderState of ['open', 'undecided', 'paid', 'over'])
       expect(await screenOf({ status: 'succeeded', orderState, ...changes })).toBe(screen);

@@ -28,7 +28,10 @@ afterAll(async () => {
 });
 
 const PAST = new Date(Date.now() - 60_000).toISOString();
-const paid = { status: 'succeeded', orderUpdate: 'applied', nextAction: null, payUrl: null };
+const paid = {
+  ...{ status: 'succeeded', orderUpdate: 'applied', nextAction: null, payUrl: null },
+  receivedAmount: 1050,
+};
 
 /** screen, what the API says, and the texts that must be there in English and Chinese */
 const SCREENS: readonly (readonly [string, string, object, string, string])[] = [
@@ -104,6 +107,13 @@ const SCREENS: readonly (readonly [string, string, object, string, string])[] = 
     'paid',
     { ...paid, refundedAmount: 50 },
     '0.50 of it has gone back',
+    '已退回给您',
+  ],
+  [
+    'paid too much, and as much as was asked for returned',
+    'paid',
+    { ...paid, receivedAmount: 1100, refundedAmount: 1050 },
+    '10.50 of it has gone back',
     '已退回给您',
   ],
   ['review', 'review', { ...paid, orderUpdate: 'review' }, 'Do not pay again', '请勿重复付款'],

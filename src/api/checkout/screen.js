@@ -39,18 +39,19 @@ export function screenOf(payment, { now, mayHavePaid }) {
 }
 
 /** @param {import('./nodrop.js').PayerPayment} payment @returns {Screen} */
-function screenOfMoney({ orderUpdate, refundedAmount, refundReason, refundStatus, amount }) {
+function screenOfMoney({ orderUpdate, receivedAmount, refundedAmount, refundReason, refundStatus }) {
   if (refundReason !== null) return refundStatus === 'succeeded' ? 'returned' : 'returning';
+  // Of what came in, which need not be what was asked for.
+  const isAllBack = receivedAmount !== null && refundedAmount >= receivedAmount;
   switch (orderUpdate) {
     case 'applied':
-      return refundedAmount >= amount ? 'returned' : 'paid';
+      return isAllBack ? 'returned' : 'paid';
     // The money is in and the order is this payment's; the shop is being told.
     case 'pending':
       return 'telling';
     case 'conflict':
       // Where nothing is owed any more, all has gone back by other ways.
-      if (refundedAmount > 0) return 'returned';
-      return 'returning';
+      return isAllBack ? 'returned' : 'returning';
     default:
       return 'review';
   }
