@@ -142,6 +142,7 @@ describe('the screen', () => {
     refundedAmount: 0,
     refundReason: null,
     refundStatus: null,
+    createdAt: '2026-01-01T00:29:55.000Z',
     expiresAt: '2026-01-01T00:30:00.000Z',
     nextAction: { type: 'redirect', url: 'https://wallet.example/' },
   };
@@ -153,7 +154,7 @@ describe('the screen', () => {
     for (const status of ['created', 'paying', 'a new one'])
       for (const nextAction of [null, PAYMENT.nextAction])
         for (const now of [BEFORE, BEFORE + 1, BEFORE + 1e9])
-          expect(['asking', 'preparing', 'pay', 'lapsed']).toContain(
+          expect(['asking', 'preparing', 'slow', 'pay', 'lapsed']).toContain(
             await screenOf({ status, nextAction }, now),
           );
   });
@@ -214,6 +215,15 @@ describe('the screen', () => {
       expect(await screenOf({ status }, BEFORE + 1)).toBe('asking');
     }
     expect(await screenOf({})).toBe('pay');
+  });
+
+  test('of a channel that does not answer is "one moment" for 8 s, and then leads to other ways', async () => {
+    const made = { status: 'created', nextAction: null, createdAt: '2026-01-01T00:20:00.000Z' };
+    const at = Date.parse(made.createdAt);
+    expect(await screenOf(made, at + 7_999)).toBe('preparing');
+    expect(await screenOf(made, at + 8_000)).toBe('slow');
+    expect(await screenOf(made, at + 8_000, true)).toBe('asking');
+    expect(await screenOf({ ...made, orderState: 'undecided' }, at + 8_000)).toBe('asking');
   });
 
   test('asks nobody to pay again once money is in', async () => {
