@@ -108,6 +108,10 @@ export interface Payment {
    */
   orderUpdate: string | null;
   /**
+   * The order's total as the channel has it.
+   */
+  receivedAmount: number | null;
+  /**
    * What has gone back to the payer.
    */
   refundedAmount: number;
@@ -144,10 +148,6 @@ export interface Payment {
    */
   settledBy: string | null;
   channelPaymentId: string | null;
-  /**
-   * The order's total as the channel has it.
-   */
-  receivedAmount: number | null;
   receivedCurrency: string | null;
   /**
    * Why a person should look at it.
@@ -189,6 +189,10 @@ export interface PayerPayment {
    * What became of the order; to a payer a payment is paid when it is `applied`.
    */
   orderUpdate: string | null;
+  /**
+   * The order's total as the channel has it.
+   */
+  receivedAmount: number | null;
   /**
    * What has gone back to the payer.
    */
@@ -251,6 +255,10 @@ export interface SwitchedPayment {
    * What became of the order; to a payer a payment is paid when it is `applied`.
    */
   orderUpdate: string | null;
+  /**
+   * The order's total as the channel has it.
+   */
+  receivedAmount: number | null;
   /**
    * What has gone back to the payer.
    */

@@ -90,6 +90,30 @@ export function createClient({ baseUrl, key, fetch: given }) {
   }
 
   /**
+   * As `limited`, and ended as well when the connection may lead nowhere.
+   * @param {string} id
+   * @param {AbortSignal} signal
+   * @param {number} ms
+   */
+  function limitedUntilLost(id, signal, ms) {
+    const limit = limited(signal, ms);
+    let isLost = false;
+    const unlisten = listen(id, (news) => {
+      if (news !== 'lost') return;
+      isLost = true;
+      limit.abort();
+    });
+    return {
+      ...limit,
+      lost: () => isLost,
+      clear() {
+        unlisten();
+        limit.clear();
+      },
+    };
+  }
+
+  /**
    * One request. Rejects with NodropError when the service refused, with NodropNetworkError when nothing is known,
    * and with the signal's reason when it is aborted.
    * @param {string} path
@@ -172,13 +196,7 @@ export function createClient({ baseUrl, key, fetch: given }) {
    *   `away`: nobody was reached
    */
   async function follow(id, { token, signal, lastEventId }, onPayment, onLive) {
-    const limit = limited(signal, STREAM_START_MS);
-    let isLost = false;
-    const unlisten = listen(id, (news) => {
-      if (news !== 'lost') return;
-      isLost = true;
-      limit.abort();
-    });
+    const limit = limitedUntilLost(id, signal, STREAM_START_MS);
     let worked = false;
     let reachedAt;
     try {
@@ -205,12 +223,11 @@ export function createClient({ baseUrl, key, fetch: given }) {
       throwIfAborted(signal);
       if (isRefused(error)) throw error;
     } finally {
-      unlisten();
       limit.clear();
       // Also a stream that is left, and not cut, must be closed.
       limit.abort();
     }
-    if (isLost) return worked ? 'ended' : 'away';
+    if (limit.lost()) return worked ? 'ended' : 'away';
     // Silence, too: the service sends comments.
     if (limit.expired()) return 'blocked';
     if (reachedAt === undefined) return 'away';
@@ -290,8 +307,13 @@ export function createClient({ baseUrl, key, fetch: given }) {
         let atLeast = 0;
         const askedAt = Date.now();
         const textBefore = lastText;
+        const limit = limitedUntilLost(id, signal, HELD_SECONDS * 1000 + REQUEST_MS);
         try {
-          take(await getPayment(id, { token, signal, ...(held ? { wait: HELD_SECONDS } : {}) }));
+          take(
+            await getPayment(id, { token, signal: limit.signal, ...(held ? { wait: HELD_SECONDS } : {}) }),
+          );
+          // Else a stream would keep quiet about a return to the state that it told last.
+          if (lastText !== textBefore) lastEventId = '';
           if (connection !== 'polling') polls = 0;
           connected('polling');
           // Where there is no room for one more who waits, the answer comes at once.
@@ -301,12 +323,18 @@ export function createClient({ baseUrl, key, fetch: given }) {
         } catch (error) {
           throwIfAborted(signal);
           if (isRefused(error)) throw error;
+          if (limit.lost()) {
+            polls = 0;
+            continue;
+          }
           // Something on the way may not like answers that take long.
           if (held) holds = false;
           if (connection !== 'away') polls = 0;
           connected('away');
           atLeast = Math.min(retryAfterMs(error), REQUEST_MS);
           pause = AWAY_PAUSE_MS;
+        } finally {
+          limit.clear();
         }
         if (done()) return last;
         await rested(id, Math.max(atLeast, decayed(pause, polls)), signal, () => {

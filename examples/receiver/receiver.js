@@ -4,12 +4,12 @@ import { WebhookVerificationError as Forged, Webhook } from 'standardwebhooks';
 
 const webhook = new Webhook(process.env.NODROP_WEBHOOK_SECRET);
 const db = new pg.Pool({ connectionString: process.env.DATABASE_URL }).on('error', console.error);
+db.on('connect', (client) => client.on('error', console.error)); // Also one that breaks in use.
 
 async function apply(tx, { type, data: { payment, version } }) {
   if (!/^(payment|refund)\./.test(type)) return; // Of a kind that is newer than this code.
   const [order] = (await tx.query('select * from orders where id = $1 for update', [payment.orderId])).rows;
-  if (!order) return [410];
-  if (Number(order.amount) !== payment.amount || order.currency !== payment.currency) return [422];
+  if (+order?.amount !== payment.amount || order.currency !== payment.currency) return [order ? 422 : 410];
   const newer = `insert into nodrop_payments as known values ($1, $2) on conflict (id) do update set version = $2 where known.version < $2`;
   if ((await tx.query(newer, [payment.id, version])).rowCount === 0) return; // Told before, or newer is known.
   const isHere = payment.status === 'succeeded' && payment.refundedAmount < payment.receivedAmount;

@@ -82,8 +82,8 @@ export function createShop(db: Pool, nodrop: Nodrop, webhookSecret: string, stop
     const order = await findOrder(db, request.params.id);
     if (order === null) return notFound(response);
     const { notice } = request.query;
-    const isUnpaid = needsWord(order) && (await nodrop.isUnpaid(order.id));
-    response.send(orderPage(order, isUnpaid, isNotice(notice) ? notice : undefined));
+    const word = needsWord(order) ? await nodrop.askWord(order.id) : 'unknown';
+    response.send(orderPage(order, word, isNotice(notice) ? notice : undefined));
   });
 
   let held = 0;

@@ -9,9 +9,15 @@ export interface Nodrop {
   pay(order: Order): Promise<Started | Refused>;
   /** Ends what is under way for the order. Only after `cancelled` no money can come any more. */
   cancel(orderId: string): Promise<'cancelled' | 'paid' | 'unsettled'>;
-  /** True when nodrop says that no attempt has brought money or still can; no answer is no such word. */
-  isUnpaid(orderId: string): Promise<boolean>;
+  /** What nodrop says of an order whose known attempts are all over. */
+  askWord(orderId: string): Promise<Word>;
 }
+
+/**
+ * `open` and `over`: no attempt has brought money that stays, or still can, and the order takes another one, or none any
+ * more. `unknown`: anything else, and no answer.
+ */
+export type Word = 'open' | 'over' | 'unknown';
 
 export interface Started {
   readonly paymentId: string;
@@ -30,7 +36,8 @@ const CANCEL_MS = 15_000;
 const READ_MS = 3_000;
 
 /** What an order and an attempt may be when nothing is paid; a word that nobody knows yet is none of these. */
-const UNPAID = new Set(['unpaid', 'cancelled', 'closed', 'refunded']);
+const OPEN = 'unpaid';
+const OVER = new Set(['cancelled', 'closed', 'refunded']);
 const ENDED = new Set(['failed', 'cancelled', 'closed']);
 
 interface Attempt {
@@ -82,17 +89,19 @@ export function connectNodrop({ nodropUrl, nodropKey, channel, url }: Settings):
         return 'unsettled';
       }
     },
-    async isUnpaid(orderId) {
+    async askWord(orderId) {
       try {
         const response = await fetch(`${nodropUrl}/v1/orders/${orderId}`, {
           headers: { authorization: `Bearer ${nodropKey}` },
           signal: AbortSignal.timeout(READ_MS),
         });
-        if (!response.ok) return false;
+        if (!response.ok) return 'unknown';
         const order = (await response.json()) as { status: string; payments: Attempt[] };
-        return UNPAID.has(order.status) && order.payments.every(isOver);
+        if (!order.payments.every(isOver)) return 'unknown';
+        if (order.status === OPEN) return 'open';
+        return OVER.has(order.status) ? 'over' : 'unknown';
       } catch {
-        return false;
+        return 'unknown';
       }
     },
   };

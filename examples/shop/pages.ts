@@ -1,4 +1,5 @@
 import { Html, html } from './html.ts';
+import type { Word } from './nodrop.ts';
 import type { Order, Payment } from './orders.ts';
 import { money, PRODUCTS, type Product } from './products.ts';
 
@@ -72,9 +73,9 @@ export function needsWord({ paidPaymentId, cancelledAt, payments }: Order): bool
 
 /**
  * What the order's customer reads, by what the shop knows from events.
- * @param isUnpaid nodrop has said that no money is here or on its way; only asked when `needsWord`
+ * @param word nodrop's; only asked for when `needsWord`
  */
-export function stateOf(order: Order, isUnpaid: boolean): State {
+export function stateOf(order: Order, word: Word): State {
   const { amount, currency, refunded, payments } = order;
   const some = (state: string) => payments.find((payment) => payment.state === state);
   const isBack = ({ id, state }: Payment) =>
@@ -120,13 +121,22 @@ export function stateOf(order: Order, isUnpaid: boolean): State {
       ? ''
       : wentBack('Your payment could not be taken for this order', back.refunded, amount);
   // Not over by a word of its own is under way: not knowing is never "nothing was charged".
-  if (payments.some(({ state }) => !ENDED.has(state)) || (payments.length > 0 && !isUnpaid)) {
+  if (payments.some(({ state }) => !ENDED.has(state)) || (payments.length > 0 && word === 'unknown')) {
     return {
       tone: 'busy',
       title: 'Waiting for your payment',
       text: `${gone} Paid already? Then you are done: this page says so as soon as the bank has told us. Not paid yet? Go on where you were.`.trim(),
       pay: 'Go on to pay',
       cancellable: true,
+    };
+  }
+  const last = payments[0]?.state;
+  if (word === 'over') {
+    return {
+      tone: 'calm',
+      title: 'Not paid',
+      text: `${gone || 'The payment was not completed, and nothing was charged.'} ${NOTICES.over}`,
+      cancellable: false,
     };
   }
   if (back !== undefined) {
@@ -138,7 +148,6 @@ export function stateOf(order: Order, isUnpaid: boolean): State {
       cancellable: true,
     };
   }
-  const last = payments[0]?.state;
   if (last === undefined) {
     return {
       tone: 'calm',
@@ -161,10 +170,10 @@ function wentBack(why: string, refunded: number, amount: number): string {
   return `${why}: the money ${refunded >= amount ? 'went back to you' : 'is on its way back to you'}.`;
 }
 
-/** @param isUnpaid as for `stateOf` */
-export function orderPage(order: Order, isUnpaid: boolean, notice: Notice | undefined): string {
+/** @param word as for `stateOf` */
+export function orderPage(order: Order, word: Word, notice: Notice | undefined): string {
   const { id, product, subject, amount, currency, pickupCode, revision } = order;
-  const state = stateOf(order, isUnpaid);
+  const state = stateOf(order, word);
   const art = PRODUCTS.find((one) => one.id === product)?.art ?? '';
   const code = state.tone === 'good' ? pickupCode : null;
   return page(

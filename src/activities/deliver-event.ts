@@ -197,8 +197,11 @@ async function ask(
         }
         case 'not_paid':
           return { outcome: 'not_applied', detail: `${detail} ${read.reason}`, ...whole };
-        case 'unknown':
-          return { outcome: 'unknown', detail: `${detail} ${read.reason}`, ...whole };
+        case 'unknown': {
+          const { reason, retryAfterMs } = read;
+          const asked = retryAfterMs === undefined ? {} : { retryAfterMs };
+          return { outcome: 'unknown', detail: `${detail} ${reason}`, ...whole, ...asked };
+        }
       }
     }
   }

@@ -52,6 +52,7 @@ function commonView(
     currency: row.currency,
     status: row.status,
     orderUpdate: row.orderUpdate,
+    receivedAmount: row.receivedAmount === null ? null : Number(row.receivedAmount),
     refundedAmount: Number(row.refundedAmount),
     refundReason: row.owedRefund?.reason ?? null,
     refundStatus: refundStatus(row),

@@ -46,4 +46,9 @@ export type OrderReading =
   | { readonly kind: 'paid' }
   | { readonly kind: 'conflict'; readonly paidPaymentId: string }
   | { readonly kind: 'not_paid'; readonly reason: string }
-  | { readonly kind: 'unknown'; readonly reason: string };
+  | {
+      readonly kind: 'unknown';
+      readonly reason: string;
+      /** What `Retry-After` asked for. */
+      readonly retryAfterMs?: number;
+    };

@@ -291,8 +291,11 @@ function toAnswer({ status, body, retryAfterMs }: Reply, paymentId: string): Ord
   };
 }
 
-function toReading({ status, body }: Reply, paymentId: string): OrderReading {
-  if (!isSuccess(status)) return { kind: 'unknown', reason: `Read back: ${said(status)}` };
+function toReading({ status, body, retryAfterMs }: Reply, paymentId: string): OrderReading {
+  if (!isSuccess(status)) {
+    const asked = retryAfterMs === undefined ? {} : { retryAfterMs };
+    return { kind: 'unknown', reason: `Read back: ${said(status)}`, ...asked };
+  }
   const content = readJson(body);
   if (!namesNone.safeParse(content).success) {
     return { kind: 'unknown', reason: 'Read back: the order is no readable JSON object.' };

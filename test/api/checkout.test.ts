@@ -136,9 +136,11 @@ describe('the screen', () => {
     orderUpdate: null,
     orderState: 'open',
     amount: 1050,
+    receivedAmount: 1050,
     refundedAmount: 0,
     refundReason: null,
     refundStatus: null,
+    createdAt: '2026-01-01T00:29:55.000Z',
     expiresAt: '2026-01-01T00:30:00.000Z',
     nextAction: { type: 'redirect', url: 'https://wallet.example/' },
   };
@@ -150,7 +152,7 @@ describe('the screen', () => {
     for (const status of ['created', 'paying', 'a new one'])
       for (const nextAction of [null, PAYMENT.nextAction])
         for (const now of [BEFORE, BEFORE + 1, BEFORE + 1e9])
-          expect(['asking', 'preparing', 'pay', 'lapsed']).toContain(
+          expect(['asking', 'preparing', 'slow', 'pay', 'lapsed']).toContain(
             await screenOf({ status, nextAction }, now),
           );
   });
@@ -180,6 +182,9 @@ describe('the screen', () => {
     ['paid', { orderUpdate: 'applied' }],
     ['paid', { orderUpdate: 'applied', refundedAmount: 50 }],
     ['returned', { orderUpdate: 'applied', refundedAmount: 1050 }],
+    // Back is what came in, whatever was asked for.
+    ['paid', { orderUpdate: 'applied', receivedAmount: 1100, refundedAmount: 1050 }],
+    ['returned', { orderUpdate: 'applied', receivedAmount: 900, refundedAmount: 900 }],
     ['telling', { orderUpdate: 'pending' }],
     ['returning', { orderUpdate: 'conflict', refundReason: 'duplicate_payment', refundStatus: 'created' }],
     ['returning', { orderUpdate: 'conflict', refundReason: 'late_payment', refundStatus: 'failed' }],
@@ -194,7 +199,9 @@ describe('the screen', () => {
       },
     ],
     ['returned', { orderUpdate: 'conflict', refundReason: 'requested', refundStatus: 'succeeded' }],
-    ['returned', { orderUpdate: 'conflict', refundedAmount: 500 }],
+    // By other ways than a refund of ours.
+    ['returning', { orderUpdate: 'conflict', refundedAmount: 500 }],
+    ['returned', { orderUpdate: 'conflict', receivedAmount: 500, refundedAmount: 500 }],
   ])('of money is %s with %j', async (screen, changes) => {
     for (const orderState of ['open', 'undecided', 'paid', 'over'])
       expect(await screenOf({ status: 'succeeded', orderState, ...changes })).toBe(screen);
@@ -206,6 +213,15 @@ describe('the screen', () => {
       expect(await screenOf({ status }, BEFORE + 1)).toBe('asking');
     }
     expect(await screenOf({})).toBe('pay');
+  });
+
+  test('of a channel that does not answer is "one moment" for 8 s, and then leads to other ways', async () => {
+    const made = { status: 'created', nextAction: null, createdAt: '2026-01-01T00:20:00.000Z' };
+    const at = Date.parse(made.createdAt);
+    expect(await screenOf(made, at + 7_999)).toBe('preparing');
+    expect(await screenOf(made, at + 8_000)).toBe('slow');
+    expect(await screenOf(made, at + 8_000, true)).toBe('asking');
+    expect(await screenOf({ ...made, orderState: 'undecided' }, at + 8_000)).toBe('asking');
   });
 
   test('asks nobody to pay again once money is in', async () => {

@@ -380,7 +380,10 @@ describe('an order that is paid twice', () => {
 
   test('the payer of the second is told that it was, and how far the money is on its way back', async () => {
     const { first, second, refundId } = await paidTwice();
-    const told = { status: 'succeeded', orderUpdate: 'conflict', refundReason: 'duplicate_payment' };
+    const told = {
+      ...{ status: 'succeeded', orderUpdate: 'conflict', refundReason: 'duplicate_payment' },
+      receivedAmount: 1050,
+    };
     expect(await seen(second)).toMatchObject({ ...told, refundStatus: 'created', refundedAmount: 0 });
     await recordRefundAnswer(api.db, refundId, { state: 'processing' }, new Date());
     expect(await seen(second)).toMatchObject({ ...told, refundStatus: 'processing', refundedAmount: 0 });

@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
+import { encode } from 'uqr';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { newKey, newOrderId, pay, startTestApi, type TestApi } from '../api/support.ts';
 import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
@@ -28,12 +29,28 @@ afterAll(async () => {
 });
 
 const PAST = new Date(Date.now() - 60_000).toISOString();
-const paid = { status: 'succeeded', orderUpdate: 'applied', nextAction: null, payUrl: null };
+const paid = {
+  ...{ status: 'succeeded', orderUpdate: 'applied', nextAction: null, payUrl: null },
+  receivedAmount: 1050,
+};
 
 /** screen, what the API says, and the texts that must be there in English and Chinese */
 const SCREENS: readonly (readonly [string, string, object, string, string])[] = [
-  ['pay', 'pay', {}, 'Ready to pay', '待支付'],
-  ['preparing', 'preparing', { status: 'created', nextAction: null }, 'is being prepared', '正在准备支付'],
+  ['pay', 'pay', {}, 'Ready to pay', '使用模拟钱包付款，结果会自动显示在这里。'],
+  [
+    'preparing',
+    'preparing',
+    { status: 'created', nextAction: null, createdAt: '2100-01-01T00:00:00.000Z' },
+    'is being prepared',
+    '正在准备支付',
+  ],
+  [
+    'preparing for long',
+    'slow',
+    { status: 'created', nextAction: null, createdAt: PAST },
+    'choose another way to pay',
+    '也可以选择其他支付方式',
+  ],
   [
     'asking after the expiry',
     'asking',
@@ -60,7 +77,7 @@ const SCREENS: readonly (readonly [string, string, object, string, string])[] = 
     'lapsed',
     { nextAction: null, payUrl: null },
     'This way to pay has run out',
-    '此支付方式已失效',
+    '请点击“我已付款”，请勿重复付款。如未付款，请选择其他方式继续。',
   ],
   [
     'paid in an app, by its own kit',
@@ -106,6 +123,13 @@ const SCREENS: readonly (readonly [string, string, object, string, string])[] = 
     '0.50 of it has gone back',
     '已退回给您',
   ],
+  [
+    'paid too much, and as much as was asked for returned',
+    'paid',
+    { ...paid, receivedAmount: 1100, refundedAmount: 1050 },
+    '10.50 of it has gone back',
+    '已退回给您',
+  ],
   ['review', 'review', { ...paid, orderUpdate: 'review' }, 'Do not pay again', '请勿重复付款'],
   ['returning', 'returning', { ...paid, orderUpdate: 'conflict' }, 'on its way back', '款项正在退回'],
   [
@@ -120,7 +144,7 @@ const SCREENS: readonly (readonly [string, string, object, string, string])[] = 
     'returning',
     { ...paid, orderUpdate: 'conflict', refundReason: 'late_payment', refundStatus: 'created' },
     'Your money is on its way back',
-    '付款过晚',
+    '付款已超时',
   ],
   [
     'a refund that a person sees to',
@@ -257,6 +281,77 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
+  test('goes on looking after the order was paid by another attempt: late money of this one is told', async () => {
+    const made = await pay(api, key);
+    const { page, close } = await openWith(LOOKS[0]);
+    let changes: object = { status: 'cancelled', orderState: 'paid', nextAction: null };
+    await page.route('**/v1/payments/*/events', (route) => route.abort());
+    await page.route(/\/v1\/payments\/[^/]+$/, async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, json: { ...(await response.json()), ...changes } });
+    });
+    await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
+    await shows(page, 'settled');
+    const refund = { refundReason: 'duplicate_payment', refundStatus: 'created' };
+    changes = { ...paid, orderUpdate: 'conflict', orderState: 'paid', ...refund };
+    await shows(page, 'returning');
+    await page.getByRole('heading', { name: 'Paid twice' }).waitFor();
+    await close();
+  });
+
+  test('where the channel does not answer it offers the other ways after a moment', async () => {
+    const made = await pay(api, key);
+    const { page, close } = await openWith(LOOKS[0]);
+    await page.clock.install();
+    const at = await page.evaluate<number>('Date.now()');
+    const silent = {
+      status: 'created',
+      nextAction: null,
+      payUrl: null,
+      createdAt: new Date(at).toISOString(),
+    };
+    await page.route('**/v1/payments/*/events', (route) => route.abort());
+    await page.route(new RegExp(`/v1/payments/${made.id}$`), async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, json: { ...(await response.json()), ...silent } });
+    });
+    await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
+    await page.clock.runFor(9_000);
+    await shows(page, 'slow');
+    await page.getByRole('heading', { name: 'Pay another way' }).waitFor();
+    await page.getByRole('button', { name: 'Second simulated wallet' }).click();
+    await shows(page, 'pay');
+    expect(page.url()).not.toContain(made.id);
+    await close();
+  });
+
+  test.each([
+    ['channel_rejected', 422, 'Please choose another way.', '请选择其他方式'],
+    ['unknown_channel', 422, 'Please choose another way.', '请选择其他方式'],
+    ['currency_not_supported', 422, 'Please choose another way.', '请选择其他方式'],
+    ['channel_unreachable', 502, 'Please try again.', '请重试'],
+  ])('says what helps where a change of channel is refused: %s', async (code, status, english, chinese) => {
+    const made = await pay(api, key);
+    for (const look of LOOKS) {
+      const { page, close } = await openWith(look);
+      await page.route('**/switch', (route) =>
+        route.fulfill({
+          status,
+          contentType: 'application/problem+json',
+          body: JSON.stringify({ code, status, detail: '', requestId: '' }),
+        }),
+      );
+      await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
+      await shows(page, 'pay');
+      await page.locator('#channels button').click();
+      await page.locator('#alert:not(:empty)').waitFor();
+      expect(await page.locator('#alert').textContent()).toContain(
+        look.locale === 'zh-CN' ? chinese : english,
+      );
+      await close();
+    }
+  });
+
   test('where the payment is made elsewhere it leads back there, and shows the result by itself', async () => {
     const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
     const { page, close } = await openWith(LOOKS[0]);
@@ -309,6 +404,80 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await page.clock.runFor(185_000);
     await page.getByText('One minute left to pay.').waitFor({ state: 'attached' });
     await close();
+  });
+
+  // The service's clock counts: that of the page may be wrong.
+  test.each([0, 60])(
+    'counts the time down to the second, with a clock that is %i s behind',
+    async (behind) => {
+      const made = await pay(api, key);
+      const { page, close } = await openWith(LOOKS[0]);
+      const start = Date.parse('2026-03-01T12:00:00.000Z');
+      let passed = 0;
+      await page.route('**/v1/payments/*/events', (route) => route.abort());
+      await page.route(/\/v1\/payments\/[^/]+$/, async (route) => {
+        const response = await route.fetch();
+        const times = {
+          createdAt: new Date(start).toISOString(),
+          expiresAt: new Date(start + 605_000).toISOString(),
+        };
+        const date = new Date(start + passed).toUTCString();
+        await route.fulfill({
+          response,
+          headers: { ...response.headers(), date },
+          json: { ...(await response.json()), ...times },
+        });
+      });
+      const at = (ms: number) => {
+        passed = ms;
+        return page.clock.setFixedTime(start + ms - behind * 1000);
+      };
+      const timeLeft = (text: string) => page.getByText(text, { exact: true }).waitFor();
+      await at(0);
+      await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
+      await shows(page, 'pay');
+      await timeLeft('10:05');
+      await at(546_000);
+      await timeLeft('0:59');
+      await at(604_000);
+      await timeLeft('0:01');
+      await at(605_000);
+      await shows(page, 'asking');
+      expect(await page.getByRole('timer').isVisible()).toBe(false);
+      await close();
+    },
+  );
+
+  test('its QR code says what the next action says, and else where the pay button leads', async () => {
+    const modulesOf = (content: string) => encode(content, { ecc: 'M', border: 4 }).data;
+    const other = 'https://wallet.example/another';
+    for (const [nextAction, content] of [
+      [
+        { type: 'qr', qr: 'weixin://wxpay/bizpayurl?pr=NwY5Mz9', url: other },
+        'weixin://wxpay/bizpayurl?pr=NwY5Mz9',
+      ],
+      [{ type: 'redirect', url: 'https://wallet.example/pay?no=1' }, 'https://wallet.example/pay?no=1'],
+    ] as const) {
+      const made = await pay(api, key);
+      const { page, close } = await openWith(LOOKS[1]);
+      await page.route('**/v1/payments/*/events', (route) => route.abort());
+      await page.route(/\/v1\/payments\/[^/]+$/, async (route) => {
+        const response = await route.fetch();
+        await route.fulfill({ response, json: { ...(await response.json()), nextAction } });
+      });
+      await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
+      await page.locator('#qr-code svg').waitFor();
+      const size = Number((await page.locator('#qr-code svg').getAttribute('viewBox'))?.split(' ')[2]);
+      const drawn = [...Array(size)].map(() => Array<boolean>(size).fill(false));
+      const path = (await page.locator('#qr-code svg path').getAttribute('d')) ?? '';
+      for (const [, x, y] of path.matchAll(/M(\d+) (\d+)h1v1h-1z/g)) {
+        const row = drawn[Number(y)];
+        if (row !== undefined) row[Number(x)] = true;
+      }
+      expect(drawn).toEqual(modulesOf(content));
+      expect(drawn).not.toEqual(modulesOf(other));
+      await close();
+    }
   });
 
   test('without a connection, and when changing the channel fails', async () => {

@@ -390,6 +390,7 @@ describe('where something on the way lets streams or held answers through by hal
   afterEach(() => {
     vi.useRealTimers();
     vi.restoreAllMocks();
+    vi.unstubAllGlobals();
   });
 
   /** A stream that gives a comment, and then nothing; it ends after that time, or never. */
@@ -467,6 +468,87 @@ describe('where something on the way lets streams or held answers through by hal
     const [before = 0, last = 0] = streams.slice(-2);
     expect(last - before).toBeGreaterThanOrEqual(120_000);
     expect(polls.length).toBeGreaterThanOrEqual(30);
+  });
+
+  /** Lets through what has nothing to wait for. */
+  const settled = () => vi.advanceTimersByTimeAsync(0);
+
+  test.each(['online', 'offline', 'a hint that fails'])(
+    'a poll under way is left at once for another one: %s',
+    async (news) => {
+      const page = new EventTarget();
+      vi.stubGlobal('addEventListener', page.addEventListener.bind(page));
+      vi.stubGlobal('removeEventListener', page.removeEventListener.bind(page));
+      const polls: { wait: string | null; signal: AbortSignal }[] = [];
+      let isDead = false;
+      const client = createClient({
+        baseUrl: 'https://pay.example',
+        async fetch(url, { signal }) {
+          if (url.endsWith('/hint')) throw new TypeError('failed');
+          if (url.endsWith('/events')) return await noRoom();
+          const wait = new URL(url).searchParams.get('wait');
+          polls.push({ wait, signal: signal as AbortSignal });
+          if (wait === null) return asJson(200, isDead ? { ...PAYMENT, status: 'failed' } : PAYMENT);
+          return await new Promise((_, reject) =>
+            signal?.addEventListener('abort', () => reject(signal.reason)),
+          );
+        },
+      });
+      const result = client.waitForResult('pay_1', { token: 'ct_1' });
+      await vi.advanceTimersByTimeAsync(1_000);
+      expect(polls.map(({ wait }) => wait)).toEqual([null, '10']);
+      isDead = true;
+      if (news.startsWith('a')) await client.hint('pay_1').catch(() => undefined);
+      else page.dispatchEvent(new Event(news));
+      await settled();
+      expect(polls.map(({ wait }) => wait)).toEqual([null, '10', null]);
+      expect(polls[1]?.signal.aborted).toBe(true);
+      expect(await result).toMatchObject({ status: 'failed' });
+    },
+  );
+
+  test('a state that came back after a poll had told another one is told again by the next stream', async () => {
+    const open = { ...PAYMENT, orderState: 'open' };
+    const undecided = { ...PAYMENT, orderState: 'undecided' };
+    const leaving = new AbortController();
+    const told: (string | undefined)[] = [];
+    let now = undecided;
+    let cut = () => {};
+    const result = createClient({
+      baseUrl: 'https://pay.example',
+      async fetch(url, init) {
+        if (!url.endsWith('/events')) return asJson(200, now);
+        const headers = init.headers as Record<string, string>;
+        const id = now.orderState;
+        // As the service does: its id says which state it was, and who has that is told nothing.
+        const event =
+          headers['last-event-id'] === id ? ':' : `event: payment\nid: ${id}\ndata: ${JSON.stringify(now)}`;
+        const body = new ReadableStream({
+          start(controller) {
+            controller.enqueue(new TextEncoder().encode(`${event}\n\n`));
+            cut = () => controller.error(new TypeError('cut'));
+            init.signal?.addEventListener('abort', () => controller.error(leaving.signal.reason));
+          },
+        });
+        return new Response(body, { headers: { 'content-type': 'text/event-stream' } });
+      },
+    }).waitForResult('pay_1', {
+      token: 'ct_1',
+      signal: leaving.signal,
+      onUpdate: ({ orderState }) => void told.push(orderState),
+    });
+    result.catch(() => undefined);
+    await settled();
+    expect(told).toEqual(['undecided']);
+    now = open;
+    cut();
+    await settled();
+    expect(told).toEqual(['undecided', 'open']);
+    now = undecided;
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(told).toEqual(['undecided', 'open', 'undecided']);
+    leaving.abort(new Error('enough'));
+    await expect(result).rejects.toThrow('enough');
   });
 
   test('a stream that works and is ended now and then is taken up again each time', async () => {

@@ -1,7 +1,8 @@
 // The receiver that people copy: run as they run it, on the tables that stand beside it.
 import { readFileSync } from 'node:fs';
+import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { emptyDatabase, type FreshDatabase, queryOnce } from '../support/stack.ts';
+import { emptyDatabase, eventually, type FreshDatabase, queryOnce } from '../support/stack.ts';
 import { type Example, eventOf, newId, newSecret, send, startReceiver } from './support.ts';
 
 const file = (name: string) =>
@@ -152,5 +153,28 @@ test('a failure in the middle leaves nothing behind, and the next time succeeds'
   expect((await tell(event, { id })).status).toBe(500);
   await queryOnce(database.url, 'alter table away rename to nodrop_payments');
   expect((await tell(event, { id })).status).toBe(200);
+  expect(await paidBy()).toBe(event.data.payment.id);
+});
+
+test('a connection that breaks while an event waits costs that event alone', async () => {
+  const event = eventOf('payment.succeeded', await newOrder());
+  const other = new pg.Client({ connectionString: database.url });
+  await other.connect();
+  try {
+    await other.query('begin');
+    await other.query('select 1 from orders where id = $1 for update', [orderId]);
+    const waiting = tell(event);
+    await eventually(async () => {
+      const { rowCount } = await other.query(
+        `select pg_terminate_backend(pid) from pg_stat_activity
+         where datname = current_database() and pid <> pg_backend_pid() and wait_event_type = 'Lock'`,
+      );
+      return rowCount === 1;
+    });
+    expect((await waiting).status).toBe(500);
+  } finally {
+    await other.end();
+  }
+  expect((await tell(event)).status).toBe(200);
   expect(await paidBy()).toBe(event.data.payment.id);
 });

@@ -327,7 +327,8 @@ test('of money that is all back nothing is handed out, whichever event says so f
   nodropSays = { status: 'refunded', payments: [applied] };
   const text = await page();
   expect(text).toContain('the money went back to you');
-  expect(text).not.toMatch(/Pickup code|Waiting for your payment/);
+  expect(text).toContain('This order takes no payment any more');
+  expect(text).not.toMatch(/Pickup code|Waiting for your payment|again|<button/);
   // The order is not paid: another payment pays it.
   const next = eventOf('payment.succeeded', orderId);
   expect((await tell(next)).status).toBe(204);
@@ -448,6 +449,20 @@ test.each<[string, typeof nodropSays]>([
   expect(text).not.toMatch(/charged|Not paid<|Try again/);
   nodropSays = { status: 'closed', payments: [closed] };
   expect(await page()).toMatch(/Not paid<[\s\S]*nothing was charged/);
+});
+
+test.each([
+  ['unpaid', true],
+  ['closed', false],
+  ['cancelled', false],
+])('an order that is %s at nodrop, and nothing was charged: to be paid again? %s', async (status, isOpen) => {
+  await tell(eventOf('payment.closed', orderId, { payment: closed }));
+  nodropSays = { status, payments: [closed] };
+  const text = await page();
+  expect(text).toMatch(/Not paid<[\s\S]*nothing was charged/);
+  expect(/Try again<\/button>/.test(text)).toBe(isOpen);
+  expect(text.includes('This order takes no payment any more.')).toBe(!isOpen);
+  expect(text.includes('Cancel the order')).toBe(isOpen);
 });
 
 test('money that went back, and another attempt under way: not "pay again"', async () => {

@@ -541,6 +541,13 @@ describe('reading the order back', () => {
     });
   });
 
+  test('Retry-After of what is no order is handed on, as of an event', async () => {
+    for (const status of [429, 503]) {
+      const { url } = await answering(status, '', { 'retry-after': '120' });
+      expect(await read(`${url}/{orderId}`)).toMatchObject({ kind: 'unknown', retryAfterMs: 120_000 });
+    }
+  });
+
   test('silence and a missing address are unknown', async () => {
     const { url } = await serve(() => undefined);
     expect(await read(`${url}/{orderId}`, 'o', hasty)).toEqual({

@@ -225,8 +225,23 @@ test('its address is changed while an event is told: the next attempt goes to th
   }
 });
 
-test('Retry-After is heeded when it is longer', async () => {
-  shop.react = (_, nth) => (nth === 1 ? { status: 503, headers: { 'retry-after': '3600' } } : undefined);
+const PATIENCE = { status: 503, headers: { 'retry-after': '3600' } };
+test.each<[string, () => Promise<void>]>([
+  [
+    'an event',
+    async () => {
+      shop.react = (_, nth) => (nth === 1 ? PATIENCE : undefined);
+    },
+  ],
+  [
+    'an order that is read back',
+    async () => {
+      await set({ orderStatusUrl: shop.statusUrl });
+      shop.reactToRead = () => (shop.reads.length === 1 ? PATIENCE : undefined);
+    },
+  ],
+])('Retry-After is heeded when it is longer: of %s', async (_, prepare) => {
+  await prepare();
   const payment = await receive();
   await done(payment);
   const [first, second] = shop.about(payment.id);

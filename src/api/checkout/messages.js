@@ -40,10 +40,12 @@ const en = {
   switchUnresolved:
     'The bank is still deciding on an attempt to pay this order. Do not pay again; the result appears here.',
   switchNotPayable: 'This order takes no payments any more.',
+  switchRefused: 'This way to pay cannot be used now. Please choose another way.',
   switchFailed: 'That did not get through just now. Please try again.',
   screens: {
     loading: ['One moment', 'Your payment is being loaded … If you have paid, do not pay again.'],
     preparing: ['One moment', 'The payment is being prepared …'],
+    slow: ['One moment', 'The payment is still being prepared … You can wait, or choose another way to pay.'],
     switching: ['One moment', 'The first attempt is being closed …'],
     pay: ['Ready to pay', ''],
     asking: [
@@ -102,7 +104,7 @@ const zh = {
   timeLeft: '剩余支付时间',
   minutesLeft: (minutes) => `剩余支付时间 ${minutes} 分钟。`,
   pay: (amount) => `支付 ${amount}`,
-  payWith: (channel) => `使用${channel}。支付结果会自动显示在这里。`,
+  payWith: (channel) => `使用${channel}付款，结果会自动显示在这里。`,
   qr: '二维码：用手机扫码支付',
   qrLabel: '用钱包打开此支付的二维码',
   iPaid: '我已付款',
@@ -114,10 +116,12 @@ const zh = {
   away: '暂时无法连接支付服务，正在重试。如果您已付款，款项是安全的，请勿重复付款。',
   switchUnresolved: '银行仍在处理该订单的一笔支付。请勿重复付款，结果会显示在这里。',
   switchNotPayable: '该订单已不能再付款。',
+  switchRefused: '此支付方式目前无法使用，请选择其他方式。',
   switchFailed: '请求暂未送达，请重试。',
   screens: {
     loading: ['请稍候', '正在加载支付信息……如果您已付款，请勿重复付款。'],
     preparing: ['请稍候', '正在准备支付……'],
+    slow: ['请稍候', '仍在准备支付……您可以继续等待，也可以选择其他支付方式。'],
     switching: ['请稍候', '正在关闭上一次支付……'],
     pay: ['待支付', ''],
     asking: [
@@ -128,7 +132,10 @@ const zh = {
       '请回到来处继续',
       '请在带您来到这里的应用或商家页面中完成支付。支付结果会自动显示在这里。如果您已付款，请勿重复付款。',
     ],
-    lapsed: ['此支付方式已失效', '如果您已用它付款，请告诉我们，请勿重复付款。否则请选择如何继续。'],
+    lapsed: [
+      '此支付方式已失效',
+      '如果您已用它付款，请点击“我已付款”，请勿重复付款。如未付款，请选择其他方式继续。',
+    ],
     paid: ['支付成功', '谢谢，我们已收到您的付款。'],
     telling: ['已收到您的款项', '谢谢，正在通知商家。请勿重复付款。'],
     settled: ['该订单已支付', '该订单此前已支付，请勿重复付款。'],
@@ -139,7 +146,7 @@ const zh = {
       '该订单已支付或已不能支付。这笔款项会自动全额退回，您无需任何操作。请勿重复付款。',
     ],
     returningTwice: ['重复支付', '该订单此前已支付。第二笔款项会自动全额退回，您无需任何操作。'],
-    returningLate: ['付款过晚', '该订单已不能支付。款项会自动全额退回，您无需任何操作。'],
+    returningLate: ['付款已超时', '该订单已不能支付。款项会自动全额退回，您无需任何操作。'],
     returningLater: ['款项将退回', '银行尚未受理退款，已转由人工处理，您无需任何操作。请勿重复付款。'],
     returned: ['款项已退回', '银行已将这笔款项全额退回。'],
     unpaid: ['未支付', '没有扣款。'],

@@ -21,11 +21,13 @@ const ANNOUNCED_MINUTES = [5, 1];
 /** Here nothing of what was tried before matters any more. @type {ReadonlySet<Screen>} */
 const ALERTS_END = new Set(['paid', 'telling', 'settled', 'review', 'returning', 'returned', 'gone']);
 /** Nothing comes after these. @type {ReadonlySet<Screen>} */
-const ENDS = new Set(['paid', 'settled', 'returned', 'gone']);
+const ENDS = new Set(['paid', 'returned', 'gone']);
 /** Here the payer may choose how to pay. @type {ReadonlySet<Screen>} */
-const CHOICES = new Set(['pay', 'elsewhere', 'lapsed', 'unpaid', 'expired']);
+const CHOICES = new Set(['slow', 'pay', 'elsewhere', 'lapsed', 'unpaid', 'expired']);
 /** Here there is still time to pay. @type {ReadonlySet<Screen>} */
-const COUNTED = new Set(['pay', 'elsewhere']);
+const COUNTED = new Set(['slow', 'pay', 'elsewhere']);
+/** What the channel, and no trouble on the way, has refused: it would again. */
+const REFUSED = new Set(['channel_rejected', 'unknown_channel', 'currency_not_supported']);
 /** Here the payer can pay, or begin anew. @type {ReadonlySet<Screen>} */
 const PAYABLE = new Set(['pay', 'elsewhere', 'lapsed']);
 
@@ -220,7 +222,8 @@ async function switchTo(to) {
       keep({ mayHavePaid: true });
       void hint();
       void follow();
-    } else alerted = code === 'order_not_payable' ? 'switchNotPayable' : 'switchFailed';
+    } else if (code === 'order_not_payable') alerted = 'switchNotPayable';
+    else alerted = REFUSED.has(code ?? '') ? 'switchRefused' : 'switchFailed';
   } finally {
     isSwitching = false;
     draw();

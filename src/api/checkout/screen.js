@@ -1,12 +1,15 @@
 /** What a page can do. Any other next action is done by the app or the shop's page that has the channel's own kit. */
 const IN_PAGES = new Set(['redirect', 'qr']);
 
+/** A channel that has not answered by then may be in trouble. */
+const PREPARED_WITHIN_MS = 8_000;
+
 /**
  * Which of its screens the page shows. What is not known is never shown as unpaid: whatever this page does not
  * understand, and whatever the service still asks about, is `asking`. Nor is this attempt ever taken for the order:
  * another one may have paid it (`settled`), or be undecided.
  *
- * @typedef {'loading' | 'preparing' | 'pay' | 'elsewhere' | 'lapsed' | 'asking' | 'telling' | 'paid' | 'settled' | 'review'
+ * @typedef {'loading' | 'preparing' | 'slow' | 'pay' | 'elsewhere' | 'lapsed' | 'asking' | 'telling' | 'paid' | 'settled' | 'review'
  *   | 'returning' | 'returned' | 'unpaid' | 'expired' | 'gone'} Screen
  *
  * @param {import('./nodrop.js').PayerPayment} payment
@@ -29,7 +32,8 @@ export function screenOf(payment, { now, mayHavePaid }) {
     case 'paying':
       if (expired || mayHavePaid || payment.orderState !== 'open') return 'asking';
       if (isPayable(payment)) return 'pay';
-      if (payment.status === 'created') return 'preparing';
+      if (payment.status === 'created')
+        return now >= Date.parse(payment.createdAt) + PREPARED_WITHIN_MS ? 'slow' : 'preparing';
       // Nothing is undecided: the channel's address or code has had its time.
       if (payment.nextAction === null) return 'lapsed';
       return IN_PAGES.has(payment.nextAction.type) ? 'asking' : 'elsewhere';
@@ -39,18 +43,19 @@ export function screenOf(payment, { now, mayHavePaid }) {
 }
 
 /** @param {import('./nodrop.js').PayerPayment} payment @returns {Screen} */
-function screenOfMoney({ orderUpdate, refundedAmount, refundReason, refundStatus, amount }) {
+function screenOfMoney({ orderUpdate, receivedAmount, refundedAmount, refundReason, refundStatus }) {
   if (refundReason !== null) return refundStatus === 'succeeded' ? 'returned' : 'returning';
+  // Of what came in, which need not be what was asked for.
+  const isAllBack = receivedAmount !== null && refundedAmount >= receivedAmount;
   switch (orderUpdate) {
     case 'applied':
-      return refundedAmount >= amount ? 'returned' : 'paid';
+      return isAllBack ? 'returned' : 'paid';
     // The money is in and the order is this payment's; the shop is being told.
     case 'pending':
       return 'telling';
     case 'conflict':
       // Where nothing is owed any more, all has gone back by other ways.
-      if (refundedAmount > 0) return 'returned';
-      return 'returning';
+      return isAllBack ? 'returned' : 'returning';
     default:
       return 'review';
   }

@@ -109,6 +109,7 @@ const payerFields = {
     description: 'What became of the order; to a payer a payment is paid when it is `applied`.',
     example: null,
   }),
+  receivedAmount: z.int().nullable().openapi({ description: "The order's total as the channel has it." }),
   refundedAmount: z.int().openapi({ description: 'What has gone back to the payer.', example: 0 }),
   refundReason: oneOf(REFUND_REASONS)
     .nullable()
@@ -174,7 +175,6 @@ export const payment = z
     }),
     settledBy: oneOf(SETTLED_BY).nullable(),
     channelPaymentId: z.string().nullable(),
-    receivedAmount: z.int().nullable().openapi({ description: "The order's total as the channel has it." }),
     receivedCurrency: z.string().nullable(),
     attention: oneOf(ATTENTIONS).nullable().openapi({ description: 'Why a person should look at it.' }),
     attentionSince: time.nullable(),
