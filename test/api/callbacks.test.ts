@@ -391,7 +391,7 @@ describe('the payer comes back', () => {
       '?token=ct_wrong',
       `?token=${other.clientToken}`,
       `?token=${'x'.repeat(201)}`,
-      `?token=${made.clientToken}&token=${made.clientToken}`,
+      `?token=${other.clientToken}&token=${made.clientToken}`,
     ]) {
       const answer = await api.call(`/return/${made.id}${query}`);
       expect([answer.status, answer.headers.get('content-type')]).toEqual([404, 'text/html; charset=utf-8']);
