@@ -112,7 +112,8 @@ function parse(schema: z.ZodType, value: unknown): unknown {
 function explain(issue: z.core.$ZodIssue): { path: string; message: string }[] {
   const at = (path: readonly PropertyKey[], message: string) => ({
     path: path.map(String).join('.'),
-    message,
+    // What a number that is none of ours was read as says nothing to whoever sent it.
+    message: message.replace('received Infinity', 'received a number'),
   });
   if (issue.code === 'unrecognized_keys')
     return issue.keys.map((key) => at([...issue.path, key], 'is not known here'));

@@ -169,6 +169,7 @@ describe('amounts', () => {
         422,
         [path],
       ]);
+      expect(answer.json.detail).not.toContain('Infinity');
     }
   });
 
