@@ -5,11 +5,17 @@ import { reason, StackError } from './errors.ts';
 /** Below every port that systems give to outgoing connections: one of those could take it before it is listened on. */
 const FREE = { from: 10_000, to: 32_000 };
 
-/** A loopback TCP port that nothing listens on at this moment. */
+/** What this process has given out, and may not listen on yet. */
+const given = new Set<number>();
+
+/** A loopback TCP port that nothing listens on at this moment, and another one each time. */
 export async function freePort(): Promise<number> {
   for (;;) {
+    const port = randomInt(FREE.from, FREE.to);
+    if (given.has(port)) continue;
+    given.add(port);
     try {
-      return await listenOnce(randomInt(FREE.from, FREE.to));
+      return await listenOnce(port);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
     }

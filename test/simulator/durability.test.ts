@@ -1,22 +1,14 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
 import { NO_FAULTS } from '../../src/simulator/faults.ts';
+import { freePort } from '../support/stack.ts';
 import { ACCOUNT, client, newTrade, receiver, SECRETS, start, tempFolder } from './support.ts';
 
 /** The simulator as a process: what it has answered survives kill -9, and it stops and fails clearly. */
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  return port;
-}
 
 /** Starts `main.ts` and resolves when it listens or has ended. */
 async function launch(home: string, port: number) {

@@ -7,13 +7,22 @@ import { TestWorkflowEnvironment } from '@temporalio/testing';
 import pg from 'pg';
 import { inject } from 'vitest';
 import { type Config, loadConfig } from '../../src/config.ts';
-import { freePort } from '../../src/stack/ports.ts';
+import { freePort as anyFreePort } from '../../src/stack/ports.ts';
 import { KEYWORD, SEARCH_ATTRIBUTES } from '../../src/stack/search-attributes.ts';
 import { Supervisor } from '../../src/stack/supervisor.ts';
 import { startTemporal as startTemporalServer } from '../../src/stack/temporal.ts';
 import { findTemporalCli, findTestServer } from '../../src/stack/tools.ts';
 
-export { freePort };
+/** A free port that no other test file at work draws: each of vitest's workers has its own. */
+export async function freePort(): Promise<number> {
+  const worker = Number(process.env.VITEST_POOL_ID) % PORT_CLASSES;
+  for (;;) {
+    const port = await anyFreePort();
+    if (port % PORT_CLASSES === worker) return port;
+  }
+}
+/** More than there are workers. */
+const PORT_CLASSES = 8;
 
 /** Temporary data folders of the tests start so; the next run removes those of a killed one. */
 export const HOME_PREFIX = 'nodrop-test-';
