@@ -1,6 +1,7 @@
 # One image for API, worker, simulator and migrations; the command says which. docker-compose.yml has them all.
 
 # Node's newest LTS that the Temporal SDK names as supported, on glibc: its native module has no musl build.
+# A slice of the tests runs on exactly this version (scripts/nodes.ts).
 FROM node:24.21.0-bookworm-slim AS base
 WORKDIR /app
 ENV npm_config_update_notifier=false

@@ -1,7 +1,7 @@
 // node scripts/check-compose.mjs [FOLDER]
 //
 // Checks docker-compose.yml and Dockerfile without a Docker engine: our own rules always, and the file's form by
-// docker-compose itself. Exits 1 with one line a problem. FOLDER is for its own test.
+// docker-compose itself, which it installs where it may (see system-packages.ts). Exits 1 with one line a problem. FOLDER is for its own test.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,6 +10,8 @@ import { parse } from 'yaml';
 import 'tsx';
 
 const { settings } = await import('../src/config.ts');
+const { findComposeTool } = await import('./compose-tool.ts');
+const { COMPOSE, installSystemPackages } = await import('./system-packages.ts');
 
 const root = process.argv[2] ?? fileURLToPath(new URL('..', import.meta.url));
 const read = (path) => readFileSync(join(root, path), 'utf8');
@@ -160,21 +162,9 @@ function run(command, args, env = process.env) {
   return spawnSync(command, args, { cwd: root, env, encoding: 'utf8' });
 }
 
-/** The command to run, after its installation where that can be done; undefined when there is none. */
-function composeTool() {
-  const works = ([command, ...args]) => /version v?\d/i.test(run(command, [...args, 'version']).stdout ?? '');
-  const find = () => [['docker', 'compose'], ['docker-compose']].find(works);
-  const found = find();
-  if (found !== undefined || process.getuid?.() !== 0 || !existsSync('/etc/debian_version')) return found;
-  console.error('Installing docker-compose (apt-get) ...');
-  run('apt-get', ['update', '-q']);
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  run('apt-get', ['install', '-q', '-y', '--no-install-recommends', 'docker-compose'], env);
-  return find();
-}
-
-function checkByTool(text) {
-  const tool = composeTool();
+async function checkByTool(text) {
+  if (findComposeTool() === undefined) await installSystemPackages([COMPOSE]);
+  const tool = findComposeTool();
   if (tool === undefined) {
     console.error(
       'docker-compose is not installed: docker-compose.yml was checked by the rules of scripts/check-compose.mjs alone.',
@@ -201,7 +191,7 @@ function checkByTool(text) {
 const text = read('docker-compose.yml');
 checkCompose(text);
 checkDockerfile();
-if (problems.length === 0) checkByTool(text);
+if (problems.length === 0) await checkByTool(text);
 for (const problem of problems) console.error(problem);
 if (problems.length > 0) process.exit(1);
 console.log('docker-compose.yml and Dockerfile are in order.');

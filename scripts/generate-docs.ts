@@ -39,7 +39,7 @@ Every process reads its settings from the environment, once, when it starts. The
 - Without \`DATABASE_URL\` the embedded database is used, and its stack makes its own secrets in \`NODROP_HOME\`. With
   \`DATABASE_URL\` nothing has a default secret: \`NODROP_SECRET\` must be set.
 - A channel without its secret is off.
-- Obtained tools (the Temporal server, the test server) are kept in \`$XDG_CACHE_HOME/nodrop\`, else in
+- Obtained tools (the Temporal server; for tests the test server and Node) are kept in \`$XDG_CACHE_HOME/nodrop\`, else in
   \`~/.cache/nodrop\`, and serve every clone.
 
 | setting | values | default | meaning |

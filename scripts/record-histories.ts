@@ -1,9 +1,9 @@
-import { spawn } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
+import { obtainTools, SERVERS } from './tools.ts';
 
 /** `npm run histories`, see test/histories/record.ts. */
-spawn('npx', ['vitest', 'run'], {
-  stdio: 'inherit',
-  env: { ...process.env, NODROP_RECORD_HISTORIES: '1' },
-}).on('exit', (code) => {
-  process.exitCode = code ?? 1;
-});
+const missing = await obtainTools(SERVERS);
+const env = { ...process.env, NODROP_RECORD_HISTORIES: '1' };
+const args = ['node_modules/vitest/vitest.mjs', 'run'];
+process.exitCode =
+  missing.length > 0 ? 1 : (spawnSync(process.execPath, args, { stdio: 'inherit', env }).status ?? 1);

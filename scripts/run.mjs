@@ -18,19 +18,26 @@ function fail(sentence) {
   process.exit(1);
 }
 
-function checkNode() {
-  const [major, minor] = process.versions.node.split('.').map(Number);
-  if (major < 20 || (major === 20 && minor < 19)) {
-    fail(`nodrop needs Node 20.19 or newer and this is ${process.versions.node}: install a newer Node.`);
-  }
-}
-
 function readJson(path) {
   try {
     return JSON.parse(readFileSync(path, 'utf8'));
   } catch {
     return undefined;
   }
+}
+
+/** By `engines` of package.json: alternatives of the forms ^MAJOR.MINOR and >=MAJOR.MINOR. */
+function checkNode() {
+  const { node } =
+    readJson(join(root, 'package.json'))?.engines ??
+    fail('package.json cannot be read: check the work tree.');
+  const [major, minor] = process.versions.node.split('.').map(Number);
+  const fits = node.split('||').some((range) => {
+    const [, kind, fromMajor, fromMinor] = /^\s*(\^|>=)(\d+)\.(\d+)/.exec(range) ?? [];
+    if (major === Number(fromMajor)) return minor >= Number(fromMinor);
+    return kind === '>=' && major > Number(fromMajor);
+  });
+  if (!fits) fail(`nodrop needs Node ${node} and this is ${process.versions.node}: install one of those.`);
 }
 
 /** npm writes this file last, so an interrupted installation has none; optional packages are other platforms'. */

@@ -1,10 +1,13 @@
 import { spawnSync } from 'node:child_process';
+import { obtainTools, SERVERS } from './tools.ts';
 
 /**
  * `npm run test:model`: the model of test/model with thousands of cases. `NODROP_MODEL_RUNS` says how many,
  * `NODROP_MODEL_SEED` which; with what a failed run prints it does the same again.
  */
+const missing = await obtainTools(SERVERS);
 const env = { NODROP_MODEL_RUNS: '3000', ...process.env };
 // Its lines are its progress.
 const args = ['node_modules/vitest/vitest.mjs', 'run', 'test/model', '--disable-console-intercept'];
-process.exitCode = spawnSync(process.execPath, args, { stdio: 'inherit', env }).status ?? 1;
+process.exitCode =
+  missing.length > 0 ? 1 : (spawnSync(process.execPath, args, { stdio: 'inherit', env }).status ?? 1);

@@ -1,14 +1,14 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { CHROMIUM_PATHS, findChromium } from '../test/support/chromium.ts';
+import { readdirSync } from 'node:fs';
+import { runSlice } from './slice.ts';
+import { obtainTools, SERVERS, type Tool } from './tools.ts';
+import { printSum, runVitest } from './vitest.ts';
 
 /**
  * `npm test`, everything CI runs: lint and format, types, stale generated files, then all tests (among them the
- * replay of committed histories and the check of docker-compose.yml). Ends in `N passed, N failed`, and
- * `N skipped` when there are some.
- * Arguments go to vitest: `npm test -- test/domain`.
+ * replay of committed histories and the check of docker-compose.yml), and a slice of them on other versions of Node.
+ * Ends in `N passed, N failed`.
+ * Arguments go to vitest, and leave out the slice: `npm test -- test/domain`.
  */
 
 const checks: readonly (readonly [string, string, readonly string[]])[] = [
@@ -18,65 +18,40 @@ const checks: readonly (readonly [string, string, readonly string[]])[] = [
   ['generated files', process.execPath, ['--import', 'tsx', 'scripts/generate-docs.ts', '--check']],
 ];
 
-function run(command: string, args: readonly string[]): boolean {
-  return spawnSync(command, args, { stdio: 'inherit' }).status === 0;
+/** The test files that vitest would take for these arguments; all of them where that is not certain. */
+function chosenFiles(args: readonly string[]): readonly string[] {
+  const all = readdirSync('test', { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.test.ts'))
+    .map((name) => `test/${name}`);
+  if (args.some((arg) => arg.startsWith('-'))) return all;
+  const chosen = all.filter((file) => args.some((arg) => file.includes(arg)));
+  return chosen.length === 0 ? all : chosen;
 }
 
-/**
- * The browser tests need a browser; where we may, it is installed, elsewhere it is said.
- * @returns false when there is none: then they are left out, and what they hold is not tested.
- */
-function ensureChromium(): boolean {
-  if (findChromium() !== undefined) return true;
-  if (process.getuid?.() === 0 && existsSync('/usr/bin/apt-get')) {
-    console.log('Installing Chromium for the browser tests ...');
-    if (run('apt-get', ['update', '-q']) && run('apt-get', ['install', '-y', '-q', 'chromium'])) {
-      return findChromium() !== undefined;
-    }
-  }
-  return false;
+function toolsFor(args: readonly string[]): readonly Tool[] {
+  const files = chosenFiles(args);
+  const some = (start: string) => files.some((file) => file.startsWith(start));
+  return [
+    ...(files.every((file) => file.startsWith('test/domain/')) ? [] : SERVERS),
+    ...(some('test/browser/') ? (['chromium'] as const) : []),
+    ...(some('test/deploy/compose.') ? (['docker-compose'] as const) : []),
+    ...(args.length === 0 ? (['nodes'] as const) : []),
+  ];
 }
 
+const args = process.argv.slice(2);
+// What is obtained mostly comes over the network; the checks need none of it.
+const obtaining = obtainTools(toolsFor(args));
 let passed = 0;
-let failed = 0;
-let skipped = 0;
-for (const [name, command, args] of checks) {
+for (const [name, command, options] of checks) {
   console.log(`\n${name}:`);
-  if (run(command, args)) passed += 1;
-  else {
-    failed += 1;
-    console.error(`${name}: failed`);
-  }
+  if (spawnSync(command, options, { stdio: 'inherit' }).status === 0) passed += 1;
+  else console.error(`${name}: failed`);
 }
+const missing = await obtaining;
 
-const hasBrowser = ensureChromium();
-const report = join(tmpdir(), `nodrop-vitest-${process.pid}.json`);
-const tests = run(process.execPath, [
-  'node_modules/vitest/vitest.mjs',
-  'run',
-  '--reporter=default',
-  '--reporter=json',
-  `--outputFile.json=${report}`,
-  ...process.argv.slice(2),
-]);
-if (existsSync(report)) {
-  const { numPassedTests, numFailedTests, numFailedTestSuites, numPendingTests, numTodoTests } = JSON.parse(
-    readFileSync(report, 'utf8'),
-  );
-  passed += numPassedTests;
-  skipped = numPendingTests + numTodoTests;
-  // A file that cannot even be loaded has no failed test of its own.
-  failed += numFailedTests > 0 ? numFailedTests : numFailedTestSuites;
-  rmSync(report);
-}
-if (!tests && failed === 0) failed = 1;
-if (!hasBrowser) {
-  failed += 1;
-  console.error(
-    '\nThere is no Chromium, so the browser tests did not run, which counts as a failure: install it ' +
-      `(apt-get install chromium, as root, or any at ${CHROMIUM_PATHS.join(', ')}) and run npm test again.`,
-  );
-}
-
-console.log(`\n${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
-process.exitCode = failed === 0 ? 0 : 1;
+console.log('\ntests:');
+const tests = [runVitest(process.execPath, args), ...(args.length === 0 ? runSlice() : [])];
+// Once more, after the many lines of the tests that failed for want of it.
+for (const sentence of missing) console.error(`\n${sentence}`);
+printSum([{ passed, failed: checks.length - passed + missing.length, skipped: 0 }, ...tests]);

@@ -136,9 +136,10 @@ export const settings = z.object({
     .describe('The least severe log line written.'),
 });
 
-/** In the environment of programs of ours without being settings: of docker-compose.yml, of `npm run histories` and of `npm run test:model`. */
+/** In the environment of programs of ours without being settings: of docker-compose.yml, of `npm test` and its like. */
 const NO_SETTINGS = new Set([
   'NODROP_DB_PASSWORD',
+  'NODROP_INSTALL',
   'NODROP_RECORD_HISTORIES',
   'NODROP_MODEL_RUNS',
   'NODROP_MODEL_SEED',

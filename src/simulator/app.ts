@@ -73,9 +73,12 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
       // Connections kept alive fall idle one by one while their last answers go out.
       const sweep = setInterval(() => server.closeIdleConnections(), 50);
       const deadline = setTimeout(() => server.closeAllConnections(), CLOSE_WITHIN_MS);
-      await closed;
-      clearInterval(sweep);
-      clearTimeout(deadline);
+      try {
+        await closed;
+      } finally {
+        clearInterval(sweep);
+        clearTimeout(deadline);
+      }
       trades.stop();
       await notifier.stop();
       await store.close();

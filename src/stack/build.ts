@@ -17,15 +17,15 @@ export async function buildCli(folder: string): Promise<string | undefined> {
     return undefined;
   }
   const { ok, output } = await runVisibly(
-    `Building the Temporal server ${CLI_VERSION} from the Go registry (several minutes, once; Go keeps a build cache)`,
+    `Building the Temporal server ${CLI_VERSION} from the Go registry`,
     'go',
     // -v: the package being compiled, for the progress lines.
     ['install', '-v', `github.com/temporalio/cli/cmd/temporal@v${CLI_VERSION}`],
-    { env: { ...process.env, GOBIN: folder } },
+    { env: { ...process.env, GOBIN: folder }, note: 'several minutes, once; Go keeps a build cache' },
   );
   const program = join(folder, process.platform === 'win32' ? 'temporal.exe' : 'temporal');
   if (ok && runs(program, '--version')) return program;
-  console.error(`  The build failed: ${lastLine(output)}`);
+  console.error(`  The build of the Temporal server failed: ${lastLine(output)}`);
   return undefined;
 }
 
@@ -42,7 +42,7 @@ export async function buildTestServer(folder: string): Promise<string | undefine
   mkdirSync(made);
   writeFileSync(join(folder, 'pom.xml'), POM);
   const { ok, output } = await runVisibly(
-    `Fetching the test server ${TEST_SERVER_VERSION} from the Maven registry (40 MB, once)`,
+    `Fetching the test server ${TEST_SERVER_VERSION} from the Maven registry`,
     'mvn',
     [
       '--batch-mode',
@@ -50,7 +50,7 @@ export async function buildTestServer(folder: string): Promise<string | undefine
       'dependency:copy-dependencies',
       `-DoutputDirectory=${join(made, 'lib')}`,
     ],
-    { cwd: folder },
+    { cwd: folder, note: '40 MB, once' },
   );
   if (!ok) {
     console.error(`  Maven failed: ${lastLine(output)}`);

@@ -3,6 +3,9 @@ import { join } from 'node:path';
 import { reason, StackError } from './errors.ts';
 import { identify } from './process.ts';
 
+/** The folders that this process is filling at the moment. */
+const filling = new Set<string>();
+
 /**
  * Makes a cache entry aside and renames it into place, so that an entry is whole or not there, and two processes that
  * make the same one at once both end with it. What interrupted processes left is removed.
@@ -20,11 +23,13 @@ export async function makeCached(
     mkdirSync(cacheDir, { recursive: true });
     for (const left of readdirSync(cacheDir)) {
       const pid = /^making-(\d+)-/.exec(left)?.[1];
-      if (pid !== undefined && (Number(pid) === process.pid || identify(Number(pid)) === undefined)) {
+      if (pid === undefined || filling.has(join(cacheDir, left))) continue;
+      if (Number(pid) === process.pid || identify(Number(pid)) === undefined) {
         rmSync(join(cacheDir, left), { recursive: true, force: true });
       }
     }
     mkdirSync(folder);
+    filling.add(folder);
   } catch (error) {
     throw new StackError(
       `The cache folder ${cacheDir} cannot be written (${reason(error)}): make it writable, or set XDG_CACHE_HOME to another folder.`,
@@ -41,6 +46,7 @@ export async function makeCached(
     }
     return entry;
   } finally {
+    filling.delete(folder);
     rmSync(folder, { recursive: true, force: true });
   }
 }

@@ -2,9 +2,12 @@ import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { runVisibly } from './progress.ts';
+import { whileTicking } from './timer.ts';
+import { tsxLoader } from './tsx.ts';
 
 /** A download that brings nothing for this long is given up: closed networks swallow packets without an answer. */
 const PATIENCE_MS = 6000;
+const LOOK_EVERY_MS = 500;
 
 /**
  * Downloads a tool into an empty folder by the Temporal SDK.
@@ -15,28 +18,38 @@ export async function downloadBySdk(
   what: string,
   folder: string,
 ): Promise<string | undefined> {
+  const script = fileURLToPath(new URL('./sdk-download.ts', import.meta.url));
+  const args = ['--import', tsxLoader(), script, kind, folder];
   const gaveUp = new AbortController();
   let size = 0;
   let grewAt = Date.now();
-  const watch = setInterval(() => {
+  const look = () => {
     const now = folderSize(folder);
     if (now > size) grewAt = Date.now();
     size = now;
     if (Date.now() - grewAt > PATIENCE_MS) gaveUp.abort();
-  }, 500);
-  const script = fileURLToPath(new URL('./sdk-download.ts', import.meta.url));
-  const args = ['--import', import.meta.resolve('tsx'), script, kind, folder];
-  const { ok } = await runVisibly(`Downloading ${what}`, process.execPath, args, { signal: gaveUp.signal });
-  clearInterval(watch);
-  const [file] = readdirSync(folder).filter((name) => !name.endsWith('.downloading'));
+  };
+  const { ok } = await whileTicking(LOOK_EVERY_MS, look, () =>
+    runVisibly(`Downloading ${what}`, process.execPath, args, { signal: gaveUp.signal }),
+  );
+  const [file] = filesIn(folder).filter((name) => !name.endsWith('.downloading'));
   if (ok && file !== undefined) return join(folder, file);
-  console.error('  The download is not possible here.');
+  console.error(`  The download of ${what} is not possible here.`);
   return undefined;
 }
 
 function folderSize(folder: string): number {
-  return readdirSync(folder).reduce(
+  return filesIn(folder).reduce(
     (sum, name) => sum + (statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0),
     0,
   );
+}
+
+/** Empty for a folder that somebody removed: then the download fails by itself, and says so. */
+function filesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
 }

@@ -1,6 +1,7 @@
 import { connect } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import type { ProcessSpec } from './supervisor.ts';
+import { tsxLoader } from './tsx.ts';
 
 /**
  * One of our own programs as a child process.
@@ -11,8 +12,7 @@ export function program(name: string, entry: string, probe: ProcessSpec['probe']
     name,
     command: [
       process.execPath,
-      // An address instead of a name, so that the working directory does not matter.
-      ...['--import', import.meta.resolve('tsx')],
+      ...['--import', tsxLoader()],
       fileURLToPath(new URL('./child.ts', import.meta.url)),
       fileURLToPath(new URL(`../${entry}`, import.meta.url)),
     ],

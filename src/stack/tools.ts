@@ -16,61 +16,82 @@ const SDK_VERSION: string = createRequire(import.meta.url)('@temporalio/client/p
 /** The first server with the task matching that `temporal.ts` asks for. */
 const OLDEST_SERVER = [1, 28] as const;
 
+const DOWNLOADED_CLI = `temporal-sdk-${SDK_VERSION}`;
+const BUILT_CLI = `temporal-${CLI_VERSION}`;
+const DOWNLOADED_TEST_SERVER = `temporal-test-server-sdk-${SDK_VERSION}`;
+const BUILT_TEST_SERVER = `temporal-test-server-${TEST_SERVER_VERSION}`;
+
 /**
- * The path of a `temporal` program: the configured one, else the one on PATH, the project's cache, the SDK's
- * download, a build from the Go registry. The last two take time, say so, and fill the cache.
- * @throws StackError when none of them is possible.
+ * The path of a `temporal` program that this machine has: the configured one, else the one on PATH, else the project's
+ * cache's; undefined when there is none.
+ * @throws StackError when the configured one does not run.
  */
-export async function findTemporalCli({ temporalCli, cacheDir }: ToolSettings): Promise<string> {
+export function lookUpTemporalCli({ temporalCli, cacheDir }: ToolSettings): string | undefined {
   if (temporalCli !== undefined) {
-    const version = serverVersion(temporalCli);
-    if (version !== undefined) return temporalCli;
+    if (serverVersion(temporalCli) !== undefined) return temporalCli;
     throw new StackError(
       `NODROP_TEMPORAL_CLI is ${temporalCli}, which does not run as the temporal program: correct or unset it.`,
     );
   }
   if (isRecent(serverVersion('temporal'))) return 'temporal';
-  const downloaded = `temporal-sdk-${SDK_VERSION}`;
-  const built = `temporal-${CLI_VERSION}`;
-  for (const name of [built, downloaded]) {
-    const path = join(cacheDir, name);
-    if (existsSync(path) && isRecent(serverVersion(path))) return path;
-  }
+  return [BUILT_CLI, DOWNLOADED_CLI]
+    .map((name) => join(cacheDir, name))
+    .find((path) => existsSync(path) && isRecent(serverVersion(path)));
+}
+
+/**
+ * The same, and when this machine has none: the SDK's download, else a build from the Go registry. Both take time, say
+ * so, and fill the cache.
+ * @throws StackError when none of them is possible.
+ */
+export async function findTemporalCli(settings: ToolSettings): Promise<string> {
+  const found = lookUpTemporalCli(settings);
+  if (found !== undefined) return found;
+  const { cacheDir } = settings;
   console.error(
     'The Temporal server is not on this machine yet; it is obtained once and kept for every clone.',
   );
   return (
-    (await makeCached(cacheDir, downloaded, async (folder) => {
+    (await makeCached(cacheDir, DOWNLOADED_CLI, async (folder) => {
       const path = await downloadBySdk('cli', 'the Temporal server', folder);
       return path !== undefined && isRecent(serverVersion(path)) ? path : undefined;
     })) ??
-    (await makeCached(cacheDir, built, buildCli)) ??
+    (await makeCached(cacheDir, BUILT_CLI, buildCli)) ??
     missing('Temporal server', 'Go 1.25 or newer', 'NODROP_TEMPORAL_CLI')
   );
 }
 
 /**
  * The path of a launcher of Temporal's time-skipping test server, which takes the port as its argument: the
- * configured one, else the project's cache, the SDK's download, one put together from the Maven registry.
- * @throws StackError when none of them is possible.
+ * configured one, else the project's cache's; undefined when there is none.
+ * @throws StackError when the configured one does not exist.
  */
-export async function findTestServer({ testServer, cacheDir }: ToolSettings): Promise<string> {
+export function lookUpTestServer({ testServer, cacheDir }: ToolSettings): string | undefined {
   if (testServer !== undefined) {
     if (existsSync(testServer)) return testServer;
     throw new StackError(`NODROP_TEST_SERVER is ${testServer}, which does not exist: correct or unset it.`);
   }
-  const downloaded = `temporal-test-server-sdk-${SDK_VERSION}`;
-  const built = `temporal-test-server-${TEST_SERVER_VERSION}`;
-  if (existsSync(join(cacheDir, downloaded))) return join(cacheDir, downloaded);
-  if (existsSync(join(cacheDir, built))) return join(cacheDir, built, 'run');
+  return [join(cacheDir, DOWNLOADED_TEST_SERVER), join(cacheDir, BUILT_TEST_SERVER, 'run')].find((path) =>
+    existsSync(path),
+  );
+}
+
+/**
+ * The same, and when this machine has none: the SDK's download, else one put together from the Maven registry.
+ * @throws StackError when none of them is possible.
+ */
+export async function findTestServer(settings: ToolSettings): Promise<string> {
+  const found = lookUpTestServer(settings);
+  if (found !== undefined) return found;
+  const { cacheDir } = settings;
   console.error(
     'The time-skipping test server is not on this machine yet; it is obtained once for every clone.',
   );
-  const download = await makeCached(cacheDir, downloaded, (folder) =>
+  const download = await makeCached(cacheDir, DOWNLOADED_TEST_SERVER, (folder) =>
     downloadBySdk('test-server', 'the test server', folder),
   );
   if (download !== undefined) return download;
-  const build = await makeCached(cacheDir, built, buildTestServer);
+  const build = await makeCached(cacheDir, BUILT_TEST_SERVER, buildTestServer);
   if (build !== undefined) return join(build, 'run');
   return missing('time-skipping test server', 'a JDK and Maven', 'NODROP_TEST_SERVER');
 }

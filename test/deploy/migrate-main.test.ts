@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { afterEach, expect, test } from 'vitest';
+import { tsxLoader } from '../../src/stack/tsx.ts';
 import { emptyDatabase, eventually, freePort } from '../support/stack.ts';
 
 /** The one-shot that brings a database of one's own up to the migrations. */
@@ -16,7 +17,7 @@ afterEach(async () => {
 
 function migrate(databaseUrl: string | undefined) {
   const env = { ...process.env, DATABASE_URL: databaseUrl, NODROP_SECRET: 's'.repeat(32) };
-  const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), program], { env });
+  const child = spawn(process.execPath, ['--import', tsxLoader(), program], { env });
   undo.push(() => child.kill('SIGKILL'));
   const said = { out: '', err: '' };
   child.stdout.on('data', (data) => (said.out += data));

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { Webhook } from 'standardwebhooks';
 import { answers, listens } from '../../src/stack/program.ts';
+import { tsxLoader } from '../../src/stack/tsx.ts';
 import { emptyDatabase, eventually, type FreshDatabase, freePort } from '../support/stack.ts';
 
 export const newSecret = () => `whsec_${randomBytes(32).toString('base64')}`;
@@ -33,7 +34,7 @@ export class Example {
 
   /** Starts it without waiting for anything. */
   run(): ChildProcess {
-    const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), this.#entry], {
+    const child = spawn(process.execPath, ['--import', tsxLoader(), this.#entry], {
       env: { ...process.env, ...this.#env },
     });
     for (const stream of [child.stdout, child.stderr]) {

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { tsxLoader } from '../../src/stack/tsx.ts';
 import { eventually, freePort, temporaryHome } from '../support/stack.ts';
 
 /** What is run, and the words by which it says that it is ready. */
@@ -47,7 +48,7 @@ export class StackProgram {
     const [entry, readyWords] = PROGRAMS[name];
     this.#readyWords = readyWords;
     const main = fileURLToPath(new URL(`../../src/stack/${entry}`, import.meta.url));
-    this.#child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), main], { env });
+    this.#child = spawn(process.execPath, ['--import', tsxLoader(), main], { env });
     this.#child.stdout?.on('data', (data) => {
       this.output += data;
     });

@@ -2,17 +2,21 @@ import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
+import { StackError } from '../../src/stack/errors.ts';
 import { applyMigrations } from '../../src/stack/migrate.ts';
 import { freePort } from '../../src/stack/ports.ts';
 import { startPostgres } from '../../src/stack/postgres.ts';
 import { Supervisor, supervisorOf } from '../../src/stack/supervisor.ts';
-import { findTemporalCli, findTestServer } from '../../src/stack/tools.ts';
-import { HOME_PREFIX, queryOnce, TEMPLATE, temporaryHome, toolSettings } from './stack.ts';
+import { lookUpTemporalCli, lookUpTestServer } from '../../src/stack/tools.ts';
+import { HOME_PREFIX, queryOnce, TEMPLATE, type Tool, temporaryHome } from './stack.ts';
+import { toolSettings } from './tool-settings.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
     /** The server of this run, without a database's name. */
     postgresUrl: string;
+    temporalCli: Tool;
+    testServer: Tool;
   }
 }
 
@@ -32,15 +36,33 @@ export default async function setup(project: TestProject): Promise<() => Promise
     await queryOnce(`${postgresUrl}/postgres`, `create database ${TEMPLATE}`);
     await applyMigrations(`${postgresUrl}/${TEMPLATE}`);
     project.provide('postgresUrl', postgresUrl);
-    // Obtained once and in sight, and not by several test files at once. Only the files that need one fail without.
-    for (const find of [findTemporalCli, findTestServer]) {
-      await find(toolSettings()).catch((error: Error) => console.error(error.message));
-    }
+    // Only the files that need one fail without.
+    const tools = toolSettings();
+    project.provide(
+      'temporalCli',
+      lookUp('Temporal server', () => lookUpTemporalCli(tools)),
+    );
+    project.provide(
+      'testServer',
+      lookUp('time-skipping test server', () => lookUpTestServer(tools)),
+    );
   } catch (error) {
     await teardown();
     throw error;
   }
   return teardown;
+}
+
+/** `npm test` has obtained it before, in a process of its own: here it is only looked up. */
+function lookUp(what: string, find: () => string | undefined): Tool {
+  try {
+    const path = find();
+    if (path !== undefined) return { path };
+    return { missing: `The ${what} is not on this machine: npm test obtains it, and then runs the tests.` };
+  } catch (error) {
+    if (error instanceof StackError) return { missing: error.message };
+    throw error;
+  }
 }
 
 /** What runs that were killed left behind: their servers are stopped, their data removed. */

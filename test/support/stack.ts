@@ -6,12 +6,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
 import pg from 'pg';
 import { inject } from 'vitest';
-import { type Config, loadConfig } from '../../src/config.ts';
 import { freePort as anyFreePort } from '../../src/stack/ports.ts';
 import { KEYWORD, SEARCH_ATTRIBUTES } from '../../src/stack/search-attributes.ts';
 import { Supervisor } from '../../src/stack/supervisor.ts';
 import { startTemporal as startTemporalServer } from '../../src/stack/temporal.ts';
-import { findTemporalCli, findTestServer } from '../../src/stack/tools.ts';
 
 /** A free port that no other test file at work draws: each of vitest's workers has its own. */
 export async function freePort(): Promise<number> {
@@ -35,14 +33,15 @@ export function temporaryHome(): string {
   return mkdtempSync(join(tmpdir(), HOME_PREFIX));
 }
 
-/** Where the tools are, from the environment as every program reads it. */
-export function toolSettings(): Config['stack'] {
-  const home = temporaryHome();
-  try {
-    return loadConfig({ ...process.env, NODROP_HOME: home }).stack;
-  } finally {
-    rmSync(home, { recursive: true, force: true });
-  }
+/** Where a tool is, or the sentence that says why the tests have none. */
+export type Tool = { readonly path: string } | { readonly missing: string };
+
+/** The `temporal` program of this run. @throws when this machine has none. */
+export const temporalCli = (): string => pathOf(inject('temporalCli'));
+
+function pathOf(tool: Tool): string {
+  if ('missing' in tool) throw new Error(tool.missing);
+  return tool.path;
 }
 
 /** Runs one statement on a connection of its own. */
@@ -102,7 +101,7 @@ export async function startTemporal(): Promise<TestTemporal> {
   };
   try {
     const [port, uiPort] = [await freePort(), await freePort()];
-    await startTemporalServer(supervisor, home, { port, uiPort }, await findTemporalCli(toolSettings()));
+    await startTemporalServer(supervisor, home, { port, uiPort }, temporalCli());
     return { address: `127.0.0.1:${port}`, namespace: 'default', uiUrl: `http://127.0.0.1:${uiPort}`, stop };
   } catch (error) {
     await stop();
@@ -125,14 +124,14 @@ async function startTestServer(path: string): Promise<TestWorkflowEnvironment> {
 
 /** The time-skipping server with our search attributes; one per test file, and `teardown()` at its end. */
 export async function timeSkippingEnvironment(): Promise<TestWorkflowEnvironment> {
-  const environment = await startTestServer(await findTestServer(toolSettings()));
+  const environment = await startTestServer(pathOf(inject('testServer')));
   await addSearchAttributes(environment);
   return environment;
 }
 
 /** The real development server, which suggests a new run after so few events. */
 export async function soonRenewingEnvironment(events: number): Promise<TestWorkflowEnvironment> {
-  const path = await findTemporalCli(toolSettings());
+  const path = temporalCli();
   const environment = await TestWorkflowEnvironment.createLocal({
     server: {
       executable: { type: 'existing-path', path },

@@ -10,10 +10,9 @@ import { startPostgres } from '../../src/stack/postgres.ts';
 import { answers, listens, program } from '../../src/stack/program.ts';
 import { Supervisor } from '../../src/stack/supervisor.ts';
 import { startTemporal } from '../../src/stack/temporal.ts';
-import { findTemporalCli } from '../../src/stack/tools.ts';
 import { workerPolls } from '../../src/stack/worker-probe.ts';
 import { client as simulatorClient } from '../simulator/support.ts';
-import { eventually, freePort, temporaryHome } from './stack.ts';
+import { eventually, freePort, temporalCli, temporaryHome } from './stack.ts';
 
 export interface Answer {
   readonly status: number;
@@ -41,7 +40,7 @@ export interface System {
   /** A second worker process, which nobody starts again when it is killed. */
   startSecondWorker(): Promise<ChildProcess & { readonly pid: number }>;
   /** The pid of a process that is watched over. */
-  pidOf(name: 'worker'): number | undefined;
+  pidOf(name: 'api' | 'worker' | 'simulator'): number | undefined;
   /** A second API process. @returns its address. */
   startSecondApi(): Promise<string>;
   stopTemporal(): Promise<void>;
@@ -79,7 +78,7 @@ export async function startSystem(options: SystemOptions): Promise<System> {
   for (const name of names) ports[name] = String(await freePort());
   const env = { ...process.env, NODROP_HOME: home, ...ports, ...options.env };
   const config = loadConfig(env);
-  const cli = await findTemporalCli(config.stack);
+  const cli = temporalCli();
   const temporalPorts = { port: config.stack.temporalPort, uiPort: config.stack.temporalUiPort };
 
   await startPostgres(supervisor, home, config.stack.postgresPort);

@@ -1,3 +1,4 @@
+import { readlinkSync, realpathSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readEvents } from '../api/event-source.ts';
 import { eventually, queryOnce } from '../support/stack.ts';
@@ -21,6 +22,12 @@ const watch = async (id: string, token: string) =>
   );
 const statuses = (readers: Awaited<ReturnType<typeof watch>>) =>
   readers.map(({ events }) => events.map(({ data }) => data.status));
+
+test.skipIf(process.platform !== 'linux')('every program runs on the Node that runs the tests', () => {
+  for (const name of ['api', 'worker', 'simulator'] as const) {
+    expect(readlinkSync(`/proc/${system.pidOf(name)}/exe`)).toBe(realpathSync(process.execPath));
+  }
+});
 
 test('readers at two processes see the same changes, made through the other and by the worker', async () => {
   const { body } = await system.pay();

@@ -1,3 +1,5 @@
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import express, { type Express } from 'express';
 import { hashSecret } from '../../client-token.ts';
@@ -79,7 +81,7 @@ const FILES: Readonly<Record<string, string>> = {
     ]),
   ),
   'nodrop.js': fromHere('../../../clients/js/index.js'),
-  'uqr.js': fileURLToPath(import.meta.resolve('uqr')),
+  'uqr.js': join(dirname(createRequire(import.meta.url).resolve('uqr')), 'index.mjs'),
 };
 
 export function serveCheckoutAssets(app: Express): void {

@@ -1,0 +1,66 @@
+// node --import tsx scripts/obtain-tools.ts TOOL...
+//
+// Obtains those of the tools that this machine does not have, all at once, and says what it does and how long it takes.
+// A process of its own, so that it runs beside other work and outside vitest. Exit code 1 when one of them is missing
+// in the end; its last lines say which, and what to do, and so do its messages to a parent.
+import { StackError } from '../src/stack/errors.ts';
+import { findTemporalCli, findTestServer } from '../src/stack/tools.ts';
+import { CHROMIUM_PATHS, findChromium } from '../test/support/chromium.ts';
+import { toolSettings } from '../test/support/tool-settings.ts';
+import { findComposeTool } from './compose-tool.ts';
+import { findNode, hasNodes, NODES } from './nodes.ts';
+import { CHROMIUM, COMPOSE, installSystemPackages } from './system-packages.ts';
+import type { Tool } from './tools.ts';
+
+/** Commands that run are ended with us, whether Ctrl-C ends us or our parent ends. */
+const end = () => process.exit(1);
+process.once('SIGINT', end).once('SIGTERM', end).once('disconnect', end);
+process.channel?.unref();
+
+const wanted = new Set(process.argv.slice(2) as Tool[]);
+
+async function obtainNodes(cacheDir: string) {
+  if (!hasNodes()) return;
+  for (const version of NODES) {
+    if ((await findNode(version, cacheDir)) !== undefined) continue;
+    throw new StackError(
+      `Node ${version} could not be obtained: check that npm reaches its registry, and run the command again.`,
+    );
+  }
+}
+
+async function installPackages() {
+  const packages = [
+    ...(wanted.has('chromium') && findChromium() === undefined ? [CHROMIUM] : []),
+    ...(wanted.has('docker-compose') && findComposeTool() === undefined ? [COMPOSE] : []),
+  ];
+  await installSystemPackages(packages);
+  if (wanted.has('chromium') && findChromium() === undefined) {
+    throw new StackError(
+      'There is no Chromium, so the browser tests cannot run, which counts as a failure: install it ' +
+        `(apt-get install chromium, as root, or any at ${CHROMIUM_PATHS.join(', ')}) and run npm test again.`,
+    );
+  }
+}
+
+async function say(error: unknown) {
+  const sentence = error instanceof StackError ? error.message : `A tool could not be obtained: ${error}`;
+  console.error(sentence);
+  process.exitCode = 1;
+  if (process.send !== undefined) await new Promise((sent) => process.send?.(sentence, sent));
+}
+
+try {
+  const settings = toolSettings();
+  const work = [
+    ...(wanted.has('temporal') ? [findTemporalCli(settings)] : []),
+    ...(wanted.has('test-server') ? [findTestServer(settings)] : []),
+    ...(wanted.has('nodes') ? [obtainNodes(settings.cacheDir)] : []),
+    installPackages(),
+  ];
+  for (const result of await Promise.allSettled(work)) {
+    if (result.status === 'rejected') await say(result.reason);
+  }
+} catch (error) {
+  await say(error);
+}

@@ -1,0 +1,29 @@
+import { toolSettings } from '../test/support/tool-settings.ts';
+import { hasNodes, lookUpNode, NODES } from './nodes.ts';
+import { type Counts, runVitest } from './vitest.ts';
+
+/** What runs on each of `NODES` too: workflows, ledger, API, calls over HTTP, and the whole system as processes. */
+const SLICE = [
+  'test/workflows/inflight.test.ts',
+  'test/workflows/refund.test.ts',
+  'test/ledger/payments.test.ts',
+  'test/api/payments.test.ts',
+  'test/orders/http.test.ts',
+  'test/system/push.test.ts',
+];
+
+/** Runs the slice on one Node after the other, of those that this machine has. */
+export function runSlice(): readonly Counts[] {
+  const { cacheDir } = toolSettings();
+  if (!hasNodes()) {
+    console.log(
+      `\nThe slice of the tests on Node ${NODES.join(' and ')} is skipped: npm has them for Linux alone.`,
+    );
+  }
+  return NODES.flatMap((version) => {
+    const node = lookUpNode(version, cacheDir);
+    if (node === undefined) return [];
+    console.log(`\na slice of the tests on Node ${version}:`);
+    return [runVitest(node, SLICE)];
+  });
+}

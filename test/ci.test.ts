@@ -1,0 +1,109 @@
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+
+/** .ci/run, with a program in npm's place that writes down what it was given. */
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+/** Where a program keeps what it has fetched or built, and where each of its settings is. */
+const CACHES = [
+  'HOME',
+  'XDG_CACHE_HOME',
+  'XDG_DATA_HOME',
+  'npm_config_cache',
+  'GOPATH',
+  'GOMODCACHE',
+  'GOCACHE',
+];
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'nodrop-ci-test-'));
+  for (const name of ['bin', 'home', 'home/.m2', 'temporary']) mkdirSync(join(folder, name));
+  writeFileSync(join(folder, 'home', '.m2', 'settings.xml'), '<settings/>');
+});
+afterEach(() => {
+  rmSync(folder, { recursive: true, force: true });
+});
+
+function program(name: string, script: string) {
+  writeFileSync(join(folder, 'bin', name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+}
+
+/** Runs .ci/run, and in place of `npm test` the script. */
+function ci(script: string, args: readonly string[] = []) {
+  program('go', `echo ${folder}/goenv`);
+  program(
+    'npm',
+    `if [ "$1" = config ]; then echo ${folder}/npmrc; exit; fi
+echo "$@" >${folder}/arguments
+env -0 >${folder}/environment
+[ ! -e "$HOME/.m2/settings.xml" ] || cp "$HOME/.m2/settings.xml" ${folder}/settings.xml
+ls -A "$HOME" >${folder}/listing
+${script}`,
+  );
+  const env = {
+    ...process.env,
+    PATH: `${join(folder, 'bin')}:${process.env.PATH}`,
+    HOME: join(folder, 'home'),
+    TMPDIR: join(folder, 'temporary'),
+    NODROP_TEMPORAL_CLI: '/usr/bin/true',
+  };
+  const { status, stdout } = spawnSync('bash', [join(root, '.ci', 'run'), ...args], {
+    env,
+    encoding: 'utf8',
+  });
+  const read = (name: string) => readFileSync(join(folder, name), 'utf8');
+  const environment = Object.fromEntries(
+    read('environment')
+      .split('\0')
+      .map((line) => line.split(/=(.*)/s).slice(0, 2)),
+  ) as Record<string, string>;
+  return { status, lines: stdout.trimEnd().split('\n'), environment, read };
+}
+
+test('caches are an empty folder, settings are the ones of this machine, and nothing stays', () => {
+  const { status, lines, environment, read } = ci('echo "7 passed, 0 failed"');
+  const temporary = join(folder, 'temporary');
+  for (const name of CACHES) expect(environment[name], name).toMatch(new RegExp(`^${temporary}/`));
+  expect(environment.MAVEN_OPTS).toMatch(new RegExp(`-Dmaven.repo.local=${temporary}/`));
+  expect(read('listing').trim()).toBe('.m2');
+  expect(environment).toMatchObject({
+    npm_config_userconfig: join(folder, 'npmrc'),
+    GOENV: join(folder, 'goenv'),
+  });
+  expect(read('settings.xml')).toBe('<settings/>');
+  expect(environment.NODROP_TEMPORAL_CLI).toBeUndefined();
+  expect(read('arguments').trim()).toBe('test --');
+  expect(lines.at(-1)).toBe('7 passed, 0 failed');
+  expect(status).toBe(0);
+  expect(readdirSync(temporary)).toEqual([]);
+});
+
+test('a run that failed: its exit code, its summary last, and nothing stays, read-only or not', () => {
+  const left =
+    'mkdir -p "$GOMODCACHE/module" && touch "$GOMODCACHE/module/file" && chmod -R a-w "$GOMODCACHE"';
+  const { status, lines } = ci(`${left}; echo "3 passed, 2 failed"; echo "npm error" >&2; exit 3`);
+  expect(lines.slice(-2)).toEqual(['npm error', '3 passed, 2 failed']);
+  expect(lines.filter((line) => line.includes('passed'))).toHaveLength(1);
+  expect(status).toBe(3);
+  expect(readdirSync(join(folder, 'temporary'))).toEqual([]);
+});
+
+test('a run that ended before any test has failed', () => {
+  const { status, lines } = ci('exit 1');
+  expect(lines.at(-1)).toBe('0 passed, 1 failed');
+  expect(status).toBe(1);
+});
+
+test('by hand with the caches of this machine', () => {
+  const { environment, read } = ci('echo "1 passed, 0 failed"', ['--warm', 'test/domain']);
+  expect(environment.HOME).toBe(join(folder, 'home'));
+  for (const name of ['MAVEN_OPTS', 'XDG_CACHE_HOME', 'GOMODCACHE']) {
+    expect(environment[name]).toBe(process.env[name]);
+  }
+  expect(read('arguments').trim()).toBe('test -- test/domain');
+});

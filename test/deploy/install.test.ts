@@ -1,0 +1,59 @@
+import { spawnSync } from 'node:child_process';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+
+/** What is installed into the system, on a machine without docker-compose whose apt-get only writes down its calls. */
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const isRoot = process.getuid?.() === 0;
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'nodrop-install-'));
+  const log = join(folder, 'log');
+  writeFileSync(join(folder, 'apt-get'), `#!/bin/sh\necho "apt-get $*" >>${log}\n`, { mode: 0o755 });
+});
+afterEach(() => {
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** Everything that the program prints and apt-get is called with, in order. */
+function run(args: readonly string[], env: NodeJS.ProcessEnv) {
+  const log = openSync(join(folder, 'log'), 'a');
+  try {
+    const { status } = spawnSync(process.execPath, args, {
+      cwd: root,
+      env: { ...process.env, PATH: folder, NODROP_INSTALL: '', ...env },
+      stdio: ['ignore', log, log],
+    });
+    return { status, lines: readFileSync(join(folder, 'log'), 'utf8').trim().split('\n') };
+  } finally {
+    closeSync(log);
+  }
+}
+
+test.skipIf(!isRoot).each([
+  ['npm run check:compose', ['scripts/check-compose.mjs']],
+  ['npm test', ['--import', 'tsx', 'scripts/obtain-tools.ts', 'docker-compose']],
+])('%s says what it installs as root, and how to prevent it, before it does', (_name, args) => {
+  const { status, lines } = run(args, {});
+  const said = lines.findIndex((line) => /^Installing into this system, as root.*docker-compose/.test(line));
+  const done = lines.findIndex((line) => /^apt-get (update|install)/.test(line));
+  expect(lines[said]).toContain('set NODROP_INSTALL=no');
+  expect(said).toBeGreaterThanOrEqual(0);
+  expect(done).toBeGreaterThan(said);
+  expect(lines).toContain('apt-get install -q -y --no-install-recommends docker-compose');
+  expect(status).toBe(0);
+});
+
+test.each([
+  ['npm run check:compose', ['scripts/check-compose.mjs']],
+  ['npm test', ['--import', 'tsx', 'scripts/obtain-tools.ts', 'docker-compose']],
+])('%s installs nothing with NODROP_INSTALL=no', (_name, args) => {
+  const { status, lines } = run(args, { NODROP_INSTALL: 'no' });
+  expect(lines.filter((line) => /apt-get/.test(line))).toEqual([]);
+  expect(status).toBe(0);
+});

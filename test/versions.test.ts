@@ -1,0 +1,48 @@
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+import { NODES } from '../scripts/nodes.ts';
+
+/** One statement on the versions of Node: what is allowed, what is said, what is tested, and what is shipped. */
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const read = (name: string) => readFileSync(join(root, name), 'utf8');
+const { engines } = JSON.parse(read('package.json'));
+
+/** What scripts/run.mjs says on a Node of this version; it is asked for a program that does not exist. */
+function answer(version: string) {
+  const pretend = `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '${version}' } })`;
+  const args = ['--import', `data:text/javascript,${encodeURIComponent(pretend)}`];
+  const script = [join(root, 'scripts', 'run.mjs'), 'nothing.ts'];
+  return spawnSync(process.execPath, [...args, ...script], { encoding: 'utf8' }).stderr;
+}
+
+test('the image has a Node on which the slice of the tests runs', () => {
+  const images = [...read('Dockerfile').matchAll(/^FROM node:([\d.]+)/gm)].map(([, version]) => version);
+  expect(images).toHaveLength(1);
+  expect(NODES).toContain(images[0]);
+});
+
+test('README names what package.json allows, and what is tested', () => {
+  const ranges = [...engines.node.matchAll(/(\^|>=)(\d+)\.(\d+)\.0/g)].map(([, kind, major, minor]) =>
+    kind === '^'
+      ? `${major} (${major}.${minor} or newer)`
+      : `or ${minor === '0' ? major : `${major}.${minor}`} and newer`,
+  );
+  expect(ranges.length).toBeGreaterThan(0);
+  expect(read('README.md')).toContain(`You need Node ${ranges.join(', ')}`);
+  for (const version of NODES) expect(read('README.md')).toContain(`Node ${version}`);
+  expect(JSON.parse(read('package-lock.json')).packages[''].engines).toEqual(engines);
+});
+
+test.each(['20.19.0', process.versions.node, ...NODES, '26.0.0'])('Node %s is allowed', (version) => {
+  expect(answer(version)).toMatch(/nothing\.ts does not exist/);
+});
+
+test.each(['18.20.8', '20.18.3', '21.7.3', '22.11.0', '23.11.1'])('Node %s is refused', (version) => {
+  expect(answer(version)).toBe(
+    `nodrop needs Node ${engines.node} and this is ${version}: install one of those.\n`,
+  );
+});
