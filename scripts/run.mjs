@@ -68,15 +68,22 @@ function isGenerated() {
   return existsSync(generatedStamp) && readFileSync(generatedStamp, 'utf8') === schemaHash();
 }
 
-/** Runs a command to its end; what it printed is shown only when it failed. */
-function run(command, args, { env = {}, mend }) {
+const SAY_EVERY_MS = 10_000;
+
+/** Runs a command to its end, saying how long it takes; what it printed is shown only when it failed. */
+function run(command, args, { what, env = {}, mend }) {
   return new Promise((done) => {
+    const started = Date.now();
+    console.error(`${what} ...`);
     const child = spawn(command, args, {
       cwd: root,
       env: { ...process.env, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
       shell: process.platform === 'win32' && command === 'npm',
     });
+    const timer = setInterval(() => {
+      console.error(`  ${what}: ${Math.round((Date.now() - started) / 1000)} s`);
+    }, SAY_EVERY_MS);
     const stop = (signal) => {
       child.kill(signal);
       process.exit(1);
@@ -87,6 +94,7 @@ function run(command, args, { env = {}, mend }) {
     child.stderr.on('data', (data) => (output += data));
     child.on('error', (error) => fail(`${command} cannot be run (${error.message}): ${mend}`));
     child.on('close', (code) => {
+      clearInterval(timer);
       process.off('SIGTERM', stop).off('SIGINT', stop);
       if (code !== 0)
         fail(`${firstErrors(output)}\n${command} ${args[0]} failed with exit code ${code}: ${mend}`);
@@ -102,16 +110,16 @@ function firstErrors(output) {
 }
 
 async function install() {
-  console.error('Installing the dependencies (npm ci) ...');
   await run('npm', ['ci', '--include=dev', '--ignore-scripts', '--no-audit', '--no-fund'], {
+    what: 'Installing the dependencies (npm ci)',
     mend: 'check that npm reaches its registry and the disk has room, then run the command again.',
   });
 }
 
 async function generate() {
-  console.error('Generating the database client (prisma generate) ...');
   const hash = schemaHash();
   await run(process.execPath, [join('node_modules', 'prisma', 'build', 'index.js'), 'generate'], {
+    what: 'Generating the database client (prisma generate)',
     // Generating needs no schema engine; any existing file keeps prisma from downloading one.
     env: {
       PRISMA_SCHEMA_ENGINE_BINARY: process.execPath,

@@ -22,7 +22,9 @@ export const COMPOSE: SystemPackage = {
  * with NODROP_INSTALL=no, it does nothing; the caller looks whether the program is there then.
  */
 export async function installSystemPackages(packages: readonly SystemPackage[]): Promise<void> {
-  if (packages.length === 0 || process.env.NODROP_INSTALL === 'no' || process.getuid?.() !== 0) return;
+  // Another word than "yes" hardly asks for it.
+  const isRefused = !['', 'yes'].includes(process.env.NODROP_INSTALL ?? '');
+  if (packages.length === 0 || isRefused || process.getuid?.() !== 0) return;
   if (spawnSync('apt-get', ['--version'], { stdio: 'ignore' }).status !== 0) return;
   const list = packages.map(({ name, purpose }) => `${name} (${purpose})`).join(' and ');
   console.error(

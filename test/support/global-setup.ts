@@ -30,6 +30,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     rmSync(home, { recursive: true, force: true });
   };
   try {
+    console.log('Starting PostgreSQL for the tests ...');
     const port = await freePort();
     await startPostgres(supervisor, home, port);
     const postgresUrl = `postgresql://nodrop:nodrop@127.0.0.1:${port}`;
