@@ -30,6 +30,7 @@ export async function installSystemPackages(packages: readonly SystemPackage[]):
   console.error(
     `Installing into this system, as root, with apt-get: ${list}. To prevent it, set NODROP_INSTALL=no.`,
   );
+  // Ended by Ctrl-C as if it ran in the foreground: killed, it would leave packages half installed.
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   const steps = [
     ['Reading the package lists', ['update', '-q']] as const,
@@ -38,7 +39,7 @@ export async function installSystemPackages(packages: readonly SystemPackage[]):
     ),
   ];
   for (const [what, args] of steps) {
-    const { ok, output } = await runVisibly(what, 'apt-get', args, { env });
+    const { ok, output } = await runVisibly(what, 'apt-get', args, { env, endBy: 'SIGINT' });
     if (!ok) console.error(`  apt-get failed: ${output.trim().split('\n').at(-1)}`);
   }
 }

@@ -15,7 +15,9 @@ export interface CommandOptions {
   readonly cwd?: string;
   /** For the first line alone, in brackets. */
   readonly note?: string;
-  /** Aborting kills the command. */
+  /** What ends the command when we end or abort; SIGKILL when not given. */
+  readonly endBy?: NodeJS.Signals;
+  /** Aborting ends the command. */
   readonly signal?: AbortSignal;
 }
 
@@ -55,7 +57,7 @@ export async function runVisibly(
       });
       const kill = () => {
         try {
-          if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
+          if (child.pid !== undefined) process.kill(-child.pid, options.endBy ?? 'SIGKILL');
         } catch {
           // It has ended.
         }
