@@ -41,7 +41,7 @@ export interface System {
   /** A second worker process, which nobody starts again when it is killed. */
   startSecondWorker(): Promise<ChildProcess & { readonly pid: number }>;
   /** The pid of a process that is watched over. */
-  pidOf(name: 'worker'): number | undefined;
+  pidOf(name: 'api' | 'worker'): number | undefined;
   /** A second API process. @returns its address. */
   startSecondApi(): Promise<string>;
   stopTemporal(): Promise<void>;
