@@ -14,8 +14,10 @@ export async function openDatabase(url: string): Promise<pg.Pool> {
     connectionTimeoutMillis: 5_000,
     statement_timeout: 10_000,
   });
-  // An idle connection that breaks is replaced; the query that meets no database says so itself.
-  pool.on('error', () => {});
+  // A connection that breaks is replaced; the query that meets no database says so itself. Without a listener, also
+  // while it is in use, the process would end.
+  pool.on('error', ignore);
+  pool.on('connect', (client) => client.on('error', ignore));
   try {
     await createTables(pool);
     return pool;
@@ -40,8 +42,6 @@ export const isStorable = (text: string): boolean => !text.includes('\0');
 /** Commits what `work` did when it returns, and undoes it when it throws. */
 export async function inTransaction<T>(pool: pg.Pool, work: (tx: pg.PoolClient) => Promise<T>): Promise<T> {
   const tx = await pool.connect();
-  // Told through the query that is under way.
-  tx.on('error', ignore);
   try {
     await tx.query('begin');
     const result = await work(tx);
@@ -51,7 +51,6 @@ export async function inTransaction<T>(pool: pg.Pool, work: (tx: pg.PoolClient) 
     await tx.query('rollback').catch(ignore);
     throw error;
   } finally {
-    tx.off('error', ignore);
     tx.release();
   }
 }

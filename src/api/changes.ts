@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import pg from 'pg';
+import { Connection } from '../ledger/connection.ts';
 import type { Logger } from '../log.ts';
 
 /** The name of a payment's changes, as the database's trigger says it. */
@@ -182,7 +182,7 @@ export class Changes {
 
   /** Listens until the connection ends. */
   async #listen(onListening: () => void): Promise<void> {
-    const client = new pg.Client({
+    const client = new Connection({
       connectionString: this.#databaseUrl,
       application_name: 'nodrop-changes',
       connectionTimeoutMillis: 3_000,

@@ -46,16 +46,18 @@ export function readTimelineCursor(cursor: string | undefined): bigint | undefin
 }
 
 /**
- * A place in the feed. It says so, as lists are numbered as well and their places mean nothing here. What was removed
- * before the reader began is told only as long as the reader is not past it.
+ * A place in the feed. It says so, as lists are numbered as well and their places mean nothing here. It has the id of
+ * the event there, as places are given out again after a restore. What was removed before the reader began is told only
+ * as long as the reader is not past it.
  */
-export const feedCursor = ({ seq, removedTo }: FeedPlace): string =>
-  seal(`events/${seq}${removedTo > seq ? `/${removedTo}` : ''}`);
+export const feedCursor = ({ seq, eventId, removedTo }: FeedPlace): string =>
+  seal(`events/${seq}${eventId === null ? '' : `/${eventId}`}${removedTo > seq ? `/${removedTo}` : ''}`);
 
 /** Null, before the first event, for no cursor. @throws Refusal `invalid_request` */
 export function readFeedCursor(after: string | undefined): FeedPlace | null {
   if (after === undefined) return null;
-  const [, seq, removedTo] = /^events\/(\d{1,18})(?:\/(\d{1,18}))?$/.exec(open(after)) ?? [];
+  const [, seq, eventId = null, removedTo = 0] =
+    /^events\/(\d{1,18})(?:\/(evt_\w{1,60}))?(?:\/(\d{1,18}))?$/.exec(open(after)) ?? [];
   if (seq === undefined) throw wrong('after');
-  return { seq: BigInt(seq), removedTo: BigInt(removedTo ?? 0) };
+  return { seq: BigInt(seq), eventId, removedTo: BigInt(removedTo) };
 }

@@ -31,7 +31,7 @@ export interface RunningApi {
 export async function startApi(config: Config, log: Logger): Promise<RunningApi> {
   const { publicUrl } = config.api;
   const metrics = createMetrics();
-  const db = createLedgerClient(config.databaseUrl);
+  const db = createLedgerClient(config.databaseUrl, 'nodrop-api');
   metrics.watchDeliveries(() => countDeliveries(db, new Date()));
   const temporal = connectTemporal(config);
   const changes = new Changes(config.databaseUrl, log);

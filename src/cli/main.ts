@@ -26,7 +26,7 @@ function hours(value: string): number {
 const config = () => loadConfig();
 
 async function withLedger(work: (db: LedgerClient) => Promise<readonly string[]>): Promise<void> {
-  const db = createLedgerClient(config().databaseUrl);
+  const db = createLedgerClient(config().databaseUrl, 'nodrop-cli');
   try {
     for (const line of await work(db)) console.log(line);
   } finally {

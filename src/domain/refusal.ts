@@ -10,7 +10,7 @@ export const REFUSALS = {
   payment_not_found: { status: 404, title: 'There is no such payment' },
   delivery_not_found: { status: 404, title: 'There is no such delivery' },
   refund_not_found: { status: 404, title: 'There is no such refund' },
-  cursor_expired: { status: 410, title: 'Events after this cursor are not kept any more' },
+  cursor_expired: { status: 410, title: 'The feed cannot go on from this cursor' },
   order_exists: { status: 409, title: 'An order with this id and other content exists' },
   order_already_paid: { status: 409, title: 'The order is already paid' },
   order_not_payable: { status: 409, title: 'The order takes no payments any more' },

@@ -1,14 +1,19 @@
 import { PrismaPg } from '@prisma/adapter-pg';
 import { type Prisma, PrismaClient } from '../generated/prisma/client.ts';
+import { ConnectionPool } from './connection.ts';
 
 export type LedgerClient = PrismaClient;
 /** Inside a transaction. */
 export type LedgerTx = Prisma.TransactionClient;
 
-/** @param databaseUrl a postgresql:// URL. The caller closes it with `$disconnect()`. */
-export function createLedgerClient(databaseUrl: string): LedgerClient {
-  const adapter = new PrismaPg({
+/**
+ * @param databaseUrl a postgresql:// URL. The caller closes it with `$disconnect()`.
+ * @param applicationName shown in `pg_stat_activity`, for those who want to know whose a connection is
+ */
+export function createLedgerClient(databaseUrl: string, applicationName?: string): LedgerClient {
+  const pool = new ConnectionPool({
     connectionString: databaseUrl,
+    application_name: applicationName,
     max: 20,
     // Without these a dead database is a request that hangs.
     connectionTimeoutMillis: 3_000,
@@ -16,6 +21,7 @@ export function createLedgerClient(databaseUrl: string): LedgerClient {
     // The server cannot end a statement when it is itself what has fallen silent.
     query_timeout: 5_500,
   });
+  const adapter = new PrismaPg(pool, { disposeExternalPool: true });
   return new PrismaClient({ adapter, transactionOptions: { maxWait: 3_000, timeout: 6_000 } });
 }
 

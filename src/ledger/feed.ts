@@ -9,6 +9,8 @@ import { beyond, NEWEST_FIRST, type Page } from './views.ts';
 export interface FeedPlace {
   /** It has what came up to here. */
   readonly seq: bigint;
+  /** The event at `seq`, which may be another one's after a restore. Null before the first, and in older cursors. */
+  readonly eventId: string | null;
   /** What came up to here and is not kept any more was removed before it began: it misses nothing by that. */
   readonly removedTo: bigint;
 }
@@ -16,7 +18,8 @@ export interface FeedPlace {
 /**
  * The merchant's events after the place, or from the oldest kept, oldest first, and the place after them. Within a
  * merchant events become visible in the order of their places, so that a reader that goes on from there misses none.
- * @throws Refusal `cursor_expired` when events after the place have been removed (see cleanup.ts), or none has come to it.
+ * @throws Refusal `cursor_expired` when events after the place have been removed (see cleanup.ts), or when the ledger
+ * was restored from before the place: new events get places up to it, and the reader would skip them.
  */
 export async function listEvents(
   db: LedgerClient,
@@ -28,7 +31,12 @@ export async function listEvents(
     orderBy: { seq: 'asc' },
     take: limit,
   });
-  // Read after them: what was removed before they were read is known by then.
+  // Read after the events: a restore in between must not pass for the ledger that the place is of.
+  const reached =
+    after === null || after.eventId === null
+      ? null
+      : await db.event.findUnique({ where: { seq: after.seq }, select: { id: true, merchantId: true } });
+  // Read last: whatever was removed before the two others were read is known by then.
   const { eventsRemovedTo } = await db.merchant.findUniqueOrThrow({
     where: { id: merchantId },
     select: { eventsRemovedTo: true },
@@ -40,20 +48,32 @@ export async function listEvents(
         'start without `after`, from the oldest event kept.',
     );
   }
-  if (events.length === 0 && after !== null && after.seq > eventsRemovedTo) {
+  let isKnown = true;
+  if (after !== null && after.eventId !== null) {
+    isKnown =
+      reached === null
+        ? after.seq <= eventsRemovedTo
+        : reached.id === after.eventId && reached.merchantId === merchantId;
+  } else if (after !== null && events.length === 0 && after.seq > eventsRemovedTo) {
+    // Without an id only a place ahead of all events shows it.
     const kept = await db.event.aggregate({ where: { merchantId }, _max: { seq: true } });
     const newest = kept._max.seq ?? eventsRemovedTo;
-    if (newest > 0n && after.seq > newest) {
-      throw new Refusal(
-        'cursor_expired',
-        'No event has come to this cursor: the ledger was restored from before it. Read your orders or payments anew, ' +
-          'and start without `after`.',
-      );
-    }
+    isKnown = newest === 0n || after.seq <= newest;
+  }
+  if (!isKnown) {
+    throw new Refusal(
+      'cursor_expired',
+      'The event at this cursor is not in the ledger, which was restored from before it. Read your orders or ' +
+        'payments anew, and start without `after`.',
+    );
   }
   return {
     events,
-    next: { seq: events.at(-1)?.seq ?? after?.seq ?? 0n, removedTo: after?.removedTo ?? eventsRemovedTo },
+    next: {
+      seq: events.at(-1)?.seq ?? after?.seq ?? 0n,
+      eventId: events.at(-1)?.id ?? after?.eventId ?? null,
+      removedTo: after?.removedTo ?? eventsRemovedTo,
+    },
   };
 }
 

@@ -1,8 +1,8 @@
 // node dist/stack/migrate-main.js: waits for a database of one's own and brings it up to the migrations; once per
 // deployment, before API and workers start.
 import { setTimeout as sleep } from 'node:timers/promises';
-import pg from 'pg';
 import { ConfigError, loadConfig } from '../config.ts';
+import { Connection } from '../ledger/connection.ts';
 import { isDatabaseUnavailable } from '../ledger/unavailable.ts';
 import { exitWith, reason } from './errors.ts';
 import { applyMigrations } from './migrate.ts';
@@ -17,8 +17,7 @@ async function waitForDatabase(connectionString: string): Promise<void> {
   const started = Date.now();
   let said = Number.NEGATIVE_INFINITY;
   for (;;) {
-    const client = new pg.Client({ connectionString, connectionTimeoutMillis: 5_000 });
-    client.on('error', () => {});
+    const client = new Connection({ connectionString, connectionTimeoutMillis: 5_000 });
     try {
       await client.connect();
       return;

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { MigrationList } from '@prisma/schema-engine-wasm/schema_engine_bg';
-import pg from 'pg';
+import { Connection } from '../ledger/connection.ts';
 import { reason, StackError } from './errors.ts';
 import { NO_FILTER, withSchemaEngine } from './schema-engine.ts';
 
@@ -19,8 +19,7 @@ const MIGRATION_LOCK = 0x6e6f6472;
  * @throws StackError when the database does not answer or a migration fails.
  */
 export async function applyMigrations(databaseUrl: string, dir = prismaDir): Promise<readonly string[]> {
-  const lock = new pg.Client({ connectionString: databaseUrl, connectionTimeoutMillis: 10_000 });
-  lock.on('error', () => {});
+  const lock = new Connection({ connectionString: databaseUrl, connectionTimeoutMillis: 10_000 });
   try {
     await lock.connect();
   } catch (error) {
@@ -50,7 +49,7 @@ export async function applyMigrations(databaseUrl: string, dir = prismaDir): Pro
  * Migrations whose process was killed in the middle. A script is one transaction, so nothing of it is there and it can
  * run again; under our lock nobody is still running it. (One that failed has a log, and waits for a hand.)
  */
-async function interruptedMigrations(client: pg.Client): Promise<readonly string[]> {
+async function interruptedMigrations(client: Connection): Promise<readonly string[]> {
   const { rows: tables } = await client.query("select to_regclass('_prisma_migrations') as name");
   if (tables[0]?.name === null) return [];
   const { rows } = await client.query<{ migration_name: string }>(

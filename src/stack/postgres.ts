@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import pg from 'pg';
+import { Connection } from '../ledger/connection.ts';
 import { reason, StackError } from './errors.ts';
 import { requireFreePort } from './ports.ts';
 import { type PostgresBinaries, postgresBinaries } from './postgres-binaries.ts';
@@ -112,12 +112,10 @@ async function createCluster(
 
 /** Makes the database when missing. False while the server does not answer yet. */
 async function createDatabase(port: number): Promise<boolean> {
-  const client = new pg.Client({
+  const client = new Connection({
     connectionString: `postgresql://${NAME}:${NAME}@127.0.0.1:${port}/postgres`,
     connectionTimeoutMillis: 5000,
   });
-  // The server may end with the connection open; the next probe tells.
-  client.on('error', () => {});
   try {
     await client.connect();
     const { rowCount } = await client.query('select 1 from pg_database where datname = $1', [NAME]);

@@ -10,6 +10,7 @@ import {
 } from '@prisma/driver-adapter-utils';
 import * as engine from '@prisma/schema-engine-wasm/schema_engine_bg';
 import pg from 'pg';
+import { ConnectionPool } from '../ledger/connection.ts';
 
 /** No table or enum is managed outside the schema. */
 export const NO_FILTER = { externalTables: [], externalEnums: [] };
@@ -64,7 +65,7 @@ const CHAR_MARK = '\0';
  * The system catalogs, which the engine reads, hold "char" columns, a type the adapter refuses. They pass it as marked
  * text; `restoreCharColumns` makes them what the engine expects.
  */
-class CatalogPool extends pg.Pool {
+class CatalogPool extends ConnectionPool {
   override query = (async (...args: Parameters<pg.Pool['query']>) => {
     const result = await (super.query(...args) as unknown as Promise<pg.QueryResult | pg.QueryResult[]>);
     for (const field of [result].flat().flatMap(({ fields }) => fields)) {

@@ -1,9 +1,9 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import pg from 'pg';
 import { createChannels } from '../channels/registry.ts';
 import type { Config } from '../config.ts';
 import { createLedgerClient, type LedgerClient } from '../ledger/client.ts';
+import { Connection } from '../ledger/connection.ts';
 import {
   createApiKey,
   ensureMerchant,
@@ -61,8 +61,7 @@ export async function prepareShop(config: Config): Promise<Readonly<Record<strin
 }
 
 async function ensureDatabase(ledgerUrl: string): Promise<string> {
-  const client = new pg.Client({ connectionString: ledgerUrl, connectionTimeoutMillis: 5_000 });
-  client.on('error', () => {});
+  const client = new Connection({ connectionString: ledgerUrl, connectionTimeoutMillis: 5_000 });
   await client.connect();
   try {
     const { rowCount } = await client.query('select 1 from pg_database where datname = $1', [DATABASE]);

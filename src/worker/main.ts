@@ -38,7 +38,7 @@ async function main(config: Config, log: Logger): Promise<void> {
     connection: clientConnection,
     namespace: config.temporal.namespace,
   });
-  const db = createLedgerClient(config.databaseUrl);
+  const db = createLedgerClient(config.databaseUrl, 'nodrop-worker');
   const channels = createChannels(config);
   const workers = await createWorkers({
     connection,

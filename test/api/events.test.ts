@@ -203,6 +203,104 @@ describe('the feed', () => {
     });
   });
 
+  describe('after a restore that lost the last events', () => {
+    const refused = {
+      status: 410,
+      json: { code: 'cursor_expired', detail: expect.stringContaining('restored') },
+    };
+
+    /** Rows and sequence as they were when `kept` was the last event of all. */
+    async function restoreTo(kept: string) {
+      const { seq } = await api.db.event.findUniqueOrThrow({ where: { id: kept } });
+      await api.db.event.deleteMany({ where: { seq: { gt: seq } } });
+      await api.db.$executeRaw`SELECT setval('events_seq_seq', ${seq})`;
+    }
+
+    /** A payment's events, and the cursor after each. */
+    async function history(count: number) {
+      const payment = await pay(api, key);
+      const ids: string[] = [];
+      for (let version = 1; version <= count; version++) ids.push((await record(payment, version)).id);
+      const cursors: string[] = [];
+      for (let limit = 1; limit <= count; limit++)
+        cursors.push((await feed(`?limit=${limit}`)).json.nextCursor);
+      return { payment, ids, cursors, kept: ids[1] ?? '' };
+    }
+
+    test('whoever had read the lost ones is refused, whether their places have been given out again or not', async () => {
+      const { payment, ids, cursors, kept } = await history(5);
+      await restoreTo(kept);
+      for (const lost of cursors.slice(2))
+        expect(await feed(`?after=${lost}&wait=60`)).toMatchObject(refused);
+      const anew: string[] = [];
+      for (let version = 3; version <= 8; version++) {
+        anew.push((await record(payment, version)).id);
+        for (const lost of cursors.slice(2)) expect(await feed(`?after=${lost}`)).toMatchObject(refused);
+      }
+      // Whoever had not goes on, and so does whoever starts anew.
+      expect(idsOf((await feed(`?after=${cursors[0]}`)).json)).toEqual([kept, ...anew]);
+      expect(idsOf((await feed(`?after=${cursors[1]}`)).json)).toEqual(anew);
+      const all = (await feed()).json;
+      expect(idsOf(all)).toEqual([ids[0], kept, ...anew]);
+      expect((await feed(`?after=${all.nextCursor}`)).json).toEqual({ data: [], nextCursor: all.nextCursor });
+    });
+
+    test('also when the place is another merchant’s now', async () => {
+      const { payment, cursors, kept } = await history(3);
+      await restoreTo(kept);
+      const stranger = await newKey(api.db);
+      await record(await pay(api, stranger.key), 1, 'payment.closed', stranger.key);
+      await record(payment, 3);
+      expect(await feed(`?after=${cursors[2]}`)).toMatchObject(refused);
+    });
+
+    test('also when every event the merchant ever had is lost', async () => {
+      const stranger = await newKey(api.db);
+      const first = await record(await pay(api, stranger.key), 1, 'payment.closed', stranger.key);
+      const { cursors } = await history(1);
+      await restoreTo(first.id);
+      expect(await feed(`?after=${cursors[0]}`)).toMatchObject(refused);
+    });
+
+    test('a place that was given out again is refused below what was removed later too', async () => {
+      const { payment, cursors, kept } = await history(3);
+      await restoreTo(kept);
+      const again = await record(payment, 3);
+      await api.db.delivery.create({
+        data: { id: newDeliveryId(), eventId: again.id, merchantId, paymentId: payment.id },
+      });
+      const { seq } = await record(payment, 4);
+      await api.db.merchant.update({ where: { id: merchantId }, data: { eventsRemovedTo: seq } });
+      // A reader that began when all of these had been removed.
+      const lost = Buffer.from(`${Buffer.from(cursors[2] ?? '', 'base64url')}/${seq}`).toString('base64url');
+      expect(await feed(`?after=${lost}`)).toMatchObject(refused);
+    });
+
+    test('a reader that waits meanwhile is refused, and not told what came after its place', async () => {
+      const { payment, cursors, kept } = await history(3);
+      await eventually(() => api.changes.listening);
+      const asked = feed(`?after=${cursors[2]}&wait=60`);
+      await eventually(() => api.changes.waiting === 1);
+      await restoreTo(kept);
+      for (let version = 3; version <= 5; version++) await record(payment, version);
+      expect(await asked).toMatchObject(refused);
+    });
+
+    test('a cursor without an event’s id, as older ones are, stays valid up to the newest event', async () => {
+      const { payment, ids, kept } = await history(3);
+      const { seq } = await api.db.event.findUniqueOrThrow({ where: { id: ids[2] ?? '' } });
+      const older = (at: bigint) => Buffer.from(`events/${at}`).toString('base64url');
+      expect((await feed(`?after=${older(seq)}`)).json.data).toEqual([]);
+      await restoreTo(kept);
+      expect(await feed(`?after=${older(seq)}`)).toMatchObject(refused);
+      await record(payment, 3);
+      const { id } = await record(payment, 4);
+      const page = (await feed(`?after=${older(seq)}`)).json;
+      expect(idsOf(page)).toEqual([id]);
+      expect((await feed(`?after=${page.nextCursor}`)).status).toBe(200);
+    });
+  });
+
   test('is the merchant’s own: others’ events are neither shown nor counted', async () => {
     const stranger = await newKey(api.db);
     const theirs = await record(await pay(api, stranger.key), 1, 'payment.closed', stranger.key);
@@ -221,6 +319,10 @@ describe('the feed', () => {
     `after=${Buffer.from('events/1x').toString('base64url')}`,
     `after=${Buffer.from('events/1/').toString('base64url')}`,
     `after=${Buffer.from('events/1/2/3').toString('base64url')}`,
+    `after=${Buffer.from('events/1/evt_').toString('base64url')}`,
+    `after=${Buffer.from('events/1/2/evt_x').toString('base64url')}`,
+    `after=${Buffer.from('events/1/evt_\0').toString('base64url')}`,
+    `after=${Buffer.from('events/1/evt_x\n').toString('base64url')}`,
     `after=${Buffer.from('events/9999999999999999999').toString('base64url')}`,
     `after=${'x'.repeat(201)}`,
     'after=a&after=b',

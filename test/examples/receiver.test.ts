@@ -1,7 +1,7 @@
 // The receiver that people copy: run as they run it, on the tables that stand beside it.
 import { readFileSync } from 'node:fs';
-import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { Connection } from '../../src/ledger/connection.ts';
 import { emptyDatabase, eventually, type FreshDatabase, queryOnce } from '../support/stack.ts';
 import { type Example, eventOf, newId, newSecret, send, startReceiver } from './support.ts';
 
@@ -158,7 +158,7 @@ test('a failure in the middle leaves nothing behind, and the next time succeeds'
 
 test('a connection that breaks while an event waits costs that event alone', async () => {
   const event = eventOf('payment.succeeded', await newOrder());
-  const other = new pg.Client({ connectionString: database.url });
+  const other = new Connection({ connectionString: database.url });
   await other.connect();
   try {
     await other.query('begin');

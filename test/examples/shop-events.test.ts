@@ -3,9 +3,9 @@ import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { eventually, freePort, queryOnce } from '../support/stack.ts';
+import { Connection } from '../../src/ledger/connection.ts';
+import { endConnections, eventually, freePort, queryOnce } from '../support/stack.ts';
 import { Example, eventOf, newId, newSecret, readBack, type Shop, send, startShop } from './support.ts';
 
 let shop: Shop;
@@ -204,7 +204,7 @@ test('what stands in the address is no word of the shop, and never HTML of it', 
 });
 
 test('while its table is locked the shop takes nothing for told, and the event is applied when it comes again', async () => {
-  const client = new pg.Client({ connectionString: shop.database.url });
+  const client = new Connection({ connectionString: shop.database.url });
   await client.connect();
   const event = eventOf('payment.succeeded', orderId);
   const id = newId('evt');
@@ -228,7 +228,7 @@ test('while its table is locked the shop takes nothing for told, and the event i
 });
 
 test('killed in the middle of an event it has applied all of it or nothing', async () => {
-  const client = new pg.Client({ connectionString: shop.database.url });
+  const client = new Connection({ connectionString: shop.database.url });
   await client.connect();
   const event = eventOf('payment.succeeded', orderId);
   const id = newId('evt');
@@ -250,6 +250,24 @@ test('killed in the middle of an event it has applied all of it or nothing', asy
   }
   expect(await paidBy()).toBeNull();
   expect((await tell(event, { id })).status).toBe(204);
+  expect(await paidBy()).toBe(event.data.payment.id);
+});
+
+test('connections that PostgreSQL ends cost the requests that use them, and never the shop', async () => {
+  const event = eventOf('payment.succeeded', orderId);
+  let isOver = false;
+  const keepTelling = async () => {
+    while (!isOver) await tell(event).catch(() => undefined);
+  };
+  const tellers = Array.from({ length: 20 }, keepTelling);
+  try {
+    await endConnections(shop.database.url, 500, () => shop.process.hasEnded);
+  } finally {
+    isOver = true;
+    await Promise.all(tellers);
+  }
+  expect(shop.process.hasEnded, shop.process.output).toBe(false);
+  await eventually(async () => (await tell(event)).status === 204);
   expect(await paidBy()).toBe(event.data.payment.id);
 });
 
@@ -508,7 +526,7 @@ test('reading back needs a signature as well', async () => {
 test('kill -9 between verifying and committing loses nothing', async () => {
   const event = eventOf('payment.succeeded', orderId);
   const id = newId('evt');
-  const holder = new pg.Client({ connectionString: shop.database.url });
+  const holder = new Connection({ connectionString: shop.database.url });
   await holder.connect();
   await holder.query('begin');
   await holder.query('select from orders where id = $1 for update', [orderId]);

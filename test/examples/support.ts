@@ -32,6 +32,10 @@ export class Example {
     });
   }
 
+  get hasEnded(): boolean {
+    return this.#child?.exitCode !== null || this.#child.signalCode !== null;
+  }
+
   /** Starts it without waiting for anything. */
   run(): ChildProcess {
     const child = spawn(process.execPath, ['--import', tsxLoader(), this.#entry], {

@@ -184,6 +184,40 @@ test('a reader that keeps its place misses none of the events of many payments t
   expect(seen.toSorted()).toEqual(payments.map(({ id }) => id).toSorted());
 });
 
+test('a reader whose last event is removed while it reads is neither refused nor told less', async () => {
+  const payments: Payment[] = [];
+  for (let i = 0; i < 3; i++) payments.push(await newPayment());
+  for (const { id } of payments) await endPayment(db, id, 'closed', 'a test', now());
+  let { next: after } = await listEvents(db, merchantId, { limit: 2, after: null });
+  // What the reader has is removed before its first, its second and its third query.
+  for (let nth = 1; nth <= 3; nth++) {
+    await db.event.updateMany({
+      where: { merchantId, seq: { lte: after.seq } },
+      data: { createdAt: new Date(0) },
+    });
+    let queries = 0;
+    const racing = db.$extends({
+      query: {
+        $allModels: {
+          async $allOperations({ args, query }) {
+            queries += 1;
+            if (queries === nth) await removeOld(db, now());
+            return query(args);
+          },
+        },
+      },
+    }) as unknown as LedgerClient;
+    const { events, next } = await listEvents(racing, merchantId, { limit: 1, after });
+    expect(queries).toBe(3);
+    expect(events.map(({ paymentId }) => paymentId)).toEqual(
+      payments.slice(nth + 1, nth + 2).map(({ id }) => id),
+    );
+    payments.push(await newPayment());
+    await endPayment(db, payments.at(-1)?.id ?? '', 'closed', 'a test', now());
+    after = next;
+  }
+});
+
 test('an event waits for the one before it to be committed, of the same merchant and of no other', async () => {
   const [first, second] = [await newPayment(), await newPayment()];
   const mine = merchantId;

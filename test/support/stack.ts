@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
-import pg from 'pg';
 import { inject } from 'vitest';
+import { Connection } from '../../src/ledger/connection.ts';
 import { freePort as anyFreePort } from '../../src/stack/ports.ts';
 import { KEYWORD, SEARCH_ATTRIBUTES } from '../../src/stack/search-attributes.ts';
 import { Supervisor } from '../../src/stack/supervisor.ts';
@@ -46,10 +46,36 @@ function pathOf(tool: Tool): string {
 
 /** Runs one statement on a connection of its own. */
 export async function queryOnce(url: string, sql: string): Promise<Record<string, unknown>[]> {
-  const client = new pg.Client({ connectionString: url });
+  const client = new Connection({ connectionString: url });
   await client.connect();
   try {
     return (await client.query(sql)).rows;
+  } finally {
+    await client.end();
+  }
+}
+
+/**
+ * Ends so many connections to the database as they come, whatever they are doing; fewer when it `isOver`.
+ * @param name ends those of this application name only
+ */
+export async function endConnections(
+  url: string,
+  count: number,
+  isOver: () => boolean,
+  name?: string,
+): Promise<void> {
+  const client = new Connection({ connectionString: url });
+  await client.connect();
+  try {
+    for (let ended = 0; ended < count && !isOver(); ) {
+      const { rowCount } = await client.query(
+        `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()
+           and pid <> pg_backend_pid() and ($1::text is null or application_name = $1)`,
+        [name],
+      );
+      ended += rowCount ?? 0;
+    }
   } finally {
     await client.end();
   }

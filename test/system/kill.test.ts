@@ -1,6 +1,6 @@
 import Long from 'long';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { eventually } from '../support/stack.ts';
+import { endConnections, eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
 /**
@@ -52,6 +52,34 @@ describe('one after the other', () => {
     expect(body.data.map(({ kind }: { kind: string }) => kind)).toEqual(
       expect.arrayContaining(['transition', 'callback', 'order']),
     );
+  });
+
+  test('every connection to the ledger ended again and again: no process ends, and every payment goes on', async () => {
+    const pids = () => [system.pidOf('worker'), system.pidOf('api')];
+    const before = pids();
+    let isOver = false;
+    const orders = Array.from({ length: 20 }, (_, i) => {
+      return { id: `cut-off-${i}`, amount: 1990, currency: 'CNY', subject: 'Coffee' };
+    });
+    const payments = await Promise.all(orders.map((order) => system.pay({ order })));
+    // It is shown the payment it has: a transaction each time.
+    const keepPaying = async (order: object) => {
+      while (!isOver) await system.pay({ order }).catch(() => undefined);
+    };
+    const load = orders.map(keepPaying);
+    const counts = { 'nodrop-worker': 50, 'nodrop-changes': 5, 'nodrop-api': 300 };
+    const hasEnded = () => pids().some((pid, i) => pid !== before[i]);
+    try {
+      for (const [name, count] of Object.entries(counts))
+        await endConnections(system.config.databaseUrl, count, hasEnded, name);
+    } finally {
+      isOver = true;
+      await Promise.all(load);
+    }
+    expect(pids()).toEqual(before);
+    for (const { body } of payments) await system.simulator.pay(body.id);
+    for (const { id } of orders)
+      await eventually(async () => (await system.orderStatus(id)) === 'succeeded', 150_000);
   });
 
   describe('killed with -9 after the payer paid, its callback lost', () => {

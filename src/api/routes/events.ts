@@ -24,7 +24,8 @@ export function eventRoutes(api: Api): Endpoint[] {
       description:
         'Every event of the merchant, with and without an order service, oldest first: keep `nextCursor` as your place ' +
         'and go on from there; no event is missed. Events are kept for 30 days: when some after your place are gone, it ' +
-        'is refused with `cursor_expired`, and so is a place that no event has come to. Read your orders or payments anew then, and start without `after`, from ' +
+        'is refused with `cursor_expired`, and so is a place whose event is not in the ledger any more because it was ' +
+        'restored from before it. Read your orders or payments anew then, and start without `after`, from ' +
         'the oldest event kept. With `wait`: as soon as there is one, or after that many seconds.',
       auth: 'key',
       query: eventQuery,
