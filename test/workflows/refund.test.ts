@@ -6,6 +6,7 @@ import type { Payment } from '../../src/generated/prisma/client.ts';
 import { settlePayment } from '../../src/ledger/payments.ts';
 import { resolvePayment } from '../../src/ledger/resolve.ts';
 import { takeStuckRefunds } from '../../src/ledger/sweep.ts';
+import { eventually } from '../support/stack.ts';
 import { type Harness, startHarness } from './harness.ts';
 
 /** Money that must go back goes back: once, whatever the channel says or does not say meanwhile. */
@@ -579,6 +580,13 @@ test('a callback of a refund that was not asked for yet only has the channel ask
   await h.refund(payment, 400, 'lost-5');
   const answer = { state: 'succeeded', channelRefundId: 'simr_again', amount: 400 } as const;
   await h.callback(payment, { refundedAmount: 400 }, 'n-lost', { outRefundNo: lost.id, answer });
+  const run = h.env.client.workflow.getHandle(refundWorkflowId(lost.id));
+  // Read, and nobody has talked to the channel yet.
+  await eventually(async () => {
+    const { events } = await run.fetchHistory();
+    return events?.some((event) => event.activityTaskCompletedEventAttributes != null);
+  });
+  expect(await h.refundRow(lost.id)).toMatchObject({ status: 'created' });
   await h.startChannelWorkers();
   await done(lost.id);
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 400n, attention: null });
