@@ -68,6 +68,23 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows }
     await adapterOf(row).queryRefund(row.payment.channelAccount, row.paymentId, row.id, cancellationSignal());
 
   /**
+   * What the channel knows of a refund it was not asked for yet: the ledger may have lost that it was. The trade comes
+   * first: when the number is unknown after that, the trade's sum does not hold it. Money that went back unknown to us is
+   * on record when this returns.
+   * @returns undefined when the channel does not know the number
+   * @throws ChannelError
+   */
+  const lookFirst = async (row: Row): Promise<RefundAnswer | undefined> => {
+    const { channelAccount, id } = row.payment;
+    const trade = await adapterOf(row).queryTrade(channelAccount, id, cancellationSignal());
+    const known = await query(row);
+    if (known.state !== 'unknown_refund') return known;
+    await ledger.recordFirstAsk(db, row.id, trade, await now());
+    await startDeliveries({ db, deliveryWorkflows }, id);
+    return undefined;
+  };
+
+  /**
    * Asks for the refund. A refusal counts only when the channel does not know the number either: an earlier call
    * whose answer got lost may have used up what is now refused for want of money.
    */
@@ -118,7 +135,7 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows }
     row.payment.attention === 'disputed' &&
     isAutomatic(row.reason as RefundReason) &&
     row.status === 'created' &&
-    row.unknownSince === null;
+    row.askedAt === null;
 
   const isOver = (row: Row) => !isRefundOpen(ledger.toRefundSnapshot(row, row.payment).status);
 
@@ -129,7 +146,9 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows }
       if (isOver(row)) return ledger.toRefundSnapshot(row, row.payment);
       if (isHeldBack(row)) throw notYet('nodrop', 'that a disputed payment is not refunded', HELD_BACK_MS);
       try {
-        return await record(row, await ask(row));
+        const isFirst = row.status === 'created' && row.askedAt === null;
+        const known = isFirst ? await lookFirst(row) : undefined;
+        return await record(row, known ?? (await ask(row)));
       } catch (error) {
         if (error instanceof ChannelError) await silence(row, error);
         throw unknownOutcome(row.payment.channel, error);

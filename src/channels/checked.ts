@@ -38,7 +38,7 @@ const answerSchema = z.discriminatedUnion('state', [
 ]);
 
 const refundSchema = z.discriminatedUnion('state', [
-  z.object({ state: z.literal('succeeded'), channelRefundId: text, refundedAt: time.optional() }),
+  z.object({ state: z.literal('succeeded'), channelRefundId: text, amount, refundedAt: time.optional() }),
   z.object({ state: z.enum(['processing', 'unknown_refund']) }),
   z.object({ state: z.literal('failed'), reason }),
 ]);
@@ -47,7 +47,7 @@ const callbackSchema = z.object({
   notificationId: text,
   outTradeNo: text,
   answer: answerSchema,
-  refund: z.object({ outRefundNo: text, amount, answer: refundSchema }).optional(),
+  refund: z.object({ outRefundNo: text, answer: refundSchema }).optional(),
 });
 
 /**

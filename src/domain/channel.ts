@@ -83,6 +83,8 @@ export type RefundAnswer =
   | {
       readonly state: 'succeeded';
       readonly channelRefundId: string;
+      /** What the channel gave back under this number, in minor units, whatever it was asked for. */
+      readonly amount: number;
       /** The channel's clock, ISO 8601. */
       readonly refundedAt?: string;
     }
@@ -96,8 +98,6 @@ export type RefundAnswer =
 /** What a callback says of one refund. */
 export interface CallbackRefund {
   readonly outRefundNo: string;
-  /** Minor units. */
-  readonly amount: number;
   readonly answer: RefundAnswer;
 }
 
@@ -138,7 +138,8 @@ export interface ChannelAdapter {
   /** @throws ChannelError, which always means unknown. */
   closeTrade(account: ChannelAccount, outTradeNo: string, signal?: AbortSignal): Promise<CloseAnswer>;
   /**
-   * Gives money back, or says what became of it: the same `outRefundNo` never gives it back twice.
+   * Gives money back, or says what became of it: the same `outRefundNo` never gives it back twice, also when it is
+   * asked for with another amount.
    * @throws ChannelError `rejected` when the channel definitely refuses; every other kind means unknown.
    */
   refundTrade(account: ChannelAccount, refund: NewRefund, signal?: AbortSignal): Promise<RefundAnswer>;

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { ulid } from 'ulid';
 
 /** Every id nodrop makes. */
@@ -14,16 +15,32 @@ export const newChannelAccountId = (): string => `acc_${ulid()}`;
 
 /**
  * The `nth` refund (from 1) nodrop owes by itself for a payment, whoever records it first: another one only when the
- * channel has refused the one before. `pay_X` gives `re_X`, `X` being the payment's ULID; requested refunds have ULIDs
- * of their own.
+ * channel has refused the one before. `pay_X` gives `re_X`, `X` being the payment's ULID.
  */
 export const automaticRefundId = (paymentId: string, nth = 1): string =>
   `re_${paymentId.slice('pay_'.length)}${suffix(nth)}`;
 /** True for the id of a refund nodrop owes by itself. */
 export const isAutomaticRefundId = (id: string, paymentId: string): boolean =>
   id.startsWith(automaticRefundId(paymentId));
-/** A refund that somebody asks for. */
-export const newRefundId = (): string => `re_${ulid()}`;
+/** What makes a request for a refund the same request. */
+export interface RefundRequestKey {
+  readonly merchantId: string;
+  readonly paymentId: string;
+  readonly idempotencyKey: string;
+  /** Minor units; `all` when the request named no amount. */
+  readonly amount: number | 'all';
+}
+
+/**
+ * A refund that somebody asks for. Derived from the request alone: when the database has lost the row, the same request
+ * has the same number at the channel, which gives the money back once. Changing the derivation breaks that for every
+ * refund made before. 112 bits, in a length that no automatic refund's id has.
+ */
+export function requestedRefundId(request: RefundRequestKey): string {
+  const { merchantId, paymentId, idempotencyKey, amount } = request;
+  const content = JSON.stringify([merchantId, paymentId, idempotencyKey, amount]);
+  return `re_${createHash('sha256').update(content).digest('hex').slice(0, 28)}`;
+}
 /**
  * The `nth` refund (from 1) of a payment that somebody else made at the channel; found, not asked for. Whoever
  * finds it records it under the same id.

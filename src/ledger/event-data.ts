@@ -53,6 +53,7 @@ export const refundData = (row: Refund) => ({
   id: row.id,
   paymentId: row.paymentId,
   amount: Number(row.amount),
+  askedAmount: row.askedAmount === null ? null : Number(row.askedAmount),
   currency: row.currency,
   status: row.status,
   reason: row.reason,

@@ -1,5 +1,10 @@
 import type { ChannelAnswer, PaidAnswer, RefundAnswer } from '../domain/channel.ts';
-import { automaticRefundId, externalRefundId, isAutomaticRefundId, newRefundId } from '../domain/ids.ts';
+import {
+  automaticRefundId,
+  externalRefundId,
+  isAutomaticRefundId,
+  requestedRefundId,
+} from '../domain/ids.ts';
 import { type CurrencyCode, toDecimal } from '../domain/money.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
@@ -121,7 +126,12 @@ async function insertRefund(
   }
   const refund = await tx.refund.create({
     data: {
-      id: newRefundId(),
+      id: requestedRefundId({
+        merchantId,
+        paymentId: payment.id,
+        idempotencyKey,
+        amount: given.amount ?? 'all',
+      }),
       merchantId,
       paymentId: payment.id,
       amount,
@@ -161,10 +171,14 @@ async function isSameRequest(
   return (entry?.data as { asked?: number | null } | undefined)?.asked === (given.amount ?? null);
 }
 
-/** What has gone back of a payment, and what is to. */
-async function promised(tx: LedgerTx, paymentId: string): Promise<bigint> {
+/** What has gone back of a payment, and what is to; without the refund `except`. */
+async function promised(tx: LedgerTx, paymentId: string, except?: string): Promise<bigint> {
   const { _sum } = await tx.refund.aggregate({
-    where: { paymentId, status: { not: 'failed' } },
+    where: {
+      paymentId,
+      status: { not: 'failed' },
+      ...(except === undefined ? {} : { id: { not: except } }),
+    },
     _sum: { amount: true },
   });
   return _sum.amount ?? 0n;
@@ -312,6 +326,24 @@ export async function owedRefund(
 }
 
 /**
+ * Before the channel is asked for a refund the first time: the trade was queried, and after it the refund's number,
+ * which the channel does not know. So the trade's sum cannot hold this refund, and what went back unknown to us is
+ * recorded without counting it. From here on the channel may have it. Does nothing the second time.
+ */
+export async function recordFirstAsk(
+  db: LedgerClient,
+  refundId: string,
+  trade: ChannelAnswer,
+  now: Date,
+): Promise<void> {
+  await underRefundLock(db, refundId, now, async (locked, refund) => {
+    if (!isRefundOpen(refund.status as RefundStatus) || refund.askedAt !== null) return;
+    await locked.tx.refund.update({ where: { id: refundId }, data: { askedAt: now } });
+    await recordTrade(locked, trade, now, refundId);
+  });
+}
+
+/**
  * Writes down what the channel said of a refund before anybody acts on it. A definite answer is the last, and with it
  * comes what the channel said of the trade after it: money that others gave back is recorded in the same transaction.
  * What is owed anew by a refusal is the sweep's to start.
@@ -324,21 +356,24 @@ export async function recordRefundAnswer(
   trade?: ChannelAnswer,
 ): Promise<RefundSnapshot> {
   return await underRefundLock(db, refundId, now, async (locked, refund) => {
-    const { tx, payment } = locked;
-    const written = await writeAnswer(locked, refund, answer, now);
-    if (trade !== undefined) {
-      const { state } = trade;
-      await note(tx, payment.id, 'query', `The channel answered ${state}.`, now, { state, by: 'query' });
-      const seen = await update(tx, payment.id, {
-        channelState: state,
-        channelAnsweredAt: now,
-        channelErrorSince: null,
-      });
-      if (isMoney(trade)) await recordExternalRefunds({ ...locked, payment: seen }, trade, now);
-    }
+    const written = await writeAnswer(locked, refund, answer, now, trade);
+    if (trade !== undefined) await recordTrade(locked, trade, now);
     await oweWhatWasRefused(locked, refund, written, now);
     return written;
   });
+}
+
+/** What the channel said of the trade when it was queried for a refund. `absent`: see recordExternalRefunds. */
+async function recordTrade(locked: Locked, trade: ChannelAnswer, now: Date, absent?: string): Promise<void> {
+  const { tx, payment } = locked;
+  const { state } = trade;
+  await note(tx, payment.id, 'query', `The channel answered ${state}.`, now, { state, by: 'query' });
+  const seen = await update(tx, payment.id, {
+    channelState: state,
+    channelAnsweredAt: now,
+    channelErrorSince: null,
+  });
+  if (isMoney(trade)) await recordExternalRefunds({ ...locked, payment: seen }, trade, now, absent);
 }
 
 /** The channel gave no readable answer on a refund; after an hour of that a person should look. */
@@ -365,7 +400,8 @@ export async function recordRefundSilence(
 /**
  * What a stored callback says of a refund of ours: believed for exactly the refund's amount. What it says of
  * money that others gave back is recorded as well. A refusal is asked about: what is owed after it depends on what
- * others gave back, which the trade says with the answer.
+ * others gave back, which the trade says with the answer. So is a refund that was not asked for yet: what is recorded
+ * as others' may be this one.
  */
 export async function recordRefundCallback(
   db: LedgerClient,
@@ -378,10 +414,14 @@ export async function recordRefundCallback(
     const callback = await tx.callback.findUnique({ where: { id: callbackId } });
     if (callback === null || callback.paymentId !== payment.id) return toRefundSnapshot(refund, payment);
     const said = readCallback(callback);
-    const exact = said.refund?.outRefundNo === refundId && BigInt(said.refund.amount) === refund.amount;
+    const answer = said.refund?.outRefundNo === refundId ? said.refund.answer : undefined;
+    const isWord =
+      refund.askedAt !== null &&
+      (answer?.state === 'processing' ||
+        (answer?.state === 'succeeded' && BigInt(answer.amount) === refund.amount));
     const written =
-      exact && said.refund !== undefined && said.refund.answer.state !== 'failed'
-        ? await writeAnswer(locked, refund, said.refund.answer, now)
+      isWord && answer !== undefined
+        ? await writeAnswer(locked, refund, answer, now)
         : toRefundSnapshot(refund, payment);
     const current = await tx.payment.findUniqueOrThrow({ where: { id: payment.id } });
     if (isMoney(said.answer)) await recordExternalRefunds({ ...locked, payment: current }, said.answer, now);
@@ -408,24 +448,42 @@ export async function recordRefundsOfCallback(
 const isMoney = (answer: ChannelAnswer): answer is PaidAnswer =>
   answer.state === 'paid' || answer.state === 'refunded';
 
+/** What has gone back at the channel, at most what came in; null when it speaks of other money than was settled. */
+function goneBack({ receivedAmount, receivedCurrency }: Payment, answer: PaidAnswer): bigint | null {
+  if (receivedAmount === null) return null;
+  if (BigInt(answer.amount) !== receivedAmount || answer.currency !== receivedCurrency) return null;
+  return answer.state === 'refunded'
+    ? receivedAmount
+    : smaller(receivedAmount, BigInt(answer.refundedAmount ?? 0));
+}
+
+const smaller = (a: bigint, b: bigint): bigint => (a < b ? a : b);
+
 /**
  * Records what the channel has given back beyond every refund that is known: somebody made it there. Refunds of
  * ours that are under way count as known, as the channel's sum may hold them already.
+ * @param absent a refund of ours whose number the channel did not know after it said this: the sum does not hold it.
  */
-export async function recordExternalRefunds(locked: Locked, answer: PaidAnswer, now: Date): Promise<Payment> {
+export async function recordExternalRefunds(
+  locked: Locked,
+  answer: PaidAnswer,
+  now: Date,
+  absent?: string,
+): Promise<Payment> {
   const { tx, payment } = locked;
-  const received = payment.receivedAmount;
-  if (received === null) return payment;
-  if (BigInt(answer.amount) !== received || answer.currency !== payment.receivedCurrency) {
-    await noteOtherMoney(tx, payment, received, answer, now);
+  const atChannel = goneBack(payment, answer);
+  if (atChannel === null) {
+    await noteOtherMoney(tx, payment, answer, now);
     return payment;
   }
-  const atChannel = answer.state === 'refunded' ? received : BigInt(answer.refundedAmount ?? 0);
   if (atChannel === 0n) return payment;
-  const known = await promised(tx, payment.id);
-  const most = atChannel < received ? atChannel : received;
-  const amount = most - known;
-  if (amount <= 0n) return payment;
+  const amount = atChannel - (await promised(tx, payment.id, absent));
+  return amount <= 0n ? payment : await insertExternal(locked, amount, now);
+}
+
+async function insertExternal(locked: Locked, amount: bigint, now: Date): Promise<Payment> {
+  const { tx, payment } = locked;
+  const currency = payment.receivedCurrency ?? payment.currency;
   const nth = 1 + (await tx.refund.count({ where: { paymentId: payment.id, reason: 'external' } }));
   const id = externalRefundId(payment.id, nth);
   await tx.refund.create({
@@ -434,14 +492,14 @@ export async function recordExternalRefunds(locked: Locked, answer: PaidAnswer, 
       merchantId: payment.merchantId,
       paymentId: payment.id,
       amount,
-      currency: answer.currency,
+      currency,
       reason: 'external',
       status: 'succeeded',
       createdAt: now,
       settledAt: now,
     },
   });
-  const said = `${sayAmount(amount, answer.currency)} went back at the channel, and nobody asked for it here`;
+  const said = `${sayAmount(amount, currency)} went back at the channel, and nobody asked for it here`;
   await note(tx, payment.id, 'refund', `${said}.`, now, { refundId: id });
   locked.news.push({ type: 'refund.succeeded', refundId: id });
   const after = await moneyWentBack(locked, amount, now);
@@ -452,7 +510,7 @@ export async function recordExternalRefunds(locked: Locked, answer: PaidAnswer, 
 export async function showReversed(tx: LedgerTx, payment: Payment, now: Date): Promise<Payment> {
   if (payment.attention !== null) return payment;
   const { _sum } = await tx.refund.aggregate({
-    where: { paymentId: payment.id, reason: 'external' },
+    where: { paymentId: payment.id, reason: 'external', status: 'succeeded' },
     _sum: { amount: true },
   });
   if (_sum.amount === null) return payment;
@@ -462,15 +520,66 @@ export async function showReversed(tx: LedgerTx, payment: Payment, now: Date): P
   return await update(tx, payment.id, raised('channel_reversed', `${said}; the order was paid by it.`, now));
 }
 
+/**
+ * The channel gave back `amount` under the refund's number, and more is recorded than it has given back in all: what was
+ * concluded from the trade's sum, while the refund was unknown here, was this refund. Such external refunds are failed,
+ * and what others did give back of them is recorded anew.
+ */
+async function correctExternal(
+  locked: Locked,
+  refund: Refund,
+  amount: bigint,
+  trade: ChannelAnswer | undefined,
+  now: Date,
+): Promise<Payment> {
+  const { tx, payment, news } = locked;
+  const received = payment.receivedAmount ?? 0n;
+  // The sum may be older than a refund that has just been made, so it counts for one that was there before we asked.
+  const isOlder = refund.askedAt === null && trade !== undefined && isMoney(trade);
+  const most = (isOlder ? goneBack(payment, trade) : null) ?? received;
+  const surplus = smaller(amount, payment.refundedAmount + amount - most);
+  if (surplus <= 0n) return payment;
+  const externals = await tx.refund.findMany({
+    where: { paymentId: payment.id, reason: 'external', status: 'succeeded' },
+    orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
+  });
+  if (externals.length === 0) return payment;
+  // Its row before the payment's, which those of the others lock.
+  await tx.refund.update({ where: { id: refund.id }, data: { askedAt: refund.askedAt ?? now } });
+  let freed = 0n;
+  for (const external of externals) {
+    if (freed >= surplus) break;
+    freed += external.amount;
+    const failure = `It was refund ${refund.id}.`;
+    await tx.refund.update({ where: { id: external.id }, data: { status: 'failed', failure } });
+    const said = `Refund ${external.id} of ${sayAmount(external.amount, external.currency)} was refund ${refund.id}.`;
+    await note(tx, payment.id, 'refund', said, now, { refundId: external.id, status: 'failed' });
+    news.push({ type: 'refund.failed', refundId: external.id });
+  }
+  const corrected = await update(tx, payment.id, {
+    refundedAmount: { decrement: freed },
+    ...cleared(payment, ['channel_reversed']),
+  });
+  if (freed > surplus) return await insertExternal({ ...locked, payment: corrected }, freed - surplus, now);
+  return payment.attention === 'channel_reversed' ? await showReversed(tx, corrected, now) : corrected;
+}
+
+/** Shows that the channel gave back another amount than it was asked for, unless something else is shown. */
+async function showOtherAmount(tx: LedgerTx, payment: Payment, detail: string, now: Date): Promise<void> {
+  if (payment.attention !== null && payment.attention !== 'order_conflict') return;
+  await note(tx, payment.id, 'attention', `amount_mismatch: ${detail}.`, now);
+  await update(tx, payment.id, raised('amount_mismatch', `${detail}.`, now));
+}
+
 /** What the channel says of another amount than it was settled with tells nothing of refunds; a person may see it. */
 async function noteOtherMoney(
   tx: LedgerTx,
-  { id: paymentId, receivedCurrency, currency }: Payment,
-  received: bigint,
+  { id: paymentId, receivedAmount, receivedCurrency, currency }: Payment,
   answer: PaidAnswer,
   now: Date,
 ): Promise<void> {
-  const settled = sayAmount(received, receivedCurrency ?? currency);
+  if (receivedAmount === null) return;
+  const settled = sayAmount(receivedAmount, receivedCurrency ?? currency);
   const detail = `The channel speaks of ${sayAmount(BigInt(answer.amount), answer.currency)}, settled were ${settled}: not acted on.`;
   // Said again it is no news.
   const known = await tx.timelineEntry.findFirst({
@@ -500,6 +609,7 @@ async function writeAnswer(
   refund: Refund,
   answer: RefundAnswer,
   now: Date,
+  trade?: ChannelAnswer,
 ): Promise<RefundSnapshot> {
   const { tx, payment, news } = locked;
   if (!isRefundOpen(refund.status as RefundStatus)) return toRefundSnapshot(refund, payment);
@@ -512,14 +622,28 @@ async function writeAnswer(
   const definite = { unknownSince: null, settledAt: now };
   switch (answer.state) {
     case 'succeeded': {
-      const written = await write(`${said} succeeded: ${refund.reason}.`, {
-        ...definite,
-        status: 'succeeded',
-        channelRefundId: answer.channelRefundId,
-        failure: null,
-      });
+      const given = BigInt(answer.amount);
+      const { receivedAmount, refundedAmount } = await correctExternal(locked, refund, given, trade, now);
+      // Never more than came in, whatever the channel says.
+      const amount = smaller(given, (receivedAmount ?? 0n) - refundedAmount);
+      const isAsAsked = given === refund.amount && amount === given;
+      const say = (sum: bigint) => sayAmount(sum, refund.currency);
+      const difference =
+        `The channel gave back ${say(given)} under refund ${refund.id}, asked were ${say(refund.amount)}` +
+        (amount === given ? '' : `; recorded are ${say(amount)}, as no more came in`);
+      const written = await write(
+        `${said} succeeded: ${refund.reason}.${isAsAsked ? '' : ` ${difference}.`}`,
+        {
+          ...definite,
+          status: 'succeeded',
+          channelRefundId: answer.channelRefundId,
+          failure: null,
+          ...(isAsAsked ? {} : { amount, askedAmount: refund.amount }),
+        },
+      );
       news.push({ type: 'refund.succeeded', refundId: refund.id });
-      await moneyWentBack(locked, refund.amount, now);
+      const after = await moneyWentBack(locked, amount, now);
+      if (!isAsAsked) await showOtherAmount(tx, after, difference, now);
       return written;
     }
     case 'failed': {
@@ -535,6 +659,7 @@ async function writeAnswer(
     case 'processing': {
       const written = await write(`${said}: the channel has it in process.`, {
         status: 'processing',
+        askedAt: refund.askedAt ?? now,
         unknownSince: null,
         failure: null,
       });
@@ -616,7 +741,11 @@ async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date): Promi
     await note(tx, payment.id, 'attention', `refund_failing: ${trouble}`, now);
     return await update(tx, payment.id, raised('refund_failing', trouble, now));
   }
-  const over: readonly Attention[] = allBack ? OVER_WHEN_BACK : ['refund_failing'];
+  // That the channel gave back another amount than asked stays to be seen.
+  const isOtherAmount = refunds.some(({ askedAmount }) => askedAmount !== null);
+  const over: readonly Attention[] = allBack
+    ? OVER_WHEN_BACK.filter((kind) => kind !== 'amount_mismatch' || !isOtherAmount)
+    : ['refund_failing'];
   if (current === null || !over.includes(current)) return payment;
   await note(tx, payment.id, 'attention', `${current} is over.`, now);
   if (payment.orderUpdate === 'conflict' && !allBack) {

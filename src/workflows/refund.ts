@@ -89,8 +89,8 @@ class RefundRun {
       this.#row = await wf
         .proxyActivities<RefundChannelActivities>({
           taskQueue: channelTaskQueue(this.#input.channel),
-          // Up to three calls of 8 s: a refusal is looked into.
-          startToCloseTimeout: '30 s',
+          // Up to five calls of 8 s: trade and number before the first, and a refusal is looked into.
+          startToCloseTimeout: '50 s',
           retry: UNTIL_DONE,
           summary: 'ask the channel to give the money back',
         })

@@ -55,7 +55,12 @@ const refundsOf = async (paymentId: string) => {
   const rows = await api.db.refund.findMany({ where: { paymentId }, orderBy: { createdAt: 'asc' } });
   return rows.map(({ reason, status, amount }) => `${reason} ${status} ${amount}`);
 };
-const back = { state: 'succeeded', channelRefundId: 'R' } as const;
+/** The channel gives back what it was asked for. */
+async function givenBack(refundId: string, when: Date) {
+  const { amount } = await api.db.refund.findUniqueOrThrow({ where: { id: refundId } });
+  const answer = { state: 'succeeded', channelRefundId: 'R', amount: Number(amount) } as const;
+  await recordRefundAnswer(api.db, refundId, answer, when);
+}
 
 describe('channel_unreachable', () => {
   async function silent() {
@@ -148,7 +153,7 @@ describe('order_conflict', () => {
     await paid(id, 1050, at(10));
     await expectOver(first.id);
     await expectShown(id, 'order_conflict', at(10), 'already paid by another payment');
-    await recordRefundAnswer(api.db, automaticRefundId(id), back, at(20));
+    await givenBack(automaticRefundId(id), at(20));
     await expectOver(id);
   });
 
@@ -158,7 +163,7 @@ describe('order_conflict', () => {
     await api.db.order.updateMany({ where: { merchantId, id: orderId }, data: { status: 'cancelled' } });
     await paid(id, 1050, at(10));
     await expectShown(id, 'order_conflict', at(10), 'already cancelled when the money came in');
-    await recordRefundAnswer(api.db, automaticRefundId(id), back, at(20));
+    await givenBack(automaticRefundId(id), at(20));
     await expectOver(id);
   });
 });
@@ -197,7 +202,7 @@ describe('money that waits for a decision', () => {
     const id = await waiting();
     const { json } = await resolve(id, 'refund');
     expect(json).toMatchObject({ attention: 'order_conflict', attentionDetail: 'An operator refunds it.' });
-    await recordRefundAnswer(api.db, automaticRefundId(id), back, at(20));
+    await givenBack(automaticRefundId(id), at(20));
     await expectOver(id);
   });
 
@@ -211,7 +216,7 @@ describe('money that waits for a decision', () => {
     await recordRefundAnswer(api.db, automaticRefundId(id), refused, at(20));
     await expectShown(id, 'refund_failing', at(20), 'account closed');
     const again = await refund(id);
-    await recordRefundAnswer(api.db, again.id, back, at(30));
+    await givenBack(again.id, at(30));
     await expectOver(id);
   });
 
@@ -235,7 +240,7 @@ describe('money that waits for a decision', () => {
         // While it is on its way nobody knows what is left.
         expect((await resolve(id, 'accept')).json.code).toBe('not_resolvable');
         expect((await resolve(id, 'refund')).json.code).toBe('not_resolvable');
-        await recordRefundAnswer(api.db, refundId, back, at(20));
+        await givenBack(refundId, at(20));
       }
       await expectShown(id, 'amount_mismatch', at(10), 'received 1200 CNY, asked were 1050 CNY');
       return id as string;
@@ -252,7 +257,7 @@ describe('money that waits for a decision', () => {
     const returned = await overpaid();
     expect((await resolve(returned, 'refund')).json.orderUpdate).toBe('conflict');
     expect(await refundsOf(returned)).toContain('requested created 1050');
-    await recordRefundAnswer(api.db, automaticRefundId(returned), back, at(30));
+    await givenBack(automaticRefundId(returned), at(30));
     await expectOver(returned);
     expect((await get(returned)).refundedAmount).toBe(1200);
   });
@@ -260,7 +265,7 @@ describe('money that waits for a decision', () => {
   test('a merchant refunds all of it: nothing is left to decide', async () => {
     const id = await mismatch();
     const { id: refundId } = await refund(id);
-    await recordRefundAnswer(api.db, refundId, back, at(20));
+    await givenBack(refundId, at(20));
     await expectOver(id);
     expect((await get(id)).orderUpdate).toBe('conflict');
   });
@@ -286,7 +291,7 @@ describe('refund_failing', () => {
     await expectShown(id, 'refund_failing', at(3700), `since ${at(100).toISOString()}`);
     await recordRefundSilence(api.db, refundId, 'no answer in time', at(9000));
     await expectShown(id, 'refund_failing', at(3700), `since ${at(100).toISOString()}`);
-    await recordRefundAnswer(api.db, refundId, back, at(9001));
+    await givenBack(refundId, at(9001));
     await expectOver(id);
   });
 
@@ -299,7 +304,7 @@ describe('refund_failing', () => {
     await recordRefundAnswer(api.db, refundId, refused, at(4000));
     await expectShown(id, 'refund_failing', at(3700), 'account closed');
     const again = await refund(id);
-    await recordRefundAnswer(api.db, again.id, back, at(5000));
+    await givenBack(again.id, at(5000));
     await expectOver(id);
   });
 
@@ -323,7 +328,7 @@ describe('refund_failing', () => {
     await expectOver(id);
     await inProcess(7 * DAY);
     await expectShown(id, 'refund_failing', later(7 * DAY), 'in process');
-    await recordRefundAnswer(api.db, refundId, back, later(8 * DAY));
+    await givenBack(refundId, later(8 * DAY));
     await expectOver(id);
   });
 
@@ -379,7 +384,7 @@ describe('refund_failing', () => {
       await recordRefundAnswer(api.db, second, refused('account closed'), at(200));
       await expectShown(id, 'refund_failing', at(200), 'account closed');
       expect((await resolve(id, action)).status).toBe(200);
-      await recordRefundAnswer(api.db, automaticRefundId(id, 3), back, at(300));
+      await givenBack(automaticRefundId(id, 3), at(300));
       await expectOver(id);
       expect(await get(id)).toMatchObject({ refundedAmount: 1050, refundStatus: 'succeeded' });
       expect((await resolve(id, 'refund')).status).toBe(409);
@@ -390,11 +395,11 @@ describe('refund_failing', () => {
   test('the channel refused, and a merchant got a part of it back: the operator has the rest asked again', async () => {
     const id = await refusedOnce();
     const { id: part } = await refund(id, 50);
-    await recordRefundAnswer(api.db, part, back, at(150));
+    await givenBack(part, at(150));
     await expectShown(id, 'refund_failing', at(100), 'no funds');
     await resolve(id, 'retry');
     expect((await refundsOf(id)).at(-1)).toBe('duplicate_payment created 1000');
-    await recordRefundAnswer(api.db, automaticRefundId(id, 2), back, at(200));
+    await givenBack(automaticRefundId(id, 2), at(200));
     await expectOver(id);
   });
 

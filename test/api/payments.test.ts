@@ -387,7 +387,8 @@ describe('an order that is paid twice', () => {
     expect(await seen(second)).toMatchObject({ ...told, refundStatus: 'created', refundedAmount: 0 });
     await recordRefundAnswer(api.db, refundId, { state: 'processing' }, new Date());
     expect(await seen(second)).toMatchObject({ ...told, refundStatus: 'processing', refundedAmount: 0 });
-    await recordRefundAnswer(api.db, refundId, { state: 'succeeded', channelRefundId: 'R1' }, new Date());
+    const back = { state: 'succeeded', channelRefundId: 'R1', amount: 1050 } as const;
+    await recordRefundAnswer(api.db, refundId, back, new Date());
     expect(await seen(second)).toMatchObject({ ...told, refundStatus: 'succeeded', refundedAmount: 1050 });
     expect(await seen(first)).toMatchObject({
       ...{ orderUpdate: 'applied', refundReason: null, refundStatus: null, refundedAmount: 0 },
@@ -416,7 +417,7 @@ describe('an order that is paid twice', () => {
     await recordRefundAnswer(
       api.db,
       again.json.id,
-      { state: 'succeeded', channelRefundId: 'R2' },
+      { state: 'succeeded', channelRefundId: 'R2', amount: 1050 },
       new Date(),
     );
     expect(await seen(second)).toMatchObject({ refundStatus: 'succeeded', refundedAmount: 1050 });

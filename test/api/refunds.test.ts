@@ -122,7 +122,7 @@ test('money of another amount that all went back leaves nothing to decide, and f
     recordRefundAnswer(
       api.db,
       parts[n]?.json.id,
-      { state: 'succeeded', channelRefundId: `r${n}` },
+      { state: 'succeeded', channelRefundId: `r${n}`, amount: parts[n]?.json.amount },
       new Date(),
     );
   await give(0);
@@ -138,7 +138,7 @@ describe('the same key', () => {
     const { id } = await paid();
     const idempotencyKey = newIdempotencyKey();
     const first = await ask(id, { amount: 1050, note: 'x' }, idempotencyKey);
-    const done = { state: 'succeeded', channelRefundId: 'r1' } as const;
+    const done = { state: 'succeeded', channelRefundId: 'r1', amount: 1050 } as const;
     await recordRefundAnswer(api.db, first.json.id, done, new Date());
     api.refundWorkflows.calls.length = 0;
     const again = await ask(id, { note: 'x', amount: 1050 }, idempotencyKey);

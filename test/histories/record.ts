@@ -198,8 +198,8 @@ test('a refund in process, settled by its callback', async () => {
   };
   const refund = await h.refund(payment, 500);
   await h.untilRefund(refund.id, 'processing');
-  const answer = { state: 'succeeded', channelRefundId: 'simr' } as const;
-  const said = { outRefundNo: refund.id, amount: 500, answer };
+  const answer = { state: 'succeeded', channelRefundId: 'simr', amount: 500 } as const;
+  const said = { outRefundNo: refund.id, answer };
   await h.callback(payment, { refundedAmount: 500 }, 'n-refund', said);
   const run = h.env.client.workflow.getHandle(refundWorkflowId(refund.id));
   await run.result();

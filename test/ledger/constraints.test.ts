@@ -149,6 +149,39 @@ describe('money', () => {
     expect(outcomes.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
     await refused(db.payment.update({ where: { id: paymentId }, data: { refundedAmount: 1001n } }));
   });
+
+  test('what has gone back is a fact beside a refund that is under way, and never more than was received', async () => {
+    const { id: paymentId } = await payment(PAID);
+    const row = { merchantId, paymentId, currency: 'CNY', reason: 'requested' };
+    const refund = (refundId: string, amount: bigint, changes: object = {}) =>
+      db.refund.create({ data: { ...row, ...changes, id: `re_${n}_${refundId}`, amount } });
+    const { id } = await refund('open', 1000n);
+    const gone = { status: 'succeeded', reason: 'external' };
+    await refund('gone', 400n, gone);
+    await refused(refund('more', 601n, gone));
+    // It goes on, to be refused at the channel, and promises nothing more.
+    const change = (data: object) => db.refund.update({ where: { id }, data });
+    await change({ unknownSince: new Date() });
+    await refused(change({ amount: 1001n }));
+    await refused(refund('another', 1n));
+    await refused(change({ status: 'succeeded' }));
+    await change({ status: 'failed' });
+    await refused(change({ status: 'created' }));
+  });
+
+  test('a refund of nothing says what was asked for', async () => {
+    const { id: paymentId } = await payment(PAID);
+    const data = {
+      merchantId,
+      paymentId,
+      currency: 'CNY',
+      reason: 'requested',
+      status: 'succeeded',
+      amount: 0n,
+    };
+    await refused(db.refund.create({ data: { ...data, id: `re_${n}_0` } }));
+    await db.refund.create({ data: { ...data, id: `re_${n}_0`, askedAmount: 5n } });
+  });
 });
 
 describe('attempts', () => {

@@ -98,7 +98,7 @@ test('every end and every refund, each once, with versions that grow', async () 
     const { refund } = await requestRefund(db, id, asked, now());
     const answer =
       state === 'succeeded'
-        ? ({ state, channelRefundId: 'r' } as const)
+        ? ({ state, channelRefundId: 'r', amount: 400 } as const)
         : ({ state, reason: 'The account is closed.' } as const);
     for (let i = 0; i < 2; i++) await recordRefundAnswer(db, refund.id, answer, now());
   }
@@ -327,6 +327,7 @@ async function newPending() {
   const delivery = await db.delivery.findFirstOrThrow({ where: { paymentId: payment.id } });
   return { payment, delivery };
 }
+const back = (amount: number) => ({ state: 'succeeded', channelRefundId: 'r', amount }) as const;
 const answered = (outcome: 'agreed' | 'conflict' | 'gone' | 'unknown', at = now()) => ({
   ...{ outcome, statusCode: 200, detail: 'It answered.', durationMs: 1, at },
 });
@@ -366,7 +367,7 @@ test.each([
     await db.merchant.update({ where: { id: merchantId }, data: { latePayment } });
     const all = { amount: undefined, note: undefined, idempotencyKey: `key-${payment.id}` };
     const { refund } = await requestRefund(db, payment.id, all, now());
-    await recordRefundAnswer(db, refund.id, { state: 'succeeded', channelRefundId: 'r' }, now());
+    await recordRefundAnswer(db, refund.id, back(1000), now());
     const at = now();
     await takeTurn(db, delivery.id, at);
     await showOverdue(db, delivery.id, new Date(at.getTime() + 600_000));
@@ -400,7 +401,7 @@ describe.each(['before', 'after'])(
         }
         const part = { amount: 300, note: undefined, idempotencyKey: `key-${payment.id}` };
         const { refund } = await requestRefund(db, payment.id, part, now());
-        await recordRefundAnswer(db, refund.id, { state: 'succeeded', channelRefundId: 'r' }, now());
+        await recordRefundAnswer(db, refund.id, back(300), now());
       };
       if (when === 'before') await giveBackPart();
       await recordAttempt(db, delivery.id, answered('gone'), 0, now());
@@ -420,7 +421,7 @@ describe.each(['before', 'after'])(
       expect(decided.refunds).toMatchObject([{ amount: 700n, reason: 'late_payment', status: 'created' }]);
       expect(await row()).toMatchObject({ orderUpdate: 'conflict', attention: 'order_conflict' });
       const [rest] = decided.refunds;
-      await recordRefundAnswer(db, rest?.id ?? '', { state: 'succeeded', channelRefundId: 'r2' }, now());
+      await recordRefundAnswer(db, rest?.id ?? '', back(700), now());
       expect(await row()).toMatchObject({ attention: null, refundedAmount: 1000n });
       expect(await order()).toMatchObject({ status: 'refunded' });
     });

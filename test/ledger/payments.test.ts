@@ -216,15 +216,15 @@ describe('a merchant has it refunded, another attempt pays the order, and the ch
   test('of a part of it: that part is owed by itself, beside the rest', async () => {
     const { first, refund } = await conflictWhileOpen(300);
     const rest = automaticRefundId(first.id);
-    const gone = { state: 'succeeded', channelRefundId: 'r' } as const;
-    await recordRefundAnswer(db, rest, gone, now(), { ...short, refundedAmount: 600 });
+    const gone = (amount: number) => ({ state: 'succeeded', channelRefundId: 'r', amount }) as const;
+    await recordRefundAnswer(db, rest, gone(600), now(), { ...short, refundedAmount: 600 });
     expect(await row(first.id)).toMatchObject({ refundedAmount: 600n, attention: 'order_conflict' });
     await recordRefundAnswer(db, refund.id, refused, now(), { ...short, refundedAmount: 600 });
     const again = automaticRefundId(first.id, 2);
     expect(await db.refund.findUnique({ where: { id: again } })).toMatchObject({
       ...{ status: 'created', amount: 300n, reason: 'duplicate_payment' },
     });
-    await recordRefundAnswer(db, again, gone, now(), { ...short, refundedAmount: 900 });
+    await recordRefundAnswer(db, again, gone(300), now(), { ...short, refundedAmount: 900 });
     expect(await row(first.id)).toMatchObject({ refundedAmount: 900n, attention: null });
   });
 
@@ -240,7 +240,7 @@ describe('a merchant has it refunded, another attempt pays the order, and the ch
 
   test('by its callback: believed only with the trade, which says what others gave back', async () => {
     const { first, refund } = await conflictWhileOpen();
-    const said = { outRefundNo: refund.id, amount: 900, answer: refused };
+    const said = { outRefundNo: refund.id, answer: refused };
     const callback = { notificationId: `n-${refund.id}`, outTradeNo: first.id, answer: short, refund: said };
     const { id } = await storeCallback(db, first.channelAccountId, callback, Buffer.from('{}'), now());
     expect(await recordRefundCallback(db, refund.id, id, now())).toMatchObject({ status: 'created' });

@@ -246,7 +246,8 @@ test('after a loss of Temporal callbacks of 72 h are delivered again, but for th
   const [paid = ''] = await newPayments(1, settled);
   const [open = ''] = await newPayments(1, () => ({ status: 'closed', endedAt: ago(60 * HOUR) }));
   const money = { channelPaymentId: 't', amount: 10, currency: 'CNY', paidAt: ago(0).toISOString() };
-  const refund = { outRefundNo: 're_1', amount: 1, answer: { state: 'succeeded', channelRefundId: 'r' } };
+  const back = { state: 'succeeded', channelRefundId: 'r', amount: 1 };
+  const refund = { outRefundNo: 're_1', answer: back };
   const store = async (id: string, paymentId: string | null, answer: object, of: object = {}) => {
     const row = { id, channelAccountId, notificationId: id, outTradeNo: paymentId ?? 'x', paymentId, answer };
     const delivered = { receivedAt: ago(71 * HOUR), deliveredAt: ago(71 * HOUR) };

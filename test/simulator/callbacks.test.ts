@@ -83,8 +83,7 @@ describe('a callback', () => {
       answer: { state: 'refunded', refundedAmount: 1050 },
       refund: {
         outRefundNo: 'r1',
-        amount: 1050,
-        answer: { state: 'succeeded', channelRefundId: expect.stringMatching(/^simr_/) },
+        answer: { state: 'succeeded', channelRefundId: expect.stringMatching(/^simr_/), amount: 1050 },
       },
     });
     expect(await adapter.queryTrade(ACCOUNT, no)).toMatchObject({ state: 'refunded' });

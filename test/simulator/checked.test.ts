@@ -23,7 +23,12 @@ const PAID = {
   paidAt: '2026-01-01T00:00:00.000+08:00',
 } as const;
 const ACTION: NextAction = { type: 'redirect', url: 'https://wallet.example/', expiresAt: PAID.paidAt };
-const BACK: RefundAnswer = { state: 'succeeded', channelRefundId: 'r', refundedAt: PAID.paidAt };
+const BACK: RefundAnswer = {
+  state: 'succeeded',
+  channelRefundId: 'r',
+  amount: 5,
+  refundedAt: PAID.paidAt,
+};
 const NUL = 'a\0b';
 const HALF = 'a\ud83d';
 
@@ -49,7 +54,7 @@ function saying(
       notificationId: said.notificationId ?? 'n',
       outTradeNo: said.outTradeNo ?? 'pay_1',
       answer,
-      refund: { outRefundNo: 're_1', amount: 5, answer: refund, ...said.told } as CallbackRefund,
+      refund: { outRefundNo: 're_1', answer: refund, ...said.told } as CallbackRefund,
     }),
   } as unknown as ChannelAdapter);
 }
@@ -104,6 +109,9 @@ describe('what cannot is no answer to a query, and a malformed callback', () => 
 
   test.each<object>([
     { channelRefundId: NUL },
+    { amount: 0 },
+    { amount: 10.5 },
+    { amount: undefined },
     { refundedAt: '9999-12-31T23:59:59-23:59' },
     { state: 'failed', reason: HALF },
   ])('of a refund: %o', async (refund) => {
@@ -120,7 +128,6 @@ describe('what cannot is no answer to a query, and a malformed callback', () => 
     { notificationId: 'x'.repeat(201) },
     { outTradeNo: 'x'.repeat(201) },
     { outTradeNo: NUL },
-    { told: { amount: 0 } },
     { told: { outRefundNo: HALF } },
   ])('of a callback: %o', (said) => {
     expect(() => call(said)).toThrow(expect.objectContaining({ kind: 'malformed' }));

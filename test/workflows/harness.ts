@@ -55,7 +55,10 @@ export interface Harness {
   readonly deliveryWorkflows: DeliveryWorkflows;
   /** Runs once before the channel is next asked: after the answer has come, before it is written down. */
   onAnswer: ((outTradeNo: string) => Promise<void>) | undefined;
-  /** Stands between nodrop and the channel in everything about refunds; `ask` asks the channel. */
+  /**
+   * Stands between nodrop and the channel in everything about a refund, from the first time the channel is told to make
+   * it; `ask` asks the channel.
+   */
   onRefund: ((ask: () => Promise<RefundAnswer>) => Promise<RefundAnswer>) | undefined;
   now(): Promise<number>;
   newPayment(options?: {
@@ -80,14 +83,16 @@ export interface Harness {
   /** A payment of a new order, paid and settled. */
   newPaid(options?: { amount?: number }): Promise<Payment>;
   /** Asks for a refund as the API does, and starts it. */
-  refund(payment: Payment, amount?: number): Promise<Refund>;
+  refund(payment: Payment, amount?: number, idempotencyKey?: string): Promise<Refund>;
   /** A refund that nodrop owes by itself, started. */
   owe(payment: Payment): Promise<Refund>;
   refundRow(refundId: string): Promise<Refund>;
   /** Resolves when the refund has this status, without letting virtual time pass. */
   untilRefund(refundId: string, status: string): Promise<void>;
-  /** A refund that the merchant makes at the channel, past nodrop. */
-  refundElsewhere(payment: Payment, amount: number): Promise<void>;
+  /** A refund that the merchant makes at the channel, past nodrop; or one made under a number of ours. */
+  refundElsewhere(payment: Payment, amount: number, outRefundNo?: string): Promise<void>;
+  /** The database is restored to before the payment's refunds: what it knew of them is lost. */
+  loseRefunds(payment: Payment): Promise<void>;
   /** A create that had got lost on its way reaches the channel after all. */
   lateCreate(payment: Payment): Promise<void>;
   /** Lets virtual time pass. */
@@ -198,6 +203,8 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   const channels = new Map<string, ChannelAdapter>();
   /** As they are, without what tests do to them. */
   const adapters = new Map<string, ChannelAdapter>();
+  const asksFor = (outRefundNo: string) =>
+    refundCalls.some((made) => made.outRefundNo === outRefundNo && made.call === 'refund');
   const refundCalls: { outRefundNo: string; call: 'refund' | 'query'; at: number }[] = [];
   const harness = {
     onAnswer: undefined as Harness['onAnswer'],
@@ -226,7 +233,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       async queryRefund(account, outTradeNo, outRefundNo, signal) {
         refundCalls.push({ outRefundNo, call: 'query', at: await env.currentTimeMs() });
         const ask = () => adapter.queryRefund(account, outTradeNo, outRefundNo, signal);
-        return await (harness.onRefund?.(ask) ?? ask());
+        return await ((asksFor(outRefundNo) ? harness.onRefund?.(ask) : undefined) ?? ask());
       },
     });
   }
@@ -348,12 +355,11 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       await run.result();
       return payment;
     },
-    async refund(payment: Payment, amount?: number) {
-      refunds += 1;
+    async refund(payment: Payment, amount?: number, idempotencyKey = `key-${++refunds}`) {
       const { refund } = await requestRefund(
         db,
         payment.id,
-        { amount, note: undefined, idempotencyKey: `key-${refunds}` },
+        { amount, note: undefined, idempotencyKey },
         new Date(await now()),
       );
       await refundWorkflows.start(toRefundSnapshot(refund, payment), 10_000);
@@ -376,14 +382,25 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
         return row.status === status;
       });
     },
-    async refundElsewhere(payment: Payment, amount: number) {
-      refunds += 1;
+    async refundElsewhere(payment: Payment, amount: number, outRefundNo = `elsewhere_${++refunds}`) {
       const account = await db.channelAccount.findUniqueOrThrow({ where: { id: payment.channelAccountId } });
       const { id: outTradeNo, currency } = payment;
       const total = Number(payment.amount);
       await adapters
         .get(payment.channel)
-        ?.refundTrade(account, { outTradeNo, outRefundNo: `elsewhere_${refunds}`, amount, currency, total });
+        ?.refundTrade(account, { outTradeNo, outRefundNo, amount, currency, total });
+    },
+    async loseRefunds({ id: paymentId }: Payment) {
+      await db.$transaction([
+        db.delivery.deleteMany({ where: { paymentId, event: { type: { startsWith: 'refund.' } } } }),
+        db.event.deleteMany({ where: { paymentId, type: { startsWith: 'refund.' } } }),
+        db.timelineEntry.deleteMany({ where: { paymentId, kind: { in: ['refund', 'attention'] } } }),
+        db.refund.deleteMany({ where: { paymentId } }),
+        db.payment.update({
+          where: { id: paymentId },
+          data: { refundedAmount: 0, attention: null, attentionSince: null, attentionDetail: null },
+        }),
+      ]);
     },
     async lateCreate(payment: Payment) {
       const adapter = channels.get(payment.channel);

@@ -1,9 +1,12 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { ChannelError, type RefundAnswer } from '../../src/domain/channel.ts';
+import { externalRefundId, requestedRefundId } from '../../src/domain/ids.ts';
 import { refundWorkflowId } from '../../src/domain/names.ts';
 import type { Payment } from '../../src/generated/prisma/client.ts';
 import { settlePayment } from '../../src/ledger/payments.ts';
+import { resolvePayment } from '../../src/ledger/resolve.ts';
 import { takeStuckRefunds } from '../../src/ledger/sweep.ts';
+import { eventually } from '../support/stack.ts';
 import { type Harness, startHarness } from './harness.ts';
 
 /** Money that must go back goes back: once, whatever the channel says or does not say meanwhile. */
@@ -33,6 +36,10 @@ const saying = (answer: RefundAnswer) => async (ask: () => Promise<RefundAnswer>
 const processing = saying({ state: 'processing' });
 const atChannel = async ({ id }: Payment) =>
   (await h.simulator.ledger()).find(({ outTradeNo }) => outTradeNo === id);
+const refundsOf = async ({ id: paymentId }: Payment) => {
+  const rows = await h.db.refund.findMany({ where: { paymentId }, orderBy: { id: 'asc' } });
+  return rows.map(({ id, amount, reason, status }) => [id, amount, reason, status]);
+};
 const done = (refundId: string) => h.env.client.workflow.getHandle(refundWorkflowId(refundId)).result();
 
 test('all of it: the refund succeeds, and the order is refunded', async () => {
@@ -79,7 +86,7 @@ test('in process: asked after 1 m x 5, 5, 10, 20, 30 m and then every 30 m, unti
   await done(refund.id);
   const minutes = h.refundCalls(refund.id).map(({ call, at }) => `${call} ${Math.round(at / 60)}`);
   expect(minutes).toEqual([
-    'refund 0',
+    ...['query 0', 'refund 0'],
     ...[1, 2, 3, 4, 5, 10, 20, 40, 70, 100, 130].map((at) => `query ${at}`),
   ]);
   expect(await h.refundRow(refund.id)).toMatchObject({ status: 'succeeded', failure: null });
@@ -101,6 +108,35 @@ test('the channel away for hours: shown after one, asked on, and given back once
   expect(await atChannel(payment)).toMatchObject({ refunded: 500 });
 });
 
+test('before the first call the trade and the number are asked until there is an answer, and what it tells is recorded', async () => {
+  const payment = await h.newPaid();
+  await h.refundElsewhere(payment, 300);
+  await h.simulator.setFaults({ query: { errorRate: 1 } });
+  const refund = await h.refund(payment, 500);
+  await h.pass(2 * HOUR);
+  expect(h.refundCalls(refund.id).filter(({ call }) => call === 'refund')).toEqual([]);
+  expect(await h.refundRow(refund.id)).toMatchObject({ status: 'created' });
+  expect(await h.row(payment.id)).toMatchObject({ attention: 'refund_failing', refundedAmount: 0n });
+  await h.simulator.setFaults({ query: { errorRate: 0 } });
+  await done(refund.id);
+  expect(h.refundCalls(refund.id).map(({ call }) => call)).toEqual(['query', 'refund']);
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 800n });
+});
+
+test('the channel says that it gave back more than came in, by two refunds: recorded up to what came in', async () => {
+  const payment = await h.newPaid();
+  h.onRefund = processing;
+  const [one, other] = [await h.refund(payment, 400), await h.refund(payment, 600)];
+  for (const { id } of [one, other]) await h.untilRefund(id, 'processing');
+  h.onRefund = async (ask) => ({ ...(await ask()), amount: 1990 }) as RefundAnswer;
+  for (const { id } of [one, other]) await done(id);
+  const rows = await h.db.refund.findMany({ where: { paymentId: payment.id } });
+  expect(rows.map(({ amount, status }) => `${amount} ${status}`).sort()).toEqual([
+    ...['0 succeeded', '1990 succeeded'],
+  ]);
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n, attention: 'amount_mismatch' });
+});
+
 test('an answer that gets lost: asked again under the same number, and given back once', async () => {
   const payment = await h.newPaid();
   let calls = 0;
@@ -112,7 +148,7 @@ test('an answer that gets lost: asked again under the same number, and given bac
   };
   const refund = await h.refund(payment, 1500);
   await done(refund.id);
-  expect(h.refundCalls(refund.id).map(({ call }) => call)).toEqual(Array(4).fill('refund'));
+  expect(h.refundCalls(refund.id).map(({ call }) => call)).toEqual(['query', ...Array(4).fill('refund')]);
   expect(await h.refundRow(refund.id)).toMatchObject({ status: 'succeeded' });
   expect(await atChannel(payment)).toMatchObject({ refunded: 1500 });
 });
@@ -127,7 +163,11 @@ test('a channel that forgets a refund it had in process is told again, under the
   h.onRefund = async (ask) => answers.shift() ?? (await ask());
   const refund = await h.refund(payment, 500);
   await done(refund.id);
-  expect(h.refundCalls(refund.id).map(({ call }) => call)).toEqual(['refund', 'query', 'query', 'refund']);
+  expect(h.refundCalls(refund.id).map(({ call }) => call)).toEqual([
+    ...['query', 'refund', 'query', 'query'],
+    // Not looked up again: the channel was asked before, and forgets.
+    'refund',
+  ]);
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 500n });
   expect(await atChannel(payment)).toMatchObject({ refunded: 500 });
 });
@@ -160,7 +200,7 @@ test('a refusal of what an earlier call, whose answer got lost, has done is no r
   };
   const refund = await h.refund(payment);
   await done(refund.id);
-  expect(h.refundCalls(refund.id).map(({ call }) => call)).toEqual(['refund', 'refund', 'query']);
+  expect(h.refundCalls(refund.id).map(({ call }) => call)).toEqual(['query', 'refund', 'refund', 'query']);
   expect(await h.refundRow(refund.id)).toMatchObject({ status: 'succeeded' });
   expect(await atChannel(payment)).toMatchObject({ refunded: 1990 });
 });
@@ -379,6 +419,110 @@ test('the sweep takes what nobody started or what has fallen silent, and nothing
   expect(await takeStuckRefunds(h.db, new Date(now))).toEqual([]);
 });
 
+describe('a database that has lost refunds the channel has made', () => {
+  test('the same request is the same number: found there, given back once and counted once', async () => {
+    const payment = await h.newPaid();
+    const first = await h.refund(payment, 400, 'lost-1');
+    await done(first.id);
+    await h.loseRefunds(payment);
+    const again = await h.refund(payment, 400, 'lost-1');
+    expect(again.id).toBe(first.id);
+    await done(again.id);
+    expect(await atChannel(payment)).toMatchObject({ refunded: 400 });
+    expect(h.refundCalls(first.id).filter(({ call }) => call === 'refund')).toHaveLength(1);
+    expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 400n, attention: null });
+    expect(await refundsOf(payment)).toEqual([[first.id, 400n, 'requested', 'succeeded']]);
+  });
+
+  test('another request: what went back unknown to us is on record before the channel is asked', async () => {
+    const payment = await h.newPaid();
+    await done((await h.refund(payment, 400, 'lost-2')).id);
+    await h.loseRefunds(payment);
+    let before: unknown;
+    h.onRefund = async (ask) => {
+      before ??= { rows: await refundsOf(payment), row: await h.row(payment.id) };
+      return await ask();
+    };
+    const refund = await h.refund(payment, 500, 'lost-3');
+    await done(refund.id);
+    const external = [externalRefundId(payment.id), 400n, 'external', 'succeeded'];
+    expect(before).toMatchObject({
+      rows: [[refund.id, 500n, 'requested', 'created'], external],
+      row: { refundedAmount: 400n, attention: 'channel_reversed' },
+    });
+    expect(await atChannel(payment)).toMatchObject({ refunded: 900 });
+    expect(await refundsOf(payment)).toEqual([[refund.id, 500n, 'requested', 'succeeded'], external]);
+    expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 900n });
+  });
+
+  test('what was taken for a refund of somebody else is ours after all: counted once', async () => {
+    const payment = await h.newPaid();
+    const lost = await h.refund(payment, 400, 'lost-4');
+    await done(lost.id);
+    await h.refundElsewhere(payment, 300);
+    await h.loseRefunds(payment);
+    expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
+    expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 700n, attention: 'channel_reversed' });
+    await done((await h.refund(payment, 400, 'lost-4')).id);
+    expect(await atChannel(payment)).toMatchObject({ refunded: 700 });
+    expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 700n, attention: 'channel_reversed' });
+    expect((await h.row(payment.id)).attentionDetail).toContain('3.00 CNY went back at the channel');
+    expect(await refundsOf(payment)).toEqual([
+      [lost.id, 400n, 'requested', 'succeeded'],
+      [externalRefundId(payment.id), 700n, 'external', 'failed'],
+      [externalRefundId(payment.id, 2), 300n, 'external', 'succeeded'],
+    ]);
+    expect(await h.db.refund.findUnique({ where: { id: externalRefundId(payment.id) } })).toMatchObject({
+      failure: `It was refund ${lost.id}.`,
+    });
+  });
+});
+
+describe('the channel gave back another amount than it is asked for', () => {
+  const underOurNumber = async (payment: Payment, amount: number, key: string) => {
+    const { merchantId, id: paymentId } = payment;
+    const id = requestedRefundId({ merchantId, paymentId, idempotencyKey: key, amount: 'all' });
+    await h.refundElsewhere(payment, amount, id);
+    return id;
+  };
+
+  test('its amount is recorded, the asked one kept, and a person sees it until it is dismissed', async () => {
+    const payment = await h.newPaid();
+    const id = await underOurNumber(payment, 600, 'other-1');
+    const refund = await h.refund(payment, undefined, 'other-1');
+    await done(refund.id);
+    expect(await h.refundRow(id)).toMatchObject({ status: 'succeeded', amount: 600n, askedAmount: 1990n });
+    expect(await atChannel(payment)).toMatchObject({ refunded: 600 });
+    const detail = `The channel gave back 6.00 CNY under refund ${id}, asked were 19.90 CNY.`;
+    expect(await h.row(payment.id)).toMatchObject({
+      ...{ refundedAmount: 600n, attention: 'amount_mismatch', attentionDetail: detail },
+    });
+    expect(await h.timeline(payment.id)).toContain(
+      `refund: Refund ${id} of 19.90 CNY succeeded: requested. ${detail}`,
+    );
+    // What is left can go back, and the difference stays to be seen.
+    await done((await h.refund(payment)).id);
+    expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n, attention: 'amount_mismatch' });
+    expect(await h.orderStatus(payment)).toBe('refunded');
+    const { merchantId } = payment;
+    await resolvePayment(h.db, merchantId, payment.id, 'dismiss', 'seen', new Date(await h.now()));
+    expect(await h.row(payment.id)).toMatchObject({ attention: null });
+  });
+
+  test('more than was asked, also all there is: recorded up to what came in, with nothing counted twice', async () => {
+    const payment = await h.newPaid();
+    h.onRefund = async (ask) => ({ ...(await ask()), amount: 2500 }) as RefundAnswer;
+    const refund = await h.refund(payment, 400);
+    await done(refund.id);
+    expect(await h.refundRow(refund.id)).toMatchObject({ amount: 1990n, askedAmount: 400n });
+    expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n, attention: 'amount_mismatch' });
+    expect((await h.row(payment.id)).attentionDetail).toBe(
+      `The channel gave back 25.00 CNY under refund ${refund.id}, asked were 4.00 CNY; recorded are 19.90 CNY, as no more came in.`,
+    );
+    expect(await h.orderStatus(payment)).toBe('refunded');
+  });
+});
+
 // At the end: once the completion of a cancelled activity has reached it, the time-skipping server skips no more.
 test("the channel's callback ends the wait", async () => {
   const payment = await h.newPaid();
@@ -388,8 +532,7 @@ test("the channel's callback ends the wait", async () => {
   const trade = { channelPaymentId: 'trx', refundedAmount: 600 };
   const said = (amount: number) => ({
     outRefundNo: refund.id,
-    amount,
-    answer: { state: 'succeeded' as const, channelRefundId: 'simr_callback' },
+    answer: { state: 'succeeded' as const, channelRefundId: 'simr_callback', amount },
   });
   // Of another amount: it only makes a query due.
   await h.callback(payment, trade, 'n-wrong', said(1));
@@ -413,8 +556,8 @@ test('ours settled by a callback that is older than a refund made at the channel
   await h.env.client.workflow.getHandle(`payment/${payment.id}`).result();
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 0n });
   await h.simulator.setFaults({ query: { errorRate: 1 } });
-  const answer = { state: 'succeeded', channelRefundId: 'simr_callback' } as const;
-  const said = { outRefundNo: refund.id, amount: 500, answer };
+  const answer = { state: 'succeeded', channelRefundId: 'simr_callback', amount: 500 } as const;
+  const said = { outRefundNo: refund.id, answer };
   await h.callback(payment, { refundedAmount: 500 }, 'n-ours', said);
   // The refund itself waits for nothing.
   await h.untilRefund(refund.id, 'succeeded');
@@ -425,4 +568,26 @@ test('ours settled by a callback that is older than a refund made at the channel
   expect(await h.db.refund.findMany({ where: { paymentId: payment.id, reason: 'external' } })).toMatchObject([
     { status: 'succeeded', amount: 400n },
   ]);
+});
+
+test('a callback of a refund that was not asked for yet only has the channel asked', async () => {
+  const payment = await h.newPaid();
+  const lost = await h.refund(payment, 400, 'lost-5');
+  await done(lost.id);
+  await h.loseRefunds(payment);
+  expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
+  await h.stopChannelWorkers();
+  await h.refund(payment, 400, 'lost-5');
+  const answer = { state: 'succeeded', channelRefundId: 'simr_again', amount: 400 } as const;
+  await h.callback(payment, { refundedAmount: 400 }, 'n-lost', { outRefundNo: lost.id, answer });
+  const run = h.env.client.workflow.getHandle(refundWorkflowId(lost.id));
+  // Read, and nobody has talked to the channel yet.
+  await eventually(async () => {
+    const { events } = await run.fetchHistory();
+    return events?.some((event) => event.activityTaskCompletedEventAttributes != null);
+  });
+  expect(await h.refundRow(lost.id)).toMatchObject({ status: 'created' });
+  await h.startChannelWorkers();
+  await done(lost.id);
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 400n, attention: null });
 });

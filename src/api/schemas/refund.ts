@@ -17,7 +17,9 @@ export const newRefund = z
 
 export const refundHeaders = z.object({
   'Idempotency-Key': idempotencyKey.openapi({
-    description: 'Makes the request repeatable; unique for ever within the merchant.',
+    description:
+      'Makes the request repeatable; unique for ever within the merchant. The refund has the same `id`, its number at ' +
+      'the channel, also after the database has lost it: send the same key and the same amount again.',
     example: 'refund-order-1001-1',
   }),
 });
@@ -26,9 +28,17 @@ export const refundListQuery = z.strictObject({ limit: limit(100, 20), cursor })
 
 export const refund = z
   .object({
-    id: z.string().openapi({ example: 're_01JD7Z7C8Q6W4Y9V5T3R1P0N2M' }),
+    id: z.string().openapi({ example: 're_0fcfbb582518ab7af008c2b704a6' }),
     paymentId: z.string().openapi({ example: 'pay_01JD7Z7C8Q6W4Y9V5T3R1P0N2M' }),
-    amount,
+    amount: z.int().min(0).openapi({
+      description:
+        'Minor units. Once it has succeeded: what the channel gave back, at most what came in for the payment.',
+      example: 500,
+    }),
+    askedAmount: amount.nullable().openapi({
+      description: 'What was asked for, when the channel gave back another amount.',
+      example: null,
+    }),
     currency,
     status: oneOf(REFUND_STATUSES).openapi({ example: 'created' }),
     reason: oneOf(REFUND_REASONS).openapi({ example: 'requested' }),

@@ -47,7 +47,7 @@ const DEFINITE_REFUSALS = new Set(['PARAM_ERROR']);
 
 /**
  * The refusals after which it is certain that our number gives nothing back. `OUT_REFUND_NO_USED` is not among
- * them: it says that a refund has the number, which may yet succeed.
+ * them: it says that a refund of another amount has the number, and that one is asked about.
  */
 const DEFINITE_REFUND_REFUSALS = new Set(['PARAM_ERROR', 'TRADE_NOT_PAID', 'REFUND_EXCEEDS_PAYMENT']);
 
@@ -192,25 +192,25 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
   /** A refund of the schema's shape, and the one asked for. @throws ChannelError `garbage` */
   function readRefund(
     body: unknown,
-    expected: { readonly outTradeNo: string; readonly outRefundNo: string; readonly amount?: number },
+    expected: { readonly outTradeNo: string; readonly outRefundNo: string },
   ): RefundAnswer {
     const parsed = refundSchema.safeParse(body);
     if (
       !parsed.success ||
       parsed.data.outRefundNo !== expected.outRefundNo ||
-      parsed.data.outTradeNo !== expected.outTradeNo ||
-      (expected.amount !== undefined && parsed.data.amount !== expected.amount)
+      parsed.data.outTradeNo !== expected.outTradeNo
     ) {
       throw new ChannelError(
         'garbage',
         `${options.name} gave an answer on refund ${expected.outRefundNo} that makes no sense`,
       );
     }
-    const { state, refundId, refundedAt } = parsed.data;
+    const { state, refundId, amount, refundedAt } = parsed.data;
     if (state === 'PROCESSING') return { state: 'processing' };
     return {
       state: 'succeeded',
       channelRefundId: refundId,
+      amount,
       ...(refundedAt === null ? {} : { refundedAt }),
     };
   }
@@ -223,6 +223,19 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
       'garbage',
       `${options.name} answered ${reply.status} without a code and a message`,
     );
+  }
+
+  async function findRefund(
+    outTradeNo: string,
+    outRefundNo: string,
+    signal?: AbortSignal,
+  ): Promise<RefundAnswer> {
+    const path = `/v1/refunds/${encodeURIComponent(outRefundNo)}`;
+    const reply = await call('GET', path, undefined, signal);
+    if (reply.status === 200) return readRefund(reply.body, { outTradeNo, outRefundNo });
+    const { code, message } = readRefusal(reply);
+    if (code === 'REFUND_NOT_FOUND') return { state: 'unknown_refund' };
+    throw new ChannelError('rejected', `${code}: ${message}`);
   }
 
   return {
@@ -273,17 +286,13 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
       const reply = await call('POST', `${tradePath(outTradeNo)}/refunds`, { outRefundNo, amount }, signal);
       if (reply.status === 200 || reply.status === 201) return readRefund(reply.body, refund);
       const { code, message } = readRefusal(reply);
+      if (code === 'OUT_REFUND_NO_USED') return await findRefund(outTradeNo, outRefundNo, signal);
       const kind = DEFINITE_REFUND_REFUSALS.has(code) ? 'rejected' : 'unreachable';
       throw new ChannelError(kind, `${code}: ${message}`);
     },
 
     async queryRefund(_account, outTradeNo, outRefundNo, signal) {
-      const path = `/v1/refunds/${encodeURIComponent(outRefundNo)}`;
-      const reply = await call('GET', path, undefined, signal);
-      if (reply.status === 200) return readRefund(reply.body, { outTradeNo, outRefundNo });
-      const { code, message } = readRefusal(reply);
-      if (code === 'REFUND_NOT_FOUND') return { state: 'unknown_refund' };
-      throw new ChannelError('rejected', `${code}: ${message}`);
+      return await findRefund(outTradeNo, outRefundNo, signal);
     },
 
     verifyCallback(_account, headers: Headers, rawBody): VerifiedCallback {
@@ -332,8 +341,8 @@ function parseJson(text: string): unknown {
 function refundOf(content: unknown): CallbackRefund | undefined {
   const parsed = refundCallbackSchema.safeParse(content);
   if (!parsed.success) return undefined;
-  const { outRefundNo, refundAmount, refundId } = parsed.data.data;
-  return { outRefundNo, amount: refundAmount, answer: { state: 'succeeded', channelRefundId: refundId } };
+  const { outRefundNo, refundAmount: amount, refundId: channelRefundId } = parsed.data.data;
+  return { outRefundNo, answer: { state: 'succeeded', channelRefundId, amount } };
 }
 
 /** The simulator's words in the port's; `fail` throws for a trade that is paid without saying by what and when. */

@@ -1,0 +1,46 @@
+import { describe, expect, test } from 'vitest';
+import { automaticRefundId, isAutomaticRefundId, requestedRefundId } from '../../src/domain/ids.ts';
+
+/** A refund's id is the channel's idempotency key: the same request must have the same one in every version. */
+describe('the id of a refund that somebody asks for', () => {
+  const request = {
+    merchantId: 'mer_01KB0000000000000000000000',
+    paymentId: 'pay_01KB1111111111111111111111',
+    idempotencyKey: 'refund-1',
+    amount: 400,
+  } as const;
+
+  test.each([
+    [request, 're_0fcfbb582518ab7af008c2b704a6'],
+    [{ ...request, amount: 'all' as const }, 're_2a51d770aebb5ceb83dbf89b1bc7'],
+    [
+      { ...request, amount: Number.MAX_SAFE_INTEGER, idempotencyKey: '~"[,]\\!' },
+      're_39e9026e19e00d0a275959a638b1',
+    ],
+  ])('never changes: %j', (given, id) => {
+    expect(requestedRefundId(given)).toBe(id);
+  });
+
+  test('is another one for another merchant, payment, key or amount, wherever one part ends', () => {
+    const others = [
+      request,
+      { ...request, merchantId: 'mer_01KB0000000000000000000001' },
+      { ...request, paymentId: 'pay_01KB1111111111111111111112' },
+      { ...request, idempotencyKey: 'refund-2' },
+      { ...request, amount: 401 },
+      { ...request, amount: 'all' as const },
+      { ...request, idempotencyKey: 'refund-14', amount: 0 },
+      { ...request, idempotencyKey: 'refund-1",400', amount: 0 },
+      { ...request, paymentId: `${request.paymentId}r`, idempotencyKey: 'efund-1' },
+    ];
+    expect(new Set(others.map(requestedRefundId)).size).toBe(others.length);
+  });
+
+  test('is one that every channel takes, and never that of a refund nodrop owes by itself', () => {
+    const id = requestedRefundId(request);
+    expect(id).toMatch(/^re_[0-9a-f]{28}$/);
+    expect(isAutomaticRefundId(id, request.paymentId)).toBe(false);
+    const automatic = [1, 2, 36 ** 3 - 1].map((nth) => automaticRefundId(request.paymentId, nth).length);
+    expect(automatic).not.toContain(id.length);
+  });
+});
