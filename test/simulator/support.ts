@@ -5,10 +5,11 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { onTestFinished, vi } from 'vitest';
+import { onTestFinished } from 'vitest';
 import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
 import type { ChannelAccount, NewTrade } from '../../src/domain/channel.ts';
 import { startSimulator } from '../../src/simulator/app.ts';
+import { eventually } from '../support/progress.ts';
 
 /** Real simulators, callers and receivers on loopback; everything is gone when the test has finished. */
 
@@ -161,12 +162,7 @@ export async function receiver(answer: (count: number) => number = () => 200) {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/callbacks/simulator`,
     /** Resolves with the callbacks once there are `count` of them. */
     async until(count: number): Promise<readonly Received[]> {
-      await vi.waitFor(
-        () => {
-          if (received.length < count) throw new Error(`${received.length} of ${count} callbacks came`);
-        },
-        { timeout: 60_000, interval: 10 },
-      );
+      await eventually(() => received.length >= count);
       return received;
     },
   };

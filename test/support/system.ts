@@ -13,7 +13,7 @@ import { startTemporal } from '../../src/stack/temporal.ts';
 import { findTemporalCli } from '../../src/stack/tools.ts';
 import { workerPolls } from '../../src/stack/worker-probe.ts';
 import { client as simulatorClient } from '../simulator/support.ts';
-import { eventually, freePort, temporaryHome } from './stack.ts';
+import { eventually, freePort, temporaryHome, watchLedger } from './stack.ts';
 
 export interface Answer {
   readonly status: number;
@@ -105,6 +105,11 @@ export async function startSystem(options: SystemOptions): Promise<System> {
     options.withWorker ? startWorker() : undefined,
   ]);
 
+  const unwatch = watchLedger(config.databaseUrl, () => [
+    ...['postgres', 'simulator', 'api', 'worker'].map((name) => supervisor.pidOf(name)),
+    temporalSupervisor.pidOf('temporal'),
+    ...unwatched.map(({ pid }) => pid),
+  ]);
   const db = createLedgerClient(config.databaseUrl);
   const connection = Connection.lazy({ address: config.temporal.address });
   let orders = 0;
@@ -149,7 +154,7 @@ export async function startSystem(options: SystemOptions): Promise<System> {
       unwatched.push(child);
       const { pid } = child;
       if (pid === undefined) throw new Error('the second worker cannot be run');
-      await eventually(() => workerPolls(config.temporal, since, pid), 60_000);
+      await eventually(() => workerPolls(config.temporal, since, pid));
       return Object.assign(child, { pid });
     },
     pidOf: (name) => supervisor.pidOf(name),
@@ -184,6 +189,7 @@ export async function startSystem(options: SystemOptions): Promise<System> {
       process.kill(pid, signal);
     },
     async stop() {
+      unwatch();
       await db.$disconnect();
       await connection.close();
       for (const child of unwatched) {
