@@ -24,6 +24,18 @@ const AT_REST_MS = 300_000;
 /** Longer than anything takes on any machine: a net for what hangs, for time-outs that no test is about. */
 export const NET_MS = 1_200_000;
 
+/**
+ * Measures how long this process has run from now on, in ms: time in which it was frozen, or waited for the machine,
+ * does not count. For what must come well before a time-out.
+ */
+export function runningTime(): () => number {
+  let looks = 0;
+  setInterval(() => {
+    looks += 1;
+  }, LOOK_EVERY_MS).unref();
+  return () => looks * LOOK_EVERY_MS;
+}
+
 const watched = new Set<Watched>();
 
 /** @returns a function that ends the watch. */

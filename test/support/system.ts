@@ -36,6 +36,8 @@ export interface System {
   api(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
   /** A payment of a new order over HTTP. */
   pay(changes?: object): Promise<Answer>;
+  /** The same, asked for again until the payer has somewhere to pay: on a slow machine that is not at once. */
+  payable(changes?: object): Promise<Answer>;
   orderStatus(orderId: string): Promise<string | undefined>;
   startWorker(): Promise<void>;
   /** A second worker process, which nobody starts again when it is killed. */
@@ -113,6 +115,11 @@ export async function startSystem(options: SystemOptions): Promise<System> {
   const db = createLedgerClient(config.databaseUrl);
   const connection = Connection.lazy({ address: config.temporal.address });
   let orders = 0;
+  const newPayment = (changes: object = {}) => {
+    orders += 1;
+    const order = { id: `order-${orders}`, amount: 1990, currency: 'CNY', subject: 'Coffee' };
+    return { order, channel: 'simulator', ...changes };
+  };
   const api: System['api'] = async (method, path, body, headers = {}) => {
     const response = await fetch(path.startsWith('http') ? path : `${apiUrl}${path}`, {
       method,
@@ -138,10 +145,13 @@ export async function startSystem(options: SystemOptions): Promise<System> {
     temporal: new Client({ connection, namespace: config.temporal.namespace }),
     apiUrl,
     api,
-    pay(changes = {}) {
-      orders += 1;
-      const order = { id: `order-${orders}`, amount: 1990, currency: 'CNY', subject: 'Coffee' };
-      return api('POST', '/v1/payments', { order, channel: 'simulator', ...changes });
+    pay: (changes) => api('POST', '/v1/payments', newPayment(changes)),
+    async payable(changes) {
+      const body = newPayment(changes);
+      return await eventually(async () => {
+        const answer = await api('POST', '/v1/payments', body);
+        return answer.status < 300 && answer.body.payUrl !== null && answer;
+      });
     },
     async orderStatus(orderId) {
       return (await db.order.findFirst({ where: { id: orderId } }))?.status;
