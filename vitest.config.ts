@@ -15,6 +15,7 @@ export default defineConfig({
     // A net for what hangs. Tests wait with `eventually` (test/support/progress.ts), which gives up by itself.
     testTimeout: 1_800_000,
     hookTimeout: 1_800_000,
+    expect: { poll: { timeout: 300_000 } },
     retry: 0,
     // A client of a server that the tests have stopped may be waiting to try again, and says so to nobody in particular.
     onUnhandledError: ({ message, stack }) =>

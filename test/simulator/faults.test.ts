@@ -1,9 +1,7 @@
-import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { Dice } from '../../src/simulator/faults.ts';
 import { eventually } from '../support/progress.ts';
-import { ACCOUNT, call, newTrade, start, tempFolder } from './support.ts';
+import { ACCOUNT, call, newTrade, settleRefunds, start, tempFolder } from './support.ts';
 
 /** Each fault of the channel side, shown by what the adapter makes of it. */
 
@@ -123,9 +121,7 @@ describe('faults', () => {
     expect((await call(url, 'GET', '/v1/refunds/r1')).body).toMatchObject({ state: 'PROCESSING' });
     await close();
     // An hour passes.
-    const journal = join(folder, 'journal.jsonl');
-    const past = '"settlesAt":"2026-01-01T00:00:00.000Z"';
-    writeFileSync(journal, readFileSync(journal, 'utf8').replace(/"settlesAt":"[^"]+"/g, past));
+    settleRefunds(folder);
     const { ledger } = await start({ folder });
     await eventually(async () => {
       expect(await ledger()).toMatchObject([{ refunded: 600, state: 'SUCCESS' }]);

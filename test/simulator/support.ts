@@ -1,5 +1,5 @@
 import { createHmac, randomBytes, randomUUID } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingHttpHeaders } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -24,6 +24,13 @@ export function tempFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'nodrop-simulator-'));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
+}
+
+/** In the folder of a simulator that has been closed, every refund in process has gone through by its next start. */
+export function settleRefunds(folder: string): void {
+  const journal = join(folder, 'journal.jsonl');
+  const past = '"settlesAt":"2026-01-01T00:00:00.000Z"';
+  writeFileSync(journal, readFileSync(journal, 'utf8').replace(/"settlesAt":"[^"]+"/g, past));
 }
 
 export interface StartOptions {
