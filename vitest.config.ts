@@ -13,8 +13,8 @@ export default defineConfig({
     sequence: { sequencer: SlowestFirst },
     globalSetup: ['test/support/global-setup.ts'],
     // A net for what hangs. Tests wait with `eventually` (test/support/progress.ts), which gives up by itself.
-    testTimeout: 1_800_000,
-    hookTimeout: 1_800_000,
+    testTimeout: 900_000,
+    hookTimeout: 900_000,
     expect: { poll: { timeout: 300_000 } },
     retry: 0,
     // A client of a server that the tests have stopped may be waiting to try again, and says so to nobody in particular.

@@ -227,7 +227,7 @@ const STILL_LOOKS = 10;
  */
 const PATIENT_LOOKS = 60;
 /** Whoever works on for so many looks, and lets no time pass, never ends. */
-const ENDLESS_LOOKS = 600;
+const ENDLESS_LOOKS = 120;
 
 /**
  * The time-skipping server has lost count of itself: an activity that its own history has as open is unknown to it, it
