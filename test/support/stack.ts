@@ -120,7 +120,7 @@ async function startTestServer(path: string): Promise<TestWorkflowEnvironment> {
         server: { executable: { type: 'existing-path', path } },
       });
     } catch (error) {
-      if (tries === 10 || !/did not start within/.test(String(error))) throw error;
+      if (tries === 100 || !/did not start within/.test(String(error))) throw error;
     }
   }
 }
