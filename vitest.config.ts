@@ -12,10 +12,10 @@ export default defineConfig({
     maxWorkers: 3,
     sequence: { sequencer: SlowestFirst },
     globalSetup: ['test/support/global-setup.ts'],
-    // On a slow machine too, longer than anything that a test waits for.
-    testTimeout: 300_000,
-    hookTimeout: 300_000,
-    expect: { poll: { timeout: 60_000 } },
+    // A net for what hangs. Tests wait with `eventually` (test/support/progress.ts), which gives up by itself.
+    testTimeout: 900_000,
+    hookTimeout: 900_000,
+    expect: { poll: { timeout: 300_000 } },
     retry: 0,
     // A client of a server that the tests have stopped may be waiting to try again, and says so to nobody in particular.
     onUnhandledError: ({ message, stack }) =>

@@ -3,7 +3,8 @@ import { obtainTools, SERVERS } from './tools.ts';
 
 /**
  * `npm run test:model`: the model of test/model with thousands of cases. `NODROP_MODEL_RUNS` says how many,
- * `NODROP_MODEL_SEED` which; with what a failed run prints it does the same again.
+ * `NODROP_MODEL_SEED` which; with what a failed run prints it does the same again. With `NODROP_MODEL_FREEZE=30` the
+ * process with workers, API and simulator is frozen for 30 s of each minute, which changes no verdict.
  */
 const missing = await obtainTools(SERVERS);
 const env = { NODROP_MODEL_RUNS: '3000', ...process.env };

@@ -134,7 +134,7 @@ describe('waitForResult', () => {
     way.cut();
     // Stream and state by turns, at growing intervals: about 20 s.
     const before = way.requests.length;
-    await eventually(() => way.requests.length >= before + 14, 90_000);
+    await eventually(() => way.requests.length >= before + 14);
     expect(connections).toEqual(['live', 'away']);
     way.mode = 'pass';
     await settle(made.id);

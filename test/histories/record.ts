@@ -8,6 +8,7 @@ import { requestRedelivery } from '../../src/ledger/deliveries.ts';
 import { setMerchant } from '../../src/ledger/merchants.ts';
 import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
 import { startOrderService } from '../support/order-service.ts';
+import { NET_MS } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
 import { type Harness, SECRET, startHarness } from '../workflows/harness.ts';
 
@@ -59,12 +60,12 @@ test('hint, doubtful callback and a question of an operator', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.pass(12);
-  await h.workflows.hint(payment, true, 10_000);
+  await h.workflows.hint(payment, true, NET_MS);
   await h.pass(5);
   await h.callback(payment, { amount: 1 });
   await h.pass(5);
   await h.simulator.pay(payment.id);
-  await h.workflows.askChannel(payment, 10_000);
+  await h.workflows.askChannel(payment, NET_MS);
   await run.result();
   await keep('hint-callback-ask', run);
 });
@@ -147,11 +148,11 @@ test('order update failing', async () => {
 test('create refused for a while, and an action asked for again', async () => {
   await h.simulator.setFaults({ create: { errorRate: 1 } });
   const payment = await h.newPayment();
-  await h.workflows.wake(payment, 10_000);
+  await h.workflows.wake(payment, NET_MS);
   await h.pass(200);
   await h.simulator.setFaults({ create: { errorRate: 0 } });
   const run = await h.start(payment);
-  await h.workflows.awaitNextAction(payment, 10_000);
+  await h.workflows.awaitNextAction(payment, NET_MS);
   await h.callback(payment);
   await run.result();
   await keep('create-unknown', run);
@@ -258,7 +259,7 @@ test('an order service that fails for an hour', async () => {
   await keep('order-service-failing', run);
   const { id } = await h.db.delivery.findFirstOrThrow({ where: { paymentId: payment.id } });
   const { delivery } = await requestRedelivery(h.db, payment.merchantId, id, 'a test', new Date(await h.now()));
-  await h.deliveryWorkflows.redeliver(delivery, 10_000);
+  await h.deliveryWorkflows.redeliver(delivery, NET_MS);
   const again = h.env.client.workflow.getHandle(deliveryWorkflowId(id));
   await again.result();
   await keep('delivery-again', again);

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
-import { test } from 'vitest';
+import { afterAll, test } from 'vitest';
 import { LATE_PAYMENTS } from '../../src/domain/decision.ts';
+import { freezeEachMinute } from '../support/freeze.ts';
 import { Case, type CaseOptions } from './case.ts';
 import { type Model, OPENING, STEPS, type Step } from './commands.ts';
 import { checkPromises } from './promises.ts';
@@ -11,7 +12,8 @@ import { ServerFault, startWorld, type World } from './world.ts';
  * API and simulator. `npm run test:model` runs thousands of cases; what it prints reproduces a failed one.
  */
 
-const { NODROP_MODEL_RUNS, NODROP_MODEL_SEED, NODROP_MODEL_PATH, NODROP_MODEL_REPLAY } = process.env;
+const { NODROP_MODEL_RUNS, NODROP_MODEL_SEED, NODROP_MODEL_PATH, NODROP_MODEL_REPLAY, NODROP_MODEL_FREEZE } =
+  process.env;
 const anySeed = Math.floor(Math.random() * 2 ** 31);
 
 interface Plan {
@@ -69,6 +71,9 @@ async function runCase(world: World, ...[given, opening, steps]: CaseOf): Promis
   const facts = await order.heal();
   return [...order.wrong, ...checkPromises(facts)];
 }
+
+// Workers, API and simulator are in this process; the servers that they talk to run on.
+if (NODROP_MODEL_FREEZE !== undefined) afterAll(freezeEachMinute(process.pid, Number(NODROP_MODEL_FREEZE)));
 
 let starting: Promise<unknown> = Promise.resolve();
 

@@ -24,6 +24,8 @@ export interface Facts {
   /** Ids of the payments and refunds that were said to be made. */
   readonly made: ReadonlySet<string>;
   readonly latePayment: LatePayment;
+  /** Ms of the test's clock that were skipped from one time to another. */
+  readonly skipped: (from: Date, to: Date) => number;
 }
 
 /** As the simulator's ledger has it. Minor units. */
@@ -36,7 +38,7 @@ export interface Trade {
   readonly refunded: number;
 }
 
-/** No time is skipped while anybody does something: what is further apart than this was not at once. */
+/** No time is skipped while anybody does something: what has more than this skipped between it was not at once. */
 const SAME_MOMENT_MS = 5_000;
 
 /** The workflows that must have ended. */
@@ -56,6 +58,8 @@ export function checkPromises(facts: Facts): string[] {
   const broken: string[] = [];
   const must = (holds: boolean, sentence: string) => void (holds || broken.push(sentence));
   const tradeOf = ({ id }: Payment) => trades.find(({ outTradeNo }) => outTradeNo === id);
+  const isAfter = (later: Date, earlier: Date) =>
+    later > earlier && facts.skipped(earlier, later) > SAME_MOMENT_MS;
   const refundsOf = ({ id }: Payment) => refunds.filter(({ paymentId }) => paymentId === id);
   const succeeded = (rows: readonly Refund[]) =>
     rows.filter(({ status }) => status === 'succeeded').reduce((sum, { amount }) => sum + Number(amount), 0);
@@ -83,7 +87,7 @@ export function checkPromises(facts: Facts): string[] {
       must(cancelRequestedAt !== null, `${what}: its cancel was acknowledged and is not recorded`);
     const actedAt = facts.actedAt.get(id);
     must(
-      actedAt === undefined || endedAt === null || endedAt.getTime() <= actedAt + SAME_MOMENT_MS,
+      actedAt === undefined || endedAt === null || !isAfter(endedAt, new Date(actedAt)),
       `${what}: it ended at ${endedAt?.toISOString()}, though the channel had the payer's money or was deciding`,
     );
     must(status !== 'created' && status !== 'paying', `${what}: it is still waiting`);
@@ -171,7 +175,7 @@ export function checkPromises(facts: Facts): string[] {
     for (const { id, createdAt, endedAt, status, cancelRequestedAt } of payments) {
       if (id === paidBy || settledAt === null || createdAt > settledAt) continue;
       // Each reads its clock before it waits for the order.
-      const endedBefore = endedAt !== null && endedAt.getTime() <= settledAt.getTime() + SAME_MOMENT_MS;
+      const endedBefore = endedAt !== null && !isAfter(endedAt, settledAt);
       const isOver = status === 'succeeded' || endedBefore;
       must(isOver || cancelRequestedAt !== null, `${paidBy} paid the order, and ${id} was not told to end`);
     }

@@ -15,7 +15,9 @@ import { paymentWorkflowId, refundWorkflowId } from '../../src/domain/names.ts';
 import type { LedgerClient } from '../../src/ledger/client.ts';
 import { createApiKey, ensureMerchant, setMerchant } from '../../src/ledger/merchants.ts';
 import { NO_FAULTS } from '../../src/simulator/faults.ts';
+import { eventually } from '../support/progress.ts';
 import { type Harness, SECRET, startHarness } from '../workflows/harness.ts';
+import { SkippedTime } from './skipped-time.ts';
 
 /**
  * Where the model's cases live: the harness of the workflow tests with the real API in front, which the simulator
@@ -26,6 +28,10 @@ export interface World extends Pick<Harness, 'env' | 'db' | 'simulator' | 'secre
   readonly apiUrl: string;
   readonly merchants: Readonly<Record<LatePayment, { readonly id: string; readonly key: string }>>;
   now(): Promise<number>;
+  /** What was skipped of the clock of the test between two of its readings. */
+  readonly skipped: SkippedTime;
+  /** How far the workflows of an order have come: unchanged while nothing moves. */
+  progress(orderId: string): Promise<string>;
   /** No trouble, and an empty ledger at the channel. */
   begin(): Promise<void>;
   /**
@@ -209,14 +215,19 @@ const untroubled = (): Record<Call, Loss> => ({
 const toMs = (time: { seconds?: unknown; nanos?: number | null } | null | undefined): number =>
   Number(time?.seconds ?? 0) * 1000 + (time?.nanos ?? 0) / 1e6;
 
-/** Real time in which virtual time must have passed when nobody does anything. */
-const STILL_MS = 10_000;
+/** How often it is looked whether it is quiet, and how many of these looks are one at what moves. */
+const CALM_EVERY_MS = 5;
+const CALM_LOOKS_A_LOOK = 200;
+const LOOK_EVERY_MS = 1_000;
+/** Looks, at each of which this process ran and the server answered, before a time that does not pass stands still. */
+const STILL_LOOKS = 10;
 /**
- * The same when somebody does. An attempt that was handed to a worker in the moment in which it
+ * The same while somebody has something to do. An attempt that was handed to a worker in the moment in which it
  * stopped is lost until its time is up, at most 30 s, and nothing is skipped of these.
  */
-const PATIENCE_MS = 45_000;
-const RESTING_MS = 1_000;
+const PATIENT_LOOKS = 60;
+/** Whoever works on for so many looks, and lets no time pass, never ends. */
+const ENDLESS_LOOKS = 120;
 
 /**
  * The time-skipping server has lost count of itself: an activity that its own history has as open is unknown to it, it
@@ -247,11 +258,23 @@ function openActivities(events: readonly Event[]): string[] {
   return [...open.values()];
 }
 
+/** As its workflow does, a haul that Temporal did not confirm in time is begun again. */
+async function confirmed(haul: () => Promise<unknown>): Promise<boolean> {
+  try {
+    await haul();
+    return true;
+  } catch (error) {
+    if (error instanceof Error && error.cause instanceof TemporalUnavailable) return false;
+    throw error;
+  }
+}
+
 /** What the Temporal SDK has reported as errors: one runtime serves every world of the process. */
 const sdkErrors: string[] = [];
 
 export async function startWorld(): Promise<World> {
   const network = new Network();
+  const skipped = new SkippedTime();
   let sdkErrorsBefore = sdkErrors.length;
   let app: ReturnType<typeof createApp> | undefined;
   let refreshClock = async () => {};
@@ -289,6 +312,7 @@ export async function startWorld(): Promise<World> {
     between: (adapter) => network.between(adapter),
     beforeLedger: (db) => network.beforeLedger(db),
     onLog: ({ message, meta }) => void sdkErrors.push(`${message} ${JSON.stringify(meta ?? {})}`),
+    onClock: (read) => skipped.add(read),
   });
   /** The API's clock is read at once; it is set by the server's whenever a request comes in. */
   let ahead = 0;
@@ -373,6 +397,18 @@ export async function startWorld(): Promise<World> {
     }
     return h.isWorking();
   };
+  /** What of the order's workflows changes as long as somebody works on them. */
+  const progress = async (orderId: string): Promise<string> => {
+    const found = await runs(orderId);
+    return JSON.stringify(
+      found.map(({ id, run }) => [
+        id,
+        run.status.name,
+        run.historyLength,
+        (run.raw.pendingActivities ?? []).map(({ activityId, attempt }) => [activityId, attempt]),
+      ]),
+    );
+  };
   /** How far the order's workflows have come, when none has anything to do but wait for a time; else undefined. */
   const resting = async (orderId: string): Promise<string | undefined> => {
     if (await isBusy(orderId)) return undefined;
@@ -392,7 +428,7 @@ export async function startWorld(): Promise<World> {
   /** What to make of it that time does not pass. */
   const standstill = async (orderId: string): Promise<Error> => {
     const before = await resting(orderId);
-    await sleep(RESTING_MS);
+    await sleep(LOOK_EVERY_MS);
     const after = await resting(orderId);
     if (before !== undefined && before === after) {
       return new ServerFault('everybody only waits for time to pass, and the server does not let it');
@@ -432,27 +468,35 @@ export async function startWorld(): Promise<World> {
   };
   /** Ends with the work, however slow the machine is, unless the server's time stands still. */
   const inTime = async (orderId: string, work: Promise<void>) => {
-    let passed = { at: Date.now(), to: await h.now() };
-    for (;;) {
+    let before = { at: Date.now(), to: await h.now(), progress: '' };
+    for (let still = 0, looks = 0; still < PATIENT_LOOKS && looks < ENDLESS_LOOKS; looks++) {
       const late = new AbortController();
-      const tooLong = sleep(STILL_MS, 'late' as const, { signal: late.signal }).catch(() => undefined);
-      const first = await Promise.race([work, tooLong]);
+      const look = sleep(LOOK_EVERY_MS, 'look' as const, { signal: late.signal }).catch(() => undefined);
+      const first = await Promise.race([work, look]);
       late.abort();
-      if (first !== 'late') return;
-      const now = { at: Date.now(), to: await h.now() };
+      if (first !== 'look') return;
+      const now = { at: Date.now(), to: await h.now(), progress: await progress(orderId) };
       // A clock that does not skip goes on as any other.
-      if (now.to - passed.to > 2 * (now.at - passed.at)) passed = now;
-      else if (now.at - passed.at > PATIENCE_MS || !(await isBusy(orderId))) break;
+      const hasSkipped = now.to - before.to > 2 * (now.at - before.at);
+      still = hasSkipped || now.progress !== before.progress ? 0 : still + 1;
+      if (hasSkipped) looks = 0;
+      before = now;
+      if (still >= STILL_LOOKS && !(await isBusy(orderId))) break;
     }
     work.catch(() => undefined);
     throw await standstill(orderId);
   };
   const quiet = async (orderId: string) => {
-    const deadline = Date.now() + PATIENCE_MS;
-    for (let calm = 0; calm < 2; ) {
-      if (Date.now() > deadline) throw await standstill(orderId);
+    let still = 0;
+    let before = '';
+    for (let calm = 0, look = 1; calm < 2; look++) {
       calm = (await isBusy(orderId)) ? 0 : calm + 1;
-      await sleep(5);
+      await sleep(CALM_EVERY_MS);
+      if (look % CALM_LOOKS_A_LOOK !== 0) continue;
+      const now = await progress(orderId);
+      still = now === before ? still + 1 : 0;
+      before = now;
+      if (still > PATIENT_LOOKS || look > ENDLESS_LOOKS * CALM_LOOKS_A_LOOK) throw await standstill(orderId);
     }
   };
   return {
@@ -464,8 +508,11 @@ export async function startWorld(): Promise<World> {
     apiUrl,
     merchants: merchants as World['merchants'],
     now: h.now,
+    skipped,
+    progress,
     async begin() {
       network.reset();
+      skipped.clear();
       sdkErrorsBefore = sdkErrors.length;
       await fetch(`${h.simulator.url}/_control/ledger`, { method: 'DELETE' });
       await h.simulator.setFaults(NO_FAULTS);
@@ -476,12 +523,15 @@ export async function startWorld(): Promise<World> {
       await inTime(orderId, h.pass(seconds));
     },
     async sweep() {
-      await hauls.sweepUnmatched();
-      await hauls.sweepCallbacks();
-      await hauls.sweepPayments();
       // Not `sweepAbnormalEnds`: this server cannot list workflows.
-      await hauls.sweepRefunds();
-      await hauls.sweepOrders();
+      for (const haul of [
+        hauls.sweepUnmatched,
+        hauls.sweepCallbacks,
+        hauls.sweepPayments,
+        hauls.sweepRefunds,
+        hauls.sweepOrders,
+      ])
+        await eventually(() => confirmed(haul));
     },
     async stopWorkers() {
       if (!working) return;

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
-import { ACCOUNT, call, newTrade, SECRETS, signature, start } from './support.ts';
+import { eventually } from '../support/progress.ts';
+import { ACCOUNT, call, newTrade, SECRETS, settleRefunds, signature, start, tempFolder } from './support.ts';
 
 /** The adapter against the simulator, over HTTP: what nodrop learns of a trade, and what it refuses to believe. */
 
@@ -114,7 +115,8 @@ describe('the way of a trade', () => {
 
 describe('giving money back', () => {
   it('is one refund however often it is asked for, in process until it has gone through', async () => {
-    const { adapter, pay, setFaults, ledger } = await start();
+    const folder = tempFolder();
+    const { adapter, pay, setFaults, close } = await start({ folder });
     const trade = newTrade();
     const { outTradeNo } = trade;
     await adapter.createTrade(ACCOUNT, trade);
@@ -122,18 +124,22 @@ describe('giving money back', () => {
     expect(await adapter.queryRefund(ACCOUNT, outTradeNo, 'r1')).toEqual({ state: 'unknown_refund' });
     await expect(adapter.refundTrade(ACCOUNT, terms)).rejects.toMatchObject({ kind: 'rejected' });
     await pay(outTradeNo);
-    await setFaults({ refund: { processingMs: 2_000 } });
+    await setFaults({ refund: { processingMs: 3_600_000 } });
     expect(await adapter.refundTrade(ACCOUNT, terms)).toEqual({ state: 'processing' });
     expect(await adapter.refundTrade(ACCOUNT, terms)).toEqual({ state: 'processing' });
-    await expect
-      .poll(() => adapter.queryRefund(ACCOUNT, outTradeNo, 'r1'))
-      .toEqual({
+    await close();
+    settleRefunds(folder);
+    const { adapter: later, ledger } = await start({ folder });
+    await eventually(async () => {
+      expect(await later.queryRefund(ACCOUNT, outTradeNo, 'r1')).toEqual({
         state: 'succeeded',
         channelRefundId: expect.stringMatching(/^simr_/),
         amount: 600,
         refundedAt: expect.stringMatching(/Z$/),
       });
-    expect(await adapter.refundTrade(ACCOUNT, terms)).toMatchObject({ state: 'succeeded' });
+      return true;
+    });
+    expect(await later.refundTrade(ACCOUNT, terms)).toMatchObject({ state: 'succeeded' });
     expect(await ledger()).toMatchObject([{ refunded: 600 }]);
   });
 

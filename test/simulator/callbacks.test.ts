@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { CallbackError } from '../../src/domain/channel.ts';
+import { eventually } from '../support/progress.ts';
 import {
   ACCOUNT,
   call,
@@ -195,7 +196,10 @@ describe('faults of callbacks', () => {
     writeFileSync(journal, readFileSync(journal, 'utf8').replace(/"nextAt":\d+/g, '"nextAt":0'));
     const { ledger } = await start({ folder });
     await shop.until(1);
-    await expect.poll(() => ledger()).toMatchObject([{ callbackAttempts: 1 }]);
+    await eventually(async () => {
+      expect(await ledger()).toMatchObject([{ callbackAttempts: 1 }]);
+      return true;
+    });
   });
 });
 

@@ -1,8 +1,7 @@
-import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { Dice } from '../../src/simulator/faults.ts';
-import { ACCOUNT, call, newTrade, start, tempFolder } from './support.ts';
+import { eventually } from '../support/progress.ts';
+import { ACCOUNT, call, newTrade, settleRefunds, start, tempFolder } from './support.ts';
 
 /** Each fault of the channel side, shown by what the adapter makes of it. */
 
@@ -29,7 +28,10 @@ describe('faults', () => {
     const trade = newTrade();
     const patience = new AbortController();
     const outcome = adapter.createTrade(ACCOUNT, trade, patience.signal).catch((error: unknown) => error);
-    await expect.poll(() => ledger()).toMatchObject([{ state: 'NOTPAY', createdCount: 1 }]);
+    await eventually(async () => {
+      expect(await ledger()).toMatchObject([{ state: 'NOTPAY', createdCount: 1 }]);
+      return true;
+    });
     patience.abort();
     expect(await outcome).toMatchObject({ kind: 'unreachable' });
     await setFaults({ create: { timeoutAfterAcceptRate: 0 } });
@@ -41,7 +43,10 @@ describe('faults', () => {
     const { adapter, ledger, setFaults, close } = await start();
     await setFaults({ create: { timeoutAfterAcceptRate: 1 } });
     const outcome = adapter.createTrade(ACCOUNT, newTrade()).catch((error: unknown) => error);
-    await expect.poll(() => ledger()).toHaveLength(1);
+    await eventually(async () => {
+      expect(await ledger()).toHaveLength(1);
+      return true;
+    });
     await close();
     expect(await outcome).toMatchObject({ kind: 'unreachable' });
   });
@@ -116,11 +121,12 @@ describe('faults', () => {
     expect((await call(url, 'GET', '/v1/refunds/r1')).body).toMatchObject({ state: 'PROCESSING' });
     await close();
     // An hour passes.
-    const journal = join(folder, 'journal.jsonl');
-    const past = '"settlesAt":"2026-01-01T00:00:00.000Z"';
-    writeFileSync(journal, readFileSync(journal, 'utf8').replace(/"settlesAt":"[^"]+"/g, past));
+    settleRefunds(folder);
     const { ledger } = await start({ folder });
-    await expect.poll(() => ledger()).toMatchObject([{ refunded: 600, state: 'SUCCESS' }]);
+    await eventually(async () => {
+      expect(await ledger()).toMatchObject([{ refunded: 600, state: 'SUCCESS' }]);
+      return true;
+    });
   });
 
   it('rateLimitPerSecond: 429 with Retry-After above it, for each account alone', async () => {

@@ -1,14 +1,15 @@
 import { createHmac, randomBytes, randomUUID } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingHttpHeaders } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { onTestFinished, vi } from 'vitest';
+import { onTestFinished } from 'vitest';
 import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
 import type { ChannelAccount, NewTrade } from '../../src/domain/channel.ts';
 import { startSimulator } from '../../src/simulator/app.ts';
+import { eventually } from '../support/progress.ts';
 
 /** Real simulators, callers and receivers on loopback; everything is gone when the test has finished. */
 
@@ -23,6 +24,13 @@ export function tempFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'nodrop-simulator-'));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
+}
+
+/** In the folder of a simulator that has been closed, every refund in process has gone through by its next start. */
+export function settleRefunds(folder: string): void {
+  const journal = join(folder, 'journal.jsonl');
+  const past = '"settlesAt":"2026-01-01T00:00:00.000Z"';
+  writeFileSync(journal, readFileSync(journal, 'utf8').replace(/"settlesAt":"[^"]+"/g, past));
 }
 
 export interface StartOptions {
@@ -161,12 +169,7 @@ export async function receiver(answer: (count: number) => number = () => 200) {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/callbacks/simulator`,
     /** Resolves with the callbacks once there are `count` of them. */
     async until(count: number): Promise<readonly Received[]> {
-      await vi.waitFor(
-        () => {
-          if (received.length < count) throw new Error(`${received.length} of ${count} callbacks came`);
-        },
-        { timeout: 60_000, interval: 10 },
-      );
+      await eventually(() => received.length >= count);
       return received;
     },
   };

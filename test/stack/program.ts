@@ -59,7 +59,7 @@ export class StackProgram {
   }
 
   async ready(): Promise<this> {
-    await eventually(() => this.output.includes(this.#readyWords) || this.#child.exitCode !== null, 120_000);
+    await eventually(() => this.output.includes(this.#readyWords) || this.#child.exitCode !== null);
     if (this.#child.exitCode !== null) throw new Error(`The stack did not start: ${this.output}`);
     return this;
   }

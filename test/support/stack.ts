@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { inject } from 'vitest';
 import { Connection } from '../../src/ledger/connection.ts';
@@ -10,6 +9,9 @@ import { freePort as anyFreePort } from '../../src/stack/ports.ts';
 import { KEYWORD, SEARCH_ATTRIBUTES } from '../../src/stack/search-attributes.ts';
 import { Supervisor } from '../../src/stack/supervisor.ts';
 import { startTemporal as startTemporalServer } from '../../src/stack/temporal.ts';
+import { type Watched, watch } from './progress.ts';
+
+export { eventually } from './progress.ts';
 
 /** A free port that no other test file at work draws: each of vitest's workers has its own. */
 export async function freePort(): Promise<number> {
@@ -143,7 +145,7 @@ async function startTestServer(path: string): Promise<TestWorkflowEnvironment> {
         server: { executable: { type: 'existing-path', path } },
       });
     } catch (error) {
-      if (tries === 10 || !/did not start within/.test(String(error))) throw error;
+      if (tries === 100 || !/did not start within/.test(String(error))) throw error;
     }
   }
 }
@@ -176,16 +178,25 @@ async function addSearchAttributes({ connection, namespace }: TestWorkflowEnviro
   });
 }
 
-/** Asks until `condition` gives something else than undefined or false, and fails when it has not in `patienceMs`. */
-export async function eventually<T>(
-  condition: () => Promise<T | undefined | false> | T | undefined | false,
-  patienceMs = 60_000,
-): Promise<T> {
-  const deadline = Date.now() + patienceMs;
-  for (;;) {
-    const value = await condition();
-    if (value !== undefined && value !== false) return value;
-    if (Date.now() > deadline) throw new Error(`Still not so after ${patienceMs / 1000} s: ${condition}`);
-    await sleep(50);
-  }
+/** Rows by what they say; how far polls have come is not in it. */
+const LEDGER_STATE = `
+  select what, count(*)::int as rows from (
+    select concat_ws(' ', 'order', status) as what from orders
+    union all select concat_ws(' ', 'payment', status, order_update, channel_state, attention,
+      'received', received_amount, 'refunded', refunded_amount) from payments
+    union all select concat_ws(' ', 'refund', status) from refunds
+    union all select concat_ws(' ', 'callback', case when delivered_at is not null then 'delivered' end) from callbacks
+    union all select concat_ws(' ', 'delivery', status) from deliveries
+    union all select 'attempt of a delivery' from delivery_attempts
+    union all select 'line of a timeline' from timeline
+  ) as ledger group by what order by what`;
+
+/** While anything changes in this ledger, `eventually` waits on. @returns a function that ends it. */
+export function watchLedger(url: string, pids?: Watched['pids']): () => void {
+  return watch({
+    name: 'ledger',
+    look: async () =>
+      Object.fromEntries((await queryOnce(url, LEDGER_STATE)).map(({ what, rows }) => [what, rows])),
+    ...(pids === undefined ? {} : { pids }),
+  });
 }

@@ -12,7 +12,7 @@ import { Supervisor } from '../../src/stack/supervisor.ts';
 import { startTemporal } from '../../src/stack/temporal.ts';
 import { workerPolls } from '../../src/stack/worker-probe.ts';
 import { client as simulatorClient } from '../simulator/support.ts';
-import { eventually, freePort, temporalCli, temporaryHome } from './stack.ts';
+import { eventually, freePort, temporalCli, temporaryHome, watchLedger } from './stack.ts';
 
 export interface Answer {
   readonly status: number;
@@ -35,6 +35,8 @@ export interface System {
   api(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
   /** A payment of a new order over HTTP. */
   pay(changes?: object): Promise<Answer>;
+  /** The same, asked for again until the payer has somewhere to pay: on a slow machine that is not at once. */
+  payable(changes?: object): Promise<Answer>;
   orderStatus(orderId: string): Promise<string | undefined>;
   startWorker(): Promise<void>;
   /** A second worker process, which nobody starts again when it is killed. */
@@ -104,9 +106,19 @@ export async function startSystem(options: SystemOptions): Promise<System> {
     options.withWorker ? startWorker() : undefined,
   ]);
 
+  const unwatch = watchLedger(config.databaseUrl, () => [
+    ...['postgres', 'simulator', 'api', 'worker'].map((name) => supervisor.pidOf(name)),
+    temporalSupervisor.pidOf('temporal'),
+    ...unwatched.map(({ pid }) => pid),
+  ]);
   const db = createLedgerClient(config.databaseUrl);
   const connection = Connection.lazy({ address: config.temporal.address });
   let orders = 0;
+  const newPayment = (changes: object = {}) => {
+    orders += 1;
+    const order = { id: `order-${orders}`, amount: 1990, currency: 'CNY', subject: 'Coffee' };
+    return { order, channel: 'simulator', ...changes };
+  };
   const api: System['api'] = async (method, path, body, headers = {}) => {
     const response = await fetch(path.startsWith('http') ? path : `${apiUrl}${path}`, {
       method,
@@ -132,10 +144,13 @@ export async function startSystem(options: SystemOptions): Promise<System> {
     temporal: new Client({ connection, namespace: config.temporal.namespace }),
     apiUrl,
     api,
-    pay(changes = {}) {
-      orders += 1;
-      const order = { id: `order-${orders}`, amount: 1990, currency: 'CNY', subject: 'Coffee' };
-      return api('POST', '/v1/payments', { order, channel: 'simulator', ...changes });
+    pay: (changes) => api('POST', '/v1/payments', newPayment(changes)),
+    async payable(changes) {
+      const body = newPayment(changes);
+      return await eventually(async () => {
+        const answer = await api('POST', '/v1/payments', body);
+        return answer.status < 300 && answer.body.payUrl !== null && answer;
+      });
     },
     async orderStatus(orderId) {
       return (await db.order.findFirst({ where: { id: orderId } }))?.status;
@@ -148,7 +163,7 @@ export async function startSystem(options: SystemOptions): Promise<System> {
       unwatched.push(child);
       const { pid } = child;
       if (pid === undefined) throw new Error('the second worker cannot be run');
-      await eventually(() => workerPolls(config.temporal, since, pid), 60_000);
+      await eventually(() => workerPolls(config.temporal, since, pid));
       return Object.assign(child, { pid });
     },
     pidOf: (name) => supervisor.pidOf(name),
@@ -183,6 +198,7 @@ export async function startSystem(options: SystemOptions): Promise<System> {
       process.kill(pid, signal);
     },
     async stop() {
+      unwatch();
       await db.$disconnect();
       await connection.close();
       for (const child of unwatched) {

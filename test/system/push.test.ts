@@ -30,7 +30,7 @@ test.skipIf(process.platform !== 'linux')('every program runs on the Node that r
 });
 
 test('readers at two processes see the same changes, made through the other and by the worker', async () => {
-  const { body } = await system.pay();
+  const { body } = await system.payable();
   const readers = await watch(body.id, body.clientToken);
   await eventually(() => readers.every(({ events }) => events.length === 1));
   await system.simulator.pay(body.id);
@@ -46,7 +46,7 @@ test('readers at two processes see the same changes, made through the other and 
 });
 
 test('a wish to cancel at one process ends the streams at both', async () => {
-  const { body } = await system.pay();
+  const { body } = await system.payable();
   const readers = await watch(body.id, body.clientToken);
   const cancelled = await system.api('POST', `${second}/v1/payments/${body.id}/cancel`);
   expect(cancelled.status).toBe(200);
@@ -55,7 +55,7 @@ test('a wish to cancel at one process ends the streams at both', async () => {
 });
 
 test('every database connection cut in the middle, and PostgreSQL killed: the streams stay and nothing is lost', async () => {
-  const { body } = await system.pay();
+  const { body } = await system.payable();
   const readers = await watch(body.id, body.clientToken);
   await eventually(() => readers.every(({ events }) => events.length === 1));
   await queryOnce(
@@ -69,7 +69,7 @@ test('every database connection cut in the middle, and PostgreSQL killed: the st
 });
 
 test('a switch closes the old attempt under its readers, and the new one is paid', async () => {
-  const { body } = await system.pay();
+  const { body } = await system.payable();
   const readers = await watch(body.id, body.clientToken);
   const headers = { authorization: `Bearer ${body.clientToken}` };
   const switched = await system.api(
@@ -92,7 +92,7 @@ test('a switch closes the old attempt under its readers, and the new one is paid
 });
 
 test('processes that stop end the streams, and do not cut them', async () => {
-  const { body } = await system.pay();
+  const { body } = await system.payable();
   const readers = await watch(body.id, body.clientToken);
   await eventually(() => readers.every(({ events }) => events.length === 1));
   for (const name of ['api', 'api2'] as const) system.kill(name, 'SIGTERM');

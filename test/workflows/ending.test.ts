@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { NET_MS } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
 import { expectAsked, type Harness, startHarness } from './harness.ts';
 
@@ -94,7 +95,7 @@ test('a close that says paid while the query does not: asked ever more rarely, s
 test('a trade the channel does not know at expiry counts as closed', async () => {
   await h.simulator.setFaults({ create: { errorRate: 1 } });
   const payment = await h.newPayment({ expiresInMs: 300_000 });
-  await h.workflows.wake(payment, 10_000);
+  await h.workflows.wake(payment, NET_MS);
   await h.pass(200);
   expect(await h.row(payment.id)).toMatchObject({ status: 'created', attention: 'create_unknown' });
   await h.pass(110);
@@ -147,7 +148,7 @@ test('what cannot be asked about is not closed either: only a query says that no
 test('a success after the end is found by the late watch and applied', async () => {
   await h.simulator.setFaults({ create: { errorRate: 1 } });
   const payment = await h.newPayment({ expiresInMs: 60_000 });
-  await h.workflows.wake(payment, 10_000);
+  await h.workflows.wake(payment, NET_MS);
   await h.pass(70);
   expect((await h.row(payment.id)).status).toBe('closed');
   // The create that was lost arrives after all, and its payer pays.
@@ -167,7 +168,7 @@ test('a second success of one order is a conflict, owed back in the same breath 
   await h.start(second);
   await h.simulator.pay(first.id);
   await h.simulator.pay(second.id);
-  await h.workflows.hint(first, false, 10_000);
+  await h.workflows.hint(first, false, NET_MS);
   await h.until(first.id, 'succeeded');
   await h.until(second.id, 'succeeded');
   const rows = await Promise.all([h.row(first.id), h.row(second.id)]);
@@ -208,12 +209,12 @@ test('Request Cancellation in the Web UI asks the channel and closes: never just
 test('an operator who asks now gets the answer now', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
-  expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
+  await eventually(() => h.workflows.askChannel(payment, NET_MS));
   await h.simulator.setFaults({ down: true });
-  expect(await h.workflows.askChannel(payment, 20_000)).toBe(false);
+  expect(await h.workflows.askChannel(payment, NET_MS)).toBe(false);
   await h.simulator.setFaults({ down: false });
   await h.simulator.pay(payment.id);
-  expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
+  await eventually(() => h.workflows.askChannel(payment, NET_MS));
   await run.result();
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
@@ -224,8 +225,8 @@ test('a payment being cancelled while the channel decides still answers an opera
   await h.simulator.pay(payment.id, 'processing');
   await run.cancel();
   await eventually(async () => (await h.row(payment.id)).channelState === 'processing');
-  expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
+  await eventually(() => h.workflows.askChannel(payment, NET_MS));
   await h.simulator.pay(payment.id, 'declined');
-  expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
+  await eventually(() => h.workflows.askChannel(payment, NET_MS));
   expect(await h.row(payment.id)).toMatchObject({ status: 'failed' });
 });

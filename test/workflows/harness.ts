@@ -34,7 +34,8 @@ import {
   type WorkersOptions,
 } from '../../src/worker/workers.ts';
 import { client as simulatorClient } from '../simulator/support.ts';
-import { eventually, freshDatabase, timeSkippingEnvironment } from '../support/stack.ts';
+import { NET_MS } from '../support/progress.ts';
+import { eventually, freshDatabase, timeSkippingEnvironment, watchLedger } from '../support/stack.ts';
 
 /**
  * The real workflow, activities, ledger and channel adapter over a real simulator, on Temporal's time-skipping
@@ -142,6 +143,8 @@ export interface HarnessOptions {
    * @default it is printed
    */
   readonly onLog?: (entry: LogEntry) => void;
+  /** Hears of every reading of the server's clock: what it said, and when it was asked and had answered, epoch ms. */
+  readonly onClock?: (reading: { said: number; asked: number; answered: number }) => void;
 }
 
 /** Makes the client tokens. */
@@ -185,6 +188,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   const database = await freshDatabase();
   // This database outlives every crash that is tested here: it need not wait for its disk.
   const databaseUrl = `${database.url}?options=${encodeURIComponent('-c synchronous_commit=off')}`;
+  const unwatch = watchLedger(databaseUrl);
   const db = createLedgerClient(databaseUrl);
   const folder = mkdtempSync(join(tmpdir(), 'nodrop-harness-'));
   const secrets = {
@@ -243,7 +247,12 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   });
   const refundWorkflows = new RefundWorkflows(env.client);
   const deliveryWorkflows = new DeliveryWorkflows(env.client);
-  const now = () => env.currentTimeMs();
+  const now = async () => {
+    const asked = Date.now();
+    const said = await env.currentTimeMs();
+    options.onClock?.({ said, asked, answered: Date.now() });
+    return said;
+  };
   const workflowBundle = await bundleOf(options.workflowInterceptors);
   const workersOptions: WorkersOptions = {
     connection: env.nativeConnection,
@@ -320,7 +329,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       return payment;
     },
     async start(payment: Payment) {
-      await workflows.awaitNextAction(payment, 20_000);
+      await workflows.awaitNextAction(payment, NET_MS);
       return env.client.workflow.getHandle(paymentWorkflowId(payment.id));
     },
     row: (paymentId: string) => db.payment.findUniqueOrThrow({ where: { id: paymentId } }),
@@ -362,7 +371,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
         { amount, note: undefined, idempotencyKey },
         new Date(await now()),
       );
-      await refundWorkflows.start(toRefundSnapshot(refund, payment), 10_000);
+      await refundWorkflows.start(toRefundSnapshot(refund, payment), NET_MS);
       return refund;
     },
     async owe(payment: Payment) {
@@ -372,7 +381,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       const refund = await db.refund.create({
         data: { id, merchantId, paymentId, amount, currency, reason },
       });
-      await refundWorkflows.start(toRefundSnapshot(refund, payment), 10_000);
+      await refundWorkflows.start(toRefundSnapshot(refund, payment), NET_MS);
       return refund;
     },
     refundRow: (refundId: string) => db.refund.findUniqueOrThrow({ where: { id: refundId } }),
@@ -451,7 +460,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
         Buffer.from('{}'),
         new Date(await now()),
       );
-      await deliverStored({ db, workflows, refundWorkflows }, row, payment, 10_000);
+      await deliverStored({ db, workflows, refundWorkflows }, row, payment, NET_MS);
     },
     startChannelWorkers,
     stopChannelWorkers,
@@ -462,6 +471,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
         return numInFlightActivities + numInFlightWorkflowActivations + numInFlightLocalActivities > 0;
       }),
     async stop() {
+      unwatch();
       main.shutdown();
       orderServices.shutdown();
       await Promise.all([mainRunning, stopChannelWorkers()]);

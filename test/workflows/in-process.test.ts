@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { ChannelError } from '../../src/domain/channel.ts';
 import { recordAnswer } from '../../src/ledger/payments.ts';
+import { NET_MS } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
 import { type Harness, startHarness } from './harness.ts';
 
@@ -37,7 +38,7 @@ afterAll(async () => {
 /** Paid with what the channel has, though nodrop never heard of it: its wallet showed the trade. */
 async function inProcess(expiresInMs: number) {
   const payment = await h.newPayment({ expiresInMs });
-  await h.workflows.wake(payment, 10_000);
+  await h.workflows.wake(payment, NET_MS);
   await eventually(async () => (await h.simulator.pay(payment.id, 'processing')).status === 200);
   return payment;
 }
@@ -48,7 +49,7 @@ test('cancelled meanwhile: asked until the channel decides', async () => {
     where: { id: payment.id },
     data: { cancelRequestedAt: new Date(await h.now()) },
   });
-  await h.workflows.cancel(payment, 10_000);
+  await h.workflows.cancel(payment, NET_MS);
   await eventually(async () => (await h.row(payment.id)).channelState === 'processing');
   await h.simulator.pay(payment.id, 'success');
   await h.pass(600);
@@ -78,7 +79,7 @@ test.each([
   ],
 ])('not paid after all, %s: created, so that the payer can', async (_, before) => {
   const payment = await inProcess(3_600_000);
-  await h.workflows.askChannel(payment, 20_000);
+  await h.workflows.askChannel(payment, NET_MS);
   expect(await h.row(payment.id)).toMatchObject({ status: 'created', channelState: 'processing' });
   isAnswerLost = false;
   saysUnpaid = true;

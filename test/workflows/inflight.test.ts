@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { recordAnswer } from '../../src/ledger/payments.ts';
+import { NET_MS } from '../support/progress.ts';
 import { type Harness, startHarness } from './harness.ts';
 
 /**
@@ -43,7 +44,7 @@ test('a poll that is called off after it has written its answer down: the row is
   const run = await h.start(payment);
   h.onAnswer = async () => {
     await writeDown(payment.id);
-    await h.workflows.hint(payment, true, 10_000);
+    await h.workflows.hint(payment, true, NET_MS);
     await h.pollCancelled(payment.id);
   };
   await run.result();
@@ -62,7 +63,7 @@ test('an answer in flight while a hint cancels the poll is not lost', async () =
   h.onAnswer = async () => {
     // From here on the channel says nothing more: only the answer in flight can bring the money.
     await h.simulator.setFaults({ query: { errorRate: 1 } });
-    await h.workflows.hint(payment, true, 10_000);
+    await h.workflows.hint(payment, true, NET_MS);
     await h.pollCancelled(payment.id);
   };
   await run.result();

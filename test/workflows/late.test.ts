@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { recordAnswer } from '../../src/ledger/payments.ts';
+import { eventually, NET_MS } from '../support/progress.ts';
 import { type Harness, startHarness } from './harness.ts';
 
 /**
@@ -35,7 +36,7 @@ test('an operator who asks long after the late watch starts it again, and money 
   const run = await h.start(payment);
   await run.result();
   expect((await h.row(payment.id)).status).toBe('closed');
-  expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
+  await eventually(() => h.workflows.askChannel(payment, NET_MS));
   // As an activity leaves it that wrote the answer down and did not live to return it.
   const answer = { amount: 1990, currency: 'CNY', paidAt: new Date(await h.now()).toISOString() };
   await recordAnswer(
@@ -45,7 +46,7 @@ test('an operator who asks long after the late watch starts it again, and money 
     'query',
     new Date(await h.now()),
   );
-  expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
+  await eventually(() => h.workflows.askChannel(payment, NET_MS));
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
@@ -68,12 +69,12 @@ test('a late watch that nobody ran at its end asks once more when it is started 
   await run.terminate();
   const before = h.askedAt(payment).length;
   await h.pass(2 * 86_400);
-  await h.workflows.wake(payment, 20_000);
+  await h.workflows.wake(payment, NET_MS);
   const again = h.env.client.workflow.getHandle(`payment/${payment.id}`);
   await again.result();
   expect(h.askedAt(payment)).toHaveLength(before + 1);
   // Answered after its end, it is over for good.
-  await h.workflows.wake(payment, 20_000);
+  await h.workflows.wake(payment, NET_MS);
   await again.result();
   expect(h.askedAt(payment)).toHaveLength(before + 1);
 });

@@ -7,6 +7,7 @@ import { type MerchantSettings, setMerchant } from '../../src/ledger/merchants.t
 import { type Resolution, resolvePayment } from '../../src/ledger/resolve.ts';
 import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
 import { type OrderService, type Reaction, startOrderService } from '../support/order-service.ts';
+import { NET_MS } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
 import { type Harness, SECRET, startHarness } from './harness.ts';
 
@@ -506,7 +507,7 @@ test('redelivery of what is settled: the same to the byte under the same id, log
     'a test',
     new Date(await h.now()),
   );
-  await h.deliveryWorkflows.redeliver(asked.delivery, 10_000);
+  await h.deliveryWorkflows.redeliver(asked.delivery, NET_MS);
   await h.env.client.workflow.getHandle(deliveryWorkflowId(asked.delivery.id)).result();
   const [first, second, ...more] = shop.about(payment.id);
   expect(more).toEqual([]);
@@ -551,7 +552,7 @@ test('an operator retries, or wants it told again, while it waits for its time: 
   await eventually(() => shop.about(payment.id).length === 1);
   await eventually(async () => (await deliveriesOf(payment))[0]?.attempts === 1);
   await resolve(payment, 'retry');
-  await h.workflows.wake(payment, 10_000);
+  await h.workflows.wake(payment, NET_MS);
   await eventually(() => shop.about(payment.id).length === 2);
   await eventually(async () => (await deliveriesOf(payment))[0]?.attempts === 2);
   open = true;
@@ -559,7 +560,7 @@ test('an operator retries, or wants it told again, while it waits for its time: 
   const at = new Date(await h.now());
   const asked = await requestRedelivery(h.db, payment.merchantId, delivery?.id ?? '', 'a test', at);
   expect(asked.delivery.toldByPayment).toBe(true);
-  await h.workflows.wake(payment, 10_000);
+  await h.workflows.wake(payment, NET_MS);
   await eventually(async () => (await h.row(payment.id)).orderUpdate === 'applied');
   expect(new Set(shop.about(payment.id).map(({ id, body }) => `${id} ${body}`)).size).toBe(1);
 });
@@ -570,7 +571,7 @@ test('callbacks and hints that come while it is told do not call the attempt off
   const payment = await receive();
   await eventually(async () => (await deliveriesOf(payment))[0]?.attempts === 1);
   await h.callback(payment);
-  await h.workflows.hint(payment, true, 10_000);
+  await h.workflows.hint(payment, true, NET_MS);
   const run = h.env.client.workflow.getHandle(paymentWorkflowId(payment.id));
   const history = async () => (await run.fetchHistory()).events ?? [];
   // Both have been heard.
@@ -595,7 +596,7 @@ test('callbacks and hints that come while it is told do not call the attempt off
   ).toEqual([]);
   open = true;
   await resolve(payment, 'retry');
-  await h.workflows.wake(payment, 10_000);
+  await h.workflows.wake(payment, NET_MS);
   await eventually(async () => (await h.row(payment.id)).orderUpdate === 'applied');
 });
 

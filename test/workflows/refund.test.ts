@@ -6,7 +6,7 @@ import type { Payment } from '../../src/generated/prisma/client.ts';
 import { settlePayment } from '../../src/ledger/payments.ts';
 import { resolvePayment } from '../../src/ledger/resolve.ts';
 import { takeStuckRefunds } from '../../src/ledger/sweep.ts';
-import { eventually } from '../support/stack.ts';
+import { eventually, NET_MS } from '../support/progress.ts';
 import { type Harness, startHarness } from './harness.ts';
 
 /** Money that must go back goes back: once, whatever the channel says or does not say meanwhile. */
@@ -317,7 +317,7 @@ test('an automatic refund that the channel refuses stays shown, until the money 
   expect((await h.row(second.id)).attentionDetail).toContain('Not possible any more.');
   // Somebody gives it back at the channel; the next question finds it.
   await h.refundElsewhere(second, 1990);
-  expect(await h.workflows.askChannel(second, 20_000)).toBe(true);
+  await eventually(() => h.workflows.askChannel(second, NET_MS));
   expect(await h.row(second.id)).toMatchObject({ attention: null, refundedAmount: 1990n });
   expect(await h.db.refund.findMany({ where: { paymentId: second.id, reason: 'external' } })).toMatchObject([
     { status: 'succeeded', amount: 1990n },
@@ -327,11 +327,11 @@ test('an automatic refund that the channel refuses stays shown, until the money 
 test('refunds made at the channel are found by a query, each once, and shown', async () => {
   const payment = await h.newPaid();
   await h.refundElsewhere(payment, 300);
-  for (let i = 0; i < 2; i++) expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
+  for (let i = 0; i < 2; i++) await eventually(() => h.workflows.askChannel(payment, NET_MS));
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 300n, attention: 'channel_reversed' });
   expect((await h.row(payment.id)).attentionDetail).toContain('3.00 CNY went back at the channel');
   await h.refundElsewhere(payment, 1690);
-  for (let i = 0; i < 2; i++) expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
+  for (let i = 0; i < 2; i++) await eventually(() => h.workflows.askChannel(payment, NET_MS));
   const refunds = await h.db.refund.findMany({ where: { paymentId: payment.id }, orderBy: { id: 'asc' } });
   const ulid = payment.id.slice('pay_'.length);
   expect(refunds.map(({ id, amount, reason, status }) => [id, amount, reason, status])).toEqual([
@@ -358,7 +358,7 @@ test('refunds made at the channel are found by its callback, and one that was th
   for (const id of ['n-other', 'n-another']) await h.callback(payment, { ...trx, amount: 1 }, id);
   await h.callback(payment, trx, 'n-refund');
   await h.callback(payment, trx, 'n-refund');
-  await expect.poll(async () => (await h.row(payment.id)).refundedAmount).toBe(400n);
+  await eventually(async () => (await h.row(payment.id)).refundedAmount === 400n);
   expect(await h.row(payment.id)).toMatchObject({ attention: 'channel_reversed' });
   // It is on the timeline, once.
   expect((await h.timeline(payment.id)).filter((entry) => entry.includes('settled were'))).toEqual([
@@ -536,7 +536,7 @@ test("the channel's callback ends the wait", async () => {
   });
   // Of another amount: it only makes a query due.
   await h.callback(payment, trade, 'n-wrong', said(1));
-  await expect.poll(() => h.refundCalls(refund.id).at(-1)?.call).toBe('query');
+  await eventually(() => h.refundCalls(refund.id).at(-1)?.call === 'query');
   expect(await h.refundRow(refund.id)).toMatchObject({ status: 'processing' });
   await h.callback(payment, trade, 'n-right', said(600));
   await h.untilRefund(refund.id, 'succeeded');
@@ -563,7 +563,7 @@ test('ours settled by a callback that is older than a refund made at the channel
   await h.untilRefund(refund.id, 'succeeded');
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 500n, attention: null });
   await h.simulator.setFaults({ query: { errorRate: 0 } });
-  await expect.poll(async () => (await h.row(payment.id)).refundedAmount, { timeout: 30_000 }).toBe(900n);
+  await eventually(async () => (await h.row(payment.id)).refundedAmount === 900n);
   expect(await h.row(payment.id)).toMatchObject({ attention: 'channel_reversed' });
   expect(await h.db.refund.findMany({ where: { paymentId: payment.id, reason: 'external' } })).toMatchObject([
     { status: 'succeeded', amount: 400n },

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { paymentWorkflowId } from '../../src/domain/names.ts';
+import { NET_MS } from '../support/progress.ts';
 import { eventually, soonRenewingEnvironment } from '../support/stack.ts';
 import { type Harness, startHarness } from './harness.ts';
 
@@ -20,10 +21,10 @@ test('one that is asked about time and again', async () => {
   const payment = await h.newPayment({ expiresInMs: 3_600_000 });
   await h.start(payment);
   const first = await runId(payment.id);
-  for (let asked = 0; asked < 20; asked++) expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
+  for (let asked = 0; asked < 20; asked++) await eventually(() => h.workflows.askChannel(payment, NET_MS));
   expect(await runId(payment.id)).not.toBe(first);
   await h.simulator.pay(payment.id);
-  await h.workflows.askChannel(payment, 20_000);
+  await h.workflows.askChannel(payment, NET_MS);
   await eventually(async () => (await h.orderStatus(payment)) === 'succeeded');
 });
 
@@ -31,14 +32,14 @@ test('one whose payer comes back time and again while its channel cannot close i
   const payment = await h.newPayment({ expiresInMs: 3_600_000 });
   await h.start(payment);
   await h.simulator.setFaults({ down: true });
-  await h.workflows.cancel(payment, 20_000);
+  await h.workflows.cancel(payment, NET_MS);
   const first = await runId(payment.id);
   for (let hints = 0; hints < 30; hints++) {
-    await h.workflows.hint(payment, true, 20_000);
-    await h.workflows.wake(payment, 20_000);
+    await h.workflows.hint(payment, true, NET_MS);
+    await h.workflows.wake(payment, NET_MS);
   }
   await eventually(async () => (await runId(payment.id)) !== first);
   await h.simulator.setFaults({ down: false });
-  await h.workflows.wake(payment, 20_000);
+  await h.workflows.wake(payment, NET_MS);
   await h.until(payment.id, 'cancelled');
 });

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { NET_MS } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
 import { expectAsked, type Harness, startHarness } from './harness.ts';
 
@@ -99,7 +100,7 @@ test('a hint gives a tight phase, and the schedule goes on after it from the tim
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.pass(12);
-  await h.workflows.hint(payment, true, 10_000);
+  await h.workflows.hint(payment, true, NET_MS);
   await h.pass(170);
   await h.simulator.pay(payment.id);
   await run.result();
@@ -111,7 +112,7 @@ test('a payment found in the tight phase is settled by the hint', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.simulator.pay(payment.id);
-  await h.workflows.hint(payment, true, 10_000);
+  await h.workflows.hint(payment, true, NET_MS);
   await run.result();
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', settledBy: 'hint' });
 });
@@ -162,7 +163,7 @@ test('another amount at the channel itself does not pay the order and is shown',
 test('a channel that cannot create for a while creates once, and its payment is paid', async () => {
   const payment = await h.newPayment();
   await h.simulator.setFaults({ create: { errorRate: 1 } });
-  await h.workflows.wake(payment, 10_000);
+  await h.workflows.wake(payment, NET_MS);
   await h.pass(20);
   expect(await h.row(payment.id)).toMatchObject({ status: 'created' });
   await h.simulator.setFaults({ create: { errorRate: 0 } });
@@ -175,7 +176,7 @@ test('a channel that cannot create for a while creates once, and its payment is 
 test('a create whose answer is lost is repeated, and makes one trade', async () => {
   const payment = await h.newPayment();
   await h.simulator.setFaults({ create: { timeoutAfterAcceptRate: 1 } });
-  await h.workflows.wake(payment, 10_000);
+  await h.workflows.wake(payment, NET_MS);
   await eventually(async () =>
     (await h.simulator.ledger()).some(({ outTradeNo }) => outTradeNo === payment.id),
   );
@@ -220,7 +221,7 @@ test('a callback before the workflow exists starts it', async () => {
 test('a question that meets the last workflow task is answered before the workflow closes', async () => {
   const payment = await h.newPayment();
   await h.start(payment);
-  const asked = Promise.all([1, 2, 3].map(() => h.workflows.askChannel(payment, 30_000)));
+  const asked = Promise.all([1, 2, 3].map(() => h.workflows.askChannel(payment, NET_MS)));
   await h.callback(payment);
   expect(await asked).toEqual([true, true, true]);
   await h.until(payment.id, 'succeeded');

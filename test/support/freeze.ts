@@ -1,0 +1,11 @@
+import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+/** Has a process stopped for so many seconds of each minute. @returns a function that ends it. */
+export function freezeEachMinute(pid: number, seconds: number): () => void {
+  const freezer = fileURLToPath(new URL('./freezer.mjs', import.meta.url));
+  const child = spawn(process.execPath, [freezer, String(pid), String(seconds)], {
+    stdio: ['pipe', 'inherit', 'inherit'],
+  });
+  return () => void child.stdin.end();
+}
