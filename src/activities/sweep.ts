@@ -96,7 +96,7 @@ export interface SweepDeps {
   readonly now: () => Promise<Date>;
 }
 
-/** The safety net's hauls; each returns how many it healed. Task queue `nodrop`. */
+/** The safety net's hauls; each returns how many it healed. Task queue `nodrop-sweep`. */
 export function sweepActivities({
   db,
   client,

@@ -22,6 +22,7 @@ import {
   MAIN_TASK_QUEUE,
   ORDER_SERVICE_TASK_QUEUE,
   pollTaskQueue,
+  SWEEP_TASK_QUEUE,
 } from '../domain/names.ts';
 
 /** Bundles the workflow code; takes a few seconds. @param interceptors paths of modules of the tests */
@@ -55,16 +56,20 @@ export interface WorkersOptions extends ActivityDeps {
 }
 
 /**
- * One worker for workflows and ledger, one for the order services, and two for each channel: a backlog of polls must never delay a payer.
- * The two share the channel's rate limit, which the server enforces over all workers.
+ * One worker for workflows and ledger, one for the sweep, one for the order services, and two for each channel: a backlog
+ * of polls must never delay a payer. The two share the channel's rate limit, which the server enforces over all workers.
  */
 export async function createWorkers(options: WorkersOptions): Promise<Worker[]> {
   return await Promise.all([
     createMainWorker(options),
+    createSweepWorker(options),
     createOrderServiceWorker(options),
     ...createChannelWorkers(options),
   ]);
 }
+
+/** One runs at a time, unless somebody starts more by hand. */
+const SWEEPS_AT_ONCE = 5;
 
 const sharedOptions = ({ connection, namespace }: WorkersOptions) =>
   ({
@@ -74,7 +79,7 @@ const sharedOptions = ({ connection, namespace }: WorkersOptions) =>
     shutdownGraceTime: '10 s',
   }) as const;
 
-/** Workflows, ledger and sweep. */
+/** Workflows and ledger. */
 export async function createMainWorker(options: WorkersOptions): Promise<Worker> {
   return await Worker.create({
     ...sharedOptions(options),
@@ -83,11 +88,22 @@ export async function createMainWorker(options: WorkersOptions): Promise<Worker>
     activities: {
       ...ledgerActivities(options),
       ...refundLedgerActivities(options),
-      ...sweepActivities(options),
     },
     // With the default of 10 s a killed idle worker delays a callback by 7 to 10 s.
     stickyQueueScheduleToStartTimeout: '3 s',
     maxCachedWorkflows: options.maxCachedWorkflows ?? 1_000,
+  });
+}
+
+/** The sweep, with its workflow and its activities: it heals what keeps the others from getting on. */
+export async function createSweepWorker(options: WorkersOptions): Promise<Worker> {
+  return await Worker.create({
+    ...sharedOptions(options),
+    taskQueue: SWEEP_TASK_QUEUE,
+    workflowBundle: options.workflowBundle,
+    activities: sweepActivities(options),
+    maxCachedWorkflows: SWEEPS_AT_ONCE,
+    maxConcurrentWorkflowTaskExecutions: SWEEPS_AT_ONCE,
   });
 }
 

@@ -31,6 +31,7 @@ import {
   createChannelWorkers,
   createMainWorker,
   createOrderServiceWorker,
+  createSweepWorker,
   type WorkersOptions,
 } from '../../src/worker/workers.ts';
 import { client as simulatorClient } from '../simulator/support.ts';
@@ -256,7 +257,8 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   };
   const main = await createMainWorker(workersOptions);
   const orderServices = await createOrderServiceWorker(workersOptions);
-  const mainRunning = Promise.all([main.run(), orderServices.run()]);
+  const sweep = await createSweepWorker(workersOptions);
+  const mainRunning = Promise.all([main.run(), orderServices.run(), sweep.run()]);
   let channelWorkers: readonly Worker[] = [];
   let channelsRunning: Promise<unknown> = Promise.resolve();
   const startChannelWorkers = async () => {
@@ -439,7 +441,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     startChannelWorkers,
     stopChannelWorkers,
     isWorking: () =>
-      [main, orderServices, ...channelWorkers].some((worker) => {
+      [main, orderServices, sweep, ...channelWorkers].some((worker) => {
         const { numInFlightActivities, numInFlightWorkflowActivations, numInFlightLocalActivities } =
           worker.getStatus();
         return numInFlightActivities + numInFlightWorkflowActivations + numInFlightLocalActivities > 0;
@@ -447,6 +449,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     async stop() {
       main.shutdown();
       orderServices.shutdown();
+      sweep.shutdown();
       await Promise.all([mainRunning, stopChannelWorkers()]);
       await server.close();
       await db.$disconnect();

@@ -1,7 +1,7 @@
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { MAIN_TASK_QUEUE } from '../../src/domain/names.ts';
+import { SWEEP_TASK_QUEUE } from '../../src/domain/names.ts';
 import { bundleWorkflows } from '../../src/worker/workers.ts';
 import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
 import { timeSkippingEnvironment } from '../support/stack.ts';
@@ -33,7 +33,7 @@ test('slow hauls keep no other from running, and one that fails is only told of'
   };
   const worker = await Worker.create({
     connection: env.nativeConnection,
-    taskQueue: MAIN_TASK_QUEUE,
+    taskQueue: SWEEP_TASK_QUEUE,
     workflowBundle: await bundleWorkflows(),
     activities: {
       sweepUnmatched: slow,
@@ -48,7 +48,7 @@ test('slow hauls keep no other from running, and one that fails is only told of'
       sweepOld: quick('sweepOld'),
     },
   });
-  const options = { taskQueue: MAIN_TASK_QUEUE, workflowId: 'sweep' };
+  const options = { taskQueue: SWEEP_TASK_QUEUE, workflowId: 'sweep' };
   const result = await worker.runUntil(async () => {
     const run = await env.client.workflow.start(SWEEP_WORKFLOW, options);
     return await run.result();
