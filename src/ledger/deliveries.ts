@@ -46,6 +46,22 @@ export async function findPendingDelivery(db: LedgerClient, paymentId: string): 
 }
 
 /**
+ * Has the event on which the payment waits told by its own workflow from now on, as the payment's is stuck. Should that
+ * get on all the same, both take turns.
+ * @returns the delivery, or null when the payment waits for none.
+ */
+export async function handOver(
+  db: LedgerClient,
+  paymentId: string,
+  now: Date,
+): Promise<DeliverySnapshot | null> {
+  const id = await findPendingDelivery(db, paymentId);
+  if (id === null) return null;
+  await db.delivery.updateMany({ where: { id, handedOverAt: null }, data: { handedOverAt: now } });
+  return await loadDelivery(db, id);
+}
+
+/**
  * Deliveries that wait for an answer and have a workflow of their own, of the payment and of its order's others: what
  * pays an order is news of them too.
  */
@@ -93,7 +109,8 @@ export function toDeliverySnapshot(row: DeliveryRow, lastAnswer?: string): Deliv
     paymentId: payment.id,
     orderId: payment.orderId,
     status: row.status as DeliveryStatus,
-    toldByPayment: isToldByPayment(type, payment.orderUpdate as OrderUpdate | null),
+    toldByPayment:
+      row.handedOverAt === null && isToldByPayment(type, payment.orderUpdate as OrderUpdate | null),
     attention: payment.attention as Attention | null,
     telling: tellingOf(row, lastAnswer),
   };

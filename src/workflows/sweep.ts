@@ -13,6 +13,7 @@ const net = wf.proxyActivities<SweepActivities>({
 const LANES = [
   ['sweepUnmatched', 'sweepCallbacks'],
   ['sweepPayments'],
+  ['sweepStuck'],
   ['sweepAbnormalEnds'],
   ['sweepRefunds'],
   ['sweepOrders'],

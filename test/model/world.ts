@@ -479,6 +479,7 @@ export async function startWorld(): Promise<World> {
       await hauls.sweepUnmatched();
       await hauls.sweepCallbacks();
       await hauls.sweepPayments();
+      await hauls.sweepStuck();
       // Not `sweepAbnormalEnds`: this server cannot list workflows.
       await hauls.sweepRefunds();
       await hauls.sweepOrders();

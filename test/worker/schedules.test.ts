@@ -163,7 +163,13 @@ describe('whether the sweep runs', () => {
       taskQueue: SWEEP_TASK_QUEUE,
       workflowBundle: await bundleWorkflows(),
       activities: {
-        ...{ sweepUnmatched: none, sweepCallbacks: none, sweepPayments: none, sweepAbnormalEnds: none },
+        ...{
+          sweepUnmatched: none,
+          sweepCallbacks: none,
+          sweepPayments: none,
+          sweepStuck: none,
+          sweepAbnormalEnds: none,
+        },
         ...{ sweepRefunds: none, sweepOrders: none, sweepDeliveries: none, sweepOld: none },
       },
     });

@@ -107,6 +107,8 @@ export interface Harness {
    */
   stopChannelWorkers(): Promise<void>;
   startChannelWorkers(): Promise<void>;
+  /** The main worker is replaced by one of another release: with these interceptors, by paths of modules, or none. */
+  release(workflowInterceptors: readonly string[]): Promise<void>;
   /** True while a worker has a task of a workflow or an activity. */
   isWorking(): boolean;
   stop(): Promise<void>;
@@ -255,10 +257,11 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     now: async () => new Date(await now()),
     ...(options.maxCachedWorkflows === undefined ? {} : { maxCachedWorkflows: options.maxCachedWorkflows }),
   };
-  const main = await createMainWorker(workersOptions);
+  let main = await createMainWorker(workersOptions);
   const orderServices = await createOrderServiceWorker(workersOptions);
   const sweep = await createSweepWorker(workersOptions);
-  const mainRunning = Promise.all([main.run(), orderServices.run(), sweep.run()]);
+  let mainRunning = main.run();
+  const othersRunning = Promise.all([orderServices.run(), sweep.run()]);
   let channelWorkers: readonly Worker[] = [];
   let channelsRunning: Promise<unknown> = Promise.resolve();
   const startChannelWorkers = async () => {
@@ -440,6 +443,13 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     },
     startChannelWorkers,
     stopChannelWorkers,
+    async release(workflowInterceptors: readonly string[]) {
+      main.shutdown();
+      await mainRunning;
+      const bundle = await bundleOf(workflowInterceptors);
+      main = await createMainWorker({ ...workersOptions, workflowBundle: bundle });
+      mainRunning = main.run();
+    },
     isWorking: () =>
       [main, orderServices, sweep, ...channelWorkers].some((worker) => {
         const { numInFlightActivities, numInFlightWorkflowActivations, numInFlightLocalActivities } =
@@ -450,7 +460,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       main.shutdown();
       orderServices.shutdown();
       sweep.shutdown();
-      await Promise.all([mainRunning, stopChannelWorkers()]);
+      await Promise.all([mainRunning, othersRunning, stopChannelWorkers()]);
       await server.close();
       await db.$disconnect();
       await database.drop();
