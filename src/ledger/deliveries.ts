@@ -15,6 +15,7 @@ import type { LedgerClient, LedgerTx } from './client.ts';
 import { cleared, type Locked, raised, raisedUnlessDisputed, underLock, update } from './locked.ts';
 import { isAllBack, oweRefund, showReversed } from './refunds.ts';
 import { note } from './timeline.ts';
+import { transaction } from './turns.ts';
 
 /**
  * Events on their way to the order service. What is known of a delivery is here alone: when it is told next follows
@@ -411,7 +412,7 @@ export async function requestRedelivery(
   by: string,
   now: Date,
 ): Promise<{ delivery: DeliverySnapshot; payment: Payment }> {
-  return await db.$transaction(async (tx) => {
+  return await transaction(db, merchantId, null, async (tx) => {
     const row = await tx.delivery.findFirst({
       where: { id: deliveryId, merchantId },
       include: withContext,

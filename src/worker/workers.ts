@@ -24,6 +24,7 @@ import {
   pollTaskQueue,
   SWEEP_TASK_QUEUE,
 } from '../domain/names.ts';
+import { limitWaiting } from '../ledger/turns.ts';
 
 /** Bundles the workflow code; takes a few seconds. @param interceptors paths of modules of the tests */
 export async function bundleWorkflows(
@@ -68,6 +69,9 @@ export async function createWorkers(options: WorkersOptions): Promise<Worker[]> 
   ]);
 }
 
+/** Of a merchant's transactions, each in an activity: fewer than a task queue has slots (100). */
+const TRANSACTIONS_WAITING = 40;
+
 /** One runs at a time, unless somebody starts more by hand. */
 const SWEEPS_AT_ONCE = 5;
 
@@ -81,6 +85,7 @@ const sharedOptions = ({ connection, namespace }: WorkersOptions) =>
 
 /** Workflows and ledger. */
 export async function createMainWorker(options: WorkersOptions): Promise<Worker> {
+  limitWaiting(options.db, TRANSACTIONS_WAITING);
   return await Worker.create({
     ...sharedOptions(options),
     taskQueue: MAIN_TASK_QUEUE,
