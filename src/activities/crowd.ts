@@ -1,3 +1,5 @@
+import { Places } from '../domain/places.ts';
+
 /**
  * Calls under way by merchant, in this process. Order services that hang must not take every place of the task queue
  * and keep all others' events waiting.
@@ -13,7 +15,6 @@ const TURNED_AWAY_AT_MOST_MS = 60_000;
 const WEIGHT = 0.2;
 
 interface Calls {
-  underWay: number;
   /** What a call takes, in ms. */
   takes: number;
   /** Deliveries that were told to come again. */
@@ -22,8 +23,7 @@ interface Calls {
 
 export class Crowd {
   readonly #merchants = new Map<string, Calls>();
-  /** Of all merchants. */
-  #underWay = 0;
+  readonly #places = new Places(PLACES, CALLS_AT_ONCE);
 
   /**
    * Does the work, or has it come again after about as long as those before it take. With fewer places left each
@@ -36,26 +36,22 @@ export class Crowd {
     turnAway: (waitMs: number) => never,
     work: () => Promise<T>,
   ): Promise<T> {
-    const calls = this.#merchants.get(merchantId) ?? { underWay: 0, takes: 0, turnedAway: new Set() };
-    const atMost = Math.min(CALLS_AT_ONCE, PLACES - this.#underWay);
-    if (calls.underWay >= atMost) {
+    const calls = this.#merchants.get(merchantId) ?? { takes: 0, turnedAway: new Set() };
+    if (!this.#places.take(merchantId)) {
       calls.turnedAway.add(deliveryId);
-      const wait = (calls.takes * calls.turnedAway.size) / Math.max(1, atMost);
+      const wait = (calls.takes * calls.turnedAway.size) / Math.max(1, this.#places.atMost);
       const bounded = Math.min(Math.max(wait, TURNED_AWAY_AT_LEAST_MS), TURNED_AWAY_AT_MOST_MS);
       turnAway(bounded * (1 + Math.random()));
     }
     this.#merchants.set(merchantId, calls);
     calls.turnedAway.delete(deliveryId);
-    calls.underWay += 1;
-    this.#underWay += 1;
     const began = performance.now();
     try {
       return await work();
     } finally {
-      calls.underWay -= 1;
-      this.#underWay -= 1;
+      this.#places.give(merchantId);
       calls.takes += WEIGHT * (performance.now() - began - calls.takes);
-      if (calls.underWay === 0) this.#merchants.delete(merchantId);
+      if (this.#places.of(merchantId) === 0) this.#merchants.delete(merchantId);
     }
   }
 }

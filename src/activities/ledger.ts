@@ -4,7 +4,7 @@ import type { Attention } from '../domain/states.ts';
 import { loadDelivery } from '../ledger/deliveries.ts';
 import * as ledger from '../ledger/payments.ts';
 import type { ActivityDeps } from './deps.ts';
-import { startDeliveries } from './start-deliveries.ts';
+import { settle } from './settle.ts';
 
 /** The activities that only touch the ledger; task queue `nodrop`. */
 export function ledgerActivities({ db, now, deliveryWorkflows }: ActivityDeps) {
@@ -26,9 +26,7 @@ export function ledgerActivities({ db, now, deliveryWorkflows }: ActivityDeps) {
     async updateOrder(
       paymentId: string,
     ): Promise<{ snapshot: PaymentSnapshot; cancelled: string[]; refund: string | null }> {
-      const settled = await ledger.settlePayment(db, paymentId, await now());
-      await startDeliveries({ db, deliveryWorkflows }, paymentId);
-      return settled;
+      return await settle({ db, deliveryWorkflows }, paymentId, await now());
     },
 
     async requestCancel(paymentId: string, by: string): Promise<PaymentSnapshot> {

@@ -1,14 +1,15 @@
-import { type Client, WorkflowNotFoundError } from '@temporalio/client';
-import { paymentIdOf, paymentWorkflowId, refundWorkflowId } from '../domain/names.ts';
+import type { Client } from '@temporalio/client';
+import { deliveryWorkflowId, paymentIdOf, paymentWorkflowId, refundWorkflowId } from '../domain/names.ts';
 import { LATE_WATCH_MS } from '../domain/schedule.ts';
 import type { Payment } from '../generated/prisma/client.ts';
 import { markDelivered, matchCallbacks } from '../ledger/callbacks.ts';
 import { removeOld } from '../ledger/cleanup.ts';
 import type { LedgerClient } from '../ledger/client.ts';
-import { showOverdue, toDeliverySnapshot } from '../ledger/deliveries.ts';
+import { handOver, showOverdue, toDeliverySnapshot } from '../ledger/deliveries.ts';
 import { findEndingOrders, releaseEndingOrder } from '../ledger/orders.ts';
 import { toRefundSnapshot } from '../ledger/refunds.ts';
 import { isMoney, recordedAnswer } from '../ledger/snapshot.ts';
+import { endStuck, findShownStuck, showStuck } from '../ledger/stuck.ts';
 import {
   findUnseenDeliveries,
   restDelivery,
@@ -24,8 +25,10 @@ import { note } from '../ledger/timeline.ts';
 import { PAYMENT_WORKFLOW } from '../workflows/messages.ts';
 import { deliverStored } from './deliver.ts';
 import type { DeliveryWorkflows } from './delivery-workflows.ts';
-import { confirmedWithin, type PaymentWorkflows } from './payment-workflows.ts';
+import type { PaymentWorkflows } from './payment-workflows.ts';
 import type { RefundWorkflows } from './refund-workflows.ts';
+import { settle } from './settle.ts';
+import { readWorkflowState } from './workflow-state.ts';
 
 const SIGNAL_DEADLINE_MS = 5_000;
 /** A haul leaves what it has not come to by then to the next sweep: less than its activity is given. */
@@ -92,11 +95,11 @@ export interface SweepDeps {
   readonly client: Client;
   readonly workflows: PaymentWorkflows;
   readonly refundWorkflows: RefundWorkflows;
-  readonly deliveryWorkflows: Pick<DeliveryWorkflows, 'wake'>;
+  readonly deliveryWorkflows: Pick<DeliveryWorkflows, 'start' | 'wake'>;
   readonly now: () => Promise<Date>;
 }
 
-/** The safety net's hauls; each returns how many it healed. Task queue `nodrop`. */
+/** The safety net's hauls; each returns how many it healed. Task queue `nodrop-sweep`. */
 export function sweepActivities({
   db,
   client,
@@ -105,26 +108,40 @@ export function sweepActivities({
   deliveryWorkflows,
   now,
 }: SweepDeps) {
-  const isRunning = async (workflowId: string): Promise<boolean> =>
-    await confirmedWithin(client, SIGNAL_DEADLINE_MS, async () => {
-      try {
-        return (await client.workflow.getHandle(workflowId).describe()).status.name === 'RUNNING';
-      } catch (error) {
-        if (error instanceof WorkflowNotFoundError) return false;
-        throw error;
-      }
-    });
+  const stateOf = (workflowId: string) => readWorkflowState(client, workflowId, SIGNAL_DEADLINE_MS);
+
+  /** All that the payment's workflow does with money on record. Of what is not told here other hauls tell. */
+  const settleInstead = async (payment: Payment): Promise<void> => {
+    const { cancelled, refund } = await settle({ db, deliveryWorkflows }, payment.id, await now());
+    await note(db, payment.id, 'sweep', 'The sweep settled the money on record.', await now());
+    const others = await db.payment.findMany({ where: { id: { in: cancelled } } });
+    const owed = refund === null ? null : await db.refund.findUniqueOrThrow({ where: { id: refund } });
+    await Promise.allSettled([
+      ...others.map((other) => workflows.cancel(other, SIGNAL_DEADLINE_MS)),
+      owed && refundWorkflows.start(toRefundSnapshot(owed, payment), SIGNAL_DEADLINE_MS),
+    ]);
+  };
+
+  /** The payment's workflow is stuck: it is shown, and the event on which the payment waits is told without it. */
+  const dealWithStuck = async (paymentId: string): Promise<void> => {
+    await showStuck(db, paymentId, paymentWorkflowId(paymentId), await now());
+    const delivery = await handOver(db, paymentId, await now());
+    if (delivery !== null) await deliveryWorkflows.wake(delivery, SIGNAL_DEADLINE_MS);
+  };
 
   const wake = (why: string) => async (payment: Payment) => {
-    // A workflow that runs goes on by itself; all it may have missed is the wish to cancel, and money on record.
-    const running = await isRunning(paymentWorkflowId(payment.id));
     const isUnsettled = payment.status !== 'succeeded' && isMoney(recordedAnswer(payment));
-    if (!running || payment.cancelRequestedAt !== null || isUnsettled)
+    // First, as it needs no Temporal.
+    if (isUnsettled) await settleInstead(payment);
+    // A workflow that runs goes on by itself; all it may have missed is the wish to cancel, and money on record.
+    const state = await stateOf(paymentWorkflowId(payment.id));
+    if (state === 'gone' || payment.cancelRequestedAt !== null || isUnsettled)
       await workflows.wake(payment, SIGNAL_DEADLINE_MS);
+    if (state === 'stuck') await dealWithStuck(payment.id);
     const at = await now();
     await restPayment(db, payment.id, at);
-    if (!running) await note(db, payment.id, 'sweep', why, at);
-    return !running;
+    if (state === 'gone') await note(db, payment.id, 'sweep', why, at);
+    return state === 'gone' || isUnsettled;
   };
 
   return {
@@ -134,6 +151,28 @@ export function sweepActivities({
         async () => await takeStuckPayments(db, await now()),
         wake('The sweep found it stuck and started its workflow.'),
       );
+    },
+
+    /** Payments that are shown because a workflow of theirs was stuck, and none is any more. */
+    async sweepStuck(): Promise<number> {
+      const haul = new Haul();
+      let after = '';
+      await haul.all(
+        async () => {
+          const page = await findShownStuck(db, after);
+          after = page.at(-1)?.payment.id ?? after;
+          return page;
+        },
+        async ({ payment, workflowIds }) => {
+          const states = await Promise.all(workflowIds.map(stateOf));
+          if (states.includes('stuck') || states.includes('busy')) return false;
+          await endStuck(db, payment.id, await now());
+          // It shows its attention where workflows are listed.
+          if (states[0] === 'running') await workflows.wake(payment, SIGNAL_DEADLINE_MS);
+          return true;
+        },
+      );
+      return haul.end();
     },
 
     /** Expired or cancelled orders that no payment will end. */
@@ -192,13 +231,15 @@ export function sweepActivities({
       return await healAll(
         async () => await takeStuckRefunds(db, await now()),
         async (refund) => {
-          const running = await isRunning(refundWorkflowId(refund.id));
-          if (!running)
+          const workflowId = refundWorkflowId(refund.id);
+          const state = await stateOf(workflowId);
+          if (state === 'stuck') await showStuck(db, refund.paymentId, workflowId, await now());
+          if (state === 'gone')
             await refundWorkflows.start(toRefundSnapshot(refund, refund.payment), SIGNAL_DEADLINE_MS);
           const at = await now();
           await restRefund(db, refund.id, at);
           // One that runs and is silent, say held back by a dispute, goes on by itself.
-          if (running) return false;
+          if (state !== 'gone') return false;
           const detail = `The sweep started the workflow of refund ${refund.id}.`;
           await note(db, refund.paymentId, 'sweep', detail, at, { refundId: refund.id });
           return true;
@@ -225,8 +266,17 @@ export function sweepActivities({
         async () => await takeOverdueDeliveries(db, await now()),
         async (row) => {
           const delivery = toDeliverySnapshot(row);
-          if (delivery.toldByPayment) await workflows.wake(row.payment, SIGNAL_DEADLINE_MS);
-          else await deliveryWorkflows.wake(delivery, SIGNAL_DEADLINE_MS);
+          const workflowId = delivery.toldByPayment
+            ? paymentWorkflowId(row.paymentId)
+            : deliveryWorkflowId(row.id);
+          const isStuck = (await stateOf(workflowId)) === 'stuck';
+          if (delivery.toldByPayment) {
+            if (isStuck) await dealWithStuck(row.paymentId);
+            else await workflows.wake(row.payment, SIGNAL_DEADLINE_MS);
+          } else {
+            if (isStuck) await showStuck(db, row.paymentId, workflowId, await now());
+            await deliveryWorkflows.wake(delivery, SIGNAL_DEADLINE_MS);
+          }
           const at = await now();
           await restDelivery(db, row.id, at);
           const detail = `The sweep has the order service told of ${delivery.type} (${row.eventId}).`;

@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import type { SweepState, SweepStatus } from '../activities/sweep-status.ts';
 import type { Config } from '../config.ts';
 import { type Backlog, countAttention, countCallbacks, countDeliveries } from '../ledger/details.ts';
 import type { Api } from './deps.ts';
@@ -32,9 +33,17 @@ export interface Details extends Reachable {
     readonly pending: BacklogView | null;
     readonly overdue: BacklogView | null;
   } | null;
+  /** Whether the safety net runs; null when Temporal did not say in time. */
+  readonly sweep: {
+    readonly state: SweepState;
+    readonly note: string | null;
+    readonly lastCompletedAt: string | null;
+    readonly lastCompletedAgeSeconds: number | null;
+  } | null;
 }
 
 export type DetailsDeps = Pick<Api, 'db' | 'isTemporalReachable' | 'channels' | 'now'> & {
+  readonly readSweepStatus: () => Promise<SweepStatus>;
   readonly config: Pick<
     Config,
     | 'mode'
@@ -50,21 +59,30 @@ export type DetailsDeps = Pick<Api, 'db' | 'isTemporalReachable' | 'channels' | 
 };
 
 /** @returns what the admin listener shows at `/details`; it reads, and changes nothing. */
-export function createDetails({ config, db, channels, now, ...api }: DetailsDeps): () => Promise<Details> {
+export function createDetails({
+  config,
+  db,
+  channels,
+  now,
+  readSweepStatus,
+  ...api
+}: DetailsDeps): () => Promise<Details> {
   const probe = createProbe({ db, ...api });
   return async () => {
-    const [reachable, attention, callbacks, deliveries] = await Promise.all([
+    const [reachable, attention, callbacks, deliveries, sweep] = await Promise.all([
       probe(),
       within(COUNTED_WITHIN_MS, null, countAttention(db)),
       within(COUNTED_WITHIN_MS, null, countCallbacks(db)),
       within(COUNTED_WITHIN_MS, null, countDeliveries(db, now())),
+      within(COUNTED_WITHIN_MS, null, readSweepStatus()),
     ]);
     const at = now().getTime();
+    const ageSeconds = (since: Date) => Math.max(0, Math.floor((at - since.getTime()) / 1000));
     const view = ({ count, more, oldest }: Backlog): BacklogView => ({
       count,
       more,
       oldestSince: oldest.toISOString(),
-      oldestAgeSeconds: Math.max(0, Math.floor((at - oldest.getTime()) / 1000)),
+      oldestAgeSeconds: ageSeconds(oldest),
     });
     const orNone = (backlog: Backlog | null) => (backlog === null ? null : view(backlog));
     return {
@@ -80,6 +98,12 @@ export function createDetails({ config, db, channels, now, ...api }: DetailsDeps
       deliveries: deliveries && {
         pending: orNone(deliveries.pending),
         overdue: orNone(deliveries.overdue),
+      },
+      sweep: sweep && {
+        state: sweep.state,
+        note: sweep.note,
+        lastCompletedAt: sweep.lastCompletedAt?.toISOString() ?? null,
+        lastCompletedAgeSeconds: sweep.lastCompletedAt && ageSeconds(sweep.lastCompletedAt),
       },
       config: shownConfig(config, [...channels.keys()]),
     };

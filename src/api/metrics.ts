@@ -1,4 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { SWEEP_STATES, type SweepStatus } from '../activities/sweep-status.ts';
 import type { countDeliveries } from '../ledger/details.ts';
 import { within } from './within.ts';
 
@@ -52,6 +53,38 @@ export function createMetrics() {
           for (const [state, backlog] of Object.entries(counted ?? {})) {
             deliveries.set({ state }, backlog?.count ?? 0);
           }
+        },
+      });
+    },
+    /** Has the state of the sweep read whenever somebody looks. */
+    watchSweep(read: () => Promise<SweepStatus>): void {
+      let reading: Promise<SweepStatus | null> | undefined;
+      // Both gauges are collected at once: one look is taken for both.
+      const status = () => {
+        reading ??= within(COUNTED_WITHIN_MS, null, read()).finally(() => {
+          reading = undefined;
+        });
+        return reading;
+      };
+      const states = new Gauge({
+        name: 'nodrop_sweep_state',
+        help: '1 for the state the sweep is in, 0 for the others; absent when Temporal does not say.',
+        labelNames: ['state'],
+        registers: [registry],
+        async collect() {
+          const sweep = await status();
+          states.reset();
+          if (sweep === null) return;
+          for (const state of SWEEP_STATES) states.set({ state }, state === sweep.state ? 1 : 0);
+        },
+      });
+      const completed = new Gauge({
+        name: 'nodrop_sweep_last_completed_timestamp_seconds',
+        help: 'When the last sweep completed; NaN when Temporal does not say, or knows of none.',
+        registers: [registry],
+        async collect() {
+          const at = (await status())?.lastCompletedAt?.getTime();
+          completed.set(at === undefined ? Number.NaN : at / 1000);
         },
       });
     },

@@ -1,6 +1,7 @@
 import type { ErrorRequestHandler, Request, Response } from 'express';
 import { TemporalUnavailable } from '../activities/payment-workflows.ts';
 import { REFUSALS, Refusal, type RefusalCode } from '../domain/refusal.ts';
+import { TooBusy } from '../ledger/turns.ts';
 import { isDatabaseUnavailable } from '../ledger/unavailable.ts';
 
 /** Every refusal as RFC 9457 problem+json; every error becomes one. */
@@ -12,6 +13,7 @@ export const problemPath = (code: RefusalCode): string => `/docs/problems#${code
 const RETRY_AFTER: Partial<Record<RefusalCode, number>> = {
   too_many_readers: 10,
   attempt_unresolved: 10,
+  too_busy: 2,
   database_unavailable: 2,
   temporal_unavailable: 2,
   channel_unreachable: 5,
@@ -58,6 +60,9 @@ export function toRefusal(error: unknown): Refusal {
     return new Refusal('temporal_unavailable', 'Temporal did not confirm in time; asking again is safe.', {
       cause: error,
     });
+  }
+  if (error instanceof TooBusy) {
+    return new Refusal('too_busy', `${error.message} Asking again is safe.`, { cause: error });
   }
   if (isDatabaseUnavailable(error)) {
     return new Refusal('database_unavailable', 'The database did not answer in time; asking again is safe.', {

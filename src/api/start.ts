@@ -1,6 +1,7 @@
 import { DeliveryWorkflows } from '../activities/delivery-workflows.ts';
 import { PaymentWorkflows } from '../activities/payment-workflows.ts';
 import { RefundWorkflows } from '../activities/refund-workflows.ts';
+import { readSweepStatus } from '../activities/sweep-status.ts';
 import { createChannels } from '../channels/registry.ts';
 import { type Config, inUrl } from '../config.ts';
 import { createLedgerClient } from '../ledger/client.ts';
@@ -16,6 +17,7 @@ import { connectTemporal } from './temporal.ts';
 
 /** Below what supervisors and container engines wait before they kill. */
 const PATIENCE_MS = 9_000;
+const SWEEP_READ_WITHIN_MS = 2_000;
 
 export interface RunningApi {
   readonly url: string;
@@ -34,6 +36,8 @@ export async function startApi(config: Config, log: Logger): Promise<RunningApi>
   const db = createLedgerClient(config.databaseUrl, 'nodrop-api');
   metrics.watchDeliveries(() => countDeliveries(db, new Date()));
   const temporal = connectTemporal(config);
+  const readSweep = () => readSweepStatus(temporal.client, SWEEP_READ_WITHIN_MS, new Date());
+  metrics.watchSweep(readSweep);
   const changes = new Changes(config.databaseUrl, log);
   const channels = createChannels(config);
   const { isTemporalReachable } = temporal;
@@ -53,7 +57,14 @@ export async function startApi(config: Config, log: Logger): Promise<RunningApi>
   const api = await listen(app, config.api.host, config.api.port, 'PORT', publicUrl);
   let admin: Listener;
   try {
-    const readDetails = createDetails({ config, db, isTemporalReachable, channels, now: () => new Date() });
+    const readDetails = createDetails({
+      config,
+      db,
+      isTemporalReachable,
+      channels,
+      readSweepStatus: readSweep,
+      now: () => new Date(),
+    });
     const adminApp = createAdminApp(metrics, readDetails, publicUrl, config.admin.host);
     admin = await listen(adminApp, config.admin.host, config.admin.port, 'NODROP_ADMIN_PORT', publicUrl);
   } catch (error) {

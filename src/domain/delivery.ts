@@ -34,7 +34,7 @@ export function deliveryWait(attempts: number, random: number, retryAfterMs = 0)
 }
 
 /**
- * True for the event on whose delivery the payment itself waits: its own workflow tells it. Every other event has a
+ * True for the event on whose delivery the payment itself waits: its own workflow tells it, unless it is stuck. Every other event has a
  * workflow of its own, so that a newer one never waits behind an older.
  */
 export function isToldByPayment(type: EventType, orderUpdate: OrderUpdate | null): boolean {
@@ -58,6 +58,7 @@ export interface DeliverySnapshot {
   readonly paymentId: string;
   readonly orderId: string;
   readonly status: DeliveryStatus;
+  /** By the payment's workflow, and not by the delivery's own. */
   readonly toldByPayment: boolean;
   /** The payment's. */
   readonly attention: Attention | null;

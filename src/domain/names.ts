@@ -11,6 +11,8 @@ export const SWEEP_SCHEDULE_ID = 'nodrop-sweep';
 
 /** Workflows and the ledger. */
 export const MAIN_TASK_QUEUE = 'nodrop';
+/** The sweep and its activities, apart: nothing that fills the other queues stops it. */
+export const SWEEP_TASK_QUEUE = 'nodrop-sweep';
 /** Calls of merchants' order services, apart: one that hangs keeps nothing else waiting. */
 export const ORDER_SERVICE_TASK_QUEUE = 'nodrop-order-services';
 /** Create, close, refund and single queries at a channel. */

@@ -34,6 +34,7 @@ export const REFUSALS = {
   callback_malformed: { status: 400, title: 'The callback makes no sense' },
   internal_error: { status: 500, title: 'Something went wrong on our side' },
   too_many_readers: { status: 503, title: 'Too many event streams are open' },
+  too_busy: { status: 503, title: 'Too much is under way for this order or merchant' },
   database_unavailable: { status: 503, title: 'The database cannot be reached' },
   temporal_unavailable: { status: 503, title: 'Temporal cannot be reached' },
   channel_unreachable: { status: 504, title: 'The channel did not answer' },

@@ -46,6 +46,7 @@ export const ATTENTIONS = [
   'statement_mismatch',
   'disputed',
   'channel_reversed',
+  'workflow_stuck',
 ] as const;
 /** Why a person should look at a payment. */
 export type Attention = (typeof ATTENTIONS)[number];

@@ -7,6 +7,7 @@ import type { LedgerClient, LedgerTx } from './client.ts';
 import { cleared } from './locked.ts';
 import { isMoney, type RecordedAnswer, recordedAnswer, tellsMoreOf } from './snapshot.ts';
 import { note } from './timeline.ts';
+import { ownerOf, transaction } from './turns.ts';
 import type { Page } from './views.ts';
 
 /**
@@ -60,12 +61,17 @@ export async function storeCallback(
   rawBody: Buffer,
   now: Date,
 ): Promise<Callback> {
-  return await db.$transaction(async (tx) => {
-    // Matched by account too: nobody's credentials speak for another's payment.
-    const payment = await tx.payment.findFirst({
+  // Matched by account too: nobody's credentials speak for another's payment.
+  const find = (tx: LedgerClient | LedgerTx) =>
+    tx.payment.findFirst({
       where: { id: callback.outTradeNo, channelAccountId: accountId },
       select: { id: true, merchantId: true, orderId: true },
     });
+  const known = await find(db);
+  const { merchantId } = known ?? (await db.channelAccount.findUniqueOrThrow({ where: { id: accountId } }));
+  return await transaction(db, merchantId, known?.orderId ?? null, async (tx) => {
+    // Without one before it may have come just now.
+    const payment = known ?? (await find(tx));
     // Before the row that refers to the payment: everybody else takes these locks in this order too.
     if (payment !== null) await lockOrder(tx, payment.merchantId, payment.orderId);
     const notification = {
@@ -180,8 +186,8 @@ async function matchCallback(
   paymentId: string,
   now: Date,
 ): Promise<boolean> {
-  return await db.$transaction(async (tx) => {
-    const { merchantId, orderId } = await tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
+  const { merchantId, orderId } = await ownerOf(db, paymentId);
+  return await transaction(db, merchantId, orderId, async (tx) => {
     await lockOrder(tx, merchantId, orderId);
     const { count } = await tx.callback.updateMany({
       where: { id: callbackId, paymentId: null },

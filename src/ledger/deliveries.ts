@@ -15,6 +15,7 @@ import type { LedgerClient, LedgerTx } from './client.ts';
 import { cleared, type Locked, raised, raisedUnlessDisputed, underLock, update } from './locked.ts';
 import { isAllBack, oweRefund, showReversed } from './refunds.ts';
 import { note } from './timeline.ts';
+import { transaction } from './turns.ts';
 
 /**
  * Events on their way to the order service. What is known of a delivery is here alone: when it is told next follows
@@ -43,6 +44,22 @@ export async function findPendingDelivery(db: LedgerClient, paymentId: string): 
     select: { id: true },
   });
   return row?.id ?? null;
+}
+
+/**
+ * Has the event on which the payment waits told by its own workflow from now on, as the payment's is stuck. Should that
+ * get on all the same, both take turns.
+ * @returns the delivery, or null when the payment waits for none.
+ */
+export async function handOver(
+  db: LedgerClient,
+  paymentId: string,
+  now: Date,
+): Promise<DeliverySnapshot | null> {
+  const id = await findPendingDelivery(db, paymentId);
+  if (id === null) return null;
+  await db.delivery.updateMany({ where: { id, handedOverAt: null }, data: { handedOverAt: now } });
+  return await loadDelivery(db, id);
 }
 
 /**
@@ -93,7 +110,8 @@ export function toDeliverySnapshot(row: DeliveryRow, lastAnswer?: string): Deliv
     paymentId: payment.id,
     orderId: payment.orderId,
     status: row.status as DeliveryStatus,
-    toldByPayment: isToldByPayment(type, payment.orderUpdate as OrderUpdate | null),
+    toldByPayment:
+      row.handedOverAt === null && isToldByPayment(type, payment.orderUpdate as OrderUpdate | null),
     attention: payment.attention as Attention | null,
     telling: tellingOf(row, lastAnswer),
   };
@@ -394,7 +412,7 @@ export async function requestRedelivery(
   by: string,
   now: Date,
 ): Promise<{ delivery: DeliverySnapshot; payment: Payment }> {
-  return await db.$transaction(async (tx) => {
+  return await transaction(db, merchantId, null, async (tx) => {
     const row = await tx.delivery.findFirst({
       where: { id: deliveryId, merchantId },
       include: withContext,

@@ -1,5 +1,6 @@
 import type { LedgerClient } from './client.ts';
 import { note } from './timeline.ts';
+import { ownerOf, transaction } from './turns.ts';
 
 /** Debounces of what makes a query due, in the database, so that they hold over all API processes. */
 
@@ -18,7 +19,8 @@ export async function takeHint(
   source: string,
   now: Date,
 ): Promise<HintEffect> {
-  return await db.$transaction(async (tx) => {
+  const { merchantId, orderId } = await ownerOf(db, paymentId);
+  return await transaction(db, merchantId, orderId, async (tx) => {
     const taken = await tx.payment.updateManyAndReturn({
       where: {
         id: paymentId,
@@ -52,7 +54,8 @@ export async function takeQueryDue(
   reason: string,
   now: Date,
 ): Promise<boolean> {
-  return await db.$transaction(async (tx) => {
+  const { merchantId, orderId } = await ownerOf(db, paymentId);
+  return await transaction(db, merchantId, orderId, async (tx) => {
     const taken = await tx.payment.updateMany({
       where: {
         id: paymentId,

@@ -8,6 +8,7 @@ import { lockOrder } from '../orders/embedded.ts';
 import { isConstraintViolation, type LedgerClient, type LedgerTx } from './client.ts';
 import { hasUnsettledMoney, isUndecided } from './snapshot.ts';
 import { note } from './timeline.ts';
+import { inTurn, transaction } from './turns.ts';
 
 /** How orders and payments come into being. */
 
@@ -50,6 +51,16 @@ export class UnaskedAttempts extends Error {
  * @throws Refusal `order_exists` when an order with this id has other content.
  */
 export async function createOrder(
+  db: LedgerClient,
+  merchantId: string,
+  given: NewOrder,
+  now: Date,
+): Promise<{ order: Order; created: boolean }> {
+  // It waits for whoever creates the same order in a transaction.
+  return await inTurn(db, merchantId, given.id, () => insertOrder(db, merchantId, given, now));
+}
+
+async function insertOrder(
   db: LedgerClient | LedgerTx,
   merchantId: string,
   given: NewOrder,
@@ -102,8 +113,8 @@ export async function startPayment(
   now: Date,
 ): Promise<{ payment: Payment; created: boolean }> {
   try {
-    return await db.$transaction(async (tx) => {
-      if ('amount' in order) await createOrder(tx, merchantId, order, now);
+    return await transaction(db, merchantId, order.id, async (tx) => {
+      if ('amount' in order) await insertOrder(tx, merchantId, order, now);
       const locked = await lockOrder(tx, merchantId, order.id);
       if (locked === null) throw new Refusal('order_not_found', `There is no order ${order.id}.`);
       return await insertPayment(tx, locked, given, makeTokenHash, now);

@@ -3,6 +3,7 @@ import type { Order, Payment, Prisma } from '../generated/prisma/client.ts';
 import { lockOrder } from '../orders/embedded.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { type News, recordEvent } from './events.ts';
+import { ownerOf, transaction } from './turns.ts';
 
 /** What every change of a payment and its refunds is made with. */
 
@@ -17,6 +18,7 @@ export interface Locked {
 /**
  * One transaction under the row lock of the payment's order; both rows are read after the lock is had, and the
  * merchant's events are written at the end.
+ * @throws TooBusy, and Prisma's P2025 when there is no such payment.
  */
 export async function underLock<T>(
   db: LedgerClient,
@@ -24,11 +26,8 @@ export async function underLock<T>(
   now: Date,
   work: (locked: Locked) => Promise<T>,
 ): Promise<T> {
-  return await db.$transaction(async (tx) => {
-    const { merchantId, orderId } = await tx.payment.findUniqueOrThrow({
-      where: { id: paymentId },
-      select: { merchantId: true, orderId: true },
-    });
+  const { merchantId, orderId } = await ownerOf(db, paymentId);
+  return await transaction(db, merchantId, orderId, async (tx) => {
     const order = await lockOrder(tx, merchantId, orderId);
     if (order === null) throw new Error(`order ${orderId} of payment ${paymentId} is gone`);
     const payment = await tx.payment.findUniqueOrThrow({ where: { id: paymentId } });

@@ -180,8 +180,10 @@ export async function recordSilence(
 const whereItIs = <Answer extends PaidAnswer>(answer: Answer): Answer =>
   (answer.refundedAmount ?? 0) >= answer.amount ? { ...answer, state: 'refunded' } : answer;
 
-/** What is over once the payment is settled; a dispute is not. */
-const SETTLED_WITHOUT: readonly Attention[] = ATTENTIONS.filter((kind) => kind !== 'disputed');
+/** What is over once the payment is settled. A dispute is not, nor that a workflow is stuck: the sweep may have settled. */
+const SETTLED_WITHOUT: readonly Attention[] = ATTENTIONS.filter(
+  (kind) => kind !== 'disputed' && kind !== 'workflow_stuck',
+);
 
 const NEWS = {
   applied: 'payment.succeeded',

@@ -9,9 +9,8 @@ import { type Config, ConfigError, loadConfig } from '../config.ts';
 import { createLedgerClient } from '../ledger/client.ts';
 import { createLogger, type Logger } from '../log.ts';
 import { OrderServiceClient } from '../orders/http.ts';
-import { ensureSearchAttributes } from '../stack/search-attributes.ts';
 import { lazyConnection } from '../temporal-connection.ts';
-import { ensureSchedules } from './schedules.ts';
+import { checkSetUp } from './set-up.ts';
 import { bundleWorkflows, createWorkers } from './workers.ts';
 
 /** `npm run worker`: runs workflows and activities until SIGTERM; waits for Temporal as long as it takes. */
@@ -59,7 +58,7 @@ async function main(config: Config, log: Logger): Promise<void> {
     for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
   };
   const keeper = new AbortController();
-  void keepSetUp(client, clientConnection, config, log, keeper.signal);
+  void keepSetUp(client, clientConnection, log, keeper.signal);
   // Workers that have not run hold the connection for good; nothing is under way yet.
   if (stopping) process.exit(0);
   log.info({ channels: [...channels.keys()] }, 'worker ready');
@@ -101,20 +100,19 @@ async function connect(
   return undefined;
 }
 
-/** Search attributes and Schedules, now and every minute: they come back with a new Temporal database. */
+/**
+ * Search attributes and Schedules, now and every minute: they come back with a new Temporal database. A sweep that does
+ * not run is logged as often.
+ */
 async function keepSetUp(
   client: Client,
   connection: Connection,
-  config: Config,
   log: Logger,
   signal: AbortSignal,
 ): Promise<void> {
   while (!signal.aborted) {
     try {
-      await client.withDeadline(Date.now() + 20_000, async () => {
-        await ensureSearchAttributes(connection, config.temporal.namespace);
-        await ensureSchedules(client);
-      });
+      await checkSetUp(client, connection, log, new Date());
     } catch (error) {
       log.warn(
         { err: error },

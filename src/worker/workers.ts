@@ -22,7 +22,9 @@ import {
   MAIN_TASK_QUEUE,
   ORDER_SERVICE_TASK_QUEUE,
   pollTaskQueue,
+  SWEEP_TASK_QUEUE,
 } from '../domain/names.ts';
+import { limitWaiting } from '../ledger/turns.ts';
 
 /** Bundles the workflow code; takes a few seconds. @param interceptors paths of modules of the tests */
 export async function bundleWorkflows(
@@ -55,16 +57,23 @@ export interface WorkersOptions extends ActivityDeps {
 }
 
 /**
- * One worker for workflows and ledger, one for the order services, and two for each channel: a backlog of polls must never delay a payer.
- * The two share the channel's rate limit, which the server enforces over all workers.
+ * One worker for workflows and ledger, one for the sweep, one for the order services, and two for each channel: a backlog
+ * of polls must never delay a payer. The two share the channel's rate limit, which the server enforces over all workers.
  */
 export async function createWorkers(options: WorkersOptions): Promise<Worker[]> {
   return await Promise.all([
     createMainWorker(options),
+    createSweepWorker(options),
     createOrderServiceWorker(options),
     ...createChannelWorkers(options),
   ]);
 }
+
+/** Of a merchant's transactions, each in an activity: fewer than a task queue has slots (100). */
+const TRANSACTIONS_WAITING = 40;
+
+/** One runs at a time, unless somebody starts more by hand. */
+const SWEEPS_AT_ONCE = 5;
 
 const sharedOptions = ({ connection, namespace }: WorkersOptions) =>
   ({
@@ -74,8 +83,9 @@ const sharedOptions = ({ connection, namespace }: WorkersOptions) =>
     shutdownGraceTime: '10 s',
   }) as const;
 
-/** Workflows, ledger and sweep. */
+/** Workflows and ledger. */
 export async function createMainWorker(options: WorkersOptions): Promise<Worker> {
+  limitWaiting(options.db, TRANSACTIONS_WAITING);
   return await Worker.create({
     ...sharedOptions(options),
     taskQueue: MAIN_TASK_QUEUE,
@@ -83,11 +93,22 @@ export async function createMainWorker(options: WorkersOptions): Promise<Worker>
     activities: {
       ...ledgerActivities(options),
       ...refundLedgerActivities(options),
-      ...sweepActivities(options),
     },
     // With the default of 10 s a killed idle worker delays a callback by 7 to 10 s.
     stickyQueueScheduleToStartTimeout: '3 s',
     maxCachedWorkflows: options.maxCachedWorkflows ?? 1_000,
+  });
+}
+
+/** The sweep, with its workflow and its activities: it heals what keeps the others from getting on. */
+export async function createSweepWorker(options: WorkersOptions): Promise<Worker> {
+  return await Worker.create({
+    ...sharedOptions(options),
+    taskQueue: SWEEP_TASK_QUEUE,
+    workflowBundle: options.workflowBundle,
+    activities: sweepActivities(options),
+    maxCachedWorkflows: SWEEPS_AT_ONCE,
+    maxConcurrentWorkflowTaskExecutions: SWEEPS_AT_ONCE,
   });
 }
 

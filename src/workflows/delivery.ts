@@ -4,13 +4,11 @@ import type { LedgerActivities } from '../activities/ledger.ts';
 import { type DeliverySnapshot, TELLING_TAKES_AT_MOST_MS } from '../domain/delivery.ts';
 import { ORDER_SERVICE_TASK_QUEUE } from '../domain/names.ts';
 import { describeDelivery } from './details.ts';
+import { localActivities } from './local.ts';
 import { type DeliveryInput, redeliverSignal, wakeSignal } from './messages.ts';
 import { untilTold } from './until-told.ts';
 
-const reads = wf.proxyLocalActivities<Pick<LedgerActivities, 'loadDelivery'>>({
-  startToCloseTimeout: '10 s',
-  retry: { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '1 m' },
-});
+const reads = localActivities<Pick<LedgerActivities, 'loadDelivery'>>();
 
 /** Every other delay comes with the failure; a worker that died while telling costs the time-out. */
 export const TELLING = {

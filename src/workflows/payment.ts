@@ -24,6 +24,7 @@ import {
 import { type Attention, isEnded, isLive } from '../domain/states.ts';
 import { TELLING } from './delivery.ts';
 import { describePayment } from './details.ts';
+import { localActivities } from './local.ts';
 import {
   askChannelUpdate,
   callbackSignal,
@@ -75,11 +76,7 @@ const ledger = wf.proxyActivities<LedgerActivities & Pick<RefundLedgerActivities
   retry: { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '1 m' },
 });
 
-/** Reading the row is an event instead of three, and no workflow task of its own. */
-const reads = wf.proxyLocalActivities<Pick<LedgerActivities, 'loadPayment'>>({
-  startToCloseTimeout: '10 s',
-  retry: { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '1 m' },
-});
+const reads = localActivities<Pick<LedgerActivities, 'loadPayment'>>();
 
 /** Attempts after which somebody is told, and the work goes on all the same: about 10 min, 2 min and 1 min. */
 const UPDATE_ORDER_ALARM_ATTEMPTS = 16;

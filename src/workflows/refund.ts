@@ -5,6 +5,7 @@ import type { RefundSnapshot } from '../domain/refund.ts';
 import { endlessWaits, REFUND_QUERY_MS } from '../domain/schedule.ts';
 import { isRefundOpen } from '../domain/states.ts';
 import { describeRefund } from './details.ts';
+import { localActivities } from './local.ts';
 import { type RefundInput, refundCallbackSignal } from './messages.ts';
 import { untilTold } from './until-told.ts';
 
@@ -19,10 +20,7 @@ const ledger = wf.proxyActivities<RefundLedgerActivities>({
   retry: UNTIL_DONE,
 });
 
-const reads = wf.proxyLocalActivities<Pick<RefundLedgerActivities, 'loadRefund'>>({
-  startToCloseTimeout: '10 s',
-  retry: UNTIL_DONE,
-});
+const reads = localActivities<Pick<RefundLedgerActivities, 'loadRefund'>>();
 
 /**
  * One refund, from its row in the ledger until the channel has said its last word: asked for under the same number

@@ -1,10 +1,10 @@
 import * as wf from '@temporalio/workflow';
 import type { SweepActivities } from '../activities/sweep.ts';
-import { MAIN_TASK_QUEUE } from '../domain/names.ts';
+import { SWEEP_TASK_QUEUE } from '../domain/names.ts';
 
 /** A haul that cannot be finished is left to the next sweep. */
 const net = wf.proxyActivities<SweepActivities>({
-  taskQueue: MAIN_TASK_QUEUE,
+  taskQueue: SWEEP_TASK_QUEUE,
   startToCloseTimeout: '50 s',
   retry: { maximumAttempts: 2 },
 });
@@ -13,6 +13,7 @@ const net = wf.proxyActivities<SweepActivities>({
 const LANES = [
   ['sweepUnmatched', 'sweepCallbacks'],
   ['sweepPayments'],
+  ['sweepStuck'],
   ['sweepAbnormalEnds'],
   ['sweepRefunds'],
   ['sweepOrders'],

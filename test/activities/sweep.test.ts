@@ -1,10 +1,10 @@
 import { WorkflowNotFoundError } from '@temporalio/client';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import { DeliveryWorkflows } from '../../src/activities/delivery-workflows.ts';
+import type { DeliveryWorkflows } from '../../src/activities/delivery-workflows.ts';
 import type { PaymentWorkflows } from '../../src/activities/payment-workflows.ts';
 import type { RefundWorkflows } from '../../src/activities/refund-workflows.ts';
 import { type SweepActivities, type SweepDeps, sweepActivities } from '../../src/activities/sweep.ts';
-import { newPaymentId } from '../../src/domain/ids.ts';
+import { newDeliveryId, newEventId, newPaymentId } from '../../src/domain/ids.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
@@ -21,10 +21,14 @@ let sweep: SweepActivities;
 let clock: number;
 /** Workflow ids. */
 let running: Set<string>;
+/** Of the workflow tasks that are pending, by workflow id. */
+let attempts: Map<string, number>;
 let endedAbnormally: string[];
 let onDescribe: () => void;
 let woken: string[];
 let started: string[];
+/** Deliveries whose own workflow was woken. */
+let told: string[];
 
 beforeAll(async () => {
   database = await freshDatabase();
@@ -38,7 +42,9 @@ beforeAll(async () => {
         async describe() {
           onDescribe();
           if (!running.has(id)) throw new WorkflowNotFoundError('not found', id, undefined);
-          return { status: { name: 'RUNNING' } };
+          const attempt = attempts.get(id);
+          const pendingWorkflowTask = attempt === undefined ? null : { attempt };
+          return { status: { name: 'RUNNING' }, raw: { pendingWorkflowTask } };
         },
       }),
       async *list() {
@@ -56,12 +62,18 @@ beforeAll(async () => {
       started.push(id);
     },
   };
+  const deliveryWorkflows: Pick<DeliveryWorkflows, 'start' | 'wake'> = {
+    async start() {},
+    async wake({ id }) {
+      told.push(id);
+    },
+  };
   sweep = sweepActivities({
     db,
     client,
     workflows: workflows as PaymentWorkflows,
     refundWorkflows: refundWorkflows as RefundWorkflows,
-    deliveryWorkflows: new DeliveryWorkflows(client),
+    deliveryWorkflows,
     now: async () => new Date(clock),
   });
 });
@@ -72,10 +84,12 @@ afterAll(async () => {
 beforeEach(async () => {
   clock = Date.now();
   running = new Set();
+  attempts = new Map();
   endedAbnormally = [];
   onDescribe = () => {};
   woken = [];
   started = [];
+  told = [];
   await db.$executeRaw`TRUNCATE payments, orders, refunds, callbacks, events, timeline CASCADE`;
 });
 afterEach(() => void vi.restoreAllMocks());
@@ -94,10 +108,11 @@ async function newPayments(count: number, of: object): Promise<string[]> {
   await db.payment.createMany({ data: rows });
   return rows.map(({ id }) => id);
 }
+const payment = (id: string) => db.payment.findUniqueOrThrow({ where: { id } });
 const swept = async (paymentId: string) =>
   (await db.timelineEntry.findMany({ where: { paymentId, kind: 'sweep' } })).map(({ detail }) => detail);
 
-test('money on record that nobody settled: a workflow that runs and has not heard is told', async () => {
+test('money on record that nobody settled is settled, and a workflow that runs and has not heard is told', async () => {
   const money = { state: 'paid', channelPaymentId: 't', amount: 10, currency: 'CNY', by: 'callback' };
   const paid = {
     channelAnswer: { ...money, paidAt: ago(0).toISOString() },
@@ -106,7 +121,9 @@ test('money on record that nobody settled: a workflow that runs and has not hear
   const [unheard = ''] = await newPayments(1, paid);
   const [overdue = ''] = await newPayments(1, { expiresAt: ago(HOUR) });
   for (const id of [unheard, overdue]) running.add(`payment/${id}`);
-  expect(await sweep.sweepPayments()).toBe(0);
+  expect(await sweep.sweepPayments()).toBe(1);
+  expect(await payment(unheard)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+  expect(await swept(unheard)).toEqual(['The sweep settled the money on record.']);
   expect(woken).toEqual([unheard]);
   // At most once in five minutes.
   clock += MINUTE;
@@ -238,6 +255,115 @@ test('a refund whose workflow runs, say held back by a dispute, fills no timelin
   expect(await swept(paymentId)).toEqual(['The sweep started the workflow of refund re_lost.']);
   clock += MINUTE;
   expect(await sweep.sweepRefunds()).toBe(0);
+});
+
+describe('workflows that are stuck', () => {
+  const settled = {
+    ...{ status: 'succeeded', channelPaymentId: 't', settledBy: 'query', receivedAmount: 10n },
+    receivedCurrency: 'CNY',
+  };
+  /** A payment that is paid, and an event of it that is overdue. */
+  async function newOverdue(type: string, orderUpdate: string): Promise<{ id: string; delivery: string }> {
+    const orderUpdatedAt = orderUpdate === 'pending' ? null : ago(0);
+    const times = { settledAt: ago(MINUTE), paidAt: ago(MINUTE), orderUpdatedAt };
+    const [id = ''] = await newPayments(1, { ...settled, ...times, orderUpdate });
+    const eventId = newEventId();
+    const event = { id: eventId, merchantId, paymentId: id, type, version: 1, data: {} };
+    await db.event.create({ data: event });
+    const delivery = newDeliveryId();
+    const row = { id: delivery, eventId, merchantId, paymentId: id, createdAt: ago(3 * MINUTE) };
+    await db.delivery.create({ data: row });
+    return { id, delivery };
+  }
+  const stuck = (workflowId: string, attempt = 6) => {
+    running.add(workflowId);
+    attempts.set(workflowId, attempt);
+  };
+  const later = () => {
+    clock += 6 * MINUTE;
+  };
+
+  test('a payment whose order service is not told: it is shown, and the event is told without it', async () => {
+    const { id, delivery } = await newOverdue('payment.succeeded', 'pending');
+    stuck(`payment/${id}`, 5);
+    await sweep.sweepDeliveries();
+    expect([woken, told, (await payment(id)).attention]).toEqual([[id], [], null]);
+    later();
+    stuck(`payment/${id}`);
+    await sweep.sweepDeliveries();
+    expect([woken, told]).toEqual([[id], [delivery]]);
+    expect(await payment(id)).toMatchObject({
+      attention: 'workflow_stuck',
+      attentionDetail: expect.stringContaining(`payment/${id}`),
+    });
+    // From now on it is the delivery's own workflow that is looked at.
+    later();
+    await sweep.sweepDeliveries();
+    expect([woken, told]).toEqual([[id], [delivery, delivery]]);
+  });
+
+  test('one of a delivery or a refund is shown, and ends when none of the payment is stuck any more', async () => {
+    const { id, delivery } = await newOverdue('refund.succeeded', 'applied');
+    const refund = { merchantId, paymentId: id, amount: 1n, currency: 'CNY', reason: 'requested' };
+    await db.refund.create({ data: { ...refund, id: 're_stuck', createdAt: ago(HOUR) } });
+    stuck(`delivery/${delivery}`);
+    stuck('refund/re_stuck');
+    await sweep.sweepDeliveries();
+    expect(await payment(id)).toMatchObject({
+      attention: 'workflow_stuck',
+      attentionDetail: expect.stringContaining(`delivery/${delivery}`),
+    });
+    attempts.delete(`delivery/${delivery}`);
+    expect(await sweep.sweepStuck()).toBe(0);
+    // A signal makes the server count anew: nothing is known until the task is done.
+    stuck('refund/re_stuck', 1);
+    expect(await sweep.sweepStuck()).toBe(0);
+    attempts.delete('refund/re_stuck');
+    expect(await sweep.sweepStuck()).toBe(1);
+    expect(await payment(id)).toMatchObject({ attention: null });
+
+    stuck('refund/re_stuck');
+    expect(await sweep.sweepRefunds()).toBe(0);
+    expect(started).toEqual([]);
+    expect(await payment(id)).toMatchObject({
+      attention: 'workflow_stuck',
+      attentionDetail: expect.stringContaining('refund/re_stuck'),
+    });
+  });
+
+  test('what was dismissed stays hidden until the workflow got on and is stuck again', async () => {
+    const [id = ''] = await newPayments(1, { expiresAt: ago(HOUR) });
+    stuck(`payment/${id}`);
+    const sweeps = async () => {
+      later();
+      await sweep.sweepPayments();
+      return (await payment(id)).attention;
+    };
+    const hide = { attention: null, attentionSince: null, attentionDetail: null };
+    expect(await sweeps()).toBe('workflow_stuck');
+    await db.payment.update({ where: { id }, data: hide });
+    expect(await sweeps()).toBe(null);
+    await db.payment.update({
+      where: { id },
+      data: { attention: 'workflow_stuck', attentionSince: ago(0), attentionDetail: 'x' },
+    });
+    attempts.clear();
+    expect(await sweep.sweepStuck()).toBe(1);
+    stuck(`payment/${id}`);
+    expect(await sweeps()).toBe('workflow_stuck');
+  });
+
+  test.each([
+    ['channel_unreachable', 'workflow_stuck'],
+    ['disputed', 'disputed'],
+    ['order_update_failing', 'order_update_failing'],
+  ])('a payment that is shown as %s is shown as %s', async (before, after) => {
+    const shown = { attention: before, attentionSince: ago(HOUR), attentionDetail: 'x' };
+    const [id = ''] = await newPayments(1, { ...shown, expiresAt: ago(HOUR) });
+    stuck(`payment/${id}`);
+    await sweep.sweepPayments();
+    expect((await payment(id)).attention).toBe(after);
+  });
 });
 
 describe('orders past their end', () => {

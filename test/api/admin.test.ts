@@ -3,6 +3,7 @@ import { rmSync } from 'node:fs';
 import { type IncomingMessage, request } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { afterAll, describe, expect, test } from 'vitest';
+import type { SweepStatus } from '../../src/activities/sweep-status.ts';
 import { createAdminApp } from '../../src/api/admin.ts';
 import { createDetails, type Details } from '../../src/api/details.ts';
 import { listen, stopListening } from '../../src/api/listen.ts';
@@ -35,6 +36,8 @@ afterAll(async () => {
   rmSync(home, { recursive: true, force: true });
 });
 
+const NO_SWEEP: SweepStatus = { state: 'missing', note: null, lastCompletedAt: null };
+
 /** Asks an admin listener of its own. */
 async function ask(
   path: string,
@@ -42,7 +45,11 @@ async function ask(
   { host = '127.0.0.1', as = 'localhost' } = {},
 ) {
   const { db, channels, isTemporalReachable } = api.deps;
-  const deps = { config, db, channels, isTemporalReachable, now: () => new Date(), ...change };
+  const deps = {
+    ...{ config, db, channels, isTemporalReachable, now: () => new Date() },
+    readSweepStatus: async () => NO_SWEEP,
+    ...change,
+  };
   const app = createAdminApp(api.deps.metrics, createDetails(deps), 'https://pay.example', host);
   const { server, port } = await listen(app, '127.0.0.1', 0, 'PORT', 'https://pay.example');
   try {
@@ -108,6 +115,7 @@ describe('/details', () => {
       ...{ version: expect.stringMatching(/^\d+\.\d+\.\d+/), mode: 'test', database: 'ok', temporal: 'ok' },
       ...{ attention: {}, callbacks: { undelivered: null, unmatched: null } },
       deliveries: { pending: null, overdue: null },
+      sweep: { state: 'missing', note: null, lastCompletedAt: null, lastCompletedAgeSeconds: null },
       config: {
         publicUrl: 'https://pay.example/shop',
         ...{ api: '127.0.0.1:3000', admin: '127.0.0.1:3001' },
@@ -196,9 +204,45 @@ describe('/details', () => {
     expect(await shown()).toEqual([]);
   });
 
+  test('shows a sweep that does not run, here and in the metrics', async () => {
+    const at = Date.now();
+    const lastCompletedAt = new Date(at - 90_000);
+    const paused: SweepStatus = { state: 'paused', note: 'until tomorrow', lastCompletedAt };
+    const { json } = await ask('/details', {
+      now: () => new Date(at),
+      readSweepStatus: async () => paused,
+    });
+    expect((json as Details).sweep).toEqual({
+      ...{ state: 'paused', note: 'until tomorrow' },
+      ...{ lastCompletedAt: lastCompletedAt.toISOString(), lastCompletedAgeSeconds: 90 },
+    });
+
+    const metrics = createMetrics();
+    let isAway = false;
+    metrics.watchSweep(async () => {
+      if (isAway) throw new Error('away');
+      return paused;
+    });
+    const shown = async () =>
+      (await metrics.registry.metrics()).split('\n').filter((line) => line.startsWith('nodrop_sweep'));
+    const completed = 'nodrop_sweep_last_completed_timestamp_seconds';
+    expect(await shown()).toEqual([
+      'nodrop_sweep_state{state="active"} 0',
+      'nodrop_sweep_state{state="paused"} 1',
+      'nodrop_sweep_state{state="missing"} 0',
+      'nodrop_sweep_state{state="overdue"} 0',
+      `${completed} ${lastCompletedAt.getTime() / 1000}`,
+    ]);
+    isAway = true;
+    expect(await shown()).toEqual([`${completed} Nan`]);
+  });
+
   test('without database and Temporal it says so, and what is not known is null', async () => {
     const db = createLedgerClient('postgresql://nodrop@127.0.0.1:1/none');
-    const answer = await ask('/details', { db, isTemporalReachable: async () => false });
+    const answer = await ask('/details', {
+      ...{ db, isTemporalReachable: async () => false },
+      readSweepStatus: () => Promise.reject(new Error('away')),
+    });
     expect(answer.status).toBe(200);
     expect(answer.json).toMatchObject({
       ...{
@@ -207,6 +251,7 @@ describe('/details', () => {
         attention: null,
         callbacks: null,
         deliveries: null,
+        sweep: null,
       },
       ...{ mode: 'test', version: expect.stringMatching(/^\d+\.\d+\.\d+/) },
     });

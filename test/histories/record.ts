@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import type { WorkflowHandle } from '@temporalio/client';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { afterAll, beforeAll, test } from 'vitest';
-import { deliveryWorkflowId, MAIN_TASK_QUEUE, refundWorkflowId } from '../../src/domain/names.ts';
+import { deliveryWorkflowId, SWEEP_TASK_QUEUE, refundWorkflowId } from '../../src/domain/names.ts';
 import { requestRedelivery } from '../../src/ledger/deliveries.ts';
 import { setMerchant } from '../../src/ledger/merchants.ts';
 import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
@@ -159,7 +159,7 @@ test('create refused for a while, and an action asked for again', async () => {
 });
 
 test('sweep', async () => {
-  const options = { taskQueue: MAIN_TASK_QUEUE, workflowId: 'nodrop-sweep-recorded' };
+  const options = { taskQueue: SWEEP_TASK_QUEUE, workflowId: 'nodrop-sweep-recorded' };
   const run = await h.env.client.workflow.start(SWEEP_WORKFLOW, options);
   await run.result();
   await keep('sweep-lanes', run);
@@ -283,7 +283,7 @@ test('an event of its own on its way to an order service', async () => {
 });
 
 test('a sweep with deliveries', async () => {
-  const options = { taskQueue: MAIN_TASK_QUEUE, workflowId: 'nodrop-sweep-deliveries' };
+  const options = { taskQueue: SWEEP_TASK_QUEUE, workflowId: 'nodrop-sweep-deliveries' };
   const run = await h.env.client.workflow.start(SWEEP_WORKFLOW, options);
   await run.result();
   await keep('sweep-deliveries', run);

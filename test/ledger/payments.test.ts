@@ -406,11 +406,13 @@ test('silence that is recorded while the channel answers does not show what is o
   const { id } = await attempt();
   const alarmAfterMs = 60_000;
   await recordSilence(db, id, 'no answer', alarmAfterMs, new Date(Date.now() - 2 * alarmAfterMs));
+  // In one process the two would take turns.
+  const elsewhere = createLedgerClient(database.url);
   let silent: Promise<unknown> | undefined;
   let isRecorded = false;
   // As whoever records an answer does it, after it has read the payment.
   await underLock(db, id, now(), async ({ tx, payment }) => {
-    silent = recordSilence(db, id, 'no answer', alarmAfterMs, now()).then(() => {
+    silent = recordSilence(elsewhere, id, 'no answer', alarmAfterMs, now()).then(() => {
       isRecorded = true;
     });
     await eventually(async () => {
@@ -422,6 +424,7 @@ test('silence that is recorded while the channel answers does not show what is o
     await update(tx, id, { channelErrorSince: null, ...cleared(payment, ['channel_unreachable']) });
   });
   await silent;
+  await elsewhere.$disconnect();
   expect(await row(id)).toMatchObject({ attention: null });
 });
 

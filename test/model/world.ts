@@ -528,6 +528,7 @@ export async function startWorld(): Promise<World> {
         hauls.sweepUnmatched,
         hauls.sweepCallbacks,
         hauls.sweepPayments,
+        hauls.sweepStuck,
         hauls.sweepRefunds,
         hauls.sweepOrders,
       ])

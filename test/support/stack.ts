@@ -159,11 +159,19 @@ export async function timeSkippingEnvironment(): Promise<TestWorkflowEnvironment
 
 /** The real development server, which suggests a new run after so few events. */
 export async function soonRenewingEnvironment(events: number): Promise<TestWorkflowEnvironment> {
+  return await realEnvironment([
+    '--dynamic-config-value',
+    `limit.historyCount.suggestContinueAsNew=${events}`,
+  ]);
+}
+
+/** The real development server, with further arguments. */
+export async function realEnvironment(extraArgs: string[] = []): Promise<TestWorkflowEnvironment> {
   const path = temporalCli();
   const environment = await TestWorkflowEnvironment.createLocal({
     server: {
       executable: { type: 'existing-path', path },
-      extraArgs: ['--dynamic-config-value', `limit.historyCount.suggestContinueAsNew=${events}`],
+      extraArgs,
     },
   });
   await addSearchAttributes(environment);

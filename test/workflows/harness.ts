@@ -31,6 +31,7 @@ import {
   createChannelWorkers,
   createMainWorker,
   createOrderServiceWorker,
+  createSweepWorker,
   type WorkersOptions,
 } from '../../src/worker/workers.ts';
 import { client as simulatorClient } from '../simulator/support.ts';
@@ -112,6 +113,8 @@ export interface Harness {
    */
   stopChannelWorkers(): Promise<void>;
   startChannelWorkers(): Promise<void>;
+  /** The main worker is replaced by one of another release: with these interceptors, by paths of modules, or none. */
+  release(workflowInterceptors: readonly string[]): Promise<void>;
   /** True while a worker has a task of a workflow or an activity. */
   isWorking(): boolean;
   stop(): Promise<void>;
@@ -270,9 +273,11 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     now: async () => new Date(await now()),
     ...(options.maxCachedWorkflows === undefined ? {} : { maxCachedWorkflows: options.maxCachedWorkflows }),
   };
-  const main = await createMainWorker(workersOptions);
+  let main = await createMainWorker(workersOptions);
   const orderServices = await createOrderServiceWorker(workersOptions);
-  const mainRunning = Promise.all([main.run(), orderServices.run()]);
+  const sweep = await createSweepWorker(workersOptions);
+  let mainRunning = main.run();
+  const othersRunning = Promise.all([orderServices.run(), sweep.run()]);
   let channelWorkers: readonly Worker[] = [];
   let channelsRunning: Promise<unknown> = Promise.resolve();
   const startChannelWorkers = async () => {
@@ -464,8 +469,15 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     },
     startChannelWorkers,
     stopChannelWorkers,
+    async release(workflowInterceptors: readonly string[]) {
+      main.shutdown();
+      await mainRunning;
+      const bundle = await bundleOf(workflowInterceptors);
+      main = await createMainWorker({ ...workersOptions, workflowBundle: bundle });
+      mainRunning = main.run();
+    },
     isWorking: () =>
-      [main, orderServices, ...channelWorkers].some((worker) => {
+      [main, orderServices, sweep, ...channelWorkers].some((worker) => {
         const { numInFlightActivities, numInFlightWorkflowActivations, numInFlightLocalActivities } =
           worker.getStatus();
         return numInFlightActivities + numInFlightWorkflowActivations + numInFlightLocalActivities > 0;
@@ -474,7 +486,8 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       unwatch();
       main.shutdown();
       orderServices.shutdown();
-      await Promise.all([mainRunning, stopChannelWorkers()]);
+      sweep.shutdown();
+      await Promise.all([mainRunning, othersRunning, stopChannelWorkers()]);
       await server.close();
       await db.$disconnect();
       await database.drop();

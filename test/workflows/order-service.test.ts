@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { rotateMerchantSecret } from '../../src/cli/merchants.ts';
-import { deliveryWorkflowId, MAIN_TASK_QUEUE, paymentWorkflowId } from '../../src/domain/names.ts';
+import { deliveryWorkflowId, paymentWorkflowId, SWEEP_TASK_QUEUE } from '../../src/domain/names.ts';
 import type { Payment } from '../../src/generated/prisma/client.ts';
 import { recordAttempt, requestRedelivery } from '../../src/ledger/deliveries.ts';
 import { type MerchantSettings, setMerchant } from '../../src/ledger/merchants.ts';
@@ -67,7 +67,7 @@ const resolve = async (payment: Payment, action: Resolution) =>
 
 const sweep = async () =>
   await h.env.client.workflow.execute(SWEEP_WORKFLOW, {
-    taskQueue: MAIN_TASK_QUEUE,
+    taskQueue: SWEEP_TASK_QUEUE,
     workflowId: `sweep-${Math.random()}`,
   });
 

@@ -1,7 +1,7 @@
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { MAIN_TASK_QUEUE } from '../../src/domain/names.ts';
+import { SWEEP_TASK_QUEUE } from '../../src/domain/names.ts';
 import { bundleWorkflows } from '../../src/worker/workers.ts';
 import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
 import { timeSkippingEnvironment } from '../support/stack.ts';
@@ -33,12 +33,13 @@ test('slow hauls keep no other from running, and one that fails is only told of'
   };
   const worker = await Worker.create({
     connection: env.nativeConnection,
-    taskQueue: MAIN_TASK_QUEUE,
+    taskQueue: SWEEP_TASK_QUEUE,
     workflowBundle: await bundleWorkflows(),
     activities: {
       sweepUnmatched: slow,
       sweepCallbacks: slow,
       sweepPayments: slow,
+      sweepStuck: slow,
       sweepAbnormalEnds: quick('sweepAbnormalEnds'),
       sweepRefunds: quick('sweepRefunds'),
       sweepOrders: quick('sweepOrders'),
@@ -48,12 +49,12 @@ test('slow hauls keep no other from running, and one that fails is only told of'
       sweepOld: quick('sweepOld'),
     },
   });
-  const options = { taskQueue: MAIN_TASK_QUEUE, workflowId: 'sweep' };
+  const options = { taskQueue: SWEEP_TASK_QUEUE, workflowId: 'sweep' };
   const result = await worker.runUntil(async () => {
     const run = await env.client.workflow.start(SWEEP_WORKFLOW, options);
     return await run.result();
   });
   expect(ran.sort()).toEqual(['sweepAbnormalEnds', 'sweepOld', 'sweepOrders', 'sweepRefunds']);
   expect(result).toMatchObject({ sweepPayments: 0, sweepCallbacks: 0, sweepDeliveries: '1 healed, 1 not' });
-  expect(Object.keys(result)).toHaveLength(8);
+  expect(Object.keys(result)).toHaveLength(9);
 });

@@ -137,6 +137,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
       'callback_unverified',
       'callback_malformed',
       'payload_too_large',
+      'too_busy',
       'database_unavailable',
     ],
   } as const;

@@ -1,0 +1,128 @@
+import { Places } from '../domain/places.ts';
+import type { LedgerClient, LedgerTx } from './client.ts';
+
+/**
+ * Transactions take turns before they take a connection. Nearly all begin with the lock of their order, and end with one of
+ * their merchant's: without turns, those of one order or merchant that wait for a lock would hold every connection of the
+ * pool. So an order has one transaction at a time in a process, a merchant a few, and what waits here holds nothing.
+ */
+
+/** As many as the pool of a ledger client has. */
+const CONNECTIONS = 20;
+/** So many transactions of one merchant run at once. */
+export const TRANSACTIONS_AT_ONCE = 10;
+/** So many of one merchant's wait at most, in a process whose requests hold nothing scarce. */
+const WAITING_AT_MOST = 200;
+const WAIT_MS = 3_000;
+
+/** Too many transactions of the merchant are under way, or its order's last one takes too long. Asking again is safe. */
+export class TooBusy extends Error {
+  override readonly name = 'TooBusy';
+}
+
+interface Waiter {
+  readonly merchantId: string;
+  readonly orderKey: string | null;
+  readonly start: () => void;
+}
+
+class Turns {
+  readonly #places = new Places(CONNECTIONS, TRANSACTIONS_AT_ONCE);
+  /** Orders that have a transaction under way. */
+  readonly #orders = new Set<string>();
+  /** In the order of coming. */
+  readonly #waiting = new Set<Waiter>();
+  waitingAtMost = WAITING_AT_MOST;
+
+  /** @throws TooBusy */
+  async run<T>(merchantId: string, orderId: string | null, work: () => Promise<T>): Promise<T> {
+    const orderKey = orderId === null ? null : `${merchantId}/${orderId}`;
+    if (!this.#take(merchantId, orderKey)) await this.#wait(merchantId, orderKey);
+    try {
+      return await work();
+    } finally {
+      this.#places.give(merchantId);
+      if (orderKey !== null) this.#orders.delete(orderKey);
+      for (const waiter of [...this.#waiting]) {
+        if (this.#take(waiter.merchantId, waiter.orderKey)) waiter.start();
+      }
+    }
+  }
+
+  #take(merchantId: string, orderKey: string | null): boolean {
+    if (orderKey !== null && this.#orders.has(orderKey)) return false;
+    if (!this.#places.take(merchantId)) return false;
+    if (orderKey !== null) this.#orders.add(orderKey);
+    return true;
+  }
+
+  async #wait(merchantId: string, orderKey: string | null): Promise<void> {
+    const ofMerchant = [...this.#waiting].filter((waiter) => waiter.merchantId === merchantId);
+    if (ofMerchant.length >= this.waitingAtMost)
+      throw new TooBusy('Too many changes of this merchant are under way.');
+    await new Promise<void>((resolve, reject) => {
+      const waiter: Waiter = {
+        merchantId,
+        orderKey,
+        start: () => {
+          clearTimeout(timer);
+          this.#waiting.delete(waiter);
+          resolve();
+        },
+      };
+      const timer = setTimeout(() => {
+        this.#waiting.delete(waiter);
+        reject(new TooBusy(`The changes of this ${orderKey === null ? 'merchant' : 'order'} take too long.`));
+      }, WAIT_MS);
+      this.#waiting.add(waiter);
+    });
+  }
+}
+
+const turns = new WeakMap<LedgerClient, Turns>();
+
+function turnsOf(db: LedgerClient): Turns {
+  const known = turns.get(db) ?? new Turns();
+  turns.set(db, known);
+  return known;
+}
+
+/** @param atMost so many of one merchant's transactions wait in this process; each holds an activity's slot, say. */
+export function limitWaiting(db: LedgerClient, atMost: number): void {
+  turnsOf(db).waitingAtMost = atMost;
+}
+
+/**
+ * Does the work when it is its turn: work that may wait for a lock in the database. Not within other such work.
+ * @param orderId whose lock it takes; null for work that takes none.
+ * @throws TooBusy
+ */
+export async function inTurn<T>(
+  db: LedgerClient,
+  merchantId: string,
+  orderId: string | null,
+  work: () => Promise<T>,
+): Promise<T> {
+  return await turnsOf(db).run(merchantId, orderId, work);
+}
+
+/** The same for a transaction. @throws TooBusy */
+export async function transaction<T>(
+  db: LedgerClient,
+  merchantId: string,
+  orderId: string | null,
+  work: (tx: LedgerTx) => Promise<T>,
+): Promise<T> {
+  return await inTurn(db, merchantId, orderId, () => db.$transaction(work));
+}
+
+/** Whose turn the changes of a payment take; neither ever changes. @throws Prisma's P2025 when there is no such payment. */
+export async function ownerOf(
+  db: LedgerClient,
+  paymentId: string,
+): Promise<{ readonly merchantId: string; readonly orderId: string }> {
+  return await db.payment.findUniqueOrThrow({
+    where: { id: paymentId },
+    select: { merchantId: true, orderId: true },
+  });
+}

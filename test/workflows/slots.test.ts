@@ -1,0 +1,72 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { SWEEP_TASK_QUEUE } from '../../src/domain/names.ts';
+import type { LedgerClient } from '../../src/ledger/client.ts';
+import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
+import { eventually, realEnvironment } from '../support/stack.ts';
+import { type Harness, startHarness } from './harness.ts';
+
+/** Rows that cannot be read keep no worker's task slots: everybody else's payments go on. */
+
+/** More than a worker has task slots (40). */
+const MANY = 60;
+
+let h: Harness;
+/** How often each payment that cannot be read was tried. */
+const tried = new Map<string, number>();
+beforeAll(async () => {
+  h = await startHarness({ environment: () => realEnvironment(), beforeLedger: withUnreadable });
+});
+afterAll(async () => {
+  tried.clear();
+  await h?.stop();
+});
+
+/** Reading one of the payments in `tried` fails. */
+function withUnreadable(db: LedgerClient): LedgerClient {
+  const findUniqueOrThrow = async (args: { where: { id: string } }) => {
+    const { id } = args.where;
+    const before = tried.get(id);
+    if (before === undefined) return await db.payment.findUniqueOrThrow(args);
+    tried.set(id, before + 1);
+    throw new Error('this row cannot be read');
+  };
+  const payment = new Proxy(db.payment, {
+    get: (target, name) => (name === 'findUniqueOrThrow' ? findUniqueOrThrow : Reflect.get(target, name)),
+  });
+  return new Proxy(db, {
+    get: (target, name) => (name === 'payment' ? payment : Reflect.get(target, name)),
+  });
+}
+
+test('payments that cannot be read for as long as it takes: a new one is created, paid and settled, and the sweep runs', async () => {
+  const unreadable = [];
+  for (let i = 0; i < MANY; i++) unreadable.push(await h.newPayment());
+  for (const { id } of unreadable) tried.set(id, 0);
+  await Promise.all(unreadable.map((payment) => h.workflows.wake(payment, 20_000)));
+  await eventually(() => [...tried.values()].filter((count) => count > 0).length >= MANY / 2);
+
+  const healthy = await h.newPayment();
+  await h.start(healthy);
+  await h.simulator.pay(healthy.id);
+  await h.callback(healthy);
+  await h.until(healthy.id, 'succeeded');
+  expect(await h.orderStatus(healthy)).toBe('succeeded');
+
+  const sweep = { taskQueue: SWEEP_TASK_QUEUE, workflowId: 'sweep' };
+  const swept = await h.env.client.workflow.execute(SWEEP_WORKFLOW, sweep);
+  expect(swept).toMatchObject({ sweepOrders: 0 });
+
+  // All of them are tried on meanwhile, and go on once they can be read.
+  await eventually(() => [...tried.values()].every((count) => count >= 2));
+  tried.clear();
+  for (const { id } of unreadable) await h.until(id, 'paying');
+});
+
+test('every local activity of the workflows is one that holds no slot while it waits', () => {
+  const folder = new URL('../../src/workflows/', import.meta.url);
+  const direct = readdirSync(folder).filter((name) =>
+    readFileSync(new URL(name, folder), 'utf8').includes('proxyLocalActivities'),
+  );
+  expect(direct).toEqual(['local.ts']);
+});

@@ -1,0 +1,124 @@
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type SweepActivities, sweepActivities } from '../../src/activities/sweep.ts';
+import { paymentWorkflowId } from '../../src/domain/names.ts';
+import type { Payment } from '../../src/generated/prisma/client.ts';
+import { setMerchant } from '../../src/ledger/merchants.ts';
+import { type OrderService, startOrderService } from '../support/order-service.ts';
+import { eventually, realEnvironment } from '../support/stack.ts';
+import { type Harness, SECRET, startHarness } from './harness.ts';
+
+/**
+ * Money on record whose workflow cannot settle it, as its task fails again and again: the sweep settles it, and all
+ * that follows. On the real server, which counts the attempts.
+ */
+
+const MISTAKE = [fileURLToPath(new URL('./throws-at-callback.ts', import.meta.url))];
+
+let h: Harness;
+let hauls: SweepActivities;
+let shop: OrderService | undefined;
+beforeAll(async () => {
+  h = await startHarness({
+    environment: () => realEnvironment(),
+    workflowInterceptors: MISTAKE,
+    onLog: () => undefined,
+  });
+  hauls = sweepActivities({
+    db: h.db,
+    client: h.env.client,
+    workflows: h.workflows,
+    refundWorkflows: h.refundWorkflows,
+    deliveryWorkflows: h.deliveryWorkflows,
+    now: async () => new Date(await h.now()),
+  });
+});
+afterAll(async () => {
+  await h?.stop();
+  await shop?.close();
+});
+
+/** Two attempts to pay one order. */
+async function newAttempts(orderId: string): Promise<[Payment, Payment]> {
+  const first = await h.newPayment({ orderId });
+  const second = await h.newPayment({ orderId, channel: 'simulator2' });
+  for (const payment of [first, second]) {
+    await h.start(payment);
+    await h.until(payment.id, 'paying');
+  }
+  return [first, second];
+}
+
+/** The payers have paid, and the workflows fail at the callbacks that say so; a minute ago and more. */
+async function makeStuck(...payments: Payment[]): Promise<void> {
+  for (const payment of payments) {
+    await h.simulator.pay(payment.id);
+    await h.callback(payment);
+  }
+  for (const { id } of payments) {
+    const run = h.env.client.workflow.getHandle(paymentWorkflowId(id));
+    await eventually(async () => ((await run.describe()).raw.pendingWorkflowTask?.attempt ?? 0) > 5, 240_000);
+    await h.db.$executeRaw`
+      UPDATE payments SET channel_answered_at = channel_answered_at - interval '2 minutes' WHERE id = ${id}`;
+  }
+}
+
+const ended = ({ id }: Payment) => h.env.client.workflow.getHandle(paymentWorkflowId(id)).result();
+const attentions = async ({ id }: Payment) =>
+  (await h.timeline(id)).filter((line) => line.startsWith('attention: '));
+
+test('the sweep settles, cancels the other attempts, and shows it until its workflow gets on', async () => {
+  const [paid, other] = await newAttempts('one');
+  await makeStuck(paid);
+  expect(await hauls.sweepPayments()).toBe(1);
+  expect(await h.row(paid.id)).toMatchObject({
+    ...{ status: 'succeeded', settledBy: 'callback', orderUpdate: 'applied' },
+    attention: 'workflow_stuck',
+    attentionDetail: expect.stringContaining(`payment/${paid.id}`),
+  });
+  expect(await h.orderStatus(paid)).toBe('succeeded');
+  // It is told at once, and not by a later sweep.
+  await h.until(other.id, 'cancelled');
+  expect(await hauls.sweepStuck()).toBe(0);
+  expect(await attentions(paid)).toHaveLength(1);
+
+  await h.release([]);
+  await ended(paid);
+  expect(await hauls.sweepStuck()).toBe(1);
+  expect(await h.row(paid.id)).toMatchObject({ status: 'succeeded', attention: null });
+  expect((await attentions(paid)).at(-1)).toBe('attention: workflow_stuck is over.');
+  await h.release(MISTAKE);
+});
+
+test('the sweep gives back what an order is paid too much', async () => {
+  const both = await newAttempts('both');
+  await makeStuck(...both);
+  expect(await hauls.sweepPayments()).toBe(2);
+  const rows = await Promise.all(both.map(({ id }) => h.row(id)));
+  expect(rows.map(({ orderUpdate }) => orderUpdate).sort()).toEqual(['applied', 'conflict']);
+  const owed = await h.db.refund.findFirstOrThrow({
+    where: { paymentId: { in: both.map(({ id }) => id) } },
+  });
+  await h.untilRefund(owed.id, 'succeeded');
+});
+
+test("an order service is told by the event's own workflow", async () => {
+  shop = await startOrderService();
+  const settings = { orderServiceUrl: shop.url, orderStatusUrl: shop.statusUrl };
+  shop.secret = (await setMerchant(h.db, 'shop', settings, SECRET, new Date()))?.secret ?? '';
+  const payment = await h.newPayment({ orderId: 'told' });
+  await h.start(payment);
+  await makeStuck(payment);
+  expect(await hauls.sweepPayments()).toBe(1);
+  await eventually(async () => (await h.row(payment.id)).orderUpdate === 'applied');
+  expect(shop.order('told')).toMatchObject({ paidPaymentId: payment.id, timesPaid: 1 });
+  // The workflow is stuck all the same.
+  expect(await hauls.sweepStuck()).toBe(0);
+  expect(await h.row(payment.id)).toMatchObject({ attention: 'workflow_stuck' });
+
+  await h.release([]);
+  await ended(payment);
+  expect(await hauls.sweepStuck()).toBeGreaterThan(0);
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', attention: null });
+  expect(shop.about(payment.id)).toHaveLength(1);
+});
