@@ -5,9 +5,14 @@ export const paymentIdOf = (workflowId: string): string => workflowId.slice('pay
 
 export const refundWorkflowId = (refundId: string): string => `refund/${refundId}`;
 
+export const refundIdOf = (workflowId: string): string => workflowId.slice('refund/'.length);
+
 export const deliveryWorkflowId = (deliveryId: string): string => `delivery/${deliveryId}`;
 
 export const SWEEP_SCHEDULE_ID = 'nodrop-sweep';
+
+/** The type of an activity's failure that says that the ledger has no such row, and that trying again is no use. */
+export const ROW_LOST_FAILURE = 'RowLost';
 
 /** Workflows and the ledger. */
 export const MAIN_TASK_QUEUE = 'nodrop';

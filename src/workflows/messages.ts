@@ -1,5 +1,5 @@
 import { defineSignal, defineUpdate } from '@temporalio/workflow';
-import type { CallbackNotice } from '../domain/payment.ts';
+import type { CallbackNotice, PaymentTerms } from '../domain/payment.ts';
 
 /** What workflows are started with and told. Kept apart from the workflow so that clients need no more. */
 
@@ -9,9 +9,7 @@ export const DELIVERY_WORKFLOW = 'delivery';
 export const SWEEP_WORKFLOW = 'sweep';
 
 /** Snapshotted at the start: configuration is never read in workflow code. */
-export interface PaymentInput {
-  readonly paymentId: string;
-  readonly channel: string;
+export interface PaymentInput extends PaymentTerms {
   /** The waits between active queries, in ms, the last repeated up to the expiry. */
   readonly queryScheduleMs: readonly number[];
 }
