@@ -3,6 +3,7 @@ import type { Config } from '../config.ts';
 import { type Backlog, countAttention, countCallbacks, countDeliveries } from '../ledger/details.ts';
 import type { Api } from './deps.ts';
 import { createProbe, type Reachable } from './reachable.ts';
+import type { LostRows } from './temporal.ts';
 import { within } from './within.ts';
 
 const COUNTED_WITHIN_MS = 2_000;
@@ -32,9 +33,12 @@ export interface Details extends Reachable {
     readonly pending: BacklogView | null;
     readonly overdue: BacklogView | null;
   } | null;
+  /** Workflows whose row is gone from the database; null when Temporal did not say in time. */
+  readonly lostRows: LostRows | null;
 }
 
 export type DetailsDeps = Pick<Api, 'db' | 'isTemporalReachable' | 'channels' | 'now'> & {
+  readonly countLost: () => Promise<LostRows>;
   readonly config: Pick<
     Config,
     | 'mode'
@@ -50,14 +54,22 @@ export type DetailsDeps = Pick<Api, 'db' | 'isTemporalReachable' | 'channels' | 
 };
 
 /** @returns what the admin listener shows at `/details`; it reads, and changes nothing. */
-export function createDetails({ config, db, channels, now, ...api }: DetailsDeps): () => Promise<Details> {
+export function createDetails({
+  config,
+  db,
+  channels,
+  now,
+  countLost,
+  ...api
+}: DetailsDeps): () => Promise<Details> {
   const probe = createProbe({ db, ...api });
   return async () => {
-    const [reachable, attention, callbacks, deliveries] = await Promise.all([
+    const [reachable, attention, callbacks, deliveries, lostRows] = await Promise.all([
       probe(),
       within(COUNTED_WITHIN_MS, null, countAttention(db)),
       within(COUNTED_WITHIN_MS, null, countCallbacks(db)),
       within(COUNTED_WITHIN_MS, null, countDeliveries(db, now())),
+      within(COUNTED_WITHIN_MS, null, countLost()),
     ]);
     const at = now().getTime();
     const view = ({ count, more, oldest }: Backlog): BacklogView => ({
@@ -81,6 +93,7 @@ export function createDetails({ config, db, channels, now, ...api }: DetailsDeps
         pending: orNone(deliveries.pending),
         overdue: orNone(deliveries.overdue),
       },
+      lostRows,
       config: shownConfig(config, [...channels.keys()]),
     };
   };

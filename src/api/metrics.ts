@@ -1,5 +1,6 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { countDeliveries } from '../ledger/details.ts';
+import type { LostRows } from './temporal.ts';
 import { within } from './within.ts';
 
 const COUNTED_WITHIN_MS = 2_000;
@@ -52,6 +53,20 @@ export function createMetrics() {
           for (const [state, backlog] of Object.entries(counted ?? {})) {
             deliveries.set({ state }, backlog?.count ?? 0);
           }
+        },
+      });
+    },
+    /** Has workflows whose row is gone counted whenever somebody looks. */
+    watchLostRows(count: () => Promise<LostRows>): void {
+      const lost = new Gauge({
+        name: 'nodrop_rows_lost',
+        help: 'Workflows whose row is gone from the database; absent when Temporal does not say.',
+        labelNames: ['workflow'],
+        registers: [registry],
+        async collect() {
+          const counted = await within(COUNTED_WITHIN_MS, null, count());
+          lost.reset();
+          for (const [workflow, rows] of Object.entries(counted ?? {})) lost.set({ workflow }, rows);
         },
       });
     },

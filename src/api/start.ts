@@ -3,6 +3,7 @@ import { PaymentWorkflows } from '../activities/payment-workflows.ts';
 import { RefundWorkflows } from '../activities/refund-workflows.ts';
 import { createChannels } from '../channels/registry.ts';
 import { type Config, inUrl } from '../config.ts';
+import { warnOfLostCommits } from '../durability.ts';
 import { createLedgerClient } from '../ledger/client.ts';
 import { countDeliveries } from '../ledger/details.ts';
 import type { Logger } from '../log.ts';
@@ -36,7 +37,8 @@ export async function startApi(config: Config, log: Logger): Promise<RunningApi>
   const temporal = connectTemporal(config);
   const changes = new Changes(config.databaseUrl, log);
   const channels = createChannels(config);
-  const { isTemporalReachable } = temporal;
+  const { isTemporalReachable, countLost } = temporal;
+  metrics.watchLostRows(countLost);
   const app = createApp({
     config,
     db,
@@ -53,7 +55,8 @@ export async function startApi(config: Config, log: Logger): Promise<RunningApi>
   const api = await listen(app, config.api.host, config.api.port, 'PORT', publicUrl);
   let admin: Listener;
   try {
-    const readDetails = createDetails({ config, db, isTemporalReachable, channels, now: () => new Date() });
+    const now = () => new Date();
+    const readDetails = createDetails({ config, db, isTemporalReachable, countLost, channels, now });
     const adminApp = createAdminApp(metrics, readDetails, publicUrl, config.admin.host);
     admin = await listen(adminApp, config.admin.host, config.admin.port, 'NODROP_ADMIN_PORT', publicUrl);
   } catch (error) {
@@ -61,10 +64,13 @@ export async function startApi(config: Config, log: Logger): Promise<RunningApi>
     throw error;
   }
   changes.start();
+  const stopping = new AbortController();
+  void warnOfLostCommits(config, db, log, stopping.signal);
   return {
     url: `http://${inUrl(config.api.host)}:${api.port}`,
     adminUrl: `http://${inUrl(config.admin.host)}:${admin.port}`,
     async close() {
+      stopping.abort();
       const stopped = Promise.all([
         stopListening(api.server, PATIENCE_MS),
         stopListening(admin.server, PATIENCE_MS),

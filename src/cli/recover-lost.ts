@@ -4,16 +4,12 @@ import { clientToken, hashSecret } from '../client-token.ts';
 import type { Config } from '../config.ts';
 import { toDecimal } from '../domain/money.ts';
 import { refundIdOf } from '../domain/names.ts';
-import { ROW_LOST } from '../domain/states.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import { recoverPayment } from '../ledger/lost.ts';
 import { findRefund } from '../ledger/refunds.ts';
-import { PAYMENT_WORKFLOW, type PaymentInput, wakeSignal } from '../workflows/messages.ts';
+import { LOST_QUERY, PAYMENT_WORKFLOW, type PaymentInput, wakeSignal } from '../workflows/messages.ts';
 import { DEADLINE_MS, inBatches, throwFailures, withTemporal } from './recover.ts';
 import { table } from './table.ts';
-
-/** Workflows that wait for a row that is gone. */
-export const LOST_QUERY = `PaymentAttention = '${ROW_LOST}' AND ExecutionStatus = 'Running'`;
 
 interface LostPayment {
   readonly id: string;

@@ -1,5 +1,6 @@
 import { defineSignal, defineUpdate } from '@temporalio/workflow';
 import type { CallbackNotice, PaymentTerms } from '../domain/payment.ts';
+import { ROW_LOST } from '../domain/states.ts';
 
 /** What workflows are started with and told. Kept apart from the workflow so that clients need no more. */
 
@@ -52,3 +53,6 @@ export const searchAttributes = {
   orderId: 'OrderId',
   attention: 'PaymentAttention',
 } as const;
+
+/** Lists the workflows that wait for a row that is gone. */
+export const LOST_QUERY = `${searchAttributes.attention} = '${ROW_LOST}' AND ExecutionStatus = 'Running'`;

@@ -42,7 +42,8 @@ async function ask(
   { host = '127.0.0.1', as = 'localhost' } = {},
 ) {
   const { db, channels, isTemporalReachable } = api.deps;
-  const deps = { config, db, channels, isTemporalReachable, now: () => new Date(), ...change };
+  const countLost = async () => ({ payment: 2, refund: 1 });
+  const deps = { config, db, channels, isTemporalReachable, countLost, now: () => new Date(), ...change };
   const app = createAdminApp(api.deps.metrics, createDetails(deps), 'https://pay.example', host);
   const { server, port } = await listen(app, '127.0.0.1', 0, 'PORT', 'https://pay.example');
   try {
@@ -108,6 +109,7 @@ describe('/details', () => {
       ...{ version: expect.stringMatching(/^\d+\.\d+\.\d+/), mode: 'test', database: 'ok', temporal: 'ok' },
       ...{ attention: {}, callbacks: { undelivered: null, unmatched: null } },
       deliveries: { pending: null, overdue: null },
+      lostRows: { payment: 2, refund: 1 },
       config: {
         publicUrl: 'https://pay.example/shop',
         ...{ api: '127.0.0.1:3000', admin: '127.0.0.1:3001' },
@@ -196,9 +198,29 @@ describe('/details', () => {
     expect(await shown()).toEqual([]);
   });
 
+  test('counts the workflows whose row is gone; without Temporal nothing is said of them', async () => {
+    const metrics = createMetrics();
+    let isAway = false;
+    metrics.watchLostRows(async () => {
+      if (isAway) throw new Error('away');
+      return { payment: 2, refund: 1 };
+    });
+    const shown = async () =>
+      (await metrics.registry.metrics()).split('\n').filter((line) => line.startsWith('nodrop_rows_lost'));
+    expect(await shown()).toEqual([
+      'nodrop_rows_lost{workflow="payment"} 2',
+      'nodrop_rows_lost{workflow="refund"} 1',
+    ]);
+    isAway = true;
+    expect(await shown()).toEqual([]);
+  });
+
   test('without database and Temporal it says so, and what is not known is null', async () => {
     const db = createLedgerClient('postgresql://nodrop@127.0.0.1:1/none');
-    const answer = await ask('/details', { db, isTemporalReachable: async () => false });
+    const countLost = async () => {
+      throw new Error('away');
+    };
+    const answer = await ask('/details', { db, isTemporalReachable: async () => false, countLost });
     expect(answer.status).toBe(200);
     expect(answer.json).toMatchObject({
       ...{
@@ -207,6 +229,7 @@ describe('/details', () => {
         attention: null,
         callbacks: null,
         deliveries: null,
+        lostRows: null,
       },
       ...{ mode: 'test', version: expect.stringMatching(/^\d+\.\d+\.\d+/) },
     });
