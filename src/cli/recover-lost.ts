@@ -3,11 +3,17 @@ import { PaymentWorkflows } from '../activities/payment-workflows.ts';
 import { clientToken, hashSecret } from '../client-token.ts';
 import type { Config } from '../config.ts';
 import { toDecimal } from '../domain/money.ts';
-import { refundIdOf } from '../domain/names.ts';
+import { refundWorkflowId } from '../domain/names.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import { recoverPayment } from '../ledger/lost.ts';
 import { findRefund } from '../ledger/refunds.ts';
-import { LOST_QUERY, PAYMENT_WORKFLOW, type PaymentInput, wakeSignal } from '../workflows/messages.ts';
+import {
+  LOST_QUERY,
+  PAYMENT_WORKFLOW,
+  type PaymentInput,
+  type RefundInput,
+  wakeSignal,
+} from '../workflows/messages.ts';
 import { DEADLINE_MS, inBatches, throwFailures, withTemporal } from './recover.ts';
 import { table } from './table.ts';
 
@@ -18,6 +24,7 @@ interface LostPayment {
 
 interface LostRefund {
   readonly id: string;
+  readonly paymentId: string;
   /** What it was started for, in words. */
   readonly summary: string;
   readonly since: Date;
@@ -25,9 +32,9 @@ interface LostRefund {
 
 /**
  * `npm run nodrop -- recover --lost`, after a restored backup or a failover that lost commits: lists the workflows whose
- * row is gone. With `write`, writes the payments again and wakes their workflows. A refund is not written: what went back
- * at the channel is recorded when its payment is asked about, and what did not is the merchant's to ask for again, so
- * its workflow is ended. Running it again changes nothing.
+ * row is gone. With `write`, writes the payments again and wakes their workflows. A refund is not written: the trade is
+ * asked what went back, which is recorded, and what did not is the merchant's to ask for again, so its workflow is ended.
+ * Running it again changes nothing.
  * @throws CommandError naming what could not be recovered, or saying that Temporal is away.
  */
 export async function recoverLost(
@@ -61,9 +68,14 @@ export async function recoverLost(
     let ended = 0;
     await inBatches(
       async () => ({ rows: refunds, end: undefined }),
-      async ({ id }) => {
-        const run = client.workflow.getHandle(`refund/${id}`);
+      async ({ id, paymentId }) => {
+        const run = client.workflow.getHandle(refundWorkflowId(id));
         if ((await findRefund(db, id)) !== null) return await run.signal(wakeSignal);
+        const payment = await db.payment.findUnique({ where: { id: paymentId } });
+        if (payment === null) throw new Error(`its payment ${paymentId} is not in the database either`);
+        // The trade says what went back already, and that goes on record.
+        if (!(await workflows.askChannel(payment, DEADLINE_MS)))
+          throw new Error(`${payment.channel} does not say what went back of payment ${paymentId}`);
         await run.terminate('Its row is lost: recover --lost --write.');
         ended += 1;
       },
@@ -87,22 +99,23 @@ async function findLost(client: Client): Promise<{ payments: LostPayment[]; refu
   const refunds: LostRefund[] = [];
   for await (const run of client.workflow.list({ query: LOST_QUERY })) {
     if (run.type === PAYMENT_WORKFLOW) {
-      const terms = await readInput(client, run);
+      const terms = await readInput<PaymentInput>(client, run);
       payments.push({ id: terms.paymentId, terms });
     } else {
+      const { refundId, paymentId } = await readInput<RefundInput>(client, run);
       const description = await client.workflow.getHandle(run.workflowId, run.runId).describe();
       const summary = (await description.staticSummary()) ?? '';
-      refunds.push({ id: refundIdOf(run.workflowId), summary, since: run.startTime });
+      refunds.push({ id: refundId, paymentId, summary, since: run.startTime });
     }
   }
   return { payments, refunds };
 }
 
 /** What the run was started with, from the first event of its history. */
-async function readInput(
+async function readInput<Input>(
   client: Client,
   { workflowId, runId }: WorkflowExecutionInfo,
-): Promise<PaymentInput> {
+): Promise<Input> {
   const { history } = await client.workflowService.getWorkflowExecutionHistory({
     namespace: client.options.namespace,
     execution: { workflowId, runId },
@@ -110,7 +123,7 @@ async function readInput(
   });
   const [payload] = history?.events?.[0]?.workflowExecutionStartedEventAttributes?.input?.payloads ?? [];
   if (payload == null) throw new Error(`the history of ${workflowId} has no input`);
-  return client.options.loadedDataConverter.payloadConverter.fromPayload<PaymentInput>(payload);
+  return client.options.loadedDataConverter.payloadConverter.fromPayload<Input>(payload);
 }
 
 function describe(payments: readonly LostPayment[], refunds: readonly LostRefund[]): string[] {

@@ -5,8 +5,6 @@ export const paymentIdOf = (workflowId: string): string => workflowId.slice('pay
 
 export const refundWorkflowId = (refundId: string): string => `refund/${refundId}`;
 
-export const refundIdOf = (workflowId: string): string => workflowId.slice('refund/'.length);
-
 export const deliveryWorkflowId = (deliveryId: string): string => `delivery/${deliveryId}`;
 
 export const SWEEP_SCHEDULE_ID = 'nodrop-sweep';

@@ -18,6 +18,8 @@ export interface PaymentInput extends PaymentTerms {
 /** What there is to know beyond it is in the ledger. */
 export interface RefundInput {
   readonly refundId: string;
+  /** Of which the money goes back: asked about when the refund's row is lost. */
+  readonly paymentId: string;
   readonly channel: string;
 }
 

@@ -497,7 +497,9 @@ class PaymentRun {
         workflowId: refundWorkflowId(refundId),
         workflowIdReusePolicy: 'ALLOW_DUPLICATE',
         parentClosePolicy: 'ABANDON',
-        args: [{ refundId, channel: this.#input.channel } satisfies RefundInput],
+        args: [
+          { refundId, paymentId: this.#input.paymentId, channel: this.#input.channel } satisfies RefundInput,
+        ],
         staticSummary: `what came in by payment ${this.#input.paymentId} goes back by ${this.#input.channel}`,
         typedSearchAttributes: [
           {

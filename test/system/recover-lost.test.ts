@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { call } from '../simulator/support.ts';
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
@@ -118,4 +119,30 @@ test('what cannot be written is named; a lost refund is ended, and can be asked 
   await system.simulator.setFaults({ refund: { errorRate: 0 } });
   await system.api('POST', path, { amount: 500 }, { 'idempotency-key': 'part' });
   await eventually(async () => (await refunds())[0]?.status === 'succeeded');
+  expect(await refunds()).toMatchObject([{ amount: 500n, reason: 'requested' }]);
+});
+
+test('a lost refund that the channel had made is on record as what others gave back', async () => {
+  const { body } = await system.pay();
+  await system.simulator.pay(body.id);
+  await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');
+  await system.simulator.setFaults({ refund: { errorRate: 1 }, callback: { dropRate: 1 } });
+  const key = { 'idempotency-key': 'made' };
+  const asked = await system.api('POST', `/v1/payments/${body.id}/refunds`, { amount: 500 }, key);
+  const refund = () => system.db.refund.findFirst({ where: { paymentId: body.id } });
+  await eventually(async () => (await refund())?.unknownSince != null);
+  await system.db.refund.deleteMany({ where: { paymentId: body.id } });
+  const listed = async () => (await system.nodrop('recover', '--lost')).output;
+  await eventually(async () => (await listed()).includes('and 1 refunds'), 120_000);
+  // What had been asked for comes through after all.
+  await system.simulator.setFaults({ refund: { errorRate: 0 } });
+  const secret = system.config.simulator.secrets.simulator ?? '';
+  const content = JSON.stringify({ outRefundNo: asked.body.id, amount: 500 });
+  const path = `/v1/trades/${body.id}/refunds`;
+  expect((await call(system.simulator.url, 'POST', path, content, { secret })).status).toBe(201);
+
+  await system.nodrop('recover', '--lost', '--write');
+  expect(await system.db.refund.findMany({ where: { paymentId: body.id } })).toMatchObject([
+    { amount: 500n, reason: 'external', status: 'succeeded' },
+  ]);
 });
