@@ -162,6 +162,10 @@ export interface Payment {
   orderUpdatedAt: string | null;
   cancelRequestedAt: string | null;
   /**
+   * When the payment was written again after the database had lost it. It is being cancelled, and money that came in for it still pays its order.
+   */
+  recoveredAt: string | null;
+  /**
    * The workflow in the Temporal Web UI; operators only.
    */
   temporalUrl: string | null;

@@ -1,7 +1,7 @@
 import { activityInfo, cancellationSignal } from '@temporalio/activity';
 import { clientToken } from '../client-token.ts';
 import { ChannelError, type CloseAnswer } from '../domain/channel.ts';
-import type { PaymentSnapshot } from '../domain/payment.ts';
+import { defaultSubject, type PaymentSnapshot } from '../domain/payment.ts';
 import { nextWait } from '../domain/schedule.ts';
 import { isLive, type SettledBy } from '../domain/states.ts';
 import * as ledger from '../ledger/payments.ts';
@@ -77,6 +77,8 @@ export function channelActivities({ db, channels, publicUrl, secret, now, delive
       const payment = await load(paymentId);
       const snapshot = toSnapshot(payment, await now());
       if (!isLive(snapshot.status) || hasUsableAction(payment, await now())) return snapshot;
+      // The channel has the trade, or never will: nobody is to pay what is only being found out about.
+      if (payment.recoveredAt !== null) return snapshot;
       try {
         const action = await adapterOf(payment.channel).createTrade(
           payment.channelAccount,
@@ -85,7 +87,8 @@ export function channelActivities({ db, channels, publicUrl, secret, now, delive
             method: payment.method,
             amount: Number(payment.amount),
             currency: payment.currency,
-            subject: payment.order.subject,
+            // Empty while the order was recovered and its shop has not asked again.
+            subject: payment.order.subject || defaultSubject(payment.orderId),
             notifyUrl: `${publicUrl}/callbacks/${payment.channel}/${payment.channelAccountId}`,
             returnUrl: `${publicUrl}/return/${payment.id}?token=${clientToken(secret, payment.id)}`,
             expiresAt: payment.expiresAt.toISOString(),

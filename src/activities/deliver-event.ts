@@ -6,9 +6,10 @@ import {
   type Telling,
 } from '../domain/delivery.ts';
 import type { EventType } from '../domain/event.ts';
+import { ROW_LOST_FAILURE } from '../domain/names.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import type { OrderUpdate } from '../domain/states.ts';
-import type { LedgerClient } from '../ledger/client.ts';
+import { isRowGone, type LedgerClient } from '../ledger/client.ts';
 import * as deliveries from '../ledger/deliveries.ts';
 import { eventMessage } from '../ledger/event-data.ts';
 import { findOrderService } from '../ledger/merchants.ts';
@@ -18,7 +19,7 @@ import type { OrderServiceClient, OrderServiceTarget } from '../orders/http.ts';
 import { UnreadableSecret } from '../orders/secrets.ts';
 import { Crowd } from './crowd.ts';
 import type { ActivityDeps } from './deps.ts';
-import { reasonOf } from './failures.ts';
+import { reasonOf, rowLost } from './failures.ts';
 import { startDeliveries } from './start-deliveries.ts';
 
 /** How soon is tried again what our own database kept from being told. */
@@ -115,14 +116,16 @@ export function deliverEventActivities({
 
     /** Tells the order service of any other event, until it has an answer. Null when it is not kept any more. */
     async deliverEvent(deliveryId: string): Promise<DeliverySnapshot | null> {
-      return await unlessOwnTrouble(() => inCrowd(deliveryId, () => attempt(deliveryId)));
+      return await unlessGone(() => unlessOwnTrouble(() => inCrowd(deliveryId, () => attempt(deliveryId))));
     },
 
     /** One more call for a delivery that is settled: logged, and nothing else. Null as above. */
     async redeliverEvent(deliveryId: string): Promise<DeliverySnapshot | null> {
-      return await unlessOwnTrouble(async () =>
-        inCrowd(deliveryId, async () =>
-          callOrderService(core, await deliveries.findDelivery(db, deliveryId)),
+      return await unlessGone(() =>
+        unlessOwnTrouble(() =>
+          inCrowd(deliveryId, async () =>
+            callOrderService(core, await deliveries.findDelivery(db, deliveryId)),
+          ),
         ),
       );
     },
@@ -248,11 +251,22 @@ function waiting(delayMs: number): ApplicationFailure {
   return failure;
 }
 
+/** A delivery is written with what it tells: whoever does that again writes another one, and nothing is left to tell. */
+async function unlessGone<T>(work: () => Promise<T>): Promise<T | null> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof ApplicationFailure && error.type === ROW_LOST_FAILURE) return null;
+    throw error;
+  }
+}
+
 async function unlessOwnTrouble<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
     if (error instanceof ApplicationFailure) throw error;
+    if (isRowGone(error)) throw rowLost(error);
     throw ApplicationFailure.create({
       message: `nodrop could not tell: ${reasonOf(error)}`,
       type: 'Internal',

@@ -1,9 +1,12 @@
 import { ApplicationFailure } from '@temporalio/common';
+import type { ActivityExecuteInput, ActivityInboundCallsInterceptor, Next } from '@temporalio/worker';
 import { ChannelError } from '../domain/channel.ts';
+import { ROW_LOST_FAILURE } from '../domain/names.ts';
+import { isRowGone } from '../ledger/client.ts';
 
 /**
  * The one place where what went wrong at a channel becomes what Temporal does about it. Nothing here is ever
- * non-retryable: not knowing is never a failure (P3).
+ * non-retryable: not knowing is never a failure (P3). The one exception is a row that is gone: the workflow looks for it.
  */
 
 const WORDS: Readonly<Record<string, string>> = {
@@ -36,6 +39,7 @@ const HEEDED_AT_MOST_MS = 5 * 60_000;
  *   retry policy decides.
  */
 export function unknownOutcome(channel: string, error: unknown, delayMs?: number): ApplicationFailure {
+  if (isRowGone(error)) return rowLost(error);
   const ofChannel = error instanceof ChannelError;
   const asked = Math.min((ofChannel ? error.retryAfterMs : undefined) ?? 0, HEEDED_AT_MOST_MS);
   const wait = Math.max(delayMs ?? 0, asked);
@@ -47,6 +51,29 @@ export function unknownOutcome(channel: string, error: unknown, delayMs?: number
   if (ofChannel) failure.stack = '';
   return failure;
 }
+
+/**
+ * The ledger has no such row, after a restored backup or a lost commit: no error to try again every second. The workflow
+ * waits ever longer instead, see src/workflows/lost-row.ts.
+ */
+export function rowLost(error: unknown): ApplicationFailure {
+  return ApplicationFailure.create({
+    message: `The ledger has no such row: ${reasonOf(error)}`,
+    type: ROW_LOST_FAILURE,
+    nonRetryable: true,
+  });
+}
+
+/** Makes a row that is gone the same failure in every activity of a worker. */
+export const lostRows: ActivityInboundCallsInterceptor = {
+  async execute(input: ActivityExecuteInput, next: Next<ActivityInboundCallsInterceptor, 'execute'>) {
+    try {
+      return await next(input);
+    } catch (error) {
+      throw isRowGone(error) ? rowLost(error) : error;
+    }
+  },
+};
 
 export function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

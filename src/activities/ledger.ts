@@ -9,9 +9,12 @@ import { settle } from './settle.ts';
 /** The activities that only touch the ledger; task queue `nodrop`. */
 export function ledgerActivities({ db, now, deliveryWorkflows }: ActivityDeps) {
   return {
-    /** The row as it is: every run's first activity, as its input may be stale. */
-    async loadPayment(paymentId: string): Promise<PaymentSnapshot> {
-      return await ledger.loadPayment(db, paymentId, await now());
+    /**
+     * The row as it is: every run's first activity, as its input may be stale. Null when the row is gone; a database
+     * that cannot be read throws.
+     */
+    async loadPayment(paymentId: string): Promise<PaymentSnapshot | null> {
+      return await ledger.findPayment(db, paymentId, await now());
     },
 
     /** The same for a delivery. */

@@ -161,7 +161,15 @@ export class PaymentWorkflows {
   #startOptions(payment: Payment) {
     const input: PaymentInput = {
       paymentId: payment.id,
+      merchantId: payment.merchantId,
+      orderId: payment.orderId,
       channel: payment.channel,
+      channelAccountId: payment.channelAccountId,
+      method: payment.method,
+      amount: Number(payment.amount),
+      currency: payment.currency,
+      createdAt: payment.createdAt.getTime(),
+      expiresAt: payment.expiresAt.getTime(),
       queryScheduleMs: this.#config.queryScheduleMs(payment.channel),
     };
     return {

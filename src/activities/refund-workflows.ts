@@ -51,7 +51,7 @@ function startOptions(refund: RefundSnapshot) {
     taskQueue: MAIN_TASK_QUEUE,
     workflowId: refundWorkflowId(refund.id),
     workflowIdReusePolicy: 'ALLOW_DUPLICATE' as const,
-    args: [{ refundId: refund.id, channel: refund.channel }] as [RefundInput],
+    args: [{ refundId: refund.id, paymentId: refund.paymentId, channel: refund.channel }] as [RefundInput],
     staticSummary: `${toDecimal(refund.amount, refund.currency)} ${refund.currency} of order ${refund.orderId} go back by ${refund.channel}`,
     typedSearchAttributes: [
       { key: defineSearchAttributeKey(searchAttributes.channel, 'KEYWORD'), value: refund.channel },

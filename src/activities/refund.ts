@@ -23,9 +23,9 @@ export interface RefundQueryInput {
 /** The refund activities that only touch the ledger; task queue `nodrop`. */
 export function refundLedgerActivities({ db, now, deliveryWorkflows }: ActivityDeps) {
   return {
-    /** The row as it is: every run's first activity, as its input may be stale. */
-    async loadRefund(refundId: string): Promise<RefundSnapshot> {
-      return await ledger.loadRefund(db, refundId);
+    /** The row as it is: every run's first activity, as its input may be stale. Null when the row is gone. */
+    async loadRefund(refundId: string): Promise<RefundSnapshot | null> {
+      return await ledger.findRefund(db, refundId);
     },
 
     /** What a verified callback says of a refund of ours. */

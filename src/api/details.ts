@@ -4,6 +4,7 @@ import type { Config } from '../config.ts';
 import { type Backlog, countAttention, countCallbacks, countDeliveries } from '../ledger/details.ts';
 import type { Api } from './deps.ts';
 import { createProbe, type Reachable } from './reachable.ts';
+import type { LostRows } from './temporal.ts';
 import { within } from './within.ts';
 
 const COUNTED_WITHIN_MS = 2_000;
@@ -40,10 +41,13 @@ export interface Details extends Reachable {
     readonly lastCompletedAt: string | null;
     readonly lastCompletedAgeSeconds: number | null;
   } | null;
+  /** Workflows whose row is gone from the database; null when Temporal did not say in time. */
+  readonly lostRows: LostRows | null;
 }
 
 export type DetailsDeps = Pick<Api, 'db' | 'isTemporalReachable' | 'channels' | 'now'> & {
   readonly readSweepStatus: () => Promise<SweepStatus>;
+  readonly countLost: () => Promise<LostRows>;
   readonly config: Pick<
     Config,
     | 'mode'
@@ -65,16 +69,18 @@ export function createDetails({
   channels,
   now,
   readSweepStatus,
+  countLost,
   ...api
 }: DetailsDeps): () => Promise<Details> {
   const probe = createProbe({ db, ...api });
   return async () => {
-    const [reachable, attention, callbacks, deliveries, sweep] = await Promise.all([
+    const [reachable, attention, callbacks, deliveries, sweep, lostRows] = await Promise.all([
       probe(),
       within(COUNTED_WITHIN_MS, null, countAttention(db)),
       within(COUNTED_WITHIN_MS, null, countCallbacks(db)),
       within(COUNTED_WITHIN_MS, null, countDeliveries(db, now())),
       within(COUNTED_WITHIN_MS, null, readSweepStatus()),
+      within(COUNTED_WITHIN_MS, null, countLost()),
     ]);
     const at = now().getTime();
     const ageSeconds = (since: Date) => Math.max(0, Math.floor((at - since.getTime()) / 1000));
@@ -105,6 +111,7 @@ export function createDetails({
         lastCompletedAt: sweep.lastCompletedAt?.toISOString() ?? null,
         lastCompletedAgeSeconds: sweep.lastCompletedAt && ageSeconds(sweep.lastCompletedAt),
       },
+      lostRows,
       config: shownConfig(config, [...channels.keys()]),
     };
   };

@@ -1,6 +1,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { SWEEP_STATES, type SweepStatus } from '../activities/sweep-status.ts';
 import type { countDeliveries } from '../ledger/details.ts';
+import type { LostRows } from './temporal.ts';
 import { within } from './within.ts';
 
 const COUNTED_WITHIN_MS = 2_000;
@@ -85,6 +86,20 @@ export function createMetrics() {
         async collect() {
           const at = (await status())?.lastCompletedAt?.getTime();
           completed.set(at === undefined ? Number.NaN : at / 1000);
+        },
+      });
+    },
+    /** Has workflows whose row is gone counted whenever somebody looks. */
+    watchLostRows(count: () => Promise<LostRows>): void {
+      const lost = new Gauge({
+        name: 'nodrop_rows_lost',
+        help: 'Workflows whose row is gone from the database; absent when Temporal does not say.',
+        labelNames: ['workflow'],
+        registers: [registry],
+        async collect() {
+          const counted = await within(COUNTED_WITHIN_MS, null, count());
+          lost.reset();
+          for (const [workflow, rows] of Object.entries(counted ?? {})) lost.set({ workflow }, rows);
         },
       });
     },

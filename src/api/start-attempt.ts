@@ -98,6 +98,8 @@ export function createStartAttempt(api: Api) {
   /** Makes the payment payable; true when it got so far in time. @throws TemporalUnavailable */
   async function advance(row: Payment, startedAt: number): Promise<boolean> {
     if (row.status === 'paying' && isPayable(row, now())) return true;
+    // Its payer gets nothing to do: it is being cancelled.
+    if (row.recoveredAt !== null) return false;
     // The channel decides, and gives nobody anything to do until it has.
     if (row.status === 'created' && isUndecided(row)) return false;
     return await workflows.awaitNextAction(row, Math.max(BUDGET_MS - (Date.now() - startedAt), LEAST_MS));

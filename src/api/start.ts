@@ -4,6 +4,7 @@ import { RefundWorkflows } from '../activities/refund-workflows.ts';
 import { readSweepStatus } from '../activities/sweep-status.ts';
 import { createChannels } from '../channels/registry.ts';
 import { type Config, inUrl } from '../config.ts';
+import { warnOfLostCommits } from '../durability.ts';
 import { createLedgerClient } from '../ledger/client.ts';
 import { countDeliveries } from '../ledger/details.ts';
 import type { Logger } from '../log.ts';
@@ -40,7 +41,8 @@ export async function startApi(config: Config, log: Logger): Promise<RunningApi>
   metrics.watchSweep(readSweep);
   const changes = new Changes(config.databaseUrl, log);
   const channels = createChannels(config);
-  const { isTemporalReachable } = temporal;
+  const { isTemporalReachable, countLost } = temporal;
+  metrics.watchLostRows(countLost);
   const app = createApp({
     config,
     db,
@@ -61,6 +63,7 @@ export async function startApi(config: Config, log: Logger): Promise<RunningApi>
       config,
       db,
       isTemporalReachable,
+      countLost,
       channels,
       readSweepStatus: readSweep,
       now: () => new Date(),
@@ -72,10 +75,13 @@ export async function startApi(config: Config, log: Logger): Promise<RunningApi>
     throw error;
   }
   changes.start();
+  const stopping = new AbortController();
+  void warnOfLostCommits(config, db, log, stopping.signal);
   return {
     url: `http://${inUrl(config.api.host)}:${api.port}`,
     adminUrl: `http://${inUrl(config.admin.host)}:${admin.port}`,
     async close() {
+      stopping.abort();
       const stopped = Promise.all([
         stopListening(api.server, PATIENCE_MS),
         stopListening(admin.server, PATIENCE_MS),

@@ -57,11 +57,19 @@ keys
 program
   .command('recover')
   .description('after a loss of the Temporal database: start the workflows of everything that is not over')
-  .action(async () => {
-    // With all of Temporal's client, which no other command needs.
-    const { recover } = await import('./recover.ts');
+  .option('--lost', 'after a loss in the database of nodrop: list the workflows whose row is gone')
+  .option('--write', 'with --lost: write their rows again')
+  .action(async ({ lost, write }: { lost?: true; write?: true }) => {
+    if (write && !lost) throw new CommandError('--write goes with --lost.');
     await withLedger(async (db) => {
-      await recover(db, config(), console.log);
+      // With all of Temporal's client, which no other command needs.
+      if (lost) {
+        const { recoverLost } = await import('./recover-lost.ts');
+        await recoverLost(db, config(), write === true, console.log);
+      } else {
+        const { recover } = await import('./recover.ts');
+        await recover(db, config(), console.log);
+      }
       return [];
     });
   });

@@ -20,7 +20,7 @@ import { ensureSearchAttributes } from '../stack/search-attributes.ts';
 import { lazyConnection } from '../temporal-connection.ts';
 import { CommandError } from './errors.ts';
 
-const DEADLINE_MS = 10_000;
+export const DEADLINE_MS = 10_000;
 const AT_ONCE = 20;
 
 /** gRPC's DEADLINE_EXCEEDED and UNAVAILABLE. */
@@ -38,12 +38,7 @@ const NAMED = 20;
  * @throws CommandError naming what could not be started, or saying that Temporal is away: run it again.
  */
 export async function recover(db: LedgerClient, config: Config, say: (line: string) => void): Promise<void> {
-  const connection = lazyConnection(config.temporal.address);
-  try {
-    await connection.withDeadline(Date.now() + DEADLINE_MS, () =>
-      ensureSearchAttributes(connection, config.temporal.namespace),
-    );
-    const client = new Client({ connection, namespace: config.temporal.namespace });
+  await withTemporal(config, async (client) => {
     const workflows = new PaymentWorkflows(client, config);
     const refundWorkflows = new RefundWorkflows(client);
     const deliveryWorkflows = new DeliveryWorkflows(client);
@@ -83,16 +78,34 @@ export async function recover(db: LedgerClient, config: Config, say: (line: stri
     say(
       `Recovered: ${payments} payments, ${refunds} refunds and ${deliveries} events for order services go on, ${callbacks} stored callbacks delivered.`,
     );
-    if (failures.length > 0) {
-      const more = failures.length > NAMED ? [`and ${failures.length - NAMED} more`] : [];
-      throw new CommandError(
-        [
-          `Not so ${failures.length}; run this again when the cause is mended:`,
-          ...failures.slice(0, NAMED),
-          ...more,
-        ].join('\n  '),
-      );
-    }
+    throwFailures(failures);
+  });
+}
+
+/** @throws CommandError naming the first of them, when there are any. */
+export function throwFailures(failures: readonly string[]): void {
+  if (failures.length === 0) return;
+  const more = failures.length > NAMED ? [`and ${failures.length - NAMED} more`] : [];
+  throw new CommandError(
+    [
+      `Not so ${failures.length}; run this again when the cause is mended:`,
+      ...failures.slice(0, NAMED),
+      ...more,
+    ].join('\n  '),
+  );
+}
+
+/**
+ * Does the work with a client of the Temporal server, on which the search attributes are there.
+ * @throws CommandError when the server is away.
+ */
+export async function withTemporal(config: Config, work: (client: Client) => Promise<void>): Promise<void> {
+  const connection = lazyConnection(config.temporal.address);
+  try {
+    await connection.withDeadline(Date.now() + DEADLINE_MS, () =>
+      ensureSearchAttributes(connection, config.temporal.namespace),
+    );
+    await work(new Client({ connection, namespace: config.temporal.namespace }));
   } catch (error) {
     if (
       !(error instanceof TemporalUnavailable) &&
@@ -112,7 +125,7 @@ export async function recover(db: LedgerClient, config: Config, say: (line: stri
  * @param failures gets a line for every row whose work failed
  * @returns for how many it did not
  */
-async function inBatches<Row extends { readonly id: string }>(
+export async function inBatches<Row extends { readonly id: string }>(
   page: (after: string) => Promise<RecoveryPage<Row>>,
   work: (row: Row) => Promise<void>,
   failures: string[],

@@ -14,12 +14,14 @@ export type LatePayment = (typeof LATE_PAYMENTS)[number];
 export interface SuccessCase {
   readonly orderStatus: OrderStatus;
   readonly paymentStatus: PaymentStatus;
-  /** What was asked, in minor units. */
+  /** What the order asks, in minor units. */
   readonly amount: number;
   readonly currency: CurrencyCode;
   /** Epoch ms. */
   readonly expiresAt: number;
   readonly latePayment: LatePayment;
+  /** The database had lost a payment of the order: nobody knows what else it lost, and a person decides over refunds. */
+  readonly recovered: boolean;
   readonly answer: PaidAnswer;
 }
 
@@ -38,6 +40,25 @@ export type SuccessDecision =
  * calls it under the order's lock and writes what it says.
  */
 export function decideSuccess(given: SuccessCase): SuccessDecision {
+  const decision = decideAsUsual(given);
+  if (!given.recovered || decision.orderUpdate !== 'conflict' || decision.refund === 'external')
+    return decision;
+  return reviewInstead(decision.refund, decision.detail);
+}
+
+/** Of a recovered order no refund is automatic: the money waits for a person. @param reason of the refund that is not made */
+export function reviewInstead(
+  reason: RefundReason,
+  detail: string,
+): SuccessDecision & { orderUpdate: 'review' } {
+  return {
+    orderUpdate: 'review',
+    attention: reason === 'late_payment' ? 'late_payment_review' : 'order_conflict',
+    detail: `${detail} The order was recovered after a loss of the database: a person decides.`,
+  };
+}
+
+function decideAsUsual(given: SuccessCase): SuccessDecision {
   const { answer, orderStatus } = given;
   if (answer.state === 'refunded') {
     return {

@@ -9,6 +9,9 @@ export const deliveryWorkflowId = (deliveryId: string): string => `delivery/${de
 
 export const SWEEP_SCHEDULE_ID = 'nodrop-sweep';
 
+/** The type of an activity's failure that says that the ledger has no such row, and that trying again is no use. */
+export const ROW_LOST_FAILURE = 'RowLost';
+
 /** Workflows and the ledger. */
 export const MAIN_TASK_QUEUE = 'nodrop';
 /** The sweep and its activities, apart: nothing that fills the other queues stops it. */

@@ -1,6 +1,26 @@
 import type { CurrencyCode } from './money.ts';
 import type { Attention, OrderUpdate, PaymentStatus } from './states.ts';
 
+/** The subject of an order that was given none. */
+export const defaultSubject = (orderId: string): string => `Order ${orderId}`;
+
+/**
+ * What a payment was made with, as its workflow's input carries it: enough to write the row again after the database
+ * has lost it. No payer data and no secrets. Times are epoch milliseconds, amounts minor units.
+ */
+export interface PaymentTerms {
+  readonly paymentId: string;
+  readonly merchantId: string;
+  readonly orderId: string;
+  readonly channel: string;
+  readonly channelAccountId: string;
+  readonly method: string;
+  readonly amount: number;
+  readonly currency: CurrencyCode;
+  readonly createdAt: number;
+  readonly expiresAt: number;
+}
+
 /**
  * The row as workflows see it. It goes into Temporal's histories: ids, states and amounts only,
  * no payer data and no secrets. Times are epoch milliseconds, amounts minor units.

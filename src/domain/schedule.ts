@@ -22,7 +22,16 @@ export const REFUND_QUERY_MS: readonly number[] = [
   ...[300_000, 600_000, 1_200_000, 1_800_000],
 ];
 
+/** The first and the longest wait of a workflow whose row is gone. */
+const LOST_ROW_MS = 60_000;
+const LOST_ROW_AT_MOST_MS = 3_600_000;
+
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
+
+/** How long a workflow waits after it has looked `looks` times in a row for its row, and the row was gone. */
+export function lostRowWait(looks: number): number {
+  return Math.min(LOST_ROW_MS * 2 ** (looks - 1), LOST_ROW_AT_MOST_MS);
+}
 
 /**
  * Reads `10s*3,30s,1m*5`: waits with an optional repeat count.

@@ -51,6 +51,12 @@ export const ATTENTIONS = [
 /** Why a person should look at a payment. */
 export type Attention = (typeof ATTENTIONS)[number];
 
+/**
+ * What a workflow shows in place of an attention while its row is gone. Not one of `ATTENTIONS`: there is no row that
+ * could hold it.
+ */
+export const ROW_LOST = 'row_lost';
+
 const PAYMENT_TRANSITIONS: Readonly<Record<PaymentStatus, readonly PaymentStatus[]>> = {
   created: ['paying', 'succeeded', 'failed', 'cancelled', 'closed'],
   paying: ['succeeded', 'failed', 'cancelled', 'closed'],

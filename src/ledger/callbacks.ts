@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { CallbackRefund, ChannelAnswer, VerifiedCallback } from '../domain/channel.ts';
 import { newCallbackId } from '../domain/ids.ts';
-import type { Callback, ChannelAccount, Prisma } from '../generated/prisma/client.ts';
+import type { Callback, ChannelAccount, Payment, Prisma } from '../generated/prisma/client.ts';
 import { lockOrder } from '../orders/embedded.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { cleared } from './locked.ts';
@@ -170,7 +170,7 @@ export async function matchCallbacks(db: LedgerClient, now: Date): Promise<numbe
   for (const { id, payment_id: paymentId } of tried) {
     if (paymentId === null) continue;
     try {
-      if (await matchCallback(db, id, paymentId, now)) matched += 1;
+      if (await matchCallback(db, id, paymentId, 'sweep', now)) matched += 1;
     } catch (error) {
       failures.push(error);
     }
@@ -179,11 +179,26 @@ export async function matchCallbacks(db: LedgerClient, now: Date): Promise<numbe
   return matched;
 }
 
+/** The same for one payment, however old its callbacks are; the sweep delivers these too. */
+export async function matchCallbacksOf(
+  db: LedgerClient,
+  { id, channelAccountId }: Pick<Payment, 'id' | 'channelAccountId'>,
+  now: Date,
+): Promise<void> {
+  const waiting = await db.callback.findMany({
+    where: { outTradeNo: id, channelAccountId, paymentId: null },
+    select: { id: true },
+    orderBy: { receivedAt: 'asc' },
+  });
+  for (const callback of waiting) await matchCallback(db, callback.id, id, 'manual', now);
+}
+
 /** Its order's lock before the callback's row, as whoever stores it again takes them. */
 async function matchCallback(
   db: LedgerClient,
   callbackId: string,
   paymentId: string,
+  by: 'sweep' | 'manual',
   now: Date,
 ): Promise<boolean> {
   const { merchantId, orderId } = await ownerOf(db, paymentId);
@@ -196,9 +211,8 @@ async function matchCallback(
     if (count === 0) return false;
     const row = await tx.callback.findUniqueOrThrow({ where: { id: callbackId } });
     await recordWord(tx, paymentId, readCallback(row), now);
-    await note(tx, paymentId, 'sweep', 'The sweep found the payment of a stored callback.', now, {
-      callbackId,
-    });
+    const found = by === 'sweep' ? 'The sweep found' : 'The recovery found';
+    await note(tx, paymentId, by, `${found} the payment of a stored callback.`, now, { callbackId });
     return true;
   });
 }

@@ -25,6 +25,11 @@ export function createLedgerClient(databaseUrl: string, applicationName?: string
   return new PrismaClient({ adapter, transactionOptions: { maxWait: 3_000, timeout: 6_000 } });
 }
 
+/** True when a row that must be there is not: Prisma's "record not found". */
+export function isRowGone(error: unknown): boolean {
+  return (error as { code?: unknown } | null)?.code === 'P2025';
+}
+
 const CONSTRAINT_CODES = new Set(['23505', '23514', '23503']);
 
 /** True when the database refused a write because a unique key, check or reference forbids it. */

@@ -1,4 +1,4 @@
-import type { LatePayment } from '../domain/decision.ts';
+import { type LatePayment, reviewInstead } from '../domain/decision.ts';
 import {
   DELIVERY_ALARM_MS,
   type DeliverySnapshot,
@@ -340,6 +340,10 @@ async function agree({ tx, payment }: Locked, detail: string, now: Date): Promis
 }
 
 async function giveBack(locked: Locked, reason: RefundReason, detail: string, now: Date): Promise<Payment> {
+  if (locked.order.recoveredAt !== null && reason !== 'requested') {
+    const { orderUpdate, attention, detail: said } = reviewInstead(reason, detail);
+    return await refuse(locked, orderUpdate, attention, said, now);
+  }
   const payment = await refuse(locked, 'conflict', 'order_conflict', detail, now);
   await oweRefund(locked.tx, payment, reason, now);
   return payment;

@@ -32,6 +32,7 @@ export const paymentData = (row: Payment) => ({
   settledAt: iso(row.settledAt),
   orderUpdatedAt: iso(row.orderUpdatedAt),
   cancelRequestedAt: iso(row.cancelRequestedAt),
+  recoveredAt: iso(row.recoveredAt),
 });
 
 /** Without its payments. */
@@ -47,6 +48,7 @@ export const orderData = (row: Order) => ({
   createdAt: row.createdAt.toISOString(),
   expiresAt: iso(row.expiresAt),
   cancelRequestedAt: iso(row.cancelRequestedAt),
+  recoveredAt: iso(row.recoveredAt),
 });
 
 export const refundData = (row: Refund) => ({

@@ -47,7 +47,8 @@ export class UnaskedAttempts extends Error {
 }
 
 /**
- * Creates the order, or returns the one that is there when its content is the same.
+ * Creates the order, or returns the one that is there when its content is the same. One that was recovered after a loss
+ * of the database is filled with what only the merchant knows.
  * @throws Refusal `order_exists` when an order with this id has other content.
  */
 export async function createOrder(
@@ -81,7 +82,10 @@ async function insertOrder(
     },
     skipDuplicates: true,
   });
-  const order = await db.order.findUniqueOrThrow({ where: { merchantId_id: { merchantId, id: given.id } } });
+  const key = { merchantId_id: { merchantId, id: given.id } };
+  let order = await db.order.findUniqueOrThrow({ where: key });
+  if (isUnfilled(order) && (await fillRecovered(db, merchantId, given)))
+    order = await db.order.findUniqueOrThrow({ where: key });
   const lifetime =
     order.expiresAt === null ? undefined : (order.expiresAt.getTime() - order.createdAt.getTime()) / 1000;
   const same =
@@ -96,6 +100,26 @@ async function insertOrder(
       `Order ${given.id} exists with another amount, subject, metadata or expiry.`,
     );
   return { order, created: inserted.count === 1 };
+}
+
+/** Its row was lost, and written again without what its payments' workflows do not know. */
+const isUnfilled = ({ recoveredAt, subject }: Order): boolean => recoveredAt !== null && subject === '';
+
+/**
+ * Fills subject, metadata and expiry of a recovered order, once. The expiry counts from the order's creation, as far as
+ * it is known. @returns true when it did.
+ */
+async function fillRecovered(
+  db: LedgerClient | LedgerTx,
+  merchantId: string,
+  { id, amount, currency, subject, metadata, expiresInSeconds }: NewOrder,
+): Promise<boolean> {
+  const filled = await db.$executeRaw`
+    UPDATE orders SET subject = ${subject}, metadata = ${JSON.stringify(metadata)}::jsonb,
+      expires_at = created_at + ${expiresInSeconds ?? null}::int * interval '1 s', updated_at = now()
+    WHERE merchant_id = ${merchantId} AND id = ${id} AND recovered_at IS NOT NULL AND subject = ''
+      AND amount = ${BigInt(amount)} AND currency = ${currency}`;
+  return filled === 1;
 }
 
 /**
@@ -120,6 +144,8 @@ export async function startPayment(
       return await insertPayment(tx, locked, given, makeTokenHash, now);
     });
   } catch (error) {
+    // The lost payment that is being cancelled refuses the new one for a moment; the order is filled all the same.
+    if (error instanceof Refusal && 'amount' in order) await fillRecovered(db, merchantId, order);
     // The order's lock makes this impossible; should it happen all the same, the index has kept the promise.
     if (!isConstraintViolation(error)) throw error;
     throw new Refusal('attempt_unresolved', 'Another attempt was made at the same moment; ask again.', {

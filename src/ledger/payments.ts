@@ -25,6 +25,16 @@ import { note } from './timeline.ts';
 /** A channel that has not decided so long after the payment's expiry is shown to a person. */
 const UNDECIDED_ALARM_MS = 86_400_000;
 
+/** Null when there is no such payment. */
+export async function findPayment(
+  db: LedgerClient,
+  paymentId: string,
+  now: Date,
+): Promise<PaymentSnapshot | null> {
+  const row = await db.payment.findUnique({ where: { id: paymentId } });
+  return row && toSnapshot(row, now);
+}
+
 /** @throws Prisma's P2025 when there is no such payment. */
 export async function loadPayment(db: LedgerClient, paymentId: string, now: Date): Promise<PaymentSnapshot> {
   return toSnapshot(await db.payment.findUniqueOrThrow({ where: { id: paymentId } }), now);

@@ -51,10 +51,10 @@ export function toRefundSnapshot(
   };
 }
 
-/** @throws Prisma's P2025 when there is no such refund. */
-export async function loadRefund(db: LedgerClient, refundId: string): Promise<RefundSnapshot> {
-  const refund = await db.refund.findUniqueOrThrow({ where: { id: refundId }, include: { payment: true } });
-  return toRefundSnapshot(refund, refund.payment);
+/** Null when there is no such refund. */
+export async function findRefund(db: LedgerClient, refundId: string): Promise<RefundSnapshot | null> {
+  const refund = await db.refund.findUnique({ where: { id: refundId }, include: { payment: true } });
+  return refund && toRefundSnapshot(refund, refund.payment);
 }
 
 export interface RefundRequest {
@@ -276,14 +276,15 @@ export async function oweRefundAgain(
 
 /**
  * The order is paid: what its other payments brought in and waits for a decision goes back by itself, in the same
- * transaction.
+ * transaction. Of a recovered order a person decides over each.
  * @returns the refunds that are owed by it, which are to start.
  */
 export async function giveBackOthers(
-  { tx, order: { merchantId, id: orderId }, news }: Pick<Locked, 'tx' | 'order' | 'news'>,
+  { tx, order: { merchantId, id: orderId, recoveredAt }, news }: Pick<Locked, 'tx' | 'order' | 'news'>,
   paidBy: string,
   now: Date,
 ): Promise<(Refund & { payment: Payment })[]> {
+  if (recoveredAt !== null) return [];
   const others = await tx.payment.findMany({
     where: { merchantId, orderId, id: { not: paidBy }, orderUpdate: 'review' },
   });

@@ -31,10 +31,12 @@ export async function payOrder(
   const decision = decideSuccess({
     orderStatus: order.status as OrderStatus,
     paymentStatus: payment.status as PaymentStatus,
-    amount: Number(payment.amount),
-    currency: payment.currency,
+    // The payment's own, unless its row was lost and the order was made anew meanwhile.
+    amount: Number(order.amount),
+    currency: order.currency,
     expiresAt: payment.expiresAt.getTime(),
     latePayment: merchant.latePayment as LatePayment,
+    recovered: order.recoveredAt !== null,
     answer,
   });
   const mustBeTold = merchant.orderServiceUrl !== null;

@@ -6,6 +6,7 @@ import { PaymentWorkflows } from '../activities/payment-workflows.ts';
 import { RefundWorkflows } from '../activities/refund-workflows.ts';
 import { createChannels } from '../channels/registry.ts';
 import { type Config, ConfigError, loadConfig } from '../config.ts';
+import { warnOfLostCommits } from '../durability.ts';
 import { createLedgerClient } from '../ledger/client.ts';
 import { createLogger, type Logger } from '../log.ts';
 import { OrderServiceClient } from '../orders/http.ts';
@@ -58,6 +59,7 @@ async function main(config: Config, log: Logger): Promise<void> {
     for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
   };
   const keeper = new AbortController();
+  void warnOfLostCommits(config, db, log, keeper.signal);
   void keepSetUp(client, clientConnection, log, keeper.signal);
   // Workers that have not run hold the connection for good; nothing is under way yet.
   if (stopping) process.exit(0);

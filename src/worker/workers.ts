@@ -5,6 +5,7 @@ import {
   DefaultLogger,
   type NativeConnection,
   Worker,
+  type WorkerOptions,
   type WorkflowBundleWithSourceMap,
 } from '@temporalio/worker';
 import { channelActivities } from '../activities/channel.ts';
@@ -12,6 +13,7 @@ import { PLACES } from '../activities/crowd.ts';
 import { type DeliverEventDeps, deliverEventActivities } from '../activities/deliver-event.ts';
 import type { DeliveryWorkflows } from '../activities/delivery-workflows.ts';
 import type { ActivityDeps } from '../activities/deps.ts';
+import { lostRows } from '../activities/failures.ts';
 import { ledgerActivities } from '../activities/ledger.ts';
 import type { PaymentWorkflows } from '../activities/payment-workflows.ts';
 import { refundChannelActivities, refundLedgerActivities } from '../activities/refund.ts';
@@ -81,7 +83,8 @@ const sharedOptions = ({ connection, namespace }: WorkersOptions) =>
     namespace,
     // An attempt under way at shutdown finishes instead of being repeated elsewhere after its time-out.
     shutdownGraceTime: '10 s',
-  }) as const;
+    interceptors: { activity: [() => ({ inbound: lostRows })] },
+  }) satisfies Partial<WorkerOptions>;
 
 /** Workflows and ledger. */
 export async function createMainWorker(options: WorkersOptions): Promise<Worker> {

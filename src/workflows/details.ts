@@ -1,6 +1,6 @@
 import type { DeliverySnapshot, Telling } from '../domain/delivery.ts';
 import { toDecimal } from '../domain/money.ts';
-import type { PaymentSnapshot } from '../domain/payment.ts';
+import type { PaymentSnapshot, PaymentTerms } from '../domain/payment.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
 
 /** `10:05:30 UTC`, with the day when it is not today's. */
@@ -44,6 +44,28 @@ export function describePayment(
         ? [`- ${lastAnswer(row)}`]
         : []),
     ...(next === undefined ? [] : [`- ${nextQuery(next)}`]),
+  ].join('\n');
+}
+
+/** The same while the ledger has no row of the payment. */
+export function describeLostPayment(terms: PaymentTerms, nextLookAt: number): string {
+  const { amount, currency, orderId, merchantId, channel, createdAt } = terms;
+  return [
+    '**The ledger has no row of this payment. Needs attention: row_lost.**',
+    '',
+    `- ${toDecimal(amount, currency)} ${currency} of order ${orderId}, merchant ${merchantId}, by ${channel}`,
+    `- since ${clock(createdAt)}; \`recover --lost\` writes the row again`,
+    `- looked for next at ${clock(nextLookAt)}, or as soon as it is woken`,
+  ].join('\n');
+}
+
+/** The same while the ledger has no row of the refund. */
+export function describeLostRefund(refundId: string, nextLookAt: number): string {
+  return [
+    `**The ledger has no row of refund ${refundId}. Needs attention: row_lost.**`,
+    '',
+    '- see `recover --lost`',
+    `- looked for next at ${clock(nextLookAt)}, or as soon as it is woken`,
   ].join('\n');
 }
 

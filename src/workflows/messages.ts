@@ -1,5 +1,6 @@
 import { defineSignal, defineUpdate } from '@temporalio/workflow';
-import type { CallbackNotice } from '../domain/payment.ts';
+import type { CallbackNotice, PaymentTerms } from '../domain/payment.ts';
+import { ROW_LOST } from '../domain/states.ts';
 
 /** What workflows are started with and told. Kept apart from the workflow so that clients need no more. */
 
@@ -9,9 +10,7 @@ export const DELIVERY_WORKFLOW = 'delivery';
 export const SWEEP_WORKFLOW = 'sweep';
 
 /** Snapshotted at the start: configuration is never read in workflow code. */
-export interface PaymentInput {
-  readonly paymentId: string;
-  readonly channel: string;
+export interface PaymentInput extends PaymentTerms {
   /** The waits between active queries, in ms, the last repeated up to the expiry. */
   readonly queryScheduleMs: readonly number[];
 }
@@ -19,6 +18,8 @@ export interface PaymentInput {
 /** What there is to know beyond it is in the ledger. */
 export interface RefundInput {
   readonly refundId: string;
+  /** Of which the money goes back: asked about when the refund's row is lost. */
+  readonly paymentId: string;
   readonly channel: string;
 }
 
@@ -54,3 +55,6 @@ export const searchAttributes = {
   orderId: 'OrderId',
   attention: 'PaymentAttention',
 } as const;
+
+/** Lists the workflows that wait for a row that is gone. */
+export const LOST_QUERY = `${searchAttributes.attention} = '${ROW_LOST}' AND ExecutionStatus = 'Running'`;

@@ -23,8 +23,9 @@ import {
 } from '../domain/schedule.ts';
 import { type Attention, isEnded, isLive } from '../domain/states.ts';
 import { TELLING } from './delivery.ts';
-import { describePayment } from './details.ts';
+import { describeLostPayment, describePayment } from './details.ts';
 import { localActivities } from './local.ts';
+import { isRowLost, present, whileRowLost } from './lost-row.ts';
 import {
   askChannelUpdate,
   callbackSignal,
@@ -112,7 +113,11 @@ export async function payment(input: PaymentInput): Promise<void> {
 class PaymentRun {
   readonly #input: PaymentInput;
   readonly #inbox: Message[] = [];
+  /** How many messages have come in so far. */
+  #told = 0;
   #row: PaymentSnapshot | undefined;
+  /** The ledger has no row of the payment: nobody is kept waiting for an answer. */
+  #isLost = false;
   /** A query is due at once: alone, or as the first of a tight phase. */
   #due: 'query' | 'tight' | undefined;
   /** How often in a row the channel's close has said "already paid", and its query before that it is not. */
@@ -126,30 +131,45 @@ class PaymentRun {
   }
 
   tell(message: Message): void {
+    this.#told += 1;
     this.#inbox.push(message);
   }
 
-  /** Resolves when the payer has something to do, or the payment is past that. */
+  /** Resolves when the payer has something to do, or the payment is past that, or its row is gone. */
   async awaitNextAction(): Promise<void> {
-    await wf.condition(() => this.#row !== undefined);
+    await wf.condition(() => this.#row !== undefined || this.#isLost);
     if (this.#row?.status !== 'paying') {
-      await wf.condition(() => this.#row?.status !== 'created');
+      await wf.condition(() => this.#row?.status !== 'created' || this.#isLost);
       return;
     }
     const message: Message = { kind: 'renewAction', done: false };
     this.tell(message);
-    await wf.condition(() => message.done);
+    await wf.condition(() => message.done || this.#isLost);
   }
 
   async askNow(): Promise<boolean> {
     const message: Message = { kind: 'ask', answered: undefined };
     this.tell(message);
-    await wf.condition(() => message.answered !== undefined);
+    await wf.condition(() => message.answered !== undefined || this.#isLost);
     return message.answered === true;
   }
 
   async run(): Promise<void> {
-    this.#row = await reads.loadPayment(this.#input.paymentId);
+    await whileRowLost(
+      () => reads.loadPayment(this.#input.paymentId),
+      (row) => this.#goOn(row),
+      {
+        onLost: (nextLookAt) => this.#showLost(nextLookAt),
+        messages: () => this.#told,
+        renew: () => wf.continueAsNew<typeof payment>(this.#input),
+      },
+    );
+  }
+
+  /** The one loop. */
+  async #goOn(loaded: PaymentSnapshot): Promise<void> {
+    this.#isLost = false;
+    this.#row = loaded;
     for (;;) {
       const row = this.#row;
       this.#publish(row);
@@ -189,7 +209,7 @@ class PaymentRun {
         this.#row = await ledger.requestCancel(row.id, message.by);
         return;
       case 'wake':
-        this.#row = await reads.loadPayment(row.id);
+        this.#row = await this.#load();
         return;
       case 'renewAction':
         if (row.status === 'paying') await this.#renewAction();
@@ -205,7 +225,7 @@ class PaymentRun {
     const tellsOfRefund = notice?.refundedAmount !== undefined;
     if (row.status !== 'succeeded') {
       // One for exactly what was asked is on record already, and settles; any other makes the channel be asked (P2).
-      this.#row = await reads.loadPayment(row.id);
+      this.#row = await this.#load();
       if (!hasMoney(this.#row)) this.#due ??= 'query';
       // Settled past this run (it was reset, say) before the callback came: nobody else looks at what it tells.
       if (this.#row.status !== 'succeeded' || !tellsOfRefund || !wf.patched(REFUND_SETTLED_ELSEWHERE)) return;
@@ -415,7 +435,7 @@ class PaymentRun {
     } catch (error) {
       if (!(error instanceof wf.ActivityFailure)) throw error;
       // Its answer may have been written down though the activity did not live to return it.
-      this.#row = await reads.loadPayment(row.id);
+      this.#row = await this.#load();
       return false;
     }
   }
@@ -474,7 +494,9 @@ class PaymentRun {
         workflowId: refundWorkflowId(refundId),
         workflowIdReusePolicy: 'ALLOW_DUPLICATE',
         parentClosePolicy: 'ABANDON',
-        args: [{ refundId, channel: this.#input.channel } satisfies RefundInput],
+        args: [
+          { refundId, paymentId: this.#input.paymentId, channel: this.#input.channel } satisfies RefundInput,
+        ],
         staticSummary: `what came in by payment ${this.#input.paymentId} goes back by ${this.#input.channel}`,
         typedSearchAttributes: [
           {
@@ -510,7 +532,7 @@ class PaymentRun {
     try {
       return await work({ maximumAttempts: attempts });
     } catch (error) {
-      if (!(error instanceof wf.ActivityFailure) || wf.isCancellation(error)) throw error;
+      if (!(error instanceof wf.ActivityFailure) || wf.isCancellation(error) || isRowLost(error)) throw error;
       this.#publish(await ledger.raiseAttention(this.#input.paymentId, attention, detail));
       return await work({});
     }
@@ -527,11 +549,21 @@ class PaymentRun {
       isTold,
       timeoutMs === undefined ? undefined : { ms: timeoutMs, summary: 'until it expires' },
     );
-    if (!finished) this.#row = await reads.loadPayment(this.#input.paymentId);
+    if (!finished) this.#row = await this.#load();
+  }
+
+  async #load(): Promise<PaymentSnapshot> {
+    return present(await reads.loadPayment(this.#input.paymentId));
   }
 
   #untilExpiry(): number | undefined {
     return this.#row === undefined ? undefined : this.#row.expiresAt - Date.now();
+  }
+
+  #showLost(nextLookAt: number): void {
+    this.#isLost = true;
+    this.#shown = { ...this.#shown, attention: null };
+    wf.setCurrentDetails(describeLostPayment(this.#input, nextLookAt));
   }
 
   /** Shows the state where people look: search attributes and the current details. */

@@ -4,9 +4,10 @@ import { channelTaskQueue, MAIN_TASK_QUEUE, pollTaskQueue } from '../domain/name
 import type { RefundSnapshot } from '../domain/refund.ts';
 import { endlessWaits, REFUND_QUERY_MS } from '../domain/schedule.ts';
 import { isRefundOpen } from '../domain/states.ts';
-import { describeRefund } from './details.ts';
+import { describeLostRefund, describeRefund } from './details.ts';
 import { localActivities } from './local.ts';
-import { type RefundInput, refundCallbackSignal } from './messages.ts';
+import { present, whileRowLost } from './lost-row.ts';
+import { type RefundInput, refundCallbackSignal, wakeSignal } from './messages.ts';
 import { untilTold } from './until-told.ts';
 
 const UNTIL_DONE = { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '1 m' } as const;
@@ -32,6 +33,7 @@ const reads = localActivities<Pick<RefundLedgerActivities, 'loadRefund'>>();
 export async function refund(input: RefundInput): Promise<void> {
   const run = new RefundRun(input);
   wf.setHandler(refundCallbackSignal, (callbackId) => run.tell(callbackId));
+  wf.setHandler(wakeSignal, () => run.wake());
   // Money that is owed goes back, whatever is pressed in the Web UI.
   await wf.CancellationScope.nonCancellable(() => run.run());
 }
@@ -40,6 +42,8 @@ class RefundRun {
   readonly #input: RefundInput;
   /** Ids of stored callbacks. */
   readonly #inbox: string[] = [];
+  /** How many messages have come in so far. */
+  #told = 0;
   #row: RefundSnapshot | undefined;
   /** A callback came that did not settle it: the channel is asked at once. */
   #due = false;
@@ -55,11 +59,29 @@ class RefundRun {
   }
 
   tell(callbackId: string): void {
+    this.wake();
     this.#inbox.push(callbackId);
   }
 
+  /** Matters while its row is gone: the row is looked for again. */
+  wake(): void {
+    this.#told += 1;
+  }
+
   async run(): Promise<void> {
-    this.#row = await reads.loadRefund(this.#input.refundId);
+    await whileRowLost(
+      () => reads.loadRefund(this.#input.refundId),
+      (row) => this.#goOn(row),
+      {
+        onLost: (nextLookAt) => wf.setCurrentDetails(describeLostRefund(this.#input.refundId, nextLookAt)),
+        messages: () => this.#told,
+        renew: () => wf.continueAsNew<typeof refund>(this.#input),
+      },
+    );
+  }
+
+  async #goOn(loaded: RefundSnapshot): Promise<void> {
+    this.#row = loaded;
     for (;;) {
       const row: RefundSnapshot = this.#row;
       wf.setCurrentDetails(describeRefund(row, undefined));
@@ -144,6 +166,6 @@ class RefundRun {
   /** Does the work until it is done or a callback comes in; then calls it off. */
   async #untilTold(work: () => Promise<void>): Promise<void> {
     const finished = await untilTold(work, () => this.#inbox.length > 0);
-    if (!finished) this.#row = await reads.loadRefund(this.#input.refundId);
+    if (!finished) this.#row = present(await reads.loadRefund(this.#input.refundId));
   }
 }

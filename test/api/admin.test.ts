@@ -45,8 +45,9 @@ async function ask(
   { host = '127.0.0.1', as = 'localhost' } = {},
 ) {
   const { db, channels, isTemporalReachable } = api.deps;
+  const countLost = async () => ({ payment: 2, refund: 1 });
   const deps = {
-    ...{ config, db, channels, isTemporalReachable, now: () => new Date() },
+    ...{ config, db, channels, isTemporalReachable, countLost, now: () => new Date() },
     readSweepStatus: async () => NO_SWEEP,
     ...change,
   };
@@ -116,6 +117,7 @@ describe('/details', () => {
       ...{ attention: {}, callbacks: { undelivered: null, unmatched: null } },
       deliveries: { pending: null, overdue: null },
       sweep: { state: 'missing', note: null, lastCompletedAt: null, lastCompletedAgeSeconds: null },
+      lostRows: { payment: 2, refund: 1 },
       config: {
         publicUrl: 'https://pay.example/shop',
         ...{ api: '127.0.0.1:3000', admin: '127.0.0.1:3001' },
@@ -237,10 +239,30 @@ describe('/details', () => {
     expect(await shown()).toEqual([`${completed} Nan`]);
   });
 
+  test('counts the workflows whose row is gone; without Temporal nothing is said of them', async () => {
+    const metrics = createMetrics();
+    let isAway = false;
+    metrics.watchLostRows(async () => {
+      if (isAway) throw new Error('away');
+      return { payment: 2, refund: 1 };
+    });
+    const shown = async () =>
+      (await metrics.registry.metrics()).split('\n').filter((line) => line.startsWith('nodrop_rows_lost'));
+    expect(await shown()).toEqual([
+      'nodrop_rows_lost{workflow="payment"} 2',
+      'nodrop_rows_lost{workflow="refund"} 1',
+    ]);
+    isAway = true;
+    expect(await shown()).toEqual([]);
+  });
+
   test('without database and Temporal it says so, and what is not known is null', async () => {
     const db = createLedgerClient('postgresql://nodrop@127.0.0.1:1/none');
+    const countLost = async () => {
+      throw new Error('away');
+    };
     const answer = await ask('/details', {
-      ...{ db, isTemporalReachable: async () => false },
+      ...{ db, isTemporalReachable: async () => false, countLost },
       readSweepStatus: () => Promise.reject(new Error('away')),
     });
     expect(answer.status).toBe(200);
@@ -252,6 +274,7 @@ describe('/details', () => {
         callbacks: null,
         deliveries: null,
         sweep: null,
+        lostRows: null,
       },
       ...{ mode: 'test', version: expect.stringMatching(/^\d+\.\d+\.\d+/) },
     });

@@ -242,6 +242,7 @@ describe('decision', () => {
       expiresAt: fc.nat(4e12),
       latePayment: fc.constantFrom('apply' as const, 'refund' as const, 'review' as const),
       answer,
+      recovered: fc.boolean(),
       exact: fc.boolean(),
       amount,
       currency,
@@ -270,6 +271,21 @@ describe('decision', () => {
         const decision = decideSuccess(success);
         if (decision.orderUpdate === 'review') expect(decision.attention).toBeTruthy();
         if (decision.orderUpdate === 'conflict') expect(decision.refund).toBeTruthy();
+      }),
+    );
+  });
+
+  test('of a recovered order nothing goes back by itself: a person decides', () => {
+    fc.assert(
+      fc.property(given, (success) => {
+        const decision = decideSuccess({ ...success, recovered: true });
+        const asUsual = decideSuccess({ ...success, recovered: false });
+        if (asUsual.orderUpdate === 'conflict' && asUsual.refund !== 'external')
+          expect(decision).toMatchObject({
+            orderUpdate: 'review',
+            detail: expect.stringContaining(asUsual.detail),
+          });
+        else expect(decision).toEqual(asUsual);
       }),
     );
   });

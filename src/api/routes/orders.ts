@@ -1,3 +1,4 @@
+import { defaultSubject } from '../../domain/payment.ts';
 import { createOrder, type NewOrder } from '../../ledger/intake.ts';
 import { isSettled } from '../../ledger/orders.ts';
 import { listOrders } from '../../ledger/views.ts';
@@ -19,7 +20,7 @@ export function toNewOrder(given: z.output<typeof newOrder>): NewOrder {
     id: given.id,
     amount: given.amount,
     currency: given.currency,
-    subject: given.subject ?? `Order ${given.id}`,
+    subject: given.subject ?? defaultSubject(given.id),
     metadata: given.metadata,
     expiresInSeconds: given.expiresInSeconds,
   };

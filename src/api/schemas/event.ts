@@ -35,7 +35,7 @@ const paymentEventData = z
     order: eventOrder,
     version: z.int().min(1).openapi({
       description:
-        'Grows by one with every event of the payment. Events may overtake each other. Each carries the whole state of its payment, so what is older than one you know is never news.',
+        'Grows with every event of the payment. Events may overtake each other. Each carries the whole state of its payment, so what is older than one you know is never news.',
       example: 1,
     }),
   })

@@ -29,6 +29,12 @@ export const order = z
       description:
         'Since when its owner wants it cancelled; it is, once none of its payments can be paid any more.',
     }),
+    recoveredAt: time.nullable().openapi({
+      description:
+        'When a payment of it was written again after the database had lost it. No refund of its payments is automatic ' +
+        'from then on. If the order was lost as well, `subject` is empty until it is created again with the same amount ' +
+        'and currency, which fills subject, metadata and expiry.',
+    }),
     payments: z.array(payment).openapi({ description: 'Every attempt, newest first.' }),
   })
   .openapi('Order');

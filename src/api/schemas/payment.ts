@@ -183,6 +183,11 @@ export const payment = z
     settledAt: time.nullable(),
     orderUpdatedAt: time.nullable(),
     cancelRequestedAt: time.nullable(),
+    recoveredAt: time.nullable().openapi({
+      description:
+        'When the payment was written again after the database had lost it. It is being cancelled, and money that came ' +
+        'in for it still pays its order.',
+    }),
     temporalUrl: z
       .string()
       .nullable()

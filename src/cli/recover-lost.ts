@@ -1,0 +1,152 @@
+import type { Client, WorkflowExecutionInfo } from '@temporalio/client';
+import { PaymentWorkflows } from '../activities/payment-workflows.ts';
+import { clientToken, hashSecret } from '../client-token.ts';
+import type { Config } from '../config.ts';
+import { toDecimal } from '../domain/money.ts';
+import { refundWorkflowId } from '../domain/names.ts';
+import type { LedgerClient } from '../ledger/client.ts';
+import { recoverPayment } from '../ledger/lost.ts';
+import { findRefund } from '../ledger/refunds.ts';
+import {
+  LOST_QUERY,
+  PAYMENT_WORKFLOW,
+  type PaymentInput,
+  type RefundInput,
+  wakeSignal,
+} from '../workflows/messages.ts';
+import { DEADLINE_MS, inBatches, throwFailures, withTemporal } from './recover.ts';
+import { table } from './table.ts';
+
+interface LostPayment {
+  readonly id: string;
+  readonly terms: PaymentInput;
+}
+
+interface LostRefund {
+  readonly id: string;
+  readonly paymentId: string;
+  /** What it was started for, in words. */
+  readonly summary: string;
+  readonly since: Date;
+}
+
+/**
+ * `npm run nodrop -- recover --lost`, after a restored backup or a failover that lost commits: lists the workflows whose
+ * row is gone. With `write`, writes the payments again and wakes their workflows. A refund is not written: the trade is
+ * asked what went back, which is recorded, and what did not is the merchant's to ask for again, so its workflow is ended.
+ * Running it again changes nothing.
+ * @throws CommandError naming what could not be recovered, or saying that Temporal is away.
+ */
+export async function recoverLost(
+  db: LedgerClient,
+  config: Config,
+  write: boolean,
+  say: (line: string) => void,
+): Promise<void> {
+  await withTemporal(config, async (client) => {
+    const { payments, refunds } = await findLost(client);
+    for (const line of describe(payments, refunds)) say(line);
+    if (payments.length + refunds.length === 0) return;
+    if (!write) {
+      say('Nothing is changed. Once the database is the one to go on with: recover --lost --write.');
+      return;
+    }
+    const failures: string[] = [];
+    const workflows = new PaymentWorkflows(client, config);
+    let written = 0;
+    const woken = await inBatches(
+      async () => ({ rows: payments, end: undefined }),
+      async ({ id, terms }) => {
+        const hash = hashSecret(clientToken(config.secret, id));
+        const recovered = await recoverPayment(db, terms, hash, new Date());
+        if (recovered.written) written += 1;
+        await workflows.wake(recovered.payment, DEADLINE_MS);
+      },
+      failures,
+      () => undefined,
+    );
+    let ended = 0;
+    await inBatches(
+      async () => ({ rows: refunds, end: undefined }),
+      async ({ id, paymentId }) => {
+        const run = client.workflow.getHandle(refundWorkflowId(id));
+        if ((await findRefund(db, id)) !== null) return await run.signal(wakeSignal);
+        const payment = await db.payment.findUnique({ where: { id: paymentId } });
+        if (payment === null) throw new Error(`its payment ${paymentId} is not in the database either`);
+        // The trade says what went back already, and that goes on record.
+        if (!(await workflows.askChannel(payment, DEADLINE_MS)))
+          throw new Error(`${payment.channel} does not say what went back of payment ${paymentId}`);
+        await run.terminate('Its row is lost: recover --lost --write.');
+        ended += 1;
+      },
+      failures,
+      () => undefined,
+    );
+    say(
+      `${written} payments are written again, and ${woken} workflows of payments go on: the channel is asked, what is paid settles, the rest is cancelled.`,
+    );
+    if (ended > 0) {
+      say(
+        `${ended} refunds are ended: what went back is recorded as external, what did not is to be asked for again.`,
+      );
+    }
+    throwFailures(failures);
+  });
+}
+
+async function findLost(client: Client): Promise<{ payments: LostPayment[]; refunds: LostRefund[] }> {
+  const payments: LostPayment[] = [];
+  const refunds: LostRefund[] = [];
+  for await (const run of client.workflow.list({ query: LOST_QUERY })) {
+    if (run.type === PAYMENT_WORKFLOW) {
+      const terms = await readInput<PaymentInput>(client, run);
+      payments.push({ id: terms.paymentId, terms });
+    } else {
+      const { refundId, paymentId } = await readInput<RefundInput>(client, run);
+      const description = await client.workflow.getHandle(run.workflowId, run.runId).describe();
+      const summary = (await description.staticSummary()) ?? '';
+      refunds.push({ id: refundId, paymentId, summary, since: run.startTime });
+    }
+  }
+  return { payments, refunds };
+}
+
+/** What the run was started with, from the first event of its history. */
+async function readInput<Input>(
+  client: Client,
+  { workflowId, runId }: WorkflowExecutionInfo,
+): Promise<Input> {
+  const { history } = await client.workflowService.getWorkflowExecutionHistory({
+    namespace: client.options.namespace,
+    execution: { workflowId, runId },
+    maximumPageSize: 1,
+  });
+  const [payload] = history?.events?.[0]?.workflowExecutionStartedEventAttributes?.input?.payloads ?? [];
+  if (payload == null) throw new Error(`the history of ${workflowId} has no input`);
+  return client.options.loadedDataConverter.payloadConverter.fromPayload<Input>(payload);
+}
+
+function describe(payments: readonly LostPayment[], refunds: readonly LostRefund[]): string[] {
+  const lines: string[] = [];
+  if (payments.length > 0) {
+    const head = ['payment', 'order', 'amount', 'merchant', 'channel', 'created', 'expires'];
+    const rows = payments.map(({ terms }) => [
+      terms.paymentId,
+      terms.orderId,
+      `${toDecimal(terms.amount, terms.currency)} ${terms.currency}`,
+      terms.merchantId,
+      terms.channel,
+      new Date(terms.createdAt).toISOString(),
+      new Date(terms.expiresAt).toISOString(),
+    ]);
+    lines.push(...table([head, ...rows]));
+  }
+  if (refunds.length > 0) {
+    const rows = refunds.map(({ id, summary, since }) => [id, since.toISOString(), summary]);
+    lines.push(...table([['refund', 'since', 'what'], ...rows]));
+  }
+  lines.push(
+    `${payments.length} payments and ${refunds.length} refunds have a workflow, and no row in the database.`,
+  );
+  return lines;
+}

@@ -1,0 +1,152 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { call } from '../simulator/support.ts';
+import { eventually } from '../support/stack.ts';
+import { type System, startSystem } from '../support/system.ts';
+
+/** The database comes back from an older backup: payments whose workflows run are not in it. */
+
+let system: System;
+beforeAll(async () => {
+  system = await startSystem({ withWorker: true, env: { NODROP_QUERY_SCHEDULE: '2s' } });
+});
+afterAll(async () => {
+  await system?.stop();
+});
+
+/** As if the backup were older than the payment and its order. */
+async function lose({ id, orderId }: { id: string; orderId: string }): Promise<void> {
+  await system.db.$transaction(async (tx) => {
+    await tx.timelineEntry.deleteMany({ where: { paymentId: id } });
+    await tx.callback.deleteMany({ where: { paymentId: id } });
+    await tx.refund.deleteMany({ where: { paymentId: id } });
+    await tx.payment.delete({ where: { id } });
+    await tx.order.deleteMany({ where: { id: orderId } });
+  });
+}
+
+const metric = async () => {
+  const text = await (await fetch(`http://127.0.0.1:${system.config.admin.port}/metrics`)).text();
+  return text.split('\n').filter((line) => line.startsWith('nodrop_rows_lost'));
+};
+
+test('recover --lost lists what is lost, and with --write brings it back', async () => {
+  expect((await system.nodrop('recover', '--write')).output).toContain('--write goes with --lost');
+  expect((await system.nodrop('recover', '--lost')).output).toContain('0 payments and 0 refunds');
+
+  const [paid, unpaid] = (await Promise.all([system.pay(), system.pay()])).map(({ body }) => body);
+  for (const payment of [paid, unpaid]) {
+    const row = () => system.db.payment.findUniqueOrThrow({ where: { id: payment.id } });
+    await eventually(async () => (await row()).status === 'paying');
+    await lose(payment);
+  }
+  // A callback while its row is gone is kept, though nobody knows whose it is.
+  await system.simulator.pay(paid.id);
+  const callback = () => system.db.callback.findFirst({ where: { outTradeNo: paid.id } });
+  await eventually(async () => (await callback()) !== null);
+  expect(await callback()).toMatchObject({ paymentId: null });
+
+  // Its polls find that the row is gone; the metric is what the Web UI's list is.
+  await eventually(async () => (await metric())[0] === 'nodrop_rows_lost{workflow="payment"} 2', 120_000);
+  const details = await (await fetch(`http://127.0.0.1:${system.config.admin.port}/details`)).json();
+  expect(details).toMatchObject({ lostRows: { payment: 2, refund: 0 } });
+
+  const { merchantId } = await system.db.channelAccount.findFirstOrThrow();
+  const listed = await system.nodrop('recover', '--lost');
+  expect(listed.status).toBe(0);
+  for (const { id, orderId } of [paid, unpaid])
+    expect(listed.output).toMatch(new RegExp(`${id} +${orderId} +19\\.90 CNY +${merchantId} +simulator +20`));
+  expect(listed.output).toContain('Nothing is changed');
+  expect(await system.db.payment.count()).toBe(0);
+
+  // What a busy database kept from being written is named, and written the next time.
+  await eventually(async () => (await system.nodrop('recover', '--lost', '--write')).status === 0);
+  await eventually(async () => (await system.orderStatus(paid.orderId)) === 'succeeded');
+  const status = async () => (await system.db.payment.findUnique({ where: { id: unpaid.id } }))?.status;
+  await eventually(async () => (await status()) === 'cancelled');
+  expect((await callback())?.paymentId).toBe(paid.id);
+  const trades = await system.simulator.ledger();
+  const found = trades.map(({ outTradeNo, state, createdCount }) => [outTradeNo, state, createdCount]);
+  expect(found.sort()).toEqual(
+    [
+      [paid.id, 'SUCCESS', 1],
+      [unpaid.id, 'CLOSED', 1],
+    ].sort(),
+  );
+
+  // The shop's next request for the order: it has its content again, and can be paid.
+  const order = { id: unpaid.orderId, amount: 1990, currency: 'CNY', subject: 'Coffee' };
+  expect((await system.api('POST', '/v1/orders', { ...order, amount: 1 })).body.code).toBe('order_exists');
+  const again = await system.api('POST', '/v1/payments', { order, channel: 'simulator' });
+  expect(again.status).toBe(201);
+  const shown = await system.api('GET', `/v1/orders/${unpaid.orderId}`);
+  expect(shown.body).toMatchObject({ subject: 'Coffee', recoveredAt: expect.any(String) });
+
+  await eventually(async () => (await metric())[0] === 'nodrop_rows_lost{workflow="payment"} 0', 120_000);
+  expect((await system.nodrop('recover', '--lost', '--write')).output).toContain('0 payments and 0 refunds');
+});
+
+test('what cannot be written is named; a lost refund is ended, and can be asked for again', async () => {
+  const { body } = await system.pay();
+  await system.simulator.pay(body.id);
+  await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');
+  await system.simulator.setFaults({ refund: { errorRate: 1 } });
+  const path = `/v1/payments/${body.id}/refunds`;
+  const asked = await system.api('POST', path, { amount: 500 }, { 'idempotency-key': 'part' });
+  const refunds = () => system.db.refund.findMany({ where: { paymentId: body.id } });
+  await eventually(async () => (await refunds())[0]?.unknownSince != null);
+  await system.db.refund.deleteMany({ where: { paymentId: body.id } });
+
+  const other = (await system.pay()).body;
+  await lose(other);
+  // The shop has started again meanwhile.
+  const order = { id: other.orderId, amount: 1990, currency: 'CNY', subject: 'Coffee' };
+  expect((await system.api('POST', '/v1/payments', { order, channel: 'simulator' })).status).toBe(201);
+  await eventually(async () => {
+    const { output } = await system.nodrop('recover', '--lost');
+    return output.includes(other.id) && output.includes(asked.body.id);
+  }, 120_000);
+
+  const said = await eventually(async () => {
+    const { status, output } = await system.nodrop('recover', '--lost', '--write');
+    expect(status).toBe(1);
+    return output.includes('recover this one when that has ended') && output;
+  });
+  expect(said).toContain(`${other.id}: payment `);
+  const run = system.temporal.workflow.getHandle(`refund/${asked.body.id}`);
+  await eventually(async () => {
+    await system.nodrop('recover', '--lost', '--write');
+    return (await run.describe()).status.name === 'TERMINATED';
+  });
+  await system.simulator.setFaults({ refund: { errorRate: 0 } });
+  await system.api('POST', path, { amount: 500 }, { 'idempotency-key': 'part' });
+  await eventually(async () => (await refunds())[0]?.status === 'succeeded');
+  expect(await refunds()).toMatchObject([{ amount: 500n, reason: 'requested' }]);
+});
+
+test('a lost refund that the channel had made is on record as what others gave back', async () => {
+  const { body } = await system.pay();
+  await system.simulator.pay(body.id);
+  await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');
+  await system.simulator.setFaults({ refund: { errorRate: 1 }, callback: { dropRate: 1 } });
+  const key = { 'idempotency-key': 'made' };
+  const asked = await system.api('POST', `/v1/payments/${body.id}/refunds`, { amount: 500 }, key);
+  const refund = () => system.db.refund.findFirst({ where: { paymentId: body.id } });
+  await eventually(async () => (await refund())?.unknownSince != null);
+  await system.db.refund.deleteMany({ where: { paymentId: body.id } });
+  const listed = async () => (await system.nodrop('recover', '--lost')).output;
+  await eventually(async () => (await listed()).includes(asked.body.id), 120_000);
+  // What had been asked for comes through after all.
+  await system.simulator.setFaults({ refund: { errorRate: 0 } });
+  const secret = system.config.simulator.secrets.simulator ?? '';
+  const content = JSON.stringify({ outRefundNo: asked.body.id, amount: 500 });
+  const path = `/v1/trades/${body.id}/refunds`;
+  expect((await call(system.simulator.url, 'POST', path, content, { secret })).status).toBe(201);
+
+  await eventually(async () => {
+    await system.nodrop('recover', '--lost', '--write');
+    return (await refund()) !== null;
+  });
+  expect(await system.db.refund.findMany({ where: { paymentId: body.id } })).toMatchObject([
+    { amount: 500n, reason: 'external', status: 'succeeded' },
+  ]);
+});

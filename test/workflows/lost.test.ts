@@ -1,0 +1,222 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import type { Payment, Prisma } from '../../src/generated/prisma/client.ts';
+import type { LedgerClient } from '../../src/ledger/client.ts';
+import { recoverPayment } from '../../src/ledger/lost.ts';
+import { wakeSignal } from '../../src/workflows/messages.ts';
+import { eventually } from '../support/stack.ts';
+import { type Harness, startHarness } from './harness.ts';
+
+/**
+ * A restored backup or a failover can lose rows whose workflows run. Such a workflow does not retry every second: it
+ * looks for its row ever more rarely, says that it is lost, and goes on when the row is there again.
+ */
+
+let h: Harness;
+/** The trades that a channel was asked to create. */
+const creates: string[] = [];
+/** Virtual times at which the workers read a row by this id. */
+const reads: { id: string; at: number }[] = [];
+
+beforeAll(async () => {
+  h = await startHarness({
+    beforeLedger: counting,
+    between: (adapter) => ({
+      ...adapter,
+      async createTrade(account, trade, signal) {
+        creates.push(trade.outTradeNo);
+        return await adapter.createTrade(account, trade, signal);
+      },
+    }),
+  });
+});
+beforeEach(async () => {
+  await h.simulator.setFaults({ query: { errorRate: 0 }, refund: { errorRate: 0 } });
+});
+afterAll(async () => {
+  await h?.stop();
+});
+
+/** The same ledger, with every read of a payment or refund on record. */
+function counting(db: LedgerClient): LedgerClient {
+  const model = (table: 'payment' | 'refund') =>
+    new Proxy(db[table], {
+      get(target, name) {
+        const value = Reflect.get(target, name);
+        if (typeof value !== 'function' || !String(name).startsWith('findUnique')) return value;
+        return (query: { where: { id: string } }) => {
+          const { id } = query.where;
+          const found = value.call(target, query);
+          void h.now().then((at) => reads.push({ id, at }));
+          return found;
+        };
+      },
+    });
+  const models = { payment: model('payment'), refund: model('refund') };
+  return new Proxy(db, {
+    get: (target, name) =>
+      name === 'payment' || name === 'refund' ? models[name] : Reflect.get(target, name),
+  });
+}
+
+const readsOf = (id: string) => reads.filter((read) => read.id === id).map(({ at }) => at);
+
+/** Takes the rows away as a lost commit does. @returns what brings them back. */
+async function lose(payment: Payment): Promise<() => Promise<void>> {
+  const { id, merchantId, orderId } = payment;
+  const key = { merchantId_id: { merchantId, id: orderId } };
+  const [order, row] = [await h.db.order.findUniqueOrThrow({ where: key }), await h.row(id)];
+  await h.db.$transaction(async (tx) => {
+    await tx.timelineEntry.deleteMany({ where: { paymentId: id } });
+    await tx.payment.delete({ where: { id } });
+    await tx.order.delete({ where: key });
+  });
+  return async () => {
+    await h.db.order.create({ data: order as Prisma.OrderUncheckedCreateInput });
+    await h.db.payment.create({ data: row as Prisma.PaymentUncheckedCreateInput });
+  };
+}
+
+/** As `recover --lost --write` does. */
+async function recover(payment: Payment): Promise<void> {
+  const { id: paymentId, createdAt, expiresAt, amount } = payment;
+  const times = { createdAt: createdAt.getTime(), expiresAt: expiresAt.getTime() };
+  const terms = { ...payment, paymentId, amount: Number(amount), ...times };
+  await recoverPayment(h.db, terms, payment.clientTokenHash, new Date(await h.now()));
+  await h.workflows.wake(payment, 10_000);
+}
+
+/** A payment that its payer can pay, and whose workflow knows that its row is gone. */
+async function newLost(options: Parameters<Harness['newPayment']>[0] = {}): Promise<Payment> {
+  const payment = await h.newPayment(options);
+  const run = await h.start(payment);
+  await lose(payment);
+  await h.workflows.wake(payment, 10_000);
+  await eventually(async () => (await attentionShown(run.workflowId)) === '"row_lost"');
+  return payment;
+}
+
+/** The search attribute that the workflow has shown last. */
+async function attentionShown(workflowId: string): Promise<unknown> {
+  const { events } = await h.env.client.workflow.getHandle(workflowId).fetchHistory();
+  const shown = (events ?? []).flatMap((event) => {
+    const fields = event.upsertWorkflowSearchAttributesEventAttributes?.searchAttributes?.indexedFields;
+    const data = fields?.PaymentAttention?.data;
+    return data == null ? [] : [Buffer.from(data).toString()];
+  });
+  return shown.at(-1);
+}
+
+/** Minutes between these times. */
+const gaps = (times: readonly number[]) =>
+  times.slice(1).map((at, i) => Math.round((at - (times[i] ?? 0)) / 60_000));
+
+test('a row that is gone is looked for ever more rarely, and is shown', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  const bringBack = await lose(payment);
+  await h.workflows.hint(payment, false, 10_000);
+  await eventually(async () => (await attentionShown(run.workflowId)) === '"row_lost"');
+
+  const before = readsOf(payment.id).length;
+  await h.pass(5 * 3_600);
+  // 1 min, doubling to 1 h: at 1, 3, 7, 15, 31, 63, 123, 183 and 243 minutes.
+  const looks = readsOf(payment.id).slice(before - 1);
+  expect(gaps(looks)).toEqual([1, 2, 4, 8, 16, 32, 60, 60, 60]);
+
+  // Whoever asks has an answer, though there is no row to ask about.
+  expect(await h.workflows.askChannel(payment, 10_000)).toBe(false);
+  expect(await h.workflows.awaitNextAction(payment, 10_000)).toBe(true);
+
+  await h.simulator.pay(payment.id);
+  await bringBack();
+  await h.workflows.wake(payment, 10_000);
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+  expect(await attentionShown(run.workflowId)).not.toBe('"row_lost"');
+});
+
+test('a refund whose row is gone is looked for ever more rarely, and goes on when it is there', async () => {
+  const payment = await h.newPaid();
+  await h.simulator.setFaults({ refund: { errorRate: 1 } });
+  const refund = await h.refund(payment, 500);
+  await eventually(async () => (await h.refundRow(refund.id)).unknownSince !== null);
+  const row = await h.refundRow(refund.id);
+  await h.db.refund.delete({ where: { id: refund.id } });
+  await eventually(async () => (await attentionShown(`refund/${refund.id}`)) === '"row_lost"');
+  const before = readsOf(refund.id).length;
+  await h.pass(3 * 3_600);
+  expect(gaps(readsOf(refund.id).slice(before - 1))).toEqual([1, 2, 4, 8, 16, 32, 60]);
+
+  await h.simulator.setFaults({ refund: { errorRate: 0 } });
+  await h.db.refund.create({ data: row });
+  const run = h.env.client.workflow.getHandle(`refund/${refund.id}`);
+  await run.signal(wakeSignal);
+  await run.result();
+  expect(await h.refundRow(refund.id)).toMatchObject({ status: 'succeeded' });
+  expect(await attentionShown(run.workflowId)).not.toBe('"row_lost"');
+});
+
+test('of two recovered payments of an order that were both paid the second is shown, and not refunded', async () => {
+  const first = await newLost({ orderId: 'both', channel: 'simulator' });
+  const second = await newLost({ orderId: 'both', channel: 'simulator2' });
+  for (const payment of [first, second]) await h.simulator.pay(payment.id);
+  for (const payment of [first, second]) {
+    await recover(payment);
+    await h.until(payment.id, 'succeeded');
+  }
+  expect(await h.row(first.id)).toMatchObject({ orderUpdate: 'applied' });
+  expect(await h.row(second.id)).toMatchObject({ orderUpdate: 'review', attention: 'order_conflict' });
+  await h.pass(3_600);
+  expect(await h.db.refund.count({ where: { paymentId: { in: [first.id, second.id] } } })).toBe(0);
+});
+
+// From here on time need not pass: a message that calls an activity off keeps this server from skipping.
+
+test('the input of the workflow is what its row is written again from', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  const { events } = await run.fetchHistory();
+  const input = events?.[0]?.workflowExecutionStartedEventAttributes?.input?.payloads?.[0]?.data;
+  expect(JSON.parse(Buffer.from(input ?? []).toString())).toEqual({
+    ...{ paymentId: payment.id, merchantId: payment.merchantId, orderId: payment.orderId },
+    ...{ channel: 'simulator', channelAccountId: payment.channelAccountId, method: 'wallet' },
+    ...{ amount: 1990, currency: 'CNY' },
+    ...{ createdAt: payment.createdAt.getTime(), expiresAt: payment.expiresAt.getTime() },
+    queryScheduleMs: expect.any(Array),
+  });
+});
+
+test('a recovered payment that was paid pays its order', async () => {
+  const payment = await newLost();
+  await h.simulator.pay(payment.id);
+  await recover(payment);
+  await h.env.client.workflow.getHandle(`payment/${payment.id}`).result();
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+  expect(await h.orderStatus(payment)).toBe('succeeded');
+});
+
+test('a recovered payment that was not paid is closed at the channel and cancelled, and never created again', async () => {
+  const payment = await newLost();
+  const created = creates.filter((id) => id === payment.id).length;
+  await recover(payment);
+  // Whoever wants something to pay gets nothing.
+  expect(await h.workflows.awaitNextAction(payment, 10_000)).toBe(true);
+  await h.until(payment.id, 'cancelled');
+  expect(await h.orderStatus(payment)).toBe('unpaid');
+  const trades = await h.simulator.ledger();
+  expect(trades.find(({ outTradeNo }) => outTradeNo === payment.id)).toMatchObject({ state: 'CLOSED' });
+  expect(creates.filter((id) => id === payment.id)).toHaveLength(created);
+});
+
+test('a recovered payment whose next action is asked for is not created, even while the channel is silent', async () => {
+  const payment = await newLost();
+  const created = creates.filter((id) => id === payment.id).length;
+  await h.simulator.setFaults({ query: { errorRate: 1 } });
+  await recover(payment);
+  await eventually(async () => (await h.row(payment.id)).channelErrorSince !== null);
+  await h.workflows.awaitNextAction(payment, 10_000);
+  expect(creates.filter((id) => id === payment.id)).toHaveLength(created);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'paying', nextAction: null });
+  await h.simulator.setFaults({ query: { errorRate: 0 } });
+  await h.until(payment.id, 'cancelled');
+});
