@@ -77,8 +77,6 @@ async function write(
       cancelRequestedAt: now,
       recoveredAt: now,
       expiresAt: new Date(terms.expiresAt),
-      // Above every version that its merchant may know: what is older than that is no news to it.
-      eventVersion: Math.max(0, Math.ceil((now.getTime() - terms.createdAt) / 1000)),
     },
   });
   await note(

@@ -84,7 +84,7 @@ describe('the feed', () => {
         id: row.id,
         type: 'payment.succeeded',
         timestamp: row.createdAt.toISOString(),
-        data: { ...(await contentOf(payment.id)), version: 1 },
+        data: { ...(await contentOf(payment.id)), version: row.version },
       },
     ]);
     // Parsing drops what the schema does not have.

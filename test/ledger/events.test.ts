@@ -104,18 +104,20 @@ test('every end and every refund, each once, with versions that grow', async () 
   }
   await recordAnswer(db, id, { ...PAID, refundedAmount: 600 } as ChannelAnswer, 'query', now());
   const events = await eventsOf(id);
-  expect(events.map(({ version, type }) => `${version} ${type}`)).toEqual([
-    '1 payment.succeeded',
-    '2 refund.succeeded',
-    '3 refund.failed',
-    '4 refund.succeeded',
+  expect(events.map(({ type }) => type)).toEqual([
+    'payment.succeeded',
+    'refund.succeeded',
+    'refund.failed',
+    'refund.succeeded',
   ]);
+  const versions = events.map(({ version }) => version);
+  expect(versions).toEqual([...new Set(versions)].sort((a, b) => a - b));
   expect(events.map(({ delivery }) => delivery)).toEqual([null, null, null, null]);
   expect(eventMessage(events[0] as (typeof events)[0])).toMatchObject({
     type: 'payment.succeeded',
     timestamp: events[0]?.createdAt.toISOString(),
     data: {
-      version: 1,
+      version: events[0]?.version,
       payment: { id, status: 'succeeded', orderUpdate: 'applied', receivedAmount: 1000 },
       order: { status: 'succeeded', paidPaymentId: id, metadata: { a: 'b' } },
     },
@@ -155,6 +157,19 @@ test('what is rolled back was never told', async () => {
     eventVersion: 0,
   });
   expect(await eventsOf(id)).toEqual([]);
+});
+
+test('no version is given out again when the last commits are lost', async () => {
+  const { id, createdAt } = await newPaid();
+  const at = (seconds: number) => new Date(createdAt.getTime() + seconds * 1000);
+  const { eventVersion } = await db.payment.findUniqueOrThrow({ where: { id } });
+  await recordAnswer(db, id, { ...PAID, refundedAmount: 200 } as ChannelAnswer, 'query', at(60));
+  const [lost] = (await eventsOf(id)).slice(-1);
+  // As a standby that has not received the last commit has it.
+  await db.event.deleteMany({ where: { paymentId: id, version: { gt: eventVersion } } });
+  await db.payment.update({ where: { id }, data: { eventVersion } });
+  await recordAnswer(db, id, { ...PAID, refundedAmount: 400 } as ChannelAnswer, 'query', at(90));
+  expect((await eventsOf(id)).at(-1)?.version).toBeGreaterThan(lost?.version ?? Number.POSITIVE_INFINITY);
 });
 
 test('a reader that keeps its place misses none of the events of many payments that end at once', async () => {

@@ -290,7 +290,7 @@ test('a payment that ends unpaid: the order service is told, and the order is no
   await done(payment);
   await allTold(payment);
   expect(await h.row(payment.id)).toMatchObject({ status: 'closed', orderUpdate: null });
-  expect(shop.about(payment.id)).toMatchObject([{ type: 'payment.closed', version: 1, isSigned: true }]);
+  expect(shop.about(payment.id)).toMatchObject([{ type: 'payment.closed', isSigned: true }]);
   expect(shop.order(payment.orderId)).toMatchObject({ paidPaymentId: null });
 });
 
@@ -306,12 +306,14 @@ test('a newer event is told at once while an older one fails, and the older stil
   await done(payment);
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
   expect(shop.order(payment.orderId)).toMatchObject({ paidPaymentId: payment.id, timesPaid: 1 });
-  const told = shop.about(payment.id).map(({ version, type }) => `${version} ${type}`);
-  expect(told.at(-1)).toBe('1 payment.succeeded');
-  expect(told).toContain('2 refund.succeeded');
-  const newer = JSON.parse(shop.about(payment.id).find(({ version }) => version === 2)?.body ?? '');
+  const told = shop.about(payment.id);
+  const refunded = told.find(({ type }) => type === 'refund.succeeded');
+  const last = told.at(-1);
+  expect(last?.type).toBe('payment.succeeded');
+  expect(refunded?.version).toBeGreaterThan(last?.version ?? Number.POSITIVE_INFINITY);
+  const newer = JSON.parse(refunded?.body ?? '');
   expect(newer.data).toMatchObject({
-    version: 2,
+    version: refunded?.version,
     payment: { id: payment.id, status: 'succeeded', refundedAmount: 500 },
     order: { id: payment.orderId, status: 'succeeded', paidPaymentId: payment.id },
     refund: { id: refund.id, amount: 500, status: 'succeeded' },
