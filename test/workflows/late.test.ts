@@ -1,11 +1,13 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { recordAnswer } from '../../src/ledger/payments.ts';
-import { type Harness, startHarness } from './harness.ts';
+import { recordAnswer, requestCancel } from '../../src/ledger/payments.ts';
+import { expectAsked, type Harness, startHarness } from './harness.ts';
 
 /**
  * Long after the end of a payment. In a file of its own, where no other payment is open while days of virtual time
  * pass: with several, the time-skipping server may skip while one of them has a task.
  */
+
+const DAY = 86_400;
 
 let h: Harness;
 beforeAll(async () => {
@@ -46,6 +48,41 @@ test('an operator who asks long after the late watch starts it again, and money 
     new Date(await h.now()),
   );
   expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+});
+
+/** Cancelled before the channel has heard of its trade; what its payer was given works for a week. */
+async function cancelledWithLink() {
+  await h.simulator.setFaults({ create: { errorRate: 1 } });
+  const payment = await h.newPayment({ expiresInMs: 7 * DAY * 1000 });
+  await h.workflows.wake(payment, 10_000);
+  await requestCancel(h.db, payment.id, 'the merchant', new Date(await h.now()));
+  await h.workflows.cancel(payment, 10_000);
+  await h.until(payment.id, 'cancelled');
+  await h.simulator.setFaults({ create: { errorRate: 0 } });
+  return { payment, run: h.env.client.workflow.getHandle(`payment/${payment.id}`) };
+}
+
+test('a link that outlives its payment is watched daily while it works, and a day longer', async () => {
+  const { payment, run } = await cancelledWithLink();
+  await run.result();
+  const { createdAt, endedAt, status } = await h.row(payment.id);
+  expect(status).toBe('cancelled');
+  const ended = ((endedAt?.getTime() ?? 0) - createdAt.getTime()) / 1000;
+  const after = [600, 3_600, 21_600, DAY];
+  expectAsked(h, payment, [
+    ended,
+    ...[...after, 2 * DAY, 3 * DAY, 4 * DAY, 5 * DAY, 6 * DAY].map((seconds) => ended + seconds),
+    ...after.map((seconds) => 7 * DAY + seconds),
+  ]);
+});
+
+test('money by a link that outlives its payment is found, though its callback is lost', async () => {
+  const { payment, run } = await cancelledWithLink();
+  await h.pass(5 * DAY);
+  await h.lateCreate(payment);
+  await h.simulator.pay(payment.id);
+  await run.result();
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
