@@ -90,6 +90,8 @@ export class PaymentWorkflows {
 
   /**
    * Starts the workflow and waits until the next action is in the ledger, or the payment has left `created`.
+   * Of a payment that is `paying` an expired action is made anew; when that is not possible soon, or something else goes
+   * before it, the old one stays.
    * @returns true when it has; false when the run is there but did not get so far within the deadline.
    * @throws TemporalUnavailable when the start was not confirmed.
    */

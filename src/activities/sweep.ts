@@ -1,6 +1,5 @@
 import type { Client } from '@temporalio/client';
 import { deliveryWorkflowId, paymentIdOf, paymentWorkflowId, refundWorkflowId } from '../domain/names.ts';
-import { LATE_WATCH_MS } from '../domain/schedule.ts';
 import type { Payment } from '../generated/prisma/client.ts';
 import { markDelivered, matchCallbacks } from '../ledger/callbacks.ts';
 import { removeOld } from '../ledger/cleanup.ts';
@@ -38,7 +37,6 @@ const ABNORMAL_WINDOW_MS = 24 * 3_600_000;
 /** So many ended runs are looked up in the ledger at once. */
 const ABNORMAL_CHUNK = 1_000;
 const ORDERS_AT_ONCE = 50;
-const LATE_WATCH_TOTAL_MS = Math.max(...LATE_WATCH_MS);
 
 /** Rows healed one after another, for as long as there is time. */
 class Haul {
@@ -193,7 +191,7 @@ export function sweepActivities({
       const haul = new Haul();
       const heal = wake('The sweep found its workflow ended abnormally and started it again.');
       const look = async (ids: ReadonlySet<string>) =>
-        await haul.each(await takeUnfinished(db, [...ids], LATE_WATCH_TOTAL_MS, at), heal);
+        await haul.each(await takeUnfinished(db, [...ids], at), heal);
       const ids = new Set<string>();
       for await (const { workflowId } of ended) {
         ids.add(paymentIdOf(workflowId));

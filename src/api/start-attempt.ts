@@ -8,7 +8,7 @@ import {
   startPayment,
   UnaskedAttempts,
 } from '../ledger/intake.ts';
-import { isUndecided, recordedAnswer } from '../ledger/snapshot.ts';
+import { hasUsableAction, isUndecided, recordedAnswer } from '../ledger/snapshot.ts';
 import { findOrder, getPayment, hasAccount, type PaymentWithRefund } from '../ledger/views.ts';
 import type { Api } from './deps.ts';
 import { refuseUndecided, resolveOtherAttempts } from './resolve-other-attempts.ts';
@@ -28,7 +28,7 @@ export interface Attempt extends Omit<NewPayment, 'method' | 'askedAttempts' | '
   readonly byPayer?: boolean;
 }
 
-/** What came of it: 201 it is new, 200 it was live already, 202 the channel has not answered yet. */
+/** What came of it: 201 it is new, 200 it was live already, 202 there is nothing to pay with yet. */
 export interface Started {
   readonly status: 200 | 201 | 202;
   readonly payment: PaymentWithRefund;
@@ -134,10 +134,21 @@ export function createStartAttempt(api: Api) {
         `${attempt.channel} refused payment ${row.id}: ${reason ?? 'it gave no reason'}`,
       );
     }
-    const pending = !advanced || payment.status === 'created';
+    const pending = !advanced || payment.status === 'created' || lacksAction(payment, now());
     count(pending ? 'accepted' : created ? 'created' : 'repeated');
     return { status: pending ? 202 : created ? 201 : 200, payment };
   };
+}
+
+/** Its payer could pay, and has nothing to pay with: the old next action has expired, and there is no new one yet. */
+function lacksAction(payment: Payment, now: Date): boolean {
+  return (
+    payment.status === 'paying' &&
+    payment.cancelRequestedAt === null &&
+    payment.expiresAt > now &&
+    !isUndecided(payment) &&
+    !hasUsableAction(payment, now)
+  );
 }
 
 /** What an attempt for an order that exists is refused with, besides what is wrong with the request. */

@@ -4,7 +4,6 @@ import { DeliveryWorkflows } from '../activities/delivery-workflows.ts';
 import { PaymentWorkflows, TemporalUnavailable } from '../activities/payment-workflows.ts';
 import { RefundWorkflows } from '../activities/refund-workflows.ts';
 import type { Config } from '../config.ts';
-import { LATE_WATCH_MS } from '../domain/schedule.ts';
 import { markDelivered } from '../ledger/callbacks.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import { toDeliverySnapshot } from '../ledger/deliveries.ts';
@@ -44,7 +43,7 @@ export async function recover(db: LedgerClient, config: Config, say: (line: stri
     const deliveryWorkflows = new DeliveryWorkflows(client);
     const failures: string[] = [];
     const payments = await inBatches(
-      (after) => paymentsToRecover(db, Math.max(...LATE_WATCH_MS), new Date(), after),
+      (after) => paymentsToRecover(db, new Date(), after),
       (payment) => workflows.wake(payment, DEADLINE_MS),
       failures,
       (count) => say(`${count} payments go on ...`),

@@ -10,8 +10,16 @@ export const DEFAULT_QUERY_SCHEDULE = '10s*3,20s*3,30s*7,1m*5,2m*5,5m';
 /** After the payer came back from the wallet or pressed "I have paid". */
 export const TIGHT_PHASE_MS: readonly number[] = [...Array(10).fill(2_000), ...Array(8).fill(5_000)];
 
-/** When an ended payment is still asked about, counted from its end. */
-export const LATE_WATCH_MS: readonly number[] = [600_000, 3_600_000, 21_600_000, 86_400_000];
+const DAY_MS = 86_400_000;
+
+/** When an ended payment is still asked about, counted from its end, and again from its expiry. */
+const LATE_WATCH_MS: readonly number[] = [600_000, 3_600_000, 21_600_000, DAY_MS];
+
+/** The late watch ends this long after the later of the payment's end and its expiry. */
+export const LATE_WATCH_TAIL_MS = DAY_MS;
+
+/** Of two queries of the late watch that are closer than this, the later one does. */
+const SAME_LATE_QUERY_MS = 120_000;
 
 /** An answer this little before the end of the late watch is its last: clocks of server and worker differ. */
 export const LAST_ANSWER_EARLY_MS = 60_000;
@@ -115,12 +123,36 @@ export function nextWait(waits: readonly number[], startedAt: number, now: numbe
   return null;
 }
 
-/** Offsets from an end as waits between queries, without those that `elapsedMs` since the end has passed. */
-export function waitsFromOffsets(offsets: readonly number[], elapsedMs: number): readonly number[] {
+/**
+ * The times (epoch ms, ascending) at which a payment that ended unpaid is still asked about: after its end, daily up to
+ * its expiry, and after that, as what the payer was given to pay with may work until then whatever became of the payment.
+ */
+export function lateWatch(endedAt: number, expiresAt: number): readonly number[] {
+  const times = LATE_WATCH_MS.map((ms) => endedAt + ms);
+  if (expiresAt > endedAt) {
+    for (let at = endedAt + 2 * DAY_MS; at <= expiresAt; at += DAY_MS) times.push(at);
+    times.push(...LATE_WATCH_MS.map((ms) => expiresAt + ms));
+    times.sort((a, b) => a - b);
+  }
+  return times.filter((at, i) => (times[i + 1] ?? Number.POSITIVE_INFINITY) - at >= SAME_LATE_QUERY_MS);
+}
+
+/** The last of these times. The ledger computes the same in SQL. */
+export function lateWatchEnd(endedAt: number, expiresAt: number): number {
+  return Math.max(endedAt, expiresAt) + LATE_WATCH_TAIL_MS;
+}
+
+/** The channel has not answered at the end of the late watch (or later): it was silent, or nobody asked. */
+export function isLastAnswerMissing(answeredAt: number | null, endedAt: number, expiresAt: number): boolean {
+  return answeredAt === null || answeredAt < lateWatchEnd(endedAt, expiresAt) - LAST_ANSWER_EARLY_MS;
+}
+
+/** Ascending times as waits between queries, without those that have passed. All are epoch ms. */
+export function waitsUntil(times: readonly number[], now: number): readonly number[] {
   const waits: number[] = [];
-  let from = elapsedMs;
-  for (const at of offsets) {
-    if (at <= elapsedMs) continue;
+  let from = now;
+  for (const at of times) {
+    if (at <= now) continue;
     waits.push(at - from);
     from = at;
   }

@@ -33,13 +33,12 @@ async function look(
 /** Live payments, those whose order service has not agreed, and those that ended unpaid and are still watched. */
 export async function paymentsToRecover(
   db: LedgerClient,
-  lateWatchMs: number,
   now: Date,
   after: string,
 ): Promise<RecoveryPage<Payment>> {
   const goesOn = Prisma.sql`
     status IN ('created', 'paying') OR order_update = 'pending'
-    OR (status IN ('failed', 'cancelled', 'closed') AND ${isWatchedLate(lateWatchMs, now)})`;
+    OR (status IN ('failed', 'cancelled', 'closed') AND ${isWatchedLate(now)})`;
   const { ids, end } = await look(db, 'payments', goesOn, after);
   return { rows: await db.payment.findMany({ where: { id: { in: ids } }, orderBy: { id: 'asc' } }), end };
 }

@@ -1,5 +1,5 @@
 import { DELIVERY_ALARM_MS } from '../domain/delivery.ts';
-import { LAST_ANSWER_EARLY_MS } from '../domain/schedule.ts';
+import { LAST_ANSWER_EARLY_MS, LATE_WATCH_TAIL_MS } from '../domain/schedule.ts';
 import { type Callback, type Payment, Prisma, type Refund } from '../generated/prisma/client.ts';
 import type { LedgerClient } from './client.ts';
 import type { DeliveryRow } from './deliveries.ts';
@@ -70,7 +70,6 @@ export async function takeStuckPayments(db: LedgerClient, now: Date): Promise<Pa
 export async function takeUnfinished(
   db: LedgerClient,
   paymentIds: readonly string[],
-  lateWatchMs: number,
   now: Date,
 ): Promise<Payment[]> {
   const ids = await db.$queryRaw<{ id: string }[]>`
@@ -80,7 +79,7 @@ export async function takeUnfinished(
       WHERE id = ANY(${[...paymentIds]})
         AND (
           status IN ('created', 'paying') OR order_update = 'pending'
-          OR (status <> 'succeeded' AND ${isWatchedLate(lateWatchMs, now)})
+          OR (status <> 'succeeded' AND ${isWatchedLate(now)})
         )
         AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
       FOR UPDATE SKIP LOCKED
@@ -88,12 +87,16 @@ export async function takeUnfinished(
   return await db.payment.findMany({ where: { id: { in: ids.map(({ id }) => id) } } });
 }
 
-/** Whether the late watch of an ended payment goes on: until it has passed and the channel has answered after that. */
-export const isWatchedLate = (lateWatchMs: number, now: Date): Prisma.Sql => Prisma.sql`(
-  ended_at > ${later(now, -lateWatchMs)}
+/**
+ * Whether the late watch of an ended payment goes on: until it has passed and the channel has answered after that.
+ * `lateWatchEnd` and `isLastAnswerMissing` as a condition on rows.
+ */
+export const isWatchedLate = (now: Date): Prisma.Sql => Prisma.sql`(
+  GREATEST(ended_at, expires_at) > ${later(now, -LATE_WATCH_TAIL_MS)}
   OR channel_error_since IS NOT NULL
   OR channel_answered_at IS NULL
-  OR channel_answered_at < ended_at + ${lateWatchMs - LAST_ANSWER_EARLY_MS} * interval '1 ms'
+  OR channel_answered_at
+    < GREATEST(ended_at, expires_at) + ${LATE_WATCH_TAIL_MS - LAST_ANSWER_EARLY_MS} * interval '1 ms'
 )`;
 
 /** The payment's workflow is known to run: leave it alone for a while. */

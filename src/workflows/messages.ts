@@ -43,7 +43,10 @@ export const cancelSignal = defineSignal('cancel');
 /** Look at the ledger again: the sweep or an operator says so. */
 export const wakeSignal = defineSignal('wake');
 
-/** Resolves when the payer has something to do or the payment has left `created`; makes an expired action anew. */
+/**
+ * Resolves when the payer has something to do or the payment has left `created`; makes an expired action anew. That is
+ * given up after 15 s, and then the old action is all there is.
+ */
 export const nextActionUpdate = defineUpdate<void, []>('nextAction');
 /** Asks the channel once, now. False when it gave no readable answer. */
 export const askChannelUpdate = defineUpdate<boolean, []>('askChannel');

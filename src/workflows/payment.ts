@@ -14,12 +14,12 @@ import {
 } from '../domain/names.ts';
 import type { CallbackNotice, PaymentSnapshot } from '../domain/payment.ts';
 import {
-  LAST_ANSWER_EARLY_MS,
-  LATE_WATCH_MS,
+  isLastAnswerMissing,
+  lateWatch,
   remainingWaits,
   TIGHT_PHASE_MS,
   waitsAfterHint,
-  waitsFromOffsets,
+  waitsUntil,
 } from '../domain/schedule.ts';
 import { type Attention, isEnded, isLive } from '../domain/states.ts';
 import { TELLING } from './delivery.ts';
@@ -63,21 +63,46 @@ const CREATED_IN_PROCESS = 'created-in-process';
 /** A run whose history is long enough renews itself also while it is asked, time and again. */
 const RENEWED_BETWEEN_ASKS = 'renewed-between-asks';
 
+/** A new next action is given up after this: whoever wants it has given up before, and asks again. */
+const RENEWAL_MS = 15_000;
+/** An operator's question is answered within this: the operator does not wait longer. */
+const ASK_MS = 12_000;
+
 type Message =
   | { readonly kind: 'callback'; readonly notice: CallbackNotice | undefined }
   | { readonly kind: 'hint'; readonly tight: boolean }
   | { readonly kind: 'cancel'; readonly by: string }
   | { readonly kind: 'wake' }
-  | { readonly kind: 'renewAction'; done: boolean }
+  | { readonly kind: 'renewAction'; readonly until: number; done: boolean }
   | { readonly kind: 'ask'; answered: boolean | undefined };
 
-const ledger = wf.proxyActivities<LedgerActivities & Pick<RefundLedgerActivities, 'recordRefunds'>>({
+/** The order in which messages are handled: those that may bring money first, those that wait for a channel last. */
+const MESSAGE_ORDER: readonly Message['kind'][] = [
+  'callback',
+  'wake',
+  'hint',
+  'cancel',
+  'ask',
+  'renewAction',
+];
+
+const ledger = wf.proxyActivities<
+  Pick<LedgerActivities, 'requestCancel'> & Pick<RefundLedgerActivities, 'recordRefunds'>
+>({
   taskQueue: MAIN_TASK_QUEUE,
   startToCloseTimeout: '10 s',
   retry: { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '1 m' },
 });
 
 const reads = localActivities<Pick<LedgerActivities, 'loadPayment'>>();
+
+/** Showing a payment to a person must not keep it from being settled: it is given up, and done later. */
+const attentions = wf.proxyActivities<Pick<LedgerActivities, 'raiseAttention'>>({
+  taskQueue: MAIN_TASK_QUEUE,
+  startToCloseTimeout: '10 s',
+  scheduleToCloseTimeout: '30 s',
+  retry: { initialInterval: '1 s', backoffCoefficient: 2 },
+});
 
 /** Attempts after which somebody is told, and the work goes on all the same: about 10 min, 2 min and 1 min. */
 const UPDATE_ORDER_ALARM_ATTEMPTS = 16;
@@ -88,8 +113,9 @@ const CLOSE_ALARM_ATTEMPTS = 6;
  * One payment, from its creation until it is settled or its late watch is over: waits for the callback while
  * timer-driven queries ask the channel, and ends by updating the order.
  *
- * Handlers only append to the inbox; `run` is the one loop that owns the state, and it reads the ledger before
- * it decides anything.
+ * Handlers only add to the inbox; `run` is the one loop that owns the state, and it reads the ledger before it
+ * decides anything. Every wait of the loop is bounded, or ends when a message comes that is handled before it, except
+ * for the writes that decide what happens next (`updateOrder`, `recordRefunds`): they are retried until they succeed.
  */
 export async function payment(input: PaymentInput): Promise<void> {
   const run = new PaymentRun(input);
@@ -130,9 +156,11 @@ class PaymentRun {
     this.#input = input;
   }
 
+  /** Keeps the inbox in the order of `MESSAGE_ORDER`, and messages of one kind in the order in which they came. */
   tell(message: Message): void {
     this.#told += 1;
-    this.#inbox.push(message);
+    const after = this.#inbox.findIndex(({ kind }) => isBefore(message.kind, kind));
+    this.#inbox.splice(after === -1 ? this.#inbox.length : after, 0, message);
   }
 
   /** Resolves when the payer has something to do, or the payment is past that, or its row is gone. */
@@ -142,7 +170,7 @@ class PaymentRun {
       await wf.condition(() => this.#row?.status !== 'created' || this.#isLost);
       return;
     }
-    const message: Message = { kind: 'renewAction', done: false };
+    const message: Message = { kind: 'renewAction', until: Date.now() + RENEWAL_MS, done: false };
     this.tell(message);
     await wf.condition(() => message.done || this.#isLost);
   }
@@ -177,7 +205,6 @@ class PaymentRun {
       if (row.status !== 'succeeded' && hasMoney(row)) {
         await this.#updateOrder();
       } else if (message !== undefined) {
-        this.#inbox.shift();
         await this.#receive(message, row);
       } else if (this.#isOver(row)) {
         // Whoever waits for an answer gets it; what came in meanwhile is dealt with first.
@@ -197,27 +224,64 @@ class PaymentRun {
     }
   }
 
+  /**
+   * Handles the first message of the inbox. Work that can take long ends early for a message that is handled before
+   * it; its own message then stays in the inbox, and is handled again.
+   */
   async #receive(message: Message, row: PaymentSnapshot): Promise<void> {
     switch (message.kind) {
       case 'callback':
+        this.#inbox.shift();
         await this.#receiveCallback(message.notice, row);
         return;
       case 'hint':
+        this.#inbox.shift();
         if (row.status !== 'succeeded') this.#due = message.tight ? 'tight' : (this.#due ?? 'query');
         return;
       case 'cancel':
-        this.#row = await ledger.requestCancel(row.id, message.by);
+        await this.#unlessBefore('cancel', [message], async () => {
+          this.#row = await ledger.requestCancel(row.id, message.by);
+        });
         return;
       case 'wake':
+        this.#inbox.shift();
         this.#row = await this.#load();
         return;
       case 'renewAction':
-        if (row.status === 'paying') await this.#renewAction();
-        message.done = true;
+        await this.#renewAction(message.until, row);
         return;
       case 'ask':
-        message.answered = await this.#askOnce(row);
+        await this.#ask(row);
         return;
+    }
+  }
+
+  /**
+   * Does the work for messages of one kind, and takes them out of the inbox when it is done.
+   * @returns false when a message came that is handled before them (a hint can wait): they are still in the inbox.
+   */
+  async #unlessBefore(
+    kind: Message['kind'],
+    messages: readonly Message[],
+    work: () => Promise<void>,
+  ): Promise<boolean> {
+    const isInterrupted = () =>
+      this.#inbox.some((other) => other.kind !== 'hint' && isBefore(other.kind, kind));
+    const finished = await this.#untilTold(work, undefined, isInterrupted);
+    if (finished) this.#remove(messages);
+    return finished;
+  }
+
+  #ofKind<Kind extends Message['kind']>(kind: Kind): Extract<Message, { kind: Kind }>[] {
+    return this.#inbox.filter(
+      (message): message is Extract<Message, { kind: Kind }> => message.kind === kind,
+    );
+  }
+
+  #remove(messages: readonly Message[]): void {
+    for (const message of messages) {
+      const at = this.#inbox.indexOf(message);
+      if (at !== -1) this.#inbox.splice(at, 1);
     }
   }
 
@@ -274,17 +338,33 @@ class PaymentRun {
     }, this.#untilExpiry());
   }
 
-  /** A new next action for the payer, or none if the channel does not give one soon: the queries must go on. */
-  async #renewAction(): Promise<void> {
-    try {
-      this.#row = await this.#channel({
-        startToCloseTimeout: '15 s',
-        retry: { maximumAttempts: 2 },
-        summary: 'a new next action, as the old one has expired',
-      }).createAtChannel(this.#input.paymentId);
-    } catch (error) {
-      if (!(error instanceof wf.ActivityFailure)) throw error;
+  /**
+   * A new next action for the payer, or none if the channel does not give one soon: the queries must go on. One attempt
+   * answers everybody who waits for it.
+   * @param until epoch ms, by which the first of them is answered.
+   */
+  async #renewAction(until: number, row: PaymentSnapshot): Promise<void> {
+    const left = until - Date.now();
+    // Nobody is to pay any more what is about to end.
+    if (row.status === 'paying' && !row.cancelRequested && Date.now() < row.expiresAt && left > 0) {
+      const finished = await this.#unlessBefore('renewAction', [], async () => {
+        try {
+          this.#row = await this.#channel({
+            startToCloseTimeout: RENEWAL_MS,
+            // Nobody may be there to take the task.
+            scheduleToCloseTimeout: left,
+            retry: { maximumAttempts: 2 },
+            summary: 'a new next action, as the old one has expired',
+          }).createAtChannel(this.#input.paymentId);
+        } catch (error) {
+          if (!(error instanceof wf.ActivityFailure) || wf.isCancellation(error)) throw error;
+        }
+      });
+      if (!finished) return;
     }
+    const waiting = this.#ofKind('renewAction');
+    this.#remove(waiting);
+    for (const message of waiting) message.done = true;
   }
 
   /** The end of an unpaid payment: ask, and only if it is unpaid close it at the channel. */
@@ -330,7 +410,7 @@ class PaymentRun {
       wf.patched(CONTRADICTION_ALARM)
     ) {
       const detail = 'The channel refuses to close the payment as it is paid, and its query does not say so.';
-      this.#publish(await ledger.raiseAttention(row.id, 'channel_unreachable', detail));
+      await this.#show('channel_unreachable', detail);
     }
     await wf.sleep(lag, { summary: 'the close says paid: asked again' });
   }
@@ -416,24 +496,34 @@ class PaymentRun {
 
   #lateWaits(row: PaymentSnapshot): readonly number[] {
     const endedAt = row.endedAt ?? row.expiresAt;
-    const waits = waitsFromOffsets(LATE_WATCH_MS, Date.now() - endedAt);
+    const waits = waitsUntil(lateWatch(endedAt, row.expiresAt), Date.now());
     if (waits.length > 0) return waits;
     if (typeof row.channelErrorSince === 'number') return [SILENT_LATE_WATCH_MS];
-    return isLastAnswerMissing(row, endedAt) ? [MISSED_LATE_WATCH_MS] : [];
+    return isLastAnswerMissing(row.channelAnsweredAt, endedAt, row.expiresAt) ? [MISSED_LATE_WATCH_MS] : [];
+  }
+
+  /** One query answers everybody who asked before it began; who asks later is to hear what the channel says then. */
+  async #ask(row: PaymentSnapshot): Promise<void> {
+    const asks = this.#ofKind('ask');
+    let answered = false;
+    const finished = await this.#unlessBefore('ask', asks, async () => {
+      answered = await this.#askOnce(row);
+    });
+    if (finished) for (const message of asks) message.answered = answered;
   }
 
   async #askOnce(row: PaymentSnapshot): Promise<boolean> {
     try {
       const asked = await this.#channel({
         startToCloseTimeout: '10 s',
-        scheduleToCloseTimeout: '12 s',
+        scheduleToCloseTimeout: ASK_MS,
         retry: { maximumAttempts: 1 },
         summary: 'asked now by an operator',
       }).askChannel(row.id);
       this.#row = asked.snapshot;
       return asked.answered;
     } catch (error) {
-      if (!(error instanceof wf.ActivityFailure)) throw error;
+      if (!(error instanceof wf.ActivityFailure) || wf.isCancellation(error)) throw error;
       // Its answer may have been written down though the activity did not live to return it.
       this.#row = await this.#load();
       return false;
@@ -456,6 +546,7 @@ class PaymentRun {
           .updateOrder(this.#input.paymentId),
     );
     this.#row = updated.snapshot;
+    // Signals, and the start of a refund, wait for nobody but the Temporal server, as every timer does.
     for (const other of updated.cancelled) {
       // Their wish to cancel is in the ledger; one whose workflow is not running is the sweep's.
       await wf
@@ -528,28 +619,46 @@ class PaymentRun {
     detail: string,
     work: (limit: { maximumAttempts?: number }) => Promise<T>,
   ): Promise<T> {
-    if (this.#row?.attention === attention) return await work({});
+    let isShown = this.#row?.attention === attention;
+    while (!isShown) {
+      try {
+        return await work({ maximumAttempts: attempts });
+      } catch (error) {
+        if (!(error instanceof wf.ActivityFailure) || wf.isCancellation(error) || isRowLost(error))
+          throw error;
+      }
+      isShown = await this.#show(attention, detail);
+    }
+    return await work({});
+  }
+
+  /** Raises the attention. False when that was not possible soon. */
+  async #show(attention: Attention, detail: string): Promise<boolean> {
     try {
-      return await work({ maximumAttempts: attempts });
+      this.#publish(await attentions.raiseAttention(this.#input.paymentId, attention, detail));
+      return true;
     } catch (error) {
       if (!(error instanceof wf.ActivityFailure) || wf.isCancellation(error) || isRowLost(error)) throw error;
-      this.#publish(await ledger.raiseAttention(this.#input.paymentId, attention, detail));
-      return await work({});
+      return false;
     }
   }
 
-  /** Does the work until it is done, a message comes in, or `timeoutMs` have passed; then calls it off. */
+  /**
+   * Does the work until it is done, a message comes in, or `timeoutMs` have passed; then calls it off.
+   * @returns whether it was done
+   */
   async #untilTold(
     work: () => Promise<void>,
     timeoutMs?: number,
     isTold: () => boolean = () => this.#inbox.length > 0,
-  ): Promise<void> {
+  ): Promise<boolean> {
     const finished = await untilTold(
       work,
       isTold,
       timeoutMs === undefined ? undefined : { ms: timeoutMs, summary: 'until it expires' },
     );
     if (!finished) this.#row = await this.#load();
+    return finished;
   }
 
   async #load(): Promise<PaymentSnapshot> {
@@ -584,10 +693,8 @@ class PaymentRun {
   }
 }
 
-/** The late watch passed while nobody ran it, and the channel was not asked at its end. */
-function isLastAnswerMissing({ channelAnsweredAt }: PaymentSnapshot, endedAt: number): boolean {
-  const end = endedAt + Math.max(...LATE_WATCH_MS);
-  return (channelAnsweredAt ?? 0) < end - LAST_ANSWER_EARLY_MS;
+function isBefore(one: Message['kind'], other: Message['kind']): boolean {
+  return MESSAGE_ORDER.indexOf(one) < MESSAGE_ORDER.indexOf(other);
 }
 
 /** A callback's repetition and the payer's hint change nothing any more; a call under way is not called off for them. */

@@ -15,9 +15,11 @@ const UNTIL_DONE = { initialInterval: '1 s', backoffCoefficient: 2, maximumInter
 /** A callback that settles the refund has the trade asked. */
 const ASKS_TRADE = 'refund-callback-asks-trade';
 
-const ledger = wf.proxyActivities<RefundLedgerActivities>({
+/** Bounded: what a callback says, the channel says as well when it is asked. */
+const callbacks = wf.proxyActivities<Pick<RefundLedgerActivities, 'recordRefundCallback'>>({
   taskQueue: MAIN_TASK_QUEUE,
   startToCloseTimeout: '10 s',
+  scheduleToCloseTimeout: '30 s',
   retry: UNTIL_DONE,
 });
 
@@ -47,7 +49,7 @@ class RefundRun {
   #row: RefundSnapshot | undefined;
   /** A callback came that did not settle it: the channel is asked at once. */
   #due = false;
-  /** A callback settled it: what others gave back meanwhile only the trade knows. */
+  /** A callback settled it, or could not be written down: what others gave back only the trade knows. */
   #tradeDue = false;
   /** The channel does not know the number after all. */
   #askAgain = false;
@@ -87,7 +89,7 @@ class RefundRun {
       wf.setCurrentDetails(describeRefund(row, undefined));
       const callbackId = this.#inbox.shift();
       if (callbackId !== undefined) {
-        this.#row = await ledger.recordRefundCallback(row.id, callbackId);
+        this.#row = await this.#recordCallback(row, callbackId);
         this.#due = true;
         if (isRefundOpen(row.status) && !isRefundOpen(this.#row.status) && wf.patched(ASKS_TRADE))
           this.#tradeDue = true;
@@ -101,6 +103,17 @@ class RefundRun {
       } else {
         await this.#waitAndQuery(row);
       }
+    }
+  }
+
+  /** What cannot be written down soon keeps neither the refund nor the next callback waiting. */
+  async #recordCallback(row: RefundSnapshot, callbackId: string): Promise<RefundSnapshot> {
+    try {
+      return await callbacks.recordRefundCallback(row.id, callbackId);
+    } catch (error) {
+      if (!(error instanceof wf.ActivityFailure)) throw error;
+      this.#tradeDue = true;
+      return row;
     }
   }
 

@@ -223,15 +223,21 @@ describe('workflows that ended abnormally', () => {
   });
 
   test('a late watch that goes on, as the channel is silent or was not asked at its end, is started again', async () => {
-    const ended = { status: 'closed', endedAt: ago(3 * DAY) };
+    const ended = { status: 'closed', endedAt: ago(3 * DAY), expiresAt: ago(3 * DAY) };
     const [silent = ''] = await newPayments(1, {
       ...{ ...ended, channelErrorSince: ago(2 * DAY), channelAnsweredAt: ago(3 * DAY) },
     });
     const [unasked = ''] = await newPayments(1, { ...ended, channelAnsweredAt: ago(2 * DAY + HOUR) });
+    // What its payer was given to pay with works until its expiry.
+    const [payable = ''] = await newPayments(1, {
+      ...ended,
+      expiresAt: ago(-DAY),
+      channelAnsweredAt: ago(0),
+    });
     const [over = ''] = await newPayments(1, { ...ended, channelAnsweredAt: ago(2 * DAY) });
-    endedAbnormally = [silent, unasked, over].map((id) => `payment/${id}`);
-    expect(await sweep.sweepAbnormalEnds()).toBe(2);
-    expect([...woken].sort()).toEqual([silent, unasked].sort());
+    endedAbnormally = [silent, unasked, payable, over].map((id) => `payment/${id}`);
+    expect(await sweep.sweepAbnormalEnds()).toBe(3);
+    expect([...woken].sort()).toEqual([silent, unasked, payable].sort());
   });
 });
 

@@ -19,13 +19,15 @@ import {
 import {
   DEFAULT_QUERY_SCHEDULE,
   endlessWaits,
+  lateWatch,
+  lateWatchEnd,
   nextWait,
   parseSchedule,
   REFUND_QUERY_MS,
   remainingWaits,
   TIGHT_PHASE_MS,
   waitsAfterHint,
-  waitsFromOffsets,
+  waitsUntil,
 } from '../../src/domain/schedule.ts';
 import {
   canOrderGo,
@@ -205,19 +207,74 @@ describe('schedule', () => {
     );
   });
 
-  test('offsets that have passed are not asked again', () => {
+  test('times that have passed are not asked at again', () => {
     fc.assert(
-      fc.property(
-        fc.uniqueArray(fc.integer({ min: 1, max: 100_000 })),
-        fc.nat(100_000),
-        (offsets, elapsed) => {
-          const sorted = offsets.sort((a, b) => a - b);
-          const waits = waitsFromOffsets(sorted, elapsed);
-          expect(waits).toHaveLength(sorted.filter((at) => at > elapsed).length);
-          if (waits.length > 0) expect(elapsed + sum(waits)).toBe(sorted.at(-1));
-        },
-      ),
+      fc.property(fc.uniqueArray(fc.integer({ min: 1, max: 100_000 })), fc.nat(100_000), (times, now) => {
+        const sorted = times.sort((a, b) => a - b);
+        const waits = waitsUntil(sorted, now);
+        expect(waits).toHaveLength(sorted.filter((at) => at > now).length);
+        if (waits.length > 0) expect(now + sum(waits)).toBe(sorted.at(-1));
+      }),
     );
+  });
+
+  describe('the late watch', () => {
+    const MINUTE = 60_000;
+    const HOUR = 60 * MINUTE;
+    const DAY = 24 * HOUR;
+    const after = [10 * MINUTE, HOUR, 6 * HOUR, DAY];
+    const endedAt = fc.integer({ min: 0, max: 4e12 });
+    /** From long past at the end to long after it, and close to either's queries. */
+    const expiresIn = fc.oneof(
+      fc.integer({ min: -30 * DAY, max: 100 * DAY }),
+      fc
+        .tuple(
+          fc.constantFrom(0, ...after, 2 * DAY, 7 * DAY),
+          fc.integer({ min: -5 * MINUTE, max: 5 * MINUTE }),
+        )
+        .map(([ms, off]) => ms + off),
+    );
+
+    test('asks after the end and after the expiry, and never pauses for long between', () => {
+      fc.assert(
+        fc.property(endedAt, expiresIn, (ended, left) => {
+          const expires = ended + left;
+          const times = lateWatch(ended, expires);
+          const gaps = times.map((at, i) => at - (times[i - 1] ?? ended));
+          // Sorted, all of them after the end, and none twice within moments.
+          expect(Math.min(...gaps)).toBeGreaterThanOrEqual(2 * MINUTE);
+          // Daily up to the expiry; the first query after the expiry may follow a daily one just before it.
+          expect(Math.max(...gaps)).toBeLessThanOrEqual(DAY + 10 * MINUTE);
+          expect(times.at(-1)).toBe(Math.max(ended, expires) + DAY);
+          expect(lateWatchEnd(ended, expires)).toBe(times.at(-1));
+          // Each time is there, or a later one in its place.
+          for (const from of expires > ended ? [ended, expires] : [ended]) {
+            for (const ms of after) {
+              expect(times.some((at) => at >= from + ms && at < from + ms + 2 * MINUTE)).toBe(true);
+            }
+          }
+        }),
+        { numRuns: 1_000 },
+      );
+    });
+
+    test.each([
+      ['ended when it expired', 0, after],
+      ['ended after it expired', -5_000, after],
+      ['ended moments before it expired', 3_000, after.map((ms) => ms + 3_000)],
+      [
+        'ended half an hour before it expired',
+        30 * MINUTE,
+        [10, 40, 60, 90, 360, 390, 1440, 1470].map((minutes) => minutes * MINUTE),
+      ],
+      [
+        'ended at once, with a link for three days',
+        3 * DAY,
+        [...after, 2 * DAY, 3 * DAY, ...after.map((ms) => 3 * DAY + ms)],
+      ],
+    ])('of a payment that %s', (_, expiresInMs, expected) => {
+      expect(lateWatch(0, expiresInMs)).toEqual(expected);
+    });
   });
 
   test.each(['', '10', '0s', '10s*0', '-5s', '10s,,20s', '1d', '10s*1000'])('"%s" is refused', (text) => {

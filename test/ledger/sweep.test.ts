@@ -1,5 +1,7 @@
+import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { newDeliveryId, newEventId, newPaymentId } from '../../src/domain/ids.ts';
+import { isLastAnswerMissing, lateWatch } from '../../src/domain/schedule.ts';
 import { Prisma } from '../../src/generated/prisma/client.ts';
 import { matchCallbacks } from '../../src/ledger/callbacks.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
@@ -12,6 +14,7 @@ import {
   takeStuckPayments,
   takeStuckRefunds,
   takeUndeliveredCallbacks,
+  takeUnfinished,
 } from '../../src/ledger/sweep.ts';
 import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
 
@@ -201,7 +204,7 @@ test('of payments the sweep takes those that are stuck, and nothing else', async
 test('after a loss of Temporal every payment goes on that is not over, whatever kept its late watch from its end', async () => {
   const DAY = 24 * HOUR;
   const one = async (of: object) => (await newPayments(1, () => of))[0] ?? '';
-  const ended = { status: 'closed', endedAt: ago(3 * DAY) };
+  const ended = { status: 'closed', endedAt: ago(3 * DAY), expiresAt: ago(3 * DAY) };
   const goesOn = [
     await one({ status: 'created' }),
     await one({ status: 'paying', expiresAt: ago(5 * DAY) }),
@@ -211,15 +214,57 @@ test('after a loss of Temporal every payment goes on that is not over, whatever 
     // Temporal was lost in its late watch, and that has passed since.
     await one({ ...ended, channelAnsweredAt: ago(2 * DAY + HOUR) }),
     await one({ ...ended, channelAnsweredAt: null }),
+    // What its payer was given to pay with outlived it: a day after that it is asked for the last time.
+    await one({ ...ended, expiresAt: ago(DAY - 1_000), channelAnsweredAt: ago(0) }),
+    await one({ ...ended, expiresAt: ago(2 * DAY), channelAnsweredAt: ago(DAY + HOUR) }),
     // Its order service is still to be told.
     await one(pending()),
   ];
   await one(settled());
   await one({ ...ended, channelAnsweredAt: ago(2 * DAY) });
+  await one({ ...ended, expiresAt: ago(2 * DAY), channelAnsweredAt: ago(DAY) });
   // The last query may come a little early, by another's clock.
   await one({ ...ended, status: 'failed', channelAnsweredAt: ago(2 * DAY + 1_000) });
-  const { rows } = await paymentsToRecover(db, DAY, ago(0), '');
+  const { rows } = await paymentsToRecover(db, ago(0), '');
   expect(rows.map(({ id }) => id).sort()).toEqual(goesOn.sort());
+});
+
+test('the ledger ends a late watch when the workflow does', async () => {
+  const DAY = 24 * HOUR;
+  const random = <T>(arbitrary: fc.Arbitrary<T>) => fc.sample(arbitrary, { numRuns: 500, seed: 1 });
+  const ms = (max: number) => fc.integer({ min: -max, max });
+  // Around the end of the watch by a minute, and anywhere.
+  const near = fc.oneof(ms(2 * MINUTE), ms(9 * DAY));
+  const cases = random(
+    fc.record({
+      endedAt: fc.oneof(near, fc.constant(0)).map((of) => clock - DAY + of),
+      expiresAt: fc.oneof(near, fc.constant(0)).map((of) => clock - DAY + of),
+      answered: fc.option(near),
+      isSilent: fc.boolean(),
+    }),
+  ).map(({ answered, ...of }) => {
+    const end = lateWatch(of.endedAt, of.expiresAt).at(-1) ?? 0;
+    return { ...of, end, answeredAt: answered === null ? null : end + answered };
+  });
+  const ids = await newPayments(cases.length, (i) => {
+    const { endedAt = 0, expiresAt = 0, answeredAt = null, isSilent = false } = cases[i] ?? {};
+    return {
+      ...{ status: 'closed', endedAt: new Date(endedAt), expiresAt: new Date(expiresAt) },
+      channelAnsweredAt: answeredAt === null ? null : new Date(answeredAt),
+      channelErrorSince: isSilent ? new Date(clock) : null,
+    };
+  });
+  const goesOn = cases.map(
+    ({ endedAt, expiresAt, end, answeredAt, isSilent }) =>
+      end > clock || isSilent || isLastAnswerMissing(answeredAt, endedAt, expiresAt),
+  );
+  const expected = ids.filter((_, i) => goesOn[i]);
+  expect(expected.length).toBeGreaterThan(50);
+  expect(ids.length - expected.length).toBeGreaterThan(50);
+  const { rows } = await paymentsToRecover(db, new Date(clock), '');
+  expect(rows.map(({ id }) => id).sort()).toEqual(expected.sort());
+  const taken = await takeUnfinished(db, ids, new Date(clock));
+  expect(taken.map(({ id }) => id).sort()).toEqual(expected.sort());
 });
 
 test('what is over is passed over in pages of so many looked at, and hides nothing behind it', async () => {
@@ -231,10 +276,10 @@ test('what is over is passed over in pages of so many looked at, and hides nothi
     INSERT INTO payments (id, merchant_id, order_id, channel, channel_account_id, method, amount, currency, status,
       client_token_hash, expires_at, ended_at, channel_answered_at)
     SELECT 'pay_' || lpad(i::text, 5, '0'), ${merchantId}, 'over-' || i, 'simulator', ${channelAccountId}, 'wallet', 10,
-      'CNY', 'closed', 'x', now(), ${ago(72 * HOUR)}, ${ago(48 * HOUR)}
+      'CNY', 'closed', 'x', ${ago(72 * HOUR)}, ${ago(72 * HOUR)}, ${ago(48 * HOUR)}
     FROM generate_series(1, 5001) i`;
   const page = async (after: string) => {
-    const { rows, end } = await paymentsToRecover(db, 24 * HOUR, ago(0), after);
+    const { rows, end } = await paymentsToRecover(db, ago(0), after);
     return [rows.map(({ id }) => id), end];
   };
   expect(await page('')).toEqual([[], 'pay_05000']);
@@ -308,7 +353,7 @@ describe('however many rows wait for nothing, the sweep reads none of them', () 
       INSERT INTO payments (id, merchant_id, order_id, channel, channel_account_id, method, amount, currency, status,
         client_token_hash, expires_at, ended_at)
       SELECT 'pay_' || i, ${merchantId}, 'abandoned-' || i, 'simulator', ${channelAccountId}, 'wallet', 10,
-        'CNY', 'closed', 'x', now(), ${ago(72 * HOUR)}
+        'CNY', 'closed', 'x', ${ago(72 * HOUR)}, ${ago(72 * HOUR)}
       FROM generate_series(1, 20000) i`;
     await db.$executeRaw`
       INSERT INTO callbacks (id, channel_account_id, notification_id, out_trade_no, answer, body, received_at)

@@ -1,16 +1,28 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { recordAnswer } from '../../src/ledger/payments.ts';
+import { recordAnswer, requestCancel } from '../../src/ledger/payments.ts';
 import { eventually, NET_MS } from '../support/progress.ts';
-import { type Harness, startHarness } from './harness.ts';
+import { expectAsked, type Harness, startHarness } from './harness.ts';
 
 /**
  * Long after the end of a payment. In a file of its own, where no other payment is open while days of virtual time
  * pass: with several, the time-skipping server may skip while one of them has a task.
  */
 
+const DAY = 86_400;
+
 let h: Harness;
+/** The channel gives a link, and its trade is made when the payer opens it. */
+let isLinkOnly = false;
 beforeAll(async () => {
-  h = await startHarness();
+  h = await startHarness({
+    between: (adapter) => ({
+      ...adapter,
+      async createTrade(account, trade, signal) {
+        if (isLinkOnly) return { type: 'redirect', url: 'https://channel.example/pay' };
+        return await adapter.createTrade(account, trade, signal);
+      },
+    }),
+  });
 });
 afterAll(async () => {
   await h?.stop();
@@ -47,6 +59,41 @@ test('an operator who asks long after the late watch starts it again, and money 
     new Date(await h.now()),
   );
   await eventually(() => h.workflows.askChannel(payment, NET_MS));
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+});
+
+/** Cancelled before the payer opened the link, which works for a week. */
+async function cancelledWithLink() {
+  isLinkOnly = true;
+  const payment = await h.newPayment({ expiresInMs: 7 * DAY * 1000 });
+  const run = await h.start(payment);
+  isLinkOnly = false;
+  await requestCancel(h.db, payment.id, 'the merchant', new Date(await h.now()));
+  await h.workflows.cancel(payment, 10_000);
+  await h.until(payment.id, 'cancelled');
+  return { payment, run };
+}
+
+test('a link that outlives its payment is watched daily while it works, and a day longer', async () => {
+  const { payment, run } = await cancelledWithLink();
+  await run.result();
+  const { createdAt, endedAt, status } = await h.row(payment.id);
+  expect(status).toBe('cancelled');
+  const ended = ((endedAt?.getTime() ?? 0) - createdAt.getTime()) / 1000;
+  const after = [600, 3_600, 21_600, DAY];
+  expectAsked(h, payment, [
+    ended,
+    ...[...after, 2 * DAY, 3 * DAY, 4 * DAY, 5 * DAY, 6 * DAY].map((seconds) => ended + seconds),
+    ...after.map((seconds) => 7 * DAY + seconds),
+  ]);
+});
+
+test('money by a link that outlives its payment is found, though its callback is lost', async () => {
+  const { payment, run } = await cancelledWithLink();
+  await h.pass(5 * DAY);
+  await h.lateCreate(payment);
+  await h.simulator.pay(payment.id);
+  await run.result();
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 

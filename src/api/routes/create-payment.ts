@@ -47,7 +47,7 @@ export function createPaymentRoute(api: Api): Endpoint {
       200: { description: 'The live payment of the same order, channel and method.', schema: payment },
       202: {
         description:
-          'The channel has not answered yet and is still being asked: get the payment with `wait`.',
+          'There is nothing to pay with yet. `created`: the channel is still being asked, get the payment with `wait`. `paying`: the next action has expired and the channel gave no new one in time, repeat the request.',
         schema: payment,
       },
     },

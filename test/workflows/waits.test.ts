@@ -1,0 +1,216 @@
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import type { ChannelAdapter } from '../../src/domain/channel.ts';
+import { paymentWorkflowId, refundWorkflowId } from '../../src/domain/names.ts';
+import type { Payment } from '../../src/generated/prisma/client.ts';
+import { toRefundSnapshot } from '../../src/ledger/refunds.ts';
+import { eventually } from '../support/stack.ts';
+import { type Harness, startHarness } from './harness.ts';
+
+/**
+ * What a payment waits for never keeps its money from it: every wait of its workflow is bounded, or ends when a message
+ * comes that is handled before it.
+ */
+
+let h: Harness;
+/** The next actions that the channel gives work until then, epoch ms; null: for ever. */
+let actionsExpireAt: number | null = null;
+/** What the channel does before it answers a query. */
+let beforeQuery: (() => Promise<void>) | undefined;
+
+const between = (adapter: ChannelAdapter): ChannelAdapter => ({
+  ...adapter,
+  async createTrade(account, trade, signal) {
+    const action = await adapter.createTrade(account, trade, signal);
+    if (actionsExpireAt === null) return action;
+    return { ...action, expiresAt: new Date(actionsExpireAt).toISOString() };
+  },
+  async queryTrade(account, outTradeNo, signal) {
+    await beforeQuery?.();
+    return await adapter.queryTrade(account, outTradeNo, signal);
+  },
+});
+
+beforeAll(async () => {
+  h = await startHarness({ between });
+});
+afterAll(async () => {
+  await h?.stop();
+});
+beforeEach(async () => {
+  actionsExpireAt = null;
+  beforeQuery = undefined;
+  h.onRefund = undefined;
+  await h.simulator.setFaults({ query: { lagMs: 0 } });
+});
+afterEach(async () => {
+  for (const name of ['refuse_cancel', 'refuse_paid', 'refuse_attention']) await accept(name);
+  await h.stopChannelWorkers();
+  await h.startChannelWorkers();
+});
+
+/** Names of the activities that its workflow has scheduled since `after` of them. */
+async function scheduled(payment: Payment, after = 0): Promise<string[]> {
+  const { events } = await h.env.client.workflow.getHandle(paymentWorkflowId(payment.id)).fetchHistory();
+  const names = (events ?? []).flatMap(
+    ({ activityTaskScheduledEventAttributes: of }) => of?.activityType?.name ?? [],
+  );
+  return names.slice(after);
+}
+
+/** A payment whose payer's next action has expired, and whose channel's tasks nobody takes. */
+async function unserved() {
+  actionsExpireAt = (await h.now()) + 2_000;
+  const payment = await h.newPayment();
+  await h.start(payment);
+  await h.pass(5);
+  actionsExpireAt = null;
+  await h.stopChannelWorkers();
+  const before = (await scheduled(payment)).length;
+  return { payment, since: () => scheduled(payment, before) };
+}
+
+/** So many ask for a new next action, and the workflow has begun to make it. */
+async function renewals(count: number, { payment, since }: Awaited<ReturnType<typeof unserved>>) {
+  const waiting = Array.from({ length: count }, () => h.workflows.awaitNextAction(payment, 120_000));
+  if (count > 0) await eventually(async () => (await since()).includes('createAtChannel'));
+  return { waiting };
+}
+
+/** Payments are not written when this condition holds, until `accept(name)`. */
+async function refuse(name: string, condition: string) {
+  await h.db.$executeRawUnsafe(
+    `CREATE FUNCTION ${name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION '${name}'; END $$`,
+  );
+  await h.db.$executeRawUnsafe(
+    `CREATE TRIGGER ${name} BEFORE UPDATE ON payments FOR EACH ROW WHEN (${condition}) EXECUTE FUNCTION ${name}()`,
+  );
+}
+
+const accept = (name: string) => h.db.$executeRawUnsafe(`DROP FUNCTION IF EXISTS ${name}() CASCADE`);
+
+const settled = async (payment: Payment) => {
+  await eventually(async () => (await h.row(payment.id)).orderUpdate === 'applied');
+};
+
+test.each([0, 1, 2])(
+  'a callback settles while %i renewals wait for a channel that nobody serves',
+  async (count) => {
+    const one = await unserved();
+    const { waiting } = await renewals(count, one);
+    await h.simulator.pay(one.payment.id);
+    await h.callback(one.payment);
+    await settled(one.payment);
+    await Promise.all(waiting);
+  },
+);
+
+test('renewals that wait share one attempt, and it is given up', async () => {
+  const one = await unserved();
+  const { waiting } = await renewals(3, one);
+  await h.pass(20);
+  await Promise.all(waiting);
+  expect((await one.since()).filter((name) => name === 'createAtChannel')).toHaveLength(1);
+  await h.callback(one.payment);
+  await settled(one.payment);
+});
+
+test('a question interrupts a renewal, which goes on after it', async () => {
+  const one = await unserved();
+  const { waiting } = await renewals(2, one);
+  const asked = h.workflows.askChannel(one.payment, 120_000);
+  await eventually(async () => (await one.since()).includes('askChannel'));
+  await h.startChannelWorkers();
+  expect(await asked).toBe(true);
+  await Promise.all(waiting);
+  expect((await h.row(one.payment.id)).nextAction).not.toHaveProperty('expiresAt');
+  await h.callback(one.payment);
+  await settled(one.payment);
+});
+
+test('a cancel interrupts a renewal, and ends it: nobody is to pay any more', async () => {
+  const one = await unserved();
+  const { waiting } = await renewals(1, one);
+  await h.env.client.workflow.getHandle(paymentWorkflowId(one.payment.id)).cancel();
+  await eventually(async () => (await one.since()).includes('askBeforeEnd'));
+  await Promise.all(waiting);
+  await h.callback(one.payment);
+  await settled(one.payment);
+});
+
+test('a callback settles while an operator waits for an answer of the channel, who gets one all the same', async () => {
+  const payment = await h.newPayment();
+  await h.start(payment);
+  let asking = false;
+  const settling = new Promise<void>((resolve) => {
+    beforeQuery = async () => {
+      beforeQuery = undefined;
+      asking = true;
+      await eventually(async () => (await h.row(payment.id)).status === 'succeeded').finally(resolve);
+    };
+  });
+  const asked = h.workflows.askChannel(payment, 120_000);
+  await eventually(() => asking);
+  await h.simulator.pay(payment.id);
+  await h.callback(payment);
+  await settling;
+  // Its first query ends only when the payment is settled.
+  expect(await asked).toBe(true);
+  await settled(payment);
+});
+
+test('a callback settles while the wish to cancel cannot be written', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  await refuse('refuse_cancel', 'NEW.cancel_requested_at IS NOT NULL AND OLD.cancel_requested_at IS NULL');
+  await run.cancel();
+  await eventually(async () => (await scheduled(payment)).includes('requestCancel'));
+  await h.callback(payment);
+  await settled(payment);
+});
+
+test('a callback settles between two questions after a close that says paid', async () => {
+  const payment = await h.newPayment({ expiresInMs: 60_000 });
+  await h.start(payment);
+  await h.pass(55);
+  await h.simulator.setFaults({ query: { lagMs: 3_600_000 } });
+  await h.simulator.pay(payment.id);
+  await h.pass(1_800);
+  await h.callback(payment);
+  await settled(payment);
+  expect(await h.row(payment.id)).toMatchObject({ settledBy: 'callback' });
+});
+
+test('money is settled though it cannot be shown that it was not', async () => {
+  const payment = await h.newPayment();
+  await h.start(payment);
+  await refuse('refuse_paid', "NEW.status = 'succeeded'");
+  await refuse('refuse_attention', "NEW.attention = 'order_update_failing'");
+  await h.callback(payment);
+  // Past the attempts after which a person is told.
+  await h.pass(1_200);
+  expect(await scheduled(payment)).toContain('raiseAttention');
+  await accept('refuse_paid');
+  await h.pass(300);
+  await settled(payment);
+});
+
+test('a callback that cannot be written down keeps no refund from its end', async () => {
+  const payment = await h.newPaid();
+  h.onRefund = async (ask) => {
+    await ask();
+    return { state: 'processing' };
+  };
+  const refund = await h.refund(payment);
+  await h.untilRefund(refund.id, 'processing');
+  h.onRefund = undefined;
+  const callback = await h.db.callback.create({
+    data: {
+      ...{ id: 'cb_unreadable', channelAccountId: payment.channelAccountId, notificationId: 'unreadable' },
+      ...{ outTradeNo: payment.id, paymentId: payment.id, body: new Uint8Array() },
+      answer: { state: 'unpaid', refund: { outRefundNo: refund.id, amount: 'unreadable' } },
+    },
+  });
+  await h.refundWorkflows.deliverCallback(toRefundSnapshot(refund, payment), callback.id, 10_000);
+  await h.env.client.workflow.getHandle(refundWorkflowId(refund.id)).result();
+  expect(await h.refundRow(refund.id)).toMatchObject({ status: 'succeeded' });
+});
