@@ -50,19 +50,6 @@ const SILENT_LATE_WATCH_MS = 3_600_000;
 /** A last query that was missed is made up for, not all in one moment with others. */
 const MISSED_LATE_WATCH_MS = 1_000;
 
-/** A refund's callback is looked at also when only reading the row showed that the payment is settled. */
-const REFUND_SETTLED_ELSEWHERE = 'refund-settled-elsewhere';
-/** A channel whose close says paid and whose query does not, time and again, is shown to a person. */
-const CONTRADICTION_ALARM = 'contradiction-alarm';
-
-/** An attempt to tell the order service goes on through messages that are no news of a settled payment. */
-const TOLD_THROUGH_CALLBACKS = 'told-through-callbacks';
-
-/** A trade that is in process is there: it is asked about, and not created again and again. */
-const CREATED_IN_PROCESS = 'created-in-process';
-/** A run whose history is long enough renews itself also while it is asked, time and again. */
-const RENEWED_BETWEEN_ASKS = 'renewed-between-asks';
-
 /** A new next action is given up after this: whoever wants it has given up before, and asks again. */
 const RENEWAL_MS = 15_000;
 /** An operator's question is answered within this: the operator does not wait longer. */
@@ -257,7 +244,8 @@ class PaymentRun {
   }
 
   /**
-   * Does the work for messages of one kind, and takes them out of the inbox when it is done.
+   * Does the work for messages of one kind, and takes them out of the inbox when it is done. What ends early at a
+   * channel is abandoned: it is bounded, and what it learns is written down all the same.
    * @returns false when a message came that is handled before them (a hint can wait): they are still in the inbox.
    */
   async #unlessBefore(
@@ -292,7 +280,7 @@ class PaymentRun {
       this.#row = await this.#load();
       if (!hasMoney(this.#row)) this.#due ??= 'query';
       // Settled past this run (it was reset, say) before the callback came: nobody else looks at what it tells.
-      if (this.#row.status !== 'succeeded' || !tellsOfRefund || !wf.patched(REFUND_SETTLED_ELSEWHERE)) return;
+      if (this.#row.status !== 'succeeded' || !tellsOfRefund) return;
     }
     if (tellsOfRefund) this.#row = await ledger.recordRefunds(row.id, notice.callbackId);
   }
@@ -305,7 +293,6 @@ class PaymentRun {
 
   /** Between two things to do, with nobody waiting for an answer and nothing kept outside the ledger. */
   async #mayContinueAsNew(row: PaymentSnapshot): Promise<boolean> {
-    if (!wf.patched(RENEWED_BETWEEN_ASKS)) return wf.allHandlersFinished() && this.#due === undefined;
     // Before an end the channel is asked without being told to.
     if (this.#due !== undefined && !this.#isToEnd(row)) return false;
     // What was answered just now is on its way to whoever asked; only for a next action may somebody wait on.
@@ -354,6 +341,7 @@ class PaymentRun {
             // Nobody may be there to take the task.
             scheduleToCloseTimeout: left,
             retry: { maximumAttempts: 2 },
+            cancellationType: 'ABANDON',
             summary: 'a new next action, as the old one has expired',
           }).createAtChannel(this.#input.paymentId);
         } catch (error) {
@@ -404,11 +392,7 @@ class PaymentRun {
   async #awaitQueryAfterClose(row: PaymentSnapshot): Promise<void> {
     const lag = Math.min(QUERY_LAG_MS * 2 ** this.#contradictions, QUERY_LAG_AT_MOST_MS);
     this.#contradictions += 1;
-    if (
-      this.#contradictions >= CLOSE_ALARM_ATTEMPTS &&
-      row.attention === null &&
-      wf.patched(CONTRADICTION_ALARM)
-    ) {
+    if (this.#contradictions >= CLOSE_ALARM_ATTEMPTS && row.attention === null) {
       const detail = 'The channel refuses to close the payment as it is paid, and its query does not say so.';
       await this.#show('channel_unreachable', detail);
     }
@@ -518,6 +502,7 @@ class PaymentRun {
         startToCloseTimeout: '10 s',
         scheduleToCloseTimeout: ASK_MS,
         retry: { maximumAttempts: 1 },
+        cancellationType: 'ABANDON',
         summary: 'asked now by an operator',
       }).askChannel(row.id);
       this.#row = asked.snapshot;
@@ -560,9 +545,7 @@ class PaymentRun {
   /** Our order is paid; the merchant's own order service is told until it agrees, or refuses for good. */
   async #tellOrderService(): Promise<void> {
     let refund: string | null = null;
-    const isCalledOff = wf.patched(TOLD_THROUGH_CALLBACKS)
-      ? () => this.#inbox.some(tellsASettledPayment)
-      : () => this.#inbox.length > 0;
+    const isCalledOff = () => this.#inbox.some(tellsASettledPayment);
     const work = async () => {
       const told = await wf
         .proxyActivities<DeliverEventActivities>({
@@ -705,7 +688,7 @@ function tellsASettledPayment(message: Message): boolean {
 
 /** The channel never said that it created the trade, and has it: it decides, and there is nothing to create. */
 function isInProcess(row: PaymentSnapshot): boolean {
-  return row.channelState === 'processing' && wf.patched(CREATED_IN_PROCESS);
+  return row.channelState === 'processing';
 }
 
 /** The channel has said that money came in. */

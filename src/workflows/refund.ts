@@ -12,9 +12,6 @@ import { untilTold } from './until-told.ts';
 
 const UNTIL_DONE = { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '1 m' } as const;
 
-/** A callback that settles the refund has the trade asked. */
-const ASKS_TRADE = 'refund-callback-asks-trade';
-
 /** Bounded: what a callback says, the channel says as well when it is asked. */
 const callbacks = wf.proxyActivities<Pick<RefundLedgerActivities, 'recordRefundCallback'>>({
   taskQueue: MAIN_TASK_QUEUE,
@@ -91,8 +88,7 @@ class RefundRun {
       if (callbackId !== undefined) {
         this.#row = await this.#recordCallback(row, callbackId);
         this.#due = true;
-        if (isRefundOpen(row.status) && !isRefundOpen(this.#row.status) && wf.patched(ASKS_TRADE))
-          this.#tradeDue = true;
+        if (isRefundOpen(row.status) && !isRefundOpen(this.#row.status)) this.#tradeDue = true;
       } else if (!isRefundOpen(row.status)) {
         if (!this.#tradeDue) return;
         await this.#askTrade(row);

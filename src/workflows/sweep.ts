@@ -34,12 +34,7 @@ export async function sweep(): Promise<Record<string, Outcome>> {
   const run = async (names: readonly HaulName[]) => {
     for (const name of names) result[name] = await haul(name);
   };
-  if (wf.patched('sweep-lanes')) await Promise.all(LANES.map(run));
-  else
-    for (const name of LANES.flat()) {
-      // Sweeps that were running when this haul came had none.
-      if (name !== 'sweepDeliveries' || wf.patched('sweep-deliveries')) await run([name]);
-    }
+  await Promise.all(LANES.map(run));
   return result;
 }
 
