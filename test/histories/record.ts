@@ -2,7 +2,7 @@ import { mkdirSync, realpathSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { WorkflowHandle } from '@temporalio/client';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
-import { afterAll, beforeAll, test } from 'vitest';
+import { afterEach, beforeEach, test } from 'vitest';
 import { deliveryWorkflowId, SWEEP_TASK_QUEUE, refundWorkflowId } from '../../src/domain/names.ts';
 import { requestRedelivery } from '../../src/ledger/deliveries.ts';
 import { setMerchant } from '../../src/ledger/merchants.ts';
@@ -19,12 +19,13 @@ import { type Harness, SECRET, startHarness } from '../workflows/harness.ts';
 
 const FOLDER = join(import.meta.dirname, new Date().toISOString().slice(0, 10));
 
+// One of its own for each test: an activity that is called off can keep this server from skipping time for the next.
 let h: Harness;
-beforeAll(async () => {
+beforeEach(async () => {
   h = await startHarness();
   mkdirSync(FOLDER, { recursive: true });
 });
-afterAll(async () => {
+afterEach(async () => {
   await h?.stop();
 });
 
