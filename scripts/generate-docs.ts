@@ -9,8 +9,8 @@ import { fileURLToPath } from 'node:url';
 import { compile } from 'json-schema-to-typescript';
 import { createEndpoints } from '../src/api/app.ts';
 import type { Api } from '../src/api/deps.ts';
-import { openApiDocument } from '../src/api/openapi.ts';
-import { z } from '../src/api/zod.ts';
+import { openApiDocument } from '../src/api/endpoint/openapi.ts';
+import { z } from '../src/api/http/zod.ts';
 import { settings } from '../src/config.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Client, Connection } from '@temporalio/client';
 import { type Browser, chromium, type Page } from 'playwright-core';
-import { DEVELOPMENT_KEY } from '../src/api/auth.ts';
+import { DEVELOPMENT_KEY } from '../src/api/endpoint/auth.ts';
 import { loadConfig } from '../src/config.ts';
 import { paymentWorkflowId } from '../src/domain/names.ts';
 import { shopUrl } from '../src/stack/shop-setup.ts';

@@ -7,8 +7,8 @@ const SLICE = [
   'test/workflows/inflight.test.ts',
   'test/workflows/refund.test.ts',
   'test/ledger/payments.test.ts',
-  'test/api/payments.test.ts',
-  'test/orders/http.test.ts',
+  'test/api/routes/payments.test.ts',
+  'test/order-service/client.test.ts',
   'test/system/push.test.ts',
 ];
 

@@ -6,9 +6,9 @@ import { nextWait } from '../domain/schedule.ts';
 import { isLive, type SettledBy } from '../domain/states.ts';
 import * as ledger from '../ledger/payments.ts';
 import { hasUsableAction, toSnapshot } from '../ledger/snapshot.ts';
+import { startDeliveries } from '../temporal/start-deliveries.ts';
 import type { ActivityDeps } from './deps.ts';
 import { notYet, reasonOf, unknownOutcome } from './failures.ts';
-import { startDeliveries } from './start-deliveries.ts';
 
 /** A channel that gives no readable answer for this long is shown to a person. */
 const UNREACHABLE_ALARM_MS = 5 * 60_000;

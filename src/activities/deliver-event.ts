@@ -15,12 +15,12 @@ import { eventMessage } from '../ledger/event-data.ts';
 import { findOrderService } from '../ledger/merchants.ts';
 import { loadPayment } from '../ledger/payments.ts';
 import { owedRefund } from '../ledger/refunds.ts';
-import type { OrderServiceClient, OrderServiceTarget } from '../orders/http.ts';
-import { UnreadableSecret } from '../orders/secrets.ts';
-import { Crowd } from './crowd.ts';
+import { Crowd } from '../order-service/calls-per-merchant.ts';
+import type { OrderServiceClient, OrderServiceTarget } from '../order-service/client.ts';
+import { UnreadableSecret } from '../order-service/secrets.ts';
+import { startDeliveries } from '../temporal/start-deliveries.ts';
 import type { ActivityDeps } from './deps.ts';
 import { reasonOf, rowLost } from './failures.ts';
-import { startDeliveries } from './start-deliveries.ts';
 
 /** How soon is tried again what our own database kept from being told. */
 const OWN_TROUBLE_RETRY_MS = 5_000;

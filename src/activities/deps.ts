@@ -1,6 +1,6 @@
 import type { ChannelAdapter } from '../domain/channel.ts';
 import type { LedgerClient } from '../ledger/client.ts';
-import type { DeliveryWorkflows } from './delivery-workflows.ts';
+import type { DeliveryWorkflows } from '../temporal/delivery-workflows.ts';
 
 /** What activities work with. */
 export interface ActivityDeps {

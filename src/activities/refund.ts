@@ -5,9 +5,9 @@ import type { RefundSnapshot } from '../domain/refund.ts';
 import { isAutomatic, isRefundOpen, type RefundReason } from '../domain/states.ts';
 import { recordAnswer } from '../ledger/payments.ts';
 import * as ledger from '../ledger/refunds.ts';
+import { startDeliveries } from '../temporal/start-deliveries.ts';
 import type { ActivityDeps } from './deps.ts';
 import { notYet, reasonOf, unknownOutcome } from './failures.ts';
-import { startDeliveries } from './start-deliveries.ts';
 
 /** How often a refund that is held back looks whether it still is. */
 const HELD_BACK_MS = 5 * 60_000;

@@ -1,5 +1,5 @@
 import { settlePayment } from '../ledger/payments.ts';
-import { startDeliveries } from './start-deliveries.ts';
+import { startDeliveries } from '../temporal/start-deliveries.ts';
 
 /**
  * Settles the money on record and has the order service told. The payment's workflow does it, and the sweep when the

@@ -21,13 +21,13 @@ import {
   takeUnfinished,
 } from '../ledger/sweep.ts';
 import { note } from '../ledger/timeline.ts';
+import { deliverStored } from '../temporal/deliver-callback.ts';
+import type { DeliveryWorkflows } from '../temporal/delivery-workflows.ts';
+import type { PaymentWorkflows } from '../temporal/payment-workflows.ts';
+import type { RefundWorkflows } from '../temporal/refund-workflows.ts';
+import { readWorkflowState } from '../temporal/workflow-state.ts';
 import { PAYMENT_WORKFLOW } from '../workflows/messages.ts';
-import { deliverStored } from './deliver.ts';
-import type { DeliveryWorkflows } from './delivery-workflows.ts';
-import type { PaymentWorkflows } from './payment-workflows.ts';
-import type { RefundWorkflows } from './refund-workflows.ts';
 import { settle } from './settle.ts';
-import { readWorkflowState } from './workflow-state.ts';
 
 const SIGNAL_DEADLINE_MS = 5_000;
 /** A haul leaves what it has not come to by then to the next sweep: less than its activity is given. */

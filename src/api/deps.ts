@@ -1,14 +1,17 @@
-import type { DeliveryWorkflows } from '../activities/delivery-workflows.ts';
-import type { PaymentWorkflows } from '../activities/payment-workflows.ts';
-import type { RefundWorkflows } from '../activities/refund-workflows.ts';
 import type { Config } from '../config.ts';
 import type { ChannelAdapter } from '../domain/channel.ts';
+import type { Payment } from '../generated/prisma/client.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import type { Logger } from '../log.ts';
-import type { AskChannel } from './ask-channel.ts';
+import type { DeliveryWorkflows } from '../temporal/delivery-workflows.ts';
+import type { PaymentWorkflows } from '../temporal/payment-workflows.ts';
+import type { RefundWorkflows } from '../temporal/refund-workflows.ts';
 import type { Changes } from './changes.ts';
-import type { StreamLimits } from './event-stream.ts';
+import type { StreamLimits } from './http/event-stream.ts';
 import type { Metrics } from './metrics.ts';
+
+/** Asks the channel about the payment now, once at a time; true when it answered. @throws TemporalUnavailable */
+export type AskChannel = (payment: Payment) => Promise<boolean>;
 
 /** What the API stands on. */
 export interface ApiDeps {

@@ -1,8 +1,8 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import { SWEEP_STATES, type SweepStatus } from '../activities/sweep-status.ts';
 import type { countDeliveries } from '../ledger/details.ts';
+import { SWEEP_STATES, type SweepStatus } from '../temporal/sweep-status.ts';
+import { within } from './http/within.ts';
 import type { LostRows } from './temporal.ts';
-import { within } from './within.ts';
 
 const COUNTED_WITHIN_MS = 2_000;
 

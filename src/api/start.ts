@@ -1,18 +1,18 @@
-import { DeliveryWorkflows } from '../activities/delivery-workflows.ts';
-import { PaymentWorkflows } from '../activities/payment-workflows.ts';
-import { RefundWorkflows } from '../activities/refund-workflows.ts';
-import { readSweepStatus } from '../activities/sweep-status.ts';
 import { createChannels } from '../channels/registry.ts';
 import { type Config, inUrl } from '../config.ts';
-import { warnOfLostCommits } from '../durability.ts';
 import { createLedgerClient } from '../ledger/client.ts';
 import { countDeliveries } from '../ledger/details.ts';
+import { warnOfLostCommits } from '../ledger/durability.ts';
 import type { Logger } from '../log.ts';
-import { createAdminApp } from './admin.ts';
+import { DeliveryWorkflows } from '../temporal/delivery-workflows.ts';
+import { PaymentWorkflows } from '../temporal/payment-workflows.ts';
+import { RefundWorkflows } from '../temporal/refund-workflows.ts';
+import { readSweepStatus } from '../temporal/sweep-status.ts';
+import { createAdminApp } from './admin/app.ts';
+import { createDetails } from './admin/details.ts';
 import { createApp } from './app.ts';
 import { Changes } from './changes.ts';
-import { createDetails } from './details.ts';
-import { type Listener, listen, stopListening } from './listen.ts';
+import { type Listener, listen, stopListening } from './http/listen.ts';
 import { createMetrics } from './metrics.ts';
 import { connectTemporal } from './temporal.ts';
 

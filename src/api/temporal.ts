@@ -2,7 +2,7 @@ import { Client } from '@temporalio/client';
 import type { Config } from '../config.ts';
 import { lazyConnection } from '../temporal-connection.ts';
 import { LOST_QUERY, PAYMENT_WORKFLOW, REFUND_WORKFLOW } from '../workflows/messages.ts';
-import { within } from './within.ts';
+import { within } from './http/within.ts';
 
 /** Counting is a query over all workflows: it is done once in so long at most. */
 const COUNTED_FOR_MS = 10_000;

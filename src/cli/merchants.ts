@@ -8,7 +8,7 @@ import {
   rotateSecret,
   setMerchant,
 } from '../ledger/merchants.ts';
-import { ORDER_ID, urlFault } from '../orders/http.ts';
+import { ORDER_ID, urlFault } from '../order-service/client.ts';
 import { CommandError } from './errors.ts';
 import { table } from './table.ts';
 

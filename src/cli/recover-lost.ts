@@ -1,5 +1,4 @@
 import type { Client, WorkflowExecutionInfo } from '@temporalio/client';
-import { PaymentWorkflows } from '../activities/payment-workflows.ts';
 import { clientToken, hashSecret } from '../client-token.ts';
 import type { Config } from '../config.ts';
 import { toDecimal } from '../domain/money.ts';
@@ -7,6 +6,7 @@ import { refundWorkflowId } from '../domain/names.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import { recoverPayment } from '../ledger/lost.ts';
 import { findRefund } from '../ledger/refunds.ts';
+import { PaymentWorkflows } from '../temporal/payment-workflows.ts';
 import {
   LOST_QUERY,
   PAYMENT_WORKFLOW,

@@ -1,8 +1,4 @@
 import { Client } from '@temporalio/client';
-import { deliverStored } from '../activities/deliver.ts';
-import { DeliveryWorkflows } from '../activities/delivery-workflows.ts';
-import { PaymentWorkflows, TemporalUnavailable } from '../activities/payment-workflows.ts';
-import { RefundWorkflows } from '../activities/refund-workflows.ts';
 import type { Config } from '../config.ts';
 import { markDelivered } from '../ledger/callbacks.ts';
 import type { LedgerClient } from '../ledger/client.ts';
@@ -15,7 +11,11 @@ import {
   refundsToRecover,
 } from '../ledger/recover.ts';
 import { toRefundSnapshot } from '../ledger/refunds.ts';
-import { ensureSearchAttributes } from '../stack/search-attributes.ts';
+import { deliverStored } from '../temporal/deliver-callback.ts';
+import { DeliveryWorkflows } from '../temporal/delivery-workflows.ts';
+import { PaymentWorkflows, TemporalUnavailable } from '../temporal/payment-workflows.ts';
+import { RefundWorkflows } from '../temporal/refund-workflows.ts';
+import { ensureSearchAttributes } from '../temporal/search-attributes.ts';
 import { lazyConnection } from '../temporal-connection.ts';
 import { CommandError } from './errors.ts';
 

@@ -1,8 +1,8 @@
 import type { Attention } from '../domain/states.ts';
 import type { Order, Payment, Prisma } from '../generated/prisma/client.ts';
-import { lockOrder } from '../orders/embedded.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { type News, recordEvent } from './events.ts';
+import { lockOrder } from './order-row.ts';
 import { ownerOf, transaction } from './turns.ts';
 
 /** What every change of a payment and its refunds is made with. */

@@ -3,8 +3,8 @@ import { hashSecret } from '../client-token.ts';
 import type { LatePayment } from '../domain/decision.ts';
 import { newApiKeyId, newChannelAccountId, newMerchantId, newSigningSecretId } from '../domain/ids.ts';
 import type { ChannelAccount, Merchant, SigningSecret } from '../generated/prisma/client.ts';
-import type { OrderServiceTarget } from '../orders/http.ts';
-import { newSecret, openSecret, sealSecret } from '../orders/secrets.ts';
+import type { OrderServiceTarget } from '../order-service/client.ts';
+import { newSecret, openSecret, sealSecret } from '../order-service/secrets.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 
 export type Role = 'merchant' | 'operator';

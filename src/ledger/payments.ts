@@ -10,9 +10,9 @@ import {
   type SettledBy,
 } from '../domain/states.ts';
 import type { Order, Prisma } from '../generated/prisma/client.ts';
-import { payOrder, releaseOrder } from '../orders/embedded.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { cleared, type Locked, raised, raisedUnlessDisputed, underLock, update } from './locked.ts';
+import { payOrder, releaseOrder } from './order-row.ts';
 import { giveBackOthers, owedRefund, oweRefund, recordExternalRefunds } from './refunds.ts';
 import { isMoney, recordedAnswer, tellsMoreOf, toSnapshot } from './snapshot.ts';
 import { note } from './timeline.ts';

@@ -11,10 +11,10 @@ import type { RefundSnapshot } from '../domain/refund.ts';
 import { Refusal } from '../domain/refusal.ts';
 import { type Attention, isRefundOpen, type RefundReason, type RefundStatus } from '../domain/states.ts';
 import type { Payment, Refund } from '../generated/prisma/client.ts';
-import { releaseOrder } from '../orders/embedded.ts';
 import { readCallback } from './callbacks.ts';
 import { isConstraintViolation, type LedgerClient, type LedgerTx } from './client.ts';
 import { cleared, type Locked, raised, raisedUnlessDisputed, underLock, update } from './locked.ts';
+import { releaseOrder } from './order-row.ts';
 import { toSnapshot } from './snapshot.ts';
 import { note } from './timeline.ts';
 

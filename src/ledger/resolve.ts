@@ -1,9 +1,9 @@
 import { Refusal } from '../domain/refusal.ts';
 import type { Payment, Refund } from '../generated/prisma/client.ts';
-import { cancelOthers, releaseOrder } from '../orders/embedded.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { decidePending, hurryDeliveries } from './deliveries.ts';
 import { type Locked, raised, underLock, update } from './locked.ts';
+import { cancelOthers, releaseOrder } from './order-row.ts';
 import {
   findOpenRefund,
   giveBackOthers,

@@ -12,7 +12,7 @@ import {
   setMerchant,
 } from '../ledger/merchants.ts';
 import { isDatabaseUnavailable } from '../ledger/unavailable.ts';
-import { ORDER_ID } from '../orders/http.ts';
+import { ORDER_ID } from '../order-service/client.ts';
 import { reason, StackError } from './errors.ts';
 
 /** The example shop's merchant. Its own, because the shop answers "no such order" for orders that it did not make. */

@@ -2,9 +2,9 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Connection } from '@temporalio/client';
 import { msToTs } from '@temporalio/common/lib/time.js';
+import { ensureSearchAttributes } from '../temporal/search-attributes.ts';
 import { reason, StackError } from './errors.ts';
 import { requireFreePort } from './ports.ts';
-import { ensureSearchAttributes } from './search-attributes.ts';
 import type { Supervisor } from './supervisor.ts';
 
 /** Histories of closed payments stay readable this long. */

@@ -1,8 +1,8 @@
 import type { Client, Connection } from '@temporalio/client';
-import { readSweepStatus, type SweepState } from '../activities/sweep-status.ts';
 import { SWEEP_SCHEDULE_ID } from '../domain/names.ts';
 import type { Logger } from '../log.ts';
-import { ensureSearchAttributes } from '../stack/search-attributes.ts';
+import { ensureSearchAttributes } from '../temporal/search-attributes.ts';
+import { readSweepStatus, type SweepState } from '../temporal/sweep-status.ts';
 import { ensureSchedules } from './schedules.ts';
 
 const DEADLINE_MS = 20_000;

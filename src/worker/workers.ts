@@ -9,15 +9,11 @@ import {
   type WorkflowBundleWithSourceMap,
 } from '@temporalio/worker';
 import { channelActivities } from '../activities/channel.ts';
-import { PLACES } from '../activities/crowd.ts';
 import { type DeliverEventDeps, deliverEventActivities } from '../activities/deliver-event.ts';
-import type { DeliveryWorkflows } from '../activities/delivery-workflows.ts';
 import type { ActivityDeps } from '../activities/deps.ts';
 import { lostRows } from '../activities/failures.ts';
 import { ledgerActivities } from '../activities/ledger.ts';
-import type { PaymentWorkflows } from '../activities/payment-workflows.ts';
 import { refundChannelActivities, refundLedgerActivities } from '../activities/refund.ts';
-import type { RefundWorkflows } from '../activities/refund-workflows.ts';
 import { sweepActivities } from '../activities/sweep.ts';
 import {
   channelTaskQueue,
@@ -27,6 +23,10 @@ import {
   SWEEP_TASK_QUEUE,
 } from '../domain/names.ts';
 import { limitWaiting } from '../ledger/turns.ts';
+import { PLACES } from '../order-service/calls-per-merchant.ts';
+import type { DeliveryWorkflows } from '../temporal/delivery-workflows.ts';
+import type { PaymentWorkflows } from '../temporal/payment-workflows.ts';
+import type { RefundWorkflows } from '../temporal/refund-workflows.ts';
 
 /** Bundles the workflow code; takes a few seconds. @param interceptors paths of modules of the tests */
 export async function bundleWorkflows(

@@ -1,12 +1,12 @@
 import { WorkflowNotFoundError } from '@temporalio/client';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import type { DeliveryWorkflows } from '../../src/activities/delivery-workflows.ts';
-import type { PaymentWorkflows } from '../../src/activities/payment-workflows.ts';
-import type { RefundWorkflows } from '../../src/activities/refund-workflows.ts';
 import { type SweepActivities, type SweepDeps, sweepActivities } from '../../src/activities/sweep.ts';
 import { newDeliveryId, newEventId, newPaymentId } from '../../src/domain/ids.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import type { DeliveryWorkflows } from '../../src/temporal/delivery-workflows.ts';
+import type { PaymentWorkflows } from '../../src/temporal/payment-workflows.ts';
+import type { RefundWorkflows } from '../../src/temporal/refund-workflows.ts';
 import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
 
 // What the sweep's hauls do with what they find: the real database; Temporal only says which workflows run.

@@ -3,11 +3,10 @@ import type { Server } from 'node:http';
 import { PassThrough } from 'node:stream';
 import { pino } from 'pino';
 import { afterAll } from 'vitest';
-import { TemporalUnavailable } from '../../src/activities/payment-workflows.ts';
 import { createApp } from '../../src/api/app.ts';
 import { Changes } from '../../src/api/changes.ts';
 import type { ApiDeps } from '../../src/api/deps.ts';
-import { listen, stopListening } from '../../src/api/listen.ts';
+import { listen, stopListening } from '../../src/api/http/listen.ts';
 import { createMetrics } from '../../src/api/metrics.ts';
 import { checked } from '../../src/channels/checked.ts';
 import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
@@ -19,6 +18,7 @@ import type { Payment } from '../../src/generated/prisma/client.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { createApiKey, ensureMerchant, type Role } from '../../src/ledger/merchants.ts';
 import { recordAnswer, recordCreated, settlePayment } from '../../src/ledger/payments.ts';
+import { TemporalUnavailable } from '../../src/temporal/payment-workflows.ts';
 import { freshDatabase } from '../support/stack.ts';
 
 /** The API over real HTTP and a real database; only the workflows' side is a stand-in. */

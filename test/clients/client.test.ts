@@ -8,7 +8,7 @@ import {
   NodropNetworkError,
   type VisiblePayment,
 } from '../../clients/js/index.js';
-import { STREAMS } from '../../src/api/event-stream.ts';
+import { STREAMS } from '../../src/api/http/event-stream.ts';
 import { isFinal as isFinalToUs, ORDER_UPDATES, PAYMENT_STATUSES } from '../../src/domain/states.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { endPayment, settlePayment } from '../../src/ledger/payments.ts';

@@ -1,17 +1,17 @@
 import { randomUUID } from 'node:crypto';
 import type { Client } from '@temporalio/client';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { DeliveryWorkflows } from '../../src/activities/delivery-workflows.ts';
-import { type PaymentWorkflows, TemporalUnavailable } from '../../src/activities/payment-workflows.ts';
-import { RefundWorkflows } from '../../src/activities/refund-workflows.ts';
 import { type SweepActivities, sweepActivities } from '../../src/activities/sweep.ts';
 import { newPaymentId } from '../../src/domain/ids.ts';
 import { matchCallbacks, storeCallback } from '../../src/ledger/callbacks.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { claimKey, keepResult } from '../../src/ledger/idempotency.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { lockOrder } from '../../src/ledger/order-row.ts';
 import { recordUnverified } from '../../src/ledger/unverified.ts';
-import { lockOrder } from '../../src/orders/embedded.ts';
+import { DeliveryWorkflows } from '../../src/temporal/delivery-workflows.ts';
+import { type PaymentWorkflows, TemporalUnavailable } from '../../src/temporal/payment-workflows.ts';
+import { RefundWorkflows } from '../../src/temporal/refund-workflows.ts';
 import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
 
 // What the sweep does about callbacks: those that came before their payment are never given up too early, and those

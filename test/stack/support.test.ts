@@ -1,7 +1,7 @@
 // The servers that the other tests stand on.
 import { Client, Connection } from '@temporalio/client';
 import { expect, test } from 'vitest';
-import { SEARCH_ATTRIBUTES } from '../../src/stack/search-attributes.ts';
+import { SEARCH_ATTRIBUTES } from '../../src/temporal/search-attributes.ts';
 import { freshDatabase, queryOnce, startTemporal, timeSkippingEnvironment } from '../support/stack.ts';
 
 const attributes = Object.fromEntries(SEARCH_ATTRIBUTES.map((name) => [name, ['x']]));

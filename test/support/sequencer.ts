@@ -2,7 +2,13 @@ import { relative } from 'node:path';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /** What takes longest, the longest first. A fresh clone does not know it yet, and a long file that starts last is waited for. */
-const FIRST = ['test/model/', 'test/system/', 'test/browser/', 'test/api/authorisation', 'test/api/process'];
+const FIRST = [
+  'test/model/',
+  'test/system/',
+  'test/browser/',
+  'test/api/endpoint/authorisation',
+  'test/api/process',
+];
 
 /** Starts the slowest files first, and leaves the rest to vitest. */
 export class SlowestFirst extends BaseSequencer {

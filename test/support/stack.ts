@@ -6,9 +6,9 @@ import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { inject } from 'vitest';
 import { Connection } from '../../src/ledger/connection.ts';
 import { freePort as anyFreePort } from '../../src/stack/ports.ts';
-import { KEYWORD, SEARCH_ATTRIBUTES } from '../../src/stack/search-attributes.ts';
 import { Supervisor } from '../../src/stack/supervisor.ts';
 import { startTemporal as startTemporalServer } from '../../src/stack/temporal.ts';
+import { KEYWORD, SEARCH_ATTRIBUTES } from '../../src/temporal/search-attributes.ts';
 import { type Watched, watch } from './progress.ts';
 
 export { eventually } from './progress.ts';

@@ -8,10 +8,6 @@ import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { DefaultLogger, type LogEntry, Runtime, type Worker } from '@temporalio/worker';
 import { pino } from 'pino';
 import { expect } from 'vitest';
-import { deliverStored } from '../../src/activities/deliver.ts';
-import { DeliveryWorkflows } from '../../src/activities/delivery-workflows.ts';
-import { PaymentWorkflows } from '../../src/activities/payment-workflows.ts';
-import { RefundWorkflows } from '../../src/activities/refund-workflows.ts';
 import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
 import { hashSecret } from '../../src/client-token.ts';
 import type { CallbackRefund, ChannelAdapter, PaidAnswer, RefundAnswer } from '../../src/domain/channel.ts';
@@ -24,8 +20,12 @@ import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.t
 import { startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { requestRefund, toRefundSnapshot } from '../../src/ledger/refunds.ts';
-import { OrderServiceClient } from '../../src/orders/http.ts';
+import { OrderServiceClient } from '../../src/order-service/client.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/app.ts';
+import { deliverStored } from '../../src/temporal/deliver-callback.ts';
+import { DeliveryWorkflows } from '../../src/temporal/delivery-workflows.ts';
+import { PaymentWorkflows } from '../../src/temporal/payment-workflows.ts';
+import { RefundWorkflows } from '../../src/temporal/refund-workflows.ts';
 import {
   bundleWorkflows,
   createChannelWorkers,

@@ -1,5 +1,4 @@
 import { ipKeyGenerator } from 'express-rate-limit';
-import { deliverStored } from '../../activities/deliver.ts';
 import { CallbackError, type ChannelAdapter, type VerifiedCallback } from '../../domain/channel.ts';
 import { Refusal } from '../../domain/refusal.ts';
 import type { Callback, ChannelAccount } from '../../generated/prisma/client.ts';
@@ -8,10 +7,11 @@ import { takeQueryDue } from '../../ledger/hints.ts';
 import { findChannelAccount } from '../../ledger/merchants.ts';
 import { recordUnverified } from '../../ledger/unverified.ts';
 import { findPayment } from '../../ledger/views.ts';
+import { deliverStored } from '../../temporal/deliver-callback.ts';
 import type { Api } from '../deps.ts';
-import { type Endpoint, type Exchange, endpoint } from '../endpoint.ts';
-import { lookUpPayment } from '../visible-payment.ts';
-import { z } from '../zod.ts';
+import { type Endpoint, type Exchange, endpoint } from '../endpoint/endpoint.ts';
+import { z } from '../http/zod.ts';
+import { lookUpPayment } from '../payments/visible-payment.ts';
 
 const SIGNAL_DEADLINE_MS = 2_000;
 

@@ -4,16 +4,16 @@ import { cancelOrder, isSettled } from '../../ledger/orders.ts';
 import { requestCancel } from '../../ledger/payments.ts';
 import { orderKey, paymentKey } from '../changes.ts';
 import type { Api } from '../deps.ts';
-import { type Endpoint, endpoint } from '../endpoint.ts';
-import { goneSignal } from '../gone.ts';
+import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
+import { goneSignal } from '../http/client-gone.ts';
+import { z } from '../http/zod.ts';
+import { createTell } from '../payments/notify-workflows.ts';
+import { viewerOf } from '../payments/viewer.ts';
+import { orderView, paymentView } from '../payments/views.ts';
+import { createVisibleOrder } from '../payments/visible-order.ts';
+import { createVisiblePayment } from '../payments/visible-payment.ts';
 import { order } from '../schemas/order.ts';
 import { payment } from '../schemas/payment.ts';
-import { createTell } from '../tell.ts';
-import { viewerOf } from '../viewer.ts';
-import { orderView, paymentView } from '../views.ts';
-import { createVisibleOrder } from '../visible-order.ts';
-import { createVisiblePayment } from '../visible-payment.ts';
-import { z } from '../zod.ts';
 
 /** From the request's start: the channel is asked, and asked to close, within it or later. */
 const BUDGET_MS = 8_000;

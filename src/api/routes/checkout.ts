@@ -7,13 +7,13 @@ import { currencyExponents } from '../../domain/money.ts';
 import type { Payment } from '../../generated/prisma/client.ts';
 import { isDatabaseUnavailable } from '../../ledger/unavailable.ts';
 import { findOrder } from '../../ledger/views.ts';
-import { opens } from '../auth.ts';
+import { languageOf, leaveSlash, pageParameter, sendPage } from '../checkout/send-page.ts';
 import { checkoutPage, nothingPage, type ShellFacts } from '../checkout/shell.ts';
 import type { Api } from '../deps.ts';
-import { type Endpoint, endpoint } from '../endpoint.ts';
-import { languageOf, leaveSlash, pageParameter, sendPage } from '../send-page.ts';
-import { lookUpPayment } from '../visible-payment.ts';
-import { z } from '../zod.ts';
+import { opens } from '../endpoint/auth.ts';
+import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
+import { z } from '../http/zod.ts';
+import { lookUpPayment } from '../payments/visible-payment.ts';
 import { withPaymentId } from './return.ts';
 
 /** The cashier page: a shell that says nothing but whether its token opens something; the script does the rest. */

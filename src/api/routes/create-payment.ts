@@ -2,11 +2,11 @@ import { clientToken } from '../../client-token.ts';
 import type { Caller } from '../../ledger/merchants.ts';
 import { getPayment, type PaymentWithRefund } from '../../ledger/views.ts';
 import type { Api } from '../deps.ts';
-import { type Endpoint, endpoint } from '../endpoint.ts';
+import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
+import { ATTEMPT_REFUSALS, createStartAttempt } from '../payments/start-attempt.ts';
+import { viewerOf } from '../payments/viewer.ts';
+import { paymentView } from '../payments/views.ts';
 import { newPayment, payment } from '../schemas/payment.ts';
-import { ATTEMPT_REFUSALS, createStartAttempt } from '../start-attempt.ts';
-import { viewerOf } from '../viewer.ts';
-import { paymentView } from '../views.ts';
 import { toNewOrder } from './orders.ts';
 
 /** `POST /v1/payments`. */

@@ -2,8 +2,8 @@ import { join } from 'node:path';
 import express, { type Express, type Response } from 'express';
 import { getAbsoluteFSPath } from 'swagger-ui-dist';
 import { REFUSALS } from '../../domain/refusal.ts';
-import { type Endpoint, endpoint } from '../endpoint.ts';
-import { openApiDocument } from '../openapi.ts';
+import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
+import { openApiDocument } from '../endpoint/openapi.ts';
 
 /** The reference: the OpenAPI document, the same rendered, and what every problem code means. All of it local. */
 

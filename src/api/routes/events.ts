@@ -1,13 +1,13 @@
 import { listDeliveries, listEvents } from '../../ledger/feed.ts';
 import { eventsKey } from '../changes.ts';
-import { feedCursor, nextCursor, readCursor, readFeedCursor } from '../cursor.ts';
 import type { Api } from '../deps.ts';
-import { type Endpoint, endpoint } from '../endpoint.ts';
-import { goneSignal } from '../gone.ts';
+import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
+import { goneSignal } from '../http/client-gone.ts';
+import { feedCursor, nextCursor, readCursor, readFeedCursor } from '../http/cursor.ts';
+import { z } from '../http/zod.ts';
+import { deliveryView, eventView } from '../payments/views.ts';
+import { createVisiblePayment } from '../payments/visible-payment.ts';
 import { deliveryListQuery, deliveryPage, eventPage, eventQuery } from '../schemas/event.ts';
-import { deliveryView, eventView } from '../views.ts';
-import { createVisiblePayment } from '../visible-payment.ts';
-import { z } from '../zod.ts';
 
 /** Reading what merchants are told, and how the telling goes. */
 export function eventRoutes(api: Api): Endpoint[] {

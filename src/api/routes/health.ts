@@ -1,7 +1,7 @@
+import { createProbe } from '../admin/reachable.ts';
 import type { Api } from '../deps.ts';
-import { type Endpoint, endpoint } from '../endpoint.ts';
-import { createProbe } from '../reachable.ts';
-import { z } from '../zod.ts';
+import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
+import { z } from '../http/zod.ts';
 
 const health = z.object({ status: z.literal('ok') });
 const readiness = z

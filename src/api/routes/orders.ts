@@ -3,16 +3,16 @@ import { createOrder, type NewOrder } from '../../ledger/intake.ts';
 import { isSettled } from '../../ledger/orders.ts';
 import { listOrders } from '../../ledger/views.ts';
 import { orderKey } from '../changes.ts';
-import { nextCursor, readCursor } from '../cursor.ts';
 import type { Api } from '../deps.ts';
-import { type Endpoint, endpoint } from '../endpoint.ts';
-import { goneSignal } from '../gone.ts';
+import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
+import { goneSignal } from '../http/client-gone.ts';
+import { nextCursor, readCursor } from '../http/cursor.ts';
+import { z } from '../http/zod.ts';
+import { viewerOf } from '../payments/viewer.ts';
+import { orderView } from '../payments/views.ts';
+import { createVisibleOrder } from '../payments/visible-order.ts';
 import { newOrder } from '../schemas/new-order.ts';
 import { order, orderListQuery, orderPage, orderQuery } from '../schemas/order.ts';
-import { viewerOf } from '../viewer.ts';
-import { orderView } from '../views.ts';
-import { createVisibleOrder } from '../visible-order.ts';
-import { z } from '../zod.ts';
 
 /** What the request left out is filled in here, so that the same request is the same order. */
 export function toNewOrder(given: z.output<typeof newOrder>): NewOrder {

@@ -1,12 +1,12 @@
-import { isFresh, requireAnswer } from '../ask-channel.ts';
 import type { Api } from '../deps.ts';
-import { type Endpoint, endpoint } from '../endpoint.ts';
-import { createGiveHint } from '../give-hint.ts';
+import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
+import { z } from '../http/zod.ts';
+import { isFresh, requireAnswer } from '../payments/ask-channel.ts';
+import { createGiveHint } from '../payments/give-hint.ts';
+import { viewerOf } from '../payments/viewer.ts';
+import { paymentView } from '../payments/views.ts';
+import { createVisiblePayment } from '../payments/visible-payment.ts';
 import { payment } from '../schemas/payment.ts';
-import { viewerOf } from '../viewer.ts';
-import { paymentView } from '../views.ts';
-import { createVisiblePayment } from '../visible-payment.ts';
-import { z } from '../zod.ts';
 
 /** What can be done about a payment. */
 export function paymentActionRoutes(api: Api): Endpoint[] {

@@ -1,14 +1,14 @@
 import { Refusal } from '../../domain/refusal.ts';
 import type { Payment } from '../../generated/prisma/client.ts';
 import { isDatabaseUnavailable } from '../../ledger/unavailable.ts';
-import { type Access, tokenEndsAt } from '../auth.ts';
 import { paymentKey } from '../changes.ts';
 import type { Api } from '../deps.ts';
-import { type Endpoint, endpoint } from '../endpoint.ts';
-import { EventStream, stateId } from '../event-stream.ts';
-import { goneSignal } from '../gone.ts';
-import { createSeePayment } from '../see-payment.ts';
-import { z } from '../zod.ts';
+import { type Access, tokenEndsAt } from '../endpoint/auth.ts';
+import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
+import { goneSignal } from '../http/client-gone.ts';
+import { EventStream, stateId } from '../http/event-stream.ts';
+import { z } from '../http/zod.ts';
+import { createSeePayment } from '../payments/see-payment.ts';
 
 const EXAMPLE = `event: payment
 id: 3q2-7wAAAAAAAAAAAAAAAA

@@ -1,9 +1,14 @@
 import { listPayments, listTimeline } from '../../ledger/views.ts';
 import { paymentKey } from '../changes.ts';
-import { nextCursor, nextTimelineCursor, readCursor, readTimelineCursor } from '../cursor.ts';
 import type { Api } from '../deps.ts';
-import { type Endpoint, endpoint } from '../endpoint.ts';
-import { goneSignal } from '../gone.ts';
+import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
+import { goneSignal } from '../http/client-gone.ts';
+import { nextCursor, nextTimelineCursor, readCursor, readTimelineCursor } from '../http/cursor.ts';
+import { z } from '../http/zod.ts';
+import { createSeePayment, type Seen } from '../payments/see-payment.ts';
+import { viewerOf } from '../payments/viewer.ts';
+import { isPayable, paymentView, timelineView } from '../payments/views.ts';
+import { createVisiblePayment } from '../payments/visible-payment.ts';
 import {
   payerPayment,
   payment,
@@ -13,11 +18,6 @@ import {
   timelinePage,
   timelineQuery,
 } from '../schemas/payment.ts';
-import { createSeePayment, type Seen } from '../see-payment.ts';
-import { viewerOf } from '../viewer.ts';
-import { isPayable, paymentView, timelineView } from '../views.ts';
-import { createVisiblePayment } from '../visible-payment.ts';
-import { z } from '../zod.ts';
 
 /** Reading payments. */
 export function paymentRoutes(api: Api): Endpoint[] {

@@ -2,10 +2,10 @@ import { Refusal } from '../../domain/refusal.ts';
 import { requestRedelivery } from '../../ledger/deliveries.ts';
 import { findDeliveryWithLog } from '../../ledger/feed.ts';
 import type { Api } from '../deps.ts';
-import { type Endpoint, endpoint } from '../endpoint.ts';
+import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
+import { z } from '../http/zod.ts';
+import { deliveryView } from '../payments/views.ts';
 import { delivery } from '../schemas/event.ts';
-import { deliveryView } from '../views.ts';
-import { z } from '../zod.ts';
 
 const SIGNAL_DEADLINE_MS = 2_000;
 

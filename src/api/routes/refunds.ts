@@ -2,16 +2,16 @@ import type { Request } from 'express';
 import { Refusal } from '../../domain/refusal.ts';
 import { requestRefund } from '../../ledger/refunds.ts';
 import { findRefund, listRefunds } from '../../ledger/views.ts';
-import { nextCursor, readCursor } from '../cursor.ts';
 import type { Api } from '../deps.ts';
-import { type Endpoint, endpoint } from '../endpoint.ts';
-import { IDEMPOTENCY_KEY, readKey } from '../idempotency.ts';
+import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
+import { IDEMPOTENCY_KEY, readKey } from '../endpoint/idempotency.ts';
+import { nextCursor, readCursor } from '../http/cursor.ts';
+import { z } from '../http/zod.ts';
+import { createTell } from '../payments/notify-workflows.ts';
+import { viewerOf } from '../payments/viewer.ts';
+import { refundView } from '../payments/views.ts';
+import { createVisiblePayment } from '../payments/visible-payment.ts';
 import { newRefund, refund, refundHeaders, refundListQuery, refundPage } from '../schemas/refund.ts';
-import { createTell } from '../tell.ts';
-import { viewerOf } from '../viewer.ts';
-import { refundView } from '../views.ts';
-import { createVisiblePayment } from '../visible-payment.ts';
-import { z } from '../zod.ts';
 
 /** Giving money back. */
 export function refundRoutes(api: Api): Endpoint[] {

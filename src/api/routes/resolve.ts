@@ -1,16 +1,16 @@
-import { startDeliveries } from '../../activities/start-deliveries.ts';
 import { findPendingDeliveries } from '../../ledger/deliveries.ts';
 import { RESOLUTIONS, resolvePayment } from '../../ledger/resolve.ts';
-import { requireAnswer } from '../ask-channel.ts';
+import { startDeliveries } from '../../temporal/start-deliveries.ts';
 import type { Api } from '../deps.ts';
-import { type Endpoint, endpoint } from '../endpoint.ts';
+import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
+import { z } from '../http/zod.ts';
+import { requireAnswer } from '../payments/ask-channel.ts';
+import { createTell } from '../payments/notify-workflows.ts';
+import { viewerOf } from '../payments/viewer.ts';
+import { paymentView } from '../payments/views.ts';
+import { createVisiblePayment } from '../payments/visible-payment.ts';
 import { text } from '../schemas/common.ts';
 import { payment } from '../schemas/payment.ts';
-import { createTell } from '../tell.ts';
-import { viewerOf } from '../viewer.ts';
-import { paymentView } from '../views.ts';
-import { createVisiblePayment } from '../visible-payment.ts';
-import { z } from '../zod.ts';
 
 const SIGNAL_DEADLINE_MS = 2_000;
 

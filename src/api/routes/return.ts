@@ -1,13 +1,13 @@
 import { hashSecret } from '../../client-token.ts';
 import { isDatabaseUnavailable } from '../../ledger/unavailable.ts';
-import { opens } from '../auth.ts';
+import { languageOf, leaveSlash, pageParameter, sendPage } from '../checkout/send-page.ts';
 import { nothingPage } from '../checkout/shell.ts';
 import type { Api } from '../deps.ts';
-import { type Endpoint, endpoint } from '../endpoint.ts';
-import { createGiveHint } from '../give-hint.ts';
-import { languageOf, leaveSlash, pageParameter, sendPage } from '../send-page.ts';
-import { lookUpPayment } from '../visible-payment.ts';
-import { z } from '../zod.ts';
+import { opens } from '../endpoint/auth.ts';
+import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
+import { z } from '../http/zod.ts';
+import { createGiveHint } from '../payments/give-hint.ts';
+import { lookUpPayment } from '../payments/visible-payment.ts';
 
 /** Where the wallet sends the payer: a hint, and on to the merchant or the cashier page. It says nothing of what came of the payment. */
 export function returnRoute(api: Api): Endpoint {

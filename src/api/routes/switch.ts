@@ -2,16 +2,16 @@ import { clientToken } from '../../client-token.ts';
 import { Refusal, type RefusalCode } from '../../domain/refusal.ts';
 import type { Payment } from '../../generated/prisma/client.ts';
 import { findPaymentOfPayer, getPayment, type PaymentWithRefund } from '../../ledger/views.ts';
-import type { Access } from '../auth.ts';
 import type { Api } from '../deps.ts';
-import { type Endpoint, endpoint } from '../endpoint.ts';
+import type { Access } from '../endpoint/auth.ts';
+import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
+import { z } from '../http/zod.ts';
+import { viewOfPayer } from '../payments/see-payment.ts';
+import { ATTEMPT_REFUSALS, type Attempt, createStartAttempt } from '../payments/start-attempt.ts';
+import { viewerOf } from '../payments/viewer.ts';
+import { paymentView } from '../payments/views.ts';
+import { createVisiblePayment } from '../payments/visible-payment.ts';
 import { newSwitch, payment, switchedPayment } from '../schemas/payment.ts';
-import { viewOfPayer } from '../see-payment.ts';
-import { ATTEMPT_REFUSALS, type Attempt, createStartAttempt } from '../start-attempt.ts';
-import { viewerOf } from '../viewer.ts';
-import { paymentView } from '../views.ts';
-import { createVisiblePayment } from '../visible-payment.ts';
-import { z } from '../zod.ts';
 
 /** The refusals that name orders and payments of the merchant, in words for somebody who only has a token. */
 const TO_THE_PAYER: Partial<Record<RefusalCode, string>> = {

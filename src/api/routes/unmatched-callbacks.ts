@@ -1,9 +1,9 @@
 import { listUnmatchedCallbacks } from '../../ledger/callbacks.ts';
-import { nextCursor, readCursor } from '../cursor.ts';
 import type { Api } from '../deps.ts';
-import { type Endpoint, endpoint } from '../endpoint.ts';
+import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
+import { nextCursor, readCursor } from '../http/cursor.ts';
+import { callbackView } from '../payments/views.ts';
 import { callbackListQuery, callbackPage } from '../schemas/callback.ts';
-import { callbackView } from '../views.ts';
 
 /** What channels said, signed, of payments that are not there. */
 export function unmatchedCallbacksRoute({ db, now }: Pick<Api, 'db' | 'now'>): Endpoint {

@@ -1,4 +1,4 @@
-import { z } from '../zod.ts';
+import { z } from '../http/zod.ts';
 import { cursor, limit, time } from './common.ts';
 
 /** Callbacks as operators see them. */

@@ -1,7 +1,7 @@
 import { isCurrency, MAX_AMOUNT } from '../../domain/money.ts';
 import { REFUSALS, type RefusalCode } from '../../domain/refusal.ts';
 import { isStorable } from '../../domain/text.ts';
-import { z } from '../zod.ts';
+import { z } from '../http/zod.ts';
 
 /** The building blocks of requests and answers. Requests are strict, so that a misspelt name is seen. */
 

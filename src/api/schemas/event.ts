@@ -1,5 +1,5 @@
 import { DELIVERY_STATUSES, EVENT_TYPES, type EventType } from '../../domain/event.ts';
-import { z } from '../zod.ts';
+import { z } from '../http/zod.ts';
 import { cursor, limit, oneOf, time, wait } from './common.ts';
 import { order } from './order.ts';
 import { payment } from './payment.ts';

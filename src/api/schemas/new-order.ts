@@ -1,4 +1,4 @@
-import { z } from '../zod.ts';
+import { z } from '../http/zod.ts';
 import { amount, currency, expiresInSeconds, metadata, orderId, text } from './common.ts';
 
 /** An order as it is created, by itself or inside a payment. */

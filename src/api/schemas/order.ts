@@ -1,5 +1,5 @@
 import { ORDER_STATUSES } from '../../domain/states.ts';
-import { z } from '../zod.ts';
+import { z } from '../http/zod.ts';
 import { amount, currency, cursor, filter, limit, oneOf, time, wait } from './common.ts';
 import { payment } from './payment.ts';
 

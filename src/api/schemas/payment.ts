@@ -7,7 +7,7 @@ import {
   REFUND_STATUSES,
   SETTLED_BY,
 } from '../../domain/states.ts';
-import { z } from '../zod.ts';
+import { z } from '../http/zod.ts';
 import {
   amount,
   currency,

@@ -1,5 +1,5 @@
 import { REFUND_REASONS, REFUND_STATUSES } from '../../domain/states.ts';
-import { z } from '../zod.ts';
+import { z } from '../http/zod.ts';
 import { amount, currency, cursor, idempotencyKey, limit, oneOf, text, time } from './common.ts';
 
 /** Refunds as they come in and go out. */

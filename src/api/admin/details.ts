@@ -1,0 +1,138 @@
+import { createRequire } from 'node:module';
+import type { Config } from '../../config.ts';
+import { type Backlog, countAttention, countCallbacks, countDeliveries } from '../../ledger/details.ts';
+import type { SweepState, SweepStatus } from '../../temporal/sweep-status.ts';
+import type { Api } from '../deps.ts';
+import { within } from '../http/within.ts';
+import type { LostRows } from '../temporal.ts';
+import { createProbe, type Reachable } from './reachable.ts';
+
+const COUNTED_WITHIN_MS = 2_000;
+
+const { version } = createRequire(import.meta.url)('../../../package.json') as { version: string };
+
+interface BacklogView {
+  readonly count: number;
+  /** True when `count` is where the counting stopped. */
+  readonly more: boolean;
+  readonly oldestSince: string;
+  readonly oldestAgeSeconds: number;
+}
+
+export interface Details extends Reachable {
+  readonly version: string;
+  readonly mode: Config['mode'];
+  readonly config: ReturnType<typeof shownConfig>;
+  /** Payments a person should look at, by kind; null when the database did not say in time. */
+  readonly attention: Readonly<Record<string, BacklogView>> | null;
+  readonly callbacks: {
+    readonly undelivered: BacklogView | null;
+    readonly unmatched: BacklogView | null;
+  } | null;
+  /** Events that wait for an order service's answer; overdue after 10 minutes. */
+  readonly deliveries: {
+    readonly pending: BacklogView | null;
+    readonly overdue: BacklogView | null;
+  } | null;
+  /** Whether the safety net runs; null when Temporal did not say in time. */
+  readonly sweep: {
+    readonly state: SweepState;
+    readonly note: string | null;
+    readonly lastCompletedAt: string | null;
+    readonly lastCompletedAgeSeconds: number | null;
+  } | null;
+  /** Workflows whose row is gone from the database; null when Temporal did not say in time. */
+  readonly lostRows: LostRows | null;
+}
+
+export type DetailsDeps = Pick<Api, 'db' | 'isTemporalReachable' | 'channels' | 'now'> & {
+  readonly readSweepStatus: () => Promise<SweepStatus>;
+  readonly countLost: () => Promise<LostRows>;
+  readonly config: Pick<
+    Config,
+    | 'mode'
+    | 'embeddedDatabase'
+    | 'embeddedTemporal'
+    | 'temporal'
+    | 'api'
+    | 'admin'
+    | 'paymentExpiryMs'
+    | 'queryScheduleMs'
+    | 'logLevel'
+  >;
+};
+
+/** @returns what the admin listener shows at `/details`; it reads, and changes nothing. */
+export function createDetails({
+  config,
+  db,
+  channels,
+  now,
+  readSweepStatus,
+  countLost,
+  ...api
+}: DetailsDeps): () => Promise<Details> {
+  const probe = createProbe({ db, ...api });
+  return async () => {
+    const [reachable, attention, callbacks, deliveries, sweep, lostRows] = await Promise.all([
+      probe(),
+      within(COUNTED_WITHIN_MS, null, countAttention(db)),
+      within(COUNTED_WITHIN_MS, null, countCallbacks(db)),
+      within(COUNTED_WITHIN_MS, null, countDeliveries(db, now())),
+      within(COUNTED_WITHIN_MS, null, readSweepStatus()),
+      within(COUNTED_WITHIN_MS, null, countLost()),
+    ]);
+    const at = now().getTime();
+    const ageSeconds = (since: Date) => Math.max(0, Math.floor((at - since.getTime()) / 1000));
+    const view = ({ count, more, oldest }: Backlog): BacklogView => ({
+      count,
+      more,
+      oldestSince: oldest.toISOString(),
+      oldestAgeSeconds: ageSeconds(oldest),
+    });
+    const orNone = (backlog: Backlog | null) => (backlog === null ? null : view(backlog));
+    return {
+      version,
+      mode: config.mode,
+      ...reachable,
+      attention:
+        attention && Object.fromEntries([...attention].map(([kind, backlog]) => [kind, view(backlog)])),
+      callbacks: callbacks && {
+        undelivered: orNone(callbacks.undelivered),
+        unmatched: orNone(callbacks.unmatched),
+      },
+      deliveries: deliveries && {
+        pending: orNone(deliveries.pending),
+        overdue: orNone(deliveries.overdue),
+      },
+      sweep: sweep && {
+        state: sweep.state,
+        note: sweep.note,
+        lastCompletedAt: sweep.lastCompletedAt?.toISOString() ?? null,
+        lastCompletedAgeSeconds: sweep.lastCompletedAt && ageSeconds(sweep.lastCompletedAt),
+      },
+      lostRows,
+      config: shownConfig(config, [...channels.keys()]),
+    };
+  };
+}
+
+/** A list of what may be seen: a setting that comes later is not shown before somebody has thought about it. */
+function shownConfig(config: DetailsDeps['config'], channels: readonly string[]) {
+  const { api, admin, temporal } = config;
+  const { origin, pathname } = new URL(api.publicUrl);
+  return {
+    publicUrl: `${origin}${pathname}`,
+    api: `${api.host}:${api.port}`,
+    admin: `${admin.host}:${admin.port}`,
+    embeddedDatabase: config.embeddedDatabase,
+    embeddedTemporal: config.embeddedTemporal,
+    temporalAddress: temporal.address,
+    temporalNamespace: temporal.namespace,
+    paymentExpirySeconds: config.paymentExpiryMs / 1000,
+    queryScheduleSeconds: Object.fromEntries(
+      channels.map((name) => [name, config.queryScheduleMs(name).map((ms) => ms / 1000)]),
+    ),
+    logLevel: config.logLevel,
+  };
+}

@@ -1,0 +1,43 @@
+import type { Request, Response } from 'express';
+import { z } from '../http/zod.ts';
+import { CHECKOUT_POLICY, type Language } from './shell.ts';
+
+/** What the payer's browser opens: the cashier page, and the way back from the wallet. */
+
+/**
+ * A parameter of an address that people open: of several the first counts, and none is too long. A person is answered
+ * with a page, and not with what is wrong with the request.
+ */
+export const pageParameter = z.preprocess(
+  (value: unknown) => (Array.isArray(value) ? value[0] : value),
+  z.string().optional(),
+);
+
+export function languageOf(request: Request): Language {
+  return request.acceptsLanguages('en', 'zh') === 'zh' ? 'zh' : 'en';
+}
+
+export function sendPage(response: Response, status: number, html: string): void {
+  response
+    .status(status)
+    .set({
+      'Cache-Control': 'no-store',
+      'Content-Security-Policy': CHECKOUT_POLICY,
+      'Referrer-Policy': 'no-referrer',
+      Vary: 'Accept-Language',
+    })
+    .type('html')
+    .send(html);
+}
+
+/**
+ * Sends a browser on whose address ends in a slash, as from there everything relative would lead elsewhere.
+ * @returns false when it does not.
+ */
+export function leaveSlash(request: Request, response: Response, id: string): boolean {
+  if (!request.path.endsWith('/')) return false;
+  const [, search = ''] = /^[^?]*(.*)$/s.exec(request.url) ?? [];
+  response.set({ 'Cache-Control': 'no-store', 'Referrer-Policy': 'no-referrer' });
+  response.redirect(308, `../${encodeURIComponent(id)}${search}`);
+  return true;
+}

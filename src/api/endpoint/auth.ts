@@ -1,0 +1,116 @@
+import { timingSafeEqual } from 'node:crypto';
+import type { Request } from 'express';
+import { CLIENT_TOKEN_GRACE_MS, hashSecret } from '../../client-token.ts';
+import { Refusal } from '../../domain/refusal.ts';
+import type { Payment } from '../../generated/prisma/client.ts';
+import { type Caller, ensureMerchant, findCaller } from '../../ledger/merchants.ts';
+import { isDirectLocalCall, isLoopback, isLoopbackUrl } from '../../loopback.ts';
+import type { Api } from '../deps.ts';
+
+/** Who asks: a merchant's key, or the client token of one payment, which is checked against that payment. */
+
+/** Works with the embedded stack alone; see `isDevelopmentKeyAccepted`. Never stored. */
+export const DEVELOPMENT_KEY = 'sk_dev_nodrop';
+/** The merchant the development key speaks for. */
+export const DEVELOPMENT_MERCHANT = 'demo';
+
+export type KeyAccess = { readonly kind: 'key'; readonly caller: Caller };
+export type TokenAccess = { readonly kind: 'token'; readonly token: string; readonly hash: string };
+export type Access = KeyAccess | TokenAccess;
+
+export type Authenticate = (request: Request) => Promise<Access>;
+
+const unauthorized = (detail: string) => new Refusal('unauthorized', detail);
+
+/** @returns what reads a request's `Authorization`; it throws Refusal `unauthorized`. */
+export function createAuthenticate(api: Api): Authenticate {
+  const developmentCaller = createDevelopmentCaller(api);
+  return async (request) => {
+    const [, credential] = /^Bearer +([\w~+/=.-]{1,200})$/i.exec(request.headers.authorization ?? '') ?? [];
+    if (credential === undefined) throw unauthorized('Send the header Authorization: Bearer KEY.');
+    if (credential.startsWith('ct_')) {
+      return { kind: 'token', token: credential, hash: hashSecret(credential) };
+    }
+    if (credential === DEVELOPMENT_KEY) {
+      if (!isDevelopmentKeyAccepted(api.config, request)) {
+        throw unauthorized(
+          'The development key works only in test mode, on the embedded database, from this machine.',
+        );
+      }
+      return { kind: 'key', caller: await developmentCaller() };
+    }
+    const caller = await findCaller(api.db, credential);
+    if (caller === null) throw unauthorized('The key is unknown or revoked.');
+    return { kind: 'key', caller };
+  };
+}
+
+/**
+ * The development key is public, so everything must say that nobody else is there: test mode, the embedded
+ * database, a loopback listener and public address, a direct call from here, and no page from elsewhere.
+ */
+export function isDevelopmentKeyAccepted(
+  config: Pick<Api['config'], 'mode' | 'embeddedDatabase' | 'api'>,
+  request: Pick<Request, 'headers' | 'socket'>,
+): boolean {
+  const { origin } = request.headers;
+  return (
+    config.mode === 'test' &&
+    config.embeddedDatabase &&
+    isLoopback(config.api.host) &&
+    isLoopbackUrl(config.api.publicUrl) &&
+    isDirectLocalCall(request) &&
+    (origin === undefined || isLoopbackUrl(origin))
+  );
+}
+
+/** The caller behind the development key; the merchant is made at its first use that the database survives. */
+export function createDevelopmentCaller({
+  db,
+  channels,
+}: Pick<Api, 'db' | 'channels'>): () => Promise<Caller> {
+  let known: Promise<Caller> | undefined;
+  return async () => {
+    known ??= ensureMerchant(db, DEVELOPMENT_MERCHANT, [...channels.keys()]).then(({ merchant }) => ({
+      merchantId: merchant.id,
+      role: 'operator',
+    }));
+    try {
+      return await known;
+    } catch (error) {
+      known = undefined;
+      throw error;
+    }
+  };
+}
+
+/** True when the hash is that of the payment's client token, and the token has not ended. */
+export function opens(hash: string, payment: Payment, now: Date): boolean {
+  const given = Buffer.from(hash, 'hex');
+  const known = Buffer.from(payment.clientTokenHash, 'hex');
+  const same = given.length === known.length && timingSafeEqual(given, known);
+  return same && now.getTime() < tokenEndsAt(payment);
+}
+
+/** When the payment's client token ends, in epoch ms. */
+export const tokenEndsAt = ({ expiresAt }: Pick<Payment, 'expiresAt'>): number =>
+  expiresAt.getTime() + CLIENT_TOKEN_GRACE_MS;
+
+/**
+ * The payment, if it may be seen: a merchant's key opens its own payments and does not learn of others, a
+ * token opens one payment and says the same of a payment that is not there as of one it does not open.
+ * @throws Refusal `payment_not_found` or `unauthorized`
+ */
+export function requireVisible<T extends Payment>(
+  payment: T | null,
+  access: Access,
+  id: string,
+  now: Date,
+): T {
+  if (access.kind === 'token') {
+    if (payment !== null && opens(access.hash, payment, now)) return payment;
+    throw unauthorized('This token does not open this payment, or not any more.');
+  }
+  if (payment !== null && payment.merchantId === access.caller.merchantId) return payment;
+  throw new Refusal('payment_not_found', `There is no payment ${id}.`);
+}

@@ -1,0 +1,149 @@
+import type { Express, Request, RequestHandler, Response } from 'express';
+import { Refusal } from '../../domain/refusal.ts';
+import { parseJson, rawBody, readRaw, requireJson } from '../http/body.ts';
+import type { z } from '../http/zod.ts';
+import type { Access, Authenticate } from './auth.ts';
+import type { Endpoint, Exchange } from './endpoint.ts';
+import { plainAnswer, type RunOnce } from './idempotency.ts';
+
+/** Puts endpoints into the app: their checks in a fixed order, then the handler. */
+export function mount(
+  app: Express,
+  endpoints: readonly Endpoint[],
+  authenticate: Authenticate,
+  runOnce: RunOnce,
+): void {
+  for (const [path, group] of byPath(endpoints)) {
+    if (group.some(({ cors }) => cors)) app.all(path, allowEveryOrigin);
+    for (const endpoint of group) {
+      const read = endpoint.body === undefined ? [] : [readRaw];
+      // Before the body is read: strangers get no work done.
+      app[endpoint.method](
+        path,
+        nameRoute(endpoint.path),
+        check(endpoint, authenticate),
+        ...read,
+        serve(endpoint, runOnce),
+      );
+    }
+    app.all(path, nameRoute(group[0]?.path ?? path), refuseMethod(group));
+  }
+}
+
+/** The endpoints by their paths as Express writes them. */
+function byPath(endpoints: readonly Endpoint[]): Map<string, Endpoint[]> {
+  const paths = new Map<string, Endpoint[]>();
+  for (const endpoint of endpoints) {
+    const path = endpoint.path.replace(/\{(\w+)\}/g, ':$1');
+    paths.set(path, [...(paths.get(path) ?? []), endpoint]);
+  }
+  return paths;
+}
+
+/** For metrics: the route as declared, so that ids do not multiply it. */
+const nameRoute =
+  (path: string): RequestHandler =>
+  (_request, response, next) => {
+    response.locals.route = path;
+    next();
+  };
+
+const check =
+  (endpoint: Endpoint, authenticate: Authenticate): RequestHandler =>
+  async (request, response, next) => {
+    if (endpoint.auth !== 'none') {
+      const access = await authenticate(request);
+      if (access.kind === 'token' && endpoint.auth !== 'key or token') {
+        throw new Refusal(
+          'forbidden',
+          'A client token only watches its own payment, gives hints for it and switches it.',
+        );
+      }
+      if (access.kind === 'key' && endpoint.auth === 'operator' && access.caller.role !== 'operator') {
+        throw new Refusal('forbidden', "Only an operator's key may do that.");
+      }
+      response.locals.access = access;
+    }
+    if (typeof endpoint.body === 'object') requireJson(request);
+    next();
+  };
+
+const serve =
+  (endpoint: Endpoint, runOnce: RunOnce): RequestHandler =>
+  async (request, response) => {
+    const { body, replay } = endpoint;
+    const content = typeof body === 'object' ? parseJson(rawBody(request)) : undefined;
+    const exchange: Exchange = {
+      request,
+      response,
+      access: (response.locals.access ?? null) as Access | null,
+      params: endpoint.params === undefined ? undefined : parse(endpoint.params, request.params),
+      query: endpoint.query === undefined ? undefined : parse(endpoint.query, request.query),
+      body: typeof body === 'object' ? parse(body, content) : body === 'raw' ? rawBody(request) : undefined,
+      startedAt: response.locals.startedAt as number,
+      answer: plainAnswer(response),
+    };
+    // What was asked and not what it is read as: a default that changes makes no other request of it.
+    if (replay === undefined) await endpoint.handle(exchange);
+    else await runOnce({ ...endpoint, replay }, exchange, [request.params, content]);
+  };
+
+/** Nobody reads more, and a body has room for many thousands. */
+const FAULTS_AT_MOST = 50;
+
+/** @throws Refusal `invalid_request` naming the faults. */
+function parse(schema: z.ZodType, value: unknown): unknown {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  // Two rules may say the same of one value.
+  const errors = [
+    ...new Map(
+      parsed.error.issues.flatMap(explain).map((error) => [`${error.path}\n${error.message}`, error]),
+    ).values(),
+  ].slice(0, FAULTS_AT_MOST);
+  const first = errors[0];
+  throw new Refusal(
+    'invalid_request',
+    `${first?.path === '' ? 'The request' : first?.path}: ${first?.message}.`,
+    { errors },
+  );
+}
+
+function explain(issue: z.core.$ZodIssue): { path: string; message: string }[] {
+  const at = (path: readonly PropertyKey[], message: string) => ({
+    path: path.map(String).join('.'),
+    // What a number that is none of ours was read as says nothing to whoever sent it.
+    message: message.replace('received Infinity', 'received a number'),
+  });
+  if (issue.code === 'unrecognized_keys')
+    return issue.keys.map((key) => at([...issue.path, key], 'is not known here'));
+  if (issue.code === 'invalid_key') return [at(issue.path, issue.issues[0]?.message ?? issue.message)];
+  return [at(issue.path, issue.message)];
+}
+
+/** Open to every page, for whoever holds a client token; without credentials, so no cookie ever counts. */
+const allowEveryOrigin: RequestHandler = (_request, response, next) => {
+  response.set({
+    'Access-Control-Allow-Origin': '*',
+    'Access-Control-Allow-Methods': 'GET, POST',
+    'Access-Control-Allow-Headers':
+      'Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Request-Id',
+    'Access-Control-Expose-Headers': 'X-Request-Id, Retry-After',
+    'Access-Control-Max-Age': '7200',
+  });
+  next();
+};
+
+function refuseMethod(group: readonly Endpoint[]) {
+  const methods = group.flatMap(({ method }) =>
+    method === 'get' ? ['GET', 'HEAD'] : [method.toUpperCase()],
+  );
+  return (request: Request, response: Response) => {
+    response.set('Allow', [...methods, 'OPTIONS'].join(', '));
+    if (request.method === 'OPTIONS') return void response.status(204).end();
+    throw new Refusal(
+      'method_not_allowed',
+      `${request.method} is not possible here, only ${methods.join(', ')}.`,
+    );
+  };
+}

@@ -1,0 +1,265 @@
+import {
+  OpenAPIRegistry,
+  OpenApiGeneratorV31,
+  type ResponseConfig,
+  type RouteConfig,
+} from '@asteasolutions/zod-to-openapi';
+import { EVENT_TYPES, type EventType } from '../../domain/event.ts';
+import { REFUSALS, type RefusalCode } from '../../domain/refusal.ts';
+import { problemPath } from '../http/problems.ts';
+import { z } from '../http/zod.ts';
+import { idempotencyKey, problem } from '../schemas/common.ts';
+import { eventOf } from '../schemas/event.ts';
+import type { Endpoint } from './endpoint.ts';
+import { IDEMPOTENCY_KEY, REPLAYED } from './idempotency.ts';
+
+/** The OpenAPI 3.1 document of the endpoints, from the schemas that validate their requests. */
+export function openApiDocument(endpoints: readonly Endpoint[], publicUrl: string) {
+  const registry = new OpenAPIRegistry();
+  registry.registerComponent('securitySchemes', 'key', {
+    type: 'http',
+    scheme: 'bearer',
+    description: "A merchant's or operator's key, `sk_...`.",
+  });
+  registry.registerComponent('securitySchemes', 'clientToken', {
+    type: 'http',
+    scheme: 'bearer',
+    description: "One payment's client token, `ct_...`, until 24 h after the payment's expiry.",
+  });
+  for (const endpoint of endpoints) registry.registerPath(toPath(endpoint, publicUrl));
+  for (const type of EVENT_TYPES) registry.registerWebhook(toWebhook(type));
+  return new OpenApiGeneratorV31(registry.definitions).generateDocument({
+    openapi: '3.1.0',
+    info: {
+      title: 'nodrop',
+      version: '1',
+      license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+      description:
+        'Payments that never go missing. Changes within v1 only add: accept fields and values that are not here yet. ' +
+        'Amounts are whole numbers of minor units. Every call may be repeated: repeating it changes nothing and gives the same result.',
+    },
+    servers: [{ url: publicUrl }],
+    tags: [
+      { name: 'Orders', description: 'What is to be paid.' },
+      { name: 'Payments', description: 'Attempts to pay an order through a channel.' },
+      { name: 'Refunds', description: 'Money that goes back.' },
+      { name: 'Events', description: 'What merchants are told, by their order service and in the feed.' },
+      {
+        name: 'Channels and payers',
+        description: 'Not for merchants: where channels call back and payers return.',
+      },
+      { name: 'Service', description: 'The service itself.' },
+    ],
+  });
+}
+
+const SECURITY: Readonly<Record<Endpoint['auth'], Record<string, string[]>[]>> = {
+  key: [{ key: [] }],
+  operator: [{ key: [] }],
+  'key or token': [{ key: [] }, { clientToken: [] }],
+  none: [],
+};
+
+function toPath(endpoint: Endpoint, publicUrl: string): RouteConfig {
+  const { body, params, query } = endpoint;
+  return {
+    method: endpoint.method,
+    path: endpoint.path,
+    operationId: endpoint.operationId,
+    tags: [endpoint.tag],
+    summary: endpoint.summary,
+    ...(endpoint.description === undefined ? {} : { description: endpoint.description }),
+    security: SECURITY[endpoint.auth],
+    request: {
+      ...(params === undefined ? {} : { params }),
+      ...(query === undefined ? {} : { query }),
+      ...headersOf(endpoint),
+      ...(body === undefined ? {} : { body: { required: true, content: requestContent(endpoint) } }),
+    },
+    responses: { ...answers(endpoint), ...refusals(endpoint, publicUrl) },
+  };
+}
+
+const webhookHeaders = z.object({
+  'webhook-id': z.string().openapi({
+    description: 'The id of the event, the same on its every delivery: the key to de-duplicate by.',
+    example: 'evt_01JD7Z7C8Q6W4Y9V5T3R1P0N2M',
+  }),
+  'webhook-timestamp': z.string().openapi({
+    description: 'The time of this attempt, in seconds since 1970. Refuse what is more than 5 minutes off.',
+    example: '1795255200',
+  }),
+  'webhook-signature': z.string().openapi({
+    description:
+      '`v1,` and the base64 of HMAC-SHA256 over `id.timestamp.body`, by the secret without `whsec_`, base64-decoded. ' +
+      'Several of them, separated by spaces, while secrets are rotated: one that fits is enough.',
+    example: 'v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=',
+  }),
+});
+
+const paidBy = z
+  .object({ paidPaymentId: z.string().openapi({ description: 'By which payment the order is paid.' }) })
+  .openapi('PaidBy');
+
+const WEBHOOKS: Readonly<Record<EventType, string>> = {
+  'payment.succeeded': 'The money is in and pays the order: mark it paid',
+  'payment.conflict': 'The money is in, does not pay the order, and goes back',
+  'payment.review': 'The money is in, and a person decides what becomes of it',
+  'payment.failed': 'The payment failed',
+  'payment.cancelled': 'The payment is cancelled',
+  'payment.closed': 'The payment is over, unpaid',
+  'refund.succeeded': 'Money has gone back to the payer',
+  'refund.failed': 'A refund failed for good',
+};
+
+/** An event as the merchant's order service gets it. */
+function toWebhook(type: EventType): RouteConfig {
+  const pays = type === 'payment.succeeded';
+  return {
+    method: 'post',
+    path: type,
+    operationId: type.replace(/\.(.)/, (_, letter: string) => letter.toUpperCase()),
+    tags: ['Events'],
+    summary: WEBHOOKS[type],
+    description:
+      "Sent to the merchant's order service, signed by [Standard Webhooks](https://www.standardwebhooks.com), until it " +
+      'answers with one of the codes below; every other answer, a redirect and silence mean that it is told again. ' +
+      'Types are an open set: answer 200 to those you do not know.',
+    security: [],
+    request: {
+      headers: webhookHeaders,
+      body: { required: true, content: { 'application/json': { schema: eventOf(type) } } },
+    },
+    responses: {
+      '2XX': {
+        description: pays
+          ? 'Agreed: the order is paid by this payment, now or before. Answer only once that is stored.'
+          : 'Taken note of.',
+      },
+      409: pays
+        ? {
+            description:
+              'The order is paid by `paidPaymentId`. This payment: the same as 2xx. Another: this one is given back.',
+            content: { 'application/json': { schema: paidBy } },
+          }
+        : {
+            description: 'Taken note of, with a `paidPaymentId`: it is not told again.',
+            content: { 'application/json': { schema: paidBy } },
+          },
+      410: {
+        description: pays
+          ? "There is no such order any more: the payment is given back, or is a person's to decide, as for late payments."
+          : 'There is no such order any more: it is not told again.',
+      },
+    },
+  };
+}
+
+/** The headers a route reads by itself, and those that every idempotent one does. */
+function headersOf({ headers, replay }: Endpoint) {
+  if (headers !== undefined) return { headers };
+  return replay === undefined ? {} : { headers: idempotencyHeaders };
+}
+
+const idempotencyHeaders = z.object({
+  [IDEMPOTENCY_KEY]: idempotencyKey.optional().openapi({
+    description:
+      'Yours, new for every request: sent again with it, the same request runs no second time. A definite result ' +
+      'is kept for 30 days and shown as it is now; after 202, 429, 5xx and refusals that need not last ' +
+      '(`attempt_unresolved`, `order_not_found`, `unknown_channel`, `currency_not_supported`) the request runs again.',
+    example: '7c0a4d1e-pay-order-1001',
+  }),
+});
+
+const replayedHeaders = z.object({
+  [REPLAYED]: z
+    .literal('true')
+    .optional()
+    .openapi({ description: 'This result was given before, under the same Idempotency-Key.' }),
+});
+
+function requestContent({ body, bodyExamples }: Endpoint) {
+  if (typeof body !== 'object')
+    return { '*/*': { schema: { type: 'string' as const, contentEncoding: 'binary' } } };
+  return {
+    'application/json': {
+      schema: body,
+      ...(bodyExamples === undefined ? {} : { examples: { ...bodyExamples } }),
+    },
+  };
+}
+
+function answers(endpoint: Endpoint): Record<string, ResponseConfig> {
+  return Object.fromEntries(
+    Object.entries(endpoint.answers).map(([status, { description, schema, mediaType }]) => [
+      status,
+      {
+        description,
+        ...(endpoint.replay === undefined ? {} : { headers: replayedHeaders }),
+        ...(schema === undefined && mediaType === undefined
+          ? {}
+          : {
+              content: {
+                [mediaType ?? 'application/json']: { schema: schema ?? { type: 'string' as const } },
+              },
+            }),
+      },
+    ]),
+  );
+}
+
+/** Every code the endpoint can refuse with: its own, and those of its checks. */
+export function refusalsOf(endpoint: Endpoint): RefusalCode[] {
+  const codes = new Set<RefusalCode>(endpoint.refusals);
+  const add = (...more: RefusalCode[]) => more.forEach((code) => void codes.add(code));
+  if (endpoint.auth !== 'none') add('unauthorized', 'too_busy', 'database_unavailable');
+  if (endpoint.auth === 'key' || endpoint.auth === 'operator') add('forbidden');
+  if (endpoint.replay !== undefined)
+    add('bad_request', 'idempotency_key_in_progress', 'idempotency_key_reused', 'database_unavailable');
+  if (endpoint.params !== undefined) add('bad_request');
+  if (endpoint.query !== undefined) add('invalid_request');
+  if (endpoint.body !== undefined) add('bad_request', 'payload_too_large', 'unsupported_media_type');
+  if (typeof endpoint.body === 'object') add('invalid_request');
+  return [...codes, 'internal_error'];
+}
+
+function refusals(endpoint: Endpoint, publicUrl: string): Record<string, ResponseConfig> {
+  const grouped = new Map<number, RefusalCode[]>();
+  for (const code of refusalsOf(endpoint)) {
+    const { status } = REFUSALS[code];
+    grouped.set(status, [...(grouped.get(status) ?? []), code]);
+  }
+  return Object.fromEntries(
+    [...grouped]
+      // A status that the endpoint answers itself (readiness) is not a problem document.
+      .filter(([status]) => endpoint.answers[status] === undefined)
+      .map(([status, codes]) => [
+        String(status),
+        {
+          description: codes.map((code) => `\`${code}\`: ${REFUSALS[code].title}.`).join('\n\n'),
+          content: {
+            'application/problem+json': {
+              schema: problem,
+              examples: Object.fromEntries(codes.map((code) => [code, { value: example(code, publicUrl) }])),
+            },
+          },
+        },
+      ]),
+  );
+}
+
+function example(code: RefusalCode, publicUrl: string) {
+  const { status, title } = REFUSALS[code];
+  return {
+    type: `${publicUrl}${problemPath(code)}`,
+    title,
+    status,
+    detail: code === 'invalid_request' ? 'amount: must be a whole number of minor units.' : `${title}.`,
+    code,
+    instance: '/v1/payments',
+    requestId: '01JD7Z7C8Q6W4Y9V5T3R1P0N2M',
+    ...(code === 'invalid_request'
+      ? { errors: [{ path: 'amount', message: 'must be a whole number of minor units' }] }
+      : {}),
+  };
+}

@@ -1,0 +1,44 @@
+import express, { type Request, type RequestHandler } from 'express';
+import { Refusal } from '../../domain/refusal.ts';
+
+/** Reading bodies: bounded, and never guessing. */
+
+export const BODY_LIMIT = 256 * 1024;
+
+/** Any body as it came, into `request.body`; signatures are over these bytes. */
+export const readRaw: RequestHandler = express.raw({ type: () => true, limit: BODY_LIMIT });
+
+/** The bytes that `readRaw` read. */
+export const rawBody = (request: Request): Buffer =>
+  Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
+
+/** @throws Refusal `unsupported_media_type` unless the request says that its body is JSON in UTF-8. */
+export function requireJson(request: Request): void {
+  const type = request.headers['content-type'] ?? '';
+  const [, charset] = /charset="?([\w-]+)/i.exec(type) ?? [];
+  const isJson = /^application\/([\w.-]+\+)?json\s*(;|$)/i.test(type);
+  if (!isJson || (charset !== undefined && !/^utf-?8$/i.test(charset))) {
+    throw new Refusal('unsupported_media_type', 'Send the header Content-Type: application/json.');
+  }
+}
+
+/**
+ * A JSON text as a value. Every number in nodrop's requests is a whole one in plain digits: `1e3`, `1.0` and
+ * `1.0000000000000000001` would silently become one, so such numbers become Infinity, which no schema takes.
+ * @throws Refusal `bad_request`
+ */
+export function parseJson(body: Buffer): unknown {
+  try {
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(body);
+    const value: unknown = JSON.parse(text);
+    // Known to be JSON from here, so that every string below ends.
+    const exact = text.replace(STRING_OR_NUMBER, (token) =>
+      /^-?\d+$/.test(token) || token.startsWith('"') ? token : '1e999',
+    );
+    return exact === text ? value : JSON.parse(exact);
+  } catch (error) {
+    throw new Refusal('bad_request', `The body is not JSON: ${(error as Error).message}.`, { cause: error });
+  }
+}
+
+const STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g;

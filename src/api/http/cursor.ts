@@ -1,0 +1,63 @@
+import { Refusal } from '../../domain/refusal.ts';
+import { isStorable } from '../../domain/text.ts';
+import type { FeedPlace } from '../../ledger/feed.ts';
+import type { Place } from '../../ledger/views.ts';
+
+/** Opaque cursors: the place of a page's last row, and of which list, as it means nothing in another. */
+
+type List = 'orders' | 'payments' | 'refunds' | 'callbacks' | 'deliveries';
+
+const wrong = (path = 'cursor') =>
+  new Refusal('invalid_request', `${path} is not one of ours.`, {
+    errors: [{ path, message: 'must be the nextCursor of an earlier answer' }],
+  });
+
+const seal = (content: string): string => Buffer.from(content).toString('base64url');
+const open = (cursor: string): string => Buffer.from(cursor, 'base64url').toString();
+
+/** The cursor of the next page, or null when `rows` was the last one. */
+export function nextCursor(rows: readonly Place[], limit: number, list: List): string | null {
+  const last = rows.at(-1);
+  return last === undefined || rows.length < limit
+    ? null
+    : seal(`${list}/${last.createdAt.getTime()}/${last.id}`);
+}
+
+/** @throws Refusal `invalid_request` */
+export function readCursor(cursor: string | undefined, list: List): Place | undefined {
+  if (cursor === undefined) return undefined;
+  const [, of, at, id] = /^(\w+)\/(\d{1,15})\/(.{1,64})$/.exec(open(cursor)) ?? [];
+  if (of !== list || at === undefined || id === undefined || !isStorable(id)) throw wrong();
+  return { createdAt: new Date(Number(at)), id };
+}
+
+/** The same for the timeline, whose rows are numbered. */
+export function nextTimelineCursor(rows: readonly { readonly id: bigint }[], limit: number): string | null {
+  const last = rows.at(-1);
+  return last === undefined || rows.length < limit ? null : seal(`timeline/${last.id}`);
+}
+
+/** @throws Refusal `invalid_request` */
+export function readTimelineCursor(cursor: string | undefined): bigint | undefined {
+  if (cursor === undefined) return undefined;
+  const [, id] = /^timeline\/(\d{1,18})$/.exec(open(cursor)) ?? [];
+  if (id === undefined) throw wrong();
+  return BigInt(id);
+}
+
+/**
+ * A place in the feed. It says so, as lists are numbered as well and their places mean nothing here. It has the id of
+ * the event there, as places are given out again after a restore. What was removed before the reader began is told only
+ * as long as the reader is not past it.
+ */
+export const feedCursor = ({ seq, eventId, removedTo }: FeedPlace): string =>
+  seal(`events/${seq}${eventId === null ? '' : `/${eventId}`}${removedTo > seq ? `/${removedTo}` : ''}`);
+
+/** Null, before the first event, for no cursor. @throws Refusal `invalid_request` */
+export function readFeedCursor(after: string | undefined): FeedPlace | null {
+  if (after === undefined) return null;
+  const [, seq, eventId = null, removedTo = 0] =
+    /^events\/(\d{1,18})(?:\/(evt_\w{1,60}))?(?:\/(\d{1,18}))?$/.exec(open(after)) ?? [];
+  if (seq === undefined) throw wrong('after');
+  return { seq: BigInt(seq), eventId, removedTo: BigInt(removedTo) };
+}

@@ -1,0 +1,58 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { pinoHttp } from 'pino-http';
+import { ulid } from 'ulid';
+import type { Logger } from '../../log.ts';
+
+/** Request ids, and one log line an answer. No header is logged, and tokens in addresses are hidden. */
+
+/** An address without the secrets it carries, however they are encoded. */
+export function hideTokens(url: string): string {
+  const [, path = '', query = ''] = /^([^?]*)(.*)$/s.exec(url) ?? [];
+  return path.replace(/[^/]+/g, hideIn) + query.replace(/[^&]+/g, hideIn);
+}
+
+function hideIn(part: string): string {
+  const read = part.replace(/%([\da-f]{2})/gi, (_, code: string) => String.fromCharCode(parseInt(code, 16)));
+  const hidden = read.replace(/^(\??token=).*/is, '$1[hidden]').replace(/\b(ct|sk)_[\w-]+/g, '$1_[hidden]');
+  return hidden === read ? part : hidden;
+}
+
+/** The request's id, which its answer tells: the caller's own when it is harmless, else a new one. */
+export function giveRequestId(request: IncomingMessage, response: ServerResponse): string {
+  const given = request.headers['x-request-id'];
+  const isHarmless =
+    typeof given === 'string' && /^[\w.:-]{1,64}$/.test(given) && hideTokens(given) === given;
+  const id = isHarmless ? given : ulid();
+  response.setHeader('x-request-id', id);
+  return id;
+}
+
+const outcome = (response: ServerResponse): string =>
+  response.writableFinished ? 'answered' : 'the client has gone';
+
+export function requestLog(log: Logger) {
+  return pinoHttp({
+    logger: log,
+    genReqId: giveRequestId,
+    quietReqLogger: true,
+    customAttributeKeys: { reqId: 'requestId', responseTime: 'ms' },
+    // Asked every few seconds, with nothing to say.
+    autoLogging: { ignore: ({ url }) => url === '/healthz' || url === '/readyz' },
+    customLogLevel: (_request, response, error) =>
+      error !== undefined || response.statusCode >= 500
+        ? 'error'
+        : response.statusCode >= 400
+          ? 'warn'
+          : 'info',
+    customSuccessMessage: (_request, response) => outcome(response),
+    customErrorMessage: (_request, response) => outcome(response),
+    serializers: {
+      req: ({ method, url, remoteAddress }: { method: string; url: string; remoteAddress: string }) => ({
+        method,
+        url: hideTokens(url),
+        remoteAddress,
+      }),
+      res: ({ statusCode }: { statusCode: number }) => ({ statusCode }),
+    },
+  });
+}

@@ -1,0 +1,22 @@
+import type { Payment } from '../../generated/prisma/client.ts';
+import { returnHint, takeHint } from '../../ledger/hints.ts';
+import type { Api } from '../deps.ts';
+
+const SIGNAL_DEADLINE_MS = 2_000;
+
+/** @returns what makes a query due at once, debounced; it throws TemporalUnavailable, and may then be repeated. */
+export function createGiveHint({ db, workflows, now }: Pick<Api, 'db' | 'workflows' | 'now'>) {
+  return async (payment: Payment, source: string): Promise<void> => {
+    if (payment.status === 'succeeded') return;
+    const at = now();
+    const effect = await takeHint(db, payment.id, source, at);
+    if (effect === 'nothing') return;
+    try {
+      await workflows.hint(payment, effect === 'tight', SIGNAL_DEADLINE_MS);
+    } catch (error) {
+      // Nobody has heard it, so it must not silence the next one.
+      await returnHint(db, payment.id, at);
+      throw error;
+    }
+  };
+}

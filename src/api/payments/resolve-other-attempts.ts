@@ -1,0 +1,80 @@
+import { Refusal } from '../../domain/refusal.ts';
+import { isLive, type PaymentStatus } from '../../domain/states.ts';
+import type { Payment } from '../../generated/prisma/client.ts';
+import { forbidsAnother } from '../../ledger/intake.ts';
+import { requestCancel } from '../../ledger/payments.ts';
+import { hasUnsettledMoney, isUndecided } from '../../ledger/snapshot.ts';
+import { TemporalUnavailable } from '../../temporal/payment-workflows.ts';
+import { paymentKey } from '../changes.ts';
+import type { Api } from '../deps.ts';
+import { within } from '../http/within.ts';
+import { isAnsweredWithin, isFresh } from './ask-channel.ts';
+
+const SIGNAL_DEADLINE_MS = 1_000;
+/** Nothing is made while a channel decides, so that no count of attempts ends the asking of whoever has a token. */
+const PAYERS_ASK_AGAIN_MS = 10_000;
+
+/**
+ * Point 9 of the way of a payment: before an order gets a new attempt, its live ones are asked about. Unpaid ones are
+ * closed; one that the channel says nothing of in time is left watched, and the refund of a second success is the net.
+ * @param left what is left of the request's budget, in ms.
+ * @throws Refusal `order_already_paid`, `attempt_unresolved`.
+ */
+export async function resolveOtherAttempts(
+  api: Api,
+  attempts: readonly Payment[],
+  left: () => number,
+): Promise<void> {
+  await Promise.all(attempts.map((attempt) => resolve(api, attempt, left)));
+}
+
+/**
+ * For whoever has a token: while the channel was heard not long ago that it is deciding on an attempt, or says nothing
+ * since, it is not asked again, and no lock is taken. The schedule asks.
+ * @throws Refusal `attempt_unresolved`
+ */
+export function refuseUndecided(attempts: readonly Payment[], now: Date): void {
+  for (const attempt of attempts) {
+    const isKnown = attempt.channelErrorSince !== null || isAnsweredWithin(attempt, PAYERS_ASK_AGAIN_MS, now);
+    if (isKnown && isLive(attempt.status as PaymentStatus)) refuse(attempt);
+  }
+}
+
+async function resolve(api: Api, attempt: Payment, left: () => number): Promise<void> {
+  const { db, workflows, changes, now } = api;
+  const { id } = attempt;
+  const answered =
+    isFresh(attempt, now()) || (await within(Math.max(left(), 1), false, api.askChannel(attempt)));
+  const read = () => db.payment.findUniqueOrThrow({ where: { id } });
+  // Money that the answer brought is settled in a moment, and then it is known what became of the order.
+  const asked = await changes.until(paymentKey(id), {
+    read,
+    done: (payment) => !hasUnsettledMoney(payment),
+    timeoutMs: left(),
+  });
+  refuse(asked);
+  // Silence is neither paid nor unpaid: the attempt stays watched.
+  if (!answered || !isLive(asked.status as PaymentStatus)) return;
+
+  await requestCancel(db, id, 'a new attempt of its order', now());
+  await workflows.cancel(asked, SIGNAL_DEADLINE_MS).catch((error: unknown) => {
+    if (!(error instanceof TemporalUnavailable)) throw error;
+  });
+  const ended = await changes.until(paymentKey(id), {
+    read,
+    done: (payment) =>
+      !hasUnsettledMoney(payment) && (!isLive(payment.status as PaymentStatus) || isUndecided(payment)),
+    timeoutMs: left(),
+  });
+  refuse(ended);
+}
+
+/** @throws Refusal when this attempt forbids another one. */
+function refuse(payment: Payment): void {
+  const { id, orderId, orderUpdate } = payment;
+  if (orderUpdate === 'applied') {
+    throw new Refusal('order_already_paid', `Order ${orderId} was paid by payment ${id}.`);
+  }
+  const refusal = forbidsAnother(payment);
+  if (refusal !== null) throw refusal;
+}

@@ -1,0 +1,163 @@
+import { clientToken, hashSecret } from '../../client-token.ts';
+import { Refusal } from '../../domain/refusal.ts';
+import type { Payment } from '../../generated/prisma/client.ts';
+import {
+  type NewOrder,
+  type NewPayment,
+  refusesAttempts,
+  startPayment,
+  UnaskedAttempts,
+} from '../../ledger/intake.ts';
+import { hasUsableAction, isUndecided, recordedAnswer } from '../../ledger/snapshot.ts';
+import { findOrder, getPayment, hasAccount, type PaymentWithRefund } from '../../ledger/views.ts';
+import type { Api } from '../deps.ts';
+import { refuseUndecided, resolveOtherAttempts } from './resolve-other-attempts.ts';
+import { ATTEMPTS_OF_PAYERS, takes } from './switch-options.ts';
+import { isPayable } from './views.ts';
+
+/** From the request's start to the answer, whatever the channel and Temporal do. */
+const BUDGET_MS = 8_000;
+/** What Temporal gets at least, however long the database and the order's other channels took. */
+const LEAST_MS = 2_000;
+
+/** An attempt as it is asked for. */
+export interface Attempt extends Omit<NewPayment, 'method' | 'askedAttempts' | 'attemptsAtMost'> {
+  /** @default the channel's first */
+  readonly method: string | undefined;
+  /** By whoever has a client token: within bounds, as they cost the channels a trade or a query each time. */
+  readonly byPayer?: boolean;
+}
+
+/** What came of it: 201 it is new, 200 it was live already, 202 there is nothing to pay with yet. */
+export interface Started {
+  readonly status: 200 | 201 | 202;
+  readonly payment: PaymentWithRefund;
+}
+
+/** @returns what makes an attempt to pay an order: points 1, 2 and 9 of the way of a payment. */
+export function createStartAttempt(api: Api) {
+  const { db, config, channels, workflows, metrics, now } = api;
+
+  /** @throws Refusal `unknown_channel`, `invalid_request`, `currency_not_supported`, `order_not_found`, `attempt_unresolved` */
+  async function chooseMethod(
+    merchantId: string,
+    order: { readonly id: string } | NewOrder,
+    attempt: Attempt,
+  ): Promise<string> {
+    const adapter = channels.get(attempt.channel);
+    if (adapter === undefined || !(await hasAccount(db, merchantId, attempt.channel))) {
+      throw new Refusal('unknown_channel', `There is no channel ${attempt.channel} for this merchant.`);
+    }
+    const method = attempt.method ?? adapter.methods[0];
+    if (!adapter.methods.includes(method)) {
+      const message = `must be one of ${adapter.methods.join(', ')}`;
+      throw new Refusal('invalid_request', `method: ${message}.`, { errors: [{ path: 'method', message }] });
+    }
+    const found = 'currency' in order ? null : await findOrder(db, merchantId, order.id);
+    const currency = 'currency' in order ? order.currency : found?.currency;
+    if (currency === undefined) throw new Refusal('order_not_found', `There is no order ${order.id}.`);
+    if (!takes(adapter, currency)) {
+      throw new Refusal(
+        'currency_not_supported',
+        `${attempt.channel} takes ${adapter.currencies.join(', ')}, not ${currency}.`,
+      );
+    }
+    if (attempt.byPayer === true && found !== null && refusesAttempts(found, now()) === null) {
+      const others = found.payments.filter((one) => one.channel !== attempt.channel || one.method !== method);
+      refuseUndecided(others, now());
+    }
+    return method;
+  }
+
+  /** Inserts the payment once every other live attempt of its order has been asked about. */
+  async function insert(
+    merchantId: string,
+    order: { readonly id: string } | NewOrder,
+    { byPayer = false, ...given }: Attempt & { readonly method: string },
+    startedAt: number,
+  ) {
+    const askedAttempts = new Set<string>();
+    for (;;) {
+      try {
+        return await startPayment(
+          db,
+          merchantId,
+          order,
+          { ...given, askedAttempts, ...(byPayer ? { attemptsAtMost: ATTEMPTS_OF_PAYERS } : {}) },
+          (id) => hashSecret(clientToken(config.secret, id)),
+          now(),
+        );
+      } catch (error) {
+        if (!(error instanceof UnaskedAttempts)) throw error;
+        await resolveOtherAttempts(api, error.attempts, () => BUDGET_MS - (Date.now() - startedAt));
+        for (const { id } of error.attempts) askedAttempts.add(id);
+      }
+    }
+  }
+
+  /** Makes the payment payable; true when it got so far in time. @throws TemporalUnavailable */
+  async function advance(row: Payment, startedAt: number): Promise<boolean> {
+    if (row.status === 'paying' && isPayable(row, now())) return true;
+    // Its payer gets nothing to do: it is being cancelled.
+    if (row.recoveredAt !== null) return false;
+    // The channel decides, and gives nobody anything to do until it has.
+    if (row.status === 'created' && isUndecided(row)) return false;
+    return await workflows.awaitNextAction(row, Math.max(BUDGET_MS - (Date.now() - startedAt), LEAST_MS));
+  }
+
+  /**
+   * @param order one that exists, or one that comes along.
+   * @param startedAt of the request, epoch ms.
+   * @throws Refusal with one of `ATTEMPT_REFUSALS`, TemporalUnavailable
+   */
+  return async (
+    merchantId: string,
+    order: { readonly id: string } | NewOrder,
+    attempt: Attempt,
+    startedAt: number,
+  ): Promise<Started> => {
+    const method = await chooseMethod(merchantId, order, attempt);
+    const { payment: row, created } = await insert(merchantId, order, { ...attempt, method }, startedAt);
+
+    const count = metrics.countPayment.bind(undefined, attempt.channel);
+    const advanced = await advance(row, startedAt).catch((error: unknown) => {
+      count('unavailable');
+      throw error;
+    });
+    const payment = await getPayment(db, row.id);
+    if (payment.status === 'failed') {
+      count('rejected');
+      const said = recordedAnswer(payment);
+      const reason = said?.state === 'failed' ? said.reason : undefined;
+      throw new Refusal(
+        'channel_rejected',
+        `${attempt.channel} refused payment ${row.id}: ${reason ?? 'it gave no reason'}`,
+      );
+    }
+    const pending = !advanced || payment.status === 'created' || lacksAction(payment, now());
+    count(pending ? 'accepted' : created ? 'created' : 'repeated');
+    return { status: pending ? 202 : created ? 201 : 200, payment };
+  };
+}
+
+/** Its payer could pay, and has nothing to pay with: the old next action has expired, and there is no new one yet. */
+function lacksAction(payment: Payment, now: Date): boolean {
+  return (
+    payment.status === 'paying' &&
+    payment.cancelRequestedAt === null &&
+    payment.expiresAt > now &&
+    !isUndecided(payment) &&
+    !hasUsableAction(payment, now)
+  );
+}
+
+/** What an attempt for an order that exists is refused with, besides what is wrong with the request. */
+export const ATTEMPT_REFUSALS = [
+  'order_already_paid',
+  'order_not_payable',
+  'attempt_unresolved',
+  'unknown_channel',
+  'currency_not_supported',
+  'channel_rejected',
+  'temporal_unavailable',
+] as const;

@@ -1,0 +1,29 @@
+import type { ChannelAdapter } from '../../domain/channel.ts';
+import { isLive, type PaymentStatus } from '../../domain/states.ts';
+import type { PaymentOfPayer } from '../../ledger/views.ts';
+import type { PayerPaymentView } from '../schemas/payment.ts';
+import { orderStateOf } from './order-state.ts';
+
+/** A payer may change their mind; whoever does so without end costs the channels a trade each time. */
+export const ATTEMPTS_OF_PAYERS = 20;
+
+/** What else a payer can pay the order with now; nothing unless it is open. */
+export function switchOptions(
+  payment: PaymentOfPayer,
+  channels: ReadonlyMap<string, ChannelAdapter>,
+  now: Date,
+): PayerPaymentView['switchTo'] {
+  if (orderStateOf(payment, now) !== 'open' || payment.order.payments.length >= ATTEMPTS_OF_PAYERS) return [];
+  return payment.merchant.channelAccounts
+    .flatMap(({ channel }) => channels.get(channel) ?? [])
+    .filter((adapter) => takes(adapter, payment.currency))
+    .flatMap(({ name, methods }) => methods.map((method) => ({ channel: name, method })))
+    .filter(
+      ({ channel, method }) =>
+        !isLive(payment.status as PaymentStatus) || channel !== payment.channel || method !== payment.method,
+    );
+}
+
+/** True when the channel can be paid in this currency. */
+export const takes = ({ currencies }: ChannelAdapter, currency: string): boolean =>
+  currencies.length === 0 || currencies.includes(currency);

@@ -1,0 +1,253 @@
+import { describe, expect, test } from 'vitest';
+import { currencyExponents, exponentOf } from '../../../src/domain/money.ts';
+import { newOrderId, pay, setUp, startTestApi } from '../support.ts';
+
+// What the cashier page is made of; what it does is in test/browser.
+
+const { api, key } = await setUp();
+
+const open = (path: string, headers = {}) => api.call(`/checkout/${path}`, { headers });
+const modules = (name: string) => new URL(`../../../src/api/checkout/${name}`, import.meta.url).href;
+
+describe('the cashier page', () => {
+  test('loads nothing from elsewhere, runs nothing inline, is framed by nobody and told to nobody', async () => {
+    const made = await pay(api, key);
+    const { status, headers, text } = await open(`${made.id}?token=${made.clientToken}`);
+    expect(status).toBe(200);
+    expect(headers.get('content-security-policy')).toBe(
+      "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; " +
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    );
+    expect(headers.get('referrer-policy')).toBe('no-referrer');
+    expect(headers.get('cache-control')).toBe('no-store');
+    expect(headers.get('x-content-type-options')).toBe('nosniff');
+    expect(text).not.toMatch(/https?:\/\/|<style|style=|\son\w+=|<script>/);
+    expect(text).not.toContain(made.clientToken);
+    const assets = [...text.matchAll(/(?:src|href)="(assets\/[^"]+)"/g)].map(([, path]) => path ?? '');
+    expect(assets).toHaveLength(3);
+    for (const path of assets) expect((await open(path)).status).toBe(200);
+  });
+
+  test('tells those without JavaScript, or without the script, not to pay again', async () => {
+    const made = await pay(api, key);
+    const { text } = await open(`${made.id}?token=${made.clientToken}`);
+    expect(text).toMatch(/<noscript><p>[^<]*do not pay again/);
+    expect(text).toMatch(/<p id="detail">[^<]*do not pay again/);
+  });
+
+  test('with a slash at the end of its address leads to the one without, to which its files are relative', async () => {
+    const made = await pay(api, key);
+    const answer = await fetch(`${api.url}/checkout/${made.id}/?token=${made.clientToken}`, {
+      redirect: 'manual',
+    });
+    expect([answer.status, answer.headers.get('location')]).toEqual([
+      308,
+      `../${made.id}?token=${made.clientToken}`,
+    ]);
+    expect(answer.headers.get('cache-control')).toBe('no-store');
+  });
+
+  test.each([
+    ['de-DE,de;q=0.9', 'en'],
+    ['zh-CN,zh;q=0.9,en;q=0.8', 'zh-Hans'],
+    ['zh-TW', 'zh-Hans'],
+    ['en-US,zh;q=0.5', 'en'],
+    ['*', 'en'],
+  ])('for %s it is in %s', async (language, lang) => {
+    for (const path of ['pay_nobody', 'pay_nobody?token=ct_x']) {
+      const answer = await open(path, { 'accept-language': language });
+      expect(answer.text).toContain(`<html lang="${lang}">`);
+      expect(answer.headers.get('vary')).toContain('Accept-Language');
+    }
+  });
+
+  test.each(['checkout', 'return'])(
+    'a broken link to /%s is answered with a page, whose files are there',
+    async (path) => {
+      const { id } = await pay(api, key);
+      for (const query of [`token=${'x'.repeat(3_000)}`, 'token=ct_a&token=ct_b', 'token=%00', 'token']) {
+        const answer = await api.call(`/${path}/${id}?${query}`);
+        expect([answer.status, answer.headers.get('content-type')]).toEqual([
+          404,
+          'text/html; charset=utf-8',
+        ]);
+        const files = [...answer.text.matchAll(/href="([^"]+)"/g)].map(([, file]) => file ?? '');
+        expect(files).toHaveLength(2);
+        for (const file of files)
+          expect((await fetch(new URL(file, `${api.url}/${path}/${id}`))).status, file).toBe(200);
+      }
+    },
+  );
+
+  test('of several tokens the first counts, as for its script, and of several marks of the way back any', async () => {
+    const { id, clientToken } = await pay(api, key);
+    expect((await open(`${id}?token=${clientToken}&token=ct_b&returned=1&returned=1`)).status).toBe(200);
+    expect((await api.call(`/return/${id}?token=${clientToken}&token=ct_b`)).status).toBe(303);
+  });
+
+  test('shows what a merchant wrote as text', async () => {
+    const subject = `"><script>alert(1)</script>&amp;'`;
+    const made = await pay(api, key, {
+      order: { id: newOrderId(), amount: 1050, currency: 'CNY', subject },
+      returnUrl: 'https://shop.example/?a="><b>&c',
+    });
+    const { text } = await open(`${made.id}?token=${made.clientToken}`);
+    expect(text).toContain('data-subject="&quot;&gt;&lt;script&gt;alert(1)&lt;/script&gt;&amp;amp;\'"');
+    expect(text).toContain('data-return-url="https://shop.example/?a=%22%3E%3Cb%3E&amp;c&amp;paymentId=');
+  });
+
+  test('comes also while the database is away: it goes on asking by itself', async () => {
+    const made = await pay(api, key);
+    const dead = await startTestApi('postgresql://nodrop@127.0.0.1:1/none');
+    try {
+      const answer = await dead.call(`/checkout/${made.id}?token=${made.clientToken}`);
+      expect([answer.status, answer.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8']);
+    } finally {
+      await dead.close();
+    }
+  });
+
+  test('its files are ours alone, and asked about each time', async () => {
+    for (const name of ['page.js', 'nodrop.js', 'uqr.js', 'currencies.js', 'page.css']) {
+      const { status, headers, text } = await open(`assets/${name}`);
+      expect([status, headers.get('cache-control')]).toEqual([200, 'no-cache']);
+      expect(headers.get('content-type')).toMatch(name.endsWith('js') ? /javascript/ : /css/);
+      for (const [, from] of text.matchAll(/^import .* from ['"](.+)['"];$/gm))
+        expect((await open(`assets/${from}`)).status, from).toBe(200);
+    }
+    for (const name of ['shell.ts', 'nodrop.d.ts', '..%2fshell.ts'])
+      expect((await open(`assets/${name}`)).status).toBe(404);
+  });
+});
+
+describe('amounts', () => {
+  test('have the decimal places of ISO 4217, in every currency', async () => {
+    const { text } = await open('assets/currencies.js');
+    const { EXPONENTS } = await import(`data:text/javascript,${encodeURIComponent(text)}`);
+    expect(EXPONENTS).toEqual(currencyExponents());
+    expect([EXPONENTS.CNY, EXPONENTS.JPY, EXPONENTS.KWD, EXPONENTS.IQD]).toEqual([2, 0, 3, 3]);
+    for (const currency of Object.keys(EXPONENTS)) expect(EXPONENTS[currency]).toBe(exponentOf(currency));
+  });
+});
+
+describe('the screen', () => {
+  const PAYMENT = {
+    status: 'paying',
+    orderUpdate: null,
+    orderState: 'open',
+    amount: 1050,
+    receivedAmount: 1050,
+    refundedAmount: 0,
+    refundReason: null,
+    refundStatus: null,
+    createdAt: '2026-01-01T00:29:55.000Z',
+    expiresAt: '2026-01-01T00:30:00.000Z',
+    nextAction: { type: 'redirect', url: 'https://wallet.example/' },
+  };
+  const BEFORE = Date.parse('2026-01-01T00:29:59.999Z');
+  const screenOf = async (changes: object, now = BEFORE, mayHavePaid = false) =>
+    (await import(modules('screen.js'))).screenOf({ ...PAYMENT, ...changes }, { now, mayHavePaid });
+
+  test('is never an unpaid one while the service asks, whatever the payment looks like', async () => {
+    for (const status of ['created', 'paying', 'a new one'])
+      for (const nextAction of [null, PAYMENT.nextAction])
+        for (const now of [BEFORE, BEFORE + 1, BEFORE + 1e9])
+          expect(['asking', 'preparing', 'slow', 'pay', 'lapsed']).toContain(
+            await screenOf({ status, nextAction }, now),
+          );
+  });
+
+  test('of an attempt without money goes by the order: unpaid is said only where no other attempt can have paid', async () => {
+    const seen: Record<string, string[]> = {};
+    for (const orderState of ['open', 'undecided', 'paid', 'over', 'a new one', undefined]) {
+      const screens = new Set<string>();
+      for (const status of ['created', 'paying', 'failed', 'cancelled', 'closed', 'a new one'])
+        for (const nextAction of [null, PAYMENT.nextAction])
+          for (const now of [BEFORE, BEFORE + 1])
+            for (const mayHavePaid of [false, true])
+              screens.add(await screenOf({ status, nextAction, orderState }, now, mayHavePaid));
+      seen[String(orderState)] = [...screens].sort();
+    }
+    expect(seen).toEqual({
+      open: ['asking', 'expired', 'lapsed', 'pay', 'preparing', 'unpaid'],
+      over: ['asking', 'expired', 'unpaid'],
+      undecided: ['asking'],
+      paid: ['settled'],
+      'a new one': ['asking'],
+      undefined: ['asking'],
+    });
+  });
+
+  test.each([
+    ['paid', { orderUpdate: 'applied' }],
+    ['paid', { orderUpdate: 'applied', refundedAmount: 50 }],
+    ['returned', { orderUpdate: 'applied', refundedAmount: 1050 }],
+    // Back is what came in, whatever was asked for.
+    ['paid', { orderUpdate: 'applied', receivedAmount: 1100, refundedAmount: 1050 }],
+    ['returned', { orderUpdate: 'applied', receivedAmount: 900, refundedAmount: 900 }],
+    ['telling', { orderUpdate: 'pending' }],
+    ['returning', { orderUpdate: 'conflict', refundReason: 'duplicate_payment', refundStatus: 'created' }],
+    ['returning', { orderUpdate: 'conflict', refundReason: 'late_payment', refundStatus: 'failed' }],
+    // More was received than the payment is of.
+    [
+      'returning',
+      {
+        orderUpdate: 'conflict',
+        refundReason: 'requested',
+        refundStatus: 'processing',
+        refundedAmount: 1050,
+      },
+    ],
+    ['returned', { orderUpdate: 'conflict', refundReason: 'requested', refundStatus: 'succeeded' }],
+    // By other ways than a refund of ours.
+    ['returning', { orderUpdate: 'conflict', refundedAmount: 500 }],
+    ['returned', { orderUpdate: 'conflict', receivedAmount: 500, refundedAmount: 500 }],
+  ])('of money is %s with %j', async (screen, changes) => {
+    for (const orderState of ['open', 'undecided', 'paid', 'over'])
+      expect(await screenOf({ status: 'succeeded', orderState, ...changes })).toBe(screen);
+  });
+
+  test('asks nobody to pay who may have paid, or after the time to pay', async () => {
+    for (const status of ['created', 'paying']) {
+      expect(await screenOf({ status }, BEFORE, true)).toBe('asking');
+      expect(await screenOf({ status }, BEFORE + 1)).toBe('asking');
+    }
+    expect(await screenOf({})).toBe('pay');
+  });
+
+  test('of a channel that does not answer is "one moment" for 8 s, and then leads to other ways', async () => {
+    const made = { status: 'created', nextAction: null, createdAt: '2026-01-01T00:20:00.000Z' };
+    const at = Date.parse(made.createdAt);
+    expect(await screenOf(made, at + 7_999)).toBe('preparing');
+    expect(await screenOf(made, at + 8_000)).toBe('slow');
+    expect(await screenOf(made, at + 8_000, true)).toBe('asking');
+    expect(await screenOf({ ...made, orderState: 'undecided' }, at + 8_000)).toBe('asking');
+  });
+
+  test('asks nobody to pay again once money is in', async () => {
+    for (const orderUpdate of ['applied', 'pending', 'conflict', 'review', null, 'a new one'])
+      for (const mayHavePaid of [false, true])
+        expect(['paid', 'telling', 'review', 'returning']).toContain(
+          await screenOf({ status: 'succeeded', orderUpdate }, BEFORE, mayHavePaid),
+        );
+  });
+
+  test.each(['sdk', 'a new one'])(
+    'of a next action of the type "%s" says to go on elsewhere, or pays',
+    async (type) => {
+      expect(await screenOf({ nextAction: { type, params: {} } })).toBe('elsewhere');
+      expect(await screenOf({ nextAction: { type, url: 'javascript:alert(1)' } })).toBe('elsewhere');
+      expect(await screenOf({ nextAction: { type, url: 'https://wallet.example/' } })).toBe('pay');
+      expect(await screenOf({ nextAction: { type, params: {} } }, BEFORE, true)).toBe('asking');
+      expect(await screenOf({ nextAction: { type, params: {} } }, BEFORE + 1)).toBe('asking');
+      expect(await screenOf({ nextAction: { type, params: {} }, orderState: 'undecided' })).toBe('asking');
+    },
+  );
+
+  test.each(['javascript:alert(1)', 'data:text/html,x', 'file:///etc/passwd', ' javascript:x', ''])(
+    'leads nobody to %s',
+    async (url) => {
+      expect(await screenOf({ nextAction: { type: 'redirect', url } })).toBe('asking');
+    },
+  );
+});

@@ -1,0 +1,157 @@
+import { chromium } from 'playwright-core';
+import { expect, test } from 'vitest';
+import { createEndpoints } from '../../../src/api/app.ts';
+import { refusalsOf } from '../../../src/api/endpoint/openapi.ts';
+import { STREAMS } from '../../../src/api/http/event-stream.ts';
+import { createAskChannel } from '../../../src/api/payments/ask-channel.ts';
+import { EVENT_TYPES } from '../../../src/domain/event.ts';
+import { REFUSALS } from '../../../src/domain/refusal.ts';
+import { findChromium } from '../../support/chromium.ts';
+import { setUp } from '../support.ts';
+
+// The document says what the app does: it is made of the same declarations.
+
+interface Operation {
+  readonly operationId: string;
+  readonly parameters?: readonly { readonly in: string; readonly name: string }[];
+  readonly responses: object;
+}
+
+const { api } = await setUp();
+const endpoints = createEndpoints({
+  now: () => new Date(),
+  streams: STREAMS,
+  ...api.deps,
+  askChannel: createAskChannel(api.deps),
+});
+// biome-ignore lint/suspicious/noExplicitAny: a JSON document.
+const document: any = (await api.call('/openapi.json')).json;
+
+test('every route of the app is in it, and nothing else', () => {
+  const described = Object.entries(document.paths).flatMap(([path, methods]) =>
+    Object.keys(methods as object).map((method) => `${method} ${path}`),
+  );
+  expect(described.sort()).toEqual(endpoints.map(({ method, path }) => `${method} ${path}`).sort());
+});
+
+test('it is well formed: references resolve, ids are unique, path parameters are described', () => {
+  expect(document.openapi).toBe('3.1.0');
+  const text = JSON.stringify(document);
+  const references = [...text.matchAll(/"\$ref":"#\/components\/schemas\/(\w+)"/g)].map(
+    ([, name]) => name ?? '',
+  );
+  expect(references.length).toBeGreaterThan(5);
+  for (const name of references) expect(Object.keys(document.components.schemas)).toContain(name);
+  const ids: string[] = [];
+  for (const [path, methods] of Object.entries<Record<string, Operation>>(document.paths)) {
+    for (const operation of Object.values(methods)) {
+      ids.push(operation.operationId);
+      const inPath = (operation.parameters ?? [])
+        .filter((parameter) => parameter.in === 'path')
+        .map(({ name }) => name);
+      expect(inPath).toEqual([...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name));
+      expect(Object.keys(operation.responses).length).toBeGreaterThan(0);
+    }
+  }
+  expect(new Set(ids).size).toBe(ids.length);
+});
+
+test('every event is a webhook of it, with its headers, its body and what the answers mean', () => {
+  expect(Object.keys(document.webhooks)).toEqual([...EVENT_TYPES]);
+  const ids = new Set<string>();
+  for (const type of EVENT_TYPES) {
+    const { post } = document.webhooks[type];
+    ids.add(post.operationId);
+    expect(post.parameters.map(({ name }: { name: string }) => name)).toEqual([
+      'webhook-id',
+      'webhook-timestamp',
+      'webhook-signature',
+    ]);
+    expect(Object.keys(post.responses).sort()).toEqual(['2XX', '409', '410']);
+    const { schema } = post.requestBody.content['application/json'];
+    expect(schema.required).toEqual(['type', 'timestamp', 'data']);
+    expect(schema.properties.type.enum).toEqual([type]);
+    const name = type.startsWith('refund.') ? 'RefundEventData' : 'PaymentEventData';
+    expect(schema.properties.data.$ref).toBe(`#/components/schemas/${name}`);
+  }
+  expect(ids.size).toBe(EVENT_TYPES.length);
+  const { EventPayment, EventOrder, EventRefund, Payment, Order, Refund } = document.components.schemas;
+  const without = (schema: { properties: object }, ...names: string[]) =>
+    Object.keys(schema.properties).filter((name) => !names.includes(name));
+  expect(Object.keys(EventPayment.properties)).toEqual(
+    without(
+      Payment,
+      'refundReason',
+      'refundStatus',
+      'nextAction',
+      'payUrl',
+      'checkoutUrl',
+      'clientToken',
+      'temporalUrl',
+    ),
+  );
+  expect(Object.keys(EventOrder.properties)).toEqual(without(Order, 'payments'));
+  expect(Object.keys(EventRefund.properties)).toEqual(without(Refund, 'temporalUrl'));
+});
+
+test('whatever reads a body says that it must be in an encoding that is known', async () => {
+  for (const { path, method, body } of endpoints) {
+    if (body === undefined) continue;
+    const { responses } = document.paths[path][method];
+    expect([path, Object.keys(responses)]).toEqual([path, expect.arrayContaining(['400', '413', '415'])]);
+  }
+  const answer = await api.call('/callbacks/simulator', {
+    raw: '{}',
+    headers: { 'content-encoding': 'zip' },
+  });
+  expect([answer.status, answer.json.code]).toEqual([415, 'unsupported_media_type']);
+});
+
+test('every code is somewhere in it, with its status and an example', () => {
+  // Refusals of the router, of what is no request at all, and of the admin listener, which belong to no route.
+  const everywhere = new Set([
+    'method_not_allowed',
+    'request_timeout',
+    'headers_too_large',
+    'misdirected_request',
+  ]);
+  for (const code of Object.keys(REFUSALS)) {
+    if (everywhere.has(code)) continue;
+    const endpoint = endpoints.find((one) => refusalsOf(one).some((refusal) => refusal === code));
+    expect(endpoint, code).toBeDefined();
+    const { status } = REFUSALS[code as keyof typeof REFUSALS];
+    const answer = document.paths[endpoint?.path ?? ''][endpoint?.method ?? ''].responses[status];
+    expect(answer.content['application/problem+json'].examples[code].value).toMatchObject({ code, status });
+  }
+});
+
+/** The system's Chromium; machines without one check everything but the page. */
+const CHROMIUM = findChromium();
+
+test.skipIf(CHROMIUM === undefined)(
+  'the page renders it under a strict policy, with nothing from elsewhere',
+  async () => {
+    const browser = await chromium.launch({
+      ...(CHROMIUM === undefined ? {} : { executablePath: CHROMIUM }),
+      args: ['--no-sandbox'],
+    });
+    try {
+      const page = await browser.newPage();
+      const complaints: string[] = [];
+      page.on('console', (message) => complaints.push(message.text()));
+      page.on('pageerror', (error) => complaints.push(error.message));
+      page.on('request', (request) => {
+        const url = request.url();
+        if (!url.startsWith(api.url) && !url.startsWith('data:')) complaints.push(`asks ${url}`);
+      });
+      const answer = await page.goto(`${api.url}/docs`);
+      expect(answer?.headers()['content-security-policy']).not.toContain('unsafe');
+      await page.waitForSelector('#operations-Payments-createPayment');
+      await page.click('#operations-Payments-createPayment .opblock-summary-control');
+      await page.waitForSelector('text=pressing pay twice is one payment');
+      expect(complaints).toEqual([]);
+    } finally {
+      await browser.close();
+    }
+  },
+);

@@ -1,0 +1,352 @@
+import { randomUUID } from 'node:crypto';
+import { connect, createServer, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, test } from 'vitest';
+import { createEndpoints } from '../../../src/api/app.ts';
+import type { Api } from '../../../src/api/deps.ts';
+import { BODY_LIMIT } from '../../../src/api/http/body.ts';
+import { problem } from '../../../src/api/schemas/common.ts';
+import { REFUSALS, type RefusalCode } from '../../../src/domain/refusal.ts';
+import { createApiKey } from '../../../src/ledger/merchants.ts';
+import { isDatabaseUnavailable } from '../../../src/ledger/unavailable.ts';
+import { runningTime } from '../../support/progress.ts';
+import { emptyDatabase, eventually, queryOnce } from '../../support/stack.ts';
+import { type Call, pay, setUp, startTestApi } from '../support.ts';
+
+// Whatever goes wrong is a problem document with a stable code.
+
+const { database, api, key, merchantId } = await setUp();
+const { key: operatorKey } = await createApiKey(api.db, merchantId, 'operator');
+/** The declarations alone: nothing of it is called. */
+const endpoints = createEndpoints({
+  config: { api: { publicUrl: 'https://pay.example' } },
+} as unknown as Api);
+
+const json = { 'content-type': 'application/json' };
+
+const cases: readonly [RefusalCode, string, Call][] = [
+  ['not_found', '/nothing/here', {}],
+  ['not_found', '/v1/nothing/x', {}],
+  ['not_found', '/docs/assets/package.json', {}],
+  ['method_not_allowed', '/v1/orders', { method: 'DELETE' }],
+  ['method_not_allowed', '/v1/payments/pay_1', { method: 'PATCH' }],
+  ['method_not_allowed', '/callbacks/simulator', { method: 'GET' }],
+  ['bad_request', '/v1/orders', { raw: '{"id":', headers: json }],
+  ['bad_request', '/v1/orders', { raw: '', method: 'POST', headers: json }],
+  ['bad_request', '/v1/orders', { raw: new Uint8Array([0x22, 0xff, 0x22]), headers: json }],
+  ['bad_request', '/v1/orders/%E0%A4%A', {}],
+  ['bad_request', '/v1/orders', { raw: '{}', headers: { ...json, 'content-encoding': 'gzip' } }],
+  ['unsupported_media_type', '/v1/orders', { raw: '{}', headers: { 'content-type': 'text/plain' } }],
+  [
+    'unsupported_media_type',
+    '/v1/orders',
+    { raw: 'a=1', headers: { 'content-type': 'application/x-www-form-urlencoded' } },
+  ],
+  [
+    'unsupported_media_type',
+    '/v1/orders',
+    { raw: '{}', headers: { 'content-type': 'application/json; charset=latin1' } },
+  ],
+  ['unsupported_media_type', '/v1/orders', { raw: '{}', headers: { ...json, 'content-encoding': 'zip' } }],
+  ['payload_too_large', '/v1/orders', { raw: `"${'x'.repeat(BODY_LIMIT)}"`, headers: json }],
+  ['invalid_request', '/v1/orders', { raw: 'null', headers: json }],
+  ['invalid_request', '/v1/orders', { raw: '[]', headers: json }],
+  ['invalid_request', '/v1/orders', { raw: '{"__proto__":{"id":"x"}}', headers: json }],
+  ['order_not_found', '/v1/orders/nobody', {}],
+  ['payment_not_found', '/v1/payments/nobody', {}],
+];
+
+test.each(cases)('%s: %s %j', async (code, path, call) => {
+  const answer = await api.call(path, { key, ...call });
+  expect(answer.headers.get('content-type')).toBe('application/problem+json; charset=utf-8');
+  const { status, title } = REFUSALS[code];
+  expect(problem.strict().parse(answer.json)).toMatchObject({
+    code,
+    status,
+    title,
+    type: `https://pay.example/docs/problems#${code}`,
+    instance: path.split('?')[0],
+    requestId: answer.headers.get('x-request-id'),
+  });
+  expect(answer.status).toBe(status);
+});
+
+describe('an id that the database could not hold', () => {
+  for (const { method, path, auth, body, bodyExamples } of endpoints) {
+    if (!path.includes('{')) continue;
+    test.each(['%00', 'x%00', '%EF%BF%BF', "'", 'x'.repeat(300)])(
+      `is none: ${method} ${path} with %s`,
+      async (id) => {
+        const [example] = Object.values(bodyExamples ?? {});
+        const answer = await api.call(path.replaceAll(/\{\w+\}/g, id), {
+          method: method.toUpperCase(),
+          ...(auth === 'none' ? {} : { key: operatorKey }),
+          ...(typeof body === 'object' ? { body: example?.value ?? {} } : {}),
+          headers: { 'idempotency-key': randomUUID() },
+        });
+        expect([answer.status, answer.json?.code ?? 'a page']).toEqual([
+          path.startsWith('/checkout') ? 200 : 404,
+          expect.stringMatching(/not_found$|^a page$/),
+        ]);
+      },
+    );
+  }
+});
+
+test('405 says what is possible', async () => {
+  const allow = async (path: string) => (await api.call(path, { method: 'PUT' })).headers.get('allow');
+  expect(await allow('/v1/orders')).toBe('POST, GET, HEAD, OPTIONS');
+  expect(await allow('/v1/payments/x/hint')).toBe('POST, OPTIONS');
+  expect((await api.call('/v1/orders', { method: 'OPTIONS' })).status).toBe(204);
+});
+
+test('JSON with a byte order mark or a vendor type is JSON', async () => {
+  const raw = '\ufeff{"id":"bom","amount":1,"currency":"CNY"}';
+  expect(
+    (
+      await api.call('/v1/orders', {
+        key,
+        raw,
+        headers: { 'content-type': 'application/vnd.shop+json; charset="UTF-8"' },
+      })
+    ).status,
+  ).toBe(201);
+});
+
+test('every code is explained where its type points', async () => {
+  const page = await api.call('/docs/problems');
+  for (const code of Object.keys(REFUSALS)) expect(page.text).toContain(`id="${code}"`);
+});
+
+test('a mistake of ours is a 500 that says nothing of its insides', async () => {
+  const broken = await startTestApi(database.url, {
+    now: () => {
+      throw new Error('the clock fell off the wall');
+    },
+  });
+  try {
+    const answer = await broken.call('/v1/payments', { key });
+    expect([answer.status, answer.json.code]).toEqual([500, 'internal_error']);
+    expect(answer.text).not.toContain('clock');
+    expect(broken.logged()).toContain('the clock fell off the wall');
+  } finally {
+    await broken.close();
+  }
+});
+
+/** Far from the minute that some ask to wait, and from ever. */
+const IN_TIME_MS = 20_000;
+
+describe('a database that', () => {
+  const askAll = async (url: string) => {
+    const dead = await startTestApi(url);
+    try {
+      const began = runningTime();
+      const answers = await Promise.all([
+        dead.call('/v1/orders', { key }),
+        dead.call('/v1/orders', { key, body: { id: 'x', amount: 1, currency: 'CNY' } }),
+        dead.call('/v1/payments/pay_1?wait=60', { key }),
+        dead.call('/v1/payments/pay_1', { key: 'ct_token' }),
+      ]);
+      expect(began()).toBeLessThan(IN_TIME_MS);
+      for (const answer of answers) {
+        expect([answer.status, answer.json.code]).toEqual([503, 'database_unavailable']);
+        expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0);
+      }
+      const ready = await dead.call('/readyz');
+      expect([ready.status, ready.json]).toEqual([
+        503,
+        { status: 'not_ready', database: 'unreachable', temporal: 'ok' },
+      ]);
+      expect((await dead.call('/healthz')).status).toBe(200);
+    } finally {
+      await dead.close();
+    }
+  };
+
+  test('refuses connections is 503', async () => {
+    await askAll('postgresql://nodrop@127.0.0.1:1/none');
+  });
+
+  test('takes connections and says nothing is 503 too', async () => {
+    const silent = createServer();
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+    const { port } = silent.address() as { port: number };
+    try {
+      await askAll(`postgresql://nodrop@127.0.0.1:${port}/none`);
+    } finally {
+      silent.close();
+    }
+  });
+
+  test('falls silent on open connections is 503 too', async () => {
+    const { port, hostname } = new URL(database.url);
+    const pipes: Socket[] = [];
+    let silent = false;
+    const proxy = createServer((client) => {
+      pipes.push(client);
+      client.on('error', () => undefined);
+      if (silent) return;
+      const upstream = connect(Number(port), hostname);
+      pipes.push(upstream);
+      upstream.on('error', () => undefined);
+      client.pipe(upstream).pipe(client);
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+    const url = new URL(database.url);
+    url.port = String((proxy.address() as { port: number }).port);
+    const behind = await startTestApi(url.href);
+    try {
+      const ask = () => behind.call('/v1/orders', { key });
+      expect((await ask()).status).toBe(200);
+      silent = true;
+      for (const socket of pipes) socket.unpipe();
+      const began = runningTime();
+      const answers = await Promise.all([
+        ask(),
+        behind.call('/v1/orders', { key, body: { id: 'silent', amount: 1, currency: 'CNY' } }),
+      ]);
+      expect(answers.map(({ json }) => json.code)).toEqual(['database_unavailable', 'database_unavailable']);
+      expect(began()).toBeLessThan(IN_TIME_MS);
+      // New connections work again, and the dead ones are given up.
+      silent = false;
+      await eventually(async () => (await ask()).status === 200);
+      const orders = await Promise.all(
+        Array.from({ length: 20 }, (_, i) =>
+          behind.call('/v1/orders', { key, body: { id: `heal-${i}`, amount: 1, currency: 'CNY' } }),
+        ),
+      );
+      expect(orders.map(({ status }) => status)).toEqual(Array(20).fill(201));
+    } finally {
+      for (const socket of pipes) socket.destroy();
+      proxy.close();
+      // As the process does at its end: a driver that still waits for a dead connection is not waited for.
+      await Promise.race([behind.close(), sleep(10_000, undefined, { ref: false })]);
+    }
+  });
+
+  test('has no tables yet is 503, and loses connections without a 500', async () => {
+    const empty = await emptyDatabase();
+    await askAll(empty.url);
+    await empty.drop();
+
+    const lost = await startTestApi(database.url);
+    try {
+      const asked = Array.from({ length: 40 }, (_, i) =>
+        lost.call('/v1/orders', { key, body: { id: `lost-${i}`, amount: 1, currency: 'CNY' } }),
+      );
+      await queryOnce(
+        database.url,
+        'select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and datname = current_database()',
+      );
+      for (const { status } of await Promise.all(asked)) expect([201, 503]).toContain(status);
+      expect((await lost.call('/v1/orders', { key })).status).toBe(200);
+    } finally {
+      await lost.close();
+    }
+  });
+
+  test.each([
+    ['P2028', true],
+    ['P2024', true],
+    ['57P01', true],
+    ['08006', true],
+    ['53300', true],
+    ['40P01', true],
+    ['P2002', false],
+    ['23505', false],
+    ['22021', false],
+  ])('fails with %s is away: %s', (code, expected) => {
+    expect(isDatabaseUnavailable({ code })).toBe(expected);
+    // As Prisma wraps it for raw queries.
+    const wrapped = { code: 'P2010', meta: { driverAdapterError: { cause: { kind: 'postgres', code } } } };
+    expect(isDatabaseUnavailable(wrapped)).toBe(expected);
+  });
+});
+
+test('Temporal away: /readyz says so', async () => {
+  api.workflows.down = true;
+  const answer = await api.call('/readyz');
+  api.workflows.down = false;
+  expect([answer.status, answer.json]).toEqual([
+    503,
+    { status: 'not_ready', database: 'ok', temporal: 'unreachable' },
+  ]);
+  expect((await api.call('/readyz')).json).toEqual({ status: 'ready', database: 'ok', temporal: 'ok' });
+});
+
+/** What the API sends on a connection of its own until it ends it. */
+const exchange = (text: string) =>
+  new Promise<string>((resolve, reject) => {
+    const socket = connect(Number(new URL(api.url).port), '127.0.0.1', () => socket.write(text));
+    let answer = '';
+    socket.on('data', (data) => {
+      answer += data;
+    });
+    socket.on('close', () => resolve(answer));
+    socket.on('error', (error: NodeJS.ErrnoException) =>
+      error.code === 'ECONNRESET' || error.code === 'EPIPE' ? resolve(answer) : reject(error),
+    );
+  });
+
+test.each([
+  ['no HTTP at all', 'nonsense\r\n\r\n', 'bad_request'],
+  ['too many headers', `GET / HTTP/1.1\r\nhost: x\r\nx: ${'x'.repeat(20_000)}\r\n\r\n`, 'headers_too_large'],
+] as const)('what is %s is a problem document too, and closes', async (_what, text, code) => {
+  const [head = '', body = ''] = (await exchange(text)).split('\r\n\r\n');
+  expect(head).toMatch(new RegExp(`^HTTP/1.1 ${REFUSALS[code].status} `));
+  expect(head).toContain('Content-Type: application/problem+json');
+  const { requestId, ...said } = problem.strict().parse(JSON.parse(body));
+  expect(said).toMatchObject({ code, type: `https://pay.example/docs/problems#${code}` });
+  expect(head).toContain(`X-Request-Id: ${requestId}`);
+});
+
+test('requests sent without waiting for answers: some are, more cut the connection', async () => {
+  const { id } = await pay(api, key);
+  const ask = (wait: number) =>
+    `GET /v1/payments/${id}?wait=${wait} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${key}\r\n`;
+  const nine = `${ask(0)}\r\n`.repeat(9);
+  const few = await exchange(`${nine}${ask(0)}connection: close\r\n\r\n`);
+  expect(few.match(/HTTP\/1.1 200/g)).toHaveLength(10);
+  const began = runningTime();
+  expect(await exchange(`${ask(60)}\r\n`.repeat(100))).toBe('');
+  expect(began()).toBeLessThan(IN_TIME_MS);
+});
+
+test('however many ask /readyz at once, one look is taken', async () => {
+  let looks = 0;
+  const own = await startTestApi(database.url, {
+    isTemporalReachable: async () => {
+      looks += 1;
+      await sleep(300);
+      return true;
+    },
+  });
+  try {
+    const answers = await Promise.all(Array.from({ length: 10 }, () => own.call('/readyz')));
+    expect(answers.map(({ status }) => status)).toEqual(Array(10).fill(200));
+    expect(looks).toBe(1);
+    await own.call('/readyz');
+    expect(looks).toBe(2);
+  } finally {
+    await own.close();
+  }
+});
+
+test('a body full of faults is refused with the first 50', async () => {
+  const odd = Object.fromEntries(Array.from({ length: 1_000 }, (_, i) => [`f${i}`, i]));
+  const answer = await api.call('/v1/orders', { key, body: { id: 'x', amount: 1, currency: 'CNY', ...odd } });
+  expect([answer.status, answer.json.errors.length]).toEqual([422, 50]);
+  const pairs = { id: 'x', amount: 1, currency: 'CNY', metadata: odd };
+  expect((await api.call('/v1/orders', { key, body: pairs })).json.errors).toEqual([
+    { path: 'metadata', message: 'must have at most 20 pairs' },
+  ]);
+});
+
+test('every answer carries protective headers and no word of what runs it', async () => {
+  const { headers } = await api.call('/v1/orders', { key });
+  expect(headers.get('content-security-policy')).toBe("default-src 'none';frame-ancestors 'none'");
+  expect(headers.get('x-content-type-options')).toBe('nosniff');
+  expect(headers.get('cache-control')).toBe('no-store');
+  expect(headers.get('x-powered-by')).toBeNull();
+});

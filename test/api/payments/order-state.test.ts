@@ -1,0 +1,256 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { ChannelAnswer } from '../../../src/domain/channel.ts';
+import { startPayment } from '../../../src/ledger/intake.ts';
+import { endPayment, recordAnswer, recordSilence } from '../../../src/ledger/payments.ts';
+import { eventually } from '../../support/stack.ts';
+import { type Reader, readEvents } from '../event-source.ts';
+import { newOrderId, paidAnswer, pay, settle as settlePaid, setUp } from '../support.ts';
+
+// What a payer sees of the order: an attempt alone says nothing of what was paid, or may be paid now.
+
+const { api, key, merchantId } = await setUp();
+
+interface Made {
+  readonly id: string;
+  readonly orderId: string;
+  readonly clientToken: string;
+}
+
+/** The channel answers unpaid, and the attempt ends when it is told to. */
+const closes = async ({ id }: { id: string }) => {
+  await recordAnswer(api.db, id, { state: 'unpaid' }, 'query', new Date());
+  setImmediate(() => void endPayment(api.db, id, 'cancelled', 'a new attempt', new Date()));
+  return true;
+};
+beforeEach(() => {
+  api.workflows.onAskChannel = closes;
+});
+
+const readers: Reader[] = [];
+afterEach(() => {
+  for (const reader of readers.splice(0)) reader.leave();
+});
+
+const answers = (id: string, answer: ChannelAnswer) => recordAnswer(api.db, id, answer, 'query', new Date());
+const settle = (id: string, changes: object = {}) => settlePaid(api.db, id, changes);
+const decline = (id: string) => endPayment(api.db, id, 'failed', 'declined', new Date());
+const switchFrom = (made: Made, channel = 'simulator2', as = made.clientToken) =>
+  api.call(`/v1/payments/${made.id}/switch`, { key: as, body: { channel } });
+const seen = async (made: Made) =>
+  (await api.call(`/v1/payments/${made.id}`, { key: made.clientToken })).json;
+const latePayment = (rule: string) =>
+  api.db.merchant.update({ where: { id: merchantId }, data: { latePayment: rule } });
+
+/** One attempt that was left for another one, which is live. */
+async function two(): Promise<{ a: Made; b: Made }> {
+  const a = await pay(api, key);
+  const { json } = await switchFrom(a);
+  expect((await seen(a)).status).toBe('cancelled');
+  return { a, b: { ...json, orderId: a.orderId } };
+}
+
+/** Two that are both live: the channel of the first was silent when the second was made. */
+async function twoLive(): Promise<{ a: Made; b: Made }> {
+  const a = await pay(api, key);
+  api.workflows.onAskChannel = async () => false;
+  const { json } = await switchFrom(a);
+  api.workflows.onAskChannel = closes;
+  return { a, b: { ...json, orderId: a.orderId } };
+}
+
+const OPEN = { orderState: 'open', nextAction: { type: 'redirect' }, payUrl: expect.any(String) };
+const nothingToPay = (orderState: string) => ({ orderState, nextAction: null, payUrl: null, switchTo: [] });
+
+describe('while nobody knows', () => {
+  test.each<[string, ChannelAnswer]>([
+    ['money is on record', paidAnswer()],
+    ['the money of another amount is', paidAnswer({ amount: 7 })],
+    ['the payer has acted', { state: 'processing' }],
+  ])('when %s the live attempt is not to be paid, and no other is made', async (_name, answer) => {
+    const a = await pay(api, key);
+    expect(await seen(a)).toMatchObject(OPEN);
+    await answers(a.id, answer);
+    expect(await seen(a)).toMatchObject({ status: 'paying', ...nothingToPay('undecided') });
+    const shown = (await api.call(`/v1/payments/${a.id}`, { key })).json;
+    expect([shown.nextAction, shown.payUrl]).toEqual([null, null]);
+    expect(shown).not.toHaveProperty('orderState');
+    // The same way is the same attempt, with nothing to pay.
+    const same = await switchFrom(a, 'simulator');
+    expect([same.status, same.json.id, same.json.nextAction]).toEqual([200, a.id, null]);
+    // Whoever asks for another way gets none, though the channel's question goes unanswered.
+    api.workflows.onAskChannel = async () => false;
+    const other = await api.call(`/v1/payments/${a.id}/switch`, {
+      key: a.clientToken,
+      body: { channel: 'simulator2' },
+      signal: AbortSignal.timeout(20_000),
+    });
+    expect([other.status, other.json.code]).toEqual([409, 'attempt_unresolved']);
+    expect(await api.db.payment.count({ where: { orderId: a.orderId } })).toBe(1);
+  });
+
+  test('of two live attempts one is being decided: the other is neither to be paid nor returned', async () => {
+    const { a, b } = await twoLive();
+    expect(await seen(a)).toMatchObject(OPEN);
+    expect(await seen(b)).toMatchObject(OPEN);
+    await answers(a.id, { state: 'processing' });
+    expect(await seen(b)).toMatchObject({ status: 'paying', ...nothingToPay('undecided') });
+    const again = await switchFrom(b);
+    expect([again.status, again.json.code]).toEqual([409, 'attempt_unresolved']);
+    await answers(a.id, { state: 'unpaid' });
+    expect(await seen(b)).toMatchObject(OPEN);
+  });
+
+  test('an attempt that was asked about, and became undecided since, forbids another under the lock', async () => {
+    const a = await pay(api, key);
+    await answers(a.id, { state: 'processing' });
+    const given = {
+      channel: 'simulator2',
+      method: 'wallet',
+      payer: undefined,
+      returnUrl: undefined,
+      metadata: {},
+      expiresInMs: 60_000,
+      askedAttempts: new Set([a.id]),
+    };
+    const another = startPayment(api.db, merchantId, { id: a.orderId }, given, () => 'hash', new Date());
+    await expect(another).rejects.toMatchObject({ code: 'attempt_unresolved' });
+  });
+
+  test('a declined attempt says nothing of another that was not answered', async () => {
+    const { a, b } = await twoLive();
+    await decline(b.id);
+    expect(await seen(b)).toMatchObject({ status: 'failed', ...nothingToPay('undecided') });
+    await answers(a.id, { state: 'unpaid' });
+    expect(await seen(b)).toMatchObject({ status: 'failed', orderState: 'open' });
+    expect((await seen(b)).switchTo).toHaveLength(2);
+    await recordSilence(api.db, a.id, 'no answer', 60_000, new Date());
+    expect(await seen(b)).toMatchObject(nothingToPay('undecided'));
+  });
+
+  test('the money of an earlier attempt came too late, or is another amount: the live one is not to be paid', async () => {
+    await latePayment('review');
+    try {
+      for (const changes of [{ amount: 7 }, { paidAt: new Date(Date.now() + 7_200_000).toISOString() }]) {
+        const { a, b } = await two();
+        await settle(a.id, changes);
+        expect((await seen(a)).orderUpdate).toBe('review');
+        expect(await seen(b)).toMatchObject({ status: 'paying', ...nothingToPay('undecided') });
+        const third = await switchFrom(b, 'simulator');
+        expect([third.status, third.json.code]).toEqual([409, 'attempt_unresolved']);
+      }
+    } finally {
+      await latePayment('apply');
+    }
+  });
+
+  test('an attempt that is ending is being asked about', async () => {
+    const a = await pay(api, key);
+    await api.db.payment.update({ where: { id: a.id }, data: { cancelRequestedAt: new Date() } });
+    expect(await seen(a)).toMatchObject({ status: 'paying', ...nothingToPay('undecided') });
+    await endPayment(api.db, a.id, 'cancelled', 'closed', new Date());
+    expect(await seen(a)).toMatchObject({ status: 'cancelled', orderState: 'open', nextAction: null });
+  });
+});
+
+describe('once it is known', () => {
+  test('the order is paid by another attempt: both say so', async () => {
+    const { a, b } = await twoLive();
+    await settle(a.id);
+    expect(await seen(a)).toMatchObject({ orderUpdate: 'applied', ...nothingToPay('paid') });
+    expect(await seen(b)).toMatchObject({ status: 'paying', ...nothingToPay('paid') });
+    await endPayment(api.db, b.id, 'cancelled', 'the order is paid', new Date());
+    expect(await seen(b)).toMatchObject({ status: 'cancelled', ...nothingToPay('paid') });
+  });
+
+  test('an attempt that failed earlier says it too, also when the money goes back later', async () => {
+    const a = await pay(api, key);
+    await decline(a.id);
+    const b = { ...(await switchFrom(a)).json, orderId: a.orderId };
+    await settle(b.id);
+    expect(await seen(a)).toMatchObject({ status: 'failed', ...nothingToPay('paid') });
+    await api.db.order.updateMany({ where: { id: a.orderId }, data: { status: 'refunded' } });
+    expect(await seen(a)).toMatchObject(nothingToPay('paid'));
+  });
+
+  test('the shop is still being told: not paid yet', async () => {
+    const { a, b } = await two();
+    await api.db.merchant.update({
+      where: { id: merchantId },
+      data: { orderServiceUrl: 'https://shop.example/nodrop' },
+    });
+    try {
+      await settle(b.id);
+      expect((await seen(b)).orderUpdate).toBe('pending');
+      expect(await seen(a)).toMatchObject({ status: 'cancelled', ...nothingToPay('undecided') });
+    } finally {
+      await api.db.merchant.update({ where: { id: merchantId }, data: { orderServiceUrl: null } });
+    }
+  });
+
+  test('nothing was paid: open while the order can be paid, then over', async () => {
+    const id = newOrderId();
+    const a = await pay(api, key, { order: { id, amount: 1050, currency: 'CNY', expiresInSeconds: 600 } });
+    await decline(a.id);
+    expect(await seen(a)).toMatchObject({ orderState: 'open', nextAction: null });
+    await api.db.order.updateMany({ where: { id }, data: { expiresAt: new Date() } });
+    expect(await seen(a)).toMatchObject(nothingToPay('over'));
+  });
+
+  test('the order’s time is up with an attempt that is still live: its money may be on its way', async () => {
+    const { a, b } = await twoLive();
+    await decline(b.id);
+    await answers(a.id, { state: 'unpaid' });
+    await api.db.order.updateMany({ where: { id: a.orderId }, data: { expiresAt: new Date() } });
+    expect(await seen(b)).toMatchObject(nothingToPay('undecided'));
+    await endPayment(api.db, a.id, 'closed', 'expired', new Date());
+    expect(await seen(b)).toMatchObject(nothingToPay('over'));
+  });
+});
+
+describe('whoever watches one attempt learns of the others at once', () => {
+  async function watch(made: Made) {
+    const reader = await readEvents(`${api.url}/v1/payments/${made.id}/events`, made.clientToken);
+    readers.push(reader);
+    await eventually(() => reader.events.length === 1);
+    return reader;
+  }
+  const newest = (reader: Reader) => reader.events.at(-1)?.data;
+
+  test('that one is being decided, is not, is paid', async () => {
+    const { a, b } = await twoLive();
+    const reader = await watch(b);
+    expect(newest(reader)).toMatchObject(OPEN);
+    await answers(a.id, { state: 'processing' });
+    await eventually(() => newest(reader).orderState === 'undecided');
+    await answers(a.id, { state: 'unpaid' });
+    await eventually(() => newest(reader).orderState === 'open');
+    await settle(a.id);
+    await eventually(() => newest(reader).orderState === 'paid');
+    expect(newest(reader)).toMatchObject({ status: 'paying', ...nothingToPay('paid') });
+  });
+
+  test('also after its own has ended without money, until it is known; then the stream ends', async () => {
+    const { a, b } = await twoLive();
+    await decline(b.id);
+    const reader = await watch(b);
+    expect(newest(reader)).toMatchObject({ status: 'failed', orderState: 'undecided' });
+    const waiting = api.call(`/v1/payments/${b.id}?wait=20`, { key: b.clientToken });
+    await settle(a.id);
+    await reader.ended;
+    expect(newest(reader)).toMatchObject({ status: 'failed', orderState: 'paid' });
+    expect((await waiting).json).toEqual(newest(reader));
+  });
+
+  test('that the order itself is over', async () => {
+    const { a, b } = await twoLive();
+    await decline(b.id);
+    const reader = await watch(b);
+    await endPayment(api.db, a.id, 'closed', 'closed', new Date());
+    await reader.ended;
+    expect(newest(reader)).toMatchObject({ status: 'failed', orderState: 'open' });
+    const c = { ...(await switchFrom(b, 'simulator')).json, orderId: a.orderId };
+    const live = await watch(c);
+    await api.db.order.updateMany({ where: { id: a.orderId }, data: { cancelRequestedAt: new Date() } });
+    await eventually(() => newest(live).orderState === 'undecided');
+  });
+});

@@ -1,0 +1,404 @@
+import { request } from 'node:http';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { BODY_LIMIT } from '../../../src/api/http/body.ts';
+import { callbackPage } from '../../../src/api/schemas/callback.ts';
+import { settlePayment } from '../../../src/ledger/payments.ts';
+import { runningTime } from '../../support/progress.ts';
+import { newKey, pay, setUp, simulatorCallback, startTestApi } from '../support.ts';
+
+// Callbacks: acknowledged when stored and never before; forged ones are refused and make one query due.
+
+const { api, key } = await setUp();
+beforeEach(() => {
+  api.workflows.down = false;
+  api.workflows.calls.length = 0;
+});
+
+const send = (callback: { raw: string; headers: Record<string, string> }, path = '/callbacks/simulator') =>
+  api.call(path, { ...callback, method: 'POST' });
+const rowsOf = (outTradeNo: string) => api.db.callback.findMany({ where: { outTradeNo } });
+
+test('a callback is stored, delivered and acknowledged', async () => {
+  const { id } = await pay(api, key);
+  const callback = simulatorCallback(id, 'msg_first');
+  const answer = await send(callback);
+  expect([answer.status, answer.json]).toEqual([200, {}]);
+  const [row] = await rowsOf(id);
+  expect(row).toMatchObject({
+    paymentId: id,
+    notificationId: 'msg_first',
+    answer: { state: 'paid', amount: 1050 },
+  });
+  expect(Buffer.from(row?.body ?? []).toString()).toBe(callback.raw);
+  expect(row?.deliveredAt).not.toBeNull();
+  const [delivered] = api.workflows.named('deliverCallback');
+  expect(delivered?.args).toEqual([
+    { callbackId: row?.id, state: 'paid', amount: 1050, currency: 'CNY' },
+    2000,
+  ]);
+  // What is stored is enough to pay the order.
+  await settlePayment(api.db, id, new Date());
+  expect((await api.call(`/v1/payments/${id}`, { key })).json).toMatchObject({
+    orderUpdate: 'applied',
+    settledBy: 'callback',
+  });
+});
+
+test('the same one again is acknowledged, stored once and delivered once', async () => {
+  const { id } = await pay(api, key);
+  const callback = simulatorCallback(id);
+  const answers = [
+    await send(callback),
+    await send(callback),
+    await send(simulatorCallback(id, callback.headers['webhook-id'])),
+  ];
+  expect(answers.map(({ status }) => status)).toEqual([200, 200, 200]);
+  expect(await rowsOf(id)).toHaveLength(1);
+  expect(api.workflows.named('deliverCallback')).toHaveLength(1);
+  // However often it is replayed, the timeline says so once.
+  const noted = await api.db.timelineEntry.findMany({
+    where: { paymentId: id, kind: 'callback' },
+    orderBy: { id: 'asc' },
+  });
+  expect(noted.map(({ detail }) => detail)).toEqual([
+    'The channel called back: paid.',
+    'The channel called back again: paid.',
+  ]);
+});
+
+test('a delivered one that comes again with other news is delivered with that', async () => {
+  const { id } = await pay(api, key);
+  const saying = (state: string, changes = {}) =>
+    send(simulatorCallback(id, 'msg_same', { state, ...changes }));
+  const unpaid = { transactionId: null, paidAt: null };
+  // No word for what was asked settles anything: it is the signal that has the channel asked.
+  for (const changes of [unpaid, unpaid, { ...unpaid, state: 'NOTPAY' }]) await saying('PROCESSING', changes);
+  for (const amount of [1051, 1051]) await saying('SUCCESS', { amount });
+  const delivered = api.workflows.named('deliverCallback').map(({ args }) => args[0]);
+  expect(delivered).toMatchObject([
+    { state: 'processing' },
+    { state: 'unpaid' },
+    { state: 'paid', amount: 1051 },
+  ]);
+  // Each reads its own row: an external refund is recorded from it.
+  expect(new Set(delivered.map((notice) => (notice as { callbackId: string }).callbackId)).size).toBe(3);
+});
+
+test('at once from several sides it is still one row', async () => {
+  const { id } = await pay(api, key);
+  const callback = simulatorCallback(id);
+  const answers = await Promise.all(Array.from({ length: 6 }, () => send(callback)));
+  expect(answers.every(({ status }) => status === 200)).toBe(true);
+  expect(await rowsOf(id)).toHaveLength(1);
+});
+
+test('Temporal is down: acknowledged all the same, and left to the sweep', async () => {
+  const { id } = await pay(api, key);
+  api.workflows.down = true;
+  expect((await send(simulatorCallback(id))).status).toBe(200);
+  expect((await rowsOf(id))[0]?.deliveredAt).toBeNull();
+});
+
+test('one that matches no payment is stored and acknowledged', async () => {
+  expect((await send(simulatorCallback('pay_somebody_elses'))).status).toBe(200);
+  expect((await rowsOf('pay_somebody_elses'))[0]).toMatchObject({ paymentId: null, deliveredAt: null });
+  expect(api.workflows.calls).toEqual([]);
+});
+
+test('one whose delivery failed is delivered by its repetition', async () => {
+  const { id } = await pay(api, key);
+  const callback = simulatorCallback(id);
+  api.workflows.down = true;
+  await send(callback);
+  api.workflows.down = false;
+  api.workflows.calls.length = 0;
+  expect((await send(callback)).status).toBe(200);
+  expect(api.workflows.named('deliverCallback')).toHaveLength(1);
+  const [row, ...more] = await rowsOf(id);
+  expect([row?.deliveredAt === null, more]).toEqual([false, []]);
+});
+
+test('one that came before its payment is delivered by its repetition', async () => {
+  const { id } = await pay(api, key);
+  const callback = simulatorCallback(id);
+  await send(callback);
+  // As it would be stored when the payment was not there yet.
+  await api.db.callback.updateMany({
+    where: { outTradeNo: id },
+    data: { paymentId: null, deliveredAt: null, nextSweepAt: new Date(Date.now() + 3_600_000) },
+  });
+  api.workflows.calls.length = 0;
+  expect((await send(callback)).status).toBe(200);
+  expect(await rowsOf(id)).toMatchObject([
+    { paymentId: id, nextSweepAt: null, deliveredAt: expect.any(Date) },
+  ]);
+  expect(api.workflows.named('deliverCallback')).toHaveLength(1);
+});
+
+test('an account speaks for its own payments alone', async () => {
+  const other = await newKey(api.db);
+  const account = await api.db.channelAccount.findFirstOrThrow({
+    where: { merchantId: other.merchantId, channel: 'simulator' },
+  });
+  const { id } = await pay(api, key);
+  expect((await send(simulatorCallback(id), `/callbacks/simulator/${account.id}`)).status).toBe(200);
+  expect((await rowsOf(id))[0]).toMatchObject({ paymentId: null, channelAccountId: account.id });
+  const theirs = await pay(api, other.key);
+  expect((await send(simulatorCallback(theirs.id), `/callbacks/simulator/${account.id}`)).status).toBe(200);
+  expect((await rowsOf(theirs.id))[0]).toMatchObject({ paymentId: theirs.id });
+});
+
+test('operators see those that match no payment, newest first, and whether they are still tried', async () => {
+  const own = await newKey(api.db, 'operator');
+  const account = await api.db.channelAccount.findFirstOrThrow({
+    where: { merchantId: own.merchantId, channel: 'simulator' },
+  });
+  const to = `/callbacks/simulator/${account.id}`;
+  const { id } = await pay(api, own.key);
+  await send(simulatorCallback(id), to);
+  for (let i = 0; i < 5; i++) await send(simulatorCallback(`foreign_${i}`, `msg_foreign_${i}`), to);
+  const hours = (ago: number) => new Date(Date.now() - ago * 3_600_000 - 1);
+  await api.db.callback.updateMany({ where: { outTradeNo: 'foreign_4' }, data: { receivedAt: hours(72) } });
+  // The worst case for pages: at the same moment.
+  const together = { outTradeNo: { in: ['foreign_0', 'foreign_1', 'foreign_2', 'foreign_3'] } };
+  await api.db.callback.updateMany({ where: together, data: { receivedAt: hours(1) } });
+
+  const seen: { outTradeNo: string; retrying: boolean }[] = [];
+  let cursor: string | null = '';
+  do {
+    const query: string = `unmatched=true&limit=2${cursor === '' ? '' : `&cursor=${cursor}`}`;
+    const answer = await api.call(`/v1/callbacks?${query}`, { key: own.key });
+    const page = callbackPage.strict().parse(answer.json);
+    seen.push(...page.data);
+    cursor = page.nextCursor;
+  } while (cursor !== null);
+  expect(seen.map(({ outTradeNo }) => outTradeNo).sort()).toEqual([
+    'foreign_0',
+    'foreign_1',
+    'foreign_2',
+    'foreign_3',
+    'foreign_4',
+  ]);
+  expect(seen.filter(({ retrying }) => !retrying)).toEqual([seen.at(-1)]);
+  expect(seen.at(-1)).toMatchObject({
+    channel: 'simulator',
+    channelAccountId: account.id,
+    notificationId: 'msg_foreign_4',
+    outTradeNo: 'foreign_4',
+    state: 'paid',
+    ageSeconds: expect.closeTo(72 * 3600, -2),
+  });
+  for (const query of ['', '?unmatched=false', '?unmatched=true&limit=0']) {
+    expect((await api.call(`/v1/callbacks${query}`, { key: own.key })).status).toBe(422);
+  }
+});
+
+describe('refused', () => {
+  test('forged: 401, nothing stored, and one query is due in 10 s', async () => {
+    const { id } = await pay(api, key);
+    api.workflows.calls.length = 0;
+    for (let i = 0; i < 3; i++) {
+      const forged = simulatorCallback(id);
+      const answer = await send({
+        ...forged,
+        headers: { ...forged.headers, 'webhook-signature': 'v1,AAAA' },
+      });
+      expect([answer.status, answer.json.code]).toEqual([401, 'callback_unverified']);
+    }
+    expect(await rowsOf(id)).toEqual([]);
+    expect(api.workflows.calls).toEqual([{ name: 'hint', paymentId: id, args: [false, 2000] }]);
+  });
+
+  test('forged for a payment that is paid, of another account, or of nobody: nothing is asked', async () => {
+    const { id } = await pay(api, key);
+    await send(simulatorCallback(id));
+    await settlePayment(api.db, id, new Date());
+    const other = await newKey(api.db);
+    const theirs = await pay(api, other.key);
+    api.workflows.calls.length = 0;
+    for (const named of [id, theirs.id, 'pay_nobody', 'a\u0000b']) {
+      const forged = simulatorCallback(named);
+      expect((await send({ raw: `${forged.raw} `, headers: forged.headers })).status).toBe(401);
+    }
+    expect(api.workflows.calls).toEqual([]);
+  });
+
+  test('truncated: 401', async () => {
+    const { id } = await pay(api, key);
+    const { raw, headers } = simulatorCallback(id);
+    expect((await send({ raw: raw.slice(0, -10), headers })).json.code).toBe('callback_unverified');
+    expect((await send({ raw: '', headers })).json.code).toBe('callback_unverified');
+    expect(await rowsOf(id)).toEqual([]);
+  });
+
+  test('replayed after its time: 401', async () => {
+    const { id } = await pay(api, key);
+    const { raw, headers } = simulatorCallback(id);
+    const old = String(Number(headers['webhook-timestamp']) - 600);
+    expect((await send({ raw, headers: { ...headers, 'webhook-timestamp': old } })).status).toBe(401);
+  });
+
+  test('signed nonsense: 400, and one query is due', async () => {
+    const { id } = await pay(api, key);
+    const answer = await send(simulatorCallback(id, undefined, { amount: 'much' }));
+    expect([answer.status, answer.json.code]).toEqual([400, 'callback_malformed']);
+    expect(await rowsOf(id)).toEqual([]);
+    expect(api.workflows.named('hint')).toHaveLength(1);
+  });
+
+  test.each([
+    { paidAt: '0000-01-01T00:00:00+23:59' },
+    { paidAt: '9999-12-31T23:59:59-23:59' },
+    { transactionId: 'a\0b' },
+    { transactionId: '\ud83d' },
+  ])('signed, and nothing the ledger can keep, %o: 400, and the next good one pays', async (changes) => {
+    const { id } = await pay(api, key);
+    const answer = await send(simulatorCallback(id, undefined, changes));
+    expect([answer.status, answer.json.code]).toEqual([400, 'callback_malformed']);
+    expect(api.workflows.named('hint')).toHaveLength(1);
+    expect((await send(simulatorCallback(id))).status).toBe(200);
+    expect((await settlePayment(api.db, id, new Date())).snapshot.orderUpdate).toBe('applied');
+  });
+
+  test('over 256 KiB: 413, announced or not', async () => {
+    const { headers } = simulatorCallback('pay_1');
+    const announced = await send({ raw: 'x'.repeat(BODY_LIMIT + 1), headers });
+    expect([announced.status, announced.json.code]).toEqual([413, 'payload_too_large']);
+    const chunked = await new Promise<number | undefined>((resolve, reject) => {
+      const sent = request(`${api.url}/callbacks/simulator`, { method: 'POST' }, (response) => {
+        response.resume();
+        resolve(response.statusCode);
+      });
+      sent.on('error', reject);
+      for (let i = 0; i < 5; i++) sent.write(Buffer.alloc(BODY_LIMIT / 4));
+      sent.end();
+    });
+    expect(chunked).toBe(413);
+  });
+
+  test.each(['/callbacks/nobody', '/callbacks/simulator/acc_nobody', '/callbacks/simulator/%00'])(
+    '%s: 404',
+    async (path) => {
+      const answer = await send(simulatorCallback('pay_1'), path);
+      expect([answer.status, answer.json.code]).toEqual([404, 'not_found']);
+    },
+  );
+
+  test('the database is down: 503 in time, so that the channel sends it again', async () => {
+    const dead = await startTestApi('postgresql://nodrop@127.0.0.1:1/none');
+    try {
+      const began = runningTime();
+      const { raw, headers } = simulatorCallback('pay_1');
+      const answer = await dead.call('/callbacks/simulator', { raw, headers });
+      expect([answer.status, answer.json.code]).toEqual([503, 'database_unavailable']);
+      expect(began()).toBeLessThan(10_000);
+      expect(dead.workflows.calls).toEqual([]);
+    } finally {
+      await dead.close();
+    }
+  });
+});
+
+describe('the payer comes back', () => {
+  test('a hint, and on to the merchant without a status', async () => {
+    const made = await pay(api, key, {
+      returnUrl: 'https://shop.example/thanks?cart=a+b%20c&x=%7e&y#top',
+    });
+    api.workflows.calls.length = 0;
+    const answer = await api.call(`/return/${made.id}?token=${made.clientToken}&out_trade_no=x`);
+    expect(answer.status).toBe(303);
+    expect(answer.headers.get('location')).toBe(
+      // The merchant's own query as it was.
+      `https://shop.example/thanks?cart=a+b%20c&x=%7e&y&paymentId=${made.id}#top`,
+    );
+    expect(answer.headers.get('referrer-policy')).toBe('no-referrer');
+    expect(answer.headers.get('cache-control')).toBe('no-store');
+    expect(api.workflows.named('hint')).toHaveLength(1);
+  });
+
+  test.each([
+    ['https://shop.example/', 'https://shop.example/?'],
+    ['https://shop.example/?', 'https://shop.example/?'],
+    ['https://shop.example/?a=1&', 'https://shop.example/?a=1&'],
+    // As every reader of it reads it.
+    ['https://shop.example', 'https://shop.example/?'],
+    ['https:\\\\Shop.example\\a b?"é#', 'https://shop.example/a%20b?%22%C3%A9&'],
+  ])('at %s the id follows after %s', async (returnUrl, expected) => {
+    const made = await pay(api, key, { returnUrl });
+    const answer = await api.call(`/return/${made.id}?token=${made.clientToken}`);
+    expect(answer.headers.get('location')).toMatch(`${expected}paymentId=${made.id}`);
+  });
+
+  test('a HEAD gives no hint', async () => {
+    const made = await pay(api, key);
+    api.workflows.calls.length = 0;
+    const answer = await api.call(`/return/${made.id}?token=${made.clientToken}`, { method: 'HEAD' });
+    expect(answer.status).toBe(303);
+    expect(api.workflows.calls).toEqual([]);
+  });
+
+  test('also while Temporal is down', async () => {
+    const made = await pay(api, key, { returnUrl: 'https://shop.example/' });
+    api.workflows.down = true;
+    expect((await api.call(`/return/${made.id}?token=${made.clientToken}`)).status).toBe(303);
+  });
+
+  test('without a returnUrl: on to the cashier page, which learns that the payer came back', async () => {
+    const made = await pay(api, key);
+    const path = `/return/${made.id}?token=${made.clientToken}`;
+    const answer = await api.call(path);
+    expect(answer.status).toBe(303);
+    expect(answer.headers.get('referrer-policy')).toBe('no-referrer');
+    const { pathname, search } = new URL(answer.headers.get('location') ?? '', `${api.url}${path}`);
+    expect(`${pathname}${search}`).toBe(`/checkout/${made.id}?token=${made.clientToken}&returned=1`);
+    expect((await api.call(`${pathname}${search}`)).status).toBe(200);
+  });
+
+  test('while the database is away: on to the cashier page, which goes on trying', async () => {
+    const dead = await startTestApi('postgresql://nodrop@127.0.0.1:1/none');
+    try {
+      const path = '/return/pay_1?token=ct_%22x%26y';
+      const answer = await dead.call(path);
+      expect(answer.status).toBe(303);
+      expect(answer.headers.get('referrer-policy')).toBe('no-referrer');
+      const cashier = new URL(answer.headers.get('location') ?? '', `${dead.url}${path}`);
+      expect(`${cashier.pathname}${cashier.search}`).toBe('/checkout/pay_1?token=ct_%22x%26y&returned=1');
+      const page = await dead.call(`${cashier.pathname}${cashier.search}`);
+      expect([page.status, page.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8']);
+    } finally {
+      await dead.close();
+    }
+  });
+
+  test.each(['return', 'checkout'])('at /%s/{id}/ with a slash: to the address without it', async (name) => {
+    const made = await pay(api, key);
+    api.workflows.calls.length = 0;
+    const path = `/${name}/${made.id}`;
+    const query = `?token=${made.clientToken}&returned=1`;
+    const answer = await api.call(`${path}/${query}`);
+    expect(answer.status).toBe(308);
+    expect(answer.headers.get('referrer-policy')).toBe('no-referrer');
+    const to = new URL(answer.headers.get('location') ?? '', `${api.url}${path}/`);
+    expect(`${to.pathname}${to.search}`).toBe(`${path}${query}`);
+    expect(api.workflows.calls).toEqual([]);
+  });
+
+  test('with a wrong token, another payment’s, or none: 404', async () => {
+    const [made, other] = [await pay(api, key), await pay(api, key)];
+    api.workflows.calls.length = 0;
+    for (const query of [
+      '',
+      '?token=',
+      '?token=ct_wrong',
+      `?token=${other.clientToken}`,
+      `?token=${'x'.repeat(201)}`,
+      `?token=${other.clientToken}&token=${made.clientToken}`,
+    ]) {
+      const answer = await api.call(`/return/${made.id}${query}`);
+      expect([answer.status, answer.headers.get('content-type')]).toEqual([404, 'text/html; charset=utf-8']);
+      expect(answer.text).toContain('This page has ended');
+      expect(answer.text).not.toContain(made.id);
+    }
+    expect(api.workflows.calls).toEqual([]);
+  });
+});

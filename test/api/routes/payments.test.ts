@@ -1,0 +1,552 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { payerPayment, payment, paymentPage, timelinePage } from '../../../src/api/schemas/payment.ts';
+import { automaticRefundId } from '../../../src/domain/ids.ts';
+import { storeCallback } from '../../../src/ledger/callbacks.ts';
+import {
+  endPayment,
+  raiseAttention,
+  recordAnswer,
+  recordCreated,
+  recordSilence,
+  settlePayment,
+} from '../../../src/ledger/payments.ts';
+import { recordRefundAnswer } from '../../../src/ledger/refunds.ts';
+import {
+  newKey,
+  newOrderId,
+  paidAnswer,
+  pay,
+  StandInWorkflows,
+  settle,
+  setUp,
+  startTestApi,
+  type TestApi,
+} from '../support.ts';
+
+// Payments over HTTP with the workflows' side standing in; the whole way is tested on real parts elsewhere.
+
+const { database, api, key, merchantId } = await setUp();
+beforeEach(() => {
+  const fresh = new StandInWorkflows(api.db);
+  Object.assign(api.workflows, {
+    down: false,
+    onAwaitNextAction: fresh.onAwaitNextAction,
+    onAskChannel: fresh.onAskChannel,
+  });
+  api.workflows.calls.length = 0;
+});
+
+const inline = (change: Record<string, unknown> = {}) => ({
+  order: { id: newOrderId(), amount: 1050, currency: 'CNY' },
+  channel: 'simulator',
+  ...change,
+});
+const post = (body: unknown, as = key) => api.call('/v1/payments', { key: as, body });
+
+describe('creating', () => {
+  test('with the order inline: 201, in the shape of the contract', async () => {
+    const body = inline({
+      returnUrl: 'https://shop.example/?a=1',
+      metadata: { a: 'b' },
+      payer: { id: 'u1', ip: '::1' },
+    });
+    const answer = await post(body);
+    expect(answer.status).toBe(201);
+    const made = payment.strict().parse(answer.json);
+    expect(made).toMatchObject({
+      orderId: body.order.id,
+      channel: 'simulator',
+      method: 'wallet',
+      amount: 1050,
+      currency: 'CNY',
+      status: 'paying',
+      orderUpdate: null,
+      payUrl: `https://wallet.example/${made.id}`,
+      nextAction: { type: 'redirect', url: `https://wallet.example/${made.id}` },
+      checkoutUrl: `https://pay.example/checkout/${made.id}?token=${made.clientToken}`,
+      refundedAmount: 0,
+      temporalUrl: null,
+      metadata: { a: 'b' },
+    });
+    expect(made.clientToken).toMatch(/^ct_[\w-]{43}$/);
+    expect(Date.parse(made.expiresAt) - Date.parse(made.createdAt)).toBe(1_800_000);
+  });
+
+  test('again while it lives: 200, the same payment and token, and Temporal is not asked', async () => {
+    const body = inline();
+    const first = await post(body);
+    api.workflows.calls.length = 0;
+    api.workflows.down = true;
+    const again = await post(body);
+    expect(again.status).toBe(200);
+    expect(again.json).toEqual(first.json);
+    expect(api.workflows.calls).toEqual([]);
+    expect((await post({ orderId: body.order.id, channel: 'simulator' })).json.id).toBe(first.json.id);
+  });
+
+  test('at once on two API processes: one payment', async () => {
+    const second = await startTestApi(database.url);
+    try {
+      for (let round = 0; round < 5; round++) {
+        const body = inline();
+        const answers = await Promise.all(
+          [api, second, api, second].map((instance) => instance.call('/v1/payments', { key, body })),
+        );
+        expect(new Set(answers.map(({ json }) => json.id)).size).toBe(1);
+        expect(answers.map(({ status }) => status).sort()).toEqual([200, 200, 200, 201]);
+        expect(await api.db.payment.count({ where: { orderId: body.order.id } })).toBe(1);
+      }
+    } finally {
+      await second.close();
+    }
+  });
+
+  test('the channel takes its time: 202 with status created, and a token', async () => {
+    api.workflows.onAwaitNextAction = async () => false;
+    const began = Date.now();
+    const answer = await post(inline());
+    expect([answer.status, answer.json.status, answer.json.payUrl]).toEqual([202, 'created', null]);
+    expect(answer.json.clientToken).toMatch(/^ct_/);
+    const [call] = api.workflows.named('awaitNextAction');
+    // What is left of eight seconds.
+    expect(call?.args[0]).toBeGreaterThanOrEqual(8_000 - (Date.now() - began));
+    expect(call?.args[0]).toBeLessThanOrEqual(8_000);
+  });
+
+  test('the channel decides about what it never said it created: 202, and no request waits for its word', async () => {
+    api.workflows.onAwaitNextAction = async () => false;
+    const body = inline();
+    const { id } = (await post(body)).json;
+    await recordAnswer(api.db, id, { state: 'processing' }, 'query', new Date());
+    api.workflows.calls.length = 0;
+    const again = await post(body);
+    expect([again.status, again.json.id, again.json.status]).toEqual([202, id, 'created']);
+    expect(api.workflows.named('awaitNextAction')).toEqual([]);
+  });
+
+  test('Temporal is down: 503, the row stays created, and the same request goes on with it', async () => {
+    api.workflows.down = true;
+    const body = inline();
+    const refused = await post(body);
+    expect([refused.status, refused.json.code]).toEqual([503, 'temporal_unavailable']);
+    expect(refused.headers.get('retry-after')).toBe('2');
+    const row = await api.db.payment.findFirstOrThrow({ where: { orderId: body.order.id } });
+    expect(row.status).toBe('created');
+    api.workflows.down = false;
+    const again = await post(body);
+    expect([again.status, again.json.id, again.json.status]).toEqual([200, row.id, 'paying']);
+  });
+
+  test('an action that has expired is made anew', async () => {
+    const body = inline();
+    const { json } = await post(body);
+    const gone = {
+      type: 'redirect' as const,
+      url: 'https://wallet.example/old',
+      expiresAt: '2020-01-01T00:00:00.000Z',
+    };
+    await recordCreated(api.db, json.id, gone, new Date());
+    expect((await api.call(`/v1/payments/${json.id}`, { key })).json).toMatchObject({
+      nextAction: null,
+      payUrl: null,
+    });
+    expect((await post(body)).json).toMatchObject({
+      id: json.id,
+      payUrl: `https://wallet.example/${json.id}`,
+    });
+  });
+
+  test('the channel refuses: 422 with its reason', async () => {
+    api.workflows.onAwaitNextAction = async ({ id }) => {
+      await recordAnswer(api.db, id, { state: 'failed', reason: 'merchant blocked' }, 'query', new Date());
+      await endPayment(api.db, id, 'failed', 'merchant blocked', new Date());
+      return true;
+    };
+    const answer = await post(inline());
+    expect([answer.status, answer.json.code]).toEqual([422, 'channel_rejected']);
+    expect(answer.json.detail).toContain('merchant blocked');
+  });
+
+  test('an order that was paid takes no more', async () => {
+    const body = inline();
+    const { json } = await post(body);
+    await settle(api.db, json.id);
+    const answer = await post(body);
+    expect([answer.status, answer.json.code]).toEqual([409, 'order_already_paid']);
+    expect((await api.call(`/v1/orders/${body.order.id}`, { key })).json).toMatchObject({
+      status: 'succeeded',
+      paidPaymentId: json.id,
+      payments: [
+        {
+          id: json.id,
+          orderUpdate: 'applied',
+          settledBy: 'query',
+          receivedAmount: 1050,
+          nextAction: null,
+          payUrl: null,
+        },
+      ],
+    });
+  });
+
+  describe('another attempt while money of an earlier one is on record and not settled', () => {
+    const paid = paidAnswer();
+
+    test('of one that has ended: 409 with Retry-After, until it is settled', async () => {
+      const body = inline();
+      const { json } = await post(body);
+      await endPayment(api.db, json.id, 'closed', 'unpaid', new Date());
+      const { channelAccountId } = await api.db.payment.findUniqueOrThrow({ where: { id: json.id } });
+      const callback = { notificationId: `n-${json.id}`, outTradeNo: json.id, answer: paid };
+      await storeCallback(api.db, channelAccountId, callback, Buffer.from('{}'), new Date());
+      const refused = await post(body);
+      expect([refused.status, refused.json.code]).toEqual([409, 'attempt_unresolved']);
+      expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
+      await settlePayment(api.db, json.id, new Date());
+      expect((await post(body)).json.code).toBe('order_already_paid');
+      expect(await api.db.payment.count({ where: { orderId: body.order.id } })).toBe(1);
+    });
+
+    test('of a live one, found by asking: waits for what becomes of the order', async () => {
+      const body = inline();
+      const { json } = await post(body);
+      let settling: Promise<unknown> | undefined;
+      api.workflows.onAskChannel = async ({ id }) => {
+        await recordAnswer(api.db, id, paid, 'query', new Date());
+        settling = new Promise((resolve) => setImmediate(resolve)).then(() =>
+          settlePayment(api.db, id, new Date()),
+        );
+        return true;
+      };
+      const refused = await post({ ...body, channel: 'simulator2' });
+      await settling;
+      expect([refused.status, refused.json.code]).toEqual([409, 'order_already_paid']);
+      expect(await api.db.payment.findMany({ where: { orderId: body.order.id } })).toMatchObject([
+        { id: json.id, cancelRequestedAt: null },
+      ]);
+    });
+
+    test('of a live one that is not settled in time: 409 with Retry-After', async () => {
+      const body = inline();
+      await post(body);
+      api.workflows.onAskChannel = async ({ id }) => {
+        await recordAnswer(api.db, id, paid, 'query', new Date());
+        return true;
+      };
+      const refused = await post({ ...body, channel: 'simulator2' });
+      expect([refused.status, refused.json.code]).toEqual([409, 'attempt_unresolved']);
+      expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
+      expect(await api.db.payment.count({ where: { orderId: body.order.id } })).toBe(1);
+    });
+  });
+
+  test.each([
+    [404, 'order_not_found', { orderId: 'nobody', order: undefined }, undefined],
+    [422, 'unknown_channel', { channel: 'nobody' }, undefined],
+    [422, 'invalid_request', { method: 'cash' }, 'method'],
+    [422, 'invalid_request', { order: undefined }, 'orderId'],
+    [422, 'invalid_request', { orderId: 'both' }, 'orderId'],
+    [422, 'invalid_request', { channel: undefined }, 'channel'],
+    [422, 'invalid_request', { channel: 'a\u0000' }, 'channel'],
+    [422, 'invalid_request', { returnUrl: 'javascript:alert(1)' }, 'returnUrl'],
+    [422, 'invalid_request', { returnUrl: 'shop.example' }, 'returnUrl'],
+    [422, 'invalid_request', { returnUrl: 'https://shop.example/\n' }, 'returnUrl'],
+    [422, 'invalid_request', { returnUrl: 'ht\ttps://shop.example/' }, 'returnUrl'],
+    [422, 'invalid_request', { returnUrl: 'https://shop.example/\u0085' }, 'returnUrl'],
+    [422, 'invalid_request', { returnUrl: 'https://user@shop.example/' }, 'returnUrl'],
+    [422, 'invalid_request', { returnUrl: 'https://:word@shop.example/' }, 'returnUrl'],
+    [422, 'invalid_request', { metadata: JSON.parse('{"__proto__":"x"}') }, 'metadata.__proto__'],
+    [422, 'invalid_request', { metadata: JSON.parse('{"a":"b","__proto__":{}}') }, 'metadata.__proto__'],
+    [422, 'invalid_request', { payer: { ip: 'localhost' } }, 'payer.ip'],
+    [422, 'invalid_request', { payer: { name: 'x' } }, 'payer.name'],
+    [422, 'invalid_request', { expiresInSeconds: 59 }, 'expiresInSeconds'],
+    [422, 'invalid_request', { amount: 5 }, 'amount'],
+  ])('%i %s for %j', async (status, code, change, path) => {
+    const answer = await post(inline(change));
+    expect([answer.status, answer.json.code, answer.json.errors?.[0].path]).toEqual([status, code, path]);
+    expect(api.workflows.calls).toEqual([]);
+  });
+
+  test('a currency the channel does not take is refused, also for an order that exists', async () => {
+    const simulator = api.deps.channels.get('simulator');
+    if (simulator === undefined) throw new Error('no simulator');
+    const picky = await startTestApi(database.url, {
+      channels: new Map([['simulator', { ...simulator, currencies: ['CNY'] }]]),
+    });
+    try {
+      const body = inline({ order: { id: newOrderId(), amount: 1, currency: 'EUR' } });
+      const order = body.order as { id: string };
+      await api.call('/v1/orders', { key, body: order });
+      for (const request of [body, { orderId: order.id, channel: 'simulator' }]) {
+        const answer = await picky.call('/v1/payments', { key, body: request });
+        expect([answer.status, answer.json.code]).toEqual([422, 'currency_not_supported']);
+      }
+    } finally {
+      await picky.close();
+    }
+  });
+
+  test('a merchant without an account at the channel cannot use it', async () => {
+    const other = await newKey(api.db);
+    await api.db.channelAccount.deleteMany({
+      where: { merchantId: other.merchantId, channel: 'simulator2' },
+    });
+    const answer = await post(inline({ channel: 'simulator2' }), other.key);
+    expect([answer.status, answer.json.code]).toEqual([422, 'unknown_channel']);
+  });
+});
+
+describe('reading', () => {
+  test('an operator gets the link into the Web UI, a merchant does not', async () => {
+    const operator = await newKey(api.db, 'operator');
+    const made = await pay(api, operator.key);
+    const { json } = await api.call(`/v1/payments/${made.id}`, { key: operator.key });
+    expect(json.temporalUrl).toBe(`http://127.0.0.1:8233/namespaces/default/workflows/payment%2F${made.id}`);
+    expect(json.clientToken).toBeNull();
+    expect((await pay(api, key)).temporalUrl).toBeNull();
+  });
+
+  test('the list filters, and pages without gaps', async () => {
+    const own = await newKey(api.db);
+    const made: string[] = [];
+    for (let i = 0; i < 5; i++)
+      made.unshift((await pay(api, own.key, { channel: i % 2 === 0 ? 'simulator' : 'simulator2' })).id);
+    await raiseAttention(api.db, made[0] ?? '', 'channel_unreachable', 'silent', new Date());
+    const list = async (query: string) =>
+      paymentPage.parse((await api.call(`/v1/payments?${query}`, { key: own.key })).json);
+    const ids = async (query: string) => (await list(query)).data.map(({ id }) => id);
+    expect(await ids('')).toEqual(made);
+    expect(await ids('channel=simulator2')).toEqual([made[1], made[3]]);
+    expect(await ids('attention=true')).toEqual([made[0]]);
+    expect(await ids('attention=false')).toEqual(made);
+    expect(await ids('status=&orderId=&channel=&attention=')).toEqual(made);
+    expect(await ids('status=created')).toEqual([]);
+    const orderId = (await api.db.payment.findUniqueOrThrow({ where: { id: made[4] ?? '' } })).orderId;
+    expect(await ids(`orderId=${orderId}`)).toEqual([made[4]]);
+    const first = await list('limit=2');
+    const second = await list(`limit=2&cursor=${first.nextCursor}`);
+    const third = await list(`limit=2&cursor=${second.nextCursor}`);
+    expect([...first.data, ...second.data, ...third.data].map(({ id }) => id)).toEqual(made);
+    expect(third.nextCursor).toBeNull();
+  });
+
+  test('the timeline is oldest first and pages', async () => {
+    const made = await pay(api, key);
+    const page = timelinePage.parse((await api.call(`/v1/payments/${made.id}/timeline`, { key })).json);
+    expect(page.data.map(({ kind }) => kind)).toEqual(['transition', 'transition']);
+    expect(page.nextCursor).toBeNull();
+    const first = (await api.call(`/v1/payments/${made.id}/timeline?limit=1`, { key })).json;
+    const second = (
+      await api.call(`/v1/payments/${made.id}/timeline?limit=1&cursor=${first.nextCursor}`, { key })
+    ).json;
+    expect([...first.data, ...second.data]).toEqual(page.data);
+  });
+
+  test.each(['', '/timeline', '/query', '/hint'])(
+    'what is not there, or somebody else’s, is 404: %s',
+    async (route) => {
+      const other = await newKey(api.db);
+      const theirs = await pay(api, other.key);
+      const method = route === '/query' || route === '/hint' ? 'POST' : 'GET';
+      for (const id of [theirs.id, 'pay_nobody', '%00', 'a.b', 'x'.repeat(99)]) {
+        const answer = await api.call(`/v1/payments/${id}${route}`, { key, method });
+        expect([answer.status, answer.json.code]).toEqual([404, 'payment_not_found']);
+      }
+      expect(
+        (await api.call('/v1/payments?limit=100', { key })).json.data.every(
+          (row: { id: string }) => row.id !== theirs.id,
+        ),
+      ).toBe(true);
+      expect(api.workflows.named('hint')).toEqual([]);
+      expect(merchantId).not.toBe(other.merchantId);
+    },
+  );
+});
+
+describe('an order that is paid twice', () => {
+  const paid = (id: string) => settle(api.db, id, { channelPaymentId: `T${id}` });
+  /** Both attempts of an order paid, the second while nothing was known of the first. */
+  async function paidTwice() {
+    const first = await pay(api, key);
+    api.workflows.onAskChannel = async () => false;
+    const order = { order: undefined, orderId: first.orderId };
+    const second = await pay(api, key, { ...order, channel: 'simulator2' });
+    await paid(first.id);
+    await paid(second.id);
+    return { first, second, refundId: automaticRefundId(second.id) };
+  }
+  const seen = async ({ id, clientToken }: { id: string; clientToken: string }) =>
+    payerPayment.strict().parse((await api.call(`/v1/payments/${id}`, { key: clientToken })).json);
+
+  test('the payer of the second is told that it was, and how far the money is on its way back', async () => {
+    const { first, second, refundId } = await paidTwice();
+    const told = {
+      ...{ status: 'succeeded', orderUpdate: 'conflict', refundReason: 'duplicate_payment' },
+      receivedAmount: 1050,
+    };
+    expect(await seen(second)).toMatchObject({ ...told, refundStatus: 'created', refundedAmount: 0 });
+    await recordRefundAnswer(api.db, refundId, { state: 'processing' }, new Date());
+    expect(await seen(second)).toMatchObject({ ...told, refundStatus: 'processing', refundedAmount: 0 });
+    const back = { state: 'succeeded', channelRefundId: 'R1', amount: 1050 } as const;
+    await recordRefundAnswer(api.db, refundId, back, new Date());
+    expect(await seen(second)).toMatchObject({ ...told, refundStatus: 'succeeded', refundedAmount: 1050 });
+    expect(await seen(first)).toMatchObject({
+      ...{ orderUpdate: 'applied', refundReason: null, refundStatus: null, refundedAmount: 0 },
+    });
+  });
+
+  test('its merchant sees the same: in the payment, the lists and the order', async () => {
+    const { first, second } = await paidTwice();
+    const shown = { id: second.id, refundReason: 'duplicate_payment', refundStatus: 'created' };
+    const other = { id: first.id, refundReason: null, refundStatus: null };
+    const get = async (path: string) => (await api.call(path, { key })).json;
+    expect(await get(`/v1/payments/${second.id}`)).toMatchObject(shown);
+    expect((await get(`/v1/payments?orderId=${first.orderId}`)).data).toMatchObject([shown, other]);
+    expect((await get(`/v1/orders/${first.orderId}`)).payments).toMatchObject([shown, other]);
+    const orders = (await get('/v1/orders?limit=100')).data as { id: string; payments: unknown }[];
+    expect(orders.find(({ id }) => id === first.orderId)?.payments).toMatchObject([shown, other]);
+  });
+
+  test('a refund that the channel refused is shown as such, until the money is back in another way', async () => {
+    const { second, refundId } = await paidTwice();
+    await recordRefundAnswer(api.db, refundId, { state: 'failed', reason: 'no' }, new Date());
+    expect(await seen(second)).toMatchObject({ refundStatus: 'failed', refundedAmount: 0 });
+    const body = { note: 'Once more' };
+    const headers = { 'idempotency-key': `again-${second.id}` };
+    const again = await api.call(`/v1/payments/${second.id}/refunds`, { key, body, headers });
+    await recordRefundAnswer(
+      api.db,
+      again.json.id,
+      { state: 'succeeded', channelRefundId: 'R2', amount: 1050 },
+      new Date(),
+    );
+    expect(await seen(second)).toMatchObject({ refundStatus: 'succeeded', refundedAmount: 1050 });
+  });
+
+  test('a refund that was asked for is no payment that goes back by itself', async () => {
+    const made = await pay(api, key);
+    await paid(made.id);
+    const headers = { 'idempotency-key': `asked-${made.id}` };
+    await api.call(`/v1/payments/${made.id}/refunds`, { key, body: { amount: 50 }, headers });
+    expect(await seen(made)).toMatchObject({
+      orderUpdate: 'applied',
+      refundReason: null,
+      refundStatus: null,
+    });
+  });
+});
+
+describe('asking the channel now', () => {
+  test('its answer is in the payment', async () => {
+    const made = await pay(api, key);
+    api.workflows.onAskChannel = async ({ id }) => {
+      await recordAnswer(api.db, id, { state: 'closed' }, 'query', new Date());
+      await endPayment(api.db, id, 'closed', 'closed at the channel', new Date());
+      return true;
+    };
+    const answer = await api.call(`/v1/payments/${made.id}/query`, { key, method: 'POST' });
+    expect([answer.status, answer.json.status]).toEqual([200, 'closed']);
+  });
+
+  test('no answer is 504, also when nobody works; no Temporal is 503', async () => {
+    const made = await pay(api, key);
+    const ask = () => api.call(`/v1/payments/${made.id}/query`, { key, method: 'POST' });
+    api.workflows.onAskChannel = async () => false;
+    const silent = await ask();
+    expect([silent.status, silent.json.code]).toEqual([504, 'channel_unreachable']);
+    // It came at once: no time is named that nobody waited.
+    expect(silent.json.detail).toBe('simulator gave no readable answer.');
+    api.workflows.down = true;
+    expect((await ask()).json.code).toBe('temporal_unavailable');
+    const idle = await startTestApi(database.url, { isTemporalReachable: async () => true });
+    idle.workflows.down = true;
+    const answer = await idle.call(`/v1/payments/${made.id}/query`, { key, method: 'POST' });
+    expect([answer.status, answer.json.code]).toEqual([504, 'channel_unreachable']);
+    await idle.close();
+  });
+});
+
+describe('asking the channel in a loop', () => {
+  const query = (at: TestApi, id: string) => at.call(`/v1/payments/${id}/query`, { key, method: 'POST' });
+
+  test('an answer less than 1 s old is not asked for again; an older one is, and silence is no answer', async () => {
+    let clock = Date.now();
+    const own = await startTestApi(database.url, { now: () => new Date(clock) });
+    try {
+      const { id } = await pay(own, key);
+      own.workflows.onAskChannel = async () => {
+        await recordAnswer(own.db, id, { state: 'unpaid' }, 'query', new Date(clock));
+        return true;
+      };
+      const loop = async (times: number) => {
+        own.workflows.calls.length = 0;
+        for (let i = 0; i < times; i++) expect((await query(own, id)).json).toMatchObject({ id });
+        return own.workflows.named('askChannel').length;
+      };
+      expect(await loop(3)).toBe(1);
+      clock += 999;
+      expect(await loop(3)).toBe(0);
+      clock += 1;
+      expect(await loop(3)).toBe(1);
+      // As it is for an API whose clock is behind the worker's.
+      clock -= 1_000;
+      expect(await loop(1)).toBe(1);
+      await recordSilence(own.db, id, 'no answer', 300_000, new Date(clock));
+      expect(await loop(1)).toBe(1);
+    } finally {
+      await own.close();
+    }
+  });
+
+  test('requests at the same time share one query, and its outcome', async () => {
+    const { id } = await pay(api, key);
+    for (const answered of [false, true]) {
+      api.workflows.calls.length = 0;
+      let release = () => {};
+      const held = new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      api.workflows.onAskChannel = async () => {
+        await held;
+        if (answered) await recordAnswer(api.db, id, { state: 'unpaid' }, 'query', new Date());
+        return answered;
+      };
+      const asked = Array.from({ length: 6 }, () => query(api, id));
+      // Later requests that have been answered: the earlier ones are in.
+      for (let i = 0; i < 10; i++) await api.call(`/v1/payments/${id}`, { key });
+      release();
+      const statuses = (await Promise.all(asked)).map(({ status }) => status);
+      expect(statuses).toEqual(Array(6).fill(answered ? 200 : 504));
+      expect(api.workflows.named('askChannel')).toHaveLength(1);
+    }
+  });
+});
+
+describe('hints', () => {
+  const hint = (id: string) => api.call(`/v1/payments/${id}/hint`, { key, method: 'POST' });
+
+  test('the first counts, those within 10 s are heard and change nothing', async () => {
+    const { id } = await pay(api, key);
+    expect((await Promise.all([hint(id), hint(id), hint(id)])).map(({ status }) => status)).toEqual([
+      202, 202, 202,
+    ]);
+    expect(api.workflows.named('hint').map(({ args }) => args)).toEqual([[true, 2000]]);
+  });
+
+  test('after five tight phases a hint is one query', async () => {
+    const { id } = await pay(api, key);
+    await api.db.payment.update({ where: { id }, data: { tightPhases: 5 } });
+    await hint(id);
+    expect(api.workflows.named('hint').map(({ args }) => args)).toEqual([[false, 2000]]);
+  });
+
+  test('one that Temporal did not hear is refused, and the next one counts', async () => {
+    const { id } = await pay(api, key);
+    api.workflows.down = true;
+    expect((await hint(id)).json.code).toBe('temporal_unavailable');
+    api.workflows.down = false;
+    expect((await hint(id)).status).toBe(202);
+    expect(api.workflows.named('hint')).toHaveLength(2);
+    expect((await api.db.payment.findUniqueOrThrow({ where: { id } })).tightPhases).toBe(1);
+  });
+});

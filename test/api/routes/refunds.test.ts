@@ -1,0 +1,258 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { refund, refundPage } from '../../../src/api/schemas/refund.ts';
+import { recordRefundAnswer } from '../../../src/ledger/refunds.ts';
+import { newKey, pay, settle, setUp, simulatorCallback } from '../support.ts';
+
+// Refunds over HTTP: who may ask for what, and how often. What the channel does of it is tested on real parts.
+
+const { api, key } = await setUp();
+beforeEach(() => {
+  api.refundWorkflows.down = false;
+  api.refundWorkflows.calls.length = 0;
+});
+
+let keys = 0;
+const newIdempotencyKey = () => `key-${++keys}`;
+
+/** A payment of 1050 that is settled. */
+async function paid(as = key, amount = 1050) {
+  const made = await pay(api, as);
+  await settle(api.db, made.id, { amount });
+  return made;
+}
+
+const ask = (
+  id: string,
+  body: unknown = {},
+  idempotencyKey: string | undefined = newIdempotencyKey(),
+  as = key,
+) =>
+  api.call(`/v1/payments/${id}/refunds`, {
+    key: as,
+    body,
+    headers: idempotencyKey === undefined ? {} : { 'Idempotency-Key': idempotencyKey },
+  });
+const codeOf = ({ status, json }: { status: number; json: { code: string } }) => [status, json.code];
+
+describe('asking', () => {
+  test('for a part: 201 in the shape of the contract, and its workflow is started', async () => {
+    const payment = await paid();
+    const answer = await ask(payment.id, { amount: 300, note: 'One ticket' });
+    expect(answer.status).toBe(201);
+    const made = refund.strict().parse(answer.json);
+    expect(made).toMatchObject({
+      paymentId: payment.id,
+      amount: 300,
+      currency: 'CNY',
+      status: 'created',
+      reason: 'requested',
+      note: 'One ticket',
+      settledAt: null,
+      temporalUrl: null,
+    });
+    expect(api.refundWorkflows.calls).toEqual([{ name: 'start', refundId: made.id }]);
+    expect((await api.call(`/v1/refunds/${made.id}`, { key })).json).toEqual(made);
+    // What is left is the default.
+    expect((await ask(payment.id)).json).toMatchObject({ amount: 750 });
+  });
+
+  test('without a key, or with an impossible one', async () => {
+    const { id } = await paid();
+    const without = await api.call(`/v1/payments/${id}/refunds`, { key, body: {} });
+    expect(codeOf(without)).toEqual([400, 'idempotency_key_missing']);
+    for (const impossible of ['x'.repeat(256), 'a b', 'é'])
+      expect(codeOf(await ask(id, {}, impossible))).toEqual([400, 'bad_request']);
+    expect(codeOf(await ask(id, {}, ''))).toEqual([400, 'idempotency_key_missing']);
+    expect(await api.db.refund.count({ where: { paymentId: id } })).toBe(0);
+  });
+
+  test.each([[{ amount: 0 }], [{ amount: -1 }], [{ amount: 1.5 }], [{ amount: '1' }], [{ amonut: 1 }], [[]]])(
+    'nonsense: %j',
+    async (body) => {
+      const { id } = await paid();
+      expect(codeOf(await ask(id, body))).toEqual([422, 'invalid_request']);
+    },
+  );
+
+  test('for more than is left, and when nothing is', async () => {
+    const { id } = await paid();
+    expect(codeOf(await ask(id, { amount: 1051 }))).toEqual([422, 'refund_exceeds_payment']);
+    const first = await ask(id, { amount: 1000 });
+    expect(codeOf(await ask(id, { amount: 51 }))).toEqual([422, 'refund_exceeds_payment']);
+    await ask(id);
+    expect(codeOf(await ask(id))).toEqual([409, 'not_refundable']);
+    // What the channel refuses for good can be asked for again.
+    const refused = { state: 'failed', reason: 'no' } as const;
+    await recordRefundAnswer(api.db, first.json.id, refused, new Date());
+    expect((await ask(id)).json).toMatchObject({ amount: 1000 });
+  });
+
+  test('of a payment without money, or a disputed one', async () => {
+    const unpaid = await pay(api, key);
+    expect(codeOf(await ask(unpaid.id))).toEqual([409, 'not_refundable']);
+    const { id } = await paid();
+    await api.db.payment.update({
+      where: { id },
+      data: { attention: 'disputed', attentionSince: new Date() },
+    });
+    expect(codeOf(await ask(id))).toEqual([409, 'not_refundable']);
+  });
+
+  test('while Temporal is away: owed all the same, and left to the sweep', async () => {
+    api.refundWorkflows.down = true;
+    const { id } = await paid();
+    const answer = await ask(id);
+    expect([answer.status, answer.json.status]).toEqual([201, 'created']);
+  });
+
+  test('many at once never add up to more than came in', async () => {
+    const { id } = await paid();
+    const answers = await Promise.all(Array.from({ length: 6 }, () => ask(id, { amount: 300 })));
+    expect(answers.map(({ status }) => status).sort()).toEqual([201, 201, 201, 422, 422, 422]);
+  });
+});
+
+test('money of another amount that all went back leaves nothing to decide, and frees its order', async () => {
+  const payment = await paid(key, 900);
+  const shown = async () => (await api.call(`/v1/payments/${payment.id}`, { key })).json;
+  expect(await shown()).toMatchObject({ orderUpdate: 'review', attention: 'amount_mismatch' });
+  const parts = [await ask(payment.id, { amount: 400 }), await ask(payment.id)];
+  expect(parts.map(({ json }) => json.amount)).toEqual([400, 500]);
+  const give = (n: number) =>
+    recordRefundAnswer(
+      api.db,
+      parts[n]?.json.id,
+      { state: 'succeeded', channelRefundId: `r${n}`, amount: parts[n]?.json.amount },
+      new Date(),
+    );
+  await give(0);
+  expect(await shown()).toMatchObject({ attention: 'amount_mismatch', refundedAmount: 400 });
+  for (const n of [1, 1, 0]) await give(n);
+  expect(await shown()).toMatchObject({ orderUpdate: 'conflict', attention: null, refundedAmount: 900 });
+  const order = await api.call(`/v1/orders/${payment.orderId}`, { key });
+  expect(order.json).toMatchObject({ status: 'unpaid', paidPaymentId: null });
+});
+
+describe('the same key', () => {
+  test('with the same content is the same refund, for ever', async () => {
+    const { id } = await paid();
+    const idempotencyKey = newIdempotencyKey();
+    const first = await ask(id, { amount: 1050, note: 'x' }, idempotencyKey);
+    const done = { state: 'succeeded', channelRefundId: 'r1', amount: 1050 } as const;
+    await recordRefundAnswer(api.db, first.json.id, done, new Date());
+    api.refundWorkflows.calls.length = 0;
+    const again = await ask(id, { note: 'x', amount: 1050 }, idempotencyKey);
+    expect([again.status, again.json.id, again.json.status]).toEqual([200, first.json.id, 'succeeded']);
+    expect(api.refundWorkflows.calls).toEqual([]);
+  });
+
+  test('with other content, or for another payment, is refused', async () => {
+    const [one, other] = [await paid(), await paid()];
+    const idempotencyKey = newIdempotencyKey();
+    await ask(one.id, { amount: 500 }, idempotencyKey);
+    for (const [id, body] of [
+      [one.id, { amount: 501 }],
+      [one.id, {}],
+      [one.id, { amount: 500, note: 'x' }],
+      [other.id, { amount: 500 }],
+    ] as const) {
+      expect(codeOf(await ask(id, body, idempotencyKey))).toEqual([422, 'idempotency_key_reused']);
+    }
+    const all = newIdempotencyKey();
+    expect((await ask(other.id, {}, all)).status).toBe(201);
+    expect((await ask(other.id, {}, all)).status).toBe(200);
+    expect(codeOf(await ask(other.id, { amount: 1050 }, all))).toEqual([422, 'idempotency_key_reused']);
+  });
+
+  test('many times at once is one refund, also over two payments', async () => {
+    const [one, other] = [await paid(), await paid()];
+    const same = newIdempotencyKey();
+    const answers = await Promise.all(Array.from({ length: 5 }, () => ask(one.id, { amount: 100 }, same)));
+    expect(answers.map(({ status }) => status).sort()).toEqual([200, 200, 200, 200, 201]);
+    expect(new Set(answers.map(({ json }) => json.id)).size).toBe(1);
+    const shared = newIdempotencyKey();
+    const mixed = await Promise.all([one, other].map(({ id }) => ask(id, { amount: 100 }, shared)));
+    expect(mixed.map(({ status }) => status).sort()).toEqual([201, 422]);
+  });
+
+  test('of another merchant is another key', async () => {
+    const stranger = await newKey(api.db);
+    const idempotencyKey = newIdempotencyKey();
+    await ask((await paid()).id, {}, idempotencyKey);
+    const theirs = await ask((await paid(stranger.key)).id, {}, idempotencyKey, stranger.key);
+    expect(theirs.status).toBe(201);
+  });
+});
+
+describe('reading', () => {
+  test('the list is newest first and pages', async () => {
+    const { id } = await paid();
+    const made = [];
+    for (const amount of [1, 2, 3]) made.unshift((await ask(id, { amount })).json.id);
+    const path = `/v1/payments/${id}/refunds`;
+    const first = refundPage.parse((await api.call(`${path}?limit=2`, { key })).json);
+    const rest = refundPage.parse(
+      (await api.call(`${path}?limit=2&cursor=${first.nextCursor}`, { key })).json,
+    );
+    expect([...first.data, ...rest.data].map((one) => one.id)).toEqual(made);
+    expect(rest.nextCursor).toBeNull();
+  });
+
+  test('operators see the workflow', async () => {
+    const operator = await newKey(api.db, 'operator');
+    const made = await ask((await paid(operator.key)).id, {}, newIdempotencyKey(), operator.key);
+    expect(made.json.temporalUrl).toContain(encodeURIComponent(`refund/${made.json.id}`));
+  });
+
+  test('nobody sees or makes the refunds of another', async () => {
+    const payment = await paid();
+    const made = await ask(payment.id, { amount: 1 });
+    const stranger = await newKey(api.db, 'operator');
+    const paths = [
+      ['POST', `/v1/payments/${payment.id}/refunds`],
+      ['GET', `/v1/payments/${payment.id}/refunds`],
+      ['GET', `/v1/refunds/${made.json.id}`],
+    ] as const;
+    for (const [as, status, code] of [
+      [undefined, 401, 'unauthorized'],
+      ['sk_wrong', 401, 'unauthorized'],
+      [stranger.key, 404, undefined],
+      [payment.clientToken, 403, 'forbidden'],
+    ] as const) {
+      for (const [method, path] of paths) {
+        const answer = await api.call(path, {
+          method,
+          headers: { 'Idempotency-Key': newIdempotencyKey() },
+          ...(as === undefined ? {} : { key: as }),
+          ...(method === 'POST' ? { body: {} } : {}),
+        });
+        expect(answer.status, `${method} ${path} with ${as}`).toBe(status);
+        if (code !== undefined) expect(answer.json.code).toBe(code);
+      }
+    }
+    expect(await api.db.refund.count({ where: { paymentId: payment.id } })).toBe(1);
+    expect(codeOf(await api.call('/v1/refunds/re_nobody', { key }))).toEqual([404, 'refund_not_found']);
+    expect(codeOf(await api.call('/v1/refunds/%00', { key }))).toEqual([404, 'refund_not_found']);
+  });
+});
+
+test('a callback that tells of our refund goes to its workflow, one that tells of another to the payment', async () => {
+  const { id } = await paid();
+  const made = await ask(id, { amount: 300 });
+  api.refundWorkflows.calls.length = 0;
+  api.workflows.calls.length = 0;
+  const tell = (outRefundNo: string) => {
+    const callback = simulatorCallback(
+      id,
+      `msg_${outRefundNo}`,
+      { refunded: 300, outRefundNo, refundAmount: 300, refundId: 'simr_1' },
+      'refund.succeeded',
+    );
+    return api.call('/callbacks/simulator', { ...callback, method: 'POST' });
+  };
+  expect((await tell(made.json.id)).status).toBe(200);
+  expect(api.refundWorkflows.calls).toEqual([{ name: 'deliverCallback', refundId: made.json.id }]);
+  expect(api.workflows.calls).toEqual([]);
+  expect((await tell('elsewhere')).status).toBe(200);
+  expect(api.workflows.named('deliverCallback')[0]?.args[0]).toMatchObject({ refundedAmount: 300 });
+});

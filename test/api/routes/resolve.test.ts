@@ -1,0 +1,164 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { automaticRefundId } from '../../../src/domain/ids.ts';
+import { recordAnswer } from '../../../src/ledger/payments.ts';
+import { TemporalUnavailable } from '../../../src/temporal/payment-workflows.ts';
+import { paidAnswer, pay, settle, setUp } from '../support.ts';
+
+// What an operator decides is durable before anybody is told of it, and everybody is told at once.
+
+const { api, key } = await setUp({ role: 'operator' });
+beforeEach(() => {
+  api.workflows.down = false;
+  api.refundWorkflows.down = false;
+  api.workflows.onAskChannel = async () => true;
+  api.workflows.calls.length = 0;
+  api.refundWorkflows.calls.length = 0;
+});
+
+/** Of what was asked, 900 came in: money that waits for a decision. */
+async function inReview() {
+  const made = await pay(api, key);
+  await settle(api.db, made.id, { amount: 900 });
+  return made;
+}
+
+const resolve = (id: string, action: string) =>
+  api.call(`/v1/payments/${id}/resolve`, { key, body: { action, note: 'The payer called.' } });
+
+describe('refund', () => {
+  test('the refund is owed, and its workflow is started at once', async () => {
+    const { id } = await inReview();
+    const answer = await resolve(id, 'refund');
+    expect([answer.status, answer.json.orderUpdate]).toEqual([200, 'conflict']);
+    const refundId = automaticRefundId(id);
+    expect(await api.db.refund.findMany({ where: { paymentId: id } })).toMatchObject([
+      { id: refundId, amount: 900n, status: 'created' },
+    ]);
+    expect(api.refundWorkflows.calls).toEqual([{ name: 'start', refundId }]);
+  });
+
+  test('without Temporal it is owed all the same: 200, and the sweep finds it', async () => {
+    const { id } = await inReview();
+    api.refundWorkflows.down = true;
+    expect((await resolve(id, 'refund')).status).toBe(200);
+    expect(await api.db.refund.count({ where: { paymentId: id, status: 'created' } })).toBe(1);
+    expect(api.logged()).toContain('a stored refund waits for the sweep');
+  });
+});
+
+describe('accept', () => {
+  /** Money in review, and another attempt of its order: made before, as none is while money waits for a decision. */
+  async function withAnother() {
+    const { id, orderId } = await inReview();
+    const row = await api.db.payment.findUniqueOrThrow({ where: { id } });
+    const other = await api.db.payment.create({
+      data: {
+        ...{ id: `pay_${id.slice(5, -1)}x`, merchantId: row.merchantId, orderId, channel: 'simulator2' },
+        ...{ channelAccountId: row.channelAccountId, method: 'wallet', clientTokenHash: 'x' },
+        ...{ amount: row.amount, currency: row.currency, expiresAt: row.expiresAt, status: 'paying' },
+      },
+    });
+    api.workflows.calls.length = 0;
+    return { id, orderId, other: other.id };
+  }
+  const cancelAskedFor = async (id: string) =>
+    (await api.db.payment.findUniqueOrThrow({ where: { id } })).cancelRequestedAt !== null;
+
+  test('the order is paid, and its other attempts are told at once to cancel', async () => {
+    const { id, orderId, other } = await withAnother();
+    const answer = await resolve(id, 'accept');
+    expect([answer.status, answer.json.orderUpdate, answer.json.attention]).toEqual([200, 'applied', null]);
+    expect((await api.call(`/v1/orders/${orderId}`, { key })).json).toMatchObject({
+      status: 'succeeded',
+      paidPaymentId: id,
+    });
+    expect(api.workflows.calls).toMatchObject([
+      { name: 'askChannel', paymentId: id, args: [8000] },
+      { name: 'cancel', paymentId: other, args: [2000] },
+    ]);
+    expect(await cancelAskedFor(other)).toBe(true);
+    expect((await api.call(`/v1/payments/${other}/timeline`, { key })).text).toContain(`is paid by ${id}`);
+  });
+
+  test('Temporal goes away before they are told: 200 all the same, the wish is recorded, and the sweep tells them', async () => {
+    const { id, other } = await withAnother();
+    api.workflows.onAskChannel = async () => {
+      api.workflows.down = true;
+      return true;
+    };
+    expect((await resolve(id, 'accept')).status).toBe(200);
+    expect(await cancelAskedFor(other)).toBe(true);
+  });
+
+  test('what another attempt brought in and waits for a decision goes back, at once', async () => {
+    const { id, orderId, other } = await withAnother();
+    const data = {
+      ...{ status: 'succeeded', orderUpdate: 'review', orderUpdatedAt: new Date(), settledBy: 'query' },
+      ...{ settledAt: new Date(), paidAt: new Date(), channelPaymentId: 'trx2' },
+      ...{ receivedAmount: 800n, receivedCurrency: 'CNY' },
+      ...{ attention: 'amount_mismatch', attentionSince: new Date(), attentionDetail: 'x' },
+    };
+    await api.db.payment.update({ where: { id: other }, data });
+    expect((await resolve(id, 'accept')).status).toBe(200);
+    const { payments } = (await api.call(`/v1/orders/${orderId}`, { key })).json;
+    const seen = (payments as { id: string }[]).find((each) => each.id === other);
+    expect(seen).toMatchObject({
+      ...{ orderUpdate: 'conflict', attention: 'order_conflict' },
+      ...{ refundReason: 'duplicate_payment', refundStatus: 'created' },
+    });
+    expect(api.refundWorkflows.calls).toEqual([{ name: 'start', refundId: automaticRefundId(other) }]);
+  });
+
+  describe('nobody watches money that waits for a decision: the channel is asked first', () => {
+    const undecided = { orderUpdate: 'review', attention: 'amount_mismatch' };
+
+    test('a part of it went back there, and its callback got lost: the rest is accepted', async () => {
+      const { id } = await inReview();
+      api.workflows.onAskChannel = async () => {
+        await recordAnswer(api.db, id, paidAnswer({ amount: 900, refundedAmount: 400 }), 'query', new Date());
+        return true;
+      };
+      expect((await resolve(id, 'accept')).json).toMatchObject({
+        ...{ orderUpdate: 'applied', receivedAmount: 900, refundedAmount: 400 },
+      });
+      const { text } = await api.call(`/v1/payments/${id}/timeline`, { key });
+      expect(text).toContain('as an operator accepted 5.00 CNY');
+    });
+
+    test('all of it went back there: 409, and the order is not paid', async () => {
+      const { id, orderId } = await inReview();
+      api.workflows.onAskChannel = async () => {
+        await recordAnswer(
+          api.db,
+          id,
+          { ...paidAnswer({ amount: 900 }), state: 'refunded' },
+          'query',
+          new Date(),
+        );
+        return true;
+      };
+      const answer = await resolve(id, 'accept');
+      expect([answer.status, answer.json.code]).toEqual([409, 'not_resolvable']);
+      expect((await api.call(`/v1/orders/${orderId}`, { key })).json.status).toBe('unpaid');
+    });
+
+    test.each([
+      ['silent', async () => false],
+      ['slower than we wait', async () => Promise.reject(new TemporalUnavailable('no answer in time'))],
+    ])('it is %s: 504, and nothing is decided', async (_, onAskChannel) => {
+      const { id } = await inReview();
+      api.workflows.onAskChannel = onAskChannel;
+      const answer = await resolve(id, 'accept');
+      expect([answer.status, answer.json.code]).toEqual([504, 'channel_unreachable']);
+      expect((await api.call(`/v1/payments/${id}`, { key })).json).toMatchObject(undecided);
+    });
+
+    test('without Temporal it cannot be asked: 503, and nothing is decided', async () => {
+      const { id } = await inReview();
+      api.workflows.down = true;
+      const answer = await resolve(id, 'accept');
+      expect([answer.status, answer.json.code]).toEqual([503, 'temporal_unavailable']);
+      expect((await api.call(`/v1/payments/${id}`, { key })).json).toMatchObject(undecided);
+    });
+  });
+});

@@ -1,0 +1,157 @@
+import { createHash } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { recordUnverified } from '../../../src/ledger/unverified.ts';
+import { newKey, pay, setUp, simulatorCallback } from '../support.ts';
+
+// Whoever floods the callback address with forgeries gets 401, little room and few queries, and delays nobody.
+
+/** Starts at a full minute, and goes on by hand. */
+let clock: number;
+const { api, key } = await setUp({ now: () => new Date(clock) });
+const accountId = (
+  await api.db.channelAccount.findFirstOrThrow({ where: { channel: 'simulator', isDefault: true } })
+).id;
+beforeEach(async () => {
+  clock = Math.floor(Date.now() / 60_000) * 60_000;
+  api.workflows.calls.length = 0;
+  await api.db.unverifiedCallback.deleteMany();
+  await api.db.unverifiedCallbackCount.deleteMany();
+});
+
+const send = (callback: { raw: string; headers: Record<string, string> }) =>
+  api.call('/callbacks/simulator', { ...callback, method: 'POST' });
+const forged = (id: string, padding = '') => {
+  const { raw, headers } = simulatorCallback(id);
+  return { raw: `${raw}${padding}`, headers: { ...headers, 'webhook-signature': 'v1,AAAA' } };
+};
+const counts = () => api.db.unverifiedCallbackCount.findMany({ orderBy: { minute: 'asc' } });
+
+test('its first 4 KiB and the hash of all of it are kept, with where it came from and why it was refused', async () => {
+  const callback = forged('pay_1', ' '.repeat(5_000));
+  expect((await send(callback)).status).toBe(401);
+  const [row, ...more] = await api.db.unverifiedCallback.findMany();
+  expect(more).toEqual([]);
+  expect(row).toMatchObject({
+    channelAccountId: accountId,
+    address: '127.0.0.1',
+    bodyHash: createHash('sha256').update(callback.raw).digest('hex'),
+    receivedAt: new Date(clock),
+  });
+  expect(row?.reason).not.toBe('');
+  expect(Buffer.from(row?.bodyHead ?? []).toString()).toBe(callback.raw.slice(0, 4096));
+  expect((await send({ raw: '', headers: {} })).status).toBe(401);
+  expect(await api.db.unverifiedCallback.count()).toBe(2);
+});
+
+test('of a flood a hundred a minute are kept and all are counted; the verified one among them is delivered', async () => {
+  const { id } = await pay(api, key);
+  // At once no more than get a connection to the database without waiting for one.
+  const flood = async (size: number) => {
+    const answers: Awaited<ReturnType<typeof send>>[] = [];
+    while (answers.length < size) {
+      const wave = Array.from({ length: Math.min(10, size - answers.length) }, () => send(forged(id)));
+      answers.push(...(await Promise.all(wave)));
+    }
+    return answers;
+  };
+  const statuses = new Set((await flood(130)).map(({ status }) => status));
+  expect([...statuses]).toEqual([401]);
+  expect(await api.db.unverifiedCallback.count()).toBe(100);
+  expect(await counts()).toMatchObject([{ address: '127.0.0.1', minute: new Date(clock), count: 130 }]);
+  expect(api.workflows.named('hint')).toHaveLength(1);
+
+  const [, verified] = await Promise.all([flood(60), send(simulatorCallback(id))]);
+  expect(verified.status).toBe(200);
+  expect(api.workflows.named('deliverCallback')).toHaveLength(1);
+
+  clock += 60_000;
+  await flood(5);
+  expect(await api.db.unverifiedCallback.count()).toBe(105);
+  expect((await counts()).map(({ count }) => count)).toEqual([190, 5]);
+});
+
+test('verified ones are never slowed, however many, and whatever else comes from their address', async () => {
+  const { id } = await pay(api, key);
+  const strangers = Array.from({ length: 70 }, () => api.call('/v1/orders', { key: 'sk_wrong' }));
+  await Promise.all([...strangers, ...Array.from({ length: 110 }, () => send(forged(id)))]);
+  // As many at once as the database stores in time: all of them queue for the row of one order.
+  for (let sent = 0; sent < 300; sent += 10) {
+    const answers = await Promise.all(Array.from({ length: 10 }, () => send({ ...simulatorCallback(id) })));
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]));
+  }
+  expect(await api.db.callback.count({ where: { paymentId: id } })).toBe(300);
+});
+
+test('from many addresses there is room for a thousand a minute', async () => {
+  const now = new Date(clock);
+  const body = Buffer.from('{}');
+  const from = async (address: string, times: number) => {
+    let stored = 0;
+    for (let i = 0; i < times; i++) {
+      if (await recordUnverified(api.db, { accountId, address, body, reason: 'forged' }, now)) stored += 1;
+    }
+    return stored;
+  };
+  for (let i = 1; i <= 9; i++) expect(await from(`192.0.2.${i}`, 101)).toBe(100);
+  expect(await from('192.0.2.10', 99)).toBe(99);
+  expect(await from('192.0.2.11', 10)).toBe(1);
+  // Another account has room of its own.
+  const other = await newKey(api.db);
+  const account = await api.db.channelAccount.findFirstOrThrow({ where: { merchantId: other.merchantId } });
+  expect(
+    await recordUnverified(
+      api.db,
+      { accountId: account.id, address: '192.0.2.11', body, reason: 'forged' },
+      now,
+    ),
+  ).toBe(true);
+});
+
+test('whoever has an IPv6 network has very many addresses, and is one sender all the same', async () => {
+  let address = '';
+  const comeFrom = ({ socket }: IncomingMessage) =>
+    void Object.defineProperty(socket, 'remoteAddress', { value: address, configurable: true });
+  api.server.prependListener('request', comeFrom);
+  try {
+    for (const from of ['2001:db8:1:200::1', '2001:db8:1:2ff:a:b:c:d', '2001:db8:1:300::1', '192.0.2.7']) {
+      address = from;
+      expect((await send(forged('pay_1'))).status).toBe(401);
+    }
+  } finally {
+    api.server.off('request', comeFrom);
+  }
+  const senders = (await counts()).map(({ address, count }) => [address, count]);
+  expect(Object.fromEntries(senders)).toEqual({
+    '2001:db8:1:200::/56': 2,
+    '2001:db8:1:300::/56': 1,
+    '192.0.2.7': 1,
+  });
+});
+
+describe('the payment it names', () => {
+  test('is asked about once in 10 s, and twenty times in its life', async () => {
+    const { id } = await pay(api, key);
+    for (let i = 0; i < 25; i++) {
+      clock += 10_000;
+      await send(forged(id));
+      await send(forged(id));
+    }
+    expect(api.workflows.named('hint')).toHaveLength(20);
+    const notes = await api.db.timelineEntry.count({ where: { paymentId: id, kind: 'callback' } });
+    expect(notes).toBe(20);
+    // A hint of the payer's is another matter.
+    expect((await api.call(`/v1/payments/${id}/hint`, { key, method: 'POST' })).status).toBe(202);
+    expect(api.workflows.named('hint')).toHaveLength(21);
+  });
+
+  test('also when all come at once', async () => {
+    const { id } = await pay(api, key);
+    await api.db.payment.update({ where: { id }, data: { unverifiedQueries: 19 } });
+    await Promise.all(Array.from({ length: 10 }, () => send(forged(id))));
+    clock += 10_000;
+    await send(forged(id));
+    expect(api.workflows.named('hint')).toHaveLength(1);
+    expect((await api.db.payment.findUniqueOrThrow({ where: { id } })).unverifiedQueries).toBe(20);
+  });
+});

@@ -1,0 +1,152 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import { ensureMerchant, findOrderService, rotateSecret, setMerchant } from '../../src/ledger/merchants.ts';
+import { newSecret, openSecret, sealSecret } from '../../src/order-service/secrets.ts';
+import { type FreshDatabase, freshDatabase, queryOnce } from '../support/stack.ts';
+
+// Signing secrets at rest, and which of them sign when.
+
+const KEY = 'a secret of at least thirty-two characters';
+const OTHER_KEY = 'another secret of thirty-two characters';
+const URL = 'https://shop.example/hooks';
+
+describe('a sealed secret', () => {
+  const secret = newSecret();
+
+  test('is opened by the same key for the same merchant', () => {
+    expect(secret).toMatch(/^whsec_[A-Za-z0-9+/]{43}=$/);
+    const sealed = sealSecret(KEY, 'mer_1', secret);
+    expect(openSecret(KEY, 'mer_1', sealed)).toBe(secret);
+    expect(Buffer.from(sealed).includes(secret.slice(6))).toBe(false);
+    expect(Buffer.from(sealed).includes(Buffer.from(secret.slice(6), 'base64'))).toBe(false);
+    // Never twice the same nonce.
+    expect(sealSecret(KEY, 'mer_1', secret)).not.toEqual(sealed);
+  });
+
+  test('is opened by no other key, for no other merchant, and not when a single bit was changed', () => {
+    const sealed = sealSecret(KEY, 'mer_1', secret);
+    const refusal = /^A signing secret of merchant mer_\d cannot be read: .*NODROP_SECRET/;
+    expect(() => openSecret(OTHER_KEY, 'mer_1', sealed)).toThrow(refusal);
+    expect(() => openSecret(KEY, 'mer_2', sealed)).toThrow(refusal);
+    for (let bit = 0; bit < sealed.length * 8; bit++) {
+      const changed = sealed.slice();
+      changed[bit >> 3] = (changed[bit >> 3] ?? 0) ^ (1 << (bit & 7));
+      expect(() => openSecret(KEY, 'mer_1', changed)).toThrow(refusal);
+    }
+    for (let length = 0; length < sealed.length; length++) {
+      expect(() => openSecret(KEY, 'mer_1', sealed.subarray(0, length))).toThrow(refusal);
+    }
+  });
+
+  test('says nothing of itself where it cannot be opened', () => {
+    const sealed = sealSecret(KEY, 'mer_1', secret);
+    try {
+      openSecret(OTHER_KEY, 'mer_1', sealed);
+      expect.unreachable();
+    } catch (error) {
+      expect(`${(error as Error).message}${(error as Error).cause}`).not.toContain(KEY);
+      expect(`${(error as Error).message}${(error as Error).cause}`).not.toContain(secret);
+    }
+  });
+});
+
+describe('a merchant’s secrets', () => {
+  let database: FreshDatabase;
+  let db: LedgerClient;
+  let n = 0;
+
+  beforeAll(async () => {
+    database = await freshDatabase();
+    db = createLedgerClient(database.url);
+  });
+  afterAll(async () => {
+    await db.$disconnect();
+    await database.drop();
+  });
+
+  const NOW = new Date('2026-11-21T10:00:00Z');
+  const later = (hours: number) => new Date(NOW.getTime() + hours * 3_600_000);
+  async function merchantWithSecret() {
+    const name = `m${n++}`;
+    const { merchant } = await ensureMerchant(db, name, []);
+    const set = await setMerchant(db, name, { orderServiceUrl: URL }, KEY, NOW);
+    return { id: merchant.id, name, secret: set?.secret ?? '' };
+  }
+  const secretsAt = async (id: string, at: Date, key = KEY) =>
+    (await findOrderService(db, id, key, at))?.secrets;
+
+  test('without an order service there is none, and the first one gets a secret', async () => {
+    const { merchant } = await ensureMerchant(db, 'embedded', []);
+    expect(await findOrderService(db, merchant.id, KEY, NOW)).toBeNull();
+    expect(await findOrderService(db, 'mer_nobody', KEY, NOW)).toBeNull();
+    const settings = { orderServiceUrl: URL, orderStatusUrl: `${URL}/{orderId}` };
+    const first = await setMerchant(db, 'embedded', settings, KEY, NOW);
+    expect(await findOrderService(db, merchant.id, KEY, NOW)).toEqual({
+      url: URL,
+      statusUrl: `${URL}/{orderId}`,
+      secrets: [first?.secret],
+    });
+    // Set again it stays, and what is left out stays as well.
+    const again = await setMerchant(db, 'embedded', { latePayment: 'review' }, KEY, NOW);
+    expect([again?.secret, again?.merchant.orderStatusUrl]).toEqual([null, `${URL}/{orderId}`]);
+    const back = { orderServiceUrl: null, orderStatusUrl: null };
+    expect((await setMerchant(db, 'embedded', back, KEY, NOW))?.secret).toBeNull();
+    expect(await findOrderService(db, merchant.id, KEY, NOW)).toBeNull();
+    // There again, it is told by the secret it knows.
+    expect((await setMerchant(db, 'embedded', settings, KEY, NOW))?.secret).toBeNull();
+    expect(await secretsAt(merchant.id, NOW)).toEqual([first?.secret]);
+  });
+
+  test('nobody’s settings are refused', async () => {
+    expect(await setMerchant(db, 'nobody', {}, KEY, NOW)).toBeNull();
+    expect(await rotateSecret(db, 'nobody', 0, KEY, NOW)).toBeNull();
+  });
+
+  test('are never in the database as they are', async () => {
+    const { secret } = await merchantWithSecret();
+    const rows = await queryOnce(
+      database.url,
+      "select encode(ciphertext, 'escape') as text, hint from signing_secrets",
+    );
+    expect(rows.length).toBeGreaterThan(0);
+    for (const row of rows) expect(row.text).not.toContain(secret.slice(6));
+    expect(rows.map(({ hint }) => hint)).toContain(secret.slice(-4));
+  });
+
+  test('both sign during a rotation, the new one first, and the old one no longer than it was said', async () => {
+    const { id, name, secret: first } = await merchantWithSecret();
+    const second = (await rotateSecret(db, name, 24 * 3_600_000, KEY, later(1)))?.secret;
+    expect(await secretsAt(id, later(1))).toEqual([second, first]);
+    expect(await secretsAt(id, new Date(later(25).getTime() - 1))).toEqual([second, first]);
+    expect(await secretsAt(id, later(25))).toEqual([second]);
+  });
+
+  test('rotated again, every old one ends at its own time', async () => {
+    const { id, name, secret: first } = await merchantWithSecret();
+    const second = (await rotateSecret(db, name, 24 * 3_600_000, KEY, NOW))?.secret;
+    const third = (await rotateSecret(db, name, 48 * 3_600_000, KEY, later(1)))?.secret;
+    expect(await secretsAt(id, later(2))).toEqual([third, second, first]);
+    expect(await secretsAt(id, later(24))).toEqual([third, second]);
+    // One that became known to others: all end now, whatever was said before.
+    const fourth = (await rotateSecret(db, name, 0, KEY, later(2)))?.secret;
+    expect(await secretsAt(id, later(2))).toEqual([fourth]);
+  });
+
+  test('two rotations at once leave one current secret', async () => {
+    const { id, name } = await merchantWithSecret();
+    const made = await Promise.all(
+      Array.from({ length: 5 }, () => rotateSecret(db, name, 3_600_000, KEY, later(1))),
+    );
+    expect(await db.signingSecret.count({ where: { merchantId: id, expiresAt: null } })).toBe(1);
+    const secrets = await secretsAt(id, later(1));
+    expect(secrets).toHaveLength(6);
+    for (const one of made) expect(secrets).toContain(one?.secret);
+  });
+
+  test('after NODROP_SECRET was lost, a rotation is all it takes', async () => {
+    const { id, name } = await merchantWithSecret();
+    await expect(findOrderService(db, id, OTHER_KEY, NOW)).rejects.toThrow('NODROP_SECRET');
+    const fresh = (await rotateSecret(db, name, 24 * 3_600_000, OTHER_KEY, NOW))?.secret;
+    expect(await secretsAt(id, NOW, OTHER_KEY)).toEqual([fresh]);
+  });
+});
