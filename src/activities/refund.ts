@@ -4,7 +4,10 @@ import type { PaymentSnapshot } from '../domain/payment.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
 import { isAutomatic, isRefundOpen, type RefundReason } from '../domain/states.ts';
 import { recordAnswer } from '../ledger/payments.ts';
-import * as ledger from '../ledger/refunds.ts';
+import * as answers from '../ledger/refund-answers.ts';
+import { findRefund } from '../ledger/refunds.ts';
+import { recordRefundsOfCallback } from '../ledger/reversals.ts';
+import { isAllBack, toRefundSnapshot } from '../ledger/snapshot.ts';
 import { startDeliveries } from '../temporal/start-deliveries.ts';
 import type { ActivityDeps } from './deps.ts';
 import { notYet, reasonOf, unknownOutcome } from './failures.ts';
@@ -25,19 +28,19 @@ export function refundLedgerActivities({ db, now, deliveryWorkflows }: ActivityD
   return {
     /** The row as it is: every run's first activity, as its input may be stale. Null when the row is gone. */
     async loadRefund(refundId: string): Promise<RefundSnapshot | null> {
-      return await ledger.findRefund(db, refundId);
+      return await findRefund(db, refundId);
     },
 
     /** What a verified callback says of a refund of ours. */
     async recordRefundCallback(refundId: string, callbackId: string): Promise<RefundSnapshot> {
-      const snapshot = await ledger.recordRefundCallback(db, refundId, callbackId, await now());
+      const snapshot = await answers.recordRefundCallback(db, refundId, callbackId, await now());
       await startDeliveries({ db, deliveryWorkflows }, snapshot.paymentId);
       return snapshot;
     },
 
     /** What a verified callback says of money that went back without our asking. */
     async recordRefunds(paymentId: string, callbackId: string): Promise<PaymentSnapshot> {
-      const snapshot = await ledger.recordRefundsOfCallback(db, paymentId, callbackId, await now());
+      const snapshot = await recordRefundsOfCallback(db, paymentId, callbackId, await now());
       await startDeliveries({ db, deliveryWorkflows }, paymentId);
       return snapshot;
     },
@@ -79,7 +82,7 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows }
     const trade = await adapterOf(row).queryTrade(channelAccount, id, cancellationSignal());
     const known = await query(row);
     if (known.state !== 'unknown_refund') return known;
-    await ledger.recordFirstAsk(db, row.id, trade, await now());
+    await answers.recordFirstAsk(db, row.id, trade, await now());
     await startDeliveries({ db, deliveryWorkflows }, id);
     return undefined;
   };
@@ -121,14 +124,14 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows }
       answer.state === 'succeeded' || answer.state === 'failed'
         ? await adapterOf(row).queryTrade(channelAccount, id, cancellationSignal())
         : undefined;
-    const snapshot = await ledger.recordRefundAnswer(db, row.id, answer, await now(), trade);
+    const snapshot = await answers.recordRefundAnswer(db, row.id, answer, await now(), trade);
     // The order service is told when this settled the refund.
     if (!isRefundOpen(snapshot.status)) await startDeliveries({ db, deliveryWorkflows }, snapshot.paymentId);
     return snapshot;
   };
 
   const silence = async (row: Row, error: ChannelError) =>
-    await ledger.recordRefundSilence(db, row.id, reasonOf(error), await now());
+    await answers.recordRefundSilence(db, row.id, reasonOf(error), await now());
 
   /** The channel decides over a dispute, and may give the money back itself: then nobody owes it twice. */
   const isHeldBack = (row: Row) =>
@@ -137,13 +140,13 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows }
     row.status === 'created' &&
     row.askedAt === null;
 
-  const isOver = (row: Row) => !isRefundOpen(ledger.toRefundSnapshot(row, row.payment).status);
+  const isOver = (row: Row) => !isRefundOpen(toRefundSnapshot(row, row.payment).status);
 
   return {
     /** Has the channel give the money back, always under the same number: asking twice gives it back once. */
     async refundAtChannel(refundId: string): Promise<RefundSnapshot> {
       const row = await load(refundId);
-      if (isOver(row)) return ledger.toRefundSnapshot(row, row.payment);
+      if (isOver(row)) return toRefundSnapshot(row, row.payment);
       if (isHeldBack(row)) throw notYet('nodrop', 'that a disputed payment is not refunded', HELD_BACK_MS);
       try {
         const isFirst = row.status === 'created' && row.askedAt === null;
@@ -162,7 +165,7 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows }
     async askTradeOfRefund(refundId: string): Promise<void> {
       const { payment } = await load(refundId);
       // Nobody can have given back more.
-      if (ledger.isAllBack(payment)) return;
+      if (isAllBack(payment)) return;
       const { id, channel, channelAccount } = payment;
       try {
         const trade = await adapterOf({ payment }).queryTrade(channelAccount, id, cancellationSignal());
@@ -179,7 +182,7 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows }
      */
     async queryRefund(input: RefundQueryInput): Promise<{ snapshot: RefundSnapshot; known: boolean }> {
       const row = await load(input.refundId);
-      if (isOver(row)) return { snapshot: ledger.toRefundSnapshot(row, row.payment), known: true };
+      if (isOver(row)) return { snapshot: toRefundSnapshot(row, row.payment), known: true };
       const wait = input.waits[activityInfo().attempt - 1] ?? input.waits.at(-1);
       const { channel } = row.payment;
       let answer: RefundAnswer;

@@ -6,8 +6,7 @@ import { removeOld } from '../ledger/cleanup.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import { handOver, showOverdue, toDeliverySnapshot } from '../ledger/deliveries.ts';
 import { findEndingOrders, releaseEndingOrder } from '../ledger/orders.ts';
-import { toRefundSnapshot } from '../ledger/refunds.ts';
-import { isMoney, recordedAnswer } from '../ledger/snapshot.ts';
+import { isMoney, recordedAnswer, toRefundSnapshot } from '../ledger/snapshot.ts';
 import { endStuck, findShownStuck, showStuck } from '../ledger/stuck.ts';
 import {
   findUnseenDeliveries,

@@ -10,7 +10,7 @@ import {
   type RecoveryPage,
   refundsToRecover,
 } from '../ledger/recover.ts';
-import { toRefundSnapshot } from '../ledger/refunds.ts';
+import { toRefundSnapshot } from '../ledger/snapshot.ts';
 import { deliverStored } from '../temporal/deliver-callback.ts';
 import { DeliveryWorkflows } from '../temporal/delivery-workflows.ts';
 import { PaymentWorkflows, TemporalUnavailable } from '../temporal/payment-workflows.ts';

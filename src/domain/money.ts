@@ -49,6 +49,13 @@ export function toDecimal(amount: number, code: CurrencyCode): string {
   return exponent === 0 ? digits : `${digits.slice(0, -exponent)}.${digits.slice(-exponent)}`;
 }
 
+/** Minor units with their currency, for people: `19.90 CNY`. */
+export const sayAmount = (amount: bigint, currency: CurrencyCode): string =>
+  `${toDecimal(Number(amount), currency)} ${currency}`;
+
+/** The smaller of two amounts. */
+export const smaller = (a: bigint, b: bigint): bigint => (a < b ? a : b);
+
 /**
  * A channel's decimal string as minor units, exactly.
  * @throws RangeError when it is not a plain decimal, has more places than the currency, or is out of range.

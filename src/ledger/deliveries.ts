@@ -13,7 +13,9 @@ import type { Attention, OrderUpdate, RefundReason } from '../domain/states.ts';
 import type { Delivery, Event, Payment, Prisma } from '../generated/prisma/client.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { cleared, type Locked, raised, raisedUnlessDisputed, underLock, update } from './locked.ts';
-import { isAllBack, oweRefund, showReversed } from './refunds.ts';
+import { oweRefund } from './refunds.ts';
+import { showReversed } from './reversals.ts';
+import { isAllBack } from './snapshot.ts';
 import { note } from './timeline.ts';
 import { transaction } from './turns.ts';
 

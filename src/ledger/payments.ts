@@ -13,7 +13,8 @@ import type { Order, Prisma } from '../generated/prisma/client.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { cleared, type Locked, raised, raisedUnlessDisputed, underLock, update } from './locked.ts';
 import { payOrder, releaseOrder } from './order-row.ts';
-import { giveBackOthers, owedRefund, oweRefund, recordExternalRefunds } from './refunds.ts';
+import { giveBackOthers, owedRefund, oweRefund } from './refunds.ts';
+import { recordExternalRefunds } from './reversals.ts';
 import { isMoney, recordedAnswer, tellsMoreOf, toSnapshot } from './snapshot.ts';
 import { note } from './timeline.ts';
 

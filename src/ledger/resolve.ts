@@ -1,17 +1,12 @@
+import { sayAmount } from '../domain/money.ts';
 import { Refusal } from '../domain/refusal.ts';
 import type { Payment, Refund } from '../generated/prisma/client.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { decidePending, hurryDeliveries } from './deliveries.ts';
 import { type Locked, raised, underLock, update } from './locked.ts';
 import { cancelOthers, releaseOrder } from './order-row.ts';
-import {
-  findOpenRefund,
-  giveBackOthers,
-  isAllBack,
-  oweRefund,
-  oweRefundAgain,
-  sayAmount,
-} from './refunds.ts';
+import { findOpenRefund, giveBackOthers, oweRefund, oweRefundAgain } from './refunds.ts';
+import { isAllBack } from './snapshot.ts';
 import { note } from './timeline.ts';
 
 /** What an operator decides about a payment that needs attention. Every decision is on the timeline. */

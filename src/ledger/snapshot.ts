@@ -1,14 +1,17 @@
 import type { ChannelAnswer, NextAction, PaidAnswer } from '../domain/channel.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
+import type { RefundSnapshot } from '../domain/refund.ts';
 import {
   type Attention,
   isEnded,
   isLive,
   type OrderUpdate,
   type PaymentStatus,
+  type RefundReason,
+  type RefundStatus,
   type SettledBy,
 } from '../domain/states.ts';
-import type { Payment, Prisma } from '../generated/prisma/client.ts';
+import type { Payment, Prisma, Refund } from '../generated/prisma/client.ts';
 
 /** The definite answer of the channel, with what brought it. Stored in `payments.channel_answer`. */
 export type RecordedAnswer = Extract<ChannelAnswer, { state: 'paid' | 'refunded' | 'closed' | 'failed' }> & {
@@ -52,10 +55,32 @@ export function toSnapshot(payment: Payment, now: Date): PaymentSnapshot {
   };
 }
 
+export function toRefundSnapshot(
+  refund: Refund,
+  payment: Pick<Payment, 'orderId' | 'channel'>,
+): RefundSnapshot {
+  return {
+    id: refund.id,
+    paymentId: refund.paymentId,
+    orderId: payment.orderId,
+    channel: payment.channel,
+    amount: Number(refund.amount),
+    currency: refund.currency,
+    status: refund.status as RefundStatus,
+    reason: refund.reason as RefundReason,
+    createdAt: refund.createdAt.getTime(),
+    unknownSince: refund.unknownSince?.getTime() ?? null,
+  };
+}
+
 /** True for an answer that says that money came in, wherever it is now. */
 export function isMoney(answer: ChannelAnswer | null): answer is PaidAnswer {
   return answer?.state === 'paid' || answer?.state === 'refunded';
 }
+
+/** All that came in has gone back. */
+export const isAllBack = ({ receivedAmount, refundedAmount }: Payment): boolean =>
+  receivedAmount !== null && refundedAmount >= receivedAmount;
 
 /** Money is on record, and the order update that decides over it has not run yet. */
 export function hasUnsettledMoney(payment: Payment): boolean {

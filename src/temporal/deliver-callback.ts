@@ -3,7 +3,7 @@ import type { CallbackNotice } from '../domain/payment.ts';
 import type { Callback, Payment } from '../generated/prisma/client.ts';
 import { readCallback } from '../ledger/callbacks.ts';
 import type { LedgerClient } from '../ledger/client.ts';
-import { toRefundSnapshot } from '../ledger/refunds.ts';
+import { toRefundSnapshot } from '../ledger/snapshot.ts';
 import type { PaymentWorkflows } from './payment-workflows.ts';
 import type { RefundWorkflows } from './refund-workflows.ts';
 

@@ -9,7 +9,7 @@ import {
   requestCancel,
   settlePayment,
 } from '../../src/ledger/payments.ts';
-import { recordRefundAnswer, recordRefundSilence } from '../../src/ledger/refunds.ts';
+import { recordRefundAnswer, recordRefundSilence } from '../../src/ledger/refund-answers.ts';
 import { paidAnswer, pay, settle, setUp, simulatorCallback } from './support.ts';
 
 // Every case that needs a person: shown with a sentence and since when, found in the list, and over when it is.

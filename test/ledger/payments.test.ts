@@ -18,7 +18,8 @@ import {
   requestCancel,
   settlePayment,
 } from '../../src/ledger/payments.ts';
-import { recordRefundAnswer, recordRefundCallback, requestRefund } from '../../src/ledger/refunds.ts';
+import { recordRefundAnswer, recordRefundCallback } from '../../src/ledger/refund-answers.ts';
+import { requestRefund } from '../../src/ledger/refunds.ts';
 import { resolvePayment } from '../../src/ledger/resolve.ts';
 import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
 

@@ -10,7 +10,7 @@ import {
   recordSilence,
   settlePayment,
 } from '../../../src/ledger/payments.ts';
-import { recordRefundAnswer } from '../../../src/ledger/refunds.ts';
+import { recordRefundAnswer } from '../../../src/ledger/refund-answers.ts';
 import {
   newKey,
   newOrderId,

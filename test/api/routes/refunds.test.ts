@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { refund, refundPage } from '../../../src/api/schemas/refund.ts';
-import { recordRefundAnswer } from '../../../src/ledger/refunds.ts';
+import { recordRefundAnswer } from '../../../src/ledger/refund-answers.ts';
 import { newKey, pay, settle, setUp, simulatorCallback } from '../support.ts';
 
 // Refunds over HTTP: who may ask for what, and how often. What the channel does of it is tested on real parts.

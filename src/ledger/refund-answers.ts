@@ -1,0 +1,233 @@
+import type { ChannelAnswer, RefundAnswer } from '../domain/channel.ts';
+import { isAutomaticRefundId } from '../domain/ids.ts';
+import { sayAmount, smaller } from '../domain/money.ts';
+import type { RefundSnapshot } from '../domain/refund.ts';
+import { isRefundOpen, type RefundStatus } from '../domain/states.ts';
+import type { Payment, Refund } from '../generated/prisma/client.ts';
+import { readCallback } from './callbacks.ts';
+import type { LedgerClient, LedgerTx } from './client.ts';
+import { type Locked, raised, underLock, update } from './locked.ts';
+import { moneyWentBack, reviewAttention } from './refund-trouble.ts';
+import { oweRefund, reasonOwed } from './refunds.ts';
+import { correctExternal, recordExternalRefunds } from './reversals.ts';
+import { isMoney, toRefundSnapshot } from './snapshot.ts';
+import { note } from './timeline.ts';
+
+/** What the channel says of our refunds. How changes are made: see refunds.ts. */
+
+/**
+ * Before the channel is asked for a refund the first time: the trade was queried, and after it the refund's number,
+ * which the channel does not know. So the trade's sum cannot hold this refund, and what went back unknown to us is
+ * recorded without counting it. From here on the channel may have it. Does nothing the second time.
+ */
+export async function recordFirstAsk(
+  db: LedgerClient,
+  refundId: string,
+  trade: ChannelAnswer,
+  now: Date,
+): Promise<void> {
+  await underRefundLock(db, refundId, now, async (locked, refund) => {
+    if (!isRefundOpen(refund.status as RefundStatus) || refund.askedAt !== null) return;
+    await locked.tx.refund.update({ where: { id: refundId }, data: { askedAt: now } });
+    await recordTrade(locked, trade, now, refundId);
+  });
+}
+
+/**
+ * Writes down what the channel said of a refund before anybody acts on it. A definite answer is the last, and with it
+ * comes what the channel said of the trade after it: money that others gave back is recorded in the same transaction.
+ * What is owed anew by a refusal is the sweep's to start.
+ */
+export async function recordRefundAnswer(
+  db: LedgerClient,
+  refundId: string,
+  answer: RefundAnswer,
+  now: Date,
+  trade?: ChannelAnswer,
+): Promise<RefundSnapshot> {
+  return await underRefundLock(db, refundId, now, async (locked, refund) => {
+    const written = await writeAnswer(locked, refund, answer, now, trade);
+    if (trade !== undefined) await recordTrade(locked, trade, now);
+    await oweWhatWasRefused(locked, refund, written, now);
+    return written;
+  });
+}
+
+/** What the channel said of the trade when it was queried for a refund. `absent`: see recordExternalRefunds. */
+async function recordTrade(locked: Locked, trade: ChannelAnswer, now: Date, absent?: string): Promise<void> {
+  const { tx, payment } = locked;
+  const { state } = trade;
+  await note(tx, payment.id, 'query', `The channel answered ${state}.`, now, { state, by: 'query' });
+  const seen = await update(tx, payment.id, {
+    channelState: state,
+    channelAnsweredAt: now,
+    channelErrorSince: null,
+  });
+  if (isMoney(trade)) await recordExternalRefunds({ ...locked, payment: seen }, trade, now, absent);
+}
+
+/**
+ * A refund that somebody asked for stood for money that is owed back, and the channel has refused it: what is left is
+ * owed by itself from now on. One that was owed by itself waits for a person, who has it asked again.
+ */
+async function oweWhatWasRefused(
+  { tx, payment: { id } }: Locked,
+  refund: Refund,
+  written: RefundSnapshot,
+  now: Date,
+): Promise<void> {
+  const isNews = isRefundOpen(refund.status as RefundStatus) && written.status === 'failed';
+  if (!isNews || isAutomaticRefundId(refund.id, id)) return;
+  const payment = await tx.payment.findUniqueOrThrow({ where: { id } });
+  if (payment.orderUpdate !== 'conflict') return;
+  if ((await oweRefund(tx, payment, await reasonOwed(tx, id), now)) !== null)
+    await reviewAttention(tx, payment, now);
+}
+
+/** The channel gave no readable answer on a refund; after an hour of that a person should look. */
+export async function recordRefundSilence(
+  db: LedgerClient,
+  refundId: string,
+  reason: string,
+  now: Date,
+): Promise<RefundSnapshot> {
+  return await underRefundLock(db, refundId, now, async ({ tx, payment }, refund) => {
+    if (!isRefundOpen(refund.status as RefundStatus)) return toRefundSnapshot(refund, payment);
+    const silent = await tx.refund.update({
+      where: { id: refundId },
+      data: { failure: reason, unknownSince: refund.unknownSince ?? now },
+    });
+    // The same trouble again is no news.
+    if (refund.failure !== reason)
+      await note(tx, payment.id, 'refund', `No readable answer on refund ${refundId}: ${reason}`, now);
+    await reviewAttention(tx, payment, now);
+    return toRefundSnapshot(silent, payment);
+  });
+}
+
+/**
+ * What a stored callback says of a refund of ours: believed for exactly the refund's amount. What it says of
+ * money that others gave back is recorded as well. A refusal is asked about: what is owed after it depends on what
+ * others gave back, which the trade says with the answer. So is a refund that was not asked for yet: what is recorded
+ * as others' may be this one.
+ */
+export async function recordRefundCallback(
+  db: LedgerClient,
+  refundId: string,
+  callbackId: string,
+  now: Date,
+): Promise<RefundSnapshot> {
+  return await underRefundLock(db, refundId, now, async (locked, refund) => {
+    const { tx, payment } = locked;
+    const callback = await tx.callback.findUnique({ where: { id: callbackId } });
+    if (callback === null || callback.paymentId !== payment.id) return toRefundSnapshot(refund, payment);
+    const said = readCallback(callback);
+    const answer = said.refund?.outRefundNo === refundId ? said.refund.answer : undefined;
+    const isWord =
+      refund.askedAt !== null &&
+      (answer?.state === 'processing' ||
+        (answer?.state === 'succeeded' && BigInt(answer.amount) === refund.amount));
+    const written =
+      isWord && answer !== undefined
+        ? await writeAnswer(locked, refund, answer, now)
+        : toRefundSnapshot(refund, payment);
+    const current = await tx.payment.findUniqueOrThrow({ where: { id: payment.id } });
+    if (isMoney(said.answer)) await recordExternalRefunds({ ...locked, payment: current }, said.answer, now);
+    return written;
+  });
+}
+
+async function underRefundLock<T>(
+  db: LedgerClient,
+  refundId: string,
+  now: Date,
+  work: (locked: Locked, refund: Refund) => Promise<T>,
+): Promise<T> {
+  const { paymentId } = await db.refund.findUniqueOrThrow({
+    where: { id: refundId },
+    select: { paymentId: true },
+  });
+  return await underLock(db, paymentId, now, async (locked) =>
+    work(locked, await locked.tx.refund.findUniqueOrThrow({ where: { id: refundId } })),
+  );
+}
+
+async function writeAnswer(
+  locked: Locked,
+  refund: Refund,
+  answer: RefundAnswer,
+  now: Date,
+  trade?: ChannelAnswer,
+): Promise<RefundSnapshot> {
+  const { tx, payment, news } = locked;
+  if (!isRefundOpen(refund.status as RefundStatus)) return toRefundSnapshot(refund, payment);
+  const said = `Refund ${refund.id} of ${sayAmount(refund.amount, refund.currency)}`;
+  const write = async (detail: string, data: Parameters<typeof tx.refund.update>[0]['data']) => {
+    const row = await tx.refund.update({ where: { id: refund.id }, data });
+    await note(tx, payment.id, 'refund', detail, now, { refundId: refund.id, status: row.status });
+    return toRefundSnapshot(row, payment);
+  };
+  const definite = { unknownSince: null, settledAt: now };
+  switch (answer.state) {
+    case 'succeeded': {
+      const given = BigInt(answer.amount);
+      const { receivedAmount, refundedAmount } = await correctExternal(locked, refund, given, trade, now);
+      // Never more than came in, whatever the channel says.
+      const amount = smaller(given, (receivedAmount ?? 0n) - refundedAmount);
+      const isAsAsked = given === refund.amount && amount === given;
+      const say = (sum: bigint) => sayAmount(sum, refund.currency);
+      const difference =
+        `The channel gave back ${say(given)} under refund ${refund.id}, asked were ${say(refund.amount)}` +
+        (amount === given ? '' : `; recorded are ${say(amount)}, as no more came in`);
+      const written = await write(
+        `${said} succeeded: ${refund.reason}.${isAsAsked ? '' : ` ${difference}.`}`,
+        {
+          ...definite,
+          status: 'succeeded',
+          channelRefundId: answer.channelRefundId,
+          failure: null,
+          ...(isAsAsked ? {} : { amount, askedAmount: refund.amount }),
+        },
+      );
+      news.push({ type: 'refund.succeeded', refundId: refund.id });
+      const after = await moneyWentBack(locked, amount, now);
+      if (!isAsAsked) await showOtherAmount(tx, after, difference, now);
+      return written;
+    }
+    case 'failed': {
+      const written = await write(`${said} failed: ${answer.reason}`, {
+        ...definite,
+        status: 'failed',
+        failure: answer.reason,
+      });
+      news.push({ type: 'refund.failed', refundId: refund.id });
+      await reviewAttention(tx, payment, now);
+      return written;
+    }
+    case 'processing': {
+      const written = await write(`${said}: the channel has it in process.`, {
+        status: 'processing',
+        askedAt: refund.askedAt ?? now,
+        unknownSince: null,
+        failure: null,
+      });
+      await reviewAttention(tx, payment, now);
+      return written;
+    }
+    case 'unknown_refund': {
+      const written = await write(`${said}: the channel does not know it, and is told again.`, {
+        unknownSince: refund.unknownSince ?? now,
+        failure: null,
+      });
+      await reviewAttention(tx, payment, now);
+      return written;
+    }
+  }
+}
+
+/** Shows that the channel gave back another amount than it was asked for, unless something else is shown. */
+async function showOtherAmount(tx: LedgerTx, payment: Payment, detail: string, now: Date): Promise<void> {
+  if (payment.attention !== null && payment.attention !== 'order_conflict') return;
+  await note(tx, payment.id, 'attention', `amount_mismatch: ${detail}.`, now);
+  await update(tx, payment.id, raised('amount_mismatch', `${detail}.`, now));
+}

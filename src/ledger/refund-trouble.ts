@@ -1,0 +1,109 @@
+import { isAutomaticRefundId } from '../domain/ids.ts';
+import { sayAmount } from '../domain/money.ts';
+import { type Attention, isRefundOpen, type RefundStatus } from '../domain/states.ts';
+import type { Payment, Refund } from '../generated/prisma/client.ts';
+import type { LedgerTx } from './client.ts';
+import { cleared, type Locked, raised, update } from './locked.ts';
+import { releaseOrder } from './order-row.ts';
+import { isAllBack } from './snapshot.ts';
+import { note } from './timeline.ts';
+
+/** What the refunds of a payment mean for the payment and its order. How changes are made: see refunds.ts. */
+
+/** A channel that is silent on a refund for so long, or does not know it, is a person's business. */
+const FAILING_AFTER_MS = 3_600_000;
+/** Banks take days: what the channel plainly has in process is given as long. */
+const PROCESSING_AT_MOST_MS = 7 * 24 * 3_600_000;
+
+/** Adds to what has gone back, and draws the conclusions for the order when that is everything. */
+export async function moneyWentBack(
+  { tx, order, payment: { id }, news }: Locked,
+  amount: bigint,
+  now: Date,
+): Promise<Payment> {
+  let payment = await update(tx, id, { refundedAmount: { increment: amount } });
+  if (isAllBack(payment)) {
+    if (order.paidPaymentId === id && order.status === 'succeeded') {
+      await tx.order.update({
+        where: { merchantId_id: { merchantId: order.merchantId, id: order.id } },
+        data: { status: 'refunded' },
+      });
+      await note(tx, id, 'order', `Order ${order.id} is refunded: all of its money is back.`, now);
+    }
+    if (payment.orderUpdate === 'review') {
+      payment = await update(tx, id, { orderUpdate: 'conflict', orderUpdatedAt: now });
+      await note(tx, id, 'order', 'All money is back: nothing is left to decide.', now);
+      news.push({ type: 'payment.conflict' });
+      await releaseOrder(tx, order, now);
+    }
+  }
+  return await reviewAttention(tx, payment, now);
+}
+
+/** What is shown while money waits for a person, and is over once all of it is back. */
+const OVER_WHEN_BACK: readonly Attention[] = [
+  'refund_failing',
+  'order_conflict',
+  'amount_mismatch',
+  'late_payment_review',
+];
+
+/** Shows a payment whose refund does not get on, and stops showing it when that is over. */
+export async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date): Promise<Payment> {
+  const refunds = await tx.refund.findMany({
+    where: { paymentId: payment.id },
+    orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
+  });
+  const allBack = isAllBack(payment);
+  const current = payment.attention as Attention | null;
+  const onItsWay = refunds.reduce(
+    (sum, { status, amount }) => (status === 'failed' ? sum : sum + amount),
+    0n,
+  );
+  const isHeld = onItsWay < (payment.receivedAmount ?? 0n);
+  for (const refund of refunds) {
+    const trouble = troubleWith(refund, isHeld, now);
+    if (trouble === undefined) continue;
+    if (current === 'refund_failing') {
+      // As old as it was, and with what is true of it now.
+      if (payment.attentionDetail === trouble) return payment;
+      await note(tx, payment.id, 'attention', `refund_failing: ${trouble}`, now);
+      return await update(tx, payment.id, { attentionDetail: trouble });
+    }
+    // An open conflict is no news beside money that cannot be given back.
+    if (current !== null && current !== 'order_conflict') return payment;
+    await note(tx, payment.id, 'attention', `refund_failing: ${trouble}`, now);
+    return await update(tx, payment.id, raised('refund_failing', trouble, now));
+  }
+  // That the channel gave back another amount than asked stays to be seen.
+  const isOtherAmount = refunds.some(({ askedAmount }) => askedAmount !== null);
+  const over: readonly Attention[] = allBack
+    ? OVER_WHEN_BACK.filter((kind) => kind !== 'amount_mismatch' || !isOtherAmount)
+    : ['refund_failing'];
+  if (current === null || !over.includes(current)) return payment;
+  await note(tx, payment.id, 'attention', `${current} is over.`, now);
+  if (payment.orderUpdate === 'conflict' && !allBack) {
+    // As old as it was: the money has been here since.
+    const detail = 'Its money is on its way back.';
+    return await update(tx, payment.id, { attention: 'order_conflict', attentionDetail: detail });
+  }
+  return await update(tx, payment.id, cleared(payment, over));
+}
+
+/** @param isHeld money of the payment is here that no refund brings back */
+function troubleWith(refund: Refund, isHeld: boolean, now: Date): string | undefined {
+  const what = `refund ${refund.id} of ${sayAmount(refund.amount, refund.currency)}`;
+  if (refund.status === 'failed') {
+    // One that was asked for is its asker's to ask for again; one that is owed stays owed.
+    return isAutomaticRefundId(refund.id, refund.paymentId) && isHeld
+      ? `The channel refused ${what}: ${refund.failure ?? 'it gave no reason'}`
+      : undefined;
+  }
+  if (!isRefundOpen(refund.status as RefundStatus)) return undefined;
+  const { unknownSince, createdAt } = refund;
+  if (unknownSince !== null && now.getTime() - unknownSince.getTime() >= FAILING_AFTER_MS)
+    return `No definite answer on ${what} since ${unknownSince.toISOString()}; it is asked on.`;
+  if (refund.status === 'processing' && now.getTime() - createdAt.getTime() >= PROCESSING_AT_MOST_MS)
+    return `The channel still has ${what} in process, owed since ${createdAt.toISOString()}; it is asked on.`;
+  return undefined;
+}
