@@ -11,6 +11,7 @@ import type { PaymentSnapshot } from '../domain/payment.ts';
 import type { OrderUpdate } from '../domain/states.ts';
 import { isRowGone, type LedgerClient } from '../ledger/client.ts';
 import * as deliveries from '../ledger/deliveries.ts';
+import type { Attempt } from '../ledger/delivery-verdict.ts';
 import { eventMessage } from '../ledger/event-data.ts';
 import { findOrderService } from '../ledger/merchants.ts';
 import { loadPayment } from '../ledger/payments.ts';
@@ -152,7 +153,7 @@ async function ask(
   orderServices: DeliverEventDeps['orderServices'],
   row: deliveries.DeliveryRow,
   at: Date,
-): Promise<Omit<deliveries.Attempt, 'at'>> {
+): Promise<Omit<Attempt, 'at'>> {
   const { event, payment } = row;
   let target: OrderServiceTarget | null;
   try {

@@ -107,8 +107,8 @@ export function waitsAfterHint(
   return [...tight, ...remainingWaits(schedule, at, horizonMs)];
 }
 
-/** A query this little before its time is that query: clocks of server and worker differ. */
-const SAME_TIME_MS = 500;
+/** What comes this little before its time is on time: clocks of server and worker differ. */
+export const SAME_TIME_MS = 500;
 
 /**
  * The wait from `now` to the next query of a plan of waits that began at `startedAt` (epoch ms), or null when the plan

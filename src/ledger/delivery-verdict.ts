@@ -1,0 +1,135 @@
+import { type LatePayment, reviewInstead } from '../domain/decision.ts';
+import { isToldByPayment } from '../domain/delivery.ts';
+import type { DeliveryOutcome, DeliveryStatus, EventType } from '../domain/event.ts';
+import type { Attention, OrderUpdate, RefundReason } from '../domain/states.ts';
+import type { Delivery, Event, Payment } from '../generated/prisma/client.ts';
+import type { LedgerTx } from './client.ts';
+import { cleared, type Locked, raisedUnlessDisputed, update } from './locked.ts';
+import { oweRefund } from './refunds.ts';
+import { showReversed } from './reversals.ts';
+import { isAllBack } from './snapshot.ts';
+import { note } from './timeline.ts';
+
+/** What the order service's answer means: which answers settle a delivery, and what they do to the payment. */
+
+/** What one call of the order service came to. */
+export interface Attempt {
+  readonly outcome: DeliveryOutcome;
+  /** Null when there was no answer. */
+  readonly statusCode: number | null;
+  /** A sentence. */
+  readonly detail: string;
+  readonly durationMs: number;
+  /** What the service asked for. */
+  readonly retryAfterMs?: number;
+  /** When it began. */
+  readonly at: Date;
+}
+
+export async function settle(
+  tx: LedgerTx,
+  deliveryId: string,
+  status: Exclude<DeliveryStatus, 'pending'>,
+  now: Date,
+): Promise<Delivery> {
+  return await tx.delivery.update({
+    where: { id: deliveryId },
+    data: { status, settledAt: now, nextAttemptAt: null, tellingUntil: null },
+  });
+}
+
+/** What the order service's word does to the payment that waits for it. Of every other event it settles the delivery alone. */
+export async function conclude(locked: Locked, event: Event, attempt: Attempt, now: Date): Promise<Payment> {
+  const { tx, payment, order } = locked;
+  if (!isToldByPayment(event.type as EventType, payment.orderUpdate as OrderUpdate | null)) return payment;
+  switch (attempt.outcome) {
+    case 'agreed':
+      return await agree(locked, `The order service agrees: order ${order.id} is paid.`, now);
+    case 'conflict':
+      return await giveBack(
+        locked,
+        'duplicate_payment',
+        `The order service refuses it. ${attempt.detail}`,
+        now,
+      );
+    case 'gone': {
+      const merchant = await tx.merchant.findUniqueOrThrow({ where: { id: payment.merchantId } });
+      const detail = 'The order service has no such order any more';
+      if ((merchant.latePayment as LatePayment) !== 'review')
+        return await giveBack(locked, 'late_payment', `${detail}; the money is owed back.`, now);
+      const said = `${detail}; the merchant wants to decide.`;
+      return await refuse(locked, 'review', 'late_payment_review', said, now);
+    }
+    default:
+      return payment;
+  }
+}
+
+/** The payment that was told to its order service is applied. */
+async function agree({ tx, payment }: Locked, detail: string, now: Date): Promise<Payment> {
+  const over = cleared(payment, ['order_update_failing']);
+  if (over.attention === null) await note(tx, payment.id, 'attention', 'order_update_failing is over.', now);
+  await note(tx, payment.id, 'order', detail, now, { orderUpdate: 'applied' });
+  const applied = await update(tx, payment.id, { orderUpdate: 'applied', orderUpdatedAt: now, ...over });
+  return await showReversed(tx, applied, now);
+}
+
+async function giveBack(locked: Locked, reason: RefundReason, detail: string, now: Date): Promise<Payment> {
+  if (locked.order.recoveredAt !== null && reason !== 'requested') {
+    const { orderUpdate, attention, detail: said } = reviewInstead(reason, detail);
+    return await refuse(locked, orderUpdate, attention, said, now);
+  }
+  const payment = await refuse(locked, 'conflict', 'order_conflict', detail, now);
+  await oweRefund(locked.tx, payment, reason, now);
+  return payment;
+}
+
+/** Our order row keeps naming the payment: nobody else can pay it, and it is refunded when the money is back. */
+async function refuse(
+  { tx, payment, news }: Locked,
+  to: 'conflict' | 'review',
+  attention: Attention,
+  detail: string,
+  now: Date,
+): Promise<Payment> {
+  // Once all of its money is back nothing is left to decide, or to be shown.
+  const isBack = isAllBack(payment);
+  const decided = isBack ? 'conflict' : to;
+  await note(tx, payment.id, 'order', detail, now, { orderUpdate: decided });
+  news.push({ type: `payment.${decided}` });
+  const shown = isBack
+    ? cleared(payment, ['order_update_failing'])
+    : raisedUnlessDisputed(payment, attention, detail, now);
+  return await update(tx, payment.id, {
+    orderUpdate: decided,
+    orderUpdatedAt: now,
+    ...shown,
+  });
+}
+
+/**
+ * An operator decides in the order service's stead about a payment that waits for it.
+ * @returns the payment, or null when it waits for none.
+ */
+export async function decidePending(
+  locked: Locked,
+  action: 'accept' | 'refund',
+  now: Date,
+): Promise<Payment | null> {
+  const { tx, payment } = locked;
+  if (payment.orderUpdate !== 'pending') return null;
+  const waiting = await tx.delivery.findMany({
+    where: { paymentId: payment.id, status: 'pending', event: { type: 'payment.succeeded' } },
+    select: { id: true },
+  });
+  const detail = `An operator decided: ${action}.`;
+  for (const { id: deliveryId } of waiting) {
+    await settle(tx, deliveryId, action === 'accept' ? 'delivered' : 'conflict', now);
+    const outcome = action === 'accept' ? 'agreed' : 'conflict';
+    await tx.deliveryAttempt.create({
+      data: { deliveryId, at: now, outcome, statusCode: null, detail, durationMs: 0 },
+    });
+  }
+  if (action === 'refund') return await giveBack(locked, 'requested', 'An operator refunds it.', now);
+  return await agree(locked, `Order ${payment.orderId} is paid, by an operator's word.`, now);
+}
