@@ -10,7 +10,7 @@ import type {
   RefundStatus,
   SettledBy,
 } from '../domain/states.ts';
-import { PrismaClient } from '../generated/prisma/client.ts';
+import { type Prisma, PrismaClient } from '../generated/prisma/client.ts';
 import { ConnectionPool } from './connection.ts';
 
 const column =
@@ -67,6 +67,9 @@ export function createLedgerClient(databaseUrl: string, applicationName?: string
   const client = new PrismaClient({ adapter, transactionOptions: { maxWait: 3_000, timeout: 6_000 } });
   return client as unknown as LedgerClient;
 }
+
+/** A value of JSON for a column: an interface of ours has no index signature, so that Prisma's type does not take it. */
+export const json = (value: object): Prisma.InputJsonObject => value as Prisma.InputJsonObject;
 
 /** True when a row that must be there is not: Prisma's "record not found". */
 export function isRowGone(error: unknown): boolean {

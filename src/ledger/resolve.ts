@@ -1,5 +1,4 @@
 import { Refusal } from '../domain/refusal.ts';
-import type { Payment, Refund } from '../generated/prisma/client.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { decidePending, hurryDeliveries } from './deliveries.ts';
 import { type Locked, raised, underLock, update } from './locked.ts';
@@ -12,6 +11,7 @@ import {
   oweRefundAgain,
   sayAmount,
 } from './refunds.ts';
+import type { Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
 /** What an operator decides about a payment that needs attention. Every decision is on the timeline. */

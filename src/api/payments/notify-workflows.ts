@@ -1,5 +1,5 @@
-import type { Payment, Refund } from '../../generated/prisma/client.ts';
 import { toRefundSnapshot } from '../../ledger/refunds.ts';
+import type { Payment, Refund } from '../../ledger/rows.ts';
 import type { Logger } from '../../log.ts';
 import { TemporalUnavailable } from '../../temporal/payment-workflows.ts';
 import type { Api } from '../deps.ts';
