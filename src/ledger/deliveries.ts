@@ -1,4 +1,4 @@
-import { type LatePayment, reviewInstead } from '../domain/decision.ts';
+import { reviewInstead } from '../domain/decision.ts';
 import {
   DELIVERY_ALARM_MS,
   type DeliverySnapshot,
@@ -7,13 +7,14 @@ import {
   TELLING_TAKES_AT_MOST_MS,
   type Telling,
 } from '../domain/delivery.ts';
-import type { DeliveryOutcome, DeliveryStatus, EventType } from '../domain/event.ts';
+import type { DeliveryOutcome, DeliveryStatus } from '../domain/event.ts';
 import { Refusal } from '../domain/refusal.ts';
-import type { Attention, OrderUpdate, RefundReason } from '../domain/states.ts';
-import type { Delivery, Event, Payment, Prisma } from '../generated/prisma/client.ts';
+import type { Attention, RefundReason } from '../domain/states.ts';
+import type { Prisma } from '../generated/prisma/client.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { cleared, type Locked, raised, raisedUnlessDisputed, underLock, update } from './locked.ts';
 import { isAllBack, oweRefund, showReversed } from './refunds.ts';
+import type { Delivery, Event, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 import { transaction } from './turns.ts';
 
@@ -102,17 +103,16 @@ const LAST_ATTEMPT = { orderBy: { id: 'desc' as const }, take: 1 };
 
 export function toDeliverySnapshot(row: DeliveryRow, lastAnswer?: string): DeliverySnapshot {
   const { id, event, payment } = row;
-  const type = event.type as EventType;
+  const { type } = event;
   return {
     id,
     type,
     version: event.version,
     paymentId: payment.id,
     orderId: payment.orderId,
-    status: row.status as DeliveryStatus,
-    toldByPayment:
-      row.handedOverAt === null && isToldByPayment(type, payment.orderUpdate as OrderUpdate | null),
-    attention: payment.attention as Attention | null,
+    status: row.status,
+    toldByPayment: row.handedOverAt === null && isToldByPayment(type, payment.orderUpdate),
+    attention: payment.attention,
     telling: tellingOf(row, lastAnswer),
   };
 }
@@ -278,8 +278,7 @@ async function showFailing(
   lastAnswer: string | undefined,
   now: Date,
 ): Promise<Payment> {
-  if (!isToldByPayment(delivery.event.type as EventType, payment.orderUpdate as OrderUpdate | null))
-    return payment;
+  if (!isToldByPayment(delivery.event.type, payment.orderUpdate)) return payment;
   const since = waitingSince(delivery).toISOString();
   const detail =
     lastAnswer === undefined
@@ -306,7 +305,7 @@ async function showFailing(
 /** What the order service's word does to the payment that waits for it. Of every other event it settles the delivery alone. */
 async function conclude(locked: Locked, event: Event, attempt: Attempt, now: Date): Promise<Payment> {
   const { tx, payment, order } = locked;
-  if (!isToldByPayment(event.type as EventType, payment.orderUpdate as OrderUpdate | null)) return payment;
+  if (!isToldByPayment(event.type, payment.orderUpdate)) return payment;
   switch (attempt.outcome) {
     case 'agreed':
       return await agree(locked, `The order service agrees: order ${order.id} is paid.`, now);
@@ -320,7 +319,7 @@ async function conclude(locked: Locked, event: Event, attempt: Attempt, now: Dat
     case 'gone': {
       const merchant = await tx.merchant.findUniqueOrThrow({ where: { id: payment.merchantId } });
       const detail = 'The order service has no such order any more';
-      if ((merchant.latePayment as LatePayment) !== 'review')
+      if (merchant.latePayment !== 'review')
         return await giveBack(locked, 'late_payment', `${detail}; the money is owed back.`, now);
       const said = `${detail}; the merchant wants to decide.`;
       return await refuse(locked, 'review', 'late_payment_review', said, now);

@@ -9,12 +9,12 @@ import { type CurrencyCode, toDecimal } from '../domain/money.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
 import { Refusal } from '../domain/refusal.ts';
-import { type Attention, isRefundOpen, type RefundReason, type RefundStatus } from '../domain/states.ts';
-import type { Payment, Refund } from '../generated/prisma/client.ts';
+import { type Attention, isRefundOpen, type RefundReason } from '../domain/states.ts';
 import { readCallback } from './callbacks.ts';
 import { isConstraintViolation, type LedgerClient, type LedgerTx } from './client.ts';
 import { cleared, type Locked, raised, raisedUnlessDisputed, underLock, update } from './locked.ts';
 import { releaseOrder } from './order-row.ts';
+import type { Payment, Refund } from './rows.ts';
 import { toSnapshot } from './snapshot.ts';
 import { note } from './timeline.ts';
 
@@ -44,8 +44,8 @@ export function toRefundSnapshot(
     channel: payment.channel,
     amount: Number(refund.amount),
     currency: refund.currency,
-    status: refund.status as RefundStatus,
-    reason: refund.reason as RefundReason,
+    status: refund.status,
+    reason: refund.reason,
     createdAt: refund.createdAt.getTime(),
     unknownSince: refund.unknownSince?.getTime() ?? null,
   };
@@ -233,7 +233,7 @@ async function noteCovered(tx: LedgerTx, { id }: Payment, reason: RefundReason, 
 /** What a conflict's money is owed back for. */
 async function reasonOwed(tx: LedgerTx, paymentId: string): Promise<RefundReason> {
   const first = await tx.refund.findUnique({ where: { id: automaticRefundId(paymentId) } });
-  if (first !== null) return first.reason as RefundReason;
+  if (first !== null) return first.reason;
   const entry = await tx.timelineEntry.findFirst({
     where: { paymentId, kind: 'refund', data: { path: ['covered'], equals: true } },
     orderBy: { id: 'asc' },
@@ -251,7 +251,7 @@ async function oweWhatWasRefused(
   written: RefundSnapshot,
   now: Date,
 ): Promise<void> {
-  const isNews = isRefundOpen(refund.status as RefundStatus) && written.status === 'failed';
+  const isNews = isRefundOpen(refund.status) && written.status === 'failed';
   if (!isNews || isAutomaticRefundId(refund.id, id)) return;
   const payment = await tx.payment.findUniqueOrThrow({ where: { id } });
   if (payment.orderUpdate !== 'conflict') return;
@@ -338,7 +338,7 @@ export async function recordFirstAsk(
   now: Date,
 ): Promise<void> {
   await underRefundLock(db, refundId, now, async (locked, refund) => {
-    if (!isRefundOpen(refund.status as RefundStatus) || refund.askedAt !== null) return;
+    if (!isRefundOpen(refund.status) || refund.askedAt !== null) return;
     await locked.tx.refund.update({ where: { id: refundId }, data: { askedAt: now } });
     await recordTrade(locked, trade, now, refundId);
   });
@@ -385,7 +385,7 @@ export async function recordRefundSilence(
   now: Date,
 ): Promise<RefundSnapshot> {
   return await underRefundLock(db, refundId, now, async ({ tx, payment }, refund) => {
-    if (!isRefundOpen(refund.status as RefundStatus)) return toRefundSnapshot(refund, payment);
+    if (!isRefundOpen(refund.status)) return toRefundSnapshot(refund, payment);
     const silent = await tx.refund.update({
       where: { id: refundId },
       data: { failure: reason, unknownSince: refund.unknownSince ?? now },
@@ -613,7 +613,7 @@ async function writeAnswer(
   trade?: ChannelAnswer,
 ): Promise<RefundSnapshot> {
   const { tx, payment, news } = locked;
-  if (!isRefundOpen(refund.status as RefundStatus)) return toRefundSnapshot(refund, payment);
+  if (!isRefundOpen(refund.status)) return toRefundSnapshot(refund, payment);
   const said = `Refund ${refund.id} of ${sayAmount(refund.amount, refund.currency)}`;
   const write = async (detail: string, data: Parameters<typeof tx.refund.update>[0]['data']) => {
     const row = await tx.refund.update({ where: { id: refund.id }, data });
@@ -722,7 +722,7 @@ async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date): Promi
     orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
   });
   const allBack = isAllBack(payment);
-  const current = payment.attention as Attention | null;
+  const current = payment.attention;
   const onItsWay = refunds.reduce(
     (sum, { status, amount }) => (status === 'failed' ? sum : sum + amount),
     0n,
@@ -766,7 +766,7 @@ function troubleWith(refund: Refund, isHeld: boolean, now: Date): string | undef
       ? `The channel refused ${what}: ${refund.failure ?? 'it gave no reason'}`
       : undefined;
   }
-  if (!isRefundOpen(refund.status as RefundStatus)) return undefined;
+  if (!isRefundOpen(refund.status)) return undefined;
   const { unknownSince, createdAt } = refund;
   if (unknownSince !== null && now.getTime() - unknownSince.getTime() >= FAILING_AFTER_MS)
     return `No definite answer on ${what} since ${unknownSince.toISOString()}; it is asked on.`;
