@@ -5,10 +5,8 @@ import {
   isToldByPayment,
   type Telling,
 } from '../domain/delivery.ts';
-import type { EventType } from '../domain/event.ts';
 import { ROW_LOST_FAILURE } from '../domain/names.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
-import type { OrderUpdate } from '../domain/states.ts';
 import { isRowGone, type LedgerClient } from '../ledger/client.ts';
 import * as deliveries from '../ledger/deliveries.ts';
 import type { Attempt } from '../ledger/delivery-verdict.ts';
@@ -222,7 +220,7 @@ function isProofNeeded(row: deliveries.DeliveryRow): boolean {
 
 /** Its payment waits for it. */
 const isAwaited = ({ event, payment }: deliveries.DeliveryRow): boolean =>
-  isToldByPayment(event.type as EventType, payment.orderUpdate as OrderUpdate | null);
+  isToldByPayment(event.type, payment.orderUpdate);
 
 /** When a person is to be shown what is not agreed on since then, in ms from `at`; null when that time has passed. */
 function alarmIn(since: number, at: Date): number | null {

@@ -2,7 +2,7 @@ import { activityInfo, cancellationSignal } from '@temporalio/activity';
 import { ChannelError, type RefundAnswer } from '../domain/channel.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
-import { isAutomatic, isRefundOpen, type RefundReason } from '../domain/states.ts';
+import { isAutomatic, isRefundOpen } from '../domain/states.ts';
 import { recordAnswer } from '../ledger/payments.ts';
 import * as answers from '../ledger/refund-answers.ts';
 import { findRefund } from '../ledger/refunds.ts';
@@ -136,7 +136,7 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows }
   /** The channel decides over a dispute, and may give the money back itself: then nobody owes it twice. */
   const isHeldBack = (row: Row) =>
     row.payment.attention === 'disputed' &&
-    isAutomatic(row.reason as RefundReason) &&
+    isAutomatic(row.reason) &&
     row.status === 'created' &&
     row.askedAt === null;
 

@@ -1,11 +1,11 @@
 import type { Client } from '@temporalio/client';
 import { deliveryWorkflowId, paymentIdOf, paymentWorkflowId, refundWorkflowId } from '../domain/names.ts';
-import type { Payment } from '../generated/prisma/client.ts';
 import { markDelivered, matchCallbacks } from '../ledger/callbacks.ts';
 import { removeOld } from '../ledger/cleanup.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import { handOver, showOverdue, toDeliverySnapshot } from '../ledger/deliveries.ts';
 import { findEndingOrders, releaseEndingOrder } from '../ledger/orders.ts';
+import type { Payment } from '../ledger/rows.ts';
 import { isMoney, recordedAnswer, toRefundSnapshot } from '../ledger/snapshot.ts';
 import { endStuck, findShownStuck, showStuck } from '../ledger/stuck.ts';
 import {

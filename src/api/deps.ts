@@ -1,7 +1,7 @@
 import type { Config } from '../config.ts';
 import type { ChannelAdapter } from '../domain/channel.ts';
-import type { Payment } from '../generated/prisma/client.ts';
 import type { LedgerClient } from '../ledger/client.ts';
+import type { Payment } from '../ledger/rows.ts';
 import type { Logger } from '../log.ts';
 import type { DeliveryWorkflows } from '../temporal/delivery-workflows.ts';
 import type { PaymentWorkflows } from '../temporal/payment-workflows.ts';

@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import type { CallbackRefund, ChannelAnswer, VerifiedCallback } from '../domain/channel.ts';
 import { newCallbackId } from '../domain/ids.ts';
-import type { Callback, ChannelAccount, Payment, Prisma } from '../generated/prisma/client.ts';
-import type { LedgerClient, LedgerTx } from './client.ts';
+import { json, type LedgerClient, type LedgerTx } from './client.ts';
 import { cleared } from './locked.ts';
 import { lockOrder } from './order-row.ts';
+import type { Callback, ChannelAccount, Payment } from './rows.ts';
 import { isMoney, type RecordedAnswer, recordedAnswer, tellsMoreOf } from './snapshot.ts';
 import { note } from './timeline.ts';
 import { ownerOf, transaction } from './turns.ts';
@@ -36,7 +36,7 @@ async function recordWord(
     data: {
       channelState: answer.state,
       channelAnsweredAt: now,
-      channelAnswer: word as unknown as Prisma.InputJsonObject,
+      channelAnswer: json(word),
       channelErrorSince: null,
       ...cleared(payment, ['channel_unreachable', 'create_unknown']),
     },
@@ -85,10 +85,10 @@ export async function storeCallback(
         ...notification,
         id: newCallbackId(),
         paymentId: payment?.id ?? null,
-        answer: {
+        answer: json({
           ...callback.answer,
           ...(callback.refund === undefined ? {} : { refund: callback.refund }),
-        } as unknown as Prisma.InputJsonObject,
+        }),
         body: new Uint8Array(rawBody),
         receivedAt: now,
       },

@@ -1,10 +1,52 @@
 import { PrismaPg } from '@prisma/adapter-pg';
+import type { LatePayment } from '../domain/decision.ts';
+import type { DeliveryOutcome, DeliveryStatus, EventType } from '../domain/event.ts';
+import type {
+  Attention,
+  OrderStatus,
+  OrderUpdate,
+  PaymentStatus,
+  RefundReason,
+  RefundStatus,
+  SettledBy,
+} from '../domain/states.ts';
 import { type Prisma, PrismaClient } from '../generated/prisma/client.ts';
 import { ConnectionPool } from './connection.ts';
 
-export type LedgerClient = PrismaClient;
+const column =
+  <T>() =>
+  <Name extends string>(name: Name) => ({
+    needs: { [name]: true } as { [N in Name]: true },
+    compute: (row: { [N in Name]: unknown }): T => row[name] as T,
+  });
+
+/**
+ * Text columns whose values a CHECK of the database lists, as the domain's types. Never called: only the type that
+ * Prisma gives to such a client is used, so that a row costs nothing more to read. What is written stays a string, and
+ * the CHECK refuses what is not in the list.
+ */
+const withDomainTypes = (client: PrismaClient) =>
+  client.$extends({
+    result: {
+      merchant: { latePayment: column<LatePayment>()('latePayment') },
+      order: { status: column<OrderStatus>()('status') },
+      payment: {
+        status: column<PaymentStatus>()('status'),
+        orderUpdate: column<OrderUpdate | null>()('orderUpdate'),
+        settledBy: column<SettledBy | null>()('settledBy'),
+        attention: column<Attention | null>()('attention'),
+      },
+      refund: { status: column<RefundStatus>()('status'), reason: column<RefundReason>()('reason') },
+      event: { type: column<EventType>()('type') },
+      delivery: { status: column<DeliveryStatus>()('status') },
+      deliveryAttempt: { outcome: column<DeliveryOutcome>()('outcome') },
+    },
+  });
+
+/** Its rows have the types of rows.ts. */
+export type LedgerClient = ReturnType<typeof withDomainTypes>;
 /** Inside a transaction. */
-export type LedgerTx = Prisma.TransactionClient;
+export type LedgerTx = Parameters<Parameters<LedgerClient['$transaction']>[0]>[0];
 
 /**
  * @param databaseUrl a postgresql:// URL. The caller closes it with `$disconnect()`.
@@ -22,8 +64,12 @@ export function createLedgerClient(databaseUrl: string, applicationName?: string
     query_timeout: 5_500,
   });
   const adapter = new PrismaPg(pool, { disposeExternalPool: true });
-  return new PrismaClient({ adapter, transactionOptions: { maxWait: 3_000, timeout: 6_000 } });
+  const client = new PrismaClient({ adapter, transactionOptions: { maxWait: 3_000, timeout: 6_000 } });
+  return client as unknown as LedgerClient;
 }
+
+/** A value of JSON for a column: an interface of ours has no index signature, so that Prisma's type does not take it. */
+export const json = (value: object): Prisma.InputJsonObject => value as Prisma.InputJsonObject;
 
 /** True when a row that must be there is not: Prisma's "record not found". */
 export function isRowGone(error: unknown): boolean {

@@ -6,14 +6,13 @@ import {
   TELLING_TAKES_AT_MOST_MS,
   type Telling,
 } from '../domain/delivery.ts';
-import type { DeliveryStatus, EventType } from '../domain/event.ts';
 import { Refusal } from '../domain/refusal.ts';
 import { SAME_TIME_MS } from '../domain/schedule.ts';
-import type { Attention, OrderUpdate } from '../domain/states.ts';
-import type { Delivery, Event, Payment, Prisma } from '../generated/prisma/client.ts';
+import type { Prisma } from '../generated/prisma/client.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { type Attempt, conclude, settle } from './delivery-verdict.ts';
 import { type Locked, raised, underLock, update } from './locked.ts';
+import type { Delivery, Event, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 import { transaction } from './turns.ts';
 
@@ -99,17 +98,16 @@ const LAST_ATTEMPT = { orderBy: { id: 'desc' as const }, take: 1 };
 
 export function toDeliverySnapshot(row: DeliveryRow, lastAnswer?: string): DeliverySnapshot {
   const { id, event, payment } = row;
-  const type = event.type as EventType;
+  const { type } = event;
   return {
     id,
     type,
     version: event.version,
     paymentId: payment.id,
     orderId: payment.orderId,
-    status: row.status as DeliveryStatus,
-    toldByPayment:
-      row.handedOverAt === null && isToldByPayment(type, payment.orderUpdate as OrderUpdate | null),
-    attention: payment.attention as Attention | null,
+    status: row.status,
+    toldByPayment: row.handedOverAt === null && isToldByPayment(type, payment.orderUpdate),
+    attention: payment.attention,
     telling: tellingOf(row, lastAnswer),
   };
 }
@@ -249,8 +247,7 @@ async function showFailing(
   lastAnswer: string | undefined,
   now: Date,
 ): Promise<Payment> {
-  if (!isToldByPayment(delivery.event.type as EventType, payment.orderUpdate as OrderUpdate | null))
-    return payment;
+  if (!isToldByPayment(delivery.event.type, payment.orderUpdate)) return payment;
   const since = waitingSince(delivery).toISOString();
   const detail =
     lastAnswer === undefined

@@ -1,12 +1,12 @@
-import { type LatePayment, reviewInstead } from '../domain/decision.ts';
+import { reviewInstead } from '../domain/decision.ts';
 import { isToldByPayment } from '../domain/delivery.ts';
-import type { DeliveryOutcome, DeliveryStatus, EventType } from '../domain/event.ts';
-import type { Attention, OrderUpdate, RefundReason } from '../domain/states.ts';
-import type { Delivery, Event, Payment } from '../generated/prisma/client.ts';
+import type { DeliveryOutcome, DeliveryStatus } from '../domain/event.ts';
+import type { Attention, RefundReason } from '../domain/states.ts';
 import type { LedgerTx } from './client.ts';
 import { cleared, type Locked, raisedUnlessDisputed, update } from './locked.ts';
 import { oweRefund } from './refunds.ts';
 import { showReversed } from './reversals.ts';
+import type { Delivery, Event, Payment } from './rows.ts';
 import { isAllBack } from './snapshot.ts';
 import { note } from './timeline.ts';
 
@@ -41,7 +41,7 @@ export async function settle(
 /** What the order service's word does to the payment that waits for it. Of every other event it settles the delivery alone. */
 export async function conclude(locked: Locked, event: Event, attempt: Attempt, now: Date): Promise<Payment> {
   const { tx, payment, order } = locked;
-  if (!isToldByPayment(event.type as EventType, payment.orderUpdate as OrderUpdate | null)) return payment;
+  if (!isToldByPayment(event.type, payment.orderUpdate)) return payment;
   switch (attempt.outcome) {
     case 'agreed':
       return await agree(locked, `The order service agrees: order ${order.id} is paid.`, now);
@@ -55,7 +55,7 @@ export async function conclude(locked: Locked, event: Event, attempt: Attempt, n
     case 'gone': {
       const merchant = await tx.merchant.findUniqueOrThrow({ where: { id: payment.merchantId } });
       const detail = 'The order service has no such order any more';
-      if ((merchant.latePayment as LatePayment) !== 'review')
+      if (merchant.latePayment !== 'review')
         return await giveBack(locked, 'late_payment', `${detail}; the money is owed back.`, now);
       const said = `${detail}; the merchant wants to decide.`;
       return await refuse(locked, 'review', 'late_payment_review', said, now);

@@ -1,4 +1,4 @@
-import type { Event, Order, Payment, Refund } from '../generated/prisma/client.ts';
+import type { Event, Order, Payment, Refund } from './rows.ts';
 
 /**
  * What a merchant sees of its rows wherever it sees them: in the API's answers, in events and in the feed. Amounts are

@@ -1,7 +1,6 @@
 import type { EventType } from '../domain/event.ts';
 import { newDeliveryId, newEventId } from '../domain/ids.ts';
-import type { Prisma } from '../generated/prisma/client.ts';
-import type { LedgerTx } from './client.ts';
+import { json, type LedgerTx } from './client.ts';
 import { type EventContent, orderData, paymentData, refundData } from './event-data.ts';
 
 /** Something happened that the merchant is told of. */
@@ -58,7 +57,7 @@ export async function recordEvent(
       paymentId,
       type,
       version,
-      data: content as unknown as Prisma.InputJsonObject,
+      data: json(content),
       createdAt: now,
     },
   });

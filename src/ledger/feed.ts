@@ -1,6 +1,6 @@
 import { Refusal } from '../domain/refusal.ts';
-import type { Delivery, DeliveryAttempt, Event } from '../generated/prisma/client.ts';
 import type { LedgerClient } from './client.ts';
+import type { Delivery, DeliveryAttempt, Event } from './rows.ts';
 import { beyond, NEWEST_FIRST, type Page } from './views.ts';
 
 /** What merchants read of their events. */

@@ -1,5 +1,4 @@
-import type { Prisma } from '../generated/prisma/client.ts';
-import type { LedgerClient } from './client.ts';
+import { json, type LedgerClient } from './client.ts';
 
 /**
  * Which POST a merchant's Idempotency-Key stands for, and what came of it. A key is leased while its request runs:
@@ -79,7 +78,7 @@ export async function keepResult(db: LedgerClient, lease: Lease, result: KeptRes
   const { status, ...body } = result;
   await db.idempotencyKey.updateMany({
     where: held(lease),
-    data: { responseStatus: status, responseBody: body as Prisma.InputJsonObject, lockedUntil: null },
+    data: { responseStatus: status, responseBody: json(body), lockedUntil: null },
   });
 }
 

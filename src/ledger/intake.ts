@@ -2,10 +2,10 @@ import { isDeepStrictEqual } from 'node:util';
 import { newPaymentId } from '../domain/ids.ts';
 import type { CurrencyCode } from '../domain/money.ts';
 import { Refusal } from '../domain/refusal.ts';
-import { isLive, type PaymentStatus } from '../domain/states.ts';
-import type { Order, Payment, Prisma } from '../generated/prisma/client.ts';
-import { isConstraintViolation, type LedgerClient, type LedgerTx } from './client.ts';
+import { isLive } from '../domain/states.ts';
+import { isConstraintViolation, json, type LedgerClient, type LedgerTx } from './client.ts';
 import { lockOrder } from './order-row.ts';
+import type { Order, Payment } from './rows.ts';
 import { hasUnsettledMoney, isUndecided } from './snapshot.ts';
 import { note } from './timeline.ts';
 import { inTurn, transaction } from './turns.ts';
@@ -198,7 +198,7 @@ async function insertPayment(
   const attempts = await tx.payment.findMany({ where: attemptsOf });
   const refusal = refusesAttempts(order, now);
   if (refusal !== null) throw refusal;
-  const live = attempts.filter(({ status }) => isLive(status as PaymentStatus));
+  const live = attempts.filter(({ status }) => isLive(status));
   const same = live.find(({ channel, method }) => channel === given.channel && method === given.method);
   const unasked = same === undefined ? live.filter(({ id }) => !given.askedAttempts.has(id)) : [];
   for (const attempt of attempts) {
@@ -240,7 +240,7 @@ async function insertPayment(
       returnUrl: given.returnUrl ?? null,
       createdAt: now,
       expiresAt,
-      ...(given.payer === undefined ? {} : { payer: given.payer as Prisma.InputJsonObject }),
+      ...(given.payer === undefined ? {} : { payer: json(given.payer) }),
     },
   });
   await note(tx, id, 'transition', `Created for order ${order.id}.`, now);

@@ -1,8 +1,9 @@
 import type { Attention } from '../domain/states.ts';
-import type { Order, Payment, Prisma } from '../generated/prisma/client.ts';
+import type { Prisma } from '../generated/prisma/client.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { type News, recordEvent } from './events.ts';
 import { lockOrder } from './order-row.ts';
+import type { Order, Payment } from './rows.ts';
 import { ownerOf, transaction } from './turns.ts';
 
 /** What every change of a payment and its refunds is made with. */
@@ -54,6 +55,6 @@ export const raisedUnlessDisputed = (payment: Payment, attention: Attention, det
 
 /** Takes back an attention of one of these kinds: what it said is not true any more. */
 export const cleared = (payment: Payment, kinds: readonly Attention[]) =>
-  kinds.includes(payment.attention as Attention)
+  payment.attention !== null && kinds.includes(payment.attention)
     ? { attention: null, attentionSince: null, attentionDetail: null }
     : {};

@@ -1,8 +1,8 @@
 import type { PaymentTerms } from '../domain/payment.ts';
-import type { Payment } from '../generated/prisma/client.ts';
 import { matchCallbacksOf } from './callbacks.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { lockOrder } from './order-row.ts';
+import type { Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
 /** Rows that the database has lost, by a restored backup or a lost commit, written again from their workflow's input. */

@@ -2,10 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { hashSecret } from '../client-token.ts';
 import type { LatePayment } from '../domain/decision.ts';
 import { newApiKeyId, newChannelAccountId, newMerchantId, newSigningSecretId } from '../domain/ids.ts';
-import type { ChannelAccount, Merchant, SigningSecret } from '../generated/prisma/client.ts';
 import type { OrderServiceTarget } from '../order-service/client.ts';
 import { newSecret, openSecret, sealSecret } from '../order-service/secrets.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
+import type { ChannelAccount, Merchant, SigningSecret } from './rows.ts';
 
 export type Role = 'merchant' | 'operator';
 

@@ -1,8 +1,8 @@
 import type { PaidAnswer } from '../domain/channel.ts';
-import { decideSuccess, type LatePayment, type SuccessDecision } from '../domain/decision.ts';
-import type { OrderStatus, PaymentStatus } from '../domain/states.ts';
-import type { Order, Payment } from '../generated/prisma/client.ts';
+import { decideSuccess, type SuccessDecision } from '../domain/decision.ts';
+import type { OrderStatus } from '../domain/states.ts';
 import type { LedgerTx } from './client.ts';
+import type { Order, Payment } from './rows.ts';
 import { UNSETTLED_MONEY } from './snapshot.ts';
 import { note } from './timeline.ts';
 
@@ -29,13 +29,13 @@ export async function payOrder(
 ): Promise<{ decision: SuccessDecision; mustBeTold: boolean; cancelled: string[] }> {
   const merchant = await tx.merchant.findUniqueOrThrow({ where: { id: order.merchantId } });
   const decision = decideSuccess({
-    orderStatus: order.status as OrderStatus,
-    paymentStatus: payment.status as PaymentStatus,
+    orderStatus: order.status,
+    paymentStatus: payment.status,
     // The payment's own, unless its row was lost and the order was made anew meanwhile.
     amount: Number(order.amount),
     currency: order.currency,
     expiresAt: payment.expiresAt.getTime(),
-    latePayment: merchant.latePayment as LatePayment,
+    latePayment: merchant.latePayment,
     recovered: order.recoveredAt !== null,
     answer,
   });
@@ -73,9 +73,8 @@ export async function cancelOthers(
  * or waits for a decision: `cancelled` when its owner asked for it, `closed` when it has expired, else `unpaid` again.
  */
 export async function releaseOrder(tx: LedgerTx, order: Order, now: Date): Promise<OrderStatus> {
-  const status = order.status as OrderStatus;
+  const { merchantId, id, status } = order;
   if (status !== 'unpaid' && status !== 'paying') return status;
-  const { merchantId, id } = order;
   const unresolved = await tx.payment.count({
     where: {
       merchantId,

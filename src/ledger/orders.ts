@@ -1,7 +1,7 @@
 import { Refusal } from '../domain/refusal.ts';
-import type { Order, Payment } from '../generated/prisma/client.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { lockOrder, releaseOrder } from './order-row.ts';
+import type { Order, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 import { transaction } from './turns.ts';
 

@@ -1,20 +1,13 @@
 import type { ChannelAnswer, NextAction, PaidAnswer } from '../domain/channel.ts';
 import type { EventType } from '../domain/event.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
-import {
-  ATTENTIONS,
-  type Attention,
-  canPaymentGo,
-  isLive,
-  type PaymentStatus,
-  type SettledBy,
-} from '../domain/states.ts';
-import type { Order, Prisma } from '../generated/prisma/client.ts';
-import type { LedgerClient, LedgerTx } from './client.ts';
+import { ATTENTIONS, type Attention, canPaymentGo, isLive, type SettledBy } from '../domain/states.ts';
+import { json, type LedgerClient, type LedgerTx } from './client.ts';
 import { cleared, type Locked, raised, raisedUnlessDisputed, underLock, update } from './locked.ts';
 import { payOrder, releaseOrder } from './order-row.ts';
 import { giveBackOthers, owedRefund, oweRefund } from './refunds.ts';
 import { recordExternalRefunds } from './reversals.ts';
+import type { Order } from './rows.ts';
 import { isMoney, recordedAnswer, tellsMoreOf, toSnapshot } from './snapshot.ts';
 import { note } from './timeline.ts';
 
@@ -52,12 +45,10 @@ export async function recordCreated(
   now: Date,
 ): Promise<PaymentSnapshot> {
   return await underLock(db, paymentId, now, async ({ tx, order, payment }) => {
-    if (!isLive(payment.status as PaymentStatus)) return toSnapshot(payment, now);
+    if (!isLive(payment.status)) return toSnapshot(payment, now);
     const paying = await update(tx, paymentId, {
       status: 'paying',
-      ...(payment.cancelRequestedAt === null
-        ? { nextAction: nextAction as unknown as Prisma.InputJsonObject }
-        : {}),
+      ...(payment.cancelRequestedAt === null ? { nextAction: json(nextAction) } : {}),
       channelErrorSince: null,
       ...cleared(payment, ['channel_unreachable', 'create_unknown']),
     });
@@ -121,13 +112,12 @@ export async function recordAnswer(
     ];
     const isOverdue =
       answer.state === 'processing' &&
-      isLive(payment.status as PaymentStatus) &&
+      isLive(payment.status) &&
       now.getTime() - payment.expiresAt.getTime() >= UNDECIDED_ALARM_MS;
     // By the first answer after that, as what was dismissed stays hidden.
     const isFirst =
       (payment.channelAnsweredAt?.getTime() ?? 0) < payment.expiresAt.getTime() + UNDECIDED_ALARM_MS;
-    const alarmed =
-      isOverdue && (payment.attention === null ? isFirst : over.includes(payment.attention as Attention));
+    const alarmed = isOverdue && (payment.attention === null ? isFirst : over.includes(payment.attention));
     const recorded = await update(tx, paymentId, {
       channelState: answer.state,
       channelAnsweredAt: now,
@@ -136,7 +126,7 @@ export async function recordAnswer(
       ...(alarmed
         ? raised('channel_undecided', 'A day past its expiry the channel still says processing.', now)
         : {}),
-      ...(isNews ? { channelAnswer: { ...answer, by } as unknown as Prisma.InputJsonObject } : {}),
+      ...(isNews ? { channelAnswer: json({ ...answer, by }) } : {}),
     });
     await note(tx, paymentId, 'query', `The channel answered ${answer.state}.`, now, {
       state: answer.state,
@@ -147,7 +137,7 @@ export async function recordAnswer(
     if (isMoney(answer) && recorded.status === 'succeeded') {
       return toSnapshot(await recordExternalRefunds({ ...locked, payment: recorded }, answer, now), now);
     }
-    if (isMoney(known) || !isLive(payment.status as PaymentStatus)) return toSnapshot(recorded, now);
+    if (isMoney(known) || !isLive(payment.status)) return toSnapshot(recorded, now);
     if (answer.state === 'failed') {
       const detail = answer.reason ?? 'declined at the channel.';
       return await end({ ...locked, payment: recorded }, 'failed', detail, now);
@@ -173,9 +163,7 @@ export async function recordSilence(
     const since = payment.channelErrorSince ?? now;
     await note(tx, paymentId, 'query', `The channel gave no readable answer: ${reason}`, now);
     const alarmed =
-      isLive(payment.status as PaymentStatus) &&
-      payment.attention === null &&
-      now.getTime() - since.getTime() >= alarmAfterMs;
+      isLive(payment.status) && payment.attention === null && now.getTime() - since.getTime() >= alarmAfterMs;
     const silent = await update(tx, paymentId, {
       channelErrorSince: since,
       ...(alarmed
@@ -217,7 +205,7 @@ export async function settlePayment(
     const { tx, order, payment, news } = locked;
     const recorded = recordedAnswer(payment);
     const answer = isMoney(recorded) ? whereItIs(recorded) : null;
-    const from = payment.status as PaymentStatus;
+    const from = payment.status;
     if (answer === null || !canPaymentGo(from, 'succeeded')) {
       // Done before: whoever died before it could tell the others tells them now.
       const cancelled =
@@ -237,7 +225,7 @@ export async function settlePayment(
       settledBy: answer.by,
       channelPaymentId: answer.channelPaymentId,
       channelState: answer.state,
-      channelAnswer: answer as unknown as Prisma.InputJsonObject,
+      channelAnswer: json(answer),
       receivedAmount: BigInt(answer.amount),
       receivedCurrency: answer.currency,
       payerAmount: answer.payerAmount === undefined ? null : BigInt(answer.payerAmount),
@@ -302,7 +290,7 @@ export async function endPayment(
 ): Promise<PaymentSnapshot> {
   return await underLock(db, paymentId, now, async (locked) => {
     const { payment } = locked;
-    if (isMoney(recordedAnswer(payment)) || !canPaymentGo(payment.status as PaymentStatus, to)) {
+    if (isMoney(recordedAnswer(payment)) || !canPaymentGo(payment.status, to)) {
       return toSnapshot(payment, now);
     }
     return await end(locked, to, detail, now);
@@ -334,8 +322,7 @@ export async function requestCancel(
   now: Date,
 ): Promise<PaymentSnapshot> {
   return await underLock(db, paymentId, now, async ({ tx, payment }) => {
-    if (!isLive(payment.status as PaymentStatus) || payment.cancelRequestedAt !== null)
-      return toSnapshot(payment, now);
+    if (!isLive(payment.status) || payment.cancelRequestedAt !== null) return toSnapshot(payment, now);
     await note(tx, paymentId, 'manual', `Cancel asked for by ${by}.`, now);
     return toSnapshot(await update(tx, paymentId, { cancelRequestedAt: now }), now);
   });

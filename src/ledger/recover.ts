@@ -1,6 +1,7 @@
-import { type Callback, type Payment, Prisma, type Refund } from '../generated/prisma/client.ts';
+import { Prisma } from '../generated/prisma/client.ts';
 import type { LedgerClient } from './client.ts';
 import type { DeliveryRow } from './deliveries.ts';
+import type { Callback, Payment, Refund } from './rows.ts';
 import { isWatchedLate } from './sweep.ts';
 
 /**

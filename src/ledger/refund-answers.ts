@@ -2,14 +2,14 @@ import type { ChannelAnswer, RefundAnswer } from '../domain/channel.ts';
 import { isAutomaticRefundId } from '../domain/ids.ts';
 import { sayAmount, smaller } from '../domain/money.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
-import { isRefundOpen, type RefundStatus } from '../domain/states.ts';
-import type { Payment, Refund } from '../generated/prisma/client.ts';
+import { isRefundOpen } from '../domain/states.ts';
 import { readCallback } from './callbacks.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { type Locked, raised, underLock, update } from './locked.ts';
 import { moneyWentBack, reviewAttention } from './refund-trouble.ts';
 import { oweRefund, reasonOwed } from './refunds.ts';
 import { correctExternal, recordExternalRefunds } from './reversals.ts';
+import type { Payment, Refund } from './rows.ts';
 import { isMoney, toRefundSnapshot } from './snapshot.ts';
 import { note } from './timeline.ts';
 
@@ -27,7 +27,7 @@ export async function recordFirstAsk(
   now: Date,
 ): Promise<void> {
   await underRefundLock(db, refundId, now, async (locked, refund) => {
-    if (!isRefundOpen(refund.status as RefundStatus) || refund.askedAt !== null) return;
+    if (!isRefundOpen(refund.status) || refund.askedAt !== null) return;
     await locked.tx.refund.update({ where: { id: refundId }, data: { askedAt: now } });
     await recordTrade(locked, trade, now, refundId);
   });
@@ -76,7 +76,7 @@ async function oweWhatWasRefused(
   written: RefundSnapshot,
   now: Date,
 ): Promise<void> {
-  const isNews = isRefundOpen(refund.status as RefundStatus) && written.status === 'failed';
+  const isNews = isRefundOpen(refund.status) && written.status === 'failed';
   if (!isNews || isAutomaticRefundId(refund.id, id)) return;
   const payment = await tx.payment.findUniqueOrThrow({ where: { id } });
   if (payment.orderUpdate !== 'conflict') return;
@@ -92,7 +92,7 @@ export async function recordRefundSilence(
   now: Date,
 ): Promise<RefundSnapshot> {
   return await underRefundLock(db, refundId, now, async ({ tx, payment }, refund) => {
-    if (!isRefundOpen(refund.status as RefundStatus)) return toRefundSnapshot(refund, payment);
+    if (!isRefundOpen(refund.status)) return toRefundSnapshot(refund, payment);
     const silent = await tx.refund.update({
       where: { id: refundId },
       data: { failure: reason, unknownSince: refund.unknownSince ?? now },
@@ -160,7 +160,7 @@ async function writeAnswer(
   trade?: ChannelAnswer,
 ): Promise<RefundSnapshot> {
   const { tx, payment, news } = locked;
-  if (!isRefundOpen(refund.status as RefundStatus)) return toRefundSnapshot(refund, payment);
+  if (!isRefundOpen(refund.status)) return toRefundSnapshot(refund, payment);
   const said = `Refund ${refund.id} of ${sayAmount(refund.amount, refund.currency)}`;
   const write = async (detail: string, data: Parameters<typeof tx.refund.update>[0]['data']) => {
     const row = await tx.refund.update({ where: { id: refund.id }, data });

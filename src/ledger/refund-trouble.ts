@@ -1,10 +1,10 @@
 import { isAutomaticRefundId } from '../domain/ids.ts';
 import { sayAmount } from '../domain/money.ts';
-import { type Attention, isRefundOpen, type RefundStatus } from '../domain/states.ts';
-import type { Payment, Refund } from '../generated/prisma/client.ts';
+import { type Attention, isRefundOpen } from '../domain/states.ts';
 import type { LedgerTx } from './client.ts';
 import { cleared, type Locked, raised, update } from './locked.ts';
 import { releaseOrder } from './order-row.ts';
+import type { Payment, Refund } from './rows.ts';
 import { isAllBack } from './snapshot.ts';
 import { note } from './timeline.ts';
 
@@ -55,7 +55,7 @@ export async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date)
     orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
   });
   const allBack = isAllBack(payment);
-  const current = payment.attention as Attention | null;
+  const current = payment.attention;
   const onItsWay = refunds.reduce(
     (sum, { status, amount }) => (status === 'failed' ? sum : sum + amount),
     0n,
@@ -99,7 +99,7 @@ function troubleWith(refund: Refund, isHeld: boolean, now: Date): string | undef
       ? `The channel refused ${what}: ${refund.failure ?? 'it gave no reason'}`
       : undefined;
   }
-  if (!isRefundOpen(refund.status as RefundStatus)) return undefined;
+  if (!isRefundOpen(refund.status)) return undefined;
   const { unknownSince, createdAt } = refund;
   if (unknownSince !== null && now.getTime() - unknownSince.getTime() >= FAILING_AFTER_MS)
     return `No definite answer on ${what} since ${unknownSince.toISOString()}; it is asked on.`;

@@ -3,10 +3,10 @@ import { sayAmount } from '../domain/money.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
 import { Refusal } from '../domain/refusal.ts';
 import type { RefundReason } from '../domain/states.ts';
-import type { Payment, Refund } from '../generated/prisma/client.ts';
 import { isConstraintViolation, type LedgerClient, type LedgerTx } from './client.ts';
 import { type Locked, raisedUnlessDisputed, underLock, update } from './locked.ts';
 import { reviewAttention } from './refund-trouble.ts';
+import type { Payment, Refund } from './rows.ts';
 import { toRefundSnapshot } from './snapshot.ts';
 import { note } from './timeline.ts';
 
@@ -200,7 +200,7 @@ async function noteCovered(tx: LedgerTx, { id }: Payment, reason: RefundReason, 
 /** What a conflict's money is owed back for. */
 export async function reasonOwed(tx: LedgerTx, paymentId: string): Promise<RefundReason> {
   const first = await tx.refund.findUnique({ where: { id: automaticRefundId(paymentId) } });
-  if (first !== null) return first.reason as RefundReason;
+  if (first !== null) return first.reason;
   const entry = await tx.timelineEntry.findFirst({
     where: { paymentId, kind: 'refund', data: { path: ['covered'], equals: true } },
     orderBy: { id: 'asc' },

@@ -1,12 +1,12 @@
 import { sayAmount } from '../domain/money.ts';
 import { Refusal } from '../domain/refusal.ts';
-import type { Payment, Refund } from '../generated/prisma/client.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { hurryDeliveries } from './deliveries.ts';
 import { decidePending } from './delivery-verdict.ts';
 import { type Locked, raised, underLock, update } from './locked.ts';
 import { cancelOthers, releaseOrder } from './order-row.ts';
 import { findOpenRefund, giveBackOthers, oweRefund, oweRefundAgain } from './refunds.ts';
+import type { Payment, Refund } from './rows.ts';
 import { isAllBack } from './snapshot.ts';
 import { note } from './timeline.ts';
 

@@ -2,12 +2,12 @@ import type { ChannelAnswer, PaidAnswer } from '../domain/channel.ts';
 import { externalRefundId } from '../domain/ids.ts';
 import { sayAmount, smaller } from '../domain/money.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
-import type { Payment, Refund } from '../generated/prisma/client.ts';
 import { readCallback } from './callbacks.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { cleared, type Locked, raised, underLock, update } from './locked.ts';
 import { moneyWentBack } from './refund-trouble.ts';
 import { promised } from './refunds.ts';
+import type { Payment, Refund } from './rows.ts';
 import { isMoney, toSnapshot } from './snapshot.ts';
 import { note } from './timeline.ts';
 

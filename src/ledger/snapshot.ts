@@ -1,17 +1,9 @@
 import type { ChannelAnswer, NextAction, PaidAnswer } from '../domain/channel.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
-import {
-  type Attention,
-  isEnded,
-  isLive,
-  type OrderUpdate,
-  type PaymentStatus,
-  type RefundReason,
-  type RefundStatus,
-  type SettledBy,
-} from '../domain/states.ts';
-import type { Payment, Prisma, Refund } from '../generated/prisma/client.ts';
+import { isEnded, isLive, type SettledBy } from '../domain/states.ts';
+import type { Prisma } from '../generated/prisma/client.ts';
+import type { Payment, Refund } from './rows.ts';
 
 /** The definite answer of the channel, with what brought it. Stored in `payments.channel_answer`. */
 export type RecordedAnswer = Extract<ChannelAnswer, { state: 'paid' | 'refunded' | 'closed' | 'failed' }> & {
@@ -33,7 +25,7 @@ export function hasUsableAction(payment: Payment, now: Date): boolean {
 }
 
 export function toSnapshot(payment: Payment, now: Date): PaymentSnapshot {
-  const status = payment.status as PaymentStatus;
+  const { status } = payment;
   return {
     id: payment.id,
     orderId: payment.orderId,
@@ -41,7 +33,7 @@ export function toSnapshot(payment: Payment, now: Date): PaymentSnapshot {
     amount: Number(payment.amount),
     currency: payment.currency,
     status,
-    orderUpdate: payment.orderUpdate as OrderUpdate | null,
+    orderUpdate: payment.orderUpdate,
     createdAt: payment.createdAt.getTime(),
     expiresAt: payment.expiresAt.getTime(),
     endedAt: isEnded(status) ? (payment.endedAt?.getTime() ?? null) : null,
@@ -51,7 +43,7 @@ export function toSnapshot(payment: Payment, now: Date): PaymentSnapshot {
     channelAnsweredAt: payment.channelAnsweredAt?.getTime() ?? null,
     channelErrorSince: payment.channelErrorSince?.getTime() ?? null,
     answer: recordedAnswer(payment)?.state ?? null,
-    attention: payment.attention as Attention | null,
+    attention: payment.attention,
   };
 }
 
@@ -66,8 +58,8 @@ export function toRefundSnapshot(
     channel: payment.channel,
     amount: Number(refund.amount),
     currency: refund.currency,
-    status: refund.status as RefundStatus,
-    reason: refund.reason as RefundReason,
+    status: refund.status,
+    reason: refund.reason,
     createdAt: refund.createdAt.getTime(),
     unknownSince: refund.unknownSince?.getTime() ?? null,
   };
@@ -100,7 +92,7 @@ export const UNSETTLED_MONEY = {
 export function isUndecided(payment: Payment): boolean {
   const { status, orderUpdate, channelState } = payment;
   if (orderUpdate === 'pending' || orderUpdate === 'review' || hasUnsettledMoney(payment)) return true;
-  return isLive(status as PaymentStatus) && channelState !== null && PAYER_HAS_ACTED.has(channelState);
+  return isLive(status) && channelState !== null && PAYER_HAS_ACTED.has(channelState);
 }
 
 const PAYER_HAS_ACTED: ReadonlySet<string> = new Set<ChannelAnswer['state']>([

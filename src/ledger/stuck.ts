@@ -1,8 +1,8 @@
 import { deliveryWorkflowId, paymentWorkflowId, refundWorkflowId } from '../domain/names.ts';
 import type { Attention } from '../domain/states.ts';
-import type { Payment } from '../generated/prisma/client.ts';
 import type { LedgerClient } from './client.ts';
 import { cleared, raised, underLock, update } from './locked.ts';
+import type { Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
 /** Workflows whose task fails again and again: the sweep shows them, and stops showing them once they get on. */
@@ -21,7 +21,7 @@ export async function showStuck(
   now: Date,
 ): Promise<void> {
   await underLock(db, paymentId, now, async ({ tx, payment }) => {
-    const attention = payment.attention as Attention | null;
+    const { attention } = payment;
     if (attention !== null && !GIVES_WAY.includes(attention)) return;
     const detail = `The task of workflow ${workflowId} fails again and again; the Temporal Web UI says why.`;
     const said = `workflow_stuck: ${detail}`;

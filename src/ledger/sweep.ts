@@ -1,8 +1,9 @@
 import { DELIVERY_ALARM_MS } from '../domain/delivery.ts';
 import { LAST_ANSWER_EARLY_MS, LATE_WATCH_TAIL_MS } from '../domain/schedule.ts';
-import { type Callback, type Payment, Prisma, type Refund } from '../generated/prisma/client.ts';
+import { Prisma } from '../generated/prisma/client.ts';
 import type { LedgerClient } from './client.ts';
 import type { DeliveryRow } from './deliveries.ts';
+import type { Callback, Payment, Refund } from './rows.ts';
 
 /**
  * What the sweep looks for. Every query is a bounded batch over a partial index and leases what it takes

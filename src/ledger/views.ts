@@ -1,7 +1,7 @@
 import { isAutomaticRefundId } from '../domain/ids.ts';
 import type { OrderStatus, PaymentStatus } from '../domain/states.ts';
-import type { Order, Payment, Refund, TimelineEntry } from '../generated/prisma/client.ts';
 import type { LedgerClient } from './client.ts';
+import type { Order, Payment, Refund, TimelineEntry } from './rows.ts';
 
 /** What the API reads. Every list is newest first and pages by the last row's place, so that new rows shift nothing. */
 

@@ -1,8 +1,8 @@
 import type { ChannelAnswer } from '../domain/channel.ts';
 import type { CallbackNotice } from '../domain/payment.ts';
-import type { Callback, Payment } from '../generated/prisma/client.ts';
 import { readCallback } from '../ledger/callbacks.ts';
 import type { LedgerClient } from '../ledger/client.ts';
+import type { Callback, Payment } from '../ledger/rows.ts';
 import { toRefundSnapshot } from '../ledger/snapshot.ts';
 import type { PaymentWorkflows } from './payment-workflows.ts';
 import type { RefundWorkflows } from './refund-workflows.ts';

@@ -4,7 +4,7 @@ import type { Config } from '../config.ts';
 import { toDecimal } from '../domain/money.ts';
 import { MAIN_TASK_QUEUE, paymentWorkflowId } from '../domain/names.ts';
 import type { CallbackNotice } from '../domain/payment.ts';
-import type { Payment } from '../generated/prisma/client.ts';
+import type { Payment } from '../ledger/rows.ts';
 import {
   askChannelUpdate,
   callbackSignal,

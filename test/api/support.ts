@@ -14,10 +14,10 @@ import { sign, signer } from '../../src/channels/simulator/protocol.ts';
 import type { PaidAnswer } from '../../src/domain/channel.ts';
 import type { DeliverySnapshot } from '../../src/domain/delivery.ts';
 import type { RefundSnapshot } from '../../src/domain/refund.ts';
-import type { Payment } from '../../src/generated/prisma/client.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { createApiKey, ensureMerchant, type Role } from '../../src/ledger/merchants.ts';
 import { recordAnswer, recordCreated, settlePayment } from '../../src/ledger/payments.ts';
+import type { Payment } from '../../src/ledger/rows.ts';
 import { TemporalUnavailable } from '../../src/temporal/payment-workflows.ts';
 import { freshDatabase } from '../support/stack.ts';
 

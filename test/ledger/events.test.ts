@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { ChannelAnswer } from '../../src/domain/channel.ts';
 import { automaticRefundId } from '../../src/domain/ids.ts';
-import type { Payment } from '../../src/generated/prisma/client.ts';
 import { removeOld } from '../../src/ledger/cleanup.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import {
@@ -22,6 +21,7 @@ import { endPayment, recordAnswer, settlePayment } from '../../src/ledger/paymen
 import { recordRefundAnswer } from '../../src/ledger/refund-answers.ts';
 import { requestRefund } from '../../src/ledger/refunds.ts';
 import { resolvePayment } from '../../src/ledger/resolve.ts';
+import type { Payment } from '../../src/ledger/rows.ts';
 import { findUnseenDeliveries, takeOverdueDeliveries } from '../../src/ledger/sweep.ts';
 import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
 

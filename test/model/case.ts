@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WorkflowNotFoundError } from '@temporalio/client';
 import type { LatePayment } from '../../src/domain/decision.ts';
-import type { Payment } from '../../src/generated/prisma/client.ts';
+import type { Payment } from '../../src/ledger/rows.ts';
 import { signature } from '../simulator/support.ts';
 import { type Facts, type Trade, waitsFor } from './promises.ts';
 import { type ReceivedCallback, UNTROUBLED_SIMULATOR, type World } from './world.ts';

@@ -1,6 +1,6 @@
 import type { LatePayment } from '../../src/domain/decision.ts';
 import { paymentWorkflowId, refundWorkflowId } from '../../src/domain/names.ts';
-import type { Callback, Order, Payment, Refund } from '../../src/generated/prisma/client.ts';
+import type { Callback, Order, Payment, Refund } from '../../src/ledger/rows.ts';
 
 /** What is true at the end of a case: our ledger, the channel's, and what was asked of either. */
 export interface Facts {

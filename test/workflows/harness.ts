@@ -14,12 +14,12 @@ import type { CallbackRefund, ChannelAdapter, PaidAnswer, RefundAnswer } from '.
 import { automaticRefundId } from '../../src/domain/ids.ts';
 import { paymentWorkflowId } from '../../src/domain/names.ts';
 import { DEFAULT_QUERY_SCHEDULE, parseSchedule } from '../../src/domain/schedule.ts';
-import type { Merchant, Payment, Refund } from '../../src/generated/prisma/client.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { requestRefund } from '../../src/ledger/refunds.ts';
+import type { Merchant, Payment, Refund } from '../../src/ledger/rows.ts';
 import { toRefundSnapshot } from '../../src/ledger/snapshot.ts';
 import { OrderServiceClient } from '../../src/order-service/client.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/app.ts';

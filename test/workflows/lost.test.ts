@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import type { Payment, Prisma } from '../../src/generated/prisma/client.ts';
+import type { Prisma } from '../../src/generated/prisma/client.ts';
 import type { LedgerClient } from '../../src/ledger/client.ts';
 import { recoverPayment } from '../../src/ledger/lost.ts';
+import type { Payment } from '../../src/ledger/rows.ts';
 import { wakeSignal } from '../../src/workflows/messages.ts';
 import { eventually } from '../support/stack.ts';
 import { type Harness, startHarness } from './harness.ts';

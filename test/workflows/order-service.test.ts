@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { rotateMerchantSecret } from '../../src/cli/merchants.ts';
 import { deliveryWorkflowId, paymentWorkflowId, SWEEP_TASK_QUEUE } from '../../src/domain/names.ts';
-import type { Payment } from '../../src/generated/prisma/client.ts';
 import { recordAttempt, requestRedelivery } from '../../src/ledger/deliveries.ts';
 import { type MerchantSettings, setMerchant } from '../../src/ledger/merchants.ts';
 import { type Resolution, resolvePayment } from '../../src/ledger/resolve.ts';
+import type { Payment } from '../../src/ledger/rows.ts';
 import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
 import { type OrderService, type Reaction, startOrderService } from '../support/order-service.ts';
 import { NET_MS } from '../support/progress.ts';

@@ -2,9 +2,9 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { ChannelError, type RefundAnswer } from '../../src/domain/channel.ts';
 import { externalRefundId, requestedRefundId } from '../../src/domain/ids.ts';
 import { refundWorkflowId } from '../../src/domain/names.ts';
-import type { Payment } from '../../src/generated/prisma/client.ts';
 import { settlePayment } from '../../src/ledger/payments.ts';
 import { resolvePayment } from '../../src/ledger/resolve.ts';
+import type { Payment } from '../../src/ledger/rows.ts';
 import { takeStuckRefunds } from '../../src/ledger/sweep.ts';
 import { eventually, NET_MS } from '../support/progress.ts';
 import { type Harness, startHarness } from './harness.ts';

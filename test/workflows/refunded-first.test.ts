@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import type { Payment } from '../../src/generated/prisma/client.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
+import type { Payment } from '../../src/ledger/rows.ts';
 import { type Harness, startHarness } from './harness.ts';
 
 /** Money that has gone back at the channel before it was settled pays no order, whatever told of it and when. */

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { ChannelAdapter } from '../../src/domain/channel.ts';
 import { paymentWorkflowId, refundWorkflowId } from '../../src/domain/names.ts';
-import type { Payment } from '../../src/generated/prisma/client.ts';
+import type { Payment } from '../../src/ledger/rows.ts';
 import { toRefundSnapshot } from '../../src/ledger/snapshot.ts';
 import { eventually } from '../support/stack.ts';
 import { type Harness, startHarness } from './harness.ts';

@@ -2,8 +2,8 @@ import { timingSafeEqual } from 'node:crypto';
 import type { Request } from 'express';
 import { CLIENT_TOKEN_GRACE_MS, hashSecret } from '../../client-token.ts';
 import { Refusal } from '../../domain/refusal.ts';
-import type { Payment } from '../../generated/prisma/client.ts';
 import { type Caller, ensureMerchant, findCaller } from '../../ledger/merchants.ts';
+import type { Payment } from '../../ledger/rows.ts';
 import { isDirectLocalCall, isLoopback, isLoopbackUrl } from '../../loopback.ts';
 import type { Api } from '../deps.ts';
 

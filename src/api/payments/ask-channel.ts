@@ -1,5 +1,5 @@
 import { Refusal } from '../../domain/refusal.ts';
-import type { Payment } from '../../generated/prisma/client.ts';
+import type { Payment } from '../../ledger/rows.ts';
 import { TemporalUnavailable } from '../../temporal/payment-workflows.ts';
 import type { Api, ApiDeps, AskChannel } from '../deps.ts';
 

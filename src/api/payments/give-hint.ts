@@ -1,5 +1,5 @@
-import type { Payment } from '../../generated/prisma/client.ts';
 import { returnHint, takeHint } from '../../ledger/hints.ts';
+import type { Payment } from '../../ledger/rows.ts';
 import type { Api } from '../deps.ts';
 
 const SIGNAL_DEADLINE_MS = 2_000;

@@ -1,4 +1,4 @@
-import type { Payment, Refund } from '../../generated/prisma/client.ts';
+import type { Payment, Refund } from '../../ledger/rows.ts';
 import { toRefundSnapshot } from '../../ledger/snapshot.ts';
 import type { Logger } from '../../log.ts';
 import { TemporalUnavailable } from '../../temporal/payment-workflows.ts';

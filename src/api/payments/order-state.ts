@@ -1,6 +1,6 @@
-import { isLive, type PayerOrderState, type PaymentStatus } from '../../domain/states.ts';
-import type { Payment } from '../../generated/prisma/client.ts';
+import { isLive, type PayerOrderState } from '../../domain/states.ts';
 import { refusesAttempts } from '../../ledger/intake.ts';
+import type { Payment } from '../../ledger/rows.ts';
 import { isUndecided } from '../../ledger/snapshot.ts';
 import type { PaymentOfPayer } from '../../ledger/views.ts';
 
@@ -14,12 +14,12 @@ export function orderStateOf(payment: PaymentOfPayer, now: Date): PayerOrderStat
   if (payments.some(({ orderUpdate }) => orderUpdate === 'applied')) return 'paid';
   if (payments.some(isUndecided)) return 'undecided';
   const isOver = refusesAttempts(order, now) !== null;
-  if (isLive(payment.status as PaymentStatus)) {
+  if (isLive(payment.status)) {
     // Another one may be live that did not answer before this one was made; whoever pays both gets one back.
     const isEnding = isOver || payment.cancelRequestedAt !== null || payment.expiresAt <= now;
     return isEnding ? 'undecided' : 'open';
   }
-  const others = payments.filter(({ id, status }) => id !== payment.id && isLive(status as PaymentStatus));
+  const others = payments.filter(({ id, status }) => id !== payment.id && isLive(status));
   if (others.some((other) => isOver || !saysUnpaid(other))) return 'undecided';
   return isOver ? 'over' : 'open';
 }

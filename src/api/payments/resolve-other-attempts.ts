@@ -1,8 +1,8 @@
 import { Refusal } from '../../domain/refusal.ts';
-import { isLive, type PaymentStatus } from '../../domain/states.ts';
-import type { Payment } from '../../generated/prisma/client.ts';
+import { isLive } from '../../domain/states.ts';
 import { forbidsAnother } from '../../ledger/intake.ts';
 import { requestCancel } from '../../ledger/payments.ts';
+import type { Payment } from '../../ledger/rows.ts';
 import { hasUnsettledMoney, isUndecided } from '../../ledger/snapshot.ts';
 import { TemporalUnavailable } from '../../temporal/payment-workflows.ts';
 import { paymentKey } from '../changes.ts';
@@ -36,7 +36,7 @@ export async function resolveOtherAttempts(
 export function refuseUndecided(attempts: readonly Payment[], now: Date): void {
   for (const attempt of attempts) {
     const isKnown = attempt.channelErrorSince !== null || isAnsweredWithin(attempt, PAYERS_ASK_AGAIN_MS, now);
-    if (isKnown && isLive(attempt.status as PaymentStatus)) refuse(attempt);
+    if (isKnown && isLive(attempt.status)) refuse(attempt);
   }
 }
 
@@ -54,7 +54,7 @@ async function resolve(api: Api, attempt: Payment, left: () => number): Promise<
   });
   refuse(asked);
   // Silence is neither paid nor unpaid: the attempt stays watched.
-  if (!answered || !isLive(asked.status as PaymentStatus)) return;
+  if (!answered || !isLive(asked.status)) return;
 
   await requestCancel(db, id, 'a new attempt of its order', now());
   await workflows.cancel(asked, SIGNAL_DEADLINE_MS).catch((error: unknown) => {
@@ -62,8 +62,7 @@ async function resolve(api: Api, attempt: Payment, left: () => number): Promise<
   });
   const ended = await changes.until(paymentKey(id), {
     read,
-    done: (payment) =>
-      !hasUnsettledMoney(payment) && (!isLive(payment.status as PaymentStatus) || isUndecided(payment)),
+    done: (payment) => !hasUnsettledMoney(payment) && (!isLive(payment.status) || isUndecided(payment)),
     timeoutMs: left(),
   });
   refuse(ended);

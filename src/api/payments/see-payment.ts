@@ -1,4 +1,4 @@
-import { isFinal, type OrderUpdate, type PaymentStatus } from '../../domain/states.ts';
+import { isFinal } from '../../domain/states.ts';
 import { findPaymentOfPayer, type PaymentOfPayer, type PaymentWithRefund } from '../../ledger/views.ts';
 import type { Api } from '../deps.ts';
 import { type Access, requireVisible } from '../endpoint/auth.ts';
@@ -44,8 +44,7 @@ export function createSeePayment(api: Api) {
   };
 }
 
-const isFinalRow = ({ status, orderUpdate }: PaymentWithRefund) =>
-  isFinal(status as PaymentStatus, orderUpdate as OrderUpdate | null);
+const isFinalRow = ({ status, orderUpdate }: PaymentWithRefund) => isFinal(status, orderUpdate);
 
 /** What a payer sees who has this token. */
 export function viewOfPayer(api: Api, row: PaymentOfPayer, token: string): PayerPaymentView {

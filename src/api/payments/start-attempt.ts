@@ -1,6 +1,5 @@
 import { clientToken, hashSecret } from '../../client-token.ts';
 import { Refusal } from '../../domain/refusal.ts';
-import type { Payment } from '../../generated/prisma/client.ts';
 import {
   type NewOrder,
   type NewPayment,
@@ -8,6 +7,7 @@ import {
   startPayment,
   UnaskedAttempts,
 } from '../../ledger/intake.ts';
+import type { Payment } from '../../ledger/rows.ts';
 import { hasUsableAction, isUndecided, recordedAnswer } from '../../ledger/snapshot.ts';
 import { findOrder, getPayment, hasAccount, type PaymentWithRefund } from '../../ledger/views.ts';
 import type { Api } from '../deps.ts';

@@ -1,5 +1,5 @@
 import type { ChannelAdapter } from '../../domain/channel.ts';
-import { isLive, type PaymentStatus } from '../../domain/states.ts';
+import { isLive } from '../../domain/states.ts';
 import type { PaymentOfPayer } from '../../ledger/views.ts';
 import type { PayerPaymentView } from '../schemas/payment.ts';
 import { orderStateOf } from './order-state.ts';
@@ -20,7 +20,7 @@ export function switchOptions(
     .flatMap(({ name, methods }) => methods.map((method) => ({ channel: name, method })))
     .filter(
       ({ channel, method }) =>
-        !isLive(payment.status as PaymentStatus) || channel !== payment.channel || method !== payment.method,
+        !isLive(payment.status) || channel !== payment.channel || method !== payment.method,
     );
 }
 

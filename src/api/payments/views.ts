@@ -1,17 +1,10 @@
 import type { ChannelAnswer } from '../../domain/channel.ts';
 import { paymentWorkflowId, refundWorkflowId } from '../../domain/names.ts';
-import { isLive, type PaymentStatus } from '../../domain/states.ts';
-import type {
-  Callback,
-  ChannelAccount,
-  Event,
-  Payment,
-  Refund,
-  TimelineEntry,
-} from '../../generated/prisma/client.ts';
+import { isLive } from '../../domain/states.ts';
 import { MATCH_FOR_MS } from '../../ledger/callbacks.ts';
 import { eventMessage, iso, orderData, paymentData, refundData } from '../../ledger/event-data.ts';
 import type { DeliveryWithLog } from '../../ledger/feed.ts';
+import type { Callback, ChannelAccount, Event, Payment, Refund, TimelineEntry } from '../../ledger/rows.ts';
 import { hasUsableAction, isUndecided, nextActionOf } from '../../ledger/snapshot.ts';
 import type { OrderWithPayments, PaymentOfPayer, PaymentWithRefund } from '../../ledger/views.ts';
 import type { CallbackView } from '../schemas/callback.ts';
@@ -26,10 +19,7 @@ import { orderStateOf } from './order-state.ts';
 /** True while the payer can act: the payment is live and its next action can still be used. */
 export function isPayable(row: Payment, now: Date): boolean {
   return (
-    isLive(row.status as PaymentStatus) &&
-    row.cancelRequestedAt === null &&
-    row.expiresAt > now &&
-    hasUsableAction(row, now)
+    isLive(row.status) && row.cancelRequestedAt === null && row.expiresAt > now && hasUsableAction(row, now)
   );
 }
 

@@ -1,10 +1,10 @@
 import { ipKeyGenerator } from 'express-rate-limit';
 import { CallbackError, type ChannelAdapter, type VerifiedCallback } from '../../domain/channel.ts';
 import { Refusal } from '../../domain/refusal.ts';
-import type { Callback, ChannelAccount } from '../../generated/prisma/client.ts';
 import { markDelivered, storeCallback } from '../../ledger/callbacks.ts';
 import { takeQueryDue } from '../../ledger/hints.ts';
 import { findChannelAccount } from '../../ledger/merchants.ts';
+import type { Callback, ChannelAccount } from '../../ledger/rows.ts';
 import { recordUnverified } from '../../ledger/unverified.ts';
 import { findPayment } from '../../ledger/views.ts';
 import { deliverStored } from '../../temporal/deliver-callback.ts';

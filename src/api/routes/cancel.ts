@@ -1,5 +1,5 @@
 import { Refusal } from '../../domain/refusal.ts';
-import { isLive, type PaymentStatus } from '../../domain/states.ts';
+import { isLive } from '../../domain/states.ts';
 import { cancelOrder, isSettled } from '../../ledger/orders.ts';
 import { requestCancel } from '../../ledger/payments.ts';
 import { orderKey, paymentKey } from '../changes.ts';
@@ -44,13 +44,13 @@ export function cancelRoutes(api: Api): Endpoint[] {
       refusals: ['payment_not_found', 'payment_already_paid'],
       async handle({ response, access, params: { id }, startedAt }) {
         const row = await visiblePayment(access, id);
-        if (isLive(row.status as PaymentStatus)) {
+        if (isLive(row.status)) {
           await requestCancel(db, id, 'the merchant', now());
           await tell.cancel(row);
         }
         const ended = await changes.until(paymentKey(id), {
           read: () => visiblePayment(access, id),
-          done: ({ status }) => !isLive(status as PaymentStatus),
+          done: ({ status }) => !isLive(status),
           timeoutMs: BUDGET_MS - (Date.now() - startedAt),
           signal: goneSignal(response),
         });
@@ -58,7 +58,7 @@ export function cancelRoutes(api: Api): Endpoint[] {
           throw new Refusal('payment_already_paid', `Payment ${id} was paid: the channel has the money.`);
         }
         response
-          .status(isLive(ended.status as PaymentStatus) ? 202 : 200)
+          .status(isLive(ended.status) ? 202 : 200)
           .json(paymentView(ended, viewerOf(api, access.caller)));
       },
     }),

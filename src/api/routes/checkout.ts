@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import express, { type Express } from 'express';
 import { hashSecret } from '../../client-token.ts';
 import { currencyExponents } from '../../domain/money.ts';
-import type { Payment } from '../../generated/prisma/client.ts';
+import type { Payment } from '../../ledger/rows.ts';
 import { isDatabaseUnavailable } from '../../ledger/unavailable.ts';
 import { findOrder } from '../../ledger/views.ts';
 import { languageOf, leaveSlash, pageParameter, sendPage } from '../checkout/send-page.ts';

@@ -1,5 +1,5 @@
 import { Refusal } from '../../domain/refusal.ts';
-import type { Payment } from '../../generated/prisma/client.ts';
+import type { Payment } from '../../ledger/rows.ts';
 import { isDatabaseUnavailable } from '../../ledger/unavailable.ts';
 import { paymentKey } from '../changes.ts';
 import type { Api } from '../deps.ts';

@@ -1,6 +1,6 @@
 import { clientToken } from '../../client-token.ts';
 import { Refusal, type RefusalCode } from '../../domain/refusal.ts';
-import type { Payment } from '../../generated/prisma/client.ts';
+import type { Payment } from '../../ledger/rows.ts';
 import { findPaymentOfPayer, getPayment, type PaymentWithRefund } from '../../ledger/views.ts';
 import type { Api } from '../deps.ts';
 import type { Access } from '../endpoint/auth.ts';

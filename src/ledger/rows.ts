@@ -1,0 +1,15 @@
+import type { Prisma } from '../generated/prisma/client.ts';
+import type { LedgerClient } from './client.ts';
+
+/** Rows as they leave the database: text columns whose values a CHECK lists have the domain's types (client.ts). */
+
+type Row<Model extends keyof LedgerClient> = Prisma.Result<LedgerClient[Model], object, 'findUniqueOrThrow'>;
+
+export type Merchant = Row<'merchant'>;
+export type Order = Row<'order'>;
+export type Payment = Row<'payment'>;
+export type Refund = Row<'refund'>;
+export type Event = Row<'event'>;
+export type Delivery = Row<'delivery'>;
+export type DeliveryAttempt = Row<'deliveryAttempt'>;
+export type { Callback, ChannelAccount, SigningSecret, TimelineEntry } from '../generated/prisma/client.ts';
