@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeCached } from '../src/stack/cache.ts';
 import { runVisibly } from '../src/stack/progress.ts';
@@ -33,6 +33,8 @@ export async function findNode(version: string, cacheDir: string): Promise<strin
   const found = lookUpNode(version, cacheDir);
   const name = PACKAGES[PLATFORM];
   if (found !== undefined || name === undefined) return found;
+  // One that is there and does not run.
+  rmSync(join(cacheDir, entryName(version)), { recursive: true, force: true });
   await makeCached(cacheDir, entryName(version), async (folder) => {
     // So that npm takes the folder, and not the one it was started in, for the project.
     writeFileSync(join(folder, 'package.json'), '{}');

@@ -3,13 +3,14 @@
 // Obtains those of the tools that this machine does not have, all at once, and says what it does and how long it takes.
 // A process of its own, so that it runs beside other work and outside vitest. Exit code 1 when one of them is missing
 // in the end; its last lines say which, and what to do, and so do its messages to a parent.
+import { hasMaven } from '../src/stack/build.ts';
 import { StackError } from '../src/stack/errors.ts';
 import { findTemporalCli, findTestServer } from '../src/stack/tools.ts';
 import { CHROMIUM_PATHS, findChromium } from '../test/support/chromium.ts';
 import { toolSettings } from '../test/support/tool-settings.ts';
 import { findComposeTool } from './compose-tool.ts';
 import { findNode, hasNodes, NODES } from './nodes.ts';
-import { CHROMIUM, COMPOSE, installSystemPackages } from './system-packages.ts';
+import { CHROMIUM, COMPOSE, installSystemPackages, MAVEN } from './system-packages.ts';
 import type { Tool } from './tools.ts';
 
 /** Commands that run are ended with us, whether Ctrl-C ends us or our parent ends. */
@@ -43,6 +44,20 @@ async function installPackages() {
   }
 }
 
+/** @param packages the installation under way: apt-get does one at a time. */
+async function obtainTestServer(settings: ReturnType<typeof toolSettings>, packages: Promise<void>) {
+  try {
+    await findTestServer(settings);
+  } catch (error) {
+    // A JDK alone is enough where Maven can be installed.
+    if (hasMaven()) throw error;
+    await packages.catch(() => undefined);
+    await installSystemPackages([MAVEN]);
+    if (!hasMaven()) throw error;
+    await findTestServer(settings);
+  }
+}
+
 async function say(error: unknown) {
   const sentence = error instanceof StackError ? error.message : `A tool could not be obtained: ${error}`;
   console.error(sentence);
@@ -52,11 +67,12 @@ async function say(error: unknown) {
 
 try {
   const settings = toolSettings();
+  const packages = installPackages();
   const work = [
     ...(wanted.has('temporal') ? [findTemporalCli(settings)] : []),
-    ...(wanted.has('test-server') ? [findTestServer(settings)] : []),
+    ...(wanted.has('test-server') ? [obtainTestServer(settings, packages)] : []),
     ...(wanted.has('nodes') ? [obtainNodes(settings.cacheDir)] : []),
-    installPackages(),
+    packages,
   ];
   for (const result of await Promise.allSettled(work)) {
     if (result.status === 'rejected') await say(result.reason);

@@ -10,6 +10,11 @@ export interface SystemPackage {
 }
 
 export const CHROMIUM: SystemPackage = { name: 'chromium', purpose: 'for the browser tests', options: [] };
+export const MAVEN: SystemPackage = {
+  name: 'maven',
+  purpose: 'for the time-skipping test server',
+  options: ['--no-install-recommends'],
+};
 /** Its recommendations are the whole engine. */
 export const COMPOSE: SystemPackage = {
   name: 'docker-compose',

@@ -99,6 +99,19 @@ test('a run that ended before any test has failed', () => {
   expect(status).toBe(1);
 });
 
+test('a run that was killed after it had printed a sum has failed', () => {
+  const { status, lines } = ci('echo "9 passed, 0 failed"; kill -9 $$');
+  expect(lines.at(-1)).toBe('0 passed, 1 failed');
+  expect(status).toBe(137);
+});
+
+test('a folder that cannot be removed, as something still writes there, changes no exit code', () => {
+  program('chmod', 'exit 1');
+  const { status, lines } = ci('echo "5 passed, 0 failed"');
+  expect(lines.at(-1)).toBe('5 passed, 0 failed');
+  expect(status).toBe(0);
+});
+
 test('by hand with the caches of this machine', () => {
   const { environment, read } = ci('echo "1 passed, 0 failed"', ['--warm', 'test/domain']);
   expect(environment.HOME).toBe(join(folder, 'home'));

@@ -93,7 +93,7 @@ export async function findTestServer(settings: ToolSettings): Promise<string> {
   if (download !== undefined) return download;
   const build = await makeCached(cacheDir, BUILT_TEST_SERVER, buildTestServer);
   if (build !== undefined) return join(build, 'run');
-  return missing('time-skipping test server', 'a JDK', 'NODROP_TEST_SERVER');
+  return missing('time-skipping test server', 'a JDK and Maven', 'NODROP_TEST_SERVER');
 }
 
 /** The version of the server inside a `temporal` program, or undefined when it does not run. */
