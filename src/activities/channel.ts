@@ -1,7 +1,7 @@
 import { activityInfo, cancellationSignal } from '@temporalio/activity';
 import { clientToken } from '../client-token.ts';
 import { ChannelError, type CloseAnswer } from '../domain/channel.ts';
-import { defaultSubject, type PaymentSnapshot } from '../domain/payment.ts';
+import { defaultSubject, hasMoney, type PaymentSnapshot } from '../domain/payment.ts';
 import { nextWait } from '../domain/schedule.ts';
 import { isLive, type SettledBy } from '../domain/states.ts';
 import * as ledger from '../ledger/payments.ts';
@@ -211,7 +211,7 @@ export function channelActivities({ db, channels, publicUrl, secret, now, delive
 
 /** Money is on record that has not been settled. */
 function hasNews(snapshot: PaymentSnapshot): boolean {
-  return snapshot.status !== 'succeeded' && (snapshot.answer === 'paid' || snapshot.answer === 'refunded');
+  return snapshot.status !== 'succeeded' && hasMoney(snapshot);
 }
 
 export type ChannelActivities = ReturnType<typeof channelActivities>;

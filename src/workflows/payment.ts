@@ -12,18 +12,12 @@ import {
   pollTaskQueue,
   refundWorkflowId,
 } from '../domain/names.ts';
-import type { CallbackNotice, PaymentSnapshot } from '../domain/payment.ts';
-import {
-  isLastAnswerMissing,
-  lateWatch,
-  remainingWaits,
-  TIGHT_PHASE_MS,
-  waitsAfterHint,
-  waitsUntil,
-} from '../domain/schedule.ts';
+import { type CallbackNotice, hasMoney, type PaymentSnapshot } from '../domain/payment.ts';
+import { closeLag, isToEnd, lateWaits, queryPlan, TIGHT_PHASE_MS } from '../domain/schedule.ts';
 import { type Attention, isEnded, isLive } from '../domain/states.ts';
 import { TELLING } from './delivery.ts';
 import { describeLostPayment, describePayment } from './details.ts';
+import { isBefore, type Message, tellsASettledPayment } from './inbox.ts';
 import { localActivities } from './local.ts';
 import { isRowLost, present, whileRowLost } from './lost-row.ts';
 import {
@@ -40,38 +34,10 @@ import {
 } from './messages.ts';
 import { untilTold } from './until-told.ts';
 
-/** How often a channel that says "processing" past the expiry is asked. */
-const PROCESSING_EVERY_MS = 5 * 60_000;
-/** A channel whose close says "already paid" while its query does not is given this long at first, and ever longer. */
-const QUERY_LAG_MS = 2_000;
-const QUERY_LAG_AT_MOST_MS = 5 * 60_000;
-/** The late watch ends on an answer: after a silent last query it goes on so often. */
-const SILENT_LATE_WATCH_MS = 3_600_000;
-/** A last query that was missed is made up for, not all in one moment with others. */
-const MISSED_LATE_WATCH_MS = 1_000;
-
 /** A new next action is given up after this: whoever wants it has given up before, and asks again. */
 const RENEWAL_MS = 15_000;
 /** An operator's question is answered within this: the operator does not wait longer. */
 const ASK_MS = 12_000;
-
-type Message =
-  | { readonly kind: 'callback'; readonly notice: CallbackNotice | undefined }
-  | { readonly kind: 'hint'; readonly tight: boolean }
-  | { readonly kind: 'cancel'; readonly by: string }
-  | { readonly kind: 'wake' }
-  | { readonly kind: 'renewAction'; readonly until: number; done: boolean }
-  | { readonly kind: 'ask'; answered: boolean | undefined };
-
-/** The order in which messages are handled: those that may bring money first, those that wait for a channel last. */
-const MESSAGE_ORDER: readonly Message['kind'][] = [
-  'callback',
-  'wake',
-  'hint',
-  'cancel',
-  'ask',
-  'renewAction',
-];
 
 const ledger = wf.proxyActivities<
   Pick<LedgerActivities, 'requestCancel'> & Pick<RefundLedgerActivities, 'recordRefunds'>
@@ -143,7 +109,7 @@ class PaymentRun {
     this.#input = input;
   }
 
-  /** Keeps the inbox in the order of `MESSAGE_ORDER`, and messages of one kind in the order in which they came. */
+  /** Keeps the inbox in the order in which messages are handled, and messages of one kind in the order in which they came. */
   tell(message: Message): void {
     this.#told += 1;
     const after = this.#inbox.findIndex(({ kind }) => isBefore(message.kind, kind));
@@ -201,7 +167,7 @@ class PaymentRun {
         await wf.continueAsNew<typeof payment>(this.#input);
       } else if (row.status === 'succeeded') {
         await this.#tellOrderService();
-      } else if (this.#isToEnd(row)) {
+      } else if (isToEnd(row, Date.now())) {
         await this.#close(row);
       } else if (row.status === 'created' && !isInProcess(row)) {
         await this.#create();
@@ -288,23 +254,17 @@ class PaymentRun {
   /** Nothing is left to wait for: settled, or ended and watched long enough. */
   #isOver(row: PaymentSnapshot): boolean {
     if (row.status === 'succeeded') return row.orderUpdate !== 'pending';
-    return isEnded(row.status) && this.#due === undefined && this.#lateWaits(row).length === 0;
+    return isEnded(row.status) && this.#due === undefined && lateWaits(row, Date.now()).length === 0;
   }
 
   /** Between two things to do, with nobody waiting for an answer and nothing kept outside the ledger. */
   async #mayContinueAsNew(row: PaymentSnapshot): Promise<boolean> {
     // Before an end the channel is asked without being told to.
-    if (this.#due !== undefined && !this.#isToEnd(row)) return false;
+    if (this.#due !== undefined && !isToEnd(row, Date.now())) return false;
     // What was answered just now is on its way to whoever asked; only for a next action may somebody wait on.
     if (row.status !== 'created')
       await wf.condition(() => wf.allHandlersFinished() || this.#inbox.length > 0);
     return wf.allHandlersFinished() && this.#inbox.length === 0;
-  }
-
-  /** A live payment whose time is up, or that somebody wants cancelled; not while the channel decides. */
-  #isToEnd(row: PaymentSnapshot): boolean {
-    if (!isLive(row.status) || row.channelState === 'processing') return false;
-    return row.cancelRequested || Date.now() >= row.expiresAt;
   }
 
   async #create(): Promise<void> {
@@ -390,7 +350,7 @@ class PaymentRun {
 
   /** The channel's query lags behind its close: it will say paid. Until it does, nobody can tell how much came in. */
   async #awaitQueryAfterClose(row: PaymentSnapshot): Promise<void> {
-    const lag = Math.min(QUERY_LAG_MS * 2 ** this.#contradictions, QUERY_LAG_AT_MOST_MS);
+    const lag = closeLag(this.#contradictions);
     this.#contradictions += 1;
     if (this.#contradictions >= CLOSE_ALARM_ATTEMPTS && row.attention === null) {
       const detail = 'The channel refuses to close the payment as it is paid, and its query does not say so.';
@@ -409,7 +369,7 @@ class PaymentRun {
   /** Waits for the next query's time or a message, whichever comes first; then one activity asks on schedule. */
   async #waitAndAsk(row: PaymentSnapshot): Promise<void> {
     const due = this.#due;
-    const plan = this.#plan(row);
+    const plan = queryPlan(row, this.#input.queryScheduleMs, Date.now());
     let waits = due === 'tight' ? plan.afterHint : plan.waits;
     if (due === undefined) {
       const first = waits[0] ?? Math.max(0, plan.endsAt - Date.now());
@@ -437,53 +397,11 @@ class PaymentRun {
             startedAt: Date.now(),
             waits,
             hintQueries: due === 'tight' ? TIGHT_PHASE_MS.length + 1 : 0,
-            whileProcessingEveryMs: plan.processing ? PROCESSING_EVERY_MS : null,
+            whileProcessingEveryMs: plan.whileProcessingEveryMs,
           });
       },
       Number.isFinite(plan.endsAt) ? plan.endsAt - Date.now() : undefined,
     );
-  }
-
-  #plan(row: PaymentSnapshot) {
-    const schedule = this.#input.queryScheduleMs;
-    if (isEnded(row.status)) {
-      const waits = this.#lateWaits(row);
-      return {
-        waits,
-        afterHint: waits,
-        endsAt: Number.POSITIVE_INFINITY,
-        processing: false,
-        summary: `late watch: it is ${row.status}, yet money may still come`,
-      };
-    }
-    const now = Date.now();
-    if (now >= row.expiresAt || row.cancelRequested) {
-      const waits = [PROCESSING_EVERY_MS];
-      return {
-        waits,
-        afterHint: [...TIGHT_PHASE_MS, PROCESSING_EVERY_MS],
-        endsAt: Number.POSITIVE_INFINITY,
-        processing: true,
-        summary: 'the channel says processing: asked until it decides',
-      };
-    }
-    const elapsed = now - row.createdAt;
-    const horizon = row.expiresAt - row.createdAt;
-    return {
-      waits: remainingWaits(schedule, elapsed, horizon),
-      afterHint: waitsAfterHint(schedule, elapsed, horizon),
-      endsAt: row.expiresAt,
-      processing: false,
-      summary: 'waiting for the callback, asking the channel on schedule',
-    };
-  }
-
-  #lateWaits(row: PaymentSnapshot): readonly number[] {
-    const endedAt = row.endedAt ?? row.expiresAt;
-    const waits = waitsUntil(lateWatch(endedAt, row.expiresAt), Date.now());
-    if (waits.length > 0) return waits;
-    if (typeof row.channelErrorSince === 'number') return [SILENT_LATE_WATCH_MS];
-    return isLastAnswerMissing(row.channelAnsweredAt, endedAt, row.expiresAt) ? [MISSED_LATE_WATCH_MS] : [];
   }
 
   /** One query answers everybody who asked before it began; who asks later is to hear what the channel says then. */
@@ -676,22 +594,7 @@ class PaymentRun {
   }
 }
 
-function isBefore(one: Message['kind'], other: Message['kind']): boolean {
-  return MESSAGE_ORDER.indexOf(one) < MESSAGE_ORDER.indexOf(other);
-}
-
-/** A callback's repetition and the payer's hint change nothing any more; a call under way is not called off for them. */
-function tellsASettledPayment(message: Message): boolean {
-  if (message.kind === 'callback') return message.notice?.refundedAmount !== undefined;
-  return message.kind !== 'hint';
-}
-
 /** The channel never said that it created the trade, and has it: it decides, and there is nothing to create. */
 function isInProcess(row: PaymentSnapshot): boolean {
   return row.channelState === 'processing';
-}
-
-/** The channel has said that money came in. */
-function hasMoney(row: PaymentSnapshot): boolean {
-  return row.answer === 'paid' || row.answer === 'refunded';
 }
