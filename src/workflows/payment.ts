@@ -5,17 +5,22 @@ import type { DeliverEventActivities } from '../activities/deliver-event.ts';
 import type { LedgerActivities } from '../activities/ledger.ts';
 import type { RefundLedgerActivities } from '../activities/refund.ts';
 import type { Telling } from '../domain/delivery.ts';
-import {
-  channelTaskQueue,
-  MAIN_TASK_QUEUE,
-  paymentWorkflowId,
-  pollTaskQueue,
-  refundWorkflowId,
-} from '../domain/names.ts';
+import { channelTaskQueue, paymentWorkflowId, pollTaskQueue, refundWorkflowId } from '../domain/names.ts';
 import { type CallbackNotice, hasMoney, type PaymentSnapshot } from '../domain/payment.ts';
 import { closeLag, isToEnd, lateWaits, queryPlan, TIGHT_PHASE_MS } from '../domain/schedule.ts';
 import { type Attention, isEnded, isLive } from '../domain/states.ts';
-import { TELLING } from './delivery.ts';
+import {
+  ALARM_AFTER,
+  ASK_ONCE,
+  CLOSE_TRADE,
+  CREATE_TRADE,
+  LEDGER,
+  LEDGER_BRIEFLY,
+  QUERY_TRADE,
+  RENEW_ACTION,
+  RENEWAL_MS,
+  TELL_ORDER_SERVICE,
+} from './activity-options.ts';
 import { describeLostPayment, describePayment } from './details.ts';
 import { isBefore, type Message, tellsASettledPayment } from './inbox.ts';
 import { localActivities } from './local.ts';
@@ -33,34 +38,6 @@ import {
   wakeSignal,
 } from './messages.ts';
 import { untilTold } from './until-told.ts';
-
-/** A new next action is given up after this: whoever wants it has given up before, and asks again. */
-const RENEWAL_MS = 15_000;
-/** An operator's question is answered within this: the operator does not wait longer. */
-const ASK_MS = 12_000;
-
-const ledger = wf.proxyActivities<
-  Pick<LedgerActivities, 'requestCancel'> & Pick<RefundLedgerActivities, 'recordRefunds'>
->({
-  taskQueue: MAIN_TASK_QUEUE,
-  startToCloseTimeout: '10 s',
-  retry: { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '1 m' },
-});
-
-const reads = localActivities<Pick<LedgerActivities, 'loadPayment'>>();
-
-/** Showing a payment to a person must not keep it from being settled: it is given up, and done later. */
-const attentions = wf.proxyActivities<Pick<LedgerActivities, 'raiseAttention'>>({
-  taskQueue: MAIN_TASK_QUEUE,
-  startToCloseTimeout: '10 s',
-  scheduleToCloseTimeout: '30 s',
-  retry: { initialInterval: '1 s', backoffCoefficient: 2 },
-});
-
-/** Attempts after which somebody is told, and the work goes on all the same: about 10 min, 2 min and 1 min. */
-const UPDATE_ORDER_ALARM_ATTEMPTS = 16;
-const CREATE_ALARM_ATTEMPTS = 8;
-const CLOSE_ALARM_ATTEMPTS = 6;
 
 /**
  * One payment, from its creation until it is settled or its late watch is over: waits for the callback while
@@ -87,6 +64,23 @@ export async function payment(input: PaymentInput): Promise<void> {
     run.tell({ kind: 'cancel', by: 'the Temporal Web UI' }),
   );
   await wf.CancellationScope.nonCancellable(() => run.run());
+}
+
+const ledger = wf.proxyActivities<
+  Pick<LedgerActivities, 'requestCancel'> & Pick<RefundLedgerActivities, 'recordRefunds'>
+>(LEDGER);
+
+const reads = localActivities<Pick<LedgerActivities, 'loadPayment'>>();
+
+/** Showing a payment to a person must not keep it from being settled. */
+const attentions = wf.proxyActivities<Pick<LedgerActivities, 'raiseAttention'>>(LEDGER_BRIEFLY);
+
+/** What a person is told when work that is never given up does not get on. */
+interface Alarm {
+  /** How many attempts come before it. */
+  readonly after: number;
+  readonly attention: Attention;
+  readonly detail: string;
 }
 
 class PaymentRun {
@@ -269,18 +263,14 @@ class PaymentRun {
 
   async #create(): Promise<void> {
     await this.#untilTold(async () => {
-      const retry = { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '30 s' } as const;
-      const summary = 'create the trade at the channel';
-      await this.#withAlarm(
-        CREATE_ALARM_ATTEMPTS,
-        'create_unknown',
-        'The channel does not say whether it created the trade.',
-        (limit) =>
-          this.#channel({
-            startToCloseTimeout: '15 s',
-            retry: { ...retry, ...limit },
-            summary,
-          }).createAtChannel(this.#input.paymentId),
+      this.#row = await this.#alarmed(
+        {
+          after: ALARM_AFTER.create,
+          attention: 'create_unknown',
+          detail: 'The channel does not say whether it created the trade.',
+        },
+        { ...CREATE_TRADE, summary: 'create the trade at the channel' },
+        (options) => this.#channel(options).createAtChannel(this.#input.paymentId),
       );
     }, this.#untilExpiry());
   }
@@ -297,11 +287,9 @@ class PaymentRun {
       const finished = await this.#unlessBefore('renewAction', [], async () => {
         try {
           this.#row = await this.#channel({
-            startToCloseTimeout: RENEWAL_MS,
+            ...RENEW_ACTION,
             // Nobody may be there to take the task.
             scheduleToCloseTimeout: left,
-            retry: { maximumAttempts: 2 },
-            cancellationType: 'ABANDON',
             summary: 'a new next action, as the old one has expired',
           }).createAtChannel(this.#input.paymentId);
         } catch (error) {
@@ -318,29 +306,23 @@ class PaymentRun {
   /** The end of an unpaid payment: ask, and only if it is unpaid close it at the channel. */
   async #close(row: PaymentSnapshot): Promise<void> {
     const to = row.cancelRequested ? 'cancelled' : 'closed';
-    const detail = `The payment is to be ${to}, and the channel does not answer.`;
-    const retry = { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '5 m' } as const;
-    const startToCloseTimeout = '15 s';
+    const alarm: Alarm = {
+      after: ALARM_AFTER.close,
+      attention: 'channel_unreachable',
+      detail: `The payment is to be ${to}, and the channel does not answer.`,
+    };
     await this.#untilTold(async () => {
-      await this.#withAlarm(CLOSE_ALARM_ATTEMPTS, 'channel_unreachable', detail, (limit) =>
-        this.#channel({
-          startToCloseTimeout,
-          retry: { ...retry, ...limit },
-          summary: `ask, before it is ${to}`,
-        }).askBeforeEnd(row.id),
+      this.#row = await this.#alarmed(
+        alarm,
+        { ...CLOSE_TRADE, summary: `ask, before it is ${to}` },
+        (options) => this.#channel(options).askBeforeEnd(row.id),
       );
-      if (this.#row === undefined || !isLive(this.#row.status) || hasMoney(this.#row)) return;
+      if (!isLive(this.#row.status) || hasMoney(this.#row)) return;
       if (this.#row.channelState === 'processing') return;
       const { snapshot, closed } = await this.#alarmed(
-        CLOSE_ALARM_ATTEMPTS,
-        'channel_unreachable',
-        detail,
-        (limit) =>
-          this.#channel({
-            startToCloseTimeout,
-            retry: { ...retry, ...limit },
-            summary: `close at the channel, then ${to}`,
-          }).closeAtChannel(row.id, to),
+        alarm,
+        { ...CLOSE_TRADE, summary: `close at the channel, then ${to}` },
+        (options) => this.#channel(options).closeAtChannel(row.id, to),
       );
       this.#row = snapshot;
       if (closed === 'already_paid') await this.#awaitQueryAfterClose(snapshot);
@@ -352,7 +334,7 @@ class PaymentRun {
   async #awaitQueryAfterClose(row: PaymentSnapshot): Promise<void> {
     const lag = closeLag(this.#contradictions);
     this.#contradictions += 1;
-    if (this.#contradictions >= CLOSE_ALARM_ATTEMPTS && row.attention === null) {
+    if (this.#contradictions >= ALARM_AFTER.close && row.attention === null) {
       const detail = 'The channel refuses to close the payment as it is paid, and its query does not say so.';
       await this.#show('channel_unreachable', detail);
     }
@@ -387,9 +369,7 @@ class PaymentRun {
         this.#row = await wf
           .proxyActivities<ChannelActivities>({
             taskQueue: pollTaskQueue(this.#input.channel),
-            startToCloseTimeout: '10 s',
-            // A worker killed in an attempt costs these seconds; every other delay comes with the failure.
-            retry: { initialInterval: '1 s', backoffCoefficient: 1 },
+            ...QUERY_TRADE,
             summary: due === undefined ? plan.summary : 'asked at once after a hint, then on schedule',
           })
           .queryChannel({
@@ -417,10 +397,7 @@ class PaymentRun {
   async #askOnce(row: PaymentSnapshot): Promise<boolean> {
     try {
       const asked = await this.#channel({
-        startToCloseTimeout: '10 s',
-        scheduleToCloseTimeout: ASK_MS,
-        retry: { maximumAttempts: 1 },
-        cancellationType: 'ABANDON',
+        ...ASK_ONCE,
         summary: 'asked now by an operator',
       }).askChannel(row.id);
       this.#row = asked.snapshot;
@@ -435,18 +412,13 @@ class PaymentRun {
 
   async #updateOrder(): Promise<void> {
     const updated = await this.#alarmed(
-      UPDATE_ORDER_ALARM_ATTEMPTS,
-      'order_update_failing',
-      'The money is in, and the order does not take it.',
-      (limit) =>
-        wf
-          .proxyActivities<LedgerActivities>({
-            taskQueue: MAIN_TASK_QUEUE,
-            startToCloseTimeout: '10 s',
-            retry: { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '1 m', ...limit },
-            summary: 'update the order: the channel says paid',
-          })
-          .updateOrder(this.#input.paymentId),
+      {
+        after: ALARM_AFTER.updateOrder,
+        attention: 'order_update_failing',
+        detail: 'The money is in, and the order does not take it.',
+      },
+      { ...LEDGER, summary: 'update the order: the channel says paid' },
+      (options) => wf.proxyActivities<LedgerActivities>(options).updateOrder(this.#input.paymentId),
     );
     this.#row = updated.snapshot;
     // Signals, and the start of a refund, wait for nobody but the Temporal server, as every timer does.
@@ -467,7 +439,7 @@ class PaymentRun {
     const work = async () => {
       const told = await wf
         .proxyActivities<DeliverEventActivities>({
-          ...TELLING,
+          ...TELL_ORDER_SERVICE,
           summary: 'tell the order service that the order is paid, until it agrees',
         })
         .tellOrderService(this.#input.paymentId);
@@ -504,33 +476,23 @@ class PaymentRun {
       .catch(() => undefined);
   }
 
-  async #withAlarm(
-    attempts: number,
-    attention: Attention,
-    detail: string,
-    work: (limit: { maximumAttempts?: number }) => Promise<PaymentSnapshot>,
-  ): Promise<void> {
-    this.#row = await this.#alarmed(attempts, attention, detail, work);
-  }
-
   /** Work that is never given up: after so many attempts a person is told, and it goes on. */
   async #alarmed<T>(
-    attempts: number,
-    attention: Attention,
-    detail: string,
-    work: (limit: { maximumAttempts?: number }) => Promise<T>,
+    { after, attention, detail }: Alarm,
+    options: wf.ActivityOptions,
+    work: (options: wf.ActivityOptions) => Promise<T>,
   ): Promise<T> {
     let isShown = this.#row?.attention === attention;
     while (!isShown) {
       try {
-        return await work({ maximumAttempts: attempts });
+        return await work({ ...options, retry: { ...options.retry, maximumAttempts: after } });
       } catch (error) {
         if (!(error instanceof wf.ActivityFailure) || wf.isCancellation(error) || isRowLost(error))
           throw error;
       }
       isShown = await this.#show(attention, detail);
     }
-    return await work({});
+    return await work(options);
   }
 
   /** Raises the attention. False when that was not possible soon. */
