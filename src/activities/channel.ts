@@ -8,14 +8,12 @@ import * as ledger from '../ledger/payments.ts';
 import { hasUsableAction, toSnapshot } from '../ledger/snapshot.ts';
 import { startDeliveries } from '../temporal/start-deliveries.ts';
 import type { ActivityDeps } from './deps.ts';
-import { notYet, reasonOf, unknownOutcome } from './failures.ts';
+import { notYet, OWN_TROUBLE_RETRY_MS, reasonOf, unknownOutcome } from './failures.ts';
 
 /** A channel that gives no readable answer for this long is shown to a person. */
 const UNREACHABLE_ALARM_MS = 5 * 60_000;
 /** How soon a query without a readable answer is repeated at first. */
 const SILENCE_RETRY_MS = 2_000;
-/** How soon a poll that our own database kept from its answer is tried again. */
-const OWN_TROUBLE_RETRY_MS = 5_000;
 
 export interface PollInput {
   readonly paymentId: string;
