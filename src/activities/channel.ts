@@ -1,21 +1,19 @@
 import { activityInfo, cancellationSignal } from '@temporalio/activity';
 import { clientToken } from '../client-token.ts';
 import { ChannelError, type CloseAnswer } from '../domain/channel.ts';
-import { defaultSubject, type PaymentSnapshot } from '../domain/payment.ts';
+import { defaultSubject, hasMoney, type PaymentSnapshot } from '../domain/payment.ts';
 import { nextWait } from '../domain/schedule.ts';
 import { isLive, type SettledBy } from '../domain/states.ts';
 import * as ledger from '../ledger/payments.ts';
 import { hasUsableAction, toSnapshot } from '../ledger/snapshot.ts';
 import { startDeliveries } from '../temporal/start-deliveries.ts';
 import type { ActivityDeps } from './deps.ts';
-import { notYet, reasonOf, unknownOutcome } from './failures.ts';
+import { notYet, OWN_TROUBLE_RETRY_MS, reasonOf, unknownOutcome } from './failures.ts';
 
 /** A channel that gives no readable answer for this long is shown to a person. */
 const UNREACHABLE_ALARM_MS = 5 * 60_000;
 /** How soon a query without a readable answer is repeated at first. */
 const SILENCE_RETRY_MS = 2_000;
-/** How soon a poll that our own database kept from its answer is tried again. */
-const OWN_TROUBLE_RETRY_MS = 5_000;
 
 export interface PollInput {
   readonly paymentId: string;
@@ -211,7 +209,7 @@ export function channelActivities({ db, channels, publicUrl, secret, now, delive
 
 /** Money is on record that has not been settled. */
 function hasNews(snapshot: PaymentSnapshot): boolean {
-  return snapshot.status !== 'succeeded' && (snapshot.answer === 'paid' || snapshot.answer === 'refunded');
+  return snapshot.status !== 'succeeded' && hasMoney(snapshot);
 }
 
 export type ChannelActivities = ReturnType<typeof channelActivities>;

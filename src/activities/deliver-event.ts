@@ -19,10 +19,13 @@ import type { OrderServiceClient, OrderServiceTarget } from '../order-service/cl
 import { UnreadableSecret } from '../order-service/secrets.ts';
 import { startDeliveries } from '../temporal/start-deliveries.ts';
 import type { ActivityDeps } from './deps.ts';
-import { reasonOf, rowLost } from './failures.ts';
-
-/** How soon is tried again what our own database kept from being told. */
-const OWN_TROUBLE_RETRY_MS = 5_000;
+import {
+  notDueYet,
+  OWN_TROUBLE_RETRY_MS,
+  orderServiceHasNotAgreed,
+  ownTrouble,
+  rowLost,
+} from './failures.ts';
 
 export interface DeliverEventDeps extends Pick<ActivityDeps, 'db' | 'secret' | 'now' | 'deliveryWorkflows'> {
   readonly orderServices: Pick<OrderServiceClient, 'tell' | 'read'>;
@@ -62,7 +65,7 @@ export function deliverEventActivities({
       merchantId,
       deliveryId,
       (waitMs) => {
-        throw waiting(waitMs);
+        throw notDueYet(waitMs);
       },
       work,
     );
@@ -84,7 +87,7 @@ export function deliverEventActivities({
       const alarm = alarmIn(telling.since, at);
       // What the Web UI says of it would no longer be true; once it is late, that tells the last answer.
       if (alarm === null || after.attention !== row.payment.attention) return after;
-      throw notAgreed(telling, Math.min(telling.nextAt - at.getTime(), alarm));
+      throw orderServiceHasNotAgreed(telling.lastAnswer, Math.min(telling.nextAt - at.getTime(), alarm));
     }
     const { row, inMs } = turn;
     const at = await now();
@@ -93,7 +96,7 @@ export function deliverEventActivities({
       const after = await deliveries.showOverdue(db, deliveryId, at);
       if (after.attention !== null) return after;
     }
-    throw waiting(Math.min(inMs, alarm ?? inMs));
+    throw notDueYet(Math.min(inMs, alarm ?? inMs));
   };
 
   return {
@@ -228,28 +231,6 @@ function alarmIn(since: number, at: Date): number | null {
   return left > 0 ? left : null;
 }
 
-function notAgreed({ lastAnswer }: Telling, delayMs: number): ApplicationFailure {
-  const failure = ApplicationFailure.create({
-    message: `The order service has not agreed: ${lastAnswer} It is told again on schedule.`,
-    type: 'NotAgreed',
-    nextRetryDelay: Math.max(1, delayMs),
-  });
-  // The Web UI prints the stack under the answer a support engineer wants to read.
-  failure.stack = '';
-  return failure;
-}
-
-function waiting(delayMs: number): ApplicationFailure {
-  const failure = ApplicationFailure.create({
-    message: 'It is not told before its time. Not an error.',
-    type: 'NotYet',
-    nextRetryDelay: Math.max(1, delayMs),
-    category: 'BENIGN',
-  });
-  failure.stack = '';
-  return failure;
-}
-
 /** A delivery is written with what it tells: whoever does that again writes another one, and nothing is left to tell. */
 async function unlessGone<T>(work: () => Promise<T>): Promise<T | null> {
   try {
@@ -266,11 +247,6 @@ async function unlessOwnTrouble<T>(work: () => Promise<T>): Promise<T> {
   } catch (error) {
     if (error instanceof ApplicationFailure) throw error;
     if (isRowGone(error)) throw rowLost(error);
-    throw ApplicationFailure.create({
-      message: `nodrop could not tell: ${reasonOf(error)}`,
-      type: 'Internal',
-      nextRetryDelay: OWN_TROUBLE_RETRY_MS,
-      ...(error instanceof Error ? { cause: error } : {}),
-    });
+    throw ownTrouble('tell', error, OWN_TROUBLE_RETRY_MS);
   }
 }

@@ -1,13 +1,17 @@
-import { ApplicationFailure } from '@temporalio/common';
+import { ApplicationFailure, type ApplicationFailureOptions } from '@temporalio/common';
 import type { ActivityExecuteInput, ActivityInboundCallsInterceptor, Next } from '@temporalio/worker';
 import { ChannelError } from '../domain/channel.ts';
 import { ROW_LOST_FAILURE } from '../domain/names.ts';
 import { isRowGone } from '../ledger/client.ts';
 
 /**
- * The one place where what went wrong at a channel becomes what Temporal does about it. Nothing here is ever
- * non-retryable: not knowing is never a failure (P3). The one exception is a row that is gone: the workflow looks for it.
+ * The one place where what went wrong becomes what Temporal does about it: every failure of an activity is made here.
+ * None is ever non-retryable: not knowing is never a failure (P3). The one exception is a row that is gone: the workflow
+ * looks for it.
  */
+
+/** How soon work is tried again that our own trouble interrupted, as of our database. */
+export const OWN_TROUBLE_RETRY_MS = 5_000;
 
 const WORDS: Readonly<Record<string, string>> = {
   unpaid: 'not paid yet',
@@ -17,17 +21,54 @@ const WORDS: Readonly<Record<string, string>> = {
   failed: 'declined',
 };
 
+/** Without a stack: the Web UI prints it under the answer a support engineer wants to read. */
+function withoutStack(options: ApplicationFailureOptions): ApplicationFailure {
+  const failure = ApplicationFailure.create(options);
+  failure.stack = '';
+  return failure;
+}
+
 /** The channel answered, and there is nothing to do yet: ask again after `delayMs`. Not an error to anybody. */
 export function notYet(channel: string, state: string, delayMs: number): ApplicationFailure {
-  const failure = ApplicationFailure.create({
+  return withoutStack({
     message: `${channel} says: ${WORDS[state] ?? state}. Not an error; it is asked again on schedule.`,
     type: 'NotYet',
     nextRetryDelay: delayMs,
     category: 'BENIGN',
   });
-  // The Web UI prints the stack under the answer a support engineer wants to read.
-  failure.stack = '';
-  return failure;
+}
+
+/** The delivery is not due before `delayMs` have passed. Not an error to anybody. */
+export function notDueYet(delayMs: number): ApplicationFailure {
+  return withoutStack({
+    message: 'It is not told before its time. Not an error.',
+    type: 'NotYet',
+    nextRetryDelay: Math.max(1, delayMs),
+    category: 'BENIGN',
+  });
+}
+
+/** The order service was told and did not agree: it is told again after `delayMs`. */
+export function orderServiceHasNotAgreed(lastAnswer: string, delayMs: number): ApplicationFailure {
+  return withoutStack({
+    message: `The order service has not agreed: ${lastAnswer} It is told again on schedule.`,
+    type: 'NotAgreed',
+    nextRetryDelay: Math.max(1, delayMs),
+  });
+}
+
+/**
+ * nodrop itself could not do it.
+ * @param what what it could not do, "ask" or "tell"
+ * @param delayMs when to try again; absent: the retry policy decides.
+ */
+export function ownTrouble(what: 'ask' | 'tell', error: unknown, delayMs?: number): ApplicationFailure {
+  return ApplicationFailure.create({
+    message: `nodrop could not ${what}: ${reasonOf(error)}`,
+    type: 'Internal',
+    ...(delayMs === undefined ? {} : { nextRetryDelay: delayMs }),
+    ...(error instanceof Error ? { cause: error } : {}),
+  });
 }
 
 /** A channel is heeded no longer than this: its refusals are not signed, and a made-up one must not silence a payment. */
@@ -40,16 +81,13 @@ const HEEDED_AT_MOST_MS = 5 * 60_000;
  */
 export function unknownOutcome(channel: string, error: unknown, delayMs?: number): ApplicationFailure {
   if (isRowGone(error)) return rowLost(error);
-  const ofChannel = error instanceof ChannelError;
-  const asked = Math.min((ofChannel ? error.retryAfterMs : undefined) ?? 0, HEEDED_AT_MOST_MS);
-  const wait = Math.max(delayMs ?? 0, asked);
-  const failure = ApplicationFailure.create({
-    message: `${ofChannel ? `${channel} gave no readable answer` : 'nodrop could not ask'}: ${reasonOf(error)}`,
-    type: ofChannel ? `Channel.${error.kind}` : 'Internal',
+  if (!(error instanceof ChannelError)) return ownTrouble('ask', error, delayMs);
+  const wait = Math.max(delayMs ?? 0, Math.min(error.retryAfterMs ?? 0, HEEDED_AT_MOST_MS));
+  return withoutStack({
+    message: `${channel} gave no readable answer: ${reasonOf(error)}`,
+    type: `Channel.${error.kind}`,
     ...(wait > 0 ? { nextRetryDelay: wait } : {}),
   });
-  if (ofChannel) failure.stack = '';
-  return failure;
 }
 
 /**

@@ -10,12 +10,10 @@ import { recordRefundsOfCallback } from '../ledger/reversals.ts';
 import { isAllBack, toRefundSnapshot } from '../ledger/snapshot.ts';
 import { startDeliveries } from '../temporal/start-deliveries.ts';
 import type { ActivityDeps } from './deps.ts';
-import { notYet, reasonOf, unknownOutcome } from './failures.ts';
+import { notYet, OWN_TROUBLE_RETRY_MS, reasonOf, unknownOutcome } from './failures.ts';
 
 /** How often a refund that is held back looks whether it still is. */
 const HELD_BACK_MS = 5 * 60_000;
-/** How soon a query that our own database kept from its answer is tried again. */
-const OWN_TROUBLE_RETRY_MS = 5_000;
 
 export interface RefundQueryInput {
   readonly refundId: string;

@@ -50,6 +50,11 @@ export interface PaymentSnapshot {
   readonly attention: Attention | null;
 }
 
+/** The channel has said that money came in. */
+export function hasMoney({ answer }: Pick<PaymentSnapshot, 'answer'>): boolean {
+  return answer === 'paid' || answer === 'refunded';
+}
+
 /** A callback as its signal carries it; the money that counts is read from the ledger's row. */
 export interface CallbackNotice {
   readonly callbackId: string;

@@ -1,3 +1,6 @@
+import type { PaymentSnapshot } from './payment.ts';
+import { isEnded, isLive } from './states.ts';
+
 /**
  * When the channel is asked. All durations are milliseconds.
  *
@@ -23,6 +26,18 @@ const SAME_LATE_QUERY_MS = 120_000;
 
 /** An answer this little before the end of the late watch is its last: clocks of server and worker differ. */
 export const LAST_ANSWER_EARLY_MS = 60_000;
+
+/** The late watch ends on an answer: after a silent last query it goes on so often. */
+const SILENT_LATE_WATCH_MS = 3_600_000;
+/** A last query that was missed is made up for, not all in one moment with others. */
+const MISSED_LATE_WATCH_MS = 1_000;
+
+/** How often a channel that says "processing" past the expiry is asked. */
+const PROCESSING_EVERY_MS = 5 * 60_000;
+
+/** A channel whose close says "already paid" while its query does not is given this long at first, and ever longer. */
+const QUERY_LAG_MS = 2_000;
+const QUERY_LAG_AT_MOST_MS = 5 * 60_000;
 
 /** While the channel has a refund in process; the last wait repeats for ever. */
 export const REFUND_QUERY_MS: readonly number[] = [
@@ -157,4 +172,83 @@ export function waitsUntil(times: readonly number[], now: number): readonly numb
     from = at;
   }
   return waits;
+}
+
+/** The coming queries of a payment. */
+export interface QueryPlan {
+  /** The waits between the queries, the first from now; empty: none is left before `endsAt`. */
+  readonly waits: readonly number[];
+  /** The waits after a hint, whose query at once is not counted. */
+  readonly afterHint: readonly number[];
+  /** When the plan is over whatever the channel says, epoch ms; infinite when nothing but the channel ends it. */
+  readonly endsAt: number;
+  /** Once the waits are used up it is asked so often while the channel says "processing"; null: it is not asked. */
+  readonly whileProcessingEveryMs: number | null;
+  /** What the queries are for, as the Web UI shows it. */
+  readonly summary: string;
+}
+
+/**
+ * Plans the queries of a payment that is live or has ended without money.
+ * @param schedule the waits between the queries up to the expiry, the last repeated
+ * @param now epoch ms
+ */
+export function queryPlan(row: PaymentSnapshot, schedule: readonly number[], now: number): QueryPlan {
+  if (isEnded(row.status)) {
+    const waits = lateWaits(row, now);
+    return {
+      waits,
+      afterHint: waits,
+      endsAt: Number.POSITIVE_INFINITY,
+      whileProcessingEveryMs: null,
+      summary: `late watch: it is ${row.status}, yet money may still come`,
+    };
+  }
+  if (now >= row.expiresAt || row.cancelRequested) {
+    return {
+      waits: [PROCESSING_EVERY_MS],
+      afterHint: [...TIGHT_PHASE_MS, PROCESSING_EVERY_MS],
+      endsAt: Number.POSITIVE_INFINITY,
+      whileProcessingEveryMs: PROCESSING_EVERY_MS,
+      summary: 'the channel says processing: asked until it decides',
+    };
+  }
+  const elapsed = now - row.createdAt;
+  const horizon = row.expiresAt - row.createdAt;
+  return {
+    waits: remainingWaits(schedule, elapsed, horizon),
+    afterHint: waitsAfterHint(schedule, elapsed, horizon),
+    endsAt: row.expiresAt,
+    whileProcessingEveryMs: null,
+    summary: 'waiting for the callback, asking the channel on schedule',
+  };
+}
+
+/**
+ * The waits of the late watch that are still to come at `now` (epoch ms); empty when it is over. It ends on an answer: a
+ * silent channel is asked on, and a last query that was missed is made up for.
+ */
+export function lateWaits(row: PaymentSnapshot, now: number): readonly number[] {
+  const endedAt = row.endedAt ?? row.expiresAt;
+  const waits = waitsUntil(lateWatch(endedAt, row.expiresAt), now);
+  if (waits.length > 0) return waits;
+  if (typeof row.channelErrorSince === 'number') return [SILENT_LATE_WATCH_MS];
+  return isLastAnswerMissing(row.channelAnsweredAt, endedAt, row.expiresAt) ? [MISSED_LATE_WATCH_MS] : [];
+}
+
+/**
+ * True for a live payment whose time is up at `now` (epoch ms), or that somebody wants cancelled; not while the channel
+ * decides.
+ */
+export function isToEnd(row: PaymentSnapshot, now: number): boolean {
+  if (!isLive(row.status) || row.channelState === 'processing') return false;
+  return row.cancelRequested || now >= row.expiresAt;
+}
+
+/**
+ * How long to wait before the next query when the channel's close says "already paid" and its query does not.
+ * @param contradictions how often in a row it has said so before
+ */
+export function closeLag(contradictions: number): number {
+  return Math.min(QUERY_LAG_MS * 2 ** contradictions, QUERY_LAG_AT_MOST_MS);
 }

@@ -1,21 +1,14 @@
 import * as wf from '@temporalio/workflow';
 import type { DeliverEventActivities } from '../activities/deliver-event.ts';
 import type { LedgerActivities } from '../activities/ledger.ts';
-import { type DeliverySnapshot, TELLING_TAKES_AT_MOST_MS } from '../domain/delivery.ts';
-import { ORDER_SERVICE_TASK_QUEUE } from '../domain/names.ts';
+import type { DeliverySnapshot } from '../domain/delivery.ts';
+import { TELL_ORDER_SERVICE } from './activity-options.ts';
 import { describeDelivery } from './details.ts';
 import { localActivities } from './local.ts';
 import { type DeliveryInput, redeliverSignal, wakeSignal } from './messages.ts';
 import { untilTold } from './until-told.ts';
 
 const reads = localActivities<Pick<LedgerActivities, 'loadDelivery'>>();
-
-/** Every other delay comes with the failure; a worker that died while telling costs the time-out. */
-export const TELLING = {
-  taskQueue: ORDER_SERVICE_TASK_QUEUE,
-  startToCloseTimeout: TELLING_TAKES_AT_MOST_MS,
-  retry: { initialInterval: '1 s', backoffCoefficient: 1 },
-} as const;
 
 /**
  * One event on its way to the order service, until that has an answer. Never given up. The event on which its payment
@@ -64,7 +57,7 @@ class DeliveryRun {
         this.#redeliveries -= 1;
         this.#row = await wf
           .proxyActivities<DeliverEventActivities>({
-            ...TELLING,
+            ...TELL_ORDER_SERVICE,
             summary: 'told again, asked for by a person',
           })
           .redeliverEvent(row.id);
@@ -85,7 +78,7 @@ class DeliveryRun {
       async () => {
         this.#row = await wf
           .proxyActivities<DeliverEventActivities>({
-            ...TELLING,
+            ...TELL_ORDER_SERVICE,
             summary: `tell the order service of ${row.type}, until it has an answer`,
           })
           .deliverEvent(row.id);

@@ -5,25 +5,24 @@ import type { DeliverEventActivities } from '../activities/deliver-event.ts';
 import type { LedgerActivities } from '../activities/ledger.ts';
 import type { RefundLedgerActivities } from '../activities/refund.ts';
 import type { Telling } from '../domain/delivery.ts';
-import {
-  channelTaskQueue,
-  MAIN_TASK_QUEUE,
-  paymentWorkflowId,
-  pollTaskQueue,
-  refundWorkflowId,
-} from '../domain/names.ts';
-import type { CallbackNotice, PaymentSnapshot } from '../domain/payment.ts';
-import {
-  isLastAnswerMissing,
-  lateWatch,
-  remainingWaits,
-  TIGHT_PHASE_MS,
-  waitsAfterHint,
-  waitsUntil,
-} from '../domain/schedule.ts';
+import { channelTaskQueue, paymentWorkflowId, pollTaskQueue, refundWorkflowId } from '../domain/names.ts';
+import { type CallbackNotice, hasMoney, type PaymentSnapshot } from '../domain/payment.ts';
+import { closeLag, isToEnd, lateWaits, queryPlan, TIGHT_PHASE_MS } from '../domain/schedule.ts';
 import { type Attention, isEnded, isLive } from '../domain/states.ts';
-import { TELLING } from './delivery.ts';
+import {
+  ALARM_AFTER,
+  ASK_ONCE,
+  CLOSE_TRADE,
+  CREATE_TRADE,
+  LEDGER,
+  LEDGER_BRIEFLY,
+  QUERY_TRADE,
+  RENEW_ACTION,
+  RENEWAL_MS,
+  TELL_ORDER_SERVICE,
+} from './activity-options.ts';
 import { describeLostPayment, describePayment } from './details.ts';
+import { isBefore, type Message, tellsASettledPayment } from './inbox.ts';
 import { localActivities } from './local.ts';
 import { isRowLost, present, whileRowLost } from './lost-row.ts';
 import {
@@ -39,62 +38,6 @@ import {
   wakeSignal,
 } from './messages.ts';
 import { untilTold } from './until-told.ts';
-
-/** How often a channel that says "processing" past the expiry is asked. */
-const PROCESSING_EVERY_MS = 5 * 60_000;
-/** A channel whose close says "already paid" while its query does not is given this long at first, and ever longer. */
-const QUERY_LAG_MS = 2_000;
-const QUERY_LAG_AT_MOST_MS = 5 * 60_000;
-/** The late watch ends on an answer: after a silent last query it goes on so often. */
-const SILENT_LATE_WATCH_MS = 3_600_000;
-/** A last query that was missed is made up for, not all in one moment with others. */
-const MISSED_LATE_WATCH_MS = 1_000;
-
-/** A new next action is given up after this: whoever wants it has given up before, and asks again. */
-const RENEWAL_MS = 15_000;
-/** An operator's question is answered within this: the operator does not wait longer. */
-const ASK_MS = 12_000;
-
-type Message =
-  | { readonly kind: 'callback'; readonly notice: CallbackNotice | undefined }
-  | { readonly kind: 'hint'; readonly tight: boolean }
-  | { readonly kind: 'cancel'; readonly by: string }
-  | { readonly kind: 'wake' }
-  | { readonly kind: 'renewAction'; readonly until: number; done: boolean }
-  | { readonly kind: 'ask'; answered: boolean | undefined };
-
-/** The order in which messages are handled: those that may bring money first, those that wait for a channel last. */
-const MESSAGE_ORDER: readonly Message['kind'][] = [
-  'callback',
-  'wake',
-  'hint',
-  'cancel',
-  'ask',
-  'renewAction',
-];
-
-const ledger = wf.proxyActivities<
-  Pick<LedgerActivities, 'requestCancel'> & Pick<RefundLedgerActivities, 'recordRefunds'>
->({
-  taskQueue: MAIN_TASK_QUEUE,
-  startToCloseTimeout: '10 s',
-  retry: { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '1 m' },
-});
-
-const reads = localActivities<Pick<LedgerActivities, 'loadPayment'>>();
-
-/** Showing a payment to a person must not keep it from being settled: it is given up, and done later. */
-const attentions = wf.proxyActivities<Pick<LedgerActivities, 'raiseAttention'>>({
-  taskQueue: MAIN_TASK_QUEUE,
-  startToCloseTimeout: '10 s',
-  scheduleToCloseTimeout: '30 s',
-  retry: { initialInterval: '1 s', backoffCoefficient: 2 },
-});
-
-/** Attempts after which somebody is told, and the work goes on all the same: about 10 min, 2 min and 1 min. */
-const UPDATE_ORDER_ALARM_ATTEMPTS = 16;
-const CREATE_ALARM_ATTEMPTS = 8;
-const CLOSE_ALARM_ATTEMPTS = 6;
 
 /**
  * One payment, from its creation until it is settled or its late watch is over: waits for the callback while
@@ -123,6 +66,23 @@ export async function payment(input: PaymentInput): Promise<void> {
   await wf.CancellationScope.nonCancellable(() => run.run());
 }
 
+const ledger = wf.proxyActivities<
+  Pick<LedgerActivities, 'requestCancel'> & Pick<RefundLedgerActivities, 'recordRefunds'>
+>(LEDGER);
+
+const reads = localActivities<Pick<LedgerActivities, 'loadPayment'>>();
+
+/** Showing a payment to a person must not keep it from being settled. */
+const attentions = wf.proxyActivities<Pick<LedgerActivities, 'raiseAttention'>>(LEDGER_BRIEFLY);
+
+/** What a person is told when work that is never given up does not get on. */
+interface Alarm {
+  /** How many attempts come before it. */
+  readonly after: number;
+  readonly attention: Attention;
+  readonly detail: string;
+}
+
 class PaymentRun {
   readonly #input: PaymentInput;
   readonly #inbox: Message[] = [];
@@ -143,7 +103,7 @@ class PaymentRun {
     this.#input = input;
   }
 
-  /** Keeps the inbox in the order of `MESSAGE_ORDER`, and messages of one kind in the order in which they came. */
+  /** Keeps the inbox in the order in which messages are handled, and messages of one kind in the order in which they came. */
   tell(message: Message): void {
     this.#told += 1;
     const after = this.#inbox.findIndex(({ kind }) => isBefore(message.kind, kind));
@@ -201,7 +161,7 @@ class PaymentRun {
         await wf.continueAsNew<typeof payment>(this.#input);
       } else if (row.status === 'succeeded') {
         await this.#tellOrderService();
-      } else if (this.#isToEnd(row)) {
+      } else if (isToEnd(row, Date.now())) {
         await this.#close(row);
       } else if (row.status === 'created' && !isInProcess(row)) {
         await this.#create();
@@ -288,39 +248,29 @@ class PaymentRun {
   /** Nothing is left to wait for: settled, or ended and watched long enough. */
   #isOver(row: PaymentSnapshot): boolean {
     if (row.status === 'succeeded') return row.orderUpdate !== 'pending';
-    return isEnded(row.status) && this.#due === undefined && this.#lateWaits(row).length === 0;
+    return isEnded(row.status) && this.#due === undefined && lateWaits(row, Date.now()).length === 0;
   }
 
   /** Between two things to do, with nobody waiting for an answer and nothing kept outside the ledger. */
   async #mayContinueAsNew(row: PaymentSnapshot): Promise<boolean> {
     // Before an end the channel is asked without being told to.
-    if (this.#due !== undefined && !this.#isToEnd(row)) return false;
+    if (this.#due !== undefined && !isToEnd(row, Date.now())) return false;
     // What was answered just now is on its way to whoever asked; only for a next action may somebody wait on.
     if (row.status !== 'created')
       await wf.condition(() => wf.allHandlersFinished() || this.#inbox.length > 0);
     return wf.allHandlersFinished() && this.#inbox.length === 0;
   }
 
-  /** A live payment whose time is up, or that somebody wants cancelled; not while the channel decides. */
-  #isToEnd(row: PaymentSnapshot): boolean {
-    if (!isLive(row.status) || row.channelState === 'processing') return false;
-    return row.cancelRequested || Date.now() >= row.expiresAt;
-  }
-
   async #create(): Promise<void> {
     await this.#untilTold(async () => {
-      const retry = { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '30 s' } as const;
-      const summary = 'create the trade at the channel';
-      await this.#withAlarm(
-        CREATE_ALARM_ATTEMPTS,
-        'create_unknown',
-        'The channel does not say whether it created the trade.',
-        (limit) =>
-          this.#channel({
-            startToCloseTimeout: '15 s',
-            retry: { ...retry, ...limit },
-            summary,
-          }).createAtChannel(this.#input.paymentId),
+      this.#row = await this.#alarmed(
+        {
+          after: ALARM_AFTER.create,
+          attention: 'create_unknown',
+          detail: 'The channel does not say whether it created the trade.',
+        },
+        { ...CREATE_TRADE, summary: 'create the trade at the channel' },
+        (options) => this.#channel(options).createAtChannel(this.#input.paymentId),
       );
     }, this.#untilExpiry());
   }
@@ -337,11 +287,9 @@ class PaymentRun {
       const finished = await this.#unlessBefore('renewAction', [], async () => {
         try {
           this.#row = await this.#channel({
-            startToCloseTimeout: RENEWAL_MS,
+            ...RENEW_ACTION,
             // Nobody may be there to take the task.
             scheduleToCloseTimeout: left,
-            retry: { maximumAttempts: 2 },
-            cancellationType: 'ABANDON',
             summary: 'a new next action, as the old one has expired',
           }).createAtChannel(this.#input.paymentId);
         } catch (error) {
@@ -358,29 +306,23 @@ class PaymentRun {
   /** The end of an unpaid payment: ask, and only if it is unpaid close it at the channel. */
   async #close(row: PaymentSnapshot): Promise<void> {
     const to = row.cancelRequested ? 'cancelled' : 'closed';
-    const detail = `The payment is to be ${to}, and the channel does not answer.`;
-    const retry = { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '5 m' } as const;
-    const startToCloseTimeout = '15 s';
+    const alarm: Alarm = {
+      after: ALARM_AFTER.close,
+      attention: 'channel_unreachable',
+      detail: `The payment is to be ${to}, and the channel does not answer.`,
+    };
     await this.#untilTold(async () => {
-      await this.#withAlarm(CLOSE_ALARM_ATTEMPTS, 'channel_unreachable', detail, (limit) =>
-        this.#channel({
-          startToCloseTimeout,
-          retry: { ...retry, ...limit },
-          summary: `ask, before it is ${to}`,
-        }).askBeforeEnd(row.id),
+      this.#row = await this.#alarmed(
+        alarm,
+        { ...CLOSE_TRADE, summary: `ask, before it is ${to}` },
+        (options) => this.#channel(options).askBeforeEnd(row.id),
       );
-      if (this.#row === undefined || !isLive(this.#row.status) || hasMoney(this.#row)) return;
+      if (!isLive(this.#row.status) || hasMoney(this.#row)) return;
       if (this.#row.channelState === 'processing') return;
       const { snapshot, closed } = await this.#alarmed(
-        CLOSE_ALARM_ATTEMPTS,
-        'channel_unreachable',
-        detail,
-        (limit) =>
-          this.#channel({
-            startToCloseTimeout,
-            retry: { ...retry, ...limit },
-            summary: `close at the channel, then ${to}`,
-          }).closeAtChannel(row.id, to),
+        alarm,
+        { ...CLOSE_TRADE, summary: `close at the channel, then ${to}` },
+        (options) => this.#channel(options).closeAtChannel(row.id, to),
       );
       this.#row = snapshot;
       if (closed === 'already_paid') await this.#awaitQueryAfterClose(snapshot);
@@ -390,9 +332,9 @@ class PaymentRun {
 
   /** The channel's query lags behind its close: it will say paid. Until it does, nobody can tell how much came in. */
   async #awaitQueryAfterClose(row: PaymentSnapshot): Promise<void> {
-    const lag = Math.min(QUERY_LAG_MS * 2 ** this.#contradictions, QUERY_LAG_AT_MOST_MS);
+    const lag = closeLag(this.#contradictions);
     this.#contradictions += 1;
-    if (this.#contradictions >= CLOSE_ALARM_ATTEMPTS && row.attention === null) {
+    if (this.#contradictions >= ALARM_AFTER.close && row.attention === null) {
       const detail = 'The channel refuses to close the payment as it is paid, and its query does not say so.';
       await this.#show('channel_unreachable', detail);
     }
@@ -409,7 +351,7 @@ class PaymentRun {
   /** Waits for the next query's time or a message, whichever comes first; then one activity asks on schedule. */
   async #waitAndAsk(row: PaymentSnapshot): Promise<void> {
     const due = this.#due;
-    const plan = this.#plan(row);
+    const plan = queryPlan(row, this.#input.queryScheduleMs, Date.now());
     let waits = due === 'tight' ? plan.afterHint : plan.waits;
     if (due === undefined) {
       const first = waits[0] ?? Math.max(0, plan.endsAt - Date.now());
@@ -427,9 +369,7 @@ class PaymentRun {
         this.#row = await wf
           .proxyActivities<ChannelActivities>({
             taskQueue: pollTaskQueue(this.#input.channel),
-            startToCloseTimeout: '10 s',
-            // A worker killed in an attempt costs these seconds; every other delay comes with the failure.
-            retry: { initialInterval: '1 s', backoffCoefficient: 1 },
+            ...QUERY_TRADE,
             summary: due === undefined ? plan.summary : 'asked at once after a hint, then on schedule',
           })
           .queryChannel({
@@ -437,53 +377,11 @@ class PaymentRun {
             startedAt: Date.now(),
             waits,
             hintQueries: due === 'tight' ? TIGHT_PHASE_MS.length + 1 : 0,
-            whileProcessingEveryMs: plan.processing ? PROCESSING_EVERY_MS : null,
+            whileProcessingEveryMs: plan.whileProcessingEveryMs,
           });
       },
       Number.isFinite(plan.endsAt) ? plan.endsAt - Date.now() : undefined,
     );
-  }
-
-  #plan(row: PaymentSnapshot) {
-    const schedule = this.#input.queryScheduleMs;
-    if (isEnded(row.status)) {
-      const waits = this.#lateWaits(row);
-      return {
-        waits,
-        afterHint: waits,
-        endsAt: Number.POSITIVE_INFINITY,
-        processing: false,
-        summary: `late watch: it is ${row.status}, yet money may still come`,
-      };
-    }
-    const now = Date.now();
-    if (now >= row.expiresAt || row.cancelRequested) {
-      const waits = [PROCESSING_EVERY_MS];
-      return {
-        waits,
-        afterHint: [...TIGHT_PHASE_MS, PROCESSING_EVERY_MS],
-        endsAt: Number.POSITIVE_INFINITY,
-        processing: true,
-        summary: 'the channel says processing: asked until it decides',
-      };
-    }
-    const elapsed = now - row.createdAt;
-    const horizon = row.expiresAt - row.createdAt;
-    return {
-      waits: remainingWaits(schedule, elapsed, horizon),
-      afterHint: waitsAfterHint(schedule, elapsed, horizon),
-      endsAt: row.expiresAt,
-      processing: false,
-      summary: 'waiting for the callback, asking the channel on schedule',
-    };
-  }
-
-  #lateWaits(row: PaymentSnapshot): readonly number[] {
-    const endedAt = row.endedAt ?? row.expiresAt;
-    const waits = waitsUntil(lateWatch(endedAt, row.expiresAt), Date.now());
-    if (waits.length > 0) return waits;
-    if (typeof row.channelErrorSince === 'number') return [SILENT_LATE_WATCH_MS];
-    return isLastAnswerMissing(row.channelAnsweredAt, endedAt, row.expiresAt) ? [MISSED_LATE_WATCH_MS] : [];
   }
 
   /** One query answers everybody who asked before it began; who asks later is to hear what the channel says then. */
@@ -499,10 +397,7 @@ class PaymentRun {
   async #askOnce(row: PaymentSnapshot): Promise<boolean> {
     try {
       const asked = await this.#channel({
-        startToCloseTimeout: '10 s',
-        scheduleToCloseTimeout: ASK_MS,
-        retry: { maximumAttempts: 1 },
-        cancellationType: 'ABANDON',
+        ...ASK_ONCE,
         summary: 'asked now by an operator',
       }).askChannel(row.id);
       this.#row = asked.snapshot;
@@ -517,18 +412,13 @@ class PaymentRun {
 
   async #updateOrder(): Promise<void> {
     const updated = await this.#alarmed(
-      UPDATE_ORDER_ALARM_ATTEMPTS,
-      'order_update_failing',
-      'The money is in, and the order does not take it.',
-      (limit) =>
-        wf
-          .proxyActivities<LedgerActivities>({
-            taskQueue: MAIN_TASK_QUEUE,
-            startToCloseTimeout: '10 s',
-            retry: { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '1 m', ...limit },
-            summary: 'update the order: the channel says paid',
-          })
-          .updateOrder(this.#input.paymentId),
+      {
+        after: ALARM_AFTER.updateOrder,
+        attention: 'order_update_failing',
+        detail: 'The money is in, and the order does not take it.',
+      },
+      { ...LEDGER, summary: 'update the order: the channel says paid' },
+      (options) => wf.proxyActivities<LedgerActivities>(options).updateOrder(this.#input.paymentId),
     );
     this.#row = updated.snapshot;
     // Signals, and the start of a refund, wait for nobody but the Temporal server, as every timer does.
@@ -549,7 +439,7 @@ class PaymentRun {
     const work = async () => {
       const told = await wf
         .proxyActivities<DeliverEventActivities>({
-          ...TELLING,
+          ...TELL_ORDER_SERVICE,
           summary: 'tell the order service that the order is paid, until it agrees',
         })
         .tellOrderService(this.#input.paymentId);
@@ -586,33 +476,23 @@ class PaymentRun {
       .catch(() => undefined);
   }
 
-  async #withAlarm(
-    attempts: number,
-    attention: Attention,
-    detail: string,
-    work: (limit: { maximumAttempts?: number }) => Promise<PaymentSnapshot>,
-  ): Promise<void> {
-    this.#row = await this.#alarmed(attempts, attention, detail, work);
-  }
-
   /** Work that is never given up: after so many attempts a person is told, and it goes on. */
   async #alarmed<T>(
-    attempts: number,
-    attention: Attention,
-    detail: string,
-    work: (limit: { maximumAttempts?: number }) => Promise<T>,
+    { after, attention, detail }: Alarm,
+    options: wf.ActivityOptions,
+    work: (options: wf.ActivityOptions) => Promise<T>,
   ): Promise<T> {
     let isShown = this.#row?.attention === attention;
     while (!isShown) {
       try {
-        return await work({ maximumAttempts: attempts });
+        return await work({ ...options, retry: { ...options.retry, maximumAttempts: after } });
       } catch (error) {
         if (!(error instanceof wf.ActivityFailure) || wf.isCancellation(error) || isRowLost(error))
           throw error;
       }
       isShown = await this.#show(attention, detail);
     }
-    return await work({});
+    return await work(options);
   }
 
   /** Raises the attention. False when that was not possible soon. */
@@ -676,22 +556,7 @@ class PaymentRun {
   }
 }
 
-function isBefore(one: Message['kind'], other: Message['kind']): boolean {
-  return MESSAGE_ORDER.indexOf(one) < MESSAGE_ORDER.indexOf(other);
-}
-
-/** A callback's repetition and the payer's hint change nothing any more; a call under way is not called off for them. */
-function tellsASettledPayment(message: Message): boolean {
-  if (message.kind === 'callback') return message.notice?.refundedAmount !== undefined;
-  return message.kind !== 'hint';
-}
-
 /** The channel never said that it created the trade, and has it: it decides, and there is nothing to create. */
 function isInProcess(row: PaymentSnapshot): boolean {
   return row.channelState === 'processing';
-}
-
-/** The channel has said that money came in. */
-function hasMoney(row: PaymentSnapshot): boolean {
-  return row.answer === 'paid' || row.answer === 'refunded';
 }

@@ -1,24 +1,18 @@
 import * as wf from '@temporalio/workflow';
 import type { RefundChannelActivities, RefundLedgerActivities } from '../activities/refund.ts';
-import { channelTaskQueue, MAIN_TASK_QUEUE, pollTaskQueue } from '../domain/names.ts';
+import { channelTaskQueue, pollTaskQueue } from '../domain/names.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
 import { endlessWaits, REFUND_QUERY_MS } from '../domain/schedule.ts';
 import { isRefundOpen } from '../domain/states.ts';
+import { ASK_TRADE_OF_REFUND, LEDGER_BRIEFLY, QUERY_REFUND, REFUND_TRADE } from './activity-options.ts';
 import { describeLostRefund, describeRefund } from './details.ts';
 import { localActivities } from './local.ts';
 import { present, whileRowLost } from './lost-row.ts';
 import { type RefundInput, refundCallbackSignal, wakeSignal } from './messages.ts';
 import { untilTold } from './until-told.ts';
 
-const UNTIL_DONE = { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '1 m' } as const;
-
 /** Bounded: what a callback says, the channel says as well when it is asked. */
-const callbacks = wf.proxyActivities<Pick<RefundLedgerActivities, 'recordRefundCallback'>>({
-  taskQueue: MAIN_TASK_QUEUE,
-  startToCloseTimeout: '10 s',
-  scheduleToCloseTimeout: '30 s',
-  retry: UNTIL_DONE,
-});
+const callbacks = wf.proxyActivities<Pick<RefundLedgerActivities, 'recordRefundCallback'>>(LEDGER_BRIEFLY);
 
 const reads = localActivities<Pick<RefundLedgerActivities, 'loadRefund'>>();
 
@@ -118,9 +112,7 @@ class RefundRun {
       this.#row = await wf
         .proxyActivities<RefundChannelActivities>({
           taskQueue: channelTaskQueue(this.#input.channel),
-          // Up to five calls of 8 s: trade and number before the first, and a refusal is looked into.
-          startToCloseTimeout: '50 s',
-          retry: UNTIL_DONE,
+          ...REFUND_TRADE,
           summary: 'ask the channel to give the money back',
         })
         .refundAtChannel(row.id);
@@ -147,9 +139,7 @@ class RefundRun {
       const asked = await wf
         .proxyActivities<RefundChannelActivities>({
           taskQueue: pollTaskQueue(this.#input.channel),
-          startToCloseTimeout: '30 s',
-          // A worker killed in an attempt costs these seconds; every other delay comes with the failure.
-          retry: { initialInterval: '1 s', backoffCoefficient: 1 },
+          ...QUERY_REFUND,
           summary: 'the channel has it in process: asked on schedule',
         })
         .queryRefund({ refundId: row.id, waits: [next, ...later] });
@@ -163,8 +153,7 @@ class RefundRun {
       await wf
         .proxyActivities<RefundChannelActivities>({
           taskQueue: channelTaskQueue(this.#input.channel),
-          startToCloseTimeout: '15 s',
-          retry: UNTIL_DONE,
+          ...ASK_TRADE_OF_REFUND,
           summary: 'ask what others gave back meanwhile',
         })
         .askTradeOfRefund(row.id);

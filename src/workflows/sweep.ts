@@ -1,13 +1,8 @@
 import * as wf from '@temporalio/workflow';
 import type { SweepActivities } from '../activities/sweep.ts';
-import { SWEEP_TASK_QUEUE } from '../domain/names.ts';
+import { SWEEP } from './activity-options.ts';
 
-/** A haul that cannot be finished is left to the next sweep. */
-const net = wf.proxyActivities<SweepActivities>({
-  taskQueue: SWEEP_TASK_QUEUE,
-  startToCloseTimeout: '50 s',
-  retry: { maximumAttempts: 2 },
-});
+const net = wf.proxyActivities<SweepActivities>(SWEEP);
 
 /** One lane's hauls run one after another: what the first finds is the second's. */
 const LANES = [

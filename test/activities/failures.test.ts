@@ -1,8 +1,15 @@
+import { readdirSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { unknownOutcome } from '../../src/activities/failures.ts';
+import {
+  notDueYet,
+  OWN_TROUBLE_RETRY_MS,
+  orderServiceHasNotAgreed,
+  ownTrouble,
+  unknownOutcome,
+} from '../../src/activities/failures.ts';
 import { ChannelError } from '../../src/domain/channel.ts';
 
-// When a channel that gave no readable answer is asked again.
+// What Temporal does about what went wrong: when it tries again, and what the Web UI shows.
 
 const MINUTE = 60_000;
 const YEAR = 365 * 24 * 60 * MINUTE;
@@ -23,4 +30,61 @@ test.each([
     retryAfterMs === undefined ? {} : { retryAfterMs },
   );
   expect(unknownOutcome('simulator', error, delayMs).nextRetryDelay ?? undefined).toBe(expected);
+});
+
+test('an order service that has not agreed: its answer in words, and the wait', () => {
+  expect(orderServiceHasNotAgreed('It answered 503.', 5_000)).toMatchObject({
+    message: 'The order service has not agreed: It answered 503. It is told again on schedule.',
+    type: 'NotAgreed',
+    nextRetryDelay: 5_000,
+    nonRetryable: false,
+    stack: '',
+  });
+});
+
+test('a delivery that is not due yet is no error', () => {
+  expect(notDueYet(5_000)).toMatchObject({
+    type: 'NotYet',
+    nextRetryDelay: 5_000,
+    category: 'BENIGN',
+    nonRetryable: false,
+    stack: '',
+  });
+});
+
+test.each([notDueYet(0), notDueYet(-5), orderServiceHasNotAgreed('No.', -5)])(
+  'a time that has passed is a wait of 1 ms: %s',
+  ({ nextRetryDelay }) => {
+    expect(nextRetryDelay).toBe(1);
+  },
+);
+
+test('our own trouble names what could not be done, and keeps the error', () => {
+  const error = new Error('the database is away');
+  expect(ownTrouble('tell', error, OWN_TROUBLE_RETRY_MS)).toMatchObject({
+    message: 'nodrop could not tell: the database is away',
+    type: 'Internal',
+    nextRetryDelay: OWN_TROUBLE_RETRY_MS,
+    nonRetryable: false,
+    cause: error,
+  });
+});
+
+test("our own trouble while a channel is asked is not taken for the channel's", () => {
+  const failure = unknownOutcome('simulator', new Error('the database is away'));
+  expect(failure).toMatchObject({ message: 'nodrop could not ask: the database is away', type: 'Internal' });
+  expect(failure.nextRetryDelay ?? undefined).toBeUndefined();
+});
+
+test('every failure that Temporal is told of is made in failures.ts', () => {
+  const src = new URL('../../src/', import.meta.url);
+  const makers = readdirSync(src, { recursive: true })
+    .map(String)
+    .filter((name) => name.endsWith('.ts') && !name.startsWith('generated'))
+    .filter((name) =>
+      /\bApplicationFailure\.\w+\(|\bnew (\w+\.)?ApplicationFailure\b/.test(
+        readFileSync(new URL(name, src), 'utf8'),
+      ),
+    );
+  expect(makers).toEqual(['activities/failures.ts']);
 });

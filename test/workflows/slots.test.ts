@@ -63,10 +63,18 @@ test('payments that cannot be read for as long as it takes: a new one is created
   for (const { id } of unreadable) await h.until(id, 'paying');
 });
 
-test('every local activity of the workflows is one that holds no slot while it waits', () => {
+/** The files of the workflows' source that have this. */
+function filesWith(pattern: RegExp): string[] {
   const folder = new URL('../../src/workflows/', import.meta.url);
-  const direct = readdirSync(folder).filter((name) =>
-    readFileSync(new URL(name, folder), 'utf8').includes('proxyLocalActivities'),
-  );
-  expect(direct).toEqual(['local.ts']);
+  return readdirSync(folder).filter((name) => pattern.test(readFileSync(new URL(name, folder), 'utf8')));
+}
+
+test('every local activity of the workflows is one that holds no slot while it waits', () => {
+  expect(filesWith(/proxyLocalActivities/)).toEqual(['local.ts']);
+});
+
+test('every time-out and retry of an activity has a name in one place', () => {
+  expect(filesWith(/\w+(Timeout|Interval|Coefficient|Attempts|Threshold): *['\d]/)).toEqual([
+    'activity-options.ts',
+  ]);
 });

@@ -1,0 +1,103 @@
+import type { ActivityOptions, LocalActivityOptions } from '@temporalio/workflow';
+import { TELLING_TAKES_AT_MOST_MS } from '../domain/delivery.ts';
+import { MAIN_TASK_QUEUE, ORDER_SERVICE_TASK_QUEUE, SWEEP_TASK_QUEUE } from '../domain/names.ts';
+
+/**
+ * How long the workflows' activities may take, and how often they are retried: one preset for each kind of work. The
+ * channel's task queues are added where the channel is known.
+ */
+
+/** Retried without end, as the work must be done. */
+const UNTIL_DONE = { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '1 m' } as const;
+
+/** Every delay comes with the failure; only a worker that was killed in an attempt costs this second. */
+const AS_THE_FAILURE_SAYS = { initialInterval: '1 s', backoffCoefficient: 1 } as const;
+
+/** Writes that decide what happens next. */
+export const LEDGER = {
+  taskQueue: MAIN_TASK_QUEUE,
+  startToCloseTimeout: '10 s',
+  retry: UNTIL_DONE,
+} as const satisfies ActivityOptions;
+
+/** Writes that must keep nothing waiting: given up soon, and made up for later. */
+export const LEDGER_BRIEFLY = {
+  ...LEDGER,
+  scheduleToCloseTimeout: '30 s',
+} as const satisfies ActivityOptions;
+
+/**
+ * Reads, as local activities. The first wait is longer than the threshold, so that every retry waits in a timer and
+ * never inside the workflow task: see local.ts.
+ */
+export const LEDGER_READ = {
+  startToCloseTimeout: '10 s',
+  localRetryThreshold: '1 s',
+  retry: { ...UNTIL_DONE, initialInterval: '2 s' },
+} as const satisfies LocalActivityOptions;
+
+export const CREATE_TRADE = {
+  startToCloseTimeout: '15 s',
+  retry: { ...UNTIL_DONE, maximumInterval: '30 s' },
+} as const satisfies ActivityOptions;
+
+/** A new next action is given up after this: whoever wants it has given up before, and asks again. */
+export const RENEWAL_MS = 15_000;
+
+export const RENEW_ACTION = {
+  startToCloseTimeout: RENEWAL_MS,
+  retry: { maximumAttempts: 2 },
+  cancellationType: 'ABANDON',
+} as const satisfies ActivityOptions;
+
+/** The query before a payment is closed, and the close. */
+export const CLOSE_TRADE = {
+  startToCloseTimeout: '15 s',
+  retry: { ...UNTIL_DONE, maximumInterval: '5 m' },
+} as const satisfies ActivityOptions;
+
+/** One query for an operator, who does not wait longer than this. */
+export const ASK_ONCE = {
+  startToCloseTimeout: '10 s',
+  scheduleToCloseTimeout: '12 s',
+  retry: { maximumAttempts: 1 },
+  cancellationType: 'ABANDON',
+} as const satisfies ActivityOptions;
+
+export const QUERY_TRADE = {
+  startToCloseTimeout: '10 s',
+  retry: AS_THE_FAILURE_SAYS,
+} as const satisfies ActivityOptions;
+
+/** Up to five calls of 8 s: trade and number before the first, and a refusal is looked into. */
+export const REFUND_TRADE = {
+  startToCloseTimeout: '50 s',
+  retry: UNTIL_DONE,
+} as const satisfies ActivityOptions;
+
+export const QUERY_REFUND = {
+  startToCloseTimeout: '30 s',
+  retry: AS_THE_FAILURE_SAYS,
+} as const satisfies ActivityOptions;
+
+export const ASK_TRADE_OF_REFUND = {
+  startToCloseTimeout: '15 s',
+  retry: UNTIL_DONE,
+} as const satisfies ActivityOptions;
+
+/** A worker that was killed while it told an order service costs the whole time-out. */
+export const TELL_ORDER_SERVICE = {
+  taskQueue: ORDER_SERVICE_TASK_QUEUE,
+  startToCloseTimeout: TELLING_TAKES_AT_MOST_MS,
+  retry: AS_THE_FAILURE_SAYS,
+} as const satisfies ActivityOptions;
+
+/** A haul that cannot be finished is left to the next sweep. */
+export const SWEEP = {
+  taskQueue: SWEEP_TASK_QUEUE,
+  startToCloseTimeout: '50 s',
+  retry: { maximumAttempts: 2 },
+} as const satisfies ActivityOptions;
+
+/** Attempts after which somebody is told, and the work goes on all the same: about 10 min, 2 min and 1 min. */
+export const ALARM_AFTER = { updateOrder: 16, create: 8, close: 6 } as const;

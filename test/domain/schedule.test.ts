@@ -1,0 +1,120 @@
+import { describe, expect, test } from 'vitest';
+import type { PaymentSnapshot } from '../../src/domain/payment.ts';
+import {
+  closeLag,
+  isToEnd,
+  lateWaits,
+  lateWatchEnd,
+  parseSchedule,
+  queryPlan,
+  TIGHT_PHASE_MS,
+} from '../../src/domain/schedule.ts';
+
+// What is planned for one payment; test/domain/properties.test.ts has what holds for every schedule.
+
+const CREATED = Date.parse('2026-01-01T00:00:00Z');
+const MINUTE = 60_000;
+const HOUR = 60 * MINUTE;
+const EXPIRES = CREATED + 15 * MINUTE;
+const SCHEDULE = parseSchedule('10s*2,5m');
+
+function payment(changes: Partial<PaymentSnapshot> = {}): PaymentSnapshot {
+  return {
+    id: 'pay_1',
+    orderId: 'o-1',
+    channel: 'simulator',
+    amount: 100,
+    currency: 'CNY',
+    status: 'paying',
+    orderUpdate: null,
+    createdAt: CREATED,
+    expiresAt: EXPIRES,
+    endedAt: null,
+    cancelRequested: false,
+    nextActionReady: true,
+    channelState: 'unpaid',
+    channelAnsweredAt: CREATED,
+    channelErrorSince: null,
+    answer: null,
+    attention: null,
+    ...changes,
+  };
+}
+
+const closed = (changes: Partial<PaymentSnapshot> = {}) =>
+  payment({ status: 'closed', endedAt: EXPIRES, answer: 'closed', ...changes });
+
+describe('queryPlan', () => {
+  test('of a live payment follows the schedule from its creation, up to the expiry', () => {
+    const plan = queryPlan(payment(), SCHEDULE, CREATED + 4_000);
+    expect(plan).toMatchObject({
+      waits: [6_000, 10_000, 5 * MINUTE, 5 * MINUTE],
+      endsAt: EXPIRES,
+      whileProcessingEveryMs: null,
+    });
+    expect(plan.afterHint.slice(0, TIGHT_PHASE_MS.length)).toEqual(TIGHT_PHASE_MS);
+  });
+
+  test('has no query left shortly before the expiry', () => {
+    expect(queryPlan(payment(), SCHEDULE, EXPIRES - 1_000)).toMatchObject({ waits: [], endsAt: EXPIRES });
+  });
+
+  test.each([
+    ['past its expiry', {}, EXPIRES],
+    ['to be cancelled', { cancelRequested: true }, CREATED + MINUTE],
+  ])('of a payment %s on which the channel decides has no end', (_, changes, now) => {
+    const row = payment({ channelState: 'processing', ...changes });
+    expect(queryPlan(row, SCHEDULE, now)).toMatchObject({
+      waits: [5 * MINUTE],
+      afterHint: [...TIGHT_PHASE_MS, 5 * MINUTE],
+      endsAt: Number.POSITIVE_INFINITY,
+      whileProcessingEveryMs: 5 * MINUTE,
+    });
+  });
+
+  test('of one that has ended is its late watch, after a hint too', () => {
+    const waits = [10 * MINUTE, 50 * MINUTE, 5 * HOUR, 18 * HOUR];
+    expect(queryPlan(closed(), SCHEDULE, EXPIRES)).toEqual({
+      waits,
+      afterHint: waits,
+      endsAt: Number.POSITIVE_INFINITY,
+      whileProcessingEveryMs: null,
+      summary: 'late watch: it is closed, yet money may still come',
+    });
+  });
+});
+
+describe('lateWaits once the late watch is over', () => {
+  const end = lateWatchEnd(EXPIRES, EXPIRES);
+
+  test('of one answered at its end: none', () => {
+    expect(lateWaits(closed({ channelAnsweredAt: end }), end)).toEqual([]);
+  });
+
+  test('while the channel is silent: every hour', () => {
+    expect(lateWaits(closed({ channelAnsweredAt: EXPIRES, channelErrorSince: end }), end)).toEqual([HOUR]);
+  });
+
+  test.each([null, EXPIRES])('answered last at %s: the query that was missed, after a second', (at) => {
+    expect(lateWaits(closed({ channelAnsweredAt: at }), end + HOUR)).toEqual([1_000]);
+  });
+});
+
+test.each([
+  ['before its expiry', false, {}, EXPIRES - 1],
+  ['at its expiry', true, {}, EXPIRES],
+  ['that somebody wants cancelled', true, { cancelRequested: true }, CREATED],
+  ['on which the channel decides', false, { cancelRequested: true, channelState: 'processing' }, EXPIRES],
+  ['that is paid', false, { status: 'succeeded' as const }, EXPIRES],
+])('a payment %s is to end: %s', (_, expected, changes, now) => {
+  expect(isToEnd(payment(changes), now)).toBe(expected);
+});
+
+test.each([
+  [0, 2_000],
+  [1, 4_000],
+  [7, 256_000],
+  [20, 5 * MINUTE],
+])('after %s contradictions of close and query: %s ms', (contradictions, expected) => {
+  expect(closeLag(contradictions)).toBe(expected);
+});
