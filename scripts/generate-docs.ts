@@ -36,8 +36,9 @@ Every process reads its settings from the environment, once, when it starts. The
 - An empty variable counts as not set.
 - A wrong or missing setting stops the process with one sentence that names it.
 - An unknown name that begins with \`NODROP_\` is refused: a misspelt setting would be ignored in silence.
-- Without \`DATABASE_URL\` the embedded database is used, and its stack makes its own secrets in \`NODROP_HOME\`. With
-  \`DATABASE_URL\` nothing has a default secret: \`NODROP_SECRET\` must be set.
+- Without \`DATABASE_URL\` the embedded database is used, and its stack makes its own secrets in \`NODROP_HOME\` when
+  it first starts; any other process refuses to start before. With \`DATABASE_URL\` nothing has a default secret:
+  \`NODROP_SECRET\` must be set.
 - A channel without its secret is off.
 - Obtained tools (the Temporal server; for tests the test server and Node) are kept in \`$XDG_CACHE_HOME/nodrop\`, else in
   \`~/.cache/nodrop\`, and serve every clone.

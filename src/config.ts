@@ -1,5 +1,4 @@
-import { randomBytes } from 'node:crypto';
-import { existsSync, linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { isIPv6 } from 'node:net';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -196,11 +195,8 @@ export interface Config {
 /** A host as it stands in a URL. */
 export const inUrl = (host: string): string => (isIPv6(host) ? `[${host}]` : host);
 
-/**
- * Reads and checks the whole configuration.
- * @throws ConfigError naming the setting that is wrong or missing.
- */
-export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
+/** The settings as they are given, each of them right, and none against another. @throws ConfigError */
+function readSettings(env: NodeJS.ProcessEnv) {
   // An empty variable is what compose files and shells make of an unset one.
   const given = Object.fromEntries(
     Object.entries(env).filter(([, value]) => value !== undefined && value !== ''),
@@ -212,7 +208,6 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
     throw new ConfigError(`${issue?.path.join('.')} is wrong: ${issue?.message}.`);
   }
   const s = parsed.data;
-  const home = resolve(s.NODROP_HOME);
   const embeddedDatabase = s.DATABASE_URL === undefined;
   const embeddedTemporal = s.TEMPORAL_ADDRESS === undefined;
   if (embeddedDatabase && s.NODROP_MODE === 'live') {
@@ -233,7 +228,26 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
       `NODROP_PUBLIC_URL is missing: NODROP_HOST=${s.NODROP_HOST} is no address that channels and payers can reach.`,
     );
   }
-  const secrets = embeddedDatabase ? embeddedSecrets(home) : undefined;
+  return { given, settings: s, home: resolve(s.NODROP_HOME), embeddedDatabase, embeddedTemporal };
+}
+
+/**
+ * The folder that has, or is to have, the embedded stack's secrets; undefined with a database of one's own.
+ * @throws ConfigError naming the setting that is wrong.
+ */
+export function embeddedHome(env: NodeJS.ProcessEnv = process.env): string | undefined {
+  const { home, embeddedDatabase } = readSettings(env);
+  return embeddedDatabase ? home : undefined;
+}
+
+/**
+ * Reads and checks the whole configuration; it writes nothing. The embedded stack's secrets are made by who starts it
+ * (`loadStackConfig`).
+ * @throws ConfigError naming the setting that is wrong or missing.
+ */
+export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
+  const { given, settings: s, home, embeddedDatabase, embeddedTemporal } = readSettings(env);
+  const secrets = embeddedDatabase ? readEmbeddedSecrets(home) : undefined;
   const secret = s.NODROP_SECRET ?? secrets?.secret;
   if (secret === undefined) {
     throw new ConfigError(
@@ -326,36 +340,27 @@ function channelSchedules(env: Record<string, string | undefined>): Map<string, 
   return schedules;
 }
 
-interface EmbeddedSecrets {
+/** The embedded stack's own random secrets, made once per data folder and shared by its processes. */
+export interface EmbeddedSecrets {
   readonly secret: string;
   readonly simulator: string;
   readonly simulator2: string;
 }
 
-/** The embedded stack's own random secrets, made once per data folder and shared by its processes. */
-function embeddedSecrets(home: string): EmbeddedSecrets {
-  const file = join(home, 'secrets.json');
+/** Where the embedded stack keeps its secrets. */
+export const secretsFile = (home: string): string => join(home, 'secrets.json');
+
+function readEmbeddedSecrets(home: string): EmbeddedSecrets {
   try {
-    if (!existsSync(file)) {
-      const fresh: EmbeddedSecrets = {
-        secret: randomBytes(32).toString('base64'),
-        simulator: `whsec_${randomBytes(32).toString('base64')}`,
-        simulator2: `whsec_${randomBytes(32).toString('base64')}`,
-      };
-      mkdirSync(home, { recursive: true });
-      // Written aside and linked, so that of several processes starting at once exactly one wins, with a whole file.
-      const draft = `${file}.${process.pid}`;
-      writeFileSync(draft, JSON.stringify(fresh, null, 2), { mode: 0o600 });
-      try {
-        linkSync(draft, file);
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-      } finally {
-        unlinkSync(draft);
-      }
-    }
-    return JSON.parse(readFileSync(file, 'utf8')) as EmbeddedSecrets;
+    return JSON.parse(readFileSync(secretsFile(home), 'utf8')) as EmbeddedSecrets;
   } catch (error) {
-    throw new ConfigError(`NODROP_HOME is wrong: ${home} cannot be used (${(error as Error).message}).`);
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw unusableHome(home, error);
+    throw new ConfigError(
+      `NODROP_HOME=${home} has no secrets yet: start the stack (npm run stack or npm start), which makes them, or set DATABASE_URL to a database of your own.`,
+    );
   }
 }
+
+/** The data folder cannot be read or written. */
+export const unusableHome = (home: string, error: unknown): ConfigError =>
+  new ConfigError(`NODROP_HOME is wrong: ${home} cannot be used (${(error as Error).message}).`);

@@ -1,13 +1,28 @@
-import { rmSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
 import { createChannels } from '../src/channels/registry.ts';
 import { ConfigError, loadConfig } from '../src/config.ts';
+import { loadStackConfig, makeEmbeddedSecrets } from '../src/stack/embedded-secrets.ts';
+import { tsxLoader } from '../src/stack/tsx.ts';
 import { temporaryHome } from './support/stack.ts';
 
 // A wrong setting is one sentence that names it.
 
-const home = temporaryHome();
-afterAll(() => rmSync(home, { recursive: true, force: true }));
+const homes: string[] = [];
+const newHome = () => {
+  const folder = temporaryHome();
+  homes.push(folder);
+  return folder;
+};
+afterAll(() => {
+  for (const folder of homes) rmSync(folder, { recursive: true, force: true });
+});
+const home = newHome();
+makeEmbeddedSecrets(home);
 
 const WHSEC = `whsec_${Buffer.alloc(32, 7).toString('base64')}`;
 const load = (env: Record<string, string>) => loadConfig({ NODROP_HOME: home, ...env });
@@ -102,4 +117,76 @@ test('live refuses a channel that moves no real money, whoever configured it', (
   const { simulator } = load({});
   expect([...createChannels({ mode: 'test', simulator }).keys()]).toEqual(['simulator', 'simulator2']);
   expect(() => createChannels({ mode: 'live', simulator })).toThrow(ConfigError);
+});
+
+describe('the embedded stack’s secrets', () => {
+  const nothingYet = (folder: string) =>
+    new ConfigError(
+      `NODROP_HOME=${folder} has no secrets yet: start the stack (npm run stack or npm start), which makes them, or set DATABASE_URL to a database of your own.`,
+    );
+
+  test('loading makes none, and writes nothing else', () => {
+    const folder = newHome();
+    const missing = join(folder, 'missing');
+    expect(() => load({ NODROP_HOME: folder })).toThrow(nothingYet(folder));
+    expect(() => load({ NODROP_HOME: missing })).toThrow(nothingYet(missing));
+    // All are needed: with one of them given a channel would be off in silence.
+    expect(() => load({ NODROP_HOME: folder, NODROP_SECRET: 's'.repeat(32) })).toThrow(nothingYet(folder));
+    load({ ...OWN, NODROP_HOME: folder });
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
+  test('loading reads those that there are', () => {
+    const folder = newHome();
+    makeEmbeddedSecrets(folder);
+    const made = readFileSync(join(folder, 'secrets.json'), 'utf8');
+    const { secret, simulator } = load({ NODROP_HOME: folder });
+    expect({ secret, ...simulator.secrets }).toEqual(JSON.parse(made));
+    expect(readdirSync(folder)).toEqual(['secrets.json']);
+    expect(readFileSync(join(folder, 'secrets.json'), 'utf8')).toBe(made);
+  });
+
+  test('a file that is no JSON is a sentence', () => {
+    const folder = newHome();
+    writeFileSync(join(folder, 'secrets.json'), '');
+    expect(() => load({ NODROP_HOME: folder })).toThrow(/^NODROP_HOME is wrong: .+ cannot be used \(.+\)\.$/);
+  });
+
+  test('who starts the stack makes them once, in a folder that need not be there, for their owner alone', () => {
+    const folder = join(newHome(), 'new');
+    const { secret } = loadStackConfig({ NODROP_HOME: folder });
+    expect(statSync(join(folder, 'secrets.json')).mode & 0o777).toBe(0o600);
+    expect(loadStackConfig({ NODROP_HOME: folder }).secret).toBe(secret);
+  });
+
+  test('nor does the stack make any with a database of one’s own, or when a setting is wrong', () => {
+    const folder = join(newHome(), 'new');
+    loadStackConfig({ ...OWN, NODROP_HOME: folder });
+    expect(() => loadStackConfig({ NODROP_HOME: folder, PORT: 'x' })).toThrow(ConfigError);
+    expect(() => loadStackConfig({ NODROP_HOME: folder, NODROP_MODE: 'live' })).toThrow(ConfigError);
+    expect(existsSync(folder)).toBe(false);
+  });
+
+  test('several that start at once have the same, and leave one whole file', async () => {
+    const folder = newHome();
+    const module = fileURLToPath(new URL('../src/stack/embedded-secrets.ts', import.meta.url));
+    const script = `
+      const { loadStackConfig } = await import(${JSON.stringify(module)});
+      console.log('loaded');
+      for await (const _ of process.stdin);
+      console.log(loadStackConfig().secret);`;
+    const starters = Array.from({ length: 4 }, () =>
+      spawn(process.execPath, ['--import', tsxLoader(), '--input-type=module', '--eval', script], {
+        env: { PATH: process.env.PATH, NODROP_HOME: folder },
+      }),
+    );
+    const outputs = starters.map(({ stdout }) => text(stdout));
+    // None makes any before all are there.
+    await Promise.all(starters.map(({ stdout }) => new Promise((resolve) => stdout.once('data', resolve))));
+    for (const { stdin } of starters) stdin.end();
+    const said = await Promise.all(outputs);
+    const { secret } = JSON.parse(readFileSync(join(folder, 'secrets.json'), 'utf8'));
+    expect(said).toEqual(Array(4).fill(`loaded\n${secret}\n`));
+    expect(readdirSync(folder)).toEqual(['secrets.json']);
+  });
 });

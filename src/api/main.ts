@@ -1,11 +1,9 @@
 import { ConfigError, loadConfig } from '../config.ts';
 import { createLogger } from '../log.ts';
+import { STOP_WITHIN_MS } from './deadlines.ts';
 import { startApi } from './start.ts';
 
 /** The API as a process: starts, says where it listens, and stops cleanly on SIGTERM and SIGINT. */
-
-/** After this a stop that does not come to an end is one all the same. */
-const STOP_WITHIN_MS = 10_000;
 
 async function main(): Promise<void> {
   const config = loadConfig();

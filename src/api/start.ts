@@ -12,13 +12,10 @@ import { createAdminApp } from './admin/app.ts';
 import { createDetails } from './admin/details.ts';
 import { createApp } from './app.ts';
 import { Changes } from './changes.ts';
+import { COUNT_WITHIN_MS, REQUEST_GIVEN_UP_MS } from './deadlines.ts';
 import { type Listener, listen, stopListening } from './http/listen.ts';
 import { createMetrics } from './metrics.ts';
 import { connectTemporal } from './temporal.ts';
-
-/** Below what supervisors and container engines wait before they kill. */
-const PATIENCE_MS = 9_000;
-const SWEEP_READ_WITHIN_MS = 2_000;
 
 export interface RunningApi {
   readonly url: string;
@@ -37,7 +34,7 @@ export async function startApi(config: Config, log: Logger): Promise<RunningApi>
   const db = createLedgerClient(config.databaseUrl, 'nodrop-api');
   metrics.watchDeliveries(() => countDeliveries(db, new Date()));
   const temporal = connectTemporal(config);
-  const readSweep = () => readSweepStatus(temporal.client, SWEEP_READ_WITHIN_MS, new Date());
+  const readSweep = () => readSweepStatus(temporal.client, COUNT_WITHIN_MS, new Date());
   metrics.watchSweep(readSweep);
   const changes = new Changes(config.databaseUrl, log);
   const channels = createChannels(config);
@@ -83,8 +80,8 @@ export async function startApi(config: Config, log: Logger): Promise<RunningApi>
     async close() {
       stopping.abort();
       const stopped = Promise.all([
-        stopListening(api.server, PATIENCE_MS),
-        stopListening(admin.server, PATIENCE_MS),
+        stopListening(api.server, REQUEST_GIVEN_UP_MS),
+        stopListening(admin.server, REQUEST_GIVEN_UP_MS),
       ]);
       await Promise.all([changes.close(), stopped]);
       await Promise.all([db.$disconnect(), temporal.close()]);

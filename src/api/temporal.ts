@@ -2,11 +2,11 @@ import { Client } from '@temporalio/client';
 import type { Config } from '../config.ts';
 import { lazyConnection } from '../temporal-connection.ts';
 import { LOST_QUERY, PAYMENT_WORKFLOW, REFUND_WORKFLOW } from '../workflows/messages.ts';
+import { LOST_COUNT_WITHIN_MS } from './deadlines.ts';
 import { within } from './http/within.ts';
 
 /** Counting is a query over all workflows: it is done once in so long at most. */
 const COUNTED_FOR_MS = 10_000;
-const COUNT_DEADLINE_MS = 5_000;
 
 /** Workflows that wait for a row that is gone, by their type. */
 export interface LostRows {
@@ -26,7 +26,7 @@ export function createLostCount(client: Client): () => Promise<LostRows> {
   return () => {
     const at = performance.now();
     if (last === undefined || at - last.at > COUNTED_FOR_MS)
-      last = { at, rows: client.withDeadline(Date.now() + COUNT_DEADLINE_MS, countBoth) };
+      last = { at, rows: client.withDeadline(Date.now() + LOST_COUNT_WITHIN_MS, countBoth) };
     return last.rows;
   };
 }

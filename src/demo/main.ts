@@ -2,7 +2,8 @@
 // processes are killed; ends with a table, and with exit code 0 only if nothing dropped.
 import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Config, loadConfig } from '../config.ts';
+import type { Config } from '../config.ts';
+import { loadStackConfig } from '../stack/embedded-secrets.ts';
 import { exitWith } from '../stack/errors.ts';
 import { answers } from '../stack/program.ts';
 import { requireProgramPorts, startPrograms } from '../stack/programs.ts';
@@ -59,7 +60,7 @@ async function leave(code: number): Promise<void> {
 
 try {
   const settings = await demoSettings(process.env);
-  const config = loadConfig(settings);
+  const config = loadStackConfig(settings);
   supervisor = await Supervisor.claim(config.home, say);
   emptyFolder(config.home);
   // The supervisor's children have our environment.

@@ -1,4 +1,5 @@
-import { type Config, loadConfig } from '../config.ts';
+import type { Config } from '../config.ts';
+import { loadStackConfig } from './embedded-secrets.ts';
 import { exitWith } from './errors.ts';
 import { Supervisor } from './supervisor.ts';
 
@@ -9,7 +10,7 @@ import { Supervisor } from './supervisor.ts';
 export async function runForeground(start: (supervisor: Supervisor, config: Config) => Promise<void>) {
   let supervisor: Supervisor | undefined;
   try {
-    const config = loadConfig();
+    const config = loadStackConfig();
     supervisor = await Supervisor.claim(config.home);
     stopOnSignals(supervisor);
     await start(supervisor, config);

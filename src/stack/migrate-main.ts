@@ -1,7 +1,7 @@
 // node dist/stack/migrate-main.js: waits for a database of one's own and brings it up to the migrations; once per
 // deployment, before API and workers start.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ConfigError, loadConfig } from '../config.ts';
+import { ConfigError, embeddedHome, loadConfig } from '../config.ts';
 import { Connection } from '../ledger/connection.ts';
 import { isDatabaseUnavailable } from '../ledger/unavailable.ts';
 import { exitWith, reason } from './errors.ts';
@@ -38,12 +38,12 @@ async function waitForDatabase(connectionString: string): Promise<void> {
 }
 
 try {
-  const { embeddedDatabase, databaseUrl } = loadConfig();
-  if (embeddedDatabase) {
+  if (embeddedHome() !== undefined) {
     throw new ConfigError(
       'DATABASE_URL is missing: the embedded database gets its migrations by npm run stack.',
     );
   }
+  const { databaseUrl } = loadConfig();
   await waitForDatabase(databaseUrl);
   const applied = await applyMigrations(databaseUrl);
   console.log(

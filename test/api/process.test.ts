@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { rmSync } from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { createLedgerClient } from '../../src/ledger/client.ts';
@@ -64,6 +64,22 @@ const cli = async (args: readonly string[], change: Record<string, string> = {})
 };
 
 describe('npm run nodrop', () => {
+  test('before the embedded stack has made its secrets it refuses, and makes none', async () => {
+    const folder = temporaryHome();
+    try {
+      const embedded = { DATABASE_URL: '', NODROP_SECRET: '', NODROP_HOME: folder };
+      const { code, output, errors } = await cli(
+        ['merchants', 'set', 'acme', '--late-payment', 'refund'],
+        embedded,
+      );
+      expect([code, output]).toEqual([1, '']);
+      expect(errors).toMatch(/^NODROP_HOME=\S+ has no secrets yet: start the stack [^\n]+\.\n$/);
+      expect(readdirSync(folder)).toEqual([]);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+
   test('makes a merchant and a key that works, and shows keys by their ends', async () => {
     const made = await cli(['keys', 'create', '--merchant', 'acme', '--role', 'operator']);
     expect([made.code, made.errors]).toEqual([0, '']);

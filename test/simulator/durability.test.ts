@@ -16,6 +16,8 @@ async function launch(home: string, port: number) {
     env: {
       PATH: process.env.PATH,
       NODROP_HOME: home,
+      DATABASE_URL: 'postgresql://none',
+      NODROP_SECRET: 'none'.repeat(8),
       NODROP_SIMULATOR_PORT: String(port),
       NODROP_SIMULATOR_SECRET: SECRETS.simulator,
     },

@@ -3,8 +3,9 @@ import { once } from 'node:events';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client, Connection } from '@temporalio/client';
-import { type Config, loadConfig } from '../../src/config.ts';
+import type { Config } from '../../src/config.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import { loadStackConfig } from '../../src/stack/embedded-secrets.ts';
 import { applyMigrations } from '../../src/stack/migrate.ts';
 import { startPostgres } from '../../src/stack/postgres.ts';
 import { answers, listens, program } from '../../src/stack/program.ts';
@@ -79,7 +80,7 @@ export async function startSystem(options: SystemOptions): Promise<System> {
   const ports: Record<string, string> = {};
   for (const name of names) ports[name] = String(await freePort());
   const env = { ...process.env, NODROP_HOME: home, ...ports, ...options.env };
-  const config = loadConfig(env);
+  const config = loadStackConfig(env);
   const cli = temporalCli();
   const temporalPorts = { port: config.stack.temporalPort, uiPort: config.stack.temporalUiPort };
 

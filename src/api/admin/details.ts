@@ -2,12 +2,11 @@ import { createRequire } from 'node:module';
 import type { Config } from '../../config.ts';
 import { type Backlog, countAttention, countCallbacks, countDeliveries } from '../../ledger/details.ts';
 import type { SweepState, SweepStatus } from '../../temporal/sweep-status.ts';
+import { COUNT_WITHIN_MS } from '../deadlines.ts';
 import type { Api } from '../deps.ts';
 import { within } from '../http/within.ts';
 import type { LostRows } from '../temporal.ts';
 import { createProbe, type Reachable } from './reachable.ts';
-
-const COUNTED_WITHIN_MS = 2_000;
 
 const { version } = createRequire(import.meta.url)('../../../package.json') as { version: string };
 
@@ -76,11 +75,11 @@ export function createDetails({
   return async () => {
     const [reachable, attention, callbacks, deliveries, sweep, lostRows] = await Promise.all([
       probe(),
-      within(COUNTED_WITHIN_MS, null, countAttention(db)),
-      within(COUNTED_WITHIN_MS, null, countCallbacks(db)),
-      within(COUNTED_WITHIN_MS, null, countDeliveries(db, now())),
-      within(COUNTED_WITHIN_MS, null, readSweepStatus()),
-      within(COUNTED_WITHIN_MS, null, countLost()),
+      within(COUNT_WITHIN_MS, null, countAttention(db)),
+      within(COUNT_WITHIN_MS, null, countCallbacks(db)),
+      within(COUNT_WITHIN_MS, null, countDeliveries(db, now())),
+      within(COUNT_WITHIN_MS, null, readSweepStatus()),
+      within(COUNT_WITHIN_MS, null, countLost()),
     ]);
     const at = now().getTime();
     const ageSeconds = (since: Date) => Math.max(0, Math.floor((at - since.getTime()) / 1000));

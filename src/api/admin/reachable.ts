@@ -1,7 +1,6 @@
+import { HEALTH_WITHIN_MS } from '../deadlines.ts';
 import type { Api } from '../deps.ts';
 import { within } from '../http/within.ts';
-
-const REACHABLE_WITHIN_MS = 2_000;
 
 export interface Reachable {
   readonly database: 'ok' | 'unreachable';
@@ -13,7 +12,7 @@ export function createProbe(api: Pick<Api, 'db' | 'isTemporalReachable'>): () =>
   const word = (reachable: boolean) => (reachable ? 'ok' : 'unreachable');
   let probing: Promise<Reachable> | undefined;
   return () => {
-    probing ??= Promise.all([isDatabaseReachable(api.db), api.isTemporalReachable(REACHABLE_WITHIN_MS)])
+    probing ??= Promise.all([isDatabaseReachable(api.db), api.isTemporalReachable(HEALTH_WITHIN_MS)])
       .then(([database, temporal]) => ({ database: word(database), temporal: word(temporal) }) as const)
       .finally(() => {
         probing = undefined;
@@ -25,7 +24,7 @@ export function createProbe(api: Pick<Api, 'db' | 'isTemporalReachable'>): () =>
 /** A query of a table, so that a database without the migrations is not ready. */
 async function isDatabaseReachable(db: Api['db']): Promise<boolean> {
   return await within(
-    REACHABLE_WITHIN_MS,
+    HEALTH_WITHIN_MS,
     false,
     db.merchant.findFirst({ select: { id: true } }).then(() => true),
   );

@@ -1,13 +1,11 @@
 import { Refusal } from '../../domain/refusal.ts';
 import type { Payment } from '../../ledger/rows.ts';
 import { TemporalUnavailable } from '../../temporal/payment-workflows.ts';
+import { CHANNEL_ANSWERS_WITHIN_MS, TEMPORAL_LOOK_MS } from '../deadlines.ts';
 import type { Api, ApiDeps, AskChannel } from '../deps.ts';
 
 /** Asking channels on somebody's request: whoever asks in a loop must not use up what other payers' creates need. */
 
-/** For whichever of those who share a query has the most time. */
-const QUERY_DEADLINE_MS = 8_000;
-const REACHABLE_WITHIN_MS = 1_000;
 /** An answer this young is the channel's word. */
 const FRESH_MS = 1_000;
 
@@ -18,7 +16,7 @@ export function createAskChannel({ workflows }: Pick<ApiDeps, 'workflows'>): Ask
     const { id } = payment;
     const query =
       asking.get(id) ??
-      workflows.askChannel(payment, QUERY_DEADLINE_MS).finally(() => {
+      workflows.askChannel(payment, CHANNEL_ANSWERS_WITHIN_MS).finally(() => {
         asking.delete(id);
       });
     asking.set(id, query);
@@ -39,8 +37,7 @@ export async function requireAnswer(
     if (!(await askChannel(payment))) throw silent;
   } catch (error) {
     // A channel or worker that takes too long ends in the same deadline as a Temporal that is not there.
-    if (error instanceof TemporalUnavailable && (await isTemporalReachable(REACHABLE_WITHIN_MS)))
-      throw silent;
+    if (error instanceof TemporalUnavailable && (await isTemporalReachable(TEMPORAL_LOOK_MS))) throw silent;
     throw error;
   }
 }

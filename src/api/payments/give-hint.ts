@@ -1,8 +1,7 @@
 import { returnHint, takeHint } from '../../ledger/hints.ts';
 import type { Payment } from '../../ledger/rows.ts';
+import { SIGNAL_WITHIN_MS } from '../deadlines.ts';
 import type { Api } from '../deps.ts';
-
-const SIGNAL_DEADLINE_MS = 2_000;
 
 /** @returns what makes a query due at once, debounced; it throws TemporalUnavailable, and may then be repeated. */
 export function createGiveHint({ db, workflows, now }: Pick<Api, 'db' | 'workflows' | 'now'>) {
@@ -12,7 +11,7 @@ export function createGiveHint({ db, workflows, now }: Pick<Api, 'db' | 'workflo
     const effect = await takeHint(db, payment.id, source, at);
     if (effect === 'nothing') return;
     try {
-      await workflows.hint(payment, effect === 'tight', SIGNAL_DEADLINE_MS);
+      await workflows.hint(payment, effect === 'tight', SIGNAL_WITHIN_MS);
     } catch (error) {
       // Nobody has heard it, so it must not silence the next one.
       await returnHint(db, payment.id, at);

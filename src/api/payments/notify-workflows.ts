@@ -2,9 +2,8 @@ import type { Payment, Refund } from '../../ledger/rows.ts';
 import { toRefundSnapshot } from '../../ledger/snapshot.ts';
 import type { Logger } from '../../log.ts';
 import { TemporalUnavailable } from '../../temporal/payment-workflows.ts';
+import { SIGNAL_WITHIN_MS } from '../deadlines.ts';
 import type { Api } from '../deps.ts';
-
-const DEADLINE_MS = 2_000;
 
 /**
  * Tells workflows at once of what is in the ledger already. Never fails for want of Temporal: whom it does not reach
@@ -15,7 +14,7 @@ export function createTell({ workflows, refundWorkflows }: Pick<Api, 'workflows'
     /** That the payment is wanted cancelled. */
     async cancel(payment: Payment): Promise<void> {
       try {
-        await workflows.cancel(payment, DEADLINE_MS);
+        await workflows.cancel(payment, SIGNAL_WITHIN_MS);
       } catch (error) {
         if (!(error instanceof TemporalUnavailable)) throw error;
       }
@@ -24,7 +23,7 @@ export function createTell({ workflows, refundWorkflows }: Pick<Api, 'workflows'
     /** That the refund is owed from its row's commit on. */
     async startRefund(refund: Refund, payment: Payment, log: Logger): Promise<void> {
       try {
-        await refundWorkflows.start(toRefundSnapshot(refund, payment), DEADLINE_MS);
+        await refundWorkflows.start(toRefundSnapshot(refund, payment), SIGNAL_WITHIN_MS);
       } catch (error) {
         if (!(error instanceof TemporalUnavailable)) throw error;
         log.warn({ err: error, refundId: refund.id }, 'a stored refund waits for the sweep');

@@ -6,11 +6,11 @@ import type { Payment } from '../../ledger/rows.ts';
 import { hasUnsettledMoney, isUndecided } from '../../ledger/snapshot.ts';
 import { TemporalUnavailable } from '../../temporal/payment-workflows.ts';
 import { paymentKey } from '../changes.ts';
+import { SIGNAL_OTHERS_WITHIN_MS } from '../deadlines.ts';
 import type { Api } from '../deps.ts';
 import { within } from '../http/within.ts';
 import { isAnsweredWithin, isFresh } from './ask-channel.ts';
 
-const SIGNAL_DEADLINE_MS = 1_000;
 /** Nothing is made while a channel decides, so that no count of attempts ends the asking of whoever has a token. */
 const PAYERS_ASK_AGAIN_MS = 10_000;
 
@@ -57,7 +57,7 @@ async function resolve(api: Api, attempt: Payment, left: () => number): Promise<
   if (!answered || !isLive(asked.status)) return;
 
   await requestCancel(db, id, 'a new attempt of its order', now());
-  await workflows.cancel(asked, SIGNAL_DEADLINE_MS).catch((error: unknown) => {
+  await workflows.cancel(asked, SIGNAL_OTHERS_WITHIN_MS).catch((error: unknown) => {
     if (!(error instanceof TemporalUnavailable)) throw error;
   });
   const ended = await changes.until(paymentKey(id), {

@@ -10,15 +10,11 @@ import {
 import type { Payment } from '../../ledger/rows.ts';
 import { hasUsableAction, isUndecided, recordedAnswer } from '../../ledger/snapshot.ts';
 import { findOrder, getPayment, hasAccount, type PaymentWithRefund } from '../../ledger/views.ts';
+import { ANSWER_WITHIN_MS, NEXT_ACTION_AT_LEAST_MS } from '../deadlines.ts';
 import type { Api } from '../deps.ts';
 import { refuseUndecided, resolveOtherAttempts } from './resolve-other-attempts.ts';
 import { ATTEMPTS_OF_PAYERS, takes } from './switch-options.ts';
 import { isPayable } from './views.ts';
-
-/** From the request's start to the answer, whatever the channel and Temporal do. */
-const BUDGET_MS = 8_000;
-/** What Temporal gets at least, however long the database and the order's other channels took. */
-const LEAST_MS = 2_000;
 
 /** An attempt as it is asked for. */
 export interface Attempt extends Omit<NewPayment, 'method' | 'askedAttempts' | 'attemptsAtMost'> {
@@ -89,7 +85,7 @@ export function createStartAttempt(api: Api) {
         );
       } catch (error) {
         if (!(error instanceof UnaskedAttempts)) throw error;
-        await resolveOtherAttempts(api, error.attempts, () => BUDGET_MS - (Date.now() - startedAt));
+        await resolveOtherAttempts(api, error.attempts, () => ANSWER_WITHIN_MS - (Date.now() - startedAt));
         for (const { id } of error.attempts) askedAttempts.add(id);
       }
     }
@@ -102,7 +98,10 @@ export function createStartAttempt(api: Api) {
     if (row.recoveredAt !== null) return false;
     // The channel decides, and gives nobody anything to do until it has.
     if (row.status === 'created' && isUndecided(row)) return false;
-    return await workflows.awaitNextAction(row, Math.max(BUDGET_MS - (Date.now() - startedAt), LEAST_MS));
+    return await workflows.awaitNextAction(
+      row,
+      Math.max(ANSWER_WITHIN_MS - (Date.now() - startedAt), NEXT_ACTION_AT_LEAST_MS),
+    );
   }
 
   /**

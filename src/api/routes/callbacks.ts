@@ -8,12 +8,11 @@ import type { Callback, ChannelAccount } from '../../ledger/rows.ts';
 import { recordUnverified } from '../../ledger/unverified.ts';
 import { findPayment } from '../../ledger/views.ts';
 import { deliverStored } from '../../temporal/deliver-callback.ts';
+import { SIGNAL_WITHIN_MS } from '../deadlines.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, type Exchange, endpoint } from '../endpoint/endpoint.ts';
 import { z } from '../http/zod.ts';
 import { lookUpPayment } from '../payments/visible-payment.ts';
-
-const SIGNAL_DEADLINE_MS = 2_000;
 
 /**
  * Where channels call back: verified in memory, stored, delivered, acknowledged. The acknowledgement depends on
@@ -64,7 +63,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
       if (payment === null || payment.channelAccountId !== account.id || payment.status === 'succeeded')
         return;
       if (!(await takeQueryDue(db, payment.id, reason, now()))) return;
-      await workflows.hint(payment, false, SIGNAL_DEADLINE_MS);
+      await workflows.hint(payment, false, SIGNAL_WITHIN_MS);
     } catch (error) {
       log.warn({ err: error }, 'no query was made due for a callback that was refused');
     }
@@ -75,7 +74,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
     try {
       const payment = stored.paymentId === null ? null : await findPayment(db, stored.paymentId);
       if (payment === null) return;
-      await deliverStored(api, stored, payment, SIGNAL_DEADLINE_MS);
+      await deliverStored(api, stored, payment, SIGNAL_WITHIN_MS);
       await markDelivered(db, stored.id, now());
     } catch (error) {
       log.warn({ err: error, callbackId: stored.id }, 'a stored callback waits for the sweep');

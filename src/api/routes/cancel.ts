@@ -3,6 +3,7 @@ import { isLive } from '../../domain/states.ts';
 import { cancelOrder, isSettled } from '../../ledger/orders.ts';
 import { requestCancel } from '../../ledger/payments.ts';
 import { orderKey, paymentKey } from '../changes.ts';
+import { ANSWER_WITHIN_MS } from '../deadlines.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { goneSignal } from '../http/client-gone.ts';
@@ -14,9 +15,6 @@ import { createVisibleOrder } from '../payments/visible-order.ts';
 import { createVisiblePayment } from '../payments/visible-payment.ts';
 import { order } from '../schemas/order.ts';
 import { payment } from '../schemas/payment.ts';
-
-/** From the request's start: the channel is asked, and asked to close, within it or later. */
-const BUDGET_MS = 8_000;
 
 /** Cancelling. The wish is durable before anything else happens; the channel's "already paid" wins. */
 export function cancelRoutes(api: Api): Endpoint[] {
@@ -51,7 +49,7 @@ export function cancelRoutes(api: Api): Endpoint[] {
         const ended = await changes.until(paymentKey(id), {
           read: () => visiblePayment(access, id),
           done: ({ status }) => !isLive(status),
-          timeoutMs: BUDGET_MS - (Date.now() - startedAt),
+          timeoutMs: ANSWER_WITHIN_MS - (Date.now() - startedAt),
           signal: goneSignal(response),
         });
         if (ended.status === 'succeeded') {
@@ -84,7 +82,7 @@ export function cancelRoutes(api: Api): Endpoint[] {
         const row = await changes.until(orderKey(caller.merchantId, id), {
           read: () => visibleOrder(caller.merchantId, id),
           done: isSettled,
-          timeoutMs: BUDGET_MS - (Date.now() - startedAt),
+          timeoutMs: ANSWER_WITHIN_MS - (Date.now() - startedAt),
           signal: goneSignal(response),
         });
         if (row.status === 'succeeded' || row.status === 'refunded') {

@@ -1,13 +1,12 @@
 import { Refusal } from '../../domain/refusal.ts';
 import { requestRedelivery } from '../../ledger/deliveries.ts';
 import { findDeliveryWithLog } from '../../ledger/feed.ts';
+import { SIGNAL_WITHIN_MS } from '../deadlines.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { z } from '../http/zod.ts';
 import { deliveryView } from '../payments/views.ts';
 import { delivery } from '../schemas/event.ts';
-
-const SIGNAL_DEADLINE_MS = 2_000;
 
 /** The shape of the ids we make: anything else is not asked of the database. */
 const DELIVERY_ID = /^dlv_[0-9A-Za-z]{1,28}$/;
@@ -37,8 +36,8 @@ export function redeliverRoute({ db, workflows, deliveryWorkflows, now }: Api): 
         `the ${caller.role}`,
         now(),
       );
-      if (wanted.toldByPayment) await workflows.wake(payment, SIGNAL_DEADLINE_MS);
-      else await deliveryWorkflows.redeliver(wanted, SIGNAL_DEADLINE_MS);
+      if (wanted.toldByPayment) await workflows.wake(payment, SIGNAL_WITHIN_MS);
+      else await deliveryWorkflows.redeliver(wanted, SIGNAL_WITHIN_MS);
       const row = await findDeliveryWithLog(db, id);
       if (row === null) throw none();
       response.status(202).json(deliveryView(row));

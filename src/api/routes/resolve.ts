@@ -1,6 +1,7 @@
 import { findPendingDeliveries } from '../../ledger/deliveries.ts';
 import { RESOLUTIONS, resolvePayment } from '../../ledger/resolve.ts';
 import { startDeliveries } from '../../temporal/start-deliveries.ts';
+import { SIGNAL_WITHIN_MS } from '../deadlines.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { z } from '../http/zod.ts';
@@ -11,8 +12,6 @@ import { paymentView } from '../payments/views.ts';
 import { createVisiblePayment } from '../payments/visible-payment.ts';
 import { text } from '../schemas/common.ts';
 import { payment } from '../schemas/payment.ts';
-
-const SIGNAL_DEADLINE_MS = 2_000;
 
 const resolution = z.strictObject({
   action: z.enum(RESOLUTIONS).openapi({
@@ -63,14 +62,14 @@ export function resolveRoute(api: Api): Endpoint {
       for (const { payment, ...refund } of decided.refunds)
         await tell.startRefund(refund, payment, request.log as Api['log']);
       if (action === 'retry') {
-        await workflows.wake(decided.payment, SIGNAL_DEADLINE_MS);
+        await workflows.wake(decided.payment, SIGNAL_WITHIN_MS);
         for (const delivery of await findPendingDeliveries(db, id))
-          await deliveryWorkflows.wake(delivery, SIGNAL_DEADLINE_MS);
+          await deliveryWorkflows.wake(delivery, SIGNAL_WITHIN_MS);
       } else if (action !== 'dismiss') {
         // Decided, though Temporal may be away: what is not told here is the sweep's.
         await startDeliveries(api, id);
         if (row.orderUpdate === 'pending' || decided.payment.orderUpdate === 'pending')
-          await workflows.wake(decided.payment, SIGNAL_DEADLINE_MS).catch(() => undefined);
+          await workflows.wake(decided.payment, SIGNAL_WITHIN_MS).catch(() => undefined);
       }
       await Promise.all(decided.cancelled.map(tell.cancel));
       response.json(paymentView(await visiblePayment(access, id), viewerOf(api, access.caller)));

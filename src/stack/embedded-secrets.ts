@@ -1,0 +1,47 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync, linkSync, mkdirSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  type Config,
+  type EmbeddedSecrets,
+  embeddedHome,
+  loadConfig,
+  secretsFile,
+  unusableHome,
+} from '../config.ts';
+
+/**
+ * The configuration for a program that starts the stack: on the embedded database it makes the data folder's secrets
+ * first, where there are none.
+ * @throws ConfigError naming the setting that is wrong or missing.
+ */
+export function loadStackConfig(env: NodeJS.ProcessEnv = process.env): Config {
+  const home = embeddedHome(env);
+  if (home !== undefined) makeEmbeddedSecrets(home);
+  return loadConfig(env);
+}
+
+/** Those that a data folder has stay. @throws ConfigError when the folder cannot be written */
+export function makeEmbeddedSecrets(home: string): void {
+  const file = secretsFile(home);
+  try {
+    if (existsSync(file)) return;
+    const fresh: EmbeddedSecrets = {
+      secret: randomBytes(32).toString('base64'),
+      simulator: `whsec_${randomBytes(32).toString('base64')}`,
+      simulator2: `whsec_${randomBytes(32).toString('base64')}`,
+    };
+    mkdirSync(home, { recursive: true });
+    // Written aside and linked, so that of several processes starting at once exactly one wins, with a whole file.
+    const draft = `${file}.${process.pid}`;
+    writeFileSync(draft, JSON.stringify(fresh, null, 2), { mode: 0o600 });
+    try {
+      linkSync(draft, file);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    } finally {
+      unlinkSync(draft);
+    }
+  } catch (error) {
+    throw unusableHome(home, error);
+  }
+}

@@ -1,0 +1,21 @@
+import { expect, test } from 'vitest';
+import * as deadlines from '../../src/api/deadlines.ts';
+
+// What must be true of the API's deadlines whenever one of them is changed.
+
+test('a signal ends before its answer, the answer before a stop gives it up, and that before the process ends', () => {
+  const { SIGNAL_WITHIN_MS, ANSWER_WITHIN_MS, REQUEST_GIVEN_UP_MS, STOP_WITHIN_MS } = deadlines;
+  const inOrder = [SIGNAL_WITHIN_MS, ANSWER_WITHIN_MS, REQUEST_GIVEN_UP_MS, STOP_WITHIN_MS];
+  expect(inOrder).toEqual([...new Set(inOrder)].sort((one, other) => one - other));
+});
+
+test('parts of a request’s time fit into it', () => {
+  const { ANSWER_WITHIN_MS, NEXT_ACTION_AT_LEAST_MS, SIGNAL_OTHERS_WITHIN_MS } = deadlines;
+  expect(NEXT_ACTION_AT_LEAST_MS).toBeLessThan(ANSWER_WITHIN_MS);
+  expect(SIGNAL_OTHERS_WITHIN_MS).toBeLessThan(ANSWER_WITHIN_MS);
+});
+
+test('a query that ends in its deadline leaves time for the look that says whose fault it is', () => {
+  const { CHANNEL_ANSWERS_WITHIN_MS, TEMPORAL_LOOK_MS, REQUEST_GIVEN_UP_MS } = deadlines;
+  expect(CHANNEL_ANSWERS_WITHIN_MS + TEMPORAL_LOOK_MS).toBeLessThanOrEqual(REQUEST_GIVEN_UP_MS);
+});
