@@ -24,12 +24,6 @@ const SAME_LATE_QUERY_MS = 120_000;
 /** An answer this little before the end of the late watch is its last: clocks of server and worker differ. */
 export const LAST_ANSWER_EARLY_MS = 60_000;
 
-/** While the channel has a refund in process; the last wait repeats for ever. */
-export const REFUND_QUERY_MS: readonly number[] = [
-  ...Array(5).fill(60_000),
-  ...[300_000, 600_000, 1_200_000, 1_800_000],
-];
-
 /** The first and the longest wait of a workflow whose row is gone. */
 const LOST_ROW_MS = 60_000;
 const LOST_ROW_AT_MOST_MS = 3_600_000;

@@ -38,7 +38,7 @@ async function recordWord(
       channelAnsweredAt: now,
       channelAnswer: word as unknown as Prisma.InputJsonObject,
       channelErrorSince: null,
-      ...cleared(payment, ['channel_unreachable', 'create_unknown']),
+      ...cleared(payment, 'answered', 'trade_known'),
     },
   });
 }

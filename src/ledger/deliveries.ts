@@ -1,3 +1,4 @@
+import type { Attention } from '../domain/attention.ts';
 import { type LatePayment, reviewInstead } from '../domain/decision.ts';
 import {
   DELIVERY_ALARM_MS,
@@ -9,7 +10,7 @@ import {
 } from '../domain/delivery.ts';
 import type { DeliveryOutcome, DeliveryStatus, EventType } from '../domain/event.ts';
 import { Refusal } from '../domain/refusal.ts';
-import type { Attention, OrderUpdate, RefundReason } from '../domain/states.ts';
+import type { OrderUpdate, RefundReason } from '../domain/states.ts';
 import type { Delivery, Event, Payment, Prisma } from '../generated/prisma/client.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { cleared, type Locked, raised, raisedUnlessDisputed, underLock, update } from './locked.ts';
@@ -332,7 +333,7 @@ async function conclude(locked: Locked, event: Event, attempt: Attempt, now: Dat
 
 /** The payment that was told to its order service is applied. */
 async function agree({ tx, payment }: Locked, detail: string, now: Date): Promise<Payment> {
-  const over = cleared(payment, ['order_update_failing']);
+  const over = cleared(payment, 'order_decided');
   if (over.attention === null) await note(tx, payment.id, 'attention', 'order_update_failing is over.', now);
   await note(tx, payment.id, 'order', detail, now, { orderUpdate: 'applied' });
   const applied = await update(tx, payment.id, { orderUpdate: 'applied', orderUpdatedAt: now, ...over });
@@ -363,7 +364,7 @@ async function refuse(
   await note(tx, payment.id, 'order', detail, now, { orderUpdate: decided });
   news.push({ type: `payment.${decided}` });
   const shown = isBack
-    ? cleared(payment, ['order_update_failing'])
+    ? cleared(payment, 'order_decided')
     : raisedUnlessDisputed(payment, attention, detail, now);
   return await update(tx, payment.id, {
     orderUpdate: decided,

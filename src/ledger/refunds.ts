@@ -1,3 +1,4 @@
+import { type Attention, isClearedBy, type Occasion } from '../domain/attention.ts';
 import type { ChannelAnswer, PaidAnswer, RefundAnswer } from '../domain/channel.ts';
 import {
   automaticRefundId,
@@ -7,9 +8,13 @@ import {
 } from '../domain/ids.ts';
 import { type CurrencyCode, toDecimal } from '../domain/money.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
-import type { RefundSnapshot } from '../domain/refund.ts';
+import {
+  REFUND_FAILING_AFTER_MS,
+  REFUND_PROCESSING_AT_MOST_MS,
+  type RefundSnapshot,
+} from '../domain/refund.ts';
 import { Refusal } from '../domain/refusal.ts';
-import { type Attention, isRefundOpen, type RefundReason, type RefundStatus } from '../domain/states.ts';
+import { isRefundOpen, type RefundReason, type RefundStatus } from '../domain/states.ts';
 import type { Payment, Refund } from '../generated/prisma/client.ts';
 import { readCallback } from './callbacks.ts';
 import { isConstraintViolation, type LedgerClient, type LedgerTx } from './client.ts';
@@ -23,11 +28,6 @@ import { note } from './timeline.ts';
  * state it comes from, so that doing it twice, or late, changes nothing (P5). The refund's row is always written
  * before the payment's: the sweep takes their locks in this order.
  */
-
-/** A channel that is silent on a refund for so long, or does not know it, is a person's business. */
-const FAILING_AFTER_MS = 3_600_000;
-/** Banks take days: what the channel plainly has in process is given as long. */
-const PROCESSING_AT_MOST_MS = 7 * 24 * 3_600_000;
 
 /** `19.90 CNY` */
 export const sayAmount = (amount: bigint, currency: CurrencyCode): string =>
@@ -559,7 +559,7 @@ async function correctExternal(
   }
   const corrected = await update(tx, payment.id, {
     refundedAmount: { decrement: freed },
-    ...cleared(payment, ['channel_reversed']),
+    ...cleared(payment, 'reversal_explained'),
   });
   if (freed > surplus) return await insertExternal({ ...locked, payment: corrected }, freed - surplus, now);
   return payment.attention === 'channel_reversed' ? await showReversed(tx, corrected, now) : corrected;
@@ -707,14 +707,6 @@ async function moneyWentBack(
   return await reviewAttention(tx, payment, now);
 }
 
-/** What is shown while money waits for a person, and is over once all of it is back. */
-const OVER_WHEN_BACK: readonly Attention[] = [
-  'refund_failing',
-  'order_conflict',
-  'amount_mismatch',
-  'late_payment_review',
-];
-
 /** Shows a payment whose refund does not get on, and stops showing it when that is over. */
 async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date): Promise<Payment> {
   const refunds = await tx.refund.findMany({
@@ -744,17 +736,17 @@ async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date): Promi
   }
   // That the channel gave back another amount than asked stays to be seen.
   const isOtherAmount = refunds.some(({ askedAmount }) => askedAmount !== null);
-  const over: readonly Attention[] = allBack
-    ? OVER_WHEN_BACK.filter((kind) => kind !== 'amount_mismatch' || !isOtherAmount)
-    : ['refund_failing'];
-  if (current === null || !over.includes(current)) return payment;
+  const occasions: Occasion[] = allBack
+    ? ['money_back', ...(isOtherAmount ? [] : (['money_back_as_asked'] as const))]
+    : ['refunds_get_on'];
+  if (current === null || !isClearedBy(current, occasions)) return payment;
   await note(tx, payment.id, 'attention', `${current} is over.`, now);
   if (payment.orderUpdate === 'conflict' && !allBack) {
     // As old as it was: the money has been here since.
     const detail = 'Its money is on its way back.';
     return await update(tx, payment.id, { attention: 'order_conflict', attentionDetail: detail });
   }
-  return await update(tx, payment.id, cleared(payment, over));
+  return await update(tx, payment.id, cleared(payment, ...occasions));
 }
 
 /** @param isHeld money of the payment is here that no refund brings back */
@@ -768,9 +760,9 @@ function troubleWith(refund: Refund, isHeld: boolean, now: Date): string | undef
   }
   if (!isRefundOpen(refund.status as RefundStatus)) return undefined;
   const { unknownSince, createdAt } = refund;
-  if (unknownSince !== null && now.getTime() - unknownSince.getTime() >= FAILING_AFTER_MS)
+  if (unknownSince !== null && now.getTime() - unknownSince.getTime() >= REFUND_FAILING_AFTER_MS)
     return `No definite answer on ${what} since ${unknownSince.toISOString()}; it is asked on.`;
-  if (refund.status === 'processing' && now.getTime() - createdAt.getTime() >= PROCESSING_AT_MOST_MS)
+  if (refund.status === 'processing' && now.getTime() - createdAt.getTime() >= REFUND_PROCESSING_AT_MOST_MS)
     return `The channel still has ${what} in process, owed since ${createdAt.toISOString()}; it is asked on.`;
   return undefined;
 }

@@ -1,13 +1,7 @@
+import type { Attention } from '../domain/attention.ts';
 import type { ChannelAnswer, NextAction, PaidAnswer } from '../domain/channel.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
-import {
-  type Attention,
-  isEnded,
-  isLive,
-  type OrderUpdate,
-  type PaymentStatus,
-  type SettledBy,
-} from '../domain/states.ts';
+import { isEnded, isLive, type OrderUpdate, type PaymentStatus, type SettledBy } from '../domain/states.ts';
 import type { Payment, Prisma } from '../generated/prisma/client.ts';
 
 /** The definite answer of the channel, with what brought it. Stored in `payments.channel_answer`. */

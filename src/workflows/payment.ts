@@ -4,6 +4,7 @@ import type { ChannelActivities } from '../activities/channel.ts';
 import type { DeliverEventActivities } from '../activities/deliver-event.ts';
 import type { LedgerActivities } from '../activities/ledger.ts';
 import type { RefundLedgerActivities } from '../activities/refund.ts';
+import type { Attention } from '../domain/attention.ts';
 import type { Telling } from '../domain/delivery.ts';
 import {
   channelTaskQueue,
@@ -21,7 +22,7 @@ import {
   waitsAfterHint,
   waitsUntil,
 } from '../domain/schedule.ts';
-import { type Attention, isEnded, isLive } from '../domain/states.ts';
+import { isEnded, isLive } from '../domain/states.ts';
 import { TELLING } from './delivery.ts';
 import { describeLostPayment, describePayment } from './details.ts';
 import { localActivities } from './local.ts';

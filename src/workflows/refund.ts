@@ -1,8 +1,8 @@
 import * as wf from '@temporalio/workflow';
 import type { RefundChannelActivities, RefundLedgerActivities } from '../activities/refund.ts';
 import { channelTaskQueue, MAIN_TASK_QUEUE, pollTaskQueue } from '../domain/names.ts';
-import type { RefundSnapshot } from '../domain/refund.ts';
-import { endlessWaits, REFUND_QUERY_MS } from '../domain/schedule.ts';
+import { REFUND_ASKED_EVERY_AT_MOST_MS, REFUND_QUERY_MS, type RefundSnapshot } from '../domain/refund.ts';
+import { endlessWaits } from '../domain/schedule.ts';
 import { isRefundOpen } from '../domain/states.ts';
 import { describeLostRefund, describeRefund } from './details.ts';
 import { localActivities } from './local.ts';
@@ -120,7 +120,7 @@ class RefundRun {
           taskQueue: channelTaskQueue(this.#input.channel),
           // Up to five calls of 8 s: trade and number before the first, and a refusal is looked into.
           startToCloseTimeout: '50 s',
-          retry: UNTIL_DONE,
+          retry: { ...UNTIL_DONE, maximumInterval: REFUND_ASKED_EVERY_AT_MOST_MS },
           summary: 'ask the channel to give the money back',
         })
         .refundAtChannel(row.id);
