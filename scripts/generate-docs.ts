@@ -1,8 +1,8 @@
 // node scripts/run.mjs scripts/generate-docs.ts [--check]
 //
 // Writes what is made from code: docs/configuration.md from the settings in src/config.ts, docs/openapi.json from the
-// API's endpoints, and from that the types of clients/js. With --check it writes nothing, and exits with 1 when one is
-// stale.
+// API's endpoints, and from that the types of clients/js; and the table of attentions in docs/operations.md from their
+// declaration in src/domain/attention.ts. With --check it writes nothing, and exits with 1 when one is stale.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -12,6 +12,13 @@ import type { Api } from '../src/api/deps.ts';
 import { openApiDocument } from '../src/api/endpoint/openapi.ts';
 import { z } from '../src/api/http/zod.ts';
 import { settings } from '../src/config.ts';
+import {
+  ATTENTIONS,
+  type AttentionDeclaration,
+  OCCASIONS,
+  SEVERITIES,
+  UNSTORED_ATTENTIONS,
+} from '../src/domain/attention.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -64,6 +71,34 @@ function valuesOf(name: string, property: z.core.JSONSchema.JSONSchema): string 
   return /^must (?:be|have) (.+)$/.exec(message)?.[1] ?? 'text';
 }
 
+const BEGIN = '<!-- Made from src/domain/attention.ts by `npm run generate`: edit there. -->';
+const END = '<!-- End of what is made. -->';
+
+/** docs/operations.md with what stands between the marks made anew. */
+function operations(): string {
+  const text = readFileSync(`${root}docs/operations.md`, 'utf8');
+  const [before, made, ...rest] = text.split(BEGIN);
+  const [, after, ...others] = (made ?? '').split(END);
+  if (before === undefined || after === undefined || rest.length > 0 || others.length > 0)
+    throw new Error(`docs/operations.md must have these marks once: ${BEGIN} ${END}`);
+  return `${before}${BEGIN}\n\n${attentions()}\n\n${END}${after}`;
+}
+
+function attentions(): string {
+  const declared: Record<string, AttentionDeclaration> = { ...ATTENTIONS, ...UNSTORED_ATTENTIONS };
+  const rows = Object.entries(declared).map(([name, { severity, raised, todo, clearedBy }]) => {
+    const cleared = clearedBy.map((occasion) => OCCASIONS[occasion]).join('; or ');
+    return `| \`${name}\` | \`${severity}\` | ${raised} | ${cleared} | ${todo} |`;
+  });
+  return [
+    ...Object.entries(SEVERITIES).map(([name, meaning]) => `- \`${name}\`: ${meaning}.`),
+    '',
+    '| attention | severity | raised | cleared when | what to do |',
+    '|---|---|---|---|---|',
+    ...rows,
+  ].join('\n');
+}
+
 function openApi(): string {
   // The document is made of the declarations alone; handlers, which need the rest, are not called.
   const endpoints = createEndpoints({ config: { api: { publicUrl: PUBLIC_URL } } } as unknown as Api);
@@ -104,6 +139,7 @@ const openApiText = openApi();
 const documents = {
   'docs/configuration.md': configuration(),
   'docs/openapi.json': openApiText,
+  'docs/operations.md': operations(),
   'clients/js/api.d.ts': await clientTypes(openApiText),
 };
 const stale = Object.entries(documents)

@@ -1,6 +1,6 @@
+import type { Attention } from '../domain/attention.ts';
 import type { DeliverySnapshot } from '../domain/delivery.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
-import type { Attention } from '../domain/states.ts';
 import { loadDelivery } from '../ledger/deliveries.ts';
 import * as ledger from '../ledger/payments.ts';
 import type { ActivityDeps } from './deps.ts';

@@ -1,7 +1,7 @@
 import { activityInfo, cancellationSignal } from '@temporalio/activity';
 import { ChannelError, type RefundAnswer } from '../domain/channel.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
-import type { RefundSnapshot } from '../domain/refund.ts';
+import { REFUND_HELD_BACK_MS, type RefundSnapshot } from '../domain/refund.ts';
 import { isAutomatic, isRefundOpen } from '../domain/states.ts';
 import { recordAnswer } from '../ledger/payments.ts';
 import * as answers from '../ledger/refund-answers.ts';
@@ -11,9 +11,6 @@ import { isAllBack, toRefundSnapshot } from '../ledger/snapshot.ts';
 import { startDeliveries } from '../temporal/start-deliveries.ts';
 import type { ActivityDeps } from './deps.ts';
 import { notYet, OWN_TROUBLE_RETRY_MS, reasonOf, unknownOutcome } from './failures.ts';
-
-/** How often a refund that is held back looks whether it still is. */
-const HELD_BACK_MS = 5 * 60_000;
 
 export interface RefundQueryInput {
   readonly refundId: string;
@@ -145,7 +142,8 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows }
     async refundAtChannel(refundId: string): Promise<RefundSnapshot> {
       const row = await load(refundId);
       if (isOver(row)) return toRefundSnapshot(row, row.payment);
-      if (isHeldBack(row)) throw notYet('nodrop', 'that a disputed payment is not refunded', HELD_BACK_MS);
+      if (isHeldBack(row))
+        throw notYet('nodrop', 'that a disputed payment is not refunded', REFUND_HELD_BACK_MS);
       try {
         const isFirst = row.status === 'created' && row.askedAt === null;
         const known = isFirst ? await lookFirst(row) : undefined;

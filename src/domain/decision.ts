@@ -1,12 +1,7 @@
+import type { Attention } from './attention.ts';
 import type { PaidAnswer } from './channel.ts';
 import type { CurrencyCode } from './money.ts';
-import {
-  type Attention,
-  isEnded,
-  type OrderStatus,
-  type PaymentStatus,
-  type RefundReason,
-} from './states.ts';
+import { isEnded, type OrderStatus, type PaymentStatus, type RefundReason } from './states.ts';
 
 export const LATE_PAYMENTS = ['apply', 'refund', 'review'] as const;
 export type LatePayment = (typeof LATE_PAYMENTS)[number];

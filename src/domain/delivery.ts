@@ -1,5 +1,6 @@
+import type { Attention } from './attention.ts';
 import type { DeliveryStatus, EventType } from './event.ts';
-import type { Attention, OrderUpdate } from './states.ts';
+import type { OrderUpdate } from './states.ts';
 
 /** When an order service is told, and who tells it. All durations are milliseconds. */
 

@@ -1,5 +1,6 @@
+import type { Attention } from './attention.ts';
 import type { CurrencyCode } from './money.ts';
-import type { Attention, OrderUpdate, PaymentStatus } from './states.ts';
+import type { OrderUpdate, PaymentStatus } from './states.ts';
 
 /** The subject of an order that was given none. */
 export const defaultSubject = (orderId: string): string => `Order ${orderId}`;

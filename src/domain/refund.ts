@@ -1,6 +1,29 @@
 import type { CurrencyCode } from './money.ts';
 import type { RefundReason, RefundStatus } from './states.ts';
 
+/** When a refund is asked for and queried, and when a person should look at it. All durations are milliseconds. */
+
+/** While the channel has a refund in process it is queried after these waits; the last repeats for ever. */
+export const REFUND_QUERY_MS: readonly number[] = [
+  ...Array(5).fill(60_000),
+  ...[300_000, 600_000, 1_200_000, 1_800_000],
+];
+
+/** A refund that the channel does not answer is asked for again ever more rarely, up to this. */
+export const REFUND_ASKED_EVERY_AT_MOST_MS = 60_000;
+
+/** How often a refund that is held back looks whether it still is. */
+export const REFUND_HELD_BACK_MS = 5 * 60_000;
+
+/** A refund in whose row nothing happened for so long has no workflow any more: every answer, or none, is written. */
+export const REFUND_QUIET_FOR_MS = 3_600_000;
+
+/** A channel that is silent on a refund for so long, or does not know it, is a person's business. */
+export const REFUND_FAILING_AFTER_MS = 3_600_000;
+
+/** Banks take days: what the channel plainly has in process is given as long. */
+export const REFUND_PROCESSING_AT_MOST_MS = 7 * 24 * 3_600_000;
+
 /**
  * The row as workflows see it. It goes into Temporal's histories: ids, states and amounts only. Times are epoch
  * milliseconds, amounts minor units.

@@ -39,12 +39,6 @@ const PROCESSING_EVERY_MS = 5 * 60_000;
 const QUERY_LAG_MS = 2_000;
 const QUERY_LAG_AT_MOST_MS = 5 * 60_000;
 
-/** While the channel has a refund in process; the last wait repeats for ever. */
-export const REFUND_QUERY_MS: readonly number[] = [
-  ...Array(5).fill(60_000),
-  ...[300_000, 600_000, 1_200_000, 1_800_000],
-];
-
 /** The first and the longest wait of a workflow whose row is gone. */
 const LOST_ROW_MS = 60_000;
 const LOST_ROW_AT_MOST_MS = 3_600_000;

@@ -34,29 +34,6 @@ export function isAutomatic(reason: RefundReason): boolean {
   return reason === 'duplicate_payment' || reason === 'late_payment';
 }
 
-export const ATTENTIONS = [
-  'channel_unreachable',
-  'create_unknown',
-  'channel_undecided',
-  'order_update_failing',
-  'order_conflict',
-  'amount_mismatch',
-  'late_payment_review',
-  'refund_failing',
-  'statement_mismatch',
-  'disputed',
-  'channel_reversed',
-  'workflow_stuck',
-] as const;
-/** Why a person should look at a payment. */
-export type Attention = (typeof ATTENTIONS)[number];
-
-/**
- * What a workflow shows in place of an attention while its row is gone. Not one of `ATTENTIONS`: there is no row that
- * could hold it.
- */
-export const ROW_LOST = 'row_lost';
-
 const PAYMENT_TRANSITIONS: Readonly<Record<PaymentStatus, readonly PaymentStatus[]>> = {
   created: ['paying', 'succeeded', 'failed', 'cancelled', 'closed'],
   paying: ['succeeded', 'failed', 'cancelled', 'closed'],

@@ -38,7 +38,7 @@ async function recordWord(
       channelAnsweredAt: now,
       channelAnswer: json(word),
       channelErrorSince: null,
-      ...cleared(payment, ['channel_unreachable', 'create_unknown']),
+      ...cleared(payment, 'answered', 'trade_known'),
     },
   });
 }

@@ -1,8 +1,8 @@
 import { PrismaPg } from '@prisma/adapter-pg';
+import type { Attention } from '../domain/attention.ts';
 import type { LatePayment } from '../domain/decision.ts';
 import type { DeliveryOutcome, DeliveryStatus, EventType } from '../domain/event.ts';
 import type {
-  Attention,
   OrderStatus,
   OrderUpdate,
   PaymentStatus,

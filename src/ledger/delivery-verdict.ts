@@ -1,7 +1,8 @@
+import type { Attention } from '../domain/attention.ts';
 import { reviewInstead } from '../domain/decision.ts';
 import { isToldByPayment } from '../domain/delivery.ts';
 import type { DeliveryOutcome, DeliveryStatus } from '../domain/event.ts';
-import type { Attention, RefundReason } from '../domain/states.ts';
+import type { RefundReason } from '../domain/states.ts';
 import type { LedgerTx } from './client.ts';
 import { cleared, type Locked, raisedUnlessDisputed, update } from './locked.ts';
 import { oweRefund } from './refunds.ts';
@@ -67,7 +68,7 @@ export async function conclude(locked: Locked, event: Event, attempt: Attempt, n
 
 /** The payment that was told to its order service is applied. */
 async function agree({ tx, payment }: Locked, detail: string, now: Date): Promise<Payment> {
-  const over = cleared(payment, ['order_update_failing']);
+  const over = cleared(payment, 'order_decided');
   if (over.attention === null) await note(tx, payment.id, 'attention', 'order_update_failing is over.', now);
   await note(tx, payment.id, 'order', detail, now, { orderUpdate: 'applied' });
   const applied = await update(tx, payment.id, { orderUpdate: 'applied', orderUpdatedAt: now, ...over });
@@ -98,7 +99,7 @@ async function refuse(
   await note(tx, payment.id, 'order', detail, now, { orderUpdate: decided });
   news.push({ type: `payment.${decided}` });
   const shown = isBack
-    ? cleared(payment, ['order_update_failing'])
+    ? cleared(payment, 'order_decided')
     : raisedUnlessDisputed(payment, attention, detail, now);
   return await update(tx, payment.id, {
     orderUpdate: decided,

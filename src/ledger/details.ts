@@ -1,5 +1,5 @@
+import { ATTENTION_NAMES, type Attention } from '../domain/attention.ts';
 import { DELIVERY_ALARM_MS } from '../domain/delivery.ts';
-import { ATTENTIONS, type Attention } from '../domain/states.ts';
 import type { LedgerClient } from './client.ts';
 
 /** What waits for somebody, counted for operators. Every count reads an index of the anomalies alone, and stops in time. */
@@ -22,7 +22,7 @@ export async function countAttention(
 ): Promise<ReadonlyMap<Attention, Backlog>> {
   const rows = await db.$queryRaw<{ kind: Attention; count: number; oldest: Date }[]>`
     SELECT kind, count(*)::int AS count, min(attention_since) AS oldest
-    FROM unnest(${[...ATTENTIONS]}::text[]) AS kind CROSS JOIN LATERAL (
+    FROM unnest(${ATTENTION_NAMES}::text[]) AS kind CROSS JOIN LATERAL (
       SELECT attention_since FROM payments WHERE attention = kind
       ORDER BY attention_since LIMIT ${atMost + 1}
     ) AS waiting

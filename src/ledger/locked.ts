@@ -1,4 +1,4 @@
-import type { Attention } from '../domain/states.ts';
+import { type Attention, isClearedBy, type Occasion } from '../domain/attention.ts';
 import type { Prisma } from '../generated/prisma/client.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { type News, recordEvent } from './events.ts';
@@ -53,8 +53,8 @@ export const raised = (attention: Attention, detail: string, now: Date) => ({
 export const raisedUnlessDisputed = (payment: Payment, attention: Attention, detail: string, now: Date) =>
   payment.attention === 'disputed' ? {} : raised(attention, detail, now);
 
-/** Takes back an attention of one of these kinds: what it said is not true any more. */
-export const cleared = (payment: Payment, kinds: readonly Attention[]) =>
-  payment.attention !== null && kinds.includes(payment.attention)
+/** Takes back an attention that one of these occasions clears: what it said is not true any more. */
+export const cleared = (payment: Payment, ...occasions: readonly Occasion[]) =>
+  payment.attention !== null && isClearedBy(payment.attention, occasions)
     ? { attention: null, attentionSince: null, attentionDetail: null }
     : {};

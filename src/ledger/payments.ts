@@ -1,7 +1,8 @@
+import { type Attention, isClearedBy, type Occasion } from '../domain/attention.ts';
 import type { ChannelAnswer, NextAction, PaidAnswer } from '../domain/channel.ts';
 import type { EventType } from '../domain/event.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
-import { ATTENTIONS, type Attention, canPaymentGo, isLive, type SettledBy } from '../domain/states.ts';
+import { canPaymentGo, isLive, type SettledBy } from '../domain/states.ts';
 import { json, type LedgerClient, type LedgerTx } from './client.ts';
 import { cleared, type Locked, raised, raisedUnlessDisputed, underLock, update } from './locked.ts';
 import { payOrder, releaseOrder } from './order-row.ts';
@@ -50,7 +51,7 @@ export async function recordCreated(
       status: 'paying',
       ...(payment.cancelRequestedAt === null ? { nextAction: json(nextAction) } : {}),
       channelErrorSince: null,
-      ...cleared(payment, ['channel_unreachable', 'create_unknown']),
+      ...cleared(payment, 'answered', 'trade_known'),
     });
     if (order.status === 'unpaid') {
       await tx.order.update({
@@ -105,10 +106,10 @@ export async function recordAnswer(
       : definite && (known === null || isMoney(answer));
     // Before an end the query is half of the answer: what is shown then is over when the close agrees, and ends it.
     const isHalf = by === 'close' && (answer.state === 'unpaid' || answer.state === 'unknown_trade');
-    const over: Attention[] = [
-      ...(isHalf ? [] : (['channel_unreachable'] as const)),
-      ...(answer.state === 'unknown_trade' ? [] : (['create_unknown'] as const)),
-      ...(answer.state === 'processing' ? [] : (['channel_undecided'] as const)),
+    const occasions: Occasion[] = [
+      ...(isHalf ? [] : (['answered'] as const)),
+      ...(answer.state === 'unknown_trade' ? [] : (['trade_known'] as const)),
+      ...(answer.state === 'processing' ? [] : (['decided'] as const)),
     ];
     const isOverdue =
       answer.state === 'processing' &&
@@ -117,12 +118,13 @@ export async function recordAnswer(
     // By the first answer after that, as what was dismissed stays hidden.
     const isFirst =
       (payment.channelAnsweredAt?.getTime() ?? 0) < payment.expiresAt.getTime() + UNDECIDED_ALARM_MS;
-    const alarmed = isOverdue && (payment.attention === null ? isFirst : over.includes(payment.attention));
+    const alarmed =
+      isOverdue && (payment.attention === null ? isFirst : isClearedBy(payment.attention, occasions));
     const recorded = await update(tx, paymentId, {
       channelState: answer.state,
       channelAnsweredAt: now,
       channelErrorSince: null,
-      ...cleared(payment, over),
+      ...cleared(payment, ...occasions),
       ...(alarmed
         ? raised('channel_undecided', 'A day past its expiry the channel still says processing.', now)
         : {}),
@@ -179,11 +181,6 @@ export async function recordSilence(
 const whereItIs = <Answer extends PaidAnswer>(answer: Answer): Answer =>
   (answer.refundedAmount ?? 0) >= answer.amount ? { ...answer, state: 'refunded' } : answer;
 
-/** What is over once the payment is settled. A dispute is not, nor that a workflow is stuck: the sweep may have settled. */
-const SETTLED_WITHOUT: readonly Attention[] = ATTENTIONS.filter(
-  (kind) => kind !== 'disputed' && kind !== 'workflow_stuck',
-);
-
 const NEWS = {
   applied: 'payment.succeeded',
   conflict: 'payment.conflict',
@@ -232,7 +229,7 @@ export async function settlePayment(
       paidAt: new Date(answer.paidAt),
       channelErrorSince: null,
       ...(decision.orderUpdate === 'applied' || decision.attention === null
-        ? cleared(payment, SETTLED_WITHOUT)
+        ? cleared(payment, 'settled')
         : raisedUnlessDisputed(payment, decision.attention, decision.detail, now)),
     });
     await note(tx, paymentId, 'transition', `Paid, by ${answer.by}: ${from} -> succeeded.`, now, {
@@ -306,7 +303,7 @@ async function end(
   const ended = await update(tx, payment.id, {
     status: to,
     endedAt: now,
-    ...cleared(payment, ['channel_unreachable', 'create_unknown', 'channel_undecided']),
+    ...cleared(payment, 'ended'),
   });
   await note(tx, payment.id, 'transition', `${payment.status} -> ${to}: ${detail}`, now);
   await releaseOrder(tx, order, now);

@@ -1,6 +1,8 @@
+import { isClearedBy, type Occasion } from '../domain/attention.ts';
 import { isAutomaticRefundId } from '../domain/ids.ts';
 import { sayAmount } from '../domain/money.ts';
-import { type Attention, isRefundOpen } from '../domain/states.ts';
+import { REFUND_FAILING_AFTER_MS, REFUND_PROCESSING_AT_MOST_MS } from '../domain/refund.ts';
+import { isRefundOpen } from '../domain/states.ts';
 import type { LedgerTx } from './client.ts';
 import { cleared, type Locked, raised, update } from './locked.ts';
 import { releaseOrder } from './order-row.ts';
@@ -9,11 +11,6 @@ import { isAllBack } from './snapshot.ts';
 import { note } from './timeline.ts';
 
 /** What the refunds of a payment mean for the payment and its order. How changes are made: see refunds.ts. */
-
-/** A channel that is silent on a refund for so long, or does not know it, is a person's business. */
-const FAILING_AFTER_MS = 3_600_000;
-/** Banks take days: what the channel plainly has in process is given as long. */
-const PROCESSING_AT_MOST_MS = 7 * 24 * 3_600_000;
 
 /** Adds to what has gone back, and draws the conclusions for the order when that is everything. */
 export async function moneyWentBack(
@@ -39,14 +36,6 @@ export async function moneyWentBack(
   }
   return await reviewAttention(tx, payment, now);
 }
-
-/** What is shown while money waits for a person, and is over once all of it is back. */
-const OVER_WHEN_BACK: readonly Attention[] = [
-  'refund_failing',
-  'order_conflict',
-  'amount_mismatch',
-  'late_payment_review',
-];
 
 /** Shows a payment whose refund does not get on, and stops showing it when that is over. */
 export async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date): Promise<Payment> {
@@ -77,17 +66,17 @@ export async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date)
   }
   // That the channel gave back another amount than asked stays to be seen.
   const isOtherAmount = refunds.some(({ askedAmount }) => askedAmount !== null);
-  const over: readonly Attention[] = allBack
-    ? OVER_WHEN_BACK.filter((kind) => kind !== 'amount_mismatch' || !isOtherAmount)
-    : ['refund_failing'];
-  if (current === null || !over.includes(current)) return payment;
+  const occasions: Occasion[] = allBack
+    ? ['money_back', ...(isOtherAmount ? [] : (['money_back_as_asked'] as const))]
+    : ['refunds_get_on'];
+  if (current === null || !isClearedBy(current, occasions)) return payment;
   await note(tx, payment.id, 'attention', `${current} is over.`, now);
   if (payment.orderUpdate === 'conflict' && !allBack) {
     // As old as it was: the money has been here since.
     const detail = 'Its money is on its way back.';
     return await update(tx, payment.id, { attention: 'order_conflict', attentionDetail: detail });
   }
-  return await update(tx, payment.id, cleared(payment, over));
+  return await update(tx, payment.id, cleared(payment, ...occasions));
 }
 
 /** @param isHeld money of the payment is here that no refund brings back */
@@ -101,9 +90,9 @@ function troubleWith(refund: Refund, isHeld: boolean, now: Date): string | undef
   }
   if (!isRefundOpen(refund.status)) return undefined;
   const { unknownSince, createdAt } = refund;
-  if (unknownSince !== null && now.getTime() - unknownSince.getTime() >= FAILING_AFTER_MS)
+  if (unknownSince !== null && now.getTime() - unknownSince.getTime() >= REFUND_FAILING_AFTER_MS)
     return `No definite answer on ${what} since ${unknownSince.toISOString()}; it is asked on.`;
-  if (refund.status === 'processing' && now.getTime() - createdAt.getTime() >= PROCESSING_AT_MOST_MS)
+  if (refund.status === 'processing' && now.getTime() - createdAt.getTime() >= REFUND_PROCESSING_AT_MOST_MS)
     return `The channel still has ${what} in process, owed since ${createdAt.toISOString()}; it is asked on.`;
   return undefined;
 }

@@ -137,7 +137,7 @@ export async function correctExternal(
   }
   const corrected = await update(tx, payment.id, {
     refundedAmount: { decrement: freed },
-    ...cleared(payment, ['channel_reversed']),
+    ...cleared(payment, 'reversal_explained'),
   });
   if (freed > surplus) return await insertExternal({ ...locked, payment: corrected }, freed - surplus, now);
   return payment.attention === 'channel_reversed' ? await showReversed(tx, corrected, now) : corrected;

@@ -1,5 +1,5 @@
+import { severityOf } from '../domain/attention.ts';
 import { deliveryWorkflowId, paymentWorkflowId, refundWorkflowId } from '../domain/names.ts';
-import type { Attention } from '../domain/states.ts';
 import type { LedgerClient } from './client.ts';
 import { cleared, raised, underLock, update } from './locked.ts';
 import type { Payment } from './rows.ts';
@@ -10,9 +10,6 @@ import { note } from './timeline.ts';
 const BATCH = 200;
 const IS_OVER = 'workflow_stuck is over.';
 
-/** What a stuck workflow keeps from ending; each is raised again when it is still true afterwards. */
-const GIVES_WAY: readonly Attention[] = ['channel_unreachable', 'create_unknown', 'channel_undecided'];
-
 /** Shows the payment to a person because of this workflow of its own, its refunds' or its deliveries'. What was dismissed stays hidden. */
 export async function showStuck(
   db: LedgerClient,
@@ -22,7 +19,8 @@ export async function showStuck(
 ): Promise<void> {
   await underLock(db, paymentId, now, async ({ tx, payment }) => {
     const { attention } = payment;
-    if (attention !== null && !GIVES_WAY.includes(attention)) return;
+    // A stuck workflow keeps what waits from ending; it is raised again when it is still true afterwards.
+    if (attention !== null && severityOf(attention) !== 'wait') return;
     const detail = `The task of workflow ${workflowId} fails again and again; the Temporal Web UI says why.`;
     const said = `workflow_stuck: ${detail}`;
     const last = await tx.timelineEntry.findFirst({
@@ -65,7 +63,7 @@ export async function findShownStuck(db: LedgerClient, after: string): Promise<S
 /** None of its workflows is stuck any more. */
 export async function endStuck(db: LedgerClient, paymentId: string, now: Date): Promise<void> {
   await underLock(db, paymentId, now, async ({ tx, payment }) => {
-    const over = cleared(payment, ['workflow_stuck']);
+    const over = cleared(payment, 'tasks_done');
     if (over.attention === undefined) return;
     await note(tx, paymentId, 'attention', IS_OVER, now);
     await update(tx, paymentId, over);

@@ -1,4 +1,5 @@
 import { DELIVERY_ALARM_MS } from '../domain/delivery.ts';
+import { REFUND_QUIET_FOR_MS } from '../domain/refund.ts';
 import { LAST_ANSWER_EARLY_MS, LATE_WATCH_TAIL_MS } from '../domain/schedule.ts';
 import { Prisma } from '../generated/prisma/client.ts';
 import type { LedgerClient } from './client.ts';
@@ -25,8 +26,6 @@ const OVERDUE_FOR_MS = 10 * 60_000;
 const CANCEL_FORGOTTEN_FOR_MS = 60_000;
 /** Money on record this long that nobody has settled. */
 const UNSETTLED_FOR_MS = 60_000;
-/** A refund in whose row nothing happened for so long has no workflow any more: every answer, or none, is written. */
-const SILENT_FOR_MS = 3_600_000;
 /** Past the time of its next attempt for so long, nobody makes it. */
 const UNTOLD_FOR_MS = 2 * 60_000;
 /** The API is given this long to deliver what it just stored. */
@@ -117,7 +116,7 @@ export async function takeStuckRefunds(
       WHERE status IN ('created', 'processing')
         AND (
           (status = 'created' AND unknown_since IS NULL AND created_at < ${later(now, -CREATED_FOR_MS)})
-          OR updated_at < ${later(now, -SILENT_FOR_MS)}
+          OR updated_at < ${later(now, -REFUND_QUIET_FOR_MS)}
         )
         AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
       ORDER BY next_sweep_at NULLS FIRST, created_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED

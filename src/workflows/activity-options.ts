@@ -1,6 +1,7 @@
 import type { ActivityOptions, LocalActivityOptions } from '@temporalio/workflow';
 import { TELLING_TAKES_AT_MOST_MS } from '../domain/delivery.ts';
 import { MAIN_TASK_QUEUE, ORDER_SERVICE_TASK_QUEUE, SWEEP_TASK_QUEUE } from '../domain/names.ts';
+import { REFUND_ASKED_EVERY_AT_MOST_MS } from '../domain/refund.ts';
 
 /**
  * How long the workflows' activities may take, and how often they are retried: one preset for each kind of work. The
@@ -72,7 +73,7 @@ export const QUERY_TRADE = {
 /** Up to five calls of 8 s: trade and number before the first, and a refusal is looked into. */
 export const REFUND_TRADE = {
   startToCloseTimeout: '50 s',
-  retry: UNTIL_DONE,
+  retry: { ...UNTIL_DONE, maximumInterval: REFUND_ASKED_EVERY_AT_MOST_MS },
 } as const satisfies ActivityOptions;
 
 export const QUERY_REFUND = {

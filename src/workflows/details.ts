@@ -1,3 +1,4 @@
+import { ROW_LOST } from '../domain/attention.ts';
 import type { DeliverySnapshot, Telling } from '../domain/delivery.ts';
 import { toDecimal } from '../domain/money.ts';
 import type { PaymentSnapshot, PaymentTerms } from '../domain/payment.ts';
@@ -51,7 +52,7 @@ export function describePayment(
 export function describeLostPayment(terms: PaymentTerms, nextLookAt: number): string {
   const { amount, currency, orderId, merchantId, channel, createdAt } = terms;
   return [
-    '**The ledger has no row of this payment. Needs attention: row_lost.**',
+    `**The ledger has no row of this payment. Needs attention: ${ROW_LOST}.**`,
     '',
     `- ${toDecimal(amount, currency)} ${currency} of order ${orderId}, merchant ${merchantId}, by ${channel}`,
     `- since ${clock(createdAt)}; \`recover --lost\` writes the row again`,
@@ -62,7 +63,7 @@ export function describeLostPayment(terms: PaymentTerms, nextLookAt: number): st
 /** The same while the ledger has no row of the refund. */
 export function describeLostRefund(refundId: string, nextLookAt: number): string {
   return [
-    `**The ledger has no row of refund ${refundId}. Needs attention: row_lost.**`,
+    `**The ledger has no row of refund ${refundId}. Needs attention: ${ROW_LOST}.**`,
     '',
     '- see `recover --lost`',
     `- looked for next at ${clock(nextLookAt)}, or as soon as it is woken`,

@@ -1,8 +1,8 @@
 import { defineSearchAttributeKey } from '@temporalio/common';
 import * as wf from '@temporalio/workflow';
+import { ROW_LOST } from '../domain/attention.ts';
 import { ROW_LOST_FAILURE } from '../domain/names.ts';
 import { lostRowWait } from '../domain/schedule.ts';
-import { ROW_LOST } from '../domain/states.ts';
 import { searchAttributes } from './messages.ts';
 
 /**

@@ -1,6 +1,6 @@
 import { defineSignal, defineUpdate } from '@temporalio/workflow';
+import { ROW_LOST } from '../domain/attention.ts';
 import type { CallbackNotice, PaymentTerms } from '../domain/payment.ts';
-import { ROW_LOST } from '../domain/states.ts';
 
 /** What workflows are started with and told. Kept apart from the workflow so that clients need no more. */
 

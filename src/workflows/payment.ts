@@ -4,11 +4,12 @@ import type { ChannelActivities } from '../activities/channel.ts';
 import type { DeliverEventActivities } from '../activities/deliver-event.ts';
 import type { LedgerActivities } from '../activities/ledger.ts';
 import type { RefundLedgerActivities } from '../activities/refund.ts';
+import type { Attention } from '../domain/attention.ts';
 import type { Telling } from '../domain/delivery.ts';
 import { channelTaskQueue, paymentWorkflowId, pollTaskQueue, refundWorkflowId } from '../domain/names.ts';
 import { type CallbackNotice, hasMoney, type PaymentSnapshot } from '../domain/payment.ts';
 import { closeLag, isToEnd, lateWaits, queryPlan, TIGHT_PHASE_MS } from '../domain/schedule.ts';
-import { type Attention, isEnded, isLive } from '../domain/states.ts';
+import { isEnded, isLive } from '../domain/states.ts';
 import {
   ALARM_AFTER,
   ASK_ONCE,

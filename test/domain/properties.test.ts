@@ -16,6 +16,7 @@ import {
   MAX_AMOUNT,
   toDecimal,
 } from '../../src/domain/money.ts';
+import { REFUND_QUERY_MS } from '../../src/domain/refund.ts';
 import {
   DEFAULT_QUERY_SCHEDULE,
   endlessWaits,
@@ -23,7 +24,6 @@ import {
   lateWatchEnd,
   nextWait,
   parseSchedule,
-  REFUND_QUERY_MS,
   remainingWaits,
   TIGHT_PHASE_MS,
   waitsAfterHint,

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { ATTENTION_NAMES } from '../../src/domain/attention.ts';
 import { createLedgerClient, isConstraintViolation, type LedgerClient } from '../../src/ledger/client.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
@@ -182,6 +183,13 @@ describe('money', () => {
     await refused(db.refund.create({ data: { ...data, id: `re_${n}_0` } }));
     await db.refund.create({ data: { ...data, id: `re_${n}_0`, askedAmount: 5n } });
   });
+});
+
+test('the database takes the attentions that are declared, and no other', async () => {
+  const [check] = await db.$queryRaw<{ definition: string }[]>`
+    SELECT pg_get_constraintdef(oid) AS definition FROM pg_constraint WHERE conname = 'payments_attention_check'`;
+  const values = Array.from(check?.definition.matchAll(/'(\w+)'/g) ?? [], ([, value]) => value);
+  expect(values.sort()).toEqual([...ATTENTION_NAMES].sort());
 });
 
 describe('attempts', () => {

@@ -422,7 +422,7 @@ test('silence that is recorded while the channel answers does not show what is o
         WHERE datname = current_database() AND wait_event_type = 'Lock'`;
       return isRecorded || waiting?.count === 1n;
     });
-    await update(tx, id, { channelErrorSince: null, ...cleared(payment, ['channel_unreachable']) });
+    await update(tx, id, { channelErrorSince: null, ...cleared(payment, 'answered') });
   });
   await silent;
   await elsewhere.$disconnect();

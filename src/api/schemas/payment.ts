@@ -1,5 +1,5 @@
+import { ATTENTION_NAMES, ATTENTIONS } from '../../domain/attention.ts';
 import {
-  ATTENTIONS,
   ORDER_UPDATES,
   PAYER_ORDER_STATES,
   PAYMENT_STATUSES,
@@ -25,6 +25,11 @@ import {
 import { newOrder } from './new-order.ts';
 
 /** Payments as they come in and go out. */
+
+const attentions = [
+  'Why a person should look at it; accept new ones.\n',
+  ...ATTENTION_NAMES.map((name) => `- \`${name}\`: ${ATTENTIONS[name].raised}`),
+].join('\n');
 
 const channelName = text(32).openapi({ example: 'simulator' });
 
@@ -176,7 +181,7 @@ export const payment = z
     settledBy: oneOf(SETTLED_BY).nullable(),
     channelPaymentId: z.string().nullable(),
     receivedCurrency: z.string().nullable(),
-    attention: oneOf(ATTENTIONS).nullable().openapi({ description: 'Why a person should look at it.' }),
+    attention: oneOf(ATTENTION_NAMES).nullable().openapi({ description: attentions }),
     attentionSince: time.nullable(),
     attentionDetail: z.string().nullable(),
     metadata: z.record(z.string(), z.string()),
