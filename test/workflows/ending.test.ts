@@ -209,12 +209,12 @@ test('Request Cancellation in the Web UI asks the channel and closes: never just
 test('an operator who asks now gets the answer now', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
-  await eventually(() => h.workflows.askChannel(payment, NET_MS));
+  await h.ask(payment);
   await h.simulator.setFaults({ down: true });
   expect(await h.workflows.askChannel(payment, NET_MS)).toBe(false);
   await h.simulator.setFaults({ down: false });
   await h.simulator.pay(payment.id);
-  await eventually(() => h.workflows.askChannel(payment, NET_MS));
+  await h.ask(payment);
   await run.result();
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
@@ -225,8 +225,8 @@ test('a payment being cancelled while the channel decides still answers an opera
   await h.simulator.pay(payment.id, 'processing');
   await run.cancel();
   await eventually(async () => (await h.row(payment.id)).channelState === 'processing');
-  await eventually(() => h.workflows.askChannel(payment, NET_MS));
+  await h.ask(payment);
   await h.simulator.pay(payment.id, 'declined');
-  await eventually(() => h.workflows.askChannel(payment, NET_MS));
+  await h.ask(payment);
   expect(await h.row(payment.id)).toMatchObject({ status: 'failed' });
 });

@@ -35,7 +35,7 @@ import {
   type WorkersOptions,
 } from '../../src/worker/workers.ts';
 import { client as simulatorClient } from '../simulator/support.ts';
-import { NET_MS } from '../support/progress.ts';
+import { NET_MS, unlessOutOfTime } from '../support/progress.ts';
 import { eventually, freshDatabase, timeSkippingEnvironment, watchLedger } from '../support/stack.ts';
 
 /**
@@ -78,6 +78,11 @@ export interface Harness {
    * time-skipping server may skip while one of them has a task.
    */
   until(paymentId: string, status: string): Promise<void>;
+  /**
+   * Asks the channel now, as an operator does: its answer is in the ledger then. Only a question that ran out of time, on
+   * a slow machine, is asked again.
+   */
+  ask(payment: Payment): Promise<void>;
   /** Seconds since the payment's creation at which the channel was asked. */
   askedAt(payment: Payment): number[];
   /** The calls about the refund, and at what seconds since the first. */
@@ -149,6 +154,9 @@ export interface HarnessOptions {
   /** Hears of every reading of the server's clock: what it said, and when it was asked and had answered, epoch ms. */
   readonly onClock?: (reading: { said: number; asked: number; answered: number }) => void;
 }
+
+/** The shortest time limit on the way of a question: that of the simulator's adapter. */
+const ADAPTER_LIMIT_MS = 8_000;
 
 /** Makes the client tokens. */
 export const SECRET = 'a secret of at least 32 characters';
@@ -350,6 +358,14 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     async timeline(paymentId: string) {
       const entries = await db.timelineEntry.findMany({ where: { paymentId }, orderBy: { id: 'asc' } });
       return entries.map(({ kind, detail }) => `${kind}: ${detail}`);
+    },
+    async ask(payment: Payment) {
+      const answered = await unlessOutOfTime(
+        ADAPTER_LIMIT_MS,
+        () => workflows.askChannel(payment, NET_MS),
+        (hasAnswered) => !hasAnswered,
+      );
+      expect(answered, 'the channel was asked, and gave no answer').toBe(true);
     },
     askedAt: (payment: Payment) =>
       asked
