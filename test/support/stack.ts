@@ -10,7 +10,7 @@ import { KEYWORD, SEARCH_ATTRIBUTES } from '../../src/stack/search-attributes.ts
 import { Supervisor } from '../../src/stack/supervisor.ts';
 import { startTemporal as startTemporalServer } from '../../src/stack/temporal.ts';
 import { startEnvironment } from './own-server.ts';
-import { type Watched, watch } from './progress.ts';
+import { NET_MS, type Watched, watch } from './progress.ts';
 
 export { eventually } from './progress.ts';
 
@@ -30,6 +30,9 @@ export const HOME_PREFIX = 'nodrop-test-';
 
 /** The migrated database that `freshDatabase` clones. */
 export const TEMPLATE = 'nodrop_template';
+
+/** A data folder's supervisor, whose processes may take as long to start as they take on this machine. */
+export const supervise = (home: string): Promise<Supervisor> => Supervisor.claim(home, console.error, NET_MS);
 
 /** A new data folder under the system's temporary folder. */
 export function temporaryHome(): string {
@@ -123,7 +126,7 @@ export interface TestTemporal {
 /** The real development server with our settings and search attributes, on free ports and a temporary file. */
 export async function startTemporal(): Promise<TestTemporal> {
   const home = temporaryHome();
-  const supervisor = await Supervisor.claim(home);
+  const supervisor = await supervise(home);
   const stop = async () => {
     await supervisor.stop();
     rmSync(home, { recursive: true, force: true });
