@@ -51,6 +51,8 @@ const CLOSE_WITHIN_MS = 10_000;
 export async function startSimulator(options: SimulatorOptions): Promise<Simulator> {
   // Requests that come while the ledger is being read wait for it.
   const server = createServer((req, res) => void opened.then(({ app }) => app(req, res)));
+  // Longer than a client keeps its connection: one that is closed in the moment in which it is used is a lost request.
+  server.keepAliveTimeout = 65_000;
   server.listen(options.port, options.host);
   await once(server, 'listening');
   const { address, port } = server.address() as AddressInfo;

@@ -54,6 +54,7 @@ interface Running {
   ended: Promise<void>;
 }
 
+/** How long a process may take to start. */
 const START_PATIENCE_MS = 60_000;
 const STOP_PATIENCE_MS = 15_000;
 const PROBE_EVERY_MS = 50;
@@ -70,26 +71,38 @@ export class Supervisor {
   readonly #home: string;
   readonly #self: ProcessIdentity;
   readonly #say: (line: string) => void;
+  readonly #startPatienceMs: number;
   readonly #running: Running[] = [];
   #stopping = false;
 
-  private constructor(home: string, self: ProcessIdentity, say: (line: string) => void) {
+  private constructor(
+    home: string,
+    self: ProcessIdentity,
+    say: (line: string) => void,
+    startPatienceMs: number,
+  ) {
     this.#home = home;
     this.#self = self;
     this.#say = say;
+    this.#startPatienceMs = startPatienceMs;
   }
 
   /**
    * Takes the data folder and stops the processes that a killed supervisor left in it.
    * @param say tells a person that a process ended and is started again.
+   * @param startPatienceMs how long each process may take to start.
    * @throws StackError when a live one has it, or the folder cannot be written.
    */
-  static async claim(home: string, say: (line: string) => void = console.error): Promise<Supervisor> {
+  static async claim(
+    home: string,
+    say: (line: string) => void = console.error,
+    startPatienceMs = START_PATIENCE_MS,
+  ): Promise<Supervisor> {
     const self = identify(process.pid);
     if (self === undefined) {
       throw new StackError('The process list cannot be read: mount /proc, or install ps.');
     }
-    const supervisor = new Supervisor(home, self, say);
+    const supervisor = new Supervisor(home, self, say, startPatienceMs);
     try {
       mkdirSync(join(home, 'logs'), { recursive: true });
       await supervisor.#takeOver();
@@ -104,10 +117,10 @@ export class Supervisor {
 
   /**
    * Starts a process and resolves once its probe says yes.
-   * @throws StackError when it ends before, or is not ready within a minute.
+   * @throws StackError when it ends before, or is not ready in time.
    */
   async start(spec: ProcessSpec): Promise<void> {
-    const deadline = Date.now() + START_PATIENCE_MS;
+    const deadline = Date.now() + this.#startPatienceMs;
     for (;;) {
       if (this.#stopping) return forever();
       const from = logSize(this.#logFile(spec));
@@ -128,7 +141,7 @@ export class Supervisor {
       const output = readLog(this.#logFile(spec), from);
       if (!ended) {
         throw new StackError(
-          `${spec.name} does not answer after ${START_PATIENCE_MS / 1000} s: see ${this.#words(spec)}.`,
+          `${spec.name} does not answer after ${this.#startPatienceMs / 1000} s: see ${this.#words(spec)}.`,
         );
       }
       this.#forget(running);

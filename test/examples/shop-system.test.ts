@@ -168,7 +168,7 @@ test('money for an order that the shop does not have goes back', async () => {
 });
 
 test('the development key is not the shop, and its orders are not asked of it', async () => {
-  const made = await system.pay();
+  const made = await system.payable();
   await system.simulator.pay(made.body.id);
   await untilUpdate(made.body.id, 'applied');
   expect(await callsOf(made.body.id)).toEqual([]);

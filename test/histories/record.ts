@@ -66,7 +66,7 @@ test('hint, doubtful callback and a question of an operator', async () => {
   await h.callback(payment, { amount: 1 });
   await h.pass(5);
   await h.simulator.pay(payment.id);
-  await h.workflows.askChannel(payment, NET_MS);
+  await h.ask(payment);
   await run.result();
   await keep('hint-callback-ask', run);
 });

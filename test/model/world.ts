@@ -297,6 +297,8 @@ export async function startWorld(): Promise<World> {
     if (status === 503) network.held.push(callback);
     response.writeHead(status).end();
   });
+  // As the API's own: a process that was frozen finds its connections open.
+  server.keepAliveTimeout = 65_000;
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const apiUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 

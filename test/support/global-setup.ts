@@ -6,9 +6,9 @@ import { StackError } from '../../src/stack/errors.ts';
 import { applyMigrations } from '../../src/stack/migrate.ts';
 import { freePort } from '../../src/stack/ports.ts';
 import { startPostgres } from '../../src/stack/postgres.ts';
-import { Supervisor, supervisorOf } from '../../src/stack/supervisor.ts';
+import { supervisorOf } from '../../src/stack/supervisor.ts';
 import { lookUpTemporalCli, lookUpTestServer } from '../../src/stack/tools.ts';
-import { HOME_PREFIX, queryOnce, TEMPLATE, type Tool, temporaryHome } from './stack.ts';
+import { HOME_PREFIX, queryOnce, supervise, TEMPLATE, type Tool, temporaryHome } from './stack.ts';
 import { toolSettings } from './tool-settings.ts';
 
 declare module 'vitest' {
@@ -24,7 +24,7 @@ declare module 'vitest' {
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   await removeLeftHomes();
   const home = temporaryHome();
-  const supervisor = await Supervisor.claim(home);
+  const supervisor = await supervise(home);
   const teardown = async () => {
     await supervisor.stop();
     rmSync(home, { recursive: true, force: true });
@@ -72,7 +72,7 @@ async function removeLeftHomes() {
     const home = join(tmpdir(), name);
     if (!name.startsWith(HOME_PREFIX) || !existsSync(join(home, 'supervisor.json'))) continue;
     if (supervisorOf(home) !== undefined) continue;
-    const supervisor = await Supervisor.claim(home);
+    const supervisor = await supervise(home);
     await supervisor.stop();
     rmSync(home, { recursive: true, force: true });
   }

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, onTestFinished, test } from 'vitest';
-import { eventually, watch } from './progress.ts';
+import { eventually, unlessOutOfTime, watch } from './progress.ts';
 
 // What `eventually` waits for, and when it gives up: counted in looks, each of which takes as long as it takes.
 
@@ -55,4 +55,33 @@ test('an error that is no assertion is the test’s own', async () => {
     throw new TypeError('nothing to read');
   });
   await expect(broken).rejects.toThrow('nothing to read');
+});
+
+test('what comes before a time limit counts, what the limit may have decided is done again', async () => {
+  let tries = 0;
+  const attempt = (ms: number, outcome: () => string) => async () => {
+    tries += 1;
+    await sleep(ms);
+    return outcome();
+  };
+  const ranOut = (outcome: string) => outcome === 'unknown';
+  expect(
+    await unlessOutOfTime(
+      60_000,
+      attempt(1, () => 'unknown'),
+      ranOut,
+    ),
+  ).toBe('unknown');
+  expect(tries).toBe(1);
+  const late = attempt(200, () => (tries < 3 ? 'unknown' : 'done'));
+  expect(await unlessOutOfTime(200, late, ranOut)).toBe('done');
+  expect(tries).toBe(3);
+  expect(
+    await unlessOutOfTime(
+      200,
+      attempt(300, () => 'refused'),
+      ranOut,
+    ),
+  ).toBe('refused');
+  expect(tries).toBe(4);
 });

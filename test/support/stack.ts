@@ -9,7 +9,8 @@ import { freePort as anyFreePort } from '../../src/stack/ports.ts';
 import { Supervisor } from '../../src/stack/supervisor.ts';
 import { startTemporal as startTemporalServer } from '../../src/stack/temporal.ts';
 import { KEYWORD, SEARCH_ATTRIBUTES } from '../../src/temporal/search-attributes.ts';
-import { type Watched, watch } from './progress.ts';
+import { startEnvironment } from './own-server.ts';
+import { NET_MS, type Watched, watch } from './progress.ts';
 
 export { eventually } from './progress.ts';
 
@@ -29,6 +30,9 @@ export const HOME_PREFIX = 'nodrop-test-';
 
 /** The migrated database that `freshDatabase` clones. */
 export const TEMPLATE = 'nodrop_template';
+
+/** A data folder's supervisor, whose processes may take as long to start as they take on this machine. */
+export const supervise = (home: string): Promise<Supervisor> => Supervisor.claim(home, console.error, NET_MS);
 
 /** A new data folder under the system's temporary folder. */
 export function temporaryHome(): string {
@@ -122,7 +126,7 @@ export interface TestTemporal {
 /** The real development server with our settings and search attributes, on free ports and a temporary file. */
 export async function startTemporal(): Promise<TestTemporal> {
   const home = temporaryHome();
-  const supervisor = await Supervisor.claim(home);
+  const supervisor = await supervise(home);
   const stop = async () => {
     await supervisor.stop();
     rmSync(home, { recursive: true, force: true });
@@ -137,22 +141,19 @@ export async function startTemporal(): Promise<TestTemporal> {
   }
 }
 
-/** The SDK gives a server five seconds to start, in which a Java machine may not have come to it on a busy computer. */
-async function startTestServer(path: string): Promise<TestWorkflowEnvironment> {
-  for (let tries = 1; ; tries += 1) {
-    try {
-      return await TestWorkflowEnvironment.createTimeSkipping({
-        server: { executable: { type: 'existing-path', path } },
-      });
-    } catch (error) {
-      if (tries === 100 || !/did not start within/.test(String(error))) throw error;
-    }
-  }
-}
-
 /** The time-skipping server with our search attributes; one per test file, and `teardown()` at its end. */
-export async function timeSkippingEnvironment(): Promise<TestWorkflowEnvironment> {
-  const environment = await startTestServer(pathOf(inject('testServer')));
+export async function timeSkippingEnvironment(
+  launcher = pathOf(inject('testServer')),
+): Promise<TestWorkflowEnvironment> {
+  const port = await freePort();
+  const environment = await startEnvironment([launcher, String(port)], port, (address) =>
+    // biome-ignore lint/complexity/useLiteralKeys: private. The SDK connects to a server that runs, or skips time.
+    TestWorkflowEnvironment['create']({
+      server: { type: 'existing' },
+      address,
+      supportsTimeSkipping: true,
+    }),
+  );
   await addSearchAttributes(environment);
   return environment;
 }
@@ -167,13 +168,16 @@ export async function soonRenewingEnvironment(events: number): Promise<TestWorkf
 
 /** The real development server, with further arguments. */
 export async function realEnvironment(extraArgs: string[] = []): Promise<TestWorkflowEnvironment> {
-  const path = temporalCli();
-  const environment = await TestWorkflowEnvironment.createLocal({
-    server: {
-      executable: { type: 'existing-path', path },
-      extraArgs,
-    },
-  });
+  const port = await freePort();
+  const environment = await startEnvironment(
+    [
+      temporalCli(),
+      ...['server', 'start-dev', '--ip', '127.0.0.1', '--port', String(port), '--headless'],
+      ...['--log-level', 'error', ...extraArgs],
+    ],
+    port,
+    (address) => TestWorkflowEnvironment.createFromExistingServer({ address }),
+  );
   await addSearchAttributes(environment);
   return environment;
 }

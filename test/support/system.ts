@@ -9,11 +9,10 @@ import { loadStackConfig } from '../../src/stack/embedded-secrets.ts';
 import { applyMigrations } from '../../src/stack/migrate.ts';
 import { startPostgres } from '../../src/stack/postgres.ts';
 import { answers, listens, program } from '../../src/stack/program.ts';
-import { Supervisor } from '../../src/stack/supervisor.ts';
 import { startTemporal } from '../../src/stack/temporal.ts';
 import { workerPolls } from '../../src/stack/worker-probe.ts';
 import { client as simulatorClient } from '../simulator/support.ts';
-import { eventually, freePort, temporalCli, temporaryHome, watchLedger } from './stack.ts';
+import { eventually, freePort, supervise, temporalCli, temporaryHome, watchLedger } from './stack.ts';
 
 export interface Answer {
   readonly status: number;
@@ -68,7 +67,7 @@ export interface SystemOptions {
 export async function startSystem(options: SystemOptions): Promise<System> {
   const home = temporaryHome();
   const temporalHome = temporaryHome();
-  const supervisor = await Supervisor.claim(home);
+  const supervisor = await supervise(home);
   const names = [
     'PORT',
     'NODROP_ADMIN_PORT',
@@ -87,7 +86,7 @@ export async function startSystem(options: SystemOptions): Promise<System> {
   await startPostgres(supervisor, home, config.stack.postgresPort);
   await applyMigrations(config.databaseUrl);
   // A supervisor of its own, so that it can be taken away for a while.
-  let temporalSupervisor = await Supervisor.claim(temporalHome);
+  let temporalSupervisor = await supervise(temporalHome);
   await startTemporal(temporalSupervisor, temporalHome, temporalPorts, cli);
   const run = (
     name: string,
@@ -182,7 +181,7 @@ export async function startSystem(options: SystemOptions): Promise<System> {
     stopTemporal: () => temporalSupervisor.stop(),
     loseTemporal: () => rmSync(join(temporalHome, 'temporal'), { recursive: true, force: true }),
     async startTemporal() {
-      temporalSupervisor = await Supervisor.claim(temporalHome);
+      temporalSupervisor = await supervise(temporalHome);
       await startTemporal(temporalSupervisor, temporalHome, temporalPorts, cli);
     },
     nodrop(...args) {

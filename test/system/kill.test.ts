@@ -109,7 +109,7 @@ describe('one after the other', () => {
       callback: { dropRate: 1 },
       query: { latencyMs: 1500, lagMs: 3_600_000 },
     });
-    const { body } = await system.pay();
+    const { body } = await system.payable();
     await system.simulator.pay(body.id);
     await eventually(async () => {
       const { raw } = await system.temporal.workflow.getHandle(`payment/${body.id}`).describe();
@@ -181,7 +181,7 @@ describe.concurrent('without anybody', () => {
   });
 
   test('a payment long past its expiry, whose workflow is gone without a trace, is ended by the sweep', async () => {
-    const { body } = await system.pay();
+    const { body } = await system.payable();
     const long = new Date(Date.now() - 3_600_000);
     const template = await system.db.payment.findUniqueOrThrow({ where: { id: body.id } });
     const { id: _, metadata: __, payer: ___, nextAction: ____, channelAnswer: _____, ...columns } = template;
@@ -210,7 +210,7 @@ describe.concurrent('without anybody', () => {
     };
 
     test('terminated: the sweep starts it again, and the money is found', async () => {
-      const { body } = await system.pay();
+      const { body } = await system.payable();
       await system.temporal.workflow.getHandle(`payment/${body.id}`).terminate('by mistake');
       await system.simulator.pay(body.id);
       await swept(body.id);
@@ -218,7 +218,7 @@ describe.concurrent('without anybody', () => {
     });
 
     test('reset to its beginning: it reads the ledger and goes on', async () => {
-      const { body } = await system.pay();
+      const { body } = await system.payable();
       const run = system.temporal.workflow.getHandle(`payment/${body.id}`);
       const { runId } = await run.describe();
       await system.temporal.workflowService.resetWorkflowExecution({
@@ -235,7 +235,7 @@ describe.concurrent('without anybody', () => {
     });
 
     test('Request Cancellation: asked, closed at the channel, and the order can be paid again', async () => {
-      const { body } = await system.pay();
+      const { body } = await system.payable();
       await system.temporal.workflow.getHandle(`payment/${body.id}`).cancel();
       await eventually(
         async () => (await system.api('GET', `/v1/payments/${body.id}`)).body.status === 'cancelled',

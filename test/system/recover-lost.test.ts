@@ -33,7 +33,7 @@ test('recover --lost lists what is lost, and with --write brings it back', async
   expect((await system.nodrop('recover', '--write')).output).toContain('--write goes with --lost');
   expect((await system.nodrop('recover', '--lost')).output).toContain('0 payments and 0 refunds');
 
-  const [paid, unpaid] = (await Promise.all([system.pay(), system.pay()])).map(({ body }) => body);
+  const [paid, unpaid] = (await Promise.all([system.payable(), system.payable()])).map(({ body }) => body);
   for (const payment of [paid, unpaid]) {
     const row = () => system.db.payment.findUniqueOrThrow({ where: { id: payment.id } });
     await eventually(async () => (await row()).status === 'paying');
@@ -76,8 +76,8 @@ test('recover --lost lists what is lost, and with --write brings it back', async
   // The shop's next request for the order: it has its content again, and can be paid.
   const order = { id: unpaid.orderId, amount: 1990, currency: 'CNY', subject: 'Coffee' };
   expect((await system.api('POST', '/v1/orders', { ...order, amount: 1 })).body.code).toBe('order_exists');
-  const again = await system.api('POST', '/v1/payments', { order, channel: 'simulator' });
-  expect(again.status).toBe(201);
+  const again = await system.payable({ order });
+  expect(again.body.id).not.toBe(unpaid.id);
   const shown = await system.api('GET', `/v1/orders/${unpaid.orderId}`);
   expect(shown.body).toMatchObject({ subject: 'Coffee', recoveredAt: expect.any(String) });
 
@@ -86,7 +86,7 @@ test('recover --lost lists what is lost, and with --write brings it back', async
 });
 
 test('what cannot be written is named; a lost refund is ended, and can be asked for again', async () => {
-  const { body } = await system.pay();
+  const { body } = await system.payable();
   await system.simulator.pay(body.id);
   await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');
   await system.simulator.setFaults({ refund: { errorRate: 1 } });
@@ -96,11 +96,11 @@ test('what cannot be written is named; a lost refund is ended, and can be asked 
   await eventually(async () => (await refunds())[0]?.unknownSince != null);
   await system.db.refund.deleteMany({ where: { paymentId: body.id } });
 
-  const other = (await system.pay()).body;
+  const other = (await system.payable()).body;
   await lose(other);
   // The shop has started again meanwhile.
   const order = { id: other.orderId, amount: 1990, currency: 'CNY', subject: 'Coffee' };
-  expect((await system.api('POST', '/v1/payments', { order, channel: 'simulator' })).status).toBe(201);
+  expect((await system.payable({ order })).body.id).not.toBe(other.id);
   await eventually(async () => {
     const { output } = await system.nodrop('recover', '--lost');
     return output.includes(other.id) && output.includes(asked.body.id);
@@ -124,7 +124,7 @@ test('what cannot be written is named; a lost refund is ended, and can be asked 
 });
 
 test('a lost refund that the channel had made is on record as what others gave back', async () => {
-  const { body } = await system.pay();
+  const { body } = await system.payable();
   await system.simulator.pay(body.id);
   await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');
   await system.simulator.setFaults({ refund: { errorRate: 1 }, callback: { dropRate: 1 } });

@@ -16,11 +16,11 @@ afterAll(async () => {
 test('recover after a total loss of the Temporal database', async () => {
   await system.simulator.setFaults({ callback: { dropRate: 1 } });
   const [unpaid, paid, ended, done, calledBack] = await Promise.all([
-    system.pay(),
-    system.pay(),
-    system.pay(),
-    system.pay(),
-    system.pay(),
+    system.payable(),
+    system.payable(),
+    system.payable(),
+    system.payable(),
+    system.payable(),
   ]);
   // However long the first ones take.
   await eventually(async () => (await system.db.payment.count({ where: { status: 'paying' } })) === 5);

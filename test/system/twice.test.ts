@@ -92,7 +92,7 @@ test('two processes, one payment: all say the same or ask to come back', async (
 });
 
 describe('the same on both at once', () => {
-  const made = async () => (await s.pay({ order: request().order })).body;
+  const made = async () => (await s.payable({ order: request().order })).body;
 
   test('creates without a key, then callbacks, hints and queries: one payment, one trade, one order outcome', async () => {
     await s.simulator.setFaults({ callback: { dropRate: 1 } });
@@ -161,7 +161,7 @@ describe('the same on both at once', () => {
 });
 
 test('a callback that was stored before its payment pays the order at the next sweep', async () => {
-  const { body } = await s.pay();
+  const { body } = await s.payable();
   const { channelAccountId } = await s.db.payment.findUniqueOrThrow({ where: { id: body.id } });
   const answer = {
     ...{ state: 'paid', channelPaymentId: 'trx-early', amount: 1990, currency: 'CNY' },
@@ -187,7 +187,7 @@ test('one of two workers killed with -9 in the middle of paid payments: the othe
     query: { latencyMs: 1_500, lagMs: 3_600_000 },
   });
   const payments = await Promise.all(
-    Array.from({ length: 8 }, async () => (await s.pay({ order: request().order })).body),
+    Array.from({ length: 8 }, async () => (await s.payable({ order: request().order })).body),
   );
   await Promise.all(payments.map(({ id }) => s.simulator.pay(id)));
   const survivor = s.pidOf('worker');

@@ -79,7 +79,7 @@ test.each([
   ],
 ])('not paid after all, %s: created, so that the payer can', async (_, before) => {
   const payment = await inProcess(3_600_000);
-  await h.workflows.askChannel(payment, NET_MS);
+  await h.ask(payment);
   expect(await h.row(payment.id)).toMatchObject({ status: 'created', channelState: 'processing' });
   isAnswerLost = false;
   saysUnpaid = true;

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { recordAnswer, requestCancel } from '../../src/ledger/payments.ts';
-import { eventually, NET_MS } from '../support/progress.ts';
+import { NET_MS } from '../support/progress.ts';
 import { expectAsked, type Harness, startHarness } from './harness.ts';
 
 /**
@@ -48,7 +48,7 @@ test('an operator who asks long after the late watch starts it again, and money 
   const run = await h.start(payment);
   await run.result();
   expect((await h.row(payment.id)).status).toBe('closed');
-  await eventually(() => h.workflows.askChannel(payment, NET_MS));
+  await h.ask(payment);
   // As an activity leaves it that wrote the answer down and did not live to return it.
   const answer = { amount: 1990, currency: 'CNY', paidAt: new Date(await h.now()).toISOString() };
   await recordAnswer(
@@ -58,7 +58,7 @@ test('an operator who asks long after the late watch starts it again, and money 
     'query',
     new Date(await h.now()),
   );
-  await eventually(() => h.workflows.askChannel(payment, NET_MS));
+  await h.ask(payment);
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 

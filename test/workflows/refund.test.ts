@@ -6,7 +6,7 @@ import { settlePayment } from '../../src/ledger/payments.ts';
 import { resolvePayment } from '../../src/ledger/resolve.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { takeStuckRefunds } from '../../src/ledger/sweep.ts';
-import { eventually, NET_MS } from '../support/progress.ts';
+import { eventually } from '../support/progress.ts';
 import { type Harness, startHarness } from './harness.ts';
 
 /** Money that must go back goes back: once, whatever the channel says or does not say meanwhile. */
@@ -317,7 +317,7 @@ test('an automatic refund that the channel refuses stays shown, until the money 
   expect((await h.row(second.id)).attentionDetail).toContain('Not possible any more.');
   // Somebody gives it back at the channel; the next question finds it.
   await h.refundElsewhere(second, 1990);
-  await eventually(() => h.workflows.askChannel(second, NET_MS));
+  await h.ask(second);
   expect(await h.row(second.id)).toMatchObject({ attention: null, refundedAmount: 1990n });
   expect(await h.db.refund.findMany({ where: { paymentId: second.id, reason: 'external' } })).toMatchObject([
     { status: 'succeeded', amount: 1990n },
@@ -327,11 +327,11 @@ test('an automatic refund that the channel refuses stays shown, until the money 
 test('refunds made at the channel are found by a query, each once, and shown', async () => {
   const payment = await h.newPaid();
   await h.refundElsewhere(payment, 300);
-  for (let i = 0; i < 2; i++) await eventually(() => h.workflows.askChannel(payment, NET_MS));
+  for (let i = 0; i < 2; i++) await h.ask(payment);
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 300n, attention: 'channel_reversed' });
   expect((await h.row(payment.id)).attentionDetail).toContain('3.00 CNY went back at the channel');
   await h.refundElsewhere(payment, 1690);
-  for (let i = 0; i < 2; i++) await eventually(() => h.workflows.askChannel(payment, NET_MS));
+  for (let i = 0; i < 2; i++) await h.ask(payment);
   const refunds = await h.db.refund.findMany({ where: { paymentId: payment.id }, orderBy: { id: 'asc' } });
   const ulid = payment.id.slice('pay_'.length);
   expect(refunds.map(({ id, amount, reason, status }) => [id, amount, reason, status])).toEqual([
@@ -461,7 +461,7 @@ describe('a database that has lost refunds the channel has made', () => {
     await done(lost.id);
     await h.refundElsewhere(payment, 300);
     await h.loseRefunds(payment);
-    expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
+    await h.ask(payment);
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 700n, attention: 'channel_reversed' });
     await done((await h.refund(payment, 400, 'lost-4')).id);
     expect(await atChannel(payment)).toMatchObject({ refunded: 700 });
@@ -575,7 +575,7 @@ test('a callback of a refund that was not asked for yet only has the channel ask
   const lost = await h.refund(payment, 400, 'lost-5');
   await done(lost.id);
   await h.loseRefunds(payment);
-  expect(await h.workflows.askChannel(payment, 20_000)).toBe(true);
+  await h.ask(payment);
   await h.stopChannelWorkers();
   await h.refund(payment, 400, 'lost-5');
   const answer = { state: 'succeeded', channelRefundId: 'simr_again', amount: 400 } as const;

@@ -21,10 +21,10 @@ test('one that is asked about time and again', async () => {
   const payment = await h.newPayment({ expiresInMs: 3_600_000 });
   await h.start(payment);
   const first = await runId(payment.id);
-  for (let asked = 0; asked < 20; asked++) await eventually(() => h.workflows.askChannel(payment, NET_MS));
+  for (let asked = 0; asked < 20; asked++) await h.ask(payment);
   expect(await runId(payment.id)).not.toBe(first);
   await h.simulator.pay(payment.id);
-  await h.workflows.askChannel(payment, NET_MS);
+  await h.ask(payment);
   await eventually(async () => (await h.orderStatus(payment)) === 'succeeded');
 });
 
