@@ -118,8 +118,8 @@ class RefundRun {
       this.#row = await wf
         .proxyActivities<RefundChannelActivities>({
           taskQueue: channelTaskQueue(this.#input.channel),
-          // Up to five calls of 8 s: trade and number before the first, and a refusal is looked into.
-          startToCloseTimeout: '50 s',
+          // Calls of 8 s: trade and number before the first, a refusal is looked into, and the trade is queried last.
+          startToCloseTimeout: '60 s',
           retry: UNTIL_DONE,
           summary: 'ask the channel to give the money back',
         })
