@@ -169,14 +169,14 @@ test('a lost refund that the channel has in process, or says nothing of, is not 
   const said = await system.nodrop('recover', '--lost', '--write');
   expect(said.status).toBe(1);
   expect(said.output).toContain(`${id}: simulator has it in process`);
-  await system.simulator.setFaults({ query: { errorRate: 1 } });
+  await system.simulator.setFaults({ down: true });
   const silent = await system.nodrop('recover', '--lost', '--write');
   expect(silent.status).toBe(1);
   expect(silent.output).toContain(`${id}: simulator does not say what became of it`);
   expect((await run.describe()).status.name).toBe('RUNNING');
   expect(await system.db.refund.count({ where: { paymentId } })).toBe(0);
   // Asked for again under another key it would be paid twice; the same request is the same refund.
-  await system.simulator.setFaults({ query: { errorRate: 0 } });
+  await system.simulator.setFaults({ down: false });
   const key = { 'idempotency-key': `made-${paymentId}` };
   const again = await system.api('POST', `/v1/payments/${paymentId}/refunds`, { amount: 500 }, key);
   expect(again.body.id).toBe(id);

@@ -2,7 +2,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { ChannelError, type RefundAnswer } from '../../src/domain/channel.ts';
 import { externalRefundId, requestedRefundId } from '../../src/domain/ids.ts';
 import { refundWorkflowId } from '../../src/domain/names.ts';
-import { settlePayment } from '../../src/ledger/payments.ts';
+import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
+import { requestRefund } from '../../src/ledger/refunds.ts';
 import { resolvePayment } from '../../src/ledger/resolve.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { takeStuckRefunds } from '../../src/ledger/sweep.ts';
@@ -362,7 +363,9 @@ describe('money that went back unknown to us before a refund of all that is left
     const refund = await h.refund(payment, undefined, 'left-1');
     await done(refund.id);
     expect(await h.refundRow(refund.id)).toMatchObject({ status: 'succeeded', amount: 1690n });
-    expect((await h.refund(payment, undefined, 'left-1')).id).toBe(refund.id);
+    const same = { amount: undefined, note: undefined, idempotencyKey: 'left-1' };
+    const again = await requestRefund(h.db, payment.id, same, new Date(await h.now()));
+    expect(again).toMatchObject({ refund: { id: refund.id }, created: false });
     expect(await atChannel(payment)).toMatchObject({ refunded: 1990 });
   });
 
@@ -577,8 +580,11 @@ describe('a database that has lost refunds the channel has made', () => {
     await h.simulator.setFaults({ refund: { processingMs: 5_000 } });
     await h.refundElsewhere(payment, 400, id);
     // This channel's sum holds what it has in process.
-    await h.callback(payment, { refundedAmount: 400 });
-    await eventually(async () => (await h.row(payment.id)).refundedAmount === 400n);
+    const now = new Date(await h.now());
+    const paid = { state: 'paid', channelPaymentId: 'trx', paidAt: now.toISOString() } as const;
+    const sum = { ...paid, amount: 1990, currency: 'CNY', refundedAmount: 400 } as const;
+    await recordAnswer(h.db, paymentId, sum, 'query', now);
+    expect(await h.row(paymentId)).toMatchObject({ refundedAmount: 400n });
     await h.refund(payment, 400, 'lost-6');
     await h.untilRefund(id, 'processing');
     await done(id);
