@@ -68,7 +68,7 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows }
   /**
    * What the channel knows of a refund it was not asked for yet: the ledger may have lost that it was. The trade comes
    * first: when the number is unknown after that, the trade's sum does not hold it. Money that went back unknown to us is
-   * on record when this returns.
+   * on record when this returns, and the refund's row may have changed by it.
    * @returns undefined when the channel does not know the number
    * @throws ChannelError
    */
@@ -146,8 +146,13 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows }
         throw notYet('nodrop', 'that a disputed payment is not refunded', REFUND_HELD_BACK_MS);
       try {
         const isFirst = row.status === 'created' && row.askedAt === null;
-        const known = isFirst ? await lookFirst(row) : undefined;
-        return await record(row, known ?? (await ask(row)));
+        if (!isFirst) return await record(row, await ask(row));
+        const known = await lookFirst(row);
+        if (known !== undefined) return await record(row, known);
+        // Less is asked for now, or nothing, when money went back unknown to us.
+        const looked = await load(refundId);
+        if (isOver(looked)) return toRefundSnapshot(looked, looked.payment);
+        return await record(looked, await ask(looked));
       } catch (error) {
         if (error instanceof ChannelError) await silence(row, error);
         throw unknownOutcome(row.payment.channel, error);

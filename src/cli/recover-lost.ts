@@ -1,11 +1,14 @@
 import type { Client, WorkflowExecutionInfo } from '@temporalio/client';
+import { createChannels } from '../channels/registry.ts';
 import { clientToken, hashSecret } from '../client-token.ts';
 import type { Config } from '../config.ts';
+import { type ChannelAdapter, ChannelError, type RefundAnswer } from '../domain/channel.ts';
 import { toDecimal } from '../domain/money.ts';
 import { refundWorkflowId } from '../domain/names.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import { recoverPayment } from '../ledger/lost.ts';
 import { findRefund } from '../ledger/refunds.ts';
+import type { ChannelAccount, Payment } from '../ledger/rows.ts';
 import { PaymentWorkflows } from '../temporal/payment-workflows.ts';
 import {
   LOST_QUERY,
@@ -32,9 +35,9 @@ interface LostRefund {
 
 /**
  * `npm run nodrop -- recover --lost`, after a restored backup or a failover that lost commits: lists the workflows whose
- * row is gone. With `write`, writes the payments again and wakes their workflows. A refund is not written: the trade is
- * asked what went back, which is recorded, and what did not is the merchant's to ask for again, so its workflow is ended.
- * Running it again changes nothing.
+ * row is gone. With `write`, writes the payments again and wakes their workflows. A refund is not written: its number and
+ * then the trade are queried, what went back is recorded, and what did not is the merchant's to ask for again, so its
+ * workflow is ended; not while the channel has it in process or is silent. Running it again changes nothing.
  * @throws CommandError naming what could not be recovered, or saying that Temporal is away.
  */
 export async function recoverLost(
@@ -53,6 +56,7 @@ export async function recoverLost(
     }
     const failures: string[] = [];
     const workflows = new PaymentWorkflows(client, config);
+    const channels = createChannels(config);
     let written = 0;
     const woken = await inBatches(
       async () => ({ rows: payments, end: undefined }),
@@ -71,8 +75,13 @@ export async function recoverLost(
       async ({ id, paymentId }) => {
         const run = client.workflow.getHandle(refundWorkflowId(id));
         if ((await findRefund(db, id)) !== null) return await run.signal(wakeSignal);
-        const payment = await db.payment.findUnique({ where: { id: paymentId } });
+        const payment = await db.payment.findUnique({
+          where: { id: paymentId },
+          include: { channelAccount: true },
+        });
         if (payment === null) throw new Error(`its payment ${paymentId} is not in the database either`);
+        // The number before the trade: what the number says has gone back is in the trade's sum.
+        await requireDecided(channels.get(payment.channel), payment, id);
         // The trade says what went back already, and that goes on record.
         if (!(await workflows.askChannel(payment, DEADLINE_MS)))
           throw new Error(`${payment.channel} does not say what went back of payment ${paymentId}`);
@@ -87,11 +96,33 @@ export async function recoverLost(
     );
     if (ended > 0) {
       say(
-        `${ended} refunds are ended: what went back is recorded as external, what did not is to be asked for again.`,
+        `${ended} refunds are ended: what went back is recorded as external, what did not is to be asked for again, under the same Idempotency-Key and amount.`,
       );
     }
     throwFailures(failures);
   });
+}
+
+/**
+ * What the channel has in process may go back yet: asked for again under another number, it would go back twice.
+ * @throws Error when the channel has the refund in process, or does not say.
+ */
+async function requireDecided(
+  adapter: ChannelAdapter | undefined,
+  payment: Payment & { readonly channelAccount: ChannelAccount },
+  refundId: string,
+): Promise<void> {
+  const { channel, channelAccount, id } = payment;
+  if (adapter === undefined) throw new Error(`channel ${channel} is not configured here`);
+  let state: RefundAnswer['state'];
+  try {
+    ({ state } = await adapter.queryRefund(channelAccount, id, refundId, AbortSignal.timeout(DEADLINE_MS)));
+  } catch (error) {
+    if (!(error instanceof ChannelError)) throw error;
+    throw new Error(`${channel} does not say what became of it: its workflow stays`, { cause: error });
+  }
+  if (state === 'processing')
+    throw new Error(`${channel} has it in process: its workflow stays until that is decided`);
 }
 
 async function findLost(client: Client): Promise<{ payments: LostPayment[]; refunds: LostRefund[] }> {

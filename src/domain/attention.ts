@@ -105,7 +105,7 @@ export const ATTENTIONS = {
   refund_failing: {
     severity: 'act',
     raised:
-      'The channel refused a refund that is owed, was silent on any refund (or did not know it) for ' +
+      'The channel refused a refund that is owed, or any of a conflict whose order was recovered, was silent on any refund (or did not know it) for ' +
       `${hours(REFUND_FAILING_AFTER_MS)}, or has had it in process for ${days(REFUND_PROCESSING_AT_MOST_MS)}: banks take some.`,
     todo:
       'Ask the channel why. `resolve` with `retry` or `refund` has a refused one asked for anew, of all that is left, ' +

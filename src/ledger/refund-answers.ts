@@ -1,5 +1,6 @@
+import type { Attention } from '../domain/attention.ts';
 import type { ChannelAnswer, RefundAnswer } from '../domain/channel.ts';
-import { isAutomaticRefundId } from '../domain/ids.ts';
+import { isAutomaticRefundId, requestedRefundId } from '../domain/ids.ts';
 import { sayAmount, smaller } from '../domain/money.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
 import { isRefundOpen } from '../domain/states.ts';
@@ -7,7 +8,7 @@ import { readCallback } from './callbacks.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { type Locked, raised, underLock, update } from './locked.ts';
 import { moneyWentBack, reviewAttention } from './refund-trouble.ts';
-import { oweRefund, reasonOwed } from './refunds.ts';
+import { oweRefund, promised, reasonOwed } from './refunds.ts';
 import { correctExternal, recordExternalRefunds } from './reversals.ts';
 import type { Payment, Refund } from './rows.ts';
 import { isMoney, toRefundSnapshot } from './snapshot.ts';
@@ -18,7 +19,8 @@ import { note } from './timeline.ts';
 /**
  * Before the channel is asked for a refund the first time: the trade was queried, and after it the refund's number,
  * which the channel does not know. So the trade's sum cannot hold this refund, and what went back unknown to us is
- * recorded without counting it. From here on the channel may have it. Does nothing the second time.
+ * recorded without counting it. Of a refund of all that is left, what that leaves is asked for; with nothing left it has
+ * failed, and the channel is not asked. Else the channel may have it from here on. Does nothing the second time.
  */
 export async function recordFirstAsk(
   db: LedgerClient,
@@ -28,9 +30,33 @@ export async function recordFirstAsk(
 ): Promise<void> {
   await underRefundLock(db, refundId, now, async (locked, refund) => {
     if (!isRefundOpen(refund.status) || refund.askedAt !== null) return;
-    await locked.tx.refund.update({ where: { id: refundId }, data: { askedAt: now } });
-    await recordTrade(locked, trade, now, refundId);
+    const { tx } = locked;
+    // Its row before the payment's.
+    const asked = await tx.refund.update({ where: { id: refundId }, data: { askedAt: now } });
+    const payment = await recordTrade(locked, trade, now, refundId);
+    const left = (payment.receivedAmount ?? 0n) - (await promised(tx, payment.id, refundId));
+    if (left >= asked.amount || !isOfAllThatIsLeft(asked)) return;
+    if (left > 0n) {
+      await tx.refund.update({ where: { id: refundId }, data: { amount: left } });
+      const say = (amount: bigint) => sayAmount(amount, asked.currency);
+      const detail = `Refund ${refundId}: ${say(asked.amount - left)} less are asked for, ${say(left)}, as they went back already.`;
+      await note(tx, payment.id, 'refund', detail, now, { refundId });
+      return;
+    }
+    await tx.refund.update({ where: { id: refundId }, data: { askedAt: null } });
+    const reason = 'All of the money is back, or on its way back: the channel was not asked for it.';
+    const written = await writeAnswer({ ...locked, payment }, asked, { state: 'failed', reason }, now);
+    await oweWhatWasRefused(locked, asked, written, now);
   });
+}
+
+/** One that nodrop owes by itself, or that was asked for without an amount. */
+function isOfAllThatIsLeft({ id, merchantId, paymentId, idempotencyKey }: Refund): boolean {
+  if (isAutomaticRefundId(id, paymentId)) return true;
+  return (
+    idempotencyKey !== null &&
+    id === requestedRefundId({ merchantId, paymentId, idempotencyKey, amount: 'all' })
+  );
 }
 
 /**
@@ -54,7 +80,12 @@ export async function recordRefundAnswer(
 }
 
 /** What the channel said of the trade when it was queried for a refund. `absent`: see recordExternalRefunds. */
-async function recordTrade(locked: Locked, trade: ChannelAnswer, now: Date, absent?: string): Promise<void> {
+async function recordTrade(
+  locked: Locked,
+  trade: ChannelAnswer,
+  now: Date,
+  absent?: string,
+): Promise<Payment> {
   const { tx, payment } = locked;
   const { state } = trade;
   await note(tx, payment.id, 'query', `The channel answered ${state}.`, now, { state, by: 'query' });
@@ -63,21 +94,24 @@ async function recordTrade(locked: Locked, trade: ChannelAnswer, now: Date, abse
     channelAnsweredAt: now,
     channelErrorSince: null,
   });
-  if (isMoney(trade)) await recordExternalRefunds({ ...locked, payment: seen }, trade, now, absent);
+  return isMoney(trade)
+    ? await recordExternalRefunds({ ...locked, payment: seen }, trade, now, absent)
+    : seen;
 }
 
 /**
  * A refund that somebody asked for stood for money that is owed back, and the channel has refused it: what is left is
- * owed by itself from now on. One that was owed by itself waits for a person, who has it asked again.
+ * owed by itself from now on. One that was owed by itself waits for a person, who has it asked again. So does each of a
+ * recovered order: reviewAttention shows it.
  */
 async function oweWhatWasRefused(
-  { tx, payment: { id } }: Locked,
+  { tx, order, payment: { id } }: Locked,
   refund: Refund,
   written: RefundSnapshot,
   now: Date,
 ): Promise<void> {
   const isNews = isRefundOpen(refund.status) && written.status === 'failed';
-  if (!isNews || isAutomaticRefundId(refund.id, id)) return;
+  if (!isNews || isAutomaticRefundId(refund.id, id) || order.recoveredAt !== null) return;
   const payment = await tx.payment.findUniqueOrThrow({ where: { id } });
   if (payment.orderUpdate !== 'conflict') return;
   if ((await oweRefund(tx, payment, await reasonOwed(tx, id), now)) !== null)
@@ -205,9 +239,9 @@ async function writeAnswer(
       return written;
     }
     case 'processing': {
+      // Without `askedAt`: one that was found there before it was asked for may be on record as external.
       const written = await write(`${said}: the channel has it in process.`, {
         status: 'processing',
-        askedAt: refund.askedAt ?? now,
         unknownSince: null,
         failure: null,
       });
@@ -225,9 +259,12 @@ async function writeAnswer(
   }
 }
 
+/** What says less than that the channel gave back another amount than it was asked for. */
+const GIVES_WAY: readonly Attention[] = ['order_conflict', 'channel_reversed'];
+
 /** Shows that the channel gave back another amount than it was asked for, unless something else is shown. */
 async function showOtherAmount(tx: LedgerTx, payment: Payment, detail: string, now: Date): Promise<void> {
-  if (payment.attention !== null && payment.attention !== 'order_conflict') return;
+  if (payment.attention !== null && !GIVES_WAY.includes(payment.attention)) return;
   await note(tx, payment.id, 'attention', `amount_mismatch: ${detail}.`, now);
   await update(tx, payment.id, raised('amount_mismatch', `${detail}.`, now));
 }

@@ -50,8 +50,9 @@ export async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date)
     0n,
   );
   const isHeld = onItsWay < (payment.receivedAmount ?? 0n);
+  const isOwedByHand = isHeld && payment.orderUpdate === 'conflict' && (await isRecovered(tx, payment));
   for (const refund of refunds) {
-    const trouble = troubleWith(refund, isHeld, now);
+    const trouble = troubleWith(refund, isHeld, isOwedByHand, now);
     if (trouble === undefined) continue;
     if (current === 'refund_failing') {
       // As old as it was, and with what is true of it now.
@@ -79,14 +80,26 @@ export async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date)
   return await update(tx, payment.id, cleared(payment, ...occasions));
 }
 
-/** @param isHeld money of the payment is here that no refund brings back */
-function troubleWith(refund: Refund, isHeld: boolean, now: Date): string | undefined {
+async function isRecovered(tx: LedgerTx, { merchantId, orderId: id }: Payment): Promise<boolean> {
+  const order = await tx.order.findUnique({
+    where: { merchantId_id: { merchantId, id } },
+    select: { recoveredAt: true },
+  });
+  return (order?.recoveredAt ?? null) !== null;
+}
+
+/**
+ * @param isHeld money of the payment is here that no refund brings back
+ * @param isOwedByHand and it must go back, by a person's decision: the order is recovered
+ */
+function troubleWith(refund: Refund, isHeld: boolean, isOwedByHand: boolean, now: Date): string | undefined {
   const what = `refund ${refund.id} of ${sayAmount(refund.amount, refund.currency)}`;
   if (refund.status === 'failed') {
     // One that was asked for is its asker's to ask for again; one that is owed stays owed.
-    return isAutomaticRefundId(refund.id, refund.paymentId) && isHeld
-      ? `The channel refused ${what}: ${refund.failure ?? 'it gave no reason'}`
-      : undefined;
+    const staysOwed = isAutomaticRefundId(refund.id, refund.paymentId)
+      ? isHeld
+      : isOwedByHand && refund.reason !== 'external';
+    return staysOwed ? `The channel refused ${what}: ${refund.failure ?? 'it gave no reason'}` : undefined;
   }
   if (!isRefundOpen(refund.status)) return undefined;
   const { unknownSince, createdAt } = refund;

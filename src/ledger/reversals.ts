@@ -113,9 +113,11 @@ export async function correctExternal(
 ): Promise<Payment> {
   const { tx, payment, news } = locked;
   const received = payment.receivedAmount ?? 0n;
-  // The sum may be older than a refund that has just been made, so it counts for one that was there before we asked.
-  const isOlder = refund.askedAt === null && trade !== undefined && isMoney(trade);
-  const most = (isOlder ? goneBack(payment, trade) : null) ?? received;
+  // The sum may be older than a refund that has just been made, so it counts for one that was there before we asked,
+  // and for one that is more than we asked: what is beyond that was nobody's known refund, and was taken for external.
+  const isBySum = refund.askedAt === null || amount > refund.amount;
+  const most =
+    (isBySum && trade !== undefined && isMoney(trade) ? goneBack(payment, trade) : null) ?? received;
   const surplus = smaller(amount, payment.refundedAmount + amount - most);
   if (surplus <= 0n) return payment;
   const externals = await tx.refund.findMany({

@@ -8,6 +8,7 @@ import {
   type RefundInput,
   refundCallbackSignal,
   searchAttributes,
+  wakeSignal,
 } from '../workflows/messages.ts';
 import { confirmedWithin } from './payment-workflows.ts';
 
@@ -24,12 +25,16 @@ export class RefundWorkflows {
     this.#client = client;
   }
 
-  /** Confirms that the workflow runs. Harmless when it already does. @throws TemporalUnavailable */
+  /**
+   * Confirms that the workflow runs. Harmless when it already does: one that waits for its lost row looks for it at once.
+   * @throws TemporalUnavailable
+   */
   async start(refund: RefundSnapshot, deadlineMs: number): Promise<void> {
     await confirmedWithin(this.#client, deadlineMs, () =>
-      this.#client.workflow.start<RefundWorkflow>(REFUND_WORKFLOW, {
+      this.#client.workflow.signalWithStart<RefundWorkflow, []>(REFUND_WORKFLOW, {
         ...startOptions(refund),
-        workflowIdConflictPolicy: 'USE_EXISTING',
+        signal: wakeSignal.name,
+        signalArgs: [],
       }),
     );
   }

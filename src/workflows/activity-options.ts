@@ -70,9 +70,9 @@ export const QUERY_TRADE = {
   retry: AS_THE_FAILURE_SAYS,
 } as const satisfies ActivityOptions;
 
-/** Up to five calls of 8 s: trade and number before the first, and a refusal is looked into. */
+/** Calls of 8 s: trade and number before the first, a refusal is looked into, and the trade is queried last. */
 export const REFUND_TRADE = {
-  startToCloseTimeout: '50 s',
+  startToCloseTimeout: '60 s',
   retry: { ...UNTIL_DONE, maximumInterval: REFUND_ASKED_EVERY_AT_MOST_MS },
 } as const satisfies ActivityOptions;
 

@@ -123,30 +123,64 @@ test('what cannot be written is named; a lost refund is ended, and can be asked 
   expect(await refunds()).toMatchObject([{ amount: 500n, reason: 'requested' }]);
 });
 
-test('a lost refund that the channel had made is on record as what others gave back', async () => {
-  const { body } = await system.payable();
-  await system.simulator.pay(body.id);
-  await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');
-  await system.simulator.setFaults({ refund: { errorRate: 1 }, callback: { dropRate: 1 } });
-  const key = { 'idempotency-key': 'made' };
-  const asked = await system.api('POST', `/v1/payments/${body.id}/refunds`, { amount: 500 }, key);
-  const refund = () => system.db.refund.findFirst({ where: { paymentId: body.id } });
+/** A refund whose row is lost, which the channel makes all the same, after `processingMs`. @returns its id */
+async function newMade(paymentId: string, processingMs: number): Promise<string> {
+  await system.simulator.setFaults({ refund: { errorRate: 1, processingMs }, callback: { dropRate: 1 } });
+  const key = { 'idempotency-key': `made-${paymentId}` };
+  const asked = await system.api('POST', `/v1/payments/${paymentId}/refunds`, { amount: 500 }, key);
+  const refund = () => system.db.refund.findFirst({ where: { paymentId } });
   await eventually(async () => (await refund())?.unknownSince != null);
-  await system.db.refund.deleteMany({ where: { paymentId: body.id } });
+  await system.db.refund.deleteMany({ where: { paymentId } });
   const listed = async () => (await system.nodrop('recover', '--lost')).output;
   await eventually(async () => (await listed()).includes(asked.body.id), 120_000);
   // What had been asked for comes through after all.
   await system.simulator.setFaults({ refund: { errorRate: 0 } });
   const secret = system.config.simulator.secrets.simulator ?? '';
   const content = JSON.stringify({ outRefundNo: asked.body.id, amount: 500 });
-  const path = `/v1/trades/${body.id}/refunds`;
+  const path = `/v1/trades/${paymentId}/refunds`;
   expect((await call(system.simulator.url, 'POST', path, content, { secret })).status).toBe(201);
+  return asked.body.id;
+}
 
+async function newPaid(): Promise<string> {
+  const { body } = await system.payable();
+  await system.simulator.pay(body.id);
+  await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');
+  return body.id;
+}
+
+test('a lost refund that the channel had made is on record as what others gave back', async () => {
+  const paymentId = await newPaid();
+  await newMade(paymentId, 0);
+  const refund = () => system.db.refund.findFirst({ where: { paymentId } });
   await eventually(async () => {
     await system.nodrop('recover', '--lost', '--write');
     return (await refund()) !== null;
   });
-  expect(await system.db.refund.findMany({ where: { paymentId: body.id } })).toMatchObject([
+  expect(await system.db.refund.findMany({ where: { paymentId } })).toMatchObject([
     { amount: 500n, reason: 'external', status: 'succeeded' },
   ]);
+});
+
+test('a lost refund that the channel has in process, or says nothing of, is not ended', async () => {
+  const paymentId = await newPaid();
+  const id = await newMade(paymentId, 3_600_000);
+  const run = system.temporal.workflow.getHandle(`refund/${id}`);
+  const said = await system.nodrop('recover', '--lost', '--write');
+  expect(said.status).toBe(1);
+  expect(said.output).toContain(`${id}: simulator has it in process`);
+  await system.simulator.setFaults({ down: true });
+  const silent = await system.nodrop('recover', '--lost', '--write');
+  expect(silent.status).toBe(1);
+  expect(silent.output).toContain(`${id}: simulator does not say what became of it`);
+  expect((await run.describe()).status.name).toBe('RUNNING');
+  expect(await system.db.refund.count({ where: { paymentId } })).toBe(0);
+  // Asked for again under another key it would be paid twice; the same request is the same refund.
+  await system.simulator.setFaults({ down: false });
+  const key = { 'idempotency-key': `made-${paymentId}` };
+  const again = await system.api('POST', `/v1/payments/${paymentId}/refunds`, { amount: 500 }, key);
+  expect(again.body.id).toBe(id);
+  await eventually(
+    async () => (await system.db.refund.findUnique({ where: { id } }))?.status === 'processing',
+  );
 });

@@ -2,7 +2,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { ChannelError, type RefundAnswer } from '../../src/domain/channel.ts';
 import { externalRefundId, requestedRefundId } from '../../src/domain/ids.ts';
 import { refundWorkflowId } from '../../src/domain/names.ts';
-import { settlePayment } from '../../src/ledger/payments.ts';
+import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
+import { requestRefund } from '../../src/ledger/refunds.ts';
 import { resolvePayment } from '../../src/ledger/resolve.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { takeStuckRefunds } from '../../src/ledger/sweep.ts';
@@ -12,14 +13,29 @@ import { type Harness, startHarness } from './harness.ts';
 /** Money that must go back goes back: once, whatever the channel says or does not say meanwhile. */
 
 let h: Harness;
+/** Runs once, after the next query of a trade or of a refund's number has its answer. */
+let onQueried: (() => Promise<void>) | undefined;
 beforeAll(async () => {
-  h = await startHarness();
+  const answered = async <Answer>(answer: Answer): Promise<Answer> => {
+    const hook = onQueried;
+    onQueried = undefined;
+    await hook?.();
+    return answer;
+  };
+  h = await startHarness({
+    between: (adapter) => ({
+      ...adapter,
+      queryTrade: async (...args) => await answered(await adapter.queryTrade(...args)),
+      queryRefund: async (...args) => await answered(await adapter.queryRefund(...args)),
+    }),
+  });
 });
 afterAll(async () => {
   await h?.stop();
 });
 beforeEach(async () => {
   h.onRefund = undefined;
+  onQueried = undefined;
   await h.simulator.setFaults({
     query: { errorRate: 0 },
     refund: { errorRate: 0, processingMs: 0 },
@@ -218,7 +234,7 @@ test('ours refused while the trade is silent: settled only when the trade has sa
       if (calls === 2) await h.simulator.setFaults({ query: { errorRate: 1 } });
     }
   };
-  const refund = await h.refund(payment);
+  const refund = await h.refund(payment, 1990);
   await h.pass(60);
   expect(await h.refundRow(refund.id)).toMatchObject({ status: 'created', settledAt: null });
   expect((await h.refundRow(refund.id)).unknownSince).not.toBeNull();
@@ -324,6 +340,86 @@ test('an automatic refund that the channel refuses stays shown, until the money 
   ]);
 });
 
+describe('money that went back unknown to us before a refund of all that is left', () => {
+  test('an automatic refund asks for what is left', async () => {
+    const payment = await h.newPaid();
+    await h.refundElsewhere(payment, 300);
+    const refund = await h.owe(payment);
+    await done(refund.id);
+    expect(h.refundCalls(refund.id).map(({ call }) => call)).toEqual(['query', 'refund']);
+    expect(await h.refundRow(refund.id)).toMatchObject({
+      ...{ status: 'succeeded', amount: 1690n, askedAmount: null },
+    });
+    expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n });
+    expect(await atChannel(payment)).toMatchObject({ state: 'REFUND', refunded: 1990 });
+    expect(await h.timeline(payment.id)).toContain(
+      `refund: Refund ${refund.id}: 3.00 CNY less are asked for, 16.90 CNY, as they went back already.`,
+    );
+  });
+
+  test('so does a requested one, and the same request is still the same', async () => {
+    const payment = await h.newPaid();
+    await h.refundElsewhere(payment, 300);
+    const refund = await h.refund(payment, undefined, 'left-1');
+    await done(refund.id);
+    expect(await h.refundRow(refund.id)).toMatchObject({ status: 'succeeded', amount: 1690n });
+    const same = { amount: undefined, note: undefined, idempotencyKey: 'left-1' };
+    const again = await requestRefund(h.db, payment.id, same, new Date(await h.now()));
+    expect(again).toMatchObject({ refund: { id: refund.id }, created: false });
+    expect(await atChannel(payment)).toMatchObject({ refunded: 1990 });
+  });
+
+  test('with nothing left it fails here, and the channel is not asked for it', async () => {
+    const payment = await h.newPaid();
+    await h.refundElsewhere(payment, 1990);
+    const refund = await h.owe(payment);
+    await done(refund.id);
+    expect(h.refundCalls(refund.id).map(({ call }) => call)).toEqual(['query']);
+    expect(await h.refundRow(refund.id)).toMatchObject({
+      ...{ status: 'failed', amount: 1990n, askedAt: null },
+      failure: 'All of the money is back, or on its way back: the channel was not asked for it.',
+    });
+    expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n });
+    expect(await h.orderStatus(payment)).toBe('refunded');
+  });
+});
+
+test('a call of an earlier life that arrives between the two queries before the first call counts once', async () => {
+  const payment = await h.newPaid();
+  const { merchantId, id: paymentId } = payment;
+  const key = { merchantId, paymentId, idempotencyKey: 'between-1', amount: 400 };
+  onQueried = () => h.refundElsewhere(payment, 400, requestedRefundId(key));
+  const refund = await h.refund(payment, 400, 'between-1');
+  await done(refund.id);
+  expect(onQueried).toBeUndefined();
+  expect(await atChannel(payment)).toMatchObject({ refunded: 400 });
+  expect(await refundsOf(payment)).toEqual([[refund.id, 400n, 'requested', 'succeeded']]);
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 400n });
+});
+
+test('of a recovered order nothing follows by itself from a refused refund: a person sees it', async () => {
+  h.onRefund = async () => ({ state: 'failed', reason: 'Not possible any more.' });
+  const { second, refund } = await payTwice();
+  await h.untilRefund(refund.id, 'failed');
+  await h.loseRefunds(second);
+  await h.db.order.update({
+    where: { merchantId_id: { merchantId: second.merchantId, id: second.orderId } },
+    data: { recoveredAt: new Date(await h.now()) },
+  });
+  const requested = await h.refund(second, 500);
+  await h.untilRefund(requested.id, 'failed');
+  expect(await refundsOf(second)).toEqual([[requested.id, 500n, 'requested', 'failed']]);
+  expect(await h.row(second.id)).toMatchObject({ attention: 'refund_failing' });
+  expect((await h.row(second.id)).attentionDetail).toContain('Not possible any more.');
+  // A person decides, and that ends it.
+  h.onRefund = undefined;
+  const { merchantId } = second;
+  const now = new Date(await h.now());
+  const { refunds } = await resolvePayment(h.db, merchantId, second.id, 'refund', 'decided', now);
+  expect(refunds).toMatchObject([{ amount: 1990n }]);
+  expect(await h.row(second.id)).toMatchObject({ attention: 'order_conflict' });
+});
+
 test('refunds made at the channel are found by a query, each once, and shown', async () => {
   const payment = await h.newPaid();
   await h.refundElsewhere(payment, 300);
@@ -342,10 +438,10 @@ test('refunds made at the channel are found by a query, each once, and shown', a
   expect(await h.orderStatus(payment)).toBe('refunded');
 });
 
-test('a refund made at the channel before ours: ours is refused, and every cent is accounted for', async () => {
+test('a refund made at the channel before ours of a fixed amount: ours is refused, and every cent is accounted for', async () => {
   const payment = await h.newPaid();
   await h.refundElsewhere(payment, 1000);
-  const refund = await h.refund(payment);
+  const refund = await h.refund(payment, 1990);
   await done(refund.id);
   expect(await h.refundRow(refund.id)).toMatchObject({ status: 'failed' });
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1000n, attention: 'channel_reversed' });
@@ -476,6 +572,29 @@ describe('a database that has lost refunds the channel has made', () => {
       failure: `It was refund ${lost.id}.`,
     });
   });
+
+  test('what was taken for a refund of somebody else was ours, in process before it was asked for here: counted once', async () => {
+    const payment = await h.newPaid();
+    const { merchantId, id: paymentId } = payment;
+    const id = requestedRefundId({ merchantId, paymentId, idempotencyKey: 'lost-6', amount: 400 });
+    await h.simulator.setFaults({ refund: { processingMs: 5_000 } });
+    await h.refundElsewhere(payment, 400, id);
+    // This channel's sum holds what it has in process.
+    const now = new Date(await h.now());
+    const paid = { state: 'paid', channelPaymentId: 'trx', paidAt: now.toISOString() } as const;
+    const sum = { ...paid, amount: 1990, currency: 'CNY', refundedAmount: 400 } as const;
+    await recordAnswer(h.db, paymentId, sum, 'query', now);
+    expect(await h.row(paymentId)).toMatchObject({ refundedAmount: 400n });
+    await h.refund(payment, 400, 'lost-6');
+    await h.untilRefund(id, 'processing');
+    await done(id);
+    expect(await atChannel(payment)).toMatchObject({ refunded: 400 });
+    expect(await refundsOf(payment)).toEqual([
+      [id, 400n, 'requested', 'succeeded'],
+      [externalRefundId(payment.id), 400n, 'external', 'failed'],
+    ]);
+    expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 400n, attention: null });
+  });
 });
 
 describe('the channel gave back another amount than it is asked for', () => {
@@ -520,6 +639,36 @@ describe('the channel gave back another amount than it is asked for', () => {
       `The channel gave back 25.00 CNY under refund ${refund.id}, asked were 4.00 CNY; recorded are 19.90 CNY, as no more came in.`,
     );
     expect(await h.orderStatus(payment)).toBe('refunded');
+  });
+
+  test('more than was asked, of which the rest was taken for a refund of somebody else: counted once', async () => {
+    const payment = await h.newPaid();
+    const { merchantId, id: paymentId } = payment;
+    const id = requestedRefundId({ merchantId, paymentId, idempotencyKey: 'other-2', amount: 400 });
+    h.onRefund = async () => {
+      if ((await atChannel(payment))?.refunded === 0) await h.refundElsewhere(payment, 500, id);
+      return { state: 'processing' };
+    };
+    await h.refund(payment, 400, 'other-2');
+    await h.untilRefund(id, 'processing');
+    expect(await h.ask(payment)).toBe(true);
+    expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 100n, attention: 'channel_reversed' });
+    h.onRefund = undefined;
+    await done(id);
+    expect(await h.refundRow(id)).toMatchObject({ amount: 500n, askedAmount: 400n });
+    expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 500n, attention: 'amount_mismatch' });
+  });
+
+  test('it is shown instead of what others gave back', async () => {
+    const payment = await h.newPaid();
+    await h.refundElsewhere(payment, 300);
+    expect(await h.ask(payment)).toBe(true);
+    expect(await h.row(payment.id)).toMatchObject({ attention: 'channel_reversed' });
+    h.onRefund = async (ask) => ({ ...(await ask()), amount: 399 }) as RefundAnswer;
+    const refund = await h.refund(payment, 400);
+    await done(refund.id);
+    expect(await h.refundRow(refund.id)).toMatchObject({ amount: 399n, askedAmount: 400n });
+    expect(await h.row(payment.id)).toMatchObject({ attention: 'amount_mismatch' });
   });
 });
 
