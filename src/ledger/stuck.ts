@@ -11,7 +11,7 @@ const BATCH = 200;
 const IS_OVER = 'workflow_stuck is over.';
 
 /** What a stuck workflow keeps from ending; each is raised again when it is still true afterwards. */
-const GIVES_WAY: readonly Attention[] = ['channel_unreachable', 'create_unknown', 'channel_undecided'];
+const GIVES_WAY: readonly Attention[] = ['channel_unreachable', 'create_unknown'];
 
 /** Shows the payment to a person because of this workflow of its own, its refunds' or its deliveries'. What was dismissed stays hidden. */
 export async function showStuck(
