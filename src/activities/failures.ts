@@ -33,6 +33,17 @@ export function notYet(channel: string, state: string, delayMs: number): Applica
 /** A channel is heeded no longer than this: its refusals are not signed, and a made-up one must not silence a payment. */
 const HEEDED_AT_MOST_MS = 5 * 60_000;
 
+/** The call was not made, as its merchant has so many under way: it is to come again after `waitMs`. */
+export class TurnedAway extends Error {
+  override readonly name = 'TurnedAway';
+  readonly waitMs: number;
+
+  constructor(waitMs: number) {
+    super('Many calls of this merchant are under way. Not an error; this one is made later.');
+    this.waitMs = waitMs;
+  }
+}
+
 /**
  * No readable answer, or our own trouble while asking.
  * @param delayMs when to try again, unless the channel asked for longer (five minutes count at most); absent: the
@@ -40,6 +51,14 @@ const HEEDED_AT_MOST_MS = 5 * 60_000;
  */
 export function unknownOutcome(channel: string, error: unknown, delayMs?: number): ApplicationFailure {
   if (isRowGone(error)) return rowLost(error);
+  if (error instanceof TurnedAway) {
+    return ApplicationFailure.create({
+      message: error.message,
+      type: error.name,
+      nextRetryDelay: Math.max(delayMs ?? 0, error.waitMs),
+      category: 'BENIGN',
+    });
+  }
   const ofChannel = error instanceof ChannelError;
   const asked = Math.min((ofChannel ? error.retryAfterMs : undefined) ?? 0, HEEDED_AT_MOST_MS);
   const wait = Math.max(delayMs ?? 0, asked);

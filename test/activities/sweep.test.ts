@@ -320,10 +320,6 @@ describe('workflows that are stuck', () => {
     stuck(`payment/${id}`, 5);
     await sweep.sweepDeliveries();
     expect([woken, told, (await payment(id)).attention]).toEqual([[id], [], null]);
-    // It is not told again: the server would count its attempts anew.
-    later();
-    await sweep.sweepDeliveries();
-    expect(woken).toEqual([id]);
     later();
     stuck(`payment/${id}`);
     await sweep.sweepDeliveries();
@@ -336,6 +332,15 @@ describe('workflows that are stuck', () => {
     later();
     await sweep.sweepDeliveries();
     expect([woken, told]).toEqual([[id], [delivery, delivery]]);
+  });
+
+  test('a workflow that is busy is told of an event once: the server would count its attempts anew', async () => {
+    const { id } = await newOverdue('payment.succeeded', 'pending');
+    stuck(`payment/${id}`, 1);
+    await sweep.sweepDeliveries();
+    later();
+    await sweep.sweepDeliveries();
+    expect(woken).toEqual([id]);
   });
 
   test('one of a delivery or a refund is shown, and ends when none of the payment is stuck any more', async () => {
