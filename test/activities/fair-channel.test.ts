@@ -6,12 +6,13 @@ import { ChannelError } from '../../src/domain/channel.ts';
 
 // How a channel's places are shared out among merchants, while calls hang for as long as the test wants.
 
+const SECRET = `whsec_${Buffer.alloc(32).toString('base64')}`;
 const account = (merchantId: string) => ({ id: `acct_${merchantId}`, merchantId, channel: 'simulator' });
 
 test('a merchant whose calls hang takes some of the places, and another one is served', async () => {
   let hanging = 0;
   const hang: (() => void)[] = [];
-  const simulator = createSimulatorAdapter({ name: 'simulator', baseUrl: 'http://127.0.0.1:9', secret: 'x' });
+  const simulator = createSimulatorAdapter({ name: 'simulator', baseUrl: 'http://127.0.0.1:9', secret: SECRET });
   const channel = fairChannel({
     ...simulator,
     async queryTrade({ merchantId }) {
