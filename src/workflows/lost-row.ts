@@ -27,7 +27,8 @@ export async function readRow<Row>(load: () => Promise<Row>): Promise<Row> {
   try {
     return await load();
   } catch (error) {
-    if (!(error instanceof wf.ActivityFailure) || wf.isCancellation(error)) throw error;
+    // A local activity's failure comes as it is, and in no ActivityFailure.
+    if (!(error instanceof wf.TemporalFailure) || wf.isCancellation(error)) throw error;
     throw new RowUnreadable('The row cannot be read.', { cause: error });
   }
 }
