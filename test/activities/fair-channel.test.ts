@@ -12,7 +12,11 @@ const account = (merchantId: string) => ({ id: `acct_${merchantId}`, merchantId,
 test('a merchant whose calls hang takes some of the places, and another one is served', async () => {
   let hanging = 0;
   const hang: (() => void)[] = [];
-  const simulator = createSimulatorAdapter({ name: 'simulator', baseUrl: 'http://127.0.0.1:9', secret: SECRET });
+  const simulator = createSimulatorAdapter({
+    name: 'simulator',
+    baseUrl: 'http://127.0.0.1:9',
+    secret: SECRET,
+  });
   const channel = fairChannel({
     ...simulator,
     async queryTrade({ merchantId }) {
