@@ -74,6 +74,17 @@ export function ownTrouble(what: 'ask' | 'tell', error: unknown, delayMs?: numbe
 /** A channel is heeded no longer than this: its refusals are not signed, and a made-up one must not silence a payment. */
 const HEEDED_AT_MOST_MS = 5 * 60_000;
 
+/** The call was not made, as its merchant has so many under way: it is to come again after `waitMs`. */
+export class TurnedAway extends Error {
+  override readonly name = 'TurnedAway';
+  readonly waitMs: number;
+
+  constructor(waitMs: number) {
+    super('Many calls of this merchant are under way. Not an error; this one is made later.');
+    this.waitMs = waitMs;
+  }
+}
+
 /**
  * No readable answer, or our own trouble while asking.
  * @param delayMs when to try again, unless the channel asked for longer (five minutes count at most); absent: the
@@ -81,6 +92,14 @@ const HEEDED_AT_MOST_MS = 5 * 60_000;
  */
 export function unknownOutcome(channel: string, error: unknown, delayMs?: number): ApplicationFailure {
   if (isRowGone(error)) return rowLost(error);
+  if (error instanceof TurnedAway) {
+    return withoutStack({
+      message: error.message,
+      type: error.name,
+      nextRetryDelay: Math.max(delayMs ?? 0, error.waitMs),
+      category: 'BENIGN',
+    });
+  }
   if (!(error instanceof ChannelError)) return ownTrouble('ask', error, delayMs);
   const wait = Math.max(delayMs ?? 0, Math.min(error.retryAfterMs ?? 0, HEEDED_AT_MOST_MS));
   return withoutStack({

@@ -24,7 +24,7 @@ import { deliverStored } from '../temporal/deliver-callback.ts';
 import type { DeliveryWorkflows } from '../temporal/delivery-workflows.ts';
 import type { PaymentWorkflows } from '../temporal/payment-workflows.ts';
 import type { RefundWorkflows } from '../temporal/refund-workflows.ts';
-import { readWorkflowState } from '../temporal/workflow-state.ts';
+import { readWorkflowState, type WorkflowState } from '../temporal/workflow-state.ts';
 import { PAYMENT_WORKFLOW } from '../workflows/messages.ts';
 import { settle } from './settle.ts';
 
@@ -78,6 +78,19 @@ class Haul {
   }
 }
 
+/** Since when the payment's workflow has an unfinished task; it is looked at until it has none. */
+function busySince({ workflowBusySince }: Payment, state: WorkflowState, now: Date): Date | null {
+  return state === 'busy' || state === 'stuck' ? (workflowBusySince ?? now) : null;
+}
+
+/**
+ * The workflow was told at an earlier look, and still has an unfinished task. Each signal makes the server count the
+ * task's attempts anew: a workflow that is told at every look would never be seen to be stuck.
+ */
+function isToldAlready({ workflowBusySince }: Payment, state: WorkflowState): boolean {
+  return workflowBusySince !== null && (state === 'busy' || state === 'stuck');
+}
+
 async function healAll<Row>(
   take: () => Promise<readonly Row[]>,
   heal: (row: Row) => Promise<boolean>,
@@ -128,17 +141,22 @@ export function sweepActivities({
 
   const wake = (why: string) => async (payment: Payment) => {
     const isUnsettled = payment.status !== 'succeeded' && isMoney(recordedAnswer(payment));
-    // First, as it needs no Temporal.
-    if (isUnsettled) await settleInstead(payment);
-    // A workflow that runs goes on by itself; all it may have missed is the wish to cancel, and money on record.
+    // First, as it needs no Temporal. What it could not do, its workflow may be able to, and a person has to know.
+    const [settled] = await Promise.allSettled([isUnsettled ? settleInstead(payment) : undefined]);
     const state = await stateOf(paymentWorkflowId(payment.id));
-    if (state === 'gone' || payment.cancelRequestedAt !== null || isUnsettled)
+    // Settled at an earlier look: its workflow may have ended since then.
+    const isOver = payment.status === 'succeeded' && payment.orderUpdate !== 'pending';
+    const isDead = state === 'gone' && !isOver;
+    // A workflow that runs goes on by itself; all it may have missed is the wish to cancel, and money on record.
+    const isUnheard = state !== 'gone' && !isOver && (payment.cancelRequestedAt !== null || isUnsettled);
+    if (isDead || (isUnheard && !isToldAlready(payment, state)))
       await workflows.wake(payment, SIGNAL_DEADLINE_MS);
     if (state === 'stuck') await dealWithStuck(payment.id);
     const at = await now();
-    await restPayment(db, payment.id, at);
-    if (state === 'gone') await note(db, payment.id, 'sweep', why, at);
-    return state === 'gone' || isUnsettled;
+    await restPayment(db, payment.id, busySince(payment, state, at), at);
+    if (isDead) await note(db, payment.id, 'sweep', why, at);
+    if (settled.status === 'rejected') throw settled.reason;
+    return isDead || isUnsettled;
   };
 
   return {
@@ -266,10 +284,14 @@ export function sweepActivities({
           const workflowId = delivery.toldByPayment
             ? paymentWorkflowId(row.paymentId)
             : deliveryWorkflowId(row.id);
-          const isStuck = (await stateOf(workflowId)) === 'stuck';
+          const state = await stateOf(workflowId);
+          const isStuck = state === 'stuck';
           if (delivery.toldByPayment) {
             if (isStuck) await dealWithStuck(row.paymentId);
-            else await workflows.wake(row.payment, SIGNAL_DEADLINE_MS);
+            else if (!isToldAlready(row.payment, state))
+              await workflows.wake(row.payment, SIGNAL_DEADLINE_MS);
+            const at = await now();
+            await restPayment(db, row.paymentId, busySince(row.payment, state, at), at);
           } else {
             if (isStuck) await showStuck(db, row.paymentId, workflowId, await now());
             await deliveryWorkflows.wake(delivery, SIGNAL_DEADLINE_MS);

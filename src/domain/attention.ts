@@ -61,7 +61,7 @@ export const ATTENTIONS = {
     clearedBy: ['trade_known', 'ended', 'settled'],
   },
   channel_undecided: {
-    severity: 'wait',
+    severity: 'inform',
     raised:
       'A day past its expiry the channel still says that it processes the payment. The order takes no new attempt meanwhile.',
     todo: 'Ask the channel when it decides.',

@@ -42,12 +42,19 @@ const QUERY_LAG_AT_MOST_MS = 5 * 60_000;
 /** The first and the longest wait of a workflow whose row is gone. */
 const LOST_ROW_MS = 60_000;
 const LOST_ROW_AT_MOST_MS = 3_600_000;
+const UNREADABLE_ROW_MS = 2_000;
+const UNREADABLE_ROW_AT_MOST_MS = 60_000;
 
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 
 /** How long a workflow waits after it has looked `looks` times in a row for its row, and the row was gone. */
 export function lostRowWait(looks: number): number {
   return Math.min(LOST_ROW_MS * 2 ** (looks - 1), LOST_ROW_AT_MOST_MS);
+}
+
+/** The same for a row that could not be read, as the database is away. */
+export function unreadableRowWait(looks: number): number {
+  return Math.min(UNREADABLE_ROW_MS * 2 ** (looks - 1), UNREADABLE_ROW_AT_MOST_MS);
 }
 
 /**

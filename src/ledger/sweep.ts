@@ -32,14 +32,15 @@ const UNTOLD_FOR_MS = 2 * 60_000;
 const UNDELIVERED_FOR_MS = 10_000;
 
 /**
- * Payments with money on record that is not settled, first of all, and live ones that stayed `created`, are overdue,
- * or want to be cancelled since long.
+ * Payments with money on record that is not settled, first of all, live ones that stayed `created`, are overdue, or
+ * want to be cancelled since long, and those whose workflow had an unfinished task at the last look, settled ones too.
  */
 export async function takeStuckPayments(db: LedgerClient, now: Date): Promise<Payment[]> {
   // Each condition has a partial index of its own; one WHERE with OR would read every live payment.
   const ids = await db.$queryRaw<{ id: string }[]>`
     WITH picked AS (
-      SELECT id, (channel_answer->>'state' IN ('paid', 'refunded')) IS TRUE AS has_money, next_sweep_at, created_at
+      SELECT id, next_sweep_at, created_at,
+        (status <> 'succeeded' AND channel_answer->>'state' IN ('paid', 'refunded')) IS TRUE AS has_money
       FROM payments
       WHERE id IN (
         SELECT id FROM payments
@@ -52,6 +53,7 @@ export async function takeStuckPayments(db: LedgerClient, now: Date): Promise<Pa
         UNION SELECT id FROM payments
           WHERE status IN ('created', 'paying') AND cancel_requested_at IS NOT NULL
             AND cancel_requested_at < ${later(now, -CANCEL_FORGOTTEN_FOR_MS)}
+        UNION SELECT id FROM payments WHERE workflow_busy_since IS NOT NULL
       ) AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
       ORDER BY has_money DESC, next_sweep_at NULLS FIRST, created_at
       LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
@@ -99,9 +101,19 @@ export const isWatchedLate = (now: Date): Prisma.Sql => Prisma.sql`(
     < GREATEST(ended_at, expires_at) + ${LATE_WATCH_TAIL_MS - LAST_ANSWER_EARLY_MS} * interval '1 ms'
 )`;
 
-/** The payment's workflow is known to run: leave it alone for a while. */
-export async function restPayment(db: LedgerClient, paymentId: string, now: Date): Promise<void> {
-  await db.payment.update({ where: { id: paymentId }, data: { nextSweepAt: later(now, REST_MS) } });
+/**
+ * The payment was looked at: leave it alone for a while.
+ * @param busySince since when its workflow has an unfinished task, as far as the sweep knows: then it is looked at
+ *   again, whatever its state is. Null: no need.
+ */
+export async function restPayment(
+  db: LedgerClient,
+  paymentId: string,
+  busySince: Date | null,
+  now: Date,
+): Promise<void> {
+  const data = { nextSweepAt: later(now, REST_MS), workflowBusySince: busySince };
+  await db.payment.update({ where: { id: paymentId }, data });
 }
 
 /** Refunds that nobody ever asked the channel for, or whose workflow has fallen silent. */

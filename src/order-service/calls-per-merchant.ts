@@ -1,8 +1,8 @@
 import { Places } from '../domain/places.ts';
 
 /**
- * Calls under way by merchant, in this process. Order services that hang must not take every place of the task queue
- * and keep all others' events waiting.
+ * Calls under way by merchant, in this process. Order services, or a merchant's account at a channel, that hang must not
+ * take every place of the task queue and keep all others waiting.
  */
 
 /** So many activities of the task queue a worker runs at once. */
@@ -17,13 +17,18 @@ const WEIGHT = 0.2;
 interface Calls {
   /** What a call takes, in ms. */
   takes: number;
-  /** Deliveries that were told to come again. */
+  /** What was told to come again: deliveries, or payments and refunds. */
   readonly turnedAway: Set<string>;
 }
 
 export class Crowd {
   readonly #merchants = new Map<string, Calls>();
-  readonly #places = new Places(PLACES, CALLS_AT_ONCE);
+  readonly #places: Places;
+
+  /** @param places of the task queue, of which one merchant gets `each` at most */
+  constructor(places: number = PLACES, each: number = CALLS_AT_ONCE) {
+    this.#places = new Places(places, each);
+  }
 
   /**
    * Does the work, or has it come again after about as long as those before it take. With fewer places left each
@@ -32,19 +37,19 @@ export class Crowd {
    */
   async hold<T>(
     merchantId: string,
-    deliveryId: string,
+    key: string,
     turnAway: (waitMs: number) => never,
     work: () => Promise<T>,
   ): Promise<T> {
     const calls = this.#merchants.get(merchantId) ?? { takes: 0, turnedAway: new Set() };
     if (!this.#places.take(merchantId)) {
-      calls.turnedAway.add(deliveryId);
+      calls.turnedAway.add(key);
       const wait = (calls.takes * calls.turnedAway.size) / Math.max(1, this.#places.atMost);
       const bounded = Math.min(Math.max(wait, TURNED_AWAY_AT_LEAST_MS), TURNED_AWAY_AT_MOST_MS);
       turnAway(bounded * (1 + Math.random()));
     }
     this.#merchants.set(merchantId, calls);
-    calls.turnedAway.delete(deliveryId);
+    calls.turnedAway.delete(key);
     const began = performance.now();
     try {
       return await work();

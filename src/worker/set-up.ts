@@ -10,6 +10,7 @@ const DEADLINE_MS = 20_000;
 const TROUBLE: Readonly<Record<Exclude<SweepState, 'active'>, string>> = {
   paused: 'The sweep is paused: what it heals stays as it is until somebody resumes its Schedule.',
   missing: 'The sweep has no Schedule.',
+  failing: 'The last sweep could not heal everything; the result of its workflow says why.',
   overdue: 'No sweep has completed for some minutes though its Schedule is active.',
 };
 

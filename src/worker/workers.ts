@@ -12,6 +12,7 @@ import { channelActivities } from '../activities/channel.ts';
 import { type DeliverEventDeps, deliverEventActivities } from '../activities/deliver-event.ts';
 import type { ActivityDeps } from '../activities/deps.ts';
 import { lostRows } from '../activities/failures.ts';
+import { CHANNEL_PLACES, fairChannel } from '../activities/fair-channel.ts';
 import { ledgerActivities } from '../activities/ledger.ts';
 import { refundChannelActivities, refundLedgerActivities } from '../activities/refund.ts';
 import { sweepActivities } from '../activities/sweep.ts';
@@ -126,25 +127,39 @@ export async function createOrderServiceWorker(options: WorkersOptions): Promise
   });
 }
 
+/** The same, with channels of which no merchant takes every place. */
+function fairly(options: WorkersOptions): WorkersOptions {
+  const channels = [...options.channels].map(([name, adapter]) => [name, fairChannel(adapter)] as const);
+  return { ...options, channels: new Map(channels) };
+}
+
 /** Two for each channel. */
 export function createChannelWorkers(options: WorkersOptions): Promise<Worker>[] {
   const shared = sharedOptions(options);
   return [...options.channels.values()].flatMap((channel) => {
-    const { queryChannel, ...payments } = channelActivities(options);
-    const { queryRefund, ...refunds } = refundChannelActivities(options);
-    const maxTaskQueueActivitiesPerSecond = channel.rateLimitPerSecond / 2;
+    // Of each worker its own, as each has its own places.
+    const calls = fairly(options);
+    const polls = fairly(options);
+    const { queryChannel: _query, ...payments } = channelActivities(calls);
+    const { queryRefund: _queryRefund, ...refunds } = refundChannelActivities(calls);
+    const { queryChannel } = channelActivities(polls);
+    const { queryRefund } = refundChannelActivities(polls);
+    const limits = {
+      maxTaskQueueActivitiesPerSecond: channel.rateLimitPerSecond / 2,
+      maxConcurrentActivityTaskExecutions: CHANNEL_PLACES,
+    };
     return [
       Worker.create({
         ...shared,
         taskQueue: channelTaskQueue(channel.name),
         activities: { ...payments, ...refunds },
-        maxTaskQueueActivitiesPerSecond,
+        ...limits,
       }),
       Worker.create({
         ...shared,
         taskQueue: pollTaskQueue(channel.name),
         activities: { queryChannel, queryRefund },
-        maxTaskQueueActivitiesPerSecond,
+        ...limits,
       }),
     ];
   });

@@ -27,14 +27,10 @@ export const LEDGER_BRIEFLY = {
   scheduleToCloseTimeout: '30 s',
 } as const satisfies ActivityOptions;
 
-/**
- * Reads, as local activities. The first wait is longer than the threshold, so that every retry waits in a timer and
- * never inside the workflow task: see local.ts.
- */
+/** Reads, as local activities. One attempt, as a retry would hold the workflow task or a timer: see local.ts. */
 export const LEDGER_READ = {
   startToCloseTimeout: '10 s',
-  localRetryThreshold: '1 s',
-  retry: { ...UNTIL_DONE, initialInterval: '2 s' },
+  retry: { maximumAttempts: 1 },
 } as const satisfies LocalActivityOptions;
 
 export const CREATE_TRADE = {

@@ -3,8 +3,9 @@ import type { DeliverEventActivities } from '../activities/deliver-event.ts';
 import type { LedgerActivities } from '../activities/ledger.ts';
 import type { DeliverySnapshot } from '../domain/delivery.ts';
 import { TELL_ORDER_SERVICE } from './activity-options.ts';
-import { describeDelivery } from './details.ts';
+import { describeDelivery, describeUnreadable } from './details.ts';
 import { localActivities } from './local.ts';
+import { isRowLost, readRow, whileRowMissing } from './lost-row.ts';
 import { type DeliveryInput, redeliverSignal, wakeSignal } from './messages.ts';
 import { untilTold } from './until-told.ts';
 
@@ -27,6 +28,8 @@ class DeliveryRun {
   /** Null: its event is not kept any more. */
   #row: DeliverySnapshot | null = null;
   #isWoken = false;
+  /** How many messages have come in so far. */
+  #told = 0;
   /** Calls that a person wants of a delivery that is settled. */
   #redeliveries = 0;
 
@@ -35,16 +38,34 @@ class DeliveryRun {
   }
 
   wake(): void {
+    this.#told += 1;
     this.#isWoken = true;
   }
 
   redeliver(): void {
-    this.#isWoken = true;
+    this.wake();
     this.#redeliveries += 1;
   }
 
   async run(): Promise<void> {
-    this.#row = await this.#load();
+    await whileRowMissing(
+      () => this.#load(),
+      // A row that went meanwhile is over, as one that was never there.
+      (row) =>
+        this.#goOn(row).catch((error: unknown) => {
+          if (!isRowLost(error)) throw error;
+        }),
+      {
+        onMissing: (_, nextLookAt) => wf.setCurrentDetails(describeUnreadable(nextLookAt)),
+        messages: () => this.#told,
+        mayRenew: () => this.#redeliveries === 0,
+        renew: () => wf.continueAsNew<typeof delivery>(this.#input),
+      },
+    );
+  }
+
+  async #goOn(loaded: DeliverySnapshot | null): Promise<void> {
+    this.#row = loaded;
     for (;;) {
       const row: DeliverySnapshot | null = this.#row;
       if (row === null) return;
@@ -88,6 +109,6 @@ class DeliveryRun {
   }
 
   async #load(): Promise<DeliverySnapshot | null> {
-    return await reads.loadDelivery(this.#input.deliveryId);
+    return await readRow(() => reads.loadDelivery(this.#input.deliveryId));
   }
 }

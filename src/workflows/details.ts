@@ -48,6 +48,11 @@ export function describePayment(
   ].join('\n');
 }
 
+/** The same while the database cannot be read. */
+export function describeUnreadable(nextLookAt: number): string {
+  return `The database cannot be read: tried again at ${clock(nextLookAt)}, or as soon as it is woken.`;
+}
+
 /** The same while the ledger has no row of the payment. */
 export function describeLostPayment(terms: PaymentTerms, nextLookAt: number): string {
   const { amount, currency, orderId, merchantId, channel, createdAt } = terms;

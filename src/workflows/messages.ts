@@ -8,6 +8,8 @@ export const PAYMENT_WORKFLOW = 'payment';
 export const REFUND_WORKFLOW = 'refund';
 export const DELIVERY_WORKFLOW = 'delivery';
 export const SWEEP_WORKFLOW = 'sweep';
+/** Of each haul how many rows it healed, or why it could not. */
+export type SweepResult = Readonly<Record<string, number | string>>;
 
 /** Snapshotted at the start: configuration is never read in workflow code. */
 export interface PaymentInput extends PaymentTerms {

@@ -22,10 +22,10 @@ import {
   RENEWAL_MS,
   TELL_ORDER_SERVICE,
 } from './activity-options.ts';
-import { describeLostPayment, describePayment } from './details.ts';
+import { describeLostPayment, describePayment, describeUnreadable } from './details.ts';
 import { isBefore, type Message, tellsASettledPayment } from './inbox.ts';
 import { localActivities } from './local.ts';
-import { isRowLost, present, whileRowLost } from './lost-row.ts';
+import { isRowLost, type Missing, present, readRow, whileRowMissing } from './lost-row.ts';
 import {
   askChannelUpdate,
   callbackSignal,
@@ -90,8 +90,8 @@ class PaymentRun {
   /** How many messages have come in so far. */
   #told = 0;
   #row: PaymentSnapshot | undefined;
-  /** The ledger has no row of the payment: nobody is kept waiting for an answer. */
-  #isLost = false;
+  /** The payment's row is gone or cannot be read: nobody is kept waiting for an answer. */
+  #isMissing = false;
   /** A query is due at once: alone, or as the first of a tight phase. */
   #due: 'query' | 'tight' | undefined;
   /** How often in a row the channel's close has said "already paid", and its query before that it is not. */
@@ -111,32 +111,34 @@ class PaymentRun {
     this.#inbox.splice(after === -1 ? this.#inbox.length : after, 0, message);
   }
 
-  /** Resolves when the payer has something to do, or the payment is past that, or its row is gone. */
+  /** Resolves when the payer has something to do, or the payment is past that, or its row is missing. */
   async awaitNextAction(): Promise<void> {
-    await wf.condition(() => this.#row !== undefined || this.#isLost);
+    await wf.condition(() => this.#row !== undefined || this.#isMissing);
     if (this.#row?.status !== 'paying') {
-      await wf.condition(() => this.#row?.status !== 'created' || this.#isLost);
+      await wf.condition(() => this.#row?.status !== 'created' || this.#isMissing);
       return;
     }
     const message: Message = { kind: 'renewAction', until: Date.now() + RENEWAL_MS, done: false };
     this.tell(message);
-    await wf.condition(() => message.done || this.#isLost);
+    await wf.condition(() => message.done || this.#isMissing);
   }
 
   async askNow(): Promise<boolean> {
     const message: Message = { kind: 'ask', answered: undefined };
     this.tell(message);
-    await wf.condition(() => message.answered !== undefined || this.#isLost);
+    await wf.condition(() => message.answered !== undefined || this.#isMissing);
     return message.answered === true;
   }
 
   async run(): Promise<void> {
-    await whileRowLost(
-      () => reads.loadPayment(this.#input.paymentId),
+    await whileRowMissing(
+      () => this.#load(),
       (row) => this.#goOn(row),
       {
-        onLost: (nextLookAt) => this.#showLost(nextLookAt),
+        onMissing: (why, nextLookAt) => this.#showMissing(why, nextLookAt),
         messages: () => this.#told,
+        // A wish to cancel is in the ledger; whoever waits for an answer holds up the next run as it is.
+        mayRenew: () => this.#due === undefined && this.#ofKind('callback').length === 0,
         renew: () => wf.continueAsNew<typeof payment>(this.#input),
       },
     );
@@ -144,7 +146,7 @@ class PaymentRun {
 
   /** The one loop. */
   async #goOn(loaded: PaymentSnapshot): Promise<void> {
-    this.#isLost = false;
+    this.#isMissing = false;
     this.#row = loaded;
     for (;;) {
       const row = this.#row;
@@ -179,8 +181,8 @@ class PaymentRun {
   async #receive(message: Message, row: PaymentSnapshot): Promise<void> {
     switch (message.kind) {
       case 'callback':
-        this.#inbox.shift();
         await this.#receiveCallback(message.notice, row);
+        this.#remove([message]);
         return;
       case 'hint':
         this.#inbox.shift();
@@ -318,6 +320,7 @@ class PaymentRun {
         { ...CLOSE_TRADE, summary: `ask, before it is ${to}` },
         (options) => this.#channel(options).askBeforeEnd(row.id),
       );
+      this.#due = undefined;
       if (!isLive(this.#row.status) || hasMoney(this.#row)) return;
       if (this.#row.channelState === 'processing') return;
       const { snapshot, closed } = await this.#alarmed(
@@ -365,7 +368,7 @@ class PaymentRun {
     }
     this.#due = undefined;
     wf.setCurrentDetails(describePayment(row, { at: Date.now(), waits }));
-    await this.#untilTold(
+    const finished = await this.#untilTold(
       async () => {
         this.#row = await wf
           .proxyActivities<ChannelActivities>({
@@ -383,6 +386,8 @@ class PaymentRun {
       },
       Number.isFinite(plan.endsAt) ? plan.endsAt - Date.now() : undefined,
     );
+    // It may not even have begun.
+    if (!finished && this.#row?.channelAnsweredAt === row.channelAnsweredAt) this.#due ??= due;
   }
 
   /** One query answers everybody who asked before it began; who asks later is to hear what the channel says then. */
@@ -526,17 +531,19 @@ class PaymentRun {
   }
 
   async #load(): Promise<PaymentSnapshot> {
-    return present(await reads.loadPayment(this.#input.paymentId));
+    return present(await readRow(() => reads.loadPayment(this.#input.paymentId)));
   }
 
   #untilExpiry(): number | undefined {
     return this.#row === undefined ? undefined : this.#row.expiresAt - Date.now();
   }
 
-  #showLost(nextLookAt: number): void {
-    this.#isLost = true;
-    this.#shown = { ...this.#shown, attention: null };
-    wf.setCurrentDetails(describeLostPayment(this.#input, nextLookAt));
+  #showMissing(why: Missing, nextLookAt: number): void {
+    this.#isMissing = true;
+    if (why === 'lost') this.#shown = { ...this.#shown, attention: null };
+    wf.setCurrentDetails(
+      why === 'lost' ? describeLostPayment(this.#input, nextLookAt) : describeUnreadable(nextLookAt),
+    );
   }
 
   /** Shows the state where people look: search attributes and the current details. */

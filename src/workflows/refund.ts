@@ -6,9 +6,9 @@ import { REFUND_QUERY_MS } from '../domain/refund.ts';
 import { endlessWaits } from '../domain/schedule.ts';
 import { isRefundOpen } from '../domain/states.ts';
 import { ASK_TRADE_OF_REFUND, LEDGER_BRIEFLY, QUERY_REFUND, REFUND_TRADE } from './activity-options.ts';
-import { describeLostRefund, describeRefund } from './details.ts';
+import { describeLostRefund, describeRefund, describeUnreadable } from './details.ts';
 import { localActivities } from './local.ts';
-import { present, whileRowLost } from './lost-row.ts';
+import { present, readRow, whileRowMissing } from './lost-row.ts';
 import { type RefundInput, refundCallbackSignal, wakeSignal } from './messages.ts';
 import { untilTold } from './until-told.ts';
 
@@ -57,18 +57,24 @@ class RefundRun {
     this.#inbox.push(callbackId);
   }
 
-  /** Matters while its row is gone: the row is looked for again. */
+  /** Matters while its row is missing: the row is looked for again. */
   wake(): void {
     this.#told += 1;
   }
 
   async run(): Promise<void> {
-    await whileRowLost(
-      () => reads.loadRefund(this.#input.refundId),
+    await whileRowMissing(
+      () => this.#load(),
       (row) => this.#goOn(row),
       {
-        onLost: (nextLookAt) => wf.setCurrentDetails(describeLostRefund(this.#input.refundId, nextLookAt)),
+        onMissing: (why, nextLookAt) =>
+          wf.setCurrentDetails(
+            why === 'lost'
+              ? describeLostRefund(this.#input.refundId, nextLookAt)
+              : describeUnreadable(nextLookAt),
+          ),
         messages: () => this.#told,
+        mayRenew: () => this.#inbox.length === 0 && !this.#due && !this.#tradeDue,
         renew: () => wf.continueAsNew<typeof refund>(this.#input),
       },
     );
@@ -165,6 +171,10 @@ class RefundRun {
   /** Does the work until it is done or a callback comes in; then calls it off. */
   async #untilTold(work: () => Promise<void>): Promise<void> {
     const finished = await untilTold(work, () => this.#inbox.length > 0);
-    if (!finished) this.#row = present(await reads.loadRefund(this.#input.refundId));
+    if (!finished) this.#row = await this.#load();
+  }
+
+  async #load(): Promise<RefundSnapshot> {
+    return present(await readRow(() => reads.loadRefund(this.#input.refundId)));
   }
 }

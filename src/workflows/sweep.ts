@@ -1,6 +1,7 @@
 import * as wf from '@temporalio/workflow';
 import type { SweepActivities } from '../activities/sweep.ts';
 import { SWEEP } from './activity-options.ts';
+import type { SweepResult } from './messages.ts';
 
 const net = wf.proxyActivities<SweepActivities>(SWEEP);
 
@@ -17,15 +18,12 @@ const LANES = [
 ] as const;
 type HaulName = (typeof LANES)[number][number];
 
-type Outcome = number | string;
-
 /**
  * The safety net, run every minute by the Schedule `nodrop-sweep`. Each haul is tried though another failed, and the
  * lanes at once: a slow one would leave no time for those after it.
- * @returns how many rows each haul healed, or why it could not.
  */
-export async function sweep(): Promise<Record<string, Outcome>> {
-  const result: Record<string, Outcome> = {};
+export async function sweep(): Promise<SweepResult> {
+  const result: Record<string, number | string> = {};
   const run = async (names: readonly HaulName[]) => {
     for (const name of names) result[name] = await haul(name);
   };
@@ -33,7 +31,7 @@ export async function sweep(): Promise<Record<string, Outcome>> {
   return result;
 }
 
-async function haul(name: HaulName): Promise<Outcome> {
+async function haul(name: HaulName): Promise<number | string> {
   try {
     return await net[name]();
   } catch (error) {

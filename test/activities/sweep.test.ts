@@ -131,6 +131,32 @@ test('money on record that nobody settled is settled, and a workflow that runs a
   expect(woken).toEqual([unheard]);
 });
 
+test('money that cannot be settled keeps nothing else from the payment: its workflow is told, and shown', async () => {
+  const money = { state: 'paid', channelPaymentId: 't', amount: 10, currency: 'CNY', by: 'callback' };
+  const [id = ''] = await newPayments(1, {
+    channelAnswer: { ...money, paidAt: ago(0).toISOString() },
+    channelAnsweredAt: ago(2 * MINUTE),
+  });
+  running.add(`payment/${id}`);
+  attempts.set(`payment/${id}`, 6);
+  await db.$executeRaw`
+    CREATE FUNCTION refuse_settling() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN RAISE EXCEPTION 'broken'; END $$`;
+  await db.$executeRaw`
+    CREATE TRIGGER refuse_settling BEFORE UPDATE OF status ON payments FOR EACH ROW
+    WHEN (NEW.status = 'succeeded') EXECUTE FUNCTION refuse_settling()`;
+  try {
+    await expect(sweep.sweepPayments()).rejects.toThrow(/^0 healed, 1 not/);
+  } finally {
+    await db.$executeRaw`DROP FUNCTION refuse_settling CASCADE`;
+  }
+  expect(woken).toEqual([id]);
+  expect(await payment(id)).toMatchObject({ status: 'paying', attention: 'workflow_stuck' });
+  clock += 5 * MINUTE;
+  expect(await sweep.sweepPayments()).toBe(1);
+  expect(await payment(id)).toMatchObject({ status: 'succeeded', attention: 'workflow_stuck' });
+});
+
 test('a wish to cancel that its workflow never heard of: it is told, also when it runs', async () => {
   const wanted = async (ms: number) => (await newPayments(1, { cancelRequestedAt: ago(ms) }))[0] ?? '';
   const lost = await wanted(2 * MINUTE);
@@ -308,6 +334,15 @@ describe('workflows that are stuck', () => {
     expect([woken, told]).toEqual([[id], [delivery, delivery]]);
   });
 
+  test('a workflow that is busy is told of an event once: the server would count its attempts anew', async () => {
+    const { id } = await newOverdue('payment.succeeded', 'pending');
+    stuck(`payment/${id}`, 1);
+    await sweep.sweepDeliveries();
+    later();
+    await sweep.sweepDeliveries();
+    expect(woken).toEqual([id]);
+  });
+
   test('one of a delivery or a refund is shown, and ends when none of the payment is stuck any more', async () => {
     const { id, delivery } = await newOverdue('refund.succeeded', 'applied');
     const refund = { merchantId, paymentId: id, amount: 1n, currency: 'CNY', reason: 'requested' };
@@ -337,6 +372,34 @@ describe('workflows that are stuck', () => {
     });
   });
 
+  test('a payment that the sweep settled while nobody knew is looked at until that is known, and told once', async () => {
+    const money = { state: 'paid', channelPaymentId: 't', amount: 10, currency: 'CNY', by: 'callback' };
+    const [stays = '', ends = ''] = await newPayments(2, {
+      channelAnswer: { ...money, paidAt: ago(0).toISOString() },
+      ...{ channelAnsweredAt: ago(2 * MINUTE), cancelRequestedAt: ago(2 * MINUTE) },
+    });
+    for (const id of [stays, ends]) stuck(`payment/${id}`, 1);
+    expect(await sweep.sweepPayments()).toBe(2);
+    later();
+    expect(await sweep.sweepPayments()).toBe(0);
+    expect([...woken].sort()).toEqual([stays, ends].sort());
+    expect(await payment(stays)).toMatchObject({ status: 'succeeded', attention: null });
+
+    stuck(`payment/${stays}`);
+    running.delete(`payment/${ends}`);
+    later();
+    expect(await sweep.sweepPayments()).toBe(0);
+    expect(await payment(stays)).toMatchObject({ status: 'succeeded', attention: 'workflow_stuck' });
+    expect(await payment(ends)).toMatchObject({ attention: null, workflowBusySince: null });
+    expect(await swept(ends)).toEqual(['The sweep settled the money on record.']);
+
+    attempts.delete(`payment/${stays}`);
+    later();
+    await sweep.sweepPayments();
+    expect(await payment(stays)).toMatchObject({ workflowBusySince: null });
+    expect(woken).toHaveLength(2);
+  });
+
   test('what was dismissed stays hidden until the workflow got on and is stuck again', async () => {
     const [id = ''] = await newPayments(1, { expiresAt: ago(HOUR) });
     stuck(`payment/${id}`);
@@ -361,6 +424,7 @@ describe('workflows that are stuck', () => {
 
   test.each([
     ['channel_unreachable', 'workflow_stuck'],
+    ['channel_undecided', 'channel_undecided'],
     ['disputed', 'disputed'],
     ['order_update_failing', 'order_update_failing'],
   ])('a payment that is shown as %s is shown as %s', async (before, after) => {

@@ -88,7 +88,7 @@ describe('a new row is not kept waiting by thousands that wait for a channel', (
       const at = new Date(clock + minute * MINUTE);
       for (const { id } of await takeStuckPayments(db, at)) {
         seen.add(id);
-        await restPayment(db, id, at);
+        await restPayment(db, id, null, at);
       }
     }
     expect(seen).toContain(lost);
@@ -373,7 +373,7 @@ describe('however many rows wait for nothing, the sweep reads none of them', () 
       indexes[name] = [...new Set(plan.match(/\b\w+_idx\b/g))].filter((index) => !index.includes('_id_'));
     }
     // One that is empty may stand for another that is.
-    const payments = ['unsettled', 'created', 'unfinished', 'cancelling'].map(
+    const payments = ['unsettled', 'created', 'unfinished', 'cancelling', 'workflow_busy'].map(
       (name) => `payments_${name}_idx`,
     );
     expect(payments).toEqual(expect.arrayContaining(indexes.payments ?? []));

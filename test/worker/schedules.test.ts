@@ -1,7 +1,9 @@
 import type { Client, Connection } from '@temporalio/client';
+import { ApplicationFailure } from '@temporalio/common';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { SweepActivities } from '../../src/activities/sweep.ts';
 import { MAIN_TASK_QUEUE, SWEEP_SCHEDULE_ID, SWEEP_TASK_QUEUE } from '../../src/domain/names.ts';
 import type { Logger } from '../../src/log.ts';
 import { readSweepStatus } from '../../src/temporal/sweep-status.ts';
@@ -134,6 +136,13 @@ describe('whether the sweep runs', () => {
     return lines;
   };
 
+  const none = async () => 0;
+  const hauls: SweepActivities = {
+    ...{ sweepUnmatched: none, sweepCallbacks: none, sweepPayments: none, sweepStuck: none },
+    ...{ sweepAbnormalEnds: none, sweepRefunds: none, sweepOrders: none, sweepDeliveries: none },
+    sweepOld: none,
+  };
+
   test('missing: a worker makes it and says so, once', async () => {
     expect(await status()).toEqual({ state: 'missing', note: null, lastCompletedAt: null });
     expect(await logged()).toEqual(["info: The sweep's Schedule was created."]);
@@ -157,21 +166,11 @@ describe('whether the sweep runs', () => {
     expect(await logged(6 * MINUTE)).toEqual([
       'warn: No sweep has completed for some minutes though its Schedule is active.',
     ]);
-    const none = async () => 0;
     const worker = await Worker.create({
       connection: env.nativeConnection,
       taskQueue: SWEEP_TASK_QUEUE,
       workflowBundle: await bundleWorkflows(),
-      activities: {
-        ...{
-          sweepUnmatched: none,
-          sweepCallbacks: none,
-          sweepPayments: none,
-          sweepStuck: none,
-          sweepAbnormalEnds: none,
-        },
-        ...{ sweepRefunds: none, sweepOrders: none, sweepDeliveries: none, sweepOld: none },
-      },
+      activities: hauls,
     });
     const completed = await worker.runUntil(async () => {
       await client.workflow.execute(SWEEP_WORKFLOW, { taskQueue: SWEEP_TASK_QUEUE, workflowId: 'once' });
@@ -179,5 +178,36 @@ describe('whether the sweep runs', () => {
     });
     expect(await status(completed.getTime() + 4 * MINUTE - Date.now())).toMatchObject({ state: 'active' });
     expect(await status(completed.getTime() + 6 * MINUTE - Date.now())).toMatchObject({ state: 'overdue' });
+  });
+
+  test('a sweep completes, and a haul of it failed: failing, until one completes without', async () => {
+    await ensureSchedules(client);
+    let broken = true;
+    const haul = async () => {
+      if (broken) throw ApplicationFailure.nonRetryable('0 healed, 1 not');
+      return 0;
+    };
+    const worker = await Worker.create({
+      connection: env.nativeConnection,
+      taskQueue: SWEEP_TASK_QUEUE,
+      workflowBundle: await bundleWorkflows(),
+      activities: { ...hauls, sweepOrders: haul },
+    });
+    await worker.runUntil(async () => {
+      const complete = async (workflowId: string) => {
+        const before = (await status()).lastCompletedAt?.getTime() ?? 0;
+        await client.workflow.execute(SWEEP_WORKFLOW, { taskQueue: SWEEP_TASK_QUEUE, workflowId });
+        await eventually(async () => ((await status()).lastCompletedAt?.getTime() ?? 0) > before);
+      };
+      await complete('failing');
+      expect(await status()).toMatchObject({ state: 'failing' });
+      expect(await logged()).toEqual([
+        'warn: The last sweep could not heal everything; the result of its workflow says why.',
+      ]);
+      broken = false;
+      await complete('well');
+      // The Schedule's own may have been under way.
+      await eventually(async () => (await status()).state === 'active');
+    });
   });
 });

@@ -36,6 +36,9 @@ afterAll(async () => {
   await h?.stop();
 });
 
+/** The ids of rows that the workers cannot read. */
+const unreadable = new Set<string>();
+
 /** The same ledger, with every read of a payment or refund on record. */
 function counting(db: LedgerClient): LedgerClient {
   const model = (table: 'payment' | 'refund') =>
@@ -45,9 +48,9 @@ function counting(db: LedgerClient): LedgerClient {
         if (typeof value !== 'function' || !String(name).startsWith('findUnique')) return value;
         return (query: { where: { id: string } }) => {
           const { id } = query.where;
-          const found = value.call(target, query);
           void h.now().then((at) => reads.push({ id, at }));
-          return found;
+          if (unreadable.has(id)) return Promise.reject(new Error('the database is away'));
+          return value.call(target, query);
         };
       },
     });
@@ -135,6 +138,29 @@ test('a row that is gone is looked for ever more rarely, and is shown', async ()
   expect(await attentionShown(run.workflowId)).not.toBe('"row_lost"');
 });
 
+test('a row that cannot be read is tried ever more rarely, at most a minute apart, and is not shown as lost', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  unreadable.add(payment.id);
+  const before = readsOf(payment.id).length;
+  await h.workflows.wake(payment, 10_000);
+  await eventually(() => readsOf(payment.id).length > before);
+  await h.pass(200);
+  const looks = readsOf(payment.id).slice(before);
+  // In the loop, and then anew: 0, 2, 4, 8, 16 and 32 s, and a minute from then on.
+  const seconds = looks.slice(1).map((at, i) => Math.round((at - (looks[i] ?? 0)) / 1000));
+  expect(seconds).toEqual([2, 4, 8, 16, 32, 60, 60]);
+  expect(await attentionShown(run.workflowId)).not.toBe('"row_lost"');
+  expect(await h.workflows.askChannel(payment, 10_000)).toBe(false);
+
+  await h.simulator.pay(payment.id);
+  unreadable.delete(payment.id);
+  await h.workflows.wake(payment, 10_000);
+  await h.callback(payment);
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+});
+
 test('a refund whose row is gone is looked for ever more rarely, and goes on when it is asked for again', async () => {
   const payment = await h.newPaid();
   await h.simulator.setFaults({ refund: { errorRate: 1 } });
@@ -219,4 +245,24 @@ test('a recovered payment whose next action is asked for is not created, even wh
   expect(await h.row(payment.id)).toMatchObject({ status: 'paying', nextAction: null });
   await h.simulator.setFaults({ query: { errorRate: 0 } });
   await h.until(payment.id, 'cancelled');
+});
+
+test('a callback whose payment cannot be read has the channel asked at once when it can be', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  const before = readsOf(payment.id).length;
+  unreadable.add(payment.id);
+  await h.simulator.pay(payment.id);
+  await h.callback(payment, { amount: 1 });
+  await eventually(() => readsOf(payment.id).length > before + 1);
+  unreadable.delete(payment.id);
+  await h.workflows.wake(payment, 10_000);
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', settledBy: 'query' });
+  const { events } = await run.fetchHistory();
+  const queries = (events ?? []).filter(
+    (event) => event.activityTaskScheduledEventAttributes?.activityType?.name === 'queryChannel',
+  );
+  const summary = Buffer.from(queries[0]?.userMetadata?.summary?.data ?? []).toString();
+  expect(summary).toContain('asked at once');
 });

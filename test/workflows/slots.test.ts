@@ -24,15 +24,16 @@ afterAll(async () => {
 
 /** Reading one of the payments in `tried` fails. */
 function withUnreadable(db: LedgerClient): LedgerClient {
-  const findUniqueOrThrow = async (args: { where: { id: string } }) => {
+  const reading = (name: 'findUnique' | 'findUniqueOrThrow') => async (args: { where: { id: string } }) => {
     const { id } = args.where;
     const before = tried.get(id);
-    if (before === undefined) return await db.payment.findUniqueOrThrow(args);
+    if (before === undefined) return await db.payment[name](args);
     tried.set(id, before + 1);
     throw new Error('this row cannot be read');
   };
   const payment = new Proxy(db.payment, {
-    get: (target, name) => (name === 'findUniqueOrThrow' ? findUniqueOrThrow : Reflect.get(target, name)),
+    get: (target, name) =>
+      name === 'findUnique' || name === 'findUniqueOrThrow' ? reading(name) : Reflect.get(target, name),
   });
   return new Proxy(db, {
     get: (target, name) => (name === 'payment' ? payment : Reflect.get(target, name)),
@@ -57,8 +58,12 @@ test('payments that cannot be read for as long as it takes: a new one is created
   const swept = await h.env.client.workflow.execute(SWEEP_WORKFLOW, sweep);
   expect(swept).toMatchObject({ sweepOrders: 0 });
 
-  // All of them are tried on meanwhile, and go on once they can be read.
+  // All of them are tried on meanwhile, none got further than reading its row, and they go on once they can be read.
   await eventually(() => [...tried.values()].every((count) => count >= 2));
+  for (const { id } of unreadable) {
+    const { events } = await h.env.client.workflow.getHandle(`payment/${id}`).fetchHistory();
+    expect(events?.filter((event) => event.activityTaskScheduledEventAttributes != null)).toEqual([]);
+  }
   tried.clear();
   for (const { id } of unreadable) await h.until(id, 'paying');
 });

@@ -117,6 +117,31 @@ test('a question interrupts a renewal, which goes on after it', async () => {
   await settled(one.payment);
 });
 
+test('a question that was due and interrupted before it began is asked at once all the same', async () => {
+  const { payment } = await unserved();
+  const summaries = async () => {
+    const { events } = await h.env.client.workflow.getHandle(paymentWorkflowId(payment.id)).fetchHistory();
+    return (events ?? []).flatMap(({ activityTaskScheduledEventAttributes: of, userMetadata }) =>
+      of?.activityType?.name === 'queryChannel'
+        ? [Buffer.from(userMetadata?.summary?.data ?? []).toString()]
+        : [],
+    );
+  };
+  const before = (await summaries()).length;
+  await h.simulator.pay(payment.id);
+  await h.callback(payment, { amount: 1 });
+  await eventually(async () => (await summaries()).length === before + 1);
+  await h.workflows.wake(payment, 10_000);
+  const asked = await eventually(async () => {
+    const all = (await summaries()).slice(before);
+    return all.length >= 2 ? all : undefined;
+  });
+  const atOnce = expect.stringContaining('asked at once');
+  expect(asked.slice(0, 2)).toEqual([atOnce, atOnce]);
+  await h.startChannelWorkers();
+  await settled(payment);
+});
+
 test('a cancel interrupts a renewal, and ends it: nobody is to pay any more', async () => {
   const one = await unserved();
   const { waiting } = await renewals(1, one);

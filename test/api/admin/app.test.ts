@@ -233,6 +233,7 @@ describe('/details', () => {
       'nodrop_sweep_state{state="paused"} 1',
       'nodrop_sweep_state{state="missing"} 0',
       'nodrop_sweep_state{state="overdue"} 0',
+      'nodrop_sweep_state{state="failing"} 0',
       `${completed} ${lastCompletedAt.getTime() / 1000}`,
     ]);
     isAway = true;
