@@ -78,8 +78,7 @@ describe('one after the other', () => {
     }
     expect(pids()).toEqual(before);
     for (const { body } of payments) await system.simulator.pay(body.id);
-    for (const { id } of orders)
-      await eventually(async () => (await system.orderStatus(id)) === 'succeeded', 150_000);
+    for (const { id } of orders) await eventually(async () => (await system.orderStatus(id)) === 'succeeded');
   });
 
   describe('killed with -9 after the payer paid, its callback lost', () => {
