@@ -1,10 +1,10 @@
-import type { Client, WorkflowExecutionInfo } from '@temporalio/client';
+import { type Client, type WorkflowExecutionInfo, WorkflowNotFoundError } from '@temporalio/client';
 import { createChannels } from '../channels/registry.ts';
 import { clientToken, hashSecret } from '../client-token.ts';
 import type { Config } from '../config.ts';
 import { type ChannelAdapter, ChannelError, type RefundAnswer } from '../domain/channel.ts';
 import { toDecimal } from '../domain/money.ts';
-import { refundWorkflowId } from '../domain/names.ts';
+import { paymentWorkflowId, refundWorkflowId } from '../domain/names.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import { recoverPayment } from '../ledger/lost.ts';
 import { findRefund } from '../ledger/refunds.ts';
@@ -47,7 +47,7 @@ export async function recoverLost(
   say: (line: string) => void,
 ): Promise<void> {
   await withTemporal(config, async (client) => {
-    const { payments, refunds } = await findLost(client);
+    const { payments, refunds } = await findLost(client, db);
     for (const line of describe(payments, refunds)) say(line);
     if (payments.length + refunds.length === 0) return;
     if (!write) {
@@ -125,7 +125,10 @@ async function requireDecided(
     throw new Error(`${channel} has it in process: its workflow stays until that is decided`);
 }
 
-async function findLost(client: Client): Promise<{ payments: LostPayment[]; refunds: LostRefund[] }> {
+async function findLost(
+  client: Client,
+  db: LedgerClient,
+): Promise<{ payments: LostPayment[]; refunds: LostRefund[] }> {
   const payments: LostPayment[] = [];
   const refunds: LostRefund[] = [];
   for await (const run of client.workflow.list({ query: LOST_QUERY })) {
@@ -139,13 +142,30 @@ async function findLost(client: Client): Promise<{ payments: LostPayment[]; refu
       refunds.push({ id: refundId, paymentId, summary, since: run.startTime });
     }
   }
+  for (const { paymentId } of refunds) {
+    if (payments.some(({ id }) => id === paymentId)) continue;
+    if ((await db.payment.findUnique({ where: { id: paymentId }, select: { id: true } })) !== null) continue;
+    const terms = await readEndedTerms(client, paymentId);
+    if (terms !== undefined) payments.push({ id: paymentId, terms });
+  }
   return { payments, refunds };
+}
+
+/** Of a payment whose workflow had ended before its row was lost; undefined when Temporal does not keep it any more. */
+async function readEndedTerms(client: Client, paymentId: string): Promise<PaymentInput | undefined> {
+  try {
+    const run = await client.workflow.getHandle(paymentWorkflowId(paymentId)).describe();
+    return await readInput<PaymentInput>(client, run);
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return undefined;
+    throw error;
+  }
 }
 
 /** What the run was started with, from the first event of its history. */
 async function readInput<Input>(
   client: Client,
-  { workflowId, runId }: WorkflowExecutionInfo,
+  { workflowId, runId }: Pick<WorkflowExecutionInfo, 'workflowId' | 'runId'>,
 ): Promise<Input> {
   const { history } = await client.workflowService.getWorkflowExecutionHistory({
     namespace: client.options.namespace,
