@@ -118,6 +118,8 @@ class PaymentRun {
       await wf.condition(() => this.#row?.status !== 'created' || this.#isMissing);
       return;
     }
+    // Nobody is to pay any more what is about to end, and its end is not interrupted for that.
+    if (isToEnd(this.#row, Date.now())) return;
     const message: Message = { kind: 'renewAction', until: Date.now() + RENEWAL_MS, done: false };
     this.tell(message);
     await wf.condition(() => message.done || this.#isMissing);
