@@ -3,11 +3,14 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /** What takes longest, the longest first. A fresh clone does not know it yet, and a long file that starts last is waited for. */
 const FIRST = [
+  'test/workflows/stuck',
   'test/model/',
   'test/system/',
   'test/browser/',
   'test/api/endpoint/authorisation',
   'test/api/process',
+  'test/workflows/waits',
+  'test/workflows/refund.',
 ];
 
 /** Starts the slowest files first, and leaves the rest to vitest. */
