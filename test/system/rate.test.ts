@@ -56,6 +56,8 @@ test('a channel is never asked faster than its limit, however many payments wait
   const temporal = await startTemporal();
   const database = await freshDatabase();
   const db = createLedgerClient(database.url);
+  // As the API's: in the worker's the merchant's turns are its own.
+  const apiDb = createLedgerClient(database.url);
   const connection = await NativeConnection.connect({ address: temporal.address });
   const clientConnection = await Connection.connect({ address: temporal.address });
   const client = new Client({ connection: clientConnection });
@@ -77,10 +79,10 @@ test('a channel is never asked faster than its limit, however many payments wait
   });
   const running = Promise.all(workers.map((worker) => worker.run()));
   try {
-    const { merchant } = await ensureMerchant(db, 'shop', ['counter']);
+    const { merchant } = await ensureMerchant(apiDb, 'shop', ['counter']);
     for (let i = 0; i < PAYMENTS; i++) {
       const { payment } = await startPayment(
-        db,
+        apiDb,
         merchant.id,
         { id: `o${i}`, amount: 1, currency: 'CNY', subject: 'x', metadata: {}, expiresInSeconds: undefined },
         {
@@ -103,7 +105,7 @@ test('a channel is never asked faster than its limit, however many payments wait
   } finally {
     for (const worker of workers) worker.shutdown();
     await running;
-    await Promise.all([connection.close(), clientConnection.close(), db.$disconnect()]);
+    await Promise.all([connection.close(), clientConnection.close(), db.$disconnect(), apiDb.$disconnect()]);
     await database.drop();
     await temporal.stop();
   }
