@@ -50,7 +50,7 @@ export async function recordFirstAsk(
   });
 }
 
-/** One that nodrop owes by itself, or that was asked for without an amount. */
+/** An automatic refund, or one that was requested without an amount. */
 function isOfAllThatIsLeft({ id, merchantId, paymentId, idempotencyKey }: Refund): boolean {
   if (isAutomaticRefundId(id, paymentId)) return true;
   return (

@@ -45,7 +45,7 @@ function folderSize(folder: string): number {
   );
 }
 
-/** Empty for a folder that somebody removed: then the download fails by itself, and says so. */
+/** Empty for a folder that somebody removed: the download then fails with its own message. */
 function filesIn(folder: string): string[] {
   try {
     return readdirSync(folder);
