@@ -46,9 +46,8 @@ export function readTimelineCursor(cursor: string | undefined): bigint | undefin
 }
 
 /**
- * A place in the feed. It says so, as lists are numbered as well and their places mean nothing here. It has the id of
- * the event there, as places are given out again after a restore. What was removed before the reader began is told only
- * as long as the reader is not past it.
+ * A place in the feed. It names the feed, because other lists number their rows as well. It carries the id of the last
+ * event, because a restored database gives its number out again. It carries `removedTo` only while that is ahead of it.
  */
 export const feedCursor = ({ seq, eventId, removedTo }: FeedPlace): string =>
   seal(`events/${seq}${eventId === null ? '' : `/${eventId}`}${removedTo > seq ? `/${removedTo}` : ''}`);
