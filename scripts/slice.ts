@@ -1,6 +1,6 @@
 import { toolSettings } from '../test/support/tool-settings.ts';
 import { hasNodes, lookUpNode, NODES } from './nodes.ts';
-import { type Counts, runVitest } from './vitest.ts';
+import { type Outcome, runVitest } from './vitest.ts';
 
 /** What runs on each of `NODES` too: workflows, ledger, API, calls over HTTP, and the whole system as processes. */
 const SLICE = [
@@ -13,7 +13,7 @@ const SLICE = [
 ];
 
 /** Runs the slice on one Node after the other, of those that this machine has. */
-export function runSlice(): readonly Counts[] {
+export function runSlice(): readonly Outcome[] {
   const { cacheDir } = toolSettings();
   if (!hasNodes()) {
     console.log(

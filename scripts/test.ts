@@ -42,16 +42,14 @@ function toolsFor(args: readonly string[]): readonly Tool[] {
 const args = process.argv.slice(2);
 // What is obtained mostly comes over the network; the checks need none of it.
 const obtaining = obtainTools(toolsFor(args));
-let passed = 0;
+const failures: string[] = [];
 for (const [name, command, options] of checks) {
   console.log(`\n${name}:`);
-  if (spawnSync(command, options, { stdio: 'inherit' }).status === 0) passed += 1;
-  else console.error(`${name}: failed`);
+  if (spawnSync(command, options, { stdio: 'inherit' }).status !== 0) failures.push(name);
 }
-const missing = await obtaining;
+const passed = checks.length - failures.length;
+failures.push(...(await obtaining));
 
 console.log('\ntests:');
 const tests = [runVitest(process.execPath, args), ...(args.length === 0 ? runSlice() : [])];
-// Once more, after the many lines of the tests that failed for want of it.
-for (const sentence of missing) console.error(`\n${sentence}`);
-printSum([{ passed, failed: checks.length - passed + missing.length, skipped: 0 }, ...tests]);
+printSum([{ passed, failed: failures.length, skipped: 0, failures }, ...tests]);

@@ -120,3 +120,27 @@ test('by hand with the caches of this machine', () => {
   }
   expect(read('arguments').trim()).toBe('test -- test/domain');
 });
+
+test('what failed stands right before the sum: file, test and error, and a file that cannot be loaded', () => {
+  mkdirSync(join(folder, 'tests'));
+  writeFileSync(
+    join(folder, 'tests', 'sum.test.ts'),
+    "describe('sums', () => { test('one and one', () => expect(1 + 1).toBe(3)); test('none', () => {}); });",
+  );
+  writeFileSync(join(folder, 'tests', 'broken.test.ts'), "throw new Error('no such thing');");
+  const script = `import { printSum, runVitest } from './scripts/vitest.ts';
+printSum([runVitest(process.execPath, ['--root', '${join(folder, 'tests')}', '--globals'])]);`;
+  const { status, stdout } = spawnSync(
+    process.execPath,
+    ['--import', 'tsx', '--input-type=module', '-e', script],
+    {
+      cwd: root,
+      encoding: 'utf8',
+    },
+  );
+  const [, failures = ''] = stdout.split('\nfailed:\n');
+  expect(failures).toMatch(/sum\.test\.ts > sums one and one\n {2}AssertionError: expected 2 to be 3/);
+  expect(failures).toMatch(/broken\.test\.ts\n {2}no such thing/);
+  expect(failures).toMatch(/\n1 passed, 2 failed\n$/);
+  expect(status).toBe(1);
+});
