@@ -81,6 +81,7 @@ test('a merchant whose order service hangs takes so many calls and no more; othe
     release = resolve;
   });
   let calls = 0;
+  let turnedAwaySoFar = 0;
   const { deliverEvent } = activities(async ({ url }) => {
     if (!url.includes('hung')) return AGREED;
     calls += 1;
@@ -93,10 +94,11 @@ test('a merchant whose order service hangs takes so many calls and no more; othe
     } catch (error) {
       const { type, nextRetryDelay, category } = error as ApplicationFailure;
       expect([type, category, Number(nextRetryDelay) >= 1_000]).toEqual(['NotYet', 'BENIGN', true]);
+      turnedAwaySoFar += 1;
       return id;
     }
   });
-  await eventually(() => calls === CALLS_AT_ONCE);
+  await eventually(() => calls === CALLS_AT_ONCE && turnedAwaySoFar === 2 * CALLS_AT_ONCE);
   expect(await deliverEvent(other)).toMatchObject({ status: 'delivered' });
   release();
   const turnedAway = (await Promise.all(outcomes)).filter((outcome) => outcome !== 'delivered');
