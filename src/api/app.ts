@@ -1,11 +1,13 @@
 import express, { type Express, type RequestHandler } from 'express';
 import helmet from 'helmet';
 import { Refusal } from '../domain/refusal.ts';
+import { boundRequests } from '../request-bounds.ts';
 import type { Api, ApiDeps } from './deps.ts';
 import { createAuthenticate } from './endpoint/auth.ts';
 import type { Endpoint } from './endpoint/endpoint.ts';
 import { createRunOnce } from './endpoint/idempotency.ts';
-import { mount } from './endpoint/mount.ts';
+import { allowOrigins, mount } from './endpoint/mount.ts';
+import { BODY_LIMIT } from './http/body.ts';
 import { STREAMS } from './http/event-stream.ts';
 import { limitPipelining } from './http/listen.ts';
 import { createErrorHandler } from './http/problems.ts';
@@ -83,9 +85,13 @@ export function createApp(deps: ApiDeps): Express {
     response.set('Cache-Control', 'no-store');
     next();
   });
+  const endpoints = createEndpoints(api);
+  // Before the first refusal, so that pages of other origins can read it.
+  allowOrigins(app, endpoints);
+  app.use(boundRequests(BODY_LIMIT));
   serveDocsAssets(app);
   serveCheckoutAssets(app);
-  mount(app, createEndpoints(api), createAuthenticate(api), createRunOnce(api));
+  mount(app, endpoints, createAuthenticate(api), createRunOnce(api));
   app.use((request) => {
     throw new Refusal('not_found', `There is nothing at ${request.path}.`);
   });

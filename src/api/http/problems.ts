@@ -43,8 +43,6 @@ export function sendProblem(publicUrl: string, request: Request, response: Respo
   const retryAfter = refusal.retryAfterSeconds ?? RETRY_AFTER[refusal.code];
   if (retryAfter !== undefined) response.set('Retry-After', String(retryAfter));
   if (refusal.code === 'unauthorized') response.set('WWW-Authenticate', 'Bearer realm="nodrop"');
-  // What was not read of the body would be taken for the next request.
-  if (refusal.code === 'payload_too_large') response.set('Connection', 'close');
   const body = problemOf(publicUrl, refusal, { requestId: String(request.id), instance: request.path });
   response
     .status(status)
