@@ -12,6 +12,7 @@ import { STREAMS } from './http/event-stream.ts';
 import { limitPipelining } from './http/listen.ts';
 import { createErrorHandler } from './http/problems.ts';
 import { requestLog } from './http/request-log.ts';
+import { StreamPlaces } from './http/stream-places.ts';
 import { createAskChannel } from './payments/ask-channel.ts';
 import { callbackRoutes } from './routes/callbacks.ts';
 import { cancelRoutes } from './routes/cancel.ts';
@@ -56,11 +57,13 @@ export function createEndpoints(api: Api): Endpoint[] {
 
 /** The API as an Express app; it listens nowhere yet and needs nothing to be up. */
 export function createApp(deps: ApiDeps): Express {
+  const streams = deps.streams ?? STREAMS;
   const api: Api = {
     now: () => new Date(),
-    streams: STREAMS,
     ...deps,
+    streams,
     askChannel: createAskChannel(deps),
+    streamPlaces: new StreamPlaces(streams),
   };
   const { publicUrl } = api.config.api;
   const app = express();

@@ -8,6 +8,7 @@ import type { PaymentWorkflows } from '../temporal/payment-workflows.ts';
 import type { RefundWorkflows } from '../temporal/refund-workflows.ts';
 import type { Changes } from './changes.ts';
 import type { StreamLimits } from './http/event-stream.ts';
+import type { StreamPlaces } from './http/stream-places.ts';
 import type { Metrics } from './metrics.ts';
 
 /** Asks the channel about the payment now, once at a time; true when it answered. @throws TemporalUnavailable */
@@ -41,4 +42,5 @@ export interface ApiDeps {
 /** The same with its defaults filled in, and what its routes share. */
 export interface Api extends Required<ApiDeps> {
   readonly askChannel: AskChannel;
+  readonly streamPlaces: StreamPlaces;
 }

@@ -57,6 +57,7 @@ const nameRoute =
 const check =
   (endpoint: Endpoint, authenticate: Authenticate): RequestHandler =>
   async (request, response, next) => {
+    await endpoint.admit?.(request, response);
     if (endpoint.auth !== 'none') {
       const access = await authenticate(request);
       if (access.kind === 'token' && endpoint.auth !== 'key or token') {
