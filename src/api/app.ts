@@ -14,6 +14,7 @@ import { createErrorHandler } from './http/problems.ts';
 import { requestLog } from './http/request-log.ts';
 import { StreamPlaces } from './http/stream-places.ts';
 import { createAskChannel } from './payments/ask-channel.ts';
+import { Readiness } from './readiness.ts';
 import { callbackRoutes } from './routes/callbacks.ts';
 import { cancelRoutes } from './routes/cancel.ts';
 import { checkoutRoute, serveCheckoutAssets } from './routes/checkout.ts';
@@ -58,9 +59,11 @@ export function createEndpoints(api: Api): Endpoint[] {
 /** The API as an Express app; it listens nowhere yet and needs nothing to be up. */
 export function createApp(deps: ApiDeps): Express {
   const streams = deps.streams ?? STREAMS;
+  const now = deps.now ?? (() => new Date());
   const api: Api = {
-    now: () => new Date(),
     ...deps,
+    now,
+    readiness: deps.readiness ?? new Readiness(deps, now),
     streams,
     askChannel: createAskChannel(deps),
     streamPlaces: new StreamPlaces(streams),
@@ -98,7 +101,12 @@ export function createApp(deps: ApiDeps): Express {
   app.use((request) => {
     throw new Refusal('not_found', `There is nothing at ${request.path}.`);
   });
-  app.use(createErrorHandler(publicUrl));
+  app.use(
+    createErrorHandler(publicUrl, (error, request, { code }) => {
+      const isOfDatabase = code === 'database_unavailable' || code === 'internal_error';
+      if (isOfDatabase && request.method === 'POST') api.readiness.writeFailed(error);
+    }),
+  );
   return app;
 }
 

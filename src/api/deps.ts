@@ -10,6 +10,7 @@ import type { Changes } from './changes.ts';
 import type { StreamLimits } from './http/event-stream.ts';
 import type { StreamPlaces } from './http/stream-places.ts';
 import type { Metrics } from './metrics.ts';
+import type { Readiness } from './readiness.ts';
 
 /** Asks the channel about the payment now, once at a time; true when it answered. @throws TemporalUnavailable */
 export type AskChannel = (payment: Payment) => Promise<boolean>;
@@ -35,6 +36,8 @@ export interface ApiDeps {
   readonly metrics: Metrics;
   /** @default the system's clock */
   readonly now?: () => Date;
+  /** @default one of its own */
+  readonly readiness?: Readiness;
   /** @default STREAMS */
   readonly streams?: StreamLimits;
 }

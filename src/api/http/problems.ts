@@ -88,11 +88,18 @@ function httpRefusal(error: unknown): Refusal | undefined {
   return new Refusal('bad_request', 'The request cannot be read.', { cause: error });
 }
 
-/** The last handler of the app. */
-export function createErrorHandler(publicUrl: string): ErrorRequestHandler {
+/**
+ * The last handler of the app.
+ * @param onRefused hears of every error that became an answer
+ */
+export function createErrorHandler(
+  publicUrl: string,
+  onRefused?: (error: unknown, request: Request, refusal: Refusal) => void,
+): ErrorRequestHandler {
   return (error, request, response, next) => {
     if (response.headersSent) return void next(error);
     const refusal = toRefusal(error);
+    onRefused?.(error, request, refusal);
     if (REFUSALS[refusal.code].status >= 500)
       response.err = error instanceof Error ? error : new Error(String(error));
     sendProblem(publicUrl, request, response, refusal);

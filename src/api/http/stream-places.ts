@@ -105,7 +105,7 @@ export class StreamPlaces {
   /** One for each that has opened: what could begin besides begins after the next. */
   #startNext(): void {
     for (const waiter of this.#waiting) {
-      if (this.#opening.take(waiter.address)) return waiter.start();
+      if (this.#opening.take(waiter.address)) return void waiter.start();
     }
   }
 }
