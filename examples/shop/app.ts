@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import express, { type ErrorRequestHandler, type Express, type Response } from 'express';
 import helmet from 'helmet';
 import type { Pool } from 'pg';
+import { refuseLargeBodies } from './bodies.ts';
 import { nodropRoutes } from './events.ts';
 import type { Nodrop } from './nodrop.ts';
 import { cancelOrder, createOrder, findOrder, findRevision, keepPayment } from './orders.ts';
@@ -27,6 +28,7 @@ export function createShop(db: Pool, nodrop: Nodrop, webhookSecret: string, stop
   const app = express();
   app.disable('x-powered-by');
   app.use(security);
+  app.use(refuseLargeBodies);
   app.get('/healthz', async (_request, response) => {
     await db.query('select 1');
     response.type('text').send('ok');

@@ -2,6 +2,7 @@ import { randomInt } from 'node:crypto';
 import express, { type Request, Router } from 'express';
 import type { Pool, PoolClient } from 'pg';
 import { Webhook, WebhookVerificationError } from 'standardwebhooks';
+import { BODY_LIMIT } from './bodies.ts';
 import { inTransaction, isStorable } from './database.ts';
 
 /**
@@ -43,7 +44,7 @@ export function nodropRoutes(db: Pool, secret: string): Router {
   const webhook = new Webhook(secret);
   const router = Router();
   // The signature is of the bytes as they came.
-  const raw = express.raw({ type: () => true, limit: '512kb' });
+  const raw = express.raw({ type: () => true, limit: BODY_LIMIT });
 
   router.post('/nodrop/events', raw, async (request, response) => {
     const event = toEvent(verified(webhook, request));

@@ -16,9 +16,9 @@ async function main(): Promise<void> {
     throw new SettingsError(`SHOP_DATABASE_URL cannot be used: ${error.message || 'it does not answer'}.`);
   });
   const stopping = new AbortController();
-  const server = createServer(
-    createShop(db, connectNodrop(settings), settings.webhookSecret, stopping.signal),
-  );
+  const shop = createShop(db, connectNodrop(settings), settings.webhookSecret, stopping.signal);
+  // Only `refuseLargeBodies` says that a body may come: Node would say so of every one.
+  const server = createServer(shop).on('checkContinue', shop).on('checkExpectation', shop);
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
       const taken = `Port ${port} for the shop is taken by another program: stop that program or set SHOP_PORT to a free port.`;

@@ -1,16 +1,20 @@
 import express, { type Express, type RequestHandler } from 'express';
 import helmet from 'helmet';
 import { Refusal } from '../domain/refusal.ts';
+import { boundRequests } from '../request-bounds.ts';
 import type { Api, ApiDeps } from './deps.ts';
 import { createAuthenticate } from './endpoint/auth.ts';
 import type { Endpoint } from './endpoint/endpoint.ts';
 import { createRunOnce } from './endpoint/idempotency.ts';
-import { mount } from './endpoint/mount.ts';
+import { allowOrigins, mount } from './endpoint/mount.ts';
+import { BODY_LIMIT } from './http/body.ts';
 import { STREAMS } from './http/event-stream.ts';
 import { limitPipelining } from './http/listen.ts';
 import { createErrorHandler } from './http/problems.ts';
 import { requestLog } from './http/request-log.ts';
+import { StreamPlaces } from './http/stream-places.ts';
 import { createAskChannel } from './payments/ask-channel.ts';
+import { Readiness } from './readiness.ts';
 import { callbackRoutes } from './routes/callbacks.ts';
 import { cancelRoutes } from './routes/cancel.ts';
 import { checkoutRoute, serveCheckoutAssets } from './routes/checkout.ts';
@@ -54,11 +58,15 @@ export function createEndpoints(api: Api): Endpoint[] {
 
 /** The API as an Express app; it listens nowhere yet and needs nothing to be up. */
 export function createApp(deps: ApiDeps): Express {
+  const streams = deps.streams ?? STREAMS;
+  const now = deps.now ?? (() => new Date());
   const api: Api = {
-    now: () => new Date(),
-    streams: STREAMS,
     ...deps,
+    now,
+    readiness: deps.readiness ?? new Readiness(deps, now),
+    streams,
     askChannel: createAskChannel(deps),
+    streamPlaces: new StreamPlaces(streams),
   };
   const { publicUrl } = api.config.api;
   const app = express();
@@ -83,13 +91,22 @@ export function createApp(deps: ApiDeps): Express {
     response.set('Cache-Control', 'no-store');
     next();
   });
+  const endpoints = createEndpoints(api);
+  // Before the first refusal, so that pages of other origins can read it.
+  allowOrigins(app, endpoints);
+  app.use(boundRequests(BODY_LIMIT));
   serveDocsAssets(app);
   serveCheckoutAssets(app);
-  mount(app, createEndpoints(api), createAuthenticate(api), createRunOnce(api));
+  mount(app, endpoints, createAuthenticate(api), createRunOnce(api));
   app.use((request) => {
     throw new Refusal('not_found', `There is nothing at ${request.path}.`);
   });
-  app.use(createErrorHandler(publicUrl));
+  app.use(
+    createErrorHandler(publicUrl, (error, request, { code }) => {
+      const isOfDatabase = code === 'database_unavailable' || code === 'internal_error';
+      if (isOfDatabase && request.method === 'POST') api.readiness.writeFailed(error);
+    }),
+  );
   return app;
 }
 

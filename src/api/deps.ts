@@ -8,7 +8,9 @@ import type { PaymentWorkflows } from '../temporal/payment-workflows.ts';
 import type { RefundWorkflows } from '../temporal/refund-workflows.ts';
 import type { Changes } from './changes.ts';
 import type { StreamLimits } from './http/event-stream.ts';
+import type { StreamPlaces } from './http/stream-places.ts';
 import type { Metrics } from './metrics.ts';
+import type { Readiness } from './readiness.ts';
 
 /** Asks the channel about the payment now, once at a time; true when it answered. @throws TemporalUnavailable */
 export type AskChannel = (payment: Payment) => Promise<boolean>;
@@ -34,6 +36,8 @@ export interface ApiDeps {
   readonly metrics: Metrics;
   /** @default the system's clock */
   readonly now?: () => Date;
+  /** @default one of its own */
+  readonly readiness?: Readiness;
   /** @default STREAMS */
   readonly streams?: StreamLimits;
 }
@@ -41,4 +45,5 @@ export interface ApiDeps {
 /** The same with its defaults filled in, and what its routes share. */
 export interface Api extends Required<ApiDeps> {
   readonly askChannel: AskChannel;
+  readonly streamPlaces: StreamPlaces;
 }

@@ -15,6 +15,7 @@ import { Changes } from './changes.ts';
 import { COUNT_WITHIN_MS, REQUEST_GIVEN_UP_MS } from './deadlines.ts';
 import { type Listener, listen, stopListening } from './http/listen.ts';
 import { createMetrics } from './metrics.ts';
+import { Readiness } from './readiness.ts';
 import { connectTemporal } from './temporal.ts';
 
 export interface RunningApi {
@@ -40,6 +41,8 @@ export async function startApi(config: Config, log: Logger): Promise<RunningApi>
   const channels = createChannels(config);
   const { isTemporalReachable, countLost } = temporal;
   metrics.watchLostRows(countLost);
+  const now = () => new Date();
+  const readiness = new Readiness({ db, isTemporalReachable }, now);
   const app = createApp({
     config,
     db,
@@ -51,6 +54,8 @@ export async function startApi(config: Config, log: Logger): Promise<RunningApi>
     changes,
     log,
     metrics,
+    now,
+    readiness,
   });
 
   const api = await listen(app, config.api.host, config.api.port, 'PORT', publicUrl);
@@ -59,11 +64,11 @@ export async function startApi(config: Config, log: Logger): Promise<RunningApi>
     const readDetails = createDetails({
       config,
       db,
-      isTemporalReachable,
+      readiness,
       countLost,
       channels,
       readSweepStatus: readSweep,
-      now: () => new Date(),
+      now,
     });
     const adminApp = createAdminApp(metrics, readDetails, publicUrl, config.admin.host);
     admin = await listen(adminApp, config.admin.host, config.admin.port, 'NODROP_ADMIN_PORT', publicUrl);

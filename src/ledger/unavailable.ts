@@ -48,12 +48,29 @@ interface Failure {
 
 /** True when the error says that the database cannot be reached, is not ready, or gave up for lack of time. */
 export function isDatabaseUnavailable(error: unknown): boolean {
-  if (typeof error !== 'object' || error === null) return false;
-  const { code, kind, originalCode, message, cause, meta } = error as Failure;
-  if (typeof code === 'string' && (PRISMA_CODES.has(code) || SOCKET_CODES.has(code) || SQL_STATES.test(code)))
-    return true;
-  if (typeof originalCode === 'string' && SQL_STATES.test(originalCode)) return true;
-  if (typeof kind === 'string' && ADAPTER_KINDS.has(kind)) return true;
-  if (typeof message === 'string' && MESSAGES.test(message)) return true;
-  return isDatabaseUnavailable(cause) || isDatabaseUnavailable(meta?.driverAdapterError);
+  return failuresIn(error).some(
+    ({ code, kind, originalCode, message }) =>
+      (typeof code === 'string' &&
+        (PRISMA_CODES.has(code) || SOCKET_CODES.has(code) || SQL_STATES.test(code))) ||
+      (typeof originalCode === 'string' && SQL_STATES.test(originalCode)) ||
+      (typeof kind === 'string' && ADAPTER_KINDS.has(kind)) ||
+      (typeof message === 'string' && MESSAGES.test(message)),
+  );
+}
+
+/** Read-only (25006), a full disk (53100), failing disks (58). */
+const WRITE_REFUSED = /^(25006|53100|58...)$/;
+
+/** True when the error says that the database takes no write, whoever asks. */
+export function refusesWrites(error: unknown): boolean {
+  return failuresIn(error).some((failure) =>
+    [failure.code, failure.originalCode].some((code) => typeof code === 'string' && WRITE_REFUSED.test(code)),
+  );
+}
+
+/** The error, and those that it wraps. */
+function failuresIn(error: unknown): Failure[] {
+  if (typeof error !== 'object' || error === null) return [];
+  const failure = error as Failure;
+  return [failure, ...failuresIn(failure.cause), ...failuresIn(failure.meta?.driverAdapterError)];
 }

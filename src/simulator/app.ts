@@ -1,12 +1,12 @@
 import { once } from 'node:events';
-import { createServer } from 'node:http';
 import { type AddressInfo, isIPv6 } from 'node:net';
-import express, { type Response } from 'express';
+import express, { type NextFunction, type Request, type Response } from 'express';
 import type { Logger } from 'pino';
 import { signer } from '../channels/simulator/protocol.ts';
+import { boundRequests, createBoundedServer } from '../request-bounds.ts';
 import { channelSide } from './channel-side.ts';
 import { controlSide } from './control-side.ts';
-import { SimulatorError, sendError } from './errors.ts';
+import { MAX_BODY_BYTES, SimulatorError, sendError, toSimulatorError } from './errors.ts';
 import { Dice } from './faults.ts';
 import { CALLBACK_RETRY_MS, Notifier } from './notifier.ts';
 import { payerSide } from './payer-side.ts';
@@ -50,7 +50,7 @@ const CLOSE_WITHIN_MS = 10_000;
  */
 export async function startSimulator(options: SimulatorOptions): Promise<Simulator> {
   // Requests that come while the ledger is being read wait for it.
-  const server = createServer((req, res) => void opened.then(({ app }) => app(req, res)));
+  const server = createBoundedServer((req, res) => void opened.then(({ app }) => app(req, res)));
   // Longer than a client keeps its connection: one that is closed in the moment in which it is used is a lost request.
   server.keepAliveTimeout = 65_000;
   server.listen(options.port, options.host);
@@ -110,9 +110,13 @@ async function open(options: SimulatorOptions, publicUrl: string) {
     });
     next();
   });
+  app.use(boundRequests(MAX_BODY_BYTES));
   app.use('/v1', channelSide({ store, trades, dice, signers, logger, publicUrl, held }));
   app.use('/pay', payerSide({ store, trades, logger, publicUrl }));
   app.use('/_control', controlSide({ store, notifier, dice, logger }));
   app.use((_req, res) => sendError(res, new SimulatorError(404, 'NOT_FOUND', 'There is nothing here.')));
+  app.use((error: unknown, _req: Request, res: Response, _next: NextFunction) => {
+    sendError(res, toSimulatorError(error, logger));
+  });
   return { app, store, trades, notifier, held };
 }

@@ -13,6 +13,7 @@ import {
   verify,
 } from '../channels/simulator/protocol.ts';
 import { isAmount, isCurrency } from '../domain/money.ts';
+import { readBody } from '../request-bounds.ts';
 import { MAX_BODY_BYTES, parseInput, SimulatorError, sendError, toSimulatorError } from './errors.ts';
 import type { Dice } from './faults.ts';
 import type { Store } from './store.ts';
@@ -89,7 +90,9 @@ export function channelSide(options: ChannelSideOptions): Router {
     if (store.faults.down) req.socket.destroy();
     else next();
   });
-  router.use(express.raw({ type: () => true, limit: MAX_BODY_BYTES, inflate: false }));
+  router.use(
+    readBody(express.raw({ type: () => true, limit: MAX_BODY_BYTES, inflate: false }), MAX_BODY_BYTES),
+  );
   router.use((req: Request, res: ChannelResponse, next: NextFunction) => {
     const text = Buffer.isBuffer(req.body) ? req.body.toString('utf8') : '';
     res.locals.caller = authenticate(req, text, signers);

@@ -1,6 +1,7 @@
 import express, { type NextFunction, type Request, type Response, Router } from 'express';
 import type { Logger } from 'pino';
 import { isDirectLocalCall } from '../loopback.ts';
+import { readBody } from '../request-bounds.ts';
 import { MAX_BODY_BYTES, SimulatorError, sendError, toSimulatorError } from './errors.ts';
 import { type Dice, mergeFaults } from './faults.ts';
 import type { Notifier } from './notifier.ts';
@@ -30,7 +31,8 @@ export function controlSide({ store, notifier, dice, logger }: ControlSideOption
     res.json(store.faults);
   });
 
-  router.put('/faults', express.json({ type: () => true, limit: MAX_BODY_BYTES }), async (req, res) => {
+  const json = readBody(express.json({ type: () => true, limit: MAX_BODY_BYTES }), MAX_BODY_BYTES);
+  router.put('/faults', json, async (req, res) => {
     const merged = mergeFaults(store.faults, req.body ?? {});
     if ('errors' in merged) {
       const message = merged.errors.map((error) => `${error.path || 'body'}: ${error.message}`).join('; ');

@@ -3,6 +3,7 @@ import helmet from 'helmet';
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import { isLoopbackHost } from '../loopback.ts';
+import { readBody } from '../request-bounds.ts';
 import { MAX_BODY_BYTES, parseInput, SimulatorError, sendError, toSimulatorError } from './errors.ts';
 import type { Store } from './store.ts';
 import type { Trades } from './trades.ts';
@@ -59,6 +60,8 @@ export function payerSide(options: PayerSideOptions): Router {
     res.send(walletPage(trade));
   });
 
+  const json = express.json({ limit: MAX_BODY_BYTES });
+  const form = express.urlencoded({ limit: MAX_BODY_BYTES, extended: false });
   router.post(
     '/:no',
     (req, _res, next) => {
@@ -66,8 +69,7 @@ export function payerSide(options: PayerSideOptions): Router {
       refuseUnknownType(req);
       next();
     },
-    express.json({ limit: MAX_BODY_BYTES }),
-    express.urlencoded({ limit: MAX_BODY_BYTES, extended: false }),
+    readBody((req, res, next) => (req.is(FORM) ? form : json)(req, res, next), MAX_BODY_BYTES),
     async (req: Request<{ no: string }>, res) => {
       const { result } = parseInput(paySchema, req.body ?? {});
       const { outTradeNo, state } = trades.pay(req.params.no, result);

@@ -126,6 +126,27 @@ describe('waitForResult', () => {
     expect(connections).toEqual(['polling']);
   });
 
+  test('polls where the API has no place for the stream', async () => {
+    const full = await startTestApi(database.url, { streams: { ...STREAMS, atMost: 0 } });
+    const there = await startWay(full.url);
+    try {
+      const made = await pay(api, key);
+      const connections: Connection[] = [];
+      const result = createClient({ baseUrl: there.url }).waitForResult(made.id, {
+        token: made.clientToken,
+        onConnection: (connection) => void connections.push(connection),
+      });
+      await eventually(() => connections.length === 1);
+      await settle(made.id);
+      expect(await result).toMatchObject({ status: 'succeeded' });
+      expect(connections).toEqual(['polling']);
+      expect(there.requests.filter(({ line }) => line.endsWith('/events'))).toHaveLength(1);
+    } finally {
+      await there.close();
+      await full.close();
+    }
+  });
+
   test('goes on while the API is away, however often it asks in vain', async () => {
     const made = await pay(api, key);
     const { result, updates, connections } = waiter(made);

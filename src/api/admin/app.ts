@@ -1,6 +1,8 @@
 import express, { type Express } from 'express';
 import { Refusal } from '../../domain/refusal.ts';
 import { isLoopback, isLoopbackHost } from '../../loopback.ts';
+import { boundRequests } from '../../request-bounds.ts';
+import { BODY_LIMIT } from '../http/body.ts';
 import { createErrorHandler } from '../http/problems.ts';
 import { giveRequestId } from '../http/request-log.ts';
 import type { Metrics } from '../metrics.ts';
@@ -23,6 +25,7 @@ export function createAdminApp(
     request.id = giveRequestId(request, response);
     next();
   });
+  app.use(boundRequests(BODY_LIMIT));
   app.use((request, _response, next) => {
     if (isLoopback(host) && !isLoopbackHost(request.headers.host)) {
       throw new Refusal('misdirected_request', 'Ask for localhost or an address of this machine.');

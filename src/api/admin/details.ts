@@ -5,8 +5,8 @@ import type { SweepState, SweepStatus } from '../../temporal/sweep-status.ts';
 import { COUNT_WITHIN_MS } from '../deadlines.ts';
 import type { Api } from '../deps.ts';
 import { within } from '../http/within.ts';
+import type { Reachable, Readiness } from '../readiness.ts';
 import type { LostRows } from '../temporal.ts';
-import { createProbe, type Reachable } from './reachable.ts';
 
 const { version } = createRequire(import.meta.url)('../../../package.json') as { version: string };
 
@@ -44,7 +44,8 @@ export interface Details extends Reachable {
   readonly lostRows: LostRows | null;
 }
 
-export type DetailsDeps = Pick<Api, 'db' | 'isTemporalReachable' | 'channels' | 'now'> & {
+export type DetailsDeps = Pick<Api, 'db' | 'channels' | 'now'> & {
+  readonly readiness: Pick<Readiness, 'look'>;
   readonly readSweepStatus: () => Promise<SweepStatus>;
   readonly countLost: () => Promise<LostRows>;
   readonly config: Pick<
@@ -69,12 +70,11 @@ export function createDetails({
   now,
   readSweepStatus,
   countLost,
-  ...api
+  readiness,
 }: DetailsDeps): () => Promise<Details> {
-  const probe = createProbe({ db, ...api });
   return async () => {
     const [reachable, attention, callbacks, deliveries, sweep, lostRows] = await Promise.all([
-      probe(),
+      readiness.look(),
       within(COUNT_WITHIN_MS, null, countAttention(db)),
       within(COUNT_WITHIN_MS, null, countCallbacks(db)),
       within(COUNT_WITHIN_MS, null, countDeliveries(db, now())),

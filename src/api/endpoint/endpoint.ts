@@ -29,6 +29,8 @@ export interface Endpoint {
   readonly answers: Readonly<Record<number, Answer>>;
   /** What this route refuses with, besides what its authentication and validation do. */
   readonly refusals: readonly RefusalCode[];
+  /** Runs before anything is looked up, for what many requests at once would cost. It may wait, and refuse. */
+  readonly admit?: (request: Request, response: Response) => Promise<void>;
   readonly handle: (exchange: Exchange) => Promise<void>;
   /**
    * Makes the route take an `Idempotency-Key`; its handler answers with `answer`. Shows what was made under a key

@@ -6,6 +6,13 @@ import type { Access, Authenticate } from './auth.ts';
 import type { Endpoint, Exchange } from './endpoint.ts';
 import { plainAnswer, type RunOnce } from './idempotency.ts';
 
+/** Opens the paths of endpoints with `cors` to pages of every origin. */
+export function allowOrigins(app: Express, endpoints: readonly Endpoint[]): void {
+  for (const [path, group] of byPath(endpoints)) {
+    if (group.some(({ cors }) => cors)) app.all(path, allowEveryOrigin);
+  }
+}
+
 /** Puts endpoints into the app: their checks in a fixed order, then the handler. */
 export function mount(
   app: Express,
@@ -14,7 +21,6 @@ export function mount(
   runOnce: RunOnce,
 ): void {
   for (const [path, group] of byPath(endpoints)) {
-    if (group.some(({ cors }) => cors)) app.all(path, allowEveryOrigin);
     for (const endpoint of group) {
       const read = endpoint.body === undefined ? [] : [readRaw];
       // Before the body is read: strangers get no work done.
@@ -51,6 +57,7 @@ const nameRoute =
 const check =
   (endpoint: Endpoint, authenticate: Authenticate): RequestHandler =>
   async (request, response, next) => {
+    await endpoint.admit?.(request, response);
     if (endpoint.auth !== 'none') {
       const access = await authenticate(request);
       if (access.kind === 'token' && endpoint.auth !== 'key or token') {

@@ -1,12 +1,17 @@
 import express, { type Request, type RequestHandler } from 'express';
 import { Refusal } from '../../domain/refusal.ts';
+import { readBody } from '../../request-bounds.ts';
 
 /** Reading bodies: bounded, and never guessing. */
 
+/** In bytes. No listener reads more of a request, whatever its route. */
 export const BODY_LIMIT = 256 * 1024;
 
 /** Any body as it came, into `request.body`; signatures are over these bytes. */
-export const readRaw: RequestHandler = express.raw({ type: () => true, limit: BODY_LIMIT });
+export const readRaw: RequestHandler = readBody(
+  express.raw({ type: () => true, limit: BODY_LIMIT }),
+  BODY_LIMIT,
+);
 
 /** The bytes that `readRaw` read. */
 export const rawBody = (request: Request): Buffer =>

@@ -10,9 +10,19 @@ export interface StreamLimits {
   readonly drainWithinMs: number;
   /** A stream ends after this and its reader comes again: so a revoked key and an uneven load do not stay. */
   readonly lifetimeMs: number;
+  /** So many in a process: fewer than may wait for changes, so that `?wait=` keeps some. */
+  readonly atMost: number;
+  /** How long one that comes with many others waits for its turn to open. */
+  readonly openWithinMs: number;
 }
 
-export const STREAMS: StreamLimits = { heartbeatMs: 15_000, drainWithinMs: 30_000, lifetimeMs: 15 * 60_000 };
+export const STREAMS: StreamLimits = {
+  heartbeatMs: 15_000,
+  drainWithinMs: 30_000,
+  lifetimeMs: 15 * 60_000,
+  atMost: 4_000,
+  openWithinMs: 10_000,
+};
 
 /** One reader. What it has not taken yet is bounded: `send` comes back when there is room for the next state. */
 export class EventStream {

@@ -1,16 +1,11 @@
-import {
-  createServer,
-  type RequestListener,
-  type Server,
-  type ServerResponse,
-  STATUS_CODES,
-} from 'node:http';
+import { type RequestListener, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { RequestHandler } from 'express';
 import { ulid } from 'ulid';
 import { ConfigError } from '../../config.ts';
 import { REFUSALS, Refusal } from '../../domain/refusal.ts';
+import { createBoundedServer } from '../../request-bounds.ts';
 import { problemOf } from './problems.ts';
 
 /** Listening and stopping, the same for the API and its admin listener. */
@@ -36,7 +31,7 @@ export async function listen(
   setting: string,
   publicUrl: string,
 ): Promise<Listener> {
-  const server = createServer(handler);
+  const server = createBoundedServer(handler);
   server.headersTimeout = 15_000;
   // For receiving a request alone; above the longest wait all the same, so that no proxy need think about it.
   server.requestTimeout = 75_000;

@@ -43,8 +43,6 @@ export function sendProblem(publicUrl: string, request: Request, response: Respo
   const retryAfter = refusal.retryAfterSeconds ?? RETRY_AFTER[refusal.code];
   if (retryAfter !== undefined) response.set('Retry-After', String(retryAfter));
   if (refusal.code === 'unauthorized') response.set('WWW-Authenticate', 'Bearer realm="nodrop"');
-  // What was not read of the body would be taken for the next request.
-  if (refusal.code === 'payload_too_large') response.set('Connection', 'close');
   const body = problemOf(publicUrl, refusal, { requestId: String(request.id), instance: request.path });
   response
     .status(status)
@@ -90,11 +88,18 @@ function httpRefusal(error: unknown): Refusal | undefined {
   return new Refusal('bad_request', 'The request cannot be read.', { cause: error });
 }
 
-/** The last handler of the app. */
-export function createErrorHandler(publicUrl: string): ErrorRequestHandler {
+/**
+ * The last handler of the app.
+ * @param onRefused hears of every error that became an answer
+ */
+export function createErrorHandler(
+  publicUrl: string,
+  onRefused?: (error: unknown, request: Request, refusal: Refusal) => void,
+): ErrorRequestHandler {
   return (error, request, response, next) => {
     if (response.headersSent) return void next(error);
     const refusal = toRefusal(error);
+    onRefused?.(error, request, refusal);
     if (REFUSALS[refusal.code].status >= 500)
       response.err = error instanceof Error ? error : new Error(String(error));
     sendProblem(publicUrl, request, response, refusal);

@@ -1,4 +1,3 @@
-import { ipKeyGenerator } from 'express-rate-limit';
 import { CallbackError, type ChannelAdapter, type VerifiedCallback } from '../../domain/channel.ts';
 import { Refusal } from '../../domain/refusal.ts';
 import { markDelivered, storeCallback } from '../../ledger/callbacks.ts';
@@ -11,6 +10,7 @@ import { deliverStored } from '../../temporal/deliver-callback.ts';
 import { SIGNAL_WITHIN_MS } from '../deadlines.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, type Exchange, endpoint } from '../endpoint/endpoint.ts';
+import { clientAddress } from '../http/client-address.ts';
 import { z } from '../http/zod.ts';
 import { lookUpPayment } from '../payments/visible-payment.ts';
 
@@ -35,15 +35,13 @@ export function callbackRoutes(api: Api): Endpoint[] {
   /** Kept for a person who looks for an attack or a wrong secret. Never fails: it is refused in any case. */
   async function remember(
     account: ChannelAccount,
-    address: string | undefined,
+    address: string,
     body: Buffer,
     reason: string,
     log: Api['log'],
   ) {
     try {
-      // Of an IPv6 address its network: whoever has one has very many.
-      const sender = ipKeyGenerator(address ?? '');
-      await recordUnverified(db, { accountId: account.id, address: sender, body, reason }, now());
+      await recordUnverified(db, { accountId: account.id, address, body, reason }, now());
     } catch (error) {
       log.warn({ err: error }, 'an unverified callback is not on record');
     }
@@ -102,7 +100,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
       }
       const reason = 'A callback could not be verified: the channel is asked.';
       await Promise.all([
-        remember(account, request.socket.remoteAddress, body, error.message, log),
+        remember(account, clientAddress(request), body, error.message, log),
         makeQueryDue(account, adapter, body, reason, log),
       ]);
       throw new Refusal('callback_unverified', 'The signature is wrong, missing or too old.', {

@@ -1,22 +1,22 @@
-import { createProbe } from '../admin/reachable.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { z } from '../http/zod.ts';
+import { DATABASE_STATES } from '../readiness.ts';
 
 const health = z.object({ status: z.literal('ok') });
 const readiness = z
   .object({
     status: z.enum(['ready', 'not_ready']),
-    database: z.enum(['ok', 'unreachable']),
+    database: z.enum(DATABASE_STATES).openapi({
+      description:
+        '`in_recovery` (a standby, or one that replays its log) and `read_only`: it says so itself. `not_writable`: a write failed.',
+    }),
     temporal: z.enum(['ok', 'unreachable']),
   })
   .openapi('Readiness');
 
 /** Liveness and readiness, for load balancers and `npm start`. */
-export function healthRoutes(api: Pick<Api, 'db' | 'isTemporalReachable'>): Endpoint[] {
-  // Open to everybody.
-  const probe = createProbe(api);
-
+export function healthRoutes(api: Pick<Api, 'readiness'>): Endpoint[] {
   return [
     endpoint({
       method: 'get',
@@ -36,15 +36,18 @@ export function healthRoutes(api: Pick<Api, 'db' | 'isTemporalReachable'>): Endp
       path: '/readyz',
       operationId: 'isReady',
       tag: 'Service',
-      summary: 'Database and Temporal can be reached',
+      summary: 'The database takes writes, and Temporal can be reached',
+      description:
+        'Looks at most once a second, however many ask. After a write that the database refused it is `not_writable` for ' +
+        '10 s, and then until a write succeeds.',
       auth: 'none',
       answers: {
-        200: { description: 'Both can.', schema: readiness },
-        503: { description: 'Says which cannot.', schema: readiness },
+        200: { description: 'So it is.', schema: readiness },
+        503: { description: 'Says what is not so.', schema: readiness },
       },
       refusals: [],
       async handle({ response }) {
-        const reachable = await probe();
+        const reachable = await api.readiness.look();
         const ready = reachable.database === 'ok' && reachable.temporal === 'ok';
         response.status(ready ? 200 : 503).json({ status: ready ? 'ready' : 'not_ready', ...reachable });
       },

@@ -1,3 +1,4 @@
+import type { Response } from 'express';
 import { Refusal } from '../../domain/refusal.ts';
 import type { Payment } from '../../ledger/rows.ts';
 import { isDatabaseUnavailable } from '../../ledger/unavailable.ts';
@@ -5,8 +6,10 @@ import { paymentKey } from '../changes.ts';
 import type { Api } from '../deps.ts';
 import { type Access, tokenEndsAt } from '../endpoint/auth.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
+import { clientAddress } from '../http/client-address.ts';
 import { goneSignal } from '../http/client-gone.ts';
 import { EventStream, stateId } from '../http/event-stream.ts';
+import type { StreamPlace } from '../http/stream-places.ts';
 import { z } from '../http/zod.ts';
 import { createSeePayment } from '../payments/see-payment.ts';
 
@@ -18,8 +21,9 @@ data: {"id":"pay_01JD7Z7C8Q6W4Y9V5T3R1P0N2M","status":"paying",...}
 
 /** `GET /v1/payments/{id}/events`: whoever watches a payment sees its state, and each change as it is made. */
 export function paymentEventsRoute(api: Api): Endpoint {
-  const { changes, metrics, streams, now } = api;
+  const { changes, metrics, streams, streamPlaces, now } = api;
   const seePayment = createSeePayment(api);
+  const places = new WeakMap<Response, StreamPlace>();
 
   /** In ms: a token opens nothing after its end, also not a stream that began before. */
   const lifetime = (access: Access, row: Payment): number =>
@@ -57,8 +61,15 @@ export function paymentEventsRoute(api: Api): Endpoint {
       204: { description: 'The payment is final and `Last-Event-ID` is its state: nothing more will come.' },
     },
     refusals: ['payment_not_found', 'too_many_readers'],
+    async admit(request, response) {
+      const place = await streamPlaces.enter(clientAddress(request), goneSignal(response));
+      places.set(response, place);
+      if (response.closed) place.leave();
+      else response.once('close', place.leave);
+    },
     async handle({ request, response, access, params: { id } }) {
       const signal = goneSignal(response);
+      const place = places.get(response);
       const first = await seePayment(access, id);
       const key = paymentKey(id);
       const lastEventId = request.get('last-event-id');
@@ -66,6 +77,7 @@ export function paymentEventsRoute(api: Api): Endpoint {
         return void response.status(204).end();
       }
       if (request.method === 'HEAD') return void response.type('text/event-stream').end();
+      place?.countFor(first.row.merchantId);
       if (!changes.hasRoom(key)) throw new Refusal('too_many_readers', 'Ask with `wait` meanwhile.');
 
       response.locals.streams = true;
@@ -76,7 +88,7 @@ export function paymentEventsRoute(api: Api): Endpoint {
       const stream = new EventStream(response, lastEventId, streams, push);
       try {
         const states = changes.follow(key, {
-          read: () => seePayment(access, id),
+          read: () => seePayment(access, id).finally(() => place?.opened()),
           timeoutMs: lifetime(access, first.row),
           signal,
           survives: isDatabaseUnavailable,

@@ -4,9 +4,11 @@ import { type IncomingMessage, request } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { afterAll, describe, expect, test } from 'vitest';
 import { createAdminApp } from '../../../src/api/admin/app.ts';
-import { createDetails, type Details } from '../../../src/api/admin/details.ts';
+import { createDetails, type Details, type DetailsDeps } from '../../../src/api/admin/details.ts';
+import type { ApiDeps } from '../../../src/api/deps.ts';
 import { listen, stopListening } from '../../../src/api/http/listen.ts';
 import { createMetrics } from '../../../src/api/metrics.ts';
+import { Readiness } from '../../../src/api/readiness.ts';
 import { problem } from '../../../src/api/schemas/common.ts';
 import { loadConfig } from '../../../src/config.ts';
 import { newDeliveryId, newEventId } from '../../../src/domain/ids.ts';
@@ -41,13 +43,20 @@ const NO_SWEEP: SweepStatus = { state: 'missing', note: null, lastCompletedAt: n
 /** Asks an admin listener of its own. */
 async function ask(
   path: string,
-  change: Partial<Parameters<typeof createDetails>[0]> = {},
+  change: Partial<DetailsDeps & Pick<ApiDeps, 'isTemporalReachable'>> = {},
   { host = '127.0.0.1', as = 'localhost' } = {},
 ) {
-  const { db, channels, isTemporalReachable } = api.deps;
-  const countLost = async () => ({ payment: 2, refund: 1 });
+  const { db, isTemporalReachable } = { ...api.deps, ...change };
+  const now = () => new Date();
   const deps = {
-    ...{ config, db, channels, isTemporalReachable, countLost, now: () => new Date() },
+    ...{
+      config,
+      db,
+      channels: api.deps.channels,
+      now,
+      readiness: new Readiness({ db, isTemporalReachable }, now),
+    },
+    countLost: async () => ({ payment: 2, refund: 1 }),
     readSweepStatus: async () => NO_SWEEP,
     ...change,
   };

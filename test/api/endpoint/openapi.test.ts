@@ -3,7 +3,9 @@ import { expect, test } from 'vitest';
 import { createEndpoints } from '../../../src/api/app.ts';
 import { refusalsOf } from '../../../src/api/endpoint/openapi.ts';
 import { STREAMS } from '../../../src/api/http/event-stream.ts';
+import { StreamPlaces } from '../../../src/api/http/stream-places.ts';
 import { createAskChannel } from '../../../src/api/payments/ask-channel.ts';
+import { Readiness } from '../../../src/api/readiness.ts';
 import { EVENT_TYPES } from '../../../src/domain/event.ts';
 import { REFUSALS } from '../../../src/domain/refusal.ts';
 import { findChromium } from '../../support/chromium.ts';
@@ -23,6 +25,8 @@ const endpoints = createEndpoints({
   streams: STREAMS,
   ...api.deps,
   askChannel: createAskChannel(api.deps),
+  readiness: new Readiness(api.deps, () => new Date()),
+  streamPlaces: new StreamPlaces(STREAMS),
 });
 // biome-ignore lint/suspicious/noExplicitAny: a JSON document.
 const document: any = (await api.call('/openapi.json')).json;

@@ -264,17 +264,6 @@ describe('a database that', () => {
   });
 });
 
-test('Temporal away: /readyz says so', async () => {
-  api.workflows.down = true;
-  const answer = await api.call('/readyz');
-  api.workflows.down = false;
-  expect([answer.status, answer.json]).toEqual([
-    503,
-    { status: 'not_ready', database: 'ok', temporal: 'unreachable' },
-  ]);
-  expect((await api.call('/readyz')).json).toEqual({ status: 'ready', database: 'ok', temporal: 'ok' });
-});
-
 /** What the API sends on a connection of its own until it ends it. */
 const exchange = (text: string) =>
   new Promise<string>((resolve, reject) => {
@@ -311,26 +300,6 @@ test('requests sent without waiting for answers: some are, more cut the connecti
   const began = runningTime();
   expect(await exchange(`${ask(60)}\r\n`.repeat(100))).toBe('');
   expect(began()).toBeLessThan(IN_TIME_MS);
-});
-
-test('however many ask /readyz at once, one look is taken', async () => {
-  let looks = 0;
-  const own = await startTestApi(database.url, {
-    isTemporalReachable: async () => {
-      looks += 1;
-      await sleep(300);
-      return true;
-    },
-  });
-  try {
-    const answers = await Promise.all(Array.from({ length: 10 }, () => own.call('/readyz')));
-    expect(answers.map(({ status }) => status)).toEqual(Array(10).fill(200));
-    expect(looks).toBe(1);
-    await own.call('/readyz');
-    expect(looks).toBe(2);
-  } finally {
-    await own.close();
-  }
 });
 
 test('a body full of faults is refused with the first 50', async () => {

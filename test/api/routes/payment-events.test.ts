@@ -5,9 +5,11 @@ import { PrismaPg } from '@prisma/adapter-pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { Changes } from '../../../src/api/changes.ts';
 import { EventStream, STREAMS, type StreamLimits } from '../../../src/api/http/event-stream.ts';
+import { OPENING_AT_ONCE } from '../../../src/api/http/stream-places.ts';
 import { PrismaClient } from '../../../src/generated/prisma/client.ts';
 import { createLedgerClient, type LedgerClient } from '../../../src/ledger/client.ts';
-import { runningTime } from '../../support/progress.ts';
+import { Connection } from '../../../src/ledger/connection.ts';
+import { NET_MS, runningTime } from '../../support/progress.ts';
 import { eventually, type FreshDatabase, freshDatabase, queryOnce } from '../../support/stack.ts';
 import { type Reader, readEvents } from '../event-source.ts';
 import { newKey, pay, settle as settlePaid, startTestApi, type TestApi } from '../support.ts';
@@ -250,7 +252,8 @@ describe('many readers', () => {
   test('two hundred at once all get the end, and the database is hardly read for it', async () => {
     const reads: string[] = [];
     const counted = countingClient(database.url, (sql) => reads.push(sql));
-    const crowded = await startTestApi(database.url, { db: counted });
+    const patient = { ...STREAMS, openWithinMs: NET_MS };
+    const crowded = await startTestApi(database.url, { db: counted, streams: patient });
     try {
       await eventually(() => crowded.changes.listening);
       const made = await pay(crowded, key);
@@ -296,6 +299,123 @@ describe('many readers', () => {
     } finally {
       await changes.close();
       await small.close();
+    }
+  });
+
+  test('one address gets half of the places, and one merchant too', async () => {
+    const streams = { ...STREAMS, atMost: 4, openWithinMs: NET_MS };
+    const small = await startTestApi(database.url, { streams });
+    /** Watches from another address of this machine. @returns the status */
+    const from = async (localAddress: string, made: { id: string; clientToken: string }) => {
+      const { port, hostname } = new URL(small.url);
+      const socket = connect({ port: Number(port), host: hostname, localAddress });
+      held.push(socket);
+      const credential = `Authorization: Bearer ${made.clientToken}`;
+      socket.write(`GET /v1/payments/${made.id}/events HTTP/1.1\r\nHost: x\r\n${credential}\r\n\r\n`);
+      const [data] = (await once(socket, 'data')) as [Buffer];
+      return data.toString();
+    };
+    const held: Socket[] = [];
+    try {
+      const made = await pay(small, key);
+      const [first] = [await watch(made.id, key, {}, small), await watch(made.id, key, {}, small)];
+      const refused = await small.call(`/v1/payments/${made.id}/events`, { key: made.clientToken });
+      expect([refused.status, refused.json.code]).toEqual([503, 'too_many_readers']);
+      expect(refused.headers.get('retry-after')).toBe('10');
+      // Where a machine has one address alone, this part of it cannot be seen.
+      if (process.platform === 'linux') {
+        const ofMerchant = await from('127.0.0.2', made);
+        expect(ofMerchant).toMatch(/^HTTP\/1.1 503 /);
+        expect(ofMerchant).toContain('\r\nRetry-After: 10\r\n');
+        expect(ofMerchant).toContain('of this merchant');
+        const other = await newKey(small.db);
+        expect(await from('127.0.0.3', await pay(small, other.key))).toMatch(/^HTTP\/1.1 200 /);
+      }
+      first?.leave();
+      await eventually(async () => {
+        const again = await watch(made.id, made.clientToken, {}, small);
+        return again.status === 200;
+      });
+    } finally {
+      for (const socket of held) socket.destroy();
+      await small.close();
+    }
+  });
+
+  test('hundreds that come at once leave the database to whoever creates', async () => {
+    const CROWD = 300;
+    const client = countingClient(database.url, () => undefined);
+    let reads = 0;
+    // Each read of a stream takes a connection until the test lets it go.
+    const slow = intercept(client, 'payment', async (find) => {
+      reads += 1;
+      await client.$queryRaw`SELECT 1 FROM (SELECT pg_advisory_xact_lock_shared(1)) AS held`;
+      return await find();
+    });
+    const streams = { ...STREAMS, openWithinMs: NET_MS };
+    const crowded = await startTestApi(database.url, { db: slow, streams });
+    const holder = new Connection({ connectionString: database.url });
+    await holder.connect();
+    try {
+      const made = await Promise.all([pay(api, key), pay(api, key)]);
+      await holder.query('SELECT pg_advisory_lock(1)');
+      let arrived = 0;
+      crowded.server.on('request', () => {
+        arrived += 1;
+      });
+      const opening = Promise.all(
+        Array.from({ length: CROWD }, (_, n) => {
+          const { id, clientToken } = made[n % 2] ?? made[0];
+          return watch(id, clientToken, {}, crowded);
+        }),
+      );
+      await eventually(() => arrived === CROWD && reads > 0);
+      const created = await crowded.call('/v1/orders', {
+        key,
+        body: { id: 'in-between', amount: 1, currency: 'CNY' },
+      });
+      expect(created.status).toBe(201);
+      expect(reads).toBeLessThanOrEqual(OPENING_AT_ONCE);
+      await holder.query('SELECT pg_advisory_unlock(1)');
+      const opened = await opening;
+      expect(opened.map(({ status }) => status)).toEqual(Array(CROWD).fill(200));
+      await eventually(() => opened.every(({ events }) => events.length === 1));
+    } finally {
+      await holder.end();
+      for (const reader of readers.splice(0)) reader.leave();
+      await crowded.close();
+      await client.$disconnect();
+    }
+  });
+
+  test('a key is looked up when its stream opens, and not before', async () => {
+    let asked = 0;
+    let letIn = () => {};
+    const gate = new Promise<void>((resolve) => {
+      letIn = resolve;
+    });
+    const gated = intercept(api.db, 'apiKey', async (find) => {
+      asked += 1;
+      await gate;
+      return await find();
+    });
+    const streams = { ...STREAMS, openWithinMs: NET_MS };
+    const crowded = await startTestApi(database.url, { db: gated, streams });
+    try {
+      const made = await pay(api, key);
+      let arrived = 0;
+      crowded.server.on('request', () => {
+        arrived += 1;
+      });
+      const opening = Promise.all(Array.from({ length: 50 }, () => watch(made.id, key, {}, crowded)));
+      await eventually(() => arrived === 50 && asked > 0);
+      expect(asked).toBeLessThanOrEqual(OPENING_AT_ONCE);
+      letIn();
+      expect((await opening).map(({ status }) => status)).toEqual(Array(50).fill(200));
+    } finally {
+      letIn();
+      for (const reader of readers.splice(0)) reader.leave();
+      await crowded.close();
     }
   });
 

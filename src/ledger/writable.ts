@@ -1,0 +1,20 @@
+import type { LedgerClient } from './client.ts';
+
+/** Whether the database takes writes, as it says itself. */
+export type Writability = 'ok' | 'in_recovery' | 'read_only';
+
+/** Reads a table of ours as well: a database without the migrations rejects. */
+export async function readWritability(db: LedgerClient): Promise<Writability> {
+  const [said] = await db.$queryRaw<{ inRecovery: boolean; isReadOnly: boolean }[]>`
+    SELECT pg_is_in_recovery() AS "inRecovery", current_setting('transaction_read_only') = 'on' AS "isReadOnly"
+    FROM (SELECT count(*) FROM (SELECT FROM merchants LIMIT 1) AS one) AS migrated`;
+  if (said?.inRecovery) return 'in_recovery';
+  return said?.isReadOnly ? 'read_only' : 'ok';
+}
+
+/** Writes one row, always the same, in a transaction of its own. Rejects when nothing can be written. */
+export async function probeWrite(db: LedgerClient, at: Date): Promise<void> {
+  await db.$executeRaw`
+    INSERT INTO write_probe (id, probed_at) VALUES (1, ${at})
+    ON CONFLICT (id) DO UPDATE SET probed_at = EXCLUDED.probed_at`;
+}

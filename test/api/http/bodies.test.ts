@@ -1,0 +1,264 @@
+import { rmSync } from 'node:fs';
+import { createServer, request } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { connect } from 'node:net';
+import { gzipSync } from 'node:zlib';
+import type { Pool } from 'pg';
+import { pino } from 'pino';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createShop } from '../../../examples/shop/app.ts';
+import type { Nodrop } from '../../../examples/shop/nodrop.ts';
+import { createAdminApp } from '../../../src/api/admin/app.ts';
+import { BODY_LIMIT } from '../../../src/api/http/body.ts';
+import { listen, stopListening } from '../../../src/api/http/listen.ts';
+import { problem } from '../../../src/api/schemas/common.ts';
+import { startSimulator } from '../../../src/simulator/app.ts';
+import { chunked, flood } from '../../support/flood.ts';
+import { eventually, temporaryHome } from '../../support/stack.ts';
+import { CHANNEL_SECRET, newOrderId, setUp } from '../support.ts';
+
+// No listener reads more of a body than its bound and a short grace, whatever the route and however it is sent.
+
+const { api, key } = await setUp();
+
+/** A body's bound, the grace after the answer, and what Node reads ahead. */
+const READ_AT_MOST = BODY_LIMIT + 256 * 1024 + 256 * 1024;
+const HUGE = 'Content-Length: 2147483648';
+const CHUNKED = 'Transfer-Encoding: chunked';
+const BLOCK = Buffer.alloc(64 * 1024, 97);
+
+const listeners: Record<string, string> = { api: api.url };
+const left: (() => Promise<unknown>)[] = [];
+
+beforeAll(async () => {
+  const admin = await listen(
+    createAdminApp(
+      api.deps.metrics,
+      () => Promise.reject(new Error('not asked')),
+      'https://pay.example',
+      '127.0.0.1',
+    ),
+    '127.0.0.1',
+    0,
+    'PORT',
+    'https://pay.example',
+  );
+  left.push(() => stopListening(admin.server, 0));
+  const folder = temporaryHome();
+  const simulator = await startSimulator({
+    ...{ folder, secrets: { simulator: CHANNEL_SECRET }, host: '127.0.0.1', port: 0 },
+    logger: pino({ level: 'silent' }),
+  });
+  left.push(async () => {
+    await simulator.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+  // Nothing that is refused comes to its database.
+  const app = createShop({} as Pool, {} as Nodrop, CHANNEL_SECRET, new AbortController().signal);
+  const shop = createServer(app).on('checkContinue', app);
+  await new Promise<void>((resolve) => shop.listen(0, '127.0.0.1', resolve));
+  left.push(() => stopListening(shop, 0));
+  listeners.admin = `http://127.0.0.1:${admin.port}`;
+  listeners.simulator = simulator.url;
+  listeners.shop = `http://127.0.0.1:${(shop.address() as AddressInfo).port}`;
+});
+afterAll(async () => {
+  for (const end of left.toReversed()) await end();
+});
+
+const routes: readonly [listener: string, line: string][] = [
+  ['api', 'POST /callbacks/simulator'],
+  ['api', 'POST /callbacks/nobody'],
+  ['api', 'POST /v1/orders'],
+  ['api', 'POST /v1/payments/pay_1/hint'],
+  ['api', 'GET /healthz'],
+  ['api', 'GET /docs/assets/swagger-ui.css'],
+  ['api', 'POST /nothing/here'],
+  ['admin', 'GET /metrics'],
+  ['admin', 'POST /nothing/here'],
+  ['simulator', 'POST /v1/trades'],
+  ['simulator', 'POST /pay/p1'],
+  ['simulator', 'PUT /_control/faults'],
+  ['simulator', 'POST /nothing/here'],
+  ['shop', 'POST /nodrop/events'],
+  ['shop', 'POST /orders'],
+  ['shop', 'GET /healthz'],
+];
+
+const statusOf = (answer: string) => Number(/^HTTP\/1\.1 (\d+)/.exec(answer)?.[1]);
+
+describe.concurrent.each(routes)('%s: %s', (listener, line) => {
+  test('an announced body that is too large is refused before it is read', async () => {
+    const { answer, read } = await flood(listeners[listener] ?? '', {
+      head: [`${line} HTTP/1.1`, HUGE, 'Content-Type: application/json'],
+      chunk: BLOCK,
+    });
+    expect(statusOf(answer)).toBe(413);
+    expect(answer).toMatch(/\r\nConnection: close\r\n/i);
+    expect(read).toBeLessThan(READ_AT_MOST - BODY_LIMIT);
+  });
+
+  test('one that says no length is read up to the bound, and the connection ends', async () => {
+    const { answer, read } = await flood(listeners[listener] ?? '', {
+      head: [`${line} HTTP/1.1`, CHUNKED, 'Content-Type: application/json', `Authorization: Bearer ${key}`],
+      chunk: chunked(BLOCK),
+    });
+    expect(statusOf(answer)).toBeGreaterThanOrEqual(200);
+    expect(read).toBeLessThan(READ_AT_MOST);
+  });
+
+  test('whoever asks whether to send it is refused, and never told to go on', async () => {
+    const { answer, read } = await flood(listeners[listener] ?? '', {
+      head: [`${line} HTTP/1.1`, HUGE, 'Expect: 100-continue'],
+    });
+    expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 413']);
+    expect(read).toBeLessThan(1_000);
+  });
+});
+
+const problemIn = (answer: string) => {
+  const [head = '', body = ''] = answer.split('\r\n\r\n');
+  expect(head).toContain('Content-Type: application/problem+json');
+  return problem.strict().parse(JSON.parse(body));
+};
+
+test('what is announced as too large gets a problem document, also at the admin listener', async () => {
+  for (const [listener, path] of [
+    ['api', '/callbacks/simulator'],
+    ['api', '/nothing'],
+    ['admin', '/metrics'],
+  ] as const) {
+    const { answer } = await flood(listeners[listener] ?? '', {
+      head: [`POST ${path} HTTP/1.1`, HUGE],
+      chunk: BLOCK,
+    });
+    expect(problemIn(answer)).toMatchObject({ code: 'payload_too_large', status: 413, instance: path });
+  }
+});
+
+describe.concurrent.each([
+  ['as it is', '', BLOCK],
+  // One member of many zeros, and then without end: what was taken off the socket counts as well as what it becomes.
+  ['compressed', 'Content-Encoding: gzip', gzipSync(Buffer.alloc(16 * 1024 * 1024))],
+  // No parser gets anything out of it.
+  ['in an encoding nobody knows', 'Content-Encoding: zip', BLOCK],
+])('a body without a length, %s', (_name, encoding, data) => {
+  test.each([false, true])('dripping: %s', async (drips) => {
+    const { answer, read } = await flood(api.url, {
+      head: ['POST /callbacks/simulator HTTP/1.1', CHUNKED, ...(encoding === '' ? [] : [encoding])],
+      chunk: chunked(data),
+      drips,
+    });
+    const { code } = problemIn(answer);
+    expect(code).toBe(
+      encoding.endsWith('zip') && !encoding.endsWith('gzip') ? 'unsupported_media_type' : 'payload_too_large',
+    );
+    expect(read).toBeLessThan(READ_AT_MOST);
+  });
+});
+
+test('a small body that becomes a large one is refused', async () => {
+  const raw = new Uint8Array(gzipSync(Buffer.alloc(64 * 1024 * 1024)));
+  const answer = await api.call('/callbacks/simulator', { raw, headers: { 'content-encoding': 'gzip' } });
+  expect([answer.status, answer.json.code]).toEqual([413, 'payload_too_large']);
+});
+
+describe('the refusal reaches', () => {
+  test('a client that reads while it sends', async () => {
+    const answer = await api.call('/callbacks/simulator', { raw: new Uint8Array(8 * 1024 * 1024) });
+    expect([answer.status, answer.json.code]).toEqual([413, 'payload_too_large']);
+  });
+
+  test.each([
+    ['announced', [`Content-Length: ${BODY_LIMIT + BLOCK.length}`], BLOCK],
+    ['not announced', [CHUNKED], chunked(BLOCK)],
+  ])('a client that sends all, %s, before it reads', async (_name, head, chunk) => {
+    const { answer } = await flood(api.url, {
+      head: ['POST /callbacks/simulator HTTP/1.1', ...head],
+      ...{ chunk, times: BODY_LIMIT / BLOCK.length + 1, sendsFirst: true },
+    });
+    expect(problemIn(answer).code).toBe('payload_too_large');
+  });
+
+  test('a page of another origin, where pages may ask', async () => {
+    const answer = await api.call('/v1/payments/pay_1/switch', { raw: new Uint8Array(BODY_LIMIT + 1) });
+    expect(answer.status).toBe(413);
+    expect(answer.headers.get('access-control-allow-origin')).toBe('*');
+  });
+});
+
+test('what comes on a connection after its last answer is no request', async () => {
+  const order = JSON.stringify({ id: newOrderId(), amount: 1, currency: 'CNY' });
+  const smuggled = [
+    ...['POST /v1/orders HTTP/1.1', 'Host: x', `Authorization: Bearer ${key}`],
+    ...['Content-Type: application/json', `Content-Length: ${order.length}`, '', order],
+  ].join('\r\n');
+  await flood(api.url, {
+    head: ['POST /callbacks/simulator HTTP/1.1', `Content-Length: ${BODY_LIMIT + 1}`],
+    chunk: Buffer.concat([Buffer.alloc(BODY_LIMIT + 1), Buffer.from(smuggled)]),
+    times: 1,
+  });
+  expect(await api.db.order.count()).toBe(0);
+});
+
+/** Sends requests one after the other's answer on one connection. @returns the status lines of all answers */
+async function inTurn(requests: readonly string[]): Promise<(string | undefined)[]> {
+  const socket = connect(Number(new URL(api.url).port), '127.0.0.1');
+  let answer = '';
+  socket.on('data', (data) => {
+    answer += data;
+  });
+  const lines = () => [...answer.matchAll(/HTTP\/1\.1 \d+/g)].map(([line]) => line);
+  for (const [i, text] of requests.entries()) {
+    socket.write(text);
+    await eventually(() => lines().length > i);
+  }
+  socket.destroy();
+  return lines();
+}
+
+test('a body without a length that is read to its end leaves the connection as it is', async () => {
+  const body = JSON.stringify({ id: newOrderId(), amount: 1, currency: 'CNY' });
+  const ask = [
+    ...['POST /v1/orders HTTP/1.1', 'Host: x', `Authorization: Bearer ${key}`],
+    ...['Content-Type: application/json', CHUNKED, '', `${body.length.toString(16)}`, body, '0', '', ''],
+  ].join('\r\n');
+  expect(await inTurn([ask, ask, ask])).toEqual(['HTTP/1.1 201', 'HTTP/1.1 200', 'HTTP/1.1 200']);
+});
+
+test('whoever asks whether to send a body is told to when it is read, and not when it is refused', async () => {
+  const ask = (headers: Record<string, string>) =>
+    new Promise<readonly [number | undefined, boolean]>((resolve, reject) => {
+      const body = JSON.stringify({ id: newOrderId(), amount: 1, currency: 'CNY' });
+      let toldToGoOn = false;
+      const sent = request(`${api.url}/v1/orders`, {
+        method: 'POST',
+        headers: {
+          ...{ 'content-type': 'application/json', 'content-length': body.length, expect: '100-continue' },
+          ...headers,
+        },
+      });
+      sent.on('continue', () => {
+        toldToGoOn = true;
+        sent.end(body);
+      });
+      sent.on('response', (response) => {
+        response.resume();
+        resolve([response.statusCode, toldToGoOn]);
+        sent.destroy();
+      });
+      sent.on('error', reject);
+      sent.flushHeaders();
+    });
+  expect(await ask({ authorization: `Bearer ${key}` })).toEqual([201, true]);
+  expect(await ask({ authorization: 'Bearer sk_nobody' })).toEqual([401, false]);
+});
+
+test.each(['api', 'admin', 'simulator'])('two Host headers are 400: %s', async (listener) => {
+  for (const second of ['Host: y', 'hOST: x']) {
+    const { answer } = await flood(listeners[listener] ?? '', {
+      head: ['GET /healthz HTTP/1.1', 'Connection: close', second],
+    });
+    expect(statusOf(answer)).toBe(400);
+  }
+});

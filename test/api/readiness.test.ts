@@ -1,0 +1,184 @@
+import { PrismaPg } from '@prisma/adapter-pg';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { LOOK_EVERY_MS, WRITES_REFUSED_MS } from '../../src/api/readiness.ts';
+import { PrismaClient } from '../../src/generated/prisma/client.ts';
+import type { LedgerClient } from '../../src/ledger/client.ts';
+import { probeWrite } from '../../src/ledger/writable.ts';
+import { type FreshDatabase, freshDatabase, queryOnce } from '../support/stack.ts';
+import { newKey, newOrderId, startTestApi, type TestApi } from './support.ts';
+
+// GET /readyz: 503 while nothing can be written, and cheap however often it is asked.
+
+let database: FreshDatabase;
+let api: TestApi;
+let key: string;
+let client: LedgerClient;
+/** Every statement of the API so far. */
+let statements: string[];
+let isTemporalThere: boolean;
+let looksAtTemporal: number;
+let now: number;
+
+/** @returns an API on new connections, and its clock stands. */
+async function start() {
+  const counting = new PrismaClient({
+    adapter: new PrismaPg({ connectionString: database.url, max: 20 }),
+    log: [{ emit: 'event', level: 'query' }],
+  });
+  counting.$on('query', ({ query }) => void statements.push(query));
+  client = counting as unknown as LedgerClient;
+  api = await startTestApi(database.url, {
+    db: client,
+    now: () => new Date(now),
+    isTemporalReachable: async () => {
+      looksAtTemporal += 1;
+      return isTemporalThere;
+    },
+  });
+}
+
+beforeEach(async () => {
+  database = await freshDatabase();
+  statements = [];
+  isTemporalThere = true;
+  looksAtTemporal = 0;
+  now = Date.now();
+  await start();
+  ({ key } = await newKey(api.db));
+});
+afterEach(async () => {
+  await api.close();
+  await client.$disconnect();
+  await database.drop();
+});
+
+const ready = async () => {
+  const { status, json } = await api.call('/readyz');
+  return [status, json.status, json.database, json.temporal];
+};
+const READY = [200, 'ready', 'ok', 'ok'];
+const not = (state: string) => [503, 'not_ready', state, 'ok'];
+const order = () => api.call('/v1/orders', { key, body: { id: newOrderId(), amount: 1, currency: 'CNY' } });
+/** How often the probe was written. */
+const probes = () => statements.filter((sql) => sql.includes('write_probe')).length;
+
+/** Writes of a table fail with this code of PostgreSQL's, until it is undone. */
+async function refuseWrites(table: string, code: string): Promise<() => Promise<unknown>> {
+  await queryOnce(
+    database.url,
+    `create sequence tries_${table};
+     create function refuse_${table}() returns trigger language plpgsql as
+       $$ begin perform nextval('tries_${table}'); raise exception 'secret words' using errcode = '${code}'; end $$;
+     create trigger refuse before insert or update on ${table} execute function refuse_${table}()`,
+  );
+  return () => queryOnce(database.url, `drop function refuse_${table} cascade`);
+}
+
+/** How often the table was written in vain: what a sequence counts is not rolled back. */
+async function triesOf(table: string): Promise<unknown> {
+  const sql = `select case when is_called then last_value else 0 end::int as tries from tries_${table}`;
+  return (await queryOnce(database.url, sql))[0]?.tries;
+}
+
+test('Temporal away: it says so', async () => {
+  isTemporalThere = false;
+  expect(await ready()).toEqual([503, 'not_ready', 'ok', 'unreachable']);
+  isTemporalThere = true;
+  now += LOOK_EVERY_MS;
+  expect(await ready()).toEqual(READY);
+});
+
+test('however many ask, at once or within a second, one look is taken', async () => {
+  expect(await Promise.all(Array.from({ length: 10 }, ready))).toEqual(Array(10).fill(READY));
+  for (let n = 0; n < 50; n += 1) expect(await ready()).toEqual(READY);
+  expect([looksAtTemporal, statements.filter((sql) => sql.includes('pg_is_in_recovery')).length]).toEqual([
+    1, 1,
+  ]);
+  now += LOOK_EVERY_MS;
+  await ready();
+  expect(looksAtTemporal).toBe(2);
+  // Nothing has failed: nothing is written.
+  expect(probes()).toBe(0);
+});
+
+describe('503 while the database', () => {
+  test('is read-only', async () => {
+    const name = new URL(database.url).pathname.slice(1);
+    await queryOnce(database.url, `alter database ${name} set default_transaction_read_only = on`);
+    await api.close();
+    await client.$disconnect();
+    await start();
+    expect(await ready()).toEqual(not('read_only'));
+    expect((await order()).json.code).toBe('database_unavailable');
+    now += WRITES_REFUSED_MS;
+    expect(await ready()).toEqual(not('read_only'));
+    expect(probes()).toBe(0);
+  });
+
+  test('is in recovery', async () => {
+    const name = new URL(database.url).pathname.slice(1);
+    // A standby as far as it says so: what is asked has this answer before PostgreSQL's own.
+    await queryOnce(
+      database.url,
+      `create schema standby;
+       create function standby.pg_is_in_recovery() returns boolean language sql as 'select true';
+       alter database ${name} set search_path = standby, pg_catalog, public`,
+    );
+    await api.close();
+    await client.$disconnect();
+    await start();
+    expect(await ready()).toEqual(not('in_recovery'));
+  });
+
+  test('refuses writes: for 10 s without asking it, and then until a probe is written', async () => {
+    const undo = [await refuseWrites('orders', '53100'), await refuseWrites('write_probe', '53100')];
+    expect(await ready()).toEqual(READY);
+    const refused = await order();
+    expect([refused.status, refused.json.code]).toEqual([503, 'database_unavailable']);
+    // At once, though it was looked at a moment ago.
+    expect(await ready()).toEqual(not('not_writable'));
+    now += WRITES_REFUSED_MS - 1;
+    expect(await ready()).toEqual(not('not_writable'));
+    expect(await triesOf('write_probe')).toBe(0);
+
+    now += LOOK_EVERY_MS;
+    expect(await Promise.all(Array.from({ length: 20 }, ready))).toEqual(Array(20).fill(not('not_writable')));
+    expect(await triesOf('write_probe')).toBe(1);
+    for (const end of undo) await end();
+    now += WRITES_REFUSED_MS - 1;
+    expect(await ready()).toEqual(not('not_writable'));
+    const asked = statements.length;
+    for (let n = 0; n < 50; n += 1) await ready();
+    expect(statements.length).toBe(asked);
+
+    now += LOOK_EVERY_MS;
+    expect(await ready()).toEqual(READY);
+    expect(await client.writeProbe.count()).toBe(1);
+    now += LOOK_EVERY_MS;
+    const written = probes();
+    expect(await ready()).toEqual(READY);
+    expect(probes()).toBe(written);
+  });
+
+  test('and not because one request came to nothing: the next look finds out by writing', async () => {
+    await refuseWrites('orders', '57014');
+    expect(await ready()).toEqual(READY);
+    expect((await order()).json.code).toBe('database_unavailable');
+    expect(await ready()).toEqual(READY);
+    expect(probes()).toBe(1);
+    // The same row again makes the table no larger.
+    for (let n = 0; n < 500; n += 1) await probeWrite(client, new Date(now + n));
+    expect(await queryOnce(database.url, "select pg_relation_size('write_probe')::int as size")).toEqual([
+      { size: 8192 },
+    ]);
+  });
+
+  test('gives no permission to write', async () => {
+    await refuseWrites('orders', '42501');
+    await refuseWrites('write_probe', '42501');
+    expect((await order()).status).toBe(500);
+    const answer = await api.call('/readyz');
+    expect([answer.status, answer.json.database]).toEqual([503, 'not_writable']);
+    expect(answer.text).not.toContain('secret');
+  });
+});
