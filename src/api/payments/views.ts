@@ -96,6 +96,8 @@ export function paymentView(
     ...paymentData(row),
     ...commonView(row, viewer.now, checkoutUrl),
     clientToken,
+    payer: row.payer as PaymentView['payer'],
+    returnUrl: row.returnUrl,
     temporalUrl: viewer.temporalUrl(paymentWorkflowId(row.id)),
   };
 }
