@@ -74,7 +74,7 @@ export async function createOrder(
   now: Date,
 ): Promise<{ order: Order; created: boolean }> {
   // It waits for whoever creates the same order in a transaction.
-  return await inTurn(db, merchantId, given.id, () => insertOrder(db, merchantId, given, '', now));
+  return await inTurn(db, merchantId, given.id, () => insertOrder(db, merchantId, given, now));
 }
 
 /** @param at what comes before the names of the order's fields in the request. */
@@ -82,8 +82,8 @@ async function insertOrder(
   db: LedgerClient | LedgerTx,
   merchantId: string,
   given: NewOrder,
-  at: '' | 'order.',
   now: Date,
+  at: '' | 'order.' = '',
 ): Promise<{ order: Order; created: boolean }> {
   // Not a failing INSERT: inside a transaction that would undo everything before it.
   const inserted = await db.order.createMany({
@@ -169,7 +169,7 @@ export async function startPayment(
 ): Promise<{ payment: Payment; created: boolean }> {
   try {
     return await transaction(db, merchantId, order.id, async (tx) => {
-      if ('amount' in order) await insertOrder(tx, merchantId, order, 'order.', now);
+      if ('amount' in order) await insertOrder(tx, merchantId, order, now, 'order.');
       const locked = await lockOrder(tx, merchantId, order.id);
       if (locked === null) throw new Refusal('order_not_found', `There is no order ${order.id}.`);
       return await insertPayment(tx, locked, given, makeTokenHash, now);
@@ -293,14 +293,18 @@ async function insertPayment(
     const forbidden = attempt === handedOut || unasked.includes(attempt) ? null : forbidsAnother(attempt);
     if (forbidden !== null) throw forbidden;
   }
-  if (handedOut !== undefined)
-    return { payment: await restate(tx, handedOut, given, now), created: false };
+  if (handedOut !== undefined) return { payment: await restate(tx, handedOut, given, now), created: false };
   if (same !== undefined && (isFull || given.askedAttempts.has(same.id))) {
-    throw new Refusal('attempt_unresolved', `Payment ${same.id} is ending, and ${same.channel} has not closed it yet.`, {
-      retryAfterSeconds: 5,
-    });
+    throw new Refusal(
+      'attempt_unresolved',
+      `Payment ${same.id} is ending, and ${same.channel} has not closed it yet.`,
+      {
+        retryAfterSeconds: 5,
+      },
+    );
   }
-  if (isFull) throw new Refusal('order_not_payable', `Order ${order.id} has had ${attempts.length} attempts.`);
+  if (isFull)
+    throw new Refusal('order_not_payable', `Order ${order.id} has had ${attempts.length} attempts.`);
   if (unasked.length > 0) throw new UnaskedAttempts(unasked);
   const account = await tx.channelAccount.findUnique({
     where: { merchantId_channel: { merchantId: order.merchantId, channel: given.channel } },

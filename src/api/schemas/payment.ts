@@ -157,6 +157,10 @@ export const newSwitch = z
 export const payerPayment = z
   .object({
     ...payerFields,
+    backUrl: z.string().nullable().openapi({
+      description: "Where the payer goes on to: the merchant's `returnUrl` with `paymentId`, as it is now.",
+      example: 'https://shop.example/thanks?paymentId=pay_01JD7Z7C8Q6W4Y9V5T3R1P0N2M',
+    }),
     orderState: oneOf(PAYER_ORDER_STATES).openapi({
       description:
         'The order as its payer may know it, by this and every other attempt. `open`: it can be paid. `undecided`: money ' +

@@ -87,6 +87,8 @@ test('every event is a webhook of it, with its headers, its body and what the an
       'payUrl',
       'checkoutUrl',
       'clientToken',
+      'payer',
+      'returnUrl',
       'temporalUrl',
     ),
   );

@@ -23,6 +23,7 @@ const closes =
     return true;
   };
 beforeEach(() => {
+  clock = new Date();
   for (const one of [api, late, late2]) {
     const { onAwaitNextAction } = new StandInWorkflows(one.db);
     Object.assign(one.workflows, { down: false, onAwaitNextAction, onAskChannel: closes(one) });
@@ -163,8 +164,7 @@ describe('with less than 30 s left', () => {
       late.workflows.onAskChannel = happens;
       const answer = await post(body, late);
       expect([answer.status, answer.json.code, await attemptsOf(made.orderId)]).toEqual([409, code, 1]);
-      if (code === 'attempt_unresolved')
-        expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0);
+      if (code === 'attempt_unresolved') expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0);
       return { body, made };
     }
 
