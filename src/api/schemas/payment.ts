@@ -75,7 +75,13 @@ export const newPayment = z
         description: "How long the payer has; never longer than the order. Default: the deployment's.",
         example: 1800,
       }),
-    metadata: metadata.optional(),
+    metadata: metadata.optional().openapi({
+      // A client that fills it in would state it, and so replace that of the live payment.
+      default: undefined as never,
+      description:
+        'At most 20 pairs of texts, names up to 40 and values up to 500 characters. Default: none for a new payment, ' +
+        'and for the live one those it has.',
+    }),
   })
   .superRefine((given, context) => {
     if ((given.orderId === undefined) !== (given.order === undefined)) return;
