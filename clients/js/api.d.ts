@@ -53,7 +53,7 @@ export interface NewPayment {
    */
   expiresInSeconds?: number;
   /**
-   * At most 20 pairs of texts, names up to 40 and values up to 500 characters.
+   * At most 20 pairs of texts, names up to 40 and values up to 500 characters. Default: none for a new payment, and for the live one those it has.
    */
   metadata?: {
     [k: string]: string;
