@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { encode } from 'uqr';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { endPayment } from '../../src/ledger/payments.ts';
 import { newKey, newOrderId, pay, startTestApi, type TestApi } from '../api/support.ts';
 import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
 import { CHROMIUM, DESKTOP, expectAccessible, launch, openTab, PHONE, shows, type Tab } from './support.ts';
@@ -283,22 +282,19 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
   });
 
   test('leads back to where the shop said last, also while it is open and after a reload', async () => {
-    const made = await pay(api, key, { returnUrl: 'https://shop.example/a' });
-    await endPayment(api.db, made.id, 'closed', 'expired', new Date());
+    const order = { id: newOrderId(), amount: 1050, currency: 'CNY' };
+    const live = await pay(api, key, { order, returnUrl: 'https://shop.example/a' });
     const { page, close } = await openWith(LOOKS[0]);
-    await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
-    await shows(page, 'unpaid');
-    const back = page.getByRole('link', { name: 'Back to the shop' });
-    expect(await back.getAttribute('href')).toBe(`https://shop.example/a?paymentId=${made.id}`);
-
-    const body = { orderId: made.orderId, channel: 'simulator', returnUrl: 'https://shop.example/b' };
-    const live = (await api.call('/v1/payments', { key, body })).json;
     await page.goto(`${api.url}/checkout/${live.id}?token=${live.clientToken}`);
     await shows(page, 'pay');
-    await api.call('/v1/payments', { key, body: { ...body, returnUrl: 'https://shop.example/c' } });
-    const leadsTo = async () => await back.evaluate((link) => (link as unknown as { href: string }).href);
+    // Not shown beside the button to pay, and there.
+    const back = page.locator('#back');
+    expect(await back.getAttribute('href')).toBe(`https://shop.example/a?paymentId=${live.id}`);
+    const body = { order, channel: 'simulator', returnUrl: 'https://shop.example/c' };
+    expect((await api.call('/v1/payments', { key, body })).status).toBe(200);
+    const expected = `https://shop.example/c?paymentId=${live.id}`;
     for (const _ of ['open', 'reloaded']) {
-      await eventually(async () => (await leadsTo()) === `https://shop.example/c?paymentId=${live.id}`);
+      await eventually(async () => (await back.getAttribute('href')) === expected);
       await page.reload();
       await shows(page, 'pay');
     }
