@@ -38,7 +38,7 @@ export interface NewPayment {
    */
   method?: string;
   /**
-   * Who pays, for channels that want to know.
+   * Who pays, for channels that want to know. Another `id` than that of the live payment is refused (`payer_differs`); what the live payment does not know yet is added to it.
    */
   payer?: {
     id?: string;
@@ -53,7 +53,7 @@ export interface NewPayment {
    */
   expiresInSeconds?: number;
   /**
-   * At most 20 pairs of texts, names up to 40 and values up to 500 characters.
+   * At most 20 pairs of texts, names up to 40 and values up to 500 characters. Default: none for a new payment, and for the live one those it has.
    */
   metadata?: {
     [k: string]: string;
@@ -143,6 +143,17 @@ export interface Payment {
    * Opens this payment for its payer. Only in the answers of POST /v1/payments and of `switch`.
    */
   clientToken: string | null;
+  /**
+   * As it was given.
+   */
+  payer: {
+    id?: string;
+    ip?: string;
+  } | null;
+  /**
+   * Where the payer goes after the wallet, as it was given last.
+   */
+  returnUrl: string | null;
   /**
    * One of callback, query, hint, close, statement, operator; accept new ones.
    */
@@ -238,6 +249,10 @@ export interface PayerPayment {
    */
   paidAt: string | null;
   /**
+   * Where the payer goes on to: the merchant's `returnUrl` with `paymentId`, as it is now.
+   */
+  backUrl: string | null;
+  /**
    * The order as its payer may know it, by this and every other attempt. `open`: it can be paid. `undecided`: money or a decision is on its way by this or another attempt: do not pay again; nobody knows yet that nothing was charged. `paid`: it is paid, by this or another attempt (also when it was refunded since). `over`: it can no longer be paid, and no money is known or expected. Unless it is `open` there is no `nextAction` and nothing in `switchTo`.
    */
   orderState: string;
@@ -304,6 +319,10 @@ export interface SwitchedPayment {
    */
   paidAt: string | null;
   /**
+   * Where the payer goes on to: the merchant's `returnUrl` with `paymentId`, as it is now.
+   */
+  backUrl: string | null;
+  /**
    * The order as its payer may know it, by this and every other attempt. `open`: it can be paid. `undecided`: money or a decision is on its way by this or another attempt: do not pay again; nobody knows yet that nothing was charged. `paid`: it is paid, by this or another attempt (also when it was refunded since). `over`: it can no longer be paid, and no money is known or expected. Unless it is `open` there is no `nextAction` and nothing in `switchTo`.
    */
   orderState: string;
@@ -331,7 +350,7 @@ export interface Problem {
    */
   detail: string;
   /**
-   * Stable. One of bad_request, invalid_request, unauthorized, forbidden, not_found, method_not_allowed, order_not_found, payment_not_found, delivery_not_found, refund_not_found, cursor_expired, order_exists, order_already_paid, order_not_payable, payment_already_paid, not_resolvable, attempt_unresolved, not_refundable, idempotency_key_in_progress, idempotency_key_reused, payload_too_large, request_timeout, headers_too_large, unsupported_media_type, misdirected_request, unknown_channel, currency_not_supported, channel_rejected, refund_exceeds_payment, idempotency_key_missing, callback_unverified, callback_malformed, internal_error, too_many_readers, too_busy, database_unavailable, temporal_unavailable, channel_unreachable; accept new ones.
+   * Stable. One of bad_request, invalid_request, unauthorized, forbidden, not_found, method_not_allowed, order_not_found, payment_not_found, delivery_not_found, refund_not_found, cursor_expired, order_exists, order_already_paid, order_not_payable, payment_already_paid, not_resolvable, attempt_unresolved, payer_differs, not_refundable, idempotency_key_in_progress, idempotency_key_reused, payload_too_large, request_timeout, headers_too_large, unsupported_media_type, misdirected_request, unknown_channel, currency_not_supported, channel_rejected, refund_exceeds_payment, idempotency_key_missing, callback_unverified, callback_malformed, internal_error, too_many_readers, too_busy, database_unavailable, temporal_unavailable, channel_unreachable; accept new ones.
    */
   code: string;
   /**
@@ -343,7 +362,7 @@ export interface Problem {
    */
   requestId: string;
   /**
-   * For invalid_request: what is wrong where.
+   * For invalid_request: what is wrong where. For order_exists, payer_differs and idempotency_key_reused: which fields differ.
    */
   errors?: {
     path: string;

@@ -20,7 +20,7 @@ export declare class NodropError extends Error {
   readonly detail: string;
   /** Names the request in the service's log. */
   readonly requestId: string;
-  /** With `invalid_request`: what is wrong where. */
+  /** Which fields are wrong (`invalid_request`), or differ from what is there (`order_exists`, `payer_differs`, `idempotency_key_reused`). */
   readonly errors: readonly { path: string; message: string }[];
   readonly retryAfterSeconds: number | undefined;
 }

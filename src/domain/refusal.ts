@@ -17,6 +17,7 @@ export const REFUSALS = {
   payment_already_paid: { status: 409, title: 'The payment is already paid' },
   not_resolvable: { status: 409, title: 'There is nothing to decide in this way' },
   attempt_unresolved: { status: 409, title: 'An earlier attempt is not resolved yet' },
+  payer_differs: { status: 409, title: "The live attempt is another payer's" },
   not_refundable: { status: 409, title: 'The payment has nothing to give back' },
   idempotency_key_in_progress: { status: 409, title: 'The request with this key has not ended yet' },
   idempotency_key_reused: { status: 422, title: 'The idempotency key stands for another request' },
@@ -48,7 +49,7 @@ export class Refusal extends Error {
   readonly code: RefusalCode;
   /** Seconds after which asking again makes sense. */
   readonly retryAfterSeconds: number | undefined;
-  /** What is wrong where, for `invalid_request`. */
+  /** Which fields of the request are wrong, or differ from what is there, and how. */
   readonly errors: readonly { path: string; message: string }[] | undefined;
 
   constructor(

@@ -16,12 +16,21 @@ export interface KeyedRequest {
   readonly route: string;
   /** SHA-256 of the payload, hex. */
   readonly requestHash: string;
+  /** A fingerprint of each field of the payload, by its path. */
+  readonly fields: Readonly<Record<string, string>>;
 }
 
 /** What was made, by its id, or why it was refused. Nothing of the answer itself: it would hold a payer's secrets. */
 export type KeptResult =
   | { readonly status: number; readonly made: string }
-  | { readonly status: number; readonly refused: { readonly code: string; readonly detail: string } };
+  | {
+      readonly status: number;
+      readonly refused: {
+        readonly code: string;
+        readonly detail: string;
+        readonly errors?: readonly { path: string; message: string }[];
+      };
+    };
 
 /** A key that is ours to run under, until then. */
 export interface Lease {
@@ -34,23 +43,26 @@ export type Claim =
   | { readonly kind: 'ours'; readonly lease: Lease }
   | { readonly kind: 'done'; readonly result: KeptResult }
   | { readonly kind: 'in_progress' }
-  /** It stands for another route or payload. */
-  | { readonly kind: 'reused' };
+  /** It stands for another route or payload; `fields` are those that differ, as far as that is known. */
+  | { readonly kind: 'reused'; readonly route: string; readonly fields: readonly string[] };
 
 /** Takes the key for this request, or says what has become of the one that has it. */
 export async function claimKey(db: LedgerClient, request: KeyedRequest, now: Date): Promise<Claim> {
-  const { merchantId, key, route, requestHash } = request;
+  const { merchantId, key, route, requestHash, fields } = request;
   const until = new Date(now.getTime() + LEASE_MS);
   const ours: Claim = { kind: 'ours', lease: { merchantId, key, until } };
   const inserted = await db.idempotencyKey.createMany({
-    data: { merchantId, key, route, requestHash, lockedUntil: until, createdAt: now },
+    data: { merchantId, key, route, requestHash, requestFields: fields, lockedUntil: until, createdAt: now },
     skipDuplicates: true,
   });
   if (inserted.count === 1) return ours;
   const row = await db.idempotencyKey.findUnique({ where: { merchantId_key: { merchantId, key } } });
   // Gone since: whoever asks again finds it free.
   if (row === null) return { kind: 'in_progress' };
-  if (row.route !== route || row.requestHash !== requestHash) return { kind: 'reused' };
+  if (row.route !== route) return { kind: 'reused', route: row.route, fields: [] };
+  if (row.requestHash !== requestHash) {
+    return { kind: 'reused', route, fields: differing(row.requestFields as typeof fields, fields) };
+  }
   if (row.responseStatus !== null) {
     return {
       kind: 'done',
@@ -63,6 +75,14 @@ export async function claimKey(db: LedgerClient, request: KeyedRequest, now: Dat
     data: { lockedUntil: until },
   });
   return taken.count === 1 ? ours : { kind: 'in_progress' };
+}
+
+/** Nothing for a row from before its fields were kept. */
+function differing(known: KeyedRequest['fields'], given: KeyedRequest['fields']): string[] {
+  if (Object.keys(known).length === 0) return [];
+  return [...new Set([...Object.keys(known), ...Object.keys(given)])].filter(
+    (path) => known[path] !== given[path],
+  );
 }
 
 /** Whoever lost the lease to another request changes nothing any more. */

@@ -22,20 +22,30 @@ export interface NewOrder {
   readonly expiresInSeconds: number | undefined;
 }
 
+export interface Payer {
+  readonly id?: string;
+  readonly ip?: string;
+}
+
 export interface NewPayment {
   readonly channel: string;
   readonly method: string;
-  readonly payer: { readonly id?: string; readonly ip?: string } | undefined;
+  readonly payer: Payer | undefined;
   readonly returnUrl: string | undefined;
-  readonly metadata: Readonly<Record<string, string>>;
+  readonly metadata: Readonly<Record<string, string>> | undefined;
   readonly expiresInMs: number;
+  /**
+   * Payer, `returnUrl` and metadata are those of an earlier attempt, and nobody stated them for this one: a live attempt
+   * keeps its own.
+   */
+  readonly isInherited?: boolean;
   /** How many attempts the order may have had; absent: any number. */
   readonly attemptsAtMost?: number;
-  /** The order's other live attempts that the channel was asked about for this one. */
+  /** The order's live attempts that the channel was asked about for this one. */
   readonly askedAttempts: ReadonlySet<string>;
 }
 
-/** The order has live attempts on other channels or methods: they are asked about before a new one is made. */
+/** The order has live attempts, and none that is handed out: they are asked about before a new one is made. */
 export class UnaskedAttempts extends Error {
   override readonly name = 'UnaskedAttempts';
   readonly attempts: readonly Payment[];
@@ -47,9 +57,15 @@ export class UnaskedAttempts extends Error {
 }
 
 /**
- * Creates the order, or returns the one that is there when its content is the same. One that was recovered after a loss
- * of the database is filled with what only the merchant knows.
- * @throws Refusal `order_exists` when an order with this id has other content.
+ * An attempt with less time left is not handed out again when a new one would end later: a payer needs about as long to
+ * open the wallet and to pay.
+ */
+const TIME_TO_PAY_MS = 30_000;
+
+/**
+ * Creates the order, or returns the one that is there when its content is the same. How long it lives is not content.
+ * One that was recovered after a loss of the database is filled with what only the merchant knows.
+ * @throws Refusal `order_exists`, with the fields that differ, when an order with this id has other content.
  */
 export async function createOrder(
   db: LedgerClient,
@@ -61,11 +77,13 @@ export async function createOrder(
   return await inTurn(db, merchantId, given.id, () => insertOrder(db, merchantId, given, now));
 }
 
+/** @param at what comes before the names of the order's fields in the request. */
 async function insertOrder(
   db: LedgerClient | LedgerTx,
   merchantId: string,
   given: NewOrder,
   now: Date,
+  at: '' | 'order.' = '',
 ): Promise<{ order: Order; created: boolean }> {
   // Not a failing INSERT: inside a transaction that would undo everything before it.
   const inserted = await db.order.createMany({
@@ -86,20 +104,30 @@ async function insertOrder(
   let order = await db.order.findUniqueOrThrow({ where: key });
   if (isUnfilled(order) && (await fillRecovered(db, merchantId, given)))
     order = await db.order.findUniqueOrThrow({ where: key });
-  const lifetime =
-    order.expiresAt === null ? undefined : (order.expiresAt.getTime() - order.createdAt.getTime()) / 1000;
-  const same =
-    order.amount === BigInt(given.amount) &&
-    order.currency === given.currency &&
-    order.subject === given.subject &&
-    lifetime === given.expiresInSeconds &&
-    isDeepStrictEqual(order.metadata, given.metadata);
-  if (!same)
-    throw new Refusal(
-      'order_exists',
-      `Order ${given.id} exists with another amount, subject, metadata or expiry.`,
-    );
+  const errors = differences(order, given).map(({ path, message }) => ({ path: `${at}${path}`, message }));
+  if (errors.length > 0) {
+    const fields = errors.map(({ path }) => path).join(', ');
+    throw new Refusal('order_exists', `Order ${given.id} exists, and differs in ${fields}.`, { errors });
+  }
   return { order, created: inserted.count === 1 };
+}
+
+/** In which fields the order that is there is another one than the one that is asked for. */
+function differences(order: Order, given: NewOrder): { path: string; message: string }[] {
+  return [
+    ...(order.amount === BigInt(given.amount)
+      ? []
+      : [{ path: 'amount', message: `the order has ${order.amount}` }]),
+    ...(order.currency === given.currency
+      ? []
+      : [{ path: 'currency', message: `the order has ${order.currency}` }]),
+    ...(order.subject === given.subject
+      ? []
+      : [{ path: 'subject', message: `the order has ${JSON.stringify(order.subject)}` }]),
+    ...(isDeepStrictEqual(order.metadata, given.metadata)
+      ? []
+      : [{ path: 'metadata', message: 'the order has other metadata' }]),
+  ];
 }
 
 /** Its row was lost, and written again without what its payments' workflows do not know. */
@@ -124,9 +152,12 @@ async function fillRecovered(
 
 /**
  * The transaction behind `POST /v1/payments`: locks the order, checks it, and inserts a payment `created`, or
- * returns the live one for the same order, channel and method.
- * @throws Refusal `order_not_found`, `order_exists`, `order_already_paid`, `order_not_payable`, `attempt_unresolved`.
- * @throws UnaskedAttempts when the order has other live attempts that are not among `askedAttempts`.
+ * returns the live one for the same order, channel and method. That one takes the `returnUrl` and the metadata that are
+ * stated now; it is not returned when it is ending, or when it `runsOut`.
+ * @throws Refusal `order_not_found`, `order_exists`, `order_already_paid`, `order_not_payable`, `attempt_unresolved`,
+ *   `payer_differs`.
+ * @throws UnaskedAttempts when a new attempt is to be made and the order has live ones that are not among
+ *   `askedAttempts`. One of the same channel and method must have ended before the next call.
  */
 export async function startPayment(
   db: LedgerClient,
@@ -138,14 +169,15 @@ export async function startPayment(
 ): Promise<{ payment: Payment; created: boolean }> {
   try {
     return await transaction(db, merchantId, order.id, async (tx) => {
-      if ('amount' in order) await insertOrder(tx, merchantId, order, now);
+      if ('amount' in order) await insertOrder(tx, merchantId, order, now, 'order.');
       const locked = await lockOrder(tx, merchantId, order.id);
       if (locked === null) throw new Refusal('order_not_found', `There is no order ${order.id}.`);
       return await insertPayment(tx, locked, given, makeTokenHash, now);
     });
   } catch (error) {
-    // The lost payment that is being cancelled refuses the new one for a moment; the order is filled all the same.
-    if (error instanceof Refusal && 'amount' in order) await fillRecovered(db, merchantId, order);
+    // The lost payment that is being cancelled delays or refuses the new one; the order is filled all the same.
+    if ((error instanceof Refusal || error instanceof UnaskedAttempts) && 'amount' in order)
+      await fillRecovered(db, merchantId, order);
     // The order's lock makes this impossible; should it happen all the same, the index has kept the promise.
     if (!isConstraintViolation(error)) throw error;
     throw new Refusal('attempt_unresolved', 'Another attempt was made at the same moment; ask again.', {
@@ -186,6 +218,56 @@ export function forbidsAnother(attempt: Payment): Refusal | null {
   );
 }
 
+/** When an attempt made now would end. Its order's end comes first. @param expiresInMs how long the payer is to have. */
+export const expiryOf = (order: Pick<Order, 'expiresAt'>, expiresInMs: number, now: Date): Date =>
+  new Date(Math.min(now.getTime() + expiresInMs, order.expiresAt?.getTime() ?? Number.POSITIVE_INFINITY));
+
+/**
+ * A payer who gets this attempt now has less than 30 s, and would have longer with a new one: it is closed instead of
+ * handed out. One that ends with its order is as good as any.
+ * @param renewedUntil when a new one would end.
+ */
+export function runsOut({ expiresAt }: Pick<Payment, 'expiresAt'>, renewedUntil: Date, now: Date): boolean {
+  return expiresAt.getTime() - now.getTime() < TIME_TO_PAY_MS && renewedUntil > expiresAt;
+}
+
+/** Nobody is sent to pay it any more: it is over, or is to be cancelled. */
+const isEnding = ({ expiresAt, cancelRequestedAt }: Payment, now: Date): boolean =>
+  expiresAt <= now || cancelRequestedAt !== null;
+
+/**
+ * The live attempt as it is handed out: it takes the `returnUrl` and the metadata that are stated now, and what was not
+ * known of its payer. Its expiry, and what is known of its payer, stay.
+ */
+async function restate(tx: LedgerTx, live: Payment, given: NewPayment, now: Date): Promise<Payment> {
+  if (given.isInherited) return live;
+  const payer = { ...given.payer, ...(live.payer as Payer | null) };
+  const changes = {
+    ...(isDeepStrictEqual(payer, live.payer ?? {}) ? {} : { payer: json(payer) }),
+    ...(given.returnUrl === undefined || given.returnUrl === live.returnUrl
+      ? {}
+      : { returnUrl: given.returnUrl }),
+    ...(given.metadata === undefined || isDeepStrictEqual(given.metadata, live.metadata)
+      ? {}
+      : { metadata: given.metadata }),
+  };
+  const names = Object.keys(changes);
+  if (names.length === 0) return live;
+  await note(tx, live.id, 'manual', `Asked for again, with a new ${names.join(', ')}.`, now);
+  return await tx.payment.update({ where: { id: live.id }, data: changes });
+}
+
+/** @throws Refusal `payer_differs` when both name a payer, and not the same one. */
+function refuseOtherPayer(live: Payment, payer: Payer | undefined): void {
+  const known = (live.payer as Payer | null)?.id;
+  if (payer?.id === undefined || known === undefined || payer.id === known) return;
+  throw new Refusal(
+    'payer_differs',
+    `Payment ${live.id} of the same order, channel and method is live, and another payer's. Cancel it first.`,
+    { errors: [{ path: 'payer.id', message: `payment ${live.id} has another one` }] },
+  );
+}
+
 async function insertPayment(
   tx: LedgerTx,
   order: Order,
@@ -199,22 +281,30 @@ async function insertPayment(
   const refusal = refusesAttempts(order, now);
   if (refusal !== null) throw refusal;
   const live = attempts.filter(({ status }) => isLive(status));
+  const isFull = attempts.length >= (given.attemptsAtMost ?? Number.POSITIVE_INFINITY);
+  const expiresAt = expiryOf(order, given.expiresInMs, now);
   const same = live.find(({ channel, method }) => channel === given.channel && method === given.method);
-  const unasked = same === undefined ? live.filter(({ id }) => !given.askedAttempts.has(id)) : [];
+  const usable = same !== undefined && !isEnding(same, now) ? same : undefined;
+  if (usable !== undefined) refuseOtherPayer(usable, given.payer);
+  const handedOut = usable !== undefined && (isFull || !runsOut(usable, expiresAt, now)) ? usable : undefined;
+  const unasked = handedOut === undefined ? live.filter(({ id }) => !given.askedAttempts.has(id)) : [];
   for (const attempt of attempts) {
     // Also by one that has ended: whoever pays again now would pay twice.
-    const forbidden = attempt === same || unasked.includes(attempt) ? null : forbidsAnother(attempt);
+    const forbidden = attempt === handedOut || unasked.includes(attempt) ? null : forbidsAnother(attempt);
     if (forbidden !== null) throw forbidden;
   }
-  if (same !== undefined) {
-    if (same.expiresAt > now && same.cancelRequestedAt === null) return { payment: same, created: false };
-    throw new Refusal('attempt_unresolved', `Payment ${same.id} is ending: the channel is being asked.`, {
-      retryAfterSeconds: 5,
-    });
+  if (handedOut !== undefined) return { payment: await restate(tx, handedOut, given, now), created: false };
+  if (same !== undefined && (isFull || given.askedAttempts.has(same.id))) {
+    throw new Refusal(
+      'attempt_unresolved',
+      `Payment ${same.id} is ending, and ${same.channel} has not closed it yet.`,
+      {
+        retryAfterSeconds: 5,
+      },
+    );
   }
-  if (attempts.length >= (given.attemptsAtMost ?? Number.POSITIVE_INFINITY)) {
+  if (isFull)
     throw new Refusal('order_not_payable', `Order ${order.id} has had ${attempts.length} attempts.`);
-  }
   if (unasked.length > 0) throw new UnaskedAttempts(unasked);
   const account = await tx.channelAccount.findUnique({
     where: { merchantId_channel: { merchantId: order.merchantId, channel: given.channel } },
@@ -223,9 +313,6 @@ async function insertPayment(
     throw new Refusal('unknown_channel', `This merchant has no account at channel ${given.channel}.`);
 
   const id = newPaymentId();
-  const expiresAt = new Date(
-    Math.min(now.getTime() + given.expiresInMs, order.expiresAt?.getTime() ?? Number.POSITIVE_INFINITY),
-  );
   const payment = await tx.payment.create({
     data: {
       id,
@@ -236,7 +323,7 @@ async function insertPayment(
       amount: order.amount,
       currency: order.currency,
       clientTokenHash: makeTokenHash(id),
-      metadata: given.metadata,
+      metadata: given.metadata ?? {},
       returnUrl: given.returnUrl ?? null,
       createdAt: now,
       expiresAt,

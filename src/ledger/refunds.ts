@@ -64,10 +64,12 @@ async function insertRefund(
     where: { merchantId_idempotencyKey: { merchantId, idempotencyKey } },
   });
   if (known !== null) {
-    if (await isSameRequest(tx, known, payment.id, given)) return { refund: known, created: false };
+    const paths = await differences(tx, known, payment.id, given);
+    if (paths.length === 0) return { refund: known, created: false };
     throw new Refusal(
       'idempotency_key_reused',
-      `The key belongs to refund ${known.id}, which was asked for with other content.`,
+      `The key belongs to refund ${known.id}, which was asked for with another ${paths.join(', ')}.`,
+      { errors: paths.map((path) => ({ path, message: 'differs from the request of this key' })) },
     );
   }
   const { receivedAmount, receivedCurrency } = payment;
@@ -123,19 +125,26 @@ async function insertRefund(
   return { refund, created: true };
 }
 
-/** "All that is left" is another request than the amount it happened to be: the timeline knows what was asked. */
-async function isSameRequest(
+/**
+ * The fields in which a request is another one than that of the refund which has its key; `id` is the payment's. "All
+ * that is left" is another amount than the one it happened to be: the timeline knows what was asked.
+ */
+async function differences(
   tx: LedgerTx,
   known: Refund,
   paymentId: string,
   given: RefundRequest,
-): Promise<boolean> {
-  if (known.paymentId !== paymentId || known.note !== (given.note ?? null)) return false;
+): Promise<('id' | 'amount' | 'note')[]> {
   const entry = await tx.timelineEntry.findFirst({
-    where: { paymentId, kind: 'refund', data: { path: ['refundId'], equals: known.id } },
+    where: { paymentId: known.paymentId, kind: 'refund', data: { path: ['refundId'], equals: known.id } },
     orderBy: { id: 'asc' },
   });
-  return (entry?.data as { asked?: number | null } | undefined)?.asked === (given.amount ?? null);
+  const asked = (entry?.data as { asked?: number | null } | undefined)?.asked;
+  return [
+    ...(known.paymentId === paymentId ? [] : (['id'] as const)),
+    ...(asked === (given.amount ?? null) ? [] : (['amount'] as const)),
+    ...(known.note === (given.note ?? null) ? [] : (['note'] as const)),
+  ];
 }
 
 /** What has gone back of a payment, and what is to; without the refund `except`. */

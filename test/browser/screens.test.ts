@@ -281,6 +281,26 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
+  test('leads back to where the shop said last, also while it is open and after a reload', async () => {
+    const order = { id: newOrderId(), amount: 1050, currency: 'CNY' };
+    const live = await pay(api, key, { order, returnUrl: 'https://shop.example/a' });
+    const { page, close } = await openWith(LOOKS[0]);
+    await page.goto(`${api.url}/checkout/${live.id}?token=${live.clientToken}`);
+    await shows(page, 'pay');
+    // Not shown beside the button to pay, and there.
+    const back = page.locator('#back');
+    expect(await back.getAttribute('href')).toBe(`https://shop.example/a?paymentId=${live.id}`);
+    const body = { order, channel: 'simulator', returnUrl: 'https://shop.example/c' };
+    expect((await api.call('/v1/payments', { key, body })).status).toBe(200);
+    const expected = `https://shop.example/c?paymentId=${live.id}`;
+    for (const _ of ['open', 'reloaded']) {
+      await eventually(async () => (await back.getAttribute('href')) === expected);
+      await page.reload();
+      await shows(page, 'pay');
+    }
+    await close();
+  });
+
   test('goes on looking after the order was paid by another attempt: late money of this one is told', async () => {
     const made = await pay(api, key);
     const { page, close } = await openWith(LOOKS[0]);

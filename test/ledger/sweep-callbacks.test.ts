@@ -209,7 +209,7 @@ test('what is kept for a while only is removed after it, and nothing else', asyn
     );
   const key = async (name: string, ageMs: number, done: boolean) => {
     const at = new Date(clock - ageMs);
-    const claim = await claimKey(db, { merchantId, key: name, route: 'r', requestHash: 'h' }, at);
+    const claim = await claimKey(db, { merchantId, key: name, route: 'r', requestHash: 'h', fields: {} }, at);
     if (claim.kind !== 'ours') throw new Error(claim.kind);
     if (done) await keepResult(db, claim.lease, { status: 201, made: 'x' });
   };

@@ -206,6 +206,68 @@ describe('a new attempt on another channel', () => {
   });
 });
 
+describe('the same channel again, with less than 30 s left', () => {
+  const again = (orderId: string) => system.pay({ order: undefined, orderId });
+  const lookAtItsEnd = (id: string) =>
+    system.db.$executeRaw`UPDATE payments SET expires_at = now() + interval '25 s' WHERE id = ${id}`;
+
+  /** After a first one to which something has happened; of another order while the API's time ran out. */
+  const following = (expected: number, happened: (id: string) => Promise<unknown> = async () => undefined) =>
+    unlessOutOfTime(
+      API_BUDGET_MS,
+      async () => {
+        const { body: first } = await system.payable();
+        await happened(first.id);
+        await lookAtItsEnd(first.id);
+        return { first, answer: await again(first.orderId) };
+      },
+      ({ answer }) => answer.status !== expected,
+    );
+
+  test('unpaid: it is closed at the channel, and the new one is paid', async () => {
+    const { first, answer } = await following(201);
+    expect([answer.status, answer.body.id === first.id]).toEqual([201, false]);
+    expect((await trade(first.id))?.state).toBe('CLOSED');
+    expect((await system.simulator.pay(first.id)).status).toBe(409);
+    // By then it may have come to its end by itself.
+    expect(['cancelled', 'closed']).toContain((await get(`/v1/payments/${first.id}`)).status);
+    expect((await system.simulator.pay(answer.body.id)).status).toBe(200);
+    await fetch(...callbackFor(system, answer.body.id));
+    await eventually(async () => (await system.orderStatus(first.orderId)) === 'succeeded');
+  });
+
+  test('paid: 409, and the order is paid by it', async () => {
+    const { first, answer } = await following(409, (id) => system.simulator.pay(id));
+    expect([answer.status, answer.body.code]).toEqual([409, 'order_already_paid']);
+    expect(await system.orderStatus(first.orderId)).toBe('succeeded');
+  });
+
+  test('processing: 409 with Retry-After', async () => {
+    const { first, answer } = await following(409, (id) => system.simulator.pay(id, 'processing'));
+    expect([answer.status, answer.body.code]).toEqual([409, 'attempt_unresolved']);
+    expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0);
+    expect((await get(`/v1/payments/${first.id}`)).status).toBe('paying');
+  });
+
+  test.each([
+    ['does not answer', { query: { errorRate: 1 }, close: { errorRate: 1 } }],
+    ['does not close it', { close: { errorRate: 1 } }],
+  ])('the channel %s: 409 with Retry-After, and a new one when it does', async (_name, faults) => {
+    const { body: first } = await system.payable();
+    await lookAtItsEnd(first.id);
+    await system.simulator.setFaults(faults);
+    const refused = await again(first.orderId);
+    expect([refused.status, refused.body.code]).toEqual([409, 'attempt_unresolved']);
+    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
+    expect((await get(`/v1/payments/${first.id}`)).status).toBe('paying');
+    expect((await get(`/v1/orders/${first.orderId}`)).payments).toHaveLength(1);
+    await system.simulator.setFaults({ query: { errorRate: 0 }, close: { errorRate: 0 } });
+    await eventually(async () => (await again(first.orderId)).body.id !== undefined);
+    expect((await trade(first.id))?.state).toBe('CLOSED');
+    expect((await get(`/v1/orders/${first.orderId}`)).payments).toHaveLength(2);
+  });
+});
+
 describe('a late success', () => {
   const lateSuccess = async (policy: string) => {
     await system.db.merchant.updateMany({ data: { latePayment: policy } });

@@ -26,8 +26,8 @@ const ENDS = new Set(['paid', 'returned', 'gone']);
 const CHOICES = new Set(['slow', 'pay', 'elsewhere', 'lapsed', 'unpaid', 'expired']);
 /** Here there is still time to pay. @type {ReadonlySet<Screen>} */
 const COUNTED = new Set(['slow', 'pay', 'elsewhere']);
-/** What the channel, and no trouble on the way, has refused: it would again. */
-const REFUSED = new Set(['channel_rejected', 'unknown_channel', 'currency_not_supported']);
+/** What no trouble on the way has refused: it would be again. */
+const REFUSED = new Set(['channel_rejected', 'unknown_channel', 'currency_not_supported', 'payer_differs']);
 /** Here the payer can pay, or begin anew. @type {ReadonlySet<Screen>} */
 const PAYABLE = new Set(['pay', 'elsewhere', 'lapsed']);
 
@@ -177,6 +177,8 @@ function show(update) {
     if (payment.orderState === 'paid') update = { ...update, orderState: 'paid' };
   }
   payment = update;
+  const returnUrl = update.backUrl ?? undefined;
+  if (returnUrl !== session.returnUrl) keep({ returnUrl });
   if (update.status !== 'created' && update.status !== 'paying') owesHint = false;
   draw();
 }
@@ -202,11 +204,10 @@ async function switchTo(to) {
   try {
     const made = await client.switchChannel(id, to, { token: session.token });
     const { subject } = session;
-    // The shop is to be told of the attempt that is paid.
-    const returnUrl = session.returnUrl?.replace(id, made.id);
     id = made.id;
     session = {};
-    keep({ token: made.clientToken, subject, returnUrl });
+    // The shop is to be told of the attempt that is paid.
+    keep({ token: made.clientToken, subject, returnUrl: made.backUrl ?? undefined });
     history.replaceState(null, '', encodeURIComponent(id));
     payment = /** @type {Payment} */ (made);
     leftBefore = undefined;

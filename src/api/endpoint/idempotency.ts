@@ -35,7 +35,8 @@ const NOT_BEGUN: ReadonlySet<RefusalCode> = new Set<RefusalCode>(['invalid_reque
 export type RunOnce = (
   endpoint: Endpoint & Required<Pick<Endpoint, 'replay'>>,
   exchange: Exchange,
-  payload: unknown,
+  /** Objects whose names are the request's fields. */
+  payload: readonly unknown[],
 ) => Promise<void>;
 
 export function createRunOnce({ db, now }: Pick<Api, 'db' | 'now'>): RunOnce {
@@ -49,9 +50,19 @@ export function createRunOnce({ db, now }: Pick<Api, 'db' | 'now'>): RunOnce {
 
     const route = `${endpoint.method.toUpperCase()} ${endpoint.path}`;
     const { merchantId } = access.caller;
-    const claim = await claimKey(db, { merchantId, key, route, requestHash: hashOf(payload) }, now());
+    const claim = await claimKey(
+      db,
+      { merchantId, key, route, requestHash: hashOf(payload), fields: fieldsOf(payload) },
+      now(),
+    );
     if (claim.kind === 'reused') {
-      throw new Refusal('idempotency_key_reused', 'This key stands for another request: take a new one.');
+      const errors = claim.fields.map((path) => ({ path, message: 'differs from the request of this key' }));
+      const where = claim.route === route ? '' : `, of ${claim.route}`;
+      throw new Refusal(
+        'idempotency_key_reused',
+        `This key stands for another request${where}: take a new one.`,
+        errors.length === 0 ? {} : { errors },
+      );
     }
     if (claim.kind === 'in_progress') {
       throw new Refusal('idempotency_key_in_progress', 'The request with this key has not ended yet.', {
@@ -61,7 +72,10 @@ export function createRunOnce({ db, now }: Pick<Api, 'db' | 'now'>): RunOnce {
     if (claim.kind === 'done') {
       response.set(REPLAYED, 'true');
       const { result } = claim;
-      if ('refused' in result) throw new Refusal(result.refused.code as RefusalCode, result.refused.detail);
+      if ('refused' in result) {
+        const { code, detail, ...more } = result.refused;
+        throw new Refusal(code as RefusalCode, detail, more);
+      }
       response.status(result.status).json(await endpoint.replay(result.made, access));
       return;
     }
@@ -87,10 +101,15 @@ export function createRunOnce({ db, now }: Pick<Api, 'db' | 'now'>): RunOnce {
         },
       });
     } catch (error) {
-      const { code, message } = toRefusal(error);
+      const { code, message, errors } = toRefusal(error);
       if (DEFINITE.has(code)) {
         const { status } = REFUSALS[code];
-        await settle(keepResult(db, lease, { status, refused: { code, detail: message } }));
+        await settle(
+          keepResult(db, lease, {
+            status,
+            refused: { code, detail: message, ...(errors === undefined ? {} : { errors }) },
+          }),
+        );
       } else if (NOT_BEGUN.has(code)) await settle(forgetKey(db, lease));
       else await settle(releaseKey(db, lease));
       throw error;
@@ -112,6 +131,20 @@ export function readKey(request: Request): string | undefined {
   const parsed = idempotencyKey.safeParse(given);
   if (parsed.success) return parsed.data;
   throw new Refusal('bad_request', `The header Idempotency-Key ${parsed.error.issues[0]?.message}.`);
+}
+
+/**
+ * Enough to tell the values of a field apart, and too little to find out which one it was: many have the same.
+ */
+const FINGERPRINT_DIGITS = 6;
+
+/** The fingerprints of a payload's fields, by their paths. The payload has been validated, so they are few. */
+function fieldsOf(payload: readonly unknown[]): Record<string, string> {
+  const leaves = (value: unknown, path: readonly string[]): [string, string][] =>
+    typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? Object.entries(value).flatMap(([name, part]) => leaves(part, [...path, name]))
+      : [[path.join('.'), hashOf([path, value]).slice(0, FINGERPRINT_DIGITS)]];
+  return Object.fromEntries(payload.flatMap((part) => leaves(part, [])));
 }
 
 /** The same for the same JSON value, whatever the order of its names. */

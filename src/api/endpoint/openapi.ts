@@ -166,7 +166,7 @@ const idempotencyHeaders = z.object({
     description:
       'Yours, new for every request: sent again with it, the same request runs no second time. A definite result ' +
       'is kept for 30 days and shown as it is now; after 202, 429, 5xx and refusals that need not last ' +
-      '(`attempt_unresolved`, `order_not_found`, `unknown_channel`, `currency_not_supported`) the request runs again.',
+      '(`attempt_unresolved`, `payer_differs`, `order_not_found`, `unknown_channel`, `currency_not_supported`) the request runs again.',
     example: '7c0a4d1e-pay-order-1001',
   }),
 });
@@ -258,8 +258,14 @@ function example(code: RefusalCode, publicUrl: string) {
     code,
     instance: '/v1/payments',
     requestId: '01JD7Z7C8Q6W4Y9V5T3R1P0N2M',
-    ...(code === 'invalid_request'
-      ? { errors: [{ path: 'amount', message: 'must be a whole number of minor units' }] }
-      : {}),
+    ...(ERRORS[code] === undefined ? {} : { errors: ERRORS[code] }),
   };
 }
+
+/** The refusals that name fields. */
+const ERRORS: Partial<Record<RefusalCode, { path: string; message: string }[]>> = {
+  invalid_request: [{ path: 'amount', message: 'must be a whole number of minor units' }],
+  order_exists: [{ path: 'order.amount', message: 'the order has 1050' }],
+  payer_differs: [{ path: 'payer.id', message: 'payment pay_01JD7Z7C8Q6W4Y9V5T3R1P0N2M has another one' }],
+  idempotency_key_reused: [{ path: 'channel', message: 'differs from the request of this key' }],
+};

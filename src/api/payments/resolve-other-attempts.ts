@@ -17,6 +17,7 @@ const PAYERS_ASK_AGAIN_MS = 10_000;
 /**
  * Point 9 of the way of a payment: before an order gets a new attempt, its live ones are asked about. Unpaid ones are
  * closed; one that the channel says nothing of in time is left watched, and the refund of a second success is the net.
+ * Only one of the same channel and method must have ended by then, which the caller checks.
  * @param left what is left of the request's budget, in ms.
  * @throws Refusal `order_already_paid`, `attempt_unresolved`.
  */

@@ -1,9 +1,11 @@
 import { clientToken, hashSecret } from '../../client-token.ts';
 import { Refusal } from '../../domain/refusal.ts';
 import {
+  expiryOf,
   type NewOrder,
   type NewPayment,
   refusesAttempts,
+  runsOut,
   startPayment,
   UnaskedAttempts,
 } from '../../ledger/intake.ts';
@@ -59,13 +61,17 @@ export function createStartAttempt(api: Api) {
       );
     }
     if (attempt.byPayer === true && found !== null && refusesAttempts(found, now()) === null) {
-      const others = found.payments.filter((one) => one.channel !== attempt.channel || one.method !== method);
-      refuseUndecided(others, now());
+      const renewedUntil = expiryOf(found, attempt.expiresInMs, now());
+      const asked = found.payments.filter(
+        (one) =>
+          one.channel !== attempt.channel || one.method !== method || runsOut(one, renewedUntil, now()),
+      );
+      refuseUndecided(asked, now());
     }
     return method;
   }
 
-  /** Inserts the payment once every other live attempt of its order has been asked about. */
+  /** Inserts the payment once every live attempt of its order has been asked about, or finds the one to hand out. */
   async function insert(
     merchantId: string,
     order: { readonly id: string } | NewOrder,
@@ -155,6 +161,7 @@ export const ATTEMPT_REFUSALS = [
   'order_already_paid',
   'order_not_payable',
   'attempt_unresolved',
+  'payer_differs',
   'unknown_channel',
   'currency_not_supported',
   'channel_rejected',

@@ -12,6 +12,7 @@ import type { DeliveryView, EventView } from '../schemas/event.ts';
 import type { OrderView } from '../schemas/order.ts';
 import type { PayerPaymentView, PaymentView } from '../schemas/payment.ts';
 import type { RefundView } from '../schemas/refund.ts';
+import { backUrl } from './back-url.ts';
 import { orderStateOf } from './order-state.ts';
 
 /** Rows as the API shows them: amounts are numbers, times ISO 8601, and what is not there is null. */
@@ -32,7 +33,7 @@ function commonView(
   row: PaymentWithRefund,
   now: Date,
   checkoutUrl: string | null,
-): Omit<PayerPaymentView, 'switchTo' | 'orderState'> {
+): Omit<PayerPaymentView, 'switchTo' | 'orderState' | 'backUrl'> {
   const action = isPayable(row, now) && !isUndecided(row) ? nextActionOf(row) : null;
   return {
     id: row.id,
@@ -66,6 +67,7 @@ export function payerPaymentView(
   return {
     ...commonView(row, now, checkoutUrl),
     ...(orderState === 'open' ? {} : { nextAction: null, payUrl: null }),
+    backUrl: backUrl(row),
     orderState,
     switchTo,
   };
@@ -96,6 +98,8 @@ export function paymentView(
     ...paymentData(row),
     ...commonView(row, viewer.now, checkoutUrl),
     clientToken,
+    payer: row.payer as PaymentView['payer'],
+    returnUrl: row.returnUrl,
     temporalUrl: viewer.temporalUrl(paymentWorkflowId(row.id)),
   };
 }

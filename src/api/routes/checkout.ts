@@ -13,8 +13,8 @@ import type { Api } from '../deps.ts';
 import { opens } from '../endpoint/auth.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { z } from '../http/zod.ts';
+import { backUrl } from '../payments/back-url.ts';
 import { lookUpPayment } from '../payments/visible-payment.ts';
-import { withPaymentId } from './return.ts';
 
 /** The cashier page: a shell that says nothing but whether its token opens something; the script does the rest. */
 export function checkoutRoute(api: Api): Endpoint {
@@ -31,12 +31,9 @@ export function checkoutRoute(api: Api): Endpoint {
     }
   }
 
-  async function factsOf({ id, merchantId, orderId, returnUrl }: Payment): Promise<ShellFacts> {
-    const order = await findOrder(api.db, merchantId, orderId);
-    return {
-      subject: order?.subject ?? '',
-      returnUrl: returnUrl === null ? null : withPaymentId(returnUrl, id),
-    };
+  async function factsOf(payment: Payment): Promise<ShellFacts> {
+    const order = await findOrder(api.db, payment.merchantId, payment.orderId);
+    return { subject: order?.subject ?? '', returnUrl: backUrl(payment) };
   }
 
   return endpoint({

@@ -25,7 +25,10 @@ export function createPaymentRoute(api: Api): Endpoint {
     summary: 'Start a payment',
     description:
       'For an order that exists or comes along. While an attempt for the same order, channel and method is live, ' +
-      'the same request returns it: pressing pay twice is one payment. Every refusal with 5xx may be repeated.',
+      'the same request returns it: pressing pay twice is one payment. A `returnUrl` and `metadata` that are given ' +
+      'replace those it has, a `payer.id` that differs is refused, and `payer.ip` and `expiresInSeconds` are not ' +
+      'compared: the answer says what holds. With less than 30 s left it is closed at the channel and a new one is ' +
+      'made, unless that would end at the same time, with the order. Every refusal with 5xx may be repeated.',
     auth: 'key',
     body: newPayment,
     bodyExamples: {

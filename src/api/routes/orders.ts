@@ -37,7 +37,9 @@ export function orderRoutes(api: Api): Endpoint[] {
       operationId: 'createOrder',
       tag: 'Orders',
       summary: 'Create an order',
-      description: 'The same order again is answered with 200; another one with the same id is refused.',
+      description:
+        'The same order again is answered with 200, as it is; another one with the same id is refused, and `errors` ' +
+        'names the fields that differ. `expiresInSeconds` counts from the first request and is not compared.',
       auth: 'key',
       body: newOrder,
       bodyExamples: {

@@ -6,6 +6,7 @@ import type { Api } from '../deps.ts';
 import { opens } from '../endpoint/auth.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { z } from '../http/zod.ts';
+import { backUrl } from '../payments/back-url.ts';
 import { createGiveHint } from '../payments/give-hint.ts';
 import { lookUpPayment } from '../payments/visible-payment.ts';
 
@@ -53,17 +54,7 @@ export function returnRoute(api: Api): Endpoint {
           request.log.warn({ err: error }, 'a hint was lost');
         });
       }
-      response.redirect(
-        303,
-        payment.returnUrl === null ? cashier : withPaymentId(payment.returnUrl, payment.id),
-      );
+      response.redirect(303, backUrl(payment) ?? cashier);
     },
   });
-}
-
-/** Added as text: parsed and written again, the merchant's own query could come out in another encoding. */
-export function withPaymentId(returnUrl: string, id: string): string {
-  const [, base = '', fragment = ''] = /^([^#]*)(.*)$/s.exec(returnUrl) ?? [];
-  const separator = base.includes('?') ? (/[?&]$/.test(base) ? '' : '&') : '?';
-  return `${base}${separator}paymentId=${id}${fragment}`;
 }

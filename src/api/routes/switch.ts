@@ -18,6 +18,7 @@ const TO_THE_PAYER: Partial<Record<RefusalCode, string>> = {
   order_already_paid: 'This is paid already.',
   order_not_payable: 'This can no longer be paid.',
   attempt_unresolved: 'An earlier attempt is still being decided: do not pay again.',
+  payer_differs: 'Somebody else is paying in this way.',
   channel_rejected: 'The channel refused this payment.',
 };
 
@@ -34,6 +35,7 @@ export function switchRoute(api: Api): Endpoint {
     payer: (row.payer ?? undefined) as Attempt['payer'],
     returnUrl: row.returnUrl ?? undefined,
     metadata: row.metadata as Attempt['metadata'],
+    isInherited: true,
     expiresInMs: row.expiresAt.getTime() - row.createdAt.getTime(),
     byPayer: access.kind === 'token',
   });
@@ -56,7 +58,7 @@ export function switchRoute(api: Api): Endpoint {
     description:
       "A new attempt for the same order, as `POST /v1/payments` makes it, with the same payer, `returnUrl`, metadata and time to pay. The order's unpaid " +
       'attempts are closed first; when one is paid or still being decided, nothing is made. Asking for a way that is live ' +
-      'already returns that attempt. With a client token an order takes 20 attempts in all, then `order_not_payable`, and `Idempotency-Key` has no effect. The answer is a payment of its own, with a client token of its own.',
+      'already returns that attempt as it is, or a new one when less than 30 s of it are left. With a client token an order takes 20 attempts in all, then `order_not_payable`, and `Idempotency-Key` has no effect. The answer is a payment of its own, with a client token of its own.',
     auth: 'key or token',
     cors: true,
     params: z.object({ id: z.string() }),

@@ -119,6 +119,9 @@ export const problem = z
     errors: z
       .array(z.object({ path: z.string(), message: z.string() }))
       .optional()
-      .openapi({ description: 'For invalid_request: what is wrong where.' }),
+      .openapi({
+        description:
+          'For invalid_request: what is wrong where. For order_exists, payer_differs and idempotency_key_reused: which fields differ.',
+      }),
   })
   .openapi('Problem', { description: 'RFC 9457 problem details.' });

@@ -17,6 +17,8 @@ const eventPayment = payment
     payUrl: true,
     checkoutUrl: true,
     clientToken: true,
+    payer: true,
+    returnUrl: true,
     temporalUrl: true,
   })
   .openapi('EventPayment', { description: 'The payment as it was.' });

@@ -63,7 +63,11 @@ export const newPayment = z
     payer: z
       .strictObject({ id: text(128).optional(), ip: z.union([z.ipv4(), z.ipv6()]).optional() })
       .optional()
-      .openapi({ description: 'Who pays, for channels that want to know.' }),
+      .openapi({
+        description:
+          'Who pays, for channels that want to know. Another `id` than that of the live payment is refused ' +
+          '(`payer_differs`); what the live payment does not know yet is added to it.',
+      }),
     returnUrl: returnUrl.optional(),
     expiresInSeconds: expiresInSeconds(7 * 86_400)
       .optional()
@@ -71,7 +75,13 @@ export const newPayment = z
         description: "How long the payer has; never longer than the order. Default: the deployment's.",
         example: 1800,
       }),
-    metadata: metadata.default({}),
+    metadata: metadata.optional().openapi({
+      // A client that fills it in would state it, and so replace that of the live payment.
+      default: undefined as never,
+      description:
+        'At most 20 pairs of texts, names up to 40 and values up to 500 characters. Default: none for a new payment, ' +
+        'and for the live one those it has.',
+    }),
   })
   .superRefine((given, context) => {
     if ((given.orderId === undefined) !== (given.order === undefined)) return;
@@ -153,6 +163,10 @@ export const newSwitch = z
 export const payerPayment = z
   .object({
     ...payerFields,
+    backUrl: z.string().nullable().openapi({
+      description: "Where the payer goes on to: the merchant's `returnUrl` with `paymentId`, as it is now.",
+      example: 'https://shop.example/thanks?paymentId=pay_01JD7Z7C8Q6W4Y9V5T3R1P0N2M',
+    }),
     orderState: oneOf(PAYER_ORDER_STATES).openapi({
       description:
         'The order as its payer may know it, by this and every other attempt. `open`: it can be paid. `undecided`: money ' +
@@ -177,6 +191,14 @@ export const payment = z
     clientToken: z.string().nullable().openapi({
       description:
         'Opens this payment for its payer. Only in the answers of POST /v1/payments and of `switch`.',
+    }),
+    payer: z
+      .object({ id: z.string().optional(), ip: z.string().optional() })
+      .nullable()
+      .openapi({ description: 'As it was given.' }),
+    returnUrl: z.string().nullable().openapi({
+      description: 'Where the payer goes after the wallet, as it was given last.',
+      example: 'https://shop.example/thanks',
     }),
     settledBy: oneOf(SETTLED_BY).nullable(),
     channelPaymentId: z.string().nullable(),

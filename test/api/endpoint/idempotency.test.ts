@@ -98,6 +98,10 @@ describe('the same request again', () => {
       first.json.detail,
       'true',
     ]);
+    expect([first.json.errors, again.json.errors]).toEqual([
+      [{ path: 'order.subject', message: 'the order has "Another"' }],
+      first.json.errors,
+    ]);
   });
 
   test('of what the channel rejected is the rejection', async () => {
@@ -185,20 +189,41 @@ describe('what is not definite is not kept:', () => {
 });
 
 test('another payload or route under the same key is refused and changes nothing', async () => {
-  const [id, body] = [randomUUID(), newPayment()];
+  const [id, bare] = [randomUUID(), newPayment()];
+  const body = { ...bare, metadata: { cart: 'c-1', from: 'web' } };
   await pay(body, id);
   const before = await api.db.payment.count();
-  for (const changed of [
-    newPayment(),
-    { ...body, metadata: { a: 'b' } },
-    { ...body, channel: 'simulator2' },
-  ]) {
+  for (const [changed, paths] of [
+    [{ ...body, order: { ...body.order, id: newOrderId() } }, ['order.id']],
+    [{ ...body, metadata: { cart: 'c-2', from: 'web' } }, ['metadata.cart']],
+    [{ ...body, metadata: { cart: 'c-1', to: 'app' } }, ['metadata.from', 'metadata.to']],
+    [bare, ['metadata.cart', 'metadata.from']],
+    [{ ...body, channel: 'simulator2' }, ['channel']],
+    [{ ...body, returnUrl: 'https://shop.example/' }, ['returnUrl']],
+    [{ orderId: body.order.id, channel: body.channel, metadata: body.metadata }, ['order.amount']],
+  ] as const) {
     const answer = await pay(changed, id);
     expect([answer.status, answer.json.code]).toEqual([422, 'idempotency_key_reused']);
+    const named = answer.json.errors.map(({ path }: { path: string }) => path);
+    expect(named).toEqual(expect.arrayContaining([...paths]));
+    if (!('orderId' in changed)) expect(named).toHaveLength(paths.length);
   }
   const route = await send('/v1/orders', body.order, id);
-  expect([route.status, route.json.code]).toEqual([422, 'idempotency_key_reused']);
+  expect([route.status, route.json.code, route.json.errors]).toEqual([
+    422,
+    'idempotency_key_reused',
+    undefined,
+  ]);
+  expect(route.json.detail).toContain('POST /v1/payments');
   expect(await api.db.payment.count()).toBe(before);
+});
+
+test('a key from before its fields were kept is refused without naming any', async () => {
+  const [id, body] = [randomUUID(), newPayment()];
+  await pay(body, id);
+  await api.db.idempotencyKey.updateMany({ where: { key: id }, data: { requestFields: {} } });
+  const answer = await pay({ ...body, channel: 'simulator2' }, id);
+  expect([answer.json.code, answer.json.errors]).toEqual(['idempotency_key_reused', undefined]);
 });
 
 test('also after something that was not definite, which may have begun', async () => {
@@ -236,11 +261,13 @@ describe('of a switch', () => {
       'true',
     ]);
     expect(again.json.clientToken).toBe(first.json.clientToken);
-    for (const [at, body] of [
-      [path, to('simulator')],
-      [`/v1/payments/${(await live()).id}/switch`, to('simulator2')],
-    ] as const)
-      expect((await send(at, body, id)).json.code).toBe('idempotency_key_reused');
+    for (const [at, body, field] of [
+      [path, to('simulator'), 'channel'],
+      [`/v1/payments/${(await live()).id}/switch`, to('simulator2'), 'id'],
+    ] as const) {
+      const { code, errors } = (await send(at, body, id)).json;
+      expect([code, errors]).toMatchObject(['idempotency_key_reused', [{ path: field }]]);
+    }
     expect(await api.db.payment.count({ where: { orderId: old.orderId } })).toBe(2);
   });
 
@@ -368,7 +395,7 @@ describe('a process that died', () => {
     const stranger = await newKey(api.db);
     await send('/v1/payments', body, id, api, stranger.key);
     const { requestHash } = await api.db.idempotencyKey.findFirstOrThrow({ where: { key: id } });
-    const request = { merchantId, key: id, route: 'POST /v1/payments', requestHash };
+    const request = { merchantId, key: id, route: 'POST /v1/payments', requestHash, fields: {} };
     expect((await claimKey(api.db, request, at)).kind).toBe('ours');
   }
 
@@ -397,7 +424,13 @@ describe('a process that died', () => {
   });
 
   test('or only lost its lease: what it finds then changes nothing', async () => {
-    const request = { merchantId, key: randomUUID(), route: 'POST /v1/payments', requestHash: 'x' };
+    const request = {
+      merchantId,
+      key: randomUUID(),
+      route: 'POST /v1/payments',
+      requestHash: 'x',
+      fields: {},
+    };
     const at = Date.now();
     const slow = await claimKey(api.db, request, new Date(at));
     const next = await claimKey(api.db, request, new Date(at + 60_000));
@@ -414,7 +447,13 @@ describe('a process that died', () => {
   });
 
   test('of several that wait for it one takes over', async () => {
-    const request = { merchantId, key: randomUUID(), route: 'POST /v1/payments', requestHash: 'x' };
+    const request = {
+      merchantId,
+      key: randomUUID(),
+      route: 'POST /v1/payments',
+      requestHash: 'x',
+      fields: {},
+    };
     const at = Date.now();
     await claimKey(api.db, request, new Date(at));
     const claims = await Promise.all(

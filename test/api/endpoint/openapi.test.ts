@@ -91,11 +91,19 @@ test('every event is a webhook of it, with its headers, its body and what the an
       'payUrl',
       'checkoutUrl',
       'clientToken',
+      'payer',
+      'returnUrl',
       'temporalUrl',
     ),
   );
   expect(Object.keys(EventOrder.properties)).toEqual(without(Order, 'payments'));
   expect(Object.keys(EventRefund.properties)).toEqual(without(Refund, 'temporalUrl'));
+});
+
+test('no generated client states by a default what replaces that of a live payment', () => {
+  const { properties } = document.components.schemas.NewPayment;
+  for (const name of ['payer', 'returnUrl', 'metadata', 'expiresInSeconds'])
+    expect([name, properties[name].default]).toEqual([name, undefined]);
 });
 
 test('whatever reads a body says that it must be in an encoding that is known', async () => {

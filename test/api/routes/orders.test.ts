@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { order, orderPage } from '../../../src/api/schemas/order.ts';
+import { endPayment } from '../../../src/ledger/payments.ts';
 import { newKey, newOrderId, pay, setUp } from '../support.ts';
 
 // Orders over HTTP: what is refused leaves no row, what is repeated changes nothing.
@@ -36,19 +37,51 @@ describe('creating', () => {
   });
 
   test('of the same id with any other content is refused', async () => {
-    const body = { id: newOrderId(), amount: 1050, currency: 'CNY' };
+    const body = { id: newOrderId(), amount: 1050, currency: 'CNY', metadata: { cart: 'c-1' } };
     await create(body);
-    for (const change of [
-      { amount: 1051 },
-      { currency: 'EUR' },
-      { subject: 'x' },
-      { metadata: { a: 'b' } },
-      { expiresInSeconds: 60 },
-    ]) {
-      const answer = await create({ ...body, ...change });
-      expect(answer.status).toBe(409);
-      expect(answer.json.code).toBe('order_exists');
+    const has = {
+      amount: 'the order has 1050',
+      currency: 'the order has CNY',
+      subject: `the order has "Order ${body.id}"`,
+      metadata: 'the order has other metadata',
+    };
+    const error = (path: keyof typeof has, at = '') => ({ path: `${at}${path}`, message: has[path] });
+    for (const [change, paths] of [
+      [{ amount: 1051 }, ['amount']],
+      [{ currency: 'EUR' }, ['currency']],
+      [{ subject: 'x' }, ['subject']],
+      [{ metadata: { a: 'b' } }, ['metadata']],
+      [{ metadata: undefined, amount: 7, currency: 'JPY', subject: 'y' }, Object.keys(has)],
+    ] as [object, (keyof typeof has)[]][]) {
+      const order = { ...body, ...change };
+      const answer = await create(order);
+      expect([answer.status, answer.json.code]).toEqual([409, 'order_exists']);
+      expect(answer.json.errors).toEqual(paths.map((path) => error(path)));
+      for (const path of paths) expect(answer.json.detail).toContain(path);
+      // Where it comes along with a payment the fields are the order's there.
+      const along = await api.call('/v1/payments', { key, body: { order, channel: 'simulator' } });
+      expect([along.status, along.json.code]).toEqual([409, 'order_exists']);
+      expect(along.json.errors).toEqual(paths.map((path) => error(path, 'order.')));
     }
+  });
+
+  test('how long it is to live is not content: the same order again is the one that is there', async () => {
+    const body = { id: newOrderId(), amount: 1050, currency: 'CNY', expiresInSeconds: 3600 };
+    const first = await create(body);
+    for (const expiresInSeconds of [60, 7200, undefined]) {
+      const again = await create({ ...body, expiresInSeconds });
+      expect([again.status, { ...again.json, payments: [] }]).toEqual([200, first.json]);
+      const paid = await api.call('/v1/payments', {
+        key,
+        body: { order: { ...body, expiresInSeconds }, channel: 'simulator', expiresInSeconds: 86_400 },
+      });
+      expect([paid.status < 300, paid.json.expiresAt]).toEqual([true, first.json.expiresAt]);
+      await endPayment(api.db, paid.json.id, 'closed', 'unpaid.', new Date());
+    }
+    const endless = { id: newOrderId(), amount: 1, currency: 'CNY' };
+    await create(endless);
+    const again = await create({ ...endless, expiresInSeconds: 60 });
+    expect([again.status, again.json.expiresAt]).toEqual([200, null]);
   });
 
   test('at once from all sides gives one order', async () => {

@@ -150,13 +150,16 @@ describe('the same key', () => {
     const [one, other] = [await paid(), await paid()];
     const idempotencyKey = newIdempotencyKey();
     await ask(one.id, { amount: 500 }, idempotencyKey);
-    for (const [id, body] of [
-      [one.id, { amount: 501 }],
-      [one.id, {}],
-      [one.id, { amount: 500, note: 'x' }],
-      [other.id, { amount: 500 }],
+    for (const [id, body, paths] of [
+      [one.id, { amount: 501 }, ['amount']],
+      [one.id, {}, ['amount']],
+      [one.id, { amount: 500, note: 'x' }, ['note']],
+      [other.id, { amount: 500 }, ['id']],
+      [other.id, { note: 'x' }, ['id', 'amount', 'note']],
     ] as const) {
-      expect(codeOf(await ask(id, body, idempotencyKey))).toEqual([422, 'idempotency_key_reused']);
+      const answer = await ask(id, body, idempotencyKey);
+      expect(codeOf(answer)).toEqual([422, 'idempotency_key_reused']);
+      expect(answer.json.errors.map(({ path }: { path: string }) => path)).toEqual(paths);
     }
     const all = newIdempotencyKey();
     expect((await ask(other.id, {}, all)).status).toBe(201);
