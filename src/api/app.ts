@@ -13,6 +13,7 @@ import { requestLog } from './http/request-log.ts';
 import { createAskChannel } from './payments/ask-channel.ts';
 import { callbackRoutes } from './routes/callbacks.ts';
 import { cancelRoutes } from './routes/cancel.ts';
+import { changeOrderRoute } from './routes/change-order.ts';
 import { checkoutRoute, serveCheckoutAssets } from './routes/checkout.ts';
 import { createPaymentRoute } from './routes/create-payment.ts';
 import { docsRoutes, serveDocsAssets } from './routes/docs.ts';
@@ -33,6 +34,7 @@ import { unmatchedCallbacksRoute } from './routes/unmatched-callbacks.ts';
 export function createEndpoints(api: Api): Endpoint[] {
   const endpoints = [
     ...orderRoutes(api),
+    changeOrderRoute(api),
     createPaymentRoute(api),
     ...paymentRoutes(api),
     paymentEventsRoute(api),

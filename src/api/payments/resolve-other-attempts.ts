@@ -18,14 +18,16 @@ const PAYERS_ASK_AGAIN_MS = 10_000;
  * Point 9 of the way of a payment: before an order gets a new attempt, its live ones are asked about. Unpaid ones are
  * closed; one that the channel says nothing of in time is left watched, and the refund of a second success is the net.
  * @param left what is left of the request's budget, in ms.
+ * @param by what they end for, as their timelines say it.
  * @throws Refusal `order_already_paid`, `attempt_unresolved`.
  */
 export async function resolveOtherAttempts(
   api: Api,
   attempts: readonly Payment[],
   left: () => number,
+  by = 'a new attempt of its order',
 ): Promise<void> {
-  await Promise.all(attempts.map((attempt) => resolve(api, attempt, left)));
+  await Promise.all(attempts.map((attempt) => resolve(api, attempt, left, by)));
 }
 
 /**
@@ -40,7 +42,7 @@ export function refuseUndecided(attempts: readonly Payment[], now: Date): void {
   }
 }
 
-async function resolve(api: Api, attempt: Payment, left: () => number): Promise<void> {
+async function resolve(api: Api, attempt: Payment, left: () => number, by: string): Promise<void> {
   const { db, workflows, changes, now } = api;
   const { id } = attempt;
   const answered =
@@ -56,7 +58,7 @@ async function resolve(api: Api, attempt: Payment, left: () => number): Promise<
   // Silence is neither paid nor unpaid: the attempt stays watched.
   if (!answered || !isLive(asked.status)) return;
 
-  await requestCancel(db, id, 'a new attempt of its order', now());
+  await requestCancel(db, id, by, now());
   await workflows.cancel(asked, SIGNAL_OTHERS_WITHIN_MS).catch((error: unknown) => {
     if (!(error instanceof TemporalUnavailable)) throw error;
   });
