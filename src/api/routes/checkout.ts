@@ -31,10 +31,10 @@ export function checkoutRoute(api: Api): Endpoint {
     }
   }
 
-  async function factsOf({ id, merchantId, orderId, returnUrl }: Payment): Promise<ShellFacts> {
-    const order = await findOrder(api.db, merchantId, orderId);
+  async function factsOf({ id, merchantId, orderId, subject, returnUrl }: Payment): Promise<ShellFacts> {
     return {
-      subject: order?.subject ?? '',
+      // As at the channel, beside the amount of this attempt.
+      subject: subject ?? (await findOrder(api.db, merchantId, orderId))?.subject ?? '',
       returnUrl: returnUrl === null ? null : withPaymentId(returnUrl, id),
     };
   }
