@@ -28,6 +28,9 @@ export const orderChange = z
         'past, and not before a live attempt expires.',
       example: 172_800,
     }),
-    metadata: metadata.optional().openapi({ description: 'Replaces all that was there.' }),
+    // Without the default of a new order: what is absent stays.
+    metadata: metadata
+      .optional()
+      .openapi({ default: undefined as never, description: 'Replaces all that was there.' }),
   })
   .openapi('OrderChange', { description: 'What is absent stays as it is. The currency never changes.' });

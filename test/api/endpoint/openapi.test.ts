@@ -94,6 +94,12 @@ test('every event is a webhook of it, with its headers, its body and what the an
   expect(Object.keys(EventRefund.properties)).toEqual(without(Refund, 'temporalUrl'));
 });
 
+test('what a change leaves out has no default: it stays', () => {
+  const { properties } = document.components.schemas.OrderChange;
+  expect(Object.keys(properties)).toEqual(['amount', 'subject', 'expiresInSeconds', 'metadata']);
+  for (const property of Object.values<object>(properties)) expect(property).not.toHaveProperty('default');
+});
+
 test('whatever reads a body says that it must be in an encoding that is known', async () => {
   for (const { path, method, body } of endpoints) {
     if (body === undefined) continue;
