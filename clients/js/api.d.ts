@@ -168,7 +168,7 @@ export interface Payment {
    * - `channel_undecided`: A day past its expiry the channel still says that it processes the payment. The order takes no new attempt meanwhile.
    * - `order_update_failing`: The money is in, and for 10 min the order did not take it: its order service does not agree or could not be told at all, or 16 tries in our own database failed. At once when the order, read back, is not paid.
    * - `order_conflict`: The order was already paid, cancelled or closed, the merchant refunds late money, or its order service says that the order is paid otherwise or gone. An owed refund is recorded.
-   * - `amount_mismatch`: The channel itself says another amount or currency than asked: the order is not paid. Or it gave back another amount than a refund asked for: the channel's is recorded, `askedAmount` is ours.
+   * - `amount_mismatch`: The channel itself says another amount or currency than asked, or the money is of an attempt made before the order's amount was changed: the order is not paid. Or the channel gave back another amount than a refund asked for: the channel's is recorded, `askedAmount` is ours.
    * - `late_payment_review`: The money came after the end, and the merchant's `late_payment` is `review`.
    * - `refund_failing`: The channel refused a refund that is owed, or any of a conflict whose order was recovered, was silent on any refund (or did not know it) for 1 h, or has had it in process for 7 days: banks take some.
    * - `statement_mismatch`: Reserved for a later release: nothing raises it.

@@ -9,14 +9,14 @@ db.on('connect', (client) => client.on('error', console.error)); // Also one tha
 async function apply(tx, { type, data: { payment, version } }) {
   if (!/^(payment|refund)\./.test(type)) return; // Of a kind that is newer than this code.
   const [order] = (await tx.query('select * from orders where id = $1 for update', [payment.orderId])).rows;
-  if (+order?.amount !== payment.amount || order.currency !== payment.currency) return [order ? 422 : 410];
   const newer = `insert into nodrop_payments as known values ($1, $2) on conflict (id) do update set version = $2 where known.version < $2`;
   if ((await tx.query(newer, [payment.id, version])).rowCount === 0) return; // Told before, or newer is known.
   const isHere = payment.status === 'succeeded' && payment.refundedAmount < payment.receivedAmount;
   const paid = isHere && ['pending', 'applied'].includes(payment.orderUpdate);
   const off = 'update orders set paid_payment_id = null where paid_payment_id = $1';
   if (payment.orderUpdate === 'conflict') await tx.query(off, [payment.id]); // Take the goods back.
-  if (!paid || order.paid_payment_id === payment.id) return;
+  if (!paid || order?.paid_payment_id === payment.id) return;
+  if (+order?.amount !== payment.amount || order.currency !== payment.currency) return [order ? 422 : 410];
   if (order.paid_payment_id) return [409, { paidPaymentId: order.paid_payment_id }];
   if (order.cancelled) return [410];
   await tx.query('update orders set paid_payment_id = $2 where id = $1', [order.id, payment.id]); // Grant the goods here.

@@ -137,10 +137,6 @@ async function applyEvent(tx: PoolClient, id: string, { type, data }: PaymentEve
   );
   const order = orders[0];
   if (order === undefined) throw new Refusal(410, { error: 'There is no such order here.' });
-  if (order.amount !== payment.amount || order.currency !== payment.currency) {
-    // Neither goods nor money move before a person has looked: nodrop repeats it, and shows it after a while.
-    throw new Refusal(422, { error: `The order is of ${order.amount} ${order.currency}.` });
-  }
 
   // 3. What is older than something known of the payment is no news.
   await tx.query('insert into payments (id, order_id) values ($1, $2) on conflict (id) do nothing', [
@@ -158,6 +154,11 @@ async function applyEvent(tx: PoolClient, id: string, { type, data }: PaymentEve
 
   // 4. The order: paid once, by one payment.
   if (state === 'paid' && order.paid_payment_id !== payment.id) {
+    // Only here: an attempt that ended, or money that goes back, may be of what the order cost before.
+    if (order.amount !== payment.amount || order.currency !== payment.currency) {
+      // Neither goods nor money move before a person has looked: nodrop repeats it, and shows it after a while.
+      throw new Refusal(422, { error: `The order is of ${order.amount} ${order.currency}.` });
+    }
     if (order.paid_payment_id !== null) throw new Refusal(409, { paidPaymentId: order.paid_payment_id });
     if (order.cancelled_at !== null) throw new Refusal(410, { error: 'The order is cancelled.' });
     await tx.query(

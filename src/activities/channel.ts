@@ -85,8 +85,8 @@ export function channelActivities({ db, channels, publicUrl, secret, now, delive
             method: payment.method,
             amount: Number(payment.amount),
             currency: payment.currency,
-            // Empty while the order was recovered and its shop has not asked again.
-            subject: payment.order.subject || defaultSubject(payment.orderId),
+            // As it was when the payment was made: the order's can change, and the trade's number stands for its terms.
+            subject: (payment.subject ?? payment.order.subject) || defaultSubject(payment.orderId),
             notifyUrl: `${publicUrl}/callbacks/${payment.channel}/${payment.channelAccountId}`,
             returnUrl: `${publicUrl}/return/${payment.id}?token=${clientToken(secret, payment.id)}`,
             expiresAt: payment.expiresAt.toISOString(),

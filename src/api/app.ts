@@ -17,6 +17,7 @@ import { createAskChannel } from './payments/ask-channel.ts';
 import { Readiness } from './readiness.ts';
 import { callbackRoutes } from './routes/callbacks.ts';
 import { cancelRoutes } from './routes/cancel.ts';
+import { changeOrderRoute } from './routes/change-order.ts';
 import { checkoutRoute, serveCheckoutAssets } from './routes/checkout.ts';
 import { createPaymentRoute } from './routes/create-payment.ts';
 import { docsRoutes, serveDocsAssets } from './routes/docs.ts';
@@ -37,6 +38,7 @@ import { unmatchedCallbacksRoute } from './routes/unmatched-callbacks.ts';
 export function createEndpoints(api: Api): Endpoint[] {
   const endpoints = [
     ...orderRoutes(api),
+    changeOrderRoute(api),
     createPaymentRoute(api),
     ...paymentRoutes(api),
     paymentEventsRoute(api),

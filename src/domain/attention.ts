@@ -88,8 +88,9 @@ export const ATTENTIONS = {
   amount_mismatch: {
     severity: 'act',
     raised:
-      'The channel itself says another amount or currency than asked: the order is not paid. Or it gave back another ' +
-      "amount than a refund asked for: the channel's is recorded, `askedAmount` is ours.",
+      'The channel itself says another amount or currency than asked, or the money is of an attempt made before the ' +
+      "order's amount was changed: the order is not paid. Or the channel gave back another amount than a refund asked " +
+      "for: the channel's is recorded, `askedAmount` is ours.",
     todo:
       "Compare with the channel's own records. Pay back what is too much and `accept` the rest, or `refund` it all. " +
       'The order takes no new attempt; if one made before pays it, this money goes back by itself. Of a refund: ask ' +

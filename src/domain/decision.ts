@@ -9,9 +9,11 @@ export type LatePayment = (typeof LATE_PAYMENTS)[number];
 export interface SuccessCase {
   readonly orderStatus: OrderStatus;
   readonly paymentStatus: PaymentStatus;
-  /** What the order asks, in minor units. */
+  /** What the order costs now, in minor units. */
   readonly amount: number;
   readonly currency: CurrencyCode;
+  /** What the payment was made for: another amount when the order's was changed since. */
+  readonly asked: { readonly amount: number; readonly currency: CurrencyCode };
   /** Epoch ms. */
   readonly expiresAt: number;
   readonly latePayment: LatePayment;
@@ -40,6 +42,11 @@ export function decideSuccess(given: SuccessCase): SuccessDecision {
     return decision;
   return reviewInstead(decision.refund, decision.detail);
 }
+
+type Money = SuccessCase['asked'];
+
+const isSameMoney = (one: Money, other: Money): boolean =>
+  one.amount === other.amount && one.currency === other.currency;
 
 /** Of a recovered order no refund is automatic: the money waits for a person. @param reason of the refund that is not made */
 export function reviewInstead(
@@ -74,11 +81,15 @@ function decideAsUsual(given: SuccessCase): SuccessDecision {
       refund: paidTwice ? 'duplicate_payment' : 'late_payment',
     };
   }
-  if (answer.amount !== given.amount || answer.currency !== given.currency) {
+  const { asked } = given;
+  if (!isSameMoney(asked, answer) || !isSameMoney(asked, given)) {
+    const changed = isSameMoney(asked, given)
+      ? ''
+      : `, the order now costs ${given.amount} ${given.currency}`;
     return {
       orderUpdate: 'review',
       attention: 'amount_mismatch',
-      detail: `The channel received ${answer.amount} ${answer.currency}, asked were ${given.amount} ${given.currency} (minor units).`,
+      detail: `The channel received ${answer.amount} ${answer.currency}, asked were ${asked.amount} ${asked.currency}${changed} (minor units).`,
     };
   }
   const late = isEnded(given.paymentStatus) && Date.parse(answer.paidAt) >= given.expiresAt;

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { newPaymentId } from '../domain/ids.ts';
 import type { CurrencyCode } from '../domain/money.ts';
+import { defaultSubject } from '../domain/payment.ts';
 import { Refusal } from '../domain/refusal.ts';
 import { isLive } from '../domain/states.ts';
 import { isConstraintViolation, json, type LedgerClient, type LedgerTx } from './client.ts';
@@ -8,7 +9,7 @@ import { lockOrder } from './order-row.ts';
 import type { Order, Payment } from './rows.ts';
 import { hasUnsettledMoney, isUndecided } from './snapshot.ts';
 import { note } from './timeline.ts';
-import { inTurn, transaction } from './turns.ts';
+import { transaction } from './turns.ts';
 
 /** How orders and payments come into being. */
 
@@ -73,20 +74,22 @@ export async function createOrder(
   given: NewOrder,
   now: Date,
 ): Promise<{ order: Order; created: boolean }> {
-  // It waits for whoever creates the same order in a transaction.
-  return await inTurn(db, merchantId, given.id, () => insertOrder(db, merchantId, given, now));
+  return await transaction(db, merchantId, given.id, (tx) => insertOrder(tx, merchantId, given, now));
 }
 
-/** @param at what comes before the names of the order's fields in the request. */
+/**
+ * The order is locked when its content is compared: it does not change between that and what is made for it.
+ * @param at what comes before the names of the order's fields in the request.
+ */
 async function insertOrder(
-  db: LedgerClient | LedgerTx,
+  tx: LedgerTx,
   merchantId: string,
   given: NewOrder,
   now: Date,
   at: '' | 'order.' = '',
 ): Promise<{ order: Order; created: boolean }> {
   // Not a failing INSERT: inside a transaction that would undo everything before it.
-  const inserted = await db.order.createMany({
+  const inserted = await tx.order.createMany({
     data: {
       merchantId,
       id: given.id,
@@ -100,10 +103,11 @@ async function insertOrder(
     },
     skipDuplicates: true,
   });
-  const key = { merchantId_id: { merchantId, id: given.id } };
-  let order = await db.order.findUniqueOrThrow({ where: key });
-  if (isUnfilled(order) && (await fillRecovered(db, merchantId, given)))
-    order = await db.order.findUniqueOrThrow({ where: key });
+  let order = await lockOrder(tx, merchantId, given.id);
+  if (order !== null && isUnfilled(order) && (await fillRecovered(tx, merchantId, given)))
+    order = await lockOrder(tx, merchantId, given.id);
+  // Orders are never deleted.
+  if (order === null) throw new Error(`order ${given.id} is gone`);
   const errors = differences(order, given).map(({ path, message }) => ({ path: `${at}${path}`, message }));
   if (errors.length > 0) {
     const fields = errors.map(({ path }) => path).join(', ');
@@ -131,7 +135,8 @@ function differences(order: Order, given: NewOrder): { path: string; message: st
 }
 
 /** Its row was lost, and written again without what its payments' workflows do not know. */
-const isUnfilled = ({ recoveredAt, subject }: Order): boolean => recoveredAt !== null && subject === '';
+export const isUnfilled = ({ recoveredAt, subject }: Order): boolean =>
+  recoveredAt !== null && subject === '';
 
 /**
  * Fills subject, metadata and expiry of a recovered order, once. The expiry counts from the order's creation, as far as
@@ -169,8 +174,10 @@ export async function startPayment(
 ): Promise<{ payment: Payment; created: boolean }> {
   try {
     return await transaction(db, merchantId, order.id, async (tx) => {
-      if ('amount' in order) await insertOrder(tx, merchantId, order, now, 'order.');
-      const locked = await lockOrder(tx, merchantId, order.id);
+      const locked =
+        'amount' in order
+          ? (await insertOrder(tx, merchantId, order, now, 'order.')).order
+          : await lockOrder(tx, merchantId, order.id);
       if (locked === null) throw new Refusal('order_not_found', `There is no order ${order.id}.`);
       return await insertPayment(tx, locked, given, makeTokenHash, now);
     });
@@ -322,6 +329,7 @@ async function insertPayment(
       method: given.method,
       amount: order.amount,
       currency: order.currency,
+      subject: order.subject || defaultSubject(order.id),
       clientTokenHash: makeTokenHash(id),
       metadata: given.metadata ?? {},
       returnUrl: given.returnUrl ?? null,

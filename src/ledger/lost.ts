@@ -1,8 +1,9 @@
 import type { PaymentTerms } from '../domain/payment.ts';
 import { matchCallbacksOf } from './callbacks.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
+import { isUnfilled } from './intake.ts';
 import { lockOrder } from './order-row.ts';
-import type { Payment } from './rows.ts';
+import type { Order, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
 /** Rows that the database has lost, by a restored backup or a lost commit, written again from their workflow's input. */
@@ -67,6 +68,7 @@ async function write(
     data: {
       recoveredAt: order?.recoveredAt ?? now,
       ...(order?.status === 'unpaid' ? { status: 'paying' } : {}),
+      ...(order !== null && (await isNewestOfLost(tx, order, createdAt)) ? { amount, currency } : {}),
     },
   });
   const payment = await tx.payment.create({
@@ -87,6 +89,16 @@ async function write(
     now,
   );
   return { payment, written: true };
+}
+
+/**
+ * An order whose amount is known from its attempts alone costs what the newest of them was made for: it may have been
+ * changed between two of them. When it was changed after that, its merchant changes it again.
+ */
+async function isNewestOfLost(tx: LedgerTx, order: Order, createdAt: Date): Promise<boolean> {
+  const { merchantId, id: orderId, status } = order;
+  if (!isUnfilled(order) || (status !== 'unpaid' && status !== 'paying')) return false;
+  return (await tx.payment.count({ where: { merchantId, orderId, createdAt: { gt: createdAt } } })) === 0;
 }
 
 /** What the row refers to must be there: nobody could be asked, or told, without. */

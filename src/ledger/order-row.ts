@@ -31,9 +31,9 @@ export async function payOrder(
   const decision = decideSuccess({
     orderStatus: order.status,
     paymentStatus: payment.status,
-    // The payment's own, unless its row was lost and the order was made anew meanwhile.
     amount: Number(order.amount),
     currency: order.currency,
+    asked: { amount: Number(payment.amount), currency: payment.currency },
     expiresAt: payment.expiresAt.getTime(),
     latePayment: merchant.latePayment,
     recovered: order.recoveredAt !== null,

@@ -106,6 +106,15 @@ async function accept(locked: Locked, now: Date): Promise<Resolved> {
     throw new Refusal('not_resolvable', `Order ${order.id} is ${order.status}: it takes no money any more.`);
   }
   const merchant = await tx.merchant.findUniqueOrThrow({ where: { id: merchantId } });
+  const mustBeTold = merchant.orderServiceUrl !== null;
+  const isPending = mustBeTold && !isDecided;
+  // Before the order: only what an operator accepted may pay another amount than it costs.
+  const accepted = await update(tx, paymentId, {
+    ...SEEN,
+    orderUpdate: isPending ? 'pending' : 'applied',
+    orderUpdatedAt: isPending ? null : now,
+    settledBy: 'operator',
+  });
   if (!isDecided) {
     await tx.order.update({
       where: { merchantId_id: { merchantId, id: order.id } },
@@ -118,16 +127,8 @@ async function accept(locked: Locked, now: Date): Promise<Resolved> {
     payment.receivedCurrency ?? payment.currency,
   );
   await note(tx, paymentId, 'order', `Order ${order.id} is paid, as an operator accepted ${rest}.`, now);
-  const mustBeTold = merchant.orderServiceUrl !== null;
   news.push({ type: 'payment.succeeded', mustBeTold });
   const refunds = await giveBackOthers(locked, paymentId, now);
-  const isPending = mustBeTold && !isDecided;
-  const accepted = await update(tx, paymentId, {
-    ...SEEN,
-    orderUpdate: isPending ? 'pending' : 'applied',
-    orderUpdatedAt: isPending ? null : now,
-    settledBy: 'operator',
-  });
   return { payment: accepted, refunds, cancelled };
 }
 

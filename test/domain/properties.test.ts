@@ -300,24 +300,41 @@ describe('decision', () => {
       latePayment: fc.constantFrom('apply' as const, 'refund' as const, 'review' as const),
       answer,
       recovered: fc.boolean(),
-      exact: fc.boolean(),
       amount,
       currency,
+      asked: fc.record({ amount, currency }),
+      /** What the order costs, and what the payment was made for, beside what came in. */
+      alike: fc.constantFrom('all', 'answer and order', 'answer and payment', 'order and payment', 'none'),
     })
-    .map(({ exact, ...rest }) =>
-      exact ? { ...rest, amount: rest.answer.amount, currency: rest.answer.currency } : rest,
-    );
+    .map(({ alike, ...rest }) => {
+      const { amount, currency } = rest.answer;
+      if (alike === 'all') return { ...rest, amount, currency, asked: { amount, currency } };
+      if (alike === 'answer and order') return { ...rest, amount, currency };
+      if (alike === 'answer and payment') return { ...rest, asked: { amount, currency } };
+      if (alike === 'order and payment') return { ...rest, ...rest.asked };
+      return rest;
+    });
+  const agree = ({ answer, asked, ...order }: SuccessCase) =>
+    [answer, asked].every((one) => one.amount === order.amount && one.currency === order.currency);
 
-  test('an order is paid only by its exact amount and currency, while it can be paid (P2)', () => {
+  test('an order is paid only when channel, payment and order agree on amount and currency, while it can be paid (P2)', () => {
     fc.assert(
       fc.property(given, (success) => {
         if (decideSuccess(success).orderUpdate !== 'applied') return;
         expect(['unpaid', 'paying']).toContain(success.orderStatus);
-        expect(success.answer).toMatchObject({
-          state: 'paid',
-          amount: success.amount,
-          currency: success.currency,
-        });
+        expect(success.answer.state).toBe('paid');
+        expect(agree(success)).toBe(true);
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
+  test('where they do not agree, a person decides, whatever becomes of late money', () => {
+    fc.assert(
+      fc.property(given, (success) => {
+        const payable = success.orderStatus === 'unpaid' || success.orderStatus === 'paying';
+        if (agree(success) || !payable || success.answer.state !== 'paid') return;
+        expect(decideSuccess(success)).toMatchObject({ orderUpdate: 'review', attention: 'amount_mismatch' });
       }),
     );
   });
@@ -352,9 +369,7 @@ describe('decision', () => {
       fc.property(given, (success) => {
         const inTime = Date.parse(success.answer.paidAt) < success.expiresAt;
         const payable = success.orderStatus === 'unpaid' || success.orderStatus === 'paying';
-        const exact =
-          success.answer.amount === success.amount && success.answer.currency === success.currency;
-        if (!inTime || !payable || !exact || success.answer.state !== 'paid') return;
+        if (!inTime || !payable || !agree(success) || success.answer.state !== 'paid') return;
         expect(decideSuccess(success)).toEqual({ orderUpdate: 'applied' });
       }),
     );

@@ -146,6 +146,19 @@ test('unknown and cancelled orders are gone, another amount is neither applied n
   expect(await paidBy()).toBeNull();
 });
 
+test('what is told of an attempt at an earlier amount of the order is taken note of', async () => {
+  await newOrder();
+  const ended = { amount: 1, status: 'cancelled', orderUpdate: null };
+  expect((await tell(eventOf('payment.cancelled', orderId, { payment: ended }))).status).toBe(200);
+  for (const [type, orderUpdate] of [
+    ['payment.review', 'review'],
+    ['payment.conflict', 'conflict'],
+    ['refund.succeeded', 'conflict'],
+  ] as const)
+    expect((await tell(eventOf(type, orderId, { payment: { amount: 1, orderUpdate } }))).status).toBe(200);
+  expect(await paidBy()).toBeNull();
+});
+
 test('a failure in the middle leaves nothing behind, and the next time succeeds', async () => {
   const event = eventOf('payment.succeeded', await newOrder());
   const id = newId('evt');

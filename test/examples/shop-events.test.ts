@@ -425,6 +425,18 @@ test('another amount or currency than the order has is neither applied nor given
   expect(await paidBy()).toBeNull();
 });
 
+test('what is told of an attempt at an earlier amount of the order is taken note of', async () => {
+  const ended = { amount: 1, status: 'cancelled', orderUpdate: null };
+  expect((await tell(eventOf('payment.cancelled', orderId, { payment: ended }))).status).toBe(204);
+  for (const [type, orderUpdate] of [
+    ['payment.review', 'review'],
+    ['payment.conflict', 'conflict'],
+    ['refund.succeeded', 'conflict'],
+  ] as const)
+    expect((await tell(eventOf(type, orderId, { payment: { amount: 1, orderUpdate } }))).status).toBe(204);
+  expect(await paidBy()).toBeNull();
+});
+
 test('a cancelled order is gone for money, and not for what else is said', async () => {
   await queryOnce(shop.database.url, `update orders set cancelled_at = now() where id = '${orderId}'`);
   const event = eventOf('payment.succeeded', orderId);

@@ -1,8 +1,9 @@
+import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { ATTENTION_NAMES } from '../../src/domain/attention.ts';
 import { createLedgerClient, isConstraintViolation, type LedgerClient } from '../../src/ledger/client.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { type FreshDatabase, freshDatabase, queryOnce } from '../support/stack.ts';
 
 /** What code promises, the database refuses to break, whoever writes. See docs/ledger.md. */
 
@@ -127,6 +128,84 @@ describe('money', () => {
     for (const status of ['unpaid', 'paying', 'closed', 'cancelled']) {
       await refused(db.order.update({ where, data: { status } }));
     }
+  });
+
+  test('a paid order is paid by a payment of its own for its amount and currency, unless an operator accepted it', async () => {
+    const where = { merchantId_id: { merchantId, id: orderId } };
+    const paidBy = (paidPaymentId: string) => ({
+      status: 'succeeded',
+      paidPaymentId,
+      paidAt: new Date(),
+    });
+    const made = { ...PAID, orderUpdate: 'review' };
+    const more = await payment({ ...made, method: 'a', amount: 1001n, receivedAmount: 1001n });
+    const foreign = await payment({ ...made, method: 'b', currency: 'USD', receivedCurrency: 'USD' });
+    for (const { id } of [more, foreign]) await refused(db.order.update({ where, data: paidBy(id) }));
+    await refused(
+      db.order.create({
+        data: {
+          merchantId,
+          id: `${orderId}-b`,
+          amount: 1000n,
+          currency: 'CNY',
+          subject: 'x',
+          ...paidBy(more.id),
+        },
+      }),
+    );
+    const exact = await payment(PAID);
+    await db.order.create({
+      data: { merchantId, id: `${orderId}-c`, amount: 1000n, currency: 'CNY', subject: 'x' },
+    });
+    const another = { merchantId_id: { merchantId, id: `${orderId}-c` } };
+    await refused(db.order.update({ where: another, data: paidBy(exact.id) }));
+
+    await db.order.update({ where, data: { amount: 999n } });
+    await refused(db.order.update({ where, data: paidBy(exact.id) }));
+    await db.order.update({ where, data: { amount: 1000n } });
+    await db.order.update({ where, data: paidBy(exact.id) });
+    // Nor does it become another amount or currency after that.
+    for (const change of [{ amount: 999n }, { currency: 'USD' }, { amount: 999n, status: 'refunded' }])
+      await refused(db.order.update({ where, data: change }));
+    await db.order.update({ where, data: { status: 'refunded' } });
+  });
+
+  test('an operator’s word for a difference is recorded with the payment, and stays', async () => {
+    const where = { merchantId_id: { merchantId, id: orderId } };
+    const { id } = await payment({ ...PAID, amount: 1001n, receivedAmount: 1001n, orderUpdate: 'review' });
+    const paid = { status: 'succeeded', paidPaymentId: id, paidAt: new Date() };
+    await refused(db.order.update({ where, data: paid }));
+    await db.payment.update({ where: { id }, data: { settledBy: 'operator', orderUpdate: 'applied' } });
+    await db.order.update({ where, data: paid });
+    for (const settledBy of ['query', null])
+      await refused(db.payment.update({ where: { id }, data: { settledBy } }));
+  });
+
+  test('what a payment was made for never changes', async () => {
+    await db.order.create({
+      data: { merchantId, id: `${orderId}-b`, amount: 1000n, currency: 'CNY', subject: 'x' },
+    });
+    const { id } = await payment();
+    for (const change of [{ amount: 999n }, { currency: 'USD' }, { orderId: `${orderId}-b` }])
+      await refused(db.payment.update({ where: { id }, data: change }));
+  });
+
+  test('the migration that keeps the rule of paid orders looks at those that were there before it', async () => {
+    const sql = await readFile(
+      new URL('../../prisma/migrations/20261126164002_order_amounts_checked/migration.sql', import.meta.url),
+      'utf8',
+    );
+    await queryOnce(database.url, sql);
+    const { id } = await payment({ ...PAID, amount: 1001n, receivedAmount: 1001n });
+    await queryOnce(
+      database.url,
+      `ALTER TABLE orders DISABLE TRIGGER orders_paid_guard;
+       UPDATE orders SET status = 'succeeded', paid_payment_id = '${id}', paid_at = now() WHERE id = '${orderId}';
+       ALTER TABLE orders ENABLE TRIGGER orders_paid_guard;`,
+    );
+    await expect(queryOnce(database.url, sql)).rejects.toThrow(`order ${orderId} of merchant ${merchantId}`);
+    await db.payment.update({ where: { id }, data: { settledBy: 'operator' } });
+    await queryOnce(database.url, sql);
   });
 
   test('refunds never add up to more than was received, also when two are made at once', async () => {

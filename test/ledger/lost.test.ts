@@ -3,6 +3,7 @@ import type { PaidAnswer } from '../../src/domain/channel.ts';
 import { newPaymentId } from '../../src/domain/ids.ts';
 import type { PaymentTerms } from '../../src/domain/payment.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
+import { changeOrder } from '../../src/ledger/change-order.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { recordAttempt } from '../../src/ledger/deliveries.ts';
 import { lostCommitsWarning, warnOfLostCommits } from '../../src/ledger/durability.ts';
@@ -235,6 +236,46 @@ describe('nothing goes back by itself', () => {
       const none = { orderServiceUrl: null, latePayment: 'apply' };
       await db.merchant.update({ where: { id: merchantId }, data: none });
     }
+  });
+});
+
+describe('of an order whose amount was changed', () => {
+  test.each(['older first', 'newer first'])(
+    'the lost order costs what its newest attempt was made for: %s',
+    async (which) => {
+      const older = lost();
+      const newer = lost({
+        ...{ orderId: older.orderId, channel: 'simulator2', amount: 1250 },
+        createdAt: older.createdAt + 60_000,
+      });
+      const terms = [older, newer];
+      for (const one of which === 'older first' ? terms : terms.toReversed()) await recover(one);
+      expect((await order(older.orderId)).amount).toBe(1250n);
+      expect((await paid(older)).orderUpdate).toBe('review');
+      expect(await row(older.paymentId)).toMatchObject({ attention: 'amount_mismatch' });
+      expect((await paid(newer)).orderUpdate).toBe('applied');
+    },
+  );
+
+  test('after the newest attempt: its merchant changes it again, and fills it', async () => {
+    const terms = lost();
+    await recover(terms);
+    await endPayment(db, terms.paymentId, 'cancelled', 'unpaid.', now());
+    const changed = newOrder(terms.orderId, { amount: 1250 });
+    await expect(createOrder(db, merchantId, changed, now())).rejects.toMatchObject({ code: 'order_exists' });
+    await changeOrder(db, merchantId, terms.orderId, { amount: 1250 }, new Set(), now());
+    const { order: filled } = await createOrder(db, merchantId, changed, now());
+    expect(filled).toMatchObject({ amount: 1250n, subject: 'Two tickets', metadata: { seat: '7' } });
+    expect((await paid(terms)).orderUpdate).toBe('review');
+  });
+
+  test('one that is there keeps its amount, whatever its lost attempt was made for, and nobody is stuck', async () => {
+    const terms = lost();
+    await createOrder(db, merchantId, newOrder(terms.orderId, { amount: 1250 }), now());
+    await recover(terms);
+    expect((await order(terms.orderId)).amount).toBe(1250n);
+    // The channel takes what the order costs, which is not what the payment was made for.
+    expect((await paid(terms, 1250)).orderUpdate).toBe('review');
   });
 });
 

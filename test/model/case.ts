@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WorkflowNotFoundError } from '@temporalio/client';
 import type { LatePayment } from '../../src/domain/decision.ts';
-import type { Payment } from '../../src/ledger/rows.ts';
+import type { Order, Payment } from '../../src/ledger/rows.ts';
 import { signature } from '../simulator/support.ts';
 import { type Facts, type Trade, waitsFor } from './promises.ts';
 import { type ReceivedCallback, UNTROUBLED_SIMULATOR, type World } from './world.ts';
@@ -59,6 +59,9 @@ export class Case {
   #cancelAsked = false;
   /** Payments whose cancel was taken, to be done. */
   readonly #cancelled = new Set<string>();
+  /** What merchants asked the order to cost, in the order in which they did; and whether one of them is unanswered. */
+  readonly #asked = [AMOUNT];
+  #changing = 0;
   /** Ids of what the API said it has made. */
   readonly #made = new Set<string>();
 
@@ -82,6 +85,10 @@ export class Case {
   }
 
   async #ask(method: string, path: string, body?: object, key?: string): Promise<Answer | undefined> {
+    return await Promise.race([this.#request(method, path, body, key), sleep(IMPATIENT_MS, undefined)]);
+  }
+
+  async #request(method: string, path: string, body?: object, key?: string): Promise<Answer> {
     const request = async (): Promise<Answer> => {
       const response = await fetch(`${this.world.apiUrl}${path}`, {
         method,
@@ -101,14 +108,15 @@ export class Case {
     };
     const answered = request();
     this.#unanswered.push(answered);
-    return await Promise.race([answered, sleep(IMPATIENT_MS, undefined)]);
+    return await answered;
   }
 
   async create(channel: ChannelName, key?: string): Promise<void> {
     const { expiresInSeconds } = this.#options;
+    const { amount } = (await this.#order()) ?? { amount: AMOUNT };
     const order = {
       id: this.orderId,
-      amount: AMOUNT,
+      amount: Number(amount),
       currency: 'CNY',
       ...(expiresInSeconds === null ? {} : { expiresInSeconds }),
     };
@@ -176,6 +184,28 @@ export class Case {
     if (answer?.status === 200 && !['cancelled', 'closed'].includes(answer.body.status)) {
       this.wrong.push(`an order's cancel was answered 200 with status ${answer.body.status}`);
     }
+  }
+
+  /** The order costs something else from now on. */
+  async changeAmount(amount: number): Promise<void> {
+    this.#asked.push(amount);
+    this.#changing += 1;
+    const answered = this.#request('PATCH', `/v1/orders/${this.orderId}`, { amount }).finally(() => {
+      this.#changing -= 1;
+    });
+    const answer = await Promise.race([answered, sleep(IMPATIENT_MS, undefined)]);
+    if (answer?.status === 200 && this.#changing === 0 && answer.body.amount !== amount)
+      this.wrong.push(`the order was to cost ${amount}, and costs ${answer.body.amount}`);
+    // Whoever can be sent to pay is sent to pay what the order costs.
+    const [{ others } = { others: 0 }] = await this.world.db.$queryRaw<{ others: number }[]>`
+      SELECT count(*)::int AS others FROM payments JOIN orders ON orders.id = order_id
+      WHERE order_id = ${this.orderId} AND payments.status IN ('created', 'paying')
+        AND payments.amount <> orders.amount`;
+    if (others > 0) this.wrong.push(`${others} live payments are of another amount than their order`);
+  }
+
+  async #order(): Promise<Order | null> {
+    return await this.world.db.order.findFirst({ where: { id: this.orderId } });
   }
 
   /** @param amount undefined: all that is left. */
@@ -399,7 +429,8 @@ export class Case {
     const { acknowledged, actedAt } = this.world.network;
     return {
       ...this.#options,
-      order: await db.order.findFirst({ where: { id: this.orderId } }),
+      order: await this.#order(),
+      asked: this.#asked,
       payments,
       refunds,
       callbacks: await db.callback.findMany({

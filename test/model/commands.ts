@@ -67,6 +67,10 @@ const hint = onPayment('hint', (order, n) => order.hint(n));
 const queryNow = onPayment('query now', (order, n) => order.queryNow(n));
 const cancelPayment = onPayment('cancel payment', (order, n) => order.cancelPayment(n));
 const cancelOrder = plain('cancel order', (order) => order.cancelOrder());
+/** To what the channel may have taken by mistake, too: see `otherAmount`. */
+const changeAmount = fc
+  .constantFrom(AMOUNT, AMOUNT + 7, AMOUNT - 1, 2500)
+  .map((amount) => new Step(`change amount(${amount})`, (order) => order.changeAmount(amount)));
 const repeatCallback = onPayment('repeat callback', (order, n) => order.repeatCallback(n));
 const releaseCallbacks = plain('release held callbacks', (order) => order.releaseCallbacks());
 const lateRequests = plain('lost requests arrive', (order) => order.lateRequests());
@@ -211,6 +215,7 @@ const race = fc
       { weight: 2, arbitrary: queryNow },
       { weight: 2, arbitrary: cancelPayment },
       { weight: 1, arbitrary: cancelOrder },
+      { weight: 1, arbitrary: changeAmount },
       { weight: 2, arbitrary: repeatCallback },
       { weight: 1, arbitrary: releaseCallbacks },
       { weight: 1, arbitrary: forge },
@@ -298,6 +303,16 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
   // Late: the request that made it was, or the payer.
   opening(lossOf('create', 'request lost'), create, firstEnds, lateArrival),
   opening(closesInVain, create, firstEnds, passOf(600), fc.oneof(noCallbacks, holdCallbacks), firstPays),
+  // The order costs something else by the time the payer pays what the channel called closed.
+  opening(
+    closesInVain,
+    fc.oneof(create, forOtherAmount),
+    fc.oneof(firstIsCancelled, changeAmount),
+    changeAmount,
+    passOf(1),
+    fc.oneof(noCallbacks, holdCallbacks, untroubled),
+    firstPays,
+  ),
   // Paid, or about to be, and nobody tells of it before it is to end.
   opening(create, fc.oneof(noCallbacks, holdCallbacks), fc.oneof(firstPays, firstIsDecided), firstEnds),
   opening(create, lags, firstPays, passOf(10), firstIsCancelled),
@@ -320,6 +335,7 @@ export const STEPS: fc.Arbitrary<Step>[] = [
   ...several(4, race),
   ...several(2, refund),
   ...several(2, cancelPayment),
+  ...several(2, changeAmount),
   ...[cancelOrder, hint, queryNow, forge, refundElsewhere, repeatCallback],
   ...[holdCallbacks, releaseCallbacks, lateRequests, otherAmount, untroubled],
   ...[restartWorkers, stopWorkers, sweep],

@@ -21,6 +21,8 @@ export interface Facts {
   readonly acknowledged: ReadonlySet<string>;
   /** When the channel took the payer's money, or began to decide over it. Epoch ms, by out-trade-no. */
   readonly actedAt: ReadonlyMap<string, number>;
+  /** What merchants asked the order to cost. Minor units. */
+  readonly asked: readonly number[];
   /** Ids of the payments and refunds that were said to be made. */
   readonly made: ReadonlySet<string>;
   readonly latePayment: LatePayment;
@@ -109,7 +111,11 @@ export function checkPromises(facts: Facts): string[] {
 
     if (orderUpdate === 'applied') {
       must(!isLate(payment) || facts.latePayment === 'apply', `${what}: it came late, and nobody applied it`);
-      must(received === Number(order?.amount), `${what}: it pays the order with ${received}`);
+      must(
+        received === Number(order?.amount),
+        `${what}: it pays the order of ${order?.amount} with ${received}`,
+      );
+      must(payment.amount === order?.amount, `${what}: it was made for ${payment.amount}`);
       must(order?.paidPaymentId === id, `${what}: the order says ${order?.paidPaymentId} paid it`);
     } else {
       // Money that pays nothing goes back, or a person is told of it.
@@ -179,6 +185,10 @@ export function checkPromises(facts: Facts): string[] {
       const isOver = status === 'succeeded' || endedBefore;
       must(isOver || cancelRequestedAt !== null, `${paidBy} paid the order, and ${id} was not told to end`);
     }
+  must(
+    order === null || facts.asked.includes(Number(order.amount)),
+    `the order costs ${order?.amount}, and was to cost ${facts.asked.join(', ')}`,
+  );
   if (order !== null) broken.push(...checkOrder(order, payments, facts.cancelAsked));
   return broken;
 }
@@ -191,7 +201,7 @@ const isLate = ({ paidAt, endedAt, expiresAt }: Payment): boolean =>
 function isRefused({ order, payments, latePayment }: Facts, payment: Payment): boolean {
   const isTaken = payments.some(({ id, orderUpdate }) => id !== payment.id && orderUpdate === 'applied');
   const isOver = order?.status === 'cancelled' || order?.status === 'closed';
-  const isOther = payment.receivedAmount !== order?.amount;
+  const isOther = payment.receivedAmount !== order?.amount || payment.amount !== order.amount;
   return isTaken || isOver || isOther || (isLate(payment) && latePayment !== 'apply');
 }
 

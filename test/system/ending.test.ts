@@ -268,6 +268,57 @@ describe('the same channel again, with less than 30 s left', () => {
   });
 });
 
+describe('another amount of an order', () => {
+  /** Again while a channel did not answer in its time. */
+  const change = (orderId: string, amount: number) =>
+    unlessOutOfTime(
+      API_BUDGET_MS,
+      () => system.api('PATCH', `/v1/orders/${orderId}`, { amount }),
+      ({ status }) => status !== 200,
+    );
+
+  test('the live attempt is closed at its channel, and the next one pays the new amount', async () => {
+    const { body } = await system.payable();
+    const changed = await change(body.orderId, 2500);
+    expect([changed.status, changed.body.amount, changed.body.status]).toEqual([200, 2500, 'unpaid']);
+    expect((await trade(body.id))?.state).toBe('CLOSED');
+    expect((await system.simulator.pay(body.id)).status).toBe(409);
+    const { body: next } = await system.payable({ order: undefined, orderId: body.orderId });
+    expect(next.amount).toBe(2500);
+    expect(await trade(next.id)).toMatchObject({ amount: 2500 });
+    await system.simulator.pay(next.id);
+    await fetch(...callbackFor(system, next.id, { amount: 2500 }));
+    await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');
+    const refused = await change(body.orderId, 1);
+    expect([refused.status, refused.body.code]).toEqual([409, 'order_already_paid']);
+  });
+
+  test('while the channel is silent: 409, and the attempt can be paid as it is', async () => {
+    const { body } = await system.payable();
+    await system.simulator.setFaults({ down: true });
+    const refused = await system.api('PATCH', `/v1/orders/${body.orderId}`, { amount: 2500 });
+    expect([refused.status, refused.body.code]).toEqual([409, 'attempt_unresolved']);
+    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
+    await system.simulator.setFaults({ down: false });
+    await system.simulator.pay(body.id);
+    await fetch(...callbackFor(system, body.id));
+    await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');
+  });
+
+  test('money that comes in for the old one all the same waits for a decision', async () => {
+    const { body } = await system.payable();
+    await system.simulator.setFaults({ close: { ineffectiveRate: 1 } });
+    expect((await change(body.orderId, 2500)).status).toBe(200);
+    await system.simulator.pay(body.id);
+    await fetch(...callbackFor(system, body.id));
+    await eventually(async () => (await get(`/v1/payments/${body.id}`)).orderUpdate === 'review');
+    expect(await get(`/v1/payments/${body.id}`)).toMatchObject({
+      ...{ attention: 'amount_mismatch', amount: 1990, receivedAmount: 1990, refundedAmount: 0 },
+    });
+    expect(await system.orderStatus(body.orderId)).toBe('unpaid');
+  });
+});
+
 describe('a late success', () => {
   const lateSuccess = async (policy: string) => {
     await system.db.merchant.updateMany({ data: { latePayment: policy } });

@@ -8,7 +8,7 @@ import type { Access, KeyAccess } from './auth.ts';
  * OpenAPI document, so that none of them can say something else than the others.
  */
 export interface Endpoint {
-  readonly method: 'get' | 'post';
+  readonly method: 'get' | 'post' | 'patch';
   /** As OpenAPI writes it: `/v1/payments/{id}`. */
   readonly path: string;
   readonly operationId: string;

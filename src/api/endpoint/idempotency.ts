@@ -18,11 +18,10 @@ export const REPLAYED = 'idempotency-replayed';
 const IN_PROGRESS_RETRY_S = 2;
 
 /**
- * Refusals that stay true for this request. All others mean that asking again may end otherwise, as what is missing
+ * Refusals that stay true for this request (an order that exists can still get the content that was asked for). All others mean that asking again may end otherwise, as what is missing
  * may be set up next: the key is released, and a code that is missing here costs a second run and nothing else.
  */
 const DEFINITE: ReadonlySet<RefusalCode> = new Set<RefusalCode>([
-  'order_exists',
   'order_already_paid',
   'order_not_payable',
   'channel_rejected',

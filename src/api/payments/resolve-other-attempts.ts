@@ -1,12 +1,12 @@
 import { Refusal } from '../../domain/refusal.ts';
 import { isLive } from '../../domain/states.ts';
-import { forbidsAnother } from '../../ledger/intake.ts';
+import { forbidsAnother, UnaskedAttempts } from '../../ledger/intake.ts';
 import { requestCancel } from '../../ledger/payments.ts';
 import type { Payment } from '../../ledger/rows.ts';
 import { hasUnsettledMoney, isUndecided } from '../../ledger/snapshot.ts';
 import { TemporalUnavailable } from '../../temporal/payment-workflows.ts';
 import { paymentKey } from '../changes.ts';
-import { SIGNAL_OTHERS_WITHIN_MS } from '../deadlines.ts';
+import { ANSWER_WITHIN_MS, SIGNAL_OTHERS_WITHIN_MS } from '../deadlines.ts';
 import type { Api } from '../deps.ts';
 import { within } from '../http/within.ts';
 import { isAnsweredWithin, isFresh } from './ask-channel.ts';
@@ -15,18 +15,30 @@ import { isAnsweredWithin, isFresh } from './ask-channel.ts';
 const PAYERS_ASK_AGAIN_MS = 10_000;
 
 /**
- * Point 9 of the way of a payment: before an order gets a new attempt, its live ones are asked about. Unpaid ones are
- * closed; one that the channel says nothing of in time is left watched, and the refund of a second success is the net.
- * Only one of the same channel and method must have ended by then, which the caller checks.
- * @param left what is left of the request's budget, in ms.
- * @throws Refusal `order_already_paid`, `attempt_unresolved`.
+ * Point 9 of the way of a payment: does something to an order once its live attempts have been asked about. Unpaid ones
+ * are closed; one that the channel says nothing of in time is left watched: `act` decides whether it may go on.
+ * @param startedAt of the request, epoch ms.
+ * @param by what the attempts end for, as their timelines say it.
+ * @param act throws UnaskedAttempts for live attempts that stand in its way and are not among those asked.
+ * @throws Refusal `order_already_paid`, `attempt_unresolved`, and what `act` throws.
  */
-export async function resolveOtherAttempts(
+export async function onceOthersAreResolved<T>(
   api: Api,
-  attempts: readonly Payment[],
-  left: () => number,
-): Promise<void> {
-  await Promise.all(attempts.map((attempt) => resolve(api, attempt, left)));
+  startedAt: number,
+  by: string,
+  act: (askedAttempts: ReadonlySet<string>) => Promise<T>,
+): Promise<T> {
+  const left = () => ANSWER_WITHIN_MS - (Date.now() - startedAt);
+  const askedAttempts = new Set<string>();
+  for (;;) {
+    try {
+      return await act(askedAttempts);
+    } catch (error) {
+      if (!(error instanceof UnaskedAttempts)) throw error;
+      await Promise.all(error.attempts.map((attempt) => resolve(api, attempt, left, by)));
+      for (const { id } of error.attempts) askedAttempts.add(id);
+    }
+  }
 }
 
 /**
@@ -41,7 +53,7 @@ export function refuseUndecided(attempts: readonly Payment[], now: Date): void {
   }
 }
 
-async function resolve(api: Api, attempt: Payment, left: () => number): Promise<void> {
+async function resolve(api: Api, attempt: Payment, left: () => number, by: string): Promise<void> {
   const { db, workflows, changes, now } = api;
   const { id } = attempt;
   const answered =
@@ -57,7 +69,7 @@ async function resolve(api: Api, attempt: Payment, left: () => number): Promise<
   // Silence is neither paid nor unpaid: the attempt stays watched.
   if (!answered || !isLive(asked.status)) return;
 
-  await requestCancel(db, id, 'a new attempt of its order', now());
+  await requestCancel(db, id, by, now());
   await workflows.cancel(asked, SIGNAL_OTHERS_WITHIN_MS).catch((error: unknown) => {
     if (!(error instanceof TemporalUnavailable)) throw error;
   });

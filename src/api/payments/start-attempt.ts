@@ -7,14 +7,13 @@ import {
   refusesAttempts,
   runsOut,
   startPayment,
-  UnaskedAttempts,
 } from '../../ledger/intake.ts';
 import type { Payment } from '../../ledger/rows.ts';
 import { hasUsableAction, isUndecided, recordedAnswer } from '../../ledger/snapshot.ts';
 import { findOrder, getPayment, hasAccount, type PaymentWithRefund } from '../../ledger/views.ts';
 import { ANSWER_WITHIN_MS, NEXT_ACTION_AT_LEAST_MS } from '../deadlines.ts';
 import type { Api } from '../deps.ts';
-import { refuseUndecided, resolveOtherAttempts } from './resolve-other-attempts.ts';
+import { onceOthersAreResolved, refuseUndecided } from './resolve-other-attempts.ts';
 import { ATTEMPTS_OF_PAYERS, takes } from './switch-options.ts';
 import { isPayable } from './views.ts';
 
@@ -78,23 +77,16 @@ export function createStartAttempt(api: Api) {
     { byPayer = false, ...given }: Attempt & { readonly method: string },
     startedAt: number,
   ) {
-    const askedAttempts = new Set<string>();
-    for (;;) {
-      try {
-        return await startPayment(
-          db,
-          merchantId,
-          order,
-          { ...given, askedAttempts, ...(byPayer ? { attemptsAtMost: ATTEMPTS_OF_PAYERS } : {}) },
-          (id) => hashSecret(clientToken(config.secret, id)),
-          now(),
-        );
-      } catch (error) {
-        if (!(error instanceof UnaskedAttempts)) throw error;
-        await resolveOtherAttempts(api, error.attempts, () => ANSWER_WITHIN_MS - (Date.now() - startedAt));
-        for (const { id } of error.attempts) askedAttempts.add(id);
-      }
-    }
+    return await onceOthersAreResolved(api, startedAt, 'a new attempt of its order', (askedAttempts) =>
+      startPayment(
+        db,
+        merchantId,
+        order,
+        { ...given, askedAttempts, ...(byPayer ? { attemptsAtMost: ATTEMPTS_OF_PAYERS } : {}) },
+        (id) => hashSecret(clientToken(config.secret, id)),
+        now(),
+      ),
+    );
   }
 
   /** Makes the payment payable; true when it got so far in time. @throws TemporalUnavailable */

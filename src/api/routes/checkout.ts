@@ -32,8 +32,12 @@ export function checkoutRoute(api: Api): Endpoint {
   }
 
   async function factsOf(payment: Payment): Promise<ShellFacts> {
-    const order = await findOrder(api.db, payment.merchantId, payment.orderId);
-    return { subject: order?.subject ?? '', returnUrl: backUrl(payment) };
+    const { merchantId, orderId, subject } = payment;
+    return {
+      // As at the channel, beside the amount of this attempt.
+      subject: subject ?? (await findOrder(api.db, merchantId, orderId))?.subject ?? '',
+      returnUrl: backUrl(payment),
+    };
   }
 
   return endpoint({

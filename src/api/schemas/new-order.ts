@@ -16,3 +16,21 @@ export const newOrder = z
     metadata: metadata.default({}),
   })
   .openapi('NewOrder');
+
+/** What can change of an order: the same rules as for a new one. */
+export const orderChange = z
+  .strictObject({
+    amount: amount.optional().openapi({ description: 'Minor units, in the currency of the order.' }),
+    subject: newOrder.shape.subject.openapi({ description: 'What the payer of the next attempt reads.' }),
+    expiresInSeconds: newOrder.shape.expiresInSeconds.openapi({
+      description:
+        "When the order takes no more payments, counted from the order's `createdAt` as at its creation. Not in the " +
+        'past, and not before a live attempt expires.',
+      example: 172_800,
+    }),
+    // Without the default of a new order: what is absent stays.
+    metadata: metadata
+      .optional()
+      .openapi({ default: undefined as never, description: 'Replaces all that was there.' }),
+  })
+  .openapi('OrderChange', { description: 'What is absent stays as it is. The currency never changes.' });

@@ -96,6 +96,14 @@ describe('the cashier page', () => {
     expect(text).toContain('data-return-url="https://shop.example/?a=%22%3E%3Cb%3E&amp;c&amp;paymentId=');
   });
 
+  test('shows what the attempt was made for, whatever its order has become', async () => {
+    const order = { id: newOrderId(), amount: 1050, currency: 'CNY', subject: 'Two tickets' };
+    const made = await pay(api, key, { order });
+    await api.call(`/v1/orders/${order.id}`, { method: 'PATCH', key, body: { subject: 'Three tickets' } });
+    const { text } = await open(`${made.id}?token=${made.clientToken}`);
+    expect(text).toContain('data-subject="Two tickets"');
+  });
+
   test('comes also while the database is away: it goes on asking by itself', async () => {
     const made = await pay(api, key);
     const dead = await startTestApi('postgresql://nodrop@127.0.0.1:1/none');

@@ -106,6 +106,12 @@ test('no generated client states by a default what replaces that of a live payme
     expect([name, properties[name].default]).toEqual([name, undefined]);
 });
 
+test('what a change leaves out has no default: it stays', () => {
+  const { properties } = document.components.schemas.OrderChange;
+  expect(Object.keys(properties)).toEqual(['amount', 'subject', 'expiresInSeconds', 'metadata']);
+  for (const property of Object.values<object>(properties)) expect(property).not.toHaveProperty('default');
+});
+
 test('whatever reads a body says that it must be in an encoding that is known', async () => {
   for (const { path, method, body } of endpoints) {
     if (body === undefined) continue;

@@ -1,0 +1,44 @@
+import { changeOrder } from '../../ledger/change-order.ts';
+import type { Api } from '../deps.ts';
+import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
+import { z } from '../http/zod.ts';
+import { onceOthersAreResolved } from '../payments/resolve-other-attempts.ts';
+import { viewerOf } from '../payments/viewer.ts';
+import { orderView } from '../payments/views.ts';
+import { createVisibleOrder } from '../payments/visible-order.ts';
+import { orderChange } from '../schemas/new-order.ts';
+import { order } from '../schemas/order.ts';
+
+/** `PATCH /v1/orders/{id}`. */
+export function changeOrderRoute(api: Api): Endpoint {
+  const visibleOrder = createVisibleOrder(api);
+
+  return endpoint({
+    method: 'patch',
+    path: '/v1/orders/{id}',
+    operationId: 'changeOrder',
+    tag: 'Orders',
+    summary: 'Change an order',
+    description:
+      'Another amount first ends the live attempts: each is asked about and closed at its channel. One whose channel ' +
+      'is silent or still decides, or whose money waits for a decision, refuses it with 409 `attempt_unresolved`: ' +
+      'repeat the request after `Retry-After`. Money that comes in later for an attempt at the old amount pays ' +
+      'nothing by itself and waits for a decision (`review`, `amount_mismatch`). Subject, metadata and expiry end no ' +
+      'attempt. An order that is paid, being cancelled or over does not change; what holds already may be repeated.',
+    auth: 'key',
+    params: z.object({ id: z.string() }),
+    body: orderChange,
+    bodyExamples: {
+      amount: { summary: 'Another amount', value: { amount: 1250, subject: 'Three tickets' } },
+    },
+    answers: { 200: { description: 'The order as it is now.', schema: order } },
+    refusals: ['order_not_found', 'order_already_paid', 'order_not_payable', 'attempt_unresolved'],
+    async handle({ response, access: { caller }, params: { id }, body, startedAt }) {
+      await visibleOrder(caller.merchantId, id);
+      await onceOthersAreResolved(api, startedAt, 'a change of the amount of its order', (askedAttempts) =>
+        changeOrder(api.db, caller.merchantId, id, body, askedAttempts, api.now()),
+      );
+      response.json(orderView(await visibleOrder(caller.merchantId, id), viewerOf(api, caller)));
+    },
+  });
+}

@@ -1,0 +1,242 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { order } from '../../../src/api/schemas/order.ts';
+import { endPayment, recordAnswer, recordSilence } from '../../../src/ledger/payments.ts';
+import { newKey, newOrderId, pay, type StandInWorkflows, settle, setUp } from '../support.ts';
+
+// PATCH /v1/orders/{id}: what its merchant may change of an order that is not paid.
+
+const { api, key } = await setUp();
+
+const unpaid: StandInWorkflows['onAskChannel'] = async ({ id }) => {
+  await recordAnswer(api.db, id, { state: 'unpaid' }, 'query', new Date());
+  return true;
+};
+const closed = async (id: string): Promise<void> => {
+  await endPayment(api.db, id, 'cancelled', 'closed at the channel.', new Date());
+};
+/** What comes of a payment that its workflow is told to cancel. */
+let onCancel = closed;
+const hear = api.workflows.cancel.bind(api.workflows);
+api.workflows.cancel = async (payment) => {
+  await hear(payment);
+  await onCancel(payment.id);
+};
+beforeEach(() => {
+  Object.assign(api.workflows, { down: false, onAskChannel: unpaid });
+  onCancel = closed;
+  api.workflows.calls.length = 0;
+});
+
+const patch = (id: string, body: unknown, as = key) =>
+  api.call(`/v1/orders/${id}`, { method: 'PATCH', key: as, body });
+async function create(changes: object = {}): Promise<string> {
+  const id = newOrderId();
+  const answer = await api.call('/v1/orders', {
+    key,
+    body: { id, amount: 1050, currency: 'CNY', ...changes },
+  });
+  expect(answer.status, answer.text).toBe(201);
+  return id;
+}
+const code = ({ status, json }: Awaited<ReturnType<typeof patch>>) => [status, json.code];
+const timeline = async (id: string) => (await api.call(`/v1/payments/${id}/timeline`, { key })).json.data;
+
+test('every name that is given changes, and what is not given stays', async () => {
+  const id = await create({ subject: 'Two tickets', metadata: { a: 'b' } });
+  for (const [change, expiresIn] of [
+    [{ amount: 1250 }, null],
+    [{ subject: 'Three tickets' }, null],
+    [{ metadata: { c: 'd' } }, null],
+    [{ expiresInSeconds: 3600 }, 3_600_000],
+  ] as const) {
+    const before = (await api.call(`/v1/orders/${id}`, { key })).json;
+    const { expiresInSeconds: _, ...shown } = change as { expiresInSeconds?: number };
+    const answer = await patch(id, change);
+    expect(answer.status, answer.text).toBe(200);
+    const { expiresAt, ...rest } = order.strict().parse(answer.json);
+    const { expiresAt: __, ...unchanged } = before;
+    expect(rest).toEqual({ ...unchanged, ...shown });
+    // From the order's creation, as in the request that made it.
+    if (expiresIn !== null) expect(Date.parse(expiresAt ?? '') - Date.parse(rest.createdAt)).toBe(expiresIn);
+    expect((await patch(id, change)).json).toEqual(answer.json);
+  }
+  expect((await patch(id, {})).json.amount).toBe(1250);
+  const { json } = await api.call('/v1/payments', { key, body: { orderId: id, channel: 'simulator' } });
+  expect(json.amount).toBe(1250);
+});
+
+test.each([
+  ['amount', { amount: 0 }],
+  ['amount', { amount: null }],
+  ['amount', { amount: 1.5 }],
+  ['currency', { currency: 'EUR' }],
+  ['id', { id: 'another' }],
+  ['subject', { subject: '' }],
+  ['subject', { subject: 'a\u0000b' }],
+  ['metadata', { metadata: null }],
+  ['metadata.a', { metadata: { a: 1 } }],
+  ['expiresInSeconds', { expiresInSeconds: 59 }],
+  ['expiresInSeconds', { expiresInSeconds: null }],
+  ['', []],
+])('a wrong %s is refused: %j', async (path, body) => {
+  const id = await create();
+  const before = await api.db.order.findFirstOrThrow({ where: { id } });
+  const answer = await patch(id, body);
+  expect([...code(answer), answer.json.errors[0].path]).toEqual([422, 'invalid_request', path]);
+  expect(await api.db.order.findFirstOrThrow({ where: { id } })).toEqual(before);
+});
+
+test('an order of another merchant, or none, is not there', async () => {
+  const id = await create();
+  const stranger = await newKey(api.db);
+  expect(code(await patch(id, { amount: 1 }, stranger.key))).toEqual([404, 'order_not_found']);
+  for (const nobody of ['nobody', '%00', 'x'.repeat(500)])
+    expect(code(await patch(nobody, { amount: 1 }))).toEqual([404, 'order_not_found']);
+  const methods = await api.call(`/v1/orders/${id}`, { method: 'DELETE', key });
+  expect([methods.status, methods.headers.get('allow')]).toEqual([405, 'GET, HEAD, PATCH, OPTIONS']);
+});
+
+describe('another amount', () => {
+  test('ends the live attempts first, on every channel, and the next ones are made for it', async () => {
+    const first = await pay(api, key);
+    api.workflows.onAskChannel = async (payment) => {
+      await recordSilence(api.db, payment.id, 'no answer', 60_000, new Date());
+      return false;
+    };
+    const second = await pay(api, key, { order: undefined, orderId: first.orderId, channel: 'simulator2' });
+    api.workflows.onAskChannel = unpaid;
+    api.workflows.calls.length = 0;
+    const answer = await patch(first.orderId, { amount: 1250 });
+    expect(answer.status, answer.text).toBe(200);
+    expect(answer.json).toMatchObject({ amount: 1250, status: 'unpaid' });
+    expect(answer.json.payments).toMatchObject([
+      { id: second.id, status: 'cancelled', amount: 1050 },
+      { id: first.id, status: 'cancelled', amount: 1050 },
+    ]);
+    const asked = (name: 'askChannel' | 'cancel') =>
+      api.workflows
+        .named(name)
+        .map(({ paymentId }) => paymentId)
+        .sort();
+    expect([asked('askChannel'), asked('cancel')]).toEqual(Array(2).fill([first.id, second.id].sort()));
+    expect((await timeline(first.id)).slice(-4)).toMatchObject([
+      { kind: 'query' },
+      { detail: 'Cancel asked for by a change of the amount of its order.' },
+      { kind: 'transition' },
+      { detail: expect.stringContaining('changed from 10.50 CNY to 12.50 CNY') },
+    ]);
+    // Again: nothing more is said, to nobody.
+    const said = [await timeline(first.id), await api.db.event.count()];
+    api.workflows.calls.length = 0;
+    expect((await patch(first.orderId, { amount: 1250 })).json).toEqual(answer.json);
+    expect([await timeline(first.id), await api.db.event.count()]).toEqual(said);
+    expect(api.workflows.calls).toEqual([]);
+    expect((await pay(api, key, { order: undefined, orderId: first.orderId })).amount).toBe(1250);
+  });
+
+  test('of an attempt whose channel is silent: refused, nothing changes, and it is closed when asked again', async () => {
+    const { id, orderId } = await pay(api, key);
+    for (const silent of [
+      async () => false,
+      async () => {
+        throw new Error('Temporal did not confirm');
+      },
+    ]) {
+      api.workflows.onAskChannel = silent;
+      const refused = await patch(orderId, { amount: 1250 });
+      expect(code(refused)).toEqual([409, 'attempt_unresolved']);
+      expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
+      expect(refused.json.detail).toContain(id);
+    }
+    // Silence is neither paid nor unpaid: it can still be paid at its amount.
+    expect(await api.db.payment.findUniqueOrThrow({ where: { id } })).toMatchObject({
+      status: 'paying',
+      cancelRequestedAt: null,
+    });
+    expect((await api.db.order.findFirstOrThrow({ where: { id: orderId } })).amount).toBe(1050n);
+    api.workflows.onAskChannel = unpaid;
+    expect((await patch(orderId, { amount: 1250 })).status).toBe(200);
+  });
+
+  test('of one that the channel decides on, or whose money waits for a decision: refused', async () => {
+    const deciding = await pay(api, key);
+    api.workflows.onAskChannel = async ({ id }) => {
+      await recordAnswer(api.db, id, { state: 'processing' }, 'query', new Date());
+      return true;
+    };
+    const short = await pay(api, key);
+    await settle(api.db, short.id, { amount: 900 });
+    for (const { orderId } of [deciding, short]) {
+      const refused = await patch(orderId, { amount: 1250 });
+      expect(code(refused)).toEqual([409, 'attempt_unresolved']);
+      expect(refused.headers.get('retry-after')).not.toBeNull();
+    }
+  });
+
+  test('of one that turns out to be paid: the order is paid', async () => {
+    const { id, orderId } = await pay(api, key);
+    api.workflows.onAskChannel = async () => {
+      await settle(api.db, id);
+      return true;
+    };
+    expect(code(await patch(orderId, { amount: 1250 }))).toEqual([409, 'order_already_paid']);
+    expect(code(await patch(orderId, { subject: 'x' }))).toEqual([409, 'order_already_paid']);
+    // What holds already may be said again.
+    expect((await patch(orderId, { amount: 1050 })).json.status).toBe('succeeded');
+  });
+
+  test('of one whose payment wins while it is closed: the order is paid', async () => {
+    const { id, orderId } = await pay(api, key);
+    onCancel = async () => await settle(api.db, id);
+    expect(code(await patch(orderId, { amount: 1250 }))).toEqual([409, 'order_already_paid']);
+  });
+});
+
+test('subject, metadata and a longer life end nothing and ask nobody, whatever the channel says', async () => {
+  const orderId = await create({ expiresInSeconds: 600 });
+  const { id } = await pay(api, key, { order: undefined, orderId });
+  await recordAnswer(api.db, id, { state: 'processing' }, 'query', new Date());
+  api.workflows.calls.length = 0;
+  const change = { subject: 'x', metadata: { a: 'b' }, expiresInSeconds: 900, amount: 1050 };
+  expect((await patch(orderId, change)).status).toBe(200);
+  expect(api.workflows.calls).toEqual([]);
+  expect(await api.db.payment.findUniqueOrThrow({ where: { id } })).toMatchObject({
+    status: 'paying',
+    cancelRequestedAt: null,
+  });
+  // Not shorter than the attempt's.
+  const shorter = await patch(orderId, { expiresInSeconds: 300 });
+  expect(code(shorter)).toEqual([409, 'attempt_unresolved']);
+  expect(Number(shorter.headers.get('retry-after'))).toBeGreaterThan(300);
+});
+
+test('an order that is over or being cancelled does not change', async () => {
+  const over = await create();
+  await api.call(`/v1/orders/${over}/cancel`, { key, method: 'POST' });
+  const { orderId: ending } = await pay(api, key);
+  await api.db.order.updateMany({ where: { id: ending }, data: { cancelRequestedAt: new Date() } });
+  for (const id of [over, ending])
+    for (const change of [{ amount: 1 }, { subject: 'x' }, { metadata: { a: 'b' } }])
+      expect(code(await patch(id, change))).toEqual([409, 'order_not_payable']);
+});
+
+test('an order that is created again with what it was is another one; with what holds now it is the same', async () => {
+  const id = await create({ metadata: { a: 'b' } });
+  await patch(id, { amount: 1250 });
+  const was = { id, amount: 1050, currency: 'CNY', metadata: { a: 'b' } };
+  const again = (body: unknown) => api.call('/v1/orders', { key, body });
+  expect(code(await again(was))).toEqual([409, 'order_exists']);
+  expect((await again({ ...was, amount: 1250 })).status).toBe(200);
+  const start = (order: unknown) => api.call('/v1/payments', { key, body: { order, channel: 'simulator' } });
+  expect(code(await start(was))).toEqual([409, 'order_exists']);
+  expect((await start({ ...was, amount: 1250 })).json.amount).toBe(1250);
+});
+
+test('the key under which it was created shows it as it is', async () => {
+  const id = newOrderId();
+  const create = { key, body: { id, amount: 1050, currency: 'CNY' }, headers: { 'idempotency-key': id } };
+  await api.call('/v1/orders', create);
+  await patch(id, { amount: 1250 });
+  const replayed = await api.call('/v1/orders', create);
+  expect([replayed.status, replayed.json.amount]).toEqual([201, 1250]);
+});

@@ -1,0 +1,481 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { PaidAnswer } from '../../src/domain/channel.ts';
+import type { LatePayment } from '../../src/domain/decision.ts';
+import { changeOrder, type OrderChange } from '../../src/ledger/change-order.ts';
+import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import { Connection } from '../../src/ledger/connection.ts';
+import { recordAttempt } from '../../src/ledger/deliveries.ts';
+import { createOrder, type NewOrder, startPayment, type UnaskedAttempts } from '../../src/ledger/intake.ts';
+import { ensureMerchant, setMerchant } from '../../src/ledger/merchants.ts';
+import { cancelOrder, releaseEndingOrder } from '../../src/ledger/orders.ts';
+import {
+  endPayment,
+  recordAnswer,
+  recordCreated,
+  recordSilence,
+  settlePayment,
+} from '../../src/ledger/payments.ts';
+import { requestRefund } from '../../src/ledger/refunds.ts';
+import { resolvePayment } from '../../src/ledger/resolve.ts';
+import type { Payment } from '../../src/ledger/rows.ts';
+import { TooBusy } from '../../src/ledger/turns.ts';
+import { isDatabaseUnavailable } from '../../src/ledger/unavailable.ts';
+import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
+
+/** An order changes under its lock, and what was made for another amount pays it by no way but an operator's word. */
+
+let database: FreshDatabase;
+let db: LedgerClient;
+/** Another process. */
+let other: LedgerClient;
+const merchants = {} as Record<LatePayment, string>;
+let merchantId: string;
+beforeAll(async () => {
+  database = await freshDatabase();
+  db = createLedgerClient(database.url);
+  other = createLedgerClient(database.url);
+  for (const latePayment of ['apply', 'refund', 'review'] as const) {
+    const { merchant } = await ensureMerchant(db, latePayment, ['simulator', 'simulator2']);
+    merchants[latePayment] = merchant.id;
+    await setMerchant(db, latePayment, { latePayment }, SECRET, now());
+  }
+  merchantId = merchants.apply;
+});
+afterAll(async () => {
+  await Promise.all([db?.$disconnect(), other?.$disconnect()]);
+  await database?.drop();
+});
+
+const SECRET = 'a secret of at least thirty-two characters';
+const now = () => new Date();
+const inSeconds = (seconds: number) => new Date(Date.now() + seconds * 1000);
+
+let orders = 0;
+const newOrder = (change: Partial<NewOrder> = {}): NewOrder => ({
+  ...{ id: `order-${++orders}`, amount: 1000, currency: 'CNY', subject: 'Two tickets', metadata: { a: 'b' } },
+  expiresInSeconds: undefined,
+  ...change,
+});
+async function attempt(
+  order: NewOrder | { readonly id: string } = newOrder(),
+  { channel = 'simulator', merchant = merchantId, ledger = db } = {},
+) {
+  const live = await db.payment.findMany({ where: { orderId: order.id }, select: { id: true } });
+  const given = {
+    ...{
+      channel,
+      method: 'wallet',
+      payer: undefined,
+      returnUrl: undefined,
+      metadata: {},
+      expiresInMs: 60_000,
+    },
+    askedAttempts: new Set(live.map(({ id }) => id)),
+  };
+  return (await startPayment(ledger, merchant, order, given, () => 'hash', now())).payment;
+}
+/** An attempt that ended unpaid. */
+async function ended(order: NewOrder = newOrder(), merchant = merchantId): Promise<Payment> {
+  const payment = await attempt(order, { merchant });
+  await endPayment(db, payment.id, 'closed', 'closed.', now());
+  return payment;
+}
+const change = (
+  orderId: string,
+  changes: OrderChange,
+  { asked = [] as string[], merchant = merchantId, at = now(), ledger = db } = {},
+) => changeOrder(ledger, merchant, orderId, changes, new Set(asked), at);
+const paid = (amount: number, changes: Partial<PaidAnswer> = {}): PaidAnswer => ({
+  ...{
+    state: 'paid',
+    channelPaymentId: 'trx',
+    amount,
+    currency: 'CNY',
+    paidAt: inSeconds(3600).toISOString(),
+  },
+  ...changes,
+});
+/** The channel's word for the money is on record, and settled. */
+async function pay(id: string, amount: number, changes: Partial<PaidAnswer> = {}): Promise<Payment> {
+  await recordAnswer(db, id, paid(amount, changes), 'query', now());
+  await settlePayment(db, id, now());
+  return await row(id);
+}
+const row = (id: string) => db.payment.findUniqueOrThrow({ where: { id } });
+const orderRow = (id: string) => db.order.findFirstOrThrow({ where: { id } });
+const code = (expected: string) => ({ code: expected });
+const timeline = async (paymentId: string) =>
+  (await db.timelineEntry.findMany({ where: { paymentId }, orderBy: { id: 'asc' } })).map(
+    ({ detail }) => detail,
+  );
+
+describe('a change', () => {
+  test('of everything, by whichever name; asked for again it changes nothing, also once the order is paid', async () => {
+    const { id, orderId } = await ended();
+    const changes = { amount: 1250, subject: 'Three tickets', metadata: { c: 'd' }, expiresInSeconds: 7200 };
+    await change(orderId, changes);
+    const changed = await orderRow(orderId);
+    expect(changed).toMatchObject({
+      ...{ amount: 1250n, currency: 'CNY', subject: 'Three tickets', metadata: { c: 'd' }, status: 'unpaid' },
+      expiresAt: new Date(changed.createdAt.getTime() + 7_200_000),
+    });
+    const said = await timeline(id);
+    expect(said.at(-1)).toBe(`The amount of order ${orderId} was changed from 10.00 CNY to 12.50 CNY.`);
+    const events = await db.event.count();
+    await change(orderId, changes);
+    await change(orderId, {});
+    expect(await orderRow(orderId)).toEqual(changed);
+
+    expect(await attempt({ id: orderId })).toMatchObject({ amount: 1250n, subject: 'Three tickets' });
+    const [second] = await db.payment.findMany({ where: { orderId, id: { not: id } } });
+    expect(await pay(second?.id ?? '', 1250)).toMatchObject({ orderUpdate: 'applied' });
+    const before = await orderRow(orderId);
+    await change(orderId, changes);
+    expect(await orderRow(orderId)).toEqual(before);
+    expect(await timeline(id)).toEqual(said);
+    // Of the second attempt's success alone.
+    expect(await db.event.count()).toBe(events + 1);
+  });
+
+  test('an order that is paid, over, expired or being cancelled refuses every change', async () => {
+    const { id, orderId } = await attempt();
+    await pay(id, 1000);
+    await expect(change(orderId, { amount: 1 })).rejects.toMatchObject(code('order_already_paid'));
+    await expect(change(orderId, { subject: 'x' })).rejects.toMatchObject(code('order_already_paid'));
+
+    const over = newOrder();
+    await createOrder(db, merchantId, over, now());
+    await cancelOrder(db, merchantId, over.id, now());
+    await expect(change(over.id, { amount: 1 })).rejects.toMatchObject(code('order_not_payable'));
+
+    const ending = await attempt();
+    await cancelOrder(db, merchantId, ending.orderId, now());
+    await expect(change(ending.orderId, { subject: 'x' })).rejects.toMatchObject(code('order_not_payable'));
+
+    const brief = newOrder({ expiresInSeconds: 60 });
+    await createOrder(db, merchantId, brief, now());
+    const late = { at: inSeconds(61) };
+    await expect(change(brief.id, { expiresInSeconds: 3600 }, late)).rejects.toMatchObject(
+      code('order_not_payable'),
+    );
+    await expect(change('nobody', { amount: 1 })).rejects.toMatchObject(code('order_not_found'));
+    await expect(change(brief.id, { amount: 1 }, { merchant: merchants.review })).rejects.toMatchObject(
+      code('order_not_found'),
+    );
+  });
+
+  test('of the amount waits for attempts that can be paid, and for money that nobody has decided over', async () => {
+    const live = await attempt();
+    const unasked = await change(live.orderId, { amount: 1250 }).catch((error: unknown) => error);
+    expect((unasked as UnaskedAttempts).attempts.map(({ id }) => id)).toEqual([live.id]);
+    // Asked about, and silent.
+    await recordSilence(db, live.id, 'no answer', 60_000, now());
+    const asked = { asked: [live.id] };
+    await expect(change(live.orderId, { amount: 1250 }, asked)).rejects.toMatchObject(
+      code('attempt_unresolved'),
+    );
+    await recordAnswer(db, live.id, { state: 'processing' }, 'query', now());
+    await expect(change(live.orderId, { amount: 1250 }, asked)).rejects.toMatchObject(
+      code('attempt_unresolved'),
+    );
+    // Money on record, of one that had ended.
+    const late = await ended();
+    await recordAnswer(db, late.id, paid(1000), 'query', now());
+    await expect(change(late.orderId, { amount: 1250 })).rejects.toMatchObject(code('attempt_unresolved'));
+    expect((await pay(late.id, 1000)).orderUpdate).toBe('applied');
+    await expect(change(late.orderId, { amount: 1250 })).rejects.toMatchObject(code('order_already_paid'));
+    // Money that waits for a decision, beside a live attempt that need not be closed for nothing.
+    const short = await attempt();
+    await attempt({ id: short.orderId }, { channel: 'simulator2' });
+    await pay(short.id, 900);
+    await expect(change(short.orderId, { amount: 900 })).rejects.toMatchObject(code('attempt_unresolved'));
+    for (const { orderId } of [live, late, short]) expect((await orderRow(orderId)).amount).toBe(1000n);
+  });
+
+  test('of subject, metadata and a longer life ends nothing', async () => {
+    const live = await attempt(newOrder({ expiresInSeconds: 120 }));
+    await recordAnswer(db, live.id, { state: 'processing' }, 'query', now());
+    await change(live.orderId, { subject: 'x', metadata: {}, expiresInSeconds: 240, amount: 1000 });
+    expect(await row(live.id)).toMatchObject({ status: 'created', cancelRequestedAt: null, amount: 1000n });
+    // Its trade is asked for with what it was made with.
+    expect((await row(live.id)).subject).toBe('Two tickets');
+    expect((await orderRow(live.orderId)).subject).toBe('x');
+  });
+
+  test('to a shorter life: not into the past, and not below what can still be paid', async () => {
+    const live = await attempt(newOrder({ expiresInSeconds: 3600 }));
+    const { createdAt } = await orderRow(live.orderId);
+    const at = new Date(createdAt.getTime() + 30_000);
+    await expect(change(live.orderId, { expiresInSeconds: 30 }, { at })).rejects.toMatchObject({
+      code: 'invalid_request',
+      errors: [{ path: 'expiresInSeconds', message: expect.stringContaining('30 seconds') }],
+    });
+    const end = (live.expiresAt.getTime() - createdAt.getTime()) / 1000;
+    await expect(
+      change(live.orderId, { expiresInSeconds: Math.ceil(end) - 1 }, { at }),
+    ).rejects.toMatchObject({ code: 'attempt_unresolved', retryAfterSeconds: expect.any(Number) });
+    await change(live.orderId, { expiresInSeconds: Math.ceil(end) }, { at });
+    // Said in the past alone, nothing is ended for it first.
+    await expect(change(live.orderId, { amount: 1, expiresInSeconds: 30 }, { at })).rejects.toMatchObject(
+      code('invalid_request'),
+    );
+    await endPayment(db, live.id, 'closed', 'closed.', now());
+    await change(live.orderId, { expiresInSeconds: 45 }, { at });
+    expect((await orderRow(live.orderId)).expiresAt).toEqual(new Date(createdAt.getTime() + 45_000));
+  });
+});
+
+describe('money for the attempt at the old amount', () => {
+  test.each(['apply', 'refund', 'review'] as const)(
+    'waits for a decision, whatever becomes of late money: %s',
+    async (latePayment) => {
+      const merchant = merchants[latePayment];
+      const { id, orderId } = await ended(newOrder(), merchant);
+      await change(orderId, { amount: 1250 }, { merchant });
+      const late = await pay(id, 1000);
+      expect(late).toMatchObject({
+        ...{ status: 'succeeded', orderUpdate: 'review', attention: 'amount_mismatch' },
+        attentionDetail:
+          'The channel received 1000 CNY, asked were 1000 CNY, the order now costs 1250 CNY (minor units).',
+      });
+      expect((await orderRow(orderId)).status).toBe('unpaid');
+      expect(await db.refund.count({ where: { paymentId: id } })).toBe(0);
+      const [event] = await db.event.findMany({ where: { paymentId: id }, orderBy: { seq: 'desc' } });
+      expect(event).toMatchObject({
+        type: 'payment.review',
+        data: { payment: { amount: 1000 }, order: { amount: 1250, status: 'unpaid' } },
+      });
+      // Nobody is asked to pay again, and the amount stays, until it is decided over.
+      await expect(attempt({ id: orderId }, { merchant })).rejects.toMatchObject(code('attempt_unresolved'));
+      await expect(change(orderId, { amount: 1000 }, { merchant })).rejects.toMatchObject(
+        code('attempt_unresolved'),
+      );
+    },
+  );
+
+  test('that is what the order now costs pays nothing either: the payment was made for another amount', async () => {
+    const { id, orderId } = await ended();
+    await change(orderId, { amount: 1250 });
+    expect(await pay(id, 1250)).toMatchObject({
+      ...{ status: 'succeeded', orderUpdate: 'review', attention: 'amount_mismatch' },
+      attentionDetail:
+        'The channel received 1250 CNY, asked were 1000 CNY, the order now costs 1250 CNY (minor units).',
+    });
+  });
+
+  test('pays the order when its amount was changed back', async () => {
+    const { id, orderId } = await ended();
+    await change(orderId, { amount: 1250 });
+    await change(orderId, { amount: 1000 });
+    expect(await pay(id, 1000)).toMatchObject({ orderUpdate: 'applied' });
+  });
+
+  test('an operator accepts it: the order is paid by the old amount, and tells both', async () => {
+    const { id, orderId } = await ended();
+    await change(orderId, { amount: 1250 });
+    const live = await attempt({ id: orderId }, { channel: 'simulator2' });
+    await pay(id, 1000);
+    const { cancelled } = await resolvePayment(db, merchantId, id, 'accept', 'a rebate', now());
+    expect(cancelled.map((one) => one.id)).toEqual([live.id]);
+    expect(await row(id)).toMatchObject({ orderUpdate: 'applied', settledBy: 'operator', attention: null });
+    expect(await orderRow(orderId)).toMatchObject({ status: 'succeeded', paidPaymentId: id, amount: 1250n });
+    const [event] = await db.event.findMany({ where: { paymentId: id }, orderBy: { seq: 'desc' } });
+    expect(event).toMatchObject({
+      type: 'payment.succeeded',
+      data: {
+        payment: { amount: 1000, receivedAmount: 1000, settledBy: 'operator' },
+        order: { amount: 1250, status: 'succeeded' },
+      },
+    });
+    // The other attempt's money goes back, as always.
+    expect(await pay(live.id, 1250)).toMatchObject({ orderUpdate: 'conflict' });
+  });
+
+  test('an operator refunds it, or its merchant does: all of it goes back, and the order is free again', async () => {
+    for (const refund of [
+      (id: string) => resolvePayment(db, merchantId, id, 'refund', 'sent back', now()),
+      (id: string) =>
+        requestRefund(db, id, { amount: undefined, note: undefined, idempotencyKey: `k-${id}` }, now()),
+    ]) {
+      const { id, orderId } = await ended();
+      await change(orderId, { amount: 1250 });
+      await pay(id, 1000);
+      await refund(id);
+      expect(await db.refund.findMany({ where: { paymentId: id } })).toMatchObject([{ amount: 1000n }]);
+      expect((await orderRow(orderId)).status).toBe('unpaid');
+    }
+  });
+
+  test('goes back by itself when the attempt at the new amount pays the order', async () => {
+    const { id, orderId } = await ended();
+    await change(orderId, { amount: 1250 });
+    const second = await attempt({ id: orderId });
+    await pay(id, 1000);
+    expect(await pay(second.id, 1250)).toMatchObject({ orderUpdate: 'applied' });
+    expect(await row(id)).toMatchObject({ orderUpdate: 'conflict', attention: 'order_conflict' });
+    expect(await db.refund.findMany({ where: { paymentId: id } })).toMatchObject([
+      { amount: 1000n, reason: 'duplicate_payment' },
+    ]);
+  });
+
+  test('the order service hears of an accepted difference by the order’s new amount', async () => {
+    const { merchant } = await ensureMerchant(db, `m-${++orders}`, ['simulator']);
+    await setMerchant(db, merchant.name, { orderServiceUrl: 'https://shop.example/nodrop' }, SECRET, now());
+    const { id, orderId } = await ended(newOrder(), merchant.id);
+    await change(orderId, { amount: 1250 }, { merchant: merchant.id });
+    await pay(id, 1000);
+    await resolvePayment(db, merchant.id, id, 'accept', 'a rebate', now());
+    expect((await row(id)).orderUpdate).toBe('pending');
+    const delivery = await db.delivery.findFirstOrThrow({
+      where: { paymentId: id, event: { type: 'payment.succeeded' } },
+      include: { event: true },
+    });
+    expect(delivery.event.data).toMatchObject({
+      order: { amount: 1250 },
+      payment: { settledBy: 'operator' },
+    });
+    await recordAttempt(
+      db,
+      delivery.id,
+      { outcome: 'agreed', statusCode: 200, detail: 'ok', durationMs: 1, at: now() },
+      0,
+      now(),
+    );
+    expect((await row(id)).orderUpdate).toBe('applied');
+  });
+});
+
+describe('at the same moment', () => {
+  type Deed = (payment: Payment, ledger: LedgerClient) => Promise<unknown>;
+
+  /**
+   * Two processes that wait for the lock of a new order with an ended attempt, one behind the other; once more when one
+   * of them ran out of time, which says nothing.
+   * @returns what came of each, and the attempt.
+   */
+  async function race(...deeds: readonly [Deed, Deed]) {
+    for (;;) {
+      const payment = await ended(newOrder({ expiresInSeconds: 60 }));
+      const holder = new Connection({ connectionString: database.url });
+      await holder.connect();
+      await holder.query('BEGIN');
+      await holder.query('SELECT FROM orders WHERE id = $1 FOR UPDATE', [payment.orderId]);
+      let isOver = false;
+      const running: Promise<PromiseSettledResult<unknown>>[] = [];
+      for (const [nth, deed] of deeds.entries()) {
+        const settled = Promise.allSettled([deed(payment, nth === 0 ? db : other)]);
+        running.push(settled.then(([result]) => result));
+        void settled.then(() => {
+          isOver = true;
+        });
+        await eventually(async () => {
+          const { rows } = await holder.query(
+            `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
+          );
+          return isOver || rows.length === nth + 1;
+        });
+      }
+      await holder.query('COMMIT');
+      await holder.end();
+      const results = await Promise.all(running);
+      const outcomes = results.map((one) =>
+        one.status === 'fulfilled'
+          ? 'done'
+          : one.reason instanceof TooBusy || isDatabaseUnavailable(one.reason)
+            ? 'out of time'
+            : (one.reason.code ?? one.reason.name),
+      );
+      if (!outcomes.includes('out of time')) return { payment, outcomes };
+    }
+  }
+
+  const changeTo =
+    (changes: OrderChange): Deed =>
+    async ({ orderId }, ledger) =>
+      await change(orderId, changes, { ledger });
+  const toAnotherAmount = changeTo({ amount: 1250 });
+
+  test('a new attempt: it is made for the amount that holds, or the change hears of it', async () => {
+    const again: Deed = ({ orderId }, ledger) => attempt({ id: orderId }, { ledger });
+    const first = await race(toAnotherAmount, again);
+    expect(first.outcomes).toEqual(['done', 'done']);
+    const live = { orderId: first.payment.orderId, status: 'created' };
+    expect(await db.payment.findMany({ where: live })).toMatchObject([{ amount: 1250n }]);
+    const second = await race(again, toAnotherAmount);
+    expect(second.outcomes).toEqual(['done', 'UnaskedAttempts']);
+    expect((await orderRow(second.payment.orderId)).amount).toBe(1000n);
+  });
+
+  test('a new attempt that brings the order along, as it was: refused', async () => {
+    const withOrder: Deed = async ({ orderId }, ledger) =>
+      await attempt(newOrder({ id: orderId, expiresInSeconds: 60 }), { ledger });
+    const { payment, outcomes } = await race(toAnotherAmount, withOrder);
+    expect(outcomes).toEqual(['done', 'order_exists']);
+    expect(await db.payment.count({ where: { orderId: payment.orderId } })).toBe(1);
+  });
+
+  test('another change: the last one holds, and each is said once', async () => {
+    const said = async ({ id }: Payment) =>
+      (await timeline(id)).filter((detail) => detail.includes('was changed')).length;
+    const differing = await race(toAnotherAmount, changeTo({ amount: 1300 }));
+    expect(differing.outcomes).toEqual(['done', 'done']);
+    expect((await orderRow(differing.payment.orderId)).amount).toBe(1300n);
+    expect(await said(differing.payment)).toBe(2);
+    const same = await race(toAnotherAmount, toAnotherAmount);
+    expect(same.outcomes).toEqual(['done', 'done']);
+    expect(await said(same.payment)).toBe(1);
+  });
+
+  test('a cancel: what comes first counts', async () => {
+    const cancel: Deed = ({ orderId }, ledger) => cancelOrder(ledger, merchantId, orderId, now());
+    expect((await race(cancel, toAnotherAmount)).outcomes).toEqual(['done', 'order_not_payable']);
+    const { payment, outcomes } = await race(toAnotherAmount, cancel);
+    expect(outcomes).toEqual(['done', 'done']);
+    expect(await orderRow(payment.orderId)).toMatchObject({ status: 'cancelled', amount: 1250n });
+  });
+
+  test('the expiry: the order is closed and refuses, or lives on', async () => {
+    const close: Deed = ({ orderId: id }, ledger) =>
+      releaseEndingOrder(ledger, { merchantId, id }, inSeconds(61));
+    const { payment, outcomes } = await race(changeTo({ expiresInSeconds: 3600 }), close);
+    expect(outcomes).toEqual(['done', 'done']);
+    expect((await orderRow(payment.orderId)).status).toBe('unpaid');
+    const late = await ended(newOrder({ expiresInSeconds: 60 }));
+    await close(late, db);
+    await expect(change(late.orderId, { expiresInSeconds: 3600 })).rejects.toMatchObject(
+      code('order_not_payable'),
+    );
+  });
+
+  test('a success of the attempt that is over: before the change it pays the order, after it a person decides', async () => {
+    const succeed: Deed = ({ id }, ledger) => recordAnswer(ledger, id, paid(1000), 'query', now());
+    const first = await race(succeed, toAnotherAmount);
+    expect(first.outcomes).toEqual(['done', 'attempt_unresolved']);
+    const second = await race(toAnotherAmount, succeed);
+    expect(second.outcomes).toEqual(['done', 'done']);
+    for (const [{ payment }, orderUpdate] of [
+      [first, 'applied'],
+      [second, 'review'],
+    ] as const) {
+      await settlePayment(db, payment.id, now());
+      expect((await row(payment.id)).orderUpdate).toBe(orderUpdate);
+    }
+  });
+});
+
+test('an order is compared with what holds now', async () => {
+  const order = newOrder();
+  const { orderId } = await ended(order);
+  await change(orderId, { amount: 1250, subject: 'x', metadata: {} });
+  await expect(createOrder(db, merchantId, order, now())).rejects.toMatchObject(code('order_exists'));
+  const held = { ...order, amount: 1250, subject: 'x', metadata: {} };
+  expect((await createOrder(db, merchantId, held, now())).created).toBe(false);
+  expect((await attempt(held)).amount).toBe(1250n);
+});
+
+test('an attempt that is created anew at its channel keeps its subject', async () => {
+  const { id, orderId } = await attempt();
+  await recordCreated(db, id, { type: 'redirect', url: 'https://wallet.example' }, now());
+  await change(orderId, { subject: 'x' });
+  expect((await row(id)).subject).toBe('Two tickets');
+});

@@ -1,0 +1,26 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { Prisma } from '../../src/generated/prisma/client.ts';
+import { changeOrder } from '../../src/ledger/change-order.ts';
+import { type Harness, startHarness } from './harness.ts';
+
+/** The channel knows a trade by its terms: the same number with others is refused. */
+
+let h: Harness;
+beforeAll(async () => {
+  h = await startHarness();
+});
+afterAll(async () => {
+  await h?.stop();
+});
+
+test('a next action is made anew with the subject that the attempt was made with', async () => {
+  const payment = await h.newPayment({ expiresInMs: 3_600_000 });
+  await h.start(payment);
+  const { id, merchantId, orderId } = payment;
+  await changeOrder(h.db, merchantId, orderId, { subject: 'Tea' }, new Set(), new Date(await h.now()));
+  await h.db.payment.update({ where: { id }, data: { nextAction: Prisma.DbNull } });
+  await h.start(payment);
+  expect((await h.row(id)).nextAction).not.toBeNull();
+  const [trade] = (await h.simulator.ledger()).filter(({ outTradeNo }) => outTradeNo === id);
+  expect(trade).toMatchObject({ createdCount: 2, state: 'NOTPAY' });
+});
