@@ -28,7 +28,7 @@ export interface Schemas {
  */
 export interface NewPayment {
   /**
-   * The merchant's own id of the order.
+   * The merchant's own id of the order. 1 to 64 characters: letters, marks, digits, punctuation and symbols of every script, and spaces within; in Unicode's form NFC, and neither `.` nor `..`. In an address it is percent-encoded.
    */
   orderId?: string;
   order?: NewOrder;
@@ -45,7 +45,7 @@ export interface NewPayment {
     ip?: string;
   };
   /**
-   * Where the payer goes after the wallet; `paymentId` is added, never a status.
+   * Where the payer goes after the wallet; `paymentId` is added, never a status. An http or https URL, or one of a scheme of the merchant's own app (`myapp://thanks`), once it is allowed: `merchants set --return-schemes`.
    */
   returnUrl?: string;
   /**
@@ -61,7 +61,7 @@ export interface NewPayment {
 }
 export interface NewOrder {
   /**
-   * The merchant's own id of the order.
+   * The merchant's own id of the order. 1 to 64 characters: letters, marks, digits, punctuation and symbols of every script, and spaces within; in Unicode's form NFC, and neither `.` nor `..`. In an address it is percent-encoded.
    */
   id: string;
   /**
@@ -69,11 +69,11 @@ export interface NewOrder {
    */
   amount: number;
   /**
-   * An ISO 4217 code.
+   * An ISO 4217 code that people pay in today: no funds code, metal or withdrawn currency. An order that exists keeps its own.
    */
   currency: string;
   /**
-   * What the payer reads. Default: `Order {id}`.
+   * What the payer reads. It has something to be seen, and no bidirectional overrides, embeddings or isolates (U+202A to U+202E, U+2066 to U+2069); the marks LRM and RLM are taken. Default: `Order {id}`.
    */
   subject?: string;
   /**

@@ -77,7 +77,7 @@ export function connectNodrop({ nodropUrl, nodropKey, channel, url }: Settings):
     },
     async cancel(orderId) {
       try {
-        const response = await fetch(`${nodropUrl}/v1/orders/${orderId}/cancel`, {
+        const response = await fetch(`${nodropUrl}/v1/orders/${encodeURIComponent(orderId)}/cancel`, {
           method: 'POST',
           headers: { authorization: `Bearer ${nodropKey}` },
           signal: AbortSignal.timeout(CANCEL_MS),
@@ -91,7 +91,7 @@ export function connectNodrop({ nodropUrl, nodropKey, channel, url }: Settings):
     },
     async askWord(orderId) {
       try {
-        const response = await fetch(`${nodropUrl}/v1/orders/${orderId}`, {
+        const response = await fetch(`${nodropUrl}/v1/orders/${encodeURIComponent(orderId)}`, {
           headers: { authorization: `Bearer ${nodropKey}` },
           signal: AbortSignal.timeout(READ_MS),
         });

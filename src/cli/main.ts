@@ -99,6 +99,11 @@ merchants
   )
   .option('--order-service-url <url>', 'where its order service takes signed events')
   .option('--order-status-url <url>', 'where an order is read back; {orderId} stands for its id')
+  .option(
+    '--return-schemes <schemes>',
+    "schemes of its own apps that payers may be sent back to, besides http and https: 'myapp,com.example.app'",
+  )
+  .option('--no-return-schemes', 'send payers back to http and https alone')
   .option('--no-order-service', 'tell no order service: the embedded one alone')
   .option('--no-order-status', 'read no order back')
   .action(async (name: string, options: SetOptions) =>

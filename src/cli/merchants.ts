@@ -1,5 +1,6 @@
 import type { Config } from '../config.ts';
 import type { LatePayment } from '../domain/decision.ts';
+import { schemeFault } from '../domain/return-scheme.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import {
   findMerchants,
@@ -24,10 +25,11 @@ export async function listMerchants(db: LedgerClient, now: Date): Promise<string
     merchant.orderServiceUrl ?? 'embedded',
     merchant.orderStatusUrl ?? '',
     secretsOf(merchant),
+    merchant.returnSchemes.join(', '),
     merchant.createdAt.toISOString(),
   ]);
   const head = ['ID', 'MERCHANT', 'LATE PAYMENT', 'CHANNELS', 'ORDER SERVICE', 'READ BACK AT', 'SECRETS'];
-  return table([[...head, 'CREATED'], ...rows]);
+  return table([[...head, 'RETURN SCHEMES', 'CREATED'], ...rows]);
 }
 
 /** The secrets by their last four characters, the current one first. */
@@ -38,13 +40,15 @@ const secretsOf = ({ signingSecrets }: MerchantWithSettings): string =>
     )
     .join(', ');
 
-/** The options of `merchants set`; of the last two, false is what `--no-...` says. */
+/** The options of `merchants set`; of the last three, false is what `--no-...` says. */
 export interface SetOptions {
   readonly latePayment?: LatePayment;
   readonly orderServiceUrl?: string;
   readonly orderStatusUrl?: string;
   readonly orderService: boolean;
   readonly orderStatus: boolean;
+  /** With commas between them. */
+  readonly returnSchemes?: string | false;
 }
 
 /**
@@ -75,6 +79,10 @@ export async function setMerchantSettings(
   if (settings.latePayment !== undefined) {
     lines.push(`Merchant ${name}: late payments are from now on: ${merchant.latePayment}.`);
   }
+  if (settings.returnSchemes !== undefined) {
+    const apps = settings.returnSchemes.map((scheme) => `, ${scheme}`).join('');
+    lines.push(`Merchant ${name}: payers are sent back to URLs of http, https${apps} from now on.`);
+  }
   if (settings.orderServiceUrl !== undefined || settings.orderStatusUrl !== undefined) {
     lines.push(...orderServiceLines(merchant, secret === null));
   }
@@ -98,7 +106,7 @@ function orderServiceLines(merchant: MerchantWithSettings, hasSecret: boolean): 
 
 /** @throws CommandError */
 function toSettings(options: SetOptions, config: Pick<Config, 'orderServices'>): MerchantSettings {
-  const { latePayment, orderServiceUrl, orderStatusUrl, orderService, orderStatus } = options;
+  const { latePayment, orderServiceUrl, orderStatusUrl, orderService, orderStatus, returnSchemes } = options;
   if (!orderService && (orderServiceUrl ?? orderStatusUrl) !== undefined) {
     throw new CommandError('--no-order-service goes with no other address: leave one of them out.');
   }
@@ -111,6 +119,7 @@ function toSettings(options: SetOptions, config: Pick<Config, 'orderServices'>):
     ...(orderStatusUrl === undefined ? {} : { orderStatusUrl }),
     ...(orderService ? {} : { orderServiceUrl: null, orderStatusUrl: null }),
     ...(orderStatus ? {} : { orderStatusUrl: null }),
+    ...(returnSchemes === undefined ? {} : { returnSchemes: toSchemes(returnSchemes) }),
   };
   if (Object.keys(given).length === 0) {
     throw new CommandError('Nothing to set: merchants set --help shows what there is.');
@@ -129,6 +138,17 @@ function toSettings(options: SetOptions, config: Pick<Config, 'orderServices'>):
     }
   }
   return given;
+}
+
+/** @throws CommandError */
+function toSchemes(given: string | false): string[] {
+  if (given === false) return [];
+  const schemes = [...new Set(given.split(',').map((scheme) => scheme.trim().toLowerCase()))];
+  for (const scheme of schemes) {
+    const fault = schemeFault(scheme);
+    if (fault !== undefined) throw new CommandError(`--return-schemes is wrong: "${scheme}" ${fault}.`);
+  }
+  return schemes;
 }
 
 /** @throws CommandError */

@@ -5,6 +5,7 @@ import type { Config } from '../config.ts';
 import { type ChannelAdapter, ChannelError, type RefundAnswer } from '../domain/channel.ts';
 import { toDecimal } from '../domain/money.ts';
 import { paymentWorkflowId, refundWorkflowId } from '../domain/names.ts';
+import { fromMarkdown } from '../domain/text.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import { recoverPayment } from '../ledger/lost.ts';
 import { findRefund } from '../ledger/refunds.ts';
@@ -138,7 +139,7 @@ async function findLost(
     } else {
       const { refundId, paymentId } = await readInput<RefundInput>(client, run);
       const description = await client.workflow.getHandle(run.workflowId, run.runId).describe();
-      const summary = (await description.staticSummary()) ?? '';
+      const summary = fromMarkdown((await description.staticSummary()) ?? '');
       refunds.push({ id: refundId, paymentId, summary, since: run.startTime });
     }
   }

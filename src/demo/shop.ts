@@ -120,7 +120,7 @@ export class Shop {
   /** Is on the page when the shop cancels the order, and pays. */
   async #payCancelled(payer: Payer, payment: Bought): Promise<void> {
     await this.#sleep(payer.thinksMs);
-    const path = `/v1/orders/${payer.orderId}`;
+    const path = `/v1/orders/${encodeURIComponent(payer.orderId)}`;
     let order = await this.#api<{ status: string }>('POST', `${path}/cancel`);
     while (order.status !== 'cancelled') {
       await this.#sleep(LOOK_AGAIN_MS);

@@ -59,6 +59,7 @@ export interface NewTrade {
   /** Minor units. */
   readonly amount: number;
   readonly currency: CurrencyCode;
+  /** Of any script, and with the order's own id by default: an adapter replaces and cuts what its channel does not take. */
   readonly subject: string;
   readonly notifyUrl: string;
   readonly returnUrl: string;

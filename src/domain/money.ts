@@ -1,4 +1,4 @@
-import currencyCodes from 'currency-codes';
+import { CURRENT_CURRENCIES, KNOWN_CURRENCIES } from './currencies.ts';
 
 /** An ISO 4217 code in capitals. */
 export type CurrencyCode = string;
@@ -11,34 +11,28 @@ export function isAmount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 1;
 }
 
-/** The currencies of several countries among ISO 4217's X codes; the others are metals, funds and tests. */
-const SHARED_CURRENCIES = new Set(['XAF', 'XCD', 'XCG', 'XOF', 'XPF']);
-
-/** True for a currency ISO 4217 knows and people pay in (so not XAU, XXX and the like). */
-export function isCurrency(code: string): boolean {
-  if (!/^[A-Z]{3}$/.test(code) || currencyCodes.code(code) === undefined) return false;
-  return !code.startsWith('X') || SHARED_CURRENCIES.has(code);
-}
+/** True for a currency that a new order may be in: one that people pay in under today's ISO 4217. */
+export const isCurrentCurrency = (code: string): boolean => CURRENT_CURRENCIES.has(code);
 
 /**
- * Decimal places of a currency by ISO 4217: 2 for CNY, 0 for JPY, 3 for KWD.
- * @throws RangeError for a code ISO 4217 does not know.
+ * True for a currency that an amount may be in: a current one, or one that was withdrawn and that orders on record may
+ * still be in. Metals, tests and the like (XAU, XXX) are none.
+ */
+export const isCurrency = (code: string): boolean => KNOWN_CURRENCIES.has(code);
+
+/**
+ * Decimal places of a currency by ISO 4217: 2 for CNY, 0 for JPY, 3 for KWD; also of a withdrawn one.
+ * @throws RangeError for a code that is no currency.
  */
 export function exponentOf(code: CurrencyCode): number {
-  const entry = currencyCodes.code(code);
-  if (entry === undefined) throw new RangeError(`${code} is not an ISO 4217 currency`);
-  return entry.digits;
+  const places = KNOWN_CURRENCIES.get(code);
+  if (places === undefined) throw new RangeError(`${code} is not an ISO 4217 currency`);
+  return places;
 }
 
-/** The decimal places of every currency people pay in. */
-export function currencyExponents(): Readonly<Record<CurrencyCode, number>> {
-  return Object.fromEntries(
-    currencyCodes
-      .codes()
-      .filter(isCurrency)
-      .map((code) => [code, exponentOf(code)]),
-  );
-}
+/** The decimal places of every currency that an amount may be in. */
+export const currencyExponents = (): Readonly<Record<CurrencyCode, number>> =>
+  Object.fromEntries(KNOWN_CURRENCIES);
 
 /** Minor units as a decimal string, exactly: `toDecimal(1050, 'CNY')` is `10.50`. */
 export function toDecimal(amount: number, code: CurrencyCode): string {

@@ -78,6 +78,8 @@ export interface MerchantSettings {
   /** Null: the embedded order service alone. */
   readonly orderServiceUrl?: string | null;
   readonly orderStatusUrl?: string | null;
+  /** Of its own apps, in small letters and without a colon: where payers may be sent back to. */
+  readonly returnSchemes?: readonly string[];
 }
 
 /**
@@ -95,7 +97,11 @@ export async function setMerchant(
   return await db.$transaction(async (tx) => {
     const id = await lockMerchant(tx, name);
     if (id === null) return null;
-    const { orderServiceUrl } = await tx.merchant.update({ where: { id }, data: settings });
+    const { returnSchemes, ...others } = settings;
+    const { orderServiceUrl } = await tx.merchant.update({
+      where: { id },
+      data: { ...others, ...(returnSchemes === undefined ? {} : { returnSchemes: [...returnSchemes] }) },
+    });
     const current = await tx.signingSecret.count({ where: { merchantId: id, expiresAt: null } });
     const secret =
       orderServiceUrl !== null && current === 0 ? await addSecret(tx, id, nodropSecret, now) : null;
@@ -185,6 +191,15 @@ export async function findOrderService(
     }
   });
   return { url: merchant.orderServiceUrl, statusUrl: merchant.orderStatusUrl, secrets };
+}
+
+/** True when the merchant has allowed this scheme of an app. */
+export async function allowsReturnScheme(
+  db: LedgerClient,
+  merchantId: string,
+  scheme: string,
+): Promise<boolean> {
+  return (await db.merchant.count({ where: { id: merchantId, returnSchemes: { has: scheme } } })) === 1;
 }
 
 /** The caller a key belongs to, or null for an unknown or revoked one. */

@@ -2,6 +2,7 @@ import type { Client } from '@temporalio/client';
 import { defineSearchAttributeKey, type SignalDefinition } from '@temporalio/common';
 import type { DeliverySnapshot } from '../domain/delivery.ts';
 import { deliveryWorkflowId, MAIN_TASK_QUEUE } from '../domain/names.ts';
+import { inMarkdown } from '../domain/text.ts';
 import {
   DELIVERY_WORKFLOW,
   type DeliveryInput,
@@ -61,7 +62,7 @@ function startOptions(delivery: DeliverySnapshot) {
     workflowId: deliveryWorkflowId(delivery.id),
     workflowIdReusePolicy: 'ALLOW_DUPLICATE' as const,
     args: [{ deliveryId: delivery.id }] as [DeliveryInput],
-    staticSummary: `${delivery.type} of payment ${delivery.paymentId}, order ${delivery.orderId}, to the order service`,
+    staticSummary: `${delivery.type} of payment ${delivery.paymentId}, order ${inMarkdown(delivery.orderId)}, to the order service`,
     typedSearchAttributes: [
       { key: defineSearchAttributeKey(searchAttributes.orderId, 'KEYWORD'), value: delivery.orderId },
     ],

@@ -4,6 +4,7 @@ import type { Config } from '../config.ts';
 import { toDecimal } from '../domain/money.ts';
 import { MAIN_TASK_QUEUE, paymentWorkflowId } from '../domain/names.ts';
 import type { CallbackNotice } from '../domain/payment.ts';
+import { inMarkdown } from '../domain/text.ts';
 import type { Payment } from '../ledger/rows.ts';
 import {
   askChannelUpdate,
@@ -179,7 +180,7 @@ export class PaymentWorkflows {
       workflowId: paymentWorkflowId(payment.id),
       workflowIdReusePolicy: 'ALLOW_DUPLICATE' as const,
       args: [input] as [PaymentInput],
-      staticSummary: `${toDecimal(Number(payment.amount), payment.currency)} ${payment.currency} through ${payment.channel}, order ${payment.orderId}`,
+      staticSummary: `${toDecimal(Number(payment.amount), payment.currency)} ${payment.currency} through ${payment.channel}, order ${inMarkdown(payment.orderId)}`,
       typedSearchAttributes: [
         { key: defineSearchAttributeKey(searchAttributes.status, 'KEYWORD'), value: payment.status },
         { key: defineSearchAttributeKey(searchAttributes.channel, 'KEYWORD'), value: payment.channel },

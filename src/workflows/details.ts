@@ -3,6 +3,7 @@ import type { DeliverySnapshot, Telling } from '../domain/delivery.ts';
 import { toDecimal } from '../domain/money.ts';
 import type { PaymentSnapshot, PaymentTerms } from '../domain/payment.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
+import { inMarkdown } from '../domain/text.ts';
 
 /** `10:05:30 UTC`, with the day when it is not today's. */
 function clock(ms: number): string {
@@ -38,7 +39,7 @@ export function describePayment(
   return [
     `**${headline(row, telling)}${attention}**`,
     '',
-    `- since ${clock(row.createdAt)}, expires ${clock(row.expiresAt)}, order ${row.orderId}`,
+    `- since ${clock(row.createdAt)}, expires ${clock(row.expiresAt)}, order ${inMarkdown(row.orderId)}`,
     ...(row.orderUpdate === 'pending'
       ? howTelling(telling)
       : next === undefined || next.waits.length === 0
@@ -59,7 +60,7 @@ export function describeLostPayment(terms: PaymentTerms, nextLookAt: number): st
   return [
     `**The ledger has no row of this payment. Needs attention: ${ROW_LOST}.**`,
     '',
-    `- ${toDecimal(amount, currency)} ${currency} of order ${orderId}, merchant ${merchantId}, by ${channel}`,
+    `- ${toDecimal(amount, currency)} ${currency} of order ${inMarkdown(orderId)}, merchant ${merchantId}, by ${channel}`,
     `- since ${clock(createdAt)}; \`recover --lost\` writes the row again`,
     `- looked for next at ${clock(nextLookAt)}, or as soon as it is woken`,
   ].join('\n');
@@ -143,7 +144,7 @@ export function describeDelivery(row: DeliverySnapshot): string {
   return [
     `**${headline}**`,
     '',
-    `- version ${version} of payment ${row.paymentId}, order ${row.orderId}`,
+    `- version ${version} of payment ${row.paymentId}, order ${inMarkdown(row.orderId)}`,
     ...(status === 'pending' ? howTelling(telling) : []),
   ].join('\n');
 }
@@ -151,7 +152,7 @@ export function describeDelivery(row: DeliverySnapshot): string {
 /** The same for a refund. */
 export function describeRefund(row: RefundSnapshot, next: NextQueries | undefined): string {
   const lines = [
-    `- ${toDecimal(row.amount, row.currency)} ${row.currency} of payment ${row.paymentId}, order ${row.orderId}: ${row.reason}`,
+    `- ${toDecimal(row.amount, row.currency)} ${row.currency} of payment ${row.paymentId}, order ${inMarkdown(row.orderId)}: ${row.reason}`,
     `- owed since ${clock(row.createdAt)}`,
   ];
   if (row.unknownSince !== null)

@@ -129,11 +129,33 @@ describe('npm run nodrop', () => {
     });
     const { output } = await cli(['merchants', 'list']);
     expect(output).toMatch(
-      /^ID +MERCHANT +LATE PAYMENT +CHANNELS +ORDER SERVICE +READ BACK AT +SECRETS +CREATED\n/,
+      /^ID +MERCHANT +LATE PAYMENT +CHANNELS +ORDER SERVICE +READ BACK AT +SECRETS +RETURN SCHEMES +CREATED\n/,
     );
     expect(output).toMatch(/\nmer_\w+ +late +refund +simulator +embedded +\d{4}-.*Z\n/);
     // Others keep theirs.
     expect(output).toMatch(/ acme +apply +/);
+  });
+
+  test('sets which apps payers may be sent back to', async () => {
+    await cli(['keys', 'create', '--merchant', 'app']);
+    const set = (...options: string[]) => cli(['merchants', 'set', 'app', ...options]);
+    const listed = async () => /\n(mer_\w+ +app .*)\n/.exec((await cli(['merchants', 'list'])).output)?.[1];
+    expect(await set('--return-schemes', 'MyApp, com.example.app,myapp')).toEqual({
+      code: 0,
+      output:
+        'Merchant app: payers are sent back to URLs of http, https, myapp, com.example.app from now on.\n',
+      errors: '',
+    });
+    expect(await listed()).toMatch(/ myapp, com\.example\.app +\d{4}-/);
+    // What is left out stays; what is given replaces what was set.
+    await set('--late-payment', 'review');
+    expect(await listed()).toMatch(/ myapp, com\.example\.app +\d{4}-/);
+    await set('--return-schemes', 'other');
+    expect(await listed()).toMatch(/ other +\d{4}-/);
+    expect((await set('--no-return-schemes')).output).toBe(
+      'Merchant app: payers are sent back to URLs of http, https from now on.\n',
+    );
+    expect(await listed()).not.toContain('other');
   });
 
   test('sets an order service, shows its secret once, and rotates it', async () => {
@@ -251,6 +273,27 @@ describe('npm run nodrop', () => {
       ],
       /^--no-order-status and --order-status-url contradict each other\.\n$/,
     ],
+    ...['javascript', 'DATA', 'vbscript', 'file', 'blob', 'about', 'view-source', 'intent', 'mailto'].map(
+      (scheme): [string[], RegExp] => [
+        ['merchants', 'set', 'acme', '--return-schemes', `myapp,${scheme}`],
+        /^--return-schemes is wrong: "[a-z-]+" is never allowed: browsers act on it themselves\.\n$/,
+      ],
+    ),
+    ...['my app', 'myapp:', 'myapp://', '1app', 'ä', '', 'a,,b', 'x'.repeat(64)].map(
+      (scheme): [string[], RegExp] => [
+        ['merchants', 'set', 'acme', '--return-schemes', scheme],
+        /^--return-schemes is wrong: ".*" is no scheme: /,
+      ],
+    ),
+    [
+      ['merchants', 'set', 'acme', '--return-schemes', 'https'],
+      /"https" is always allowed: leave it out\.\n$/,
+    ],
+    // Names are read by people, and by other commands.
+    ...['a\u202eb', 'a\u2066b', '\u200b', ' '].map((name): [string[], RegExp] => [
+      ['keys', 'create', '--merchant', name],
+      /Use 1 to 64 of A-Z a-z 0-9 _ \. -/,
+    ]),
     [['merchants', 'rotate-secret', 'acme', '--old-valid-hours', '-1'], /Use 0 to 720/],
     [['merchants', 'rotate-secret', 'acme', '--old-valid-hours', '721'], /Use 0 to 720/],
     [

@@ -3,9 +3,20 @@ import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { encode } from 'uqr';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { newKey, newOrderId, pay, startTestApi, type TestApi } from '../api/support.ts';
+import { setMerchant } from '../../src/ledger/merchants.ts';
+import { newKey, newOrderId, pay, SECRET, startTestApi, type TestApi } from '../api/support.ts';
 import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
-import { CHROMIUM, DESKTOP, expectAccessible, launch, openTab, PHONE, shows, type Tab } from './support.ts';
+import {
+  anotherPage,
+  CHROMIUM,
+  DESKTOP,
+  expectAccessible,
+  launch,
+  openTab,
+  PHONE,
+  shows,
+  type Tab,
+} from './support.ts';
 
 // Every screen of the cashier page, in both languages and on both sizes: what it says, and that axe-core finds nothing.
 // The page and its API are real; what the payment has come to is written into the API's answers.
@@ -226,6 +237,68 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
         await keep(page, `${name} ${look.locale}`);
         expect(complaints).toEqual([]);
       }
+    });
+  });
+
+  describe('the way back', () => {
+    const opened = async (returnUrl: string) => {
+      const { key: own, merchantId } = await newKey(api.db);
+      const { name } = await api.db.merchant.findUniqueOrThrow({ where: { id: merchantId } });
+      await setMerchant(api.db, name, { returnSchemes: ['myapp'] }, SECRET, new Date());
+      const made = await pay(api, own, { returnUrl: 'myapp://thanks' });
+      // What no request can bring in.
+      await api.db.payment.update({ where: { id: made.id }, data: { returnUrl } });
+      // With the policy in force, which other tabs here go without.
+      const tab = await openTab(browser, [api.url], LOOKS[0]);
+      await tab.page.route('**/v1/payments/*/events', (route) => route.abort());
+      await tab.page.route(/\/v1\/payments\/[^/]+$/, async (route) => {
+        const response = await route.fetch();
+        await route.fulfill({ response, json: { ...(await response.json()), ...paid } });
+      });
+      await tab.page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
+      await shows(tab.page, 'paid');
+      return { ...tab, made };
+    };
+    test('leads to an app that the merchant has allowed, from the page and from the wallet', async () => {
+      const { context, page, complaints, made } = await opened('myapp://thanks');
+      const there = `myapp://thanks?paymentId=${made.id}`;
+      const back = page.getByRole('link', { name: 'Back to the shop' });
+      expect(await back.getAttribute('href')).toBe(there);
+      // Nothing here opens it, and nothing of ours stands in its way.
+      const followed = page.waitForRequest(there);
+      await back.click();
+      await followed;
+      await shows(page, 'paid');
+      await page.reload();
+      await shows(page, 'paid');
+      expect(await back.getAttribute('href')).toBe(there);
+      expect(complaints).toEqual([`asks ${there}`]);
+      // From the wallet: where the browser is sent, nothing else takes it up here.
+      const wallet = await anotherPage(context, [api.url]);
+      const asked = wallet.page.waitForRequest(there);
+      await wallet.page.goto(`${api.url}/return/${made.id}?token=${made.clientToken}`).catch(() => undefined);
+      await asked;
+      expect(wallet.complaints).toEqual([`asks ${there}`]);
+      await context.close();
+    });
+
+    test.each([
+      'javascript:document.title="run"',
+      'data:text/html,x',
+      'vbscript:x',
+      'blob:x',
+      'JavaScript:1',
+      ' x:y',
+    ])('is not shown for %s, however it came there', async (returnUrl) => {
+      const { context, page, complaints } = await opened(returnUrl);
+      const back = page.locator('#back');
+      for (const _ of ['opened', 'loaded anew']) {
+        expect([await back.isVisible(), await back.getAttribute('href')]).toEqual([false, null]);
+        await page.reload();
+        await shows(page, 'paid');
+      }
+      expect(complaints).toEqual([]);
+      await context.close();
     });
   });
 

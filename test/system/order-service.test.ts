@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { inMarkdown } from '../../src/domain/text.ts';
 import { setMerchant } from '../../src/ledger/merchants.ts';
 import { type OrderService, startOrderService } from '../support/order-service.ts';
 import { eventually } from '../support/stack.ts';
@@ -59,6 +60,58 @@ test('paid, told, read back, applied: and whoever waits sees it when the order s
   const { body: deliveries } = await system.api('GET', `/v1/payments/${id}/deliveries`);
   expect(deliveries.data).toMatchObject([{ eventId: event.id, status: 'delivered' }]);
 });
+
+test.each([
+  '#1001',
+  'A/2026/11',
+  `it's "quoted" 100% \\ ?&=`,
+  '注文 #7 / ü <b>*x*</b> {orderId} $&',
+  // The longest: in the tables of Temporal, in its summaries, and in the path of the read-back.
+  '𠮷'.repeat(64),
+  '"'.repeat(64),
+])(
+  'an order with the id %j is paid, told, read back and refunded, and found by what support has',
+  async (id) => {
+    const order = { id, amount: Number.MAX_SAFE_INTEGER, currency: 'CNY' };
+    const { body } = await eventually(async () => {
+      const answer = await system.api('POST', '/v1/payments', { order, channel: 'simulator' });
+      return [200, 201].includes(answer.status) && answer.body.status === 'paying' && answer;
+    });
+    await system.simulator.pay(body.id);
+    await applied(body.id);
+    expect(shop.order(id)).toMatchObject({ paidPaymentId: body.id, timesPaid: 1 });
+    expect(shop.reads).toContain(id);
+    const refund = await system.api(
+      'POST',
+      `/v1/payments/${body.id}/refunds`,
+      {},
+      { 'idempotency-key': body.id },
+    );
+    expect(refund.status).toBe(201);
+    await eventually(async () => {
+      const read = await system.api('GET', `/v1/orders/${encodeURIComponent(id)}`);
+      return read.body.status === 'refunded';
+    });
+
+    const run = (workflow: string) => system.temporal.workflow.getHandle(workflow).describe();
+    // As Markdown shows it.
+    const shown = inMarkdown(id);
+    expect(await (await run(`payment/${body.id}`)).staticSummary()).toBe(
+      `90071992547409.91 CNY through simulator, order ${shown}`,
+    );
+    expect(await (await run(`refund/${refund.body.id}`)).staticSummary()).toBe(
+      `90071992547409.91 CNY of order ${shown} go back by simulator`,
+    );
+    // Temporal compares no text with a quote or a backslash in it: docs/operations.md has the way around.
+    if (/['"\\]/.test(id)) return;
+    const query = `OrderId="${id}"`;
+    await eventually(async () => {
+      const found = new Set<string>();
+      for await (const { workflowId } of system.temporal.workflow.list({ query })) found.add(workflowId);
+      return found.has(`payment/${body.id}`) && found.has(`refund/${refund.body.id}`);
+    });
+  },
+);
 
 test('redelivered over the API: the same again, and nothing else', async () => {
   const { id } = await paid();

@@ -1,6 +1,7 @@
 import { MESSAGES } from './messages.js';
 import { formatAmount, formatTimeLeft } from './money.js';
 import { createClient, NodropError } from './nodrop.js';
+import { NEVER_SCHEMES } from './schemes.js';
 import { payUrlOf, qrTextOf, screenOf } from './screen.js';
 import { forget, recall, remember } from './session.js';
 import { encode } from './uqr.js';
@@ -313,8 +314,9 @@ function draw() {
   drawOthers(current, ways);
 
   const { returnUrl } = session;
-  back.hidden = returnUrl === undefined || ['pay', 'lapsed', 'loading', 'preparing'].includes(current);
-  if (returnUrl !== undefined && /^https?:/i.test(returnUrl)) back.href = returnUrl;
+  const isBackShown = returnUrl !== undefined && leadsBack(returnUrl);
+  back.hidden = !isBackShown || ['pay', 'lapsed', 'loading', 'preparing'].includes(current);
+  if (isBackShown) back.href = returnUrl;
   // The way on, where there is none here.
   back.classList.toggle('main', current === 'elsewhere' || (current !== 'asking' && ways.length === 0));
   write(back, text.back);
@@ -323,6 +325,16 @@ function draw() {
   tick();
   // Whoever had the focus on what is gone now is led to what came instead.
   if (focused !== null && focused !== document.body && !isVisible(focused)) title.focus();
+}
+
+/**
+ * The service allows no others; what this tab remembers is looked at all the same. As it was normalised it begins with
+ * its scheme in small letters.
+ * @param {string} url
+ */
+function leadsBack(url) {
+  const scheme = /^([a-z][a-z0-9+.-]*):/.exec(url)?.[1];
+  return scheme !== undefined && !NEVER_SCHEMES.includes(scheme);
 }
 
 /** @param {Element} of */

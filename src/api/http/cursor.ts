@@ -26,7 +26,7 @@ export function nextCursor(rows: readonly Place[], limit: number, list: List): s
 /** @throws Refusal `invalid_request` */
 export function readCursor(cursor: string | undefined, list: List): Place | undefined {
   if (cursor === undefined) return undefined;
-  const [, of, at, id] = /^(\w+)\/(\d{1,15})\/(.{1,64})$/.exec(open(cursor)) ?? [];
+  const [, of, at, id] = /^(\w+)\/(\d{1,15})\/(.{1,64})$/u.exec(open(cursor)) ?? [];
   if (of !== list || at === undefined || id === undefined || !isStorable(id)) throw wrong();
   return { createdAt: new Date(Number(at)), id };
 }

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import express, { type Express } from 'express';
 import { hashSecret } from '../../client-token.ts';
 import { currencyExponents } from '../../domain/money.ts';
+import { NEVER_SCHEMES } from '../../domain/return-scheme.ts';
 import type { Payment } from '../../ledger/rows.ts';
 import { isDatabaseUnavailable } from '../../ledger/unavailable.ts';
 import { findOrder } from '../../ledger/views.ts';
@@ -94,9 +95,15 @@ export function serveCheckoutAssets(app: Express): void {
       response.type(name.split('.').pop() ?? '').sendFile(path, options),
     );
   }
-  const currencies = `export const EXPONENTS = ${JSON.stringify(currencyExponents())};\n`;
-  assets.get('/currencies.js', (_request, response) => {
-    response.set('Cache-Control', 'no-cache').type('js').send(currencies);
-  });
+  // What the domain has, so that the page decides by the same lists.
+  const lists = {
+    'currencies.js': `export const EXPONENTS = ${JSON.stringify(currencyExponents())};\n`,
+    'schemes.js': `export const NEVER_SCHEMES = ${JSON.stringify(NEVER_SCHEMES)};\n`,
+  };
+  for (const [name, list] of Object.entries(lists)) {
+    assets.get(`/${name}`, (_request, response) => {
+      response.set('Cache-Control', 'no-cache').type('js').send(list);
+    });
+  }
   app.use('/checkout/assets', assets);
 }

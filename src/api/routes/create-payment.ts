@@ -1,13 +1,16 @@
 import { clientToken } from '../../client-token.ts';
-import type { Caller } from '../../ledger/merchants.ts';
+import { Refusal } from '../../domain/refusal.ts';
+import { isWeb, schemeOf } from '../../domain/return-scheme.ts';
+import type { LedgerClient } from '../../ledger/client.ts';
+import { allowsReturnScheme, type Caller } from '../../ledger/merchants.ts';
 import { getPayment, type PaymentWithRefund } from '../../ledger/views.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { ATTEMPT_REFUSALS, createStartAttempt } from '../payments/start-attempt.ts';
 import { viewerOf } from '../payments/viewer.ts';
 import { paymentView } from '../payments/views.ts';
-import { newPayment, payment } from '../schemas/payment.ts';
-import { toNewOrder } from './orders.ts';
+import { newPayment, payment, RETURN_URL_RULE } from '../schemas/payment.ts';
+import { requireCurrentCurrency, toNewOrder } from './orders.ts';
 
 /** `POST /v1/payments`. */
 export function createPaymentRoute(api: Api): Endpoint {
@@ -56,6 +59,9 @@ export function createPaymentRoute(api: Api): Endpoint {
     },
     refusals: ['order_not_found', 'order_exists', ...ATTEMPT_REFUSALS],
     async handle({ answer, access: { caller }, body: given, startedAt }) {
+      if (given.order !== undefined)
+        await requireCurrentCurrency(db, caller.merchantId, given.order, 'order.currency');
+      if (given.returnUrl !== undefined) await requireReturnScheme(db, caller.merchantId, given.returnUrl);
       const { status, payment: row } = await startAttempt(
         caller.merchantId,
         given.order === undefined ? { id: given.orderId ?? '' } : toNewOrder(given.order),
@@ -75,5 +81,13 @@ export function createPaymentRoute(api: Api): Endpoint {
     async replay(id, { caller }) {
       return view(await getPayment(db, id), caller);
     },
+  });
+}
+
+/** @throws Refusal `invalid_request` for the scheme of an app that the merchant has not allowed. */
+async function requireReturnScheme(db: LedgerClient, merchantId: string, returnUrl: string): Promise<void> {
+  if (isWeb(returnUrl) || (await allowsReturnScheme(db, merchantId, schemeOf(returnUrl) ?? ''))) return;
+  throw new Refusal('invalid_request', `returnUrl: ${RETURN_URL_RULE}.`, {
+    errors: [{ path: 'returnUrl', message: RETURN_URL_RULE }],
   });
 }

@@ -1,7 +1,10 @@
+import { isCurrentCurrency } from '../../domain/money.ts';
 import { defaultSubject } from '../../domain/payment.ts';
+import { Refusal } from '../../domain/refusal.ts';
+import type { LedgerClient } from '../../ledger/client.ts';
 import { createOrder, type NewOrder } from '../../ledger/intake.ts';
 import { isSettled } from '../../ledger/orders.ts';
-import { listOrders } from '../../ledger/views.ts';
+import { findOrder, listOrders } from '../../ledger/views.ts';
 import { orderKey } from '../changes.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
@@ -24,6 +27,22 @@ export function toNewOrder(given: z.output<typeof newOrder>): NewOrder {
     metadata: given.metadata,
     expiresInSeconds: given.expiresInSeconds,
   };
+}
+
+/**
+ * Repeating the request of an order that is there needs no current currency: it may have been withdrawn since.
+ * @param path where the request has the currency.
+ * @throws Refusal `invalid_request`
+ */
+export async function requireCurrentCurrency(
+  db: LedgerClient,
+  merchantId: string,
+  { id, currency }: Pick<NewOrder, 'id' | 'currency'>,
+  path: string,
+): Promise<void> {
+  if (isCurrentCurrency(currency) || (await findOrder(db, merchantId, id)) !== null) return;
+  const message = `must be a currency that people pay in today: ${currency} was withdrawn, or is a funds code`;
+  throw new Refusal('invalid_request', `${path}: ${message}.`, { errors: [{ path, message }] });
 }
 
 export function orderRoutes(api: Api): Endpoint[] {
@@ -54,6 +73,7 @@ export function orderRoutes(api: Api): Endpoint[] {
       },
       refusals: ['order_exists'],
       async handle({ answer, access: { caller }, body }) {
+        await requireCurrentCurrency(db, caller.merchantId, body, 'currency');
         const { order: row, created } = await createOrder(db, caller.merchantId, toNewOrder(body), now());
         const found = await visibleOrder(caller.merchantId, row.id);
         await answer(created ? 201 : 200, orderView(found, viewerOf(api, caller)));

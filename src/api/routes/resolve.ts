@@ -10,7 +10,7 @@ import { createTell } from '../payments/notify-workflows.ts';
 import { viewerOf } from '../payments/viewer.ts';
 import { paymentView } from '../payments/views.ts';
 import { createVisiblePayment } from '../payments/visible-payment.ts';
-import { text } from '../schemas/common.ts';
+import { READABLE_RULE, readableText } from '../schemas/common.ts';
 import { payment } from '../schemas/payment.ts';
 
 const resolution = z.strictObject({
@@ -19,7 +19,7 @@ const resolution = z.strictObject({
       'accept: the money that is left pays the order all the same; the channel is asked first how much that is. refund: it goes back. retry: what failed is tried ' +
       'again, a refund that the channel refused too. dismiss: seen; refused while money is here that must go back.',
   }),
-  note: text(500).openapi({ description: 'Why. Kept on the timeline.' }),
+  note: readableText(500).openapi({ description: `Why. Kept on the timeline. ${READABLE_RULE}` }),
 });
 
 /** `POST /v1/payments/{id}/resolve`: what an operator decides about a payment that needs attention. */

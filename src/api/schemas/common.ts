@@ -1,12 +1,29 @@
 import { isCurrency, MAX_AMOUNT } from '../../domain/money.ts';
+import { ORDER_ID_PATTERN, ORDER_ID_RULE, orderIdFault } from '../../domain/order-id.ts';
 import { REFUSALS, type RefusalCode } from '../../domain/refusal.ts';
-import { isStorable } from '../../domain/text.ts';
+import { isStorable, readableFault } from '../../domain/text.ts';
 import { z } from '../http/zod.ts';
 
 /** The building blocks of requests and answers. Requests are strict, so that a misspelt name is seen. */
 
 export const text = (max: number, min = 1) =>
   z.string().min(min).max(max).refine(isStorable, 'must not contain NUL or half a surrogate pair');
+
+/** A rule of the domain as a check of a schema. @param fault gives the end of a sentence, or undefined. */
+const refuses =
+  (fault: (value: string) => string | undefined) => (value: string, context: z.RefinementCtx<string>) => {
+    const message = fault(value);
+    if (message !== undefined) context.addIssue({ code: 'custom', message });
+  };
+
+/** A text that people read. */
+export const readableText = (max: number) =>
+  text(max).superRefine(refuses(readableFault)).openapi({ pattern: '^[^\\u202a-\\u202e\\u2066-\\u2069]*$' });
+
+/** For the description of such a text. */
+export const READABLE_RULE =
+  'It has something to be seen, and no bidirectional overrides, embeddings or isolates (U+202A to U+202E, U+2066 to ' +
+  'U+2069); the marks LRM and RLM are taken.';
 
 const AMOUNT_RULE = `must be a whole number of minor units from 1 to ${MAX_AMOUNT}, in plain digits`;
 
@@ -24,8 +41,14 @@ export const currency = z
 
 export const orderId = z
   .string()
-  .regex(/^(?!\.{1,2}$)[A-Za-z0-9_.:-]{1,64}$/, 'must be 1 to 64 of A-Z a-z 0-9 _ . : -')
-  .openapi({ description: "The merchant's own id of the order.", example: 'order-1001' });
+  .superRefine(refuses(orderIdFault))
+  .openapi({
+    description: `The merchant's own id of the order. ${ORDER_ID_RULE}. In an address it is percent-encoded.`,
+    pattern: ORDER_ID_PATTERN,
+    minLength: 1,
+    maxLength: 64,
+    example: 'order-1001',
+  });
 
 export const metadata = z
   .unknown()
@@ -82,13 +105,12 @@ export const limit = (max: number, fallback: number) =>
       description: 'Rows at most.',
     });
 
-/** A filter of a list; an empty one, as forms send it, is none. */
-export const filter = <T extends z.ZodType>(schema: T) =>
-  z.preprocess((value) => (value === '' ? undefined : value), schema.optional());
+/** Of the longest id of an order, in base64url. */
+const CURSOR_AT_MOST = 400;
 
 export const cursor = z
   .string()
-  .max(200)
+  .max(CURSOR_AT_MOST)
   .optional()
   .openapi({ description: 'The `nextCursor` of the page before. Opaque.' });
 

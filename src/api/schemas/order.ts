@@ -1,6 +1,6 @@
 import { ORDER_STATUSES } from '../../domain/states.ts';
 import { z } from '../http/zod.ts';
-import { amount, currency, cursor, filter, limit, oneOf, time, wait } from './common.ts';
+import { amount, currency, cursor, limit, oneOf, time, wait } from './common.ts';
 import { payment } from './payment.ts';
 
 /** Orders as they go out, and what can be asked of them. */
@@ -8,7 +8,7 @@ import { payment } from './payment.ts';
 export const orderQuery = z.strictObject({ wait });
 
 export const orderListQuery = z.strictObject({
-  status: filter(z.enum(ORDER_STATUSES)),
+  status: z.enum(ORDER_STATUSES).optional(),
   limit: limit(100, 20),
   cursor,
 });

@@ -1,4 +1,5 @@
 import { ATTENTION_NAMES, ATTENTIONS } from '../../domain/attention.ts';
+import { mayReturnTo } from '../../domain/return-scheme.ts';
 import {
   ORDER_UPDATES,
   PAYER_ORDER_STATES,
@@ -13,7 +14,6 @@ import {
   currency,
   cursor,
   expiresInSeconds,
-  filter,
   limit,
   metadata,
   oneOf,
@@ -38,11 +38,15 @@ const method = text(32).openapi({
   example: 'wallet',
 });
 
+export const RETURN_URL_RULE =
+  "must be an http or https URL, or one of an app's scheme that the merchant has allowed";
+
 /** What is kept is the URL as it was read, so that whoever reads it again reads the same. */
 const returnUrl = text(2048)
   // The parser would leave them out.
   .refine((value) => !/\p{Cc}/u.test(value), 'must not contain control characters')
-  .pipe(z.url({ protocol: /^https?$/, normalize: true, error: 'must be an http or https URL' }))
+  .pipe(z.url({ normalize: true, error: RETURN_URL_RULE }))
+  .refine(mayReturnTo, RETURN_URL_RULE)
   .refine((value) => {
     const url = URL.parse(value);
     return url === null || (url.username === '' && url.password === '');
@@ -50,7 +54,9 @@ const returnUrl = text(2048)
   .openapi({
     type: 'string',
     format: 'uri',
-    description: 'Where the payer goes after the wallet; `paymentId` is added, never a status.',
+    description:
+      'Where the payer goes after the wallet; `paymentId` is added, never a status. An http or https URL, or one of a ' +
+      "scheme of the merchant's own app (`myapp://thanks`), once it is allowed: `merchants set --return-schemes`.",
     example: 'https://shop.example/thanks',
   });
 
@@ -92,10 +98,10 @@ export const newPayment = z
 export const paymentQuery = z.strictObject({ wait });
 
 export const paymentListQuery = z.strictObject({
-  status: filter(z.enum(PAYMENT_STATUSES)),
-  orderId: filter(orderId),
-  channel: filter(channelName),
-  attention: filter(z.enum(['true', 'false'])).openapi({
+  status: z.enum(PAYMENT_STATUSES).optional(),
+  orderId: orderId.optional(),
+  channel: channelName.optional(),
+  attention: z.enum(['true', 'false']).optional().openapi({
     description: '`true`: only payments a person should look at. `false` is the same as none.',
   }),
   limit: limit(100, 20),

@@ -1,6 +1,16 @@
 import { REFUND_REASONS, REFUND_STATUSES } from '../../domain/states.ts';
 import { z } from '../http/zod.ts';
-import { amount, currency, cursor, idempotencyKey, limit, oneOf, text, time } from './common.ts';
+import {
+  amount,
+  currency,
+  cursor,
+  idempotencyKey,
+  limit,
+  oneOf,
+  READABLE_RULE,
+  readableText,
+  time,
+} from './common.ts';
 
 /** Refunds as they come in and go out. */
 
@@ -9,9 +19,12 @@ export const newRefund = z
     amount: amount
       .optional()
       .openapi({ description: 'Minor units. Default: all that is left of the payment.', example: 500 }),
-    note: text(500)
+    note: readableText(500)
       .optional()
-      .openapi({ description: 'For those who read the refund later.', example: 'One ticket returned' }),
+      .openapi({
+        description: `For those who read the refund later. ${READABLE_RULE}`,
+        example: 'One ticket returned',
+      }),
   })
   .openapi('NewRefund');
 

@@ -116,7 +116,7 @@ describe('the cashier page', () => {
   });
 
   test('its files are ours alone, and asked about each time', async () => {
-    for (const name of ['page.js', 'nodrop.js', 'uqr.js', 'currencies.js', 'page.css']) {
+    for (const name of ['page.js', 'nodrop.js', 'uqr.js', 'currencies.js', 'schemes.js', 'page.css']) {
       const { status, headers, text } = await open(`assets/${name}`);
       expect([status, headers.get('cache-control')]).toEqual([200, 'no-cache']);
       expect(headers.get('content-type')).toMatch(name.endsWith('js') ? /javascript/ : /css/);

@@ -2,9 +2,10 @@ import { request } from 'node:http';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { BODY_LIMIT } from '../../../src/api/http/body.ts';
 import { callbackPage } from '../../../src/api/schemas/callback.ts';
+import { setMerchant } from '../../../src/ledger/merchants.ts';
 import { settlePayment } from '../../../src/ledger/payments.ts';
 import { runningTime } from '../../support/progress.ts';
-import { newKey, pay, setUp, simulatorCallback, startTestApi } from '../support.ts';
+import { newKey, newOrderId, pay, SECRET, setUp, simulatorCallback, startTestApi } from '../support.ts';
 
 // Callbacks: acknowledged when stored and never before; forged ones are refused and make one query due.
 
@@ -327,6 +328,37 @@ describe('the payer comes back', () => {
     const made = await pay(api, key, { returnUrl });
     const answer = await api.call(`/return/${made.id}?token=${made.clientToken}`);
     expect(answer.headers.get('location')).toMatch(`${expected}paymentId=${made.id}`);
+  });
+
+  test.each([
+    ['myapp://thanks', 'myapp://thanks?'],
+    ['myapp://thanks/a?b=1#c', 'myapp://thanks/a?b=1&'],
+    ['com.example.app:/thanks', 'com.example.app:/thanks?'],
+    ['MyApp:thanks', 'myapp:thanks?'],
+  ])('to an app of the merchant’s that it has allowed: %s', async (returnUrl, expected) => {
+    const own = await newKey(api.db);
+    const { name } = await api.db.merchant.findUniqueOrThrow({ where: { id: own.merchantId } });
+    const order = { id: newOrderId(), amount: 1050, currency: 'CNY' };
+    const request = { key: own.key, body: { order, channel: 'simulator', returnUrl } };
+    const early = await api.call('/v1/payments', request);
+    expect([early.status, early.json.errors?.[0].path]).toEqual([422, 'returnUrl']);
+    expect(await api.db.order.count({ where: { id: order.id } })).toBe(0);
+    const allow = (returnSchemes: string[]) =>
+      setMerchant(api.db, name, { returnSchemes }, SECRET, new Date());
+    await allow(['com.example.app', 'myapp']);
+    const made = await api.call('/v1/payments', request);
+    expect(made.status).toBe(201);
+    // Also once it is not allowed any more: the payer is on their way.
+    await allow([]);
+    const back = await api.call(`/return/${made.json.id}?token=${made.json.clientToken}`);
+    const { hash } = new URL(returnUrl);
+    expect([back.status, back.headers.get('location')]).toEqual([
+      303,
+      `${expected}paymentId=${made.json.id}${hash}`,
+    ]);
+    expect((await api.call('/v1/payments', request)).status).toBe(422);
+    // Nobody else's.
+    expect((await api.call('/v1/payments', { ...request, key })).status).toBe(422);
   });
 
   test('a HEAD gives no hint', async () => {

@@ -249,6 +249,14 @@ describe('creating', () => {
     [422, 'invalid_request', { channel: undefined }, 'channel'],
     [422, 'invalid_request', { channel: 'a\u0000' }, 'channel'],
     [422, 'invalid_request', { returnUrl: 'javascript:alert(1)' }, 'returnUrl'],
+    [422, 'invalid_request', { returnUrl: 'data:text/html,x' }, 'returnUrl'],
+    [422, 'invalid_request', { returnUrl: 'vbscript:x' }, 'returnUrl'],
+    [422, 'invalid_request', { returnUrl: 'file:///etc/passwd' }, 'returnUrl'],
+    [422, 'invalid_request', { returnUrl: 'blob:https://a/b' }, 'returnUrl'],
+    [422, 'invalid_request', { returnUrl: 'about:blank' }, 'returnUrl'],
+    [422, 'invalid_request', { returnUrl: 'VIEW-SOURCE:x' }, 'returnUrl'],
+    // Of an app that the merchant has not allowed.
+    [422, 'invalid_request', { returnUrl: 'myapp://thanks' }, 'returnUrl'],
     [422, 'invalid_request', { returnUrl: 'shop.example' }, 'returnUrl'],
     [422, 'invalid_request', { returnUrl: 'https://shop.example/\n' }, 'returnUrl'],
     [422, 'invalid_request', { returnUrl: 'ht\ttps://shop.example/' }, 'returnUrl'],
@@ -319,7 +327,14 @@ describe('reading', () => {
     expect(await ids('channel=simulator2')).toEqual([made[1], made[3]]);
     expect(await ids('attention=true')).toEqual([made[0]]);
     expect(await ids('attention=false')).toEqual(made);
-    expect(await ids('status=&orderId=&channel=&attention=')).toEqual(made);
+    for (const name of ['status', 'orderId', 'channel', 'attention', 'limit', 'cursor']) {
+      const empty = await api.call(`/v1/payments?${name}=`, { key: own.key });
+      expect([empty.status, empty.json.code, empty.json.errors[0].path]).toEqual([
+        422,
+        'invalid_request',
+        name,
+      ]);
+    }
     expect(await ids('status=created')).toEqual([]);
     const orderId = (await api.db.payment.findUniqueOrThrow({ where: { id: made[4] ?? '' } })).orderId;
     expect(await ids(`orderId=${orderId}`)).toEqual([made[4]]);

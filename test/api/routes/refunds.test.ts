@@ -66,13 +66,21 @@ describe('asking', () => {
     expect(await api.db.refund.count({ where: { paymentId: id } })).toBe(0);
   });
 
-  test.each([[{ amount: 0 }], [{ amount: -1 }], [{ amount: 1.5 }], [{ amount: '1' }], [{ amonut: 1 }], [[]]])(
-    'nonsense: %j',
-    async (body) => {
-      const { id } = await paid();
-      expect(codeOf(await ask(id, body))).toEqual([422, 'invalid_request']);
-    },
-  );
+  test.each([
+    [{ amount: 0 }],
+    [{ amount: -1 }],
+    [{ amount: 1.5 }],
+    [{ amount: '1' }],
+    [{ amonut: 1 }],
+    [[]],
+    [{ note: 'One \u202etekcit' }],
+    [{ note: '\u2066' }],
+    [{ note: ' \u200b' }],
+  ])('nonsense: %j', async (body) => {
+    const { id } = await paid();
+    expect(codeOf(await ask(id, body))).toEqual([422, 'invalid_request']);
+    expect(await api.db.refund.count({ where: { paymentId: id } })).toBe(0);
+  });
 
   test('for more than is left, and when nothing is', async () => {
     const { id } = await paid();

@@ -46,6 +46,16 @@ describe('refund', () => {
   });
 });
 
+test.each(['\u202eseen', '\u2068', ' ', '\u3164'])(
+  'a note that cannot be read decides nothing: %j',
+  async (note) => {
+    const { id } = await inReview();
+    const answer = await api.call(`/v1/payments/${id}/resolve`, { key, body: { action: 'refund', note } });
+    expect([answer.status, answer.json.errors?.[0].path]).toEqual([422, 'note']);
+    expect(await api.db.refund.count({ where: { paymentId: id } })).toBe(0);
+  },
+);
+
 describe('accept', () => {
   /** Money in review, and another attempt of its order: made before, as none is while money waits for a decision. */
   async function withAnother() {

@@ -1,0 +1,103 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { describe, expect, test } from 'vitest';
+import {
+  currencyExponents,
+  exponentOf,
+  fromDecimal,
+  isCurrency,
+  isCurrentCurrency,
+  toDecimal,
+} from '../../src/domain/money.ts';
+
+/** The currencies, held against two lists that are kept by others: ISO 4217's own, and CLDR's. */
+
+const read = (path: string | URL) => JSON.parse(readFileSync(path, 'utf8'));
+
+/** List One as its maintenance agency publishes it; the file names its source. */
+const iso: {
+  readonly published: string;
+  readonly minorUnits: Readonly<Record<string, number | null>>;
+  readonly funds: readonly string[];
+} = read(new URL('iso-4217-list-one.json', import.meta.url));
+
+/** Of each region, which currencies it has and had: `_to` when that ended, `_tender` false for what nobody pays in. */
+const cldr: Readonly<Record<string, readonly Record<string, { _to?: string; _tender?: string }>[]>> = read(
+  createRequire(import.meta.url).resolve('cldr-core/supplemental/currencyData.json'),
+).supplemental.currencyData.region;
+
+/** In ISO's list without a mark, and yet nothing to pay in: a pension unit and a unit of account. */
+const ACCOUNTED_ONLY = ['UYW', 'XAD'];
+
+const current = () => Object.keys(currencyExponents()).filter(isCurrentCurrency).sort();
+
+test('current are those of List One, without funds codes and what has no minor unit', () => {
+  const listed = Object.keys(iso.minorUnits).filter(
+    (code) => iso.minorUnits[code] !== null && !iso.funds.includes(code) && !ACCOUNTED_ONLY.includes(code),
+  );
+  expect(listed.length).toBeGreaterThan(150);
+  expect(current()).toEqual(listed.sort());
+});
+
+test('current are those that CLDR has as legal tender somewhere, and two more that ISO has not withdrawn', () => {
+  const tender = Object.values(cldr)
+    .flat()
+    .flatMap((currencies) => Object.entries(currencies))
+    .filter(([, { _to, _tender }]) => _to === undefined && _tender !== 'false')
+    .map(([code]) => code);
+  // El Salvador's colón beside the dollar, and the bolívar as Venezuela's banks count it.
+  expect(current()).toEqual([...new Set([...tender, 'SVC', 'VED'])].sort());
+});
+
+test('decimal places are those of List One', () => {
+  for (const code of Object.keys(currencyExponents()))
+    if (Object.hasOwn(iso.minorUnits, code))
+      expect([code, exponentOf(code)]).toEqual([code, iso.minorUnits[code]]);
+});
+
+test('XCG is taken, which is Curaçao’s and Sint Maarten’s since 2025', () => {
+  expect([isCurrentCurrency('XCG'), toDecimal(1050, 'XCG')]).toEqual([true, '10.50']);
+});
+
+describe('for new orders is refused', () => {
+  test.each([
+    ['a funds code', ['BOV', 'CHE', 'CHW', 'CLF', 'COU', 'MXV', 'USN', 'UYI', 'UYW']],
+    ['a unit of account', ['XAD', 'XDR', 'XSU', 'XUA']],
+    [
+      'a metal, a bond market, a test, or none',
+      ['XAG', 'XAU', 'XBA', 'XBB', 'XBC', 'XBD', 'XPD', 'XPT', 'XTS', 'XXX'],
+    ],
+    ['what was withdrawn', ['ANG', 'BGN', 'CUC', 'HRK', 'SLL', 'ZWL', 'DEM', 'MRO', 'VEF']],
+    ['what is no code', ['', 'ABC', 'cny', 'CNY ', 'toString', '__proto__']],
+  ])('%s', (_, codes) => {
+    expect(codes.filter(isCurrentCurrency)).toEqual([]);
+  });
+});
+
+test('amounts on record in a withdrawn currency, or a funds code that was taken once, stay amounts', () => {
+  for (const [code, text] of [
+    ['ANG', '10.50'],
+    ['BGN', '10.50'],
+    ['BOV', '10.50'],
+    ['CHE', '10.50'],
+    ['CHW', '10.50'],
+    ['CLF', '0.1050'],
+    ['COU', '10.50'],
+    ['CUC', '10.50'],
+    ['HRK', '10.50'],
+    ['MXV', '10.50'],
+    ['SLL', '10.50'],
+    ['USN', '10.50'],
+    ['UYI', '1050'],
+    ['UYW', '0.1050'],
+    ['ZWL', '10.50'],
+  ] as const) {
+    expect([code, isCurrency(code), toDecimal(1050, code)]).toEqual([code, true, text]);
+    expect(fromDecimal(text, code)).toBe(1050);
+  }
+});
+
+test('what never was an amount’s currency is none', () => {
+  expect(['XAU', 'XXX', 'XDR', 'XTS', 'DEM', 'ABC', 'cny', ''].filter(isCurrency)).toEqual([]);
+  expect(() => exponentOf('XAU')).toThrow(RangeError);
+});
