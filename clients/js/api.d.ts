@@ -170,7 +170,7 @@ export interface Payment {
    * - `order_conflict`: The order was already paid, cancelled or closed, the merchant refunds late money, or its order service says that the order is paid otherwise or gone. An owed refund is recorded.
    * - `amount_mismatch`: The channel itself says another amount or currency than asked, or the money is of an attempt made before the order's amount was changed: the order is not paid. Or the channel gave back another amount than a refund asked for: the channel's is recorded, `askedAmount` is ours.
    * - `late_payment_review`: The money came after the end, and the merchant's `late_payment` is `review`.
-   * - `refund_failing`: The channel refused a refund that is owed, or any of a conflict whose order was recovered, was silent on any refund (or did not know it) for 1 h, or has had it in process for 7 days: banks take some.
+   * - `refund_failing`: The channel refused a refund that is owed, and not because a part had gone back there, or any of a conflict whose order was recovered; or it was silent on any refund (did not know it, or refused it for now: its balance is too low) for 1 h, or has had it in process for 7 days: banks take some.
    * - `statement_mismatch`: Reserved for a later release: nothing raises it.
    * - `disputed`: Reserved for a later release: nothing raises it.
    * - `channel_reversed`: Money of a paid order went back at the channel, and nobody asked for it here.

@@ -86,7 +86,7 @@ export class TurnedAway extends Error {
 }
 
 /**
- * No readable answer, or our own trouble while asking.
+ * No readable answer, a refusal that can end, or our own trouble while asking.
  * @param delayMs when to try again, unless the channel asked for longer (five minutes count at most); absent: the
  *   retry policy decides.
  */
@@ -102,8 +102,9 @@ export function unknownOutcome(channel: string, error: unknown, delayMs?: number
   }
   if (!(error instanceof ChannelError)) return ownTrouble('ask', error, delayMs);
   const wait = Math.max(delayMs ?? 0, Math.min(error.retryAfterMs ?? 0, HEEDED_AT_MOST_MS));
+  const said = error.kind === 'not_now' ? 'refuses for now' : 'gave no readable answer';
   return withoutStack({
-    message: `${channel} gave no readable answer: ${reasonOf(error)}`,
+    message: `${channel} ${said}: ${reasonOf(error)}`,
     type: `Channel.${error.kind}`,
     ...(wait > 0 ? { nextRetryDelay: wait } : {}),
   });

@@ -10,7 +10,7 @@ import { recordRefundsOfCallback } from '../ledger/reversals.ts';
 import { isAllBack, toRefundSnapshot } from '../ledger/snapshot.ts';
 import { startDeliveries } from '../temporal/start-deliveries.ts';
 import type { ActivityDeps } from './deps.ts';
-import { notYet, OWN_TROUBLE_RETRY_MS, reasonOf, unknownOutcome } from './failures.ts';
+import { notYet, OWN_TROUBLE_RETRY_MS, unknownOutcome } from './failures.ts';
 
 export interface RefundQueryInput {
   readonly refundId: string;
@@ -126,7 +126,7 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows }
   };
 
   const silence = async (row: Row, error: ChannelError) =>
-    await answers.recordRefundSilence(db, row.id, reasonOf(error), await now());
+    await answers.recordRefundSilence(db, row.id, error, await now());
 
   /** The channel decides over a dispute, and may give the money back itself: then nobody owes it twice. */
   const isHeldBack = (row: Row) =>

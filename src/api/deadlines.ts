@@ -16,6 +16,9 @@ export const NEXT_ACTION_AT_LEAST_MS = 2_000;
 /** One query of a channel, for whichever of those who share it has the most time. */
 export const CHANNEL_ANSWERS_WITHIN_MS = 8_000;
 
+/** The same before a refund of all that is left: when the channel is silent, the ledger says how much that is. */
+export const TRADE_ASKED_WITHIN_MS = 3_000;
+
 /** Is Temporal there? Asked after a query that ended in its deadline: either can be the one that did not answer. */
 export const TEMPORAL_LOOK_MS = 1_000;
 

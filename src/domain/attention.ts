@@ -106,11 +106,14 @@ export const ATTENTIONS = {
   refund_failing: {
     severity: 'act',
     raised:
-      'The channel refused a refund that is owed, or any of a conflict whose order was recovered, was silent on any refund (or did not know it) for ' +
+      'The channel refused a refund that is owed, and not because a part had gone back there, or any of a conflict ' +
+      'whose order was recovered; or it was silent on any refund (did not know it, or refused it for now: its ' +
+      'balance is too low) for ' +
       `${hours(REFUND_FAILING_AFTER_MS)}, or has had it in process for ${days(REFUND_PROCESSING_AT_MOST_MS)}: banks take some.`,
     todo:
-      'Ask the channel why. `resolve` with `retry` or `refund` has a refused one asked for anew, of all that is left, ' +
-      'under a number of its own.',
+      'Ask the channel why. When the balance is too low, top it up: the refund is asked for again by itself. ' +
+      '`resolve` with `retry` or `refund` has a refused one asked for anew, of all that is left, under a number of ' +
+      'its own.',
     clearedBy: ['refunds_get_on', 'money_back'],
   },
   statement_mismatch: {

@@ -141,7 +141,8 @@ export interface ChannelAdapter {
   /**
    * Gives money back, or says what became of it: the same `outRefundNo` never gives it back twice, also when it is
    * asked for with another amount.
-   * @throws ChannelError `rejected` when the channel definitely refuses; every other kind means unknown.
+   * @throws ChannelError `rejected` when the channel definitely refuses: this number gives nothing back, now or later.
+   *   Every other kind means unknown. A refusal that can end, such as a balance that is too low, is `not_now`.
    */
   refundTrade(account: ChannelAccount, refund: NewRefund, signal?: AbortSignal): Promise<RefundAnswer>;
   /** @throws ChannelError, which always means unknown. */
@@ -164,11 +165,13 @@ export interface ChannelAdapter {
 
 /**
  * - `rejected`: the channel understood the request and refuses it for good (definite).
+ * - `not_now`: it understood the request and refuses it at the moment, as the merchant's balance is too low or a limit
+ *   of the day is reached. The same request can succeed later, so this is unknown and never a failure.
  * - `unreachable`: no answer, a time-out, or a 5xx.
  * - `garbage`: an answer that cannot be read or whose signature is wrong.
  * - `rate_limited`: told to slow down.
  */
-export type ChannelErrorKind = 'rejected' | 'unreachable' | 'garbage' | 'rate_limited';
+export type ChannelErrorKind = 'rejected' | 'not_now' | 'unreachable' | 'garbage' | 'rate_limited';
 
 export class ChannelError extends Error {
   override readonly name = 'ChannelError';

@@ -38,9 +38,13 @@ export interface RefundRequestKey {
  */
 export function requestedRefundId(request: RefundRequestKey): string {
   const { merchantId, paymentId, idempotencyKey, amount } = request;
-  const content = JSON.stringify([merchantId, paymentId, idempotencyKey, amount]);
-  return `re_${createHash('sha256').update(content).digest('hex').slice(0, 28)}`;
+  return hashedRefundId([merchantId, paymentId, idempotencyKey, amount]);
 }
+/** The refund of the rest that replaces a requested one. Derived from its id, so that each is replaced once. */
+export const replacementRefundId = (refundId: string): string => hashedRefundId(['rest', refundId]);
+
+const hashedRefundId = (content: readonly unknown[]): string =>
+  `re_${createHash('sha256').update(JSON.stringify(content)).digest('hex').slice(0, 28)}`;
 /**
  * The `nth` refund (from 1) of a payment that somebody else made at the channel; found, not asked for. Whoever
  * finds it records it under the same id.

@@ -61,6 +61,7 @@ export const refundData = (row: Refund) => ({
   reason: row.reason,
   note: row.note,
   failure: row.failure,
+  replacedBy: row.replacedBy,
   channelRefundId: row.channelRefundId,
   createdAt: row.createdAt.toISOString(),
   settledAt: iso(row.settledAt),

@@ -1,5 +1,5 @@
 import type { Attention } from '../domain/attention.ts';
-import type { ChannelAnswer, RefundAnswer } from '../domain/channel.ts';
+import type { ChannelAnswer, ChannelError, RefundAnswer } from '../domain/channel.ts';
 import { isAutomaticRefundId, requestedRefundId } from '../domain/ids.ts';
 import { sayAmount, smaller } from '../domain/money.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
@@ -8,7 +8,7 @@ import { readCallback } from './callbacks.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { type Locked, raised, underLock, update } from './locked.ts';
 import { moneyWentBack, reviewAttention } from './refund-trouble.ts';
-import { oweRefund, promised, reasonOwed } from './refunds.ts';
+import { oweRefund, promised, reasonOwed, requestRest } from './refunds.ts';
 import { correctExternal, recordExternalRefunds } from './reversals.ts';
 import type { Payment, Refund } from './rows.ts';
 import { isMoney, toRefundSnapshot } from './snapshot.ts';
@@ -35,7 +35,7 @@ export async function recordFirstAsk(
     const asked = await tx.refund.update({ where: { id: refundId }, data: { askedAt: now } });
     const payment = await recordTrade(locked, trade, now, refundId);
     const left = (payment.receivedAmount ?? 0n) - (await promised(tx, payment.id, refundId));
-    if (left >= asked.amount || !isOfAllThatIsLeft(asked)) return;
+    if (left >= asked.amount || !(await isOfAllThatIsLeft(tx, asked))) return;
     if (left > 0n) {
       await tx.refund.update({ where: { id: refundId }, data: { amount: left } });
       const say = (amount: bigint) => sayAmount(amount, asked.currency);
@@ -45,18 +45,16 @@ export async function recordFirstAsk(
     }
     await tx.refund.update({ where: { id: refundId }, data: { askedAt: null } });
     const reason = 'All of the money is back, or on its way back: the channel was not asked for it.';
-    const written = await writeAnswer({ ...locked, payment }, asked, { state: 'failed', reason }, now);
-    await oweWhatWasRefused(locked, asked, written, now);
+    await recordRefusal({ ...locked, payment }, asked, reason, now);
   });
 }
 
-/** An automatic refund, or one that was requested without an amount. */
-function isOfAllThatIsLeft({ id, merchantId, paymentId, idempotencyKey }: Refund): boolean {
+/** An automatic refund, one that was requested without an amount, or the rest of one. */
+async function isOfAllThatIsLeft(tx: LedgerTx, refund: Refund): Promise<boolean> {
+  const { id, merchantId, paymentId, idempotencyKey } = refund;
   if (isAutomaticRefundId(id, paymentId)) return true;
-  return (
-    idempotencyKey !== null &&
-    id === requestedRefundId({ merchantId, paymentId, idempotencyKey, amount: 'all' })
-  );
+  if (idempotencyKey === null) return (await tx.refund.count({ where: { replacedBy: id } })) > 0;
+  return id === requestedRefundId({ merchantId, paymentId, idempotencyKey, amount: 'all' });
 }
 
 /**
@@ -72,11 +70,40 @@ export async function recordRefundAnswer(
   trade?: ChannelAnswer,
 ): Promise<RefundSnapshot> {
   return await underRefundLock(db, refundId, now, async (locked, refund) => {
+    const isRefused = answer.state === 'failed' && isRefundOpen(refund.status);
+    if (isRefused) return await recordRefusal(locked, refund, answer.reason, now, trade);
     const written = await writeAnswer(locked, refund, answer, now, trade);
     if (trade !== undefined) await recordTrade(locked, trade, now);
-    await oweWhatWasRefused(locked, refund, written, now);
     return written;
   });
+}
+
+/**
+ * An open refund gives nothing back, now or later. What is owed in its place is written with it.
+ * @param trade what the channel said of the trade after the refusal
+ */
+async function recordRefusal(
+  locked: Locked,
+  refund: Refund,
+  reason: string,
+  now: Date,
+  trade?: ChannelAnswer,
+): Promise<RefundSnapshot> {
+  const { tx, news } = locked;
+  const { id } = refund;
+  // Its row before the payment's.
+  await tx.refund.update({ where: { id }, data: { unknownSince: null, settledAt: now } });
+  // The sum does not hold it. While it is open nothing is raised that the rest makes untrue.
+  const payment = trade === undefined ? locked.payment : await recordTrade(locked, trade, now, id);
+  const failed = await tx.refund.update({ where: { id }, data: { status: 'failed', failure: reason } });
+  const said = `Refund ${id} of ${sayAmount(refund.amount, refund.currency)} failed: ${reason}`;
+  await note(tx, payment.id, 'refund', said, now, { refundId: id, status: 'failed' });
+  const isExplained = payment.refundedAmount > locked.payment.refundedAmount;
+  const rest = await oweInItsPlace({ ...locked, payment }, failed, isExplained, now);
+  if (rest !== null) await tx.refund.update({ where: { id }, data: { replacedBy: rest.id } });
+  news.push({ type: 'refund.failed', refundId: id });
+  await reviewAttention(tx, payment, now);
+  return toRefundSnapshot(failed, payment);
 }
 
 /** What the channel said of the trade when it was queried for a refund. `absent`: see recordExternalRefunds. */
@@ -100,29 +127,38 @@ async function recordTrade(
 }
 
 /**
- * A refund that somebody asked for stood for money that is owed back, and the channel has refused it: what is left is
- * owed by itself from now on. One that was owed by itself waits for a person, who has it asked again. So does each of a
- * recovered order: reviewAttention shows it.
+ * The refund that is owed in the place of a refused one.
+ * - One that was owed by itself, and refused as part of the money had gone back: the rest. After any other refusal it
+ *   waits for a person, who has it asked again.
+ * - One that somebody asked for while the money is owed back: all that is left is owed by itself from now on. Of a
+ *   recovered order a person decides over each, and reviewAttention shows it.
+ * - Any other request for all that is left, refused as part of the money had gone back: the rest. Not while the payment
+ *   is disputed: the channel decides over that money.
+ * @param isExplained the trade showed after the refusal that more had gone back than the ledger knew
  */
-async function oweWhatWasRefused(
-  { tx, order, payment: { id } }: Locked,
-  refund: Refund,
-  written: RefundSnapshot,
+async function oweInItsPlace(
+  { tx, order, payment }: Locked,
+  refused: Refund,
+  isExplained: boolean,
   now: Date,
-): Promise<void> {
-  const isNews = isRefundOpen(refund.status) && written.status === 'failed';
-  if (!isNews || isAutomaticRefundId(refund.id, id) || order.recoveredAt !== null) return;
-  const payment = await tx.payment.findUniqueOrThrow({ where: { id } });
-  if (payment.orderUpdate !== 'conflict') return;
-  if ((await oweRefund(tx, payment, await reasonOwed(tx, id), now)) !== null)
-    await reviewAttention(tx, payment, now);
+): Promise<Refund | null> {
+  if (isAutomaticRefundId(refused.id, payment.id))
+    return isExplained ? await oweRefund(tx, payment, refused.reason, now) : null;
+  if (payment.orderUpdate === 'conflict' && order.recoveredAt === null)
+    return await oweRefund(tx, payment, await reasonOwed(tx, payment.id), now);
+  if (!isExplained || payment.attention === 'disputed' || !(await isOfAllThatIsLeft(tx, refused)))
+    return null;
+  return await requestRest(tx, payment, refused, now);
 }
 
-/** The channel gave no readable answer on a refund; after an hour of that a person should look. */
+/**
+ * The channel gave no definite answer on a refund: none that can be read, or a refusal that can end. After an hour of
+ * that a person should look.
+ */
 export async function recordRefundSilence(
   db: LedgerClient,
   refundId: string,
-  reason: string,
+  { kind, message: reason }: Pick<ChannelError, 'kind' | 'message'>,
   now: Date,
 ): Promise<RefundSnapshot> {
   return await underRefundLock(db, refundId, now, async ({ tx, payment }, refund) => {
@@ -132,8 +168,13 @@ export async function recordRefundSilence(
       data: { failure: reason, unknownSince: refund.unknownSince ?? now },
     });
     // The same trouble again is no news.
-    if (refund.failure !== reason)
-      await note(tx, payment.id, 'refund', `No readable answer on refund ${refundId}: ${reason}`, now);
+    if (refund.failure !== reason) {
+      const said =
+        kind === 'not_now'
+          ? `The channel refuses refund ${refundId} for now`
+          : `No readable answer on refund ${refundId}`;
+      await note(tx, payment.id, 'refund', `${said}: ${reason}`, now);
+    }
     await reviewAttention(tx, payment, now);
     return toRefundSnapshot(silent, payment);
   });
@@ -194,7 +235,8 @@ async function writeAnswer(
   trade?: ChannelAnswer,
 ): Promise<RefundSnapshot> {
   const { tx, payment, news } = locked;
-  if (!isRefundOpen(refund.status)) return toRefundSnapshot(refund, payment);
+  // An open one that failed: see recordRefusal.
+  if (!isRefundOpen(refund.status) || answer.state === 'failed') return toRefundSnapshot(refund, payment);
   const said = `Refund ${refund.id} of ${sayAmount(refund.amount, refund.currency)}`;
   const write = async (detail: string, data: Parameters<typeof tx.refund.update>[0]['data']) => {
     const row = await tx.refund.update({ where: { id: refund.id }, data });
@@ -226,16 +268,6 @@ async function writeAnswer(
       news.push({ type: 'refund.succeeded', refundId: refund.id });
       const after = await moneyWentBack(locked, amount, now);
       if (!isAsAsked) await showOtherAmount(tx, after, difference, now);
-      return written;
-    }
-    case 'failed': {
-      const written = await write(`${said} failed: ${answer.reason}`, {
-        ...definite,
-        status: 'failed',
-        failure: answer.reason,
-      });
-      news.push({ type: 'refund.failed', refundId: refund.id });
-      await reviewAttention(tx, payment, now);
       return written;
     }
     case 'processing': {

@@ -102,9 +102,9 @@ function troubleWith(refund: Refund, isHeld: boolean, isOwedByHand: boolean, now
     return staysOwed ? `The channel refused ${what}: ${refund.failure ?? 'it gave no reason'}` : undefined;
   }
   if (!isRefundOpen(refund.status)) return undefined;
-  const { unknownSince, createdAt } = refund;
+  const { unknownSince, createdAt, failure } = refund;
   if (unknownSince !== null && now.getTime() - unknownSince.getTime() >= REFUND_FAILING_AFTER_MS)
-    return `No definite answer on ${what} since ${unknownSince.toISOString()}; it is asked on.`;
+    return `No definite answer on ${what} since ${unknownSince.toISOString()}; it is asked on.${failure === null ? '' : ` Last: ${failure}`}`;
   if (refund.status === 'processing' && now.getTime() - createdAt.getTime() >= REFUND_PROCESSING_AT_MOST_MS)
     return `The channel still has ${what} in process, owed since ${createdAt.toISOString()}; it is asked on.`;
   return undefined;

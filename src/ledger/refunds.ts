@@ -1,5 +1,5 @@
-import { automaticRefundId, requestedRefundId } from '../domain/ids.ts';
-import { sayAmount } from '../domain/money.ts';
+import { automaticRefundId, replacementRefundId, requestedRefundId } from '../domain/ids.ts';
+import { sayAmount, smaller } from '../domain/money.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
 import { Refusal } from '../domain/refusal.ts';
 import type { RefundReason } from '../domain/states.ts';
@@ -51,6 +51,17 @@ export async function requestRefund(
     if (!isConstraintViolation(error)) throw error;
     return await attempt();
   }
+}
+
+/** A new request for all that is left of money that came in: what is left is worth asking the channel before. */
+export async function asksForTheRest(
+  db: LedgerClient,
+  { merchantId, receivedAmount }: Payment,
+  { amount, idempotencyKey }: RefundRequest,
+): Promise<boolean> {
+  if (amount !== undefined || receivedAmount === null) return false;
+  const key = { merchantId_idempotencyKey: { merchantId, idempotencyKey } };
+  return (await db.refund.findUnique({ where: key, select: { id: true } })) === null;
 }
 
 async function insertRefund(
@@ -123,6 +134,28 @@ async function insertRefund(
     },
   );
   return { refund, created: true };
+}
+
+/**
+ * The rest of a request for all that was left, which the channel refused as part of the money had gone back. It is owed
+ * as the request was, and never for more. The `Idempotency-Key` stays with the refused one.
+ * @returns null when nothing is left to go back.
+ */
+export async function requestRest(
+  tx: LedgerTx,
+  payment: Payment,
+  { id: refusedId, merchantId, amount: asked, currency, reason, note: remark }: Refund,
+  now: Date,
+): Promise<Refund | null> {
+  const left = (payment.receivedAmount ?? 0n) - (await promised(tx, payment.id));
+  if (left <= 0n) return null;
+  const [id, amount] = [replacementRefundId(refusedId), smaller(left, asked)];
+  const refund = await tx.refund.create({
+    data: { id, merchantId, paymentId: payment.id, amount, currency, reason, note: remark, createdAt: now },
+  });
+  const said = `${sayAmount(amount, currency)} must go back: the rest of refund ${refusedId}.`;
+  await note(tx, payment.id, 'refund', said, now, { refundId: id });
+  return refund;
 }
 
 /**

@@ -153,8 +153,11 @@ export function channelSide(options: ChannelSideOptions): Router {
 
   router.post('/trades/:no/refunds', async (req: Request<Params>, res: ChannelResponse) => {
     const terms = parseInput(newRefundSchema, req.body);
-    failIf(store.faults.refund.errorRate, 'refund.error', req.params.no);
-    const { refund, isNew } = trades.refund(account(res), req.params.no, terms);
+    const { no } = req.params;
+    const { errorRate, balanceTooLowRate } = store.faults.refund;
+    failIf(errorRate, 'refund.error', no);
+    const isBalanceTooLow = dice.strikes(balanceTooLowRate, 'refund.balance', no);
+    const { refund, isNew } = trades.refund(account(res), no, terms, isBalanceTooLow);
     await answer(res, isNew ? 201 : 200, refundView(refund));
   });
 

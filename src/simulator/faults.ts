@@ -25,7 +25,12 @@ const faultsSchema = z.strictObject({
     /** Answered as closed, and yet whoever is in the wallet already can still pay. */
     ineffectiveRate: rate,
   }),
-  refund: z.strictObject({ errorRate: rate, processingMs: ms }),
+  refund: z.strictObject({
+    errorRate: rate,
+    /** Refused with 409 `BALANCE_TOO_LOW`; the same number is taken once there is money again. */
+    balanceTooLowRate: rate,
+    processingMs: ms,
+  }),
   /** Calls a second per account before 429; 0 is no limit. */
   rateLimitPerSecond: z.int().min(0).max(100_000),
   /** The channel side is unreachable; payers still pay. */
@@ -60,7 +65,7 @@ export const NO_FAULTS: Faults = {
   create: { errorRate: 0, timeoutAfterAcceptRate: 0, latencyMs: 0 },
   query: { errorRate: 0, garbageRate: 0, latencyMs: 0, lagMs: 0 },
   close: { errorRate: 0, ineffectiveRate: 0 },
-  refund: { errorRate: 0, processingMs: 0 },
+  refund: { errorRate: 0, balanceTooLowRate: 0, processingMs: 0 },
   rateLimitPerSecond: 0,
   down: false,
 };

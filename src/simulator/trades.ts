@@ -147,12 +147,14 @@ export class Trades {
 
   /**
    * Gives back `amount` minor units. The same number with the same content is the same refund.
-   * @throws SimulatorError 409 `OUT_REFUND_NO_USED`, `TRADE_NOT_PAID` or `REFUND_EXCEEDS_PAYMENT`.
+   * @param isBalanceTooLow the merchant's account holds too little for a new refund at the moment.
+   * @throws SimulatorError 409 `OUT_REFUND_NO_USED`, `TRADE_NOT_PAID`, `REFUND_EXCEEDS_PAYMENT` or `BALANCE_TOO_LOW`.
    */
   refund(
     account: string,
     outTradeNo: string,
     terms: Pick<Refund, 'outRefundNo' | 'amount'>,
+    isBalanceTooLow = false,
   ): { readonly refund: Refund; readonly isNew: boolean } {
     const trade = this.find(outTradeNo, account);
     const existing = this.#store.refunds.get(terms.outRefundNo);
@@ -165,6 +167,9 @@ export class Trades {
     if (trade.paidAt === null) throw new SimulatorError(409, 'TRADE_NOT_PAID', 'The trade is not paid.');
     if (terms.amount > trade.amount - trade.refunded - trade.refunding) {
       throw new SimulatorError(409, 'REFUND_EXCEEDS_PAYMENT', 'More than is left of the payment.');
+    }
+    if (isBalanceTooLow) {
+      throw new SimulatorError(409, 'BALANCE_TOO_LOW', 'The balance is too low for this refund.');
     }
     const refund: Refund = {
       ...terms,

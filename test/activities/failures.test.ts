@@ -32,6 +32,16 @@ test.each([
   expect(unknownOutcome('simulator', error, delayMs).nextRetryDelay ?? undefined).toBe(expected);
 });
 
+test('a channel that refuses for now is asked again, in its own words', () => {
+  const error = new ChannelError('not_now', 'BALANCE_TOO_LOW: no money');
+  expect(unknownOutcome('simulator', error, 2_000)).toMatchObject({
+    message: 'simulator refuses for now: BALANCE_TOO_LOW: no money',
+    type: 'Channel.not_now',
+    nextRetryDelay: 2_000,
+    nonRetryable: false,
+  });
+});
+
 test('an order service that has not agreed: its answer in words, and the wait', () => {
   expect(orderServiceHasNotAgreed('It answered 503.', 5_000)).toMatchObject({
     message: 'The order service has not agreed: It answered 503. It is told again on schedule.',

@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest';
+import { ChannelError } from '../../src/domain/channel.ts';
 import { automaticRefundId } from '../../src/domain/ids.ts';
 import {
   endPayment,
@@ -24,6 +25,7 @@ beforeEach(() => {
 const START = Date.now();
 const at = (seconds: number) => new Date(START + seconds * 1000);
 const ALARM_MS = 300_000;
+const SILENCE = new ChannelError('unreachable', 'no answer in time');
 const get = async (id: string) => (await api.call(`/v1/payments/${id}`, { key })).json;
 const needAttention = async () => {
   const { data } = (await api.call('/v1/payments?attention=true&limit=100', { key })).json;
@@ -285,20 +287,31 @@ describe('refund_failing', () => {
     const { id } = await pay(api, key);
     await paid(id);
     const { id: refundId } = await refund(id, 500);
-    await recordRefundSilence(api.db, refundId, 'no answer in time', at(100));
+    await recordRefundSilence(api.db, refundId, SILENCE, at(100));
     await expectOver(id);
-    await recordRefundSilence(api.db, refundId, 'no answer in time', at(3700));
+    await recordRefundSilence(api.db, refundId, SILENCE, at(3700));
     await expectShown(id, 'refund_failing', at(3700), `since ${at(100).toISOString()}`);
-    await recordRefundSilence(api.db, refundId, 'no answer in time', at(9000));
+    await recordRefundSilence(api.db, refundId, SILENCE, at(9000));
     await expectShown(id, 'refund_failing', at(3700), `since ${at(100).toISOString()}`);
     await givenBack(refundId, at(9001));
     await expectOver(id);
   });
 
+  test('a balance that is too low for an hour is shown with what the channel says, until it gives the money back', async () => {
+    const { id, refundId } = await twice();
+    const refusal = new ChannelError('not_now', 'BALANCE_TOO_LOW: no money');
+    for (const second of [100, 3600]) await recordRefundSilence(api.db, refundId, refusal, at(second));
+    await expectShown(id, 'order_conflict', at(0), 'owed back');
+    await recordRefundSilence(api.db, refundId, refusal, at(3700));
+    await expectShown(id, 'refund_failing', at(3700), 'BALANCE_TOO_LOW: no money');
+    await givenBack(refundId, at(3800));
+    await expectOver(id);
+  });
+
   test('a refund that is owed is silent, then refused: the sentence says what is so, as old as it is', async () => {
     const { id, refundId } = await twice();
-    await recordRefundSilence(api.db, refundId, 'no answer in time', at(100));
-    await recordRefundSilence(api.db, refundId, 'no answer in time', at(3700));
+    await recordRefundSilence(api.db, refundId, SILENCE, at(100));
+    await recordRefundSilence(api.db, refundId, SILENCE, at(3700));
     await expectShown(id, 'refund_failing', at(3700), 'it is asked on');
     const refused = { state: 'failed', reason: 'account closed' } as const;
     await recordRefundAnswer(api.db, refundId, refused, at(4000));
@@ -317,7 +330,7 @@ describe('refund_failing', () => {
     const [HOUR, DAY] = [3_600_000, 86_400_000];
     const inProcess = (ms: number) =>
       recordRefundAnswer(api.db, refundId, { state: 'processing' }, later(ms));
-    const silence = (ms: number) => recordRefundSilence(api.db, refundId, 'no answer in time', later(ms));
+    const silence = (ms: number) => recordRefundSilence(api.db, refundId, SILENCE, later(ms));
     for (const ms of [HOUR, 2 * DAY]) await inProcess(ms);
     // Silence counts from its own beginning, and until it is over.
     for (const ms of [2 * DAY + HOUR, 2 * DAY + 1.5 * HOUR]) await silence(ms);
@@ -407,8 +420,8 @@ describe('refund_failing', () => {
     const { id } = await pay(api, key);
     await paid(id);
     const { id: refundId } = await refund(id, 500);
-    await recordRefundSilence(api.db, refundId, 'no answer in time', at(100));
-    await recordRefundSilence(api.db, refundId, 'no answer in time', at(3700));
+    await recordRefundSilence(api.db, refundId, SILENCE, at(100));
+    await recordRefundSilence(api.db, refundId, SILENCE, at(3700));
     await expectShown(id, 'refund_failing', at(3700), 'No definite answer');
     expect((await resolve(id, 'dismiss')).status).toBe(200);
     await expectOver(id);

@@ -11,8 +11,11 @@ test('a signal ends before its answer, the answer before a stop gives it up, and
 
 test('parts of a request’s time fit into it', () => {
   const { ANSWER_WITHIN_MS, NEXT_ACTION_AT_LEAST_MS, SIGNAL_OTHERS_WITHIN_MS } = deadlines;
+  const { TRADE_ASKED_WITHIN_MS, SIGNAL_WITHIN_MS } = deadlines;
   expect(NEXT_ACTION_AT_LEAST_MS).toBeLessThan(ANSWER_WITHIN_MS);
   expect(SIGNAL_OTHERS_WITHIN_MS).toBeLessThan(ANSWER_WITHIN_MS);
+  // A refund of all that is left is asked about, written, and its workflow is told.
+  expect(TRADE_ASKED_WITHIN_MS + SIGNAL_WITHIN_MS).toBeLessThan(ANSWER_WITHIN_MS);
 });
 
 test('a query that ends in its deadline leaves time for the look that says whose fault it is', () => {

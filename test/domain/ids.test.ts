@@ -1,5 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { automaticRefundId, isAutomaticRefundId, requestedRefundId } from '../../src/domain/ids.ts';
+import {
+  automaticRefundId,
+  isAutomaticRefundId,
+  replacementRefundId,
+  requestedRefundId,
+} from '../../src/domain/ids.ts';
 
 /** A refund's id is the channel's idempotency key: the same request must have the same one in every version. */
 describe('the id of a refund that somebody asks for', () => {
@@ -43,4 +48,12 @@ describe('the id of a refund that somebody asks for', () => {
     const automatic = [1, 2, 36 ** 3 - 1].map((nth) => automaticRefundId(request.paymentId, nth).length);
     expect(automatic).not.toContain(id.length);
   });
+});
+
+test('the id of the refund that replaces another never changes, and is no other refund’s', () => {
+  const id = 're_2a51d770aebb5ceb83dbf89b1bc7';
+  const rest = replacementRefundId(id);
+  expect(rest).toBe('re_9c550cc3cd33c4f7895b48929226');
+  expect(replacementRefundId(rest)).not.toBe(rest);
+  expect(isAutomaticRefundId(rest, 'pay_01KB1111111111111111111111')).toBe(false);
 });

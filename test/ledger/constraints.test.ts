@@ -249,6 +249,25 @@ describe('money', () => {
     await refused(change({ status: 'created' }));
   });
 
+  test('only a refund that gives nothing back is replaced, by one that is there and replaces no other', async () => {
+    const { id: paymentId } = await payment(PAID);
+    const refund = async (refundId: string, status = 'created') => {
+      const id = `re_${n}_${refundId}`;
+      const data = { id, merchantId, paymentId, amount: 100n, currency: 'CNY', reason: 'requested', status };
+      return (await db.refund.create({ data })).id;
+    };
+    const [open, rest] = [await refund('open'), await refund('rest')];
+    const [failed, another] = [await refund('failed', 'failed'), await refund('another', 'failed')];
+    const replace = (id: string, replacedBy: string) =>
+      db.refund.update({ where: { id }, data: { replacedBy } });
+    await refused(replace(open, rest));
+    await refused(replace(failed, failed));
+    await refused(replace(failed, 're_nobody'));
+    await replace(failed, rest);
+    await refused(replace(another, rest));
+    await refused(db.refund.update({ where: { id: failed }, data: { status: 'created' } }));
+  });
+
   test('a refund of nothing says what was asked for', async () => {
     const { id: paymentId } = await payment(PAID);
     const data = {

@@ -231,10 +231,18 @@ export class Case {
       outRefundNo: `elsewhere_${this.#externals}`,
       amount,
     });
-    if (given) this.#external.set(payment.id, (this.#external.get(payment.id) ?? 0) + amount);
+    if (given === undefined) return;
+    this.#external.set(payment.id, (this.#external.get(payment.id) ?? 0) + amount);
+    // It leaves less for ours, and the trade does not show it yet.
+    if (given.state === 'PROCESSING') this.world.network.hidden.add(payment.id);
   }
 
-  async #channelCall(payment: Payment, path: string, content: object): Promise<boolean> {
+  /** @returns what the channel made of it; undefined when it refused, or was away. */
+  async #channelCall(
+    payment: Payment,
+    path: string,
+    content: object,
+  ): Promise<{ readonly state: string } | undefined> {
     const secret = this.world.secrets[payment.channel as ChannelName];
     const [id, timestamp, body] = [
       `req_${randomUUID()}`,
@@ -252,8 +260,9 @@ export class Case {
       },
       body,
     }).catch(() => undefined);
+    if (response?.ok) return (await response.json()) as { state: string };
     await response?.body?.cancel();
-    return response?.ok === true;
+    return undefined;
   }
 
   /** Somebody without the channel's secret says that it is paid. @param amount what they claim. */
@@ -363,7 +372,7 @@ export class Case {
         await this.world.pass(this.orderId, seconds);
         await this.world.sweep();
       }
-      await this.#answersHere();
+      await this.answers();
       // A slow machine gets less done while the same time passes: what has moved may come to its end yet.
       const now = await this.world.progress(this.orderId);
       if (now === before || (await this.#hasEnded())) break;
@@ -374,7 +383,7 @@ export class Case {
       if (status === 'succeeded' && this.#external.has(id))
         await this.#ask('POST', `/v1/payments/${id}/query`);
     }
-    await this.#answersHere();
+    await this.answers();
     return await this.facts();
   }
 
@@ -390,7 +399,8 @@ export class Case {
     }
   }
 
-  async #answersHere(): Promise<void> {
+  /** Waits for the answers of all that was asked so far. */
+  async answers(): Promise<void> {
     while (this.#unanswered.length > 0) await Promise.all(this.#unanswered.splice(0));
   }
 
@@ -426,7 +436,7 @@ export class Case {
         );
       workflows.push({ id, status });
     }
-    const { acknowledged, actedAt } = this.world.network;
+    const { acknowledged, actedAt, hidden } = this.world.network;
     return {
       ...this.#options,
       order: await this.#order(),
@@ -438,6 +448,7 @@ export class Case {
       }),
       acknowledged,
       actedAt,
+      hidden,
       made: this.#made,
       trades: await this.#trades(),
       workflows,

@@ -77,6 +77,7 @@ const lateRequests = plain('lost requests arrive', (order) => order.lateRequests
 const restartWorkers = plain('restart workers', (order) => order.restartWorkers());
 const stopWorkers = plain('stop workers', (order) => order.world.stopWorkers());
 const sweep = plain('sweep', (order) => order.world.sweep());
+const answers = plain('answers are there', (order) => order.answers());
 const untroubled = plain('no more trouble', (order) => order.untroubled());
 
 const forge = fc
@@ -189,6 +190,7 @@ const fault = fc
     fc.record({ close: fc.record({ ineffectiveRate: maybe }) }),
     fc.record({ create: fc.record({ timeoutAfterAcceptRate: maybe }) }),
     fc.record({ refund: fc.record({ errorRate: maybe }) }),
+    fc.record({ refund: fc.record({ balanceTooLowRate: maybe }) }),
     fc.record({ refund: fc.record({ processingMs: fc.constantFrom(20, 200) }) }),
     fc.record({ down: fc.constant(true) }),
   )
@@ -287,6 +289,22 @@ const refundIsLost = fc.oneof(
   lossOf('refund', 'request lost'),
 );
 
+const refundOfAll = fc.constant(
+  new Step('refund(0, key a, all)', (order) => order.refund(0, 'a', undefined)),
+);
+
+/** Part of it goes back at the channel while ours is on its way. */
+const partElsewhere = fc
+  .constantFrom(1, 500)
+  .map((amount) =>
+    Step.atOnce(
+      [0, 1].map(
+        (n) =>
+          new Step(`refund at the channel(${n}, ${amount})`, (order) => order.refundElsewhere(n, amount)),
+      ),
+    ),
+  );
+
 const opening = (...steps: fc.Arbitrary<Step>[]): fc.Arbitrary<Step[]> => fc.tuple(...steps);
 
 /** How a case begins: most of what can go wrong needs two attempts, a late or a lost one, or money that nobody told of. */
@@ -319,6 +337,15 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
   opening(fc.oneof(strangeCallbacks, otherAmount), create, firstPays, fc.oneof(passOf(12), race)),
   // What nobody hears of is done again.
   opening(create, allPay, passOf(12), noCallbacks, refundIsLost, refundOfPart, passOf(30)),
+  // What is refused, as others gave back a part of it, is asked for anew.
+  opening(
+    ...[create, answers, firstPays, passOf(12), lossOf('refund', 'request lost'), refundOfAll, answers],
+    ...[passOf(30), partElsewhere],
+  ),
+  opening(
+    ...[closesInVain, create, answers, cancelOrder, answers, passOf(600)],
+    ...[lossOf('refund', 'request lost'), firstPays, passOf(60), sweep, passOf(30), partElsewhere],
+  ),
   opening(fc.oneof(loseTransactions, loseTemporal), create, pay, passOf(12)),
   opening(create, fc.oneof(loseTransactions, loseTemporal), firstPays, passOf(12)),
 );

@@ -1,4 +1,5 @@
 import type { LatePayment } from '../../src/domain/decision.ts';
+import { requestedRefundId } from '../../src/domain/ids.ts';
 import { paymentWorkflowId, refundWorkflowId } from '../../src/domain/names.ts';
 import type { Callback, Order, Payment, Refund } from '../../src/ledger/rows.ts';
 
@@ -23,6 +24,8 @@ export interface Facts {
   readonly actedAt: ReadonlyMap<string, number>;
   /** What merchants asked the order to cost. Minor units. */
   readonly asked: readonly number[];
+  /** Trades of which a query said less than was true: a refusal that it does not explain waits for a person. */
+  readonly hidden: ReadonlySet<string>;
   /** Ids of the payments and refunds that were said to be made. */
   readonly made: ReadonlySet<string>;
   readonly latePayment: LatePayment;
@@ -124,12 +127,21 @@ export function checkPromises(facts: Facts): string[] {
         `${what}: ${received - refunded} are kept for nothing`,
       );
       must(orderUpdate === 'conflict' || orderUpdate === 'review', `${what}: nobody decided over it`);
-      // Nobody has to ask for what the order cannot take; only a refusal of the channel is a person's business.
+      // Nobody has to ask for what the order cannot take, nor for the rest when others gave back a part of it. Only a
+      // refusal that the trade does not explain is a person's business.
+      const isAPersons = attention === 'refund_failing' && facts.hidden.has(id);
       must(
-        orderUpdate !== 'conflict' || refunded === received || attention === 'refund_failing',
+        orderUpdate !== 'conflict' || refunded === received || isAPersons,
         `${what}: ${received - refunded} are owed back and did not go`,
       );
     }
+    // All that was left was asked for, and nothing else was refused: it is back, whoever gave back a part of it.
+    const isAllAskedFor = made.some(isOfAll);
+    const isPartRefused = made.some((refund) => refund.status === 'failed' && isOfPart(refund));
+    must(
+      !isAllAskedFor || isPartRefused || refunded === received || facts.hidden.has(id),
+      `${what}: all that was left was asked for, and ${received - refunded} did not go`,
+    );
     if (orderUpdate === 'review') must(attention !== null, `${what}: nobody is asked to decide`);
     must(
       orderUpdate === 'applied' || refunded === received || isRefused(facts, payment),
@@ -192,6 +204,14 @@ export function checkPromises(facts: Facts): string[] {
   if (order !== null) broken.push(...checkOrder(order, payments, facts.cancelAsked));
   return broken;
 }
+
+/** Somebody asked for all that was left. */
+const isOfAll = ({ id, merchantId, paymentId, idempotencyKey }: Refund): boolean =>
+  idempotencyKey !== null &&
+  id === requestedRefundId({ merchantId, paymentId, idempotencyKey, amount: 'all' });
+
+/** Somebody asked for a named amount: when it is refused, it is theirs to ask again. */
+const isOfPart = (refund: Refund): boolean => refund.idempotencyKey !== null && !isOfAll(refund);
 
 /** The money came in after the payment had ended and its time was up. */
 const isLate = ({ paidAt, endedAt, expiresAt }: Payment): boolean =>

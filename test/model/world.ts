@@ -90,6 +90,8 @@ export class Network {
   readonly lateRequests: (() => Promise<unknown>)[] = [];
   /** When the payer paid, on the clock of the test: the wallet's own is the real one. Epoch ms, by out-trade-no. */
   readonly paidAt = new Map<string, number>();
+  /** Trades of which a query said less than was true: the payer had acted, or others had money going back. */
+  readonly hidden = new Set<string>();
   /** When the payer acted and the channel took it, to be decided or paid at once. Epoch ms, by out-trade-no. */
   readonly actedAt = new Map<string, number>();
 
@@ -108,6 +110,7 @@ export class Network {
     for (const list of [this.held, this.received, this.lateRequests]) list.length = 0;
     this.paidAt.clear();
     this.actedAt.clear();
+    this.hidden.clear();
     this.acknowledged.clear();
   }
 
@@ -175,6 +178,7 @@ export class Network {
   /** The adapter with this network between it and its channel. */
   between(adapter: ChannelAdapter): ChannelAdapter {
     const onOurClock = <Answer extends ChannelAnswer>(outTradeNo: string, answer: Answer): Answer => {
+      if (answer.state === 'unpaid' && this.actedAt.has(outTradeNo)) this.hidden.add(outTradeNo);
       const paidAt = this.paidAt.get(outTradeNo);
       if ((answer.state !== 'paid' && answer.state !== 'refunded') || paidAt === undefined) return answer;
       return { ...answer, paidAt: new Date(paidAt).toISOString() };

@@ -106,6 +106,22 @@ describe('faults', () => {
     expect(await ledger()).toMatchObject([{ refunded: 0, state: 'SUCCESS' }]);
   });
 
+  it('refund.balanceTooLowRate: refused and no refund; one that was made is still answered', async () => {
+    const { no, pay, url, ledger, setFaults } = await created({ refund: { balanceTooLowRate: 1 } });
+    await pay(no);
+    const refund = (outRefundNo: string) =>
+      call(url, 'POST', `/v1/trades/${no}/refunds`, JSON.stringify({ outRefundNo, amount: 1 }));
+    const refused = { status: 409, body: { code: 'BALANCE_TOO_LOW' } };
+    expect(await refund('r1')).toMatchObject(refused);
+    expect(await call(url, 'GET', '/v1/refunds/r1')).toMatchObject({ status: 404 });
+    expect(await ledger()).toMatchObject([{ refunded: 0, state: 'SUCCESS' }]);
+    await setFaults({ refund: { balanceTooLowRate: 0 } });
+    expect(await refund('r1')).toMatchObject({ status: 201, body: { state: 'SUCCESS' } });
+    await setFaults({ refund: { balanceTooLowRate: 1 } });
+    expect(await refund('r1')).toMatchObject({ status: 200, body: { state: 'SUCCESS' } });
+    expect(await refund('r2')).toMatchObject(refused);
+  });
+
   it('refund.processingMs: in process it counts against what is left; the next start settles it', async () => {
     const folder = tempFolder();
     const { adapter, setFaults, pay, url, close } = await start({ folder });

@@ -1,13 +1,19 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { ChannelError, type RefundAnswer } from '../../src/domain/channel.ts';
-import { externalRefundId, requestedRefundId } from '../../src/domain/ids.ts';
+import {
+  automaticRefundId,
+  externalRefundId,
+  replacementRefundId,
+  requestedRefundId,
+} from '../../src/domain/ids.ts';
 import { refundWorkflowId } from '../../src/domain/names.ts';
 import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
 import { requestRefund } from '../../src/ledger/refunds.ts';
 import { resolvePayment } from '../../src/ledger/resolve.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
+import { toRefundSnapshot } from '../../src/ledger/snapshot.ts';
 import { takeStuckRefunds } from '../../src/ledger/sweep.ts';
-import { eventually } from '../support/progress.ts';
+import { eventually, NET_MS } from '../support/progress.ts';
 import { type Harness, startHarness } from './harness.ts';
 
 /** Money that must go back goes back: once, whatever the channel says or does not say meanwhile. */
@@ -15,6 +21,8 @@ import { type Harness, startHarness } from './harness.ts';
 let h: Harness;
 /** Runs once, after the next query of a trade or of a refund's number has its answer. */
 let onQueried: (() => Promise<void>) | undefined;
+/** Each runs once, before the channel is told to make a refund. */
+let beforeRefund: (() => Promise<void>)[] = [];
 beforeAll(async () => {
   const answered = async <Answer>(answer: Answer): Promise<Answer> => {
     const hook = onQueried;
@@ -27,6 +35,10 @@ beforeAll(async () => {
       ...adapter,
       queryTrade: async (...args) => await answered(await adapter.queryTrade(...args)),
       queryRefund: async (...args) => await answered(await adapter.queryRefund(...args)),
+      refundTrade: async (...args) => {
+        await beforeRefund.shift()?.();
+        return await adapter.refundTrade(...args);
+      },
     }),
   });
 });
@@ -36,9 +48,10 @@ afterAll(async () => {
 beforeEach(async () => {
   h.onRefund = undefined;
   onQueried = undefined;
+  beforeRefund = [];
   await h.simulator.setFaults({
     query: { errorRate: 0 },
-    refund: { errorRate: 0, processingMs: 0 },
+    refund: { errorRate: 0, balanceTooLowRate: 0, processingMs: 0 },
     down: false,
   });
 });
@@ -123,6 +136,37 @@ test('the channel away for hours: shown after one, asked on, and given back once
   expect(await h.row(payment.id)).toMatchObject({ attention: null, refundedAmount: 500n });
   expect(await atChannel(payment)).toMatchObject({ refunded: 500 });
 });
+
+test.each(['requested', 'owed'])(
+  'the balance is too low for a refund that is %s: asked again under the same number, shown after an hour, never failed',
+  async (kind) => {
+    const payment = await h.newPaid();
+    await h.simulator.setFaults({ refund: { balanceTooLowRate: 1 } });
+    const refund = kind === 'owed' ? await h.owe(payment) : await h.refund(payment);
+    await h.pass(HOUR / 2);
+    expect(await h.refundRow(refund.id)).toMatchObject({ status: 'created' });
+    expect(await h.row(payment.id)).toMatchObject({ attention: null });
+    await h.pass(HOUR);
+    expect(await h.refundRow(refund.id)).toMatchObject({
+      ...{ status: 'created', settledAt: null },
+      failure: expect.stringContaining('BALANCE_TOO_LOW'),
+    });
+    expect(await h.row(payment.id)).toMatchObject({
+      ...{ attention: 'refund_failing', refundedAmount: 0n },
+      attentionDetail: expect.stringContaining('BALANCE_TOO_LOW'),
+    });
+    expect(await h.timeline(payment.id)).toContainEqual(
+      expect.stringMatching(`refund: The channel refuses refund ${refund.id} for now: BALANCE_TOO_LOW`),
+    );
+    await h.simulator.setFaults({ refund: { balanceTooLowRate: 0 } });
+    await done(refund.id);
+    const calls = h.refundCalls(refund.id).map(({ call }) => call);
+    expect([...new Set(calls.slice(1))]).toEqual(['refund']);
+    expect(await refundsOf(payment)).toMatchObject([[refund.id, 1990n, expect.anything(), 'succeeded']]);
+    expect(await h.row(payment.id)).toMatchObject({ attention: null, refundedAmount: 1990n });
+    expect(await atChannel(payment)).toMatchObject({ refunded: 1990 });
+  },
+);
 
 test('before the first call the trade and the number are asked until there is an answer, and what it tells is recorded', async () => {
   const payment = await h.newPaid();
@@ -461,6 +505,146 @@ test('of a recovered order nothing follows by itself from a refused refund: a pe
   const { refunds } = await resolvePayment(h.db, merchantId, second.id, 'refund', 'decided', now);
   expect(refunds).toMatchObject([{ amount: 1990n }]);
   expect(await h.row(second.id)).toMatchObject({ attention: 'order_conflict' });
+});
+
+describe('a refund of all that is left, refused as part went back at the channel after it was asked for', () => {
+  /** Starts the refund that the sweep starts. @returns its row when it has ended */
+  const startRest = async (payment: Payment, id: string | null) => {
+    await h.refundWorkflows.start(toRefundSnapshot(await h.refundRow(id ?? 'none'), payment), NET_MS);
+    await done(id ?? 'none');
+    return await h.refundRow(id ?? 'none');
+  };
+
+  test('one that is owed: the rest is owed in the same transaction, and goes back', async () => {
+    beforeRefund = [
+      async () => {
+        const { payment } = await h.db.refund.findFirstOrThrow({
+          where: { reason: 'duplicate_payment' },
+          orderBy: { createdAt: 'desc' },
+          include: { payment: true },
+        });
+        await h.refundElsewhere(payment, 300);
+      },
+    ];
+    const { second, refund } = await payTwice();
+    await h.untilRefund(refund.id, 'failed');
+    const rest = automaticRefundId(second.id, 2);
+    expect(await refundsOf(second)).toEqual([
+      [refund.id, 1990n, 'duplicate_payment', 'failed'],
+      [rest, 1690n, 'duplicate_payment', 'created'],
+      [externalRefundId(second.id), 300n, 'external', 'succeeded'],
+    ]);
+    expect(await h.refundRow(refund.id)).toMatchObject({ replacedBy: rest });
+    // On its way: nobody is bothered.
+    expect(await h.row(second.id)).toMatchObject({ attention: 'order_conflict', refundedAmount: 300n });
+    expect(await startRest(second, rest)).toMatchObject({ status: 'succeeded', replacedBy: null });
+    expect(await h.row(second.id)).toMatchObject({ attention: null, refundedAmount: 1990n });
+    expect(await atChannel(second)).toMatchObject({ state: 'REFUND', refunded: 1990 });
+  });
+
+  test('one that is owed, refused while no more went back than the ledger knew: it waits for a person', async () => {
+    const payment = await h.newPaid();
+    await h.refundElsewhere(payment, 300);
+    h.onRefund = async () => ({ state: 'failed', reason: 'Not possible any more.' });
+    const refund = await h.owe(payment);
+    await done(refund.id);
+    expect(await refundsOf(payment)).toEqual([
+      [refund.id, 1690n, 'late_payment', 'failed'],
+      [externalRefundId(payment.id), 300n, 'external', 'succeeded'],
+    ]);
+    expect(await h.refundRow(refund.id)).toMatchObject({ replacedBy: null });
+  });
+
+  test('one that was requested: another refund of the rest replaces it, and so on; the key stays with the first', async () => {
+    const payment = await h.newPaid();
+    beforeRefund = [() => h.refundElsewhere(payment, 300), () => h.refundElsewhere(payment, 200)];
+    const request = { amount: undefined, note: undefined, idempotencyKey: 'rest-1' };
+    const first = await h.refund(payment, undefined, request.idempotencyKey);
+    await done(first.id);
+    const { replacedBy, status } = await h.refundRow(first.id);
+    expect([status, replacedBy]).toEqual(['failed', replacementRefundId(first.id)]);
+    expect(await h.db.refund.findUnique({ where: { id: replacedBy ?? '' } })).toMatchObject({
+      ...{ status: 'created', amount: 1690n, reason: 'requested', idempotencyKey: null },
+    });
+    // The rest of the rest: each goes out once.
+    const second = await startRest(payment, replacedBy);
+    expect(second).toMatchObject({ status: 'failed', replacedBy: replacementRefundId(second.id) });
+    const third = await startRest(payment, second.replacedBy);
+    expect(third).toMatchObject({ status: 'succeeded', amount: 1490n, replacedBy: null });
+    expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n });
+    expect(await h.orderStatus(payment)).toBe('refunded');
+    expect(await atChannel(payment)).toMatchObject({ state: 'REFUND', refunded: 1990 });
+    expect(await h.db.refund.count({ where: { paymentId: payment.id } })).toBe(5);
+    const again = await requestRefund(h.db, payment.id, request, new Date(await h.now()));
+    expect(again).toMatchObject({ created: false, refund: { id: first.id, status: 'failed', replacedBy } });
+    // Told of in this order, each with where the money goes instead.
+    const events = await h.db.event.findMany({
+      where: { paymentId: payment.id, type: { startsWith: 'refund.' } },
+      orderBy: { seq: 'asc' },
+    });
+    const told = events.map(({ type, data }) => {
+      const { refund } = data as { refund: { id: string; amount: number; replacedBy: string | null } };
+      return [type, refund.id, refund.amount, refund.replacedBy];
+    });
+    expect(told).toEqual([
+      ['refund.succeeded', externalRefundId(payment.id), 300, null],
+      ['refund.failed', first.id, 1990, second.id],
+      ['refund.succeeded', externalRefundId(payment.id, 2), 200, null],
+      ['refund.failed', second.id, 1690, third.id],
+      ['refund.succeeded', third.id, 1490, null],
+    ]);
+  });
+
+  test('one of a recovered order as well: a person had decided that all of it goes back', async () => {
+    const payment = await h.newPaid();
+    const { merchantId, orderId: id } = payment;
+    const recovered = { recoveredAt: new Date(await h.now()) };
+    await h.db.order.update({ where: { merchantId_id: { merchantId, id } }, data: recovered });
+    beforeRefund = [() => h.refundElsewhere(payment, 300)];
+    const refund = await h.refund(payment);
+    await done(refund.id);
+    const { replacedBy } = await h.refundRow(refund.id);
+    expect(await startRest(payment, replacedBy)).toMatchObject({ status: 'succeeded', amount: 1690n });
+  });
+
+  test('one of a payment that is disputed meanwhile: the channel decides over the rest', async () => {
+    const payment = await h.newPaid();
+    const disputed = { attention: 'disputed', attentionSince: new Date(await h.now()) };
+    beforeRefund = [
+      async () => {
+        await h.refundElsewhere(payment, 300);
+        await h.db.payment.update({ where: { id: payment.id }, data: disputed });
+      },
+    ];
+    const refund = await h.refund(payment);
+    await done(refund.id);
+    expect(await h.refundRow(refund.id)).toMatchObject({ status: 'failed', replacedBy: null });
+    expect(await h.row(payment.id)).toMatchObject({ attention: 'disputed', refundedAmount: 300n });
+  });
+
+  test('all of it went back meanwhile, or its amount was named, or the refusal is another one: nothing replaces it', async () => {
+    const all = await h.newPaid();
+    beforeRefund = [() => h.refundElsewhere(all, 1990)];
+    const gone = await h.refund(all);
+    await done(gone.id);
+    const named = await h.newPaid();
+    beforeRefund = [() => h.refundElsewhere(named, 300)];
+    const fixed = await h.refund(named, 1990);
+    await done(fixed.id);
+    const other = await h.newPaid();
+    await h.refundElsewhere(other, 300);
+    h.onRefund = async () => ({ state: 'failed', reason: 'The payer has closed the account.' });
+    const refused = await h.refund(other);
+    await done(refused.id);
+    for (const [{ id: paymentId }, { id }] of [
+      [all, gone],
+      [named, fixed],
+      [other, refused],
+    ] as const) {
+      expect(await h.refundRow(id)).toMatchObject({ status: 'failed', replacedBy: null });
+      expect(await h.db.refund.count({ where: { paymentId, reason: { not: 'external' } } })).toBe(1);
+    }
+  });
 });
 
 test('refunds made at the channel are found by a query, each once, and shown', async () => {

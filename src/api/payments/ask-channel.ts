@@ -1,8 +1,9 @@
 import { Refusal } from '../../domain/refusal.ts';
 import type { Payment } from '../../ledger/rows.ts';
 import { TemporalUnavailable } from '../../temporal/payment-workflows.ts';
-import { CHANNEL_ANSWERS_WITHIN_MS, TEMPORAL_LOOK_MS } from '../deadlines.ts';
+import { CHANNEL_ANSWERS_WITHIN_MS, TEMPORAL_LOOK_MS, TRADE_ASKED_WITHIN_MS } from '../deadlines.ts';
 import type { Api, ApiDeps, AskChannel } from '../deps.ts';
+import { within } from '../http/within.ts';
 
 /** Asking channels on somebody's request: whoever asks in a loop must not use up what other payers' creates need. */
 
@@ -40,6 +41,11 @@ export async function requireAnswer(
     if (error instanceof TemporalUnavailable && (await isTemporalReachable(TEMPORAL_LOOK_MS))) throw silent;
     throw error;
   }
+}
+
+/** The same for somebody who goes by the ledger when the channel, or Temporal, says nothing in time. */
+export async function askBriefly({ askChannel }: Pick<Api, 'askChannel'>, payment: Payment): Promise<void> {
+  await within(TRADE_ASKED_WITHIN_MS, false, askChannel(payment));
 }
 
 /** The last thing heard of the channel is a readable answer of just now. */

@@ -1,12 +1,14 @@
 import type { Request } from 'express';
 import { Refusal } from '../../domain/refusal.ts';
-import { requestRefund } from '../../ledger/refunds.ts';
+import { asksForTheRest, requestRefund } from '../../ledger/refunds.ts';
 import { findRefund, listRefunds } from '../../ledger/views.ts';
+import { TRADE_ASKED_WITHIN_MS } from '../deadlines.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { IDEMPOTENCY_KEY, readKey } from '../endpoint/idempotency.ts';
 import { nextCursor, readCursor } from '../http/cursor.ts';
 import { z } from '../http/zod.ts';
+import { askBriefly } from '../payments/ask-channel.ts';
 import { createTell } from '../payments/notify-workflows.ts';
 import { viewerOf } from '../payments/viewer.ts';
 import { refundView } from '../payments/views.ts';
@@ -29,7 +31,11 @@ export function refundRoutes(api: Api): Endpoint[] {
       description:
         'All that is left of the payment, or a part of it. From its answer on the refund is owed and goes on by ' +
         'itself until the channel has decided: follow it with `GET /v1/refunds/{id}`. The same request under the ' +
-        'same `Idempotency-Key` is the same refund, for ever.',
+        'same `Idempotency-Key` is the same refund, for ever.\n\n' +
+        'Without `amount` the channel is asked first, for at most ' +
+        `${TRADE_ASKED_WITHIN_MS / 1000} s, how much has gone back there; when it is silent, the ledger says what is left. ` +
+        'If the channel refuses the refund all the same, as more went back meanwhile, the refund is `failed` and ' +
+        '`replacedBy` names another one of the rest, which nobody has to ask for.',
       auth: 'key',
       params: z.object({ id: z.string() }),
       headers: refundHeaders,
@@ -52,12 +58,10 @@ export function refundRoutes(api: Api): Endpoint[] {
       async handle({ request, response, access, params: { id }, body }) {
         const key = requireKey(request);
         const payment = await visiblePayment(access, id);
-        const { refund: row, created } = await requestRefund(
-          db,
-          payment.id,
-          { amount: body.amount, note: body.note, idempotencyKey: key },
-          now(),
-        );
+        const asked = { amount: body.amount, note: body.note, idempotencyKey: key };
+        // Part of the money may have gone back at the channel.
+        if (await asksForTheRest(db, payment, asked)) await askBriefly(api, payment);
+        const { refund: row, created } = await requestRefund(db, payment.id, asked, now());
         if (row.status === 'created') await tell.startRefund(row, payment, request.log as Api['log']);
         response.status(created ? 201 : 200).json(refundView(row, viewerOf(api, access.caller)));
       },

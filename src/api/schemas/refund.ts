@@ -56,10 +56,18 @@ export const refund = z
     status: oneOf(REFUND_STATUSES).openapi({ example: 'created' }),
     reason: oneOf(REFUND_REASONS).openapi({ example: 'requested' }),
     note: z.string().nullable(),
-    failure: z
+    failure: z.string().nullable().openapi({
+      description: 'Why the channel refused it, for good or for now, or gave no readable answer.',
+    }),
+    replacedBy: z
       .string()
       .nullable()
-      .openapi({ description: 'Why the channel refused it, or gave no readable answer.' }),
+      .openapi({
+        description:
+          'The refund that goes out in its place: this one is `failed`, as part of the money had gone back at the ' +
+          'channel, and the rest goes back under another number without being asked for. That one may be replaced too.',
+        example: null,
+      }),
     channelRefundId: z.string().nullable(),
     createdAt: time,
     settledAt: time.nullable().openapi({ description: 'When it succeeded or failed for good.' }),

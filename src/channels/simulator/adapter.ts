@@ -6,6 +6,7 @@ import {
   type ChannelAdapter,
   type ChannelAnswer,
   ChannelError,
+  type ChannelErrorKind,
   type CloseAnswer,
   type Headers,
   type RefundAnswer,
@@ -51,6 +52,9 @@ const DEFINITE_REFUSALS = new Set(['PARAM_ERROR']);
  */
 const DEFINITE_REFUND_REFUSALS = new Set(['PARAM_ERROR', 'TRADE_NOT_PAID', 'REFUND_EXCEEDS_PAYMENT']);
 
+/** The refusals of a refund that end by themselves, or when the merchant does something about them. */
+const PASSING_REFUND_REFUSALS = new Set(['BALANCE_TOO_LOW']);
+
 const tradeSchema = z.object({
   outTradeNo: z.string(),
   state: z.enum(TRADE_STATES),
@@ -92,7 +96,7 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
 
   /**
    * One signed call. Only an answer whose signature is proven comes back, whatever its status below 500.
-   * @throws ChannelError of every kind but `rejected`.
+   * @throws ChannelError of every kind but `rejected` and `not_now`.
    */
   async function call(
     method: 'GET' | 'POST',
@@ -287,8 +291,7 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
       if (reply.status === 200 || reply.status === 201) return readRefund(reply.body, refund);
       const { code, message } = readRefusal(reply);
       if (code === 'OUT_REFUND_NO_USED') return await findRefund(outTradeNo, outRefundNo, signal);
-      const kind = DEFINITE_REFUND_REFUSALS.has(code) ? 'rejected' : 'unreachable';
-      throw new ChannelError(kind, `${code}: ${message}`);
+      throw new ChannelError(refusalOfRefund(code), `${code}: ${message}`);
     },
 
     async queryRefund(_account, outTradeNo, outRefundNo, signal) {
@@ -323,6 +326,12 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
       return named.success ? named.data.data.outTradeNo : undefined;
     },
   };
+}
+
+/** A code that is not known says nothing of the refund. */
+function refusalOfRefund(code: string): ChannelErrorKind {
+  if (DEFINITE_REFUND_REFUSALS.has(code)) return 'rejected';
+  return PASSING_REFUND_REFUSALS.has(code) ? 'not_now' : 'unreachable';
 }
 
 function tradePath(outTradeNo: string): string {

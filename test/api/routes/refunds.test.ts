@@ -1,12 +1,17 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { refund, refundPage } from '../../../src/api/schemas/refund.ts';
+import { recordAnswer } from '../../../src/ledger/payments.ts';
 import { recordRefundAnswer } from '../../../src/ledger/refund-answers.ts';
-import { newKey, pay, settle, setUp, simulatorCallback } from '../support.ts';
+import { newKey, paidAnswer, pay, settle, setUp, simulatorCallback } from '../support.ts';
 
 // Refunds over HTTP: who may ask for what, and how often. What the channel does of it is tested on real parts.
 
 const { api, key } = await setUp();
+const answering = api.workflows.onAskChannel;
 beforeEach(() => {
+  api.workflows.onAskChannel = answering;
+  api.workflows.down = false;
+  api.workflows.calls.length = 0;
   api.refundWorkflows.down = false;
   api.refundWorkflows.calls.length = 0;
 });
@@ -118,6 +123,68 @@ describe('asking', () => {
     const answers = await Promise.all(Array.from({ length: 6 }, () => ask(id, { amount: 300 })));
     expect(answers.map(({ status }) => status).sort()).toEqual([201, 201, 201, 422, 422, 422]);
   });
+});
+
+describe('for all that is left, the channel is asked first what is left', () => {
+  /** What the channel says when it is asked: so much has gone back there. */
+  const goneBack = (refundedAmount: number) => {
+    api.workflows.onAskChannel = async ({ id }) => {
+      await recordAnswer(api.db, id, paidAnswer({ refundedAmount }), 'query', new Date());
+      return true;
+    };
+  };
+  const asked = () => api.workflows.named('askChannel').length;
+
+  test('what went back there is not asked for', async () => {
+    const { id } = await paid();
+    goneBack(300);
+    const answer = await ask(id);
+    expect([answer.status, answer.json.amount, answer.json.replacedBy]).toEqual([201, 750, null]);
+    const { id: other } = await paid();
+    goneBack(1050);
+    expect(codeOf(await ask(other))).toEqual([409, 'not_refundable']);
+  });
+
+  test('once: neither for the same key again, nor for an amount, nor where no money came in', async () => {
+    const { id } = await paid();
+    const idempotencyKey = newIdempotencyKey();
+    const [first, again] = [await ask(id, {}, idempotencyKey), await ask(id, {}, idempotencyKey)];
+    expect([first.status, again.status, again.json.id]).toEqual([201, 200, first.json.id]);
+    expect(asked()).toBe(1);
+    await ask((await paid()).id, { amount: 1050 });
+    await ask((await pay(api, key)).id);
+    expect(asked()).toBe(1);
+  });
+
+  test('a channel that is silent, or a Temporal that is away: as much as the ledger says', async () => {
+    api.workflows.onAskChannel = () => new Promise(() => undefined);
+    const silent = await ask((await paid()).id);
+    expect([silent.status, silent.json.amount]).toEqual([201, 1050]);
+    const { id } = await paid();
+    api.workflows.down = true;
+    const away = await ask(id);
+    expect([away.status, away.json.amount]).toEqual([201, 1050]);
+  });
+});
+
+test('a refund that was replaced: its key still answers it, with where the money goes', async () => {
+  const { id } = await paid();
+  const idempotencyKey = newIdempotencyKey();
+  const first = await ask(id, { note: 'Returned' }, idempotencyKey);
+  const refused = { state: 'failed', reason: 'more than is left' } as const;
+  const trade = paidAnswer({ refundedAmount: 300 });
+  // Said again it changes nothing: the rest goes out once.
+  for (let i = 0; i < 2; i++) await recordRefundAnswer(api.db, first.json.id, refused, new Date(), trade);
+  const again = await ask(id, { note: 'Returned' }, idempotencyKey);
+  expect([again.status, again.json.id, again.json.status]).toEqual([200, first.json.id, 'failed']);
+  const { data } = refundPage.parse((await api.call(`/v1/payments/${id}/refunds`, { key })).json);
+  expect(data).toHaveLength(3);
+  const rest = await api.call(`/v1/refunds/${again.json.replacedBy}`, { key });
+  expect(refund.strict().parse(rest.json)).toMatchObject({
+    ...{ amount: 750, status: 'created', reason: 'requested', note: 'Returned', replacedBy: null },
+  });
+  // All of it is on its way.
+  expect(codeOf(await ask(id))).toEqual([409, 'not_refundable']);
 });
 
 test('money of another amount that all went back leaves nothing to decide, and frees its order', async () => {

@@ -152,6 +152,22 @@ describe('giving money back', () => {
     expect(await ledger()).toMatchObject([{ refunded: 600 }]);
   });
 
+  it('is refused for now while the balance is too low, and given back under the same number later', async () => {
+    const { adapter, pay, setFaults, ledger } = await start();
+    const trade = newTrade();
+    const { outTradeNo } = trade;
+    await adapter.createTrade(ACCOUNT, trade);
+    await pay(outTradeNo);
+    const refund = { outTradeNo, outRefundNo: 'r1', amount: 600, currency: 'CNY', total: 1050 };
+    await setFaults({ refund: { balanceTooLowRate: 1 } });
+    const refusal = { kind: 'not_now', message: expect.stringContaining('BALANCE_TOO_LOW') };
+    await expect(adapter.refundTrade(ACCOUNT, refund)).rejects.toMatchObject(refusal);
+    expect(await adapter.queryRefund(ACCOUNT, outTradeNo, 'r1')).toEqual({ state: 'unknown_refund' });
+    await setFaults({ refund: { balanceTooLowRate: 0 } });
+    expect(await adapter.refundTrade(ACCOUNT, refund)).toMatchObject({ state: 'succeeded', amount: 600 });
+    expect(await ledger()).toMatchObject([{ refunded: 600 }]);
+  });
+
   it('is refused for good beyond what is left; a number used before says what it gave back', async () => {
     const { adapter, pay, ledger } = await start();
     const trade = newTrade();
