@@ -612,7 +612,11 @@ describe('an event on which the payment does not wait', () => {
     await recordAttempt(db, first, answered('agreed', later(700_000)), 0, later(700_000));
     expect(await attentionOf(payment.id)).toBe('delivery_failing');
     await recordAttempt(db, second, answered('agreed', later(800_000)), 0, later(800_000));
-    expect(await row(payment.id)).toMatchObject({ attention: null, attentionSince: null, attentionDetail: null });
+    expect(await row(payment.id)).toMatchObject({
+      attention: null,
+      attentionSince: null,
+      attentionDetail: null,
+    });
   });
 
   test('gives way to what is shown of the payment otherwise, and stays hidden when it was dismissed', async () => {
