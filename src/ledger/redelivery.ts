@@ -50,10 +50,14 @@ export async function noteHealth(
     WHERE id = ${merchantId} AND order_service_failing_since IS NOT NULL`;
 }
 
-/** Whether the merchant's redelivery is to run now. */
+/** Whether the merchant's redelivery is to run now, and has not begun. */
 export async function isRedeliveryDue(db: LedgerClient, merchantId: string, now: Date): Promise<boolean> {
-  const found = await db.merchant.count({ where: { id: merchantId, redeliveryDueAt: { lte: now } } });
-  return found > 0;
+  const hasNotBegun = [
+    { redeliveryStartedAt: null },
+    { redeliveryStartedAt: { lt: db.merchant.fields.redeliveryDueAt } },
+  ];
+  const where = { id: merchantId, redeliveryDueAt: { lte: now }, OR: hasNotBegun };
+  return (await db.merchant.count({ where })) > 0;
 }
 
 /**

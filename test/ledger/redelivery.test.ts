@@ -155,7 +155,11 @@ describe('a redelivery is due', () => {
   test('ten minutes after the last one began at the earliest', async () => {
     await newWaiting();
     await answersAgain(0);
+    expect(await isRedeliveryDue(db, merchantId, at(1))).toBe(true);
     expect(await idsOf(9, 1)).toHaveLength(1);
+    // It has begun: no further answer starts it.
+    expect(await isRedeliveryDue(db, merchantId, at(1))).toBe(false);
+    expect(await findDueRedeliveries(db, at(1))).toContain(merchantId);
     await db.delivery.updateMany({ where: { merchantId }, data: { lastAttemptAt: at(2) } });
     await endRedelivery(db, merchantId, at(3));
     expect(await dueAt()).toBeNull();

@@ -97,7 +97,9 @@ async function batches(): Promise<number[] | null> {
   const { events = [] } = await handle.fetchHistory();
   return (events ?? []).flatMap(({ activityTaskScheduledEventAttributes: scheduled }) => {
     if (scheduled?.activityType?.name !== 'redeliver') return [];
-    const [batch] = (scheduled.input?.payloads ?? []).map(({ data }) => JSON.parse(String(data)));
+    const [batch] = (scheduled.input?.payloads ?? []).map(({ data }) =>
+      JSON.parse(Buffer.from(data ?? []).toString()),
+    );
     return [batch.picked.length as number];
   });
 }

@@ -65,12 +65,12 @@ export function eventRoutes(api: Api): Endpoint[] {
       refusals: ['payment_not_found'],
       async handle({ response, access, params: { id }, query: { limit, cursor } }) {
         const payment = await visiblePayment(access, id);
-        const page = { limit, after: readCursor(cursor, 'deliveries') };
+        const page = { limit, after: readCursor(cursor, 'paymentDeliveries') };
         const rows = await listDeliveries(db, { paymentId: payment.id }, page);
         const viewer = viewerOf(api, access.caller);
         response.json({
           data: rows.map((row) => deliveryView(row, viewer)),
-          nextCursor: nextCursor(rows, limit, 'deliveries'),
+          nextCursor: nextCursor(rows, limit, 'paymentDeliveries'),
         });
       },
     }),
