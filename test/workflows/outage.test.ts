@@ -65,11 +65,16 @@ async function longWaiting(count: number): Promise<Payment[]> {
   const payments: Payment[] = [];
   for (let i = 0; i < count; i++) payments.push(await receive());
   const of = { paymentId: { in: payments.map(({ id }) => id) } };
-  await eventually(
-    async () => (await h.db.delivery.count({ where: { ...of, attempts: { gt: 0 } } })) === count,
-  );
   const nextAttemptAt = new Date((await h.now()) + DAY);
-  await h.db.delivery.updateMany({ where: of, data: { attempts: 20, nextAttemptAt, tellingUntil: null } });
+  // All at once, and none of them while it is being told.
+  await eventually(async () => {
+    const told = { ...of, attempts: { gt: 0 }, tellingUntil: null };
+    const { count: changed } = await h.db.delivery.updateMany({
+      where: told,
+      data: { attempts: 20, nextAttemptAt },
+    });
+    return changed === count;
+  });
   return payments;
 }
 
