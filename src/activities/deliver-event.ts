@@ -5,6 +5,7 @@ import {
   isToldByPayment,
   type Telling,
 } from '../domain/delivery.ts';
+import { isRedeliverable } from '../domain/event.ts';
 import { ROW_LOST_FAILURE } from '../domain/names.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import { isRowGone, type LedgerClient } from '../ledger/client.ts';
@@ -17,7 +18,7 @@ import { owedRefund } from '../ledger/refunds.ts';
 import { Crowd } from '../order-service/calls-per-merchant.ts';
 import type { OrderServiceClient, OrderServiceTarget } from '../order-service/client.ts';
 import { UnreadableSecret } from '../order-service/secrets.ts';
-import { startDeliveries } from '../temporal/start-deliveries.ts';
+import { startDeliveries, startDueRedelivery } from '../temporal/start-deliveries.ts';
 import type { ActivityDeps } from './deps.ts';
 import {
   notDueYet,
@@ -51,7 +52,7 @@ export function deliverEventActivities({
   orderServices,
   deliveryWorkflows,
 }: DeliverEventDeps) {
-  const core = { db, secret, now, orderServices };
+  const core = { db, secret, now, orderServices, deliveryWorkflows };
   const crowd = new Crowd();
 
   /**
@@ -92,9 +93,9 @@ export function deliverEventActivities({
     const { row, inMs } = turn;
     const at = await now();
     const alarm = alarmIn((row.firstAttemptAt ?? at).getTime(), at);
-    if (alarm === null && row.payment.attention === null && isAwaited(row)) {
+    if (alarm === null && deliveries.isShowable(row)) {
       const after = await deliveries.showOverdue(db, deliveryId, at);
-      if (after.attention !== null) return after;
+      if (after.attention !== row.payment.attention) return after;
     }
     throw notDueYet(Math.min(inMs, alarm ?? inMs));
   };
@@ -125,9 +126,12 @@ export function deliverEventActivities({
     async redeliverEvent(deliveryId: string): Promise<DeliverySnapshot | null> {
       return await unlessGone(() =>
         unlessOwnTrouble(() =>
-          inCrowd(deliveryId, async () =>
-            callOrderService(core, await deliveries.findDelivery(db, deliveryId)),
-          ),
+          inCrowd(deliveryId, async () => {
+            const row = await deliveries.findDelivery(db, deliveryId);
+            return isRedeliverable(row.status)
+              ? await callOrderService(core, row)
+              : deliveries.toDeliverySnapshot(row);
+          }),
         ),
       );
     },
@@ -136,16 +140,21 @@ export function deliverEventActivities({
 
 export type DeliverEventActivities = ReturnType<typeof deliverEventActivities>;
 
-type Core = Pick<DeliverEventDeps, 'secret' | 'now' | 'orderServices'> & { readonly db: LedgerClient };
+type Core = Pick<DeliverEventDeps, 'secret' | 'now' | 'orderServices' | 'deliveryWorkflows'> & {
+  readonly db: LedgerClient;
+};
 
 /** One call, read back where that can be done, and written down with its conclusions. */
 async function callOrderService(
-  { db, secret, now, orderServices }: Core,
+  { db, secret, now, orderServices, deliveryWorkflows }: Core,
   row: deliveries.DeliveryRow,
 ): Promise<DeliverySnapshot> {
   const at = await now();
   const attempt = await ask(db, secret, orderServices, row, at);
-  return await deliveries.recordAttempt(db, row.id, { ...attempt, at }, Math.random(), await now());
+  const after = await deliveries.recordAttempt(db, row.id, { ...attempt, at }, Math.random(), await now());
+  if (attempt.outcome !== 'unknown')
+    await startDueRedelivery({ db, deliveryWorkflows }, row.merchantId, await now());
+  return after;
 }
 
 async function ask(

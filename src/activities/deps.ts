@@ -11,7 +11,7 @@ export interface ActivityDeps {
   /** Makes the token in the wallet's return address, see src/client-token.ts. */
   readonly secret: string;
   /** Has order services told at once of what the ledger records. */
-  readonly deliveryWorkflows: Pick<DeliveryWorkflows, 'start'>;
+  readonly deliveryWorkflows: Pick<DeliveryWorkflows, 'start' | 'redeliverWaiting'>;
   /** The clock of everything written to the ledger; the time-skipping tests bring their own. */
   readonly now: () => Promise<Date>;
 }

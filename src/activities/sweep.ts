@@ -5,6 +5,7 @@ import { removeOld } from '../ledger/cleanup.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import { handOver, showOverdue, toDeliverySnapshot } from '../ledger/deliveries.ts';
 import { findEndingOrders, releaseEndingOrder } from '../ledger/orders.ts';
+import { findDueRedeliveries } from '../ledger/redelivery.ts';
 import type { Payment } from '../ledger/rows.ts';
 import { isMoney, recordedAnswer, toRefundSnapshot } from '../ledger/snapshot.ts';
 import { endStuck, findShownStuck, showStuck } from '../ledger/stuck.ts';
@@ -105,7 +106,7 @@ export interface SweepDeps {
   readonly client: Client;
   readonly workflows: PaymentWorkflows;
   readonly refundWorkflows: RefundWorkflows;
-  readonly deliveryWorkflows: Pick<DeliveryWorkflows, 'start' | 'wake'>;
+  readonly deliveryWorkflows: Pick<DeliveryWorkflows, 'start' | 'wake' | 'redeliverWaiting'>;
   readonly now: () => Promise<Date>;
 }
 
@@ -263,14 +264,22 @@ export function sweepActivities({
     },
 
     /**
-     * Events that are not told though it is time: their workflows were never started, or are gone. Payments that
-     * wait for one of them for long are shown.
+     * Events that are not told though it is time: their workflows were never started, or are gone. Payments of which
+     * one is not told for long are shown. Redeliveries that are due are made sure to run.
      */
     async sweepDeliveries(): Promise<number> {
       const haul = new Haul();
+      await haul.each(await findDueRedeliveries(db, await now()), async (merchantId) => {
+        await deliveryWorkflows.redeliverWaiting(merchantId, SIGNAL_DEADLINE_MS);
+        return false;
+      });
       await haul.each(await findUnseenDeliveries(db, await now()), async (deliveryId) => {
         const { paymentId, attention } = await showOverdue(db, deliveryId, await now());
-        if (attention !== null)
+        // It shows its attention where workflows are listed; for an event on which it does not wait none is started.
+        if (
+          attention !== null &&
+          (attention !== 'delivery_failing' || (await stateOf(paymentWorkflowId(paymentId))) === 'running')
+        )
           await workflows.wake(
             await db.payment.findUniqueOrThrow({ where: { id: paymentId } }),
             SIGNAL_DEADLINE_MS,

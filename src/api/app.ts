@@ -27,7 +27,7 @@ import { orderRoutes } from './routes/orders.ts';
 import { paymentActionRoutes } from './routes/payment-actions.ts';
 import { paymentEventsRoute } from './routes/payment-events.ts';
 import { paymentRoutes } from './routes/payments.ts';
-import { redeliverRoute } from './routes/redeliver.ts';
+import { redeliverManyRoute, redeliverRoute } from './routes/redeliver.ts';
 import { refundRoutes } from './routes/refunds.ts';
 import { resolveRoute } from './routes/resolve.ts';
 import { returnRoute } from './routes/return.ts';
@@ -49,6 +49,7 @@ export function createEndpoints(api: Api): Endpoint[] {
     ...refundRoutes(api),
     ...eventRoutes(api),
     redeliverRoute(api),
+    redeliverManyRoute(api),
     ...callbackRoutes(api),
     unmatchedCallbacksRoute(api),
     returnRoute(api),

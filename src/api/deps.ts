@@ -27,7 +27,7 @@ export interface ApiDeps {
     'awaitNextAction' | 'askChannel' | 'hint' | 'cancel' | 'wake' | 'deliverCallback'
   >;
   readonly refundWorkflows: Pick<RefundWorkflows, 'start' | 'deliverCallback'>;
-  readonly deliveryWorkflows: Pick<DeliveryWorkflows, 'start' | 'wake' | 'redeliver'>;
+  readonly deliveryWorkflows: Pick<DeliveryWorkflows, 'start' | 'wake' | 'redeliver' | 'redeliverWaiting'>;
   /** True when the Temporal server answers within the deadline. */
   readonly isTemporalReachable: (deadlineMs: number) => Promise<boolean>;
   readonly channels: ReadonlyMap<string, ChannelAdapter>;

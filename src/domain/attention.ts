@@ -21,6 +21,7 @@ export const OCCASIONS = {
   ended: 'the payment ends',
   settled: 'the payment is settled',
   order_decided: 'the order service agrees, or refuses money that is all back',
+  events_told: 'its events have been told, or none of them fails for 10 min any more',
   refunds_get_on: 'its refunds get on',
   money_back: 'all money is back',
   money_back_as_asked: 'all money is back, and no refund has another amount than asked',
@@ -74,6 +75,17 @@ export const ATTENTIONS = {
       'told at all, or 16 tries in our own database failed. At once when the order, read back, is not paid.',
     todo: 'See [below](#order_update_failing).',
     clearedBy: ['settled', 'order_decided'],
+  },
+  delivery_failing: {
+    severity: 'act',
+    raised:
+      'For 10 min the order service has not answered an event of the payment on which the payment does not wait: of a ' +
+      'refund, a conflict, an end. Only while nothing else is shown, and everything else takes its place.',
+    todo:
+      'See [the table below](#order_update_failing) for what its last answer means. Once it is mended, ' +
+      '`POST /v1/deliveries/redeliver` tells everything that waits. `PaymentAttention` shows it only while the ' +
+      "payment's own workflow runs.",
+    clearedBy: ['events_told'],
   },
   order_conflict: {
     severity: 'inform',
@@ -167,6 +179,10 @@ export const UNSTORED_ATTENTIONS = {
 } as const satisfies Record<string, AttentionDeclaration>;
 
 export const ROW_LOST = 'row_lost' satisfies keyof typeof UNSTORED_ATTENTIONS;
+
+/** Whether another attention may be shown: nothing is, or what gives way to everything else. */
+export const isFree = (attention: Attention | null): boolean =>
+  attention === null || attention === 'delivery_failing';
 
 export const severityOf = (attention: Attention): Severity => ATTENTIONS[attention].severity;
 

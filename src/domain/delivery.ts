@@ -24,6 +24,15 @@ export const TELLING_TAKES_AT_MOST_MS = 40_000;
 /** Without the order service's agreement for so long, a person should look. */
 export const DELIVERY_ALARM_MS = 10 * 60_000;
 
+/** At most once in this time the events that wait for an order service are told before their time. */
+export const REDELIVERY_EVERY_MS = 10 * 60_000;
+/** While an order service fails, it is found out at least this often whether it answers again. */
+export const PROBE_EVERY_MS = 3_600_000;
+/** So many events are told at once at most, of those that wait for one order service. */
+export const REDELIVERED_AT_ONCE = 64;
+/** Whatever was handed to its workflow and is not told by then is left to that. */
+export const REDELIVERED_WITHIN_MS = 2 * 60_000;
+
 /**
  * The wait after so many attempts without an answer that counts.
  * @param random from 0 to 1
@@ -65,4 +74,27 @@ export interface DeliverySnapshot {
   readonly attention: Attention | null;
   /** Null before it was told for the first time, and once it is settled. */
   readonly telling: Telling | null;
+}
+
+/** A delivery that is to be told before its time, or once more. */
+export interface PickedDelivery {
+  readonly id: string;
+  /** How many there had been when it was picked: one more, and it has been told. */
+  readonly attempts: number;
+}
+
+/** Deliveries that are told at a time. */
+export interface RedeliveryBatch {
+  readonly picked: readonly PickedDelivery[];
+  /** Nobody waits for them longer than this, epoch ms. */
+  readonly until: number;
+}
+
+/** What a batch came to. */
+export interface BatchOutcome {
+  /** How many calls were answered, and how many were not. */
+  readonly answered: number;
+  readonly unanswered: number;
+  /** For so long the order service asked to be left alone (`Retry-After`). */
+  readonly pauseMs: number;
 }

@@ -22,6 +22,13 @@ export const DELIVERY_STATUSES = ['pending', 'delivered', 'conflict', 'gone'] as
 /** What became of an event on its way to the order service. */
 export type DeliveryStatus = (typeof DELIVERY_STATUSES)[number];
 
+/** Those that can be told again, and once more after their end. Every other status is left alone. */
+export const REDELIVERABLE_STATUSES = ['pending', 'delivered', 'conflict', 'gone'] as const;
+export type RedeliverableStatus = (typeof REDELIVERABLE_STATUSES)[number];
+
+export const isRedeliverable = (status: string): status is RedeliverableStatus =>
+  (REDELIVERABLE_STATUSES as readonly string[]).includes(status);
+
 /** What one call of the order service came to. Only the first three are answers; not knowing is never one (P3). */
 export type DeliveryOutcome = 'agreed' | 'conflict' | 'gone' | 'not_applied' | 'unknown';
 

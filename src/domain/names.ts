@@ -7,6 +7,9 @@ export const refundWorkflowId = (refundId: string): string => `refund/${refundId
 
 export const deliveryWorkflowId = (deliveryId: string): string => `delivery/${deliveryId}`;
 
+/** Tells what waits for the order service of a merchant. */
+export const redeliveryWorkflowId = (merchantId: string): string => `redelivery/${merchantId}`;
+
 export const SWEEP_SCHEDULE_ID = 'nodrop-sweep';
 
 /** The type of an activity's failure that says that the ledger has no such row, and that trying again is no use. */

@@ -1,3 +1,4 @@
+import { isFree } from '../domain/attention.ts';
 import {
   DELIVERY_ALARM_MS,
   type DeliverySnapshot,
@@ -11,7 +12,8 @@ import { SAME_TIME_MS } from '../domain/schedule.ts';
 import type { Prisma } from '../generated/prisma/client.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { type Attempt, conclude, settle } from './delivery-verdict.ts';
-import { type Locked, raised, underLock, update } from './locked.ts';
+import { cleared, type Locked, raised, underLock, update } from './locked.ts';
+import { noteHealth } from './redelivery.ts';
 import type { Delivery, Event, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 import { transaction } from './turns.ts';
@@ -159,13 +161,19 @@ export async function recordAttempt(
   return await underDeliveryLock(db, deliveryId, now, async (locked) => {
     const { tx } = locked;
     const paymentId = locked.payment.id;
-    const { outcome, statusCode, detail, durationMs, at } = attempt;
+    const { outcome, statusCode, detail, durationMs, at, retryAfterMs } = attempt;
     await tx.deliveryAttempt.create({ data: { deliveryId, at, outcome, statusCode, detail, durationMs } });
     const row = await tx.delivery.update({
       where: { id: deliveryId },
-      data: { attempts: { increment: 1 } },
+      data: {
+        attempts: { increment: 1 },
+        lastAttemptAt: at,
+        retryAfter: retryAfterMs === undefined ? null : new Date(now.getTime() + retryAfterMs),
+        redeliveryAskedAt: null,
+      },
       include: { event: true },
     });
+    await noteHealth(tx, row.merchantId, attempt, now);
     const { event, ...delivery } = row;
     const told = `The order service was told of ${event.type} (${event.id}): ${detail}`;
     await note(tx, paymentId, 'delivery', told, now, { deliveryId, eventId: event.id, outcome, statusCode });
@@ -174,7 +182,8 @@ export async function recordAttempt(
     if (outcome === 'unknown' || outcome === 'not_applied')
       return await goOn(locked, { ...delivery, event }, attempt, random, now);
     const settled = await settle(tx, delivery.id, outcome === 'agreed' ? 'delivered' : outcome, now);
-    const payment = await conclude(locked, event, attempt, now);
+    const concluded = await conclude(locked, event, attempt, now);
+    const payment = await endFailing({ ...locked, payment: concluded }, now);
     return toDeliverySnapshot({ ...settled, event, payment });
   });
 }
@@ -240,22 +249,28 @@ export async function showOverdue(
   });
 }
 
-/** Shows the payment that waits for this delivery, once: a person who has seen it is not told again. */
+/** Whether it would be shown: nothing else is, or less than that the payment waits for it. */
+export const isShowable = ({ event, payment }: DeliveryRow): boolean =>
+  payment.attention === null ||
+  (isFree(payment.attention) && isToldByPayment(event.type, payment.orderUpdate));
+
+/** Shows the payment of this delivery, once: a person who has seen it is not told again. */
 async function showFailing(
   { tx, payment }: Locked,
   delivery: DeliveryRow,
   lastAnswer: string | undefined,
   now: Date,
 ): Promise<Payment> {
-  if (!isToldByPayment(delivery.event.type, payment.orderUpdate)) return payment;
+  const { event } = delivery;
+  const isAwaited = isToldByPayment(event.type, payment.orderUpdate);
+  const attention = isAwaited ? 'order_update_failing' : 'delivery_failing';
   const since = waitingSince(delivery).toISOString();
   const detail =
     lastAnswer === undefined
-      ? `The order service has not been told yet, and should have been at ${since}.`
-      : `The order service has not agreed since ${since}. Its last answer: ${lastAnswer}`;
-  if (payment.attention === 'order_update_failing')
-    return await update(tx, payment.id, { attentionDetail: detail });
-  if (payment.attention !== null) return payment;
+      ? `The order service has not been told${isAwaited ? '' : ` of ${event.type}`} yet, and should have been at ${since}.`
+      : `The order service has not ${isAwaited ? 'agreed' : `answered ${event.type}`} since ${since}. Its last answer: ${lastAnswer}`;
+  if (payment.attention === attention) return await update(tx, payment.id, { attentionDetail: detail });
+  if (!isShowable({ ...delivery, payment })) return payment;
   const shown = await tx.timelineEntry.findFirst({
     where: {
       paymentId: payment.id,
@@ -265,10 +280,32 @@ async function showFailing(
     select: { id: true },
   });
   if (shown !== null) return payment;
-  await note(tx, payment.id, 'attention', `order_update_failing: ${detail}`, now, {
-    deliveryId: delivery.id,
+  await note(tx, payment.id, 'attention', `${attention}: ${detail}`, now, { deliveryId: delivery.id });
+  return await update(tx, payment.id, raised(attention, detail, now));
+}
+
+/** An event was told: none of the payment fails any more, or another one does. */
+async function endFailing(locked: Locked, now: Date): Promise<Payment> {
+  const { tx, payment } = locked;
+  const over = cleared(payment, 'events_told');
+  if (over.attention === undefined) return payment;
+  const others = await tx.delivery.findMany({
+    where: { paymentId: payment.id, status: 'pending' },
+    include: { event: true, log: LAST_ATTEMPT },
+    orderBy: { id: 'asc' },
   });
-  return await update(tx, payment.id, raised('order_update_failing', detail, now));
+  await note(tx, payment.id, 'attention', 'delivery_failing is over.', now);
+  let shown = await update(tx, payment.id, over);
+  for (const { log, ...other } of others) {
+    if (!isOverdue(other, now)) continue;
+    shown = await showFailing(
+      { ...locked, payment: shown },
+      { ...other, payment: shown },
+      log[0]?.detail,
+      now,
+    );
+  }
+  return shown;
 }
 
 /** Everything of the payment that waits for the order service is told at once, or after the attempt under way. */

@@ -1,6 +1,7 @@
+import type { DeliveryStatus } from '../domain/event.ts';
 import { Refusal } from '../domain/refusal.ts';
 import type { LedgerClient } from './client.ts';
-import type { Delivery, DeliveryAttempt, Event } from './rows.ts';
+import type { Delivery, DeliveryAttempt, Event, Payment } from './rows.ts';
 import { beyond, NEWEST_FIRST, type Page } from './views.ts';
 
 /** What merchants read of their events. */
@@ -79,23 +80,25 @@ export async function listEvents(
 
 export type DeliveryWithLog = Delivery & {
   readonly event: Pick<Event, 'type' | 'version'>;
+  readonly payment: Pick<Payment, 'orderId' | 'orderUpdate'>;
   readonly log: DeliveryAttempt[];
 };
 
 /** Enough of the log to see what is wrong now. */
 const withLog = {
   event: { select: { type: true, version: true } },
+  payment: { select: { orderId: true, orderUpdate: true } },
   log: { orderBy: { id: 'desc' as const }, take: 20 },
 };
 
-/** The payment's deliveries with their last calls, newest first. */
+/** The deliveries of a payment, or of a merchant, with their last calls, newest first. */
 export async function listDeliveries(
   db: LedgerClient,
-  paymentId: string,
+  of: { readonly paymentId: string } | { readonly merchantId: string; readonly status?: DeliveryStatus },
   { limit, after }: Page,
 ): Promise<DeliveryWithLog[]> {
   return await db.delivery.findMany({
-    where: { paymentId, ...beyond(after) },
+    where: { ...of, ...beyond(after) },
     include: withLog,
     orderBy: NEWEST_FIRST,
     take: limit,

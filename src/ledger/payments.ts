@@ -1,4 +1,4 @@
-import { type Attention, isClearedBy, type Occasion } from '../domain/attention.ts';
+import { type Attention, isClearedBy, isFree, type Occasion } from '../domain/attention.ts';
 import type { ChannelAnswer, NextAction, PaidAnswer } from '../domain/channel.ts';
 import type { EventType } from '../domain/event.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
@@ -334,7 +334,7 @@ export async function raiseAttention(
   now: Date,
 ): Promise<PaymentSnapshot> {
   return await underLock(db, paymentId, now, async ({ tx, payment }) => {
-    if (payment.attention !== null || payment.status === 'succeeded') return toSnapshot(payment, now);
+    if (!isFree(payment.attention) || payment.status === 'succeeded') return toSnapshot(payment, now);
     await note(tx, paymentId, 'attention', `${attention}: ${detail}`, now);
     return toSnapshot(await update(tx, paymentId, raised(attention, detail, now)), now);
   });

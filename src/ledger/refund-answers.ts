@@ -1,4 +1,4 @@
-import type { Attention } from '../domain/attention.ts';
+import { type Attention, isFree } from '../domain/attention.ts';
 import type { ChannelAnswer, ChannelError, RefundAnswer } from '../domain/channel.ts';
 import { isAutomaticRefundId, requestedRefundId } from '../domain/ids.ts';
 import { sayAmount, smaller } from '../domain/money.ts';
@@ -296,7 +296,8 @@ const GIVES_WAY: readonly Attention[] = ['order_conflict', 'channel_reversed'];
 
 /** Shows that the channel gave back another amount than it was asked for, unless something else is shown. */
 async function showOtherAmount(tx: LedgerTx, payment: Payment, detail: string, now: Date): Promise<void> {
-  if (payment.attention !== null && !GIVES_WAY.includes(payment.attention)) return;
+  if (payment.attention !== null && !isFree(payment.attention) && !GIVES_WAY.includes(payment.attention))
+    return;
   await note(tx, payment.id, 'attention', `amount_mismatch: ${detail}.`, now);
   await update(tx, payment.id, raised('amount_mismatch', `${detail}.`, now));
 }

@@ -1,4 +1,4 @@
-import { isClearedBy, type Occasion } from '../domain/attention.ts';
+import { isClearedBy, isFree, type Occasion } from '../domain/attention.ts';
 import { isAutomaticRefundId } from '../domain/ids.ts';
 import { sayAmount } from '../domain/money.ts';
 import { REFUND_FAILING_AFTER_MS, REFUND_PROCESSING_AT_MOST_MS } from '../domain/refund.ts';
@@ -61,7 +61,7 @@ export async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date)
       return await update(tx, payment.id, { attentionDetail: trouble });
     }
     // An open conflict is no news beside money that cannot be given back.
-    if (current !== null && current !== 'order_conflict') return payment;
+    if (!isFree(current) && current !== 'order_conflict') return payment;
     await note(tx, payment.id, 'attention', `refund_failing: ${trouble}`, now);
     return await update(tx, payment.id, raised('refund_failing', trouble, now));
   }

@@ -1,3 +1,4 @@
+import { isFree } from '../domain/attention.ts';
 import type { ChannelAnswer, PaidAnswer } from '../domain/channel.ts';
 import { externalRefundId } from '../domain/ids.ts';
 import { sayAmount, smaller } from '../domain/money.ts';
@@ -87,7 +88,7 @@ async function insertExternal(locked: Locked, amount: bigint, now: Date): Promis
 
 /** Shows an applied payment whose money went back at the channel, unless something else is shown of it. */
 export async function showReversed(tx: LedgerTx, payment: Payment, now: Date): Promise<Payment> {
-  if (payment.attention !== null) return payment;
+  if (!isFree(payment.attention)) return payment;
   const { _sum } = await tx.refund.aggregate({
     where: { paymentId: payment.id, reason: 'external', status: 'succeeded' },
     _sum: { amount: true },

@@ -1,4 +1,4 @@
-import { severityOf } from '../domain/attention.ts';
+import { isFree, severityOf } from '../domain/attention.ts';
 import { deliveryWorkflowId, paymentWorkflowId, refundWorkflowId } from '../domain/names.ts';
 import type { LedgerClient } from './client.ts';
 import { cleared, raised, underLock, update } from './locked.ts';
@@ -20,7 +20,7 @@ export async function showStuck(
   await underLock(db, paymentId, now, async ({ tx, payment }) => {
     const { attention } = payment;
     // A stuck workflow keeps what waits from ending; it is raised again when it is still true afterwards.
-    if (attention !== null && severityOf(attention) !== 'wait') return;
+    if (attention !== null && !isFree(attention) && severityOf(attention) !== 'wait') return;
     const detail = `The task of workflow ${workflowId} fails again and again; the Temporal Web UI says why.`;
     const said = `workflow_stuck: ${detail}`;
     const last = await tx.timelineEntry.findFirst({

@@ -162,22 +162,27 @@ export async function takeOverdueDeliveries(db: LedgerClient, now: Date): Promis
 }
 
 /**
- * The deliveries on which payments wait for so long that a person should look, and whom nothing shows: what is shown
+ * The deliveries that wait for so long that a person should look, and whose payments nothing shows: what is shown
  * between two attempts is never shown of one that is not attempted. What was dismissed stays hidden.
  */
 export async function findUnseenDeliveries(db: LedgerClient, now: Date): Promise<string[]> {
   const rows = await db.$queryRaw<{ id: string }[]>`
-    SELECT deliveries.id FROM payments
-    JOIN deliveries ON deliveries.payment_id = payments.id AND deliveries.status = 'pending'
-    JOIN events ON events.id = deliveries.event_id AND events.type = 'payment.succeeded'
-    WHERE payments.order_update = 'pending' AND payments.attention IS NULL
-      AND payments.settled_at <= ${later(now, -DELIVERY_ALARM_MS)}
+    SELECT deliveries.id FROM deliveries
+    JOIN payments ON payments.id = deliveries.payment_id
+    JOIN events ON events.id = deliveries.event_id
+    WHERE deliveries.status = 'pending' AND deliveries.created_at <= ${later(now, -DELIVERY_ALARM_MS)}
       AND COALESCE(first_attempt_at, deliveries.created_at) <= ${later(now, -DELIVERY_ALARM_MS)}
+      AND (
+        payments.attention IS NULL OR (
+          payments.attention = 'delivery_failing' AND payments.order_update = 'pending'
+          AND events.type = 'payment.succeeded'
+        )
+      )
       AND NOT EXISTS (
         SELECT FROM timeline
         WHERE timeline.payment_id = payments.id AND kind = 'attention' AND data->>'deliveryId' = deliveries.id
       )
-    ORDER BY payments.settled_at LIMIT ${BATCH}`;
+    ORDER BY deliveries.created_at LIMIT ${BATCH}`;
   return rows.map(({ id }) => id);
 }
 

@@ -1,11 +1,13 @@
 import type { Client } from '@temporalio/client';
 import { defineSearchAttributeKey, type SignalDefinition } from '@temporalio/common';
 import type { DeliverySnapshot } from '../domain/delivery.ts';
-import { deliveryWorkflowId, MAIN_TASK_QUEUE } from '../domain/names.ts';
+import { deliveryWorkflowId, MAIN_TASK_QUEUE, redeliveryWorkflowId } from '../domain/names.ts';
 import { inMarkdown } from '../domain/text.ts';
 import {
   DELIVERY_WORKFLOW,
   type DeliveryInput,
+  REDELIVERY_WORKFLOW,
+  type RedeliveryInput,
   redeliverSignal,
   searchAttributes,
   wakeSignal,
@@ -13,6 +15,7 @@ import {
 import { confirmedWithin } from './payment-workflows.ts';
 
 type DeliveryWorkflow = (input: DeliveryInput) => Promise<void>;
+type RedeliveryWorkflow = (input: RedeliveryInput) => Promise<void>;
 
 /**
  * Everything anybody says to a delivery's workflow. Each call starts the workflow when it is not running, and has a
@@ -43,6 +46,20 @@ export class DeliveryWorkflows {
   /** Tells the order service now, also of what is settled. @throws TemporalUnavailable */
   async redeliver(delivery: DeliverySnapshot, deadlineMs: number): Promise<void> {
     await this.#signal(delivery, redeliverSignal, deadlineMs);
+  }
+
+  /** Tells the merchant's order service what the ledger wants told. One that runs goes on. @throws TemporalUnavailable */
+  async redeliverWaiting(merchantId: string, deadlineMs: number): Promise<void> {
+    await confirmedWithin(this.#client, deadlineMs, () =>
+      this.#client.workflow.start<RedeliveryWorkflow>(REDELIVERY_WORKFLOW, {
+        taskQueue: MAIN_TASK_QUEUE,
+        workflowId: redeliveryWorkflowId(merchantId),
+        workflowIdReusePolicy: 'ALLOW_DUPLICATE',
+        workflowIdConflictPolicy: 'USE_EXISTING',
+        args: [{ merchantId }],
+        staticSummary: `what waits for the order service of ${merchantId}`,
+      }),
+    );
   }
 
   async #signal(delivery: DeliverySnapshot, signal: SignalDefinition, deadlineMs: number): Promise<void> {

@@ -1,5 +1,6 @@
 import type { LedgerClient } from '../ledger/client.ts';
 import { findPendingDeliveries } from '../ledger/deliveries.ts';
+import { isRedeliveryDue } from '../ledger/redelivery.ts';
 import type { DeliveryWorkflows } from './delivery-workflows.ts';
 
 const START_DEADLINE_MS = 2_000;
@@ -15,6 +16,23 @@ export async function startDeliveries(
   try {
     const found = await findPendingDeliveries(db, paymentId);
     await Promise.all(found.map((delivery) => deliveryWorkflows.start(delivery, START_DEADLINE_MS)));
+  } catch {
+    // It is in the ledger.
+  }
+}
+
+/** The same for what waits for the merchant's order service, when it has just answered again. */
+export async function startDueRedelivery(
+  {
+    db,
+    deliveryWorkflows,
+  }: { db: LedgerClient; deliveryWorkflows: Pick<DeliveryWorkflows, 'redeliverWaiting'> },
+  merchantId: string,
+  now: Date,
+): Promise<void> {
+  try {
+    if (await isRedeliveryDue(db, merchantId, now))
+      await deliveryWorkflows.redeliverWaiting(merchantId, START_DEADLINE_MS);
   } catch {
     // It is in the ledger.
   }

@@ -14,6 +14,7 @@ import type { ActivityDeps } from '../activities/deps.ts';
 import { lostRows } from '../activities/failures.ts';
 import { CHANNEL_PLACES, fairChannel } from '../activities/fair-channel.ts';
 import { ledgerActivities } from '../activities/ledger.ts';
+import { redeliveryActivities } from '../activities/redelivery.ts';
 import { refundChannelActivities, refundLedgerActivities } from '../activities/refund.ts';
 import { sweepActivities } from '../activities/sweep.ts';
 import {
@@ -97,6 +98,7 @@ export async function createMainWorker(options: WorkersOptions): Promise<Worker>
     activities: {
       ...ledgerActivities(options),
       ...refundLedgerActivities(options),
+      ...redeliveryActivities(options),
     },
     // With the default of 10 s a killed idle worker delays a callback by 7 to 10 s.
     stickyQueueScheduleToStartTimeout: '3 s',

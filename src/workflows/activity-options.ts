@@ -89,6 +89,18 @@ export const TELL_ORDER_SERVICE = {
   retry: AS_THE_FAILURE_SAYS,
 } as const satisfies ActivityOptions;
 
+/** Signals to as many workflows as are told at once. */
+export const REDELIVER = {
+  ...LEDGER,
+  startToCloseTimeout: '30 s',
+} as const satisfies ActivityOptions;
+
+/** Looks again as often as its failure says, until a batch has been told. */
+export const AWAIT_TOLD = {
+  ...LEDGER,
+  retry: AS_THE_FAILURE_SAYS,
+} as const satisfies ActivityOptions;
+
 /** A haul that cannot be finished is left to the next sweep. */
 export const SWEEP = {
   taskQueue: SWEEP_TASK_QUEUE,

@@ -1,5 +1,6 @@
 /** Everything the worker's workflow bundle holds. */
 export { delivery } from './delivery.ts';
 export { payment } from './payment.ts';
+export { redelivery } from './redelivery.ts';
 export { refund } from './refund.ts';
 export { sweep } from './sweep.ts';

@@ -7,6 +7,7 @@ import type { CallbackNotice, PaymentTerms } from '../domain/payment.ts';
 export const PAYMENT_WORKFLOW = 'payment';
 export const REFUND_WORKFLOW = 'refund';
 export const DELIVERY_WORKFLOW = 'delivery';
+export const REDELIVERY_WORKFLOW = 'redelivery';
 export const SWEEP_WORKFLOW = 'sweep';
 /** Of each haul how many rows it healed, or why it could not. */
 export type SweepResult = Readonly<Record<string, number | string>>;
@@ -28,6 +29,13 @@ export interface RefundInput {
 /** What there is to know beyond it is in the ledger. */
 export interface DeliveryInput {
   readonly deliveryId: string;
+}
+
+/** What there is to know beyond it is in the ledger. */
+export interface RedeliveryInput {
+  readonly merchantId: string;
+  /** So many are told at first. @default 1 */
+  readonly size?: number;
 }
 
 /** A person wants the order service told now, also of what is settled. */

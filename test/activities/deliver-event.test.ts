@@ -68,7 +68,7 @@ const activities = (tell: OrderServiceClient['tell'], now = async () => new Date
     secret: SECRET,
     now,
     orderServices: { tell, read: async () => ({ kind: 'paid', durationMs: 1 }) },
-    deliveryWorkflows: { start: async () => undefined },
+    deliveryWorkflows: { start: async () => undefined, redeliverWaiting: async () => undefined },
   });
 
 const AGREED = { kind: 'agreed', statusCode: 200, durationMs: 1 } as const;

@@ -4,7 +4,6 @@ import { type SweepActivities, type SweepDeps, sweepActivities } from '../../src
 import { newDeliveryId, newEventId, newPaymentId } from '../../src/domain/ids.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
-import type { DeliveryWorkflows } from '../../src/temporal/delivery-workflows.ts';
 import type { PaymentWorkflows } from '../../src/temporal/payment-workflows.ts';
 import type { RefundWorkflows } from '../../src/temporal/refund-workflows.ts';
 import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
@@ -29,6 +28,8 @@ let woken: string[];
 let started: string[];
 /** Deliveries whose own workflow was woken. */
 let told: string[];
+/** Merchants whose redelivery was started. */
+let redelivered: string[];
 
 beforeAll(async () => {
   database = await freshDatabase();
@@ -62,8 +63,11 @@ beforeAll(async () => {
       started.push(id);
     },
   };
-  const deliveryWorkflows: Pick<DeliveryWorkflows, 'start' | 'wake'> = {
+  const deliveryWorkflows: SweepDeps['deliveryWorkflows'] = {
     async start() {},
+    async redeliverWaiting(id) {
+      redelivered.push(id);
+    },
     async wake({ id }) {
       told.push(id);
     },
@@ -90,6 +94,7 @@ beforeEach(async () => {
   woken = [];
   started = [];
   told = [];
+  redelivered = [];
   await db.$executeRaw`TRUNCATE payments, orders, refunds, callbacks, events, timeline CASCADE`;
 });
 afterEach(() => void vi.restoreAllMocks());

@@ -121,6 +121,7 @@ export class StandInRefundWorkflows implements RefundWorkflows {
 
 /** What the API said to the deliveries' workflows. */
 export class StandInDeliveryWorkflows implements DeliveryWorkflows {
+  /** With the id of the delivery, or of the merchant. */
   readonly calls: { readonly name: keyof DeliveryWorkflows; readonly deliveryId: string }[] = [];
   down = false;
 
@@ -134,6 +135,10 @@ export class StandInDeliveryWorkflows implements DeliveryWorkflows {
 
   async redeliver({ id }: DeliverySnapshot) {
     this.#hear('redeliver', id);
+  }
+
+  async redeliverWaiting(merchantId: string) {
+    this.#hear('redeliverWaiting', merchantId);
   }
 
   #hear(name: keyof DeliveryWorkflows, deliveryId: string) {

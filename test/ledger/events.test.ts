@@ -575,6 +575,71 @@ test('shown by the sweep when it was never attempted, once, and by its answer wh
   expect(await look(3_600_000)).toEqual([0, null, null]);
 });
 
+describe('an event on which the payment does not wait', () => {
+  /** The deliveries of two events of refunds of an applied payment, each told at once and not answered. */
+  async function failing() {
+    const { payment, delivery } = await newPending();
+    const at = now();
+    await recordAttempt(db, delivery.id, answered('agreed', at), 0, at);
+    const ids: string[] = [];
+    for (const amount of [100, 200]) {
+      const asked = { amount, note: undefined, idempotencyKey: `${payment.id}-${amount}` };
+      const { refund } = await requestRefund(db, payment.id, asked, at);
+      await recordRefundAnswer(db, refund.id, { state: 'succeeded', channelRefundId: 'R', amount }, at);
+      const { id } = await db.delivery.findFirstOrThrow({
+        where: { paymentId: payment.id, status: 'pending', id: { notIn: ids } },
+      });
+      await takeTurn(db, id, at);
+      await recordAttempt(db, id, answered('unknown', at), 0, at);
+      ids.push(id);
+    }
+    const [first = '', second = ''] = ids;
+    return { payment, first, second, later: (ms: number) => new Date(at.getTime() + ms) };
+  }
+  const row = (id: string) => db.payment.findUniqueOrThrow({ where: { id } });
+
+  test('is shown after ten minutes, by the sweep too, until none of the payment fails', async () => {
+    const { payment, first, second, later } = await failing();
+    await showOverdue(db, first, later(599_000));
+    expect(await attentionOf(payment.id)).toBeNull();
+    const found = await findUnseenDeliveries(db, later(601_000));
+    expect(found).toEqual(expect.arrayContaining([first, second]));
+    for (const id of [first, second]) await showOverdue(db, id, later(601_000));
+    expect(await row(payment.id)).toMatchObject({
+      attention: 'delivery_failing',
+      attentionDetail: expect.stringMatching(/has not answered refund\.succeeded since .* It answered\./),
+    });
+    await recordAttempt(db, first, answered('agreed', later(700_000)), 0, later(700_000));
+    expect(await attentionOf(payment.id)).toBe('delivery_failing');
+    await recordAttempt(db, second, answered('agreed', later(800_000)), 0, later(800_000));
+    expect(await row(payment.id)).toMatchObject({
+      attention: null,
+      attentionSince: null,
+      attentionDetail: null,
+    });
+  });
+
+  test('gives way to what is shown of the payment otherwise, and stays hidden when it was dismissed', async () => {
+    const { payment, first, second, later } = await failing();
+    await showOverdue(db, first, later(601_000));
+    await resolvePayment(db, merchantId, payment.id, 'dismiss', 'a test', later(602_000));
+    await recordAttempt(db, first, answered('unknown', later(603_000)), 0, later(603_000));
+    expect(await attentionOf(payment.id)).toBeNull();
+    await showOverdue(db, second, later(604_000));
+    expect(await attentionOf(payment.id)).toBe('delivery_failing');
+    await update(db, payment.id, { orderUpdate: 'pending', orderUpdatedAt: null });
+    const waited = await db.delivery.findFirstOrThrow({
+      where: { paymentId: payment.id, event: { type: 'payment.succeeded' } },
+    });
+    await db.delivery.update({ where: { id: waited.id }, data: { status: 'pending', settledAt: null } });
+    expect(await findUnseenDeliveries(db, later(700_000))).toContain(waited.id);
+    await showOverdue(db, waited.id, later(700_000));
+    expect(await attentionOf(payment.id)).toBe('order_update_failing');
+    await recordAttempt(db, second, answered('unknown', later(701_000)), 0, later(701_000));
+    expect(await attentionOf(payment.id)).toBe('order_update_failing');
+  });
+});
+
 test('the sweep takes what nobody tells, and nothing else', async () => {
   await withOrderService();
   const at = Date.now();

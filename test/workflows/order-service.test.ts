@@ -255,7 +255,7 @@ test.each<[string, () => Promise<void>]>([
   ]);
 });
 
-test('an event that ends nothing fails for hours: it settles its delivery alone, and shows no payment', async () => {
+test('an event that ends nothing fails for hours: shown after 10 minutes, over when it is told', async () => {
   shop.react = ({ type }, nth) => (type === 'refund.succeeded' && nth < 20 ? { status: 500 } : undefined);
   const payment = await receive();
   await done(payment);
@@ -265,10 +265,20 @@ test('an event that ends nothing fails for hours: it settles its delivery alone,
     const rows = await deliveriesOf(payment);
     return rows[1]?.attempts === 1 && rows;
   });
+  await h.pass(700);
+  const shown = await h.row(payment.id);
+  expect(shown).toMatchObject({ orderUpdate: 'applied', attention: 'delivery_failing' });
+  expect(shown.attentionDetail).toMatch(
+    /has not answered refund\.succeeded since .*Z\. Its last answer: It answered 500\./,
+  );
   await h.env.client.workflow.getHandle(deliveryWorkflowId(delivery?.id ?? '')).result();
   expect((await deliveriesOf(payment))[1]).toMatchObject({ status: 'delivered', attempts: 19 });
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', attention: null });
   const attentions = (await h.timeline(payment.id)).filter((line) => line.startsWith('attention: '));
-  expect(attentions).toEqual([]);
+  expect(attentions).toEqual([
+    expect.stringContaining('delivery_failing: '),
+    'attention: delivery_failing is over.',
+  ]);
 });
 
 test('dismissed: it stays hidden while the order service goes on failing, and is told all the same', async () => {

@@ -5,7 +5,7 @@ import type { Place } from '../../ledger/views.ts';
 
 /** Opaque cursors: the place of a page's last row, and of which list, as it means nothing in another. */
 
-type List = 'orders' | 'payments' | 'refunds' | 'callbacks' | 'deliveries';
+type List = 'orders' | 'payments' | 'refunds' | 'callbacks' | 'deliveries' | 'paymentDeliveries';
 
 const wrong = (path = 'cursor') =>
   new Refusal('invalid_request', `${path} is not one of ours.`, {

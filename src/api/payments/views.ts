@@ -1,5 +1,6 @@
 import type { ChannelAnswer } from '../../domain/channel.ts';
-import { paymentWorkflowId, refundWorkflowId } from '../../domain/names.ts';
+import { isToldByPayment } from '../../domain/delivery.ts';
+import { deliveryWorkflowId, paymentWorkflowId, refundWorkflowId } from '../../domain/names.ts';
 import { isLive } from '../../domain/states.ts';
 import { MATCH_FOR_MS } from '../../ledger/callbacks.ts';
 import { eventMessage, iso, orderData, paymentData, refundData } from '../../ledger/event-data.ts';
@@ -135,10 +136,14 @@ export function eventView(row: Event): EventView {
   return { id: row.id, ...eventMessage(row) };
 }
 
-export function deliveryView(row: DeliveryWithLog): DeliveryView {
+export function deliveryView(row: DeliveryWithLog, { temporalUrl }: Viewer): DeliveryView {
+  const isToldByItself =
+    row.handedOverAt !== null || !isToldByPayment(row.event.type, row.payment.orderUpdate);
   return {
     id: row.id,
     eventId: row.eventId,
+    paymentId: row.paymentId,
+    orderId: row.payment.orderId,
     type: row.event.type,
     version: row.event.version,
     status: row.status,
@@ -153,5 +158,6 @@ export function deliveryView(row: DeliveryWithLog): DeliveryView {
       detail,
       durationMs,
     })),
+    temporalUrl: temporalUrl(isToldByItself ? deliveryWorkflowId(row.id) : paymentWorkflowId(row.paymentId)),
   };
 }

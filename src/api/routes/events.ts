@@ -5,9 +5,16 @@ import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { goneSignal } from '../http/client-gone.ts';
 import { feedCursor, nextCursor, readCursor, readFeedCursor } from '../http/cursor.ts';
 import { z } from '../http/zod.ts';
+import { viewerOf } from '../payments/viewer.ts';
 import { deliveryView, eventView } from '../payments/views.ts';
 import { createVisiblePayment } from '../payments/visible-payment.ts';
-import { deliveryListQuery, deliveryPage, eventPage, eventQuery } from '../schemas/event.ts';
+import {
+  deliveryListQuery,
+  deliveryPage,
+  eventPage,
+  eventQuery,
+  paymentDeliveryListQuery,
+} from '../schemas/event.ts';
 
 /** Reading what merchants are told, and how the telling goes. */
 export function eventRoutes(api: Api): Endpoint[] {
@@ -46,20 +53,47 @@ export function eventRoutes(api: Api): Endpoint[] {
     endpoint({
       method: 'get',
       path: '/v1/payments/{id}/deliveries',
-      operationId: 'listDeliveries',
+      operationId: 'listPaymentDeliveries',
       tag: 'Events',
       summary: "A payment's events on their way to the order service",
       description:
         'What the order service was told of the payment, what it answered, and when it is told again.',
       auth: 'key',
       params: z.object({ id: z.string() }),
-      query: deliveryListQuery,
+      query: paymentDeliveryListQuery,
       answers: { 200: { description: 'A page of deliveries, newest first.', schema: deliveryPage } },
       refusals: ['payment_not_found'],
       async handle({ response, access, params: { id }, query: { limit, cursor } }) {
         const payment = await visiblePayment(access, id);
-        const rows = await listDeliveries(db, payment.id, { limit, after: readCursor(cursor, 'deliveries') });
-        response.json({ data: rows.map(deliveryView), nextCursor: nextCursor(rows, limit, 'deliveries') });
+        const page = { limit, after: readCursor(cursor, 'paymentDeliveries') };
+        const rows = await listDeliveries(db, { paymentId: payment.id }, page);
+        const viewer = viewerOf(api, access.caller);
+        response.json({
+          data: rows.map((row) => deliveryView(row, viewer)),
+          nextCursor: nextCursor(rows, limit, 'paymentDeliveries'),
+        });
+      },
+    }),
+
+    endpoint({
+      method: 'get',
+      path: '/v1/deliveries',
+      operationId: 'listDeliveries',
+      tag: 'Events',
+      summary: 'List the events on their way to the order service',
+      description: "All of the merchant's. With `status=pending`: those that wait for an answer.",
+      auth: 'key',
+      query: deliveryListQuery,
+      answers: { 200: { description: 'A page of deliveries, newest first.', schema: deliveryPage } },
+      refusals: [],
+      async handle({ response, access: { caller }, query: { limit, cursor, status } }) {
+        const of = { merchantId: caller.merchantId, ...(status === undefined ? {} : { status }) };
+        const rows = await listDeliveries(db, of, { limit, after: readCursor(cursor, 'deliveries') });
+        const viewer = viewerOf(api, caller);
+        response.json({
+          data: rows.map((row) => deliveryView(row, viewer)),
+          nextCursor: nextCursor(rows, limit, 'deliveries'),
+        });
       },
     }),
   ];

@@ -1,18 +1,23 @@
 import { Refusal } from '../../domain/refusal.ts';
 import { requestRedelivery } from '../../ledger/deliveries.ts';
+import { iso } from '../../ledger/event-data.ts';
 import { findDeliveryWithLog } from '../../ledger/feed.ts';
+import { REDELIVERED_A_REQUEST, requestRedeliveries } from '../../ledger/redelivery.ts';
+import { TemporalUnavailable } from '../../temporal/payment-workflows.ts';
 import { SIGNAL_WITHIN_MS } from '../deadlines.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { z } from '../http/zod.ts';
+import { viewerOf } from '../payments/viewer.ts';
 import { deliveryView } from '../payments/views.ts';
-import { delivery } from '../schemas/event.ts';
+import { delivery, newRedelivery, redelivery } from '../schemas/event.ts';
 
 /** The shape of the ids we make: anything else is not asked of the database. */
 const DELIVERY_ID = /^dlv_[0-9A-Za-z]{1,28}$/;
 
 /** `POST /v1/deliveries/{id}/redeliver`: the order service is told once more, of the same under the same id. */
-export function redeliverRoute({ db, workflows, deliveryWorkflows, now }: Api): Endpoint {
+export function redeliverRoute(api: Api): Endpoint {
+  const { db, workflows, deliveryWorkflows, now } = api;
   return endpoint({
     method: 'post',
     path: '/v1/deliveries/{id}/redeliver',
@@ -40,7 +45,51 @@ export function redeliverRoute({ db, workflows, deliveryWorkflows, now }: Api): 
       else await deliveryWorkflows.redeliver(wanted, SIGNAL_WITHIN_MS);
       const row = await findDeliveryWithLog(db, id);
       if (row === null) throw none();
-      response.status(202).json(deliveryView(row));
+      response.status(202).json(deliveryView(row, viewerOf(api, caller)));
+    },
+  });
+}
+
+/** `POST /v1/deliveries/redeliver`: the same for many, by their status. */
+export function redeliverManyRoute({ db, deliveryWorkflows, now }: Api): Endpoint {
+  return endpoint({
+    method: 'post',
+    path: '/v1/deliveries/redeliver',
+    operationId: 'redeliverMany',
+    tag: 'Events',
+    summary: 'Tell the order service again, of many events',
+    description:
+      `The oldest ${REDELIVERED_A_REQUEST} of the merchant's deliveries of this status, each under its own ` +
+      '`webhook-id`, to the byte: one at first, then 2, 4 ... at a time while it answers. Asked for again before they ' +
+      'are told, they are told once. While the order service fails what is left is told when it answers again.',
+    auth: 'key',
+    body: newRedelivery,
+    bodyExamples: {
+      waiting: { summary: 'All that wait', value: { status: 'pending' } },
+      lost: {
+        summary: 'The shop was restored from a backup',
+        value: { status: 'delivered', since: '2026-11-21T10:00:00.000Z' },
+      },
+    },
+    answers: { 202: { description: 'They are told from now on.', schema: redelivery } },
+    refusals: [],
+    async handle({ response, access: { caller }, body: { status, since } }) {
+      const { merchantId, role } = caller;
+      const { count, nextSince } = await requestRedeliveries(
+        db,
+        merchantId,
+        status,
+        since ?? new Date(0),
+        `the ${role}`,
+        now(),
+      );
+      try {
+        if (count > 0) await deliveryWorkflows.redeliverWaiting(merchantId, SIGNAL_WITHIN_MS);
+      } catch (error) {
+        // It is in the ledger: the sweep has it told.
+        if (!(error instanceof TemporalUnavailable)) throw error;
+      }
+      response.status(202).json({ count, nextSince: iso(nextSince) });
     },
   });
 }

@@ -1,6 +1,11 @@
-import { DELIVERY_STATUSES, EVENT_TYPES, type EventType } from '../../domain/event.ts';
+import {
+  DELIVERY_STATUSES,
+  EVENT_TYPES,
+  type EventType,
+  REDELIVERABLE_STATUSES,
+} from '../../domain/event.ts';
 import { z } from '../http/zod.ts';
-import { cursor, limit, oneOf, time, wait } from './common.ts';
+import { cursor, filter, limit, oneOf, time, wait } from './common.ts';
 import { order } from './order.ts';
 import { payment } from './payment.ts';
 import { refund } from './refund.ts';
@@ -84,12 +89,54 @@ export const eventPage = z
   })
   .openapi('EventPage', { description: 'Oldest first.' });
 
-export const deliveryListQuery = z.strictObject({ limit: limit(100, 20), cursor });
+export const paymentDeliveryListQuery = z.strictObject({ limit: limit(100, 20), cursor });
+
+export const deliveryListQuery = paymentDeliveryListQuery.extend({
+  status: filter(z.enum(DELIVERY_STATUSES)),
+});
+
+export const newRedelivery = z
+  .strictObject({
+    status: z.enum(REDELIVERABLE_STATUSES).openapi({
+      description:
+        '`pending`: those that wait for their next attempt are told now. `delivered`, `conflict`, `gone`: those that are ' +
+        'settled are told once more; the calls are logged, and nothing else changes.',
+      example: 'pending',
+    }),
+    since: z.iso
+      .datetime({ offset: true })
+      .transform((given) => new Date(Math.max(0, Date.parse(given))))
+      .optional()
+      .openapi({
+        type: 'string',
+        format: 'date-time',
+        description: 'Only events of this time and later. Default: all that are kept.',
+        example: '2026-11-21T10:00:00.000Z',
+      }),
+  })
+  .openapi('NewRedelivery');
+
+export const redelivery = z
+  .object({
+    count: z.int().min(0).openapi({
+      description:
+        'How many are told again: those that were asked for before and have not been told are counted too.',
+      example: 3,
+    }),
+    nextSince: time.nullable().openapi({
+      description:
+        'There are more than one request takes: ask for them with this `since`. Null: these are all.',
+      example: null,
+    }),
+  })
+  .openapi('Redelivery');
 
 export const delivery = z
   .object({
     id: z.string().openapi({ example: 'dlv_01JD7Z7C8Q6W4Y9V5T3R1P0N2M' }),
     eventId: z.string().openapi({ example: 'evt_01JD7Z7C8Q6W4Y9V5T3R1P0N2M' }),
+    paymentId: z.string().openapi({ example: 'pay_01JD7Z7C8Q6W4Y9V5T3R1P0N2M' }),
+    orderId: z.string().openapi({ example: 'order-1001' }),
     type: oneOf(EVENT_TYPES),
     version: z.int(),
     status: oneOf(DELIVERY_STATUSES),
@@ -108,6 +155,9 @@ export const delivery = z
         }),
       )
       .openapi({ description: 'The last 20 calls, newest first.' }),
+    temporalUrl: z.string().nullable().openapi({
+      description: 'The workflow that tells it, in the Temporal Web UI; operators only.',
+    }),
   })
   .openapi('Delivery', { description: 'One event on its way to the order service.' });
 
