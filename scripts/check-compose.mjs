@@ -20,9 +20,15 @@ const problems = [];
 /** The keys in use; another one is a slip, or to be added here. */
 const SERVICE_KEYS = new Set([
   ...['image', 'build', 'command', 'entrypoint', 'environment', 'depends_on', 'profiles', 'restart', 'init'],
-  ...['ports', 'networks', 'volumes', 'tmpfs', 'read_only', 'cap_drop', 'security_opt', 'logging'],
-  ...['healthcheck', 'stop_grace_period'],
+  ...['ports', 'networks', 'volumes', 'tmpfs', 'read_only', 'cap_drop', 'cap_add', 'security_opt', 'logging'],
+  ...['healthcheck', 'stop_grace_period', 'pull_policy', 'mem_limit', 'pids_limit'],
 ]);
+/** Alone writes to its image: its entrypoint makes the configuration there. */
+const WRITABLE = 'temporal';
+/** Alone gets rights: its entrypoint starts as root, and becomes another user. */
+const PRIVILEGED = 'postgres';
+/** Builds the image that the others run. */
+const BUILDER = 'migrate';
 const CONDITIONS = ['service_healthy', 'service_completed_successfully'];
 const SECRET = /PASSWORD|PWD|SECRET/;
 /** From the environment: required, or empty when missing, or a word that the program refuses. */
@@ -40,6 +46,12 @@ function checkService(name, service, compose) {
     say(`needs an image of a fixed version, not ${service.image}`);
   if (service.logging?.options?.['max-size'] === undefined) say('keeps logs without a limit');
   if (!service.security_opt?.includes('no-new-privileges:true')) say('may gain privileges');
+
+  if (!service.cap_drop?.includes('ALL')) say('keeps capabilities');
+  if (service.cap_add !== undefined && name !== PRIVILEGED) say('adds capabilities');
+  if (service.read_only !== true && name !== WRITABLE) say('has a writable file system');
+  if (!/^\d+[mg]$/.test(service.mem_limit ?? '')) say('may take all memory');
+  if (!(service.pids_limit > 0)) say('may start any number of processes');
 
   const oneShot = service.restart === 'no';
   if (!oneShot && service.restart !== 'unless-stopped') say('has no restart policy');
@@ -84,9 +96,11 @@ function checkOurs(name, service) {
   const say = (problem) => problems.push(`docker-compose.yml: ${name} ${problem}.`);
   const { version } = JSON.parse(read('package.json'));
   if (service.image !== `nodrop:${version}`) say(`is not of version ${version} (package.json)`);
-  if (service.build !== '.' || service.init !== true) say('needs build and init');
-  if (service.read_only !== true) say('has a writable file system');
-  if (!service.cap_drop?.includes('ALL')) say('keeps capabilities');
+  if (service.init !== true) say('needs init');
+  if (service.build !== (name === BUILDER ? '.' : undefined)) {
+    say(name === BUILDER ? 'does not build the image' : `builds the image, which ${BUILDER} alone does`);
+  }
+  if (service.pull_policy !== 'never') say('may pull an image that only is built here');
   const program = service.command?.[1] ?? '';
   const source = program.replace(/^dist\//, 'src/').replace(/\.js$/, '.ts');
   if (!existsSync(join(root, source))) say(`runs ${program}, which has no source`);
@@ -95,6 +109,10 @@ function checkOurs(name, service) {
   for (const key of given) {
     const known = key in settings.shape || key.startsWith('NODROP_QUERY_SCHEDULE_');
     if (!known) say(`sets ${key}, which src/config.ts does not know`);
+  }
+  // Without a default: nobody is to test with money, or to take payments by the simulator, by mistake.
+  if (name !== 'simulator' && !/^\$\{NODROP_MODE:\?/.test(service.environment?.NODROP_MODE ?? '')) {
+    say('has a default for NODROP_MODE');
   }
   const needed =
     name === 'simulator' ? [] : ['NODROP_SECRET', 'DATABASE_URL', 'TEMPORAL_ADDRESS', 'NODROP_MODE'];

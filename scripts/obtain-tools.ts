@@ -8,6 +8,7 @@ import { StackError } from '../src/stack/errors.ts';
 import { findTemporalCli, findTestServer } from '../src/stack/tools.ts';
 import { CHROMIUM_PATHS, findChromium } from '../test/support/chromium.ts';
 import { toolSettings } from '../test/support/tool-settings.ts';
+import { obtainCaddy } from './caddy.ts';
 import { findComposeTool } from './compose-tool.ts';
 import { findNode, hasNodes, NODES } from './nodes.ts';
 import { CHROMIUM, COMPOSE, installSystemPackages, MAVEN } from './system-packages.ts';
@@ -71,6 +72,10 @@ try {
   const work = [
     ...(wanted.has('temporal') ? [findTemporalCli(settings)] : []),
     ...(wanted.has('test-server') ? [obtainTestServer(settings, packages)] : []),
+    // Where lists of packages are missing, an installation brings them.
+    ...(wanted.has('caddy')
+      ? [packages.catch(() => undefined).then(() => obtainCaddy(settings.cacheDir))]
+      : []),
     ...(wanted.has('nodes') ? [obtainNodes(settings.cacheDir)] : []),
     packages,
   ];

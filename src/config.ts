@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { isIPv6 } from 'node:net';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -75,6 +75,11 @@ export const settings = z.object({
     .optional()
     .describe(
       "The API's address as channels and payers reach it. Unset: http://NODROP_HOST:PORT; required when NODROP_HOST is 0.0.0.0 or ::.",
+    ),
+  NODROP_TEST_PUBLIC_URL: httpUrl
+    .optional()
+    .describe(
+      'NODROP_PUBLIC_URL where that is unset, in test mode alone: `docker-compose.yml` makes it of the port that it publishes.',
     ),
   NODROP_ADMIN_HOST: z.string().min(1).default('127.0.0.1').describe('The address of the admin listener.'),
   NODROP_ADMIN_PORT: port(3001).describe('Metrics and details, for operators only.'),
@@ -223,12 +228,13 @@ function readSettings(env: NodeJS.ProcessEnv) {
       `NODROP_ADMIN_PORT is wrong: ${s.PORT} is PORT as well, and the admin listener needs its own.`,
     );
   }
-  if (['0.0.0.0', '::'].includes(s.NODROP_HOST) && s.NODROP_PUBLIC_URL === undefined) {
+  const publicUrl = s.NODROP_PUBLIC_URL ?? (s.NODROP_MODE === 'test' ? s.NODROP_TEST_PUBLIC_URL : undefined);
+  if (['0.0.0.0', '::'].includes(s.NODROP_HOST) && publicUrl === undefined) {
     throw new ConfigError(
       `NODROP_PUBLIC_URL is missing: NODROP_HOST=${s.NODROP_HOST} is no address that channels and payers can reach.`,
     );
   }
-  return { given, settings: s, home: resolve(s.NODROP_HOME), embeddedDatabase, embeddedTemporal };
+  return { given, settings: s, publicUrl, home: resolve(s.NODROP_HOME), embeddedDatabase, embeddedTemporal };
 }
 
 /**
@@ -246,7 +252,7 @@ export function embeddedHome(env: NodeJS.ProcessEnv = process.env): string | und
  * @throws ConfigError naming the setting that is wrong or missing.
  */
 export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
-  const { given, settings: s, home, embeddedDatabase, embeddedTemporal } = readSettings(env);
+  const { given, settings: s, publicUrl, home, embeddedDatabase, embeddedTemporal } = readSettings(env);
   const secrets = embeddedDatabase ? readEmbeddedSecrets(home) : undefined;
   const secret = s.NODROP_SECRET ?? secrets?.secret;
   if (secret === undefined) {
@@ -254,15 +260,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
       'NODROP_SECRET is missing: outside the embedded stack it must be set (at least 32 characters).',
     );
   }
-  const simulatorSecrets: Record<string, string> = {};
-  const first = s.NODROP_SIMULATOR_SECRET ?? secrets?.simulator;
-  const second = s.NODROP_SIMULATOR2_SECRET ?? secrets?.simulator2;
-  if (s.NODROP_MODE === 'live' && (first ?? second) !== undefined) {
-    const name = first !== undefined ? 'NODROP_SIMULATOR_SECRET' : 'NODROP_SIMULATOR2_SECRET';
-    throw new ConfigError(`${name} is set: NODROP_MODE=live refuses the simulator.`);
-  }
-  if (first !== undefined) simulatorSecrets.simulator = first;
-  if (second !== undefined) simulatorSecrets.simulator2 = second;
+  const simulator = simulatorOf(s, secrets);
   const schedules = channelSchedules(given);
   const allowPrivate =
     s.NODROP_ALLOW_PRIVATE_ORDER_SERVICES === undefined
@@ -286,7 +284,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
     api: {
       host: s.NODROP_HOST,
       port: s.PORT,
-      publicUrl: s.NODROP_PUBLIC_URL ?? `http://${inUrl(s.NODROP_HOST)}:${s.PORT}`,
+      publicUrl: publicUrl ?? `http://${inUrl(s.NODROP_HOST)}:${s.PORT}`,
     },
     admin: { host: s.NODROP_ADMIN_HOST, port: s.NODROP_ADMIN_PORT },
     stack: {
@@ -297,17 +295,48 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
       testServer: s.NODROP_TEST_SERVER,
       cacheDir: join(env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'nodrop'),
     },
-    simulator: {
-      host: s.NODROP_SIMULATOR_HOST,
-      port: s.NODROP_SIMULATOR_PORT,
-      url: s.NODROP_SIMULATOR_URL ?? `http://${inUrl(s.NODROP_SIMULATOR_HOST)}:${s.NODROP_SIMULATOR_PORT}`,
-      secrets: simulatorSecrets,
-    },
+    simulator,
     shop: { port: s.NODROP_SHOP_PORT },
     orderServices: { allowPrivate, httpsOnly: s.NODROP_MODE === 'live' },
     paymentExpiryMs: s.NODROP_PAYMENT_EXPIRY_SECONDS * 1000,
     queryScheduleMs: (channel) => schedules.get(channel.toUpperCase()) ?? s.NODROP_QUERY_SCHEDULE,
     logLevel: s.NODROP_LOG_LEVEL,
+  };
+}
+
+/**
+ * What the simulator's own process needs. Where its secrets are given, it needs none of the service's, as a channel of
+ * somebody else's would not.
+ * @throws ConfigError naming the setting that is wrong or missing.
+ */
+export function loadSimulatorConfig(
+  env: NodeJS.ProcessEnv = process.env,
+): Pick<Config, 'home' | 'simulator' | 'logLevel'> {
+  const { settings: s, home, embeddedDatabase } = readSettings(env);
+  const given = s.NODROP_SIMULATOR_SECRET ?? s.NODROP_SIMULATOR2_SECRET;
+  const isEmbedded = embeddedDatabase && (given === undefined || existsSync(secretsFile(home)));
+  const secrets = isEmbedded ? readEmbeddedSecrets(home) : undefined;
+  return { home, simulator: simulatorOf(s, secrets), logLevel: s.NODROP_LOG_LEVEL };
+}
+
+function simulatorOf(
+  s: z.infer<typeof settings>,
+  embedded: EmbeddedSecrets | undefined,
+): Config['simulator'] {
+  const first = s.NODROP_SIMULATOR_SECRET ?? embedded?.simulator;
+  const second = s.NODROP_SIMULATOR2_SECRET ?? embedded?.simulator2;
+  if (s.NODROP_MODE === 'live' && (first ?? second) !== undefined) {
+    const name = first !== undefined ? 'NODROP_SIMULATOR_SECRET' : 'NODROP_SIMULATOR2_SECRET';
+    throw new ConfigError(`${name} is set: NODROP_MODE=live refuses the simulator.`);
+  }
+  return {
+    host: s.NODROP_SIMULATOR_HOST,
+    port: s.NODROP_SIMULATOR_PORT,
+    url: s.NODROP_SIMULATOR_URL ?? `http://${inUrl(s.NODROP_SIMULATOR_HOST)}:${s.NODROP_SIMULATOR_PORT}`,
+    secrets: {
+      ...(first === undefined ? {} : { simulator: first }),
+      ...(second === undefined ? {} : { simulator2: second }),
+    },
   };
 }
 

@@ -5,7 +5,7 @@ import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
 import { createChannels } from '../src/channels/registry.ts';
-import { ConfigError, loadConfig } from '../src/config.ts';
+import { ConfigError, loadConfig, loadSimulatorConfig } from '../src/config.ts';
 import { loadStackConfig, makeEmbeddedSecrets } from '../src/stack/embedded-secrets.ts';
 import { tsxLoader } from '../src/stack/tsx.ts';
 import { temporaryHome } from './support/stack.ts';
@@ -44,6 +44,15 @@ test.each<[Record<string, string>, string]>([
   [
     { PORT: '3001' },
     'NODROP_ADMIN_PORT is wrong: 3001 is PORT as well, and the admin listener needs its own.',
+  ],
+  [
+    {
+      ...OWN,
+      NODROP_MODE: 'live',
+      NODROP_HOST: '0.0.0.0',
+      NODROP_TEST_PUBLIC_URL: 'http://nodrop.localhost:3000',
+    },
+    'NODROP_PUBLIC_URL is missing: NODROP_HOST=0.0.0.0 is no address that channels and payers can reach.',
   ],
   ...['0.0.0.0', '::'].map((NODROP_HOST): [Record<string, string>, string] => [
     { NODROP_HOST },
@@ -88,6 +97,14 @@ describe('accepted', () => {
   test('every address, when the public one is named', () => {
     const { api } = load({ NODROP_HOST: '::', NODROP_PUBLIC_URL: 'https://pay.example/' });
     expect(api).toEqual({ host: '::', port: 3000, publicUrl: 'https://pay.example' });
+  });
+
+  test('a public URL for test mode, when there is no other', () => {
+    const compose = { NODROP_HOST: '0.0.0.0', NODROP_TEST_PUBLIC_URL: 'http://nodrop.localhost:8080' };
+    expect(load(compose).api.publicUrl).toBe('http://nodrop.localhost:8080');
+    const named = { ...compose, NODROP_PUBLIC_URL: 'https://pay.example' };
+    expect(load(named).api.publicUrl).toBe('https://pay.example');
+    expect(load({ ...OWN, ...named, NODROP_MODE: 'live' }).api.publicUrl).toBe('https://pay.example');
   });
 
   test('an IPv6 host, which a URL has in brackets', () => {
@@ -144,6 +161,15 @@ describe('the embedded stack’s secrets', () => {
     expect({ secret, ...simulator.secrets }).toEqual(JSON.parse(made));
     expect(readdirSync(folder)).toEqual(['secrets.json']);
     expect(readFileSync(join(folder, 'secrets.json'), 'utf8')).toBe(made);
+  });
+
+  test('the simulator needs none of them where its own secret is given, as in docker-compose.yml', () => {
+    const NODROP_HOME = newHome();
+    const { secrets } = loadSimulatorConfig({ NODROP_HOME, NODROP_SIMULATOR_SECRET: WHSEC }).simulator;
+    expect(secrets).toEqual({ simulator: WHSEC });
+    expect(() => loadSimulatorConfig({ NODROP_HOME })).toThrow(/^NODROP_HOME=.+ has no secrets yet/);
+    makeEmbeddedSecrets(NODROP_HOME);
+    expect(loadSimulatorConfig({ NODROP_HOME }).simulator).toEqual(load({ NODROP_HOME }).simulator);
   });
 
   test('a file that is no JSON is a sentence', () => {

@@ -37,6 +37,13 @@ test('README names what package.json allows, and what is tested', () => {
   expect(JSON.parse(read('package-lock.json')).packages[''].engines).toEqual(engines);
 });
 
+test('Prisma generates the client and makes migrations with the engines that run them', () => {
+  const { packages } = JSON.parse(read('package-lock.json'));
+  const version = (name: string) => packages[`node_modules/${name}`].version;
+  expect(version('prisma')).toBe(version('@prisma/client'));
+  expect(version('@prisma/schema-engine-wasm')).toBe(version('@prisma/engines-version'));
+});
+
 test.each(['20.19.0', process.versions.node, ...NODES, '26.0.0'])('Node %s is allowed', (version) => {
   expect(answer(version)).toMatch(/nothing\.ts does not exist/);
 });

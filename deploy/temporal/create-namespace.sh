@@ -3,12 +3,13 @@
 # environment.
 set -eu
 
-# Runs a command until it succeeds, two minutes at most; shows what it says only when it never does.
+deadline=$(($(date +%s) + 120))
+
+# Runs a command until it succeeds, or until the two minutes are over that all commands have together; shows what it
+# says only when it never does.
 retry() {
-  attempt=0
   until output=$("$@" 2>&1); do
-    attempt=$((attempt + 1))
-    if [ "$attempt" -ge 60 ]; then
+    if [ "$(date +%s)" -ge "$deadline" ]; then
       echo "$output" >&2
       echo "Temporal at $TEMPORAL_ADDRESS does not get ready for the namespace: see the log of the service temporal." >&2
       exit 1
@@ -16,6 +17,14 @@ retry() {
     sleep 2
   done
 }
+
+# The tools look for more records of a name than its address, and Docker before version 25 passes those questions from
+# an internal network to name servers that it cannot reach: 20 s, which is more than a tool waits. So the name is
+# looked up here, once, and the tools get the address.
+retry getent hosts "${TEMPORAL_ADDRESS%:*}"
+address=${output%%[[:space:]]*}
+case $address in *:*) address="[$address]" ;; esac
+TEMPORAL_ADDRESS=$address:${TEMPORAL_ADDRESS##*:}
 
 ensure_namespace() {
   temporal operator namespace describe --namespace "$TEMPORAL_NAMESPACE" ||

@@ -1,6 +1,7 @@
-import { mkdirSync, readdirSync, rmSync } from 'node:fs';
-import { join, resolve } from 'node:path';
-import { settings } from '../config.ts';
+import { readdirSync, rmSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { settings, unusableHome } from '../config.ts';
+import { privateFolder } from '../private-folder.ts';
 import { freePort } from '../stack/ports.ts';
 import { listens } from '../stack/program.ts';
 
@@ -39,11 +40,20 @@ export async function demoSettings(env: NodeJS.ProcessEnv): Promise<NodeJS.Proce
   return { ...own, ...ports, NODROP_HOME: join(resolve(env.NODROP_HOME || '.nodrop'), 'demo') };
 }
 
-/** Deletes what the demo before left: every run starts with nothing, and its data stay until the next. */
+/**
+ * Deletes what the demo before left: every run starts with nothing, and its data stay until the next.
+ * @param home the demo's folder, which its supervisor has claimed; the user's is the one above it.
+ * @throws ConfigError when the user's folder cannot be used.
+ */
 export function emptyFolder(home: string): void {
+  const users = dirname(home);
+  try {
+    privateFolder(users);
+  } catch (error) {
+    throw unusableHome(users, error);
+  }
   for (const name of ['postgres', 'temporal', 'simulator'])
     rmSync(join(home, name), { recursive: true, force: true });
-  mkdirSync(join(home, 'logs'), { recursive: true });
   for (const name of readdirSync(join(home, 'logs'))) rmSync(join(home, 'logs', name));
 }
 

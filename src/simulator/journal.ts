@@ -1,5 +1,6 @@
-import { type FileHandle, mkdir, open, readFile, rename } from 'node:fs/promises';
+import { type FileHandle, open, readFile, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { privateFolder } from '../private-folder.ts';
 
 /**
  * An append-only file of JSON lines. Entries wait in memory and go to disk in groups, one fsync for all that
@@ -25,7 +26,7 @@ export class Journal {
     replay: (entry: unknown) => void,
     snapshot: () => Iterable<unknown>,
   ): Promise<Journal> {
-    await mkdir(dirname(path), { recursive: true });
+    privateFolder(dirname(path));
     for (const entry of entriesOf(await readIfExists(path), path)) replay(entry);
 
     const draft = `${path}.new`;

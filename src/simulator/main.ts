@@ -1,11 +1,11 @@
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { ConfigError, loadConfig } from '../config.ts';
+import { ConfigError, loadSimulatorConfig } from '../config.ts';
 import { startSimulator } from './app.ts';
 
 /** The simulator as a process: starts, says where it listens, and stops cleanly on SIGTERM and SIGINT. */
 async function main(): Promise<void> {
-  const config = loadConfig();
+  const config = loadSimulatorConfig();
   const { host, port, url, secrets } = config.simulator;
   if (Object.keys(secrets).length === 0) {
     throw new ConfigError('NODROP_SIMULATOR_SECRET is missing: without it the simulator has no account.');

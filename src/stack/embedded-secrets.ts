@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, linkSync, mkdirSync, unlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, unlinkSync, writeFileSync } from 'node:fs';
 import {
   type Config,
   type EmbeddedSecrets,
@@ -8,6 +8,7 @@ import {
   secretsFile,
   unusableHome,
 } from '../config.ts';
+import { privateFolder } from '../private-folder.ts';
 
 /**
  * The configuration for a program that starts the stack: on the embedded database it makes the data folder's secrets
@@ -24,13 +25,13 @@ export function loadStackConfig(env: NodeJS.ProcessEnv = process.env): Config {
 export function makeEmbeddedSecrets(home: string): void {
   const file = secretsFile(home);
   try {
+    privateFolder(home);
     if (existsSync(file)) return;
     const fresh: EmbeddedSecrets = {
       secret: randomBytes(32).toString('base64'),
       simulator: `whsec_${randomBytes(32).toString('base64')}`,
       simulator2: `whsec_${randomBytes(32).toString('base64')}`,
     };
-    mkdirSync(home, { recursive: true });
     // Written aside and linked, so that of several processes starting at once exactly one wins, with a whole file.
     const draft = `${file}.${process.pid}`;
     writeFileSync(draft, JSON.stringify(fresh, null, 2), { mode: 0o600 });

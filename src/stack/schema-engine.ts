@@ -29,10 +29,26 @@ function load() {
   const script = createRequire(import.meta.url).resolve('@prisma/schema-engine-wasm/schema_engine_bg');
   const { WebAssembly } = globalThis as unknown as { WebAssembly: WebAssemblyApi };
   const module = new WebAssembly.Module(readFileSync(script.replace(/\.js$/, '.wasm')));
-  const { exports } = new WebAssembly.Instance(module, { './schema_engine_bg.js': engine });
+  const { exports } = new WebAssembly.Instance(module, {
+    './schema_engine_bg.js': { ...engine, ...looseTimers() },
+  });
   engine.__wbg_set_wasm(exports);
   exports.__wbindgen_start();
   loaded = true;
+}
+
+/**
+ * The engine bounds its wait for a lock by a timer of 10 s and leaves it behind, which kept the process running after its
+ * work. While the engine works, its connections do that. The number in the import's name changes with its versions.
+ */
+function looseTimers() {
+  const timers = Object.entries(engine).filter(([name]) => name.startsWith('__wbg_setTimeout_'));
+  return Object.fromEntries(
+    timers.map(([name, start]) => [
+      name,
+      (...args: unknown[]) => (start as (...args: unknown[]) => NodeJS.Timeout)(...args).unref(),
+    ]),
+  );
 }
 
 /** Runs `use` with Prisma's schema engine on the database, and closes its connections. */

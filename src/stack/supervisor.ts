@@ -2,7 +2,6 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import {
   closeSync,
   linkSync,
-  mkdirSync,
   openSync,
   readFileSync,
   renameSync,
@@ -13,6 +12,7 @@ import {
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { privateFolder } from '../private-folder.ts';
 import { reason, StackError } from './errors.ts';
 import { identify, isAlive, type ProcessIdentity, stopProcess } from './process.ts';
 
@@ -104,7 +104,8 @@ export class Supervisor {
     }
     const supervisor = new Supervisor(home, self, say, startPatienceMs);
     try {
-      mkdirSync(join(home, 'logs'), { recursive: true });
+      privateFolder(home);
+      privateFolder(join(home, 'logs'));
       await supervisor.#takeOver();
     } catch (error) {
       if (error instanceof StackError) throw error;

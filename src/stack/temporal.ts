@@ -1,7 +1,7 @@
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Connection } from '@temporalio/client';
 import { msToTs } from '@temporalio/common/lib/time.js';
+import { privateFolder } from '../private-folder.ts';
 import { ensureSearchAttributes } from '../temporal/search-attributes.ts';
 import { reason, StackError } from './errors.ts';
 import { requireFreePort } from './ports.ts';
@@ -33,7 +33,7 @@ export async function startTemporal(
   await requireFreePort(port, 'Temporal', 'NODROP_TEMPORAL_PORT');
   await requireFreePort(uiPort, "Temporal's Web UI", 'NODROP_TEMPORAL_UI_PORT');
   try {
-    mkdirSync(dataDir, { recursive: true });
+    privateFolder(dataDir);
   } catch (error) {
     throw new StackError(
       `The data folder ${dataDir} cannot be written (${reason(error)}): make it writable, or set NODROP_HOME to another folder.`,

@@ -82,6 +82,15 @@ test.each([
     './deploy/postgres/start.sql:',
     /start.sql, which does not exist/,
   ],
+  ['capabilities', 'cap_drop: [ALL]', 'cap_drop: []', /temporal-ui keeps capabilities/],
+  ['a right for another', 'mem_limit: 1g', 'cap_add: [CHOWN]', /api adds capabilities/],
+  ['a writable file system', 'read_only: true', 'read_only: false', /postgres has a writable file system/],
+  ['no memory limit', 'mem_limit: 512m', 'mem_limit: all', /temporal-ui may take all memory/],
+  ['no limit of processes', 'pids_limit: 512', 'pids_limit: 0', /worker may start any number of processes/],
+  ['two that build', '    mem_limit: 1g', '    build: .', /api builds the image, which migrate alone/],
+  ['none that builds', '    build: .\n', '', /migrate does not build the image/],
+  ['an image that is pulled', 'pull_policy: never', 'pull_policy: missing', /worker may pull an image/],
+  ['a default mode', '${NODROP_MODE:?', '${NODROP_MODE:-', /worker has a default for NODROP_MODE/],
 ])('docker-compose.yml with %s fails', (_what, from, to, message) => {
   const { status, stderr } = check('docker-compose.yml', from, to);
   expect(stderr).toMatch(message);

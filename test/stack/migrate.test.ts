@@ -1,9 +1,13 @@
 // Migrations apply once, however often and by however many processes; the schema and the migrations agree.
+import { execFile } from 'node:child_process';
 import { cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { applyMigrations, prismaDir, readMigrations } from '../../src/stack/migrate.ts';
 import { createMigration, schemaDrift } from '../../src/stack/schema-drift.ts';
+import { tsxLoader } from '../../src/stack/tsx.ts';
 import { emptyDatabase, type FreshDatabase, queryOnce, temporaryHome } from '../support/stack.ts';
 
 const all = readMigrations().migrationDirectories.map(({ path }) => path);
@@ -30,6 +34,18 @@ function addMigration(name: string, sql: string): void {
 test('the second time there is nothing to apply', async () => {
   expect(await applyMigrations(database.url)).toEqual(all);
   expect(await applyMigrations(database.url)).toEqual([]);
+});
+
+test('a process that applied them has nothing left that keeps it running', async () => {
+  const module = fileURLToPath(new URL('../../src/stack/migrate.ts', import.meta.url));
+  const script = `
+    const { applyMigrations } = await import(${JSON.stringify(module)});
+    const applied = await applyMigrations(${JSON.stringify(database.url)});
+    const left = process.getActiveResourcesInfo().filter((name) => name === 'Timeout' || name === 'TCPSocketWrap');
+    console.log(JSON.stringify({ applied, left }));`;
+  const args = ['--import', tsxLoader(), '--input-type=module', '--eval', script];
+  const { stdout } = await promisify(execFile)(process.execPath, args);
+  expect(JSON.parse(stdout)).toEqual({ applied: all, left: [] });
 });
 
 test('of several at once exactly one applies each migration', async () => {

@@ -1,5 +1,7 @@
 // npm start: everything a first visitor opens, from a data folder that does not exist yet until nothing is left of it.
+import { chmodSync, mkdirSync, readdirSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { identify, isAlive } from '../../src/stack/process.ts';
 import { listens } from '../../src/stack/program.ts';
@@ -16,6 +18,9 @@ const at = (port: string | undefined) => `http://127.0.0.1:${port}`;
 
 beforeAll(async () => {
   place = await newPlace();
+  // As an older release left them.
+  chmodSync(place.home, 0o755);
+  for (const name of ['logs', 'temporal', 'simulator']) mkdirSync(join(place.home, name), { mode: 0o755 });
   const [api, admin, simulator, shop] = await Promise.all(SETTINGS.map(() => freePort()));
   env = {
     ...place.env,
@@ -54,6 +59,19 @@ test('prints every address, each of which answers, and opens on the shop', async
   const { shop, reference, webUi, metrics } = printed;
   for (const url of [shop, reference, webUi, metrics]) expect((await fetch(url ?? '')).status, url).toBe(200);
   expect(await (await fetch(shop ?? '')).text()).toContain('A demonstration shop of nodrop');
+});
+
+test('leaves its data folder, and those in it, to their owner alone', () => {
+  const names = readdirSync(place.home, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+  const folders = ['.', ...names.map(({ name }) => name)];
+  const modes = folders.map((name) => [name, (statSync(join(place.home, name)).mode & 0o777).toString(8)]);
+  expect(Object.fromEntries(modes)).toEqual({
+    '.': '700',
+    logs: '700',
+    postgres: '700',
+    simulator: '700',
+    temporal: '700',
+  });
 });
 
 /** The printed command, run as a shell would: `-H` and `-d` of it. */

@@ -1,0 +1,162 @@
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
+import { request } from 'node:https';
+import { type AddressInfo, connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { findCaddy } from '../../scripts/caddy.ts';
+import { createAdminApp } from '../../src/api/admin/app.ts';
+import { createMetrics } from '../../src/api/metrics.ts';
+import { eventually, freePort } from '../support/stack.ts';
+import { toolSettings } from '../support/tool-settings.ts';
+
+/** deploy/caddy/Caddyfile in a Caddy, in front of the real admin listener and of a server that, as the Web UI, asks nobody. */
+
+const file = fileURLToPath(new URL('../../deploy/caddy/Caddyfile', import.meta.url));
+const caddy = findCaddy(toolSettings().cacheDir) ?? '';
+const WEB_UI = 'temporal.localhost';
+const ADMIN = 'admin.localhost';
+
+let folder: string;
+let httpsPort: number;
+let env: NodeJS.ProcessEnv;
+let child: ChildProcess;
+let output = '';
+const servers: Server[] = [];
+/** What reached the Web UI. */
+const seen: IncomingHttpHeaders[] = [];
+
+const listen = (server: Server) =>
+  new Promise<string>((resolve) => {
+    servers.push(server);
+    server.listen(0, '127.0.0.1', () => resolve(`127.0.0.1:${(server.address() as AddressInfo).port}`));
+  });
+
+beforeAll(async () => {
+  if (caddy === '') return;
+  folder = mkdtempSync(join(tmpdir(), 'nodrop-caddy-'));
+  const [httpPort, port] = [await freePort(), await freePort()];
+  httpsPort = port;
+  const webUi = createServer(({ headers }, response) => {
+    seen.push(headers);
+    response.end('the Web UI');
+  });
+  const details = async () => ({ mode: 'test' }) as never;
+  const admin = createServer(createAdminApp(createMetrics(), details, 'http://127.0.0.1:3000', '127.0.0.1'));
+  const hash = spawnSync(caddy, ['hash-password', '--plaintext', 'secret'], { encoding: 'utf8' });
+  env = {
+    ...process.env,
+    HOME: folder,
+    XDG_CONFIG_HOME: folder,
+    XDG_DATA_HOME: folder,
+    OPERATOR: 'alice',
+    OPERATOR_HASH: hash.stdout.trim(),
+    WEB_UI_NAME: WEB_UI,
+    ADMIN_NAME: ADMIN,
+    WEB_UI: await listen(webUi),
+    ADMIN: await listen(admin),
+  };
+  // Names under localhost have certificates of Caddy's own authority, which this machine is not to trust.
+  const settings = [
+    'admin off',
+    'skip_install_trust',
+    'default_bind 127.0.0.1',
+    `http_port ${httpPort}`,
+    `https_port ${httpsPort}`,
+    `storage file_system ${folder}/storage`,
+  ];
+  writeFileSync(join(folder, 'Caddyfile'), `{\n\t${settings.join('\n\t')}\n}\nimport ${file}\n`);
+  child = spawn(caddy, ['run', '--config', join(folder, 'Caddyfile')], { env });
+  for (const stream of [child.stdout, child.stderr]) stream?.on('data', (data) => (output += data));
+  await eventually(() => child.exitCode !== null || listens(httpsPort));
+  if (child.exitCode !== null) throw new Error(`Caddy did not start: ${output}`);
+});
+
+afterAll(async () => {
+  if (caddy === '') return;
+  for (const server of servers) server.close();
+  const ended = new Promise((resolve) => child.once('close', resolve));
+  if (child.exitCode === null && child.kill('SIGKILL')) await ended;
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const listens = (port: number) =>
+  new Promise<boolean>((resolve) => {
+    const socket = connect(port, '127.0.0.1', () => resolve(true));
+    socket.on('error', () => resolve(false)).on('connect', () => socket.destroy());
+  });
+
+/** @param name the server name of the handshake; undefined for a browser that was given an address */
+function ask(name: string | undefined, headers: Record<string, string>, path = '/') {
+  const options = { host: '127.0.0.1', port: httpsPort, path, headers, agent: false };
+  return new Promise<{ status: number | undefined; body: string }>((resolve, reject) => {
+    request({ ...options, servername: name ?? '', rejectUnauthorized: false }, (response) => {
+      let body = '';
+      response.on('data', (data) => (body += data));
+      response.on('end', () => resolve({ status: response.statusCode, body }));
+    })
+      .on('error', reject)
+      .end();
+  });
+}
+
+const host = (name: string) => ({ Host: `${name}:${httpsPort}` });
+const as = (user: string) => ({ Authorization: `Basic ${Buffer.from(user).toString('base64')}` });
+const SIGNED_IN = as('alice:secret');
+
+describe.skipIf(caddy === '')('the proxy for operators', () => {
+  test('is in order for Caddy, and says what is missing', () => {
+    const validate = (changed: NodeJS.ProcessEnv) =>
+      spawnSync(caddy, ['validate', '--adapter', 'caddyfile', '--config', join(folder, 'Caddyfile')], {
+        env: { ...env, ...changed },
+      }).status;
+    expect(validate({})).toBe(0);
+    expect(validate({ OPERATOR_HASH: '' })).not.toBe(0);
+  });
+
+  test('lets through who is signed in, by the right name, without the password', async () => {
+    expect(await ask(WEB_UI, { ...host(WEB_UI), ...SIGNED_IN })).toEqual({ status: 200, body: 'the Web UI' });
+    expect(seen.map(({ authorization }) => authorization)).toEqual([undefined]);
+    expect(await ask(ADMIN, { ...host(ADMIN), ...SIGNED_IN }, '/details')).toEqual({
+      status: 200,
+      body: '{"mode":"test"}',
+    });
+    expect((await ask(ADMIN, { ...host(ADMIN), ...SIGNED_IN }, '/metrics')).status).toBe(200);
+  });
+
+  test.each([
+    ['nobody', {}],
+    ['somebody else', as('eve:secret')],
+    ['a wrong password', as('alice:wrong')],
+  ])('asks %s to sign in', async (_who, headers) => {
+    const before = seen.length;
+    for (const name of [WEB_UI, ADMIN]) {
+      expect((await ask(name, { ...host(name), ...headers }, '/details')).status).toBe(401);
+    }
+    expect(seen).toHaveLength(before);
+  });
+
+  test.each(['evil.example', '127.0.0.1', 'localhost'])(
+    'refuses the Host %s, signed in or not',
+    async (name) => {
+      const before = seen.length;
+      for (const served of [WEB_UI, ADMIN]) {
+        for (const headers of [host(name), { ...host(name), ...SIGNED_IN }]) {
+          expect((await ask(served, headers, '/details')).status).toBe(421);
+        }
+      }
+      // What a browser does that was given this machine's address under another name: no certificate, or no page.
+      for (const server of [name, undefined]) {
+        const status = await ask(server, { ...host(name), ...SIGNED_IN }).then(
+          (answer) => answer.status,
+          () => 'no handshake',
+        );
+        expect(['no handshake', 421]).toContain(status);
+      }
+      expect(seen).toHaveLength(before);
+    },
+  );
+});

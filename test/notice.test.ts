@@ -1,0 +1,59 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+
+/** NOTICE names what in production asks for it: the Apache License 2.0 of packages with a notice, and CC BY. */
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const read = (...names: string[]) => readFileSync(join(root, ...names), 'utf8');
+const notice = read('NOTICE');
+
+interface Locked {
+  readonly dev?: boolean;
+  readonly devOptional?: boolean;
+  readonly license?: string;
+}
+const { packages } = JSON.parse(read('package-lock.json')) as { packages: Record<string, Locked> };
+/** Of this machine; the image leaves TypeScript's compiler out (deploy/prune-modules.mjs). */
+const inProduction = Object.entries(packages).filter(
+  ([path, { dev, devOptional }]) =>
+    path !== '' && !dev && !devOptional && !path.includes('/@typescript/') && existsSync(join(root, path)),
+);
+const nameOf = (path: string) => path.split('node_modules/').at(-1) ?? path;
+
+const noticeOf = (path: string) => readdirSync(join(root, path)).find((name) => /^notice/i.test(name));
+const withNotice = inProduction.filter(([path]) => noticeOf(path) !== undefined);
+const attributed = inProduction.filter(([, { license = '' }]) => /\bCC-BY/.test(license));
+
+test('a package that brings a notice is named with it', () => {
+  expect(withNotice.map(([path]) => nameOf(path))).toContain('swagger-ui-dist');
+  for (const [path] of withNotice) {
+    expect(notice).toContain(nameOf(path));
+    const lines = read(path, noticeOf(path) ?? '').split('\n');
+    for (const line of lines.map((text) => text.trim()).filter((text) => text !== '')) {
+      expect(notice).toContain(line);
+    }
+  }
+});
+
+test('a package whose licence asks for attribution is named', () => {
+  expect(attributed.map(([path]) => nameOf(path))).toContain('caniuse-lite');
+  for (const [path] of attributed) expect(notice).toContain(nameOf(path));
+});
+
+test('no package in production has a licence that asks for more', () => {
+  const known =
+    /^(MIT|MIT\/X11|ISC|0BSD|BSD-[23]-Clause|Apache-2\.0|Apache-2\.0 AND MIT|Unlicense|BlueOak-1\.0\.0|CC-BY-4\.0)$/;
+  const licenses = inProduction.map(([path, { license }]) => [nameOf(path), license ?? readLicense(path)]);
+  expect(licenses.filter(([, license]) => !known.test(license ?? ''))).toEqual([]);
+});
+
+/** The lock has none of packages that state it in an old form, or only in their text. */
+function readLicense(path: string): string | undefined {
+  const { license, licenses } = JSON.parse(read(path, 'package.json'));
+  const text = existsSync(join(root, path, 'LICENSE')) ? read(path, 'LICENSE') : '';
+  return (
+    license ?? licenses?.[0]?.type ?? (/released into the public domain/.test(text) ? 'Unlicense' : undefined)
+  );
+}
