@@ -55,7 +55,11 @@ export interface CallOptions {
 /** With a token it is a `PayerPayment`, with a key a `Payment`. */
 export type VisiblePayment =
   | PayerPayment
-  | (Payment & { readonly orderState?: undefined; readonly switchTo?: undefined });
+  | (Payment & {
+      readonly orderState?: undefined;
+      readonly switchTo?: undefined;
+      readonly backUrl?: undefined;
+    });
 
 export interface Client {
   /** Starts a payment, or returns the live one of the same order, channel and method. Needs the key. */
@@ -93,7 +97,7 @@ export interface Client {
     id: string,
     to: { readonly channel: string; readonly method?: string },
     options?: CallOptions,
-  ): Promise<SwitchedPayment | (Payment & { readonly clientToken: string })>;
+  ): Promise<SwitchedPayment | (Payment & { readonly clientToken: string; readonly backUrl?: undefined })>;
 }
 
 export declare function createClient(options: ClientOptions): Client;

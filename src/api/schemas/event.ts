@@ -5,7 +5,7 @@ import {
   REDELIVERABLE_STATUSES,
 } from '../../domain/event.ts';
 import { z } from '../http/zod.ts';
-import { cursor, filter, limit, oneOf, time, wait } from './common.ts';
+import { cursor, limit, oneOf, time, wait } from './common.ts';
 import { order } from './order.ts';
 import { payment } from './payment.ts';
 import { refund } from './refund.ts';
@@ -92,7 +92,7 @@ export const eventPage = z
 export const paymentDeliveryListQuery = z.strictObject({ limit: limit(100, 20), cursor });
 
 export const deliveryListQuery = paymentDeliveryListQuery.extend({
-  status: filter(z.enum(DELIVERY_STATUSES)),
+  status: z.enum(DELIVERY_STATUSES).optional(),
 });
 
 export const newRedelivery = z

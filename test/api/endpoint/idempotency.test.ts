@@ -125,8 +125,7 @@ describe('what is not definite is not kept:', () => {
       'order_exists',
       [{ path: 'order.subject', message: 'the order has "Another"' }],
     ]);
-    const { subject } = body.order;
-    await api.call(`/v1/orders/${body.order.id}`, { key, method: 'PATCH', body: { subject } });
+    await api.call(`/v1/orders/${body.order.id}`, { key, method: 'PATCH', body: { subject: '' } });
     const again = await pay(body, id);
     expect([again.status, isReplayed(again)]).toEqual([201, null]);
   });
