@@ -1,6 +1,8 @@
 // The receiver that people copy: run as they run it, on the tables that stand beside it.
 import { readFileSync } from 'node:fs';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { Connection } from '../../src/ledger/connection.ts';
 import { emptyDatabase, eventually, type FreshDatabase, queryOnce } from '../support/stack.ts';
 import { type Example, eventOf, newId, newSecret, send, startReceiver } from './support.ts';
@@ -13,13 +15,31 @@ let database: FreshDatabase;
 let receiver: { url: string; process: Example };
 let orderId: string;
 
+/** What nodrop says of a payment; undefined: it answers 503. */
+let paymentIs: object | undefined;
+const paymentsRead: string[] = [];
+const nodrop = createServer((request, response) => {
+  expect(request.headers.authorization).toBe('Bearer sk_of_the_shop');
+  paymentsRead.push(request.url ?? '');
+  response.writeHead(paymentIs === undefined ? 503 : 200, { 'content-type': 'application/json' });
+  response.end(JSON.stringify(paymentIs ?? { status: 503, code: 'database_unavailable' }));
+});
+
 beforeAll(async () => {
+  await new Promise<void>((resolve) => nodrop.listen(0, '127.0.0.1', resolve));
   database = await emptyDatabase();
   await queryOnce(database.url, file('schema.sql'));
-  receiver = await startReceiver(database, secret);
+  const nodropUrl = `http://127.0.0.1:${(nodrop.address() as AddressInfo).port}`;
+  receiver = await startReceiver(database, secret, nodropUrl);
+});
+
+beforeEach(() => {
+  paymentIs = undefined;
+  paymentsRead.length = 0;
 });
 
 afterAll(async () => {
+  nodrop.close();
   await receiver?.process.stop();
   await database?.drop();
 });
@@ -38,9 +58,9 @@ async function paidBy(): Promise<unknown> {
   return order?.paid_payment_id;
 }
 
-test('it has fewer than 40 lines, and nothing but three libraries', () => {
+test('it has fewer than 50 lines, and nothing but three libraries', () => {
   const source = file('receiver.js');
-  expect(source.trimEnd().split('\n').length).toBeLessThan(40);
+  expect(source.trimEnd().split('\n').length).toBeLessThan(50);
   expect([...source.matchAll(/from '(.*)'/g)].map(([, name]) => name)).toEqual([
     'express',
     'pg',
@@ -93,6 +113,40 @@ test('of money that is all back nothing is handed out, whichever event says so f
     (await tell(eventOf('payment.succeeded', orderId, { payment: { ...payment, id: newId('pay') } }))).status,
   ).toBe(200);
   expect(await paidBy()).toBeNull();
+});
+
+/** A success that had to wait: nodrop sends it now, and it happened 11 s ago. */
+async function oldSuccess() {
+  const event = eventOf('payment.succeeded', await newOrder());
+  return { ...event, timestamp: new Date(Date.now() - 11_000).toISOString() };
+}
+
+test('before goods go out by an old event its payment is read, and goods go out only if it still pays the order', async () => {
+  for (const changes of [{ orderUpdate: 'conflict', refundedAmount: 6800 }, { orderUpdate: 'review' }]) {
+    const event = await oldSuccess();
+    paymentIs = { ...event.data.payment, ...changes };
+    expect((await tell(event)).status).toBe(200);
+    expect(paymentsRead.at(-1)).toBe(`/v1/payments/${event.data.payment.id}`);
+    expect(await paidBy()).toBeNull();
+  }
+  const event = await oldSuccess();
+  paymentIs = { ...event.data.payment, refundedAmount: 800 };
+  expect((await tell(event)).status).toBe(200);
+  expect(await paidBy()).toBe(event.data.payment.id);
+});
+
+test('an old event whose payment cannot be read hands nothing out, and is told again', async () => {
+  const event = await oldSuccess();
+  expect((await tell(event)).status).toBe(500);
+  expect(await paidBy()).toBeNull();
+  paymentIs = event.data.payment;
+  expect((await tell(event)).status).toBe(200);
+  expect(await paidBy()).toBe(event.data.payment.id);
+});
+
+test('nothing is read for an event that is told at once', async () => {
+  expect((await tell(eventOf('payment.succeeded', await newOrder()))).status).toBe(200);
+  expect(paymentsRead).toEqual([]);
 });
 
 test('a conflict of the payment that paid the order takes the goods back, and of no other', async () => {
