@@ -92,6 +92,7 @@ export const delivery = z
     version: z.int(),
     status: oneOf(DELIVERY_STATUSES).openapi({
       description:
+        `One of ${DELIVERY_STATUSES.join(', ')}; accept new ones. ` +
         '`superseded`: what the event says ceased to be true before the order service answered, as a success once all ' +
         'of its money is back. It is not told any more; newer events say what is true.',
     }),
