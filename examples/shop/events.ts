@@ -25,7 +25,7 @@ interface PaymentOfEvent extends PaymentNow {
 }
 
 /**
- * An event is old when nodrop sent it so long after it happened. One that is told at once arrives within a second or
+ * An event is old when nodrop sent it so long after it happened, both by nodrop's clock. One that is told at once arrives within a second or
  * two; one that had to wait says what was true then, and its money may have gone back meanwhile.
  */
 const OLD_AFTER_MS = 10_000;
@@ -53,8 +53,15 @@ export function nodropRoutes(db: Pool, secret: string, nodrop: Pick<Nodrop, 'rea
     const id = request.headers['webhook-id'] as string;
     const sentAt = Number(request.headers['webhook-timestamp']) * 1000;
     if (event !== null) {
-      const current = await bringUpToDate(nodrop, event, sentAt);
-      await inTransaction(db, (tx) => applyEvent(tx, id, current));
+      const isOld = sentAt - Date.parse(event.timestamp) > OLD_AFTER_MS;
+      const needsReading = await inTransaction(db, (tx) => applyEvent(tx, id, event, isOld)).then(
+        () => false,
+        isReadingNeeded,
+      );
+      if (needsReading) {
+        const current = await withPaymentNow(nodrop, event);
+        await inTransaction(db, (tx) => applyEvent(tx, id, current, false));
+      }
     }
     // Only now: after this answer nodrop does not come again.
     response.sendStatus(204);
@@ -124,27 +131,39 @@ function stateOf(payment: PaymentNow): string {
   return refundedAmount < (receivedAmount ?? 0) ? 'paid' : 'refunded';
 }
 
+/** Undoes the transaction: goods would go out by an old event. */
+class ReadingNeeded extends Error {}
+
+function isReadingNeeded(error: unknown): true {
+  if (error instanceof ReadingNeeded) return true;
+  throw error;
+}
+
 /**
- * Before goods go out by an old event the payment is read: what counts is the state it has now. Both times are of
- * nodrop's clock.
+ * The event with the state that its payment has now.
  * @throws Refusal while nodrop does not answer: the event comes again.
  */
-async function bringUpToDate(
+async function withPaymentNow(
   nodrop: Pick<Nodrop, 'readPayment'>,
   event: PaymentEvent,
-  sentAt: number,
 ): Promise<PaymentEvent> {
   const { payment } = event.data;
-  const isOld = sentAt - Date.parse(event.timestamp) > OLD_AFTER_MS;
-  if (!isOld || stateOf(payment) !== 'paid') return event;
   const now = await nodrop.readPayment(payment.id);
   if (now === 'unknown')
     throw new Refusal(503, { error: 'The event is old, and its payment cannot be read.' });
   return { ...event, data: { ...event.data, payment: { ...payment, ...now } } };
 }
 
-/** @throws Refusal */
-async function applyEvent(tx: PoolClient, id: string, { type, data }: PaymentEvent): Promise<void> {
+/**
+ * @param isOld no goods may go out by it
+ * @throws ReadingNeeded when they would. @throws Refusal
+ */
+async function applyEvent(
+  tx: PoolClient,
+  id: string,
+  { type, data }: PaymentEvent,
+  isOld: boolean,
+): Promise<void> {
   const { payment, version } = data;
   const state = stateOf(payment);
 
@@ -185,6 +204,7 @@ async function applyEvent(tx: PoolClient, id: string, { type, data }: PaymentEve
   if (state === 'paid' && order.paid_payment_id !== payment.id) {
     if (order.paid_payment_id !== null) throw new Refusal(409, { paidPaymentId: order.paid_payment_id });
     if (order.cancelled_at !== null) throw new Refusal(410, { error: 'The order is cancelled.' });
+    if (isOld) throw new ReadingNeeded();
     await tx.query(
       'update orders set paid_payment_id = $2, paid_at = now(), pickup_code = $3 where id = $1',
       [payment.orderId, payment.id, pickupCode()],
