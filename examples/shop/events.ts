@@ -25,8 +25,9 @@ interface PaymentOfEvent extends PaymentNow {
 }
 
 /**
- * An event is old when nodrop sent it so long after it happened, both by nodrop's clock. One that is told at once arrives within a second or
- * two; one that had to wait says what was true then, and its money may have gone back meanwhile.
+ * An event is old when nodrop sent it so long after it happened, both by nodrop's clock. One that is told at once
+ * arrives within a second or two; one that had to wait says what was true then, and its money may have gone back
+ * meanwhile.
  */
 const OLD_AFTER_MS = 10_000;
 
@@ -53,12 +54,12 @@ export function nodropRoutes(db: Pool, secret: string, nodrop: Pick<Nodrop, 'rea
     const id = request.headers['webhook-id'] as string;
     const sentAt = Number(request.headers['webhook-timestamp']) * 1000;
     if (event !== null) {
-      const isOld = sentAt - Date.parse(event.timestamp) > OLD_AFTER_MS;
-      const needsReading = await inTransaction(db, (tx) => applyEvent(tx, id, event, isOld)).then(
-        () => false,
-        isReadingNeeded,
-      );
-      if (needsReading) {
+      // Also when it does not say when it happened.
+      const isOld = !(sentAt - Date.parse(event.timestamp) <= OLD_AFTER_MS);
+      try {
+        await inTransaction(db, (tx) => applyEvent(tx, id, event, isOld));
+      } catch (error) {
+        if (!(error instanceof ReadingNeeded)) throw error;
         const current = await withPaymentNow(nodrop, event);
         await inTransaction(db, (tx) => applyEvent(tx, id, current, false));
       }
@@ -133,11 +134,6 @@ function stateOf(payment: PaymentNow): string {
 
 /** Undoes the transaction: goods would go out by an old event. */
 class ReadingNeeded extends Error {}
-
-function isReadingNeeded(error: unknown): true {
-  if (error instanceof ReadingNeeded) return true;
-  throw error;
-}
 
 /**
  * The event with the state that its payment has now.
