@@ -2,20 +2,29 @@ import express from 'express';
 import pg from 'pg';
 import { WebhookVerificationError as Forged, Webhook } from 'standardwebhooks';
 
-const webhook = new Webhook(process.env.NODROP_WEBHOOK_SECRET);
-const db = new pg.Pool({ connectionString: process.env.DATABASE_URL }).on('error', console.error);
+const { NODROP_URL, NODROP_KEY, NODROP_WEBHOOK_SECRET, DATABASE_URL, PORT = 3200 } = process.env;
+const webhook = new Webhook(NODROP_WEBHOOK_SECRET);
+const db = new pg.Pool({ connectionString: DATABASE_URL }).on('error', console.error);
 db.on('connect', (client) => client.on('error', console.error)); // Also one that breaks in use.
+const isHere = (payment) => payment.status === 'succeeded' && payment.refundedAmount < payment.receivedAmount;
+const pays = (payment) => isHere(payment) && ['pending', 'applied'].includes(payment.orderUpdate);
 
-async function apply(tx, { type, data: { payment, version } }) {
+async function current({ type, timestamp, data: { payment, version } }, sentAt) {
   if (!/^(payment|refund)\./.test(type)) return; // Of a kind that is newer than this code.
+  if (sentAt * 1000 - Date.parse(timestamp) < 10_000 || !pays(payment)) return [payment, version];
+  const init = { headers: { authorization: `Bearer ${NODROP_KEY}` }, signal: AbortSignal.timeout(5_000) };
+  const answer = await fetch(`${NODROP_URL}/v1/payments/${payment.id}`, init); // Before goods go out.
+  if (!answer.ok) throw new Error(`nodrop answered ${answer.status}.`);
+  return [await answer.json(), version];
+}
+
+async function apply(tx, payment, version) {
   const [order] = (await tx.query('select * from orders where id = $1 for update', [payment.orderId])).rows;
   const newer = `insert into nodrop_payments as known values ($1, $2) on conflict (id) do update set version = $2 where known.version < $2`;
   if ((await tx.query(newer, [payment.id, version])).rowCount === 0) return; // Told before, or newer is known.
-  const isHere = payment.status === 'succeeded' && payment.refundedAmount < payment.receivedAmount;
-  const paid = isHere && ['pending', 'applied'].includes(payment.orderUpdate);
   const off = 'update orders set paid_payment_id = null where paid_payment_id = $1';
   if (payment.orderUpdate === 'conflict') await tx.query(off, [payment.id]); // Take the goods back.
-  if (!paid || order?.paid_payment_id === payment.id) return;
+  if (!pays(payment) || order?.paid_payment_id === payment.id) return;
   if (+order?.amount !== payment.amount || order.currency !== payment.currency) return [order ? 422 : 410];
   if (order.paid_payment_id) return [409, { paidPaymentId: order.paid_payment_id }];
   if (order.cancelled) return [410];
@@ -23,10 +32,11 @@ async function apply(tx, { type, data: { payment, version } }) {
 }
 
 async function receive({ body, headers }, response) {
-  const [event, tx] = [webhook.verify(body, headers), await db.connect()];
+  const event = await current(webhook.verify(body, headers), headers['webhook-timestamp']);
+  const tx = await db.connect();
   try {
     await tx.query('begin');
-    const [status, answer = {}] = (await apply(tx, event)) ?? [200];
+    const [status, answer = {}] = (event && (await apply(tx, ...event))) ?? [200];
     if (status === 200) await tx.query('commit');
     response.status(status).json(answer);
   } finally {
@@ -36,4 +46,4 @@ async function receive({ body, headers }, response) {
 
 const app = express().post('/nodrop/events', express.raw({ type: '*/*', limit: '1mb' }), receive);
 app.use((error, _req, res, next) => (error instanceof Forged ? res.sendStatus(401) : next(error)));
-app.listen(process.env.PORT ?? 3200);
+app.listen(PORT);

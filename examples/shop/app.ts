@@ -36,7 +36,7 @@ export function createShop(db: Pool, nodrop: Nodrop, webhookSecret: string, stop
   for (const name of ['style.css', 'order.js']) {
     app.get(`/${name}`, (_request, response) => response.sendFile(file(name)));
   }
-  app.use(nodropRoutes(db, webhookSecret));
+  app.use(nodropRoutes(db, webhookSecret, nodrop));
 
   app.use((_request, response, next) => {
     // Also the way back in the browser shows what is so now.

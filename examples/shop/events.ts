@@ -4,6 +4,7 @@ import type { Pool, PoolClient } from 'pg';
 import { Webhook, WebhookVerificationError } from 'standardwebhooks';
 import { BODY_LIMIT } from './bodies.ts';
 import { inTransaction, isStorable } from './database.ts';
+import type { Nodrop, PaymentNow } from './nodrop.ts';
 
 /**
  * Where nodrop tells the shop what became of payments, and reads whether the shop knows. The only code that makes an
@@ -13,20 +14,23 @@ import { inTransaction, isStorable } from './database.ts';
 /** What the shop reads of an event; there is more in it. */
 interface PaymentEvent {
   readonly type: string;
-  readonly data: {
-    readonly version: number;
-    readonly payment: {
-      readonly id: string;
-      readonly orderId: string;
-      readonly amount: number;
-      readonly currency: string;
-      readonly status: string;
-      readonly orderUpdate: string | null;
-      readonly receivedAmount: number | null;
-      readonly refundedAmount: number;
-    };
-  };
+  readonly timestamp: string;
+  readonly data: { readonly version: number; readonly payment: PaymentOfEvent };
 }
+
+interface PaymentOfEvent extends PaymentNow {
+  readonly id: string;
+  readonly orderId: string;
+  readonly amount: number;
+  readonly currency: string;
+}
+
+/**
+ * An event is old when nodrop sent it so long after it happened, both by nodrop's clock. One that is told at once
+ * arrives within a second or two; one that had to wait says what was true then, and its money may have gone back
+ * meanwhile.
+ */
+const OLD_AFTER_MS = 10_000;
 
 /** An answer that undoes the transaction: the same event is decided afresh when it comes again. */
 class Refusal extends Error {
@@ -40,7 +44,7 @@ class Refusal extends Error {
   }
 }
 
-export function nodropRoutes(db: Pool, secret: string): Router {
+export function nodropRoutes(db: Pool, secret: string, nodrop: Pick<Nodrop, 'readPayment'>): Router {
   const webhook = new Webhook(secret);
   const router = Router();
   // The signature is of the bytes as they came.
@@ -49,7 +53,18 @@ export function nodropRoutes(db: Pool, secret: string): Router {
   router.post('/nodrop/events', raw, async (request, response) => {
     const event = toEvent(verified(webhook, request));
     const id = request.headers['webhook-id'] as string;
-    if (event !== null) await inTransaction(db, (tx) => applyEvent(tx, id, event));
+    const sentAt = Number(request.headers['webhook-timestamp']) * 1000;
+    if (event !== null) {
+      // Also when it does not say when it happened.
+      const isOld = !(sentAt - Date.parse(event.timestamp) <= OLD_AFTER_MS);
+      try {
+        await inTransaction(db, (tx) => applyEvent(tx, id, event, isOld));
+      } catch (error) {
+        if (!(error instanceof ReadingNeeded)) throw error;
+        const current = await withPaymentNow(nodrop, event);
+        await inTransaction(db, (tx) => applyEvent(tx, id, current, false));
+      }
+    }
     // Only now: after this answer nodrop does not come again.
     response.sendStatus(204);
   });
@@ -96,10 +111,10 @@ function verified(webhook: Webhook, request: Request): unknown {
  * @throws Refusal, so that what the shop cannot read is repeated and shown, and never taken for applied.
  */
 function toEvent(value: unknown): PaymentEvent | null {
-  const { type, data } = (value ?? {}) as Partial<PaymentEvent>;
+  const { type, timestamp, data } = (value ?? {}) as Partial<PaymentEvent>;
   if (typeof type === 'string' && !/^(payment|refund)\./.test(type)) return null;
   const payment = data?.payment;
-  const texts = [type, payment?.id, payment?.orderId, payment?.currency, payment?.status];
+  const texts = [type, timestamp, payment?.id, payment?.orderId, payment?.currency, payment?.status];
   const numbers = [data?.version, payment?.amount, payment?.refundedAmount];
   if (payment?.status === 'succeeded') numbers.push(payment.receivedAmount ?? undefined);
   if (!texts.every((text) => typeof text === 'string') || !numbers.every(Number.isSafeInteger))
@@ -111,15 +126,41 @@ function toEvent(value: unknown): PaymentEvent | null {
  * What the event says of its payment, in one word. The state decides and not the type: an event that overtook
  * `payment.succeeded`, as that of a refund can, carries the same success, as long as money is left of it.
  */
-function stateOf(payment: PaymentEvent['data']['payment']): string {
+function stateOf(payment: PaymentNow): string {
   const { status, orderUpdate, receivedAmount, refundedAmount } = payment;
   if (status !== 'succeeded') return status;
   if (orderUpdate !== 'pending' && orderUpdate !== 'applied') return orderUpdate ?? 'open';
   return refundedAmount < (receivedAmount ?? 0) ? 'paid' : 'refunded';
 }
 
-/** @throws Refusal */
-async function applyEvent(tx: PoolClient, id: string, { type, data }: PaymentEvent): Promise<void> {
+/** Undoes the transaction: goods would go out by an old event. */
+class ReadingNeeded extends Error {}
+
+/**
+ * The event with the state that its payment has now.
+ * @throws Refusal while nodrop does not answer: the event comes again.
+ */
+async function withPaymentNow(
+  nodrop: Pick<Nodrop, 'readPayment'>,
+  event: PaymentEvent,
+): Promise<PaymentEvent> {
+  const { payment } = event.data;
+  const now = await nodrop.readPayment(payment.id);
+  if (now === 'unknown')
+    throw new Refusal(503, { error: 'The event is old, and its payment cannot be read.' });
+  return { ...event, data: { ...event.data, payment: { ...payment, ...now } } };
+}
+
+/**
+ * @param isOld no goods may go out by it
+ * @throws ReadingNeeded when they would. @throws Refusal
+ */
+async function applyEvent(
+  tx: PoolClient,
+  id: string,
+  { type, data }: PaymentEvent,
+  isOld: boolean,
+): Promise<void> {
   const { payment, version } = data;
   const state = stateOf(payment);
 
@@ -161,6 +202,7 @@ async function applyEvent(tx: PoolClient, id: string, { type, data }: PaymentEve
     }
     if (order.paid_payment_id !== null) throw new Refusal(409, { paidPaymentId: order.paid_payment_id });
     if (order.cancelled_at !== null) throw new Refusal(410, { error: 'The order is cancelled.' });
+    if (isOld) throw new ReadingNeeded();
     await tx.query(
       'update orders set paid_payment_id = $2, paid_at = now(), pickup_code = $3 where id = $1',
       [payment.orderId, payment.id, pickupCode()],

@@ -11,6 +11,17 @@ export interface Nodrop {
   cancel(orderId: string): Promise<'cancelled' | 'paid' | 'unsettled'>;
   /** What nodrop says of an order whose known attempts are all over. */
   askWord(orderId: string): Promise<Word>;
+  /** The payment as it is now; `unknown` while nodrop does not answer. */
+  readPayment(paymentId: string): Promise<PaymentNow | 'unknown'>;
+}
+
+/** What decides whether a payment pays its order. */
+export interface PaymentNow {
+  readonly status: string;
+  readonly orderUpdate: string | null;
+  /** Null until money came in. */
+  readonly receivedAmount: number | null;
+  readonly refundedAmount: number;
 }
 
 /**
@@ -40,16 +51,8 @@ const OPEN = 'unpaid';
 const OVER = new Set(['cancelled', 'closed', 'refunded']);
 const ENDED = new Set(['failed', 'cancelled', 'closed']);
 
-interface Attempt {
-  readonly status: string;
-  readonly orderUpdate: string | null;
-  /** Null until money came in. */
-  readonly receivedAmount: number | null;
-  readonly refundedAmount: number;
-}
-
 /** Also one whose money goes back, or is back. */
-const isOver = ({ status, orderUpdate, receivedAmount, refundedAmount }: Attempt) =>
+const isOver = ({ status, orderUpdate, receivedAmount, refundedAmount }: PaymentNow) =>
   ENDED.has(status) ||
   orderUpdate === 'conflict' ||
   (receivedAmount !== null && refundedAmount >= receivedAmount);
@@ -96,10 +99,23 @@ export function connectNodrop({ nodropUrl, nodropKey, channel, url }: Settings):
           signal: AbortSignal.timeout(READ_MS),
         });
         if (!response.ok) return 'unknown';
-        const order = (await response.json()) as { status: string; payments: Attempt[] };
+        const order = (await response.json()) as { status: string; payments: PaymentNow[] };
         if (!order.payments.every(isOver)) return 'unknown';
         if (order.status === OPEN) return 'open';
         return OVER.has(order.status) ? 'over' : 'unknown';
+      } catch {
+        return 'unknown';
+      }
+    },
+    async readPayment(paymentId) {
+      try {
+        const response = await fetch(`${nodropUrl}/v1/payments/${encodeURIComponent(paymentId)}`, {
+          headers: { authorization: `Bearer ${nodropKey}` },
+          signal: AbortSignal.timeout(READ_MS),
+        });
+        if (!response.ok) return 'unknown';
+        const { status, orderUpdate, receivedAmount, refundedAmount } = (await response.json()) as PaymentNow;
+        return { status, orderUpdate, receivedAmount, refundedAmount };
       } catch {
         return 'unknown';
       }

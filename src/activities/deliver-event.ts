@@ -122,7 +122,10 @@ export function deliverEventActivities({
       return await unlessGone(() => unlessOwnTrouble(() => inCrowd(deliveryId, () => attempt(deliveryId))));
     },
 
-    /** One more call for a delivery that is settled: logged, and nothing else. Null as above. */
+    /**
+     * One more call for a delivery that is settled: logged, and nothing else. None for one that was superseded after
+     * it was asked for. Null as above.
+     */
     async redeliverEvent(deliveryId: string): Promise<DeliverySnapshot | null> {
       return await unlessGone(() =>
         unlessOwnTrouble(() =>
@@ -198,7 +201,7 @@ async function ask(
       return { outcome: 'gone', statusCode, detail: 'It answered 410: there is no such order.', durationMs };
     case 'agreed': {
       const detail = `It answered ${statusCode}.`;
-      if (target.statusUrl === null || !isProofNeeded(row))
+      if (target.statusUrl === null || !isAwaited(row))
         return { outcome: 'agreed', statusCode, detail, durationMs };
       const read = await orderServices.read(target, payment.orderId, payment.id, at);
       const whole = { statusCode, durationMs: durationMs + read.durationMs };
@@ -221,16 +224,7 @@ async function ask(
   }
 }
 
-/**
- * An acknowledgement alone is not proof while the payment waits for the order to be paid. Once all of its money has
- * gone back, the order need not say paid any more.
- */
-function isProofNeeded(row: deliveries.DeliveryRow): boolean {
-  const { refundedAmount, receivedAmount } = row.payment;
-  return isAwaited(row) && (receivedAmount === null || refundedAmount < receivedAmount);
-}
-
-/** Its payment waits for it. */
+/** Its payment waits for it: an acknowledgement alone is not proof. */
 const isAwaited = ({ event, payment }: deliveries.DeliveryRow): boolean =>
   isToldByPayment(event.type, payment.orderUpdate);
 

@@ -1,6 +1,7 @@
 import type { ChannelAdapter } from '../domain/channel.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import type { DeliveryWorkflows } from '../temporal/delivery-workflows.ts';
+import type { PaymentWorkflows } from '../temporal/payment-workflows.ts';
 
 /** What activities work with. */
 export interface ActivityDeps {
@@ -12,6 +13,8 @@ export interface ActivityDeps {
   readonly secret: string;
   /** Has order services told at once of what the ledger records. */
   readonly deliveryWorkflows: Pick<DeliveryWorkflows, 'start' | 'redeliverWaiting'>;
+  /** Has a payment's workflow look again when a refund has decided it. */
+  readonly workflows: Pick<PaymentWorkflows, 'wake'>;
   /** The clock of everything written to the ledger; the time-skipping tests bring their own. */
   readonly now: () => Promise<Date>;
 }

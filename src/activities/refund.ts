@@ -7,6 +7,7 @@ import { recordAnswer } from '../ledger/payments.ts';
 import * as answers from '../ledger/refund-answers.ts';
 import { findRefund } from '../ledger/refunds.ts';
 import { recordRefundsOfCallback } from '../ledger/reversals.ts';
+import type { Payment } from '../ledger/rows.ts';
 import { isAllBack, toRefundSnapshot } from '../ledger/snapshot.ts';
 import { startDeliveries } from '../temporal/start-deliveries.ts';
 import type { ActivityDeps } from './deps.ts';
@@ -18,8 +19,30 @@ export interface RefundQueryInput {
   readonly waits: readonly [number, ...number[]];
 }
 
+const WAKE_DEADLINE_MS = 2_000;
+
+/**
+ * Has the order service told of what was recorded of the payment's refunds. A payment that waited for its order service
+ * and is a conflict by now is woken: its workflow waits for the time of the next attempt, up to a day, and would show
+ * until then what is over. Never fails: what is not told here is the sweep's, and who is not woken finds out by itself.
+ * @param before the payment as it was before that
+ */
+async function tell(
+  { db, deliveryWorkflows, workflows }: Pick<ActivityDeps, 'db' | 'deliveryWorkflows' | 'workflows'>,
+  before: Payment,
+): Promise<void> {
+  await startDeliveries({ db, deliveryWorkflows }, before.id);
+  if (before.orderUpdate !== 'pending') return;
+  try {
+    const after = await db.payment.findUniqueOrThrow({ where: { id: before.id } });
+    if (after.orderUpdate === 'conflict') await workflows.wake(after, WAKE_DEADLINE_MS);
+  } catch {
+    // It is in the ledger.
+  }
+}
+
 /** The refund activities that only touch the ledger; task queue `nodrop`. */
-export function refundLedgerActivities({ db, now, deliveryWorkflows }: ActivityDeps) {
+export function refundLedgerActivities({ db, now, deliveryWorkflows, workflows }: ActivityDeps) {
   return {
     /** The row as it is: every run's first activity, as its input may be stale. Null when the row is gone. */
     async loadRefund(refundId: string): Promise<RefundSnapshot | null> {
@@ -28,8 +51,12 @@ export function refundLedgerActivities({ db, now, deliveryWorkflows }: ActivityD
 
     /** What a verified callback says of a refund of ours. */
     async recordRefundCallback(refundId: string, callbackId: string): Promise<RefundSnapshot> {
+      const { payment } = await db.refund.findUniqueOrThrow({
+        where: { id: refundId },
+        include: { payment: true },
+      });
       const snapshot = await answers.recordRefundCallback(db, refundId, callbackId, await now());
-      await startDeliveries({ db, deliveryWorkflows }, snapshot.paymentId);
+      await tell({ db, deliveryWorkflows, workflows }, payment);
       return snapshot;
     },
 
@@ -46,7 +73,7 @@ export function refundLedgerActivities({ db, now, deliveryWorkflows }: ActivityD
  * The refund activities that talk to a channel; task queues `channel-{name}` and, for `queryRefund`,
  * `channel-{name}-poll`. Each writes what the channel said into the ledger before it returns.
  */
-export function refundChannelActivities({ db, channels, now, deliveryWorkflows }: ActivityDeps) {
+export function refundChannelActivities({ db, channels, now, deliveryWorkflows, workflows }: ActivityDeps) {
   const load = (refundId: string) =>
     db.refund.findUniqueOrThrow({
       where: { id: refundId },
@@ -78,7 +105,7 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows }
     const known = await query(row);
     if (known.state !== 'unknown_refund') return known;
     await answers.recordFirstAsk(db, row.id, trade, await now());
-    await startDeliveries({ db, deliveryWorkflows }, id);
+    await tell({ db, deliveryWorkflows, workflows }, row.payment);
     return undefined;
   };
 
@@ -121,7 +148,7 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows }
         : undefined;
     const snapshot = await answers.recordRefundAnswer(db, row.id, answer, await now(), trade);
     // The order service is told when this settled the refund.
-    if (!isRefundOpen(snapshot.status)) await startDeliveries({ db, deliveryWorkflows }, snapshot.paymentId);
+    if (!isRefundOpen(snapshot.status)) await tell({ db, deliveryWorkflows, workflows }, row.payment);
     return snapshot;
   };
 
@@ -174,7 +201,7 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows }
       } catch (error) {
         throw unknownOutcome(channel, error);
       }
-      await startDeliveries({ db, deliveryWorkflows }, id);
+      await tell({ db, deliveryWorkflows, workflows }, payment);
     },
 
     /**

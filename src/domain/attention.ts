@@ -20,7 +20,7 @@ export const OCCASIONS = {
   decided: 'the channel says something else than processing',
   ended: 'the payment ends',
   settled: 'the payment is settled',
-  order_decided: 'the order service agrees, or refuses money that is all back',
+  order_decided: 'the order service agrees, or all money is back before it does',
   events_told: 'its events have been told, or none of them fails for 10 min any more',
   refunds_get_on: 'its refunds get on',
   money_back: 'all money is back',

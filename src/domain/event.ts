@@ -1,3 +1,5 @@
+import type { OrderUpdate, PaymentStatus, RefundStatus } from './states.ts';
+
 /**
  * What a merchant is told of a payment: by its order service's events and by the feed. An event is written in the
  * transaction of what it tells, and never changes.
@@ -18,8 +20,45 @@ export const EVENT_TYPES = [
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number];
 
-export const DELIVERY_STATUSES = ['pending', 'delivered', 'conflict', 'gone'] as const;
-/** What became of an event on its way to the order service. */
+/**
+ * Whether what an event of this type says is still true of its payment and, for a refund's event, of its refund. One that
+ * was not told before it ceased to be true is superseded: a newer event says what is true instead. Ends without money
+ * cease to be true by a late success, a success by its refusal or once all of its money is back, a review by its
+ * decision, a refund when it turns out to have been another one.
+ */
+export function stillHolds(
+  type: EventType,
+  payment: {
+    readonly status: PaymentStatus;
+    readonly orderUpdate: OrderUpdate | null;
+    readonly receivedAmount: bigint | null;
+    readonly refundedAmount: bigint;
+  },
+  refund: { readonly status: RefundStatus } | null,
+): boolean {
+  const { status, orderUpdate, receivedAmount, refundedAmount } = payment;
+  switch (type) {
+    case 'payment.succeeded':
+      return (
+        (orderUpdate === 'pending' || orderUpdate === 'applied') && refundedAmount < (receivedAmount ?? 0n)
+      );
+    case 'payment.review':
+      return orderUpdate === 'review';
+    case 'payment.failed':
+    case 'payment.cancelled':
+    case 'payment.closed':
+      return status !== 'succeeded';
+    case 'refund.succeeded':
+      return refund?.status === 'succeeded';
+    // Neither ever changes.
+    case 'payment.conflict':
+    case 'refund.failed':
+      return true;
+  }
+}
+
+export const DELIVERY_STATUSES = ['pending', 'delivered', 'conflict', 'gone', 'superseded'] as const;
+/** What became of an event on its way to the order service. `superseded`: it ceased to be true before it was told. */
 export type DeliveryStatus = (typeof DELIVERY_STATUSES)[number];
 
 /** Those that can be told again, and once more after their end. Every other status is left alone. */

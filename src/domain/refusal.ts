@@ -9,6 +9,7 @@ export const REFUSALS = {
   order_not_found: { status: 404, title: 'There is no such order' },
   payment_not_found: { status: 404, title: 'There is no such payment' },
   delivery_not_found: { status: 404, title: 'There is no such delivery' },
+  delivery_superseded: { status: 409, title: 'What the event says does not hold any more' },
   refund_not_found: { status: 404, title: 'There is no such refund' },
   cursor_expired: { status: 410, title: 'The feed cannot go on from this cursor' },
   order_exists: { status: 409, title: 'An order with this id and other content exists' },

@@ -11,7 +11,8 @@ import { Refusal } from '../domain/refusal.ts';
 import { SAME_TIME_MS } from '../domain/schedule.ts';
 import type { Prisma } from '../generated/prisma/client.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
-import { type Attempt, conclude, settle } from './delivery-verdict.ts';
+import { settle } from './delivery-row.ts';
+import { type Attempt, conclude } from './delivery-verdict.ts';
 import { cleared, type Locked, raised, underLock, update } from './locked.ts';
 import { noteHealth } from './redelivery.ts';
 import type { Delivery, Event, Payment } from './rows.ts';
@@ -177,6 +178,10 @@ export async function recordAttempt(
     const { event, ...delivery } = row;
     const told = `The order service was told of ${event.type} (${event.id}): ${detail}`;
     await note(tx, paymentId, 'delivery', told, now, { deliveryId, eventId: event.id, outcome, statusCode });
+    if (delivery.status === 'superseded' && outcome === 'agreed') {
+      const late = `The order service agreed to ${event.type} (${event.id}), which was superseded meanwhile: newer events take it back.`;
+      await note(tx, paymentId, 'order', late, now, { deliveryId, eventId: event.id });
+    }
     if (delivery.status !== 'pending')
       return toDeliverySnapshot({ ...delivery, event, payment: locked.payment });
     if (outcome === 'unknown' || outcome === 'not_applied')
@@ -316,7 +321,7 @@ export async function hurryDeliveries(tx: LedgerTx, paymentId: string): Promise<
 /**
  * A person wants the delivery told now: one that is pending need not wait for its time. Of one that is settled nothing
  * changes here.
- * @throws Refusal `delivery_not_found`
+ * @throws Refusal `delivery_not_found`, `delivery_superseded`
  */
 export async function requestRedelivery(
   db: LedgerClient,
@@ -331,6 +336,10 @@ export async function requestRedelivery(
       include: withContext,
     });
     if (row === null) throw new Refusal('delivery_not_found', `There is no delivery ${deliveryId}.`);
+    if (row.status === 'superseded') {
+      const detail = `${row.event.type} (${row.eventId}) does not hold any more: newer events say what does.`;
+      throw new Refusal('delivery_superseded', detail);
+    }
     const data: Prisma.DeliveryUpdateManyMutationInput = { nextAttemptAt: null };
     await tx.delivery.updateMany({ where: { id: deliveryId, status: 'pending' }, data });
     const { event, payment } = row;

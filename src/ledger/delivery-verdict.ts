@@ -1,14 +1,13 @@
 import type { Attention } from '../domain/attention.ts';
 import { reviewInstead } from '../domain/decision.ts';
 import { isToldByPayment } from '../domain/delivery.ts';
-import type { DeliveryOutcome, DeliveryStatus } from '../domain/event.ts';
+import type { DeliveryOutcome } from '../domain/event.ts';
 import type { RefundReason } from '../domain/states.ts';
-import type { LedgerTx } from './client.ts';
+import { settle } from './delivery-row.ts';
 import { cleared, type Locked, raisedUnlessDisputed, update } from './locked.ts';
 import { oweRefund } from './refunds.ts';
 import { showReversed } from './reversals.ts';
-import type { Delivery, Event, Payment } from './rows.ts';
-import { isAllBack } from './snapshot.ts';
+import type { Event, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
 /** What the order service's answer means: which answers settle a delivery, and what they do to the payment. */
@@ -25,18 +24,6 @@ export interface Attempt {
   readonly retryAfterMs?: number;
   /** When it began. */
   readonly at: Date;
-}
-
-export async function settle(
-  tx: LedgerTx,
-  deliveryId: string,
-  status: Exclude<DeliveryStatus, 'pending'>,
-  now: Date,
-): Promise<Delivery> {
-  return await tx.delivery.update({
-    where: { id: deliveryId },
-    data: { status, settledAt: now, nextAttemptAt: null, tellingUntil: null },
-  });
 }
 
 /** What the order service's word does to the payment that waits for it. Of every other event it settles the delivery alone. */
@@ -93,18 +80,12 @@ async function refuse(
   detail: string,
   now: Date,
 ): Promise<Payment> {
-  // Once all of its money is back nothing is left to decide, or to be shown.
-  const isBack = isAllBack(payment);
-  const decided = isBack ? 'conflict' : to;
-  await note(tx, payment.id, 'order', detail, now, { orderUpdate: decided });
-  news.push({ type: `payment.${decided}` });
-  const shown = isBack
-    ? cleared(payment, 'order_decided')
-    : raisedUnlessDisputed(payment, attention, detail, now);
+  await note(tx, payment.id, 'order', detail, now, { orderUpdate: to });
+  news.push({ type: `payment.${to}` });
   return await update(tx, payment.id, {
-    orderUpdate: decided,
+    orderUpdate: to,
     orderUpdatedAt: now,
-    ...shown,
+    ...raisedUnlessDisputed(payment, attention, detail, now),
   });
 }
 

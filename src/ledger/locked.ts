@@ -1,6 +1,7 @@
 import { type Attention, isClearedBy, type Occasion } from '../domain/attention.ts';
 import type { Prisma } from '../generated/prisma/client.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
+import { supersedeUntold } from './delivery-row.ts';
 import { type News, recordEvent } from './events.ts';
 import { lockOrder } from './order-row.ts';
 import type { Order, Payment } from './rows.ts';
@@ -17,8 +18,8 @@ export interface Locked {
 }
 
 /**
- * One transaction under the row lock of the payment's order; both rows are read after the lock is had, and the
- * merchant's events are written at the end.
+ * One transaction under the row lock of the payment's order; both rows are read after the lock is had. At the end what
+ * has not been told and does not hold any more is superseded, and the merchant's events are written.
  * @throws TooBusy, and Prisma's P2025 when there is no such payment.
  */
 export async function underLock<T>(
@@ -34,6 +35,8 @@ export async function underLock<T>(
     const payment = await tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
     const news: News[] = [];
     const result = await work({ tx, order, payment, news });
+    for (const id of new Set(news.map((told) => told.paymentId ?? paymentId)))
+      await supersedeUntold(tx, id, now);
     for (const told of news) await recordEvent(tx, told.paymentId ?? paymentId, told, now);
     return result;
   });

@@ -12,27 +12,44 @@ import { note } from './timeline.ts';
 
 /** What the refunds of a payment mean for the payment and its order. How changes are made: see refunds.ts. */
 
-/** Adds to what has gone back, and draws the conclusions for the order when that is everything. */
+/**
+ * Adds to what has gone back, and draws the conclusions when that is everything: the order is refunded, and a payment
+ * that waits for its order service, or for a person, is a conflict. Its success, if not told yet, is superseded by that.
+ */
 export async function moneyWentBack(
   { tx, order, payment: { id }, news }: Locked,
   amount: bigint,
   now: Date,
 ): Promise<Payment> {
-  let payment = await update(tx, id, { refundedAmount: { increment: amount } });
-  if (isAllBack(payment)) {
-    if (order.paidPaymentId === id && order.status === 'succeeded') {
-      await tx.order.update({
-        where: { merchantId_id: { merchantId: order.merchantId, id: order.id } },
-        data: { status: 'refunded' },
-      });
-      await note(tx, id, 'order', `Order ${order.id} is refunded: all of its money is back.`, now);
-    }
-    if (payment.orderUpdate === 'review') {
-      payment = await update(tx, id, { orderUpdate: 'conflict', orderUpdatedAt: now });
-      await note(tx, id, 'order', 'All money is back: nothing is left to decide.', now);
-      news.push({ type: 'payment.conflict' });
-      await releaseOrder(tx, order, now);
-    }
+  const before = await tx.payment.findUniqueOrThrow({ where: { id } });
+  const { orderUpdate } = before;
+  const refundedAmount = before.refundedAmount + amount;
+  const isBack = isAllBack({ ...before, refundedAmount });
+  const isDecided = isBack && (orderUpdate === 'pending' || orderUpdate === 'review');
+  // In one statement: the database has no pending payment without money.
+  const payment = await update(tx, id, {
+    refundedAmount,
+    ...(isDecided
+      ? { orderUpdate: 'conflict', orderUpdatedAt: now, ...cleared(before, 'order_decided') }
+      : {}),
+  });
+  if (isBack && order.paidPaymentId === id && order.status === 'succeeded') {
+    await tx.order.update({
+      where: { merchantId_id: { merchantId: order.merchantId, id: order.id } },
+      data: { status: 'refunded' },
+    });
+    await note(tx, id, 'order', `Order ${order.id} is refunded: all of its money is back.`, now);
+  }
+  if (isDecided) {
+    const detail =
+      orderUpdate === 'pending'
+        ? 'All money is back before the order service agreed: it is told of the conflict instead of the success.'
+        : 'All money is back: nothing is left to decide.';
+    await note(tx, id, 'order', detail, now, { orderUpdate: 'conflict' });
+    if (before.attention !== null && payment.attention === null)
+      await note(tx, id, 'attention', `${before.attention} is over.`, now);
+    news.push({ type: 'payment.conflict' });
+    await releaseOrder(tx, order, now);
   }
   return await reviewAttention(tx, payment, now);
 }

@@ -140,7 +140,9 @@ export function describeDelivery(row: DeliverySnapshot): string {
   const headline =
     status === 'pending'
       ? `The order service is being told of ${type}.${how}`
-      : `The order service was told of ${type}: ${status}.`;
+      : status === 'superseded'
+        ? `The order service is not told of ${type} any more: it is superseded by newer events.`
+        : `The order service was told of ${type}: ${status}.`;
   return [
     `**${headline}**`,
     '',

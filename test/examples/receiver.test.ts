@@ -1,6 +1,8 @@
 // The receiver that people copy: run as they run it, on the tables that stand beside it.
 import { readFileSync } from 'node:fs';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { Connection } from '../../src/ledger/connection.ts';
 import { emptyDatabase, eventually, type FreshDatabase, queryOnce } from '../support/stack.ts';
 import { type Example, eventOf, newId, newSecret, send, startReceiver } from './support.ts';
@@ -13,13 +15,33 @@ let database: FreshDatabase;
 let receiver: { url: string; process: Example };
 let orderId: string;
 
+/** What nodrop says of a payment: as it was told last, unless it is said otherwise; away: it answers 503. */
+let paymentIs: object | 'away' | undefined;
+let toldLast: object = {};
+const paymentsRead: string[] = [];
+const nodrop = createServer((request, response) => {
+  expect(request.headers.authorization).toBe('Bearer sk_of_the_shop');
+  paymentsRead.push(request.url ?? '');
+  response.writeHead(paymentIs === 'away' ? 503 : 200, { 'content-type': 'application/json' });
+  const problem = { status: 503, code: 'database_unavailable' };
+  response.end(JSON.stringify(paymentIs === 'away' ? problem : (paymentIs ?? toldLast)));
+});
+
 beforeAll(async () => {
+  await new Promise<void>((resolve) => nodrop.listen(0, '127.0.0.1', resolve));
   database = await emptyDatabase();
   await queryOnce(database.url, file('schema.sql'));
-  receiver = await startReceiver(database, secret);
+  const nodropUrl = `http://127.0.0.1:${(nodrop.address() as AddressInfo).port}`;
+  receiver = await startReceiver(database, secret, nodropUrl);
+});
+
+beforeEach(() => {
+  paymentIs = undefined;
+  paymentsRead.length = 0;
 });
 
 afterAll(async () => {
+  nodrop.close();
   await receiver?.process.stop();
   await database?.drop();
 });
@@ -30,17 +52,19 @@ async function newOrder(): Promise<string> {
   return orderId;
 }
 
-const tell = (event: object, options?: Parameters<typeof send>[3]) =>
-  send(receiver.url, secret, event, options);
+const tell = (event: object, options?: Parameters<typeof send>[3]) => {
+  toldLast = (event as { data?: { payment?: object } }).data?.payment ?? {};
+  return send(receiver.url, secret, event, options);
+};
 
 async function paidBy(): Promise<unknown> {
   const [order] = await queryOnce(database.url, `select paid_payment_id from orders where id = '${orderId}'`);
   return order?.paid_payment_id;
 }
 
-test('it has fewer than 40 lines, and nothing but three libraries', () => {
+test('it has fewer than 50 lines, and nothing but three libraries', () => {
   const source = file('receiver.js');
-  expect(source.trimEnd().split('\n').length).toBeLessThan(40);
+  expect(source.trimEnd().split('\n').length).toBeLessThan(50);
   expect([...source.matchAll(/from '(.*)'/g)].map(([, name]) => name)).toEqual([
     'express',
     'pg',
@@ -93,6 +117,42 @@ test('of money that is all back nothing is handed out, whichever event says so f
     (await tell(eventOf('payment.succeeded', orderId, { payment: { ...payment, id: newId('pay') } }))).status,
   ).toBe(200);
   expect(await paidBy()).toBeNull();
+});
+
+/** A success that had to wait: nodrop sends it now, and it happened 11 s ago. */
+async function oldSuccess() {
+  const event = eventOf('payment.succeeded', await newOrder());
+  return { ...event, timestamp: new Date(Date.now() - 11_000).toISOString() };
+}
+
+test('before goods go out by an old event its payment is read, and goods go out only if it still pays the order', async () => {
+  for (const changes of [{ orderUpdate: 'conflict', refundedAmount: 6800 }, { orderUpdate: 'review' }]) {
+    const event = await oldSuccess();
+    paymentIs = { ...event.data.payment, ...changes };
+    expect((await tell(event)).status).toBe(200);
+    expect(paymentsRead.at(-1)).toBe(`/v1/payments/${event.data.payment.id}`);
+    expect(await paidBy()).toBeNull();
+  }
+  const event = await oldSuccess();
+  paymentIs = { ...event.data.payment, refundedAmount: 800 };
+  expect((await tell(event)).status).toBe(200);
+  expect(await paidBy()).toBe(event.data.payment.id);
+});
+
+test('an old event whose payment cannot be read hands nothing out, and is told again', async () => {
+  const event = await oldSuccess();
+  paymentIs = 'away';
+  expect((await tell(event)).status).toBe(500);
+  expect(await paidBy()).toBeNull();
+  paymentIs = undefined;
+  expect((await tell(event)).status).toBe(200);
+  expect(await paidBy()).toBe(event.data.payment.id);
+});
+
+test('nothing is read for an event that is told at once', async () => {
+  const event = eventOf('payment.succeeded', await newOrder());
+  expect((await tell(event, { at: new Date(event.timestamp) })).status).toBe(200);
+  expect(paymentsRead).toEqual([]);
 });
 
 test('a conflict of the payment that paid the order takes the goods back, and of no other', async () => {

@@ -13,11 +13,20 @@ let orderId: string;
 
 /** What nodrop answers to who reads an order; undefined: it cannot be reached, as for everything else here. */
 let nodropSays: { status: string; payments: { status: string; orderUpdate: string | null }[] } | undefined;
+/** The same to who reads a payment: as it was told last, unless it is said otherwise. */
+let paymentIs: object | 'away' | undefined;
+const toldLast = new Map<string, object>();
+/** Their ids. */
+const paymentsRead: string[] = [];
 const nodrop = createServer((request, response) => {
-  const isRead = request.method === 'GET' && request.url?.startsWith('/v1/orders/') === true;
-  if (!isRead || nodropSays === undefined) return void request.socket.destroy();
+  const [, kind, id] = /^\/v1\/(orders|payments)\/([^/]+)$/.exec(request.url ?? '') ?? [];
+  if (kind === 'payments') paymentsRead.push(id ?? '');
+  const payment = paymentIs ?? toldLast.get(id ?? '');
+  const said = kind === 'orders' ? nodropSays : kind === 'payments' ? payment : undefined;
+  if (request.method !== 'GET' || said === undefined || said === 'away') return void request.socket.destroy();
+  expect(request.headers.authorization).toBe('Bearer sk_of_the_shop');
   response.setHeader('content-type', 'application/json');
-  response.end(JSON.stringify(nodropSays));
+  response.end(JSON.stringify(said));
 });
 
 beforeAll(async () => {
@@ -32,6 +41,8 @@ afterAll(async () => {
 
 beforeEach(async () => {
   nodropSays = undefined;
+  paymentIs = undefined;
+  paymentsRead.length = 0;
   orderId = await buy();
 });
 
@@ -46,8 +57,11 @@ async function buy(id = `shop_${randomBytes(12).toString('hex')}`): Promise<stri
   return id;
 }
 
-const tell = (event: object, options?: Parameters<typeof send>[3]) =>
-  send(shop.url, shop.secret, event, options);
+const tell = (event: object, options?: Parameters<typeof send>[3]) => {
+  const { payment } = (event as { data?: { payment?: { id?: string } } }).data ?? {};
+  if (payment?.id !== undefined) toldLast.set(payment.id, payment);
+  return send(shop.url, shop.secret, event, options);
+};
 
 const paidBy = async (id = orderId) => (await readBack(shop.url, shop.secret, id)).body.paidPaymentId;
 
@@ -351,6 +365,63 @@ test('of money that is all back nothing is handed out, whichever event says so f
   const next = eventOf('payment.succeeded', orderId);
   expect((await tell(next)).status).toBe(204);
   expect(await paidBy()).toBe(next.data.payment.id);
+});
+
+/** A success that had to wait: nodrop sends it now, and it happened 11 s ago. */
+const oldSuccess = () => {
+  const event = eventOf('payment.succeeded', orderId);
+  return { ...event, timestamp: new Date(Date.now() - 11_000).toISOString() };
+};
+
+test.each([
+  ['all of its money went back', { orderUpdate: 'conflict', refundedAmount: 6800 }],
+  [
+    'all of its money went back after another shop process had agreed',
+    { orderUpdate: 'applied', refundedAmount: 6800 },
+  ],
+  ['it does not pay the order any more', { orderUpdate: 'conflict' }],
+  ['a person decides over it', { orderUpdate: 'review' }],
+])('before goods go out by an old event its payment is read: %s', async (_, changes) => {
+  const event = oldSuccess();
+  paymentIs = { ...event.data.payment, ...changes };
+  expect((await tell(event)).status).toBe(204);
+  expect(paymentsRead).toEqual([event.data.payment.id]);
+  expect(await paidBy()).toBeNull();
+  expect(await page()).not.toContain('Pickup code');
+  // What is newer still counts.
+  const { payment } = event.data;
+  const newer = { ...payment, orderUpdate: 'conflict', refundedAmount: 6800 };
+  expect((await tell(eventOf('payment.conflict', orderId, { version: 2, payment: newer }))).status).toBe(204);
+  expect(await paidBy()).toBeNull();
+});
+
+test('an old event whose payment still pays the order hands the goods out', async () => {
+  const event = oldSuccess();
+  paymentIs = { ...event.data.payment, refundedAmount: 800 };
+  expect((await tell(event)).status).toBe(204);
+  expect(await paidBy()).toBe(event.data.payment.id);
+});
+
+test('an old event whose payment cannot be read hands nothing out, and is told again', async () => {
+  const event = oldSuccess();
+  const id = newId('evt');
+  paymentIs = 'away';
+  expect((await tell(event, { id })).status).toBe(503);
+  expect(await paidBy()).toBeNull();
+  paymentIs = undefined;
+  expect((await tell(event, { id })).status).toBe(204);
+  expect(await paidBy()).toBe(event.data.payment.id);
+});
+
+test('nothing is read for an event that is told at once, or hands out nothing', async () => {
+  const fresh = eventOf('payment.succeeded', orderId);
+  expect((await tell(fresh, { at: new Date(fresh.timestamp) })).status).toBe(204);
+  // Known already, however late it comes again.
+  expect((await tell(fresh, { at: new Date(Date.parse(fresh.timestamp) + 60_000) })).status).toBe(204);
+  const event = oldSuccess();
+  const back = { ...event.data.payment, refundedAmount: 6800 };
+  expect((await tell({ ...event, data: { ...event.data, payment: back } })).status).toBe(204);
+  expect(paymentsRead).toEqual([]);
 });
 
 test('a success that does not say what came in is refused', async () => {

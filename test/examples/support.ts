@@ -97,9 +97,15 @@ export async function startShop(env: Record<string, string> = {}): Promise<Shop>
 }
 
 /** The receiver of `examples/receiver` on a database with its tables. */
-export async function startReceiver(database: FreshDatabase, secret: string) {
+export async function startReceiver(database: FreshDatabase, secret: string, nodropUrl: string) {
   const port = await freePort();
-  const env = { PORT: String(port), DATABASE_URL: database.url, NODROP_WEBHOOK_SECRET: secret };
+  const env = {
+    PORT: String(port),
+    DATABASE_URL: database.url,
+    NODROP_WEBHOOK_SECRET: secret,
+    NODROP_URL: nodropUrl,
+    NODROP_KEY: 'sk_of_the_shop',
+  };
   const process = new Example('examples/receiver/receiver.js', env, () => listens(port));
   await process.start();
   return { url: `http://127.0.0.1:${port}`, process };

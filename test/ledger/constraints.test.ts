@@ -106,6 +106,13 @@ describe('money', () => {
     await payment({ ...PAID, receivedAmount: 999n, settledBy: 'operator' });
   });
 
+  test('a payment whose money is all back waits for no order service', async () => {
+    await refused(payment({ ...PAID, orderUpdate: 'pending', refundedAmount: 1000n }));
+    const { id } = await payment({ ...PAID, orderUpdate: 'pending', refundedAmount: 999n });
+    await refused(db.payment.update({ where: { id }, data: { refundedAmount: 1000n } }));
+    await db.payment.update({ where: { id }, data: { refundedAmount: 1000n, orderUpdate: 'conflict' } });
+  });
+
   test('succeeded never goes back, and the money received stays what it was', async () => {
     const { id } = await payment(PAID);
     for (const status of ['paying', 'failed', 'closed', 'cancelled', 'created']) {

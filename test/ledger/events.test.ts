@@ -372,32 +372,6 @@ test('money that went back at the channel before the order service agreed is sho
   });
 });
 
-test.each([
-  ['conflict', 'refund'],
-  ['gone', 'refund'],
-  ['gone', 'review'],
-] as const)(
-  '%s (%s) when all money is back already: nothing is left to decide or to show',
-  async (outcome, latePayment) => {
-    const { payment, delivery } = await newPending();
-    await db.merchant.update({ where: { id: merchantId }, data: { latePayment } });
-    const all = { amount: undefined, note: undefined, idempotencyKey: `key-${payment.id}` };
-    const { refund } = await requestRefund(db, payment.id, all, now());
-    await recordRefundAnswer(db, refund.id, back(1000), now());
-    const at = now();
-    await takeTurn(db, delivery.id, at);
-    await showOverdue(db, delivery.id, new Date(at.getTime() + 600_000));
-    expect(await attentionOf(payment.id)).toBe('order_update_failing');
-    await recordAttempt(db, delivery.id, answered(outcome), 0, now());
-    expect(await db.payment.findUniqueOrThrow({ where: { id: payment.id } })).toMatchObject({
-      orderUpdate: 'conflict',
-      attention: null,
-    });
-    expect(await db.refund.count({ where: { paymentId: payment.id } })).toBe(1);
-    expect((await eventsOf(payment.id)).at(-1)?.type).toBe('payment.conflict');
-  },
-);
-
 describe.each(['before', 'after'])(
   'a part of its money went back %s the order service said that the order is gone',
   (when) => {

@@ -35,6 +35,8 @@ export interface CaseOptions {
   readonly expiresInSeconds: number | null;
   /** What the channel makes of a payment that it has in process for long. */
   readonly decides: 'success' | 'declined';
+  /** Whether the merchant's orders are in its own shop, which is told. */
+  readonly hasShop: boolean;
 }
 
 /**
@@ -71,7 +73,8 @@ export class Case {
   }
 
   get #merchant() {
-    return this.world.merchants[this.#options.latePayment];
+    const { merchants, merchantsWithShop } = this.world;
+    return (this.#options.hasShop ? merchantsWithShop : merchants)[this.#options.latePayment];
   }
 
   attempts(): Promise<Payment[]> {
@@ -339,6 +342,7 @@ export class Case {
   /** Every fault off. */
   async untroubled(): Promise<void> {
     this.world.network.heal();
+    this.world.shop.failing = 'nothing';
     await this.world.simulator.setFaults(UNTROUBLED_SIMULATOR);
   }
 
@@ -405,7 +409,11 @@ export class Case {
   }
 
   async #hasEnded(): Promise<boolean> {
-    return (await this.facts()).workflows.every(({ status }) => status === 'COMPLETED');
+    const { workflows, deliveries } = await this.facts();
+    return (
+      workflows.every(({ status }) => status === 'COMPLETED') &&
+      deliveries.every(({ status }) => status !== 'pending')
+    );
   }
 
   async #trades(): Promise<Trade[]> {
@@ -422,8 +430,9 @@ export class Case {
     const where = { orderId: this.orderId };
     const payments = await this.attempts();
     const refunds = await db.refund.findMany({ where: { payment: where } });
+    const deliveries = await db.delivery.findMany({ where: { payment: where }, include: { event: true } });
     const workflows: { id: string; status: string }[] = [];
-    for (const id of waitsFor(payments, refunds)) {
+    for (const id of waitsFor(payments, refunds, deliveries)) {
       const status = await env.client.workflow
         .getHandle(id)
         .describe()
@@ -443,6 +452,8 @@ export class Case {
       asked: this.#asked,
       payments,
       refunds,
+      deliveries,
+      handedOut: this.world.shop.handedOut.filter(({ orderId }) => orderId === this.orderId),
       callbacks: await db.callback.findMany({
         where: { OR: [{ payment: where }, { notificationId: { in: [...acknowledged] } }] },
       }),

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { AMOUNT, type Case, CHANNELS } from './case.ts';
+import type { Failing } from './shop.ts';
 import type { Call, Loss } from './world.ts';
 
 /** What the model knows: enough to leave out what cannot do anything. The truth is the channel's ledger. */
@@ -208,6 +209,21 @@ const lags = fc.constant(faultOf({ callback: { dropRate: 1 }, query: { lagMs: 3_
 /** The payer who is in the wallet already can pay what the channel says it has closed. */
 const closesInVain = fc.constant(faultOf({ close: { ineffectiveRate: 1 } }));
 
+/** The shop does not take what it is told, or takes it again. */
+const shopOf = (failing: Failing) =>
+  fc.constant(
+    new Step(
+      `the shop fails at ${failing}`,
+      async ({ world: { shop } }) => {
+        shop.failing = failing;
+      },
+      true,
+    ),
+  );
+const shopFails = fc
+  .constantFrom<Failing>('nothing', 'everything', 'refunds and conflicts')
+  .chain((failing) => shopOf(failing));
+
 const race = fc
   .array(
     fc.oneof(
@@ -305,6 +321,16 @@ const partElsewhere = fc
     ),
   );
 
+const allGoesBack = fc.oneof(
+  refundOfAll,
+  fc.constant(
+    new Step('refund at the channel(0, a part), refund(0, key a, all)', async (order) => {
+      await order.refundElsewhere(0, 500);
+      await order.refund(0, 'a', undefined);
+    }),
+  ),
+);
+
 const opening = (...steps: fc.Arbitrary<Step>[]): fc.Arbitrary<Step[]> => fc.tuple(...steps);
 
 /** How a case begins: most of what can go wrong needs two attempts, a late or a lost one, or money that nobody told of. */
@@ -348,6 +374,20 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
   ),
   opening(fc.oneof(loseTransactions, loseTemporal), create, pay, passOf(12)),
   opening(create, fc.oneof(loseTransactions, loseTemporal), firstPays, passOf(12)),
+  // All of the money is back before the shop has heard that it came; which event it hears of first is chance.
+  ...several(
+    2,
+    opening(
+      shopOf('everything'),
+      create,
+      firstPays,
+      passOf(12),
+      allGoesBack,
+      passOf(120),
+      fc.oneof(shopFails, shopOf('refunds and conflicts')),
+      passOf(600),
+    ),
+  ),
 );
 
 /** As `fc.commands` takes them, each as often as it is likely. */
@@ -358,7 +398,7 @@ export const STEPS: fc.Arbitrary<Step>[] = [
   ...several(6, pass),
   ...several(5, fault),
   ...several(3, loseCalls),
-  ...[loseTransactions, loseTemporal],
+  ...[loseTransactions, loseTemporal, shopFails],
   ...several(4, race),
   ...several(2, refund),
   ...several(2, cancelPayment),

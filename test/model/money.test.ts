@@ -130,6 +130,7 @@ class Lane {
         latePayment: fc.constantFrom(...LATE_PAYMENTS),
         expiresInSeconds: fc.constantFrom(null, null, 3600),
         decides: fc.constantFrom('success', 'declined'),
+        hasShop: fc.boolean(),
       }),
       OPENING,
       fc.limitShrink(

@@ -1,7 +1,8 @@
 import type { LatePayment } from '../../src/domain/decision.ts';
 import { requestedRefundId } from '../../src/domain/ids.ts';
-import { paymentWorkflowId, refundWorkflowId } from '../../src/domain/names.ts';
-import type { Callback, Order, Payment, Refund } from '../../src/ledger/rows.ts';
+import { deliveryWorkflowId, paymentWorkflowId, refundWorkflowId } from '../../src/domain/names.ts';
+import type { Callback, Delivery, Event, Order, Payment, Refund } from '../../src/ledger/rows.ts';
+import type { HandOut } from './shop.ts';
 
 /** What is true at the end of a case: our ledger, the channel's, and what was asked of either. */
 export interface Facts {
@@ -10,6 +11,10 @@ export interface Facts {
   readonly payments: readonly Payment[];
   readonly refunds: readonly Refund[];
   readonly callbacks: readonly Callback[];
+  /** None of a merchant without a shop of its own. */
+  readonly deliveries: readonly (Delivery & { readonly event: Event })[];
+  /** What the shop made of them. */
+  readonly handedOut: readonly HandOut[];
   /** The channel's ledger: the ground truth. */
   readonly trades: readonly Trade[];
   readonly workflows: readonly { readonly id: string; readonly status: string }[];
@@ -29,6 +34,8 @@ export interface Facts {
   /** Ids of the payments and refunds that were said to be made. */
   readonly made: ReadonlySet<string>;
   readonly latePayment: LatePayment;
+  /** Whether the merchant's orders are in its own shop. */
+  readonly hasShop: boolean;
   /** Ms of the test's clock that were skipped from one time to another. */
   readonly skipped: (from: Date, to: Date) => number;
 }
@@ -47,10 +54,18 @@ export interface Trade {
 const SAME_MOMENT_MS = 5_000;
 
 /** The workflows that must have ended. */
-export function waitsFor(payments: readonly Payment[], refunds: readonly Refund[]): string[] {
+export function waitsFor(
+  payments: readonly Payment[],
+  refunds: readonly Refund[],
+  deliveries: Facts['deliveries'],
+): string[] {
   return [
     ...payments.map(({ id }) => paymentWorkflowId(id)),
     ...refunds.filter(({ reason }) => reason !== 'external').map(({ id }) => refundWorkflowId(id)),
+    // What pays an order is told by its payment's workflow; what was superseded nobody need have begun to tell.
+    ...deliveries
+      .filter(({ event, status }) => event.type !== 'payment.succeeded' && status !== 'superseded')
+      .map(({ id }) => deliveryWorkflowId(id)),
   ];
 }
 
@@ -202,6 +217,37 @@ export function checkPromises(facts: Facts): string[] {
     `the order costs ${order?.amount}, and was to cost ${facts.asked.join(', ')}`,
   );
   if (order !== null) broken.push(...checkOrder(order, payments, facts.cancelAsked));
+  broken.push(...checkGoods(facts, isAfter));
+  return broken;
+}
+
+/** What the shop was told, and what it made of that. */
+function checkGoods(facts: Facts, isAfter: (later: Date, earlier: Date) => boolean): string[] {
+  const { payments, refunds, deliveries, handedOut } = facts;
+  const broken: string[] = [];
+  const must = (holds: boolean, sentence: string) => void (holds || broken.push(sentence));
+  for (const { id, status, event } of deliveries)
+    must(status !== 'pending', `delivery ${id} of ${event.type} is still pending`);
+
+  for (const { paymentId, at } of handedOut) {
+    const back = refunds.filter((refund) => refund.paymentId === paymentId && refund.status === 'succeeded');
+    const payment = payments.find(({ id }) => id === paymentId);
+    const isBack = payment !== undefined && payment.refundedAmount === payment.receivedAmount;
+    const last = back.map(({ settledAt }) => settledAt?.getTime() ?? 0).reduce((a, b) => Math.max(a, b), 0);
+    // One that was under way when the last of the money went back may arrive after it.
+    must(
+      !isBack || !isAfter(new Date(at), new Date(last)),
+      `goods went out for ${paymentId} at ${new Date(at).toISOString()}, and all of its money was back at ${new Date(last).toISOString()}`,
+    );
+  }
+  const out = handedOut.filter(({ takenBack }) => !takenBack);
+  must(out.length <= 1, `goods are out for ${out.map(({ paymentId }) => paymentId).join(' and ')}`);
+  for (const { id, orderUpdate, refundedAmount, receivedAmount } of payments) {
+    const isOut = out.some(({ paymentId }) => paymentId === id);
+    must(!isOut || orderUpdate === 'applied', `goods are out for ${id}, which is ${orderUpdate}`);
+    const mustBeOut = facts.hasShop && orderUpdate === 'applied' && refundedAmount !== receivedAmount;
+    must(isOut || !mustBeOut, `${id} pays the order, and no goods are out for it`);
+  }
   return broken;
 }
 
@@ -230,9 +276,11 @@ function checkOrder(order: Order, payments: readonly Payment[], cancelAsked: boo
   const payer = payments.find(({ orderUpdate }) => orderUpdate === 'applied');
   const undecided = payments.some(({ orderUpdate }) => orderUpdate === 'review');
   const isBack = payer !== undefined && payer.refundedAmount === payer.receivedAmount;
+  // It paid the order, and all of its money went back before the shop agreed.
+  const isSuperseded = payer === undefined && order.paidPaymentId !== null;
   const expected =
-    payer !== undefined
-      ? [isBack ? 'refunded' : 'succeeded']
+    payer !== undefined || isSuperseded
+      ? [isBack || isSuperseded ? 'refunded' : 'succeeded']
       : undecided
         ? ['paying', 'unpaid', 'cancelled', 'closed']
         : order.cancelRequestedAt !== null
@@ -243,7 +291,13 @@ function checkOrder(order: Order, payments: readonly Payment[], cancelAsked: boo
   const broken = expected.includes(order.status)
     ? []
     : [`the order is ${order.status}, not ${expected.join(' or ')}`];
-  if (cancelAsked && order.cancelRequestedAt === null && payer === undefined && order.status !== 'closed') {
+  if (
+    cancelAsked &&
+    order.cancelRequestedAt === null &&
+    payer === undefined &&
+    !isSuperseded &&
+    order.status !== 'closed'
+  ) {
     broken.push('the wish to cancel the order was acknowledged and is not recorded');
   }
   return broken;

@@ -10,13 +10,14 @@ import { Changes } from '../../src/api/changes.ts';
 import { createMetrics } from '../../src/api/metrics.ts';
 import { type ChannelAdapter, type ChannelAnswer, ChannelError } from '../../src/domain/channel.ts';
 import { LATE_PAYMENTS, type LatePayment } from '../../src/domain/decision.ts';
-import { paymentWorkflowId, refundWorkflowId } from '../../src/domain/names.ts';
+import { deliveryWorkflowId, paymentWorkflowId, refundWorkflowId } from '../../src/domain/names.ts';
 import type { LedgerClient } from '../../src/ledger/client.ts';
 import { createApiKey, ensureMerchant, setMerchant } from '../../src/ledger/merchants.ts';
 import { NO_FAULTS } from '../../src/simulator/faults.ts';
 import { TemporalUnavailable } from '../../src/temporal/payment-workflows.ts';
 import { eventually } from '../support/progress.ts';
 import { type Harness, SECRET, startHarness } from '../workflows/harness.ts';
+import { Shop } from './shop.ts';
 import { SkippedTime } from './skipped-time.ts';
 
 /**
@@ -27,6 +28,9 @@ export interface World extends Pick<Harness, 'env' | 'db' | 'simulator' | 'secre
   readonly network: Network;
   readonly apiUrl: string;
   readonly merchants: Readonly<Record<LatePayment, { readonly id: string; readonly key: string }>>;
+  /** Those that have an order service: the shop. */
+  readonly merchantsWithShop: World['merchants'];
+  readonly shop: Shop;
   now(): Promise<number>;
   /** What was skipped of the clock of the test between two of its readings. */
   readonly skipped: SkippedTime;
@@ -349,13 +353,22 @@ export async function startWorld(): Promise<World> {
     now: () => new Date(Date.now() + ahead),
   });
 
-  const merchants: Record<string, { id: string; key: string }> = {};
-  for (const latePayment of LATE_PAYMENTS) {
-    const { merchant } = await ensureMerchant(h.db, latePayment, [...h.channels.keys()]);
-    await setMerchant(h.db, latePayment, { latePayment }, SECRET, new Date());
-    const { key } = await createApiKey(h.db, merchant.id, 'operator');
-    merchants[latePayment] = { id: merchant.id, key };
-  }
+  const shop = new Shop(h.now);
+  const orderServiceUrl = await shop.listen();
+  const newMerchants = async (withShop: boolean) => {
+    const merchants: Record<string, { id: string; key: string }> = {};
+    for (const latePayment of LATE_PAYMENTS) {
+      const name = withShop ? `${latePayment}-told` : latePayment;
+      const { merchant } = await ensureMerchant(h.db, name, [...h.channels.keys()]);
+      const settings = { latePayment, ...(withShop ? { orderServiceUrl } : {}) };
+      await setMerchant(h.db, name, settings, SECRET, new Date());
+      const { key } = await createApiKey(h.db, merchant.id, 'operator');
+      merchants[latePayment] = { id: merchant.id, key };
+    }
+    return merchants as World['merchants'];
+  };
+  const merchants = await newMerchants(false);
+  const merchantsWithShop = await newMerchants(true);
 
   const hauls = sweepActivities({
     db: h.db,
@@ -369,14 +382,16 @@ export async function startWorld(): Promise<World> {
 
   /** The order's workflows that were started, and what the server says of them. */
   const runs = async (orderId: string) => {
-    const ids = await h.db.$queryRaw<{ payment: string; refund: string | null }[]>`
-      SELECT payments.id AS payment, refunds.id AS refund
+    const ids = await h.db.$queryRaw<{ payment: string; refund: string | null; delivery: string | null }[]>`
+      SELECT payments.id AS payment, refunds.id AS refund, deliveries.id AS delivery
       FROM payments LEFT JOIN refunds ON refunds.payment_id = payments.id AND refunds.reason <> 'external'
+        LEFT JOIN deliveries ON deliveries.payment_id = payments.id
       WHERE payments.order_id = ${orderId}`;
     const workflows = new Set(
-      ids.flatMap(({ payment, refund }) => [
+      ids.flatMap(({ payment, refund, delivery }) => [
         paymentWorkflowId(payment),
         ...(refund === null ? [] : [refundWorkflowId(refund)]),
+        ...(delivery === null ? [] : [deliveryWorkflowId(delivery)]),
       ]),
     );
     const found = await Promise.all(
@@ -512,12 +527,15 @@ export async function startWorld(): Promise<World> {
     secrets: h.secrets,
     network,
     apiUrl,
-    merchants: merchants as World['merchants'],
+    merchants,
+    merchantsWithShop,
+    shop,
     now: h.now,
     skipped,
     progress,
     async begin() {
       network.reset();
+      shop.reset();
       skipped.clear();
       sdkErrorsBefore = sdkErrors.length;
       await fetch(`${h.simulator.url}/_control/ledger`, { method: 'DELETE' });
@@ -536,6 +554,7 @@ export async function startWorld(): Promise<World> {
         hauls.sweepPayments,
         hauls.sweepStuck,
         hauls.sweepRefunds,
+        hauls.sweepDeliveries,
         hauls.sweepOrders,
       ])
         await eventually(() => confirmed(haul));
@@ -555,6 +574,7 @@ export async function startWorld(): Promise<World> {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
       await h.stop();
+      await shop.close();
     },
   };
 }

@@ -32,6 +32,8 @@ export interface Reaction {
   readonly hang?: boolean;
   /** Before it answers. */
   readonly delayMs?: number;
+  /** It answers once this is so. */
+  readonly after?: Promise<unknown>;
   /** Does what a good one does, whatever it answers. */
   readonly apply?: boolean;
 }
@@ -85,14 +87,15 @@ export async function startOrderService(
 
   const answer = (
     response: ServerResponse,
-    { status = 200, body, headers, hang, delayMs }: Reaction,
+    { status = 200, body, headers, hang, delayMs, after }: Reaction,
   ): void => {
     if (hang === true) return;
     const send = () => {
       response.writeHead(status, { 'content-type': 'application/json', ...headers });
       response.end(body === undefined ? '' : JSON.stringify(body));
     };
-    if (delayMs === undefined) send();
+    if (after !== undefined) void after.then(send);
+    else if (delayMs === undefined) send();
     else setTimeout(send, delayMs);
   };
 

@@ -331,19 +331,6 @@ test('a newer event is told at once while an older one fails, and the older stil
   });
 });
 
-test('all of its money back while the order service fails: its acknowledgement needs no proof any more', async () => {
-  await set({ orderStatusUrl: shop.statusUrl });
-  let open = false;
-  shop.react = ({ type }) => (type === 'payment.succeeded' ? { status: open ? 200 : 500 } : undefined);
-  const payment = await receive();
-  const refund = await h.refund(payment);
-  await h.untilRefund(refund.id, 'succeeded');
-  open = true;
-  await done(payment);
-  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', refundedAmount: 1990n });
-  expect(await h.orderStatus(payment)).toBe('refunded');
-});
-
 test('without an order service: events and no deliveries, applied at once', async () => {
   await set({ orderServiceUrl: null, orderStatusUrl: null });
   const payment = await h.newPaid();
@@ -530,6 +517,103 @@ test('redelivery of what is settled: the same to the byte under the same id, log
   expect(after).toMatchObject({ status: 'delivered', attempts: 2, settledAt: delivery?.settledAt });
   expect(after?.log).toHaveLength(2);
   expect(shop.order(payment.orderId).timesPaid).toBe(1);
+});
+
+const hasEnded = (payment: Payment) =>
+  eventually(async () => {
+    const run = h.env.client.workflow.getHandle(paymentWorkflowId(payment.id));
+    return (await run.describe()).status.name === 'COMPLETED';
+  });
+const tellsOf = async (payment: Payment) =>
+  (await deliveriesOf(payment)).map(({ event, status }) => `${event.type} ${status}`);
+
+test.each([
+  ['by one refund', async (payment: Payment) => [await h.refund(payment)]],
+  [
+    'by several refunds',
+    async (payment: Payment) => {
+      const first = await h.refund(payment, 990);
+      await h.untilRefund(first.id, 'succeeded');
+      return [first, await h.refund(payment, 1000)];
+    },
+  ],
+  [
+    'in part at the channel, and by a refund of the rest',
+    async (payment: Payment) => {
+      await h.refundElsewhere(payment, 990);
+      return [await h.refund(payment)];
+    },
+  ],
+  [
+    'at the channel, told by a callback',
+    async (payment: Payment) => {
+      await h.refundElsewhere(payment, 1990);
+      await h.callback(payment, { state: 'refunded', refundedAmount: 1990 });
+      return [];
+    },
+  ],
+  [
+    'at the channel, found when an operator asks',
+    async (payment: Payment) => {
+      await h.refundElsewhere(payment, 1990);
+      await h.ask(payment);
+      return [];
+    },
+  ],
+])(
+  'all of its money goes back %s while the order service fails: it is told of the conflict at once, and of the success no more',
+  async (_, giveAllBack) => {
+    await set({ orderStatusUrl: shop.statusUrl });
+    shop.react = ({ type }) =>
+      type === 'payment.succeeded' ? { status: 503, headers: { 'retry-after': '80000' } } : undefined;
+    const payment = await receive();
+    await eventually(async () => (await deliveriesOf(payment))[0]?.attempts === 1);
+    for (const { id } of await giveAllBack(payment)) await h.untilRefund(id, 'succeeded');
+    // No time passes: the workflow is woken, and does not wait for the next attempt's time.
+    await hasEnded(payment);
+    await allTold(payment);
+    expect(await h.row(payment.id)).toMatchObject({
+      ...{ orderUpdate: 'conflict', attention: null, refundedAmount: 1990n },
+    });
+    expect(await h.orderStatus(payment)).toBe('refunded');
+    const told = await tellsOf(payment);
+    expect(told[0]).toBe('payment.succeeded superseded');
+    expect(told).toContain('payment.conflict delivered');
+    expect(new Set(told.slice(1))).toEqual(
+      new Set(['payment.conflict delivered', 'refund.succeeded delivered']),
+    );
+    expect(shop.about(payment.id).filter(({ type }) => type === 'payment.succeeded')).toHaveLength(1);
+    expect(shop.order(payment.orderId)).toMatchObject({ paidPaymentId: null, timesPaid: 0 });
+  },
+);
+
+test('all of its money goes back while the order service is being told: its late answer is logged, and it hears of the conflict', async () => {
+  let answer = () => {};
+  const isBack = new Promise<void>((resolve) => {
+    answer = resolve;
+  });
+  shop.react = ({ type }) => (type === 'payment.succeeded' ? { after: isBack, apply: true } : undefined);
+  const payment = await receive();
+  await eventually(() => shop.about(payment.id).length > 0);
+  const refund = await h.refund(payment);
+  await h.untilRefund(refund.id, 'succeeded');
+  answer();
+  const [told] = await eventually(async () => {
+    const rows = await deliveriesOf(payment);
+    return (rows[0]?.log.length ?? 0) > 0 && rows;
+  });
+  // On a slow machine nobody waits so long for an answer.
+  expect(['agreed', 'unknown']).toContain(told?.log[0]?.outcome);
+  await hasEnded(payment);
+  await allTold(payment);
+  expect(await tellsOf(payment)).toEqual([
+    'payment.succeeded superseded',
+    'refund.succeeded delivered',
+    'payment.conflict delivered',
+  ]);
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'conflict', attention: null });
+  // It is the newest that the order service knows: the goods come back.
+  expect(shop.order(payment.orderId).known.get(payment.id)).toMatchObject({ type: 'payment.conflict' });
 });
 
 test('terminated in the Web UI while told: the sweep has both the payment and the event told on', async () => {

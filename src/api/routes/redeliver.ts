@@ -26,11 +26,12 @@ export function redeliverRoute(api: Api): Endpoint {
     summary: 'Tell the order service again, now',
     description:
       'The same event under the same `webhook-id`, to the byte. One that is pending is told now instead of at its ' +
-      'time. Of one that is settled the call and its answer are logged, and nothing else changes.',
+      'time. Of one that is settled the call and its answer are logged, and nothing else changes. One that is ' +
+      'superseded is refused: what it says does not hold any more.',
     auth: 'key',
     params: z.object({ id: z.string() }),
     answers: { 202: { description: 'The delivery as it is; it is told at once.', schema: delivery } },
-    refusals: ['delivery_not_found', 'temporal_unavailable'],
+    refusals: ['delivery_not_found', 'delivery_superseded', 'temporal_unavailable'],
     async handle({ response, access: { caller }, params: { id } }) {
       const none = () => new Refusal('delivery_not_found', `There is no delivery ${id}.`);
       if (!DELIVERY_ID.test(id)) throw none();

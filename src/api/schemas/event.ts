@@ -139,11 +139,18 @@ export const delivery = z
     orderId: z.string().openapi({ example: 'order-1001' }),
     type: oneOf(EVENT_TYPES),
     version: z.int(),
-    status: oneOf(DELIVERY_STATUSES),
+    status: oneOf(DELIVERY_STATUSES).openapi({
+      description:
+        `One of ${DELIVERY_STATUSES.join(', ')}; accept new ones. ` +
+        '`superseded`: what the event says ceased to be true before the order service answered, as a success once all ' +
+        'of its money is back. It is not told any more; newer events say what is true.',
+    }),
     attempts: z.int().openapi({ description: 'How often the order service was told so far.' }),
     firstAttemptAt: time.nullable(),
     nextAttemptAt: time.nullable().openapi({ description: 'While it is pending; null: at once.' }),
-    settledAt: time.nullable().openapi({ description: 'When the order service agreed or refused for good.' }),
+    settledAt: time.nullable().openapi({
+      description: 'When the order service agreed or refused for good, or the event was superseded.',
+    }),
     log: z
       .array(
         z.object({

@@ -1,0 +1,369 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { ChannelAnswer } from '../../src/domain/channel.ts';
+import { storeCallback } from '../../src/ledger/callbacks.ts';
+import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import {
+  findPendingDelivery,
+  recordAttempt,
+  requestRedelivery,
+  showOverdue,
+  takeTurn,
+} from '../../src/ledger/deliveries.ts';
+import { listEvents } from '../../src/ledger/feed.ts';
+import { startPayment } from '../../src/ledger/intake.ts';
+import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { endPayment, recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
+import { recordFirstAsk, recordRefundAnswer } from '../../src/ledger/refund-answers.ts';
+import { requestRefund } from '../../src/ledger/refunds.ts';
+import { resolvePayment } from '../../src/ledger/resolve.ts';
+import { recordRefundsOfCallback } from '../../src/ledger/reversals.ts';
+import type { Payment } from '../../src/ledger/rows.ts';
+import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+
+/** What was not told yet and does not hold any more is not told: in the transaction that makes it untrue. */
+
+let database: FreshDatabase;
+let db: LedgerClient;
+let merchantId: string;
+beforeAll(async () => {
+  database = await freshDatabase();
+  db = createLedgerClient(database.url);
+});
+afterAll(async () => {
+  await db?.$disconnect();
+  await database?.drop();
+});
+let merchants = 0;
+beforeEach(async () => {
+  merchants += 1;
+  merchantId = (await ensureMerchant(db, `shop-${merchants}`, ['simulator'])).merchant.id;
+  await db.merchant.update({
+    where: { id: merchantId },
+    data: { orderServiceUrl: 'https://shop.example/events' },
+  });
+});
+
+const now = () => new Date();
+const PAID: ChannelAnswer = {
+  state: 'paid',
+  channelPaymentId: 'trx',
+  amount: 1000,
+  currency: 'CNY',
+  paidAt: new Date().toISOString(),
+};
+const backAtChannel = (refundedAmount: number): ChannelAnswer =>
+  ({ ...PAID, refundedAmount }) as ChannelAnswer;
+const answered = (outcome: 'agreed' | 'conflict' | 'gone' | 'unknown', at = now()) => ({
+  ...{ outcome, statusCode: 200, detail: 'It answered.', durationMs: 1, at },
+});
+const REFUSED = { state: 'failed', reason: 'The account is closed.' } as const;
+
+let orders = 0;
+/** @param orderId a second attempt of it, which pays in another way */
+async function newPayment(orderId?: string): Promise<Payment> {
+  orders += 1;
+  const order = {
+    id: `order-${orders}`,
+    ...{ amount: 1000, currency: 'CNY', subject: 'x', metadata: {}, expiresInSeconds: undefined },
+  };
+  const given = {
+    channel: 'simulator',
+    method: orderId === undefined ? 'wallet' : 'qr',
+    payer: undefined,
+    returnUrl: undefined,
+    metadata: {},
+    expiresInMs: 60_000,
+    askedAttempts: new Set((await db.payment.findMany({ select: { id: true } })).map(({ id }) => id)),
+  };
+  const of = orderId === undefined ? order : { id: orderId };
+  return (await startPayment(db, merchantId, of, given, () => `hash-${orders}`, now())).payment;
+}
+
+async function pay({ id }: Payment, answer: ChannelAnswer = PAID): Promise<void> {
+  await recordAnswer(db, id, { ...answer, channelPaymentId: `trx-${id}` } as ChannelAnswer, 'query', now());
+  await settlePayment(db, id, now());
+}
+
+/** A payment that waits for its order service. */
+async function newPending(): Promise<Payment> {
+  const payment = await newPayment();
+  await pay(payment);
+  expect(await row(payment)).toMatchObject({ orderUpdate: 'pending' });
+  return payment;
+}
+
+const row = ({ id }: Payment) => db.payment.findUniqueOrThrow({ where: { id } });
+const orderOf = ({ orderId: id }: Payment) =>
+  db.order.findUniqueOrThrow({ where: { merchantId_id: { merchantId, id } } });
+const eventsOf = ({ id }: Payment) =>
+  db.event.findMany({ where: { paymentId: id }, include: { delivery: true }, orderBy: { version: 'asc' } });
+/** Type and delivery of each event, in their order. */
+const toldOf = async (payment: Payment) =>
+  (await eventsOf(payment)).map(({ type, delivery }) => `${type} ${delivery?.status}`);
+const deliveryOf = async (payment: Payment) =>
+  (await eventsOf(payment)).find(({ type }) => type === 'payment.succeeded')?.delivery?.id ?? '';
+
+let keys = 0;
+/** A refund that the channel makes: under way at once when not `given`. */
+async function giveBack(payment: Payment, amount: number | undefined, given = amount ?? 1000) {
+  const { id } = await ask(payment, amount);
+  await recordRefundAnswer(db, id, { state: 'succeeded', channelRefundId: 'r', amount: given }, now());
+}
+async function ask({ id }: Payment, amount: number | undefined) {
+  keys += 1;
+  const wanted = { amount, note: undefined, idempotencyKey: `key-${keys}` };
+  return (await requestRefund(db, id, wanted, now())).refund;
+}
+async function callBack({ id, channelAccountId }: Payment, answer: ChannelAnswer) {
+  keys += 1;
+  const callback = { notificationId: `n-${keys}`, outTradeNo: id, answer };
+  const stored = await storeCallback(
+    db,
+    channelAccountId,
+    callback as Parameters<typeof storeCallback>[2],
+    Buffer.from('{}'),
+    now(),
+  );
+  await recordRefundsOfCallback(db, id, stored.id, now());
+}
+
+const WAYS: Record<string, (payment: Payment) => Promise<unknown>> = {
+  'by one refund that was asked for': (payment) => giveBack(payment, undefined),
+  'by several that were asked for': async (payment) => {
+    for (const amount of [300, 500]) await giveBack(payment, amount);
+    expect(await row(payment)).toMatchObject({ orderUpdate: 'pending' });
+    await giveBack(payment, 200);
+  },
+  'by a refund that gave back more than was asked for': (payment) => giveBack(payment, 400, 1000),
+  'at the channel, found by a query': ({ id }) => recordAnswer(db, id, backAtChannel(1000), 'query', now()),
+  'at the channel, found as refunded': ({ id }) =>
+    recordAnswer(db, id, { ...PAID, state: 'refunded' } as ChannelAnswer, 'hint', now()),
+  'at the channel, told by a callback': (payment) => callBack(payment, backAtChannel(1000)),
+  'at the channel, found when another refund is asked for': async (payment) =>
+    recordFirstAsk(db, (await ask(payment, undefined)).id, backAtChannel(1000), now()),
+  'in part by a refund and in part at the channel': async (payment) => {
+    await giveBack(payment, 400);
+    await callBack(payment, backAtChannel(900));
+    expect(await row(payment)).toMatchObject({ orderUpdate: 'pending' });
+    await recordAnswer(db, payment.id, backAtChannel(1000), 'query', now());
+  },
+  'in part at the channel, which is found with the answer on the rest': async (payment) => {
+    const { id } = await ask(payment, 600);
+    const answer = { state: 'succeeded', channelRefundId: 'r', amount: 600 } as const;
+    await recordRefundAnswer(db, id, answer, now(), backAtChannel(1000));
+  },
+};
+
+describe.each(Object.entries(WAYS))('all of the money is back %s', (_, giveAllBack) => {
+  test('its untold success is superseded by a conflict, which is told and in the feed', async () => {
+    const payment = await newPending();
+    const [before] = await eventsOf(payment);
+    const { next: after } = await listEvents(db, merchantId, { limit: 10, after: null });
+    await giveAllBack(payment);
+    const { events } = await listEvents(db, merchantId, { limit: 20, after });
+    expect(await row(payment)).toMatchObject({
+      ...{ status: 'succeeded', orderUpdate: 'conflict', orderUpdatedAt: expect.any(Date) },
+      ...{ receivedAmount: 1000n, refundedAmount: 1000n },
+    });
+    expect(await orderOf(payment)).toMatchObject({ status: 'refunded', paidPaymentId: payment.id });
+    const [success, ...others] = await eventsOf(payment);
+    expect(success).toEqual({
+      ...before,
+      delivery: {
+        ...before?.delivery,
+        ...{ status: 'superseded', settledAt: expect.any(Date), nextAttemptAt: null, tellingUntil: null },
+      },
+    });
+    const conflict = others.find(({ type }) => type === 'payment.conflict');
+    expect(conflict?.delivery).toMatchObject({ status: 'pending', attempts: 0 });
+    expect(conflict?.data).toMatchObject({
+      payment: { orderUpdate: 'conflict', refundedAmount: 1000 },
+      order: { status: 'refunded' },
+    });
+    expect(events.filter(({ type }) => type === 'payment.conflict').map(({ id }) => id)).toEqual([
+      conflict?.id,
+    ]);
+    expect(await findPendingDelivery(db, payment.id)).toBeNull();
+    expect(await takeTurn(db, success?.delivery?.id ?? '', now())).toEqual({ kind: 'settled' });
+    // Nothing is owed, and no refund is under way.
+    const open = { paymentId: payment.id, status: { in: ['created', 'processing'] } };
+    expect(await db.refund.count({ where: open })).toBe(0);
+  });
+
+  test.each(['agreed', 'conflict', 'gone', 'unknown'] as const)(
+    'an attempt that is under way meanwhile and is answered %s is logged, and changes nothing',
+    async (outcome) => {
+      const payment = await newPending();
+      const deliveryId = await deliveryOf(payment);
+      const at = now();
+      expect(await takeTurn(db, deliveryId, at)).toMatchObject({ kind: 'now' });
+      await giveAllBack(payment);
+      const decided = await row(payment);
+      const told = await toldOf(payment);
+      const after = await recordAttempt(db, deliveryId, answered(outcome, at), 0, now());
+      expect(after).toMatchObject({ status: 'superseded', telling: null, toldByPayment: false });
+      expect(await row(payment)).toEqual(decided);
+      expect(await toldOf(payment)).toEqual(told);
+      expect(await db.deliveryAttempt.findMany({ where: { deliveryId } })).toMatchObject([{ outcome }]);
+      const notes = await db.timelineEntry.count({
+        where: { paymentId: payment.id, kind: 'order', detail: { contains: 'superseded meanwhile' } },
+      });
+      expect(notes).toBe(outcome === 'agreed' ? 1 : 0);
+    },
+  );
+});
+
+test('what was shown of a success that nobody agreed to is over once it is superseded', async () => {
+  const payment = await newPending();
+  const deliveryId = await deliveryOf(payment);
+  const at = now();
+  await takeTurn(db, deliveryId, at);
+  await showOverdue(db, deliveryId, new Date(at.getTime() + 600_000));
+  expect(await row(payment)).toMatchObject({ attention: 'order_update_failing' });
+  await giveBack(payment, undefined);
+  expect(await row(payment)).toMatchObject({ attention: null, orderUpdate: 'conflict' });
+  // Nobody shows it again.
+  await showOverdue(db, deliveryId, new Date(at.getTime() + 1_200_000));
+  expect(await row(payment)).toMatchObject({ attention: null });
+});
+
+test('after a partial refund the success is still told', async () => {
+  const payment = await newPending();
+  await giveBack(payment, 999);
+  await recordRefundAnswer(db, (await ask(payment, 1)).id, REFUSED, now(), backAtChannel(999));
+  expect(await row(payment)).toMatchObject({ orderUpdate: 'pending', refundedAmount: 999n });
+  expect(await toldOf(payment)).toEqual([
+    'payment.succeeded pending',
+    'refund.succeeded pending',
+    'refund.failed pending',
+  ]);
+  await recordAttempt(db, await deliveryOf(payment), answered('agreed'), 0, now());
+  expect(await row(payment)).toMatchObject({ orderUpdate: 'applied' });
+});
+
+test('a success that was told stays delivered when its money goes back, and the payment applied', async () => {
+  const payment = await newPending();
+  await recordAttempt(db, await deliveryOf(payment), answered('agreed'), 0, now());
+  await giveBack(payment, undefined);
+  expect(await row(payment)).toMatchObject({ orderUpdate: 'applied', refundedAmount: 1000n });
+  expect(await toldOf(payment)).toEqual(['payment.succeeded delivered', 'refund.succeeded pending']);
+});
+
+test('money that is all back stays so when an external refund turns out to be one of ours', async () => {
+  const payment = await newPending();
+  const { id } = await ask(payment, 400);
+  // The channel did not know the number, and others gave everything back; it makes this one all the same.
+  await recordFirstAsk(db, id, backAtChannel(1000), now());
+  const superseded = await row(payment);
+  expect(superseded).toMatchObject({ orderUpdate: 'conflict', refundedAmount: 1000n });
+  await recordRefundAnswer(
+    db,
+    id,
+    { state: 'succeeded', channelRefundId: 'r', amount: 400 },
+    now(),
+    backAtChannel(1000),
+  );
+  expect(await row(payment)).toMatchObject({ orderUpdate: 'conflict', refundedAmount: 1000n });
+  expect(await orderOf(payment)).toMatchObject({ status: 'refunded' });
+  // The refund that was told under a wrong name is not told any more, and nothing of the conflict is taken back.
+  expect(await toldOf(payment)).toEqual([
+    'payment.succeeded superseded',
+    'refund.succeeded superseded',
+    'payment.conflict pending',
+    'refund.failed pending',
+    'refund.succeeded pending',
+    'refund.succeeded pending',
+  ]);
+});
+
+test.each(['failed', 'cancelled', 'closed'] as const)(
+  'an untold end as %s is superseded by a late success',
+  async (to) => {
+    const payment = await newPayment();
+    await endPayment(db, payment.id, to, 'a test', now());
+    expect(await toldOf(payment)).toEqual([`payment.${to} pending`]);
+    await pay(payment);
+    expect(await toldOf(payment)).toEqual([`payment.${to} superseded`, 'payment.succeeded pending']);
+    expect(await row(payment)).toMatchObject({ orderUpdate: 'pending' });
+  },
+);
+
+test('an end that was told before a late success stays delivered', async () => {
+  const payment = await newPayment();
+  await endPayment(db, payment.id, 'closed', 'a test', now());
+  const [closed] = await eventsOf(payment);
+  await recordAttempt(db, closed?.delivery?.id ?? '', answered('agreed'), 0, now());
+  await pay(payment);
+  expect(await toldOf(payment)).toEqual(['payment.closed delivered', 'payment.succeeded pending']);
+});
+
+describe('an untold review is superseded by what is decided', () => {
+  const newReview = async () => {
+    const payment = await newPayment();
+    await pay(payment, { ...PAID, amount: 1007 } as ChannelAnswer);
+    expect(await toldOf(payment)).toEqual(['payment.review pending']);
+    return payment;
+  };
+
+  test('by an operator who accepts it', async () => {
+    const payment = await newReview();
+    await resolvePayment(db, merchantId, payment.id, 'accept', 'a test', now());
+    expect(await toldOf(payment)).toEqual(['payment.review superseded', 'payment.succeeded pending']);
+  });
+
+  test('by an operator who refunds it', async () => {
+    const payment = await newReview();
+    await resolvePayment(db, merchantId, payment.id, 'refund', 'a test', now());
+    expect(await toldOf(payment)).toEqual(['payment.review superseded', 'payment.conflict pending']);
+  });
+
+  test('by all of its money that goes back', async () => {
+    const payment = await newReview();
+    await giveBack(payment, undefined, 1007);
+    expect(await toldOf(payment)).toEqual([
+      'payment.review superseded',
+      'refund.succeeded pending',
+      'payment.conflict pending',
+    ]);
+  });
+
+  test('by another attempt that pays the order', async () => {
+    await db.merchant.update({ where: { id: merchantId }, data: { latePayment: 'review' } });
+    const late = await newPayment();
+    const second = await newPayment(late.orderId);
+    await endPayment(db, late.id, 'closed', 'a test', now());
+    const paidAt = new Date(Date.now() + 3_600_000).toISOString();
+    await pay(late, { ...PAID, paidAt } as ChannelAnswer);
+    await pay(second);
+    expect(await toldOf(late)).toEqual([
+      'payment.closed superseded',
+      'payment.review superseded',
+      'payment.conflict pending',
+    ]);
+  });
+});
+
+test('accepted after its order service had said "gone", and all back before that is told: not told, and still applied', async () => {
+  await db.merchant.update({ where: { id: merchantId }, data: { latePayment: 'review' } });
+  const payment = await newPending();
+  await recordAttempt(db, await deliveryOf(payment), answered('gone'), 0, now());
+  await resolvePayment(db, merchantId, payment.id, 'accept', 'a test', now());
+  expect(await row(payment)).toMatchObject({ orderUpdate: 'applied' });
+  await giveBack(payment, undefined);
+  expect(await row(payment)).toMatchObject({ orderUpdate: 'applied' });
+  expect(await toldOf(payment)).toEqual([
+    'payment.succeeded gone',
+    'payment.review superseded',
+    'payment.succeeded superseded',
+    'refund.succeeded pending',
+  ]);
+});
+
+test('what is superseded is not told again, whoever asks for it', async () => {
+  const payment = await newPending();
+  const deliveryId = await deliveryOf(payment);
+  await giveBack(payment, undefined);
+  await expect(requestRedelivery(db, merchantId, deliveryId, 'a test', now())).rejects.toMatchObject({
+    code: 'delivery_superseded',
+  });
+});
