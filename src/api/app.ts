@@ -10,6 +10,7 @@ import { allowOrigins, mount } from './endpoint/mount.ts';
 import { BODY_LIMIT } from './http/body.ts';
 import { STREAMS } from './http/event-stream.ts';
 import { limitPipelining } from './http/listen.ts';
+import { Misses } from './http/misses.ts';
 import { createErrorHandler } from './http/problems.ts';
 import { requestLog } from './http/request-log.ts';
 import { StreamPlaces } from './http/stream-places.ts';
@@ -32,6 +33,7 @@ import { resolveRoute } from './routes/resolve.ts';
 import { returnRoute } from './routes/return.ts';
 import { switchRoute } from './routes/switch.ts';
 import { unmatchedCallbacksRoute } from './routes/unmatched-callbacks.ts';
+import { UnverifiedCallbacks } from './unverified-callbacks.ts';
 
 /** Every route of the API. */
 export function createEndpoints(api: Api): Endpoint[] {
@@ -67,6 +69,8 @@ export function createApp(deps: ApiDeps): Express {
     streams,
     askChannel: createAskChannel(deps),
     streamPlaces: new StreamPlaces(streams),
+    unverified: deps.unverified ?? new UnverifiedCallbacks(deps.db, deps.log),
+    misses: new Misses(now, deps.missesAMinute),
   };
   const { publicUrl } = api.config.api;
   const app = express();
@@ -74,6 +78,7 @@ export function createApp(deps: ApiDeps): Express {
   // Answers change by the second; comparing them costs more than sending them.
   app.set('etag', false);
   app.set('query parser', 'simple');
+  app.set('trust proxy', [...api.config.api.trustedProxies]);
 
   app.use(limitPipelining());
   app.use(requestLog(api.log));
