@@ -331,7 +331,7 @@ export interface Problem {
    */
   detail: string;
   /**
-   * Stable. One of bad_request, invalid_request, unauthorized, forbidden, not_found, method_not_allowed, order_not_found, payment_not_found, delivery_not_found, refund_not_found, cursor_expired, order_exists, order_already_paid, order_not_payable, payment_already_paid, not_resolvable, attempt_unresolved, not_refundable, idempotency_key_in_progress, idempotency_key_reused, payload_too_large, request_timeout, headers_too_large, unsupported_media_type, misdirected_request, unknown_channel, currency_not_supported, channel_rejected, refund_exceeds_payment, idempotency_key_missing, callback_unverified, callback_malformed, internal_error, too_many_readers, too_busy, database_unavailable, temporal_unavailable, channel_unreachable; accept new ones.
+   * Stable. One of bad_request, invalid_request, unauthorized, forbidden, not_found, method_not_allowed, order_not_found, payment_not_found, delivery_not_found, refund_not_found, cursor_expired, order_exists, order_already_paid, order_not_payable, payment_already_paid, not_resolvable, attempt_unresolved, not_refundable, idempotency_key_in_progress, idempotency_key_reused, payload_too_large, request_timeout, headers_too_large, unsupported_media_type, misdirected_request, unknown_channel, currency_not_supported, channel_rejected, refund_exceeds_payment, idempotency_key_missing, callback_unverified, callback_malformed, too_many_requests, internal_error, too_many_readers, too_busy, database_unavailable, temporal_unavailable, channel_unreachable; accept new ones.
    */
   code: string;
   /**

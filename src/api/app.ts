@@ -70,7 +70,7 @@ export function createApp(deps: ApiDeps): Express {
     askChannel: createAskChannel(deps),
     streamPlaces: new StreamPlaces(streams),
     unverified: deps.unverified ?? new UnverifiedCallbacks(deps.db, deps.log),
-    misses: new Misses(now, deps.missesAMinute),
+    misses: new Misses(now),
   };
   const { publicUrl } = api.config.api;
   const app = express();

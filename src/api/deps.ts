@@ -44,12 +44,10 @@ export interface ApiDeps {
   readonly streams?: StreamLimits;
   /** @default one of its own; whoever stops the API flushes it */
   readonly unverified?: UnverifiedCallbacks;
-  /** @default MISSES_A_MINUTE */
-  readonly missesAMinute?: number;
 }
 
 /** The same with its defaults filled in, and what its routes share. */
-export interface Api extends Required<Omit<ApiDeps, 'missesAMinute'>> {
+export interface Api extends Required<ApiDeps> {
   readonly askChannel: AskChannel;
   readonly streamPlaces: StreamPlaces;
   readonly misses: Misses;

@@ -1,10 +1,10 @@
-/** What each key may do in a window of time. Anybody can make keys, so that there are only so many; the oldest goes first. */
 export interface CountLimits {
   /** How much of one key in a window. */
   readonly atMost: number;
   readonly windowMs: number;
 }
 
+/** Anybody can be a new key: beyond this the oldest is forgotten. */
 const KEYS_AT_MOST = 10_000;
 
 /**

@@ -19,8 +19,8 @@ export class Misses {
   readonly #known = new Set<string>();
   readonly #asking = new Map<string, Promise<unknown>>();
 
-  constructor(now: () => Date, atMost = MISSES_A_MINUTE) {
-    this.#counts = new Counts({ atMost, windowMs: 60_000 }, now);
+  constructor(now: () => Date) {
+    this.#counts = new Counts({ atMost: MISSES_A_MINUTE, windowMs: 60_000 }, now);
   }
 
   /**
