@@ -2,7 +2,7 @@ import { Refusal } from '../domain/refusal.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import { findChannelAccount, listChannelAccounts } from '../ledger/merchants.ts';
 import type { ChannelAccount } from '../ledger/rows.ts';
-import type { Misses } from './http/misses.ts';
+import { type Misses, tooMany } from './http/misses.ts';
 
 /** An account is taken as it was read for so long. */
 export const ACCOUNT_FRESH_MS = 5_000;
@@ -55,7 +55,7 @@ export class ChannelAccounts {
       // A channel may share the address of whoever asked for too many: one query finds every account.
       await this.#readAll();
       const account = this.#read.get(key)?.account;
-      if (account === undefined) throw error;
+      if (account === undefined) throw tooMany(error.message, ACCOUNT_READ_EVERY_MS / 1_000);
       return account;
     }
   }

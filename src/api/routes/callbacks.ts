@@ -40,7 +40,7 @@ const refuseAccount = ({ channel }: AccountName): never => {
   throw new Refusal('not_found', `There is no such account at channel ${channel}.`);
 };
 
-/** How many unverifiable callbacks of an account an address may send in a minute, before they are refused unseen. */
+/** How many callbacks of an account an address may send in vain in a minute: beyond it they are refused without a query. */
 export const UNVERIFIED_A_MINUTE = 100;
 /**
  * How many bytes an address may have checked in vain in a second. Checking a signature costs time by the byte, and this
@@ -125,53 +125,53 @@ export function callbackRoutes(api: Api): Endpoint[] {
       metrics.countCallback(adapter.name, 'unchecked');
       throw tooMany('Too much of this address could not be verified.', checks.secondsLeft);
     }
-    const check = (of: ChannelAccount) => {
-      const callback = adapter.verifyCallback(of, headers, body);
-      checks.give(address, cost);
-      return { account: of, callback };
-    };
-    try {
-      return check(account);
-    } catch (error) {
-      if (!(error instanceof CallbackError)) throw error;
-      if (error.kind === 'malformed') {
+    let cause: CallbackError | undefined;
+    const check = async (of: ChannelAccount): Promise<Verified | undefined> => {
+      try {
+        const callback = adapter.verifyCallback(of, headers, body);
         checks.give(address, cost);
-        return await refuseMalformed({ adapter, account, log }, body, error);
+        return { account: of, callback };
+      } catch (error) {
+        if (!(error instanceof CallbackError)) throw error;
+        cause = error;
+        if (error.kind === 'unverified') return undefined;
+        checks.give(address, cost);
+        return await refuseMalformed({ adapter, account: of, log }, body, error);
       }
-      const count = `${account.id} ${address}`;
-      const isCounted = unverifiedCounts.take(count);
-      // It may have other credentials since it was read, or not be there.
-      const current =
-        (await (isCounted ? accounts.readNow(name) : accounts.readRarely(name))) ?? refuseAccount(name);
-      if (!isDeepStrictEqual(current, account)) {
-        try {
-          const verified = check(current);
-          if (isCounted) unverifiedCounts.give(count);
-          return verified;
-        } catch (second) {
-          if (!(second instanceof CallbackError)) throw second;
-        }
+    };
+    const verified = await check(account);
+    if (verified !== undefined) return verified;
+
+    const count = `${account.id} ${address}`;
+    const isWithin = unverifiedCounts.take(count);
+    // It may have other credentials since it was read, or not be there.
+    const current =
+      (await (isWithin ? accounts.readNow(name) : accounts.readRarely(name))) ?? refuseAccount(name);
+    if (!isDeepStrictEqual(current, account)) {
+      const again = await check(current);
+      if (again !== undefined) {
+        if (isWithin) unverifiedCounts.give(count);
+        return again;
       }
-      metrics.countCallback(adapter.name, 'unverified');
-      unverified.add(current.id, address, body, error.message, now());
-      if (!isCounted) {
-        throw tooMany(
-          'Too many callbacks of this address could not be verified.',
-          unverifiedCounts.secondsLeft,
-        );
-      }
-      log.warn({ channel: adapter.name, kind: error.kind, reason: error.message }, 'callback refused');
-      await makeQueryDue(
-        current,
-        adapter.peekOutTradeNo(body),
-        (id) => misses.lookUp(address, `payment/${id}`, () => lookUpPayment(api, id)),
-        'A callback could not be verified: the channel is asked.',
-        log,
-      );
-      throw new Refusal('callback_unverified', 'The signature is wrong, missing or too old.', {
-        cause: error,
-      });
     }
+    metrics.countCallback(adapter.name, 'unverified');
+    const why = cause?.message ?? '';
+    unverified.add(current.id, address, body, why, now());
+    if (!isWithin) {
+      throw tooMany(
+        'Too many callbacks of this address could not be verified.',
+        unverifiedCounts.secondsLeft,
+      );
+    }
+    log.warn({ channel: adapter.name, kind: 'unverified', reason: why }, 'callback refused');
+    await makeQueryDue(
+      current,
+      adapter.peekOutTradeNo(body),
+      (id) => misses.lookUp(address, `payment/${id}`, () => lookUpPayment(api, id)),
+      'A callback could not be verified: the channel is asked.',
+      log,
+    );
+    throw new Refusal('callback_unverified', 'The signature is wrong, missing or too old.', { cause });
   }
 
   async function refuseMalformed(
