@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { isIPv6 } from 'node:net';
+import { isIP, isIPv6 } from 'node:net';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
@@ -31,6 +31,12 @@ const httpUrl = z
 const webhookSecret = z
   .string()
   .regex(/^whsec_[A-Za-z0-9+/]{32,}={0,2}$/, 'must be whsec_ and at least 24 bytes in base64');
+const PROXY_RULE =
+  'must be IP addresses, ranges such as 10.0.0.0/8, loopback, linklocal or uniquelocal, separated by commas';
+const trustedProxies = z
+  .string()
+  .transform((text) => text.split(',').map((entry) => entry.trim()))
+  .refine((entries) => entries.every(isProxy), PROXY_RULE);
 const schedule = z.string().transform((text, context) => {
   try {
     return parseSchedule(text);
@@ -39,6 +45,16 @@ const schedule = z.string().transform((text, context) => {
     return z.NEVER;
   }
 });
+
+/** What Express's `trust proxy` takes as one proxy, or as a range of them. */
+function isProxy(entry: string): boolean {
+  if (['loopback', 'linklocal', 'uniquelocal'].includes(entry)) return true;
+  const [, address = '', bits] = /^([\d.:a-f]+)(?:\/(\d{1,3}))?$/i.exec(entry) ?? [];
+  const family = isIP(address);
+  if (family === 0) return false;
+  // A range of every address would believe everybody.
+  return bits === undefined || (Number(bits) >= 1 && Number(bits) <= (family === 4 ? 32 : 128));
+}
 
 /** The settings in the environment's own names; each description says what it is for. */
 export const settings = z.object({
@@ -80,6 +96,11 @@ export const settings = z.object({
     .optional()
     .describe(
       'NODROP_PUBLIC_URL where that is unset, in test mode alone: `docker-compose.yml` makes it of the port that it publishes.',
+    ),
+  NODROP_TRUSTED_PROXIES: trustedProxies
+    .optional()
+    .describe(
+      'The proxies whose `X-Forwarded-For` is believed: their addresses, separated by commas. Unset: none, and everybody behind a proxy counts as one sender.',
     ),
   NODROP_ADMIN_HOST: z.string().min(1).default('127.0.0.1').describe('The address of the admin listener.'),
   NODROP_ADMIN_PORT: port(3001).describe('Metrics and details, for operators only.'),
@@ -169,7 +190,13 @@ export interface Config {
     readonly namespace: string;
     readonly uiUrl: string | undefined;
   };
-  readonly api: { readonly host: string; readonly port: number; readonly publicUrl: string };
+  readonly api: {
+    readonly host: string;
+    readonly port: number;
+    readonly publicUrl: string;
+    /** As Express's `trust proxy` takes them. */
+    readonly trustedProxies: readonly string[];
+  };
   readonly admin: { readonly host: string; readonly port: number };
   readonly stack: {
     readonly postgresPort: number;
@@ -285,6 +312,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
       host: s.NODROP_HOST,
       port: s.PORT,
       publicUrl: publicUrl ?? `http://${inUrl(s.NODROP_HOST)}:${s.PORT}`,
+      trustedProxies: s.NODROP_TRUSTED_PROXIES ?? [],
     },
     admin: { host: s.NODROP_ADMIN_HOST, port: s.NODROP_ADMIN_PORT },
     stack: {

@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync 
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
+import express from 'express';
 import { afterAll, describe, expect, test } from 'vitest';
 import { createChannels } from '../src/channels/registry.ts';
 import { ConfigError, loadConfig, loadSimulatorConfig } from '../src/config.ts';
@@ -78,6 +79,20 @@ test.each<[Record<string, string>, string]>([
     { NODROP_ALLOW_PRIVATE_ORDER_SERVICES },
     'NODROP_ALLOW_PRIVATE_ORDER_SERVICES is wrong: must be true or false.',
   ]),
+  ...[
+    'true',
+    '1',
+    'nginx',
+    '10.0.0.0/33',
+    '0.0.0.0/0',
+    '::/129',
+    '10.0.0',
+    '10.0.0.1,,10.0.0.2',
+    '10.0.0.0/255.0.0.0',
+  ].map((NODROP_TRUSTED_PROXIES): [Record<string, string>, string] => [
+    { NODROP_TRUSTED_PROXIES },
+    'NODROP_TRUSTED_PROXIES is wrong: must be IP addresses, ranges such as 10.0.0.0/8, loopback, linklocal or uniquelocal, separated by commas.',
+  ]),
   ...['NODROP_SIMULATOR_SECRET', 'NODROP_SIMULATOR2_SECRET'].map((name): [Record<string, string>, string] => [
     { ...OWN, NODROP_MODE: 'live', [name]: WHSEC },
     `${name} is set: NODROP_MODE=live refuses the simulator.`,
@@ -96,7 +111,14 @@ describe('accepted', () => {
 
   test('every address, when the public one is named', () => {
     const { api } = load({ NODROP_HOST: '::', NODROP_PUBLIC_URL: 'https://pay.example/' });
-    expect(api).toEqual({ host: '::', port: 3000, publicUrl: 'https://pay.example' });
+    expect(api).toEqual({ host: '::', port: 3000, publicUrl: 'https://pay.example', trustedProxies: [] });
+  });
+
+  test('proxies, as Express takes them', () => {
+    const { api } = load({ NODROP_TRUSTED_PROXIES: 'loopback, 10.0.0.0/8,192.0.2.7,2001:db8::/32, ::1' });
+    expect(api.trustedProxies).toEqual(['loopback', '10.0.0.0/8', '192.0.2.7', '2001:db8::/32', '::1']);
+    express().set('trust proxy', api.trustedProxies);
+    expect(load({}).api.trustedProxies).toEqual([]);
   });
 
   test('a public URL for test mode, when there is no other', () => {

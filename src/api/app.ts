@@ -10,6 +10,7 @@ import { allowOrigins, mount } from './endpoint/mount.ts';
 import { BODY_LIMIT } from './http/body.ts';
 import { STREAMS } from './http/event-stream.ts';
 import { limitPipelining } from './http/listen.ts';
+import { Misses } from './http/misses.ts';
 import { createErrorHandler } from './http/problems.ts';
 import { requestLog } from './http/request-log.ts';
 import { StreamPlaces } from './http/stream-places.ts';
@@ -33,6 +34,7 @@ import { resolveRoute } from './routes/resolve.ts';
 import { returnRoute } from './routes/return.ts';
 import { switchRoute } from './routes/switch.ts';
 import { unmatchedCallbacksRoute } from './routes/unmatched-callbacks.ts';
+import { UnverifiedCallbacks } from './unverified-callbacks.ts';
 
 /** Every route of the API. */
 export function createEndpoints(api: Api): Endpoint[] {
@@ -70,6 +72,8 @@ export function createApp(deps: ApiDeps): Express {
     streams,
     askChannel: createAskChannel(deps),
     streamPlaces: new StreamPlaces(streams),
+    unverified: deps.unverified ?? new UnverifiedCallbacks(deps.db, deps.log),
+    misses: new Misses(now),
   };
   const { publicUrl } = api.config.api;
   const app = express();
@@ -77,6 +81,7 @@ export function createApp(deps: ApiDeps): Express {
   // Answers change by the second; comparing them costs more than sending them.
   app.set('etag', false);
   app.set('query parser', 'simple');
+  app.set('trust proxy', [...api.config.api.trustedProxies]);
 
   app.use(limitPipelining());
   app.use(requestLog(api.log));

@@ -8,9 +8,11 @@ import type { PaymentWorkflows } from '../temporal/payment-workflows.ts';
 import type { RefundWorkflows } from '../temporal/refund-workflows.ts';
 import type { Changes } from './changes.ts';
 import type { StreamLimits } from './http/event-stream.ts';
+import type { Misses } from './http/misses.ts';
 import type { StreamPlaces } from './http/stream-places.ts';
 import type { Metrics } from './metrics.ts';
 import type { Readiness } from './readiness.ts';
+import type { UnverifiedCallbacks } from './unverified-callbacks.ts';
 
 /** Asks the channel about the payment now, once at a time; true when it answered. @throws TemporalUnavailable */
 export type AskChannel = (payment: Payment) => Promise<boolean>;
@@ -40,10 +42,13 @@ export interface ApiDeps {
   readonly readiness?: Readiness;
   /** @default STREAMS */
   readonly streams?: StreamLimits;
+  /** @default one of its own; whoever stops the API flushes it */
+  readonly unverified?: UnverifiedCallbacks;
 }
 
 /** The same with its defaults filled in, and what its routes share. */
 export interface Api extends Required<ApiDeps> {
   readonly askChannel: AskChannel;
   readonly streamPlaces: StreamPlaces;
+  readonly misses: Misses;
 }

@@ -6,7 +6,14 @@ import { within } from './http/within.ts';
 import type { LostRows } from './temporal.ts';
 
 export type PaymentResult = 'created' | 'repeated' | 'accepted' | 'rejected' | 'unavailable';
-export type CallbackResult = 'stored' | 'repeated' | 'unmatched' | 'unverified' | 'malformed' | 'not_stored';
+export type CallbackResult =
+  | 'stored'
+  | 'repeated'
+  | 'unmatched'
+  | 'unverified'
+  | 'malformed'
+  | 'unchecked'
+  | 'not_stored';
 
 export type Metrics = ReturnType<typeof createMetrics>;
 

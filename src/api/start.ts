@@ -17,6 +17,7 @@ import { type Listener, listen, stopListening } from './http/listen.ts';
 import { createMetrics } from './metrics.ts';
 import { Readiness } from './readiness.ts';
 import { connectTemporal } from './temporal.ts';
+import { UnverifiedCallbacks } from './unverified-callbacks.ts';
 
 export interface RunningApi {
   readonly url: string;
@@ -43,6 +44,7 @@ export async function startApi(config: Config, log: Logger): Promise<RunningApi>
   metrics.watchLostRows(countLost);
   const now = () => new Date();
   const readiness = new Readiness({ db, isTemporalReachable }, now);
+  const unverified = new UnverifiedCallbacks(db, log);
   const app = createApp({
     config,
     db,
@@ -56,6 +58,7 @@ export async function startApi(config: Config, log: Logger): Promise<RunningApi>
     metrics,
     now,
     readiness,
+    unverified,
   });
 
   const api = await listen(app, config.api.host, config.api.port, 'PORT', publicUrl);
@@ -89,6 +92,7 @@ export async function startApi(config: Config, log: Logger): Promise<RunningApi>
         stopListening(admin.server, REQUEST_GIVEN_UP_MS),
       ]);
       await Promise.all([changes.close(), stopped]);
+      await unverified.flush();
       await Promise.all([db.$disconnect(), temporal.close()]);
     },
   };

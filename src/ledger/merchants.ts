@@ -209,6 +209,11 @@ export async function findCaller(db: LedgerClient, key: string): Promise<Caller 
   return { merchantId: row.merchantId, role: row.role as Role };
 }
 
+/** Every account at a channel. */
+export async function listChannelAccounts(db: LedgerClient): Promise<ChannelAccount[]> {
+  return await db.channelAccount.findMany();
+}
+
 /** The account that `/callbacks/{channel}[/{accountId}]` speaks of. */
 export async function findChannelAccount(
   db: LedgerClient,

@@ -8,41 +8,92 @@ import type { LedgerClient } from './client.ts';
  */
 
 /** Stored of an account and address in a minute. */
-const STORED_A_MINUTE = 100;
+export const STORED_A_MINUTE = 100;
 /** Stored of an account in a minute, from however many addresses. */
 const STORED_A_MINUTE_IN_ALL = 1_000;
 const HEAD_BYTES = 4 * 1024;
 const MINUTE_MS = 60_000;
 
+/** The minute that a callback is counted in. */
+export const minuteOf = (at: Date): Date => new Date(Math.floor(at.getTime() / MINUTE_MS) * MINUTE_MS);
+
+/** What is kept of one. */
 export interface UnverifiedCallback {
-  readonly accountId: string;
-  /** Where it came from; of an IPv6 address its network, as one sender has many. */
-  readonly address: string;
-  readonly body: Buffer;
+  /** SHA-256 of the whole body, hex. */
+  readonly bodyHash: string;
+  /** Its first 4 KiB. */
+  readonly bodyHead: Uint8Array<ArrayBuffer>;
   readonly reason: string;
+  readonly receivedAt: Date;
 }
 
-/** Counts it, and stores it while there is room in this minute. @returns whether it is stored. */
+export function unverifiedCallback(body: Buffer, reason: string, receivedAt: Date): UnverifiedCallback {
+  return {
+    bodyHash: createHash('sha256').update(body).digest('hex'),
+    bodyHead: new Uint8Array(body.subarray(0, HEAD_BYTES)),
+    reason,
+    receivedAt,
+  };
+}
+
+/** What came for one account from one address in one minute. */
+export interface UnverifiedSender {
+  readonly accountId: string;
+  /** Of an IPv6 address its network, as one sender has many. */
+  readonly address: string;
+  readonly minute: Date;
+  /** All of them. */
+  readonly count: number;
+  /** The first of them. */
+  readonly callbacks: readonly UnverifiedCallback[];
+}
+
+/** Counts them, no sender twice, and stores those for which there is room in their minute. @returns how many. */
 export async function recordUnverified(
   db: LedgerClient,
-  { accountId, address, body, reason }: UnverifiedCallback,
-  now: Date,
-): Promise<boolean> {
-  const minute = new Date(Math.floor(now.getTime() / MINUTE_MS) * MINUTE_MS);
-  const counted = await db.$queryRaw<{ count: number }[]>`
+  senders: readonly UnverifiedSender[],
+): Promise<number> {
+  if (senders.length === 0) return 0;
+  const counted = await db.$queryRaw<{ account: string; address: string; minute: Date; count: number }[]>`
     INSERT INTO unverified_callback_counts (channel_account_id, address, minute, count)
-    VALUES (${accountId}, ${address}, ${minute}, 1)
+    SELECT * FROM unnest(
+      ${senders.map(({ accountId }) => accountId)}::text[],
+      ${senders.map(({ address }) => address)}::text[],
+      ${senders.map(({ minute }) => minute.toISOString())}::timestamptz[],
+      ${senders.map(({ count }) => count)}::int[]
+    )
     ON CONFLICT (channel_account_id, address, minute)
-    DO UPDATE SET count = unverified_callback_counts.count + 1
-    RETURNING count`;
-  if ((counted[0]?.count ?? 0) > STORED_A_MINUTE) return false;
-  const hash = createHash('sha256').update(body).digest('hex');
-  const stored = await db.$executeRaw`
-    INSERT INTO unverified_callbacks (id, channel_account_id, address, body_hash, body_head, reason, received_at)
-    SELECT ${newUnverifiedCallbackId()}, ${accountId}, ${address}, ${hash},
-      ${new Uint8Array(body.subarray(0, HEAD_BYTES))}, ${reason}, ${now}
-    WHERE (
-      SELECT count(*) FROM unverified_callbacks WHERE channel_account_id = ${accountId} AND received_at >= ${minute}
-    ) < ${STORED_A_MINUTE_IN_ALL}`;
-  return stored === 1;
+    DO UPDATE SET count = unverified_callback_counts.count + excluded.count
+    RETURNING channel_account_id AS account, address, minute, count`;
+  const nameOf = (account: string, address: string, minute: Date) =>
+    `${account} ${address} ${minute.getTime()}`;
+  const totals = new Map(
+    counted.map(({ account, address, minute, count }) => [nameOf(account, address, minute), count]),
+  );
+  const room = new Map<string, number>();
+  const rows = [];
+  for (const { accountId, address, minute, count, callbacks } of senders) {
+    const before = (totals.get(nameOf(accountId, address, minute)) ?? count) - count;
+    const here = callbacks.slice(0, Math.max(0, STORED_A_MINUTE - before));
+    if (here.length === 0) continue;
+    const all = `${accountId} ${minute.getTime()}`;
+    const left = room.get(all) ?? STORED_A_MINUTE_IN_ALL - (await countStored(db, accountId, minute));
+    const stored = here.slice(0, Math.max(0, left));
+    room.set(all, left - stored.length);
+    rows.push(
+      ...stored.map((callback) => ({
+        ...callback,
+        id: newUnverifiedCallbackId(),
+        channelAccountId: accountId,
+        address,
+      })),
+    );
+  }
+  if (rows.length > 0) await db.unverifiedCallback.createMany({ data: rows });
+  return rows.length;
 }
+
+const countStored = (db: LedgerClient, channelAccountId: string, minute: Date) =>
+  db.unverifiedCallback.count({
+    where: { channelAccountId, receivedAt: { gte: minute, lt: new Date(minute.getTime() + MINUTE_MS) } },
+  });

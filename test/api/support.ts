@@ -8,6 +8,7 @@ import { Changes } from '../../src/api/changes.ts';
 import type { ApiDeps } from '../../src/api/deps.ts';
 import { listen, stopListening } from '../../src/api/http/listen.ts';
 import { createMetrics } from '../../src/api/metrics.ts';
+import { UnverifiedCallbacks } from '../../src/api/unverified-callbacks.ts';
 import { checked } from '../../src/channels/checked.ts';
 import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
 import { sign, signer } from '../../src/channels/simulator/protocol.ts';
@@ -174,6 +175,7 @@ export interface TestApi {
   readonly refundWorkflows: StandInRefundWorkflows;
   readonly deliveryWorkflows: StandInDeliveryWorkflows;
   readonly changes: Changes;
+  readonly unverified: UnverifiedCallbacks;
   readonly deps: ApiDeps;
   /** Every log line so far. */
   readonly logged: () => string;
@@ -198,13 +200,14 @@ export async function startTestApi(databaseUrl: string, overrides: Partial<ApiDe
   const refundWorkflows = new StandInRefundWorkflows();
   const deliveryWorkflows = new StandInDeliveryWorkflows();
   const changes = new Changes(databaseUrl, log);
+  const unverified = new UnverifiedCallbacks(db, log);
   const deps: ApiDeps = {
     config: {
       mode: 'test',
       embeddedDatabase: false,
       secret: SECRET,
       temporal: { address: '127.0.0.1:7233', namespace: 'default', uiUrl: 'http://127.0.0.1:8233' },
-      api: { host: '127.0.0.1', port: 3000, publicUrl: 'https://pay.example' },
+      api: { host: '127.0.0.1', port: 3000, publicUrl: 'https://pay.example', trustedProxies: [] },
       paymentExpiryMs: 1_800_000,
     },
     db,
@@ -216,6 +219,7 @@ export async function startTestApi(databaseUrl: string, overrides: Partial<ApiDe
     changes,
     log,
     metrics: createMetrics(),
+    unverified,
     ...overrides,
   };
   const { server, port } = await listen(createApp(deps), '127.0.0.1', 0, 'PORT', deps.config.api.publicUrl);
@@ -229,11 +233,13 @@ export async function startTestApi(databaseUrl: string, overrides: Partial<ApiDe
     refundWorkflows,
     deliveryWorkflows,
     changes,
+    unverified,
     deps,
     logged: () => lines.join(''),
     call: (path, call) => callUrl(`${url}${path}`, call),
     async close(patienceMs = 2_000) {
       await Promise.all([changes.close(), stopListening(server, patienceMs)]);
+      await unverified.flush();
       await db.$disconnect();
     },
   };

@@ -8,7 +8,7 @@ import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.t
 import { claimKey, keepResult } from '../../src/ledger/idempotency.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { lockOrder } from '../../src/ledger/order-row.ts';
-import { recordUnverified } from '../../src/ledger/unverified.ts';
+import { minuteOf, recordUnverified, unverifiedCallback } from '../../src/ledger/unverified.ts';
 import { DeliveryWorkflows } from '../../src/temporal/delivery-workflows.ts';
 import { type PaymentWorkflows, TemporalUnavailable } from '../../src/temporal/payment-workflows.ts';
 import { RefundWorkflows } from '../../src/temporal/refund-workflows.ts';
@@ -202,11 +202,15 @@ describe('a callback that matches no payment', () => {
 
 test('what is kept for a while only is removed after it, and nothing else', async () => {
   const unverified = (ageMs: number) =>
-    recordUnverified(
-      db,
-      { accountId: accounts[0] ?? '', address: '192.0.2.1', body: Buffer.from('x'), reason: 'forged' },
-      new Date(clock - ageMs),
-    );
+    recordUnverified(db, [
+      {
+        accountId: accounts[0] ?? '',
+        address: '192.0.2.1',
+        minute: minuteOf(new Date(clock - ageMs)),
+        count: 1,
+        callbacks: [unverifiedCallback(Buffer.from('x'), 'forged', new Date(clock - ageMs))],
+      },
+    ]);
   const key = async (name: string, ageMs: number, done: boolean) => {
     const at = new Date(clock - ageMs);
     const claim = await claimKey(db, { merchantId, key: name, route: 'r', requestHash: 'h', fields: {} }, at);

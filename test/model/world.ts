@@ -338,7 +338,7 @@ export async function startWorld(): Promise<World> {
       embeddedDatabase: false,
       secret: SECRET,
       temporal: { address: '127.0.0.1:1', namespace: 'default', uiUrl: 'http://127.0.0.1:1' },
-      api: { host: '127.0.0.1', port: 1, publicUrl: apiUrl },
+      api: { host: '127.0.0.1', port: 1, publicUrl: apiUrl, trustedProxies: [] },
       paymentExpiryMs: 1_800_000,
     },
     db: network.beforeLedger(h.db),

@@ -6,6 +6,7 @@ import { type Caller, ensureMerchant, findCaller } from '../../ledger/merchants.
 import type { Payment } from '../../ledger/rows.ts';
 import { isDirectLocalCall, isLoopback, isLoopbackUrl } from '../../loopback.ts';
 import type { Api } from '../deps.ts';
+import { clientAddress } from '../http/client-address.ts';
 
 /** Who asks: a merchant's key, or the client token of one payment, which is checked against that payment. */
 
@@ -15,21 +16,27 @@ export const DEVELOPMENT_KEY = 'sk_dev_nodrop';
 export const DEVELOPMENT_MERCHANT = 'demo';
 
 export type KeyAccess = { readonly kind: 'key'; readonly caller: Caller };
-export type TokenAccess = { readonly kind: 'token'; readonly token: string; readonly hash: string };
+export type TokenAccess = {
+  readonly kind: 'token';
+  readonly token: string;
+  readonly hash: string;
+  /** Whom it counts for when it opens nothing. */
+  readonly address: string;
+};
 export type Access = KeyAccess | TokenAccess;
 
 export type Authenticate = (request: Request) => Promise<Access>;
 
 const unauthorized = (detail: string) => new Refusal('unauthorized', detail);
 
-/** @returns what reads a request's `Authorization`; it throws Refusal `unauthorized`. */
+/** @returns what reads a request's `Authorization`; it throws Refusal `unauthorized` or `too_many_requests`. */
 export function createAuthenticate(api: Api): Authenticate {
   const developmentCaller = createDevelopmentCaller(api);
   return async (request) => {
     const [, credential] = /^Bearer +([\w~+/=.-]{1,200})$/i.exec(request.headers.authorization ?? '') ?? [];
     if (credential === undefined) throw unauthorized('Send the header Authorization: Bearer KEY.');
     if (credential.startsWith('ct_')) {
-      return { kind: 'token', token: credential, hash: hashSecret(credential) };
+      return tokenAccess(credential, request);
     }
     if (credential === DEVELOPMENT_KEY) {
       if (!isDevelopmentKeyAccepted(api.config, request)) {
@@ -39,11 +46,21 @@ export function createAuthenticate(api: Api): Authenticate {
       }
       return { kind: 'key', caller: await developmentCaller() };
     }
-    const caller = await findCaller(api.db, credential);
+    const caller = await api.misses.lookUp(clientAddress(request), `key/${hashSecret(credential)}`, () =>
+      findCaller(api.db, credential),
+    );
     if (caller === null) throw unauthorized('The key is unknown or revoked.');
     return { kind: 'key', caller };
   };
 }
+
+/** The access that a client token gives to whoever sends it. */
+export const tokenAccess = (token: string, request: Request): TokenAccess => ({
+  kind: 'token',
+  token,
+  hash: hashSecret(token),
+  address: clientAddress(request),
+});
 
 /**
  * The development key is public, so everything must say that nobody else is there: test mode, the embedded
@@ -86,10 +103,14 @@ export function createDevelopmentCaller({
 
 /** True when the hash is that of the payment's client token, and the token has not ended. */
 export function opens(hash: string, payment: Payment, now: Date): boolean {
-  const given = Buffer.from(hash, 'hex');
-  const known = Buffer.from(payment.clientTokenHash, 'hex');
-  const same = given.length === known.length && timingSafeEqual(given, known);
-  return same && now.getTime() < tokenEndsAt(payment);
+  return isSameHash(hash, payment.clientTokenHash) && now.getTime() < tokenEndsAt(payment);
+}
+
+/** True when both are the same, in a time that does not say how much of them is. */
+export function isSameHash(one: string, other: string): boolean {
+  const given = Buffer.from(one, 'hex');
+  const known = Buffer.from(other, 'hex');
+  return given.length === known.length && timingSafeEqual(given, known);
 }
 
 /** When the payment's client token ends, in epoch ms. */

@@ -212,7 +212,7 @@ function answers(endpoint: Endpoint): Record<string, ResponseConfig> {
 export function refusalsOf(endpoint: Endpoint): RefusalCode[] {
   const codes = new Set<RefusalCode>(endpoint.refusals);
   const add = (...more: RefusalCode[]) => more.forEach((code) => void codes.add(code));
-  if (endpoint.auth !== 'none') add('unauthorized', 'too_busy', 'database_unavailable');
+  if (endpoint.auth !== 'none') add('unauthorized', 'too_many_requests', 'too_busy', 'database_unavailable');
   if (endpoint.auth === 'key' || endpoint.auth === 'operator') add('forbidden');
   if (endpoint.replay !== undefined)
     add('bad_request', 'idempotency_key_in_progress', 'idempotency_key_reused', 'database_unavailable');

@@ -7,7 +7,7 @@ import { orderStateOf } from './order-state.ts';
 import { switchOptions } from './switch-options.ts';
 import { checkoutUrl, viewerOf } from './viewer.ts';
 import { payerPaymentView, paymentView } from './views.ts';
-import { isPaymentId, lookUpPayment } from './visible-payment.ts';
+import { lookUpOpened, lookUpPayment } from './visible-payment.ts';
 
 /** A payment as it was read for somebody. */
 export interface Seen {
@@ -32,7 +32,7 @@ export function createSeePayment(api: Api) {
         view: () => paymentView(row, viewerOf(api, access.caller)),
       };
     }
-    const found = isPaymentId(id) ? await findPaymentOfPayer(api.db, id) : null;
+    const found = await lookUpOpened(api, access, id, () => findPaymentOfPayer(api.db, id));
     const row = requireVisible(found, access, id, api.now());
     return {
       row,

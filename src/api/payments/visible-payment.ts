@@ -1,6 +1,8 @@
+import { clientToken, hashSecret } from '../../client-token.ts';
+import type { Payment } from '../../ledger/rows.ts';
 import { findPayment, type PaymentWithRefund } from '../../ledger/views.ts';
 import type { Api } from '../deps.ts';
-import { type Access, requireVisible } from '../endpoint/auth.ts';
+import { type Access, isSameHash, opens, requireVisible, type TokenAccess } from '../endpoint/auth.ts';
 
 /** The shape of the ids we make: anything else is not asked of the database. */
 export const isPaymentId = (id: string): boolean => /^[0-9A-Za-z_]{1,32}$/.test(id);
@@ -10,8 +12,32 @@ export async function lookUpPayment(api: Pick<Api, 'db'>, id: string): Promise<P
   return isPaymentId(id) ? await findPayment(api.db, id) : null;
 }
 
-/** @returns what reads a payment for somebody; it throws Refusal `payment_not_found` or `unauthorized`. */
-export function createVisiblePayment(api: Pick<Api, 'db' | 'now'>) {
-  return async (access: Access, id: string): Promise<PaymentWithRefund> =>
-    requireVisible(await lookUpPayment(api, id), access, id, api.now());
+/**
+ * The payment that the token opens, or null. A token that we would make now is known by itself; any other is looked up
+ * within the bound of its address, as one may have been made with an earlier `NODROP_SECRET`.
+ * @param find reads the payment
+ * @throws Refusal `too_many_requests`
+ */
+export async function lookUpOpened<T extends Payment>(
+  { config, misses, now }: Pick<Api, 'config' | 'misses' | 'now'>,
+  { address, hash }: TokenAccess,
+  id: string,
+  find: () => Promise<T | null>,
+): Promise<T | null> {
+  if (!isPaymentId(id)) return null;
+  const open = async () => {
+    const payment = await find();
+    return payment !== null && opens(hash, payment, now()) ? payment : null;
+  };
+  if (isSameHash(hash, hashSecret(clientToken(config.secret, id)))) return await open();
+  return await misses.lookUp(address, `token/${id}/${hash}`, open);
+}
+
+/** @returns what reads a payment for somebody; it throws Refusal `payment_not_found`, `unauthorized` or `too_many_requests`. */
+export function createVisiblePayment(api: Pick<Api, 'config' | 'db' | 'misses' | 'now'>) {
+  return async (access: Access, id: string): Promise<PaymentWithRefund> => {
+    const find = () => lookUpPayment(api, id);
+    const row = access.kind === 'key' ? await find() : await lookUpOpened(api, access, id, find);
+    return requireVisible(row, access, id, api.now());
+  };
 }

@@ -1,68 +1,102 @@
-import { CallbackError, type ChannelAdapter, type VerifiedCallback } from '../../domain/channel.ts';
+import { isDeepStrictEqual } from 'node:util';
+import {
+  CallbackError,
+  type ChannelAdapter,
+  type Headers,
+  type VerifiedCallback,
+} from '../../domain/channel.ts';
 import { Refusal } from '../../domain/refusal.ts';
 import { markDelivered, storeCallback } from '../../ledger/callbacks.ts';
+import { isConstraintViolation, isRowGone } from '../../ledger/client.ts';
 import { takeQueryDue } from '../../ledger/hints.ts';
-import { findChannelAccount } from '../../ledger/merchants.ts';
-import type { Callback, ChannelAccount } from '../../ledger/rows.ts';
-import { recordUnverified } from '../../ledger/unverified.ts';
+import type { Callback, ChannelAccount, Payment } from '../../ledger/rows.ts';
 import { findPayment } from '../../ledger/views.ts';
 import { deliverStored } from '../../temporal/deliver-callback.ts';
+import { type AccountName, ChannelAccounts } from '../channel-accounts.ts';
 import { SIGNAL_WITHIN_MS } from '../deadlines.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, type Exchange, endpoint } from '../endpoint/endpoint.ts';
 import { clientAddress } from '../http/client-address.ts';
+import { Counts } from '../http/counts.ts';
+import { tooMany } from '../http/misses.ts';
 import { z } from '../http/zod.ts';
 import { lookUpPayment } from '../payments/visible-payment.ts';
 
+/** Whom a callback is for, and who sent it. */
+interface Receiver {
+  readonly adapter: ChannelAdapter;
+  readonly name: AccountName;
+  readonly address: string;
+  readonly log: Api['log'];
+}
+
+/** A callback and the account that it is verified for. */
+interface Verified {
+  readonly account: ChannelAccount;
+  readonly callback: VerifiedCallback;
+}
+
+const refuseAccount = ({ channel }: AccountName): never => {
+  throw new Refusal('not_found', `There is no such account at channel ${channel}.`);
+};
+
+/** How many callbacks of an account an address may send in vain in a minute: beyond it they are refused without a query. */
+export const UNVERIFIED_A_MINUTE = 100;
+/**
+ * How many bytes an address may have checked in vain in a second. Checking a signature costs time by the byte, and this
+ * many cost a few hundredths of a second.
+ */
+const CHECKED_A_SECOND = 4 * 1024 * 1024;
+/** A callback without a body costs about as much as one of this size. */
+const CHECKED_AT_LEAST = 4 * 1024;
+/** A payment that was asked about for an unverifiable callback is not looked at for the next one in this time. */
+const LOOKED_AT_EVERY_MS = 10_000;
+const LOOKED_AT_MOST = 10_000;
+
 /**
  * Where channels call back: verified in memory, stored, delivered, acknowledged. The acknowledgement depends on
- * the storing alone; what could not be delivered now, the sweep delivers (P4).
+ * the storing alone; what could not be delivered now, the sweep delivers (P4). A callback is verified before any bound
+ * refuses it: what cannot be verified is counted, and costs no query beyond the bound.
  */
 export function callbackRoutes(api: Api): Endpoint[] {
-  const { db, workflows, channels, metrics, now } = api;
+  const { db, workflows, channels, metrics, misses, unverified, now } = api;
+  const accounts = new ChannelAccounts(db, misses, now);
+  const unverifiedCounts = new Counts({ atMost: UNVERIFIED_A_MINUTE, windowMs: 60_000 }, now);
+  const checks = new Counts({ atMost: CHECKED_A_SECOND, windowMs: 1_000 }, now);
+  /** When payments were last looked at for a callback that cannot be read, in epoch ms, the oldest first. */
+  const lookedAt = new Map<string, number>();
 
-  /** @throws Refusal `not_found` */
-  async function findReceiver(channel: string, accountId: string | undefined) {
-    const adapter = channels.get(channel);
-    const known = adapter !== undefined && (accountId === undefined || /^\w{1,64}$/.test(accountId));
-    const account = known ? await findChannelAccount(db, channel, accountId) : null;
-    if (adapter === undefined || account === null) {
-      throw new Refusal('not_found', `There is no such account at channel ${channel}.`);
-    }
-    return { adapter, account };
-  }
-
-  /** Kept for a person who looks for an attack or a wrong secret. Never fails: it is refused in any case. */
-  async function remember(
-    account: ChannelAccount,
-    address: string,
-    body: Buffer,
-    reason: string,
-    log: Api['log'],
-  ) {
-    try {
-      await recordUnverified(db, { accountId: account.id, address, body, reason }, now());
-    } catch (error) {
-      log.warn({ err: error }, 'an unverified callback is not on record');
-    }
-  }
-
-  /** A callback that cannot be read is no news, but the payment it names may have some: one query is due. Never fails. */
+  /**
+   * A callback that cannot be read is no news, but the payment it names may have some: one query is due. Never fails.
+   * @param find reads the payment that it names, if there is one
+   */
   async function makeQueryDue(
     account: ChannelAccount,
-    adapter: ChannelAdapter,
-    body: Buffer,
+    named: string | undefined,
+    find: (id: string) => Promise<Payment | null>,
     reason: string,
     log: Api['log'],
   ) {
+    if (named === undefined) return;
+    const key = `${account.id}/${named}`;
+    const at = now().getTime();
+    if (at - (lookedAt.get(key) ?? Number.NEGATIVE_INFINITY) < LOOKED_AT_EVERY_MS) return;
+    lookedAt.delete(key);
+    lookedAt.set(key, at);
+    if (lookedAt.size > LOOKED_AT_MOST) lookedAt.delete(lookedAt.keys().next().value ?? '');
     try {
-      const named = adapter.peekOutTradeNo(body);
-      const payment = named === undefined ? null : await lookUpPayment(api, named);
-      if (payment === null || payment.channelAccountId !== account.id || payment.status === 'succeeded')
+      const payment = await find(named);
+      if (payment === null) {
+        // It may be created at any time.
+        lookedAt.delete(key);
         return;
+      }
+      if (payment.channelAccountId !== account.id || payment.status === 'succeeded') return;
       if (!(await takeQueryDue(db, payment.id, reason, now()))) return;
       await workflows.hint(payment, false, SIGNAL_WITHIN_MS);
     } catch (error) {
+      lookedAt.delete(key);
+      if (error instanceof Refusal) return;
       log.warn({ err: error }, 'no query was made due for a callback that was refused');
     }
   }
@@ -79,36 +113,107 @@ export function callbackRoutes(api: Api): Endpoint[] {
     }
   }
 
+  /** @throws Refusal when it cannot be verified or read; what has to be done about that is done. */
+  async function verify(
+    { adapter, name, address, log }: Receiver,
+    headers: Headers,
+    body: Buffer,
+  ): Promise<Verified> {
+    const account = (await accounts.find(name, address)) ?? refuseAccount(name);
+    const cost = CHECKED_AT_LEAST + body.length;
+    if (!checks.take(address, cost)) {
+      metrics.countCallback(adapter.name, 'unchecked');
+      throw tooMany('Too much of this address could not be verified.', checks.secondsLeft);
+    }
+    let cause: CallbackError | undefined;
+    const check = async (of: ChannelAccount): Promise<Verified | undefined> => {
+      try {
+        const callback = adapter.verifyCallback(of, headers, body);
+        checks.give(address, cost);
+        return { account: of, callback };
+      } catch (error) {
+        if (!(error instanceof CallbackError)) throw error;
+        cause = error;
+        if (error.kind === 'unverified') return undefined;
+        checks.give(address, cost);
+        return await refuseMalformed({ adapter, account: of, log }, body, error);
+      }
+    };
+    const verified = await check(account);
+    if (verified !== undefined) return verified;
+
+    const count = `${account.id} ${address}`;
+    const isWithin = unverifiedCounts.take(count);
+    // It may have other credentials since it was read, or not be there.
+    const current =
+      (await (isWithin ? accounts.readNow(name) : accounts.readRarely(name))) ?? refuseAccount(name);
+    if (!isDeepStrictEqual(current, account)) {
+      const again = await check(current);
+      if (again !== undefined) {
+        if (isWithin) unverifiedCounts.give(count);
+        return again;
+      }
+    }
+    metrics.countCallback(adapter.name, 'unverified');
+    const why = cause?.message ?? '';
+    unverified.add(current.id, address, body, why, now());
+    if (!isWithin) {
+      throw tooMany(
+        'Too many callbacks of this address could not be verified.',
+        unverifiedCounts.secondsLeft,
+      );
+    }
+    log.warn({ channel: adapter.name, kind: 'unverified', reason: why }, 'callback refused');
+    await makeQueryDue(
+      current,
+      adapter.peekOutTradeNo(body),
+      (id) => misses.lookUp(address, `payment/${id}`, () => lookUpPayment(api, id)),
+      'A callback could not be verified: the channel is asked.',
+      log,
+    );
+    throw new Refusal('callback_unverified', 'The signature is wrong, missing or too old.', { cause });
+  }
+
+  async function refuseMalformed(
+    { adapter, account, log }: Pick<Receiver, 'adapter' | 'log'> & Pick<Verified, 'account'>,
+    body: Buffer,
+    error: CallbackError,
+  ): Promise<never> {
+    metrics.countCallback(adapter.name, error.kind);
+    log.warn({ channel: adapter.name, kind: error.kind, reason: error.message }, 'callback refused');
+    const reason = 'A signed callback made no sense: the channel is asked.';
+    await makeQueryDue(account, adapter.peekOutTradeNo(body), (id) => lookUpPayment(api, id), reason, log);
+    throw new Refusal('callback_malformed', 'Signed, but it makes no sense.', { cause: error });
+  }
+
+  /** Stores it for the account it is verified for; for the current one, when that is not there any more. */
+  async function store(receiver: Receiver, { account, callback }: Verified, headers: Headers, body: Buffer) {
+    try {
+      return await storeCallback(db, account.id, callback, body, now());
+    } catch (error) {
+      if (!isRowGone(error) && !isConstraintViolation(error)) throw error;
+      const current = await accounts.readNow(receiver.name);
+      if (current?.id === account.id) throw error;
+      const again = await verify(receiver, headers, body);
+      return await storeCallback(db, again.account.id, again.callback, body, now());
+    }
+  }
+
   async function receive(
     { request, response, body }: Exchange<null, unknown, undefined, Buffer>,
     accountId?: string,
   ) {
     const channel = String(request.params.channel);
-    const { adapter, account } = await findReceiver(channel, accountId);
-    const log = request.log as Api['log'];
-    let callback: VerifiedCallback;
-    try {
-      callback = adapter.verifyCallback(account, request.headers, body);
-    } catch (error) {
-      if (!(error instanceof CallbackError)) throw error;
-      metrics.countCallback(channel, error.kind);
-      log.warn({ channel, kind: error.kind, reason: error.message }, 'callback refused');
-      if (error.kind === 'malformed') {
-        const reason = 'A signed callback made no sense: the channel is asked.';
-        await makeQueryDue(account, adapter, body, reason, log);
-        throw new Refusal('callback_malformed', 'Signed, but it makes no sense.', { cause: error });
-      }
-      const reason = 'A callback could not be verified: the channel is asked.';
-      await Promise.all([
-        remember(account, clientAddress(request), body, error.message, log),
-        makeQueryDue(account, adapter, body, reason, log),
-      ]);
-      throw new Refusal('callback_unverified', 'The signature is wrong, missing or too old.', {
-        cause: error,
-      });
+    const name = { channel, id: accountId };
+    const adapter = channels.get(channel);
+    // An id that no account can have is not asked of the database.
+    if (adapter === undefined || (accountId !== undefined && !/^\w{1,64}$/.test(accountId))) {
+      return refuseAccount(name);
     }
-
-    const stored = await storeCallback(db, account.id, callback, body, now()).catch((error: unknown) => {
+    const log = request.log as Api['log'];
+    const receiver = { adapter, name, address: clientAddress(request), log };
+    const verified = await verify(receiver, request.headers, body);
+    const stored = await store(receiver, verified, request.headers, body).catch((error: unknown) => {
       metrics.countCallback(channel, 'not_stored');
       throw error;
     });
@@ -134,6 +239,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
       'callback_unverified',
       'callback_malformed',
       'payload_too_large',
+      'too_many_requests',
       'too_busy',
       'database_unavailable',
     ],

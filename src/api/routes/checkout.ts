@@ -2,7 +2,6 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import express, { type Express } from 'express';
-import { hashSecret } from '../../client-token.ts';
 import { currencyExponents } from '../../domain/money.ts';
 import { NEVER_SCHEMES } from '../../domain/return-scheme.ts';
 import type { Payment } from '../../ledger/rows.ts';
@@ -11,20 +10,19 @@ import { findOrder } from '../../ledger/views.ts';
 import { languageOf, leaveSlash, pageParameter, sendPage } from '../checkout/send-page.ts';
 import { checkoutPage, nothingPage, type ShellFacts } from '../checkout/shell.ts';
 import type { Api } from '../deps.ts';
-import { opens } from '../endpoint/auth.ts';
+import { type TokenAccess, tokenAccess } from '../endpoint/auth.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { z } from '../http/zod.ts';
 import { backUrl } from '../payments/back-url.ts';
-import { lookUpPayment } from '../payments/visible-payment.ts';
+import { lookUpOpened, lookUpPayment } from '../payments/visible-payment.ts';
 
 /** The cashier page: a shell that says nothing but whether its token opens something; the script does the rest. */
 export function checkoutRoute(api: Api): Endpoint {
   /** What the token opens: null for nothing, undefined when that cannot be found out now. */
-  async function open(id: string, token: string): Promise<ShellFacts | null | undefined> {
+  async function open(id: string, access: TokenAccess): Promise<ShellFacts | null | undefined> {
     try {
-      const payment = await lookUpPayment(api, id);
-      if (payment === null || !opens(hashSecret(token), payment, api.now())) return null;
-      return await factsOf(payment);
+      const payment = await lookUpOpened(api, access, id, () => lookUpPayment(api, id));
+      return payment === null ? null : await factsOf(payment);
     } catch (error) {
       // The page comes all the same, and shows that it goes on trying.
       if (isDatabaseUnavailable(error)) return undefined;
@@ -62,10 +60,10 @@ export function checkoutRoute(api: Api): Endpoint {
       308: { description: 'To the same address without the slash at its end.' },
       404: { description: 'A page that says that the token opens nothing.', mediaType: 'text/html' },
     },
-    refusals: [],
+    refusals: ['too_many_requests'],
     async handle({ request, response, params: { id }, query: { token } }) {
       if (leaveSlash(request, response, id)) return;
-      const facts = token === undefined ? undefined : await open(id, token);
+      const facts = token === undefined ? undefined : await open(id, tokenAccess(token, request));
       if (facts === null) sendPage(response, 404, nothingPage(languageOf(request), 'assets'));
       else sendPage(response, 200, checkoutPage(languageOf(request), facts));
     },

@@ -1,14 +1,13 @@
-import { hashSecret } from '../../client-token.ts';
 import { isDatabaseUnavailable } from '../../ledger/unavailable.ts';
 import { languageOf, leaveSlash, pageParameter, sendPage } from '../checkout/send-page.ts';
 import { nothingPage } from '../checkout/shell.ts';
 import type { Api } from '../deps.ts';
-import { opens } from '../endpoint/auth.ts';
+import { tokenAccess } from '../endpoint/auth.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { z } from '../http/zod.ts';
 import { backUrl } from '../payments/back-url.ts';
 import { createGiveHint } from '../payments/give-hint.ts';
-import { lookUpPayment } from '../payments/visible-payment.ts';
+import { lookUpOpened, lookUpPayment } from '../payments/visible-payment.ts';
 
 /** Where the wallet sends the payer: a hint, and on to the merchant or the cashier page. It says nothing of what came of the payment. */
 export function returnRoute(api: Api): Endpoint {
@@ -32,19 +31,24 @@ export function returnRoute(api: Api): Endpoint {
       308: { description: 'To the same address without the slash at its end.' },
       404: { description: 'A page that says that the token opens nothing.', mediaType: 'text/html' },
     },
-    refusals: [],
+    refusals: ['too_many_requests'],
     async handle({ request, response, params: { id }, query: { token } }) {
       if (leaveSlash(request, response, id)) return;
       response.set({ 'Cache-Control': 'no-store', 'Referrer-Policy': 'no-referrer' });
       // Relative: wherever the payer reached this page, the cashier page is beside it.
       const cashier = `../checkout/${encodeURIComponent(id)}?token=${encodeURIComponent(token ?? '')}&returned=1`;
-      const payment = await lookUpPayment(api, id).catch((error: unknown) => {
-        if (isDatabaseUnavailable(error)) return undefined;
-        throw error;
-      });
+      const payment =
+        token === undefined
+          ? null
+          : await lookUpOpened(api, tokenAccess(token, request), id, () => lookUpPayment(api, id)).catch(
+              (error: unknown) => {
+                if (isDatabaseUnavailable(error)) return undefined;
+                throw error;
+              },
+            );
       // That page shows that it goes on trying, and gives the hint then.
       if (payment === undefined) return void response.redirect(303, cashier);
-      if (payment === null || !opens(hashSecret(token ?? ''), payment, api.now())) {
+      if (payment === null) {
         return sendPage(response, 404, nothingPage(languageOf(request), '../checkout/assets'));
       }
       // A HEAD is a program's look at the address, not the payer.

@@ -161,7 +161,7 @@ describe('the development key', () => {
   const loopbackConfig = {
     mode: 'test' as const,
     embeddedDatabase: true,
-    api: { host: '127.0.0.1', port: 3000, publicUrl: 'http://127.0.0.1:3000' },
+    api: { host: '127.0.0.1', port: 3000, publicUrl: 'http://127.0.0.1:3000', trustedProxies: [] },
   };
   const request = (remoteAddress: string, headers: Record<string, string> = { host: '127.0.0.1:3000' }) =>
     ({ headers, socket: { remoteAddress } }) as unknown as Parameters<typeof isDevelopmentKeyAccepted>[1];

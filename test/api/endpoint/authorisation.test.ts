@@ -368,6 +368,7 @@ describe('routes that ask for no key', () => {
       expect([answer.status, answer.json.code]).toEqual([401, 'callback_unverified']);
       expect(answer.text).not.toContain(victim.orderId);
       // That somebody tried is on record; nothing else is.
+      await api.unverified.flush();
       await api.db.unverifiedCallback.deleteMany();
       expect(await kept()).toEqual(before);
       expect(api.workflows.calls).toEqual([]);

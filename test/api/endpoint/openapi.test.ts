@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { createEndpoints } from '../../../src/api/app.ts';
 import { refusalsOf } from '../../../src/api/endpoint/openapi.ts';
 import { STREAMS } from '../../../src/api/http/event-stream.ts';
+import { Misses } from '../../../src/api/http/misses.ts';
 import { StreamPlaces } from '../../../src/api/http/stream-places.ts';
 import { createAskChannel } from '../../../src/api/payments/ask-channel.ts';
 import { Readiness } from '../../../src/api/readiness.ts';
@@ -27,6 +28,8 @@ const endpoints = createEndpoints({
   askChannel: createAskChannel(api.deps),
   readiness: new Readiness(api.deps, () => new Date()),
   streamPlaces: new StreamPlaces(STREAMS),
+  unverified: api.unverified,
+  misses: new Misses(() => new Date()),
 });
 // biome-ignore lint/suspicious/noExplicitAny: a JSON document.
 const document: any = (await api.call('/openapi.json')).json;

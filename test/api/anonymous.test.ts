@@ -1,0 +1,417 @@
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import pg from 'pg';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { ACCOUNT_READ_EVERY_MS } from '../../src/api/channel-accounts.ts';
+import { MISSES_A_MINUTE } from '../../src/api/http/misses.ts';
+import { UNVERIFIED_A_MINUTE } from '../../src/api/routes/callbacks.ts';
+import { CallbackError, type ChannelAdapter } from '../../src/domain/channel.ts';
+import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import type { TestApi } from './support.ts';
+import { type Call, newKey, newOrderId, pay, setUp, simulatorCallback, startTestApi } from './support.ts';
+
+// Strangers cost no statement beyond their bound, and keep nobody who has a key, a token or a signature from anything.
+
+let clock = Math.floor(Date.now() / 60_000) * 60_000;
+const now = () => new Date(clock);
+const { database, api, key } = await setUp({ now });
+
+/** What the process sends to the database. */
+const queries = vi.spyOn(pg.Client.prototype, 'query');
+const textOf = ([query]: readonly unknown[]) =>
+  typeof query === 'string' ? query : ((query as { text?: string } | undefined)?.text ?? '');
+/** Statements since `since`, but for the pings of who listens for changes, and what is written once a second. */
+const statements = (since: number) =>
+  queries.mock.calls
+    .slice(since)
+    .map(textOf)
+    .filter((text) => !/pg_notify|unverified_callback/.test(text));
+
+afterEach(() => {
+  // A new window for everybody.
+  clock += 120_000;
+});
+
+const bogus = () => randomUUID().replaceAll('-', '');
+const forgedCallback = (content: object): Call => ({
+  method: 'POST',
+  raw: JSON.stringify(content),
+  headers: { 'content-type': 'application/json', 'webhook-signature': 'v1,AAAA' },
+});
+const forged = (to: TestApi, content: object, path = '/callbacks/simulator') =>
+  to.call(path, forgedCallback(content));
+/** As many as the bound allows, and some more. */
+async function exhaustMisses(to: TestApi, headers: Record<string, string> = {}) {
+  for (let n = 0; n <= MISSES_A_MINUTE; n += 1)
+    await to.call('/v1/payments', { key: `sk_${bogus()}`, headers });
+}
+async function exhaustCallbacks(to: TestApi, path?: string) {
+  for (let n = 0; n <= UNVERIFIED_A_MINUTE; n += 1) await forged(to, { n }, path);
+}
+const payment = await pay(api, key);
+
+describe('beyond the bound of its address a request costs no statement', () => {
+  const ofPayment = `/v1/payments/${payment.id}`;
+  test.each<[string, () => [path: string, call?: Call]]>([
+    ['a key', () => ['/v1/payments?limit=1', { key: `sk_${bogus()}` }]],
+    ['a key, to create', () => ['/v1/payments', { key: `sk_${bogus()}`, body: {} }]],
+    ['the same key', () => ['/v1/payments?limit=1', { key: 'sk_always_the_same' }]],
+    ['a token', () => [ofPayment, { key: `ct_${bogus()}` }]],
+    ['a token, of no payment', () => [`/v1/payments/${bogus()}`, { key: `ct_${bogus()}` }]],
+    ['a token, for a hint', () => [`${ofPayment}/hint`, { key: `ct_${bogus()}`, method: 'POST' }]],
+    [
+      'a token, for another way',
+      () => [`${ofPayment}/switch`, { key: `ct_${bogus()}`, body: { channel: 'simulator2' } }],
+    ],
+    ['a token, for the events', () => [`${ofPayment}/events`, { key: `ct_${bogus()}` }]],
+    ['the cashier page', () => [`/checkout/${payment.id}?token=ct_${bogus()}`]],
+    ['the way back', () => [`/return/${payment.id}?token=ct_${bogus()}`]],
+    ['an account', () => [`/callbacks/simulator/acc_${bogus()}`, forgedCallback({})]],
+    ['a callback that names nothing', () => ['/callbacks/simulator', forgedCallback({})]],
+    [
+      'a callback that names a payment',
+      () => ['/callbacks/simulator', forgedCallback({ data: { outTradeNo: payment.id } })],
+    ],
+    [
+      'a callback that names no payment',
+      () => ['/callbacks/simulator', forgedCallback({ data: { outTradeNo: bogus() } })],
+    ],
+  ])('%s', async (_, door) => {
+    const before = [];
+    for (let n = 0; n < 150 && before.at(-1) !== 429; n += 1) before.push((await api.call(...door())).status);
+    expect(before.at(-1)).toBe(429);
+    expect([MISSES_A_MINUTE, UNVERIFIED_A_MINUTE]).toContain(before.length - 1);
+    const since = queries.mock.calls.length;
+    for (let wave = 0; wave < 10; wave += 1) {
+      for (const answer of await Promise.all(Array.from({ length: 20 }, () => api.call(...door())))) {
+        expect([answer.status, answer.json.code]).toEqual([429, 'too_many_requests']);
+        expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0);
+      }
+    }
+    expect(statements(since)).toEqual([]);
+    clock += 60_000;
+    expect((await api.call(...door())).status).not.toBe(429);
+  });
+
+  test('nor without a token, or with an id that no payment can have', async () => {
+    const since = queries.mock.calls.length;
+    expect((await api.call(`/return/${payment.id}`)).status).toBe(404);
+    expect((await api.call(`/checkout/${payment.id}`)).status).toBe(200);
+    expect((await api.call('/v1/payments/a%00b', { key: 'ct_x' })).status).toBe(401);
+    expect((await api.call('/callbacks/simulator/a%00b', forgedCallback({}))).status).toBe(404);
+    expect(statements(since)).toEqual([]);
+  });
+
+  test('also when all come at once', async () => {
+    const since = queries.mock.calls.length;
+    const answers = await Promise.all(
+      Array.from({ length: 200 }, () => api.call('/v1/payments', { key: `sk_${bogus()}` })),
+    );
+    const refused = answers.filter(({ status }) => status === 429);
+    expect(refused).toHaveLength(200 - MISSES_A_MINUTE);
+    expect(statements(since).length).toBeLessThanOrEqual(MISSES_A_MINUTE);
+  });
+
+  test('what is counted is written once, however many came', async () => {
+    await exhaustCallbacks(api);
+    for (let wave = 0; wave < 5; wave += 1) {
+      await Promise.all(Array.from({ length: 20 }, () => forged(api, { wave })));
+    }
+    await api.unverified.flush();
+    const rows = await api.db.unverifiedCallbackCount.findMany({ where: { minute: now() } });
+    expect(rows).toMatchObject([{ address: '127.0.0.1', count: UNVERIFIED_A_MINUTE + 1 + 100 }]);
+    const kept = await api.db.unverifiedCallback.count({ where: { receivedAt: now() } });
+    expect(kept).toBe(UNVERIFIED_A_MINUTE);
+
+    const { id: accountId } = await api.db.channelAccount.findFirstOrThrow();
+    clock += 60_000;
+    const since = queries.mock.calls.length;
+    for (let n = 0; n < 500; n += 1) {
+      api.unverified.add(accountId, '192.0.2.1', Buffer.from(`${n}`), 'forged', now());
+    }
+    await api.unverified.flush();
+    const written = queries.mock.calls.slice(since).map(textOf);
+    // The counts, how many are stored already, and the callbacks.
+    expect(written.filter((text) => /unverified_callback/.test(text))).toHaveLength(3);
+  });
+});
+
+describe('an address beyond its bound', () => {
+  test('still has the keys that are known', async () => {
+    await exhaustMisses(api);
+    for (let n = 0; n < 3; n += 1) expect((await api.call('/v1/payments', { key })).status).toBe(200);
+  });
+
+  test('still has every token that opens something', async () => {
+    const other = await pay(api, key);
+    await exhaustMisses(api);
+    const token = other.clientToken;
+    expect((await api.call(`/v1/payments/${other.id}`, { key: token })).status).toBe(200);
+    expect((await api.call(`/checkout/${other.id}?token=${token}`)).status).toBe(200);
+    expect((await api.call(`/return/${other.id}?token=${token}`)).status).toBe(303);
+    expect((await api.call(`/v1/payments/${other.id}/hint`, { key: token, method: 'POST' })).status).toBe(
+      202,
+    );
+  });
+
+  test('still has its verified callbacks taken', async () => {
+    const other = await pay(api, key);
+    await exhaustMisses(api);
+    await exhaustCallbacks(api);
+    expect((await forged(api, {})).status).toBe(429);
+    expect((await api.call('/callbacks/simulator', simulatorCallback(other.id))).status).toBe(200);
+    expect(await api.db.callback.count({ where: { paymentId: other.id } })).toBe(1);
+  });
+
+  test('also for an account that this process has not seen', async () => {
+    const fresh = await startTestApi(database.url, { now });
+    try {
+      await exhaustMisses(fresh);
+      const { accountId, id } = await paymentOfNewAccount();
+      const path = `/callbacks/simulator/${accountId}`;
+      expect((await fresh.call(path, simulatorCallback(id))).status).toBe(200);
+      // One query finds every account; those that do not exist have no other.
+      const since = queries.mock.calls.length;
+      const unknown = await forged(fresh, {}, '/callbacks/simulator/acc_nobody');
+      expect([unknown.status, unknown.headers.get('retry-after')]).toEqual([429, '2']);
+      expect(statements(since)).toEqual([]);
+      clock += ACCOUNT_READ_EVERY_MS;
+      const later = await paymentOfNewAccount();
+      expect(
+        (await fresh.call(`/callbacks/simulator/${later.accountId}`, simulatorCallback(later.id))).status,
+      ).toBe(200);
+    } finally {
+      await fresh.close();
+    }
+  });
+
+  test('keeps a new key waiting for the rest of its minute', async () => {
+    await exhaustMisses(api);
+    const other = await newKey(api.db);
+    expect((await api.call('/v1/payments', { key: other.key })).status).toBe(429);
+    clock += 60_000;
+    expect((await api.call('/v1/payments', { key: other.key })).status).toBe(200);
+  });
+});
+
+async function paymentOfNewAccount() {
+  const { key: theirs, merchantId } = await newKey(api.db);
+  const { id } = await pay(api, theirs);
+  const { id: accountId } = await api.db.channelAccount.findFirstOrThrow({
+    where: { merchantId, channel: 'simulator' },
+  });
+  return { accountId, id };
+}
+
+test('many requests at once with a key that this process has not seen are no misses', async () => {
+  const other = await newKey(api.db);
+  const answers = await Promise.all(
+    Array.from({ length: 2 * MISSES_A_MINUTE }, () => api.call('/v1/payments?limit=1', { key: other.key })),
+  );
+  expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]));
+  await exhaustMisses(api);
+  const { count } = await api.db.apiKey.updateMany({
+    where: { merchantId: other.merchantId },
+    data: { revokedAt: now() },
+  });
+  expect(count).toBe(1);
+  expect((await api.call('/v1/payments', { key: other.key })).status).toBe(401);
+  expect((await api.call('/v1/payments', { key: other.key })).status).toBe(429);
+});
+
+test('a token that was made with an earlier secret opens its payment, and counts only while it is not known', async () => {
+  const { id, clientToken } = await pay(api, key);
+  const rotated = await startTestApi(database.url, {
+    now,
+    config: { ...api.deps.config, secret: 'another secret of at least thirty-two characters' },
+  });
+  try {
+    expect((await rotated.call(`/v1/payments/${id}`, { key: clientToken })).status).toBe(200);
+    await exhaustMisses(rotated);
+    expect((await rotated.call(`/v1/payments/${id}`, { key: clientToken })).status).toBe(200);
+  } finally {
+    await rotated.close();
+  }
+});
+
+test('what cannot be verified is checked up to so many bytes a second, and nothing that can', async () => {
+  const big = { x: 'y'.repeat(250_000) };
+  const { id } = await pay(api, key);
+  const padded = (padding: number) => simulatorCallback(id, undefined, { padding: 'y'.repeat(padding) });
+  // These are verified, and so never counted.
+  for (let n = 0; n < 20; n += 1) {
+    expect((await api.call('/callbacks/simulator', padded(250_000))).status).toBe(200);
+  }
+  const statuses = [];
+  for (let n = 0; n < 20; n += 1) statuses.push((await forged(api, big)).status);
+  expect(statuses).toEqual([...Array(16).fill(401), ...Array(4).fill(429)]);
+  expect((await api.call('/callbacks/simulator', padded(250_000))).status).toBe(429);
+  expect((await api.deps.metrics.registry.metrics()).includes('result="unchecked"')).toBe(true);
+  clock += 1_000;
+  expect((await api.call('/callbacks/simulator', padded(250_000))).status).toBe(200);
+});
+
+describe('the payment that an unverifiable callback names', () => {
+  test('is looked at once in 10 s', async () => {
+    const { id } = await pay(api, key);
+    const content = { data: { outTradeNo: id } };
+    await forged(api, content);
+    const since = queries.mock.calls.length;
+    for (let n = 0; n < 5; n += 1) expect((await forged(api, content)).status).toBe(401);
+    expect(statements(since).filter((text) => /payments/.test(text))).toEqual([]);
+  });
+
+  test('is found as soon as it is there', async () => {
+    const id = `pay_${bogus().slice(0, 20)}`;
+    const content = { data: { outTradeNo: id } };
+    const { id: made } = await pay(api, key);
+    api.workflows.calls.length = 0;
+    await forged(api, content);
+    expect(api.workflows.calls).toEqual([]);
+    await api.db.payment.update({ where: { id: made }, data: { id } });
+    await forged(api, content);
+    expect(api.workflows.calls).toMatchObject([{ name: 'hint', paymentId: id }]);
+  });
+});
+
+describe('an account that has changed since it was read', () => {
+  /** A channel whose secret is the account's: here the merchant's id stands for it. */
+  const rotating = (secret: () => string): ReadonlyMap<string, ChannelAdapter> => {
+    const adapter = api.deps.channels.get('simulator');
+    if (adapter === undefined) throw new Error('no simulator');
+    return new Map([
+      [
+        'simulator',
+        {
+          ...adapter,
+          verifyCallback(account, headers, body) {
+            if (account.merchantId !== secret())
+              throw new CallbackError('unverified', 'signed with another secret');
+            return adapter.verifyCallback(account, headers, body);
+          },
+        },
+      ],
+    ]);
+  };
+
+  test.each(['within', 'beyond', 'with nonsense, within'] as const)(
+    'refuses no verified callback, %s the bound',
+    async (where) => {
+      const { accountId } = await paymentOfNewAccount();
+      const before = await api.db.channelAccount.findUniqueOrThrow({ where: { id: accountId } });
+      const { merchant } = await ensureMerchant(api.db, `m-${randomUUID()}`, []);
+      let secret = before.merchantId;
+      const own = await startTestApi(database.url, { now, channels: rotating(() => secret) });
+      const path = `/callbacks/simulator/${accountId}`;
+      try {
+        expect((await own.call(path, simulatorCallback(newOrderId().slice(0, 30)))).status).toBe(200);
+        if (where === 'beyond') {
+          await exhaustCallbacks(own, path);
+          clock += ACCOUNT_READ_EVERY_MS;
+        }
+        await api.db.channelAccount.update({ where: { id: accountId }, data: { merchantId: merchant.id } });
+        secret = merchant.id;
+        if (where === 'with nonsense, within') {
+          const nonsense = simulatorCallback('pay_nobody', undefined, { amount: 'much' });
+          expect((await own.call(path, nonsense)).json.code).toBe('callback_malformed');
+          await own.unverified.flush();
+          expect(await api.db.unverifiedCallback.count({ where: { channelAccountId: accountId } })).toBe(0);
+        }
+        expect((await own.call(path, simulatorCallback(newOrderId().slice(0, 30)))).status).toBe(200);
+        // What the forged ones cost beyond the bound: one look in two seconds, however many come.
+        if (where !== 'beyond') return;
+        secret = 'another';
+        clock += ACCOUNT_READ_EVERY_MS;
+        const since = queries.mock.calls.length;
+        for (let n = 0; n < 50; n += 1) expect((await forged(own, {}, path)).status).toBe(429);
+        expect(statements(since)).toHaveLength(1);
+      } finally {
+        await own.close();
+      }
+    },
+  );
+
+  test('that is gone leaves its callbacks to the one that is there now', async () => {
+    const own = await startTestApi(database.url, { now });
+    try {
+      await api.db.channelAccount.updateMany({
+        where: { channel: 'simulator2' },
+        data: { isDefault: false },
+      });
+      const { merchant } = await ensureMerchant(api.db, `m-${randomUUID()}`, ['simulator2']);
+      const old = await api.db.channelAccount.findFirstOrThrow({ where: { merchantId: merchant.id } });
+      expect((await forged(own, {}, '/callbacks/simulator2')).status).toBe(401);
+      await own.unverified.flush();
+      await api.db.unverifiedCallback.deleteMany({ where: { channelAccountId: old.id } });
+      await api.db.channelAccount.delete({ where: { id: old.id } });
+      expect(
+        (await own.call('/callbacks/simulator2', simulatorCallback('pay_nobody', 'msg_gone'))).status,
+      ).toBe(404);
+      await ensureMerchant(api.db, merchant.name, ['simulator2']);
+      expect(
+        (await own.call('/callbacks/simulator2', simulatorCallback('pay_nobody', 'msg_gone'))).status,
+      ).toBe(200);
+      const first = await api.db.channelAccount.findFirstOrThrow({ where: { merchantId: merchant.id } });
+      expect(await api.db.callback.count({ where: { channelAccountId: first.id } })).toBe(1);
+      // And at once, with the new one in the place of the one that is known.
+      await api.db.callback.deleteMany({ where: { channelAccountId: first.id } });
+      await api.db.channelAccount.delete({ where: { id: first.id } });
+      await ensureMerchant(api.db, merchant.name, ['simulator2']);
+      expect(
+        (await own.call('/callbacks/simulator2', simulatorCallback('pay_nobody', 'msg_gone'))).status,
+      ).toBe(200);
+    } finally {
+      await own.close();
+    }
+  });
+});
+
+describe('whose X-Forwarded-For is believed', () => {
+  const started = async (trustedProxies: readonly string[]) =>
+    await startTestApi(database.url, {
+      now,
+      config: { ...api.deps.config, api: { ...api.deps.config.api, trustedProxies } },
+    });
+  const from = (to: TestApi, forwarded: string) =>
+    to.call('/v1/payments', { key: `sk_${bogus()}`, headers: { 'x-forwarded-for': forwarded } });
+
+  test('nobody’s by default: behind a proxy everybody is one sender', async () => {
+    await exhaustMisses(api, { 'x-forwarded-for': '192.0.2.1' });
+    expect((await from(api, '192.0.2.2')).status).toBe(429);
+  });
+
+  test('that of a trusted proxy: each address behind it, and of an IPv6 one its /64, has a bound of its own', async () => {
+    const behind = await started(['loopback']);
+    try {
+      await exhaustMisses(behind, { 'x-forwarded-for': '198.51.100.1' });
+      expect((await from(behind, '198.51.100.1')).status).toBe(429);
+      // What the sender wrote before the proxy did.
+      expect((await from(behind, '203.0.113.9, 198.51.100.1')).status).toBe(429);
+      expect((await from(behind, '198.51.100.2')).status).toBe(401);
+      await exhaustMisses(behind, { 'x-forwarded-for': '2001:db8:1:200::1' });
+      expect((await from(behind, '2001:db8:1:200:a:b:c:d')).status).toBe(429);
+      expect((await from(behind, '2001:db8:1:201::1')).status).toBe(401);
+      // What is no address is the proxy itself.
+      for (let n = 0; n <= MISSES_A_MINUTE; n += 1) await from(behind, `nonsense-${n}`);
+      expect((await from(behind, 'more-nonsense')).status).toBe(429);
+    } finally {
+      await behind.close();
+    }
+  });
+
+  test('not that of another address', async () => {
+    const behind = await started(['192.0.2.0/24']);
+    const comeFrom = (address: string) => (request: IncomingMessage) =>
+      void Object.defineProperty(request.socket, 'remoteAddress', { value: address, configurable: true });
+    let remote = comeFrom('198.51.100.1');
+    behind.server.prependListener('request', (request) => remote(request));
+    try {
+      for (let n = 0; n <= MISSES_A_MINUTE; n += 1) await from(behind, `203.0.113.${n}`);
+      expect((await from(behind, '203.0.113.200')).status).toBe(429);
+      remote = comeFrom('192.0.2.7');
+      expect((await from(behind, '203.0.113.200')).status).toBe(401);
+    } finally {
+      await behind.close();
+    }
+  });
+});
