@@ -34,7 +34,7 @@ export declare class NodropNetworkError extends Error {
   readonly retryAfterSeconds: number | undefined;
 }
 
-/** `live`: told at once. `polling`: asked again and again. `away`: the service cannot be reached right now. */
+/** `live`: told at once. `polling`: asked again and again, as by pages that are hidden or find three others streaming. `away`: the service cannot be reached right now. */
 export type Connection = 'live' | 'polling' | 'away';
 
 export interface ClientOptions {
