@@ -694,19 +694,82 @@ describe('in a page of a browser', () => {
     await leave();
   });
 
-  test('one whose locks are taken polls, however long, and no answer is held', async () => {
-    const names: string[] = [];
-    const request = (name: string, { signal }: { signal: AbortSignal }) => {
-      names.push(name);
-      return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
-    };
-    vi.stubGlobal('navigator', { locks: { request } });
-    const { whats, leave } = waits();
-    await vi.advanceTimersByTimeAsync(600_000);
-    expect(new Set(whats())).toEqual(new Set(['poll']));
-    // Asked for once, and waited for.
-    expect(names).toEqual([0, 1, 2].map((place) => `nodrop-stream-${place} https://pay.example`));
-    await leave();
+  describe('with Web Locks', () => {
+    interface Asked {
+      readonly name: string;
+      readonly signal: AbortSignal;
+      /** Gives the lock. @returns what it is kept for: nothing, when it is given back at once */
+      readonly grant: () => Promise<unknown> | undefined;
+    }
+    let locks: Asked[];
+
+    beforeEach(() => {
+      locks = [];
+      const request = (name: string, { signal }: { signal: AbortSignal }, grant: Asked['grant']) => {
+        locks.push({ name, signal, grant });
+        return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+      };
+      vi.stubGlobal('navigator', { locks: { request } });
+    });
+
+    test('one whose locks are taken polls, however long, and no answer is held', async () => {
+      const { whats, leave } = waits();
+      await vi.advanceTimersByTimeAsync(600_000);
+      expect(new Set(whats())).toEqual(new Set(['poll']));
+      // Asked for once, and waited for.
+      expect(locks.map(({ name }) => name)).toEqual(
+        [0, 1, 2].map((place) => `nodrop-stream-${place} https://pay.example`),
+      );
+      await leave();
+      expect(locks.map(({ signal }) => signal.aborted)).toEqual([true, true, true]);
+    });
+
+    test('one that is given a lock streams at once, waits for no other, and gives it back when it is hidden', async () => {
+      const { whats, leave } = waits();
+      await vi.advanceTimersByTimeAsync(60_000);
+      const [first, second] = locks;
+      const before = whats().length;
+      let isKept = true;
+      void second?.grant()?.then(() => {
+        isKept = false;
+      });
+      await settled();
+      expect(isKept).toBe(true);
+      expect(whats().slice(before)).toEqual(['stream']);
+      expect(first?.signal.aborted).toBe(true);
+      // It was on its way already.
+      expect(first?.grant()).toBeUndefined();
+      page.turn('hidden');
+      await settled();
+      expect(isKept).toBe(false);
+      expect(whats().slice(before)).toEqual(['stream', 'poll']);
+      expect(locks).toHaveLength(3);
+      page.turn('visible');
+      expect(locks).toHaveLength(6);
+      await leave();
+    });
+
+    test('one that is given a lock while it asks streams without a pause', async () => {
+      let isGiven = false;
+      const { whats, leave } = waits({
+        answer() {
+          if (!isGiven) void locks[0]?.grant();
+          isGiven = true;
+          return PAYMENT;
+        },
+      });
+      await settled();
+      expect(whats()).toEqual(['poll', 'stream']);
+      await leave();
+    });
+
+    test('one that is hidden waits for none', async () => {
+      page.turn('hidden');
+      const { leave } = waits();
+      await vi.advanceTimersByTimeAsync(60_000);
+      expect(locks).toEqual([]);
+      await leave();
+    });
   });
 
   test('outside of pages everybody has a stream, also where there are Web Locks', async () => {
