@@ -34,7 +34,10 @@ export declare class NodropNetworkError extends Error {
   readonly retryAfterSeconds: number | undefined;
 }
 
-/** `live`: told at once. `polling`: asked again and again. `away`: the service cannot be reached right now. */
+/**
+ * `live`: told at once. `polling`: asked again and again, also by a page that is hidden or finds three others streaming.
+ * `away`: the service cannot be reached right now.
+ */
 export type Connection = 'live' | 'polling' | 'away';
 
 export interface ClientOptions {

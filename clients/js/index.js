@@ -17,6 +17,11 @@ const HELD_AT_LEAST_MS = 5_000;
 const HELD_PAUSE_MS = { first: 1_000, last: 1_000 };
 const PLAIN_PAUSE_MS = { first: 1_000, last: 15_000 };
 const AWAY_PAUSE_MS = { first: 1_000, last: 5_000 };
+/**
+ * Over HTTP/1.1 a browser opens six connections to a service, for all its pages together. Requests that stay open take
+ * no more than these, so that a page still loads and a hint still arrives.
+ */
+const PLACES = 3;
 
 /** The codes that say for good that this payment is not for this caller. */
 const REFUSED = new Set(['unauthorized', 'forbidden', 'payment_not_found']);
@@ -62,13 +67,15 @@ export function createClient({ baseUrl, key, fetch: given }) {
   // Looked up at each call, and never called as a method: browsers refuse that.
   const send = given ?? ((/** @type {string} */ url, /** @type {RequestInit} */ init) => fetch(url, init));
   /**
-   * Of those who wait for a payment: `hinted` when it may have news, `lost` when a connection that looks open may
-   * lead nowhere.
-   * @type {Map<string, Set<(news: 'hinted' | 'lost') => void>>}
+   * Of those who wait for a payment: `hinted` when it may have news, `placed` when one of them may stream from now on,
+   * `lost` when a connection that looks open may lead nowhere or must not stay open.
+   * @type {Map<string, Set<(news: News) => void>>}
+   *
+   * @typedef {'hinted' | 'placed' | 'lost'} News
    */
   const listeners = new Map();
 
-  /** @param {string} id @param {(news: 'hinted' | 'lost') => void} listener @returns {() => void} ends it */
+  /** @param {string} id @param {(news: News) => void} listener @returns {() => void} ends it */
   function listen(id, listener) {
     const same = listeners.get(id) ?? new Set();
     listeners.set(id, same.add(listener));
@@ -76,15 +83,18 @@ export function createClient({ baseUrl, key, fetch: given }) {
     const changed = () => listener('lost');
     globalThis.addEventListener?.('online', changed);
     globalThis.addEventListener?.('offline', changed);
+    // Hidden pages keep no request open; who comes back is told at once.
+    globalThis.document?.addEventListener('visibilitychange', changed);
     return () => {
       same.delete(listener);
       if (same.size === 0) listeners.delete(id);
       globalThis.removeEventListener?.('online', changed);
       globalThis.removeEventListener?.('offline', changed);
+      globalThis.document?.removeEventListener('visibilitychange', changed);
     };
   }
 
-  /** @param {string} id @param {'hinted' | 'lost'} news */
+  /** @param {string} id @param {News} news */
   function tell(id, news) {
     for (const listener of [...(listeners.get(id) ?? [])]) listener(news);
   }
@@ -274,9 +284,11 @@ export function createClient({ baseUrl, key, fetch: given }) {
     let hasBeenBrief = false;
     let holds = true;
     let polls = 0;
+    const place = takePlace(base, signal, () => tell(id, 'placed'));
     try {
       for (;;) {
-        if (Date.now() >= streamNotBefore) {
+        const hasPlace = place.isHeld();
+        if (hasPlace && Date.now() >= streamNotBefore) {
           const end = await follow(
             id,
             { token, signal, lastEventId },
@@ -301,7 +313,8 @@ export function createClient({ baseUrl, key, fetch: given }) {
         }
 
         // Also after each stream: what happened since is known at once, whatever becomes of the next one.
-        const held = holds && polls > 0 && connection === 'polling';
+        const mayHold = holds && place.isHeld();
+        const held = mayHold && polls > 0 && connection === 'polling';
         /** @type {{ first: number, last: number }} */
         let pause;
         let atLeast = 0;
@@ -318,8 +331,8 @@ export function createClient({ baseUrl, key, fetch: given }) {
           connected('polling');
           // Where there is no room for one more who waits, the answer comes at once.
           const inVain = held && lastText === textBefore && Date.now() - askedAt < HELD_AT_LEAST_MS;
-          pause = holds && !inVain ? HELD_PAUSE_MS : PLAIN_PAUSE_MS;
-          if (held && !inVain) polls = 0;
+          pause = mayHold && !inVain ? HELD_PAUSE_MS : PLAIN_PAUSE_MS;
+          if (lastText !== textBefore || (held && !inVain)) polls = 0;
         } catch (error) {
           throwIfAborted(signal);
           if (isRefused(error)) throw error;
@@ -337,6 +350,8 @@ export function createClient({ baseUrl, key, fetch: given }) {
           limit.clear();
         }
         if (done()) return last;
+        // It was told of the place while it asked.
+        if (place.isHeld() && !hasPlace) continue;
         await rested(id, Math.max(atLeast, decayed(pause, polls)), signal, () => {
           polls = 0;
         });
@@ -409,6 +424,84 @@ export function createClient({ baseUrl, key, fetch: given }) {
         body: { channel, ...(method === undefined ? {} : { method }) },
       }),
   };
+}
+
+/**
+ * The right to keep a request open: a stream, or a poll that is held. A browser's page has it while it is visible and
+ * holds one of a few Web Locks, which the pages of its origin share. Where it may not lock (old browsers, pages without
+ * TLS) it has the right while it is visible. Outside of browsers, where connections are not as few, it is always there.
+ * @param {string} base
+ * @param {AbortSignal} signal gives it back
+ * @param {() => void} onTaken when it is there after it was waited for
+ */
+function takePlace(base, signal, onTaken) {
+  const { document } = globalThis;
+  let isHeld = false;
+  /** Aborted when the page is hidden; undefined until it is visible. @type {AbortController | undefined} */
+  let turn;
+
+  /** @param {LockManager} locks @param {AbortSignal} until */
+  function queue(locks, until) {
+    const waiting = new AbortController();
+    const stop = () => waiting.abort();
+    until.addEventListener('abort', stop);
+    const have = () => {
+      isHeld = true;
+      stop();
+      onTaken();
+    };
+    const hold = () => {
+      // Of several that are free the first is kept, and the others are given back.
+      if (waiting.signal.aborted) return undefined;
+      have();
+      return new Promise((resolve) => until.addEventListener('abort', resolve));
+    };
+    const origin = originOf(base);
+    Promise.all(
+      Array.from({ length: PLACES }, (_, place) =>
+        locks.request(`nodrop-stream-${place} ${origin}`, { signal: waiting.signal }, hold),
+      ),
+    ).catch(() => {
+      // This page may not lock.
+      if (!waiting.signal.aborted) have();
+    });
+  }
+
+  const leave = () => {
+    isHeld = false;
+    turn?.abort();
+    turn = undefined;
+  };
+  const look = () => {
+    if (document?.visibilityState === 'hidden') return leave();
+    if (turn !== undefined) return;
+    turn = new AbortController();
+    const locks = webLocks();
+    if (locks === undefined) isHeld = true;
+    else queue(locks, turn.signal);
+  };
+  document?.addEventListener('visibilitychange', look);
+  signal.addEventListener('abort', () => {
+    document?.removeEventListener('visibilitychange', look);
+    leave();
+  });
+  look();
+  return { isHeld: () => isHeld };
+}
+
+/** A browser's. Node has them too, but shares its connections with nobody. @returns {LockManager | undefined} */
+function webLocks() {
+  const isBrowser = 'document' in globalThis || 'WorkerGlobalScope' in globalThis;
+  return isBrowser ? globalThis.navigator?.locks : undefined;
+}
+
+/** @param {string} base may be relative to the page */
+function originOf(base) {
+  try {
+    return new URL(base, globalThis.document?.baseURI ?? globalThis.location?.href).origin;
+  } catch {
+    return base;
+  }
 }
 
 /** `signal.throwIfAborted` is too new for many phones. @param {AbortSignal | undefined} signal */
