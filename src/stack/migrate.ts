@@ -21,8 +21,9 @@ const ASK_FOR_TURN_EVERY_MS = 200;
 /** For how long migrations wait for locks, and how often they give way to those who hold them. */
 export interface Patience {
   /**
-   * A statement's wait for a lock, in ms. A write that comes after it waits behind it for as long: shorter than any
-   * time-out of the API and the workers (`statement_timeout` is 5 s).
+   * A statement's wait for a lock, in ms. A write that comes after it waits behind it for as long: shorter than the
+   * time-outs of the ledger's client, and longer than `deadlock_timeout` (1 s), after which PostgreSQL ends an autovacuum
+   * that is in the way.
    */
   readonly lockTimeoutMs: number;
   /**
@@ -35,9 +36,9 @@ export interface Patience {
   readonly pauseStepMs: number;
 }
 
-/** About 5 min, and 35 min for an index. */
+/** About 6 min, and 35 min for an index. */
 export const PATIENCE: Patience = {
-  lockTimeoutMs: 1_000,
+  lockTimeoutMs: 2_000,
   concurrentLockTimeoutMs: 60_000,
   attempts: 30,
   pauseStepMs: 1_000,
