@@ -113,7 +113,8 @@ class WholeScriptsFactory extends PrismaPg {
   readonly #shadows: { readonly name: string; readonly pool: pg.Pool }[] = [];
 
   constructor(url: string, runner: ScriptRunner) {
-    const pool = new CatalogPool({ connectionString: url, connectionTimeoutMillis: 10_000 });
+    // One connection: on another one the engine would wait for the advisory lock that it took itself before.
+    const pool = new CatalogPool({ connectionString: url, connectionTimeoutMillis: 10_000, max: 1 });
     super(pool);
     this.#url = url;
     this.#pool = pool;
