@@ -1,61 +1,249 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { MigrationList } from '@prisma/schema-engine-wasm/schema_engine_bg';
+import type { MigrationList, SchemaEngine } from '@prisma/schema-engine-wasm/schema_engine_bg';
+import pg from 'pg';
 import { Connection } from '../ledger/connection.ts';
 import { reason, StackError } from './errors.ts';
-import { NO_FILTER, withSchemaEngine } from './schema-engine.ts';
+import { concurrentIndex } from './migration-rules.ts';
+import { NO_FILTER, type ScriptRunner, withSchemaEngine } from './schema-engine.ts';
 
 /** `prisma/` of this work tree. */
 export const prismaDir = fileURLToPath(new URL('../../prisma', import.meta.url));
 
 /** Any number that no other advisory lock of ours uses. */
 const MIGRATION_LOCK = 0x6e6f6472;
+/** SQLSTATEs of a lock time-out and a deadlock. */
+const GAVE_WAY = new Set(['55P03', '40P01']);
+const ASK_FOR_TURN_EVERY_MS = 200;
+
+/** For how long migrations wait for locks, and how often they give way to those who hold them. */
+export interface Patience {
+  /**
+   * A statement's wait for a lock, in ms. A write that comes after it waits behind it for as long: shorter than the
+   * time-outs of the ledger's client, and longer than `deadlock_timeout` (1 s), after which PostgreSQL ends an autovacuum
+   * that is in the way.
+   */
+  readonly lockTimeoutMs: number;
+  /**
+   * The same for `CONCURRENTLY`, in ms: no write waits behind it, and what it has built is lost when it gives up. It
+   * waits for all transactions that are older than itself.
+   */
+  readonly concurrentLockTimeoutMs: number;
+  readonly attempts: number;
+  /** After each attempt one step more up to ten, in ms: those who were kept waiting get on meanwhile. */
+  readonly pauseStepMs: number;
+}
+
+/** About 6 min, and 35 min for an index. */
+export const PATIENCE: Patience = {
+  lockTimeoutMs: 2_000,
+  concurrentLockTimeoutMs: 60_000,
+  attempts: 30,
+  pauseStepMs: 1_000,
+};
+const LONGEST_PAUSE_STEPS = 10;
+
+export interface MigrateOptions {
+  readonly patience?: Patience;
+  /** Gets a line when it takes longer. */
+  readonly say?: (line: string) => void;
+}
 
 /**
  * Brings the database up to the migrations in `prisma/migrations`, by Prisma's own engine: its `_prisma_migrations`
  * table is what `prisma migrate deploy` expects. Several processes may do it at once; all return when it is done.
+ * A migration that does not get its locks is rolled back and tried again; what an earlier process left half done, or a
+ * failed `CREATE INDEX CONCURRENTLY` left INVALID, is removed and done again.
  * @returns the names of the migrations applied by this call.
- * @throws StackError when the database does not answer or a migration fails.
+ * @throws StackError when the database does not answer, a migration fails, or does not get its locks.
  */
-export async function applyMigrations(databaseUrl: string, dir = prismaDir): Promise<readonly string[]> {
-  const lock = new Connection({ connectionString: databaseUrl, connectionTimeoutMillis: 10_000 });
+export async function applyMigrations(
+  databaseUrl: string,
+  dir = prismaDir,
+  { patience = PATIENCE, say = console.error }: MigrateOptions = {},
+): Promise<readonly string[]> {
+  const client = new Connection({ connectionString: databaseUrl, connectionTimeoutMillis: 10_000 });
   try {
-    await lock.connect();
+    await client.connect();
   } catch (error) {
     throw new StackError(
       `The database does not answer (${reason(error)}): start it (npm run stack), or check DATABASE_URL.`,
     );
   }
   try {
-    await lock.query('select pg_advisory_lock($1)', [MIGRATION_LOCK]);
-    return await withSchemaEngine(databaseUrl, async (engine) => {
-      for (const migrationName of await interruptedMigrations(lock)) {
-        await engine.markMigrationRolledBack({ migrationName });
-      }
-      const done = await engine.applyMigrations({ migrationsList: readMigrations(dir), filters: NO_FILTER });
-      return done.appliedMigrationNames;
-    });
+    await waitForTurn(client, say);
+    const before = new Set((await recordsOf(client)).filter(isApplied).map(({ name }) => name));
+    const script: { failure?: pg.DatabaseError | undefined } = {};
+    const runner: ScriptRunner = {
+      lockTimeoutMs: (sql) =>
+        concurrentIndex(sql) === undefined ? patience.lockTimeoutMs : patience.concurrentLockTimeoutMs,
+      failed: (error) => {
+        script.failure = error;
+      },
+    };
+    await client.query(`set lock_timeout = ${patience.concurrentLockTimeoutMs}`);
+    await withSchemaEngine(
+      databaseUrl,
+      (engine) => applyPatiently(client, engine, readMigrations(dir), patience, script, say),
+      runner,
+    );
+    const after = (await recordsOf(client)).filter(isApplied).map(({ name }) => name);
+    return after.filter((name) => !before.has(name));
   } catch (error) {
+    if (error instanceof StackError) throw error;
     throw new StackError(`The database's migrations cannot be applied: ${engineReason(error)}`, {
       cause: error,
     });
   } finally {
-    await lock.end();
+    await client.end();
   }
 }
 
 /**
- * Migrations whose process was killed in the middle. A script is one transaction, so nothing of it is there and it can
- * run again; under our lock nobody is still running it. (One that failed has a log, and waits for a hand.)
+ * One process at a time. It asks again and again: while it waited inside of PostgreSQL for the lock, it would be an
+ * open transaction that the `CREATE INDEX CONCURRENTLY` of the lock's holder waits for.
  */
-async function interruptedMigrations(client: Connection): Promise<readonly string[]> {
+async function waitForTurn(client: Connection, say: (line: string) => void): Promise<void> {
+  for (let said = false; ; said = true) {
+    const { rows } = await client.query('select pg_try_advisory_lock($1) as mine', [MIGRATION_LOCK]);
+    if (rows[0]?.mine === true) return;
+    if (!said) say('Waiting for another process that applies the migrations ...');
+    await sleep(ASK_FOR_TURN_EVERY_MS);
+  }
+}
+
+async function applyPatiently(
+  client: Connection,
+  engine: SchemaEngine,
+  migrationsList: MigrationList,
+  { attempts, pauseStepMs }: Patience,
+  script: { failure?: pg.DatabaseError | undefined },
+  say: (line: string) => void,
+): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    script.failure = undefined;
+    try {
+      await undoUnfinished(client, engine, migrationsList);
+      await remakeInvalid(client, migrationsList, say);
+      await engine.applyMigrations({ migrationsList, filters: NO_FILTER });
+      return;
+    } catch (error) {
+      const failure = error instanceof pg.DatabaseError ? error : script.failure;
+      const gaveWay = GAVE_WAY.has(failure?.code ?? '');
+      const open = (await recordsOf(client)).find(isUnfinished)?.name;
+      const holder = gaveWay ? await oldestTransaction(client) : '';
+      // Also at the end: an INVALID index costs every write, and `prisma migrate deploy` refuses a failed record. What
+      // cannot be undone now is undone by the next attempt, or the next start.
+      await undoUnfinished(client, engine, migrationsList).catch(() => {});
+      if (!gaveWay && failure !== undefined && open !== undefined) {
+        const { message, detail } = failure;
+        throw new StackError(
+          `The database's migrations cannot be applied: ${open}: ${message}${detail === undefined ? '' : ` (${detail})`}. Nothing of this migration is in the database: mend the cause, then start again.`,
+          { cause: error },
+        );
+      }
+      if (!gaveWay) throw error;
+      const what = open === undefined ? 'A migration' : `The migration ${open}`;
+      if (attempt >= attempts) {
+        throw new StackError(
+          `${what} did not get its locks in ${attempts} attempts${holder}: end that transaction or wait for its end, then start again. Nothing of the migration is in the database.`,
+        );
+      }
+      say(`${what} gives way to those who hold its locks (attempt ${attempt} of ${attempts})${holder}.`);
+      await sleep(pauseStepMs * Math.min(attempt, LONGEST_PAUSE_STEPS));
+    }
+  }
+}
+
+/** Whom a migration most likely waits for, as a part of a sentence. */
+async function oldestTransaction(client: Connection): Promise<string> {
+  const { rows } = await client.query<{ pid: number; application_name: string; seconds: string }>(
+    `select pid, coalesce(application_name, '') as application_name,
+            floor(extract(epoch from clock_timestamp() - xact_start)) as seconds
+       from pg_stat_activity
+      where datname = current_database() and pid <> pg_backend_pid() and xact_start is not null
+      order by xact_start limit 1`,
+  );
+  const [oldest] = rows;
+  if (oldest === undefined) return '';
+  const { pid, application_name: name, seconds } = oldest;
+  return `; the oldest transaction is of process ${pid}${name === '' ? '' : ` (${name})`}, open for ${seconds} s`;
+}
+
+/** A row of Prisma's table. */
+interface MigrationRecord {
+  readonly name: string;
+  readonly finished: boolean;
+  readonly rolledBack: boolean;
+  /** What PostgreSQL said when it failed. Null also when its process was killed. */
+  readonly logs: string | null;
+}
+
+const isApplied = ({ finished, rolledBack }: MigrationRecord) => finished && !rolledBack;
+const isUnfinished = ({ finished, rolledBack }: MigrationRecord) => !finished && !rolledBack;
+
+async function recordsOf(client: Connection): Promise<readonly MigrationRecord[]> {
   const { rows: tables } = await client.query("select to_regclass('_prisma_migrations') as name");
   if (tables[0]?.name === null) return [];
-  const { rows } = await client.query<{ migration_name: string }>(
-    'select migration_name from _prisma_migrations where finished_at is null and rolled_back_at is null and logs is null',
+  const { rows } = await client.query<MigrationRecord>(
+    `select migration_name as name, finished_at is not null as finished, rolled_back_at is not null as "rolledBack", logs
+       from _prisma_migrations order by started_at, migration_name`,
   );
-  return rows.map((row) => row.migration_name);
+  return rows;
+}
+
+const scriptOf = ({ migrationDirectories }: MigrationList, name: string): string => {
+  const content = migrationDirectories.find(({ path }) => path === name)?.migrationFile.content;
+  return content?.tag === 'ok' ? content.value : '';
+};
+
+/**
+ * Migrations that failed, or whose process was killed in the middle. A script is one transaction, of which nothing is
+ * there, or a `CREATE INDEX CONCURRENTLY`, which leaves its index; under our lock nobody is still running it. So it can
+ * run again.
+ */
+async function undoUnfinished(
+  client: Connection,
+  engine: SchemaEngine,
+  migrationsList: MigrationList,
+): Promise<void> {
+  for (const { name, logs } of (await recordsOf(client)).filter(isUnfinished)) {
+    const index = concurrentIndex(scriptOf(migrationsList, name));
+    const state = index === undefined ? 'missing' : await indexState(client, index);
+    if (state === 'valid' && logs === null) {
+      // Killed between the index and its record.
+      await engine.markMigrationApplied({ migrationName: name, migrationsList });
+      continue;
+    }
+    if (state === 'invalid') await client.query(`drop index concurrently "${index}"`);
+    await engine.markMigrationRolledBack({ migrationName: name });
+  }
+}
+
+/** INVALID indexes of migrations that are recorded as applied, by `prisma migrate resolve --applied` for example. */
+async function remakeInvalid(
+  client: Connection,
+  migrationsList: MigrationList,
+  say: (line: string) => void,
+): Promise<void> {
+  for (const { name } of (await recordsOf(client)).filter(isApplied)) {
+    const index = concurrentIndex(scriptOf(migrationsList, name));
+    if (index === undefined || (await indexState(client, index)) !== 'invalid') continue;
+    say(`The index ${index} is INVALID: it is made again.`);
+    // Not dropped first: without an index nobody would see that one is missing when this is interrupted, too.
+    await client.query(`drop index concurrently if exists "${index}_ccnew"`);
+    await client.query(`reindex index concurrently "${index}"`);
+  }
+}
+
+async function indexState(client: Connection, index: string): Promise<'valid' | 'invalid' | 'missing'> {
+  const { rows } = await client.query('select indisvalid from pg_index where indexrelid = to_regclass($1)', [
+    `"${index}"`,
+  ]);
+  if (rows[0] === undefined) return 'missing';
+  return rows[0].indisvalid === true ? 'valid' : 'invalid';
 }
 
 /** The engine's message in one line, without its trace. */

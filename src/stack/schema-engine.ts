@@ -55,9 +55,10 @@ function looseTimers() {
 export async function withSchemaEngine<T>(
   databaseUrl: string,
   use: (engine: engine.SchemaEngine) => Promise<T>,
+  runner = WITHOUT_LIMITS,
 ): Promise<T> {
   load();
-  const factory = new WholeScriptsFactory(databaseUrl);
+  const factory = new WholeScriptsFactory(databaseUrl, runner);
   const adapter = bindMigrationAwareSqlAdapterFactory(factory);
   try {
     const opened = await engine.SchemaEngine.new({ datamodels: undefined }, () => {}, adapter);
@@ -103,27 +104,41 @@ function restoreCharColumns({ columnNames, columnTypes, ...rest }: SqlResultSet)
   };
 }
 
+/** How the scripts of migrations are run. */
+export interface ScriptRunner {
+  /** How long a statement of this script may wait for a lock, in ms; 0 is without end. */
+  lockTimeoutMs(script: string): number;
+  /** Gets what PostgreSQL said when a script failed: the engine's error leaves out the most of it. */
+  failed(error: pg.DatabaseError): void;
+}
+
+const WITHOUT_LIMITS: ScriptRunner = { lockTimeoutMs: () => 0, failed: () => {} };
+
 type Adapter = Awaited<ReturnType<PrismaPg['connect']>>;
 
 /**
  * The plain adapter cuts scripts at every semicolon and runs the pieces one by one, which breaks functions and leaves
- * half a migration behind a failure. Sent whole, as Prisma's own binary does, a script is one transaction.
+ * half a migration behind a failure. Sent whole, as Prisma's own binary does, a script is one transaction; a script of one
+ * statement is that statement outside of any transaction block, which `CREATE INDEX CONCURRENTLY` needs.
  * It also fails to drop shadow databases, because it holds connections to them; ours are dropped at the end.
  */
 class WholeScriptsFactory extends PrismaPg {
   readonly #url: string;
   readonly #pool: pg.Pool;
+  readonly #runner: ScriptRunner;
   readonly #shadows: { readonly name: string; readonly pool: pg.Pool }[] = [];
 
-  constructor(url: string) {
-    const pool = new CatalogPool({ connectionString: url, connectionTimeoutMillis: 10_000 });
+  constructor(url: string, runner: ScriptRunner) {
+    // One connection: on another one the engine would wait for the advisory lock that it took itself before.
+    const pool = new CatalogPool({ connectionString: url, connectionTimeoutMillis: 10_000, max: 1 });
     super(pool);
     this.#url = url;
     this.#pool = pool;
+    this.#runner = runner;
   }
 
   override async connect(): Promise<Adapter> {
-    return adapt(await super.connect(), this.#pool);
+    return adapt(await super.connect(), this.#pool, this.#runner);
   }
 
   /** The engine's scratch database, to see what the migrations make. */
@@ -134,7 +149,7 @@ class WholeScriptsFactory extends PrismaPg {
     url.pathname = `/${name}`;
     const pool = new CatalogPool({ connectionString: url.href });
     this.#shadows.push({ name, pool });
-    return adapt(await new PrismaPg(pool).connect(), pool);
+    return adapt(await new PrismaPg(pool).connect(), pool, this.#runner);
   }
 
   async close(): Promise<void> {
@@ -146,16 +161,22 @@ class WholeScriptsFactory extends PrismaPg {
   }
 }
 
-function adapt(adapter: Adapter, pool: pg.Pool): Adapter {
+function adapt(adapter: Adapter, pool: pg.Pool, runner: ScriptRunner): Adapter {
   const queryRaw = adapter.queryRaw.bind(adapter);
   adapter.queryRaw = async (query) => restoreCharColumns(await queryRaw(query));
   adapter.executeScript = async (script) => {
+    const client = await pool.connect();
     try {
-      await pool.query(script);
+      // By itself: in one script with it, CREATE INDEX CONCURRENTLY would be in a transaction block.
+      await client.query(`set lock_timeout = ${runner.lockTimeoutMs(script)}`);
+      await client.query(script);
     } catch (error) {
       if (!(error instanceof pg.DatabaseError)) throw error;
+      runner.failed(error);
       const { code = '', severity = 'ERROR', message, detail, column, hint } = error;
       throw new DriverAdapterError({ kind: 'postgres', code, severity, message, detail, column, hint });
+    } finally {
+      client.release();
     }
   };
   return adapter;
