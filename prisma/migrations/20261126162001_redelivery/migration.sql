@@ -8,18 +8,10 @@ ALTER TABLE "deliveries" ADD COLUMN "last_attempt_at" TIMESTAMPTZ(3),
 ADD COLUMN "retry_after" TIMESTAMPTZ(3),
 ADD COLUMN "redelivery_asked_at" TIMESTAMPTZ(3);
 
--- A merchant's list, with and without a status: a page reads its rows alone, however many there are.
-CREATE INDEX "deliveries_merchant_id_created_at_id_idx" ON "deliveries"("merchant_id", "created_at" DESC, "id" DESC);
-CREATE INDEX "deliveries_merchant_id_status_created_at_id_idx" ON "deliveries"("merchant_id", "status", "created_at" DESC, "id" DESC);
-
--- What Prisma cannot express.
-CREATE INDEX "deliveries_redelivery_asked_idx" ON "deliveries" (merchant_id) WHERE redelivery_asked_at IS NOT NULL;
-CREATE INDEX "merchants_redelivery_due_idx" ON "merchants" (redelivery_due_at) WHERE redelivery_due_at IS NOT NULL;
-
 -- Events other than the one on which a payment waits are shown too when their order service does not answer.
 ALTER TABLE "payments"
   DROP CONSTRAINT "payments_attention_check",
-  ADD CONSTRAINT "payments_attention_check" CHECK (attention IN ('channel_unreachable', 'create_unknown', 'channel_undecided', 'order_update_failing', 'delivery_failing', 'order_conflict', 'amount_mismatch', 'late_payment_review', 'refund_failing', 'statement_mismatch', 'disputed', 'channel_reversed', 'workflow_stuck'));
+  ADD CONSTRAINT "payments_attention_check" CHECK (attention IN ('channel_unreachable', 'create_unknown', 'channel_undecided', 'order_update_failing', 'delivery_failing', 'order_conflict', 'amount_mismatch', 'late_payment_review', 'refund_failing', 'statement_mismatch', 'disputed', 'channel_reversed', 'workflow_stuck')) NOT VALID;
 
 -- The sweep finds what nobody shows by the deliveries that wait, whatever they are of.
 DROP INDEX "payments_pending_idx";

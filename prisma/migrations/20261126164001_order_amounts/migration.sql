@@ -2,11 +2,6 @@
 -- AlterTable
 ALTER TABLE "payments" ADD COLUMN     "subject" TEXT;
 
--- No other payment is created at its channel again.
-UPDATE "payments" SET subject = orders.subject FROM "orders"
-  WHERE payments.status IN ('created', 'paying')
-    AND orders.merchant_id = payments.merchant_id AND orders.id = payments.order_id;
-
 -- What Prisma cannot express.
 -- What a payment was made for never changes, nor that an operator has accepted its money: so a paid order that is
 -- checked once stays right.

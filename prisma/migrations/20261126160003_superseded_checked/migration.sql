@@ -1,0 +1,2 @@
+ALTER TABLE "deliveries" VALIDATE CONSTRAINT "deliveries_status_check";
+ALTER TABLE "payments" VALIDATE CONSTRAINT "payments_pending_holds_money_check";
