@@ -1,6 +1,10 @@
-import type { NewPayment, PayerPayment, Payment, Problem, SwitchedPayment } from './api.d.ts';
+import type { NewPayment, PayerPayment, Payment, Problem, ProblemCode, SwitchedPayment } from './api.d.ts';
 
 export type {
+  KnownOrderUpdate,
+  KnownPayerOrderState,
+  KnownPaymentStatus,
+  KnownProblemCode,
   NewOrder,
   NewPayment,
   NextAction,
@@ -14,7 +18,7 @@ export type {
 export declare class NodropError extends Error {
   constructor(problem: Problem, retryAfterSeconds: number | undefined);
   /** Stable; see `/docs/problems`. Accept new ones. */
-  readonly code: string;
+  readonly code: ProblemCode;
   /** The HTTP status. */
   readonly status: number;
   readonly detail: string;

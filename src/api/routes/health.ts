@@ -2,13 +2,15 @@ import { createProbe } from '../admin/reachable.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { z } from '../http/zod.ts';
+import { openSet } from '../schemas/sets.ts';
 
-const health = z.object({ status: z.literal('ok') });
+const health = z.object({ status: openSet('Liveness', ['ok']).open });
+const reachability = openSet('Reachability', ['ok', 'unreachable']);
 const readiness = z
   .object({
-    status: z.enum(['ready', 'not_ready']),
-    database: z.enum(['ok', 'unreachable']),
-    temporal: z.enum(['ok', 'unreachable']),
+    status: openSet('ReadinessStatus', ['ready', 'not_ready']).open,
+    database: reachability.open,
+    temporal: reachability.open,
   })
   .openapi('Readiness');
 

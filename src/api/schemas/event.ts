@@ -1,9 +1,10 @@
-import { DELIVERY_STATUSES, EVENT_TYPES, type EventType } from '../../domain/event.ts';
+import type { EventType } from '../../domain/event.ts';
 import { z } from '../http/zod.ts';
-import { cursor, limit, oneOf, time, wait } from './common.ts';
+import { cursor, limit, time, wait } from './common.ts';
 import { order } from './order.ts';
 import { payment } from './payment.ts';
 import { refund } from './refund.ts';
+import { deliveryStatus, eventType, openSet } from './sets.ts';
 
 /** What merchants are told: events, on their way to the order service and in the feed. */
 
@@ -57,7 +58,7 @@ export const event = z
       description: 'The same as the `webhook-id` of its deliveries.',
       example: 'evt_01JD7Z7C8Q6W4Y9V5T3R1P0N2M',
     }),
-    type: oneOf(EVENT_TYPES),
+    type: eventType.open,
     timestamp: time.openapi({ description: 'When it happened.' }),
     data: paymentEventData
       .extend({ refund: eventRefund.optional().openapi({ description: "Of a refund's events." }) })
@@ -88,9 +89,9 @@ export const delivery = z
   .object({
     id: z.string().openapi({ example: 'dlv_01JD7Z7C8Q6W4Y9V5T3R1P0N2M' }),
     eventId: z.string().openapi({ example: 'evt_01JD7Z7C8Q6W4Y9V5T3R1P0N2M' }),
-    type: oneOf(EVENT_TYPES),
+    type: eventType.open,
     version: z.int(),
-    status: oneOf(DELIVERY_STATUSES),
+    status: deliveryStatus.open,
     attempts: z.int().openapi({ description: 'How often the order service was told so far.' }),
     firstAttemptAt: time.nullable(),
     nextAttemptAt: time.nullable().openapi({ description: 'While it is pending; null: at once.' }),
@@ -99,7 +100,7 @@ export const delivery = z
       .array(
         z.object({
           at: time,
-          outcome: oneOf(['agreed', 'conflict', 'gone', 'not_applied', 'unknown']),
+          outcome: openSet('DeliveryOutcome', ['agreed', 'conflict', 'gone', 'not_applied', 'unknown']).open,
           statusCode: z.int().nullable().openapi({ description: 'Null when there was no answer.' }),
           detail: z.string().openapi({ example: 'It answered 500.' }),
           durationMs: z.int(),

@@ -1,5 +1,5 @@
 import { z } from '../http/zod.ts';
-import { amount, currency, expiresInSeconds, metadata, orderId, text } from './common.ts';
+import { amount, currency, expiresInSeconds, metadata, orderId, orElse, text } from './common.ts';
 
 /** An order as it is created, by itself or inside a payment. */
 export const newOrder = z
@@ -13,6 +13,6 @@ export const newOrder = z
     expiresInSeconds: expiresInSeconds(366 * 86_400)
       .optional()
       .openapi({ description: 'When the order takes no more payments. Default: never.', example: 86_400 }),
-    metadata: metadata.default({}),
+    metadata: orElse(metadata, {}),
   })
   .openapi('NewOrder');

@@ -1,6 +1,6 @@
-import { REFUND_REASONS, REFUND_STATUSES } from '../../domain/states.ts';
 import { z } from '../http/zod.ts';
-import { amount, currency, cursor, idempotencyKey, limit, oneOf, text, time } from './common.ts';
+import { amount, currency, cursor, idempotencyKey, limit, text, time } from './common.ts';
+import { refundReason, refundStatus } from './sets.ts';
 
 /** Refunds as they come in and go out. */
 
@@ -40,8 +40,8 @@ export const refund = z
       example: null,
     }),
     currency,
-    status: oneOf(REFUND_STATUSES).openapi({ example: 'created' }),
-    reason: oneOf(REFUND_REASONS).openapi({ example: 'requested' }),
+    status: refundStatus.open,
+    reason: refundReason.open,
     note: z.string().nullable(),
     failure: z
       .string()
