@@ -9,6 +9,7 @@ import { findTemporalCli, findTestServer } from '../src/stack/tools.ts';
 import { CHROMIUM_PATHS, findChromium } from '../test/support/chromium.ts';
 import { toolSettings } from '../test/support/tool-settings.ts';
 import { findComposeTool } from './compose-tool.ts';
+import { GENERATORS, obtainGenerator } from './generators.ts';
 import { findNode, hasNodes, NODES } from './nodes.ts';
 import { CHROMIUM, COMPOSE, installSystemPackages, MAVEN } from './system-packages.ts';
 import type { Tool } from './tools.ts';
@@ -58,6 +59,14 @@ async function obtainTestServer(settings: ReturnType<typeof toolSettings>, packa
   }
 }
 
+/** @param testServer for which Maven may be installed. */
+function obtainGenerators(cacheDir: string, testServer: readonly Promise<void>[]) {
+  return GENERATORS.map(async (generator) => {
+    if (generator === 'java' && !hasMaven()) await Promise.allSettled(testServer);
+    await obtainGenerator(generator, cacheDir);
+  });
+}
+
 async function say(error: unknown) {
   const sentence = error instanceof StackError ? error.message : `A tool could not be obtained: ${error}`;
   console.error(sentence);
@@ -68,9 +77,11 @@ async function say(error: unknown) {
 try {
   const settings = toolSettings();
   const packages = installPackages();
+  const testServer = wanted.has('test-server') ? [obtainTestServer(settings, packages)] : [];
   const work = [
     ...(wanted.has('temporal') ? [findTemporalCli(settings)] : []),
-    ...(wanted.has('test-server') ? [obtainTestServer(settings, packages)] : []),
+    ...testServer,
+    ...(wanted.has('generators') ? obtainGenerators(settings.cacheDir, testServer) : []),
     ...(wanted.has('nodes') ? [obtainNodes(settings.cacheDir)] : []),
     packages,
   ];

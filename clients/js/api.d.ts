@@ -79,7 +79,7 @@ export type KnownProblemCode =
 export interface Schemas {
   NewPayment?: NewPayment;
   Payment?: Payment;
-  PayerPayment?: PayerPayment;
+  PaymentForPayer?: PaymentForPayer;
   SwitchedPayment?: SwitchedPayment;
   Problem?: Problem;
 }
@@ -236,7 +236,7 @@ export interface NextAction {
 /**
  * A payment as its client token shows it.
  */
-export interface PayerPayment {
+export interface PaymentForPayer {
   id: string;
   channel: string;
   method: string;

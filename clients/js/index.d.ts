@@ -1,4 +1,4 @@
-import type { NewPayment, PayerPayment, Payment, Problem, ProblemCode, SwitchedPayment } from './api.d.ts';
+import type { NewPayment, Payment, PaymentForPayer, Problem, ProblemCode, SwitchedPayment } from './api.d.ts';
 
 export type {
   KnownOrderUpdate,
@@ -8,8 +8,8 @@ export type {
   NewOrder,
   NewPayment,
   NextAction,
-  PayerPayment,
   Payment,
+  PaymentForPayer,
   Problem,
   SwitchedPayment,
 } from './api.d.ts';
@@ -56,9 +56,9 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** With a token it is a `PayerPayment`, with a key a `Payment`. */
+/** With a token it is a `PaymentForPayer`, with a key a `Payment`. */
 export type VisiblePayment =
-  | PayerPayment
+  | PaymentForPayer
   | (Payment & { readonly orderState?: undefined; readonly switchTo?: undefined });
 
 export interface Client {

@@ -11,11 +11,14 @@ export const text = (max: number, min = 1) =>
 
 const AMOUNT_RULE = `must be a whole number of minor units from 1 to ${MAX_AMOUNT}, in plain digits`;
 
+/** Of an amount, for generators, which else make 32 bits of an integer. */
+export const INT64 = { format: 'int64' } as const;
+
 export const amount = z
   .int({ error: AMOUNT_RULE })
   .min(1, AMOUNT_RULE)
   .max(MAX_AMOUNT, AMOUNT_RULE)
-  .openapi({ description: 'Minor units: 1050 is 10.50 CNY or 1050 JPY.', example: 1050 });
+  .openapi({ ...INT64, description: 'Minor units: 1050 is 10.50 CNY or 1050 JPY.', example: 1050 });
 
 export const currency = z
   .string()

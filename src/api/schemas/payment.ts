@@ -5,6 +5,7 @@ import {
   cursor,
   expiresInSeconds,
   filter,
+  INT64,
   limit,
   metadata,
   orderId,
@@ -111,8 +112,11 @@ const payerFields = {
     description: 'What became of the order; to a payer a payment is paid when it is `applied`.',
     example: null,
   }),
-  receivedAmount: z.int().nullable().openapi({ description: "The order's total as the channel has it." }),
-  refundedAmount: z.int().openapi({ description: 'What has gone back to the payer.', example: 0 }),
+  receivedAmount: z
+    .int()
+    .nullable()
+    .openapi({ ...INT64, description: "The order's total as the channel has it." }),
+  refundedAmount: z.int().openapi({ ...INT64, description: 'What has gone back to the payer.', example: 0 }),
   refundReason: orNull(refundReason.open).openapi({
     description:
       'Why all of this payment goes back without anybody having asked for a refund, else null: `duplicate_payment`, ' +
@@ -153,7 +157,9 @@ export const payerPayment = z
       example: [{ channel: 'simulator2', method: 'wallet' }],
     }),
   })
-  .openapi('PayerPayment', { description: 'A payment as its client token shows it.' });
+  // Its name follows `Payment`: of an answer that is one of several, Java's generator tries them by their names, and
+  // without this a merchant's payment would be read as a payer's.
+  .openapi('PaymentForPayer', { description: 'A payment as its client token shows it.' });
 
 export const payment = z
   .object({

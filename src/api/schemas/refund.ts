@@ -1,5 +1,5 @@
 import { z } from '../http/zod.ts';
-import { amount, currency, cursor, idempotencyKey, limit, text, time } from './common.ts';
+import { amount, currency, cursor, INT64, idempotencyKey, limit, text, time } from './common.ts';
 import { refundReason, refundStatus } from './sets.ts';
 
 /** Refunds as they come in and go out. */
@@ -30,11 +30,15 @@ export const refund = z
   .object({
     id: z.string().openapi({ example: 're_0fcfbb582518ab7af008c2b704a6' }),
     paymentId: z.string().openapi({ example: 'pay_01JD7Z7C8Q6W4Y9V5T3R1P0N2M' }),
-    amount: z.int().min(0).openapi({
-      description:
-        'Minor units. Once it has succeeded: what the channel gave back, at most what came in for the payment.',
-      example: 500,
-    }),
+    amount: z
+      .int()
+      .min(0)
+      .openapi({
+        ...INT64,
+        description:
+          'Minor units. Once it has succeeded: what the channel gave back, at most what came in for the payment.',
+        example: 500,
+      }),
     askedAmount: amount.nullable().openapi({
       description: 'What was asked for, when the channel gave back another amount.',
       example: null,

@@ -34,6 +34,7 @@ interface Response {
 interface Schema {
   readonly $ref?: string;
   readonly type?: string | readonly string[];
+  readonly format?: string;
   readonly enum?: readonly unknown[];
   readonly const?: unknown;
   readonly default?: unknown;
@@ -159,7 +160,7 @@ test('statuses and the like are literals, in open sets', () => {
     ['Payment', 'refundStatus', REFUND_STATUSES],
     ['Payment', 'refundReason', REFUND_REASONS],
     ['EventPayment', 'status', PAYMENT_STATUSES],
-    ['PayerPayment', 'orderState', PAYER_ORDER_STATES],
+    ['PaymentForPayer', 'orderState', PAYER_ORDER_STATES],
     ['Refund', 'status', REFUND_STATUSES],
     ['Refund', 'reason', REFUND_REASONS],
     ['Event', 'type', EVENT_TYPES],
@@ -205,6 +206,18 @@ test('no value that is added later is invalid in an answer', () => {
 test('a schema that may be null somewhere is not null everywhere', () => {
   for (const [name, { type }] of Object.entries<Schema>(document.components.schemas))
     expect([name, type]).not.toEqual([name, expect.arrayContaining(['null'])]);
+});
+
+test('amounts have 64 bits', () => {
+  let amounts = 0;
+  for (const [name, schema] of Object.entries<Schema>(document.components.schemas)) {
+    for (const [property, { type, format }] of Object.entries(schema.properties ?? {})) {
+      if (!/amount$/i.test(property) || !type?.includes('integer')) continue;
+      expect([name, property, format]).toEqual([name, property, 'int64']);
+      amounts += 1;
+    }
+  }
+  expect(amounts).toBeGreaterThan(8);
 });
 
 test('what has a default may be left out of a request: it has no default in the document', () => {
