@@ -47,7 +47,7 @@ Every process reads its settings from the environment, once, when it starts. The
   it first starts; any other process refuses to start before. With \`DATABASE_URL\` nothing has a default secret:
   \`NODROP_SECRET\` must be set.
 - A channel without its secret is off.
-- Obtained tools (the Temporal server; for tests the test server and Node) are kept in \`$XDG_CACHE_HOME/nodrop\`, else in
+- Obtained tools (the Temporal server; for tests the test server, Node and generators of clients) are kept in \`$XDG_CACHE_HOME/nodrop\`, else in
   \`~/.cache/nodrop\`, and serve every clone.
 
 | setting | values | default | meaning |
@@ -106,7 +106,7 @@ function openApi(): string {
 }
 
 /** What the JavaScript client takes and gives. */
-const CLIENT_TYPES = ['NewPayment', 'Payment', 'PayerPayment', 'SwitchedPayment', 'Problem'];
+const CLIENT_TYPES = ['NewPayment', 'Payment', 'PaymentForPayer', 'SwitchedPayment', 'Problem'];
 
 /** The document's schemas as TypeScript, with those they refer to. */
 async function clientTypes(document: string): Promise<string> {

@@ -10,6 +10,7 @@ import { CHROMIUM_PATHS, findChromium } from '../test/support/chromium.ts';
 import { toolSettings } from '../test/support/tool-settings.ts';
 import { obtainCaddy } from './caddy.ts';
 import { findComposeTool } from './compose-tool.ts';
+import { GENERATORS, obtainGenerator } from './generators.ts';
 import { findNode, hasNodes, NODES } from './nodes.ts';
 import { CHROMIUM, COMPOSE, installSystemPackages, MAVEN } from './system-packages.ts';
 import type { Tool } from './tools.ts';
@@ -59,6 +60,14 @@ async function obtainTestServer(settings: ReturnType<typeof toolSettings>, packa
   }
 }
 
+/** @param testServer for which Maven may be installed. */
+function obtainGenerators(cacheDir: string, testServer: readonly Promise<void>[]) {
+  return GENERATORS.map(async (generator) => {
+    if (generator === 'java' && !hasMaven()) await Promise.allSettled(testServer);
+    await obtainGenerator(generator, cacheDir);
+  });
+}
+
 async function say(error: unknown) {
   const sentence = error instanceof StackError ? error.message : `A tool could not be obtained: ${error}`;
   console.error(sentence);
@@ -69,13 +78,15 @@ async function say(error: unknown) {
 try {
   const settings = toolSettings();
   const packages = installPackages();
+  const testServer = wanted.has('test-server') ? [obtainTestServer(settings, packages)] : [];
   const work = [
     ...(wanted.has('temporal') ? [findTemporalCli(settings)] : []),
-    ...(wanted.has('test-server') ? [obtainTestServer(settings, packages)] : []),
+    ...testServer,
     // Where lists of packages are missing, an installation brings them.
     ...(wanted.has('caddy')
       ? [packages.catch(() => undefined).then(() => obtainCaddy(settings.cacheDir))]
       : []),
+    ...(wanted.has('generators') ? obtainGenerators(settings.cacheDir, testServer) : []),
     ...(wanted.has('nodes') ? [obtainNodes(settings.cacheDir)] : []),
     packages,
   ];

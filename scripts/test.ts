@@ -34,6 +34,7 @@ function toolsFor(args: readonly string[]): readonly Tool[] {
   return [
     ...(files.every((file) => file.startsWith('test/domain/')) ? [] : SERVERS),
     ...(some('test/browser/') ? (['chromium'] as const) : []),
+    ...(some('test/clients/generated.') ? (['generators'] as const) : []),
     ...(some('test/deploy/compose.') ? (['docker-compose'] as const) : []),
     ...(some('test/deploy/proxy.') ? (['caddy'] as const) : []),
     ...(args.length === 0 ? (['nodes'] as const) : []),

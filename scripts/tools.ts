@@ -1,7 +1,14 @@
 import { spawn } from 'node:child_process';
 
 /** What tests need beside the npm packages. */
-export type Tool = 'temporal' | 'test-server' | 'nodes' | 'chromium' | 'docker-compose' | 'caddy';
+export type Tool =
+  | 'temporal'
+  | 'test-server'
+  | 'nodes'
+  | 'generators'
+  | 'chromium'
+  | 'docker-compose'
+  | 'caddy';
 
 /** What every test file but the pure ones needs. */
 export const SERVERS: readonly Tool[] = ['temporal', 'test-server'];

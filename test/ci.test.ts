@@ -22,8 +22,10 @@ const CACHES = [
 let folder: string;
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'nodrop-ci-test-'));
-  for (const name of ['bin', 'home', 'home/.m2', 'temporary']) mkdirSync(join(folder, name));
+  for (const name of ['bin', 'home/.m2', 'home/.config/pip', 'temporary'])
+    mkdirSync(join(folder, name), { recursive: true });
   writeFileSync(join(folder, 'home', '.m2', 'settings.xml'), '<settings/>');
+  writeFileSync(join(folder, 'home', '.config', 'pip', 'pip.conf'), '[global]');
 });
 afterEach(() => {
   rmSync(folder, { recursive: true, force: true });
@@ -42,6 +44,7 @@ function ci(script: string, args: readonly string[] = []) {
 echo "$@" >${folder}/arguments
 env -0 >${folder}/environment
 [ ! -e "$HOME/.m2/settings.xml" ] || cp "$HOME/.m2/settings.xml" ${folder}/settings.xml
+[ ! -e "$HOME/.config/pip/pip.conf" ] || cp "$HOME/.config/pip/pip.conf" ${folder}/pip.conf
 ls -A "$HOME" >${folder}/listing
 ${script}`,
   );
@@ -70,12 +73,13 @@ test('caches are an empty folder, settings are the ones of this machine, and not
   const temporary = join(folder, 'temporary');
   for (const name of CACHES) expect(environment[name], name).toMatch(new RegExp(`^${temporary}/`));
   expect(environment.MAVEN_OPTS).toMatch(new RegExp(`-Dmaven.repo.local=${temporary}/`));
-  expect(read('listing').trim()).toBe('.m2');
+  expect(read('listing').trim()).toBe('.config\n.m2');
   expect(environment).toMatchObject({
     npm_config_userconfig: join(folder, 'npmrc'),
     GOENV: join(folder, 'goenv'),
   });
   expect(read('settings.xml')).toBe('<settings/>');
+  expect(read('pip.conf')).toBe('[global]');
   expect(environment.NODROP_TEMPORAL_CLI).toBeUndefined();
   expect(read('arguments').trim()).toBe('test --');
   expect(lines.at(-1)).toBe('7 passed, 0 failed');

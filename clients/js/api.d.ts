@@ -1,25 +1,89 @@
 // Made from the API's schemas by `npm run generate`: edit src/api/schemas.
 
 /**
- * What the payer does next.
+ * Accept new ones.
  */
-export type NextAction = {
-  /**
-   * One of redirect, qr, sdk; accept new ones.
-   */
-  type: string;
-  url?: string;
-  qr?: string;
-  params?: {
-    [k: string]: string;
-  };
-  expiresAt?: string;
-} | null;
+export type PaymentStatus = KnownPaymentStatus | string;
+export type KnownPaymentStatus = 'created' | 'paying' | 'succeeded' | 'failed' | 'cancelled' | 'closed';
+export type KnownOrderUpdate = 'pending' | 'applied' | 'conflict' | 'review';
+export type KnownRefundReason = 'requested' | 'duplicate_payment' | 'late_payment' | 'external';
+export type KnownRefundStatus = 'created' | 'processing' | 'succeeded' | 'failed';
+/**
+ * Accept new ones.
+ */
+export type NextActionType = KnownNextActionType | string;
+export type KnownNextActionType = 'redirect' | 'qr' | 'sdk';
+export type KnownSettledBy = 'callback' | 'query' | 'hint' | 'close' | 'statement' | 'operator';
+export type KnownAttention =
+  | 'channel_unreachable'
+  | 'create_unknown'
+  | 'channel_undecided'
+  | 'order_update_failing'
+  | 'delivery_failing'
+  | 'order_conflict'
+  | 'amount_mismatch'
+  | 'late_payment_review'
+  | 'refund_failing'
+  | 'statement_mismatch'
+  | 'disputed'
+  | 'channel_reversed'
+  | 'workflow_stuck';
+/**
+ * The order as its payer may know it, by this and every other attempt; accept new ones. `open`: it can be paid. `undecided`: money or a decision is on its way by this or another attempt: do not pay again; nobody knows yet that nothing was charged. `paid`: it is paid, by this or another attempt (also when it was refunded since). `over`: it can no longer be paid, and no money is known or expected. Unless it is `open` there is no `nextAction` and nothing in `switchTo`.
+ */
+export type PayerOrderState = KnownPayerOrderState | string;
+export type KnownPayerOrderState = 'open' | 'undecided' | 'paid' | 'over';
+/**
+ * Stable. Accept new ones.
+ */
+export type ProblemCode = KnownProblemCode | string;
+export type KnownProblemCode =
+  | 'bad_request'
+  | 'invalid_request'
+  | 'unauthorized'
+  | 'forbidden'
+  | 'not_found'
+  | 'method_not_allowed'
+  | 'order_not_found'
+  | 'payment_not_found'
+  | 'delivery_not_found'
+  | 'delivery_superseded'
+  | 'refund_not_found'
+  | 'cursor_expired'
+  | 'order_exists'
+  | 'order_already_paid'
+  | 'order_not_payable'
+  | 'payment_already_paid'
+  | 'not_resolvable'
+  | 'attempt_unresolved'
+  | 'payer_differs'
+  | 'not_refundable'
+  | 'idempotency_key_in_progress'
+  | 'idempotency_key_reused'
+  | 'payload_too_large'
+  | 'request_timeout'
+  | 'headers_too_large'
+  | 'unsupported_media_type'
+  | 'misdirected_request'
+  | 'unknown_channel'
+  | 'currency_not_supported'
+  | 'channel_rejected'
+  | 'refund_exceeds_payment'
+  | 'idempotency_key_missing'
+  | 'callback_unverified'
+  | 'callback_malformed'
+  | 'too_many_requests'
+  | 'internal_error'
+  | 'too_many_readers'
+  | 'too_busy'
+  | 'database_unavailable'
+  | 'temporal_unavailable'
+  | 'channel_unreachable';
 
 export interface Schemas {
   NewPayment?: NewPayment;
   Payment?: Payment;
-  PayerPayment?: PayerPayment;
+  PaymentForPayer?: PaymentForPayer;
   SwitchedPayment?: SwitchedPayment;
   Problem?: Problem;
 }
@@ -81,7 +145,7 @@ export interface NewOrder {
    */
   expiresInSeconds?: number;
   /**
-   * At most 20 pairs of texts, names up to 40 and values up to 500 characters.
+   * At most 20 pairs of texts, names up to 40 and values up to 500 characters. Default: none.
    */
   metadata?: {
     [k: string]: string;
@@ -99,14 +163,11 @@ export interface Payment {
    * An ISO 4217 code.
    */
   currency: string;
-  /**
-   * One of created, paying, succeeded, failed, cancelled, closed; accept new ones.
-   */
-  status: string;
+  status: PaymentStatus;
   /**
    * What became of the order; to a payer a payment is paid when it is `applied`.
    */
-  orderUpdate: string | null;
+  orderUpdate: KnownOrderUpdate | string | null;
   /**
    * The order's total as the channel has it.
    */
@@ -118,12 +179,12 @@ export interface Payment {
   /**
    * Why all of this payment goes back without anybody having asked for a refund, else null: `duplicate_payment`, the order was paid twice and this is the second; `late_payment`, it came too late for the order; `requested`, it was decided so.
    */
-  refundReason: string | null;
+  refundReason: KnownRefundReason | string | null;
   /**
    * How far that is: `created` and `processing`, on its way; `succeeded`, back; `failed`, the channel refused it and a person sees to it. Null without `refundReason`.
    */
-  refundStatus: string | null;
-  nextAction: NextAction;
+  refundStatus: KnownRefundStatus | string | null;
+  nextAction: NextAction | null;
   /**
    * The next action's URL.
    */
@@ -154,30 +215,10 @@ export interface Payment {
    * Where the payer goes after the wallet, as it was given last.
    */
   returnUrl: string | null;
-  /**
-   * One of callback, query, hint, close, statement, operator; accept new ones.
-   */
-  settledBy: string | null;
+  settledBy: KnownSettledBy | string | null;
   channelPaymentId: string | null;
   receivedCurrency: string | null;
-  /**
-   * Why a person should look at it; accept new ones.
-   *
-   * - `channel_unreachable`: No readable answer for 5 min, or after 6 tries to close; or 6 closes refused as paid, and the query says unpaid.
-   * - `create_unknown`: The channel did not say after 8 tries (about 90 s) whether it created the trade.
-   * - `channel_undecided`: A day past its expiry the channel still says that it processes the payment. The order takes no new attempt meanwhile.
-   * - `order_update_failing`: The money is in, and for 10 min the order did not take it: its order service does not agree or could not be told at all, or 16 tries in our own database failed. At once when the order, read back, is not paid.
-   * - `delivery_failing`: For 10 min the order service has not answered an event of the payment on which the payment does not wait: of a refund, a conflict, an end. Only while nothing else is shown, and everything else takes its place.
-   * - `order_conflict`: The order was already paid, cancelled or closed, the merchant refunds late money, or its order service says that the order is paid otherwise or gone. An owed refund is recorded.
-   * - `amount_mismatch`: The channel itself says another amount or currency than asked, or the money is of an attempt made before the order's amount was changed: the order is not paid. Or the channel gave back another amount than a refund asked for: the channel's is recorded, `askedAmount` is ours.
-   * - `late_payment_review`: The money came after the end, and the merchant's `late_payment` is `review`.
-   * - `refund_failing`: The channel refused a refund that is owed, and not because a part had gone back there, or any of a conflict whose order was recovered; or it was silent on any refund (did not know it, or refused it for now: its balance is too low) for 1 h, or has had it in process for 7 days: banks take some.
-   * - `statement_mismatch`: Reserved for a later release: nothing raises it.
-   * - `disputed`: Reserved for a later release: nothing raises it.
-   * - `channel_reversed`: Money of a paid order went back at the channel, and nobody asked for it here.
-   * - `workflow_stuck`: The task of the payment's workflow, of one of its refunds' or of its deliveries' failed more than 5 times in a row. Not while an attention is shown that is more than `wait`.
-   */
-  attention: string | null;
+  attention: KnownAttention | string | null;
   attentionSince: string | null;
   attentionDetail: string | null;
   metadata: {
@@ -196,9 +237,21 @@ export interface Payment {
   temporalUrl: string | null;
 }
 /**
+ * What the payer does next.
+ */
+export interface NextAction {
+  type: NextActionType;
+  url?: string;
+  qr?: string;
+  params?: {
+    [k: string]: string;
+  };
+  expiresAt?: string;
+}
+/**
  * A payment as its client token shows it.
  */
-export interface PayerPayment {
+export interface PaymentForPayer {
   id: string;
   channel: string;
   method: string;
@@ -210,14 +263,11 @@ export interface PayerPayment {
    * An ISO 4217 code.
    */
   currency: string;
-  /**
-   * One of created, paying, succeeded, failed, cancelled, closed; accept new ones.
-   */
-  status: string;
+  status: PaymentStatus;
   /**
    * What became of the order; to a payer a payment is paid when it is `applied`.
    */
-  orderUpdate: string | null;
+  orderUpdate: KnownOrderUpdate | string | null;
   /**
    * The order's total as the channel has it.
    */
@@ -229,12 +279,12 @@ export interface PayerPayment {
   /**
    * Why all of this payment goes back without anybody having asked for a refund, else null: `duplicate_payment`, the order was paid twice and this is the second; `late_payment`, it came too late for the order; `requested`, it was decided so.
    */
-  refundReason: string | null;
+  refundReason: KnownRefundReason | string | null;
   /**
    * How far that is: `created` and `processing`, on its way; `succeeded`, back; `failed`, the channel refused it and a person sees to it. Null without `refundReason`.
    */
-  refundStatus: string | null;
-  nextAction: NextAction;
+  refundStatus: KnownRefundStatus | string | null;
+  nextAction: NextAction | null;
   /**
    * The next action's URL.
    */
@@ -253,10 +303,7 @@ export interface PayerPayment {
    * Where the payer goes on to: the merchant's `returnUrl` with `paymentId`, as it is now.
    */
   backUrl: string | null;
-  /**
-   * The order as its payer may know it, by this and every other attempt. `open`: it can be paid. `undecided`: money or a decision is on its way by this or another attempt: do not pay again; nobody knows yet that nothing was charged. `paid`: it is paid, by this or another attempt (also when it was refunded since). `over`: it can no longer be paid, and no money is known or expected. Unless it is `open` there is no `nextAction` and nothing in `switchTo`.
-   */
-  orderState: string;
+  orderState: PayerOrderState;
   /**
    * What else this order can be paid with, for `POST /v1/payments/{id}/switch`; empty once it cannot.
    */
@@ -280,14 +327,11 @@ export interface SwitchedPayment {
    * An ISO 4217 code.
    */
   currency: string;
-  /**
-   * One of created, paying, succeeded, failed, cancelled, closed; accept new ones.
-   */
-  status: string;
+  status: PaymentStatus;
   /**
    * What became of the order; to a payer a payment is paid when it is `applied`.
    */
-  orderUpdate: string | null;
+  orderUpdate: KnownOrderUpdate | string | null;
   /**
    * The order's total as the channel has it.
    */
@@ -299,12 +343,12 @@ export interface SwitchedPayment {
   /**
    * Why all of this payment goes back without anybody having asked for a refund, else null: `duplicate_payment`, the order was paid twice and this is the second; `late_payment`, it came too late for the order; `requested`, it was decided so.
    */
-  refundReason: string | null;
+  refundReason: KnownRefundReason | string | null;
   /**
    * How far that is: `created` and `processing`, on its way; `succeeded`, back; `failed`, the channel refused it and a person sees to it. Null without `refundReason`.
    */
-  refundStatus: string | null;
-  nextAction: NextAction;
+  refundStatus: KnownRefundStatus | string | null;
+  nextAction: NextAction | null;
   /**
    * The next action's URL.
    */
@@ -323,10 +367,7 @@ export interface SwitchedPayment {
    * Where the payer goes on to: the merchant's `returnUrl` with `paymentId`, as it is now.
    */
   backUrl: string | null;
-  /**
-   * The order as its payer may know it, by this and every other attempt. `open`: it can be paid. `undecided`: money or a decision is on its way by this or another attempt: do not pay again; nobody knows yet that nothing was charged. `paid`: it is paid, by this or another attempt (also when it was refunded since). `over`: it can no longer be paid, and no money is known or expected. Unless it is `open` there is no `nextAction` and nothing in `switchTo`.
-   */
-  orderState: string;
+  orderState: PayerOrderState;
   /**
    * What else this order can be paid with, for `POST /v1/payments/{id}/switch`; empty once it cannot.
    */
@@ -350,10 +391,7 @@ export interface Problem {
    * What is wrong with this request.
    */
   detail: string;
-  /**
-   * Stable. One of bad_request, invalid_request, unauthorized, forbidden, not_found, method_not_allowed, order_not_found, payment_not_found, delivery_not_found, delivery_superseded, refund_not_found, cursor_expired, order_exists, order_already_paid, order_not_payable, payment_already_paid, not_resolvable, attempt_unresolved, payer_differs, not_refundable, idempotency_key_in_progress, idempotency_key_reused, payload_too_large, request_timeout, headers_too_large, unsupported_media_type, misdirected_request, unknown_channel, currency_not_supported, channel_rejected, refund_exceeds_payment, idempotency_key_missing, callback_unverified, callback_malformed, internal_error, too_many_readers, too_busy, database_unavailable, temporal_unavailable, channel_unreachable; accept new ones.
-   */
-  code: string;
+  code: ProblemCode;
   /**
    * The path that was asked for; absent when the request could not be read so far.
    */

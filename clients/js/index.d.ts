@@ -1,11 +1,15 @@
-import type { NewPayment, PayerPayment, Payment, Problem, SwitchedPayment } from './api.d.ts';
+import type { NewPayment, Payment, PaymentForPayer, Problem, ProblemCode, SwitchedPayment } from './api.d.ts';
 
 export type {
+  KnownOrderUpdate,
+  KnownPayerOrderState,
+  KnownPaymentStatus,
+  KnownProblemCode,
   NewOrder,
   NewPayment,
   NextAction,
-  PayerPayment,
   Payment,
+  PaymentForPayer,
   Problem,
   SwitchedPayment,
 } from './api.d.ts';
@@ -14,7 +18,7 @@ export type {
 export declare class NodropError extends Error {
   constructor(problem: Problem, retryAfterSeconds: number | undefined);
   /** Stable; see `/docs/problems`. Accept new ones. */
-  readonly code: string;
+  readonly code: ProblemCode;
   /** The HTTP status. */
   readonly status: number;
   readonly detail: string;
@@ -55,9 +59,9 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** With a token it is a `PayerPayment`, with a key a `Payment`. */
+/** With a token it is a `PaymentForPayer`, with a key a `Payment`. */
 export type VisiblePayment =
-  | PayerPayment
+  | PaymentForPayer
   | (Payment & {
       readonly orderState?: undefined;
       readonly switchTo?: undefined;

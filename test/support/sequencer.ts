@@ -7,6 +7,7 @@ const FIRST = [
   'test/model/',
   'test/system/',
   'test/browser/',
+  'test/clients/generated',
   'test/api/endpoint/authorisation',
   'test/api/process',
   'test/workflows/waits',

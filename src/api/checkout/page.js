@@ -9,7 +9,7 @@ import { encode } from './uqr.js';
 // The cashier page. It shows what the service says and texts of its own, as text alone: nothing is ever read as HTML.
 
 /**
- * @typedef {import('./nodrop.js').PayerPayment} Payment
+ * @typedef {import('./nodrop.js').PaymentForPayer} Payment
  * @typedef {import('./screen.js').Screen} Screen
  */
 

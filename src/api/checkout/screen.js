@@ -12,7 +12,7 @@ const PREPARED_WITHIN_MS = 8_000;
  * @typedef {'loading' | 'preparing' | 'slow' | 'pay' | 'elsewhere' | 'lapsed' | 'asking' | 'telling' | 'paid' | 'settled' | 'review'
  *   | 'returning' | 'returned' | 'unpaid' | 'expired' | 'gone'} Screen
  *
- * @param {import('./nodrop.js').PayerPayment} payment
+ * @param {import('./nodrop.js').PaymentForPayer} payment
  * @param {{ now: number, mayHavePaid: boolean }} what `now` in epoch ms by the service's clock; `mayHavePaid` since
  *   the payer came back from the wallet or said so
  * @returns {Screen}
@@ -42,7 +42,7 @@ export function screenOf(payment, { now, mayHavePaid }) {
   }
 }
 
-/** @param {import('./nodrop.js').PayerPayment} payment @returns {Screen} */
+/** @param {import('./nodrop.js').PaymentForPayer} payment @returns {Screen} */
 function screenOfMoney({ orderUpdate, receivedAmount, refundedAmount, refundReason, refundStatus }) {
   if (refundReason !== null) return refundStatus === 'succeeded' ? 'returned' : 'returning';
   // Of what came in, which need not be what was asked for.
@@ -61,21 +61,21 @@ function screenOfMoney({ orderUpdate, receivedAmount, refundedAmount, refundReas
   }
 }
 
-/** True when the payer has something to act on here. @param {import('./nodrop.js').PayerPayment} payment */
+/** True when the payer has something to act on here. @param {import('./nodrop.js').PaymentForPayer} payment */
 export function isPayable(payment) {
   return payUrlOf(payment) !== undefined || qrTextOf(payment) !== undefined;
 }
 
 /**
  * Where the pay button leads: a page, or a wallet's app. Nothing else, whatever a channel answered.
- * @param {import('./nodrop.js').PayerPayment} payment
+ * @param {import('./nodrop.js').PaymentForPayer} payment
  */
 export function payUrlOf({ nextAction }) {
   const url = nextAction?.url;
   return url !== undefined && /^(?:https?|alipays?|weixin|wxpay):/i.test(url) ? url : undefined;
 }
 
-/** What the QR code says. @param {import('./nodrop.js').PayerPayment} payment */
+/** What the QR code says. @param {import('./nodrop.js').PaymentForPayer} payment */
 export function qrTextOf(payment) {
   return payment.nextAction?.qr ?? payUrlOf(payment);
 }

@@ -8,7 +8,7 @@ import { EVENT_TYPES, type EventType } from '../../domain/event.ts';
 import { REFUSALS, type RefusalCode } from '../../domain/refusal.ts';
 import { problemPath } from '../http/problems.ts';
 import { z } from '../http/zod.ts';
-import { idempotencyKey, problem } from '../schemas/common.ts';
+import { idempotencyKey, problem, routeProblem } from '../schemas/common.ts';
 import { eventOf } from '../schemas/event.ts';
 import type { Endpoint } from './endpoint.ts';
 import { IDEMPOTENCY_KEY, REPLAYED } from './idempotency.ts';
@@ -16,6 +16,8 @@ import { IDEMPOTENCY_KEY, REPLAYED } from './idempotency.ts';
 /** The OpenAPI 3.1 document of the endpoints, from the schemas that validate their requests. */
 export function openApiDocument(endpoints: readonly Endpoint[], publicUrl: string) {
   const registry = new OpenAPIRegistry();
+  // What the problems of all routes have in common; no route refers to it.
+  registry.register('Problem', problem);
   registry.registerComponent('securitySchemes', 'key', {
     type: 'http',
     scheme: 'bearer',
@@ -225,7 +227,9 @@ export function refusalsOf(endpoint: Endpoint): RefusalCode[] {
 
 function refusals(endpoint: Endpoint, publicUrl: string): Record<string, ResponseConfig> {
   const grouped = new Map<number, RefusalCode[]>();
-  for (const code of refusalsOf(endpoint)) {
+  const all = refusalsOf(endpoint);
+  const schema = routeProblem(endpoint.operationId, all);
+  for (const code of all) {
     const { status } = REFUSALS[code];
     grouped.set(status, [...(grouped.get(status) ?? []), code]);
   }
@@ -239,7 +243,7 @@ function refusals(endpoint: Endpoint, publicUrl: string): Record<string, Respons
           description: codes.map((code) => `\`${code}\`: ${REFUSALS[code].title}.`).join('\n\n'),
           content: {
             'application/problem+json': {
-              schema: problem,
+              schema,
               examples: Object.fromEntries(codes.map((code) => [code, { value: example(code, publicUrl) }])),
             },
           },

@@ -2,16 +2,18 @@ import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { z } from '../http/zod.ts';
 import { DATABASE_STATES } from '../readiness.ts';
+import { openSet } from '../schemas/sets.ts';
 
-const health = z.object({ status: z.literal('ok') });
+const health = z.object({ status: openSet('Liveness', ['ok']).open });
 const readiness = z
   .object({
-    status: z.enum(['ready', 'not_ready']),
-    database: z.enum(DATABASE_STATES).openapi({
+    status: openSet('ReadinessStatus', ['ready', 'not_ready']).open,
+    database: openSet('DatabaseState', DATABASE_STATES, {
       description:
-        '`in_recovery` (a standby, or one that replays its log) and `read_only`: it says so itself. `not_writable`: a write failed.',
-    }),
-    temporal: z.enum(['ok', 'unreachable']),
+        'Accept new ones. `in_recovery` (a standby, or one that replays its log) and `read_only`: it says so itself. ' +
+        '`not_writable`: a write failed.',
+    }).open,
+    temporal: openSet('Reachability', ['ok', 'unreachable']).open,
   })
   .openapi('Readiness');
 

@@ -39,7 +39,7 @@ export function paymentEventsRoute(api: Api): Endpoint {
     summary: "Watch a payment's changes",
     description:
       'Server-Sent Events: `event: payment` with the whole state as JSON in `data`, the current one first and then ' +
-      'after every change: a `Payment` for a key, a `PayerPayment` for a client token. States in between may be left out, ' +
+      'after every change: a `Payment` for a key, a `PaymentForPayer` for a client token. States in between may be left out, ' +
       'the last one never is. A payer also hears of what other attempts of the order mean to them (`orderState`), while ' +
       'that is `undecided` also after the payment has ended without money. Comments (`:`) keep the connection alive every 15 s. The stream ends after a final state ' +
       "(see `GET /v1/payments/{id}`), at the client token's end, and now and then besides: come again with the `id` " +

@@ -3,6 +3,7 @@ import { ORDER_ID_PATTERN, ORDER_ID_RULE, orderIdFault } from '../../domain/orde
 import { REFUSALS, type RefusalCode } from '../../domain/refusal.ts';
 import { isStorable, readableFault } from '../../domain/text.ts';
 import { z } from '../http/zod.ts';
+import { openSet } from './sets.ts';
 
 /** The building blocks of requests and answers. Requests are strict, so that a misspelt name is seen. */
 
@@ -27,11 +28,14 @@ export const READABLE_RULE =
 
 const AMOUNT_RULE = `must be a whole number of minor units from 1 to ${MAX_AMOUNT}, in plain digits`;
 
+/** Of an amount, for generators, which else make 32 bits of an integer. */
+export const INT64 = { format: 'int64' } as const;
+
 export const amount = z
   .int({ error: AMOUNT_RULE })
   .min(1, AMOUNT_RULE)
   .max(MAX_AMOUNT, AMOUNT_RULE)
-  .openapi({ description: 'Minor units: 1050 is 10.50 CNY or 1050 JPY.', example: 1050 });
+  .openapi({ ...INT64, description: 'Minor units: 1050 is 10.50 CNY or 1050 JPY.', example: 1050 });
 
 export const currency = z
   .string()
@@ -64,10 +68,16 @@ export const metadata = z
   .openapi({
     type: 'object',
     additionalProperties: { type: 'string', minLength: 0, maxLength: 500 },
-    default: {} as never,
-    description: 'At most 20 pairs of texts, names up to 40 and values up to 500 characters.',
+    description: 'At most 20 pairs of texts, names up to 40 and values up to 500 characters. Default: none.',
     example: { cart: 'c-77' },
   });
+
+/**
+ * What may be left out of a request. Zod's own `default()` would be in the document, and generators make a property that
+ * must be given of one with a default.
+ */
+export const orElse = <T extends z.ZodType>(schema: T, fallback: z.output<T>) =>
+  schema.optional().transform((value) => value ?? fallback);
 
 export const expiresInSeconds = (max: number) =>
   z.int({ error: 'must be a whole number of seconds' }).min(60).max(max);
@@ -94,16 +104,13 @@ export const wait = digits(0, 60).optional().openapi({
 });
 
 export const limit = (max: number, fallback: number) =>
-  digits(1, max)
-    .optional()
-    .transform((value) => value ?? fallback)
-    .openapi({
-      type: 'integer',
-      minimum: 1,
-      maximum: max,
-      default: fallback as never,
-      description: 'Rows at most.',
-    });
+  orElse(digits(1, max), fallback).openapi({
+    type: 'integer',
+    minimum: 1,
+    maximum: max,
+    default: fallback as never,
+    description: 'Rows at most.',
+  });
 
 /** Of the longest id of an order, in base64url. */
 const CURSOR_AT_MOST = 400;
@@ -114,18 +121,12 @@ export const cursor = z
   .optional()
   .openapi({ description: 'The `nextCursor` of the page before. Opaque.' });
 
-/**
- * A value of an open set: clients must accept values that are not here yet, so the document names the
- * known ones without closing the set.
- */
-export const oneOf = (values: readonly string[]) =>
-  z
-    .string()
-    .openapi({ description: `One of ${values.join(', ')}; accept new ones.`, example: values[0] ?? '' });
+/** Instead of `nullable()`, which in the document would make a named schema nullable wherever it is used. */
+export const orNull = <T extends z.ZodType>(schema: T) => z.union([schema, z.null()]);
 
 export const time = z.iso.datetime().openapi({ example: '2026-11-21T10:00:00.000Z' });
 
-const codes = Object.keys(REFUSALS) as RefusalCode[];
+const STABLE = 'Stable. Accept new ones.';
 
 export const problem = z
   .object({
@@ -133,7 +134,7 @@ export const problem = z
     title: z.string(),
     status: z.int(),
     detail: z.string().openapi({ description: 'What is wrong with this request.' }),
-    code: oneOf(codes).openapi({ description: `Stable. One of ${codes.join(', ')}; accept new ones.` }),
+    code: openSet('ProblemCode', Object.keys(REFUSALS), { description: STABLE }).open,
     instance: z.string().optional().openapi({
       description: 'The path that was asked for; absent when the request could not be read so far.',
     }),
@@ -147,3 +148,15 @@ export const problem = z
       }),
   })
   .openapi('Problem', { description: 'RFC 9457 problem details.' });
+
+/**
+ * The problem document of a route, with the codes it refuses with. All of its fields are its own: generators that merge
+ * `allOf` take the codes of every route.
+ */
+export function routeProblem(operationId: string, codes: readonly RefusalCode[]) {
+  const name = `${operationId.charAt(0).toUpperCase()}${operationId.slice(1)}Problem`;
+  const code = openSet(`${name}Code`, codes, { description: STABLE }).open;
+  return z
+    .object({ ...problem.shape, code })
+    .openapi(name, { description: `A refusal of \`${operationId}\`.` });
+}

@@ -1,14 +1,10 @@
-import {
-  DELIVERY_STATUSES,
-  EVENT_TYPES,
-  type EventType,
-  REDELIVERABLE_STATUSES,
-} from '../../domain/event.ts';
+import { type EventType, REDELIVERABLE_STATUSES } from '../../domain/event.ts';
 import { z } from '../http/zod.ts';
-import { cursor, limit, oneOf, time, wait } from './common.ts';
+import { cursor, limit, time, wait } from './common.ts';
 import { order } from './order.ts';
 import { payment } from './payment.ts';
 import { refund } from './refund.ts';
+import { deliveryStatus, eventType, openSet } from './sets.ts';
 
 /** What merchants are told: events, on their way to the order service and in the feed. */
 
@@ -64,7 +60,7 @@ export const event = z
       description: 'The same as the `webhook-id` of its deliveries.',
       example: 'evt_01JD7Z7C8Q6W4Y9V5T3R1P0N2M',
     }),
-    type: oneOf(EVENT_TYPES),
+    type: eventType.open,
     timestamp: time.openapi({ description: 'When it happened.' }),
     data: paymentEventData
       .extend({ refund: eventRefund.optional().openapi({ description: "Of a refund's events." }) })
@@ -92,7 +88,7 @@ export const eventPage = z
 export const paymentDeliveryListQuery = z.strictObject({ limit: limit(100, 20), cursor });
 
 export const deliveryListQuery = paymentDeliveryListQuery.extend({
-  status: z.enum(DELIVERY_STATUSES).optional(),
+  status: deliveryStatus.known.optional(),
 });
 
 export const newRedelivery = z
@@ -137,14 +133,9 @@ export const delivery = z
     eventId: z.string().openapi({ example: 'evt_01JD7Z7C8Q6W4Y9V5T3R1P0N2M' }),
     paymentId: z.string().openapi({ example: 'pay_01JD7Z7C8Q6W4Y9V5T3R1P0N2M' }),
     orderId: z.string().openapi({ example: 'order-1001' }),
-    type: oneOf(EVENT_TYPES),
+    type: eventType.open,
     version: z.int(),
-    status: oneOf(DELIVERY_STATUSES).openapi({
-      description:
-        `One of ${DELIVERY_STATUSES.join(', ')}; accept new ones. ` +
-        '`superseded`: what the event says ceased to be true before the order service answered, as a success once all ' +
-        'of its money is back. It is not told any more; newer events say what is true.',
-    }),
+    status: deliveryStatus.open,
     attempts: z.int().openapi({ description: 'How often the order service was told so far.' }),
     firstAttemptAt: time.nullable(),
     nextAttemptAt: time.nullable().openapi({ description: 'While it is pending; null: at once.' }),
@@ -155,7 +146,7 @@ export const delivery = z
       .array(
         z.object({
           at: time,
-          outcome: oneOf(['agreed', 'conflict', 'gone', 'not_applied', 'unknown']),
+          outcome: openSet('DeliveryOutcome', ['agreed', 'conflict', 'gone', 'not_applied', 'unknown']).open,
           statusCode: z.int().nullable().openapi({ description: 'Null when there was no answer.' }),
           detail: z.string().openapi({ example: 'It answered 500.' }),
           durationMs: z.int(),

@@ -5,6 +5,7 @@ import {
   expiresInSeconds,
   metadata,
   orderId,
+  orElse,
   READABLE_RULE,
   readableText,
 } from './common.ts';
@@ -28,7 +29,7 @@ export const newOrder = z
     expiresInSeconds: expiresInSeconds(366 * 86_400)
       .optional()
       .openapi({ description: 'When the order takes no more payments. Default: never.', example: 86_400 }),
-    metadata: metadata.default({}),
+    metadata: orElse(metadata, {}),
   })
   .openapi('NewOrder');
 
@@ -43,9 +44,7 @@ export const orderChange = z
         'past, and not before a live attempt expires.',
       example: 172_800,
     }),
-    // Without the default of a new order: what is absent stays.
-    metadata: metadata
-      .optional()
-      .openapi({ default: undefined as never, description: 'Replaces all that was there.' }),
+    // Without the fallback of a new order: what is absent stays.
+    metadata: metadata.optional().openapi({ description: 'Replaces all that was there.' }),
   })
   .openapi('OrderChange', { description: 'What is absent stays as it is. The currency never changes.' });

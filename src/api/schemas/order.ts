@@ -1,14 +1,14 @@
-import { ORDER_STATUSES } from '../../domain/states.ts';
 import { z } from '../http/zod.ts';
-import { amount, currency, cursor, limit, oneOf, time, wait } from './common.ts';
+import { amount, currency, cursor, limit, time, wait } from './common.ts';
 import { payment } from './payment.ts';
+import { orderStatus } from './sets.ts';
 
 /** Orders as they go out, and what can be asked of them. */
 
 export const orderQuery = z.strictObject({ wait });
 
 export const orderListQuery = z.strictObject({
-  status: z.enum(ORDER_STATUSES).optional(),
+  status: orderStatus.known.optional(),
   limit: limit(100, 20),
   cursor,
 });
@@ -19,7 +19,7 @@ export const order = z
     amount,
     currency,
     subject: z.string().openapi({ example: 'Two tickets' }),
-    status: oneOf(ORDER_STATUSES).openapi({ example: 'paying' }),
+    status: orderStatus.open,
     paidPaymentId: z.string().nullable(),
     paidAt: time.nullable().openapi({ description: "The channel's clock." }),
     metadata: z.record(z.string(), z.string()),

@@ -1,35 +1,32 @@
-import { ATTENTION_NAMES, ATTENTIONS } from '../../domain/attention.ts';
 import { mayReturnTo } from '../../domain/return-scheme.ts';
-import {
-  ORDER_UPDATES,
-  PAYER_ORDER_STATES,
-  PAYMENT_STATUSES,
-  REFUND_REASONS,
-  REFUND_STATUSES,
-  SETTLED_BY,
-} from '../../domain/states.ts';
 import { z } from '../http/zod.ts';
 import {
   amount,
   currency,
   cursor,
   expiresInSeconds,
+  INT64,
   limit,
   metadata,
-  oneOf,
   orderId,
+  orNull,
   text,
   time,
   wait,
 } from './common.ts';
 import { newOrder } from './new-order.ts';
+import {
+  attention,
+  openSet,
+  orderUpdate,
+  payerOrderState,
+  paymentStatus,
+  refundReason,
+  refundStatus,
+  settledBy,
+} from './sets.ts';
 
 /** Payments as they come in and go out. */
-
-const attentions = [
-  'Why a person should look at it; accept new ones.\n',
-  ...ATTENTION_NAMES.map((name) => `- \`${name}\`: ${ATTENTIONS[name].raised}`),
-].join('\n');
 
 const channelName = text(32).openapi({ example: 'simulator' });
 
@@ -82,8 +79,6 @@ export const newPayment = z
         example: 1800,
       }),
     metadata: metadata.optional().openapi({
-      // A client that fills it in would state it, and so replace that of the live payment.
-      default: undefined as never,
       description:
         'At most 20 pairs of texts, names up to 40 and values up to 500 characters. Default: none for a new payment, ' +
         'and for the live one those it has.',
@@ -98,7 +93,7 @@ export const newPayment = z
 export const paymentQuery = z.strictObject({ wait });
 
 export const paymentListQuery = z.strictObject({
-  status: z.enum(PAYMENT_STATUSES).optional(),
+  status: paymentStatus.known.optional(),
   orderId: orderId.optional(),
   channel: channelName.optional(),
   attention: z.enum(['true', 'false']).optional().openapi({
@@ -110,7 +105,7 @@ export const paymentListQuery = z.strictObject({
 
 export const nextAction = z
   .object({
-    type: oneOf(['redirect', 'qr', 'sdk']),
+    type: openSet('NextActionType', ['redirect', 'qr', 'sdk']).open,
     url: z.string().optional(),
     qr: z.string().optional(),
     params: z.record(z.string(), z.string()).optional(),
@@ -125,31 +120,30 @@ const payerFields = {
   method: z.string().openapi({ example: 'wallet' }),
   amount,
   currency,
-  status: oneOf(PAYMENT_STATUSES).openapi({ example: 'paying' }),
-  orderUpdate: oneOf(ORDER_UPDATES).nullable().openapi({
+  status: paymentStatus.open,
+  orderUpdate: orNull(orderUpdate.open).openapi({
     description: 'What became of the order; to a payer a payment is paid when it is `applied`.',
     example: null,
   }),
-  receivedAmount: z.int().nullable().openapi({ description: "The order's total as the channel has it." }),
-  refundedAmount: z.int().openapi({ description: 'What has gone back to the payer.', example: 0 }),
-  refundReason: oneOf(REFUND_REASONS)
+  receivedAmount: z
+    .int()
     .nullable()
-    .openapi({
-      description:
-        'Why all of this payment goes back without anybody having asked for a refund, else null: `duplicate_payment`, ' +
-        'the order was paid twice and this is the second; `late_payment`, it came too late for the order; `requested`, ' +
-        'it was decided so.',
-      example: null,
-    }),
-  refundStatus: oneOf(REFUND_STATUSES)
-    .nullable()
-    .openapi({
-      description:
-        'How far that is: `created` and `processing`, on its way; `succeeded`, back; `failed`, the channel refused it ' +
-        'and a person sees to it. Null without `refundReason`.',
-      example: null,
-    }),
-  nextAction: nextAction.nullable(),
+    .openapi({ ...INT64, description: "The order's total as the channel has it." }),
+  refundedAmount: z.int().openapi({ ...INT64, description: 'What has gone back to the payer.', example: 0 }),
+  refundReason: orNull(refundReason.open).openapi({
+    description:
+      'Why all of this payment goes back without anybody having asked for a refund, else null: `duplicate_payment`, ' +
+      'the order was paid twice and this is the second; `late_payment`, it came too late for the order; `requested`, ' +
+      'it was decided so.',
+    example: null,
+  }),
+  refundStatus: orNull(refundStatus.open).openapi({
+    description:
+      'How far that is: `created` and `processing`, on its way; `succeeded`, back; `failed`, the channel refused it ' +
+      'and a person sees to it. Null without `refundReason`.',
+    example: null,
+  }),
+  nextAction: orNull(nextAction),
   payUrl: z.string().nullable().openapi({ description: "The next action's URL." }),
   checkoutUrl: z.string().nullable().openapi({
     description: "nodrop's own page for the payer. Carries the client token: shown only with it.",
@@ -173,22 +167,16 @@ export const payerPayment = z
       description: "Where the payer goes on to: the merchant's `returnUrl` with `paymentId`, as it is now.",
       example: 'https://shop.example/thanks?paymentId=pay_01JD7Z7C8Q6W4Y9V5T3R1P0N2M',
     }),
-    orderState: oneOf(PAYER_ORDER_STATES).openapi({
-      description:
-        'The order as its payer may know it, by this and every other attempt. `open`: it can be paid. `undecided`: money ' +
-        'or a decision is on its way by this or another attempt: do not pay again; nobody knows yet that nothing was ' +
-        'charged. `paid`: it is paid, by this or another attempt (also when it was refunded since). `over`: it can no ' +
-        'longer be paid, and no money is known or expected. Unless it is `open` there is no `nextAction` and nothing in ' +
-        '`switchTo`.',
-      example: 'open',
-    }),
+    orderState: payerOrderState.open,
     switchTo: z.array(z.object({ channel: channelName, method: z.string() })).openapi({
       description:
         'What else this order can be paid with, for `POST /v1/payments/{id}/switch`; empty once it cannot.',
       example: [{ channel: 'simulator2', method: 'wallet' }],
     }),
   })
-  .openapi('PayerPayment', { description: 'A payment as its client token shows it.' });
+  // Its name follows `Payment`: of an answer that is one of several, Java's generator tries them by their names, and
+  // without this a merchant's payment would be read as a payer's.
+  .openapi('PaymentForPayer', { description: 'A payment as its client token shows it.' });
 
 export const payment = z
   .object({
@@ -206,10 +194,10 @@ export const payment = z
       description: 'Where the payer goes after the wallet, as it was given last.',
       example: 'https://shop.example/thanks',
     }),
-    settledBy: oneOf(SETTLED_BY).nullable(),
+    settledBy: orNull(settledBy.open),
     channelPaymentId: z.string().nullable(),
     receivedCurrency: z.string().nullable(),
-    attention: oneOf(ATTENTION_NAMES).nullable().openapi({ description: attentions }),
+    attention: orNull(attention.open),
     attentionSince: time.nullable(),
     attentionDetail: z.string().nullable(),
     metadata: z.record(z.string(), z.string()),

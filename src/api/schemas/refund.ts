@@ -1,16 +1,16 @@
-import { REFUND_REASONS, REFUND_STATUSES } from '../../domain/states.ts';
 import { z } from '../http/zod.ts';
 import {
   amount,
   currency,
   cursor,
+  INT64,
   idempotencyKey,
   limit,
-  oneOf,
   READABLE_RULE,
   readableText,
   time,
 } from './common.ts';
+import { refundReason, refundStatus } from './sets.ts';
 
 /** Refunds as they come in and go out. */
 
@@ -43,18 +43,22 @@ export const refund = z
   .object({
     id: z.string().openapi({ example: 're_0fcfbb582518ab7af008c2b704a6' }),
     paymentId: z.string().openapi({ example: 'pay_01JD7Z7C8Q6W4Y9V5T3R1P0N2M' }),
-    amount: z.int().min(0).openapi({
-      description:
-        'Minor units. Once it has succeeded: what the channel gave back, at most what came in for the payment.',
-      example: 500,
-    }),
+    amount: z
+      .int()
+      .min(0)
+      .openapi({
+        ...INT64,
+        description:
+          'Minor units. Once it has succeeded: what the channel gave back, at most what came in for the payment.',
+        example: 500,
+      }),
     askedAmount: amount.nullable().openapi({
       description: 'What was asked for, when the channel gave back another amount.',
       example: null,
     }),
     currency,
-    status: oneOf(REFUND_STATUSES).openapi({ example: 'created' }),
-    reason: oneOf(REFUND_REASONS).openapi({ example: 'requested' }),
+    status: refundStatus.open,
+    reason: refundReason.open,
     note: z.string().nullable(),
     failure: z.string().nullable().openapi({
       description: 'Why the channel refused it, for good or for now, or gave no readable answer.',

@@ -7,8 +7,18 @@ import { Misses } from '../../../src/api/http/misses.ts';
 import { StreamPlaces } from '../../../src/api/http/stream-places.ts';
 import { createAskChannel } from '../../../src/api/payments/ask-channel.ts';
 import { Readiness } from '../../../src/api/readiness.ts';
-import { EVENT_TYPES } from '../../../src/domain/event.ts';
+import { ATTENTION_NAMES } from '../../../src/domain/attention.ts';
+import { DELIVERY_STATUSES, EVENT_TYPES } from '../../../src/domain/event.ts';
 import { REFUSALS } from '../../../src/domain/refusal.ts';
+import {
+  ORDER_STATUSES,
+  ORDER_UPDATES,
+  PAYER_ORDER_STATES,
+  PAYMENT_STATUSES,
+  REFUND_REASONS,
+  REFUND_STATUSES,
+  SETTLED_BY,
+} from '../../../src/domain/states.ts';
 import { findChromium } from '../../support/chromium.ts';
 import { setUp } from '../support.ts';
 
@@ -17,7 +27,26 @@ import { setUp } from '../support.ts';
 interface Operation {
   readonly operationId: string;
   readonly parameters?: readonly { readonly in: string; readonly name: string }[];
-  readonly responses: object;
+  readonly responses: Readonly<Record<string, Response>>;
+}
+
+interface Response {
+  readonly content?: Readonly<Record<string, { readonly schema: Schema }>>;
+}
+
+interface Schema {
+  readonly $ref?: string;
+  readonly type?: string | readonly string[];
+  readonly format?: string;
+  readonly enum?: readonly unknown[];
+  readonly const?: unknown;
+  readonly default?: unknown;
+  readonly required?: readonly string[];
+  readonly anyOf?: readonly Schema[];
+  readonly oneOf?: readonly Schema[];
+  readonly allOf?: readonly Schema[];
+  readonly items?: Schema;
+  readonly properties?: Readonly<Record<string, Schema>>;
 }
 
 const { api } = await setUp();
@@ -113,6 +142,119 @@ test('what a change leaves out has no default: it stays', () => {
   const { properties } = document.components.schemas.OrderChange;
   expect(Object.keys(properties)).toEqual(['amount', 'subject', 'expiresInSeconds', 'metadata']);
   for (const property of Object.values<object>(properties)) expect(property).not.toHaveProperty('default');
+});
+
+/** A schema of the document, with what it refers to in its place. */
+function resolved(schema: Schema): Schema {
+  const name = schema.$ref?.split('/').at(-1);
+  return name === undefined ? schema : resolved(document.components.schemas[name]);
+}
+
+/** A schema and all in it, with the path there; `isOpen` when any other text is valid there as well. */
+function* within(schema: Schema, path: string, isOpen = false): Generator<[string, Schema, boolean]> {
+  const it = resolved(schema);
+  yield [path, it, isOpen];
+  const branches = [...(it.anyOf ?? []), ...(it.oneOf ?? [])];
+  const takesText = branches.map(resolved).some(({ type, enum: values }) => type === 'string' && !values);
+  for (const branch of branches) yield* within(branch, path, isOpen || takesText);
+  for (const part of it.allOf ?? []) yield* within(part, path, isOpen);
+  for (const [name, property] of Object.entries(it.properties ?? {}))
+    yield* within(property, `${path}.${name}`);
+  if (it.items !== undefined) yield* within(it.items, `${path}[]`);
+}
+
+/** The known values where any other text is valid, too. */
+function knownOf(schema: Schema) {
+  const branches = resolved(schema).anyOf?.map(resolved) ?? [];
+  expect(branches).toContainEqual({ type: 'string' });
+  return branches.find((branch) => branch.enum !== undefined)?.enum;
+}
+
+test('statuses and the like are literals, in open sets', () => {
+  const { schemas } = document.components;
+  const sets = [
+    ['Order', 'status', ORDER_STATUSES],
+    ['Payment', 'status', PAYMENT_STATUSES],
+    ['Payment', 'orderUpdate', ORDER_UPDATES],
+    ['Payment', 'settledBy', SETTLED_BY],
+    ['Payment', 'attention', ATTENTION_NAMES],
+    ['Payment', 'refundStatus', REFUND_STATUSES],
+    ['Payment', 'refundReason', REFUND_REASONS],
+    ['EventPayment', 'status', PAYMENT_STATUSES],
+    ['PaymentForPayer', 'orderState', PAYER_ORDER_STATES],
+    ['Refund', 'status', REFUND_STATUSES],
+    ['Refund', 'reason', REFUND_REASONS],
+    ['Event', 'type', EVENT_TYPES],
+    ['Delivery', 'status', DELIVERY_STATUSES],
+    ['Problem', 'code', Object.keys(REFUSALS)],
+  ] as const;
+  for (const [name, property, values] of sets)
+    expect([name, property, knownOf(schemas[name].properties[property])]).toEqual([name, property, values]);
+});
+
+test('the code of a refusal is a literal of those that its route refuses with', () => {
+  for (const endpoint of endpoints) {
+    const { responses } = document.paths[endpoint.path][endpoint.method];
+    const codes = Object.values<Response>(responses)
+      .map(({ content }) => content?.['application/problem+json']?.schema)
+      .filter((schema) => schema !== undefined)
+      .map((schema) => knownOf(resolved(schema).properties?.code ?? {}));
+    for (const known of codes) expect([endpoint.path, known]).toEqual([endpoint.path, refusalsOf(endpoint)]);
+    expect(codes.length).toBeGreaterThan(0);
+  }
+});
+
+test('no value that is added later is invalid in an answer', () => {
+  const closed = new Set<string>();
+  let sets = 0;
+  for (const [path, methods] of Object.entries<Record<string, Operation>>(document.paths)) {
+    for (const [method, { responses }] of Object.entries(methods)) {
+      for (const { content } of Object.values<Response>(responses)) {
+        for (const { schema } of Object.values(content ?? {})) {
+          for (const [where, part, isOpen] of within(schema, `${method} ${path}`)) {
+            const isClosed = part.enum !== undefined || part.const !== undefined;
+            if (isClosed && !isOpen) closed.add(where);
+            if (isClosed) sets += 1;
+          }
+        }
+      }
+    }
+  }
+  expect([...closed]).toEqual([]);
+  expect(sets).toBeGreaterThan(50);
+});
+
+test('a schema that may be null somewhere is not null everywhere', () => {
+  for (const [name, { type }] of Object.entries<Schema>(document.components.schemas))
+    expect([name, type]).not.toEqual([name, expect.arrayContaining(['null'])]);
+});
+
+test('amounts have 64 bits', () => {
+  let amounts = 0;
+  for (const [name, schema] of Object.entries<Schema>(document.components.schemas)) {
+    for (const [property, { type, format }] of Object.entries(schema.properties ?? {})) {
+      if (!/amount$/i.test(property) || !type?.includes('integer')) continue;
+      expect([name, property, format]).toEqual([name, property, 'int64']);
+      amounts += 1;
+    }
+  }
+  expect(amounts).toBeGreaterThan(8);
+});
+
+test('what has a default may be left out of a request: it has no default in the document', () => {
+  // Generators make a property that must be given of one with a default.
+  let properties = 0;
+  for (const { path, method, body } of endpoints) {
+    if (typeof body !== 'object') continue;
+    const { schema } = document.paths[path][method].requestBody.content['application/json'];
+    for (const [where, part] of within(schema, `${method} ${path}`)) {
+      expect([where, part.default]).toEqual([where, undefined]);
+      properties += 1;
+    }
+  }
+  expect(properties).toBeGreaterThan(10);
+  const { NewPayment, NewOrder } = document.components.schemas;
+  for (const { required } of [NewPayment, NewOrder]) expect(required).not.toContain('metadata');
 });
 
 test('whatever reads a body says that it must be in an encoding that is known', async () => {

@@ -1,0 +1,154 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { hasMaven } from '../src/stack/build.ts';
+import { makeCached } from '../src/stack/cache.ts';
+import { StackError } from '../src/stack/errors.ts';
+import { type CommandOptions, runVisibly } from '../src/stack/progress.ts';
+
+/** The generators of clients that the tests hold docs/openapi.json against, each of a fixed version. */
+
+export const GENERATORS = ['typescript', 'python', 'java'] as const;
+export type Generator = (typeof GENERATORS)[number];
+
+const TYPESCRIPT_GENERATOR = '7.13.0';
+const PYTHON_GENERATOR = '0.29.1';
+const JAVA_GENERATOR = '7.25.0';
+
+interface Recipe {
+  /** The entry of the cache. */
+  readonly entry: string;
+  /** What the machine must have, else the generator is left out: as in "Python 3.10 or newer with pip". */
+  readonly needs: string;
+  readonly isPossible: () => boolean;
+  /** Fills the folder. @returns what becomes the entry, or undefined when it could not. */
+  readonly make: (folder: string) => Promise<string | undefined>;
+}
+
+const succeeds = (command: string, ...args: string[]) =>
+  spawnSync(command, args, { stdio: 'ignore' }).status === 0;
+
+async function run(what: string, command: string, args: readonly string[], options: CommandOptions) {
+  const { ok, output } = await runVisibly(what, command, args, options);
+  if (!ok) console.error(`  ${command} failed: ${output.trim().split('\n').slice(-3).join(' ')}`);
+  return ok;
+}
+
+const RECIPES: Readonly<Record<Generator, Recipe>> = {
+  typescript: {
+    entry: `generator-openapi-typescript-${TYPESCRIPT_GENERATOR}`,
+    needs: 'npm',
+    isPossible: () => succeeds('npm', '--version'),
+    async make(folder) {
+      // So that npm takes the folder, and not the one it was started in, for the project.
+      writeFileSync(join(folder, 'package.json'), '{}');
+      const options = ['--no-save', '--no-package-lock', '--ignore-scripts', '--no-audit', '--no-fund'];
+      const what = `Fetching openapi-typescript ${TYPESCRIPT_GENERATOR} from the npm registry`;
+      // It needs a TypeScript with the compiler's own interface, which the project's has not.
+      const packages = [
+        `openapi-typescript@${TYPESCRIPT_GENERATOR}`,
+        'openapi-fetch@0.17.0',
+        'typescript@5.9.3',
+      ];
+      const args = ['install', '--prefix', folder, ...options, ...packages];
+      const ok = await run(what, 'npm', args, { cwd: folder, note: '30 MB, once' });
+      if (!ok) return undefined;
+      const made = join(folder, 'made');
+      mkdirSync(made);
+      renameSync(join(folder, 'node_modules'), join(made, 'node_modules'));
+      return made;
+    },
+  },
+  python: {
+    entry: `generator-openapi-python-client-${PYTHON_GENERATOR}`,
+    needs: 'Python 3.11 or newer with pip',
+    isPossible: () =>
+      succeeds('python3', '-c', 'import sys; sys.exit(sys.version_info < (3, 11))') &&
+      succeeds('python3', '-m', 'pip', '--version'),
+    async make(folder) {
+      const made = join(folder, 'made');
+      const what = `Fetching openapi-python-client ${PYTHON_GENERATOR} from the Python registry`;
+      // Into a folder, as a virtual environment cannot be moved into place.
+      const args = [
+        '-m',
+        'pip',
+        'install',
+        '--quiet',
+        '--target',
+        made,
+        `openapi-python-client==${PYTHON_GENERATOR}`,
+      ];
+      return (await run(what, 'python3', args, { cwd: folder, note: '25 MB, once' })) ? made : undefined;
+    },
+  },
+  java: {
+    entry: `generator-openapi-generator-${JAVA_GENERATOR}`,
+    needs: 'a JDK 11 or newer and Maven',
+    isPossible: () => succeeds('javac', '--version') && hasMaven(),
+    async make(folder) {
+      const made = join(folder, 'made');
+      writeFileSync(join(folder, 'pom.xml'), POM);
+      const what = `Fetching openapi-generator ${JAVA_GENERATOR} from the Maven registry`;
+      const options = ['--batch-mode', '--no-transfer-progress', `-DoutputDirectory=${made}`];
+      const args = ['dependency:copy-dependencies', ...options];
+      return (await run(what, 'mvn', args, { cwd: folder, note: '35 MB, once' })) ? made : undefined;
+    },
+  },
+};
+
+/** The generator without what it needs itself, as its one jar has that, and what its clients need. */
+const POM = `<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>nodrop</groupId>
+  <artifactId>generator</artifactId>
+  <version>1</version>
+  <dependencies>
+    <dependency>
+      <groupId>org.openapitools</groupId>
+      <artifactId>openapi-generator-cli</artifactId>
+      <version>${JAVA_GENERATOR}</version>
+      <exclusions>
+        <exclusion>
+          <groupId>*</groupId>
+          <artifactId>*</artifactId>
+        </exclusion>
+      </exclusions>
+    </dependency>
+${[
+  ['com.fasterxml.jackson.core', 'jackson-databind', '2.21.5'],
+  ['com.fasterxml.jackson.datatype', 'jackson-datatype-jsr310', '2.21.5'],
+  ['org.openapitools', 'jackson-databind-nullable', '0.2.11'],
+  ['com.google.code.findbugs', 'jsr305', '3.0.2'],
+  ['jakarta.annotation', 'jakarta.annotation-api', '1.3.5'],
+]
+  .map(
+    ([group, artifact, version]) =>
+      `    <dependency><groupId>${group}</groupId><artifactId>${artifact}</artifactId><version>${version}</version></dependency>`,
+  )
+  .join('\n')}
+  </dependencies>
+</project>
+`;
+
+/** The folder of a generator in the cache; undefined when it is not there. */
+export function lookUpGenerator(generator: Generator, cacheDir: string): string | undefined {
+  const path = join(cacheDir, RECIPES[generator].entry);
+  return existsSync(path) ? path : undefined;
+}
+
+/**
+ * Fills the cache with a generator. Where the machine lacks what it runs on, it says so, and its test is skipped.
+ * @throws StackError when its registry does not have it, or is not reached.
+ */
+export async function obtainGenerator(generator: Generator, cacheDir: string): Promise<void> {
+  if (lookUpGenerator(generator, cacheDir) !== undefined) return;
+  const { entry, needs, isPossible, make } = RECIPES[generator];
+  if (!isPossible()) {
+    console.error(`The test of a generated client (${generator}) is skipped: it needs ${needs}.`);
+    return;
+  }
+  if ((await makeCached(cacheDir, entry, make)) !== undefined) return;
+  throw new StackError(
+    `The generator of clients for ${generator} could not be obtained: check that its registry is reached, and run the command again.`,
+  );
+}
