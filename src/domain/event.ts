@@ -20,39 +20,46 @@ export const EVENT_TYPES = [
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number];
 
+/** Of a payment's row, or of one as an event has it: what decides whether an order service is to hand out goods. */
+export interface Standing {
+  readonly orderUpdate: OrderUpdate | null;
+  readonly receivedAmount: bigint | number | null;
+  readonly refundedAmount: bigint | number;
+}
+
+/** Whether the payment pays its order, or waits for its order service to say so: goods go out for it. */
+const pays = ({ orderUpdate, receivedAmount, refundedAmount }: Standing): boolean =>
+  (orderUpdate === 'pending' || orderUpdate === 'applied') && refundedAmount < (receivedAmount ?? 0);
+
 /**
  * Whether what an event of this type says is still true of its payment and, for a refund's event, of its refund. One that
  * was not told before it ceased to be true is superseded: a newer event says what is true instead. Ends without money
  * cease to be true by a late success, a success by its refusal or once all of its money is back, a review by its
- * decision, a refund when it turns out to have been another one.
+ * decision, a refund when it turns out to have been another one. Order services go by the payment that an event has, so
+ * a refund's event ceases to be true, too, when its payment pays by it, and does not any more.
+ * @param told the payment as the event has it.
  */
 export function stillHolds(
   type: EventType,
-  payment: {
-    readonly status: PaymentStatus;
-    readonly orderUpdate: OrderUpdate | null;
-    readonly receivedAmount: bigint | null;
-    readonly refundedAmount: bigint;
-  },
+  told: Standing,
+  payment: Standing & { readonly status: PaymentStatus },
   refund: { readonly status: RefundStatus } | null,
 ): boolean {
-  const { status, orderUpdate, receivedAmount, refundedAmount } = payment;
   switch (type) {
     case 'payment.succeeded':
-      return (
-        (orderUpdate === 'pending' || orderUpdate === 'applied') && refundedAmount < (receivedAmount ?? 0n)
-      );
+      return pays(payment);
     case 'payment.review':
-      return orderUpdate === 'review';
+      return payment.orderUpdate === 'review';
     case 'payment.failed':
     case 'payment.cancelled':
     case 'payment.closed':
-      return status !== 'succeeded';
+      return payment.status !== 'succeeded';
     case 'refund.succeeded':
-      return refund?.status === 'succeeded';
-    // Neither ever changes.
-    case 'payment.conflict':
+      return refund?.status === 'succeeded' && (pays(payment) || !pays(told));
     case 'refund.failed':
+      return pays(payment) || !pays(told);
+    // It never changes.
+    case 'payment.conflict':
       return true;
   }
 }

@@ -33,9 +33,10 @@ export async function supersedeUntold(tx: LedgerTx, paymentId: string, now: Date
   if (untold.length === 0) return;
   const payment = await tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
   for (const { id: deliveryId, eventId, event } of untold) {
-    const { refund: told } = event.data as unknown as EventContent;
-    const refund = told === undefined ? null : await tx.refund.findUnique({ where: { id: told.id } });
-    if (stillHolds(event.type, payment, refund)) continue;
+    const told = event.data as unknown as EventContent;
+    const refund =
+      told.refund === undefined ? null : await tx.refund.findUnique({ where: { id: told.refund.id } });
+    if (stillHolds(event.type, told.payment, payment, refund)) continue;
     await settle(tx, deliveryId, 'superseded', now);
     const detail = `${event.type} (${eventId}) is superseded: it does not hold any more, and the order service is not told of it.`;
     await note(tx, paymentId, 'delivery', detail, now, { deliveryId, eventId });

@@ -241,6 +241,18 @@ test('after a partial refund the success is still told', async () => {
   expect(await row(payment)).toMatchObject({ orderUpdate: 'applied' });
 });
 
+test('a refund of a part whose payment paid the order is not told any more once all of the money is back', async () => {
+  const payment = await newPending();
+  await giveBack(payment, 999);
+  await giveBack(payment, undefined);
+  expect(await toldOf(payment)).toEqual([
+    'payment.succeeded superseded',
+    'refund.succeeded superseded',
+    'refund.succeeded pending',
+    'payment.conflict pending',
+  ]);
+});
+
 test('a success that was told stays delivered when its money goes back, and the payment applied', async () => {
   const payment = await newPending();
   await recordAttempt(db, await deliveryOf(payment), answered('agreed'), 0, now());

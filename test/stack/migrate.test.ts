@@ -61,7 +61,10 @@ test('a process that applied them has nothing left that keeps it running', async
 test('of several at once exactly one applies each migration', async () => {
   const applied = await Promise.all([1, 2, 3, 4].map(() => applyMigrations(database.url)));
   expect(applied.flat()).toEqual(all);
-  const rows = await queryOnce(database.url, 'select migration_name, finished_at from _prisma_migrations');
+  const rows = await queryOnce(
+    database.url,
+    'select migration_name, finished_at from _prisma_migrations order by migration_name',
+  );
   expect(rows.map((row) => row.migration_name)).toEqual(all);
   expect(rows.every((row) => row.finished_at !== null)).toBe(true);
 });
