@@ -17,10 +17,11 @@ export async function isOfAllThatIsLeft(tx: LedgerTx, refund: Refund): Promise<b
 
 /**
  * Owes another refund in the place of a refused one, which names it (`replacedBy`).
- * - One that was owed by itself, and refused as part of the money had gone back: the rest. After any other refusal it
- *   waits for a person, who has it asked again.
- * - One that somebody asked for while the money is owed back: all that is left is owed by itself from now on. Of a
- *   recovered order a person decides over each, and reviewAttention shows it.
+ * - One that was owed by itself, and refused as part of the money had gone back: the rest, also of a recovered order,
+ *   as this refund was decided over and the rest is less. After any other refusal it waits for a person, who has it
+ *   asked again.
+ * - One that somebody asked for while the money is owed back: all that is left is owed by itself from now on. Not
+ *   of a recovered order: nobody decided over more there, and reviewAttention shows it.
  * - Any other request for all that is left, refused as part of the money had gone back: the rest. Not while the payment
  *   is disputed: the channel decides over that money.
  * @param isExplained the trade showed after the refusal that more had gone back than the ledger knew
