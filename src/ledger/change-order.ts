@@ -3,7 +3,7 @@ import { sayAmount } from '../domain/money.ts';
 import { Refusal } from '../domain/refusal.ts';
 import { isLive } from '../domain/states.ts';
 import type { LedgerClient } from './client.ts';
-import { forbidsAnother, type NewOrder, refusesAttempts, UnaskedAttempts } from './intake.ts';
+import { forbidsAnother, isUnfilled, type NewOrder, refusesAttempts, UnaskedAttempts } from './intake.ts';
 import { lockOrder } from './order-row.ts';
 import type { Order, Payment } from './rows.ts';
 import { note } from './timeline.ts';
@@ -23,7 +23,8 @@ export type OrderChange = {
  * money that is not decided over, so that whatever is paid from then on is a late success for another amount.
  * @param askedAttempts the live attempts that the channel was asked about, to end them, for this change.
  * @throws Refusal `order_not_found`, `order_already_paid`, `order_not_payable`, `attempt_unresolved`, `invalid_request`
- *   when it would end in the past.
+ *   when it would end in the past or before a live attempt, or when more than the amount of an order changes that was
+ *   recovered and not filled yet.
  * @throws UnaskedAttempts when the amount changes and the order has live attempts that are not among `askedAttempts`.
  */
 export async function changeOrder(
@@ -41,10 +42,11 @@ export async function changeOrder(
     if (Object.keys(news).length === 0) return;
     const refusal = refusesAttempts(order, now);
     if (refusal !== null) throw refusal;
+    if (isUnfilled(order)) requireAmountAlone(news);
     if (news.expiresAt !== undefined) requireAhead(order, news.expiresAt, now);
     const attempts = await tx.payment.findMany({ where: { merchantId, orderId } });
     if (news.amount !== undefined) requireNonePayable(attempts, askedAttempts);
-    if (news.expiresAt !== undefined) requireNotBefore(attempts, news.expiresAt, now);
+    if (news.expiresAt !== undefined) requireNotBefore(order, attempts, news.expiresAt);
     await tx.order.update({ where: { merchantId_id: { merchantId, id: orderId } }, data: news });
     if (news.amount === undefined) return;
     const [before, after] = [order.amount, news.amount].map((amount) => sayAmount(amount, order.currency));
@@ -94,20 +96,36 @@ function requireNonePayable(attempts: readonly Payment[], asked: ReadonlySet<str
 function requireAhead({ createdAt }: Order, expiresAt: Date, now: Date): void {
   if (expiresAt > now) return;
   const lived = Math.floor((now.getTime() - createdAt.getTime()) / 1000);
-  const message = `counts from the order's creation and must be more than the ${lived} seconds since then; cancel the order to end it`;
-  throw new Refusal('invalid_request', `expiresInSeconds: ${message}.`, {
-    errors: [{ path: 'expiresInSeconds', message }],
-  });
+  throw invalidExpiry(
+    `counts from the order's creation and must be more than the ${lived} seconds since then; cancel the order to end it`,
+  );
 }
 
-/** An order outlives what can be paid for it. @throws Refusal `attempt_unresolved` */
-function requireNotBefore(attempts: readonly Payment[], expiresAt: Date, now: Date): void {
-  for (const attempt of attempts) {
-    if (!isLive(attempt.status) || attempt.expiresAt <= expiresAt) continue;
-    throw new Refusal(
-      'attempt_unresolved',
-      `Payment ${attempt.id} can be paid until ${attempt.expiresAt.toISOString()}: the order cannot expire before.`,
-      { retryAfterSeconds: Math.max(1, Math.ceil((attempt.expiresAt.getTime() - now.getTime()) / 1000)) },
-    );
-  }
+/** An order outlives what can be paid for it. @throws Refusal `invalid_request` */
+function requireNotBefore({ createdAt }: Order, attempts: readonly Payment[], expiresAt: Date): void {
+  const live = attempts.filter(({ status }) => isLive(status));
+  const last = live.toSorted((a, b) => b.expiresAt.getTime() - a.expiresAt.getTime())[0];
+  if (last === undefined || last.expiresAt <= expiresAt) return;
+  const least = Math.ceil((last.expiresAt.getTime() - createdAt.getTime()) / 1000);
+  throw invalidExpiry(
+    `must be at least ${least}, as payment ${last.id} can be paid until ${last.expiresAt.toISOString()}`,
+  );
+}
+
+const invalidExpiry = (message: string): Refusal =>
+  new Refusal('invalid_request', `expiresInSeconds: ${message}.`, {
+    errors: [{ path: 'expiresInSeconds', message }],
+  });
+
+/**
+ * A recovered order that its merchant has not filled yet: a part of its content would pass for all of it, or be replaced
+ * by the request that fills it. The amount must be right before that. @throws Refusal `invalid_request`
+ */
+function requireAmountAlone(news: ReturnType<typeof differing>): void {
+  const names = Object.keys(news).filter((name) => name !== 'amount');
+  if (names.length === 0) return;
+  const message = 'the order was written again after a loss: create it again with its content first';
+  const errors = names.map((name) => ({ path: name === 'expiresAt' ? 'expiresInSeconds' : name, message }));
+  const fields = errors.map(({ path }) => path).join(', ');
+  throw new Refusal('invalid_request', `${fields}: ${message}.`, { errors });
 }

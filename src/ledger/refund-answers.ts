@@ -1,6 +1,5 @@
 import { type Attention, isFree } from '../domain/attention.ts';
 import type { ChannelAnswer, ChannelError, RefundAnswer } from '../domain/channel.ts';
-import { isAutomaticRefundId, requestedRefundId } from '../domain/ids.ts';
 import { sayAmount, smaller } from '../domain/money.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
 import { isRefundOpen } from '../domain/states.ts';
@@ -8,7 +7,8 @@ import { readCallback } from './callbacks.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { type Locked, raised, underLock, update } from './locked.ts';
 import { moneyWentBack, reviewAttention } from './refund-trouble.ts';
-import { oweRefund, promised, reasonOwed, requestRest } from './refunds.ts';
+import { promised } from './refunds.ts';
+import { isOfAllThatIsLeft, oweExplainedLate, oweInItsPlace } from './replacement.ts';
 import { correctExternal, recordExternalRefunds } from './reversals.ts';
 import type { Payment, Refund } from './rows.ts';
 import { isMoney, toRefundSnapshot } from './snapshot.ts';
@@ -33,7 +33,9 @@ export async function recordFirstAsk(
     const { tx } = locked;
     // Its row before the payment's.
     const asked = await tx.refund.update({ where: { id: refundId }, data: { askedAt: now } });
-    const payment = await recordTrade(locked, trade, now, refundId);
+    const seen = await recordTrade(locked, trade, now, refundId);
+    const isMore = seen.refundedAmount > locked.payment.refundedAmount;
+    const payment = isMore ? await oweExplainedLate({ ...locked, payment: seen }, now, refundId) : seen;
     const left = (payment.receivedAmount ?? 0n) - (await promised(tx, payment.id, refundId));
     if (left >= asked.amount || !(await isOfAllThatIsLeft(tx, asked))) return;
     if (left > 0n) {
@@ -47,14 +49,6 @@ export async function recordFirstAsk(
     const reason = 'All of the money is back, or on its way back: the channel was not asked for it.';
     await recordRefusal({ ...locked, payment }, asked, reason, now);
   });
-}
-
-/** An automatic refund, one that was requested without an amount, or the rest of one. */
-async function isOfAllThatIsLeft(tx: LedgerTx, refund: Refund): Promise<boolean> {
-  const { id, merchantId, paymentId, idempotencyKey } = refund;
-  if (isAutomaticRefundId(id, paymentId)) return true;
-  if (idempotencyKey === null) return (await tx.refund.count({ where: { replacedBy: id } })) > 0;
-  return id === requestedRefundId({ merchantId, paymentId, idempotencyKey, amount: 'all' });
 }
 
 /**
@@ -99,11 +93,12 @@ async function recordRefusal(
   const said = `Refund ${id} of ${sayAmount(refund.amount, refund.currency)} failed: ${reason}`;
   await note(tx, payment.id, 'refund', said, now, { refundId: id, status: 'failed' });
   const isExplained = payment.refundedAmount > locked.payment.refundedAmount;
-  const rest = await oweInItsPlace({ ...locked, payment }, failed, isExplained, now);
-  if (rest !== null) await tx.refund.update({ where: { id }, data: { replacedBy: rest.id } });
+  await oweInItsPlace({ ...locked, payment }, failed, isExplained, now);
+  // This one may have hidden what explains an earlier refusal.
+  const after = isExplained ? await oweExplainedLate({ ...locked, payment }, now, id) : payment;
   news.push({ type: 'refund.failed', refundId: id });
-  await reviewAttention(tx, payment, now);
-  return toRefundSnapshot(failed, payment);
+  await reviewAttention(tx, after, now);
+  return toRefundSnapshot(failed, after);
 }
 
 /** What the channel said of the trade when it was queried for a refund. `absent`: see recordExternalRefunds. */
@@ -124,31 +119,6 @@ async function recordTrade(
   return isMoney(trade)
     ? await recordExternalRefunds({ ...locked, payment: seen }, trade, now, absent)
     : seen;
-}
-
-/**
- * The refund that is owed in the place of a refused one.
- * - One that was owed by itself, and refused as part of the money had gone back: the rest. After any other refusal it
- *   waits for a person, who has it asked again.
- * - One that somebody asked for while the money is owed back: all that is left is owed by itself from now on. Of a
- *   recovered order a person decides over each, and reviewAttention shows it.
- * - Any other request for all that is left, refused as part of the money had gone back: the rest. Not while the payment
- *   is disputed: the channel decides over that money.
- * @param isExplained the trade showed after the refusal that more had gone back than the ledger knew
- */
-async function oweInItsPlace(
-  { tx, order, payment }: Locked,
-  refused: Refund,
-  isExplained: boolean,
-  now: Date,
-): Promise<Refund | null> {
-  if (isAutomaticRefundId(refused.id, payment.id))
-    return isExplained ? await oweRefund(tx, payment, refused.reason, now) : null;
-  if (payment.orderUpdate === 'conflict' && order.recoveredAt === null)
-    return await oweRefund(tx, payment, await reasonOwed(tx, payment.id), now);
-  if (!isExplained || payment.attention === 'disputed' || !(await isOfAllThatIsLeft(tx, refused)))
-    return null;
-  return await requestRest(tx, payment, refused, now);
 }
 
 /**

@@ -121,8 +121,8 @@ function troubleWith(refund: Refund, isHeld: boolean, isOwedByHand: boolean, now
   if (!isRefundOpen(refund.status)) return undefined;
   const { unknownSince, createdAt, failure } = refund;
   if (unknownSince !== null && now.getTime() - unknownSince.getTime() >= REFUND_FAILING_AFTER_MS)
-    return `No definite answer on ${what} since ${unknownSince.toISOString()}; it is asked on.${failure === null ? '' : ` Last: ${failure}`}`;
+    return `No definite answer on ${what} since ${unknownSince.toISOString()}; nodrop keeps asking the channel.${failure === null ? '' : ` Last: ${failure}`}`;
   if (refund.status === 'processing' && now.getTime() - createdAt.getTime() >= REFUND_PROCESSING_AT_MOST_MS)
-    return `The channel still has ${what} in process, owed since ${createdAt.toISOString()}; it is asked on.`;
+    return `The channel still has ${what} in process, owed since ${createdAt.toISOString()}; nodrop keeps asking the channel.`;
   return undefined;
 }

@@ -53,15 +53,19 @@ export async function requestRefund(
   }
 }
 
-/** A new request for all that is left of money that came in: what is left is worth asking the channel before. */
+/**
+ * A new request for all that is left of money that came in, which the ledger would not refuse: what is left is worth
+ * asking the channel before.
+ */
 export async function asksForTheRest(
   db: LedgerClient,
-  { merchantId, receivedAmount }: Payment,
+  { id, merchantId, receivedAmount, attention }: Payment,
   { amount, idempotencyKey }: RefundRequest,
 ): Promise<boolean> {
-  if (amount !== undefined || receivedAmount === null) return false;
+  if (amount !== undefined || receivedAmount === null || attention === 'disputed') return false;
   const key = { merchantId_idempotencyKey: { merchantId, idempotencyKey } };
-  return (await db.refund.findUnique({ where: key, select: { id: true } })) === null;
+  if ((await db.refund.findUnique({ where: key, select: { id: true } })) !== null) return false;
+  return (await promised(db, id)) < receivedAmount;
 }
 
 async function insertRefund(
@@ -181,7 +185,11 @@ async function differences(
 }
 
 /** What has gone back of a payment, and what is to; without the refund `except`. */
-export async function promised(tx: LedgerTx, paymentId: string, except?: string): Promise<bigint> {
+export async function promised(
+  tx: LedgerClient | LedgerTx,
+  paymentId: string,
+  except?: string,
+): Promise<bigint> {
   const { _sum } = await tx.refund.aggregate({
     where: {
       paymentId,

@@ -8,6 +8,7 @@ import type { LedgerClient, LedgerTx } from './client.ts';
 import { cleared, type Locked, raised, underLock, update } from './locked.ts';
 import { moneyWentBack } from './refund-trouble.ts';
 import { promised } from './refunds.ts';
+import { oweExplainedLate } from './replacement.ts';
 import type { Payment, Refund } from './rows.ts';
 import { isMoney, toSnapshot } from './snapshot.ts';
 import { note } from './timeline.ts';
@@ -58,7 +59,10 @@ export async function recordExternalRefunds(
   }
   if (atChannel === 0n) return payment;
   const amount = atChannel - (await promised(tx, payment.id, absent));
-  return amount <= 0n ? payment : await insertExternal(locked, amount, now);
+  if (amount <= 0n) return payment;
+  const after = await insertExternal(locked, amount, now);
+  // Else it is the caller's, once it has recorded the refund.
+  return absent === undefined ? await oweExplainedLate({ ...locked, payment: after }, now) : after;
 }
 
 async function insertExternal(locked: Locked, amount: bigint, now: Date): Promise<Payment> {

@@ -312,7 +312,7 @@ describe('refund_failing', () => {
     const { id, refundId } = await twice();
     await recordRefundSilence(api.db, refundId, SILENCE, at(100));
     await recordRefundSilence(api.db, refundId, SILENCE, at(3700));
-    await expectShown(id, 'refund_failing', at(3700), 'it is asked on');
+    await expectShown(id, 'refund_failing', at(3700), 'nodrop keeps asking the channel');
     const refused = { state: 'failed', reason: 'account closed' } as const;
     await recordRefundAnswer(api.db, refundId, refused, at(4000));
     await expectShown(id, 'refund_failing', at(3700), 'account closed');

@@ -3,7 +3,7 @@ import type { PaidAnswer } from '../../src/domain/channel.ts';
 import { newPaymentId } from '../../src/domain/ids.ts';
 import type { PaymentTerms } from '../../src/domain/payment.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
-import { changeOrder } from '../../src/ledger/change-order.ts';
+import { changeOrder, type OrderChange } from '../../src/ledger/change-order.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { recordAttempt } from '../../src/ledger/deliveries.ts';
 import { lostCommitsWarning, warnOfLostCommits } from '../../src/ledger/durability.ts';
@@ -263,7 +263,21 @@ describe('of an order whose amount was changed', () => {
     await endPayment(db, terms.paymentId, 'cancelled', 'unpaid.', now());
     const changed = newOrder(terms.orderId, { amount: 1250 });
     await expect(createOrder(db, merchantId, changed, now())).rejects.toMatchObject({ code: 'order_exists' });
-    await changeOrder(db, merchantId, terms.orderId, { amount: 1250 }, new Set(), now());
+    const change = (what: OrderChange) => changeOrder(db, merchantId, terms.orderId, what, new Set(), now());
+    // Else the order would pass for filled, or lose what was set when it is.
+    for (const [path, more] of [
+      ['subject', { subject: 'x' }],
+      ['metadata', { metadata: { seat: '7' } }],
+      ['expiresInSeconds', { expiresInSeconds: 7200 }],
+    ] as const) {
+      await expect(change({ amount: 1250, ...more })).rejects.toMatchObject({
+        ...{
+          code: 'invalid_request',
+          errors: [{ path, message: expect.stringContaining('create it again') }],
+        },
+      });
+    }
+    await change({ amount: 1250 });
     const { order: filled } = await createOrder(db, merchantId, changed, now());
     expect(filled).toMatchObject({ amount: 1250n, subject: 'Two tickets', metadata: { seat: '7' } });
     expect((await paid(terms)).orderUpdate).toBe('review');

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ChannelAnswer, PaidAnswer } from '../../src/domain/channel.ts';
-import { automaticRefundId } from '../../src/domain/ids.ts';
+import { automaticRefundId, replacementRefundId } from '../../src/domain/ids.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { startPayment } from '../../src/ledger/intake.ts';
@@ -17,7 +17,7 @@ import {
   requestCancel,
   settlePayment,
 } from '../../src/ledger/payments.ts';
-import { recordRefundAnswer, recordRefundCallback } from '../../src/ledger/refund-answers.ts';
+import { recordFirstAsk, recordRefundAnswer, recordRefundCallback } from '../../src/ledger/refund-answers.ts';
 import { requestRefund } from '../../src/ledger/refunds.ts';
 import { resolvePayment } from '../../src/ledger/resolve.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
@@ -259,6 +259,77 @@ describe('a merchant has it refunded, another attempt pays the order, and the ch
     await recordRefundAnswer(db, refund.id, refused, now(), short);
     expect(await row(id)).toMatchObject({ orderUpdate: 'review', attention: 'amount_mismatch' });
     expect(await refundsOf(id)).toHaveLength(1);
+  });
+});
+
+describe('the rest was refused while another refund of ours in process hid what had gone back at the channel', () => {
+  const back = (refundedAmount: number): PaidAnswer => ({ ...PAID, refundedAmount });
+  const REFUSED = { state: 'failed', reason: 'More than is left.' } as const;
+  const request = async (paymentId: string, amount?: number) => {
+    const asked = { amount, note: undefined, idempotencyKey: `${paymentId}-${amount ?? 'all'}` };
+    const { refund } = await requestRefund(db, paymentId, asked, now());
+    return refund.id;
+  };
+  const paid = async () => {
+    const { id } = await attempt();
+    await recordAnswer(db, id, PAID, 'query', now());
+    await settlePayment(db, id, now());
+    return id;
+  };
+  const refuse = async (refundId: string) => {
+    await recordFirstAsk(db, refundId, back(150), now());
+    await recordRefundAnswer(db, refundId, REFUSED, now(), back(150));
+  };
+  const refundOf = (id: string) => db.refund.findUnique({ where: { id } });
+  /** A refund of 250 in process, 150 given back elsewhere, and all that is left refused. */
+  const hidden = async () => {
+    const id = await paid();
+    const [open, all] = [await request(id, 250), await request(id)];
+    await recordFirstAsk(db, open, PAID, now());
+    await recordRefundAnswer(db, open, { state: 'processing' }, now());
+    await refuse(all);
+    expect(await refundOf(all)).toMatchObject({ status: 'failed', amount: 750n, replacedBy: null });
+    return { id, open, all, rest: replacementRefundId(all) };
+  };
+  const GIVEN = { state: 'succeeded', channelRefundId: 'r', amount: 250 } as const;
+
+  test('that one succeeds: the rest is owed, once', async () => {
+    const { id, open, all, rest } = await hidden();
+    for (let i = 0; i < 2; i++) await recordRefundAnswer(db, open, GIVEN, now(), back(400));
+    expect(await refundOf(all)).toMatchObject({ replacedBy: rest });
+    expect(await refundOf(rest)).toMatchObject({ status: 'created', amount: 600n });
+    expect(await db.refund.count({ where: { paymentId: id } })).toBe(4);
+  });
+
+  test('that one is refused: no more is owed than was asked for', async () => {
+    const { open, all, rest } = await hidden();
+    await recordRefundAnswer(db, open, REFUSED, now(), back(150));
+    expect(await refundOf(all)).toMatchObject({ replacedBy: rest });
+    expect(await refundOf(rest)).toMatchObject({ status: 'created', amount: 750n });
+  });
+
+  test('another refund was asked for since: nothing is owed by itself', async () => {
+    const { id, open, all } = await hidden();
+    await request(id, 100);
+    await recordRefundAnswer(db, open, GIVEN, now(), back(400));
+    expect(await refundOf(all)).toMatchObject({ replacedBy: null });
+  });
+
+  test('one that was owed by itself: the rest is owed, and no person is needed any more', async () => {
+    const first = await attempt();
+    const { id } = await attempt('simulator2', first.orderId);
+    for (const paymentId of [first.id, id]) await recordAnswer(db, paymentId, PAID, 'query', now());
+    for (const paymentId of [first.id, id]) await settlePayment(db, paymentId, now());
+    const owed = automaticRefundId(id);
+    await db.refund.update({ where: { id: owed }, data: { amount: 750n } });
+    const open = await request(id, 250);
+    await recordRefundAnswer(db, open, { state: 'processing' }, now());
+    await refuse(owed);
+    expect(await row(id)).toMatchObject({ attention: 'refund_failing' });
+    await recordRefundAnswer(db, open, GIVEN, now(), back(400));
+    expect(await refundOf(owed)).toMatchObject({ replacedBy: automaticRefundId(id, 2) });
+    expect(await refundOf(automaticRefundId(id, 2))).toMatchObject({ status: 'created', amount: 600n });
+    expect(await row(id)).toMatchObject({ attention: 'order_conflict' });
   });
 });
 

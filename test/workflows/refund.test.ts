@@ -595,17 +595,20 @@ describe('a refund of all that is left, refused as part went back at the channel
     ]);
   });
 
-  test('one of a recovered order as well: a person had decided that all of it goes back', async () => {
-    const payment = await h.newPaid();
-    const { merchantId, orderId: id } = payment;
-    const recovered = { recoveredAt: new Date(await h.now()) };
-    await h.db.order.update({ where: { merchantId_id: { merchantId, id } }, data: recovered });
-    beforeRefund = [() => h.refundElsewhere(payment, 300)];
-    const refund = await h.refund(payment);
-    await done(refund.id);
-    const { replacedBy } = await h.refundRow(refund.id);
-    expect(await startRest(payment, replacedBy)).toMatchObject({ status: 'succeeded', amount: 1690n });
-  });
+  test.each(['requested', 'owed'])(
+    'one of a recovered order that is %s as well: it was decided that all of it goes back',
+    async (kind) => {
+      const payment = await h.newPaid();
+      const { merchantId, orderId: id } = payment;
+      const recovered = { recoveredAt: new Date(await h.now()) };
+      await h.db.order.update({ where: { merchantId_id: { merchantId, id } }, data: recovered });
+      beforeRefund = [() => h.refundElsewhere(payment, 300)];
+      const refund = kind === 'owed' ? await h.owe(payment) : await h.refund(payment);
+      await done(refund.id);
+      const { replacedBy } = await h.refundRow(refund.id);
+      expect(await startRest(payment, replacedBy)).toMatchObject({ status: 'succeeded', amount: 1690n });
+    },
+  );
 
   test('one of a payment that is disputed meanwhile: the channel decides over the rest', async () => {
     const payment = await h.newPaid();
@@ -688,9 +691,12 @@ test('refunds made at the channel are found by its callback, and one that was th
     'query: The channel speaks of 0.01 CNY, settled were 19.90 CNY: not acted on.',
   ]);
 
-  const first = await h.newPaid();
-  const second = await h.newPayment();
-  await h.db.payment.update({ where: { id: second.id }, data: { orderId: first.orderId } });
+  const first = await h.newPayment();
+  const second = await h.newPayment({ orderId: first.orderId, channel: 'simulator2' });
+  const run = await h.start(first);
+  await h.simulator.pay(first.id);
+  await h.callback(first);
+  await run.result();
   await h.db.payment.update({
     where: { id: second.id },
     data: {

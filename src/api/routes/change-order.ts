@@ -24,7 +24,9 @@ export function changeOrderRoute(api: Api): Endpoint {
       'is silent or still decides, or whose money waits for a decision, refuses it with 409 `attempt_unresolved`: ' +
       'repeat the request after `Retry-After`. Money that comes in later for an attempt at the old amount pays ' +
       'nothing by itself and waits for a decision (`review`, `amount_mismatch`). Subject, metadata and expiry end no ' +
-      'attempt. An order that is paid, being cancelled or over does not change; what holds already may be repeated.',
+      'attempt. An expiry in the past, or before a live attempt ends, is 422 `invalid_request`, with the least value. ' +
+      'Of an order that was written again after a loss only the amount changes until it is created again with its ' +
+      'content. An order that is paid, being cancelled or over does not change; what holds already may be repeated.',
     auth: 'key',
     params: z.object({ id: z.string() }),
     body: orderChange,

@@ -69,7 +69,8 @@ export const refund = z
       .openapi({
         description:
           'The refund that goes out in its place: this one is `failed`, as part of the money had gone back at the ' +
-          'channel, and the rest goes back under another number without being asked for. That one may be replaced too.',
+          'channel, and the rest goes back under another number without being asked for. That one may be replaced too. ' +
+          'While another refund of the payment is in process, this may be set only once that one settles.',
         example: null,
       }),
     channelRefundId: z.string().nullable(),

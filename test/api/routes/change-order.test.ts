@@ -206,8 +206,8 @@ test('subject, metadata and a longer life end nothing and ask nobody, whatever t
   });
   // Not shorter than the attempt's.
   const shorter = await patch(orderId, { expiresInSeconds: 300 });
-  expect(code(shorter)).toEqual([409, 'attempt_unresolved']);
-  expect(Number(shorter.headers.get('retry-after'))).toBeGreaterThan(300);
+  expect(code(shorter)).toEqual([422, 'invalid_request']);
+  expect(shorter.json.detail).toMatch(/^expiresInSeconds: must be at least \d+, as payment /);
 });
 
 test('an order that is over or being cancelled does not change', async () => {

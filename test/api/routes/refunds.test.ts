@@ -156,6 +156,18 @@ describe('for all that is left, the channel is asked first what is left', () => 
     expect(asked()).toBe(1);
   });
 
+  test('not where the ledger refuses it: nothing is left, or the payment is disputed', async () => {
+    const before = asked();
+    const { id } = await paid();
+    await ask(id, { amount: 1050 });
+    expect(codeOf(await ask(id))).toEqual([409, 'not_refundable']);
+    const disputed = await paid();
+    const data = { attention: 'disputed', attentionSince: new Date() };
+    await api.db.payment.update({ where: { id: disputed.id }, data });
+    expect(codeOf(await ask(disputed.id))).toEqual([409, 'not_refundable']);
+    expect(asked()).toBe(before);
+  });
+
   test('a channel that is silent, or a Temporal that is away: as much as the ledger says', async () => {
     api.workflows.onAskChannel = () => new Promise(() => undefined);
     const silent = await ask((await paid()).id);
