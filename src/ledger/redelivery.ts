@@ -23,16 +23,28 @@ export const REDELIVERED_A_REQUEST = 1_000;
 
 const later = (now: Date, ms: number): Date => new Date(now.getTime() + ms);
 
+/** 4xx that speak of the service or of its address, and not of the event. */
+const OF_THE_SERVICE: readonly number[] = [401, 403, 408, 425, 429];
+
+/** The order service answers, and does not accept this one event: that says nothing of the others. */
+const isEventRefused = (outcome: DeliveryOutcome | null, statusCode: number | null): boolean =>
+  outcome === 'unknown' &&
+  statusCode !== null &&
+  statusCode >= 400 &&
+  statusCode < 500 &&
+  !OF_THE_SERVICE.includes(statusCode);
+
 /**
  * What a call says of the order service as a whole: of any number of calls at once, one UPDATE finds that it has begun to
- * fail, or answers again. A redelivery that is under way goes on.
+ * fail, or answers again. A refusal of one event says neither. A redelivery that is under way goes on.
  */
 export async function noteHealth(
   tx: LedgerTx,
   merchantId: string,
-  { outcome, at }: Pick<Attempt, 'outcome' | 'at'>,
+  { outcome, statusCode, at }: Pick<Attempt, 'outcome' | 'statusCode' | 'at'>,
   now: Date,
 ): Promise<void> {
+  if (isEventRefused(outcome, statusCode)) return;
   if (outcome === 'unknown') {
     // A call that began before it answered another one says nothing new.
     await tx.$executeRaw`
@@ -133,13 +145,17 @@ export async function readOutcome(
       is_over: boolean;
       retry_after: Date | null;
       outcome: DeliveryOutcome | null;
+      status_code: number | null;
     }[]
   >`
-    SELECT id, attempts, 
-      status <> 'pending' AND (redelivery_asked_at IS NULL OR status <> ALL(${REDELIVERABLE_STATUSES}::text[])) AS is_over, retry_after, (
-      SELECT outcome FROM delivery_attempts WHERE delivery_id = deliveries.id ORDER BY id DESC LIMIT 1
-    ) AS outcome
-    FROM deliveries WHERE id = ANY(${ids}::text[])`;
+    SELECT deliveries.id, attempts,
+      status <> 'pending' AND (redelivery_asked_at IS NULL OR status <> ALL(${REDELIVERABLE_STATUSES}::text[])) AS is_over,
+      retry_after, last.outcome, last.status_code
+    FROM deliveries LEFT JOIN LATERAL (
+      SELECT outcome, status_code FROM delivery_attempts
+      WHERE delivery_id = deliveries.id ORDER BY id DESC LIMIT 1
+    ) last ON true
+    WHERE deliveries.id = ANY(${ids}::text[])`;
   const before = new Map(picked.map(({ id, attempts }) => [id, attempts]));
   const told = rows.filter(({ id, attempts }) => attempts > (before.get(id) ?? 0));
   const isWhole = rows.every((row) => row.is_over || told.includes(row));
@@ -147,7 +163,9 @@ export async function readOutcome(
   // What is not told by now its own workflow tells.
   if (!isWhole)
     await db.delivery.updateMany({ where: { id: { in: ids } }, data: { redeliveryAskedAt: null } });
-  const unanswered = told.filter(({ outcome }) => outcome === 'unknown').length;
+  const unanswered = told.filter(
+    ({ outcome, status_code }) => outcome === 'unknown' && !isEventRefused(outcome, status_code),
+  ).length;
   const pauses = told.map(({ retry_after }) => (retry_after?.getTime() ?? 0) - now.getTime());
   return { answered: told.length - unanswered, unanswered, pauseMs: Math.max(0, ...pauses) };
 }
