@@ -170,10 +170,13 @@ export async function recordAttempt(
         attempts: { increment: 1 },
         lastAttemptAt: at,
         retryAfter: retryAfterMs === undefined ? null : new Date(now.getTime() + retryAfterMs),
-        redeliveryAskedAt: null,
       },
       include: { event: true },
     });
+    const isAnswered = outcome !== 'unknown' && outcome !== 'not_applied';
+    // One that is settled has no time of its own: what was asked for and failed would never be told.
+    if (isAnswered || row.status === 'pending')
+      await tx.delivery.updateMany({ where: { id: deliveryId }, data: { redeliveryAskedAt: null } });
     await noteHealth(tx, row.merchantId, attempt, now);
     const { event, ...delivery } = row;
     const told = `The order service was told of ${event.type} (${event.id}): ${detail}`;
@@ -184,8 +187,7 @@ export async function recordAttempt(
     }
     if (delivery.status !== 'pending')
       return toDeliverySnapshot({ ...delivery, event, payment: locked.payment });
-    if (outcome === 'unknown' || outcome === 'not_applied')
-      return await goOn(locked, { ...delivery, event }, attempt, random, now);
+    if (!isAnswered) return await goOn(locked, { ...delivery, event }, attempt, random, now);
     const settled = await settle(tx, delivery.id, outcome === 'agreed' ? 'delivered' : outcome, now);
     const concluded = await conclude(locked, event, attempt, now);
     const payment = await endFailing({ ...locked, payment: concluded }, now);

@@ -85,14 +85,15 @@ export async function findDueRedeliveries(db: LedgerClient, now: Date): Promise<
       AND id IN (
         SELECT merchant_id FROM deliveries
         WHERE redelivery_asked_at IS NOT NULL AND status = ANY(${REDELIVERABLE_STATUSES}::text[])
+          AND (last_attempt_at IS NULL OR last_attempt_at < redelivery_asked_at)
       )`;
   return rows.map(({ id }) => id);
 }
 
 /**
- * The next deliveries to be told: those that a request wants told, and while a redelivery is due all that wait for their
- * time and have not been told since it began. What payments wait for comes first, then what would be told soonest.
- * What the order service asked to be left alone with is left alone.
+ * The next deliveries to be told: those that a request wants told and that have not been told since, and while a
+ * redelivery is due all that have no answer yet and have not been told since it began. What payments wait for comes
+ * first, then what would be told soonest. What the order service asked to be left alone with is left alone.
  */
 export async function takeWaiting(
   db: LedgerClient,
@@ -106,9 +107,11 @@ export async function takeWaiting(
       AND (redelivery_started_at IS NULL OR redelivery_started_at < redelivery_due_at)`;
   const picked = await db.$queryRaw<PickedDelivery[]>`
     WITH wanted AS (
-      SELECT id FROM deliveries
+      SELECT deliveries.id FROM deliveries JOIN merchants ON merchants.id = deliveries.merchant_id
       WHERE merchant_id = ${merchantId} AND redelivery_asked_at IS NOT NULL
         AND status = ANY(${REDELIVERABLE_STATUSES}::text[])
+        AND (last_attempt_at IS NULL OR last_attempt_at < redelivery_asked_at
+          OR redelivery_due_at <= ${now} AND last_attempt_at < redelivery_started_at)
       UNION
       SELECT deliveries.id FROM deliveries JOIN merchants ON merchants.id = deliveries.merchant_id
       WHERE merchant_id = ${merchantId} AND status = 'pending' AND next_attempt_at > ${now}
@@ -161,8 +164,9 @@ export async function readOutcome(
   const isWhole = rows.every((row) => row.is_over || told.includes(row));
   if (!isWhole && now.getTime() < until) return null;
   // What is not told by now its own workflow tells.
+  const late = ids.filter((id) => !told.some((row) => row.id === id));
   if (!isWhole)
-    await db.delivery.updateMany({ where: { id: { in: ids } }, data: { redeliveryAskedAt: null } });
+    await db.delivery.updateMany({ where: { id: { in: late } }, data: { redeliveryAskedAt: null } });
   const unanswered = told.filter(
     ({ outcome, status_code }) => outcome === 'unknown' && !isEventRefused(outcome, status_code),
   ).length;
@@ -181,7 +185,9 @@ export async function endRedelivery(db: LedgerClient, merchantId: string, now: D
       ELSE (
         SELECT GREATEST(min(retry_after), redelivery_started_at + ${REDELIVERY_EVERY_MS} * interval '1 ms', ${now})
         FROM deliveries
-        WHERE merchant_id = merchants.id AND status = 'pending' AND next_attempt_at > ${now}
+        WHERE merchant_id = merchants.id
+          AND (status = 'pending' AND next_attempt_at > ${now}
+            OR redelivery_asked_at IS NOT NULL AND status = ANY(${REDELIVERABLE_STATUSES}::text[]))
           AND COALESCE(last_attempt_at, created_at) < order_service_answers_since
         HAVING count(*) > 0
       ) END
@@ -197,7 +203,7 @@ export interface Redelivery {
 
 /**
  * A merchant wants its events of this status told again, the oldest first. Asked for twice before they are told, they
- * are told once.
+ * are told once; one whose call failed is told at once when it is asked for again.
  * @param since the oldest event's time
  */
 export async function requestRedeliveries(
@@ -222,7 +228,8 @@ export async function requestRedeliveries(
       UPDATE deliveries SET redelivery_asked_at = ${now}
       WHERE id IN (
         SELECT id FROM deliveries
-        WHERE id = ANY(${ids}::text[]) AND status = ${status} AND redelivery_asked_at IS NULL
+        WHERE id = ANY(${ids}::text[]) AND status = ${status}
+          AND (redelivery_asked_at IS NULL OR redelivery_asked_at <= last_attempt_at)
         FOR UPDATE SKIP LOCKED
       ) RETURNING id, payment_id, event_id`;
     await tx.timelineEntry.createMany({

@@ -312,6 +312,34 @@ describe('a request', () => {
     expect(notes).toBe(2);
   });
 
+  test('holds until there is an answer, by one call for each time that the order service answers again', async () => {
+    const settled = { status: 'delivered', settledAt: at(-HOUR), nextAttemptAt: null };
+    const [lost = '', told = ''] = [await newWaiting(settled), await newWaiting(settled)];
+    expect(await ask('delivered')).toEqual({ count: 2, nextSince: null });
+    const batch = await takeWaiting(db, merchantId, 2, at(1));
+    await called(lost, 'unknown', 2);
+    expect(await readOutcome(db, batch, at(200))).toMatchObject({ answered: 0, unanswered: 1 });
+    expect(await idsOf(9, 201)).toEqual([]);
+    await called(told, 'agreed', 202);
+    expect(await dueAt()).toBe(202);
+    expect(await idsOf(9, 203)).toEqual([lost]);
+    await called(lost, 'unknown', 204);
+    expect(await idsOf(9, 205)).toEqual([]);
+    await called(told, 'agreed', 206);
+    await endRedelivery(db, merchantId, at(207));
+    expect(await dueAt()).toBe(203 + 10 * MINUTE);
+    expect(await findDueRedeliveries(db, at(208))).not.toContain(merchantId);
+    // Asked for once more it need not wait.
+    expect(await requestRedeliveries(db, merchantId, 'delivered', new Date(0), 'a test', at(209))).toEqual({
+      count: 2,
+      nextSince: null,
+    });
+    expect((await idsOf(9, 210)).sort()).toEqual([lost, told].sort());
+    await called(lost, 'agreed', 211);
+    await called(told, 'agreed', 211);
+    expect(await idsOf(9, 203 + 10 * MINUTE)).toEqual([]);
+  });
+
   test('while the order service fails: kept, and the sweep does not try it every minute', async () => {
     const [first = '', second = ''] = [await newWaiting(), await newWaiting()];
     expect(await ask('pending')).toEqual({ count: 2, nextSince: null });
