@@ -218,8 +218,10 @@ async function goOn(
   now: Date,
 ): Promise<DeliverySnapshot> {
   const wait = deliveryWait(delivery.attempts, random, retryAfterMs);
-  // A person who wanted it told at once, while this attempt was under way, may have mended what it failed by.
-  const isHurried = delivery.tellingUntil !== null && delivery.nextAttemptAt === null;
+  // A person who wanted it told at once, while this attempt was under way, may have mended what it failed by. What the
+  // order service asked for itself holds all the same.
+  const isHurried =
+    delivery.tellingUntil !== null && delivery.nextAttemptAt === null && retryAfterMs === undefined;
   const waiting = await locked.tx.delivery.update({
     where: { id: delivery.id },
     data: { nextAttemptAt: isHurried ? null : new Date(now.getTime() + wait), tellingUntil: null },

@@ -126,10 +126,10 @@ export async function takeWaiting(
   return { picked, until: now.getTime() + REDELIVERED_WITHIN_MS };
 }
 
-/** The delivery is told now, unless it has been told since it was picked. */
+/** The delivery is told now, unless it has been told since it was picked, or is being told. */
 export async function makeDue(db: LedgerClient, { id, attempts }: PickedDelivery): Promise<void> {
   await db.delivery.updateMany({
-    where: { id, attempts, status: 'pending' },
+    where: { id, attempts, status: 'pending', tellingUntil: null },
     data: { nextAttemptAt: null },
   });
 }

@@ -271,6 +271,20 @@ describe('a batch', () => {
     expect(await takeTurn(db, second.id, at(5))).toMatchObject({ kind: 'later' });
   });
 
+  test('hurries no call that is under way, and nobody hurries what it asked to be left alone with', async () => {
+    const id = await newWaiting({ nextAttemptAt: at(10) });
+    await answersAgain(0);
+    const batch = await takeWaiting(db, merchantId, 1, at(1));
+    expect(await takeTurn(db, id, at(10))).toMatchObject({ kind: 'now' });
+    for (const one of batch.picked) await makeDue(db, one);
+    const { nextAttemptAt } = await db.delivery.findUniqueOrThrow({ where: { id } });
+    expect.soft(nextAttemptAt).not.toBeNull();
+    // As a person does.
+    await db.delivery.update({ where: { id }, data: { nextAttemptAt: null } });
+    await called(id, 'unknown', 11, 2 * DAY * 1000);
+    expect(await takeTurn(db, id, at(HOUR))).toMatchObject({ kind: 'later' });
+  });
+
   test('is over after two minutes, whoever did not come to tell it', async () => {
     await newWaiting();
     await newWaiting({ status: 'delivered', settledAt: at(0), redeliveryAskedAt: at(0) });
