@@ -46,12 +46,12 @@ export async function noteHealth(
 ): Promise<void> {
   if (isEventRefused(outcome, statusCode)) return;
   if (outcome === 'unknown') {
-    // A call that began before it answered another one says nothing new.
+    // A call that began before it answered another one says nothing new. Without anything that waited, nothing is due.
     await tx.$executeRaw`
-      UPDATE merchants SET order_service_failing_since = ${now},
+      UPDATE merchants SET order_service_failing_since = COALESCE(order_service_failing_since, ${now}),
         redelivery_due_at = CASE WHEN redelivery_due_at <= ${now} THEN redelivery_due_at
           ELSE ${later(now, PROBE_EVERY_MS)} END
-      WHERE id = ${merchantId} AND order_service_failing_since IS NULL
+      WHERE id = ${merchantId} AND (order_service_failing_since IS NULL OR redelivery_due_at IS NULL)
         AND (order_service_answers_since IS NULL OR order_service_answers_since <= ${at})`;
     return;
   }
@@ -74,18 +74,19 @@ export async function isRedeliveryDue(db: LedgerClient, merchantId: string, now:
 
 /**
  * The merchants whose redelivery is to run now: it is due, or a request wants events told once more and the order
- * service does not fail.
+ * service does not fail, or has no time at which it is tried.
  */
 export async function findDueRedeliveries(db: LedgerClient, now: Date): Promise<string[]> {
   const rows = await db.$queryRaw<{ id: string }[]>`
     SELECT id FROM merchants WHERE redelivery_due_at <= ${now}
     UNION
     SELECT id FROM merchants
-    WHERE order_service_failing_since IS NULL
+    WHERE (order_service_failing_since IS NULL OR redelivery_due_at IS NULL)
       AND id IN (
         SELECT merchant_id FROM deliveries
         WHERE redelivery_asked_at IS NOT NULL AND status = ANY(${REDELIVERABLE_STATUSES}::text[])
           AND (last_attempt_at IS NULL OR last_attempt_at < redelivery_asked_at)
+          AND (telling_until IS NULL OR telling_until <= ${now}) AND (retry_after IS NULL OR retry_after <= ${now})
       )`;
   return rows.map(({ id }) => id);
 }
@@ -175,13 +176,19 @@ export async function readOutcome(
 }
 
 /**
- * Nothing more can be told now. When it is to go on: while the order service fails, in an hour at the latest; otherwise
- * once something waits that has not been told since it answers again, at the time the order service asked for.
+ * Nothing more can be told now. When it is to go on: while the order service fails and something waits, in an hour at
+ * the latest; otherwise once something waits that has not been told since it answers again, at the time the order
+ * service asked for.
  */
 export async function endRedelivery(db: LedgerClient, merchantId: string, now: Date): Promise<void> {
   await db.$executeRaw`
     UPDATE merchants SET redelivery_due_at = CASE
-      WHEN order_service_failing_since IS NOT NULL THEN ${later(now, PROBE_EVERY_MS)}
+      WHEN order_service_failing_since IS NOT NULL THEN (
+        SELECT ${later(now, PROBE_EVERY_MS)}::timestamptz WHERE EXISTS (
+          SELECT FROM deliveries
+          WHERE merchant_id = merchants.id AND (status = 'pending'
+            OR redelivery_asked_at IS NOT NULL AND status = ANY(${REDELIVERABLE_STATUSES}::text[]))
+        ))
       ELSE (
         SELECT GREATEST(min(retry_after), redelivery_started_at + ${REDELIVERY_EVERY_MS} * interval '1 ms', ${now})
         FROM deliveries

@@ -197,6 +197,20 @@ describe('a redelivery is due', () => {
     expect(await dueAt()).toBe(2 * HOUR + 2);
   });
 
+  test('not while nothing waits, and in an hour again once something does', async () => {
+    await called(await newWaiting(), 'unknown', 0);
+    await db.delivery.updateMany({ where: { merchantId }, data: { status: 'gone', settledAt: at(1) } });
+    await endRedelivery(db, merchantId, at(HOUR));
+    expect(await dueAt()).toBeNull();
+    expect(await findDueRedeliveries(db, at(HOUR))).not.toContain(merchantId);
+    await newWaiting({ status: 'gone', settledAt: at(1), redeliveryAskedAt: at(HOUR) });
+    expect(await findDueRedeliveries(db, at(HOUR))).toContain(merchantId);
+    await called(await newWaiting(), 'unknown', 2 * HOUR);
+    expect(await findDueRedeliveries(db, at(2 * HOUR))).not.toContain(merchantId);
+    expect(await merchant()).toMatchObject({ orderServiceFailingSince: at(0) });
+    expect(await dueAt()).toBe(3 * HOUR);
+  });
+
   test('not by a call that began before it answered another one', async () => {
     const [slow = '', other = ''] = [await newWaiting(), await newWaiting()];
     await answersAgain(0);
@@ -352,6 +366,14 @@ describe('a request', () => {
     await called(lost, 'agreed', 211);
     await called(told, 'agreed', 211);
     expect(await idsOf(9, 203 + 10 * MINUTE)).toEqual([]);
+  });
+
+  test('starts nothing while what it wants told is being told, or is to be left alone', async () => {
+    await newWaiting({ redeliveryAskedAt: at(0), retryAfter: at(HOUR) });
+    await newWaiting({ redeliveryAskedAt: at(0), tellingUntil: at(HOUR) });
+    expect(await findDueRedeliveries(db, at(HOUR - 1))).not.toContain(merchantId);
+    expect(await findDueRedeliveries(db, at(HOUR))).toContain(merchantId);
+    expect(await idsOf(9, HOUR)).toHaveLength(2);
   });
 
   test('while the order service fails: kept, and the sweep does not try it every minute', async () => {
