@@ -1,10 +1,10 @@
 import type { ApplicationFailure } from '@temporalio/common';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { deliverEventActivities } from '../../src/activities/deliver-event.ts';
+import { CALLS_AT_ONCE } from '../../src/domain/delivery.ts';
 import { newDeliveryId, newEventId, newPaymentId } from '../../src/domain/ids.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { ensureMerchant, setMerchant } from '../../src/ledger/merchants.ts';
-import { CALLS_AT_ONCE } from '../../src/order-service/calls-per-merchant.ts';
 import type { OrderServiceClient } from '../../src/order-service/client.ts';
 import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
 
