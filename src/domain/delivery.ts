@@ -97,7 +97,7 @@ export interface RedeliveryBatch {
 
 /** What a batch came to. */
 export interface BatchOutcome {
-  /** How many calls were answered, and how many were not. */
+  /** How many calls were answered, be it by a refusal of the event, and how many were not. */
   readonly answered: number;
   readonly unanswered: number;
   /** For so long the order service asked to be left alone (`Retry-After`). */
