@@ -28,8 +28,13 @@ export const DELIVERY_ALARM_MS = 10 * 60_000;
 export const REDELIVERY_EVERY_MS = 10 * 60_000;
 /** While an order service fails, it is found out at least this often whether it answers again. */
 export const PROBE_EVERY_MS = 3_600_000;
-/** So many events are told at once at most, of those that wait for one order service. */
-export const REDELIVERED_AT_ONCE = 64;
+/** So many of one merchant's calls are under way at once in a process, and never more than there are places left. */
+export const CALLS_AT_ONCE = 20;
+/**
+ * So many events are told at once at most, of those that wait for one order service: the other half of its calls is for
+ * what happens meanwhile.
+ */
+export const REDELIVERED_AT_ONCE = CALLS_AT_ONCE / 2;
 /** Whatever was handed to its workflow and is not told by then is left to that. */
 export const REDELIVERED_WITHIN_MS = 2 * 60_000;
 
@@ -92,7 +97,7 @@ export interface RedeliveryBatch {
 
 /** What a batch came to. */
 export interface BatchOutcome {
-  /** How many calls were answered, and how many were not. */
+  /** How many calls were answered, be it by a refusal of the event, and how many were not. */
   readonly answered: number;
   readonly unanswered: number;
   /** For so long the order service asked to be left alone (`Retry-After`). */

@@ -170,10 +170,13 @@ export async function recordAttempt(
         attempts: { increment: 1 },
         lastAttemptAt: at,
         retryAfter: retryAfterMs === undefined ? null : new Date(now.getTime() + retryAfterMs),
-        redeliveryAskedAt: null,
       },
       include: { event: true },
     });
+    const isAnswered = outcome !== 'unknown' && outcome !== 'not_applied';
+    // One that is settled has no time of its own: what was asked for and failed would never be told.
+    if (isAnswered || row.status === 'pending')
+      await tx.delivery.updateMany({ where: { id: deliveryId }, data: { redeliveryAskedAt: null } });
     await noteHealth(tx, row.merchantId, attempt, now);
     const { event, ...delivery } = row;
     const told = `The order service was told of ${event.type} (${event.id}): ${detail}`;
@@ -184,8 +187,7 @@ export async function recordAttempt(
     }
     if (delivery.status !== 'pending')
       return toDeliverySnapshot({ ...delivery, event, payment: locked.payment });
-    if (outcome === 'unknown' || outcome === 'not_applied')
-      return await goOn(locked, { ...delivery, event }, attempt, random, now);
+    if (!isAnswered) return await goOn(locked, { ...delivery, event }, attempt, random, now);
     const settled = await settle(tx, delivery.id, outcome === 'agreed' ? 'delivered' : outcome, now);
     const concluded = await conclude(locked, event, attempt, now);
     const payment = await endFailing({ ...locked, payment: concluded }, now);
@@ -216,8 +218,10 @@ async function goOn(
   now: Date,
 ): Promise<DeliverySnapshot> {
   const wait = deliveryWait(delivery.attempts, random, retryAfterMs);
-  // A person who wanted it told at once, while this attempt was under way, may have mended what it failed by.
-  const isHurried = delivery.tellingUntil !== null && delivery.nextAttemptAt === null;
+  // A person who wanted it told at once, while this attempt was under way, may have mended what it failed by. What the
+  // order service asked for itself holds all the same.
+  const isHurried =
+    delivery.tellingUntil !== null && delivery.nextAttemptAt === null && retryAfterMs === undefined;
   const waiting = await locked.tx.delivery.update({
     where: { id: delivery.id },
     data: { nextAttemptAt: isHurried ? null : new Date(now.getTime() + wait), tellingUntil: null },

@@ -23,23 +23,35 @@ export const REDELIVERED_A_REQUEST = 1_000;
 
 const later = (now: Date, ms: number): Date => new Date(now.getTime() + ms);
 
+/** 4xx that speak of the service or of its address, and not of the event. */
+const OF_THE_SERVICE: readonly number[] = [401, 403, 408, 425, 429];
+
+/** The order service answers, and does not accept this one event: that says nothing of the others. */
+const isEventRefused = (outcome: DeliveryOutcome | null, statusCode: number | null): boolean =>
+  outcome === 'unknown' &&
+  statusCode !== null &&
+  statusCode >= 400 &&
+  statusCode < 500 &&
+  !OF_THE_SERVICE.includes(statusCode);
+
 /**
  * What a call says of the order service as a whole: of any number of calls at once, one UPDATE finds that it has begun to
- * fail, or answers again. A redelivery that is under way goes on.
+ * fail, or answers again. A refusal of one event says neither. A redelivery that is under way goes on.
  */
 export async function noteHealth(
   tx: LedgerTx,
   merchantId: string,
-  { outcome, at }: Pick<Attempt, 'outcome' | 'at'>,
+  { outcome, statusCode, at }: Pick<Attempt, 'outcome' | 'statusCode' | 'at'>,
   now: Date,
 ): Promise<void> {
+  if (isEventRefused(outcome, statusCode)) return;
   if (outcome === 'unknown') {
-    // A call that began before it answered another one says nothing new.
+    // A call that began before it answered another one says nothing new. Without anything that waited, nothing is due.
     await tx.$executeRaw`
-      UPDATE merchants SET order_service_failing_since = ${now},
+      UPDATE merchants SET order_service_failing_since = COALESCE(order_service_failing_since, ${now}),
         redelivery_due_at = CASE WHEN redelivery_due_at <= ${now} THEN redelivery_due_at
           ELSE ${later(now, PROBE_EVERY_MS)} END
-      WHERE id = ${merchantId} AND order_service_failing_since IS NULL
+      WHERE id = ${merchantId} AND (order_service_failing_since IS NULL OR redelivery_due_at IS NULL)
         AND (order_service_answers_since IS NULL OR order_service_answers_since <= ${at})`;
     return;
   }
@@ -62,25 +74,27 @@ export async function isRedeliveryDue(db: LedgerClient, merchantId: string, now:
 
 /**
  * The merchants whose redelivery is to run now: it is due, or a request wants events told once more and the order
- * service does not fail.
+ * service does not fail, or has no time at which it is tried.
  */
 export async function findDueRedeliveries(db: LedgerClient, now: Date): Promise<string[]> {
   const rows = await db.$queryRaw<{ id: string }[]>`
     SELECT id FROM merchants WHERE redelivery_due_at <= ${now}
     UNION
     SELECT id FROM merchants
-    WHERE order_service_failing_since IS NULL
+    WHERE (order_service_failing_since IS NULL OR redelivery_due_at IS NULL)
       AND id IN (
         SELECT merchant_id FROM deliveries
         WHERE redelivery_asked_at IS NOT NULL AND status = ANY(${REDELIVERABLE_STATUSES}::text[])
+          AND (last_attempt_at IS NULL OR last_attempt_at < redelivery_asked_at)
+          AND (telling_until IS NULL OR telling_until <= ${now}) AND (retry_after IS NULL OR retry_after <= ${now})
       )`;
   return rows.map(({ id }) => id);
 }
 
 /**
- * The next deliveries to be told: those that a request wants told, and while a redelivery is due all that wait for their
- * time and have not been told since it began. What payments wait for comes first, then what would be told soonest.
- * What the order service asked to be left alone with is left alone.
+ * The next deliveries to be told: those that a request wants told and that have not been told since, and while a
+ * redelivery is due all that have no answer yet and have not been told since it began. What payments wait for comes
+ * first, then what would be told soonest. What the order service asked to be left alone with is left alone.
  */
 export async function takeWaiting(
   db: LedgerClient,
@@ -94,9 +108,11 @@ export async function takeWaiting(
       AND (redelivery_started_at IS NULL OR redelivery_started_at < redelivery_due_at)`;
   const picked = await db.$queryRaw<PickedDelivery[]>`
     WITH wanted AS (
-      SELECT id FROM deliveries
+      SELECT deliveries.id FROM deliveries JOIN merchants ON merchants.id = deliveries.merchant_id
       WHERE merchant_id = ${merchantId} AND redelivery_asked_at IS NOT NULL
         AND status = ANY(${REDELIVERABLE_STATUSES}::text[])
+        AND (last_attempt_at IS NULL OR last_attempt_at < redelivery_asked_at
+          OR redelivery_due_at <= ${now} AND last_attempt_at < redelivery_started_at)
       UNION
       SELECT deliveries.id FROM deliveries JOIN merchants ON merchants.id = deliveries.merchant_id
       WHERE merchant_id = ${merchantId} AND status = 'pending' AND next_attempt_at > ${now}
@@ -111,10 +127,10 @@ export async function takeWaiting(
   return { picked, until: now.getTime() + REDELIVERED_WITHIN_MS };
 }
 
-/** The delivery is told now, unless it has been told since it was picked. */
+/** The delivery is told now, unless it has been told since it was picked, or is being told. */
 export async function makeDue(db: LedgerClient, { id, attempts }: PickedDelivery): Promise<void> {
   await db.delivery.updateMany({
-    where: { id, attempts, status: 'pending' },
+    where: { id, attempts, status: 'pending', tellingUntil: null },
     data: { nextAttemptAt: null },
   });
 }
@@ -133,37 +149,52 @@ export async function readOutcome(
       is_over: boolean;
       retry_after: Date | null;
       outcome: DeliveryOutcome | null;
+      status_code: number | null;
     }[]
   >`
-    SELECT id, attempts, 
-      status <> 'pending' AND (redelivery_asked_at IS NULL OR status <> ALL(${REDELIVERABLE_STATUSES}::text[])) AS is_over, retry_after, (
-      SELECT outcome FROM delivery_attempts WHERE delivery_id = deliveries.id ORDER BY id DESC LIMIT 1
-    ) AS outcome
-    FROM deliveries WHERE id = ANY(${ids}::text[])`;
+    SELECT deliveries.id, attempts,
+      status <> 'pending' AND (redelivery_asked_at IS NULL OR status <> ALL(${REDELIVERABLE_STATUSES}::text[])) AS is_over,
+      retry_after, last.outcome, last.status_code
+    FROM deliveries LEFT JOIN LATERAL (
+      SELECT outcome, status_code FROM delivery_attempts
+      WHERE delivery_id = deliveries.id ORDER BY id DESC LIMIT 1
+    ) last ON true
+    WHERE deliveries.id = ANY(${ids}::text[])`;
   const before = new Map(picked.map(({ id, attempts }) => [id, attempts]));
   const told = rows.filter(({ id, attempts }) => attempts > (before.get(id) ?? 0));
   const isWhole = rows.every((row) => row.is_over || told.includes(row));
   if (!isWhole && now.getTime() < until) return null;
   // What is not told by now its own workflow tells.
+  const late = ids.filter((id) => !told.some((row) => row.id === id));
   if (!isWhole)
-    await db.delivery.updateMany({ where: { id: { in: ids } }, data: { redeliveryAskedAt: null } });
-  const unanswered = told.filter(({ outcome }) => outcome === 'unknown').length;
+    await db.delivery.updateMany({ where: { id: { in: late } }, data: { redeliveryAskedAt: null } });
+  const unanswered = told.filter(
+    ({ outcome, status_code }) => outcome === 'unknown' && !isEventRefused(outcome, status_code),
+  ).length;
   const pauses = told.map(({ retry_after }) => (retry_after?.getTime() ?? 0) - now.getTime());
   return { answered: told.length - unanswered, unanswered, pauseMs: Math.max(0, ...pauses) };
 }
 
 /**
- * Nothing more can be told now. When it is to go on: while the order service fails, in an hour at the latest; otherwise
- * once something waits that has not been told since it answers again, at the time the order service asked for.
+ * Nothing more can be told now. When it is to go on: while the order service fails and something waits, in an hour at
+ * the latest; otherwise once something waits that has not been told since it answers again, at the time the order
+ * service asked for.
  */
 export async function endRedelivery(db: LedgerClient, merchantId: string, now: Date): Promise<void> {
   await db.$executeRaw`
     UPDATE merchants SET redelivery_due_at = CASE
-      WHEN order_service_failing_since IS NOT NULL THEN ${later(now, PROBE_EVERY_MS)}
+      WHEN order_service_failing_since IS NOT NULL THEN (
+        SELECT ${later(now, PROBE_EVERY_MS)}::timestamptz WHERE EXISTS (
+          SELECT FROM deliveries
+          WHERE merchant_id = merchants.id AND (status = 'pending'
+            OR redelivery_asked_at IS NOT NULL AND status = ANY(${REDELIVERABLE_STATUSES}::text[]))
+        ))
       ELSE (
         SELECT GREATEST(min(retry_after), redelivery_started_at + ${REDELIVERY_EVERY_MS} * interval '1 ms', ${now})
         FROM deliveries
-        WHERE merchant_id = merchants.id AND status = 'pending' AND next_attempt_at > ${now}
+        WHERE merchant_id = merchants.id
+          AND (status = 'pending' AND next_attempt_at > ${now}
+            OR redelivery_asked_at IS NOT NULL AND status = ANY(${REDELIVERABLE_STATUSES}::text[]))
           AND COALESCE(last_attempt_at, created_at) < order_service_answers_since
         HAVING count(*) > 0
       ) END
@@ -179,7 +210,7 @@ export interface Redelivery {
 
 /**
  * A merchant wants its events of this status told again, the oldest first. Asked for twice before they are told, they
- * are told once.
+ * are told once; one whose call failed is told at once when it is asked for again.
  * @param since the oldest event's time
  */
 export async function requestRedeliveries(
@@ -204,7 +235,8 @@ export async function requestRedeliveries(
       UPDATE deliveries SET redelivery_asked_at = ${now}
       WHERE id IN (
         SELECT id FROM deliveries
-        WHERE id = ANY(${ids}::text[]) AND status = ${status} AND redelivery_asked_at IS NULL
+        WHERE id = ANY(${ids}::text[]) AND status = ${status}
+          AND (redelivery_asked_at IS NULL OR redelivery_asked_at <= last_attempt_at)
         FOR UPDATE SKIP LOCKED
       ) RETURNING id, payment_id, event_id`;
     await tx.timelineEntry.createMany({

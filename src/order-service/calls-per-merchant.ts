@@ -1,3 +1,4 @@
+import { CALLS_AT_ONCE } from '../domain/delivery.ts';
 import { Places } from '../domain/places.ts';
 
 /**
@@ -7,8 +8,6 @@ import { Places } from '../domain/places.ts';
 
 /** So many activities of the task queue a worker runs at once. */
 export const PLACES = 200;
-/** So many of one merchant's calls are under way at once, and never more than there are places left. */
-export const CALLS_AT_ONCE = 20;
 const TURNED_AWAY_AT_LEAST_MS = 1_000;
 const TURNED_AWAY_AT_MOST_MS = 60_000;
 /** How much the last call weighs in what a call takes. */

@@ -1,10 +1,10 @@
 import type { ApplicationFailure } from '@temporalio/common';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { deliverEventActivities } from '../../src/activities/deliver-event.ts';
+import { CALLS_AT_ONCE } from '../../src/domain/delivery.ts';
 import { newDeliveryId, newEventId, newPaymentId } from '../../src/domain/ids.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { ensureMerchant, setMerchant } from '../../src/ledger/merchants.ts';
-import { CALLS_AT_ONCE } from '../../src/order-service/calls-per-merchant.ts';
 import type { OrderServiceClient } from '../../src/order-service/client.ts';
 import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
 
@@ -76,21 +76,19 @@ const AGREED = { kind: 'agreed', statusCode: 200, durationMs: 1 } as const;
 test('a merchant whose order service hangs takes so many calls and no more; others are told at once', async () => {
   const hung = await newDeliveries('hung', 3 * CALLS_AT_ONCE);
   const [other = ''] = await newDeliveries('other', 1);
-  let release = () => {};
-  const released = new Promise<void>((resolve) => {
-    release = resolve;
-  });
-  let calls = 0;
+  const ends: (() => void)[] = [];
+  let hangs = true;
+  let toldSoFar = 0;
   let turnedAwaySoFar = 0;
   const { deliverEvent } = activities(async ({ url }) => {
-    if (!url.includes('hung')) return AGREED;
-    calls += 1;
-    await released;
+    if (hangs && url.includes('hung')) await new Promise<void>((resolve) => ends.push(resolve));
     return AGREED;
   });
   const outcomes = hung.map(async (id) => {
     try {
-      return (await deliverEvent(id))?.status ?? 'gone';
+      const status = (await deliverEvent(id))?.status ?? 'gone';
+      toldSoFar += 1;
+      return status;
     } catch (error) {
       const { type, nextRetryDelay, category } = error as ApplicationFailure;
       expect([type, category, Number(nextRetryDelay) >= 1_000]).toEqual(['NotYet', 'BENIGN', true]);
@@ -98,9 +96,14 @@ test('a merchant whose order service hangs takes so many calls and no more; othe
       return id;
     }
   });
-  await eventually(() => calls === CALLS_AT_ONCE && turnedAwaySoFar === 2 * CALLS_AT_ONCE);
+  await eventually(() => ends.length === CALLS_AT_ONCE && turnedAwaySoFar === 2 * CALLS_AT_ONCE);
   expect(await deliverEvent(other)).toMatchObject({ status: 'delivered' });
-  release();
+  hangs = false;
+  // One after the other: their answers are of one order, and a transaction waits 3 s at most for its turn.
+  for (const [i, end] of ends.entries()) {
+    end();
+    await eventually(() => toldSoFar > i);
+  }
   const turnedAway = (await Promise.all(outcomes)).filter((outcome) => outcome !== 'delivered');
   expect(turnedAway).toHaveLength(2 * CALLS_AT_ONCE);
   // They have lost nothing by it, not even their turn.

@@ -197,6 +197,20 @@ describe('a redelivery is due', () => {
     expect(await dueAt()).toBe(2 * HOUR + 2);
   });
 
+  test('not while nothing waits, and in an hour again once something does', async () => {
+    await called(await newWaiting(), 'unknown', 0);
+    await db.delivery.updateMany({ where: { merchantId }, data: { status: 'gone', settledAt: at(1) } });
+    await endRedelivery(db, merchantId, at(HOUR));
+    expect(await dueAt()).toBeNull();
+    expect(await findDueRedeliveries(db, at(HOUR))).not.toContain(merchantId);
+    await newWaiting({ status: 'gone', settledAt: at(1), redeliveryAskedAt: at(HOUR) });
+    expect(await findDueRedeliveries(db, at(HOUR))).toContain(merchantId);
+    await called(await newWaiting(), 'unknown', 2 * HOUR);
+    expect(await findDueRedeliveries(db, at(2 * HOUR))).not.toContain(merchantId);
+    expect(await merchant()).toMatchObject({ orderServiceFailingSince: at(0) });
+    expect(await dueAt()).toBe(3 * HOUR);
+  });
+
   test('not by a call that began before it answered another one', async () => {
     const [slow = '', other = ''] = [await newWaiting(), await newWaiting()];
     await answersAgain(0);
@@ -271,6 +285,20 @@ describe('a batch', () => {
     expect(await takeTurn(db, second.id, at(5))).toMatchObject({ kind: 'later' });
   });
 
+  test('hurries no call that is under way, and nobody hurries what it asked to be left alone with', async () => {
+    const id = await newWaiting({ nextAttemptAt: at(10) });
+    await answersAgain(0);
+    const batch = await takeWaiting(db, merchantId, 1, at(1));
+    expect(await takeTurn(db, id, at(10))).toMatchObject({ kind: 'now' });
+    for (const one of batch.picked) await makeDue(db, one);
+    const { nextAttemptAt } = await db.delivery.findUniqueOrThrow({ where: { id } });
+    expect.soft(nextAttemptAt).not.toBeNull();
+    // As a person does.
+    await db.delivery.update({ where: { id }, data: { nextAttemptAt: null } });
+    await called(id, 'unknown', 11, 2 * DAY * 1000);
+    expect(await takeTurn(db, id, at(HOUR))).toMatchObject({ kind: 'later' });
+  });
+
   test('is over after two minutes, whoever did not come to tell it', async () => {
     await newWaiting();
     await newWaiting({ status: 'delivered', settledAt: at(0), redeliveryAskedAt: at(0) });
@@ -310,6 +338,42 @@ describe('a request', () => {
       },
     });
     expect(notes).toBe(2);
+  });
+
+  test('holds until there is an answer, by one call for each time that the order service answers again', async () => {
+    const settled = { status: 'delivered', settledAt: at(-HOUR), nextAttemptAt: null };
+    const [lost = '', told = ''] = [await newWaiting(settled), await newWaiting(settled)];
+    expect(await ask('delivered')).toEqual({ count: 2, nextSince: null });
+    const batch = await takeWaiting(db, merchantId, 2, at(1));
+    await called(lost, 'unknown', 2);
+    expect(await readOutcome(db, batch, at(200))).toMatchObject({ answered: 0, unanswered: 1 });
+    expect(await idsOf(9, 201)).toEqual([]);
+    await called(told, 'agreed', 202);
+    expect(await dueAt()).toBe(202);
+    expect(await idsOf(9, 203)).toEqual([lost]);
+    await called(lost, 'unknown', 204);
+    expect(await idsOf(9, 205)).toEqual([]);
+    await called(told, 'agreed', 206);
+    await endRedelivery(db, merchantId, at(207));
+    expect(await dueAt()).toBe(203 + 10 * MINUTE);
+    expect(await findDueRedeliveries(db, at(208))).not.toContain(merchantId);
+    // Asked for once more it need not wait.
+    expect(await requestRedeliveries(db, merchantId, 'delivered', new Date(0), 'a test', at(209))).toEqual({
+      count: 2,
+      nextSince: null,
+    });
+    expect((await idsOf(9, 210)).sort()).toEqual([lost, told].sort());
+    await called(lost, 'agreed', 211);
+    await called(told, 'agreed', 211);
+    expect(await idsOf(9, 203 + 10 * MINUTE)).toEqual([]);
+  });
+
+  test('starts nothing while what it wants told is being told, or is to be left alone', async () => {
+    await newWaiting({ redeliveryAskedAt: at(0), retryAfter: at(HOUR) });
+    await newWaiting({ redeliveryAskedAt: at(0), tellingUntil: at(HOUR) });
+    expect(await findDueRedeliveries(db, at(HOUR - 1))).not.toContain(merchantId);
+    expect(await findDueRedeliveries(db, at(HOUR))).toContain(merchantId);
+    expect(await idsOf(9, HOUR)).toHaveLength(2);
   });
 
   test('while the order service fails: kept, and the sweep does not try it every minute', async () => {

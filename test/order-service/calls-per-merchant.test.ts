@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { CALLS_AT_ONCE, Crowd, PLACES } from '../../src/order-service/calls-per-merchant.ts';
+import { CALLS_AT_ONCE, REDELIVERED_AT_ONCE } from '../../src/domain/delivery.ts';
+import { Crowd, PLACES } from '../../src/order-service/calls-per-merchant.ts';
 
 // How the places of the order services' task queue are shared out, while calls hang for as long as the test wants.
 
@@ -56,6 +57,13 @@ test.each([1, 9, 10, 11, 20, 66, 150, 199])(
     expect(Math.max(...calls.map(([, count]) => count))).toBeLessThanOrEqual(CALLS_AT_ONCE);
   },
 );
+
+test('as many calls as a redelivery makes at once leave as many to what happens meanwhile', async () => {
+  const queue = new TaskQueue();
+  for (let i = 0; i < 2 * REDELIVERED_AT_ONCE; i++) void queue.run('m', `delivery-${i}`, forEver);
+  await queue.run('healthy', 'd', async () => undefined);
+  expect(queue.underWay.get('m')).toBe(2 * REDELIVERED_AT_ONCE);
+});
 
 test('places that are given back are there for all', async () => {
   const queue = new TaskQueue();

@@ -130,6 +130,17 @@ test('one answer has everything told that waits, 1, 2, 4 at a time, each once', 
   expect(await batches()).toEqual([1, 2, 4, 2]);
 });
 
+test('events that it refuses end nothing: the others are told, and it does not count as failing', async () => {
+  const payments = await longWaiting(5);
+  const refused = payments.slice(0, 2).map(({ id }) => id);
+  shop.react = ({ paymentId }) => (refused.includes(paymentId) ? { status: 422 } : undefined);
+  await receive();
+  expect(await eventually(async () => (await batches()) ?? false)).toEqual([1, 2, 2]);
+  await eventually(async () => (await waiting()) === 2);
+  const merchant = await h.db.merchant.findUniqueOrThrow({ where: { id: h.merchant.id } });
+  expect(merchant).toMatchObject({ orderServiceFailingSince: null, redeliveryDueAt: null });
+});
+
 test('it fails again: two calls, and the others keep their time until the sweep finds them due', async () => {
   const payments = await longWaiting(4);
   const before = timesTold(payments);
