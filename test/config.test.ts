@@ -5,6 +5,7 @@ import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import express from 'express';
 import { afterAll, describe, expect, test } from 'vitest';
+import { parse } from 'yaml';
 import { createChannels } from '../src/channels/registry.ts';
 import { ConfigError, loadConfig, loadSimulatorConfig } from '../src/config.ts';
 import { loadStackConfig, makeEmbeddedSecrets } from '../src/stack/embedded-secrets.ts';
@@ -32,6 +33,21 @@ const OWN = {
   TEMPORAL_ADDRESS: 'temporal:7233',
   NODROP_SECRET: 's'.repeat(32),
 };
+
+test('PUBLISH_API_PORT of docker-compose.yml can be 3001', () => {
+  const text = readFileSync(new URL('../docker-compose.yml', import.meta.url), 'utf8')
+    .replace(/\$\{PUBLISH_API_PORT:[^}]*\}/g, '3001')
+    .replace(/\$\{NODROP_MODE:[^}]*\}/, 'test')
+    .replace(/\$\{NODROP_SECRET:[^}]*\}/, 's'.repeat(32))
+    .replace(/\$\{\w+:-([^}]*)\}/g, '$1')
+    .replace(/\$\{\w+:\?[^}]*\}/g, 'given');
+  const { services } = parse(text, { merge: true });
+  for (const name of ['migrate', 'api', 'worker']) {
+    const given = Object.entries(services[name].environment);
+    const config = loadConfig(Object.fromEntries(given.map(([key, value]) => [key, String(value ?? '')])));
+    expect([config.api.port, config.admin.port]).toEqual([3001, 9464]);
+  }
+});
 
 test.each<[Record<string, string>, string]>([
   ...['0', '65536', '1e3', '0x50', ' 80', '80.0', '-1', 'x'].map((PORT): [Record<string, string>, string] => [

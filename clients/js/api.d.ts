@@ -92,7 +92,7 @@ export interface Schemas {
  */
 export interface NewPayment {
   /**
-   * The merchant's own id of the order. 1 to 64 characters: letters, marks, digits, punctuation and symbols of every script, and spaces within; in Unicode's form NFC, and neither `.` nor `..`. In an address it is percent-encoded.
+   * The merchant's own id of the order. 1 to 64 characters: letters, marks, digits, punctuation and symbols of every script, and single spaces within; not a mark first, in Unicode's form NFC, and neither `.` nor `..`. In an address it is percent-encoded.
    */
   orderId?: string;
   order?: NewOrder;
@@ -125,7 +125,7 @@ export interface NewPayment {
 }
 export interface NewOrder {
   /**
-   * The merchant's own id of the order. 1 to 64 characters: letters, marks, digits, punctuation and symbols of every script, and spaces within; in Unicode's form NFC, and neither `.` nor `..`. In an address it is percent-encoded.
+   * The merchant's own id of the order. 1 to 64 characters: letters, marks, digits, punctuation and symbols of every script, and single spaces within; not a mark first, in Unicode's form NFC, and neither `.` nor `..`. In an address it is percent-encoded.
    */
   id: string;
   /**

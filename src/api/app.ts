@@ -61,6 +61,9 @@ export function createEndpoints(api: Api): Endpoint[] {
   return [...endpoints, ...docsRoutes(endpoints, api.config.api.publicUrl)];
 }
 
+/** Requests by any other method write. */
+const READS = ['GET', 'HEAD', 'OPTIONS'];
+
 /** The API as an Express app; it listens nowhere yet and needs nothing to be up. */
 export function createApp(deps: ApiDeps): Express {
   const streams = deps.streams ?? STREAMS;
@@ -112,7 +115,7 @@ export function createApp(deps: ApiDeps): Express {
   app.use(
     createErrorHandler(publicUrl, (error, request, { code }) => {
       const isOfDatabase = code === 'database_unavailable' || code === 'internal_error';
-      if (isOfDatabase && request.method === 'POST') api.readiness.writeFailed(error);
+      if (isOfDatabase && !READS.includes(request.method)) api.readiness.writeFailed(error);
     }),
   );
   return app;

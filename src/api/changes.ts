@@ -1,5 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Places } from '../domain/places.ts';
 import { Connection } from '../ledger/connection.ts';
 import type { Logger } from '../log.ts';
 
@@ -17,7 +18,9 @@ const FALLBACK_MS = 2_000;
 const PING_EVERY_MS = 10_000;
 const RECONNECT_AT_MOST_MS = 5_000;
 /** Each holds a connection and some memory; beyond this nobody is kept waiting. */
-const WAITERS_AT_MOST = 5_000;
+const WAITERS_AT_MOST = 6_000;
+/** Of these for `?wait=`, besides the streams. */
+const POLLS_AT_MOST = 2_000;
 /** Of these for one payment or order: a payer's token makes 20 attempts of an order, and all of them leave room. */
 const SAME_AT_MOST = 240;
 
@@ -34,6 +37,13 @@ export interface Follow<T> {
 export interface Wait<T> extends Omit<Follow<T>, 'survives'> {
   /** True when there is nothing more to wait for. */
   readonly done: (value: T) => boolean;
+  /** Whom a request with `wait` counts for; left out by what the service itself waits for. */
+  readonly for?: Poller | undefined;
+}
+
+export interface Poller {
+  readonly address: string;
+  readonly merchantId: string;
 }
 
 /**
@@ -44,6 +54,8 @@ export class Changes {
   readonly #databaseUrl: string;
   readonly #log: Pick<Logger, 'warn' | 'info'>;
   readonly #waitersAtMost: number;
+  readonly #pollsByAddress: Places;
+  readonly #pollsByMerchant: Places;
   readonly #subscriptions = new Map<string, Set<Subscription>>();
   readonly #closing = new AbortController();
   #listening = false;
@@ -54,10 +66,13 @@ export class Changes {
     databaseUrl: string,
     log: Pick<Logger, 'warn' | 'info'>,
     waitersAtMost: number = WAITERS_AT_MOST,
+    pollsAtMost: number = POLLS_AT_MOST,
   ) {
     this.#databaseUrl = databaseUrl;
     this.#log = log;
     this.#waitersAtMost = waitersAtMost;
+    this.#pollsByAddress = new Places(pollsAtMost, pollsAtMost / 2);
+    this.#pollsByMerchant = new Places(pollsAtMost, pollsAtMost / 2);
   }
 
   /** Begins to listen, and goes on trying until `close`. */
@@ -113,16 +128,38 @@ export class Changes {
     }
   }
 
-  /** Follows until `done`; resolves with what was read last. With too many waiters already it only reads. */
-  async until<T>(key: string, { done, ...follow }: Wait<T>): Promise<T> {
-    if (!this.hasRoom(key)) return await follow.read();
-    let last: T | undefined;
-    for await (const value of this.follow(key, follow)) {
-      last = value;
-      if (done(value)) break;
+  /**
+   * Follows until `done`; resolves with what was read last. With too many waiters already, in all or of one address or
+   * merchant, it only reads.
+   */
+  async until<T>(key: string, { done, for: poller, ...follow }: Wait<T>): Promise<T> {
+    if (follow.timeoutMs <= 0 || !this.hasRoom(key)) return await follow.read();
+    const leave = poller === undefined ? () => undefined : this.#enter(poller);
+    if (leave === undefined) return await follow.read();
+    try {
+      let last: T | undefined;
+      for await (const value of this.follow(key, follow)) {
+        last = value;
+        if (done(value)) break;
+      }
+      // It has read once at least, or thrown.
+      return last as T;
+    } finally {
+      leave();
     }
-    // It has read once at least, or thrown.
-    return last as T;
+  }
+
+  /** @returns what gives the place back; undefined when there is none. */
+  #enter({ address, merchantId }: Poller): (() => void) | undefined {
+    if (!this.#pollsByAddress.take(address)) return undefined;
+    if (!this.#pollsByMerchant.take(merchantId)) {
+      this.#pollsByAddress.give(address);
+      return undefined;
+    }
+    return () => {
+      this.#pollsByAddress.give(address);
+      this.#pollsByMerchant.give(merchantId);
+    };
   }
 
   /** Stops listening; everybody who waits answers with the current state. */

@@ -42,9 +42,7 @@ export class Readiness {
   async look(): Promise<Reachable> {
     const seen = this.#seen;
     if (seen !== undefined && this.#now().getTime() - seen.at < LOOK_EVERY_MS) return seen.reachable;
-    this.#looking ??= this.#look().finally(() => {
-      this.#looking = undefined;
-    });
+    this.#looking ??= this.#startLook();
     return await this.#looking;
   }
 
@@ -54,19 +52,33 @@ export class Readiness {
    */
   writeFailed(error: unknown): void {
     if (refusesWrites(error)) this.#refusedUntil = this.#now().getTime() + WRITES_REFUSED_MS;
-    if (!this.#isInDoubt) this.#seen = undefined;
+    if (!this.#isInDoubt) {
+      this.#seen = undefined;
+      // A look under way may have found the database well before this failure: it is not kept, and nobody joins it.
+      this.#looking = undefined;
+    }
     this.#isInDoubt = true;
   }
 
-  async #look(): Promise<Reachable> {
+  #startLook(): Promise<Reachable> {
     const at = this.#now().getTime();
+    const looking = this.#look()
+      .then((reachable) => {
+        if (this.#looking === looking) this.#seen = { reachable, at };
+        return reachable;
+      })
+      .finally(() => {
+        if (this.#looking === looking) this.#looking = undefined;
+      });
+    return looking;
+  }
+
+  async #look(): Promise<Reachable> {
     const [database, isThere] = await Promise.all([
       this.#lookAtDatabase(),
       this.#deps.isTemporalReachable(HEALTH_WITHIN_MS),
     ]);
-    const reachable = { database, temporal: isThere ? 'ok' : 'unreachable' } as const;
-    this.#seen = { reachable, at };
-    return reachable;
+    return { database, temporal: isThere ? 'ok' : 'unreachable' };
   }
 
   async #lookAtDatabase(): Promise<Reachable['database']> {

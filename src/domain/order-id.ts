@@ -13,14 +13,15 @@ const INVISIBLE = /[\p{Default_Ignorable_Code_Point}\u2800]/u;
  * classes of Unicode, it takes more.
  */
 export const ORDER_ID_PATTERN =
-  '^(?!\\.{1,2}$)(?! )(?!.* $)[^\\u0000-\\u001f\\u007f-\\u00a0\\u00ad\\u061c\\u200b-\\u200f\\u2028-\\u202f\\u205f-\\u206f\\u3000\\ufeff]{1,64}$';
+  '^(?!\\.{1,2}$)(?! )(?!.* $)(?!.*  )[^\\u0000-\\u001f\\u007f-\\u00a0\\u00ad\\u061c\\u200b-\\u200f\\u2028-\\u202f\\u205f-\\u206f\\u3000\\ufeff]{1,64}$';
 
 export const ORDER_ID_RULE =
-  "1 to 64 characters: letters, marks, digits, punctuation and symbols of every script, and spaces within; in Unicode's form NFC, and neither `.` nor `..`";
+  "1 to 64 characters: letters, marks, digits, punctuation and symbols of every script, and single spaces within; not a mark first, in Unicode's form NFC, and neither `.` nor `..`";
 
 /**
- * What is wrong with an order's id, as the end of a sentence; undefined when nothing is. What could look like another
- * id, or become one on its way, is refused and never changed in silence: two requests of one shop must name one order.
+ * What is wrong with an order's id, as the end of a sentence; undefined when nothing is. What is shown as nothing, or
+ * could become another id on its way (by NFC, by trimmed or joined spaces, as part of an address), is refused and never
+ * changed in silence: two requests of one shop must name one order. Different letters that look alike are taken.
  */
 export function orderIdFault(id: string): string | undefined {
   const length = [...id].length;
@@ -28,6 +29,10 @@ export function orderIdFault(id: string): string | undefined {
   if (!CHARACTERS.test(id) || INVISIBLE.test(id))
     return 'must consist of letters, marks, digits, punctuation, symbols, and spaces within';
   if (id.startsWith(' ') || id.endsWith(' ')) return 'must not begin or end with a space';
+  // Pages show one.
+  if (id.includes('  ')) return 'must not have two spaces in a row';
+  // It would be shown on what stands before the id.
+  if (/^\p{M}/u.test(id)) return 'must not begin with a mark';
   // Addresses lose them: /v1/orders/.. is /v1/.
   if (id === '.' || id === '..') return 'must not be . or ..';
   if (id.normalize('NFC') !== id) return "must be in Unicode's form NFC";

@@ -4,33 +4,47 @@
 const WEB = ['http', 'https'];
 
 /**
- * What browsers and systems act on themselves: they run or show what the address has in it, open files or settings, or
- * call and write to somebody. No merchant can allow them.
+ * Known schemes on which browsers and systems act themselves: they run or show what the address has in it, open files,
+ * settings or shops, or call and write to somebody. No merchant can allow them. There are others: the operator answers
+ * for what is allowed.
  */
 export const NEVER_SCHEMES: readonly string[] = [
-  ...[
-    'about',
-    'blob',
-    'cid',
-    'content',
-    'data',
-    'file',
-    'filesystem',
-    'ftp',
-    'jar',
-    'javascript',
-    'livescript',
-  ],
-  ...['mailto', 'mhtml', 'mocha', 'resource', 'sms', 'smsto', 'tel', 'vbscript', 'view-source', 'ws', 'wss'],
-  ...['chrome', 'chrome-extension', 'edge', 'intent', 'moz-extension', 'ms-settings', 'search-ms'],
+  // Run or show what they carry, or read files.
+  ...'about blob cid content data feed file filesystem ftp ftps jar javascript livescript mhtml mocha'.split(
+    ' ',
+  ),
+  ...'resource sftp vbscript view-source webcal ws wss'.split(' '),
+  // Call, or write to somebody.
+  ...'callto facetime facetime-audio imessage mailto mms sip sips skype sms smsto tel xmpp'.split(' '),
+  // Belong to a browser or a system.
+  ...'android-app chrome devtools edge intent itms itmss market microsoft-edge opera search search-ms shell'.split(
+    ' ',
+  ),
+  // Reach other machines.
+  ...'afp dav git irc ircs ldap ldaps magnet nfs rdp smb ssh telnet vnc'.split(' '),
 ];
+
+/** The same for whole families. */
+export const NEVER_PREFIXES: readonly string[] = [
+  'chrome-',
+  'edge-',
+  'itms-',
+  'microsoft-edge-',
+  'moz-',
+  'ms-',
+  'safari-',
+  'x-apple',
+];
+
+const isNever = (scheme: string): boolean =>
+  NEVER_SCHEMES.includes(scheme) || NEVER_PREFIXES.some((prefix) => scheme.startsWith(prefix));
 
 /** Why a merchant cannot allow this scheme, as the end of a sentence; undefined for one that it can. */
 export function schemeFault(scheme: string): string | undefined {
   if (!/^[a-z][a-z0-9+.-]{0,62}$/.test(scheme))
     return 'is no scheme: use up to 63 of a-z 0-9 + . -, beginning with a letter, without ://';
   if (WEB.includes(scheme)) return 'is always allowed: leave it out';
-  if (NEVER_SCHEMES.includes(scheme)) return 'is never allowed: browsers act on it themselves';
+  if (isNever(scheme)) return 'is never allowed: browsers or systems act on it themselves';
   return undefined;
 }
 

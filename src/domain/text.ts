@@ -23,8 +23,11 @@ export function readableFault(value: string): string | undefined {
   return undefined;
 }
 
-/** The text with its punctuation escaped, so that Markdown shows it as it is; `_ . : -` within words mean nothing there. */
-export const inMarkdown = (value: string): string => value.replace(/[!-,/;-@[-^`{-~]/g, '\\$&');
+/**
+ * The text with its punctuation escaped, so that Markdown shows it as it is; `. : -` within words mean nothing there,
+ * but for `www.`, which begins a link.
+ */
+export const inMarkdown = (value: string): string => value.replace(/[!-,/;-@[-`{-~]|(?<=www)\./gi, '\\$&');
 
 /** What `inMarkdown` was given. */
-export const fromMarkdown = (value: string): string => value.replace(/\\([!-,/;-@[-^`{-~])/g, '$1');
+export const fromMarkdown = (value: string): string => value.replace(/\\([!-,./;-@[-`{-~])/g, '$1');

@@ -276,7 +276,7 @@ describe('npm run nodrop', () => {
     ...['javascript', 'DATA', 'vbscript', 'file', 'blob', 'about', 'view-source', 'intent', 'mailto'].map(
       (scheme): [string[], RegExp] => [
         ['merchants', 'set', 'acme', '--return-schemes', `myapp,${scheme}`],
-        /^--return-schemes is wrong: "[a-z-]+" is never allowed: browsers act on it themselves\.\n$/,
+        /^--return-schemes is wrong: "[a-z-]+" is never allowed: browsers or systems act on it themselves\.\n$/,
       ],
     ),
     ...['my app', 'myapp:', 'myapp://', '1app', 'ä', '', 'a,,b', 'x'.repeat(64)].map(

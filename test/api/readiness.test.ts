@@ -1,10 +1,10 @@
 import { PrismaPg } from '@prisma/adapter-pg';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { LOOK_EVERY_MS, WRITES_REFUSED_MS } from '../../src/api/readiness.ts';
+import { LOOK_EVERY_MS, Readiness, WRITES_REFUSED_MS } from '../../src/api/readiness.ts';
 import { PrismaClient } from '../../src/generated/prisma/client.ts';
 import type { LedgerClient } from '../../src/ledger/client.ts';
 import { probeWrite } from '../../src/ledger/writable.ts';
-import { type FreshDatabase, freshDatabase, queryOnce } from '../support/stack.ts';
+import { eventually, type FreshDatabase, freshDatabase, queryOnce } from '../support/stack.ts';
 import { newKey, newOrderId, startTestApi, type TestApi } from './support.ts';
 
 // GET /readyz: 503 while nothing can be written, and cheap however often it is asked.
@@ -101,6 +101,22 @@ test('however many ask, at once or within a second, one look is taken', async ()
   expect(probes()).toBe(0);
 });
 
+test('a look that began before a write failed is not kept', async () => {
+  const answers: ((isThere: boolean) => void)[] = [];
+  const readiness = new Readiness(
+    { db: client, isTemporalReachable: () => new Promise((resolve) => answers.push(resolve)) },
+    () => new Date(now),
+  );
+  const before = readiness.look();
+  await eventually(() => statements.some((sql) => sql.includes('pg_is_in_recovery')));
+  readiness.writeFailed(Object.assign(new Error('disk full'), { code: '53100' }));
+  const after = readiness.look();
+  for (const answer of answers.reverse()) answer(true);
+  expect(await after).toMatchObject({ database: 'not_writable' });
+  await before;
+  expect(await readiness.look()).toMatchObject({ database: 'not_writable' });
+});
+
 describe('503 while the database', () => {
   test('is read-only', async () => {
     const name = new URL(database.url).pathname.slice(1);
@@ -171,6 +187,20 @@ describe('503 while the database', () => {
     expect(await queryOnce(database.url, "select pg_relation_size('write_probe')::int as size")).toEqual([
       { size: 8192 },
     ]);
+  });
+
+  test('refuses a PATCH', async () => {
+    const { id } = (await order()).json;
+    await refuseWrites('orders', '53100');
+    expect(await ready()).toEqual(READY);
+    const path = `/v1/orders/${id}`;
+    const refused = await api.call(path, {
+      key,
+      method: 'PATCH',
+      body: { subject: 'Tickets' },
+    });
+    expect(refused.json.code).toBe('database_unavailable');
+    expect(await ready()).toEqual(not('not_writable'));
   });
 
   test('gives no permission to write', async () => {

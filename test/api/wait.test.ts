@@ -152,6 +152,45 @@ test('with too many waiters already, an answer is the current state at once', as
   expect(full.waiting).toBe(0);
 });
 
+test('an address and a merchant have half of the places, and beyond that the current state at once', async () => {
+  const some = new Changes(database.url, api.deps.log, 100, 4);
+  const wait = (address: string, merchantId: string) =>
+    some.until('a', {
+      read: async () => 0,
+      done: () => false,
+      timeoutMs: 60_000,
+      for: { address, merchantId },
+    });
+  const waiting = [wait('x', '1'), wait('x', '2')];
+  expect(await wait('x', '3')).toBe(0);
+  waiting.push(wait('y', '1'));
+  for (const address of ['y', 'z']) expect(await wait(address, '1')).toBe(0);
+  expect(some.waiting).toBe(3);
+  await some.close();
+  await Promise.all(waiting);
+  expect(some.waiting).toBe(0);
+});
+
+test('requests with `wait` count for who asks', async () => {
+  const changes = new Changes(database.url, api.deps.log, 100, 2);
+  const small = await startTestApi(database.url, { changes });
+  const { id, orderId, clientToken } = await pay(small, key);
+  const waiting = small.call(`/v1/payments/${id}?wait=60`, { key });
+  await eventually(() => changes.waiting === 1);
+  const began = runningTime();
+  const asked = [
+    small.call(`/v1/payments/${id}?wait=30`, { key: clientToken }),
+    small.call(`/v1/orders/${orderId}?wait=30`, { key }),
+    small.call('/v1/events?wait=30', { key }),
+    small.call(`/v1/payments/${id}/cancel`, { key, method: 'POST' }),
+  ];
+  for (const answer of await Promise.all(asked)) expect(answer.status).toBeLessThan(300);
+  expect(began()).toBeLessThan(AT_ONCE_MS);
+  await changes.close();
+  await waiting;
+  await small.close();
+});
+
 test('a client that goes takes its waiter with it', async () => {
   const { id } = await pay(api, key);
   const leaving = new AbortController();

@@ -64,6 +64,20 @@ test('two minutes are time, however long an attempt takes', () => {
   expect(status).toBe(1);
 });
 
+test('while nothing answers the address is looked up again, also where that takes 20 s', () => {
+  const { status, of, seconds } = run({
+    getent: `${spend('20')}\n[ $(grep -c ^getent ${folder}/calls) = 1 ] && echo 10.0.0.5 || echo 10.0.0.9`,
+    temporal: `case $TEMPORAL_ADDRESS in 10.0.0.9:7233) exit 0 ;; esac\n${spend('10')}\nexit 1`,
+  });
+  expect(status).toBe(0);
+  expect(of('getent')).toHaveLength(2);
+  expect(of('temporal').map((call) => call.split(' at ')[1])).toEqual([
+    ...Array(3).fill('10.0.0.5:7233'),
+    ...Array(3).fill('10.0.0.9:7233'),
+  ]);
+  expect(seconds).toBeLessThan(120);
+});
+
 test('a name that is not there yet is looked up again, in the same two minutes', () => {
   const { status, of, stderr } = run({ getent: 'exit 2', temporal: '' });
   expect(of('getent')).toHaveLength(61);

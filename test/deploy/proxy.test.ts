@@ -2,7 +2,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
 import { request } from 'node:https';
-import { type AddressInfo, connect } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -71,7 +71,12 @@ beforeAll(async () => {
   writeFileSync(join(folder, 'Caddyfile'), `{\n\t${settings.join('\n\t')}\n}\nimport ${file}\n`);
   child = spawn(caddy, ['run', '--config', join(folder, 'Caddyfile')], { env });
   for (const stream of [child.stdout, child.stderr]) stream?.on('data', (data) => (output += data));
-  await eventually(() => child.exitCode !== null || listens(httpsPort));
+  // It listens before it has the certificates of its names.
+  const isReady = async () =>
+    (await Promise.all([WEB_UI, ADMIN].map((name) => ask(name, host(name)).catch(() => undefined)))).every(
+      (answer) => answer?.status === 401,
+    );
+  await eventually(async () => child.exitCode !== null || (await isReady()));
   if (child.exitCode !== null) throw new Error(`Caddy did not start: ${output}`);
 });
 
@@ -82,12 +87,6 @@ afterAll(async () => {
   if (child.exitCode === null && child.kill('SIGKILL')) await ended;
   rmSync(folder, { recursive: true, force: true });
 });
-
-const listens = (port: number) =>
-  new Promise<boolean>((resolve) => {
-    const socket = connect(port, '127.0.0.1', () => resolve(true));
-    socket.on('error', () => resolve(false)).on('connect', () => socket.destroy());
-  });
 
 /** @param name the server name of the handshake; undefined for a browser that was given an address */
 function ask(name: string | undefined, headers: Record<string, string>, path = '/') {

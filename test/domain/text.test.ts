@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { ORDER_ID_PATTERN, orderIdFault } from '../../src/domain/order-id.ts';
-import { mayReturnTo, NEVER_SCHEMES, schemeFault } from '../../src/domain/return-scheme.ts';
+import { mayReturnTo, NEVER_PREFIXES, NEVER_SCHEMES, schemeFault } from '../../src/domain/return-scheme.ts';
 import { fromMarkdown, inMarkdown, readableFault } from '../../src/domain/text.ts';
 
 /** Texts that people read, and ids that go through addresses: what is taken, and what is refused. */
@@ -72,7 +72,8 @@ test.each([
   'back\\slash',
   '(a) [b] {c} <d>',
   '🛒7',
-  'a  b',
+  'a b c',
+  'ä\u0323'.normalize('NFC'),
   '/',
   '...',
   '.a',
@@ -119,6 +120,10 @@ test.each([
   [' a', /space/],
   ['a ', /space/],
   [' ', /space/],
+  ['a  b', /two spaces/],
+  ['a   b', /two spaces/],
+  ['\u0323a', /mark/],
+  ['\u20dd1', /mark/],
   ['.', /\. or \.\./],
   ['..', /\. or \.\./],
   ['e\u0301', /NFC/],
@@ -153,13 +158,22 @@ test('an order’s id is the same after everything that is done with it', () => 
 });
 
 test('Markdown shows an id as it is, and ids as most shops have them without a sign more', () => {
-  expect(inMarkdown('order_1001-a.b:c')).toBe('order_1001-a.b:c');
+  expect(inMarkdown('order-1001-a.b:c')).toBe('order-1001-a.b:c');
+  expect(inMarkdown('_1001_ __7__ a_b')).toBe('\\_1001\\_ \\_\\_7\\_\\_ a\\_b');
+  for (const id of ['www.evil.example', 'WWW.evil.example']) {
+    expect(inMarkdown(id)).toBe(id.replace('.', '\\.'));
+    expect(fromMarkdown(inMarkdown(id))).toBe(id);
+  }
   expect(inMarkdown('**x** [y](z) <b> `c` #1 \\')).toBe(
     '\\*\\*x\\*\\* \\[y\\]\\(z\\) \\<b\\> \\`c\\` \\#1 \\\\',
   );
 });
 
-test.each([...NEVER_SCHEMES])('no merchant can allow %s, and no payer is sent there', (scheme) => {
+test.each([
+  ...NEVER_SCHEMES,
+  ...NEVER_PREFIXES.map((prefix) => `${prefix}x`),
+  ...['moz-extension', 'ms-settings', 'chrome-extension', 'ms-msdt', 'itms-services', 'skype', 'ssh'],
+])('no merchant can allow %s, and no payer is sent there', (scheme) => {
   expect(schemeFault(scheme)).toMatch(/never/);
   for (const url of [`${scheme}:x`, `${scheme}://x`, `${scheme.toUpperCase()}:x`])
     expect([url, mayReturnTo(url)]).toEqual([url, false]);

@@ -2,6 +2,7 @@ import type { ErrorRequestHandler, Request, Response } from 'express';
 import { REFUSALS, Refusal, type RefusalCode } from '../../domain/refusal.ts';
 import { TooBusy } from '../../ledger/turns.ts';
 import { isDatabaseUnavailable } from '../../ledger/unavailable.ts';
+import { RequestRefused } from '../../request-bounds.ts';
 import { TemporalUnavailable } from '../../temporal/payment-workflows.ts';
 
 /** Every refusal as RFC 9457 problem+json; every error becomes one. */
@@ -85,7 +86,8 @@ function httpRefusal(error: unknown): Refusal | undefined {
     return new Refusal('unsupported_media_type', 'The encoding of the body is not supported.', {
       cause: error,
     });
-  return new Refusal('bad_request', 'The request cannot be read.', { cause: error });
+  const detail = error instanceof RequestRefused ? error.message : 'The request cannot be read.';
+  return new Refusal('bad_request', detail, { cause: error });
 }
 
 /**

@@ -6,6 +6,7 @@ import { orderKey, paymentKey } from '../changes.ts';
 import { ANSWER_WITHIN_MS } from '../deadlines.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
+import { clientAddress } from '../http/client-address.ts';
 import { goneSignal } from '../http/client-gone.ts';
 import { z } from '../http/zod.ts';
 import { createTell } from '../payments/notify-workflows.ts';
@@ -40,7 +41,7 @@ export function cancelRoutes(api: Api): Endpoint[] {
         202: { description: 'The wish is recorded; the channel has not answered yet.', schema: payment },
       },
       refusals: ['payment_not_found', 'payment_already_paid'],
-      async handle({ response, access, params: { id }, startedAt }) {
+      async handle({ request, response, access, params: { id }, startedAt }) {
         const row = await visiblePayment(access, id);
         if (isLive(row.status)) {
           await requestCancel(db, id, 'the merchant', now());
@@ -51,6 +52,7 @@ export function cancelRoutes(api: Api): Endpoint[] {
           done: ({ status }) => !isLive(status),
           timeoutMs: ANSWER_WITHIN_MS - (Date.now() - startedAt),
           signal: goneSignal(response),
+          for: { address: clientAddress(request), merchantId: row.merchantId },
         });
         if (ended.status === 'succeeded') {
           throw new Refusal('payment_already_paid', `Payment ${id} was paid: the channel has the money.`);
@@ -75,7 +77,7 @@ export function cancelRoutes(api: Api): Endpoint[] {
         202: { description: 'The wish is recorded; a payment has not ended yet.', schema: order },
       },
       refusals: ['order_not_found', 'order_already_paid'],
-      async handle({ response, access: { caller }, params: { id }, startedAt }) {
+      async handle({ request, response, access: { caller }, params: { id }, startedAt }) {
         await visibleOrder(caller.merchantId, id);
         const { live } = await cancelOrder(db, caller.merchantId, id, now());
         await Promise.all(live.map(tell.cancel));
@@ -84,6 +86,7 @@ export function cancelRoutes(api: Api): Endpoint[] {
           done: isSettled,
           timeoutMs: ANSWER_WITHIN_MS - (Date.now() - startedAt),
           signal: goneSignal(response),
+          for: { address: clientAddress(request), merchantId: caller.merchantId },
         });
         if (row.status === 'succeeded' || row.status === 'refunded') {
           throw new Refusal('order_already_paid', `Order ${id} was paid by payment ${row.paidPaymentId}.`);

@@ -1,6 +1,7 @@
 import { clientToken } from '../../client-token.ts';
 import { Refusal } from '../../domain/refusal.ts';
 import { isWeb, schemeOf } from '../../domain/return-scheme.ts';
+import { isLive } from '../../domain/states.ts';
 import type { LedgerClient } from '../../ledger/client.ts';
 import { allowsReturnScheme, type Caller } from '../../ledger/merchants.ts';
 import { getPayment, type PaymentWithRefund } from '../../ledger/views.ts';
@@ -61,7 +62,12 @@ export function createPaymentRoute(api: Api): Endpoint {
     async handle({ answer, access: { caller }, body: given, startedAt }) {
       if (given.order !== undefined)
         await requireCurrentCurrency(db, caller.merchantId, given.order, 'order.currency');
-      if (given.returnUrl !== undefined) await requireReturnScheme(db, caller.merchantId, given.returnUrl);
+      if (given.returnUrl !== undefined)
+        await requireReturnScheme(
+          db,
+          { merchantId: caller.merchantId, orderId: given.order?.id ?? given.orderId ?? '' },
+          given.returnUrl,
+        );
       const { status, payment: row } = await startAttempt(
         caller.merchantId,
         given.order === undefined ? { id: given.orderId ?? '' } : toNewOrder(given.order),
@@ -84,9 +90,18 @@ export function createPaymentRoute(api: Api): Endpoint {
   });
 }
 
-/** @throws Refusal `invalid_request` for the scheme of an app that the merchant has not allowed. */
-async function requireReturnScheme(db: LedgerClient, merchantId: string, returnUrl: string): Promise<void> {
-  if (isWeb(returnUrl) || (await allowsReturnScheme(db, merchantId, schemeOf(returnUrl) ?? ''))) return;
+/**
+ * A live attempt of the order keeps its URL when the scheme is not allowed any more, and its request can be repeated.
+ * @throws Refusal `invalid_request` for the scheme of an app that the merchant has not allowed.
+ */
+async function requireReturnScheme(
+  db: LedgerClient,
+  order: { readonly merchantId: string; readonly orderId: string },
+  returnUrl: string,
+): Promise<void> {
+  if (isWeb(returnUrl) || (await allowsReturnScheme(db, order.merchantId, schemeOf(returnUrl) ?? ''))) return;
+  const same = await db.payment.findMany({ where: { ...order, returnUrl }, select: { status: true } });
+  if (same.some(({ status }) => isLive(status))) return;
   throw new Refusal('invalid_request', `returnUrl: ${RETURN_URL_RULE}.`, {
     errors: [{ path: 'returnUrl', message: RETURN_URL_RULE }],
   });

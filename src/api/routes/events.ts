@@ -2,6 +2,7 @@ import { listDeliveries, listEvents } from '../../ledger/feed.ts';
 import { eventsKey } from '../changes.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
+import { clientAddress } from '../http/client-address.ts';
 import { goneSignal } from '../http/client-gone.ts';
 import { feedCursor, nextCursor, readCursor, readFeedCursor } from '../http/cursor.ts';
 import { z } from '../http/zod.ts';
@@ -38,13 +39,14 @@ export function eventRoutes(api: Api): Endpoint[] {
       query: eventQuery,
       answers: { 200: { description: 'The events after that place, oldest first.', schema: eventPage } },
       refusals: ['cursor_expired'],
-      async handle({ response, access: { caller }, query: { after, limit, wait } }) {
+      async handle({ request, response, access: { caller }, query: { after, limit, wait } }) {
         const place = readFeedCursor(after);
         const { events, next } = await changes.until(eventsKey(caller.merchantId), {
           read: () => listEvents(db, caller.merchantId, { limit, after: place }),
           done: ({ events }) => events.length > 0,
           timeoutMs: (wait ?? 0) * 1000,
           signal: goneSignal(response),
+          for: { address: clientAddress(request), merchantId: caller.merchantId },
         });
         response.json({ data: events.map(eventView), nextCursor: feedCursor(next) });
       },

@@ -44,8 +44,8 @@ export function healthRoutes(api: Pick<Api, 'readiness'>): Endpoint[] {
         '10 s, and then until a write succeeds.',
       auth: 'none',
       answers: {
-        200: { description: 'So it is.', schema: readiness },
-        503: { description: 'Says what is not so.', schema: readiness },
+        200: { description: 'Ready.', schema: readiness },
+        503: { description: 'Not ready; the body names the cause.', schema: readiness },
       },
       refusals: [],
       async handle({ response }) {

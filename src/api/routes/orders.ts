@@ -8,6 +8,7 @@ import { findOrder, listOrders } from '../../ledger/views.ts';
 import { orderKey } from '../changes.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
+import { clientAddress } from '../http/client-address.ts';
 import { goneSignal } from '../http/client-gone.ts';
 import { nextCursor, readCursor } from '../http/cursor.ts';
 import { z } from '../http/zod.ts';
@@ -96,12 +97,13 @@ export function orderRoutes(api: Api): Endpoint[] {
       query: orderQuery,
       answers: { 200: { description: 'The order.', schema: order } },
       refusals: ['order_not_found'],
-      async handle({ response, access: { caller }, params: { id }, query: { wait } }) {
+      async handle({ request, response, access: { caller }, params: { id }, query: { wait } }) {
         const row = await changes.until(orderKey(caller.merchantId, id), {
           read: () => visibleOrder(caller.merchantId, id),
           done: isSettled,
           timeoutMs: (wait ?? 0) * 1000,
           signal: goneSignal(response),
+          for: { address: clientAddress(request), merchantId: caller.merchantId },
         });
         response.json(orderView(row, viewerOf(api, caller)));
       },

@@ -2,6 +2,7 @@ import { listPayments, listTimeline } from '../../ledger/views.ts';
 import { paymentKey } from '../changes.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
+import { clientAddress } from '../http/client-address.ts';
 import { goneSignal } from '../http/client-gone.ts';
 import { nextCursor, nextTimelineCursor, readCursor, readTimelineCursor } from '../http/cursor.ts';
 import { z } from '../http/zod.ts';
@@ -41,12 +42,16 @@ export function paymentRoutes(api: Api): Endpoint[] {
       query: paymentQuery,
       answers: { 200: { description: 'The payment.', schema: z.union([payment, payerPayment]) } },
       refusals: ['payment_not_found'],
-      async handle({ response, access, params: { id }, query: { wait } }) {
+      async handle({ request, response, access, params: { id }, query: { wait = 0 } }) {
+        // Whose payment a token opens is in its row.
+        const merchantOf = async () =>
+          access.kind === 'key' ? access.caller.merchantId : (await seePayment(access, id)).row.merchantId;
         const { view } = await changes.until(paymentKey(id), {
           read: () => seePayment(access, id),
           done: untilNews(now),
-          timeoutMs: (wait ?? 0) * 1000,
+          timeoutMs: wait * 1000,
           signal: goneSignal(response),
+          for: wait === 0 ? undefined : { address: clientAddress(request), merchantId: await merchantOf() },
         });
         response.json(view());
       },

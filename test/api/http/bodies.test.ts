@@ -260,5 +260,6 @@ test.each(['api', 'admin', 'simulator'])('two Host headers are 400: %s', async (
       head: ['GET /healthz HTTP/1.1', 'Connection: close', second],
     });
     expect(statusOf(answer)).toBe(400);
+    expect(answer).toContain('Send one Host header.');
   }
 });

@@ -356,7 +356,11 @@ describe('the payer comes back', () => {
       303,
       `${expected}paymentId=${made.json.id}${hash}`,
     ]);
-    expect((await api.call('/v1/payments', request)).status).toBe(422);
+    // So is the same request, and no other.
+    const again = await api.call('/v1/payments', request);
+    expect([again.status, again.json.id]).toEqual([200, made.json.id]);
+    const other = { ...request.body, returnUrl: `${returnUrl}2` };
+    expect((await api.call('/v1/payments', { ...request, body: other })).status).toBe(422);
     // Nobody else's.
     expect((await api.call('/v1/payments', { ...request, key })).status).toBe(422);
   });
