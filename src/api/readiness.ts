@@ -47,8 +47,8 @@ export class Readiness {
   }
 
   /**
-   * A request that writes came to nothing by this error. One of many can do so by itself, by a lost connection say, so
-   * that the next look finds out by writing; what the database refuses to everybody counts at once.
+   * A request that writes failed with this error. A single request can fail for its own reason, such as a lost
+   * connection, so the next look finds out by writing; what the database refuses to everybody counts at once.
    */
   writeFailed(error: unknown): void {
     if (refusesWrites(error)) this.#refusedUntil = this.#now().getTime() + WRITES_REFUSED_MS;

@@ -38,7 +38,7 @@ export function cancelRoutes(api: Api): Endpoint[] {
       params: z.object({ id: z.string() }),
       answers: {
         200: { description: 'It has ended unpaid.', schema: payment },
-        202: { description: 'The wish is recorded; the channel has not answered yet.', schema: payment },
+        202: { description: 'The request is recorded; the channel has not answered yet.', schema: payment },
       },
       refusals: ['payment_not_found', 'payment_already_paid'],
       async handle({ request, response, access, params: { id }, startedAt }) {
@@ -74,7 +74,7 @@ export function cancelRoutes(api: Api): Endpoint[] {
       params: z.object({ id: z.string() }),
       answers: {
         200: { description: 'It takes no money any more.', schema: order },
-        202: { description: 'The wish is recorded; a payment has not ended yet.', schema: order },
+        202: { description: 'The request is recorded; a payment has not ended yet.', schema: order },
       },
       refusals: ['order_not_found', 'order_already_paid'],
       async handle({ request, response, access: { caller }, params: { id }, startedAt }) {

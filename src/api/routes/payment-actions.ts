@@ -46,7 +46,7 @@ export function paymentActionRoutes(api: Api): Endpoint[] {
       auth: 'key or token',
       cors: true,
       params: z.object({ id: z.string() }),
-      answers: { 202: { description: 'Heard.', schema: z.object({}) } },
+      answers: { 202: { description: 'Accepted: the channel is asked soon.', schema: z.object({}) } },
       refusals: ['payment_not_found', 'temporal_unavailable'],
       async handle({ response, access, params: { id } }) {
         const row = await visiblePayment(access, id);

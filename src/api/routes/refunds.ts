@@ -73,7 +73,7 @@ export function refundRoutes(api: Api): Endpoint[] {
       operationId: 'listRefunds',
       tag: 'Refunds',
       summary: "A payment's refunds",
-      description: 'Those asked for, those nodrop owed by itself, and those found at the channel.',
+      description: 'Requested ones, automatic ones, and those found at the channel.',
       auth: 'key',
       params: z.object({ id: z.string() }),
       query: refundListQuery,
