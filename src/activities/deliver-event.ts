@@ -5,7 +5,6 @@ import {
   isToldByPayment,
   type Telling,
 } from '../domain/delivery.ts';
-import { isRedeliverable } from '../domain/event.ts';
 import { ROW_LOST_FAILURE } from '../domain/names.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import { isRowGone, type LedgerClient } from '../ledger/client.ts';
@@ -124,14 +123,14 @@ export function deliverEventActivities({
 
     /**
      * One more call for a delivery that is settled: logged, and nothing else. None for one that was superseded after
-     * it was asked for. Null as above.
+     * it was asked for, or whose event does not hold any more. Null as above.
      */
     async redeliverEvent(deliveryId: string): Promise<DeliverySnapshot | null> {
       return await unlessGone(() =>
         unlessOwnTrouble(() =>
           inCrowd(deliveryId, async () => {
             const row = await deliveries.findDelivery(db, deliveryId);
-            return isRedeliverable(row.status)
+            return (await deliveries.mayBeToldAgain(db, row, await now()))
               ? await callOrderService(core, row)
               : deliveries.toDeliverySnapshot(row);
           }),

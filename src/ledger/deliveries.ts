@@ -7,11 +7,12 @@ import {
   TELLING_TAKES_AT_MOST_MS,
   type Telling,
 } from '../domain/delivery.ts';
+import { isRedeliverable } from '../domain/event.ts';
 import { Refusal } from '../domain/refusal.ts';
 import { SAME_TIME_MS } from '../domain/schedule.ts';
 import type { Prisma } from '../generated/prisma/client.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
-import { settle } from './delivery-row.ts';
+import { holds, settle } from './delivery-row.ts';
 import { type Attempt, conclude } from './delivery-verdict.ts';
 import { cleared, type Locked, raised, underLock, update } from './locked.ts';
 import { noteHealth } from './redelivery.ts';
@@ -86,6 +87,16 @@ export async function findMerchantOf(db: LedgerClient, deliveryId: string): Prom
 /** @throws Prisma's P2025 when there is no such delivery. */
 export async function findDelivery(db: LedgerClient, deliveryId: string): Promise<DeliveryRow> {
   return await db.delivery.findUniqueOrThrow({ where: { id: deliveryId }, include: withContext });
+}
+
+/** Whether the delivery may be told once more. Where what it says does not hold any more, no request for it is left. */
+export async function mayBeToldAgain(db: LedgerClient, row: DeliveryRow, now: Date): Promise<boolean> {
+  if (!isRedeliverable(row.status)) return false;
+  return await underDeliveryLock(db, row.id, now, async ({ tx, payment }) => {
+    if (await holds(tx, row.event, payment)) return true;
+    await tx.delivery.update({ where: { id: row.id }, data: { redeliveryAskedAt: null } });
+    return false;
+  });
 }
 
 /** Null when there is no such delivery: it is kept for as long as its event. */
@@ -324,7 +335,7 @@ export async function hurryDeliveries(tx: LedgerTx, paymentId: string): Promise<
 
 /**
  * A person wants the delivery told now: one that is pending need not wait for its time. Of one that is settled nothing
- * changes here.
+ * changes here. What does not hold any more is not told again, whatever was answered to it when it did.
  * @throws Refusal `delivery_not_found`, `delivery_superseded`
  */
 export async function requestRedelivery(
@@ -340,7 +351,7 @@ export async function requestRedelivery(
       include: withContext,
     });
     if (row === null) throw new Refusal('delivery_not_found', `There is no delivery ${deliveryId}.`);
-    if (row.status === 'superseded') {
+    if (row.status === 'superseded' || !(await holds(tx, row.event, row.payment))) {
       const detail = `${row.event.type} (${row.eventId}) does not hold any more: newer events say what does.`;
       throw new Refusal('delivery_superseded', detail);
     }

@@ -1,7 +1,7 @@
 import { type DeliveryStatus, stillHolds } from '../domain/event.ts';
 import type { LedgerTx } from './client.ts';
 import type { EventContent } from './event-data.ts';
-import type { Delivery } from './rows.ts';
+import type { Delivery, Event, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
 /** How a delivery ends: its order service answers, or it is superseded. */
@@ -19,6 +19,14 @@ export async function settle(
   });
 }
 
+/** Whether what the event says still holds, as the rows are now. @param payment the event's. */
+export async function holds(tx: LedgerTx, event: Event, payment: Payment): Promise<boolean> {
+  const told = event.data as unknown as EventContent;
+  const refund =
+    told.refund === undefined ? null : await tx.refund.findUnique({ where: { id: told.refund.id } });
+  return stillHolds(event.type, told.payment, payment, refund);
+}
+
 /**
  * Ends the deliveries of the payment that are pending and whose event does not hold any more, as the rows are now. The
  * stored events stay as they are. An attempt that is under way is logged when its answer comes, and changes nothing.
@@ -33,10 +41,7 @@ export async function supersedeUntold(tx: LedgerTx, paymentId: string, now: Date
   if (untold.length === 0) return;
   const payment = await tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
   for (const { id: deliveryId, eventId, event } of untold) {
-    const told = event.data as unknown as EventContent;
-    const refund =
-      told.refund === undefined ? null : await tx.refund.findUnique({ where: { id: told.refund.id } });
-    if (stillHolds(event.type, told.payment, payment, refund)) continue;
+    if (await holds(tx, event, payment)) continue;
     await settle(tx, deliveryId, 'superseded', now);
     const detail = `${event.type} (${eventId}) is superseded: it does not hold any more, and the order service is not told of it.`;
     await note(tx, paymentId, 'delivery', detail, now, { deliveryId, eventId });

@@ -1,6 +1,6 @@
 /**
  * What a migration may do to tables that are in use, so that no write waits while rows are read or an index is built.
- * docs/decisions/0017-migrations-of-large-tables.md says why. The rules read the SQL's words, not its meaning: they
+ * docs/decisions/0021-migrations-of-tables-in-use.md says why. The rules read the SQL's words, not its meaning: they
  * catch what is forgotten, and do not replace a review.
  */
 

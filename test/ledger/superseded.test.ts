@@ -3,7 +3,9 @@ import type { ChannelAnswer } from '../../src/domain/channel.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import {
+  findDelivery,
   findPendingDelivery,
+  mayBeToldAgain,
   recordAttempt,
   requestRedelivery,
   showOverdue,
@@ -259,6 +261,20 @@ test('a success that was told stays delivered when its money goes back, and the 
   await giveBack(payment, undefined);
   expect(await row(payment)).toMatchObject({ orderUpdate: 'applied', refundedAmount: 1000n });
   expect(await toldOf(payment)).toEqual(['payment.succeeded delivered', 'refund.succeeded pending']);
+});
+
+test('a success that was told is not told again once all of its money is back', async () => {
+  const payment = await newPending();
+  const deliveryId = await deliveryOf(payment);
+  await recordAttempt(db, deliveryId, answered('agreed'), 0, now());
+  await db.delivery.update({ where: { id: deliveryId }, data: { redeliveryAskedAt: now() } });
+  expect(await mayBeToldAgain(db, await findDelivery(db, deliveryId), now())).toBe(true);
+  await giveBack(payment, undefined);
+  await expect(requestRedelivery(db, merchantId, deliveryId, 'a test', now())).rejects.toMatchObject({
+    code: 'delivery_superseded',
+  });
+  expect(await mayBeToldAgain(db, await findDelivery(db, deliveryId), now())).toBe(false);
+  expect(await findDelivery(db, deliveryId)).toMatchObject({ status: 'delivered', redeliveryAskedAt: null });
 });
 
 test('money that is all back stays so when an external refund turns out to be one of ours', async () => {
