@@ -117,15 +117,17 @@ describe('the same request again', () => {
 
 describe('what is not definite is not kept:', () => {
   test('an order that exists with other content: it can be changed', async () => {
-    const [id, body] = [randomUUID(), newPayment()];
-    await api.call('/v1/orders', { key, body: { ...body.order, subject: 'Another' } });
+    const id = randomUUID();
+    const order = { ...newPayment().order, subject: 'Two tickets' };
+    const body = newPayment({ order });
+    await api.call('/v1/orders', { key, body: { ...order, subject: 'Another' } });
     const first = await pay(body, id);
     expect([first.status, first.json.code, first.json.errors]).toEqual([
       409,
       'order_exists',
       [{ path: 'order.subject', message: 'the order has "Another"' }],
     ]);
-    await api.call(`/v1/orders/${body.order.id}`, { key, method: 'PATCH', body: { subject: '' } });
+    await api.call(`/v1/orders/${order.id}`, { key, method: 'PATCH', body: { subject: order.subject } });
     const again = await pay(body, id);
     expect([again.status, isReplayed(again)]).toEqual([201, null]);
   });
