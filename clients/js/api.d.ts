@@ -218,6 +218,23 @@ export interface Payment {
   settledBy: KnownSettledBy | string | null;
   channelPaymentId: string | null;
   receivedCurrency: string | null;
+  /**
+   * Why a person should look at it; accept new ones.
+   *
+   * - `channel_unreachable`: No readable answer for 5 min, or after 6 tries to close; or 6 closes refused as paid, and the query says unpaid.
+   * - `create_unknown`: The channel did not say after 8 tries (about 90 s) whether it created the trade.
+   * - `channel_undecided`: A day past its expiry the channel still says that it processes the payment. The order takes no new attempt meanwhile.
+   * - `order_update_failing`: The money is in, and for 10 min the order did not take it: its order service does not agree or could not be told at all, or 16 tries in our own database failed. At once when the order, read back, is not paid.
+   * - `delivery_failing`: For 10 min the order service has not answered an event of the payment on which the payment does not wait: of a refund, a conflict, an end. Only while nothing else is shown, and everything else takes its place.
+   * - `order_conflict`: The order was already paid, cancelled or closed, the merchant refunds late money, or its order service says that the order is paid otherwise or gone. An owed refund is recorded.
+   * - `amount_mismatch`: The channel itself says another amount or currency than asked, or the money is of an attempt made before the order's amount was changed: the order is not paid. Or the channel gave back another amount than a refund asked for: the channel's is recorded, `askedAmount` is ours.
+   * - `late_payment_review`: The money came after the end, and the merchant's `late_payment` is `review`.
+   * - `refund_failing`: The channel refused a refund that is owed, and not because a part had gone back there, or any of a conflict whose order was recovered; or it was silent on any refund (did not know it, or refused it for now: its balance is too low) for 1 h, or has had it in process for 7 days: banks take some.
+   * - `statement_mismatch`: Reserved for a later release: nothing raises it.
+   * - `disputed`: Reserved for a later release: nothing raises it.
+   * - `channel_reversed`: Money of a paid order went back at the channel, and nobody asked for it here.
+   * - `workflow_stuck`: The task of the payment's workflow, of one of its refunds' or of its deliveries' failed more than 5 times in a row. Not while an attention is shown that is more than `wait`.
+   */
   attention: KnownAttention | string | null;
   attentionSince: string | null;
   attentionDetail: string | null;

@@ -13,9 +13,9 @@ async function current({ type, timestamp, data: { payment, version } }, sentAt) 
   if (!/^(payment|refund)\./.test(type)) return; // Of a kind that is newer than this code.
   if (sentAt * 1000 - Date.parse(timestamp) < 10_000 || !pays(payment)) return [payment, version];
   const init = { headers: { authorization: `Bearer ${NODROP_KEY}` }, signal: AbortSignal.timeout(5_000) };
-  const answer = await fetch(`${NODROP_URL}/v1/payments/${payment.id}`, init); // Before goods go out.
-  if (!answer.ok) throw new Error(`nodrop answered ${answer.status}.`);
-  return [await answer.json(), version];
+  const read = await (await fetch(`${NODROP_URL}/v1/payments/${payment.id}`, init)).json(); // Before goods go out.
+  if (read.id !== payment.id) throw new Error(`nodrop answered ${read.detail}`);
+  return [read, version];
 }
 
 async function apply(tx, payment, version) {

@@ -16,6 +16,7 @@ import {
 } from './common.ts';
 import { newOrder } from './new-order.ts';
 import {
+  ATTENTION_MEANING,
   attention,
   openSet,
   orderUpdate,
@@ -197,7 +198,7 @@ export const payment = z
     settledBy: orNull(settledBy.open),
     channelPaymentId: z.string().nullable(),
     receivedCurrency: z.string().nullable(),
-    attention: orNull(attention.open),
+    attention: orNull(attention.open).openapi({ description: ATTENTION_MEANING }),
     attentionSince: time.nullable(),
     attentionDetail: z.string().nullable(),
     metadata: z.record(z.string(), z.string()),

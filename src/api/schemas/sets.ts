@@ -41,12 +41,11 @@ export const payerOrderState = openSet('PayerOrderState', PAYER_ORDER_STATES, {
 export const paymentStatus = openSet('PaymentStatus', PAYMENT_STATUSES, { example: 'paying' });
 export const orderUpdate = openSet('OrderUpdate', ORDER_UPDATES);
 export const settledBy = openSet('SettledBy', SETTLED_BY);
-export const attention = openSet('Attention', ATTENTION_NAMES, {
-  description: [
-    'Why a person should look at it; accept new ones.\n',
-    ...ATTENTION_NAMES.map((name) => `- \`${name}\`: ${ATTENTIONS[name].raised}`),
-  ].join('\n'),
-});
+export const ATTENTION_MEANING = [
+  'Why a person should look at it; accept new ones.\n',
+  ...ATTENTION_NAMES.map((name) => `- \`${name}\`: ${ATTENTIONS[name].raised}`),
+].join('\n');
+export const attention = openSet('Attention', ATTENTION_NAMES, { description: ATTENTION_MEANING });
 export const refundStatus = openSet('RefundStatus', REFUND_STATUSES);
 export const refundReason = openSet('RefundReason', REFUND_REASONS);
 export const eventType = openSet('EventType', EVENT_TYPES);

@@ -192,6 +192,12 @@ test('statuses and the like are literals, in open sets', () => {
     expect([name, property, knownOf(schemas[name].properties[property])]).toEqual([name, property, values]);
 });
 
+test('what each attention means stands where it is shown', () => {
+  const { Payment, EventPayment } = document.components.schemas;
+  for (const { properties } of [Payment, EventPayment])
+    for (const name of ATTENTION_NAMES) expect(properties.attention.description).toContain(`\`${name}\`: `);
+});
+
 test('the code of a refusal is a literal of those that its route refuses with', () => {
   for (const endpoint of endpoints) {
     const { responses } = document.paths[endpoint.path][endpoint.method];
