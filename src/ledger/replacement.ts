@@ -17,7 +17,7 @@ export async function isOfAllThatIsLeft(tx: LedgerTx, refund: Refund): Promise<b
 
 /**
  * Owes another refund in the place of a refused one, which names it (`replacedBy`).
- * - One that was owed by itself, and refused as part of the money had gone back: the rest, also of a recovered order,
+ * - An automatic one, refused as part of the money had gone back: the rest, also of a recovered order,
  *   as this refund was decided over and the rest is less. After any other refusal it waits for a person, who has it
  *   asked again.
  * - One that somebody asked for while the money is owed back: all that is left is owed by itself from now on. Not

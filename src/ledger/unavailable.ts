@@ -61,7 +61,7 @@ export function isDatabaseUnavailable(error: unknown): boolean {
 /** Read-only (25006), a full disk (53100), failing disks (58). */
 const WRITE_REFUSED = /^(25006|53100|58...)$/;
 
-/** True when the error says that the database takes no write, whoever asks. */
+/** True when the error says that the database refuses writes from everybody. */
 export function refusesWrites(error: unknown): boolean {
   return failuresIn(error).some((failure) =>
     [failure.code, failure.originalCode].some((code) => typeof code === 'string' && WRITE_REFUSED.test(code)),
