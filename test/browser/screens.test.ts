@@ -487,14 +487,44 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     }
   });
 
-  test('says how much time is left as it passes, and not on opening', async () => {
-    const made = await pay(api, key, { expiresInSeconds: 240 });
+  /**
+   * Opens a payment that has 605 s to live, at times that the test sets: the service's, and that of a page whose clock is
+   * `behind` by so many seconds.
+   */
+  async function openAtSetTimes(behind = 0) {
+    const made = await pay(api, key);
     const { page, close } = await openWith(LOOKS[0]);
-    await page.clock.install();
+    const start = Date.parse('2026-03-01T12:00:00.000Z');
+    let passed = 0;
+    await page.route('**/v1/payments/*/events', (route) => route.abort());
+    await page.route(/\/v1\/payments\/[^/]+$/, async (route) => {
+      const response = await route.fetch();
+      const times = {
+        createdAt: new Date(start).toISOString(),
+        expiresAt: new Date(start + 605_000).toISOString(),
+      };
+      const date = new Date(start + passed).toUTCString();
+      await route.fulfill({
+        response,
+        headers: { ...response.headers(), date },
+        json: { ...(await response.json()), ...times },
+      });
+    });
+    const at = (ms: number) => {
+      passed = ms;
+      return page.clock.setFixedTime(start + ms - behind * 1000);
+    };
+    await at(0);
     await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
     await shows(page, 'pay');
+    return { page, at, close };
+  }
+
+  test('says how much time is left as it passes, and not on opening', async () => {
+    const { page, at, close } = await openAtSetTimes();
+    await page.getByText('10:05', { exact: true }).waitFor();
     expect(await page.locator('#announcement').textContent()).toBe('');
-    await page.clock.runFor(185_000);
+    await at(546_000);
     await page.getByText('One minute left to pay.').waitFor({ state: 'attached' });
     await close();
   });
@@ -503,32 +533,8 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
   test.each([0, 60])(
     'counts the time down to the second, with a clock that is %i s behind',
     async (behind) => {
-      const made = await pay(api, key);
-      const { page, close } = await openWith(LOOKS[0]);
-      const start = Date.parse('2026-03-01T12:00:00.000Z');
-      let passed = 0;
-      await page.route('**/v1/payments/*/events', (route) => route.abort());
-      await page.route(/\/v1\/payments\/[^/]+$/, async (route) => {
-        const response = await route.fetch();
-        const times = {
-          createdAt: new Date(start).toISOString(),
-          expiresAt: new Date(start + 605_000).toISOString(),
-        };
-        const date = new Date(start + passed).toUTCString();
-        await route.fulfill({
-          response,
-          headers: { ...response.headers(), date },
-          json: { ...(await response.json()), ...times },
-        });
-      });
-      const at = (ms: number) => {
-        passed = ms;
-        return page.clock.setFixedTime(start + ms - behind * 1000);
-      };
+      const { page, at, close } = await openAtSetTimes(behind);
       const timeLeft = (text: string) => page.getByText(text, { exact: true }).waitFor();
-      await at(0);
-      await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
-      await shows(page, 'pay');
       await timeLeft('10:05');
       await at(546_000);
       await timeLeft('0:59');

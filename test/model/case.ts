@@ -370,6 +370,19 @@ export class Case {
     await this.world.startWorkers();
     await this.releaseCallbacks();
     await this.#decide();
+    await this.#comeToAnEnd();
+    // What was given back at the channel while its callback got lost: the statement would tell. Its news is delivered.
+    const untold = (await this.attempts()).filter(
+      ({ id, status }) => status === 'succeeded' && this.#external.has(id),
+    );
+    for (const { id } of untold) await this.#ask('POST', `/v1/payments/${id}/query`);
+    await this.answers();
+    if (untold.length > 0) await this.#comeToAnEnd();
+    return await this.facts();
+  }
+
+  /** Time passes until nothing moves any more. */
+  async #comeToAnEnd(): Promise<void> {
     for (let round = 1, before = ''; round <= ROUNDS; round++) {
       // Past every expiry; past the late watch of what only the sweep started; and of what that found, all refunds.
       for (const seconds of [40 * MINUTE, 26 * HOUR, 2 * HOUR]) {
@@ -379,16 +392,9 @@ export class Case {
       await this.answers();
       // A slow machine gets less done while the same time passes: what has moved may come to its end yet.
       const now = await this.world.progress(this.orderId);
-      if (now === before || (await this.#hasEnded())) break;
+      if (now === before || (await this.#hasEnded())) return;
       before = now;
     }
-    for (const { id, status } of await this.attempts()) {
-      // What was given back at the channel while its callback got lost: the statement would tell.
-      if (status === 'succeeded' && this.#external.has(id))
-        await this.#ask('POST', `/v1/payments/${id}/query`);
-    }
-    await this.answers();
-    return await this.facts();
   }
 
   /** The channel decides what it has in process. */
