@@ -5,6 +5,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest';
 import { ACCOUNT_READ_EVERY_MS } from '../../src/api/channel-accounts.ts';
 import { MISSES_A_MINUTE } from '../../src/api/http/misses.ts';
 import { UNVERIFIED_A_MINUTE } from '../../src/api/routes/callbacks.ts';
+import { CHECKED_A_SECOND, CHECKED_OF_ADDRESS } from '../../src/api/unverified-checks.ts';
 import { CallbackError, type ChannelAdapter } from '../../src/domain/channel.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import type { TestApi } from './support.ts';
@@ -234,21 +235,67 @@ test('a token that was made with an earlier secret opens its payment, and counts
   }
 });
 
-test('what cannot be verified is checked up to so many bytes a second, and nothing that can', async () => {
-  const big = { x: 'y'.repeat(250_000) };
-  const { id } = await pay(api, key);
-  const padded = (padding: number) => simulatorCallback(id, undefined, { padding: 'y'.repeat(padding) });
-  // These are verified, and so never counted.
-  for (let n = 0; n < 20; n += 1) {
-    expect((await api.call('/callbacks/simulator', padded(250_000))).status).toBe(200);
-  }
-  const statuses = [];
-  for (let n = 0; n < 20; n += 1) statuses.push((await forged(api, big)).status);
-  expect(statuses).toEqual([...Array(16).fill(401), ...Array(4).fill(429)]);
-  expect((await api.call('/callbacks/simulator', padded(250_000))).status).toBe(429);
-  expect((await api.deps.metrics.registry.metrics()).includes('result="unchecked"')).toBe(true);
-  clock += 1_000;
-  expect((await api.call('/callbacks/simulator', padded(250_000))).status).toBe(200);
+describe('what cannot be verified is checked up to so many bytes a second', () => {
+  const SIZE = 250_000;
+  const largeForged = { x: 'y'.repeat(SIZE) };
+  const large = (id: string) => simulatorCallback(id, undefined, { padding: 'y'.repeat(SIZE) });
+  const behindProxy = () =>
+    startTestApi(database.url, {
+      now,
+      config: { ...api.deps.config, api: { ...api.deps.config.api, trustedProxies: ['loopback'] } },
+    });
+  const send = (to: TestApi, from: string, call: Call) =>
+    to.call('/callbacks/simulator', { ...call, headers: { ...call.headers, 'x-forwarded-for': from } });
+  const sendOf = async (to: TestApi, from: string, call: () => Call, times: number) => {
+    const statuses = [];
+    for (let n = 0; n < times; n += 1) statuses.push((await send(to, from, call())).status);
+    return statuses;
+  };
+  /** How many of this size are within so many bytes. */
+  const within = (bytes: number) => Math.floor(bytes / (SIZE + 4_096 + 100));
+
+  test('which refuses no verified one of an address with a part of them', async () => {
+    const { id } = await pay(api, key);
+    for (let n = 0; n < 40; n += 1) {
+      expect((await forged(api, largeForged)).status).toBe(401);
+      if (n % 10 === 0) expect((await api.call('/callbacks/simulator', large(id))).status).toBe(200);
+    }
+    expect(await api.deps.metrics.registry.metrics()).not.toMatch(/result="unchecked"/);
+  });
+
+  test('over all addresses; beyond it those that have had their share are refused, and no others', async () => {
+    const { id } = await pay(api, key);
+    const behind = await behindProxy();
+    try {
+      // These are verified, and so never counted.
+      const many = within(CHECKED_A_SECOND) + 5;
+      expect(await sendOf(behind, '192.0.2.1', () => large(id), many)).toEqual(Array(many).fill(200));
+      const forgedOnes = await sendOf(behind, '192.0.2.1', () => forgedCallback(largeForged), many);
+      const checked = forgedOnes.filter((status) => status === 401);
+      expect(checked).toHaveLength(within(CHECKED_A_SECOND));
+      expect(forgedOnes.slice(checked.length)).toEqual(Array(many - checked.length).fill(429));
+      const refused = await send(behind, '192.0.2.1', large(id));
+      expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '1']);
+      expect(await behind.deps.metrics.registry.metrics()).toMatch(/result="unchecked"/);
+
+      // Another address has its share, and verified ones use nothing of it.
+      const share = within(CHECKED_OF_ADDRESS);
+      expect(await sendOf(behind, '192.0.2.2', () => large(id), 2 * share)).toEqual(
+        Array(2 * share).fill(200),
+      );
+      expect(await sendOf(behind, '192.0.2.2', () => forgedCallback(largeForged), share + 2)).toEqual([
+        ...Array(share).fill(401),
+        429,
+        429,
+      ]);
+      expect((await send(behind, '192.0.2.3', large(id))).status).toBe(200);
+
+      clock += 1_000;
+      expect((await send(behind, '192.0.2.1', large(id))).status).toBe(200);
+    } finally {
+      await behind.close();
+    }
+  });
 });
 
 describe('the payment that an unverifiable callback names', () => {
