@@ -2,11 +2,16 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import pg from 'pg';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { ACCOUNT_READ_EVERY_MS } from '../../src/api/channel-accounts.ts';
-import { MISSES_A_MINUTE } from '../../src/api/http/misses.ts';
+import {
+  ACCOUNT_NAMES_AT_MOST,
+  ACCOUNT_READ_EVERY_MS,
+  ChannelAccounts,
+} from '../../src/api/channel-accounts.ts';
+import { MISSES_A_MINUTE, Misses } from '../../src/api/http/misses.ts';
 import { UNVERIFIED_A_MINUTE } from '../../src/api/routes/callbacks.ts';
 import { CHECKED_A_SECOND, CHECKED_OF_ADDRESS } from '../../src/api/unverified-checks.ts';
 import { CallbackError, type ChannelAdapter } from '../../src/domain/channel.ts';
+import type { Refusal } from '../../src/domain/refusal.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import type { TestApi } from './support.ts';
 import { type Call, newKey, newOrderId, pay, setUp, simulatorCallback, startTestApi } from './support.ts';
@@ -171,19 +176,59 @@ describe('an address beyond its bound', () => {
       const { accountId, id } = await paymentOfNewAccount();
       const path = `/callbacks/simulator/${accountId}`;
       expect((await fresh.call(path, simulatorCallback(id))).status).toBe(200);
-      // One query finds every account; those that do not exist have no other.
+      // One query in 2 s, for all that wait; what comes after it waits for the next one.
+      const later = await paymentOfNewAccount();
+      const call = () => fresh.call(`/callbacks/simulator/${later.accountId}`, simulatorCallback(later.id));
       const since = queries.mock.calls.length;
       const unknown = await forged(fresh, {}, '/callbacks/simulator/acc_nobody');
       expect([unknown.status, unknown.headers.get('retry-after')]).toEqual([429, '2']);
+      expect((await call()).status).toBe(429);
       expect(statements(since)).toEqual([]);
       clock += ACCOUNT_READ_EVERY_MS;
-      const later = await paymentOfNewAccount();
-      expect(
-        (await fresh.call(`/callbacks/simulator/${later.accountId}`, simulatorCallback(later.id))).status,
-      ).toBe(200);
+      // Whoever comes first asks for all of them.
+      expect((await forged(fresh, {}, '/callbacks/simulator/acc_nobody')).status).toBe(429);
+      expect((await call()).status).toBe(200);
+      // And for a default account.
+      const defaultOne = await fresh.call('/callbacks/simulator', simulatorCallback(payment.id));
+      expect(defaultOne.status).toBe(429);
+      clock += ACCOUNT_READ_EVERY_MS;
+      expect((await fresh.call('/callbacks/simulator', simulatorCallback(payment.id))).status).toBe(200);
     } finally {
       await fresh.close();
     }
+  });
+
+  test('has asked for the accounts that its callbacks name, and for no others, a thousand at most', async () => {
+    const accounts = new ChannelAccounts(api.db, new Misses(now), now);
+    const find = (id: string, address = '192.0.2.1') =>
+      accounts.find({ channel: 'simulator', id }, address).catch(({ code }: Refusal) => code);
+    for (let n = 0; n < MISSES_A_MINUTE; n += 1) expect(await find(`acc_${bogus()}`)).toBeNull();
+    expect(await find('acc_first')).toBe('too_many_requests');
+    const { accountId } = await paymentOfNewAccount();
+    expect(await find(accountId)).toBe('too_many_requests');
+    for (let n = 0; n < 2 * ACCOUNT_NAMES_AT_MOST; n += 1) await find(`acc_${n}`);
+    expect(await find(accountId)).toBe('too_many_requests');
+    clock += ACCOUNT_READ_EVERY_MS;
+
+    const since = queries.mock.calls.length;
+    const found = await Promise.all([
+      ...Array.from({ length: 20 }, () => find(accountId)),
+      ...Array.from({ length: 20 }, (_, n) => find(`acc_other_${n}`)),
+    ]);
+    expect(found.slice(0, 20)).toEqual(Array(20).fill(expect.objectContaining({ id: accountId })));
+    expect(new Set(found.slice(20))).toEqual(new Set(['too_many_requests']));
+    const asked = queries.mock.calls.slice(since).map((call) => ({
+      text: textOf(call),
+      values: (call[0] as unknown as pg.QueryConfig<unknown[]>).values,
+    }));
+    expect(asked.filter(({ text }) => /channel_accounts/.test(text))).toEqual([
+      {
+        text: expect.stringContaining('= ANY'),
+        values: [expect.objectContaining({ length: ACCOUNT_NAMES_AT_MOST }), []],
+      },
+    ]);
+    // As the others are read: a difference would be taken for a change of the account.
+    expect(found[0]).toEqual(await accounts.readNow({ channel: 'simulator', id: accountId }));
   });
 
   test('keeps a new key waiting for the rest of its minute', async () => {

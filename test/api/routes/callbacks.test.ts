@@ -252,15 +252,15 @@ describe('refused', () => {
     expect((await send({ raw, headers })).status).toBe(200);
   });
 
-  test('signed right after ten wrong signatures: 401, as thousands fit into the header', async () => {
+  test('signed right behind ten wrong signatures: 401, as thousands fit into the header', async () => {
     const { id } = await pay(api, key);
     const { raw, headers } = simulatorCallback(id);
-    const after = (wrong: number) => ({
+    const behindWrong = (wrong: number) => ({
       ...headers,
       'webhook-signature': `${'v1,AAAA '.repeat(wrong)}${headers['webhook-signature']}`,
     });
-    expect((await send({ raw, headers: after(10) })).status).toBe(401);
-    expect((await send({ raw, headers: after(9) })).status).toBe(200);
+    expect((await send({ raw, headers: behindWrong(10) })).status).toBe(401);
+    expect((await send({ raw, headers: behindWrong(9) })).status).toBe(200);
   });
 
   test('signed nonsense: 400, and one query is due', async () => {
