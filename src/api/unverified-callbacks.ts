@@ -10,15 +10,16 @@ import {
 import type { Logger } from '../log.ts';
 
 const FLUSH_EVERY_MS = 1_000;
-/** Senders of one second that are told apart; all others of an account count as one. */
+/** Senders of one batch that are told apart; all others of an account count as one, in the minute of the first of them. */
 const SENDERS_AT_MOST = 1_000;
 const OTHERS = 'others';
-/** Callbacks of one second that are kept, of at most 4 KiB each. */
+/** Callbacks of one batch that are kept, of at most 4 KiB each. */
 const CALLBACKS_AT_MOST = 1_000;
 
 /**
  * Unverifiable callbacks on their way to the ledger: counted here per address and account, and written once a second, so
- * that a callback costs no statement. A process that dies loses the last second of them.
+ * that a callback costs no statement. Two batches are in memory at most, one that is written and one that counts, and both
+ * are bounded, however slow the database is. A process that dies loses what is not written.
  */
 export class UnverifiedCallbacks {
   readonly #db: LedgerClient;
@@ -26,7 +27,7 @@ export class UnverifiedCallbacks {
   #senders = new Map<string, UnverifiedSender & { count: number; callbacks: UnverifiedCallback[] }>();
   #kept = 0;
   #timer: NodeJS.Timeout | undefined;
-  #flushing: Promise<void> = Promise.resolve();
+  #writing: Promise<void> | undefined;
 
   constructor(db: LedgerClient, log: Pick<Logger, 'warn'>) {
     this.#db = db;
@@ -36,10 +37,10 @@ export class UnverifiedCallbacks {
   /** Counts one, and keeps what a person needs of it while there is room. */
   add(accountId: string, address: string, body: Buffer, reason: string, now: Date): void {
     const minute = minuteOf(now);
-    const keyOf = (from: string) => `${accountId} ${from} ${minute.getTime()}`;
-    const isOther = this.#senders.size >= SENDERS_AT_MOST && !this.#senders.has(keyOf(address));
+    const own = `${accountId} ${address} ${minute.getTime()}`;
+    const isOther = this.#senders.size >= SENDERS_AT_MOST && !this.#senders.has(own);
     const from = isOther ? OTHERS : address;
-    const key = keyOf(from);
+    const key = isOther ? `${accountId} ${OTHERS}` : own;
     const sender = this.#senders.get(key) ?? { accountId, address: from, minute, count: 0, callbacks: [] };
     this.#senders.set(key, sender);
     sender.count += 1;
@@ -47,18 +48,28 @@ export class UnverifiedCallbacks {
       sender.callbacks.push(unverifiedCallback(body, reason, now));
       this.#kept += 1;
     }
-    this.#timer ??= setTimeout(() => void this.flush(), FLUSH_EVERY_MS).unref();
+    this.#flushSoon();
   }
 
   /** Writes what there is, and waits for what is being written. Never fails: what cannot be written is left out. */
   async flush(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
+    while (this.#writing !== undefined) await this.#writing;
+    if (this.#senders.size === 0) return;
     const senders = [...this.#senders.values()];
     this.#senders = new Map();
     this.#kept = 0;
-    this.#flushing = this.#flushing.then(() => this.#write(senders));
-    await this.#flushing;
+    this.#writing = this.#write(senders).finally(() => {
+      this.#writing = undefined;
+      this.#flushSoon();
+    });
+    await this.#writing;
+  }
+
+  #flushSoon(): void {
+    if (this.#writing !== undefined || this.#senders.size === 0) return;
+    this.#timer ??= setTimeout(() => void this.flush(), FLUSH_EVERY_MS).unref();
   }
 
   async #write(senders: readonly UnverifiedSender[]): Promise<void> {

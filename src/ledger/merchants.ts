@@ -209,11 +209,6 @@ export async function findCaller(db: LedgerClient, key: string): Promise<Caller 
   return { merchantId: row.merchantId, role: row.role as Role };
 }
 
-/** Every account at a channel. */
-export async function listChannelAccounts(db: LedgerClient): Promise<ChannelAccount[]> {
-  return await db.channelAccount.findMany();
-}
-
 /** The account that `/callbacks/{channel}[/{accountId}]` speaks of. */
 export async function findChannelAccount(
   db: LedgerClient,
@@ -223,4 +218,17 @@ export async function findChannelAccount(
   return await db.channelAccount.findFirst({
     where: accountId === undefined ? { channel, isDefault: true } : { channel, id: accountId },
   });
+}
+
+/** The same for many paths, in one statement: those of the accounts that exist, in no order. */
+export async function findChannelAccounts(
+  db: LedgerClient,
+  names: readonly { readonly channel: string; readonly id: string | undefined }[],
+): Promise<ChannelAccount[]> {
+  const ids = names.flatMap(({ id }) => id ?? []);
+  const defaults = names.flatMap(({ channel, id }) => (id === undefined ? channel : []));
+  return await db.$queryRaw<ChannelAccount[]>`
+    SELECT id, merchant_id AS "merchantId", channel, is_default AS "isDefault", created_at AS "createdAt"
+    FROM channel_accounts
+    WHERE id = ANY(${ids}) OR (is_default AND channel = ANY(${defaults}))`;
 }

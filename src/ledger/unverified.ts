@@ -54,6 +54,7 @@ export async function recordUnverified(
   senders: readonly UnverifiedSender[],
 ): Promise<number> {
   if (senders.length === 0) return 0;
+  // In the order of their keys: two processes that lock the same rows in other orders would wait for each other.
   const counted = await db.$queryRaw<{ account: string; address: string; minute: Date; count: number }[]>`
     INSERT INTO unverified_callback_counts (channel_account_id, address, minute, count)
     SELECT * FROM unnest(
@@ -61,7 +62,8 @@ export async function recordUnverified(
       ${senders.map(({ address }) => address)}::text[],
       ${senders.map(({ minute }) => minute.toISOString())}::timestamptz[],
       ${senders.map(({ count }) => count)}::int[]
-    )
+    ) AS senders (account, address, minute, count)
+    ORDER BY account, address, minute
     ON CONFLICT (channel_account_id, address, minute)
     DO UPDATE SET count = unverified_callback_counts.count + excluded.count
     RETURNING channel_account_id AS account, address, minute, count`;

@@ -2,10 +2,16 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import pg from 'pg';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { ACCOUNT_READ_EVERY_MS } from '../../src/api/channel-accounts.ts';
-import { MISSES_A_MINUTE } from '../../src/api/http/misses.ts';
+import {
+  ACCOUNT_NAMES_AT_MOST,
+  ACCOUNT_READ_EVERY_MS,
+  ChannelAccounts,
+} from '../../src/api/channel-accounts.ts';
+import { MISSES_A_MINUTE, Misses } from '../../src/api/http/misses.ts';
 import { UNVERIFIED_A_MINUTE } from '../../src/api/routes/callbacks.ts';
+import { CHECKED_A_SECOND, CHECKED_OF_ADDRESS } from '../../src/api/unverified-checks.ts';
 import { CallbackError, type ChannelAdapter } from '../../src/domain/channel.ts';
+import type { Refusal } from '../../src/domain/refusal.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import type { TestApi } from './support.ts';
 import { type Call, newKey, newOrderId, pay, setUp, simulatorCallback, startTestApi } from './support.ts';
@@ -170,19 +176,59 @@ describe('an address beyond its bound', () => {
       const { accountId, id } = await paymentOfNewAccount();
       const path = `/callbacks/simulator/${accountId}`;
       expect((await fresh.call(path, simulatorCallback(id))).status).toBe(200);
-      // One query finds every account; those that do not exist have no other.
+      // One query in 2 s, for all that wait; what comes after it waits for the next one.
+      const later = await paymentOfNewAccount();
+      const call = () => fresh.call(`/callbacks/simulator/${later.accountId}`, simulatorCallback(later.id));
       const since = queries.mock.calls.length;
       const unknown = await forged(fresh, {}, '/callbacks/simulator/acc_nobody');
       expect([unknown.status, unknown.headers.get('retry-after')]).toEqual([429, '2']);
+      expect((await call()).status).toBe(429);
       expect(statements(since)).toEqual([]);
       clock += ACCOUNT_READ_EVERY_MS;
-      const later = await paymentOfNewAccount();
-      expect(
-        (await fresh.call(`/callbacks/simulator/${later.accountId}`, simulatorCallback(later.id))).status,
-      ).toBe(200);
+      // Whoever comes first asks for all of them.
+      expect((await forged(fresh, {}, '/callbacks/simulator/acc_nobody')).status).toBe(429);
+      expect((await call()).status).toBe(200);
+      // And for a default account.
+      const defaultOne = await fresh.call('/callbacks/simulator', simulatorCallback(payment.id));
+      expect(defaultOne.status).toBe(429);
+      clock += ACCOUNT_READ_EVERY_MS;
+      expect((await fresh.call('/callbacks/simulator', simulatorCallback(payment.id))).status).toBe(200);
     } finally {
       await fresh.close();
     }
+  });
+
+  test('has asked for the accounts that its callbacks name, and for no others, a thousand at most', async () => {
+    const accounts = new ChannelAccounts(api.db, new Misses(now), now);
+    const find = (id: string, address = '192.0.2.1') =>
+      accounts.find({ channel: 'simulator', id }, address).catch(({ code }: Refusal) => code);
+    for (let n = 0; n < MISSES_A_MINUTE; n += 1) expect(await find(`acc_${bogus()}`)).toBeNull();
+    expect(await find('acc_first')).toBe('too_many_requests');
+    const { accountId } = await paymentOfNewAccount();
+    expect(await find(accountId)).toBe('too_many_requests');
+    for (let n = 0; n < 2 * ACCOUNT_NAMES_AT_MOST; n += 1) await find(`acc_${n}`);
+    expect(await find(accountId)).toBe('too_many_requests');
+    clock += ACCOUNT_READ_EVERY_MS;
+
+    const since = queries.mock.calls.length;
+    const found = await Promise.all([
+      ...Array.from({ length: 20 }, () => find(accountId)),
+      ...Array.from({ length: 20 }, (_, n) => find(`acc_other_${n}`)),
+    ]);
+    expect(found.slice(0, 20)).toEqual(Array(20).fill(expect.objectContaining({ id: accountId })));
+    expect(new Set(found.slice(20))).toEqual(new Set(['too_many_requests']));
+    const asked = queries.mock.calls.slice(since).map((call) => ({
+      text: textOf(call),
+      values: (call[0] as unknown as pg.QueryConfig<unknown[]>).values,
+    }));
+    expect(asked.filter(({ text }) => /channel_accounts/.test(text))).toEqual([
+      {
+        text: expect.stringContaining('= ANY'),
+        values: [expect.objectContaining({ length: ACCOUNT_NAMES_AT_MOST }), []],
+      },
+    ]);
+    // As the others are read: a difference would be taken for a change of the account.
+    expect(found[0]).toEqual(await accounts.readNow({ channel: 'simulator', id: accountId }));
   });
 
   test('keeps a new key waiting for the rest of its minute', async () => {
@@ -234,21 +280,67 @@ test('a token that was made with an earlier secret opens its payment, and counts
   }
 });
 
-test('what cannot be verified is checked up to so many bytes a second, and nothing that can', async () => {
-  const big = { x: 'y'.repeat(250_000) };
-  const { id } = await pay(api, key);
-  const padded = (padding: number) => simulatorCallback(id, undefined, { padding: 'y'.repeat(padding) });
-  // These are verified, and so never counted.
-  for (let n = 0; n < 20; n += 1) {
-    expect((await api.call('/callbacks/simulator', padded(250_000))).status).toBe(200);
-  }
-  const statuses = [];
-  for (let n = 0; n < 20; n += 1) statuses.push((await forged(api, big)).status);
-  expect(statuses).toEqual([...Array(16).fill(401), ...Array(4).fill(429)]);
-  expect((await api.call('/callbacks/simulator', padded(250_000))).status).toBe(429);
-  expect((await api.deps.metrics.registry.metrics()).includes('result="unchecked"')).toBe(true);
-  clock += 1_000;
-  expect((await api.call('/callbacks/simulator', padded(250_000))).status).toBe(200);
+describe('what cannot be verified is checked up to so many bytes a second', () => {
+  const SIZE = 250_000;
+  const largeForged = { x: 'y'.repeat(SIZE) };
+  const large = (id: string) => simulatorCallback(id, undefined, { padding: 'y'.repeat(SIZE) });
+  const behindProxy = () =>
+    startTestApi(database.url, {
+      now,
+      config: { ...api.deps.config, api: { ...api.deps.config.api, trustedProxies: ['loopback'] } },
+    });
+  const send = (to: TestApi, from: string, call: Call) =>
+    to.call('/callbacks/simulator', { ...call, headers: { ...call.headers, 'x-forwarded-for': from } });
+  const sendOf = async (to: TestApi, from: string, call: () => Call, times: number) => {
+    const statuses = [];
+    for (let n = 0; n < times; n += 1) statuses.push((await send(to, from, call())).status);
+    return statuses;
+  };
+  /** How many of this size are within so many bytes. */
+  const within = (bytes: number) => Math.floor(bytes / (SIZE + 4_096 + 100));
+
+  test('which refuses no verified one of an address with a part of them', async () => {
+    const { id } = await pay(api, key);
+    for (let n = 0; n < 40; n += 1) {
+      expect((await forged(api, largeForged)).status).toBe(401);
+      if (n % 10 === 0) expect((await api.call('/callbacks/simulator', large(id))).status).toBe(200);
+    }
+    expect(await api.deps.metrics.registry.metrics()).not.toMatch(/result="unchecked"/);
+  });
+
+  test('over all addresses; beyond it those that have had their share are refused, and no others', async () => {
+    const { id } = await pay(api, key);
+    const behind = await behindProxy();
+    try {
+      // These are verified, and so never counted.
+      const many = within(CHECKED_A_SECOND) + 5;
+      expect(await sendOf(behind, '192.0.2.1', () => large(id), many)).toEqual(Array(many).fill(200));
+      const forgedOnes = await sendOf(behind, '192.0.2.1', () => forgedCallback(largeForged), many);
+      const checked = forgedOnes.filter((status) => status === 401);
+      expect(checked).toHaveLength(within(CHECKED_A_SECOND));
+      expect(forgedOnes.slice(checked.length)).toEqual(Array(many - checked.length).fill(429));
+      const refused = await send(behind, '192.0.2.1', large(id));
+      expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '1']);
+      expect(await behind.deps.metrics.registry.metrics()).toMatch(/result="unchecked"/);
+
+      // Another address has its share, and verified ones use nothing of it.
+      const share = within(CHECKED_OF_ADDRESS);
+      expect(await sendOf(behind, '192.0.2.2', () => large(id), 2 * share)).toEqual(
+        Array(2 * share).fill(200),
+      );
+      expect(await sendOf(behind, '192.0.2.2', () => forgedCallback(largeForged), share + 2)).toEqual([
+        ...Array(share).fill(401),
+        429,
+        429,
+      ]);
+      expect((await send(behind, '192.0.2.3', large(id))).status).toBe(200);
+
+      clock += 1_000;
+      expect((await send(behind, '192.0.2.1', large(id))).status).toBe(200);
+    } finally {
+      await behind.close();
+    }
+  });
 });
 
 describe('the payment that an unverifiable callback names', () => {

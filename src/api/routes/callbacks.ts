@@ -21,6 +21,7 @@ import { Counts } from '../http/counts.ts';
 import { tooMany } from '../http/misses.ts';
 import { z } from '../http/zod.ts';
 import { lookUpPayment } from '../payments/visible-payment.ts';
+import { UnverifiedChecks } from '../unverified-checks.ts';
 
 /** Whom a callback is for, and who sent it. */
 interface Receiver {
@@ -42,27 +43,21 @@ const refuseAccount = ({ channel }: AccountName): never => {
 
 /** How many callbacks of an account an address may send in vain in a minute: beyond it they are refused without a query. */
 export const UNVERIFIED_A_MINUTE = 100;
-/**
- * How many bytes an address may have checked in vain in a second. Checking a signature costs time by the byte, and this
- * many cost a few hundredths of a second.
- */
-const CHECKED_A_SECOND = 4 * 1024 * 1024;
-/** A callback without a body costs about as much as one of this size. */
-const CHECKED_AT_LEAST = 4 * 1024;
 /** A payment that was asked about for an unverifiable callback is not looked at for the next one in this time. */
 const LOOKED_AT_EVERY_MS = 10_000;
 const LOOKED_AT_MOST = 10_000;
 
 /**
  * Where channels call back: verified in memory, stored, delivered, acknowledged. The acknowledgement depends on
- * the storing alone; what could not be delivered now, the sweep delivers (P4). A callback is verified before any bound
- * refuses it: what cannot be verified is counted, and costs no query beyond the bound.
+ * the storing alone; what could not be delivered now, the sweep delivers (P4). A callback is verified before the
+ * bound of its address refuses it: what cannot be verified is counted, and costs no query beyond the bound. Only a process
+ * that is overloaded with checks in vain refuses a callback without having checked it.
  */
 export function callbackRoutes(api: Api): Endpoint[] {
   const { db, workflows, channels, metrics, misses, unverified, now } = api;
   const accounts = new ChannelAccounts(db, misses, now);
   const unverifiedCounts = new Counts({ atMost: UNVERIFIED_A_MINUTE, windowMs: 60_000 }, now);
-  const checks = new Counts({ atMost: CHECKED_A_SECOND, windowMs: 1_000 }, now);
+  const checks = new UnverifiedChecks(now);
   /** When payments were last looked at for a callback that cannot be read, in epoch ms, the oldest first. */
   const lookedAt = new Map<string, number>();
 
@@ -120,22 +115,22 @@ export function callbackRoutes(api: Api): Endpoint[] {
     body: Buffer,
   ): Promise<Verified> {
     const account = (await accounts.find(name, address)) ?? refuseAccount(name);
-    const cost = CHECKED_AT_LEAST + body.length;
-    if (!checks.take(address, cost)) {
+    const uncount = checks.take(address, body.length);
+    if (uncount === null) {
       metrics.countCallback(adapter.name, 'unchecked');
-      throw tooMany('Too much of this address could not be verified.', checks.secondsLeft);
+      throw tooMany('Too much could not be verified, much of it of this address.', checks.secondsLeft);
     }
     let cause: CallbackError | undefined;
     const check = async (of: ChannelAccount): Promise<Verified | undefined> => {
       try {
         const callback = adapter.verifyCallback(of, headers, body);
-        checks.give(address, cost);
+        uncount();
         return { account: of, callback };
       } catch (error) {
         if (!(error instanceof CallbackError)) throw error;
         cause = error;
         if (error.kind === 'unverified') return undefined;
-        checks.give(address, cost);
+        uncount();
         return await refuseMalformed({ adapter, account: of, log }, body, error);
       }
     };

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import {
@@ -299,6 +300,8 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
     },
 
     verifyCallback(_account, headers: Headers, rawBody): VerifiedCallback {
+      // Decoded, bytes that are no UTF-8 all become the same character: the signature would not be over these bytes.
+      if (!isUtf8(rawBody)) throw new CallbackError('unverified', 'the body is not UTF-8');
       const text = rawBody.toString('utf8');
       try {
         verify(webhook, text, headers);

@@ -239,6 +239,30 @@ describe('refused', () => {
     expect((await send({ raw, headers: { ...headers, 'webhook-timestamp': old } })).status).toBe(401);
   });
 
+  test('other bytes than the signed ones that decode to the same text: 401', async () => {
+    const { id } = await pay(api, key);
+    const { raw, headers } = simulatorCallback(id, undefined, { note: '\ufffd' });
+    const [before = '', after = ''] = raw.split('\ufffd');
+    const other = new Uint8Array(
+      Buffer.concat([Buffer.from(before), Buffer.from([0xff]), Buffer.from(after)]),
+    );
+    const answer = await api.call('/callbacks/simulator', { method: 'POST', raw: other, headers });
+    expect([answer.status, answer.json.code]).toEqual([401, 'callback_unverified']);
+    expect(await rowsOf(id)).toEqual([]);
+    expect((await send({ raw, headers })).status).toBe(200);
+  });
+
+  test('signed right behind ten wrong signatures: 401, as thousands fit into the header', async () => {
+    const { id } = await pay(api, key);
+    const { raw, headers } = simulatorCallback(id);
+    const behindWrong = (wrong: number) => ({
+      ...headers,
+      'webhook-signature': `${'v1,AAAA '.repeat(wrong)}${headers['webhook-signature']}`,
+    });
+    expect((await send({ raw, headers: behindWrong(10) })).status).toBe(401);
+    expect((await send({ raw, headers: behindWrong(9) })).status).toBe(200);
+  });
+
   test('signed nonsense: 400, and one query is due', async () => {
     const { id } = await pay(api, key);
     const answer = await send(simulatorCallback(id, undefined, { amount: 'much' }));

@@ -1,16 +1,17 @@
 import { createHash } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import { beforeEach, describe, expect, test } from 'vitest';
+import pg from 'pg';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { UNVERIFIED_A_MINUTE } from '../../../src/api/routes/callbacks.ts';
 import { minuteOf, recordUnverified, unverifiedCallback } from '../../../src/ledger/unverified.ts';
-import { unlessOutOfTime } from '../../support/progress.ts';
+import { eventually, unlessOutOfTime } from '../../support/progress.ts';
 import { newKey, pay, setUp, simulatorCallback } from '../support.ts';
 
 // Whoever floods the callback address with forgeries gets 401, little room and few queries, and delays nobody.
 
 /** Starts at a full minute, and goes on by hand. */
 let clock = 0;
-const { api, key } = await setUp({ now: () => new Date(clock) });
+const { database, api, key } = await setUp({ now: () => new Date(clock) });
 const accountId = (
   await api.db.channelAccount.findFirstOrThrow({ where: { channel: 'simulator', isDefault: true } })
 ).id;
@@ -25,6 +26,8 @@ beforeEach(async () => {
 
 /** No transaction waits longer for its turn, or for a connection. */
 const TURN_MS = 3_000;
+/** Nor a statement. */
+const STATEMENT_MS = 5_000;
 const send = (callback: { raw: string; headers: Record<string, string> }) =>
   api.call('/callbacks/simulator', { ...callback, method: 'POST' });
 const forged = (id: string, padding = '') => {
@@ -162,6 +165,78 @@ test('whoever has an IPv6 network has very many addresses, and is one sender all
     '2001:db8:1:201::/64': 1,
     '192.0.2.7': 1,
   });
+});
+
+test('while one batch is written one goes on counting: no third one waits, and it is bounded however long that takes', async () => {
+  const queries = vi.spyOn(pg.Client.prototype, 'query');
+  try {
+    const flushes = [];
+    for (let minute = 0; minute < 5; minute += 1) {
+      const at = new Date(clock + minute * 60_000);
+      for (let n = 0; n < 900; n += 1) {
+        api.unverified.add(accountId, `192.0.${minute}.${n}`, Buffer.from('{}'), 'forged', at);
+      }
+      flushes.push(api.unverified.flush());
+    }
+    await Promise.all(flushes);
+    const written = queries.mock.calls.filter(([query]) =>
+      (query as { text?: string }).text?.includes('INSERT INTO unverified_callback_counts'),
+    );
+    expect(written).toHaveLength(2);
+  } finally {
+    queries.mockRestore();
+  }
+  const rows = await counts();
+  // The 900 of the first batch; of the second one a thousand that are told apart.
+  expect(rows).toHaveLength(900 + 1_001);
+  expect(rows.find(({ address }) => address === 'others')?.count).toBe(4 * 900 - 1_000);
+  expect(await stored()).toHaveLength(900 + 1_000);
+});
+
+test('their rows are taken in the order of their keys, so that two processes never wait for each other', async () => {
+  const minute = minuteOf(new Date(clock));
+  const sender = (address: string) => ({ accountId, address, minute, count: 1, callbacks: [] });
+  const [first, last] = [sender('192.0.2.1'), sender('192.0.2.2')];
+  await recordUnverified(api.db, [first, last]);
+  const holder = new pg.Client({ connectionString: database.url });
+  await holder.connect();
+  const lock = async (address: string) => {
+    const text = 'select from unverified_callback_counts where address = $1 for update skip locked';
+    return (await holder.query(text, [address])).rowCount === 1;
+  };
+  const isOneWaiting = async () => {
+    const { rows } = await holder.query(
+      "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+    );
+    return rows.length === 1;
+  };
+  try {
+    const { isFirstFree } = await unlessOutOfTime(
+      STATEMENT_MS,
+      async () => {
+        await holder.query('begin');
+        expect(await lock(last.address)).toBe(true);
+        let isOver = false;
+        const recorded = recordUnverified(api.db, [last, first])
+          .then(
+            () => true,
+            () => false,
+          )
+          .finally(() => {
+            isOver = true;
+          });
+        await eventually(async () => isOver || (await isOneWaiting()));
+        const isFirstFree = await lock(first.address);
+        await holder.query('rollback');
+        return { isRecorded: await recorded, isFirstFree };
+      },
+      ({ isRecorded }) => !isRecorded,
+    );
+    expect(isFirstFree).toBe(false);
+  } finally {
+    await holder.end();
+  }
+  expect((await counts()).map(({ count }) => count)).toEqual([2, 2]);
 });
 
 describe('the payment it names', () => {
