@@ -6,7 +6,7 @@ import type { MigrationList, SchemaEngine } from '@prisma/schema-engine-wasm/sch
 import pg from 'pg';
 import { Connection } from '../ledger/connection.ts';
 import { reason, StackError } from './errors.ts';
-import { concurrentIndex } from './migration-rules.ts';
+import { concurrentIndex, runsOutsideTransaction } from './migration-rules.ts';
 import { NO_FILTER, type ScriptRunner, withSchemaEngine } from './schema-engine.ts';
 
 /** `prisma/` of this work tree. */
@@ -14,6 +14,8 @@ export const prismaDir = fileURLToPath(new URL('../../prisma', import.meta.url))
 
 /** Any number that no other advisory lock of ours uses. */
 const MIGRATION_LOCK = 0x6e6f6472;
+/** The engine's own lock, on the connection that runs the scripts. */
+const ENGINE_LOCK = 72707369;
 /** SQLSTATEs of a lock time-out and a deadlock. */
 const GAVE_WAY = new Set(['55P03', '40P01']);
 const ASK_FOR_TURN_EVERY_MS = 200;
@@ -55,7 +57,8 @@ export interface MigrateOptions {
  * Brings the database up to the migrations in `prisma/migrations`, by Prisma's own engine: its `_prisma_migrations`
  * table is what `prisma migrate deploy` expects. Several processes may do it at once; all return when it is done.
  * A migration that does not get its locks is rolled back and tried again; what an earlier process left half done, or a
- * failed `CREATE INDEX CONCURRENTLY` left INVALID, is removed and done again.
+ * failed `CREATE INDEX CONCURRENTLY` left INVALID, is removed and done again. A script that is a transaction commits
+ * together with its record.
  * @returns the names of the migrations applied by this call.
  * @throws StackError when the database does not answer, a migration fails, or does not get its locks.
  */
@@ -76,7 +79,9 @@ export async function applyMigrations(
     await waitForTurn(client, say);
     const before = new Set((await recordsOf(client)).filter(isApplied).map(({ name }) => name));
     const script: { failure?: pg.DatabaseError | undefined } = {};
+    const migrationsList = readMigrations(dir);
     const runner: ScriptRunner = {
+      toSend: (sql) => withRecord(sql, migrationsList),
       lockTimeoutMs: (sql) =>
         concurrentIndex(sql) === undefined ? patience.lockTimeoutMs : patience.concurrentLockTimeoutMs,
       failed: (error) => {
@@ -86,7 +91,7 @@ export async function applyMigrations(
     await client.query(`set lock_timeout = ${patience.concurrentLockTimeoutMs}`);
     await withSchemaEngine(
       databaseUrl,
-      (engine) => applyPatiently(client, engine, readMigrations(dir), patience, script, say),
+      (engine) => applyPatiently(client, engine, migrationsList, patience, script, say),
       runner,
     );
     const after = (await recordsOf(client)).filter(isApplied).map(({ name }) => name);
@@ -102,16 +107,43 @@ export async function applyMigrations(
 }
 
 /**
+ * A migration's script as it is sent: one that is a transaction records its end within it. Else a process that is killed
+ * between the script and its record would leave a migration that cannot be applied again. The record is the only one that
+ * is open: `undoUnfinished` closed the others, and the engine opened this one just before. When it is not open any more,
+ * another process has taken the migration over, and this script must leave nothing.
+ * The engine runs other scripts as well, to make its table for example.
+ */
+function withRecord(script: string, { migrationDirectories }: MigrationList): string {
+  const isMigration = migrationDirectories.some(
+    ({ migrationFile: { content } }) => content.tag === 'ok' && content.value === script,
+  );
+  if (!isMigration || runsOutsideTransaction(script)) return script;
+  return `${script}
+;
+DO $record$ BEGIN
+  UPDATE _prisma_migrations SET finished_at = now() WHERE finished_at IS NULL AND rolled_back_at IS NULL;
+  IF NOT FOUND THEN RAISE EXCEPTION 'another process applies this migration'; END IF;
+END $record$`;
+}
+
+/**
  * One process at a time. It asks again and again: while it waited inside of PostgreSQL for the lock, it would be an
  * open transaction that the `CREATE INDEX CONCURRENTLY` of the lock's holder waits for.
+ * PostgreSQL goes on with the script of a killed process. That connection has the engine's lock, and its end is waited
+ * for as well: what it leaves is not known before.
  */
 async function waitForTurn(client: Connection, say: (line: string) => void): Promise<void> {
-  for (let said = false; ; said = true) {
-    const { rows } = await client.query('select pg_try_advisory_lock($1) as mine', [MIGRATION_LOCK]);
-    if (rows[0]?.mine === true) return;
-    if (!said) say('Waiting for another process that applies the migrations ...');
-    await sleep(ASK_FOR_TURN_EVERY_MS);
-  }
+  const wait = async (sql: string, lock: number) => {
+    for (let said = false; ; said = true) {
+      const { rows } = await client.query(`select ${sql}($1) as mine`, [lock]);
+      if (rows[0]?.mine === true) return;
+      if (!said) say('Waiting for another process that applies the migrations ...');
+      await sleep(ASK_FOR_TURN_EVERY_MS);
+    }
+  };
+  await wait('pg_try_advisory_lock', MIGRATION_LOCK);
+  // Given back at once: the engine takes it itself.
+  await wait('pg_try_advisory_xact_lock', ENGINE_LOCK);
 }
 
 async function applyPatiently(
@@ -137,10 +169,11 @@ async function applyPatiently(
       // Also at the end: an INVALID index costs every write, and `prisma migrate deploy` refuses a failed record. What
       // cannot be undone now is undone by the next attempt, or the next start.
       await undoUnfinished(client, engine, migrationsList).catch(() => {});
+      const left = open === undefined ? '' : await whatIsLeft(client, scriptOf(migrationsList, open));
       if (!gaveWay && failure !== undefined && open !== undefined) {
         const { message, detail } = failure;
         throw new StackError(
-          `The database's migrations cannot be applied: ${open}: ${message}${detail === undefined ? '' : ` (${detail})`}. Nothing of this migration is in the database: mend the cause, then start again.`,
+          `The database's migrations cannot be applied: ${open}: ${message}${detail === undefined ? '' : ` (${detail})`}. ${left} Mend the cause, then start again.`,
           { cause: error },
         );
       }
@@ -148,13 +181,25 @@ async function applyPatiently(
       const what = open === undefined ? 'A migration' : `The migration ${open}`;
       if (attempt >= attempts) {
         throw new StackError(
-          `${what} did not get its locks in ${attempts} attempts${holder}: end that transaction or wait for its end, then start again. Nothing of the migration is in the database.`,
+          `${what} did not get its locks in ${attempts} attempts${holder}: end that transaction or wait for its end, then start again. ${left}`.trimEnd(),
         );
       }
       say(`${what} gives way to those who hold its locks (attempt ${attempt} of ${attempts})${holder}.`);
       await sleep(pauseStepMs * Math.min(attempt, LONGEST_PAUSE_STEPS));
     }
   }
+}
+
+/** What a migration that failed has left in the database, in a sentence. */
+async function whatIsLeft(client: Connection, script: string): Promise<string> {
+  const nothing = 'Nothing of this migration is in the database.';
+  if (!runsOutsideTransaction(script)) return nothing;
+  const index = concurrentIndex(script);
+  if (index === undefined) return 'What it had committed stays in the database, and the next start goes on.';
+  const state = await indexState(client, index).catch(() => 'unknown');
+  if (state === 'missing') return nothing;
+  if (state === 'valid') return `A valid index ${index} is in the database.`;
+  return `Its INVALID index ${index} ${state === 'invalid' ? 'is' : 'may be'} still in the database, until the next start removes it.`;
 }
 
 /** Whom a migration most likely waits for, as a part of a sentence. */
@@ -200,9 +245,9 @@ const scriptOf = ({ migrationDirectories }: MigrationList, name: string): string
 };
 
 /**
- * Migrations that failed, or whose process was killed in the middle. A script is one transaction, of which nothing is
- * there, or a `CREATE INDEX CONCURRENTLY`, which leaves its index; under our lock nobody is still running it. So it can
- * run again.
+ * Migrations that failed, or whose process was killed in the middle. A script is a transaction, of which nothing is there
+ * unless its record is finished; or a `CREATE INDEX CONCURRENTLY`, which leaves its index; or one statement that commits
+ * on its way and can run again (migration-rules.ts). So it can run again.
  */
 async function undoUnfinished(
   client: Connection,
@@ -218,7 +263,12 @@ async function undoUnfinished(
       continue;
     }
     if (state === 'invalid') await client.query(`drop index concurrently "${index}"`);
-    await engine.markMigrationRolledBack({ migrationName: name });
+    // Not by the engine, which reads the record before: a script that is still running may finish it in between.
+    await client.query(
+      `update _prisma_migrations set rolled_back_at = now()
+        where migration_name = $1 and finished_at is null and rolled_back_at is null`,
+      [name],
+    );
   }
 }
 

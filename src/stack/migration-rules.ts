@@ -45,7 +45,10 @@ const CREATE_INDEX = named(
 );
 const CREATE_TABLE = named('^CREATE TABLE (?:IF NOT EXISTS )?NAME');
 const ALTER_TABLE = named('^ALTER TABLE (?:IF EXISTS )?(?:ONLY )?NAME (.*)$', 'is');
-const CREATE_TRIGGER = named('^CREATE (?:OR REPLACE )?(?:CONSTRAINT )?TRIGGER .*? ON NAME');
+const TRIGGER = named('^(?:CREATE (?:OR REPLACE )?(?:CONSTRAINT )?|DROP )TRIGGER .*? ON NAME');
+const DROP = /^(?:DROP (TABLE|INDEX)|TRUNCATE(?: TABLE)?) (?:IF EXISTS )?(.*?)(?: CASCADE| RESTRICT)?$/i;
+const REFERENCES = named('\\bREFERENCES NAME', 'gi');
+const FOREIGN_KEY = named('^ALTER TABLE NAME ADD CONSTRAINT NAME FOREIGN KEY ');
 const VALIDATE = /^ALTER TABLE .* VALIDATE CONSTRAINT /i;
 const READS_ROWS = /^(UPDATE|DELETE|INSERT|MERGE|DO|SELECT|WITH)\b/i;
 const TRANSACTION = /^(BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT)\b/i;
@@ -59,18 +62,56 @@ export function concurrentIndex(sql: string): string | undefined {
   return concurrently === undefined || name === undefined ? undefined : unquoted(name);
 }
 
+/** Statements that PostgreSQL runs outside of a transaction block only, as the one statement of a script. */
+const OUTSIDE = /^(VACUUM\b|.*\bCONCURRENTLY\b)/i;
+
+/** Whether a statement is a `DO` that commits on its way: by batches, so that no row is locked for long. */
+const commitsInside = ({ text, bare }: Statement) => /^DO\b/i.test(bare) && /\bCOMMIT\b/i.test(text);
+
+/** Whether a script is no transaction: one statement that runs outside of any, and may be half done when it ends. */
+export function runsOutsideTransaction(sql: string): boolean {
+  const [statement, ...others] = statementsOf(sql);
+  if (statement === undefined || others.length > 0) return false;
+  return OUTSIDE.test(statement.bare) || commitsInside(statement);
+}
+
 /** The parts of an `ALTER TABLE`: commas inside brackets part nothing. */
 function actionsOf(actions: string): readonly string[] {
   const parts = [''];
   let depth = 0;
   for (const character of actions) {
-    if (character === '(') depth += 1;
-    if (character === ')') depth -= 1;
+    if ('(['.includes(character)) depth += 1;
+    if (')]'.includes(character)) depth -= 1;
     if (character === ',' && depth === 0) parts.push('');
     else parts[parts.length - 1] += character;
   }
   return parts.map((part) => part.trim());
 }
+
+/**
+ * The tables that nobody writes to while a statement of a moment has its lock: these wait until the migration ends.
+ * `VALIDATE CONSTRAINT` and `CONCURRENTLY` keep no write waiting, and other statements break a rule of their own.
+ */
+function lockedTables(statement: string): readonly string[] {
+  if (VALIDATE.test(statement)) return [];
+  const altered = ALTER_TABLE.exec(statement);
+  const refers = altered !== null || CREATE_TABLE.test(statement);
+  const referred = refers ? [...statement.matchAll(REFERENCES)].map(([, table]) => table) : [];
+  const [, kind, list] = DROP.exec(statement) ?? [];
+  const dropped = /\bCONCURRENTLY\b/i.test(statement) ? [] : (list?.split(/ ?, ?/) ?? []);
+  const ofIndex = kind?.toUpperCase() === 'INDEX' ? 'the table of ' : '';
+  return [altered?.[1], ...referred, TRIGGER.exec(statement)?.[1], ...dropped.map((it) => ofIndex + it)]
+    .filter((table) => table !== undefined)
+    .map(unquoted);
+}
+
+/** The tables that a migration makes itself. */
+const ownTables = (statements: readonly string[]) =>
+  new Set(statements.flatMap((it) => CREATE_TABLE.exec(it)?.[1] ?? []).map(unquoted));
+
+/** A default that is the same for every row: PostgreSQL writes none. */
+const CONSTANT_DEFAULT =
+  /\bDEFAULT (-?[\d.]+|''|true|false|null|now\(\)|CURRENT_TIMESTAMP(\(\d\))?|ARRAY\[[^\]()]*\])(::[a-z_ ]+?(\([\d, ]+\))?(\[\])?)?( (NOT )?NULL)?$/i;
 
 /** What an action of an `ALTER TABLE` does to all rows of its table while nobody may write, or undefined. */
 function slowAction(action: string): string | undefined {
@@ -89,7 +130,8 @@ function slowAction(action: string): string | undefined {
   }
   if (
     /^ADD (COLUMN )?/i.test(action) &&
-    /\b((BIG|SMALL)?SERIAL|GENERATED)\b|\bDEFAULT \w+ ?\((?!\))/i.test(action)
+    (/\b((BIG|SMALL)?SERIAL|GENERATED)\b/i.test(action) ||
+      (/\bDEFAULT\b/i.test(action) && !CONSTANT_DEFAULT.test(action)))
   ) {
     return 'writes every row: add the column empty, and fill it in migrations of their own';
   }
@@ -107,19 +149,27 @@ function slowAction(action: string): string | undefined {
  * and may be changed in any way.
  */
 export function brokenRules(sql: string): readonly string[] {
-  const statements = statementsOf(sql).map(({ bare }) => bare);
+  const whole = statementsOf(sql);
+  const statements = whole.map(({ bare }) => bare);
   const faults: string[] = [];
   const alone = statements.length === 1;
-  const own = new Set(statements.flatMap((it) => CREATE_TABLE.exec(it)?.[1] ?? []).map(unquoted));
+  const own = ownTables(statements);
   const isOwn = (table: string | undefined) => own.has(unquoted(table ?? ''));
-  let locksTable = false;
-  for (const statement of statements) {
+  for (const { text, bare: statement } of whole) {
     const index = CREATE_INDEX.exec(statement);
     const altered = ALTER_TABLE.exec(statement);
     if (TRANSACTION.test(statement)) {
       faults.push(
         `${statement}: a migration is one transaction anyway, and its end cannot be in the middle.`,
       );
+    }
+    if (commitsInside({ text, bare: statement })) {
+      if (!alone) faults.push(`${statement}: COMMIT works only in the one statement of a migration.`);
+      if (!/^-- Idempotent\b/m.test(text)) {
+        faults.push(
+          `${statement}: it commits on its way, so that it must be able to run again: say "-- Idempotent: ..." above it.`,
+        );
+      }
     }
     if (/^(CREATE|DROP|REINDEX)\b.*\bCONCURRENTLY\b/i.test(statement) && !alone) {
       faults.push(`${statement}: CONCURRENTLY works only as the one statement of a migration.`);
@@ -130,28 +180,52 @@ export function brokenRules(sql: string): readonly string[] {
     if (index !== null && index[1] === undefined && !isOwn(index[4])) {
       faults.push(`${statement}: nobody writes meanwhile: make it CONCURRENTLY, alone in a migration.`);
     }
-    if (VALIDATE.test(statement)) continue;
-    if (altered !== null && !isOwn(altered[1])) {
-      locksTable = true;
+    if (/^REINDEX\b/i.test(statement) && !/\bCONCURRENTLY\b/i.test(statement)) {
+      faults.push(`${statement}: nobody writes meanwhile: do it CONCURRENTLY, alone in a migration.`);
+    }
+    if (/^(CLUSTER\b|VACUUM\b.*\bFULL\b)/i.test(statement)) {
+      faults.push(`${statement}: it writes the table anew, and nobody reads or writes meanwhile.`);
+    }
+    if (/^LOCK\b/i.test(statement)) {
+      faults.push(
+        `${statement}: everybody waits until the migration ends: each statement takes its own lock.`,
+      );
+    }
+    if (altered !== null && !VALIDATE.test(statement) && !isOwn(altered[1])) {
       for (const action of actionsOf(altered[2] ?? '')) {
         const slow = slowAction(action);
         if (slow !== undefined) faults.push(`${action}: it ${slow}.`);
       }
     }
-    const trigger = CREATE_TRIGGER.exec(statement);
-    if (trigger !== null && !isOwn(trigger[1])) locksTable = true;
   }
   if (statements.some((it) => VALIDATE.test(it)) && !statements.every((it) => VALIDATE.test(it))) {
     faults.push('VALIDATE CONSTRAINT reads every row: in a migration with nothing else.');
   }
-  if (locksTable) {
+  const locked = lockedInUse(statements, own);
+  if (locked.length > 1 && !isForeignKeyAlone(statements)) {
+    faults.push(
+      `${locked.join(', ')}: those who write to the first wait until the lock of the last is there: one table in use per migration.`,
+    );
+  }
+  if (locked.length > 0) {
     for (const statement of statements.filter((it) => READS_ROWS.test(it))) {
       faults.push(
-        `${statement}: it reads or writes rows under the lock of an ALTER TABLE or CREATE TRIGGER: in a migration of its own.`,
+        `${statement}: it reads or writes rows under the lock of another statement, as of an ALTER TABLE: in a migration of its own.`,
       );
     }
   }
   return faults;
+}
+
+/** The tables in use that statements of one migration lock together. */
+const lockedInUse = (statements: readonly string[], own: ReadonlySet<string>) => [
+  ...new Set(statements.flatMap(lockedTables).filter((table) => !own.has(table))),
+];
+
+/** A foreign key locks both of its tables, whatever is done. */
+function isForeignKeyAlone([statement = '', ...others]: readonly string[]): boolean {
+  const [, , actions = ''] = ALTER_TABLE.exec(statement) ?? [];
+  return others.length === 0 && FOREIGN_KEY.test(statement) && actionsOf(actions).length === 1;
 }
 
 /** A migration that is to be written. */
@@ -161,36 +235,62 @@ export interface SplitMigration {
   readonly sql: string;
 }
 
-const FOREIGN_KEY = named('^ALTER TABLE NAME ADD CONSTRAINT NAME FOREIGN KEY ');
-
 /** Cuts the SQL that Prisma makes into migrations that keep the rules, as far as that needs no decision. */
 export function splitByRules(sql: string): readonly SplitMigration[] {
   const statements = statementsOf(sql);
-  const own = new Set(statements.flatMap(({ bare }) => CREATE_TABLE.exec(bare)?.[1] ?? []).map(unquoted));
-  const rest: string[] = [];
+  const bares = statements.map(({ bare }) => bare);
+  const own = ownTables(bares);
+  const indexOf = (bare: string) => {
+    const [, , , index, table] = CREATE_INDEX.exec(bare) ?? [];
+    return table === undefined || own.has(unquoted(table)) ? undefined : index;
+  };
+  const whole = !bares.some(indexOf) && lockedInUse(bares, own).length <= 1;
+  // In a later migration than the one that makes it, a table is in use.
+  const ownAtKeys: ReadonlySet<string> = whole ? own : new Set();
+  const rest: Statement[] = [];
   const indexes: SplitMigration[] = [];
-  const foreignKeys: string[] = [];
+  const foreignKeys: Statement[] = [];
   const validations: string[] = [];
-  for (const { text, bare } of statements) {
-    const [, , , index, indexed] = CREATE_INDEX.exec(bare) ?? [];
+  for (const statement of statements) {
+    const { text, bare } = statement;
+    const index = indexOf(bare);
     const [, table, constraint] = FOREIGN_KEY.exec(bare) ?? [];
-    if (index !== undefined && indexed !== undefined && !own.has(unquoted(indexed))) {
+    if (index !== undefined) {
       const concurrent = text.replace(/\bINDEX\b(?= ")/, 'INDEX CONCURRENTLY');
       indexes.push({ suffix: `_${unquoted(index)}`, sql: `${concurrent};\n` });
-    } else if (table !== undefined && constraint !== undefined) {
-      if (own.has(unquoted(table))) foreignKeys.push(`${text};\n`);
-      else {
-        foreignKeys.push(`${text} NOT VALID;\n`);
-        validations.push(`ALTER TABLE ${table} VALIDATE CONSTRAINT ${constraint};\n`);
-      }
-    } else rest.push(`${text};\n`);
+    } else if (table === undefined || constraint === undefined) {
+      rest.push(statement);
+    } else if (ownAtKeys.has(unquoted(table))) {
+      foreignKeys.push(statement);
+    } else {
+      foreignKeys.push({ text: `${text} NOT VALID`, bare });
+      validations.push(`ALTER TABLE ${table} VALIDATE CONSTRAINT ${constraint};\n`);
+    }
   }
   // A foreign key may refer to what an index makes unique.
-  const [first, later] = indexes.length === 0 ? [[...rest, ...foreignKeys], []] : [rest, foreignKeys];
   return [
-    { suffix: '', sql: first.join('\n') },
+    ...byLockedTable(whole ? [...rest, ...foreignKeys] : rest, own, ''),
     ...indexes,
-    { suffix: '_foreign_keys', sql: later.join('\n') },
-    { suffix: '_validated', sql: validations.join('\n') },
-  ].filter((migration) => migration.sql !== '');
+    ...byLockedTable(whole ? [] : foreignKeys, ownAtKeys, '_foreign_keys'),
+    ...(validations.length === 0 ? [] : [{ suffix: '_validated', sql: validations.join('\n') }]),
+  ];
+}
+
+/** In the same order, cut where one more table in use would be locked. */
+function byLockedTable(
+  statements: readonly Statement[],
+  own: ReadonlySet<string>,
+  suffix: string,
+): readonly SplitMigration[] {
+  const groups: Statement[][] = [];
+  for (const statement of statements) {
+    const last = groups.at(-1);
+    const together = [...(last ?? []), statement].map(({ bare }) => bare);
+    if (last !== undefined && lockedInUse(together, own).length <= 1) last.push(statement);
+    else groups.push([statement]);
+  }
+  return groups.map((group, index) => ({
+    suffix: index === 0 ? suffix : `${suffix}_${index + 1}`,
+    sql: group.map(({ text }) => `${text};\n`).join('\n'),
+  }));
 }

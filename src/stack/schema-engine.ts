@@ -55,7 +55,7 @@ function looseTimers() {
 export async function withSchemaEngine<T>(
   databaseUrl: string,
   use: (engine: engine.SchemaEngine) => Promise<T>,
-  runner = WITHOUT_LIMITS,
+  runner = PLAIN,
 ): Promise<T> {
   load();
   const factory = new WholeScriptsFactory(databaseUrl, runner);
@@ -106,20 +106,23 @@ function restoreCharColumns({ columnNames, columnTypes, ...rest }: SqlResultSet)
 
 /** How the scripts of migrations are run. */
 export interface ScriptRunner {
+  /** What is sent for a script of the engine's. */
+  toSend(script: string): string;
   /** How long a statement of this script may wait for a lock, in ms; 0 is without end. */
   lockTimeoutMs(script: string): number;
   /** Gets what PostgreSQL said when a script failed: the engine's error leaves out the most of it. */
   failed(error: pg.DatabaseError): void;
 }
 
-const WITHOUT_LIMITS: ScriptRunner = { lockTimeoutMs: () => 0, failed: () => {} };
+const PLAIN: ScriptRunner = { toSend: (script) => script, lockTimeoutMs: () => 0, failed: () => {} };
 
 type Adapter = Awaited<ReturnType<PrismaPg['connect']>>;
 
 /**
  * The plain adapter cuts scripts at every semicolon and runs the pieces one by one, which breaks functions and leaves
  * half a migration behind a failure. Sent whole, as Prisma's own binary does, a script is one transaction; a script of one
- * statement is that statement outside of any transaction block, which `CREATE INDEX CONCURRENTLY` needs.
+ * statement is that statement outside of any transaction block, which `CREATE INDEX CONCURRENTLY` and `COMMIT` in a `DO`
+ * need.
  * It also fails to drop shadow databases, because it holds connections to them; ours are dropped at the end.
  */
 class WholeScriptsFactory extends PrismaPg {
@@ -149,7 +152,7 @@ class WholeScriptsFactory extends PrismaPg {
     url.pathname = `/${name}`;
     const pool = new CatalogPool({ connectionString: url.href });
     this.#shadows.push({ name, pool });
-    return adapt(await new PrismaPg(pool).connect(), pool, this.#runner);
+    return adapt(await new PrismaPg(pool).connect(), pool, PLAIN);
   }
 
   async close(): Promise<void> {
@@ -169,7 +172,7 @@ function adapt(adapter: Adapter, pool: pg.Pool, runner: ScriptRunner): Adapter {
     try {
       // By itself: in one script with it, CREATE INDEX CONCURRENTLY would be in a transaction block.
       await client.query(`set lock_timeout = ${runner.lockTimeoutMs(script)}`);
-      await client.query(script);
+      await client.query(runner.toSend(script));
     } catch (error) {
       if (!(error instanceof pg.DatabaseError)) throw error;
       runner.failed(error);

@@ -199,7 +199,7 @@ describe('money', () => {
 
   test('the migration that keeps the rule of paid orders looks at those that were there before it', async () => {
     const sql = await readFile(
-      new URL('../../prisma/migrations/20261126164002_order_amounts_checked/migration.sql', import.meta.url),
+      new URL('../../prisma/migrations/20261126164003_order_amounts_checked/migration.sql', import.meta.url),
       'utf8',
     );
     await queryOnce(database.url, sql);

@@ -1,5 +1,6 @@
 // Migrations apply once, however often and by however many processes; the schema and the migrations agree.
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { cpSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -140,6 +141,79 @@ test('a migration whose process was killed is applied by the next start', async 
   await queryOnce(database.url, 'select * from next');
 });
 
+test('a migration whose connection ended between its script and its record is not applied again', async () => {
+  await applyMigrations(database.url);
+  addMigration('99990101000000_next', 'create table next (id int) -- No semicolon, and a comment at the end');
+  // The engine counts the step once the script has committed.
+  await queryOnce(
+    database.url,
+    `create function end_connection() returns trigger language plpgsql as
+       $$ begin perform pg_terminate_backend(pg_backend_pid()); return new; end $$;
+     create trigger end_connection before update of applied_steps_count on _prisma_migrations
+       for each row execute function end_connection();`,
+  );
+  await expect(applyMigrations(database.url, dir)).rejects.toThrow(/migrations cannot be applied/);
+  await queryOnce(database.url, 'drop function end_connection cascade');
+  await queryOnce(database.url, 'select * from next');
+  expect(await applyMigrations(database.url, dir)).toEqual([]);
+  expect(await recordsOf('99990101000000_next')).toEqual(['applied']);
+  expect(await schemaDrift(database.url, prismaDir)).toBe('');
+});
+
+test('a script that outlives its killed process is waited for, and not applied again', async () => {
+  await applyMigrations(database.url);
+  const LOCK = 4711;
+  addMigration(
+    '99990101000000_next',
+    `create table next (id int); select pg_advisory_xact_lock(${LOCK}); insert into next values (1);`,
+  );
+  const holder = await connect();
+  await holder.query(`select pg_advisory_lock(${LOCK})`);
+  const module = fileURLToPath(new URL('../../src/stack/migrate.ts', import.meta.url));
+  const patience = { ...BRIEF, lockTimeoutMs: 0 };
+  const script = `
+    const { applyMigrations } = await import(${JSON.stringify(module)});
+    await applyMigrations(...${JSON.stringify([database.url, dir, { patience }])});`;
+  const child = spawn(process.execPath, ['--import', tsxLoader(), '--input-type=module', '--eval', script], {
+    stdio: 'inherit',
+  });
+  const exited = once(child, 'exit');
+  const waiting = async () =>
+    (
+      await queryOnce(
+        database.url,
+        "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+      )
+    ).length;
+  await eventually(async () => (await waiting()) === 1);
+  child.kill('SIGKILL');
+  await exited;
+
+  // PostgreSQL goes on with the script.
+  const said: string[] = [];
+  const migrated = applyMigrations(database.url, dir, { patience: BRIEF, say: (line) => said.push(line) });
+  await Promise.race([migrated, eventually(() => said.length > 0)]);
+  expect(said).toEqual(['Waiting for another process that applies the migrations ...']);
+  expect(await waiting()).toBe(1);
+  await holder.query(`select pg_advisory_unlock(${LOCK})`);
+  expect(await migrated).toEqual([]);
+  expect(await recordsOf('99990101000000_next')).toEqual(['applied']);
+  expect(await queryOnce(database.url, 'select * from next')).toEqual([{ id: 1 }]);
+});
+
+test('a script whose record was closed meanwhile commits nothing', async () => {
+  await applyMigrations(database.url);
+  // As another process closes it that takes this one for dead.
+  addMigration(
+    '99990101000000_next',
+    'create table next (id int); update _prisma_migrations set rolled_back_at = now() where finished_at is null;',
+  );
+  await expect(applyMigrations(database.url, dir)).rejects.toThrow(
+    /99990101000000_next: another process applies this migration\. Nothing of this migration is in the database/,
+  );
+  await expect(queryOnce(database.url, 'select * from next')).rejects.toThrow('does not exist');
+});
+
 /** Short waits for tests in which a migration has to give way. */
 const BRIEF = { lockTimeoutMs: 200, concurrentLockTimeoutMs: 200, attempts: 3, pauseStepMs: 10 };
 const INDEX = '99990101000000_index';
@@ -214,7 +288,7 @@ describe('a migration whose lock others hold', () => {
     await reader.query('begin');
     await reader.query('select count(*) from payments');
     await expect(applyMigrations(database.url, dir, { patience: BRIEF, say: () => {} })).rejects.toThrow(
-      /^The migration 99990101000000_next did not get its locks in 3 attempts; the oldest transaction is of process \d+, open for \d+ s: end that transaction .* Nothing of the migration is in the database\.$/,
+      /^The migration 99990101000000_next did not get its locks in 3 attempts; the oldest transaction is of process \d+, open for \d+ s: end that transaction .* Nothing of this migration is in the database\.$/,
     );
     expect(await recordsOf('99990101000000_next')).toEqual(['rolled back', 'rolled back', 'rolled back']);
     await reader.query('commit');
@@ -259,9 +333,31 @@ describe('an index made CONCURRENTLY', () => {
     await toyTable('values (1), (1)');
     addMigration(INDEX, CREATE_INDEX.replace('INDEX', 'UNIQUE INDEX'));
     await expect(applyMigrations(database.url, dir)).rejects.toThrow(
-      /migrations cannot be applied: 99990101000000_index: could not create unique index .*\(Key \(n\)=\(1\) is duplicated\.\)\. Nothing of this migration is in the database: mend the cause, then start again\.$/,
+      /migrations cannot be applied: 99990101000000_index: could not create unique index .*\(Key \(n\)=\(1\) is duplicated\.\)\. Nothing of this migration is in the database\. Mend the cause, then start again\.$/,
     );
     expect(await validIndexes()).toEqual([]);
+    await queryOnce(database.url, 'delete from toy');
+    expect(await applyMigrations(database.url, dir)).toEqual([INDEX]);
+    expect(await validIndexes()).toEqual(['toy_n_idx valid']);
+  });
+
+  test('is named as left INVALID when it cannot be dropped, and removed by the next start', async () => {
+    await toyTable('values (1), (1)');
+    addMigration(INDEX, CREATE_INDEX.replace('INDEX', 'UNIQUE INDEX'));
+    await queryOnce(
+      database.url,
+      `create function keep_indexes() returns event_trigger language plpgsql as
+         $$ begin raise exception 'no index is dropped'; end $$;
+       create event trigger keep_indexes on ddl_command_start when tag in ('DROP INDEX') execute function keep_indexes();`,
+    );
+    const left =
+      /Its INVALID index toy_n_idx is still in the database, until the next start removes it\. Mend the cause, then start again\.$/;
+    await expect(applyMigrations(database.url, dir)).rejects.toThrow(left);
+    expect(await validIndexes()).toEqual(['toy_n_idx INVALID']);
+    // The next start says why it does not come to it, and says no other thing.
+    await expect(applyMigrations(database.url, dir)).rejects.toThrow(left);
+    await expect(applyMigrations(database.url, dir)).rejects.toThrow('no index is dropped');
+    await queryOnce(database.url, 'drop event trigger keep_indexes');
     await queryOnce(database.url, 'delete from toy');
     expect(await applyMigrations(database.url, dir)).toEqual([INDEX]);
     expect(await validIndexes()).toEqual(['toy_n_idx valid']);
@@ -318,4 +414,76 @@ test('a migration that failed is applied by the next start once its cause is men
     "update _prisma_migrations set rolled_back_at = null where migration_name = '99990101000000_next'",
   );
   expect(await applyMigrations(database.url, dir)).toEqual(['99990101000000_next']);
+});
+
+test('a migration that commits by batches keeps what it has done, and goes on at the next start', async () => {
+  await toyTable('values (1), (2), (0), (4)');
+  await queryOnce(database.url, 'alter table toy add column done int');
+  addMigration(
+    '99990101000000_batches',
+    `-- Idempotent: it fills what is empty.
+     DO $$ DECLARE one int; BEGIN
+       LOOP
+         SELECT n INTO one FROM toy WHERE done IS NULL ORDER BY n DESC LIMIT 1;
+         EXIT WHEN NOT FOUND;
+         UPDATE toy SET done = 4 / one WHERE n = one AND done IS NULL;
+         COMMIT;
+       END LOOP;
+     END $$;`,
+  );
+  await expect(applyMigrations(database.url, dir)).rejects.toThrow(
+    /99990101000000_batches: division by zero\. What it had committed stays in the database, and the next start goes on\. Mend the cause, then start again\.$/,
+  );
+  const rows = () => queryOnce(database.url, 'select n, done from toy where done is not null order by n');
+  const done = [
+    { n: 1, done: 4 },
+    { n: 2, done: 2 },
+    { n: 4, done: 1 },
+  ];
+  expect(await rows()).toEqual(done);
+  await queryOnce(database.url, 'update toy set n = 3 where n = 0');
+  expect(await applyMigrations(database.url, dir)).toEqual(['99990101000000_batches']);
+  expect((await rows()).length).toBe(4);
+});
+
+test('subjects of live payments are filled in batches: one row that is locked keeps no other waiting', async () => {
+  await applyMigrations(database.url);
+  const script = readMigrations().migrationDirectories.find(({ path }) => path.endsWith('_payment_subjects'));
+  const { content } = script?.migrationFile ?? {};
+  addMigration('99990101000000_subjects', content?.tag === 'ok' ? content.value : '');
+  await queryOnce(
+    database.url,
+    `set session_replication_role = replica;
+     insert into orders (merchant_id, id, amount, currency, subject, status)
+       select 'm', n, 1, 'CNY', 'Coffee ' || n, 'paying' from generate_series(1, 2501) n;
+     insert into payments (id, merchant_id, order_id, channel, channel_account_id, method, amount, currency, status,
+         client_token_hash, expires_at, ended_at)
+       select 'p' || lpad(n::text, 4, '0'), 'm', n, 'simulator', 'a', 'redirect', 1, 'CNY',
+              case when n <= 2500 then 'paying' else 'closed' end, n, now(), case when n <= 2500 then null else now() end
+         from generate_series(1, 2501) n`,
+  );
+  const holder = await connect();
+  await holder.query('begin');
+  await holder.query("select from payments where id = 'p2500' for update");
+  const said: string[] = [];
+  const migrated = applyMigrations(database.url, dir, {
+    patience: { ...BRIEF, attempts: Number.POSITIVE_INFINITY },
+    say: (line) => said.push(line),
+  });
+  await eventually(() => said.length >= 1);
+  const filled = async () =>
+    (await queryOnce(database.url, 'select count(*)::int as n from payments where subject is not null'))[0]
+      ?.n;
+  expect(await filled()).toBe(2000);
+  // What is filled is filled: the tries that follow leave it as it is.
+  await queryOnce(database.url, "update payments set subject = 'Tea' where id = 'p0001'");
+  await holder.query('commit');
+  expect(await migrated).toEqual(['99990101000000_subjects']);
+  expect(await filled()).toBe(2500);
+  expect(
+    await queryOnce(
+      database.url,
+      "select subject from payments where id in ('p0001', 'p0002', 'p2500', 'p2501') order by id",
+    ),
+  ).toEqual([{ subject: 'Tea' }, { subject: 'Coffee 2' }, { subject: 'Coffee 2500' }, { subject: null }]);
 });

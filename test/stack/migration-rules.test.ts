@@ -1,7 +1,14 @@
 // What migrations may do to tables that are in use; and that those of this project keep to it.
 import { expect, test } from 'vitest';
 import { readMigrations } from '../../src/stack/migrate.ts';
-import { brokenRules, concurrentIndex, RULES_SINCE, statementsOf } from '../../src/stack/migration-rules.ts';
+import {
+  brokenRules,
+  concurrentIndex,
+  RULES_SINCE,
+  runsOutsideTransaction,
+  splitByRules,
+  statementsOf,
+} from '../../src/stack/migration-rules.ts';
 
 const migrations = readMigrations().migrationDirectories.map(({ path, migrationFile: { content } }) => ({
   path,
@@ -47,6 +54,16 @@ test.each([
     'ALTER TABLE "payments" ADD COLUMN "a" INT, ADD COLUMN "b" JSONB NOT NULL DEFAULT \'{}\', ADD COLUMN "c" TEXT[] DEFAULT ARRAY[]::TEXT[];',
   ],
   [
+    'a default that is a constant or the time of the migration',
+    `ALTER TABLE "payments" ADD COLUMN "a" TEXT NOT NULL DEFAULT 'it''s'::character varying(9), ADD b INT DEFAULT -1 NOT NULL,
+       ADD COLUMN "c" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP, ADD COLUMN "d" TIMESTAMPTZ(3) DEFAULT now(),
+       ADD COLUMN "e" BOOLEAN NOT NULL DEFAULT false, ADD COLUMN "f" TEXT[] DEFAULT ARRAY['a', 'b'];`,
+  ],
+  [
+    'a volatile default for rows that are written from then on',
+    'ALTER TABLE "payments" ALTER COLUMN "a" SET DEFAULT gen_random_uuid();',
+  ],
+  [
     'a check that is not valid yet',
     'ALTER TABLE "payments" DROP CONSTRAINT "c", ADD CONSTRAINT "c" CHECK (a IN (1, 2)) NOT VALID;',
   ],
@@ -63,6 +80,20 @@ test.each([
     '-- For a list.\nCREATE UNIQUE INDEX CONCURRENTLY "i" ON "payments"("a") WHERE a IS NOT NULL;',
   ],
   ['an index that becomes a constraint', 'ALTER TABLE "payments" ADD CONSTRAINT "c" UNIQUE USING INDEX "i";'],
+  [
+    'a foreign key alone, though it locks two tables',
+    'ALTER TABLE "payments" ADD CONSTRAINT "c" FOREIGN KEY ("a") REFERENCES "orders"("id") NOT VALID;',
+  ],
+  [
+    'a new table that refers to one in use and to new ones',
+    'CREATE TABLE t (a INT REFERENCES payments); CREATE TABLE u (b INT); ALTER TABLE u ADD FOREIGN KEY (b) REFERENCES t(a);',
+  ],
+  [
+    'rows in batches that commit',
+    '-- Idempotent: it fills what is empty.\nDO $$ BEGIN UPDATE "payments" SET a = 1; COMMIT; END $$;',
+  ],
+  ['an index made again', 'REINDEX INDEX CONCURRENTLY "i";'],
+  ['an index dropped', 'DROP INDEX "i";'],
   ['rows alone', 'UPDATE "payments" SET a = 1; DELETE FROM "orders" WHERE a = 2;'],
   [
     'a trigger',
@@ -106,6 +137,33 @@ test.each([
     /DO.*of its own/,
   ],
   ['BEGIN; UPDATE "payments" SET a = 1; COMMIT;', /one transaction/],
+  ['ALTER TABLE "payments" ADD COLUMN "a" UUID NOT NULL DEFAULT gen_random_uuid();', /writes every row/],
+  ['ALTER TABLE "payments" ADD COLUMN "a" TIMESTAMPTZ DEFAULT clock_timestamp();', /writes every row/],
+  ['ALTER TABLE "payments" ADD "a" FLOAT DEFAULT 1 + random();', /writes every row/],
+  ['ALTER TABLE "payments" ADD "a" TEXT DEFAULT (gen_random_uuid())::text;', /writes every row/],
+  ['ALTER TABLE "payments" ADD "a" TEXT[] DEFAULT ARRAY[f()];', /writes every row/],
+  ['REINDEX TABLE "payments";', /REINDEX.*CONCURRENTLY/],
+  ['CLUSTER "payments" USING "payments_pkey";', /nobody reads or writes/],
+  ['VACUUM FULL "payments";', /nobody reads or writes/],
+  ['VACUUM (ANALYZE, FULL) "payments";', /nobody reads or writes/],
+  ['LOCK TABLE "payments" IN SHARE MODE;', /LOCK/],
+  [
+    'ALTER TABLE "payments" ADD COLUMN "a" INT; ALTER TABLE "public"."orders" ADD COLUMN "a" INT;',
+    /payments, orders.*one table in use/,
+  ],
+  [
+    'ALTER TABLE "payments" ADD COLUMN "a" INT; CREATE TRIGGER g AFTER UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION f();',
+    /payments, orders/,
+  ],
+  ['DROP TRIGGER g ON orders; DROP TABLE IF EXISTS "events", "refunds" CASCADE;', /orders, events, refunds/],
+  ['ALTER TABLE "payments" ADD COLUMN "a" INT; DROP INDEX IF EXISTS "i";', /payments, the table of i/],
+  [
+    'ALTER TABLE "payments" ADD COLUMN "a" INT, ADD CONSTRAINT "c" FOREIGN KEY ("a") REFERENCES "orders"("id") NOT VALID;',
+    /payments, orders/,
+  ],
+  ['CREATE TABLE t (a INT REFERENCES payments, b INT REFERENCES "orders"("id"));', /payments, orders/],
+  ['DO $$ BEGIN UPDATE t SET a = 1; COMMIT; END $$;', /Idempotent/],
+  ['-- Idempotent.\nDO $$ BEGIN COMMIT; END $$; UPDATE "payments" SET a = 1;', /COMMIT.*one statement/],
 ])('%s is found', (sql, fault) => {
   expect(brokenRules(sql).join('\n')).toMatch(fault);
 });
@@ -116,4 +174,63 @@ test.each([
   ['', undefined],
 ])('the index of %j is %j', (sql, index) => {
   expect(concurrentIndex(sql)).toBe(index);
+});
+
+test.each([
+  ['CREATE INDEX CONCURRENTLY "i" ON "payments"("a");', true],
+  ['-- Why.\nDROP INDEX CONCURRENTLY "i";', true],
+  ['DO $$ BEGIN COMMIT; END $$;', true],
+  ['VACUUM payments;', true],
+  ['DO $$ BEGIN PERFORM 1; END $$;', false],
+  ['UPDATE payments SET a = 1', false],
+  // PostgreSQL refuses it, and leaves nothing.
+  ['CREATE INDEX CONCURRENTLY "i" ON "payments"("a"); SELECT 1;', false],
+])('whether %j runs outside of a transaction: %j', (sql, outside) => {
+  expect(runsOutsideTransaction(sql)).toBe(outside);
+});
+
+test('what Prisma makes is cut so that each migration locks one table in use', () => {
+  const cut = splitByRules(`
+    DROP INDEX "i";
+    ALTER TABLE "orders" ADD COLUMN "a" INT;
+    ALTER TABLE "payments" ADD COLUMN "a" INT;
+    CREATE TABLE "t" ("id" INT);
+    CREATE INDEX "j" ON "t"("id");
+    ALTER TABLE "t" ADD CONSTRAINT "b" FOREIGN KEY ("id") REFERENCES "payments"("id");
+    ALTER TABLE "payments" ADD CONSTRAINT "c" FOREIGN KEY ("a") REFERENCES "orders"("id");`);
+  expect(cut.map(({ suffix, sql }) => [suffix, statementsOf(sql).map(({ text }) => text)])).toEqual([
+    ['', ['DROP INDEX "i"']],
+    ['_2', ['ALTER TABLE "orders" ADD COLUMN "a" INT']],
+    [
+      '_3',
+      [
+        'ALTER TABLE "payments" ADD COLUMN "a" INT',
+        'CREATE TABLE "t" ("id" INT)',
+        'CREATE INDEX "j" ON "t"("id")',
+      ],
+    ],
+    [
+      '_foreign_keys',
+      ['ALTER TABLE "t" ADD CONSTRAINT "b" FOREIGN KEY ("id") REFERENCES "payments"("id") NOT VALID'],
+    ],
+    [
+      '_foreign_keys_2',
+      ['ALTER TABLE "payments" ADD CONSTRAINT "c" FOREIGN KEY ("a") REFERENCES "orders"("id") NOT VALID'],
+    ],
+    [
+      '_validated',
+      ['ALTER TABLE "t" VALIDATE CONSTRAINT "b"', 'ALTER TABLE "payments" VALIDATE CONSTRAINT "c"'],
+    ],
+  ]);
+  expect(cut.flatMap(({ sql }) => brokenRules(sql))).toEqual([]);
+});
+
+test('what Prisma makes of a new table that refers to one in use stays one migration', () => {
+  const [only, ...others] = splitByRules(`
+    CREATE TABLE "t" ("id" INT);
+    CREATE UNIQUE INDEX "j" ON "t"("id");
+    ALTER TABLE "t" ADD CONSTRAINT "b" FOREIGN KEY ("id") REFERENCES "payments"("id");`);
+  expect(others).toEqual([]);
+  expect(statementsOf(only?.sql ?? '').length).toBe(3);
+  expect(brokenRules(only?.sql ?? '')).toEqual([]);
 });
