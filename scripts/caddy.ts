@@ -2,24 +2,38 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeCached } from '../src/stack/cache.ts';
+import { readPackageLists } from './system-packages.ts';
 
 const ENTRY = 'caddy';
 
-/** The system's Caddy, else the one that `obtainCaddy` keeps; undefined when there is none. */
-export const findCaddy = (cacheDir: string): string | undefined =>
-  ['/usr/bin/caddy', join(cacheDir, ENTRY, 'usr', 'bin', 'caddy')].find((path) => existsSync(path));
+/** The Caddy on the PATH, else the one that `obtainCaddy` keeps; undefined when there is none. */
+export function findCaddy(cacheDir: string): string | undefined {
+  if (spawnSync('caddy', ['version'], { stdio: 'ignore' }).status === 0) return 'caddy';
+  const kept = join(cacheDir, ENTRY, 'usr', 'bin', 'caddy');
+  return existsSync(kept) ? kept : undefined;
+}
 
 /**
  * Keeps the program of Debian's package in the cache, where there is no Caddy: installed, the package would start a
- * service on port 80. Without Debian, or without its package lists, it does nothing.
+ * service on port 80.
+ * @returns why there is none all the same, in the words of the command that failed; undefined when there is one.
  */
-export async function obtainCaddy(cacheDir: string): Promise<void> {
-  if (findCaddy(cacheDir) !== undefined) return;
+export async function obtainCaddy(cacheDir: string): Promise<string | undefined> {
+  if (findCaddy(cacheDir) !== undefined) return undefined;
+  let failure: string | undefined;
   await makeCached(cacheDir, ENTRY, async (folder) => {
-    const run = (command: string, args: readonly string[]) =>
-      spawnSync(command, args, { cwd: folder, stdio: 'ignore' }).status === 0;
-    if (!run('apt-get', ['download', '-q', 'caddy'])) return undefined;
+    const run = (command: string, args: readonly string[]) => {
+      const { status, stderr, error } = spawnSync(command, args, { cwd: folder, encoding: 'utf8' });
+      failure = status === 0 ? undefined : (error?.message ?? lastLine(stderr));
+      return failure === undefined;
+    };
+    const download = () => run('apt-get', ['download', '-q', 'caddy']);
+    // A new system has no lists of packages, or old ones that name a version which the mirror does not have any more.
+    if (!download() && !((await readPackageLists()) && download())) return undefined;
     const [file = ''] = readdirSync(folder);
     return run('dpkg-deb', ['--extract', file, 'unpacked']) ? join(folder, 'unpacked') : undefined;
   });
+  return failure;
 }
+
+const lastLine = (text: string) => text.trim().split('\n').at(-1) ?? '';

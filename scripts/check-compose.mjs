@@ -21,7 +21,7 @@ const problems = [];
 const SERVICE_KEYS = new Set([
   ...['image', 'build', 'command', 'entrypoint', 'environment', 'depends_on', 'profiles', 'restart', 'init'],
   ...['ports', 'networks', 'volumes', 'tmpfs', 'read_only', 'cap_drop', 'cap_add', 'security_opt', 'logging'],
-  ...['healthcheck', 'stop_grace_period', 'pull_policy', 'mem_limit', 'pids_limit'],
+  ...['healthcheck', 'stop_grace_period', 'pull_policy', 'mem_limit', 'pids_limit', 'scale'],
 ]);
 /** Alone writes to its image: its entrypoint makes the configuration there. */
 const WRITABLE = 'temporal';
@@ -29,6 +29,8 @@ const WRITABLE = 'temporal';
 const PRIVILEGED = 'postgres';
 /** Builds the image that the others run. */
 const BUILDER = 'migrate';
+/** Where commands for people stand. */
+const INSTRUCTIONS = ['README.md', 'docs/operations.md', 'deploy/.env.example', 'docker-compose.yml'];
 const CONDITIONS = ['service_healthy', 'service_completed_successfully'];
 const SECRET = /PASSWORD|PWD|SECRET/;
 /** From the environment: required, or empty when missing, or a word that the program refuses. */
@@ -139,10 +141,28 @@ function checkCompose(text) {
   if (compose?.services?.worker?.ports !== undefined) {
     problems.push('docker-compose.yml: worker publishes a port, so that a second one could not start.');
   }
+  // What one command is given, the next does not know: `up` removes the other workers, `down` leaves the simulator.
+  if (!/^\$\{\w+:-1\}$/.test(compose?.services?.worker?.scale ?? '')) {
+    problems.push('docker-compose.yml: worker has a number that .env does not set.');
+  }
   const example = read('deploy/.env.example');
+  for (const profile of new Set(services.flatMap(([, { profiles = [] }]) => profiles))) {
+    if (!new RegExp(`^#?COMPOSE_PROFILES=${profile}$`, 'm').test(example)) {
+      problems.push(`deploy/.env.example does not set the profile ${profile}.`);
+    }
+  }
   for (const [, name] of text.matchAll(/\$\{(\w+)/g)) {
     if (!new RegExp(`^#?${name}=`, 'm').test(example))
       problems.push(`deploy/.env.example does not explain ${name}.`);
+  }
+}
+
+/** Commands that are given what the next one has to be given too. */
+function checkInstructions() {
+  for (const file of INSTRUCTIONS) {
+    for (const [option] of read(file).matchAll(/--(scale|profile)(?= \w+[= ]\w)/g)) {
+      problems.push(`${file} has a command with ${option}: the next one does not know of it, .env does.`);
+    }
   }
 }
 
@@ -208,6 +228,7 @@ async function checkByTool(text) {
 
 const text = read('docker-compose.yml');
 checkCompose(text);
+checkInstructions();
 checkDockerfile();
 if (problems.length === 0) await checkByTool(text);
 for (const problem of problems) console.error(problem);

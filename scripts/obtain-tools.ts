@@ -60,6 +60,16 @@ async function obtainTestServer(settings: ReturnType<typeof toolSettings>, packa
   }
 }
 
+/** @param packages the installation under way, which reads the lists of packages that are missing. */
+async function obtainProxy(cacheDir: string, packages: Promise<void>) {
+  await packages.catch(() => undefined);
+  const failure = await obtainCaddy(cacheDir);
+  if (failure === undefined) return;
+  console.error(
+    `There is no Caddy, so the tests of deploy/caddy/Caddyfile are SKIPPED: put caddy on the PATH. Debian's package could not be unpacked: ${failure}`,
+  );
+}
+
 /** @param testServer for which Maven may be installed. */
 function obtainGenerators(cacheDir: string, testServer: readonly Promise<void>[]) {
   return GENERATORS.map(async (generator) => {
@@ -82,10 +92,7 @@ try {
   const work = [
     ...(wanted.has('temporal') ? [findTemporalCli(settings)] : []),
     ...testServer,
-    // Where lists of packages are missing, an installation brings them.
-    ...(wanted.has('caddy')
-      ? [packages.catch(() => undefined).then(() => obtainCaddy(settings.cacheDir))]
-      : []),
+    ...(wanted.has('caddy') ? [obtainProxy(settings.cacheDir, packages)] : []),
     ...(wanted.has('generators') ? obtainGenerators(settings.cacheDir, testServer) : []),
     ...(wanted.has('nodes') ? [obtainNodes(settings.cacheDir)] : []),
     packages,

@@ -22,29 +22,41 @@ export const COMPOSE: SystemPackage = {
   options: ['--no-install-recommends'],
 };
 
+/** Where apt-get needs no question: as root, and not with NODROP_INSTALL=no. */
+function mayUseAptGet(): boolean {
+  // Another word than "yes" hardly asks for it.
+  const isRefused = !['', 'yes'].includes(process.env.NODROP_INSTALL ?? '');
+  if (isRefused || process.getuid?.() !== 0) return false;
+  return spawnSync('apt-get', ['--version'], { stdio: 'ignore' }).status === 0;
+}
+
+async function aptGet(what: string, args: readonly string[]): Promise<boolean> {
+  // Ended by Ctrl-C as if it ran in the foreground: killed, it would leave packages half installed.
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  const { ok, output } = await runVisibly(what, 'apt-get', args, { env, endBy: 'SIGINT' });
+  if (!ok) console.error(`  apt-get failed: ${output.trim().split('\n').at(-1)}`);
+  return ok;
+}
+
+/**
+ * Has apt-get read its lists of packages, under the conditions of `installSystemPackages`.
+ * @returns whether it did.
+ */
+export const readPackageLists = async (): Promise<boolean> =>
+  mayUseAptGet() && (await aptGet('Reading the package lists', ['update', '-q']));
+
 /**
  * Installs packages with apt-get where that needs no question, as root, and says so before it does it. Elsewhere, and
  * with NODROP_INSTALL=no, it does nothing; the caller looks whether the program is there then.
  */
 export async function installSystemPackages(packages: readonly SystemPackage[]): Promise<void> {
-  // Another word than "yes" hardly asks for it.
-  const isRefused = !['', 'yes'].includes(process.env.NODROP_INSTALL ?? '');
-  if (packages.length === 0 || isRefused || process.getuid?.() !== 0) return;
-  if (spawnSync('apt-get', ['--version'], { stdio: 'ignore' }).status !== 0) return;
+  if (packages.length === 0 || !mayUseAptGet()) return;
   const list = packages.map(({ name, purpose }) => `${name} (${purpose})`).join(' and ');
   console.error(
     `Installing into this system, as root, with apt-get: ${list}. To prevent it, set NODROP_INSTALL=no.`,
   );
-  // Ended by Ctrl-C as if it ran in the foreground: killed, it would leave packages half installed.
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  const steps = [
-    ['Reading the package lists', ['update', '-q']] as const,
-    ...packages.map(
-      ({ name, options }) => [`Installing ${name}`, ['install', '-q', '-y', ...options, name]] as const,
-    ),
-  ];
-  for (const [what, args] of steps) {
-    const { ok, output } = await runVisibly(what, 'apt-get', args, { env, endBy: 'SIGINT' });
-    if (!ok) console.error(`  apt-get failed: ${output.trim().split('\n').at(-1)}`);
+  await readPackageLists();
+  for (const { name, options } of packages) {
+    await aptGet(`Installing ${name}`, ['install', '-q', '-y', ...options, name]);
   }
 }

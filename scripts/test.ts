@@ -54,4 +54,4 @@ failures.push(...(await obtaining));
 
 console.log('\ntests:');
 const tests = [runVitest(process.execPath, args), ...(args.length === 0 ? runSlice() : [])];
-printSum([{ passed, failed: failures.length, skipped: 0, failures }, ...tests]);
+printSum([{ passed, failed: failures.length, skipped: new Map(), failures }, ...tests]);

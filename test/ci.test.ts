@@ -125,11 +125,15 @@ test('by hand with the caches of this machine', () => {
   expect(read('arguments').trim()).toBe('test -- test/domain');
 });
 
-test('what failed stands right before the sum: file, test and error, and a file that cannot be loaded', () => {
+test('what failed and what was skipped stand right before the sum: file, test and error, and a file that cannot be loaded', () => {
   mkdirSync(join(folder, 'tests'));
   writeFileSync(
     join(folder, 'tests', 'sum.test.ts'),
     "describe('sums', () => { test('one and one', () => expect(1 + 1).toBe(3)); test('none', () => {}); });",
+  );
+  writeFileSync(
+    join(folder, 'tests', 'left-out.test.ts'),
+    "describe.skipIf(true)('all', () => { test('one', () => {}); test('two', () => {}); }); test('three', ({ skip }) => skip());",
   );
   writeFileSync(join(folder, 'tests', 'broken.test.ts'), "throw new Error('no such thing');");
   const script = `import { printSum, runVitest } from './scripts/vitest.ts';
@@ -145,6 +149,6 @@ printSum([runVitest(process.execPath, ['--root', '${join(folder, 'tests')}', '--
   const [, failures = ''] = stdout.split('\nfailed:\n');
   expect(failures).toMatch(/sum\.test\.ts > sums one and one\n {2}AssertionError: expected 2 to be 3/);
   expect(failures).toMatch(/broken\.test\.ts\n {2}no such thing/);
-  expect(failures).toMatch(/\n1 passed, 2 failed\n$/);
+  expect(failures).toMatch(/\nskipped:\n.*left-out\.test\.ts: 3\n\n1 passed, 2 failed\n$/);
   expect(status).toBe(1);
 });

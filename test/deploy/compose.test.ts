@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -21,8 +21,12 @@ afterEach(() => {
 function check(file: string, from: string | RegExp, to: string) {
   const folder = mkdtempSync(join(tmpdir(), 'nodrop-compose-'));
   folders.push(folder);
+  const [top = '', ...below] = file.split('/');
   for (const name of readdirSync(root)) {
-    if (name !== file && name !== '.git') symlinkSync(join(root, name), join(folder, name));
+    if (name === top && below.length > 0) {
+      cpSync(join(root, top), join(folder, top), { recursive: true });
+      rmSync(join(folder, file));
+    } else if (name !== top && name !== '.git') symlinkSync(join(root, name), join(folder, name));
   }
   const text = readFileSync(join(root, file), 'utf8');
   const changed = text.replace(from, to);
@@ -90,9 +94,31 @@ test.each([
   ['two that build', '    mem_limit: 1g', '    build: .', /api builds the image, which migrate alone/],
   ['none that builds', '    build: .\n', '', /migrate does not build the image/],
   ['an image that is pulled', 'pull_policy: never', 'pull_policy: missing', /worker may pull an image/],
+  ['a fixed number of workers', /\$\{WORKERS:-1\}/, '1', /worker has a number that .env does not set/],
+  [
+    'workers that the next command removes',
+    'compose up -d --build --wait\n',
+    'compose up -d --scale worker=3\n',
+    /docker-compose.yml has a command with --scale/,
+  ],
   ['a default mode', '${NODROP_MODE:?', '${NODROP_MODE:-', /worker has a default for NODROP_MODE/],
 ])('docker-compose.yml with %s fails', (_what, from, to, message) => {
   const { status, stderr } = check('docker-compose.yml', from, to);
+  expect(stderr).toMatch(message);
+  expect(status).toBe(1);
+});
+
+test.each([
+  ['no profile of the simulator', '#COMPOSE_PROFILES=simulator\n', '', /does not set the profile simulator/],
+  [
+    'a simulator that the next command does not know',
+    '# The simulator, ',
+    '# docker compose --profile simulator up: ',
+    /\.env\.example has a command with --profile/,
+  ],
+  ['no word on a setting', '#WORKERS=3\n', '', /does not explain WORKERS/],
+])('deploy/.env.example with %s fails', (_what, from, to, message) => {
+  const { status, stderr } = check('deploy/.env.example', from, to);
   expect(stderr).toMatch(message);
   expect(status).toBe(1);
 });

@@ -57,3 +57,31 @@ test.each([
   expect(lines.filter((line) => /apt-get/.test(line))).toEqual([]);
   expect(status).toBe(0);
 });
+
+test('npm test says why there is no Caddy, and that its tests are skipped', () => {
+  writeFileSync(join(folder, 'apt-get'), '#!/bin/sh\necho "E: No such package" >&2\nexit 100\n', {
+    mode: 0o755,
+  });
+  const args = ['--import', 'tsx', 'scripts/obtain-tools.ts', 'caddy'];
+  const { status, lines } = run(args, { XDG_CACHE_HOME: join(folder, 'cache') });
+  expect(lines.at(-1)).toMatch(/no Caddy.* SKIPPED.*E: No such package$/);
+  expect(status).toBe(0);
+});
+
+test.skipIf(!isRoot)('npm test reads the lists of packages once where Caddy is in none, as root', () => {
+  writeFileSync(
+    join(folder, 'apt-get'),
+    `#!/bin/sh
+echo "apt-get $*" >>${folder}/log
+case $1 in update) echo 1 >${folder}/lists ;; download) [ -e ${folder}/lists ] ;; esac
+`,
+    { mode: 0o755 },
+  );
+  const args = ['--import', 'tsx', 'scripts/obtain-tools.ts', 'caddy'];
+  const { lines } = run(args, { XDG_CACHE_HOME: join(folder, 'cache') });
+  expect(lines.filter((line) => /^apt-get [du]/.test(line))).toEqual([
+    'apt-get download -q caddy',
+    'apt-get update -q',
+    'apt-get download -q caddy',
+  ]);
+});

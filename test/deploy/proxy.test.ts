@@ -20,6 +20,12 @@ const caddy = findCaddy(toolSettings().cacheDir) ?? '';
 const WEB_UI = 'temporal.localhost';
 const ADMIN = 'admin.localhost';
 
+if (caddy === '') {
+  console.warn(
+    'SKIPPED: there is no Caddy for deploy/caddy/Caddyfile; `npm test` obtains it or says why not.',
+  );
+}
+
 let folder: string;
 let httpsPort: number;
 let env: NodeJS.ProcessEnv;
