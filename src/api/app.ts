@@ -3,7 +3,7 @@ import helmet from 'helmet';
 import { Refusal } from '../domain/refusal.ts';
 import { boundRequests } from '../request-bounds.ts';
 import type { Api, ApiDeps } from './deps.ts';
-import { createAuthenticate } from './endpoint/auth.ts';
+import { createAuthenticate, createFindOpening } from './endpoint/auth.ts';
 import type { Endpoint } from './endpoint/endpoint.ts';
 import { createRunOnce } from './endpoint/idempotency.ts';
 import { allowOrigins, mount } from './endpoint/mount.ts';
@@ -76,7 +76,7 @@ export function createApp(deps: ApiDeps): Express {
     askChannel: createAskChannel(deps),
     streamPlaces: new StreamPlaces(streams),
     unverified: deps.unverified ?? new UnverifiedCallbacks(deps.db, deps.log),
-    misses: new Misses(now),
+    misses: new Misses(now, createFindOpening(deps.db, now)),
   };
   const { publicUrl } = api.config.api;
   const app = express();

@@ -1,4 +1,4 @@
-import { Counts } from './http/counts.ts';
+import { Counts, type GiveBack } from './http/counts.ts';
 
 /**
  * How many bytes of callbacks the process checks in vain in a second, over all addresses. Measured on a Xeon of 2 cores:
@@ -30,16 +30,16 @@ export class UnverifiedChecks {
   /**
    * Counts a callback before it is checked.
    * @param bytes of its body
-   * @returns what takes it off the count, for one that is verified; or null when it must not be checked
+   * @returns what gives the count back, for one that is verified; undefined when it must not be checked
    */
-  take(address: string, bytes: number): (() => void) | null {
+  take(address: string, bytes: number): GiveBack | undefined {
     const cost = CHECKED_AT_LEAST + bytes;
-    const isOfAll = this.#all.take('', cost);
-    const isOfAddress = this.#ofAddress.take(address, cost);
-    if (!isOfAll && !isOfAddress) return null;
+    const ofAll = this.#all.take('', cost);
+    const ofAddress = this.#ofAddress.take(address, cost);
+    if (ofAll === undefined && ofAddress === undefined) return undefined;
     return () => {
-      if (isOfAll) this.#all.give('', cost);
-      if (isOfAddress) this.#ofAddress.give(address, cost);
+      ofAll?.();
+      ofAddress?.();
     };
   }
 

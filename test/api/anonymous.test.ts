@@ -7,7 +7,7 @@ import {
   ACCOUNT_READ_EVERY_MS,
   ChannelAccounts,
 } from '../../src/api/channel-accounts.ts';
-import { MISSES_A_MINUTE, Misses } from '../../src/api/http/misses.ts';
+import { ASKED_EVERY_MS, MISSES_A_MINUTE, Misses } from '../../src/api/http/misses.ts';
 import { UNVERIFIED_A_MINUTE } from '../../src/api/routes/callbacks.ts';
 import { CHECKED_A_SECOND, CHECKED_OF_ADDRESS } from '../../src/api/unverified-checks.ts';
 import { CallbackError, type ChannelAdapter } from '../../src/domain/channel.ts';
@@ -26,12 +26,26 @@ const { database, api, key } = await setUp({ now });
 const queries = vi.spyOn(pg.Client.prototype, 'query');
 const textOf = ([query]: readonly unknown[]) =>
   typeof query === 'string' ? query : ((query as { text?: string } | undefined)?.text ?? '');
-/** Statements since `since`, but for the pings of who listens for changes, and what is written once a second. */
+/** Statements since `since`, but for the pings of who listens for changes, and what is written or asked once a second. */
 const statements = (since: number) =>
   queries.mock.calls
     .slice(since)
     .map(textOf)
-    .filter((text) => !/pg_notify|unverified_callback/.test(text));
+    .filter((text) => !/pg_notify|unverified_callback/.test(text) && !isOfAll(text));
+/** The statement that asks for all keys and tokens that wait. */
+const isOfAll = (text: string) => /AS named \(payment_id, hash\)/.test(text);
+/** @returns how many such statements one process has sent, which may be one a second */
+function countOfAll() {
+  const since = queries.mock.calls.length;
+  const startedAt = performance.now();
+  return () => {
+    const count = queries.mock.calls.slice(since).map(textOf).filter(isOfAll).length;
+    // Timers may be a millisecond early.
+    const seconds = (performance.now() - startedAt) / (ASKED_EVERY_MS - 2);
+    expect(count).toBeLessThanOrEqual(1 + Math.ceil(seconds));
+    return count;
+  };
+}
 
 afterEach(() => {
   // A new window for everybody.
@@ -61,7 +75,6 @@ describe('beyond the bound of its address a request costs no statement', () => {
   test.each<[string, () => [path: string, call?: Call]]>([
     ['a key', () => ['/v1/payments?limit=1', { key: `sk_${bogus()}` }]],
     ['a key, to create', () => ['/v1/payments', { key: `sk_${bogus()}`, body: {} }]],
-    ['the same key', () => ['/v1/payments?limit=1', { key: 'sk_always_the_same' }]],
     ['a token', () => [ofPayment, { key: `ct_${bogus()}` }]],
     ['a token, of no payment', () => [`/v1/payments/${bogus()}`, { key: `ct_${bogus()}` }]],
     ['a token, for a hint', () => [`${ofPayment}/hint`, { key: `ct_${bogus()}`, method: 'POST' }]],
@@ -88,13 +101,15 @@ describe('beyond the bound of its address a request costs no statement', () => {
     expect(before.at(-1)).toBe(429);
     expect([MISSES_A_MINUTE, UNVERIFIED_A_MINUTE]).toContain(before.length - 1);
     const since = queries.mock.calls.length;
-    for (let wave = 0; wave < 10; wave += 1) {
-      for (const answer of await Promise.all(Array.from({ length: 20 }, () => api.call(...door())))) {
+    const ofAll = countOfAll();
+    for (let wave = 0; wave < 4; wave += 1) {
+      for (const answer of await Promise.all(Array.from({ length: 50 }, () => api.call(...door())))) {
         expect([answer.status, answer.json.code]).toEqual([429, 'too_many_requests']);
         expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0);
       }
     }
     expect(statements(since)).toEqual([]);
+    ofAll();
     clock += 60_000;
     expect((await api.call(...door())).status).not.toBe(429);
   });
@@ -108,14 +123,28 @@ describe('beyond the bound of its address a request costs no statement', () => {
     expect(statements(since)).toEqual([]);
   });
 
+  test('nor the same key again and again, which counts once', async () => {
+    const since = queries.mock.calls.length;
+    for (let n = 0; n < 2 * MISSES_A_MINUTE; n += 1) {
+      expect((await api.call('/v1/payments?limit=1', { key: 'sk_always_the_same' })).status).toBe(401);
+    }
+    expect(statements(since)).toHaveLength(1);
+    for (let n = 1; n < MISSES_A_MINUTE; n += 1) {
+      expect((await api.call('/v1/payments', { key: `sk_${bogus()}` })).status).toBe(401);
+    }
+    expect((await api.call('/v1/payments', { key: `sk_${bogus()}` })).status).toBe(429);
+  });
+
   test('also when all come at once', async () => {
     const since = queries.mock.calls.length;
+    const ofAll = countOfAll();
     const answers = await Promise.all(
       Array.from({ length: 200 }, () => api.call('/v1/payments', { key: `sk_${bogus()}` })),
     );
     const refused = answers.filter(({ status }) => status === 429);
     expect(refused).toHaveLength(200 - MISSES_A_MINUTE);
     expect(statements(since).length).toBeLessThanOrEqual(MISSES_A_MINUTE);
+    ofAll();
   });
 
   test('what is counted is written once, however many came', async () => {
@@ -199,7 +228,7 @@ describe('an address beyond its bound', () => {
   });
 
   test('has asked for the accounts that its callbacks name, and for no others, a thousand at most', async () => {
-    const accounts = new ChannelAccounts(api.db, new Misses(now), now);
+    const accounts = new ChannelAccounts(api.db, new Misses(now, async () => new Set()), now);
     const find = (id: string, address = '192.0.2.1') =>
       accounts.find({ channel: 'simulator', id }, address).catch(({ code }: Refusal) => code);
     for (let n = 0; n < MISSES_A_MINUTE; n += 1) expect(await find(`acc_${bogus()}`)).toBeNull();
@@ -231,13 +260,30 @@ describe('an address beyond its bound', () => {
     expect(found[0]).toEqual(await accounts.readNow({ channel: 'simulator', id: accountId }));
   });
 
-  test('keeps a new key waiting for the rest of its minute', async () => {
+  test('still has its keys that this process has not seen, among any number that do not exist', async () => {
     await exhaustMisses(api);
-    const other = await newKey(api.db);
-    expect((await api.call('/v1/payments', { key: other.key })).status).toBe(429);
-    clock += 60_000;
-    expect((await api.call('/v1/payments', { key: other.key })).status).toBe(200);
+    const others: { key: string }[] = [];
+    for (let n = 0; n < 5; n += 1) others.push(await newKey(api.db));
+    const since = queries.mock.calls.length;
+    const ofAll = countOfAll();
+    const flood = Array.from({ length: 200 }, () => api.call('/v1/payments', { key: `sk_${bogus()}` }));
+    const answers = await Promise.all(others.map(({ key: of }) => api.call('/v1/payments', { key: of })));
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200, 200]);
+    expect(new Set((await Promise.all(flood)).map(({ status }) => status))).toEqual(new Set([429]));
+    ofAll();
+    // Each reads its caller and its payments, and Prisma puts some of these together.
+    expect(statements(since).length).toBeLessThanOrEqual(2 * others.length);
   });
+});
+
+test('many keys at once that this process has not seen are no misses', async () => {
+  const others: { key: string }[] = [];
+  for (let n = 0; n < 2 * MISSES_A_MINUTE; n += 1) others.push(await newKey(api.db));
+  const answers = await Promise.all(
+    others.map(({ key: of }) => api.call('/v1/payments?limit=1', { key: of })),
+  );
+  expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]));
+  expect((await api.call('/v1/payments', { key: `sk_${bogus()}` })).status).toBe(401);
 });
 
 async function paymentOfNewAccount() {
@@ -262,10 +308,12 @@ test('many requests at once with a key that this process has not seen are no mis
   });
   expect(count).toBe(1);
   expect((await api.call('/v1/payments', { key: other.key })).status).toBe(401);
-  expect((await api.call('/v1/payments', { key: other.key })).status).toBe(429);
+  const since = queries.mock.calls.length;
+  expect((await api.call('/v1/payments', { key: other.key })).status).toBe(401);
+  expect(statements(since)).toEqual([]);
 });
 
-test('a token that was made with an earlier secret opens its payment, and counts only while it is not known', async () => {
+test('a token that was made with an earlier secret opens its payment, also beyond the bound', async () => {
   const { id, clientToken } = await pay(api, key);
   const rotated = await startTestApi(database.url, {
     now,
@@ -275,6 +323,17 @@ test('a token that was made with an earlier secret opens its payment, and counts
     expect((await rotated.call(`/v1/payments/${id}`, { key: clientToken })).status).toBe(200);
     await exhaustMisses(rotated);
     expect((await rotated.call(`/v1/payments/${id}`, { key: clientToken })).status).toBe(200);
+    // One that is not known, either.
+    const other = await pay(api, key);
+    const ofOther = { key: other.clientToken };
+    expect((await rotated.call(`/v1/payments/${id}`, ofOther)).status).toBe(429);
+    expect((await rotated.call(`/v1/payments/${other.id}`, ofOther)).status).toBe(200);
+    // Nor one that has ended, for more than the one statement.
+    const ended = await pay(api, key);
+    await api.db.payment.update({ where: { id: ended.id }, data: { expiresAt: new Date(0) } });
+    const since = queries.mock.calls.length;
+    expect((await rotated.call(`/v1/payments/${ended.id}`, { key: ended.clientToken })).status).toBe(429);
+    expect(statements(since)).toEqual([]);
   } finally {
     await rotated.close();
   }

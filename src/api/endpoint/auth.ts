@@ -4,9 +4,11 @@ import { CLIENT_TOKEN_GRACE_MS, hashSecret } from '../../client-token.ts';
 import { Refusal } from '../../domain/refusal.ts';
 import { type Caller, ensureMerchant, findCaller } from '../../ledger/merchants.ts';
 import type { Payment } from '../../ledger/rows.ts';
+import { findSecrets, type NamedToken } from '../../ledger/secrets.ts';
 import { isDirectLocalCall, isLoopback, isLoopbackUrl } from '../../loopback.ts';
 import type { Api } from '../deps.ts';
 import { clientAddress } from '../http/client-address.ts';
+import type { SecretName } from '../http/misses.ts';
 
 /** Who asks: a merchant's key, or the client token of one payment, which is checked against that payment. */
 
@@ -22,21 +24,24 @@ export type TokenAccess = {
   readonly hash: string;
   /** Whom it counts for when it opens nothing. */
   readonly address: string;
+  /** As in `Misses.lookUp`. */
+  readonly mayWait: boolean;
 };
 export type Access = KeyAccess | TokenAccess;
 
-export type Authenticate = (request: Request) => Promise<Access>;
+/** @param mayWait as in `Misses.lookUp` */
+export type Authenticate = (request: Request, mayWait: boolean) => Promise<Access>;
 
 const unauthorized = (detail: string) => new Refusal('unauthorized', detail);
 
 /** @returns what reads a request's `Authorization`; it throws Refusal `unauthorized` or `too_many_requests`. */
 export function createAuthenticate(api: Api): Authenticate {
   const developmentCaller = createDevelopmentCaller(api);
-  return async (request) => {
+  return async (request, mayWait) => {
     const [, credential] = /^Bearer +([\w~+/=.-]{1,200})$/i.exec(request.headers.authorization ?? '') ?? [];
     if (credential === undefined) throw unauthorized('Send the header Authorization: Bearer KEY.');
     if (credential.startsWith('ct_')) {
-      return tokenAccess(credential, request);
+      return tokenAccess(credential, request, mayWait);
     }
     if (credential === DEVELOPMENT_KEY) {
       if (!isDevelopmentKeyAccepted(api.config, request)) {
@@ -46,16 +51,42 @@ export function createAuthenticate(api: Api): Authenticate {
       }
       return { kind: 'key', caller: await developmentCaller() };
     }
-    const caller = await api.misses.lookUp(clientAddress(request), `key/${hashSecret(credential)}`, () =>
-      findCaller(api.db, credential),
+    const caller = await api.misses.lookUp(
+      clientAddress(request),
+      keyName(hashSecret(credential)),
+      () => findCaller(api.db, credential),
+      mayWait,
     );
     if (caller === null) throw unauthorized('The key is unknown or revoked.');
     return { kind: 'key', caller };
   };
 }
 
+const keyName = (hash: string): SecretName => `key/${hash}`;
+export const tokenName = ({ paymentId, hash }: NamedToken): SecretName => `token/${paymentId}/${hash}`;
+
+/** @returns what says which keys and client tokens open something, in one statement */
+export function createFindOpening(
+  db: Api['db'],
+  now: () => Date,
+): (names: readonly SecretName[]) => Promise<ReadonlySet<SecretName>> {
+  return async (names) => {
+    const keyHashes: string[] = [];
+    const tokens: NamedToken[] = [];
+    for (const name of names) {
+      const [kind, first = '', second = ''] = name.split('/');
+      if (kind === 'key') keyHashes.push(first);
+      else tokens.push({ paymentId: first, hash: second });
+    }
+    const endedAt = new Date(now().getTime() - CLIENT_TOKEN_GRACE_MS);
+    const opening = await findSecrets(db, { keyHashes, tokens }, endedAt);
+    return new Set([...opening.keyHashes.map(keyName), ...opening.tokens.map(tokenName)]);
+  };
+}
+
 /** The access that a client token gives to whoever sends it. */
-export const tokenAccess = (token: string, request: Request): TokenAccess => ({
+export const tokenAccess = (token: string, request: Request, mayWait = true): TokenAccess => ({
+  mayWait,
   kind: 'token',
   token,
   hash: hashSecret(token),

@@ -59,7 +59,8 @@ const check =
   async (request, response, next) => {
     await endpoint.admit?.(request, response);
     if (endpoint.auth !== 'none') {
-      const access = await authenticate(request);
+      // What `admit` let in may hold one of few places.
+      const access = await authenticate(request, endpoint.admit === undefined);
       if (access.kind === 'token' && endpoint.auth !== 'key or token') {
         throw new Refusal(
           'forbidden',

@@ -7,6 +7,9 @@ export interface CountLimits {
 /** Anybody can be a new key: beyond this the oldest is forgotten. */
 const KEYS_AT_MOST = 10_000;
 
+/** Gives back what was taken. Does nothing once the window that it was taken from has ended. */
+export type GiveBack = () => void;
+
 /**
  * Counts by key in memory, in fixed windows. A count is taken before the work, and given back when the work shows that it
  * does not count, so that requests at the same time cannot all begin before the first is counted.
@@ -14,7 +17,7 @@ const KEYS_AT_MOST = 10_000;
 export class Counts {
   readonly #limits: CountLimits;
   readonly #now: () => Date;
-  readonly #taken = new Map<string, number>();
+  #taken = new Map<string, number>();
   #windowStart = 0;
 
   constructor(limits: CountLimits, now: () => Date) {
@@ -22,22 +25,29 @@ export class Counts {
     this.#now = now;
   }
 
-  /** Takes `amount` of the key's window. @returns false when that is more than is left; then nothing is taken. */
-  take(key: string, amount = 1): boolean {
+  /**
+   * Takes `amount` of the key's window.
+   * @returns undefined when that is more than is left; then nothing is taken
+   */
+  take(key: string, amount = 1): GiveBack | undefined {
     this.#startWindow();
-    const sum = (this.#taken.get(key) ?? 0) + amount;
-    if (sum > this.#limits.atMost) return false;
-    this.#taken.set(key, sum);
-    if (this.#taken.size > KEYS_AT_MOST) this.#taken.delete(this.#taken.keys().next().value ?? '');
-    return true;
+    const taken = this.#taken;
+    const sum = (taken.get(key) ?? 0) + amount;
+    if (sum > this.#limits.atMost) return undefined;
+    taken.set(key, sum);
+    if (taken.size > KEYS_AT_MOST) taken.delete(taken.keys().next().value ?? '');
+    // Each window has a map of its own.
+    return () => {
+      const left = (taken.get(key) ?? 0) - amount;
+      if (left > 0) taken.set(key, left);
+      else taken.delete(key);
+    };
   }
 
-  /** Gives back what was taken, unless its window has ended. */
-  give(key: string, amount = 1): void {
+  /** True when nothing is left of the key's window. */
+  isSpent(key: string): boolean {
     this.#startWindow();
-    const left = (this.#taken.get(key) ?? 0) - amount;
-    if (left > 0) this.#taken.set(key, left);
-    else this.#taken.delete(key);
+    return (this.#taken.get(key) ?? 0) >= this.#limits.atMost;
   }
 
   /** Whole seconds to the end of the window, 1 at least. */
@@ -51,6 +61,6 @@ export class Counts {
     const start = Math.floor(this.#now().getTime() / windowMs) * windowMs;
     if (start === this.#windowStart) return;
     this.#windowStart = start;
-    this.#taken.clear();
+    this.#taken = new Map();
   }
 }

@@ -1,70 +1,212 @@
 import { Refusal } from '../../domain/refusal.ts';
-import { Counts } from './counts.ts';
+import { Counts, type GiveBack } from './counts.ts';
 
 /** How many keys, client tokens, payment ids and accounts that do not exist an address may ask for in a minute. */
 export const MISSES_A_MINUTE = 60;
+/** The same of all addresses together: a sender can have any number of them. */
+export const MISSES_A_MINUTE_IN_ALL = 600;
+/** Beyond the bounds the database is asked once in this time, for everybody. */
+export const ASKED_EVERY_MS = 1_000;
+/** So many names at once, and so many wait. */
+export const NAMES_AT_ONCE = 1_000;
+/** Of each kind. */
 const KNOWN_AT_MOST = 10_000;
+const WINDOW_MS = 60_000;
 
 /** An address has sent more in its window than is looked at. */
 export const tooMany = (detail: string, retryAfterSeconds: number): Refusal =>
   new Refusal('too_many_requests', detail, { retryAfterSeconds });
 
+/** A name that nobody knows before it exists: the hash of a key, or a payment's id and the hash of its client token. */
+export type SecretName = `key/${string}` | `token/${string}/${string}`;
+/** What is looked up: no two things have the same. */
+export type Name = SecretName | `account/${string}` | `payment/${string}`;
+
+const refuseFor = (retryAfterSeconds: number): Refusal =>
+  tooMany('Too many requests named what does not exist.', retryAfterSeconds);
+
+const isSecret = (name: Name): name is SecretName => name.startsWith('key/') || name.startsWith('token/');
+const kindOf = (name: Name): string => name.slice(0, name.indexOf('/'));
+
 /**
- * Looks up what strangers name. Names that lead to nothing are counted per address, before the database is asked; beyond
- * the bound it is asked for names alone that were found before, so that an address with many senders behind it goes on.
+ * Looks up what strangers name. Names that lead to nothing are counted per address and in all, those that are being
+ * looked up with them. Names that were found before are always looked up. Beyond the bounds all others wait, and one
+ * statement a second says which of them exist: strangers cost no more than that, and a good name waits about a second,
+ * whoever else sends from its address.
  */
 export class Misses {
-  readonly #counts: Counts;
-  /** Names that were found last time, the oldest first. */
-  readonly #known = new Set<string>();
-  readonly #asking = new Map<string, Promise<unknown>>();
+  readonly #byAddress: Counts;
+  readonly #inAll: Counts;
+  /** Secret names that were not found in this window. */
+  readonly #missing: Counts;
+  /** Names that were found last time, by kind, so that payers' tokens do not push merchants' keys out; the oldest first. */
+  readonly #known = new Map<string, Set<string>>();
+  /** Whether the name exists, by the first who asks. */
+  readonly #asking = new Map<string, Promise<boolean>>();
+  readonly #waiting: Waiting;
 
-  constructor(now: () => Date) {
-    this.#counts = new Counts({ atMost: MISSES_A_MINUTE, windowMs: 60_000 }, now);
+  /** @param findExisting which of the names exist, in one statement */
+  constructor(
+    now: () => Date,
+    findExisting: (names: readonly SecretName[]) => Promise<ReadonlySet<SecretName>>,
+  ) {
+    this.#byAddress = new Counts({ atMost: MISSES_A_MINUTE, windowMs: WINDOW_MS }, now);
+    this.#inAll = new Counts({ atMost: MISSES_A_MINUTE_IN_ALL, windowMs: WINDOW_MS }, now);
+    this.#missing = new Counts({ atMost: 1, windowMs: WINDOW_MS }, now);
+    this.#waiting = new Waiting(findExisting);
   }
 
   /**
-   * @param name what is looked up: no two things have the same
-   * @throws Refusal `too_many_requests`, without having asked
+   * Beyond the bounds accounts and payments are refused at once. No caller is kept out by that: `ChannelAccounts` asks for
+   * accounts itself, and a payment is named here by a callback that is refused anyway. Both may come to exist later, so
+   * that they are not remembered as missing.
+   * @param mayWait false for a request that holds what others need: it is refused, and its name is known a second later
+   * @returns null when there is nothing of this name
+   * @throws Refusal `too_many_requests`, and whatever `ask` throws
    */
-  async lookUp<T>(address: string, name: string, ask: () => Promise<T | null>): Promise<T | null> {
-    while (!this.#known.has(name)) {
-      // Many at once with one good key are no misses: they wait for the first of them.
-      const first = this.#asking.get(name);
-      if (first === undefined) return await this.#lookUpNew(address, name, ask);
-      await first;
-    }
+  async lookUp<T>(
+    address: string,
+    name: Name,
+    ask: () => Promise<T | null>,
+    mayWait = true,
+  ): Promise<T | null> {
+    if (this.#known.get(kindOf(name))?.has(name)) return await this.#lookUpKnown(address, name, ask);
+    // Many at once with the same name are one look-up, and one miss.
+    if (!mayWait && this.#waiting.has(name)) throw refuseFor(ASKED_EVERY_MS / 1_000);
+    const first = this.#asking.get(name);
+    if (first !== undefined) return (await first) ? await this.#lookUpKnown(address, name, ask) : null;
+    if (this.#missing.isSpent(name)) return null;
+    const giveBack = this.#take(address);
+    if (giveBack !== undefined) return await this.#lookUpNew(name, ask, giveBack);
+    return (await this.#isFoundInTurn(address, name, mayWait))
+      ? await this.#lookUpKnown(address, name, ask)
+      : null;
+  }
+
+  async #lookUpKnown<T>(address: string, name: Name, ask: () => Promise<T | null>): Promise<T | null> {
     const found = await ask();
     if (found === null) {
-      this.#known.delete(name);
-      this.#counts.take(address);
+      this.#known.get(kindOf(name))?.delete(name);
+      this.#rememberMissing(name);
+      this.#take(address);
     }
     return found;
   }
 
-  async #lookUpNew<T>(address: string, name: string, ask: () => Promise<T | null>): Promise<T | null> {
-    if (!this.#counts.take(address)) {
-      throw tooMany('Too many requests of this address named what does not exist.', this.#counts.secondsLeft);
-    }
+  async #lookUpNew<T>(name: Name, ask: () => Promise<T | null>, giveBack: GiveBack): Promise<T | null> {
     let isMiss = false;
     try {
       const asked = ask();
-      this.#asking.set(
+      isMiss = !(await this.#shareAnswer(
         name,
-        asked.catch(() => undefined),
-      );
-      const found = await asked;
-      isMiss = found === null;
-      if (found !== null) this.#remember(name);
-      return found;
+        asked.then((found) => found !== null),
+      ));
+      return await asked;
     } finally {
-      this.#asking.delete(name);
-      if (!isMiss) this.#counts.give(address);
+      if (!isMiss) giveBack();
     }
   }
 
-  #remember(name: string): void {
-    this.#known.add(name);
-    if (this.#known.size > KNOWN_AT_MOST) this.#known.delete(this.#known.keys().next().value ?? '');
+  /** @throws Refusal `too_many_requests` when it does not exist and the address is beyond its bound, or too many wait */
+  async #isFoundInTurn(address: string, name: Name, mayWait: boolean): Promise<boolean> {
+    if (!isSecret(name)) throw refuseFor(this.#byAddress.secondsLeft);
+    const answer = this.#waiting.ask(name);
+    if (answer === undefined) throw refuseFor(ASKED_EVERY_MS / 1_000);
+    const exists = this.#shareAnswer(name, answer);
+    if (!mayWait) {
+      exists.catch(() => undefined);
+      throw refuseFor(ASKED_EVERY_MS / 1_000);
+    }
+    if (await exists) return true;
+    if (this.#byAddress.take(address) === undefined) throw refuseFor(this.#byAddress.secondsLeft);
+    return false;
+  }
+
+  /** Remembers the answer, and shares it with all who look up the same name meanwhile: also that there was none. */
+  async #shareAnswer(name: Name, answer: Promise<boolean>): Promise<boolean> {
+    this.#asking.set(name, answer);
+    try {
+      const exists = await answer;
+      if (exists) this.#remember(name);
+      else this.#rememberMissing(name);
+      return exists;
+    } finally {
+      this.#asking.delete(name);
+    }
+  }
+
+  #take(address: string): GiveBack | undefined {
+    const ofAddress = this.#byAddress.take(address);
+    if (ofAddress === undefined) return undefined;
+    const ofAll = this.#inAll.take('');
+    if (ofAll === undefined) {
+      ofAddress();
+      return undefined;
+    }
+    return () => {
+      ofAddress();
+      ofAll();
+    };
+  }
+
+  #remember(name: Name): void {
+    const kind = kindOf(name);
+    const known = this.#known.get(kind) ?? new Set();
+    this.#known.set(kind, known.add(name));
+    if (known.size > KNOWN_AT_MOST) known.delete(known.keys().next().value ?? '');
+  }
+
+  #rememberMissing(name: Name): void {
+    if (isSecret(name)) this.#missing.take(name);
+  }
+}
+
+interface Answer {
+  readonly resolve: (exists: boolean) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** Names that wait for the next statement, which asks for all of them. One statement at a time, and one a second. */
+class Waiting {
+  readonly #findExisting: (names: readonly SecretName[]) => Promise<ReadonlySet<SecretName>>;
+  #answers = new Map<SecretName, Answer>();
+  #isAsking = false;
+
+  constructor(findExisting: (names: readonly SecretName[]) => Promise<ReadonlySet<SecretName>>) {
+    this.#findExisting = findExisting;
+  }
+
+  has(name: Name): boolean {
+    return isSecret(name) && this.#answers.has(name);
+  }
+
+  /**
+   * @param name one that does not wait yet
+   * @returns whether it exists; undefined when too many names wait
+   */
+  ask(name: SecretName): Promise<boolean> | undefined {
+    if (this.#answers.size >= NAMES_AT_ONCE) return undefined;
+    const answer = new Promise<boolean>((resolve, reject) => {
+      this.#answers.set(name, { resolve, reject });
+    });
+    if (!this.#isAsking) void this.#askWhileSomeWait();
+    return answer;
+  }
+
+  async #askWhileSomeWait(): Promise<void> {
+    this.#isAsking = true;
+    while (this.#answers.size > 0) {
+      const pause = new Promise((resolve) => setTimeout(resolve, ASKED_EVERY_MS));
+      const answers = this.#answers;
+      this.#answers = new Map();
+      try {
+        const existing = await this.#findExisting([...answers.keys()]);
+        for (const [name, { resolve }] of answers) resolve(existing.has(name));
+      } catch (error) {
+        for (const { reject } of answers.values()) reject(error);
+      }
+      await pause;
+    }
+    this.#isAsking = false;
   }
 }

@@ -2,7 +2,14 @@ import { clientToken, hashSecret } from '../../client-token.ts';
 import type { Payment } from '../../ledger/rows.ts';
 import { findPayment, type PaymentWithRefund } from '../../ledger/views.ts';
 import type { Api } from '../deps.ts';
-import { type Access, isSameHash, opens, requireVisible, type TokenAccess } from '../endpoint/auth.ts';
+import {
+  type Access,
+  isSameHash,
+  opens,
+  requireVisible,
+  type TokenAccess,
+  tokenName,
+} from '../endpoint/auth.ts';
 
 /** The shape of the ids we make: anything else is not asked of the database. */
 export const isPaymentId = (id: string): boolean => /^[0-9A-Za-z_]{1,32}$/.test(id);
@@ -20,7 +27,7 @@ export async function lookUpPayment(api: Pick<Api, 'db'>, id: string): Promise<P
  */
 export async function lookUpOpened<T extends Payment>(
   { config, misses, now }: Pick<Api, 'config' | 'misses' | 'now'>,
-  { address, hash }: TokenAccess,
+  { address, hash, mayWait }: TokenAccess,
   id: string,
   find: () => Promise<T | null>,
 ): Promise<T | null> {
@@ -30,7 +37,7 @@ export async function lookUpOpened<T extends Payment>(
     return payment !== null && opens(hash, payment, now()) ? payment : null;
   };
   if (isSameHash(hash, hashSecret(clientToken(config.secret, id)))) return await open();
-  return await misses.lookUp(address, `token/${id}/${hash}`, open);
+  return await misses.lookUp(address, tokenName({ paymentId: id, hash }), open, mayWait);
 }
 
 /** @returns what reads a payment for somebody; it throws Refusal `payment_not_found`, `unauthorized` or `too_many_requests`. */

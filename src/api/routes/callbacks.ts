@@ -115,8 +115,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
     body: Buffer,
   ): Promise<Verified> {
     const account = (await accounts.find(name, address)) ?? refuseAccount(name);
-    const uncount = checks.take(address, body.length);
-    if (uncount === null) {
+    const giveBack = checks.take(address, body.length);
+    if (giveBack === undefined) {
       metrics.countCallback(adapter.name, 'unchecked');
       throw tooMany('Too much could not be verified, much of it of this address.', checks.secondsLeft);
     }
@@ -124,28 +124,28 @@ export function callbackRoutes(api: Api): Endpoint[] {
     const check = async (of: ChannelAccount): Promise<Verified | undefined> => {
       try {
         const callback = adapter.verifyCallback(of, headers, body);
-        uncount();
+        giveBack();
         return { account: of, callback };
       } catch (error) {
         if (!(error instanceof CallbackError)) throw error;
         cause = error;
         if (error.kind === 'unverified') return undefined;
-        uncount();
+        giveBack();
         return await refuseMalformed({ adapter, account: of, log }, body, error);
       }
     };
     const verified = await check(account);
     if (verified !== undefined) return verified;
 
-    const count = `${account.id} ${address}`;
-    const isWithin = unverifiedCounts.take(count);
+    const uncount = unverifiedCounts.take(`${account.id} ${address}`);
+    const isWithin = uncount !== undefined;
     // It may have other credentials since it was read, or not be there.
     const current =
       (await (isWithin ? accounts.readNow(name) : accounts.readRarely(name))) ?? refuseAccount(name);
     if (!isDeepStrictEqual(current, account)) {
       const again = await check(current);
       if (again !== undefined) {
-        if (isWithin) unverifiedCounts.give(count);
+        uncount?.();
         return again;
       }
     }

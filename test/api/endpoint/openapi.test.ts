@@ -58,7 +58,10 @@ const endpoints = createEndpoints({
   readiness: new Readiness(api.deps, () => new Date()),
   streamPlaces: new StreamPlaces(STREAMS),
   unverified: api.unverified,
-  misses: new Misses(() => new Date()),
+  misses: new Misses(
+    () => new Date(),
+    async () => new Set(),
+  ),
 });
 // biome-ignore lint/suspicious/noExplicitAny: a JSON document.
 const document: any = (await api.call('/openapi.json')).json;
