@@ -1,6 +1,6 @@
 import { Refusal } from '../domain/refusal.ts';
 import type { LedgerClient } from '../ledger/client.ts';
-import { findChannelAccount, findChannelAccounts } from '../ledger/merchants.ts';
+import { findChannelAccount, listChannelAccounts } from '../ledger/merchants.ts';
 import type { ChannelAccount } from '../ledger/rows.ts';
 import { type Misses, tooMany } from './http/misses.ts';
 
@@ -8,8 +8,8 @@ import { type Misses, tooMany } from './http/misses.ts';
 export const ACCOUNT_FRESH_MS = 5_000;
 /** Beyond the bounds an account is read once in this time, however many callbacks speak of it. */
 export const ACCOUNT_READ_EVERY_MS = 2_000;
-/** Of so many names at once; those that came first are left out. */
-export const ACCOUNT_NAMES_AT_MOST = 1_000;
+/** A transaction that made an account can commit after a younger one. */
+const COMMITTED_WITHIN_MS = 60_000;
 
 /** What a callback's path names. */
 export interface AccountName {
@@ -32,11 +32,10 @@ export class ChannelAccounts {
   /** Those that exist, or did when they were last read: as many as there are accounts at most. */
   readonly #read = new Map<string, Read>();
   readonly #reading = new Map<string, Promise<ChannelAccount | null>>();
-  /** Names beyond the bounds that are not known, for the next query; the oldest first. */
-  #waiting = new Map<string, AccountName>();
-  /** Names that are being asked for. */
-  #asked: { readonly keys: ReadonlySet<string>; readonly done: Promise<void> } | undefined;
-  #askedAt = Number.NEGATIVE_INFINITY;
+  #readingNew: Promise<void> | undefined;
+  #readNewAt = Number.NEGATIVE_INFINITY;
+  /** When the youngest account was made that such a query has read. */
+  #youngest: Date | undefined;
 
   constructor(db: LedgerClient, misses: Misses, now: () => Date) {
     this.#db = db;
@@ -46,8 +45,8 @@ export class ChannelAccounts {
 
   /**
    * The account, or null when there is none.
-   * @throws Refusal `too_many_requests` when the address asked for too many that do not exist, and this is not known; it
-   * is looked up with the next query for all of these
+   * @throws Refusal `too_many_requests` when the address asked for too many that do not exist, and this is none of those
+   * that existed `ACCOUNT_READ_EVERY_MS` ago
    */
   async find(name: AccountName, address: string): Promise<ChannelAccount | null> {
     const key = keyOf(name);
@@ -59,7 +58,7 @@ export class ChannelAccounts {
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       // A channel may share the address of whoever asked for too many.
-      await this.#readWith(name);
+      await this.#readNew();
       const account = this.#read.get(key)?.account;
       if (account === undefined) throw tooMany(error.message, ACCOUNT_READ_EVERY_MS / 1_000);
       return account;
@@ -89,38 +88,36 @@ export class ChannelAccounts {
     return await this.readNow(name);
   }
 
-  /** Asks for this and all others that wait, unless that was done in the last `ACCOUNT_READ_EVERY_MS`: then it waits too. */
-  async #readWith(name: AccountName): Promise<void> {
-    const key = keyOf(name);
-    if (this.#asked?.keys.has(key)) return await this.#asked.done;
-    this.#waiting.delete(key);
-    this.#waiting.set(key, name);
-    // Made-up names come faster than a channel calls back again: of too many the newest are asked for, this one among them.
-    if (this.#waiting.size > ACCOUNT_NAMES_AT_MOST) {
-      this.#waiting.delete(this.#waiting.keys().next().value ?? '');
-    }
+  /** Reads the accounts that are new, at first all of them, unless that was done in the last `ACCOUNT_READ_EVERY_MS`. */
+  async #readNew(): Promise<void> {
     const at = this.#now().getTime();
-    if (this.#asked !== undefined || at - this.#askedAt < ACCOUNT_READ_EVERY_MS) return;
-    this.#askedAt = at;
-    const names = this.#waiting;
-    this.#waiting = new Map();
-    const done = findChannelAccounts(this.#db, [...names.values()])
-      .then((accounts) => {
-        for (const account of accounts) {
-          const { channel, id, isDefault } = account;
-          this.#read.set(keyOf({ channel, id }), { account, at });
-          if (isDefault) this.#read.set(keyOf({ channel, id: undefined }), { account, at });
-        }
-      })
-      .finally(() => {
-        this.#asked = undefined;
-      });
-    this.#asked = { keys: new Set(names.keys()), done };
-    await done;
+    if (this.#readingNew === undefined && this.#since(this.#readNewAt) >= ACCOUNT_READ_EVERY_MS) {
+      this.#readNewAt = at;
+      const madeSince = new Date((this.#youngest?.getTime() ?? COMMITTED_WITHIN_MS) - COMMITTED_WITHIN_MS);
+      this.#readingNew = listChannelAccounts(this.#db, madeSince)
+        .then((accounts) => {
+          for (const account of accounts) {
+            const { channel, id, isDefault } = account;
+            this.#read.set(keyOf({ channel, id }), { account, at });
+            if (isDefault) this.#read.set(keyOf({ channel, id: undefined }), { account, at });
+          }
+          this.#youngest = accounts.at(-1)?.createdAt ?? this.#youngest;
+        })
+        .finally(() => {
+          this.#readingNew = undefined;
+        });
+    }
+    await this.#readingNew;
   }
 
   #age({ at }: Read): number {
-    return this.#now().getTime() - at;
+    return this.#since(at);
+  }
+
+  /** In ms; without end when the clock was set back since then. */
+  #since(at: number): number {
+    const since = this.#now().getTime() - at;
+    return since < 0 ? Number.POSITIVE_INFINITY : since;
   }
 }
 

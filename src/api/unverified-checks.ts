@@ -6,9 +6,10 @@ import { Counts, type GiveBack } from './http/counts.ts';
  * So this many bytes, or this many callbacks of `CHECKED_AT_LEAST`, cost 0.2 to 0.4 of a core.
  */
 export const CHECKED_A_SECOND = 16 * 1024 * 1024;
+/** Of so many more only addresses have some that have not had their share. */
+export const CHECKED_OF_SHARES = CHECKED_A_SECOND;
 /**
- * How many of them an address may always have checked: beyond `CHECKED_A_SECOND` those that had this are refused first.
- * Four of the largest callbacks, so that one verified callback never finds it full unless its address also sends others.
+ * An address's share: beyond `CHECKED_A_SECOND` those that had this are refused first. Four of the largest callbacks, so that one verified callback never finds it full unless its address also sends others.
  */
 export const CHECKED_OF_ADDRESS = 1024 * 1024;
 /** To check a callback without a body costs about as much as the bytes of this size. */
@@ -20,10 +21,12 @@ const CHECKED_AT_LEAST = 4 * 1024;
  */
 export class UnverifiedChecks {
   readonly #all: Counts;
+  readonly #ofShares: Counts;
   readonly #ofAddress: Counts;
 
   constructor(now: () => Date) {
     this.#all = new Counts({ atMost: CHECKED_A_SECOND, windowMs: 1_000 }, now);
+    this.#ofShares = new Counts({ atMost: CHECKED_OF_SHARES, windowMs: 1_000 }, now);
     this.#ofAddress = new Counts({ atMost: CHECKED_OF_ADDRESS, windowMs: 1_000 }, now);
   }
 
@@ -36,9 +39,15 @@ export class UnverifiedChecks {
     const cost = CHECKED_AT_LEAST + bytes;
     const ofAll = this.#all.take('', cost);
     const ofAddress = this.#ofAddress.take(address, cost);
-    if (ofAll === undefined && ofAddress === undefined) return undefined;
+    const ofShares =
+      ofAll === undefined && ofAddress !== undefined ? this.#ofShares.take('', cost) : undefined;
+    if (ofAll === undefined && ofShares === undefined) {
+      ofAddress?.();
+      return undefined;
+    }
     return () => {
       ofAll?.();
+      ofShares?.();
       ofAddress?.();
     };
   }

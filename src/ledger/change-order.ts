@@ -47,6 +47,13 @@ export async function changeOrder(
     const attempts = await tx.payment.findMany({ where: { merchantId, orderId } });
     if (news.amount !== undefined) requireNonePayable(attempts, askedAttempts);
     if (news.expiresAt !== undefined) requireNotBefore(order, attempts, news.expiresAt);
+    if (news.subject !== undefined) {
+      // A payment that an older release made during an upgrade has no subject of its own, and takes its order's.
+      await tx.payment.updateMany({
+        where: { merchantId, orderId, subject: null },
+        data: { subject: order.subject },
+      });
+    }
     await tx.order.update({ where: { merchantId_id: { merchantId, id: orderId } }, data: news });
     if (news.amount === undefined) return;
     const [before, after] = [order.amount, news.amount].map((amount) => sayAmount(amount, order.currency));

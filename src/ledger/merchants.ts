@@ -220,15 +220,10 @@ export async function findChannelAccount(
   });
 }
 
-/** The same for many paths, in one statement: those of the accounts that exist, in no order. */
-export async function findChannelAccounts(
-  db: LedgerClient,
-  names: readonly { readonly channel: string; readonly id: string | undefined }[],
-): Promise<ChannelAccount[]> {
-  const ids = names.flatMap(({ id }) => id ?? []);
-  const defaults = names.flatMap(({ channel, id }) => (id === undefined ? channel : []));
-  return await db.$queryRaw<ChannelAccount[]>`
-    SELECT id, merchant_id AS "merchantId", channel, is_default AS "isDefault", created_at AS "createdAt"
-    FROM channel_accounts
-    WHERE id = ANY(${ids}) OR (is_default AND channel = ANY(${defaults}))`;
+/** The channel accounts of all merchants that were made at that time or later, the oldest first. */
+export async function listChannelAccounts(db: LedgerClient, madeSince: Date): Promise<ChannelAccount[]> {
+  return await db.channelAccount.findMany({
+    where: { createdAt: { gte: madeSince } },
+    orderBy: { createdAt: 'asc' },
+  });
 }

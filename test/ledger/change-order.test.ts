@@ -202,6 +202,16 @@ describe('a change', () => {
     expect((await orderRow(live.orderId)).subject).toBe('x');
   });
 
+  test('of a subject, a payment that an older release made keeps the subject that its trade has', async () => {
+    const old = await attempt(newOrder());
+    await db.$transaction([
+      db.$executeRaw`SET LOCAL session_replication_role = replica`,
+      db.$executeRaw`UPDATE payments SET subject = NULL WHERE id = ${old.id}`,
+    ]);
+    await change(old.orderId, { subject: 'x' });
+    expect((await row(old.id)).subject).toBe('Two tickets');
+  });
+
   test('to a shorter life: not into the past, and not below what can still be paid', async () => {
     const live = await attempt(newOrder({ expiresInSeconds: 3600 }));
     const { createdAt } = await orderRow(live.orderId);

@@ -7,8 +7,10 @@ export const MISSES_A_MINUTE = 60;
 export const MISSES_A_MINUTE_IN_ALL = 600;
 /** Beyond the bounds the database is asked once in this time, for everybody. */
 export const ASKED_EVERY_MS = 1_000;
-/** So many names at once, and so many wait. */
-export const NAMES_AT_ONCE = 1_000;
+/** So many names wait, those that are being asked for with them. */
+export const NAMES_AT_ONCE = 5_000;
+/** So many of them of one address: whoever sends more takes no place from others. */
+export const NAMES_OF_ADDRESS = 500;
 /** Of each kind. */
 const KNOWN_AT_MOST = 10_000;
 const WINDOW_MS = 60_000;
@@ -31,8 +33,8 @@ const kindOf = (name: Name): string => name.slice(0, name.indexOf('/'));
 /**
  * Looks up what strangers name. Names that lead to nothing are counted per address and in all, those that are being
  * looked up with them. Names that were found before are always looked up. Beyond the bounds all others wait, and one
- * statement a second says which of them exist: strangers cost no more than that, and a good name waits about a second,
- * whoever else sends from its address.
+ * statement a second says which of them exist: strangers cost no more than that, and a good name waits about a second.
+ * It is refused while its address has its share of the names that wait, or while as many wait as can.
  */
 export class Misses {
   readonly #byAddress: Counts;
@@ -94,23 +96,20 @@ export class Misses {
   }
 
   async #lookUpNew<T>(name: Name, ask: () => Promise<T | null>, giveBack: GiveBack): Promise<T | null> {
-    let isMiss = false;
-    try {
-      const asked = ask();
-      isMiss = !(await this.#shareAnswer(
-        name,
-        asked.then((found) => found !== null),
-      ));
-      return await asked;
-    } finally {
-      if (!isMiss) giveBack();
-    }
+    const asked = ask();
+    const isFound = await this.#shareAnswer(
+      name,
+      asked.then((found) => found !== null),
+    );
+    // What could not be asked counts: a database that is slow or away is not asked without a bound.
+    if (isFound) giveBack();
+    return await asked;
   }
 
   /** @throws Refusal `too_many_requests` when it does not exist and the address is beyond its bound, or too many wait */
   async #isFoundInTurn(address: string, name: Name, mayWait: boolean): Promise<boolean> {
     if (!isSecret(name)) throw refuseFor(this.#byAddress.secondsLeft);
-    const answer = this.#waiting.ask(name);
+    const answer = this.#waiting.ask(name, address);
     if (answer === undefined) throw refuseFor(ASKED_EVERY_MS / 1_000);
     const exists = this.#shareAnswer(name, answer);
     if (!mayWait) {
@@ -161,7 +160,8 @@ export class Misses {
   }
 }
 
-interface Answer {
+interface Waiter {
+  readonly address: string;
   readonly resolve: (exists: boolean) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -169,7 +169,12 @@ interface Answer {
 /** Names that wait for the next statement, which asks for all of them. One statement at a time, and one a second. */
 class Waiting {
   readonly #findExisting: (names: readonly SecretName[]) => Promise<ReadonlySet<SecretName>>;
-  #answers = new Map<SecretName, Answer>();
+  #waiters = new Map<SecretName, Waiter>();
+  /** Those that are being asked for. */
+  #asked: ReadonlyMap<SecretName, Waiter> = new Map();
+  /** How many names of an address wait or are being asked for. */
+  readonly #ofAddress = new Map<string, number>();
+  #inAll = 0;
   #isAsking = false;
 
   constructor(findExisting: (names: readonly SecretName[]) => Promise<ReadonlySet<SecretName>>) {
@@ -177,34 +182,52 @@ class Waiting {
   }
 
   has(name: Name): boolean {
-    return isSecret(name) && this.#answers.has(name);
+    return isSecret(name) && (this.#waiters.has(name) || this.#asked.has(name));
   }
 
   /**
    * @param name one that does not wait yet
-   * @returns whether it exists; undefined when too many names wait
+   * @returns whether it exists; undefined when too many names wait, of its address or in all
    */
-  ask(name: SecretName): Promise<boolean> | undefined {
-    if (this.#answers.size >= NAMES_AT_ONCE) return undefined;
+  ask(name: SecretName, address: string): Promise<boolean> | undefined {
+    if (!this.#takePlace(address)) return undefined;
     const answer = new Promise<boolean>((resolve, reject) => {
-      this.#answers.set(name, { resolve, reject });
+      this.#waiters.set(name, { address, resolve, reject });
     });
     if (!this.#isAsking) void this.#askWhileSomeWait();
     return answer;
   }
 
+  #takePlace(address: string): boolean {
+    const ofAddress = this.#ofAddress.get(address) ?? 0;
+    if (ofAddress >= NAMES_OF_ADDRESS || this.#inAll >= NAMES_AT_ONCE) return false;
+    this.#ofAddress.set(address, ofAddress + 1);
+    this.#inAll += 1;
+    return true;
+  }
+
+  #leavePlace(address: string): void {
+    const left = (this.#ofAddress.get(address) ?? 0) - 1;
+    if (left > 0) this.#ofAddress.set(address, left);
+    else this.#ofAddress.delete(address);
+    this.#inAll -= 1;
+  }
+
   async #askWhileSomeWait(): Promise<void> {
     this.#isAsking = true;
-    while (this.#answers.size > 0) {
+    while (this.#waiters.size > 0) {
       const pause = new Promise((resolve) => setTimeout(resolve, ASKED_EVERY_MS));
-      const answers = this.#answers;
-      this.#answers = new Map();
+      const waiters = this.#waiters;
+      this.#asked = waiters;
+      this.#waiters = new Map();
       try {
-        const existing = await this.#findExisting([...answers.keys()]);
-        for (const [name, { resolve }] of answers) resolve(existing.has(name));
+        const existing = await this.#findExisting([...waiters.keys()]);
+        for (const [name, { resolve }] of waiters) resolve(existing.has(name));
       } catch (error) {
-        for (const { reject } of answers.values()) reject(error);
+        for (const { reject } of waiters.values()) reject(error);
       }
+      this.#asked = new Map();
+      for (const { address } of waiters.values()) this.#leavePlace(address);
       await pause;
     }
     this.#isAsking = false;

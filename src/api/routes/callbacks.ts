@@ -43,6 +43,8 @@ const refuseAccount = ({ channel }: AccountName): never => {
 
 /** How many callbacks of an account an address may send in vain in a minute: beyond it they are refused without a query. */
 export const UNVERIFIED_A_MINUTE = 100;
+/** How often a minute an account is read at once as a signature fails, over all addresses; else once in 2 s. */
+const READ_A_MINUTE = 60;
 /** A payment that was asked about for an unverifiable callback is not looked at for the next one in this time. */
 const LOOKED_AT_EVERY_MS = 10_000;
 const LOOKED_AT_MOST = 10_000;
@@ -57,6 +59,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
   const { db, workflows, channels, metrics, misses, unverified, now } = api;
   const accounts = new ChannelAccounts(db, misses, now);
   const unverifiedCounts = new Counts({ atMost: UNVERIFIED_A_MINUTE, windowMs: 60_000 }, now);
+  const accountReads = new Counts({ atMost: READ_A_MINUTE, windowMs: 60_000 }, now);
   const checks = new UnverifiedChecks(now);
   /** When payments were last looked at for a callback that cannot be read, in epoch ms, the oldest first. */
   const lookedAt = new Map<string, number>();
@@ -108,13 +111,23 @@ export function callbackRoutes(api: Api): Endpoint[] {
     }
   }
 
+  /** @throws Refusal `too_many_requests`, for a callback that may be a verified one */
+  async function findAccount(adapter: ChannelAdapter, name: AccountName, address: string) {
+    try {
+      return await accounts.find(name, address);
+    } catch (error) {
+      if (error instanceof Refusal) metrics.countCallback(adapter.name, 'unchecked');
+      throw error;
+    }
+  }
+
   /** @throws Refusal when it cannot be verified or read; what has to be done about that is done. */
   async function verify(
     { adapter, name, address, log }: Receiver,
     headers: Headers,
     body: Buffer,
   ): Promise<Verified> {
-    const account = (await accounts.find(name, address)) ?? refuseAccount(name);
+    const account = (await findAccount(adapter, name, address)) ?? refuseAccount(name);
     const giveBack = checks.take(address, body.length);
     if (giveBack === undefined) {
       metrics.countCallback(adapter.name, 'unchecked');
@@ -140,8 +153,9 @@ export function callbackRoutes(api: Api): Endpoint[] {
     const uncount = unverifiedCounts.take(`${account.id} ${address}`);
     const isWithin = uncount !== undefined;
     // It may have other credentials since it was read, or not be there.
+    const mayRead = isWithin && accountReads.take(account.id) !== undefined;
     const current =
-      (await (isWithin ? accounts.readNow(name) : accounts.readRarely(name))) ?? refuseAccount(name);
+      (await (mayRead ? accounts.readNow(name) : accounts.readRarely(name))) ?? refuseAccount(name);
     if (!isDeepStrictEqual(current, account)) {
       const again = await check(current);
       if (again !== undefined) {

@@ -5,11 +5,12 @@ import {
   MISSES_A_MINUTE_IN_ALL,
   Misses,
   NAMES_AT_ONCE,
+  NAMES_OF_ADDRESS,
   type Name,
 } from '../../../src/api/http/misses.ts';
 import { Refusal } from '../../../src/domain/refusal.ts';
 
-// How many names of strangers are looked up, and that no name that exists is refused.
+// How many names of strangers are looked up, and whose names are refused without a look.
 
 const START = 1_000_000_020_000;
 beforeEach(() => void vi.useFakeTimers({ now: START, toFake: ['setTimeout', 'Date'] }));
@@ -140,12 +141,33 @@ test('who must not wait is refused at once, and found a second later', async () 
 test('so many wait at once, and the next are refused without being asked', async () => {
   const { ends, exhaust, together } = setUp();
   await exhaust();
-  const all = numbers(NAMES_AT_ONCE + 2).map((n) => ends(`key/${n}`));
-  // The first is under way.
+  for (let n = 0; together.length === 0; n += 1) void ends(`key/${n}`, `first-${n}`);
+  const all = numbers(NAMES_AT_ONCE + 1).map((n) => ends(`key/waits-${n}`, `address-${n % 100}`));
   expect(await all.at(-1)).toBe('too_many_requests');
   await second();
-  expect(together.map((names) => names.length)).toEqual([1, NAMES_AT_ONCE]);
+  expect(together.map((names) => names.length)).toEqual([1, NAMES_AT_ONCE - 1]);
   await Promise.all(all);
+});
+
+test('of one address so many wait at once, so that others have their places, also while the database is slow', async () => {
+  const { ends, exhaust, hold, together } = setUp('key/good', 'key/another');
+  await exhaust('flood');
+  await exhaust('b');
+  const release = hold();
+  const flood = (wave: number) => numbers(2_000).map((n) => ends(`key/${wave}-${n}`, 'flood'));
+  const bad = flood(1);
+  const good = ends('key/good', 'b');
+  await second();
+  bad.push(...flood(2));
+  const another = ends('key/another', 'b');
+  release();
+  await second();
+  await second();
+  expect([await good, await another]).toEqual(['key/good', 'key/another']);
+  expect(together.flat().filter((name) => name.startsWith('key/1-'))).toHaveLength(NAMES_OF_ADDRESS);
+  expect(together.flat().filter((name) => name.startsWith('key/2-'))).toEqual([]);
+  expect(await bad.at(-1)).toBe('too_many_requests');
+  await Promise.all(bad);
 });
 
 test('many addresses together have a bound, too, and what exists is found beyond it', async () => {
