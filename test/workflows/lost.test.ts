@@ -46,11 +46,12 @@ function counting(db: LedgerClient): LedgerClient {
       get(target, name) {
         const value = Reflect.get(target, name);
         if (typeof value !== 'function' || !String(name).startsWith('findUnique')) return value;
-        return (query: { where: { id: string } }) => {
+        return async (query: { where: { id: string } }) => {
           const { id } = query.where;
-          void h.now().then((at) => reads.push({ id, at }));
-          if (unreadable.has(id)) return Promise.reject(new Error('the database is away'));
-          return value.call(target, query);
+          // Known before the read goes on: no time passes while its activity runs.
+          reads.push({ id, at: await h.now() });
+          if (unreadable.has(id)) throw new Error('the database is away');
+          return await value.call(target, query);
         };
       },
     });
