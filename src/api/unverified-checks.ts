@@ -9,7 +9,8 @@ export const CHECKED_A_SECOND = 16 * 1024 * 1024;
 /** Of so many more only addresses have some that have not had their share. */
 export const CHECKED_OF_SHARES = CHECKED_A_SECOND;
 /**
- * An address's share: beyond `CHECKED_A_SECOND` those that had this are refused first. Four of the largest callbacks, so that one verified callback never finds it full unless its address also sends others.
+ * An address's share: beyond `CHECKED_A_SECOND` those that had this are refused first. Four of the largest callbacks, so
+ * that one verified callback never finds it full unless its address also sends others.
  */
 export const CHECKED_OF_ADDRESS = 1024 * 1024;
 /** To check a callback without a body costs about as much as the bytes of this size. */
