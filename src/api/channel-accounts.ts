@@ -52,7 +52,7 @@ export class ChannelAccounts {
     const key = keyOf(name);
     const read = this.#read.get(key);
     if (read !== undefined)
-      return this.#age(read) < ACCOUNT_FRESH_MS ? read.account : await this.readNow(name);
+      return this.#msSince(read.at) < ACCOUNT_FRESH_MS ? read.account : await this.readNow(name);
     try {
       return await this.#misses.lookUp(address, `account/${key}`, () => this.readNow(name));
     } catch (error) {
@@ -84,14 +84,14 @@ export class ChannelAccounts {
   /** The same, but as it was read in the last `ACCOUNT_READ_EVERY_MS` if it was. */
   async readRarely(name: AccountName): Promise<ChannelAccount | null> {
     const read = this.#read.get(keyOf(name));
-    if (read !== undefined && this.#age(read) < ACCOUNT_READ_EVERY_MS) return read.account;
+    if (read !== undefined && this.#msSince(read.at) < ACCOUNT_READ_EVERY_MS) return read.account;
     return await this.readNow(name);
   }
 
   /** Reads the accounts that are new, at first all of them, unless that was done in the last `ACCOUNT_READ_EVERY_MS`. */
   async #readNew(): Promise<void> {
     const at = this.#now().getTime();
-    if (this.#readingNew === undefined && this.#since(this.#readNewAt) >= ACCOUNT_READ_EVERY_MS) {
+    if (this.#readingNew === undefined && this.#msSince(this.#readNewAt) >= ACCOUNT_READ_EVERY_MS) {
       this.#readNewAt = at;
       const madeSince = new Date((this.#youngest?.getTime() ?? COMMITTED_WITHIN_MS) - COMMITTED_WITHIN_MS);
       this.#readingNew = listChannelAccounts(this.#db, madeSince)
@@ -110,12 +110,8 @@ export class ChannelAccounts {
     await this.#readingNew;
   }
 
-  #age({ at }: Read): number {
-    return this.#since(at);
-  }
-
-  /** In ms; without end when the clock was set back since then. */
-  #since(at: number): number {
+  /** Infinite when the clock was set back since then: what was read is then old. */
+  #msSince(at: number): number {
     const since = this.#now().getTime() - at;
     return since < 0 ? Number.POSITIVE_INFINITY : since;
   }
