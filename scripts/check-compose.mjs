@@ -173,6 +173,8 @@ function checkDockerfile() {
   const stages = [];
   let user;
   let healthy = false;
+  let bundles = false;
+  let arenas;
   for (const [instruction, ...words] of lines.map((line) => line.trim().split(/\s+/))) {
     if (instruction === 'FROM') {
       const [image, , stage] = words;
@@ -180,9 +182,12 @@ function checkDockerfile() {
       if (stage !== undefined) stages.push(stage);
       user = undefined;
       healthy = false;
+      arenas = undefined;
     } else if (instruction === 'ADD') say('COPY does what ADD is used for, without its surprises');
     else if (instruction === 'USER') [user] = words;
     else if (instruction === 'HEALTHCHECK') healthy = true;
+    else if (instruction === 'RUN') bundles ||= words.join(' ').endsWith('node dist/worker/bundle-main.js');
+    else if (instruction === 'ENV') arenas ??= words.find((word) => word.startsWith('MALLOC_ARENA_MAX='));
     else if (instruction === 'COPY' && words[0]?.startsWith('--from=')) {
       if (!stages.includes(words[0].slice('--from='.length))) say(`${words[0]} names no earlier stage`);
     } else if (instruction === 'COPY') {
@@ -193,6 +198,8 @@ function checkDockerfile() {
     }
   }
   if (user === undefined || /^(root|0)\b/.test(user)) say('the image runs as root');
+  if (!bundles) say('no step makes the workflow bundle, without which no worker starts');
+  if (arenas !== 'MALLOC_ARENA_MAX=2') say('the image does not set MALLOC_ARENA_MAX=2');
   if (!healthy) say('the image has no HEALTHCHECK');
 }
 

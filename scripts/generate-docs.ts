@@ -1,10 +1,12 @@
 // node scripts/run.mjs scripts/generate-docs.ts [--check]
 //
 // Writes what is made from code: docs/configuration.md from the settings in src/config.ts, docs/openapi.json from the
-// API's endpoints, and from that the types of clients/js; and the table of attentions in docs/operations.md from their
-// declaration in src/domain/attention.ts. With --check it writes nothing, and exits with 1 when one is stale.
+// API's endpoints, and from that the types of clients/js; each from its declaration, the table of attentions in
+// docs/operations.md and that of triggers in docs/sandbox.md; and docs/events, the body of one event of each type. With
+// --check it writes nothing, and exits with 1 when one is stale.
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { compile } from 'json-schema-to-typescript';
 import { createEndpoints } from '../src/api/app.ts';
@@ -19,6 +21,8 @@ import {
   SEVERITIES,
   UNSTORED_ATTENTIONS,
 } from '../src/domain/attention.ts';
+import { sampleEvents } from '../src/ledger/event-samples.ts';
+import { TRIGGERS, type TriggerDeclaration } from '../src/simulator/triggers.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -46,6 +50,9 @@ Every process reads its settings from the environment, once, when it starts. The
 - Without \`DATABASE_URL\` the embedded database is used, and its stack makes its own secrets in \`NODROP_HOME\` when
   it first starts; any other process refuses to start before. With \`DATABASE_URL\` nothing has a default secret:
   \`NODROP_SECRET\` must be set.
+- Reading settings writes nothing.
+- The database knows a fingerprint of its \`NODROP_SECRET\`. A process that has another one refuses to start, and says
+  where the right one is: see [Changing NODROP_SECRET](operations.md#changing-nodrop_secret).
 - A channel without its secret is off.
 - Obtained tools (the Temporal server; for tests the test server, Node and generators of clients) are kept in \`$XDG_CACHE_HOME/nodrop\`, else in
   \`~/.cache/nodrop\`, and serve every clone.
@@ -71,17 +78,17 @@ function valuesOf(name: string, property: z.core.JSONSchema.JSONSchema): string 
   return /^must (?:be|have) (.+)$/.exec(message)?.[1] ?? 'text';
 }
 
-const BEGIN = '<!-- Made from src/domain/attention.ts by `npm run generate`: edit there. -->';
 const END = '<!-- End of what is made. -->';
 
-/** docs/operations.md with what stands between the marks made anew. */
-function operations(): string {
-  const text = readFileSync(`${root}docs/operations.md`, 'utf8');
-  const [before, made, ...rest] = text.split(BEGIN);
+/** The page with what stands between the marks made anew. @param source the declaration it is made from */
+function withTable(page: string, source: string, table: string): string {
+  const begin = `<!-- Made from ${source} by \`npm run generate\`: edit there. -->`;
+  const text = readFileSync(root + page, 'utf8');
+  const [before, made, ...rest] = text.split(begin);
   const [, after, ...others] = (made ?? '').split(END);
   if (before === undefined || after === undefined || rest.length > 0 || others.length > 0)
-    throw new Error(`docs/operations.md must have these marks once: ${BEGIN} ${END}`);
-  return `${before}${BEGIN}\n\n${attentions()}\n\n${END}${after}`;
+    throw new Error(`${page} must have these marks once: ${begin} ${END}`);
+  return `${before}${begin}\n\n${table}\n\n${END}${after}`;
 }
 
 function attentions(): string {
@@ -99,30 +106,118 @@ function attentions(): string {
   ].join('\n');
 }
 
+function triggers(): string {
+  const declared: Record<string, TriggerDeclaration> = TRIGGERS;
+  const rows = Object.entries(declared).map(([name, { kind, does, example }]) => {
+    const { subject, expiresInSeconds, asksForRefund, outcome } = example;
+    const { payment, orderUpdate, attention, order, refund, callbacks } = outcome;
+    const request = [
+      `\`[sim:${subject}]\``,
+      ...(expiresInSeconds === undefined ? [] : [`E = ${expiresInSeconds}`]),
+      ...(asksForRefund === true ? ['R'] : []),
+    ].join(', ');
+    const states = [payment, orderUpdate, attention].filter((state) => state !== null);
+    const ends = [
+      `payment ${states.map((state) => `\`${state}\``).join(', ')}`,
+      `order \`${order}\``,
+      ...(refund === null ? [] : [`refund \`${refund}\``]),
+      ...(callbacks === 0 ? ['no callback'] : []),
+    ].join('; ');
+    return `| \`${name}\` | ${kind} | ${does.en} | ${request} | ${ends} |`;
+  });
+  return [
+    '| trigger | kind | the wallet | for example | which ends with |',
+    '|---|---|---|---|---|',
+    ...rows,
+  ].join('\n');
+}
+
 function openApi(): string {
   // The document is made of the declarations alone; handlers, which need the rest, are not called.
   const endpoints = createEndpoints({ config: { api: { publicUrl: PUBLIC_URL } } } as unknown as Api);
   return JSON.stringify(openApiDocument(endpoints, PUBLIC_URL));
 }
 
-/** What the JavaScript client takes and gives. */
-const CLIENT_TYPES = ['NewPayment', 'Payment', 'PaymentForPayer', 'SwitchedPayment', 'Problem'];
+/** What the JavaScript client takes and gives, beside the queries of its lists. */
+const CLIENT_TYPES = [
+  ...['NewOrder', 'OrderChange', 'Order', 'OrderPage', 'NewPayment', 'Payment', 'PaymentPage', 'NewSwitch'],
+  ...['PaymentForPayer', 'SwitchedPayment', 'TimelinePage', 'NewRefund', 'Refund', 'RefundPage'],
+  ...['Event', 'EventPage', 'PaymentEventData', 'RefundEventData', 'Delivery', 'DeliveryPage'],
+  ...['NewRedelivery', 'Redelivery', 'Callback', 'CallbackPage', 'Problem'],
+];
+
+type Schema = z.core.JSONSchema.JSONSchema;
+
+/** What the client reads of the OpenAPI document. */
+interface Document {
+  readonly components: { readonly schemas: Readonly<Record<string, Schema>> };
+  readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
+}
+
+interface Operation {
+  readonly operationId: string;
+  readonly parameters?: readonly {
+    readonly name: string;
+    readonly in: string;
+    readonly required?: boolean;
+    readonly schema: Schema;
+  }[];
+  readonly requestBody?: { readonly content?: Readonly<Record<string, { readonly schema: Schema }>> };
+}
 
 /** The document's schemas as TypeScript, with those they refer to. */
-async function clientTypes(document: string): Promise<string> {
-  const { schemas } = JSON.parse(document.replaceAll('#/components/schemas/', '#/definitions/')).components;
+async function clientTypes(text: string): Promise<string> {
+  const { components, paths }: Document = JSON.parse(
+    text.replaceAll('#/components/schemas/', '#/definitions/'),
+    (_name, value) => withLiterals(value),
+  );
+  const operations = Object.values(paths).flatMap((methods) => Object.values(methods));
+  const queries = Object.fromEntries(
+    operations.flatMap(({ operationId, parameters = [] }): [string, Schema][] => {
+      const inQuery = parameters.filter((parameter) => parameter.in === 'query' && !parameter.required);
+      if (!operationId.startsWith('list') && operationId !== 'getTimeline') return [];
+      const properties = Object.fromEntries(inQuery.map(({ name, schema }) => [name, schema]));
+      return [[`${capitalized(operationId)}Query`, { type: 'object', properties }]];
+    }),
+  );
+  const resolution = operations.find(({ operationId }) => operationId === 'resolvePayment')?.requestBody;
+  const inline = { ...queries, NewResolution: resolution?.content?.['application/json']?.schema ?? {} };
+  const names = [...CLIENT_TYPES, ...Object.keys(inline)];
   const root = {
     title: 'Schemas',
     type: 'object' as const,
-    properties: Object.fromEntries(CLIENT_TYPES.map((name) => [name, { $ref: `#/definitions/${name}` }])),
-    definitions: schemas,
+    properties: Object.fromEntries(names.map((name) => [name, { $ref: `#/definitions/${name}` }])),
+    definitions: { ...components.schemas, ...inline },
   };
-  return await compile(root, 'Schemas', {
+  return await compile(root as Parameters<typeof compile>[0], 'Schemas', {
     additionalProperties: false,
     bannerComment: "// Made from the API's schemas by `npm run generate`: edit src/api/schemas.",
     format: false,
   });
 }
+
+const capitalized = (name: string) => name.charAt(0).toUpperCase() + name.slice(1);
+
+/**
+ * An open set of texts without its "any other text", in which TypeScript loses the known ones: with the literals alone
+ * it completes, narrows and finds typing errors. A text that is true or false in an address is a boolean to a program.
+ */
+function withLiterals(value: Schema): Schema {
+  if (Array.isArray(value?.anyOf)) {
+    const isKnown = ({ $ref }: Schema) => $ref?.startsWith('#/definitions/Known') === true;
+    const isText = (one: Schema) => one.type === 'string' && Object.keys(one).length === 1;
+    if (value.anyOf.some(isKnown)) return { ...value, anyOf: value.anyOf.filter((one) => !isText(one)) };
+  }
+  if (JSON.stringify(value?.enum) === '["true","false"]')
+    return { type: 'boolean', description: value.description ?? '' };
+  return value;
+}
+
+/** The body of one event of each type. */
+const samples = (): Record<string, string> =>
+  Object.fromEntries(
+    [...sampleEvents()].map(([type, body]) => [`docs/events/${type}.json`, JSON.stringify(body)]),
+  );
 
 /** As `npm run lint` wants it. */
 function format(path: string, text: string): string {
@@ -139,8 +234,10 @@ const openApiText = openApi();
 const documents = {
   'docs/configuration.md': configuration(),
   'docs/openapi.json': openApiText,
-  'docs/operations.md': operations(),
+  'docs/operations.md': withTable('docs/operations.md', 'src/domain/attention.ts', attentions()),
+  'docs/sandbox.md': withTable('docs/sandbox.md', 'src/simulator/triggers.ts', triggers()),
   'clients/js/api.d.ts': await clientTypes(openApiText),
+  ...samples(),
 };
 const stale = Object.entries(documents)
   .map(([path, text]) => [path, format(path, text)] as const)
@@ -152,6 +249,7 @@ else if (process.argv.includes('--check')) {
   process.exitCode = 1;
 } else {
   for (const [path, text] of stale) {
+    mkdirSync(dirname(root + path), { recursive: true });
     writeFileSync(root + path, text);
     console.log(`${path} is written.`);
   }

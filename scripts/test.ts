@@ -15,6 +15,7 @@ const checks: readonly (readonly [string, string, readonly string[]])[] = [
   ['lint and format', 'node_modules/.bin/biome', ['ci', '--error-on-warnings', '.']],
   ['types', 'node_modules/.bin/tsc', ['--noEmit']],
   ['types of what browsers run', 'node_modules/.bin/tsc', ['-p', 'tsconfig.browser.json']],
+  ['types of the client', 'node_modules/.bin/tsc', ['-p', 'clients/js', '--noEmit']],
   ['generated files', process.execPath, ['--import', 'tsx', 'scripts/generate-docs.ts', '--check']],
 ];
 

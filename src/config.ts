@@ -3,7 +3,10 @@ import { isIP, isIPv6 } from 'node:net';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
+import { ORDER_UNKNOWN_FOR_MS } from './domain/event.ts';
+import { EXPIRY_AT_LEAST_S } from './domain/payment.ts';
 import { DEFAULT_QUERY_SCHEDULE, parseSchedule } from './domain/schedule.ts';
+import { faultsInWords } from './faults-in-words.ts';
 
 /**
  * Every setting of every process, read from the environment once, validated, and passed on as a value.
@@ -68,13 +71,13 @@ export const settings = z.object({
     .min(32, 'must have at least 32 characters')
     .optional()
     .describe(
-      'Signs client tokens, and encrypts the secrets that sign events. Required outside the embedded stack, which makes its own; the same for every process.',
+      'Signs client tokens, and encrypts the secrets that sign events. Required outside the embedded stack, which makes its own; the same for every process, and for as long as the database lives.',
     ),
   DATABASE_URL: z
-    .url({ protocol: /^postgres(ql)?$/ })
+    .url({ protocol: /^postgres(ql)?$/, error: 'must be postgresql://USER:PASSWORD@HOST:PORT/NAME' })
     .optional()
     .describe(
-      "A PostgreSQL of your own, directly or through a pooler in session mode: in transaction mode its LISTEN hears nothing, and waiters look every 2 s. Unset: the embedded stack's.",
+      "A PostgreSQL of your own, directly or through a pooler in session mode: in transaction mode its LISTEN hears nothing, waiters look every 2 s, and it has to keep prepared statements (PgBouncer from 1.21, with `max_prepared_statements`). Unset: the embedded stack's.",
     ),
   TEMPORAL_ADDRESS: z
     .string()
@@ -151,10 +154,21 @@ export const settings = z.object({
   NODROP_PAYMENT_EXPIRY_SECONDS: z.coerce
     .number()
     .int()
-    .min(60)
+    .min(EXPIRY_AT_LEAST_S.test)
     .max(7 * 86_400)
     .default(1800)
-    .describe('How long a payer has when the request does not say.'),
+    .describe(
+      `How long a payer has when the request does not say. In live mode at least ${EXPIRY_AT_LEAST_S.live}.`,
+    ),
+  NODROP_ORDER_UNKNOWN_HOURS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(720)
+    .default(ORDER_UNKNOWN_FOR_MS / 3_600_000)
+    .describe(
+      'How long an order service may not know an order (`order_unknown`) before it counts as gone and money moves. The same for every worker.',
+    ),
   NODROP_LOG_LEVEL: z
     .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
     .default('info')
@@ -185,6 +199,8 @@ export interface Config {
   readonly embeddedTemporal: boolean;
   readonly databaseUrl: string;
   readonly secret: string;
+  /** The file that the secret was read from; null when it is set in the environment. Absolute path. */
+  readonly secretFile: string | null;
   readonly temporal: {
     readonly address: string;
     readonly namespace: string;
@@ -218,6 +234,8 @@ export interface Config {
   readonly shop: { readonly port: number };
   /** What HTTP order services may be. */
   readonly orderServices: { readonly allowPrivate: boolean; readonly httpsOnly: boolean };
+  /** How long an order service may not know an order. */
+  readonly orderUnknownForMs: number;
   readonly paymentExpiryMs: number;
   /** The waits between active queries of a channel, in milliseconds. */
   queryScheduleMs(channel: string): readonly number[];
@@ -234,7 +252,7 @@ function readSettings(env: NodeJS.ProcessEnv) {
     Object.entries(env).filter(([, value]) => value !== undefined && value !== ''),
   );
   refuseUnknown(Object.keys(given));
-  const parsed = settings.safeParse(given);
+  const parsed = settings.safeParse(given, { error: faultsInWords });
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
     throw new ConfigError(`${issue?.path.join('.')} is wrong: ${issue?.message}.`);
@@ -248,6 +266,11 @@ function readSettings(env: NodeJS.ProcessEnv) {
   if (embeddedTemporal && s.NODROP_MODE === 'live') {
     throw new ConfigError(
       'TEMPORAL_ADDRESS is missing: NODROP_MODE=live does not run on the embedded Temporal server.',
+    );
+  }
+  if (s.NODROP_PAYMENT_EXPIRY_SECONDS < EXPIRY_AT_LEAST_S[s.NODROP_MODE]) {
+    throw new ConfigError(
+      `NODROP_PAYMENT_EXPIRY_SECONDS is wrong: NODROP_MODE=live takes ${EXPIRY_AT_LEAST_S.live} or more.`,
     );
   }
   if (s.PORT === s.NODROP_ADMIN_PORT) {
@@ -301,6 +324,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
     embeddedTemporal,
     databaseUrl: s.DATABASE_URL ?? `postgresql://nodrop:nodrop@127.0.0.1:${s.NODROP_POSTGRES_PORT}/nodrop`,
     secret,
+    secretFile: s.NODROP_SECRET === undefined ? secretsFile(home) : null,
     temporal: {
       address: s.TEMPORAL_ADDRESS ?? `127.0.0.1:${s.NODROP_TEMPORAL_PORT}`,
       namespace: s.TEMPORAL_NAMESPACE,
@@ -326,6 +350,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
     simulator,
     shop: { port: s.NODROP_SHOP_PORT },
     orderServices: { allowPrivate, httpsOnly: s.NODROP_MODE === 'live' },
+    orderUnknownForMs: s.NODROP_ORDER_UNKNOWN_HOURS * 3_600_000,
     paymentExpiryMs: s.NODROP_PAYMENT_EXPIRY_SECONDS * 1000,
     queryScheduleMs: (channel) => schedules.get(channel.toUpperCase()) ?? s.NODROP_QUERY_SCHEDULE,
     logLevel: s.NODROP_LOG_LEVEL,

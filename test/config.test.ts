@@ -9,7 +9,7 @@ import { parse } from 'yaml';
 import { createChannels } from '../src/channels/registry.ts';
 import { ConfigError, loadConfig, loadSimulatorConfig } from '../src/config.ts';
 import { loadStackConfig, makeEmbeddedSecrets } from '../src/stack/embedded-secrets.ts';
-import { tsxLoader } from '../src/stack/tsx.ts';
+import { tsxLoader } from '../src/tsx.ts';
 import { temporaryHome } from './support/stack.ts';
 
 // A wrong setting is one sentence that names it.
@@ -161,6 +161,24 @@ describe('accepted', () => {
     expect(of({ ...OWN, ...allow('true') })).toEqual({ allowPrivate: true, httpsOnly: false });
     expect(of(live)).toEqual({ allowPrivate: false, httpsOnly: true });
     expect(of({ ...live, ...allow('true') })).toEqual({ allowPrivate: true, httpsOnly: true });
+  });
+
+  test('an order may be unknown for 24 h, and otherwise for 1 to 720', () => {
+    const hours = (count: string) =>
+      load({ NODROP_ORDER_UNKNOWN_HOURS: count }).orderUnknownForMs / 3_600_000;
+    expect([load({}).orderUnknownForMs / 3_600_000, hours('1'), hours('720')]).toEqual([24, 1, 720]);
+    for (const count of ['0', '721', '1.5', 'x'])
+      expect(() => hours(count)).toThrow('NODROP_ORDER_UNKNOWN_HOURS is wrong');
+  });
+
+  test('a payment of 5 s in test mode alone', () => {
+    const expiry = (seconds: string) => ({ NODROP_PAYMENT_EXPIRY_SECONDS: seconds });
+    expect(load(expiry('5')).paymentExpiryMs).toBe(5_000);
+    expect(load({ ...OWN, NODROP_MODE: 'live', ...expiry('60') }).paymentExpiryMs).toBe(60_000);
+    expect(() => load(expiry('4'))).toThrow('NODROP_PAYMENT_EXPIRY_SECONDS is wrong');
+    expect(() => load({ ...OWN, NODROP_MODE: 'live', ...expiry('59') })).toThrow(
+      'NODROP_PAYMENT_EXPIRY_SECONDS is wrong: NODROP_MODE=live takes 60 or more.',
+    );
   });
 
   test('live on servers of its own', () => {

@@ -37,8 +37,12 @@ function below(layer: string): string[] {
   return [...new Set(next.flatMap((to) => [to, ...below(to)]))];
 }
 
+/** What imports the code, and is no part of it. */
+const OUTSIDE = ['bench', 'scripts', 'test'];
+
 /** Where a file of the layer may stand. */
 function placesOf(layer: string): string[] {
+  if (OUTSIDE.includes(layer)) return [layer];
   if (layer === 'settings') return ['src'];
   if (layer === 'clients') return ['clients/js'];
   if (layer === 'examples') return ['examples/shop'];
@@ -62,7 +66,7 @@ function caseOf(place: string, name: string, target: string, imports: (path: str
 }
 
 const pairs = layers.flatMap((from) =>
-  layers
+  [...layers, ...OUTSIDE]
     // What is generated is not ours to check.
     .filter((to) => to !== from && from !== 'generated')
     .map((to) => {

@@ -1,4 +1,4 @@
-// Plain JavaScript without dependencies, so that browsers load this very file. The types are in index.d.ts.
+// The payer's part, plain JavaScript without dependencies, so that browsers load this very file. Types: index.d.ts.
 
 /** Until the headers of an event stream, and until its first event; a proxy that buffers gives neither. */
 const STREAM_START_MS = 4_000;
@@ -27,33 +27,19 @@ const PLACES = 3;
 const REFUSED = new Set(['unauthorized', 'forbidden', 'payment_not_found']);
 
 export class NodropError extends Error {
-  /**
-   * @param {import('./api.d.ts').Problem} problem
-   * @param {number | undefined} retryAfterSeconds
-   */
-  constructor(problem, retryAfterSeconds) {
-    super(`${problem.code}: ${problem.detail}`);
+  /** @param {import('./index.d.ts').Refusal} problem @param {{ cause?: unknown, retryAfterSeconds?: number | undefined }} [more] */
+  constructor(problem, { cause, retryAfterSeconds } = {}) {
+    const { type, title, status, detail, code, instance, requestId, errors = [] } = problem;
+    super(`${code}: ${detail}`, cause === undefined ? undefined : { cause });
     this.name = 'NodropError';
-    this.code = problem.code;
-    this.status = problem.status;
-    this.detail = problem.detail;
-    this.requestId = problem.requestId;
-    this.errors = problem.errors ?? [];
+    this.code = code;
     this.retryAfterSeconds = retryAfterSeconds;
+    Object.assign(this, { type, title, status, detail, instance, requestId, errors });
   }
 }
 
-export class NodropNetworkError extends Error {
-  /**
-   * @param {string} message
-   * @param {{ cause?: unknown, retryAfterSeconds?: number | undefined }} [options]
-   */
-  constructor(message, { cause, retryAfterSeconds } = {}) {
-    super(message, cause === undefined ? undefined : { cause });
-    this.name = 'NodropNetworkError';
-    this.retryAfterSeconds = retryAfterSeconds;
-  }
-}
+/** @param {string} detail @param {{ cause?: unknown, retryAfterSeconds?: number | undefined }} more */
+const unanswered = (detail, more) => new NodropError({ code: 'no_answer', detail }, more);
 
 /** @type {typeof import('./index.d.ts').isFinal} */
 export function isFinal({ status, orderUpdate }) {
@@ -62,7 +48,13 @@ export function isFinal({ status, orderUpdate }) {
 }
 
 /** @type {typeof import('./index.d.ts').createClient} */
-export function createClient({ baseUrl, key, fetch: given }) {
+export function createClient({ baseUrl, fetch }) {
+  const { getPayment, waitForResult, hint, switchChannel } = connect({ baseUrl, fetch });
+  return { getPayment, waitForResult, hint, switchChannel };
+}
+
+/** @type {typeof import('./index.d.ts').connect} */
+export function connect({ baseUrl, key, fetch: given }) {
   const base = String(baseUrl).replace(/\/+$/, '');
   // Looked up at each call, and never called as a method: browsers refuse that.
   const send = given ?? ((/** @type {string} */ url, /** @type {RequestInit} */ init) => fetch(url, init));
@@ -124,8 +116,7 @@ export function createClient({ baseUrl, key, fetch: given }) {
   }
 
   /**
-   * One request. Rejects with NodropError when the service refused, with NodropNetworkError when nothing is known,
-   * and with the signal's reason when it is aborted.
+   * One request. Rejects with NodropError, and with the signal's reason when it is aborted.
    * @param {string} path
    * @param {Options} options
    * @returns {Promise<Response>}
@@ -139,7 +130,7 @@ export function createClient({ baseUrl, key, fetch: given }) {
    * @property {(response: Response) => boolean} [wants]
    */
   async function request(path, { method = 'GET', token, body, headers, signal, wants = (r) => r.ok }) {
-    const credential = token ?? key;
+    const credential = token || key;
     throwIfAborted(signal);
     let response;
     try {
@@ -160,7 +151,7 @@ export function createClient({ baseUrl, key, fetch: given }) {
       });
     } catch (cause) {
       throwIfAborted(signal);
-      throw new NodropNetworkError('The service cannot be reached.', { cause });
+      throw unanswered('The service cannot be reached.', { cause });
     }
     if (wants(response)) return response;
     throw await errorOf(response);
@@ -169,7 +160,7 @@ export function createClient({ baseUrl, key, fetch: given }) {
   /**
    * The same for an answer of JSON, within a time.
    * @param {string} path
-   * @param {Options & { timeoutMs?: number }} options
+   * @param {Options & { timeoutMs?: number | undefined }} options
    * @returns {Promise<any>}
    */
   async function call(path, { timeoutMs = REQUEST_MS, signal, ...options }) {
@@ -179,20 +170,20 @@ export function createClient({ baseUrl, key, fetch: given }) {
       return await response.json();
     } catch (error) {
       throwIfAborted(signal);
-      if (error instanceof NodropError || error instanceof NodropNetworkError) throw error;
+      if (error instanceof NodropError) throw error;
       // The time was up, the answer broke off, or is no JSON.
-      throw new NodropNetworkError('The service gave no readable answer.', { cause: error });
+      throw unanswered('The service gave no readable answer.', { cause: error });
     } finally {
       limit.clear();
     }
   }
 
-  /** @type {import('./index.d.ts').Client['getPayment']} */
-  const getPayment = (id, { token, wait, signal } = {}) =>
+  /** @type {import('./internal.d.ts').Connected['getPayment']} */
+  const getPayment = (id, { token, wait, signal, timeoutMs } = {}) =>
     call(`${pathOf(id)}${wait === undefined ? '' : `?wait=${wait}`}`, {
       token,
       signal,
-      timeoutMs: (wait ?? 0) * 1000 + REQUEST_MS,
+      timeoutMs: timeoutMs ?? (wait ?? 0) * 1000 + REQUEST_MS,
     });
 
   /**
@@ -245,7 +236,7 @@ export function createClient({ baseUrl, key, fetch: given }) {
     return Date.now() - reachedAt < STREAM_WORTH_MS ? 'brief' : 'ended';
   }
 
-  /** @type {import('./index.d.ts').Client['waitForResult']} */
+  /** @type {import('./internal.d.ts').Connected['waitForResult']} */
   async function waitForResult(id, { token, signal: given, onUpdate, onConnection } = {}) {
     // Ours ends with the caller's, and when the result is there.
     const ours = new AbortController();
@@ -397,32 +388,21 @@ export function createClient({ baseUrl, key, fetch: given }) {
   }
 
   return {
-    createPayment: (payment, { idempotencyKey, signal } = {}) =>
-      call('/v1/payments', {
-        method: 'POST',
-        body: payment,
-        signal,
-        ...(idempotencyKey === undefined ? {} : { headers: { 'idempotency-key': idempotencyKey } }),
-      }),
+    call,
     getPayment,
     waitForResult,
-    async hint(id, { token, signal } = {}) {
+    async hint(id, options = {}) {
       try {
-        await call(`${pathOf(id)}/hint`, { method: 'POST', token, signal });
+        await call(`${pathOf(id)}/hint`, { ...options, method: 'POST' });
       } catch (error) {
         // Then the stream may be as dead, though nothing has told it so.
-        if (error instanceof NodropNetworkError) tell(id, 'lost');
+        if (isUnanswered(error)) tell(id, 'lost');
         throw error;
       }
       tell(id, 'hinted');
     },
-    switchChannel: (id, { channel, method }, { token, signal } = {}) =>
-      call(`${pathOf(id)}/switch`, {
-        method: 'POST',
-        token,
-        signal,
-        body: { channel, ...(method === undefined ? {} : { method }) },
-      }),
+    switchChannel: (id, { channel, method }, options = {}) =>
+      call(`${pathOf(id)}/switch`, { ...options, method: 'POST', body: { channel, method } }),
   };
 }
 
@@ -515,6 +495,9 @@ const pathOf = (id) => `/v1/payments/${encodeURIComponent(id)}`;
 /** @param {unknown} error */
 const isRefused = (error) => error instanceof NodropError && REFUSED.has(error.code);
 
+/** @param {unknown} error */
+const isUnanswered = (error) => error instanceof NodropError && error.code === 'no_answer';
+
 /**
  * A refusal is known by its own words; any other answer (a proxy's, say) tells nothing.
  * @param {Response} response
@@ -524,19 +507,17 @@ async function errorOf(response) {
   const retryAfterSeconds = Number.isNaN(seconds) ? undefined : seconds;
   if ((response.headers.get('content-type') ?? '').startsWith('application/problem+json')) {
     const problem = await response.json().catch(() => undefined);
-    if (typeof problem?.code === 'string') return new NodropError(problem, retryAfterSeconds);
+    if (typeof problem?.code === 'string') return new NodropError(problem, { retryAfterSeconds });
   }
   await response.body?.cancel().catch(() => undefined);
-  return new NodropNetworkError(`Something other than the service answered ${response.status}.`, {
-    retryAfterSeconds,
-  });
+  return unanswered(`Something other than the service answered ${response.status}.`, { retryAfterSeconds });
 }
 
 /** @param {unknown} error */
-function retryAfterMs(error) {
-  const known = error instanceof NodropError || error instanceof NodropNetworkError;
-  return ((known ? error.retryAfterSeconds : undefined) ?? 0) * 1000;
-}
+const retryAfterMs = (error) => ((error instanceof NodropError ? error.retryAfterSeconds : 0) ?? 0) * 1000;
+
+/** @type {typeof import('./index.d.ts').pauseAfter} */
+export const pauseAfter = (error, before) => Math.max(retryAfterMs(error), decayed(AWAY_PAUSE_MS, before));
 
 /**
  * The pause after so many others: half as long again each time, give or take a fifth, so that many who were cut off

@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-import express, { type ErrorRequestHandler, type Express, type Response } from 'express';
+import express, { type ErrorRequestHandler, type Express, type Request, type Response } from 'express';
 import helmet from 'helmet';
 import type { Pool } from 'pg';
+import { asset } from './assets.ts';
 import { refuseLargeBodies } from './bodies.ts';
 import { nodropRoutes } from './events.ts';
+import { type Language, MESSAGES } from './messages.ts';
 import type { Nodrop } from './nodrop.ts';
 import { cancelOrder, createOrder, findOrder, findRevision, keepPayment } from './orders.ts';
 import { isNotice, type Notice, needsWord, orderPage, productsPage, sentencePage } from './pages.ts';
@@ -21,8 +22,6 @@ const ORDER_ID = /^shop_[0-9a-f]{24}$/;
 /** Nobody guesses it: who knows an order's address may see the order. */
 const newOrderId = () => `shop_${randomBytes(12).toString('hex')}`;
 
-const file = (name: string) => fileURLToPath(new URL(`./${name}`, import.meta.url));
-
 /** @param stopping ends the answers that are held. */
 export function createShop(db: Pool, nodrop: Nodrop, webhookSecret: string, stopping: AbortSignal): Express {
   const app = express();
@@ -33,46 +32,46 @@ export function createShop(db: Pool, nodrop: Nodrop, webhookSecret: string, stop
     await db.query('select 1');
     response.type('text').send('ok');
   });
-  for (const name of ['style.css', 'order.js']) {
-    app.get(`/${name}`, (_request, response) => response.sendFile(file(name)));
-  }
+  for (const name of ['style.css', 'order.js', 'icon.svg']) app.get(`/${name}`, asset(name));
   app.use(nodropRoutes(db, webhookSecret, nodrop));
 
-  app.use((_request, response, next) => {
+  app.use((request, response, next) => {
     // Also the way back in the browser shows what is so now.
-    response.set('Cache-Control', 'no-store');
+    response.set('Cache-Control', 'no-store').vary('Accept-Language');
+    const chosen = chosenLanguage(request.query.lang);
+    // For as long as the browser is open.
+    if (chosen !== undefined) response.cookie(LANGUAGE_COOKIE, chosen, { httpOnly: true, sameSite: 'lax' });
     next();
   });
   const form = express.urlencoded({ extended: false, limit: '4kb' });
 
-  app.get('/', (_request, response) => response.send(productsPage(newOrderId)));
+  app.get('/', (request, response) => response.send(productsPage(languageOf(request), newOrderId)));
 
   app.post('/orders', form, async (request, response) => {
     const { order: id, product: productId } = request.body ?? {};
     const product = PRODUCTS.find((one) => one.id === productId);
-    if (product === undefined || !ORDER_ID.test(id)) return notFound(response);
+    if (product === undefined || !ORDER_ID.test(id)) return notFound(request, response);
     // The order first, in the shop's own database: when money comes, there is something it pays.
-    await createOrder(db, id, product);
-    await pay(id, response);
+    await createOrder(db, id, product, MESSAGES[languageOf(request)].products[product.id].name);
+    await pay(id, request, response);
   });
 
-  app.post('/orders/:id/pay', (request, response) => pay(request.params.id, response));
+  app.post('/orders/:id/pay', (request, response) => pay(request.params.id, request, response));
 
-  async function pay(id: string, response: Response): Promise<void> {
+  async function pay(id: string, request: Request, response: Response): Promise<void> {
     const order = await findOrder(db, id);
-    if (order === null) return notFound(response);
+    if (order === null) return notFound(request, response);
     // What is over only shows its page.
     if (order.paidPaymentId !== null || order.cancelledAt !== null) return toOrder(response, id);
     const started = await nodrop.pay(order);
     if (typeof started === 'string') return toOrder(response, id, started);
     await keepPayment(db, id, started.paymentId);
-    if (started.payUrl === null) return toOrder(response, id, 'preparing');
     response.redirect(303, started.payUrl);
   }
 
   app.post('/orders/:id/cancel', async (request, response) => {
     const { id } = request.params;
-    if ((await findRevision(db, id)) === null) return notFound(response);
+    if ((await findRevision(db, id)) === null) return notFound(request, response);
     // nodrop first: it asks the bank, and what is being paid stays.
     const answer = await nodrop.cancel(id);
     if (answer !== 'cancelled') return toOrder(response, id, answer);
@@ -82,10 +81,10 @@ export function createShop(db: Pool, nodrop: Nodrop, webhookSecret: string, stop
   app.get('/orders/:id', async (request, response) => {
     // The wallet's way back leads here too. That somebody came back says nothing of the money.
     const order = await findOrder(db, request.params.id);
-    if (order === null) return notFound(response);
+    if (order === null) return notFound(request, response);
     const { notice } = request.query;
     const word = needsWord(order) ? await nodrop.askWord(order.id) : 'unknown';
-    response.send(orderPage(order, word, isNotice(notice) ? notice : undefined));
+    response.send(orderPage(languageOf(request), order, word, isNotice(notice) ? notice : undefined));
   });
 
   let held = 0;
@@ -107,7 +106,7 @@ export function createShop(db: Pool, nodrop: Nodrop, webhookSecret: string, stop
     }
   });
 
-  app.use((_request, response) => notFound(response));
+  app.use((request, response) => notFound(request, response));
   app.use(failed);
   return app;
 }
@@ -120,7 +119,7 @@ const security = helmet({
       styleSrc: ["'self'"],
       scriptSrc: ["'self'"],
       connectSrc: ["'self'"],
-      imgSrc: ['data:'],
+      imgSrc: ["'self'"],
       // Browsers hold the redirect after a form to it, and that leads to the cashier, wherever it is.
       formAction: ["'self'", 'https:', 'http://127.0.0.1:*', 'http://localhost:*'],
       baseUri: ["'none'"],
@@ -135,16 +134,29 @@ function toOrder(response: Response, id: string, notice?: Notice): void {
   response.redirect(303, `/orders/${id}${notice === undefined ? '' : `?notice=${notice}`}`);
 }
 
-function notFound(response: Response): void {
-  response.status(404).send(sentencePage('Not found', 'There is nothing at this address.'));
+function notFound(request: Request, response: Response): void {
+  response.status(404).send(sentencePage(languageOf(request), ({ notFound }) => notFound));
+}
+
+const LANGUAGE_COOKIE = 'shop_lang';
+
+const chosenLanguage = (value: unknown): Language | undefined =>
+  value === 'en' || value === 'zh' ? value : undefined;
+
+/** What the customer chose, on this page or before, and else what the browser prefers: as on the cashier page. */
+function languageOf(request: Request): Language {
+  const [, kept] = new RegExp(`(?:^|; )${LANGUAGE_COOKIE}=(\\w+)`).exec(request.headers.cookie ?? '') ?? [];
+  const preferred = request.acceptsLanguages('en', 'zh') === 'zh' ? 'zh' : 'en';
+  return chosenLanguage(request.query.lang) ?? chosenLanguage(kept) ?? preferred;
 }
 
 /** 5xx, so that nodrop comes again, and a sentence for people. */
 const failed: ErrorRequestHandler = (error, request, response, next) => {
   if (response.headersSent) return next(error);
+  const language = languageOf(request);
   const status = error.status >= 400 && error.status < 500 ? error.status : 503;
   if (status !== 503)
-    return void response.status(status).send(sentencePage('Not understood', 'Please go back and try again.'));
+    return void response.status(status).send(sentencePage(language, ({ notUnderstood }) => notUnderstood));
   console.error(`${request.method} ${request.path}:`, error);
-  response.status(503).send(sentencePage('Something is in the way', 'Please try again in a moment.'));
+  response.status(503).send(sentencePage(language, ({ inTheWay }) => inTheWay));
 };

@@ -5,6 +5,7 @@ import { Webhook, WebhookVerificationError } from 'standardwebhooks';
 import { BODY_LIMIT } from './bodies.ts';
 import { inTransaction, isStorable } from './database.ts';
 import type { Nodrop, PaymentNow } from './nodrop.ts';
+import { money } from './products.ts';
 
 /**
  * Where nodrop tells the shop what became of payments, and reads whether the shop knows. The only code that makes an
@@ -15,6 +16,8 @@ import type { Nodrop, PaymentNow } from './nodrop.ts';
 interface PaymentEvent {
   readonly type: string;
   readonly timestamp: string;
+  /** It is about nothing: `merchants test-event` sent it. */
+  readonly test?: true;
   readonly data: { readonly version: number; readonly payment: PaymentOfEvent };
 }
 
@@ -44,9 +47,24 @@ class Refusal extends Error {
   }
 }
 
+/** Told again, for 24 h by default: an order of which the shop does not know yet may still be on its way into the database. */
+const orderUnknown = () => new Refusal(404, { code: 'order_unknown', error: 'There is no such order here.' });
+
 export function nodropRoutes(db: Pool, secret: string, nodrop: Pick<Nodrop, 'readPayment'>): Router {
   const webhook = new Webhook(secret);
   const router = Router();
+  // The reason stands beside what nodrop was doing, and in nodrop's own log of deliveries.
+  router.use('/nodrop', (request, response, next) => {
+    response.on('finish', () => {
+      if (response.statusCode < 300) return;
+      const id = request.headers['webhook-id'] ?? 'without an id';
+      const reason = response.locals.reason ?? 'There is nothing here.';
+      console.error(
+        `${request.method} ${request.originalUrl} (${id}) answered ${response.statusCode}: ${reason}`,
+      );
+    });
+    next();
+  });
   // The signature is of the bytes as they came.
   const raw = express.raw({ type: () => true, limit: BODY_LIMIT });
 
@@ -71,22 +89,24 @@ export function nodropRoutes(db: Pool, secret: string, nodrop: Pick<Nodrop, 'rea
 
   router.get('/nodrop/orders/:id', raw, async (request, response) => {
     verified(webhook, request);
-    if (!isStorable(request.params.id)) throw new Refusal(404, { error: 'There is no such order.' });
+    if (!isStorable(request.params.id)) throw orderUnknown();
     const { rows } = await db.query<{ paidPaymentId: string | null }>(
       'select paid_payment_id as "paidPaymentId" from orders where id = $1',
       [request.params.id],
     );
-    if (rows[0] === undefined) throw new Refusal(404, { error: 'There is no such order.' });
+    if (rows[0] === undefined) throw orderUnknown();
     response.set('Cache-Control', 'no-store').json(rows[0]);
   });
 
   // Somebody tries the address in a browser.
   router.all('/nodrop/events', (_request, response) => {
-    response.status(405).set('Allow', 'POST').json({ error: 'Events come here by POST, from nodrop alone.' });
+    response.set('Allow', 'POST');
+    throw new Refusal(405, { error: 'Events come here by POST, from nodrop alone.' });
   });
 
   // In nodrop's log of deliveries a sentence says more than a page for people.
   const refuse: express.ErrorRequestHandler = (error, _request, response, next) => {
+    response.locals.reason = error instanceof Refusal ? JSON.stringify(error.body) : error.message;
     if (error instanceof Refusal) return void response.status(error.status).json(error.body);
     if (!(error.status >= 400 && error.status < 500)) return next(error);
     response.status(error.status).json({ error: error.message });
@@ -107,11 +127,12 @@ function verified(webhook: Webhook, request: Request): unknown {
 }
 
 /**
- * @returns null for an event of another kind: there will be more of them, and they are acknowledged.
+ * @returns null for a test, and for an event of another kind: there will be more of them. Both are acknowledged.
  * @throws Refusal, so that what the shop cannot read is repeated and shown, and never taken for applied.
  */
 function toEvent(value: unknown): PaymentEvent | null {
-  const { type, timestamp, data } = (value ?? {}) as Partial<PaymentEvent>;
+  const { type, timestamp, test, data } = (value ?? {}) as Partial<PaymentEvent>;
+  if (test === true) return null;
   if (typeof type === 'string' && !/^(payment|refund)\./.test(type)) return null;
   const payment = data?.payment;
   const texts = [type, timestamp, payment?.id, payment?.orderId, payment?.currency, payment?.status];
@@ -177,7 +198,7 @@ async function applyEvent(
     [payment.orderId],
   );
   const order = orders[0];
-  if (order === undefined) throw new Refusal(410, { error: 'There is no such order here.' });
+  if (order === undefined) throw orderUnknown();
 
   // 3. What is older than something known of the payment is no news.
   await tx.query('insert into payments (id, order_id) values ($1, $2) on conflict (id) do nothing', [
@@ -198,7 +219,7 @@ async function applyEvent(
     // Only here: an attempt that ended, or money that goes back, may be of what the order cost before.
     if (order.amount !== payment.amount || order.currency !== payment.currency) {
       // Neither goods nor money move before a person has looked: nodrop repeats it, and shows it after a while.
-      throw new Refusal(422, { error: `The order is of ${order.amount} ${order.currency}.` });
+      throw new Refusal(422, { error: `The order is of ${money(order.amount, order.currency)}.` });
     }
     if (order.paid_payment_id !== null) throw new Refusal(409, { paidPaymentId: order.paid_payment_id });
     if (order.cancelled_at !== null) throw new Refusal(410, { error: 'The order is cancelled.' });

@@ -1,5 +1,5 @@
-// In a shop of your own: import { ... } from 'nodrop-client'.
-import { createClient, NodropError, NodropNetworkError } from '../../clients/js/index.js';
+// In a shop of your own: import { ... } from '@nodrop/client/server'.
+import { createServerClient, NodropError } from '../../clients/js/server.js';
 import type { Order } from './orders.ts';
 import type { Settings } from './settings.ts';
 
@@ -32,8 +32,8 @@ export type Word = 'open' | 'over' | 'unknown';
 
 export interface Started {
   readonly paymentId: string;
-  /** Where the payer pays; null while the channel has not answered. */
-  readonly payUrl: string | null;
+  /** Where the payer pays: nodrop's cashier page. */
+  readonly payUrl: string;
 }
 
 /**
@@ -42,14 +42,14 @@ export interface Started {
  */
 export type Refused = 'over' | 'unresolved' | 'away';
 
-const CANCEL_MS = 15_000;
+/** A customer waits, and presses again. */
+const WRITE_MS = 15_000;
 /** A customer waits for the page. */
 const READ_MS = 3_000;
 
-/** What an order and an attempt may be when nothing is paid; a word that nobody knows yet is none of these. */
-const OPEN = 'unpaid';
-const OVER = new Set(['cancelled', 'closed', 'refunded']);
-const ENDED = new Set(['failed', 'cancelled', 'closed']);
+/** What an attempt and an order may be when nothing is paid; a word that nobody knows yet is none of these. */
+const ENDED: ReadonlySet<string> = new Set(['failed', 'cancelled', 'closed']);
+const OVER: ReadonlySet<string> = new Set(['cancelled', 'closed', 'refunded']);
 
 /** Also one whose money goes back, or is back. */
 const isOver = ({ status, orderUpdate, receivedAmount, refundedAmount }: PaymentNow) =>
@@ -58,20 +58,18 @@ const isOver = ({ status, orderUpdate, receivedAmount, refundedAmount }: Payment
   (receivedAmount !== null && refundedAmount >= receivedAmount);
 
 export function connectNodrop({ nodropUrl, nodropKey, channel, url }: Settings): Nodrop {
-  const client = createClient({ baseUrl: nodropUrl, key: nodropKey });
+  const client = createServerClient({ baseUrl: nodropUrl, key: nodropKey });
   return {
     async pay({ id, amount, currency, subject }) {
       try {
-        const payment = await client.createPayment({
-          order: { id, amount, currency, subject },
-          channel,
-          returnUrl: `${url}/orders/${id}`,
-        });
-        // The cashier page where there is one, else straight to the wallet.
-        return { paymentId: payment.id, payUrl: payment.checkoutUrl ?? payment.payUrl };
+        const payment = await client.createPayment(
+          { order: { id, amount, currency, subject }, channel, returnUrl: `${url}/orders/${id}` },
+          { timeoutMs: WRITE_MS },
+        );
+        return { paymentId: payment.id, payUrl: payment.checkoutUrl };
       } catch (error) {
-        if (error instanceof NodropNetworkError) return 'away';
         if (!(error instanceof NodropError)) throw error;
+        if (error.code === 'no_answer') return 'away';
         if (error.code === 'order_already_paid' || error.code === 'order_not_payable') return 'over';
         if (error.code === 'attempt_unresolved') return 'unresolved';
         console.error(`nodrop refused the payment of order ${id}: ${error.message} (${error.requestId})`);
@@ -80,43 +78,33 @@ export function connectNodrop({ nodropUrl, nodropKey, channel, url }: Settings):
     },
     async cancel(orderId) {
       try {
-        const response = await fetch(`${nodropUrl}/v1/orders/${encodeURIComponent(orderId)}/cancel`, {
-          method: 'POST',
-          headers: { authorization: `Bearer ${nodropKey}` },
-          signal: AbortSignal.timeout(CANCEL_MS),
-        });
-        // 404: nobody has tried to pay it, so nodrop has not heard of it.
-        if (response.status === 200 || response.status === 404) return 'cancelled';
-        return response.status === 409 ? 'paid' : 'unsettled';
-      } catch {
-        return 'unsettled';
+        const { status } = await client.cancelOrder(orderId, { timeoutMs: WRITE_MS });
+        return status === 'cancelled' || status === 'closed' ? 'cancelled' : 'unsettled';
+      } catch (error) {
+        if (!(error instanceof NodropError)) throw error;
+        // Nobody has tried to pay it, so nodrop has not heard of it.
+        if (error.code === 'order_not_found') return 'cancelled';
+        return error.code === 'order_already_paid' ? 'paid' : 'unsettled';
       }
     },
     async askWord(orderId) {
       try {
-        const response = await fetch(`${nodropUrl}/v1/orders/${encodeURIComponent(orderId)}`, {
-          headers: { authorization: `Bearer ${nodropKey}` },
-          signal: AbortSignal.timeout(READ_MS),
-        });
-        if (!response.ok) return 'unknown';
-        const order = (await response.json()) as { status: string; payments: PaymentNow[] };
+        const order = await client.getOrder(orderId, { timeoutMs: READ_MS });
         if (!order.payments.every(isOver)) return 'unknown';
-        if (order.status === OPEN) return 'open';
+        if (order.status === 'unpaid') return 'open';
         return OVER.has(order.status) ? 'over' : 'unknown';
-      } catch {
+      } catch (error) {
+        if (!(error instanceof NodropError)) throw error;
         return 'unknown';
       }
     },
     async readPayment(paymentId) {
       try {
-        const response = await fetch(`${nodropUrl}/v1/payments/${encodeURIComponent(paymentId)}`, {
-          headers: { authorization: `Bearer ${nodropKey}` },
-          signal: AbortSignal.timeout(READ_MS),
-        });
-        if (!response.ok) return 'unknown';
-        const { status, orderUpdate, receivedAmount, refundedAmount } = (await response.json()) as PaymentNow;
+        const payment = await client.getPayment(paymentId, { timeoutMs: READ_MS });
+        const { status, orderUpdate, receivedAmount, refundedAmount } = payment;
         return { status, orderUpdate, receivedAmount, refundedAmount };
-      } catch {
+      } catch (error) {
+        if (!(error instanceof NodropError)) throw error;
         return 'unknown';
       }
     },

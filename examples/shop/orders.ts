@@ -28,12 +28,15 @@ export interface Payment {
   readonly refunded: number;
 }
 
-/** The id comes from the form, so that pressing "Buy" twice is one order. */
-export async function createOrder(db: Pool, id: string, product: Product): Promise<void> {
+/**
+ * The id comes from the form, so that pressing "Buy" twice is one order.
+ * @param subject what is bought, in the customer's language: the cashier and the wallet show it
+ */
+export async function createOrder(db: Pool, id: string, product: Product, subject: string): Promise<void> {
   await db.query(
     `insert into orders (id, product, subject, amount, currency) values ($1, $2, $3, $4, $5)
      on conflict (id) do nothing`,
-    [id, product.id, product.name, product.amount, product.currency],
+    [id, product.id, subject, product.amount, product.currency],
   );
 }
 

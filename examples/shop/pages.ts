@@ -1,4 +1,5 @@
 import { Html, html } from './html.ts';
+import { LANG, type Language, MESSAGES, type Messages } from './messages.ts';
 import type { Word } from './nodrop.ts';
 import type { Order, Payment } from './orders.ts';
 import { money, PRODUCTS, type Product } from './products.ts';
@@ -6,40 +7,36 @@ import { money, PRODUCTS, type Product } from './products.ts';
 /** The shop's pages, whole. They work without scripts; `order.js` only spares the customer reloading. */
 
 /** What the customer is told once, after pressing a button; a word in the order page's address. */
-export const NOTICES = {
-  away: 'The cashier cannot be reached right now. Please try again in a moment.',
-  preparing: 'Your payment is being prepared. Please press the button again in a moment.',
-  unresolved: 'The bank is still deciding about your last attempt. Please do not pay again yet.',
-  over: 'This order takes no payment any more.',
-  paid: 'This order is being paid already, so it cannot be cancelled.',
-  unsettled: 'The cancellation could not be confirmed yet. Please try again in a moment.',
-} as const;
-export type Notice = keyof typeof NOTICES;
+export type Notice = keyof Messages['notices'];
 
 export function isNotice(value: unknown): value is Notice {
-  return typeof value === 'string' && Object.hasOwn(NOTICES, value);
+  return typeof value === 'string' && Object.hasOwn(MESSAGES.en.notices, value);
 }
 
 /** @param newOrderId makes an order's id for each button. */
-export function productsPage(newOrderId: () => string): string {
+export function productsPage(language: Language, newOrderId: () => string): string {
+  const text = MESSAGES[language];
   return page(
-    'Drip & Paper',
-    html`<h1>Good things, paid for once</h1>
-<p class="lead">A demonstration shop. It sells through nodrop, and no real money moves.</p>
-<ul class="products">${PRODUCTS.map((product) => card(product, newOrderId()))}</ul>`,
+    language,
+    NAME,
+    html`<h1>${text.headline}</h1>
+<p class="lead">${text.lead}</p>
+<ul class="products">${PRODUCTS.map((product) => card(text, product, newOrderId()))}</ul>`,
   );
 }
 
-function card({ id, name, about, amount, currency, art }: Product, orderId: string): Html {
+function card(text: Messages, { id, amount, currency, art }: Product, orderId: string): Html {
+  const { name, about } = text.products[id];
+  const price = money(amount, currency);
   return html`
 <li class="card product">
 ${picture(art)}
 <h2>${name}</h2>
 <p class="about">${about}</p>
-<p class="price">${money(amount, currency)}</p>
+<p class="price">${price}</p>
 <form method="post" action="/orders">
 <input type="hidden" name="order" value="${orderId}">
-<button class="main" name="product" value="${id}" aria-label="Buy ${name} for ${money(amount, currency)}">Buy</button>
+<button class="main" name="product" value="${id}" aria-label="${text.buyFor(name, price)}">${text.buy}</button>
 </form>
 </li>`;
 }
@@ -75,7 +72,8 @@ export function needsWord({ paidPaymentId, cancelledAt, payments }: Order): bool
  * What the order's customer reads, by what the shop knows from events.
  * @param word nodrop's; only asked for when `needsWord`
  */
-export function stateOf(order: Order, word: Word): State {
+export function stateOf(text: Messages, order: Order, word: Word): State {
+  const { states, reasons } = text;
   const { amount, currency, refunded, payments } = order;
   const some = (state: string) => payments.find((payment) => payment.state === state);
   const isBack = ({ id, state }: Payment) =>
@@ -85,48 +83,42 @@ export function stateOf(order: Order, word: Word): State {
     if (refunded >= amount) {
       return {
         tone: 'calm',
-        title: 'Refunded',
-        text: `${money(refunded, currency)} went back to you, and the order is off.`,
+        title: states.refunded,
+        text: text.refunded(money(refunded, currency)),
         cancellable: false,
       };
     }
-    const text = [
-      'Thank you! Show the pickup code at the counter.',
-      refunded > 0 ? `${money(refunded, currency)} of it went back to you.` : '',
-      back === undefined ? '' : wentBack('You paid twice', back.refunded, amount),
+    const sentences = [
+      text.thanks,
+      refunded > 0 ? text.partlyRefunded(money(refunded, currency)) : '',
+      back === undefined ? '' : wentBack(text, reasons.twice, back.refunded, amount),
     ];
-    return { tone: 'good', title: 'Paid', text: text.filter(Boolean).join(' '), cancellable: false };
+    return { tone: 'good', title: states.paid, text: join(text, sentences), cancellable: false };
   }
   if (order.cancelledAt !== null) {
     return {
       tone: 'calm',
-      title: 'Cancelled',
-      text:
-        back === undefined
-          ? 'This order was cancelled, and nothing was charged for it.'
-          : wentBack('Your payment came after the order was cancelled', back.refunded, amount),
+      title: states.cancelled,
+      text: back === undefined ? text.cancelled : wentBack(text, reasons.late, back.refunded, amount),
       cancellable: false,
     };
   }
   if (some('review') !== undefined) {
     return {
       tone: 'busy',
-      title: 'We are looking at your payment',
-      text: 'Your money has arrived, and something about it needs a person. Please do not pay again: this page tells you what comes of it.',
+      title: states.review,
+      text: text.review,
       cancellable: false,
     };
   }
-  const gone =
-    back === undefined
-      ? ''
-      : wentBack('Your payment could not be taken for this order', back.refunded, amount);
+  const gone = back === undefined ? '' : wentBack(text, reasons.refused, back.refunded, amount);
   // Not over by a word of its own is under way: not knowing is never "nothing was charged".
   if (payments.some(({ state }) => !ENDED.has(state)) || (payments.length > 0 && word === 'unknown')) {
     return {
       tone: 'busy',
-      title: 'Waiting for your payment',
-      text: `${gone} Paid already? Then you are done: this page says so as soon as the bank has told us. Not paid yet? Go on where you were.`.trim(),
-      pay: 'Go on to pay',
+      title: states.waiting,
+      text: join(text, [gone, text.waiting]),
+      pay: text.goOn,
       cancellable: true,
     };
   }
@@ -134,67 +126,73 @@ export function stateOf(order: Order, word: Word): State {
   if (word === 'over') {
     return {
       tone: 'calm',
-      title: 'Not paid',
-      text: `${gone || 'The payment was not completed, and nothing was charged.'} ${NOTICES.over}`,
+      title: states.notPaid,
+      text: join(text, [gone || text.notCharged, text.notices.over]),
       cancellable: false,
     };
   }
   if (back !== undefined) {
     return {
       tone: 'calm',
-      title: 'Not paid',
-      text: `${gone} You can pay again.`,
-      pay: 'Pay again',
+      title: states.notPaid,
+      text: join(text, [gone, text.canPayAgain]),
+      pay: text.payAgain,
       cancellable: true,
     };
   }
   if (last === undefined) {
     return {
       tone: 'calm',
-      title: 'Not paid yet',
-      text: 'Your order is kept for you.',
-      pay: 'Pay',
+      title: states.notPaidYet,
+      text: text.kept,
+      pay: text.pay,
       cancellable: true,
     };
   }
   return {
     tone: 'bad',
-    title: last === 'failed' ? 'Declined' : 'Not paid',
-    text: 'The payment was not completed, and nothing was charged. Your order is kept: you can try again.',
-    pay: 'Try again',
+    title: last === 'failed' ? states.declined : states.notPaid,
+    text: join(text, [text.notCharged, text.canTryAgain]),
+    pay: text.tryAgain,
     cancellable: true,
   };
 }
 
-function wentBack(why: string, refunded: number, amount: number): string {
-  return `${why}: the money ${refunded >= amount ? 'went back to you' : 'is on its way back to you'}.`;
-}
+const join = (text: Messages, sentences: readonly string[]) => sentences.filter(Boolean).join(text.space);
+
+const wentBack = (text: Messages, reason: string, refunded: number, amount: number) =>
+  refunded >= amount ? text.wentBack(reason) : text.goesBack(reason);
 
 /** @param word as for `stateOf` */
-export function orderPage(order: Order, word: Word, notice: Notice | undefined): string {
-  const { id, product, subject, amount, currency, pickupCode, revision } = order;
-  const state = stateOf(order, word);
-  const art = PRODUCTS.find((one) => one.id === product)?.art ?? '';
+export function orderPage(language: Language, order: Order, word: Word, notice: Notice | undefined): string {
+  const text = MESSAGES[language];
+  const { id, amount, currency, pickupCode, revision } = order;
+  const state = stateOf(text, order, word);
+  const product = PRODUCTS.find((one) => one.id === order.product);
+  const art = product?.art ?? '';
+  const subject = product === undefined ? order.subject : text.products[product.id].name;
   const code = state.tone === 'good' ? pickupCode : null;
   return page(
+    language,
     `${state.title}: ${subject}`,
     html`<article class="card order" data-order="${id}">
 <div class="what">${picture(art)}<div><p class="name">${subject}</p><p class="price">${money(amount, currency)}</p></div></div>
 <div id="state" role="status" data-revision="${revision}">
-${notice === undefined ? null : html`<p class="notice">${NOTICES[notice]}</p>`}
+${notice === undefined ? null : html`<p class="notice">${text.notices[notice]}</p>`}
 <h1 class="${state.tone}">${mark(state.tone)}<span>${state.title}</span></h1>
 <p>${state.text}</p>
-${code === null ? null : html`<p class="code"><span>Pickup code</span><strong>${code}</strong></p>`}
+${code === null ? null : html`<p class="code"><span>${text.pickupCode}</span><strong>${code}</strong></p>`}
 </div>
 <div id="actions">
 ${state.pay === undefined ? null : button(`/orders/${id}/pay`, state.pay, 'main')}
-${state.cancellable ? button(`/orders/${id}/cancel`, 'Cancel the order', 'quiet') : null}
+${state.cancellable ? button(`/orders/${id}/cancel`, text.cancel, 'quiet') : null}
 </div>
-<p class="number">Order ${id}</p>
+<p class="number">${text.order(id)}</p>
 </article>
-<p class="more"><a href="/">Back to the shop</a></p>`,
+<p class="more"><a href="/">${text.back}</a></p>`,
     html`<script src="/order.js" type="module"></script>
 <noscript><meta http-equiv="refresh" content="5"></noscript>`,
+    notice === undefined ? '' : `&notice=${notice}`,
   );
 }
 
@@ -214,32 +212,42 @@ function button(action: string, label: string, kind: string): Html {
 }
 
 /** A page with one sentence, where there is nothing else to show. */
-export function sentencePage(title: string, sentence: string): string {
+export function sentencePage(
+  language: Language,
+  of: (text: Messages) => { readonly title: string; readonly sentence: string },
+): string {
+  const text = MESSAGES[language];
+  const { title, sentence } = of(text);
   return page(
+    language,
     title,
     html`<article class="card order"><h1>${title}</h1><p>${sentence}</p></article>
-<p class="more"><a href="/">Back to the shop</a></p>`,
+<p class="more"><a href="/">${text.back}</a></p>`,
   );
 }
 
-function page(title: string, main: Html, head: Html | null = null): string {
-  const name = 'Drip & Paper';
+const NAME = 'Drip & Paper';
+
+/** @param kept parameters of the address that the link to the other language keeps, each with its `&` */
+function page(language: Language, title: string, main: Html, head: Html | null = null, kept = ''): string {
+  const text = MESSAGES[language];
+  const other = language === 'zh' ? 'en' : 'zh';
   return `<!doctype html>
-${html`<html lang="en">
+${html`<html lang="${LANG[language]}">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${title === name ? name : `${title} - ${name}`}</title>
+<title>${title === NAME ? NAME : `${title} - ${NAME}`}</title>
 <link rel="stylesheet" href="/style.css">
-<link rel="icon" href="data:,">
+<link rel="icon" type="image/svg+xml" href="/icon.svg">
 ${head}
 </head>
 <body>
-<header><a class="brand" href="/">${name}</a></header>
+<header><a class="brand" href="/">${NAME}</a><a class="language" href="?lang=${other}${kept}" lang="${LANG[other]}">${text.otherLanguage}</a></header>
 <main>
 ${main}
 </main>
-<footer>A demonstration shop of nodrop: no real money moves.</footer>
+<footer>${text.footer}</footer>
 </body>
 </html>
 `}`;

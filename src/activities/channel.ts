@@ -1,10 +1,12 @@
 import { activityInfo, cancellationSignal } from '@temporalio/activity';
 import { clientToken } from '../client-token.ts';
-import { ChannelError, type CloseAnswer } from '../domain/channel.ts';
+import { type ChannelAccount, ChannelError, type CloseAnswer } from '../domain/channel.ts';
 import { defaultSubject, hasMoney, type PaymentSnapshot } from '../domain/payment.ts';
 import { nextWait } from '../domain/schedule.ts';
 import { isLive, type SettledBy } from '../domain/states.ts';
 import * as ledger from '../ledger/payments.ts';
+import type { Payment } from '../ledger/rows.ts';
+import { repeatAnswer } from '../ledger/same-answer.ts';
 import { hasUsableAction, toSnapshot } from '../ledger/snapshot.ts';
 import { startDeliveries } from '../temporal/start-deliveries.ts';
 import type { ActivityDeps } from './deps.ts';
@@ -32,11 +34,7 @@ export interface PollInput {
  * cancelled activity's result is lost.
  */
 export function channelActivities({ db, channels, publicUrl, secret, now, deliveryWorkflows }: ActivityDeps) {
-  const load = (paymentId: string) =>
-    db.payment.findUniqueOrThrow({
-      where: { id: paymentId },
-      include: { channelAccount: true, order: true },
-    });
+  const load = (paymentId: string) => db.payment.findUniqueOrThrow({ where: { id: paymentId } });
 
   const adapterOf = (channel: string) => {
     const adapter = channels.get(channel);
@@ -45,8 +43,6 @@ export function channelActivities({ db, channels, publicUrl, secret, now, delive
     return adapter;
   };
 
-  type Row = Awaited<ReturnType<typeof load>>;
-
   /** Its order service is told when this ended it. */
   const told = async (snapshot: PaymentSnapshot): Promise<PaymentSnapshot> => {
     if (!isLive(snapshot.status)) await startDeliveries({ db, deliveryWorkflows }, snapshot.id);
@@ -54,16 +50,27 @@ export function channelActivities({ db, channels, publicUrl, secret, now, delive
   };
 
   /** Asks once and writes the answer down; a definite answer without money ends a live payment. */
-  const ask = async (payment: Row, by: SettledBy): Promise<{ state: string; snapshot: PaymentSnapshot }> => {
+  const ask = async (
+    payment: Payment,
+    by: SettledBy,
+  ): Promise<{ state: string; snapshot: PaymentSnapshot }> => {
     const answer = await adapterOf(payment.channel).queryTrade(
-      payment.channelAccount,
+      accountOf(payment),
       payment.id,
       cancellationSignal(),
     );
+    const at = await now();
+    const repeated = await repeatAnswer(db, payment, answer, at);
     return {
       state: answer.state,
-      snapshot: await told(await ledger.recordAnswer(db, payment.id, answer, by, await now())),
+      snapshot: repeated ?? (await told(await ledger.recordAnswer(db, payment.id, answer, by, at))),
     };
+  };
+
+  /** Of a payment that an older release made: one of today has its own. */
+  const subjectOfOrder = async ({ merchantId, orderId }: { merchantId: string; orderId: string }) => {
+    const where = { merchantId_id: { merchantId, id: orderId } };
+    return (await db.order.findUniqueOrThrow({ where, select: { subject: true } })).subject;
   };
 
   const silence = async (payment: { id: string }, error: unknown) =>
@@ -72,28 +79,38 @@ export function channelActivities({ db, channels, publicUrl, secret, now, delive
   return {
     /** Creates the trade, or finds it created; a refusal of the channel is definite and fails the payment. */
     async createAtChannel(paymentId: string): Promise<PaymentSnapshot> {
-      const payment = await load(paymentId);
+      const payment = await db.payment.findUniqueOrThrow({ where: { id: paymentId } });
       const snapshot = toSnapshot(payment, await now());
       if (!isLive(snapshot.status) || hasUsableAction(payment, await now())) return snapshot;
       // The channel has the trade, or never will: nobody is to pay what is only being found out about.
       if (payment.recoveredAt !== null) return snapshot;
+      // A new payment's workflow has not read the row: nobody is to pay what is paid, may be, or is to be cancelled.
+      const { status, channelState, cancelRequested } = snapshot;
+      const isInProcess = status === 'created' && channelState === 'processing';
+      if (hasNews(snapshot) || cancelRequested || isInProcess) return snapshot;
+      const subject = payment.subject ?? (await subjectOfOrder(payment));
+      // The reads above can be slow: CREATE_ATTEMPT_MS holds only for a request that begins before the expiry. It is no
+      // result: by another clock the payment may still have time, and is to be tried again.
+      if ((await now()) >= payment.expiresAt)
+        throw unknownOutcome(payment.channel, new Error('the payment expired before its trade was created'));
       try {
         const action = await adapterOf(payment.channel).createTrade(
-          payment.channelAccount,
+          accountOf(payment),
           {
             outTradeNo: payment.id,
             method: payment.method,
             amount: Number(payment.amount),
             currency: payment.currency,
             // As it was when the payment was made: the order's can change, and the trade's number stands for its terms.
-            subject: (payment.subject ?? payment.order.subject) || defaultSubject(payment.orderId),
+            subject: subject || defaultSubject(payment.orderId),
             notifyUrl: `${publicUrl}/callbacks/${payment.channel}/${payment.channelAccountId}`,
             returnUrl: `${publicUrl}/return/${payment.id}?token=${clientToken(secret, payment.id)}`,
             expiresAt: payment.expiresAt.toISOString(),
           },
           cancellationSignal(),
         );
-        return await ledger.recordCreated(db, payment.id, action, await now());
+        const { merchantId, orderId } = payment;
+        return await ledger.recordCreated(db, { paymentId, merchantId, orderId }, action, await now());
       } catch (error) {
         if (error instanceof ChannelError && error.kind === 'rejected') {
           const after = await ledger.recordRefusal(db, payment.id, error.message, await now());
@@ -186,7 +203,7 @@ export function channelActivities({ db, channels, publicUrl, secret, now, delive
       if (!isLive(before.status) || hasNews(before)) return { snapshot: before, closed: 'closed' };
       try {
         const closed = await adapterOf(payment.channel).closeTrade(
-          payment.channelAccount,
+          accountOf(payment),
           payment.id,
           cancellationSignal(),
         );
@@ -206,6 +223,13 @@ export function channelActivities({ db, channels, publicUrl, secret, now, delive
     },
   };
 }
+
+/** The account that the payment was made with: what an adapter knows of it stands in the payment's row. */
+const accountOf = ({ channelAccountId: id, merchantId, channel }: Payment): ChannelAccount => ({
+  id,
+  merchantId,
+  channel,
+});
 
 /** Money is on record that has not been settled. */
 function hasNews(snapshot: PaymentSnapshot): boolean {

@@ -27,7 +27,8 @@ import {
   rowLost,
 } from './failures.ts';
 
-export interface DeliverEventDeps extends Pick<ActivityDeps, 'db' | 'secret' | 'now' | 'deliveryWorkflows'> {
+export interface DeliverEventDeps
+  extends Pick<ActivityDeps, 'db' | 'secret' | 'now' | 'deliveryWorkflows' | 'orderUnknownForMs'> {
   readonly orderServices: Pick<OrderServiceClient, 'tell' | 'read'>;
 }
 
@@ -50,8 +51,9 @@ export function deliverEventActivities({
   now,
   orderServices,
   deliveryWorkflows,
+  orderUnknownForMs,
 }: DeliverEventDeps) {
-  const core = { db, secret, now, orderServices, deliveryWorkflows };
+  const core: Core = { db, secret, now, orderServices, deliveryWorkflows, orderUnknownForMs };
   const crowd = new Crowd();
 
   /**
@@ -93,7 +95,7 @@ export function deliverEventActivities({
     const at = await now();
     const alarm = alarmIn((row.firstAttemptAt ?? at).getTime(), at);
     if (alarm === null && deliveries.isShowable(row)) {
-      const after = await deliveries.showOverdue(db, deliveryId, at);
+      const after = await deliveries.showOverdue(db, deliveryId, at, orderUnknownForMs);
       if (after.attention !== row.payment.attention) return after;
     }
     throw notDueYet(Math.min(inMs, alarm ?? inMs));
@@ -144,16 +146,24 @@ export type DeliverEventActivities = ReturnType<typeof deliverEventActivities>;
 
 type Core = Pick<DeliverEventDeps, 'secret' | 'now' | 'orderServices' | 'deliveryWorkflows'> & {
   readonly db: LedgerClient;
+  readonly orderUnknownForMs: number | undefined;
 };
 
 /** One call, read back where that can be done, and written down with its conclusions. */
 async function callOrderService(
-  { db, secret, now, orderServices, deliveryWorkflows }: Core,
+  { db, secret, now, orderServices, deliveryWorkflows, orderUnknownForMs }: Core,
   row: deliveries.DeliveryRow,
 ): Promise<DeliverySnapshot> {
   const at = await now();
   const attempt = await ask(db, secret, orderServices, row, at);
-  const after = await deliveries.recordAttempt(db, row.id, { ...attempt, at }, Math.random(), await now());
+  const after = await deliveries.recordAttempt(
+    db,
+    row.id,
+    { ...attempt, at },
+    Math.random(),
+    await now(),
+    orderUnknownForMs,
+  );
   if (attempt.outcome !== 'unknown')
     await startDueRedelivery({ db, deliveryWorkflows }, row.merchantId, await now());
   return after;
@@ -186,24 +196,26 @@ async function ask(
     at,
   });
   const { statusCode, durationMs } = answer;
+  // The log keeps what explains a failure.
+  const call = { statusCode, durationMs, ...(answer.kind === 'agreed' ? {} : started(answer)) };
   switch (answer.kind) {
-    case 'unknown': {
-      const { reason, retryAfterMs } = answer;
-      const asked = retryAfterMs === undefined ? {} : { retryAfterMs };
-      return { outcome: 'unknown', statusCode, detail: reason, durationMs, ...asked };
+    case 'unknown':
+      return { outcome: 'unknown', detail: answer.reason, ...call, ...asked(answer) };
+    case 'order_unknown': {
+      const detail = `It answered ${statusCode}: it does not know the order.`;
+      return { outcome: 'order_unknown', detail, ...call, ...asked(answer) };
     }
     case 'conflict': {
       const detail = `It answered 409: the order is paid by ${answer.paidPaymentId}.`;
-      return { outcome: 'conflict', statusCode, detail, durationMs };
+      return { outcome: 'conflict', detail, ...call };
     }
     case 'gone':
-      return { outcome: 'gone', statusCode, detail: 'It answered 410: there is no such order.', durationMs };
+      return { outcome: 'gone', detail: 'It answered 410: there is no such order.', ...call };
     case 'agreed': {
       const detail = `It answered ${statusCode}.`;
-      if (target.statusUrl === null || !isAwaited(row))
-        return { outcome: 'agreed', statusCode, detail, durationMs };
+      if (target.statusUrl === null || !isAwaited(row)) return { outcome: 'agreed', detail, ...call };
       const read = await orderServices.read(target, payment.orderId, payment.id, at);
-      const whole = { statusCode, durationMs: durationMs + read.durationMs };
+      const whole = { statusCode, durationMs: durationMs + read.durationMs, ...started(read) };
       switch (read.kind) {
         case 'paid':
           return { outcome: 'agreed', detail: `${detail} Read back: the order is paid.`, ...whole };
@@ -213,15 +225,17 @@ async function ask(
         }
         case 'not_paid':
           return { outcome: 'not_applied', detail: `${detail} ${read.reason}`, ...whole };
-        case 'unknown': {
-          const { reason, retryAfterMs } = read;
-          const asked = retryAfterMs === undefined ? {} : { retryAfterMs };
-          return { outcome: 'unknown', detail: `${detail} ${reason}`, ...whole, ...asked };
-        }
+        case 'unknown':
+          return { outcome: 'unknown', detail: `${detail} ${read.reason}`, ...whole, ...asked(read) };
       }
     }
   }
 }
+
+const asked = ({ retryAfterMs }: { readonly retryAfterMs?: number }) =>
+  retryAfterMs === undefined ? {} : { retryAfterMs };
+
+const started = ({ answer }: { readonly answer?: string }) => (answer === undefined ? {} : { answer });
 
 /** Its payment waits for it: an acknowledgement alone is not proof. */
 const isAwaited = ({ event, payment }: deliveries.DeliveryRow): boolean =>

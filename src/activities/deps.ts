@@ -11,6 +11,8 @@ export interface ActivityDeps {
   readonly publicUrl: string;
   /** Makes the token in the wallet's return address, see src/client-token.ts. */
   readonly secret: string;
+  /** How long an order service may not know an order before money moves. @default a day */
+  readonly orderUnknownForMs?: number;
   /** Has order services told at once of what the ledger records. */
   readonly deliveryWorkflows: Pick<DeliveryWorkflows, 'start' | 'redeliverWaiting'>;
   /** Has a payment's workflow look again when a refund has decided it. */

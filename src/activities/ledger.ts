@@ -1,13 +1,19 @@
+import { activityInfo } from '@temporalio/activity';
 import type { Attention } from '../domain/attention.ts';
 import type { DeliverySnapshot } from '../domain/delivery.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import { loadDelivery } from '../ledger/deliveries.ts';
 import * as ledger from '../ledger/payments.ts';
+import type { OwnedPayment } from '../ledger/turns.ts';
 import type { ActivityDeps } from './deps.ts';
 import { settle } from './settle.ts';
 
 /** The activities that only touch the ledger; task queue `nodrop`. */
-export function ledgerActivities({ db, now, deliveryWorkflows }: ActivityDeps) {
+export function ledgerActivities({
+  db,
+  now,
+  deliveryWorkflows,
+}: Pick<ActivityDeps, 'db' | 'now' | 'deliveryWorkflows'>) {
   return {
     /**
      * The row as it is: every run's first activity, as its input may be stale. Null when the row is gone; a database
@@ -24,12 +30,16 @@ export function ledgerActivities({ db, now, deliveryWorkflows }: ActivityDeps) {
 
     /**
      * Records the money received and decides the order, in one transaction.
+     * As a local activity it does not wait for its turn: the regular one goes on.
      * @returns also the order's other live payments, which are to cancel, and the refund that is owed, which is to start.
+     * @throws TooBusy
      */
     async updateOrder(
-      paymentId: string,
+      payment: OwnedPayment,
     ): Promise<{ snapshot: PaymentSnapshot; cancelled: string[]; refund: string | null }> {
-      return await settle({ db, deliveryWorkflows }, paymentId, await now());
+      // Inside a workflow task, of which a worker has few at a time: one merchant that waits must not take them all.
+      const mayWait = !activityInfo().isLocal;
+      return await settle({ db, deliveryWorkflows }, payment, await now(), mayWait);
     },
 
     async requestCancel(paymentId: string, by: string): Promise<PaymentSnapshot> {

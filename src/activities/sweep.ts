@@ -1,4 +1,5 @@
 import type { Client } from '@temporalio/client';
+import { isMoney, recordedAnswer } from '../domain/answer.ts';
 import { deliveryWorkflowId, paymentIdOf, paymentWorkflowId, refundWorkflowId } from '../domain/names.ts';
 import { markDelivered, matchCallbacks } from '../ledger/callbacks.ts';
 import { removeOld } from '../ledger/cleanup.ts';
@@ -7,7 +8,7 @@ import { handOver, showOverdue, toDeliverySnapshot } from '../ledger/deliveries.
 import { findEndingOrders, releaseEndingOrder } from '../ledger/orders.ts';
 import { findDueRedeliveries } from '../ledger/redelivery.ts';
 import type { Payment } from '../ledger/rows.ts';
-import { isMoney, recordedAnswer, toRefundSnapshot } from '../ledger/snapshot.ts';
+import { toRefundSnapshot } from '../ledger/snapshot.ts';
 import { endStuck, findShownStuck, showStuck } from '../ledger/stuck.ts';
 import {
   findUnseenDeliveries,
@@ -107,6 +108,8 @@ export interface SweepDeps {
   readonly workflows: PaymentWorkflows;
   readonly refundWorkflows: RefundWorkflows;
   readonly deliveryWorkflows: Pick<DeliveryWorkflows, 'start' | 'wake' | 'redeliverWaiting'>;
+  /** See ActivityDeps. */
+  readonly orderUnknownForMs?: number;
   readonly now: () => Promise<Date>;
 }
 
@@ -117,13 +120,16 @@ export function sweepActivities({
   workflows,
   refundWorkflows,
   deliveryWorkflows,
+  orderUnknownForMs,
   now,
 }: SweepDeps) {
   const stateOf = (workflowId: string) => readWorkflowState(client, workflowId, SIGNAL_DEADLINE_MS);
 
   /** All that the payment's workflow does with money on record. Of what is not told here other hauls tell. */
   const settleInstead = async (payment: Payment): Promise<void> => {
-    const { cancelled, refund } = await settle({ db, deliveryWorkflows }, payment.id, await now());
+    const { id: paymentId, merchantId, orderId } = payment;
+    const owned = { paymentId, merchantId, orderId };
+    const { cancelled, refund } = await settle({ db, deliveryWorkflows }, owned, await now());
     await note(db, payment.id, 'sweep', 'The sweep settled the money on record.', await now());
     const others = await db.payment.findMany({ where: { id: { in: cancelled } } });
     const owed = refund === null ? null : await db.refund.findUniqueOrThrow({ where: { id: refund } });
@@ -274,7 +280,7 @@ export function sweepActivities({
         return false;
       });
       await haul.each(await findUnseenDeliveries(db, await now()), async (deliveryId) => {
-        const { paymentId, attention } = await showOverdue(db, deliveryId, await now());
+        const { paymentId, attention } = await showOverdue(db, deliveryId, await now(), orderUnknownForMs);
         // It shows its attention where workflows are listed; for an event on which it does not wait none is started.
         if (
           attention !== null &&

@@ -1,7 +1,9 @@
 import express, { type Express, type RequestHandler } from 'express';
 import helmet from 'helmet';
 import { Refusal } from '../domain/refusal.ts';
+import { isDatabaseUnavailable } from '../ledger/unavailable.ts';
 import { boundRequests } from '../request-bounds.ts';
+import { serveLanguageChoice } from './checkout/send-page.ts';
 import type { Api, ApiDeps } from './deps.ts';
 import { createAuthenticate, createFindOpening } from './endpoint/auth.ts';
 import type { Endpoint } from './endpoint/endpoint.ts';
@@ -61,6 +63,11 @@ export function createEndpoints(api: Api): Endpoint[] {
   return [...endpoints, ...docsRoutes(endpoints, api.config.api.publicUrl)];
 }
 
+/** What is answered only under the database's NODROP_SECRET. */
+const NEEDS_SECRET = ['/v1', '/callbacks', '/return', '/checkout'];
+/** Of these, what payers see: without the database they get a page that goes on trying. */
+const PAGES = /^\/(return|checkout)$/i;
+
 /** Requests by any other method write. */
 const READS = ['GET', 'HEAD', 'OPTIONS'];
 
@@ -70,6 +77,7 @@ export function createApp(deps: ApiDeps): Express {
   const now = deps.now ?? (() => new Date());
   const api: Api = {
     ...deps,
+    requireSecret: deps.requireSecret ?? (async () => {}),
     now,
     readiness: deps.readiness ?? new Readiness(deps, now),
     streams,
@@ -108,9 +116,21 @@ export function createApp(deps: ApiDeps): Express {
   app.use(boundRequests(BODY_LIMIT));
   serveDocsAssets(app);
   serveCheckoutAssets(app);
+  serveLanguageChoice(app);
+  app.use(NEEDS_SECRET, async ({ baseUrl }, _response, next) => {
+    try {
+      await api.requireSecret();
+    } catch (error) {
+      if (!(PAGES.test(baseUrl) && isDatabaseUnavailable(error))) throw error;
+    }
+    next();
+  });
   mount(app, endpoints, createAuthenticate(api), createRunOnce(api));
   app.use((request) => {
-    throw new Refusal('not_found', `There is nothing at ${request.path}.`);
+    throw new Refusal(
+      'not_found',
+      `There is nothing at ${request.path}: ${publicUrl}/docs lists what there is.`,
+    );
   });
   app.use(
     createErrorHandler(publicUrl, (error, request, { code }) => {

@@ -4,7 +4,7 @@ import { Places } from '../domain/places.ts';
 import { Connection } from '../ledger/connection.ts';
 import type { Logger } from '../log.ts';
 
-/** The name of a payment's changes, as the database's trigger says it. */
+/** The name of a payment's changes, as the ledger notifies of them (src/ledger/notify.ts). */
 export const paymentKey = (paymentId: string): string => `payment/${paymentId}`;
 /** The same for an order; hashed there because a notification's text is short. */
 export const orderKey = (merchantId: string, orderId: string): string =>
@@ -13,8 +13,13 @@ export const orderKey = (merchantId: string, orderId: string): string =>
 /** The same for a merchant's events. */
 export const eventsKey = (merchantId: string): string => `events/${merchantId}`;
 
-/** About how often waiters look for themselves while nobody listens for them. */
-const FALLBACK_MS = 2_000;
+/** How often waiters read again by themselves. */
+const PAUSES = {
+  /** About, while nobody listens for them. */
+  fallbackMs: 2_000,
+  /** At the latest, in any case: a notification can be lost with the process that was to send it. */
+  readAgainMs: 15_000,
+};
 const PING_EVERY_MS = 10_000;
 const RECONNECT_AT_MOST_MS = 5_000;
 /** Each holds a connection and some memory; beyond this nobody is kept waiting. */
@@ -25,13 +30,19 @@ const POLLS_AT_MOST = 2_000;
 const SAME_AT_MOST = 240;
 
 export interface Follow<T> {
-  /** Reads the current state. Runs at once, after every change, and when the time is up. */
+  /** Reads the current state. Runs at once, after every change, at least every 15 s, and when the time is up. */
   readonly read: () => Promise<T>;
   readonly timeoutMs: number;
   /** Aborted when nobody is interested any more. */
   readonly signal?: AbortSignal;
   /** True for a failure of `read` after which it is tried again soon; any other is thrown. */
   readonly survives?: (error: unknown) => boolean;
+  /**
+   * For a request whose answer is what it waits for, and which takes seconds at most: it has a place however many wait,
+   * and goes on while the service stops, when it looks for itself.
+   * @default false
+   */
+  readonly mustWait?: boolean;
 }
 
 export interface Wait<T> extends Omit<Follow<T>, 'survives'> {
@@ -54,6 +65,7 @@ export class Changes {
   readonly #databaseUrl: string;
   readonly #log: Pick<Logger, 'warn' | 'info'>;
   readonly #waitersAtMost: number;
+  readonly #pauses: Readonly<typeof PAUSES>;
   readonly #pollsByAddress: Places;
   readonly #pollsByMerchant: Places;
   readonly #subscriptions = new Map<string, Set<Subscription>>();
@@ -67,10 +79,12 @@ export class Changes {
     log: Pick<Logger, 'warn' | 'info'>,
     waitersAtMost: number = WAITERS_AT_MOST,
     pollsAtMost: number = POLLS_AT_MOST,
+    pauses: Readonly<typeof PAUSES> = PAUSES,
   ) {
     this.#databaseUrl = databaseUrl;
     this.#log = log;
     this.#waitersAtMost = waitersAtMost;
+    this.#pauses = pauses;
     this.#pollsByAddress = new Places(pollsAtMost, pollsAtMost / 2);
     this.#pollsByMerchant = new Places(pollsAtMost, pollsAtMost / 2);
   }
@@ -96,11 +110,14 @@ export class Changes {
   }
 
   /**
-   * The current state, and the state after every change, until the time is up, the signal is aborted or the service
-   * stops, with one last look at the end. Changes that come while one state is being dealt with are one: whoever is
-   * slow misses states in between and never the last. Holds no database connection while it waits.
+   * The current state, and the state after every change and at least every 15 s, until the time is up, the signal is
+   * aborted or the service stops, with one last look at the end. Changes that come while one state is being dealt with are
+   * one: whoever is slow misses states in between and never the last. Holds no database connection while it waits.
    */
-  async *follow<T>(key: string, { read, timeoutMs, signal, survives }: Follow<T>): AsyncGenerator<T> {
+  async *follow<T>(
+    key: string,
+    { read, timeoutMs, signal, survives, mustWait }: Follow<T>,
+  ): AsyncGenerator<T> {
     const deadline = Date.now() + timeoutMs;
     // Before the first read, so that no change falls between the two.
     const subscription = this.#subscribe(key);
@@ -117,9 +134,12 @@ export class Changes {
         );
         if (outcome !== undefined) yield outcome.value;
         const left = deadline - Date.now();
-        if (left <= 0 || this.#closing.signal.aborted) return;
+        if (left <= 0 || (this.#closing.signal.aborted && mustWait !== true)) return;
         const hears = this.#listening && outcome !== undefined;
-        await subscription.next(hears ? left : Math.min(left, FALLBACK_MS * (0.5 + Math.random())));
+        // Those who began at the same time do not go on reading at the same time.
+        const { fallbackMs, readAgainMs } = this.#pauses;
+        const pause = hears ? readAgainMs * (1 - Math.random() / 4) : fallbackMs * (0.5 + Math.random());
+        await subscription.next(Math.min(left, pause));
         if (signal?.aborted === true) return;
       }
     } finally {
@@ -130,10 +150,11 @@ export class Changes {
 
   /**
    * Follows until `done`; resolves with what was read last. With too many waiters already, in all or of one address or
-   * merchant, it only reads.
+   * merchant, it only reads, unless it `mustWait`.
    */
   async until<T>(key: string, { done, for: poller, ...follow }: Wait<T>): Promise<T> {
-    if (follow.timeoutMs <= 0 || !this.hasRoom(key)) return await follow.read();
+    const hasPlace = follow.mustWait === true || this.hasRoom(key);
+    if (follow.timeoutMs <= 0 || !hasPlace) return await follow.read();
     const leave = poller === undefined ? () => undefined : this.#enter(poller);
     if (leave === undefined) return await follow.read();
     try {
@@ -193,7 +214,7 @@ export class Changes {
 
   /** The same, but not all at the same time: about one a ms, and within the fallback's time. */
   #notifyAllSoon(): void {
-    const withinMs = Math.min(this.#waiting, FALLBACK_MS);
+    const withinMs = Math.min(this.#waiting, this.#pauses.fallbackMs);
     for (const subscriptions of this.#subscriptions.values()) {
       for (const subscription of subscriptions) {
         setTimeout(() => subscription.notify(), Math.random() * withinMs).unref();
@@ -256,7 +277,8 @@ export class Changes {
         if (!heard) return void client.emit('error', new Error('its own notification did not come back'));
         heard = false;
         client
-          .query("SELECT pg_notify('nodrop', $1)", [own])
+          // Its commit waits for no flush, as those of the ledger's notifications.
+          .query("SELECT pg_notify('nodrop', $1) FROM set_config('synchronous_commit', 'off', true)", [own])
           .catch((error: unknown) => client.emit('error', error));
       };
       await client.query('LISTEN nodrop');

@@ -4,8 +4,11 @@ import { findChannelAccount, listChannelAccounts } from '../ledger/merchants.ts'
 import type { ChannelAccount } from '../ledger/rows.ts';
 import { type Misses, tooMany } from './http/misses.ts';
 
-/** An account is taken as it was read for so long. */
-export const ACCOUNT_FRESH_MS = 5_000;
+/**
+ * An account is taken as it was read for so long. It holds no credentials today; once it does, new ones need no more: it is read again when a signature fails.
+ * Callbacks of an account that is disabled are taken a little longer, as what they tell is true.
+ */
+export const ACCOUNT_FRESH_MS = 60_000;
 /** Beyond the bounds an account is read once in this time, however many callbacks speak of it. */
 export const ACCOUNT_READ_EVERY_MS = 2_000;
 /** A transaction that made an account can commit after a younger one. */
@@ -24,7 +27,7 @@ interface Read {
   readonly at: number;
 }
 
-/** The accounts that callbacks speak of, kept for seconds: nobody pays for a query by sending a callback. */
+/** The accounts that callbacks speak of, kept for a minute: nobody pays for a query by sending a callback. */
 export class ChannelAccounts {
   readonly #db: LedgerClient;
   readonly #misses: Misses;

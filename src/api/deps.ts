@@ -26,7 +26,7 @@ export interface ApiDeps {
   readonly db: LedgerClient;
   readonly workflows: Pick<
     PaymentWorkflows,
-    'awaitNextAction' | 'askChannel' | 'hint' | 'cancel' | 'wake' | 'deliverCallback'
+    'start' | 'awaitNextAction' | 'askChannel' | 'hint' | 'cancel' | 'wake' | 'deliverCallback'
   >;
   readonly refundWorkflows: Pick<RefundWorkflows, 'start' | 'deliverCallback'>;
   readonly deliveryWorkflows: Pick<DeliveryWorkflows, 'start' | 'wake' | 'redeliver' | 'redeliverWaiting'>;
@@ -36,6 +36,12 @@ export interface ApiDeps {
   readonly changes: Changes;
   readonly log: Logger;
   readonly metrics: Metrics;
+  /**
+   * Returns when NODROP_SECRET is known to be the database's.
+   * @throws when it is another, or the database cannot be asked now
+   * @default nothing is checked
+   */
+  readonly requireSecret?: () => Promise<void>;
   /** @default the system's clock */
   readonly now?: () => Date;
   /** @default one of its own */

@@ -8,7 +8,7 @@ import { startApi } from './start.ts';
 async function main(): Promise<void> {
   const config = loadConfig();
   const log = createLogger('api', config.logLevel);
-  const api = await startApi(config, log);
+  const api = await startApi(config, log, fail);
   log.info({ url: api.url, docs: `${api.url}/docs`, admin: api.adminUrl }, 'API listening');
 
   let stopping = false;

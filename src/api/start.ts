@@ -3,6 +3,9 @@ import { type Config, inUrl } from '../config.ts';
 import { createLedgerClient } from '../ledger/client.ts';
 import { countDeliveries } from '../ledger/details.ts';
 import { warnOfLostCommits } from '../ledger/durability.ts';
+import { notificationsSent } from '../ledger/notify.ts';
+import { SecretCheck } from '../ledger/secret-check.ts';
+import { WrongSecret } from '../ledger/secret-fingerprint.ts';
 import type { Logger } from '../log.ts';
 import { DeliveryWorkflows } from '../temporal/delivery-workflows.ts';
 import { PaymentWorkflows } from '../temporal/payment-workflows.ts';
@@ -28,12 +31,27 @@ export interface RunningApi {
 
 /**
  * The whole API process. It starts and stays up without database and Temporal, and answers 503 meanwhile.
- * @throws ConfigError when a port is taken
+ * @param onWrongSecret is called when a database that did not answer at the start turns out to have another NODROP_SECRET
+ * @throws ConfigError when a port is taken, or the database has another NODROP_SECRET
  */
-export async function startApi(config: Config, log: Logger): Promise<RunningApi> {
+export async function startApi(
+  config: Config,
+  log: Logger,
+  onWrongSecret: (error: unknown) => void,
+): Promise<RunningApi> {
   const { publicUrl } = config.api;
   const metrics = createMetrics();
   const db = createLedgerClient(config.databaseUrl, 'nodrop-api');
+  const secret = new SecretCheck(db, config);
+  try {
+    await secret.pass();
+  } catch (error) {
+    if (error instanceof WrongSecret) {
+      await db.$disconnect();
+      throw error;
+    }
+    log.warn({ err: error }, 'NODROP_SECRET cannot be compared with the database yet; trying again');
+  }
   metrics.watchDeliveries(() => countDeliveries(db, new Date()));
   const temporal = connectTemporal(config);
   const readSweep = () => readSweepStatus(temporal.client, COUNT_WITHIN_MS, new Date());
@@ -56,6 +74,7 @@ export async function startApi(config: Config, log: Logger): Promise<RunningApi>
     changes,
     log,
     metrics,
+    requireSecret: () => secret.pass(),
     now,
     readiness,
     unverified,
@@ -81,6 +100,7 @@ export async function startApi(config: Config, log: Logger): Promise<RunningApi>
   }
   changes.start();
   const stopping = new AbortController();
+  secret.passInTime(stopping.signal).catch(onWrongSecret);
   void warnOfLostCommits(config, db, log, stopping.signal);
   return {
     url: `http://${inUrl(config.api.host)}:${api.port}`,
@@ -92,7 +112,7 @@ export async function startApi(config: Config, log: Logger): Promise<RunningApi>
         stopListening(admin.server, REQUEST_GIVEN_UP_MS),
       ]);
       await Promise.all([changes.close(), stopped]);
-      await unverified.flush();
+      await Promise.all([unverified.flush(), notificationsSent(db)]);
       await Promise.all([db.$disconnect(), temporal.close()]);
     },
   };

@@ -43,6 +43,10 @@ export async function listKeys(db: LedgerClient): Promise<string[]> {
 
 /** The lines that `keys revoke` prints. @throws CommandError */
 export async function revokeKey(db: LedgerClient, id: string, now: Date): Promise<string[]> {
+  if (!/^[\w-]{1,64}$/.test(id)) {
+    const shown = id.length > 64 ? `"${id.slice(0, 64)}" ...` : `"${id}"`;
+    throw new CommandError(`${shown} is no id of a key: keys list shows them.`);
+  }
   const revokedAt = await revokeApiKey(db, id, now);
   if (revokedAt === null) throw new CommandError(`There is no key ${id}: keys list shows them.`);
   return [`Key ${id} opens nothing since ${revokedAt.toISOString()}.`];

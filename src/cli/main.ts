@@ -1,13 +1,18 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { createChannels } from '../channels/registry.ts';
-import { ConfigError, loadConfig } from '../config.ts';
+import { type Config, ConfigError, loadConfig } from '../config.ts';
 import { LATE_PAYMENTS } from '../domain/decision.ts';
 import { createLedgerClient, type LedgerClient } from '../ledger/client.ts';
 import type { Role } from '../ledger/merchants.ts';
-import { isDatabaseUnavailable } from '../ledger/unavailable.ts';
+import { notificationsSent } from '../ledger/notify.ts';
+import { requireSecret } from '../ledger/secret-fingerprint.ts';
+import { databaseFault, isDatabaseUnavailable } from '../ledger/unavailable.ts';
+import { UnreadableSecret } from '../order-service/secrets.ts';
 import { CommandError } from './errors.ts';
 import { createKey, listKeys, revokeKey } from './keys.ts';
 import { listMerchants, rotateMerchantSecret, type SetOptions, setMerchantSettings } from './merchants.ts';
+import { replaceNodropSecret } from './secret.ts';
+import { sendTestEvents } from './test-event.ts';
 
 /** `npm run nodrop -- ...`: what operators do from the command line. */
 
@@ -25,13 +30,25 @@ function hours(value: string): number {
 
 const config = () => loadConfig();
 
-async function withLedger(work: (db: LedgerClient) => Promise<readonly string[]>): Promise<void> {
+async function withDatabase(work: (db: LedgerClient) => Promise<readonly string[]>): Promise<void> {
   const db = createLedgerClient(config().databaseUrl, 'nodrop-cli');
   try {
     for (const line of await work(db)) console.log(line);
   } finally {
+    await notificationsSent(db);
     await db.$disconnect();
   }
+}
+
+/** No command does anything under another NODROP_SECRET than the database's: the settings may be those of another one. */
+async function withLedger(
+  work: (db: LedgerClient, config: Config) => Promise<readonly string[]>,
+): Promise<void> {
+  await withDatabase(async (db) => {
+    const settings = config();
+    await requireSecret(db, settings);
+    return await work(db, settings);
+  });
 }
 
 const program = new Command('nodrop').description('Durable payments: administration.').showHelpAfterError();
@@ -45,8 +62,7 @@ keys
     new Option('--role <role>', 'what it may do').choices(['merchant', 'operator']).default('merchant'),
   )
   .action(async ({ merchant, role }: { merchant: string; role: Role }) => {
-    const channels = [...createChannels(config()).keys()];
-    await withLedger((db) => createKey(db, merchant, role, channels));
+    await withLedger((db, settings) => createKey(db, merchant, role, [...createChannels(settings).keys()]));
   });
 
 keys
@@ -61,14 +77,14 @@ program
   .option('--write', 'with --lost: write their rows again')
   .action(async ({ lost, write }: { lost?: true; write?: true }) => {
     if (write && !lost) throw new CommandError('--write goes with --lost.');
-    await withLedger(async (db) => {
+    await withLedger(async (db, settings) => {
       // With all of Temporal's client, which no other command needs.
       if (lost) {
         const { recoverLost } = await import('./recover-lost.ts');
-        await recoverLost(db, config(), write === true, console.log);
+        await recoverLost(db, settings, write === true, console.log);
       } else {
         const { recover } = await import('./recover.ts');
-        await recover(db, config(), console.log);
+        await recover(db, settings, console.log);
       }
       return [];
     });
@@ -107,7 +123,7 @@ merchants
   .option('--no-order-service', 'tell no order service: the embedded one alone')
   .option('--no-order-status', 'read no order back')
   .action(async (name: string, options: SetOptions) =>
-    withLedger((db) => setMerchantSettings(db, name, options, config(), new Date())),
+    withLedger((db, settings) => setMerchantSettings(db, name, options, settings, new Date())),
   );
 
 merchants
@@ -116,7 +132,28 @@ merchants
   .argument('<name>', 'which merchant', merchantName)
   .option('--old-valid-hours <hours>', 'how long the older secrets sign as well', hours, 24)
   .action(async (name: string, { oldValidHours }: { oldValidHours: number }) =>
-    withLedger((db) => rotateMerchantSecret(db, name, oldValidHours, config(), new Date())),
+    withLedger((db, settings) => rotateMerchantSecret(db, name, oldValidHours, settings, new Date())),
+  );
+
+merchants
+  .command('test-event')
+  .description('send one signed test event of each type to its order service, and show the answers')
+  .argument('<name>', 'which merchant', merchantName)
+  .action(async (name: string) =>
+    withLedger(async (db, settings) => {
+      await sendTestEvents(db, name, settings, new Date(), console.log);
+      return [];
+    }),
+  );
+
+program
+  .command('secret')
+  .description('NODROP_SECRET and the database')
+  .command('replace')
+  .description('make the present NODROP_SECRET the one of the database; stop every other process first')
+  .option('--force', 'also while an API or a worker is connected to the database')
+  .action(async ({ force }: { force?: true }) =>
+    withDatabase((db) => replaceNodropSecret(db, config(), force === true, new Date())),
   );
 
 try {
@@ -127,8 +164,19 @@ try {
 }
 
 function explain(error: unknown): unknown {
-  if (error instanceof ConfigError || error instanceof CommandError) return error.message;
+  if ([ConfigError, CommandError, UnreadableSecret].some((kind) => error instanceof kind))
+    return (error as Error).message;
   if (!isDatabaseUnavailable(error)) return error;
   const { hostname, port, pathname } = new URL(config().databaseUrl);
-  return `The database ${pathname.slice(1)} at ${hostname}:${port || 5432} cannot be used: start it (npm run stack) or set DATABASE_URL.`;
+  const [name, place] = [pathname.slice(1), `${hostname}:${port || 5432}`];
+  switch (databaseFault(error)) {
+    case 'missing':
+      return `There is no database ${name} at ${place}: create it, or set DATABASE_URL to the right one.`;
+    case 'refused':
+      return `The database ${name} at ${place} refuses the user or the password in DATABASE_URL.`;
+    case 'empty':
+      return `The database ${name} at ${place} lacks tables of this release: npm run stack brings the embedded one up to date, the service migrate any other.`;
+    default:
+      return `The database ${name} at ${place} cannot be reached: start it (npm run stack), or set DATABASE_URL to the right one.`;
+  }
 }

@@ -151,9 +151,13 @@ function toSchemes(given: string | false): string[] {
   return schemes;
 }
 
+/** As of the `returnUrl` of a payment: what is longer, servers on the way refuse. */
+const URL_AT_MOST = 2048;
+
 /** @throws CommandError */
 function requireUrl(option: string, url: string, { orderServices }: Pick<Config, 'orderServices'>): void {
-  const fault = urlFault(url, orderServices);
+  const fault =
+    url.length > URL_AT_MOST ? `must have at most ${URL_AT_MOST} characters` : urlFault(url, orderServices);
   if (fault !== undefined) throw new CommandError(`${option} is wrong: it ${fault}.`);
 }
 
@@ -179,5 +183,6 @@ export async function rotateMerchantSecret(
   ];
 }
 
-const noMerchant = (name: string) =>
+/** The refusal of a command that names no merchant. */
+export const noMerchant = (name: string) =>
   new CommandError(`There is no merchant ${name}: merchants list shows them.`);

@@ -3,7 +3,7 @@ import { createChannels } from '../channels/registry.ts';
 import { clientToken, hashSecret } from '../client-token.ts';
 import type { Config } from '../config.ts';
 import { type ChannelAdapter, ChannelError, type RefundAnswer } from '../domain/channel.ts';
-import { toDecimal } from '../domain/money.ts';
+import { sayAmount } from '../domain/money.ts';
 import { paymentWorkflowId, refundWorkflowId } from '../domain/names.ts';
 import { fromMarkdown } from '../domain/text.ts';
 import type { LedgerClient } from '../ledger/client.ts';
@@ -185,7 +185,7 @@ function describe(payments: readonly LostPayment[], refunds: readonly LostRefund
     const rows = payments.map(({ terms }) => [
       terms.paymentId,
       terms.orderId,
-      `${toDecimal(terms.amount, terms.currency)} ${terms.currency}`,
+      sayAmount(terms.amount, terms.currency),
       terms.merchantId,
       terms.channel,
       new Date(terms.createdAt).toISOString(),

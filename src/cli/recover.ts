@@ -1,4 +1,4 @@
-import { Client } from '@temporalio/client';
+import { Client, isGrpcServiceError } from '@temporalio/client';
 import type { Config } from '../config.ts';
 import { markDelivered } from '../ledger/callbacks.ts';
 import type { LedgerClient } from '../ledger/client.ts';
@@ -24,6 +24,8 @@ const AT_ONCE = 20;
 
 /** gRPC's DEADLINE_EXCEEDED and UNAVAILABLE. */
 const NO_ANSWER = [4, 14];
+/** gRPC's NOT_FOUND. */
+const NOT_FOUND = 5;
 
 /** So many that fail one after another mean that Temporal is away, or the database. */
 const FAILURES_IN_A_ROW = 100;
@@ -99,12 +101,18 @@ export function throwFailures(failures: readonly string[]): void {
  * @throws CommandError when the server is away.
  */
 export async function withTemporal(config: Config, work: (client: Client) => Promise<void>): Promise<void> {
-  const connection = lazyConnection(config.temporal.address);
+  const { address, namespace } = config.temporal;
+  const connection = lazyConnection(address);
   try {
-    await connection.withDeadline(Date.now() + DEADLINE_MS, () =>
-      ensureSearchAttributes(connection, config.temporal.namespace),
-    );
-    await work(new Client({ connection, namespace: config.temporal.namespace }));
+    await connection
+      .withDeadline(Date.now() + DEADLINE_MS, () => ensureSearchAttributes(connection, namespace))
+      .catch((error) => {
+        if (!isGrpcServiceError(error) || error.code !== NOT_FOUND) throw error;
+        throw new CommandError(
+          `Temporal at ${address} has no namespace ${namespace}: create it, or set TEMPORAL_NAMESPACE to the right one.`,
+        );
+      });
+    await work(new Client({ connection, namespace }));
   } catch (error) {
     if (
       !(error instanceof TemporalUnavailable) &&
@@ -112,7 +120,7 @@ export async function withTemporal(config: Config, work: (client: Client) => Pro
     )
       throw error;
     throw new CommandError(
-      `Temporal at ${config.temporal.address} cannot be reached: start it (npm run stack) or set TEMPORAL_ADDRESS, and run this again.`,
+      `Temporal at ${address} cannot be reached: start it (npm run stack) or set TEMPORAL_ADDRESS, and run this again.`,
     );
   } finally {
     await connection.close();

@@ -32,7 +32,7 @@ export interface Payer {
 
 const SPREAD_MS = 48_000;
 const USUAL_EXPIRY_S = 1_800;
-/** The shortest there is, so that the demo sees payments expire. */
+/** The shortest of live mode, so that the demo sees payments expire. */
 const SHORT_EXPIRY_S = 60;
 /** Payments that are to expire begin early, so that nobody waits for their end alone. */
 const SHORT_SPREAD_MS = 28_000;

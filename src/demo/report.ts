@@ -1,4 +1,4 @@
-import { toDecimal } from '../domain/money.ts';
+import { sayAmount } from '../domain/money.ts';
 import type { Accounts, Found, OffenceKind, Scene, Total } from './accounts.ts';
 import { CALLBACK_DELAY_MS, type Killed, title } from './trouble.ts';
 
@@ -119,7 +119,7 @@ const amounts = (sums: ReadonlyMap<string, number>) =>
 
 /** Minor units as `CNY 1,234.50`; a difference may be below 0. */
 const signed = (sum: number, currency: string) =>
-  `${currency} ${sum < 0 ? '-' : ''}${grouped(toDecimal(Math.abs(sum), currency))}`;
+  sum < 0 ? sayAmount(-sum, currency).replace(' ', ' -') : sayAmount(sum, currency);
 
 const REASONS: Readonly<Record<string, string>> = {
   duplicate_payment: 'given back: the order was paid twice',
@@ -143,13 +143,6 @@ function differenceRow(difference: Accounts['difference']): string {
 
 function mustBeZero(label: string, count: number): string {
   return line(label, `${String(count).padStart(5)}   ${count === 0 ? 'as it must be' : '!!! must be 0'}`);
-}
-
-/** `1234567.89` as `1,234,567.89`. */
-function grouped(decimal: string): string {
-  const [whole = '', fraction] = decimal.split('.');
-  const digits = whole.replace(/\B(?=(\d{3})+$)/g, ',');
-  return fraction === undefined ? digits : `${digits}.${fraction}`;
 }
 
 const SOURCES: readonly (readonly [settledBy: string, label: string])[] = [

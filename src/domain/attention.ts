@@ -1,3 +1,4 @@
+import { ORDER_UNKNOWN_FOR_MS } from './event.ts';
 import { REFUND_FAILING_AFTER_MS, REFUND_PROCESSING_AT_MOST_MS } from './refund.ts';
 
 /**
@@ -44,6 +45,9 @@ export interface AttentionDeclaration {
 const hours = (ms: number): string => `${ms / 3_600_000} h`;
 const days = (ms: number): string => `${ms / 86_400_000} days`;
 
+/** How long an order service may not know an order. */
+const UNKNOWN_FOR = `${hours(ORDER_UNKNOWN_FOR_MS)} by default (\`NODROP_ORDER_UNKNOWN_HOURS\`)`;
+
 const ASK_FOR_OUTAGE = 'Ask the channel whether it has an outage; check our credentials and network.';
 
 /** The kinds that a payment's row can hold, from the channel's silence to our own mistakes. */
@@ -76,6 +80,17 @@ export const ATTENTIONS = {
     todo: 'See [below](#order_update_failing).',
     clearedBy: ['settled', 'order_decided'],
   },
+  order_unknown: {
+    severity: 'act',
+    raised:
+      'The money is in, and the last answer of the order service was that it does not know the order: 404 or 410 with the ' +
+      `code \`order_unknown\`. It is told again; when the service has not known it for ${UNKNOWN_FOR}, the order counts as gone. Not by ` +
+      'a 404 without the code: that settles nothing.',
+    todo:
+      'Look at the address, at the start of the answer in the log of deliveries, and for the order at its service: create ' +
+      'it there, and `retry`. `accept` when it is paid by hand; `refund` when there is no such order.',
+    clearedBy: ['settled', 'order_decided'],
+  },
   delivery_failing: {
     severity: 'act',
     raised:
@@ -91,7 +106,7 @@ export const ATTENTIONS = {
     severity: 'inform',
     raised:
       'The order was already paid, cancelled or closed, the merchant refunds late money, or its order service says ' +
-      'that the order is paid otherwise or gone. An owed refund is recorded.',
+      `that the order is paid otherwise or gone, or has not known it for ${UNKNOWN_FOR}. An owed refund is recorded.`,
     todo:
       "Nothing, usually: the refund goes out by itself. See it under the payment's refunds. Many of them from one " +
       'order service: ask its owner whether it answers 409 or 410 by mistake, before more money goes back.',

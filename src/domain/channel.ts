@@ -200,3 +200,7 @@ export class CallbackError extends Error {
     this.kind = kind;
   }
 }
+
+/** True when a channel that takes these currencies can be paid in this one. @param currencies none: it takes any */
+export const takesCurrency = (currencies: readonly string[], currency: string): boolean =>
+  currencies.length === 0 || currencies.includes(currency);

@@ -1,6 +1,6 @@
 import type { Attention } from './attention.ts';
 import type { PaidAnswer } from './channel.ts';
-import type { CurrencyCode } from './money.ts';
+import { type CurrencyCode, sayAmount } from './money.ts';
 import { isEnded, type OrderStatus, type PaymentStatus, type RefundReason } from './states.ts';
 
 export const LATE_PAYMENTS = ['apply', 'refund', 'review'] as const;
@@ -85,11 +85,11 @@ function decideAsUsual(given: SuccessCase): SuccessDecision {
   if (!isSameMoney(asked, answer) || !isSameMoney(asked, given)) {
     const changed = isSameMoney(asked, given)
       ? ''
-      : `, the order now costs ${given.amount} ${given.currency}`;
+      : `, the order now costs ${sayAmount(given.amount, given.currency)}`;
     return {
       orderUpdate: 'review',
       attention: 'amount_mismatch',
-      detail: `The channel received ${answer.amount} ${answer.currency}, asked were ${asked.amount} ${asked.currency}${changed} (minor units).`,
+      detail: `The channel received ${sayAmount(answer.amount, answer.currency)}, asked were ${sayAmount(asked.amount, asked.currency)}${changed}.`,
     };
   }
   const late = isEnded(given.paymentStatus) && Date.parse(answer.paidAt) >= given.expiresAt;

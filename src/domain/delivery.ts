@@ -24,6 +24,12 @@ export const TELLING_TAKES_AT_MOST_MS = 40_000;
 /** Without the order service's agreement for so long, a person should look. */
 export const DELIVERY_ALARM_MS = 10 * 60_000;
 
+/**
+ * Once it did not know the order it is told at least so often. Its word moves money only when it has said so for as long
+ * at the end, without another answer in between.
+ */
+export const ORDER_UNKNOWN_EVERY_MS = 3_600_000;
+
 /** At most once in this time the events that wait for an order service are told before their time. */
 export const REDELIVERY_EVERY_MS = 10 * 60_000;
 /** While an order service fails, it is found out at least this often whether it answers again. */
@@ -42,10 +48,21 @@ export const REDELIVERED_WITHIN_MS = 2 * 60_000;
  * The wait after so many attempts without an answer that counts.
  * @param random from 0 to 1
  * @param retryAfterMs what the service asked for: heeded when it is longer, up to a day.
+ * @param unknownForMoreMs once the service did not know the order: how long it may go on not knowing it; 0 or less when
+ * that is over and another answer came in between. Null when it never said so.
  */
-export function deliveryWait(attempts: number, random: number, retryAfterMs = 0): number {
-  const wait = WAITS_MS[attempts] ?? DAY_MS;
-  return Math.max(Math.round(wait * (1 + JITTER * random)), Math.min(retryAfterMs, DAY_MS));
+export function deliveryWait(
+  attempts: number,
+  random: number,
+  retryAfterMs = 0,
+  unknownForMoreMs: number | null = null,
+): number {
+  const wait = Math.round((WAITS_MS[attempts] ?? DAY_MS) * (1 + JITTER * random));
+  const atMost =
+    unknownForMoreMs === null
+      ? Number.POSITIVE_INFINITY
+      : Math.min(ORDER_UNKNOWN_EVERY_MS, unknownForMoreMs > 0 ? unknownForMoreMs : ORDER_UNKNOWN_EVERY_MS);
+  return Math.max(Math.min(wait, atMost), Math.min(retryAfterMs, DAY_MS));
 }
 
 /**

@@ -75,8 +75,27 @@ export type RedeliverableStatus = (typeof REDELIVERABLE_STATUSES)[number];
 export const isRedeliverable = (status: string): status is RedeliverableStatus =>
   (REDELIVERABLE_STATUSES as readonly string[]).includes(status);
 
-/** What one call of the order service came to. Only the first three are answers; not knowing is never one (P3). */
-export type DeliveryOutcome = 'agreed' | 'conflict' | 'gone' | 'not_applied' | 'unknown';
+export const DELIVERY_OUTCOMES = [
+  'agreed',
+  'conflict',
+  'gone',
+  'order_unknown',
+  'not_applied',
+  'unknown',
+] as const;
+/**
+ * What one call of the order service came to. Only the first three are answers; not knowing is never one (P3).
+ * `order_unknown` becomes one when the service has said it for 24 h by default (NODROP_ORDER_UNKNOWN_HOURS).
+ */
+export type DeliveryOutcome = (typeof DELIVERY_OUTCOMES)[number];
+
+/** The `code` in the body of a 404 or 410: the order service does not know the order. Without it a 404 is a router's. */
+export const ORDER_UNKNOWN = 'order_unknown' satisfies DeliveryOutcome;
+/**
+ * An order service may not know an order for so long by default (NODROP_ORDER_UNKNOWN_HOURS), in ms, counted from its
+ * first such answer to the event: see `unknownUntil` in src/ledger/deliveries.ts.
+ */
+export const ORDER_UNKNOWN_FOR_MS = 86_400_000;
 
 /** An order service's answer to an event. */
 export type OrderAnswer =
@@ -85,6 +104,13 @@ export type OrderAnswer =
   | { readonly kind: 'conflict'; readonly statusCode: number; readonly paidPaymentId: string }
   /** 410: there is no such order any more. */
   | { readonly kind: 'gone'; readonly statusCode: number }
+  | {
+      /** 404 or 410 with the code: it does not know the order, at least not yet. */
+      readonly kind: 'order_unknown';
+      readonly statusCode: number;
+      /** What `Retry-After` asked for. */
+      readonly retryAfterMs?: number;
+    }
   | {
       readonly kind: 'unknown';
       readonly reason: string;

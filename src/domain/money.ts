@@ -35,7 +35,7 @@ export const currencyExponents = (): Readonly<Record<CurrencyCode, number>> =>
   Object.fromEntries(KNOWN_CURRENCIES);
 
 /** Minor units as a decimal string, exactly: `toDecimal(1050, 'CNY')` is `10.50`. */
-export function toDecimal(amount: number, code: CurrencyCode): string {
+export function toDecimal(amount: number | bigint, code: CurrencyCode): string {
   const exponent = exponentOf(code);
   const digits = BigInt(amount)
     .toString()
@@ -43,9 +43,16 @@ export function toDecimal(amount: number, code: CurrencyCode): string {
   return exponent === 0 ? digits : `${digits.slice(0, -exponent)}.${digits.slice(-exponent)}`;
 }
 
-/** Minor units with their currency, for people: `19.90 CNY`. */
-export const sayAmount = (amount: bigint, currency: CurrencyCode): string =>
-  `${toDecimal(Number(amount), currency)} ${currency}`;
+/**
+ * Minor units as people read them, the same in every language: `CNY 1,234.50`. The code and not a sign, as `¥` is both
+ * CNY and JPY. The cashier's script (`checkout/money.js`) and the example shop write the same; a test compares them.
+ * @throws RangeError for a code that is no currency.
+ */
+export function sayAmount(amount: number | bigint, currency: CurrencyCode): string {
+  const [whole = '', fraction] = toDecimal(amount, currency).split('.');
+  const digits = whole.replace(/\B(?=(\d{3})+$)/g, ',');
+  return `${currency} ${fraction === undefined ? digits : `${digits}.${fraction}`}`;
+}
 
 /** The smaller of two amounts. */
 export const smaller = (a: bigint, b: bigint): bigint => (a < b ? a : b);

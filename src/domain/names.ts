@@ -10,6 +10,9 @@ export const deliveryWorkflowId = (deliveryId: string): string => `delivery/${de
 /** Tells what waits for the order service of a merchant. */
 export const redeliveryWorkflowId = (merchantId: string): string => `redelivery/${merchantId}`;
 
+/** The merchant that the development key speaks for. */
+export const DEVELOPMENT_MERCHANT = 'demo';
+
 export const SWEEP_SCHEDULE_ID = 'nodrop-sweep';
 
 /** The type of an activity's failure that says that the ledger has no such row, and that trying again is no use. */

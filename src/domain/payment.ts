@@ -6,6 +6,12 @@ import type { OrderUpdate, PaymentStatus } from './states.ts';
 export const defaultSubject = (orderId: string): string => `Order ${orderId}`;
 
 /**
+ * The least seconds that a payer has, and that an order lives. In test mode few, so that an expiry can be tested; in live
+ * mode no fewer than channels take.
+ */
+export const EXPIRY_AT_LEAST_S = { test: 5, live: 60 } as const;
+
+/**
  * What a payment was made with, as its workflow's input carries it: enough to write the row again after the database
  * has lost it. No payer data and no secrets. Times are epoch milliseconds, amounts minor units.
  */
@@ -51,9 +57,38 @@ export interface PaymentSnapshot {
   readonly attention: Attention | null;
 }
 
+/** A row that was just written: nothing has happened to it yet. */
+export function newSnapshot({ paymentId, createdAt, expiresAt, ...terms }: PaymentTerms): PaymentSnapshot {
+  const { orderId, channel, amount, currency } = terms;
+  return {
+    id: paymentId,
+    orderId,
+    channel,
+    amount,
+    currency,
+    status: 'created',
+    orderUpdate: null,
+    createdAt,
+    expiresAt,
+    endedAt: null,
+    cancelRequested: false,
+    nextActionReady: false,
+    channelState: null,
+    channelAnsweredAt: null,
+    channelErrorSince: null,
+    answer: null,
+    attention: null,
+  };
+}
+
 /** The channel has said that money came in. */
 export function hasMoney({ answer }: Pick<PaymentSnapshot, 'answer'>): boolean {
   return answer === 'paid' || answer === 'refunded';
+}
+
+/** The callback tells of exactly the money that was asked for. Such a word is on record before anybody is told of it. */
+export function tellsOfAllMoney(notice: CallbackNotice, { amount, currency }: PaymentSnapshot): boolean {
+  return notice.state === 'paid' && notice.amount === amount && notice.currency === currency;
 }
 
 /** A callback as its signal carries it; the money that counts is read from the ledger's row. */

@@ -1,46 +1,54 @@
 import { createHash } from 'node:crypto';
+import { isWord, type RecordedAnswer, recordedAnswer } from '../domain/answer.ts';
 import type { CallbackRefund, ChannelAnswer, VerifiedCallback } from '../domain/channel.ts';
 import { newCallbackId } from '../domain/ids.ts';
-import { json, type LedgerClient, type LedgerTx } from './client.ts';
+import { Prisma } from '../generated/prisma/client.ts';
+import type { LedgerClient, LedgerTx } from './client.ts';
 import { cleared } from './locked.ts';
-import { lockOrder } from './order-row.ts';
+import { visibleTransaction } from './notify.ts';
+import {
+  assignments,
+  CALLBACKS,
+  type Changes,
+  columnsAndValues,
+  notesOf,
+  PAYMENTS,
+  type RawRow,
+  readRow,
+  rowsOf,
+  type StoredCallback,
+  takeOrderLock,
+} from './raw-rows.ts';
 import type { Callback, ChannelAccount, Payment } from './rows.ts';
-import { isMoney, type RecordedAnswer, recordedAnswer, tellsMoreOf } from './snapshot.ts';
-import { note } from './timeline.ts';
-import { ownerOf, transaction } from './turns.ts';
+import { answerTaken } from './same-answer.ts';
+import type { Note } from './timeline.ts';
+import { ownerOf } from './turns.ts';
 import type { Page } from './views.ts';
 
 /**
- * A verified callback for exactly what was asked is the channel's word: it goes on record with the row, so that
- * whoever looks at the payment next settles it, delivered or not. So does one that says of the money on record that
- * more of it has gone back, in whatever order they come. Any other only makes the channel be asked (P2).
+ * What a verified callback changes of the payment when it is the channel's word: it goes on record with the callback's
+ * row, so that the payment is settled by the next look at it, whether the callback is delivered or not.
+ * @param payment as it is under its order's lock
+ * @returns null for any other
  */
-async function recordWord(
-  tx: LedgerTx,
-  paymentId: string,
-  { answer }: Pick<VerifiedCallback, 'answer'>,
+function wordOn(
+  payment: Payment,
+  answer: ChannelAnswer,
   now: Date,
-): Promise<void> {
-  const { merchantId, orderId } = await tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
-  await lockOrder(tx, merchantId, orderId);
-  const payment = await tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
-  if (!isMoney(answer) || payment.status === 'succeeded') return;
-  const known = recordedAnswer(payment);
-  const isWord = isMoney(known)
-    ? tellsMoreOf(known, answer)
-    : BigInt(answer.amount) === payment.amount && answer.currency === payment.currency;
-  if (!isWord) return;
+): { changes: Changes<Payment>; notes: Note[] } | null {
+  if (!isWord(payment.status, payment, recordedAnswer(payment), answer)) return null;
   const word: RecordedAnswer = { ...answer, by: 'callback' };
-  await tx.payment.update({
-    where: { id: paymentId },
-    data: {
-      channelState: answer.state,
-      channelAnsweredAt: now,
-      channelAnswer: json(word),
+  const { changes, notes } = answerTaken(payment, answer.state, now);
+  return {
+    changes: {
+      ...(changes as Changes<Payment>),
+      channelAnswer: word,
       channelErrorSince: null,
       ...cleared(payment, 'answered', 'trade_known'),
+      updatedAt: now,
     },
-  });
+    notes,
+  };
 }
 
 /** What a callback says, as one text. Not the channel's clock: told another way, it is no news. */
@@ -48,6 +56,9 @@ function contentHash({ answer, refund }: VerifiedCallback): string {
   const { paidAt: _, ...said } = { paidAt: undefined, ...answer };
   return createHash('sha256').update(JSON.stringify({ said, refund })).digest('base64url');
 }
+
+/** A stored callback, and its payment as it is now. */
+export type CallbackWithPayment = StoredCallback & { readonly payment: Payment | null };
 
 /**
  * Stores a verified callback: the caller may acknowledge it when this returns, and not before (P4). A repetition
@@ -60,77 +71,153 @@ export async function storeCallback(
   callback: VerifiedCallback,
   rawBody: Buffer,
   now: Date,
-): Promise<Callback> {
+): Promise<CallbackWithPayment> {
   // Matched by account too: nobody's credentials speak for another's payment.
   const find = (tx: LedgerClient | LedgerTx) =>
     tx.payment.findFirst({
       where: { id: callback.outTradeNo, channelAccountId: accountId },
       select: { id: true, merchantId: true, orderId: true },
     });
-  const known = await find(db);
-  const { merchantId } = known ?? (await db.channelAccount.findUniqueOrThrow({ where: { id: accountId } }));
-  return await transaction(db, merchantId, known?.orderId ?? null, async (tx) => {
-    // Without one before it may have come just now.
-    const payment = known ?? (await find(tx));
+  const owner = await find(db);
+  const { merchantId } = owner ?? (await db.channelAccount.findUniqueOrThrow({ where: { id: accountId } }));
+  const orderId = owner?.orderId ?? null;
+  const stored = await visibleTransaction(db, merchantId, orderId, async (tx, visible) => {
+    // It may have come just now: then again, in its order's turn.
+    if (owner === null && (await find(tx)) !== null) return null;
     // Before the row that refers to the payment: everybody else takes these locks in this order too.
-    if (payment !== null) await lockOrder(tx, payment.merchantId, payment.orderId);
-    const notification = {
+    if (owner !== null) await takeOrderLock(tx, owner.merchantId, owner.orderId);
+    const said = {
       channelAccountId: accountId,
       notificationId: callback.notificationId,
       outTradeNo: callback.outTradeNo,
       contentHash: contentHash(callback),
     };
-    const inserted = await tx.callback.createMany({
-      data: {
-        ...notification,
-        id: newCallbackId(),
-        paymentId: payment?.id ?? null,
-        answer: json({
-          ...callback.answer,
-          ...(callback.refund === undefined ? {} : { refund: callback.refund }),
-        }),
-        body: new Uint8Array(rawBody),
-        receivedAt: now,
-      },
-      skipDuplicates: true,
-    });
-    const found = await tx.callback.findUniqueOrThrow({ where: { notification } });
-    // The first time it may have come before its payment.
-    const row =
-      found.paymentId === null && payment !== null
-        ? await tx.callback.update({
-            where: { id: found.id },
-            data: { paymentId: payment.id, nextSweepAt: null },
-          })
-        : found;
-    if (row.paymentId !== null) {
-      await recordWord(tx, row.paymentId, callback, now);
-      const again = inserted.count === 0 ? ' again' : '';
-      const detail = `The channel called back${again}: ${callback.answer.state}${ofRefund(callback.refund)}.`;
-      const { paymentId } = row;
-      // Whoever replays a delivered callback for as long as its signature is fresh fills no timeline.
-      const isKnown =
-        row.deliveredAt !== null &&
-        (await tx.timelineEntry.findFirst({
-          where: { paymentId, kind: 'callback', detail, data: { path: ['callbackId'], equals: row.id } },
-          select: { id: true },
-        })) !== null;
-      if (!isKnown) {
-        await note(tx, paymentId, 'callback', detail, now, {
-          callbackId: row.id,
-          state: callback.answer.state,
-        });
+    const detail = (again: '' | ' again') =>
+      `The channel called back${again}: ${callback.answer.state}${ofRefund(callback.refund)}.`;
+    for (;;) {
+      const { payment, first, isNoted } = await readForCallback(
+        tx,
+        said,
+        owner?.id ?? null,
+        detail(' again'),
+      );
+      const row =
+        first ??
+        ({
+          ...said,
+          id: newCallbackId(),
+          paymentId: owner?.id ?? null,
+          answer: {
+            ...callback.answer,
+            ...(callback.refund === undefined ? {} : { refund: callback.refund }),
+          },
+          receivedAt: now,
+          deliveredAt: null,
+          nextSweepAt: null,
+        } as unknown as StoredCallback);
+      const word = payment === null ? null : wordOn(payment, callback.answer, now);
+      const notes = [...(word?.notes ?? [])];
+      if (payment !== null && !isNoted) {
+        const data = { callbackId: row.id, state: callback.answer.state };
+        notes.push({ kind: 'callback', detail: detail(first === null ? '' : ' again'), at: now, data });
       }
+      const written = await writeCallback(tx, {
+        row,
+        // The first time it may have come before its payment.
+        paymentId: row.paymentId ?? payment?.id ?? null,
+        body: first === null ? rawBody : null,
+        changes: word?.changes ?? null,
+        notes,
+      });
+      // Somebody who knew no payment, and so took no lock, has stored it since it was read: it is a repetition.
+      if (written === null) continue;
+      if (written.payment !== null) visible.add('payment');
+      return { ...written.row, payment: written.payment ?? payment };
     }
-    return row;
   });
+  return stored ?? (await storeCallback(db, accountId, callback, rawBody, now));
+}
+
+/** Everything that a callback is decided on, read after the order's lock. */
+async function readForCallback(
+  tx: LedgerTx,
+  said: Pick<Callback, 'channelAccountId' | 'notificationId' | 'outTradeNo' | 'contentHash'>,
+  paymentId: string | null,
+  again: string,
+): Promise<{ payment: Payment | null; first: StoredCallback | null; isNoted: boolean }> {
+  const [read] = await tx.$queryRaw<{ payment: RawRow | null; first: RawRow | null; isNoted: boolean }[]>`
+    SELECT (SELECT to_jsonb(payments) FROM payments WHERE id = COALESCE(first.payment_id, ${paymentId})) AS payment,
+      to_jsonb(first) - 'body' AS first,
+      -- Whoever replays a delivered callback for as long as its signature is fresh fills no timeline.
+      first.delivered_at IS NOT NULL AND EXISTS (
+        SELECT FROM timeline WHERE payment_id = first.payment_id AND kind = 'callback' AND detail = ${again}
+          AND data->>'callbackId' = first.id
+      ) AS "isNoted"
+    FROM (SELECT) AS one LEFT JOIN callbacks AS first
+      ON channel_account_id = ${said.channelAccountId} AND notification_id = ${said.notificationId}
+        AND out_trade_no = ${said.outTradeNo} AND content_hash = ${said.contentHash}`;
+  const { payment = null, first = null, isNoted = false } = read ?? {};
+  return {
+    payment: payment && readRow(PAYMENTS, payment),
+    first: first && readRow(CALLBACKS, first),
+    isNoted,
+  };
+}
+
+/**
+ * Writes all that comes of a callback in one statement.
+ * @param body of a row that is new; null for one that is there
+ * @returns null when a row that was to be new is there: nothing is written then
+ */
+async function writeCallback(
+  tx: LedgerTx,
+  given: {
+    readonly row: StoredCallback;
+    readonly paymentId: string | null;
+    readonly body: Buffer | null;
+    readonly changes: Changes<Payment> | null;
+    readonly notes: readonly Note[];
+  },
+): Promise<{ row: StoredCallback; payment: Payment | null } | null> {
+  const { row, paymentId, body, changes, notes } = given;
+  const isSame = row.paymentId === paymentId;
+  if (body === null && isSame && changes === null && notes.length === 0) return { row, payment: null };
+  const linked = { paymentId, ...(isSame ? {} : { nextSweepAt: null }) };
+  const { columns, values } = columnsAndValues(CALLBACKS, { ...row, ...linked });
+  const stored =
+    body !== null
+      ? Prisma.sql`INSERT INTO callbacks (${columns}, body) VALUES (${values}, ${new Uint8Array(body)})
+          ON CONFLICT DO NOTHING RETURNING *`
+      : isSame
+        ? Prisma.sql`SELECT * FROM callbacks WHERE id = ${row.id}`
+        : Prisma.sql`UPDATE callbacks SET ${assignments(CALLBACKS, linked)} WHERE id = ${row.id} RETURNING *`;
+  const changed =
+    changes === null
+      ? Prisma.sql`SELECT * FROM payments WHERE false`
+      : Prisma.sql`UPDATE payments SET ${assignments(PAYMENTS, changes)} FROM stored
+          WHERE payments.id = stored.payment_id RETURNING payments.*`;
+  const [written] = await rowsOf<{ row: RawRow; payment: RawRow | null }>(
+    tx,
+    Prisma.sql`
+      WITH stored AS (${stored}), changed AS (${changed}), noted AS (${notesOf(Prisma.sql`stored`, notes)})
+      SELECT to_jsonb(stored) - 'body' AS row, (SELECT to_jsonb(changed) FROM changed) AS payment FROM stored`,
+  );
+  return written === undefined
+    ? null
+    : {
+        row: readRow(CALLBACKS, written.row),
+        payment: written.payment && readRow(PAYMENTS, written.payment),
+      };
 }
 
 const ofRefund = (refund: CallbackRefund | undefined): string =>
   refund === undefined ? '' : `, refund ${refund.outRefundNo} ${refund.answer.state}`;
 
 /** What a stored callback says. */
-export function readCallback(row: Callback): { answer: ChannelAnswer; refund: CallbackRefund | undefined } {
+export function readCallback(row: Pick<Callback, 'answer'>): {
+  answer: ChannelAnswer;
+  refund: CallbackRefund | undefined;
+} {
   const { refund, ...answer } = row.answer as unknown as ChannelAnswer & { refund?: CallbackRefund };
   return { answer: answer as ChannelAnswer, refund };
 }
@@ -202,17 +289,19 @@ async function matchCallback(
   now: Date,
 ): Promise<boolean> {
   const { merchantId, orderId } = await ownerOf(db, paymentId);
-  return await transaction(db, merchantId, orderId, async (tx) => {
-    await lockOrder(tx, merchantId, orderId);
-    const { count } = await tx.callback.updateMany({
-      where: { id: callbackId, paymentId: null },
-      data: { paymentId, nextSweepAt: null },
+  return await visibleTransaction(db, merchantId, orderId, async (tx, written) => {
+    await takeOrderLock(tx, merchantId, orderId);
+    const row = await tx.callback.findUniqueOrThrow({ where: { id: callbackId }, omit: { body: true } });
+    if (row.paymentId !== null) return false;
+    const payment = await tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
+    const word = wordOn(payment, readCallback(row).answer, now);
+    const detail = `${by === 'sweep' ? 'The sweep' : 'The recovery'} found the payment of a stored callback.`;
+    const found: Note = { kind: by, detail, at: now, data: { callbackId } };
+    await writeCallback(tx, {
+      ...{ row, paymentId, body: null, changes: word?.changes ?? null },
+      notes: [...(word?.notes ?? []), found],
     });
-    if (count === 0) return false;
-    const row = await tx.callback.findUniqueOrThrow({ where: { id: callbackId } });
-    await recordWord(tx, paymentId, readCallback(row), now);
-    const found = by === 'sweep' ? 'The sweep found' : 'The recovery found';
-    await note(tx, paymentId, by, `${found} the payment of a stored callback.`, now, { callbackId });
+    if (word !== null) written.add('payment');
     return true;
   });
 }

@@ -1,13 +1,14 @@
 import { isDeepStrictEqual } from 'node:util';
+import { forbidsAnother, refusesAttempts } from '../domain/attempt.ts';
 import { sayAmount } from '../domain/money.ts';
 import { Refusal } from '../domain/refusal.ts';
 import { isLive } from '../domain/states.ts';
 import type { LedgerClient } from './client.ts';
-import { forbidsAnother, isUnfilled, type NewOrder, refusesAttempts, UnaskedAttempts } from './intake.ts';
+import { isUnfilled, type NewOrder, UnaskedAttempts } from './intake.ts';
+import { visibleTransaction } from './notify.ts';
 import { lockOrder } from './order-row.ts';
 import type { Order, Payment } from './rows.ts';
 import { note } from './timeline.ts';
-import { transaction } from './turns.ts';
 
 /** How an order that is not paid changes. */
 
@@ -35,7 +36,7 @@ export async function changeOrder(
   askedAttempts: ReadonlySet<string>,
   now: Date,
 ): Promise<void> {
-  await transaction(db, merchantId, orderId, async (tx) => {
+  await visibleTransaction(db, merchantId, orderId, async (tx) => {
     const order = await lockOrder(tx, merchantId, orderId);
     if (order === null) throw new Refusal('order_not_found', `There is no order ${orderId}.`);
     const news = differing(order, change);

@@ -1,4 +1,5 @@
 import type { LedgerClient } from './client.ts';
+import { givePlaces, PLACES_AT_ONCE } from './feed-places.ts';
 
 /** What is kept for a while only. Everything else in the ledger is kept for good. */
 
@@ -39,12 +40,13 @@ export async function removeOld(db: LedgerClient, now: Date): Promise<number> {
       )`,
   );
   removed += await inBatches(async () => {
+    await placeExpired(db, before(EVENTS_MS));
     // Whoever reads the feed from before the last of them is told that some are gone (see feed.ts).
     const [row] = await db.$queryRaw<{ count: number }[]>`
       WITH removed AS (
         DELETE FROM events WHERE id IN (
           SELECT id FROM events
-          WHERE created_at < ${before(EVENTS_MS)}
+          WHERE created_at < ${before(EVENTS_MS)} AND seq IS NOT NULL
             AND NOT EXISTS (SELECT FROM deliveries WHERE event_id = events.id AND status = 'pending')
           ORDER BY created_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
         ) RETURNING merchant_id, seq
@@ -57,6 +59,21 @@ export async function removeOld(db: LedgerClient, now: Date): Promise<number> {
     return row?.count ?? 0;
   });
   return removed;
+}
+
+/** What is removed without ever having been read has had a place: a reader from before that is told that it is gone. */
+async function placeExpired(db: LedgerClient, before: Date): Promise<void> {
+  const merchants = await db.$queryRaw<{ merchant_id: string }[]>`
+    SELECT DISTINCT merchant_id FROM (
+      SELECT merchant_id FROM events WHERE created_at < ${before} AND seq IS NULL ORDER BY created_at LIMIT ${BATCH}
+    ) AS expired`;
+  for (const { merchant_id: merchantId } of merchants) {
+    for (let placed = 0; placed < BATCH; ) {
+      const count = await givePlaces(db, merchantId, before);
+      if (count < PLACES_AT_ONCE) break;
+      placed += count;
+    }
+  }
 }
 
 /** A full batch means that there may be more. */

@@ -12,6 +12,7 @@ import type {
 } from '../domain/states.ts';
 import { type Prisma, PrismaClient } from '../generated/prisma/client.ts';
 import { ConnectionPool } from './connection.ts';
+import { statementNames } from './statement-names.ts';
 
 const column =
   <T>() =>
@@ -63,7 +64,11 @@ export function createLedgerClient(databaseUrl: string, applicationName?: string
     // The server cannot end a statement when it is itself what has fallen silent.
     query_timeout: 5_500,
   });
-  const adapter = new PrismaPg(pool, { disposeExternalPool: true });
+  const adapter = new PrismaPg(pool, {
+    disposeExternalPool: true,
+    // Its type does not say so: what has no name is not prepared.
+    statementNameGenerator: statementNames() as (statement: { readonly sql: string }) => string,
+  });
   const client = new PrismaClient({ adapter, transactionOptions: { maxWait: 3_000, timeout: 6_000 } });
   return client as unknown as LedgerClient;
 }

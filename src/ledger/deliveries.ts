@@ -1,13 +1,14 @@
-import { isFree } from '../domain/attention.ts';
+import { type Attention, isFree } from '../domain/attention.ts';
 import {
   DELIVERY_ALARM_MS,
   type DeliverySnapshot,
   deliveryWait,
   isToldByPayment,
+  ORDER_UNKNOWN_EVERY_MS,
   TELLING_TAKES_AT_MOST_MS,
   type Telling,
 } from '../domain/delivery.ts';
-import { isRedeliverable } from '../domain/event.ts';
+import { type DeliveryOutcome, isRedeliverable, ORDER_UNKNOWN_FOR_MS } from '../domain/event.ts';
 import { Refusal } from '../domain/refusal.ts';
 import { SAME_TIME_MS } from '../domain/schedule.ts';
 import type { Prisma } from '../generated/prisma/client.ts';
@@ -162,6 +163,7 @@ export async function takeTurn(db: LedgerClient, deliveryId: string, now: Date):
  * Writes down what the order service said, and draws the conclusions in the same transaction: a delivery settles once,
  * and the payment that waits for it with it. A call for a delivery that is settled is only logged.
  * @param random from 0 to 1, see deliveryWait.
+ * @param unknownForMs how long the order service may not know the order.
  */
 export async function recordAttempt(
   db: LedgerClient,
@@ -169,12 +171,14 @@ export async function recordAttempt(
   attempt: Attempt,
   random: number,
   now: Date,
+  unknownForMs = ORDER_UNKNOWN_FOR_MS,
 ): Promise<DeliverySnapshot> {
   return await underDeliveryLock(db, deliveryId, now, async (locked) => {
     const { tx } = locked;
     const paymentId = locked.payment.id;
-    const { outcome, statusCode, detail, durationMs, at, retryAfterMs } = attempt;
-    await tx.deliveryAttempt.create({ data: { deliveryId, at, outcome, statusCode, detail, durationMs } });
+    const { outcome, statusCode, detail, answer, durationMs, at, retryAfterMs } = attempt;
+    const call = { deliveryId, at, outcome, statusCode, detail, durationMs, answer: answer ?? null };
+    await tx.deliveryAttempt.create({ data: call });
     const row = await tx.delivery.update({
       where: { id: deliveryId },
       data: {
@@ -184,7 +188,7 @@ export async function recordAttempt(
       },
       include: { event: true },
     });
-    const isAnswered = outcome !== 'unknown' && outcome !== 'not_applied';
+    const isAnswered = SETTLED_BY[outcome] !== undefined;
     // One that is settled has no time of its own: what was asked for and failed would never be told.
     if (isAnswered || row.status === 'pending')
       await tx.delivery.updateMany({ where: { id: deliveryId }, data: { redeliveryAskedAt: null } });
@@ -198,12 +202,67 @@ export async function recordAttempt(
     }
     if (delivery.status !== 'pending')
       return toDeliverySnapshot({ ...delivery, event, payment: locked.payment });
-    if (!isAnswered) return await goOn(locked, { ...delivery, event }, attempt, random, now);
-    const settled = await settle(tx, delivery.id, outcome === 'agreed' ? 'delivered' : outcome, now);
-    const concluded = await conclude(locked, event, attempt, now);
-    const payment = await endFailing({ ...locked, payment: concluded }, now);
+    const status =
+      outcome === 'order_unknown' &&
+      (await isUnknownForGood(locked, { ...delivery, event }, at, unknownForMs))
+        ? 'gone'
+        : SETTLED_BY[outcome];
+    if (status === undefined)
+      return await goOn(locked, { ...delivery, event }, attempt, random, now, unknownForMs);
+    const settled = await settle(tx, delivery.id, status, now);
+    const concluded = await conclude(locked, event, attempt, now, unknownForMs);
+    const payment = await endFailing({ ...locked, payment: concluded }, now, unknownForMs);
     return toDeliverySnapshot({ ...settled, event, payment });
   });
+}
+
+/** The outcomes that are answers, and what becomes of a delivery that is pending. */
+const SETTLED_BY: Readonly<Partial<Record<DeliveryOutcome, 'delivered' | 'conflict' | 'gone'>>> = {
+  agreed: 'delivered',
+  conflict: 'conflict',
+  gone: 'gone',
+};
+
+/**
+ * From when on the answer that the order is not known counts as "gone": so long after the first such answer, and when
+ * nothing else, be it silence, was the answer for the last hour. One such answer at either end of an outage says nothing
+ * of the time between.
+ * @returns null when the order service never answered so.
+ */
+async function unknownUntil(tx: LedgerTx, deliveryId: string, unknownForMs: number): Promise<Date | null> {
+  const firstAfter = (id: bigint) =>
+    tx.deliveryAttempt.findFirst({
+      where: { deliveryId, outcome: 'order_unknown', id: { gt: id } },
+      select: { at: true },
+      orderBy: { id: 'asc' },
+    });
+  const first = await firstAfter(0n);
+  if (first === null) return null;
+  const other = await tx.deliveryAttempt.findFirst({
+    where: { deliveryId, outcome: { not: 'order_unknown' } },
+    select: { id: true },
+    orderBy: { id: 'desc' },
+  });
+  const last = other === null ? first : await firstAfter(other.id);
+  const ends = [first.at.getTime() + unknownForMs];
+  if (last !== null) ends.push(last.at.getTime() + ORDER_UNKNOWN_EVERY_MS);
+  return new Date(Math.max(...ends));
+}
+
+/**
+ * Whether the order service, which does not know the order now, has not known it for so long that it counts as gone. An
+ * event that moves no money needs no time of its own once that was found of another event of the payment.
+ */
+async function isUnknownForGood(
+  { tx, payment }: Locked,
+  { id, event }: Delivery & { event: Event },
+  at: Date,
+  unknownForMs: number,
+): Promise<boolean> {
+  const until = await unknownUntil(tx, id, unknownForMs);
+  if (until !== null && at.getTime() + SAME_TIME_MS >= until.getTime()) return true;
+  if (isToldByPayment(event.type, payment.orderUpdate)) return false;
+  return (await tx.delivery.count({ where: { paymentId: payment.id, status: 'gone' } })) > 0;
 }
 
 /** @throws Prisma's P2025 when there is no such delivery. */
@@ -224,11 +283,15 @@ async function underDeliveryLock<T>(
 async function goOn(
   locked: Locked,
   { event, ...delivery }: Delivery & { event: Event },
-  { outcome, detail, retryAfterMs }: Attempt,
+  attempt: Attempt,
   random: number,
   now: Date,
+  unknownForMs: number,
 ): Promise<DeliverySnapshot> {
-  const wait = deliveryWait(delivery.attempts, random, retryAfterMs);
+  const { outcome, detail, retryAfterMs } = attempt;
+  const until = await unknownUntil(locked.tx, delivery.id, unknownForMs);
+  const unknownForMoreMs = until === null ? null : until.getTime() - now.getTime();
+  const wait = deliveryWait(delivery.attempts, random, retryAfterMs, unknownForMoreMs);
   // A person who wanted it told at once, while this attempt was under way, may have mended what it failed by. What the
   // order service asked for itself holds all the same.
   const isHurried =
@@ -238,12 +301,25 @@ async function goOn(
     data: { nextAttemptAt: isHurried ? null : new Date(now.getTime() + wait), tellingUntil: null },
   });
   const row = { ...waiting, event, payment: locked.payment };
-  const payment =
-    outcome === 'not_applied' || isOverdue(row, now) || row.payment.attention === 'order_update_failing'
-      ? await showFailing(locked, row, detail, now)
-      : locked.payment;
+  const isShownNow =
+    outcome === 'not_applied' ||
+    isOverdue(row, now) ||
+    isOfAwaited(row.payment.attention) ||
+    (saysUnknown(attempt) && isToldByPayment(event.type, row.payment.orderUpdate));
+  const payment = isShownNow ? await showFailing(locked, row, attempt, now, unknownForMs) : locked.payment;
   return toDeliverySnapshot({ ...row, payment }, detail);
 }
+
+/** What one call came to, as far as it is shown. */
+type LastAnswer = Pick<Attempt, 'outcome' | 'statusCode' | 'detail'>;
+
+/** Also a 404 that settles nothing, as it may be a router's: a person is to look at the same things. */
+const saysUnknown = ({ outcome, statusCode }: LastAnswer): boolean =>
+  outcome === 'order_unknown' || (outcome === 'unknown' && statusCode === 404);
+
+/** What a payment shows while the event on which it waits is not agreed to: by the last answer the one or the other. */
+const isOfAwaited = (attention: Attention | null): boolean =>
+  attention === 'order_update_failing' || attention === 'order_unknown';
 
 const waitingSince = ({ firstAttemptAt, createdAt }: Delivery): Date => firstAttemptAt ?? createdAt;
 
@@ -255,17 +331,18 @@ export async function showOverdue(
   db: LedgerClient,
   deliveryId: string,
   now: Date,
+  unknownForMs = ORDER_UNKNOWN_FOR_MS,
 ): Promise<DeliverySnapshot> {
   return await underDeliveryLock(db, deliveryId, now, async (locked) => {
     const { log, ...delivery } = await locked.tx.delivery.findUniqueOrThrow({
       where: { id: deliveryId },
       include: { event: true, log: LAST_ATTEMPT },
     });
-    const lastAnswer = log[0]?.detail;
+    const last = log[0];
     const row = { ...delivery, payment: locked.payment };
-    if (row.status !== 'pending' || !isOverdue(row, now)) return toDeliverySnapshot(row, lastAnswer);
-    const payment = await showFailing(locked, row, lastAnswer, now);
-    return toDeliverySnapshot({ ...row, payment }, lastAnswer);
+    if (row.status !== 'pending' || !isOverdue(row, now)) return toDeliverySnapshot(row, last?.detail);
+    const payment = await showFailing(locked, row, last, now, unknownForMs);
+    return toDeliverySnapshot({ ...row, payment }, last?.detail);
   });
 }
 
@@ -274,38 +351,133 @@ export const isShowable = ({ event, payment }: DeliveryRow): boolean =>
   payment.attention === null ||
   (isFree(payment.attention) && isToldByPayment(event.type, payment.orderUpdate));
 
-/** Shows the payment of this delivery, once: a person who has seen it is not told again. */
+/**
+ * Shows the payment of this delivery, each attention once (see `isSeen`): a person who has seen it is not told again.
+ * While it waits for the order service it shows what the last answer means.
+ */
 async function showFailing(
-  { tx, payment }: Locked,
+  locked: Locked,
   delivery: DeliveryRow,
-  lastAnswer: string | undefined,
+  last: LastAnswer | undefined,
   now: Date,
+  unknownForMs: number,
 ): Promise<Payment> {
-  const { event } = delivery;
-  const isAwaited = isToldByPayment(event.type, payment.orderUpdate);
-  const attention = isAwaited ? 'order_update_failing' : 'delivery_failing';
-  const since = waitingSince(delivery).toISOString();
-  const detail =
-    lastAnswer === undefined
-      ? `The order service has not been told${isAwaited ? '' : ` of ${event.type}`} yet, and should have been at ${since}.`
-      : `The order service has not ${isAwaited ? 'agreed' : `answered ${event.type}`} since ${since}. Its last answer: ${lastAnswer}`;
-  if (payment.attention === attention) return await update(tx, payment.id, { attentionDetail: detail });
-  if (!isShowable({ ...delivery, payment })) return payment;
-  const shown = await tx.timelineEntry.findFirst({
-    where: {
-      paymentId: payment.id,
-      kind: 'attention',
-      data: { path: ['deliveryId'], equals: delivery.id },
-    },
-    select: { id: true },
-  });
-  if (shown !== null) return payment;
-  await note(tx, payment.id, 'attention', `${attention}: ${detail}`, now, { deliveryId: delivery.id });
+  const { tx, payment } = locked;
+  const failing = await failingOf(tx, { ...delivery, payment }, last, unknownForMs);
+  const { attention, detail, until } = failing;
+  const data = { deliveryId: delivery.id, ...(until && { until: until.toISOString() }) };
+  if (payment.attention === attention) {
+    // Whether the attention shown names a deadline decides whether a dismissal covers the deadline.
+    if (await hasChangedDeadline(tx, delivery, failing))
+      await note(tx, payment.id, 'attention', `${attention}: ${detail}`, now, data);
+    return await update(tx, payment.id, { attentionDetail: detail });
+  }
+  const replaces = isOfAwaited(payment.attention) && isOfAwaited(attention);
+  if (!replaces) {
+    if (!isShowable({ ...delivery, payment })) return payment;
+    if (await isSeen(tx, delivery, failing)) return payment;
+  }
+  await note(tx, payment.id, 'attention', `${attention}: ${detail}`, now, data);
   return await update(tx, payment.id, raised(attention, detail, now));
 }
 
+/** What is to be shown of a delivery, and the time from which on the order counts as gone, or null when there is none. */
+interface Failing {
+  readonly attention: Attention;
+  readonly detail: string;
+  readonly until: Date | null;
+}
+
+/** The timeline's entries that show an attention of the delivery. */
+const shownOf = ({ id, paymentId }: Delivery) =>
+  ({
+    ...{ paymentId, kind: 'attention' },
+    data: { path: ['deliveryId'], equals: id },
+  }) satisfies Prisma.TimelineEntryWhereInput;
+
+/** Those of them that name a deadline. */
+const NAMES_DEADLINE = {
+  data: { path: ['until'], string_starts_with: '' },
+} satisfies Prisma.TimelineEntryWhereInput;
+
+/** Whether the newest entry of `order_unknown` names a deadline and this answer sets none, or the other way round. */
+async function hasChangedDeadline(
+  tx: LedgerTx,
+  delivery: Delivery,
+  { attention, until }: Failing,
+): Promise<boolean> {
+  if (attention !== 'order_unknown') return false;
+  const newest = await tx.timelineEntry.findFirst({
+    where: shownOf(delivery),
+    select: { id: true },
+    orderBy: { id: 'desc' },
+  });
+  if (newest === null) return true;
+  const named = await tx.timelineEntry.count({ where: { id: newest.id, ...NAMES_DEADLINE } });
+  return named > 0 !== (until !== null);
+}
+
+/**
+ * Whether a person has seen this attention of the delivery: it was shown. Money moves by an order that is not known, so
+ * that one counts as seen only when it did not give way to another of the delivery before a person dismissed it, and,
+ * where the answer sets a deadline, only by an entry that names one.
+ */
+async function isSeen(tx: LedgerTx, delivery: Delivery, { attention, until }: Failing): Promise<boolean> {
+  const ofDelivery = shownOf(delivery);
+  const shown = await tx.timelineEntry.findFirst({
+    where: {
+      ...{ ...ofDelivery, detail: { startsWith: `${attention}: ` } },
+      AND: until === null ? [] : [NAMES_DEADLINE],
+    },
+    select: { id: true },
+    orderBy: { id: 'desc' },
+  });
+  if (shown === null) return false;
+  if (attention !== 'order_unknown') return true;
+  const next = await tx.timelineEntry.findFirst({
+    where: { ...ofDelivery, id: { gt: shown.id } },
+    select: { id: true },
+    orderBy: { id: 'asc' },
+  });
+  if (next === null) return true;
+  const dismissals = await tx.timelineEntry.count({
+    where: {
+      ...{ paymentId: delivery.paymentId, kind: 'manual', id: { gt: shown.id, lt: next.id } },
+      data: { path: ['action'], equals: 'dismiss' },
+    },
+  });
+  return dismissals > 0;
+}
+
+/** What is to be shown of a delivery without an answer that counts. */
+async function failingOf(
+  tx: LedgerTx,
+  delivery: DeliveryRow,
+  last: LastAnswer | undefined,
+  unknownForMs: number,
+): Promise<Failing> {
+  const { event, payment } = delivery;
+  const since = waitingSince(delivery).toISOString();
+  const isAwaited = isToldByPayment(event.type, payment.orderUpdate);
+  const attention = isAwaited ? 'order_update_failing' : 'delivery_failing';
+  if (last === undefined) {
+    const detail = `The order service has not been told${isAwaited ? '' : ` of ${event.type}`} yet, and should have been at ${since}.`;
+    return { attention, detail, until: null };
+  }
+  const answer = `Its last answer: ${last.detail}`;
+  if (isAwaited && saysUnknown(last)) {
+    const until = last.outcome === 'order_unknown' ? await unknownUntil(tx, delivery.id, unknownForMs) : null;
+    const then =
+      until === null ? '' : ` Unless it knows it by ${until.toISOString()}, the order counts as gone.`;
+    const said = `The order service does not know order ${payment.orderId}, told since ${since}. ${answer}`;
+    return { attention: 'order_unknown', detail: `${said}${then}`, until };
+  }
+  const silent = `The order service has not ${isAwaited ? 'agreed' : `answered ${event.type}`} since ${since}.`;
+  return { attention, detail: `${silent} ${answer}`, until: null };
+}
+
 /** An event was told: none of the payment fails any more, or another one does. */
-async function endFailing(locked: Locked, now: Date): Promise<Payment> {
+async function endFailing(locked: Locked, now: Date, unknownForMs: number): Promise<Payment> {
   const { tx, payment } = locked;
   const over = cleared(payment, 'events_told');
   if (over.attention === undefined) return payment;
@@ -321,8 +493,9 @@ async function endFailing(locked: Locked, now: Date): Promise<Payment> {
     shown = await showFailing(
       { ...locked, payment: shown },
       { ...other, payment: shown },
-      log[0]?.detail,
+      log[0],
       now,
+      unknownForMs,
     );
   }
   return shown;

@@ -20,14 +20,25 @@ export interface Attempt {
   /** A sentence. */
   readonly detail: string;
   readonly durationMs: number;
+  /** The start of the body of an answer that fails. */
+  readonly answer?: string;
   /** What the service asked for. */
   readonly retryAfterMs?: number;
   /** When it began. */
   readonly at: Date;
 }
 
-/** What the order service's word does to the payment that waits for it. Of every other event it settles the delivery alone. */
-export async function conclude(locked: Locked, event: Event, attempt: Attempt, now: Date): Promise<Payment> {
+/**
+ * What the order service's word does to the payment that waits for it. Of every other event it settles the delivery
+ * alone. `order_unknown` is given once its time, `unknownForMs`, is over.
+ */
+export async function conclude(
+  locked: Locked,
+  event: Event,
+  attempt: Attempt,
+  now: Date,
+  unknownForMs: number,
+): Promise<Payment> {
   const { tx, payment, order } = locked;
   if (!isToldByPayment(event.type, payment.orderUpdate)) return payment;
   switch (attempt.outcome) {
@@ -40,9 +51,13 @@ export async function conclude(locked: Locked, event: Event, attempt: Attempt, n
         `The order service refuses it. ${attempt.detail}`,
         now,
       );
-    case 'gone': {
+    case 'gone':
+    case 'order_unknown': {
       const merchant = await tx.merchant.findUniqueOrThrow({ where: { id: payment.merchantId } });
-      const detail = 'The order service has no such order any more';
+      const detail =
+        attempt.outcome === 'gone'
+          ? 'The order service has no such order any more'
+          : `The order service has not known the order for ${unknownForMs / 3_600_000} h`;
       if (merchant.latePayment !== 'review')
         return await giveBack(locked, 'late_payment', `${detail}; the money is owed back.`, now);
       const said = `${detail}; the merchant wants to decide.`;
@@ -56,7 +71,7 @@ export async function conclude(locked: Locked, event: Event, attempt: Attempt, n
 /** The payment that was told to its order service is applied. */
 async function agree({ tx, payment }: Locked, detail: string, now: Date): Promise<Payment> {
   const over = cleared(payment, 'order_decided');
-  if (over.attention === null) await note(tx, payment.id, 'attention', 'order_update_failing is over.', now);
+  if (over.attention === null) await note(tx, payment.id, 'attention', `${payment.attention} is over.`, now);
   await note(tx, payment.id, 'order', detail, now, { orderUpdate: 'applied' });
   const applied = await update(tx, payment.id, { orderUpdate: 'applied', orderUpdatedAt: now, ...over });
   return await showReversed(tx, applied, now);

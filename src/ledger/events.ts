@@ -2,6 +2,8 @@ import type { EventType } from '../domain/event.ts';
 import { newDeliveryId, newEventId } from '../domain/ids.ts';
 import { json, type LedgerTx } from './client.ts';
 import { type EventContent, orderData, paymentData, refundData } from './event-data.ts';
+import type { Event, Merchant, Order, Payment, Refund } from './rows.ts';
+import { type Writes, write } from './write.ts';
 
 /** Something happened that the merchant is told of. */
 export interface News {
@@ -14,56 +16,83 @@ export interface News {
   readonly mustBeTold?: boolean;
 }
 
+/** The rows of an event, as they are once the transaction has written them. */
+export interface Told {
+  readonly payment: Payment;
+  readonly order: Order;
+  readonly merchant: Pick<Merchant, 'orderServiceUrl'>;
+  readonly refund?: Refund;
+  /** When the newest event of the order's payments is from; null: they have none. */
+  readonly newestEventAt: Date | null;
+}
+
 /**
- * Writes the merchant's event of what this transaction does to the payment, as the rows are now, and its delivery when
- * the merchant has an order service. Must be the last thing a transaction does:
- *
- * Readers go on from the last place (`seq`) they have seen, so within a merchant events must become visible in the order
- * of their places. A lock of the merchant's, held from before the place is given until the commit, sees to that. Taken
- * last, after every row lock, nobody can wait for it who holds what its holder still needs.
+ * The version of the payment's next event. Above the seconds since its creation: a version that a lost commit had given out
+ * is not given out again after a restore, and a receiver does not take the new event for one it knows.
  */
-export async function recordEvent(
-  tx: LedgerTx,
-  paymentId: string,
-  { type, refundId, mustBeTold }: News,
+export function versionAfter(
+  { eventVersion, createdAt }: Pick<Payment, 'eventVersion' | 'createdAt'>,
   now: Date,
-): Promise<void> {
-  // Above the seconds since its creation: a version that a lost commit had given out is not given out again after
-  // a restore, and a receiver does not take the new event for one it knows.
-  await tx.$executeRaw`
-    UPDATE payments SET event_version = GREATEST(
-      event_version + 1, FLOOR(EXTRACT(EPOCH FROM ${now}::timestamptz - created_at))::int + 1
-    ) WHERE id = ${paymentId}`;
-  const payment = await tx.payment.findUniqueOrThrow({
-    where: { id: paymentId },
-    include: { order: true, merchant: { select: { orderServiceUrl: true } } },
-  });
-  const { order, merchant, ...row } = payment;
-  const { merchantId, eventVersion: version } = row;
-  const refund =
-    refundId === undefined ? undefined : await tx.refund.findUniqueOrThrow({ where: { id: refundId } });
+): number {
+  const seconds = Math.floor((now.getTime() - createdAt.getTime()) / 1000);
+  return Math.max(eventVersion, seconds) + 1;
+}
+
+/**
+ * The merchant's event of what the transaction does to the payment, and its delivery when the merchant has an order
+ * service. The event has no place in the feed yet: see feed-places.ts.
+ *
+ * The events of an order's payments have times in the order of their commits, whatever the clocks of the processes say: each
+ * has the order as it is then (`data.order`), and who applies them by their times must end with the order as it is.
+ */
+export function eventOf(
+  { payment, order, merchant, refund, newestEventAt }: Told,
+  { type, mustBeTold }: News,
+  now: Date,
+): Writes & { readonly payment: Partial<Payment> } {
+  const version = versionAfter(payment, now);
   const content: EventContent = {
-    payment: paymentData(row),
+    payment: paymentData(payment),
     order: orderData(order),
     ...(refund === undefined ? {} : { refund: refundData(refund) }),
   };
-  const id = newEventId();
-  await tx.$queryRaw`
-    SELECT 1 FROM pg_advisory_xact_lock(hashtextextended(${`nodrop-events-${merchantId}`}, 0))`;
-  await tx.event.create({
-    data: {
-      id,
-      merchantId,
-      paymentId,
+  const isTold = mustBeTold ?? (merchant.orderServiceUrl !== null || payment.orderUpdate === 'pending');
+  return {
+    payment: { eventVersion: version },
+    event: {
+      id: newEventId(),
+      merchantId: payment.merchantId,
+      paymentId: payment.id,
       type,
       version,
-      data: json(content),
-      createdAt: now,
+      data: json(content) as Event['data'],
+      createdAt:
+        newestEventAt === null ? now : new Date(Math.max(now.getTime(), newestEventAt.getTime() + 1)),
     },
+    ...(isTold ? { deliveryId: newDeliveryId() } : {}),
+  };
+}
+
+/**
+ * Writes the event, of the rows as they are now. The last step of a transaction, which tells of all that it does; under
+ * the order's lock.
+ */
+export async function recordEvent(tx: LedgerTx, paymentId: string, news: News, now: Date): Promise<void> {
+  const { order, merchant, ...payment } = await tx.payment.findUniqueOrThrow({
+    where: { id: paymentId },
+    include: { order: true, merchant: { select: { orderServiceUrl: true } } },
   });
-  if (mustBeTold ?? (merchant.orderServiceUrl !== null || row.orderUpdate === 'pending')) {
-    await tx.delivery.create({
-      data: { id: newDeliveryId(), eventId: id, merchantId, paymentId, createdAt: now },
-    });
-  }
+  const { refundId } = news;
+  const refund =
+    refundId === undefined ? undefined : await tx.refund.findUniqueOrThrow({ where: { id: refundId } });
+  const { merchantId, orderId } = payment;
+  const { _max: newest } = await tx.event.aggregate({
+    _max: { createdAt: true },
+    where: { payment: { merchantId, orderId } },
+  });
+  const told = {
+    ...{ payment, order, merchant, newestEventAt: newest.createdAt },
+    ...(refund === undefined ? {} : { refund }),
+  };
+  await write(tx, payment, eventOf(told, news, now));
 }

@@ -1,6 +1,7 @@
 import type { DeliveryStatus } from '../domain/event.ts';
 import { Refusal } from '../domain/refusal.ts';
 import type { LedgerClient } from './client.ts';
+import { placeCommitted } from './feed-places.ts';
 import type { Delivery, DeliveryAttempt, Event, Payment } from './rows.ts';
 import { beyond, NEWEST_FIRST, type Page } from './views.ts';
 
@@ -17,8 +18,9 @@ export interface FeedPlace {
 }
 
 /**
- * The merchant's events after the place, or from the oldest kept, oldest first, and the place after them. Within a
- * merchant events become visible in the order of their places, so that a reader that goes on from there misses none.
+ * The merchant's events after the place, or from the oldest kept, oldest first, and the place after them. Those that
+ * have no place get theirs. Within a merchant places become visible in their order, so that a reader that goes on from
+ * there misses none.
  * @throws Refusal `cursor_expired` when events after the place have been removed (see cleanup.ts), or when the ledger
  * was restored from before the place: new events get places up to it, and the reader would skip them.
  */
@@ -27,6 +29,7 @@ export async function listEvents(
   merchantId: string,
   { limit, after }: { readonly limit: number; readonly after: FeedPlace | null },
 ): Promise<{ readonly events: Event[]; readonly next: FeedPlace }> {
+  await placeCommitted(db, merchantId);
   const events = await db.event.findMany({
     where: { merchantId, seq: { gt: after?.seq ?? 0n } },
     orderBy: { seq: 'asc' },

@@ -2,6 +2,7 @@ import type { PaymentTerms } from '../domain/payment.ts';
 import { matchCallbacksOf } from './callbacks.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { isUnfilled } from './intake.ts';
+import { visibleTransaction } from './notify.ts';
 import { lockOrder } from './order-row.ts';
 import type { Order, Payment } from './rows.ts';
 import { note } from './timeline.ts';
@@ -17,7 +18,7 @@ export class NotRecoverable extends Error {
  * Writes a lost payment again, and its order if that is lost too: `paying` with cancel requested and without a next
  * action, so that the channel is asked, a paid one settles, and an unpaid one is closed. It and its order are marked
  * `recovered`. Callbacks that came for it meanwhile are matched. A payment that is there is left as it is.
- * @throws NotRecoverable
+ * @throws NotRecoverable, TooBusy
  */
 export async function recoverPayment(
   db: LedgerClient,
@@ -25,7 +26,9 @@ export async function recoverPayment(
   clientTokenHash: string,
   now: Date,
 ): Promise<{ payment: Payment; written: boolean }> {
-  const recovered = await db.$transaction((tx) => write(tx, terms, clientTokenHash, now));
+  const recovered = await visibleTransaction(db, terms.merchantId, terms.orderId, (tx) =>
+    write(tx, terms, clientTokenHash, now),
+  );
   await matchCallbacksOf(db, recovered.payment, now);
   return recovered;
 }

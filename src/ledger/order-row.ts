@@ -1,8 +1,9 @@
 import type { PaidAnswer } from '../domain/channel.ts';
 import { decideSuccess, type SuccessDecision } from '../domain/decision.ts';
-import type { OrderStatus } from '../domain/states.ts';
+import { isLive, type OrderStatus } from '../domain/states.ts';
 import type { LedgerTx } from './client.ts';
-import type { Order, Payment } from './rows.ts';
+import { takeOrderLock } from './raw-rows.ts';
+import type { Merchant, Order, Payment } from './rows.ts';
 import { UNSETTLED_MONEY } from './snapshot.ts';
 import { note } from './timeline.ts';
 
@@ -10,24 +11,20 @@ import { note } from './timeline.ts';
 
 /** Locks the order for the rest of the transaction; every decision about an order starts here. */
 export async function lockOrder(tx: LedgerTx, merchantId: string, orderId: string): Promise<Order | null> {
-  await tx.$queryRaw`SELECT 1 FROM orders WHERE merchant_id = ${merchantId} AND id = ${orderId} FOR UPDATE`;
+  await takeOrderLock(tx, merchantId, orderId);
   return await tx.order.findUnique({ where: { merchantId_id: { merchantId, id: orderId } } });
 }
 
 /**
- * Decides what the payment's money does to the locked order, and pays the order if it is `applied`.
- * Other live attempts of the order are told to cancel, durably, in the same transaction.
- * @returns the decision, whether the merchant's own order service must be told of it before the order counts as paid,
- *   and the payments whose workflows want to hear of their cancellation.
+ * Decides what the payment's money does to the locked order.
+ * @returns the decision, and what it changes of the order: it is paid when it is `applied`.
  */
-export async function payOrder(
-  tx: LedgerTx,
+export function payOrder(
   order: Order,
   payment: Payment,
+  { latePayment }: Pick<Merchant, 'latePayment'>,
   answer: PaidAnswer,
-  now: Date,
-): Promise<{ decision: SuccessDecision; mustBeTold: boolean; cancelled: string[] }> {
-  const merchant = await tx.merchant.findUniqueOrThrow({ where: { id: order.merchantId } });
+): { decision: SuccessDecision; changes: Partial<Order> | undefined } {
   const decision = decideSuccess({
     orderStatus: order.status,
     paymentStatus: payment.status,
@@ -35,37 +32,31 @@ export async function payOrder(
     currency: order.currency,
     asked: { amount: Number(payment.amount), currency: payment.currency },
     expiresAt: payment.expiresAt.getTime(),
-    latePayment: merchant.latePayment,
+    latePayment,
     recovered: order.recoveredAt !== null,
     answer,
   });
-  const mustBeTold = merchant.orderServiceUrl !== null;
-  if (decision.orderUpdate !== 'applied') return { decision, mustBeTold, cancelled: [] };
-
-  await tx.order.update({
-    where: { merchantId_id: { merchantId: order.merchantId, id: order.id } },
-    data: { status: 'succeeded', paidPaymentId: payment.id, paidAt: new Date(answer.paidAt) },
-  });
-  const cancelled = await cancelOthers(tx, order, payment.id, now);
-  return { decision, mustBeTold, cancelled: cancelled.map(({ id }) => id) };
+  if (decision.orderUpdate !== 'applied') return { decision, changes: undefined };
+  const paidAt = new Date(answer.paidAt);
+  return { decision, changes: { status: 'succeeded', paidPaymentId: payment.id, paidAt } };
 }
 
-/** Asks every other live attempt of a paid order to cancel. @returns these attempts, which want to hear of it. */
+/** Those of the other attempts of a paid order that are to end: their workflows are told. */
+export const othersToCancel = (others: readonly Payment[]): Payment[] =>
+  others.filter(({ status }) => isLive(status));
+
+/** Asks them to cancel. @param toCancel see `othersToCancel`, as they are under the order's lock. */
 export async function cancelOthers(
   tx: LedgerTx,
-  { merchantId, id: orderId }: Order,
+  toCancel: readonly Payment[],
   paidBy: string,
   now: Date,
-): Promise<Payment[]> {
-  const others = await tx.payment.findMany({
-    where: { merchantId, orderId, id: { not: paidBy }, status: { in: ['created', 'paying'] } },
-  });
-  for (const { id, cancelRequestedAt } of others) {
+): Promise<void> {
+  for (const { id, cancelRequestedAt } of toCancel) {
     if (cancelRequestedAt !== null) continue;
     await tx.payment.update({ where: { id }, data: { cancelRequestedAt: now } });
     await note(tx, id, 'order', `Cancel asked for: the order is paid by ${paidBy}.`, now);
   }
-  return others;
 }
 
 /**

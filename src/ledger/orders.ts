@@ -1,9 +1,9 @@
 import { Refusal } from '../domain/refusal.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
+import { visibleTransaction } from './notify.ts';
 import { lockOrder, releaseOrder } from './order-row.ts';
 import type { Order, Payment } from './rows.ts';
 import { note } from './timeline.ts';
-import { transaction } from './turns.ts';
 
 /** How orders end without being paid. */
 
@@ -22,7 +22,7 @@ export async function cancelOrder(
   orderId: string,
   now: Date,
 ): Promise<{ status: string; live: Payment[] }> {
-  return await transaction(db, merchantId, orderId, async (tx) => {
+  return await visibleTransaction(db, merchantId, orderId, async (tx) => {
     const order = await lockOrder(tx, merchantId, orderId);
     if (order === null) throw new Refusal('order_not_found', `There is no order ${orderId}.`);
     if (order.status === 'succeeded' || order.status === 'refunded') {
@@ -83,7 +83,7 @@ export async function releaseEndingOrder(
     });
   // Before the work: one that fails comes after all others the next time.
   await lookAgain(db, FAILED_REST_MS);
-  return await transaction(db, merchantId, id, async (tx) => {
+  return await visibleTransaction(db, merchantId, id, async (tx) => {
     const order = await lockOrder(tx, merchantId, id);
     if (order === null) return false;
     if ((await releaseOrder(tx, order, now)) !== order.status) return true;

@@ -1,24 +1,32 @@
+import { isMoney, isNews, isUndecidedTooLong, recordedAnswer, undecidedAlarm } from '../domain/answer.ts';
 import { type Attention, isClearedBy, isFree, type Occasion } from '../domain/attention.ts';
 import type { ChannelAnswer, NextAction, PaidAnswer } from '../domain/channel.ts';
 import type { EventType } from '../domain/event.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import { canPaymentGo, isLive, type SettledBy } from '../domain/states.ts';
-import { json, type LedgerClient, type LedgerTx } from './client.ts';
-import { cleared, type Locked, raised, raisedUnlessDisputed, underLock, update } from './locked.ts';
-import { payOrder, releaseOrder } from './order-row.ts';
-import { giveBackOthers, owedRefund, oweRefund } from './refunds.ts';
+import { json, type LedgerClient } from './client.ts';
+import {
+  cleared,
+  type Locked,
+  raised,
+  raisedUnlessDisputed,
+  underLock,
+  update,
+  type Work,
+} from './locked.ts';
+import { cancelOthers, othersToCancel, payOrder, releaseOrder } from './order-row.ts';
+import { giveBackOthers, othersToGiveBack, owedRefund, oweRefund } from './refunds.ts';
 import { recordExternalRefunds } from './reversals.ts';
-import type { Order } from './rows.ts';
-import { isMoney, recordedAnswer, tellsMoreOf, toSnapshot } from './snapshot.ts';
-import { note } from './timeline.ts';
+import type { Payment } from './rows.ts';
+import { endAnswers, otherAnswer, takeAnswer } from './same-answer.ts';
+import { toSnapshot } from './snapshot.ts';
+import { aNote, note } from './timeline.ts';
+import type { OwnedPayment } from './turns.ts';
 
 /**
  * Every change of a payment. Each is one transaction under the order's row lock, conditional on the state it comes from,
  * so that doing it twice, or late, changes nothing (P5).
  */
-
-/** A channel that has not decided so long after the payment's expiry is shown to a person. */
-const UNDECIDED_ALARM_MS = 86_400_000;
 
 /** Null when there is no such payment. */
 export async function findPayment(
@@ -41,28 +49,29 @@ export async function loadPayment(db: LedgerClient, paymentId: string, now: Date
  */
 export async function recordCreated(
   db: LedgerClient,
-  paymentId: string,
+  of: string | OwnedPayment,
   nextAction: NextAction,
   now: Date,
 ): Promise<PaymentSnapshot> {
-  return await underLock(db, paymentId, now, async ({ tx, order, payment }) => {
+  return await underLock(db, of, now, async ({ order, payment, write }) => {
     if (!isLive(payment.status)) return toSnapshot(payment, now);
-    const paying = await update(tx, paymentId, {
-      status: 'paying',
-      ...(payment.cancelRequestedAt === null ? { nextAction: json(nextAction) } : {}),
-      channelErrorSince: null,
-      ...cleared(payment, 'answered', 'trade_known'),
+    const noted =
+      payment.status === 'created'
+        ? aNote('transition', 'The channel has the trade: paying.', now)
+        : aNote('channel', 'The channel gave a new next action.', now);
+    const after = write({
+      payment: {
+        status: 'paying',
+        ...(payment.cancelRequestedAt === null
+          ? { nextAction: json(nextAction) as Payment['nextAction'] }
+          : {}),
+        channelErrorSince: null,
+        ...cleared(payment, 'answered', 'trade_known'),
+      },
+      ...(order.status === 'unpaid' ? { order: { status: 'paying' as const } } : {}),
+      notes: [noted],
     });
-    if (order.status === 'unpaid') {
-      await tx.order.update({
-        where: { merchantId_id: { merchantId: order.merchantId, id: order.id } },
-        data: { status: 'paying' },
-      });
-    }
-    if (payment.status === 'created')
-      await note(tx, paymentId, 'transition', 'The channel has the trade: paying.', now);
-    else await note(tx, paymentId, 'channel', 'The channel gave a new next action.', now);
-    return toSnapshot(paying, now);
+    return toSnapshot(after.payment, now);
   });
 }
 
@@ -77,8 +86,7 @@ export async function recordRefusal(
     const { tx, payment } = locked;
     if (payment.status !== 'created' || recordedAnswer(payment) !== null) return toSnapshot(payment, now);
     const refused = await update(tx, paymentId, {
-      channelState: 'failed',
-      channelAnsweredAt: now,
+      ...(await takeAnswer(tx, payment, 'failed', now)),
       channelAnswer: { state: 'failed', reason, by: 'query' },
     });
     return await end({ ...locked, payment: refused }, 'failed', `refused by the channel: ${reason}`, now);
@@ -100,10 +108,7 @@ export async function recordAnswer(
   return await underLock(db, paymentId, now, async (locked) => {
     const { tx, payment } = locked;
     const known = recordedAnswer(payment);
-    const definite = isMoney(answer) || answer.state === 'closed' || answer.state === 'failed';
-    const isNews = isMoney(known)
-      ? payment.status !== 'succeeded' && isMoney(answer) && tellsMoreOf(known, answer)
-      : definite && (known === null || isMoney(answer));
+    const news = isNews(payment.status, known, answer) ? answer : null;
     // Before an end the query is half of the answer: what is shown then is over when the close agrees, and ends it.
     const isHalf = by === 'close' && (answer.state === 'unpaid' || answer.state === 'unknown_trade');
     const occasions: Occasion[] = [
@@ -111,29 +116,29 @@ export async function recordAnswer(
       ...(answer.state === 'unknown_trade' ? [] : (['trade_known'] as const)),
       ...(answer.state === 'processing' ? [] : (['decided'] as const)),
     ];
-    const isOverdue =
-      answer.state === 'processing' &&
-      isLive(payment.status) &&
-      now.getTime() - payment.expiresAt.getTime() >= UNDECIDED_ALARM_MS;
     // By the first answer after that, as what was dismissed stays hidden.
-    const isFirst =
-      (payment.channelAnsweredAt?.getTime() ?? 0) < payment.expiresAt.getTime() + UNDECIDED_ALARM_MS;
+    const isFirst = (payment.channelAnsweredAt?.getTime() ?? 0) < undecidedAlarm(payment);
     const alarmed =
-      isOverdue && (payment.attention === null ? isFirst : isClearedBy(payment.attention, occasions));
+      isUndecidedTooLong(payment, answer, now) &&
+      (payment.attention === null ? isFirst : isClearedBy(payment.attention, occasions));
+    const isOther =
+      answer.state !== payment.channelState || news !== null || payment.channelErrorSince !== null;
     const recorded = await update(tx, paymentId, {
-      channelState: answer.state,
-      channelAnsweredAt: now,
+      ...(await takeAnswer(tx, payment, answer.state, now)),
       channelErrorSince: null,
       ...cleared(payment, ...occasions),
       ...(alarmed
         ? raised('channel_undecided', 'A day past its expiry the channel still says processing.', now)
         : {}),
-      ...(isNews ? { channelAnswer: json({ ...answer, by }) } : {}),
+      ...(news === null ? {} : { channelAnswer: json({ ...news, by }) }),
     });
-    await note(tx, paymentId, 'query', `The channel answered ${answer.state}.`, now, {
-      state: answer.state,
-      by,
-    });
+    // What is the same as before is counted.
+    if (isOther) {
+      await note(tx, paymentId, 'query', `The channel answered ${answer.state}.`, now, {
+        state: answer.state,
+        by,
+      });
+    }
     if (alarmed) await note(tx, paymentId, 'attention', 'channel_undecided', now);
     // Of a payment that is not settled, settling it records what has gone back.
     if (isMoney(answer) && recorded.status === 'succeeded') {
@@ -166,6 +171,7 @@ export async function recordSilence(
     await note(tx, paymentId, 'query', `The channel gave no readable answer: ${reason}`, now);
     const alarmed =
       isLive(payment.status) && payment.attention === null && now.getTime() - since.getTime() >= alarmAfterMs;
+    if (payment.channelErrorSince !== null && !alarmed) return toSnapshot(payment, now);
     const silent = await update(tx, paymentId, {
       channelErrorSince: since,
       ...(alarmed
@@ -191,15 +197,18 @@ const NEWS = {
  * The order update: one transaction records the money received, makes the payment `succeeded` and decides the
  * order. Reads the money from the answer on record, which a verified callback, a query or a close wrote.
  * @returns also the order's other live payments that are to cancel, and the refund that is owed and is to start: the
- * same ones however often it is called.
+ * same ones however often it is called; and whether deliveries of the order may be waiting to be started.
+ * @param mayWait for its turn, see `inTurn`.
  */
 export async function settlePayment(
   db: LedgerClient,
-  paymentId: string,
+  of: string | OwnedPayment,
   now: Date,
-): Promise<{ snapshot: PaymentSnapshot; cancelled: string[]; refund: string | null }> {
-  return await underLock(db, paymentId, now, async (locked) => {
-    const { tx, order, payment, news } = locked;
+  mayWait = true,
+): Promise<{ snapshot: PaymentSnapshot; cancelled: string[]; refund: string | null; mayTell: boolean }> {
+  const settle = async (locked: Work) => {
+    const { tx, order, payment, news, around, write, flush } = locked;
+    const { others, merchant, hasUntold } = around;
     const recorded = recordedAnswer(payment);
     const answer = isMoney(recorded) ? whereItIs(recorded) : null;
     const from = payment.status;
@@ -207,71 +216,82 @@ export async function settlePayment(
       // Done before: whoever died before it could tell the others tells them now.
       const cancelled =
         payment.orderUpdate === 'applied' || payment.orderUpdate === 'pending'
-          ? await cancelledSiblings(tx, order, paymentId)
+          ? othersToCancel(others).filter(({ cancelRequestedAt }) => cancelRequestedAt !== null)
           : [];
-      return { snapshot: toSnapshot(payment, now), cancelled, refund: await owedRefund(tx, payment) };
+      return {
+        snapshot: toSnapshot(payment, now),
+        cancelled: cancelled.map(({ id }) => id),
+        refund: await owedRefund(tx, payment),
+        mayTell: hasUntold,
+      };
     }
-    const { decision, mustBeTold, cancelled } = await payOrder(tx, order, payment, answer, now);
+    const { decision, changes } = payOrder(order, payment, merchant, answer);
+    const mustBeTold = merchant.orderServiceUrl !== null;
+    const isApplied = decision.orderUpdate === 'applied';
     // Our order row decides first; with an order service elsewhere that is not the last word.
-    const isPending = decision.orderUpdate === 'applied' && mustBeTold;
-    const settled = await update(tx, paymentId, {
-      status: 'succeeded',
-      orderUpdate: isPending ? 'pending' : decision.orderUpdate,
-      orderUpdatedAt: isPending ? null : now,
-      settledAt: now,
-      settledBy: answer.by,
-      channelPaymentId: answer.channelPaymentId,
-      channelState: answer.state,
-      channelAnswer: json(answer),
-      receivedAmount: BigInt(answer.amount),
-      receivedCurrency: answer.currency,
-      payerAmount: answer.payerAmount === undefined ? null : BigInt(answer.payerAmount),
-      paidAt: new Date(answer.paidAt),
-      channelErrorSince: null,
-      ...(decision.orderUpdate === 'applied' || decision.attention === null
-        ? cleared(payment, 'settled')
-        : raisedUnlessDisputed(payment, decision.attention, decision.detail, now)),
+    const isPending = isApplied && mustBeTold;
+    const orderUpdate = isPending ? 'pending' : decision.orderUpdate;
+    // Of another one it was the last word, but for what it said of the money.
+    const taken =
+      answer.state === payment.channelState
+        ? { changes: {}, notes: [] }
+        : otherAnswer(payment, answer.state, payment.channelAnsweredAt ?? now);
+    const orderSaid = isApplied
+      ? `Order ${order.id} is paid${mustBeTold ? '; its order service is told until it agrees' : ''}.`
+      : decision.detail;
+    const settled = write({
+      payment: {
+        status: 'succeeded',
+        orderUpdate,
+        orderUpdatedAt: isPending ? null : now,
+        settledAt: now,
+        settledBy: answer.by,
+        channelPaymentId: answer.channelPaymentId,
+        ...taken.changes,
+        channelAnswer: json(answer) as Payment['channelAnswer'],
+        receivedAmount: BigInt(answer.amount),
+        receivedCurrency: answer.currency,
+        payerAmount: answer.payerAmount === undefined ? null : BigInt(answer.payerAmount),
+        paidAt: new Date(answer.paidAt),
+        channelErrorSince: null,
+        ...(isApplied || decision.attention === null
+          ? cleared(payment, 'settled')
+          : raisedUnlessDisputed(payment, decision.attention, decision.detail, now)),
+      },
+      ...(changes === undefined ? {} : { order: changes }),
+      notes: [
+        ...taken.notes,
+        aNote('transition', `Paid, by ${answer.by}: ${from} -> succeeded.`, now, {
+          amount: answer.amount,
+          currency: answer.currency,
+        }),
+        aNote('order', orderSaid, now, { orderUpdate }),
+      ],
     });
-    await note(tx, paymentId, 'transition', `Paid, by ${answer.by}: ${from} -> succeeded.`, now, {
-      amount: answer.amount,
-      currency: answer.currency,
-    });
-    await note(
-      tx,
-      paymentId,
-      'order',
-      decision.orderUpdate === 'applied'
-        ? `Order ${order.id} is paid${mustBeTold ? '; its order service is told until it agrees' : ''}.`
-        : decision.detail,
-      now,
-      { orderUpdate: settled.orderUpdate },
-    );
     news.push({ type: NEWS[decision.orderUpdate], mustBeTold });
+    const toCancel = isApplied ? othersToCancel(others) : [];
+    const toGiveBack = isApplied ? othersToGiveBack(order, others) : [];
+    const isAlone = toCancel.length === 0 && toGiveBack.length === 0;
+    // All that is left concerns money that does not pay, has gone back, or was paid by others.
+    if (isApplied && isAlone && (answer.refundedAmount ?? 0) === 0) {
+      const snapshot = toSnapshot(settled.payment, now);
+      return { snapshot, cancelled: [], refund: null, mayTell: hasUntold || mustBeTold };
+    }
+    await flush();
+    await cancelOthers(tx, toCancel, payment.id, now);
     // Their refunds are the sweep's to start.
-    if (decision.orderUpdate === 'applied') await giveBackOthers(locked, paymentId, now);
-    const decided = await tx.order.findUniqueOrThrow({
-      where: { merchantId_id: { merchantId: order.merchantId, id: order.id } },
-    });
-    const rest = await recordExternalRefunds({ ...locked, order: decided, payment: settled }, answer, now);
+    await giveBackOthers(locked, toGiveBack, payment.id, now);
+    const rest = await recordExternalRefunds({ ...locked, ...settled }, answer, now);
     if (decision.orderUpdate === 'conflict') await oweRefund(tx, rest, decision.refund, now);
-    await releaseOrder(tx, decided, now);
-    return { snapshot: toSnapshot(rest, now), cancelled, refund: await owedRefund(tx, rest) };
-  });
-}
-
-/** The order's other live payments that were told to cancel when this one paid it. */
-async function cancelledSiblings(tx: LedgerTx, order: Order, paymentId: string): Promise<string[]> {
-  const siblings = await tx.payment.findMany({
-    where: {
-      merchantId: order.merchantId,
-      orderId: order.id,
-      id: { not: paymentId },
-      status: { in: ['created', 'paying'] },
-      cancelRequestedAt: { not: null },
-    },
-    select: { id: true },
-  });
-  return siblings.map(({ id }) => id);
+    await releaseOrder(tx, settled.order, now);
+    return {
+      snapshot: toSnapshot(rest, now),
+      cancelled: toCancel.map(({ id }) => id),
+      refund: await owedRefund(tx, rest),
+      mayTell: true,
+    };
+  };
+  return await underLock(db, of, now, settle, mayWait);
 }
 
 /**
@@ -301,6 +321,7 @@ async function end(
   now: Date,
 ): Promise<PaymentSnapshot> {
   const ended = await update(tx, payment.id, {
+    ...(await endAnswers(tx, payment, now)),
     status: to,
     endedAt: now,
     ...cleared(payment, 'ended'),

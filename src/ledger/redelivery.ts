@@ -28,11 +28,12 @@ const OF_THE_SERVICE: readonly number[] = [401, 403, 408, 425, 429];
 
 /** The order service answers, and does not accept this one event: that says nothing of the others. */
 const isEventRefused = (outcome: DeliveryOutcome | null, statusCode: number | null): boolean =>
-  outcome === 'unknown' &&
-  statusCode !== null &&
-  statusCode >= 400 &&
-  statusCode < 500 &&
-  !OF_THE_SERVICE.includes(statusCode);
+  outcome === 'order_unknown' ||
+  (outcome === 'unknown' &&
+    statusCode !== null &&
+    statusCode >= 400 &&
+    statusCode < 500 &&
+    !OF_THE_SERVICE.includes(statusCode));
 
 /**
  * What a call says of the order service as a whole: of any number of calls at once, one UPDATE finds that it has begun to

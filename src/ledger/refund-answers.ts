@@ -1,3 +1,4 @@
+import { isMoney } from '../domain/answer.ts';
 import { type Attention, isFree } from '../domain/attention.ts';
 import type { ChannelAnswer, ChannelError, RefundAnswer } from '../domain/channel.ts';
 import { sayAmount, smaller } from '../domain/money.ts';
@@ -11,7 +12,7 @@ import { promised } from './refunds.ts';
 import { isOfAllThatIsLeft, oweExplainedLate, oweInItsPlace } from './replacement.ts';
 import { correctExternal, recordExternalRefunds } from './reversals.ts';
 import type { Payment, Refund } from './rows.ts';
-import { isMoney, toRefundSnapshot } from './snapshot.ts';
+import { toRefundSnapshot } from './snapshot.ts';
 import { note } from './timeline.ts';
 
 /** What the channel says of our refunds. How changes are made: see refunds.ts. */

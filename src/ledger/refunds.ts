@@ -6,7 +6,7 @@ import type { RefundReason } from '../domain/states.ts';
 import { isConstraintViolation, type LedgerClient, type LedgerTx } from './client.ts';
 import { type Locked, raisedUnlessDisputed, underLock, update } from './locked.ts';
 import { reviewAttention } from './refund-trouble.ts';
-import type { Payment, Refund } from './rows.ts';
+import type { Order, Payment, Refund } from './rows.ts';
 import { toRefundSnapshot } from './snapshot.ts';
 import { note } from './timeline.ts';
 
@@ -273,22 +273,26 @@ export async function oweRefundAgain(
   return { refund, payment: await reviewAttention(tx, payment, now) };
 }
 
+/** Payments of a paid order besides the one that pays it whose money waits for a decision: it goes back by itself. */
+export const othersToGiveBack = (
+  // Of a recovered one a person decides over each.
+  { recoveredAt }: Pick<Order, 'recoveredAt'>,
+  others: readonly Payment[],
+): Payment[] => (recoveredAt === null ? others.filter(({ orderUpdate }) => orderUpdate === 'review') : []);
+
 /**
- * The order is paid: what its other payments brought in and waits for a decision goes back by itself, in the same
- * transaction. Of a recovered order a person decides over each.
+ * Owes their money back, in the transaction that pays the order.
+ * @param toGiveBack see `othersToGiveBack`, as they are under the order's lock.
  * @returns the refunds that are owed by it, which are to start.
  */
 export async function giveBackOthers(
-  { tx, order: { merchantId, id: orderId, recoveredAt }, news }: Pick<Locked, 'tx' | 'order' | 'news'>,
+  { tx, news }: Pick<Locked, 'tx' | 'news'>,
+  toGiveBack: readonly Payment[],
   paidBy: string,
   now: Date,
 ): Promise<(Refund & { payment: Payment })[]> {
-  if (recoveredAt !== null) return [];
-  const others = await tx.payment.findMany({
-    where: { merchantId, orderId, id: { not: paidBy }, orderUpdate: 'review' },
-  });
   const owed: (Refund & { payment: Payment })[] = [];
-  for (const other of others) {
+  for (const other of toGiveBack) {
     const { id } = other;
     const detail = `The order is paid by ${paidBy}; this one is owed back.`;
     const conflict = await update(tx, id, {

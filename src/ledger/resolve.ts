@@ -3,9 +3,9 @@ import { Refusal } from '../domain/refusal.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { hurryDeliveries } from './deliveries.ts';
 import { decidePending } from './delivery-verdict.ts';
-import { type Locked, raised, underLock, update } from './locked.ts';
-import { cancelOthers, releaseOrder } from './order-row.ts';
-import { findOpenRefund, giveBackOthers, oweRefund, oweRefundAgain } from './refunds.ts';
+import { type Locked, raised, underLock, update, type Work } from './locked.ts';
+import { cancelOthers, othersToCancel, releaseOrder } from './order-row.ts';
+import { findOpenRefund, giveBackOthers, othersToGiveBack, oweRefund, oweRefundAgain } from './refunds.ts';
 import type { Payment, Refund } from './rows.ts';
 import { isAllBack } from './snapshot.ts';
 import { note } from './timeline.ts';
@@ -96,17 +96,16 @@ async function requireNoneOnItsWay(tx: LedgerTx, paymentId: string): Promise<voi
     throw new Refusal('not_resolvable', `Refund ${open.id} of payment ${paymentId} is on its way.`);
 }
 
-async function accept(locked: Locked, now: Date): Promise<Resolved> {
+async function accept(locked: Work, now: Date): Promise<Resolved> {
   await requireUndecided(locked);
-  const { tx, order, payment, news } = locked;
+  const { tx, order, payment, news, around } = locked;
   const { merchantId, id: paymentId } = payment;
   // Its order service said that the order is gone; whoever accepts it all the same knows better.
   const isDecided = order.paidPaymentId === paymentId;
   if (!isDecided && order.status !== 'unpaid' && order.status !== 'paying') {
     throw new Refusal('not_resolvable', `Order ${order.id} is ${order.status}: it takes no money any more.`);
   }
-  const merchant = await tx.merchant.findUniqueOrThrow({ where: { id: merchantId } });
-  const mustBeTold = merchant.orderServiceUrl !== null;
+  const mustBeTold = around.merchant.orderServiceUrl !== null;
   const isPending = mustBeTold && !isDecided;
   // Before the order: only what an operator accepted may pay another amount than it costs.
   const accepted = await update(tx, paymentId, {
@@ -121,14 +120,15 @@ async function accept(locked: Locked, now: Date): Promise<Resolved> {
       data: { status: 'succeeded', paidPaymentId: paymentId, paidAt: payment.paidAt },
     });
   }
-  const cancelled = await cancelOthers(tx, order, paymentId, now);
+  const cancelled = othersToCancel(around.others);
+  await cancelOthers(tx, cancelled, paymentId, now);
   const rest = sayAmount(
     (payment.receivedAmount ?? 0n) - payment.refundedAmount,
     payment.receivedCurrency ?? payment.currency,
   );
   await note(tx, paymentId, 'order', `Order ${order.id} is paid, as an operator accepted ${rest}.`, now);
   news.push({ type: 'payment.succeeded', mustBeTold });
-  const refunds = await giveBackOthers(locked, paymentId, now);
+  const refunds = await giveBackOthers(locked, othersToGiveBack(order, around.others), paymentId, now);
   return { payment: accepted, refunds, cancelled };
 }
 

@@ -1,3 +1,4 @@
+import { isMoney } from '../domain/answer.ts';
 import { isFree } from '../domain/attention.ts';
 import type { ChannelAnswer, PaidAnswer } from '../domain/channel.ts';
 import { externalRefundId } from '../domain/ids.ts';
@@ -10,7 +11,7 @@ import { moneyWentBack } from './refund-trouble.ts';
 import { promised } from './refunds.ts';
 import { oweExplainedLate } from './replacement.ts';
 import type { Payment, Refund } from './rows.ts';
-import { isMoney, toSnapshot } from './snapshot.ts';
+import { toSnapshot } from './snapshot.ts';
 import { note } from './timeline.ts';
 
 /** Money that went back at the channel without our asking. How changes are made: see refunds.ts. */
@@ -159,7 +160,7 @@ async function noteOtherMoney(
 ): Promise<void> {
   if (receivedAmount === null) return;
   const settled = sayAmount(receivedAmount, receivedCurrency ?? currency);
-  const detail = `The channel speaks of ${sayAmount(BigInt(answer.amount), answer.currency)}, settled were ${settled}: not acted on.`;
+  const detail = `The channel speaks of ${sayAmount(answer.amount, answer.currency)}, settled were ${settled}: not acted on.`;
   // Said again it is no news.
   const known = await tx.timelineEntry.findFirst({
     where: { paymentId, kind: 'query', detail },

@@ -1,18 +1,10 @@
-import type { ChannelAnswer, NextAction, PaidAnswer } from '../domain/channel.ts';
+import { recordedAnswer } from '../domain/answer.ts';
+import type { NextAction } from '../domain/channel.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
-import { isEnded, isLive, type SettledBy } from '../domain/states.ts';
+import { isEnded } from '../domain/states.ts';
 import type { Prisma } from '../generated/prisma/client.ts';
 import type { Payment, Refund } from './rows.ts';
-
-/** The definite answer of the channel, with what brought it. Stored in `payments.channel_answer`. */
-export type RecordedAnswer = Extract<ChannelAnswer, { state: 'paid' | 'refunded' | 'closed' | 'failed' }> & {
-  readonly by: SettledBy;
-};
-
-export function recordedAnswer(payment: Payment): RecordedAnswer | null {
-  return payment.channelAnswer as RecordedAnswer | null;
-}
 
 export function nextActionOf(payment: Payment): NextAction | null {
   return payment.nextAction as NextAction | null;
@@ -65,45 +57,12 @@ export function toRefundSnapshot(
   };
 }
 
-/** True for an answer that says that money came in, wherever it is now. */
-export function isMoney(answer: ChannelAnswer | null): answer is PaidAnswer {
-  return answer?.state === 'paid' || answer?.state === 'refunded';
-}
-
 /** All that came in has gone back. */
 export const isAllBack = ({ receivedAmount, refundedAmount }: Payment): boolean =>
   receivedAmount !== null && refundedAmount >= receivedAmount;
 
-/** Money is on record, and the order update that decides over it has not run yet. */
-export function hasUnsettledMoney(payment: Payment): boolean {
-  return payment.status !== 'succeeded' && isMoney(recordedAnswer(payment));
-}
-
-/** `hasUnsettledMoney` as a condition on rows. */
+/** `hasUnsettledMoney` of src/domain/attempt.ts as a condition on rows. */
 export const UNSETTLED_MONEY = {
   status: { not: 'succeeded' },
   OR: ['paid', 'refunded'].map((state) => ({ channelAnswer: { path: ['state'], equals: state } })),
 } satisfies Prisma.PaymentWhereInput;
-
-/**
- * Money or a decision is on its way by this attempt: the payer has acted, or money is here that nobody has decided
- * over. Until then nobody is to pay its order again.
- */
-export function isUndecided(payment: Payment): boolean {
-  const { status, orderUpdate, channelState } = payment;
-  if (orderUpdate === 'pending' || orderUpdate === 'review' || hasUnsettledMoney(payment)) return true;
-  return isLive(status) && channelState !== null && PAYER_HAS_ACTED.has(channelState);
-}
-
-const PAYER_HAS_ACTED: ReadonlySet<string> = new Set<ChannelAnswer['state']>([
-  'processing',
-  'paid',
-  'refunded',
-]);
-
-/** The same money as in the answer on record, of which more has gone back since. */
-export function tellsMoreOf(known: PaidAnswer, answer: PaidAnswer): boolean {
-  const back = ({ state, amount, refundedAmount = 0 }: PaidAnswer) =>
-    state === 'refunded' ? amount : refundedAmount;
-  return answer.amount === known.amount && answer.currency === known.currency && back(answer) > back(known);
-}

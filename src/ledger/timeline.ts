@@ -15,6 +15,21 @@ export type TimelineKind =
   | 'manual'
   | 'sweep';
 
+/** An entry that is still to be written. */
+export interface Note {
+  readonly kind: TimelineKind;
+  readonly detail: string;
+  readonly at: Date;
+  readonly data: Prisma.InputJsonObject;
+}
+
+export const aNote = (
+  kind: TimelineKind,
+  detail: string,
+  at: Date,
+  data: Prisma.InputJsonObject = {},
+): Note => ({ kind, detail, at, data });
+
 export async function note(
   tx: LedgerTx,
   paymentId: string,

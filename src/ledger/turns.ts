@@ -2,9 +2,9 @@ import { Places } from '../domain/places.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 
 /**
- * Transactions take turns before they take a connection. Nearly all begin with the lock of their order, and end with one of
- * their merchant's: without turns, those of one order or merchant that wait for a lock would hold every connection of the
- * pool. So an order has one transaction at a time in a process, a merchant a few, and what waits here holds nothing.
+ * Transactions take turns before they take a connection. Nearly all begin with the lock of their order: without turns,
+ * those of one order that wait for it, or those of one merchant, would hold every connection of the pool. So an order has
+ * one transaction at a time in a process, a merchant a few, and what waits here holds nothing.
  */
 
 /** As many as the pool of a ledger client has. */
@@ -35,9 +35,17 @@ class Turns {
   waitingAtMost = WAITING_AT_MOST;
 
   /** @throws TooBusy */
-  async run<T>(merchantId: string, orderId: string | null, work: () => Promise<T>): Promise<T> {
+  async run<T>(
+    merchantId: string,
+    orderId: string | null,
+    work: () => Promise<T>,
+    mayWait: boolean,
+  ): Promise<T> {
     const orderKey = orderId === null ? null : `${merchantId}/${orderId}`;
-    if (!this.#take(merchantId, orderKey)) await this.#wait(merchantId, orderKey);
+    if (!this.#take(merchantId, orderKey)) {
+      if (!mayWait) throw new TooBusy('Another change of this order is under way, or many of its merchant.');
+      await this.#wait(merchantId, orderKey);
+    }
     try {
       return await work();
     } finally {
@@ -95,6 +103,7 @@ export function limitWaiting(db: LedgerClient, atMost: number): void {
 /**
  * Does the work when it is its turn: work that may wait for a lock in the database. Not within other such work.
  * @param orderId whose lock it takes; null for work that takes none.
+ * @param mayWait false: only when its turn is free at once, for a caller that holds something scarce.
  * @throws TooBusy
  */
 export async function inTurn<T>(
@@ -102,8 +111,9 @@ export async function inTurn<T>(
   merchantId: string,
   orderId: string | null,
   work: () => Promise<T>,
+  mayWait = true,
 ): Promise<T> {
-  return await turnsOf(db).run(merchantId, orderId, work);
+  return await turnsOf(db).run(merchantId, orderId, work, mayWait);
 }
 
 /** The same for a transaction. @throws TooBusy */
@@ -112,17 +122,27 @@ export async function transaction<T>(
   merchantId: string,
   orderId: string | null,
   work: (tx: LedgerTx) => Promise<T>,
+  mayWait = true,
 ): Promise<T> {
-  return await inTurn(db, merchantId, orderId, () => db.$transaction(work));
+  return await inTurn(db, merchantId, orderId, () => db.$transaction(work), mayWait);
 }
 
-/** Whose turn the changes of a payment take; neither ever changes. @throws Prisma's P2025 when there is no such payment. */
-export async function ownerOf(
-  db: LedgerClient,
-  paymentId: string,
-): Promise<{ readonly merchantId: string; readonly orderId: string }> {
-  return await db.payment.findUniqueOrThrow({
-    where: { id: paymentId },
+/** A payment with its owner and its order; neither ever changes. */
+export interface OwnedPayment {
+  readonly paymentId: string;
+  readonly merchantId: string;
+  readonly orderId: string;
+}
+
+/**
+ * Whose turn the changes of a payment take, read when only the payment's id is known.
+ * @throws Prisma's P2025 when there is no such payment.
+ */
+export async function ownerOf(db: LedgerClient, payment: string | OwnedPayment): Promise<OwnedPayment> {
+  if (typeof payment !== 'string') return payment;
+  const { merchantId, orderId } = await db.payment.findUniqueOrThrow({
+    where: { id: payment },
     select: { merchantId: true, orderId: true },
   });
+  return { paymentId: payment, merchantId, orderId };
 }

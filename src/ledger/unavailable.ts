@@ -58,6 +58,27 @@ export function isDatabaseUnavailable(error: unknown): boolean {
   );
 }
 
+/** Why a database cannot be used, by the codes and kinds of Prisma, and the states of SQL. */
+const FAULTS = {
+  missing: ['P1003', 'DatabaseDoesNotExist', '3D000'],
+  refused: ['P1000', 'P1010', 'AuthenticationFailed', 'DatabaseAccessDenied', '28000', '28P01'],
+  empty: ['P2021', 'TableDoesNotExist', '42P01'],
+} as const;
+
+/**
+ * Why the database of an `isDatabaseUnavailable` error cannot be used: there is none of that name (`missing`), its
+ * server refuses the user or the password (`refused`), it has no tables (`empty`), or it does not answer.
+ */
+export function databaseFault(error: unknown): keyof typeof FAULTS | 'unreachable' {
+  const said = new Set(
+    failuresIn(error).flatMap(({ code, kind, originalCode }) => [code, kind, originalCode]),
+  );
+  const fault = (Object.keys(FAULTS) as (keyof typeof FAULTS)[]).find((one) =>
+    FAULTS[one].some((sign) => said.has(sign)),
+  );
+  return fault ?? 'unreachable';
+}
+
 /** Read-only (25006), a full disk (53100), failing disks (58). */
 const WRITE_REFUSED = /^(25006|53100|58...)$/;
 

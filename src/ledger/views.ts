@@ -1,6 +1,9 @@
 import { isAutomaticRefundId } from '../domain/ids.ts';
+import { Refusal } from '../domain/refusal.ts';
 import type { OrderStatus, PaymentStatus } from '../domain/states.ts';
-import type { LedgerClient } from './client.ts';
+import { Prisma } from '../generated/prisma/client.ts';
+import type { LedgerClient, LedgerTx } from './client.ts';
+import { ORDERS, PAYMENTS, type RawRow, REFUNDS, readRow, rowsOf } from './raw-rows.ts';
 import type { Order, Payment, Refund, TimelineEntry } from './rows.ts';
 
 /** What the API reads. Every list is newest first and pages by the last row's place, so that new rows shift nothing. */
@@ -16,28 +19,17 @@ async function withRefunds(db: LedgerClient, payments: readonly Payment[]): Prom
     ids.length === 0
       ? []
       : await db.refund.findMany({ where: { paymentId: { in: ids } }, orderBy: { createdAt: 'asc' } });
-  // The newest one: those before it were refused.
+  return withOwed(payments, refunds);
+}
+
+/** @param refunds of these payments, oldest first: the newest one is owed, as those before it were refused. */
+function withOwed(payments: readonly Payment[], refunds: readonly Refund[]): PaymentWithRefund[] {
   const owed = new Map(
     refunds
       .filter(({ id, paymentId }) => isAutomaticRefundId(id, paymentId))
       .map((refund) => [refund.paymentId, refund]),
   );
   return payments.map((payment) => ({ ...payment, owedRefund: owed.get(payment.id) ?? null }));
-}
-
-async function withPayments(
-  db: LedgerClient,
-  orders: readonly (Order & { readonly payments: Payment[] })[],
-): Promise<OrderWithPayments[]> {
-  const payments = await withRefunds(
-    db,
-    orders.flatMap((order) => order.payments),
-  );
-  const byId = new Map(payments.map((payment) => [payment.id, payment]));
-  return orders.map((order) => ({
-    ...order,
-    payments: order.payments.flatMap(({ id }) => byId.get(id) ?? []),
-  }));
 }
 
 /** A row's place in a list that is newest first. */
@@ -62,35 +54,102 @@ export const beyond = (after: Place | undefined) =>
         OR: [{ createdAt: { lt: after.createdAt } }, { createdAt: after.createdAt, id: { lt: after.id } }],
       };
 
+/** An order with everything that is shown with it. */
+interface WholeOrder {
+  readonly order: Order;
+  readonly payments: readonly PaymentWithRefund[];
+  /** The channels of the merchant, in order. */
+  readonly channels: readonly string[];
+}
+
+/**
+ * Orders (`o`) as of one moment: one statement reads them with their payments, newest first. What is read in a statement of
+ * its own can be newer, and would say that the order is paid beside a payment that is not.
+ */
+async function readOrders(db: LedgerClient, which: Prisma.Sql): Promise<WholeOrder[]> {
+  const rows = await rowsOf<{ order: RawRow; payments: RawRow[]; refunds: RawRow[]; channels: string[] }>(
+    db,
+    Prisma.sql`
+      SELECT to_jsonb(o) AS "order",
+        (
+          SELECT COALESCE(jsonb_agg(to_jsonb(p) ORDER BY p.created_at DESC, p.id DESC), '[]') FROM payments AS p
+          WHERE p.merchant_id = o.merchant_id AND p.order_id = o.id
+        ) AS payments,
+        (
+          SELECT COALESCE(jsonb_agg(to_jsonb(r) ORDER BY r.created_at), '[]')
+          FROM payments AS p JOIN refunds AS r ON r.payment_id = p.id
+          WHERE p.merchant_id = o.merchant_id AND p.order_id = o.id AND p.order_update = 'conflict'
+        ) AS refunds,
+        (
+          SELECT COALESCE(jsonb_agg(a.channel ORDER BY a.channel), '[]') FROM channel_accounts AS a
+          WHERE a.merchant_id = o.merchant_id
+        ) AS channels
+      FROM orders AS o ${which}`,
+  );
+  return rows.map(({ order, payments, refunds, channels }) => ({
+    order: readRow(ORDERS, order),
+    payments: withOwed(
+      payments.map((row) => readRow(PAYMENTS, row)),
+      refunds.map((row) => readRow(REFUNDS, row)),
+    ),
+    channels,
+  }));
+}
+
+/** Which order of which merchant. */
+export interface OrderName {
+  readonly merchantId: string;
+  readonly orderId: string;
+}
+
+/** @returns one for each name, in their order; null where there is no such order. */
+export async function findOrders(
+  db: LedgerClient,
+  names: readonly OrderName[],
+): Promise<(OrderWithPayments | null)[]> {
+  const found = await readOrders(
+    db,
+    Prisma.sql`
+      WHERE (o.merchant_id, o.id) IN (
+        SELECT * FROM unnest(
+          ${names.map(({ merchantId }) => merchantId)}::text[], ${names.map(({ orderId }) => orderId)}::text[]
+        )
+      )`,
+  );
+  // No merchant's id has a slash.
+  const byName = new Map(
+    found.map(({ order, payments }) => [`${order.merchantId}/${order.id}`, { ...order, payments }]),
+  );
+  return names.map(({ merchantId, orderId }) => byName.get(`${merchantId}/${orderId}`) ?? null);
+}
+
 export async function findOrder(
   db: LedgerClient,
   merchantId: string,
   orderId: string,
 ): Promise<OrderWithPayments | null> {
-  const order = await db.order.findUnique({
-    where: { merchantId_id: { merchantId, id: orderId } },
-    include: { payments: { orderBy: NEWEST_FIRST } },
-  });
-  return order === null ? null : { ...order, payments: await withRefunds(db, order.payments) };
+  const [found] = await findOrders(db, [{ merchantId, orderId }]);
+  return found ?? null;
 }
 
 export async function listOrders(
   db: LedgerClient,
   merchantId: string,
   filter: { readonly status?: OrderStatus | undefined },
-  page: Page,
+  { after, limit }: Page,
 ): Promise<OrderWithPayments[]> {
-  const orders = await db.order.findMany({
-    where: {
-      merchantId,
-      ...(filter.status === undefined ? {} : { status: filter.status }),
-      ...beyond(page.after),
-    },
-    include: { payments: { orderBy: NEWEST_FIRST } },
-    orderBy: NEWEST_FIRST,
-    take: page.limit,
-  });
-  return await withPayments(db, orders);
+  const status = filter.status === undefined ? Prisma.empty : Prisma.sql`AND o.status = ${filter.status}`;
+  const place =
+    after === undefined
+      ? Prisma.empty
+      : Prisma.sql`AND (o.created_at, o.id) < (${after.createdAt}::timestamptz, ${after.id})`;
+  const found = await readOrders(
+    db,
+    Prisma.sql`
+      WHERE o.merchant_id = ${merchantId} ${status} ${place}
+      ORDER BY o.created_at DESC, o.id DESC LIMIT ${limit}`,
+  );
+  return found.map(({ order, payments }) => ({ ...order, payments }));
 }
 
 /** Whoever's it is: the caller checks that it may be seen. */
@@ -108,25 +167,37 @@ export async function getPayment(db: LedgerClient, paymentId: string): Promise<P
 
 /** A payment with what decides on what its payer can do instead. */
 export type PaymentOfPayer = PaymentWithRefund & {
-  readonly order: Order & { readonly payments: readonly Payment[] };
-  readonly merchant: { readonly channelAccounts: readonly { readonly channel: string }[] };
+  readonly order: OrderWithPayments;
+  /** The channels of the merchant, in order. */
+  readonly channels: readonly string[];
 };
 
-/** The same for its payer. */
+/** @returns one for each id, in their order; null where there is no such payment. */
+export async function findPaymentsOfPayers(
+  db: LedgerClient,
+  paymentIds: readonly string[],
+): Promise<(PaymentOfPayer | null)[]> {
+  const found = await readOrders(
+    db,
+    Prisma.sql`
+      WHERE (o.merchant_id, o.id) IN (
+        SELECT merchant_id, order_id FROM payments WHERE id = ANY(${paymentIds}::text[])
+      )`,
+  );
+  const byId = new Map(
+    found.flatMap(({ order, payments, channels }) =>
+      payments.map((payment) => [payment.id, { ...payment, order: { ...order, payments }, channels }]),
+    ),
+  );
+  return paymentIds.map((id) => byId.get(id) ?? null);
+}
+
 export async function findPaymentOfPayer(
   db: LedgerClient,
   paymentId: string,
 ): Promise<PaymentOfPayer | null> {
-  const payment = await db.payment.findUnique({
-    where: { id: paymentId },
-    include: {
-      order: { include: { payments: true } },
-      merchant: { select: { channelAccounts: { select: { channel: true }, orderBy: { channel: 'asc' } } } },
-    },
-  });
-  if (payment === null) return null;
-  const [{ owedRefund } = { owedRefund: null }] = await withRefunds(db, [payment]);
-  return { ...payment, owedRefund };
+  const [found] = await findPaymentsOfPayers(db, [paymentId]);
+  return found ?? null;
 }
 
 export interface PaymentFilter {
@@ -181,6 +252,25 @@ export async function listTimeline(
     where: { paymentId, ...(page.after === undefined ? {} : { id: { gt: page.after } }) },
     orderBy: { id: 'asc' },
     take: page.limit,
+  });
+}
+
+/** The refusal of a channel that the merchant cannot be paid through. It names those that it can. */
+export async function unknownChannel(
+  db: LedgerClient | LedgerTx,
+  merchantId: string,
+  channel: string,
+): Promise<Refusal> {
+  const accounts = await db.channelAccount.findMany({
+    where: { merchantId, channel: { not: channel } },
+    select: { channel: true },
+    orderBy: { channel: 'asc' },
+  });
+  const detail = `There is no channel ${channel} for this merchant`;
+  if (accounts.length === 0) return new Refusal('unknown_channel', `${detail}, and no other.`);
+  const message = `must be one of ${accounts.map((account) => account.channel).join(', ')}`;
+  return new Refusal('unknown_channel', `${detail}: channel ${message}.`, {
+    errors: [{ path: 'channel', message }],
   });
 }
 

@@ -5,7 +5,8 @@ import { BlockList, isIP, type LookupFunction } from 'node:net';
 import { RequestFilteringHttpAgent, RequestFilteringHttpsAgent } from 'request-filtering-agent';
 import { Webhook } from 'standardwebhooks';
 import { z } from 'zod';
-import type { OrderAnswer, OrderReading } from '../domain/event.ts';
+import { ORDER_UNKNOWN, type OrderAnswer, type OrderReading } from '../domain/event.ts';
+import { answerStart } from './answer-start.ts';
 import { createLookup } from './lookup.ts';
 
 /**
@@ -53,13 +54,23 @@ const RETRY_AFTER_AT_MOST_MS = 86_400_000;
 
 /** All that is taken from an answer. A service may have been paid by something that is no payment of ours. */
 const namesPayment = z.object({ paidPaymentId: z.string().regex(/^[\x21-\x7e]{1,200}$/) });
-const namesNone = z.looseObject({});
+const isObject = z.looseObject({});
+const saysUnknown = z.object({ code: z.literal(ORDER_UNKNOWN) });
+
+/** What every call of a service has besides its answer. */
+interface Call {
+  readonly durationMs: number;
+  /** The start of the answer's body, when it has one; of a reading that says "paid" never. */
+  readonly answer?: string;
+}
 
 /** A whole HTTP answer. */
 interface Reply {
   readonly status: number;
   /** Null when it was longer than what is read. */
   readonly body: string | null;
+  /** What was read of it, in any case. */
+  readonly read: string;
   readonly retryAfterMs?: number;
 }
 
@@ -135,11 +146,12 @@ export class OrderServiceClient {
   async tell(
     target: OrderServiceTarget,
     { id, paymentId, body, at }: OrderServiceMessage,
-  ): Promise<OrderAnswer & { durationMs: number }> {
+  ): Promise<OrderAnswer & Call> {
     return await timed(async () => {
       try {
         const headers = { 'content-type': 'application/json', ...signatures(target, id, body, at) };
-        return toAnswer(await this.#exchange('POST', target.url, headers, body), paymentId);
+        const reply = await this.#exchange('POST', target.url, headers, body);
+        return { ...toAnswer(reply, paymentId), ...startOf(reply, target) };
       } catch (error) {
         if (!(error instanceof NoReply)) throw error;
         return { kind: 'unknown', reason: error.message, statusCode: null };
@@ -153,13 +165,15 @@ export class OrderServiceClient {
     orderId: string,
     paymentId: string,
     at: Date,
-  ): Promise<OrderReading & { durationMs: number }> {
+  ): Promise<OrderReading & Call> {
     return await timed(async () => {
       try {
         if (target.statusUrl === null) throw new NoReply('There is no address to read the order at.');
         const url = target.statusUrl.replaceAll(ORDER_ID, encodeURIComponent(orderId));
         const headers = signatures(target, `read_${randomUUID()}`, '', at);
-        return toReading(await this.#exchange('GET', url, headers, ''), paymentId);
+        const reply = await this.#exchange('GET', url, headers, '');
+        const reading = toReading(reply, paymentId);
+        return { ...reading, ...(reading.kind === 'paid' ? {} : startOf(reply, target)) };
       } catch (error) {
         if (!(error instanceof NoReply)) throw error;
         return { kind: 'unknown', reason: `Read back: ${error.message}` };
@@ -228,18 +242,19 @@ export class OrderServiceClient {
         late = `Its answer did not end within ${seconds} s.`;
         const status = response.statusCode ?? 0;
         const retryAfterMs = readRetryAfter(response.headers['retry-after'], response.headers.date);
-        const end = (text: string | null) =>
-          settle(() =>
-            resolve({ status, body: text, ...(retryAfterMs === undefined ? {} : { retryAfterMs }) }),
-          );
         const chunks: Buffer[] = [];
         let bytes = 0;
+        const end = (isWhole: boolean) => {
+          const read = Buffer.concat(chunks).toString();
+          const asked = retryAfterMs === undefined ? {} : { retryAfterMs };
+          settle(() => resolve({ status, body: isWhole ? read : null, read, ...asked }));
+        };
         response.on('data', (chunk: Buffer) => {
           bytes += chunk.length;
           chunks.push(chunk);
-          if (bytes > BODY_BYTES) end(null);
+          if (bytes > BODY_BYTES) end(false);
         });
-        response.once('end', () => end(Buffer.concat(chunks).toString()));
+        response.once('end', () => end(true));
         response.on('error', (error) => fail(`Its answer ${status} broke off (${nameOf(error)}).`));
       });
       const settle = (outcome: () => void) => {
@@ -277,6 +292,8 @@ function signatures(
 
 function toAnswer({ status, body, retryAfterMs }: Reply, paymentId: string): OrderAnswer {
   if (isSuccess(status)) return { kind: 'agreed', statusCode: status };
+  const asked = retryAfterMs === undefined ? {} : { retryAfterMs };
+  if (isOrderUnknown(status, body)) return { kind: 'order_unknown', statusCode: status, ...asked };
   if (status === 410) return { kind: 'gone', statusCode: status };
   const paidPaymentId =
     status === 409 ? namesPayment.safeParse(readJson(body)).data?.paidPaymentId : undefined;
@@ -284,11 +301,24 @@ function toAnswer({ status, body, retryAfterMs }: Reply, paymentId: string): Ord
   if (paidPaymentId !== undefined) return { kind: 'conflict', statusCode: status, paidPaymentId };
   return {
     kind: 'unknown',
-    reason:
-      status === 409 ? 'It answered 409 without saying which payment the order is paid by.' : said(status),
+    reason: REASONS[status] ?? said(status),
     statusCode: status,
-    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+    ...asked,
   };
+}
+
+const REASONS: Readonly<Record<number, string>> = {
+  404: 'It answered 404 without the code order_unknown: the address may be wrong, or what is in front of the service answers.',
+  409: 'It answered 409 without saying which payment the order is paid by.',
+};
+
+/** A 404 without the code may be a router's or a proxy's, which do not know orders at all, also in JSON or empty. */
+const isOrderUnknown = (status: number, body: string | null): boolean =>
+  (status === 404 || status === 410) && saysUnknown.safeParse(readJson(body)).success;
+
+function startOf({ read }: Reply, { secrets }: OrderServiceTarget): { answer?: string } {
+  const answer = answerStart(read, secrets);
+  return answer === null ? {} : { answer };
 }
 
 function toReading({ status, body, retryAfterMs }: Reply, paymentId: string): OrderReading {
@@ -297,7 +327,7 @@ function toReading({ status, body, retryAfterMs }: Reply, paymentId: string): Or
     return { kind: 'unknown', reason: `Read back: ${said(status)}`, ...asked };
   }
   const content = readJson(body);
-  if (!namesNone.safeParse(content).success) {
+  if (!isObject.safeParse(content).success) {
     return { kind: 'unknown', reason: 'Read back: the order is no readable JSON object.' };
   }
   const paidPaymentId = namesPayment.safeParse(content).data?.paidPaymentId;

@@ -16,7 +16,7 @@ import { isAmount, isCurrency } from '../domain/money.ts';
 import { readBody } from '../request-bounds.ts';
 import { MAX_BODY_BYTES, parseInput, SimulatorError, sendError, toSimulatorError } from './errors.ts';
 import type { Dice } from './faults.ts';
-import type { Store } from './store.ts';
+import type { Refund, Store } from './store.ts';
 import type { Trades } from './trades.ts';
 import { refundView, tradeView } from './view.ts';
 
@@ -82,6 +82,12 @@ export function channelSide(options: ChannelSideOptions): Router {
     res.status(status).type('application/json').send(body);
   }
 
+  /** What was asked for is done, and nobody is told. */
+  async function holdOnceDurable(res: Response): Promise<void> {
+    await store.durable();
+    hold(res, options.held);
+  }
+
   function failIf(chance: number, fault: string, outTradeNo: string): void {
     if (dice.strikes(chance, fault, outTradeNo)) throw new SimulatorError(500, 'SYSTEM_ERROR', 'Injected.');
   }
@@ -121,9 +127,7 @@ export function channelSide(options: ChannelSideOptions): Router {
     failIf(faults.errorRate, 'create.error', terms.outTradeNo);
     const { trade, isNew } = trades.create(account(res), terms);
     if (dice.strikes(faults.timeoutAfterAcceptRate, 'create.timeout', terms.outTradeNo)) {
-      await store.durable();
-      hold(res, options.held);
-      return;
+      return await holdOnceDurable(res);
     }
     const payUrl = `${options.publicUrl}/pay/${trade.outTradeNo}`;
     await answer(res, isNew ? 201 : 200, { ...tradeView(trade), payUrl });
@@ -158,11 +162,14 @@ export function channelSide(options: ChannelSideOptions): Router {
     failIf(errorRate, 'refund.error', no);
     const isBalanceTooLow = dice.strikes(balanceTooLowRate, 'refund.balance', no);
     const { refund, isNew } = trades.refund(account(res), no, terms, isBalanceTooLow);
+    if (isSilent(refund)) return await holdOnceDurable(res);
     await answer(res, isNew ? 201 : 200, refundView(refund));
   });
 
   router.get('/refunds/:no', async (req: Request<Params>, res: ChannelResponse) => {
-    await answer(res, 200, refundView(trades.findRefund(account(res), req.params.no)));
+    const refund = trades.findRefund(account(res), req.params.no);
+    if (isSilent(refund)) return await holdOnceDurable(res);
+    await answer(res, 200, refundView(refund));
   });
 
   router.get('/statements/:day', async (req, res: ChannelResponse) => {
@@ -211,6 +218,8 @@ function account(res: ChannelResponse): string {
   if (res.locals.caller === undefined) throw new Error('a route ran before authentication');
   return res.locals.caller.account;
 }
+
+const isSilent = ({ silent = false, state }: Refund): boolean => silent && state === 'PROCESSING';
 
 function hold(res: Response, held: Set<Response>): void {
   const timer = setTimeout(() => res.destroy(), HELD_MS);

@@ -1,6 +1,7 @@
 import type { Response } from 'express';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
+import { faultsInWords } from '../faults-in-words.ts';
 
 /** A refusal as the simulator answers it: `{ code, message }` with an HTTP status. */
 export class SimulatorError extends Error {
@@ -42,7 +43,7 @@ export function sendError(res: Response, error: SimulatorError): void {
 
 /** @throws SimulatorError 400 `PARAM_ERROR` naming the first field that is wrong. */
 export function parseInput<T>(schema: z.ZodType<T>, input: unknown): T {
-  const parsed = schema.safeParse(input);
+  const parsed = schema.safeParse(input, { error: faultsInWords });
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0];
   throw new SimulatorError(400, 'PARAM_ERROR', `${issue?.path.join('.') || 'body'}: ${issue?.message}`);

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import { faultsInWords } from '../faults-in-words.ts';
 
 const rate = z.number().min(0).max(1);
 const ms = z.int().min(0).max(3_600_000);
@@ -76,7 +77,7 @@ export type MergeResult =
 
 /** The faults with `patch` merged in, group by group; or what is wrong with the patch, field by field. */
 export function mergeFaults(current: Faults, patch: unknown): MergeResult {
-  const parsed = patchSchema.safeParse(patch);
+  const parsed = patchSchema.safeParse(patch, { error: faultsInWords });
   if (!parsed.success) {
     return {
       errors: parsed.error.issues.flatMap((issue) => {

@@ -4,6 +4,7 @@ import type { Webhook } from 'standardwebhooks';
 import { sign } from '../channels/simulator/protocol.ts';
 import type { Dice } from './faults.ts';
 import type { Notification, Store, Trade } from './store.ts';
+import { LATE_CALLBACK_MS } from './triggers.ts';
 import { type TradeView, tradeView } from './view.ts';
 
 const SECOND = 1_000;
@@ -69,18 +70,25 @@ export class Notifier {
     const faults = this.#store.faults.callback;
     const strikes = (chance: number, fault: string) =>
       this.#dice.strikes(chance, `callback.${fault}`, trade.outTradeNo);
-    if (strikes(faults.dropRate, 'drop')) return;
+    const { triggers = [] } = trade;
+    if (triggers.includes('callback-lost') || strikes(faults.dropRate, 'drop')) return;
     const view = tradeView(trade);
-    const amount = strikes(faults.wrongAmountRate, 'wrongAmount') ? trade.amount + 1 : trade.amount;
+    const amount = strikes(faults.wrongAmountRate, 'wrongAmount') ? view.amount + 1 : view.amount;
+    const delayMs = triggers.includes('callback-late')
+      ? Math.max(faults.delayMs, LATE_CALLBACK_MS)
+      : faults.delayMs;
+    const duplicates = triggers.includes('callback-doubled')
+      ? Math.max(faults.duplicates, 1)
+      : faults.duplicates;
     this.#enqueue(
       trade,
       type,
       { ...view, amount, ...extra },
       {
-        copies: 1 + faults.duplicates,
+        copies: 1 + duplicates,
         corrupt: strikes(faults.corruptSignatureRate, 'corruptSignature'),
         thenStale: faults.outOfOrder && type === 'trade.succeeded',
-        nextAt: Date.now() + faults.delayMs,
+        nextAt: Date.now() + delayMs,
       },
     );
   }

@@ -7,7 +7,7 @@ import { readBody } from '../request-bounds.ts';
 import { MAX_BODY_BYTES, parseInput, SimulatorError, sendError, toSimulatorError } from './errors.ts';
 import type { Store } from './store.ts';
 import type { Trades } from './trades.ts';
-import { messagePage, STYLE_HASH, walletPage } from './wallet-page.ts';
+import { ICON, type Language, refusalPage, STYLE_HASH, walletPage } from './wallet-page.ts';
 
 /**
  * A payment without a body or a result is one that succeeds. Strict, because `curl -d '{"result":"declined"}'` arrives
@@ -38,6 +38,7 @@ export function payerSide(options: PayerSideOptions): Router {
         directives: {
           defaultSrc: ["'none'"],
           styleSrc: [STYLE_HASH],
+          imgSrc: ["'self'"],
           formAction: ["'self'"],
           baseUri: ["'none'"],
           frameAncestors: ["'none'"],
@@ -50,14 +51,17 @@ export function payerSide(options: PayerSideOptions): Router {
     }),
   );
   router.use((_req, res, next) => {
-    res.set('cache-control', 'no-store');
+    res.set('cache-control', 'no-store').vary('Accept-Language');
     next();
   });
 
+  router.get('/icon.svg', (_req, res) => {
+    res.set('cache-control', 'public, max-age=3600').type('svg').send(ICON);
+  });
   router.get('/:no', async (req, res) => {
     const trade = trades.find(req.params.no);
     await store.durable();
-    res.send(walletPage(trade));
+    res.send(walletPage(trade, languageOf(req)));
   });
 
   const json = express.json({ limit: MAX_BODY_BYTES });
@@ -85,10 +89,17 @@ export function payerSide(options: PayerSideOptions): Router {
     const refusal = toSimulatorError(error, logger);
     if (refusal.status < 500) await store.durable();
     if (isPage(req) && refusal.status === 409) res.redirect(303, req.originalUrl);
-    else if (req.method === 'GET') res.status(refusal.status).send(messagePage(refusal.message));
+    else if (req.method === 'GET') res.status(refusal.status).send(refusalPage(refusal, languageOf(req)));
     else sendError(res, refusal);
   });
   return router;
+}
+
+/** As the cashier page: what the browser prefers, or what the payer chose; the page's form keeps its address. */
+function languageOf(req: Request): Language {
+  const { lang } = req.query;
+  if (lang === 'en' || lang === 'zh') return lang;
+  return req.acceptsLanguages('en', 'zh') === 'zh' ? 'zh' : 'en';
 }
 
 /** True for the wallet page's own form, sent by a browser; a program that sends a form wants to read the answer. */

@@ -2,6 +2,16 @@ import { join } from 'node:path';
 import type { TradeState } from '../channels/simulator/protocol.ts';
 import { type Faults, NO_FAULTS } from './faults.ts';
 import { Journal } from './journal.ts';
+import type { Trigger } from './triggers.ts';
+
+export type PayResult = 'success' | 'declined' | 'processing';
+
+/** What the wallet does with a trade automatically. */
+export interface Act {
+  /** ISO 8601 (UTC). */
+  readonly at: string;
+  readonly result: PayResult;
+}
 
 /** A trade as the wallet has it. Amounts in minor units, times in ISO 8601 (UTC). */
 export interface Trade {
@@ -16,6 +26,12 @@ export interface Trade {
   readonly state: TradeState;
   /** Closed, and yet a payer who is in the wallet already can pay it. */
   readonly payableWhenClosed?: boolean;
+  /** Absent: none. */
+  readonly triggers?: readonly Trigger[];
+  /** What is still to come, the next first. Absent: nothing. */
+  readonly acts?: readonly Act[];
+  /** What the payer was charged, where that is not the amount. */
+  readonly charged?: number;
   readonly transactionId: string | null;
   /** When the payer last paid or declined. */
   readonly actedAt: string | null;
@@ -36,6 +52,8 @@ export interface Refund {
   readonly amount: number;
   readonly refundId: string;
   readonly state: 'PROCESSING' | 'SUCCESS';
+  /** Nothing about it is answered while it is in process. */
+  readonly silent?: boolean;
   /** When it succeeds, or did. */
   readonly settlesAt: string;
 }

@@ -1,16 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import { SimulatorError } from './errors.ts';
 import type { Notifier } from './notifier.ts';
-import type { Refund, Store, Trade } from './store.ts';
-import { type TradeView, tradeView } from './view.ts';
+import type { Act, PayResult, Refund, Store, Trade } from './store.ts';
+import { ACT_AFTER_MS, IN_PROCESS_MS, REFUND_MS, readTriggers, type Trigger } from './triggers.ts';
+import { amountOf, type TradeView, tradeView } from './view.ts';
 
 /** What a merchant gives to create a trade. */
 export type TradeTerms = Pick<
   Trade,
   'outTradeNo' | 'amount' | 'currency' | 'subject' | 'notifyUrl' | 'returnUrl' | 'expiresAt'
 >;
-
-export type PayResult = 'success' | 'declined' | 'processing';
 
 const STATE_AFTER = { success: 'SUCCESS', declined: 'PAYERROR', processing: 'PROCESSING' } as const;
 
@@ -28,19 +27,24 @@ export class Trades {
     this.#notifier = notifier;
   }
 
-  /** Takes up the refunds an earlier process left in process. */
+  /** Takes up what an earlier process left: refunds in process, and what trades are to do by themselves. */
   start(): void {
     for (const refund of this.#store.refunds.values()) this.#settleWhenDue(refund);
+    for (const trade of this.#store.trades.values()) this.#actWhenDue(trade);
   }
 
   stop(): void {
     for (const timer of this.#timers) clearTimeout(timer);
   }
 
-  /** The same number with the same terms is the same trade. @throws SimulatorError 409 `OUT_TRADE_NO_USED` */
+  /**
+   * The same number with the same terms is the same trade.
+   * @throws SimulatorError 409 `OUT_TRADE_NO_USED`, 400 `PARAM_ERROR` for a trigger that there is not
+   */
   create(account: string, terms: TradeTerms): { readonly trade: Trade; readonly isNew: boolean } {
     const existing = this.#store.trades.get(terms.outTradeNo);
     if (existing === undefined) {
+      const triggers = readTriggers(terms.subject, terms.amount);
       const trade: Trade = {
         ...terms,
         account,
@@ -53,8 +57,10 @@ export class Trades {
         createdCount: 1,
         queryCount: 0,
         callbackAttempts: 0,
+        ...(triggers.length === 0 ? {} : { triggers, acts: actsOf(triggers) }),
       };
       this.#store.write({ trade });
+      this.#actWhenDue(trade);
       return { trade, isNew: true };
     }
     const names = Object.keys(terms) as (keyof TradeTerms)[];
@@ -104,8 +110,12 @@ export class Trades {
           ...trade,
           state: 'CLOSED',
           ...(ineffective ? { payableWhenClosed: true } : {}),
+          ...(trade.triggers?.includes('paid-after-close')
+            ? { payableWhenClosed: true, acts: [actIn(ACT_AFTER_MS, 'success')] }
+            : {}),
         };
         this.#store.write({ trade: closed });
+        this.#actWhenDue(closed);
         return closed;
       }
       default:
@@ -138,6 +148,9 @@ export class Trades {
       state,
       actedAt: now,
       ...(state === 'SUCCESS' ? { paidAt: now, transactionId: `sim_${randomUUID()}` } : {}),
+      ...(state === 'SUCCESS' && trade.triggers?.includes('wrong-amount')
+        ? { charged: trade.amount - 1 }
+        : {}),
     };
     this.#store.write({ trade: changed });
     if (state === 'SUCCESS') this.#notifier.notify(changed, 'trade.succeeded');
@@ -148,7 +161,8 @@ export class Trades {
   /**
    * Gives back `amount` minor units. The same number with the same content is the same refund.
    * @param isBalanceTooLow the merchant's account holds too little for a new refund at the moment.
-   * @throws SimulatorError 409 `OUT_REFUND_NO_USED`, `TRADE_NOT_PAID`, `REFUND_EXCEEDS_PAYMENT` or `BALANCE_TOO_LOW`.
+   * @throws SimulatorError 409 `OUT_REFUND_NO_USED`, `TRADE_NOT_PAID`, `REFUND_EXCEEDS_PAYMENT`,
+   *   `REFUND_NOT_ALLOWED` or `BALANCE_TOO_LOW`.
    */
   refund(
     account: string,
@@ -165,23 +179,33 @@ export class Trades {
       throw new SimulatorError(409, 'OUT_REFUND_NO_USED', 'The number names a refund with other content.');
     }
     if (trade.paidAt === null) throw new SimulatorError(409, 'TRADE_NOT_PAID', 'The trade is not paid.');
-    if (terms.amount > trade.amount - trade.refunded - trade.refunding) {
+    if (terms.amount > amountOf(trade) - trade.refunded - trade.refunding) {
       throw new SimulatorError(409, 'REFUND_EXCEEDS_PAYMENT', 'More than is left of the payment.');
+    }
+    const { triggers = [] } = trade;
+    if (triggers.includes('refund-refused')) {
+      throw new SimulatorError(409, 'REFUND_NOT_ALLOWED', 'This payment cannot be refunded.');
     }
     if (isBalanceTooLow) {
       throw new SimulatorError(409, 'BALANCE_TOO_LOW', 'The balance is too low for this refund.');
     }
+    const isSilent = triggers.includes('refund-silent');
+    const processingMs = Math.max(
+      this.#store.faults.refund.processingMs,
+      isSilent || triggers.includes('refund-in-process') ? REFUND_MS : 0,
+    );
     const refund: Refund = {
       ...terms,
       account,
       outTradeNo,
       refundId: `simr_${randomUUID()}`,
       state: 'PROCESSING',
-      settlesAt: new Date(Date.now() + this.#store.faults.refund.processingMs).toISOString(),
+      settlesAt: new Date(Date.now() + processingMs).toISOString(),
+      ...(isSilent ? { silent: true } : {}),
     };
     this.#store.write({ refund });
     this.#store.write({ trade: { ...trade, refunding: trade.refunding + refund.amount } });
-    if (this.#store.faults.refund.processingMs === 0) this.#settle(refund);
+    if (processingMs === 0) this.#settle(refund);
     else this.#settleWhenDue(refund);
     return { refund: this.findRefund(account, terms.outRefundNo), isNew: true };
   }
@@ -198,7 +222,8 @@ export class Trades {
     const rows = [];
     for (const trade of this.#store.trades.values()) {
       if (trade.account !== account || !trade.paidAt?.startsWith(day)) continue;
-      const { outTradeNo, amount, currency, transactionId, paidAt } = trade;
+      const { outTradeNo, currency, transactionId, paidAt } = trade;
+      const amount = amountOf(trade);
       rows.push({ type: 'payment' as const, outTradeNo, transactionId, amount, currency, at: paidAt });
     }
     for (const refund of this.#store.refunds.values()) {
@@ -212,14 +237,38 @@ export class Trades {
     return rows.sort((a, b) => a.at.localeCompare(b.at));
   }
 
+  /** Waits for the trade's next act, does it, and goes on with the one after it. */
+  #actWhenDue({ outTradeNo, acts }: Trade): void {
+    const [next] = acts ?? [];
+    if (next === undefined) return;
+    this.#at(next.at, () => {
+      // Closed meanwhile, or forgotten with the ledger: other acts, or none, are to come.
+      if (this.#store.trades.get(outTradeNo)?.acts?.[0] !== next) return;
+      try {
+        this.pay(outTradeNo, next.result);
+      } catch (error) {
+        // A person was faster, or the time to pay is over: as for any payer, there is nothing to do any more.
+        if (!(error instanceof SimulatorError)) throw error;
+      }
+      // Only now: a process that is killed in between acts again, which changes nothing.
+      const { acts: done = [], ...trade } = this.find(outTradeNo);
+      const rest: Trade = done.length > 1 ? { ...trade, acts: done.slice(1) } : trade;
+      this.#store.write({ trade: rest });
+      this.#actWhenDue(rest);
+    });
+  }
+
   #settleWhenDue(refund: Refund): void {
-    if (refund.state !== 'PROCESSING') return;
+    if (refund.state === 'PROCESSING') this.#at(refund.settlesAt, () => this.#settle(refund));
+  }
+
+  #at(time: string, work: () => void): void {
     const timer = setTimeout(
       () => {
         this.#timers.delete(timer);
-        this.#settle(refund);
+        work();
       },
-      Math.max(0, Date.parse(refund.settlesAt) - Date.now()),
+      Math.max(0, Date.parse(time) - Date.now()),
     );
     this.#timers.add(timer);
   }
@@ -233,7 +282,7 @@ export class Trades {
       ...trade,
       refunded,
       refunding: trade.refunding - refund.amount,
-      state: refunded === trade.amount ? 'REFUND' : trade.state,
+      state: refunded === amountOf(trade) ? 'REFUND' : trade.state,
     };
     this.#store.write({ refund: { ...refund, state: 'SUCCESS' } });
     this.#store.write({ trade: changed });
@@ -248,4 +297,18 @@ export class Trades {
 /** True once the wallet no longer takes the payment. */
 export function isExpired(trade: Trade): boolean {
   return Date.now() >= Date.parse(trade.expiresAt);
+}
+
+const actIn = (ms: number, result: PayResult): Act => ({
+  at: new Date(Date.now() + ms).toISOString(),
+  result,
+});
+
+/** What happens automatically to a trade that is created now. */
+function actsOf(triggers: readonly Trigger[]): readonly Act[] {
+  if (triggers.includes('paid')) return [actIn(ACT_AFTER_MS, 'success')];
+  if (triggers.includes('declined')) return [actIn(ACT_AFTER_MS, 'declined')];
+  if (triggers.includes('in-process'))
+    return [actIn(ACT_AFTER_MS, 'processing'), actIn(ACT_AFTER_MS + IN_PROCESS_MS, 'success')];
+  return [];
 }

@@ -1,5 +1,9 @@
 import type { Refund, Trade } from './store.ts';
 
+/** What a trade is about in minor units: once it is paid, what the payer was charged. */
+export const amountOf = ({ amount, charged, paidAt }: Trade): number =>
+  paidAt !== null && charged !== undefined ? charged : amount;
+
 /** A trade as the channel side and the callbacks show it. */
 export type TradeView = Pick<
   Trade,
@@ -7,21 +11,22 @@ export type TradeView = Pick<
 >;
 
 export function tradeView(trade: Trade): TradeView {
-  const { outTradeNo, state, amount, currency, transactionId, paidAt, refunded } = trade;
-  return { outTradeNo, state, amount, currency, transactionId, paidAt, refunded };
+  const { outTradeNo, state, currency, transactionId, paidAt, refunded } = trade;
+  return { outTradeNo, state, amount: amountOf(trade), currency, transactionId, paidAt, refunded };
 }
 
 /** A trade as the ledger of the control side shows it. */
 export function ledgerView(trade: Trade) {
-  const { outTradeNo, amount, currency, state, paidAt, refunded } = trade;
+  const { outTradeNo, currency, state, paidAt, refunded, triggers = [] } = trade;
   const { createdCount, queryCount, callbackAttempts } = trade;
   return {
     outTradeNo,
-    amount,
+    amount: amountOf(trade),
     currency,
     state,
     paidAt,
     refunded,
+    triggers,
     createdCount,
     queryCount,
     callbackAttempts,

@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
-import { toDecimal } from '../domain/money.ts';
+import { sayAmount } from '../domain/money.ts';
+import type { SimulatorError } from './errors.ts';
 import type { Trade } from './store.ts';
 import { isExpired } from './trades.ts';
+import { TRIGGERS } from './triggers.ts';
 
 const STYLE = `
 :root{color-scheme:light dark;--ink:#17212b;--soft:#5d6b78;--card:#fff;--page:#eef1f4;--line:#dfe5ea;--accent:#0b6e4f;--bad:#b3261e}
@@ -9,9 +11,12 @@ const STYLE = `
 *{box-sizing:border-box}
 body{margin:0;min-height:100vh;display:grid;place-items:center;padding:20px;background:var(--page);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
 main{width:100%;max-width:380px;background:var(--card);border-radius:20px;padding:28px 24px;box-shadow:0 8px 30px rgb(0 0 0/8%)}
-.brand{margin:0;color:var(--soft);font-size:14px}
-h1{margin:20px 0 0;font-size:40px;line-height:1.15;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
-h1 small{font-size:18px;font-weight:500;color:var(--soft)}
+.bar{display:flex;gap:8px;align-items:center;justify-content:space-between;color:var(--soft);font-size:14px}
+.brand{margin:0}
+.bar a{width:auto;flex:none;min-width:44px;min-height:44px;margin:-11px -12px -11px 0;border-color:transparent;padding:10px 12px;font-weight:400}
+h1{margin:20px 0 0;font-size:min(40px,10vw);line-height:1.15;font-variant-numeric:tabular-nums;white-space:nowrap}
+h1.long{font-size:min(26px,6.8vw)}
+h1.longer{font-size:min(19px,4.7vw)}
 .subject{margin:4px 0 20px;overflow-wrap:anywhere}
 .state{margin:0 0 20px;padding:12px 14px;border:1px solid var(--line);border-radius:12px;font-size:15px}
 .good{color:var(--accent);font-weight:600}
@@ -26,56 +31,139 @@ footer{margin-top:20px;color:var(--soft);font-size:12px;overflow-wrap:anywhere}
 /** The page's one style sheet as a Content-Security-Policy source. */
 export const STYLE_HASH = `'sha256-${createHash('sha256').update(STYLE).digest('base64')}'`;
 
-const MESSAGES = {
-  NOTPAY: '<p class="state">Ready to pay.</p>',
-  PROCESSING: '<p class="state">The payment is being decided.</p>',
-  SUCCESS: '<p class="state good">Paid.</p>',
-  REFUND: '<p class="state good">Paid, and refunded in full.</p>',
-  CLOSED: '<p class="state bad">This payment was closed. Nothing was paid.</p>',
-  PAYERROR: '<p class="state bad">Declined. Nothing was paid.</p>',
-} as const;
+export const ICON =
+  '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><title>Wallet</title><rect width="32" height="32" rx="8" fill="#0b6e4f"/><path d="M7 11h18v13H7zM7 11l13-4v4M19 17h6v3h-6z" fill="none" stroke="#fff" stroke-width="2.5" stroke-linejoin="round"/></svg>';
+
+export type Language = 'en' | 'zh';
+
+interface Messages {
+  readonly title: string;
+  readonly brand: string;
+  readonly otherLanguage: string;
+  readonly states: Readonly<Record<Trade['state'] | 'over', string>>;
+  readonly pay: string;
+  readonly decline: string;
+  readonly back: string;
+  readonly backToShop: string;
+  /** By the code of the refusal; any other is in English. */
+  readonly refusals: Readonly<Record<string, string>>;
+}
+
+/** What the page says. Each language has every text. */
+const MESSAGES: Readonly<Record<Language, Messages>> = {
+  en: {
+    title: 'Wallet',
+    brand: 'Simulated wallet: no real money moves',
+    otherLanguage: '中文',
+    states: {
+      NOTPAY: 'Ready to pay.',
+      PROCESSING: 'The payment is being decided.',
+      SUCCESS: 'Paid.',
+      REFUND: 'Paid, and refunded in full.',
+      CLOSED: 'This payment was closed. Nothing was paid.',
+      PAYERROR: 'Declined. Nothing was paid.',
+      over: 'The time to pay is over. Nothing was paid.',
+    },
+    pay: 'Pay',
+    decline: 'Decline',
+    back: 'Back',
+    backToShop: 'Back to the shop',
+    refusals: {},
+  },
+  zh: {
+    title: '钱包',
+    brand: '模拟钱包：不产生真实扣款',
+    otherLanguage: 'English',
+    states: {
+      NOTPAY: '待支付。',
+      PROCESSING: '正在处理这笔支付。',
+      SUCCESS: '支付成功。',
+      REFUND: '已支付，并已全额退款。',
+      CLOSED: '这笔支付已关闭，没有扣款。',
+      PAYERROR: '支付被拒绝，没有扣款。',
+      over: '支付时间已结束，没有扣款。',
+    },
+    pay: '支付',
+    decline: '拒绝',
+    back: '返回',
+    backToShop: '返回商家',
+    refusals: { TRADE_NOT_FOUND: '没有此编号的交易。', SYSTEM_ERROR: '模拟钱包出现故障。' },
+  },
+};
+
+const TONES: Readonly<Record<Trade['state'] | 'over', string>> = {
+  NOTPAY: '',
+  PROCESSING: '',
+  SUCCESS: ' good',
+  REFUND: ' good',
+  CLOSED: ' bad',
+  PAYERROR: ' bad',
+  over: ' bad',
+};
 
 /** The wallet page of a trade, whole: no script and nothing loaded from elsewhere. */
-export function walletPage(trade: Trade): string {
+export function walletPage(trade: Trade, language: Language): string {
+  const text = MESSAGES[language];
   const over = trade.state === 'NOTPAY' && isExpired(trade);
   const open = !over && (trade.state === 'NOTPAY' || trade.state === 'PROCESSING');
   const form = `<form method="post">
-<button class="main" name="result" value="success">Pay</button>
-<button name="result" value="declined">Decline</button>
+<button class="main" name="result" value="success">${text.pay}</button>
+<button name="result" value="declined">${text.decline}</button>
 </form>`;
+  const state = over ? 'over' : trade.state;
+  const amount = sayAmount(trade.amount, trade.currency);
   return page(
-    `<h1>${escapeHtml(toDecimal(trade.amount, trade.currency))} <small>${escapeHtml(trade.currency)}</small></h1>
+    language,
+    `<h1${lengthClass(amount)}>${amount}</h1>
 <p class="subject">${escapeHtml(trade.subject)}</p>
-${over ? '<p class="state bad">The time to pay is over. Nothing was paid.</p>' : MESSAGES[trade.state]}
+<p class="state${TONES[state]}">${text.states[state]}</p>
 ${open ? form : ''}
-<a${open ? '' : ' class="main"'} href="${escapeHtml(trade.returnUrl)}">${open ? 'Back' : 'Back to the shop'}</a>
-<footer>${escapeHtml(trade.outTradeNo)}</footer>`,
+<a${open ? '' : ' class="main"'} href="${escapeHtml(trade.returnUrl)}">${open ? text.back : text.backToShop}</a>
+<footer>${escapeHtml(trade.outTradeNo)}${triggersOf(trade, language)}</footer>`,
   );
 }
 
-/** A page with one sentence, for a trade that cannot be shown. */
-export function messagePage(message: string): string {
-  return page(`<p class="state bad">${escapeHtml(message)}</p>`);
+/** How large the amount can be written in one line of a small phone. */
+const lengthClass = ({ length }: string) =>
+  length <= 12 ? '' : length <= 18 ? ' class="long"' : ' class="longer"';
+
+/** The triggers that the page's trade has, so that nobody wonders who paid. */
+function triggersOf({ triggers = [] }: Trade, language: Language): string {
+  const mark = language === 'zh' ? '：' : ': ';
+  return triggers
+    .map((name) => `<br><b>${name}</b>${mark}${escapeHtml(TRIGGERS[name].does[language])}`)
+    .join('');
 }
 
-function page(body: string): string {
+/** A page with one sentence, for a trade that cannot be shown. */
+export function refusalPage({ code, message }: SimulatorError, language: Language): string {
+  const said = MESSAGES[language].refusals[code] ?? message;
+  return page(language, `<p class="state bad">${escapeHtml(said)}</p>`);
+}
+
+function page(language: Language, body: string): string {
+  const text = MESSAGES[language];
+  const other = language === 'zh' ? 'en' : 'zh';
   return `<!doctype html>
-<html lang="en">
+<html lang="${LANG[language]}">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Wallet</title>
+<title>${text.title}</title>
+<link rel="icon" type="image/svg+xml" href="icon.svg">
 <style>${STYLE}</style>
 </head>
 <body>
 <main>
-<p class="brand">Simulated wallet: no real money moves</p>
+<div class="bar"><p class="brand">${text.brand}</p><a href="?lang=${other}" lang="${LANG[other]}">${text.otherLanguage}</a></div>
 ${body}
 </main>
 </body>
 </html>
 `;
 }
+
+const LANG: Readonly<Record<Language, string>> = { en: 'en', zh: 'zh-Hans' };
 
 const ENTITIES: Readonly<Record<string, string>> = {
   '&': '&amp;',

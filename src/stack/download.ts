@@ -1,9 +1,9 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { tsxLoader } from '../tsx.ts';
 import { runVisibly } from './progress.ts';
 import { whileTicking } from './timer.ts';
-import { tsxLoader } from './tsx.ts';
 
 /** A download that brings nothing for this long is given up: closed networks swallow packets without an answer. */
 const PATIENCE_MS = 6000;

@@ -4,7 +4,8 @@ import { startStack } from './stack.ts';
 
 const started = Date.now();
 await runForeground(async (supervisor, config) => {
-  await startStack(supervisor, config);
+  // The servers stay up with another secret too: `secret replace` needs the database, and no other process may run then.
+  await startStack(supervisor, config, ({ message }) => console.error(message));
   console.log(`PostgreSQL       ${withoutPassword(config.databaseUrl)}`);
   console.log(`Temporal         ${config.temporal.address}`);
   if (config.temporal.uiUrl !== undefined) console.log(`Temporal Web UI  ${config.temporal.uiUrl}`);

@@ -2,7 +2,9 @@
 // deployment, before API and workers start.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ConfigError, embeddedHome, loadConfig } from '../config.ts';
+import { createLedgerClient } from '../ledger/client.ts';
 import { Connection } from '../ledger/connection.ts';
+import { requireSecret } from '../ledger/secret-fingerprint.ts';
 import { isDatabaseUnavailable } from '../ledger/unavailable.ts';
 import { exitWith, reason } from './errors.ts';
 import { applyMigrations } from './migrate.ts';
@@ -43,12 +45,16 @@ try {
       'DATABASE_URL is missing: the embedded database gets its migrations by npm run stack.',
     );
   }
-  const { databaseUrl } = loadConfig();
+  const config = loadConfig();
+  const { databaseUrl } = config;
   await waitForDatabase(databaseUrl);
   const applied = await applyMigrations(databaseUrl);
   console.log(
     applied.length === 0 ? 'The database is up to date.' : `Migrations applied: ${applied.join(', ')}.`,
   );
+  // Before the processes that run are replaced by some that refuse to start.
+  const db = createLedgerClient(databaseUrl);
+  await requireSecret(db, config).finally(() => db.$disconnect());
 } catch (error) {
   exitWith(error);
 }

@@ -6,7 +6,13 @@ import type { MigrationList, SchemaEngine } from '@prisma/schema-engine-wasm/sch
 import pg from 'pg';
 import { Connection } from '../ledger/connection.ts';
 import { reason, StackError } from './errors.ts';
-import { concurrentIndex, runsOutsideTransaction } from './migration-rules.ts';
+import {
+  type ConcurrentIndex,
+  concurrentIndex,
+  droppedIndex,
+  isConcurrent,
+  runsOutsideTransaction,
+} from './migration-rules.ts';
 import { NO_FILTER, type ScriptRunner, withSchemaEngine } from './schema-engine.ts';
 
 /** `prisma/` of this work tree. */
@@ -16,6 +22,8 @@ export const prismaDir = fileURLToPath(new URL('../../prisma', import.meta.url))
 const MIGRATION_LOCK = 0x6e6f6472;
 /** The engine's own lock, on the connection that runs the scripts. */
 const ENGINE_LOCK = 72707369;
+/** SQLSTATE of a relation that exists already. */
+const EXISTS = '42P07';
 /** SQLSTATEs of a lock time-out and a deadlock. */
 const GAVE_WAY = new Set(['55P03', '40P01']);
 const ASK_FOR_TURN_EVERY_MS = 200;
@@ -82,8 +90,7 @@ export async function applyMigrations(
     const migrationsList = readMigrations(dir);
     const runner: ScriptRunner = {
       toSend: (sql) => withRecord(sql, migrationsList),
-      lockTimeoutMs: (sql) =>
-        concurrentIndex(sql) === undefined ? patience.lockTimeoutMs : patience.concurrentLockTimeoutMs,
+      lockTimeoutMs: (sql) => (isConcurrent(sql) ? patience.concurrentLockTimeoutMs : patience.lockTimeoutMs),
       failed: (error) => {
         script.failure = error;
       },
@@ -108,20 +115,22 @@ export async function applyMigrations(
 
 /**
  * A migration's script as it is sent: one that is a transaction records its end within it. Else a process that is killed
- * between the script and its record would leave a migration that cannot be applied again. The record is the only one that
- * is open: `undoUnfinished` closed the others, and the engine opened this one just before. When it is not open any more,
- * another process has taken the migration over, and this script must leave nothing.
+ * between the script and its record would leave a migration that cannot be applied again. The engine opened the record
+ * just before, and `undoUnfinished` closed older ones. When it is not open any more, another process has taken the
+ * migration over, and this script must leave nothing.
  * The engine runs other scripts as well, to make its table for example.
  */
 function withRecord(script: string, { migrationDirectories }: MigrationList): string {
-  const isMigration = migrationDirectories.some(
-    ({ migrationFile: { content } }) => content.tag === 'ok' && content.value === script,
-  );
-  if (!isMigration || runsOutsideTransaction(script)) return script;
+  // Two migrations may have the same script; one of them is open.
+  const names = migrationDirectories
+    .filter(({ migrationFile: { content } }) => content.tag === 'ok' && content.value === script)
+    .map(({ path }) => pg.escapeLiteral(path));
+  if (names.length === 0 || runsOutsideTransaction(script)) return script;
   return `${script}
 ;
 DO $record$ BEGIN
-  UPDATE _prisma_migrations SET finished_at = now() WHERE finished_at IS NULL AND rolled_back_at IS NULL;
+  UPDATE _prisma_migrations SET finished_at = now()
+    WHERE migration_name IN (${names.join(', ')}) AND finished_at IS NULL AND rolled_back_at IS NULL;
   IF NOT FOUND THEN RAISE EXCEPTION 'another process applies this migration'; END IF;
 END $record$`;
 }
@@ -169,11 +178,14 @@ async function applyPatiently(
       // Also at the end: an INVALID index costs every write, and `prisma migrate deploy` refuses a failed record. What
       // cannot be undone now is undone by the next attempt, or the next start.
       await undoUnfinished(client, engine, migrationsList).catch(() => {});
+      const records = await recordsOf(client);
+      // The index was there, and has been taken for the migration's.
+      if (failure?.code === EXISTS && records.some((it) => it.name === open && isApplied(it))) continue;
       const left = open === undefined ? '' : await whatIsLeft(client, scriptOf(migrationsList, open));
       if (!gaveWay && failure !== undefined && open !== undefined) {
         const { message, detail } = failure;
         throw new StackError(
-          `The database's migrations cannot be applied: ${open}: ${message}${detail === undefined ? '' : ` (${detail})`}. ${left} Mend the cause, then start again.`,
+          `The database's migrations cannot be applied: ${open}: ${message}${detail === undefined ? '' : ` (${detail})`}. ${left} Mend the cause, then start again.${ofAnotherVersion(records, migrationsList)}`,
           { cause: error },
         );
       }
@@ -194,12 +206,22 @@ async function applyPatiently(
 async function whatIsLeft(client: Connection, script: string): Promise<string> {
   const nothing = 'Nothing of this migration is in the database.';
   if (!runsOutsideTransaction(script)) return nothing;
+  const dropped = droppedIndex(script);
+  if (dropped !== undefined) {
+    const state = await indexState(client, dropped).catch(() => 'unknown');
+    if (state === 'valid') return nothing;
+    if (state === 'missing') return `The index ${dropped} is not in the database any more.`;
+    return `The index ${dropped} ${state === 'invalid' ? 'is' : 'may be'} INVALID, until the next start drops it.`;
+  }
   const index = concurrentIndex(script);
   if (index === undefined) return 'What it had committed stays in the database, and the next start goes on.';
-  const state = await indexState(client, index).catch(() => 'unknown');
+  const { name } = index;
+  const state = await indexState(client, name).catch(() => 'unknown');
   if (state === 'missing') return nothing;
-  if (state === 'valid') return `A valid index ${index} is in the database.`;
-  return `Its INVALID index ${index} ${state === 'invalid' ? 'is' : 'may be'} still in the database, until the next start removes it.`;
+  if (state === 'valid') {
+    return `The valid index ${name} in the database is not known to be what this migration makes: when nothing else needs it, run DROP INDEX CONCURRENTLY "${name}".`;
+  }
+  return `Its INVALID index ${name} ${state === 'invalid' ? 'is' : 'may be'} still in the database, until the next start removes it.`;
 }
 
 /** Whom a migration most likely waits for, as a part of a sentence. */
@@ -222,18 +244,27 @@ interface MigrationRecord {
   readonly name: string;
   readonly finished: boolean;
   readonly rolledBack: boolean;
-  /** What PostgreSQL said when it failed. Null also when its process was killed. */
-  readonly logs: string | null;
 }
 
 const isApplied = ({ finished, rolledBack }: MigrationRecord) => finished && !rolledBack;
+/** What explains the failure of a migration on a database that an unreleased commit made, as a sentence; or nothing. */
+function ofAnotherVersion(
+  records: readonly MigrationRecord[],
+  { migrationDirectories }: MigrationList,
+): string {
+  const strange = records.find(
+    (it) => isApplied(it) && !migrationDirectories.some(({ path }) => path === it.name),
+  );
+  if (strange === undefined) return '';
+  return ` The database has a migration that this version does not have (${strange.name}): see "Upgrades" in docs/operations.md.`;
+}
 const isUnfinished = ({ finished, rolledBack }: MigrationRecord) => !finished && !rolledBack;
 
 async function recordsOf(client: Connection): Promise<readonly MigrationRecord[]> {
   const { rows: tables } = await client.query("select to_regclass('_prisma_migrations') as name");
   if (tables[0]?.name === null) return [];
   const { rows } = await client.query<MigrationRecord>(
-    `select migration_name as name, finished_at is not null as finished, rolled_back_at is not null as "rolledBack", logs
+    `select migration_name as name, finished_at is not null as finished, rolled_back_at is not null as "rolledBack"
        from _prisma_migrations order by started_at, migration_name`,
   );
   return rows;
@@ -246,23 +277,25 @@ const scriptOf = ({ migrationDirectories }: MigrationList, name: string): string
 
 /**
  * Migrations that failed, or whose process was killed in the middle. A script is a transaction, of which nothing is there
- * unless its record is finished; or a `CREATE INDEX CONCURRENTLY`, which leaves its index; or one statement that commits
- * on its way and can run again (migration-rules.ts). So it can run again.
+ * unless its record is finished; or a `CREATE INDEX CONCURRENTLY`, which leaves its index; or one statement that can run
+ * again (migration-rules.ts). So it can run again. A valid index that is what the script makes is taken for the
+ * migration's: its process or its connection ended before the record, or another release's migrate closed the record.
  */
 async function undoUnfinished(
   client: Connection,
   engine: SchemaEngine,
   migrationsList: MigrationList,
 ): Promise<void> {
-  for (const { name, logs } of (await recordsOf(client)).filter(isUnfinished)) {
-    const index = concurrentIndex(scriptOf(migrationsList, name));
-    const state = index === undefined ? 'missing' : await indexState(client, index);
-    if (state === 'valid' && logs === null) {
-      // Killed between the index and its record.
+  for (const { name } of (await recordsOf(client)).filter(isUnfinished)) {
+    const script = scriptOf(migrationsList, name);
+    const index = concurrentIndex(script);
+    const state = index === undefined ? 'missing' : await indexState(client, index.name);
+    if (index !== undefined && state === 'valid' && (await isMadeBy(client, index, script))) {
       await engine.markMigrationApplied({ migrationName: name, migrationsList });
       continue;
     }
-    if (state === 'invalid') await client.query(`drop index concurrently "${index}"`);
+    if (index !== undefined && state === 'invalid')
+      await client.query(`drop index concurrently "${index.name}"`);
     // Not by the engine, which reads the record before: a script that is still running may finish it in between.
     await client.query(
       `update _prisma_migrations set rolled_back_at = now()
@@ -272,15 +305,55 @@ async function undoUnfinished(
   }
 }
 
-/** INVALID indexes of migrations that are recorded as applied, by `prisma migrate resolve --applied` for example. */
+/**
+ * Whether the index is what the script makes. PostgreSQL writes the script's definition as it writes the index's when it
+ * has made the same on an empty copy of the table, which hides the table in this transaction.
+ */
+async function isMadeBy(
+  client: Connection,
+  { name, table }: ConcurrentIndex,
+  script: string,
+): Promise<boolean> {
+  const definition = async (index: string) => {
+    const { rows } = await client.query<{ definition: string; table: boolean }>(
+      `select pg_get_indexdef(indexrelid) as definition, indrelid = to_regclass($2) as table
+         from pg_index where indexrelid = to_regclass($1)`,
+      [index, `"${table}"`],
+    );
+    return rows[0]?.table === true ? rows[0].definition.replace(/ ON .*? USING /, ' USING ') : undefined;
+  };
+  const there = await definition(`"${name}"`);
+  if (there === undefined) return false;
+  await client.query('begin');
+  try {
+    await client.query(`create temporary table "${table}" (like "${table}")`);
+    await client.query(script.replace(/\b(INDEX\s+)CONCURRENTLY\b/i, '$1'));
+    return (await definition(`pg_temp."${name}"`)) === there;
+  } catch (error) {
+    if (error instanceof pg.DatabaseError) return false;
+    throw error;
+  } finally {
+    await client.query('rollback');
+  }
+}
+
+/**
+ * INVALID indexes of migrations that are recorded as applied, by `prisma migrate resolve --applied` for example; not those
+ * that a migration drops next.
+ */
 async function remakeInvalid(
   client: Connection,
   migrationsList: MigrationList,
   say: (line: string) => void,
 ): Promise<void> {
-  for (const { name } of (await recordsOf(client)).filter(isApplied)) {
-    const index = concurrentIndex(scriptOf(migrationsList, name));
-    if (index === undefined || (await indexState(client, index)) !== 'invalid') continue;
+  const applied = (await recordsOf(client)).filter(isApplied).map(({ name }) => name);
+  const dropped = migrationsList.migrationDirectories
+    .filter(({ path }) => !applied.includes(path))
+    .map(({ path }) => droppedIndex(scriptOf(migrationsList, path)));
+  for (const migration of applied) {
+    const index = concurrentIndex(scriptOf(migrationsList, migration))?.name;
+    if (index === undefined || dropped.includes(index)) continue;
+    if ((await indexState(client, index)) !== 'invalid') continue;
     say(`The index ${index} is INVALID: it is made again.`);
     // Not dropped first: without an index nobody would see that one is missing when this is interrupted, too.
     await client.query(`drop index concurrently if exists "${index}_ccnew"`);

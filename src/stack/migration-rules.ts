@@ -47,6 +47,7 @@ const CREATE_TABLE = named('^CREATE TABLE (?:IF NOT EXISTS )?NAME');
 const ALTER_TABLE = named('^ALTER TABLE (?:IF EXISTS )?(?:ONLY )?NAME (.*)$', 'is');
 const TRIGGER = named('^(?:CREATE (?:OR REPLACE )?(?:CONSTRAINT )?|DROP )TRIGGER .*? ON NAME');
 const DROP = /^(?:DROP (TABLE|INDEX)|TRUNCATE(?: TABLE)?) (?:IF EXISTS )?(.*?)(?: CASCADE| RESTRICT)?$/i;
+const DROP_CONCURRENTLY = named('^DROP INDEX CONCURRENTLY (?:IF EXISTS )?NAME');
 const REFERENCES = named('\\bREFERENCES NAME', 'gi');
 const FOREIGN_KEY = named('^ALTER TABLE NAME ADD CONSTRAINT NAME FOREIGN KEY ');
 const VALIDATE = /^ALTER TABLE .* VALIDATE CONSTRAINT /i;
@@ -55,18 +56,46 @@ const TRANSACTION = /^(BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT)\b/i;
 
 const unquoted = (name: string) => name.replaceAll('"', '').replace(/^public\./, '');
 
+/** An index that a migration makes or drops `CONCURRENTLY`. */
+export interface ConcurrentIndex {
+  readonly name: string;
+  readonly table: string;
+}
+
 /** The index that a migration makes `CONCURRENTLY`, if that is what it does. */
-export function concurrentIndex(sql: string): string | undefined {
+export function concurrentIndex(sql: string): ConcurrentIndex | undefined {
   const [statement] = statementsOf(sql);
-  const [, concurrently, , name] = CREATE_INDEX.exec(statement?.bare ?? '') ?? [];
-  return concurrently === undefined || name === undefined ? undefined : unquoted(name);
+  const [, concurrently, , name, table] = CREATE_INDEX.exec(statement?.bare ?? '') ?? [];
+  if (concurrently === undefined || name === undefined || table === undefined) return undefined;
+  return { name: unquoted(name), table: unquoted(table) };
+}
+
+/** The index that a migration drops `CONCURRENTLY`, if that is what it does. */
+export function droppedIndex(sql: string): string | undefined {
+  const [statement] = statementsOf(sql);
+  const [, name] = DROP_CONCURRENTLY.exec(statement?.bare ?? '') ?? [];
+  return name === undefined ? undefined : unquoted(name);
+}
+
+/** Whether a script is one statement that keeps no write waiting while it waits for its locks. */
+export function isConcurrent(sql: string): boolean {
+  const [statement, ...others] = statementsOf(sql);
+  return others.length === 0 && /\bCONCURRENTLY\b/i.test(statement?.bare ?? '');
 }
 
 /** Statements that PostgreSQL runs outside of a transaction block only, as the one statement of a script. */
 const OUTSIDE = /^(VACUUM\b|.*\bCONCURRENTLY\b)/i;
 
+const COMMIT_AT_END = /\bCOMMIT(?: (?:WORK|TRANSACTION))?(?: AND (?:NO )?CHAIN)?$/i;
+
 /** Whether a statement is a `DO` that commits on its way: by batches, so that no row is locked for long. */
-const commitsInside = ({ text, bare }: Statement) => /^DO\b/i.test(bare) && /\bCOMMIT\b/i.test(text);
+function commitsInside({ text, bare }: Statement): boolean {
+  if (!/^DO\b/i.test(bare)) return false;
+  const bodies = [...text.matchAll(TOKENS)].flatMap(
+    ([token]) => /^('|\$\w*\$)(.*)\1$/s.exec(token)?.[2] ?? [],
+  );
+  return bodies.some((body) => statementsOf(body).some((inner) => COMMIT_AT_END.test(inner.bare)));
+}
 
 /** Whether a script is no transaction: one statement that runs outside of any, and may be half done when it ends. */
 export function runsOutsideTransaction(sql: string): boolean {
@@ -180,8 +209,15 @@ export function brokenRules(sql: string): readonly string[] {
     if (index !== null && index[1] === undefined && !isOwn(index[4])) {
       faults.push(`${statement}: nobody writes meanwhile: make it CONCURRENTLY, alone in a migration.`);
     }
-    if (/^REINDEX\b/i.test(statement) && !/\bCONCURRENTLY\b/i.test(statement)) {
-      faults.push(`${statement}: nobody writes meanwhile: do it CONCURRENTLY, alone in a migration.`);
+    if (/^DROP INDEX CONCURRENTLY (?!IF EXISTS\b)/i.test(statement)) {
+      faults.push(
+        `${statement}: killed before its record, it would fail for ever when it runs again: add IF EXISTS.`,
+      );
+    }
+    if (/^REINDEX\b/i.test(statement)) {
+      faults.push(
+        `${statement}: interrupted, it leaves INVALID copies: make a new index CONCURRENTLY, and drop the old one.`,
+      );
     }
     if (/^(CLUSTER\b|VACUUM\b.*\bFULL\b)/i.test(statement)) {
       faults.push(`${statement}: it writes the table anew, and nobody reads or writes meanwhile.`);

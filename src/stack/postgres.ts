@@ -37,6 +37,8 @@ export async function startPostgres(supervisor: Supervisor, home: string, port: 
       // No socket files: nothing to clash with another PostgreSQL, no limit on the path's length.
       ...['-c', 'unix_socket_directories='],
       ...['-c', 'max_connections=200'],
+      // Not the machine's: what an operator reads with psql is what logs and the API say.
+      ...['-c', 'timezone=UTC'],
     ],
     ...user.ids,
     cwd: home,

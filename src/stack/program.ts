@@ -1,7 +1,13 @@
 import { connect } from 'node:net';
 import { fileURLToPath } from 'node:url';
+import { tsxLoader } from '../tsx.ts';
 import type { ProcessSpec } from './supervisor.ts';
-import { tsxLoader } from './tsx.ts';
+
+/**
+ * V8 lets the heap grow by a factor that grows with its limit: with the default limit of several GB, it is three times as
+ * large as what is in use. What is in use is bounded, and far below.
+ */
+const HEAP_LIMIT_MIB = 768;
 
 /**
  * One of our own programs as a child process.
@@ -12,10 +18,17 @@ export function program(name: string, entry: string, probe: ProcessSpec['probe']
     name,
     command: [
       process.execPath,
+      // On the command line it would beat a limit of the user's own.
+      ...(/--max[-_]old[-_]space[-_]size/.test(process.env.NODE_OPTIONS ?? '')
+        ? []
+        : [`--max-old-space-size=${HEAP_LIMIT_MIB}`]),
       ...['--import', tsxLoader()],
       fileURLToPath(new URL('./child.ts', import.meta.url)),
       fileURLToPath(new URL(`../${entry}`, import.meta.url)),
     ],
+    // Two arenas instead of eight a core: glibc keeps in each what it was once given, and the worker has many threads. A
+    // value of the user's own comes first.
+    env: { MALLOC_ARENA_MAX: '2', ...process.env },
     output: 'console',
     isOurs: true,
     stopSignal: 'SIGTERM',

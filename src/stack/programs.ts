@@ -22,7 +22,7 @@ export async function requireProgramPorts(config: Config): Promise<void> {
  * @throws StackError when one of them does not start.
  */
 export async function startPrograms(
-  supervisor: Supervisor,
+  supervisor: Pick<Supervisor, 'start'>,
   config: Config,
   output: ProcessSpec['output'],
 ): Promise<void> {

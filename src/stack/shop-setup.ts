@@ -11,6 +11,7 @@ import {
   findOrderService,
   setMerchant,
 } from '../ledger/merchants.ts';
+import { requireSecret, WrongSecret } from '../ledger/secret-fingerprint.ts';
 import { isDatabaseUnavailable } from '../ledger/unavailable.ts';
 import { ORDER_ID } from '../order-service/client.ts';
 import { reason, StackError } from './errors.ts';
@@ -28,11 +29,12 @@ export function shopUrl({ shop }: Pick<Config, 'shop'>): string {
  * Makes what the example shop needs on the embedded database, as far as it is missing: its own database beside
  * nodrop's, its merchant with a key, and the merchant's order service, which is the shop.
  * @returns the shop's environment
- * @throws StackError when the database cannot be used
+ * @throws StackError when the database cannot be used, WrongSecret when it has another NODROP_SECRET
  */
 export async function prepareShop(config: Config): Promise<Readonly<Record<string, string>>> {
   const db = createLedgerClient(config.databaseUrl);
   try {
+    await requireSecret(db, config);
     const { merchant } = await ensureMerchant(db, SHOP_MERCHANT, [...createChannels(config).keys()]);
     const now = new Date();
     const url = shopUrl(config);
@@ -50,6 +52,7 @@ export async function prepareShop(config: Config): Promise<Readonly<Record<strin
       SHOP_WEBHOOK_SECRET: service?.secrets[0] ?? '',
     };
   } catch (error) {
+    if (error instanceof WrongSecret) throw error;
     throw new StackError(
       isDatabaseUnavailable(error)
         ? 'The shop cannot be set up without the database: start it (npm run stack), and try again.'

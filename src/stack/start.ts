@@ -36,6 +36,7 @@ ${embeddedDatabase ? `\nOpen ${shopUrl(config)} and buy something.\n` : ''}
   API              ${api.publicUrl}
   API reference    ${api.publicUrl}/docs
   Simulator        ${simulator.url}
+  Its faults       ${simulator.url}/_control/faults
   Temporal Web UI  ${temporal.uiUrl ?? 'of your own server'}
   Metrics          http://${admin.host}:${admin.port}/metrics
   Logs             ${home}/logs
@@ -47,5 +48,8 @@ ${makeKey}
     -d '{"order":{"id":"order-1","amount":1990,"currency":"CNY","subject":"Coffee"},"channel":"simulator"}'
 
   curl -s '${api.publicUrl}/v1/orders/order-1?wait=30' -H "Authorization: Bearer ${key}"
+
+With the subject "Coffee [sim:paid callback-lost]" the wallet pays by itself, and its callback is lost.
+docs/sandbox.md has all such words, and the faults (no token; from this machine alone).
 `;
 }

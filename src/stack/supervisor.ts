@@ -26,6 +26,8 @@ export interface ProcessSpec {
   readonly gid?: number;
   /** `log`: into the log folder only. `console`: to our own output, each line prefixed with the name. */
   readonly output: 'log' | 'console';
+  /** How a line is printed on our own output. @default with the process's name in front */
+  readonly show?: (line: string) => string;
   /** One of our own programs: it notices by its IPC channel that we are gone; see child.ts. */
   readonly isOurs?: boolean;
   /** Asks for a clean end. */
@@ -190,7 +192,7 @@ export class Supervisor {
     for (const stream of [child.stdout, child.stderr]) {
       if (stream === null) continue;
       createInterface({ input: stream }).on('line', (line) => {
-        if (line !== '') console.log(`${spec.name.padEnd(10)} ${line}`);
+        if (line !== '') console.log(spec.show?.(line) ?? `${spec.name.padEnd(10)} ${line}`);
       });
     }
     const running: Running = {

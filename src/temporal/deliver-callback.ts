@@ -27,7 +27,7 @@ export function noticeOf(callbackId: string, answer: ChannelAnswer): CallbackNot
  */
 export async function deliverStored(
   { db, workflows, refundWorkflows }: DeliverDeps,
-  callback: Callback,
+  callback: Pick<Callback, 'id' | 'answer'>,
   payment: Payment,
   deadlineMs: number,
 ): Promise<void> {

@@ -1,7 +1,7 @@
 import { type Client, WithStartWorkflowOperation } from '@temporalio/client';
 import { defineSearchAttributeKey, type SignalDefinition } from '@temporalio/common';
 import type { Config } from '../config.ts';
-import { toDecimal } from '../domain/money.ts';
+import { sayAmount } from '../domain/money.ts';
 import { MAIN_TASK_QUEUE, paymentWorkflowId } from '../domain/names.ts';
 import type { CallbackNotice } from '../domain/payment.ts';
 import { inMarkdown } from '../domain/text.ts';
@@ -90,9 +90,27 @@ export class PaymentWorkflows {
   }
 
   /**
-   * Starts the workflow and waits until the next action is in the ledger, or the payment has left `created`.
-   * Of a payment that is `paying` an expired action is made anew; when that is not possible soon, or something else goes
-   * before it, the old one stays.
+   * Starts the workflow of a payment that is to become payable; the ledger says when it is. Harmless when it runs.
+   * @param isNew the caller has just written the row: the run need not read it first.
+   * @throws TemporalUnavailable when the start was not confirmed.
+   */
+  async start(payment: Payment, isNew: boolean, deadlineMs: number): Promise<void> {
+    try {
+      await this.#within(deadlineMs - IS_RUNNING_MS, () =>
+        this.#client.workflow.start<PaymentWorkflow>(PAYMENT_WORKFLOW, {
+          ...this.#startOptions(payment, isNew),
+          workflowIdConflictPolicy: 'USE_EXISTING',
+        }),
+      );
+    } catch (error) {
+      // Only its answer may have got lost.
+      if (!(await this.#isRunning(payment))) throw error;
+    }
+  }
+
+  /**
+   * Makes the expired next action of a payment that is `paying` anew; when that is not possible soon, or something else
+   * goes before it, the old one stays. Of a payment that is `created` it waits until it has left that.
    * @returns true when it has; false when the run is there but did not get so far within the deadline.
    * @throws TemporalUnavailable when the start was not confirmed.
    */
@@ -161,7 +179,7 @@ export class PaymentWorkflows {
     });
   }
 
-  #startOptions(payment: Payment) {
+  #startOptions(payment: Payment, isNew = false) {
     const input: PaymentInput = {
       paymentId: payment.id,
       merchantId: payment.merchantId,
@@ -174,13 +192,14 @@ export class PaymentWorkflows {
       createdAt: payment.createdAt.getTime(),
       expiresAt: payment.expiresAt.getTime(),
       queryScheduleMs: this.#config.queryScheduleMs(payment.channel),
+      ...(isNew ? { isNew } : {}),
     };
     return {
       taskQueue: MAIN_TASK_QUEUE,
       workflowId: paymentWorkflowId(payment.id),
       workflowIdReusePolicy: 'ALLOW_DUPLICATE' as const,
       args: [input] as [PaymentInput],
-      staticSummary: `${toDecimal(Number(payment.amount), payment.currency)} ${payment.currency} through ${payment.channel}, order ${inMarkdown(payment.orderId)}`,
+      staticSummary: `${sayAmount(payment.amount, payment.currency)} through ${payment.channel}, order ${inMarkdown(payment.orderId)}`,
       typedSearchAttributes: [
         { key: defineSearchAttributeKey(searchAttributes.status, 'KEYWORD'), value: payment.status },
         { key: defineSearchAttributeKey(searchAttributes.channel, 'KEYWORD'), value: payment.channel },

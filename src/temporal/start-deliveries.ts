@@ -3,7 +3,8 @@ import { findPendingDeliveries } from '../ledger/deliveries.ts';
 import { isRedeliveryDue } from '../ledger/redelivery.ts';
 import type { DeliveryWorkflows } from './delivery-workflows.ts';
 
-const START_DEADLINE_MS = 2_000;
+/** Half of what the order update's first attempt has as a whole (ORDER_UPDATE_AT_ONCE): its answer must still get through. */
+const START_DEADLINE_MS = 1_000;
 
 /**
  * Has the order service told at once of what was just recorded of the payment and its order. Never fails: what is not started here

@@ -5,40 +5,47 @@ import { createChannels } from '../channels/registry.ts';
 import { type Config, ConfigError, loadConfig } from '../config.ts';
 import { createLedgerClient } from '../ledger/client.ts';
 import { warnOfLostCommits } from '../ledger/durability.ts';
+import { notificationsSent } from '../ledger/notify.ts';
+import { SecretCheck } from '../ledger/secret-check.ts';
 import { createLogger, type Logger } from '../log.ts';
 import { OrderServiceClient } from '../order-service/client.ts';
 import { DeliveryWorkflows } from '../temporal/delivery-workflows.ts';
 import { PaymentWorkflows } from '../temporal/payment-workflows.ts';
 import { RefundWorkflows } from '../temporal/refund-workflows.ts';
 import { lazyConnection } from '../temporal-connection.ts';
+import { workflowBundle } from './bundle.ts';
 import { checkSetUp } from './set-up.ts';
-import { bundleWorkflows, createWorkers } from './workers.ts';
+import { createWorkers } from './workers.ts';
 
 /** `npm run worker`: runs workflows and activities until SIGTERM; waits for Temporal as long as it takes. */
 async function main(config: Config, log: Logger): Promise<void> {
   installRuntime(log);
   let stopping = false;
+  const starting = new AbortController();
   let stopWorkers = () => {};
   const stop = (signal: NodeJS.Signals) => {
     if (stopping) return;
     stopping = true;
+    starting.abort();
     log.info({ signal }, 'stopping: attempts under way may finish');
     stopWorkers();
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
 
-  const [workflowBundle, connection] = await Promise.all([
-    bundleWorkflows(),
-    connect(config, log, () => stopping),
-  ]);
+  const db = createLedgerClient(config.databaseUrl, 'nodrop-worker');
+  await new SecretCheck(db, config).passInTime(starting.signal, (error) =>
+    log.warn(
+      `NODROP_SECRET cannot be compared with the database yet (${(error as Error).message}); trying again`,
+    ),
+  );
+  const [bundle, connection] = await Promise.all([workflowBundle(), connect(config, log, () => stopping)]);
   if (connection === undefined) return;
   const clientConnection = lazyConnection(config.temporal.address);
   const client = new Client({
     connection: clientConnection,
     namespace: config.temporal.namespace,
   });
-  const db = createLedgerClient(config.databaseUrl, 'nodrop-worker');
   const channels = createChannels(config);
   const workers = await createWorkers({
     connection,
@@ -48,11 +55,12 @@ async function main(config: Config, log: Logger): Promise<void> {
     refundWorkflows: new RefundWorkflows(client),
     deliveryWorkflows: new DeliveryWorkflows(client),
     orderServices: new OrderServiceClient(config.orderServices),
-    workflowBundle,
+    workflowBundle: bundle,
     db,
     channels,
     publicUrl: config.api.publicUrl,
     secret: config.secret,
+    orderUnknownForMs: config.orderUnknownForMs,
     now: async () => new Date(),
   });
   stopWorkers = () => {
@@ -66,6 +74,7 @@ async function main(config: Config, log: Logger): Promise<void> {
   log.info({ channels: [...channels.keys()] }, 'worker ready');
   await Promise.all(workers.map((worker) => worker.run()));
   keeper.abort();
+  await notificationsSent(db);
   await Promise.all([connection.close(), clientConnection.close(), db.$disconnect()]);
   log.info('stopped');
 }

@@ -1,12 +1,9 @@
-import { fileURLToPath } from 'node:url';
 import type { Client } from '@temporalio/client';
 import {
-  bundleWorkflowCode,
-  DefaultLogger,
   type NativeConnection,
   Worker,
   type WorkerOptions,
-  type WorkflowBundleWithSourceMap,
+  type WorkflowBundleOption,
 } from '@temporalio/worker';
 import { channelActivities } from '../activities/channel.ts';
 import { type DeliverEventDeps, deliverEventActivities } from '../activities/deliver-event.ts';
@@ -30,20 +27,6 @@ import type { DeliveryWorkflows } from '../temporal/delivery-workflows.ts';
 import type { PaymentWorkflows } from '../temporal/payment-workflows.ts';
 import type { RefundWorkflows } from '../temporal/refund-workflows.ts';
 
-/** Bundles the workflow code; takes a few seconds. @param interceptors paths of modules of the tests */
-export async function bundleWorkflows(
-  interceptors: readonly string[] = [],
-): Promise<WorkflowBundleWithSourceMap> {
-  // Beside this file with the extension it has itself: .ts from source, .js from the build.
-  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-  const workflowsPath = fileURLToPath(new URL(`../workflows/index.${extension}`, import.meta.url));
-  return await bundleWorkflowCode({
-    workflowsPath,
-    workflowInterceptorModules: [...interceptors],
-    logger: new DefaultLogger('WARN'),
-  });
-}
-
 export interface WorkersOptions extends ActivityDeps {
   readonly connection: NativeConnection;
   readonly namespace: string;
@@ -52,10 +35,11 @@ export interface WorkersOptions extends ActivityDeps {
   readonly refundWorkflows: RefundWorkflows;
   readonly deliveryWorkflows: DeliveryWorkflows;
   readonly orderServices: DeliverEventDeps['orderServices'];
-  readonly workflowBundle: WorkflowBundleWithSourceMap;
+  readonly workflowBundle: WorkflowBundleOption;
   /**
-   * The cache is bounded by count alone; a waiting payment takes some 100 KiB. With few, histories are read anew.
-   * @default 1000
+   * How many workflows the worker keeps in memory, where one takes some 450 KB: payments beyond that wait without it,
+   * and their histories are read anew when something happens to them.
+   * @default 150
    */
   readonly maxCachedWorkflows?: number;
 }
@@ -72,6 +56,9 @@ export async function createWorkers(options: WorkersOptions): Promise<Worker[]> 
     ...createChannelWorkers(options),
   ]);
 }
+
+/** Far more than have something to do at a time, and an upper bound of memory however many wait. */
+const CACHED_WORKFLOWS = 150;
 
 /** Of a merchant's transactions, each in an activity: fewer than a task queue has slots (100). */
 const TRANSACTIONS_WAITING = 40;
@@ -102,7 +89,7 @@ export async function createMainWorker(options: WorkersOptions): Promise<Worker>
     },
     // With the default of 10 s a killed idle worker delays a callback by 7 to 10 s.
     stickyQueueScheduleToStartTimeout: '3 s',
-    maxCachedWorkflows: options.maxCachedWorkflows ?? 1_000,
+    maxCachedWorkflows: options.maxCachedWorkflows ?? CACHED_WORKFLOWS,
   });
 }
 

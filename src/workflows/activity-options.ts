@@ -33,8 +33,24 @@ export const LEDGER_READ = {
   retry: { maximumAttempts: 1 },
 } as const satisfies LocalActivityOptions;
 
+/**
+ * The order update is tried once as a local activity, as nearly always nothing is in its way: one event instead of three
+ * and no workflow task of its own. It waits for no turn, and holds a task slot no longer than this; then it is `LEDGER`'s.
+ */
+export const ORDER_UPDATE_AT_ONCE = {
+  scheduleToCloseTimeout: '2 s',
+  retry: { maximumAttempts: 1 },
+} as const satisfies LocalActivityOptions;
+
+/**
+ * No attempt to create a trade is under way for longer, also one whose activity has ended before it: it sends no request
+ * after the expiry, and an adapter gives a request up after 8 s.
+ */
+export const CREATE_ATTEMPT_MS = 15_000;
+
+/** Until the payment expires: a schedule-to-close time-out is added where that is known. */
 export const CREATE_TRADE = {
-  startToCloseTimeout: '15 s',
+  startToCloseTimeout: CREATE_ATTEMPT_MS,
   retry: { ...UNTIL_DONE, maximumInterval: '30 s' },
 } as const satisfies ActivityOptions;
 

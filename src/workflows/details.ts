@@ -1,6 +1,6 @@
 import { ROW_LOST } from '../domain/attention.ts';
 import type { DeliverySnapshot, Telling } from '../domain/delivery.ts';
-import { toDecimal } from '../domain/money.ts';
+import { sayAmount } from '../domain/money.ts';
 import type { PaymentSnapshot, PaymentTerms } from '../domain/payment.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
 import { inMarkdown } from '../domain/text.ts';
@@ -60,7 +60,7 @@ export function describeLostPayment(terms: PaymentTerms, nextLookAt: number): st
   return [
     `**The ledger has no row of this payment. Needs attention: ${ROW_LOST}.**`,
     '',
-    `- ${toDecimal(amount, currency)} ${currency} of order ${inMarkdown(orderId)}, merchant ${merchantId}, by ${channel}`,
+    `- ${sayAmount(amount, currency)} of order ${inMarkdown(orderId)}, merchant ${merchantId}, by ${channel}`,
     `- since ${clock(createdAt)}; \`recover --lost\` writes the row again`,
     `- looked for next at ${clock(nextLookAt)}, or as soon as it is woken`,
   ].join('\n');
@@ -154,7 +154,7 @@ export function describeDelivery(row: DeliverySnapshot): string {
 /** The same for a refund. */
 export function describeRefund(row: RefundSnapshot, next: NextQueries | undefined): string {
   const lines = [
-    `- ${toDecimal(row.amount, row.currency)} ${row.currency} of payment ${row.paymentId}, order ${inMarkdown(row.orderId)}: ${row.reason}`,
+    `- ${sayAmount(row.amount, row.currency)} of payment ${row.paymentId}, order ${inMarkdown(row.orderId)}: ${row.reason}`,
     `- owed since ${clock(row.createdAt)}`,
   ];
   if (row.unknownSince !== null)

@@ -3,6 +3,7 @@ import * as wf from '@temporalio/workflow';
 import { ROW_LOST } from '../domain/attention.ts';
 import { ROW_LOST_FAILURE } from '../domain/names.ts';
 import { lostRowWait, unreadableRowWait } from '../domain/schedule.ts';
+import { isLocalFailure } from './local.ts';
 import { searchAttributes } from './messages.ts';
 
 /**
@@ -27,8 +28,7 @@ export async function readRow<Row>(load: () => Promise<Row>): Promise<Row> {
   try {
     return await load();
   } catch (error) {
-    // A local activity's failure comes as it is, and in no ActivityFailure.
-    if (!(error instanceof wf.TemporalFailure) || wf.isCancellation(error)) throw error;
+    if (!isLocalFailure(error)) throw error;
     throw new RowUnreadable('The row cannot be read.', { cause: error });
   }
 }

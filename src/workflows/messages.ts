@@ -16,6 +16,8 @@ export type SweepResult = Readonly<Record<string, number | string>>;
 export interface PaymentInput extends PaymentTerms {
   /** The waits between active queries, in ms, the last repeated up to the expiry. */
   readonly queryScheduleMs: readonly number[];
+  /** Whoever started the run had just written the row: see `isUntouched`. */
+  readonly isNew?: true;
 }
 
 /** What there is to know beyond it is in the ledger. */
@@ -54,8 +56,8 @@ export const cancelSignal = defineSignal('cancel');
 export const wakeSignal = defineSignal('wake');
 
 /**
- * Resolves when the payer has something to do or the payment has left `created`; makes an expired action anew. That is
- * given up after 15 s, and then the old action is all there is.
+ * Makes an expired next action anew. That is given up after 15 s, and then the old action is all there is. Of a payment
+ * that is `created` it resolves when it has left that.
  */
 export const nextActionUpdate = defineUpdate<void, []>('nextAction');
 /** Asks the channel once, now. False when it gave no readable answer. */

@@ -7,16 +7,24 @@ import type { RefundLedgerActivities } from '../activities/refund.ts';
 import type { Attention } from '../domain/attention.ts';
 import type { Telling } from '../domain/delivery.ts';
 import { channelTaskQueue, paymentWorkflowId, pollTaskQueue, refundWorkflowId } from '../domain/names.ts';
-import { type CallbackNotice, hasMoney, type PaymentSnapshot } from '../domain/payment.ts';
+import {
+  type CallbackNotice,
+  hasMoney,
+  newSnapshot,
+  type PaymentSnapshot,
+  tellsOfAllMoney,
+} from '../domain/payment.ts';
 import { closeLag, isToEnd, lateWaits, queryPlan, TIGHT_PHASE_MS } from '../domain/schedule.ts';
 import { isEnded, isLive } from '../domain/states.ts';
 import {
   ALARM_AFTER,
   ASK_ONCE,
   CLOSE_TRADE,
+  CREATE_ATTEMPT_MS,
   CREATE_TRADE,
   LEDGER,
   LEDGER_BRIEFLY,
+  ORDER_UPDATE_AT_ONCE,
   QUERY_TRADE,
   RENEW_ACTION,
   RENEWAL_MS,
@@ -24,7 +32,7 @@ import {
 } from './activity-options.ts';
 import { describeLostPayment, describePayment, describeUnreadable } from './details.ts';
 import { isBefore, type Message, tellsASettledPayment } from './inbox.ts';
-import { localActivities } from './local.ts';
+import { isLocalFailure, localActivities } from './local.ts';
 import { isRowLost, type Missing, present, readRow, whileRowMissing } from './lost-row.ts';
 import {
   askChannelUpdate,
@@ -67,14 +75,30 @@ export async function payment(input: PaymentInput): Promise<void> {
   await wf.CancellationScope.nonCancellable(() => run.run());
 }
 
+const UPDATE_ORDER_SUMMARY = 'update the order: the channel says paid';
+
 const ledger = wf.proxyActivities<
   Pick<LedgerActivities, 'requestCancel'> & Pick<RefundLedgerActivities, 'recordRefunds'>
 >(LEDGER);
 
 const reads = localActivities<Pick<LedgerActivities, 'loadPayment'>>();
 
+const atOnce = localActivities<Pick<LedgerActivities, 'updateOrder'>>({
+  ...ORDER_UPDATE_AT_ONCE,
+  summary: UPDATE_ORDER_SUMMARY,
+});
+
 /** Showing a payment to a person must not keep it from being settled. */
 const attentions = wf.proxyActivities<Pick<LedgerActivities, 'raiseAttention'>>(LEDGER_BRIEFLY);
+
+const STATUS = defineSearchAttributeKey(searchAttributes.status, 'KEYWORD');
+const ATTENTION = defineSearchAttributeKey(searchAttributes.attention, 'KEYWORD');
+
+/**
+ * How long after its creation a payment counts as just made. A run that is started again, say by a reset, begins later,
+ * and one that began within it is read by the activity that creates the trade.
+ */
+const NEW_FOR_MS = 60_000;
 
 /** What a person is told when work that is never given up does not get on. */
 interface Alarm {
@@ -98,7 +122,8 @@ class PaymentRun {
   #contradictions = 0;
   /** How it goes with the order service, as far as this run knows. */
   #telling: Telling | null = null;
-  #shown: { status?: string; attention?: string | null } = {};
+  /** Epoch ms: until then an attempt to create the trade may still be under way, though its activity has ended. */
+  #mayBeCreatedUntil = 0;
 
   constructor(input: PaymentInput) {
     this.#input = input;
@@ -133,17 +158,29 @@ class PaymentRun {
   }
 
   async run(): Promise<void> {
+    let isNew = isUntouched(this.#input);
     await whileRowMissing(
-      () => this.#load(),
+      async () => {
+        if (!isNew) return await this.#load();
+        isNew = false;
+        return newSnapshot(this.#input);
+      },
       (row) => this.#goOn(row),
       {
         onMissing: (why, nextLookAt) => this.#showMissing(why, nextLookAt),
         messages: () => this.#told,
         // A wish to cancel is in the ledger; whoever waits for an answer holds up the next run as it is.
-        mayRenew: () => this.#due === undefined && this.#ofKind('callback').length === 0,
-        renew: () => wf.continueAsNew<typeof payment>(this.#input),
+        mayRenew: () =>
+          this.#due === undefined && this.#ofKind('callback').length === 0 && !this.#mayStillBeCreated(),
+        renew: () => this.#renew(),
       },
     );
+  }
+
+  /** Goes on in a new run, which reads the row. */
+  async #renew(): Promise<never> {
+    const { isNew: _, ...input } = this.#input;
+    return await wf.continueAsNew<typeof payment>(input);
   }
 
   /** The one loop. */
@@ -162,14 +199,16 @@ class PaymentRun {
         // Whoever waits for an answer gets it; what came in meanwhile is dealt with first.
         await wf.condition(() => wf.allHandlersFinished() || this.#inbox.length > 0);
         if (this.#inbox.length === 0) return;
+      } else if (row.status === 'created' && this.#mayStillBeCreated()) {
+        await this.#awaitLastAttempt();
       } else if (wf.workflowInfo().continueAsNewSuggested && (await this.#mayContinueAsNew(row))) {
-        await wf.continueAsNew<typeof payment>(this.#input);
+        await this.#renew();
       } else if (row.status === 'succeeded') {
         await this.#tellOrderService();
       } else if (isToEnd(row, Date.now())) {
         await this.#close(row);
       } else if (row.status === 'created' && !isInProcess(row)) {
-        await this.#create();
+        await this.#create(row);
       } else {
         await this.#waitAndAsk(row);
       }
@@ -241,11 +280,13 @@ class PaymentRun {
   async #receiveCallback(notice: CallbackNotice | undefined, row: PaymentSnapshot): Promise<void> {
     const tellsOfRefund = notice?.refundedAmount !== undefined;
     if (row.status !== 'succeeded') {
-      // One for exactly what was asked is on record already, and settles; any other makes the channel be asked (P2).
-      this.#row = await this.#load();
-      if (!hasMoney(this.#row)) this.#due ??= 'query';
+      // One for exactly what was asked is on record already, and settles. The signal alone proves nothing: the ledger
+      // settles what is on record, and when that is nothing the channel is asked, as for any other callback (P2).
+      if (notice !== undefined && !tellsOfRefund && tellsOfAllMoney(notice, row)) await this.#updateOrder();
+      else this.#row = await this.#load();
+      if (!hasMoney(this.#row ?? row)) this.#due ??= 'query';
       // Settled past this run (it was reset, say) before the callback came: nobody else looks at what it tells.
-      if (this.#row.status !== 'succeeded' || !tellsOfRefund) return;
+      if (this.#row?.status !== 'succeeded' || !tellsOfRefund) return;
     }
     if (tellsOfRefund) this.#row = await ledger.recordRefunds(row.id, notice.callbackId);
   }
@@ -266,18 +307,54 @@ class PaymentRun {
     return wf.allHandlersFinished() && this.#inbox.length === 0;
   }
 
-  async #create(): Promise<void> {
+  /** Tried until the payment expires, which is the activity's own time-out: no timer runs beside it. */
+  async #create({ expiresAt }: PaymentSnapshot): Promise<void> {
     await this.#untilTold(async () => {
-      this.#row = await this.#alarmed(
-        {
-          after: ALARM_AFTER.create,
-          attention: 'create_unknown',
-          detail: 'The channel does not say whether it created the trade.',
-        },
-        { ...CREATE_TRADE, summary: 'create the trade at the channel' },
-        (options) => this.#channel(options).createAtChannel(this.#input.paymentId),
-      );
-    }, this.#untilExpiry());
+      try {
+        this.#row = await this.#alarmed(
+          {
+            after: ALARM_AFTER.create,
+            attention: 'create_unknown',
+            detail: 'The channel does not say whether it created the trade.',
+          },
+          () => ({
+            ...CREATE_TRADE,
+            scheduleToCloseTimeout: Math.max(1, expiresAt - Date.now()),
+            summary: 'create the trade at the channel',
+          }),
+          async (options) =>
+            // It can expire while a person is being told.
+            Date.now() < expiresAt
+              ? await this.#channel(options).createAtChannel(this.#input.paymentId)
+              : await this.#load(),
+        );
+      } catch (error) {
+        if (!isOutOfTime(error)) throw error;
+        // It began before the activity ended.
+        if (mayRunOn(error)) this.#mayBeCreatedUntil = Math.min(expiresAt, Date.now()) + CREATE_ATTEMPT_MS;
+        // The server ends it as soon as the next attempt would come after the expiry.
+        const left = expiresAt - Date.now();
+        if (left > 0) await wf.sleep(left, { summary: 'until it expires: no attempt fits in before' });
+        // The last attempt may have written down more than it could return.
+        this.#row = await this.#load();
+      }
+    });
+  }
+
+  #mayStillBeCreated(): boolean {
+    return Date.now() < this.#mayBeCreatedUntil;
+  }
+
+  /**
+   * The server gives an attempt up at the expiry, and the worker goes on with it; an attempt that failed without an answer
+   * goes on at the channel. A channel that was asked meanwhile would say that it knows no such trade; the
+   * payment would end, and the trade would stay open once it is created.
+   */
+  async #awaitLastAttempt(): Promise<void> {
+    const left = this.#mayBeCreatedUntil - Date.now();
+    const summary = 'until the attempt to create the trade that was under way at its expiry is over';
+    await wf.condition(() => this.#inbox.length > 0, left, { summary });
+    this.#row = await this.#load();
   }
 
   /**
@@ -319,7 +396,7 @@ class PaymentRun {
     await this.#untilTold(async () => {
       this.#row = await this.#alarmed(
         alarm,
-        { ...CLOSE_TRADE, summary: `ask, before it is ${to}` },
+        () => ({ ...CLOSE_TRADE, summary: `ask, before it is ${to}` }),
         (options) => this.#channel(options).askBeforeEnd(row.id),
       );
       this.#due = undefined;
@@ -327,7 +404,7 @@ class PaymentRun {
       if (this.#row.channelState === 'processing') return;
       const { snapshot, closed } = await this.#alarmed(
         alarm,
-        { ...CLOSE_TRADE, summary: `close at the channel, then ${to}` },
+        () => ({ ...CLOSE_TRADE, summary: `close at the channel, then ${to}` }),
         (options) => this.#channel(options).closeAtChannel(row.id, to),
       );
       this.#row = snapshot;
@@ -418,16 +495,23 @@ class PaymentRun {
     }
   }
 
+  /** Settles the money on record, if there is any. */
   async #updateOrder(): Promise<void> {
-    const updated = await this.#alarmed(
-      {
-        after: ALARM_AFTER.updateOrder,
-        attention: 'order_update_failing',
-        detail: 'The money is in, and the order does not take it.',
-      },
-      { ...LEDGER, summary: 'update the order: the channel says paid' },
-      (options) => wf.proxyActivities<LedgerActivities>(options).updateOrder(this.#input.paymentId),
-    );
+    const { paymentId, merchantId, orderId } = this.#input;
+    const owned = { paymentId, merchantId, orderId };
+    const updated = await atOnce.updateOrder(owned).catch(async (error: unknown) => {
+      // Whatever it was, a lost row too: the regular activity goes on, visibly and without end.
+      if (!isLocalFailure(error)) throw error;
+      return await this.#alarmed(
+        {
+          after: ALARM_AFTER.updateOrder,
+          attention: 'order_update_failing',
+          detail: 'The money is in, and the order does not take it.',
+        },
+        () => ({ ...LEDGER, summary: UPDATE_ORDER_SUMMARY }),
+        (options) => wf.proxyActivities<LedgerActivities>(options).updateOrder(owned),
+      );
+    });
     this.#row = updated.snapshot;
     // Signals, and the start of a refund, wait for nobody but the Temporal server, as every timer does.
     for (const other of updated.cancelled) {
@@ -484,23 +568,27 @@ class PaymentRun {
       .catch(() => undefined);
   }
 
-  /** Work that is never given up: after so many attempts a person is told, and it goes on. */
+  /**
+   * Work that is not given up before its time-out, or never: after so many attempts a person is told, and it goes on.
+   * @param optionsNow what is left of a time-out is another time with each activity.
+   */
   async #alarmed<T>(
     { after, attention, detail }: Alarm,
-    options: wf.ActivityOptions,
+    optionsNow: () => wf.ActivityOptions,
     work: (options: wf.ActivityOptions) => Promise<T>,
   ): Promise<T> {
     let isShown = this.#row?.attention === attention;
     while (!isShown) {
+      const options = optionsNow();
       try {
         return await work({ ...options, retry: { ...options.retry, maximumAttempts: after } });
       } catch (error) {
-        if (!(error instanceof wf.ActivityFailure) || wf.isCancellation(error) || isRowLost(error))
-          throw error;
+        if (!(error instanceof wf.ActivityFailure) || wf.isCancellation(error)) throw error;
+        if (isRowLost(error) || isOutOfTime(error)) throw error;
       }
       isShown = await this.#show(attention, detail);
     }
-    return await work(options);
+    return await work(optionsNow());
   }
 
   /** Raises the attention. False when that was not possible soon. */
@@ -536,13 +624,8 @@ class PaymentRun {
     return present(await readRow(() => reads.loadPayment(this.#input.paymentId)));
   }
 
-  #untilExpiry(): number | undefined {
-    return this.#row === undefined ? undefined : this.#row.expiresAt - Date.now();
-  }
-
   #showMissing(why: Missing, nextLookAt: number): void {
     this.#isMissing = true;
-    if (why === 'lost') this.#shown = { ...this.#shown, attention: null };
     wf.setCurrentDetails(
       why === 'lost' ? describeLostPayment(this.#input, nextLookAt) : describeUnreadable(nextLookAt),
     );
@@ -550,20 +633,44 @@ class PaymentRun {
 
   /** Shows the state where people look: search attributes and the current details. */
   #publish(row: PaymentSnapshot): void {
+    // As they are now: whoever started this run set some, a run before it, or `whileRowMissing`.
+    const { typedSearchAttributes: shown } = wf.workflowInfo();
+    const attention = shown.get(ATTENTION) ?? null;
     const changed: SearchAttributeUpdatePair[] = [];
-    if (this.#shown.status !== row.status) {
-      changed.push({ key: defineSearchAttributeKey(searchAttributes.status, 'KEYWORD'), value: row.status });
-    }
-    if ((this.#shown.attention ?? null) !== row.attention) {
-      changed.push({
-        key: defineSearchAttributeKey(searchAttributes.attention, 'KEYWORD'),
-        value: row.attention,
-      });
-    }
+    if (shown.get(STATUS) !== row.status) changed.push({ key: STATUS, value: row.status });
+    if (attention !== row.attention) changed.push({ key: ATTENTION, value: row.attention });
     if (changed.length > 0) wf.upsertSearchAttributes(changed);
-    this.#shown = { status: row.status, attention: row.attention };
     wf.setCurrentDetails(describePayment(row, undefined, this.#telling));
   }
+}
+
+/**
+ * True when nothing can have happened to the row yet, so that it need not be read: whoever started the run had just
+ * written it, and that was a moment ago by the clock of the run. The input says so again in a run that was reset.
+ */
+function isUntouched({ isNew, createdAt }: PaymentInput): boolean {
+  return isNew === true && Date.now() - createdAt < NEW_FOR_MS;
+}
+
+/**
+ * True when an activity has used up its time as a whole, or when no further attempt fits into it; not when its attempts
+ * are used up. The server says schedule-to-start of one that nobody took within its schedule-to-close time-out.
+ */
+function isOutOfTime(error: unknown): boolean {
+  if (!(error instanceof wf.ActivityFailure)) return false;
+  const { cause, retryState } = error;
+  if (retryState === 'TIMEOUT') return true;
+  return cause instanceof wf.TimeoutFailure && cause.timeoutType !== 'START_TO_CLOSE';
+}
+
+/**
+ * True when the work of an activity that ended without a result may still be under way. An attempt that was given up goes
+ * on all the same; of one that failed by our own time limit the request goes on at the channel. Not when nobody took it.
+ */
+function mayRunOn(error: unknown): boolean {
+  if (!(error instanceof wf.ActivityFailure)) return false;
+  const { cause } = error;
+  return !(cause instanceof wf.TimeoutFailure && cause.timeoutType === 'SCHEDULE_TO_START');
 }
 
 /** The channel never said that it created the trade, and has it: it decides, and there is nothing to create. */

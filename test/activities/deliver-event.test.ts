@@ -134,6 +134,22 @@ test('what failed together is not told again together: a wait is longer by up to
   expect(waits).toEqual([5_000, 6_000]);
 });
 
+test('the log keeps the start of an answer that fails, and of none that agrees', async () => {
+  const [agrees = '', fails = ''] = await newDeliveries('log', 2);
+  const call = { durationMs: 1, answer: 'what it says' };
+  await activities(async () => ({ ...call, kind: 'agreed', statusCode: 200 })).deliverEvent(agrees);
+  await activities(async () => ({ ...call, kind: 'gone', statusCode: 410 })).deliverEvent(fails);
+  const logged = await db.deliveryAttempt.findMany({
+    where: { deliveryId: { in: [agrees, fails] } },
+    orderBy: { statusCode: 'asc' },
+    select: { statusCode: true, answer: true },
+  });
+  expect(logged).toEqual([
+    { statusCode: 200, answer: null },
+    { statusCode: 410, answer: 'what it says' },
+  ]);
+});
+
 test('an event that is not kept any more: nothing is told, and nobody asks for ever', async () => {
   const { deliverEvent, redeliverEvent } = activities(async () => {
     throw new Error('told');

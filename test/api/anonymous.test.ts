@@ -276,6 +276,22 @@ describe('an address beyond its bound', () => {
   });
 });
 
+test('an account is read once a minute for all of its callbacks', async () => {
+  const { accountId } = await paymentOfNewAccount();
+  const accounts = new ChannelAccounts(api.db, new Misses(now, async () => new Set()), now);
+  const name = { channel: 'simulator', id: accountId };
+  const readsAfter = async (ms: number) => {
+    clock += ms;
+    const since = queries.mock.calls.length;
+    for (let n = 0; n < 3; n += 1)
+      expect(await accounts.find(name, '192.0.2.1')).toMatchObject({ id: accountId });
+    return accountReads(since).length;
+  };
+  expect(await readsAfter(0)).toBe(1);
+  expect(await readsAfter(59_999)).toBe(0);
+  expect(await readsAfter(1)).toBe(1);
+});
+
 test('many keys at once that this process has not seen are no misses', async () => {
   const others: { key: string }[] = [];
   for (let n = 0; n < 2 * MISSES_A_MINUTE; n += 1) others.push(await newKey(api.db));

@@ -174,7 +174,7 @@ describe('money that waits for a decision', () => {
   const mismatch = async () => {
     const { id } = await pay(api, key);
     await paid(id, 900, at(10));
-    await expectShown(id, 'amount_mismatch', at(10), 'received 900 CNY, asked were 1050 CNY');
+    await expectShown(id, 'amount_mismatch', at(10), 'received CNY 9.00, asked were CNY 10.50');
     return id as string;
   };
   const late = async () => {
@@ -244,7 +244,7 @@ describe('money that waits for a decision', () => {
         expect((await resolve(id, 'refund')).json.code).toBe('not_resolvable');
         await givenBack(refundId, at(20));
       }
-      await expectShown(id, 'amount_mismatch', at(10), 'received 1200 CNY, asked were 1050 CNY');
+      await expectShown(id, 'amount_mismatch', at(10), 'received CNY 12.00, asked were CNY 10.50');
       return id as string;
     };
     const accepted = await overpaid();
@@ -254,7 +254,7 @@ describe('money that waits for a decision', () => {
     });
     await expectOver(accepted);
     const { text } = await api.call(`/v1/payments/${accepted}/timeline`, { key });
-    expect(text).toContain('as an operator accepted 10.50 CNY');
+    expect(text).toContain('as an operator accepted CNY 10.50');
 
     const returned = await overpaid();
     expect((await resolve(returned, 'refund')).json.orderUpdate).toBe('conflict');

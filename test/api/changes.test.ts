@@ -6,6 +6,9 @@ import { eventually, type FreshDatabase, freshDatabase, queryOnce } from '../sup
 
 /** The longest that anybody goes without looking while nobody listens, in ms. */
 const LOOKS_WITHIN_MS = 3_000;
+/** Somebody who listens reads again by himself at the latest after so long, and not before that, in ms. */
+const READS_AGAIN_WITHIN_MS = 15_000;
+const READS_AGAIN_AFTER_MS = 8_000;
 const quiet = { info: () => {}, warn: () => {} };
 
 let database: FreshDatabase;
@@ -57,6 +60,22 @@ function perTenth(since: number): number[] {
   return Array.from(counts, (count) => count ?? 0);
 }
 
+test('who listens and is notified of nothing reads again every 15 s at least, and not all at one moment', async () => {
+  changes = new Changes(database.url, quiet);
+  changes.start();
+  await eventually(() => changes.listening);
+  await vi.advanceTimersByTimeAsync(LOOKS_WITHIN_MS);
+  await crowd(500);
+  const began = Date.now();
+  await vi.advanceTimersByTimeAsync(READS_AGAIN_AFTER_MS);
+  expect(looks.flat()).toHaveLength(500);
+  await vi.advanceTimersByTimeAsync(READS_AGAIN_WITHIN_MS - READS_AGAIN_AFTER_MS);
+  expect(looks.every(({ length }) => length === 2)).toBe(true);
+  expect(Math.max(...perTenth(began))).toBeLessThanOrEqual(25);
+  await vi.advanceTimersByTimeAsync(READS_AGAIN_WITHIN_MS);
+  expect(looks.every(({ length }) => length >= 3)).toBe(true);
+});
+
 describe('when the connection that listens is lost', () => {
   test('all look for themselves, one a millisecond, and again when it is back', async () => {
     changes = new Changes(database.url, quiet);
@@ -81,9 +100,9 @@ describe('when the connection that listens is lost', () => {
     expect(counts).toHaveLength(5);
     // Twice each, in half a second.
     for (const count of counts) expect(count).toBeLessThanOrEqual(250);
-    // Listening again, nobody looks without a reason.
+    // Listening again, nobody looks without a reason for a while.
     const total = looks.flat().length;
-    await vi.advanceTimersByTimeAsync(10 * LOOKS_WITHIN_MS);
+    await vi.advanceTimersByTimeAsync(READS_AGAIN_AFTER_MS);
     expect(looks.flat()).toHaveLength(total);
   });
 

@@ -1,11 +1,24 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readdirSync, rmSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { EVENT_TYPES } from '../../src/domain/event.ts';
 import { createLedgerClient } from '../../src/ledger/client.ts';
-import { findOrderService } from '../../src/ledger/merchants.ts';
+import { createApiKey, ensureMerchant, findOrderService } from '../../src/ledger/merchants.ts';
+import { requireSecret } from '../../src/ledger/secret-fingerprint.ts';
+import { makeEmbeddedSecrets } from '../../src/stack/embedded-secrets.ts';
+import { startOrderService } from '../support/order-service.ts';
 import { runningTime } from '../support/progress.ts';
-import { eventually, type FreshDatabase, freePort, freshDatabase, temporaryHome } from '../support/stack.ts';
+import {
+  emptyDatabase,
+  eventually,
+  type FreshDatabase,
+  freePort,
+  freshDatabase,
+  queryOnce,
+  temporaryHome,
+} from '../support/stack.ts';
 import { CHANNEL_SECRET, callUrl, SECRET, startTestApi } from './support.ts';
 
 // The API and the command line as processes of their own. Temporal is not there: that must not keep them down.
@@ -77,6 +90,84 @@ describe('npm run nodrop', () => {
       expect(readdirSync(folder)).toEqual([]);
     } finally {
       rmSync(folder, { recursive: true, force: true });
+    }
+  });
+
+  test('under another NODROP_HOME it does nothing, and says where the right secret lies', async () => {
+    const [mine, other] = [temporaryHome(), temporaryHome()];
+    const own = await freshDatabase();
+    try {
+      const under = (folder: string) => ({ DATABASE_URL: own.url, NODROP_HOME: folder });
+      for (const folder of [mine, other]) makeEmbeddedSecrets(folder);
+      const kept = JSON.parse(readFileSync(join(mine, 'secrets.json'), 'utf8')).secret;
+      const db = createLedgerClient(own.url);
+      await requireSecret(db, {
+        secret: kept,
+        secretFile: join(mine, 'secrets.json'),
+        embeddedDatabase: true,
+      });
+      const wrong = JSON.parse(readFileSync(join(other, 'secrets.json'), 'utf8')).secret;
+      const right = { ...under(mine), NODROP_SECRET: kept };
+      expect((await cli(['keys', 'create', '--merchant', 'acme'], right)).code).toBe(0);
+      for (const args of [
+        ['keys', 'create', '--merchant', 'other'],
+        ['keys', 'list'],
+        ['keys', 'revoke', 'key_1'],
+        ['merchants', 'list'],
+        ['recover'],
+        ['merchants', 'set', 'acme', '--order-service-url', 'https://shop.example/'],
+        ['merchants', 'set', 'acme', '--late-payment', 'refund'],
+        ['merchants', 'rotate-secret', 'acme'],
+        ['merchants', 'test-event', 'acme'],
+        ['recover', '--lost'],
+        ['recover', '--lost', '--write'],
+      ]) {
+        const refused = await cli(args, { ...under(other), NODROP_SECRET: wrong });
+        expect([refused.code, refused.output]).toEqual([1, '']);
+        expect(refused.errors).toMatch(/^NODROP_SECRET is not the one [^\n]+\n$/);
+        expect(refused.errors).toContain(
+          `${join(mine, 'secrets.json')}. Set NODROP_SECRET to the \`secret\``,
+        );
+        for (const secret of [kept, wrong]) expect(refused.errors).not.toContain(secret);
+      }
+      expect(await db.signingSecret.count()).toBe(0);
+      expect(await db.merchant.findMany()).toMatchObject([{ name: 'acme', latePayment: 'apply' }]);
+      await db.$disconnect();
+    } finally {
+      await own.drop();
+      for (const folder of [mine, other]) rmSync(folder, { recursive: true, force: true });
+    }
+  });
+
+  test('secret replace puts the database under another NODROP_SECRET, and names who needs another signing secret', async () => {
+    const own = await freshDatabase();
+    try {
+      const before = { DATABASE_URL: own.url };
+      const after = { ...before, NODROP_SECRET: 'another secret of 32 characters!' };
+      await cli(['keys', 'create', '--merchant', 'acme'], before);
+      const set = ['merchants', 'set', 'acme', '--order-service-url', 'https://shop.example/'];
+      expect((await cli(set, before)).code).toBe(0);
+      expect((await cli(set, after)).code).toBe(1);
+      const worker = createLedgerClient(own.url, 'nodrop-worker');
+      try {
+        await worker.merchant.count();
+        const refused = await cli(['secret', 'replace'], after);
+        expect([refused.code, refused.errors]).toEqual([
+          1,
+          'Processes use this database under its present secret (nodrop-worker): stop them first, or say --force.\n',
+        ]);
+        expect((await cli(['secret', 'replace', '--force'], before)).code).toBe(0);
+      } finally {
+        await worker.$disconnect();
+      }
+      const replaced = await cli(['secret', 'replace'], after);
+      expect([replaced.code, replaced.errors]).toEqual([0, '']);
+      expect(replaced.output).toContain('  npm run nodrop -- merchants rotate-secret acme\n');
+      expect((await cli(['merchants', 'rotate-secret', 'acme'], after)).code).toBe(0);
+      expect((await cli(['secret', 'replace'], after)).output).toContain('Every signing secret can be read');
+      expect((await cli(set, before)).code).toBe(1);
+    } finally {
+      await own.drop();
     }
   });
 
@@ -220,6 +311,55 @@ describe('npm run nodrop', () => {
     }
   });
 
+  test('sends test events of every type, shows the answers, and fails when one is refused', async () => {
+    const shop = await startOrderService();
+    try {
+      await cli(['keys', 'create', '--merchant', 'tester']);
+      const near = { NODROP_ALLOW_PRIVATE_ORDER_SERVICES: 'true' };
+      const send = () => cli(['merchants', 'test-event', 'tester'], near);
+      expect(await send()).toEqual({
+        code: 1,
+        output: '',
+        errors:
+          'Merchant tester has no order service: merchants set tester --order-service-url URL says where events go.\n',
+      });
+      const set = await cli(['merchants', 'set', 'tester', '--order-service-url', shop.url]);
+      shop.secret = set.output.trim().split('\n').at(-1) ?? '';
+      shop.react = ({ type }) =>
+        type === 'payment.review' ? { status: 200, body: { ignored: 'a test event' } } : undefined;
+      const sent = await send();
+      expect([sent.code, sent.errors]).toEqual([0, '']);
+      expect(sent.output).toMatch(/^payment\.review +200 +Taken\. It says: \{"ignored":"a test event"\}$/m);
+      expect(sent.output).toMatch(/^payment\.closed +200 +Taken\.$/m);
+      const [head, columns, ...rows] = sent.output.trim().split('\n');
+      expect(head).toBe(`Test events, signed as every event of merchant tester, to ${shop.url}:`);
+      expect(columns).toMatch(/^TYPE +STATUS +ANSWER$/);
+      expect(rows.map((row) => row.split(/ +/).slice(0, 2))).toEqual(
+        EVENT_TYPES.map((type) => [type, '200']),
+      );
+      const came = shop.received.map(({ type, isSigned, body }) => [type, isSigned, JSON.parse(body).test]);
+      expect(came.sort()).toEqual(EVENT_TYPES.map((type) => [type, true, true]).sort());
+      // Nothing of it is on record, and no order was read.
+      const db = createLedgerClient(database.url);
+      expect([await db.event.count(), await db.delivery.count(), shop.reads]).toEqual([0, 0, []]);
+      await db.$disconnect();
+
+      shop.react = ({ type }) => (type === 'payment.review' ? { status: 401 } : undefined);
+      const refused = await send();
+      expect(refused.code).toBe(1);
+      expect(refused.output).toMatch(/^payment\.review +401 +It answered 401/m);
+      expect(refused.errors).toMatch(
+        /^1 of 8 were not answered with 2xx: .* After 401 compare the secret [^\n]+\n$/,
+      );
+    } finally {
+      await shop.close();
+    }
+    const away = await cli(['merchants', 'test-event', 'tester'], {
+      NODROP_ALLOW_PRIVATE_ORDER_SERVICES: 'true',
+    });
+    expect(away.output).toMatch(/^refund\.failed +- +It takes no connections \(ECONNREFUSED\)\.$/m);
+  });
+
   test('takes only https where events leave the network in live mode', async () => {
     const live = { NODROP_MODE: 'live', NODROP_SIMULATOR_SECRET: '' };
     const set = (url: string, change: Record<string, string>) =>
@@ -300,6 +440,12 @@ describe('npm run nodrop', () => {
       ['merchants', 'rotate-secret', 'nobody'],
       /^There is no merchant nobody: merchants list shows them\.\n$/,
     ],
+    [['keys', 'revoke', ''], /^"" is no id of a key: keys list shows them\.\n$/],
+    [['keys', 'revoke', 'x'.repeat(5000)], /^"x{64}" \.\.\. is no id of a key: keys list shows them\.\n$/],
+    [
+      ['merchants', 'set', 'acme', '--order-service-url', `https://shop.example/${'x'.repeat(2048)}`],
+      /^--order-service-url is wrong: it must have at most 2048 characters\.\n$/,
+    ],
     [['merchants', 'set', 'acme', '--late-payment', 'keep'], /apply, refund, review/],
     [
       ['merchants', 'set', 'nobody', '--late-payment', 'apply'],
@@ -317,11 +463,84 @@ describe('npm run nodrop', () => {
     });
     expect([away.code, away.errors]).toEqual([
       1,
-      'The database none at 127.0.0.1:1 cannot be used: start it (npm run stack) or set DATABASE_URL.\n',
+      'The database none at 127.0.0.1:1 cannot be reached: start it (npm run stack), or set DATABASE_URL to the right one.\n',
     ]);
     const wrong = await cli(['keys', 'list'], { PORT: 'x' });
     expect(wrong.code).toBe(1);
     expect(wrong.errors).toMatch(/^PORT is wrong: [^\n]+\.\n$/);
+    const noUrl = await cli(['keys', 'list'], { DATABASE_URL: 'nonsense' });
+    expect(noUrl.errors).toBe('DATABASE_URL is wrong: must be postgresql://USER:PASSWORD@HOST:PORT/NAME.\n');
+  });
+
+  test('a database that is there, and cannot be used, is refused for what is wrong with it', async () => {
+    const empty = await emptyDatabase();
+    try {
+      const change = (part: Partial<URL>) => Object.assign(new URL(empty.url), part).href;
+      const missing = await cli(['keys', 'list'], { DATABASE_URL: change({ pathname: '/not_there' }) });
+      expect(missing.errors).toMatch(/^There is no database not_there at [^\n]+ DATABASE_URL[^\n]*\.\n$/);
+      const stranger = await cli(['keys', 'list'], {
+        DATABASE_URL: change({ username: 'nobody', password: 'hunter2' }),
+      });
+      expect(stranger.errors).toMatch(
+        /^The database \S+ at \S+ refuses the user or the password in DATABASE_URL\.\n$/,
+      );
+      const bare = await cli(['merchants', 'list'], { DATABASE_URL: empty.url });
+      expect(bare.errors).toMatch(/^The database \S+ at \S+ lacks tables of this release: npm run stack /);
+      expect([missing.code, stranger.code, bare.code]).toEqual([1, 1, 1]);
+    } finally {
+      await empty.drop();
+    }
+  });
+});
+
+describe('a process with another NODROP_SECRET than the database', () => {
+  const OTHER = 'another secret of 32 characters!';
+
+  test.each(['src/api/main.ts', 'src/worker/main.ts'])('%s refuses to start', async (entry) => {
+    const own = await freshDatabase();
+    try {
+      const db = createLedgerClient(own.url);
+      await requireSecret(db, { secret: SECRET, secretFile: null, embeddedDatabase: false });
+      await db.$disconnect();
+      const program = run(entry, [], await environment({ DATABASE_URL: own.url, NODROP_SECRET: OTHER }));
+      expect(await program.ended).toBe(1);
+      expect(program.errors()).toMatch(
+        /^NODROP_SECRET is not the one that this database was set up with: [^\n]+\n$/,
+      );
+      expect(program.errors() + program.output()).not.toContain(SECRET);
+    } finally {
+      await own.drop();
+    }
+  });
+
+  test('an API that cannot compare them yet serves nothing, and ends once it can', async () => {
+    const own = await freshDatabase();
+    const db = createLedgerClient(own.url);
+    try {
+      await requireSecret(db, { secret: SECRET, secretFile: null, embeddedDatabase: false });
+      const { merchant } = await ensureMerchant(db, 'acme', []);
+      const { key } = await createApiKey(db, merchant.id, 'merchant');
+      await queryOnce(own.url, 'alter table secret_fingerprint rename to away');
+      const env = await environment({ DATABASE_URL: own.url, NODROP_SECRET: OTHER });
+      const api = run('src/api/main.ts', [], env);
+      const url = `http://127.0.0.1:${env.PORT}`;
+      await eventually(() =>
+        callUrl(`${url}/healthz`).then(
+          ({ status }) => status === 200,
+          () => false,
+        ),
+      );
+      const answer = await callUrl(`${url}/v1/orders`, { key });
+      expect([answer.status, answer.json.code]).toEqual([503, 'database_unavailable']);
+      await queryOnce(own.url, 'alter table away rename to secret_fingerprint');
+      expect(await api.ended).toBe(1);
+      expect(api.errors()).toMatch(
+        /^NODROP_SECRET is not the one that this database was set up with: [^\n]+\n$/,
+      );
+    } finally {
+      await db.$disconnect();
+      await own.drop();
+    }
   });
 });
 
@@ -374,6 +593,14 @@ describe('npm run api', () => {
       ),
     );
     expect((await callUrl(`${url}/v1/orders`, { key: 'sk_x' })).json.code).toBe('database_unavailable');
+    // Payers get the page, which goes on trying.
+    const page = await fetch(`${url}/checkout/pay_1?token=ct_1`);
+    expect([page.status, page.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8']);
+    const back = await fetch(`${url}/return/pay_1?token=ct_1`, { redirect: 'manual' });
+    expect([back.status, back.headers.get('location')]).toEqual([
+      303,
+      '../checkout/pay_1?token=ct_1&returned=1',
+    ]);
     api.child.kill('SIGINT');
     expect(await api.ended).toBe(0);
   });

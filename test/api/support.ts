@@ -4,7 +4,7 @@ import { PassThrough } from 'node:stream';
 import { pino } from 'pino';
 import { afterAll } from 'vitest';
 import { createApp } from '../../src/api/app.ts';
-import { Changes } from '../../src/api/changes.ts';
+import { Changes, paymentKey, type Wait } from '../../src/api/changes.ts';
 import type { ApiDeps } from '../../src/api/deps.ts';
 import { listen, stopListening } from '../../src/api/http/listen.ts';
 import { createMetrics } from '../../src/api/metrics.ts';
@@ -48,8 +48,13 @@ export class StandInWorkflows implements Workflows {
   readonly #db: LedgerClient;
   /** Set to make every call fail as it does without a server. */
   down = false;
-  /** Replaces what happens at the start of a payment. */
+  /**
+   * Replaces what happens at the start of a payment, and when a new next action is asked for. False: nothing comes of it
+   * in time. No test waits for that: see `startTestApi`.
+   */
   onAwaitNextAction: (payment: Payment) => Promise<boolean>;
+  /** Of the payments that were started so, nothing has come. */
+  readonly idle = new Set<string>();
   onAskChannel: (payment: Payment) => Promise<boolean> = async () => true;
 
   constructor(db: LedgerClient) {
@@ -67,6 +72,13 @@ export class StandInWorkflows implements Workflows {
 
   named(name: keyof Workflows) {
     return this.calls.filter((call) => call.name === name);
+  }
+
+  async start(payment: Payment, ...args: unknown[]) {
+    this.#hear('start', payment, args);
+    const advanced = await this.onAwaitNextAction(payment);
+    if (advanced) this.idle.delete(payment.id);
+    else this.idle.add(payment.id);
   }
 
   async awaitNextAction(payment: Payment, ...args: unknown[]) {
@@ -187,6 +199,21 @@ export interface TestApi {
   close(patienceMs?: number): Promise<void>;
 }
 
+/** Ends the wait for a payment of which nothing comes as soon as that is known, as if the time were up. */
+class ImpatientChanges extends Changes {
+  readonly #idle: ReadonlySet<string>;
+
+  constructor(databaseUrl: string, log: ApiDeps['log'], idle: ReadonlySet<string>) {
+    super(databaseUrl, log);
+    this.#idle = idle;
+  }
+
+  override async until<T>(key: string, { done, ...wait }: Wait<T>): Promise<T> {
+    const isIdle = () => wait.mustWait === true && this.#idle.has(key.slice(paymentKey('').length));
+    return await super.until(key, { ...wait, done: (value) => done(value) || isIdle() });
+  }
+}
+
 export const SECRET = 'a secret of at least thirty-two characters';
 
 /** One API process's worth of app on a free loopback port. */
@@ -199,7 +226,7 @@ export async function startTestApi(databaseUrl: string, overrides: Partial<ApiDe
   const workflows = new StandInWorkflows(db);
   const refundWorkflows = new StandInRefundWorkflows();
   const deliveryWorkflows = new StandInDeliveryWorkflows();
-  const changes = new Changes(databaseUrl, log);
+  const changes = new ImpatientChanges(databaseUrl, log, workflows.idle);
   const unverified = new UnverifiedCallbacks(db, log);
   const deps: ApiDeps = {
     config: {

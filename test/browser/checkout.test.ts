@@ -2,7 +2,17 @@ import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { eventually } from '../support/stack.ts';
 import { type Answer, type System, startSystem } from '../support/system.ts';
-import { anotherPage, CHROMIUM, DESKTOP, launch, openTab, PHONE, shows, type Tab } from './support.ts';
+import {
+  anotherPage,
+  CHROMIUM,
+  DESKTOP,
+  expectAccessible,
+  launch,
+  openTab,
+  PHONE,
+  shows,
+  type Tab,
+} from './support.ts';
 
 // Payers at the cashier page, in a real browser, over the whole real stack. Every callback is lost and no query is due on
 // schedule: what the page's hints do not find out, nothing does.
@@ -63,14 +73,15 @@ async function openCashier(made: Answer['body'], options: BrowserContextOptions 
   return { ...tab, screens };
 }
 
+const hasRun = (page: Page) => page.locator('html[data-runs]').waitFor({ state: 'attached' });
 const payLink = (page: Page) => page.getByRole('link', { name: /^Pay / });
 const attemptOn = (channel: string, { orderId }: Answer['body']) =>
   system.db.payment.findFirstOrThrow({ where: { orderId, channel } });
-/** What the channel answered to each query, and what it was asked by. */
+/** What the channel answered to the queries, the first of equal answers each, and what it was asked by. */
 const queriesOf = async (paymentId: string) => {
   const where = { paymentId, kind: 'query' };
   const entries = await system.db.timelineEntry.findMany({ where, orderBy: { id: 'asc' } });
-  return entries.map(({ data }) => data);
+  return entries.map(({ data }) => data).filter((data) => !('count' in (data as object)));
 };
 const settledBy = async (id: string) =>
   (await system.db.payment.findUniqueOrThrow({ where: { id } })).settledBy;
@@ -80,7 +91,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     const made = await pay();
     const { page, screens, complaints, context } = await openCashier(made);
     await shows(page, 'pay');
-    await page.getByText('CN¥19.90').first().waitFor();
+    await page.getByText('CNY 19.90').first().waitFor();
     await page.getByText('Coffee').waitFor();
     expect(page.url()).toBe(`${system.apiUrl}/checkout/${made.id}`);
     await payLink(page).click();
@@ -145,10 +156,13 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     screens.length = 0;
     await page.getByRole('link', { name: 'Back' }).click();
     await shows(page, 'asking');
+    // The service's page says so before the script has drawn anything.
+    await hasRun(page);
     expect(new Set(screens)).toEqual(new Set(['asking']));
     // Also after a reload.
     await page.reload();
     await shows(page, 'asking');
+    await hasRun(page);
     expect(new Set(screens)).toEqual(new Set(['asking']));
     await page.getByRole('button', { name: 'I have not paid' }).click();
     await shows(page, 'pay');
@@ -369,7 +383,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     const { page, context, complaints } = await openTab(browser, allowed());
     const answer = await page.goto(`${system.apiUrl}/checkout/${made.id}?token=ct_wrong`);
     expect(answer?.status()).toBe(404);
-    await page.getByRole('heading', { name: 'This page has ended' }).waitFor();
+    await page.getByRole('heading', { name: 'This link opens no payment' }).waitFor();
     expect(complaints).toEqual([]);
     await context.close();
   });
@@ -399,12 +413,59 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
   test('reads Chinese, or changes to it', async () => {
     const made = await pay();
     const { page, context } = await openCashier(made, { ...PHONE, locale: 'zh-CN' });
-    await page.getByRole('link', { name: '支付 ¥19.90' }).waitFor();
+    await page.getByRole('link', { name: '支付 CNY 19.90' }).waitFor();
     await page.getByRole('button', { name: 'English' }).click();
     await payLink(page).waitFor();
     expect(await page.locator('html').getAttribute('lang')).toBe('en');
     await page.reload();
     await payLink(page).waitFor();
+    await context.close();
+  });
+
+  test.each([
+    ['en-GB', 'Ready to pay', /^Pay CNY 19.90$/, 'Pay', 'Back to the shop', 'Paid'],
+    ['zh-CN', '待支付', /^支付 CNY 19.90$/, '支付', '返回商家', '支付成功'],
+  ])(
+    'has no JavaScript: pays in the wallet, comes back, and reads that it is paid, in %s',
+    async (locale, ready, payName, button, back, paidTitle) => {
+      const made = await pay();
+      const { page, complaints, context } = await openTab(browser, allowed(), {
+        ...PHONE,
+        locale,
+        javaScriptEnabled: false,
+      });
+      await page.goto(addressOf(made));
+      await page.getByRole('heading', { name: ready }).waitFor();
+      await page.getByText('Coffee').waitFor();
+      await page.getByRole('link', { name: payName }).click();
+      // The wallet.
+      await page.getByText('CNY 19.90', { exact: true }).waitFor();
+      const choose = page.getByRole('link', { name: locale === 'zh-CN' ? 'English' : '中文' });
+      const box = await choose.boundingBox();
+      expect(Math.min(box?.width ?? 0, box?.height ?? 0)).toBeGreaterThanOrEqual(44);
+      await page.getByRole('button', { name: button, exact: true }).click();
+      await page.getByRole('link', { name: back }).click();
+      // The hint of the way back is all that asks, and the page looks again by itself.
+      await page.getByRole('heading', { name: paidTitle }).waitFor();
+      expect(await settledBy(made.id)).toBe('hint');
+      expect(complaints).toEqual([]);
+      await context.close();
+    },
+  );
+
+  test('chooses the language of the wallet, which keeps it while they pay', async () => {
+    const made = await pay();
+    const { page, context } = await openCashier(made, { ...PHONE, bypassCSP: true });
+    await payLink(page).click();
+    await page.getByText('Ready to pay.').waitFor();
+    await expectAccessible(page);
+    await page.getByRole('link', { name: '中文' }).click();
+    await expectAccessible(page);
+    await page.getByRole('button', { name: '支付' }).click();
+    await page.getByText('支付成功。').waitFor();
+    await expectAccessible(page);
+    await page.getByRole('link', { name: '返回商家' }).click();
+    await shows(page, 'paid');
     await context.close();
   });
 

@@ -1,18 +1,19 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import {
+  type CallOptions,
   type Connection,
   createClient,
   isFinal,
   NodropError,
-  NodropNetworkError,
-  type VisiblePayment,
+  type PaymentForPayer,
 } from '../../clients/js/index.js';
+import { createServerClient } from '../../clients/js/server.js';
 import { STREAMS } from '../../src/api/http/event-stream.ts';
 import { isFinal as isFinalToUs, ORDER_UPDATES, PAYMENT_STATUSES } from '../../src/domain/states.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { endPayment, settlePayment } from '../../src/ledger/payments.ts';
-import { newKey, newOrderId, pay, startTestApi, type TestApi } from '../api/support.ts';
+import { newKey, pay, startTestApi, type TestApi } from '../api/support.ts';
 import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
 import { startWay, type Way } from './proxy.ts';
 
@@ -58,7 +59,7 @@ async function settle(id: string): Promise<void> {
 /** Somebody who waits for a payment, and all that he is told. */
 function waiter(made: { id: string; clientToken: string }, signal?: AbortSignal) {
   const client = createClient({ baseUrl: way.url });
-  const updates: VisiblePayment[] = [];
+  const updates: PaymentForPayer[] = [];
   const connections: Connection[] = [];
   const result = client.waitForResult(made.id, {
     token: made.clientToken,
@@ -71,7 +72,7 @@ function waiter(made: { id: string; clientToken: string }, signal?: AbortSignal)
 }
 
 /** The statuses, without the moment between money on record and its settlement, which is told or not. */
-const told = (updates: readonly VisiblePayment[]) =>
+const told = (updates: readonly PaymentForPayer[]) =>
   updates
     .filter(({ status, orderState }) => status !== 'paying' || orderState !== 'undecided')
     .map(({ status }) => status);
@@ -192,7 +193,7 @@ describe('waitForResult', () => {
       }
     }
     const decline = (id: string) => endPayment(api.db, id, 'failed', 'declined', new Date());
-    const seen = (updates: readonly VisiblePayment[]) =>
+    const seen = (updates: readonly PaymentForPayer[]) =>
       updates.map(({ status, orderState }) => `${status}, ${orderState}`);
 
     test.each([
@@ -213,7 +214,7 @@ describe('waitForResult', () => {
     test('with a key it is the attempt alone', async () => {
       const { first } = await two();
       await decline(first.id);
-      const client = createClient({ baseUrl: way.url, key });
+      const client = createServerClient({ baseUrl: way.url, key });
       expect(await client.waitForResult(first.id)).toMatchObject({ status: 'failed' });
     });
   });
@@ -248,7 +249,7 @@ describe('waitForResult', () => {
   test('is with a key as well, which sees more', async () => {
     const made = await pay(api, key);
     await settle(made.id);
-    const client = createClient({ baseUrl: `${way.url}/`, key });
+    const client = createServerClient({ baseUrl: `${way.url}/`, key });
     expect(await client.waitForResult(made.id)).toMatchObject({ orderId: made.orderId, status: 'succeeded' });
     await expect(client.waitForResult('pay_nobody')).rejects.toMatchObject({ code: 'payment_not_found' });
   });
@@ -279,16 +280,8 @@ describe('waitForResult', () => {
 });
 
 describe('the other calls', () => {
-  test('a payment is created, and created once under its idempotency key', async () => {
-    const client = createClient({ baseUrl: way.url, key });
-    const wanted = { order: { id: newOrderId(), amount: 1050, currency: 'CNY' }, channel: 'simulator' };
-    const made = await client.createPayment(wanted, { idempotencyKey: 'once' });
-    expect(made.clientToken).toMatch(/^ct_/);
-    expect((await client.createPayment(wanted, { idempotencyKey: 'once' })).id).toBe(made.id);
-  });
-
   test('a refusal says its code, what is wrong and which request it was', async () => {
-    const client = createClient({ baseUrl: way.url, key });
+    const client = createServerClient({ baseUrl: way.url, key });
     const wrong = client.createPayment({
       order: { id: 'x', amount: 0, currency: 'CNY' },
       channel: 'simulator',
@@ -300,20 +293,44 @@ describe('the other calls', () => {
   });
 
   test('what is not the service’s own word is no refusal', async () => {
-    const client = createClient({ baseUrl: way.url, key });
+    const token = 'ct_1';
+    const noAnswer = { name: 'NodropError', code: 'no_answer', status: undefined, errors: [] };
     way.mode = 'away';
-    await expect(client.getPayment('pay_1')).rejects.toBeInstanceOf(NodropNetworkError);
+    const client = createClient({ baseUrl: way.url });
+    await expect(client.getPayment('pay_1', { token })).rejects.toMatchObject(noAnswer);
     const gateway = createClient({
       baseUrl: way.url,
       fetch: async () =>
         new Response('<h1>Bad gateway</h1>', { status: 502, headers: { 'retry-after': '7' } }),
     });
-    await expect(gateway.getPayment('pay_1')).rejects.toMatchObject({
-      name: 'NodropNetworkError',
+    await expect(gateway.getPayment('pay_1', { token })).rejects.toMatchObject({
+      ...noAnswer,
       retryAfterSeconds: 7,
     });
     const captive = createClient({ baseUrl: way.url, fetch: async () => new Response('<h1>Log in</h1>') });
-    await expect(captive.getPayment('pay_1')).rejects.toBeInstanceOf(NodropNetworkError);
+    await expect(captive.getPayment('pay_1', { token })).rejects.toMatchObject(noAnswer);
+  });
+
+  test('every call of a payer ends with its signal, and when its time is up', async () => {
+    const fetch = (_: string, { signal }: RequestInit) =>
+      new Promise<Response>((_resolve, reject) => {
+        signal?.addEventListener('abort', () => reject(signal.reason));
+      });
+    const client = createClient({ baseUrl: way.url, fetch });
+    const calls = [
+      (options: CallOptions) => client.getPayment('pay_1', { token: 'ct_1', ...options }),
+      (options: CallOptions) => client.hint('pay_1', { token: 'ct_1', ...options }),
+      (options: CallOptions) =>
+        client.switchChannel('pay_1', { channel: 'simulator2' }, { token: 'ct_1', ...options }),
+    ];
+    for (const call of calls) {
+      const leaving = new AbortController();
+      const reason = new Error('the payer left');
+      const left = call({ signal: leaving.signal });
+      leaving.abort(reason);
+      await expect(left).rejects.toBe(reason);
+      await expect(call({ timeoutMs: 1 })).rejects.toMatchObject({ code: 'no_answer' });
+    }
   });
 
   test('a hint reaches the workflow, and wakes who waits', async () => {
@@ -335,7 +352,7 @@ describe('the other calls', () => {
     const other = await client.switchChannel(made.id, { channel: 'simulator2' }, { token: made.clientToken });
     expect(other).toMatchObject({ channel: 'simulator2', amount: made.amount, status: 'paying' });
     expect(other.id).not.toBe(made.id);
-    const seen = await client.getPayment(other.id, { token: other.clientToken ?? '' });
+    const seen = await client.getPayment(other.id, { token: other.clientToken });
     expect(seen.id).toBe(other.id);
   });
 });
@@ -364,7 +381,7 @@ describe('a stream that the service ends because it has lived long enough', () =
 
   test('is taken up again where it was, and what happens between the two is told', async () => {
     const made = await pay(brief, key);
-    const updates: VisiblePayment[] = [];
+    const updates: PaymentForPayer[] = [];
     const connections: Connection[] = [];
     const result = createClient({ baseUrl: short.url }).waitForResult(made.id, {
       token: made.clientToken,
@@ -519,7 +536,7 @@ describe('where something on the way lets streams or held answers through by hal
       await vi.advanceTimersByTimeAsync(1_000);
       expect(polls.map(({ wait }) => wait)).toEqual([null, '10']);
       isDead = true;
-      if (news.startsWith('a')) await client.hint('pay_1').catch(() => undefined);
+      if (news.startsWith('a')) await client.hint('pay_1', { token: 'ct_1' }).catch(() => undefined);
       else page.dispatchEvent(new Event(news));
       await settled();
       expect(polls.map(({ wait }) => wait)).toEqual([null, '10', null]);
@@ -805,13 +822,37 @@ describe('in a page of a browser', () => {
   });
 });
 
-test('it needs nothing but itself: the file imports no other, and the package depends on none', () => {
+describe('the files', () => {
   const read = (name: string) => readFileSync(new URL(`../../clients/js/${name}`, import.meta.url), 'utf8');
   // Comments take their types from the file beside it.
-  const code = read('index.js').replaceAll(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, '');
-  expect(code).toContain('export function createClient');
-  expect(code).not.toMatch(/\bimport\b|\brequire\s*\(|\bfrom\s*['"]/);
-  for (const types of ['index.d.ts', 'api.d.ts'])
-    expect(read(types)).not.toMatch(/(from|import\()\s*['"](?!\.\/)/);
-  expect(Object.keys(JSON.parse(read('package.json'))).filter((name) => /depend/i.test(name))).toEqual([]);
+  const codeOf = (name: string) => read(name).replaceAll(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, '');
+
+  test('need nothing but themselves: the payer’s imports no other, and the package depends on none', () => {
+    const code = codeOf('index.js');
+    expect(code).toContain('export function createClient');
+    expect(code).not.toMatch(/\bimport\b|\brequire\s*\(|\bfrom\s*['"]/);
+    const imports = [...codeOf('server.js').matchAll(/from '(.*)'/g)].map(([, path]) => path);
+    for (const path of imports) expect(path).toMatch(/^(node:.*|\.\/index\.js)$/);
+    for (const types of ['index.d.ts', 'server.d.ts', 'api.d.ts'])
+      expect(read(types)).not.toMatch(/(from|import\()\s*['"](?!\.\/)/);
+    expect(Object.keys(JSON.parse(read('package.json'))).filter((name) => /depend/i.test(name))).toEqual([]);
+  });
+
+  test('of the payer’s part are no larger than before there was another one: the cashier page loads them', () => {
+    expect(Buffer.byteLength(read('index.js'))).toBeLessThanOrEqual(22_727);
+  });
+
+  test('of the payer’s part take no key', async () => {
+    const sent: Headers[] = [];
+    const options = {
+      baseUrl: 'https://pay.example',
+      key: 'sk_1',
+      async fetch(_: string, { headers }: RequestInit) {
+        sent.push(new Headers(headers));
+        return Response.json({});
+      },
+    };
+    await createClient(options).getPayment('pay_1', { token: '' });
+    expect(sent.map((headers) => headers.get('authorization'))).toEqual([null]);
+  });
 });

@@ -127,6 +127,13 @@ test.each([
   ['an image of no fixed version', /node:[\d.]+-/, 'node:', /not of a fixed version/],
   ['root as its user', 'USER node', 'USER root', /runs as root/],
   ['a file that .dockerignore keeps out', 'COPY src ./src', 'COPY test ./test', /test is kept out/],
+  [
+    'no workflow bundle',
+    / \\\n +&& node dist\/worker\/bundle-main\.js/,
+    '',
+    /no step makes the workflow bundle/,
+  ],
+  ['any number of malloc arenas', ' MALLOC_ARENA_MAX=2', '', /does not set MALLOC_ARENA_MAX=2/],
   ['an unknown stage', '--from=build', '--from=bulid', /names no earlier stage/],
 ])('a Dockerfile with %s fails', (_what, from, to, message) => {
   const { status, stderr } = check('Dockerfile', from, to);

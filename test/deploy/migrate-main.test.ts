@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { afterEach, expect, test } from 'vitest';
-import { tsxLoader } from '../../src/stack/tsx.ts';
+import { tsxLoader } from '../../src/tsx.ts';
 import { emptyDatabase, eventually, freePort } from '../support/stack.ts';
 
 /** The one-shot that brings a database of one's own up to the migrations. */
@@ -15,8 +15,8 @@ afterEach(async () => {
   for (const step of undo.splice(0).reverse()) await step();
 });
 
-function migrate(databaseUrl: string | undefined) {
-  const env = { ...process.env, DATABASE_URL: databaseUrl, NODROP_SECRET: 's'.repeat(32) };
+function migrate(databaseUrl: string | undefined, secret = 's'.repeat(32)) {
+  const env = { ...process.env, DATABASE_URL: databaseUrl, NODROP_SECRET: secret };
   const child = spawn(process.execPath, ['--import', tsxLoader(), program], { env });
   undo.push(() => child.kill('SIGKILL'));
   const said = { out: '', err: '' };
@@ -70,4 +70,19 @@ test('does not wait when the password is wrong', async () => {
   const { said, ended } = migrate(url.href);
   expect(await ended).toBe(1);
   expect(said.err).toMatch(/^The database does not answer \(password authentication failed[^\n]+\n$/);
+});
+
+test('with another NODROP_SECRET than the database it ends with a sentence, so that nothing is replaced by what cannot start', async () => {
+  const database = await emptyDatabase();
+  undo.push(() => database.drop());
+  expect(await migrate(database.url).ended).toBe(0);
+  const { said, ended } = migrate(database.url, 'o'.repeat(32));
+  expect(await ended).toBe(1);
+  expect(said).toEqual({
+    out: 'The database is up to date.\n',
+    err: expect.stringMatching(
+      /^NODROP_SECRET is not the one that this database was set up with: that one was set as NODROP_SECRET [^\n]+\n$/,
+    ),
+  });
+  expect(await migrate(database.url).ended).toBe(0);
 });

@@ -48,3 +48,13 @@ test('Retry-After only lengthens, to a day at most', () => {
     }),
   );
 });
+
+test('while the order is not known: every hour at least, and at the end of its time', () => {
+  fc.assert(
+    fc.property(attempts, random, fc.integer({ min: -DAY, max: DAY }), (nth, chance, left) => {
+      const wait = deliveryWait(nth, chance, 0, left);
+      expect(wait).toBe(Math.min(deliveryWait(nth, chance), HOUR, left > 0 ? left : HOUR));
+    }),
+  );
+  expect(deliveryWait(40, 0, 2 * HOUR, MINUTE)).toBe(2 * HOUR);
+});

@@ -1,9 +1,11 @@
 // The receiver that people copy: run as they run it, on the tables that stand beside it.
+import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { Connection } from '../../src/ledger/connection.ts';
+import { testEvents } from '../../src/ledger/event-samples.ts';
 import { emptyDatabase, eventually, type FreshDatabase, queryOnce } from '../support/stack.ts';
 import { type Example, eventOf, newId, newSecret, send, startReceiver } from './support.ts';
 
@@ -62,14 +64,24 @@ async function paidBy(): Promise<unknown> {
   return order?.paid_payment_id;
 }
 
-test('it has fewer than 50 lines, and nothing but three libraries', () => {
+test('it has fewer than 60 lines, and nothing but three libraries', () => {
   const source = file('receiver.js');
-  expect(source.trimEnd().split('\n').length).toBeLessThan(50);
+  expect(source.trimEnd().split('\n').length).toBeLessThan(60);
+  // Beside them its settings.
   expect([...source.matchAll(/from '(.*)'/g)].map(([, name]) => name)).toEqual([
     'express',
     'pg',
     'standardwebhooks',
+    './settings.js',
   ]);
+  const { type, dependencies } = JSON.parse(file('package.json'));
+  const { dependencies: ours } = JSON.parse(
+    readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
+  );
+  expect({ type, dependencies }).toEqual({
+    type: 'module',
+    dependencies: { express: ours.express, pg: ours.pg, standardwebhooks: ours.standardwebhooks },
+  });
 });
 
 test('a verified event pays the order, however often and however often at once it is told', async () => {
@@ -182,6 +194,35 @@ test('events of a kind nobody knew are taken note of, with a payment or without'
   expect((await tell({ type: 'payment.succeeded', data: {} })).status).toBe(500);
 });
 
+test('test events are taken, and change nothing', async () => {
+  const event = eventOf('payment.succeeded', await newOrder());
+  await tell(event);
+  const rows = async () => [
+    await queryOnce(database.url, 'select * from orders order by id'),
+    await queryOnce(database.url, 'select * from nodrop_payments order by id'),
+  ];
+  const before = await rows();
+  for (const { id, body } of testEvents(new Date())) {
+    // Also one that looks like the payment of an order that is here.
+    const { data } = body;
+    const payment = { ...data.payment, id: newId('pay'), orderId, refundedAmount: 0, orderUpdate: 'pending' };
+    for (const sent of [body, { ...body, data: { ...data, payment } }])
+      expect((await tell(sent, { id })).status, body.type).toBe(200);
+  }
+  expect(await rows()).toEqual(before);
+});
+
+test('a receiver that does not know the mark changes nothing by a test event either', async () => {
+  const paid = async () =>
+    await queryOnce(database.url, 'select * from orders where paid_payment_id is not null order by id');
+  const before = await paid();
+  for (const { id, body } of testEvents(new Date())) {
+    const { test: _, ...unmarked } = body;
+    expect((await tell(unmarked, { id })).status, body.type).toBe(200);
+  }
+  expect(await paid()).toEqual(before);
+});
+
 test('a second payment is told of the first, every time', async () => {
   const first = eventOf('payment.succeeded', await newOrder());
   const second = eventOf('payment.succeeded', orderId);
@@ -196,8 +237,22 @@ test('a second payment is told of the first, every time', async () => {
   expect(await paidBy()).toBe(first.data.payment.id);
 });
 
-test('unknown and cancelled orders are gone, another amount is neither applied nor given up', async () => {
-  expect((await tell(eventOf('payment.succeeded', newId('order')))).status).toBe(410);
+test('every answer that is not 2xx is logged with its reason', async () => {
+  const logged = (line: RegExp) => eventually(async () => line.test(receiver.process.output));
+  const id = newId('evt');
+  await tell(eventOf('payment.succeeded', newId('order')), { id });
+  await logged(new RegExp(`^POST /nodrop/events ${id} 404 order_unknown$`, 'm'));
+  await send(receiver.url, newSecret(), eventOf('payment.succeeded', await newOrder()), { id });
+  await logged(new RegExp(`^POST /nodrop/events ${id} 401 No matching signature found$`, 'm'));
+  await fetch(`${receiver.url}/nodrop`, { method: 'POST' });
+  await logged(/^POST \/nodrop undefined 404 Not Found$/m);
+});
+
+test('an unknown order is said to be that, a cancelled one is gone, another amount is neither applied nor given up', async () => {
+  expect(await tell(eventOf('payment.succeeded', newId('order')))).toEqual({
+    status: 404,
+    body: { code: 'order_unknown' },
+  });
   await newOrder();
   for (const payment of [{ amount: 1 }, { currency: 'JPY' }])
     expect((await tell(eventOf('payment.succeeded', orderId, { payment }))).status).toBe(422);
@@ -237,12 +292,14 @@ test('a connection that breaks while an event waits costs that event alone', asy
     await other.query('begin');
     await other.query('select 1 from orders where id = $1 for update', [orderId]);
     const waiting = tell(event);
+    // Not by `other`: within its transaction every look is the first one.
     await eventually(async () => {
-      const { rowCount } = await other.query(
+      const ended = await queryOnce(
+        database.url,
         `select pg_terminate_backend(pid) from pg_stat_activity
          where datname = current_database() and pid <> pg_backend_pid() and wait_event_type = 'Lock'`,
       );
-      return rowCount === 1;
+      return ended.length === 1;
     });
     expect((await waiting).status).toBe(500);
   } finally {
@@ -250,4 +307,63 @@ test('a connection that breaks while an event waits costs that event alone', asy
   }
   expect((await tell(event)).status).toBe(200);
   expect(await paidBy()).toBe(event.data.payment.id);
+});
+
+const good = {
+  DATABASE_URL: 'postgresql://shop@127.0.0.1:1/shop',
+  NODROP_WEBHOOK_SECRET: newSecret(),
+  NODROP_URL: 'http://127.0.0.1:3000',
+  NODROP_KEY: 'sk_x',
+};
+
+test.each([
+  ['NODROP_WEBHOOK_SECRET', '', /^NODROP_WEBHOOK_SECRET is missing: set it to the secret [^\n]+\.\n$/],
+  [
+    'NODROP_WEBHOOK_SECRET',
+    'whsec_...',
+    /^NODROP_WEBHOOK_SECRET is wrong: it must be the secret [^\n]+\.\n$/,
+  ],
+  ['DATABASE_URL', '', /^DATABASE_URL is missing: set it to [^\n]+postgresql:[^\n]+\.\n$/],
+  ['DATABASE_URL', 'shop', /^DATABASE_URL is wrong: [^\n]+\.\n$/],
+  ['NODROP_URL', '', /^NODROP_URL is missing: [^\n]+\.\n$/],
+  ['NODROP_KEY', '', /^NODROP_KEY is missing: [^\n]+keys create[^\n]+\.\n$/],
+])('%s %j ends it with a sentence, and nothing else', async (name, value, sentence) => {
+  // As its users run it: without a loader.
+  const { status, stderr, stdout } = spawnSync(process.execPath, ['receiver.js'], {
+    cwd: new URL('../../examples/receiver/', import.meta.url),
+    env: { PATH: process.env.PATH, ...good, [name]: value },
+    encoding: 'utf8',
+  });
+  expect([status, stdout]).toEqual([1, '']);
+  expect(stderr).toMatch(sentence);
+});
+
+test('a taken port is a sentence', async () => {
+  const { port } = new URL(receiver.url);
+  const { status, stderr } = spawnSync(process.execPath, ['receiver.js'], {
+    cwd: new URL('../../examples/receiver/', import.meta.url),
+    env: { PATH: process.env.PATH, ...good, PORT: port },
+    encoding: 'utf8',
+  });
+  expect([status, stderr]).toEqual([
+    1,
+    `The receiver cannot listen on port ${port} (EADDRINUSE): set PORT to a free one.\n`,
+  ]);
+});
+
+test.each<[string[], RegExp]>([
+  [['constructor'], /^Use: node orders\.js init \| add ID AMOUNT CURRENCY \| show ID\n$/],
+  [['add', 'asked', '19.90', 'CNY'], /^AMOUNT must be a whole number of minor units: [^\n]+ "19\.90"\.\n$/],
+  [['add', 'asked', '-1', 'CNY'], /^AMOUNT must be /],
+  [['add', 'asked', '1990', 'cny'], /^CURRENCY must be [^\n]+capitals[^\n]+\n$/],
+  [['add', '', '1990', 'CNY'], /^The ID of an order must not be empty\.\n$/],
+  [['show', 'asked'], /^There is no order asked: [^\n]+add[^\n]+\n$/],
+])('orders.js %j is refused in a sentence, and makes no order', (args, sentence) => {
+  const { status, stderr, stdout } = spawnSync(process.execPath, ['orders.js', ...args], {
+    cwd: new URL('../../examples/receiver/', import.meta.url),
+    env: { PATH: process.env.PATH, DATABASE_URL: database.url },
+    encoding: 'utf8',
+  });
+  expect([status, stdout]).toEqual([1, '']);
+  expect(stderr).toMatch(sentence);
 });

@@ -5,6 +5,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { Connection } from '../../src/ledger/connection.ts';
+import { testEvents } from '../../src/ledger/event-samples.ts';
 import { endConnections, eventually, freePort, queryOnce } from '../support/stack.ts';
 import { Example, eventOf, newId, newSecret, readBack, type Shop, send, startShop } from './support.ts';
 
@@ -114,7 +115,7 @@ test('what is copied imports nothing of nodrop itself', () => {
     const imports = [...text.matchAll(/(?:from|import) ?\(?'([^']+)'/g)].map(([, path]) => path);
     for (const path of imports)
       expect(path).toMatch(
-        /^(node:|\.\/|\.\.\/\.\.\/clients\/js\/|express$|helmet$|pg$|standardwebhooks$|nodrop-client$)/,
+        /^(node:|\.\/|\.\.\/\.\.\/clients\/js\/|express$|helmet$|pg$|standardwebhooks$|@nodrop\/client\/server$)/,
       );
   }
 });
@@ -283,6 +284,23 @@ test('connections that PostgreSQL ends cost the requests that use them, and neve
   expect(shop.process.hasEnded, shop.process.output).toBe(false);
   await eventually(async () => (await tell(event)).status === 204);
   expect(await paidBy()).toBe(event.data.payment.id);
+});
+
+test('test events are taken, and change nothing', async () => {
+  const rows = async () =>
+    await Promise.all(
+      ['orders', 'payments', 'events'].map((table) =>
+        queryOnce(shop.database.url, `select * from ${table} order by id`),
+      ),
+    );
+  const before = await rows();
+  for (const { id, body } of testEvents(new Date())) {
+    // Also one that looks like the payment of an order that is here.
+    const payment = { ...eventOf('payment.succeeded', orderId).data.payment };
+    for (const sent of [body, { ...body, data: { ...body.data, payment } }])
+      expect((await tell(sent, { id })).status, body.type).toBe(204);
+  }
+  expect(await rows()).toEqual(before);
 });
 
 test('signed nonsense is refused', async () => {
@@ -458,8 +476,22 @@ test('a full refund takes the order off', async () => {
   expect(await page()).not.toContain('Pickup code');
 });
 
-test('an unknown order is gone', async () => {
-  expect((await tell(eventOf('payment.succeeded', 'order-1'))).status).toBe(410);
+test('every answer that is not 2xx is logged with its reason', async () => {
+  const logged = (line: string) => eventually(async () => shop.process.output.includes(line));
+  const id = newId('evt');
+  await tell(eventOf('payment.succeeded', 'order-1'), { id });
+  await logged(`POST /nodrop/events (${id}) answered 404: {"code":"order_unknown"`);
+  await send(shop.url, newSecret(), eventOf('payment.succeeded', orderId), { id });
+  await logged(`POST /nodrop/events (${id}) answered 401: {"error":"No matching signature found"}`);
+  await fetch(`${shop.url}/nodrop/elsewhere`);
+  await logged('GET /nodrop/elsewhere (without an id) answered 404: There is nothing here.');
+});
+
+test('an unknown order is said to be that, and not to be gone', async () => {
+  expect(await tell(eventOf('payment.succeeded', 'order-1'))).toEqual({
+    status: 404,
+    body: { code: 'order_unknown', error: 'There is no such order here.' },
+  });
   expect((await readBack(shop.url, shop.secret, 'order-1')).status).toBe(404);
 });
 
@@ -697,5 +729,68 @@ test('a port that is taken is one sentence', async () => {
     );
   } finally {
     server.close();
+  }
+});
+
+test('it speaks Chinese to who prefers it, and keeps what the customer chooses', async () => {
+  const read = async (path: string, headers: Record<string, string> = {}) => {
+    const response = await fetch(`${shop.url}${path}`, { headers });
+    return { text: await response.text(), cookie: response.headers.get('set-cookie') };
+  };
+  const chinese = { 'accept-language': 'zh-CN,zh;q=0.9,en;q=0.8' };
+  expect((await read('/')).text).toContain('<html lang="en">');
+  const products = await read('/', chinese);
+  expect([products.text, products.cookie]).toEqual([expect.stringContaining('<html lang="zh-Hans">'), null]);
+  expect(products.text).toContain('aria-label="购买招牌拼配咖啡，CNY 68.00"');
+  expect(products.text).toContain('<a class="language" href="?lang=en" lang="en">English</a>');
+
+  // Chosen once, and kept for the pages after it.
+  const chosen = await read(`/orders/${orderId}?lang=zh`);
+  expect(chosen.text).toContain('尚未付款');
+  expect(chosen.cookie).toBe('shop_lang=zh; Path=/; HttpOnly; SameSite=Lax');
+  // A notice is not in the address of its order alone, and stays in the other language.
+  const noticed = await read(`/orders/${orderId}?notice=away`);
+  expect(noticed.text).toContain('The cashier cannot be reached right now.');
+  const [, toChinese = ''] = /<a class="language" href="([^"]+)"/.exec(noticed.text) ?? [];
+  expect(toChinese).toBe('?lang=zh&amp;notice=away');
+  const said = await read(`/orders/${orderId}${toChinese.replaceAll('&amp;', '&')}`);
+  expect(said.text).toContain('暂时无法连接收银台');
+  expect(said.text).toContain('href="?lang=en&amp;notice=away"');
+  const kept = { cookie: 'another=1; shop_lang=zh' };
+  expect((await read(`/orders/${orderId}`, kept)).text).toContain('<html lang="zh-Hans">');
+  expect((await read('/nothing', kept)).text).toContain('此地址没有内容。');
+  expect((await read('/', { ...chinese, cookie: 'shop_lang=en' })).text).toContain('<html lang="en">');
+  expect((await read('/', { cookie: 'shop_lang=xx' })).text).toContain('<html lang="en">');
+
+  // What is bought has its name in the customer's language at the cashier too.
+  const id = `shop_${randomBytes(12).toString('hex')}`;
+  const body = new URLSearchParams({ order: id, product: 'teapot' });
+  await fetch(`${shop.url}/orders`, { method: 'POST', body, headers: kept, redirect: 'manual' });
+  const [row] = await queryOnce(shop.database.url, `select subject from orders where id = '${id}'`);
+  expect(row?.subject).toBe('常滑烧急须壶');
+  // And on its own page in the reader's.
+  expect((await read(`/orders/${id}`)).text).toContain('<p class="name">Kyusu teapot</p>');
+});
+
+test('its files are compressed, and not sent again to who has them', async () => {
+  for (const name of ['style.css', 'order.js', 'icon.svg']) {
+    const answers = await Promise.all(
+      ['br', 'gzip', 'identity'].map((accepted) =>
+        fetch(`${shop.url}/${name}`, { headers: { 'accept-encoding': accepted } }),
+      ),
+    );
+    const seen = answers.map(({ headers }) => [headers.get('content-encoding'), headers.get('vary')]);
+    expect(seen).toEqual([
+      ['br', 'Accept-Encoding'],
+      ['gzip', 'Accept-Encoding'],
+      [null, 'Accept-Encoding'],
+    ]);
+    // As fetch has unpacked them.
+    expect(new Set(await Promise.all(answers.map((answer) => answer.text()))).size).toBe(1);
+    const etag = answers[0]?.headers.get('etag') ?? '';
+    // As a browser asks: fetch alone would have it sent anew.
+    const headers = { 'accept-encoding': 'br', 'if-none-match': etag, 'cache-control': 'max-age=0' };
+    const again = await fetch(`${shop.url}/${name}`, { headers });
+    expect(again.status).toBe(304);
   }
 });

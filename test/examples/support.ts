@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { Webhook } from 'standardwebhooks';
 import { answers, listens } from '../../src/stack/program.ts';
-import { tsxLoader } from '../../src/stack/tsx.ts';
+import { tsxLoader } from '../../src/tsx.ts';
 import { emptyDatabase, eventually, type FreshDatabase, freePort } from '../support/stack.ts';
 
 export const newSecret = () => `whsec_${randomBytes(32).toString('base64')}`;

@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import type { WorkflowHandle } from '@temporalio/client';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { afterEach, beforeEach, test } from 'vitest';
-import { deliveryWorkflowId, SWEEP_TASK_QUEUE, refundWorkflowId } from '../../src/domain/names.ts';
+import { deliveryWorkflowId, paymentWorkflowId, SWEEP_TASK_QUEUE, refundWorkflowId } from '../../src/domain/names.ts';
 import { requestRedelivery } from '../../src/ledger/deliveries.ts';
 import { setMerchant } from '../../src/ledger/merchants.ts';
 import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
@@ -157,6 +157,14 @@ test('create refused for a while, and an action asked for again', async () => {
   await h.callback(payment);
   await run.result();
   await keep('create-unknown', run);
+});
+
+test('never created, and expired', async () => {
+  await h.simulator.setFaults({ create: { errorRate: 1 } });
+  const payment = await h.newPayment({ expiresInMs: 300_000 });
+  await h.workflows.start(payment, true, NET_MS);
+  await h.pass(400);
+  await keep('create-expired', h.env.client.workflow.getHandle(paymentWorkflowId(payment.id)));
 });
 
 test('sweep', async () => {

@@ -20,7 +20,7 @@ import { resolvePayment } from '../../src/ledger/resolve.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { TooBusy } from '../../src/ledger/turns.ts';
 import { isDatabaseUnavailable } from '../../src/ledger/unavailable.ts';
-import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { eventually, type FreshDatabase, freshDatabase, queryOnce } from '../support/stack.ts';
 
 /** An order changes under its lock, and what was made for another amount pays it by no way but an operator's word. */
 
@@ -120,7 +120,7 @@ describe('a change', () => {
       expiresAt: new Date(changed.createdAt.getTime() + 7_200_000),
     });
     const said = await timeline(id);
-    expect(said.at(-1)).toBe(`The amount of order ${orderId} was changed from 10.00 CNY to 12.50 CNY.`);
+    expect(said.at(-1)).toBe(`The amount of order ${orderId} was changed from CNY 10.00 to CNY 12.50.`);
     const events = await db.event.count();
     await change(orderId, changes);
     await change(orderId, {});
@@ -247,11 +247,11 @@ describe('money for the attempt at the old amount', () => {
       expect(late).toMatchObject({
         ...{ status: 'succeeded', orderUpdate: 'review', attention: 'amount_mismatch' },
         attentionDetail:
-          'The channel received 1000 CNY, asked were 1000 CNY, the order now costs 1250 CNY (minor units).',
+          'The channel received CNY 10.00, asked were CNY 10.00, the order now costs CNY 12.50.',
       });
       expect((await orderRow(orderId)).status).toBe('unpaid');
       expect(await db.refund.count({ where: { paymentId: id } })).toBe(0);
-      const [event] = await db.event.findMany({ where: { paymentId: id }, orderBy: { seq: 'desc' } });
+      const [event] = await db.event.findMany({ where: { paymentId: id }, orderBy: { version: 'desc' } });
       expect(event).toMatchObject({
         type: 'payment.review',
         data: { payment: { amount: 1000 }, order: { amount: 1250, status: 'unpaid' } },
@@ -269,8 +269,7 @@ describe('money for the attempt at the old amount', () => {
     await change(orderId, { amount: 1250 });
     expect(await pay(id, 1250)).toMatchObject({
       ...{ status: 'succeeded', orderUpdate: 'review', attention: 'amount_mismatch' },
-      attentionDetail:
-        'The channel received 1250 CNY, asked were 1000 CNY, the order now costs 1250 CNY (minor units).',
+      attentionDetail: 'The channel received CNY 12.50, asked were CNY 10.00, the order now costs CNY 12.50.',
     });
   });
 
@@ -290,7 +289,7 @@ describe('money for the attempt at the old amount', () => {
     expect(cancelled.map((one) => one.id)).toEqual([live.id]);
     expect(await row(id)).toMatchObject({ orderUpdate: 'applied', settledBy: 'operator', attention: null });
     expect(await orderRow(orderId)).toMatchObject({ status: 'succeeded', paidPaymentId: id, amount: 1250n });
-    const [event] = await db.event.findMany({ where: { paymentId: id }, orderBy: { seq: 'desc' } });
+    const [event] = await db.event.findMany({ where: { paymentId: id }, orderBy: { version: 'desc' } });
     expect(event).toMatchObject({
       type: 'payment.succeeded',
       data: {
@@ -380,10 +379,12 @@ describe('at the same moment', () => {
           isOver = true;
         });
         await eventually(async () => {
-          const { rows } = await holder.query(
+          // Not by `holder`: within its transaction every look is the first one.
+          const waiting = await queryOnce(
+            database.url,
             `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
           );
-          return isOver || rows.length === nth + 1;
+          return isOver || waiting.length === nth + 1;
         });
       }
       await holder.query('COMMIT');

@@ -159,8 +159,8 @@ const WAYS: Record<string, (payment: Payment) => Promise<unknown>> = {
 describe.each(Object.entries(WAYS))('all of the money is back %s', (_, giveAllBack) => {
   test('its untold success is superseded by a conflict, which is told and in the feed', async () => {
     const payment = await newPending();
-    const [before] = await eventsOf(payment);
     const { next: after } = await listEvents(db, merchantId, { limit: 10, after: null });
+    const [before] = await eventsOf(payment);
     await giveAllBack(payment);
     const { events } = await listEvents(db, merchantId, { limit: 20, after });
     expect(await row(payment)).toMatchObject({

@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { WorkflowNotFoundError } from '@temporalio/client';
+import { tsToMs } from '@temporalio/common/lib/time.js';
 import { pino } from 'pino';
 import { sweepActivities } from '../../src/activities/sweep.ts';
 import { createApp } from '../../src/api/app.ts';
@@ -16,7 +17,7 @@ import { createApiKey, ensureMerchant, setMerchant } from '../../src/ledger/merc
 import { NO_FAULTS } from '../../src/simulator/faults.ts';
 import { TemporalUnavailable } from '../../src/temporal/payment-workflows.ts';
 import { eventually } from '../support/progress.ts';
-import { type Harness, SECRET, startHarness } from '../workflows/harness.ts';
+import { type Harness, isUnderWay, SECRET, startHarness } from '../workflows/harness.ts';
 import { Shop } from './shop.ts';
 import { SkippedTime } from './skipped-time.ts';
 
@@ -220,9 +221,6 @@ const untroubled = (): Record<Call, Loss> => ({
   queryRefund: 'none',
 });
 
-const toMs = (time: { seconds?: unknown; nanos?: number | null } | null | undefined): number =>
-  Number(time?.seconds ?? 0) * 1000 + (time?.nanos ?? 0) / 1e6;
-
 /** How often it is looked whether it is quiet, and how many of these looks are one at what moves. */
 const CALM_EVERY_MS = 5;
 const CALM_LOOKS_A_LOOK = 200;
@@ -410,11 +408,7 @@ export async function startWorld(): Promise<World> {
   const isBusy = async (orderId: string) => {
     if (h.isWorking()) return true;
     for (const { run } of await runs(orderId)) {
-      for (const activity of run.raw.pendingActivities ?? []) {
-        // One that waits for its next attempt.
-        const { lastAttemptCompleteTime: completed, lastStartedTime: started } = activity;
-        if (completed == null || toMs(completed) < toMs(started)) return true;
-      }
+      if (run.raw.pendingActivities?.some(isUnderWay)) return true;
     }
     return h.isWorking();
   };
@@ -482,7 +476,7 @@ export async function startWorld(): Promise<World> {
       lines.push(`${id} ${status.name}, pending: ${JSON.stringify(raw.pendingActivities)}`);
       for (const event of (events ?? []).slice(-8)) {
         const kind = Object.keys(event).find((name) => name.endsWith('EventAttributes'));
-        lines.push(`  ${event.eventId} ${new Date(toMs(event.eventTime)).toISOString()} ${kind}`);
+        lines.push(`  ${event.eventId} ${new Date(tsToMs(event.eventTime)).toISOString()} ${kind}`);
       }
     }
     return new Error(`Time stands still.\n${lines.join('\n')}\n${reported.join('\n')}`);

@@ -10,6 +10,7 @@ import {
 import fc from 'fast-check';
 import { Webhook } from 'standardwebhooks';
 import { afterEach, describe, expect, test, vi } from 'vitest';
+import { answerStart } from '../../src/order-service/answer-start.ts';
 import { OrderServiceClient, type OrderServiceTarget, urlFault } from '../../src/order-service/client.ts';
 import { newSecret } from '../../src/order-service/secrets.ts';
 import { eventually, freePort } from '../support/stack.ts';
@@ -101,22 +102,119 @@ const answering = (status: number, body: string | undefined, headers: Record<str
 describe('definite answers', () => {
   test.each([200, 201, 202, 204, 299])('%i is agreed, whatever it says', async (status) => {
     const { url } = await answering(status, status === 204 ? undefined : '<html>');
-    expect(await told(url)).toEqual({ kind: 'agreed', statusCode: status });
+    const answer = status === 204 ? {} : { answer: '<html>' };
+    expect(await told(url)).toEqual({ kind: 'agreed', statusCode: status, ...answer });
   });
 
   test('409 that names this payment is agreed', async () => {
-    const { url } = await answering(409, JSON.stringify({ paidPaymentId: US, more: 1 }));
-    expect(await told(url)).toEqual({ kind: 'agreed', statusCode: 409 });
+    const answer = JSON.stringify({ paidPaymentId: US, more: 1 });
+    const { url } = await answering(409, answer);
+    expect(await told(url)).toEqual({ kind: 'agreed', statusCode: 409, answer });
   });
 
   test.each([OTHER, 'cash-12'])('409 that names %s is a conflict', async (paidPaymentId) => {
-    const { url } = await answering(409, JSON.stringify({ paidPaymentId }));
-    expect(await told(url)).toEqual({ kind: 'conflict', statusCode: 409, paidPaymentId });
+    const answer = JSON.stringify({ paidPaymentId });
+    const { url } = await answering(409, answer);
+    expect(await told(url)).toEqual({ kind: 'conflict', statusCode: 409, paidPaymentId, answer });
   });
 
   test('410 is gone', async () => {
     const { url } = await answering(410, 'no such order');
-    expect(await told(url)).toEqual({ kind: 'gone', statusCode: 410 });
+    expect(await told(url)).toEqual({ kind: 'gone', statusCode: 410, answer: 'no such order' });
+  });
+
+  test.each(['{"code":"gone"}', '{"code":["order_unknown"]}', '"order_unknown"', 'order_unknown'])(
+    '410 without the code is gone: %s',
+    async (body) => {
+      const { url } = await answering(410, body);
+      expect(await told(url)).toEqual({ kind: 'gone', statusCode: 410, answer: body });
+    },
+  );
+});
+
+describe('an order that is not known', () => {
+  test.each([
+    [404, '{"code":"order_unknown"}'],
+    [410, '{"type":"about:blank","status":410,"code":"order_unknown"}'],
+  ])('%i with the body %s', async (status, body) => {
+    const { url } = await answering(status, body);
+    expect(await told(url)).toMatchObject({ kind: 'order_unknown', statusCode: status });
+  });
+
+  test('Retry-After is heard', async () => {
+    const body = '{"code":"order_unknown"}';
+    const { url } = await answering(404, body, { 'retry-after': '60' });
+    expect(await told(url)).toEqual({
+      kind: 'order_unknown',
+      statusCode: 404,
+      retryAfterMs: 60_000,
+      answer: body,
+    });
+  });
+
+  test.each([
+    '',
+    ' \n',
+    '{}',
+    '{"error":"There is no such order."}',
+    '{"code":"not_found"}',
+    '<!doctype html><p>Cannot POST /hooks',
+    '404 page not found',
+    '[]',
+    'null',
+    `{"code":"order_unknown","a":"${'x'.repeat(65_536)}"}`,
+  ])('404 without the code says nothing of the order: %#', async (body) => {
+    const { url } = await answering(404, body);
+    expect(await told(url)).toMatchObject({
+      kind: 'unknown',
+      statusCode: 404,
+      reason: expect.stringContaining('404 without the code order_unknown'),
+    });
+  });
+});
+
+describe('the start of an answer', () => {
+  test.each([200, 409, 410, 422, 500])('%i: it is given, on one line', async (status) => {
+    const { url } = await answering(status, 'first\r\n\tsecond\u0000 ');
+    expect(await told(url)).toMatchObject({ statusCode: status, answer: 'first second' });
+  });
+
+  test('of 512 characters, also of a body of which not all is read', async () => {
+    const { url } = await answering(500, '\u{1f600}'.repeat(100_000));
+    expect(await told(url)).toMatchObject({ kind: 'unknown', answer: '\u{1f600}'.repeat(512) });
+  });
+
+  test.each([200, 500])('%i without a body has none', async (status) => {
+    const { url } = await answering(status, '');
+    expect(await told(url)).not.toHaveProperty('answer');
+  });
+
+  test('of a service that echoes what it was sent: no signature and no secret', async () => {
+    const { url } = await serve((response, { headers }) =>
+      response.writeHead(500).end(JSON.stringify({ headers, escaped: JSON.stringify(headers) })),
+    );
+    const { answer } = (await told(url)) as { answer: string };
+    expect(answer).toContain('[removed]');
+    expect(answer).toContain('webhook-timestamp');
+    const { heard, url: other } = await answering(500, SECRET);
+    expect(await told(other)).toMatchObject({ answer: '[removed]' });
+    expect(answer).not.toContain(String(heard[0]?.headers['webhook-signature']).slice(3, 20));
+    expect(answer).not.toMatch(/v1,/);
+  });
+
+  test('a secret without its prefix is no more in it, also as PHP writes it in JSON', () => {
+    const secret = `whsec_${'ab/+'.repeat(8)}`;
+    const bare = secret.slice('whsec_'.length);
+    for (const written of [bare, bare.replaceAll('/', String.raw`\/`)])
+      expect(answerStart(JSON.stringify({ secret: 0 }).replace('0', `"${written}"`), [secret])).toBe(
+        '{"secret":"[removed]"}',
+      );
+  });
+
+  test('of a reading too', async () => {
+    const { url } = await answering(404, 'no such page');
+    const target = targetOf(url, { statusUrl: url });
+    expect(await near.read(target, 'o', US, new Date())).toMatchObject({ answer: 'no such page' });
   });
 });
 
@@ -146,15 +244,17 @@ describe('everything else is unknown', () => {
       kind: 'unknown',
       statusCode: 409,
       reason: 'It answered 409 without saying which payment the order is paid by.',
+      ...(body === undefined || body === '' ? {} : { answer: body.slice(0, 512) }),
     });
   });
 
-  test.each([400, 401, 403, 404, 408, 418, 422, 429, 500, 502, 503, 504])('%i', async (status) => {
+  test.each([400, 401, 403, 408, 418, 422, 429, 500, 502, 503, 504])('%i', async (status) => {
     const { url } = await answering(status, JSON.stringify({ paidPaymentId: US }));
     expect(await told(url)).toEqual({
       kind: 'unknown',
       statusCode: status,
       reason: `It answered ${status}.`,
+      answer: JSON.stringify({ paidPaymentId: US }),
     });
   });
 
@@ -501,12 +601,12 @@ describe('signatures', () => {
 
 describe('reading the order back', () => {
   const read = async (statusUrl: string | null, orderId = 'order-1', client = near) => {
-    const { durationMs, ...reading } = await client.read(
-      targetOf('http://127.0.0.1:1/', { statusUrl }),
-      orderId,
-      US,
-      new Date(),
-    );
+    // What is kept of the answer has a test of its own.
+    const {
+      durationMs,
+      answer: _,
+      ...reading
+    } = await client.read(targetOf('http://127.0.0.1:1/', { statusUrl }), orderId, US, new Date());
     expect(durationMs).toBeGreaterThanOrEqual(0);
     return reading;
   };
@@ -682,10 +782,11 @@ describe('addresses that are not the world’s', () => {
   });
 
   test('are taken where the deployment allows them', async () => {
-    const { port, heard } = await answering(200, JSON.stringify({ paidPaymentId: US }));
+    const answer = JSON.stringify({ paidPaymentId: US });
+    const { port, heard } = await answering(200, answer);
     for (const host of ['127.0.0.1', 'localhost', '2130706433', '[::ffff:127.0.0.1]']) {
       const url = `http://${host}:${port}/`;
-      expect(await told(url)).toEqual({ kind: 'agreed', statusCode: 200 });
+      expect(await told(url)).toEqual({ kind: 'agreed', statusCode: 200, answer });
       expect((await near.read(targetOf(url, { statusUrl: url }), 'o', US, new Date())).kind).toBe('paid');
     }
     expect(heard).toHaveLength(8);

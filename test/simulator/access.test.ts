@@ -84,10 +84,12 @@ describe('the wallet page', () => {
     await adapter.createTrade(ACCOUNT, trade);
     const response = await fetch(`${url}/pay/${trade.outTradeNo}`);
     const html = await response.text();
-    expect(html).toContain('1.050 <small>KWD</small>');
+    expect(html).toContain('<h1>KWD 1.050</h1>');
     expect(html).toContain('&lt;img src=x&gt; &amp; &quot;co&quot;');
     expect(html).not.toContain('<img');
-    expect(html).not.toMatch(/<script|src="|<link/);
+    expect(html).not.toMatch(/<script|src="|<link(?! rel="icon" type="image\/svg\+xml" href="icon.svg">)/);
+    const icon = await fetch(`${url}/pay/icon.svg`);
+    expect([icon.status, icon.headers.get('content-type')]).toEqual([200, 'image/svg+xml; charset=utf-8']);
     for (const label of ['Pay', 'Decline', 'Back']) expect(html).toContain(`>${label}<`);
     expect(response.headers.get('content-security-policy')).toContain("default-src 'none'");
     expect(response.headers.get('cache-control')).toBe('no-store');
@@ -106,6 +108,30 @@ describe('the wallet page', () => {
     expect(html).toContain('Paid.');
     expect(html).toContain(`href="${trade.returnUrl}"`);
     expect(html).not.toContain('<form');
+  });
+
+  it('speaks Chinese to who prefers it or chooses it, also after paying', async () => {
+    const { adapter, url } = await start();
+    const trade = newTrade();
+    await adapter.createTrade(ACCOUNT, trade);
+    const page = `${url}/pay/${trade.outTradeNo}`;
+    const chinese = { 'accept-language': 'zh-CN,zh;q=0.9,en;q=0.8' };
+    for (const [address, headers, lang, button, other] of [
+      [page, {}, 'en', 'Pay', '?lang=zh'],
+      [page, chinese, 'zh-Hans', '支付', '?lang=en'],
+      [`${page}?lang=zh`, {}, 'zh-Hans', '支付', '?lang=en'],
+      [`${page}?lang=en`, chinese, 'en', 'Pay', '?lang=zh'],
+    ] as const) {
+      const html = await (await fetch(address, { headers })).text();
+      expect(html).toContain(`<html lang="${lang}">`);
+      expect(html).toContain(`>${button}</button>`);
+      expect(html).toContain(`<a href="${other}"`);
+    }
+    const body = new URLSearchParams({ result: 'success' });
+    const headers = { origin: url, accept: 'text/html,*/*;q=0.8' };
+    const paid = await fetch(`${page}?lang=zh`, { method: 'POST', body, headers });
+    expect(await paid.text()).toContain('支付成功。');
+    expect(await (await fetch(`${url}/pay/p1?lang=zh`)).text()).toContain('没有此编号的交易。');
   });
 
   it.each(['https://evil.example', 'null', 'http://127.0.0.1:1'])(

@@ -9,7 +9,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Connection } from '../../src/ledger/connection.ts';
 import { applyMigrations, prismaDir, readMigrations } from '../../src/stack/migrate.ts';
 import { createMigration, schemaDrift } from '../../src/stack/schema-drift.ts';
-import { tsxLoader } from '../../src/stack/tsx.ts';
+import { tsxLoader } from '../../src/tsx.ts';
 import { emptyDatabase, eventually, type FreshDatabase, queryOnce, temporaryHome } from '../support/stack.ts';
 
 const all = readMigrations().migrationDirectories.map(({ path }) => path);
@@ -41,6 +41,14 @@ function addMigration(name: string, sql: string): void {
   mkdirSync(join(dir, 'migrations', name));
   writeFileSync(join(dir, 'migrations', name, 'migration.sql'), sql);
 }
+
+const waitingForLocks = async () =>
+  (
+    await queryOnce(
+      database.url,
+      "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+    )
+  ).length;
 
 test('the second time there is nothing to apply', async () => {
   expect(await applyMigrations(database.url)).toEqual(all);
@@ -178,14 +186,7 @@ test('a script that outlives its killed process is waited for, and not applied a
     stdio: 'inherit',
   });
   const exited = once(child, 'exit');
-  const waiting = async () =>
-    (
-      await queryOnce(
-        database.url,
-        "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
-      )
-    ).length;
-  await eventually(async () => (await waiting()) === 1);
+  await eventually(async () => (await waitingForLocks()) === 1);
   child.kill('SIGKILL');
   await exited;
 
@@ -194,11 +195,33 @@ test('a script that outlives its killed process is waited for, and not applied a
   const migrated = applyMigrations(database.url, dir, { patience: BRIEF, say: (line) => said.push(line) });
   await Promise.race([migrated, eventually(() => said.length > 0)]);
   expect(said).toEqual(['Waiting for another process that applies the migrations ...']);
-  expect(await waiting()).toBe(1);
+  expect(await waitingForLocks()).toBe(1);
   await holder.query(`select pg_advisory_unlock(${LOCK})`);
   expect(await migrated).toEqual([]);
   expect(await recordsOf('99990101000000_next')).toEqual(['applied']);
   expect(await queryOnce(database.url, 'select * from next')).toEqual([{ id: 1 }]);
+});
+
+test('a migration leaves the records of others as they are, and two may have the same script', async () => {
+  await applyMigrations(database.url);
+  const script = "update _prisma_migrations set finished_at = null where migration_name like '%_ledger'";
+  addMigration('99990101000000_next', script);
+  addMigration('99990101000001_same', script);
+  await applyMigrations(database.url, dir);
+  expect(await recordsOf(all[0] ?? '')).toEqual(['unfinished']);
+  expect(await recordsOf('99990101000000_next')).toEqual(['applied']);
+  expect(await recordsOf('99990101000001_same')).toEqual(['applied']);
+});
+
+test('the failure on a database of an unreleased commit says where it is explained', async () => {
+  await applyMigrations(database.url);
+  await queryOnce(
+    database.url,
+    "update _prisma_migrations set migration_name = '20261126161000_renamed' where migration_name like '%_refund_replaced'",
+  );
+  await expect(applyMigrations(database.url)).rejects.toThrow(
+    /20261126161001_refund_replaced: .*20261126161000_renamed.*"Upgrades" in docs\/operations\.md/,
+  );
 });
 
 test('a script whose record was closed meanwhile commits nothing', async () => {
@@ -367,6 +390,7 @@ describe('an index made CONCURRENTLY', () => {
     ['was killed in the middle', 'INVALID', null, ['rolled back', 'applied']],
     ['was killed before its record', 'valid', null, ['rolled back', 'applied']],
     ['failed by another program', 'INVALID', 'some error', ['rolled back', 'applied']],
+    ['lost its connection, and PostgreSQL made it', 'valid', 'connection lost', ['rolled back', 'applied']],
   ])('is healed by the next start when the process that made it %s', async (_what, state, logs, records) => {
     await toyTable('values (1)');
     addMigration(INDEX, CREATE_INDEX);
@@ -380,6 +404,51 @@ describe('an index made CONCURRENTLY', () => {
     await applyMigrations(database.url, dir);
     expect(await recordsOf(INDEX)).toEqual(records);
     expect(await validIndexes()).toEqual(['toy_n_idx valid']);
+  });
+
+  test('is taken for the migration that makes the same, of which nothing is on record', async () => {
+    await toyTable('values (1)');
+    await queryOnce(database.url, "alter table toy add column word text default 'a;b'");
+    const create = `-- A comment.\nCREATE UNIQUE INDEX CONCURRENTLY "toy_n_idx" ON "toy"("n" DESC, lower(word)) WHERE word <> 'a;b';`;
+    addMigration(INDEX, create);
+    await queryOnce(database.url, create);
+    expect(await applyMigrations(database.url, dir)).toEqual([INDEX]);
+    expect(await recordsOf(INDEX)).toEqual(['rolled back', 'applied']);
+    expect(await validIndexes()).toEqual(['toy_n_idx valid']);
+  });
+
+  test.each([
+    ['of other columns', 'create index toy_n_idx on toy (n, (n + 1))'],
+    ['of another kind', 'create unique index toy_n_idx on toy (n)'],
+    ['of another table', 'create table other as select 1 as n; create index toy_n_idx on other (n)'],
+  ])('is not taken for one %s, which the sentence says how to drop', async (_what, create) => {
+    await toyTable('values (1)');
+    addMigration(INDEX, CREATE_INDEX);
+    await queryOnce(database.url, create);
+    await expect(applyMigrations(database.url, dir)).rejects.toThrow(
+      /99990101000000_index: relation "toy_n_idx" already exists\. .*run DROP INDEX CONCURRENTLY "toy_n_idx"\. Mend/,
+    );
+    await queryOnce(database.url, 'drop index concurrently toy_n_idx');
+    expect(await applyMigrations(database.url, dir)).toEqual([INDEX]);
+    expect(await validIndexes()).toEqual(['toy_n_idx valid']);
+  });
+
+  test('is dropped CONCURRENTLY with the same patience, and what is left of it is said', async () => {
+    await toyTable('values (1)');
+    await queryOnce(database.url, 'create index toy_n_idx on toy (n)');
+    addMigration(INDEX, 'DROP INDEX CONCURRENTLY IF EXISTS "toy_n_idx";');
+    const writer = await connect();
+    await writer.query('begin');
+    await writer.query('insert into toy values (1)');
+    await expect(
+      applyMigrations(database.url, dir, {
+        patience: { ...BRIEF, lockTimeoutMs: 0, attempts: 1 },
+        say: () => {},
+      }),
+    ).rejects.toThrow('The index toy_n_idx is INVALID, until the next start drops it.');
+    await writer.query('commit');
+    expect(await applyMigrations(database.url, dir)).toEqual([INDEX]);
+    expect(await validIndexes()).toEqual([]);
   });
 
   test('is made again when it is INVALID though its migration is on record as applied', async () => {
@@ -478,15 +547,7 @@ test('subjects of live payments are filled in batches: a row that is locked keep
     `update payments set subject = 'Tea' where id = 'p0001'; update payments set subject = null where id > 'p2400' and id < 'p2500'`,
   );
   const migrated = applyMigrations(database.url, dir, { patience: { ...BRIEF, lockTimeoutMs: 0 } });
-  await eventually(
-    async () =>
-      (
-        await queryOnce(
-          database.url,
-          "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
-        )
-      ).length === 1,
-  );
+  await eventually(async () => (await waitingForLocks()) === 1);
   // It waits, and holds nothing that the transaction it waits for needs.
   await holder.query("select from payments where id = 'p2401' for update nowait");
   expect(await filled()).toBe(2499);
@@ -499,4 +560,39 @@ test('subjects of live payments are filled in batches: a row that is locked keep
       "select subject from payments where id in ('p0001', 'p0002', 'p2500', 'p2501') order by id",
     ),
   ).toEqual([{ subject: 'Tea' }, { subject: 'Coffee 2' }, { subject: 'Coffee 2500' }, { subject: null }]);
+});
+
+test('payments that were superseded change in the order of locks of the service', async () => {
+  await applyMigrations(database.url);
+  const script = readMigrations().migrationDirectories.find(({ path }) =>
+    path.endsWith('_superseded_untold'),
+  );
+  const { content } = script?.migrationFile ?? {};
+  addMigration('99990101000000_untold', content?.tag === 'ok' ? content.value : '');
+  await queryOnce(
+    database.url,
+    `set session_replication_role = replica;
+     alter table payments drop constraint payments_pending_holds_money_check;
+     insert into orders (merchant_id, id, amount, currency, subject, status) values ('m', 'o', 1, 'CNY', '', 'paying');
+     insert into payments (id, merchant_id, order_id, channel, channel_account_id, method, amount, currency, status,
+         client_token_hash, expires_at, ended_at, settled_at, settled_by, received_amount, received_currency, paid_at,
+         refunded_amount, order_update)
+       values ('p', 'm', 'o', 'simulator', 'a', 'redirect', 1, 'CNY', 'succeeded', 'h', now(), now(), now(), 'query', 1,
+         'CNY', now(), 1, 'pending');
+     insert into events (id, merchant_id, payment_id, type, version, data) values ('e', 'm', 'p', 'payment.succeeded', 1, '{}');
+     insert into deliveries (id, event_id, merchant_id, payment_id) values ('d', 'e', 'm', 'p')`,
+  );
+  const holder = await connect();
+  await holder.query('begin');
+  await holder.query('select from orders for update');
+  await holder.query('select from payments for update');
+  const migrated = applyMigrations(database.url, dir, { patience: { ...BRIEF, lockTimeoutMs: 0 } });
+  await eventually(async () => (await waitingForLocks()) === 1);
+  await holder.query('select from deliveries for update nowait');
+  await holder.query('commit');
+  expect(await migrated).toEqual(['99990101000000_untold']);
+  expect(await queryOnce(database.url, 'select order_update from payments')).toEqual([
+    { order_update: 'conflict' },
+  ]);
+  expect(await queryOnce(database.url, 'select status from deliveries')).toEqual([{ status: 'superseded' }]);
 });

@@ -2,13 +2,14 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { tsxLoader } from '../../src/stack/tsx.ts';
+import { tsxLoader } from '../../src/tsx.ts';
 import { eventually, freePort, temporaryHome } from '../support/stack.ts';
 
 /** What is run, and the words by which it says that it is ready. */
 const PROGRAMS = {
   stack: ['main.ts', 'stack ready in'],
   start: ['start.ts', 'nodrop is ready in'],
+  dev: ['../../scripts/dev.ts', 'Ready. A change in src'],
 } as const;
 
 /** A data folder and ports for a stack of its own. */
@@ -36,7 +37,7 @@ export async function newPlace(): Promise<StackPlace> {
   };
 }
 
-/** The program behind `npm run stack`, or `npm start`. */
+/** The program behind `npm run stack`, `npm start` or `npm run dev`. */
 export class StackProgram {
   readonly #child: ChildProcess;
   readonly #readyWords: string;

@@ -1,11 +1,24 @@
 // npm start: everything a first visitor opens, from a data folder that does not exist yet until nothing is left of it.
-import { chmodSync, mkdirSync, readdirSync, statSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { makeEmbeddedSecrets } from '../../src/stack/embedded-secrets.ts';
 import { identify, isAlive } from '../../src/stack/process.ts';
 import { listens } from '../../src/stack/program.ts';
-import { eventually, freePort } from '../support/stack.ts';
+import { readCurl } from '../support/curl.ts';
+import { eventually, freePort, temporaryHome } from '../support/stack.ts';
 import { childPids, newPlace, removePlace, type StackPlace, StackProgram } from './program.ts';
 
 const SETTINGS = ['PORT', 'NODROP_ADMIN_PORT', 'NODROP_SIMULATOR_PORT', 'NODROP_SHOP_PORT'] as const;
@@ -43,6 +56,7 @@ test('prints every address, each of which answers, and opens on the shop', async
     api: line('API'),
     reference: line('API reference'),
     simulator: line('Simulator'),
+    faults: line('Its faults'),
     webUi: line('Temporal Web UI'),
     metrics: line('Metrics'),
     logs: line('Logs'),
@@ -52,12 +66,14 @@ test('prints every address, each of which answers, and opens on the shop', async
     api: at(env.PORT),
     reference: `${at(env.PORT)}/docs`,
     simulator: at(env.NODROP_SIMULATOR_PORT),
+    faults: `${at(env.NODROP_SIMULATOR_PORT)}/_control/faults`,
     webUi: at(env.NODROP_TEMPORAL_UI_PORT),
     metrics: `${at(env.NODROP_ADMIN_PORT)}/metrics`,
     logs: `${place.home}/logs`,
   });
-  const { shop, reference, webUi, metrics } = printed;
-  for (const url of [shop, reference, webUi, metrics]) expect((await fetch(url ?? '')).status, url).toBe(200);
+  const { shop, reference, faults, webUi, metrics } = printed;
+  for (const url of [shop, reference, faults, webUi, metrics])
+    expect((await fetch(url ?? '')).status, url).toBe(200);
   expect(await (await fetch(shop ?? '')).text()).toContain('A demonstration shop of nodrop');
 });
 
@@ -73,20 +89,6 @@ test('leaves its data folder, and those in it, to their owner alone', () => {
     temporal: '700',
   });
 });
-
-/** The printed command, run as a shell would: `-H` and `-d` of it. */
-function readCurl(text: string): { url: string; init: RequestInit } {
-  const [, url = ''] = /(https?:\/\/[^\s']+)/.exec(text) ?? [];
-  const headers = [...text.matchAll(/-H ["']([^:"']+): ([^"']+)["']/g)].map(([, name, value]) => [
-    name,
-    value,
-  ]);
-  const [, body] = /-d '(.*)'/.exec(text) ?? [];
-  return {
-    url,
-    init: { headers: Object.fromEntries(headers), ...(body === undefined ? {} : { method: 'POST', body }) },
-  };
-}
 
 test('the printed commands make a payment and read its order', async () => {
   const [create, read] = start.output
@@ -175,3 +177,85 @@ test('SIGTERM ends it with everything it started, and nothing listens any more',
   expect(ports).toHaveLength(7);
   for (const [name, port] of ports) expect(await listens(Number(port)), name).toBe(false);
 });
+
+test('with other secrets than its database was set up with it does not start, and starts again with its own', async () => {
+  const [file, aside] = [join(place.home, 'secrets.json'), join(place.home, 'aside.json')];
+  renameSync(file, aside);
+  const other = new StackProgram(env, 'start');
+  expect(await other.exit).toBe(1);
+  expect(other.output).toContain(
+    `\nThe secret in ${file} is not the one that this database was set up with: that one was in the same file before.`,
+  );
+  expect(existsSync(join(place.home, 'supervisor.json'))).toBe(false);
+  renameSync(aside, file);
+  const again = await new StackProgram(env, 'start').ready();
+  expect(await again.stop()).toBe(0);
+});
+
+test('NODROP_SECRET is changed by the steps of docs/operations.md', async () => {
+  await start.stop();
+  const file = join(place.home, 'secrets.json');
+  const secrets = JSON.parse(readFileSync(file, 'utf8'));
+  writeFileSync(file, JSON.stringify({ ...secrets, secret: 'another secret of 32 characters!' }));
+  const stack = await new StackProgram(env).ready();
+  expect(stack.output).toMatch(/^The secret in \S+ is not the one that this database was set up with: /m);
+  const refused = await nodrop('merchants', 'rotate-secret', 'example-shop');
+  expect([refused.status, refused.output]).toEqual([1, expect.stringContaining('is not the one')]);
+  const shop = await program('src/stack/shop.ts', env);
+  expect([shop.status, shop.output]).toEqual([
+    1,
+    expect.stringMatching(
+      /^The secret in \S+ is not the one .*: that one was in the same file before\. [^\n]+\n$/,
+    ),
+  ]);
+  const replaced = await nodrop('secret', 'replace');
+  expect([replaced.status, replaced.output]).toEqual([
+    0,
+    expect.stringContaining('\n  npm run nodrop -- merchants rotate-secret example-shop\n'),
+  ]);
+  expect(await nodrop('merchants', 'rotate-secret', 'example-shop')).toMatchObject({ status: 0 });
+  expect(await stack.stop()).toBe(0);
+  const again = await new StackProgram(env, 'start').ready();
+  expect(await again.stop()).toBe(0);
+});
+
+test('from another NODROP_HOME the command line and the shop refuse, and say which folder is the right one', async () => {
+  const stack = await new StackProgram(env).ready();
+  const other = temporaryHome();
+  try {
+    makeEmbeddedSecrets(other);
+    const far = { ...env, NODROP_HOME: other };
+    const before = await nodrop('merchants', 'list');
+    for (const [entry, ...args] of [
+      ['src/cli/main.ts', 'merchants', 'test-event', 'example-shop'],
+      ['src/cli/main.ts', 'merchants', 'rotate-secret', 'example-shop'],
+      ['src/stack/shop.ts'],
+    ] as const) {
+      expect(await program(entry, far, ...args), entry).toEqual({
+        status: 1,
+        output:
+          `The secret in ${join(other, 'secrets.json')} is not the one that this database was set up with: ` +
+          `that one is in ${join(place.home, 'secrets.json')}. ` +
+          'Set NODROP_HOME to its folder, and leave NODROP_SECRET unset. ' +
+          'To change it, see "Changing NODROP_SECRET" in docs/operations.md.\n',
+      });
+    }
+    expect(await nodrop('merchants', 'list')).toEqual(before);
+    expect(readdirSync(other)).toEqual(['secrets.json']);
+    expect(await stack.stop()).toBe(0);
+  } finally {
+    await stack.stop();
+    rmSync(other, { recursive: true, force: true });
+  }
+});
+
+/** A program of the sources, to its end. */
+const program = (entry: string, env: NodeJS.ProcessEnv, ...args: string[]) =>
+  new Promise<{ status: number; output: string }>((resolve) => {
+    execFile(process.execPath, ['--import', 'tsx', entry, ...args], { env }, (error, stdout, stderr) =>
+      resolve({ status: error === null ? 0 : Number(error.code), output: `${stdout}${stderr}` }),
+    );
+  });
+
+/** `npm run nodrop -- ...` */
+const nodrop = (...args: string[]) => program('src/cli/main.ts', env, ...args);

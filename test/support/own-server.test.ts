@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { expect, inject, onTestFinished, test } from 'vitest';
 import { identify, isAlive } from '../../src/stack/process.ts';
 import { listens } from '../../src/stack/program.ts';
-import { tsxLoader } from '../../src/stack/tsx.ts';
+import { tsxLoader } from '../../src/tsx.ts';
 import { eventually, timeSkippingEnvironment } from './stack.ts';
 
 // The servers of the workflow tests: waited for on any machine, and never left over.

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
-import { inject } from 'vitest';
+import { inject, type ProvidedContext } from 'vitest';
 import { Connection } from '../../src/ledger/connection.ts';
 import { freePort as anyFreePort } from '../../src/stack/ports.ts';
 import { Supervisor } from '../../src/stack/supervisor.ts';
@@ -43,7 +43,17 @@ export function temporaryHome(): string {
 export type Tool = { readonly path: string } | { readonly missing: string };
 
 /** The `temporal` program of this run. @throws when this machine has none. */
-export const temporalCli = (): string => pathOf(inject('temporalCli'));
+export const temporalCli = (): string => pathOf(provided('temporalCli'));
+
+/** What global-setup.ts provides. @throws in a test file that is declared to need no server. */
+function provided<Name extends 'postgresUrl' | 'temporalCli' | 'testServer'>(
+  name: Name,
+): ProvidedContext[Name] {
+  const value: ProvidedContext[Name] | undefined = inject(name);
+  if (value === undefined)
+    throw new Error('This file needs a server: exclude it from PURE in vitest.config.ts.');
+  return value;
+}
 
 function pathOf(tool: Tool): string {
   if ('missing' in tool) throw new Error(tool.missing);
@@ -87,6 +97,11 @@ export async function endConnections(
   }
 }
 
+/** The zone that connections have which ask for none. */
+export async function setTimeZone(url: string, zone: string): Promise<void> {
+  await queryOnce(url, `ALTER DATABASE ${new URL(url).pathname.slice(1)} SET timezone = '${zone}'`);
+}
+
 export interface FreshDatabase {
   readonly url: string;
   /** Removes it, whoever is still connected. */
@@ -104,7 +119,7 @@ export async function emptyDatabase(): Promise<FreshDatabase> {
 }
 
 async function createDatabase(options: string): Promise<FreshDatabase> {
-  const server = inject('postgresUrl');
+  const server = provided('postgresUrl');
   const name = `test_${randomUUID().replaceAll('-', '')}`;
   await queryOnce(`${server}/postgres`, `create database ${name} ${options}`);
   return {
@@ -143,7 +158,7 @@ export async function startTemporal(): Promise<TestTemporal> {
 
 /** The time-skipping server with our search attributes; one per test file, and `teardown()` at its end. */
 export async function timeSkippingEnvironment(
-  launcher = pathOf(inject('testServer')),
+  launcher = pathOf(provided('testServer')),
 ): Promise<TestWorkflowEnvironment> {
   const port = await freePort();
   const environment = await startEnvironment([launcher, String(port)], port, (address) =>

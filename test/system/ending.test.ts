@@ -30,7 +30,7 @@ afterAll(async () => {
 beforeEach(async () => {
   await system.simulator.setFaults({
     callback: { dropRate: 1 },
-    query: { latencyMs: 0 },
+    query: { latencyMs: 0, errorRate: 0 },
     close: { errorRate: 0, ineffectiveRate: 0 },
     down: false,
   });
@@ -209,7 +209,9 @@ describe('a new attempt on another channel', () => {
 describe('the same channel again, with less than 30 s left', () => {
   const again = (orderId: string) => system.pay({ order: undefined, orderId });
   const lookAtItsEnd = (id: string) =>
-    system.db.$executeRaw`UPDATE payments SET expires_at = now() + interval '25 s' WHERE id = ${id}`;
+    system.db.$executeRaw`
+      UPDATE payments SET created_at = now() - interval '10 min', expires_at = now() + interval '25 s'
+      WHERE id = ${id}`;
 
   /** After a first one to which something has happened; of another order while the API's time ran out. */
   const following = (expected: number, happened: (id: string) => Promise<unknown> = async () => undefined) =>

@@ -154,7 +154,7 @@ describe('one after the other', () => {
     );
     expect(pending.lastFailure?.stackTrace ?? '').toBe('');
     const description = await run.describe();
-    expect(await description.staticSummary()).toBe(`19.90 CNY through simulator, order ${body.orderId}`);
+    expect(await description.staticSummary()).toBe(`CNY 19.90 through simulator, order ${body.orderId}`);
     const metadata = await run.query<{ currentDetails: string }>('__temporal_workflow_metadata');
     expect(metadata.currentDetails).toContain('Waiting for the payer to pay');
     expect(metadata.currentDetails).toContain(`order ${body.orderId}`);

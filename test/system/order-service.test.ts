@@ -97,10 +97,10 @@ test.each([
     // As Markdown shows it.
     const shown = inMarkdown(id);
     expect(await (await run(`payment/${body.id}`)).staticSummary()).toBe(
-      `90071992547409.91 CNY through simulator, order ${shown}`,
+      `CNY 90,071,992,547,409.91 through simulator, order ${shown}`,
     );
     expect(await (await run(`refund/${refund.body.id}`)).staticSummary()).toBe(
-      `90071992547409.91 CNY of order ${shown} go back by simulator`,
+      `CNY 90,071,992,547,409.91 of order ${shown} go back by simulator`,
     );
     // Temporal compares no text with a quote or a backslash in it: docs/operations.md has the way around.
     if (/['"\\]/.test(id)) return;

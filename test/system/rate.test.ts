@@ -10,7 +10,8 @@ import { OrderServiceClient } from '../../src/order-service/client.ts';
 import { DeliveryWorkflows } from '../../src/temporal/delivery-workflows.ts';
 import { PaymentWorkflows } from '../../src/temporal/payment-workflows.ts';
 import { RefundWorkflows } from '../../src/temporal/refund-workflows.ts';
-import { bundleWorkflows, createWorkers } from '../../src/worker/workers.ts';
+import { bundleWorkflows } from '../../src/worker/bundle.ts';
+import { createWorkers } from '../../src/worker/workers.ts';
 import { NET_MS } from '../support/progress.ts';
 import { eventually, freshDatabase, startTemporal } from '../support/stack.ts';
 

@@ -59,7 +59,7 @@ test('recover --lost lists what is lost, and with --write brings it back', async
   const listed = await system.nodrop('recover', '--lost');
   expect(listed.status).toBe(0);
   for (const { id, orderId } of [paid, unpaid])
-    expect(listed.output).toMatch(new RegExp(`${id} +${orderId} +19\\.90 CNY +${merchantId} +simulator +20`));
+    expect(listed.output).toMatch(new RegExp(`${id} +${orderId} +CNY 19\\.90 +${merchantId} +simulator +20`));
   expect(listed.output).toContain('Nothing is changed');
   expect(await system.db.payment.count()).toBe(0);
 

@@ -7,9 +7,9 @@ import type { SweepActivities } from '../../src/activities/sweep.ts';
 import { MAIN_TASK_QUEUE, SWEEP_SCHEDULE_ID, SWEEP_TASK_QUEUE } from '../../src/domain/names.ts';
 import type { Logger } from '../../src/log.ts';
 import { readSweepStatus } from '../../src/temporal/sweep-status.ts';
+import { bundleWorkflows } from '../../src/worker/bundle.ts';
 import { ensureSchedules } from '../../src/worker/schedules.ts';
 import { checkSetUp } from '../../src/worker/set-up.ts';
-import { bundleWorkflows } from '../../src/worker/workers.ts';
 import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
 import { eventually, realEnvironment } from '../support/stack.ts';
 

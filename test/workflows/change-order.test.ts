@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Prisma } from '../../src/generated/prisma/client.ts';
 import { changeOrder } from '../../src/ledger/change-order.ts';
+import { NET_MS } from '../support/progress.ts';
 import { type Harness, startHarness } from './harness.ts';
 
 /** The channel knows a trade by its terms: the same number with others is refused. */
@@ -19,7 +20,7 @@ test('a next action is made anew with the subject that the attempt was made with
   const { id, merchantId, orderId } = payment;
   await changeOrder(h.db, merchantId, orderId, { subject: 'Tea' }, new Set(), new Date(await h.now()));
   await h.db.payment.update({ where: { id }, data: { nextAction: Prisma.DbNull } });
-  await h.start(payment);
+  await h.workflows.awaitNextAction(payment, NET_MS);
   expect((await h.row(id)).nextAction).not.toBeNull();
   const [trade] = (await h.simulator.ledger()).filter(({ outTradeNo }) => outTradeNo === id);
   expect(trade).toMatchObject({ createdCount: 2, state: 'NOTPAY' });

@@ -2,8 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { WorkflowHandle } from '@temporalio/client';
+import type { WorkflowExecutionDescription, WorkflowHandle } from '@temporalio/client';
 import { IllegalStateError } from '@temporalio/common';
+import { tsToMs } from '@temporalio/common/lib/time.js';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { DefaultLogger, type LogEntry, Runtime, type Worker } from '@temporalio/worker';
 import { pino } from 'pino';
@@ -27,8 +28,8 @@ import { deliverStored } from '../../src/temporal/deliver-callback.ts';
 import { DeliveryWorkflows } from '../../src/temporal/delivery-workflows.ts';
 import { PaymentWorkflows } from '../../src/temporal/payment-workflows.ts';
 import { RefundWorkflows } from '../../src/temporal/refund-workflows.ts';
+import { bundleWorkflows } from '../../src/worker/bundle.ts';
 import {
-  bundleWorkflows,
   createChannelWorkers,
   createMainWorker,
   createOrderServiceWorker,
@@ -65,11 +66,17 @@ export interface Harness {
   onRefund: ((ask: () => Promise<RefundAnswer>) => Promise<RefundAnswer>) | undefined;
   now(): Promise<number>;
   newPayment(options?: {
+    /** @default the harness's own merchant */
+    merchantId?: string;
     orderId?: string;
     amount?: number;
     channel?: string;
     expiresInMs?: number;
   }): Promise<Payment>;
+  /**
+   * Resolves when its trade was created and the server knows it. A message before that calls the activity off, and after
+   * that the time-skipping server does not skip, or skips while a task runs.
+   */
   start(payment: Payment): Promise<WorkflowHandle>;
   row(paymentId: string): Promise<Payment>;
   orderStatus(payment: Payment): Promise<string>;
@@ -126,6 +133,14 @@ export interface Harness {
   /** True while a worker has a task of a workflow or an activity. */
   isWorking(): boolean;
   stop(): Promise<void>;
+}
+
+type PendingActivity = NonNullable<WorkflowExecutionDescription['raw']['pendingActivities']>[number];
+
+/** True while an attempt of the activity runs, as far as the server knows; false while it waits for its next one. */
+export function isUnderWay(activity: PendingActivity): boolean {
+  const { lastAttemptCompleteTime: completed, lastStartedTime: started } = activity;
+  return completed == null || (started != null && tsToMs(completed) < tsToMs(started));
 }
 
 export interface HarnessOptions {
@@ -326,12 +341,18 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     refundWorkflows,
     deliveryWorkflows,
     now,
-    async newPayment({ orderId, amount = 1990, channel = 'simulator', expiresInMs = 1_800_000 } = {}) {
+    async newPayment({
+      merchantId = merchant.id,
+      orderId,
+      amount = 1990,
+      channel = 'simulator',
+      expiresInMs = 1_800_000,
+    } = {}) {
       orders += 1;
       const really = Date.now();
       const { payment } = await startPayment(
         db,
-        merchant.id,
+        merchantId,
         {
           id: orderId ?? `order-${orders}`,
           amount,
@@ -357,8 +378,16 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       return payment;
     },
     async start(payment: Payment) {
-      await workflows.awaitNextAction(payment, NET_MS);
-      return env.client.workflow.getHandle(paymentWorkflowId(payment.id));
+      await workflows.start(payment, true, NET_MS);
+      const run = env.client.workflow.getHandle(paymentWorkflowId(payment.id));
+      await eventually(async () => {
+        if ((await this.row(payment.id)).status === 'created') return false;
+        const { raw } = await run.describe();
+        return !raw.pendingActivities?.some(
+          (activity) => activity.activityType?.name === 'createAtChannel' && isUnderWay(activity),
+        );
+      });
+      return run;
     },
     row: (paymentId: string) => db.payment.findUniqueOrThrow({ where: { id: paymentId } }),
     async until(paymentId: string, status: string) {

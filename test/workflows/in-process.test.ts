@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { ChannelError } from '../../src/domain/channel.ts';
 import { recordAnswer } from '../../src/ledger/payments.ts';
@@ -14,6 +15,8 @@ let isAnswerLost = true;
 let saysUnpaid = false;
 beforeAll(async () => {
   h = await startHarness({
+    // A message may call an attempt to create the trade off while it is under way.
+    workflowInterceptors: [fileURLToPath(new URL('../model/late-cancellation.ts', import.meta.url))],
     between: (adapter) => ({
       ...adapter,
       async createTrade(...given) {

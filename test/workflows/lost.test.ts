@@ -210,6 +210,7 @@ test('the input of the workflow is what its row is written again from', async ()
     ...{ amount: 1990, currency: 'CNY' },
     ...{ createdAt: payment.createdAt.getTime(), expiresAt: payment.expiresAt.getTime() },
     queryScheduleMs: expect.any(Array),
+    isNew: true,
   });
 });
 

@@ -104,7 +104,7 @@ test.each<[string, Reaction]>([
   ['times out', { hang: true }],
   ['answers too late', { delayMs: 3_000, apply: true }],
   ['redirects', { status: 302, headers: { location: '/events' } }],
-  ['knows no such address', { status: 404 }],
+  ['knows no such address', { status: 404, body: 'There is nothing here.' }],
   ['answers 409 without a word', { status: 409 }],
   ['answers 409 with nonsense', { status: 409, body: { paidPaymentId: 7 } }],
   ['asks for patience', { status: 429, headers: { 'retry-after': '1' } }],

@@ -84,8 +84,8 @@ test('all of it: the refund succeeds, and the order is refunded', async () => {
   expect(await atChannel(payment)).toMatchObject({ state: 'REFUND', refunded: 1990 });
   expect(await h.timeline(payment.id)).toEqual(
     expect.arrayContaining([
-      'refund: 19.90 CNY must go back: requested.',
-      `refund: Refund ${refund.id} of 19.90 CNY succeeded: requested.`,
+      'refund: CNY 19.90 must go back: requested.',
+      `refund: Refund ${refund.id} of CNY 19.90 succeeded: requested.`,
       `order: Order ${payment.orderId} is refunded: all of its money is back.`,
     ]),
   );
@@ -440,7 +440,7 @@ describe('money that went back unknown to us before a refund of all that is left
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n });
     expect(await atChannel(payment)).toMatchObject({ state: 'REFUND', refunded: 1990 });
     expect(await h.timeline(payment.id)).toContain(
-      `refund: Refund ${refund.id}: 3.00 CNY less are asked for, 16.90 CNY, as they went back already.`,
+      `refund: Refund ${refund.id}: CNY 3.00 less are asked for, CNY 16.90, as they went back already.`,
     );
   });
 
@@ -580,7 +580,7 @@ describe('a refund of all that is left, refused as part went back at the channel
     // Told of in this order, each with where the money goes instead.
     const events = await h.db.event.findMany({
       where: { paymentId: payment.id, type: { startsWith: 'refund.' } },
-      orderBy: { seq: 'asc' },
+      orderBy: { version: 'asc' },
     });
     const told = events.map(({ type, data }) => {
       const { refund } = data as { refund: { id: string; amount: number; replacedBy: string | null } };
@@ -655,7 +655,7 @@ test('refunds made at the channel are found by a query, each once, and shown', a
   await h.refundElsewhere(payment, 300);
   for (let i = 0; i < 2; i++) await h.ask(payment);
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 300n, attention: 'channel_reversed' });
-  expect((await h.row(payment.id)).attentionDetail).toContain('3.00 CNY went back at the channel');
+  expect((await h.row(payment.id)).attentionDetail).toContain('CNY 3.00 went back at the channel');
   await h.refundElsewhere(payment, 1690);
   for (let i = 0; i < 2; i++) await h.ask(payment);
   const refunds = await h.db.refund.findMany({ where: { paymentId: payment.id }, orderBy: { id: 'asc' } });
@@ -688,7 +688,7 @@ test('refunds made at the channel are found by its callback, and one that was th
   expect(await h.row(payment.id)).toMatchObject({ attention: 'channel_reversed' });
   // It is on the timeline, once.
   expect((await h.timeline(payment.id)).filter((entry) => entry.includes('settled were'))).toEqual([
-    'query: The channel speaks of 0.01 CNY, settled were 19.90 CNY: not acted on.',
+    'query: The channel speaks of CNY 0.01, settled were CNY 19.90: not acted on.',
   ]);
 
   const first = await h.newPayment();
@@ -795,7 +795,7 @@ describe('a database that has lost refunds the channel has made', () => {
     await done((await h.refund(payment, 400, 'lost-4')).id);
     expect(await atChannel(payment)).toMatchObject({ refunded: 700 });
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 700n, attention: 'channel_reversed' });
-    expect((await h.row(payment.id)).attentionDetail).toContain('3.00 CNY went back at the channel');
+    expect((await h.row(payment.id)).attentionDetail).toContain('CNY 3.00 went back at the channel');
     expect(await refundsOf(payment)).toEqual([
       [lost.id, 400n, 'requested', 'succeeded'],
       [externalRefundId(payment.id), 700n, 'external', 'failed'],
@@ -822,12 +822,12 @@ describe('the channel gave back another amount than it is asked for', () => {
     await done(refund.id);
     expect(await h.refundRow(id)).toMatchObject({ status: 'succeeded', amount: 600n, askedAmount: 1990n });
     expect(await atChannel(payment)).toMatchObject({ refunded: 600 });
-    const detail = `The channel gave back 6.00 CNY under refund ${id}, asked were 19.90 CNY.`;
+    const detail = `The channel gave back CNY 6.00 under refund ${id}, asked were CNY 19.90.`;
     expect(await h.row(payment.id)).toMatchObject({
       ...{ refundedAmount: 600n, attention: 'amount_mismatch', attentionDetail: detail },
     });
     expect(await h.timeline(payment.id)).toContain(
-      `refund: Refund ${id} of 19.90 CNY succeeded: requested. ${detail}`,
+      `refund: Refund ${id} of CNY 19.90 succeeded: requested. ${detail}`,
     );
     // What is left can go back, and the difference stays to be seen.
     await done((await h.refund(payment)).id);
@@ -846,7 +846,7 @@ describe('the channel gave back another amount than it is asked for', () => {
     expect(await h.refundRow(refund.id)).toMatchObject({ amount: 1990n, askedAmount: 400n });
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n, attention: 'amount_mismatch' });
     expect((await h.row(payment.id)).attentionDetail).toBe(
-      `The channel gave back 25.00 CNY under refund ${refund.id}, asked were 4.00 CNY; recorded are 19.90 CNY, as no more came in.`,
+      `The channel gave back CNY 25.00 under refund ${refund.id}, asked were CNY 4.00; recorded are CNY 19.90, as no more came in.`,
     );
     expect(await h.orderStatus(payment)).toBe('refunded');
   });

@@ -23,6 +23,10 @@ test('one that is asked about time and again', async () => {
   const first = await runId(payment.id);
   for (let asked = 0; asked < 20; asked++) await h.ask(payment);
   expect(await runId(payment.id)).not.toBe(first);
+  // The new run reads its row: the payment is not new any more.
+  const { events } = await h.env.client.workflow.getHandle(paymentWorkflowId(payment.id)).fetchHistory();
+  const [input] = events?.[0]?.workflowExecutionStartedEventAttributes?.input?.payloads ?? [];
+  expect(JSON.parse(Buffer.from(input?.data ?? []).toString())).not.toHaveProperty('isNew');
   await h.simulator.pay(payment.id);
   await h.ask(payment);
   await eventually(async () => (await h.orderStatus(payment)) === 'succeeded');

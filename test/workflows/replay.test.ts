@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from '@temporalio/worker';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { bundleWorkflows } from '../../src/worker/workers.ts';
+import { bundleWorkflows } from '../../src/worker/bundle.ts';
 
 /**
  * Payments run for days, deploys do not wait for them: workflow code must still replay the histories of what is

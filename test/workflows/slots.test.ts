@@ -1,12 +1,17 @@
 import { readdirSync, readFileSync } from 'node:fs';
+import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { SWEEP_TASK_QUEUE } from '../../src/domain/names.ts';
+import { paymentWorkflowId, SWEEP_TASK_QUEUE } from '../../src/domain/names.ts';
 import type { LedgerClient } from '../../src/ledger/client.ts';
+import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { recordAnswer } from '../../src/ledger/payments.ts';
+import type { Payment } from '../../src/ledger/rows.ts';
 import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
+import { NET_MS } from '../support/progress.ts';
 import { eventually, realEnvironment } from '../support/stack.ts';
 import { type Harness, startHarness } from './harness.ts';
 
-/** Rows that cannot be read keep no worker's task slots: everybody else's payments go on. */
+/** Rows that cannot be read, or are locked, keep no worker's task slots: everybody else's payments go on. */
 
 /** More than a worker has task slots (40). */
 const MANY = 60;
@@ -67,6 +72,43 @@ test('payments that cannot be read for as long as it takes: a new one is created
   tried.clear();
   for (const { id } of unreadable) await h.until(id, 'paying');
 });
+
+test('payments of a merchant whose orders are locked: the payment of another one is settled meanwhile', async () => {
+  const locked: Payment[] = [];
+  for (let i = 0; i < MANY; i++) locked.push(await h.newPayment());
+  await Promise.all(locked.map((payment) => h.start(payment)));
+  const merchantId = (await ensureMerchant(h.db, 'other', ['simulator'])).merchant.id;
+  const other = await h.newPayment({ merchantId });
+  await h.start(other);
+  const at = new Date(await h.now());
+  const answer = { state: 'paid', amount: 1990, currency: 'CNY', paidAt: at.toISOString() } as const;
+  for (const { id } of locked) await recordAnswer(h.db, id, { ...answer, channelPaymentId: id }, 'query', at);
+
+  const holder = new pg.Client({ connectionString: h.databaseUrl });
+  await holder.connect();
+  try {
+    await holder.query('begin');
+    await holder.query('select 1 from orders where merchant_id = $1 for update', [h.merchant.id]);
+    await Promise.all(locked.map((payment) => h.workflows.wake(payment, NET_MS)));
+    await h.simulator.pay(other.id);
+    await h.callback(other);
+    await h.until(other.id, 'succeeded');
+    // Each of the others has tried at once, and goes on as a regular activity.
+    await eventually(async () => (await Promise.all(locked.map(isUpdating))).every(Boolean));
+    await holder.query('rollback');
+  } finally {
+    await holder.end();
+  }
+  for (const { id } of locked) await h.until(id, 'succeeded');
+});
+
+/** True when its order is being updated by a regular activity. */
+async function isUpdating({ id }: Payment): Promise<boolean> {
+  const { events } = await h.env.client.workflow.getHandle(paymentWorkflowId(id)).fetchHistory();
+  return (events ?? []).some(
+    (event) => event.activityTaskScheduledEventAttributes?.activityType?.name === 'updateOrder',
+  );
+}
 
 /** The files of the workflows' source that have this. */
 function filesWith(pattern: RegExp): string[] {

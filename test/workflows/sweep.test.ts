@@ -2,7 +2,7 @@ import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { SWEEP_TASK_QUEUE } from '../../src/domain/names.ts';
-import { bundleWorkflows } from '../../src/worker/workers.ts';
+import { bundleWorkflows } from '../../src/worker/bundle.ts';
 import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
 import { timeSkippingEnvironment } from '../support/stack.ts';
 

@@ -1,3 +1,4 @@
+import type { WorkflowHandle } from '@temporalio/client';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { NET_MS } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
@@ -23,6 +24,16 @@ beforeEach(async () => {
     down: false,
   });
 });
+
+/** What the activities of this name are for, as the Web UI shows it. */
+async function summariesOf(run: WorkflowHandle, activity: string): Promise<string[]> {
+  const { events } = await run.fetchHistory();
+  return (events ?? []).flatMap(({ activityTaskScheduledEventAttributes: scheduled, userMetadata }) =>
+    scheduled?.activityType?.name === activity
+      ? [Buffer.from(userMetadata?.summary?.data ?? []).toString()]
+      : [],
+  );
+}
 
 test('a callback wins: the order is paid at once and nobody asks the channel', async () => {
   const payment = await h.newPayment();
@@ -242,5 +253,41 @@ test.each(['hint', 'callback'])('a bare %s from the Web UI is taken for what it 
   await run.signal(signal);
   await run.result();
   expect(h.askedAt(payment)).toHaveLength(1);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+});
+
+test('a signal that tells of a callback which is not in the ledger settles nothing: the channel is asked', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  await run.signal('callback', { callbackId: 'cb_x', state: 'paid', amount: 1990, currency: 'CNY' });
+  // Not only by the next query on schedule.
+  await eventually(async () =>
+    (await summariesOf(run, 'queryChannel')).some((summary) => summary.includes('asked at once')),
+  );
+  await eventually(() => h.askedAt(payment).length > 0);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'paying', orderUpdate: null });
+  await h.callback(payment);
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', settledBy: 'callback' });
+});
+
+test('an order update that is held up goes on as an activity, which can be seen', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  await h.db.$transaction(
+    async (tx) => {
+      await tx.$queryRaw`SELECT 1 FROM orders WHERE id = ${payment.orderId} FOR UPDATE`;
+      // Stored past nodrop, as storing it takes the lock too.
+      await run.signal('callback', { callbackId: 'cb_x', state: 'paid', amount: 1990, currency: 'CNY' });
+      const seen = await eventually(async () => {
+        const summaries = await summariesOf(run, 'updateOrder');
+        return summaries.length > 0 && summaries;
+      });
+      expect(seen).toEqual(['"update the order: the channel says paid"']);
+    },
+    { timeout: NET_MS },
+  );
+  await h.callback(payment);
+  await run.result();
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });

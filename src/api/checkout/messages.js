@@ -33,10 +33,15 @@ const en = {
   iPaid: 'I have paid',
   askAgain: 'Ask the bank again',
   notPaid: 'I have not paid: show the payment again',
+  notPaidWithout: 'If you have not paid, you can pay here:',
   others: 'Pay another way',
   tryAgain: 'Try again with',
   back: 'Back to the shop',
   away: 'No connection to the payment service at the moment. We go on trying. If you have paid, your payment is safe: do not pay again.',
+  noscript:
+    'This page works without JavaScript, and looks again by itself. If you have paid, do not pay again.',
+  noWays: 'Without JavaScript this page offers no other way to pay. Go back to the shop for one.',
+  lookAgain: 'Look again now',
   switchUnresolved:
     'The bank is still deciding on an attempt to pay this order. Do not pay again; the result appears here.',
   switchNotPayable: 'This order takes no payments any more.',
@@ -88,8 +93,12 @@ const en = {
     unpaid: ['Not paid', 'Nothing was charged.'],
     expired: ['Expired', 'The time to pay is over. Nothing was charged.'],
     gone: [
-      'This page has ended',
-      'This address does not open a payment, or not any more. Go back to the shop to see your order. If you have paid, do not pay again.',
+      'This link opens no payment',
+      'It may be incomplete, or its time is over. Go back to the shop to see your order. If you have paid, do not pay again.',
+    ],
+    private: [
+      'This link is private',
+      'A payment page opens only for the payer whom the shop sent to it, and not from a copy of its address. Go back to the shop to see your order, or to pay it. If you have paid, do not pay again.',
     ],
   },
   partlyReturned: (/** @type {string} */ amount) => `${amount} of it has gone back to you.`,
@@ -110,10 +119,14 @@ const zh = {
   iPaid: '我已付款',
   askAgain: '再次向银行查询',
   notPaid: '我还没有付款，返回支付',
+  notPaidWithout: '如果您还没有付款，可以在这里支付：',
   others: '其他支付方式',
   tryAgain: '重新支付',
   back: '返回商家',
   away: '暂时无法连接支付服务，正在重试。如果您已付款，款项是安全的，请勿重复付款。',
+  noscript: '此页面无需 JavaScript，会自动刷新。如果您已付款，请勿重复付款。',
+  noWays: '没有 JavaScript 时，此页面无法提供其他支付方式，请返回商家选择。',
+  lookAgain: '立即刷新',
   switchUnresolved: '银行仍在处理该订单的一笔支付。请勿重复付款，结果会显示在这里。',
   switchNotPayable: '该订单已不能再付款。',
   switchRefused: '此支付方式目前无法使用，请选择其他方式。',
@@ -151,10 +164,37 @@ const zh = {
     returned: ['款项已退回', '银行已将这笔款项全额退回。'],
     unpaid: ['未支付', '没有扣款。'],
     expired: ['已过期', '支付时间已结束，没有扣款。'],
-    gone: ['页面已失效', '此链接无法打开支付，或已失效。请返回商家查看订单。如果您已付款，请勿重复付款。'],
+    gone: [
+      '此链接无法打开支付',
+      '链接可能不完整，或已过有效期。请返回商家查看订单。如果您已付款，请勿重复付款。',
+    ],
+    private: [
+      '此链接为私人链接',
+      '支付页面只对由商家引导而来的付款人打开，复制的地址无法打开。请返回商家查看订单或付款。如果您已付款，请勿重复付款。',
+    ],
   },
   partlyReturned: (amount) => `其中 ${amount} 已退回给您。`,
 };
 
 /** @type {Readonly<Record<'en' | 'zh', typeof en>>} */
 export const MESSAGES = { en, zh };
+
+/**
+ * What a screen of the payment says.
+ * @param {typeof en} text
+ * @param {import('./screen.js').Screen} screen
+ * @param {import('./nodrop.js').PaymentForPayer} payment
+ * @param {(amount: number) => string} amountOf minor units of the payment's currency, as people read them
+ * @returns {readonly string[]} its title and its detail
+ */
+export function wordingOf(text, screen, payment, amountOf) {
+  const { screens } = text;
+  const { channel, refundedAmount, refundStatus, refundReason } = payment;
+  if (screen === 'pay') return [screens.pay[0] ?? '', text.payWith(text.channel(channel))];
+  if (screen === 'paid' && refundedAmount > 0)
+    return [screens.partlyReturned[0] ?? '', text.partlyReturned(amountOf(refundedAmount))];
+  if (screen === 'returning' && refundStatus === 'failed') return screens.returningLater;
+  if (screen === 'returning' && refundReason === 'duplicate_payment') return screens.returningTwice;
+  if (screen === 'returning' && refundReason === 'late_payment') return screens.returningLate;
+  return screens[screen];
+}

@@ -1,23 +1,16 @@
 import { EXPONENTS } from './currencies.js';
 
 /**
- * An amount as people of that language write it. Decimal places are ISO 4217's: browsers have fewer for some currencies.
+ * An amount as nodrop writes it everywhere, `CNY 1,234.50`: the same as `sayAmount` of the domain. Decimal places are
+ * ISO 4217's: browsers have fewer for some currencies. As text: a large amount is no exact number once it is divided.
  * @param {number} amount minor units
  * @param {string} currency
- * @param {string} language
  */
-export function formatAmount(amount, currency, language) {
+export function formatAmount(amount, currency) {
   const places = EXPONENTS[currency] ?? 2;
   const digits = String(amount).padStart(places + 1, '0');
-  const decimal = places === 0 ? digits : `${digits.slice(0, -places)}.${digits.slice(-places)}`;
-  const format = new Intl.NumberFormat(language, {
-    style: 'currency',
-    currency,
-    minimumFractionDigits: places,
-    maximumFractionDigits: places,
-  });
-  // As text: a large amount is no exact number any more once it is divided.
-  return format.format(/** @type {any} */ (decimal));
+  const whole = digits.slice(0, digits.length - places).replace(/\B(?=(\d{3})+$)/g, ',');
+  return `${currency} ${places === 0 ? whole : `${whole}.${digits.slice(-places)}`}`;
 }
 
 /** `9:05`. @param {number} ms */

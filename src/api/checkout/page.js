@@ -1,9 +1,10 @@
-import { MESSAGES } from './messages.js';
+import { MESSAGES, wordingOf } from './messages.js';
 import { formatAmount, formatTimeLeft } from './money.js';
 import { createClient, NodropError } from './nodrop.js';
+import { QR_OPTIONS, qrPath } from './qr.js';
 import { NEVER_SCHEMES } from './schemes.js';
-import { payUrlOf, qrTextOf, screenOf } from './screen.js';
-import { forget, recall, remember } from './session.js';
+import { COUNTED, ENDS, leadsBack, payUrlOf, qrTextOf, screenOf, showsWayBack } from './screen.js';
+import { recall, remember } from './session.js';
 import { encode } from './uqr.js';
 
 // The cashier page. It shows what the service says and texts of its own, as text alone: nothing is ever read as HTML.
@@ -21,12 +22,8 @@ const CLOCKS_AGREE_MS = 2_000;
 const ANNOUNCED_MINUTES = [5, 1];
 /** Here nothing of what was tried before matters any more. @type {ReadonlySet<Screen>} */
 const ALERTS_END = new Set(['paid', 'telling', 'settled', 'review', 'returning', 'returned', 'gone']);
-/** Nothing comes after these. @type {ReadonlySet<Screen>} */
-const ENDS = new Set(['paid', 'returned', 'gone']);
 /** Here the payer may choose how to pay. @type {ReadonlySet<Screen>} */
 const CHOICES = new Set(['slow', 'pay', 'elsewhere', 'lapsed', 'unpaid', 'expired']);
-/** Here there is still time to pay. @type {ReadonlySet<Screen>} */
-const COUNTED = new Set(['slow', 'pay', 'elsewhere']);
 /** What no trouble on the way has refused: it would be again. */
 const REFUSED = new Set(['channel_rejected', 'unknown_channel', 'currency_not_supported', 'payer_differs']);
 /** Here the payer can pay, or begin anew. @type {ReadonlySet<Screen>} */
@@ -50,25 +47,35 @@ const notPaid = element('not-paid');
 const back = element('back');
 const alertBox = element('alert');
 
+/**
+ * What the service knew when it made this page: its time and the payment. Nothing without a token in the address.
+ * @type {{ now: number, payment: Payment } | undefined}
+ */
+const known = document.body.dataset.known === undefined ? undefined : JSON.parse(document.body.dataset.known);
+
 /** How far the service's clock is ahead of ours. */
 let clockAheadMs = 0;
 const now = () => Date.now() + clockAheadMs;
+/** @param {number} serviceTime epoch ms */
+function setClock(serviceTime) {
+  const ahead = serviceTime - Date.now();
+  if (!Number.isNaN(ahead)) clockAheadMs = Math.abs(ahead) < CLOCKS_AGREE_MS ? 0 : ahead;
+}
+if (known !== undefined) setClock(known.now);
 
 const client = createClient({
   baseUrl: new URL('../../', import.meta.url),
   async fetch(url, init) {
     const response = await fetch(url, init);
-    const ahead = Date.parse(response.headers.get('date') ?? '') - Date.now();
-    if (!Number.isNaN(ahead)) clockAheadMs = Math.abs(ahead) < CLOCKS_AGREE_MS ? 0 : ahead;
+    setClock(Date.parse(response.headers.get('date') ?? ''));
     return response;
   },
 });
 
 /** @type {'en' | 'zh'} */
-let language = (recall('language') ?? document.documentElement.lang).startsWith('zh') ? 'zh' : 'en';
+let language = 'en';
 let { id, session } = open();
-/** @type {Payment | undefined} */
-let payment;
+let payment = known?.payment;
 /** @type {Screen | undefined} */
 let shown;
 let isGone = false;
@@ -82,22 +89,25 @@ let waiting = new AbortController();
 /** How long there was to pay when last looked at. @type {number | undefined} */
 let leftBefore;
 
-/** The payment of this address. Its token moves from the address into this tab's memory. */
+/** The payment of this address. Its token is kept, and the language that it says is this tab's from now on. */
 function open() {
   const paymentId = location.pathname.split('/').pop() ?? '';
   const query = new URLSearchParams(location.search);
+  const chosen = query.get('lang');
+  if (chosen === 'en' || chosen === 'zh') remember('language', chosen);
+  language = (recall('language') ?? document.documentElement.lang).startsWith('zh') ? 'zh' : 'en';
   const known = recall(paymentId);
   /** @type {import('./session.js').Session} */
   const opened = known === undefined ? {} : JSON.parse(known);
   const token = query.get('token');
   if (token !== null) {
     opened.token = token;
+    opened.hasEnded = false;
     opened.subject = document.body.dataset.subject ?? opened.subject;
     opened.returnUrl = document.body.dataset.returnUrl ?? opened.returnUrl;
   }
   // The way back from the wallet, or the browser's way back to a page that was left for the wallet.
   if (query.has('returned') || opened.leftForWallet) opened.mayHavePaid = true;
-  if (location.search !== '') history.replaceState(null, '', location.pathname);
   return { id: paymentId, session: opened };
 }
 
@@ -112,11 +122,11 @@ async function follow() {
   waiting.abort();
   const mine = new AbortController();
   waiting = mine;
-  const options = { token: session.token, signal: mine.signal };
+  const options = { token: session.token ?? '', signal: mine.signal };
   try {
     await client.waitForResult(id, {
       ...options,
-      onUpdate: (update) => mine.signal.aborted || show(/** @type {Payment} */ (update)),
+      onUpdate: (update) => mine.signal.aborted || show(update),
       onConnection: (connection) => {
         if (mine.signal.aborted) return;
         isAway = connection === 'away';
@@ -139,14 +149,14 @@ async function follow() {
 
 /**
  * Reads the payment once. While the service is away the page stays as it is.
- * @param {{ token: string | undefined, signal: AbortSignal }} options
+ * @param {{ token: string, signal: AbortSignal }} options
  */
 async function look(options) {
   try {
     const update = await client.getPayment(id, options);
-    if (!options.signal.aborted) show(/** @type {Payment} */ (update));
+    if (!options.signal.aborted) show(update);
   } catch (error) {
-    if (error instanceof NodropError && [401, 403, 404].includes(error.status)) throw error;
+    if (error instanceof NodropError && [401, 403, 404].includes(error.status ?? 0)) throw error;
   }
 }
 
@@ -155,18 +165,21 @@ async function hint() {
   owesHint = true;
   const hinted = id;
   try {
-    await client.hint(hinted, { token: session.token });
+    await client.hint(hinted, { token: session.token ?? '' });
     owesHint = false;
   } catch (error) {
-    if (error instanceof NodropError && error.status < 500) owesHint = false;
+    if (error instanceof NodropError && (error.status ?? 500) < 500) owesHint = false;
     else if (!isAway) setTimeout(() => owesHint && hinted === id && void hint(), HINT_AGAIN_MS);
   }
 }
 
-/** The token opens nothing any more. */
+/** The token opens nothing any more, or there is none. The way back to the shop stays. */
 function end() {
   isGone = true;
-  forget(id);
+  const { token, returnUrl } = session;
+  // A reload must not take it for a copy of the address, which never had a token.
+  if (token !== undefined) session = { ...session, hasEnded: true };
+  if (session.hasEnded) remember(id, JSON.stringify({ returnUrl, hasEnded: true }));
   draw();
 }
 
@@ -203,14 +216,14 @@ async function switchTo(to) {
   alerted = undefined;
   draw();
   try {
-    const made = await client.switchChannel(id, to, { token: session.token });
+    const made = await client.switchChannel(id, to, { token: session.token ?? '' });
     const { subject } = session;
     id = made.id;
     session = {};
     // The shop is to be told of the attempt that is paid.
     keep({ token: made.clientToken, subject, returnUrl: made.backUrl ?? undefined });
     history.replaceState(null, '', encodeURIComponent(id));
-    payment = /** @type {Payment} */ (made);
+    payment = made;
     leftBefore = undefined;
     element('announcement').textContent = '';
     void follow();
@@ -238,7 +251,7 @@ function texts() {
   return {
     text,
     locale,
-    amountOf: (/** @type {number} */ amount) => formatAmount(amount, payment?.currency ?? '', locale),
+    amountOf: (/** @type {number} */ amount) => formatAmount(amount, payment?.currency ?? ''),
   };
 }
 
@@ -255,15 +268,10 @@ function screen() {
 function wording(of) {
   const { text, amountOf } = texts();
   const { screens } = text;
-  if (of === 'pay' && payment !== undefined)
-    return [screens.pay[0] ?? '', text.payWith(text.channel(payment.channel))];
   if (of === 'preparing' && isSwitching) return screens.switching;
-  if (of === 'paid' && (payment?.refundedAmount ?? 0) > 0)
-    return [screens.partlyReturned[0] ?? '', text.partlyReturned(amountOf(payment?.refundedAmount ?? 0))];
-  if (of === 'returning' && payment?.refundStatus === 'failed') return screens.returningLater;
-  if (of === 'returning' && payment?.refundReason === 'duplicate_payment') return screens.returningTwice;
-  if (of === 'returning' && payment?.refundReason === 'late_payment') return screens.returningLate;
-  return screens[of];
+  // A copy of the address: the token is not in it.
+  if (of === 'gone' && !session.hasEnded) return screens.private;
+  return payment === undefined ? screens[of] : wordingOf(text, of, payment, amountOf);
 }
 
 /** Makes the page say what is known now. Changes only what differs, so that screen readers repeat nothing. */
@@ -314,9 +322,8 @@ function draw() {
   drawOthers(current, ways);
 
   const { returnUrl } = session;
-  const isBackShown = returnUrl !== undefined && leadsBack(returnUrl);
-  back.hidden = !isBackShown || ['pay', 'lapsed', 'loading', 'preparing'].includes(current);
-  if (isBackShown) back.href = returnUrl;
+  back.hidden = !showsWayBack(current, returnUrl, NEVER_SCHEMES);
+  if (leadsBack(returnUrl, NEVER_SCHEMES)) back.href = returnUrl;
   // The way on, where there is none here.
   back.classList.toggle('main', current === 'elsewhere' || (current !== 'asking' && ways.length === 0));
   write(back, text.back);
@@ -325,16 +332,6 @@ function draw() {
   tick();
   // Whoever had the focus on what is gone now is led to what came instead.
   if (focused !== null && focused !== document.body && !isVisible(focused)) title.focus();
-}
-
-/**
- * The service allows no others; what this tab remembers is looked at all the same. As it was normalised it begins with
- * its scheme in small letters.
- * @param {string} url
- */
-function leadsBack(url) {
-  const scheme = /^([a-z][a-z0-9+.-]*):/.exec(url)?.[1];
-  return scheme !== undefined && !NEVER_SCHEMES.includes(scheme);
 }
 
 /** @param {Element} of */
@@ -354,7 +351,9 @@ function drawQr(content, isOnlyWay) {
   if (summary !== null) write(summary, text.qr);
   if (content !== qrText) {
     qrText = content;
-    element('qr-code').replaceChildren(qrImage(content));
+    const image = qrImage(content);
+    element('qr-code').textContent = '';
+    element('qr-code').append(image);
     // Beside a phone's own wallet the code is in the way; on a larger screen it is the way.
     qr.open = isOnlyWay || matchMedia('(min-width: 48rem)').matches;
   }
@@ -363,16 +362,13 @@ function drawQr(content, isOnlyWay) {
 
 /** @param {string} content */
 function qrImage(content) {
-  const { data, size } = encode(content, { ecc: 'M', border: 4 });
-  const path = data
-    .flatMap((row, y) => row.map((isDark, x) => (isDark ? `M${x} ${y}h1v1h-1z` : '')))
-    .join('');
+  const { data, size } = encode(content, QR_OPTIONS);
   const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
   svg.setAttribute('viewBox', `0 0 ${size} ${size}`);
   svg.setAttribute('role', 'img');
   svg.setAttribute('shape-rendering', 'crispEdges');
   const dark = document.createElementNS('http://www.w3.org/2000/svg', 'path');
-  dark.setAttribute('d', path);
+  dark.setAttribute('d', qrPath(data));
   svg.append(dark);
   return svg;
 }
@@ -396,7 +392,8 @@ function drawOthers(current, ways) {
   const names = ways.map(({ channel, method }) => `${channel} ${method ?? ''}`).join('|');
   if (channels.dataset.ways !== names) {
     channels.dataset.ways = names;
-    channels.replaceChildren(
+    channels.textContent = '';
+    channels.append(
       ...ways.map((way) => {
         const button = document.createElement('button');
         button.type = 'button';
@@ -468,3 +465,8 @@ else {
   if (session.mayHavePaid) void hint();
   void follow();
 }
+
+// Last, when everything is here and has worked: otherwise `without.js` makes of the page what a browser without scripts
+// has, and its looks at itself need the token in the address. It is taken out here, as the tab remembers it.
+if (location.search !== '') history.replaceState(null, '', location.pathname);
+document.documentElement.setAttribute('data-runs', '');

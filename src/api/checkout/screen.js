@@ -61,6 +61,36 @@ function screenOfMoney({ orderUpdate, receivedAmount, refundedAmount, refundReas
   }
 }
 
+/** Here the payer still has time to pay. @type {ReadonlySet<Screen>} */
+export const COUNTED = new Set(['slow', 'pay', 'elsewhere']);
+/** Nothing comes after these. @type {ReadonlySet<Screen>} */
+export const ENDS = new Set(['paid', 'returned', 'gone']);
+/** Here the payer has something to do before the way back to the shop. @type {ReadonlySet<Screen>} */
+const BEFORE_THE_WAY_BACK = new Set(['pay', 'lapsed', 'loading', 'preparing']);
+
+/**
+ * True where the page shows the way back to the shop. The service allows no other schemes; what a tab remembers, and
+ * what stands in the ledger, is looked at all the same. As it was normalised it begins with its scheme in small letters.
+ * @param {Screen} screen
+ * @param {string | undefined} url
+ * @param {readonly string[]} neverSchemes
+ * @returns {url is string}
+ */
+export function showsWayBack(screen, url, neverSchemes) {
+  return !BEFORE_THE_WAY_BACK.has(screen) && leadsBack(url, neverSchemes);
+}
+
+/**
+ * True for an address that the page may lead back to.
+ * @param {string | undefined} url
+ * @param {readonly string[]} neverSchemes
+ * @returns {url is string}
+ */
+export function leadsBack(url, neverSchemes) {
+  const scheme = /^([a-z][a-z0-9+.-]*):/.exec(url ?? '')?.[1];
+  return scheme !== undefined && !neverSchemes.includes(scheme);
+}
+
 /** True when the payer has something to act on here. @param {import('./nodrop.js').PaymentForPayer} payment */
 export function isPayable(payment) {
   return payUrlOf(payment) !== undefined || qrTextOf(payment) !== undefined;

@@ -1,4 +1,4 @@
-import type { Request, Response } from 'express';
+import type { Express, Request, Response } from 'express';
 import { z } from '../http/zod.ts';
 import { CHECKOUT_POLICY, type Language } from './shell.ts';
 
@@ -13,7 +13,10 @@ export const pageParameter = z.preprocess(
   z.string().optional(),
 );
 
+/** What the address says (`?lang=`), and else what the browser prefers. */
 export function languageOf(request: Request): Language {
+  const [chosen] = [request.query.lang].flat();
+  if (chosen === 'en' || chosen === 'zh') return chosen;
   return request.acceptsLanguages('en', 'zh') === 'zh' ? 'zh' : 'en';
 }
 
@@ -28,6 +31,19 @@ export function sendPage(response: Response, status: number, html: string): void
     })
     .type('html')
     .send(html);
+}
+
+/**
+ * The form of the page for its other language: it is answered with the same address in that language, which is kept by
+ * every look of the page at itself. Of the same page it always leads to the same one, however often it is sent.
+ */
+export function serveLanguageChoice(app: Express): void {
+  app.post(['/checkout/:id', '/return/:id'], (request, response) => {
+    const query = new URLSearchParams(/\?(.*)$/s.exec(request.url)?.[1]);
+    query.set('lang', languageOf(request) === 'zh' ? 'en' : 'zh');
+    response.set({ 'Cache-Control': 'no-store', 'Referrer-Policy': 'no-referrer' });
+    response.redirect(303, `?${query}`);
+  });
 }
 
 /**

@@ -6,6 +6,7 @@
  * @property {string | undefined} [subject]
  * @property {string | undefined} [returnUrl]
  * @property {boolean} [leftForWallet] the pay button was pressed
+ * @property {boolean} [hasEnded] the token opened the payment, and opens nothing any more
  * @property {boolean} [mayHavePaid] since then the payer came back, or said so
  */
 
@@ -27,12 +28,5 @@ export function recall(name) {
 export function remember(name, value) {
   try {
     sessionStorage.setItem(keyOf(name), value);
-  } catch {}
-}
-
-/** @param {string} name */
-export function forget(name) {
-  try {
-    sessionStorage.removeItem(keyOf(name));
   } catch {}
 }

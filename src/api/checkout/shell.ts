@@ -1,75 +1,223 @@
-/** The cashier page before its script has run, and the page for an address that opens nothing. */
+import { encode } from 'uqr';
+import { sayAmount } from '../../domain/money.ts';
+import { NEVER_SCHEMES } from '../../domain/return-scheme.ts';
+import { MESSAGES, wordingOf } from './messages.js';
+import type { PaymentForPayer } from './nodrop.js';
+import { QR_OPTIONS, qrPath } from './qr.js';
+import {
+  COUNTED,
+  ENDS,
+  isPayable,
+  leadsBack,
+  payUrlOf,
+  qrTextOf,
+  type Screen,
+  screenOf,
+  showsWayBack,
+} from './screen.js';
+
+/**
+ * The cashier page as the service sends it, and the page for an address that opens nothing. It says by itself all that
+ * is known of the payment, for browsers without JavaScript; the script goes on from there.
+ */
 
 export type Language = 'en' | 'zh';
 
-/** What the script needs and the API does not show. */
-export interface ShellFacts {
+/** What a token opens. */
+export interface Opened {
+  /** As its payer sees it; nothing in it carries the token. */
+  readonly payment: PaymentForPayer;
   readonly subject: string;
-  /** Where the payer may go on to. */
-  readonly returnUrl: string | null;
+  readonly now: Date;
+  /** True when the payer comes back from the wallet. */
+  readonly mayHavePaid: boolean;
 }
 
-const TEXTS = {
-  en: {
-    title: 'Payment',
-    loading: 'One moment',
-    loadingDetail: 'Your payment is being loaded … If you have paid, do not pay again.',
-    noscript:
-      'This page needs JavaScript to show the payment. If you have already paid, your payment is safe: do not pay again, and look at your order in the shop.',
-    gone: 'This page has ended',
-    goneDetail:
-      'This address does not open a payment, or not any more. Go back to the shop to see your order. If you have paid, do not pay again.',
-  },
-  zh: {
-    title: '付款',
-    loading: '请稍候',
-    loadingDetail: '正在加载支付信息……如果您已付款，请勿重复付款。',
-    noscript:
-      '此页面需要 JavaScript 才能显示支付信息。如果您已付款，款项是安全的，请勿重复付款，请在商家处查看订单。',
-    gone: '页面已失效',
-    goneDetail: '此链接无法打开支付，或已失效。请返回商家查看订单。如果您已付款，请勿重复付款。',
-  },
-} as const;
-
-/** Loads nothing but our own files and runs no inline script or style; frames of other sites do not show it. */
+/**
+ * Loads nothing but our own files and runs no inline script or style; frames of other sites do not show it. Its one form
+ * leads back to itself.
+ */
 export const CHECKOUT_POLICY =
-  "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+  "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/** @param facts undefined while the database cannot be asked, or without a token: the script goes on from there */
-export function checkoutPage(language: Language, facts: ShellFacts | undefined): string {
-  const { title, loading, loadingDetail, noscript } = TEXTS[language];
+/** The modules that `page.js` loads, by their names beside it: asked for at once, and not one after the other. */
+const MODULES = 'currencies messages money nodrop qr schemes screen session uqr'
+  .split(' ')
+  .map((name) => `${name}.js`);
+
+/** After how many seconds a page without a script looks again: where an answer is awaited, and where the payer acts. */
+const LOOK_AGAIN_S = { waiting: 5, acting: 15, ended: 60 };
+const WAITING: ReadonlySet<Screen> = new Set(['loading', 'preparing', 'asking', 'telling']);
+const ACTING: ReadonlySet<Screen> = new Set(['pay', 'slow', 'elsewhere', 'lapsed']);
+
+/**
+ * @param opened what the token opens; `unknown` while the database cannot be asked. Without a token only the script
+ *   may know one: the page is then the same for every id.
+ */
+export function checkoutPage(language: Language, opened: Opened | 'unknown' | 'no token'): string {
+  const text = MESSAGES[language];
+  if (opened === 'no token') {
+    const [title = '', detail = ''] = text.screens.private;
+    const noscript = `<h2>${title}</h2><p>${detail}</p>${otherLanguage(language)}`;
+    return checkout(language, { ...loading(language), noscript, isScripted: true });
+  }
+  if (opened === 'unknown') {
+    return checkout(language, {
+      ...loading(language),
+      noscript: `<p>${text.noscript}</p>${lookAgain(language)}`,
+    });
+  }
+  return checkout(language, shown(language, opened));
+}
+
+/** What the page is filled with. Texts are HTML already. */
+interface Filling {
+  readonly screen: Screen;
+  readonly interval: keyof typeof LOOK_AGAIN_S;
+  readonly title: string;
+  readonly detail: string;
+  readonly noscript: string;
+  readonly documentTitle?: string;
+  /** Attributes of the body. */
+  readonly data?: string;
+  readonly amount?: string;
+  readonly subject?: string;
+  readonly pay?: string;
+  readonly qr?: string;
+  readonly back?: string;
+  readonly number?: string;
+  /** True when the state says something only to those with a script. */
+  readonly isScripted?: boolean;
+}
+
+function loading(language: Language): Omit<Filling, 'noscript'> {
+  const [title = '', detail = ''] = MESSAGES[language].screens.loading;
+  return { screen: 'loading', interval: 'waiting', title, detail };
+}
+
+function shown(language: Language, { payment, subject, now, mayHavePaid }: Opened): Filling {
+  const text = MESSAGES[language];
+  const amountOf = (amount: number) => sayAmount(amount, payment.currency);
+  const screen = screenOf(payment, { now: now.getTime(), mayHavePaid });
+  const [title = '', detail = ''] = wordingOf(text, screen, payment, amountOf);
+  const amount = amountOf(payment.amount);
+  const linkTo = (url: string, words: string, attributes = '') =>
+    `<a${attributes} href="${escapeHtml(url)}">${words}</a>`;
+  const [payUrl, code] = [payUrlOf(payment), qrTextOf(payment)];
+  const backUrl = payment.backUrl ?? undefined;
+  const isBackShown = showsWayBack(screen, backUrl, NEVER_SCHEMES);
+
+  const without: string[] = ENDS.has(screen) ? [] : [`<p>${text.noscript}</p>`];
+  if (COUNTED.has(screen)) {
+    const minutes = Math.ceil((Date.parse(payment.expiresAt) - now.getTime()) / 60_000);
+    without.push(`<p>${text.minutesLeft(minutes)}</p>`);
+  }
+  // The script has a button for this. Not folded: the next refresh would fold it again.
+  const isShownAgain = screen === 'asking' && isPayable(payment);
+  if (isShownAgain) {
+    without.push(
+      `<div class="again"><p>${text.notPaidWithout}</p>${payUrl === undefined ? qrImage(code ?? '', text.qrLabel) : linkTo(payUrl, text.pay(amount), ' class="main"')}</div>`,
+    );
+  }
+  // These screens speak of other ways to pay, and the buttons for them are the script's.
+  if (screen === 'slow' || screen === 'lapsed') without.push(`<p>${text.noWays}</p>`);
+  // Other ways to pay, and a channel that is silent, leave nothing to do here but to go back.
+  if (!isBackShown && leadsBack(backUrl, NEVER_SCHEMES)) without.push(linkTo(backUrl, text.back));
+  if (!ENDS.has(screen)) without.push(lookAgain(language));
+
+  const isPay = screen === 'pay';
+  return {
+    screen,
+    interval: isShownAgain || ACTING.has(screen) ? 'acting' : WAITING.has(screen) ? 'waiting' : 'ended',
+    title: escapeHtml(title),
+    detail: escapeHtml(detail),
+    noscript: without.join('\n'),
+    documentTitle: `${title} · ${amount}`,
+    data: [
+      ` data-known="${escapeHtml(JSON.stringify({ now: now.getTime(), payment }))}"`,
+      ` data-subject="${escapeHtml(subject)}"`,
+      backUrl === undefined ? '' : ` data-return-url="${escapeHtml(backUrl)}"`,
+    ].join(''),
+    amount,
+    subject: escapeHtml(subject),
+    ...(isPay && payUrl !== undefined
+      ? { pay: linkTo(payUrl, text.pay(amount), ' id="pay" class="main"') }
+      : {}),
+    ...(isPay && code !== undefined
+      ? {
+          // Open, as each refresh would fold it again; the script folds it on phones.
+          qr: `<details id="qr" open><summary>${text.qr}</summary><div id="qr-code">${qrImage(code, text.qrLabel)}</div></details>`,
+        }
+      : {}),
+    ...(isBackShown
+      ? { back: linkTo(backUrl, text.back, screen === 'asking' ? ' id="back"' : ' id="back" class="main"') }
+      : {}),
+    number: `${text.payment} ${payment.id}`,
+  };
+}
+
+function checkout(language: Language, filling: Filling): string {
+  const { screen, title, detail, noscript, data = '', amount = '', subject = '', pay, qr, back } = filling;
+  const text = MESSAGES[language];
+  const seconds = LOOK_AGAIN_S[filling.interval];
+  const looksAgain = !ENDS.has(screen) && filling.isScripted !== true;
   return page(
     language,
-    title,
+    filling.documentTitle ?? text.documentTitle,
     'assets',
-    `<body data-screen="loading"${facts === undefined ? '' : ` data-subject="${escapeHtml(facts.subject)}"`}${
-      facts?.returnUrl ? ` data-return-url="${escapeHtml(facts.returnUrl)}"` : ''
-    }>
-<main>
+    `<body data-screen="${screen}"${data}>
+<main${filling.isScripted === true ? ' class="scripted"' : ''}>
 <header id="header">
-<div class="bar"><p id="caption">${title}</p><button type="button" id="language" hidden></button></div>
-<p id="amount"></p>
-<p id="subject"></p>
+<div class="bar"><p id="caption">${text.documentTitle}</p><button type="button" id="language" hidden></button>${filling.isScripted === true ? '' : `<noscript>${otherLanguage(language)}</noscript>`}</div>
+<p id="amount" class="${lengthClass(amount)}">${amount}</p>
+<p id="subject">${subject}</p>
 <p id="countdown" hidden><span id="countdown-label"></span> <span id="time-left" role="timer" aria-live="off"></span></p>
 </header>
 <div class="content">
 <p id="connection" role="status"></p>
-<div id="state" role="status"><span id="mark" aria-hidden="true"></span><h1 id="title" tabindex="-1">${loading}</h1><p id="detail">${loadingDetail}</p></div>
-<noscript><p>${noscript}</p></noscript>
+<div id="state" role="status"><span id="mark" aria-hidden="true"></span><h1 id="title" tabindex="-1">${title}</h1><p id="detail">${detail}</p></div>
 <p id="alert" role="alert"></p>
-<a id="pay" class="main" hidden></a>
-<details id="qr" hidden><summary></summary><div id="qr-code"></div></details>
+${pay ?? '<a id="pay" class="main" hidden></a>'}
+${qr ?? '<details id="qr" hidden><summary></summary><div id="qr-code"></div></details>'}
 <button type="button" id="i-paid" hidden></button>
 <button type="button" id="not-paid" class="quiet" hidden></button>
 <section id="others" aria-labelledby="others-title" hidden><h2 id="others-title"></h2><div id="channels"></div></section>
-<a id="back" hidden></a>
+${back ?? '<a id="back" hidden></a>'}
+<noscript>${noscript}</noscript>
 </div>
-<footer id="number"></footer>
+<footer id="number">${filling.number ?? ''}</footer>
 </main>
 <p id="announcement" class="unseen" role="status"></p>
 </body>`,
-    '<script type="module" src="assets/page.js"></script>\n',
+    [
+      ...(looksAgain ? [`<noscript><meta http-equiv="refresh" content="${seconds}"></noscript>`] : []),
+      ...MODULES.map((name) => `<link rel="modulepreload" href="assets/${name}">`),
+      '<script type="module" src="assets/page.js"></script>',
+      '<script defer src="assets/without.js"></script>',
+    ].join('\n'),
   );
+}
+
+/** The address of the page itself, whatever it is: it is in no text of the page, as the token is in it. */
+const lookAgain = (language: Language) => `<a href="">${MESSAGES[language].lookAgain}</a>`;
+
+/**
+ * Leads to the same address in the other language, see `serveLanguageChoice`. A form and no link: without an action it
+ * goes to the page's own address, whatever it is, so that the token in it is in no text of the page.
+ */
+function otherLanguage(language: Language): string {
+  const other = language === 'zh' ? 'en' : 'zh';
+  return `<form method="post"><button class="language" lang="${LANG[other]}">${MESSAGES[language].otherLanguage}</button></form>`;
+}
+
+const LANG: Readonly<Record<Language, string>> = { en: 'en', zh: 'zh-Hans' };
+
+/** How large an amount can be written in one line; a script counts its signs itself. */
+const lengthClass = ({ length }: string) => (length <= 12 ? 'short' : length <= 18 ? 'long' : 'longer');
+
+function qrImage(content: string, label: string): string {
+  const { data, size } = encode(content, QR_OPTIONS);
+  return `<svg viewBox="0 0 ${size} ${size}" role="img" shape-rendering="crispEdges" aria-label="${label}"><path d="${qrPath(data)}"/></svg>`;
 }
 
 /**
@@ -77,27 +225,21 @@ export function checkoutPage(language: Language, facts: ShellFacts | undefined):
  * @param assets where the files of the cashier page are, seen from this one's address
  */
 export function nothingPage(language: Language, assets: string): string {
-  const { gone, goneDetail } = TEXTS[language];
+  const [title = '', detail = ''] = MESSAGES[language].screens.gone;
   return page(
     language,
-    gone,
+    title,
     assets,
     `<body data-screen="gone">
 <main>
-<div class="content"><div id="state"><span id="mark" aria-hidden="true"></span><h1 id="title">${gone}</h1><p id="detail">${goneDetail}</p></div></div>
+<div class="content"><div class="bar"><p>${MESSAGES[language].documentTitle}</p>${otherLanguage(language)}</div><div id="state"><span id="mark" aria-hidden="true"></span><h1 id="title">${title}</h1><p id="detail">${detail}</p></div></div>
 </main>
 </body>`,
   );
 }
 
-const page = (
-  language: Language,
-  title: string,
-  assets: string,
-  body: string,
-  script = '',
-) => `<!doctype html>
-<html lang="${language === 'zh' ? 'zh-Hans' : 'en'}">
+const page = (language: Language, title: string, assets: string, body: string, head = '') => `<!doctype html>
+<html lang="${LANG[language]}">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -105,7 +247,7 @@ const page = (
 <title>${title}</title>
 <link rel="icon" type="image/svg+xml" href="${assets}/icon.svg">
 <link rel="stylesheet" href="${assets}/page.css">
-${script}</head>
+${head === '' ? '' : `${head}\n`}</head>
 ${body}
 </html>
 `;

@@ -1,6 +1,7 @@
 import { timingSafeEqual } from 'node:crypto';
 import type { Request } from 'express';
 import { CLIENT_TOKEN_GRACE_MS, hashSecret } from '../../client-token.ts';
+import { DEVELOPMENT_MERCHANT } from '../../domain/names.ts';
 import { Refusal } from '../../domain/refusal.ts';
 import { type Caller, ensureMerchant, findCaller } from '../../ledger/merchants.ts';
 import type { Payment } from '../../ledger/rows.ts';
@@ -14,8 +15,6 @@ import type { SecretName } from '../http/misses.ts';
 
 /** Works with the embedded stack alone; see `isDevelopmentKeyAccepted`. Never stored. */
 export const DEVELOPMENT_KEY = 'sk_dev_nodrop';
-/** The merchant the development key speaks for. */
-export const DEVELOPMENT_MERCHANT = 'demo';
 
 export type KeyAccess = { readonly kind: 'key'; readonly caller: Caller };
 export type TokenAccess = {

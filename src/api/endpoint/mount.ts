@@ -1,5 +1,6 @@
 import type { Express, Request, RequestHandler, Response } from 'express';
 import { Refusal } from '../../domain/refusal.ts';
+import { faultsInWords } from '../../faults-in-words.ts';
 import { parseJson, rawBody, readRaw, requireJson } from '../http/body.ts';
 import type { z } from '../http/zod.ts';
 import type { Access, Authenticate } from './auth.ts';
@@ -86,7 +87,8 @@ const serve =
       response,
       access: (response.locals.access ?? null) as Access | null,
       params: endpoint.params === undefined ? undefined : parse(endpoint.params, request.params),
-      query: endpoint.query === undefined ? undefined : parse(endpoint.query, request.query),
+      query:
+        endpoint.query === undefined ? undefined : parse(endpoint.query, request.query, queryFaultsInWords),
       body: typeof body === 'object' ? parse(body, content) : body === 'raw' ? rawBody(request) : undefined,
       startedAt: response.locals.startedAt as number,
       answer: plainAnswer(response),
@@ -99,9 +101,13 @@ const serve =
 /** Nobody reads more, and a body has room for many thousands. */
 const FAULTS_AT_MOST = 50;
 
+/** In a query string a value is an array when its name is given twice. */
+const queryFaultsInWords: z.core.$ZodErrorMap = (issue) =>
+  issue.code === 'invalid_type' && Array.isArray(issue.input) ? 'must be given once' : faultsInWords(issue);
+
 /** @throws Refusal `invalid_request` naming the faults. */
-function parse(schema: z.ZodType, value: unknown): unknown {
-  const parsed = schema.safeParse(value);
+function parse(schema: z.ZodType, value: unknown, error = faultsInWords): unknown {
+  const parsed = schema.safeParse(value, { error });
   if (parsed.success) return parsed.data;
   // Two rules may say the same of one value.
   const errors = [
@@ -120,11 +126,10 @@ function parse(schema: z.ZodType, value: unknown): unknown {
 function explain(issue: z.core.$ZodIssue): { path: string; message: string }[] {
   const at = (path: readonly PropertyKey[], message: string) => ({
     path: path.map(String).join('.'),
-    // What a number that is none of ours was read as says nothing to whoever sent it.
-    message: message.replace('received Infinity', 'received a number'),
+    message,
   });
   if (issue.code === 'unrecognized_keys')
-    return issue.keys.map((key) => at([...issue.path, key], 'is not known here'));
+    return issue.keys.map((key) => at([...issue.path, key], issue.message));
   if (issue.code === 'invalid_key') return [at(issue.path, issue.issues[0]?.message ?? issue.message)];
   return [at(issue.path, issue.message)];
 }

@@ -4,7 +4,7 @@ import {
   type ResponseConfig,
   type RouteConfig,
 } from '@asteasolutions/zod-to-openapi';
-import { EVENT_TYPES, type EventType } from '../../domain/event.ts';
+import { EVENT_TYPES, type EventType, ORDER_UNKNOWN } from '../../domain/event.ts';
 import { REFUSALS, type RefusalCode } from '../../domain/refusal.ts';
 import { problemPath } from '../http/problems.ts';
 import { z } from '../http/zod.ts';
@@ -99,6 +99,8 @@ const webhookHeaders = z.object({
   }),
 });
 
+const orderUnknown = z.object({ code: z.literal(ORDER_UNKNOWN).optional() }).openapi('OrderUnknown');
+
 const paidBy = z
   .object({ paidPaymentId: z.string().openapi({ description: 'By which payment the order is paid.' }) })
   .openapi('PaidBy');
@@ -148,10 +150,18 @@ function toWebhook(type: EventType): RouteConfig {
             description: 'Taken note of, with a `paidPaymentId`: it is not told again.',
             content: { 'application/json': { schema: paidBy } },
           },
+      404: {
+        description:
+          'With the `code` `order_unknown` the order is not known: it is told again, and nothing else happens for 24 h by default ' +
+          '(`NODROP_ORDER_UNKNOWN_HOURS`) after the first such answer; then it counts as 410. Without the code it is told again for ever: a router may have answered.',
+        content: { 'application/json': { schema: orderUnknown } },
+      },
       410: {
-        description: pays
-          ? "There is no such order any more: the payment is given back, or is a person's to decide, as for late payments."
-          : 'There is no such order any more: it is not told again.',
+        description:
+          (pays
+            ? "There is no such order any more: the payment is given back, or is a person's to decide, as for late payments."
+            : 'There is no such order any more: it is not told again.') +
+          ' With the `code` `order_unknown` it is the same as 404.',
       },
     },
   };

@@ -86,7 +86,12 @@ function httpRefusal(error: unknown): Refusal | undefined {
     return new Refusal('unsupported_media_type', 'The encoding of the body is not supported.', {
       cause: error,
     });
-  const detail = error instanceof RequestRefused ? error.message : 'The request cannot be read.';
+  const detail =
+    error instanceof RequestRefused
+      ? error.message
+      : error instanceof URIError
+        ? 'The path cannot be decoded: ids in it must be percent-encoded, a % as %25.'
+        : 'The request cannot be read.';
   return new Refusal('bad_request', detail, { cause: error });
 }
 

@@ -1,7 +1,6 @@
+import { isUndecided, refusesAttempts } from '../../domain/attempt.ts';
 import { isLive, type PayerOrderState } from '../../domain/states.ts';
-import { refusesAttempts } from '../../ledger/intake.ts';
 import type { Payment } from '../../ledger/rows.ts';
-import { isUndecided } from '../../ledger/snapshot.ts';
 import type { PaymentOfPayer } from '../../ledger/views.ts';
 
 /**

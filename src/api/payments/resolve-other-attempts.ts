@@ -1,9 +1,9 @@
+import { forbidsAnother, hasUnsettledMoney, isUndecided } from '../../domain/attempt.ts';
 import { Refusal } from '../../domain/refusal.ts';
 import { isLive } from '../../domain/states.ts';
-import { forbidsAnother, UnaskedAttempts } from '../../ledger/intake.ts';
+import { UnaskedAttempts } from '../../ledger/intake.ts';
 import { requestCancel } from '../../ledger/payments.ts';
 import type { Payment } from '../../ledger/rows.ts';
-import { hasUnsettledMoney, isUndecided } from '../../ledger/snapshot.ts';
 import { TemporalUnavailable } from '../../temporal/payment-workflows.ts';
 import { paymentKey } from '../changes.ts';
 import { ANSWER_WITHIN_MS, SIGNAL_OTHERS_WITHIN_MS } from '../deadlines.ts';

@@ -1,5 +1,6 @@
+import DataLoader from 'dataloader';
 import { isFinal } from '../../domain/states.ts';
-import { findPaymentOfPayer, type PaymentOfPayer, type PaymentWithRefund } from '../../ledger/views.ts';
+import { findPaymentsOfPayers, type PaymentOfPayer, type PaymentWithRefund } from '../../ledger/views.ts';
 import type { Api } from '../deps.ts';
 import { type Access, requireVisible } from '../endpoint/auth.ts';
 import type { PayerPaymentView, PaymentView } from '../schemas/payment.ts';
@@ -20,9 +21,12 @@ export interface Seen {
 
 /**
  * @returns what reads a payment for its payer with the token, or for its merchant with a key. Reads of one moment are
- * one query (Prisma puts equal `findUnique` together), however many watch the same payment.
+ * one query, however many watch: Prisma puts equal `findUnique` together, and the loader the statements of payers.
  */
 export function createSeePayment(api: Api) {
+  const ofPayers = new DataLoader((ids: readonly string[]) => findPaymentsOfPayers(api.db, ids), {
+    cache: false,
+  });
   return async (access: Access, id: string): Promise<Seen> => {
     if (access.kind === 'key') {
       const row = requireVisible(await lookUpPayment(api, id), access, id, api.now());
@@ -32,7 +36,7 @@ export function createSeePayment(api: Api) {
         view: () => paymentView(row, viewerOf(api, access.caller)),
       };
     }
-    const found = await lookUpOpened(api, access, id, () => findPaymentOfPayer(api.db, id));
+    const found = await lookUpOpened(api, access, id, () => ofPayers.load(id));
     const row = requireVisible(found, access, id, api.now());
     return {
       row,

@@ -1,20 +1,24 @@
 import { clientToken, hashSecret } from '../../client-token.ts';
+import { recordedAnswer } from '../../domain/answer.ts';
+import { expiryOf, isUndecided, refusesAttempts, runsOut } from '../../domain/attempt.ts';
+import { takesCurrency } from '../../domain/channel.ts';
 import { Refusal } from '../../domain/refusal.ts';
-import {
-  expiryOf,
-  type NewOrder,
-  type NewPayment,
-  refusesAttempts,
-  runsOut,
-  startPayment,
-} from '../../ledger/intake.ts';
+import { type NewOrder, type NewPayment, startPayment } from '../../ledger/intake.ts';
 import type { Payment } from '../../ledger/rows.ts';
-import { hasUsableAction, isUndecided, recordedAnswer } from '../../ledger/snapshot.ts';
-import { findOrder, getPayment, hasAccount, type PaymentWithRefund } from '../../ledger/views.ts';
+import { hasUsableAction } from '../../ledger/snapshot.ts';
+import {
+  findOrder,
+  getPayment,
+  hasAccount,
+  type PaymentWithRefund,
+  unknownChannel,
+} from '../../ledger/views.ts';
+import { TemporalUnavailable } from '../../temporal/payment-workflows.ts';
+import { paymentKey } from '../changes.ts';
 import { ANSWER_WITHIN_MS, NEXT_ACTION_AT_LEAST_MS } from '../deadlines.ts';
 import type { Api } from '../deps.ts';
 import { onceOthersAreResolved, refuseUndecided } from './resolve-other-attempts.ts';
-import { ATTEMPTS_OF_PAYERS, takes } from './switch-options.ts';
+import { ATTEMPTS_OF_PAYERS } from './switch-options.ts';
 import { isPayable } from './views.ts';
 
 /** An attempt as it is asked for. */
@@ -31,35 +35,42 @@ export interface Started {
   readonly payment: PaymentWithRefund;
 }
 
+interface Advanced {
+  readonly payment: PaymentWithRefund;
+  readonly advanced: boolean;
+}
+
 /** @returns what makes an attempt to pay an order: points 1, 2 and 9 of the way of a payment. */
 export function createStartAttempt(api: Api) {
-  const { db, config, channels, workflows, metrics, now } = api;
+  const { db, config, channels, workflows, changes, metrics, now } = api;
 
-  /** @throws Refusal `unknown_channel`, `invalid_request`, `currency_not_supported`, `order_not_found`, `attempt_unresolved` */
+  /**
+   * Refuses what needs no lock to be refused; the rest is decided with the attempt, under the order's lock.
+   * @throws Refusal `unknown_channel`, `invalid_request`, `attempt_unresolved`
+   */
   async function chooseMethod(
     merchantId: string,
     order: { readonly id: string } | NewOrder,
     attempt: Attempt,
-  ): Promise<string> {
+  ): Promise<{ readonly method: string; readonly currencies: readonly string[] }> {
     const adapter = channels.get(attempt.channel);
-    if (adapter === undefined || !(await hasAccount(db, merchantId, attempt.channel))) {
-      throw new Refusal('unknown_channel', `There is no channel ${attempt.channel} for this merchant.`);
-    }
-    const method = attempt.method ?? adapter.methods[0];
-    if (!adapter.methods.includes(method)) {
-      const message = `must be one of ${adapter.methods.join(', ')}`;
+    const unknown = () => unknownChannel(db, merchantId, attempt.channel);
+    if (adapter === undefined) throw await unknown();
+    const { methods, currencies } = adapter;
+    const method = attempt.method ?? methods[0];
+    const isMethod = methods.includes(method);
+    const { byPayer = false } = attempt;
+    if ((!isMethod || byPayer) && !(await hasAccount(db, merchantId, attempt.channel))) throw await unknown();
+    if (!isMethod) {
+      const message = `must be one of ${methods.join(', ')}`;
       throw new Refusal('invalid_request', `method: ${message}.`, { errors: [{ path: 'method', message }] });
     }
-    const found = 'currency' in order ? null : await findOrder(db, merchantId, order.id);
-    const currency = 'currency' in order ? order.currency : found?.currency;
-    if (currency === undefined) throw new Refusal('order_not_found', `There is no order ${order.id}.`);
-    if (!takes(adapter, currency)) {
-      throw new Refusal(
-        'currency_not_supported',
-        `${attempt.channel} takes ${adapter.currencies.join(', ')}, not ${currency}.`,
-      );
-    }
-    if (attempt.byPayer === true && found !== null && refusesAttempts(found, now()) === null) {
+    const found = byPayer ? await findOrder(db, merchantId, order.id) : null;
+    if (
+      found !== null &&
+      takesCurrency(currencies, found.currency) &&
+      refusesAttempts(found, now()) === null
+    ) {
       const renewedUntil = expiryOf(found, attempt.expiresInMs, now());
       const asked = found.payments.filter(
         (one) =>
@@ -67,7 +78,7 @@ export function createStartAttempt(api: Api) {
       );
       refuseUndecided(asked, now());
     }
-    return method;
+    return { method, currencies };
   }
 
   /** Inserts the payment once every live attempt of its order has been asked about, or finds the one to hand out. */
@@ -89,17 +100,43 @@ export function createStartAttempt(api: Api) {
     );
   }
 
-  /** Makes the payment payable; true when it got so far in time. @throws TemporalUnavailable */
-  async function advance(row: Payment, startedAt: number): Promise<boolean> {
-    if (row.status === 'paying' && isPayable(row, now())) return true;
+  /**
+   * Makes the payment payable.
+   * @param isNew it was inserted by this request
+   * @returns the payment as it is then, and whether it got so far in time.
+   * @throws TemporalUnavailable
+   */
+  async function advance(row: Payment, isNew: boolean, startedAt: number): Promise<Advanced> {
+    const asItIs = async (advanced: boolean) => ({ payment: await getPayment(db, row.id), advanced });
+    if (row.status === 'paying' && isPayable(row, now())) return await asItIs(true);
     // Its payer gets nothing to do: it is being cancelled.
-    if (row.recoveredAt !== null) return false;
+    if (row.recoveredAt !== null) return await asItIs(false);
     // The channel decides, and gives nobody anything to do until it has.
-    if (row.status === 'created' && isUndecided(row)) return false;
-    return await workflows.awaitNextAction(
-      row,
-      Math.max(ANSWER_WITHIN_MS - (Date.now() - startedAt), NEXT_ACTION_AT_LEAST_MS),
-    );
+    if (row.status === 'created' && isUndecided(row)) return await asItIs(false);
+    const deadlineMs = Math.max(ANSWER_WITHIN_MS - (Date.now() - startedAt), NEXT_ACTION_AT_LEAST_MS);
+    if (row.status !== 'created') return await asItIs(await workflows.awaitNextAction(row, deadlineMs));
+    const payment = await begin(row, isNew, deadlineMs);
+    return { payment, advanced: payment.status !== 'created' };
+  }
+
+  /**
+   * Starts the workflow of a payment that is `created`, and waits until it has left that or the time is up. Listens
+   * before it starts it, so that the change cannot come in between, and a new row need not be read again.
+   * @throws TemporalUnavailable when the start was not confirmed.
+   */
+  async function begin(row: Payment, isNew: boolean, deadlineMs: number): Promise<PaymentWithRefund> {
+    let isStarted = false;
+    return await changes.until<PaymentWithRefund>(paymentKey(row.id), {
+      read: async () => {
+        if (isStarted) return await getPayment(db, row.id);
+        await workflows.start(row, isNew, deadlineMs);
+        isStarted = true;
+        return isNew ? { ...row, owedRefund: null } : await getPayment(db, row.id);
+      },
+      done: ({ status }) => status !== 'created',
+      timeoutMs: deadlineMs,
+      mustWait: true,
+    });
   }
 
   /**
@@ -113,15 +150,14 @@ export function createStartAttempt(api: Api) {
     attempt: Attempt,
     startedAt: number,
   ): Promise<Started> => {
-    const method = await chooseMethod(merchantId, order, attempt);
-    const { payment: row, created } = await insert(merchantId, order, { ...attempt, method }, startedAt);
+    const chosen = await chooseMethod(merchantId, order, attempt);
+    const { payment: row, created } = await insert(merchantId, order, { ...attempt, ...chosen }, startedAt);
 
     const count = metrics.countPayment.bind(undefined, attempt.channel);
-    const advanced = await advance(row, startedAt).catch((error: unknown) => {
-      count('unavailable');
+    const { payment, advanced } = await advance(row, created, startedAt).catch((error: unknown) => {
+      if (error instanceof TemporalUnavailable) count('unavailable');
       throw error;
     });
-    const payment = await getPayment(db, row.id);
     if (payment.status === 'failed') {
       count('rejected');
       const said = recordedAnswer(payment);

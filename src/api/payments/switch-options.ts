@@ -1,4 +1,4 @@
-import type { ChannelAdapter } from '../../domain/channel.ts';
+import { type ChannelAdapter, takesCurrency } from '../../domain/channel.ts';
 import { isLive } from '../../domain/states.ts';
 import type { PaymentOfPayer } from '../../ledger/views.ts';
 import type { PayerPaymentView } from '../schemas/payment.ts';
@@ -14,16 +14,12 @@ export function switchOptions(
   now: Date,
 ): PayerPaymentView['switchTo'] {
   if (orderStateOf(payment, now) !== 'open' || payment.order.payments.length >= ATTEMPTS_OF_PAYERS) return [];
-  return payment.merchant.channelAccounts
-    .flatMap(({ channel }) => channels.get(channel) ?? [])
-    .filter((adapter) => takes(adapter, payment.currency))
+  return payment.channels
+    .flatMap((channel) => channels.get(channel) ?? [])
+    .filter((adapter) => takesCurrency(adapter.currencies, payment.currency))
     .flatMap(({ name, methods }) => methods.map((method) => ({ channel: name, method })))
     .filter(
       ({ channel, method }) =>
         !isLive(payment.status) || channel !== payment.channel || method !== payment.method,
     );
 }
-
-/** True when the channel can be paid in this currency. */
-export const takes = ({ currencies }: ChannelAdapter, currency: string): boolean =>
-  currencies.length === 0 || currencies.includes(currency);

@@ -1,3 +1,4 @@
+import { isUndecided } from '../../domain/attempt.ts';
 import type { ChannelAnswer } from '../../domain/channel.ts';
 import { isToldByPayment } from '../../domain/delivery.ts';
 import { deliveryWorkflowId, paymentWorkflowId, refundWorkflowId } from '../../domain/names.ts';
@@ -6,7 +7,7 @@ import { MATCH_FOR_MS } from '../../ledger/callbacks.ts';
 import { eventMessage, iso, orderData, paymentData, refundData } from '../../ledger/event-data.ts';
 import type { DeliveryWithLog } from '../../ledger/feed.ts';
 import type { Callback, ChannelAccount, Event, Payment, Refund, TimelineEntry } from '../../ledger/rows.ts';
-import { hasUsableAction, isUndecided, nextActionOf } from '../../ledger/snapshot.ts';
+import { hasUsableAction, nextActionOf } from '../../ledger/snapshot.ts';
 import type { OrderWithPayments, PaymentOfPayer, PaymentWithRefund } from '../../ledger/views.ts';
 import type { CallbackView } from '../schemas/callback.ts';
 import type { DeliveryView, EventView } from '../schemas/event.ts';
@@ -151,11 +152,12 @@ export function deliveryView(row: DeliveryWithLog, { temporalUrl }: Viewer): Del
     firstAttemptAt: iso(row.firstAttemptAt),
     nextAttemptAt: iso(row.nextAttemptAt),
     settledAt: iso(row.settledAt),
-    log: row.log.map(({ at, outcome, statusCode, detail, durationMs }) => ({
+    log: row.log.map(({ at, outcome, statusCode, detail, answer, durationMs }) => ({
       at: at.toISOString(),
       outcome,
       statusCode,
       detail,
+      answer,
       durationMs,
     })),
     temporalUrl: temporalUrl(isToldByItself ? deliveryWorkflowId(row.id) : paymentWorkflowId(row.paymentId)),

@@ -6,11 +6,10 @@ import {
   type VerifiedCallback,
 } from '../../domain/channel.ts';
 import { Refusal } from '../../domain/refusal.ts';
-import { markDelivered, storeCallback } from '../../ledger/callbacks.ts';
+import { type CallbackWithPayment, markDelivered, storeCallback } from '../../ledger/callbacks.ts';
 import { isConstraintViolation, isRowGone } from '../../ledger/client.ts';
 import { takeQueryDue } from '../../ledger/hints.ts';
-import type { Callback, ChannelAccount, Payment } from '../../ledger/rows.ts';
-import { findPayment } from '../../ledger/views.ts';
+import type { ChannelAccount, Payment } from '../../ledger/rows.ts';
 import { deliverStored } from '../../temporal/deliver-callback.ts';
 import { type AccountName, ChannelAccounts } from '../channel-accounts.ts';
 import { SIGNAL_WITHIN_MS } from '../deadlines.ts';
@@ -100,10 +99,10 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /** Tells the workflow that waits for it. Never fails: the row is stored, and what is not delivered the sweep delivers. */
-  async function deliver(stored: Callback, log: Api['log']) {
+  async function deliver(stored: CallbackWithPayment, log: Api['log']) {
+    const { payment } = stored;
+    if (payment === null) return;
     try {
-      const payment = stored.paymentId === null ? null : await findPayment(db, stored.paymentId);
-      if (payment === null) return;
       await deliverStored(api, stored, payment, SIGNAL_WITHIN_MS);
       await markDelivered(db, stored.id, now());
     } catch (error) {

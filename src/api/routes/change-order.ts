@@ -2,6 +2,7 @@ import { changeOrder } from '../../ledger/change-order.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { z } from '../http/zod.ts';
+import { requireExpiry } from '../payments/require-expiry.ts';
 import { onceOthersAreResolved } from '../payments/resolve-other-attempts.ts';
 import { viewerOf } from '../payments/viewer.ts';
 import { orderView } from '../payments/views.ts';
@@ -36,6 +37,7 @@ export function changeOrderRoute(api: Api): Endpoint {
     answers: { 200: { description: 'The order as it is now.', schema: order } },
     refusals: ['order_not_found', 'order_already_paid', 'order_not_payable', 'attempt_unresolved'],
     async handle({ response, access: { caller }, params: { id }, body, startedAt }) {
+      requireExpiry(api.config.mode, { expiresInSeconds: body.expiresInSeconds });
       await visibleOrder(caller.merchantId, id);
       await onceOthersAreResolved(api, startedAt, 'a change of the amount of its order', (askedAttempts) =>
         changeOrder(api.db, caller.merchantId, id, body, askedAttempts, api.now()),

@@ -7,6 +7,7 @@ import { allowsReturnScheme, type Caller } from '../../ledger/merchants.ts';
 import { getPayment, type PaymentWithRefund } from '../../ledger/views.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
+import { requireExpiry } from '../payments/require-expiry.ts';
 import { ATTEMPT_REFUSALS, createStartAttempt } from '../payments/start-attempt.ts';
 import { viewerOf } from '../payments/viewer.ts';
 import { paymentView } from '../payments/views.ts';
@@ -31,8 +32,8 @@ export function createPaymentRoute(api: Api): Endpoint {
       'For an order that exists or comes along. While an attempt for the same order, channel and method is live, ' +
       'the same request returns it: pressing pay twice is one payment. A `returnUrl` and `metadata` that are given ' +
       'replace those it has, a `payer.id` that differs is refused, and `payer.ip` and `expiresInSeconds` are not ' +
-      'compared: the answer says what holds. With less than 30 s left it is closed at the channel and a new one is ' +
-      'made, unless that would end at the same time, with the order. Every refusal with 5xx may be repeated.',
+      'compared: the answer says what holds. With less than 30 s left (of a payment of less than a minute: half of its ' +
+      'time) it is closed at the channel and a new one is made, unless that would end at the same time, with the order. Every refusal with 5xx may be repeated.',
     auth: 'key',
     body: newPayment,
     bodyExamples: {
@@ -60,6 +61,10 @@ export function createPaymentRoute(api: Api): Endpoint {
     },
     refusals: ['order_not_found', 'order_exists', ...ATTEMPT_REFUSALS],
     async handle({ answer, access: { caller }, body: given, startedAt }) {
+      requireExpiry(config.mode, {
+        expiresInSeconds: given.expiresInSeconds,
+        'order.expiresInSeconds': given.order?.expiresInSeconds,
+      });
       if (given.order !== undefined)
         await requireCurrentCurrency(db, caller.merchantId, given.order, 'order.currency');
       if (given.returnUrl !== undefined)

@@ -1,9 +1,11 @@
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import express, { type Express, type Response } from 'express';
 import { getAbsoluteFSPath } from 'swagger-ui-dist';
 import { REFUSALS } from '../../domain/refusal.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { openApiDocument } from '../endpoint/openapi.ts';
+import { asset } from '../http/asset.ts';
 
 /** The reference: the OpenAPI document, the same rendered, and what every problem code means. All of it local. */
 
@@ -115,11 +117,13 @@ function sendPage(response: Response, html: string): void {
 export function serveDocsAssets(app: Express): void {
   const dist = getAbsoluteFSPath();
   const assets = express.Router();
-  for (const file of SERVED) {
-    assets.use(`/${file}`, (_request, response) => response.sendFile(join(dist, file), { maxAge: '1h' }));
-  }
-  assets.use('/reference.js', (_request, response) => void response.type('js').send(REFERENCE_SCRIPT));
-  assets.use('/problems.css', (_request, response) => void response.type('css').send(PROBLEMS_STYLE));
+  const files = {
+    ...Object.fromEntries(SERVED.map((name) => [name, readFileSync(join(dist, name))])),
+    'reference.js': REFERENCE_SCRIPT,
+    'problems.css': PROBLEMS_STYLE,
+  };
+  for (const [name, content] of Object.entries(files))
+    assets.get(`/${name}`, asset(name, content, 'public, max-age=3600'));
   app.use('/docs/assets', assets);
   // Who opens the bare address wants to know what this is.
   app.get('/', (_request, response) => response.redirect('/docs'));

@@ -30,7 +30,8 @@ export function eventRoutes(api: Api): Endpoint[] {
       tag: 'Events',
       summary: 'The event feed',
       description:
-        'Every event of the merchant, with and without an order service, oldest first: keep `nextCursor` as your place ' +
+        'Every event of the merchant, with and without an order service, oldest first, and those of a payment in the order ' +
+        'of `version`: keep `nextCursor` as your place ' +
         'and go on from there; no event is missed. Events are kept for 30 days: when some after your place are gone, it ' +
         'is refused with `cursor_expired`, and so is a place whose event is not in the ledger any more because it was ' +
         'restored from before it. Read your orders or payments anew then, and start without `after`, from ' +

@@ -12,6 +12,7 @@ import { clientAddress } from '../http/client-address.ts';
 import { goneSignal } from '../http/client-gone.ts';
 import { nextCursor, readCursor } from '../http/cursor.ts';
 import { z } from '../http/zod.ts';
+import { requireExpiry } from '../payments/require-expiry.ts';
 import { viewerOf } from '../payments/viewer.ts';
 import { orderView } from '../payments/views.ts';
 import { createVisibleOrder } from '../payments/visible-order.ts';
@@ -47,7 +48,7 @@ export async function requireCurrentCurrency(
 }
 
 export function orderRoutes(api: Api): Endpoint[] {
-  const { db, now, changes } = api;
+  const { db, config, now, changes } = api;
   const visibleOrder = createVisibleOrder(api);
 
   return [
@@ -64,7 +65,7 @@ export function orderRoutes(api: Api): Endpoint[] {
       body: newOrder,
       bodyExamples: {
         order: {
-          summary: 'An order of 10.50 CNY',
+          summary: 'An order of CNY 10.50',
           value: { id: 'order-1001', amount: 1050, currency: 'CNY', subject: 'Two tickets' },
         },
       },
@@ -74,6 +75,7 @@ export function orderRoutes(api: Api): Endpoint[] {
       },
       refusals: ['order_exists'],
       async handle({ answer, access: { caller }, body }) {
+        requireExpiry(config.mode, { expiresInSeconds: body.expiresInSeconds });
         await requireCurrentCurrency(db, caller.merchantId, body, 'currency');
         const { order: row, created } = await createOrder(db, caller.merchantId, toNewOrder(body), now());
         const found = await visibleOrder(caller.merchantId, row.id);

@@ -88,7 +88,9 @@ export function paymentRoutes(api: Api): Endpoint[] {
       operationId: 'getTimeline',
       tag: 'Payments',
       summary: "A payment's timeline",
-      description: 'Every callback, query, transition and manual action, in words.',
+      description:
+        'Every callback, query, transition and manual action, in words. Queries that are answered the same are one ' +
+        'entry, once another answer comes.',
       auth: 'key',
       params: z.object({ id: z.string() }),
       query: timelineQuery,

@@ -58,7 +58,7 @@ export function switchRoute(api: Api): Endpoint {
     description:
       "A new attempt for the same order, as `POST /v1/payments` makes it, with the same payer, `returnUrl`, metadata and time to pay. The order's unpaid " +
       'attempts are closed first; when one is paid or still being decided, nothing is made. Asking for a way that is live ' +
-      'already returns that attempt as it is, or a new one when less than 30 s of it are left. With a client token an order takes 20 attempts in all, then `order_not_payable`, and `Idempotency-Key` has no effect. The answer is a payment of its own, with a client token of its own.',
+      'already returns that attempt as it is, or a new one when less than 30 s of it are left (of an attempt of less than a minute: less than half). With a client token an order takes 20 attempts in all, then `order_not_payable`, and `Idempotency-Key` has no effect. The answer is a payment of its own, with a client token of its own.',
     auth: 'key or token',
     cors: true,
     params: z.object({ id: z.string() }),

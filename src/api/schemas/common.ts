@@ -1,5 +1,6 @@
 import { isCurrency, MAX_AMOUNT } from '../../domain/money.ts';
 import { ORDER_ID_PATTERN, ORDER_ID_RULE, orderIdFault } from '../../domain/order-id.ts';
+import { EXPIRY_AT_LEAST_S } from '../../domain/payment.ts';
 import { REFUSALS, type RefusalCode } from '../../domain/refusal.ts';
 import { isStorable, readableFault } from '../../domain/text.ts';
 import { z } from '../http/zod.ts';
@@ -8,7 +9,12 @@ import { openSet } from './sets.ts';
 /** The building blocks of requests and answers. Requests are strict, so that a misspelt name is seen. */
 
 export const text = (max: number, min = 1) =>
-  z.string().min(min).max(max).refine(isStorable, 'must not contain NUL or half a surrogate pair');
+  z
+    .string()
+    // Of an empty text nothing else has to be said.
+    .min(min, { abort: true })
+    .max(max)
+    .refine(isStorable, 'must not contain NUL or half a surrogate pair');
 
 /** A rule of the domain as a check of a schema. @param fault gives the end of a sentence, or undefined. */
 const refuses =
@@ -35,12 +41,20 @@ export const amount = z
   .int({ error: AMOUNT_RULE })
   .min(1, AMOUNT_RULE)
   .max(MAX_AMOUNT, AMOUNT_RULE)
-  .openapi({ ...INT64, description: 'Minor units: 1050 is 10.50 CNY or 1050 JPY.', example: 1050 });
+  .openapi({ ...INT64, description: 'Minor units: 1050 is CNY 10.50 or JPY 1,050.', example: 1050 });
+
+const currencyFault = (given: string): string => {
+  const capitals = given.toUpperCase();
+  return isCurrency(capitals)
+    ? `must be in capitals: ${capitals}`
+    : 'must be a currency of ISO 4217, such as CNY';
+};
 
 export const currency = z
   .string()
-  .regex(/^[A-Z]{3}$/, 'must be an ISO 4217 code in capitals')
-  .refine(isCurrency, 'must be a currency of ISO 4217')
+  // One error for one mistake: the second rule is not looked at when the first is broken.
+  .regex(/^[A-Z]{3}$/, { error: ({ input }) => currencyFault(String(input)), abort: true })
+  .refine(isCurrency, { error: ({ input }) => currencyFault(String(input)) })
   .openapi({ description: 'An ISO 4217 code.', example: 'CNY' });
 
 export const orderId = z
@@ -79,8 +93,13 @@ export const metadata = z
 export const orElse = <T extends z.ZodType>(schema: T, fallback: z.output<T>) =>
   schema.optional().transform((value) => value ?? fallback);
 
+/** The least is the mode's: `requireExpiry` has it. */
 export const expiresInSeconds = (max: number) =>
-  z.int({ error: 'must be a whole number of seconds' }).min(60).max(max);
+  z
+    .int({ error: 'must be a whole number of seconds' })
+    .max(max, `must be at most ${max}`)
+    .openapi({ minimum: EXPIRY_AT_LEAST_S.test });
+export const EXPIRY_RULE = `At least ${EXPIRY_AT_LEAST_S.live}, in test mode ${EXPIRY_AT_LEAST_S.test}.`;
 
 /** Printable ASCII: what survives every proxy as it was sent. */
 export const idempotencyKey = z
@@ -144,7 +163,7 @@ export const problem = z
       .optional()
       .openapi({
         description:
-          'For invalid_request: what is wrong where. For order_exists, payer_differs and idempotency_key_reused: which fields differ.',
+          'For invalid_request: what is wrong where. For unknown_channel: which channels there are. For order_exists, payer_differs and idempotency_key_reused: which fields differ.',
       }),
   })
   .openapi('Problem', { description: 'RFC 9457 problem details.' });

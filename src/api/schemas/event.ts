@@ -1,4 +1,4 @@
-import { type EventType, REDELIVERABLE_STATUSES } from '../../domain/event.ts';
+import { DELIVERY_OUTCOMES, type EventType, REDELIVERABLE_STATUSES } from '../../domain/event.ts';
 import { z } from '../http/zod.ts';
 import { cursor, limit, time, wait } from './common.ts';
 import { order } from './order.ts';
@@ -51,6 +51,10 @@ export const eventOf = (type: EventType) =>
   z.object({
     type: z.literal(type),
     timestamp: time.openapi({ description: 'When it happened.' }),
+    test: z.boolean().optional().openapi({
+      description:
+        'True of an event that `merchants test-event` sends: it is about nothing. Verify it, answer 200, and do nothing else.',
+    }),
     data: type.startsWith('refund.') ? refundEventData : paymentEventData,
   });
 
@@ -146,9 +150,18 @@ export const delivery = z
       .array(
         z.object({
           at: time,
-          outcome: openSet('DeliveryOutcome', ['agreed', 'conflict', 'gone', 'not_applied', 'unknown']).open,
+          outcome: openSet('DeliveryOutcome', DELIVERY_OUTCOMES).open,
           statusCode: z.int().nullable().openapi({ description: 'Null when there was no answer.' }),
           detail: z.string().openapi({ example: 'It answered 500.' }),
+          answer: z
+            .string()
+            .nullable()
+            .openapi({
+              description:
+                'The start of the body of an answer that fails, at most 512 characters, without control characters and ' +
+                'secrets. Null when it has no body, and of an answer that agrees.',
+              example: '{"code":"order_unknown"}',
+            }),
           durationMs: z.int(),
         }),
       )

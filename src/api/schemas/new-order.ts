@@ -2,6 +2,7 @@ import { z } from '../http/zod.ts';
 import {
   amount,
   currency,
+  EXPIRY_RULE,
   expiresInSeconds,
   metadata,
   orderId,
@@ -28,7 +29,10 @@ export const newOrder = z
       }),
     expiresInSeconds: expiresInSeconds(366 * 86_400)
       .optional()
-      .openapi({ description: 'When the order takes no more payments. Default: never.', example: 86_400 }),
+      .openapi({
+        description: `When the order takes no more payments. ${EXPIRY_RULE} Default: never.`,
+        example: 86_400,
+      }),
     metadata: orElse(metadata, {}),
   })
   .openapi('NewOrder');
@@ -41,7 +45,7 @@ export const orderChange = z
     expiresInSeconds: newOrder.shape.expiresInSeconds.openapi({
       description:
         "When the order takes no more payments, counted from the order's `createdAt` as at its creation. Not in the " +
-        'past, and not before a live attempt expires.',
+        `past, and not before a live attempt expires. ${EXPIRY_RULE}`,
       example: 172_800,
     }),
     // Without the fallback of a new order: what is absent stays.

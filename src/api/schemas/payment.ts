@@ -4,6 +4,7 @@ import {
   amount,
   currency,
   cursor,
+  EXPIRY_RULE,
   expiresInSeconds,
   INT64,
   limit,
@@ -65,7 +66,10 @@ export const newPayment = z
     channel: channelName,
     method: method.optional(),
     payer: z
-      .strictObject({ id: text(128).optional(), ip: z.union([z.ipv4(), z.ipv6()]).optional() })
+      .strictObject({
+        id: text(128).optional(),
+        ip: z.union([z.ipv4(), z.ipv6()], { error: 'must be an IPv4 or IPv6 address' }).optional(),
+      })
       .optional()
       .openapi({
         description:
@@ -76,7 +80,7 @@ export const newPayment = z
     expiresInSeconds: expiresInSeconds(7 * 86_400)
       .optional()
       .openapi({
-        description: "How long the payer has; never longer than the order. Default: the deployment's.",
+        description: `How long the payer has; never longer than the order. ${EXPIRY_RULE} Default: the deployment's.`,
         example: 1800,
       }),
     metadata: metadata.optional().openapi({
@@ -85,9 +89,11 @@ export const newPayment = z
         'and for the live one those it has.',
     }),
   })
-  .superRefine((given, context) => {
-    if ((given.orderId === undefined) !== (given.order === undefined)) return;
-    context.addIssue({ code: 'custom', path: ['orderId'], message: 'give either orderId or order' });
+  .refine(({ orderId, order }) => (orderId === undefined) !== (order === undefined), {
+    path: ['orderId'],
+    error: 'give either orderId or order',
+    // Also when another field is wrong: all mistakes are named at once.
+    when: ({ value }) => typeof value === 'object' && value !== null && !Array.isArray(value),
   })
   .openapi('NewPayment', { description: 'Of `orderId` and `order` exactly one.' });
 
@@ -235,7 +241,12 @@ export const timelinePage = z
     ),
     nextCursor: z.string().nullable(),
   })
-  .openapi('TimelinePage', { description: 'Oldest first.' });
+  .openapi('TimelinePage', {
+    description:
+      'Oldest first. A query that is answered as the one before has no entry: once the answer changes, or the payment ' +
+      'ends without money, one entry has the first time, the last time and the count of the equal answers ' +
+      '(`data.first`, `data.last`, `data.count`).',
+  });
 
 export type PaymentView = z.infer<typeof payment>;
 export const switchedPayment = z

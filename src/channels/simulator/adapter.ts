@@ -51,7 +51,12 @@ const DEFINITE_REFUSALS = new Set(['PARAM_ERROR']);
  * The refusals after which it is certain that our number gives nothing back. `OUT_REFUND_NO_USED` is not among
  * them: it says that a refund of another amount has the number, and that one is asked about.
  */
-const DEFINITE_REFUND_REFUSALS = new Set(['PARAM_ERROR', 'TRADE_NOT_PAID', 'REFUND_EXCEEDS_PAYMENT']);
+const DEFINITE_REFUND_REFUSALS = new Set([
+  'PARAM_ERROR',
+  'TRADE_NOT_PAID',
+  'REFUND_EXCEEDS_PAYMENT',
+  'REFUND_NOT_ALLOWED',
+]);
 
 /** The refusals of a refund that end by themselves, or when the merchant does something about them. */
 const PASSING_REFUND_REFUSALS = new Set(['BALANCE_TOO_LOW']);

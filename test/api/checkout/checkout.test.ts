@@ -1,6 +1,8 @@
+import { encode } from 'uqr';
 import { describe, expect, test } from 'vitest';
+import { checkoutPage } from '../../../src/api/checkout/shell.ts';
 import { currencyExponents, exponentOf } from '../../../src/domain/money.ts';
-import { newOrderId, pay, setUp, startTestApi } from '../support.ts';
+import { newOrderId, pay, settle, setUp, startTestApi } from '../support.ts';
 
 // What the cashier page is made of; what it does is in test/browser.
 
@@ -16,23 +18,157 @@ describe('the cashier page', () => {
     expect(status).toBe(200);
     expect(headers.get('content-security-policy')).toBe(
       "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; " +
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     );
     expect(headers.get('referrer-policy')).toBe('no-referrer');
     expect(headers.get('cache-control')).toBe('no-store');
     expect(headers.get('x-content-type-options')).toBe('nosniff');
-    expect(text).not.toMatch(/https?:\/\/|<style|style=|\son\w+=|<script>/);
+    // What is left are links, which only the payer follows, and data.
+    const loading = text.replaceAll(/<a [^>]*>| data-[\w-]+="[^"]*"/g, '');
+    expect(loading).not.toMatch(/https?:\/\/|<style|style=|\son\w+=|<script>/);
     expect(text).not.toContain(made.clientToken);
     const assets = [...text.matchAll(/(?:src|href)="(assets\/[^"]+)"/g)].map(([, path]) => path ?? '');
-    expect(assets).toHaveLength(3);
     for (const path of assets) expect((await open(path)).status).toBe(200);
+    expect(assets.filter((path) => !path.endsWith('.js'))).toEqual(['assets/icon.svg', 'assets/page.css']);
+  });
+
+  test('has the browser load every module of its script at once', async () => {
+    const { text } = await open('pay_nobody');
+    const preloaded = [...text.matchAll(/<link rel="modulepreload" href="assets\/([^"]+)">/g)].map(
+      ([, name]) => name ?? '',
+    );
+    const found = new Set<string>();
+    const follow = async (name: string): Promise<void> => {
+      for (const [, from = ''] of (await open(`assets/${name}`)).text.matchAll(
+        /^(?:import|export) .* from ['"]\.\/(.+)['"];$/gm,
+      )) {
+        if (found.has(from)) continue;
+        found.add(from);
+        await follow(from);
+      }
+    };
+    await follow('page.js');
+    expect(preloaded).toEqual([...found].sort());
+    expect((await open('pay_nobody?token=ct_x')).text).not.toContain('modulepreload');
   });
 
   test('tells those without JavaScript, or without the script, not to pay again', async () => {
     const made = await pay(api, key);
     const { text } = await open(`${made.id}?token=${made.clientToken}`);
     expect(text).toMatch(/<noscript><p>[^<]*do not pay again/);
-    expect(text).toMatch(/<p id="detail">[^<]*do not pay again/);
+    expect((await open(made.id)).text).toMatch(/<p id="detail">[^<]*do not pay again/);
+  });
+
+  const RETURN_URL = 'https://shop.example/thanks?a=1&b=2';
+  /** The page, without what a script would have to show. */
+  const page = async (id: string, token: string, query = '') => {
+    const { text } = await open(`${id}?token=${token}${query}`);
+    expect(text).not.toContain(token);
+    const link = (name: string) =>
+      [...text.matchAll(/<a([^>]*)>([^<]*)<\/a>/g)].find(([, , words]) => words?.startsWith(name))?.[1];
+    const refresh = /<noscript><meta http-equiv="refresh" content="(\d+)"><\/noscript>/.exec(text)?.[1];
+    const screen = /<body data-screen="(\w+)"/.exec(text)?.[1];
+    return { text, link, refresh, screen };
+  };
+
+  test('says by itself what is to be paid and for what, and leads to the channel', async () => {
+    const order = { id: newOrderId(), amount: 1_050_000, currency: 'CNY', subject: 'Tea & <cake>' };
+    const made = await pay(api, key, { order, returnUrl: RETURN_URL });
+    const { text, link, refresh, screen } = await page(made.id, made.clientToken);
+    expect([screen, refresh]).toEqual(['pay', '15']);
+    expect(text).toContain('<p id="amount" class="long">CNY 10,500.00</p>');
+    expect(text).toContain('<p id="subject">Tea &amp; &lt;cake&gt;</p>');
+    expect(text).toContain('<h1 id="title" tabindex="-1">Ready to pay</h1>');
+    expect(text).toContain('<title>Ready to pay · CNY 10,500.00</title>');
+    expect(link('Pay CNY 10,500.00')).toContain(`href="https://wallet.example/${made.id}"`);
+    // Open: a refresh would fold it again. The script folds it on phones.
+    expect(text).toMatch(/<details id="qr" open><summary>[^<]*<\/summary><div id="qr-code"><svg /);
+    expect(text).toMatch(/<noscript>[\s\S]*<p>30 minutes left to pay\.<\/p>/);
+    expect(link('Look again now')).toContain('href=""');
+    // For those without JavaScript alone: the script shows it where nothing is to be done first.
+    expect(text).toMatch(/<noscript>(?:(?!<\/noscript>)[\s\S])*href="https:\/\/shop\.example\/thanks/);
+    expect(link('Back to the shop')).toBeDefined();
+  });
+
+  test('leads back to the shop also while the channel has not answered', async () => {
+    const made = await pay(api, key, { returnUrl: RETURN_URL });
+    const seen = await api.call(`/v1/payments/${made.id}`, { key: made.clientToken });
+    for (const [ago, screen] of [
+      [0, 'preparing'],
+      [60_000, 'slow'],
+    ] as const) {
+      const now = new Date();
+      const createdAt = new Date(now.getTime() - ago).toISOString();
+      const payment = { ...seen.json, status: 'created', nextAction: null, createdAt };
+      const text = checkoutPage('en', { payment, subject: '', now, mayHavePaid: false });
+      expect(text).toContain(`data-screen="${screen}"`);
+      expect(text).toContain('>Back to the shop</a>');
+    }
+  });
+
+  test('draws the code itself, open, where there is no link', async () => {
+    const made = await pay(api, key);
+    const qr = 'weixin://wxpay/bizpayurl?pr=NwY5Mz9';
+    await api.db.payment.update({ where: { id: made.id }, data: { nextAction: { type: 'qr', qr } } });
+    const { text, link } = await page(made.id, made.clientToken);
+    const drawn = /<details id="qr" open>.*?<svg viewBox="0 0 (\d+) \1".*?<path d="([^"]+)"/.exec(text);
+    const { data, size } = encode(qr, { ecc: 'M', border: 4 });
+    expect(Number(drawn?.[1])).toBe(size);
+    const seen = [...Array(size)].map(() => Array<boolean>(size).fill(false));
+    for (const [, x, y, length] of drawn?.[2]?.matchAll(/M(\d+) (\d+)h(\d+)v1h-\3z/g) ?? [])
+      seen[Number(y)]?.fill(true, Number(x), Number(x) + Number(length));
+    expect(seen).toEqual(data);
+    expect(link('Pay')).toBeUndefined();
+  });
+
+  test('says that the bank is asked to who comes back, who can be shown the payment again', async () => {
+    const made = await pay(api, key, { returnUrl: RETURN_URL });
+    const { text, link, refresh, screen } = await page(made.id, made.clientToken, '&returned=1');
+    // The payer may act here, and nothing is folded that a refresh would fold again.
+    expect([screen, refresh]).toEqual(['asking', '15']);
+    expect(text).toContain('We are still asking the bank');
+    expect(text).toMatch(/<noscript>[\s\S]*If you have not paid, you can pay here:[\s\S]*<\/noscript>/);
+    expect(text.match(/<details/g)).toHaveLength(1);
+    expect(link('Pay CNY 10.50')).toContain(`href="https://wallet.example/${made.id}"`);
+    expect(link('Back to the shop')).toBeDefined();
+  });
+
+  test.each([
+    ['paid', undefined],
+    ['unpaid', '60'],
+  ])('at the end says so and leads back to the shop: %s', async (screen, refresh) => {
+    const made = await pay(api, key, { returnUrl: RETURN_URL });
+    if (screen === 'paid') await settle(api.db, made.id);
+    else await api.db.payment.update({ where: { id: made.id }, data: { status: 'failed' } });
+    const shown = await page(made.id, made.clientToken);
+    expect([shown.screen, shown.refresh]).toEqual([screen, refresh]);
+    expect(shown.text.includes('looks again by itself')).toBe(refresh !== undefined);
+    expect(shown.link('Back to the shop')).toContain(
+      `href="https://shop.example/thanks?a=1&amp;b=2&amp;paymentId=${made.id}"`,
+    );
+    expect(shown.link('Pay')).toBeUndefined();
+  });
+
+  test('leads back from a way to pay that has run out: it has no others to offer', async () => {
+    const made = await pay(api, key, { returnUrl: RETURN_URL });
+    const nextAction = {
+      type: 'redirect',
+      url: 'https://wallet.example/',
+      expiresAt: '2026-01-01T00:00:00.000Z',
+    };
+    await api.db.payment.update({ where: { id: made.id }, data: { nextAction } });
+    const { link, screen } = await page(made.id, made.clientToken);
+    expect(screen).toBe('lapsed');
+    expect(link('Back to the shop')).toBeDefined();
+  });
+
+  test('without its token says that the link is private, the same for every id', async () => {
+    const made = await pay(api, key, { returnUrl: RETURN_URL });
+    const { text } = await open(made.id);
+    expect(text).toBe((await open('pay_nobody')).text);
+    expect(text).toMatch(/<noscript><h2>This link is private<\/h2>[\s\S]*Go back to the shop/);
+    expect(text).not.toContain('http-equiv="refresh"');
+    expect(text).not.toContain('has ended');
   });
 
   test('with a slash at the end of its address leads to the one without, to which its files are relative', async () => {
@@ -62,6 +198,53 @@ describe('the cashier page', () => {
   });
 
   test.each(['checkout', 'return'])(
+    'in the language that the address of /%s says, to which its form leads, with all that is in it',
+    async (path) => {
+      const made = await pay(api, key);
+      const chinese = { 'accept-language': 'zh-CN' };
+      const token = path === 'checkout' ? made.clientToken : 'ct_wrong+&';
+      const at = (query: string) => `/${path}/${made.id}?${query}`;
+      const query = `token=${encodeURIComponent(token)}&returned=1`;
+      for (const [before, headers, now, other, words] of [
+        ['', {}, 'en', 'zh', '中文'],
+        ['', chinese, 'zh-Hans', 'en', 'English'],
+        ['&lang=zh', {}, 'zh-Hans', 'en', 'English'],
+        ['&lang=en', chinese, 'en', 'zh', '中文'],
+        ['&lang=en&lang=zh', {}, 'en', 'zh', '中文'],
+        ['&lang=xx', chinese, 'zh-Hans', 'en', 'English'],
+      ] as const) {
+        const { text } = await api.call(at(query + before), { headers });
+        expect(text).toContain(`<html lang="${now}">`);
+        expect(text).toMatch(
+          new RegExp(`<form method="post"><button class="language" lang="[\\w-]+">${words}</button></form>`),
+        );
+        expect(text).not.toContain(token);
+        const url = `${api.url}${at(query + before)}`;
+        const sent = await fetch(url, { method: 'POST', headers, redirect: 'manual' });
+        expect([sent.status, sent.headers.get('cache-control'), sent.headers.get('referrer-policy')]).toEqual(
+          [303, 'no-store', 'no-referrer'],
+        );
+        const to = new URL(sent.headers.get('location') ?? '', url);
+        expect(to.origin + to.pathname).toBe(`${api.url}/${path}/${made.id}`);
+        expect([...to.searchParams]).toEqual([
+          ['token', token],
+          ['returned', '1'],
+          ['lang', other],
+        ]);
+      }
+    },
+  );
+
+  test('a copy of the address without the token has the form too', async () => {
+    const { text } = await open('pay_nobody');
+    expect(text).toMatch(/<noscript><h2>This link[\s\S]*<form method="post"><button class="language"/);
+    expect(text.match(/<form/g)).toHaveLength(1);
+    const to = await fetch(`${api.url}/checkout/pay_nobody`, { method: 'POST', redirect: 'manual' });
+    expect([to.status, to.headers.get('location')]).toEqual([303, '?lang=zh']);
+    expect((await open('pay_nobody?lang=zh')).text).toContain('<html lang="zh-Hans">');
+  });
+
+  test.each(['checkout', 'return'])(
     'a broken link to /%s is answered with a page, whose files are there',
     async (path) => {
       const { id } = await pay(api, key);
@@ -73,6 +256,7 @@ describe('the cashier page', () => {
         ]);
         const files = [...answer.text.matchAll(/href="([^"]+)"/g)].map(([, file]) => file ?? '');
         expect(files).toHaveLength(2);
+        expect(answer.text).not.toContain('has ended');
         for (const file of files)
           expect((await fetch(new URL(file, `${api.url}/${path}/${id}`))).status, file).toBe(200);
       }
@@ -110,6 +294,7 @@ describe('the cashier page', () => {
     try {
       const answer = await dead.call(`/checkout/${made.id}?token=${made.clientToken}`);
       expect([answer.status, answer.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8']);
+      expect(answer.text).toContain('<noscript><meta http-equiv="refresh" content="5"></noscript>');
     } finally {
       await dead.close();
     }

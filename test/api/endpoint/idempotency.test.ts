@@ -359,7 +359,7 @@ describe('in progress', () => {
       return await create(payment);
     };
     const first = pay(body, id);
-    await eventually(() => api.workflows.named('awaitNextAction').length > 0);
+    await eventually(() => api.workflows.named('start').length > 0);
     const meanwhile = await pay(body, id, other);
     expect([meanwhile.status, meanwhile.json.code]).toEqual([409, 'idempotency_key_in_progress']);
     expect(Number(meanwhile.headers.get('retry-after'))).toBeGreaterThan(0);

@@ -52,6 +52,7 @@ interface Schema {
 const { api } = await setUp();
 const endpoints = createEndpoints({
   now: () => new Date(),
+  requireSecret: async () => {},
   streams: STREAMS,
   ...api.deps,
   askChannel: createAskChannel(api.deps),
@@ -106,7 +107,7 @@ test('every event is a webhook of it, with its headers, its body and what the an
       'webhook-timestamp',
       'webhook-signature',
     ]);
-    expect(Object.keys(post.responses).sort()).toEqual(['2XX', '409', '410']);
+    expect(Object.keys(post.responses).sort()).toEqual(['2XX', '404', '409', '410']);
     const { schema } = post.requestBody.content['application/json'];
     expect(schema.required).toEqual(['type', 'timestamp', 'data']);
     expect(schema.properties.type.enum).toEqual([type]);

@@ -56,6 +56,99 @@ const cases: readonly [RefusalCode, string, Call][] = [
   ['payment_not_found', '/v1/payments/nobody', {}],
 ];
 
+const ORDER = { id: 'words-1', amount: 1990, currency: 'CNY' };
+test.each<[string, unknown, [path: string, message: RegExp][]]>([
+  [
+    'POST /v1/payments',
+    {},
+    [
+      ['channel', /^is required$/],
+      ['orderId', /^give either orderId or order$/],
+    ],
+  ],
+  [
+    'POST /v1/payments',
+    { order: { ...ORDER, amount: undefined }, channel: 'simulator' },
+    [['order.amount', /^must be /]],
+  ],
+  [
+    'POST /v1/payments',
+    { order: { ...ORDER, currency: null }, channel: 'simulator' },
+    [['order.currency', /^must be a string$/]],
+  ],
+  [
+    'POST /v1/payments',
+    { order: { ...ORDER, subject: '' }, channel: '' },
+    [
+      ['order.subject', /^must have 1 character or more$/],
+      ['channel', /^must have 1 character or more$/],
+    ],
+  ],
+  [
+    'POST /v1/payments',
+    { order: { ...ORDER, subject: 'x'.repeat(129) }, channel: 'simulator' },
+    [['order.subject', /^must have at most 128 characters$/]],
+  ],
+  [
+    'POST /v1/payments',
+    { order: ORDER, channel: 'simulator', metadata: { a: 1 } },
+    [['metadata.a', /^must be a string$/]],
+  ],
+  ['POST /v1/payments', { order: 'words-1', channel: 'simulator' }, [['order', /^must be a JSON object$/]]],
+  [
+    'POST /v1/payments',
+    { order: ORDER, channel: 'simulator', return_url: 'https://shop.example/' },
+    [['return_url', /^is not known here: there are .*\breturnUrl\b/]],
+  ],
+  [
+    'POST /v1/payments',
+    { order: ORDER, channel: 'simulator', payer: { ip: 'localhost' } },
+    [['payer.ip', /^must be an IPv4 or IPv6 address$/]],
+  ],
+  ['POST /v1/payments', [], [['', /^must be a JSON object$/]]],
+  ['GET /v1/orders?limit=2&limit=3', undefined, [['limit', /^must be given once$/]]],
+  ['GET /v1/orders?status=bad', undefined, [['status', /^must be one of unpaid, paying, /]]],
+  ['GET /v1/orders?state=paying', undefined, [['state', /^is not known here: there are .*\bstatus\b/]]],
+])('every mistake is named in words that say what to send: %s %j', async (route, body, expected) => {
+  const [method, path = ''] = route.split(' ');
+  const { status, json: answer } = await api.call(path, { key, ...(method === 'GET' ? {} : { body }) });
+  expect(status).toBe(422);
+  expect(answer.errors.map((error: { path: string }) => error.path)).toEqual(expected.map(([at]) => at));
+  for (const [i, [, message]] of expected.entries()) expect(answer.errors[i].message).toMatch(message);
+  const [first] = answer.errors;
+  expect(answer.detail).toBe(`${first.path || 'The request'}: ${first.message}.`);
+});
+
+test('a channel that the merchant does not have is refused with those that it has', async () => {
+  const { status, json: answer } = await api.call('/v1/payments', {
+    key,
+    body: { order: ORDER, channel: 'Simulator' },
+  });
+  expect([status, answer.code]).toEqual([422, 'unknown_channel']);
+  expect(answer.errors).toEqual([{ path: 'channel', message: 'must be one of simulator, simulator2' }]);
+});
+
+test('a channel that the deployment does not offer any more is not named among those there are', async () => {
+  const { deps } = api;
+  const without = await startTestApi(database.url, {
+    channels: new Map([...deps.channels].filter(([name]) => name !== 'simulator2')),
+  });
+  try {
+    const body = { order: ORDER, channel: 'simulator2' };
+    const { json: answer } = await without.call('/v1/payments', { key, body });
+    expect(answer.errors).toEqual([{ path: 'channel', message: 'must be one of simulator' }]);
+  } finally {
+    await without.close();
+  }
+});
+
+test('an address that is not there, or is not percent-encoded, says where to look', async () => {
+  const missing = await api.call('/v1/payment', { key });
+  expect(missing.json.detail).toMatch(/^There is nothing at \/v1\/payment: .*\/docs /);
+  const broken = await api.call('/v1/orders/50%', { key });
+  expect(broken.json.detail).toMatch(/percent-encoded/);
+});
+
 test.each(cases)('%s: %s %j', async (code, path, call) => {
   const answer = await api.call(path, { key, ...call });
   expect(answer.headers.get('content-type')).toBe('application/problem+json; charset=utf-8');

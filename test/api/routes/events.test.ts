@@ -5,7 +5,9 @@ import { newDeliveryId, newEventId } from '../../../src/domain/ids.ts';
 import type { Prisma } from '../../../src/generated/prisma/client.ts';
 import { removeOld } from '../../../src/ledger/cleanup.ts';
 import { createLedgerClient, type LedgerClient } from '../../../src/ledger/client.ts';
+import { givePlaces } from '../../../src/ledger/feed-places.ts';
 import { createApiKey } from '../../../src/ledger/merchants.ts';
+import { notifyWaiters } from '../../../src/ledger/notify.ts';
 import { eventually, type FreshDatabase, freshDatabase } from '../../support/stack.ts';
 import { newKey, pay, startTestApi, type TestApi } from '../support.ts';
 
@@ -50,10 +52,12 @@ async function contentOf(id: string, asKey = key): Promise<Prisma.JsonObject> {
   return { payment: Object.fromEntries(told) as Prisma.JsonObject, order };
 }
 
-/** An event of a payment, as the ledger writes it. */
+/** An event of a payment, as the ledger writes it: without a place, and its waiters are notified after that. */
 async function record(payment: { id: string }, version = 1, type = 'payment.succeeded', asKey = key) {
-  const { merchantId: owner } = await api.db.payment.findUniqueOrThrow({ where: { id: payment.id } });
-  return await elsewhere.event.create({
+  const { merchantId: owner, orderId } = await api.db.payment.findUniqueOrThrow({
+    where: { id: payment.id },
+  });
+  const row = await elsewhere.event.create({
     data: {
       id: newEventId(),
       merchantId: owner,
@@ -63,6 +67,15 @@ async function record(payment: { id: string }, version = 1, type = 'payment.succ
       data: { ...(await contentOf(payment.id, asKey)), version },
     },
   });
+  await notifyWaiters(elsewhere, owner, orderId, true);
+  return row;
+}
+
+/** The place of an event whose merchant's feed has been read since. */
+async function placeOf(id: string): Promise<bigint> {
+  const { seq } = await api.db.event.findUniqueOrThrow({ where: { id } });
+  if (seq === null) throw new Error(`event ${id} has no place`);
+  return seq;
 }
 
 const feed = (query = '', asKey = key) => api.call(`/v1/events${query}`, { key: asKey });
@@ -214,7 +227,7 @@ describe('the feed', () => {
 
     /** Rows and sequence as they were when `kept` was the last event of all. */
     async function restoreTo(kept: string) {
-      const { seq } = await api.db.event.findUniqueOrThrow({ where: { id: kept } });
+      const seq = await placeOf(kept);
       await api.db.event.deleteMany({ where: { seq: { gt: seq } } });
       await api.db.$executeRaw`SELECT setval('events_seq_seq', ${seq})`;
     }
@@ -252,7 +265,11 @@ describe('the feed', () => {
       const { payment, cursors, kept } = await history(3);
       await restoreTo(kept);
       const stranger = await newKey(api.db);
-      await record(await pay(api, stranger.key), 1, 'payment.closed', stranger.key);
+      const theirs = await record(await pay(api, stranger.key), 1, 'payment.closed', stranger.key);
+      await feed('', stranger.key);
+      expect(Buffer.from(cursors[2] ?? '', 'base64url').toString()).toContain(
+        `events/${await placeOf(theirs.id)}/`,
+      );
       await record(payment, 3);
       expect(await feed(`?after=${cursors[2]}`)).toMatchObject(refused);
     });
@@ -260,6 +277,7 @@ describe('the feed', () => {
     test('also when every event the merchant ever had is lost', async () => {
       const stranger = await newKey(api.db);
       const first = await record(await pay(api, stranger.key), 1, 'payment.closed', stranger.key);
+      await feed('', stranger.key);
       const { cursors } = await history(1);
       await restoreTo(first.id);
       expect(await feed(`?after=${cursors[0]}`)).toMatchObject(refused);
@@ -272,7 +290,9 @@ describe('the feed', () => {
       await api.db.delivery.create({
         data: { id: newDeliveryId(), eventId: again.id, merchantId, paymentId: payment.id },
       });
-      const { seq } = await record(payment, 4);
+      const newer = await record(payment, 4);
+      await givePlaces(api.db, merchantId);
+      const seq = await placeOf(newer.id);
       await api.db.merchant.update({ where: { id: merchantId }, data: { eventsRemovedTo: seq } });
       // A reader that began when all of these had been removed.
       const lost = Buffer.from(`${Buffer.from(cursors[2] ?? '', 'base64url')}/${seq}`).toString('base64url');
@@ -291,7 +311,7 @@ describe('the feed', () => {
 
     test('a cursor without an event’s id, as older ones are, stays valid up to the newest event', async () => {
       const { payment, ids, kept } = await history(3);
-      const { seq } = await api.db.event.findUniqueOrThrow({ where: { id: ids[2] ?? '' } });
+      const seq = await placeOf(ids[2] ?? '');
       const older = (at: bigint) => Buffer.from(`events/${at}`).toString('base64url');
       expect((await feed(`?after=${older(seq)}`)).json.data).toEqual([]);
       await restoreTo(kept);
@@ -374,7 +394,7 @@ describe('the feed with wait', () => {
     expect((await feed(`?after=${nextCursor}&wait=1`)).json).toEqual({ data: [], nextCursor });
   });
 
-  test('hears of an event that is committed late, after one of another merchant with a later place', async () => {
+  test('hears of an event that is committed late, after a later one of another merchant', async () => {
     const stranger = await newKey(api.db);
     const [mine, theirs] = [await pay(api, key), await pay(api, stranger.key)];
     const asked = feed('?wait=60');
@@ -395,7 +415,9 @@ describe('the feed with wait', () => {
           data,
         },
       });
+      await notifyWaiters(elsewhere, stranger.merchantId, theirs.orderId, true);
     });
+    await notifyWaiters(elsewhere, merchantId, mine.orderId, true);
     expect(idsOf((await asked).json)).toEqual([id]);
   });
 });
@@ -476,6 +498,7 @@ describe('a payment’s deliveries', () => {
       outcome: 'agreed',
       statusCode: 200,
       detail: 'It agreed.',
+      answer: null,
       durationMs: 24,
     });
     expect(json.data[1].log.at(-1).detail).toBe('Call 5 failed.');

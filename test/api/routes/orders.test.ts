@@ -256,7 +256,7 @@ describe('a currency that was withdrawn', () => {
     expect([refunded.status, refunded.json.currency]).toEqual([201, 'BGN']);
     // Its sentences have the amount as people write it.
     const timeline = await api.call(`/v1/payments/${paid.id}/timeline`, { key: own.key });
-    expect(timeline.text).toContain('0.50 BGN');
+    expect(timeline.text).toContain('BGN 0.50');
   });
 });
 
@@ -406,7 +406,7 @@ test.each([
   ['metadata.a', { metadata: { a: '\udc00' } }],
   ['metadata.k\u0000', { metadata: { 'k\u0000': 'v' } }],
   ['metadata', { metadata: Object.fromEntries(Array.from({ length: 21 }, (_, i) => [`k${i}`, 'v'])) }],
-  ['expiresInSeconds', { expiresInSeconds: 59 }],
+  ['expiresInSeconds', { expiresInSeconds: 4 }],
   ['expiresInSeconds', { expiresInSeconds: '60' }],
   ['expiresInSeconds', { expiresInSeconds: 1e10 }],
   ['ammount', { ammount: 1 }],

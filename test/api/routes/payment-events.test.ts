@@ -6,9 +6,10 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { Changes } from '../../../src/api/changes.ts';
 import { EventStream, STREAMS, type StreamLimits } from '../../../src/api/http/event-stream.ts';
 import { OPENING_AT_ONCE } from '../../../src/api/http/stream-places.ts';
-import { PrismaClient } from '../../../src/generated/prisma/client.ts';
+import { type Prisma, PrismaClient } from '../../../src/generated/prisma/client.ts';
 import { createLedgerClient, type LedgerClient } from '../../../src/ledger/client.ts';
 import { Connection } from '../../../src/ledger/connection.ts';
+import { notifyWaiters } from '../../../src/ledger/notify.ts';
 import { NET_MS, runningTime } from '../../support/progress.ts';
 import { eventually, type FreshDatabase, freshDatabase, queryOnce } from '../../support/stack.ts';
 import { type Reader, readEvents } from '../event-source.ts';
@@ -56,12 +57,12 @@ function countingClient(url: string, onRead: (sql: string) => void): LedgerClien
     log: [{ emit: 'event', level: 'query' }],
   });
   client.$on('query', ({ query }) => {
-    if (/^SELECT .*"payments"/s.test(query)) onRead(query);
+    if (/^\s*SELECT .*\bpayments\b/s.test(query)) onRead(query);
   });
   return client as unknown as LedgerClient;
 }
 
-/** The client, with something around one table's `findUnique`. */
+/** The client, with something around the reads of one table: `findUnique`, and the statement that reads a payment for its payer. */
 function intercept(
   db: LedgerClient,
   table: 'payment' | 'apiKey',
@@ -73,8 +74,16 @@ function intercept(
         ? (args: never) => around(() => (target.findUnique as (args: never) => Promise<unknown>)(args))
         : Reflect.get(target, property),
   });
+  const queryRaw = (sql: Prisma.Sql, ...values: unknown[]) => {
+    const run = () => db.$queryRaw(sql, ...values);
+    const isRead = table === 'payment' && /FROM payments WHERE id = ANY/.test(sql.sql ?? '');
+    return isRead ? around(run) : run();
+  };
   return new Proxy(db, {
-    get: (target, property) => (property === table ? model : Reflect.get(target, property)),
+    get: (target, property) => {
+      if (property === table) return model;
+      return property === '$queryRaw' ? queryRaw : Reflect.get(target, property);
+    },
   });
 }
 
@@ -84,12 +93,15 @@ const readersOf = async ({ deps }: TestApi): Promise<number> => {
   return Number(/^nodrop_event_stream_readers (\d+)$/m.exec(text)?.[1]);
 };
 
+/** Writes the row as the ledger does it: waiters are notified after that. */
+async function edit(id: string, data: Prisma.PaymentUpdateInput): Promise<void> {
+  const { merchantId, orderId } = await elsewhere.payment.update({ where: { id }, data });
+  await notifyWaiters(elsewhere, merchantId, orderId, false);
+}
+
 /** A change that a merchant sees and that ends nothing. */
 const change = (id: string, detail: string) =>
-  elsewhere.payment.update({
-    where: { id },
-    data: { attention: 'channel_unreachable', attentionSince: new Date(0), attentionDetail: detail },
-  });
+  edit(id, { attention: 'channel_unreachable', attentionSince: new Date(0), attentionDetail: detail });
 
 /** Without the state between the answer and its settling, which a reader may miss: nobody is to pay again, and why is not known yet. */
 const settledOf = ({ events }: Reader) =>
@@ -129,9 +141,9 @@ describe('each change', () => {
     for (const detail of ['one', 'two', 'three']) {
       await change(made.id, detail);
       await eventually(() => merchant.events.at(-1)?.data.attentionDetail === detail);
-      await elsewhere.payment.update({ where: { id: made.id }, data: { nextSweepAt: new Date() } });
+      await edit(made.id, { nextSweepAt: new Date() });
     }
-    await elsewhere.payment.update({ where: { id: made.id }, data: QUIET });
+    await edit(made.id, QUIET);
     await eventually(() => merchant.events.at(-1)?.data.attentionDetail === null);
     await settle(made.id);
     await Promise.all([merchant.ended, payer.ended]);
@@ -476,7 +488,7 @@ describe('a reader that does not read', () => {
       expect(most).toBeLessThan(2 * SIZE);
       slow.resume();
       await closed;
-      await elsewhere.payment.update({ where: { id: made.id }, data: QUIET });
+      await edit(made.id, QUIET);
       await settle(made.id);
       await quick.ended;
       expect(quick.events.at(-1)?.data.status).toBe('succeeded');

@@ -107,10 +107,11 @@ describe('creating', () => {
     const answer = await post(inline());
     expect([answer.status, answer.json.status, answer.json.payUrl]).toEqual([202, 'created', null]);
     expect(answer.json.clientToken).toMatch(/^ct_/);
-    const [call] = api.workflows.named('awaitNextAction');
-    // What is left of eight seconds.
-    expect(call?.args[0]).toBeGreaterThanOrEqual(8_000 - (Date.now() - began));
-    expect(call?.args[0]).toBeLessThanOrEqual(8_000);
+    const [call] = api.workflows.named('start');
+    // It was made by this request, and has what is left of eight seconds.
+    expect(call?.args[0]).toBe(true);
+    expect(call?.args[1]).toBeGreaterThanOrEqual(8_000 - (Date.now() - began));
+    expect(call?.args[1]).toBeLessThanOrEqual(8_000);
   });
 
   test('the channel decides about what it never said it created: 202, and no request waits for its word', async () => {
@@ -121,7 +122,7 @@ describe('creating', () => {
     api.workflows.calls.length = 0;
     const again = await post(body);
     expect([again.status, again.json.id, again.json.status]).toEqual([202, id, 'created']);
-    expect(api.workflows.named('awaitNextAction')).toEqual([]);
+    expect([...api.workflows.named('start'), ...api.workflows.named('awaitNextAction')]).toEqual([]);
   });
 
   test('Temporal is down: 503, the row stays created, and the same request goes on with it', async () => {
@@ -242,7 +243,7 @@ describe('creating', () => {
 
   test.each([
     [404, 'order_not_found', { orderId: 'nobody', order: undefined }, undefined],
-    [422, 'unknown_channel', { channel: 'nobody' }, undefined],
+    [422, 'unknown_channel', { channel: 'nobody' }, 'channel'],
     [422, 'invalid_request', { method: 'cash' }, 'method'],
     [422, 'invalid_request', { order: undefined }, 'orderId'],
     [422, 'invalid_request', { orderId: 'both' }, 'orderId'],
@@ -267,12 +268,23 @@ describe('creating', () => {
     [422, 'invalid_request', { metadata: JSON.parse('{"a":"b","__proto__":{}}') }, 'metadata.__proto__'],
     [422, 'invalid_request', { payer: { ip: 'localhost' } }, 'payer.ip'],
     [422, 'invalid_request', { payer: { name: 'x' } }, 'payer.name'],
-    [422, 'invalid_request', { expiresInSeconds: 59 }, 'expiresInSeconds'],
+    [422, 'invalid_request', { expiresInSeconds: 4 }, 'expiresInSeconds'],
     [422, 'invalid_request', { amount: 5 }, 'amount'],
   ])('%i %s for %j', async (status, code, change, path) => {
     const answer = await post(inline(change));
     expect([answer.status, answer.json.code, answer.json.errors?.[0].path]).toEqual([status, code, path]);
     expect(api.workflows.calls).toEqual([]);
+  });
+
+  test.each([
+    ['cny', 'must be in capitals: CNY'],
+    ['Cny', 'must be in capitals: CNY'],
+    ['yuan', 'must be a currency of ISO 4217, such as CNY'],
+    ['ABC', 'must be a currency of ISO 4217, such as CNY'],
+    ['', 'must be a currency of ISO 4217, such as CNY'],
+  ])('the currency %j is one error, which helps', async (currency, message) => {
+    const answer = await post(inline({ order: { id: newOrderId(), amount: 1, currency } }));
+    expect([answer.status, answer.json.errors]).toEqual([422, [{ path: 'order.currency', message }]]);
   });
 
   test('a currency the channel does not take is refused, also for an order that exists', async () => {

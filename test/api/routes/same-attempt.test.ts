@@ -87,13 +87,19 @@ describe('with less than 30 s left', () => {
     expect([answer.status, asked(), await attemptsOf(made.orderId)]).toEqual([201, [made.id], 2]);
   });
 
-  test('one for the shortest time there is is handed out for as long as it has 30 s', async () => {
-    const { body, made } = await attempt({ expiresInSeconds: 60 });
-    for (const left of [60_000, 45_000, 30_000]) {
+  test.each([
+    ['of live mode is handed out for as long as it has 30 s', 60],
+    ['of test mode is handed out for half of it', 5],
+  ])('one for the shortest time %s', async (_, expiresInSeconds) => {
+    const { body, made } = await attempt({ expiresInSeconds });
+    const whole = expiresInSeconds * 1000;
+    for (const left of [whole, (whole * 3) / 4, whole / 2]) {
       leave(made, left);
       expect((await post(body, late)).json.id).toBe(made.id);
     }
     expect(asked()).toEqual([]);
+    leave(made, whole / 2 - 1);
+    expect((await post(body, late)).json.id).not.toBe(made.id);
   });
 
   test('it is handed out all the same while a new one would end with it: with the order', async () => {

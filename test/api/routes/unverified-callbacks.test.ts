@@ -5,6 +5,7 @@ import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { UNVERIFIED_A_MINUTE } from '../../../src/api/routes/callbacks.ts';
 import { minuteOf, recordUnverified, unverifiedCallback } from '../../../src/ledger/unverified.ts';
 import { eventually, unlessOutOfTime } from '../../support/progress.ts';
+import { queryOnce } from '../../support/stack.ts';
 import { newKey, pay, setUp, simulatorCallback } from '../support.ts';
 
 // Whoever floods the callback address with forgeries gets 401, little room and few queries, and delays nobody.
@@ -205,10 +206,12 @@ test('their rows are taken in the order of their keys, so that two processes nev
     return (await holder.query(text, [address])).rowCount === 1;
   };
   const isOneWaiting = async () => {
-    const { rows } = await holder.query(
+    // Not by `holder`: within its transaction every look is the first one.
+    const waiting = await queryOnce(
+      database.url,
       "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
     );
-    return rows.length === 1;
+    return waiting.length === 1;
   };
   try {
     const { isFirstFree } = await unlessOutOfTime(

@@ -1,0 +1,10 @@
+import { defineSignal, defineUpdate } from '@temporalio/workflow';
+
+/** What the bare workflow is started with and told. */
+
+export const BARE_TASK_QUEUE = 'bench-bare';
+export const BARE_WORKFLOW = 'bare';
+
+/** Resolves when the create activity has finished. */
+export const createdUpdate = defineUpdate<void, []>('created');
+export const paidSignal = defineSignal('paid');

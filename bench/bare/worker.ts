@@ -1,0 +1,18 @@
+// The worker of the bare workflow, as a process of its own; TEMPORAL_ADDRESS says where.
+import { fileURLToPath } from 'node:url';
+import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import { bareActivities } from './activities.ts';
+import { BARE_TASK_QUEUE } from './messages.ts';
+
+Runtime.install({ logger: new DefaultLogger('WARN') });
+const connection = await NativeConnection.connect({ address: process.env.TEMPORAL_ADDRESS ?? '' });
+const worker = await Worker.create({
+  connection,
+  taskQueue: BARE_TASK_QUEUE,
+  workflowsPath: fileURLToPath(new URL('./workflow.ts', import.meta.url)),
+  activities: bareActivities,
+});
+// The runtime ends it on SIGTERM.
+await worker.run();
+await connection.close();
+process.exit(0);

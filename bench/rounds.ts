@@ -1,0 +1,90 @@
+import { cpuByPart } from './cpu.ts';
+
+/** A way to do the same thing again and again, and the processes that do it. */
+export interface Work<Part extends string> {
+  /** Does it once, to the end. */
+  readonly once: () => Promise<void>;
+  readonly pids: Readonly<Record<Part, number>>;
+}
+
+export interface Round<Part extends string> {
+  readonly done: number;
+  readonly seconds: number;
+  /** Used by each part in the time that was measured. */
+  readonly cpuMs: Readonly<Record<Part, number>>;
+}
+
+/** Begun anew when one is done. */
+const AT_ONCE = 16;
+const WARM_UP_MS = 5_000;
+const MEASURED_MS = 20_000;
+const SAY_EVERY_MS = 2_000;
+
+/** Does the work, so many at once, and counts what is done after a warm-up. Resolves when nothing is under way any more. */
+export async function round<Part extends string>(what: string, work: Work<Part>): Promise<Round<Part>> {
+  const began = performance.now();
+  let done = 0;
+  let isOver = false;
+  const loop = async () => {
+    while (!isOver) {
+      await work.once();
+      done += 1;
+    }
+  };
+  const loops = Promise.all(Array.from({ length: AT_ONCE }, loop));
+  const say = setInterval(() => {
+    const seconds = ((performance.now() - began) / 1000).toFixed(0);
+    console.log(`  ${what}: ${seconds} s, ${done} done`);
+  }, SAY_EVERY_MS);
+  try {
+    const mark = () => ({ at: performance.now(), done, cpu: cpuByPart(work.pids) });
+    await Promise.race([loops, pause(WARM_UP_MS)]);
+    const from = mark();
+    await Promise.race([loops, pause(MEASURED_MS)]);
+    const to = mark();
+    isOver = true;
+    await loops;
+    const parts = Object.keys(work.pids) as Part[];
+    const cpuMs = Object.fromEntries(parts.map((part) => [part, to.cpu[part] - from.cpu[part]])) as Record<
+      Part,
+      number
+    >;
+    return { done: to.done - from.done, seconds: (to.at - from.at) / 1000, cpuMs };
+  } finally {
+    isOver = true;
+    clearInterval(say);
+  }
+}
+
+const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
+export interface Rate<Part extends string> {
+  readonly perSecond: number;
+  /** CPU of one, in ms. */
+  readonly cpuMs: Readonly<Record<Part, number>> & { readonly sum: number };
+  readonly rounds: readonly number[];
+}
+
+/** Several rounds as one: how many a second, and the CPU time of each. */
+export function rateOf<Part extends string>(rounds: readonly Round<Part>[]): Rate<Part> {
+  const done = sum(rounds.map((one) => one.done));
+  const parts = Object.keys(rounds[0]?.cpuMs ?? {}) as Part[];
+  const each = parts.map(
+    (part) => [part, rounded(sum(rounds.map(({ cpuMs }) => cpuMs[part])) / done)] as const,
+  );
+  const cpuMs = Object.fromEntries(each) as Record<Part, number>;
+  return {
+    perSecond: rounded(done / sum(rounds.map(({ seconds }) => seconds))),
+    cpuMs: { ...cpuMs, sum: rounded(sum(each.map(([, ms]) => ms))) },
+    rounds: rounds.map((one) => rounded(one.done / one.seconds)),
+  };
+}
+
+const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0);
+const rounded = (number: number): number => Number(number.toFixed(1));
+
+/** For a person. */
+export function describeRate<Part extends string>({ perSecond, cpuMs }: Rate<Part>): string {
+  const parts = Object.entries<number>(cpuMs).map(([part, ms]) => `${part} ${ms}`);
+  return `${perSecond} a second; ms of CPU each: ${parts.join(', ')}`;
+}

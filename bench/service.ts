@@ -1,0 +1,101 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Client, Connection } from '@temporalio/client';
+import { createChannels } from '../src/channels/registry.ts';
+import type { Config } from '../src/config.ts';
+import { createLedgerClient, type LedgerClient } from '../src/ledger/client.ts';
+import { createApiKey, ensureMerchant } from '../src/ledger/merchants.ts';
+import { loadStackConfig } from '../src/stack/embedded-secrets.ts';
+import { applyMigrations } from '../src/stack/migrate.ts';
+import { freePort } from '../src/stack/ports.ts';
+import { startPostgres } from '../src/stack/postgres.ts';
+import { startPrograms } from '../src/stack/programs.ts';
+import { startStack } from '../src/stack/stack.ts';
+import { Supervisor } from '../src/stack/supervisor.ts';
+import { atEnd } from './ending.ts';
+import { APPLICATION_NAME } from './statement-log.ts';
+
+const PORTS = [
+  'PORT',
+  'NODROP_ADMIN_PORT',
+  'NODROP_SIMULATOR_PORT',
+  'NODROP_POSTGRES_PORT',
+  'NODROP_TEMPORAL_PORT',
+  'NODROP_TEMPORAL_UI_PORT',
+];
+/** A loaded machine starts a process in more than the usual minute. */
+const START_PATIENCE_MS = 300_000;
+
+/** Each part a process of its own on free ports, with a data folder that is removed at the end. */
+export interface Service {
+  readonly config: Config;
+  readonly supervisor: Supervisor;
+  /** The pool of the bench itself, under a name of its own. */
+  readonly db: LedgerClient;
+  readonly temporal: Client;
+}
+
+export interface BenchMerchant {
+  readonly id: string;
+  readonly name: string;
+  readonly key: string;
+}
+
+async function claim(env: Readonly<Record<string, string>>) {
+  const home = mkdtempSync(join(tmpdir(), 'nodrop-bench-'));
+  const ports: Record<string, string> = {};
+  for (const name of PORTS) ports[name] = String(await freePort());
+  // The supervisor's children have our environment.
+  for (const name of Object.keys(process.env)) {
+    const isKept = name === 'NODROP_TEMPORAL_CLI';
+    if (!isKept && /^(NODROP_|TEMPORAL_|DATABASE_URL$|PORT$)/.test(name)) delete process.env[name];
+  }
+  Object.assign(process.env, { NODROP_HOME: home, NODROP_LOG_LEVEL: 'warn', ...ports, ...env });
+  const config = loadStackConfig();
+  const supervisor = await Supervisor.claim(home, console.error, START_PATIENCE_MS);
+  atEnd(async () => {
+    await supervisor.stop();
+    rmSync(home, { recursive: true, force: true });
+  });
+  return { config, supervisor };
+}
+
+function ledgerOf(config: Config): LedgerClient {
+  const db = createLedgerClient(config.databaseUrl, APPLICATION_NAME);
+  atEnd(() => db.$disconnect());
+  return db;
+}
+
+/**
+ * PostgreSQL, Temporal, simulator, API and worker.
+ * @param env settings of them all; those of the user do not count, so that every run is the same
+ */
+export async function startService(env: Readonly<Record<string, string>> = {}): Promise<Service> {
+  console.log('Starting PostgreSQL, Temporal, the simulator, the API and a worker ...');
+  const { config, supervisor } = await claim(env);
+  await startStack(supervisor, config);
+  await startPrograms(supervisor, config, 'log');
+  const connection = Connection.lazy({ address: config.temporal.address });
+  atEnd(() => connection.close());
+  const temporal = new Client({ connection, namespace: config.temporal.namespace });
+  return { config, supervisor, db: ledgerOf(config), temporal };
+}
+
+/** PostgreSQL alone, with all migrations. */
+export async function startDatabase(): Promise<Omit<Service, 'temporal'>> {
+  console.log('Starting PostgreSQL ...');
+  const { config, supervisor } = await claim({});
+  await startPostgres(supervisor, config.home, config.stack.postgresPort);
+  await applyMigrations(config.databaseUrl);
+  return { config, supervisor, db: ledgerOf(config) };
+}
+
+/** A merchant with an account at every channel, and a key of its own. */
+export async function makeMerchant(
+  { config, db }: Pick<Service, 'config' | 'db'>,
+  name: string,
+): Promise<BenchMerchant> {
+  const { merchant } = await ensureMerchant(db, name, [...createChannels(config).keys()]);
+  return { id: merchant.id, name, key: (await createApiKey(db, merchant.id, 'merchant')).key };
+}

@@ -1,0 +1,157 @@
+import { createLedgerClient } from '../src/ledger/client.ts';
+import { Connection } from '../src/ledger/connection.ts';
+import { settlePayment } from '../src/ledger/payments.ts';
+import { atEnd } from './ending.ts';
+import { insertPayments } from './many-payments.ts';
+import { type BenchMerchant, makeMerchant, startDatabase } from './service.ts';
+import { APPLICATION_NAME } from './statement-log.ts';
+
+const SETTLERS = 32;
+/** Each is a process's worth of connections: a client has 20. */
+const LEDGER_CLIENTS = 2;
+/** More than can settle at once: nobody waits for a merchant. */
+const MERCHANTS = 40;
+const PAYMENTS = 40_000;
+/** Added to each flush of the WAL, as a slower disk would. */
+const FLUSHES_MS = [0, 4] as const;
+const ROUNDS = 2;
+const ROUND_MS = 10_000;
+const SAY_EVERY_MS = 2_000;
+/** Commits of one client alone, to see what a flush takes. */
+const COMMITS = 100;
+
+interface Rates {
+  readonly flushMs: number;
+  /** Median of a commit of one row by one client alone. */
+  readonly commitMs: number;
+  /** By the ledger's `settlePayment`. */
+  readonly settledPerSecond: number;
+  /** How much of its time the process of the settlers was busy: near 1 it is what limits the rate, not the database. */
+  readonly settlersBusy: number;
+  /** One UPDATE of a payment, each in a transaction of its own, without any of our code. */
+  readonly updatedPerSecond: number;
+}
+
+/** Payments settled at once on one database, with a flush as it is here, and with a slower one. */
+export async function settlers(): Promise<object> {
+  const { config, db } = await startDatabase();
+  const connect = async () => {
+    const connection = new Connection({
+      connectionString: config.databaseUrl,
+      application_name: APPLICATION_NAME,
+    });
+    await connection.connect();
+    atEnd(() => connection.end());
+    return connection;
+  };
+  const connection = await connect();
+  const merchants: BenchMerchant[] = [];
+  for (let n = 1; n <= MERCHANTS; n++) merchants.push(await makeMerchant({ config, db }, `merchant-${n}`));
+  console.log(`Making ${PAYMENTS} payments ...`);
+  await insertPayments({ connection, merchants, from: 1, to: PAYMENTS, state: 'paid' });
+  await connection.query('vacuum analyze orders, payments');
+  const ledgers = Array.from({ length: LEDGER_CLIENTS }, () => {
+    const ledger = createLedgerClient(config.databaseUrl, APPLICATION_NAME);
+    atEnd(() => ledger.$disconnect());
+    return ledger;
+  });
+  const raw = await Promise.all(Array.from({ length: SETTLERS }, connect));
+
+  let next = 0;
+  /** Each payment is settled once. */
+  const settle = async (settler: number) => {
+    next += 1;
+    const ledger = ledgers[settler % ledgers.length];
+    // As `insertPayments` has made them. With its owner, as the payment's workflow knows it: nothing is read before the lock.
+    const payment = { paymentId: `p${next}`, orderId: `o${next}` };
+    const merchant = merchants[next % merchants.length];
+    if (ledger === undefined || merchant === undefined || next > PAYMENTS)
+      throw new Error('The payments are used up.');
+    await settlePayment(ledger, { ...payment, merchantId: merchant.id }, new Date());
+  };
+  const update = async (settler: number) => {
+    await raw[settler]?.query('update payments set updated_at = now() where id = $1', [
+      `p${PAYMENTS - settler}`,
+    ]);
+  };
+
+  const rounds: Rates[] = [];
+  for (let n = 1; n <= ROUNDS; n++) {
+    for (const flushMs of FLUSHES_MS) {
+      await setFlush(connection, flushMs);
+      const what = `${flushMs} ms more of flush, round ${n} of ${ROUNDS}`;
+      const commitMs = await commitTime(connection);
+      const settled = await atOnce(`settled, ${what}`, settle);
+      const updated = await atOnce(`updated, ${what}`, update);
+      rounds.push({
+        flushMs,
+        commitMs,
+        settledPerSecond: settled.perSecond,
+        settlersBusy: settled.busy,
+        updatedPerSecond: updated.perSecond,
+      });
+    }
+  }
+  for (const { flushMs, settledPerSecond, updatedPerSecond, commitMs } of rounds) {
+    console.log(
+      `${flushMs} ms more (a commit takes ${commitMs}): ${settledPerSecond} settled and ${updatedPerSecond} updated a second`,
+    );
+  }
+  return { settlers: SETTLERS, merchants: MERCHANTS, rounds };
+}
+
+/**
+ * `commit_delay` is what whoever flushes the WAL waits before it does, while all others wait for it, as they would for a
+ * disk; with `commit_siblings` 0 it waits also when it is alone.
+ */
+async function setFlush(connection: Connection, flushMs: number): Promise<void> {
+  await connection.query(`alter system set commit_delay = ${flushMs * 1000}`);
+  await connection.query('alter system set commit_siblings = 0');
+  await connection.query('select pg_reload_conf()');
+  for (;;) {
+    const { rows } = await connection.query<{ delay: string }>(
+      "select current_setting('commit_delay') as delay",
+    );
+    if (Number(rows[0]?.delay) === flushMs * 1000) return;
+  }
+}
+
+/** In ms, the median. */
+async function commitTime(connection: Connection): Promise<number> {
+  const times: number[] = [];
+  for (let n = 0; n < COMMITS; n++) {
+    const from = performance.now();
+    await connection.query("update merchants set name = name where name = 'merchant-1'");
+    times.push(performance.now() - from);
+  }
+  return Number((times.sort((a, b) => a - b)[COMMITS / 2] ?? 0).toFixed(1));
+}
+
+/** Everybody does it again and again. */
+async function atOnce(
+  what: string,
+  once: (settler: number) => Promise<void>,
+): Promise<{ perSecond: number; busy: number }> {
+  const from = performance.now();
+  const loop = performance.eventLoopUtilization();
+  let done = 0;
+  const say = setInterval(
+    () => console.log(`  ${what}: ${((performance.now() - from) / 1000).toFixed(0)} s, ${done} done`),
+    SAY_EVERY_MS,
+  );
+  try {
+    await Promise.all(
+      Array.from({ length: SETTLERS }, async (_, settler) => {
+        while (performance.now() - from < ROUND_MS) {
+          await once(settler);
+          done += 1;
+        }
+      }),
+    );
+  } finally {
+    clearInterval(say);
+  }
+  const busy = performance.eventLoopUtilization(loop).utilization;
+  const perSecond = done / ((performance.now() - from) / 1000);
+  return { perSecond: Math.round(perSecond), busy: Number(busy.toFixed(2)) };
+}

@@ -1,0 +1,41 @@
+// What the two parts of the client share. Not in the package: what index.js exports beside index.d.ts is for server.js alone.
+import type { CallOptions, ClientOptions, WaitOptions } from './index.d.ts';
+
+/** The calls that both parts make. */
+export interface Connected {
+  call(
+    path: string,
+    options: CallOptions & {
+      readonly method?: string | undefined;
+      readonly token?: string | undefined;
+      readonly body?: unknown;
+      readonly headers?: Record<string, string> | undefined;
+    },
+    // biome-ignore lint/suspicious/noExplicitAny: each caller states the type of its answer.
+  ): Promise<any>;
+  getPayment(
+    id: string,
+    options?: CallOptions & { readonly token?: string | undefined; readonly wait?: number | undefined },
+    // biome-ignore lint/suspicious/noExplicitAny: a PaymentForPayer with a token, a Payment with a key.
+  ): Promise<any>;
+  waitForResult(
+    id: string,
+    // biome-ignore lint/suspicious/noExplicitAny: as above.
+    options?: WaitOptions<any> & { readonly token?: string | undefined },
+    // biome-ignore lint/suspicious/noExplicitAny: as above.
+  ): Promise<any>;
+  hint(id: string, options?: CallOptions & { readonly token?: string | undefined }): Promise<void>;
+  switchChannel(
+    id: string,
+    to: { readonly channel: string; readonly method?: string | undefined },
+    options?: CallOptions & { readonly token?: string | undefined },
+    // biome-ignore lint/suspicious/noExplicitAny: a SwitchedPayment with a token.
+  ): Promise<any>;
+}
+
+declare module './index.d.ts' {
+  export function connect(options: ClientOptions & { readonly key?: string }): Connected;
+
+  /** Milliseconds to pause after so many failed tries, no less than the error asks for. */
+  export function pauseAfter(error: unknown, before: number): number;
+}

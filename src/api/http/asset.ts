@@ -1,0 +1,53 @@
+import { createHash } from 'node:crypto';
+import { extname } from 'node:path';
+import { promisify } from 'node:util';
+import { brotliCompress, constants, gzip } from 'node:zlib';
+import type { RequestHandler } from 'express';
+
+/** What a file may be sent as, the best first. */
+const ENCODINGS = ['br', 'gzip'] as const;
+
+type Encoding = (typeof ENCODINGS)[number];
+
+/** Compressed already. */
+const PACKED = new Set(['.png']);
+
+/** Nearly as small as with the highest quality, and ten times as quick. */
+const QUALITY = 9;
+
+const COMPRESS: Readonly<Record<Encoding, (content: Buffer) => Promise<Buffer>>> = {
+  br: (content) =>
+    promisify(brotliCompress)(content, { params: { [constants.BROTLI_PARAM_QUALITY]: QUALITY } }),
+  gzip: (content) => promisify(gzip)(content, { level: QUALITY }),
+};
+
+/**
+ * Sends a file of our pages, compressed where the browser takes that, or 304 where it has it. It is compressed once,
+ * with the first request for it. Each form of it has an ETag of its own, as caches and `If-None-Match` compare bytes.
+ * @param name its extension says the type
+ * @param cacheControl the header
+ */
+export function asset(name: string, content: string | Buffer, cacheControl: string): RequestHandler {
+  const original = Buffer.from(content);
+  const hash = createHash('sha256').update(original).digest('base64url');
+  const encodings = PACKED.has(extname(name)) ? [] : ENCODINGS;
+  const made = new Map<Encoding, Promise<Buffer>>();
+  const compressed = (encoding: Encoding) => {
+    const known = made.get(encoding) ?? COMPRESS[encoding](original);
+    made.set(encoding, known);
+    return known;
+  };
+  return async (request, response) => {
+    const encoding = encodings.find((one) => request.acceptsEncodings(one) !== false);
+    response.set({
+      'Cache-Control': cacheControl,
+      ETag: encoding === undefined ? `"${hash}"` : `"${hash}-${encoding}"`,
+    });
+    if (encodings.length > 0) response.vary('Accept-Encoding');
+    if (request.fresh) return void response.status(304).end();
+    response.type(extname(name));
+    if (encoding === undefined) return void response.send(original);
+    const body = await compressed(encoding);
+    response.set('Content-Encoding', encoding).send(body);
+  };
+}

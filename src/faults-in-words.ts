@@ -1,0 +1,53 @@
+import type { z } from 'zod';
+
+/**
+ * What is wrong with a value that a schema refuses, as the end of a sentence that says what to give instead. To be passed
+ * as `error` to `safeParse`: words of the schema itself count before these, Zod's own after them.
+ */
+export const faultsInWords: z.core.$ZodErrorMap = (issue) => {
+  switch (issue.code) {
+    case 'invalid_type':
+      return issue.input === undefined ? 'is required' : TYPES[issue.expected];
+    case 'invalid_value':
+      return issue.values.length === 1
+        ? `must be ${String(issue.values[0])}`
+        : `must be one of ${issue.values.join(', ')}`;
+    case 'too_small':
+      return bound(issue.origin, issue.minimum, 'or more');
+    case 'too_big':
+      return bound(issue.origin, issue.maximum, 'at most');
+    case 'unrecognized_keys': {
+      const known = knownKeys(issue.inst);
+      return known.length === 0 ? 'is not known here' : `is not known here: there are ${known.join(', ')}`;
+    }
+    default:
+      return undefined;
+  }
+};
+
+const TYPES: Readonly<Record<string, string>> = {
+  string: 'must be a string',
+  number: 'must be a number',
+  int: 'must be a whole number',
+  boolean: 'must be true or false',
+  object: 'must be a JSON object',
+  record: 'must be a JSON object',
+  array: 'must be an array',
+};
+
+/** What is counted, of values that are bound by how much is in them. */
+const COUNTED: Readonly<Record<string, string>> = { string: 'character', array: 'entry', set: 'entry' };
+
+function bound(origin: string, value: number | bigint, side: 'or more' | 'at most'): string {
+  const counted = COUNTED[origin];
+  if (counted === undefined)
+    return side === 'at most' ? `must be at most ${value}` : `must be ${value} or more`;
+  const things = `${value} ${value === 1 ? counted : counted.replace(/y?$/, (y) => (y === '' ? 's' : 'ies'))}`;
+  return side === 'at most' ? `must have at most ${things}` : `must have ${things} or more`;
+}
+
+/** The fields of the object that has an unknown one. */
+function knownKeys(schema: unknown): string[] {
+  const { _zod: internals } = (schema ?? {}) as { _zod?: { def: { shape?: object } } };
+  return Object.keys(internals?.def.shape ?? {});
+}

@@ -1,0 +1,190 @@
+import { EVENT_TYPES, type EventType } from '../domain/event.ts';
+import { automaticRefundId, newEventId, newPaymentId, requestedRefundId } from '../domain/ids.ts';
+import { sayAmount } from '../domain/money.ts';
+import { json } from './client.ts';
+import { type EventContent, eventMessage, orderData, paymentData, refundData } from './event-data.ts';
+import { versionAfter } from './events.ts';
+import type { Event, Order, Payment, Refund } from './rows.ts';
+
+/** Events of a payment that does not exist, made of rows by the same code as those that are told. */
+
+/** The body of an event; `test` marks one that is about nothing. */
+export type EventBody = ReturnType<typeof eventMessage> & { readonly test?: true };
+
+const AMOUNT = 1990n;
+const CURRENCY = 'CNY';
+
+/** One of each type for docs/events, each as the ledger could write it: the same text every time. */
+export const sampleEvents = (): ReadonlyMap<EventType, EventBody> =>
+  new Map(
+    EVENT_TYPES.map((type) => {
+      const at = new Date('2026-11-21T10:00:02.113Z');
+      return [type, toBody(type, sample(type, 'order-1001', 'pay_01KAKD7Z7C8Q6W4Y9V5T3R1P0N', at), at)];
+    }),
+  );
+
+/**
+ * One of each type for `merchants test-event`, with its `webhook-id`. Three things keep them from changing an order: they
+ * are marked, their orders and payments exist nowhere, and none pays its order. So the success shows its payment as it is
+ * after a refund of everything, which no other event of that type does; the others are as the samples.
+ * @param now when they happened
+ */
+export const testEvents = (now: Date): { readonly id: string; readonly body: EventBody }[] =>
+  EVENT_TYPES.map((type) => {
+    const paymentId = newPaymentId();
+    // Of a refund of everything, without the refund.
+    const of = type === 'payment.succeeded' ? 'refund.succeeded' : type;
+    const rows = sample(of, `nodrop-test-${paymentId}`, paymentId, now);
+    const { data, ...head } = toBody(type, rows, now);
+    return { id: newEventId(), body: { ...head, test: true, data } };
+  });
+
+/** The columns that an event shows. */
+interface Rows {
+  readonly payment: Partial<Payment>;
+  readonly order: Partial<Order>;
+  readonly refund?: Partial<Refund>;
+}
+
+function toBody(type: EventType, { payment, order, refund }: Rows, at: Date): EventBody {
+  const content: EventContent = {
+    payment: paymentData(payment as Payment),
+    order: orderData(order as Order),
+    ...(type.startsWith('refund.') ? { refund: refundData(refund as Refund) } : {}),
+  };
+  // None of them had an event before it in the same second.
+  const version = versionAfter({ eventVersion: 0, createdAt: payment.createdAt as Date }, at);
+  return eventMessage({ type, createdAt: at, data: json(content), version } as Event);
+}
+
+/** What there is at the end of a history that ends with an event of this type. */
+function sample(type: EventType, orderId: string, paymentId: string, at: Date): Rows {
+  const before = (seconds: number) => new Date(at.getTime() - seconds * 1000);
+  const created = (secondsAgo: number) => ({
+    createdAt: before(secondsAgo),
+    expiresAt: before(secondsAgo - 1800),
+  });
+  const unpaid = {
+    id: paymentId,
+    orderId,
+    channel: 'simulator',
+    method: 'wallet',
+    amount: AMOUNT,
+    currency: CURRENCY,
+    refundedAmount: 0n,
+    ...created(60),
+    orderUpdate: null,
+    paidAt: null,
+    settledBy: null,
+    channelPaymentId: null,
+    receivedAmount: null,
+    receivedCurrency: null,
+    attention: null,
+    attentionSince: null,
+    attentionDetail: null,
+    metadata: {},
+    settledAt: null,
+    orderUpdatedAt: null,
+    cancelRequestedAt: null,
+    recoveredAt: null,
+  } satisfies Partial<Payment>;
+  const paid = (secondsAgo: number, orderUpdate: Payment['orderUpdate']) => ({
+    ...unpaid,
+    status: 'succeeded' as const,
+    orderUpdate,
+    paidAt: before(secondsAgo + 2),
+    settledBy: 'callback' as const,
+    channelPaymentId: 'sim_1001',
+    receivedAmount: AMOUNT,
+    receivedCurrency: CURRENCY,
+    settledAt: before(secondsAgo),
+    // Once the order service has agreed, or where it is not asked.
+    orderUpdatedAt: orderUpdate === 'pending' ? null : before(secondsAgo),
+  });
+  const shown = (attention: Payment['attention'], attentionDetail: string) => ({
+    ...{ attention, attentionDetail, attentionSince: at },
+  });
+  const unpaidOrder = {
+    id: orderId,
+    amount: AMOUNT,
+    currency: CURRENCY,
+    subject: 'Coffee',
+    status: 'unpaid',
+    paidPaymentId: null,
+    paidAt: null,
+    metadata: {},
+    createdAt: before(60),
+    expiresAt: null,
+    cancelRequestedAt: null,
+    recoveredAt: null,
+  } satisfies Partial<Order>;
+  const cancel = { cancelRequestedAt: before(30) };
+  const cancelledOrder = { ...unpaidOrder, ...cancel, status: 'cancelled' as const };
+  const refund = {
+    paymentId,
+    amount: AMOUNT,
+    askedAmount: null,
+    currency: CURRENCY,
+    note: null,
+    replacedBy: null,
+    createdAt: before(5),
+    settledAt: at,
+  } satisfies Partial<Refund>;
+
+  switch (type) {
+    case 'payment.succeeded': {
+      const payment = paid(0, 'pending');
+      const order = {
+        ...unpaidOrder,
+        ...{ status: 'succeeded' as const, paidPaymentId: paymentId, paidAt: payment.paidAt },
+      };
+      return { payment, order };
+    }
+    case 'payment.conflict': {
+      const why = 'The order was already cancelled when the money came in; it is owed back.';
+      const payment = { ...paid(0, 'conflict'), ...cancel, ...shown('order_conflict', why) };
+      return { payment, order: cancelledOrder };
+    }
+    case 'payment.review': {
+      const why = 'The money came in after the payment had ended; the merchant wants to decide.';
+      const times = created(1830);
+      const payment = { ...paid(0, 'review'), ...times, ...shown('late_payment_review', why) };
+      return { payment, order: { ...unpaidOrder, createdAt: times.createdAt } };
+    }
+    case 'payment.failed':
+      return { payment: { ...unpaid, status: 'failed' }, order: unpaidOrder };
+    case 'payment.cancelled':
+      return { payment: { ...unpaid, ...cancel, status: 'cancelled' }, order: cancelledOrder };
+    case 'payment.closed': {
+      const times = created(1801);
+      const payment = { ...unpaid, ...times, status: 'closed' as const };
+      return { payment, order: { ...unpaidOrder, createdAt: times.createdAt } };
+    }
+    case 'refund.succeeded': {
+      const times = created(3600);
+      const payment = { ...paid(3550, 'applied'), ...times, refundedAmount: AMOUNT };
+      const order = {
+        ...{ ...unpaidOrder, createdAt: times.createdAt },
+        ...{ status: 'refunded' as const, paidPaymentId: paymentId, paidAt: payment.paidAt },
+      };
+      const request = {
+        merchantId: 'mer_sample',
+        paymentId,
+        idempotencyKey: 'sample',
+        amount: 'all' as const,
+      };
+      const requested = { id: requestedRefundId(request), status: 'succeeded', reason: 'requested' } as const;
+      const given = { ...refund, ...requested, failure: null, channelRefundId: 'sim_2001' };
+      return { payment, order, refund: given };
+    }
+    case 'refund.failed': {
+      const id = automaticRefundId(paymentId);
+      const failure = 'The account of the payer is closed.';
+      const why = `The channel refused refund ${id} of ${sayAmount(AMOUNT, CURRENCY)}: ${failure}`;
+      const payment = { ...paid(5, 'conflict'), ...cancel, ...shown('refund_failing', why) };
+      const owed = { id, status: 'failed', reason: 'late_payment' } as const;
+      const refused = { ...refund, ...owed, failure, channelRefundId: null };
+      return { payment, order: cancelledOrder, refund: refused };
+    }
+  }
+}

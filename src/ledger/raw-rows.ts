@@ -1,0 +1,178 @@
+import { Prisma } from '../generated/prisma/client.ts';
+import type { LedgerClient, LedgerTx } from './client.ts';
+import type { Callback, Order, Payment, Refund } from './rows.ts';
+import type { Note } from './timeline.ts';
+
+/**
+ * Rows of raw statements: the one place where a row that PostgreSQL gives as JSON (`to_jsonb`) becomes one of rows.ts, and
+ * where a row, or what changes of it, becomes SQL.
+ */
+
+/** The columns that are no text, number or boolean; a column that is missing here does not compile. */
+type Kinds<Row> = {
+  readonly [Name in keyof Row as Kind<Row[Name]> extends never ? never : Name]: Kind<Row[Name]>;
+};
+type Kind<Value> =
+  Extract<Value, Date> extends never
+    ? Extract<Value, bigint> extends never
+      ? Prisma.JsonObject extends Value
+        ? 'json'
+        : never
+      : 'bigint'
+    : 'time';
+
+interface Table<Row> {
+  readonly name: string;
+  readonly kinds: Kinds<Row>;
+}
+
+/** Without the body, which nobody reads again. */
+export type StoredCallback = Omit<Callback, 'body'>;
+
+export const ORDERS: Table<Order> = {
+  name: 'orders',
+  kinds: {
+    amount: 'bigint',
+    paidAt: 'time',
+    metadata: 'json',
+    expiresAt: 'time',
+    cancelRequestedAt: 'time',
+    recoveredAt: 'time',
+    nextSweepAt: 'time',
+    createdAt: 'time',
+    updatedAt: 'time',
+  },
+};
+
+export const PAYMENTS: Table<Payment> = {
+  name: 'payments',
+  kinds: {
+    amount: 'bigint',
+    nextAction: 'json',
+    receivedAmount: 'bigint',
+    payerAmount: 'bigint',
+    refundedAmount: 'bigint',
+    channelAnsweredAt: 'time',
+    channelStateSince: 'time',
+    channelErrorSince: 'time',
+    channelAnswer: 'json',
+    attentionSince: 'time',
+    payer: 'json',
+    metadata: 'json',
+    lastHintAt: 'time',
+    lastQueryDueAt: 'time',
+    nextSweepAt: 'time',
+    workflowBusySince: 'time',
+    createdAt: 'time',
+    expiresAt: 'time',
+    paidAt: 'time',
+    settledAt: 'time',
+    orderUpdatedAt: 'time',
+    cancelRequestedAt: 'time',
+    endedAt: 'time',
+    recoveredAt: 'time',
+    updatedAt: 'time',
+  },
+};
+
+export const CALLBACKS: Table<StoredCallback> = {
+  name: 'callbacks',
+  kinds: { answer: 'json', receivedAt: 'time', deliveredAt: 'time', nextSweepAt: 'time' },
+};
+
+export const REFUNDS: Table<Refund> = {
+  name: 'refunds',
+  kinds: {
+    amount: 'bigint',
+    askedAmount: 'bigint',
+    askedAt: 'time',
+    unknownSince: 'time',
+    nextSweepAt: 'time',
+    createdAt: 'time',
+    settledAt: 'time',
+    updatedAt: 'time',
+  },
+};
+
+/** A row as `to_jsonb` gives it, by the names of the columns. */
+export type RawRow = Readonly<Record<string, unknown>>;
+
+export function readRow<Row>({ kinds }: Table<Row>, raw: RawRow): Row {
+  return Object.fromEntries(
+    Object.entries(raw).map(([column, value]) => {
+      const name = column.replaceAll(/_(.)/g, (_, letter: string) => letter.toUpperCase());
+      const kind = (kinds as Record<string, string | undefined>)[name];
+      if (value === null) return [name, null];
+      if (kind === 'time') return [name, new Date(value as string)];
+      if (kind === 'bigint') return [name, BigInt(value as number)];
+      return [name, value];
+    }),
+  ) as Row;
+}
+
+/** What a row is written with. An `increment` counts what the row has then. */
+export type Changes<Row> = { readonly [Name in keyof Row]?: Row[Name] | object | { increment: number } };
+
+const columnOf = (name: string) =>
+  Prisma.raw(`"${name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}"`);
+
+function sqlOf<Row>({ kinds }: Table<Row>, name: string, value: unknown): Prisma.Sql {
+  const kind = (kinds as Record<string, string | undefined>)[name];
+  if (kind === 'json') return Prisma.sql`${value == null ? null : JSON.stringify(value)}::jsonb`;
+  if (kind === 'time') return Prisma.sql`${value}::timestamptz`;
+  if (kind === 'bigint') return Prisma.sql`${value}::bigint`;
+  return Prisma.sql`${value}`;
+}
+
+const given = (changes: object): [string, unknown][] =>
+  Object.entries(changes).filter(([, value]) => value !== undefined);
+
+/** `"a", "b"`, and the values for them. */
+export function columnsAndValues<Row>(
+  table: Table<Row>,
+  row: Changes<Row>,
+): { columns: Prisma.Sql; values: Prisma.Sql } {
+  const fields = given(row);
+  return {
+    columns: Prisma.join(fields.map(([name]) => columnOf(name))),
+    values: Prisma.join(fields.map(([name, value]) => sqlOf(table, name, value))),
+  };
+}
+
+/** `"a" = ..., "b" = ...` */
+export function assignments<Row>(table: Table<Row>, changes: Changes<Row>): Prisma.Sql {
+  return Prisma.join(
+    given(changes).map(([name, value]) => {
+      const column = columnOf(name);
+      const isCount = table.kinds[name as keyof Kinds<Row>] === undefined && isIncrement(value);
+      return isCount
+        ? Prisma.sql`${column} = ${Prisma.raw(`${table.name}."${column.sql.slice(1, -1)}"`)} + ${value.increment}::int`
+        : Prisma.sql`${column} = ${sqlOf(table, name, value)}`;
+    }),
+  );
+}
+
+const isIncrement = (value: unknown): value is { increment: number } =>
+  typeof value === 'object' && value !== null && 'increment' in value;
+
+/** Rows of the timeline, of the payment of each row of `source`, which has its id as `payment_id`. */
+export function notesOf(source: Prisma.Sql, notes: readonly Note[]): Prisma.Sql {
+  const rows = notes.map(({ kind, detail, at, data }) => ({ kind, detail, at: at.toISOString(), data }));
+  return Prisma.sql`
+    INSERT INTO timeline (payment_id, kind, detail, at, data)
+    SELECT ${source}.payment_id, note.kind, note.detail, note.at, note.data
+    FROM ${source}, ROWS FROM (
+      jsonb_to_recordset(${JSON.stringify(rows)}::jsonb) AS (kind text, detail text, at timestamptz, data jsonb)
+    ) WITH ORDINALITY AS note (kind, detail, at, data, place)
+    ORDER BY note.place`;
+}
+
+/** The order's lock, and nothing else: what is decided on is read in a later statement. */
+export async function takeOrderLock(tx: LedgerTx, merchantId: string, orderId: string): Promise<void> {
+  await tx.$queryRaw`SELECT 1 FROM orders WHERE merchant_id = ${merchantId} AND id = ${orderId} FOR UPDATE`;
+}
+
+/** The rows of a raw statement. */
+export async function rowsOf<Row>(db: LedgerClient | LedgerTx, sql: Prisma.Sql): Promise<Row[]> {
+  return await db.$queryRaw<Row[]>(sql);
+}

@@ -1,0 +1,116 @@
+import { createHmac, timingSafeEqual } from 'node:crypto';
+import { type Config, ConfigError } from '../config.ts';
+import { openSecret, UnreadableSecret } from '../order-service/secrets.ts';
+import type { LedgerClient } from './client.ts';
+
+/**
+ * The database knows a fingerprint of the NODROP_SECRET that its signing secrets are encrypted and its client tokens are
+ * made with. A process that has another secret must not write: nobody else could read what it wrote.
+ */
+
+/** The process has another NODROP_SECRET than the database. The message says where the right one is, and never what it is. */
+export class WrongSecret extends ConfigError {}
+
+/** Where a process has its secret from. */
+export type OwnSecret = Pick<Config, 'secret' | 'secretFile' | 'embeddedDatabase'>;
+
+const ID = 1;
+
+/** HMAC-SHA256 under the secret, hex: it confirms a guess of the secret, and says nothing else of it. */
+export const fingerprintOf = (secret: string): string =>
+  createHmac('sha256', secret).update('nodrop secret fingerprint').digest('hex');
+
+/**
+ * Compares this process's secret with the fingerprint. Where there is none, it is recorded: of several processes at once
+ * one records, the others compare. In a database of an older release the secrets that sign now must be readable first.
+ * @throws WrongSecret when the database was set up with another one. Any other error: the database cannot be asked now.
+ */
+export async function requireSecret(db: LedgerClient, own: OwnSecret): Promise<void> {
+  const fingerprint = fingerprintOf(own.secret);
+  let known = await db.secretFingerprint.findUnique({ where: { id: ID } });
+  if (known === null) {
+    await requireReadable(db, own);
+    await db.secretFingerprint.createMany({
+      data: { id: ID, fingerprint, keptIn: own.secretFile },
+      skipDuplicates: true,
+    });
+    known = await db.secretFingerprint.findUniqueOrThrow({ where: { id: ID } });
+  }
+  if (!isSame(known.fingerprint, fingerprint)) throw new WrongSecret(sentence(known.keptIn, own));
+  // The folder was moved, or its secret came from the environment before.
+  if (own.secretFile !== null && own.secretFile !== known.keptIn)
+    await db.secretFingerprint.update({ where: { id: ID }, data: { keptIn: own.secretFile } });
+}
+
+/**
+ * Records this process's secret as the one of the database, whichever was before.
+ * @returns the names of the merchants whose current signing secret cannot be read under it: each needs another one.
+ */
+export async function replaceSecret(db: LedgerClient, own: OwnSecret, now: Date): Promise<string[]> {
+  const content = { fingerprint: fingerprintOf(own.secret), keptIn: own.secretFile, recordedAt: now };
+  await db.secretFingerprint.upsert({
+    where: { id: ID },
+    create: { id: ID, ...content },
+    update: content,
+  });
+  return await unreadableMerchants(db, own.secret);
+}
+
+/** The names of API and worker processes that are connected to this database, whose secret would be another one then. */
+export async function processesOf(db: LedgerClient): Promise<string[]> {
+  const rows = await db.$queryRaw<{ name: string }[]>`
+    SELECT DISTINCT application_name AS name FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name IN ('nodrop-api', 'nodrop-changes', 'nodrop-worker')
+    ORDER BY name`;
+  return rows.map(({ name }) => name);
+}
+
+/** @throws WrongSecret */
+async function requireReadable(db: LedgerClient, own: OwnSecret): Promise<void> {
+  const names = await unreadableMerchants(db, own.secret);
+  if (names.length === 0) return;
+  throw new WrongSecret(
+    `${nameOf(own)} is not the one that the signing secrets of ${names.join(', ')} were stored under. ` +
+      'Start with that one. If it is lost, see "Changing NODROP_SECRET" in docs/operations.md.',
+  );
+}
+
+/** The merchants whose current secret was not stored under this one, in the order of their names. */
+async function unreadableMerchants(db: LedgerClient, secret: string): Promise<string[]> {
+  const rows = await db.signingSecret.findMany({
+    where: { expiresAt: null },
+    include: { merchant: { select: { name: true } } },
+  });
+  const names = rows.flatMap(({ merchantId, ciphertext, merchant }) => {
+    try {
+      openSecret(secret, merchantId, ciphertext);
+      return [];
+    } catch (error) {
+      if (!(error instanceof UnreadableSecret)) throw error;
+      return [merchant.name];
+    }
+  });
+  return [...new Set(names)].sort();
+}
+
+const isSame = (one: string, other: string): boolean =>
+  one.length === other.length && timingSafeEqual(Buffer.from(one), Buffer.from(other));
+
+const nameOf = ({ secretFile }: OwnSecret): string =>
+  secretFile === null ? 'NODROP_SECRET' : `The secret in ${secretFile}`;
+
+/** With a database of one's own no process reads the file of a data folder. */
+const wayTo = ({ embeddedDatabase }: OwnSecret): string =>
+  embeddedDatabase
+    ? 'Set NODROP_HOME to its folder, and leave NODROP_SECRET unset.'
+    : 'Set NODROP_SECRET to the `secret` in that file.';
+
+function sentence(keptIn: string | null, own: OwnSecret): string {
+  const wrong = `${nameOf(own)} is not the one that this database was set up with`;
+  const changed = 'To change it, see "Changing NODROP_SECRET" in docs/operations.md.';
+  if (keptIn === null)
+    return `${wrong}: that one was set as NODROP_SECRET in the environment of the process that set it up. Set that one. ${changed}`;
+  if (keptIn === own.secretFile)
+    return `${wrong}: that one was in the same file before. Restore the file from a backup. ${changed}`;
+  return `${wrong}: that one is in ${keptIn}. ${wayTo(own)} ${changed}`;
+}

@@ -1,0 +1,50 @@
+import { Prisma } from '../generated/prisma/client.ts';
+import type { LedgerTx } from './client.ts';
+import { assignments, notesOf, ORDERS, PAYMENTS } from './raw-rows.ts';
+import type { Event, Order, Payment } from './rows.ts';
+import type { Note } from './timeline.ts';
+
+/** What a transaction writes of one payment and its order: what its decision comes to. */
+export interface Writes {
+  readonly payment?: Partial<Payment>;
+  readonly order?: Partial<Order>;
+  readonly notes?: readonly Note[];
+  readonly event?: Omit<Event, 'seq'>;
+  /** The event's delivery. */
+  readonly deliveryId?: string;
+}
+
+/** Writes all of it in one statement, the timeline's entries included. The order is locked, and both rows are there. */
+export async function write(
+  tx: LedgerTx,
+  { id, merchantId, orderId }: Pick<Payment, 'id' | 'merchantId' | 'orderId'>,
+  { payment, order, notes = [], event, deliveryId }: Writes,
+): Promise<void> {
+  const updatedAt = new Date();
+  const parts = [Prisma.sql`written AS (SELECT ${id}::text AS payment_id)`];
+  if (payment !== undefined) {
+    const set = assignments(PAYMENTS, { ...payment, updatedAt });
+    parts.push(Prisma.sql`written_payment AS (UPDATE payments SET ${set} WHERE id = ${id})`);
+  }
+  if (order !== undefined) {
+    const set = assignments(ORDERS, { ...order, updatedAt });
+    parts.push(
+      Prisma.sql`written_order AS (UPDATE orders SET ${set} WHERE merchant_id = ${merchantId} AND id = ${orderId})`,
+    );
+  }
+  if (event !== undefined) {
+    const { type, version, data, createdAt } = event;
+    parts.push(Prisma.sql`written_event AS (
+      INSERT INTO events (id, merchant_id, payment_id, type, version, data, created_at)
+      VALUES (${event.id}, ${merchantId}, ${id}, ${type}, ${version}, ${JSON.stringify(data)}::jsonb, ${createdAt}::timestamptz)
+    )`);
+    if (deliveryId !== undefined) {
+      parts.push(Prisma.sql`written_delivery AS (
+        INSERT INTO deliveries (id, event_id, merchant_id, payment_id, created_at)
+        VALUES (${deliveryId}, ${event.id}, ${merchantId}, ${id}, ${createdAt}::timestamptz)
+      )`);
+    }
+  }
+  if (notes.length > 0) parts.push(Prisma.sql`written_notes AS (${notesOf(Prisma.sql`written`, notes)})`);
+  await tx.$queryRaw`WITH ${Prisma.join(parts)} SELECT 1`;
+}

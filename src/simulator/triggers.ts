@@ -1,0 +1,213 @@
+import type { Attention } from '../domain/attention.ts';
+import type { OrderStatus, OrderUpdate, PaymentStatus, RefundStatus } from '../domain/states.ts';
+import { SimulatorError } from './errors.ts';
+
+/**
+ * What the subject of a trade can make the wallet do, as in `Coffee [sim:paid callback-lost]`: one declaration for the
+ * simulator, the table in docs/sandbox.md (`npm run generate`) and the tests, which run each example. Words in brackets
+ * and not amounts: no shop sells anything by such a name, so that no trigger acts by accident.
+ */
+
+/** The wallet acts automatically this long after the trade is created, or closed. Milliseconds, as all below. */
+export const ACT_AFTER_MS = 2_000;
+export const IN_PROCESS_MS = 15_000;
+export const LATE_CALLBACK_MS = 15_000;
+export const REFUND_MS = 15_000;
+
+/** Of each kind a subject has one trigger at most. */
+export const TRIGGER_KINDS = ['payer', 'amount', 'callback', 'refund'] as const;
+export type TriggerKind = (typeof TRIGGER_KINDS)[number];
+
+/** What comes of the example in the end. */
+export interface TriggerOutcome {
+  readonly payment: PaymentStatus;
+  readonly orderUpdate: OrderUpdate | null;
+  readonly attention: Attention | null;
+  readonly order: OrderStatus;
+  /** Of the refund that the merchant asks for, or that nodrop owes by itself. */
+  readonly refund: RefundStatus | null;
+  /** Callbacks that the wallet sends at least; 0 is none at all. */
+  readonly callbacks: number;
+}
+
+export interface TriggerDeclaration {
+  readonly kind: TriggerKind;
+  /** What the wallet does, as the table (in English) and the wallet page say it. */
+  readonly does: Readonly<Record<'en' | 'zh', string>>;
+  readonly example: {
+    /** The triggers of the subject. */
+    readonly subject: string;
+    /** `expiresInSeconds` of payment and order. */
+    readonly expiresInSeconds?: number;
+    /** The merchant asks for a refund once the payment is applied. */
+    readonly asksForRefund?: boolean;
+    readonly outcome: TriggerOutcome;
+  };
+}
+
+const seconds = (ms: number): string => `${ms / 1000} s`;
+const secondsZh = (ms: number): string => `${ms / 1000} 秒`;
+
+const PAID: TriggerOutcome = {
+  payment: 'succeeded',
+  orderUpdate: 'applied',
+  attention: null,
+  order: 'succeeded',
+  refund: null,
+  callbacks: 1,
+};
+
+export const TRIGGERS = {
+  paid: {
+    kind: 'payer',
+    does: {
+      en: `Pays automatically, ${seconds(ACT_AFTER_MS)} after the trade is created.`,
+      zh: `交易创建 ${secondsZh(ACT_AFTER_MS)}后自动支付。`,
+    },
+    example: { subject: 'paid', outcome: PAID },
+  },
+  declined: {
+    kind: 'payer',
+    does: {
+      en: `Declines automatically, after ${seconds(ACT_AFTER_MS)}.`,
+      zh: `${secondsZh(ACT_AFTER_MS)}后自动拒绝支付。`,
+    },
+    example: {
+      subject: 'declined',
+      outcome: { ...PAID, payment: 'failed', orderUpdate: null, order: 'unpaid' },
+    },
+  },
+  'in-process': {
+    kind: 'payer',
+    does: {
+      en: `Is in process after ${seconds(ACT_AFTER_MS)}, and paid ${seconds(IN_PROCESS_MS)} later.`,
+      zh: `${secondsZh(ACT_AFTER_MS)}后进入处理中，再过 ${secondsZh(IN_PROCESS_MS)}支付成功。`,
+    },
+    example: { subject: 'in-process', outcome: PAID },
+  },
+  'paid-after-close': {
+    kind: 'payer',
+    does: {
+      en: `Answers a close as done, and pays all the same, ${seconds(ACT_AFTER_MS)} after it.`,
+      zh: `关闭请求答复为成功，但 ${secondsZh(ACT_AFTER_MS)}后仍然支付。`,
+    },
+    example: {
+      subject: 'paid-after-close',
+      expiresInSeconds: 5,
+      outcome: {
+        ...PAID,
+        orderUpdate: 'conflict',
+        order: 'closed',
+        refund: 'succeeded',
+        callbacks: 2,
+      },
+    },
+  },
+  'wrong-amount': {
+    kind: 'amount',
+    does: {
+      en: 'Takes one minor unit less than asked. Needs an amount of 2 or more.',
+      zh: '实收金额比应付少一个最小货币单位。金额须不小于 2 个最小单位。',
+    },
+    example: {
+      subject: 'paid wrong-amount',
+      outcome: { ...PAID, orderUpdate: 'review', attention: 'amount_mismatch', order: 'paying' },
+    },
+  },
+  'callback-lost': {
+    kind: 'callback',
+    does: {
+      en: 'Sends no callback, of the payment or of its refunds.',
+      zh: '不发送任何回调，包括支付回调和退款回调。',
+    },
+    example: { subject: 'paid callback-lost', outcome: { ...PAID, callbacks: 0 } },
+  },
+  'callback-late': {
+    kind: 'callback',
+    does: {
+      en: `Sends each callback ${seconds(LATE_CALLBACK_MS)} late.`,
+      zh: `每个回调都延迟 ${secondsZh(LATE_CALLBACK_MS)}发送。`,
+    },
+    example: { subject: 'paid callback-late', outcome: PAID },
+  },
+  'callback-doubled': {
+    kind: 'callback',
+    does: {
+      en: 'Sends each callback twice, both at the same time.',
+      zh: '每个回调同时发送两次。',
+    },
+    example: { subject: 'paid callback-doubled', outcome: { ...PAID, callbacks: 2 } },
+  },
+  'refund-refused': {
+    kind: 'refund',
+    does: {
+      en: 'Refuses every refund for good.',
+      zh: '拒绝所有退款，不再受理。',
+    },
+    example: {
+      subject: 'paid refund-refused',
+      asksForRefund: true,
+      outcome: { ...PAID, refund: 'failed' },
+    },
+  },
+  'refund-in-process': {
+    kind: 'refund',
+    does: {
+      en: `Has each refund in process for ${seconds(REFUND_MS)}.`,
+      zh: `每笔退款处理中 ${secondsZh(REFUND_MS)}。`,
+    },
+    example: {
+      subject: 'paid refund-in-process',
+      asksForRefund: true,
+      outcome: { ...PAID, order: 'refunded', refund: 'succeeded', callbacks: 2 },
+    },
+  },
+  'refund-silent': {
+    kind: 'refund',
+    does: {
+      en: `Takes each refund, and for ${seconds(REFUND_MS)} answers nothing about it.`,
+      zh: `受理每笔退款，但 ${secondsZh(REFUND_MS)}内不给出任何答复。`,
+    },
+    example: {
+      subject: 'paid refund-silent',
+      asksForRefund: true,
+      outcome: { ...PAID, order: 'refunded', refund: 'succeeded', callbacks: 2 },
+    },
+  },
+} as const satisfies Record<string, TriggerDeclaration>;
+
+export type Trigger = keyof typeof TRIGGERS;
+export const TRIGGER_NAMES = Object.keys(TRIGGERS) as Trigger[];
+
+const BEGINS = /\[sim:/gi;
+const WHOLE = /\[sim:([^[\]]*)\]/i;
+
+/**
+ * The triggers in a trade's subject; empty for a subject without `[sim:`.
+ * @throws SimulatorError 400 `PARAM_ERROR` for what is meant as a trigger and is none: a test must not pass without it.
+ */
+export function readTriggers(subject: string, amount: number): readonly Trigger[] {
+  const count = subject.match(BEGINS)?.length ?? 0;
+  if (count === 0) return [];
+  const words =
+    WHOLE.exec(subject)?.[1]
+      ?.split(/[\s,]+/)
+      .filter((word) => word !== '') ?? [];
+  if (count > 1 || words.length === 0)
+    throw refused('triggers are given once, as in [sim:paid callback-lost]');
+  const triggers = words.map((word) => {
+    const name = TRIGGER_NAMES.find((one) => one === word.toLowerCase());
+    if (name === undefined)
+      throw refused(`there is no trigger ${word}, the triggers are ${TRIGGER_NAMES.join(', ')}`);
+    return name;
+  });
+  for (const kind of TRIGGER_KINDS) {
+    const [first, second] = triggers.filter((name) => TRIGGERS[name].kind === kind);
+    if (second !== undefined) throw refused(`${first} and ${second} cannot be combined, give one of them`);
+  }
+  if (triggers.includes('wrong-amount') && amount < 2)
+    throw refused('wrong-amount needs an amount of 2 or more');
+  return triggers;
+}
+
+const refused = (message: string) => new SimulatorError(400, 'PARAM_ERROR', `subject: ${message}.`);

@@ -1,0 +1,63 @@
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import {
+  bundleWorkflowCode,
+  DefaultLogger,
+  type WorkflowBundle,
+  type WorkflowBundleOption,
+} from '@temporalio/worker';
+import { ConfigError } from '../config.ts';
+import { tsxLoader } from '../tsx.ts';
+
+/** This file has the extension that the workflows have: .ts from source, .js from the build. */
+const ownExtension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+const pathOf = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+
+/** Where `npm run build` puts the bundle, and the image has it. */
+export const PREBUILT_BUNDLE = pathOf('./workflow-bundle.js');
+
+/**
+ * The workflow code as a worker runs it: the prebuilt bundle. A worker from source bundles now, in a few seconds and in a
+ * process of its own: the bundler takes 100 MB, which Node would keep. A built one does not: it would take the time and
+ * the memory at every start, and nobody would see that a step of the build is missing.
+ * @param extension of the worker's code
+ * @throws ConfigError when a built worker has no prebuilt bundle.
+ */
+export async function workflowBundle(extension = ownExtension): Promise<WorkflowBundleOption> {
+  if (extension === 'js') {
+    if (existsSync(PREBUILT_BUNDLE)) return { codePath: PREBUILT_BUNDLE };
+    throw new ConfigError(
+      `The workflow bundle ${PREBUILT_BUNDLE} is missing: run \`npm run build\`, which makes it.`,
+    );
+  }
+  const folder = await mkdtemp(join(tmpdir(), 'nodrop-bundle-'));
+  try {
+    const file = join(folder, 'workflow-bundle.js');
+    await promisify(execFile)(process.execPath, [
+      ...['--import', tsxLoader()],
+      pathOf('./bundle-main.ts'),
+      file,
+    ]);
+    return { code: await readFile(file, 'utf8') };
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+/** Bundles the workflow code in this process; takes a few seconds. @param interceptors paths of modules of the tests */
+export async function bundleWorkflows(interceptors: readonly string[] = []): Promise<WorkflowBundle> {
+  const { code } = await bundleWorkflowCode({
+    workflowsPath: pathOf(`../workflows/index.${ownExtension}`),
+    workflowInterceptorModules: [...interceptors],
+    logger: new DefaultLogger('WARN'),
+    // The SDK wants a source map inside the bundle, for stack traces, and every worker thread holds it. Without the
+    // sources and the columns it is a fifteenth of its size, and still says file and line.
+    webpackConfigHook: (config) => ({ ...config, devtool: 'inline-nosources-cheap-module-source-map' }),
+  });
+  return { code };
+}

@@ -1,0 +1,114 @@
+import { MockActivityEnvironment } from '@temporalio/testing';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { ledgerActivities } from '../../src/activities/ledger.ts';
+import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import { startPayment } from '../../src/ledger/intake.ts';
+import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { recordAnswer, recordCreated } from '../../src/ledger/payments.ts';
+import { inTurn, type OwnedPayment, TooBusy, TRANSACTIONS_AT_ONCE } from '../../src/ledger/turns.ts';
+import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+
+/**
+ * The order update while other transactions of the merchant have the turns: an attempt inside a workflow task (a local
+ * activity) holds one of the worker's few task slots, and waits for no turn; a regular one waits.
+ */
+
+let database: FreshDatabase;
+let db: LedgerClient;
+let merchantId: string;
+beforeAll(async () => {
+  database = await freshDatabase();
+  db = createLedgerClient(database.url);
+  merchantId = (await ensureMerchant(db, 'shop', ['simulator'])).merchant.id;
+});
+afterAll(async () => {
+  await db?.$disconnect();
+  await database?.drop();
+});
+
+const AT = new Date(Date.UTC(2026, 10, 27));
+
+let orders = 0;
+/** One that is paid, says its channel. */
+async function newPaid(): Promise<OwnedPayment> {
+  orders += 1;
+  const orderId = `order-${orders}`;
+  const order = { amount: 1000, currency: 'CNY', subject: 'x', metadata: {}, expiresInSeconds: undefined };
+  const { payment } = await startPayment(
+    db,
+    merchantId,
+    { ...order, id: orderId },
+    {
+      channel: 'simulator',
+      method: 'wallet',
+      payer: undefined,
+      returnUrl: undefined,
+      metadata: {},
+      expiresInMs: 600_000,
+      askedAttempts: new Set<string>(),
+    },
+    () => `hash-${orders}`,
+    AT,
+  );
+  await recordCreated(db, payment.id, { type: 'redirect', url: 'https://wallet.example/' }, AT);
+  const answer = { state: 'paid', channelPaymentId: `trx-${orders}`, amount: 1000, currency: 'CNY' } as const;
+  await recordAnswer(db, payment.id, { ...answer, paidAt: AT.toISOString() }, 'query', AT);
+  return { paymentId: payment.id, merchantId, orderId };
+}
+
+/** No order service is to be told of anything. */
+const deliveryWorkflows = { start: async () => {}, redeliverWaiting: async () => {} };
+const attempt = (payment: OwnedPayment, isLocal: boolean) =>
+  new MockActivityEnvironment({ isLocal }).run(
+    ledgerActivities({ db, now: async () => AT, deliveryWorkflows }).updateOrder,
+    payment,
+  );
+
+/** At once: another sentence says that it waited for too long. */
+const NO_TURN = new TooBusy('Another change of this order is under way, or many of its merchant.');
+const SETTLED = { snapshot: expect.objectContaining({ status: 'succeeded' }) };
+
+/** Takes turns for as long as the work goes on: one for each of these orders. */
+async function whileTaken(orderIds: readonly string[], work: () => Promise<void>): Promise<void> {
+  let end = () => {};
+  const ended = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  const taken = orderIds.map((orderId) => inTurn(db, merchantId, orderId, () => ended));
+  try {
+    await work();
+  } finally {
+    end();
+    await Promise.all(taken);
+  }
+}
+
+test.each([
+  [
+    'all of its merchant are taken',
+    () => Array.from({ length: TRANSACTIONS_AT_ONCE }, (_, n) => `other-${n}`),
+  ],
+  ['that of its order is taken', ({ orderId }: OwnedPayment) => [orderId]],
+])('a local attempt waits for no turn: %s', async (_, orderIds) => {
+  const payment = await newPaid();
+  await whileTaken(orderIds(payment), async () => {
+    await expect(attempt(payment, true)).rejects.toThrow(NO_TURN);
+  });
+  expect(await attempt(payment, true)).toMatchObject(SETTLED);
+});
+
+test('a regular attempt waits for its turn', async () => {
+  const payment = await newPaid();
+  let isSettled = false;
+  let settling: Promise<unknown> | undefined;
+  await whileTaken([payment.orderId], async () => {
+    settling = attempt(payment, false).then(() => {
+      isSettled = true;
+    });
+    // Longer than the one that does not wait takes.
+    await expect(attempt(payment, true)).rejects.toThrow(NO_TURN);
+    expect(isSettled).toBe(false);
+  });
+  await settling;
+  expect(await attempt(payment, true)).toMatchObject(SETTLED);
+});

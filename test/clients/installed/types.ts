@@ -1,0 +1,105 @@
+// What the types of the installed package take and refuse. Compiled by test/clients/package.test.ts, never run.
+import { createClient, NodropError as PayerError } from '@nodrop/client';
+import {
+  createServerClient,
+  type DeliveredEvent,
+  type Event,
+  type KnownPaymentStatus,
+  type NewPayment,
+  NodropError,
+} from '@nodrop/client/server';
+
+const server = createServerClient({ baseUrl: 'https://pay.example', key: 'sk_1' });
+const payer = createClient({ baseUrl: 'https://pay.example' });
+const order = { id: 'order-1', amount: 1050, currency: 'CNY' };
+const maybe = process.argv[2];
+
+// Of `order` and `orderId` exactly one; what may be left out may be undefined.
+const takes: NewPayment[] = [
+  { order, channel: 'simulator' },
+  { orderId: 'order-1', channel: 'simulator', method: maybe, returnUrl: maybe },
+  { order: { ...order, subject: maybe }, orderId: undefined, channel: 'simulator' },
+];
+for (const one of takes) await server.createPayment(one, { idempotencyKey: maybe, signal: undefined });
+// @ts-expect-error: both
+await server.createPayment({ order, orderId: 'order-1', channel: 'simulator' });
+// @ts-expect-error: neither
+await server.createPayment({ channel: 'simulator' });
+// @ts-expect-error: a field that there is not
+await server.createPayment({ order, channel: 'simulator', amount: 1 });
+
+// A refund has a key of the caller's own.
+await server.createRefund(
+  'pay_1',
+  { amount: maybe === undefined ? undefined : 1 },
+  { idempotencyKey: 'return-1' },
+);
+// @ts-expect-error: no options
+await server.createRefund('pay_1', {});
+// @ts-expect-error: no key
+await server.createRefund('pay_1', {}, {});
+// @ts-expect-error: a key that may be missing
+await server.createRefund('pay_1', {}, { idempotencyKey: maybe });
+
+// Who creates a payment has what opens it; who reads it has not.
+const created = await server.createPayment({ order, channel: 'simulator' });
+const opens: readonly string[] = [created.clientToken, created.checkoutUrl];
+const token: string = (await server.switchPayment(created.id, { channel: 'simulator2' })).clientToken;
+// @ts-expect-error: null
+const none: string = (await server.getPayment(created.id)).clientToken;
+
+// With a client token the state of the order is there; with a key its id is.
+const seen = await payer.getPayment(created.id, { token });
+const state: 'open' | 'undecided' | 'paid' | 'over' = seen.orderState;
+const orderId: string = (await server.getPayment(created.id)).orderId;
+const next: string = (await payer.switchChannel(seen.id, { channel: 'simulator2' }, { token })).clientToken;
+// @ts-expect-error: without a token nothing opens
+await payer.getPayment(created.id);
+// @ts-expect-error: a page has no key
+createClient({ baseUrl: 'https://pay.example', key: 'sk_1' });
+// @ts-expect-error: a page starts no payments
+payer.createPayment;
+
+// Statuses and codes are literals.
+const status: KnownPaymentStatus = seen.status;
+// @ts-expect-error: a typing error
+if (seen.status === 'suceeded') console.log(status);
+const isOver: Record<typeof seen.status, boolean> = {
+  created: false,
+  paying: false,
+  succeeded: true,
+  failed: true,
+  cancelled: true,
+  closed: true,
+};
+const update: 'pending' | 'applied' | 'conflict' | 'review' | null = seen.orderUpdate;
+// @ts-expect-error: a typing error
+server.listPayments({ status: 'suceeded' });
+server.listPayments({ attention: true, cursor: maybe });
+
+function codeOf(error: unknown): string | undefined {
+  if (!(error instanceof NodropError) && !(error instanceof PayerError)) return undefined;
+  // @ts-expect-error: a typing error
+  if (error.code === 'no_answers') return undefined;
+  const where: string | undefined = error.errors[0]?.path;
+  return error.code === 'no_answer' ? error.idempotencyKey : (error.requestId ?? where);
+}
+
+function refunded(event: Event): number {
+  // @ts-expect-error: not of every event
+  event.data.refund;
+  return event.type === 'refund.succeeded' ? event.data.refund.amount : event.data.payment.refundedAmount;
+}
+
+for await (const event of server.listEvents({ after: maybe })) console.log(refunded(event));
+for await (const { amount } of server.listRefunds(created.id)) console.log(amount);
+
+// A delivered event may be a test; one of the feed never is.
+function isReal(event: DeliveredEvent): boolean {
+  const mark: boolean | undefined = event.test;
+  return mark !== true;
+}
+// @ts-expect-error: not of the feed
+for await (const event of server.listEvents()) console.log(event.test);
+
+export { codeOf, isOver, isReal, next, none, opens, orderId, state, update };

@@ -1,0 +1,537 @@
+import { readFileSync } from 'node:fs';
+import { createServer, type IncomingHttpHeaders } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { Webhook } from 'standardwebhooks';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import {
+  createServerClient,
+  type Event,
+  NodropError,
+  type ServerClient,
+  verifyEvent,
+  verifySignature,
+  type WriteOptions,
+} from '../../clients/js/server.js';
+import { OrderServiceClient } from '../../src/order-service/client.ts';
+import { newSecret } from '../../src/order-service/secrets.ts';
+import { newKey, newOrderId, paidAnswer, settle, setUp } from '../api/support.ts';
+
+// The client for servers against the real API; what is lost on the way is lost in its `fetch`.
+
+const { api, key } = await setUp();
+
+const client = createServerClient({ baseUrl: api.url, key });
+const newPayment = () => ({
+  order: { id: newOrderId(), amount: 1050, currency: 'CNY' },
+  channel: 'simulator',
+});
+
+/** A payment whose money is in. */
+async function paid(of: ServerClient = client) {
+  const payment = await of.createPayment(newPayment());
+  await settle(api.db, payment.id);
+  return payment;
+}
+
+interface Sent {
+  readonly method: string;
+  readonly path: string;
+  readonly query: URLSearchParams;
+  readonly headers: Headers;
+}
+
+/**
+ * A client whose service is the real one, and the requests that it sent.
+ * @param onAnswer may throw away the answer to the nth request, which the service has carried out
+ */
+function recorded(onAnswer: (nth: number) => void, as = key) {
+  const sent: Sent[] = [];
+  const recording = createServerClient({
+    baseUrl: api.url,
+    key: as,
+    async fetch(url, init) {
+      sent.push(requestOf(url, init));
+      const nth = sent.length;
+      const response = await fetch(url, init);
+      onAnswer(nth);
+      return response;
+    },
+  });
+  return { client: recording, sent };
+}
+
+function requestOf(url: string, init: RequestInit): Sent {
+  const { pathname, searchParams } = new URL(url);
+  return {
+    method: String(init.method),
+    path: pathname,
+    query: searchParams,
+    headers: new Headers(init.headers),
+  };
+}
+
+const lost = (...nths: number[]) => {
+  return (nth: number) => {
+    if (nths.includes(nth)) throw new Error('The connection broke.');
+  };
+};
+
+const keysOf = (sent: readonly Sent[]) => sent.map(({ headers }) => headers.get('idempotency-key'));
+
+async function all<T>(list: AsyncIterable<T>): Promise<T[]> {
+  const found: T[] = [];
+  for await (const one of list) found.push(one);
+  return found;
+}
+
+describe('the operations', () => {
+  interface Operation {
+    readonly operationId: string;
+    readonly security?: readonly object[];
+    readonly parameters?: readonly { readonly in: string }[];
+    readonly requestBody?: object;
+  }
+  const document = JSON.parse(readFileSync(new URL('../../docs/openapi.json', import.meta.url), 'utf8'));
+  const operations = Object.entries<Record<string, Operation>>(document.paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, operation]) => ({ path, method: method.toUpperCase(), operation })),
+  );
+  const ofServers = operations
+    .filter(({ operation }) => operation.security?.some((one) => 'key' in one))
+    // `waitForResult`.
+    .filter(({ operation }) => operation.operationId !== 'streamPayment')
+    .map((one) => [one.operation.operationId, one] as const);
+
+  /** Calls the method of this operation with whatever it takes. */
+  async function callOf(
+    by: ServerClient,
+    { path, method, operation }: (typeof operations)[number],
+    options: WriteOptions,
+  ) {
+    const call = by[operation.operationId as keyof ServerClient] as (...args: unknown[]) => unknown;
+    const hasQuery = operation.parameters?.some((one) => one.in === 'query') === true;
+    const isList = method === 'GET' && hasQuery && !/^get(Order|Payment)$/.test(operation.operationId);
+    const result = call(
+      ...(path.includes('{id}') ? ['A/7 ü'] : []),
+      ...(operation.requestBody === undefined ? [] : [{ some: 'body' }]),
+      ...(isList ? [{ limit: 7 }] : []),
+      options,
+    );
+    return isList ? await all(result as AsyncIterable<unknown>) : await result;
+  }
+
+  test('are all of the document', () => {
+    expect(ofServers.length).toBeGreaterThan(20);
+    const methods = Object.keys(client).filter((name) => !['waitForResult', 'followEvents'].includes(name));
+    expect(methods.toSorted()).toEqual(ofServers.map(([name]) => name).toSorted());
+  });
+
+  test.each(ofServers)('%s is sent as the document says, a write under a key', async (_, one) => {
+    const sent: Sent[] = [];
+    const recording = createServerClient({
+      baseUrl: 'https://pay.example/',
+      key: 'sk_1',
+      async fetch(url, init) {
+        sent.push(requestOf(url, init));
+        expect(init.body).toEqual(one.operation.requestBody === undefined ? undefined : '{"some":"body"}');
+        return Response.json({ data: [], nextCursor: null });
+      },
+    });
+    const isRefund = one.operation.operationId === 'createRefund';
+    await callOf(recording, one, isRefund ? { idempotencyKey: 'return-1-of-pay_1' } : {});
+    expect(sent).toHaveLength(1);
+    expect(sent[0]?.method).toBe(one.method);
+    expect(sent[0]?.path).toBe(one.path.replace('{id}', 'A%2F7%20%C3%BC'));
+    expect(sent[0]?.headers.get('authorization')).toBe('Bearer sk_1');
+    expect(keysOf(sent)).toEqual([one.method === 'GET' ? null : expect.stringMatching(/^[\x21-\x7e]{16,}$/)]);
+  });
+
+  test.each(ofServers)('%s ends with its signal, and when its time is up', async (_, one) => {
+    const hanging = createServerClient({
+      baseUrl: 'https://pay.example',
+      key: 'sk_1',
+      fetch: (_url, { signal }) =>
+        new Promise((_resolve, reject) => {
+          signal?.addEventListener('abort', () => reject(signal.reason));
+        }),
+    });
+    const leaving = new AbortController();
+    const idempotencyKey = 'one-key-of-ours-1';
+    const left = callOf(hanging, one, { signal: leaving.signal, idempotencyKey });
+    const reason = new Error('the server stops');
+    leaving.abort(reason);
+    await expect(left).rejects.toBe(reason);
+    await expect(callOf(hanging, one, { timeoutMs: 1, idempotencyKey })).rejects.toMatchObject({
+      code: 'no_answer',
+    });
+  });
+});
+
+describe('a payment', () => {
+  test('is created with what opens it for its payer, read, hinted, queried, switched and cancelled', async () => {
+    const made = await client.createPayment(newPayment());
+    expect(made.clientToken).toMatch(/^ct_/);
+    expect(made.checkoutUrl).toContain(made.clientToken);
+    expect(await client.getPayment(made.id)).toMatchObject({ id: made.id, clientToken: null });
+    expect(await client.hintPayment(made.id)).toBeUndefined();
+    expect(await client.queryPayment(made.id)).toMatchObject({ id: made.id });
+    const other = await client.switchPayment(made.id, { channel: 'simulator2' });
+    expect(other).toMatchObject({ channel: 'simulator2', clientToken: expect.stringMatching(/^ct_/) });
+    await expect(client.createPayment({ orderId: newOrderId(), channel: 'simulator' })).rejects.toMatchObject(
+      { code: 'order_not_found', status: 404 },
+    );
+  });
+
+  test('a refusal has the fields of the problem, and is not repeated', async () => {
+    const { client: recording, sent } = recorded(() => undefined);
+    const wrong = recording.createPayment({
+      ...newPayment(),
+      order: { id: 'x', amount: 0, currency: 'CNY' },
+    });
+    const error = await wrong.catch((caught: unknown) => caught);
+    expect(error).toBeInstanceOf(NodropError);
+    expect(error).toMatchObject({
+      name: 'NodropError',
+      code: 'invalid_request',
+      status: 422,
+      type: expect.stringContaining('/docs/problems'),
+      title: expect.any(String),
+      instance: '/v1/payments',
+      requestId: expect.any(String),
+      errors: [{ path: 'order.amount', message: expect.any(String) }],
+      retryAfterSeconds: undefined,
+    });
+    expect(sent).toHaveLength(1);
+  });
+
+  test('whose answer is lost is asked for again under the same key, and is one payment', async () => {
+    const { client: recording, sent } = recorded(lost(1));
+    const wanted = newPayment();
+    const made = await recording.createPayment(wanted);
+    expect(sent).toHaveLength(2);
+    expect(new Set(keysOf(sent)).size).toBe(1);
+    expect((await client.getOrder(wanted.order.id)).payments.map(({ id }) => id)).toEqual([made.id]);
+    await recording.createPayment(newPayment());
+    expect(new Set(keysOf(sent)).size).toBe(2);
+  });
+});
+
+describe('a refund', () => {
+  test('without a key is refused before anything is sent: each run of the line would be another refund', async () => {
+    const { client: recording, sent } = recorded(() => undefined);
+    const refuse = recording.createRefund as (...args: unknown[]) => Promise<unknown>;
+    for (const options of [undefined, {}, { idempotencyKey: undefined }, { idempotencyKey: '' }]) {
+      const error = await refuse('pay_1', { amount: 300 }, options).catch((caught: unknown) => caught);
+      expect(error).toBeInstanceOf(TypeError);
+      expect(String(error)).toContain('idempotencyKey');
+    }
+    expect(sent).toEqual([]);
+  });
+
+  test('of a part whose answers are all lost goes out once, also where a later process asks again', async () => {
+    const { id } = await paid();
+    const options = { idempotencyKey: `return-of-${id}` };
+    const { client: recording, sent } = recorded(lost(1, 2, 3));
+    const asked = recording.createRefund(id, { amount: 300 }, options);
+    await expect(asked).rejects.toMatchObject({ code: 'no_answer', status: undefined, ...options });
+    expect(new Set(keysOf(sent))).toEqual(new Set([options.idempotencyKey]));
+    const later = createServerClient({ baseUrl: api.url, key });
+    const refund = await later.createRefund(id, { amount: 300 }, options);
+    expect(refund).toMatchObject({ paymentId: id, amount: 300, status: 'created' });
+    expect((await all(client.listRefunds(id))).map((one) => one.id)).toEqual([refund.id]);
+    expect(await client.getRefund(refund.id)).toEqual(refund);
+  });
+
+  test('of all that is left needs no amount; a key of one’s own is taken', async () => {
+    const { id } = await paid();
+    const options = { idempotencyKey: `return-${id}` };
+    const refund = await client.createRefund(id, {}, options);
+    expect(refund.amount).toBe(1050);
+    expect((await client.createRefund(id, {}, options)).id).toBe(refund.id);
+  });
+});
+
+describe('an order', () => {
+  test('is created, changed, read and cancelled', async () => {
+    const order = { id: `A/7 ${newOrderId()}`, amount: 1990, currency: 'CNY' };
+    expect(await client.createOrder(order)).toMatchObject({ ...order, status: 'unpaid' });
+    expect(await client.changeOrder(order.id, { amount: 2500 })).toMatchObject({ amount: 2500 });
+    expect(await client.getOrder(order.id, { wait: 0 })).toMatchObject({ id: order.id, payments: [] });
+    expect((await client.cancelOrder(order.id)).status).toBe('cancelled');
+  });
+
+  test('that is paid is not cancelled: the refusal says so', async () => {
+    const { orderId } = await paid();
+    await expect(client.cancelOrder(orderId)).rejects.toMatchObject({ code: 'order_already_paid' });
+  });
+});
+
+describe('lists', () => {
+  test('are read page after page, as far as they are wanted', async () => {
+    const mine = await newKey(api.db);
+    const { client: recording, sent } = recorded(() => undefined, mine.key);
+    const ids: string[] = [];
+    for (let made = 0; made < 5; made++) ids.unshift((await recording.createPayment(newPayment())).id);
+    sent.length = 0;
+
+    expect((await all(recording.listPayments({ limit: 2 }))).map(({ id }) => id)).toEqual(ids);
+    expect(sent).toHaveLength(3);
+    expect((await all(recording.listOrders({ limit: 2 }))).length).toBe(5);
+    expect(await all(recording.listOrders({ status: 'cancelled' }))).toEqual([]);
+
+    sent.length = 0;
+    for await (const { id } of recording.listPayments({ limit: 2 })) if (id === ids[1]) break;
+    expect(sent).toHaveLength(1);
+
+    const page = await recording.listPayments({ limit: 2 }).page();
+    const next = await recording.listPayments({ limit: 2, cursor: page.nextCursor ?? undefined }).page();
+    expect([...page.data, ...next.data].map(({ id }) => id)).toEqual(ids.slice(0, 4));
+    expect(await all(recording.listPayments({ attention: true }))).toEqual([]);
+    expect((await all(recording.getTimeline(ids[0] ?? ''))).length).toBeGreaterThan(0);
+  });
+});
+
+describe('the feed', () => {
+  test('is read to its end, and from a cursor', async () => {
+    const mine = createServerClient({ baseUrl: api.url, key: (await newKey(api.db)).key });
+    const first = await paid(mine);
+    const second = await paid(mine);
+    const paymentsOf = (events: readonly Event[]) => events.map(({ data }) => data.payment.id);
+    expect(paymentsOf(await all(mine.listEvents({ limit: 1 })))).toEqual([first.id, second.id]);
+    const { nextCursor, data } = await mine.listEvents({ limit: 1 }).page();
+    expect(paymentsOf(data)).toEqual([first.id]);
+    expect(data[0]).toMatchObject({ type: 'payment.succeeded', data: { payment: { status: 'succeeded' } } });
+    expect(paymentsOf(await all(mine.listEvents({ after: nextCursor })))).toEqual([second.id]);
+  });
+
+  test('is followed beyond its end and through an outage, until it is left', async () => {
+    const mine = await newKey(api.db);
+    const { client: recording, sent } = recorded(lost(2, 3, 4), mine.key);
+    const own = createServerClient({ baseUrl: api.url, key: mine.key });
+    const first = await paid(own);
+    const leaving = new AbortController();
+    const pages = recording.followEvents({ limit: 1 }, { signal: leaving.signal })[Symbol.asyncIterator]();
+
+    const before = (await pages.next()).value;
+    expect(before?.data[0]?.data.payment.id).toBe(first.id);
+    const coming = pages.next();
+    const second = await paid(own);
+    expect((await coming).value?.data[0]?.data.payment.id).toBe(second.id);
+    expect(sent.length).toBeGreaterThan(4);
+    expect(sent.at(-1)?.query.get('after')).toBe(before?.nextCursor);
+
+    const waiting = pages.next();
+    leaving.abort(new Error('the server stops'));
+    await expect(waiting).rejects.toThrow('the server stops');
+  });
+
+  test('ends with the refusal of a cursor that is none of the merchant’s', async () => {
+    await paid();
+    const { nextCursor } = await client.listEvents().page();
+    const stranger = createServerClient({ baseUrl: api.url, key: (await newKey(api.db)).key });
+    const refused = { status: 410, code: 'cursor_expired' };
+    await expect(all(stranger.followEvents({ after: nextCursor }))).rejects.toMatchObject(refused);
+  });
+});
+
+test('deliveries are listed and told again', async () => {
+  const mine = await newKey(api.db);
+  await api.db.merchant.update({
+    where: { id: mine.merchantId },
+    data: { orderServiceUrl: 'https://shop.example/nodrop' },
+  });
+  const own = createServerClient({ baseUrl: api.url, key: mine.key });
+  const { id } = await paid(own);
+  const [delivery] = await all(own.listPaymentDeliveries(id));
+  expect(delivery).toMatchObject({ paymentId: id, type: 'payment.succeeded', status: 'pending' });
+  expect(await all(own.listDeliveries({ status: 'pending' }))).toEqual([delivery]);
+  expect((await own.redeliver(delivery?.id ?? '')).id).toBe(delivery?.id);
+  expect(await own.redeliverMany({ status: 'pending' })).toMatchObject({ count: 1, nextSince: null });
+});
+
+describe('what passes', () => {
+  /** A service that refuses in this way at first. @returns how often it was asked, and what the client made of it */
+  async function asked(refusal: () => Response, times: number, call: (by: ServerClient) => Promise<unknown>) {
+    let count = 0;
+    const by = createServerClient({
+      baseUrl: 'https://pay.example',
+      key: 'sk_1',
+      fetch: async () => {
+        count += 1;
+        return count <= times ? refusal() : Response.json({ id: 'pay_1' });
+      },
+    });
+    const outcome = await call(by).catch((error: NodropError) => error.code);
+    return { count, outcome };
+  }
+  const problem = (status: number, code: string, headers: Record<string, string> = {}) =>
+    new Response(JSON.stringify({ status, code, title: '', type: '', detail: '', requestId: '1' }), {
+      status,
+      headers: { 'content-type': 'application/problem+json', ...headers },
+    });
+  const read = (by: ServerClient) => by.getPayment('pay_1');
+
+  test.each([
+    ['too_busy', () => problem(503, 'too_busy')],
+    ['too_many_requests', () => problem(429, 'too_many_requests')],
+    ['idempotency_key_in_progress', () => problem(409, 'idempotency_key_in_progress')],
+    ['a gateway', () => new Response('<h1>Bad gateway</h1>', { status: 502 })],
+  ])('is asked again: %s', async (_, refusal) => {
+    expect(await asked(refusal, 1, read)).toEqual({ count: 2, outcome: { id: 'pay_1' } });
+  });
+
+  test('is told to the caller after three tries, or where the next one would come too late', async () => {
+    expect(await asked(() => problem(503, 'too_busy'), 9, read)).toEqual({ count: 3, outcome: 'too_busy' });
+    const late = () => problem(503, 'too_busy', { 'retry-after': '600' });
+    expect(await asked(late, 9, read)).toEqual({ count: 1, outcome: 'too_busy' });
+  });
+
+  test('what stays is not asked again, nor is the decision of a person', async () => {
+    const settled = () => problem(409, 'order_already_paid');
+    expect(await asked(settled, 9, read)).toEqual({ count: 1, outcome: 'order_already_paid' });
+    const decide = (by: ServerClient) => by.resolvePayment('pay_1', { action: 'accept', note: 'seen' });
+    expect(await asked(() => problem(503, 'too_busy'), 9, decide)).toEqual({ count: 1, outcome: 'too_busy' });
+  });
+});
+
+test('without a key there is no client', () => {
+  for (const missing of [undefined, ''])
+    expect(() => createServerClient({ baseUrl: api.url, key: missing })).toThrow(TypeError);
+});
+
+describe('verifyEvent', () => {
+  const secret = newSecret();
+  const body = JSON.stringify({
+    type: 'payment.succeeded',
+    timestamp: '2026-11-21T10:00:02.113Z',
+    data: { version: 7, payment: { id: 'pay_1' }, order: { id: 'Tee für 2 ☕' } },
+  });
+  const ID = 'evt_1';
+  // Only the clock stands still, timers run: a slow machine makes no signature too old.
+  const now = Math.floor(Date.UTC(2026, 10, 21, 10) / 1000);
+  beforeEach(() => {
+    vi.useFakeTimers({ toFake: ['Date'], now: now * 1000 });
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+  const headersOf = (by = secret, at = now, of = body) => ({
+    'webhook-id': ID,
+    'webhook-timestamp': String(at),
+    'webhook-signature': new Webhook(by).sign(ID, new Date(at * 1000), of),
+  });
+  const UNVERIFIED = expect.objectContaining({ name: 'NodropError', code: 'event_unverified', status: 401 });
+  const errorOf = (act: () => unknown) => {
+    try {
+      return act();
+    } catch (error) {
+      return error;
+    }
+  };
+
+  test('reads what the service sends, and verifies the read-back', async () => {
+    const heard: { headers: IncomingHttpHeaders; body: Buffer }[] = [];
+    const server = createServer(async (request, response) => {
+      const chunks: Buffer[] = [];
+      for await (const chunk of request) chunks.push(chunk);
+      heard.push({ headers: request.headers, body: Buffer.concat(chunks) });
+      response.setHeader('content-type', 'application/json').end('{"paidPaymentId":"pay_1"}');
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => void server.close());
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+    const target = { url, statusUrl: `${url}{orderId}`, secrets: [newSecret(), secret] };
+    const sender = new OrderServiceClient({ allowPrivate: true });
+    await sender.tell(target, { id: ID, paymentId: 'pay_1', body, at: new Date() });
+    await sender.read(target, 'order-1', 'pay_1', new Date());
+
+    const [event, readBack] = heard;
+    const seen = verifyEvent({ ...(event ?? expect.unreachable()), secret });
+    expect(seen).toEqual({ ...JSON.parse(body), id: ID, sentAt: expect.any(Date) });
+    if (seen.type.startsWith('payment.')) expect(seen.data.payment.id).toBe('pay_1');
+    expect(verifySignature({ ...(readBack ?? expect.unreachable()), secret }).id).toMatch(/^read_/);
+    expect(errorOf(() => verifyEvent({ ...(event ?? expect.unreachable()), secret: newSecret() }))).toEqual(
+      UNVERIFIED,
+    );
+  });
+
+  test('takes text or bytes, and the headers of Fetch or of Node', () => {
+    for (const given of [body, Buffer.from(body), new TextEncoder().encode(body)])
+      for (const headers of [headersOf(), new Headers(headersOf())])
+        expect(verifyEvent({ body: given, headers, secret })).toMatchObject({
+          id: ID,
+          sentAt: new Date(now * 1000),
+        });
+  });
+
+  test('takes one signature that fits among several', () => {
+    const others = `v1,${Buffer.alloc(32).toString('base64')} v1a,abc v1, v1`;
+    const headers = headersOf();
+    headers['webhook-signature'] = `${others} ${headers['webhook-signature']}`;
+    expect(verifyEvent({ body, headers, secret }).id).toBe(ID);
+  });
+
+  const signature = () => headersOf()['webhook-signature'];
+  test.each<[string, () => { body?: string; headers?: object; secret?: string }]>([
+    ['another secret', () => ({ secret: newSecret() })],
+    ['another body', () => ({ body: `${body} ` })],
+    ['another id', () => ({ headers: { 'webhook-id': 'evt_2' } })],
+    ['another time', () => ({ headers: { 'webhook-timestamp': String(now + 1) } })],
+    [
+      'another version of the scheme',
+      () => ({ headers: { 'webhook-signature': signature().replace('v1,', 'v2,') } }),
+    ],
+    ['half a signature', () => ({ headers: { 'webhook-signature': signature().slice(0, 30) } })],
+    ['no signature', () => ({ headers: { 'webhook-signature': undefined } })],
+    ['no id', () => ({ headers: { 'webhook-id': undefined } })],
+    ['no time', () => ({ headers: { 'webhook-timestamp': '' } })],
+    [
+      'two signatures in two headers',
+      () => ({ headers: { 'webhook-signature': [signature(), signature()] } }),
+    ],
+    ['a time of more than 5 minutes ago', () => ({ headers: headersOf(secret, now - 310) })],
+    ['a time that is still to come', () => ({ headers: headersOf(secret, now + 330) })],
+  ])('refuses %s', (_, change) => {
+    const { headers, ...others } = change();
+    const request = { body, secret, ...others, headers: { ...headersOf(), ...headers } };
+    expect(errorOf(() => verifyEvent(request))).toEqual(UNVERIFIED);
+    expect(verifyEvent({ body, headers: headersOf(), secret }).id).toBe(ID);
+  });
+
+  test('has the tolerance that is asked for', () => {
+    const headers = headersOf(secret, now - 310);
+    expect(verifyEvent({ body, headers, secret, toleranceSeconds: 3_600 }).id).toBe(ID);
+    const fresh = { body, headers: headersOf(secret, now - 100), secret };
+    expect(errorOf(() => verifyEvent({ ...fresh, toleranceSeconds: 50 }))).toEqual(UNVERIFIED);
+  });
+
+  test('tells a test event by its mark', () => {
+    const text = JSON.stringify({ ...JSON.parse(body), test: true });
+    expect(verifyEvent({ body: text, headers: headersOf(secret, now, text), secret }).test).toBe(true);
+    expect(verifyEvent({ body, headers: headersOf(), secret }).test).toBeUndefined();
+  });
+
+  test.each([
+    ...['', 'no JSON', 'null', '[]', '{"type":"payment.succeeded"}'],
+    '{"type":"payment.succeeded","timestamp":"2026-11-21T10:00:02.113Z","data":null}',
+  ])('what is signed and no event: %j', (text) => {
+    const error = errorOf(() => verifyEvent({ body: text, headers: headersOf(secret, now, text), secret }));
+    expect(error).toMatchObject({ name: 'NodropError', code: 'event_malformed', status: 400 });
+  });
+
+  test('a mistake of the program is none of the sender', () => {
+    const headers = headersOf();
+    for (const missing of [undefined, '', 'whsec_'])
+      expect(() => verifyEvent({ body, headers, secret: missing })).toThrow(TypeError);
+    // Parsed, and not what was signed.
+    expect(() => verifyEvent({ body: JSON.parse(body), headers, secret })).toThrow(TypeError);
+  });
+});
+
+test('the channel’s word of a payment is what its merchant waits for', async () => {
+  const { id } = await paid();
+  expect(await client.waitForResult(id)).toMatchObject({
+    id,
+    status: 'succeeded',
+    receivedAmount: paidAnswer().amount,
+  });
+});

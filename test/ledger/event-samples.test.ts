@@ -1,0 +1,209 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { eventOf } from '../../src/api/schemas/event.ts';
+import { decideSuccess } from '../../src/domain/decision.ts';
+import { EVENT_TYPES } from '../../src/domain/event.ts';
+import { isAutomaticRefundId, newPaymentId } from '../../src/domain/ids.ts';
+import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import { eventMessage } from '../../src/ledger/event-data.ts';
+import { sampleEvents, testEvents } from '../../src/ledger/event-samples.ts';
+import { recordEvent } from '../../src/ledger/events.ts';
+import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+
+/** Sample bodies have what events that are told have; test events are marked, and pay nothing. */
+
+let database: FreshDatabase;
+let db: LedgerClient;
+beforeAll(async () => {
+  database = await freshDatabase();
+  db = createLedgerClient(database.url);
+});
+afterAll(async () => {
+  await db?.$disconnect();
+  await database?.drop();
+});
+
+const NOW = new Date('2026-11-27T08:00:00.000Z');
+
+/** The body of an event that is written as all are. */
+async function writtenEvent(type: 'payment.closed' | 'refund.failed') {
+  const { merchant } = await ensureMerchant(db, type, ['simulator']);
+  const account = await db.channelAccount.findFirstOrThrow({ where: { merchantId: merchant.id } });
+  const [paymentId, refundId] = [`pay_${type.replace('.', '_')}`, `re_${type.replace('.', '_')}`];
+  const money = { amount: 1990n, currency: 'CNY' };
+  await db.order.create({ data: { merchantId: merchant.id, id: 'order', ...money, subject: 'Coffee' } });
+  const payment = {
+    id: paymentId,
+    merchantId: merchant.id,
+    orderId: 'order',
+    ...money,
+    ...{ channel: 'simulator', channelAccountId: account.id, method: 'wallet', clientTokenHash: 'none' },
+    ...{ status: 'closed', expiresAt: NOW },
+  };
+  await db.payment.create({ data: payment });
+  const refund = { id: refundId, merchantId: merchant.id, paymentId, reason: 'external', status: 'failed' };
+  if (type === 'refund.failed') await db.refund.create({ data: { ...refund, ...money } });
+  const news = type === 'refund.failed' ? { type, refundId } : { type };
+  await db.$transaction((tx) => recordEvent(tx, paymentId, news, NOW));
+  return eventMessage(await db.event.findFirstOrThrow({ where: { paymentId } }));
+}
+
+/** Names within names. */
+const shape = (value: unknown): unknown =>
+  typeof value === 'object' && value !== null
+    ? Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, shape(inner)]))
+    : null;
+
+test('there is a sample of every type, with what the event that is told has', async () => {
+  const samples = sampleEvents();
+  expect([...samples.keys()]).toEqual([...EVENT_TYPES]);
+  const [closed, failed] = [await writtenEvent('payment.closed'), await writtenEvent('refund.failed')];
+  for (const [type, body] of samples) {
+    // Strict about what is there: a field that the document does not have is refused.
+    expect(eventOf(type).strict().parse(body)).toEqual(body);
+    expect(shape(JSON.parse(JSON.stringify(body)))).toEqual(
+      shape(JSON.parse(JSON.stringify(type.startsWith('refund.') ? failed : closed))),
+    );
+  }
+});
+
+const samples = () => [
+  ...[...sampleEvents()].map(([type, body]) => ({ what: `the sample of ${type}`, body })),
+  ...testEvents(NOW).map(({ body }) => ({ what: `the test event of ${body.type}`, body })),
+];
+
+test('every version is above the seconds since the payment was created', () => {
+  for (const { what, body } of samples()) {
+    const age = Date.parse(body.timestamp) - Date.parse(body.data.payment.createdAt);
+    expect(body.data.version, what).toBeGreaterThan(Math.floor(age / 1000));
+  }
+});
+
+test('every sample is a state that the ledger could have', async () => {
+  const { merchant } = await ensureMerchant(db, 'samples', ['simulator']);
+  const account = await db.channelAccount.findFirstOrThrow({ where: { merchantId: merchant.id } });
+  const kept = { merchantId: merchant.id };
+  for (const { what, body } of samples()) {
+    const { payment, order, refund } = body.data;
+    // In the order in which they happen; what has not happened is left out.
+    const times = Object.entries({
+      orderCreated: order.createdAt,
+      created: payment.createdAt,
+      cancelRequested: payment.cancelRequestedAt,
+      paid: payment.paidAt,
+      settled: payment.settledAt,
+      orderUpdated: payment.orderUpdatedAt,
+      refundCreated: refund?.createdAt ?? null,
+      refundSettled: refund?.settledAt ?? null,
+      attention: payment.attentionSince,
+      told: body.timestamp,
+    }).filter(([, time]) => time !== null);
+    expect(times, what).toEqual(times.toSorted(([, a], [, b]) => String(a).localeCompare(String(b))));
+    const expired = payment.expiresAt <= body.timestamp;
+    if (payment.status === 'closed') expect(expired, what).toBe(true);
+    if (payment.status === 'failed' || payment.status === 'cancelled') expect(expired, what).toBe(false);
+
+    // A test event of a success has all of its money back, and is the only one without its refund.
+    const isBack = body.test === true && body.type === 'payment.succeeded';
+    const given = refund?.status === 'succeeded' ? refund.amount : 0;
+    expect(payment.refundedAmount, what).toBe(isBack ? payment.receivedAmount : given);
+    if (refund !== undefined) {
+      expect(refund.status, what).toBe(body.type === 'refund.succeeded' ? 'succeeded' : 'failed');
+      expect(refund.failure === null, what).toBe(refund.status === 'succeeded');
+      expect([refund.paymentId, refund.currency], what).toEqual([payment.id, payment.currency]);
+      // One that nodrop owes is of a conflict.
+      const isOwed = isAutomaticRefundId(refund.id, payment.id);
+      expect([isOwed, isOwed], what).toEqual([
+        refund.reason !== 'requested',
+        payment.orderUpdate === 'conflict',
+      ]);
+    }
+
+    const isPaid = payment.status === 'succeeded';
+    const isDecided = isPaid && payment.orderUpdate !== 'pending';
+    expect(payment.orderUpdatedAt !== null, what).toBe(isDecided);
+    const [, end = ''] = body.type.split('.');
+    if (body.type.startsWith('payment.')) {
+      expect(isPaid ? payment.orderUpdate : payment.status, what).toBe(
+        isBack ? 'applied' : body.type === 'payment.succeeded' ? 'pending' : end,
+      );
+    }
+    const pays = payment.orderUpdate === 'pending' || payment.orderUpdate === 'applied';
+    const isAllBack = isPaid && payment.refundedAmount === payment.receivedAmount;
+    const orderStatus = pays
+      ? isAllBack
+        ? 'refunded'
+        : 'succeeded'
+      : order.cancelRequestedAt === null
+        ? 'unpaid'
+        : 'cancelled';
+    expect(order, what).toMatchObject({
+      status: orderStatus,
+      ...{ amount: payment.amount, currency: payment.currency, id: payment.orderId },
+      ...{ paidPaymentId: pays ? payment.id : null, paidAt: pays ? payment.paidAt : null },
+      cancelRequestedAt: payment.cancelRequestedAt,
+    });
+    if (payment.orderUpdate === 'review' || payment.orderUpdate === 'conflict') {
+      const decision = decideSuccess({
+        orderStatus: order.status,
+        paymentStatus: order.status === 'cancelled' ? 'cancelled' : 'closed',
+        asked: payment,
+        expiresAt: Date.parse(payment.expiresAt),
+        latePayment: 'review',
+        recovered: false,
+        ...{ amount: order.amount, currency: order.currency },
+        answer: {
+          ...{ state: 'paid', channelPaymentId: 'sim', paidAt: String(payment.paidAt) },
+          ...{ amount: payment.receivedAmount ?? 0, currency: payment.receivedCurrency ?? '' },
+        },
+      });
+      expect(decision.orderUpdate, what).toBe(payment.orderUpdate);
+      if (refund === undefined)
+        expect(decision, what).toMatchObject({
+          attention: payment.attention,
+          detail: payment.attentionDetail,
+        });
+    } else expect(payment.attention, what).toBeNull();
+
+    // What the database has against it.
+    const [id, orderId] = [newPaymentId(), `order of ${what}`];
+    const { status, paidAt, ...made } = order;
+    await db.order.create({ data: { ...made, ...kept, id: orderId, paidPaymentId: null } });
+    await db.payment.create({
+      data: {
+        ...payment,
+        ...{ ...kept, id, orderId, channelAccountId: account.id, clientTokenHash: 'none' },
+      },
+    });
+    const key = { merchantId_id: { merchantId: merchant.id, id: orderId } };
+    const paidBy = { paidAt, paidPaymentId: pays ? id : null };
+    if (status === 'refunded')
+      await db.order.update({ where: key, data: { ...paidBy, status: 'succeeded' } });
+    await db.order.update({ where: key, data: { ...paidBy, status } });
+    if (refund !== undefined)
+      await db.refund.create({
+        data: { ...refund, ...kept, paymentId: id, id: `re_${id}`.slice(0, 32) },
+      });
+  }
+});
+
+test('a test event is marked, is of an order and a payment that exist nowhere, and pays nothing', () => {
+  const events = testEvents(NOW);
+  expect(events.map(({ body }) => body.type)).toEqual([...EVENT_TYPES]);
+  const ids = [...events, ...testEvents(NOW)].flatMap(({ id, body: { data } }) => [
+    id,
+    data.payment.id,
+    data.order.id,
+  ]);
+  expect(new Set(ids).size).toBe(ids.length);
+  for (const { body } of events) {
+    const { payment, order } = body.data;
+    expect(body).toMatchObject({ test: true, timestamp: NOW.toISOString() });
+    expect(order.id).toMatch(/^nodrop-test-pay_\w{26}$/);
+    expect(payment.orderId).toBe(order.id);
+    // As docs/three-things-your-shop-must-do.md has it.
+    const isHere = payment.status === 'succeeded' && payment.refundedAmount < (payment.receivedAmount ?? 0);
+    expect(isHere && ['pending', 'applied'].includes(payment.orderUpdate ?? '')).toBe(false);
+    expect(eventOf(body.type).strict().parse(body)).toEqual(body);
+  }
+});

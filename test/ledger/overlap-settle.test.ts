@@ -1,0 +1,291 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { NextAction, PaidAnswer } from '../../src/domain/channel.ts';
+import { storeCallback } from '../../src/ledger/callbacks.ts';
+import { changeOrder } from '../../src/ledger/change-order.ts';
+import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import { Connection } from '../../src/ledger/connection.ts';
+import { startPayment } from '../../src/ledger/intake.ts';
+import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import {
+  endPayment,
+  recordAnswer,
+  recordCreated,
+  requestCancel,
+  settlePayment,
+} from '../../src/ledger/payments.ts';
+import { requestRefund } from '../../src/ledger/refunds.ts';
+import { resolvePayment } from '../../src/ledger/resolve.ts';
+import type { Payment } from '../../src/ledger/rows.ts';
+import { eventually, type FreshDatabase, freshDatabase, queryOnce } from '../support/stack.ts';
+
+/**
+ * Transactions of several processes that wait for the lock of one order, in every order: each decides on what those before
+ * it have committed, though it began before that.
+ */
+
+let database: FreshDatabase;
+/** One of each process; a process has one transaction of an order at a time. */
+let processes: LedgerClient[];
+let db: LedgerClient;
+let holder: Connection;
+let merchantId: string;
+beforeAll(async () => {
+  database = await freshDatabase();
+  processes = [1, 2].map(() => createLedgerClient(database.url));
+  db = createLedgerClient(database.url);
+  holder = new Connection({ connectionString: database.url });
+  await holder.connect();
+  merchantId = (await ensureMerchant(db, 'shop', ['simulator'])).merchant.id;
+});
+afterAll(async () => {
+  await holder?.end();
+  await Promise.all([...(processes ?? []), ...(db ? [db] : [])].map((client) => client.$disconnect()));
+  await database?.drop();
+});
+
+const now = () => new Date();
+const ACTION: NextAction = { type: 'redirect', url: 'https://wallet.example/' };
+const PAID: PaidAnswer = {
+  ...{ state: 'paid', channelPaymentId: 'trx', amount: 1000, currency: 'CNY' },
+  paidAt: '2026-11-27T00:00:00.000Z',
+};
+
+type Step = (client: LedgerClient, payment: Payment) => Promise<unknown>;
+const created: Step = (client, { id }) => recordCreated(client, id, ACTION, now());
+const cancelled: Step = (client, { id }) => requestCancel(client, id, 'a test', now());
+const ended: Step = (client, { id }) => endPayment(client, id, 'closed', 'a test.', now());
+const settled: Step = (client, { id }) => settlePayment(client, id, now());
+const calledBack =
+  (answer: PaidAnswer): Step =>
+  (client, { id, channelAccountId }) =>
+    storeCallback(
+      client,
+      channelAccountId,
+      { notificationId: `${id} ${answer.state}`, outTradeNo: id, answer },
+      Buffer.from('{}'),
+      now(),
+    );
+const refunded: Step = (client, { id }) =>
+  requestRefund(client, id, { amount: undefined, note: undefined, idempotencyKey: id }, now());
+const patched =
+  (change: { amount?: number; subject?: string }): Step =>
+  (client, { orderId }) =>
+    changeOrder(client, merchantId, orderId, change, new Set(), now());
+
+let orders = 0;
+async function newPayment(orderId = `order-${++orders}`, method = 'wallet'): Promise<Payment> {
+  const order = {
+    ...{ id: orderId, amount: 1000, currency: 'CNY', subject: 'x', metadata: {} },
+    expiresInSeconds: undefined,
+  };
+  const live = await db.payment.findMany({ where: { orderId } });
+  const given = {
+    ...{ channel: 'simulator', method, payer: undefined, returnUrl: undefined, metadata: {} },
+    ...{ expiresInMs: 600_000, askedAttempts: new Set(live.map(({ id }) => id)) },
+  };
+  return (await startPayment(db, merchantId, order, given, () => 'hash', now())).payment;
+}
+/** A payment whose money is on record. */
+async function paid(): Promise<Payment> {
+  const payment = await newPayment();
+  await created(db, payment);
+  await recordAnswer(db, payment.id, PAID, 'query', now());
+  return payment;
+}
+
+/**
+ * Does the steps, each in a process of its own, that both wait for the order before the first gets it. Not more than two:
+ * once the first has changed the row, those behind the second race it to the new version, and PostgreSQL promises no order.
+ */
+async function inLine(payment: Payment, ...steps: [Step, Step]): Promise<PromiseSettledResult<unknown>[]> {
+  await holder.query('begin');
+  await holder.query('select from orders where merchant_id = $1 and id = $2 for update', [
+    merchantId,
+    payment.orderId,
+  ]);
+  const results: Promise<unknown>[] = [];
+  for (const [nth, step] of steps.entries()) {
+    const result = step(processes[nth] as LedgerClient, payment);
+    result.catch(() => undefined);
+    results.push(result);
+    await eventually(async () => {
+      const waiting = await queryOnce(
+        database.url,
+        `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
+      );
+      return waiting.length > nth;
+    });
+  }
+  await holder.query('commit');
+  return await Promise.allSettled(results);
+}
+const done = (value: object) => ({ status: 'fulfilled', value: expect.objectContaining(value) });
+const refusedAs = (code: string) => ({ status: 'rejected', reason: expect.objectContaining({ code }) });
+
+/** The payment with all that hangs on it. */
+const stateOf = ({ id }: Payment) =>
+  db.payment.findUniqueOrThrow({
+    where: { id },
+    include: { order: true, refunds: true, callbacks: true, events: { orderBy: { version: 'asc' } } },
+  });
+
+test('created, then a callback; and the reverse', async () => {
+  const [first, second] = [await newPayment(), await newPayment()];
+  const both = {
+    ...{ status: 'paying', nextAction: ACTION, channelAnswer: { ...PAID, by: 'callback' } },
+    ...{ channelState: 'paid', order: { status: 'paying' }, callbacks: [{}] },
+  };
+  expect(await inLine(first, created, calledBack(PAID))).toEqual([
+    done({ status: 'paying', answer: null }),
+    done({ payment: expect.objectContaining({ status: 'paying' }) }),
+  ]);
+  expect(await stateOf(first)).toMatchObject(both);
+
+  expect(await inLine(second, calledBack(PAID), created)).toEqual([
+    done({ payment: expect.objectContaining({ status: 'created' }) }),
+    done({ status: 'paying', answer: 'paid', channelState: 'paid' }),
+  ]);
+  expect(await stateOf(second)).toMatchObject(both);
+});
+
+test('created, then a cancel; and the reverse: what is to be cancelled gets nothing to do', async () => {
+  const [first, second] = [await newPayment(), await newPayment()];
+  expect(await inLine(first, created, cancelled)).toEqual([
+    done({ status: 'paying', cancelRequested: false }),
+    done({ status: 'paying', cancelRequested: true, nextActionReady: true }),
+  ]);
+  expect(await inLine(second, cancelled, created)).toEqual([
+    done({ status: 'created', cancelRequested: true }),
+    done({ status: 'paying', cancelRequested: true, nextActionReady: false }),
+  ]);
+  expect(await stateOf(second)).toMatchObject({ nextAction: null });
+});
+
+test('created, then its end; and the reverse: what has ended is not paying again, and the order is free', async () => {
+  const [first, second] = [await newPayment(), await newPayment()];
+  const closed = { status: 'closed', order: { status: 'unpaid' }, events: [{ type: 'payment.closed' }] };
+  expect(await inLine(first, created, ended)).toEqual([
+    done({ status: 'paying' }),
+    done({ status: 'closed' }),
+  ]);
+  expect(await stateOf(first)).toMatchObject({ ...closed, nextAction: ACTION });
+  expect(await inLine(second, ended, created)).toEqual([
+    done({ status: 'closed' }),
+    done({ status: 'closed', nextActionReady: false }),
+  ]);
+  expect(await stateOf(second)).toMatchObject({ ...closed, nextAction: null });
+});
+
+test('two attempts are settled: the first pays the order, and the money of the second goes back', async () => {
+  const first = await paid();
+  // Of an attempt that was live when the order was paid by the other.
+  const second = await db.$transaction(async (tx) => {
+    const { id, method, channelAnswer, nextAction, payer, ...rest } = await tx.payment.findUniqueOrThrow({
+      where: { id: first.id },
+    });
+    return await tx.payment.create({
+      data: {
+        ...rest,
+        ...{ id: `${id}2`.slice(-32), method: 'qr', metadata: {}, channelAnswer: channelAnswer as object },
+      },
+    });
+  });
+  const settleSecond: Step = (client) => settlePayment(client, second.id, now());
+  expect(await inLine(first, settled, settleSecond)).toEqual([
+    done({ snapshot: expect.objectContaining({ orderUpdate: 'applied' }), cancelled: [second.id] }),
+    done({
+      snapshot: expect.objectContaining({ orderUpdate: 'conflict', attention: 'order_conflict' }),
+      refund: expect.any(String),
+    }),
+  ]);
+  expect(await stateOf(first)).toMatchObject({
+    ...{ orderUpdate: 'applied', refunds: [], events: [{ type: 'payment.succeeded' }] },
+    order: { status: 'succeeded', paidPaymentId: first.id },
+  });
+  expect(await stateOf({ ...first, id: second.id })).toMatchObject({
+    ...{ orderUpdate: 'conflict', refunds: [{ reason: 'duplicate_payment', amount: 1000n }] },
+    events: [{ type: 'payment.conflict' }],
+  });
+});
+
+test('two processes settle one payment: the second changes nothing', async () => {
+  const payment = await paid();
+  const [one, two] = await inLine(payment, settled, settled);
+  const applied = { snapshot: expect.objectContaining({ orderUpdate: 'applied' }), refund: null };
+  expect([one, two]).toEqual([done(applied), done(applied)]);
+  expect(await stateOf(payment)).toMatchObject({ events: [{ type: 'payment.succeeded' }] });
+});
+
+test('settled, then a callback that the money has gone back; and the reverse: such money pays no order', async () => {
+  const [first, second] = [await paid(), await paid()];
+  const back = calledBack({ ...PAID, state: 'refunded' });
+  await inLine(first, settled, back);
+  expect(await stateOf(first)).toMatchObject({
+    ...{ orderUpdate: 'applied', channelAnswer: { ...PAID, by: 'query' }, callbacks: [{}] },
+    order: { status: 'succeeded' },
+  });
+  await inLine(second, back, settled);
+  expect(await stateOf(second)).toMatchObject({
+    ...{ orderUpdate: 'conflict', settledBy: 'callback', refundedAmount: 1000n, channelState: 'refunded' },
+    ...{ refunds: [{ reason: 'external', status: 'succeeded' }], order: { status: 'unpaid' } },
+  });
+});
+
+test('settled, then a refund; and the reverse: what has not come in does not go back', async () => {
+  const [first, second] = [await paid(), await paid()];
+  expect(await inLine(first, settled, refunded)).toEqual([done({ refund: null }), done({ created: true })]);
+  expect(await stateOf(first)).toMatchObject({ refunds: [{ amount: 1000n }] });
+  expect(await inLine(second, refunded, settled)).toEqual([
+    refusedAs('not_refundable'),
+    done({ snapshot: expect.objectContaining({ orderUpdate: 'applied' }) }),
+  ]);
+  expect(await stateOf(second)).toMatchObject({ refunds: [], order: { status: 'succeeded' } });
+});
+
+test("settled, then an operator's refund of another attempt's money; and the reverse: it goes back once", async () => {
+  for (const isSettledFirst of [true, false]) {
+    const inReview = await newPayment();
+    await created(db, inReview);
+    await recordAnswer(db, inReview.id, { ...PAID, amount: 900 }, 'query', now());
+    await settled(db, inReview);
+    const { id, channelAccountId, orderId } = inReview;
+    const payment = await db.payment.create({
+      data: {
+        ...{ id: `${id}2`.slice(-32), merchantId, orderId, channel: 'simulator', channelAccountId },
+        ...{ method: 'qr', amount: 1000n, currency: 'CNY', status: 'paying', clientTokenHash: '' },
+        ...{ channelAnswer: { ...PAID, by: 'query' }, expiresAt: new Date(Date.now() + 600_000) },
+      },
+    });
+    const settle: Step = (client) => settlePayment(client, payment.id, now());
+    const refund: Step = (client) => resolvePayment(client, merchantId, id, 'refund', 'back', now());
+    const results = await inLine(inReview, ...(isSettledFirst ? [settle, refund] : [refund, settle]));
+    const applied = done({ snapshot: expect.objectContaining({ orderUpdate: 'applied' }) });
+    if (isSettledFirst) expect(results).toEqual([applied, refusedAs('not_resolvable')]);
+    else expect(results).toEqual([done({ refunds: [expect.anything()] }), applied]);
+    expect(await stateOf(inReview)).toMatchObject({
+      ...{ orderUpdate: 'conflict', order: { paidPaymentId: payment.id } },
+      refunds: [{ amount: 900n, reason: isSettledFirst ? 'duplicate_payment' : 'requested' }],
+    });
+  }
+});
+
+test('settled, then a PATCH of the order; and the reverse: a paid order does not change, and the event tells the new', async () => {
+  const [first, second, third] = [await paid(), await paid(), await newPayment()];
+  expect(await inLine(first, settled, patched({ subject: 'y' }))).toEqual([
+    done({ refund: null }),
+    refusedAs('order_already_paid'),
+  ]);
+  await inLine(second, patched({ subject: 'y' }), settled);
+  expect(await stateOf(second)).toMatchObject({
+    order: { subject: 'y', status: 'succeeded' },
+    events: [{ data: { order: { subject: 'y', status: 'succeeded' } } }],
+  });
+  // The attempt is over, so the amount changes; then its money comes after all.
+  await ended(db, third);
+  await inLine(third, patched({ amount: 2000 }), calledBack(PAID));
+  await settled(db, third);
+  expect(await stateOf(third)).toMatchObject({
+    ...{ status: 'succeeded', orderUpdate: 'review', attention: 'amount_mismatch' },
+    order: { status: 'unpaid', amount: 2000n },
+  });
+});

@@ -1,0 +1,57 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import { statementNames } from '../../src/ledger/statement-names.ts';
+import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+
+let database: FreshDatabase;
+let db: LedgerClient;
+beforeAll(async () => {
+  database = await freshDatabase();
+  db = createLedgerClient(database.url);
+});
+afterAll(async () => {
+  await db?.$disconnect();
+  await database?.drop();
+});
+
+test('a look-up by an id is prepared once on its connection, and a list is not', async () => {
+  const prepared = await db.$transaction(async (tx) => {
+    for (const id of ['one', 'two']) await tx.payment.findUnique({ where: { id } });
+    await tx.payment.findMany({ where: { id: { in: ['one', 'two', 'three'] } } });
+    return await tx.$queryRaw<{ name: string; statement: string; runs: number }[]>`
+      SELECT name, statement, (generic_plans + custom_plans)::int AS runs FROM pg_prepared_statements
+      WHERE statement LIKE '%FROM "public"."payments"%'`;
+  });
+  expect(prepared).toEqual([
+    {
+      name: expect.stringMatching(/^nodrop_/),
+      statement: expect.stringContaining('"payments"."id" = $1'),
+      runs: 2,
+    },
+  ]);
+});
+
+test('a text has the same name in every process, and another text another name', () => {
+  const [one, two] = [statementNames(), statementNames()];
+  const first = one({ sql: 'SELECT 1' });
+  expect(first).toMatch(/^nodrop_.{22}$/);
+  two({ sql: 'SELECT 2' });
+  expect(two({ sql: 'SELECT 1' })).toBe(first);
+  expect(one({ sql: 'SELECT 2' })).not.toBe(first);
+});
+
+test.each([
+  'SELECT 1 FROM payments WHERE next_sweep_at <= $1',
+  'SELECT 1 FROM orders WHERE (created_at, id) < ($1::timestamptz, $2)',
+  'SELECT 1 FROM payments WHERE id IN ($1,$2)',
+  'SELECT 1 FROM payments WHERE id = ANY($1)',
+])('it has none when its plan depends on the values: %s', (sql) => {
+  expect(statementNames()({ sql })).toBeUndefined();
+});
+
+test('there is a bound: a text of its own for each set of columns would fill the memory of PostgreSQL', () => {
+  const nameOf = statementNames();
+  const names = Array.from({ length: 500 }, (_, n) => nameOf({ sql: `SELECT ${n}` }));
+  expect(names.filter((name) => name !== undefined)).toHaveLength(300);
+  expect(nameOf({ sql: 'SELECT 0' })).toBe(names[0]);
+});

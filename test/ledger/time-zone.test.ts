@@ -1,0 +1,102 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { storeCallback } from '../../src/ledger/callbacks.ts';
+import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import { Connection } from '../../src/ledger/connection.ts';
+import { listEvents } from '../../src/ledger/feed.ts';
+import { startPayment } from '../../src/ledger/intake.ts';
+import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { loadPayment, recordCreated, settlePayment } from '../../src/ledger/payments.ts';
+import { type FreshDatabase, freshDatabase, queryOnce, setTimeZone } from '../support/stack.ts';
+
+/** Times are the same in a database whose time zone is not UTC, whichever way they are written and read. */
+
+let database: FreshDatabase;
+let db: LedgerClient;
+beforeAll(async () => {
+  database = await freshDatabase();
+  await setTimeZone(database.url, 'Asia/Kolkata');
+  db = createLedgerClient(database.url);
+});
+afterAll(async () => {
+  await db?.$disconnect();
+  await database?.drop();
+});
+
+test('every connection is in UTC, whatever the database or the URL says', async () => {
+  const zones = async (url: string) => [
+    (await queryOnce(url, 'SHOW timezone'))[0]?.TimeZone,
+    (await queryOnce(url, "SELECT setting FROM pg_settings WHERE name = 'TimeZone'"))[0]?.setting,
+  ];
+  expect(await zones(database.url)).toEqual(['UTC', 'UTC']);
+  expect(await zones(`${database.url}?options=-c%20TimeZone%3DAsia/Kolkata`)).toEqual(['UTC', 'UTC']);
+  const connection = new Connection({ connectionString: database.url });
+  await connection.connect();
+  // It is what the session goes back to as well, when a pooler takes a connection back.
+  await connection.query('DISCARD ALL');
+  expect((await connection.query('SHOW timezone')).rows).toEqual([{ TimeZone: 'UTC' }]);
+  await connection.end();
+});
+
+test('a connection that gets another time zone all the same ends, and the next one is in UTC', async () => {
+  const change = () => db.$queryRaw`SELECT set_config('timezone', 'Asia/Tokyo', false)`;
+  await expect(change()).rejects.toThrow(/TimeZone is Asia\/Tokyo, and must be UTC/);
+  expect(await db.$queryRaw`SELECT current_setting('timezone') AS zone`).toEqual([{ zone: 'UTC' }]);
+});
+
+test('a payment has its times from its creation to its success, by raw statements and by Prisma', async () => {
+  const { id: merchantId } = (await ensureMerchant(db, 'shop', ['simulator'])).merchant;
+  const { id: accountId } = await db.channelAccount.findFirstOrThrow({ where: { merchantId } });
+  const at = (minutes: number) => new Date(Date.UTC(2026, 10, 27, 12, minutes));
+  const { payment } = await startPayment(
+    db,
+    merchantId,
+    { id: 'order', amount: 1000, currency: 'CNY', subject: 'x', metadata: {}, expiresInSeconds: 7_200 },
+    {
+      channel: 'simulator',
+      method: 'wallet',
+      payer: undefined,
+      returnUrl: undefined,
+      metadata: {},
+      expiresInMs: 1_800_000,
+      askedAttempts: new Set<string>(),
+    },
+    () => 'hash',
+    at(0),
+  );
+  const { id } = payment;
+  expect(payment).toMatchObject({ createdAt: at(0), expiresAt: at(30) });
+  expect(await db.payment.findUniqueOrThrow({ where: { id } })).toEqual(payment);
+  const order = await db.order.findFirstOrThrow({ where: { merchantId } });
+  expect(order).toMatchObject({ createdAt: at(0), expiresAt: at(120) });
+
+  const created = await recordCreated(db, id, { type: 'redirect', url: 'https://wallet.example/' }, at(1));
+  expect(created.expiresAt).toBe(at(30).getTime());
+  expect(await loadPayment(db, id, at(1))).toEqual(created);
+
+  const paid = {
+    ...{ state: 'paid' as const, channelPaymentId: 'trx', amount: 1000, currency: 'CNY' },
+    paidAt: at(2).toISOString(),
+  };
+  const callback = { notificationId: 'n', outTradeNo: id, answer: paid };
+  const stored = await storeCallback(db, accountId, callback, Buffer.from('{}'), at(3));
+  expect(stored).toMatchObject({
+    receivedAt: at(3),
+    payment: { channelAnsweredAt: at(3), expiresAt: at(30) },
+  });
+  const { body: _, ...row } = await db.callback.findUniqueOrThrow({ where: { id: stored.id } });
+  expect({ ...row, payment: stored.payment }).toEqual(stored);
+
+  const { snapshot } = await settlePayment(db, id, at(4));
+  expect(snapshot.status).toBe('succeeded');
+  expect(await loadPayment(db, id, at(4))).toEqual(snapshot);
+  expect(await db.payment.findUniqueOrThrow({ where: { id } })).toMatchObject({
+    ...{ createdAt: at(0), expiresAt: at(30), paidAt: at(2), settledAt: at(4), channelAnsweredAt: at(3) },
+  });
+  const { events } = await listEvents(db, merchantId, { limit: 10, after: null });
+  expect(events).toMatchObject([{ type: 'payment.succeeded', createdAt: at(4) }]);
+  const entries = await db.timelineEntry.findMany({ where: { paymentId: id }, orderBy: { id: 'asc' } });
+  expect(entries.map((entry) => entry.at)).toEqual([at(0), at(1), at(3), at(4), at(4)]);
+
+  // They are right in the database as well, whoever reads them.
+  expect(await queryOnce(database.url, 'SELECT expires_at FROM payments')).toEqual([{ expires_at: at(30) }]);
+});

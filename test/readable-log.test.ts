@@ -1,0 +1,40 @@
+import { expect, test } from 'vitest';
+import { readable } from '../scripts/readable-log.ts';
+
+/** Lines of pino as `npm run dev` prints them. */
+
+const line = (entry: object) =>
+  JSON.stringify({
+    level: 30,
+    time: new Date(2026, 0, 2, 3, 4, 5, 6).getTime(),
+    pid: 1,
+    hostname: 'h',
+    name: 'api',
+    ...entry,
+  });
+
+test('time, level, program, message and fields', () => {
+  expect(readable('worker', line({ channels: ['simulator'], msg: 'worker ready' }))).toBe(
+    "03:04:05.006 INFO  worker    worker ready channels=[ 'simulator' ]",
+  );
+});
+
+test('a request in the order of its line', () => {
+  const req = { method: 'GET', url: '/v1/orders/1', remoteAddress: '127.0.0.1' };
+  expect(readable('api', line({ level: 40, req, res: { statusCode: 404 }, ms: 3, msg: 'answered' }))).toBe(
+    '03:04:05.006 WARN  api       answered GET /v1/orders/1 404 ms=3',
+  );
+});
+
+test('an error with its stack below', () => {
+  expect(
+    readable('api', line({ level: 50, err: { message: 'no', stack: 'Error: no\n    at x' }, msg: 'failed' })),
+  ).toBe('03:04:05.006 ERROR api       failed\nError: no\n    at x');
+});
+
+test.each(['Error: not JSON', '{"level"', '{"some":"JSON"}'])(
+  'what is not a line of pino stays as it is: %s',
+  (text) => {
+    expect(readable('api', text)).toMatch(new RegExp(`^ +api +${text.replaceAll(/[{}"]/g, '.')}$`));
+  },
+);

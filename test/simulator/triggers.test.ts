@@ -1,0 +1,268 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it, test } from 'vitest';
+import { ChannelError } from '../../src/domain/channel.ts';
+import type { Act, Notification, Trade } from '../../src/simulator/store.ts';
+import {
+  ACT_AFTER_MS,
+  IN_PROCESS_MS,
+  LATE_CALLBACK_MS,
+  REFUND_MS,
+  TRIGGER_NAMES,
+  TRIGGERS,
+} from '../../src/simulator/triggers.ts';
+import { eventually, unlessOutOfTime } from '../support/progress.ts';
+import { ACCOUNT, newTrade, receiver, start, tempFolder } from './support.ts';
+
+/** What a subject makes the wallet do; what nodrop makes of it is in test/system/sandbox.test.ts. */
+
+type Started = Awaited<ReturnType<typeof start>>;
+
+const rowOf = async ({ ledger }: Started, no: string) =>
+  (await ledger()).find(({ outTradeNo }) => outTradeNo === no);
+
+async function create(simulator: Started, triggers: string, changes: Parameters<typeof newTrade>[0] = {}) {
+  const trade = newTrade({ subject: `Coffee [sim:${triggers}]`, ...changes });
+  await simulator.adapter.createTrade(ACCOUNT, trade);
+  return trade;
+}
+
+/** @returns the trade once the wallet has taken the money. */
+async function createPaid(
+  simulator: Started,
+  triggers: string,
+  changes: Parameters<typeof newTrade>[0] = {},
+) {
+  const trade = await create(simulator, triggers, changes);
+  await simulator.pay(trade.outTradeNo);
+  return trade;
+}
+
+describe('a subject', () => {
+  it.each(['Coffee', 'sim:paid', '[sim] paid', '(sim:paid)', 'Order [simple:paid]'])(
+    '%s has no trigger',
+    async (subject) => {
+      const simulator = await start();
+      const trade = newTrade({ subject });
+      await simulator.adapter.createTrade(ACCOUNT, trade);
+      expect(await rowOf(simulator, trade.outTradeNo)).toMatchObject({ triggers: [] });
+    },
+  );
+
+  it.each([
+    ['[sim:paid]', ['paid']],
+    ['[sim: paid, callback-lost ] Coffee', ['paid', 'callback-lost']],
+    ['Coffee [SIM:Declined]', ['declined']],
+    [
+      'x [sim:paid wrong-amount callback-doubled refund-refused]',
+      ['paid', 'wrong-amount', 'callback-doubled', 'refund-refused'],
+    ],
+  ])('%s has its triggers', async (subject, triggers) => {
+    const simulator = await start();
+    const trade = newTrade({ subject });
+    await simulator.adapter.createTrade(ACCOUNT, trade);
+    expect(await rowOf(simulator, trade.outTradeNo)).toMatchObject({ triggers });
+  });
+
+  it.each([
+    ['[sim:]', 'triggers are given once, as in [sim:paid callback-lost]'],
+    ['[sim:paid', 'triggers are given once'],
+    ['[sim:paid] [sim:callback-lost]', 'triggers are given once'],
+    ['[sim:declind]', `there is no trigger declind, the triggers are ${TRIGGER_NAMES.join(', ')}`],
+    ['[sim:toString]', 'there is no trigger toString'],
+    ['[sim:paid declined]', 'paid and declined cannot be combined, give one of them'],
+    ['[sim:callback-lost callback-late]', 'callback-lost and callback-late cannot be combined'],
+  ])('%s is refused for good, and says what is wrong', async (subject, message) => {
+    const simulator = await start();
+    const refused = simulator.adapter.createTrade(ACCOUNT, newTrade({ subject }));
+    await expect(refused).rejects.toMatchObject({
+      kind: 'rejected',
+      message: expect.stringContaining(`subject: ${message}`),
+    });
+    expect(await simulator.ledger()).toEqual([]);
+  });
+
+  it('of one minor unit cannot be charged less', async () => {
+    const { adapter } = await start();
+    const trade = newTrade({ subject: '[sim:paid wrong-amount]', amount: 1 });
+    await expect(adapter.createTrade(ACCOUNT, trade)).rejects.toThrow(
+      'subject: wrong-amount needs an amount of 2 or more.',
+    );
+  });
+});
+
+/** What the journal says that the wallet will do with the trade by itself. */
+function actsOf(folder: string, no: string): readonly Act[] {
+  return entriesOf(folder).findLast(({ trade }) => trade?.outTradeNo === no)?.trade?.acts ?? [];
+}
+
+interface Entry {
+  readonly trade?: Trade;
+  readonly notification?: Notification;
+}
+const entriesOf = (folder: string): Entry[] =>
+  readFileSync(join(folder, 'journal.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+
+const msBetween = (from: Act | undefined, to: Act | undefined) =>
+  Date.parse(to?.at ?? '') - Date.parse(from?.at ?? '');
+
+describe('the payer', () => {
+  test.each([
+    ['paid', 'SUCCESS'],
+    ['declined', 'PAYERROR'],
+  ])('%s: by itself', async (triggers, state) => {
+    const simulator = await start();
+    const { outTradeNo } = await create(simulator, triggers);
+    await eventually(async () => (await rowOf(simulator, outTradeNo))?.state === state);
+  });
+
+  test('leaves a trade alone that a person was faster with, or the shop, with its close', async () => {
+    const simulator = await start();
+    const first = async (act: (no: string) => Promise<boolean>) => {
+      const { no, done } = await unlessOutOfTime(
+        ACT_AFTER_MS,
+        async () => {
+          const { outTradeNo } = await create(simulator, 'paid');
+          return { no: outTradeNo, done: await act(outTradeNo) };
+        },
+        (outcome) => !outcome.done,
+      );
+      expect(done).toBe(true);
+      return no;
+    };
+    const declined = await first(async (no) => (await simulator.pay(no, 'declined')).status === 200);
+    const closed = await first(async (no) => (await simulator.adapter.closeTrade(ACCOUNT, no)) === 'closed');
+    const { outTradeNo: last } = await create(simulator, 'paid');
+    await eventually(async () => (await rowOf(simulator, last))?.state === 'SUCCESS');
+    expect((await rowOf(simulator, declined))?.state).toBe('PAYERROR');
+    expect((await rowOf(simulator, closed))?.state).toBe('CLOSED');
+  });
+
+  test('in-process: for its time, which a restart does not end', async () => {
+    const folder = tempFolder();
+    const one = await start({ folder });
+    const { outTradeNo } = await create(one, 'in-process');
+    const [processing, success] = actsOf(folder, outTradeNo);
+    expect([processing?.result, success?.result]).toEqual(['processing', 'success']);
+    expect(msBetween(processing, success)).toBe(IN_PROCESS_MS);
+    await one.close();
+    const two = await start({ folder });
+    await eventually(async () => (await rowOf(two, outTradeNo))?.state === 'SUCCESS');
+    expect(actsOf(folder, outTradeNo)).toEqual([]);
+  });
+
+  test('paid-after-close: a close is answered as done, and the money comes', async () => {
+    const simulator = await start();
+    const { outTradeNo } = await create(simulator, 'paid-after-close');
+    expect(await simulator.adapter.closeTrade(ACCOUNT, outTradeNo)).toBe('closed');
+    await eventually(async () => (await rowOf(simulator, outTradeNo))?.state === 'SUCCESS');
+  });
+
+  test('wrong-amount: one less is taken, and no more than that goes back', async () => {
+    const simulator = await start();
+    const { outTradeNo } = await createPaid(simulator, 'wrong-amount');
+    expect(await simulator.adapter.queryTrade(ACCOUNT, outTradeNo)).toMatchObject({
+      state: 'paid',
+      amount: 1049,
+    });
+    const refund = { outTradeNo, currency: 'CNY', total: 1049 } as const;
+    const give = (outRefundNo: string, amount: number) =>
+      simulator.adapter.refundTrade(ACCOUNT, { ...refund, outRefundNo, amount });
+    await expect(give('r1', 1050)).rejects.toMatchObject({ kind: 'rejected' });
+    expect(await give('r2', 1049)).toMatchObject({ state: 'succeeded', amount: 1049 });
+    expect(await simulator.ledger()).toMatchObject([{ state: 'REFUND', amount: 1049, refunded: 1049 }]);
+  });
+});
+
+describe('callbacks', () => {
+  test('callback-lost, callback-late and callback-doubled, and those of others as ever', async () => {
+    const folder = tempFolder();
+    const shop = await receiver();
+    const simulator = await start({ folder });
+    const { outTradeNo: lost } = await createPaid(simulator, 'callback-lost', { notifyUrl: shop.url });
+    const late = await createPaid(simulator, 'callback-late', { notifyUrl: shop.url });
+    const doubled = await createPaid(simulator, 'callback-doubled', { notifyUrl: shop.url });
+    const usual = newTrade({ notifyUrl: shop.url });
+    await simulator.adapter.createTrade(ACCOUNT, usual);
+    await simulator.pay(usual.outTradeNo);
+
+    const delayOf = (no: string) => {
+      const entries = entriesOf(folder);
+      const queued = entries.find(({ notification }) => notification?.outTradeNo === no)?.notification;
+      const paidAt = entries.findLast(({ trade }) => trade?.outTradeNo === no)?.trade?.paidAt;
+      return (queued?.nextAt ?? Number.NaN) - Date.parse(paidAt ?? '');
+    };
+    expect(delayOf(late.outTradeNo)).toBeGreaterThanOrEqual(LATE_CALLBACK_MS);
+    const received = await shop.until(4);
+    const count = (no: string) => received.filter(({ content }) => content.data.outTradeNo === no).length;
+    expect([lost, late.outTradeNo, doubled.outTradeNo, usual.outTradeNo].map(count)).toEqual([0, 1, 2, 1]);
+  });
+});
+
+describe('refunds', () => {
+  const refundOf = (outTradeNo: string) =>
+    ({ outTradeNo, outRefundNo: `r-${outTradeNo}`, amount: 1050, currency: 'CNY', total: 1050 }) as const;
+
+  const kindOf = (error: unknown) => (error instanceof ChannelError ? error.kind : error);
+
+  test('refund-refused: for good', async () => {
+    const simulator = await start();
+    const { outTradeNo } = await createPaid(simulator, 'refund-refused');
+    await expect(simulator.adapter.refundTrade(ACCOUNT, refundOf(outTradeNo))).rejects.toMatchObject({
+      kind: 'rejected',
+      message: expect.stringContaining('REFUND_NOT_ALLOWED'),
+    });
+    expect(await simulator.ledger()).toMatchObject([{ refunded: 0 }]);
+  });
+
+  test('refund-in-process: in process at first, and given back', async () => {
+    const simulator = await start();
+    const { outTradeNo } = await createPaid(simulator, 'refund-in-process');
+    expect(await simulator.adapter.refundTrade(ACCOUNT, refundOf(outTradeNo))).toEqual({
+      state: 'processing',
+    });
+    await eventually(async () => (await rowOf(simulator, outTradeNo))?.refunded === 1050);
+  });
+
+  test('refund-silent: no answer to request and query, and in the end it is known as given back', async () => {
+    const simulator = await start();
+    const { refund, asked } = await unlessOutOfTime(
+      REFUND_MS,
+      async () => {
+        const { outTradeNo } = await createPaid(simulator, 'refund-silent');
+        const refund = refundOf(outTradeNo);
+        const requested = await simulator.adapter.refundTrade(ACCOUNT, refund).catch(kindOf);
+        const queried = await simulator.adapter
+          .queryRefund(ACCOUNT, outTradeNo, refund.outRefundNo)
+          .catch(kindOf);
+        return { refund, asked: [requested, queried] };
+      },
+      (outcome) => typeof outcome.asked[1] === 'object',
+    );
+    expect(asked).toEqual(['unreachable', 'unreachable']);
+    await eventually(async () => (await rowOf(simulator, refund.outTradeNo))?.refunded === 1050);
+    expect(await simulator.adapter.queryRefund(ACCOUNT, refund.outTradeNo, refund.outRefundNo)).toMatchObject(
+      { state: 'succeeded', amount: 1050 },
+    );
+  });
+});
+
+test('the wallet page says what is set, in its language', async () => {
+  const simulator = await start();
+  const { outTradeNo } = await create(simulator, 'callback-lost refund-silent');
+  for (const [language, mark] of [
+    ['en', ': '],
+    ['zh', '：'],
+  ] as const) {
+    const html = await (await fetch(`${simulator.url}/pay/${outTradeNo}?lang=${language}`)).text();
+    for (const name of ['callback-lost', 'refund-silent'] as const)
+      expect(html).toContain(`<b>${name}</b>${mark}${TRIGGERS[name].does[language]}`);
+    expect(html).not.toContain('wrong-amount');
+  }
+  // Each has every text.
+  for (const { does } of Object.values(TRIGGERS))
+    expect([/\p{sc=Han}/u.test(does.zh), /\p{sc=Han}/u.test(does.en)]).toEqual([true, false]);
+});

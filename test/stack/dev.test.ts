@@ -1,0 +1,57 @@
+// npm run dev: what is ours starts again when a file of it changes, and its log is readable.
+import { utimesSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { eventually, freePort } from '../support/stack.ts';
+import { newPlace, removePlace, type StackPlace, StackProgram } from './program.ts';
+
+let place: StackPlace;
+let url: string;
+let dev: StackProgram;
+beforeAll(async () => {
+  place = await newPlace();
+  const [api, admin, simulator] = [await freePort(), await freePort(), await freePort()];
+  url = `http://127.0.0.1:${api}`;
+  const ports = {
+    PORT: String(api),
+    NODROP_ADMIN_PORT: String(admin),
+    NODROP_SIMULATOR_PORT: String(simulator),
+  };
+  dev = await new StackProgram({ ...place.env, ...ports }, 'dev').ready();
+});
+afterAll(async () => {
+  await dev?.stop();
+  removePlace(place);
+});
+
+/** How often a program has said so, in a readable line of its log. */
+const said = (level: string, program: string, message: string) =>
+  dev.output.match(new RegExp(`^[\\d:.]{12} ${level} +${program} +${message}`, 'gm'))?.length ?? 0;
+
+/** As an editor that saves the file; what is in it stays. */
+const save = (file: string) =>
+  utimesSync(fileURLToPath(new URL(`../../src/${file}`, import.meta.url)), new Date(), new Date());
+
+test('a request is one readable line', async () => {
+  const response = await fetch(`${url}/v1/orders/none`, {
+    headers: { authorization: 'Bearer sk_dev_nodrop', 'x-request-id': 'my-request' },
+  });
+  expect(response.status).toBe(404);
+  await eventually(() => said('WARN', 'api', 'answered GET /v1/orders/none 404 requestId=my-request') === 1);
+});
+
+test('a saved file of the API starts the API again, and a saved workflow the worker', async () => {
+  expect(said('INFO', 'api', 'API listening')).toBe(1);
+  expect(said('INFO', 'worker', 'worker ready')).toBe(1);
+  save('api/app.ts');
+  await eventually(() => said('INFO', 'api', 'API listening') === 2);
+  expect(said('INFO', 'worker', 'worker ready')).toBe(1);
+  // The worker bundles this file and does not import it.
+  save('workflows/payment.ts');
+  await eventually(() => said('INFO', 'worker', 'worker ready') === 2);
+});
+
+test('it ends in order', async () => {
+  expect(await dev.stop()).toBe(0);
+  expect(dev.output).toContain('Stopped.');
+});

@@ -1,0 +1,16 @@
+/** The commands that are printed or documented: sent as curl would, on machines that have none. */
+
+/** The first `curl` of the text: its URL, and its `-X`, `-H` and `-d`. */
+export function readCurl(text: string): { url: string; init: RequestInit } {
+  const [, url = ''] = /(https?:\/\/[^\s']+)/.exec(text) ?? [];
+  const headers = [...text.matchAll(/-H ["']([^:"']+): ([^"']+)["']/g)].map(([, name, value]) => [
+    name,
+    value,
+  ]);
+  const [, body] = /-d '(.*)'/.exec(text) ?? [];
+  const [, method = body === undefined ? 'GET' : 'POST'] = /-X (\w+)/.exec(text) ?? [];
+  return {
+    url,
+    init: { method, headers: Object.fromEntries(headers), ...(body === undefined ? {} : { body }) },
+  };
+}

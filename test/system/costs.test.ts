@@ -1,0 +1,136 @@
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type Counter, startCounting } from '../../bench/costs.ts';
+import { COUNTED_SETTINGS, dropCallbacks, makeCountedMerchants } from '../../bench/counts.ts';
+import {
+  APPLICATION_NAME,
+  isTransactionControl,
+  StatementLog,
+  takesLock,
+} from '../../bench/statement-log.ts';
+import { Connection } from '../../src/ledger/connection.ts';
+import { type OrderService, startOrderService } from '../support/order-service.ts';
+import { type System, startSystem } from '../support/system.ts';
+
+/**
+ * What a payment may cost at most, counted on real processes: Temporal's history and PostgreSQL's log. `npm run bench --
+ * counts` shows the statements one by one. A change that makes a payment cheaper lowers its bound here; none raises one
+ * without a word in docs/performance.md.
+ */
+
+interface Bounds {
+  readonly events: number;
+  readonly workflowTasks: number;
+  /** BEGIN and COMMIT are statements. */
+  readonly statements: number;
+}
+
+const CALLBACK: Bounds = { events: 20, workflowTasks: 3, statements: 24 };
+const CALLBACK_AND_ORDER_SERVICE: Bounds = { events: 26, workflowTasks: 4, statements: 58 };
+const POLL: Bounds = { events: 27, workflowTasks: 4, statements: 25 };
+const POLL_AND_ORDER_SERVICE: Bounds = { events: 33, workflowTasks: 5, statements: 59 };
+/** Of an unpaid payment, whose answer is the one before it. */
+const UNPAID_POLL = { statements: 2, locks: 0, newRows: 0 };
+
+const SAMPLES = 2;
+
+let system: System;
+let shop: OrderService;
+let counter: Counter;
+let keys: { plain: string; told: string };
+beforeAll(async () => {
+  shop = await startOrderService();
+  system = await startSystem({ withWorker: true, env: COUNTED_SETTINGS });
+  keys = await makeCountedMerchants(system, shop);
+  counter = await startCounting(system);
+});
+afterAll(async () => {
+  await counter?.close();
+  await system?.stop();
+  await shop?.close();
+});
+
+const CASES = [
+  { by: 'callback', merchant: 'plain', bounds: CALLBACK },
+  { by: 'callback', merchant: 'told', bounds: CALLBACK_AND_ORDER_SERVICE },
+  { by: 'poll', merchant: 'plain', bounds: POLL },
+  { by: 'poll', merchant: 'told', bounds: POLL_AND_ORDER_SERVICE },
+] as const;
+
+test.each(CASES)(
+  'the costs of a payment settled by $by, merchant $merchant',
+  async ({ by, merchant, bounds }) => {
+    if (by === 'poll') await dropCallbacks(system.config.simulator.url);
+    const channel = by === 'poll' ? 'simulator2' : 'simulator';
+    for (const costs of await counter.payments(SAMPLES, { key: keys[merchant], channel, by }))
+      expectWithin(costs, bounds);
+  },
+);
+
+test('the costs of a poll that says nothing new of an unpaid payment', async () => {
+  await dropCallbacks(system.config.simulator.url);
+  for (const costs of await counter.unpaidPolls(SAMPLES, { key: keys.plain, channel: 'simulator2' }))
+    expectWithin(costs, UNPAID_POLL);
+});
+
+test('every statement of nodrop is counted, once, and no other', async () => {
+  const connect = async (name: string) => {
+    const connection = new Connection({
+      connectionString: system.config.databaseUrl,
+      application_name: name,
+    });
+    await connection.connect();
+    return connection;
+  };
+  const [own, counted, other] = await Promise.all([
+    connect(APPLICATION_NAME),
+    connect('nodrop-api'),
+    connect('somebody else'),
+  ]);
+  try {
+    const log = await StatementLog.open(own, join(system.config.home, 'logs', 'postgres.log'));
+    const { rows } = await counted.query<{ pid: number }>('select pg_backend_pid() as pid');
+    const from = log.position();
+    await other.query('select 1');
+    await counted.query('begin');
+    await counted.query('select id\nfrom merchants\nwhere name = $1 for update', ['two\nlines']);
+    await counted.query("update merchants set name = 'told' where name = 'told'");
+    await counted.query('commit');
+    // By the time, and not by what is done.
+    await counted.query("select id from channel_accounts where channel = $1 and id = 'a'", ['simulator']);
+    await counted.query("select id from channel_accounts where merchant_id = 'm' and channel = 'simulator'");
+    await counted.query("SELECT pg_notify('nodrop', $1)", ['ping/1']);
+    await own.query('select 2');
+    const statements = log.read(from, log.position()).filter(({ pid }) => pid === rows[0]?.pid);
+    expect(statements.map(({ text }) => text.split(/\s/, 1)[0])).toEqual([
+      'begin',
+      'select',
+      'update',
+      'commit',
+      'select',
+    ]);
+    expect(statements.map(isTransactionControl)).toEqual([true, false, false, true, false]);
+    expect(statements.map(takesLock)).toEqual([false, true, false, false, false]);
+    const all = log.read(0, log.position()).map(({ application }) => application);
+    expect([...new Set(all)].filter((name) => !name.startsWith('nodrop-'))).toEqual([]);
+    expect(all).not.toContain(APPLICATION_NAME);
+  } finally {
+    await Promise.all([own, counted, other].map((connection) => connection.end()));
+  }
+});
+
+/** Shows everything that was counted when one is too many. */
+function expectWithin<Name extends string>(
+  costs: Readonly<Record<NoInfer<Name>, number>> & { readonly ran: readonly string[] },
+  bounds: Readonly<Record<Name, number>>,
+): void {
+  const names = Object.keys(bounds) as Name[];
+  const counted = Object.fromEntries(names.map((name) => [name, costs[name]]));
+  for (const name of names) {
+    // What counts nothing would be within any bound.
+    expect(costs.ran, 'nothing was counted').not.toEqual([]);
+    expect(costs[name], `${JSON.stringify(counted)}\n${costs.ran.join('\n')}`).toBeLessThanOrEqual(
+      bounds[name],
+    );
+  }
+}

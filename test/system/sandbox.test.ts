@@ -1,0 +1,236 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { isEnded } from '../../src/domain/states.ts';
+import { NO_FAULTS } from '../../src/simulator/faults.ts';
+import type { Notification, Refund, Trade } from '../../src/simulator/store.ts';
+import {
+  LATE_CALLBACK_MS,
+  REFUND_MS,
+  TRIGGER_NAMES,
+  TRIGGERS,
+  type Trigger,
+  type TriggerDeclaration,
+} from '../../src/simulator/triggers.ts';
+import { readCurl } from '../support/curl.ts';
+import { API_BUDGET_MS, unlessOutOfTime } from '../support/progress.ts';
+import { eventually } from '../support/stack.ts';
+import { type System, startSystem } from '../support/system.ts';
+
+/** docs/sandbox.md through the whole service: each row of its table, the short expiry, and its commands. */
+
+let system: System;
+beforeAll(async () => {
+  system = await startSystem({ withWorker: true });
+});
+afterAll(async () => {
+  await system?.stop();
+});
+
+const get = async (path: string) => (await system.api('GET', path)).body;
+const tradeOf = async (id: string) =>
+  (await system.simulator.ledger()).find(({ outTradeNo }) => outTradeNo === id);
+
+let orders = 0;
+/**
+ * A payment whose trade the wallet has. On a machine too slow to create it before a short expiry another is made.
+ * @param expiresInSeconds of payment and order
+ */
+async function begin(subject: string, expiresInSeconds?: number) {
+  for (;;) {
+    const expiry = expiresInSeconds === undefined ? {} : { expiresInSeconds };
+    const order = { id: `row-${++orders}`, amount: 1990, currency: 'CNY', subject, ...expiry };
+    const { id } = await eventually(async () => {
+      const answer = await system.api('POST', '/v1/payments', { order, channel: 'simulator', ...expiry });
+      if (answer.status < 300) return answer.body;
+      // An earlier request made it, was not answered in time, and the wallet has acted since.
+      if (answer.status === 409) return (await get(`/v1/orders/${order.id}`)).payments[0];
+      expect(answer.status).toBeGreaterThanOrEqual(500);
+    });
+    const isCreated = await eventually(async () => {
+      if ((await tradeOf(id)) !== undefined) return { yes: true };
+      return isEnded((await get(`/v1/payments/${id}`)).status) && { yes: false };
+    });
+    if (isCreated.yes) return { id, orderId: order.id };
+  }
+}
+
+async function outcomeOf({ id, orderId }: { id: string; orderId: string }) {
+  const { status, orderUpdate, attention } = await get(`/v1/payments/${id}`);
+  const { data: refunds } = await get(`/v1/payments/${id}/refunds`);
+  return {
+    payment: status,
+    orderUpdate,
+    attention,
+    order: (await get(`/v1/orders/${orderId}`)).status,
+    refund: refunds[0]?.status ?? null,
+  };
+}
+
+/** What the wallet has written of a trade, in this order. */
+function journalOf(id: string) {
+  const path = join(system.config.home, 'simulator', 'journal.jsonl');
+  const entries = readFileSync(path, 'utf8')
+    .split('\n')
+    // After the last line feed is what is being written.
+    .slice(0, -1)
+    .map((line) => JSON.parse(line) as { trade?: Trade; refund?: Refund; notification?: Notification });
+  return {
+    trades: entries.flatMap(({ trade }) => (trade?.outTradeNo === id ? [trade] : [])),
+    refunds: entries.flatMap(({ refund }) => (refund?.outTradeNo === id ? [refund] : [])),
+    notifications: entries.flatMap(({ notification }) =>
+      notification?.outTradeNo === id ? [notification] : [],
+    ),
+  };
+}
+
+const paidAtOf = (id: string) =>
+  Date.parse(journalOf(id).trades.find(({ paidAt }) => paidAt !== null)?.paidAt ?? '');
+
+/** What only a wallet with this trigger leaves behind, where what it ends with is the same without; however slow all is. */
+const SIGNS: Partial<Record<Trigger, (id: string) => Promise<void> | void>> = {
+  'in-process'(id) {
+    const states = journalOf(id).trades.map(({ state }) => state);
+    expect(states).toContain('PROCESSING');
+    expect(states.indexOf('PROCESSING')).toBeLessThan(states.indexOf('SUCCESS'));
+  },
+  'callback-lost'(id) {
+    expect(journalOf(id).notifications).toEqual([]);
+  },
+  async 'callback-late'(id) {
+    const [first] = journalOf(id).notifications;
+    expect((first?.nextAt ?? 0) - paidAtOf(id)).toBeGreaterThanOrEqual(LATE_CALLBACK_MS);
+    const [stored] = await eventually(async () => {
+      const callbacks = await system.db.callback.findMany({ where: { paymentId: id } });
+      return callbacks.length > 0 && callbacks;
+    });
+    expect(Number(stored?.receivedAt) - paidAtOf(id)).toBeGreaterThanOrEqual(LATE_CALLBACK_MS);
+  },
+  async 'callback-doubled'(id) {
+    expect(journalOf(id).notifications.map(({ copies }) => copies)).toContain(2);
+    // Both have the same id, so that one is on record.
+    await eventually(async () => (await system.db.callback.count({ where: { paymentId: id } })) === 1);
+  },
+  async 'refund-in-process'(id) {
+    await wasInProcess(id);
+  },
+  async 'refund-silent'(id) {
+    await wasInProcess(id);
+    expect(journalOf(id).refunds[0]).toMatchObject({ state: 'PROCESSING', silent: true });
+    // In process was never said.
+    const { data: timeline } = await get(`/v1/payments/${id}/timeline`);
+    const said = timeline.map(({ data }: { data: { status?: string } }) => data.status);
+    expect(said).toContain('succeeded');
+    expect(said).not.toContain('processing');
+  },
+};
+
+/** The refund was to settle so long after it was asked for, and not at once. */
+async function wasInProcess(id: string) {
+  const { createdAt } = (await get(`/v1/payments/${id}/refunds`)).data[0];
+  const [first] = journalOf(id).refunds;
+  expect(Date.parse(first?.settlesAt ?? '') - Date.parse(createdAt)).toBeGreaterThanOrEqual(REFUND_MS);
+}
+
+test.concurrent.each(TRIGGER_NAMES)('%s', async (name) => {
+  const { example }: TriggerDeclaration = TRIGGERS[name];
+  const { callbacks, ...outcome } = example.outcome;
+  const made = await begin(`Coffee [sim:${example.subject}]`, example.expiresInSeconds);
+  if (example.asksForRefund) {
+    await eventually(async () => (await get(`/v1/payments/${made.id}`)).orderUpdate === 'applied');
+    await eventually(async () => {
+      const headers = { 'idempotency-key': made.id };
+      return (await system.api('POST', `/v1/payments/${made.id}/refunds`, {}, headers)).status < 300;
+    });
+  }
+  await eventually(async () => {
+    expect(await outcomeOf(made)).toEqual(outcome);
+    return true;
+  });
+  await eventually(async () => ((await tradeOf(made.id))?.callbackAttempts ?? 0) >= callbacks);
+  if (callbacks === 0) expect((await tradeOf(made.id))?.callbackAttempts).toBe(0);
+  await SIGNS[name]?.(made.id);
+});
+
+describe('a payment of 5 s', () => {
+  test.concurrent('ends, and its order can be paid again', async () => {
+    const made = await eventually(async () => {
+      const { status, body } = await system.pay({ expiresInSeconds: 5 });
+      return status < 300 && body;
+    });
+    expect(Date.parse(made.expiresAt) - Date.parse(made.createdAt)).toBe(5_000);
+    await eventually(async () => (await get(`/v1/payments/${made.id}`)).status === 'closed');
+    expect((await system.simulator.pay(made.id)).status).not.toBe(200);
+    const again = await eventually(async () => {
+      const request = { orderId: made.orderId, channel: 'simulator' };
+      const { status, body } = await system.api('POST', '/v1/payments', request);
+      return status < 300 && body;
+    });
+    expect(again.id).not.toBe(made.id);
+  });
+});
+
+test.concurrent('a trigger that there is not is refused, with the names of those there are', async () => {
+  const order = { id: 'mistyped', amount: 1990, currency: 'CNY', subject: 'Coffee [sim:declind]' };
+  const refused = await eventually(async () => {
+    const answer = await system.api('POST', '/v1/payments', { order, channel: 'simulator' });
+    return answer.status < 500 && answer.status !== 202 && answer;
+  });
+  expect(refused.body.code).toBe('channel_rejected');
+  expect(refused.body.detail).toContain('there is no trigger declind');
+  for (const name of TRIGGER_NAMES) expect(refused.body.detail).toContain(name);
+});
+
+describe('docs/sandbox.md', () => {
+  const page = readFileSync(new URL('../../docs/sandbox.md', import.meta.url), 'utf8');
+
+  test('has every fault', () => {
+    for (const [group, faults] of Object.entries(NO_FAULTS)) {
+      const names =
+        typeof faults === 'object' ? Object.keys(faults).map((name) => `${group}.${name}`) : [group];
+      for (const name of names) expect(page).toContain(`\`${name}\``);
+    }
+  });
+
+  // Last: its faults are in the way of every other payment.
+  test('has commands that do what it says, one after the other', async () => {
+    const { id } = (await system.payable()).body;
+    const run = async (command: string) => {
+      const { url, init } = readCurl(command);
+      const answer = await fetch(url, init);
+      return { status: answer.status, text: await answer.text() };
+    };
+    const commands = [...page.matchAll(/```sh\n([\s\S]*?)```/g)]
+      .flatMap(([, block = '']) => block.split(/^(?=curl )/m))
+      .map((command) =>
+        command
+          .replace('http://127.0.0.1:3000', system.apiUrl)
+          .replace('http://127.0.0.1:4000', system.simulator.url)
+          .replace('PAYMENT_ID', id),
+      );
+    /** How often each order of the page was asked for: the latest one counts. */
+    const asked: Record<string, number> = {};
+    const latest = (name: string) => `${name}-${asked[name]}`;
+    for (const [index, command] of commands.entries()) {
+      const { status, text } = await unlessOutOfTime(
+        API_BUDGET_MS,
+        // A payment whose answer did not come in time may be over, or paid by its trigger: another order.
+        () => {
+          const [, made] = /"id":"(sandbox-\d)"/.exec(command) ?? [];
+          if (made !== undefined) asked[made] = (asked[made] ?? 0) + 1;
+          return run(command.replace(/sandbox-\d/g, latest));
+        },
+        (answer) => answer.status >= 500,
+      );
+      expect([200, 201, 202], `${command}\n${text}`).toContain(status);
+      if (command.includes('dropRate":0.5')) {
+        const { callback, refund } = JSON.parse(text);
+        expect([callback.dropRate, refund.processingMs]).toEqual([0.5, 60_000]);
+      }
+      if (index === commands.length - 1) expect(JSON.parse(text)).toEqual(NO_FAULTS);
+    }
+    const found = async (orderId: string) => (await get(`/v1/orders/${orderId}`)).payments[0];
+    await eventually(async () => (await found(latest('sandbox-1'))).settledBy === 'query');
+    await eventually(async () => (await get(`/v1/payments/${id}`)).orderUpdate === 'applied');
+  });
+});

@@ -1,0 +1,55 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Worker } from '@temporalio/worker';
+import { beforeAll, expect, test } from 'vitest';
+import { bundleWorkflows, workflowBundle } from '../../src/worker/bundle.ts';
+
+/** The workflow bundle: every thread of a worker holds it, with the source map that the SDK wants inside. */
+
+let code: string;
+beforeAll(async () => {
+  ({ code } = await bundleWorkflows());
+});
+
+/** The source map inside, and how much of the bundle it is. */
+function sourceMapOf(bundle: string) {
+  const at = bundle.lastIndexOf('//# sourceMappingURL=');
+  const text = Buffer.from(
+    bundle.slice(bundle.indexOf('base64,', at) + 'base64,'.length),
+    'base64',
+  ).toString();
+  return { map: JSON.parse(text), part: (bundle.length - at) / bundle.length };
+}
+
+test('its source map names files, and holds no sources', () => {
+  const { map, part } = sourceMapOf(code);
+  const own = map.sources.filter((source: string) => source.includes('src/workflows/'));
+  expect(own).toContainEqual(expect.stringContaining('src/workflows/payment.ts'));
+  expect(map.sourcesContent).toBeUndefined();
+  expect(part).toBeLessThan(0.2);
+});
+
+test('a worker runs it from a file, as it is in the image', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'nodrop-bundle-'));
+  try {
+    const codePath = join(folder, 'workflow-bundle.js');
+    writeFileSync(codePath, code);
+    const histories = join(import.meta.dirname, '..', 'histories');
+    const sweep = readdirSync(histories, { recursive: true })
+      .map(String)
+      .find((name) => /sweep.*\.json$/.test(name));
+    const history = JSON.parse(readFileSync(join(histories, sweep ?? ''), 'utf8'));
+    await Worker.runReplayHistory({ workflowBundle: { codePath } }, history);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test('a built worker without the prebuilt bundle does not start, and says what makes it', async () => {
+  await expect(workflowBundle('js')).rejects.toThrow(/workflow-bundle\.js is missing: run `npm run build`/);
+});
+
+test('a worker from source gets the bundle of another process', async () => {
+  expect(await workflowBundle()).toEqual({ code });
+});

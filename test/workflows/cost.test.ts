@@ -1,0 +1,96 @@
+import type { WorkflowHandle } from '@temporalio/client';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { isDisturbed } from '../../bench/costs.ts';
+import { unlessOutOfTime } from '../support/progress.ts';
+import { eventually } from '../support/stack.ts';
+import { type Harness, startHarness } from './harness.ts';
+
+/** What a payment costs the Temporal server: each event is a row there, and each workflow task a round trip. */
+
+let h: Harness;
+beforeAll(async () => {
+  // Not polled: on a slow machine the first query could come before the callback.
+  h = await startHarness({ querySchedule: '1h' });
+});
+afterAll(async () => {
+  await h?.stop();
+});
+
+async function eventsOf(run: WorkflowHandle) {
+  const { events } = await run.fetchHistory();
+  return events ?? [];
+}
+
+/** How many of each type there are, by the name of their attributes. */
+function countsOf(events: Awaited<ReturnType<typeof eventsOf>>): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const event of events) {
+    const attributes = Object.keys(event).find((key) => key.endsWith('EventAttributes')) ?? 'unknown';
+    const type = attributes.replace(/EventAttributes$/, '');
+    counts[type] = (counts[type] ?? 0) + 1;
+  }
+  return counts;
+}
+
+const sum = (counts: Record<string, number>) => Object.values(counts).reduce((all, count) => all + count, 0);
+
+/** A new payment, waited for as its payer would take seconds, and settled by its callback. */
+async function settledByCallback(): Promise<WorkflowHandle> {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  await eventually(async () =>
+    (await eventsOf(run)).some(({ timerStartedEventAttributes: timer }) => timer != null),
+  );
+  await h.simulator.pay(payment.id);
+  await h.callback(payment);
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', settledBy: 'callback' });
+  return run;
+}
+
+test('a payment settled by callback: 20 events and 3 workflow tasks', async () => {
+  // On a slow machine a task, or the order update's first attempt, which has the shortest time, can run out of it.
+  const events = await unlessOutOfTime(
+    2_000,
+    async () => await eventsOf(await settledByCallback()),
+    (events) => events.some(isDisturbed),
+  );
+  const counts = countsOf(events);
+  expect(counts).toEqual({
+    workflowExecutionStarted: 1,
+    workflowTaskScheduled: 3,
+    workflowTaskStarted: 3,
+    workflowTaskCompleted: 3,
+    // Creating at the channel stays a regular activity, under the channel's rate limit.
+    activityTaskScheduled: 1,
+    activityTaskStarted: 1,
+    activityTaskCompleted: 1,
+    // `paying` and `succeeded`; `created` stands in the start.
+    upsertWorkflowSearchAttributes: 2,
+    // Until the first query.
+    timerStarted: 1,
+    timerCanceled: 1,
+    workflowExecutionSignaled: 1,
+    // The order update.
+    markerRecorded: 1,
+    workflowExecutionCompleted: 1,
+  });
+  expect(sum(counts)).toBe(20);
+});
+
+test('the Web UI shows the same of it: its first status in the start, and what each step is for', async () => {
+  const events = await eventsOf(await settledByCallback());
+  const { indexedFields } = events[0]?.workflowExecutionStartedEventAttributes?.searchAttributes ?? {};
+  expect(Buffer.from(indexedFields?.PaymentStatus?.data ?? []).toString()).toBe('"created"');
+  const summaries = events
+    .filter((event) => event.activityTaskScheduledEventAttributes ?? event.markerRecordedEventAttributes)
+    .map(({ userMetadata }) => JSON.parse(Buffer.from(userMetadata?.summary?.data ?? []).toString()));
+  // The order update also as an activity, when a slow machine did not get it done at once.
+  expect(summaries[0]).toBe('create the trade at the channel');
+  expect(new Set(summaries.slice(1))).toEqual(new Set(['update the order: the channel says paid']));
+  const shown = events.flatMap((event) => {
+    const upserted = event.upsertWorkflowSearchAttributesEventAttributes?.searchAttributes?.indexedFields;
+    return upserted?.PaymentStatus?.data == null ? [] : [Buffer.from(upserted.PaymentStatus.data).toString()];
+  });
+  expect(shown).toEqual(['"paying"', '"succeeded"']);
+});

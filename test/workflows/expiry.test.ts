@@ -1,0 +1,222 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { ChannelError } from '../../src/domain/channel.ts';
+import { paymentWorkflowId } from '../../src/domain/names.ts';
+import type { Payment } from '../../src/ledger/rows.ts';
+import { CREATE_ATTEMPT_MS } from '../../src/workflows/activity-options.ts';
+import { NET_MS, unlessOutOfTime } from '../support/progress.ts';
+import { eventually, realEnvironment, timeSkippingEnvironment } from '../support/stack.ts';
+import { type Harness, startHarness } from './harness.ts';
+
+/**
+ * A payment that expires while its trade is being created. The expiry is the activity's own time-out, and each server has
+ * its own words for it: whatever they are, the channel is asked, and the payment is closed.
+ */
+
+const EXPIRES_IN_MS = 6_000;
+/** So long after the expiry a channel creates the trade; and so long after it the attempt is surely still waited for. */
+const LATE_MS = 8_000;
+const IN_TIME_MS = CREATE_ATTEMPT_MS - 2_000;
+
+describe.each([
+  ['the time-skipping server', timeSkippingEnvironment],
+  ['a real server', () => realEnvironment()],
+])('on %s', (_, environment) => {
+  let h: Harness;
+  let creates = 0;
+  let onCreate: (() => Promise<void>) | undefined;
+  let onLate: (() => void) | undefined;
+  beforeAll(async () => {
+    h = await startHarness({
+      environment,
+      between: (adapter) => ({
+        ...adapter,
+        async createTrade(account, trade, signal) {
+          creates += 1;
+          await onCreate?.();
+          if (onLate === undefined) return await adapter.createTrade(account, trade, signal);
+          // The request is on its way: nothing calls it off, and the channel keeps the trade open longer.
+          const expiresAt = new Date(Date.now() + 3_600_000).toISOString();
+          const created = await adapter.createTrade(account, { ...trade, expiresAt });
+          onLate();
+          return created;
+        },
+      }),
+    });
+  });
+  afterEach(() => {
+    creates = 0;
+    onCreate = undefined;
+    onLate = undefined;
+  });
+  afterAll(async () => {
+    await h?.stop();
+  });
+
+  const refuse = async () => {
+    throw new ChannelError('unreachable', 'the channel is away');
+  };
+
+  /**
+   * Does it until the payment has ended. Again where the time-skipping server kept no expiry: an activity whose
+   * schedule-to-close time-out ends on a whole second is retried there as if it had none (`TestServiceRetryState` of the
+   * Temporal Java SDK takes zero nanoseconds for "not set").
+   */
+  const ended = async (scenario: () => Promise<Payment>): Promise<Payment> => {
+    for (;;) {
+      creates = 0;
+      const payment = await scenario();
+      await h.until(payment.id, 'closed');
+      if (!h.env.supportsTimeSkipping || !(await historyOf(payment)).endsOnASecond) return payment;
+    }
+  };
+
+  const begin = async (expiresInMs = EXPIRES_IN_MS): Promise<Payment> => {
+    const payment = await h.newPayment({ expiresInMs });
+    await h.workflows.start(payment, true, NET_MS);
+    return payment;
+  };
+
+  /** How often creating its trade was given up, what time it was given in ms, and whether its end has begun. */
+  const historyOf = async ({ id }: Payment) => {
+    const { events } = await h.env.client.workflow.getHandle(paymentWorkflowId(id)).fetchHistory();
+    const givenUp = (events ?? []).filter(
+      (event) =>
+        event.activityTaskTimedOutEventAttributes != null || event.activityTaskFailedEventAttributes != null,
+    );
+    const isEnding = (events ?? []).some(
+      (event) => event.activityTaskScheduledEventAttributes?.activityType?.name === 'askBeforeEnd',
+    );
+    const timesGiven = (events ?? []).flatMap(({ activityTaskScheduledEventAttributes: scheduled }) => {
+      const { seconds, nanos } = scheduled?.scheduleToCloseTimeout ?? {};
+      return scheduled?.activityType?.name === 'createAtChannel'
+        ? [Number(seconds ?? 0) * 1_000 + (nanos ?? 0) / 1_000_000]
+        : [];
+    });
+    const endsOnASecond = (events ?? []).some(
+      ({ eventTime, activityTaskScheduledEventAttributes: scheduled }) =>
+        scheduled?.activityType?.name === 'createAtChannel' &&
+        ((eventTime?.nanos ?? 0) + (scheduled.scheduleToCloseTimeout?.nanos ?? 0)) % 1_000_000_000 === 0,
+    );
+    return { givenUp: givenUp.length, isEnding, timesGiven, endsOnASecond };
+  };
+
+  /** Asked, closed, and nobody is told that its attempts are used up. */
+  const expectClosed = async (payment: Payment) => {
+    const timeline = await h.timeline(payment.id);
+    expect(timeline.slice(-2)).toEqual([
+      'query: The channel answered unknown_trade.',
+      'transition: created -> closed: unpaid, and unknown to the channel.',
+    ]);
+    expect(timeline.filter((entry) => entry.startsWith('attention:'))).toEqual([]);
+    const { endedAt, expiresAt } = await h.row(payment.id);
+    expect(endedAt?.getTime()).toBeGreaterThanOrEqual(expiresAt.getTime());
+  };
+
+  test('the channel is away: no attempt fits in before its expiry any more', async () => {
+    onCreate = refuse;
+    const payment = await ended(begin);
+    await expectClosed(payment);
+    // What is left of its time after the last attempt is waited for, and not filled with others.
+    expect((await historyOf(payment)).givenUp).toBeLessThanOrEqual(1);
+  });
+
+  test('an attempt that failed without an answer may still create the trade: it is waited for', async () => {
+    let lastBegan = 0;
+    onCreate = async () => {
+      lastBegan = await h.now();
+      await refuse();
+    };
+    const payment = await ended(begin);
+    await expectClosed(payment);
+    expect(lastBegan).toBeGreaterThan(0);
+    const { endedAt } = await h.row(payment.id);
+    expect(endedAt?.getTime()).toBeGreaterThanOrEqual(lastBegan + CREATE_ATTEMPT_MS);
+  });
+
+  test('the channel gives no answer until its expiry, and creates nothing', async () => {
+    let isOver = () => {};
+    const payment = await ended(async () => {
+      isOver();
+      const held = new Promise<void>((resolve) => {
+        isOver = resolve;
+      });
+      onCreate = async () => {
+        await held;
+        await refuse();
+      };
+      return await begin();
+    });
+    await expectClosed(payment);
+    isOver();
+    expect((await historyOf(payment)).givenUp).toBeLessThanOrEqual(1);
+  });
+
+  test('a message meanwhile: what is left of its time is computed anew', async () => {
+    onCreate = refuse;
+    const payment = await ended(async () => {
+      const begun = await begin();
+      await eventually(async () => creates > 1 || (await h.row(begun.id)).status === 'closed');
+      await h.workflows.wake(begun, NET_MS);
+      return begun;
+    });
+    await expectClosed(payment);
+    const { timesGiven } = await historyOf(payment);
+    expect(timesGiven).toEqual(timesGiven.toSorted((a, b) => b - a));
+    expect(new Set(timesGiven).size).toBe(timesGiven.length);
+  });
+
+  test('nobody serves the channel until it has expired', async () => {
+    await h.stopChannelWorkers();
+    const payment = await begin();
+    await eventually(async () => (await historyOf(payment)).isEnding);
+    await h.startChannelWorkers();
+    await h.until(payment.id, 'closed');
+    await expectClosed(payment);
+    expect(creates).toBe(0);
+  });
+
+  test.each([
+    ['', false],
+    [' with a message meanwhile', true],
+  ])(
+    'an attempt under way at its expiry%s creates the trade later: it is closed there, too',
+    async (_, isTold) => {
+      const { payment, trade } = await unlessOutOfTime(
+        CREATE_ATTEMPT_MS,
+        async () => {
+          let isOver = () => {};
+          const held = new Promise<void>((resolve) => {
+            isOver = resolve;
+          });
+          let landed: Promise<number> | undefined;
+          onLate = () => {
+            landed ??= h.now();
+          };
+          onCreate = () => held;
+          const payment = await begin();
+          await eventually(() => creates > 0);
+          if (isTold) await h.workflows.wake(payment, NET_MS);
+          // The server has given it up. Whoever asks the channel now is told that there is no such trade.
+          await eventually(async () => {
+            if ((await historyOf(payment)).givenUp === 0) return false;
+            const since = (await h.now()) - payment.expiresAt.getTime();
+            return since > LATE_MS || (await h.row(payment.id)).status === 'closed';
+          });
+          isOver();
+          await h.until(payment.id, 'closed');
+          await eventually(() => landed !== undefined);
+          const trade = (await h.simulator.ledger()).find(({ outTradeNo }) => outTradeNo === payment.id);
+          const lateBy = ((await landed) ?? 0) - payment.expiresAt.getTime();
+          creates = 0;
+          return { payment, trade, lateBy };
+        },
+        // Later than any attempt ends: the machine stood still.
+        ({ lateBy }) => lateBy > IN_TIME_MS,
+      );
+      expect(trade?.state).toBe('CLOSED');
+      // Nobody can pay it for nothing.
+      expect((await h.simulator.pay(payment.id)).status).toBe(409);
+      expect(await h.row(payment.id)).toMatchObject({ status: 'closed', receivedAmount: null });
+    },
+  );
+});

@@ -1,0 +1,176 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { paymentWorkflowId } from '../../src/domain/names.ts';
+import { type MerchantSettings, setMerchant } from '../../src/ledger/merchants.ts';
+import { type Resolution, resolvePayment } from '../../src/ledger/resolve.ts';
+import type { Payment } from '../../src/ledger/rows.ts';
+import { type OrderService, type Reaction, startOrderService } from '../support/order-service.ts';
+import { eventually } from '../support/stack.ts';
+import { type Harness, SECRET, startHarness } from './harness.ts';
+
+/**
+ * An order that its order service does not know: told again for a day before money moves. Refunds call activities off,
+ * after which this server may not skip time any more: the tests without one come first.
+ */
+
+const HOUR = 3_600;
+
+let h: Harness;
+let shop: OrderService;
+beforeAll(async () => {
+  h = await startHarness();
+  shop = await startOrderService(() => h.now());
+});
+afterAll(async () => {
+  await h?.stop();
+  await shop?.close();
+});
+beforeEach(async () => {
+  shop.reset();
+  await set({ orderServiceUrl: shop.url, orderStatusUrl: null, latePayment: 'apply' });
+});
+
+async function set(settings: MerchantSettings): Promise<void> {
+  const given = await setMerchant(h.db, 'shop', settings, SECRET, new Date(await h.now()));
+  if (given?.secret != null) shop.secret = given.secret;
+}
+
+/** A payment of a new order whose money is in. */
+async function receive(options: Parameters<Harness['newPayment']>[0] = {}): Promise<Payment> {
+  const payment = await h.newPayment(options);
+  await h.start(payment);
+  await h.simulator.pay(payment.id);
+  await h.callback(payment);
+  await h.until(payment.id, 'succeeded');
+  return payment;
+}
+
+const done = (payment: Payment) => h.env.client.workflow.getHandle(paymentWorkflowId(payment.id)).result();
+
+const eventsOf = async ({ id }: Payment) =>
+  (await h.db.event.findMany({ where: { paymentId: id }, orderBy: { version: 'asc' } })).map(
+    // Their order; a version also follows the clock.
+    ({ type }, i) => `${i + 1} ${type}`,
+  );
+const deliveriesOf = ({ id }: Payment) =>
+  h.db.delivery.findMany({
+    where: { paymentId: id },
+    include: { log: true, event: true },
+    orderBy: { id: 'asc' },
+  });
+
+/** Everything that the shop is to hear of the payment has been heard. */
+const allTold = (payment: Payment) =>
+  eventually(async () => (await deliveriesOf(payment)).every(({ status }) => status !== 'pending'));
+
+const resolve = async (payment: Payment, action: Resolution) =>
+  resolvePayment(h.db, payment.merchantId, payment.id, action, 'a test', new Date(await h.now()));
+
+const NOT_KNOWN: Reaction = { status: 404, body: { code: 'order_unknown' } };
+const UNKNOWN: readonly [string, Reaction][] = [
+  ['404', NOT_KNOWN],
+  ['410', { ...NOT_KNOWN, status: 410 }],
+];
+
+test.each(UNKNOWN)(
+  '%s with the code: an order that appears at 23 h is paid, and nothing goes back',
+  async (_, reaction) => {
+    let until = Number.POSITIVE_INFINITY;
+    shop.react = ({ at }) => (at < until ? reaction : undefined);
+    const payment = await receive();
+    until = (await h.now()) + 23 * HOUR * 1000;
+    await eventually(async () => (await h.row(payment.id)).attention !== null);
+    const shown = await h.row(payment.id);
+    expect(shown).toMatchObject({ orderUpdate: 'pending', attention: 'order_unknown' });
+    expect(shown.attentionDetail).toMatch(
+      /does not know order .* Its last answer: It answered 4\d\d: it does not know the order\. Unless it knows it by .*Z, /,
+    );
+    await done(payment);
+    expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', attention: null });
+    expect(await h.db.refund.count({ where: { paymentId: payment.id } })).toBe(0);
+    expect(shop.order(payment.orderId)).toMatchObject({ paidPaymentId: payment.id, timesPaid: 1 });
+    expect(await eventsOf(payment)).toEqual(['1 payment.succeeded']);
+    const [delivery] = await deliveriesOf(payment);
+    expect(new Set(delivery?.log.map(({ outcome }) => outcome))).toEqual(
+      new Set(['order_unknown', 'agreed']),
+    );
+    // 17 in the first half hour, then every hour at least.
+    expect(shop.about(payment.id).length).toBeGreaterThan(30);
+    expect((await h.timeline(payment.id)).filter((line) => line.startsWith('attention: '))).toEqual([
+      expect.stringContaining('order_unknown: The order service does not know order'),
+      'attention: order_unknown is over.',
+    ]);
+  },
+);
+
+test.each<[string, Reaction]>([
+  ['with a page for people', { status: 404, body: 'Cannot POST /events' }],
+  ['without a body', { status: 404 }],
+])('a 404 %s, for two days: shown, told, and no money moves by it', async (_, reaction) => {
+  let until = Number.POSITIVE_INFINITY;
+  shop.react = ({ at }) => (at < until ? reaction : undefined);
+  const payment = await receive();
+  until = (await h.now()) + 48 * HOUR * 1000;
+  await eventually(async () => (await h.row(payment.id)).attention !== null);
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'pending', attention: 'order_unknown' });
+  await done(payment);
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', attention: null });
+  expect(await h.db.refund.count({ where: { paymentId: payment.id } })).toBe(0);
+  const [delivery] = await deliveriesOf(payment);
+  expect(delivery?.log[0]).toMatchObject({
+    outcome: 'unknown',
+    answer: reaction.body === undefined ? null : '"Cannot POST /events"',
+  });
+});
+
+test('not known for 24 h with late money to be reviewed: a person decides', async () => {
+  await set({ latePayment: 'review' });
+  shop.react = ({ type }) => (type === 'payment.succeeded' ? NOT_KNOWN : undefined);
+  const payment = await receive();
+  await done(payment);
+  expect(await h.row(payment.id)).toMatchObject({
+    orderUpdate: 'review',
+    attention: 'late_payment_review',
+    attentionDetail: expect.stringContaining('has not known the order for 24 h'),
+  });
+  expect(await h.db.refund.count({ where: { paymentId: payment.id } })).toBe(0);
+});
+
+test('404 for 24 h: the money goes back, once, and not before', async () => {
+  shop.react = () => NOT_KNOWN;
+  const payment = await receive();
+  await done(payment);
+  const refund = await h.db.refund.findFirstOrThrow({ where: { paymentId: payment.id } });
+  expect(refund).toMatchObject({ reason: 'late_payment', amount: 1990n });
+  await h.untilRefund(refund.id, 'succeeded');
+  await allTold(payment);
+  expect(await h.db.refund.count({ where: { paymentId: payment.id } })).toBe(1);
+  expect(await h.row(payment.id)).toMatchObject({
+    orderUpdate: 'conflict',
+    refundedAmount: 1990n,
+    attention: null,
+  });
+  const deliveries = await deliveriesOf(payment);
+  // What tells of it moves no money, and needs no day of its own.
+  expect(deliveries.map(({ event, status, attempts }) => [event.type, status, attempts > 1])).toEqual([
+    ['payment.succeeded', 'gone', true],
+    ['payment.conflict', 'gone', false],
+    ['refund.succeeded', 'gone', false],
+  ]);
+  const asked = deliveries[0]?.log.map(({ at }) => at.getTime()) ?? [];
+  const lasted = (Math.max(...asked) - Math.min(...asked)) / 1000;
+  expect([lasted >= 24 * HOUR - 1, lasted < 24.5 * HOUR]).toEqual([true, true]);
+});
+
+test('an operator says at once that an unknown order is gone: the money goes back', async () => {
+  shop.react = ({ type }) => (type === 'payment.succeeded' ? NOT_KNOWN : undefined);
+  const payment = await receive();
+  await eventually(async () => (await h.row(payment.id)).attention === 'order_unknown');
+  await resolve(payment, 'refund');
+  await done(payment);
+  const refund = await h.db.refund.findFirstOrThrow({ where: { paymentId: payment.id } });
+  expect(refund).toMatchObject({ reason: 'requested', amount: 1990n });
+  await h.untilRefund(refund.id, 'succeeded');
+  await allTold(payment);
+  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'conflict', attention: null });
+  expect(await h.db.refund.count({ where: { paymentId: payment.id } })).toBe(1);
+});
