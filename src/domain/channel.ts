@@ -31,8 +31,35 @@ export interface PaidAnswer {
   readonly paidAt: string;
   /** What the payer paid after coupons, in minor units. Informational, never compared. */
   readonly payerAmount?: number;
-  /** Refunded at the channel so far, in minor units. */
+  /** Refunded at the channel so far, in minor units. Of a channel that tells only a sum. */
   readonly refundedAmount?: number;
+  /** All refunds of the trade at the channel. Of a channel that lists them: then they count, and no sum. */
+  readonly refunds?: readonly ChannelRefund[];
+  /** The payer's dispute of the trade, while there is one, and how it ended. */
+  readonly dispute?: ChannelDispute;
+}
+
+/** One refund as the channel lists it with its trade. */
+export interface ChannelRefund {
+  readonly id: string;
+  /** Ours, when the channel tells it; absent of one that was made at the channel. */
+  readonly outRefundNo?: string;
+  /** Minor units. */
+  readonly amount: number;
+  /** `failed` and `reversed`: it gives nothing back; `reversed` had succeeded before. */
+  readonly state: 'processing' | 'succeeded' | 'failed' | 'reversed';
+}
+
+/** A payer has disputed a trade at their bank. */
+export interface ChannelDispute {
+  readonly id: string;
+  /** Minor units. */
+  readonly amount: number;
+  readonly currency: CurrencyCode;
+  readonly state: 'open' | 'won' | 'lost';
+  readonly reason?: string;
+  /** Until when the merchant can answer it, ISO 8601. */
+  readonly respondBy?: string;
 }
 
 /** What the payer does next; stored with the payment and shown by the API. */
@@ -50,32 +77,71 @@ export interface ChannelAccount {
   readonly id: string;
   readonly merchantId: string;
   readonly channel: string;
+  /**
+   * The settings that the channel declares, by name. More than one set while they are rotated, the newest first: requests
+   * use the first, and a callback counts when one of them verifies it.
+   */
+  readonly credentials: readonly Credentials[];
 }
 
-export interface NewTrade {
-  /** The payment's id: the channel's idempotency key. */
+export type Credentials = Readonly<Record<string, string>>;
+
+/** The channel's own id of a trade, and what the adapter wants to keep with it: 4 KiB as JSON at most. */
+export interface TradeReference {
+  readonly id: string;
+  readonly data?: Readonly<Record<string, string | number | boolean | null>>;
+}
+
+/** A trade at the channel, by what its payment's row says of it. */
+export interface Trade {
+  /** The payment's id: the out-trade-no or idempotency key at the channel. */
   readonly outTradeNo: string;
   readonly method: string;
   /** Minor units. */
   readonly amount: number;
   readonly currency: CurrencyCode;
-  /** Of any script, and with the order's own id by default: an adapter replaces and cuts what its channel does not take. */
+  /** The payment's times, ISO 8601. */
+  readonly createdAt: string;
+  readonly expiresAt: string;
+  /** Null until `createTrade` or `findTrade` has told it. */
+  readonly reference: TradeReference | null;
+}
+
+/** Who pays, as far as the merchant said so. Never in a history or a log. */
+export interface Payer {
+  readonly id?: string;
+  readonly ip?: string;
+}
+
+/** Everything a trade is created from. It derives from the payment's row alone: a repetition is the same request. */
+export interface NewTrade extends Trade {
+  /** Within the method's limits; of any script, and with the order's own id by default: an adapter replaces what its channel does not take. */
   readonly subject: string;
   readonly notifyUrl: string;
   readonly returnUrl: string;
-  /** ISO 8601. */
-  readonly expiresAt: string;
+  readonly payer: Payer;
+}
+
+export interface CreatedTrade {
+  readonly action: NextAction;
+  /** Absent of a channel that is asked by the out-trade-no alone. */
+  readonly reference?: TradeReference;
 }
 
 /** Money that goes back; the channel is never asked for more than `total`. Amounts are minor units. */
-export interface NewRefund {
-  readonly outTradeNo: string;
-  /** The refund's id: the channel's idempotency key. */
-  readonly outRefundNo: string;
+export interface NewRefund extends KnownRefund {
   readonly amount: number;
   readonly currency: CurrencyCode;
   /** What the payment received in all. */
   readonly total: number;
+}
+
+/** A refund by what its row says of it. */
+export interface KnownRefund {
+  /** The refund's id: the channel's idempotency key. */
+  readonly outRefundNo: string;
+  /** The channel's own id, once it has told it. */
+  readonly channelRefundId: string | null;
 }
 
 /** What the channel says of a refund, in nodrop's words. */
@@ -90,77 +156,207 @@ export type RefundAnswer =
       readonly refundedAt?: string;
     }
   /** Taken, and not decided: never a failure. */
-  | { readonly state: 'processing' }
+  | { readonly state: 'processing'; readonly channelRefundId?: string }
   /** Definite: this number gives nothing back, now or later. */
-  | { readonly state: 'failed'; readonly reason: string }
+  | { readonly state: 'failed'; readonly reason: string; readonly channelRefundId?: string }
+  /** It failed after it had succeeded: the bank has returned the money to the merchant. Definite. */
+  | { readonly state: 'reversed'; readonly reason: string; readonly channelRefundId?: string }
+  /** The channel waits for a person, who has to do something at the channel. It is still open. */
+  | { readonly state: 'needs_person'; readonly reason: string; readonly channelRefundId?: string }
+  /** It failed, and the channel wants it asked for again under the same number. */
+  | { readonly state: 'ask_again'; readonly reason: string; readonly channelRefundId?: string }
   /** To a query alone: the channel does not know the number (yet). */
   | { readonly state: 'unknown_refund' };
 
 /** What a callback says of one refund. */
 export interface CallbackRefund {
-  readonly outRefundNo: string;
+  /** At least one of the two. */
+  readonly outRefundNo?: string;
+  readonly channelRefundId?: string;
   readonly answer: RefundAnswer;
 }
 
-/** A callback whose signature is proven. `notificationId` is the channel's own, the same on its every retry. */
-export interface VerifiedCallback {
-  readonly notificationId: string;
-  readonly outTradeNo: string;
-  readonly answer: ChannelAnswer;
-  /** The refund it tells of, if it does. */
-  readonly refund?: CallbackRefund;
+/** Of which trade a callback speaks: at least one of the two. */
+export interface CallbackSubject {
+  readonly outTradeNo?: string;
+  /** The channel's own id, `TradeReference.id`. */
+  readonly reference?: string;
 }
 
-export type CloseAnswer = 'closed' | 'already_paid' | 'processing' | 'unknown_trade';
+/** A callback whose signature is proven. `notificationId` is the channel's own, the same on its every retry. */
+export type VerifiedCallback = { readonly notificationId: string } & (
+  | {
+      readonly kind: 'trade';
+      readonly about: CallbackSubject;
+      readonly answer: ChannelAnswer;
+      /** The refund it tells of, if it does. */
+      readonly refund?: CallbackRefund;
+    }
+  | { readonly kind: 'refund'; readonly about: CallbackSubject; readonly refund: CallbackRefund }
+  | { readonly kind: 'dispute'; readonly about: CallbackSubject; readonly dispute: ChannelDispute }
+  /** Something happened: the channel is to be asked. Also what proves nothing by itself, such as an unsigned form. */
+  | { readonly kind: 'notice'; readonly about: CallbackSubject }
+  /** Nothing of ours. Acknowledged, as the channel would send it again for days. */
+  | { readonly kind: 'ignored'; readonly reason: string }
+);
+
+/** A request to a callback address. */
+export interface CallbackRequest {
+  readonly headers: Headers;
+  readonly rawBody: Buffer;
+}
+
+/** What a callback is answered with. */
+export interface Acknowledgement {
+  readonly status: number;
+  /** The content type. */
+  readonly type: string;
+  readonly body: string;
+}
+
+/** `refused`: it could not be verified or read, and nothing was stored. */
+export type CallbackOutcome = 'stored' | 'ignored' | 'refused';
+
+export type CloseAnswer =
+  | { readonly state: 'closed' | 'already_paid' | 'processing' | 'unknown_trade' }
+  /** The channel closes it no earlier than this, ISO 8601. */
+  | { readonly state: 'not_yet'; readonly until: string };
 
 /** The plain headers of an HTTP request, names in lower case. */
 export type Headers = Readonly<Record<string, string | readonly string[] | undefined>>;
 
-/** A plain object, as it is spread where something stands between it and the rest. */
-export interface ChannelAdapter {
-  /** The name in routes, task queues and rows. */
+export const PAYER_FIELDS = ['id', 'ip'] as const;
+export type PayerField = (typeof PAYER_FIELDS)[number];
+
+/** What a channel takes of one currency; minor units as ISO 4217 has them. */
+export interface CurrencyLimits {
+  readonly atLeast?: number;
+  readonly atMost?: number;
+  /** Where the channel counts in larger units than ISO 4217. */
+  readonly multipleOf?: number;
+}
+
+/** One way to pay at a channel. */
+export interface MethodDeclaration {
   readonly name: string;
-  /** ISO 4217 codes this channel takes; empty means every currency. */
-  readonly currencies: readonly CurrencyCode[];
-  /** The first is the default. */
-  readonly methods: readonly [string, ...string[]];
-  /** Calls a second the channel allows; shared out over the channel's task queues. */
-  readonly rateLimitPerSecond: number;
+  /** What the payer does. */
+  readonly action: NextAction['type'];
+  /** By ISO 4217 code; `any`: every currency, without limits. */
+  readonly currencies: 'any' | Readonly<Record<CurrencyCode, CurrencyLimits>>;
+  /**
+   * How long the channel lets a trade live, ms. A payment with less time gets the channel's shortest there, and is closed
+   * by us at its own.
+   */
+  readonly expiry: { readonly atLeastMs: number; readonly atMostMs: number | null };
+  /** How much of a subject the channel takes, counted as it counts. */
+  readonly subject: { readonly atMost: number; readonly countedIn: 'characters' | 'utf16' | 'bytes' };
+  /** What the merchant must say of the payer. */
+  readonly needs: readonly PayerField[];
+}
+
+/** One setting of an account at a channel. */
+export interface SettingDeclaration {
+  readonly name: string;
+  /** A sentence for whoever sets it. */
+  readonly description: string;
+  /** Never shown again, not even in part. */
+  readonly isSecret: boolean;
+  readonly isRequired: boolean;
+  /** A regular expression that a value matches, and the rule in words: `must start with sk_test_ or sk_live_`. */
+  readonly pattern?: readonly [RegExp, string];
+}
+
+/**
+ * Everything that is known of a channel without asking it. What the API validates, the cashier shows, and the tables of
+ * OpenAPI and docs say of it follow from this.
+ */
+export interface ChannelDeclaration {
+  /** The name in routes, task queues and rows: `[a-z][a-z0-9]*`. */
+  readonly name: string;
+  /** As payers know it. */
+  readonly title: { readonly en: string; readonly zh: string };
   /** True for a channel that moves no real money: refused when NODROP_MODE is `live`. */
   readonly testOnly: boolean;
+  /** The first is the default. */
+  readonly methods: readonly [MethodDeclaration, ...MethodDeclaration[]];
+  /** Calls a second the channel allows, and who says so; shared out over the channel's task queues. */
+  readonly rateLimit: { readonly perSecond: number; readonly source: string };
+  /** The waits between active queries, ms, and who advises them; null: nodrop's own. */
+  readonly querySchedule: { readonly waitsMs: readonly number[]; readonly source: string } | null;
+  /**
+   * For how long after the first request a repeated create or refund is certainly the same one, ms; null: for ever. After
+   * it the channel may make a second one under the same key.
+   */
+  readonly repeatableForMs: { readonly create: number | null; readonly refund: number | null };
+  /** A trade that the channel says it does not know can still be paid: its link makes it. */
+  readonly unknownTradeCanBePaid: boolean;
+  /** The channel takes a callback address with each trade: ours then proves the payment, see docs/channels. */
+  readonly takesCallbackAddress: boolean;
+  readonly settings: readonly SettingDeclaration[];
+}
+
+/** A plain object, as it is spread where something stands between it and the rest. */
+export interface ChannelAdapter {
+  readonly declaration: ChannelDeclaration;
 
   /**
-   * Creates the trade, or returns the existing one's next action: the same `outTradeNo` never makes two.
+   * Creates the trade, or returns the existing one's next action: the same `outTradeNo` never makes two. With a reference
+   * the trade is there, and its payer needs a new next action.
+   * @returns `not_renewable` when the trade is there and gives no next action any more
    * @throws ChannelError `rejected` when the channel definitely refuses; every other kind means unknown.
    */
-  createTrade(account: ChannelAccount, trade: NewTrade, signal?: AbortSignal): Promise<NextAction>;
-  /** @throws ChannelError, which always means unknown: a refusal to answer says nothing of the trade. */
-  queryTrade(account: ChannelAccount, outTradeNo: string, signal?: AbortSignal): Promise<ChannelAnswer>;
-  /** @throws ChannelError, which always means unknown. */
-  closeTrade(account: ChannelAccount, outTradeNo: string, signal?: AbortSignal): Promise<CloseAnswer>;
+  createTrade(
+    account: ChannelAccount,
+    trade: NewTrade,
+    signal?: AbortSignal,
+  ): Promise<CreatedTrade | 'not_renewable'>;
   /**
-   * Gives money back, or says what became of it: the same `outRefundNo` never gives it back twice, also when it is
-   * asked for with another amount.
+   * Looks for a trade of which only our number is known, in a complete listing. Of a channel that is asked by its own id
+   * alone: absent, the others are given trades without a reference.
+   * @returns `absent` only when the listing is complete and certain to hold a trade that was created
+   * @throws ChannelError, which always means unknown.
+   */
+  findTrade?(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<TradeReference | 'absent'>;
+  /** Never creates a trade. @throws ChannelError, which always means unknown: a refusal to answer says nothing of the trade. */
+  queryTrade(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<ChannelAnswer>;
+  /** Never creates a trade. @throws ChannelError, which always means unknown. */
+  closeTrade(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<CloseAnswer>;
+  /**
+   * Gives money back, or says what became of it: the same `outRefundNo` never gives it back twice within the channel's
+   * `repeatableForMs`, also when it is asked for with another amount.
    * @throws ChannelError `rejected` when the channel definitely refuses: this number gives nothing back, now or later.
    *   Every other kind means unknown. A refusal that can end, such as a balance that is too low, is `not_now`.
    */
-  refundTrade(account: ChannelAccount, refund: NewRefund, signal?: AbortSignal): Promise<RefundAnswer>;
+  refundTrade(
+    account: ChannelAccount,
+    trade: Trade,
+    refund: NewRefund,
+    signal?: AbortSignal,
+  ): Promise<RefundAnswer>;
   /** @throws ChannelError, which always means unknown. */
   queryRefund(
     account: ChannelAccount,
-    outTradeNo: string,
-    outRefundNo: string,
+    trade: Trade,
+    refund: KnownRefund,
     signal?: AbortSignal,
   ): Promise<RefundAnswer>;
   /**
-   * Verifies in memory, in this order: headers present, signature, age, content.
+   * Verifies in memory, in this order: headers present, signature, age, content. Asynchronous, as certificates may have to
+   * be read.
    * @throws CallbackError `unverified` (bad signature or too old) or `malformed` (verified, but nonsense).
    */
-  verifyCallback(account: ChannelAccount, headers: Headers, rawBody: Buffer): VerifiedCallback;
+  verifyCallback(account: ChannelAccount, request: CallbackRequest): Promise<VerifiedCallback>;
+  /** What a channel takes for an acknowledgement, or a refusal. Absent: 200 with `{}`, and a refusal as our API writes it. */
+  acknowledge?(outcome: CallbackOutcome): Acknowledgement;
   /**
    * The out-trade-no an unverifiable callback names, if any. Never trusted: it only makes a query due.
    */
   peekOutTradeNo(rawBody: Buffer): string | undefined;
+  /**
+   * Asks the channel something harmless that needs working credentials.
+   * @throws ChannelError whose message says in a sentence what is wrong
+   */
+  checkAccount(account: ChannelAccount, signal?: AbortSignal): Promise<void>;
 }
 
 /**
@@ -170,8 +366,16 @@ export interface ChannelAdapter {
  * - `unreachable`: no answer, a time-out, or a 5xx.
  * - `garbage`: an answer that cannot be read or whose signature is wrong.
  * - `rate_limited`: told to slow down.
+ * - `misconfigured`: the channel does not take our credentials, permissions or clock. It says nothing of any trade, and a
+ *   person has to mend it.
  */
-export type ChannelErrorKind = 'rejected' | 'not_now' | 'unreachable' | 'garbage' | 'rate_limited';
+export type ChannelErrorKind =
+  | 'rejected'
+  | 'not_now'
+  | 'unreachable'
+  | 'garbage'
+  | 'rate_limited'
+  | 'misconfigured';
 
 export class ChannelError extends Error {
   override readonly name = 'ChannelError';
@@ -201,6 +405,12 @@ export class CallbackError extends Error {
   }
 }
 
-/** True when a channel that takes these currencies can be paid in this one. @param currencies none: it takes any */
-export const takesCurrency = (currencies: readonly string[], currency: string): boolean =>
-  currencies.length === 0 || currencies.includes(currency);
+/** The method of this name. */
+export const methodOf = ({ methods }: ChannelDeclaration, name: string): MethodDeclaration | undefined =>
+  methods.find((method) => method.name === name);
+
+/** True when a method can be paid in this currency. */
+export const takesCurrency = (
+  { currencies }: Pick<MethodDeclaration, 'currencies'>,
+  currency: string,
+): boolean => currencies === 'any' || Object.hasOwn(currencies, currency);
