@@ -55,6 +55,8 @@ export interface ContractChannel {
   books(trade: Trade): Promise<Books>;
   /** @returns false when the channel does not let them pay (any more) */
   pay(trade: Trade): Promise<boolean>;
+  /** The payer opens the page, where that makes the trade. */
+  open?(trade: Trade): Promise<void>;
   decline?(trade: Trade): Promise<void>;
   /** The payer has acted, and the channel decides later: by `pay` or `decline`. */
   startProcessing?(trade: Trade): Promise<void>;
@@ -64,8 +66,8 @@ export interface ContractChannel {
   refund?(trade: Trade, amount: number): Promise<void>;
   /** Refunds stay in process until then. */
   finishRefunds?(): Promise<void>;
-  /** What becomes of the refunds asked for from now on; `good` until it is set. */
-  refundsBecome?(outcome: 'good' | 'needs_person' | 'ask_again' | 'failed'): void;
+  /** What becomes of the refunds asked for from now on; `good` until it is set. @returns false for what never happens there */
+  refundsBecome?(outcome: 'good' | 'needs_person' | 'ask_again' | 'failed'): boolean;
   /** The bank returns the money of a refund that had succeeded. */
   reverse?(trade: Trade, outRefundNo: string): Promise<void>;
   /** Opens a dispute about everything, or decides it. */
