@@ -180,8 +180,8 @@ export class Bench {
   }
 
   /** It exists at the channel, also where its payer makes it. */
-  async createOpened() {
-    const trade = await this.create();
+  async createOpened(changes: Partial<NewTrade> = {}) {
+    const trade = await this.create(changes);
     await this.channel.open?.(trade);
     return trade;
   }

@@ -121,7 +121,7 @@ export interface CallbackProtocol {
   /** Absent when nothing proves a callback: then it is a notice and no more. */
   readonly signed?: {
     /** A callback of our account with this body, as of this time. */
-    sign(rawBody: Buffer, at: Date): CallbackRequest;
+    sign(rawBody: Buffer, at: Date): CallbackRequest | Promise<CallbackRequest>;
     /** How far the time may be off in both directions, ms; null when a callback tells no time. */
     readonly toleranceMs: number | null;
   };
