@@ -22,8 +22,8 @@ import { hasUsableAction, toSnapshot } from '../ledger/snapshot.ts';
 import { accountOf, tradeOf } from '../ledger/trade.ts';
 import { startDeliveries } from '../temporal/start-deliveries.ts';
 import type { ActivityDeps } from './deps.ts';
-import { knownTrade, ofThisPayment } from './known-trade.ts';
 import { notYet, OWN_TROUBLE_RETRY_MS, reasonOf, unknownOutcome } from './failures.ts';
+import { knownTrade, ofThisPayment } from './known-trade.ts';
 
 /** A channel that gives no readable answer for this long is shown to a person. */
 const UNREACHABLE_ALARM_MS = 5 * 60_000;
@@ -204,8 +204,9 @@ export function channelActivities(deps: ActivityDeps) {
           });
         if (created === 'not_renewable')
           return await ledger.endAttempt(db, paymentId, 'The channel gives no new next action', await now());
+        const { action, reference } = created;
         return await ofThisPayment(payment, async () =>
-          ledger.recordCreated(db, { paymentId, merchantId, orderId }, created, await now()),
+          ledger.recordCreated(db, { paymentId, merchantId, orderId }, action, await now(), reference),
         );
       } catch (error) {
         const unknown = await (async (): Promise<PaymentSnapshot | { cause: unknown }> => {

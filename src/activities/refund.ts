@@ -161,7 +161,8 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
 
   const silence = async (row: Row, error: ChannelError) => {
     await answers.recordRefundSilence(db, row.id, error, await now());
-    if (error.kind === 'misconfigured') await recordMisconfigured(db, row.paymentId, error.message, await now());
+    if (error.kind === 'misconfigured')
+      await recordMisconfigured(db, row.paymentId, error.message, await now());
   };
 
   /** The channel decides over a dispute, and may give the money back itself: then nobody owes it twice. */

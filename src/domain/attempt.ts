@@ -144,9 +144,13 @@ export const isClosedLater = ({ closeNotBefore }: Pick<Attempt, 'closeNotBefore'
 function isEndingOf(same: Attempt, now: Date): Refusal {
   const { id, channel, closeNotBefore } = same;
   if (closeNotBefore == null || !isClosedLater(same, now)) {
-    return new Refusal('attempt_unresolved', `Payment ${id} is ending, and ${channel} has not closed it yet.`, {
-      retryAfterSeconds: 5,
-    });
+    return new Refusal(
+      'attempt_unresolved',
+      `Payment ${id} is ending, and ${channel} has not closed it yet.`,
+      {
+        retryAfterSeconds: 5,
+      },
+    );
   }
   return new Refusal(
     'attempt_unresolved',

@@ -48,10 +48,7 @@ const LENGTH: Readonly<Record<MethodDeclaration['subject']['countedIn'], (text: 
  * As much of a subject as the channel takes. Nothing that is read as one character is split, such as a letter with its
  * accents; only when the first is too long by itself, it is cut between code points.
  */
-export function cutSubject(
-  subject: string,
-  { atMost, countedIn }: MethodDeclaration['subject'],
-): string {
+export function cutSubject(subject: string, { atMost, countedIn }: MethodDeclaration['subject']): string {
   const length = LENGTH[countedIn];
   if (length(subject) <= atMost) return subject;
   const fitting = (parts: Iterable<string>): string => {

@@ -200,7 +200,8 @@ export async function startPayment(
   const { currencies = 'any' } = given;
   try {
     const takes = (of: NewOrder) =>
-      takesCurrency({ currencies }, of.currency) && amountFault({ currencies }, of.currency, of.amount) === undefined;
+      takesCurrency({ currencies }, of.currency) &&
+      amountFault({ currencies }, of.currency, of.amount) === undefined;
     if ('amount' in order && takes(order)) {
       const fresh = { ...stated(order, now), merchantId, status: 'unpaid' as const };
       const made = await inTurn(db, merchantId, order.id, () =>
@@ -221,7 +222,11 @@ export async function startPayment(
           `${given.channel} takes ${Object.keys(currencies).join(', ')}, not ${currency}.`,
         );
       }
-      const fault = amountFault({ currencies }, currency, 'amount' in order ? order.amount : Number(read.order?.amount));
+      const fault = amountFault(
+        { currencies },
+        currency,
+        'amount' in order ? order.amount : Number(read.order?.amount),
+      );
       if (fault !== undefined) {
         const errors = 'amount' in order ? { errors: [{ path: 'order.amount', message: fault }] } : {};
         throw new Refusal(

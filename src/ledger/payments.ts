@@ -1,6 +1,6 @@
 import { isMoney, isNews, isUndecidedTooLong, recordedAnswer, undecidedAlarm } from '../domain/answer.ts';
 import { type Attention, isClearedBy, isFree, type Occasion, severityOf } from '../domain/attention.ts';
-import type { ChannelAnswer, CreatedTrade, PaidAnswer, TradeReference } from '../domain/channel.ts';
+import type { ChannelAnswer, NextAction, PaidAnswer, TradeReference } from '../domain/channel.ts';
 import type { EventType } from '../domain/event.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import { canPaymentGo, isLive, type SettledBy } from '../domain/states.ts';
@@ -16,14 +16,14 @@ import {
   type Work,
 } from './locked.ts';
 import { cancelOthers, othersToCancel, payOrder, releaseOrder } from './order-row.ts';
+import { PAYMENTS, type RawRow, readRow } from './raw-rows.ts';
 import { giveBackOthers, othersToGiveBack, owedRefund, oweRefund } from './refunds.ts';
 import { recordExternalRefunds } from './reversals.ts';
-import { PAYMENTS, type RawRow, readRow } from './raw-rows.ts';
 import type { Payment } from './rows.ts';
 import { endAnswers, otherAnswer, takeAnswer } from './same-answer.ts';
 import { toSnapshot } from './snapshot.ts';
-import { tradeOf } from './trade.ts';
 import { aNote, note } from './timeline.ts';
+import { tradeOf } from './trade.ts';
 import type { OwnedPayment } from './turns.ts';
 
 /**
@@ -90,8 +90,9 @@ const columnsOf = ({ id, data }: TradeReference) => ({
 export async function recordCreated(
   db: LedgerClient,
   of: string | OwnedPayment,
-  { action, reference }: CreatedTrade,
+  nextAction: NextAction,
   now: Date,
+  reference?: TradeReference,
 ): Promise<PaymentSnapshot> {
   return await underLock(db, of, now, async ({ order, payment, write }) => {
     // The one on record is what the channel is asked by.
@@ -107,7 +108,9 @@ export async function recordCreated(
       payment: {
         status: 'paying',
         ...found,
-        ...(payment.cancelRequestedAt === null ? { nextAction: json(action) as Payment['nextAction'] } : {}),
+        ...(payment.cancelRequestedAt === null
+          ? { nextAction: json(nextAction) as Payment['nextAction'] }
+          : {}),
         channelErrorSince: null,
         ...cleared(payment, 'answered', 'trade_known'),
         ...configured(payment),
@@ -195,14 +198,22 @@ export async function recordMisconfigured(
     const { attention, channelErrorSince: since } = payment;
     const isShown = attention === 'channel_misconfigured';
     const givesWay =
-      isShown || attention === null || isFree(attention) || attention === 'order_conflict' || severityOf(attention) === 'wait';
+      isShown ||
+      attention === null ||
+      isFree(attention) ||
+      attention === 'order_conflict' ||
+      severityOf(attention) === 'wait';
     const isNews = givesWay && !(isShown && payment.attentionDetail === detail);
     const isSilent = payment.status !== 'succeeded' && since === null;
     if (!isNews && !isSilent) return toSnapshot(payment, now);
     if (isNews) await note(tx, paymentId, 'attention', `channel_misconfigured: ${detail}`, now);
     const after = await update(tx, paymentId, {
       ...(isSilent ? { channelErrorSince: now } : {}),
-      ...(isNews ? (isShown ? { attentionDetail: detail } : raised('channel_misconfigured', detail, now)) : {}),
+      ...(isNews
+        ? isShown
+          ? { attentionDetail: detail }
+          : raised('channel_misconfigured', detail, now)
+        : {}),
     });
     return toSnapshot(after, now);
   });

@@ -388,7 +388,8 @@ class PaymentRun {
   /** The end of an unpaid payment: ask, and only if it is unpaid close it at the channel. */
   async #close(row: PaymentSnapshot): Promise<void> {
     // A hint has it asked about all the same.
-    if (this.#due === undefined && Date.now() < (row.closeNotBefore ?? 0)) return await this.#awaitClosable(row);
+    if (this.#due === undefined && Date.now() < (row.closeNotBefore ?? 0))
+      return await this.#awaitClosable(row);
     const to = row.cancelRequested && row.noAction !== true ? 'cancelled' : 'closed';
     const alarm: Alarm = {
       after: ALARM_AFTER.close,

@@ -113,7 +113,12 @@ export function createStartAttempt(api: Api) {
    * @returns the payment as it is then, and whether it got so far in time.
    * @throws TemporalUnavailable
    */
-  async function advance(row: Payment, isNew: boolean, startedAt: number, mayWake: boolean): Promise<Advanced> {
+  async function advance(
+    row: Payment,
+    isNew: boolean,
+    startedAt: number,
+    mayWake: boolean,
+  ): Promise<Advanced> {
     const asItIs = async (advanced: boolean) => ({ payment: await getPayment(db, row.id), advanced });
     if (row.status === 'paying' && isPayable(row, now())) return await asItIs(true);
     // Its payer gets nothing to do: it is being cancelled.
