@@ -83,7 +83,14 @@ const ORDER_FIELDS = {
   ...{ nextSweepAt: EARLY, updatedAt: LATE },
 } satisfies Partial<Order>;
 const PAYMENT_FIELDS = {
-  ...{ status: 'paying', nextAction: JSON_VALUE, channelState: TEXT, channelAnsweredAt: EARLY },
+  ...{ reference: TEXT, referenceData: JSON_VALUE, createAskedAt: EARLY, noActionSince: LATE },
+  ...{
+    closeNotBefore: LATE,
+    status: 'paying',
+    nextAction: JSON_VALUE,
+    channelState: TEXT,
+    channelAnsweredAt: EARLY,
+  },
   ...{ channelStateSince: LATE, channelStateCount: LARGEST_INT, channelErrorSince: EARLY },
   ...{
     channelAnswer: [JSON_VALUE, null],
@@ -149,6 +156,7 @@ const CASES = {
       () => ({ payer: JSON_VALUE, channelAnswer: JSON_VALUE }),
       () =>
         toNull([
+          ...['reference', 'referenceData', 'createAskedAt', 'noActionSince', 'closeNotBefore'],
           ...['nextAction', 'channelState', 'channelAnsweredAt', 'channelStateSince', 'channelErrorSince'],
           ...['channelAnswer', 'attention', 'attentionSince', 'attentionDetail', 'payer', 'returnUrl'],
           ...['lastHintAt', 'lastQueryDueAt', 'nextSweepAt', 'workflowBusySince', 'cancelRequestedAt'],
