@@ -83,7 +83,7 @@ const ORDER_FIELDS = {
   ...{ nextSweepAt: EARLY, updatedAt: LATE },
 } satisfies Partial<Order>;
 const PAYMENT_FIELDS = {
-  ...{ reference: TEXT, referenceData: JSON_VALUE, createAskedAt: EARLY, noActionSince: LATE },
+  ...{ referenceData: JSON_VALUE, createAskedAt: EARLY, noActionSince: LATE },
   ...{
     closeNotBefore: LATE,
     status: 'paying',
@@ -152,7 +152,7 @@ const CASES = {
     },
     row: (id) => newPayment(id, 'an order'),
     changes: [
-      () => PAYMENT_FIELDS,
+      (id) => ({ ...PAYMENT_FIELDS, reference: `${TEXT} ${id}` }),
       () => ({ payer: JSON_VALUE, channelAnswer: JSON_VALUE }),
       () =>
         toNull([
