@@ -3,6 +3,7 @@ import { isIP, isIPv6 } from 'node:net';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
+import type { ChannelDeclaration } from './domain/channel.ts';
 import { ORDER_UNKNOWN_FOR_MS } from './domain/event.ts';
 import { EXPIRY_AT_LEAST_S } from './domain/payment.ts';
 import { DEFAULT_QUERY_SCHEDULE, parseSchedule } from './domain/schedule.ts';
@@ -143,7 +144,7 @@ export const settings = z.object({
   NODROP_QUERY_SCHEDULE: schedule
     .prefault(DEFAULT_QUERY_SCHEDULE)
     .describe(
-      'The waits between active queries, the last one repeated up to the expiry. One channel alone: NODROP_QUERY_SCHEDULE_{CHANNEL}.',
+      'The waits between active queries, the last one repeated up to the expiry, of channels that advise none. One channel alone, whatever it advises: NODROP_QUERY_SCHEDULE_{CHANNEL}.',
     ),
   NODROP_ALLOW_PRIVATE_ORDER_SERVICES: z
     .enum(['true', 'false'], 'must be true or false')
@@ -188,6 +189,12 @@ const NO_SETTINGS = new Set([
 ]);
 
 const CHANNEL_SCHEDULE = /^NODROP_QUERY_SCHEDULE_(\w+)$/;
+
+/** The waits between active queries, in ms, and who says so. */
+export interface QuerySchedule {
+  readonly waitsMs: readonly number[];
+  readonly source: string;
+}
 
 export interface Config {
   readonly mode: 'test' | 'live';
@@ -237,8 +244,8 @@ export interface Config {
   /** How long an order service may not know an order. */
   readonly orderUnknownForMs: number;
   readonly paymentExpiryMs: number;
-  /** The waits between active queries of a channel, in milliseconds. */
-  queryScheduleMs(channel: string): readonly number[];
+  /** When a channel is asked: by its own setting, else as it advises, else by NODROP_QUERY_SCHEDULE. */
+  querySchedule(channel: Pick<ChannelDeclaration, 'name' | 'querySchedule'>): QuerySchedule;
   readonly logLevel: string;
 }
 
@@ -352,7 +359,12 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
     orderServices: { allowPrivate, httpsOnly: s.NODROP_MODE === 'live' },
     orderUnknownForMs: s.NODROP_ORDER_UNKNOWN_HOURS * 3_600_000,
     paymentExpiryMs: s.NODROP_PAYMENT_EXPIRY_SECONDS * 1000,
-    queryScheduleMs: (channel) => schedules.get(channel.toUpperCase()) ?? s.NODROP_QUERY_SCHEDULE,
+    querySchedule: ({ name, querySchedule }) => {
+      const setting = schedules.get(name.toUpperCase());
+      if (setting !== undefined)
+        return { waitsMs: setting, source: `NODROP_QUERY_SCHEDULE_${name.toUpperCase()}` };
+      return querySchedule ?? { waitsMs: s.NODROP_QUERY_SCHEDULE, source: 'NODROP_QUERY_SCHEDULE' };
+    },
     logLevel: s.NODROP_LOG_LEVEL,
   };
 }

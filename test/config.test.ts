@@ -121,8 +121,22 @@ describe('accepted', () => {
   test('names that are no settings of a process, and other programs’ own', () => {
     const others = { NODROP_DB_PASSWORD: 'x', NODROP_RECORD_HISTORIES: '1', NODROPPED: '1', OTHER: '1' };
     const config = load({ ...others, NODROP_QUERY_SCHEDULE_SIMULATOR2: '7s', PORT: '' });
-    expect(config.queryScheduleMs('simulator2')[0]).toBe(7_000);
+    expect(config.querySchedule({ name: 'simulator2', querySchedule: null }).waitsMs[0]).toBe(7_000);
     expect(config.api.port).toBe(3000);
+  });
+
+  test('a channel is asked by its own setting, else as it advises, else as all are', () => {
+    const config = load({ NODROP_QUERY_SCHEDULE_SLOWPAY: '7s', NODROP_QUERY_SCHEDULE: '9s' });
+    const querySchedule = { waitsMs: [5_000], source: 'its guide to queries' };
+    expect(config.querySchedule({ name: 'slowpay', querySchedule })).toEqual({
+      waitsMs: [7_000],
+      source: 'NODROP_QUERY_SCHEDULE_SLOWPAY',
+    });
+    expect(config.querySchedule({ name: 'otherpay', querySchedule })).toBe(querySchedule);
+    expect(config.querySchedule({ name: 'otherpay', querySchedule: null })).toEqual({
+      waitsMs: [9_000],
+      source: 'NODROP_QUERY_SCHEDULE',
+    });
   });
 
   test('every address, when the public one is named', () => {

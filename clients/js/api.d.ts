@@ -22,6 +22,7 @@ export type KnownSettledBy = 'callback' | 'query' | 'hint' | 'close' | 'statemen
 export type KnownAttention =
   | 'channel_unreachable'
   | 'create_unknown'
+  | 'channel_misconfigured'
   | 'channel_undecided'
   | 'order_update_failing'
   | 'order_unknown'
@@ -118,6 +119,7 @@ export type KnownProblemCode =
   | 'misdirected_request'
   | 'unknown_channel'
   | 'currency_not_supported'
+  | 'amount_not_supported'
   | 'channel_rejected'
   | 'refund_exceeds_payment'
   | 'idempotency_key_missing'
@@ -129,6 +131,7 @@ export type KnownProblemCode =
   | 'too_busy'
   | 'database_unavailable'
   | 'temporal_unavailable'
+  | 'channel_misconfigured'
   | 'channel_unreachable';
 
 export interface Schemas {
@@ -325,6 +328,7 @@ export interface Payment {
    *
    * - `channel_unreachable`: No readable answer for 5 min, or after 6 tries to close; or 6 closes refused as paid, and the query says unpaid.
    * - `create_unknown`: The channel did not say after 8 tries (about 90 s) whether it created the trade.
+   * - `channel_misconfigured`: At once, when the channel does not take our credentials, permissions or clock, in whichever call. It says nothing of any payment: none fails by it, and each is asked on. Not while something is shown that concerns money.
    * - `channel_undecided`: A day past its expiry the channel still says that it processes the payment. The order takes no new attempt meanwhile.
    * - `order_update_failing`: The money is in, and for 10 min the order did not take it: its order service does not agree or could not be told at all, or 16 tries in our own database failed. At once when the order, read back, is not paid.
    * - `order_unknown`: The money is in, and the last answer of the order service was that it does not know the order: 404 or 410 with the code `order_unknown`. It is told again; when the service has not known it for 24 h by default (`NODROP_ORDER_UNKNOWN_HOURS`), the order counts as gone. Not by a 404 without the code: that settles nothing.
@@ -688,6 +692,7 @@ export interface EventPayment {
    *
    * - `channel_unreachable`: No readable answer for 5 min, or after 6 tries to close; or 6 closes refused as paid, and the query says unpaid.
    * - `create_unknown`: The channel did not say after 8 tries (about 90 s) whether it created the trade.
+   * - `channel_misconfigured`: At once, when the channel does not take our credentials, permissions or clock, in whichever call. It says nothing of any payment: none fails by it, and each is asked on. Not while something is shown that concerns money.
    * - `channel_undecided`: A day past its expiry the channel still says that it processes the payment. The order takes no new attempt meanwhile.
    * - `order_update_failing`: The money is in, and for 10 min the order did not take it: its order service does not agree or could not be told at all, or 16 tries in our own database failed. At once when the order, read back, is not paid.
    * - `order_unknown`: The money is in, and the last answer of the order service was that it does not know the order: 404 or 410 with the code `order_unknown`. It is told again; when the service has not known it for 24 h by default (`NODROP_ORDER_UNKNOWN_HOURS`), the order counts as gone. Not by a 404 without the code: that settles nothing.

@@ -1,8 +1,19 @@
 import { activityInfo, cancellationSignal } from '@temporalio/activity';
 import { clientToken } from '../client-token.ts';
-import { ChannelError, type CloseAnswer, type Payer } from '../domain/channel.ts';
+import {
+  type ChannelAdapter,
+  type ChannelAnswer,
+  ChannelError,
+  type CloseAnswer,
+  methodOf,
+  type NewTrade,
+  type Payer,
+  type Trade,
+} from '../domain/channel.ts';
+import { expiryAtChannel, mayRepeatCreate } from '../domain/create.ts';
+import { cutSubject } from '../domain/limits.ts';
 import { defaultSubject, hasMoney, type PaymentSnapshot } from '../domain/payment.ts';
-import { nextWait } from '../domain/schedule.ts';
+import { closeAgainAt, nextWait } from '../domain/schedule.ts';
 import { isLive, type SettledBy } from '../domain/states.ts';
 import * as ledger from '../ledger/payments.ts';
 import type { Payment } from '../ledger/rows.ts';
@@ -12,6 +23,7 @@ import { accountOf, tradeOf } from '../ledger/trade.ts';
 import { startDeliveries } from '../temporal/start-deliveries.ts';
 import type { ActivityDeps } from './deps.ts';
 import { notYet, OWN_TROUBLE_RETRY_MS, reasonOf, unknownOutcome } from './failures.ts';
+import { knownTrade, ofThisPayment } from './known-trade.ts';
 
 /** A channel that gives no readable answer for this long is shown to a person. */
 const UNREACHABLE_ALARM_MS = 5 * 60_000;
@@ -34,7 +46,8 @@ export interface PollInput {
  * `channel-{name}-poll`. Each writes what the channel said into the ledger before it returns, because a
  * cancelled activity's result is lost.
  */
-export function channelActivities({ db, channels, publicUrl, secret, now, deliveryWorkflows }: ActivityDeps) {
+export function channelActivities(deps: ActivityDeps) {
+  const { db, channels, publicUrl, secret, now, deliveryWorkflows } = deps;
   const load = (paymentId: string) => db.payment.findUniqueOrThrow({ where: { id: paymentId } });
 
   const adapterOf = (channel: string) => {
@@ -50,16 +63,26 @@ export function channelActivities({ db, channels, publicUrl, secret, now, delive
     return snapshot;
   };
 
+  /** What the channel says of the trade. @throws ChannelError */
+  const query = async (adapter: ChannelAdapter, payment: Payment): Promise<ChannelAnswer> => {
+    const trade = await knownTrade(deps, adapter, payment);
+    if (trade === 'absent') return { state: 'unknown_trade' };
+    return await adapter.queryTrade(accountOf(payment), trade, cancellationSignal());
+  };
+
+  /** @throws ChannelError */
+  const close = async (adapter: ChannelAdapter, payment: Payment): Promise<CloseAnswer> => {
+    const trade = await knownTrade(deps, adapter, payment);
+    if (trade === 'absent') return { state: 'unknown_trade' };
+    return await adapter.closeTrade(accountOf(payment), trade, cancellationSignal());
+  };
+
   /** Asks once and writes the answer down; a definite answer without money ends a live payment. */
   const ask = async (
     payment: Payment,
     by: SettledBy,
   ): Promise<{ state: string; snapshot: PaymentSnapshot }> => {
-    const answer = await adapterOf(payment.channel).queryTrade(
-      accountOf(payment),
-      tradeOf(payment),
-      cancellationSignal(),
-    );
+    const answer = await query(adapterOf(payment.channel), payment);
     const at = await now();
     const repeated = await repeatAnswer(db, payment, answer, at);
     return {
@@ -74,54 +97,126 @@ export function channelActivities({ db, channels, publicUrl, secret, now, delive
     return (await db.order.findUniqueOrThrow({ where, select: { subject: true } })).subject;
   };
 
-  const silence = async (payment: { id: string }, error: unknown) =>
-    await ledger.recordSilence(db, payment.id, reasonOf(error), UNREACHABLE_ALARM_MS, await now());
+  /** No answer that says anything of the trade: written down, and shown when it lasts, or at once when it is ours to mend. */
+  const silence = async (payment: { id: string }, error: ChannelError) =>
+    error.kind === 'misconfigured'
+      ? await ledger.recordMisconfigured(db, payment.id, error.message, await now())
+      : await ledger.recordSilence(db, payment.id, reasonOf(error), UNREACHABLE_ALARM_MS, await now());
+
+  /** Everything that the trade is created from, the same however often it is asked for. */
+  const newTradeOf = async (
+    payment: Payment,
+    { declaration }: ChannelAdapter,
+    known: Trade,
+  ): Promise<NewTrade> => {
+    const { id, channel, channelAccountId, method, orderId, createdAt } = payment;
+    const limits = methodOf(declaration, method) ?? declaration.methods[0];
+    // As it was when the payment was made: the order's can change, and the trade's number stands for its terms.
+    const subject = (payment.subject ?? (await subjectOfOrder(payment))) || defaultSubject(orderId);
+    return {
+      ...known,
+      expiresAt: expiryAtChannel(known, payment.createAskedAt ?? createdAt, limits.expiry.atLeastMs),
+      subject: cutSubject(subject, limits.subject),
+      notifyUrl: `${publicUrl}/callbacks/${channel}/${channelAccountId}`,
+      returnUrl: `${publicUrl}/return/${id}?token=${clientToken(secret, id)}`,
+      payer: (payment.payer ?? {}) as Payer,
+    };
+  };
+
+  /**
+   * The trade as its create is asked for (again). Past the channel's idempotency horizon a repetition could make a second
+   * one: it is looked for instead.
+   * @returns `absent` when it is not there and is not created any more
+   * @throws ChannelError
+   */
+  const tradeToCreate = async (
+    adapter: ChannelAdapter,
+    payment: Payment,
+    at: Date,
+  ): Promise<Trade | 'absent'> => {
+    const { create } = adapter.declaration.repeatableForMs;
+    return mayRepeatCreate(payment.createAskedAt ?? payment.createdAt, create, at)
+      ? tradeOf(payment)
+      : await knownTrade(deps, adapter, payment);
+  };
+
+  /**
+   * A refusal to create the trade is definite when nothing was unknown before it. Otherwise an earlier request may have made
+   * the trade, and used up its number: only when a query does not know it either, the payment fails.
+   * @throws ChannelError when that is not known
+   */
+  const refused = async (
+    payment: Payment,
+    isFirst: boolean,
+    refusal: ChannelError,
+  ): Promise<PaymentSnapshot> => {
+    // Of a payment that has got further a refusal says nothing: the trade is there.
+    if (payment.status !== 'created') throw refusal;
+    if (!isFirst) {
+      const current = await load(payment.id);
+      const answer = await query(adapterOf(payment.channel), current);
+      if (answer.state !== 'unknown_trade') {
+        const after = await told(await ledger.recordAnswer(db, payment.id, answer, 'query', await now()));
+        if (answer.state !== 'unpaid') return after;
+        const why = `The channel has the trade, and gives no next action: ${refusal.message}`;
+        return await ledger.endAttempt(db, payment.id, why, await now());
+      }
+    }
+    const after = await ledger.recordRefusal(db, payment.id, refusal.message, await now());
+    if (after.status === 'created') throw refusal;
+    return await told(after);
+  };
 
   return {
-    /** Creates the trade, or finds it created; a refusal of the channel is definite and fails the payment. */
+    /**
+     * Creates the trade, or finds it created. A definite refusal of the channel fails the payment; when the channel gives no
+     * next action any more, the attempt ends.
+     */
     async createAtChannel(paymentId: string): Promise<PaymentSnapshot> {
-      const payment = await db.payment.findUniqueOrThrow({ where: { id: paymentId } });
-      const snapshot = toSnapshot(payment, await now());
-      if (!isLive(snapshot.status) || hasUsableAction(payment, await now())) return snapshot;
+      // The row says that it is asked for before it is.
+      const at = await now();
+      const { payment, isFirst } = await ledger.askForTrade(db, paymentId, at);
+      const snapshot = toSnapshot(payment, at);
+      if (!isLive(snapshot.status) || hasUsableAction(payment, at)) return snapshot;
       // The channel has the trade, or never will: nobody is to pay what is only being found out about.
       if (payment.recoveredAt !== null) return snapshot;
       // A new payment's workflow has not read the row: nobody is to pay what is paid, may be, or is to be cancelled.
       const { status, channelState, cancelRequested } = snapshot;
       const isInProcess = status === 'created' && channelState === 'processing';
       if (hasNews(snapshot) || cancelRequested || isInProcess) return snapshot;
-      const subject = payment.subject ?? (await subjectOfOrder(payment));
-      // The reads above can be slow: CREATE_ATTEMPT_MS holds only for a request that begins before the expiry. It is no
-      // result: by another clock the payment may still have time, and is to be tried again.
-      if ((await now()) >= payment.expiresAt)
-        throw unknownOutcome(payment.channel, new Error('the payment expired before its trade was created'));
+      const { merchantId, orderId, channel } = payment;
       try {
-        const created = await adapterOf(payment.channel).createTrade(
-          accountOf(payment),
-          {
-            ...tradeOf(payment),
-            // As it was when the payment was made: the order's can change, and the trade's number stands for its terms.
-            subject: subject || defaultSubject(payment.orderId),
-            notifyUrl: `${publicUrl}/callbacks/${payment.channel}/${payment.channelAccountId}`,
-            returnUrl: `${publicUrl}/return/${payment.id}?token=${clientToken(secret, payment.id)}`,
-            payer: (payment.payer ?? {}) as Payer,
-          },
-          cancellationSignal(),
-        );
-        const { merchantId, orderId } = payment;
-        if (created === 'not_renewable') return snapshot;
-        return await ledger.recordCreated(
-          db,
-          { paymentId, merchantId, orderId },
-          created.action,
-          await now(),
+        const adapter = adapterOf(channel);
+        const known = await tradeToCreate(adapter, payment, at);
+        if (known === 'absent') {
+          const why = 'The channel does not have the trade, and cannot be told again to create it';
+          return await ledger.endAttempt(db, paymentId, why, await now());
+        }
+        const trade = await newTradeOf(payment, adapter, known);
+        // What is above can be slow: CREATE_ATTEMPT_MS holds only for a request that begins before the expiry. It is no
+        // result: by another clock the payment may still have time, and is to be tried again.
+        if ((await now()) >= payment.expiresAt)
+          throw new Error('the payment expired before its trade was created');
+        const created = await adapter
+          .createTrade(accountOf(payment), trade, cancellationSignal())
+          .catch((error: unknown) => {
+            throw withoutPayer(error, trade.payer);
+          });
+        if (created === 'not_renewable')
+          return await ledger.endAttempt(db, paymentId, 'The channel gives no new next action', await now());
+        const { action, reference } = created;
+        return await ofThisPayment(payment, async () =>
+          ledger.recordCreated(db, { paymentId, merchantId, orderId }, action, await now(), reference),
         );
       } catch (error) {
-        if (error instanceof ChannelError && error.kind === 'rejected') {
-          const after = await ledger.recordRefusal(db, payment.id, error.message, await now());
-          // Of a payment that has got further a refusal says nothing: the trade is there.
-          if (after.status !== 'created') return await told(after);
-        }
-        throw unknownOutcome(payment.channel, error);
+        const unknown = await (async (): Promise<PaymentSnapshot | { cause: unknown }> => {
+          if (!(error instanceof ChannelError) || error.kind !== 'rejected') return { cause: error };
+          return await refused(payment, isFirst, error).catch((cause: unknown) => ({ cause }));
+        })();
+        if (!('cause' in unknown)) return unknown;
+        const { cause } = unknown;
+        if (cause instanceof ChannelError && cause.kind === 'misconfigured') await silence(payment, cause);
+        throw unknownOutcome(channel, cause);
       }
     },
 
@@ -196,7 +291,7 @@ export function channelActivities({ db, channels, publicUrl, secret, now, delive
 
     /**
      * Closes an unpaid payment at the channel and ends it. "Already paid" in the channel's answer means paid, and
-     * "processing" that it decides: both leave everything as it is, to be asked about.
+     * "processing" that it decides: both leave everything as it is, to be asked about. So does "not yet", with its time.
      */
     async closeAtChannel(
       paymentId: string,
@@ -206,19 +301,24 @@ export function channelActivities({ db, channels, publicUrl, secret, now, delive
       const before = toSnapshot(payment, await now());
       if (!isLive(before.status) || hasNews(before)) return { snapshot: before, closed: 'closed' };
       try {
-        const { state: closed } = await adapterOf(payment.channel).closeTrade(
-          accountOf(payment),
-          tradeOf(payment),
-          cancellationSignal(),
-        );
+        const adapter = adapterOf(payment.channel);
+        const answer = await close(adapter, payment);
+        const { state: closed } = answer;
         const at = await now();
+        if (answer.state === 'not_yet') {
+          const until = closeAgainAt(Date.parse(answer.until), at.getTime());
+          return { snapshot: await ledger.recordNotYet(db, payment.id, new Date(until), at), closed };
+        }
         if (closed === 'already_paid') return { snapshot: before, closed };
         if (closed === 'processing') {
           const processing = await ledger.recordAnswer(db, payment.id, { state: 'processing' }, 'close', at);
           return { snapshot: processing, closed };
         }
+        const isOpen = closed === 'unknown_trade' && adapter.declaration.unknownTradeCanBePaid;
         const detail =
-          closed === 'closed' ? 'unpaid, closed at the channel.' : 'unpaid, and unknown to the channel.';
+          closed === 'closed'
+            ? 'unpaid, closed at the channel.'
+            : `unpaid, and unknown to the channel${isOpen ? ', where its link can still be paid: the late watch asks on' : ''}.`;
         return { snapshot: await told(await ledger.endPayment(db, payment.id, to, detail, at)), closed };
       } catch (error) {
         if (error instanceof ChannelError) await silence(payment, error);
@@ -226,6 +326,19 @@ export function channelActivities({ db, channels, publicUrl, secret, now, delive
       }
     },
   };
+}
+
+/** The same error without what it quotes of the payer: it goes into a history and on record. */
+function withoutPayer(error: unknown, { id, ip }: Payer): unknown {
+  if (!(error instanceof Error)) return error;
+  const message = [id, ip].reduce<string>(
+    (said, value) => (value === undefined ? said : said.replaceAll(value, '[payer]')),
+    error.message,
+  );
+  if (message === error.message) return error;
+  if (!(error instanceof ChannelError)) return new Error(message);
+  const { kind, retryAfterMs } = error;
+  return new ChannelError(kind, message, retryAfterMs === undefined ? {} : { retryAfterMs });
 }
 
 /** Money is on record that has not been settled. */

@@ -1,6 +1,6 @@
 import { ApplicationFailure, type ApplicationFailureOptions } from '@temporalio/common';
 import type { ActivityExecuteInput, ActivityInboundCallsInterceptor, Next } from '@temporalio/worker';
-import { ChannelError } from '../domain/channel.ts';
+import { ChannelError, type ChannelErrorKind } from '../domain/channel.ts';
 import { ROW_LOST_FAILURE } from '../domain/names.ts';
 import { isRowGone } from '../ledger/client.ts';
 
@@ -85,6 +85,11 @@ export class TurnedAway extends Error {
   }
 }
 
+const SAID: Partial<Record<ChannelErrorKind, string>> = {
+  not_now: 'refuses for now',
+  misconfigured: 'does not take our calls',
+};
+
 /**
  * No readable answer, a refusal that can end, or our own trouble while asking.
  * @param delayMs when to try again, unless the channel asked for longer (five minutes count at most); absent: the
@@ -102,7 +107,7 @@ export function unknownOutcome(channel: string, error: unknown, delayMs?: number
   }
   if (!(error instanceof ChannelError)) return ownTrouble('ask', error, delayMs);
   const wait = Math.max(delayMs ?? 0, Math.min(error.retryAfterMs ?? 0, HEEDED_AT_MOST_MS));
-  const said = error.kind === 'not_now' ? 'refuses for now' : 'gave no readable answer';
+  const said = SAID[error.kind] ?? 'gave no readable answer';
   return withoutStack({
     message: `${channel} ${said}: ${reasonOf(error)}`,
     type: `Channel.${error.kind}`,

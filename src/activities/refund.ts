@@ -3,7 +3,7 @@ import { ChannelError, type RefundAnswer } from '../domain/channel.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import { REFUND_HELD_BACK_MS, type RefundSnapshot } from '../domain/refund.ts';
 import { isAutomatic, isRefundOpen } from '../domain/states.ts';
-import { recordAnswer } from '../ledger/payments.ts';
+import { recordAnswer, recordMisconfigured } from '../ledger/payments.ts';
 import * as answers from '../ledger/refund-answers.ts';
 import { findRefund } from '../ledger/refunds.ts';
 import { recordRefundsOfCallback } from '../ledger/reversals.ts';
@@ -159,8 +159,11 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
     return snapshot;
   };
 
-  const silence = async (row: Row, error: ChannelError) =>
+  const silence = async (row: Row, error: ChannelError) => {
     await answers.recordRefundSilence(db, row.id, error, await now());
+    if (error.kind === 'misconfigured')
+      await recordMisconfigured(db, row.paymentId, error.message, await now());
+  };
 
   /** The channel decides over a dispute, and may give the money back itself: then nobody owes it twice. */
   const isHeldBack = (row: Row) =>
@@ -210,6 +213,8 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
         );
         await recordAnswer(db, id, trade, 'query', await now());
       } catch (error) {
+        if (error instanceof ChannelError && error.kind === 'misconfigured')
+          await recordMisconfigured(db, id, error.message, await now());
         throw unknownOutcome(channel, error);
       }
       await tell({ db, deliveryWorkflows, workflows }, payment);

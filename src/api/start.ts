@@ -1,4 +1,4 @@
-import { createChannels } from '../channels/registry.ts';
+import { createChannels, querySchedules } from '../channels/registry.ts';
 import { type Config, inUrl } from '../config.ts';
 import { createLedgerClient } from '../ledger/client.ts';
 import { countDeliveries } from '../ledger/details.ts';
@@ -66,7 +66,7 @@ export async function startApi(
   const app = createApp({
     config,
     db,
-    workflows: new PaymentWorkflows(temporal.client, config),
+    workflows: new PaymentWorkflows(temporal.client, querySchedules(config, channels)),
     refundWorkflows: new RefundWorkflows(temporal.client),
     deliveryWorkflows: new DeliveryWorkflows(temporal.client),
     isTemporalReachable,

@@ -3,6 +3,15 @@ import type { ChannelAdapter } from '../domain/channel.ts';
 import { checked } from './checked.ts';
 import { createSimulatorAdapter } from './simulator/adapter.ts';
 
+/** When each channel is asked. Of one that is not offered any more its payments are asked all the same. */
+export const querySchedules = (
+  config: Pick<Config, 'querySchedule'>,
+  channels: ReadonlyMap<string, ChannelAdapter>,
+) => ({
+  queryScheduleMs: (name: string): readonly number[] =>
+    config.querySchedule(channels.get(name)?.declaration ?? { name, querySchedule: null }).waitsMs,
+});
+
 /**
  * The channels this deployment offers, by name. A channel without credentials is not among them.
  * @throws ConfigError when a channel that moves no real money is configured in live mode

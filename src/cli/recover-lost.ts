@@ -1,5 +1,5 @@
 import { type Client, type WorkflowExecutionInfo, WorkflowNotFoundError } from '@temporalio/client';
-import { createChannels } from '../channels/registry.ts';
+import { createChannels, querySchedules } from '../channels/registry.ts';
 import { clientToken, hashSecret } from '../client-token.ts';
 import type { Config } from '../config.ts';
 import { type ChannelAdapter, ChannelError, type RefundAnswer } from '../domain/channel.ts';
@@ -57,8 +57,8 @@ export async function recoverLost(
       return;
     }
     const failures: string[] = [];
-    const workflows = new PaymentWorkflows(client, config);
     const channels = createChannels(config);
+    const workflows = new PaymentWorkflows(client, querySchedules(config, channels));
     let written = 0;
     const woken = await inBatches(
       async () => ({ rows: payments, end: undefined }),

@@ -20,6 +20,8 @@ export interface Attempt {
   readonly createdAt: Date;
   readonly expiresAt: Date;
   readonly cancelRequestedAt: Date | null;
+  /** The channel closes it no earlier than this. */
+  readonly closeNotBefore?: Date | null;
 }
 
 /** The columns of an order that decide; a new one has been neither paid nor cancelled. */
@@ -135,6 +137,28 @@ function refuseOtherPayer(live: Attempt, payer: { readonly id?: string } | undef
   );
 }
 
+/** The channel closes it only later: for another channel's attempt it counts as closed, and a second success goes back. */
+export const isClosedLater = ({ closeNotBefore }: Pick<Attempt, 'closeNotBefore'>, now: Date): boolean =>
+  closeNotBefore != null && closeNotBefore > now;
+
+function isEndingOf(same: Attempt, now: Date): Refusal {
+  const { id, channel, closeNotBefore } = same;
+  if (closeNotBefore == null || !isClosedLater(same, now)) {
+    return new Refusal(
+      'attempt_unresolved',
+      `Payment ${id} is ending, and ${channel} has not closed it yet.`,
+      {
+        retryAfterSeconds: 5,
+      },
+    );
+  }
+  return new Refusal(
+    'attempt_unresolved',
+    `Payment ${id} is ending, and ${channel} closes it no earlier than ${closeNotBefore.toISOString()}: ask again then, or pay by another channel.`,
+    { retryAfterSeconds: Math.ceil((closeNotBefore.getTime() - now.getTime()) / 1000) },
+  );
+}
+
 export type AttemptDecision<A> =
   | { readonly handedOut: A }
   | { readonly expiresAt: Date }
@@ -181,13 +205,7 @@ export function decideAttempt<A extends Attempt>(
   }
   if (handedOut !== undefined) return { handedOut };
   if (same !== undefined && (isFull || given.askedAttempts.has(same.id))) {
-    throw new Refusal(
-      'attempt_unresolved',
-      `Payment ${same.id} is ending, and ${same.channel} has not closed it yet.`,
-      {
-        retryAfterSeconds: 5,
-      },
-    );
+    throw isEndingOf(same, now);
   }
   if (isFull)
     throw new Refusal('order_not_payable', `Order ${order.id} has had ${attempts.length} attempts.`);

@@ -17,6 +17,7 @@ export type Severity = keyof typeof SEVERITIES;
 /** What clears an attention without a person, as the table says it after "cleared when". */
 export const OCCASIONS = {
   answered: 'the channel answers',
+  configured: 'the channel takes a call again',
   trade_known: 'the channel says that it has the trade',
   decided: 'the channel says something else than processing',
   ended: 'the payment ends',
@@ -64,6 +65,16 @@ export const ATTENTIONS = {
     raised: 'The channel did not say after 8 tries (about 90 s) whether it created the trade.',
     todo: ASK_FOR_OUTAGE,
     clearedBy: ['trade_known', 'ended', 'settled'],
+  },
+  channel_misconfigured: {
+    severity: 'act',
+    raised:
+      'At once, when the channel does not take our credentials, permissions or clock, in whichever call. It says nothing ' +
+      'of any payment: none fails by it, and each is asked on. Not while something is shown that concerns money.',
+    todo:
+      '`attentionDetail` says what to mend: the credentials of the account, what they may do at the channel, or the clock ' +
+      'of the machine. Other payments of the account are shown when the channel is next called for them.',
+    clearedBy: ['configured', 'ended', 'settled', 'money_back'],
   },
   channel_undecided: {
     severity: 'inform',

@@ -115,6 +115,11 @@ export interface Payer {
 
 /** Everything a trade is created from. It derives from the payment's row alone: a repetition is the same request. */
 export interface NewTrade extends Trade {
+  /**
+   * Until when the channel is to let it live: the payment's expiry, or the channel's shortest from the first request on when
+   * that is later. Every repetition has the same.
+   */
+  readonly expiresAt: string;
   /** Within the method's limits; of any script, and with the order's own id by default: an adapter replaces what its channel does not take. */
   readonly subject: string;
   readonly notifyUrl: string;

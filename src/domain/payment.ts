@@ -45,6 +45,10 @@ export interface PaymentSnapshot {
   /** When it became failed, cancelled or closed. */
   readonly endedAt: number | null;
   readonly cancelRequested: boolean;
+  /** The channel gives no next action any more: it is to end, as `closed`. Absent when that is not known. */
+  readonly noAction?: true;
+  /** The channel closes it no earlier than this; absent when it has not said so. */
+  readonly closeNotBefore?: number;
   /** False when there is none, or when it has expired. */
   readonly nextActionReady: boolean;
   /** The channel's last answer in a word, and when it came. */

@@ -29,6 +29,7 @@ export const REFUSALS = {
   misdirected_request: { status: 421, title: 'The admin listener is for its own machine' },
   unknown_channel: { status: 422, title: 'There is no such channel' },
   currency_not_supported: { status: 422, title: 'The channel does not take this currency' },
+  amount_not_supported: { status: 422, title: 'The channel does not take this amount' },
   channel_rejected: { status: 422, title: 'The channel refused the payment' },
   refund_exceeds_payment: { status: 422, title: 'More than is left of the payment' },
   idempotency_key_missing: { status: 400, title: 'An Idempotency-Key is needed' },
@@ -40,6 +41,7 @@ export const REFUSALS = {
   too_busy: { status: 503, title: 'Too much is under way for this order or merchant' },
   database_unavailable: { status: 503, title: 'The database cannot be reached' },
   temporal_unavailable: { status: 503, title: 'Temporal cannot be reached' },
+  channel_misconfigured: { status: 503, title: 'The channel does not take our credentials' },
   channel_unreachable: { status: 504, title: 'The channel did not answer' },
 } as const;
 

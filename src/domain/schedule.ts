@@ -39,6 +39,10 @@ const PROCESSING_EVERY_MS = 5 * 60_000;
 const QUERY_LAG_MS = 2_000;
 const QUERY_LAG_AT_MOST_MS = 5 * 60_000;
 
+/** A channel that closes a trade only later is told again no sooner, and no later, than this. */
+const CLOSE_AGAIN_AT_LEAST_MS = 5_000;
+const CLOSE_AGAIN_AT_MOST_MS = 3_600_000;
+
 /** The first and the longest wait of a workflow whose row is gone. */
 const LOST_ROW_MS = 60_000;
 const LOST_ROW_AT_MOST_MS = 3_600_000;
@@ -252,4 +256,12 @@ export function isToEnd(row: PaymentSnapshot, now: number): boolean {
  */
 export function closeLag(contradictions: number): number {
   return Math.min(QUERY_LAG_MS * 2 ** contradictions, QUERY_LAG_AT_MOST_MS);
+}
+
+/**
+ * When the channel is told again to close a trade that it does not close before `until`. Bounded, as nobody signs its
+ * answer. All are epoch ms.
+ */
+export function closeAgainAt(until: number, now: number): number {
+  return Math.min(Math.max(until, now + CLOSE_AGAIN_AT_LEAST_MS), now + CLOSE_AGAIN_AT_MOST_MS);
 }

@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { decideAttempt } from '../domain/attempt.ts';
 import { type MethodDeclaration, type Payer, takesCurrency } from '../domain/channel.ts';
 import { newPaymentId } from '../domain/ids.ts';
+import { amountFault } from '../domain/limits.ts';
 import type { CurrencyCode } from '../domain/money.ts';
 import { defaultSubject } from '../domain/payment.ts';
 import { Refusal } from '../domain/refusal.ts';
@@ -49,7 +50,7 @@ export interface NewPayment {
    * keeps its own.
    */
   readonly isInherited?: boolean;
-  /** Those that the channel takes; absent: any. */
+  /** Those that the channel takes, with its limits of their amounts; absent: any. */
   readonly currencies?: MethodDeclaration['currencies'];
   /** How many attempts the order may have had; absent: any number. */
   readonly attemptsAtMost?: number;
@@ -183,7 +184,7 @@ async function fillRecovered(
  * channel and method. That one takes the `returnUrl` and the metadata that are stated now; it is not returned when it is
  * ending, or when it `runsOut`. An order that is not there yet is made with its payment in one statement: nobody can have
  * locked it, and it has nothing that could be read. One that is there is locked first, and then read with its attempts.
- * @throws Refusal `unknown_channel`, `currency_not_supported`, `order_not_found`, `order_exists`, `order_already_paid`,
+ * @throws Refusal `unknown_channel`, `currency_not_supported`, `amount_not_supported`, `order_not_found`, `order_exists`, `order_already_paid`,
  *   `order_not_payable`, `attempt_unresolved`, `payer_differs`.
  * @throws UnaskedAttempts when a new attempt is to be made and the order has live ones that are not among
  *   `askedAttempts`. One of the same channel and method must have ended before the next call.
@@ -198,7 +199,10 @@ export async function startPayment(
 ): Promise<{ payment: Payment; created: boolean }> {
   const { currencies = 'any' } = given;
   try {
-    if ('amount' in order && takesCurrency({ currencies }, order.currency)) {
+    const takes = (of: NewOrder) =>
+      takesCurrency({ currencies }, of.currency) &&
+      amountFault({ currencies }, of.currency, of.amount) === undefined;
+    if ('amount' in order && takes(order)) {
       const fresh = { ...stated(order, now), merchantId, status: 'unpaid' as const };
       const made = await inTurn(db, merchantId, order.id, () =>
         writeAttempt(db, fresh, decideAttempt(fresh, [], given, now), given, makeTokenHash, now, true),
@@ -216,6 +220,19 @@ export async function startPayment(
         throw new Refusal(
           'currency_not_supported',
           `${given.channel} takes ${Object.keys(currencies).join(', ')}, not ${currency}.`,
+        );
+      }
+      const fault = amountFault(
+        { currencies },
+        currency,
+        'amount' in order ? order.amount : Number(read.order?.amount),
+      );
+      if (fault !== undefined) {
+        const errors = 'amount' in order ? { errors: [{ path: 'order.amount', message: fault }] } : {};
+        throw new Refusal(
+          'amount_not_supported',
+          `The amount of order ${order.id} ${fault} for ${given.channel} in ${currency}.`,
+          errors,
         );
       }
       const locked =

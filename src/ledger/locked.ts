@@ -6,6 +6,7 @@ import { eventOf, type News, recordEvent } from './events.ts';
 import { type VisibleModel, visibleTransaction } from './notify.ts';
 import { ORDERS, PAYMENTS, type RawRow, readRow, rowsOf, takeOrderLock } from './raw-rows.ts';
 import type { Merchant, Order, Payment } from './rows.ts';
+import { isAllBack } from './snapshot.ts';
 import { type OwnedPayment, ownerOf } from './turns.ts';
 import { type Writes, write } from './write.ts';
 
@@ -174,6 +175,14 @@ export const raised = (attention: Attention, detail: string, now: Date) => ({
 /** What a dispute holds back stays shown as that. */
 export const raisedUnlessDisputed = (payment: Payment, attention: Attention, detail: string, now: Date) =>
   payment.attention === 'disputed' ? {} : raised(attention, detail, now);
+
+/** Takes back that the channel does not take our calls, once it has taken one. An open conflict shows again: as old as it was. */
+export const configured = (payment: Payment) => {
+  if (payment.attention !== 'channel_misconfigured') return {};
+  return payment.orderUpdate === 'conflict' && !isAllBack(payment)
+    ? { attention: 'order_conflict' as const, attentionDetail: 'Its money is on its way back.' }
+    : cleared(payment, 'configured');
+};
 
 /** Takes back an attention that one of these occasions clears: what it said is not true any more. */
 export const cleared = (payment: Payment, ...occasions: readonly Occasion[]) =>

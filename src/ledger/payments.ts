@@ -1,12 +1,13 @@
 import { isMoney, isNews, isUndecidedTooLong, recordedAnswer, undecidedAlarm } from '../domain/answer.ts';
-import { type Attention, isClearedBy, isFree, type Occasion } from '../domain/attention.ts';
-import type { ChannelAnswer, NextAction, PaidAnswer } from '../domain/channel.ts';
+import { type Attention, isClearedBy, isFree, type Occasion, severityOf } from '../domain/attention.ts';
+import type { ChannelAnswer, NextAction, PaidAnswer, TradeReference } from '../domain/channel.ts';
 import type { EventType } from '../domain/event.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import { canPaymentGo, isLive, type SettledBy } from '../domain/states.ts';
 import { json, type LedgerClient } from './client.ts';
 import {
   cleared,
+  configured,
   type Locked,
   raised,
   raisedUnlessDisputed,
@@ -15,12 +16,14 @@ import {
   type Work,
 } from './locked.ts';
 import { cancelOthers, othersToCancel, payOrder, releaseOrder } from './order-row.ts';
+import { PAYMENTS, type RawRow, readRow } from './raw-rows.ts';
 import { giveBackOthers, othersToGiveBack, owedRefund, oweRefund } from './refunds.ts';
 import { recordExternalRefunds } from './reversals.ts';
 import type { Payment } from './rows.ts';
 import { endAnswers, otherAnswer, takeAnswer } from './same-answer.ts';
 import { toSnapshot } from './snapshot.ts';
 import { aNote, note } from './timeline.ts';
+import { tradeOf } from './trade.ts';
 import type { OwnedPayment } from './turns.ts';
 
 /**
@@ -44,17 +47,59 @@ export async function loadPayment(db: LedgerClient, paymentId: string, now: Date
 }
 
 /**
+ * The payment as it is before its trade is asked for. That it is asked for is on record when this returns: one statement
+ * reads and writes, so that a create costs no more for it. Only of a payment whose trade may be asked for now.
+ * @returns also whether it is asked for the first time: then nothing can be unknown yet
+ * @throws Prisma's P2025 when there is no such payment.
+ */
+export async function askForTrade(
+  db: LedgerClient,
+  paymentId: string,
+  now: Date,
+): Promise<{ payment: Payment; isFirst: boolean }> {
+  const [read] = await db.$queryRaw<{ payment: RawRow; isFirst: boolean }[]>`
+    WITH asked AS (
+      UPDATE payments SET create_asked_at = ${now}::timestamptz
+      WHERE id = ${paymentId} AND create_asked_at IS NULL AND status = 'created'
+        AND cancel_requested_at IS NULL AND recovered_at IS NULL AND expires_at > ${now}::timestamptz
+      RETURNING id
+    )
+    SELECT to_jsonb(payments) AS payment, EXISTS (SELECT FROM asked) AS "isFirst"
+    FROM payments WHERE id = ${paymentId}`;
+  const payment = read && readRow(PAYMENTS, read.payment);
+  if (payment !== undefined && read?.isFirst === true)
+    return { payment: { ...payment, createAskedAt: now }, isFirst: true };
+  // Two attempts at the same moment: the other one was the first.
+  const isRead = payment !== undefined && payment.createAskedAt !== null;
+  return {
+    payment: isRead ? payment : await db.payment.findUniqueOrThrow({ where: { id: paymentId } }),
+    isFirst: false,
+  };
+}
+
+/** A reference and its data as columns. */
+const columnsOf = ({ id, data }: TradeReference) => ({
+  reference: id,
+  referenceData: (data ?? null) as Payment['referenceData'],
+});
+
+/**
  * The channel has the trade: the payment and its order become `paying`, and the payer has something to do next. One
- * that is to be cancelled gets no next action: nobody should pay it any more.
+ * that is to be cancelled gets no next action: nobody should pay it any more. The channel's reference is written with it.
  */
 export async function recordCreated(
   db: LedgerClient,
   of: string | OwnedPayment,
   nextAction: NextAction,
   now: Date,
+  reference?: TradeReference,
 ): Promise<PaymentSnapshot> {
   return await underLock(db, of, now, async ({ order, payment, write }) => {
-    if (!isLive(payment.status)) return toSnapshot(payment, now);
+    // The one on record is what the channel is asked by.
+    const found = payment.reference === null && reference !== undefined ? columnsOf(reference) : undefined;
+    if (!isLive(payment.status)) {
+      return toSnapshot(found === undefined ? payment : write({ payment: found }).payment, now);
+    }
     const noted =
       payment.status === 'created'
         ? aNote('transition', 'The channel has the trade: paying.', now)
@@ -62,16 +107,115 @@ export async function recordCreated(
     const after = write({
       payment: {
         status: 'paying',
+        ...found,
         ...(payment.cancelRequestedAt === null
           ? { nextAction: json(nextAction) as Payment['nextAction'] }
           : {}),
         channelErrorSince: null,
         ...cleared(payment, 'answered', 'trade_known'),
+        ...configured(payment),
       },
       ...(order.status === 'unpaid' ? { order: { status: 'paying' as const } } : {}),
       notes: [noted],
     });
     return toSnapshot(after.payment, now);
+  });
+}
+
+/**
+ * What the channel calls the trade, found out after its creation. The one on record stays.
+ * @returns the one on record
+ */
+export async function recordReference(
+  db: LedgerClient,
+  paymentId: string,
+  found: TradeReference,
+  now: Date,
+): Promise<TradeReference> {
+  return await underLock(db, paymentId, now, async ({ payment, write }) => {
+    const known = tradeOf(payment).reference;
+    if (known !== null) return known;
+    write({
+      payment: columnsOf(found),
+      notes: [aNote('channel', `The channel has the trade, as ${found.id}.`, now)],
+    });
+    return found;
+  });
+}
+
+/**
+ * The channel gives no next action (any more), and no second trade is made for one payment: it is asked about and closed.
+ * That is a wish to cancel, of a payment that ends as `closed`: nobody wanted it cancelled.
+ */
+export async function endAttempt(
+  db: LedgerClient,
+  paymentId: string,
+  why: string,
+  now: Date,
+): Promise<PaymentSnapshot> {
+  return await underLock(db, paymentId, now, async ({ tx, payment }) => {
+    const isOver = !isLive(payment.status) || isMoney(recordedAnswer(payment));
+    if (isOver || payment.cancelRequestedAt !== null) return toSnapshot(payment, now);
+    await note(tx, paymentId, 'channel', `${why}: the attempt is closed.`, now);
+    const ending = await update(tx, paymentId, { cancelRequestedAt: now, noActionSince: now });
+    return toSnapshot(ending, now);
+  });
+}
+
+/** The channel closes the trade no earlier than `until`: the payment waits for that, and is not shown to anybody. */
+export async function recordNotYet(
+  db: LedgerClient,
+  paymentId: string,
+  until: Date,
+  now: Date,
+): Promise<PaymentSnapshot> {
+  return await underLock(db, paymentId, now, async ({ tx, payment }) => {
+    if (!isLive(payment.status)) return toSnapshot(payment, now);
+    const detail = `The channel does not close it before ${until.toISOString()}.`;
+    if (payment.closeNotBefore === null) await note(tx, paymentId, 'channel', detail, now);
+    const waiting = await update(tx, paymentId, {
+      closeNotBefore: until,
+      channelErrorSince: null,
+      ...cleared(payment, 'answered'),
+      ...configured(payment),
+    });
+    return toSnapshot(waiting, now);
+  });
+}
+
+/**
+ * The channel does not take our credentials, permissions or clock: shown at once, whatever the payment's state. It takes
+ * the place of what only waits for the channel, and of a conflict whose money cannot be given back meanwhile.
+ * @param detail a sentence that names what is to be mended
+ */
+export async function recordMisconfigured(
+  db: LedgerClient,
+  paymentId: string,
+  detail: string,
+  now: Date,
+): Promise<PaymentSnapshot> {
+  return await underLock(db, paymentId, now, async ({ tx, payment }) => {
+    const { attention, channelErrorSince: since } = payment;
+    const isShown = attention === 'channel_misconfigured';
+    const givesWay =
+      isShown ||
+      attention === null ||
+      isFree(attention) ||
+      attention === 'order_conflict' ||
+      severityOf(attention) === 'wait';
+    const isNews = givesWay && !(isShown && payment.attentionDetail === detail);
+    const isSilent = payment.status !== 'succeeded' && since === null;
+    if (!isNews && !isSilent) return toSnapshot(payment, now);
+    if (isNews) await note(tx, paymentId, 'attention', `channel_misconfigured: ${detail}`, now);
+    const after = await update(tx, paymentId, {
+      ...(isSilent ? { channelErrorSince: now } : {}),
+      ...(isNews
+        ? isShown
+          ? { attentionDetail: detail }
+          : raised('channel_misconfigured', detail, now)
+        : {}),
+    });
+    return toSnapshot(after, now);
   });
 }
 
@@ -127,6 +271,7 @@ export async function recordAnswer(
       ...(await takeAnswer(tx, payment, answer.state, now)),
       channelErrorSince: null,
       ...cleared(payment, ...occasions),
+      ...configured(payment),
       ...(alarmed
         ? raised('channel_undecided', 'A day past its expiry the channel still says processing.', now)
         : {}),
@@ -150,7 +295,8 @@ export async function recordAnswer(
       return await end({ ...locked, payment: recorded }, 'failed', detail, now);
     }
     if (answer.state === 'closed') {
-      const to = payment.cancelRequestedAt === null ? 'closed' : 'cancelled';
+      const isWished = payment.cancelRequestedAt !== null && payment.noActionSince === null;
+      const to = isWished ? 'cancelled' : 'closed';
       return await end({ ...locked, payment: recorded }, to, 'closed at the channel.', now);
     }
     return toSnapshot(recorded, now);

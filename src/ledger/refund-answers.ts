@@ -6,7 +6,7 @@ import type { RefundSnapshot } from '../domain/refund.ts';
 import { isRefundOpen } from '../domain/states.ts';
 import { readCallback } from './callbacks.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
-import { type Locked, raised, underLock, update } from './locked.ts';
+import { configured, type Locked, raised, underLock, update } from './locked.ts';
 import { moneyWentBack, reviewAttention } from './refund-trouble.ts';
 import { promised } from './refunds.ts';
 import { isOfAllThatIsLeft, oweExplainedLate, oweInItsPlace } from './replacement.ts';
@@ -64,7 +64,10 @@ export async function recordRefundAnswer(
   now: Date,
   trade?: ChannelAnswer,
 ): Promise<RefundSnapshot> {
-  return await underRefundLock(db, refundId, now, async (locked, refund) => {
+  return await underRefundLock(db, refundId, now, async (under, refund) => {
+    const over = configured(under.payment);
+    const payment = 'attention' in over ? await update(under.tx, under.payment.id, over) : under.payment;
+    const locked = { ...under, payment };
     const isRefused = answer.state === 'failed' && isRefundOpen(refund.status);
     if (isRefused) return await recordRefusal(locked, refund, answer.reason, now, trade);
     const written = await writeAnswer(locked, refund, answer, now, trade);

@@ -30,6 +30,8 @@ export function toSnapshot(payment: Payment, now: Date): PaymentSnapshot {
     expiresAt: payment.expiresAt.getTime(),
     endedAt: isEnded(status) ? (payment.endedAt?.getTime() ?? null) : null,
     cancelRequested: payment.cancelRequestedAt !== null,
+    ...(payment.noActionSince === null ? {} : { noAction: true }),
+    ...(payment.closeNotBefore === null ? {} : { closeNotBefore: payment.closeNotBefore.getTime() }),
     nextActionReady: hasUsableAction(payment, now),
     channelState: payment.channelState,
     channelAnsweredAt: payment.channelAnsweredAt?.getTime() ?? null,

@@ -1,6 +1,5 @@
 import { type Client, WithStartWorkflowOperation } from '@temporalio/client';
 import { defineSearchAttributeKey, type SignalDefinition } from '@temporalio/common';
-import type { Config } from '../config.ts';
 import { sayAmount } from '../domain/money.ts';
 import { MAIN_TASK_QUEUE, paymentWorkflowId } from '../domain/names.ts';
 import type { CallbackNotice } from '../domain/payment.ts';
@@ -52,6 +51,11 @@ export async function confirmedWithin<T>(
 /** Of the deadline of a start, what is kept to find out whether the run is there. */
 const IS_RUNNING_MS = 1_000;
 
+/** The waits between active queries of a channel, in ms. */
+export interface QuerySchedules {
+  queryScheduleMs(channel: string): readonly number[];
+}
+
 type PaymentWorkflow = (input: PaymentInput) => Promise<void>;
 
 /**
@@ -62,11 +66,11 @@ type PaymentWorkflow = (input: PaymentInput) => Promise<void>;
  */
 export class PaymentWorkflows {
   readonly #client: Client;
-  readonly #config: Pick<Config, 'queryScheduleMs'>;
+  readonly #schedules: QuerySchedules;
 
-  constructor(client: Client, config: Pick<Config, 'queryScheduleMs'>) {
+  constructor(client: Client, schedules: QuerySchedules) {
     this.#client = client;
-    this.#config = config;
+    this.#schedules = schedules;
   }
 
   /** Confirms that the workflow runs. Harmless when it already does. @throws TemporalUnavailable */
@@ -191,7 +195,7 @@ export class PaymentWorkflows {
       currency: payment.currency,
       createdAt: payment.createdAt.getTime(),
       expiresAt: payment.expiresAt.getTime(),
-      queryScheduleMs: this.#config.queryScheduleMs(payment.channel),
+      queryScheduleMs: this.#schedules.queryScheduleMs(payment.channel),
       ...(isNew ? { isNew } : {}),
     };
     return {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, type Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
-import { createChannels } from '../channels/registry.ts';
+import { createChannels, querySchedules } from '../channels/registry.ts';
 import { type Config, ConfigError, loadConfig } from '../config.ts';
 import { createLedgerClient } from '../ledger/client.ts';
 import { warnOfLostCommits } from '../ledger/durability.ts';
@@ -51,7 +51,7 @@ async function main(config: Config, log: Logger): Promise<void> {
     connection,
     namespace: config.temporal.namespace,
     client,
-    workflows: new PaymentWorkflows(client, config),
+    workflows: new PaymentWorkflows(client, querySchedules(config, channels)),
     refundWorkflows: new RefundWorkflows(client),
     deliveryWorkflows: new DeliveryWorkflows(client),
     orderServices: new OrderServiceClient(config.orderServices),

@@ -81,6 +81,9 @@ function headline(row: PaymentSnapshot, telling: Telling | null): string {
     case 'created':
       return `Creating the trade at ${row.channel}: the payer has nothing to pay with yet.`;
     case 'paying':
+      if (row.closeNotBefore !== undefined && (row.cancelRequested || row.expiresAt <= Date.now()))
+        return `Being closed: ${row.channel} does not close it before ${clock(row.closeNotBefore)}.`;
+      if (row.noAction === true) return `Being closed: ${row.channel} gives the payer nothing to pay with.`;
       if (row.cancelRequested) return `Being cancelled: ${row.channel} is asked first.`;
       if (row.channelState === 'processing')
         return `Waiting for ${row.channel} to decide: the payer has acted.`;

@@ -387,7 +387,10 @@ class PaymentRun {
 
   /** The end of an unpaid payment: ask, and only if it is unpaid close it at the channel. */
   async #close(row: PaymentSnapshot): Promise<void> {
-    const to = row.cancelRequested ? 'cancelled' : 'closed';
+    // A hint has it asked about all the same.
+    if (this.#due === undefined && Date.now() < (row.closeNotBefore ?? 0))
+      return await this.#awaitClosable(row);
+    const to = row.cancelRequested && row.noAction !== true ? 'cancelled' : 'closed';
     const alarm: Alarm = {
       after: ALARM_AFTER.close,
       attention: 'channel_unreachable',
@@ -402,6 +405,7 @@ class PaymentRun {
       this.#due = undefined;
       if (!isLive(this.#row.status) || hasMoney(this.#row)) return;
       if (this.#row.channelState === 'processing') return;
+      if (Date.now() < (this.#row.closeNotBefore ?? 0)) return;
       const { snapshot, closed } = await this.#alarmed(
         alarm,
         () => ({ ...CLOSE_TRADE, summary: `close at the channel, then ${to}` }),
@@ -411,6 +415,12 @@ class PaymentRun {
       if (closed === 'already_paid') await this.#awaitQueryAfterClose(snapshot);
       else this.#contradictions = 0;
     });
+  }
+
+  /** The channel does not close it yet, which is no trouble of anybody's: it is asked about and told again at that time. */
+  async #awaitClosable({ closeNotBefore = 0 }: PaymentSnapshot): Promise<void> {
+    const summary = 'until the channel closes it: no sooner, it says';
+    await wf.condition(() => this.#inbox.length > 0, Math.max(1, closeNotBefore - Date.now()), { summary });
   }
 
   /** The channel's query lags behind its close: it will say paid. Until it does, nobody can tell how much came in. */

@@ -1,54 +1,14 @@
-import { MockActivityEnvironment } from '@temporalio/testing';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { channelActivities } from '../../src/activities/channel.ts';
+import { expect, test } from 'vitest';
 import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
 import type { ChannelAdapter } from '../../src/domain/channel.ts';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
-import { startPayment } from '../../src/ledger/intake.ts';
-import { ensureMerchant } from '../../src/ledger/merchants.ts';
-import type { Payment } from '../../src/ledger/rows.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { runActivities, useLedger } from './support.ts';
 
 /** Creating a trade while the database is slow: no request goes to the channel once the payment has expired. */
-
-let database: FreshDatabase;
-let db: LedgerClient;
-let merchantId: string;
-beforeAll(async () => {
-  database = await freshDatabase();
-  db = createLedgerClient(database.url);
-  merchantId = (await ensureMerchant(db, 'shop', ['simulator'])).merchant.id;
-});
-afterAll(async () => {
-  await db?.$disconnect();
-  await database?.drop();
-});
 
 const AT = Date.UTC(2026, 10, 27);
 const EXPIRES_IN_MS = 600_000;
 
-let orders = 0;
-async function newPayment(): Promise<Payment> {
-  orders += 1;
-  const order = { amount: 1000, currency: 'CNY', subject: 'x', metadata: {}, expiresInSeconds: undefined };
-  const { payment } = await startPayment(
-    db,
-    merchantId,
-    { ...order, id: `order-${orders}` },
-    {
-      channel: 'simulator',
-      method: 'wallet',
-      payer: undefined,
-      returnUrl: undefined,
-      metadata: {},
-      expiresInMs: EXPIRES_IN_MS,
-      askedAttempts: new Set<string>(),
-    },
-    () => `hash-${orders}`,
-    new Date(AT),
-  );
-  return payment;
-}
+const ledger = useLedger();
 
 /** Creates the trade of a new payment, with a row that has been read so long after it was made. */
 async function create(readAfterMs: number) {
@@ -61,31 +21,20 @@ async function create(readAfterMs: number) {
       return { action: { type: 'redirect', url: 'https://wallet.example/' } };
     },
   };
-  const payment = new Proxy(db.payment, {
-    get: (target, name) =>
-      name === 'findUniqueOrThrow'
-        ? async (args: { where: { id: string } }) => {
-            const row = await target.findUniqueOrThrow(args);
-            clock = AT + readAfterMs;
-            return row;
-          }
-        : Reflect.get(target, name),
-  });
-  const { createAtChannel } = channelActivities({
+  const { db } = ledger;
+  const slow = async (...args: Parameters<typeof db.$queryRaw>) => {
+    const rows = await db.$queryRaw(...args);
+    clock = AT + readAfterMs;
+    return rows;
+  };
+  const { id } = await ledger.newPayment(AT, { expiresInMs: EXPIRES_IN_MS });
+  const outcome = await runActivities({
     db: new Proxy(db, {
-      get: (target, name) => (name === 'payment' ? payment : Reflect.get(target, name)),
+      get: (target, name) => (name === '$queryRaw' ? slow : Reflect.get(target, name)),
     }),
     channels: new Map([['simulator', channel]]),
-    publicUrl: 'http://127.0.0.1:9',
-    secret: 'a secret of at least 32 characters',
-    deliveryWorkflows: { start: async () => {}, redeliverWaiting: async () => {} },
-    workflows: { wake: async () => {} },
-    now: async () => new Date(clock),
-  });
-  const { id } = await newPayment();
-  const outcome = await new MockActivityEnvironment()
-    .run(createAtChannel, id)
-    .catch((error: unknown) => error);
+    clock: () => clock,
+  }).create(id);
   const { status } = await db.payment.findUniqueOrThrow({ where: { id } });
   return { requests, outcome, status };
 }
@@ -97,6 +46,6 @@ test('a row that was read before the expiry: the trade is created', async () => 
 test('a slow row, read across the expiry: nothing is created, and the outcome is unknown', async () => {
   const { requests, outcome, status } = await create(EXPIRES_IN_MS);
   expect(requests).toBe(0);
-  expect(outcome).toMatchObject({ name: 'ApplicationFailure', nonRetryable: false });
+  expect(outcome).toMatchObject({ error: { name: 'ApplicationFailure', nonRetryable: false } });
   expect(status).toBe('created');
 });

@@ -83,7 +83,14 @@ const ORDER_FIELDS = {
   ...{ nextSweepAt: EARLY, updatedAt: LATE },
 } satisfies Partial<Order>;
 const PAYMENT_FIELDS = {
-  ...{ status: 'paying', nextAction: JSON_VALUE, channelState: TEXT, channelAnsweredAt: EARLY },
+  ...{ referenceData: JSON_VALUE, createAskedAt: EARLY, noActionSince: LATE },
+  ...{
+    closeNotBefore: LATE,
+    status: 'paying',
+    nextAction: JSON_VALUE,
+    channelState: TEXT,
+    channelAnsweredAt: EARLY,
+  },
   ...{ channelStateSince: LATE, channelStateCount: LARGEST_INT, channelErrorSince: EARLY },
   ...{
     channelAnswer: [JSON_VALUE, null],
@@ -145,10 +152,11 @@ const CASES = {
     },
     row: (id) => newPayment(id, 'an order'),
     changes: [
-      () => PAYMENT_FIELDS,
+      (id) => ({ ...PAYMENT_FIELDS, reference: `${TEXT} ${id}` }),
       () => ({ payer: JSON_VALUE, channelAnswer: JSON_VALUE }),
       () =>
         toNull([
+          ...['reference', 'referenceData', 'createAskedAt', 'noActionSince', 'closeNotBefore'],
           ...['nextAction', 'channelState', 'channelAnsweredAt', 'channelStateSince', 'channelErrorSince'],
           ...['channelAnswer', 'attention', 'attentionSince', 'attentionDetail', 'payer', 'returnUrl'],
           ...['lastHintAt', 'lastQueryDueAt', 'nextSweepAt', 'workflowBusySince', 'cancelRequestedAt'],

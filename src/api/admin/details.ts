@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
 import type { Config } from '../../config.ts';
+import type { ChannelDeclaration } from '../../domain/channel.ts';
 import { type Backlog, countAttention, countCallbacks, countDeliveries } from '../../ledger/details.ts';
 import type { SweepState, SweepStatus } from '../../temporal/sweep-status.ts';
 import { COUNT_WITHIN_MS } from '../deadlines.ts';
@@ -57,7 +58,7 @@ export type DetailsDeps = Pick<Api, 'db' | 'channels' | 'now'> & {
     | 'api'
     | 'admin'
     | 'paymentExpiryMs'
-    | 'queryScheduleMs'
+    | 'querySchedule'
     | 'logLevel'
   >;
 };
@@ -111,13 +112,16 @@ export function createDetails({
         lastCompletedAgeSeconds: sweep.lastCompletedAt && ageSeconds(sweep.lastCompletedAt),
       },
       lostRows,
-      config: shownConfig(config, [...channels.keys()]),
+      config: shownConfig(
+        config,
+        [...channels.values()].map(({ declaration }) => declaration),
+      ),
     };
   };
 }
 
 /** A list of what may be seen: a setting that comes later is not shown before somebody has thought about it. */
-function shownConfig(config: DetailsDeps['config'], channels: readonly string[]) {
+function shownConfig(config: DetailsDeps['config'], channels: readonly ChannelDeclaration[]) {
   const { api, admin, temporal } = config;
   const { origin, pathname } = new URL(api.publicUrl);
   return {
@@ -130,7 +134,17 @@ function shownConfig(config: DetailsDeps['config'], channels: readonly string[])
     temporalNamespace: temporal.namespace,
     paymentExpirySeconds: config.paymentExpiryMs / 1000,
     queryScheduleSeconds: Object.fromEntries(
-      channels.map((name) => [name, config.queryScheduleMs(name).map((ms) => ms / 1000)]),
+      channels.map((channel) => [channel.name, config.querySchedule(channel).waitsMs.map((ms) => ms / 1000)]),
+    ),
+    channels: Object.fromEntries(
+      channels.map((channel) => [
+        channel.name,
+        {
+          callsPerSecond: channel.rateLimit.perSecond,
+          callsPerSecondSource: channel.rateLimit.source,
+          queryScheduleSource: config.querySchedule(channel).source,
+        },
+      ]),
     ),
     logLevel: config.logLevel,
   };

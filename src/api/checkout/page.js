@@ -25,7 +25,13 @@ const ALERTS_END = new Set(['paid', 'telling', 'settled', 'review', 'returning',
 /** Here the payer may choose how to pay. @type {ReadonlySet<Screen>} */
 const CHOICES = new Set(['slow', 'pay', 'elsewhere', 'lapsed', 'unpaid', 'expired']);
 /** What no trouble on the way has refused: it would be again. */
-const REFUSED = new Set(['channel_rejected', 'unknown_channel', 'currency_not_supported', 'payer_differs']);
+const REFUSED = new Set([
+  'channel_rejected',
+  'unknown_channel',
+  'currency_not_supported',
+  'amount_not_supported',
+  'payer_differs',
+]);
 /** Here the payer can pay, or begin anew. @type {ReadonlySet<Screen>} */
 const PAYABLE = new Set(['pay', 'elsewhere', 'lapsed']);
 

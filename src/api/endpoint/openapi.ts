@@ -178,7 +178,7 @@ const idempotencyHeaders = z.object({
     description:
       'Yours, new for every request: sent again with it, the same request runs no second time. A definite result ' +
       'is kept for 30 days and shown as it is now; after 202, 429, 5xx and refusals that need not last ' +
-      '(`attempt_unresolved`, `payer_differs`, `order_not_found`, `unknown_channel`, `currency_not_supported`) the request runs again.',
+      '(`attempt_unresolved`, `payer_differs`, `order_not_found`, `unknown_channel`, `currency_not_supported`, `amount_not_supported`) the request runs again.',
     example: '7c0a4d1e-pay-order-1001',
   }),
 });

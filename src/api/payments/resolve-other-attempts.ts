@@ -1,4 +1,4 @@
-import { forbidsAnother, hasUnsettledMoney, isUndecided } from '../../domain/attempt.ts';
+import { forbidsAnother, hasUnsettledMoney, isClosedLater, isUndecided } from '../../domain/attempt.ts';
 import { Refusal } from '../../domain/refusal.ts';
 import { isLive } from '../../domain/states.ts';
 import { UnaskedAttempts } from '../../ledger/intake.ts';
@@ -75,7 +75,9 @@ async function resolve(api: Api, attempt: Payment, left: () => number, by: strin
   });
   const ended = await changes.until(paymentKey(id), {
     read,
-    done: (payment) => !hasUnsettledMoney(payment) && (!isLive(payment.status) || isUndecided(payment)),
+    done: (payment) =>
+      !hasUnsettledMoney(payment) &&
+      (!isLive(payment.status) || isUndecided(payment) || isClosedLater(payment, now())),
     timeoutMs: left(),
   });
   refuse(ended);

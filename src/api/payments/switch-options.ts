@@ -1,4 +1,5 @@
-import { type ChannelAdapter, takesCurrency } from '../../domain/channel.ts';
+import type { ChannelAdapter, Payer } from '../../domain/channel.ts';
+import { canPay } from '../../domain/limits.ts';
 import { isLive } from '../../domain/states.ts';
 import type { PaymentOfPayer } from '../../ledger/views.ts';
 import type { PayerPaymentView } from '../schemas/payment.ts';
@@ -14,11 +15,12 @@ export function switchOptions(
   now: Date,
 ): PayerPaymentView['switchTo'] {
   if (orderStateOf(payment, now) !== 'open' || payment.order.payments.length >= ATTEMPTS_OF_PAYERS) return [];
+  const money = { currency: payment.currency, amount: Number(payment.amount) };
   return payment.channels
     .flatMap((channel) => channels.get(channel) ?? [])
     .flatMap(({ declaration: { name, methods } }) =>
       methods
-        .filter((method) => takesCurrency(method, payment.currency))
+        .filter((method) => canPay(method, money, payment.payer as Payer | null))
         .map((method) => ({ channel: name, method: method.name })),
     )
     .filter(

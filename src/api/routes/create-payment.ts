@@ -82,6 +82,7 @@ export function createPaymentRoute(api: Api): Endpoint {
           payer: given.payer as { id?: string; ip?: string } | undefined,
           returnUrl: given.returnUrl,
           metadata: given.metadata,
+          isExpiryStated: given.expiresInSeconds !== undefined,
           expiresInMs:
             given.expiresInSeconds === undefined ? config.paymentExpiryMs : given.expiresInSeconds * 1000,
         },

@@ -19,6 +19,8 @@ const TO_THE_PAYER: Partial<Record<RefusalCode, string>> = {
   order_not_payable: 'This can no longer be paid.',
   attempt_unresolved: 'An earlier attempt is still being decided: do not pay again.',
   payer_differs: 'Somebody else is paying in this way.',
+  amount_not_supported: 'This amount cannot be paid in this way.',
+  channel_misconfigured: 'This way to pay is not available at the moment.',
   channel_rejected: 'The channel refused this payment.',
 };
 

@@ -14,6 +14,7 @@ import {
   type VerifiedCallback,
 } from '../../domain/channel.ts';
 import { isAmount, isCurrency } from '../../domain/money.ts';
+import { clockSentence } from '../clock.ts';
 import {
   ACCOUNT_HEADER,
   requestPayload,
@@ -160,7 +161,9 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
     }
     if (response.status === 401) {
       // A wrong secret or clock is ours to mend; it says nothing of the trade, so it must never count as a refusal.
-      throw new ChannelError('misconfigured', `${said}: check the secret of ${options.name} and the clock`);
+      const clock = clockSentence(response.headers.get('date'), Date.now());
+      const mend = clock === '' ? `check the secret of ${options.name}` : clock;
+      throw new ChannelError('misconfigured', `${said}: ${mend}`);
     }
     if (response.status >= 500) throw new ChannelError('unreachable', said);
     try {

@@ -1,0 +1,308 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { createSimulatorAdapter, declarationOf } from '../../src/channels/simulator/adapter.ts';
+import { ChannelError } from '../../src/domain/channel.ts';
+import { ReferenceChannel } from '../support/reference-channel.ts';
+import { runActivities, useLedger } from './support.ts';
+
+/**
+ * A channel that is asked by its own id of a trade: when its create, whose answer may be lost, is repeated, when the trade is
+ * looked for, and what a refusal says.
+ */
+
+const AT = Date.UTC(2026, 10, 27);
+const HORIZON_MS = 24 * 3_600_000;
+const LOST = new ChannelError('unreachable', 'no answer in time');
+const REFUSED = new ChannelError('rejected', 'the number is used');
+
+const ledger = useLedger();
+const rest = createSimulatorAdapter({
+  name: 'simulator',
+  baseUrl: 'http://127.0.0.1:9',
+  secret: `whsec_${Buffer.alloc(32).toString('base64')}`,
+});
+
+let clock: number;
+let channel: ReferenceChannel;
+let act: ReturnType<typeof runActivities>;
+beforeEach(() => {
+  clock = AT;
+  channel = new ReferenceChannel(declarationOf('simulator'), {
+    repeatableForMs: { create: HORIZON_MS, refund: HORIZON_MS },
+  });
+  const channels = new Map([['simulator', channel.adapter(rest)]]);
+  act = runActivities({ db: ledger.db, channels, clock: () => clock });
+});
+
+const row = (id: string) => ledger.db.payment.findUniqueOrThrow({ where: { id } });
+const longLived = () => ledger.newPayment(AT, { expiresInMs: 3 * HORIZON_MS });
+
+/** Its first create was accepted, or never came, and nobody knows. */
+async function unknownCreate(isAccepted: boolean) {
+  const payment = await longLived();
+  if (isAccepted) channel.answerIsLost = LOST;
+  else channel.failure = LOST;
+  expect(await act.create(payment.id)).toHaveProperty('error');
+  channel.answerIsLost = undefined;
+  channel.failure = undefined;
+  channel.calls.length = 0;
+  expect(await row(payment.id)).toMatchObject({
+    status: 'created',
+    reference: null,
+    createAskedAt: new Date(AT),
+  });
+  return payment;
+}
+
+test('the reference is stored with the action, and passed to every later call', async () => {
+  const { id } = await longLived();
+  await act.create(id);
+  const reference = channel.of(id)?.id;
+  expect(await row(id)).toMatchObject({
+    status: 'paying',
+    reference,
+    referenceData: { kept: true },
+    nextAction: { url: `https://wallet.example/${reference}` },
+  });
+  await act.ask(id);
+  await act.close(id);
+  expect(channel.calls).toEqual(['create', `query ${reference}`, `close ${reference}`]);
+});
+
+test('that a trade is asked for is on record before the request goes out', async () => {
+  const { id } = await longLived();
+  const seen: unknown[] = [];
+  const adapter = channel.adapter(rest);
+  const spied = {
+    ...adapter,
+    createTrade: async (...args: Parameters<typeof adapter.createTrade>) => {
+      seen.push((await row(id)).createAskedAt);
+      return await adapter.createTrade(...args);
+    },
+  };
+  const { create } = runActivities({
+    db: ledger.db,
+    channels: new Map([['simulator', spied]]),
+    clock: () => clock,
+  });
+  await create(id);
+  expect(seen).toEqual([new Date(AT)]);
+});
+
+describe('a create whose answer is lost', () => {
+  test('is repeated as the same request within the horizon', async () => {
+    const { id } = await unknownCreate(true);
+    clock = AT + HORIZON_MS - 120_000;
+    await act.create(id);
+    expect(channel.calls).toEqual(['create']);
+    expect(channel.created[1]).toEqual(channel.created[0]);
+    expect(channel.trades).toHaveLength(1);
+    expect((await row(id)).reference).toBe(channel.of(id)?.id);
+  });
+
+  test('past the horizon it is looked for, and its trade renewed under the reference', async () => {
+    const { id } = await unknownCreate(true);
+    channel.keysAreForgotten = true;
+    clock = AT + HORIZON_MS;
+    await act.create(id);
+    const reference = channel.of(id)?.id;
+    expect(channel.calls).toEqual(['find', `create ${reference}`]);
+    expect(channel.trades).toHaveLength(1);
+    expect(await row(id)).toMatchObject({ status: 'paying', reference });
+  });
+
+  test('past the horizon, when it never came: it is not created any more, and ends as an unknown trade', async () => {
+    const { id } = await unknownCreate(false);
+    clock = AT + HORIZON_MS;
+    expect(await act.create(id)).toMatchObject({ cancelRequested: true, noAction: true });
+    await act.askBeforeEnd(id);
+    expect(await act.close(id)).toMatchObject({ closed: 'unknown_trade' });
+    expect(channel.calls).toEqual(['find', 'find', 'find']);
+    expect(await row(id)).toMatchObject({ status: 'closed', channelState: 'unknown_trade' });
+  });
+
+  test.each([
+    ['a query', 'ask', 'query'],
+    ['a close', 'close', 'close'],
+  ] as const)('%s looks for it first, stores what it finds, and never creates', async (_, activity, call) => {
+    const { id } = await unknownCreate(true);
+    await act[activity](id);
+    const reference = channel.of(id)?.id;
+    expect(channel.calls).toEqual(['find', `${call} ${reference}`]);
+    expect((await row(id)).reference).toBe(reference);
+  });
+
+  test('another payment’s trade is none of its own', async () => {
+    const other = await longLived();
+    await act.create(other.id);
+    const { id } = await unknownCreate(false);
+    channel.trades.push({ id: channel.of(other.id)?.id ?? '', outTradeNo: id, answer: { state: 'unpaid' } });
+    expect(await act.ask(id)).toMatchObject({ answered: false });
+    expect((await row(id)).reference).toBeNull();
+  });
+});
+
+describe('a refusal', () => {
+  test('fails the payment when nothing was unknown before it', async () => {
+    const { id } = await longLived();
+    channel.failure = REFUSED;
+    await act.create(id);
+    expect(channel.calls).toEqual(['create']);
+    expect(await row(id)).toMatchObject({ status: 'failed' });
+  });
+
+  test('after an unknown outcome, with the trade there: not failed; no second trade is made, and the attempt is closed', async () => {
+    const { id } = await unknownCreate(true);
+    channel.ofExisting = REFUSED;
+    expect(await act.create(id)).toMatchObject({ status: 'created', cancelRequested: true, noAction: true });
+    await act.close(id);
+    expect(await row(id)).toMatchObject({ status: 'closed' });
+    expect(channel.trades).toMatchObject([{ answer: { state: 'closed' } }]);
+  });
+
+  test('after an unknown outcome, with the trade paid: the money is on record', async () => {
+    const { id } = await unknownCreate(true);
+    const trade = channel.of(id);
+    if (trade === undefined) throw new Error('it is there');
+    const paid = { channelPaymentId: 'p', amount: 1000, currency: 'CNY', paidAt: new Date(AT).toISOString() };
+    trade.answer = { state: 'paid', ...paid };
+    channel.ofExisting = REFUSED;
+    expect(await act.create(id)).toMatchObject({ status: 'created', answer: 'paid' });
+  });
+
+  test('after an unknown outcome, when a complete listing does not have it: failed', async () => {
+    const { id } = await unknownCreate(false);
+    const adapter = channel.adapter(rest);
+    const refusing = {
+      ...adapter,
+      createTrade: async () => {
+        throw REFUSED;
+      },
+    };
+    const channels = new Map([['simulator', refusing]]);
+    await runActivities({ db: ledger.db, channels, clock: () => clock }).create(id);
+    expect(channel.calls).toEqual(['find']);
+    expect(await row(id)).toMatchObject({ status: 'failed' });
+  });
+
+  test('after an unknown outcome, while the query is silent: nothing is known', async () => {
+    const { id } = await unknownCreate(true);
+    channel.ofExisting = REFUSED;
+    const adapter = channel.adapter(rest);
+    const silent = {
+      ...adapter,
+      queryTrade: async () => {
+        throw LOST;
+      },
+    };
+    const channels = new Map([['simulator', silent]]);
+    const outcome = await runActivities({ db: ledger.db, channels, clock: () => clock }).create(id);
+    expect(outcome).toMatchObject({ error: { type: 'Channel.unreachable', nonRetryable: false } });
+    expect(await row(id)).toMatchObject({ status: 'created' });
+  });
+});
+
+describe('what a trade is created from', () => {
+  test('a shorter expiry than the channel’s shortest becomes that, counted from the first request, in every repetition', async () => {
+    const [method] = declarationOf('simulator').methods;
+    channel = new ReferenceChannel(declarationOf('simulator'), {
+      methods: [
+        {
+          ...method,
+          expiry: { atLeastMs: 1_800_000, atMostMs: null },
+          subject: { atMost: 6, countedIn: 'bytes' },
+        },
+      ],
+    });
+    const channels = new Map([['simulator', channel.adapter(rest)]]);
+    act = runActivities({ db: ledger.db, channels, clock: () => clock });
+    const { id } = await ledger.newPayment(AT, { subject: '咖啡和蛋糕' });
+    clock = AT + 5_000;
+    channel.answerIsLost = LOST;
+    await act.create(id);
+    channel.answerIsLost = undefined;
+    clock = AT + 60_000;
+    await act.create(id);
+    expect(channel.created[0]).toMatchObject({
+      subject: '咖啡',
+      expiresAt: new Date(AT + 1_805_000).toISOString(),
+    });
+    expect(channel.created[1]).toEqual(channel.created[0]);
+    // It is closed by us at its own.
+    expect((await row(id)).expiresAt).toEqual(new Date(AT + 600_000));
+  });
+
+  test('the payer reaches the channel, and no failure or timeline', async () => {
+    const payer = { id: 'openid-canary-7f3a', ip: '192.0.2.77' };
+    const { id } = await ledger.newPayment(AT, { payer });
+    channel.failure = new ChannelError('unreachable', `no such payer ${payer.id} at ${payer.ip}`);
+    const outcome = await act.create(id);
+    channel.failure = undefined;
+    await act.create(id);
+    expect(channel.created[0]?.payer).toEqual(payer);
+    const timeline = await ledger.db.timelineEntry.findMany({ where: { paymentId: id } });
+    const { error } = outcome as { error: Error };
+    expect(error.message).toContain('no such payer [payer] at [payer]');
+    const details = timeline.map(({ detail, data }) => ({ detail, data }));
+    expect(JSON.stringify([error.message, error.stack, error.cause, details])).not.toMatch(
+      /canary|192\.0\.2/,
+    );
+  });
+});
+
+describe('a channel that does not take our calls', () => {
+  const WRONG = new ChannelError('misconfigured', 'The API key is wrong: set another one.');
+  const shown = { attention: 'channel_misconfigured', attentionDetail: WRONG.message };
+
+  test('at create: shown at once, not failed, and over with the next good answer', async () => {
+    const { id } = await longLived();
+    channel.failure = WRONG;
+    expect(await act.create(id)).toMatchObject({ error: { type: 'Channel.misconfigured' } });
+    expect(await row(id)).toMatchObject({ status: 'created', ...shown, attentionSince: new Date(AT) });
+    clock = AT + 1_000;
+    await act.create(id);
+    expect(await row(id)).toMatchObject({ ...shown, attentionSince: new Date(AT) });
+    channel.failure = undefined;
+    await act.create(id);
+    expect(await row(id)).toMatchObject({ status: 'paying', attention: null, attentionSince: null });
+  });
+
+  test.each([
+    ['a query', 'ask'],
+    ['the query before an end', 'askBeforeEnd'],
+    ['a close', 'close'],
+  ] as const)('at %s: the same', async (_, activity) => {
+    const { id } = await longLived();
+    await act.create(id);
+    channel.failure = WRONG;
+    await act[activity](id);
+    expect(await row(id)).toMatchObject({ status: 'paying', ...shown });
+    channel.failure = undefined;
+    await act[activity](id);
+    expect((await row(id)).attention).toBeNull();
+  });
+});
+
+test('a close that comes too early waits for its time, and shows nothing to anybody', async () => {
+  const { id } = await longLived();
+  await act.create(id);
+  const until = new Date(AT + 300_000);
+  channel.close = { state: 'not_yet', until: until.toISOString() };
+  expect(await act.close(id)).toMatchObject({
+    closed: 'not_yet',
+    snapshot: { status: 'paying', closeNotBefore: until.getTime(), attention: null },
+  });
+  expect(await row(id)).toMatchObject({ closeNotBefore: until, attention: null });
+});
+
+test('an unknown trade that can still be paid is closed here, and the timeline says so', async () => {
+  channel = new ReferenceChannel(declarationOf('simulator'), { unknownTradeCanBePaid: true });
+  act = runActivities({
+    db: ledger.db,
+    channels: new Map([['simulator', channel.adapter(rest)]]),
+    clock: () => clock,
+  });
+  const { id } = await longLived();
+  expect(await act.close(id)).toMatchObject({ closed: 'unknown_trade', snapshot: { status: 'closed' } });
+  const timeline = await ledger.db.timelineEntry.findMany({ where: { paymentId: id } });
+  expect(timeline.map(({ detail }) => detail).join('\n')).toContain('the late watch asks on');
+});

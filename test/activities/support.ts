@@ -1,0 +1,79 @@
+import { MockActivityEnvironment } from '@temporalio/testing';
+import { afterAll, beforeAll } from 'vitest';
+import { channelActivities } from '../../src/activities/channel.ts';
+import type { ActivityDeps } from '../../src/activities/deps.ts';
+import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import { type NewPayment, startPayment } from '../../src/ledger/intake.ts';
+import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import type { Payment } from '../../src/ledger/rows.ts';
+import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+
+/** The channel's activities over a real database, with a clock that the test sets; no Temporal. */
+
+export const SECRET = 'a secret of at least 32 characters';
+
+export function useLedger() {
+  let database: FreshDatabase;
+  const ledger = {} as { db: LedgerClient; merchantId: string };
+  let orders = 0;
+  beforeAll(async () => {
+    database = await freshDatabase();
+    ledger.db = createLedgerClient(database.url);
+    ledger.merchantId = (await ensureMerchant(ledger.db, 'shop', ['simulator', 'simulator2'])).merchant.id;
+  });
+  afterAll(async () => {
+    await ledger.db?.$disconnect();
+    await database?.drop();
+  });
+
+  return Object.assign(ledger, {
+    async newPayment(
+      at: number,
+      given: Partial<NewPayment> & { readonly subject?: string } = {},
+    ): Promise<Payment> {
+      orders += 1;
+      const { subject = 'x', ...payment } = given;
+      const order = { amount: 1000, currency: 'CNY', subject, metadata: {}, expiresInSeconds: undefined };
+      const made = await startPayment(
+        ledger.db,
+        ledger.merchantId,
+        { ...order, id: `order-${orders}` },
+        {
+          channel: 'simulator',
+          method: 'wallet',
+          payer: undefined,
+          returnUrl: undefined,
+          metadata: {},
+          expiresInMs: 600_000,
+          askedAttempts: new Set<string>(),
+          ...payment,
+        },
+        () => `hash-${orders}`,
+        new Date(at),
+      );
+      return made.payment;
+    },
+  });
+}
+
+/** The activities, each run as one attempt; what an attempt throws is its outcome. */
+export function runActivities(
+  deps: Pick<ActivityDeps, 'db' | 'channels'> & { readonly clock: () => number },
+) {
+  const activities = channelActivities({
+    ...deps,
+    publicUrl: 'http://127.0.0.1:9',
+    secret: SECRET,
+    deliveryWorkflows: { start: async () => {}, redeliverWaiting: async () => {} },
+    workflows: { wake: async () => {} },
+    now: async () => new Date(deps.clock()),
+  });
+  const attempt = async <Args extends unknown[], R>(activity: (...args: Args) => Promise<R>, ...args: Args) =>
+    await new MockActivityEnvironment().run(activity, ...args).catch((error: Error) => ({ error }));
+  return {
+    create: (id: string) => attempt(activities.createAtChannel, id),
+    ask: (id: string) => attempt(activities.askChannel, id),
+    askBeforeEnd: (id: string) => attempt(activities.askBeforeEnd, id),
+    close: (id: string, to: 'closed' | 'cancelled' = 'closed') => attempt(activities.closeAtChannel, id, to),
+  };
+}

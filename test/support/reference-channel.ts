@@ -1,0 +1,96 @@
+import {
+  type ChannelAdapter,
+  type ChannelAnswer,
+  type ChannelDeclaration,
+  ChannelError,
+  type CloseAnswer,
+  type NewTrade,
+  type Trade,
+} from '../../src/domain/channel.ts';
+
+/**
+ * A channel that is asked by its own ids alone, as Stripe, PayPal, Adyen and Mollie are: its trades in memory, and every call
+ * that it got. The same number makes one trade for as long as its keys live, and a second one after that.
+ */
+export class ReferenceChannel {
+  readonly declaration: ChannelDeclaration;
+  readonly trades: { id: string; outTradeNo: string; answer: ChannelAnswer }[] = [];
+  readonly created: NewTrade[] = [];
+  readonly calls: string[] = [];
+  /** Set: the next calls fail with this, after they have done what they were asked for. */
+  answerIsLost: ChannelError | undefined;
+  /** Set: calls fail with this, and nothing is done. */
+  failure: ChannelError | undefined;
+  /** What a create with a known trade, or under a number that has one, is answered with. */
+  ofExisting: 'action' | 'not_renewable' | ChannelError = 'action';
+  close: CloseAnswer = { state: 'closed' };
+  /** When the next actions that it gives expire; absent: with the payment. */
+  actionExpiresAt: string | undefined;
+  keysAreForgotten = false;
+
+  constructor(declaration: ChannelDeclaration, changes: Partial<ChannelDeclaration> = {}) {
+    this.declaration = { ...declaration, ...changes };
+  }
+
+  /** Its trade under this number. */
+  of(outTradeNo: string) {
+    return this.trades.find((trade) => trade.outTradeNo === outTradeNo);
+  }
+
+  #call(name: string, { outTradeNo, reference }: Trade): void {
+    this.calls.push(reference === null ? name : `${name} ${reference.id}`);
+    if (this.failure !== undefined) throw this.failure;
+    void outTradeNo;
+  }
+
+  #referred(trade: Trade) {
+    const found = this.trades.find(({ id }) => id === trade.reference?.id);
+    if (found === undefined) throw new ChannelError('garbage', `asked without its id: ${trade.outTradeNo}`);
+    return found;
+  }
+
+  adapter(rest: ChannelAdapter): ChannelAdapter {
+    return {
+      ...rest,
+      declaration: this.declaration,
+      createTrade: async (_account, trade) => {
+        this.#call('create', trade);
+        this.created.push(trade);
+        const existing =
+          this.keysAreForgotten && trade.reference === null ? undefined : this.of(trade.outTradeNo);
+        if (existing !== undefined && this.ofExisting !== 'action') {
+          if (this.ofExisting === 'not_renewable') return 'not_renewable';
+          throw this.ofExisting;
+        }
+        const made = existing ?? {
+          id: `tr_${this.trades.length + 1}_${trade.outTradeNo.slice(-8)}`,
+          outTradeNo: trade.outTradeNo,
+          answer: { state: 'unpaid' as const },
+        };
+        if (existing === undefined) this.trades.push(made);
+        if (this.answerIsLost !== undefined) throw this.answerIsLost;
+        const action = {
+          type: 'redirect' as const,
+          url: `https://wallet.example/${made.id}`,
+          ...(this.actionExpiresAt === undefined ? {} : { expiresAt: this.actionExpiresAt }),
+        };
+        return { action, reference: { id: made.id, data: { kept: true } } };
+      },
+      findTrade: async (_account, trade) => {
+        this.#call('find', trade);
+        const found = this.of(trade.outTradeNo);
+        return found === undefined ? 'absent' : { id: found.id };
+      },
+      queryTrade: async (_account, trade) => {
+        this.#call('query', trade);
+        return this.#referred(trade).answer;
+      },
+      closeTrade: async (_account, trade) => {
+        this.#call('close', trade);
+        const found = this.#referred(trade);
+        if (this.close.state === 'closed') found.answer = { state: 'closed' };
+        return this.close;
+      },
+    };
+  }
+}

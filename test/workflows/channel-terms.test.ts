@@ -1,0 +1,192 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { type ChannelAdapter, ChannelError } from '../../src/domain/channel.ts';
+import { NET_MS } from '../support/progress.ts';
+import { ReferenceChannel } from '../support/reference-channel.ts';
+import { eventually } from '../support/stack.ts';
+import { type Harness, startHarness } from './harness.ts';
+
+/**
+ * What channels ask of a payment's life: credentials that have to be mended, a close that has to wait, an action that is not
+ * renewed, an unknown trade that can still be paid. `simulator` stands for a channel that is asked by its own ids;
+ * `simulator2` is the simulator, whose credentials can be wrong.
+ */
+
+const WRONG = new ChannelError('misconfigured', 'The API key is wrong: set another one.');
+const PAYER = { id: 'openid-canary-7f3a', ip: '192.0.2.77' };
+
+let h: Harness;
+let channel: ReferenceChannel;
+let isWrong = false;
+
+function between(adapter: ChannelAdapter): ChannelAdapter {
+  if (adapter.declaration.name === 'simulator') {
+    channel = new ReferenceChannel(adapter.declaration, { unknownTradeCanBePaid: true });
+    return channel.adapter(adapter);
+  }
+  const mended =
+    <Args extends unknown[], R>(call: (...args: Args) => Promise<R>) =>
+    async (...args: Args) => {
+      if (isWrong) throw WRONG;
+      return await call(...args);
+    };
+  return {
+    ...adapter,
+    queryTrade: mended(adapter.queryTrade),
+    refundTrade: mended(adapter.refundTrade),
+    queryRefund: mended(adapter.queryRefund),
+  };
+}
+
+beforeAll(async () => {
+  h = await startHarness({ between });
+});
+afterAll(async () => {
+  await h?.stop();
+});
+beforeEach(() => {
+  Object.assign(channel, {
+    failure: undefined,
+    answerIsLost: undefined,
+    ofExisting: 'action',
+    close: { state: 'closed' },
+    actionExpiresAt: undefined,
+  });
+  channel.calls.length = 0;
+  isWrong = false;
+});
+
+/** All of it, with the payloads of histories as text. */
+const inText = (value: unknown): string =>
+  JSON.stringify(value, function (this: Record<string, unknown>, key, given) {
+    const raw = this[key];
+    return raw instanceof Uint8Array ? Buffer.from(raw).toString('utf8') : given;
+  });
+
+const closes = () => channel.calls.filter((call) => call.startsWith('close')).length;
+const attentionOf = async (id: string) => (await h.row(id)).attention;
+
+test('credentials that are wrong at create: shown at once, asked on, not failed at its expiry, and closed once they are right', async () => {
+  const payment = await h.newPayment({ expiresInMs: 300_000 });
+  channel.failure = WRONG;
+  await h.workflows.start(payment, true, NET_MS);
+  await eventually(async () => (await attentionOf(payment.id)) === 'channel_misconfigured');
+  await h.pass(600);
+  expect(await h.row(payment.id)).toMatchObject({
+    status: 'created',
+    attention: 'channel_misconfigured',
+    attentionDetail: WRONG.message,
+  });
+  const shown = (await h.timeline(payment.id)).filter((entry) => entry.startsWith('attention:'));
+  expect(shown).toEqual([`attention: channel_misconfigured: ${WRONG.message}`]);
+  channel.failure = undefined;
+  await h.pass(400);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'closed', attention: null });
+});
+
+test('once they are right the trade is created; what the channel quotes of the payer is in no history', async () => {
+  const payment = await h.newPayment();
+  await h.db.payment.update({ where: { id: payment.id }, data: { payer: PAYER } });
+  channel.failure = new ChannelError('misconfigured', `No permission for ${PAYER.id} at ${PAYER.ip}.`);
+  await h.workflows.start(payment, true, NET_MS);
+  await eventually(async () => (await attentionOf(payment.id)) === 'channel_misconfigured');
+  channel.failure = undefined;
+  await h.pass(60);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'paying', attention: null });
+  expect(channel.created.at(-1)?.payer).toEqual(PAYER);
+  const run = h.env.client.workflow.getHandle(`payment/${payment.id}`);
+  const description = await run.describe();
+  const said = inText([await run.fetchHistory(), description.raw, await h.timeline(payment.id)]);
+  expect(said).toContain('No permission for [payer] at [payer].');
+  expect(said).toContain(payment.orderId);
+  expect(said).not.toMatch(/canary|192\.0\.2/);
+});
+
+test('wrong at a query and at a refund: shown on the payment it happens to, and over with the next good answer', async () => {
+  const payment = await h.newPayment({ channel: 'simulator2' });
+  const run = await h.start(payment);
+  isWrong = true;
+  await h.pass(30);
+  expect(await attentionOf(payment.id)).toBe('channel_misconfigured');
+  isWrong = false;
+  await h.pass(60);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'paying', attention: null });
+  await h.simulator.pay(payment.id);
+  await h.callback(payment);
+  await run.result();
+  isWrong = true;
+  const refund = await h.refund(payment, 500);
+  await eventually(async () => (await attentionOf(payment.id)) === 'channel_misconfigured');
+  expect(await h.refundRow(refund.id)).toMatchObject({ status: 'created' });
+  isWrong = false;
+  await h.pass(120);
+  await h.untilRefund(refund.id, 'succeeded');
+  expect(await attentionOf(payment.id)).toBeNull();
+});
+
+test('a channel that closes only later is waited for without an alarm, and told again then', async () => {
+  const payment = await h.newPayment();
+  await h.start(payment);
+  const until = payment.createdAt.getTime() + 300_000;
+  channel.close = { state: 'not_yet', until: new Date(until).toISOString() };
+  await h.workflows.cancel(payment, NET_MS);
+  await eventually(async () => (await h.row(payment.id)).closeNotBefore !== null);
+  channel.close = { state: 'closed' };
+  await h.pass(240);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'paying', attention: null });
+  expect(closes()).toBe(1);
+  // A hint has it asked about, and closes nothing.
+  const asked = () => channel.calls.filter((call) => call.startsWith('query')).length;
+  const before = asked();
+  await h.workflows.hint(payment, false, NET_MS);
+  await eventually(() => asked() > before);
+  expect(closes()).toBe(1);
+  await h.pass(120);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'cancelled' });
+  expect(closes()).toBe(2);
+});
+
+test('money that comes while it waits to be closed is taken', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  channel.close = { state: 'not_yet', until: new Date(payment.createdAt.getTime() + 300_000).toISOString() };
+  await h.workflows.cancel(payment, NET_MS);
+  await eventually(async () => (await h.row(payment.id)).closeNotBefore !== null);
+  await h.callback(payment);
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+});
+
+test('an action that is not renewed ends the attempt: no second trade, and it is closed at the channel', async () => {
+  const payment = await h.newPayment();
+  channel.actionExpiresAt = new Date(payment.createdAt.getTime() + 60_000).toISOString();
+  await h.start(payment);
+  await h.pass(61);
+  channel.ofExisting = 'not_renewable';
+  await h.workflows.awaitNextAction(payment, NET_MS);
+  await h.until(payment.id, 'closed');
+  expect(channel.trades.filter(({ outTradeNo }) => outTradeNo === payment.id)).toMatchObject([
+    { answer: { state: 'closed' } },
+  ]);
+  expect(await h.orderStatus(payment)).toBe('unpaid');
+});
+
+test('an unknown trade that can still be paid counts as closed at its expiry, and is found when it is paid', async () => {
+  const payment = await h.newPayment({ expiresInMs: 60_000 });
+  const run = await h.start(payment);
+  const trade = channel.of(payment.id);
+  if (trade === undefined) throw new Error('it was created');
+  trade.answer = { state: 'unknown_trade' };
+  channel.close = { state: 'unknown_trade' };
+  await h.pass(62);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'closed' });
+  expect((await h.timeline(payment.id)).join('\n')).toContain('the late watch asks on');
+  trade.answer = {
+    state: 'paid',
+    channelPaymentId: 'late',
+    amount: Number(payment.amount),
+    currency: payment.currency,
+    paidAt: new Date(await h.now()).toISOString(),
+  };
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+});
