@@ -83,6 +83,7 @@ export function createApp(deps: ApiDeps): Express {
     streams,
     askChannel: createAskChannel(deps),
     streamPlaces: new StreamPlaces(streams),
+    configured: deps.configured ?? [],
     unverified: deps.unverified ?? new UnverifiedCallbacks(deps.db, deps.log),
     misses: new Misses(now, createFindOpening(deps.db, now)),
   };

@@ -7,6 +7,7 @@ import { sayAmount } from '../domain/money.ts';
 import { paymentWorkflowId, refundWorkflowId } from '../domain/names.ts';
 import { fromMarkdown } from '../domain/text.ts';
 import type { LedgerClient } from '../ledger/client.ts';
+import { CredentialsCache } from '../ledger/credentials-cache.ts';
 import { recoverPayment } from '../ledger/lost.ts';
 import { findRefund } from '../ledger/refunds.ts';
 import type { Payment } from '../ledger/rows.ts';
@@ -58,7 +59,7 @@ export async function recoverLost(
     }
     const failures: string[] = [];
     const workflows = new PaymentWorkflows(client, config);
-    const channels = createChannels(config);
+    const channels = createChannels(config, new CredentialsCache(db, config.secret));
     let written = 0;
     const woken = await inBatches(
       async () => ({ rows: payments, end: undefined }),

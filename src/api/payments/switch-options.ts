@@ -1,4 +1,4 @@
-import { type ChannelAdapter, takesCurrency } from '../../domain/channel.ts';
+import { type AccountMode, type ChannelAdapter, takesCurrency } from '../../domain/channel.ts';
 import { isLive } from '../../domain/states.ts';
 import type { PaymentOfPayer } from '../../ledger/views.ts';
 import type { PayerPaymentView } from '../schemas/payment.ts';
@@ -11,11 +11,13 @@ export const ATTEMPTS_OF_PAYERS = 20;
 export function switchOptions(
   payment: PaymentOfPayer,
   channels: ReadonlyMap<string, ChannelAdapter>,
+  mode: AccountMode,
   now: Date,
 ): PayerPaymentView['switchTo'] {
   if (orderStateOf(payment, now) !== 'open' || payment.order.payments.length >= ATTEMPTS_OF_PAYERS) return [];
   return payment.channels
-    .flatMap((channel) => channels.get(channel) ?? [])
+    .filter((offered) => offered.mode === mode)
+    .flatMap(({ channel }) => channels.get(channel) ?? [])
     .flatMap(({ declaration: { name, methods } }) =>
       methods
         .filter((method) => takesCurrency(method, payment.currency))

@@ -1,3 +1,4 @@
+import { ACCOUNT_NAME, ACCOUNT_NAME_RULE, FIRST_ACCOUNT } from '../../domain/channel.ts';
 import { mayReturnTo } from '../../domain/return-scheme.ts';
 import { z } from '../http/zod.ts';
 import {
@@ -37,6 +38,8 @@ const method = text(32).openapi({
   example: 'wallet',
 });
 
+const accountName = z.string().regex(ACCOUNT_NAME, ACCOUNT_NAME_RULE).openapi({ example: FIRST_ACCOUNT });
+
 export const RETURN_URL_RULE =
   "must be an http or https URL, or one of an app's scheme that the merchant has allowed";
 
@@ -65,6 +68,11 @@ export const newPayment = z
     order: newOrder.optional(),
     channel: channelName,
     method: method.optional(),
+    account: accountName.optional().openapi({
+      description:
+        "Which of the merchant's accounts at the channel, by its name. Default: the merchant's default account. A live " +
+        'attempt at another account than the one that is named is closed first.',
+    }),
     payer: z
       .strictObject({
         id: text(128).optional(),
@@ -189,6 +197,10 @@ export const payment = z
   .object({
     ...payerFields,
     orderId: z.string().openapi({ example: 'order-1001' }),
+    account: z.string().openapi({
+      description: "The name of the merchant's account at the channel.",
+      example: FIRST_ACCOUNT,
+    }),
     clientToken: z.string().nullable().openapi({
       description:
         'Opens this payment for its payer. Only in the answers of POST /v1/payments and of `switch`.',
