@@ -1,11 +1,14 @@
 import type { Config } from '../config.ts';
-import type { ChannelAdapter } from '../domain/channel.ts';
+import type { ChannelAdapter, ChannelDeclaration } from '../domain/channel.ts';
 import { checked } from './checked.ts';
 import { createSimulatorAdapter } from './simulator/adapter.ts';
 import { type CredentialsSource, withCredentials } from './with-credentials.ts';
 
 /** What adapters need of the deployment's settings. */
-export type ChannelSettings = Pick<Config, 'mode' | 'simulator'>;
+export interface ChannelSettings {
+  readonly mode: Config['mode'];
+  readonly simulator: Pick<Config['simulator'], 'url'>;
+}
 
 /** Every channel that there is. A new one is a folder and a line here. */
 const adaptersOf = ({ simulator }: ChannelSettings): readonly ChannelAdapter[] => [
@@ -14,8 +17,10 @@ const adaptersOf = ({ simulator }: ChannelSettings): readonly ChannelAdapter[] =
 ];
 
 /** The declarations of every channel that there is, also of those that live mode refuses. */
-export const declarationsOf = (settings: Pick<ChannelSettings, 'simulator'>) =>
-  adaptersOf({ mode: 'test', ...settings }).map(({ declaration }) => declaration);
+export const DECLARATIONS: readonly ChannelDeclaration[] = adaptersOf({
+  mode: 'test',
+  simulator: { url: '' },
+}).map(({ declaration }) => declaration);
 
 /**
  * The channels by name: all of them, as which of them a merchant can be paid through is a matter of its accounts. In live

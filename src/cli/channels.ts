@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { text as textOf } from 'node:stream/consumers';
-import { createChannels, declarationsOf } from '../channels/registry.ts';
+import { createChannels, DECLARATIONS } from '../channels/registry.ts';
 import type { Config } from '../config.ts';
 import {
   ACCOUNT_NAME,
@@ -54,11 +54,10 @@ const SAY_AFTER_MS = 2_000;
 
 /** @throws CommandError */
 function declarationOf(channel: string, config: Config): ChannelDeclaration {
-  const known = declarationsOf(config);
-  const declaration = known.find(({ name }) => name === channel);
+  const declaration = DECLARATIONS.find(({ name }) => name === channel);
   if (declaration === undefined) {
     throw new CommandError(
-      `There is no channel ${channel}: there are ${known.map(({ name }) => name).join(', ')}.`,
+      `There is no channel ${channel}: there are ${DECLARATIONS.map(({ name }) => name).join(', ')}.`,
     );
   }
   if (config.mode === 'live' && declaration.testOnly)

@@ -1,3 +1,4 @@
+import { DECLARATIONS } from '../../channels/registry.ts';
 import { ACCOUNT_NAME, ACCOUNT_NAME_RULE, FIRST_ACCOUNT } from '../../domain/channel.ts';
 import { mayReturnTo } from '../../domain/return-scheme.ts';
 import { z } from '../http/zod.ts';
@@ -33,6 +34,11 @@ import {
 
 const channelName = text(32).openapi({ example: 'simulator' });
 
+/** The channels, and their methods, in words. */
+const METHODS = DECLARATIONS.map(
+  ({ name, methods }) => `${name} (${methods.map((method) => method.name).join(', ')})`,
+).join('; ');
+
 const method = text(32).openapi({
   description: "One of the channel's methods; its first by default.",
   example: 'wallet',
@@ -66,7 +72,9 @@ export const newPayment = z
   .strictObject({
     orderId: orderId.optional(),
     order: newOrder.optional(),
-    channel: channelName,
+    channel: channelName.openapi({
+      description: `The channel. There are, with their methods: ${METHODS}. The merchant needs an account there.`,
+    }),
     method: method.optional(),
     account: accountName.optional().openapi({
       description:

@@ -98,7 +98,10 @@ interface Reply {
 /** What the simulator takes. Its limits are those of no real channel: it takes what nodrop takes. */
 export const declarationOf = (name: SimulatorAdapterOptions['name']): ChannelDeclaration => ({
   name,
-  title: name === 'simulator' ? { en: 'Simulator', zh: '模拟钱包' } : { en: 'Simulator 2', zh: '模拟钱包 2' },
+  title:
+    name === 'simulator'
+      ? { en: 'Simulated wallet', zh: '模拟钱包' }
+      : { en: 'Second simulated wallet', zh: '模拟钱包（二）' },
   testOnly: true,
   methods: [
     {
