@@ -3,9 +3,11 @@ import {
   type ConfiguredAccount,
   type Credentials,
   FIRST_ACCOUNT,
+  type ChannelAccount as PortAccount,
 } from '../domain/channel.ts';
 import { newChannelAccountId, newChannelCredentialsId } from '../domain/ids.ts';
 import { UnreadableSecret } from '../encryption.ts';
+import { Prisma } from '../generated/prisma/client.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import type { ChannelAccount, ChannelCredentials } from './rows.ts';
 import { hintOf, openCredentials, sealCredentials } from './sealed-credentials.ts';
@@ -13,10 +15,14 @@ import { hintOf, openCredentials, sealCredentials } from './sealed-credentials.t
 /** The accounts of merchants at channels, and their credentials: several sets while they are rotated, the newest first. */
 
 /** An account with the credentials that are valid, opened. */
-export type OpenedAccount = ChannelAccount & { readonly credentials: readonly Credentials[] };
+export interface OpenedAccount extends PortAccount {
+  readonly ownsChannelAddress: boolean;
+  readonly createdAt: Date;
+}
 /** An account with the credentials that are valid, as they are stored. */
 type SealedAccount = ChannelAccount & { readonly credentials: readonly ChannelCredentials[] };
-/** The same, and whose it is. */
+type Sealed = Pick<ChannelCredentials, 'accountId' | 'ciphertext'>;
+/** An account with its credentials, and whose it is. */
 export type ListedAccount = SealedAccount & { readonly merchant: { readonly name: string } };
 
 const valid = (now: Date) => ({
@@ -32,7 +38,7 @@ const lockChannel = (tx: LedgerTx, channel: string) =>
  * Those that can be read. Older ones may be under a former NODROP_SECRET: it takes no more than new ones to go on.
  * @throws UnreadableSecret when the newest cannot be read.
  */
-function opened(nodropSecret: string, sealed: readonly ChannelCredentials[]): Credentials[] {
+function opened(nodropSecret: string, sealed: readonly Sealed[]): Credentials[] {
   return sealed.flatMap(({ accountId, ciphertext }, place) => {
     try {
       return [openCredentials(nodropSecret, accountId, ciphertext)];
@@ -57,6 +63,32 @@ export async function readCredentials(
   return opened(nodropSecret, sealed);
 }
 
+/** In one statement, as callbacks of anybody bring it about. */
+async function readOpened(
+  db: LedgerClient,
+  which: Prisma.Sql,
+  now: Date,
+  open: (sealed: readonly Sealed[]) => readonly Credentials[],
+): Promise<OpenedAccount[]> {
+  const rows = await db.$queryRaw<
+    (Omit<OpenedAccount, 'credentials'> & { sealed: { accountId: string; base64: string }[] })[]
+  >`
+    SELECT id, merchant_id AS "merchantId", channel, is_default AS "ownsChannelAddress", created_at AS "createdAt", (
+      SELECT COALESCE(jsonb_agg(
+        jsonb_build_object('accountId', account_id, 'base64', encode(ciphertext, 'base64'))
+        ORDER BY created_at DESC, id DESC), '[]')
+      FROM channel_credentials
+      WHERE account_id = account.id AND (expires_at IS NULL OR expires_at > ${now})
+    ) AS sealed
+    FROM channel_accounts AS account ${which}`;
+  return rows.map(({ sealed, ...account }) => ({
+    ...account,
+    credentials: open(
+      sealed.map(({ accountId, base64 }) => ({ accountId, ciphertext: Buffer.from(base64, 'base64') })),
+    ),
+  }));
+}
+
 /** The account that `/callbacks/{channel}[/{accountId}]` speaks of. @throws UnreadableSecret */
 export async function findChannelAccount(
   db: LedgerClient,
@@ -65,11 +97,11 @@ export async function findChannelAccount(
   accountId: string | undefined,
   now: Date,
 ): Promise<OpenedAccount | null> {
-  const account = await db.channelAccount.findFirst({
-    where: accountId === undefined ? { channel, ownsChannelAddress: true } : { channel, id: accountId },
-    include: { credentials: valid(now) },
-  });
-  return account && { ...account, credentials: opened(nodropSecret, account.credentials) };
+  const which = accountId === undefined ? Prisma.sql`is_default` : Prisma.sql`id = ${accountId}`;
+  const [account] = await readOpened(db, Prisma.sql`WHERE channel = ${channel} AND ${which}`, now, (sealed) =>
+    opened(nodropSecret, sealed),
+  );
+  return account ?? null;
 }
 
 /**
@@ -82,20 +114,19 @@ export async function listChannelAccounts(
   madeSince: Date,
   now: Date,
 ): Promise<OpenedAccount[]> {
-  const accounts = await db.channelAccount.findMany({
-    where: { createdAt: { gte: madeSince } },
-    orderBy: { createdAt: 'asc' },
-    include: { credentials: valid(now) },
-  });
-  return accounts.map((account) => ({ ...account, credentials: openedOrNone(nodropSecret, account) }));
+  const which = Prisma.sql`WHERE created_at >= ${madeSince} ORDER BY created_at`;
+  return await readOpened(db, which, now, (sealed) =>
+    isReadable(nodropSecret, sealed) ? opened(nodropSecret, sealed) : [],
+  );
 }
 
-function openedOrNone(nodropSecret: string, { credentials }: SealedAccount): readonly Credentials[] {
+function isReadable(nodropSecret: string, sealed: readonly Sealed[]): boolean {
   try {
-    return opened(nodropSecret, credentials);
+    opened(nodropSecret, sealed);
+    return true;
   } catch (error) {
     if (!(error instanceof UnreadableSecret)) throw error;
-    return [];
+    return false;
   }
 }
 
@@ -113,16 +144,9 @@ export async function unreadableAccounts(
   nodropSecret: string,
   now: Date,
 ): Promise<ListedAccount[]> {
-  return (await listAccounts(db, now)).filter(({ disabledAt, credentials }) => {
-    if (disabledAt !== null) return false;
-    try {
-      opened(nodropSecret, credentials);
-      return false;
-    } catch (error) {
-      if (!(error instanceof UnreadableSecret)) throw error;
-      return true;
-    }
-  });
+  return (await listAccounts(db, now)).filter(
+    ({ disabledAt, credentials }) => disabledAt === null && !isReadable(nodropSecret, credentials),
+  );
 }
 
 /** Makes an account of this merchant at each of the channels, as far as it has none. The first of a channel gets its address. */

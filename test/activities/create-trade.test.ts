@@ -1,12 +1,12 @@
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { channelActivities } from '../../src/activities/channel.ts';
-import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
 import type { ChannelAdapter } from '../../src/domain/channel.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
+import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
 
 /** Creating a trade while the database is slow: no request goes to the channel once the payment has expired. */
