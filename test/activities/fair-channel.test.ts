@@ -2,12 +2,18 @@ import { expect, test } from 'vitest';
 import { TurnedAway, unknownOutcome } from '../../src/activities/failures.ts';
 import { CHANNEL_CALLS_AT_ONCE, CHANNEL_PLACES, fairChannel } from '../../src/activities/fair-channel.ts';
 import { ChannelError } from '../../src/domain/channel.ts';
+import { tradeNamed } from '../simulator/support.ts';
 import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 
 // How a channel's places are shared out among merchants, while calls hang for as long as the test wants.
 
 const SECRET = `whsec_${Buffer.alloc(32).toString('base64')}`;
-const account = (merchantId: string) => ({ id: `acct_${merchantId}`, merchantId, channel: 'simulator' });
+const account = (merchantId: string) => ({
+  id: `acct_${merchantId}`,
+  merchantId,
+  channel: 'simulator',
+  credentials: [],
+});
 
 test('a merchant whose calls hang takes some of the places, and another one is served', async () => {
   let hanging = 0;

@@ -10,7 +10,16 @@ import { CallbackError, type ChannelAdapter } from '../../src/domain/channel.ts'
 import type { Refusal } from '../../src/domain/refusal.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import type { TestApi } from './support.ts';
-import { type Call, newKey, newOrderId, pay, setUp, simulatorCallback, startTestApi } from './support.ts';
+import {
+  type Call,
+  newKey,
+  newOrderId,
+  pay,
+  SECRET,
+  setUp,
+  simulatorCallback,
+  startTestApi,
+} from './support.ts';
 
 // Strangers cost no statement beyond their bound, and keep nobody who has a key, a token or a signature from anything.
 
@@ -227,7 +236,7 @@ describe('an address beyond its bound', () => {
   });
 
   test('costs a query of accounts in 2 s, which reads only those that are new', async () => {
-    const accounts = new ChannelAccounts(api.db, new Misses(now, async () => new Set()), now);
+    const accounts = new ChannelAccounts(api.db, SECRET, new Misses(now, async () => new Set()), now);
     const find = (id: string) =>
       accounts.find({ channel: 'simulator', id }, '192.0.2.1').catch(({ code }: Refusal) => code);
     const since = queries.mock.calls.length;
@@ -276,7 +285,7 @@ describe('an address beyond its bound', () => {
 
 test('an account is read once a minute for all of its callbacks', async () => {
   const { accountId } = await paymentOfNewAccount();
-  const accounts = new ChannelAccounts(api.db, new Misses(now, async () => new Set()), now);
+  const accounts = new ChannelAccounts(api.db, SECRET, new Misses(now, async () => new Set()), now);
   const name = { channel: 'simulator', id: accountId };
   const readsAfter = async (ms: number) => {
     clock += ms;
@@ -452,10 +461,10 @@ describe('an account that has changed since it was read', () => {
         'simulator',
         {
           ...adapter,
-          verifyCallback(account, headers, body) {
+          async verifyCallback(account, request) {
             if (account.merchantId !== secret())
               throw new CallbackError('unverified', 'signed with another secret');
-            return adapter.verifyCallback(account, { headers, rawBody: body });
+            return await adapter.verifyCallback(account, request);
           },
         },
       ],
