@@ -692,6 +692,10 @@ export interface EventPayment {
    */
   paidAt: string | null;
   orderId: string;
+  /**
+   * The name of the merchant's account at the channel.
+   */
+  account: string;
   settledBy: KnownSettledBy | null;
   channelPaymentId: string | null;
   receivedCurrency: string | null;

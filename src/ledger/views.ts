@@ -282,11 +282,13 @@ const usable = ({ mode }: WantedAccount) => ({ disabledAt: null, ...(mode === un
 /**
  * The refusal of an account that takes no payments of the merchant: `unknown_channel` when it has none at the channel that
  * does, else `unknown_account`. It names those that do.
+ * @param isChannelKnown false when there is no such channel here, whatever accounts there are
  */
 export async function unknownAccount(
   db: LedgerClient | LedgerTx,
   merchantId: string,
   wanted: WantedAccount,
+  isChannelKnown = true,
 ): Promise<Refusal> {
   const accounts = await db.channelAccount.findMany({
     where: { merchantId, ...usable(wanted) },
@@ -295,7 +297,7 @@ export async function unknownAccount(
   });
   const { channel, account } = wanted;
   const here = accounts.filter((one) => one.channel === channel).map(({ name }) => name);
-  if (here.length > 0) {
+  if (isChannelKnown && here.length > 0) {
     const message = `must be one of ${here.join(', ')}`;
     const detail =
       account === undefined
@@ -305,7 +307,15 @@ export async function unknownAccount(
       errors: [{ path: 'account', message }],
     });
   }
-  const others = [...new Set(accounts.map((one) => one.channel))];
+  return unknownChannel(channel, accounts);
+}
+
+/**
+ * The refusal of a channel that the merchant cannot be paid through.
+ * @param accounts that take payments of the merchant
+ */
+function unknownChannel(channel: string, accounts: readonly { readonly channel: string }[]): Refusal {
+  const others = [...new Set(accounts.map((one) => one.channel))].filter((other) => other !== channel);
   const detail = `There is no channel ${channel} for this merchant`;
   if (others.length === 0) return new Refusal('unknown_channel', `${detail}, and no other.`);
   const message = `must be one of ${others.join(', ')}`;

@@ -55,7 +55,7 @@ export function createStartAttempt(api: Api) {
   ): Promise<{ readonly method: string; readonly currencies: MethodDeclaration['currencies'] }> {
     const adapter = channels.get(attempt.channel);
     const wanted = { ...attempt, mode: config.mode };
-    const unknown = () => unknownAccount(db, merchantId, wanted);
+    const unknown = () => unknownAccount(db, merchantId, wanted, adapter !== undefined);
     if (adapter === undefined) throw await unknown();
     const { methods } = adapter.declaration;
     const declared =

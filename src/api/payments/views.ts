@@ -1,5 +1,5 @@
 import { isUndecided } from '../../domain/attempt.ts';
-import { type ChannelAnswer, FIRST_ACCOUNT } from '../../domain/channel.ts';
+import type { ChannelAnswer } from '../../domain/channel.ts';
 import { isToldByPayment } from '../../domain/delivery.ts';
 import { deliveryWorkflowId, paymentWorkflowId, refundWorkflowId } from '../../domain/names.ts';
 import { isLive } from '../../domain/states.ts';
@@ -99,7 +99,6 @@ export function paymentView(
   return {
     ...paymentData(row),
     ...commonView(row, viewer.now, checkoutUrl),
-    account: row.account ?? FIRST_ACCOUNT,
     clientToken,
     payer: row.payer as PaymentView['payer'],
     returnUrl: row.returnUrl,

@@ -12,7 +12,6 @@ import { deliveryStatus, eventType, openSet } from './sets.ts';
  * refund is its own events tell. */
 const eventPayment = payment
   .omit({
-    account: true,
     refundReason: true,
     refundStatus: true,
     nextAction: true,
