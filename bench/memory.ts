@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createChannels, querySchedules } from '../src/channels/registry.ts';
+import { querySchedules } from '../src/channels/registry.ts';
 import { Connection } from '../src/ledger/connection.ts';
 import { PaymentWorkflows } from '../src/temporal/payment-workflows.ts';
 import { cpuByPart, residentMiB } from './cpu.ts';
@@ -48,7 +48,7 @@ export async function memory(): Promise<object> {
   });
   await connection.connect();
   atEnd(() => connection.end());
-  const workflows = new PaymentWorkflows(temporal, querySchedules(config, createChannels(config)));
+  const workflows = new PaymentWorkflows(temporal, querySchedules(config));
   let made = 0;
 
   /** Makes payments until so many wait for their payers. */

@@ -2,8 +2,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client, Connection } from '@temporalio/client';
-import { createChannels } from '../src/channels/registry.ts';
+import { configuredAccounts } from '../src/channels/configured.ts';
 import type { Config } from '../src/config.ts';
+import { storeConfigured } from '../src/ledger/channel-accounts.ts';
 import { createLedgerClient, type LedgerClient } from '../src/ledger/client.ts';
 import { createApiKey, ensureMerchant } from '../src/ledger/merchants.ts';
 import { loadStackConfig } from '../src/stack/embedded-secrets.ts';
@@ -96,6 +97,12 @@ export async function makeMerchant(
   { config, db }: Pick<Service, 'config' | 'db'>,
   name: string,
 ): Promise<BenchMerchant> {
-  const { merchant } = await ensureMerchant(db, name, [...createChannels(config).keys()]);
+  const configured = configuredAccounts(config);
+  const { merchant } = await ensureMerchant(
+    db,
+    name,
+    configured.map(({ channel }) => channel),
+  );
+  await storeConfigured(db, configured, config.secret, new Date());
   return { id: merchant.id, name, key: (await createApiKey(db, merchant.id, 'merchant')).key };
 }

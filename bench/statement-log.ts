@@ -88,11 +88,12 @@ function parse(text: string): readonly Statement[] {
 }
 
 /**
- * The API's check of its LISTEN; and its read of the account that a callback is for, which it keeps for 60 s for all
- * callbacks of the account.
+ * The API's check of its LISTEN; its read of the account that a callback is for, which it keeps for 60 s for all
+ * callbacks of the account; and every process's read of an account's credentials, which it keeps for 30 s.
  */
 function isByTime({ application, text, parameters }: Statement): boolean {
   if (parameters.includes("$1 = 'ping/")) return true;
+  if (/\bFROM\W+(?:public\W+)?channel_credentials\b/i.test(text)) return true;
   const [, where] = /\bFROM\W+(?:public\W+)?channel_accounts\b.*\bWHERE\b(.*)/is.exec(text) ?? [];
   return application === 'nodrop-api' && where !== undefined && !/merchant_id/i.test(where);
 }

@@ -70,7 +70,7 @@ async function makePayments() {
   const { merchant } = await ensureMerchant(db, 'bench', ['simulator']);
   const account = await db.channelAccount.findFirstOrThrow({ where: { merchantId: merchant.id } });
   // Callbacks name no account: they are for the default one.
-  await db.channelAccount.update({ where: { id: account.id }, data: { isDefault: true } });
+  await db.channelAccount.update({ where: { id: account.id }, data: { ownsChannelAddress: true } });
   await db.$disconnect();
   console.log(`Making ${PAYMENTS} payments ...`);
   // Without triggers and foreign keys, which would take as long as all the rest.

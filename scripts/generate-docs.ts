@@ -2,7 +2,7 @@
 //
 // Writes what is made from code: docs/configuration.md from the settings in src/config.ts, docs/openapi.json from the
 // API's endpoints, and from that the types of clients/js; each from its declaration, the table of attentions in
-// docs/operations.md and that of triggers in docs/sandbox.md; and docs/events, the body of one event of each type. With
+// docs/operations.md, that of triggers in docs/sandbox.md and those of channels in docs/channels/README.md; and docs/events, the body of one event of each type. With
 // --check it writes nothing, and exits with 1 when one is stale.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -13,6 +13,7 @@ import { createEndpoints } from '../src/api/app.ts';
 import type { Api } from '../src/api/deps.ts';
 import { openApiDocument } from '../src/api/endpoint/openapi.ts';
 import { z } from '../src/api/http/zod.ts';
+import { DECLARATIONS } from '../src/channels/registry.ts';
 import { settings } from '../src/config.ts';
 import {
   ATTENTIONS,
@@ -21,6 +22,7 @@ import {
   SEVERITIES,
   UNSTORED_ATTENTIONS,
 } from '../src/domain/attention.ts';
+import type { MethodDeclaration } from '../src/domain/channel.ts';
 import { sampleEvents } from '../src/ledger/event-samples.ts';
 import { TRIGGERS, type TriggerDeclaration } from '../src/simulator/triggers.ts';
 
@@ -53,7 +55,8 @@ Every process reads its settings from the environment, once, when it starts. The
 - Reading settings writes nothing.
 - The database knows a fingerprint of its \`NODROP_SECRET\`. A process that has another one refuses to start, and says
   where the right one is: see [Changing NODROP_SECRET](operations.md#changing-nodrop_secret).
-- A channel without its secret is off.
+- Accounts at channels, and their secrets, are in the database: see [Channels](channels/README.md). The simulator's are
+  written from its settings when a process starts.
 - Obtained tools (the Temporal server; for tests the test server, Node and generators of clients) are kept in \`$XDG_CACHE_HOME/nodrop\`, else in
   \`~/.cache/nodrop\`, and serve every clone.
 
@@ -130,6 +133,64 @@ function triggers(): string {
     '|---|---|---|---|---|',
     ...rows,
   ].join('\n');
+}
+
+function channels(): string {
+  const rows = DECLARATIONS.map(({ name, title, testOnly, rateLimit, querySchedule }) => {
+    const schedule =
+      querySchedule === null
+        ? "nodrop's own"
+        : `${querySchedule.waitsMs.map(sayTime).join(', ')} (${querySchedule.source})`;
+    const rate = `${rateLimit.perSecond} a second (${rateLimit.source})`;
+    return `| \`${name}\` | ${title.en}, ${title.zh} | ${testOnly ? 'no' : 'yes'} | ${rate} | ${schedule} |`;
+  });
+  const methods = DECLARATIONS.flatMap(({ name, methods }) =>
+    methods.map(({ name: method, action, currencies, expiry, subject, needs }) => {
+      const longest = expiry.atMostMs === null ? 'no end' : sayTime(expiry.atMostMs);
+      const cut = `${subject.atMost} ${subject.countedIn}`;
+      return `| \`${name}\` | \`${method}\` | ${action} | ${sayCurrencies(currencies)} | ${sayTime(expiry.atLeastMs)} to ${longest} | ${cut} | ${needs.map((field) => `\`payer.${field}\``).join(', ')} |`;
+    }),
+  );
+  const settings = DECLARATIONS.flatMap(({ name, settings }) =>
+    settings.map(
+      ({ name: setting, description, isSecret, isRequired, pattern }) =>
+        `| \`${name}\` | \`${setting}\` | ${isSecret ? 'yes' : 'no'} | ${isRequired ? 'yes' : 'no'} | ${description}${pattern === undefined ? '' : ` It ${pattern[1]}.`} |`,
+    ),
+  );
+  return [
+    ...['| channel | title | real money | calls, and who says so | active queries, and who says so |'],
+    ...['|---|---|---|---|---|', ...rows, ''],
+    ...['| channel | method | the payer gets | currencies | expiry | subject | must be given |'],
+    ...['|---|---|---|---|---|---|---|', ...methods, ''],
+    ...['A currency may have limits, in minor units. The first method of a channel is its default.', ''],
+    ...['| channel | setting | secret | required | meaning |', '|---|---|---|---|---|', ...settings],
+  ].join('\n');
+}
+
+const UNITS = [
+  [86_400_000, 'd'],
+  [3_600_000, 'h'],
+  [60_000, 'min'],
+  [1_000, 's'],
+] as const;
+
+const sayTime = (ms: number): string => {
+  const [size, unit] = UNITS.find(([size]) => ms > 0 && ms % size === 0) ?? [1_000, 's'];
+  return `${ms / size} ${unit}`;
+};
+
+function sayCurrencies(currencies: MethodDeclaration['currencies']): string {
+  if (currencies === 'any') return 'any';
+  return Object.entries(currencies)
+    .map(([code, { atLeast, atMost, multipleOf }]) => {
+      const limits = [
+        ...(atLeast === undefined ? [] : [`from ${atLeast}`]),
+        ...(atMost === undefined ? [] : [`to ${atMost}`]),
+        ...(multipleOf === undefined ? [] : [`in steps of ${multipleOf}`]),
+      ];
+      return limits.length === 0 ? code : `${code} (${limits.join(' ')})`;
+    })
+    .join(', ');
 }
 
 function openApi(): string {
@@ -233,6 +294,7 @@ function format(path: string, text: string): string {
 const openApiText = openApi();
 const documents = {
   'docs/configuration.md': configuration(),
+  'docs/channels/README.md': withTable('docs/channels/README.md', 'src/channels/registry.ts', channels()),
   'docs/openapi.json': openApiText,
   'docs/operations.md': withTable('docs/operations.md', 'src/domain/attention.ts', attentions()),
   'docs/sandbox.md': withTable('docs/sandbox.md', 'src/simulator/triggers.ts', triggers()),

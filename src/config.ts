@@ -138,7 +138,7 @@ export const settings = z.object({
   NODROP_SIMULATOR_SECRET: webhookSecret
     .optional()
     .describe(
-      'Signs requests and callbacks of channel `simulator`. Unset outside the embedded stack: that channel is off.',
+      'Signs requests and callbacks of channel `simulator`: every start writes it into the accounts named `main` there. Unset outside the embedded stack: nothing is written, and new merchants get no account there.',
     ),
   NODROP_SIMULATOR2_SECRET: webhookSecret.optional().describe('The same for channel `simulator2`.'),
   NODROP_QUERY_SCHEDULE: schedule

@@ -118,6 +118,7 @@ export type KnownProblemCode =
   | 'unsupported_media_type'
   | 'misdirected_request'
   | 'unknown_channel'
+  | 'unknown_account'
   | 'currency_not_supported'
   | 'amount_not_supported'
   | 'channel_rejected'
@@ -306,6 +307,10 @@ export interface Payment {
   paidAt: string | null;
   orderId: string;
   /**
+   * The name of the merchant's account at the channel.
+   */
+  account: string;
+  /**
    * Opens this payment for its payer. Only in the answers of POST /v1/payments and of `switch`.
    */
   clientToken: string | null;
@@ -388,11 +393,18 @@ export interface NewPayment {
    */
   orderId?: string;
   order?: NewOrder;
+  /**
+   * The channel. There are, with their methods: simulator (wallet); simulator2 (wallet). The merchant needs an account there.
+   */
   channel: string;
   /**
    * One of the channel's methods; its first by default.
    */
   method?: string;
+  /**
+   * Which of the merchant's accounts at the channel, by its name. Default: the merchant's default account. A live attempt at another account than the one that is named is closed first.
+   */
+  account?: string;
   /**
    * Who pays, for channels that want to know. Another `id` than that of the live payment is refused (`payer_differs`); what the live payment does not know yet is added to it.
    */
@@ -684,6 +696,10 @@ export interface EventPayment {
    */
   paidAt: string | null;
   orderId: string;
+  /**
+   * The name of the merchant's account at the channel.
+   */
+  account: string;
   settledBy: KnownSettledBy | null;
   channelPaymentId: string | null;
   receivedCurrency: string | null;

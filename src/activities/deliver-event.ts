@@ -7,6 +7,7 @@ import {
 } from '../domain/delivery.ts';
 import { ROW_LOST_FAILURE } from '../domain/names.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
+import { UnreadableSecret } from '../encryption.ts';
 import { isRowGone, type LedgerClient } from '../ledger/client.ts';
 import * as deliveries from '../ledger/deliveries.ts';
 import type { Attempt } from '../ledger/delivery-verdict.ts';
@@ -16,7 +17,6 @@ import { loadPayment } from '../ledger/payments.ts';
 import { owedRefund } from '../ledger/refunds.ts';
 import { Crowd } from '../order-service/calls-per-merchant.ts';
 import type { OrderServiceClient, OrderServiceTarget } from '../order-service/client.ts';
-import { UnreadableSecret } from '../order-service/secrets.ts';
 import { startDeliveries, startDueRedelivery } from '../temporal/start-deliveries.ts';
 import type { ActivityDeps } from './deps.ts';
 import {

@@ -83,6 +83,7 @@ export function createApp(deps: ApiDeps): Express {
     streams,
     askChannel: createAskChannel(deps),
     streamPlaces: new StreamPlaces(streams),
+    configured: deps.configured ?? [],
     unverified: deps.unverified ?? new UnverifiedCallbacks(deps.db, deps.log),
     misses: new Misses(now, createFindOpening(deps.db, now)),
   };
@@ -115,7 +116,7 @@ export function createApp(deps: ApiDeps): Express {
   allowOrigins(app, endpoints);
   app.use(boundRequests(BODY_LIMIT));
   serveDocsAssets(app);
-  serveCheckoutAssets(app);
+  serveCheckoutAssets(app, api.channels);
   serveLanguageChoice(app);
   app.use(NEEDS_SECRET, async ({ baseUrl }, _response, next) => {
     try {

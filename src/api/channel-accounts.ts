@@ -1,11 +1,10 @@
 import { Refusal } from '../domain/refusal.ts';
+import { findChannelAccount, listChannelAccounts, type OpenedAccount } from '../ledger/channel-accounts.ts';
 import type { LedgerClient } from '../ledger/client.ts';
-import { findChannelAccount, listChannelAccounts } from '../ledger/merchants.ts';
-import type { ChannelAccount } from '../ledger/rows.ts';
 import { type Misses, tooMany } from './http/misses.ts';
 
 /**
- * An account is taken as it was read for so long. It holds no credentials today; once it does, new ones need no more: it is read again when a signature fails.
+ * An account is taken as it was read for so long. New credentials need no less: it is read again when a signature fails.
  * Callbacks of an account that is disabled are taken a little longer, as what they tell is true.
  */
 export const ACCOUNT_FRESH_MS = 60_000;
@@ -17,12 +16,12 @@ const COMMITTED_WITHIN_MS = 60_000;
 /** What a callback's path names. */
 export interface AccountName {
   readonly channel: string;
-  /** Undefined: the channel's default account. */
+  /** Undefined: the account that owns the channel's address without an id. */
   readonly id: string | undefined;
 }
 
 interface Read {
-  readonly account: ChannelAccount;
+  readonly account: OpenedAccount;
   /** Epoch ms. */
   readonly at: number;
 }
@@ -30,18 +29,20 @@ interface Read {
 /** The accounts that callbacks speak of, kept for a minute: nobody pays for a query by sending a callback. */
 export class ChannelAccounts {
   readonly #db: LedgerClient;
+  readonly #nodropSecret: string;
   readonly #misses: Misses;
   readonly #now: () => Date;
   /** Those that exist, or did when they were last read: as many as there are accounts at most. */
   readonly #read = new Map<string, Read>();
-  readonly #reading = new Map<string, Promise<ChannelAccount | null>>();
+  readonly #reading = new Map<string, Promise<OpenedAccount | null>>();
   #readingNew: Promise<void> | undefined;
   #readNewAt = Number.NEGATIVE_INFINITY;
   /** When the youngest account was made that such a query has read. */
   #youngest: Date | undefined;
 
-  constructor(db: LedgerClient, misses: Misses, now: () => Date) {
+  constructor(db: LedgerClient, nodropSecret: string, misses: Misses, now: () => Date) {
     this.#db = db;
+    this.#nodropSecret = nodropSecret;
     this.#misses = misses;
     this.#now = now;
   }
@@ -51,7 +52,7 @@ export class ChannelAccounts {
    * @throws Refusal `too_many_requests` when the address asked for too many that do not exist, and this is none of those
    * that existed `ACCOUNT_READ_EVERY_MS` ago
    */
-  async find(name: AccountName, address: string): Promise<ChannelAccount | null> {
+  async find(name: AccountName, address: string): Promise<OpenedAccount | null> {
     const key = keyOf(name);
     const read = this.#read.get(key);
     if (read !== undefined)
@@ -69,11 +70,11 @@ export class ChannelAccounts {
   }
 
   /** The account as it is now; those who ask at the same time share one query. */
-  async readNow(name: AccountName): Promise<ChannelAccount | null> {
+  async readNow(name: AccountName): Promise<OpenedAccount | null> {
     const key = keyOf(name);
     const reading =
       this.#reading.get(key) ??
-      findChannelAccount(this.#db, name.channel, name.id)
+      findChannelAccount(this.#db, this.#nodropSecret, name.channel, name.id, this.#now())
         .then((account) => {
           if (account === null) this.#read.delete(key);
           else this.#read.set(key, { account, at: this.#now().getTime() });
@@ -85,7 +86,7 @@ export class ChannelAccounts {
   }
 
   /** The same, but as it was read in the last `ACCOUNT_READ_EVERY_MS` if it was. */
-  async readRarely(name: AccountName): Promise<ChannelAccount | null> {
+  async readRarely(name: AccountName): Promise<OpenedAccount | null> {
     const read = this.#read.get(keyOf(name));
     if (read !== undefined && this.#msSince(read.at) < ACCOUNT_READ_EVERY_MS) return read.account;
     return await this.readNow(name);
@@ -97,12 +98,12 @@ export class ChannelAccounts {
     if (this.#readingNew === undefined && this.#msSince(this.#readNewAt) >= ACCOUNT_READ_EVERY_MS) {
       this.#readNewAt = at;
       const madeSince = new Date((this.#youngest?.getTime() ?? COMMITTED_WITHIN_MS) - COMMITTED_WITHIN_MS);
-      this.#readingNew = listChannelAccounts(this.#db, madeSince)
+      this.#readingNew = listChannelAccounts(this.#db, this.#nodropSecret, madeSince, this.#now())
         .then((accounts) => {
           for (const account of accounts) {
-            const { channel, id, isDefault } = account;
+            const { channel, id, ownsChannelAddress } = account;
             this.#read.set(keyOf({ channel, id }), { account, at });
-            if (isDefault) this.#read.set(keyOf({ channel, id: undefined }), { account, at });
+            if (ownsChannelAddress) this.#read.set(keyOf({ channel, id: undefined }), { account, at });
           }
           this.#youngest = accounts.at(-1)?.createdAt ?? this.#youngest;
         })

@@ -1,5 +1,5 @@
 import type { Config } from '../config.ts';
-import type { ChannelAdapter } from '../domain/channel.ts';
+import type { ChannelAdapter, ConfiguredAccount } from '../domain/channel.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import type { Payment } from '../ledger/rows.ts';
 import type { Logger } from '../log.ts';
@@ -33,6 +33,11 @@ export interface ApiDeps {
   /** True when the Temporal server answers within the deadline. */
   readonly isTemporalReachable: (deadlineMs: number) => Promise<boolean>;
   readonly channels: ReadonlyMap<string, ChannelAdapter>;
+  /**
+   * What the merchant of the development key gets accounts of.
+   * @default none
+   */
+  readonly configured?: readonly ConfiguredAccount[];
   readonly changes: Changes;
   readonly log: Logger;
   readonly metrics: Metrics;

@@ -1,6 +1,9 @@
+import { configuredAccounts } from '../channels/configured.ts';
 import { createChannels, querySchedules } from '../channels/registry.ts';
 import { type Config, inUrl } from '../config.ts';
+import { storeConfigured } from '../ledger/channel-accounts.ts';
 import { createLedgerClient } from '../ledger/client.ts';
+import { CredentialsCache } from '../ledger/credentials-cache.ts';
 import { countDeliveries } from '../ledger/details.ts';
 import { warnOfLostCommits } from '../ledger/durability.ts';
 import { notificationsSent } from '../ledger/notify.ts';
@@ -42,7 +45,10 @@ export async function startApi(
   const { publicUrl } = config.api;
   const metrics = createMetrics();
   const db = createLedgerClient(config.databaseUrl, 'nodrop-api');
-  const secret = new SecretCheck(db, config);
+  const configured = configuredAccounts(config);
+  const secret = new SecretCheck(db, config, () =>
+    storeConfigured(db, configured, config.secret, new Date()),
+  );
   try {
     await secret.pass();
   } catch (error) {
@@ -57,7 +63,7 @@ export async function startApi(
   const readSweep = () => readSweepStatus(temporal.client, COUNT_WITHIN_MS, new Date());
   metrics.watchSweep(readSweep);
   const changes = new Changes(config.databaseUrl, log);
-  const channels = createChannels(config);
+  const channels = createChannels(config, new CredentialsCache(db, config.secret));
   const { isTemporalReachable, countLost } = temporal;
   metrics.watchLostRows(countLost);
   const now = () => new Date();
@@ -66,11 +72,12 @@ export async function startApi(
   const app = createApp({
     config,
     db,
-    workflows: new PaymentWorkflows(temporal.client, querySchedules(config, channels)),
+    workflows: new PaymentWorkflows(temporal.client, querySchedules(config)),
     refundWorkflows: new RefundWorkflows(temporal.client),
     deliveryWorkflows: new DeliveryWorkflows(temporal.client),
     isTemporalReachable,
     channels,
+    configured,
     changes,
     log,
     metrics,

@@ -1,38 +1,46 @@
-import { type Config, ConfigError } from '../config.ts';
-import type { ChannelAdapter } from '../domain/channel.ts';
+import type { Config } from '../config.ts';
+import type { ChannelAdapter, ChannelDeclaration } from '../domain/channel.ts';
 import { checked } from './checked.ts';
 import { createSimulatorAdapter } from './simulator/adapter.ts';
+import { type CredentialsSource, withCredentials } from './with-credentials.ts';
 
-/** When each channel is asked. Of one that is not offered any more its payments are asked all the same. */
-export const querySchedules = (
-  config: Pick<Config, 'querySchedule'>,
-  channels: ReadonlyMap<string, ChannelAdapter>,
-) => ({
+/** What adapters need of the deployment's settings. */
+export interface ChannelSettings {
+  readonly mode: Config['mode'];
+  readonly simulator: Pick<Config['simulator'], 'url'>;
+}
+
+/** Every channel that there is. A new one is a folder and a line here. */
+const adaptersOf = ({ simulator }: ChannelSettings): readonly ChannelAdapter[] => [
+  createSimulatorAdapter({ name: 'simulator', url: simulator.url }),
+  createSimulatorAdapter({ name: 'simulator2', url: simulator.url }),
+];
+
+/** The declarations of every channel that there is, also of those that live mode refuses. */
+export const DECLARATIONS: readonly ChannelDeclaration[] = adaptersOf({
+  mode: 'test',
+  simulator: { url: '' },
+}).map(({ declaration }) => declaration);
+
+/** When each channel is asked, by its name; one that is not there any more by nodrop's own schedule. */
+export const querySchedules = (config: Pick<Config, 'querySchedule'>) => ({
   queryScheduleMs: (name: string): readonly number[] =>
-    config.querySchedule(channels.get(name)?.declaration ?? { name, querySchedule: null }).waitsMs,
+    config.querySchedule(
+      DECLARATIONS.find((declaration) => declaration.name === name) ?? { name, querySchedule: null },
+    ).waitsMs,
 });
 
 /**
- * The channels this deployment offers, by name. A channel without credentials is not among them.
- * @throws ConfigError when a channel that moves no real money is configured in live mode
+ * The channels by name: all of them, as which of them a merchant can be paid through is a matter of its accounts. In live
+ * mode without those that move no real money.
  */
 export function createChannels(
-  config: Pick<Config, 'mode' | 'simulator'>,
+  settings: ChannelSettings,
+  source: CredentialsSource,
 ): ReadonlyMap<string, ChannelAdapter> {
-  const adapters = (['simulator', 'simulator2'] as const).flatMap((name) => {
-    const secret = config.simulator.secrets[name];
-    return secret === undefined
-      ? []
-      : [createSimulatorAdapter({ name, baseUrl: config.simulator.url, secret })];
-  });
-  const pretend =
-    config.mode === 'live'
-      ? adapters.find(({ declaration }) => declaration.testOnly)?.declaration
-      : undefined;
-  if (pretend !== undefined) {
-    throw new ConfigError(
-      `NODROP_MODE is wrong: live refuses the channel ${pretend.name}, which moves no real money.`,
-    );
-  }
-  return new Map(adapters.map((adapter) => [adapter.declaration.name, checked(adapter)]));
+  return new Map(
+    adaptersOf(settings)
+      .filter(({ declaration }) => settings.mode === 'test' || !declaration.testOnly)
+      .map((adapter) => [adapter.declaration.name, checked(withCredentials(adapter, source))]),
+  );
 }

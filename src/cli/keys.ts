@@ -1,3 +1,5 @@
+import type { ConfiguredAccount } from '../domain/channel.ts';
+import { storeConfigured } from '../ledger/channel-accounts.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import { createApiKey, ensureMerchant, type Role, revokeApiKey } from '../ledger/merchants.ts';
 import { CommandError } from './errors.ts';
@@ -8,9 +10,13 @@ export async function createKey(
   db: LedgerClient,
   name: string,
   role: Role,
-  channels: readonly string[],
+  configured: readonly ConfiguredAccount[],
+  nodropSecret: string,
+  now: Date,
 ): Promise<string[]> {
+  const channels = configured.map(({ channel }) => channel);
   const { merchant, created } = await ensureMerchant(db, name, channels);
+  await storeConfigured(db, configured, nodropSecret, now);
   const { id, key } = await createApiKey(db, merchant.id, role);
   return [
     ...(created

@@ -1,13 +1,24 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { createChannels } from '../channels/registry.ts';
+import { configuredAccounts } from '../channels/configured.ts';
 import { type Config, ConfigError, loadConfig } from '../config.ts';
 import { LATE_PAYMENTS } from '../domain/decision.ts';
+import { UnreadableSecret } from '../encryption.ts';
 import { createLedgerClient, type LedgerClient } from '../ledger/client.ts';
 import type { Role } from '../ledger/merchants.ts';
 import { notificationsSent } from '../ledger/notify.ts';
 import { requireSecret } from '../ledger/secret-fingerprint.ts';
 import { databaseFault, isDatabaseUnavailable } from '../ledger/unavailable.ts';
-import { UnreadableSecret } from '../order-service/secrets.ts';
+import {
+  type AccountOptions,
+  addChannelAccount,
+  CheckFailed,
+  changeChannelAccount,
+  checkChannelAccount,
+  listChannels,
+  type RotateOptions,
+  rotateAccount,
+  type SettingsOptions,
+} from './channels.ts';
 import { CommandError } from './errors.ts';
 import { createKey, listKeys, revokeKey } from './keys.ts';
 import { listMerchants, rotateMerchantSecret, type SetOptions, setMerchantSettings } from './merchants.ts';
@@ -62,7 +73,9 @@ keys
     new Option('--role <role>', 'what it may do').choices(['merchant', 'operator']).default('merchant'),
   )
   .action(async ({ merchant, role }: { merchant: string; role: Role }) => {
-    await withLedger((db, settings) => createKey(db, merchant, role, [...createChannels(settings).keys()]));
+    await withLedger((db, settings) =>
+      createKey(db, merchant, role, configuredAccounts(settings), settings.secret, new Date()),
+    );
   });
 
 keys
@@ -146,6 +159,75 @@ merchants
     }),
   );
 
+const channels = program.command('channels').description('accounts at payment channels');
+
+const collect = (pair: string, pairs: readonly string[] = []) => [...pairs, pair];
+
+/** A command about one account. */
+const ofAccount = (command: Command): Command =>
+  command
+    .argument('<channel>', 'at which channel')
+    .option(
+      '--merchant <name>',
+      'whose account; by default the only merchant, on the embedded database that of the development key',
+      merchantName,
+    )
+    .option('--account <name>', "the account's name; by default the merchant's default");
+
+const withSettings = (command: Command): Command =>
+  command
+    .option('--set <name=value>', 'a setting that is not secret; may be repeated', collect, [])
+    .option(
+      '--file <path>',
+      "settings, secret or not: lines of name=value, or a JSON object; '-' reads standard input",
+    );
+
+withSettings(ofAccount(channels.command('add')))
+  .description('make an account of a merchant; its first one is named main')
+  .option('--default', 'make payments with it that name no account')
+  .action(async (channel: string, options: AccountOptions & SettingsOptions & { default?: true }) =>
+    withLedger((db, settings) => addChannelAccount(db, channel, options, settings, new Date())),
+  );
+
+channels
+  .command('list')
+  .description('show all accounts, with their callback addresses and without their secrets')
+  .action(async () => withLedger((db, settings) => listChannels(db, settings, new Date())));
+
+withSettings(ofAccount(channels.command('rotate')))
+  .description('give an account new credentials; settings that are left out stay')
+  .option('--drop-old', 'older credentials count no more')
+  .option('--old-valid-hours <hours>', 'how long callbacks by older credentials count', hours)
+  .action(async (channel: string, options: RotateOptions) =>
+    withLedger((db, settings) => rotateAccount(db, channel, options, settings, new Date())),
+  );
+
+ofAccount(channels.command('disable'))
+  .description('take no new payments at an account; those that it has go on')
+  .action(async (channel: string, options: AccountOptions) =>
+    withLedger((db, settings) =>
+      changeChannelAccount(db, channel, options, { isEnabled: false }, settings, new Date()),
+    ),
+  );
+
+ofAccount(channels.command('enable'))
+  .description('take payments at an account again')
+  .option('--default', 'also those that name no account')
+  .action(async (channel: string, options: AccountOptions & { default?: true }) =>
+    withLedger((db, settings) => {
+      const change = { isEnabled: true, ...(options.default ? { isMerchantDefault: true as const } : {}) };
+      return changeChannelAccount(db, channel, options, change, settings, new Date());
+    }),
+  );
+
+ofAccount(channels.command('check'))
+  .description('ask the channel something harmless; exit code 1: it does not work, 2: it could not be asked')
+  .action(async (channel: string, options: AccountOptions) =>
+    withLedger((db, settings) =>
+      checkChannelAccount(db, channel, options, settings, new Date(), console.error),
+    ),
+  );
+
 program
   .command('secret')
   .description('NODROP_SECRET and the database')
@@ -153,14 +235,16 @@ program
   .description('make the present NODROP_SECRET the one of the database; stop every other process first')
   .option('--force', 'also while an API or a worker is connected to the database')
   .action(async ({ force }: { force?: true }) =>
-    withDatabase((db) => replaceNodropSecret(db, config(), force === true, new Date())),
+    withDatabase((db) =>
+      replaceNodropSecret(db, config(), configuredAccounts(config()), force === true, new Date()),
+    ),
   );
 
 try {
   await program.parseAsync();
 } catch (error) {
   console.error(explain(error));
-  process.exitCode = 1;
+  process.exitCode = error instanceof CheckFailed ? error.exitCode : 1;
 }
 
 function explain(error: unknown): unknown {

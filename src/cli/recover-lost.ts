@@ -7,6 +7,7 @@ import { sayAmount } from '../domain/money.ts';
 import { paymentWorkflowId, refundWorkflowId } from '../domain/names.ts';
 import { fromMarkdown } from '../domain/text.ts';
 import type { LedgerClient } from '../ledger/client.ts';
+import { CredentialsCache } from '../ledger/credentials-cache.ts';
 import { recoverPayment } from '../ledger/lost.ts';
 import { findRefund } from '../ledger/refunds.ts';
 import type { Payment } from '../ledger/rows.ts';
@@ -57,8 +58,8 @@ export async function recoverLost(
       return;
     }
     const failures: string[] = [];
-    const channels = createChannels(config);
-    const workflows = new PaymentWorkflows(client, querySchedules(config, channels));
+    const channels = createChannels(config, new CredentialsCache(db, config.secret));
+    const workflows = new PaymentWorkflows(client, querySchedules(config));
     let written = 0;
     const woken = await inBatches(
       async () => ({ rows: payments, end: undefined }),

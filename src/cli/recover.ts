@@ -1,5 +1,5 @@
 import { Client, isGrpcServiceError } from '@temporalio/client';
-import { createChannels, querySchedules } from '../channels/registry.ts';
+import { querySchedules } from '../channels/registry.ts';
 import type { Config } from '../config.ts';
 import { markDelivered } from '../ledger/callbacks.ts';
 import type { LedgerClient } from '../ledger/client.ts';
@@ -41,7 +41,7 @@ const NAMED = 20;
  */
 export async function recover(db: LedgerClient, config: Config, say: (line: string) => void): Promise<void> {
   await withTemporal(config, async (client) => {
-    const workflows = new PaymentWorkflows(client, querySchedules(config, createChannels(config)));
+    const workflows = new PaymentWorkflows(client, querySchedules(config));
     const refundWorkflows = new RefundWorkflows(client);
     const deliveryWorkflows = new DeliveryWorkflows(client);
     const failures: string[] = [];

@@ -1,5 +1,5 @@
 import { isMoney, recordedAnswer } from './answer.ts';
-import type { ChannelAnswer } from './channel.ts';
+import { type ChannelAnswer, FIRST_ACCOUNT } from './channel.ts';
 import { Refusal } from './refusal.ts';
 import { isLive, type OrderStatus, type OrderUpdate, type PaymentStatus } from './states.ts';
 
@@ -10,6 +10,8 @@ export interface Attempt {
   readonly id: string;
   readonly channel: string;
   readonly method: string;
+  /** The account's name; null in rows that are older than accounts' names. */
+  readonly account: string | null;
   readonly status: PaymentStatus;
   readonly orderUpdate: OrderUpdate | null;
   readonly channelState: string | null;
@@ -37,6 +39,8 @@ export interface OrderToPay {
 export interface AskedFor {
   readonly channel: string;
   readonly method: string;
+  /** The account's name; absent: a live attempt of any is handed out. */
+  readonly account?: string | undefined;
   readonly payer: { readonly id?: string } | undefined;
   readonly expiresInMs: number;
   /** How many attempts the order may have had; absent: any number. */
@@ -126,6 +130,10 @@ export function runsOut(
 const isEnding = ({ expiresAt, cancelRequestedAt }: Attempt, now: Date): boolean =>
   expiresAt <= now || cancelRequestedAt !== null;
 
+/** One that is to be at another account is another attempt: the live one is closed first. */
+const isAtAccount = (live: Attempt, { account }: AskedFor): boolean =>
+  account === undefined || account === (live.account ?? FIRST_ACCOUNT);
+
 /** @throws Refusal `payer_differs` when both name a payer, and not the same one. */
 function refuseOtherPayer(live: Attempt, payer: { readonly id?: string } | undefined): void {
   const known = (live.payer as { readonly id?: string } | null)?.id;
@@ -194,7 +202,7 @@ export function decideAttempt<A extends Attempt>(
   const isFull = attempts.length >= (given.attemptsAtMost ?? Number.POSITIVE_INFINITY);
   const expiresAt = expiryOf(order, given.expiresInMs, now);
   const same = live.find(({ channel, method }) => channel === given.channel && method === given.method);
-  const usable = same !== undefined && !isEnding(same, now) ? same : undefined;
+  const usable = same !== undefined && !isEnding(same, now) && isAtAccount(same, given) ? same : undefined;
   if (usable !== undefined) refuseOtherPayer(usable, given.payer);
   const handedOut = usable !== undefined && (isFull || !runsOut(usable, expiresAt, now)) ? usable : undefined;
   const unasked = handedOut === undefined ? live.filter(({ id }) => !given.askedAttempts.has(id)) : [];

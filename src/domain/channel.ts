@@ -79,12 +79,28 @@ export interface ChannelAccount {
   readonly channel: string;
   /**
    * The settings that the channel declares, by name. More than one set while they are rotated, the newest first: requests
-   * use the first, and a callback counts when one of them verifies it.
+   * use the first, and a callback counts when one of them verifies it. An adapter gets at least one; whoever calls it gives
+   * none, and they are read (src/channels/with-credentials.ts).
    */
   readonly credentials: readonly Credentials[];
 }
 
 export type Credentials = Readonly<Record<string, string>>;
+
+/** Whether an account's credentials move real money. */
+export type AccountMode = 'test' | 'live';
+
+/** The name of the account that a merchant gets first at a channel. */
+export const FIRST_ACCOUNT = 'main';
+/** A merchant's own name of an account: the database checks the same. */
+export const ACCOUNT_NAME = /^[a-z0-9][a-z0-9_-]{0,31}$/;
+export const ACCOUNT_NAME_RULE = 'must be 1 to 32 of a-z, 0-9, _ and -, and begin with a letter or a digit';
+
+/** An account that the deployment's own settings describe: every merchant has it, written when a process starts. */
+export interface ConfiguredAccount {
+  readonly channel: string;
+  readonly credentials: Credentials;
+}
 
 /** The channel's own id of a trade, and what the adapter wants to keep with it: 4 KiB as JSON at most. */
 export interface TradeReference {
@@ -298,6 +314,11 @@ export interface ChannelDeclaration {
   /** The channel takes a callback address with each trade: ours then proves the payment, see docs/channels. */
   readonly takesCallbackAddress: boolean;
   readonly settings: readonly SettingDeclaration[];
+  /**
+   * Whether credentials move real money, of a channel whose credentials say so.
+   * @returns undefined when these do not
+   */
+  readonly modeOf?: (credentials: Credentials) => AccountMode | undefined;
 }
 
 /** A plain object, as it is spread where something stands between it and the rest. */

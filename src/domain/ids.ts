@@ -12,6 +12,7 @@ export const newUnverifiedCallbackId = (): string => `uv_${ulid()}`;
 export const newMerchantId = (): string => `mer_${ulid()}`;
 export const newApiKeyId = (): string => `key_${ulid()}`;
 export const newChannelAccountId = (): string => `acc_${ulid()}`;
+export const newChannelCredentialsId = (): string => `crd_${ulid()}`;
 
 /**
  * The `nth` refund (from 1) nodrop owes by itself for a payment, whoever records it first: another one only when the

@@ -28,6 +28,7 @@ export const REFUSALS = {
   unsupported_media_type: { status: 415, title: 'The body must be JSON, in an encoding that is known' },
   misdirected_request: { status: 421, title: 'The admin listener is for its own machine' },
   unknown_channel: { status: 422, title: 'There is no such channel' },
+  unknown_account: { status: 422, title: 'There is no such account at the channel' },
   currency_not_supported: { status: 422, title: 'The channel does not take this currency' },
   amount_not_supported: { status: 422, title: 'The channel does not take this amount' },
   channel_rejected: { status: 422, title: 'The channel refused the payment' },

@@ -1,5 +1,6 @@
 import { PrismaPg } from '@prisma/adapter-pg';
 import type { Attention } from '../domain/attention.ts';
+import type { AccountMode } from '../domain/channel.ts';
 import type { LatePayment } from '../domain/decision.ts';
 import type { DeliveryOutcome, DeliveryStatus, EventType } from '../domain/event.ts';
 import type {
@@ -30,6 +31,7 @@ const withDomainTypes = (client: PrismaClient) =>
   client.$extends({
     result: {
       merchant: { latePayment: column<LatePayment>()('latePayment') },
+      channelAccount: { mode: column<AccountMode>()('mode') },
       order: { status: column<OrderStatus>()('status') },
       payment: {
         status: column<PaymentStatus>()('status'),

@@ -1,3 +1,4 @@
+import { FIRST_ACCOUNT } from '../domain/channel.ts';
 import type { Event, Order, Payment, Refund } from './rows.ts';
 
 /**
@@ -12,6 +13,7 @@ export const paymentData = (row: Payment) => ({
   id: row.id,
   orderId: row.orderId,
   channel: row.channel,
+  account: row.account ?? FIRST_ACCOUNT,
   method: row.method,
   amount: Number(row.amount),
   currency: row.currency,

@@ -1,11 +1,12 @@
 import { isDeepStrictEqual } from 'node:util';
 import { decideAttempt } from '../domain/attempt.ts';
-import { type MethodDeclaration, type Payer, takesCurrency } from '../domain/channel.ts';
+import { type AccountMode, type MethodDeclaration, type Payer, takesCurrency } from '../domain/channel.ts';
 import { newPaymentId } from '../domain/ids.ts';
 import { amountFault } from '../domain/limits.ts';
 import type { CurrencyCode } from '../domain/money.ts';
 import { defaultSubject } from '../domain/payment.ts';
 import { Refusal } from '../domain/refusal.ts';
+import { isLive } from '../domain/states.ts';
 import { Prisma } from '../generated/prisma/client.ts';
 import { isConstraintViolation, json, type LedgerClient, type LedgerTx } from './client.ts';
 import { visibleTransaction } from './notify.ts';
@@ -24,7 +25,7 @@ import {
 import type { Order, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 import { inTurn } from './turns.ts';
-import { unknownChannel } from './views.ts';
+import { unknownAccount } from './views.ts';
 
 /** How orders and payments come into being. */
 
@@ -41,6 +42,10 @@ export interface NewOrder {
 export interface NewPayment {
   readonly channel: string;
   readonly method: string;
+  /** The account's name; absent: the merchant's default at the channel. */
+  readonly account?: string | undefined;
+  /** Accounts of another mode are none; absent: of any. */
+  readonly mode?: AccountMode;
   readonly payer: Payer | undefined;
   readonly returnUrl: string | undefined;
   readonly metadata: Readonly<Record<string, string>> | undefined;
@@ -181,10 +186,10 @@ async function fillRecovered(
 
 /**
  * What `POST /v1/payments` does to the ledger: inserts a payment `created`, or returns the live one for the same order,
- * channel and method. That one takes the `returnUrl` and the metadata that are stated now; it is not returned when it is
+ * channel and method, and account if it names one. That one takes the `returnUrl` and the metadata that are stated now; it is not returned when it is
  * ending, or when it `runsOut`. An order that is not there yet is made with its payment in one statement: nobody can have
  * locked it, and it has nothing that could be read. One that is there is locked first, and then read with its attempts.
- * @throws Refusal `unknown_channel`, `currency_not_supported`, `amount_not_supported`, `order_not_found`, `order_exists`, `order_already_paid`,
+ * @throws Refusal `unknown_channel`, `unknown_account`, `currency_not_supported`, `amount_not_supported`, `order_not_found`, `order_exists`, `order_already_paid`,
  *   `order_not_payable`, `attempt_unresolved`, `payer_differs`.
  * @throws UnaskedAttempts when a new attempt is to be made and the order has live ones that are not among
  *   `askedAttempts`. One of the same channel and method must have ended before the next call.
@@ -212,8 +217,12 @@ export async function startPayment(
     }
     return await visibleTransaction(db, merchantId, order.id, async (tx, written) => {
       await takeOrderLock(tx, merchantId, order.id);
-      const read = await readForAttempt(tx, merchantId, order.id, given.channel);
-      if (!read.hasAccount) throw await unknownChannel(tx, merchantId, given.channel);
+      const read = await readForAttempt(tx, merchantId, order.id, given);
+      // What is live is handed out also when its account has been disabled since.
+      const mayHandOut = read.attempts.some(
+        (one) => isLive(one.status) && one.channel === given.channel && one.method === given.method,
+      );
+      if (!read.hasAccount && !mayHandOut) throw await unknownAccount(tx, merchantId, given);
       const currency = 'amount' in order ? order.currency : read.order?.currency;
       if (currency === undefined) throw new Refusal('order_not_found', `There is no order ${order.id}.`);
       if (!takesCurrency({ currencies }, currency)) {
@@ -242,7 +251,7 @@ export async function startPayment(
       if ('handedOut' in decision)
         return { payment: await restate(tx, decision.handedOut, given, now), created: false };
       const made = await writeAttempt(tx, locked, decision, given, makeTokenHash, now, false);
-      if (made === null) throw new Error(`the account at ${given.channel} is gone`);
+      if (made === null) throw await unknownAccount(tx, merchantId, given);
       written.add('payment');
       return { payment: made, created: true };
     });
@@ -270,15 +279,14 @@ async function readForAttempt(
   tx: LedgerTx,
   merchantId: string,
   orderId: string,
-  channel: string,
+  given: NewPayment,
 ): Promise<{ order: Order | null; attempts: Payment[]; hasAccount: boolean }> {
   const [read] = await tx.$queryRaw<{ order: RawRow | null; attempts: RawRow[]; hasAccount: boolean }[]>`
     SELECT
       (SELECT to_jsonb(orders) FROM orders WHERE merchant_id = ${merchantId} AND id = ${orderId}) AS order,
       (SELECT COALESCE(jsonb_agg(to_jsonb(payments)), '[]') FROM payments
         WHERE merchant_id = ${merchantId} AND order_id = ${orderId}) AS attempts,
-      EXISTS (SELECT FROM channel_accounts WHERE merchant_id = ${merchantId} AND channel = ${channel})
-        AS "hasAccount"`;
+      EXISTS (${accountFor(merchantId, given)}) AS "hasAccount"`;
   const { order = null, attempts = [], hasAccount = false } = read ?? {};
   return {
     order: order && readRow(ORDERS, order),
@@ -286,6 +294,13 @@ async function readForAttempt(
     hasAccount,
   };
 }
+
+/** The account that takes new trades: the one that is named, or the merchant's default. */
+const accountFor = (merchantId: string, { channel, account, mode }: NewPayment) => Prisma.sql`
+  SELECT id, name FROM channel_accounts
+  WHERE merchant_id = ${merchantId} AND channel = ${channel} AND disabled_at IS NULL
+    AND ${account === undefined ? Prisma.sql`is_merchant_default` : Prisma.sql`name = ${account}`}
+    AND ${mode === undefined ? Prisma.sql`true` : Prisma.sql`mode = ${mode}`}`;
 
 /**
  * The live attempt as it is handed out: it takes the `returnUrl` and the metadata that are stated now, and what was not
@@ -311,8 +326,7 @@ async function restate(tx: LedgerTx, live: Payment, given: NewPayment, now: Date
 
 /**
  * Writes a new attempt with its entry in the timeline, and the order with it when that is new: one statement.
- * @returns null, with nothing written, when the order that was to be new is there, or the merchant has no account at the
- *   channel.
+ * @returns null, with nothing written, when the order that was to be new is there, or the merchant has no account for it.
  */
 async function writeAttempt(
   db: LedgerClient | LedgerTx,
@@ -344,8 +358,6 @@ async function writeAttempt(
   const notes = [
     { kind: 'transition' as const, detail: `Created for order ${order.id}.`, at: now, data: {} },
   ];
-  const account = Prisma.sql`
-    SELECT id FROM channel_accounts WHERE merchant_id = ${order.merchantId} AND channel = ${given.channel}`;
   const newOrder = columnsAndValues(ORDERS, { ...order, updatedAt: now });
   // Waits for whoever is making the same order; a failing INSERT would be an error instead of an answer.
   const payable = isNewOrder
@@ -355,10 +367,10 @@ async function writeAttempt(
   const [made] = await rowsOf<{ payment: RawRow }>(
     db,
     Prisma.sql`
-      WITH account AS (${account}), payable AS (${payable}),
+      WITH account AS (${accountFor(order.merchantId, given)}), payable AS (${payable}),
       made AS (
-        INSERT INTO payments (${payment.columns}, channel_account_id)
-        SELECT ${payment.values}, account.id FROM account, payable RETURNING *, id AS payment_id
+        INSERT INTO payments (${payment.columns}, channel_account_id, account)
+        SELECT ${payment.values}, account.id, account.name FROM account, payable RETURNING *, id AS payment_id
       ), noted AS (${notesOf(Prisma.sql`made`, notes)})
       SELECT to_jsonb(made) - 'payment_id' AS payment FROM made`,
   );

@@ -4,7 +4,7 @@ import type { LedgerClient, LedgerTx } from './client.ts';
 import { isUnfilled } from './intake.ts';
 import { visibleTransaction } from './notify.ts';
 import { lockOrder } from './order-row.ts';
-import type { Order, Payment } from './rows.ts';
+import type { ChannelAccount, Order, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
 /** Rows that the database has lost, by a restored backup or a lost commit, written again from their workflow's input. */
@@ -42,7 +42,7 @@ async function write(
   const { paymentId: id, merchantId, orderId, channel, channelAccountId, method, currency } = terms;
   const amount = BigInt(terms.amount);
   const createdAt = new Date(terms.createdAt);
-  await requireOwner(tx, terms);
+  const account = await requireOwner(tx, terms);
   await tx.order.createMany({
     data: {
       merchantId,
@@ -77,7 +77,7 @@ async function write(
   const payment = await tx.payment.create({
     data: {
       ...attempt,
-      ...{ id, channelAccountId, amount, currency, clientTokenHash, createdAt },
+      ...{ id, channelAccountId, account: account.name, amount, currency, clientTokenHash, createdAt },
       status: 'paying',
       cancelRequestedAt: now,
       recoveredAt: now,
@@ -104,15 +104,16 @@ async function isNewestOfLost(tx: LedgerTx, order: Order, createdAt: Date): Prom
   return (await tx.payment.count({ where: { merchantId, orderId, createdAt: { gt: createdAt } } })) === 0;
 }
 
-/** What the row refers to must be there: nobody could be asked, or told, without. */
+/** What the row refers to must be there: nobody could be asked, or told, without. @returns its account */
 async function requireOwner(
   tx: LedgerTx,
   { merchantId, channelAccountId, channel }: PaymentTerms,
-): Promise<void> {
+): Promise<ChannelAccount> {
   const merchant = await tx.merchant.findUnique({ where: { id: merchantId }, select: { id: true } });
   if (merchant === null) throw new NotRecoverable(`its merchant ${merchantId} is not in the database`);
   const account = await tx.channelAccount.findUnique({ where: { id: channelAccountId } });
   if (account === null || account.merchantId !== merchantId || account.channel !== channel) {
     throw new NotRecoverable(`its account ${channelAccountId} at channel ${channel} is not in the database`);
   }
+  return account;
 }

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { hashSecret } from '../client-token.ts';
 import type { LatePayment } from '../domain/decision.ts';
-import { newApiKeyId, newChannelAccountId, newMerchantId, newSigningSecretId } from '../domain/ids.ts';
+import { newApiKeyId, newMerchantId, newSigningSecretId } from '../domain/ids.ts';
 import type { OrderServiceTarget } from '../order-service/client.ts';
 import { newSecret, openSecret, sealSecret } from '../order-service/secrets.ts';
+import { ensureAccounts } from './channel-accounts.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import type { ChannelAccount, Merchant, SigningSecret } from './rows.ts';
 
@@ -16,8 +17,7 @@ export interface Caller {
 }
 
 /**
- * The merchant of this name, made when there is none, with an account at each of the given channels. The first
- * account of a channel is its default.
+ * The merchant of this name, made when there is none, with an account at each of the given channels, without credentials.
  */
 export async function ensureMerchant(
   db: LedgerClient,
@@ -26,17 +26,7 @@ export async function ensureMerchant(
 ): Promise<{ merchant: Merchant; created: boolean }> {
   const made = await db.merchant.createMany({ data: { id: newMerchantId(), name }, skipDuplicates: true });
   const merchant = await db.merchant.findUniqueOrThrow({ where: { name } });
-  for (const channel of channels) {
-    await db.$transaction(async (tx) => {
-      // Two processes that start at once must not both make the default account.
-      await tx.$queryRaw`SELECT 1 FROM pg_advisory_xact_lock(hashtext(${`nodrop-account-${channel}`}))`;
-      const isDefault = (await tx.channelAccount.count({ where: { channel, isDefault: true } })) === 0;
-      await tx.channelAccount.createMany({
-        data: { id: newChannelAccountId(), merchantId: merchant.id, channel, isDefault },
-        skipDuplicates: true,
-      });
-    });
-  }
+  await ensureAccounts(db, merchant.id, channels);
   return { merchant, created: made.count === 1 };
 }
 
@@ -207,23 +197,4 @@ export async function findCaller(db: LedgerClient, key: string): Promise<Caller 
   const row = await db.apiKey.findUnique({ where: { hash: hashSecret(key) } });
   if (row === null || row.revokedAt !== null) return null;
   return { merchantId: row.merchantId, role: row.role as Role };
-}
-
-/** The account that `/callbacks/{channel}[/{accountId}]` speaks of. */
-export async function findChannelAccount(
-  db: LedgerClient,
-  channel: string,
-  accountId: string | undefined,
-): Promise<ChannelAccount | null> {
-  return await db.channelAccount.findFirst({
-    where: accountId === undefined ? { channel, isDefault: true } : { channel, id: accountId },
-  });
-}
-
-/** The channel accounts of all merchants that were made at that time or later, the oldest first. */
-export async function listChannelAccounts(db: LedgerClient, madeSince: Date): Promise<ChannelAccount[]> {
-  return await db.channelAccount.findMany({
-    where: { createdAt: { gte: madeSince } },
-    orderBy: { createdAt: 'asc' },
-  });
 }

@@ -5,6 +5,7 @@ import type { LedgerClient } from './client.ts';
 
 type Row<Model extends keyof LedgerClient> = Prisma.Result<LedgerClient[Model], object, 'findUniqueOrThrow'>;
 
+export type ChannelAccount = Row<'channelAccount'>;
 export type Merchant = Row<'merchant'>;
 export type Order = Row<'order'>;
 export type Payment = Row<'payment'>;
@@ -12,4 +13,9 @@ export type Refund = Row<'refund'>;
 export type Event = Row<'event'>;
 export type Delivery = Row<'delivery'>;
 export type DeliveryAttempt = Row<'deliveryAttempt'>;
-export type { Callback, ChannelAccount, SigningSecret, TimelineEntry } from '../generated/prisma/client.ts';
+export type {
+  Callback,
+  ChannelCredentials,
+  SigningSecret,
+  TimelineEntry,
+} from '../generated/prisma/client.ts';

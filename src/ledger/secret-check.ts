@@ -9,11 +9,17 @@ const ASK_AGAIN_MS = 2_000;
 export class SecretCheck {
   readonly #db: LedgerClient;
   readonly #own: OwnSecret;
+  readonly #then: () => Promise<void>;
   #checked: Promise<void> | undefined;
 
-  constructor(db: LedgerClient, own: OwnSecret) {
+  /**
+   * @param then what is done once after it, before the first call returns; it may be done twice
+   * @default nothing
+   */
+  constructor(db: LedgerClient, own: OwnSecret, then: () => Promise<void> = async () => {}) {
     this.#db = db;
     this.#own = own;
+    this.#then = then;
   }
 
   /**
@@ -21,11 +27,16 @@ export class SecretCheck {
    * @throws WrongSecret, at every call. Any other error: the database cannot be asked now, and the next call asks again.
    */
   async pass(): Promise<void> {
-    this.#checked ??= requireSecret(this.#db, this.#own).catch((error) => {
+    this.#checked ??= this.#check().catch((error) => {
       if (!(error instanceof WrongSecret)) this.#checked = undefined;
       throw error;
     });
     await this.#checked;
+  }
+
+  async #check(): Promise<void> {
+    await requireSecret(this.#db, this.#own);
+    await this.#then();
   }
 
   /**

@@ -1,6 +1,7 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { type Config, ConfigError } from '../config.ts';
-import { openSecret, UnreadableSecret } from '../order-service/secrets.ts';
+import { UnreadableSecret } from '../encryption.ts';
+import { openSecret } from '../order-service/secrets.ts';
 import type { LedgerClient } from './client.ts';
 
 /**

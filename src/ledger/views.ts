@@ -1,3 +1,4 @@
+import type { AccountMode } from '../domain/channel.ts';
 import { isAutomaticRefundId } from '../domain/ids.ts';
 import { Refusal } from '../domain/refusal.ts';
 import type { OrderStatus, PaymentStatus } from '../domain/states.ts';
@@ -54,12 +55,18 @@ export const beyond = (after: Place | undefined) =>
         OR: [{ createdAt: { lt: after.createdAt } }, { createdAt: after.createdAt, id: { lt: after.id } }],
       };
 
+/** A channel at which the merchant has a default account that takes payments. */
+export interface OfferedChannel {
+  readonly channel: string;
+  readonly mode: AccountMode;
+}
+
 /** An order with everything that is shown with it. */
 interface WholeOrder {
   readonly order: Order;
   readonly payments: readonly PaymentWithRefund[];
-  /** The channels of the merchant, in order. */
-  readonly channels: readonly string[];
+  /** The channels at which the merchant has a default account, in order. */
+  readonly channels: readonly OfferedChannel[];
 }
 
 /**
@@ -67,7 +74,12 @@ interface WholeOrder {
  * its own can be newer, and would say that the order is paid beside a payment that is not.
  */
 async function readOrders(db: LedgerClient, which: Prisma.Sql): Promise<WholeOrder[]> {
-  const rows = await rowsOf<{ order: RawRow; payments: RawRow[]; refunds: RawRow[]; channels: string[] }>(
+  const rows = await rowsOf<{
+    order: RawRow;
+    payments: RawRow[];
+    refunds: RawRow[];
+    channels: OfferedChannel[];
+  }>(
     db,
     Prisma.sql`
       SELECT to_jsonb(o) AS "order",
@@ -81,8 +93,9 @@ async function readOrders(db: LedgerClient, which: Prisma.Sql): Promise<WholeOrd
           WHERE p.merchant_id = o.merchant_id AND p.order_id = o.id AND p.order_update = 'conflict'
         ) AS refunds,
         (
-          SELECT COALESCE(jsonb_agg(a.channel ORDER BY a.channel), '[]') FROM channel_accounts AS a
-          WHERE a.merchant_id = o.merchant_id
+          SELECT COALESCE(jsonb_agg(jsonb_build_object('channel', a.channel, 'mode', a.mode) ORDER BY a.channel), '[]')
+          FROM channel_accounts AS a
+          WHERE a.merchant_id = o.merchant_id AND a.is_merchant_default AND a.disabled_at IS NULL
         ) AS channels
       FROM orders AS o ${which}`,
   );
@@ -168,8 +181,8 @@ export async function getPayment(db: LedgerClient, paymentId: string): Promise<P
 /** A payment with what decides on what its payer can do instead. */
 export type PaymentOfPayer = PaymentWithRefund & {
   readonly order: OrderWithPayments;
-  /** The channels of the merchant, in order. */
-  readonly channels: readonly string[];
+  /** The channels at which the merchant has a default account, in order. */
+  readonly channels: readonly OfferedChannel[];
 };
 
 /** @returns one for each id, in their order; null where there is no such payment. */
@@ -255,30 +268,69 @@ export async function listTimeline(
   });
 }
 
-/** The refusal of a channel that the merchant cannot be paid through. It names those that it can. */
-export async function unknownChannel(
+/** Of a payment that is asked for: at which account, in words of its request. */
+export interface WantedAccount {
+  readonly channel: string;
+  /** Absent: the merchant's default. */
+  readonly account?: string | undefined;
+  /** Absent: of any. */
+  readonly mode?: AccountMode;
+}
+
+const usable = ({ mode }: WantedAccount) => ({ disabledAt: null, ...(mode === undefined ? {} : { mode }) });
+
+/**
+ * The refusal of an account that takes no payments of the merchant: `unknown_channel` when it has none at the channel that
+ * does, else `unknown_account`. It names those that do.
+ * @param isChannelKnown false when there is no such channel here, whatever accounts there are
+ */
+export async function unknownAccount(
   db: LedgerClient | LedgerTx,
   merchantId: string,
-  channel: string,
+  wanted: WantedAccount,
+  isChannelKnown = true,
 ): Promise<Refusal> {
   const accounts = await db.channelAccount.findMany({
-    where: { merchantId, channel: { not: channel } },
-    select: { channel: true },
-    orderBy: { channel: 'asc' },
+    where: { merchantId, ...usable(wanted) },
+    select: { channel: true, name: true },
+    orderBy: [{ channel: 'asc' }, { name: 'asc' }],
   });
+  const { channel, account } = wanted;
+  const here = accounts.filter((one) => one.channel === channel).map(({ name }) => name);
+  if (isChannelKnown && here.length > 0) {
+    const message = `must be one of ${here.join(', ')}`;
+    const detail =
+      account === undefined
+        ? `The default account at ${channel} takes no payments`
+        : `There is no account ${account} at ${channel} that takes payments`;
+    return new Refusal('unknown_account', `${detail}: account ${message}.`, {
+      errors: [{ path: 'account', message }],
+    });
+  }
+  return unknownChannel(channel, accounts);
+}
+
+/**
+ * The refusal of a channel that the merchant cannot be paid through.
+ * @param accounts that take payments of the merchant
+ */
+function unknownChannel(channel: string, accounts: readonly { readonly channel: string }[]): Refusal {
+  const others = [...new Set(accounts.map((one) => one.channel))].filter((other) => other !== channel);
   const detail = `There is no channel ${channel} for this merchant`;
-  if (accounts.length === 0) return new Refusal('unknown_channel', `${detail}, and no other.`);
-  const message = `must be one of ${accounts.map((account) => account.channel).join(', ')}`;
+  if (others.length === 0) return new Refusal('unknown_channel', `${detail}, and no other.`);
+  const message = `must be one of ${others.join(', ')}`;
   return new Refusal('unknown_channel', `${detail}: channel ${message}.`, {
     errors: [{ path: 'channel', message }],
   });
 }
 
-/** True when the merchant can be paid through the channel. */
-export async function hasAccount(db: LedgerClient, merchantId: string, channel: string): Promise<boolean> {
-  const account = await db.channelAccount.findUnique({
-    where: { merchantId_channel: { merchantId, channel } },
-    select: { id: true },
-  });
-  return account !== null;
+/** True when the merchant can be paid so. */
+export async function hasAccount(
+  db: LedgerClient,
+  merchantId: string,
+  wanted: WantedAccount,
+): Promise<boolean> {
+  const { channel, account } = wanted;
+  const which = account === undefined ? { isMerchantDefault: true } : { name: account };
+  return (await db.channelAccount.count({ where: { merchantId, channel, ...which, ...usable(wanted) } })) > 0;
 }

@@ -1,7 +1,8 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createChannels } from '../channels/registry.ts';
+import { configuredAccounts } from '../channels/configured.ts';
 import type { Config } from '../config.ts';
+import { storeConfigured } from '../ledger/channel-accounts.ts';
 import { createLedgerClient, type LedgerClient } from '../ledger/client.ts';
 import { Connection } from '../ledger/connection.ts';
 import {
@@ -35,8 +36,14 @@ export async function prepareShop(config: Config): Promise<Readonly<Record<strin
   const db = createLedgerClient(config.databaseUrl);
   try {
     await requireSecret(db, config);
-    const { merchant } = await ensureMerchant(db, SHOP_MERCHANT, [...createChannels(config).keys()]);
+    const configured = configuredAccounts(config);
     const now = new Date();
+    const { merchant } = await ensureMerchant(
+      db,
+      SHOP_MERCHANT,
+      configured.map(({ channel }) => channel),
+    );
+    await storeConfigured(db, configured, config.secret, now);
     const url = shopUrl(config);
     const settings = {
       orderServiceUrl: `${url}/nodrop/events`,

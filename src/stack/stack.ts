@@ -1,6 +1,7 @@
-import { createChannels } from '../channels/registry.ts';
+import { configuredAccounts } from '../channels/configured.ts';
 import type { Config } from '../config.ts';
 import { DEVELOPMENT_MERCHANT } from '../domain/names.ts';
+import { storeConfigured } from '../ledger/channel-accounts.ts';
 import { createLedgerClient } from '../ledger/client.ts';
 import { ensureMerchant } from '../ledger/merchants.ts';
 import { requireSecret, WrongSecret } from '../ledger/secret-fingerprint.ts';
@@ -45,14 +46,20 @@ function refuse(error: WrongSecret): never {
 
 /**
  * Compares NODROP_SECRET with the database's. The embedded database gets the merchant that the development key speaks
- * for, unless the secrets differ: nothing is written then.
+ * for, and the simulator's accounts get their credentials, unless the secrets differ: nothing is written then.
  */
 async function setUp(config: Config, onWrongSecret: (error: WrongSecret) => void): Promise<void> {
   const db = createLedgerClient(config.databaseUrl);
   try {
     await requireSecret(db, config);
+    const configured = configuredAccounts(config);
     if (config.embeddedDatabase)
-      await ensureMerchant(db, DEVELOPMENT_MERCHANT, [...createChannels(config).keys()]);
+      await ensureMerchant(
+        db,
+        DEVELOPMENT_MERCHANT,
+        configured.map(({ channel }) => channel),
+      );
+    await storeConfigured(db, configured, config.secret, new Date());
   } catch (error) {
     if (!(error instanceof WrongSecret)) throw error;
     onWrongSecret(error);

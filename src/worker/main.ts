@@ -1,9 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, type Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
+import { configuredAccounts } from '../channels/configured.ts';
 import { createChannels, querySchedules } from '../channels/registry.ts';
 import { type Config, ConfigError, loadConfig } from '../config.ts';
+import { storeConfigured } from '../ledger/channel-accounts.ts';
 import { createLedgerClient } from '../ledger/client.ts';
+import { CredentialsCache } from '../ledger/credentials-cache.ts';
 import { warnOfLostCommits } from '../ledger/durability.ts';
 import { notificationsSent } from '../ledger/notify.ts';
 import { SecretCheck } from '../ledger/secret-check.ts';
@@ -34,7 +37,8 @@ async function main(config: Config, log: Logger): Promise<void> {
   process.on('SIGINT', stop);
 
   const db = createLedgerClient(config.databaseUrl, 'nodrop-worker');
-  await new SecretCheck(db, config).passInTime(starting.signal, (error) =>
+  const storeAccounts = () => storeConfigured(db, configuredAccounts(config), config.secret, new Date());
+  await new SecretCheck(db, config, storeAccounts).passInTime(starting.signal, (error) =>
     log.warn(
       `NODROP_SECRET cannot be compared with the database yet (${(error as Error).message}); trying again`,
     ),
@@ -46,12 +50,12 @@ async function main(config: Config, log: Logger): Promise<void> {
     connection: clientConnection,
     namespace: config.temporal.namespace,
   });
-  const channels = createChannels(config);
+  const channels = createChannels(config, new CredentialsCache(db, config.secret));
   const workers = await createWorkers({
     connection,
     namespace: config.temporal.namespace,
     client,
-    workflows: new PaymentWorkflows(client, querySchedules(config, channels)),
+    workflows: new PaymentWorkflows(client, querySchedules(config)),
     refundWorkflows: new RefundWorkflows(client),
     deliveryWorkflows: new DeliveryWorkflows(client),
     orderServices: new OrderServiceClient(config.orderServices),

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
 import type { ChannelAdapter } from '../../src/domain/channel.ts';
+import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 import { runActivities, useLedger } from './support.ts';
 
 /** Creating a trade while the database is slow: no request goes to the channel once the payment has expired. */

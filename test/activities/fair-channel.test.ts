@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
 import { TurnedAway, unknownOutcome } from '../../src/activities/failures.ts';
 import { CHANNEL_CALLS_AT_ONCE, CHANNEL_PLACES, fairChannel } from '../../src/activities/fair-channel.ts';
-import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
 import { ChannelError } from '../../src/domain/channel.ts';
 import { tradeNamed } from '../simulator/support.ts';
+import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 
 // How a channel's places are shared out among merchants, while calls hang for as long as the test wants.
 

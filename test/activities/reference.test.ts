@@ -1,7 +1,8 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { createSimulatorAdapter, declarationOf } from '../../src/channels/simulator/adapter.ts';
+import { declarationOf } from '../../src/channels/simulator/adapter.ts';
 import { ChannelError } from '../../src/domain/channel.ts';
 import { ReferenceChannel } from '../support/reference-channel.ts';
+import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 import { runActivities, useLedger } from './support.ts';
 
 /**

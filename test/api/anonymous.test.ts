@@ -10,7 +10,16 @@ import { CallbackError, type ChannelAdapter } from '../../src/domain/channel.ts'
 import type { Refusal } from '../../src/domain/refusal.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import type { TestApi } from './support.ts';
-import { type Call, newKey, newOrderId, pay, setUp, simulatorCallback, startTestApi } from './support.ts';
+import {
+  type Call,
+  newKey,
+  newOrderId,
+  pay,
+  SECRET,
+  setUp,
+  simulatorCallback,
+  startTestApi,
+} from './support.ts';
 
 // Strangers cost no statement beyond their bound, and keep nobody who has a key, a token or a signature from anything.
 
@@ -30,9 +39,7 @@ const statements = (since: number) =>
     .filter((text) => !/pg_notify|unverified_callback/.test(text) && !isOfAll(text));
 /** Statements since `since` that read accounts. */
 const accountReads = (since: number) =>
-  queries.mock.calls
-    .slice(since)
-    .filter((call) => /SELECT .* FROM "public"\."channel_accounts"/.test(textOf(call)));
+  queries.mock.calls.slice(since).filter((call) => /FROM channel_accounts AS account/.test(textOf(call)));
 /** The statement that asks for all keys and tokens that wait. */
 const isOfAll = (text: string) => /AS named \(payment_id, hash\)/.test(text);
 /** @returns how many such statements one process has sent, which may be one a second */
@@ -229,7 +236,7 @@ describe('an address beyond its bound', () => {
   });
 
   test('costs a query of accounts in 2 s, which reads only those that are new', async () => {
-    const accounts = new ChannelAccounts(api.db, new Misses(now, async () => new Set()), now);
+    const accounts = new ChannelAccounts(api.db, SECRET, new Misses(now, async () => new Set()), now);
     const find = (id: string) =>
       accounts.find({ channel: 'simulator', id }, '192.0.2.1').catch(({ code }: Refusal) => code);
     const since = queries.mock.calls.length;
@@ -278,7 +285,7 @@ describe('an address beyond its bound', () => {
 
 test('an account is read once a minute for all of its callbacks', async () => {
   const { accountId } = await paymentOfNewAccount();
-  const accounts = new ChannelAccounts(api.db, new Misses(now, async () => new Set()), now);
+  const accounts = new ChannelAccounts(api.db, SECRET, new Misses(now, async () => new Set()), now);
   const name = { channel: 'simulator', id: accountId };
   const readsAfter = async (ms: number) => {
     clock += ms;
@@ -506,7 +513,7 @@ describe('an account that has changed since it was read', () => {
     try {
       await api.db.channelAccount.updateMany({
         where: { channel: 'simulator2' },
-        data: { isDefault: false },
+        data: { ownsChannelAddress: false },
       });
       const { merchant } = await ensureMerchant(api.db, `m-${randomUUID()}`, ['simulator2']);
       const old = await api.db.channelAccount.findFirstOrThrow({ where: { merchantId: merchant.id } });

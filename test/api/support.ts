@@ -10,7 +10,6 @@ import { listen, stopListening } from '../../src/api/http/listen.ts';
 import { createMetrics } from '../../src/api/metrics.ts';
 import { UnverifiedCallbacks } from '../../src/api/unverified-callbacks.ts';
 import { checked } from '../../src/channels/checked.ts';
-import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
 import { sign, signer } from '../../src/channels/simulator/protocol.ts';
 import type { ChannelAdapter, MethodDeclaration, PaidAnswer } from '../../src/domain/channel.ts';
 import type { DeliverySnapshot } from '../../src/domain/delivery.ts';
@@ -20,6 +19,7 @@ import { createApiKey, ensureMerchant, type Role } from '../../src/ledger/mercha
 import { recordAnswer, recordCreated, settlePayment } from '../../src/ledger/payments.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { TemporalUnavailable } from '../../src/temporal/payment-workflows.ts';
+import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 import { freshDatabase } from '../support/stack.ts';
 
 /** The API over real HTTP and a real database; only the workflows' side is a stand-in. */
@@ -254,6 +254,10 @@ export async function startTestApi(databaseUrl: string, overrides: Partial<ApiDe
     deliveryWorkflows,
     isTemporalReachable: async () => !workflows.down,
     channels: testChannels(),
+    configured: ['simulator', 'simulator2'].map((channel) => ({
+      channel,
+      credentials: { secret: CHANNEL_SECRET },
+    })),
     changes,
     log,
     metrics: createMetrics(),

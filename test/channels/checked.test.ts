@@ -151,10 +151,7 @@ describe('what cannot is no answer to a query, and a malformed callback', () => 
 
 test('every channel on offer is checked', async () => {
   const { url } = await start();
-  const simulator = { url, secrets: SECRETS };
-  const channels = createChannels({ mode: 'test', simulator } as unknown as Parameters<
-    typeof createChannels
-  >[0]);
+  const channels = createChannels({ mode: 'test', simulator: { url } }, { of: async () => [] });
   const data = { outTradeNo: 'p1', state: 'SUCCESS', amount: 1, currency: 'CNY', transactionId: 't' };
   const body = JSON.stringify({ type: 't', data: { ...data, paidAt: '9999-12-31T23:59:59-23:59' } });
   const now = Math.floor(Date.now() / 1000);
@@ -164,7 +161,8 @@ test('every channel on offer is checked', async () => {
       'webhook-timestamp': String(now),
       'webhook-signature': signature(SECRETS[name], 'n', now, body),
     };
-    const taken = channels.get(name)?.verifyCallback(ACCOUNT, { headers, rawBody: Buffer.from(body) });
+    const account = { ...ACCOUNT, credentials: [{ secret: SECRETS[name] }] };
+    const taken = channels.get(name)?.verifyCallback(account, { headers, rawBody: Buffer.from(body) });
     await expect(taken).rejects.toMatchObject({ kind: 'malformed' });
   }
 });

@@ -12,7 +12,7 @@ const PAID: PaidAnswer = {
 const ORDER = { id: 'order', status: 'unpaid', expiresAt: null } as const;
 const attempt = (id: string, change: Partial<Attempt> = {}): Attempt => ({
   ...{ id, channel: 'simulator', method: 'wallet', status: 'paying', orderUpdate: null, channelState: null },
-  ...{ channelAnswer: null, payer: null, cancelRequestedAt: null },
+  ...{ channelAnswer: null, payer: null, cancelRequestedAt: null, account: null },
   ...{ createdAt: NOW, expiresAt: inSeconds(600) },
   ...change,
 });

@@ -33,6 +33,7 @@ test('the same way to pay waits until the channel closes the attempt; another wa
     id: 'pay_1',
     channel: 'simulator',
     method: 'wallet',
+    account: null,
     status: 'paying',
     orderUpdate: null,
     channelState: 'unpaid',

@@ -307,10 +307,12 @@ describe('attempts', () => {
     await payment();
   });
 
-  test('one default account a channel', async () => {
+  test('one account a channel that has its address', async () => {
     const other = await ensureMerchant(db, 'other', ['simulator']);
     const account = await db.channelAccount.findFirstOrThrow({ where: { merchantId: other.merchant.id } });
-    expect(account.isDefault).toBe(false);
-    await refused(db.channelAccount.update({ where: { id: account.id }, data: { isDefault: true } }));
+    expect(account.ownsChannelAddress).toBe(false);
+    await refused(
+      db.channelAccount.update({ where: { id: account.id }, data: { ownsChannelAddress: true } }),
+    );
   });
 });

@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
 import { NO_FAULTS } from '../../src/simulator/faults.ts';
+import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 import { freePort } from '../support/stack.ts';
 import { ACCOUNT, client, newTrade, receiver, SECRETS, start, tempFolder } from './support.ts';
 

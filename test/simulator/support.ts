@@ -6,10 +6,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { onTestFinished } from 'vitest';
-import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
 import type { ChannelAccount, KnownRefund, NewTrade, Trade } from '../../src/domain/channel.ts';
 import { startSimulator } from '../../src/simulator/app.ts';
 import { eventually } from '../support/progress.ts';
+import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 
 /** Real simulators, callers and receivers on loopback; everything is gone when the test has finished. */
 

@@ -9,7 +9,6 @@ import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { DefaultLogger, type LogEntry, Runtime, type Worker } from '@temporalio/worker';
 import { pino } from 'pino';
 import { expect } from 'vitest';
-import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
 import { hashSecret } from '../../src/client-token.ts';
 import type { CallbackRefund, ChannelAdapter, PaidAnswer, RefundAnswer } from '../../src/domain/channel.ts';
 import { automaticRefundId } from '../../src/domain/ids.ts';
@@ -40,6 +39,7 @@ import {
 import { client as simulatorClient } from '../simulator/support.ts';
 import { ofTrade } from '../support/callback.ts';
 import { NET_MS, unlessOutOfTime } from '../support/progress.ts';
+import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 import { eventually, freshDatabase, timeSkippingEnvironment, watchLedger } from '../support/stack.ts';
 
 /**

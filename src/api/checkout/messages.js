@@ -1,27 +1,8 @@
 /** What the page says. Each language has every text. */
 
-/** @type {Readonly<Record<string, string>>} */
-const CHANNELS_EN = {
-  simulator: 'Simulated wallet',
-  simulator2: 'Second simulated wallet',
-  alipay: 'Alipay',
-  wechatpay: 'WeChat Pay',
-  stripe: 'Card',
-};
-
-/** @type {Readonly<Record<string, string>>} */
-const CHANNELS_ZH = {
-  simulator: '模拟钱包',
-  simulator2: '模拟钱包（二）',
-  alipay: '支付宝',
-  wechatpay: '微信支付',
-  stripe: '银行卡',
-};
-
 const en = {
   documentTitle: 'Payment',
   otherLanguage: '中文',
-  channel: (/** @type {string} */ name) => CHANNELS_EN[name] ?? name,
   payment: 'Payment number',
   timeLeft: 'Time left to pay',
   minutesLeft: (/** @type {number} */ minutes) =>
@@ -108,7 +89,6 @@ const en = {
 const zh = {
   documentTitle: '付款',
   otherLanguage: 'English',
-  channel: (name) => CHANNELS_ZH[name] ?? name,
   payment: '支付单号',
   timeLeft: '剩余支付时间',
   minutesLeft: (minutes) => `剩余支付时间 ${minutes} 分钟。`,
@@ -185,12 +165,13 @@ export const MESSAGES = { en, zh };
  * @param {import('./screen.js').Screen} screen
  * @param {import('./nodrop.js').PaymentForPayer} payment
  * @param {(amount: number) => string} amountOf minor units of the payment's currency, as people read them
+ * @param {string} channelTitle of the payment's channel
  * @returns {readonly string[]} its title and its detail
  */
-export function wordingOf(text, screen, payment, amountOf) {
+export function wordingOf(text, screen, payment, amountOf, channelTitle) {
   const { screens } = text;
-  const { channel, refundedAmount, refundStatus, refundReason } = payment;
-  if (screen === 'pay') return [screens.pay[0] ?? '', text.payWith(text.channel(channel))];
+  const { refundedAmount, refundStatus, refundReason } = payment;
+  if (screen === 'pay') return [screens.pay[0] ?? '', text.payWith(channelTitle)];
   if (screen === 'paid' && refundedAmount > 0)
     return [screens.partlyReturned[0] ?? '', text.partlyReturned(amountOf(refundedAmount))];
   if (screen === 'returning' && refundStatus === 'failed') return screens.returningLater;

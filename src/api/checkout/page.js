@@ -5,6 +5,7 @@ import { QR_OPTIONS, qrPath } from './qr.js';
 import { NEVER_SCHEMES } from './schemes.js';
 import { COUNTED, ENDS, leadsBack, payUrlOf, qrTextOf, screenOf, showsWayBack } from './screen.js';
 import { recall, remember } from './session.js';
+import { TITLES } from './titles.js';
 import { encode } from './uqr.js';
 
 // The cashier page. It shows what the service says and texts of its own, as text alone: nothing is ever read as HTML.
@@ -257,6 +258,7 @@ function texts() {
   return {
     text,
     locale,
+    titleOf: (/** @type {string} */ channel) => TITLES[channel]?.[language] ?? channel,
     amountOf: (/** @type {number} */ amount) => formatAmount(amount, payment?.currency ?? ''),
   };
 }
@@ -272,12 +274,14 @@ function screen() {
 
 /** @param {Screen} of @returns {readonly string[]} its title and its detail */
 function wording(of) {
-  const { text, amountOf } = texts();
+  const { text, amountOf, titleOf } = texts();
   const { screens } = text;
   if (of === 'preparing' && isSwitching) return screens.switching;
   // A copy of the address: the token is not in it.
   if (of === 'gone' && !session.hasEnded) return screens.private;
-  return payment === undefined ? screens[of] : wordingOf(text, of, payment, amountOf);
+  return payment === undefined
+    ? screens[of]
+    : wordingOf(text, of, payment, amountOf, titleOf(payment.channel));
 }
 
 /** Makes the page say what is known now. Changes only what differs, so that screen readers repeat nothing. */
@@ -390,7 +394,7 @@ function waysOf(current) {
 
 /** @param {Screen} current @param {ReturnType<typeof waysOf>} ways */
 function drawOthers(current, ways) {
-  const { text } = texts();
+  const { text, titleOf } = texts();
   const others = element('others');
   others.hidden = ways.length === 0;
   write(element('others-title'), COUNTED.has(current) ? text.others : text.tryAgain);
@@ -413,7 +417,7 @@ function drawOthers(current, ways) {
     if (!(button instanceof HTMLButtonElement)) return;
     // Methods are told apart only where a channel has several.
     const isAlone = ways.filter((other) => other.channel === channel).length === 1;
-    write(button, isAlone ? text.channel(channel) : `${text.channel(channel)} (${method})`);
+    write(button, isAlone ? titleOf(channel) : `${titleOf(channel)} (${method})`);
   });
 }
 

@@ -23,6 +23,9 @@ import {
 
 export type Language = 'en' | 'zh';
 
+/** The channels as payers know them, by name. */
+export type ChannelTitles = Readonly<Record<string, Readonly<Record<Language, string>>>>;
+
 /** What a token opens. */
 export interface Opened {
   /** As its payer sees it; nothing in it carries the token. */
@@ -41,7 +44,7 @@ export const CHECKOUT_POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /** The modules that `page.js` loads, by their names beside it: asked for at once, and not one after the other. */
-const MODULES = 'currencies messages money nodrop qr schemes screen session uqr'
+const MODULES = 'currencies messages money nodrop qr schemes screen session titles uqr'
   .split(' ')
   .map((name) => `${name}.js`);
 
@@ -53,8 +56,13 @@ const ACTING: ReadonlySet<Screen> = new Set(['pay', 'slow', 'elsewhere', 'lapsed
 /**
  * @param opened what the token opens; `unknown` while the database cannot be asked. Without a token only the script
  *   may know one: the page is then the same for every id.
+ * @param titles of the channels, by name
  */
-export function checkoutPage(language: Language, opened: Opened | 'unknown' | 'no token'): string {
+export function checkoutPage(
+  language: Language,
+  opened: Opened | 'unknown' | 'no token',
+  titles: ChannelTitles,
+): string {
   const text = MESSAGES[language];
   if (opened === 'no token') {
     const [title = '', detail = ''] = text.screens.private;
@@ -67,7 +75,7 @@ export function checkoutPage(language: Language, opened: Opened | 'unknown' | 'n
       noscript: `<p>${text.noscript}</p>${lookAgain(language)}`,
     });
   }
-  return checkout(language, shown(language, opened));
+  return checkout(language, shown(language, opened, titles));
 }
 
 /** What the page is filled with. Texts are HTML already. */
@@ -95,11 +103,21 @@ function loading(language: Language): Omit<Filling, 'noscript'> {
   return { screen: 'loading', interval: 'waiting', title, detail };
 }
 
-function shown(language: Language, { payment, subject, now, mayHavePaid }: Opened): Filling {
+function shown(
+  language: Language,
+  { payment, subject, now, mayHavePaid }: Opened,
+  titles: ChannelTitles,
+): Filling {
   const text = MESSAGES[language];
   const amountOf = (amount: number) => sayAmount(amount, payment.currency);
   const screen = screenOf(payment, { now: now.getTime(), mayHavePaid });
-  const [title = '', detail = ''] = wordingOf(text, screen, payment, amountOf);
+  const [title = '', detail = ''] = wordingOf(
+    text,
+    screen,
+    payment,
+    amountOf,
+    titles[payment.channel]?.[language] ?? payment.channel,
+  );
   const amount = amountOf(payment.amount);
   const linkTo = (url: string, words: string, attributes = '') =>
     `<a${attributes} href="${escapeHtml(url)}">${words}</a>`;

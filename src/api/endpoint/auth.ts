@@ -3,6 +3,7 @@ import type { Request } from 'express';
 import { CLIENT_TOKEN_GRACE_MS, hashSecret } from '../../client-token.ts';
 import { DEVELOPMENT_MERCHANT } from '../../domain/names.ts';
 import { Refusal } from '../../domain/refusal.ts';
+import { storeConfigured } from '../../ledger/channel-accounts.ts';
 import { type Caller, ensureMerchant, findCaller } from '../../ledger/merchants.ts';
 import type { Payment } from '../../ledger/rows.ts';
 import { findSecrets, type NamedToken } from '../../ledger/secrets.ts';
@@ -114,14 +115,24 @@ export function isDevelopmentKeyAccepted(
 /** The caller behind the development key; the merchant is made at its first use that the database survives. */
 export function createDevelopmentCaller({
   db,
-  channels,
-}: Pick<Api, 'db' | 'channels'>): () => Promise<Caller> {
+  configured,
+  config,
+  now,
+}: Pick<Api, 'db' | 'configured' | 'now'> & {
+  readonly config: Pick<Api['config'], 'secret'>;
+}): () => Promise<Caller> {
   let known: Promise<Caller> | undefined;
+  const make = async (): Promise<Caller> => {
+    const { merchant } = await ensureMerchant(
+      db,
+      DEVELOPMENT_MERCHANT,
+      configured.map(({ channel }) => channel),
+    );
+    await storeConfigured(db, configured, config.secret, now());
+    return { merchantId: merchant.id, role: 'operator' };
+  };
   return async () => {
-    known ??= ensureMerchant(db, DEVELOPMENT_MERCHANT, [...channels.keys()]).then(({ merchant }) => ({
-      merchantId: merchant.id,
-      role: 'operator',
-    }));
+    known ??= make();
     try {
       return await known;
     } catch (error) {

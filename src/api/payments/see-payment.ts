@@ -54,5 +54,5 @@ const isFinalRow = ({ status, orderUpdate }: PaymentWithRefund) => isFinal(statu
 export function viewOfPayer(api: Api, row: PaymentOfPayer, token: string): PayerPaymentView {
   const now = api.now();
   const url = checkoutUrl(api.config.api, row.id, token);
-  return payerPaymentView(row, now, url, switchOptions(row, api.channels, now));
+  return payerPaymentView(row, now, url, switchOptions(row, api.channels, api.config.mode, now));
 }

@@ -12,7 +12,7 @@ import {
   getPayment,
   hasAccount,
   type PaymentWithRefund,
-  unknownChannel,
+  unknownAccount,
 } from '../../ledger/views.ts';
 import { TemporalUnavailable } from '../../temporal/payment-workflows.ts';
 import { paymentKey } from '../changes.ts';
@@ -23,7 +23,7 @@ import { ATTEMPTS_OF_PAYERS } from './switch-options.ts';
 import { isPayable } from './views.ts';
 
 /** An attempt as it is asked for. */
-export interface Attempt extends Omit<NewPayment, 'method' | 'askedAttempts' | 'attemptsAtMost'> {
+export interface Attempt extends Omit<NewPayment, 'method' | 'mode' | 'askedAttempts' | 'attemptsAtMost'> {
   /** @default the channel's first */
   readonly method: string | undefined;
   /** `expiresInMs` is the request's own; a default is cut to what the channel takes. */
@@ -49,7 +49,7 @@ export function createStartAttempt(api: Api) {
 
   /**
    * Refuses what needs no lock to be refused; the rest is decided with the attempt, under the order's lock.
-   * @throws Refusal `unknown_channel`, `invalid_request` naming the field, `attempt_unresolved`
+   * @throws Refusal `unknown_channel`, `unknown_account`, `invalid_request` naming the field, `attempt_unresolved`
    */
   async function chooseMethod(
     merchantId: string,
@@ -61,13 +61,14 @@ export function createStartAttempt(api: Api) {
     readonly expiresInMs: number;
   }> {
     const adapter = channels.get(attempt.channel);
-    const unknown = () => unknownChannel(db, merchantId, attempt.channel);
+    const wanted = { ...attempt, mode: config.mode };
+    const unknown = () => unknownAccount(db, merchantId, wanted, adapter !== undefined);
     if (adapter === undefined) throw await unknown();
     const { methods } = adapter.declaration;
     const declared =
       attempt.method === undefined ? methods[0] : methodOf(adapter.declaration, attempt.method);
     const { byPayer = false } = attempt;
-    if ((declared === undefined || byPayer) && !(await hasAccount(db, merchantId, attempt.channel)))
+    if ((declared === undefined || byPayer) && !(await hasAccount(db, merchantId, wanted)))
       throw await unknown();
     if (declared === undefined) {
       const message = `must be one of ${methods.map(({ name }) => name).join(', ')}`;
@@ -100,7 +101,12 @@ export function createStartAttempt(api: Api) {
         db,
         merchantId,
         order,
-        { ...given, askedAttempts, ...(byPayer ? { attemptsAtMost: ATTEMPTS_OF_PAYERS } : {}) },
+        {
+          ...given,
+          mode: config.mode,
+          askedAttempts,
+          ...(byPayer ? { attemptsAtMost: ATTEMPTS_OF_PAYERS } : {}),
+        },
         (id) => hashSecret(clientToken(config.secret, id)),
         now(),
       ),
@@ -253,6 +259,7 @@ export const ATTEMPT_REFUSALS = [
   'attempt_unresolved',
   'payer_differs',
   'unknown_channel',
+  'unknown_account',
   'currency_not_supported',
   'amount_not_supported',
   'channel_rejected',

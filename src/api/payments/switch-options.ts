@@ -1,4 +1,4 @@
-import type { ChannelAdapter, Payer } from '../../domain/channel.ts';
+import type { AccountMode, ChannelAdapter, Payer } from '../../domain/channel.ts';
 import { canPay } from '../../domain/limits.ts';
 import { isLive } from '../../domain/states.ts';
 import type { PaymentOfPayer } from '../../ledger/views.ts';
@@ -12,12 +12,14 @@ export const ATTEMPTS_OF_PAYERS = 20;
 export function switchOptions(
   payment: PaymentOfPayer,
   channels: ReadonlyMap<string, ChannelAdapter>,
+  mode: AccountMode,
   now: Date,
 ): PayerPaymentView['switchTo'] {
   if (orderStateOf(payment, now) !== 'open' || payment.order.payments.length >= ATTEMPTS_OF_PAYERS) return [];
   const money = { currency: payment.currency, amount: Number(payment.amount) };
   return payment.channels
-    .flatMap((channel) => channels.get(channel) ?? [])
+    .filter((offered) => offered.mode === mode)
+    .flatMap(({ channel }) => channels.get(channel) ?? [])
     .flatMap(({ declaration: { name, methods } }) =>
       methods
         .filter((method) => canPay(method, money, payment.payer as Payer | null))

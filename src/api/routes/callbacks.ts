@@ -7,9 +7,10 @@ import {
   storeCallback,
   type TradeCallback,
 } from '../../ledger/callbacks.ts';
+import type { OpenedAccount } from '../../ledger/channel-accounts.ts';
 import { isConstraintViolation, isRowGone } from '../../ledger/client.ts';
 import { takeQueryDue } from '../../ledger/hints.ts';
-import type { ChannelAccount, Payment } from '../../ledger/rows.ts';
+import type { Payment } from '../../ledger/rows.ts';
 import { deliverStored } from '../../temporal/deliver-callback.ts';
 import { type AccountName, ChannelAccounts } from '../channel-accounts.ts';
 import { SIGNAL_WITHIN_MS } from '../deadlines.ts';
@@ -32,7 +33,7 @@ interface Receiver {
 
 /** A callback and the account that it is verified for. */
 interface Verified {
-  readonly account: ChannelAccount;
+  readonly account: OpenedAccount;
   readonly callback: TradeCallback;
 }
 
@@ -55,8 +56,8 @@ const LOOKED_AT_MOST = 10_000;
  * that is overloaded with checks in vain refuses a callback without having checked it.
  */
 export function callbackRoutes(api: Api): Endpoint[] {
-  const { db, workflows, channels, metrics, misses, unverified, now } = api;
-  const accounts = new ChannelAccounts(db, misses, now);
+  const { config, db, workflows, channels, metrics, misses, unverified, now } = api;
+  const accounts = new ChannelAccounts(db, config.secret, misses, now);
   const unverifiedCounts = new Counts({ atMost: UNVERIFIED_A_MINUTE, windowMs: 60_000 }, now);
   const accountReads = new Counts({ atMost: READ_A_MINUTE, windowMs: 60_000 }, now);
   const checks = new UnverifiedChecks(now);
@@ -68,7 +69,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
    * @param find reads the payment that it names, if there is one
    */
   async function makeQueryDue(
-    account: ChannelAccount,
+    account: OpenedAccount,
     named: string | undefined,
     find: (id: string) => Promise<Payment | null>,
     reason: string,
@@ -133,9 +134,9 @@ export function callbackRoutes(api: Api): Endpoint[] {
       throw tooMany('Too much could not be verified, much of it of this address.', checks.secondsLeft);
     }
     let cause: CallbackError | undefined;
-    const check = async (of: ChannelAccount): Promise<Verified | undefined> => {
+    const check = async (of: OpenedAccount): Promise<Verified | undefined> => {
       try {
-        const callback = await adapter.verifyCallback({ ...of, credentials: [] }, { headers, rawBody: body });
+        const callback = await adapter.verifyCallback(of, { headers, rawBody: body });
         giveBack();
         if (callback.kind !== 'trade') throw new CallbackError('malformed', 'it tells of no trade');
         return { account: of, callback };

@@ -8,7 +8,7 @@ import { isDatabaseUnavailable } from '../../ledger/unavailable.ts';
 import { findPaymentOfPayer } from '../../ledger/views.ts';
 import type { PaymentForPayer } from '../checkout/nodrop.js';
 import { languageOf, leaveSlash, pageParameter, sendPage } from '../checkout/send-page.ts';
-import { checkoutPage, nothingPage, type Opened } from '../checkout/shell.ts';
+import { type ChannelTitles, checkoutPage, nothingPage, type Opened } from '../checkout/shell.ts';
 import type { Api } from '../deps.ts';
 import { type TokenAccess, tokenAccess } from '../endpoint/auth.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
@@ -76,10 +76,13 @@ export function checkoutRoute(api: Api): Endpoint {
           ? 'no token'
           : await open(id, tokenAccess(token, request), returned !== undefined);
       if (opened === null) sendPage(response, 404, nothingPage(languageOf(request), 'assets'));
-      else sendPage(response, 200, checkoutPage(languageOf(request), opened));
+      else sendPage(response, 200, checkoutPage(languageOf(request), opened, titlesOf(api.channels)));
     },
   });
 }
+
+const titlesOf = (channels: Api['channels']): ChannelTitles =>
+  Object.fromEntries([...channels.values()].map(({ declaration: { name, title } }) => [name, title]));
 
 const fromHere = (path: string) => readFileSync(new URL(path, import.meta.url));
 
@@ -113,8 +116,10 @@ const ASSETS = Object.entries(FILES).map(
   ([name, content]) => [name, asset(name, content, 'no-cache')] as const,
 );
 
-export function serveCheckoutAssets(app: Express): void {
+export function serveCheckoutAssets(app: Express, channels: Api['channels']): void {
   const assets = express.Router();
+  const titles = `export const TITLES = ${JSON.stringify(titlesOf(channels))};\n`;
+  assets.get('/titles.js', asset('titles.js', titles, 'no-cache'));
   for (const [name, send] of ASSETS) assets.get(`/${name}`, send);
   app.use('/checkout/assets', assets);
   // Browsers ask for this one where no page names another.

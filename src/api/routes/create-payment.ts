@@ -79,6 +79,7 @@ export function createPaymentRoute(api: Api): Endpoint {
         {
           channel: given.channel,
           method: given.method,
+          account: given.account,
           payer: given.payer as { id?: string; ip?: string } | undefined,
           returnUrl: given.returnUrl,
           metadata: given.metadata,

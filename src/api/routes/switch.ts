@@ -22,6 +22,7 @@ const TO_THE_PAYER: Partial<Record<RefusalCode, string>> = {
   amount_not_supported: 'This amount cannot be paid in this way.',
   channel_misconfigured: 'This way to pay is not available at the moment.',
   channel_rejected: 'The channel refused this payment.',
+  unknown_account: 'This way to pay takes no payments now.',
 };
 
 /** `POST /v1/payments/{id}/switch`: the payer would rather pay the order in another way. */
@@ -34,6 +35,8 @@ export function switchRoute(api: Api): Endpoint {
   const again = (row: Payment, { channel, method }: z.output<typeof newSwitch>, access: Access): Attempt => ({
     channel,
     method,
+    // Another way to pay has accounts of its own.
+    ...(channel === row.channel && row.account !== null ? { account: row.account } : {}),
     payer: (row.payer ?? undefined) as Attempt['payer'],
     returnUrl: row.returnUrl ?? undefined,
     metadata: row.metadata as Attempt['metadata'],

@@ -1,3 +1,5 @@
+import { DECLARATIONS } from '../../channels/registry.ts';
+import { ACCOUNT_NAME, ACCOUNT_NAME_RULE, FIRST_ACCOUNT } from '../../domain/channel.ts';
 import { mayReturnTo } from '../../domain/return-scheme.ts';
 import { z } from '../http/zod.ts';
 import {
@@ -32,10 +34,17 @@ import {
 
 const channelName = text(32).openapi({ example: 'simulator' });
 
+/** The channels, and their methods, in words. */
+const METHODS = DECLARATIONS.map(
+  ({ name, methods }) => `${name} (${methods.map((method) => method.name).join(', ')})`,
+).join('; ');
+
 const method = text(32).openapi({
   description: "One of the channel's methods; its first by default.",
   example: 'wallet',
 });
+
+const accountName = z.string().regex(ACCOUNT_NAME, ACCOUNT_NAME_RULE).openapi({ example: FIRST_ACCOUNT });
 
 export const RETURN_URL_RULE =
   "must be an http or https URL, or one of an app's scheme that the merchant has allowed";
@@ -63,8 +72,15 @@ export const newPayment = z
   .strictObject({
     orderId: orderId.optional(),
     order: newOrder.optional(),
-    channel: channelName,
+    channel: channelName.openapi({
+      description: `The channel. There are, with their methods: ${METHODS}. The merchant needs an account there.`,
+    }),
     method: method.optional(),
+    account: accountName.optional().openapi({
+      description:
+        "Which of the merchant's accounts at the channel, by its name. Default: the merchant's default account. A live " +
+        'attempt at another account than the one that is named is closed first.',
+    }),
     payer: z
       .strictObject({
         id: text(128).optional(),
@@ -189,6 +205,10 @@ export const payment = z
   .object({
     ...payerFields,
     orderId: z.string().openapi({ example: 'order-1001' }),
+    account: z.string().openapi({
+      description: "The name of the merchant's account at the channel.",
+      example: FIRST_ACCOUNT,
+    }),
     clientToken: z.string().nullable().openapi({
       description:
         'Opens this payment for its payer. Only in the answers of POST /v1/payments and of `switch`.',

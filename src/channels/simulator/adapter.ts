@@ -4,12 +4,14 @@ import { z } from 'zod';
 import {
   CallbackError,
   type CallbackRefund,
+  type ChannelAccount,
   type ChannelAdapter,
   type ChannelAnswer,
   type ChannelDeclaration,
   ChannelError,
   type ChannelErrorKind,
   type CloseAnswer,
+  type Headers,
   type RefundAnswer,
   type VerifiedCallback,
 } from '../../domain/channel.ts';
@@ -28,10 +30,8 @@ import {
 export interface SimulatorAdapterOptions {
   /** The account, which is also the channel's name. */
   readonly name: 'simulator' | 'simulator2';
-  /** Where the simulator listens, without a trailing slash. */
-  readonly baseUrl: string;
-  /** The account's `whsec_` secret. */
-  readonly secret: string;
+  /** Where the simulator listens, without a trailing slash, unless the account says so itself. */
+  readonly url: string;
   /** @default the global fetch */
   readonly fetch?: typeof fetch;
 }
@@ -99,7 +99,10 @@ interface Reply {
 /** What the simulator takes. Its limits are those of no real channel: it takes what nodrop takes. */
 export const declarationOf = (name: SimulatorAdapterOptions['name']): ChannelDeclaration => ({
   name,
-  title: name === 'simulator' ? { en: 'Simulator', zh: '模拟钱包' } : { en: 'Simulator 2', zh: '模拟钱包 2' },
+  title:
+    name === 'simulator'
+      ? { en: 'Simulated wallet', zh: '模拟钱包' }
+      : { en: 'Second simulated wallet', zh: '模拟钱包（二）' },
   testOnly: true,
   methods: [
     {
@@ -116,12 +119,30 @@ export const declarationOf = (name: SimulatorAdapterOptions['name']): ChannelDec
   repeatableForMs: { create: null, refund: null },
   unknownTradeCanBePaid: false,
   takesCallbackAddress: true,
-  settings: [],
+  settings: [
+    {
+      name: 'secret',
+      description:
+        'Signs requests and callbacks, both ways. The simulator has the same in NODROP_SIMULATOR_SECRET.',
+      isSecret: true,
+      isRequired: true,
+      pattern: [/^whsec_[A-Za-z0-9+/]{32,}={0,2}$/, 'must be whsec_ and at least 24 bytes in base64'],
+    },
+    {
+      name: 'url',
+      description: 'Where the simulator listens, without a slash at the end. Default: NODROP_SIMULATOR_URL.',
+      isSecret: false,
+      isRequired: false,
+      pattern: [
+        /^https?:\/\/[^\s/]+(\/[^\s]*[^\s/])?$/,
+        'must be an http or https URL without a slash at the end',
+      ],
+    },
+  ],
 });
 
 /** The adapter of the simulator: the port over HTTP, believing nothing that is not signed. */
 export function createSimulatorAdapter(options: SimulatorAdapterOptions): ChannelAdapter {
-  const webhook = signer(options.secret);
   const send = options.fetch ?? fetch;
 
   /**
@@ -129,15 +150,18 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
    * @throws ChannelError of every kind but `rejected` and `not_now`.
    */
   async function call(
+    account: ChannelAccount,
     method: 'GET' | 'POST',
     path: string,
     content: object | undefined,
     signal?: AbortSignal,
   ): Promise<Reply> {
+    const { secret = '', url = options.url } = account.credentials[0] ?? {};
+    const webhook = signer(secret);
     const id = `req_${randomUUID()}`;
     const body = content === undefined ? '' : JSON.stringify(content);
     const { response, text } = await exchange(
-      `${options.baseUrl}${path}`,
+      `${url}${path}`,
       {
         method,
         headers: {
@@ -262,12 +286,13 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
   }
 
   async function findRefund(
+    account: ChannelAccount,
     outTradeNo: string,
     outRefundNo: string,
     signal?: AbortSignal,
   ): Promise<RefundAnswer> {
     const path = `/v1/refunds/${encodeURIComponent(outRefundNo)}`;
-    const reply = await call('GET', path, undefined, signal);
+    const reply = await call(account, 'GET', path, undefined, signal);
     if (reply.status === 200) return readRefund(reply.body, { outTradeNo, outRefundNo });
     const { code, message } = readRefusal(reply);
     if (code === 'REFUND_NOT_FOUND') return { state: 'unknown_refund' };
@@ -277,10 +302,10 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
   return {
     declaration: declarationOf(options.name),
 
-    async createTrade(_account, trade, signal) {
+    async createTrade(account, trade, signal) {
       const { outTradeNo, amount, currency, subject, notifyUrl, returnUrl, expiresAt } = trade;
       const content = { outTradeNo, amount, currency, subject, notifyUrl, returnUrl, expiresAt };
-      const reply = await call('POST', '/v1/trades', content, signal);
+      const reply = await call(account, 'POST', '/v1/trades', content, signal);
       if (reply.status === 200 || reply.status === 201) {
         const created = readTrade(createdSchema, reply.body, outTradeNo);
         return { action: { type: 'redirect', url: created.payUrl } };
@@ -289,8 +314,8 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
       throw new ChannelError(DEFINITE_REFUSALS.has(code) ? 'rejected' : 'unreachable', `${code}: ${message}`);
     },
 
-    async queryTrade(_account, { outTradeNo }, signal) {
-      const reply = await call('GET', tradePath(outTradeNo), undefined, signal);
+    async queryTrade(account, { outTradeNo }, signal) {
+      const reply = await call(account, 'GET', tradePath(outTradeNo), undefined, signal);
       if (reply.status === 200) {
         return toAnswer(readTrade(tradeSchema, reply.body, outTradeNo), (problem) => {
           throw new ChannelError('garbage', `${options.name} on ${outTradeNo}: ${problem}`);
@@ -301,8 +326,8 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
       throw new ChannelError('unreachable', `${code}: ${message}`);
     },
 
-    async closeTrade(_account, { outTradeNo }, signal): Promise<CloseAnswer> {
-      const reply = await call('POST', `${tradePath(outTradeNo)}/close`, {}, signal);
+    async closeTrade(account, { outTradeNo }, signal): Promise<CloseAnswer> {
+      const reply = await call(account, 'POST', `${tradePath(outTradeNo)}/close`, {}, signal);
       if (reply.status === 200) {
         readTrade(tradeSchema, reply.body, outTradeNo);
         return { state: 'closed' };
@@ -314,28 +339,30 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
       throw new ChannelError('unreachable', `${code}: ${message}`);
     },
 
-    async refundTrade(_account, { outTradeNo }, { outRefundNo, amount }, signal) {
-      const reply = await call('POST', `${tradePath(outTradeNo)}/refunds`, { outRefundNo, amount }, signal);
+    async refundTrade(account, { outTradeNo }, { outRefundNo, amount }, signal) {
+      const reply = await call(
+        account,
+        'POST',
+        `${tradePath(outTradeNo)}/refunds`,
+        { outRefundNo, amount },
+        signal,
+      );
       if (reply.status === 200 || reply.status === 201)
         return readRefund(reply.body, { outTradeNo, outRefundNo });
       const { code, message } = readRefusal(reply);
-      if (code === 'OUT_REFUND_NO_USED') return await findRefund(outTradeNo, outRefundNo, signal);
+      if (code === 'OUT_REFUND_NO_USED') return await findRefund(account, outTradeNo, outRefundNo, signal);
       throw new ChannelError(refusalOfRefund(code), `${code}: ${message}`);
     },
 
-    async queryRefund(_account, { outTradeNo }, { outRefundNo }, signal) {
-      return await findRefund(outTradeNo, outRefundNo, signal);
+    async queryRefund(account, { outTradeNo }, { outRefundNo }, signal) {
+      return await findRefund(account, outTradeNo, outRefundNo, signal);
     },
 
-    async verifyCallback(_account, { headers, rawBody }): Promise<VerifiedCallback> {
+    async verifyCallback(account, { headers, rawBody }): Promise<VerifiedCallback> {
       // Decoded, bytes that are no UTF-8 all become the same character: the signature would not be over these bytes.
       if (!isUtf8(rawBody)) throw new CallbackError('unverified', 'the body is not UTF-8');
       const text = rawBody.toString('utf8');
-      try {
-        verify(webhook, text, headers);
-      } catch (error) {
-        throw new CallbackError('unverified', (error as Error).message);
-      }
+      verifyByAny(account, text, headers);
       const content = parseJson(text);
       const parsed = callbackSchema.safeParse(content);
       if (!parsed.success) throw new CallbackError('malformed', z.prettifyError(parsed.error));
@@ -358,11 +385,25 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
       return named.success ? named.data.data.outTradeNo : undefined;
     },
 
-    async checkAccount(_account, signal) {
-      const reply = await call('GET', tradePath('check'), undefined, signal);
+    async checkAccount(account, signal) {
+      const reply = await call(account, 'GET', tradePath('check'), undefined, signal);
       if (reply.status !== 200) readRefusal(reply);
     },
   };
+}
+
+/** @throws CallbackError when none of the account's secrets made the signature. */
+function verifyByAny({ credentials }: ChannelAccount, text: string, headers: Headers): void {
+  let why = 'the account has no secret';
+  for (const { secret = '' } of credentials) {
+    try {
+      verify(signer(secret), text, headers);
+      return;
+    } catch (error) {
+      why = (error as Error).message;
+    }
+  }
+  throw new CallbackError('unverified', why);
 }
 
 /** A code that is not known says nothing of the refund. */

@@ -53,6 +53,7 @@ const { api } = await setUp();
 const endpoints = createEndpoints({
   now: () => new Date(),
   requireSecret: async () => {},
+  configured: [],
   streams: STREAMS,
   ...api.deps,
   askChannel: createAskChannel(api.deps),

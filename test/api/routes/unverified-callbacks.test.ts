@@ -14,7 +14,7 @@ import { newKey, pay, setUp, simulatorCallback } from '../support.ts';
 let clock = 0;
 const { database, api, key } = await setUp({ now: () => new Date(clock) });
 const accountId = (
-  await api.db.channelAccount.findFirstOrThrow({ where: { channel: 'simulator', isDefault: true } })
+  await api.db.channelAccount.findFirstOrThrow({ where: { channel: 'simulator', ownsChannelAddress: true } })
 ).id;
 beforeEach(async () => {
   // A new one for each test: what is counted in memory is.

@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { createSimulatorAdapter } from '../../../src/channels/simulator/adapter.ts';
 import {
   ACCOUNT,
   call,
@@ -14,6 +13,7 @@ import {
   tradeNamed,
 } from '../../simulator/support.ts';
 import { eventually } from '../../support/progress.ts';
+import { createSimulatorAdapter } from '../../support/simulator-adapter.ts';
 
 /** The adapter against the simulator, over HTTP: what nodrop learns of a trade, and what it refuses to believe. */
 

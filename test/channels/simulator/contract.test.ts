@@ -3,11 +3,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { createSimulatorAdapter } from '../../../src/channels/simulator/adapter.ts';
 import type { Trade } from '../../../src/domain/channel.ts';
 import { toDecimal } from '../../../src/domain/money.ts';
 import { startSimulator } from '../../../src/simulator/app.ts';
 import { call, client, SECRETS, signature } from '../../simulator/support.ts';
+import { createSimulatorAdapter } from '../../support/simulator-adapter.ts';
 import type { Place } from '../contract/types.ts';
 import { describeContract } from '../contract.ts';
 

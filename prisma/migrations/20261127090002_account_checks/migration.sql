@@ -1,0 +1,2 @@
+ALTER TABLE "channel_accounts" VALIDATE CONSTRAINT "channel_accounts_mode_check";
+ALTER TABLE "channel_accounts" VALIDATE CONSTRAINT "channel_accounts_name_check";

@@ -1,0 +1,73 @@
+import { isDeepStrictEqual } from 'node:util';
+import {
+  CallbackError,
+  type ChannelAccount,
+  type ChannelAdapter,
+  ChannelError,
+  type Credentials,
+} from '../domain/channel.ts';
+import { UnreadableSecret } from '../encryption.ts';
+
+/** The valid credentials of an account, the newest first. */
+export interface CredentialsSource {
+  /** At most so old, @default half a minute. @throws UnreadableSecret, and what a database throws. */
+  of(accountId: string, maxAgeMs?: number): Promise<readonly Credentials[]>;
+}
+
+/** After the channel has not taken them they are read again, and not more often than this. */
+const READ_AGAIN_MS = 1_000;
+
+/**
+ * The adapter, whose accounts come without credentials: they are read from the source. When the channel does not take them
+ * and there are others meanwhile, it is asked again with these, once.
+ */
+export function withCredentials(adapter: ChannelAdapter, source: CredentialsSource): ChannelAdapter {
+  const read = async (account: ChannelAccount, maxAgeMs?: number): Promise<ChannelAccount> => {
+    const credentials = await source.of(account.id, maxAgeMs).catch((error: unknown) => {
+      if (!(error instanceof UnreadableSecret)) throw error;
+      throw new ChannelError('misconfigured', error.message, { cause: error });
+    });
+    if (credentials.length > 0) return { ...account, credentials };
+    throw new ChannelError(
+      'misconfigured',
+      `Account ${account.id} at ${account.channel} has no credentials: store some with channels rotate.`,
+    );
+  };
+
+  async function call<Answer>(
+    account: ChannelAccount,
+    ask: (account: ChannelAccount) => Promise<Answer>,
+  ): Promise<Answer> {
+    if (account.credentials.length > 0) return await ask(account);
+    const filled = await read(account);
+    try {
+      return await ask(filled);
+    } catch (error) {
+      if (!(error instanceof ChannelError) || error.kind !== 'misconfigured') throw error;
+      const current = await read(account, READ_AGAIN_MS);
+      if (isDeepStrictEqual(current.credentials, filled.credentials)) throw error;
+      return await ask(current);
+    }
+  }
+
+  const { findTrade } = adapter;
+  return {
+    ...adapter,
+    createTrade: (account, trade, signal) => call(account, (it) => adapter.createTrade(it, trade, signal)),
+    ...(findTrade === undefined
+      ? {}
+      : { findTrade: (account, trade, signal) => call(account, (it) => findTrade(it, trade, signal)) }),
+    queryTrade: (account, trade, signal) => call(account, (it) => adapter.queryTrade(it, trade, signal)),
+    closeTrade: (account, trade, signal) => call(account, (it) => adapter.closeTrade(it, trade, signal)),
+    refundTrade: (account, trade, refund, signal) =>
+      call(account, (it) => adapter.refundTrade(it, trade, refund, signal)),
+    queryRefund: (account, trade, refund, signal) =>
+      call(account, (it) => adapter.queryRefund(it, trade, refund, signal)),
+    checkAccount: (account, signal) => call(account, (it) => adapter.checkAccount(it, signal)),
+    async verifyCallback(account, request) {
+      if (account.credentials.length === 0)
+        throw new CallbackError('unverified', 'the account has no credentials');
+      return await adapter.verifyCallback(account, request);
+    },
+  };
+}

@@ -1,0 +1,394 @@
+import { readFileSync } from 'node:fs';
+import { text as textOf } from 'node:stream/consumers';
+import { createChannels, DECLARATIONS } from '../channels/registry.ts';
+import type { Config } from '../config.ts';
+import {
+  ACCOUNT_NAME,
+  ACCOUNT_NAME_RULE,
+  type AccountMode,
+  type ChannelDeclaration,
+  ChannelError,
+  type Credentials,
+  FIRST_ACCOUNT,
+} from '../domain/channel.ts';
+import { DEVELOPMENT_MERCHANT } from '../domain/names.ts';
+import { isStorable } from '../domain/text.ts';
+import { UnreadableSecret } from '../encryption.ts';
+import {
+  type AccountChange,
+  addAccount,
+  changeAccount,
+  dropOldCredentials,
+  type ListedAccount,
+  listAccounts,
+  readCredentials,
+  rotateCredentials,
+} from '../ledger/channel-accounts.ts';
+import type { LedgerClient } from '../ledger/client.ts';
+import { CredentialsCache } from '../ledger/credentials-cache.ts';
+import { CommandError } from './errors.ts';
+import { noMerchant } from './merchants.ts';
+import { table } from './table.ts';
+
+/** `npm run nodrop -- channels ...`: the accounts at channels. No setting that is secret is an argument, or is printed. */
+
+/** Which account. */
+export interface AccountOptions {
+  readonly merchant?: string;
+  readonly account?: string;
+}
+
+/** Where an account's settings come from. */
+export interface SettingsOptions {
+  /** `name=value` each, none of them secret. */
+  readonly set: readonly string[];
+  /** A path, or `-` for standard input: lines of `name=value`, or a JSON object. */
+  readonly file?: string;
+}
+
+/** More than any key in PEM. */
+const VALUE_AT_MOST = 16_384;
+const FILE_AT_MOST_BYTES = 256 * 1024;
+const CHECK_WITHIN_MS = 20_000;
+const SAY_AFTER_MS = 2_000;
+
+/** @throws CommandError */
+function declarationOf(channel: string, config: Config): ChannelDeclaration {
+  const declaration = DECLARATIONS.find(({ name }) => name === channel);
+  if (declaration === undefined) {
+    throw new CommandError(
+      `There is no channel ${channel}: there are ${DECLARATIONS.map(({ name }) => name).join(', ')}.`,
+    );
+  }
+  if (config.mode === 'live' && declaration.testOnly)
+    throw new CommandError(`NODROP_MODE=live refuses the channel ${channel}, which moves no real money.`);
+  return declaration;
+}
+
+/** Whose account: the merchant that is named, the one of the development key, or the only one. @throws CommandError */
+async function merchantOf(db: LedgerClient, named: string | undefined, config: Config) {
+  const name = named ?? (config.embeddedDatabase ? DEVELOPMENT_MERCHANT : undefined);
+  if (name !== undefined) {
+    const merchant = await db.merchant.findUnique({ where: { name } });
+    if (merchant === null) throw noMerchant(name);
+    return merchant;
+  }
+  const [only, ...others] = await db.merchant.findMany({ take: 2, orderBy: { createdAt: 'asc' } });
+  if (only === undefined)
+    throw new CommandError('There are no merchants: keys create --merchant NAME makes one.');
+  if (others.length > 0)
+    throw new CommandError('There are several merchants: say which with --merchant NAME.');
+  return only;
+}
+
+/** The account that is named, or the merchant's default at the channel. @throws CommandError */
+async function accountOf(
+  db: LedgerClient,
+  channel: string,
+  { merchant: named, account: name }: AccountOptions,
+  config: Config,
+  now: Date,
+): Promise<ListedAccount> {
+  const merchant = await merchantOf(db, named, config);
+  const here = (await listAccounts(db, now)).filter(
+    (one) => one.merchantId === merchant.id && one.channel === channel,
+  );
+  const account = here.find((one) => (name === undefined ? one.isMerchantDefault : one.name === name));
+  if (account !== undefined) return account;
+  const which = name === undefined ? 'default account' : `account ${name}`;
+  const others = here.length === 0 ? 'it has none' : `it has ${here.map((one) => one.name).join(', ')}`;
+  throw new CommandError(`Merchant ${merchant.name} has no ${which} at ${channel}: ${others} there.`);
+}
+
+/** A line that ends in what is wrong with a file says where, and never what stands there. @throws CommandError */
+function parseFile(text: string, where: string): [string, string][] {
+  if (text.trimStart().startsWith('{')) {
+    let content: unknown;
+    try {
+      content = JSON.parse(text);
+    } catch {
+      throw new CommandError(`${where} begins as JSON does, and is none.`);
+    }
+    return Object.entries(content as object).map(([name, value]) => {
+      if (typeof value !== 'string') throw new CommandError(`${name} in ${where} must be a text.`);
+      return [name, value];
+    });
+  }
+  return text.split(/\r?\n/).flatMap((line, index) => {
+    if (line.trim() === '' || line.trimStart().startsWith('#')) return [];
+    const [, name, value] = /^\s*([^=\s]+)\s*=\s*(.*?)\s*$/.exec(line) ?? [];
+    if (name === undefined || value === undefined)
+      throw new CommandError(`Line ${index + 1} of ${where} is not name=value.`);
+    return [[name, value] satisfies [string, string]];
+  });
+}
+
+/** @throws CommandError */
+async function readText(file: string): Promise<{ text: string; where: string }> {
+  const where = file === '-' ? 'standard input' : file;
+  try {
+    const text = file === '-' ? await textOf(process.stdin) : readFileSync(file, 'utf8');
+    if (Buffer.byteLength(text) > FILE_AT_MOST_BYTES) throw new Error('it is too long');
+    return { text, where };
+  } catch (error) {
+    throw new CommandError(`${where} cannot be read: ${(error as Error).message}.`);
+  }
+}
+
+/** The settings that are given, each of them right. @throws CommandError that names a setting, and never a value. */
+async function givenSettings(
+  { name: channel, settings }: ChannelDeclaration,
+  { set, file }: SettingsOptions,
+): Promise<Credentials> {
+  const given: Record<string, string> = {};
+  const take = (name: string, value: string, where: string) => {
+    const setting = settings.find((one) => one.name === name);
+    if (setting === undefined) {
+      const names = settings.map((one) => one.name).join(', ');
+      throw new CommandError(`${channel} has no setting of the name that ${where} gives: it has ${names}.`);
+    }
+    if (Object.hasOwn(given, name)) throw new CommandError(`${name} is given twice.`);
+    const fault =
+      value === '' || value.length > VALUE_AT_MOST || !isStorable(value)
+        ? `must be a text of 1 to ${VALUE_AT_MOST} characters`
+        : setting.pattern?.[0].test(value) === false
+          ? setting.pattern[1]
+          : undefined;
+    if (fault !== undefined) throw new CommandError(`${name} is wrong: it ${fault}.`);
+    given[name] = value;
+  };
+  for (const pair of set) {
+    const at = pair.indexOf('=');
+    if (at < 1) throw new CommandError('--set wants name=value.');
+    const name = pair.slice(0, at);
+    if (settings.some((one) => one.name === name && one.isSecret)) {
+      throw new CommandError(
+        `${name} is secret, and a shell keeps its commands: put it into a file (--file FILE), or give it on standard input (--file -). Change the one that was just typed.`,
+      );
+    }
+    take(name, pair.slice(at + 1), '--set');
+  }
+  if (file !== undefined) {
+    const { text, where } = await readText(file);
+    for (const [name, value] of parseFile(text, where)) take(name, value, where);
+  }
+  return given;
+}
+
+/** @throws CommandError for what is missing, and for credentials of another mode than the deployment's. */
+function requireWhole(
+  declaration: ChannelDeclaration,
+  credentials: Credentials,
+  config: Config,
+): AccountMode {
+  const missing = declaration.settings.filter(
+    ({ name, isRequired }) => isRequired && !Object.hasOwn(credentials, name),
+  );
+  if (missing.length > 0) {
+    const lines = missing.map(
+      ({ name, description, isSecret }) => `  ${name}${isSecret ? ' (secret)' : ''}: ${description}`,
+    );
+    throw new CommandError(
+      `${declaration.name} needs more settings, those that are secret from a file (--file FILE) or standard input (--file -):\n${lines.join('\n')}`,
+    );
+  }
+  const mode = declaration.testOnly ? 'test' : (declaration.modeOf?.(credentials) ?? config.mode);
+  if (mode !== config.mode)
+    throw new CommandError(`These are ${mode} credentials, and NODROP_MODE=${config.mode} refuses them.`);
+  return mode;
+}
+
+const addressOf = ({ channel, id }: { channel: string; id: string }, { api }: Config): string =>
+  `${api.publicUrl}/callbacks/${channel}/${id}`;
+
+/** The lines that `channels add` prints. @throws CommandError */
+export async function addChannelAccount(
+  db: LedgerClient,
+  channel: string,
+  options: AccountOptions & SettingsOptions & { readonly default?: true },
+  config: Config,
+  now: Date,
+): Promise<string[]> {
+  const declaration = declarationOf(channel, config);
+  const merchant = await merchantOf(db, options.merchant, config);
+  const name = options.account ?? FIRST_ACCOUNT;
+  if (!ACCOUNT_NAME.test(name)) throw new CommandError(`--account is wrong: it ${ACCOUNT_NAME_RULE}.`);
+  const credentials = await givenSettings(declaration, options);
+  const mode = requireWhole(declaration, credentials, config);
+  const account = await addAccount(
+    db,
+    {
+      ...{ merchantId: merchant.id, channel, name, mode, credentials },
+      isMerchantDefault: options.default === true,
+    },
+    config.secret,
+    now,
+  );
+  if (account === null) {
+    throw new CommandError(
+      `Merchant ${merchant.name} has an account ${name} at ${channel}: channels rotate changes its credentials, --account makes another one.`,
+    );
+  }
+  return [
+    `Merchant ${merchant.name} has the account ${name} at ${channel} (${account.id}, ${mode}).`,
+    account.isMerchantDefault
+      ? `Payments by ${channel} that name no account are made with it.`
+      : `Payments are made with it that name it: "account": "${name}".`,
+    `Callback address: ${addressOf(account, config)}`,
+    `Whether its credentials work: npm run nodrop -- channels check ${channel} --merchant ${merchant.name} --account ${name}`,
+  ];
+}
+
+/** The lines that `channels list` prints. */
+export async function listChannels(db: LedgerClient, config: Config, now: Date): Promise<string[]> {
+  const accounts = await listAccounts(db, now);
+  if (accounts.length === 0) return ['There are no accounts: channels add CHANNEL makes one.'];
+  const head = [
+    'MERCHANT',
+    'CHANNEL',
+    'ACCOUNT',
+    'MODE',
+    'DEFAULT',
+    'CREDENTIALS',
+    'STATE',
+    'CALLBACK ADDRESS',
+  ];
+  const rows = accounts.map((account) => [
+    account.merchant.name,
+    account.channel,
+    account.name,
+    account.mode,
+    account.isMerchantDefault ? 'yes' : 'no',
+    account.credentials
+      .map(
+        ({ hint, expiresAt }) => `${hint}${expiresAt === null ? '' : ` (until ${expiresAt.toISOString()})`}`,
+      )
+      .join(', ') || 'none',
+    account.disabledAt === null ? 'enabled' : `disabled ${account.disabledAt.toISOString()}`,
+    addressOf(account, config),
+  ]);
+  return table([head, ...rows]);
+}
+
+/** Until when older credentials are valid: `dropOld` at once, absent both as long as they were to be. */
+export interface RotateOptions extends AccountOptions, SettingsOptions {
+  readonly dropOld?: true;
+  readonly oldValidHours?: number;
+}
+
+/** The lines that `channels rotate` prints. @throws CommandError */
+export async function rotateAccount(
+  db: LedgerClient,
+  channel: string,
+  options: RotateOptions,
+  config: Config,
+  now: Date,
+): Promise<string[]> {
+  const declaration = declarationOf(channel, config);
+  if (options.dropOld && options.oldValidHours !== undefined)
+    throw new CommandError('--drop-old and --old-valid-hours contradict each other.');
+  const account = await accountOf(db, channel, options, config, now);
+  const who = `Account ${account.name} of merchant ${account.merchant.name} at ${channel}`;
+  const given = await givenSettings(declaration, options);
+  const { oldValidHours } = options;
+  const until = options.dropOld
+    ? now
+    : oldValidHours === undefined
+      ? null
+      : new Date(now.getTime() + oldValidHours * 3_600_000);
+  if (Object.keys(given).length === 0) {
+    if (until === null)
+      throw new CommandError(
+        'Give new settings with --file or --set, or say --drop-old or --old-valid-hours.',
+      );
+    const count = await dropOldCredentials(db, account.id, until, now);
+    return [`${who}: ${count} older sets of credentials are valid until ${until.toISOString()} at most.`];
+  }
+  const [current = {}] = await readCredentials(db, config.secret, account.id, now).catch((error: unknown) => {
+    // Nothing of what cannot be read is left over: all of it is to be given again.
+    if (!(error instanceof UnreadableSecret)) throw error;
+    return [];
+  });
+  const credentials = { ...current, ...given };
+  if (requireWhole(declaration, credentials, config) !== account.mode)
+    throw new CommandError(`${who} is for ${account.mode} credentials, and these are others.`);
+  await rotateCredentials(db, account.id, credentials, until, config.secret, now);
+  return [
+    `${who}: requests are made with the new credentials, within a minute by every process.`,
+    until === null
+      ? 'Callbacks by older ones count until these are dropped: channels rotate with --drop-old, once the channel uses the new ones.'
+      : `Callbacks by older ones count until ${until.toISOString()} at most.`,
+  ];
+}
+
+/** The lines that `channels disable` and `channels enable` print. @throws CommandError */
+export async function changeChannelAccount(
+  db: LedgerClient,
+  channel: string,
+  options: AccountOptions,
+  change: AccountChange,
+  config: Config,
+  now: Date,
+): Promise<string[]> {
+  const account = await accountOf(db, channel, options, config, now);
+  await changeAccount(db, account, change, now);
+  const who = `Account ${account.name} of merchant ${account.merchant.name} at ${channel}`;
+  if (change.isEnabled !== false)
+    return [`${who} takes payments.`, ...(change.isMerchantDefault ? ['It is the default.'] : [])];
+  return [
+    `${who} takes no new payments. Those that it has go on: they are asked about, closed, refunded, and called back for.`,
+    ...(account.isMerchantDefault
+      ? [
+          `It is the default: until another one is (channels enable --default), payments by ${channel} must name one.`,
+        ]
+      : []),
+  ];
+}
+
+/** What `channels check` found wrong. With `exitCode` 2 the channel could only not be asked. */
+export class CheckFailed extends CommandError {
+  readonly exitCode: 1 | 2;
+
+  constructor(message: string, exitCode: 1 | 2) {
+    super(message);
+    this.exitCode = exitCode;
+  }
+}
+
+/** The kinds of errors that say nothing of the account. */
+const UNASKED: ReadonlySet<string> = new Set(['unreachable', 'garbage', 'rate_limited']);
+
+/**
+ * The lines that `channels check` prints.
+ * @param say is told while it takes long
+ * @throws CheckFailed
+ */
+export async function checkChannelAccount(
+  db: LedgerClient,
+  channel: string,
+  options: AccountOptions,
+  config: Config,
+  now: Date,
+  say: (line: string) => void,
+): Promise<string[]> {
+  declarationOf(channel, config);
+  const { id, merchantId, name, merchant } = await accountOf(db, channel, options, config, now);
+  const who = `Account ${name} of merchant ${merchant.name} at ${channel}`;
+  const adapter = createChannels(config, new CredentialsCache(db, config.secret)).get(channel);
+  const waiting = setInterval(() => say(`Waiting for ${channel} ...`), SAY_AFTER_MS);
+  try {
+    const account = { id, merchantId, channel, credentials: [] };
+    await adapter?.checkAccount(account, AbortSignal.timeout(CHECK_WITHIN_MS));
+  } catch (error) {
+    if (!(error instanceof ChannelError)) throw error;
+    throw UNASKED.has(error.kind)
+      ? new CheckFailed(
+          `${who} was not checked, as the channel could not be reached: ${error.message}. Its credentials may be right.`,
+          2,
+        )
+      : new CheckFailed(`${who} does not work: ${error.message}.`, 1);
+  } finally {
+    clearInterval(waiting);
+  }
+  return [`${who} works.`];
+}

@@ -1,0 +1,325 @@
+import {
+  type AccountMode,
+  type ConfiguredAccount,
+  type Credentials,
+  FIRST_ACCOUNT,
+  type ChannelAccount as PortAccount,
+} from '../domain/channel.ts';
+import { newChannelAccountId, newChannelCredentialsId } from '../domain/ids.ts';
+import { UnreadableSecret } from '../encryption.ts';
+import { Prisma } from '../generated/prisma/client.ts';
+import type { LedgerClient, LedgerTx } from './client.ts';
+import type { ChannelAccount, ChannelCredentials } from './rows.ts';
+import { hintOf, openCredentials, sealCredentials } from './sealed-credentials.ts';
+
+/** The accounts of merchants at channels, and their credentials: several sets while they are rotated, the newest first. */
+
+/** An account with the credentials that are valid, opened. */
+export interface OpenedAccount extends PortAccount {
+  readonly ownsChannelAddress: boolean;
+  readonly createdAt: Date;
+}
+/** An account with the credentials that are valid, as they are stored. */
+type SealedAccount = ChannelAccount & { readonly credentials: readonly ChannelCredentials[] };
+type Sealed = Pick<ChannelCredentials, 'accountId' | 'ciphertext'>;
+/** An account with its credentials, and whose it is. */
+export type ListedAccount = SealedAccount & { readonly merchant: { readonly name: string } };
+
+const valid = (now: Date) => ({
+  where: { OR: [{ expiresAt: null }, { expiresAt: { gt: now } }] },
+  orderBy: [{ createdAt: 'desc' as const }, { id: 'desc' as const }],
+});
+
+/** Two processes that start or change accounts of a channel at once take turns. */
+const lockChannel = (tx: LedgerTx, channel: string) =>
+  tx.$queryRaw`SELECT 1 FROM pg_advisory_xact_lock(hashtext(${`nodrop-account-${channel}`}))`;
+
+/**
+ * Those that can be read. Older ones may be under a former NODROP_SECRET: it takes no more than new ones to go on.
+ * @throws UnreadableSecret when the newest cannot be read.
+ */
+function opened(nodropSecret: string, sealed: readonly Sealed[]): Credentials[] {
+  return sealed.flatMap(({ accountId, ciphertext }, place) => {
+    try {
+      return [openCredentials(nodropSecret, accountId, ciphertext)];
+    } catch (error) {
+      if (place > 0 && error instanceof UnreadableSecret) return [];
+      throw error;
+    }
+  });
+}
+
+/** The valid credentials of an account, the newest first. @throws UnreadableSecret */
+export async function readCredentials(
+  db: LedgerClient,
+  nodropSecret: string,
+  accountId: string,
+  now: Date,
+): Promise<Credentials[]> {
+  const sealed = await db.channelCredentials.findMany({
+    where: { accountId, ...valid(now).where },
+    orderBy: valid(now).orderBy,
+  });
+  return opened(nodropSecret, sealed);
+}
+
+/** In one statement, as callbacks of anybody bring it about. */
+async function readOpened(
+  db: LedgerClient,
+  which: Prisma.Sql,
+  now: Date,
+  open: (sealed: readonly Sealed[]) => readonly Credentials[],
+): Promise<OpenedAccount[]> {
+  const rows = await db.$queryRaw<
+    (Omit<OpenedAccount, 'credentials'> & { sealed: { accountId: string; base64: string }[] })[]
+  >`
+    SELECT id, merchant_id AS "merchantId", channel, is_default AS "ownsChannelAddress", created_at AS "createdAt", (
+      SELECT COALESCE(jsonb_agg(
+        jsonb_build_object('accountId', account_id, 'base64', encode(ciphertext, 'base64'))
+        ORDER BY created_at DESC, id DESC), '[]')
+      FROM channel_credentials
+      WHERE account_id = account.id AND (expires_at IS NULL OR expires_at > ${now})
+    ) AS sealed
+    FROM channel_accounts AS account ${which}`;
+  return rows.map(({ sealed, ...account }) => ({
+    ...account,
+    credentials: open(
+      sealed.map(({ accountId, base64 }) => ({ accountId, ciphertext: Buffer.from(base64, 'base64') })),
+    ),
+  }));
+}
+
+/** The account that `/callbacks/{channel}[/{accountId}]` speaks of. @throws UnreadableSecret */
+export async function findChannelAccount(
+  db: LedgerClient,
+  nodropSecret: string,
+  channel: string,
+  accountId: string | undefined,
+  now: Date,
+): Promise<OpenedAccount | null> {
+  const which = accountId === undefined ? Prisma.sql`is_default` : Prisma.sql`id = ${accountId}`;
+  const [account] = await readOpened(db, Prisma.sql`WHERE channel = ${channel} AND ${which}`, now, (sealed) =>
+    opened(nodropSecret, sealed),
+  );
+  return account ?? null;
+}
+
+/**
+ * The channel accounts of all merchants that were made at that time or later, the oldest first. One whose credentials
+ * cannot be read has none.
+ */
+export async function listChannelAccounts(
+  db: LedgerClient,
+  nodropSecret: string,
+  madeSince: Date,
+  now: Date,
+): Promise<OpenedAccount[]> {
+  const which = Prisma.sql`WHERE created_at >= ${madeSince} ORDER BY created_at`;
+  return await readOpened(db, which, now, (sealed) =>
+    isReadable(nodropSecret, sealed) ? opened(nodropSecret, sealed) : [],
+  );
+}
+
+function isReadable(nodropSecret: string, sealed: readonly Sealed[]): boolean {
+  try {
+    opened(nodropSecret, sealed);
+    return true;
+  } catch (error) {
+    if (!(error instanceof UnreadableSecret)) throw error;
+    return false;
+  }
+}
+
+/** Every account, with whose it is: by merchant, channel and name. */
+export async function listAccounts(db: LedgerClient, now: Date): Promise<ListedAccount[]> {
+  return await db.channelAccount.findMany({
+    include: { credentials: valid(now), merchant: { select: { name: true } } },
+    orderBy: [{ merchant: { name: 'asc' } }, { channel: 'asc' }, { name: 'asc' }],
+  });
+}
+
+/** The enabled accounts whose newest credentials were not stored under this NODROP_SECRET. */
+export async function unreadableAccounts(
+  db: LedgerClient,
+  nodropSecret: string,
+  now: Date,
+): Promise<ListedAccount[]> {
+  return (await listAccounts(db, now)).filter(
+    ({ disabledAt, credentials }) => disabledAt === null && !isReadable(nodropSecret, credentials),
+  );
+}
+
+/** Makes an account of this merchant at each of the channels, as far as it has none. The first of a channel gets its address. */
+export async function ensureAccounts(
+  db: LedgerClient,
+  merchantId: string,
+  channels: readonly string[],
+): Promise<void> {
+  for (const channel of channels) {
+    await db.$transaction(async (tx) => {
+      await lockChannel(tx, channel);
+      const ownsChannelAddress =
+        (await tx.channelAccount.count({ where: { channel, ownsChannelAddress: true } })) === 0;
+      await tx.channelAccount.createMany({
+        data: { id: newChannelAccountId(), merchantId, channel, name: FIRST_ACCOUNT, ownsChannelAddress },
+        skipDuplicates: true,
+      });
+    });
+  }
+}
+
+/**
+ * Gives the accounts that the deployment's settings describe the credentials that these have: those of every merchant,
+ * named `main`. Where they are stored already nothing changes; others are replaced at once.
+ */
+export async function storeConfigured(
+  db: LedgerClient,
+  configured: readonly ConfiguredAccount[],
+  nodropSecret: string,
+  now: Date,
+): Promise<void> {
+  for (const { channel, credentials } of configured) {
+    await db.$transaction(async (tx) => {
+      await lockChannel(tx, channel);
+      const accounts = await tx.channelAccount.findMany({
+        where: { channel, name: FIRST_ACCOUNT },
+        include: { credentials: valid(now) },
+      });
+      const stale = accounts.filter(
+        (account) => account.credentials[0]?.hint !== hintOf(nodropSecret, account.id, credentials),
+      );
+      if (stale.length === 0) return;
+      await expire(
+        tx,
+        stale.map(({ id }) => id),
+        now,
+      );
+      await tx.channelCredentials.createMany({
+        data: stale.map(({ id }) => rowOf(nodropSecret, id, credentials, now)),
+      });
+    });
+  }
+}
+
+const rowOf = (nodropSecret: string, accountId: string, credentials: Credentials, createdAt: Date) => ({
+  id: newChannelCredentialsId(),
+  accountId,
+  ciphertext: sealCredentials(nodropSecret, accountId, credentials),
+  hint: hintOf(nodropSecret, accountId, credentials),
+  createdAt,
+});
+
+/** All credentials of the accounts are valid until then at most. */
+async function expire(tx: LedgerTx, accountIds: readonly string[], expiresAt: Date): Promise<void> {
+  await tx.channelCredentials.updateMany({
+    where: {
+      accountId: { in: [...accountIds] },
+      OR: [{ expiresAt: null }, { expiresAt: { gt: expiresAt } }],
+    },
+    data: { expiresAt },
+  });
+}
+
+export interface NewAccount {
+  readonly merchantId: string;
+  readonly channel: string;
+  readonly name: string;
+  readonly mode: AccountMode;
+  readonly credentials: Credentials;
+  /** Payments that name no account are made with this one from now on. The merchant's first at a channel always is. */
+  readonly isMerchantDefault: boolean;
+}
+
+/** Makes an account. @returns null when the merchant has one of this name at the channel. */
+export async function addAccount(
+  db: LedgerClient,
+  { credentials, ...given }: NewAccount,
+  nodropSecret: string,
+  now: Date,
+): Promise<ChannelAccount | null> {
+  const { merchantId, channel, name } = given;
+  return await db.$transaction(async (tx) => {
+    await lockChannel(tx, channel);
+    const others = await tx.channelAccount.findMany({ where: { merchantId, channel } });
+    if (others.some((other) => other.name === name)) return null;
+    const isMerchantDefault = given.isMerchantDefault || !others.some((other) => other.isMerchantDefault);
+    if (isMerchantDefault) await clearDefault(tx, { merchantId, channel });
+    const account = await tx.channelAccount.create({
+      data: { ...given, id: newChannelAccountId(), isMerchantDefault, createdAt: now },
+    });
+    await tx.channelCredentials.create({ data: rowOf(nodropSecret, account.id, credentials, now) });
+    return account;
+  });
+}
+
+const clearDefault = (tx: LedgerTx, which: { merchantId: string; channel: string }) =>
+  tx.channelAccount.updateMany({
+    where: { ...which, isMerchantDefault: true },
+    data: { isMerchantDefault: false },
+  });
+
+/**
+ * Adds a set of credentials, with which requests are made from now on.
+ * @param oldUntil until when the others are valid at most; null: as long as they were to be
+ */
+export async function rotateCredentials(
+  db: LedgerClient,
+  accountId: string,
+  credentials: Credentials,
+  oldUntil: Date | null,
+  nodropSecret: string,
+  now: Date,
+): Promise<void> {
+  await db.$transaction(async (tx) => {
+    if (oldUntil !== null) await expire(tx, [accountId], oldUntil);
+    await tx.channelCredentials.create({ data: rowOf(nodropSecret, accountId, credentials, now) });
+  });
+}
+
+/** The newest set stays; the others are valid until then at most. @returns how many that concerns */
+export async function dropOldCredentials(
+  db: LedgerClient,
+  accountId: string,
+  until: Date,
+  now: Date,
+): Promise<number> {
+  return await db.$transaction(async (tx) => {
+    const [, ...old] = await tx.channelCredentials.findMany({
+      where: { accountId, ...valid(now).where },
+      orderBy: valid(now).orderBy,
+      select: { id: true },
+    });
+    const { count } = await tx.channelCredentials.updateMany({
+      where: { id: { in: old.map(({ id }) => id) }, OR: [{ expiresAt: null }, { expiresAt: { gt: until } }] },
+      data: { expiresAt: until },
+    });
+    return count;
+  });
+}
+
+/** What the account can be made to do; what is left out stays. */
+export interface AccountChange {
+  /** Whether it takes new trades. */
+  readonly isEnabled?: boolean;
+  /** Payments that name no account are made with it. */
+  readonly isMerchantDefault?: true;
+}
+
+export async function changeAccount(
+  db: LedgerClient,
+  { id, merchantId, channel, disabledAt }: ChannelAccount,
+  { isEnabled, isMerchantDefault }: AccountChange,
+  now: Date,
+): Promise<void> {
+  await db.$transaction(async (tx) => {
+    await lockChannel(tx, channel);
+    if (isMerchantDefault) await clearDefault(tx, { merchantId, channel });
+    await tx.channelAccount.update({
+      where: { id },
+      data: {
+        ...(isMerchantDefault ? { isMerchantDefault } : {}),
+        ...(isEnabled === undefined ? {} : { disabledAt: isEnabled ? null : (disabledAt ?? now) }),
+      },
+    });
+  });
+}
