@@ -1,5 +1,5 @@
 import { activityInfo, cancellationSignal } from '@temporalio/activity';
-import { clientToken } from '../client-token.ts';
+import { callbackProof, clientToken } from '../client-token.ts';
 import { ChannelError, type CloseAnswer, type Payer } from '../domain/channel.ts';
 import { defaultSubject, hasMoney, type PaymentSnapshot } from '../domain/payment.ts';
 import { nextWait } from '../domain/schedule.ts';
@@ -64,8 +64,18 @@ export function channelActivities({ db, channels, publicUrl, secret, now, delive
     const repeated = await repeatAnswer(db, payment, answer, at);
     return {
       state: answer.state,
-      snapshot: repeated ?? (await told(await ledger.recordAnswer(db, payment.id, answer, by, at))),
+      snapshot:
+        repeated ??
+        (await told(await ledger.recordAnswer(db, payment.id, answer, by, at, payment.noticedAt))),
     };
+  };
+
+  /** Where the channel takes an address with each trade, ours proves that what comes to it is of this one. */
+  const notifyUrl = ({ id, channel, channelAccountId }: Payment): string => {
+    const address = `${publicUrl}/callbacks/${channel}/${channelAccountId}`;
+    return adapterOf(channel).declaration.takesCallbackAddress
+      ? `${address}/${id}/${callbackProof(secret, channelAccountId, id)}`
+      : address;
   };
 
   /** Of a payment that an older release made: one of today has its own. */
@@ -101,7 +111,7 @@ export function channelActivities({ db, channels, publicUrl, secret, now, delive
             ...tradeOf(payment),
             // As it was when the payment was made: the order's can change, and the trade's number stands for its terms.
             subject: subject || defaultSubject(payment.orderId),
-            notifyUrl: `${publicUrl}/callbacks/${payment.channel}/${payment.channelAccountId}`,
+            notifyUrl: notifyUrl(payment),
             returnUrl: `${publicUrl}/return/${payment.id}?token=${clientToken(secret, payment.id)}`,
             payer: (payment.payer ?? {}) as Payer,
           },
