@@ -60,6 +60,9 @@ function wordOn(
 /** A callback that is stored: every verified one that is not ignored. */
 export type StorableCallback = Exclude<VerifiedCallback, { kind: 'ignored' }>;
 
+/** A callback that tells of a trade. */
+export type TradeCallback = Extract<StorableCallback, { kind: 'trade' }>;
+
 /** What a callback says, as one text. Not the channel's clock: told another way, it is no news. */
 function contentHash(callback: StorableCallback): string {
   const { reference } = callback.about;
