@@ -2,6 +2,7 @@ import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { channelActivities } from '../../src/activities/channel.ts';
 import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
+import { callbackProof } from '../../src/client-token.ts';
 import type { ChannelAdapter } from '../../src/domain/channel.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { startPayment } from '../../src/ledger/intake.ts';
@@ -26,6 +27,7 @@ afterAll(async () => {
 
 const AT = Date.UTC(2026, 10, 27);
 const EXPIRES_IN_MS = 600_000;
+const SECRET = 'a secret of at least 32 characters';
 
 let orders = 0;
 async function newPayment(): Promise<Payment> {
@@ -54,10 +56,12 @@ async function newPayment(): Promise<Payment> {
 async function create(readAfterMs: number) {
   let clock = AT;
   let requests = 0;
+  const addresses: string[] = [];
   const channel: ChannelAdapter = {
     ...createSimulatorAdapter({ name: 'simulator', baseUrl: 'http://127.0.0.1:9', secret: 'whsec_AAAA' }),
-    async createTrade() {
+    async createTrade(_account, { notifyUrl }) {
       requests += 1;
+      addresses.push(notifyUrl);
       return { action: { type: 'redirect', url: 'https://wallet.example/' } };
     },
   };
@@ -77,7 +81,7 @@ async function create(readAfterMs: number) {
     }),
     channels: new Map([['simulator', channel]]),
     publicUrl: 'http://127.0.0.1:9',
-    secret: 'a secret of at least 32 characters',
+    secret: SECRET,
     deliveryWorkflows: { start: async () => {}, redeliverWaiting: async () => {} },
     workflows: { wake: async () => {} },
     now: async () => new Date(clock),
@@ -87,7 +91,7 @@ async function create(readAfterMs: number) {
     .run(createAtChannel, id)
     .catch((error: unknown) => error);
   const { status } = await db.payment.findUniqueOrThrow({ where: { id } });
-  return { requests, outcome, status };
+  return { requests, addresses, outcome, status, id };
 }
 
 test('a row that was read before the expiry: the trade is created', async () => {
@@ -99,4 +103,11 @@ test('a slow row, read across the expiry: nothing is created, and the outcome is
   expect(requests).toBe(0);
   expect(outcome).toMatchObject({ name: 'ApplicationFailure', nonRetryable: false });
   expect(status).toBe('created');
+});
+
+test('its channel gets an address of the payment’s own, which proves that what comes to it is of this trade', async () => {
+  const { addresses, id } = await create(0);
+  const { channelAccountId } = await db.payment.findUniqueOrThrow({ where: { id } });
+  const proof = callbackProof(SECRET, channelAccountId, id);
+  expect(addresses).toEqual([`http://127.0.0.1:9/callbacks/simulator/${channelAccountId}/${id}/${proof}`]);
 });
