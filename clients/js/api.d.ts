@@ -11,7 +11,7 @@ export type KnownOrderStatus = 'unpaid' | 'paying' | 'succeeded' | 'refunded' | 
 export type PaymentStatus = KnownPaymentStatus;
 export type KnownPaymentStatus = 'created' | 'paying' | 'succeeded' | 'failed' | 'cancelled' | 'closed';
 export type KnownOrderUpdate = 'pending' | 'applied' | 'conflict' | 'review';
-export type KnownRefundReason = 'requested' | 'duplicate_payment' | 'late_payment' | 'external';
+export type KnownRefundReason = 'requested' | 'duplicate_payment' | 'late_payment' | 'external' | 'dispute';
 export type KnownRefundStatus = 'created' | 'processing' | 'succeeded' | 'failed';
 /**
  * Accept new ones.
@@ -35,6 +35,11 @@ export type KnownAttention =
   | 'disputed'
   | 'channel_reversed'
   | 'workflow_stuck';
+/**
+ * Accept new ones.
+ */
+export type DisputeState = KnownDisputeState;
+export type KnownDisputeState = 'open' | 'won' | 'lost';
 /**
  * The order as its payer may know it, by this and every other attempt; accept new ones. `open`: it can be paid. `undecided`: money or a decision is on its way by this or another attempt: do not pay again; nobody knows yet that nothing was charged. `paid`: it is paid, by this or another attempt (also when it was refunded since). `over`: it can no longer be paid, and no money is known or expected. Unless it is `open` there is no `nextAction` and nothing in `switchTo`.
  */
@@ -85,6 +90,11 @@ export type KnownDeliveryOutcome =
   | 'order_unknown'
   | 'not_applied'
   | 'unknown';
+/**
+ * Accept new ones.
+ */
+export type CallbackKind = KnownCallbackKind;
+export type KnownCallbackKind = 'trade' | 'refund' | 'dispute' | 'notice';
 /**
  * Stable. Accept new ones.
  */
@@ -343,13 +353,17 @@ export interface Payment {
    * - `late_payment_review`: The money came after the end, and the merchant's `late_payment` is `review`.
    * - `refund_failing`: The channel refused a refund that is owed, and not because a part had gone back there, or any of a conflict whose order was recovered; or it was silent on any refund (did not know it, or refused it for now: its balance is too low) for 1 h, or has had it in process for 7 days: banks take some.
    * - `statement_mismatch`: Reserved for a later release: nothing raises it.
-   * - `disputed`: Reserved for a later release: nothing raises it.
-   * - `channel_reversed`: Money of a paid order went back at the channel, and nobody asked for it here.
+   * - `disputed`: The payer disputes the trade at their bank. Takes the place of everything else, which is shown again afterwards. Meanwhile no refund is asked for: the channel decides over the money. Also when a dispute is lost in another currency than came in.
+   * - `channel_reversed`: Money of a paid order went back at the channel, and nobody asked for it here; or a dispute of it is lost.
    * - `workflow_stuck`: The task of the payment's workflow, of one of its refunds' or of its deliveries' failed more than 5 times in a row. Not while an attention is shown that is more than `wait`.
    */
   attention: KnownAttention | null;
   attentionSince: string | null;
   attentionDetail: string | null;
+  /**
+   * What the payer disputes at their bank, the oldest first. While one is open no refund is asked for. What is lost is among the refunds, with the reason `dispute`.
+   */
+  disputes: Dispute[];
   metadata: {
     [k: string]: string;
   };
@@ -376,6 +390,28 @@ export interface NextAction {
     [k: string]: string;
   };
   expiresAt?: string;
+}
+export interface Dispute {
+  /**
+   * The channel's own id.
+   */
+  id: string;
+  /**
+   * Minor units: 1050 is CNY 10.50 or JPY 1,050.
+   */
+  amount: number;
+  /**
+   * An ISO 4217 code.
+   */
+  currency: string;
+  state: DisputeState;
+  reason: string | null;
+  /**
+   * Until when it can be answered at the channel.
+   */
+  respondBy: string | null;
+  openedAt: string;
+  decidedAt: string | null;
 }
 /**
  * Newest first.
@@ -718,8 +754,8 @@ export interface EventPayment {
    * - `late_payment_review`: The money came after the end, and the merchant's `late_payment` is `review`.
    * - `refund_failing`: The channel refused a refund that is owed, and not because a part had gone back there, or any of a conflict whose order was recovered; or it was silent on any refund (did not know it, or refused it for now: its balance is too low) for 1 h, or has had it in process for 7 days: banks take some.
    * - `statement_mismatch`: Reserved for a later release: nothing raises it.
-   * - `disputed`: Reserved for a later release: nothing raises it.
-   * - `channel_reversed`: Money of a paid order went back at the channel, and nobody asked for it here.
+   * - `disputed`: The payer disputes the trade at their bank. Takes the place of everything else, which is shown again afterwards. Meanwhile no refund is asked for: the channel decides over the money. Also when a dispute is lost in another currency than came in.
+   * - `channel_reversed`: Money of a paid order went back at the channel, and nobody asked for it here; or a dispute of it is lost.
    * - `workflow_stuck`: The task of the payment's workflow, of one of its refunds' or of its deliveries' failed more than 5 times in a row. Not while an attention is shown that is more than `wait`.
    */
   attention: KnownAttention | null;
@@ -897,12 +933,17 @@ export interface Callback {
    * The channel's own id, the same on its every retry.
    */
   notificationId: string;
+  kind: CallbackKind;
   /**
-   * The payment it names, of which this account knows nothing.
+   * The payment it names, of which this account knows nothing; empty when it has the reference alone.
    */
   outTradeNo: string;
   /**
-   * The channel's answer in a word.
+   * The channel's own id of the trade it names.
+   */
+  reference: string | null;
+  /**
+   * What it says in a word.
    */
   state: string;
   receivedAt: string;

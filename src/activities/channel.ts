@@ -1,5 +1,5 @@
 import { activityInfo, cancellationSignal } from '@temporalio/activity';
-import { clientToken } from '../client-token.ts';
+import { callbackProof, clientToken } from '../client-token.ts';
 import {
   type ChannelAdapter,
   type ChannelAnswer,
@@ -87,8 +87,18 @@ export function channelActivities(deps: ActivityDeps) {
     const repeated = await repeatAnswer(db, payment, answer, at);
     return {
       state: answer.state,
-      snapshot: repeated ?? (await told(await ledger.recordAnswer(db, payment.id, answer, by, at))),
+      snapshot:
+        repeated ??
+        (await told(await ledger.recordAnswer(db, payment.id, answer, by, at, payment.noticedAt))),
     };
+  };
+
+  /** Where the channel takes an address with each trade, ours proves that what comes to it is of this one. */
+  const notifyUrl = ({ id, channel, channelAccountId }: Payment): string => {
+    const address = `${publicUrl}/callbacks/${channel}/${channelAccountId}`;
+    return adapterOf(channel).declaration.takesCallbackAddress
+      ? `${address}/${id}/${callbackProof(secret, channelAccountId, id)}`
+      : address;
   };
 
   /** Of a payment that an older release made: one of today has its own. */
@@ -109,7 +119,7 @@ export function channelActivities(deps: ActivityDeps) {
     { declaration }: ChannelAdapter,
     known: Trade,
   ): Promise<NewTrade> => {
-    const { id, channel, channelAccountId, method, orderId, createdAt } = payment;
+    const { id, method, orderId, createdAt } = payment;
     const limits = methodOf(declaration, method) ?? declaration.methods[0];
     // As it was when the payment was made: the order's can change, and the trade's number stands for its terms.
     const subject = (payment.subject ?? (await subjectOfOrder(payment))) || defaultSubject(orderId);
@@ -117,7 +127,7 @@ export function channelActivities(deps: ActivityDeps) {
       ...known,
       expiresAt: expiryAtChannel(known, payment.createAskedAt ?? createdAt, limits.expiry.atLeastMs),
       subject: cutSubject(subject, limits.subject),
-      notifyUrl: `${publicUrl}/callbacks/${channel}/${channelAccountId}`,
+      notifyUrl: notifyUrl(payment),
       returnUrl: `${publicUrl}/return/${id}?token=${clientToken(secret, id)}`,
       payer: (payment.payer ?? {}) as Payer,
     };

@@ -1,5 +1,6 @@
 import { activityInfo, cancellationSignal } from '@temporalio/activity';
 import { ChannelError, type RefundAnswer } from '../domain/channel.ts';
+import { isDisputed } from '../domain/dispute.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import { REFUND_HELD_BACK_MS, type RefundSnapshot } from '../domain/refund.ts';
 import { isAutomatic, isRefundOpen } from '../domain/states.ts';
@@ -167,10 +168,7 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
 
   /** The channel decides over a dispute, and may give the money back itself: then nobody owes it twice. */
   const isHeldBack = (row: Row) =>
-    row.payment.attention === 'disputed' &&
-    isAutomatic(row.reason) &&
-    row.status === 'created' &&
-    row.askedAt === null;
+    isDisputed(row.payment) && isAutomatic(row.reason) && row.status === 'created' && row.askedAt === null;
 
   const isOver = (row: Row) => !isRefundOpen(toRefundSnapshot(row, row.payment).status);
 

@@ -15,6 +15,7 @@ import {
   restDelivery,
   restPayment,
   restRefund,
+  takeNoticed,
   takeOverdueDeliveries,
   takeStuckPayments,
   takeStuckRefunds,
@@ -234,18 +235,30 @@ export function sweepActivities({
       return await matchCallbacks(db, await now());
     },
 
-    /** Callbacks that were stored, and acknowledged, while Temporal could not be told. */
+    /**
+     * Callbacks that were stored, and acknowledged, while Temporal could not be told; and payments of which the channel
+     * has news that nobody could ask for, or that it was silent on.
+     */
     async sweepCallbacks(): Promise<number> {
-      return await healAll(
+      const haul = new Haul();
+      await haul.all(
         async () => await takeUndeliveredCallbacks(db, await now()),
         async ({ payment, ...callback }) => {
-          await deliverStored({ db, workflows, refundWorkflows }, callback, payment, SIGNAL_DEADLINE_MS);
           const at = await now();
+          await deliverStored({ db, workflows, refundWorkflows }, callback, payment, at, SIGNAL_DEADLINE_MS);
           await markDelivered(db, callback.id, at);
           await note(db, payment.id, 'sweep', 'The sweep delivered a stored callback.', at);
           return true;
         },
       );
+      await haul.all(
+        async () => await takeNoticed(db, await now()),
+        async (payment) => {
+          await workflows.notice(payment, SIGNAL_DEADLINE_MS);
+          return true;
+        },
+      );
+      return haul.end();
     },
 
     /** Refunds whose workflow was never started, or is gone. */

@@ -26,7 +26,7 @@ export interface ApiDeps {
   readonly db: LedgerClient;
   readonly workflows: Pick<
     PaymentWorkflows,
-    'start' | 'awaitNextAction' | 'askChannel' | 'hint' | 'cancel' | 'wake' | 'deliverCallback'
+    'start' | 'awaitNextAction' | 'askChannel' | 'hint' | 'cancel' | 'wake' | 'deliverCallback' | 'notice'
   >;
   readonly refundWorkflows: Pick<RefundWorkflows, 'start' | 'deliverCallback'>;
   readonly deliveryWorkflows: Pick<DeliveryWorkflows, 'start' | 'wake' | 'redeliver' | 'redeliverWaiting'>;

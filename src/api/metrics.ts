@@ -10,6 +10,8 @@ export type CallbackResult =
   | 'stored'
   | 'repeated'
   | 'unmatched'
+  | 'ignored'
+  | 'noticed'
   | 'unverified'
   | 'malformed'
   | 'unchecked'

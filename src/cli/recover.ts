@@ -55,7 +55,7 @@ export async function recover(db: LedgerClient, config: Config, say: (line: stri
       (after) => callbacksToRecover(db, new Date(), after),
       async ({ payment, ...callback }) => {
         if (payment === null) return;
-        await deliverStored({ db, workflows, refundWorkflows }, callback, payment, DEADLINE_MS);
+        await deliverStored({ db, workflows, refundWorkflows }, callback, payment, new Date(), DEADLINE_MS);
         await markDelivered(db, callback.id, new Date());
       },
       failures,

@@ -27,6 +27,7 @@ export const OCCASIONS = {
   refunds_get_on: 'its refunds get on',
   money_back: 'all money is back',
   money_back_as_asked: 'all money is back, and no refund has another amount than asked',
+  dispute_decided: 'every dispute is decided',
   reversal_explained: 'what went back was a refund of ours',
   tasks_done: 'every workflow of the payment has completed its task or ended',
   row_found: 'the row is there again',
@@ -162,13 +163,19 @@ export const ATTENTIONS = {
   },
   disputed: {
     severity: 'act',
-    raised: 'Reserved for a later release: nothing raises it.',
-    todo: '',
-    clearedBy: [],
+    raised:
+      'The payer disputes the trade at their bank. Takes the place of everything else, which is shown again afterwards. ' +
+      'Meanwhile no refund is asked for: the channel decides over the money. Also when a dispute is lost in another ' +
+      'currency than came in.',
+    todo:
+      'Answer it at the channel before the time that the sentence names. A lost one is recorded as a refund ' +
+      '(`dispute`), unless its currency is another: then settle it with the channel, and `dismiss`.',
+    clearedBy: ['dispute_decided'],
   },
   channel_reversed: {
     severity: 'inform',
-    raised: 'Money of a paid order went back at the channel, and nobody asked for it here.',
+    raised:
+      'Money of a paid order went back at the channel, and nobody asked for it here; or a dispute of it is lost.',
     todo: 'Ask who did it; `dismiss` when it is known.',
     clearedBy: ['reversal_explained'],
   },

@@ -52,6 +52,9 @@ const hashedRefundId = (content: readonly unknown[]): string =>
  */
 export const externalRefundId = (paymentId: string, nth = 1): string =>
   `rx_${paymentId.slice('pay_'.length)}${suffix(nth)}`;
+/** The `nth` refund (from 1) that records what of a payment went back by disputes that are lost. */
+export const disputeRefundId = (paymentId: string, nth = 1): string =>
+  `rd_${paymentId.slice('pay_'.length)}${suffix(nth)}`;
 /** Also the `webhook-id`. */
 export const newEventId = (): string => `evt_${ulid()}`;
 export const newDeliveryId = (): string => `dlv_${ulid()}`;

@@ -21,7 +21,13 @@ export type SettledBy = (typeof SETTLED_BY)[number];
 export const REFUND_STATUSES = ['created', 'processing', 'succeeded', 'failed'] as const;
 export type RefundStatus = (typeof REFUND_STATUSES)[number];
 
-export const REFUND_REASONS = ['requested', 'duplicate_payment', 'late_payment', 'external'] as const;
+export const REFUND_REASONS = [
+  'requested',
+  'duplicate_payment',
+  'late_payment',
+  'external',
+  'dispute',
+] as const;
 export type RefundReason = (typeof REFUND_REASONS)[number];
 
 /** Open: the channel has not said its last word. */

@@ -1,6 +1,12 @@
 import { createHash } from 'node:crypto';
 import { isWord, type RecordedAnswer, recordedAnswer } from '../domain/answer.ts';
-import type { CallbackRefund, ChannelAnswer, VerifiedCallback } from '../domain/channel.ts';
+import type {
+  CallbackRefund,
+  CallbackSubject,
+  ChannelAnswer,
+  ChannelDispute,
+  VerifiedCallback,
+} from '../domain/channel.ts';
 import { newCallbackId } from '../domain/ids.ts';
 import { Prisma } from '../generated/prisma/client.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
@@ -33,10 +39,10 @@ import type { Page } from './views.ts';
  */
 function wordOn(
   payment: Payment,
-  answer: ChannelAnswer,
+  answer: ChannelAnswer | null,
   now: Date,
 ): { changes: Changes<Payment>; notes: Note[] } | null {
-  if (!isWord(payment.status, payment, recordedAnswer(payment), answer)) return null;
+  if (answer === null || !isWord(payment.status, payment, recordedAnswer(payment), answer)) return null;
   const word: RecordedAnswer = { ...answer, by: 'callback' };
   const { changes, notes } = answerTaken(payment, answer.state, now);
   return {
@@ -51,13 +57,66 @@ function wordOn(
   };
 }
 
+/** A callback that is stored: every verified one that is not ignored. */
+export type StorableCallback = Exclude<VerifiedCallback, { kind: 'ignored' }>;
+
 /** A callback that tells of a trade. */
-export type TradeCallback = Extract<VerifiedCallback, { kind: 'trade' }>;
+export type TradeCallback = Extract<StorableCallback, { kind: 'trade' }>;
 
 /** What a callback says, as one text. Not the channel's clock: told another way, it is no news. */
-function contentHash({ answer, refund }: TradeCallback): string {
+function contentHash(callback: StorableCallback): string {
+  const { reference } = callback.about;
+  if (callback.kind !== 'trade') {
+    const { notificationId: _, about: __, ...said } = callback;
+    return hashOf({ ...said, reference });
+  }
+  const { answer, refund } = callback;
   const { paidAt: _, ...said } = { paidAt: undefined, ...answer };
-  return createHash('sha256').update(JSON.stringify({ said, refund })).digest('base64url');
+  return hashOf({ said, refund, reference });
+}
+
+const hashOf = (content: object): string =>
+  createHash('sha256').update(JSON.stringify(content)).digest('base64url');
+
+/** What is stored of what it says: see `readCallback`. */
+function contentOf(callback: StorableCallback): object {
+  switch (callback.kind) {
+    case 'trade':
+      return { ...callback.answer, ...(callback.refund === undefined ? {} : { refund: callback.refund }) };
+    case 'refund':
+      return { refund: callback.refund };
+    case 'dispute':
+      return { dispute: callback.dispute };
+    case 'notice':
+      return {};
+  }
+}
+
+/** In a few words. */
+export function sayCallback(row: Pick<Callback, 'answer' | 'kind'>): string {
+  const { answer, refund, dispute } = readCallback(row);
+  if (answer !== null) return `${answer.state}${refund === undefined ? '' : `, ${sayRefund(refund)}`}`;
+  if (refund !== undefined) return sayRefund(refund);
+  return dispute === undefined ? 'it has news' : `dispute ${dispute.id} ${dispute.state}`;
+}
+
+const sayRefund = ({ outRefundNo, channelRefundId, answer }: CallbackRefund): string =>
+  `refund ${outRefundNo ?? channelRefundId} ${answer.state}`;
+
+/** The payment that a callback to an account names: by our number, else by the channel's own id of the trade. */
+export async function findNamed(
+  db: LedgerClient | LedgerTx,
+  accountId: string,
+  { outTradeNo, reference }: CallbackSubject,
+): Promise<Pick<Payment, 'id' | 'merchantId' | 'orderId'> | null> {
+  // Matched by account too: nobody's credentials speak for another's payment.
+  const find = async (named: { id: string } | { reference: string }) =>
+    await db.payment.findFirst({
+      where: { ...named, channelAccountId: accountId },
+      select: { id: true, merchantId: true, orderId: true },
+    });
+  const byNumber = outTradeNo === undefined ? null : await find({ id: outTradeNo });
+  return byNumber ?? (reference === undefined ? null : await find({ reference }));
 }
 
 /** A stored callback, and its payment as it is now. */
@@ -71,20 +130,17 @@ export type CallbackWithPayment = StoredCallback & { readonly payment: Payment |
 export async function storeCallback(
   db: LedgerClient,
   accountId: string,
-  callback: TradeCallback,
+  callback: StorableCallback,
   rawBody: Buffer,
   now: Date,
 ): Promise<CallbackWithPayment> {
-  const { outTradeNo = '' } = callback.about;
-  // Matched by account too: nobody's credentials speak for another's payment.
-  const find = (tx: LedgerClient | LedgerTx) =>
-    tx.payment.findFirst({
-      where: { id: outTradeNo, channelAccountId: accountId },
-      select: { id: true, merchantId: true, orderId: true },
-    });
+  const { outTradeNo = '', reference = null } = callback.about;
+  const find = (tx: LedgerClient | LedgerTx) => findNamed(tx, accountId, callback.about);
   const owner = await find(db);
   const { merchantId } = owner ?? (await db.channelAccount.findUniqueOrThrow({ where: { id: accountId } }));
   const orderId = owner?.orderId ?? null;
+  const answer = callback.kind === 'trade' ? callback.answer : null;
+  const content = { kind: callback.kind, answer: contentOf(callback) as Prisma.JsonObject };
   const stored = await visibleTransaction(db, merchantId, orderId, async (tx, visible) => {
     // It may have come just now: then again, in its order's turn.
     if (owner === null && (await find(tx)) !== null) return null;
@@ -96,8 +152,7 @@ export async function storeCallback(
       outTradeNo,
       contentHash: contentHash(callback),
     };
-    const detail = (again: '' | ' again') =>
-      `The channel called back${again}: ${callback.answer.state}${ofRefund(callback.refund)}.`;
+    const detail = (again: '' | ' again') => `The channel called back${again}: ${sayCallback(content)}.`;
     for (;;) {
       const { payment, first, isNoted } = await readForCallback(
         tx,
@@ -110,19 +165,17 @@ export async function storeCallback(
         ({
           ...said,
           id: newCallbackId(),
+          ...content,
+          reference,
           paymentId: owner?.id ?? null,
-          answer: {
-            ...callback.answer,
-            ...(callback.refund === undefined ? {} : { refund: callback.refund }),
-          },
           receivedAt: now,
           deliveredAt: null,
           nextSweepAt: null,
         } as unknown as StoredCallback);
-      const word = payment === null ? null : wordOn(payment, callback.answer, now);
+      const word = payment === null ? null : wordOn(payment, answer, now);
       const notes = [...(word?.notes ?? [])];
       if (payment !== null && !isNoted) {
-        const data = { callbackId: row.id, state: callback.answer.state };
+        const data = { callbackId: row.id, state: stateOf(row) };
         notes.push({ kind: 'callback', detail: detail(first === null ? '' : ' again'), at: now, data });
       }
       const written = await writeCallback(tx, {
@@ -214,16 +267,27 @@ async function writeCallback(
       };
 }
 
-const ofRefund = (refund: CallbackRefund | undefined): string =>
-  refund === undefined ? '' : `, refund ${refund.outRefundNo} ${refund.answer.state}`;
-
-/** What a stored callback says. */
-export function readCallback(row: Pick<Callback, 'answer'>): {
-  answer: ChannelAnswer;
+/** What a stored callback says: `answer` of its trade, if it tells of that. */
+export function readCallback(row: Pick<Callback, 'answer' | 'kind'>): {
+  answer: ChannelAnswer | null;
   refund: CallbackRefund | undefined;
+  dispute: ChannelDispute | undefined;
 } {
-  const { refund, ...answer } = row.answer as unknown as ChannelAnswer & { refund?: CallbackRefund };
-  return { answer: answer as ChannelAnswer, refund };
+  const { refund, ...rest } = row.answer as {
+    refund?: CallbackRefund;
+    dispute?: ChannelDispute;
+  };
+  return {
+    answer: row.kind === 'trade' ? (rest as unknown as ChannelAnswer) : null,
+    refund,
+    dispute: rest.dispute,
+  };
+}
+
+/** What it says in a word. */
+export function stateOf(row: Pick<Callback, 'answer' | 'kind'>): string {
+  const { answer, refund, dispute } = readCallback(row);
+  return (answer ?? refund?.answer ?? dispute)?.state ?? row.kind;
 }
 
 /** How long a callback that matches no payment is tried again; after that a person must look at it. */
@@ -245,10 +309,14 @@ export async function matchCallbacks(db: LedgerClient, now: Date): Promise<numbe
         ${MATCH_EVERY_MS_AT_MOST} * interval '1 ms'
       )
     FROM (
-      SELECT callbacks.id, payments.id AS payment_id
-      FROM callbacks LEFT JOIN payments
-        ON payments.id = callbacks.out_trade_no
-        AND payments.channel_account_id = callbacks.channel_account_id
+      SELECT callbacks.id, named.id AS payment_id
+      FROM callbacks LEFT JOIN LATERAL (
+        SELECT id, 1 AS place FROM payments
+        WHERE id = callbacks.out_trade_no AND channel_account_id = callbacks.channel_account_id
+        UNION ALL SELECT id, 2 FROM payments
+        WHERE reference = callbacks.reference AND channel_account_id = callbacks.channel_account_id
+        ORDER BY place LIMIT 1
+      ) AS named ON true
       WHERE callbacks.payment_id IS NULL AND callbacks.received_at > ${new Date(at - MATCH_FOR_MS)}
         AND (callbacks.next_sweep_at IS NULL OR callbacks.next_sweep_at <= ${now})
       ORDER BY callbacks.next_sweep_at NULLS FIRST, callbacks.received_at
@@ -273,15 +341,34 @@ export async function matchCallbacks(db: LedgerClient, now: Date): Promise<numbe
 /** The same for one payment, however old its callbacks are; the sweep delivers these too. */
 export async function matchCallbacksOf(
   db: LedgerClient,
-  { id, channelAccountId }: Pick<Payment, 'id' | 'channelAccountId'>,
+  { id, channelAccountId, reference }: Pick<Payment, 'id' | 'channelAccountId' | 'reference'>,
   now: Date,
 ): Promise<void> {
   const waiting = await db.callback.findMany({
-    where: { outTradeNo: id, channelAccountId, paymentId: null },
+    where: {
+      channelAccountId,
+      paymentId: null,
+      OR: [{ outTradeNo: id }, ...(reference === null ? [] : [{ reference }])],
+    },
     select: { id: true },
     orderBy: { receivedAt: 'asc' },
   });
   for (const callback of waiting) await matchCallback(db, callback.id, id, 'manual', now);
+}
+
+/**
+ * A payment's reference is stored in this transaction: callbacks that named it before are matched by the next sweep,
+ * however long they have waited.
+ */
+export async function hurryCallbacks(
+  tx: LedgerClient | LedgerTx,
+  channelAccountId: string,
+  reference: string,
+): Promise<void> {
+  await tx.callback.updateMany({
+    where: { channelAccountId, reference, paymentId: null },
+    data: { nextSweepAt: null },
+  });
 }
 
 /** Its order's lock before the callback's row, as whoever stores it again takes them. */

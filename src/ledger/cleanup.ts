@@ -1,3 +1,4 @@
+import { MATCH_FOR_MS } from './callbacks.ts';
 import type { LedgerClient } from './client.ts';
 import { givePlaces, PLACES_AT_ONCE } from './feed-places.ts';
 
@@ -5,6 +6,7 @@ import { givePlaces, PLACES_AT_ONCE } from './feed-places.ts';
 
 const DAY_MS = 86_400_000;
 const UNVERIFIED_MS = 7 * DAY_MS;
+const IGNORED_MS = 7 * DAY_MS;
 /** Refunds keep their own keys for ever; for what else is created this is longer than anybody repeats a request. */
 const IDEMPOTENCY_KEYS_MS = 30 * DAY_MS;
 /** What no order service has answered is kept longer. */
@@ -29,6 +31,29 @@ export async function removeOld(db: LedgerClient, now: Date): Promise<number> {
         SELECT channel_account_id, address, minute FROM unverified_callback_counts
         WHERE minute < ${before(UNVERIFIED_MS)}
         ORDER BY minute LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
+      )`,
+  );
+  removed += await inBatches(
+    () => db.$executeRaw`
+      DELETE FROM ignored_callbacks WHERE (channel_account_id, notification_id) IN (
+        SELECT channel_account_id, notification_id FROM ignored_callbacks WHERE received_at < ${before(IGNORED_MS)}
+        ORDER BY received_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
+      )`,
+  );
+  removed += await inBatches(
+    () => db.$executeRaw`
+      DELETE FROM callback_counts WHERE (channel_account_id, kind, hour) IN (
+        SELECT channel_account_id, kind, hour FROM callback_counts WHERE hour < ${before(IGNORED_MS)}
+        ORDER BY hour LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
+      )`,
+  );
+  // What says only that something happened says nothing to a person: no payment has it, or will.
+  removed += await inBatches(
+    () => db.$executeRaw`
+      DELETE FROM callbacks WHERE id IN (
+        SELECT id FROM callbacks
+        WHERE payment_id IS NULL AND kind = 'notice' AND received_at < ${before(MATCH_FOR_MS)}
+        ORDER BY received_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
       )`,
   );
   removed += await inBatches(

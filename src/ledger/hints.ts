@@ -71,3 +71,40 @@ export async function takeQueryDue(
     return taken.count === 1;
   });
 }
+
+/** What became of word that something happened: asked now, asked by the sweep soon, or no more queries for such word. */
+export type NewsEffect = 'due' | 'waits' | 'spent';
+
+/**
+ * The channel says that something happened to the payment, in whatever status it is: the channel is asked, once in 10 s,
+ * and until it has answered a query that began after this. On record when this returns, so that it may be acknowledged
+ * unless it is `spent`.
+ * @param isProven false for word that anybody may have sent: it makes a few queries in the payment's life
+ */
+export async function notePaymentNews(
+  db: LedgerClient,
+  paymentId: string,
+  isProven: boolean,
+  reason: string,
+  now: Date,
+): Promise<NewsEffect> {
+  const { merchantId, orderId } = await ownerOf(db, paymentId);
+  return await transaction(db, merchantId, orderId, async (tx) => {
+    const [noted] = await tx.$queryRaw<{ isDue: boolean }[]>`
+      UPDATE payments SET
+        noticed_at = ${now}::timestamptz,
+        last_query_due_at = CASE WHEN before.is_due THEN ${now}::timestamptz ELSE last_query_due_at END,
+        unverified_queries = unverified_queries
+          + CASE WHEN ${isProven} OR NOT (before.is_due OR before.noticed_at IS NULL) THEN 0 ELSE 1 END
+      FROM (
+        SELECT noticed_at,
+          last_query_due_at IS NULL OR last_query_due_at <= ${new Date(now.getTime() - QUERY_DUE_EVERY_MS)} AS is_due
+        FROM payments WHERE id = ${paymentId} FOR UPDATE
+      ) AS before
+      WHERE id = ${paymentId} AND (${isProven} OR unverified_queries < ${UNVERIFIED_QUERIES_AT_MOST})
+      RETURNING before.is_due AS "isDue"`;
+    if (noted === undefined) return 'spent';
+    if (noted.isDue) await note(tx, paymentId, 'callback', reason, now);
+    return noted.isDue ? 'due' : 'waits';
+  });
+}

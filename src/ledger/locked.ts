@@ -172,20 +172,34 @@ export const raised = (attention: Attention, detail: string, now: Date) => ({
   attentionDetail: detail,
 });
 
-/** What a dispute holds back stays shown as that. */
+/** What a dispute holds back stays shown as that; this is shown once the dispute is decided. */
 export const raisedUnlessDisputed = (payment: Payment, attention: Attention, detail: string, now: Date) =>
-  payment.attention === 'disputed' ? {} : raised(attention, detail, now);
+  payment.attention === 'disputed'
+    ? { hiddenAttention: attention, hiddenAttentionSince: now, hiddenAttentionDetail: detail }
+    : raised(attention, detail, now);
+
+const NONE = { attention: null, attentionSince: null, attentionDetail: null };
+const NONE_HIDDEN = { hiddenAttention: null, hiddenAttentionSince: null, hiddenAttentionDetail: null };
+
+/** Takes back an attention that one of these occasions clears, shown or hidden: what it said is not true any more. */
+export const cleared = (
+  { attention, hiddenAttention }: Pick<Payment, 'attention' | 'hiddenAttention'>,
+  ...occasions: readonly Occasion[]
+): Partial<typeof NONE & typeof NONE_HIDDEN> => ({
+  ...(attention !== null && isClearedBy(attention, occasions) ? NONE : {}),
+  ...(hiddenAttention !== null && isClearedBy(hiddenAttention, occasions) ? NONE_HIDDEN : {}),
+});
 
 /** Takes back that the channel does not take our calls, once it has taken one. An open conflict shows again: as old as it was. */
-export const configured = (payment: Payment) => {
-  if (payment.attention !== 'channel_misconfigured') return {};
-  return payment.orderUpdate === 'conflict' && !isAllBack(payment)
+export const configured = (payment: Payment) =>
+  payment.attention === 'channel_misconfigured' && payment.orderUpdate === 'conflict' && !isAllBack(payment)
     ? { attention: 'order_conflict' as const, attentionDetail: 'Its money is on its way back.' }
     : cleared(payment, 'configured');
-};
 
-/** Takes back an attention that one of these occasions clears: what it said is not true any more. */
-export const cleared = (payment: Payment, ...occasions: readonly Occasion[]) =>
-  payment.attention !== null && isClearedBy(payment.attention, occasions)
-    ? { attention: null, attentionSince: null, attentionDetail: null }
-    : {};
+/** No attention, or the one that a dispute has hidden. */
+export const nextShown = (payment: Payment) => ({
+  attention: payment.hiddenAttention,
+  attentionSince: payment.hiddenAttentionSince,
+  attentionDetail: payment.hiddenAttentionDetail,
+  ...NONE_HIDDEN,
+});

@@ -5,6 +5,7 @@ import type { EventType } from '../domain/event.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import { canPaymentGo, isLive, type SettledBy } from '../domain/states.ts';
 import { json, type LedgerClient } from './client.ts';
+import { hasLosses, recordDispute, recordLosses } from './disputes.ts';
 import {
   cleared,
   configured,
@@ -241,6 +242,7 @@ export async function recordRefusal(
  * Writes down what the channel said before anybody acts on it, so that an answer is never lost with the
  * activity that got it. A definite answer is kept, money received is replaced only by word that more of it has gone
  * back, and a definite answer without money ends a live payment in the same transaction.
+ * @param noticed the payment's `noticedAt` as it was before the channel was asked: it is answered by this
  */
 export async function recordAnswer(
   db: LedgerClient,
@@ -248,6 +250,7 @@ export async function recordAnswer(
   answer: ChannelAnswer,
   by: SettledBy,
   now: Date,
+  noticed: Date | null = null,
 ): Promise<PaymentSnapshot> {
   return await underLock(db, paymentId, now, async (locked) => {
     const { tx, payment } = locked;
@@ -270,6 +273,8 @@ export async function recordAnswer(
     const recorded = await update(tx, paymentId, {
       ...(await takeAnswer(tx, payment, answer.state, now)),
       channelErrorSince: null,
+      // News that came since then are not: what they tell of may have happened after the answer.
+      ...(noticed !== null && payment.noticedAt?.getTime() === noticed.getTime() ? { noticedAt: null } : {}),
       ...cleared(payment, ...occasions),
       ...configured(payment),
       ...(alarmed
@@ -285,11 +290,16 @@ export async function recordAnswer(
       });
     }
     if (alarmed) await note(tx, paymentId, 'attention', 'channel_undecided', now);
+    const dispute = isMoney(answer) ? answer.dispute : undefined;
+    const seen =
+      dispute === undefined
+        ? recorded
+        : await recordDispute({ ...locked, payment: recorded }, dispute, 'query', now);
     // Of a payment that is not settled, settling it records what has gone back.
-    if (isMoney(answer) && recorded.status === 'succeeded') {
-      return toSnapshot(await recordExternalRefunds({ ...locked, payment: recorded }, answer, now), now);
+    if (isMoney(answer) && seen.status === 'succeeded') {
+      return toSnapshot(await recordExternalRefunds({ ...locked, payment: seen }, answer, now), now);
     }
-    if (isMoney(known) || !isLive(payment.status)) return toSnapshot(recorded, now);
+    if (isMoney(known) || !isLive(payment.status)) return toSnapshot(seen, now);
     if (answer.state === 'failed') {
       const detail = answer.reason ?? 'declined at the channel.';
       return await end({ ...locked, payment: recorded }, 'failed', detail, now);
@@ -299,7 +309,7 @@ export async function recordAnswer(
       const to = isWished ? 'cancelled' : 'closed';
       return await end({ ...locked, payment: recorded }, to, 'closed at the channel.', now);
     }
-    return toSnapshot(recorded, now);
+    return toSnapshot(seen, now);
   });
 }
 
@@ -417,7 +427,7 @@ export async function settlePayment(
     news.push({ type: NEWS[decision.orderUpdate], mustBeTold });
     const toCancel = isApplied ? othersToCancel(others) : [];
     const toGiveBack = isApplied ? othersToGiveBack(order, others) : [];
-    const isAlone = toCancel.length === 0 && toGiveBack.length === 0;
+    const isAlone = toCancel.length === 0 && toGiveBack.length === 0 && !hasLosses(payment);
     // All that is left concerns money that does not pay, has gone back, or was paid by others.
     if (isApplied && isAlone && (answer.refundedAmount ?? 0) === 0) {
       const snapshot = toSnapshot(settled.payment, now);
@@ -427,7 +437,8 @@ export async function settlePayment(
     await cancelOthers(tx, toCancel, payment.id, now);
     // Their refunds are the sweep's to start.
     await giveBackOthers(locked, toGiveBack, payment.id, now);
-    const rest = await recordExternalRefunds({ ...locked, ...settled }, answer, now);
+    const lost = await recordLosses({ ...locked, ...settled }, now);
+    const rest = await recordExternalRefunds({ ...locked, ...settled, payment: lost }, answer, now);
     if (decision.orderUpdate === 'conflict') await oweRefund(tx, rest, decision.refund, now);
     await releaseOrder(tx, settled.order, now);
     return {

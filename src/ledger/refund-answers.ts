@@ -1,6 +1,6 @@
 import { isMoney } from '../domain/answer.ts';
 import { type Attention, isFree } from '../domain/attention.ts';
-import type { ChannelAnswer, ChannelError, RefundAnswer } from '../domain/channel.ts';
+import type { CallbackRefund, ChannelAnswer, ChannelError, RefundAnswer } from '../domain/channel.ts';
 import { sayAmount, smaller } from '../domain/money.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
 import { isRefundOpen } from '../domain/states.ts';
@@ -171,7 +171,7 @@ export async function recordRefundCallback(
     const callback = await tx.callback.findUnique({ where: { id: callbackId } });
     if (callback === null || callback.paymentId !== payment.id) return toRefundSnapshot(refund, payment);
     const said = readCallback(callback);
-    const answer = said.refund?.outRefundNo === refundId ? said.refund.answer : undefined;
+    const answer = isOf(said.refund, refund) ? said.refund.answer : undefined;
     const isWord =
       refund.askedAt !== null &&
       (answer?.state === 'processing' ||
@@ -185,6 +185,13 @@ export async function recordRefundCallback(
     return written;
   });
 }
+
+/** Whether a callback tells of this refund: by our number, or by the channel's own when it does not tell ours. */
+const isOf = (said: CallbackRefund | undefined, { id, channelRefundId }: Refund): said is CallbackRefund =>
+  said !== undefined &&
+  (said.outRefundNo === undefined
+    ? channelRefundId !== null && said.channelRefundId === channelRefundId
+    : said.outRefundNo === id);
 
 async function underRefundLock<T>(
   db: LedgerClient,

@@ -87,6 +87,9 @@ export async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date)
   const occasions: Occasion[] = allBack
     ? ['money_back', ...(isOtherAmount ? [] : (['money_back_as_asked'] as const))]
     : ['refunds_get_on'];
+  const { hiddenAttention: hidden } = payment;
+  if (hidden !== null && isClearedBy(hidden, occasions))
+    return await update(tx, payment.id, cleared(payment, ...occasions));
   if (current === null || !isClearedBy(current, occasions)) return payment;
   await note(tx, payment.id, 'attention', `${current} is over.`, now);
   if (payment.orderUpdate === 'conflict' && !allBack) {
@@ -115,7 +118,7 @@ function troubleWith(refund: Refund, isHeld: boolean, isOwedByHand: boolean, now
     // One that was asked for is its asker's to ask for again; one that is owed stays owed.
     const staysOwed = isAutomaticRefundId(refund.id, refund.paymentId)
       ? isHeld
-      : isOwedByHand && refund.reason !== 'external';
+      : isOwedByHand && refund.reason !== 'external' && refund.reason !== 'dispute';
     return staysOwed ? `The channel refused ${what}: ${refund.failure ?? 'it gave no reason'}` : undefined;
   }
   if (!isRefundOpen(refund.status)) return undefined;

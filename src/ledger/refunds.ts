@@ -1,3 +1,4 @@
+import { isDisputed } from '../domain/dispute.ts';
 import { automaticRefundId, replacementRefundId, requestedRefundId } from '../domain/ids.ts';
 import { sayAmount, smaller } from '../domain/money.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
@@ -59,10 +60,11 @@ export async function requestRefund(
  */
 export async function asksForTheRest(
   db: LedgerClient,
-  { id, merchantId, receivedAmount, attention }: Payment,
+  payment: Payment,
   { amount, idempotencyKey }: RefundRequest,
 ): Promise<boolean> {
-  if (amount !== undefined || receivedAmount === null || attention === 'disputed') return false;
+  const { id, merchantId, receivedAmount } = payment;
+  if (amount !== undefined || receivedAmount === null || isDisputed(payment)) return false;
   const key = { merchantId_idempotencyKey: { merchantId, idempotencyKey } };
   if ((await db.refund.findUnique({ where: key, select: { id: true } })) !== null) return false;
   return (await promised(db, id)) < receivedAmount;
@@ -91,7 +93,7 @@ async function insertRefund(
   if (receivedAmount === null || receivedCurrency === null) {
     throw new Refusal('not_refundable', `Payment ${payment.id} is ${payment.status}: no money came in.`);
   }
-  if (payment.attention === 'disputed') {
+  if (isDisputed(payment)) {
     throw new Refusal('not_refundable', `Payment ${payment.id} is disputed: the channel decides over it.`);
   }
   const left = receivedAmount - (await promised(tx, payment.id));

@@ -1,4 +1,6 @@
+import { isDisputed } from '../domain/dispute.ts';
 import { isAutomaticRefundId, requestedRefundId } from '../domain/ids.ts';
+import type { Prisma } from '../generated/prisma/client.ts';
 import type { LedgerTx } from './client.ts';
 import type { Locked } from './locked.ts';
 import { reviewAttention } from './refund-trouble.ts';
@@ -49,8 +51,7 @@ async function insertInItsPlace(
     return isExplained ? await oweRefund(tx, payment, refused.reason, now) : null;
   if (payment.orderUpdate === 'conflict' && order.recoveredAt === null)
     return await oweRefund(tx, payment, await reasonOwed(tx, payment.id), now);
-  if (!isExplained || payment.attention === 'disputed' || !(await isOfAllThatIsLeft(tx, refused)))
-    return null;
+  if (!isExplained || isDisputed(payment) || !(await isOfAllThatIsLeft(tx, refused))) return null;
   return await requestRest(tx, payment, refused, now);
 }
 
@@ -62,7 +63,10 @@ async function insertInItsPlace(
  */
 export async function oweExplainedLate(locked: Locked, now: Date, except?: string): Promise<Payment> {
   const { tx, payment } = locked;
-  const ours = { paymentId: payment.id, reason: { not: 'external' } } as const;
+  const ours = {
+    paymentId: payment.id,
+    reason: { notIn: ['external', 'dispute'] },
+  } satisfies Prisma.RefundWhereInput;
   const refused = await tx.refund.findFirst({
     where: {
       ...ours,

@@ -3,7 +3,7 @@ import { Refusal } from '../domain/refusal.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { hurryDeliveries } from './deliveries.ts';
 import { decidePending } from './delivery-verdict.ts';
-import { type Locked, raised, underLock, update, type Work } from './locked.ts';
+import { type Locked, nextShown, raisedUnlessDisputed, underLock, update, type Work } from './locked.ts';
 import { cancelOthers, othersToCancel, releaseOrder } from './order-row.ts';
 import { findOpenRefund, giveBackOthers, othersToGiveBack, oweRefund, oweRefundAgain } from './refunds.ts';
 import type { Payment, Refund } from './rows.ts';
@@ -73,6 +73,7 @@ const NOBODY = { refunds: [], cancelled: [] };
 const of = (payment: Payment, refund: Refund | null): Resolved['refunds'] =>
   refund === null ? [] : [{ ...refund, payment }];
 
+const HIDES_NOTHING = { hiddenAttention: null, hiddenAttentionSince: null, hiddenAttentionDetail: null };
 const SEEN = { attention: null, attentionSince: null, attentionDetail: null };
 
 async function dismiss({ tx, payment }: Locked): Promise<Payment> {
@@ -80,7 +81,7 @@ async function dismiss({ tx, payment }: Locked): Promise<Payment> {
     throw new Refusal('not_resolvable', 'Money waits for a decision: accept it or refund it.');
   if (payment.orderUpdate === 'conflict' && !isAllBack(payment))
     throw new Refusal('not_resolvable', 'Not all of its money is back: retry it, or wait for its refund.');
-  return await update(tx, payment.id, SEEN);
+  return await update(tx, payment.id, nextShown(payment));
 }
 
 /** What has gone back is back; while some is on its way, nobody knows how much is left. */
@@ -109,7 +110,8 @@ async function accept(locked: Work, now: Date): Promise<Resolved> {
   const isPending = mustBeTold && !isDecided;
   // Before the order: only what an operator accepted may pay another amount than it costs.
   const accepted = await update(tx, paymentId, {
-    ...SEEN,
+    // What waited for the decision is over; a dispute is not.
+    ...(payment.attention === 'disputed' ? HIDES_NOTHING : SEEN),
     orderUpdate: isPending ? 'pending' : 'applied',
     orderUpdatedAt: isPending ? null : now,
     settledBy: 'operator',
@@ -139,11 +141,11 @@ async function refund(locked: Locked, now: Date): Promise<Payment> {
     return (await oweRefundAgain(locked, now)).payment;
   }
   await requireUndecided(locked);
-  const isLate = payment.attention === 'late_payment_review';
+  const isLate = [payment.attention, payment.hiddenAttention].includes('late_payment_review');
   const refunding = await update(tx, payment.id, {
     orderUpdate: 'conflict',
     orderUpdatedAt: now,
-    ...raised('order_conflict', 'An operator refunds it.', now),
+    ...raisedUnlessDisputed(payment, 'order_conflict', 'An operator refunds it.', now),
   });
   await oweRefund(tx, refunding, isLate ? 'late_payment' : 'requested', now);
   news.push({ type: 'payment.conflict' });

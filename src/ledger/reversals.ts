@@ -26,8 +26,8 @@ export async function recordRefundsOfCallback(
   return await underLock(db, paymentId, now, async (locked) => {
     const callback = await locked.tx.callback.findUnique({ where: { id: callbackId } });
     const answer =
-      callback === null || callback.paymentId !== paymentId ? undefined : readCallback(callback).answer;
-    if (answer === undefined || !isMoney(answer)) return toSnapshot(locked.payment, now);
+      callback === null || callback.paymentId !== paymentId ? null : readCallback(callback).answer;
+    if (answer === null || !isMoney(answer)) return toSnapshot(locked.payment, now);
     return toSnapshot(await recordExternalRefunds(locked, answer, now), now);
   });
 }

@@ -32,6 +32,8 @@ export async function repeatAnswer(
   now: Date,
 ): Promise<PaymentSnapshot | null> {
   if (!isSame(before, answer.state) || isUndecidedTooLong(before, answer, now)) return null;
+  // That the channel is asked for its news is over with the answer.
+  if (before.noticedAt !== null) return null;
   const [repeated] = await db.payment.updateManyAndReturn({
     where: {
       id: before.id,

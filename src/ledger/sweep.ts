@@ -30,6 +30,9 @@ const UNSETTLED_FOR_MS = 60_000;
 const UNTOLD_FOR_MS = 2 * 60_000;
 /** The API is given this long to deliver what it just stored. */
 const UNDELIVERED_FOR_MS = 10_000;
+/** The channel is given this long to answer the query that is made at once for its news. */
+const NOTICED_FOR_MS = 15_000;
+const ASKED_FOR_NEWS_EVERY_MS_AT_MOST = 3_600_000;
 
 /**
  * Payments with money on record that is not settled, first of all, live ones that stayed `created`, are overdue, or
@@ -209,6 +212,26 @@ export async function takeUndeliveredCallbacks(
     include: { payment: true },
   });
   return rows.flatMap(({ payment, ...callback }) => (payment === null ? [] : [{ ...callback, payment }]));
+}
+
+/**
+ * Payments of which the channel has news, and was not asked for them, or has not answered: asked again ever less often
+ * while it is silent. Whoever noted the news has had its turn.
+ */
+export async function takeNoticed(db: LedgerClient, now: Date): Promise<Payment[]> {
+  const ids = await db.$queryRaw<{ id: string }[]>`
+    UPDATE payments SET last_query_due_at = ${now}
+    WHERE id IN (
+      SELECT id FROM payments
+      WHERE noticed_at IS NOT NULL AND (
+        last_query_due_at IS NULL OR last_query_due_at <= ${now}::timestamptz - LEAST(
+          GREATEST(last_query_due_at - noticed_at, ${NOTICED_FOR_MS} * interval '1 ms'),
+          ${ASKED_FOR_NEWS_EVERY_MS_AT_MOST} * interval '1 ms'
+        )
+      )
+      ORDER BY last_query_due_at NULLS FIRST LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
+    ) RETURNING id`;
+  return await db.payment.findMany({ where: { id: { in: ids.map(({ id }) => id) } } });
 }
 
 function later(now: Date, ms: number): Date {

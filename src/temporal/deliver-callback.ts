@@ -1,15 +1,17 @@
-import type { ChannelAnswer } from '../domain/channel.ts';
+import type { CallbackRefund, ChannelAnswer } from '../domain/channel.ts';
 import type { CallbackNotice } from '../domain/payment.ts';
 import { readCallback } from '../ledger/callbacks.ts';
 import type { LedgerClient } from '../ledger/client.ts';
-import type { Callback, Payment } from '../ledger/rows.ts';
+import { recordDisputeOfCallback } from '../ledger/disputes.ts';
+import { notePaymentNews } from '../ledger/hints.ts';
+import type { Callback, Payment, Refund } from '../ledger/rows.ts';
 import { toRefundSnapshot } from '../ledger/snapshot.ts';
 import type { PaymentWorkflows } from './payment-workflows.ts';
 import type { RefundWorkflows } from './refund-workflows.ts';
 
 export interface DeliverDeps {
   readonly db: LedgerClient;
-  readonly workflows: Pick<PaymentWorkflows, 'deliverCallback'>;
+  readonly workflows: Pick<PaymentWorkflows, 'deliverCallback' | 'notice' | 'wake'>;
   readonly refundWorkflows: Pick<RefundWorkflows, 'deliverCallback'>;
 }
 
@@ -21,24 +23,50 @@ export function noticeOf(callbackId: string, answer: ChannelAnswer): CallbackNot
   return { callbackId, state, amount, currency, ...(refunded > 0 ? { refundedAmount: refunded } : {}) };
 }
 
+/** The refund of ours that a callback tells of, by our number, else by the channel's own; null: of none. */
+async function findTold(
+  db: LedgerClient,
+  paymentId: string,
+  { outRefundNo, channelRefundId }: CallbackRefund,
+): Promise<Refund | null> {
+  // What went back without our asking is known by the trade alone, and has no workflow.
+  const ours = { paymentId, reason: { notIn: ['external', 'dispute'] } };
+  if (outRefundNo !== undefined) return await db.refund.findFirst({ where: { ...ours, id: outRefundNo } });
+  return channelRefundId === undefined
+    ? null
+    : await db.refund.findFirst({ where: { ...ours, channelRefundId } });
+}
+
 /**
- * Tells whoever waits for a stored callback: the refund it names, when that is one of ours, and else the payment.
+ * Does all that a stored callback of a known payment brings about: records a dispute, and tells whoever waits for the
+ * rest: the refund it names, when that is one of ours, and else the payment. A refund that is none of ours, and what only
+ * says that something happened, has the channel asked. Doing it again changes nothing.
  * @throws TemporalUnavailable
  */
 export async function deliverStored(
   { db, workflows, refundWorkflows }: DeliverDeps,
-  callback: Pick<Callback, 'id' | 'answer'>,
+  callback: Pick<Callback, 'id' | 'kind' | 'answer'>,
   payment: Payment,
+  now: Date,
   deadlineMs: number,
 ): Promise<void> {
-  const { answer, refund } = readCallback(callback);
-  const ours =
-    refund?.outRefundNo === undefined
-      ? null
-      : await db.refund.findFirst({ where: { id: refund.outRefundNo, paymentId: payment.id } });
-  if (ours === null) {
-    await workflows.deliverCallback(payment, noticeOf(callback.id, answer), deadlineMs);
-  } else {
+  const { answer, refund, dispute } = readCallback(callback);
+  const ask = async (reason: string) => {
+    await notePaymentNews(db, payment.id, true, reason, now);
+    await workflows.notice(payment, deadlineMs);
+  };
+  const disputed = dispute === undefined ? null : await recordDisputeOfCallback(db, payment.id, dispute, now);
+  if (disputed?.isToBeAsked) await ask('A dispute was told of: the channel is asked.');
+  // Its workflow shows the attention.
+  else if (disputed !== null && answer === null) await workflows.wake(disputed.payment, deadlineMs);
+  const ours = refund === undefined ? null : await findTold(db, payment.id, refund);
+  if (ours !== null) {
     await refundWorkflows.deliverCallback(toRefundSnapshot(ours, payment), callback.id, deadlineMs);
+  } else if (answer !== null) {
+    await workflows.deliverCallback(payment, noticeOf(callback.id, answer), deadlineMs);
+  } else if (callback.kind === 'refund') {
+    await ask('A refund that is none of ours was told of: the channel is asked.');
+  } else if (callback.kind === 'notice') {
+    await ask('The channel has news: it is asked.');
   }
 }

@@ -11,6 +11,7 @@ import {
   cancelSignal,
   hintSignal,
   nextActionUpdate,
+  noticeSignal,
   PAYMENT_WORKFLOW,
   type PaymentInput,
   searchAttributes,
@@ -86,6 +87,11 @@ export class PaymentWorkflows {
   /** @throws TemporalUnavailable */
   async hint(payment: Payment, tight: boolean, deadlineMs: number): Promise<void> {
     await this.#signal(payment, hintSignal, [{ tight }], deadlineMs);
+  }
+
+  /** The channel has news of it, which is in the ledger: the channel is asked. @throws TemporalUnavailable */
+  async notice(payment: Payment, deadlineMs: number): Promise<void> {
+    await this.#signal(payment, noticeSignal, [], deadlineMs);
   }
 
   /** The wish itself is in the ledger. @throws TemporalUnavailable */

@@ -5,6 +5,7 @@ import type { CallbackNotice } from '../domain/payment.ts';
 export type Message =
   | { readonly kind: 'callback'; readonly notice: CallbackNotice | undefined }
   | { readonly kind: 'hint'; readonly tight: boolean }
+  | { readonly kind: 'notice' }
   | { readonly kind: 'cancel'; readonly by: string }
   | { readonly kind: 'wake' }
   | { readonly kind: 'renewAction'; readonly until: number; done: boolean }
@@ -15,6 +16,7 @@ const MESSAGE_ORDER: readonly Message['kind'][] = [
   'callback',
   'wake',
   'hint',
+  'notice',
   'cancel',
   'ask',
   'renewAction',

@@ -50,6 +50,8 @@ export const refundCallbackSignal = defineSignal<[string]>('callback');
 export const callbackSignal = defineSignal<[CallbackNotice]>('callback');
 /** The payer may have paid: `tight` asks at once and then every few seconds, otherwise one query is due. */
 export const hintSignal = defineSignal<[{ readonly tight: boolean }]>('hint');
+/** The channel has news of the payment, in whatever status it is: it is asked. That it has is in the ledger. */
+export const noticeSignal = defineSignal('notice');
 /** The wish to cancel is in the ledger. */
 export const cancelSignal = defineSignal('cancel');
 /** Look at the ledger again: the sweep or an operator says so. */

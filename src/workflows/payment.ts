@@ -40,6 +40,7 @@ import {
   cancelSignal,
   hintSignal,
   nextActionUpdate,
+  noticeSignal,
   type PaymentInput,
   REFUND_WORKFLOW,
   type RefundInput,
@@ -62,6 +63,7 @@ export async function payment(input: PaymentInput): Promise<void> {
   wf.setHandler(callbackSignal, (notice) => run.tell({ kind: 'callback', notice }));
   // A person may send a bare signal from the Web UI: it is taken for what it can mean.
   wf.setHandler(hintSignal, (hint) => run.tell({ kind: 'hint', tight: hint?.tight === true }));
+  wf.setHandler(noticeSignal, () => run.tell({ kind: 'notice' }));
   wf.setHandler(cancelSignal, () => run.tell({ kind: 'cancel', by: 'the merchant' }));
   wf.setHandler(wakeSignal, () => run.tell({ kind: 'wake' }));
   // Answered also after a "Request Cancellation", which ends no payment by itself.
@@ -229,6 +231,9 @@ class PaymentRun {
         this.#inbox.shift();
         if (row.status !== 'succeeded') this.#due = message.tight ? 'tight' : (this.#due ?? 'query');
         return;
+      case 'notice':
+        await this.#receiveNotice(row);
+        return;
       case 'cancel':
         await this.#unlessBefore('cancel', [message], async () => {
           this.#row = await ledger.requestCancel(row.id, message.by);
@@ -289,6 +294,19 @@ class PaymentRun {
       if (this.#row?.status !== 'succeeded' || !tellsOfRefund) return;
     }
     if (tellsOfRefund) this.#row = await ledger.recordRefunds(row.id, notice.callbackId);
+  }
+
+  /** A query is due; of a settled payment one now, as none is planned. The sweep says it again until the channel answers. */
+  async #receiveNotice(row: PaymentSnapshot): Promise<void> {
+    const notices = this.#ofKind('notice');
+    if (row.status !== 'succeeded') {
+      this.#due ??= 'query';
+      this.#remove(notices);
+      return;
+    }
+    await this.#unlessBefore('notice', notices, async () => {
+      await this.#askOnce(row, 'the channel has news: asked now');
+    });
   }
 
   /** Nothing is left to wait for: settled, or ended and watched long enough. */
@@ -484,16 +502,16 @@ class PaymentRun {
     const asks = this.#ofKind('ask');
     let answered = false;
     const finished = await this.#unlessBefore('ask', asks, async () => {
-      answered = await this.#askOnce(row);
+      answered = await this.#askOnce(row, 'asked now by an operator');
     });
     if (finished) for (const message of asks) message.answered = answered;
   }
 
-  async #askOnce(row: PaymentSnapshot): Promise<boolean> {
+  async #askOnce(row: PaymentSnapshot, summary: string): Promise<boolean> {
     try {
       const asked = await this.#channel({
         ...ASK_ONCE,
-        summary: 'asked now by an operator',
+        summary,
       }).askChannel(row.id);
       this.#row = asked.snapshot;
       return asked.answered;

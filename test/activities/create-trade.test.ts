@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
+import { callbackProof } from '../../src/client-token.ts';
 import type { ChannelAdapter } from '../../src/domain/channel.ts';
 import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
-import { runActivities, useLedger } from './support.ts';
+import { runActivities, SECRET, useLedger } from './support.ts';
 
 /** Creating a trade while the database is slow: no request goes to the channel once the payment has expired. */
 
@@ -14,10 +15,12 @@ const ledger = useLedger();
 async function create(readAfterMs: number) {
   let clock = AT;
   let requests = 0;
+  const addresses: string[] = [];
   const channel: ChannelAdapter = {
     ...createSimulatorAdapter({ name: 'simulator', baseUrl: 'http://127.0.0.1:9', secret: 'whsec_AAAA' }),
-    async createTrade() {
+    async createTrade(_account, { notifyUrl }) {
       requests += 1;
+      addresses.push(notifyUrl);
       return { action: { type: 'redirect', url: 'https://wallet.example/' } };
     },
   };
@@ -36,7 +39,7 @@ async function create(readAfterMs: number) {
     clock: () => clock,
   }).create(id);
   const { status } = await db.payment.findUniqueOrThrow({ where: { id } });
-  return { requests, outcome, status };
+  return { requests, addresses, outcome, status, id };
 }
 
 test('a row that was read before the expiry: the trade is created', async () => {
@@ -48,4 +51,11 @@ test('a slow row, read across the expiry: nothing is created, and the outcome is
   expect(requests).toBe(0);
   expect(outcome).toMatchObject({ error: { name: 'ApplicationFailure', nonRetryable: false } });
   expect(status).toBe('created');
+});
+
+test('its channel gets an address of the payment’s own, which proves that what comes to it is of this trade', async () => {
+  const { addresses, id } = await create(0);
+  const { channelAccountId } = await ledger.db.payment.findUniqueOrThrow({ where: { id } });
+  const proof = callbackProof(SECRET, channelAccountId, id);
+  expect(addresses).toEqual([`http://127.0.0.1:9/callbacks/simulator/${channelAccountId}/${id}/${proof}`]);
 });

@@ -110,6 +110,10 @@ export class StandInWorkflows implements Workflows {
     this.#hear('cancel', payment, args);
   }
 
+  async notice(payment: Payment, ...args: unknown[]) {
+    this.#hear('notice', payment, args);
+  }
+
   async wake(payment: Payment, ...args: unknown[]) {
     this.#hear('wake', payment, args);
   }

@@ -181,7 +181,7 @@ test('two attempts are settled: the first pays the order, and the money of the s
   const first = await paid();
   // Of an attempt that was live when the order was paid by the other.
   const second = await db.$transaction(async (tx) => {
-    const { id, method, channelAnswer, nextAction, referenceData, payer, ...rest } =
+    const { id, method, channelAnswer, nextAction, referenceData, payer, disputes, ...rest } =
       await tx.payment.findUniqueOrThrow({
         where: { id: first.id },
       });

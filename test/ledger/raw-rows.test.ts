@@ -98,6 +98,13 @@ const PAYMENT_FIELDS = {
     attentionSince: LATE,
     attentionDetail: TEXT,
   },
+  ...{
+    hiddenAttention: 'amount_mismatch',
+    hiddenAttentionSince: LATE,
+    hiddenAttentionDetail: TEXT,
+    disputes: JSON_VALUE,
+  },
+  ...{ reference: TEXT, referenceData: JSON_VALUE, noticedAt: EARLY },
   ...{ payer: 'a text', returnUrl: TEXT, metadata: JSON_VALUE, lastHintAt: LATE, tightPhases: LARGEST_INT },
   ...{ lastQueryDueAt: EARLY, unverifiedQueries: LARGEST_INT, eventVersion: LARGEST_INT, nextSweepAt: LATE },
   ...{ workflowBusySince: EARLY, expiresAt: EARLY, cancelRequestedAt: LATE, endedAt: EARLY, updatedAt: LATE },
@@ -159,6 +166,8 @@ const CASES = {
           ...['reference', 'referenceData', 'createAskedAt', 'noActionSince', 'closeNotBefore'],
           ...['nextAction', 'channelState', 'channelAnsweredAt', 'channelStateSince', 'channelErrorSince'],
           ...['channelAnswer', 'attention', 'attentionSince', 'attentionDetail', 'payer', 'returnUrl'],
+          ...['hiddenAttention', 'hiddenAttentionSince', 'hiddenAttentionDetail', 'disputes', 'noticedAt'],
+          ...['reference', 'referenceData'],
           ...['lastHintAt', 'lastQueryDueAt', 'nextSweepAt', 'workflowBusySince', 'cancelRequestedAt'],
           'endedAt',
         ]),
@@ -174,6 +183,7 @@ const CASES = {
     },
     row: (id) => ({
       ...{ id, channelAccountId, notificationId: `${TEXT} ${id}`, outTradeNo: TEXT, contentHash: TEXT },
+      ...{ kind: 'notice', reference: TEXT },
       ...{ answer: JSON_VALUE, body: new Uint8Array([0, 255]), receivedAt: EARLY },
     }),
     prepare: async (id) => {
@@ -181,7 +191,7 @@ const CASES = {
     },
     changes: [
       (id) => ({ paymentId: `p_${id}`, answer: [], deliveredAt: LATE, nextSweepAt: EARLY }),
-      () => toNull(['paymentId', 'deliveredAt', 'nextSweepAt']),
+      () => toNull(['paymentId', 'deliveredAt', 'nextSweepAt', 'reference']),
     ],
   },
   refunds: {

@@ -184,7 +184,7 @@ describe.concurrent('without anybody', () => {
     const long = new Date(Date.now() - 3_600_000);
     const template = await system.db.payment.findUniqueOrThrow({ where: { id: body.id } });
     const { id: _, metadata: __, payer: ___, nextAction: ____, channelAnswer: _____, ...others } = template;
-    const { referenceData: ______, ...columns } = others;
+    const { referenceData: ______, disputes: _______, ...columns } = others;
     await system.db.order.create({
       data: {
         merchantId: columns.merchantId,

@@ -530,7 +530,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
         Buffer.from('{}'),
         new Date(await now()),
       );
-      await deliverStored({ db, workflows, refundWorkflows }, row, payment, NET_MS);
+      await deliverStored({ db, workflows, refundWorkflows }, row, payment, new Date(await now()), NET_MS);
     },
     startChannelWorkers,
     stopChannelWorkers,

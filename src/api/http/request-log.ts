@@ -8,7 +8,8 @@ import type { Logger } from '../../log.ts';
 /** An address without the secrets it carries, however they are encoded. */
 export function hideTokens(url: string): string {
   const [, path = '', query = ''] = /^([^?]*)(.*)$/s.exec(url) ?? [];
-  return path.replace(/[^/]+/g, hideIn) + query.replace(/[^&]+/g, hideIn);
+  const shown = path.replace(/^(\/callbacks(?:\/[^/]*){3}\/).+$/i, '$1[hidden]');
+  return shown.replace(/[^/]+/g, hideIn) + query.replace(/[^&]+/g, hideIn);
 }
 
 function hideIn(part: string): string {

@@ -1,9 +1,9 @@
 import { isUndecided } from '../../domain/attempt.ts';
-import type { ChannelAnswer } from '../../domain/channel.ts';
 import { isToldByPayment } from '../../domain/delivery.ts';
+import { disputesOf } from '../../domain/dispute.ts';
 import { deliveryWorkflowId, paymentWorkflowId, refundWorkflowId } from '../../domain/names.ts';
 import { isLive } from '../../domain/states.ts';
-import { MATCH_FOR_MS } from '../../ledger/callbacks.ts';
+import { MATCH_FOR_MS, stateOf } from '../../ledger/callbacks.ts';
 import { eventMessage, iso, orderData, paymentData, refundData } from '../../ledger/event-data.ts';
 import type { DeliveryWithLog } from '../../ledger/feed.ts';
 import type { Callback, ChannelAccount, Event, Payment, Refund, TimelineEntry } from '../../ledger/rows.ts';
@@ -102,6 +102,11 @@ export function paymentView(
     clientToken,
     payer: row.payer as PaymentView['payer'],
     returnUrl: row.returnUrl,
+    disputes: disputesOf(row).map(({ reason = null, respondBy = null, ...dispute }) => ({
+      ...dispute,
+      reason,
+      respondBy,
+    })),
     temporalUrl: viewer.temporalUrl(paymentWorkflowId(row.id)),
   };
 }
@@ -121,8 +126,10 @@ export function callbackView(row: Callback & { channelAccount: ChannelAccount },
     channel: row.channelAccount.channel,
     channelAccountId: row.channelAccountId,
     notificationId: row.notificationId,
+    kind: row.kind,
     outTradeNo: row.outTradeNo,
-    state: (row.answer as unknown as ChannelAnswer).state,
+    reference: row.reference,
+    state: stateOf(row),
     receivedAt: row.receivedAt.toISOString(),
     ageSeconds: Math.floor(age / 1000),
     retrying: age < MATCH_FOR_MS,

@@ -1,15 +1,25 @@
 import { isDeepStrictEqual } from 'node:util';
-import { CallbackError, type ChannelAdapter, type Headers } from '../../domain/channel.ts';
+import type { Response } from 'express';
+import { isCallbackProof } from '../../client-token.ts';
+import {
+  CallbackError,
+  type CallbackOutcome,
+  type ChannelAdapter,
+  type Headers,
+  type VerifiedCallback,
+} from '../../domain/channel.ts';
 import { Refusal } from '../../domain/refusal.ts';
 import {
   type CallbackWithPayment,
+  findNamed,
   markDelivered,
+  type StorableCallback,
   storeCallback,
-  type TradeCallback,
 } from '../../ledger/callbacks.ts';
 import type { OpenedAccount } from '../../ledger/channel-accounts.ts';
 import { isConstraintViolation, isRowGone } from '../../ledger/client.ts';
-import { takeQueryDue } from '../../ledger/hints.ts';
+import { notePaymentNews, takeQueryDue } from '../../ledger/hints.ts';
+import { mayKeepNotice, storeIgnored } from '../../ledger/ignored.ts';
 import type { Payment } from '../../ledger/rows.ts';
 import { deliverStored } from '../../temporal/deliver-callback.ts';
 import { type AccountName, ChannelAccounts } from '../channel-accounts.ts';
@@ -28,13 +38,16 @@ interface Receiver {
   readonly adapter: ChannelAdapter;
   readonly name: AccountName;
   readonly address: string;
+  /** The payment whose own address it came to, which only its channel knows; null: to an address without a proof. */
+  readonly proven: string | null;
   readonly log: Api['log'];
 }
 
 /** A callback and the account that it is verified for. */
 interface Verified {
   readonly account: OpenedAccount;
-  readonly callback: TradeCallback;
+  /** `unreadable`: it could not be verified or read, and came to the address of this payment: it has news. */
+  readonly callback: VerifiedCallback | { readonly kind: 'unreadable'; readonly payment: Payment };
 }
 
 const refuseAccount = ({ channel }: AccountName): never => {
@@ -43,6 +56,8 @@ const refuseAccount = ({ channel }: AccountName): never => {
 
 /** How many callbacks of an account an address may send in vain in a minute: beyond it they are refused without a query. */
 export const UNVERIFIED_A_MINUTE = 100;
+/** How many notices a minute count of a payment whose address is proven, and of an address without that. */
+export const NOTICES_A_MINUTE = 60;
 /** How often a minute an account is read at once as a signature fails, over all addresses; else once in 2 s. */
 const READ_A_MINUTE = 60;
 /** A payment that was asked about for an unverifiable callback is not looked at for the next one in this time. */
@@ -54,6 +69,9 @@ const LOOKED_AT_MOST = 10_000;
  * the storing alone; what could not be delivered now, the sweep delivers (P4). A callback is verified before the
  * bound of its address refuses it: what cannot be verified is counted, and costs no query beyond the bound. Only a process
  * that is overloaded with checks in vain refuses a callback without having checked it.
+ *
+ * What comes to a payment's own address comes from its channel, also when it cannot be verified or read: then the channel
+ * is asked, in whatever status the payment is. Such notices are bounded by their rate alone.
  */
 export function callbackRoutes(api: Api): Endpoint[] {
   const { config, db, workflows, channels, metrics, misses, unverified, now } = api;
@@ -61,6 +79,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
   const unverifiedCounts = new Counts({ atMost: UNVERIFIED_A_MINUTE, windowMs: 60_000 }, now);
   const accountReads = new Counts({ atMost: READ_A_MINUTE, windowMs: 60_000 }, now);
   const checks = new UnverifiedChecks(now);
+  const notices = new Counts({ atMost: NOTICES_A_MINUTE, windowMs: 60_000 }, now);
   /** When payments were last looked at for a callback that cannot be read, in epoch ms, the oldest first. */
   const lookedAt = new Map<string, number>();
 
@@ -104,7 +123,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
     const { payment } = stored;
     if (payment === null) return;
     try {
-      await deliverStored(api, stored, payment, SIGNAL_WITHIN_MS);
+      await deliverStored(api, stored, payment, now(), SIGNAL_WITHIN_MS);
       await markDelivered(db, stored.id, now());
     } catch (error) {
       log.warn({ err: error, callbackId: stored.id }, 'a stored callback waits for the sweep');
@@ -122,13 +141,10 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /** @throws Refusal when it cannot be verified or read; what has to be done about that is done. */
-  async function verify(
-    { adapter, name, address, log }: Receiver,
-    headers: Headers,
-    body: Buffer,
-  ): Promise<Verified> {
+  async function verify(receiver: Receiver, headers: Headers, body: Buffer): Promise<Verified> {
+    const { adapter, name, address, proven, log } = receiver;
     const account = (await findAccount(adapter, name, address)) ?? refuseAccount(name);
-    const giveBack = checks.take(address, body.length);
+    const giveBack = proven === null ? checks.take(address, body.length) : () => {};
     if (giveBack === undefined) {
       metrics.countCallback(adapter.declaration.name, 'unchecked');
       throw tooMany('Too much could not be verified, much of it of this address.', checks.secondsLeft);
@@ -138,20 +154,22 @@ export function callbackRoutes(api: Api): Endpoint[] {
       try {
         const callback = await adapter.verifyCallback(of, { headers, rawBody: body });
         giveBack();
-        if (callback.kind !== 'trade') throw new CallbackError('malformed', 'it tells of no trade');
         return { account: of, callback };
       } catch (error) {
         if (!(error instanceof CallbackError)) throw error;
         cause = error;
         if (error.kind === 'unverified') return undefined;
         giveBack();
-        return await refuseMalformed({ adapter, account: of, log }, body, error);
+        return (
+          (await readAsNews(receiver, of, error)) ??
+          (await refuseMalformed({ adapter, account: of, log }, body, error))
+        );
       }
     };
     const verified = await check(account);
     if (verified !== undefined) return verified;
 
-    const uncount = unverifiedCounts.take(`${account.id} ${address}`);
+    const uncount = proven === null ? unverifiedCounts.take(`${account.id} ${address}`) : () => {};
     const isWithin = uncount !== undefined;
     // It may have other credentials since it was read, or not be there.
     const mayRead = isWithin && accountReads.take(account.id) !== undefined;
@@ -164,9 +182,11 @@ export function callbackRoutes(api: Api): Endpoint[] {
         return again;
       }
     }
-    metrics.countCallback(adapter.declaration.name, 'unverified');
     const why = cause?.message ?? '';
     unverified.add(current.id, address, body, why, now());
+    const news = await readAsNews(receiver, current, cause);
+    if (news !== undefined) return news;
+    metrics.countCallback(adapter.declaration.name, 'unverified');
     if (!isWithin) {
       throw tooMany(
         'Too many callbacks of this address could not be verified.',
@@ -182,6 +202,27 @@ export function callbackRoutes(api: Api): Endpoint[] {
       log,
     );
     throw new Refusal('callback_unverified', 'The signature is wrong, missing or too old.', { cause });
+  }
+
+  /** What cannot be verified or read, at a payment's own address; undefined: at another, or that payment is not there. */
+  async function readAsNews(
+    { adapter, proven, log }: Receiver,
+    account: OpenedAccount,
+    cause: CallbackError | undefined,
+  ): Promise<Verified | undefined> {
+    if (proven === null) return undefined;
+    countNotice(proven);
+    const payment = await db.payment.findFirst({ where: { id: proven, channelAccountId: account.id } });
+    if (payment === null) return undefined;
+    const { name: channel } = adapter.declaration;
+    log.warn({ channel, kind: cause?.kind, reason: cause?.message }, 'a callback is taken as a notice');
+    return { account, callback: { kind: 'unreadable', payment } };
+  }
+
+  /** @throws Refusal when the channel, or whoever knows the address, sends too many. */
+  function countNotice(key: string): void {
+    if (notices.take(key) === undefined)
+      throw tooMany('Too many notices in vain, or of one payment.', notices.secondsLeft);
   }
 
   async function refuseMalformed(
@@ -200,7 +241,12 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /** Stores it for the account it is verified for; for the current one, when that is not there any more. */
-  async function store(receiver: Receiver, { account, callback }: Verified, headers: Headers, body: Buffer) {
+  async function store(
+    receiver: Receiver,
+    { account, callback }: Verified & { callback: StorableCallback },
+    headers: Headers,
+    body: Buffer,
+  ) {
     try {
       return await storeCallback(db, account.id, callback, body, now());
     } catch (error) {
@@ -208,13 +254,80 @@ export function callbackRoutes(api: Api): Endpoint[] {
       const current = await accounts.readNow(receiver.name);
       if (current?.id === account.id) throw error;
       const again = await verify(receiver, headers, body);
-      return await storeCallback(db, again.account.id, again.callback, body, now());
+      if (again.callback.kind !== callback.kind) throw error;
+      return await storeCallback(db, again.account.id, callback, body, now());
     }
+  }
+
+  /**
+   * The channel is asked about the payment; that it is to be is on record first.
+   * @returns false when word that proves nothing makes no more queries for the payment: nothing is on record then
+   */
+  async function takeNews(payment: Payment, isProven: boolean, log: Api['log']): Promise<boolean> {
+    const reason = isProven
+      ? "The channel has news, sent to the payment's own address: it is asked."
+      : 'The channel has news: it is asked.';
+    const effect = await notePaymentNews(db, payment.id, isProven, reason, now());
+    if (effect !== 'due') return effect === 'waits';
+    await workflows.notice(payment, SIGNAL_WITHIN_MS).catch((error: unknown) => {
+      log.warn({ err: error, paymentId: payment.id }, 'news of a payment wait for the sweep');
+    });
+    return true;
+  }
+
+  /** A notice of a payment that is known here. @returns null for any other: it is stored as callbacks are */
+  async function takeNotice(
+    { proven, address, log }: Receiver,
+    account: OpenedAccount,
+    { notificationId, about }: Extract<VerifiedCallback, { kind: 'notice' }>,
+    body: Buffer,
+  ): Promise<'noticed' | 'ignored' | null> {
+    countNotice(proven ?? `${account.id} ${address}`);
+    const own = proven === null ? null : await findNamed(db, account.id, { outTradeNo: proven });
+    const named = own ?? (await findNamed(db, account.id, about));
+    if (named === null) {
+      if (await mayKeepNotice(db, account.id, now())) return null;
+      throw tooMany('Too many notices of trades that are not known here.', notices.secondsLeft);
+    }
+    const payment = await db.payment.findUniqueOrThrow({ where: { id: named.id } });
+    if (await takeNews(payment, own !== null, log)) return 'noticed';
+    const reason = 'The payment has been asked about for as many notices as count that prove nothing.';
+    await storeIgnored(db, account.id, { notificationId, reason }, body, now());
+    return 'ignored';
+  }
+
+  /** Does what a callback brings about. @returns what became of it, once that is stored for good */
+  async function take(receiver: Receiver, verified: Verified, headers: Headers, body: Buffer) {
+    const { account, callback } = verified;
+    if (callback.kind === 'unreadable') {
+      await takeNews(callback.payment, true, receiver.log);
+      return 'noticed';
+    }
+    if (callback.kind === 'ignored') {
+      await storeIgnored(db, account.id, callback, body, now());
+      return 'ignored';
+    }
+    if (callback.kind === 'notice') {
+      const taken = await takeNotice(receiver, account, callback, body);
+      if (taken !== null) return taken;
+    }
+    const stored = await store(receiver, { account, callback }, headers, body);
+    const repeated = stored.deliveredAt !== null;
+    if (!repeated) await deliver(stored, receiver.log);
+    return repeated ? 'repeated' : stored.paymentId === null ? 'unmatched' : 'stored';
+  }
+
+  /** As the channel wants it. */
+  function acknowledge(response: Response, adapter: ChannelAdapter, outcome: CallbackOutcome): void {
+    const own = adapter.acknowledge?.(outcome);
+    if (own === undefined) response.json({});
+    else response.status(own.status).type(own.type).send(own.body);
   }
 
   async function receive(
     { request, response, body }: Exchange<null, unknown, undefined, Buffer>,
     accountId?: string,
+    own?: { readonly paymentId: string; readonly proof: string },
   ) {
     const channel = String(request.params.channel);
     const name = { channel, id: accountId };
@@ -224,19 +337,24 @@ export function callbackRoutes(api: Api): Endpoint[] {
       return refuseAccount(name);
     }
     const log = request.log as Api['log'];
-    const receiver = { adapter, name, address: clientAddress(request), log };
-    const verified = await verify(receiver, request.headers, body);
-    const stored = await store(receiver, verified, request.headers, body).catch((error: unknown) => {
+    const isProven =
+      own !== undefined && isCallbackProof(config.secret, accountId ?? '', own.paymentId, own.proof);
+    const proven = isProven ? own.paymentId : null;
+    const receiver = { adapter, name, address: clientAddress(request), proven, log };
+    const verified = await verify(receiver, request.headers, body).catch((error: unknown) => {
+      const isRefused =
+        error instanceof Refusal &&
+        (error.code === 'callback_unverified' || error.code === 'callback_malformed');
+      if (!isRefused || adapter.acknowledge === undefined) throw error;
+      return null;
+    });
+    if (verified === null) return acknowledge(response, adapter, 'refused');
+    const result = await take(receiver, verified, request.headers, body).catch((error: unknown) => {
       metrics.countCallback(channel, 'not_stored');
       throw error;
     });
-    const repeated = stored.deliveredAt !== null;
-    metrics.countCallback(
-      channel,
-      repeated ? 'repeated' : stored.paymentId === null ? 'unmatched' : 'stored',
-    );
-    if (!repeated) await deliver(stored, log);
-    response.json({});
+    metrics.countCallback(channel, result);
+    acknowledge(response, adapter, result === 'ignored' ? 'ignored' : 'stored');
   }
 
   const shared = {
@@ -245,7 +363,11 @@ export function callbackRoutes(api: Api): Endpoint[] {
     auth: 'none',
     body: 'raw',
     answers: {
-      200: { description: "Stored for good: the channel's acknowledgement.", schema: z.object({}) },
+      200: {
+        description:
+          'Stored for good: the acknowledgement that the channel wants, which may have another status, type and body.',
+        schema: z.object({}),
+      },
     },
     refusals: [
       'not_found',
@@ -275,6 +397,22 @@ export function callbackRoutes(api: Api): Endpoint[] {
       summary: 'A channel calls back for one account',
       params: z.object({ channel: z.string(), accountId: z.string() }),
       handle: (exchange) => receive(exchange, exchange.params.accountId),
+    }),
+    endpoint({
+      ...shared,
+      path: '/callbacks/{channel}/{accountId}/{paymentId}/{proof}',
+      operationId: 'receivePaymentCallback',
+      summary: "A channel calls back at a payment's own address",
+      description:
+        'Given to channels that take an address with each trade. What cannot be verified or read has the channel asked ' +
+        'and is acknowledged; with a wrong `proof` it is a callback for the account.',
+      params: z.object({
+        channel: z.string(),
+        accountId: z.string(),
+        paymentId: z.string(),
+        proof: z.string(),
+      }),
+      handle: (exchange) => receive(exchange, exchange.params.accountId, exchange.params),
     }),
   ];
 }

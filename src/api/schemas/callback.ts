@@ -1,5 +1,6 @@
 import { z } from '../http/zod.ts';
 import { cursor, limit, time } from './common.ts';
+import { openSet } from './sets.ts';
 
 /** Callbacks as operators see them. */
 
@@ -17,10 +18,13 @@ export const callback = z
     channel: z.string().openapi({ example: 'simulator' }),
     channelAccountId: z.string(),
     notificationId: z.string().openapi({ description: "The channel's own id, the same on its every retry." }),
-    outTradeNo: z
-      .string()
-      .openapi({ description: 'The payment it names, of which this account knows nothing.' }),
-    state: z.string().openapi({ description: "The channel's answer in a word.", example: 'paid' }),
+    kind: openSet('CallbackKind', ['trade', 'refund', 'dispute', 'notice']).open,
+    outTradeNo: z.string().openapi({
+      description:
+        'The payment it names, of which this account knows nothing; empty when it has the reference alone.',
+    }),
+    reference: z.string().nullable().openapi({ description: "The channel's own id of the trade it names." }),
+    state: z.string().openapi({ description: 'What it says in a word.', example: 'paid' }),
     receivedAt: time,
     ageSeconds: z.int(),
     retrying: z.boolean().openapi({

@@ -20,6 +20,7 @@ const eventPayment = payment
     clientToken: true,
     payer: true,
     returnUrl: true,
+    disputes: true,
     temporalUrl: true,
   })
   .openapi('EventPayment', { description: 'The payment as it was.' });

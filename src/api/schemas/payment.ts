@@ -201,6 +201,19 @@ export const payerPayment = z
   // without this a merchant's payment would be read as a payer's.
   .openapi('PaymentForPayer', { description: 'A payment as its client token shows it.' });
 
+const dispute = z
+  .object({
+    id: z.string().openapi({ description: "The channel's own id." }),
+    amount,
+    currency,
+    state: openSet('DisputeState', ['open', 'won', 'lost']).open,
+    reason: z.string().nullable(),
+    respondBy: time.nullable().openapi({ description: 'Until when it can be answered at the channel.' }),
+    openedAt: time,
+    decidedAt: time.nullable(),
+  })
+  .openapi('Dispute');
+
 export const payment = z
   .object({
     ...payerFields,
@@ -227,6 +240,12 @@ export const payment = z
     attention: orNull(attention.open).openapi({ description: ATTENTION_MEANING }),
     attentionSince: time.nullable(),
     attentionDetail: z.string().nullable(),
+    disputes: z.array(dispute).openapi({
+      description:
+        'What the payer disputes at their bank, the oldest first. While one is open no refund is asked for. What is lost ' +
+        'is among the refunds, with the reason `dispute`.',
+      example: [],
+    }),
     metadata: z.record(z.string(), z.string()),
     settledAt: time.nullable(),
     orderUpdatedAt: time.nullable(),

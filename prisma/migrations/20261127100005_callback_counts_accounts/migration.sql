@@ -1,0 +1,1 @@
+ALTER TABLE "callback_counts" ADD CONSTRAINT "callback_counts_channel_account_id_fkey" FOREIGN KEY ("channel_account_id") REFERENCES "channel_accounts"("id") ON DELETE RESTRICT ON UPDATE CASCADE NOT VALID;

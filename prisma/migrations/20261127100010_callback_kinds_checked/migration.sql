@@ -1,0 +1,1 @@
+ALTER TABLE "callbacks" VALIDATE CONSTRAINT "callbacks_kind_check";

@@ -1,0 +1,221 @@
+import { isFree } from '../domain/attention.ts';
+import type { ChannelDispute } from '../domain/channel.ts';
+import { disputesOf, type KeptDispute, sayDispute, withDispute } from '../domain/dispute.ts';
+import { disputeRefundId } from '../domain/ids.ts';
+import { sayAmount, smaller } from '../domain/money.ts';
+import { json, type LedgerClient } from './client.ts';
+import { cleared, type Locked, nextShown, raised, underLock, update } from './locked.ts';
+import { moneyWentBack, reviewAttention } from './refund-trouble.ts';
+import { promised } from './refunds.ts';
+import { isOfAllThatIsLeft } from './replacement.ts';
+import type { Payment, Refund } from './rows.ts';
+import { note } from './timeline.ts';
+
+/** Payers' disputes. They are on the payment's row, so that whatever it shows besides leaves them as they are. */
+
+/**
+ * Records what a verified callback says of a dispute. Does nothing the second time.
+ * @returns the payment, and whether the channel is to be asked: its money is not on record yet, or the callback contradicts
+ *   what is decided.
+ */
+export async function recordDisputeOfCallback(
+  db: LedgerClient,
+  paymentId: string,
+  said: ChannelDispute,
+  now: Date,
+): Promise<{ payment: Payment; isToBeAsked: boolean }> {
+  return await underLock(db, paymentId, now, async (locked) => {
+    const { news } = withDispute(disputesOf(locked.payment), said, 'callback', now);
+    const payment = await recordDispute(locked, said, 'callback', now);
+    return { payment, isToBeAsked: news === 'contradiction' || payment.status !== 'succeeded' };
+  });
+}
+
+/**
+ * Records the channel's word on a dispute, in whatever status the payment is: shows the payment while one is open, and once
+ * none is shows what it showed before. What is lost has gone back.
+ */
+export async function recordDispute(
+  locked: Locked,
+  said: ChannelDispute,
+  by: 'callback' | 'query',
+  now: Date,
+): Promise<Payment> {
+  const { tx, payment } = locked;
+  const changed = withDispute(disputesOf(payment), said, by, now);
+  if (changed.news !== 'new') return payment;
+  const { disputes } = changed;
+  await note(tx, payment.id, 'channel', sayDispute(said), now, { disputeId: said.id, state: said.state, by });
+  const recorded = await update(tx, payment.id, {
+    disputes: json(disputes),
+    ...(disputes.some(({ state }) => state === 'open') ? shown(payment, disputes, now) : {}),
+  });
+  const given = await takeBackLosses({ ...locked, payment: recorded }, disputes, now);
+  return await showDecided(
+    { ...locked, payment: await recordLosses({ ...locked, payment: given }, now) },
+    disputes,
+    now,
+  );
+}
+
+/** Shows the open disputes, in place of whatever is shown. */
+function shown(payment: Payment, disputes: readonly KeptDispute[], now: Date) {
+  const detail = disputes
+    .filter(({ state }) => state === 'open')
+    .map(sayDispute)
+    .join(' ');
+  if (payment.attention === 'disputed') return { attentionDetail: detail };
+  return {
+    ...raised('disputed', detail, now),
+    ...(isFree(payment.attention)
+      ? {}
+      : {
+          hiddenAttention: payment.attention,
+          hiddenAttentionSince: payment.attentionSince,
+          hiddenAttentionDetail: payment.attentionDetail,
+        }),
+  };
+}
+
+/** Once every dispute is decided: what was hidden is shown again, or that money went back by one that is lost. */
+async function showDecided(
+  { tx, payment }: Locked,
+  disputes: readonly KeptDispute[],
+  now: Date,
+): Promise<Payment> {
+  if (disputes.some(({ state }) => state === 'open')) return payment;
+  const foreign = disputes.find((dispute) => isLostOtherwise(payment, dispute));
+  if (foreign !== undefined) {
+    const detail = `${sayDispute(foreign)} It is another currency than came in: it is not recorded as gone back.`;
+    return await update(tx, payment.id, shownAs(payment, detail, now));
+  }
+  const decided =
+    payment.attention === 'disputed' ? await update(tx, payment.id, nextShown(payment)) : payment;
+  if (payment.attention === 'disputed') await note(tx, payment.id, 'attention', 'disputed is over.', now);
+  return await reviewAttention(tx, await showLosses({ tx, payment: decided }, disputes, now), now);
+}
+
+const shownAs = (payment: Payment, detail: string, now: Date) =>
+  payment.attention === 'disputed' ? { attentionDetail: detail } : raised('disputed', detail, now);
+
+async function showLosses(
+  { tx, payment }: Pick<Locked, 'tx' | 'payment'>,
+  disputes: readonly KeptDispute[],
+  now: Date,
+): Promise<Payment> {
+  const lost = disputes.filter(({ state }) => state === 'lost');
+  if (lost.length === 0 || payment.orderUpdate !== 'applied' || !isFree(payment.attention)) return payment;
+  const detail = `${lost.map(sayDispute).join(' ')} The order was paid by it.`;
+  await note(tx, payment.id, 'attention', `channel_reversed: ${detail}`, now);
+  return await update(tx, payment.id, raised('channel_reversed', detail, now));
+}
+
+const isLost = ({ receivedCurrency }: Payment, { state, currency }: KeptDispute): boolean =>
+  state === 'lost' && currency === receivedCurrency;
+
+const isLostOtherwise = ({ receivedCurrency }: Payment, { state, currency }: KeptDispute): boolean =>
+  state === 'lost' && receivedCurrency !== null && currency !== receivedCurrency;
+
+/** Whether settling the payment has to record that its money went back by a dispute. */
+export const hasLosses = (payment: Payment): boolean =>
+  disputesOf(payment).some(({ state }) => state === 'lost');
+
+/**
+ * What disputes that are lost have taken is recorded as gone back, at most what came in, each once: it is the payer's for
+ * good, and is never given back a second time. Refunds that the channel was not asked for yet give way to it; those that it
+ * has count first. Of a payment that is not settled, settling it records that.
+ */
+export async function recordLosses(locked: Locked, now: Date): Promise<Payment> {
+  let { payment } = locked;
+  for (const dispute of disputesOf(payment).filter((one) => isLost(payment, one)))
+    payment = await recordLoss({ ...locked, payment }, dispute, now);
+  return payment;
+}
+
+async function recordLoss(locked: Locked, dispute: KeptDispute, now: Date): Promise<Payment> {
+  const { tx, payment, news } = locked;
+  const of = { paymentId: payment.id, reason: 'dispute' } as const;
+  const known = await tx.refund.aggregate({
+    where: { ...of, channelRefundId: dispute.id, status: 'succeeded' },
+    _sum: { amount: true },
+  });
+  const wanted = BigInt(dispute.amount) - (known._sum.amount ?? 0n);
+  const received = payment.receivedAmount ?? 0n;
+  if (wanted <= 0n) return payment;
+  await makeRoom(locked, wanted - (received - (await promised(tx, payment.id))), now);
+  const amount = smaller(wanted, received - (await promised(tx, payment.id)));
+  if (amount <= 0n) return payment;
+  const nth = 1 + (await tx.refund.count({ where: of }));
+  const id = disputeRefundId(payment.id, nth);
+  const { currency } = dispute;
+  await tx.refund.create({
+    data: {
+      ...of,
+      ...{ id, amount, currency, merchantId: payment.merchantId, channelRefundId: dispute.id },
+      status: 'succeeded',
+      createdAt: now,
+      settledAt: now,
+    },
+  });
+  const said = `${sayAmount(amount, currency)} went back to the payer: dispute ${dispute.id} is lost.`;
+  await note(tx, payment.id, 'refund', said, now, { refundId: id });
+  news.push({ type: 'refund.succeeded', refundId: id });
+  return await moneyWentBack(locked, amount, now);
+}
+
+/** Lowers the refunds of all that is left that the channel was not asked for yet, or ends them; ends those of a named amount. */
+async function makeRoom({ tx, payment, news }: Locked, missing: bigint, now: Date): Promise<void> {
+  if (missing <= 0n) return;
+  const waiting: Refund[] = await tx.refund.findMany({
+    where: { paymentId: payment.id, status: 'created', askedAt: null },
+    orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
+  });
+  let left = missing;
+  for (const refund of waiting) {
+    if (left <= 0n) return;
+    const { id, amount, currency } = refund;
+    if (amount > left && (await isOfAllThatIsLeft(tx, refund))) {
+      await tx.refund.update({ where: { id }, data: { amount: amount - left } });
+      const detail = `Refund ${id}: ${sayAmount(left, currency)} less are asked for, as they are lost by a dispute.`;
+      await note(tx, payment.id, 'refund', detail, now, { refundId: id });
+      return;
+    }
+    left -= amount;
+    const failure = 'The payer got the money by a dispute: the channel was not asked for it.';
+    await tx.refund.update({ where: { id }, data: { status: 'failed', failure, settledAt: now } });
+    const said = `Refund ${id} of ${sayAmount(amount, currency)} failed: ${failure}`;
+    await note(tx, payment.id, 'refund', said, now, { refundId: id, status: 'failed' });
+    news.push({ type: 'refund.failed', refundId: id });
+  }
+}
+
+/** The channel has decided anew: what went back by a dispute that was lost has not, after all. */
+async function takeBackLosses(
+  { tx, payment, news }: Locked,
+  disputes: readonly KeptDispute[],
+  now: Date,
+): Promise<Payment> {
+  const not = disputes.filter(({ state }) => state !== 'lost').map(({ id }) => id);
+  const taken = await tx.refund.findMany({
+    where: {
+      paymentId: payment.id,
+      reason: 'dispute',
+      status: 'succeeded',
+      channelRefundId: { in: not },
+    },
+  });
+  if (taken.length === 0) return payment;
+  let sum = 0n;
+  for (const { id, amount, currency, channelRefundId } of taken) {
+    sum += amount;
+    const failure = `Dispute ${channelRefundId} is not lost any more.`;
+    await tx.refund.update({ where: { id }, data: { status: 'failed', failure } });
+    const said = `Refund ${id} of ${sayAmount(amount, currency)}: ${failure}`;
+    await note(tx, payment.id, 'refund', said, now, { refundId: id, status: 'failed' });
+    news.push({ type: 'refund.failed', refundId: id });
+  }
+  return await update(tx, payment.id, {
+    refundedAmount: { decrement: sum },
+    ...cleared(payment, 'reversal_explained'),
+  });
+}

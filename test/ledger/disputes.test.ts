@@ -1,0 +1,215 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { ChannelDispute, PaidAnswer } from '../../src/domain/channel.ts';
+import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import { recordDisputeOfCallback } from '../../src/ledger/disputes.ts';
+import { startPayment } from '../../src/ledger/intake.ts';
+import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { recordAnswer, recordCreated, settlePayment } from '../../src/ledger/payments.ts';
+import { requestRefund } from '../../src/ledger/refunds.ts';
+import { resolvePayment } from '../../src/ledger/resolve.ts';
+import type { Payment } from '../../src/ledger/rows.ts';
+import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+
+// What a dispute does to the money: what is lost has gone back, is never given back again, and hides nothing for good.
+
+let database: FreshDatabase;
+let db: LedgerClient;
+let merchantId: string;
+beforeAll(async () => {
+  database = await freshDatabase();
+  db = createLedgerClient(database.url);
+  merchantId = (await ensureMerchant(db, 'shop', ['simulator'])).merchant.id;
+});
+afterAll(async () => {
+  await db?.$disconnect();
+  await database?.drop();
+});
+
+let clock = Date.now();
+const now = () => new Date(clock++);
+let made = 0;
+
+async function attempt(orderId?: string, beside?: Payment): Promise<Payment> {
+  made += 1;
+  const order = { amount: 1000, currency: 'CNY', subject: 'x', metadata: {}, expiresInSeconds: undefined };
+  const { payment } = await startPayment(
+    db,
+    merchantId,
+    { ...order, id: orderId ?? `order-${made}` },
+    {
+      ...{ channel: 'simulator', payer: undefined, returnUrl: undefined, metadata: {} },
+      method: beside === undefined ? 'wallet' : 'qr',
+      expiresInMs: 600_000,
+      askedAttempts: new Set(beside === undefined ? [] : [beside.id]),
+    },
+    () => `hash-${made}`,
+    now(),
+  );
+  await recordCreated(db, payment.id, { type: 'redirect', url: 'https://wallet.example/' }, now());
+  return payment;
+}
+
+const PAID: PaidAnswer = {
+  ...{ state: 'paid', channelPaymentId: 'trx', amount: 1000, currency: 'CNY' },
+  paidAt: new Date().toISOString(),
+};
+const DISPUTE: ChannelDispute = { id: 'dp_1', amount: 1000, currency: 'CNY', state: 'open' };
+
+async function paid(answer: PaidAnswer = PAID, payment?: Payment): Promise<Payment> {
+  const { id } = payment ?? (await attempt());
+  await recordAnswer(db, id, answer, 'query', now());
+  await settlePayment(db, id, now());
+  return await row(id);
+}
+
+/** An order is paid by another payment: this one's money is owed back, and its refund waits to be asked for. */
+async function owed(): Promise<Payment> {
+  const orderId = `twice-${made}`;
+  const first = await attempt(orderId);
+  const second = await attempt(orderId, first);
+  await paid(PAID, first);
+  return await paid(PAID, second);
+}
+
+const row = (id: string) => db.payment.findUniqueOrThrow({ where: { id } });
+const refunds = (paymentId: string) =>
+  db.refund.findMany({ where: { paymentId }, orderBy: [{ createdAt: 'asc' }, { id: 'asc' }] });
+const told = async (id: string, changes: Partial<ChannelDispute> = {}) =>
+  await recordDisputeOfCallback(db, id, { ...DISPUTE, ...changes }, now());
+const asked = async (id: string, changes: Partial<ChannelDispute>) =>
+  await recordAnswer(db, id, { ...PAID, dispute: { ...DISPUTE, ...changes } }, 'query', now());
+const events = async (paymentId: string) =>
+  (await db.event.findMany({ where: { paymentId }, orderBy: { version: 'asc' } })).map(({ type }) => type);
+
+test('a paid answer tells of it as a callback does, before it is settled too', async () => {
+  const { id } = await attempt();
+  await asked(id, { respondBy: '2026-12-24T00:00:00Z' });
+  expect(await row(id)).toMatchObject({ status: 'paying', attention: 'disputed' });
+  await settlePayment(db, id, now());
+  expect(await row(id)).toMatchObject({ orderUpdate: 'applied', attention: 'disputed', refundedAmount: 0n });
+  await asked(id, { state: 'won' });
+  expect(await row(id)).toMatchObject({
+    attention: null,
+    disputes: [{ state: 'won', decidedAt: expect.any(String) }],
+  });
+});
+
+test('won: nothing has gone back, and what it hid is shown again', async () => {
+  const { id } = await paid({ ...PAID, amount: 900 });
+  expect(await row(id)).toMatchObject({ orderUpdate: 'review', attention: 'amount_mismatch' });
+  const { attentionDetail, attentionSince } = await row(id);
+  await told(id, { amount: 900 });
+  expect(await row(id)).toMatchObject({ attention: 'disputed', hiddenAttention: 'amount_mismatch' });
+  await told(id, { amount: 900, state: 'won' });
+  expect(await row(id)).toMatchObject({
+    ...{ attention: 'amount_mismatch', attentionDetail, attentionSince },
+    ...{ hiddenAttention: null, refundedAmount: 0n },
+  });
+});
+
+test('what is decided while it is hidden is not shown again', async () => {
+  const { id } = await paid({ ...PAID, amount: 900 });
+  await told(id, { amount: 900 });
+  await resolvePayment(db, merchantId, id, 'accept', 'fine', now());
+  expect(await row(id)).toMatchObject({
+    orderUpdate: 'applied',
+    attention: 'disputed',
+    hiddenAttention: null,
+  });
+  await told(id, { amount: 900, state: 'won' });
+  expect((await row(id)).attention).toBeNull();
+});
+
+test('money that conflicts while it is disputed: shown once that is over', async () => {
+  const orderId = `conflict-${made}`;
+  const first = await attempt(orderId);
+  const second = await attempt(orderId, first);
+  await told(second.id);
+  await paid(PAID, first);
+  await paid(PAID, second);
+  expect(await row(second.id)).toMatchObject({ orderUpdate: 'conflict', attention: 'disputed' });
+  await told(second.id, { state: 'won' });
+  expect(await row(second.id)).toMatchObject({ attention: 'order_conflict' });
+  expect(await refunds(second.id)).toMatchObject([{ status: 'created', reason: 'duplicate_payment' }]);
+});
+
+test('lost: the money is back for good, the order is refunded, and nothing more is given back', async () => {
+  const { id, orderId } = await paid();
+  await told(id);
+  await told(id, { state: 'lost' });
+  await told(id, { state: 'lost' });
+  await asked(id, { state: 'lost' });
+  expect(await row(id)).toMatchObject({ refundedAmount: 1000n, attention: 'channel_reversed' });
+  expect((await row(id)).attentionDetail).toContain('Dispute dp_1 of CNY 10.00 is lost');
+  expect(await refunds(id)).toMatchObject([
+    { reason: 'dispute', status: 'succeeded', amount: 1000n, channelRefundId: 'dp_1' },
+  ]);
+  expect((await db.order.findFirst({ where: { id: orderId } }))?.status).toBe('refunded');
+  expect(await events(id)).toEqual(['payment.succeeded', 'refund.succeeded']);
+  const again = { amount: undefined, note: undefined, idempotencyKey: 'again' };
+  await expect(requestRefund(db, id, again, now())).rejects.toMatchObject({ code: 'not_refundable' });
+});
+
+test.each([
+  [1000, [{ reason: 'duplicate_payment', status: 'failed' }], 1000],
+  [400, [{ reason: 'duplicate_payment', status: 'created', amount: 600n }], 400],
+])(
+  'lost for %i: what nodrop owes gives way, so that nothing goes back twice',
+  async (amount, first, lost) => {
+    const { id } = await owed();
+    await told(id, { amount });
+    await told(id, { amount, state: 'lost' });
+    expect(await refunds(id)).toMatchObject([
+      ...first,
+      { reason: 'dispute', status: 'succeeded', amount: BigInt(lost) },
+    ]);
+    expect(await row(id)).toMatchObject({
+      refundedAmount: BigInt(lost),
+      attention: lost === 1000 ? null : 'order_conflict',
+    });
+  },
+);
+
+test('a refund that the channel has goes first: never more than came in', async () => {
+  const { id } = await paid();
+  const given = { amount: 700, note: undefined, idempotencyKey: 'with the channel' };
+  const { refund } = await requestRefund(db, id, given, now());
+  await db.refund.update({ where: { id: refund.id }, data: { askedAt: now(), status: 'processing' } });
+  await told(id, { state: 'lost' });
+  expect(await row(id)).toMatchObject({ refundedAmount: 300n });
+});
+
+test('lost before its payment is settled: settling it records that', async () => {
+  const { id, orderId } = await attempt();
+  await told(id, { state: 'lost' });
+  await paid(PAID, await row(id));
+  expect(await row(id)).toMatchObject({ status: 'succeeded', refundedAmount: 1000n });
+  expect((await db.order.findFirst({ where: { id: orderId } }))?.status).toBe('refunded');
+});
+
+test('callbacks in the wrong order: what is decided stays, and the channel is asked', async () => {
+  const { id } = await paid();
+  await told(id, { state: 'won' });
+  expect((await told(id)).isToBeAsked).toBe(true);
+  expect((await row(id)).attention).toBeNull();
+  expect((await told(id, { state: 'lost' })).isToBeAsked).toBe(true);
+  expect((await row(id)).refundedAmount).toBe(0n);
+});
+
+test('only the channel’s answer reopens it: the money that had gone back has not, after all', async () => {
+  const { id } = await paid();
+  await told(id, { state: 'lost' });
+  await asked(id, { state: 'open' });
+  expect(await row(id)).toMatchObject({ refundedAmount: 0n, attention: 'disputed' });
+  expect(await refunds(id)).toMatchObject([{ reason: 'dispute', status: 'failed' }]);
+  await asked(id, { state: 'lost' });
+  expect(await row(id)).toMatchObject({ refundedAmount: 1000n });
+});
+
+test('in another currency than came in: a person decides, and no refund goes out', async () => {
+  const { id } = await paid();
+  await told(id, { amount: 140, currency: 'USD' });
+  await told(id, { amount: 140, currency: 'USD', state: 'lost' });
+  expect(await row(id)).toMatchObject({ refundedAmount: 0n, attention: 'disputed' });
+  expect((await row(id)).attentionDetail).toContain('another currency');
+});
