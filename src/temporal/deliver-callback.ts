@@ -1,7 +1,9 @@
+import { goneBackBy, tellsOfRefunds } from '../domain/answer.ts';
 import type { ChannelAnswer } from '../domain/channel.ts';
 import type { CallbackNotice } from '../domain/payment.ts';
 import { readCallback } from '../ledger/callbacks.ts';
 import type { LedgerClient } from '../ledger/client.ts';
+import { findNamedRefund } from '../ledger/refunds.ts';
 import type { Callback, Payment } from '../ledger/rows.ts';
 import { toRefundSnapshot } from '../ledger/snapshot.ts';
 import type { PaymentWorkflows } from './payment-workflows.ts';
@@ -16,9 +18,9 @@ export interface DeliverDeps {
 /** What a callback's signal says of it; the money itself stays in the ledger. */
 export function noticeOf(callbackId: string, answer: ChannelAnswer): CallbackNotice {
   if (answer.state !== 'paid' && answer.state !== 'refunded') return { callbackId, state: answer.state };
-  const { state, amount, currency, refundedAmount = 0 } = answer;
-  const refunded = state === 'refunded' ? amount : refundedAmount;
-  return { callbackId, state, amount, currency, ...(refunded > 0 ? { refundedAmount: refunded } : {}) };
+  const { state, amount, currency } = answer;
+  const refunds = tellsOfRefunds(answer) ? { refundedAmount: goneBackBy(answer) } : {};
+  return { callbackId, state, amount, currency, ...refunds };
 }
 
 /**
@@ -32,10 +34,7 @@ export async function deliverStored(
   deadlineMs: number,
 ): Promise<void> {
   const { answer, refund } = readCallback(callback);
-  const ours =
-    refund?.outRefundNo === undefined
-      ? null
-      : await db.refund.findFirst({ where: { id: refund.outRefundNo, paymentId: payment.id } });
+  const ours = refund === undefined ? null : await findNamedRefund(db, payment.id, refund);
   if (ours === null) {
     await workflows.deliverCallback(payment, noticeOf(callback.id, answer), deadlineMs);
   } else {
