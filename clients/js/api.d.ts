@@ -12,7 +12,13 @@ export type PaymentStatus = KnownPaymentStatus;
 export type KnownPaymentStatus = 'created' | 'paying' | 'succeeded' | 'failed' | 'cancelled' | 'closed';
 export type KnownOrderUpdate = 'pending' | 'applied' | 'conflict' | 'review';
 export type KnownRefundReason = 'requested' | 'duplicate_payment' | 'late_payment' | 'external';
-export type KnownRefundStatus = 'created' | 'processing' | 'succeeded' | 'failed';
+export type KnownRefundStatus =
+  | 'created'
+  | 'processing'
+  | 'needs_person'
+  | 'succeeded'
+  | 'failed'
+  | 'reversed';
 /**
  * Accept new ones.
  */
@@ -30,6 +36,7 @@ export type KnownAttention =
   | 'amount_mismatch'
   | 'late_payment_review'
   | 'refund_failing'
+  | 'refund_reversed'
   | 'statement_mismatch'
   | 'disputed'
   | 'channel_reversed'
@@ -59,7 +66,8 @@ export type KnownEventType =
   | 'payment.cancelled'
   | 'payment.closed'
   | 'refund.succeeded'
-  | 'refund.failed';
+  | 'refund.failed'
+  | 'refund.reversed';
 export type EventData = PaymentEventData & {
   refund?: EventRefund & {
     [k: string]: unknown;
@@ -332,7 +340,8 @@ export interface Payment {
    * - `order_conflict`: The order was already paid, cancelled or closed, the merchant refunds late money, or its order service says that the order is paid otherwise or gone, or has not known it for 24 h by default (`NODROP_ORDER_UNKNOWN_HOURS`). An owed refund is recorded.
    * - `amount_mismatch`: The channel itself says another amount or currency than asked, or the money is of an attempt made before the order's amount was changed: the order is not paid. Or the channel gave back another amount than a refund asked for: the channel's is recorded, `askedAmount` is ours.
    * - `late_payment_review`: The money came after the end, and the merchant's `late_payment` is `review`.
-   * - `refund_failing`: The channel refused a refund that is owed, and not because a part had gone back there, or any of a conflict whose order was recovered; or it was silent on any refund (did not know it, or refused it for now: its balance is too low) for 1 h, or has had it in process for 7 days: banks take some.
+   * - `refund_failing`: The channel refused a refund that is owed, and not because a part had gone back there, or any of a conflict whose order was recovered; or it waits for a person to do something there, which is shown at once with its words; or it was silent on any refund (did not know it, or refused it for now: its balance is too low) for 1 h, or has had it in process for 7 days: banks take some.
+   * - `refund_reversed`: A refund failed after it had succeeded: the bank returned the money, and it is here again. Nothing pays it again by itself, and an order that is `refunded` stays so.
    * - `statement_mismatch`: Reserved for a later release: nothing raises it.
    * - `disputed`: Reserved for a later release: nothing raises it.
    * - `channel_reversed`: Money of a paid order went back at the channel, and nobody asked for it here.
@@ -695,7 +704,8 @@ export interface EventPayment {
    * - `order_conflict`: The order was already paid, cancelled or closed, the merchant refunds late money, or its order service says that the order is paid otherwise or gone, or has not known it for 24 h by default (`NODROP_ORDER_UNKNOWN_HOURS`). An owed refund is recorded.
    * - `amount_mismatch`: The channel itself says another amount or currency than asked, or the money is of an attempt made before the order's amount was changed: the order is not paid. Or the channel gave back another amount than a refund asked for: the channel's is recorded, `askedAmount` is ours.
    * - `late_payment_review`: The money came after the end, and the merchant's `late_payment` is `review`.
-   * - `refund_failing`: The channel refused a refund that is owed, and not because a part had gone back there, or any of a conflict whose order was recovered; or it was silent on any refund (did not know it, or refused it for now: its balance is too low) for 1 h, or has had it in process for 7 days: banks take some.
+   * - `refund_failing`: The channel refused a refund that is owed, and not because a part had gone back there, or any of a conflict whose order was recovered; or it waits for a person to do something there, which is shown at once with its words; or it was silent on any refund (did not know it, or refused it for now: its balance is too low) for 1 h, or has had it in process for 7 days: banks take some.
+   * - `refund_reversed`: A refund failed after it had succeeded: the bank returned the money, and it is here again. Nothing pays it again by itself, and an order that is `refunded` stays so.
    * - `statement_mismatch`: Reserved for a later release: nothing raises it.
    * - `disputed`: Reserved for a later release: nothing raises it.
    * - `channel_reversed`: Money of a paid order went back at the channel, and nobody asked for it here.
