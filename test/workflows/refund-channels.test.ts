@@ -4,6 +4,7 @@ import {
   type ChannelRefund,
   type KnownRefund,
   type NewRefund,
+  type PaidAnswer,
   type RefundAnswer,
   type Trade,
 } from '../../src/domain/channel.ts';
@@ -34,6 +35,7 @@ class Book {
   /** What each key was first answered, and when, epoch ms. */
   keys = new Map<string, { readonly at: number; readonly id: string }>();
   calls: string[] = [];
+  forgetsAfterS = DAY;
   isDown = false;
   losesRequests = false;
   losesAnswers = false;
@@ -83,7 +85,7 @@ class Book {
     this.calls.push(`refund ${key} ${attempt} ${refund.channelRefundId ?? '-'}`);
     if (this.isDown || this.losesRequests) throw new ChannelError('unreachable', 'no answer');
     const known = this.keys.get(key);
-    const isKnown = known !== undefined && now - known.at < DAY * 1000;
+    const isKnown = known !== undefined && now - known.at < this.forgetsAfterS * 1000;
     if (isKnown && this.spent.has(key))
       throw new ChannelError('unreachable', '500, stored', { isReplayed: true });
     if (!isKnown && this.back(outTradeNo) + amount > total)
@@ -113,7 +115,15 @@ beforeAll(async () => {
   h = await startHarness({
     between: (adapter) => ({
       ...adapter,
-      declaration: { ...adapter.declaration, repeatableForMs: { create: null, refund: DAY * 1000 } },
+      declaration: {
+        ...adapter.declaration,
+        repeatableForMs: {
+          create: null,
+          get refund() {
+            return book.forgetsAfterS * 1000;
+          },
+        },
+      },
       async queryTrade(account, trade, signal) {
         if (book.isDown) throw new ChannelError('unreachable', 'no answer');
         const answer = await adapter.queryTrade(account, trade, signal);
@@ -141,11 +151,10 @@ const eventsOf = async ({ id: paymentId }: Payment) => {
   const events = await h.db.event.findMany({ where: { paymentId }, orderBy: { version: 'asc' } });
   return events.map(({ type }) => type);
 };
-const paidAnswer = (payment: Payment, refunds: readonly ChannelRefund[]) =>
-  ({
-    ...{ state: 'paid', channelPaymentId: 'trx', amount: 1990, currency: payment.currency },
-    ...{ paidAt: new Date().toISOString(), refunds },
-  }) as const;
+const paidAnswer = (payment: Payment, refunds: readonly ChannelRefund[]): PaidAnswer => ({
+  ...{ state: 'paid', channelPaymentId: 'trx', amount: 1990, currency: payment.currency },
+  ...{ paidAt: new Date().toISOString(), refunds },
+});
 const told = async (payment: Payment, refunds: readonly ChannelRefund[]) =>
   await recordAnswer(h.db, payment.id, paidAnswer(payment, refunds), 'query', new Date(await h.now()));
 /** Conflict: all of it is owed back. */
@@ -204,11 +213,12 @@ describe('a channel that forgets keys after 24 h', () => {
 
   test('it shows up between two lists: it is not asked for again', async () => {
     const payment = await h.newPaid();
+    book.forgetsAfterS = HOUR;
     book.losesRequests = true;
     const refund = await h.refund(payment, 700);
     await h.pass(10);
     book.isDown = true;
-    await h.pass(25 * HOUR);
+    await h.pass(2 * HOUR);
     [book.isDown, book.losesRequests] = [false, false];
     await h.pass(5 * MINUTE);
     book.make(payment.id, 700, refund.id);
@@ -363,14 +373,18 @@ describe('the bank returns money that had gone back', () => {
       const taken = await takeStuckRefunds(h.db, new Date(await h.now()));
       return taken.filter(({ id }) => id === refund.id);
     };
-    await h.pass(6 * DAY);
+    const settledAgo = async (days: number) => {
+      const settledAt = new Date((await h.now()) - days * DAY * 1000);
+      await h.db.refund.update({ where: { id: refund.id }, data: { settledAt } });
+    };
+    await settledAgo(6.99);
     expect(await due()).toEqual([]);
-    await h.pass(DAY);
+    await settledAgo(7.01);
     expect(await due()).toHaveLength(1);
     await h.refundWorkflows.start(toRefundSnapshot(await h.refundRow(refund.id), payment), NET_MS);
     await done(refund.id);
     await expectReversed(payment, refund.id);
-    await h.pass(DAY);
+    await h.db.refund.update({ where: { id: refund.id }, data: { nextSweepAt: null } });
     expect(await due()).toEqual([]);
   });
 
