@@ -191,11 +191,16 @@ function sample(type: EventType, orderId: string, paymentId: string, at: Date): 
       const id = automaticRefundId(paymentId);
       const failure = 'The bank returned it.';
       const why = `Refund ${id} of ${sayAmount(AMOUNT, CURRENCY)} failed after it had succeeded, and the money is here again: ${failure}`;
-      const payment = { ...paid(699_950, 'conflict'), ...times, ...cancel, ...shown('refund_reversed', why) };
+      const cancelled = { cancelRequestedAt: before(699_970) };
+      const payment = {
+        ...{ ...paid(699_950, 'conflict'), ...times, ...cancelled },
+        ...shown('refund_reversed', why),
+      };
       const owed = { id, status: 'reversed', reason: 'late_payment' } as const;
       const returned = { ...refund, createdAt: before(699_940), settledAt: before(699_935) };
       const reversed = { ...returned, ...owed, failure, channelRefundId: 'sim_2001' };
-      return { payment, order: { ...cancelledOrder, createdAt: times.createdAt }, refund: reversed };
+      const order = { ...cancelledOrder, ...cancelled, createdAt: times.createdAt };
+      return { payment, order, refund: reversed };
     }
   }
 }
