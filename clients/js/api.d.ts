@@ -47,7 +47,7 @@ export type KnownAttention =
 export type PayerOrderState = KnownPayerOrderState;
 export type KnownPayerOrderState = 'open' | 'undecided' | 'paid' | 'over';
 /**
- * Accept new ones.
+ * Accept new ones. `needs_person`: the channel waits for somebody to do something there; it is asked on. `failed`: it gives nothing back, now or later. `reversed`: it failed after it had succeeded, and the money is here again.
  */
 export type RefundStatus = KnownRefundStatus;
 /**
@@ -609,13 +609,16 @@ export interface Refund {
   reason: RefundReason;
   note: string | null;
   /**
-   * Why the channel refused it, for good or for now, or gave no readable answer.
+   * Why the channel refused it, for good or for now, waits for a person, took it back after it had succeeded, or gave no readable answer.
    */
   failure: string | null;
   /**
    * The refund that goes out in its place: this one is `failed`, as part of the money had gone back at the channel, and the rest goes back under another number without being asked for. That one may be replaced too. While another refund of the payment is in process, this may be set only once that one settles.
    */
   replacedBy: string | null;
+  /**
+   * The channel's own id, as soon as it has told it, while it is in process too.
+   */
   channelRefundId: string | null;
   createdAt: string;
   /**
@@ -781,13 +784,16 @@ export interface EventRefund {
   reason: RefundReason;
   note: string | null;
   /**
-   * Why the channel refused it, for good or for now, or gave no readable answer.
+   * Why the channel refused it, for good or for now, waits for a person, took it back after it had succeeded, or gave no readable answer.
    */
   failure: string | null;
   /**
    * The refund that goes out in its place: this one is `failed`, as part of the money had gone back at the channel, and the rest goes back under another number without being asked for. That one may be replaced too. While another refund of the payment is in process, this may be set only once that one settles.
    */
   replacedBy: string | null;
+  /**
+   * The channel's own id, as soon as it has told it, while it is in process too.
+   */
   channelRefundId: string | null;
   createdAt: string;
   /**

@@ -165,7 +165,8 @@ export function checkPromises(facts: Facts): string[] {
     );
     if (orderUpdate === 'review') must(attention !== null, `${what}: nobody is asked to decide`);
     must(
-      orderUpdate === 'applied' || refunded === received || isRefused(facts, payment),
+      // What came back was all gone before the shop agreed.
+      orderUpdate === 'applied' || refunded === received || isReversed || isRefused(facts, payment),
       `${what}: the order could have taken it`,
     );
     // What came back is still gone to this channel.
