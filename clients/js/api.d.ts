@@ -12,7 +12,13 @@ export type PaymentStatus = KnownPaymentStatus;
 export type KnownPaymentStatus = 'created' | 'paying' | 'succeeded' | 'failed' | 'cancelled' | 'closed';
 export type KnownOrderUpdate = 'pending' | 'applied' | 'conflict' | 'review';
 export type KnownRefundReason = 'requested' | 'duplicate_payment' | 'late_payment' | 'external' | 'dispute';
-export type KnownRefundStatus = 'created' | 'processing' | 'succeeded' | 'failed';
+export type KnownRefundStatus =
+  | 'created'
+  | 'processing'
+  | 'needs_person'
+  | 'succeeded'
+  | 'failed'
+  | 'reversed';
 /**
  * Accept new ones.
  */
@@ -31,6 +37,7 @@ export type KnownAttention =
   | 'amount_mismatch'
   | 'late_payment_review'
   | 'refund_failing'
+  | 'refund_reversed'
   | 'statement_mismatch'
   | 'disputed'
   | 'channel_reversed'
@@ -46,7 +53,7 @@ export type KnownDisputeState = 'open' | 'won' | 'lost';
 export type PayerOrderState = KnownPayerOrderState;
 export type KnownPayerOrderState = 'open' | 'undecided' | 'paid' | 'over';
 /**
- * Accept new ones.
+ * Accept new ones. `needs_person`: the channel waits for somebody to do something there; it is asked on. `failed`: it gives nothing back, now or later. `reversed`: it failed after it had succeeded, and the money is here again.
  */
 export type RefundStatus = KnownRefundStatus;
 /**
@@ -65,7 +72,8 @@ export type KnownEventType =
   | 'payment.cancelled'
   | 'payment.closed'
   | 'refund.succeeded'
-  | 'refund.failed';
+  | 'refund.failed'
+  | 'refund.reversed';
 export type EventData = PaymentEventData & {
   refund?: EventRefund & {
     [k: string]: unknown;
@@ -351,7 +359,8 @@ export interface Payment {
    * - `order_conflict`: The order was already paid, cancelled or closed, the merchant refunds late money, or its order service says that the order is paid otherwise or gone, or has not known it for 24 h by default (`NODROP_ORDER_UNKNOWN_HOURS`). An owed refund is recorded.
    * - `amount_mismatch`: The channel itself says another amount or currency than asked, or the money is of an attempt made before the order's amount was changed: the order is not paid. Or the channel gave back another amount than a refund asked for: the channel's is recorded, `askedAmount` is ours.
    * - `late_payment_review`: The money came after the end, and the merchant's `late_payment` is `review`.
-   * - `refund_failing`: The channel refused a refund that is owed, and not because a part had gone back there, or any of a conflict whose order was recovered; or it was silent on any refund (did not know it, or refused it for now: its balance is too low) for 1 h, or has had it in process for 7 days: banks take some.
+   * - `refund_failing`: The channel refused a refund that is owed, and not because a part had gone back there, or any of a conflict whose order was recovered; or it waits for a person to do something there, which is shown at once with its words; or it was silent on any refund (did not know it, or refused it for now: its balance is too low) for 1 h, or has had it in process for 7 days: banks take some.
+   * - `refund_reversed`: A refund failed after it had succeeded: the bank returned the money, and it is here again. Nothing pays it again by itself, and an order that is `refunded` stays so.
    * - `statement_mismatch`: Reserved for a later release: nothing raises it.
    * - `disputed`: The payer disputes the trade at their bank. Takes the place of everything else, which is shown again afterwards. Meanwhile no refund is asked for: the channel decides over the money. Also when a dispute is lost in another currency than came in.
    * - `channel_reversed`: Money of a paid order went back at the channel, and nobody asked for it here; or a dispute of it is lost.
@@ -652,13 +661,16 @@ export interface Refund {
   reason: RefundReason;
   note: string | null;
   /**
-   * Why the channel refused it, for good or for now, or gave no readable answer.
+   * Why the channel refused it, for good or for now, waits for a person, took it back after it had succeeded, or gave no readable answer.
    */
   failure: string | null;
   /**
    * The refund that goes out in its place: this one is `failed`, as part of the money had gone back at the channel, and the rest goes back under another number without being asked for. That one may be replaced too. While another refund of the payment is in process, this may be set only once that one settles.
    */
   replacedBy: string | null;
+  /**
+   * The channel's own id, as soon as it has told it, while it is in process too.
+   */
   channelRefundId: string | null;
   createdAt: string;
   /**
@@ -752,7 +764,8 @@ export interface EventPayment {
    * - `order_conflict`: The order was already paid, cancelled or closed, the merchant refunds late money, or its order service says that the order is paid otherwise or gone, or has not known it for 24 h by default (`NODROP_ORDER_UNKNOWN_HOURS`). An owed refund is recorded.
    * - `amount_mismatch`: The channel itself says another amount or currency than asked, or the money is of an attempt made before the order's amount was changed: the order is not paid. Or the channel gave back another amount than a refund asked for: the channel's is recorded, `askedAmount` is ours.
    * - `late_payment_review`: The money came after the end, and the merchant's `late_payment` is `review`.
-   * - `refund_failing`: The channel refused a refund that is owed, and not because a part had gone back there, or any of a conflict whose order was recovered; or it was silent on any refund (did not know it, or refused it for now: its balance is too low) for 1 h, or has had it in process for 7 days: banks take some.
+   * - `refund_failing`: The channel refused a refund that is owed, and not because a part had gone back there, or any of a conflict whose order was recovered; or it waits for a person to do something there, which is shown at once with its words; or it was silent on any refund (did not know it, or refused it for now: its balance is too low) for 1 h, or has had it in process for 7 days: banks take some.
+   * - `refund_reversed`: A refund failed after it had succeeded: the bank returned the money, and it is here again. Nothing pays it again by itself, and an order that is `refunded` stays so.
    * - `statement_mismatch`: Reserved for a later release: nothing raises it.
    * - `disputed`: The payer disputes the trade at their bank. Takes the place of everything else, which is shown again afterwards. Meanwhile no refund is asked for: the channel decides over the money. Also when a dispute is lost in another currency than came in.
    * - `channel_reversed`: Money of a paid order went back at the channel, and nobody asked for it here; or a dispute of it is lost.
@@ -828,13 +841,16 @@ export interface EventRefund {
   reason: RefundReason;
   note: string | null;
   /**
-   * Why the channel refused it, for good or for now, or gave no readable answer.
+   * Why the channel refused it, for good or for now, waits for a person, took it back after it had succeeded, or gave no readable answer.
    */
   failure: string | null;
   /**
    * The refund that goes out in its place: this one is `failed`, as part of the money had gone back at the channel, and the rest goes back under another number without being asked for. That one may be replaced too. While another refund of the payment is in process, this may be set only once that one settles.
    */
   replacedBy: string | null;
+  /**
+   * The channel's own id, as soon as it has told it, while it is in process too.
+   */
   channelRefundId: string | null;
   createdAt: string;
   /**

@@ -19,6 +19,10 @@ const WORDS: Readonly<Record<string, string>> = {
   unknown_trade: 'the payer has not opened it yet',
   closed: 'closed without money',
   failed: 'declined',
+  needs_person: 'it waits for a person',
+  ask_again: 'it failed, and is to be asked for again under the same number',
+  not_listed:
+    'a complete listing does not show the refund, which must not be asked for again before another one',
 };
 
 /** Without a stack: the Web UI prints it under the answer a support engineer wants to read. */

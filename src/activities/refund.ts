@@ -1,14 +1,20 @@
 import { activityInfo, cancellationSignal } from '@temporalio/activity';
-import { ChannelError, type RefundAnswer } from '../domain/channel.ts';
+import { ApplicationFailure } from '@temporalio/common';
+import { isMoney } from '../domain/answer.ts';
+import { ChannelError, type ChannelRefund, type KnownRefund, type RefundAnswer } from '../domain/channel.ts';
 import { isDisputed } from '../domain/dispute.ts';
+import { refundNumber } from '../domain/ids.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
-import { REFUND_HELD_BACK_MS, type RefundSnapshot } from '../domain/refund.ts';
+import { REFUND_HELD_BACK_MS, REFUND_QUERY_MS, type RefundSnapshot } from '../domain/refund.ts';
 import { isAutomatic, isRefundOpen } from '../domain/states.ts';
+import { saysOf } from '../ledger/external-refunds.ts';
+import { listedOf } from '../ledger/listed-refunds.ts';
 import { recordAnswer, recordMisconfigured } from '../ledger/payments.ts';
 import * as answers from '../ledger/refund-answers.ts';
+import { mustBeLookedFor, recordKeySpent, recordNotListed } from '../ledger/refund-keys.ts';
 import { findRefund } from '../ledger/refunds.ts';
 import { recordRefundsOfCallback } from '../ledger/reversals.ts';
-import type { Payment } from '../ledger/rows.ts';
+import type { Payment, Refund } from '../ledger/rows.ts';
 import { isAllBack, toRefundSnapshot } from '../ledger/snapshot.ts';
 import { accountOf, tradeOf } from '../ledger/trade.ts';
 import { startDeliveries } from '../temporal/start-deliveries.ts';
@@ -19,6 +25,24 @@ export interface RefundQueryInput {
   readonly refundId: string;
   /** The waits after each of the coming queries, in ms; the last repeats for ever. */
   readonly waits: readonly [number, ...number[]];
+}
+
+/** What the adapter is told of a refund that may be known there. */
+const knownOf = ({ id, attempt, channelRefundId }: Refund): KnownRefund => ({
+  outRefundNo: refundNumber(id, attempt),
+  channelRefundId,
+});
+
+/** What a list says of a refund of ours, as an answer on it. */
+function answerOf({ id: channelRefundId, amount, state }: ChannelRefund): RefundAnswer {
+  switch (state) {
+    case 'succeeded':
+      return { state, channelRefundId, amount };
+    case 'processing':
+      return { state, channelRefundId };
+    default:
+      return { state, channelRefundId, reason: saysOf(state) };
+  }
 }
 
 const WAKE_DEADLINE_MS = 2_000;
@@ -48,7 +72,7 @@ export function refundLedgerActivities({ db, now, deliveryWorkflows, workflows }
   return {
     /** The row as it is: every run's first activity, as its input may be stale. Null when the row is gone. */
     async loadRefund(refundId: string): Promise<RefundSnapshot | null> {
-      return await findRefund(db, refundId);
+      return await findRefund(db, refundId, await now());
     },
 
     /** What a verified callback says of a refund of ours. */
@@ -95,9 +119,12 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
     await adapterOf(row).queryRefund(
       accountOf(row.payment),
       tradeOf(row.payment),
-      { outRefundNo: row.id, channelRefundId: row.channelRefundId },
+      knownOf(row),
       cancellationSignal(),
     );
+
+  const queryTrade = async (row: Row) =>
+    await adapterOf(row).queryTrade(accountOf(row.payment), tradeOf(row.payment), cancellationSignal());
 
   /**
    * What the channel knows of a refund it was not asked for yet: the ledger may have lost that it was. The trade comes
@@ -107,10 +134,12 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
    * @throws ChannelError
    */
   const lookFirst = async (row: Row): Promise<RefundAnswer | undefined> => {
-    const { payment } = row;
-    const trade = await adapterOf(row).queryTrade(accountOf(payment), tradeOf(payment), cancellationSignal());
+    const trade = await queryTrade(row);
     const known = await query(row);
     if (known.state !== 'unknown_refund') return known;
+    // Found in the list alone: a channel that is asked by its own id knows no number.
+    const listed = isMoney(trade) ? listedOf(row, trade.refunds ?? []) : null;
+    if (listed !== null) return answerOf(listed);
     await answers.recordFirstAsk(db, row.id, trade, await now());
     await tell({ db, deliveryWorkflows, workflows }, row.payment);
     return undefined;
@@ -127,8 +156,8 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
         accountOf(payment),
         tradeOf(payment),
         {
-          outRefundNo: row.id,
-          channelRefundId: row.channelRefundId,
+          ...knownOf(row),
+          attempt: row.attempt,
           amount: Number(row.amount),
           currency: row.currency,
           total: Number(payment.receivedAmount ?? payment.amount),
@@ -136,7 +165,10 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
         cancellationSignal(),
       );
     } catch (error) {
-      if (!(error instanceof ChannelError) || error.kind !== 'rejected') throw error;
+      if (!(error instanceof ChannelError)) throw error;
+      if (error.isReplayed && error.kind !== 'rejected')
+        await recordKeySpent(db, row.id, row.attempt, error, await now());
+      if (error.kind !== 'rejected') throw error;
       const known = await query(row);
       return known.state === 'unknown_refund' ? { state: 'failed', reason: error.message } : known;
     }
@@ -148,16 +180,36 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
    * written, as nobody would ask afterwards: while the trade is silent the refund is not settled.
    * @throws ChannelError
    */
-  const record = async (row: Row, answer: RefundAnswer): Promise<RefundSnapshot> => {
-    const { payment } = row;
-    const trade =
-      answer.state === 'succeeded' || answer.state === 'failed'
-        ? await adapterOf(row).queryTrade(accountOf(payment), tradeOf(payment), cancellationSignal())
-        : undefined;
+  const record = async (row: Row, said: RefundAnswer): Promise<RefundSnapshot> => {
+    const isLast = said.state === 'succeeded' || said.state === 'failed' || said.state === 'reversed';
+    const trade = isLast ? await queryTrade(row) : undefined;
+    // A refusal of what an earlier call has done, whose answer got lost, is no refusal.
+    const isUnnamed = said.state === 'failed' && said.channelRefundId === undefined;
+    const listed = isUnnamed && trade !== undefined && isMoney(trade) && listedOf(row, trade.refunds ?? []);
+    const answer = listed ? answerOf(listed) : said;
     const snapshot = await answers.recordRefundAnswer(db, row.id, answer, await now(), trade);
     // The order service is told when this settled the refund.
     if (!isRefundOpen(snapshot.status)) await tell({ db, deliveryWorkflows, workflows }, row.payment);
     return snapshot;
+  };
+
+  /**
+   * Looks for a refund that must not be asked for again unseen, by its number and in the trade's list.
+   * @throws ChannelError when the channel lists nothing: then it is never asked for again
+   */
+  const lookFor = async (row: Row) => {
+    const known = await query(row);
+    if (known.state !== 'unknown_refund' && known.state !== 'ask_again')
+      return { next: 'record' as const, answer: known };
+    const trade = await queryTrade(row);
+    if (!isMoney(trade) || trade.refunds === undefined)
+      throw new ChannelError(
+        'unreachable',
+        `refund ${refundNumber(row.id, row.attempt)} must not be asked for again before the trade's refunds are listed without it, and the channel lists none`,
+      );
+    const listed = listedOf(row, trade.refunds);
+    if (listed !== null) return { next: 'record' as const, answer: answerOf(listed) };
+    return await recordNotListed(db, row.id, trade, await now());
   };
 
   const silence = async (row: Row, error: ChannelError) => {
@@ -170,25 +222,53 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
   const isHeldBack = (row: Row) =>
     isDisputed(row.payment) && isAutomatic(row.reason) && row.status === 'created' && row.askedAt === null;
 
+  /** Records the answer. @throws ApplicationFailure when it is to be asked for again under the same number, on schedule. */
+  const recordAsked = async (row: Row, answer: RefundAnswer): Promise<RefundSnapshot> => {
+    const snapshot = await record(row, answer);
+    if (answer.state !== 'ask_again' || !isRefundOpen(snapshot.status)) return snapshot;
+    const nth = Math.min(activityInfo().attempt, REFUND_QUERY_MS.length);
+    throw notYet(row.payment.channel, 'ask_again', REFUND_QUERY_MS[nth - 1] ?? OWN_TROUBLE_RETRY_MS);
+  };
+
+  /** @throws ChannelError, ApplicationFailure */
+  const askUnlessKnown = async (row: Row): Promise<RefundSnapshot> => {
+    const isFirst = row.status === 'created' && row.askedAt === null;
+    if (isFirst) {
+      const known = await lookFirst(row);
+      if (known !== undefined) return await recordAsked(row, known);
+    } else if (mustBeLookedFor(row, adapterOf(row).declaration.repeatableForMs.refund, await now())) {
+      const found = await lookFor(row);
+      if (found.next === 'record') return await recordAsked(row, found.answer);
+      if (found.next === 'nothing') return found.snapshot;
+      if (found.next === 'look again') throw notYet(row.payment.channel, 'not_listed', found.afterMs);
+    } else {
+      // A list may have told of it, under an earlier key.
+      const known = row.channelRefundId === null ? undefined : await query(row);
+      const isToAsk = known === undefined || known.state === 'unknown_refund' || known.state === 'ask_again';
+      return await recordAsked(row, isToAsk ? await ask(row) : known);
+    }
+    // Less is asked for now, or nothing, when money went back unknown to us; or it is asked for under another key.
+    const looked = await load(row.id);
+    if (isOver(looked)) return toRefundSnapshot(looked, looked.payment);
+    return await recordAsked(looked, await ask(looked));
+  };
+
   const isOver = (row: Row) => !isRefundOpen(toRefundSnapshot(row, row.payment).status);
 
   return {
-    /** Has the channel give the money back, always under the same number: asking twice gives it back once. */
+    /**
+     * Has the channel give the money back, always under the same number: asking twice gives it back once. Where that is
+     * not certain any more it is looked for first, and asked for when it is certain not to be there.
+     */
     async refundAtChannel(refundId: string): Promise<RefundSnapshot> {
       const row = await load(refundId);
       if (isOver(row)) return toRefundSnapshot(row, row.payment);
       if (isHeldBack(row))
         throw notYet('nodrop', 'that a disputed payment is not refunded', REFUND_HELD_BACK_MS);
       try {
-        const isFirst = row.status === 'created' && row.askedAt === null;
-        if (!isFirst) return await record(row, await ask(row));
-        const known = await lookFirst(row);
-        if (known !== undefined) return await record(row, known);
-        // Less is asked for now, or nothing, when money went back unknown to us.
-        const looked = await load(refundId);
-        if (isOver(looked)) return toRefundSnapshot(looked, looked.payment);
-        return await record(looked, await ask(looked));
+        return await askUnlessKnown(row);
       } catch (error) {
+        if (error instanceof ApplicationFailure) throw error;
         if (error instanceof ChannelError) await silence(row, error);
         throw unknownOutcome(row.payment.channel, error);
       }
@@ -237,9 +317,25 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
         await silence(row, error);
         throw unknownOutcome(channel, error, wait);
       }
-      if (isRefundOpen(snapshot.status) && answer.state === 'processing')
-        throw notYet(channel, 'processing', wait ?? OWN_TROUBLE_RETRY_MS);
-      return { snapshot, known: answer.state !== 'unknown_refund' };
+      const isUndecided = answer.state === 'processing' || answer.state === 'needs_person';
+      if (isRefundOpen(snapshot.status) && isUndecided)
+        throw notYet(channel, answer.state, wait ?? OWN_TROUBLE_RETRY_MS);
+      return { snapshot, known: answer.state !== 'unknown_refund' && answer.state !== 'ask_again' };
+    },
+
+    /** A refund that succeeded may have failed since: the channel is asked about it and its trade, until it answers. */
+    async lookAgainAtRefund(refundId: string): Promise<RefundSnapshot> {
+      const row = await load(refundId);
+      if (row.status !== 'succeeded') return toRefundSnapshot(row, row.payment);
+      try {
+        const answer = await query(row);
+        const trade = await queryTrade(row);
+        const snapshot = await answers.recordLookAgain(db, refundId, answer, trade, await now());
+        await tell({ db, deliveryWorkflows, workflows }, row.payment);
+        return snapshot;
+      } catch (error) {
+        throw unknownOutcome(row.payment.channel, error);
+      }
     },
   };
 }

@@ -77,7 +77,7 @@ export async function recoverLost(
       async () => ({ rows: refunds, end: undefined }),
       async ({ id, paymentId }) => {
         const run = client.workflow.getHandle(refundWorkflowId(id));
-        if ((await findRefund(db, id)) !== null) return await run.signal(wakeSignal);
+        if ((await findRefund(db, id, new Date())) !== null) return await run.signal(wakeSignal);
         const payment = await db.payment.findUnique({
           where: { id: paymentId },
           include: { channelAccount: true },
@@ -129,7 +129,7 @@ async function requireDecided(
     if (!(error instanceof ChannelError)) throw error;
     throw new Error(`${channel} does not say what became of it: its workflow stays`, { cause: error });
   }
-  if (state === 'processing')
+  if (state === 'processing' || state === 'needs_person' || state === 'ask_again')
     throw new Error(`${channel} has it in process: its workflow stays until that is decided`);
 }
 

@@ -17,11 +17,20 @@ export function isMoney(answer: ChannelAnswer | null): answer is PaidAnswer {
   return answer?.state === 'paid' || answer?.state === 'refunded';
 }
 
+/** What has gone back by this answer, in minor units. A list of refunds counts alone. */
+export function goneBackBy({ state, amount, refunds, refundedAmount = 0 }: PaidAnswer): number {
+  if (refunds === undefined) return state === 'refunded' ? amount : refundedAmount;
+  return refunds.reduce((sum, refund) => (refund.state === 'succeeded' ? sum + refund.amount : sum), 0);
+}
+
+/** Whether it tells of refunds at all, whatever became of them. */
+export const tellsOfRefunds = (answer: PaidAnswer): boolean =>
+  goneBackBy(answer) > 0 || (answer.refunds ?? []).length > 0;
+
 /** The same money as in the answer on record, of which more has gone back since. */
 export function tellsMoreOf(known: PaidAnswer, answer: PaidAnswer): boolean {
-  const back = ({ state, amount, refundedAmount = 0 }: PaidAnswer) =>
-    state === 'refunded' ? amount : refundedAmount;
-  return answer.amount === known.amount && answer.currency === known.currency && back(answer) > back(known);
+  const isSame = answer.amount === known.amount && answer.currency === known.currency;
+  return isSame && goneBackBy(answer) > goneBackBy(known);
 }
 
 /** Money on record is replaced only by word that more of it has gone back, and not once it is settled. */

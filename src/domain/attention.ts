@@ -146,14 +146,24 @@ export const ATTENTIONS = {
     severity: 'act',
     raised:
       'The channel refused a refund that is owed, and not because a part had gone back there, or any of a conflict ' +
-      'whose order was recovered; or it was silent on any refund (did not know it, or refused it for now: its ' +
-      'balance is too low) for ' +
+      'whose order was recovered; or it waits for a person to do something there, which is shown at once with its words; ' +
+      'or it was silent on any refund (did not know it, or refused it for now: its balance is too low) for ' +
       `${hours(REFUND_FAILING_AFTER_MS)}, or has had it in process for ${days(REFUND_PROCESSING_AT_MOST_MS)}: banks take some.`,
     todo:
       'Ask the channel why. When the balance is too low, top it up: the refund is asked for again by itself. ' +
       '`resolve` with `retry` or `refund` has a refused one asked for anew, of all that is left, under a number of ' +
       'its own.',
     clearedBy: ['refunds_get_on', 'money_back'],
+  },
+  refund_reversed: {
+    severity: 'act',
+    raised:
+      'A refund failed after it had succeeded: the bank returned the money, and it is here again. Nothing pays it again by ' +
+      'itself, and an order that is `refunded` stays so.',
+    todo:
+      'Ask the payer for another way to give it back. Ask for another refund, or `refund` it when it is owed ' +
+      '(a conflict); `dismiss` when it was given back otherwise.',
+    clearedBy: ['money_back'],
   },
   statement_mismatch: {
     severity: 'act',

@@ -151,6 +151,8 @@ export interface CreatedTrade {
 
 /** Money that goes back; the channel is never asked for more than `total`. Amounts are minor units. */
 export interface NewRefund extends KnownRefund {
+  /** The how manieth key it is asked for under, from 1; `outRefundNo` is that key. */
+  readonly attempt: number;
   readonly amount: number;
   readonly currency: CurrencyCode;
   /** What the payment received in all. */
@@ -159,9 +161,9 @@ export interface NewRefund extends KnownRefund {
 
 /** A refund by what its row says of it. */
 export interface KnownRefund {
-  /** The refund's id: the channel's idempotency key. */
+  /** The channel's idempotency key: the refund's id, or one derived from it once that is spent. */
   readonly outRefundNo: string;
-  /** The channel's own id, once it has told it. */
+  /** The channel's own id of the refund under this key, once it has told it. */
   readonly channelRefundId: string | null;
 }
 
@@ -408,16 +410,22 @@ export class ChannelError extends Error {
   readonly kind: ChannelErrorKind;
   /** Milliseconds the channel asked us to wait, if it did. */
   readonly retryAfterMs: number | undefined;
+  /**
+   * The channel has stored this failure under the idempotency key and answers it to every repetition: whether it did what
+   * it was asked for is unknown, and asking under the same key tells nothing more.
+   */
+  readonly isReplayed: boolean;
 
   constructor(
     kind: ChannelErrorKind,
     message: string,
-    options: { cause?: unknown; retryAfterMs?: number } = {},
+    options: { cause?: unknown; retryAfterMs?: number; isReplayed?: boolean } = {},
   ) {
     // It may quote the channel, and goes on record.
     super(storable(message), options.cause === undefined ? undefined : { cause: options.cause });
     this.kind = kind;
     this.retryAfterMs = options.retryAfterMs;
+    this.isReplayed = options.isReplayed ?? false;
   }
 }
 

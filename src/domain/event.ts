@@ -17,6 +17,8 @@ export const EVENT_TYPES = [
   'payment.closed',
   'refund.succeeded',
   'refund.failed',
+  /** It failed after it had succeeded: the money is back at the merchant. */
+  'refund.reversed',
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number];
 
@@ -57,6 +59,7 @@ export function stillHolds(
     case 'refund.succeeded':
       return refund?.status === 'succeeded' && (pays(payment) || !pays(told));
     case 'refund.failed':
+    case 'refund.reversed':
       return pays(payment) || !pays(told);
     // It never changes.
     case 'payment.conflict':

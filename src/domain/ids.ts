@@ -44,6 +44,16 @@ export function requestedRefundId(request: RefundRequestKey): string {
 /** The refund of the rest that replaces a requested one. Derived from its id, so that each is replaced once. */
 export const replacementRefundId = (refundId: string): string => hashedRefundId(['rest', refundId]);
 
+/**
+ * The refund's number at the channel under its `attempt`th key (from 1): its id, and `{id}_2` once the channel keeps nothing
+ * but a failure under that. Within 64 of `[0-9A-Za-z_]`.
+ */
+export const refundNumber = (refundId: string, attempt: number): string =>
+  attempt === 1 ? refundId : `${refundId}_${attempt}`;
+/** The id of the refund that has this number. */
+export const refundIdOf = (outRefundNo: string): string =>
+  /^(re_[0-9A-Za-z]+)_[2-9]$/.exec(outRefundNo)?.[1] ?? outRefundNo;
+
 const hashedRefundId = (content: readonly unknown[]): string =>
   `re_${createHash('sha256').update(JSON.stringify(content)).digest('hex').slice(0, 28)}`;
 /**

@@ -101,6 +101,6 @@ export interface CallbackNotice {
   readonly state: string;
   readonly amount?: number;
   readonly currency?: CurrencyCode;
-  /** Refunded at the channel so far; absent when nothing was. */
+  /** Refunded at the channel so far; absent when it tells of no refund at all. */
   readonly refundedAmount?: number;
 }

@@ -24,6 +24,30 @@ export const REFUND_FAILING_AFTER_MS = 3_600_000;
 /** Banks take days: what the channel plainly has in process is given as long. */
 export const REFUND_PROCESSING_AT_MOST_MS = 7 * 24 * 3_600_000;
 
+/** A refund is asked for under so many keys at most; after them it needs a person. */
+export const REFUND_KEYS_AT_MOST = 2;
+
+/** Nothing is asked for once more before two complete listings so far apart do not show it. */
+export const LISTINGS_APART_MS = 10 * 60_000;
+
+/** A request takes its time, and clocks differ: so long before its end a channel's promise of repeatability is over. */
+const REPEATABLE_MARGIN_MS = 5 * 60_000;
+
+/**
+ * Whether a repetition is certainly the same request to the channel.
+ * @param repeatableForMs the channel's declaration
+ * @param askedAt when it was first asked for under its key, epoch ms
+ * @param now epoch ms
+ */
+export const isRepeatable = (repeatableForMs: number | null, askedAt: number, now: number): boolean =>
+  repeatableForMs === null || now < askedAt + repeatableForMs - REPEATABLE_MARGIN_MS;
+
+/** A refund that succeeded is looked at again after this: banks return money. */
+export const REFUND_LOOKED_AT_AGAIN_AFTER_MS = 7 * 24 * 3_600_000;
+
+/** No query takes so long: what was settled this long ago, a query's answer is newer than. */
+export const QUERIES_TAKE_AT_MOST_MS = 60_000;
+
 /**
  * The row as workflows see it. It goes into Temporal's histories: ids, states and amounts only. Times are epoch
  * milliseconds, amounts minor units.
@@ -40,4 +64,6 @@ export interface RefundSnapshot {
   readonly createdAt: number;
   /** Since when the channel has been silent on it, or has not known it; null before it was asked and while it answers. */
   readonly unknownSince: number | null;
+  /** It succeeded, and is to be looked at again: it may have failed since. */
+  readonly isToLookAgain?: boolean;
 }

@@ -18,8 +18,20 @@ export const SETTLED_BY = ['callback', 'query', 'hint', 'close', 'statement', 'o
 /** What brought the news that ended a payment. */
 export type SettledBy = (typeof SETTLED_BY)[number];
 
-export const REFUND_STATUSES = ['created', 'processing', 'succeeded', 'failed'] as const;
+export const REFUND_STATUSES = [
+  'created',
+  'processing',
+  'needs_person',
+  'succeeded',
+  'failed',
+  'reversed',
+] as const;
 export type RefundStatus = (typeof REFUND_STATUSES)[number];
+
+/** The channel has not said its last word. `needs_person`: it waits for somebody to do something there. */
+export const OPEN_REFUND_STATUSES = ['created', 'processing', 'needs_person'] as const;
+/** It gives nothing back, now or later. `reversed`: it had succeeded before. */
+export const VOID_REFUND_STATUSES = ['failed', 'reversed'] as const;
 
 export const REFUND_REASONS = [
   'requested',
@@ -30,9 +42,19 @@ export const REFUND_REASONS = [
 ] as const;
 export type RefundReason = (typeof REFUND_REASONS)[number];
 
-/** Open: the channel has not said its last word. */
+/** Money that went back without our asking: it has no number of ours, no workflow, and nobody asks for it again. */
+export const REASONS_OF_OTHERS = ['external', 'dispute'] as const satisfies readonly RefundReason[];
+
+export function isOfOthers(reason: RefundReason): boolean {
+  return (REASONS_OF_OTHERS as readonly string[]).includes(reason);
+}
+
 export function isRefundOpen(status: RefundStatus): boolean {
-  return status === 'created' || status === 'processing';
+  return (OPEN_REFUND_STATUSES as readonly string[]).includes(status);
+}
+
+export function isRefundVoid(status: RefundStatus): boolean {
+  return (VOID_REFUND_STATUSES as readonly string[]).includes(status);
 }
 
 /** True for a refund that nodrop owes by itself. */

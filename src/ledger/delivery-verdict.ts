@@ -4,9 +4,9 @@ import { isToldByPayment } from '../domain/delivery.ts';
 import type { DeliveryOutcome } from '../domain/event.ts';
 import type { RefundReason } from '../domain/states.ts';
 import { settle } from './delivery-row.ts';
+import { showReversed } from './external-refunds.ts';
 import { cleared, type Locked, raisedUnlessDisputed, update } from './locked.ts';
 import { oweRefund } from './refunds.ts';
-import { showReversed } from './reversals.ts';
 import type { Event, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 

@@ -186,5 +186,21 @@ function sample(type: EventType, orderId: string, paymentId: string, at: Date): 
       const refused = { ...refund, ...owed, failure, channelRefundId: null };
       return { payment, order: cancelledOrder, refund: refused };
     }
+    case 'refund.reversed': {
+      const times = created(700_000);
+      const id = automaticRefundId(paymentId);
+      const failure = 'The bank returned it.';
+      const why = `Refund ${id} of ${sayAmount(AMOUNT, CURRENCY)} failed after it had succeeded, and the money is here again: ${failure}`;
+      const cancelled = { cancelRequestedAt: before(699_970) };
+      const payment = {
+        ...{ ...paid(699_950, 'conflict'), ...times, ...cancelled },
+        ...shown('refund_reversed', why),
+      };
+      const owed = { id, status: 'reversed', reason: 'late_payment' } as const;
+      const returned = { ...refund, createdAt: before(699_940), settledAt: before(699_935) };
+      const reversed = { ...returned, ...owed, failure, channelRefundId: 'sim_2001' };
+      const order = { ...cancelledOrder, ...cancelled, createdAt: times.createdAt };
+      return { payment, order, refund: reversed };
+    }
   }
 }

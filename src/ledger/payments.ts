@@ -1,4 +1,12 @@
-import { isMoney, isNews, isUndecidedTooLong, recordedAnswer, undecidedAlarm } from '../domain/answer.ts';
+import {
+  goneBackBy,
+  isMoney,
+  isNews,
+  isUndecidedTooLong,
+  recordedAnswer,
+  tellsOfRefunds,
+  undecidedAlarm,
+} from '../domain/answer.ts';
 import { type Attention, isClearedBy, isFree, type Occasion, severityOf } from '../domain/attention.ts';
 import type { ChannelAnswer, NextAction, PaidAnswer, TradeReference } from '../domain/channel.ts';
 import type { EventType } from '../domain/event.ts';
@@ -340,8 +348,10 @@ export async function recordSilence(
 }
 
 /** Money that is all back pays no order, and no shop is told to hand out goods for it, in whichever words it is said. */
-const whereItIs = <Answer extends PaidAnswer>(answer: Answer): Answer =>
-  (answer.refundedAmount ?? 0) >= answer.amount ? { ...answer, state: 'refunded' } : answer;
+const whereItIs = <Answer extends PaidAnswer>(answer: Answer): Answer => ({
+  ...answer,
+  state: goneBackBy(answer) >= answer.amount ? 'refunded' : 'paid',
+});
 
 const NEWS = {
   applied: 'payment.succeeded',
@@ -429,7 +439,7 @@ export async function settlePayment(
     const toGiveBack = isApplied ? othersToGiveBack(order, others) : [];
     const isAlone = toCancel.length === 0 && toGiveBack.length === 0 && !hasLosses(payment);
     // All that is left concerns money that does not pay, has gone back, or was paid by others.
-    if (isApplied && isAlone && (answer.refundedAmount ?? 0) === 0) {
+    if (isApplied && isAlone && !tellsOfRefunds(answer)) {
       const snapshot = toSnapshot(settled.payment, now);
       return { snapshot, cancelled: [], refund: null, mayTell: hasUntold || mustBeTold };
     }
@@ -438,7 +448,10 @@ export async function settlePayment(
     // Their refunds are the sweep's to start.
     await giveBackOthers(locked, toGiveBack, payment.id, now);
     const lost = await recordLosses({ ...locked, ...settled }, now);
-    const rest = await recordExternalRefunds({ ...locked, ...settled, payment: lost }, answer, now);
+    const isOld = answer.by === 'callback';
+    const rest = await recordExternalRefunds({ ...locked, ...settled, payment: lost }, answer, now, {
+      isOld,
+    });
     if (decision.orderUpdate === 'conflict') await oweRefund(tx, rest, decision.refund, now);
     await releaseOrder(tx, settled.order, now);
     return {

@@ -73,7 +73,7 @@ export async function callbacksToRecover(
       delivered_at IS NULL
       OR (received_at > ${new Date(now.getTime() - REDELIVERED_FOR_MS)} AND (
         answer->'refund' IS NOT NULL OR answer->>'state' = 'refunded'
-        OR COALESCE(answer->>'refundedAmount', '0') <> '0'
+        OR COALESCE(answer->>'refundedAmount', '0') <> '0' OR jsonb_array_length(answer->'refunds') > 0
         OR EXISTS (
           SELECT FROM payments WHERE payments.id = callbacks.payment_id AND payments.status <> 'succeeded'
         )
@@ -93,7 +93,12 @@ export async function refundsToRecover(
   db: LedgerClient,
   after: string,
 ): Promise<RecoveryPage<Refund & { payment: Payment }>> {
-  const { ids, end } = await look(db, 'refunds', Prisma.sql`status IN ('created', 'processing')`, after);
+  const { ids, end } = await look(
+    db,
+    'refunds',
+    Prisma.sql`status IN ('created', 'processing', 'needs_person') AND reason NOT IN ('external', 'dispute')`,
+    after,
+  );
   const rows = await db.refund.findMany({
     where: { id: { in: ids } },
     include: { payment: true },

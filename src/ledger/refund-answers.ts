@@ -1,16 +1,18 @@
 import { isMoney } from '../domain/answer.ts';
-import { type Attention, isFree } from '../domain/attention.ts';
-import type { CallbackRefund, ChannelAnswer, ChannelError, RefundAnswer } from '../domain/channel.ts';
+import type { ChannelAnswer, ChannelError, RefundAnswer } from '../domain/channel.ts';
+import { refundIdOf } from '../domain/ids.ts';
 import { sayAmount, smaller } from '../domain/money.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
 import { isRefundOpen } from '../domain/states.ts';
 import { readCallback } from './callbacks.ts';
-import type { LedgerClient, LedgerTx } from './client.ts';
-import { configured, type Locked, raised, underLock, update } from './locked.ts';
-import { moneyWentBack, reviewAttention } from './refund-trouble.ts';
+import type { LedgerClient } from './client.ts';
+import { claimExternal } from './external-refunds.ts';
+import { configured, type Locked, underLock, update } from './locked.ts';
+import { moneyWentBack, reviewAttention, showOtherAmount } from './refund-trouble.ts';
 import { promised } from './refunds.ts';
 import { isOfAllThatIsLeft, oweExplainedLate, oweInItsPlace } from './replacement.ts';
 import { correctExternal, recordExternalRefunds } from './reversals.ts';
+import { recordReversal } from './reversed-refunds.ts';
 import type { Payment, Refund } from './rows.ts';
 import { toRefundSnapshot } from './snapshot.ts';
 import { note } from './timeline.ts';
@@ -66,21 +68,58 @@ export async function recordRefundAnswer(
 ): Promise<RefundSnapshot> {
   return await underRefundLock(db, refundId, now, async (under, refund) => {
     const over = configured(under.payment);
-    const payment = 'attention' in over ? await update(under.tx, under.payment.id, over) : under.payment;
+    const isOver = Object.keys(over).length > 0;
+    const payment = isOver ? await update(under.tx, under.payment.id, over) : under.payment;
     const locked = { ...under, payment };
-    const isRefused = answer.state === 'failed' && isRefundOpen(refund.status);
-    if (isRefused) return await recordRefusal(locked, refund, answer.reason, now, trade);
+    const isOpen = isRefundOpen(refund.status);
+    if (answer.state === 'failed' && isOpen)
+      return await recordRefusal(locked, refund, answer.reason, now, trade);
+    const isTakenBack =
+      (answer.state === 'reversed' && isOpen) ||
+      ((answer.state === 'reversed' || answer.state === 'failed') && refund.status === 'succeeded');
+    if (isTakenBack) return await recordTakenBack(locked, refund, answer, now, trade);
     const written = await writeAnswer(locked, refund, answer, now, trade);
     if (trade !== undefined) await recordTrade(locked, trade, now);
     return written;
   });
 }
 
+/** What was given back is here again. With it comes what the channel said of the trade. */
+async function recordTakenBack(
+  locked: Locked,
+  refund: Refund,
+  { reason, channelRefundId }: Extract<RefundAnswer, { reason: string }>,
+  now: Date,
+  trade?: ChannelAnswer,
+): Promise<RefundSnapshot> {
+  const claimed = (await claimExternal(locked, refund, channelRefundId, now)) ?? locked.payment;
+  const payment = await recordReversal({ ...locked, payment: claimed }, refund, reason, now);
+  if (trade !== undefined) await recordTrade({ ...locked, payment }, trade, now);
+  const row = await locked.tx.refund.findUniqueOrThrow({ where: { id: refund.id } });
+  return toRefundSnapshot(row, payment);
+}
+
+/**
+ * A refund that had succeeded was looked at again: the channel's answer on it, and what it says of the trade.
+ */
+export async function recordLookAgain(
+  db: LedgerClient,
+  refundId: string,
+  answer: RefundAnswer,
+  trade: ChannelAnswer,
+  now: Date,
+): Promise<RefundSnapshot> {
+  await underRefundLock(db, refundId, now, async ({ tx }) => {
+    await tx.refund.update({ where: { id: refundId }, data: { lookedAgainAt: now } });
+  });
+  return await recordRefundAnswer(db, refundId, answer, now, trade);
+}
+
 /**
  * An open refund gives nothing back, now or later. What is owed in its place is written with it.
  * @param trade what the channel said of the trade after the refusal
  */
-async function recordRefusal(
+export async function recordRefusal(
   locked: Locked,
   refund: Refund,
   reason: string,
@@ -96,7 +135,10 @@ async function recordRefusal(
   const failed = await tx.refund.update({ where: { id }, data: { status: 'failed', failure: reason } });
   const said = `Refund ${id} of ${sayAmount(refund.amount, refund.currency)} failed: ${reason}`;
   await note(tx, payment.id, 'refund', said, now, { refundId: id, status: 'failed' });
-  const isExplained = payment.refundedAmount > locked.payment.refundedAmount;
+  const isMore = payment.refundedAmount > locked.payment.refundedAmount;
+  // A list told of what leaves too little for it before this refusal: while it was under way, exactly.
+  const others = await promised(tx, payment.id, id);
+  const isExplained = isMore || others + refund.amount > (payment.receivedAmount ?? 0n);
   await oweInItsPlace({ ...locked, payment }, failed, isExplained, now);
   // This one may have hidden what explains an earlier refusal.
   const after = isExplained ? await oweExplainedLate({ ...locked, payment }, now, id) : payment;
@@ -106,7 +148,7 @@ async function recordRefusal(
 }
 
 /** What the channel said of the trade when it was queried for a refund. `absent`: see recordExternalRefunds. */
-async function recordTrade(
+export async function recordTrade(
   locked: Locked,
   trade: ChannelAnswer,
   now: Date,
@@ -121,7 +163,12 @@ async function recordTrade(
     channelErrorSince: null,
   });
   return isMoney(trade)
-    ? await recordExternalRefunds({ ...locked, payment: seen }, trade, now, absent)
+    ? await recordExternalRefunds(
+        { ...locked, payment: seen },
+        trade,
+        now,
+        absent === undefined ? {} : { absent },
+      )
     : seen;
 }
 
@@ -171,7 +218,11 @@ export async function recordRefundCallback(
     const callback = await tx.callback.findUnique({ where: { id: callbackId } });
     if (callback === null || callback.paymentId !== payment.id) return toRefundSnapshot(refund, payment);
     const said = readCallback(callback);
-    const answer = isOf(said.refund, refund) ? said.refund.answer : undefined;
+    const { outRefundNo, channelRefundId } = said.refund ?? {};
+    const isNamed =
+      (outRefundNo !== undefined && refundIdOf(outRefundNo) === refundId) ||
+      (channelRefundId !== undefined && channelRefundId === refund.channelRefundId);
+    const answer = isNamed ? said.refund?.answer : undefined;
     const isWord =
       refund.askedAt !== null &&
       (answer?.state === 'processing' ||
@@ -181,19 +232,15 @@ export async function recordRefundCallback(
         ? await writeAnswer(locked, refund, answer, now)
         : toRefundSnapshot(refund, payment);
     const current = await tx.payment.findUniqueOrThrow({ where: { id: payment.id } });
-    if (isMoney(said.answer)) await recordExternalRefunds({ ...locked, payment: current }, said.answer, now);
-    return written;
+    if (isMoney(said.answer))
+      await recordExternalRefunds({ ...locked, payment: current }, said.answer, now, { isOld: true });
+    // The channel itself is asked whether the money is here again.
+    const isTakenBack = answer?.state === 'failed' || answer?.state === 'reversed';
+    return written.status === 'succeeded' && isTakenBack ? { ...written, isToLookAgain: true } : written;
   });
 }
 
-/** Whether a callback tells of this refund: by our number, or by the channel's own when it does not tell ours. */
-const isOf = (said: CallbackRefund | undefined, { id, channelRefundId }: Refund): said is CallbackRefund =>
-  said !== undefined &&
-  (said.outRefundNo === undefined
-    ? channelRefundId !== null && said.channelRefundId === channelRefundId
-    : said.outRefundNo === id);
-
-async function underRefundLock<T>(
+export async function underRefundLock<T>(
   db: LedgerClient,
   refundId: string,
   now: Date,
@@ -216,9 +263,8 @@ async function writeAnswer(
   trade?: ChannelAnswer,
 ): Promise<RefundSnapshot> {
   const { tx, payment, news } = locked;
-  // An open one that failed: see recordRefusal.
-  if (!isRefundOpen(refund.status) || answer.state === 'failed') return toRefundSnapshot(refund, payment);
-  if (answer.state === 'reversed' || answer.state === 'needs_person' || answer.state === 'ask_again')
+  // An open one that failed, or was taken back: see recordRefundAnswer.
+  if (!isRefundOpen(refund.status) || answer.state === 'failed' || answer.state === 'reversed')
     return toRefundSnapshot(refund, payment);
   const said = `Refund ${refund.id} of ${sayAmount(refund.amount, refund.currency)}`;
   const write = async (detail: string, data: Parameters<typeof tx.refund.update>[0]['data']) => {
@@ -226,11 +272,27 @@ async function writeAnswer(
     await note(tx, payment.id, 'refund', detail, now, { refundId: refund.id, status: row.status });
     return toRefundSnapshot(row, payment);
   };
-  const definite = { unknownSince: null, settledAt: now };
+  const present = () => tx.payment.findUniqueOrThrow({ where: { id: payment.id } });
+  const definite = { unknownSince: null, settledAt: now, keySpentAt: null, absentAt: null };
+  // The channel has it, under this id of its own.
+  const has = async ({ channelRefundId }: { readonly channelRefundId?: string }) => {
+    await claimExternal(locked, refund, channelRefundId, now);
+    return {
+      keySpentAt: null,
+      absentAt: null,
+      ...(channelRefundId === undefined ? {} : { channelRefundId }),
+    };
+  };
   switch (answer.state) {
     case 'succeeded': {
       const given = BigInt(answer.amount);
-      const { receivedAmount, refundedAmount } = await correctExternal(locked, refund, given, trade, now);
+      const { receivedAmount, refundedAmount } = await correctExternal(
+        locked,
+        refund,
+        { amount: given, channelRefundId: answer.channelRefundId },
+        trade,
+        now,
+      );
       // Never more than came in, whatever the channel says.
       const amount = smaller(given, (receivedAmount ?? 0n) - refundedAmount);
       const isAsAsked = given === refund.amount && amount === given;
@@ -256,14 +318,43 @@ async function writeAnswer(
     case 'processing': {
       // Without `askedAt`: one that was found there before it was asked for may be on record as external.
       const written = await write(`${said}: the channel has it in process.`, {
+        ...(await has(answer)),
         status: 'processing',
         unknownSince: null,
         failure: null,
       });
-      await reviewAttention(tx, payment, now);
+      await reviewAttention(tx, await present(), now);
+      return written;
+    }
+    case 'needs_person': {
+      const data = {
+        ...(await has(answer)),
+        status: 'needs_person',
+        unknownSince: null,
+        failure: answer.reason,
+      };
+      const isNews = refund.status !== 'needs_person' || refund.failure !== answer.reason;
+      const detail = `${said}: the channel waits for a person: ${answer.reason}`;
+      const written = isNews ? await write(detail, data) : toRefundSnapshot(refund, payment);
+      await reviewAttention(tx, await present(), now);
+      return written;
+    }
+    case 'ask_again': {
+      const unknownSince = refund.unknownSince ?? now;
+      const written = await write(
+        `${said} failed, and the channel wants it asked for again under the same number: ${answer.reason}`,
+        {
+          ...(await has(answer)),
+          ...{ status: 'created', askedAt: refund.askedAt ?? now, unknownSince, failure: answer.reason },
+        },
+      );
+      await reviewAttention(tx, await present(), now);
       return written;
     }
     case 'unknown_refund': {
+      // It waits for a person, as no key is left: see refund-keys.ts.
+      if (refund.status === 'needs_person' && refund.keySpentAt !== null)
+        return toRefundSnapshot(refund, payment);
       const written = await write(`${said}: the channel does not know it, and is told again.`, {
         unknownSince: refund.unknownSince ?? now,
         failure: null,
@@ -272,15 +363,4 @@ async function writeAnswer(
       return written;
     }
   }
-}
-
-/** What says less than that the channel gave back another amount than it was asked for. */
-const GIVES_WAY: readonly Attention[] = ['order_conflict', 'channel_reversed'];
-
-/** Shows that the channel gave back another amount than it was asked for, unless something else is shown. */
-async function showOtherAmount(tx: LedgerTx, payment: Payment, detail: string, now: Date): Promise<void> {
-  if (payment.attention !== null && !isFree(payment.attention) && !GIVES_WAY.includes(payment.attention))
-    return;
-  await note(tx, payment.id, 'attention', `amount_mismatch: ${detail}.`, now);
-  await update(tx, payment.id, raised('amount_mismatch', `${detail}.`, now));
 }

@@ -1,8 +1,8 @@
-import { isClearedBy, isFree, type Occasion } from '../domain/attention.ts';
+import { type Attention, isClearedBy, isFree, type Occasion } from '../domain/attention.ts';
 import { isAutomaticRefundId } from '../domain/ids.ts';
 import { sayAmount } from '../domain/money.ts';
 import { REFUND_FAILING_AFTER_MS, REFUND_PROCESSING_AT_MOST_MS } from '../domain/refund.ts';
-import { isRefundOpen } from '../domain/states.ts';
+import { isOfOthers, isRefundOpen, isRefundVoid } from '../domain/states.ts';
 import type { LedgerTx } from './client.ts';
 import { cleared, type Locked, raised, update } from './locked.ts';
 import { releaseOrder } from './order-row.ts';
@@ -63,7 +63,7 @@ export async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date)
   const allBack = isAllBack(payment);
   const current = payment.attention;
   const onItsWay = refunds.reduce(
-    (sum, { status, amount }) => (status === 'failed' ? sum : sum + amount),
+    (sum, { status, amount }) => (isRefundVoid(status) ? sum : sum + amount),
     0n,
   );
   const isHeld = onItsWay < (payment.receivedAmount ?? 0n);
@@ -77,10 +77,18 @@ export async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date)
       await note(tx, payment.id, 'attention', `refund_failing: ${trouble}`, now);
       return await update(tx, payment.id, { attentionDetail: trouble });
     }
-    // An open conflict is no news beside money that cannot be given back.
-    if (!isFree(current) && current !== 'order_conflict') return payment;
+    // An open conflict is no news beside money that cannot be given back, nor is what had been given back before.
+    if (!isFree(current) && !LESS_THAN_FAILING.includes(current)) return payment;
     await note(tx, payment.id, 'attention', `refund_failing: ${trouble}`, now);
     return await update(tx, payment.id, raised('refund_failing', trouble, now));
+  }
+  // Money that was given back and is here again stays owed, and nothing pays it again by itself.
+  const reversed = refunds.find(({ status }) => status === 'reversed');
+  const isHereAgain = reversed !== undefined && isHeld && payment.orderUpdate === 'conflict';
+  if (isHereAgain && (isFree(current) || current === 'order_conflict')) {
+    const said = `Refund ${reversed.id} of ${sayAmount(reversed.amount, reversed.currency)} failed after it had succeeded: ${reversed.failure}`;
+    await note(tx, payment.id, 'attention', `refund_reversed: ${said}`, now);
+    return await update(tx, payment.id, raised('refund_reversed', said, now));
   }
   // That the channel gave back another amount than asked stays to be seen.
   const isOtherAmount = refunds.some(({ askedAmount }) => askedAmount !== null);
@@ -98,6 +106,27 @@ export async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date)
     return await update(tx, payment.id, { attention: 'order_conflict', attentionDetail: detail });
   }
   return await update(tx, payment.id, cleared(payment, ...occasions));
+}
+
+/** What says less than that money cannot be given back. */
+const LESS_THAN_FAILING: readonly (Attention | null)[] = ['order_conflict', 'refund_reversed'];
+
+/** What says less than that the channel gave back another amount than it was asked for. */
+const LESS_THAN_OTHER_AMOUNT: readonly Attention[] = ['order_conflict', 'channel_reversed'];
+
+/**
+ * Shows that the channel gave back another amount than it was asked for, or than came in, unless something else is shown.
+ */
+export async function showOtherAmount(
+  tx: LedgerTx,
+  payment: Payment,
+  detail: string,
+  now: Date,
+): Promise<Payment> {
+  const { attention } = payment;
+  if (attention !== null && !isFree(attention) && !LESS_THAN_OTHER_AMOUNT.includes(attention)) return payment;
+  await note(tx, payment.id, 'attention', `amount_mismatch: ${detail}.`, now);
+  return await update(tx, payment.id, raised('amount_mismatch', `${detail}.`, now));
 }
 
 async function isRecovered(tx: LedgerTx, { merchantId, orderId: id }: Payment): Promise<boolean> {
@@ -118,10 +147,13 @@ function troubleWith(refund: Refund, isHeld: boolean, isOwedByHand: boolean, now
     // One that was asked for is its asker's to ask for again; one that is owed stays owed.
     const staysOwed = isAutomaticRefundId(refund.id, refund.paymentId)
       ? isHeld
-      : isOwedByHand && refund.reason !== 'external' && refund.reason !== 'dispute';
+      : isOwedByHand && !isOfOthers(refund.reason);
     return staysOwed ? `The channel refused ${what}: ${refund.failure ?? 'it gave no reason'}` : undefined;
   }
-  if (!isRefundOpen(refund.status)) return undefined;
+  // Of others' refunds the channel tells when it lists them.
+  if (!isRefundOpen(refund.status) || isOfOthers(refund.reason)) return undefined;
+  if (refund.status === 'needs_person')
+    return `The channel waits for a person before it goes on with ${what}; nodrop keeps asking the channel. It says: ${refund.failure ?? 'nothing'}`;
   const { unknownSince, createdAt, failure } = refund;
   if (unknownSince !== null && now.getTime() - unknownSince.getTime() >= REFUND_FAILING_AFTER_MS)
     return `No definite answer on ${what} since ${unknownSince.toISOString()}; nodrop keeps asking the channel.${failure === null ? '' : ` Last: ${failure}`}`;

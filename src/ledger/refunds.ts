@@ -1,9 +1,16 @@
+import type { CallbackRefund } from '../domain/channel.ts';
 import { isDisputed } from '../domain/dispute.ts';
-import { automaticRefundId, replacementRefundId, requestedRefundId } from '../domain/ids.ts';
+import { automaticRefundId, refundIdOf, replacementRefundId, requestedRefundId } from '../domain/ids.ts';
 import { sayAmount, smaller } from '../domain/money.ts';
-import type { RefundSnapshot } from '../domain/refund.ts';
+import { REFUND_LOOKED_AT_AGAIN_AFTER_MS, type RefundSnapshot } from '../domain/refund.ts';
 import { Refusal } from '../domain/refusal.ts';
-import type { RefundReason } from '../domain/states.ts';
+import {
+  isOfOthers,
+  OPEN_REFUND_STATUSES,
+  REASONS_OF_OTHERS,
+  type RefundReason,
+  VOID_REFUND_STATUSES,
+} from '../domain/states.ts';
 import { isConstraintViolation, type LedgerClient, type LedgerTx } from './client.ts';
 import { type Locked, raisedUnlessDisputed, underLock, update } from './locked.ts';
 import { reviewAttention } from './refund-trouble.ts';
@@ -20,9 +27,39 @@ import { note } from './timeline.ts';
  */
 
 /** Null when there is no such refund. */
-export async function findRefund(db: LedgerClient, refundId: string): Promise<RefundSnapshot | null> {
+export async function findRefund(
+  db: LedgerClient,
+  refundId: string,
+  now: Date,
+): Promise<RefundSnapshot | null> {
   const refund = await db.refund.findUnique({ where: { id: refundId }, include: { payment: true } });
-  return refund && toRefundSnapshot(refund, refund.payment);
+  if (refund === null) return null;
+  const snapshot = toRefundSnapshot(refund, refund.payment);
+  return isToLookAgain(refund, now) ? { ...snapshot, isToLookAgain: true } : snapshot;
+}
+
+/** Long after it succeeded it is looked at once more. */
+function isToLookAgain({ status, reason, settledAt, lookedAgainAt }: Refund, now: Date): boolean {
+  if (status !== 'succeeded' || isOfOthers(reason) || settledAt === null || lookedAgainAt !== null)
+    return false;
+  return now.getTime() - settledAt.getTime() >= REFUND_LOOKED_AT_AGAIN_AFTER_MS;
+}
+
+/** The refund of this payment that a callback names, by its number or by the channel's own id; null: none of ours. */
+export async function findNamedRefund(
+  db: LedgerClient | LedgerTx,
+  paymentId: string,
+  { outRefundNo, channelRefundId }: Pick<CallbackRefund, 'outRefundNo' | 'channelRefundId'>,
+): Promise<Refund | null> {
+  const named = [
+    ...(outRefundNo === undefined ? [] : [{ id: refundIdOf(outRefundNo) }]),
+    ...(channelRefundId === undefined ? [] : [{ channelRefundId }]),
+  ];
+  if (named.length === 0) return null;
+  return await db.refund.findFirst({
+    where: { paymentId, reason: { notIn: [...REASONS_OF_OTHERS] }, OR: named },
+    orderBy: { createdAt: 'desc' },
+  });
 }
 
 export interface RefundRequest {
@@ -195,7 +232,7 @@ export async function promised(
   const { _sum } = await tx.refund.aggregate({
     where: {
       paymentId,
-      status: { not: 'failed' },
+      status: { notIn: [...VOID_REFUND_STATUSES] },
       ...(except === undefined ? {} : { id: { not: except } }),
     },
     _sum: { amount: true },
@@ -310,10 +347,14 @@ export async function giveBackOthers(
   return owed;
 }
 
-/** The newest refund of the payment that the channel has not decided, or null. */
+/** The newest refund of ours that the channel has not decided, or null. */
 export async function findOpenRefund(tx: LedgerTx, paymentId: string): Promise<Refund | null> {
   return await tx.refund.findFirst({
-    where: { paymentId, status: { in: ['created', 'processing'] } },
+    where: {
+      paymentId,
+      status: { in: [...OPEN_REFUND_STATUSES] },
+      reason: { notIn: [...REASONS_OF_OTHERS] },
+    },
     orderBy: { createdAt: 'desc' },
   });
 }

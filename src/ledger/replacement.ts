@@ -1,5 +1,6 @@
 import { isDisputed } from '../domain/dispute.ts';
 import { isAutomaticRefundId, requestedRefundId } from '../domain/ids.ts';
+import { REASONS_OF_OTHERS } from '../domain/states.ts';
 import type { Prisma } from '../generated/prisma/client.ts';
 import type { LedgerTx } from './client.ts';
 import type { Locked } from './locked.ts';
@@ -65,7 +66,7 @@ export async function oweExplainedLate(locked: Locked, now: Date, except?: strin
   const { tx, payment } = locked;
   const ours = {
     paymentId: payment.id,
-    reason: { notIn: ['external', 'dispute'] },
+    reason: { notIn: [...REASONS_OF_OTHERS] },
   } satisfies Prisma.RefundWhereInput;
   const refused = await tx.refund.findFirst({
     where: {

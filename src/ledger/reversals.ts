@@ -1,13 +1,13 @@
-import { isMoney } from '../domain/answer.ts';
-import { isFree } from '../domain/attention.ts';
+import { goneBackBy, isMoney } from '../domain/answer.ts';
 import type { ChannelAnswer, PaidAnswer } from '../domain/channel.ts';
-import { externalRefundId } from '../domain/ids.ts';
 import { sayAmount, smaller } from '../domain/money.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
+import { REASONS_OF_OTHERS } from '../domain/states.ts';
 import { readCallback } from './callbacks.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
-import { cleared, type Locked, raised, underLock, update } from './locked.ts';
-import { moneyWentBack } from './refund-trouble.ts';
+import { claimExternal, failExternals, insertExternal, showReversed, wasRefund } from './external-refunds.ts';
+import { recordListed } from './listed-refunds.ts';
+import { type Locked, underLock } from './locked.ts';
 import { promised } from './refunds.ts';
 import { oweExplainedLate } from './replacement.ts';
 import type { Payment, Refund } from './rows.ts';
@@ -28,29 +28,36 @@ export async function recordRefundsOfCallback(
     const answer =
       callback === null || callback.paymentId !== paymentId ? null : readCallback(callback).answer;
     if (answer === null || !isMoney(answer)) return toSnapshot(locked.payment, now);
-    return toSnapshot(await recordExternalRefunds(locked, answer, now), now);
+    return toSnapshot(await recordExternalRefunds(locked, answer, now, { isOld: true }), now);
   });
 }
 
+/** Whether it speaks of the money that was settled. */
+const isOfSettled = ({ receivedAmount, receivedCurrency }: Payment, answer: PaidAnswer): boolean =>
+  receivedAmount !== null && BigInt(answer.amount) === receivedAmount && answer.currency === receivedCurrency;
+
 /** What has gone back at the channel, at most what came in; null when it speaks of other money than was settled. */
-function goneBack({ receivedAmount, receivedCurrency }: Payment, answer: PaidAnswer): bigint | null {
-  if (receivedAmount === null) return null;
-  if (BigInt(answer.amount) !== receivedAmount || answer.currency !== receivedCurrency) return null;
-  return answer.state === 'refunded'
-    ? receivedAmount
-    : smaller(receivedAmount, BigInt(answer.refundedAmount ?? 0));
+const goneBack = (payment: Payment, answer: PaidAnswer): bigint | null =>
+  isOfSettled(payment, answer) ? smaller(payment.receivedAmount ?? 0n, BigInt(goneBackBy(answer))) : null;
+
+/** How an answer came that tells of refunds. */
+export interface HowTold {
+  /** A refund of ours whose number the channel did not know after it said this: the sum does not hold it. */
+  readonly absent?: string;
+  /** It was stored for a while, as a callback. */
+  readonly isOld?: boolean;
 }
 
 /**
- * Records what the channel has given back beyond every refund that is known: somebody made it there. Refunds of
- * ours that are under way count as known, as the channel's sum may hold them already.
- * @param absent a refund of ours whose number the channel did not know after it said this: the sum does not hold it.
+ * Records what the channel has given back beyond every refund that is known: somebody made it there. Of a channel that
+ * lists its refunds the list counts. A sum says less: refunds of ours that are under way count as known, as the sum may
+ * hold them already, and so do those that failed after they had succeeded, as it may hold them still.
  */
 export async function recordExternalRefunds(
   locked: Locked,
   answer: PaidAnswer,
   now: Date,
-  absent?: string,
+  { absent, isOld = false }: HowTold = {},
 ): Promise<Payment> {
   const { tx, payment } = locked;
   const atChannel = goneBack(payment, answer);
@@ -58,66 +65,41 @@ export async function recordExternalRefunds(
     await noteOtherMoney(tx, payment, answer, now);
     return payment;
   }
+  const isExplained = absent !== undefined;
+  if (answer.refunds !== undefined)
+    return await recordListed(locked, answer.refunds, { isOld, isExplained }, now);
   if (atChannel === 0n) return payment;
-  const amount = atChannel - (await promised(tx, payment.id, absent));
+  const known = (await promised(tx, payment.id, absent)) + (await reversedSum(tx, payment.id));
+  const amount = atChannel - known;
   if (amount <= 0n) return payment;
-  const after = await insertExternal(locked, amount, now);
+  const after = await insertExternal(locked, { amount, state: 'succeeded' }, now);
   // Else it is the caller's, once it has recorded the refund.
-  return absent === undefined ? await oweExplainedLate({ ...locked, payment: after }, now) : after;
+  return isExplained ? after : await oweExplainedLate({ ...locked, payment: after }, now);
 }
 
-async function insertExternal(locked: Locked, amount: bigint, now: Date): Promise<Payment> {
-  const { tx, payment } = locked;
-  const currency = payment.receivedCurrency ?? payment.currency;
-  const nth = 1 + (await tx.refund.count({ where: { paymentId: payment.id, reason: 'external' } }));
-  const id = externalRefundId(payment.id, nth);
-  await tx.refund.create({
-    data: {
-      id,
-      merchantId: payment.merchantId,
-      paymentId: payment.id,
-      amount,
-      currency,
-      reason: 'external',
-      status: 'succeeded',
-      createdAt: now,
-      settledAt: now,
-    },
-  });
-  const said = `${sayAmount(amount, currency)} went back at the channel, and nobody asked for it here`;
-  await note(tx, payment.id, 'refund', `${said}.`, now, { refundId: id });
-  locked.news.push({ type: 'refund.succeeded', refundId: id });
-  const after = await moneyWentBack(locked, amount, now);
-  return after.orderUpdate === 'applied' ? await showReversed(tx, after, now) : after;
-}
-
-/** Shows an applied payment whose money went back at the channel, unless something else is shown of it. */
-export async function showReversed(tx: LedgerTx, payment: Payment, now: Date): Promise<Payment> {
-  if (!isFree(payment.attention)) return payment;
+async function reversedSum(tx: LedgerTx, paymentId: string): Promise<bigint> {
   const { _sum } = await tx.refund.aggregate({
-    where: { paymentId: payment.id, reason: 'external', status: 'succeeded' },
+    where: { paymentId, status: 'reversed', reason: { notIn: [...REASONS_OF_OTHERS] } },
     _sum: { amount: true },
   });
-  if (_sum.amount === null) return payment;
-  const currency = payment.receivedCurrency ?? payment.currency;
-  const said = `${sayAmount(_sum.amount, currency)} went back at the channel, and nobody asked for it here`;
-  await note(tx, payment.id, 'attention', `channel_reversed: ${said}.`, now);
-  return await update(tx, payment.id, raised('channel_reversed', `${said}; the order was paid by it.`, now));
+  return _sum.amount ?? 0n;
 }
 
 /**
  * The channel gave back `amount` under the refund's number, and more is recorded than it has given back in all: what was
  * concluded from the trade's sum, while the refund was unknown here, was this refund. Such external refunds are failed,
- * and what others did give back of them is recorded anew.
+ * and what others did give back of them is recorded anew. One that a list told of is this refund when it has its id.
  */
 export async function correctExternal(
   locked: Locked,
   refund: Refund,
-  amount: bigint,
+  { amount, channelRefundId }: { readonly amount: bigint; readonly channelRefundId: string },
   trade: ChannelAnswer | undefined,
   now: Date,
 ): Promise<Payment> {
-  const { tx, payment, news } = locked;
+  const { tx, payment } = locked;
+  const claimed = await claimExternal(locked, refund, channelRefundId, now);
+  if (claimed !== null) return claimed;
   const received = payment.receivedAmount ?? 0n;
   // The sum may be older than a refund that has just been made, so it counts for one that was there before we asked,
   // and for one that is more than we asked: what is beyond that was nobody's known refund, and was taken for external.
@@ -127,27 +109,24 @@ export async function correctExternal(
   const surplus = smaller(amount, payment.refundedAmount + amount - most);
   if (surplus <= 0n) return payment;
   const externals = await tx.refund.findMany({
-    where: { paymentId: payment.id, reason: 'external', status: 'succeeded' },
+    where: { paymentId: payment.id, reason: 'external', status: 'succeeded', channelRefundId: null },
     orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
   });
   if (externals.length === 0) return payment;
   // Its row before the payment's, which those of the others lock.
   await tx.refund.update({ where: { id: refund.id }, data: { askedAt: refund.askedAt ?? now } });
-  let freed = 0n;
-  for (const external of externals) {
-    if (freed >= surplus) break;
-    freed += external.amount;
-    const failure = `It was refund ${refund.id}.`;
-    await tx.refund.update({ where: { id: external.id }, data: { status: 'failed', failure } });
-    const said = `Refund ${external.id} of ${sayAmount(external.amount, external.currency)} was refund ${refund.id}.`;
-    await note(tx, payment.id, 'refund', said, now, { refundId: external.id, status: 'failed' });
-    news.push({ type: 'refund.failed', refundId: external.id });
+  const ofSurplus: Refund[] = [];
+  for (let sum = 0n; sum < surplus; ) {
+    const external = externals[ofSurplus.length];
+    if (external === undefined) break;
+    ofSurplus.push(external);
+    sum += external.amount;
   }
-  const corrected = await update(tx, payment.id, {
-    refundedAmount: { decrement: freed },
-    ...cleared(payment, 'reversal_explained'),
-  });
-  if (freed > surplus) return await insertExternal({ ...locked, payment: corrected }, freed - surplus, now);
+  const { payment: corrected, freed } = await failExternals(locked, ofSurplus, wasRefund(refund.id), now);
+  if (freed > surplus) {
+    const rest = { amount: freed - surplus, state: 'succeeded' } as const;
+    return await insertExternal({ ...locked, payment: corrected }, rest, now);
+  }
   return payment.attention === 'channel_reversed' ? await showReversed(tx, corrected, now) : corrected;
 }
 

@@ -1,5 +1,6 @@
 import { isFree, severityOf } from '../domain/attention.ts';
 import { deliveryWorkflowId, paymentWorkflowId, refundWorkflowId } from '../domain/names.ts';
+import { OPEN_REFUND_STATUSES, REASONS_OF_OTHERS } from '../domain/states.ts';
 import type { LedgerClient } from './client.ts';
 import { cleared, raised, underLock, update } from './locked.ts';
 import type { Payment } from './rows.ts';
@@ -44,7 +45,10 @@ export async function findShownStuck(db: LedgerClient, after: string): Promise<S
   const rows = await db.payment.findMany({
     where: { attention: 'workflow_stuck', id: { gt: after } },
     include: {
-      refunds: { where: { status: { in: ['created', 'processing'] } }, select: { id: true } },
+      refunds: {
+        where: { status: { in: [...OPEN_REFUND_STATUSES] }, reason: { notIn: [...REASONS_OF_OTHERS] } },
+        select: { id: true },
+      },
       deliveries: { where: { status: 'pending' }, select: { id: true } },
     },
     orderBy: { id: 'asc' },

@@ -1,5 +1,5 @@
 import { DELIVERY_ALARM_MS } from '../domain/delivery.ts';
-import { REFUND_QUIET_FOR_MS } from '../domain/refund.ts';
+import { REFUND_LOOKED_AT_AGAIN_AFTER_MS, REFUND_QUIET_FOR_MS } from '../domain/refund.ts';
 import { LAST_ANSWER_EARLY_MS, LATE_WATCH_TAIL_MS } from '../domain/schedule.ts';
 import { Prisma } from '../generated/prisma/client.ts';
 import type { LedgerClient } from './client.ts';
@@ -119,7 +119,13 @@ export async function restPayment(
   await db.payment.update({ where: { id: paymentId }, data });
 }
 
-/** Refunds that nobody ever asked the channel for, or whose workflow has fallen silent. */
+/** What nobody looked at for so long after its time was settled before there were such looks. */
+const LOOKED_AGAIN_WITHIN_MS = 30 * 24 * 3_600_000;
+
+/**
+ * Refunds that nobody ever asked the channel for, or whose workflow has fallen silent; and those that succeeded so long ago
+ * that they are to be looked at again.
+ */
 export async function takeStuckRefunds(
   db: LedgerClient,
   now: Date,
@@ -128,12 +134,18 @@ export async function takeStuckRefunds(
     UPDATE refunds SET next_sweep_at = ${later(now, LEASE_MS)}
     WHERE id IN (
       SELECT id FROM refunds
-      WHERE status IN ('created', 'processing')
-        AND (
-          (status = 'created' AND unknown_since IS NULL AND created_at < ${later(now, -CREATED_FOR_MS)})
-          OR updated_at < ${later(now, -REFUND_QUIET_FOR_MS)}
-        )
-        AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
+      WHERE id IN (
+        SELECT id FROM refunds
+          WHERE status IN ('created', 'processing', 'needs_person') AND reason NOT IN ('external', 'dispute')
+            AND (
+              (status = 'created' AND unknown_since IS NULL AND created_at < ${later(now, -CREATED_FOR_MS)})
+              OR updated_at < ${later(now, -REFUND_QUIET_FOR_MS)}
+            )
+        UNION ALL SELECT id FROM refunds
+          WHERE status = 'succeeded' AND reason NOT IN ('external', 'dispute') AND looked_again_at IS NULL
+            AND settled_at <= ${later(now, -REFUND_LOOKED_AT_AGAIN_AFTER_MS)}
+            AND settled_at > ${later(now, -REFUND_LOOKED_AT_AGAIN_AFTER_MS - LOOKED_AGAIN_WITHIN_MS)}
+      ) AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
       ORDER BY next_sweep_at NULLS FIRST, created_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
     ) RETURNING id`;
   return await db.refund.findMany({

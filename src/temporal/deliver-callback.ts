@@ -1,10 +1,12 @@
-import type { CallbackRefund, ChannelAnswer } from '../domain/channel.ts';
+import { goneBackBy, tellsOfRefunds } from '../domain/answer.ts';
+import type { ChannelAnswer } from '../domain/channel.ts';
 import type { CallbackNotice } from '../domain/payment.ts';
 import { readCallback } from '../ledger/callbacks.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import { recordDisputeOfCallback } from '../ledger/disputes.ts';
 import { notePaymentNews } from '../ledger/hints.ts';
-import type { Callback, Payment, Refund } from '../ledger/rows.ts';
+import { findNamedRefund } from '../ledger/refunds.ts';
+import type { Callback, Payment } from '../ledger/rows.ts';
 import { toRefundSnapshot } from '../ledger/snapshot.ts';
 import type { PaymentWorkflows } from './payment-workflows.ts';
 import type { RefundWorkflows } from './refund-workflows.ts';
@@ -18,23 +20,9 @@ export interface DeliverDeps {
 /** What a callback's signal says of it; the money itself stays in the ledger. */
 export function noticeOf(callbackId: string, answer: ChannelAnswer): CallbackNotice {
   if (answer.state !== 'paid' && answer.state !== 'refunded') return { callbackId, state: answer.state };
-  const { state, amount, currency, refundedAmount = 0 } = answer;
-  const refunded = state === 'refunded' ? amount : refundedAmount;
-  return { callbackId, state, amount, currency, ...(refunded > 0 ? { refundedAmount: refunded } : {}) };
-}
-
-/** The refund of ours that a callback tells of, by our number, else by the channel's own; null: of none. */
-async function findTold(
-  db: LedgerClient,
-  paymentId: string,
-  { outRefundNo, channelRefundId }: CallbackRefund,
-): Promise<Refund | null> {
-  // What went back without our asking is known by the trade alone, and has no workflow.
-  const ours = { paymentId, reason: { notIn: ['external', 'dispute'] } };
-  if (outRefundNo !== undefined) return await db.refund.findFirst({ where: { ...ours, id: outRefundNo } });
-  return channelRefundId === undefined
-    ? null
-    : await db.refund.findFirst({ where: { ...ours, channelRefundId } });
+  const { state, amount, currency } = answer;
+  const refunds = tellsOfRefunds(answer) ? { refundedAmount: goneBackBy(answer) } : {};
+  return { callbackId, state, amount, currency, ...refunds };
 }
 
 /**
@@ -59,7 +47,7 @@ export async function deliverStored(
   if (disputed?.isToBeAsked) await ask('A dispute was told of: the channel is asked.');
   // Its workflow shows the attention.
   else if (disputed !== null && answer === null) await workflows.wake(disputed.payment, deadlineMs);
-  const ours = refund === undefined ? null : await findTold(db, payment.id, refund);
+  const ours = refund === undefined ? null : await findNamedRefund(db, payment.id, refund);
   if (ours !== null) {
     await refundWorkflows.deliverCallback(toRefundSnapshot(ours, payment), callback.id, deadlineMs);
   } else if (answer !== null) {

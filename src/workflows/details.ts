@@ -174,7 +174,11 @@ function refundHeadline(row: RefundSnapshot): string {
       return `${row.channel} has the refund in process.`;
     case 'succeeded':
       return 'The money went back.';
+    case 'needs_person':
+      return `${row.channel} waits for a person before it goes on with the refund. **Needs attention.**`;
     case 'failed':
       return `${row.channel} refused the refund for good.`;
+    case 'reversed':
+      return 'The refund failed after it had succeeded: the money is here again.';
   }
 }

@@ -91,8 +91,9 @@ class RefundRun {
         this.#due = true;
         if (isRefundOpen(row.status) && !isRefundOpen(this.#row.status)) this.#tradeDue = true;
       } else if (!isRefundOpen(row.status)) {
-        if (!this.#tradeDue) return;
-        await this.#askTrade(row);
+        if (row.isToLookAgain === true) await this.#lookAgain(row);
+        else if (this.#tradeDue) await this.#askTrade(row);
+        else return;
       } else if (wf.workflowInfo().continueAsNewSuggested) {
         await wf.continueAsNew<typeof refund>(this.#input);
       } else if (row.status === 'created' || this.#askAgain) {
@@ -165,6 +166,19 @@ class RefundRun {
         })
         .askTradeOfRefund(row.id);
       this.#tradeDue = false;
+    });
+  }
+
+  /** It succeeded, and may have failed since. */
+  async #lookAgain(row: RefundSnapshot): Promise<void> {
+    await this.#untilTold(async () => {
+      this.#row = await wf
+        .proxyActivities<RefundChannelActivities>({
+          taskQueue: channelTaskQueue(this.#input.channel),
+          ...ASK_TRADE_OF_REFUND,
+          summary: 'ask whether the money came back',
+        })
+        .lookAgainAtRefund(row.id);
     });
   }
 

@@ -297,6 +297,21 @@ describe('refund_failing', () => {
     await expectOver(id);
   });
 
+  test('a refund that waits for a person is shown at once, with the words of the channel, until it gets on', async () => {
+    const { id } = await pay(api, key);
+    await paid(id);
+    const { id: refundId } = await refund(id, 500);
+    const answer = {
+      state: 'needs_person',
+      reason: 'The card is blocked.',
+      channelRefundId: 'chr_1',
+    } as const;
+    await recordRefundAnswer(api.db, refundId, answer, at(100));
+    await expectShown(id, 'refund_failing', at(100), 'The card is blocked.');
+    await recordRefundAnswer(api.db, refundId, { state: 'processing' }, at(200));
+    await expectOver(id);
+  });
+
   test('a balance that is too low for an hour is shown with what the channel says, until it gives the money back', async () => {
     const { id, refundId } = await twice();
     const refusal = new ChannelError('not_now', 'BALANCE_TOO_LOW: no money');
@@ -424,6 +439,22 @@ describe('refund_failing', () => {
     await recordRefundSilence(api.db, refundId, SILENCE, at(3700));
     await expectShown(id, 'refund_failing', at(3700), 'No definite answer');
     expect((await resolve(id, 'dismiss')).status).toBe(200);
+    await expectOver(id);
+  });
+});
+
+describe('refund_reversed', () => {
+  test('money that had gone back is here again, until all of it is back', async () => {
+    const { id } = await pay(api, key);
+    await paid(id);
+    const { id: refundId } = await refund(id, 500);
+    await givenBack(refundId, at(20));
+    await expectOver(id);
+    await recordRefundAnswer(api.db, refundId, { state: 'failed', reason: 'Account closed.' }, at(30));
+    await expectShown(id, 'refund_reversed', at(30), 'Account closed.');
+    expect(await get(id)).toMatchObject({ refundedAmount: 0, orderUpdate: 'applied' });
+    const all = await refund(id);
+    await givenBack(all.id, at(40));
     await expectOver(id);
   });
 });

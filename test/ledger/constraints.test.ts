@@ -275,6 +275,28 @@ describe('money', () => {
     await refused(db.refund.update({ where: { id: failed }, data: { status: 'created' } }));
   });
 
+  test('a reversed refund gives nothing back, and stays so', async () => {
+    const { id: paymentId } = await payment(PAID);
+    const data = { merchantId, paymentId, amount: 1000n, currency: 'CNY', reason: 'requested' };
+    const { id } = await db.refund.create({ data: { ...data, id: `re_${n}_1`, status: 'succeeded' } });
+    await refused(db.refund.create({ data: { ...data, id: `re_${n}_2` } }));
+    await db.refund.update({ where: { id }, data: { status: 'reversed' } });
+    await db.refund.create({ data: { ...data, id: `re_${n}_2` } });
+    for (const status of ['created', 'succeeded', 'failed'])
+      await refused(db.refund.update({ where: { id }, data: { status } }));
+    await refused(db.refund.update({ where: { id: `re_${n}_2` }, data: { attempt: 0 } }));
+  });
+
+  test('what others have in process is recorded beside promises, each of the channel once, and gives back no more than came in', async () => {
+    const { id: paymentId } = await payment(PAID);
+    const data = { merchantId, paymentId, amount: 1000n, currency: 'CNY' };
+    await db.refund.create({ data: { ...data, id: `re_${n}_1`, reason: 'requested', status: 'succeeded' } });
+    const external = { ...data, reason: 'external', status: 'processing', channelRefundId: 'chr' };
+    const { id } = await db.refund.create({ data: { ...external, id: `rx_${n}` } });
+    await refused(db.refund.create({ data: { ...external, id: `rx_${n}_2` } }));
+    await refused(db.refund.update({ where: { id }, data: { status: 'succeeded' } }));
+  });
+
   test('a refund of nothing says what was asked for', async () => {
     const { id: paymentId } = await payment(PAID);
     const data = {

@@ -4,6 +4,7 @@ import { WorkflowNotFoundError } from '@temporalio/client';
 import type { LatePayment } from '../../src/domain/decision.ts';
 import type { Order, Payment } from '../../src/ledger/rows.ts';
 import { signature } from '../simulator/support.ts';
+import { LISTS } from './listed-refunds.ts';
 import { type Facts, type Trade, waitsFor } from './promises.ts';
 import { type ReceivedCallback, UNTROUBLED_SIMULATOR, type World } from './world.ts';
 
@@ -28,6 +29,8 @@ interface Answer {
   // biome-ignore lint/suspicious/noExplicitAny: answers of every shape.
   readonly body: any;
 }
+
+const sumOf = ({ ours, others }: { readonly ours: number; readonly others: number }) => ours + others;
 
 export interface CaseOptions {
   readonly latePayment: LatePayment;
@@ -230,38 +233,50 @@ export class Case {
     if (payment === undefined) return;
     this.#externals += 1;
     const path = `/v1/trades/${payment.id}/refunds`;
-    const given = await this.#channelCall(payment, path, {
-      outRefundNo: `elsewhere_${this.#externals}`,
-      amount,
-    });
+    const outRefundNo = `elsewhere_${this.#externals}`;
+    const { listed, hidden } = this.world.network;
+    const lists = payment.channel === LISTS;
+    // Before it is made: a list that is read meanwhile may have it.
+    if (lists) listed.madeElsewhere(outRefundNo, payment.id, amount);
+    const given = await this.#channelCall(payment, path, { outRefundNo, amount });
     if (given === undefined) return;
     this.#external.set(payment.id, (this.#external.get(payment.id) ?? 0) + amount);
     // It leaves less for ours, and the trade does not show it yet.
-    if (given.state === 'PROCESSING') this.world.network.hidden.add(payment.id);
+    if (given.state === 'PROCESSING' && !lists) hidden.add(payment.id);
+  }
+
+  /** The bank returns money that had gone back, if the channel tells of such. */
+  async reverse(nth: number): Promise<void> {
+    const payment = await this.#attempt(nth);
+    if (payment?.channel !== LISTS) return;
+    const isDone = async (outRefundNo: string) =>
+      (await this.#channelCall(payment, `/v1/refunds/${outRefundNo}`, undefined))?.state === 'SUCCESS';
+    await this.world.network.listed.reverseOne(payment.id, isDone);
   }
 
   /** @returns what the channel made of it; undefined when it refused, or was away. */
   async #channelCall(
     payment: Payment,
     path: string,
-    content: object,
+    content: object | undefined,
   ): Promise<{ readonly state: string } | undefined> {
+    const method = content === undefined ? 'GET' : 'POST';
     const secret = this.world.secrets[payment.channel as ChannelName];
     const [id, timestamp, body] = [
       `req_${randomUUID()}`,
       Math.floor(Date.now() / 1000),
-      JSON.stringify(content),
+      content === undefined ? '' : JSON.stringify(content),
     ];
     const response = await fetch(`${this.world.simulator.url}${path}`, {
-      method: 'POST',
+      method,
       headers: {
         'simulator-account': payment.channel,
         'content-type': 'application/json',
         'webhook-id': id,
         'webhook-timestamp': String(timestamp),
-        'webhook-signature': signature(secret, id, timestamp, `POST ${path}\n${body}`),
+        'webhook-signature': signature(secret, id, timestamp, `${method} ${path}\n${body}`),
       },
-      body,
+      ...(content === undefined ? {} : { body }),
     }).catch(() => undefined);
     if (response?.ok) return (await response.json()) as { state: string };
     await response?.body?.cancel();
@@ -372,8 +387,10 @@ export class Case {
     await this.#decide();
     await this.#comeToAnEnd();
     // What was given back at the channel while its callback got lost: the statement would tell. Its news is delivered.
+    const { listed } = this.world.network;
     const untold = (await this.attempts()).filter(
-      ({ id, status }) => status === 'succeeded' && this.#external.has(id),
+      ({ id, status }) =>
+        status === 'succeeded' && (this.#external.has(id) || sumOf(listed.reversedOf(id)) > 0),
     );
     for (const { id } of untold) await this.#ask('POST', `/v1/payments/${id}/query`);
     await this.answers();
@@ -451,7 +468,7 @@ export class Case {
         );
       workflows.push({ id, status });
     }
-    const { acknowledged, actedAt, hidden } = this.world.network;
+    const { acknowledged, actedAt, hidden, listed } = this.world.network;
     return {
       ...this.#options,
       order: await this.#order(),
@@ -470,6 +487,7 @@ export class Case {
       trades: await this.#trades(),
       workflows,
       external: this.#external,
+      reversedOf: (id) => listed.reversedOf(id),
       cancelAsked: this.#cancelAsked,
       cancelled: this.#cancelled,
       skipped: (from, to) => this.world.skipped.between(from, to),

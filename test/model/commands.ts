@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { AMOUNT, type Case, CHANNELS } from './case.ts';
+import { LISTS } from './listed-refunds.ts';
 import type { Failing } from './shop.ts';
 import type { Call, Loss } from './world.ts';
 
@@ -99,6 +100,17 @@ const refundElsewhere = fc
     ([n, amount]) =>
       new Step(`refund at the channel(${n}, ${amount})`, (order) => order.refundElsewhere(n, amount)),
   );
+
+const reverse = onPayment('the bank returns a refund', (order, n) => order.reverse(n));
+const needPerson = fc.constant(
+  new Step(
+    'refunds need a person',
+    async ({ world: { network } }) => {
+      network.listed.needPerson = true;
+    },
+    true,
+  ),
+);
 
 const passOf = (seconds: number) =>
   fc.constant(new Step(`pass(${seconds} s)`, (order) => order.pass(seconds)));
@@ -240,6 +252,7 @@ const race = fc
       { weight: 2, arbitrary: refund },
       { weight: 1, arbitrary: refundElsewhere },
       { weight: 1, arbitrary: lateRequests },
+      { weight: 1, arbitrary: reverse },
     ),
     { minLength: 2, maxLength: 4 },
   )
@@ -333,6 +346,8 @@ const allGoesBack = fc.oneof(
 
 const opening = (...steps: fc.Arbitrary<Step>[]): fc.Arbitrary<Step[]> => fc.tuple(...steps);
 
+const createListed = fc.constant(new Step(`create(${LISTS})`, (order) => order.create(LISTS), true));
+
 /** How a case begins: most of what can go wrong needs two attempts, a late or a lost one, or money that nobody told of. */
 export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
   fc
@@ -372,6 +387,35 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
     ...[closesInVain, create, answers, cancelOrder, answers, passOf(600)],
     ...[lossOf('refund', 'request lost'), firstPays, passOf(60), sweep, passOf(30), partElsewhere],
   ),
+  // A channel that lists refunds, and forgets the key of one that nobody hears of.
+  ...several(
+    2,
+    opening(
+      createListed,
+      answers,
+      firstPays,
+      passOf(12),
+      refundIsLost,
+      refundOfPart,
+      passOf(30),
+      passOf(1900),
+    ),
+  ),
+  // Of one it lists, others give back a part while ours is on its way; the bank returns some of it.
+  opening(
+    ...[createListed, answers, firstPays, passOf(12), lossOf('refund', 'request lost'), refundOfAll, answers],
+    ...[passOf(30), partElsewhere, fc.oneof(reverse, untroubled), passOf(120)],
+  ),
+  opening(
+    createListed,
+    answers,
+    firstPays,
+    passOf(12),
+    fc.oneof(needPerson, untroubled),
+    refundOfPart,
+    passOf(120),
+    reverse,
+  ),
   opening(fc.oneof(loseTransactions, loseTemporal), create, pay, passOf(12)),
   opening(create, fc.oneof(loseTransactions, loseTemporal), firstPays, passOf(12)),
   // All of the money is back before the shop has heard that it came; which event it hears of first is chance.
@@ -404,6 +448,7 @@ export const STEPS: fc.Arbitrary<Step>[] = [
   ...several(2, cancelPayment),
   ...several(2, changeAmount),
   ...[cancelOrder, hint, queryNow, forge, refundElsewhere, repeatCallback],
+  ...[reverse, reverse, needPerson],
   ...[holdCallbacks, releaseCallbacks, lateRequests, otherAmount, untroubled],
   ...[restartWorkers, stopWorkers, sweep],
 ];

@@ -20,6 +20,8 @@ export interface Facts {
   readonly workflows: readonly { readonly id: string; readonly status: string }[];
   /** Given back at the channel itself, past nodrop; minor units by out-trade-no. */
   readonly external: ReadonlyMap<string, number>;
+  /** What the bank returned of a payment's refunds, of ours and of others'; minor units. */
+  readonly reversedOf: (paymentId: string) => { readonly ours: number; readonly others: number };
   readonly cancelAsked: boolean;
   /** Payments whose cancel was acknowledged as taken. */
   readonly cancelled: ReadonlySet<string>;
@@ -119,11 +121,14 @@ export function checkPromises(facts: Facts): string[] {
     const refunded = Number(payment.refundedAmount);
     const made = refundsOf(payment);
     must(received === trade.amount, `${what}: ${trade.amount} came in, ${received} are recorded`);
-    must(refunded === trade.refunded, `${what}: ${trade.refunded} went back, ${refunded} are recorded`);
+    const reversed = facts.reversedOf(id);
+    const isReversed = reversed.ours + reversed.others > 0;
+    const back = trade.refunded - reversed.ours - reversed.others;
+    must(refunded === back, `${what}: ${back} went back, ${refunded} are recorded`);
     must(refunded === succeeded(made), `${what}: its refunds are ${succeeded(made)}, not ${refunded}`);
     must(refunded <= received, `${what}: ${refunded} of ${received} went back`);
     // P5: what went back without our asking is what others gave back; anything more we gave back twice.
-    const others = facts.external.get(id) ?? 0;
+    const others = (facts.external.get(id) ?? 0) - reversed.others;
     const external = succeeded(made.filter(({ reason }) => reason === 'external'));
     must(external === others, `${what}: others gave back ${others}, ${external} are recorded as theirs`);
 
@@ -144,7 +149,8 @@ export function checkPromises(facts: Facts): string[] {
       must(orderUpdate === 'conflict' || orderUpdate === 'review', `${what}: nobody decided over it`);
       // Nobody has to ask for what the order cannot take, nor for the rest when others gave back a part of it. Only a
       // refusal that the trade does not explain is a person's business.
-      const isAPersons = attention === 'refund_failing' && facts.hidden.has(id);
+      const isAPersons =
+        (attention === 'refund_failing' && facts.hidden.has(id)) || (isReversed && attention !== null);
       must(
         orderUpdate !== 'conflict' || refunded === received || isAPersons,
         `${what}: ${received - refunded} are owed back and did not go`,
@@ -154,16 +160,19 @@ export function checkPromises(facts: Facts): string[] {
     const isAllAskedFor = made.some(isOfAll);
     const isPartRefused = made.some((refund) => refund.status === 'failed' && isOfPart(refund));
     must(
-      !isAllAskedFor || isPartRefused || refunded === received || facts.hidden.has(id),
+      !isAllAskedFor || isPartRefused || refunded === received || facts.hidden.has(id) || isReversed,
       `${what}: all that was left was asked for, and ${received - refunded} did not go`,
     );
     if (orderUpdate === 'review') must(attention !== null, `${what}: nobody is asked to decide`);
     must(
-      orderUpdate === 'applied' || refunded === received || isRefused(facts, payment),
+      // What came back was all gone before the shop agreed.
+      orderUpdate === 'applied' || refunded === received || isReversed || isRefused(facts, payment),
       `${what}: the order could have taken it`,
     );
+    // What came back is still gone to this channel.
+    const isLess = isReversed || others > 0;
     for (const refund of made)
-      must(refund.status !== 'failed' || others > 0, `${what}: the channel refused refund ${refund.id}`);
+      must(refund.status !== 'failed' || isLess, `${what}: the channel refused refund ${refund.id}`);
     if (refunded === received)
       must(attention === null || attention === 'channel_reversed', `${what}: attention for nothing`);
   }
@@ -171,7 +180,8 @@ export function checkPromises(facts: Facts): string[] {
   const total = (count: (payment: Payment, trade: Trade | undefined) => number) =>
     payments.reduce((sum, payment) => sum + count(payment, tradeOf(payment)), 0);
   const came = total((_, trade) => (trade === undefined || trade.paidAt === null ? 0 : trade.amount));
-  const back = total((_, trade) => trade?.refunded ?? 0);
+  const reversedOf = ({ id }: Payment) => facts.reversedOf(id).ours + facts.reversedOf(id).others;
+  const back = total((payment, trade) => (trade?.refunded ?? 0) - reversedOf(payment));
   const left = ({ receivedAmount, refundedAmount }: Payment) =>
     Number((receivedAmount ?? 0n) - refundedAmount);
   const paid = total((payment) => (payment.orderUpdate === 'applied' ? left(payment) : 0));
@@ -194,7 +204,7 @@ export function checkPromises(facts: Facts): string[] {
     );
 
   for (const { id, status } of refunds)
-    must(status === 'succeeded' || status === 'failed', `refund ${id} is still ${status}`);
+    must(['succeeded', 'failed', 'reversed'].includes(status), `refund ${id} is still ${status}`);
   for (const { id, deliveredAt, paymentId } of facts.callbacks)
     must(deliveredAt !== null || paymentId === null, `callback ${id} was acknowledged and never delivered`);
   for (const { id, status } of facts.workflows) must(status === 'COMPLETED', `workflow ${id} is ${status}`);
@@ -216,7 +226,7 @@ export function checkPromises(facts: Facts): string[] {
     order === null || facts.asked.includes(Number(order.amount)),
     `the order costs ${order?.amount}, and was to cost ${facts.asked.join(', ')}`,
   );
-  if (order !== null) broken.push(...checkOrder(order, payments, facts.cancelAsked));
+  if (order !== null) broken.push(...checkOrder(order, payments, facts));
   broken.push(...checkGoods(facts, isAfter));
   return broken;
 }
@@ -272,15 +282,24 @@ function isRefused({ order, payments, latePayment }: Facts, payment: Payment): b
 }
 
 /** Where an order ends. */
-function checkOrder(order: Order, payments: readonly Payment[], cancelAsked: boolean): string[] {
+function checkOrder(
+  order: Order,
+  payments: readonly Payment[],
+  { cancelAsked, reversedOf }: Pick<Facts, 'cancelAsked' | 'reversedOf'>,
+): string[] {
   const payer = payments.find(({ orderUpdate }) => orderUpdate === 'applied');
+  // Once refunded it stays so, also when money comes back.
+  const cameBack = payer === undefined ? 0 : reversedOf(payer.id).ours + reversedOf(payer.id).others;
   const undecided = payments.some(({ orderUpdate }) => orderUpdate === 'review');
   const isBack = payer !== undefined && payer.refundedAmount === payer.receivedAmount;
   // It paid the order, and all of its money went back before the shop agreed.
   const isSuperseded = payer === undefined && order.paidPaymentId !== null;
   const expected =
     payer !== undefined || isSuperseded
-      ? [isBack || isSuperseded ? 'refunded' : 'succeeded']
+      ? [
+          ...(isBack || isSuperseded || cameBack > 0 ? ['refunded'] : []),
+          ...(isBack || isSuperseded ? [] : ['succeeded']),
+        ]
       : undecided
         ? ['paying', 'unpaid', 'cancelled', 'closed']
         : order.cancelRequestedAt !== null

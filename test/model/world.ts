@@ -18,6 +18,7 @@ import { NO_FAULTS } from '../../src/simulator/faults.ts';
 import { TemporalUnavailable } from '../../src/temporal/payment-workflows.ts';
 import { eventually } from '../support/progress.ts';
 import { type Harness, isUnderWay, SECRET, startHarness } from '../workflows/harness.ts';
+import { LISTS, ListedRefunds } from './listed-refunds.ts';
 import { Shop } from './shop.ts';
 import { SkippedTime } from './skipped-time.ts';
 
@@ -99,6 +100,8 @@ export class Network {
   readonly hidden = new Set<string>();
   /** When the payer acted and the channel took it, to be decided or paid at once. Epoch ms, by out-trade-no. */
   readonly actedAt = new Map<string, number>();
+  /** The refunds of the channel that lists them. */
+  readonly listed = new ListedRefunds();
 
   /** No trouble from here on; what is held or lost stays so. */
   heal(): void {
@@ -107,6 +110,7 @@ export class Network {
     this.ledgerLosses.length = 0;
     this.otherAmount = 0;
     this.holding = false;
+    this.listed.needPerson = false;
   }
 
   /** A new case. */
@@ -117,6 +121,7 @@ export class Network {
     this.actedAt.clear();
     this.hidden.clear();
     this.acknowledged.clear();
+    this.listed.reset();
   }
 
   /** Brings a callback to the API. @returns the status of the answer. */
@@ -181,7 +186,8 @@ export class Network {
   }
 
   /** The adapter with this network between it and its channel. */
-  between(adapter: ChannelAdapter): ChannelAdapter {
+  between(direct: ChannelAdapter): ChannelAdapter {
+    const adapter = direct.declaration.name === LISTS ? this.listed.over(direct) : direct;
     const onOurClock = <Answer extends ChannelAnswer>(outTradeNo: string, answer: Answer): Answer => {
       if (answer.state === 'unpaid' && this.actedAt.has(outTradeNo)) this.hidden.add(outTradeNo);
       const paidAt = this.paidAt.get(outTradeNo);
@@ -201,8 +207,14 @@ export class Network {
         ),
       closeTrade: (account, trade, signal) =>
         this.carry('close', () => adapter.closeTrade(account, trade, signal)),
-      refundTrade: (account, trade, refund, signal) =>
-        this.carry('refund', () => adapter.refundTrade(account, trade, refund, signal)),
+      refundTrade: async (account, trade, refund, signal) => {
+        const request = () => adapter.refundTrade(account, trade, refund, signal);
+        const forgets = adapter.declaration.repeatableForMs.refund !== null;
+        return await this.carry(
+          'refund',
+          forgets ? this.listed.arriving(request, await this.listed.now()) : request,
+        );
+      },
       queryRefund: (account, trade, refund, signal) =>
         this.carry('queryRefund', () => adapter.queryRefund(account, trade, refund, signal)),
       verifyCallback: async (account, request) => {
@@ -323,6 +335,7 @@ export async function startWorld(): Promise<World> {
     onLog: ({ message, meta }) => void sdkErrors.push(`${message} ${JSON.stringify(meta ?? {})}`),
     onClock: (read) => skipped.add(read),
   });
+  network.listed.now = () => h.now();
   /** The API's clock is read at once; it is set by the server's whenever a request comes in. */
   let ahead = 0;
   refreshClock = async () => {

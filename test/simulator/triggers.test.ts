@@ -170,7 +170,7 @@ describe('the payer', () => {
       state: 'paid',
       amount: 1049,
     });
-    const refund = { channelRefundId: null, currency: 'CNY', total: 1049 } as const;
+    const refund = { channelRefundId: null, attempt: 1, currency: 'CNY', total: 1049 } as const;
     const give = (outRefundNo: string, amount: number) =>
       simulator.adapter.refundTrade(ACCOUNT, tradeNamed(outTradeNo), {
         ...refund,
@@ -210,7 +210,10 @@ describe('callbacks', () => {
 
 describe('refunds', () => {
   const refundOf = (outTradeNo: string) =>
-    ({ outTradeNo, ...refundNamed(`r-${outTradeNo}`), amount: 1050, currency: 'CNY', total: 1050 }) as const;
+    ({
+      ...{ outTradeNo, ...refundNamed(`r-${outTradeNo}`), attempt: 1 },
+      ...{ amount: 1050, currency: 'CNY', total: 1050 },
+    }) as const;
 
   const kindOf = (error: unknown) => (error instanceof ChannelError ? error.kind : error);
 

@@ -26,7 +26,13 @@ test('money that went back, told by a notice while Temporal is away, and the API
     baseUrl: system.config.simulator.url,
     secret: system.config.simulator.secrets.simulator ?? '',
   });
-  const refund = { outRefundNo: 'made_elsewhere', channelRefundId: null, amount: 500, currency: 'CNY' };
+  const refund = {
+    outRefundNo: 'made_elsewhere',
+    channelRefundId: null,
+    attempt: 1,
+    amount: 500,
+    currency: 'CNY',
+  };
   await adapter.refundTrade(accountOf(row), tradeOf(row), { ...refund, total: 1990 });
   await system.stopTemporal();
   const proof = callbackProof(system.config.secret, row.channelAccountId, row.id);

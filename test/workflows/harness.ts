@@ -467,7 +467,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     async refundElsewhere(payment: Payment, amount: number, outRefundNo = `elsewhere_${++refunds}`) {
       const { currency } = payment;
       const refund = {
-        ...{ outRefundNo, channelRefundId: null, amount, currency },
+        ...{ outRefundNo, channelRefundId: null, attempt: 1, amount, currency },
         total: Number(payment.amount),
       };
       await adapters.get(payment.channel)?.refundTrade(accountOf(payment), tradeOf(payment), refund);

@@ -114,6 +114,7 @@ const WEBHOOKS: Readonly<Record<EventType, string>> = {
   'payment.closed': 'The payment is over, unpaid',
   'refund.succeeded': 'Money has gone back to the payer',
   'refund.failed': 'A refund failed for good',
+  'refund.reversed': 'A refund failed after it had succeeded: its money is here again',
 };
 
 /** An event as the merchant's order service gets it. */

@@ -78,6 +78,8 @@ export function payerPaymentView(
 /** How far the money is that goes back by itself: back is back, though it went another way in the end. */
 function refundStatus({ owedRefund, receivedAmount, refundedAmount }: PaymentWithRefund): string | null {
   if (owedRefund === null) return null;
+  // What the channel waits for there is no payer's business.
+  if (owedRefund.status === 'needs_person') return 'processing';
   return receivedAmount !== null && refundedAmount >= receivedAmount ? 'succeeded' : owedRefund.status;
 }
 

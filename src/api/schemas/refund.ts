@@ -60,9 +60,14 @@ export const refund = z
     status: refundStatus.open,
     reason: refundReason.open,
     note: z.string().nullable(),
-    failure: z.string().nullable().openapi({
-      description: 'Why the channel refused it, for good or for now, or gave no readable answer.',
-    }),
+    failure: z
+      .string()
+      .nullable()
+      .openapi({
+        description:
+          'Why the channel refused it, for good or for now, waits for a person, took it back after it had succeeded, or ' +
+          'gave no readable answer.',
+      }),
     replacedBy: z
       .string()
       .nullable()
@@ -73,7 +78,9 @@ export const refund = z
           'While another refund of the payment is in process, this may be set only once that one settles.',
         example: null,
       }),
-    channelRefundId: z.string().nullable(),
+    channelRefundId: z.string().nullable().openapi({
+      description: "The channel's own id, as soon as it has told it, while it is in process too.",
+    }),
     createdAt: time,
     settledAt: time.nullable().openapi({ description: 'When it succeeded or failed for good.' }),
     temporalUrl: z

@@ -46,7 +46,11 @@ export const ATTENTION_MEANING = [
   ...ATTENTION_NAMES.map((name) => `- \`${name}\`: ${ATTENTIONS[name].raised}`),
 ].join('\n');
 export const attention = openSet('Attention', ATTENTION_NAMES, { description: ATTENTION_MEANING });
-export const refundStatus = openSet('RefundStatus', REFUND_STATUSES);
+export const refundStatus = openSet('RefundStatus', REFUND_STATUSES, {
+  description:
+    'Accept new ones. `needs_person`: the channel waits for somebody to do something there; it is asked on. `failed`: it ' +
+    'gives nothing back, now or later. `reversed`: it failed after it had succeeded, and the money is here again.',
+});
 export const refundReason = openSet('RefundReason', REFUND_REASONS);
 export const eventType = openSet('EventType', EVENT_TYPES);
 export const deliveryStatus = openSet('DeliveryStatus', DELIVERY_STATUSES, {

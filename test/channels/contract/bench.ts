@@ -209,7 +209,14 @@ export class Bench {
     nth += 1;
     const request = { merchantId: 'm', paymentId: trade.outTradeNo, idempotencyKey: String(nth), amount };
     const { currency, amount: total } = trade;
-    return { outRefundNo: requestedRefundId(request), channelRefundId: null, amount, currency, total };
+    return {
+      outRefundNo: requestedRefundId(request),
+      channelRefundId: null,
+      attempt: 1,
+      amount,
+      currency,
+      total,
+    };
   }
 
   partOf({ method, amount, currency }: Trade): number {

@@ -144,7 +144,7 @@ describe('giving money back', () => {
     const trade = newTrade();
     const { outTradeNo } = trade;
     await adapter.createTrade(ACCOUNT, trade);
-    const terms = { ...refundNamed('r1'), amount: 600, currency: 'CNY', total: 1050 };
+    const terms = { ...refundNamed('r1'), attempt: 1, amount: 600, currency: 'CNY', total: 1050 };
     expect(await adapter.queryRefund(ACCOUNT, tradeNamed(outTradeNo), refundNamed('r1'))).toEqual({
       state: 'unknown_refund',
     });
@@ -183,7 +183,7 @@ describe('giving money back', () => {
     const { outTradeNo } = trade;
     await adapter.createTrade(ACCOUNT, trade);
     await pay(outTradeNo);
-    const refund = { ...refundNamed('r1'), amount: 600, currency: 'CNY', total: 1050 };
+    const refund = { ...refundNamed('r1'), attempt: 1, amount: 600, currency: 'CNY', total: 1050 };
     await setFaults({ refund: { balanceTooLowRate: 1 } });
     const refusal = { kind: 'not_now', message: expect.stringContaining('BALANCE_TOO_LOW') };
     await expect(adapter.refundTrade(ACCOUNT, tradeNamed(outTradeNo), refund)).rejects.toMatchObject(refusal);
@@ -207,6 +207,7 @@ describe('giving money back', () => {
     const refund = (outRefundNo: string, amount: number) =>
       adapter.refundTrade(ACCOUNT, tradeNamed(outTradeNo), {
         ...refundNamed(outRefundNo),
+        attempt: 1,
         amount,
         currency: 'CNY',
         total: 1050,

@@ -1,0 +1,145 @@
+import { isFree } from '../domain/attention.ts';
+import type { ChannelRefund } from '../domain/channel.ts';
+import { externalRefundId } from '../domain/ids.ts';
+import { sayAmount, smaller } from '../domain/money.ts';
+import { isRefundVoid } from '../domain/states.ts';
+import type { LedgerTx } from './client.ts';
+import { cleared, type Locked, raised, update } from './locked.ts';
+import { moneyWentBack, showOtherAmount } from './refund-trouble.ts';
+import type { Payment, Refund } from './rows.ts';
+import { note } from './timeline.ts';
+
+/** Refunds that somebody made at the channel. How changes are made: see refunds.ts. */
+
+const UNASKED = 'at the channel, and nobody asked for it here';
+
+/** What the channel says of a refund that somebody made there. */
+export interface External {
+  /** Minor units. */
+  readonly amount: bigint;
+  readonly state: ChannelRefund['state'];
+  /** The channel's own id, of a channel that lists its refunds. */
+  readonly channelRefundId?: string;
+}
+
+/** Writes a refund that is not known yet. Merchants are told of one that succeeded; of any other nothing has gone back. */
+export async function insertExternal(locked: Locked, external: External, now: Date): Promise<Payment> {
+  const { tx, payment } = locked;
+  const { amount, state, channelRefundId } = external;
+  const currency = payment.receivedCurrency ?? payment.currency;
+  const nth = 1 + (await tx.refund.count({ where: { paymentId: payment.id, reason: 'external' } }));
+  const refund = await tx.refund.create({
+    data: {
+      id: externalRefundId(payment.id, nth),
+      merchantId: payment.merchantId,
+      paymentId: payment.id,
+      amount,
+      currency,
+      reason: 'external',
+      status: state === 'succeeded' ? 'processing' : state,
+      channelRefundId: channelRefundId ?? null,
+      createdAt: now,
+      ...(isRefundVoid(state as Refund['status']) ? { settledAt: now, failure: saysOf(state) } : {}),
+    },
+  });
+  if (state === 'succeeded') return await externalSucceeded(locked, refund, amount, now);
+  const said = `${sayAmount(amount, currency)} are ${state === 'processing' ? 'on their way back' : `${state}`} ${UNASKED}`;
+  await note(tx, payment.id, 'refund', `${said}.`, now, { refundId: refund.id, status: state });
+  return payment;
+}
+
+export const saysOf = (state: ChannelRefund['state']): string => `The channel lists it as ${state}.`;
+
+/** It gave back `given`, in minor units; at most what came in counts. */
+export async function externalSucceeded(
+  locked: Locked,
+  { id, currency }: Refund,
+  given: bigint,
+  now: Date,
+): Promise<Payment> {
+  const { tx, payment, news } = locked;
+  const amount = smaller(given, (payment.receivedAmount ?? 0n) - payment.refundedAmount);
+  const isAll = amount === given;
+  await tx.refund.update({
+    where: { id },
+    data: { status: 'succeeded', settledAt: now, ...(isAll ? {} : { amount, askedAmount: given }) },
+  });
+  const said = `${sayAmount(given, currency)} went back ${UNASKED}`;
+  const capped = isAll ? '' : `; recorded are ${sayAmount(amount, currency)}, as no more came in`;
+  await note(tx, payment.id, 'refund', `${said}${capped}.`, now, { refundId: id });
+  news.push({ type: 'refund.succeeded', refundId: id });
+  const after = await moneyWentBack(locked, amount, now);
+  if (!isAll) return await showOtherAmount(tx, after, `${said}${capped}`, now);
+  return after.orderUpdate === 'applied' ? await showReversed(tx, after, now) : after;
+}
+
+/** Shows an applied payment whose money went back at the channel, unless something else is shown of it. */
+export async function showReversed(tx: LedgerTx, payment: Payment, now: Date): Promise<Payment> {
+  if (!isFree(payment.attention)) return payment;
+  const { _sum } = await tx.refund.aggregate({
+    where: { paymentId: payment.id, reason: 'external', status: 'succeeded' },
+    _sum: { amount: true },
+  });
+  if (_sum.amount === null) return payment;
+  const currency = payment.receivedCurrency ?? payment.currency;
+  const said = `${sayAmount(_sum.amount, currency)} went back ${UNASKED}`;
+  await note(tx, payment.id, 'attention', `channel_reversed: ${said}.`, now);
+  return await update(tx, payment.id, raised('channel_reversed', `${said}; the order was paid by it.`, now));
+}
+
+/**
+ * Such refunds are none: they were concluded, or listed, while it was not known what they were.
+ * @param why in a sentence, as `It was refund re_...`
+ * @returns the payment, and what is not back by it any more
+ */
+export async function failExternals(
+  { tx, payment, news }: Locked,
+  externals: readonly Refund[],
+  why: string,
+  now: Date,
+): Promise<{ payment: Payment; freed: bigint }> {
+  let freed = 0n;
+  for (const { id, amount, currency, status } of externals) {
+    await tx.refund.update({ where: { id }, data: { status: 'failed', failure: why } });
+    const said = `Refund ${id} of ${sayAmount(amount, currency)} is none. ${why}`;
+    await note(tx, payment.id, 'refund', said, now, { refundId: id, status: 'failed' });
+    if (status !== 'succeeded') continue;
+    freed += amount;
+    news.push({ type: 'refund.failed', refundId: id });
+  }
+  if (freed === 0n) return { payment, freed };
+  const corrected = await update(tx, payment.id, {
+    refundedAmount: { decrement: freed },
+    ...cleared(payment, 'reversal_explained'),
+  });
+  return { payment: corrected, freed };
+}
+
+export const wasRefund = (refundId: string): string => `It was refund ${refundId}.`;
+
+/**
+ * The channel has named its own id of a refund of ours: what is on record as somebody else's under that id is this one.
+ * Null: nothing is.
+ */
+export async function claimExternal(
+  locked: Locked,
+  refund: Refund,
+  channelRefundId: string | undefined,
+  now: Date,
+): Promise<Payment | null> {
+  if (channelRefundId === undefined) return null;
+  const { tx, payment } = locked;
+  const externals = await tx.refund.findMany({
+    where: {
+      paymentId: payment.id,
+      reason: 'external',
+      channelRefundId,
+      status: { in: ['processing', 'succeeded'] },
+    },
+  });
+  if (externals.length === 0) return null;
+  const claimed = await failExternals(locked, externals, wasRefund(refund.id), now);
+  return payment.attention === 'channel_reversed'
+    ? await showReversed(tx, claimed.payment, now)
+    : claimed.payment;
+}

@@ -1,0 +1,167 @@
+import {
+  type ChannelAccount,
+  type ChannelAdapter,
+  type ChannelAnswer,
+  ChannelError,
+  type ChannelRefund,
+  type KnownRefund,
+  type RefundAnswer,
+  type Trade,
+} from '../../src/domain/channel.ts';
+
+/** Whose refunds are listed; the other channel tells a sum. */
+export const LISTS = 'simulator2';
+
+/** The channel forgets a key after this, ms: asked again under it, it makes another refund. */
+const FORGETS_AFTER_MS = 20 * 60_000;
+/** A request that got lost on its way arrives within this, ms, or never. */
+const ON_ITS_WAY_AT_MOST_MS = 5 * 60_000;
+
+interface Made {
+  readonly outTradeNo: string;
+  readonly amount: number;
+  /** Absent of one that the merchant made at the channel. */
+  readonly outRefundNo?: string;
+  isReversed: boolean;
+}
+
+/**
+ * Lets the simulator be a channel that is asked by its own ids of refunds, lists those of a trade instead of telling their
+ * sum, forgets keys, waits for people, and takes back what it gave.
+ */
+export class ListedRefunds {
+  /** What refunds wait for. */
+  needPerson = false;
+  now: () => Promise<number> = async () => Date.now();
+  /** By their numbers at the simulator. */
+  readonly #made = new Map<string, Made>();
+  readonly #keys = new Map<string, { readonly at: number; readonly simulated: string }>();
+
+  reset(): void {
+    this.needPerson = false;
+    this.#made.clear();
+    this.#keys.clear();
+  }
+
+  /** The merchant made one at the channel. */
+  madeElsewhere(simulated: string, outTradeNo: string, amount: number): void {
+    this.#made.set(simulated, { outTradeNo, amount, isReversed: false });
+  }
+
+  /** What came back of a trade's refunds, of ours and of others', minor units. */
+  reversedOf(outTradeNo: string): { readonly ours: number; readonly others: number } {
+    const reversed = [...this.#made.values()].filter(
+      (made) => made.outTradeNo === outTradeNo && made.isReversed,
+    );
+    const sum = (rows: readonly Made[]) => rows.reduce((all, { amount }) => all + amount, 0);
+    return {
+      ours: sum(reversed.filter(({ outRefundNo }) => outRefundNo !== undefined)),
+      others: sum(reversed.filter(({ outRefundNo }) => outRefundNo === undefined)),
+    };
+  }
+
+  /** The bank returns the money of a refund that has succeeded, if there is one. @param isDone whether it has */
+  async reverseOne(outTradeNo: string, isDone: (simulated: string) => Promise<boolean>): Promise<void> {
+    for (const [simulated, made] of this.#made) {
+      if (made.outTradeNo !== outTradeNo || made.isReversed || !(await isDone(simulated))) continue;
+      made.isReversed = true;
+      return;
+    }
+  }
+
+  over(adapter: ChannelAdapter): ChannelAdapter {
+    const idOf = (simulated: string) => `listed_${simulated}`;
+    const ask = async (account: ChannelAccount, trade: Trade, simulated: string, signal?: AbortSignal) => {
+      const known = { outRefundNo: simulated, channelRefundId: null };
+      return this.#told(simulated, idOf, await adapter.queryRefund(account, trade, known, signal));
+    };
+    const list = async (account: ChannelAccount, trade: Trade): Promise<ChannelRefund[]> => {
+      const listed: ChannelRefund[] = [];
+      for (const [simulated, { outTradeNo, amount, outRefundNo }] of [...this.#made]) {
+        if (outTradeNo !== trade.outTradeNo) continue;
+        const { state } = await ask(account, trade, simulated);
+        if (state !== 'succeeded' && state !== 'processing' && state !== 'reversed') continue;
+        listed.push({
+          id: idOf(simulated),
+          amount,
+          state,
+          ...(outRefundNo === undefined ? {} : { outRefundNo }),
+        });
+      }
+      return listed;
+    };
+    const withList = async <Answer extends ChannelAnswer>(
+      account: ChannelAccount,
+      trade: Trade,
+      answer: Answer,
+    ): Promise<Answer> => {
+      if (answer.state !== 'paid' && answer.state !== 'refunded') return answer;
+      const { refundedAmount: _, ...rest } = answer;
+      return { ...rest, state: 'paid', refunds: await list(account, trade) } as unknown as Answer;
+    };
+    return {
+      ...adapter,
+      declaration: { ...adapter.declaration, repeatableForMs: { create: null, refund: FORGETS_AFTER_MS } },
+      queryTrade: async (account, trade, signal) =>
+        await withList(account, trade, await adapter.queryTrade(account, trade, signal)),
+      refundTrade: async (account, trade, refund, signal) => {
+        if (this.needPerson) return { state: 'needs_person', reason: 'A person has to confirm it.' };
+        const { outRefundNo: key, amount } = refund;
+        const now = await this.now();
+        const known = this.#keys.get(key);
+        const isKnown = known !== undefined && now - known.at < FORGETS_AFTER_MS;
+        const simulated = isKnown ? known.simulated : known === undefined ? key : `${known.simulated}f`;
+        if (!isKnown) this.#keys.set(key, { at: now, simulated });
+        if (!this.#made.has(simulated))
+          this.#made.set(simulated, {
+            ...{ outTradeNo: trade.outTradeNo, amount, outRefundNo: key, isReversed: false },
+          });
+        const answer = await adapter.refundTrade(
+          account,
+          trade,
+          { ...refund, outRefundNo: simulated },
+          signal,
+        );
+        return this.#told(simulated, idOf, answer);
+      },
+      queryRefund: async (account, trade, { channelRefundId }: KnownRefund, signal) => {
+        const simulated = [...this.#made.keys()].find((number) => idOf(number) === channelRefundId);
+        if (simulated === undefined) return { state: 'unknown_refund' };
+        return await ask(account, trade, simulated, signal);
+      },
+      verifyCallback: async (account, request) => {
+        const callback = await adapter.verifyCallback(account, request);
+        if (callback.kind !== 'trade') return callback;
+        const { refund, about } = callback;
+        const answer = await withList(
+          account,
+          { outTradeNo: about.outTradeNo ?? '' } as Trade,
+          callback.answer,
+        );
+        if (refund === undefined) return { ...callback, answer };
+        const outRefundNo = this.#made.get(refund.outRefundNo ?? '')?.outRefundNo;
+        const channelRefundId = idOf(refund.outRefundNo ?? '');
+        const named = outRefundNo === undefined ? { channelRefundId } : { outRefundNo, channelRefundId };
+        const told = this.#told(refund.outRefundNo ?? '', idOf, refund.answer);
+        return { ...callback, answer, refund: { ...named, answer: told } };
+      },
+    };
+  }
+
+  /** A request that got lost on its way, as it arrives: not after anybody has given it up for long. */
+  arriving<Answer>(request: () => Promise<Answer>, sentAt: number): () => Promise<Answer> {
+    return async () => {
+      if ((await this.now()) - sentAt > ON_ITS_WAY_AT_MOST_MS)
+        throw new ChannelError('unreachable', 'it never arrives');
+      return await request();
+    };
+  }
+
+  #told(simulated: string, idOf: (simulated: string) => string, answer: RefundAnswer): RefundAnswer {
+    if (answer.state !== 'succeeded' && answer.state !== 'processing') return answer;
+    const channelRefundId = idOf(simulated);
+    if (answer.state === 'succeeded' && this.#made.get(simulated)?.isReversed === true)
+      return { state: 'reversed', reason: 'The bank returned it.', channelRefundId };
+    return { ...answer, channelRefundId };
+  }
+}
