@@ -381,12 +381,13 @@ export async function checkChannelAccount(
     await adapter?.checkAccount(account, AbortSignal.timeout(CHECK_WITHIN_MS));
   } catch (error) {
     if (!(error instanceof ChannelError)) throw error;
+    const why = error.message.replace(/\.$/, '');
     throw UNASKED.has(error.kind)
       ? new CheckFailed(
-          `${who} was not checked, as the channel could not be reached: ${error.message}. Its credentials may be right.`,
+          `${who} was not checked, as the channel could not be reached: ${why}. Its credentials may be right.`,
           2,
         )
-      : new CheckFailed(`${who} does not work: ${error.message}.`, 1);
+      : new CheckFailed(`${who} does not work: ${why}.`, 1);
   } finally {
     clearInterval(waiting);
   }

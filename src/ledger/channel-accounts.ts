@@ -14,11 +14,12 @@ import { hintOf, openCredentials, sealCredentials } from './sealed-credentials.t
 
 /** The accounts of merchants at channels, and their credentials: several sets while they are rotated, the newest first. */
 
-/** An account with the credentials that are valid, opened. */
+/** An account as an adapter takes it, with the credentials that are valid. */
 export interface OpenedAccount extends PortAccount {
   readonly ownsChannelAddress: boolean;
   readonly createdAt: Date;
 }
+
 /** An account with the credentials that are valid, as they are stored. */
 type SealedAccount = ChannelAccount & { readonly credentials: readonly ChannelCredentials[] };
 type Sealed = Pick<ChannelCredentials, 'accountId' | 'ciphertext'>;

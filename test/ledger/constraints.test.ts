@@ -329,6 +329,26 @@ describe('attempts', () => {
     await payment();
   });
 
+  test('names of accounts, their modes, and one default a merchant and channel', async () => {
+    const { merchant } = await ensureMerchant(db, 'several', ['simulator']);
+    const row = { merchantId: merchant.id, channel: 'simulator', isMerchantDefault: false };
+    let accounts = 0;
+    const add = (change: object) => {
+      accounts += 1;
+      return db.channelAccount.create({ data: { ...row, id: `acc_several_${accounts}`, ...change } });
+    };
+    await add({ name: 'eu' });
+    for (const change of [
+      { name: 'eu' },
+      { name: 'E U' },
+      { name: '' },
+      { name: 'us', mode: 'both' },
+      { name: 'us', isMerchantDefault: true },
+    ])
+      await refused(add(change));
+    await add({ name: 'eu', channel: 'simulator2', isMerchantDefault: true, mode: 'live' });
+  });
+
   test('one account a channel that has its address', async () => {
     const other = await ensureMerchant(db, 'other', ['simulator']);
     const account = await db.channelAccount.findFirstOrThrow({ where: { merchantId: other.merchant.id } });

@@ -122,8 +122,7 @@ export const declarationOf = (name: SimulatorAdapterOptions['name']): ChannelDec
   settings: [
     {
       name: 'secret',
-      description:
-        'Signs requests and callbacks, both ways. The simulator has the same in NODROP_SIMULATOR_SECRET.',
+      description: `Signs requests and callbacks, both ways. The simulator has the same in NODROP_${name.toUpperCase()}_SECRET.`,
       isSecret: true,
       isRequired: true,
       pattern: [/^whsec_[A-Za-z0-9+/]{32,}={0,2}$/, 'must be whsec_ and at least 24 bytes in base64'],

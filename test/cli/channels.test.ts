@@ -1,0 +1,522 @@
+import { spawn } from 'node:child_process';
+import { randomBytes, randomUUID } from 'node:crypto';
+import { cpSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
+import { ACCOUNT_FRESH_MS } from '../../src/api/channel-accounts.ts';
+import { createChannels } from '../../src/channels/registry.ts';
+import { sign, signer } from '../../src/channels/simulator/protocol.ts';
+import {
+  findChannelAccount,
+  listAccounts,
+  readCredentials,
+  storeConfigured,
+} from '../../src/ledger/channel-accounts.ts';
+import { createLedgerClient } from '../../src/ledger/client.ts';
+import { CREDENTIALS_FRESH_MS, CredentialsCache } from '../../src/ledger/credentials-cache.ts';
+import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { sealCredentials } from '../../src/ledger/sealed-credentials.ts';
+import { applyMigrations, prismaDir, readMigrations } from '../../src/stack/migrate.ts';
+import { newKey, newOrderId, SECRET, startTestApi } from '../api/support.ts';
+import { newTrade, SECRETS, start, tradeNamed } from '../simulator/support.ts';
+import { emptyDatabase, freshDatabase, queryOnce, temporaryHome } from '../support/stack.ts';
+
+/** Accounts at channels, from the command line to the adapters, on a real database; the channel is the simulator. */
+
+const newSecret = () => `whsec_${randomBytes(32).toString('base64')}`;
+const OTHER_SECRET = 'another secret, which came later, 32+';
+
+const home = temporaryHome();
+afterAll(() => rmSync(home, { recursive: true, force: true }));
+
+/** A database with a merchant that has a key, and the command line on it. */
+async function setUp(simulatorUrl = 'http://127.0.0.1:9') {
+  const database = await freshDatabase();
+  const db = createLedgerClient(database.url);
+  onTestFinished(async () => {
+    await db.$disconnect();
+    await database.drop();
+  });
+  const { key, merchantId } = await newKey(db, 'merchant', 'acme');
+  /** Everything that the commands have printed. */
+  const printed: string[] = [];
+  const channels = async (args: readonly string[], input = '', change: Record<string, string> = {}) => {
+    const child = spawn(process.execPath, ['--import', 'tsx', 'src/cli/main.ts', ...args], {
+      env: {
+        PATH: process.env.PATH ?? '',
+        DATABASE_URL: database.url,
+        TEMPORAL_ADDRESS: '127.0.0.1:9',
+        NODROP_HOME: home,
+        NODROP_SECRET: SECRET,
+        NODROP_SIMULATOR_URL: simulatorUrl,
+        NODROP_PUBLIC_URL: 'https://pay.example',
+        ...change,
+      },
+    });
+    let output = '';
+    let errors = '';
+    child.stdout.on('data', (data) => {
+      output += data;
+    });
+    child.stderr.on('data', (data) => {
+      errors += data;
+    });
+    child.stdin.end(input);
+    const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+    printed.push(output, errors);
+    return { code, output, errors };
+  };
+  const account = async (name = 'main', channel = 'simulator') =>
+    await db.channelAccount.findFirstOrThrow({ where: { merchantId, channel, name } });
+  return { database, db, key, merchantId, printed, channels, account };
+}
+
+type SetUp = Awaited<ReturnType<typeof setUp>>;
+
+/** Everything that stands in the database, as text. */
+async function dumpOf(url: string): Promise<string> {
+  const tables = await queryOnce(
+    url,
+    "select table_name as name from information_schema.tables where table_schema = 'public'",
+  );
+  const rows = await Promise.all(
+    tables.map(({ name }) => queryOnce(url, `select to_jsonb(t)::text as row from "${name}" as t`)),
+  );
+  return JSON.stringify(rows);
+}
+
+async function expectNoSecret({ database, printed }: SetUp, secrets: readonly string[], ...texts: string[]) {
+  const everywhere = [...printed, ...texts, await dumpOf(database.url)].join('\n');
+  for (const secret of secrets) {
+    expect(everywhere).not.toContain(secret);
+    expect(everywhere).not.toContain(Buffer.from(secret).toString('hex'));
+  }
+}
+
+/** A callback of the simulator about no payment, signed with this secret. */
+function callbackBy(secret: string) {
+  const trade = { outTradeNo: 'pay_nobody', state: 'SUCCESS', amount: 1, currency: 'CNY' };
+  const data = { ...trade, transactionId: 'T', paidAt: new Date().toISOString() };
+  const raw = JSON.stringify({ type: 'trade.succeeded', data });
+  return { raw, headers: sign(signer(secret), `msg_${randomUUID()}`, raw) };
+}
+
+describe('channels add', () => {
+  test('takes secrets from a file or standard input alone, prints none, and stores them encrypted', async () => {
+    const it = await setUp();
+    const secrets = [newSecret(), newSecret(), newSecret()];
+    const [first = '', second = '', typed = ''] = secrets;
+    const file = join(home, 'settings');
+    writeFileSync(file, `# from the simulator\n\nsecret = ${first}\n`);
+
+    const argument = await it.channels([
+      'channels',
+      'add',
+      'simulator',
+      '--account',
+      'eu',
+      '--set',
+      `secret=${typed}`,
+    ]);
+    expect(argument.code).toBe(1);
+    expect(argument.errors).toMatch(/^secret is secret, and a shell keeps its commands: .*--file -/);
+
+    const added = await it.channels(['channels', 'add', 'simulator', '--account', 'eu', '--file', file]);
+    expect([added.code, added.errors]).toEqual([0, '']);
+    const eu = await it.account('eu');
+    expect(added.output).toContain(`Callback address: https://pay.example/callbacks/simulator/${eu.id}\n`);
+    expect(eu).toMatchObject({ isMerchantDefault: false, mode: 'test', ownsChannelAddress: false });
+
+    const again = await it.channels(['channels', 'add', 'simulator', '--account', 'eu', '--file', file]);
+    expect([again.code, again.errors]).toEqual([1, expect.stringContaining('channels rotate changes its')]);
+
+    const json = JSON.stringify({ secret: second, url: 'http://127.0.0.1:8' });
+    const input = ['channels', 'add', 'simulator', '--account', 'us', '--default', '--file', '-'];
+    expect((await it.channels(input, json)).code).toBe(0);
+    const us = await it.account('us');
+    expect(us.isMerchantDefault).toBe(true);
+    expect((await it.account('main')).isMerchantDefault).toBe(false);
+    expect(await readCredentials(it.db, SECRET, us.id, new Date())).toEqual([
+      { secret: second, url: 'http://127.0.0.1:8' },
+    ]);
+
+    const list = await it.channels(['channels', 'list']);
+    expect(list.output).toContain('https://pay.example/callbacks/simulator/');
+    expect(list.output).toMatch(/acme +simulator +us +test +yes +[0-9a-f]{8} +enabled/);
+    await expectNoSecret(it, secrets);
+  });
+
+  test('refuses in a sentence what is wrong, without the value', async () => {
+    const it = await setUp();
+    const wrong = newSecret().slice(0, 20);
+    const add = ['channels', 'add', 'simulator', '--account', 'eu'];
+    const cases: [string[], string, RegExp, Record<string, string>?][] = [
+      [['channels', 'add', 'nothing'], '', /^There is no channel nothing: there are simulator, simulator2/],
+      [add, '', /^simulator needs more settings, .*\n {2}secret \(secret\): /],
+      [
+        [...add, '--file', '-'],
+        `secret=${wrong}`,
+        /^secret is wrong: it must be whsec_ and at least 24 bytes/,
+      ],
+      [[...add, '--file', '-'], `secret ${wrong}`, /^Line 1 of standard input is not name=value\.\n$/],
+      [
+        [...add, '--file', '-'],
+        `{"secret": ${wrong}`,
+        /^standard input begins as JSON does, and is none\.\n$/,
+      ],
+      [
+        [...add, '--file', '-'],
+        `${wrong}=x`,
+        /^simulator has no setting of the name that standard input gives: it has secret, url\.\n$/,
+      ],
+      [[...add, '--file', '/nowhere'], '', /^\/nowhere cannot be read: /],
+      [[...add, '--set', 'url=ftp://x'], '', /^url is wrong: it must be an http or https URL/],
+      [
+        ['channels', 'add', 'simulator', '--account', 'E U'],
+        '',
+        /^--account is wrong: it must be 1 to 32 of/,
+      ],
+      [['channels', 'add', 'simulator', '--merchant', 'nobody'], '', /^There is no merchant nobody/],
+      [
+        ['channels', 'disable', 'simulator', '--account', 'eu'],
+        '',
+        /^Merchant acme has no account eu at simulator: it has main there\.\n$/,
+      ],
+      [
+        [...add, '--file', '-'],
+        `secret=${newSecret()}`,
+        /^NODROP_MODE=live refuses the channel simulator, which moves no real money\.\n$/,
+        { NODROP_MODE: 'live' },
+      ],
+    ];
+    const results = await Promise.all(
+      cases.map(async ([args, input, words, change]) => ({
+        words,
+        ...(await it.channels(args, input, change)),
+      })),
+    );
+    for (const { words, code, errors } of results) {
+      expect(errors).toMatch(words);
+      expect(code).toBe(1);
+    }
+    expect(await it.db.channelCredentials.count()).toBe(0);
+    await expectNoSecret(it, [wrong]);
+  });
+});
+
+test('check asks the channel, and tells a wrong secret from a channel that could not be reached', async () => {
+  const simulator = await start();
+  const it = await setUp(simulator.url);
+  const check = ['channels', 'check', 'simulator'];
+
+  const none = await it.channels(check);
+  expect([none.code, none.errors]).toEqual([1, expect.stringContaining('has no credentials')]);
+  const rotate = ['channels', 'rotate', 'simulator', '--file', '-'];
+  const wrong = newSecret();
+  expect((await it.channels(rotate, `secret=${wrong}`)).code).toBe(0);
+  const refused = await it.channels(check);
+  expect([refused.code, refused.errors]).toEqual([
+    1,
+    expect.stringMatching(/^Account main of merchant acme at simulator does not work: .*check the secret/),
+  ]);
+  expect((await it.channels(rotate, `secret=${SECRETS.simulator}`)).code).toBe(0);
+  const works = await it.channels(check);
+  expect([works.code, works.output]).toEqual([0, 'Account main of merchant acme at simulator works.\n']);
+  await simulator.close();
+  const away = await it.channels(check);
+  expect([away.code, away.errors]).toEqual([2, expect.stringContaining('could not be reached: ')]);
+  await expectNoSecret(it, [wrong, SECRETS.simulator]);
+});
+
+test('rotation: callbacks by either count until the old are dropped, and new trades use the new at once', async () => {
+  const simulator = await start();
+  const it = await setUp(simulator.url);
+  let clock = Date.now();
+  const now = () => new Date(clock);
+  const cache = new CredentialsCache(it.db, SECRET, () => clock);
+  const channels = createChannels({ mode: 'test', simulator: { url: simulator.url } }, cache);
+  const api = await startTestApi(it.database.url, { channels, now });
+  onTestFinished(() => api.close());
+  const [old, current] = [newSecret(), SECRETS.simulator];
+  await it.channels(['channels', 'rotate', 'simulator', '--file', '-'], `secret=${old}`);
+  const { id, merchantId } = await it.account();
+  const account = { id, merchantId, channel: 'simulator', credentials: [] };
+  const adapter = channels.get('simulator');
+  const path = `/callbacks/simulator/${id}`;
+  const statusBy = async (secret: string) => (await api.call(path, callbackBy(secret))).status;
+
+  expect(await statusBy(old)).toBe(200);
+  expect(await statusBy(current)).toBe(401);
+  await expect(adapter?.createTrade(account, newTrade())).rejects.toMatchObject({ kind: 'misconfigured' });
+
+  const rotated = await it.channels(['channels', 'rotate', 'simulator', '--file', '-'], `secret=${current}`);
+  expect(rotated.output).toContain('--drop-old');
+  // The channel refuses the old ones: they are read again without waiting until they are stale.
+  clock += 2_000;
+  expect(await adapter?.createTrade(account, newTrade())).toMatchObject({ action: { type: 'redirect' } });
+  for (const secret of [current, old, current]) expect(await statusBy(secret)).toBe(200);
+
+  const dropped = await it.channels(['channels', 'rotate', 'simulator', '--drop-old']);
+  expect(dropped.output).toMatch(/: 1 older sets of credentials are valid until /);
+  clock = Date.now() + ACCOUNT_FRESH_MS;
+  expect(await statusBy(old)).toBe(401);
+  expect(await statusBy(current)).toBe(200);
+  const { json } = await api.call('/v1/callbacks/unmatched', { key: it.key });
+  await api.unverified.flush();
+  await expectNoSecret(it, [old, current], api.logged(), JSON.stringify(json));
+});
+
+test('credentials are read once in half a minute, however many calls there are', async () => {
+  const simulator = await start();
+  const it = await setUp();
+  await storeConfigured(
+    it.db,
+    [{ channel: 'simulator', credentials: { secret: SECRETS.simulator } }],
+    SECRET,
+    new Date(0),
+  );
+  let clock = Date.now();
+  let reads = 0;
+  const counted = it.db.$extends({
+    query: {
+      channelCredentials: {
+        findMany: ({ args, query }) => {
+          reads += 1;
+          return query(args);
+        },
+      },
+    },
+  });
+  const cache = new CredentialsCache(counted as unknown as typeof it.db, SECRET, () => clock);
+  const adapter = createChannels({ mode: 'test', simulator }, cache).get('simulator');
+  const { id, merchantId } = await it.account();
+  const ask = () =>
+    adapter?.queryTrade({ id, merchantId, channel: 'simulator', credentials: [] }, tradeNamed('p1'));
+  for (let n = 0; n < 3; n += 1) await Promise.all([ask(), ask(), ask()]);
+  expect(reads).toBe(1);
+  clock += CREDENTIALS_FRESH_MS;
+  await ask();
+  expect(reads).toBe(2);
+});
+
+test('under another NODROP_SECRET nothing is read, a sentence says so, and new credentials mend it', async () => {
+  const it = await setUp();
+  const secret = newSecret();
+  expect(
+    (
+      await it.channels(
+        ['channels', 'add', 'simulator', '--account', 'eu', '--file', '-'],
+        `secret=${secret}`,
+      )
+    ).code,
+  ).toBe(0);
+  const { id, merchantId } = await it.account('eu');
+  const sentence = `The credentials of channel account ${id} cannot be read: they were stored under another NODROP_SECRET. Set that one again, or store them anew with channels rotate.`;
+  await expect(readCredentials(it.db, OTHER_SECRET, id, new Date())).rejects.toThrow(sentence);
+  await expect(findChannelAccount(it.db, OTHER_SECRET, 'simulator', id, new Date())).rejects.toThrow(
+    sentence,
+  );
+  const adapter = createChannels(
+    { mode: 'test', simulator: { url: 'http://127.0.0.1:9' } },
+    new CredentialsCache(it.db, OTHER_SECRET),
+  ).get('simulator');
+  const account = { id, merchantId, channel: 'simulator', credentials: [] };
+  await expect(adapter?.queryTrade(account, tradeNamed('p1'))).rejects.toMatchObject({
+    kind: 'misconfigured',
+    message: sentence,
+  });
+  // Of another account they are of no use, and what is damaged is not taken for another secret.
+  const stolen = sealCredentials(SECRET, (await it.account('main')).id, { secret });
+  await it.db.channelCredentials.updateMany({ where: { accountId: id }, data: { ciphertext: stolen } });
+  await expect(readCredentials(it.db, SECRET, id, new Date())).rejects.toThrow('they are damaged');
+
+  const under = { NODROP_SECRET: OTHER_SECRET };
+  expect((await it.channels(['channels', 'list'], '', under)).errors).toMatch(
+    /^NODROP_SECRET is not the one /,
+  );
+  const replaced = await it.channels(['secret', 'replace'], '', under);
+  const command = `channels rotate simulator --merchant acme --account eu --drop-old --file`;
+  expect(replaced.output).toContain(`  npm run nodrop -- ${command} FILE`);
+  expect((await it.channels([...command.split(' '), '-'], `secret=${secret}`, under)).code).toBe(0);
+  expect(await readCredentials(it.db, OTHER_SECRET, id, new Date())).toEqual([{ secret }]);
+  expect((await it.channels(['secret', 'replace'], '', under)).output).toContain(
+    'every channel account can be read',
+  );
+});
+
+test('starts write the simulator’s accounts once, however many at a time, and replace another secret', async () => {
+  const it = await setUp();
+  const clients = Array.from({ length: 4 }, () => createLedgerClient(it.database.url));
+  onTestFinished(async () => void (await Promise.all(clients.map((client) => client.$disconnect()))));
+  const startAll = async (secret: string) => {
+    const configured = ['simulator', 'simulator2'].map((channel) => ({ channel, credentials: { secret } }));
+    await Promise.all(clients.map((client) => storeConfigured(client, configured, SECRET, new Date())));
+  };
+  const [first, second] = [newSecret(), newSecret()];
+  await startAll(first);
+  await startAll(first);
+  expect(await it.db.channelCredentials.count()).toBe(2);
+  await startAll(second);
+  expect(await it.db.channelCredentials.count()).toBe(4);
+  const { id } = await it.account();
+  expect(await readCredentials(it.db, SECRET, id, new Date())).toEqual([{ secret: second }]);
+});
+
+test('an account of a database of before is its merchant’s default, and gets its credentials at the next start', async () => {
+  const before = '20261127090001_account_names';
+  const dir = temporaryHome();
+  cpSync(prismaDir, dir, { recursive: true });
+  for (const { path } of readMigrations().migrationDirectories)
+    if (path >= before) rmSync(join(dir, 'migrations', path), { recursive: true });
+  const database = await emptyDatabase();
+  onTestFinished(async () => {
+    await database.drop();
+    rmSync(dir, { recursive: true, force: true });
+  });
+  await applyMigrations(database.url, dir);
+  const statements = [
+    "insert into merchants (id, name) values ('mer_1', 'acme'), ('mer_2', 'other')",
+    "insert into channel_accounts (id, merchant_id, channel, is_default) values ('acc_1', 'mer_1', 'simulator', true), ('acc_2', 'mer_2', 'simulator', false)",
+    "insert into orders (merchant_id, id, amount, currency, subject, status) values ('mer_1', 'o1', 100, 'CNY', 'Tea', 'paying')",
+    `insert into payments (id, merchant_id, order_id, channel, channel_account_id, method, amount, currency, status, expires_at, client_token_hash)
+      values ('pay_1', 'mer_1', 'o1', 'simulator', 'acc_1', 'wallet', 100, 'CNY', 'paying', now() + interval '1 hour', 'x')`,
+  ];
+  for (const statement of statements) await queryOnce(database.url, statement);
+  await applyMigrations(database.url);
+
+  const simulator = await start();
+  const db = createLedgerClient(database.url);
+  onTestFinished(() => db.$disconnect());
+  const configured = [{ channel: 'simulator', credentials: { secret: SECRETS.simulator } }];
+  await storeConfigured(db, configured, SECRET, new Date());
+  const accounts = await listAccounts(db, new Date());
+  expect(accounts).toMatchObject([
+    {
+      id: 'acc_1',
+      name: 'main',
+      isMerchantDefault: true,
+      ownsChannelAddress: true,
+      mode: 'test',
+      disabledAt: null,
+    },
+    { id: 'acc_2', name: 'main', isMerchantDefault: true, ownsChannelAddress: false },
+  ]);
+  expect(accounts.map(({ credentials }) => credentials.length)).toEqual([1, 1]);
+  const channels = createChannels({ mode: 'test', simulator }, new CredentialsCache(db, SECRET));
+  const api = await startTestApi(database.url, { channels });
+  onTestFinished(() => api.close());
+  const { key } = await newKey(db, 'merchant', 'acme');
+  // What is live stays it, and its callbacks count at the address without an id too.
+  const again = await api.call('/v1/payments', { key, body: { orderId: 'o1', channel: 'simulator' } });
+  expect([again.status, again.json.id, again.json.account]).toEqual([200, 'pay_1', 'main']);
+  expect((await api.call('/callbacks/simulator', callbackBy(SECRETS.simulator))).status).toBe(200);
+});
+
+describe('account of POST /v1/payments', () => {
+  async function withApi() {
+    const it = await setUp();
+    const api = await startTestApi(it.database.url);
+    onTestFinished(() => api.close());
+    for (const name of ['eu', 'us']) {
+      await it.channels(
+        ['channels', 'add', 'simulator', '--account', name, '--file', '-'],
+        `secret=${newSecret()}`,
+      );
+    }
+    const order = () => ({ id: newOrderId(), amount: 1050, currency: 'CNY' });
+    const pay = (body: object) =>
+      api.call('/v1/payments', { key: it.key, body: { channel: 'simulator', ...body } });
+    return { ...it, api, order, pay };
+  }
+
+  test('is the one that is named, else the default; another name is refused, naming the field', async () => {
+    const it = await withApi();
+    const byDefault = await it.pay({ order: it.order() });
+    expect([byDefault.status, byDefault.json.account]).toEqual([201, 'main']);
+    const named = await it.pay({ order: it.order(), account: 'eu' });
+    expect([named.status, named.json.account]).toEqual([201, 'eu']);
+    const row = await it.db.payment.findUniqueOrThrow({ where: { id: named.json.id } });
+    expect(row.channelAccountId).toBe((await it.account('eu')).id);
+    const shown = await it.api.call(`/v1/payments/${named.json.id}`, { key: it.key });
+    expect(shown.json.account).toBe('eu');
+
+    for (const order of [
+      { order: it.order() },
+      { orderId: (await it.api.call('/v1/orders', { key: it.key, body: it.order() })).json.id },
+    ]) {
+      const wrong = await it.pay({ ...order, account: 'asia' });
+      expect([wrong.status, wrong.json.code, wrong.json.errors]).toEqual([
+        422,
+        'unknown_account',
+        [{ path: 'account', message: 'must be one of eu, main, us' }],
+      ]);
+    }
+    // Another merchant's.
+    const other = await newKey(it.db);
+    const foreign = await it.api.call('/v1/payments', {
+      key: other.key,
+      body: { channel: 'simulator', order: it.order(), account: 'eu' },
+    });
+    expect(foreign.json.code).toBe('unknown_account');
+    // Of the other mode.
+    await it.db.channelAccount.updateMany({ where: { name: 'us' }, data: { mode: 'live' } });
+    expect((await it.pay({ order: it.order(), account: 'us' })).json.errors).toEqual([
+      { path: 'account', message: 'must be one of eu, main' },
+    ]);
+  });
+
+  test('makes another attempt of it: the live one is handed out to who names none or the same, and closed for another', async () => {
+    const it = await withApi();
+    const { id: orderId } = (await it.api.call('/v1/orders', { key: it.key, body: it.order() })).json;
+    const made = await it.pay({ orderId, account: 'eu' });
+    for (const account of [{ account: 'eu' }, {}]) {
+      const again = await it.pay({ orderId, ...account });
+      expect([again.status, again.json.id, again.json.account]).toEqual([200, made.json.id, 'eu']);
+    }
+    const closing = await it.pay({ orderId, account: 'us' });
+    expect([closing.status, closing.json.code]).toEqual([409, 'attempt_unresolved']);
+    expect(it.api.workflows.named('cancel').map(({ paymentId }) => paymentId)).toEqual([made.json.id]);
+    await it.db.payment.update({ where: { id: made.json.id }, data: { status: 'closed' } });
+    const other = await it.pay({ orderId, account: 'us' });
+    expect([other.status, other.json.account]).toEqual([201, 'us']);
+  });
+
+  test('that is disabled takes no new payments, and those that it has go on', async () => {
+    const it = await withApi();
+    const { id: orderId } = (await it.api.call('/v1/orders', { key: it.key, body: it.order() })).json;
+    const live = await it.pay({ orderId });
+    const disabled = await it.channels(['channels', 'disable', 'simulator']);
+    expect(disabled.output).toContain('It is the default');
+    const refused = await it.pay({ order: it.order() });
+    expect([refused.status, refused.json.code, refused.json.errors]).toEqual([
+      422,
+      'unknown_account',
+      [{ path: 'account', message: 'must be one of eu, us' }],
+    ]);
+    const again = await it.pay({ orderId });
+    expect([again.status, again.json.id]).toEqual([200, live.json.id]);
+    const payer = await it.api.call(`/v1/payments/${live.json.id}`, { key: live.json.clientToken });
+    expect(payer.json.switchTo.map(({ channel }: { channel: string }) => channel)).toEqual(['simulator2']);
+    expect(
+      (await it.channels(['channels', 'enable', 'simulator', '--account', 'eu', '--default'])).code,
+    ).toBe(0);
+    expect((await it.pay({ order: it.order() })).json.account).toBe('eu');
+    // Without any, the channel is none of this merchant's, as before.
+    await it.db.channelAccount.updateMany({
+      data: { disabledAt: new Date() },
+      where: { channel: 'simulator' },
+    });
+    expect((await it.pay({ order: it.order() })).json.code).toBe('unknown_channel');
+  });
+});
+
+test('a merchant that is made later has no credentials until they are written', async () => {
+  const it = await setUp();
+  const { merchant } = await ensureMerchant(it.db, 'later', ['simulator']);
+  const { id } = await it.db.channelAccount.findFirstOrThrow({ where: { merchantId: merchant.id } });
+  const created = await it.channels(['keys', 'create', '--merchant', 'later'], '', {
+    NODROP_SIMULATOR_SECRET: newSecret(),
+  });
+  expect(created.code).toBe(0);
+  expect(await readCredentials(it.db, SECRET, id, new Date())).toHaveLength(1);
+});
