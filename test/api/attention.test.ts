@@ -6,6 +6,8 @@ import {
   raiseAttention,
   recordAnswer,
   recordCreated,
+  recordMisconfigured,
+  recordNotYet,
   recordSilence,
   requestCancel,
   settlePayment,
@@ -100,6 +102,50 @@ describe('channel_unreachable', () => {
     await expectShown(id, 'channel_unreachable', at(60), detail);
     await recordAnswer(api.db, id, { state: 'closed' }, 'close', at(70));
     await expectOver(id);
+  });
+});
+
+describe('channel_misconfigured', () => {
+  const SENTENCE = 'The API key is wrong: set another one.';
+  const wrong = (id: string, second: number) => recordMisconfigured(api.db, id, SENTENCE, at(second));
+
+  test.each<[string, (id: string) => Promise<unknown>]>([
+    ['an answer', (id) => recordAnswer(api.db, id, { state: 'unpaid' }, 'query', at(101))],
+    ['an answer before its end', (id) => recordAnswer(api.db, id, { state: 'unpaid' }, 'close', at(101))],
+    ['a new next action', (id) => recordCreated(api.db, id, { type: 'redirect', url: 'https://w' }, at(101))],
+    ['that it is not closed yet', (id) => recordNotYet(api.db, id, at(400), at(101))],
+    ['its close', (id) => endPayment(api.db, id, 'closed', 'unpaid.', at(101))],
+  ])('at once, in place of silence, until %s', async (_, hear) => {
+    const { id } = await pay(api, key);
+    await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(0));
+    await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(300));
+    await wrong(id, 310);
+    await expectShown(id, 'channel_misconfigured', at(310), SENTENCE);
+    await wrong(id, 320);
+    await expectShown(id, 'channel_misconfigured', at(310), SENTENCE);
+    await hear(id);
+    await expectOver(id);
+  });
+
+  test('over a conflict whose money cannot go back meanwhile, which is shown again', async () => {
+    const first = await pay(api, key);
+    const { id } = await pay(api, key, { order: undefined, orderId: first.orderId, channel: 'simulator2' });
+    await paid(first.id);
+    await paid(id, 1050, at(10));
+    await wrong(id, 20);
+    await recordRefundSilence(api.db, automaticRefundId(id), SILENCE, at(20));
+    await expectShown(id, 'channel_misconfigured', at(20), SENTENCE);
+    await recordRefundAnswer(api.db, automaticRefundId(id), { state: 'processing' }, at(30));
+    await expectShown(id, 'order_conflict', at(20), 'on its way back');
+    await givenBack(automaticRefundId(id), at(40));
+    await expectOver(id);
+  });
+
+  test('not in place of money that waits for a decision', async () => {
+    const { id } = await pay(api, key);
+    await paid(id, 900, at(10));
+    await wrong(id, 20);
+    await expectShown(id, 'amount_mismatch', at(10), 'received CNY 9.00');
   });
 });
 

@@ -320,6 +320,16 @@ test('the database takes the attentions that are declared, and no other', async 
 });
 
 describe('attempts', () => {
+  test('one payment for each of the channel’s references of an account', async () => {
+    const other = (await db.channelAccount.findFirstOrThrow({ where: { channel: 'simulator2' } })).id;
+    const one = { status: 'closed', endedAt: new Date(), reference: `tr_${n}` };
+    await payment(one);
+    await payment({ ...one, reference: null });
+    await payment({ ...one, reference: null });
+    await payment({ ...one, channel: 'simulator2', channelAccountId: other });
+    await expect(payment(one)).rejects.toSatisfy(isConstraintViolation);
+  });
+
   test('one live payment per order, channel and method', async () => {
     const { id } = await payment();
     await refused(payment());

@@ -33,7 +33,9 @@ export function createPaymentRoute(api: Api): Endpoint {
       'the same request returns it: pressing pay twice is one payment. A `returnUrl` and `metadata` that are given ' +
       'replace those it has, a `payer.id` that differs is refused, and `payer.ip` and `expiresInSeconds` are not ' +
       'compared: the answer says what holds. With less than 30 s left (of a payment of less than a minute: half of its ' +
-      'time) it is closed at the channel and a new one is made, unless that would end at the same time, with the order. Every refusal with 5xx may be repeated.',
+      'time) it is closed at the channel and a new one is made, unless that would end at the same time, with the order. Every refusal with 5xx may be repeated: ' +
+      'after `channel_misconfigured` the payment stays, and the same request goes on with it. An amount, a time to pay or a ' +
+      'payer that the channel does not take is refused before anything is made.',
     auth: 'key',
     body: newPayment,
     bodyExamples: {

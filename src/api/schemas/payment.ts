@@ -89,7 +89,7 @@ export const newPayment = z
       .optional()
       .openapi({
         description:
-          'Who pays, for channels that want to know. Another `id` than that of the live payment is refused ' +
+          'Who pays, for channels that want to know; what the method needs and is not there is refused. Another `id` than that of the live payment is refused ' +
           '(`payer_differs`); what the live payment does not know yet is added to it.',
       }),
     returnUrl: returnUrl.optional(),

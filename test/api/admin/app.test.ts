@@ -118,6 +118,12 @@ test('what is not there is said in a problem document', async () => {
   });
 });
 
+const SOURCES = {
+  callsPerSecond: 100,
+  callsPerSecondSource: 'nodrop itself',
+  queryScheduleSource: 'NODROP_QUERY_SCHEDULE',
+};
+
 describe('/details', () => {
   test('shows a fixed list of settings, and no secret', async () => {
     const answer = await ask('/details');
@@ -135,6 +141,7 @@ describe('/details', () => {
         ...{ temporalAddress: '127.0.0.1:7233', temporalNamespace: 'default' },
         paymentExpirySeconds: 1800,
         queryScheduleSeconds: { simulator: [10, 60], simulator2: [10, 60] },
+        channels: { simulator: SOURCES, simulator2: SOURCES },
         logLevel: 'info',
       },
     });

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
 import type { ChannelAdapter, MethodDeclaration } from '../../../src/domain/channel.ts';
 import {
   endAttempt,
@@ -31,12 +31,7 @@ const start = async (changes: Partial<MethodDeclaration> = {}) => {
   api = await startTestApi(database.url, { channels: limited(changes) });
   return api;
 };
-beforeEach(() => start());
 afterEach(() => api.close());
-const again = async (changes: Partial<MethodDeclaration>) => {
-  await api.close();
-  await start(changes);
-};
 
 const inline = (change: Record<string, unknown> = {}, order: Record<string, unknown> = {}) => ({
   order: { id: newOrderId(), amount: 1050, currency: 'CNY', ...order },
@@ -56,7 +51,7 @@ describe('refused before anything is made', () => {
     [{ atMost: 1_000 }, 'must be at most 1000'],
     [{ multipleOf: 100 }, 'must be a multiple of 100'],
   ])('an amount: %j', async (limits, message) => {
-    await again({ currencies: { CNY: limits } });
+    await start({ currencies: { CNY: limits } });
     const body = inline();
     const { status, json } = await post(body);
     expect([status, json.code, json.errors]).toEqual([
@@ -73,7 +68,7 @@ describe('refused before anything is made', () => {
   });
 
   test('a currency', async () => {
-    await again({ currencies: { JPY: {} } });
+    await start({ currencies: { JPY: {} } });
     const body = inline();
     const { status, json } = await post(body);
     expect([status, json.code]).toEqual([422, 'currency_not_supported']);
@@ -81,7 +76,7 @@ describe('refused before anything is made', () => {
   });
 
   test('a longer time to pay than the channel’s longest; one that nobody stated is cut to it', async () => {
-    await again({ expiry: { atLeastMs: 0, atMostMs: 600_000 } });
+    await start({ expiry: { atLeastMs: 0, atMostMs: 600_000 } });
     const body = inline({ expiresInSeconds: 601 });
     const { status, json } = await post(body);
     expect([status, json.code, json.errors]).toEqual([
@@ -95,7 +90,7 @@ describe('refused before anything is made', () => {
   });
 
   test('a payer of whom the method needs to know more, and an address that is none', async () => {
-    await again({ needs: ['id', 'ip'] });
+    await start({ needs: ['id', 'ip'] });
     const body = inline({ payer: { id: PAYER.id } });
     const { status, json } = await post(body);
     expect([status, json.code, json.errors]).toEqual([
@@ -127,10 +122,13 @@ test('a payer is not offered a way that does not take the amount, or needs to kn
     const shown = await api.call(`/v1/payments/${json.id}`, { key: json.clientToken });
     return shown.json.switchTo.map(({ channel }: { channel: string }) => channel);
   };
+  await start();
   expect(await offered()).toEqual(['simulator']);
-  await again({ currencies: { CNY: { atMost: 1_000 } } });
+  await api.close();
+  await start({ currencies: { CNY: { atMost: 1_000 } } });
   expect(await offered()).toEqual([]);
-  await again({ needs: ['id'] });
+  await api.close();
+  await start({ needs: ['id'] });
   expect(await offered()).toEqual([]);
 });
 
@@ -142,6 +140,7 @@ describe('a channel that does not take our calls', () => {
   };
 
   test('503 with its sentence, and the payment stays; the same request goes on with it once that is mended', async () => {
+    await start();
     api.workflows.onAwaitNextAction = misconfigured;
     const body = inline();
     const { status, json, headers } = await post(body);
@@ -164,6 +163,7 @@ describe('a channel that does not take our calls', () => {
   });
 
   test('while it is not mended: 503 again, of the same payment', async () => {
+    await start();
     api.workflows.onAwaitNextAction = misconfigured;
     const body = inline();
     await post(body);
@@ -174,6 +174,7 @@ describe('a channel that does not take our calls', () => {
   });
 
   test('a payer who switches to it learns no more than that', async () => {
+    await start();
     const old = (await post(inline({ channel: 'simulator2' }))).json;
     api.workflows.onAskChannel = async ({ id }) => {
       await endPayment(api.db, id, 'cancelled', 'a new attempt', new Date());
@@ -190,6 +191,7 @@ describe('a channel that does not take our calls', () => {
 });
 
 test('an action that is not renewed: the same request gets a new attempt', async () => {
+  await start();
   const body = inline();
   const first = (await post(body)).json;
   const gone = { type: 'redirect' as const, url: 'https://w', expiresAt: '2020-01-01T00:00:00.000Z' };
@@ -212,6 +214,7 @@ test('an action that is not renewed: the same request gets a new attempt', async
 });
 
 test('a channel that closes only later keeps no other channel waiting; of the same one it is asked again then', async () => {
+  await start();
   const body = inline();
   const first = (await post(body)).json;
   await api.db.payment.update({ where: { id: first.id }, data: { cancelRequestedAt: new Date() } });

@@ -401,6 +401,20 @@ describe('what the adapter does not believe', () => {
     await expect(wrong.queryTrade(ACCOUNT, tradeNamed(NO))).rejects.toMatchObject(unknown);
   });
 
+  it.each([
+    [600_000, /clock of this machine is 10 min behind the channel's/],
+    [-90_000, /clock of this machine is 9[01] s ahead of the channel's/],
+    [20_000, /check the secret of simulator$/],
+  ])('names a clock that is off when the channel does not take a call: by %i ms', async (off, sentence) => {
+    const date = new Date(Date.now() + off).toUTCString();
+    const refused = answering({ status: 401, headers: { date } }).queryTrade(ACCOUNT, tradeNamed(NO));
+    await expect(refused).rejects.toMatchObject({
+      kind: 'misconfigured',
+      message: expect.stringMatching(sentence),
+    });
+    await expect(refused).rejects.not.toMatchObject({ message: expect.stringContaining(SECRETS.simulator) });
+  });
+
   it('gives up after 8 s without an answer, and at once when told to', async () => {
     const silent: typeof fetch = (_url, init) =>
       new Promise((_, reject) => {
