@@ -2,6 +2,8 @@ import { describe, expect, test } from 'vitest';
 import {
   automaticRefundId,
   isAutomaticRefundId,
+  refundIdOf,
+  refundNumber,
   replacementRefundId,
   requestedRefundId,
 } from '../../src/domain/ids.ts';
@@ -56,4 +58,16 @@ test('the id of the refund that replaces another never changes, and is no other 
   expect(rest).toBe('re_9c550cc3cd33c4f7895b48929226');
   expect(replacementRefundId(rest)).not.toBe(rest);
   expect(isAutomaticRefundId(rest, 'pay_01KB1111111111111111111111')).toBe(false);
+});
+
+test("a refund's number under each key leads back to it, is taken by every channel, and is no other refund's", () => {
+  // One whose hash has no letter looks most like a number with a key.
+  for (const id of [automaticRefundId('pay_01KAKD7Z7C8Q6W4Y9V5T3R1P0N', 2), `re_${'2'.repeat(28)}`, 're_2']) {
+    expect(refundNumber(id, 1)).toBe(id);
+    expect(refundNumber(id, 2)).toBe(`${id}_2`);
+    for (const attempt of [1, 2]) {
+      expect(refundIdOf(refundNumber(id, attempt))).toBe(id);
+      expect(refundNumber(id, attempt)).toMatch(/^[0-9A-Za-z_]{1,64}$/);
+    }
+  }
 });
