@@ -298,7 +298,8 @@ const MATCH_EVERY_MS_AT_MOST = 3_600_000;
 
 /**
  * Tries stored callbacks that matched no payment again: after a minute, and then ever less often, so that new ones
- * are never kept waiting by many old ones. @returns how many have a payment now; the sweep delivers these.
+ * are never kept waiting by many old ones. Those that name a trade by its reference are due when that is stored: see the
+ * trigger `payments_reference_stored`. @returns how many have a payment now; the sweep delivers these.
  */
 export async function matchCallbacks(db: LedgerClient, now: Date): Promise<number> {
   const at = now.getTime();
@@ -354,21 +355,6 @@ export async function matchCallbacksOf(
     orderBy: { receivedAt: 'asc' },
   });
   for (const callback of waiting) await matchCallback(db, callback.id, id, 'manual', now);
-}
-
-/**
- * A payment's reference is stored in this transaction: callbacks that named it before are matched by the next sweep,
- * however long they have waited.
- */
-export async function hurryCallbacks(
-  tx: LedgerClient | LedgerTx,
-  channelAccountId: string,
-  reference: string,
-): Promise<void> {
-  await tx.callback.updateMany({
-    where: { channelAccountId, reference, paymentId: null },
-    data: { nextSweepAt: null },
-  });
 }
 
 /** Its order's lock before the callback's row, as whoever stores it again takes them. */

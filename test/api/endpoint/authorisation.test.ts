@@ -36,6 +36,7 @@ const PUBLIC = ['/healthz', '/readyz', '/openapi.json', '/docs', '/docs/problems
 const PROVEN_OTHERWISE = [
   '/callbacks/{channel}',
   '/callbacks/{channel}/{accountId}',
+  '/callbacks/{channel}/{accountId}/{paymentId}/{proof}',
   '/return/{id}',
   '/checkout/{id}',
 ];

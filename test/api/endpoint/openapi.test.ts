@@ -127,6 +127,7 @@ test('every event is a webhook of it, with its headers, its body and what the an
       'nextAction',
       'payUrl',
       'checkoutUrl',
+      'disputes',
       'clientToken',
       'payer',
       'returnUrl',
