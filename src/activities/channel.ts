@@ -1,6 +1,6 @@
 import { activityInfo, cancellationSignal } from '@temporalio/activity';
 import { clientToken } from '../client-token.ts';
-import { type ChannelAccount, ChannelError, type CloseAnswer } from '../domain/channel.ts';
+import { ChannelError, type CloseAnswer, type Payer } from '../domain/channel.ts';
 import { defaultSubject, hasMoney, type PaymentSnapshot } from '../domain/payment.ts';
 import { nextWait } from '../domain/schedule.ts';
 import { isLive, type SettledBy } from '../domain/states.ts';
@@ -8,6 +8,7 @@ import * as ledger from '../ledger/payments.ts';
 import type { Payment } from '../ledger/rows.ts';
 import { repeatAnswer } from '../ledger/same-answer.ts';
 import { hasUsableAction, toSnapshot } from '../ledger/snapshot.ts';
+import { accountOf, tradeOf } from '../ledger/trade.ts';
 import { startDeliveries } from '../temporal/start-deliveries.ts';
 import type { ActivityDeps } from './deps.ts';
 import { notYet, OWN_TROUBLE_RETRY_MS, reasonOf, unknownOutcome } from './failures.ts';
@@ -56,7 +57,7 @@ export function channelActivities({ db, channels, publicUrl, secret, now, delive
   ): Promise<{ state: string; snapshot: PaymentSnapshot }> => {
     const answer = await adapterOf(payment.channel).queryTrade(
       accountOf(payment),
-      payment.id,
+      tradeOf(payment),
       cancellationSignal(),
     );
     const at = await now();
@@ -94,23 +95,26 @@ export function channelActivities({ db, channels, publicUrl, secret, now, delive
       if ((await now()) >= payment.expiresAt)
         throw unknownOutcome(payment.channel, new Error('the payment expired before its trade was created'));
       try {
-        const action = await adapterOf(payment.channel).createTrade(
+        const created = await adapterOf(payment.channel).createTrade(
           accountOf(payment),
           {
-            outTradeNo: payment.id,
-            method: payment.method,
-            amount: Number(payment.amount),
-            currency: payment.currency,
+            ...tradeOf(payment),
             // As it was when the payment was made: the order's can change, and the trade's number stands for its terms.
             subject: subject || defaultSubject(payment.orderId),
             notifyUrl: `${publicUrl}/callbacks/${payment.channel}/${payment.channelAccountId}`,
             returnUrl: `${publicUrl}/return/${payment.id}?token=${clientToken(secret, payment.id)}`,
-            expiresAt: payment.expiresAt.toISOString(),
+            payer: (payment.payer ?? {}) as Payer,
           },
           cancellationSignal(),
         );
         const { merchantId, orderId } = payment;
-        return await ledger.recordCreated(db, { paymentId, merchantId, orderId }, action, await now());
+        if (created === 'not_renewable') return snapshot;
+        return await ledger.recordCreated(
+          db,
+          { paymentId, merchantId, orderId },
+          created.action,
+          await now(),
+        );
       } catch (error) {
         if (error instanceof ChannelError && error.kind === 'rejected') {
           const after = await ledger.recordRefusal(db, payment.id, error.message, await now());
@@ -197,14 +201,14 @@ export function channelActivities({ db, channels, publicUrl, secret, now, delive
     async closeAtChannel(
       paymentId: string,
       to: 'closed' | 'cancelled',
-    ): Promise<{ snapshot: PaymentSnapshot; closed: CloseAnswer }> {
+    ): Promise<{ snapshot: PaymentSnapshot; closed: CloseAnswer['state'] }> {
       const payment = await load(paymentId);
       const before = toSnapshot(payment, await now());
       if (!isLive(before.status) || hasNews(before)) return { snapshot: before, closed: 'closed' };
       try {
-        const closed = await adapterOf(payment.channel).closeTrade(
+        const { state: closed } = await adapterOf(payment.channel).closeTrade(
           accountOf(payment),
-          payment.id,
+          tradeOf(payment),
           cancellationSignal(),
         );
         const at = await now();
@@ -223,13 +227,6 @@ export function channelActivities({ db, channels, publicUrl, secret, now, delive
     },
   };
 }
-
-/** The account that the payment was made with: what an adapter knows of it stands in the payment's row. */
-const accountOf = ({ channelAccountId: id, merchantId, channel }: Payment): ChannelAccount => ({
-  id,
-  merchantId,
-  channel,
-});
 
 /** Money is on record that has not been settled. */
 function hasNews(snapshot: PaymentSnapshot): boolean {

@@ -17,27 +17,36 @@ export function fairChannel(adapter: ChannelAdapter): ChannelAdapter {
   const turnAway = (waitMs: number): never => {
     throw new TurnedAway(waitMs);
   };
+  const { findTrade } = adapter;
   return {
     ...adapter,
     createTrade: (account, trade, signal) =>
       crowd.hold(account.merchantId, trade.outTradeNo, turnAway, () =>
         adapter.createTrade(account, trade, signal),
       ),
-    queryTrade: (account, outTradeNo, signal) =>
-      crowd.hold(account.merchantId, outTradeNo, turnAway, () =>
-        adapter.queryTrade(account, outTradeNo, signal),
+    ...(findTrade === undefined
+      ? {}
+      : {
+          findTrade: (account, trade, signal) =>
+            crowd.hold(account.merchantId, trade.outTradeNo, turnAway, () =>
+              findTrade(account, trade, signal),
+            ),
+        }),
+    queryTrade: (account, trade, signal) =>
+      crowd.hold(account.merchantId, trade.outTradeNo, turnAway, () =>
+        adapter.queryTrade(account, trade, signal),
       ),
-    closeTrade: (account, outTradeNo, signal) =>
-      crowd.hold(account.merchantId, outTradeNo, turnAway, () =>
-        adapter.closeTrade(account, outTradeNo, signal),
+    closeTrade: (account, trade, signal) =>
+      crowd.hold(account.merchantId, trade.outTradeNo, turnAway, () =>
+        adapter.closeTrade(account, trade, signal),
       ),
-    refundTrade: (account, refund, signal) =>
+    refundTrade: (account, trade, refund, signal) =>
       crowd.hold(account.merchantId, refund.outRefundNo, turnAway, () =>
-        adapter.refundTrade(account, refund, signal),
+        adapter.refundTrade(account, trade, refund, signal),
       ),
-    queryRefund: (account, outTradeNo, outRefundNo, signal) =>
-      crowd.hold(account.merchantId, outRefundNo, turnAway, () =>
-        adapter.queryRefund(account, outTradeNo, outRefundNo, signal),
+    queryRefund: (account, trade, refund, signal) =>
+      crowd.hold(account.merchantId, refund.outRefundNo, turnAway, () =>
+        adapter.queryRefund(account, trade, refund, signal),
       ),
   };
 }

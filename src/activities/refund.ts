@@ -9,6 +9,7 @@ import { findRefund } from '../ledger/refunds.ts';
 import { recordRefundsOfCallback } from '../ledger/reversals.ts';
 import type { Payment } from '../ledger/rows.ts';
 import { isAllBack, toRefundSnapshot } from '../ledger/snapshot.ts';
+import { accountOf, tradeOf } from '../ledger/trade.ts';
 import { startDeliveries } from '../temporal/start-deliveries.ts';
 import type { ActivityDeps } from './deps.ts';
 import { notYet, OWN_TROUBLE_RETRY_MS, unknownOutcome } from './failures.ts';
@@ -77,7 +78,7 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
   const load = (refundId: string) =>
     db.refund.findUniqueOrThrow({
       where: { id: refundId },
-      include: { payment: { include: { channelAccount: true } } },
+      include: { payment: true },
     });
 
   type Row = Awaited<ReturnType<typeof load>>;
@@ -90,7 +91,12 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
   };
 
   const query = async (row: Row): Promise<RefundAnswer> =>
-    await adapterOf(row).queryRefund(row.payment.channelAccount, row.paymentId, row.id, cancellationSignal());
+    await adapterOf(row).queryRefund(
+      accountOf(row.payment),
+      tradeOf(row.payment),
+      { outRefundNo: row.id, channelRefundId: row.channelRefundId },
+      cancellationSignal(),
+    );
 
   /**
    * What the channel knows of a refund it was not asked for yet: the ledger may have lost that it was. The trade comes
@@ -100,8 +106,8 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
    * @throws ChannelError
    */
   const lookFirst = async (row: Row): Promise<RefundAnswer | undefined> => {
-    const { channelAccount, id } = row.payment;
-    const trade = await adapterOf(row).queryTrade(channelAccount, id, cancellationSignal());
+    const { payment } = row;
+    const trade = await adapterOf(row).queryTrade(accountOf(payment), tradeOf(payment), cancellationSignal());
     const known = await query(row);
     if (known.state !== 'unknown_refund') return known;
     await answers.recordFirstAsk(db, row.id, trade, await now());
@@ -117,10 +123,11 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
     const { payment } = row;
     try {
       return await adapterOf(row).refundTrade(
-        payment.channelAccount,
+        accountOf(payment),
+        tradeOf(payment),
         {
-          outTradeNo: payment.id,
           outRefundNo: row.id,
+          channelRefundId: row.channelRefundId,
           amount: Number(row.amount),
           currency: row.currency,
           total: Number(payment.receivedAmount ?? payment.amount),
@@ -141,10 +148,10 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
    * @throws ChannelError
    */
   const record = async (row: Row, answer: RefundAnswer): Promise<RefundSnapshot> => {
-    const { channelAccount, id } = row.payment;
+    const { payment } = row;
     const trade =
       answer.state === 'succeeded' || answer.state === 'failed'
-        ? await adapterOf(row).queryTrade(channelAccount, id, cancellationSignal())
+        ? await adapterOf(row).queryTrade(accountOf(payment), tradeOf(payment), cancellationSignal())
         : undefined;
     const snapshot = await answers.recordRefundAnswer(db, row.id, answer, await now(), trade);
     // The order service is told when this settled the refund.
@@ -194,9 +201,13 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
       const { payment } = await load(refundId);
       // Nobody can have given back more.
       if (isAllBack(payment)) return;
-      const { id, channel, channelAccount } = payment;
+      const { id, channel } = payment;
       try {
-        const trade = await adapterOf({ payment }).queryTrade(channelAccount, id, cancellationSignal());
+        const trade = await adapterOf({ payment }).queryTrade(
+          accountOf(payment),
+          tradeOf(payment),
+          cancellationSignal(),
+        );
         await recordAnswer(db, id, trade, 'query', await now());
       } catch (error) {
         throw unknownOutcome(channel, error);

@@ -16,11 +16,14 @@ export function createChannels(
       ? []
       : [createSimulatorAdapter({ name, baseUrl: config.simulator.url, secret })];
   });
-  const pretend = config.mode === 'live' ? adapters.find(({ testOnly }) => testOnly) : undefined;
+  const pretend =
+    config.mode === 'live'
+      ? adapters.find(({ declaration }) => declaration.testOnly)?.declaration
+      : undefined;
   if (pretend !== undefined) {
     throw new ConfigError(
       `NODROP_MODE is wrong: live refuses the channel ${pretend.name}, which moves no real money.`,
     );
   }
-  return new Map(adapters.map((adapter) => [adapter.name, checked(adapter)]));
+  return new Map(adapters.map((adapter) => [adapter.declaration.name, checked(adapter)]));
 }

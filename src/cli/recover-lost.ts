@@ -9,7 +9,8 @@ import { fromMarkdown } from '../domain/text.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import { recoverPayment } from '../ledger/lost.ts';
 import { findRefund } from '../ledger/refunds.ts';
-import type { ChannelAccount, Payment } from '../ledger/rows.ts';
+import type { Payment } from '../ledger/rows.ts';
+import { accountOf, tradeOf } from '../ledger/trade.ts';
 import { PaymentWorkflows } from '../temporal/payment-workflows.ts';
 import {
   LOST_QUERY,
@@ -110,14 +111,19 @@ export async function recoverLost(
  */
 async function requireDecided(
   adapter: ChannelAdapter | undefined,
-  payment: Payment & { readonly channelAccount: ChannelAccount },
+  payment: Payment,
   refundId: string,
 ): Promise<void> {
-  const { channel, channelAccount, id } = payment;
+  const { channel } = payment;
   if (adapter === undefined) throw new Error(`channel ${channel} is not configured here`);
   let state: RefundAnswer['state'];
   try {
-    ({ state } = await adapter.queryRefund(channelAccount, id, refundId, AbortSignal.timeout(DEADLINE_MS)));
+    ({ state } = await adapter.queryRefund(
+      accountOf(payment),
+      tradeOf(payment),
+      { outRefundNo: refundId, channelRefundId: null },
+      AbortSignal.timeout(DEADLINE_MS),
+    ));
   } catch (error) {
     if (!(error instanceof ChannelError)) throw error;
     throw new Error(`${channel} does not say what became of it: its workflow stays`, { cause: error });

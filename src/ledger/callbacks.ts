@@ -51,8 +51,11 @@ function wordOn(
   };
 }
 
+/** A callback that tells of a trade. */
+export type TradeCallback = Extract<VerifiedCallback, { kind: 'trade' }>;
+
 /** What a callback says, as one text. Not the channel's clock: told another way, it is no news. */
-function contentHash({ answer, refund }: VerifiedCallback): string {
+function contentHash({ answer, refund }: TradeCallback): string {
   const { paidAt: _, ...said } = { paidAt: undefined, ...answer };
   return createHash('sha256').update(JSON.stringify({ said, refund })).digest('base64url');
 }
@@ -68,14 +71,15 @@ export type CallbackWithPayment = StoredCallback & { readonly payment: Payment |
 export async function storeCallback(
   db: LedgerClient,
   accountId: string,
-  callback: VerifiedCallback,
+  callback: TradeCallback,
   rawBody: Buffer,
   now: Date,
 ): Promise<CallbackWithPayment> {
+  const { outTradeNo = '' } = callback.about;
   // Matched by account too: nobody's credentials speak for another's payment.
   const find = (tx: LedgerClient | LedgerTx) =>
     tx.payment.findFirst({
-      where: { id: callback.outTradeNo, channelAccountId: accountId },
+      where: { id: outTradeNo, channelAccountId: accountId },
       select: { id: true, merchantId: true, orderId: true },
     });
   const owner = await find(db);
@@ -89,7 +93,7 @@ export async function storeCallback(
     const said = {
       channelAccountId: accountId,
       notificationId: callback.notificationId,
-      outTradeNo: callback.outTradeNo,
+      outTradeNo,
       contentHash: contentHash(callback),
     };
     const detail = (again: '' | ' again') =>

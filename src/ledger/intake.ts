@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { decideAttempt } from '../domain/attempt.ts';
-import { takesCurrency } from '../domain/channel.ts';
+import { type MethodDeclaration, type Payer, takesCurrency } from '../domain/channel.ts';
 import { newPaymentId } from '../domain/ids.ts';
 import type { CurrencyCode } from '../domain/money.ts';
 import { defaultSubject } from '../domain/payment.ts';
@@ -37,11 +37,6 @@ export interface NewOrder {
   readonly expiresInSeconds: number | undefined;
 }
 
-export interface Payer {
-  readonly id?: string;
-  readonly ip?: string;
-}
-
 export interface NewPayment {
   readonly channel: string;
   readonly method: string;
@@ -54,8 +49,8 @@ export interface NewPayment {
    * keeps its own.
    */
   readonly isInherited?: boolean;
-  /** Those that the channel takes; absent or empty: any. */
-  readonly currencies?: readonly string[];
+  /** Those that the channel takes; absent: any. */
+  readonly currencies?: MethodDeclaration['currencies'];
   /** How many attempts the order may have had; absent: any number. */
   readonly attemptsAtMost?: number;
   /** The order's live attempts that the channel was asked about for this one. */
@@ -201,9 +196,9 @@ export async function startPayment(
   makeTokenHash: (paymentId: string) => string,
   now: Date,
 ): Promise<{ payment: Payment; created: boolean }> {
-  const { currencies = [] } = given;
+  const { currencies = 'any' } = given;
   try {
-    if ('amount' in order && takesCurrency(currencies, order.currency)) {
+    if ('amount' in order && takesCurrency({ currencies }, order.currency)) {
       const fresh = { ...stated(order, now), merchantId, status: 'unpaid' as const };
       const made = await inTurn(db, merchantId, order.id, () =>
         writeAttempt(db, fresh, decideAttempt(fresh, [], given, now), given, makeTokenHash, now, true),
@@ -217,10 +212,10 @@ export async function startPayment(
       if (!read.hasAccount) throw await unknownChannel(tx, merchantId, given.channel);
       const currency = 'amount' in order ? order.currency : read.order?.currency;
       if (currency === undefined) throw new Refusal('order_not_found', `There is no order ${order.id}.`);
-      if (!takesCurrency(currencies, currency)) {
+      if (!takesCurrency({ currencies }, currency)) {
         throw new Refusal(
           'currency_not_supported',
-          `${given.channel} takes ${currencies.join(', ')}, not ${currency}.`,
+          `${given.channel} takes ${Object.keys(currencies).join(', ')}, not ${currency}.`,
         );
       }
       const locked =

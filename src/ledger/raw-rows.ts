@@ -49,6 +49,7 @@ export const PAYMENTS: Table<Payment> = {
   kinds: {
     amount: 'bigint',
     nextAction: 'json',
+    referenceData: 'json',
     receivedAmount: 'bigint',
     payerAmount: 'bigint',
     refundedAmount: 'bigint',

@@ -208,6 +208,8 @@ async function writeAnswer(
   const { tx, payment, news } = locked;
   // An open one that failed: see recordRefusal.
   if (!isRefundOpen(refund.status) || answer.state === 'failed') return toRefundSnapshot(refund, payment);
+  if (answer.state === 'reversed' || answer.state === 'needs_person' || answer.state === 'ask_again')
+    return toRefundSnapshot(refund, payment);
   const said = `Refund ${refund.id} of ${sayAmount(refund.amount, refund.currency)}`;
   const write = async (detail: string, data: Parameters<typeof tx.refund.update>[0]['data']) => {
     const row = await tx.refund.update({ where: { id: refund.id }, data });

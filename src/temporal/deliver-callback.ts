@@ -33,7 +33,7 @@ export async function deliverStored(
 ): Promise<void> {
   const { answer, refund } = readCallback(callback);
   const ours =
-    refund === undefined
+    refund?.outRefundNo === undefined
       ? null
       : await db.refund.findFirst({ where: { id: refund.outRefundNo, paymentId: payment.id } });
   if (ours === null) {

@@ -134,19 +134,19 @@ export function createChannelWorkers(options: WorkersOptions): Promise<Worker>[]
     const { queryChannel } = channelActivities(polls);
     const { queryRefund } = refundChannelActivities(polls);
     const limits = {
-      maxTaskQueueActivitiesPerSecond: channel.rateLimitPerSecond / 2,
+      maxTaskQueueActivitiesPerSecond: channel.declaration.rateLimit.perSecond / 2,
       maxConcurrentActivityTaskExecutions: CHANNEL_PLACES,
     };
     return [
       Worker.create({
         ...shared,
-        taskQueue: channelTaskQueue(channel.name),
+        taskQueue: channelTaskQueue(channel.declaration.name),
         activities: { ...payments, ...refunds },
         ...limits,
       }),
       Worker.create({
         ...shared,
-        taskQueue: pollTaskQueue(channel.name),
+        taskQueue: pollTaskQueue(channel.declaration.name),
         activities: { queryChannel, queryRefund },
         ...limits,
       }),

@@ -27,7 +27,8 @@ test('a merchant whose calls hang takes some of the places, and another one is s
       return { state: 'unpaid' };
     },
   });
-  const query = (merchantId: string, i: number) => channel.queryTrade(account(merchantId), `pay_${i}`);
+  const query = (merchantId: string, i: number) =>
+    channel.queryTrade(account(merchantId), tradeNamed(`pay_${i}`));
   const calls = Array.from({ length: 2 * CHANNEL_PLACES }, (_, i) =>
     query('hangs', i).catch((error: unknown) => error),
   );

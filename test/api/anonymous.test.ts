@@ -457,7 +457,7 @@ describe('an account that has changed since it was read', () => {
           verifyCallback(account, headers, body) {
             if (account.merchantId !== secret())
               throw new CallbackError('unverified', 'signed with another secret');
-            return adapter.verifyCallback(account, headers, body);
+            return adapter.verifyCallback(account, { headers, rawBody: body });
           },
         },
       ],

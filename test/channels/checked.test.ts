@@ -58,9 +58,9 @@ function saying(
     }),
   } as unknown as ChannelAdapter);
 }
-const query = (trade: object) => saying({ trade }).queryTrade(ACCOUNT, 'pay_1');
+const query = (trade: object) => saying({ trade }).queryTrade(ACCOUNT, tradeNamed('pay_1'));
 const call = (said: Parameters<typeof saying>[0]) =>
-  saying(said).verifyCallback(ACCOUNT, {}, Buffer.from('{}'));
+  saying(said).verifyCallback(ACCOUNT, { headers: {}, rawBody: Buffer.from('{}') });
 
 test('what can be kept comes through as it is', async () => {
   const limits = { channelPaymentId: 'x'.repeat(200), amount: Number.MAX_SAFE_INTEGER };
@@ -69,7 +69,7 @@ test('what can be kept comes through as it is', async () => {
     ...[{ paidAt: '1970-01-01T00:00:00Z' }, { paidAt: '9999-12-31T23:59:59.999Z' }],
   ])
     expect(await query(trade)).toEqual({ ...PAID, ...trade });
-  expect(await saying().queryRefund(ACCOUNT, 'pay_1', 're_1')).toEqual(BACK);
+  expect(await saying().queryRefund(ACCOUNT, tradeNamed('pay_1'), refundNamed('re_1'))).toEqual(BACK);
   expect(await saying().createTrade(ACCOUNT, { outTradeNo: 'pay_1' } as NewTrade)).toEqual(ACTION);
   expect(call({ outTradeNo: 'pay_2' })).toMatchObject({ outTradeNo: 'pay_2', answer: PAID });
 });
@@ -117,8 +117,8 @@ describe('what cannot is no answer to a query, and a malformed callback', () => 
   ])('of a refund: %o', async (refund) => {
     const adapter = saying({ refund });
     for (const asked of [
-      adapter.queryRefund(ACCOUNT, 'pay_1', 're_1'),
-      adapter.refundTrade(ACCOUNT, { outRefundNo: 're_1' } as NewRefund),
+      adapter.queryRefund(ACCOUNT, tradeNamed('pay_1'), refundNamed('re_1')),
+      adapter.refundTrade(ACCOUNT, tradeNamed(outTradeNo), { outRefundNo: 're_1' } as NewRefund),
     ])
       await expect(asked).rejects.toMatchObject({ name: 'ChannelError', kind: 'garbage' });
     expect(() => call({ refund })).toThrow(CallbackError);
@@ -149,7 +149,7 @@ test('every channel on offer is checked', async () => {
       'webhook-timestamp': String(now),
       'webhook-signature': signature(SECRETS[name], 'n', now, body),
     };
-    const take = () => channels.get(name)?.verifyCallback(ACCOUNT, headers, Buffer.from(body));
+    const take = () => channels.get(name)?.verifyCallback(ACCOUNT, { headers, rawBody: Buffer.from(body) });
     expect(take).toThrow(expect.objectContaining({ kind: 'malformed' }));
   }
 });

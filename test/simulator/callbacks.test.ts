@@ -51,13 +51,15 @@ describe('a callback', () => {
     const { headers, rawBody } = callback;
     const signed = [headers['webhook-id'], headers['webhook-timestamp']].map(String) as [string, string];
     expect(headers['webhook-signature']).toBe(signature(SECRETS.simulator, ...signed, rawBody.toString()));
-    expect(adapter.verifyCallback(ACCOUNT, headers, rawBody)).toEqual({
+    expect(adapter.verifyCallback(ACCOUNT, { headers, rawBody })).toEqual({
       notificationId: headers['webhook-id'],
       outTradeNo: no,
-      answer: await adapter.queryTrade(ACCOUNT, no),
+      answer: await adapter.queryTrade(ACCOUNT, tradeNamed(no)),
     });
     expect(adapter.peekOutTradeNo(rawBody)).toBe(no);
-    expect(() => adapterOf('simulator2').verifyCallback(ACCOUNT, headers, rawBody)).toThrow(CallbackError);
+    expect(() => adapterOf('simulator2').verifyCallback(ACCOUNT, { headers, rawBody })).toThrow(
+      CallbackError,
+    );
     expect(await ledger()).toMatchObject([{ callbackAttempts: 1 }]);
   });
 
@@ -66,7 +68,7 @@ describe('a callback', () => {
     await pay(no, 'declined');
     const { headers, rawBody, content } = only(await shop.until(1));
     expect(content.type).toBe('trade.failed');
-    expect(adapter.verifyCallback(ACCOUNT, headers, rawBody).answer).toMatchObject({ state: 'failed' });
+    expect(adapter.verifyCallback(ACCOUNT, { headers, rawBody }).answer).toMatchObject({ state: 'failed' });
   });
 
   it('tells of a refund once it has gone through', async () => {
@@ -79,7 +81,12 @@ describe('a callback', () => {
     const callbacks = await shop.until(2);
     const told = callbacks.find(({ content }) => content.type === 'refund.succeeded');
     expect(told?.content.data).toMatchObject({ outRefundNo: 'r1', refundAmount: 1050, state: 'REFUND' });
-    expect(adapter.verifyCallback(ACCOUNT, told?.headers ?? {}, told?.rawBody ?? Buffer.of())).toMatchObject({
+    expect(
+      adapter.verifyCallback(ACCOUNT, {
+        headers: told?.headers ?? {},
+        rawBody: told?.rawBody ?? Buffer.of(),
+      }),
+    ).toMatchObject({
       outTradeNo: no,
       answer: { state: 'refunded', refundedAmount: 1050 },
       refund: {
@@ -87,7 +94,7 @@ describe('a callback', () => {
         answer: { state: 'succeeded', channelRefundId: expect.stringMatching(/^simr_/), amount: 1050 },
       },
     });
-    expect(await adapter.queryTrade(ACCOUNT, no)).toMatchObject({ state: 'refunded' });
+    expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toMatchObject({ state: 'refunded' });
   });
 
   it('is retried with the same id and a new signature until it is acknowledged', async () => {
@@ -99,7 +106,7 @@ describe('a callback', () => {
     await pay(no);
     const callbacks = await shop.until(3);
     expect(new Set(callbacks.map(idOf)).size).toBe(1);
-    for (const { headers, rawBody } of callbacks) adapter.verifyCallback(ACCOUNT, headers, rawBody);
+    for (const { headers, rawBody } of callbacks) adapter.verifyCallback(ACCOUNT, { headers, rawBody });
     expect(await ledger()).toMatchObject([{ callbackAttempts: 3 }]);
   });
 
@@ -161,7 +168,7 @@ describe('faults of callbacks', () => {
     const { shop, adapter, pay, no } = await scene({ corruptSignatureRate: 1 }, () => 401, [1]);
     await pay(no);
     for (const { headers, rawBody } of await shop.until(2)) {
-      expect(() => adapter.verifyCallback(ACCOUNT, headers, rawBody)).toThrow(
+      expect(() => adapter.verifyCallback(ACCOUNT, { headers, rawBody })).toThrow(
         expect.objectContaining({ kind: 'unverified' }),
       );
       expect(adapter.peekOutTradeNo(rawBody)).toBe(no);
@@ -172,8 +179,8 @@ describe('faults of callbacks', () => {
     const { shop, adapter, pay, no } = await scene({ wrongAmountRate: 1 });
     await pay(no);
     const { headers, rawBody } = only(await shop.until(1));
-    expect(adapter.verifyCallback(ACCOUNT, headers, rawBody).answer).toMatchObject({ amount: 1051 });
-    expect(await adapter.queryTrade(ACCOUNT, no)).toMatchObject({ amount: 1050 });
+    expect(adapter.verifyCallback(ACCOUNT, { headers, rawBody }).answer).toMatchObject({ amount: 1051 });
+    expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toMatchObject({ amount: 1050 });
   });
 
   it('outOfOrder: a stale one, validly signed, follows the success', async () => {
@@ -181,7 +188,7 @@ describe('faults of callbacks', () => {
     await pay(no);
     const callbacks = await shop.until(2);
     const answers = callbacks.map(({ headers, rawBody }) =>
-      adapter.verifyCallback(ACCOUNT, headers, rawBody),
+      adapter.verifyCallback(ACCOUNT, { headers, rawBody }),
     );
     expect(answers.map(({ answer }) => answer.state)).toEqual(['paid', 'processing']);
     expect(new Set(callbacks.map(idOf)).size).toBe(2);
@@ -230,7 +237,7 @@ describe('verifyCallback', () => {
       'webhook-signature': signature(SECRETS.simulator, 'msg_1', timestamp, body),
       ...change,
     };
-    return adapter.verifyCallback(ACCOUNT, headers, Buffer.from(body));
+    return adapter.verifyCallback(ACCOUNT, { headers, rawBody: Buffer.from(body) });
   }
 
   it('takes a good one, also among several signatures', async () => {

@@ -54,31 +54,31 @@ describe('faults', () => {
   it('latencyMs: slower, and still right', async () => {
     const { adapter, no, trade } = await created({ create: { latencyMs: 5 }, query: { latencyMs: 5 } });
     expect(await adapter.createTrade(ACCOUNT, trade)).toMatchObject({ type: 'redirect' });
-    expect(await adapter.queryTrade(ACCOUNT, no)).toEqual({ state: 'unpaid' });
+    expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toEqual({ state: 'unpaid' });
   });
 
   it('query.errorRate and close.errorRate: unreachable, nothing changed', async () => {
     const { adapter, no, ledger } = await created({ query: { errorRate: 1 }, close: { errorRate: 1 } });
-    await expect(adapter.queryTrade(ACCOUNT, no)).rejects.toMatchObject({ kind: 'unreachable' });
-    await expect(adapter.closeTrade(ACCOUNT, no)).rejects.toMatchObject({ kind: 'unreachable' });
+    await expect(adapter.queryTrade(ACCOUNT, tradeNamed(no))).rejects.toMatchObject({ kind: 'unreachable' });
+    await expect(adapter.closeTrade(ACCOUNT, tradeNamed(no))).rejects.toMatchObject({ kind: 'unreachable' });
     expect(await ledger()).toMatchObject([{ state: 'NOTPAY' }]);
   });
 
   it('close.ineffectiveRate: closed, says the channel, until the payer who was in the wallet pays', async () => {
     const { adapter, no, pay, setFaults } = await created({ close: { ineffectiveRate: 1 } });
-    expect(await adapter.closeTrade(ACCOUNT, no)).toBe('closed');
-    expect(await adapter.queryTrade(ACCOUNT, no)).toEqual({ state: 'closed' });
+    expect(await adapter.closeTrade(ACCOUNT, tradeNamed(no))).toEqual({ state: 'closed' });
+    expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toEqual({ state: 'closed' });
     await setFaults({ close: { ineffectiveRate: 0 } });
-    expect(await adapter.closeTrade(ACCOUNT, no)).toBe('closed');
+    expect(await adapter.closeTrade(ACCOUNT, tradeNamed(no))).toEqual({ state: 'closed' });
     expect(await pay(no)).toMatchObject({ status: 200, body: { state: 'SUCCESS' } });
-    expect(await adapter.queryTrade(ACCOUNT, no)).toMatchObject({ state: 'paid' });
+    expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toMatchObject({ state: 'paid' });
   });
 
   it('query.garbageRate: cut off or wrongly signed, never believed', async () => {
     const { adapter, no, url } = await created({ query: { garbageRate: 1 } });
     const readable: boolean[] = [];
     for (let round = 0; round < 12; round++) {
-      await expect(adapter.queryTrade(ACCOUNT, no)).rejects.toMatchObject({ kind: 'garbage' });
+      await expect(adapter.queryTrade(ACCOUNT, tradeNamed(no))).rejects.toMatchObject({ kind: 'garbage' });
       readable.push(
         await call(url, 'GET', `/v1/trades/${no}`).then(
           () => true,
@@ -92,10 +92,10 @@ describe('faults', () => {
   it('query.lagMs: the query does not see the payment yet, the close does', async () => {
     const { adapter, no, pay, setFaults } = await created({ query: { lagMs: 3_600_000 } });
     await pay(no);
-    expect(await adapter.queryTrade(ACCOUNT, no)).toEqual({ state: 'unpaid' });
-    expect(await adapter.closeTrade(ACCOUNT, no)).toBe('already_paid');
+    expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toEqual({ state: 'unpaid' });
+    expect(await adapter.closeTrade(ACCOUNT, tradeNamed(no))).toEqual({ state: 'already_paid' });
     await setFaults({ query: { lagMs: 0 } });
-    expect(await adapter.queryTrade(ACCOUNT, no)).toMatchObject({ state: 'paid' });
+    expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toMatchObject({ state: 'paid' });
   });
 
   it('refund.errorRate: 500 and no refund', async () => {
@@ -147,20 +147,24 @@ describe('faults', () => {
 
   it('rateLimitPerSecond: 429 with Retry-After above it, for each account alone', async () => {
     const { adapter, adapterOf, no } = await created({ rateLimitPerSecond: 1 });
-    const asked = await Promise.allSettled(Array.from({ length: 8 }, () => adapter.queryTrade(ACCOUNT, no)));
+    const asked = await Promise.allSettled(
+      Array.from({ length: 8 }, () => adapter.queryTrade(ACCOUNT, tradeNamed(no))),
+    );
     const refused = asked.filter((outcome) => outcome.status === 'rejected');
     expect(refused.length).toBeGreaterThan(0);
     for (const { reason } of refused)
       expect(reason).toMatchObject({ kind: 'rate_limited', retryAfterMs: 1000 });
-    expect(await adapterOf('simulator2').queryTrade(ACCOUNT, no)).toEqual({ state: 'unknown_trade' });
+    expect(await adapterOf('simulator2').queryTrade(ACCOUNT, tradeNamed(no))).toEqual({
+      state: 'unknown_trade',
+    });
   });
 
   it('down: the channel cannot be reached, and payers still pay', async () => {
     const { adapter, no, pay, setFaults } = await created({ down: true });
-    await expect(adapter.queryTrade(ACCOUNT, no)).rejects.toMatchObject({ kind: 'unreachable' });
+    await expect(adapter.queryTrade(ACCOUNT, tradeNamed(no))).rejects.toMatchObject({ kind: 'unreachable' });
     expect((await pay(no)).status).toBe(200);
     await setFaults({ down: false });
-    expect(await adapter.queryTrade(ACCOUNT, no)).toMatchObject({ state: 'paid' });
+    expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toMatchObject({ state: 'paid' });
   });
 });
 

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { onTestFinished } from 'vitest';
 import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
-import type { ChannelAccount, NewTrade } from '../../src/domain/channel.ts';
+import type { ChannelAccount, KnownRefund, NewTrade, Trade } from '../../src/domain/channel.ts';
 import { startSimulator } from '../../src/simulator/app.ts';
 import { eventually } from '../support/progress.ts';
 
@@ -18,7 +18,19 @@ export const SECRETS = {
   simulator2: `whsec_${randomBytes(32).toString('base64')}`,
 };
 
-export const ACCOUNT: ChannelAccount = { id: 'default', merchantId: 'm', channel: 'simulator' };
+export const ACCOUNT: ChannelAccount = {
+  id: 'default',
+  merchantId: 'm',
+  channel: 'simulator',
+  credentials: [],
+};
+
+/** The trade of this number; the simulator is asked by that alone. */
+export const tradeNamed = (outTradeNo: string): Trade => ({
+  ...{ outTradeNo, method: 'wallet', amount: 1050, currency: 'CNY' },
+  ...{ createdAt: '2026-01-01T00:00:00.000Z', expiresAt: '2026-01-01T00:30:00.000Z', reference: null },
+});
+export const refundNamed = (outRefundNo: string): KnownRefund => ({ outRefundNo, channelRefundId: null });
 
 export function tempFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'nodrop-simulator-'));

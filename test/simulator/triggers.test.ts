@@ -134,7 +134,9 @@ describe('the payer', () => {
       return no;
     };
     const declined = await first(async (no) => (await simulator.pay(no, 'declined')).status === 200);
-    const closed = await first(async (no) => (await simulator.adapter.closeTrade(ACCOUNT, no)) === 'closed');
+    const closed = await first(
+      async (no) => (await simulator.adapter.closeTrade(ACCOUNT, tradeNamed(no))) === 'closed',
+    );
     const { outTradeNo: last } = await create(simulator, 'paid');
     await eventually(async () => (await rowOf(simulator, last))?.state === 'SUCCESS');
     expect((await rowOf(simulator, declined))?.state).toBe('PAYERROR');
@@ -157,20 +159,24 @@ describe('the payer', () => {
   test('paid-after-close: a close is answered as done, and the money comes', async () => {
     const simulator = await start();
     const { outTradeNo } = await create(simulator, 'paid-after-close');
-    expect(await simulator.adapter.closeTrade(ACCOUNT, outTradeNo)).toBe('closed');
+    expect(await simulator.adapter.closeTrade(ACCOUNT, tradeNamed(outTradeNo))).toEqual({ state: 'closed' });
     await eventually(async () => (await rowOf(simulator, outTradeNo))?.state === 'SUCCESS');
   });
 
   test('wrong-amount: one less is taken, and no more than that goes back', async () => {
     const simulator = await start();
     const { outTradeNo } = await createPaid(simulator, 'wrong-amount');
-    expect(await simulator.adapter.queryTrade(ACCOUNT, outTradeNo)).toMatchObject({
+    expect(await simulator.adapter.queryTrade(ACCOUNT, tradeNamed(outTradeNo))).toMatchObject({
       state: 'paid',
       amount: 1049,
     });
     const refund = { outTradeNo, currency: 'CNY', total: 1049 } as const;
     const give = (outRefundNo: string, amount: number) =>
-      simulator.adapter.refundTrade(ACCOUNT, { ...refund, outRefundNo, amount });
+      simulator.adapter.refundTrade(ACCOUNT, tradeNamed(refund.outTradeNo), {
+        ...refund,
+        outRefundNo,
+        amount,
+      });
     await expect(give('r1', 1050)).rejects.toMatchObject({ kind: 'rejected' });
     expect(await give('r2', 1049)).toMatchObject({ state: 'succeeded', amount: 1049 });
     expect(await simulator.ledger()).toMatchObject([{ state: 'REFUND', amount: 1049, refunded: 1049 }]);
@@ -211,7 +217,9 @@ describe('refunds', () => {
   test('refund-refused: for good', async () => {
     const simulator = await start();
     const { outTradeNo } = await createPaid(simulator, 'refund-refused');
-    await expect(simulator.adapter.refundTrade(ACCOUNT, refundOf(outTradeNo))).rejects.toMatchObject({
+    await expect(
+      simulator.adapter.refundTrade(ACCOUNT, tradeNamed(outTradeNo), refundOf(outTradeNo)),
+    ).rejects.toMatchObject({
       kind: 'rejected',
       message: expect.stringContaining('REFUND_NOT_ALLOWED'),
     });
@@ -221,7 +229,9 @@ describe('refunds', () => {
   test('refund-in-process: in process at first, and given back', async () => {
     const simulator = await start();
     const { outTradeNo } = await createPaid(simulator, 'refund-in-process');
-    expect(await simulator.adapter.refundTrade(ACCOUNT, refundOf(outTradeNo))).toEqual({
+    expect(
+      await simulator.adapter.refundTrade(ACCOUNT, tradeNamed(outTradeNo), refundOf(outTradeNo)),
+    ).toEqual({
       state: 'processing',
     });
     await eventually(async () => (await rowOf(simulator, outTradeNo))?.refunded === 1050);
@@ -234,9 +244,11 @@ describe('refunds', () => {
       async () => {
         const { outTradeNo } = await createPaid(simulator, 'refund-silent');
         const refund = refundOf(outTradeNo);
-        const requested = await simulator.adapter.refundTrade(ACCOUNT, refund).catch(kindOf);
+        const requested = await simulator.adapter
+          .refundTrade(ACCOUNT, tradeNamed(refund.outTradeNo), refund)
+          .catch(kindOf);
         const queried = await simulator.adapter
-          .queryRefund(ACCOUNT, outTradeNo, refund.outRefundNo)
+          .queryRefund(ACCOUNT, tradeNamed(outTradeNo), refundNamed(refund.outRefundNo))
           .catch(kindOf);
         return { refund, asked: [requested, queried] };
       },
@@ -244,9 +256,13 @@ describe('refunds', () => {
     );
     expect(asked).toEqual(['unreachable', 'unreachable']);
     await eventually(async () => (await rowOf(simulator, refund.outTradeNo))?.refunded === 1050);
-    expect(await simulator.adapter.queryRefund(ACCOUNT, refund.outTradeNo, refund.outRefundNo)).toMatchObject(
-      { state: 'succeeded', amount: 1050 },
-    );
+    expect(
+      await simulator.adapter.queryRefund(
+        ACCOUNT,
+        tradeNamed(refund.outTradeNo),
+        refundNamed(refund.outRefundNo),
+      ),
+    ).toMatchObject({ state: 'succeeded', amount: 1050 });
   });
 });
 

@@ -1,7 +1,7 @@
 import { clientToken, hashSecret } from '../../client-token.ts';
 import { recordedAnswer } from '../../domain/answer.ts';
 import { expiryOf, isUndecided, refusesAttempts, runsOut } from '../../domain/attempt.ts';
-import { takesCurrency } from '../../domain/channel.ts';
+import { type MethodDeclaration, methodOf, takesCurrency } from '../../domain/channel.ts';
 import { Refusal } from '../../domain/refusal.ts';
 import { type NewOrder, type NewPayment, startPayment } from '../../ledger/intake.ts';
 import type { Payment } from '../../ledger/rows.ts';
@@ -52,25 +52,23 @@ export function createStartAttempt(api: Api) {
     merchantId: string,
     order: { readonly id: string } | NewOrder,
     attempt: Attempt,
-  ): Promise<{ readonly method: string; readonly currencies: readonly string[] }> {
+  ): Promise<{ readonly method: string; readonly currencies: MethodDeclaration['currencies'] }> {
     const adapter = channels.get(attempt.channel);
     const unknown = () => unknownChannel(db, merchantId, attempt.channel);
     if (adapter === undefined) throw await unknown();
-    const { methods, currencies } = adapter;
-    const method = attempt.method ?? methods[0];
-    const isMethod = methods.includes(method);
+    const { methods } = adapter.declaration;
+    const declared =
+      attempt.method === undefined ? methods[0] : methodOf(adapter.declaration, attempt.method);
     const { byPayer = false } = attempt;
-    if ((!isMethod || byPayer) && !(await hasAccount(db, merchantId, attempt.channel))) throw await unknown();
-    if (!isMethod) {
-      const message = `must be one of ${methods.join(', ')}`;
+    if ((declared === undefined || byPayer) && !(await hasAccount(db, merchantId, attempt.channel)))
+      throw await unknown();
+    if (declared === undefined) {
+      const message = `must be one of ${methods.map(({ name }) => name).join(', ')}`;
       throw new Refusal('invalid_request', `method: ${message}.`, { errors: [{ path: 'method', message }] });
     }
+    const { name: method, currencies } = declared;
     const found = byPayer ? await findOrder(db, merchantId, order.id) : null;
-    if (
-      found !== null &&
-      takesCurrency(currencies, found.currency) &&
-      refusesAttempts(found, now()) === null
-    ) {
+    if (found !== null && takesCurrency(declared, found.currency) && refusesAttempts(found, now()) === null) {
       const renewedUntil = expiryOf(found, attempt.expiresInMs, now());
       const asked = found.payments.filter(
         (one) =>

@@ -16,8 +16,11 @@ export function switchOptions(
   if (orderStateOf(payment, now) !== 'open' || payment.order.payments.length >= ATTEMPTS_OF_PAYERS) return [];
   return payment.channels
     .flatMap((channel) => channels.get(channel) ?? [])
-    .filter((adapter) => takesCurrency(adapter.currencies, payment.currency))
-    .flatMap(({ name, methods }) => methods.map((method) => ({ channel: name, method })))
+    .flatMap(({ declaration: { name, methods } }) =>
+      methods
+        .filter((method) => takesCurrency(method, payment.currency))
+        .map((method) => ({ channel: name, method: method.name })),
+    )
     .filter(
       ({ channel, method }) =>
         !isLive(payment.status) || channel !== payment.channel || method !== payment.method,

@@ -1,12 +1,12 @@
 import { isDeepStrictEqual } from 'node:util';
-import {
-  CallbackError,
-  type ChannelAdapter,
-  type Headers,
-  type VerifiedCallback,
-} from '../../domain/channel.ts';
+import { CallbackError, type ChannelAdapter, type Headers } from '../../domain/channel.ts';
 import { Refusal } from '../../domain/refusal.ts';
-import { type CallbackWithPayment, markDelivered, storeCallback } from '../../ledger/callbacks.ts';
+import {
+  type CallbackWithPayment,
+  markDelivered,
+  storeCallback,
+  type TradeCallback,
+} from '../../ledger/callbacks.ts';
 import { isConstraintViolation, isRowGone } from '../../ledger/client.ts';
 import { takeQueryDue } from '../../ledger/hints.ts';
 import type { ChannelAccount, Payment } from '../../ledger/rows.ts';
@@ -33,7 +33,7 @@ interface Receiver {
 /** A callback and the account that it is verified for. */
 interface Verified {
   readonly account: ChannelAccount;
-  readonly callback: VerifiedCallback;
+  readonly callback: TradeCallback;
 }
 
 const refuseAccount = ({ channel }: AccountName): never => {
@@ -115,7 +115,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
     try {
       return await accounts.find(name, address);
     } catch (error) {
-      if (error instanceof Refusal) metrics.countCallback(adapter.name, 'unchecked');
+      if (error instanceof Refusal) metrics.countCallback(adapter.declaration.name, 'unchecked');
       throw error;
     }
   }
@@ -129,14 +129,15 @@ export function callbackRoutes(api: Api): Endpoint[] {
     const account = (await findAccount(adapter, name, address)) ?? refuseAccount(name);
     const giveBack = checks.take(address, body.length);
     if (giveBack === undefined) {
-      metrics.countCallback(adapter.name, 'unchecked');
+      metrics.countCallback(adapter.declaration.name, 'unchecked');
       throw tooMany('Too much could not be verified, much of it of this address.', checks.secondsLeft);
     }
     let cause: CallbackError | undefined;
     const check = async (of: ChannelAccount): Promise<Verified | undefined> => {
       try {
-        const callback = adapter.verifyCallback(of, headers, body);
+        const callback = await adapter.verifyCallback({ ...of, credentials: [] }, { headers, rawBody: body });
         giveBack();
+        if (callback.kind !== 'trade') throw new CallbackError('malformed', 'it tells of no trade');
         return { account: of, callback };
       } catch (error) {
         if (!(error instanceof CallbackError)) throw error;
@@ -162,7 +163,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
         return again;
       }
     }
-    metrics.countCallback(adapter.name, 'unverified');
+    metrics.countCallback(adapter.declaration.name, 'unverified');
     const why = cause?.message ?? '';
     unverified.add(current.id, address, body, why, now());
     if (!isWithin) {
@@ -171,7 +172,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
         unverifiedCounts.secondsLeft,
       );
     }
-    log.warn({ channel: adapter.name, kind: 'unverified', reason: why }, 'callback refused');
+    log.warn({ channel: adapter.declaration.name, kind: 'unverified', reason: why }, 'callback refused');
     await makeQueryDue(
       current,
       adapter.peekOutTradeNo(body),
@@ -187,8 +188,11 @@ export function callbackRoutes(api: Api): Endpoint[] {
     body: Buffer,
     error: CallbackError,
   ): Promise<never> {
-    metrics.countCallback(adapter.name, error.kind);
-    log.warn({ channel: adapter.name, kind: error.kind, reason: error.message }, 'callback refused');
+    metrics.countCallback(adapter.declaration.name, error.kind);
+    log.warn(
+      { channel: adapter.declaration.name, kind: error.kind, reason: error.message },
+      'callback refused',
+    );
     const reason = 'A signed callback made no sense: the channel is asked.';
     await makeQueryDue(account, adapter.peekOutTradeNo(body), (id) => lookUpPayment(api, id), reason, log);
     throw new Refusal('callback_malformed', 'Signed, but it makes no sense.', { cause: error });

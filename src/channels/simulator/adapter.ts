@@ -6,10 +6,10 @@ import {
   type CallbackRefund,
   type ChannelAdapter,
   type ChannelAnswer,
+  type ChannelDeclaration,
   ChannelError,
   type ChannelErrorKind,
   type CloseAnswer,
-  type Headers,
   type RefundAnswer,
   type VerifiedCallback,
 } from '../../domain/channel.ts';
@@ -95,6 +95,29 @@ interface Reply {
   readonly body: unknown;
 }
 
+/** What the simulator takes. Its limits are those of no real channel: it takes what nodrop takes. */
+export const declarationOf = (name: SimulatorAdapterOptions['name']): ChannelDeclaration => ({
+  name,
+  title: name === 'simulator' ? { en: 'Simulator', zh: '模拟钱包' } : { en: 'Simulator 2', zh: '模拟钱包 2' },
+  testOnly: true,
+  methods: [
+    {
+      name: 'wallet',
+      action: 'redirect',
+      currencies: 'any',
+      expiry: { atLeastMs: 0, atMostMs: null },
+      subject: { atMost: 256, countedIn: 'characters' },
+      needs: [],
+    },
+  ],
+  rateLimit: { perSecond: 100, source: 'nodrop itself' },
+  querySchedule: null,
+  repeatableForMs: { create: null, refund: null },
+  unknownTradeCanBePaid: false,
+  takesCallbackAddress: true,
+  settings: [],
+});
+
 /** The adapter of the simulator: the port over HTTP, believing nothing that is not signed. */
 export function createSimulatorAdapter(options: SimulatorAdapterOptions): ChannelAdapter {
   const webhook = signer(options.secret);
@@ -137,7 +160,7 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
     }
     if (response.status === 401) {
       // A wrong secret or clock is ours to mend; it says nothing of the trade, so it must never count as a refusal.
-      throw new ChannelError('unreachable', `${said}: check the secret of ${options.name} and the clock`);
+      throw new ChannelError('misconfigured', `${said}: check the secret of ${options.name} and the clock`);
     }
     if (response.status >= 500) throw new ChannelError('unreachable', said);
     try {
@@ -249,24 +272,21 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
   }
 
   return {
-    name: options.name,
-    currencies: [],
-    methods: ['wallet'],
-    rateLimitPerSecond: 100,
-    testOnly: true,
+    declaration: declarationOf(options.name),
 
     async createTrade(_account, trade, signal) {
-      const { method: _, ...content } = trade;
+      const { outTradeNo, amount, currency, subject, notifyUrl, returnUrl, expiresAt } = trade;
+      const content = { outTradeNo, amount, currency, subject, notifyUrl, returnUrl, expiresAt };
       const reply = await call('POST', '/v1/trades', content, signal);
       if (reply.status === 200 || reply.status === 201) {
-        const created = readTrade(createdSchema, reply.body, trade.outTradeNo);
-        return { type: 'redirect', url: created.payUrl };
+        const created = readTrade(createdSchema, reply.body, outTradeNo);
+        return { action: { type: 'redirect', url: created.payUrl } };
       }
       const { code, message } = readRefusal(reply);
       throw new ChannelError(DEFINITE_REFUSALS.has(code) ? 'rejected' : 'unreachable', `${code}: ${message}`);
     },
 
-    async queryTrade(_account, outTradeNo, signal) {
+    async queryTrade(_account, { outTradeNo }, signal) {
       const reply = await call('GET', tradePath(outTradeNo), undefined, signal);
       if (reply.status === 200) {
         return toAnswer(readTrade(tradeSchema, reply.body, outTradeNo), (problem) => {
@@ -278,33 +298,33 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
       throw new ChannelError('rejected', `${code}: ${message}`);
     },
 
-    async closeTrade(_account, outTradeNo, signal): Promise<CloseAnswer> {
+    async closeTrade(_account, { outTradeNo }, signal): Promise<CloseAnswer> {
       const reply = await call('POST', `${tradePath(outTradeNo)}/close`, {}, signal);
       if (reply.status === 200) {
         readTrade(tradeSchema, reply.body, outTradeNo);
-        return 'closed';
+        return { state: 'closed' };
       }
       const { code, message } = readRefusal(reply);
-      if (code === 'ORDERPAID') return 'already_paid';
-      if (code === 'PROCESSING') return 'processing';
-      if (code === 'TRADE_NOT_FOUND') return 'unknown_trade';
+      if (code === 'ORDERPAID') return { state: 'already_paid' };
+      if (code === 'PROCESSING') return { state: 'processing' };
+      if (code === 'TRADE_NOT_FOUND') return { state: 'unknown_trade' };
       throw new ChannelError('rejected', `${code}: ${message}`);
     },
 
-    async refundTrade(_account, refund, signal) {
-      const { outTradeNo, outRefundNo, amount } = refund;
+    async refundTrade(_account, { outTradeNo }, { outRefundNo, amount }, signal) {
       const reply = await call('POST', `${tradePath(outTradeNo)}/refunds`, { outRefundNo, amount }, signal);
-      if (reply.status === 200 || reply.status === 201) return readRefund(reply.body, refund);
+      if (reply.status === 200 || reply.status === 201)
+        return readRefund(reply.body, { outTradeNo, outRefundNo });
       const { code, message } = readRefusal(reply);
       if (code === 'OUT_REFUND_NO_USED') return await findRefund(outTradeNo, outRefundNo, signal);
       throw new ChannelError(refusalOfRefund(code), `${code}: ${message}`);
     },
 
-    async queryRefund(_account, outTradeNo, outRefundNo, signal) {
+    async queryRefund(_account, { outTradeNo }, { outRefundNo }, signal) {
       return await findRefund(outTradeNo, outRefundNo, signal);
     },
 
-    verifyCallback(_account, headers: Headers, rawBody): VerifiedCallback {
+    async verifyCallback(_account, { headers, rawBody }): Promise<VerifiedCallback> {
       // Decoded, bytes that are no UTF-8 all become the same character: the signature would not be over these bytes.
       if (!isUtf8(rawBody)) throw new CallbackError('unverified', 'the body is not UTF-8');
       const text = rawBody.toString('utf8');
@@ -318,8 +338,9 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
       if (!parsed.success) throw new CallbackError('malformed', z.prettifyError(parsed.error));
       const refund = refundOf(content);
       return {
+        kind: 'trade',
         notificationId: headers['webhook-id'] as string,
-        outTradeNo: parsed.data.data.outTradeNo,
+        about: { outTradeNo: parsed.data.data.outTradeNo },
         answer: toAnswer(parsed.data.data, (problem) => {
           throw new CallbackError('malformed', problem);
         }),
@@ -332,6 +353,11 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
         .object({ data: z.object({ outTradeNo: z.string().regex(/^[0-9A-Za-z_]{1,32}$/) }) })
         .safeParse(parseJson(rawBody.toString('utf8')));
       return named.success ? named.data.data.outTradeNo : undefined;
+    },
+
+    async checkAccount(_account, signal) {
+      const reply = await call('GET', tradePath('check'), undefined, signal);
+      if (reply.status !== 200) readRefusal(reply);
     },
   };
 }

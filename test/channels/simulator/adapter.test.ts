@@ -23,17 +23,19 @@ describe('the way of a trade', () => {
   it('is unknown, then unpaid, then paid with the amount, the transaction and the time', async () => {
     const { adapter, pay, url } = await start();
     const trade = newTrade();
-    expect(await adapter.queryTrade(ACCOUNT, trade.outTradeNo)).toEqual({ state: 'unknown_trade' });
+    expect(await adapter.queryTrade(ACCOUNT, tradeNamed(trade.outTradeNo))).toEqual({
+      state: 'unknown_trade',
+    });
     expect(await adapter.createTrade(ACCOUNT, trade)).toEqual({
       type: 'redirect',
       url: `${url}/pay/${trade.outTradeNo}`,
     });
-    expect(await adapter.queryTrade(ACCOUNT, trade.outTradeNo)).toEqual({ state: 'unpaid' });
+    expect(await adapter.queryTrade(ACCOUNT, tradeNamed(trade.outTradeNo))).toEqual({ state: 'unpaid' });
     expect(await pay(trade.outTradeNo)).toEqual({
       status: 200,
       body: { outTradeNo: trade.outTradeNo, state: 'SUCCESS' },
     });
-    expect(await adapter.queryTrade(ACCOUNT, trade.outTradeNo)).toEqual({
+    expect(await adapter.queryTrade(ACCOUNT, tradeNamed(trade.outTradeNo))).toEqual({
       state: 'paid',
       channelPaymentId: expect.stringMatching(/^sim_/),
       amount: 1050,
@@ -41,7 +43,9 @@ describe('the way of a trade', () => {
       paidAt: expect.stringMatching(/^\d{4}-\d\d-\d\dT.*Z$/),
       refundedAmount: 0,
     });
-    expect(await adapter.closeTrade(ACCOUNT, trade.outTradeNo)).toBe('already_paid');
+    expect(await adapter.closeTrade(ACCOUNT, tradeNamed(trade.outTradeNo))).toEqual({
+      state: 'already_paid',
+    });
   });
 
   it('is failed for good when declined', async () => {
@@ -49,7 +53,9 @@ describe('the way of a trade', () => {
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);
     await pay(trade.outTradeNo, 'declined');
-    expect(await adapter.queryTrade(ACCOUNT, trade.outTradeNo)).toMatchObject({ state: 'failed' });
+    expect(await adapter.queryTrade(ACCOUNT, tradeNamed(trade.outTradeNo))).toMatchObject({
+      state: 'failed',
+    });
     expect((await pay(trade.outTradeNo)).status).toBe(409);
   });
 
@@ -63,21 +69,27 @@ describe('the way of a trade', () => {
       const trade = newTrade();
       await adapter.createTrade(ACCOUNT, trade);
       await pay(trade.outTradeNo, 'processing');
-      expect(await adapter.queryTrade(ACCOUNT, trade.outTradeNo)).toEqual({ state: 'processing' });
-      expect(await adapter.closeTrade(ACCOUNT, trade.outTradeNo)).toBe('processing');
+      expect(await adapter.queryTrade(ACCOUNT, tradeNamed(trade.outTradeNo))).toEqual({
+        state: 'processing',
+      });
+      expect(await adapter.closeTrade(ACCOUNT, tradeNamed(trade.outTradeNo))).toEqual({
+        state: 'processing',
+      });
       await pay(trade.outTradeNo, result);
-      expect(await adapter.queryTrade(ACCOUNT, trade.outTradeNo)).toMatchObject({ state });
+      expect(await adapter.queryTrade(ACCOUNT, tradeNamed(trade.outTradeNo))).toMatchObject({ state });
     },
   );
 
   it('closes, twice with the same answer, and is not payable any more', async () => {
     const { adapter, pay } = await start();
     const trade = newTrade();
-    expect(await adapter.closeTrade(ACCOUNT, trade.outTradeNo)).toBe('unknown_trade');
+    expect(await adapter.closeTrade(ACCOUNT, tradeNamed(trade.outTradeNo))).toEqual({
+      state: 'unknown_trade',
+    });
     await adapter.createTrade(ACCOUNT, trade);
-    expect(await adapter.closeTrade(ACCOUNT, trade.outTradeNo)).toBe('closed');
-    expect(await adapter.closeTrade(ACCOUNT, trade.outTradeNo)).toBe('closed');
-    expect(await adapter.queryTrade(ACCOUNT, trade.outTradeNo)).toEqual({ state: 'closed' });
+    expect(await adapter.closeTrade(ACCOUNT, tradeNamed(trade.outTradeNo))).toEqual({ state: 'closed' });
+    expect(await adapter.closeTrade(ACCOUNT, tradeNamed(trade.outTradeNo))).toEqual({ state: 'closed' });
+    expect(await adapter.queryTrade(ACCOUNT, tradeNamed(trade.outTradeNo))).toEqual({ state: 'closed' });
     expect(await pay(trade.outTradeNo)).toMatchObject({ status: 409, body: { code: 'TRADE_CLOSED' } });
   });
 
@@ -86,8 +98,8 @@ describe('the way of a trade', () => {
     const trade = newTrade({ expiresAt: new Date(Date.now() - 1).toISOString() });
     await adapter.createTrade(ACCOUNT, trade);
     expect(await pay(trade.outTradeNo)).toMatchObject({ status: 409, body: { code: 'TRADE_EXPIRED' } });
-    expect(await adapter.queryTrade(ACCOUNT, trade.outTradeNo)).toEqual({ state: 'unpaid' });
-    expect(await adapter.closeTrade(ACCOUNT, trade.outTradeNo)).toBe('closed');
+    expect(await adapter.queryTrade(ACCOUNT, tradeNamed(trade.outTradeNo))).toEqual({ state: 'unpaid' });
+    expect(await adapter.closeTrade(ACCOUNT, tradeNamed(trade.outTradeNo))).toEqual({ state: 'closed' });
   });
 
   it('shows money going back: in part, then in full', async () => {
@@ -104,11 +116,13 @@ describe('the way of a trade', () => {
     expect(await refund('r1', 50)).toMatchObject({ status: 200 });
     expect(await refund('r1', 51)).toMatchObject({ status: 409, body: { code: 'OUT_REFUND_NO_USED' } });
     expect(await refund('r2', 1001)).toMatchObject({ status: 409, body: { code: 'REFUND_EXCEEDS_PAYMENT' } });
-    const queried = () => adapter.queryTrade(ACCOUNT, trade.outTradeNo);
+    const queried = () => adapter.queryTrade(ACCOUNT, tradeNamed(trade.outTradeNo));
     expect(await queried()).toMatchObject({ state: 'paid', amount: 1050, refundedAmount: 50 });
     await refund('r2', 1000);
     expect(await queried()).toMatchObject({ state: 'refunded', amount: 1050, refundedAmount: 1050 });
-    expect(await adapter.closeTrade(ACCOUNT, trade.outTradeNo)).toBe('already_paid');
+    expect(await adapter.closeTrade(ACCOUNT, tradeNamed(trade.outTradeNo))).toEqual({
+      state: 'already_paid',
+    });
 
     const day = new Date().toISOString().slice(0, 10);
     const statement = await call(url, 'GET', `/v1/statements/${day}`);
@@ -130,17 +144,25 @@ describe('giving money back', () => {
     const { outTradeNo } = trade;
     await adapter.createTrade(ACCOUNT, trade);
     const terms = { outTradeNo, outRefundNo: 'r1', amount: 600, currency: 'CNY', total: 1050 };
-    expect(await adapter.queryRefund(ACCOUNT, outTradeNo, 'r1')).toEqual({ state: 'unknown_refund' });
-    await expect(adapter.refundTrade(ACCOUNT, terms)).rejects.toMatchObject({ kind: 'rejected' });
+    expect(await adapter.queryRefund(ACCOUNT, tradeNamed(outTradeNo), refundNamed('r1'))).toEqual({
+      state: 'unknown_refund',
+    });
+    await expect(adapter.refundTrade(ACCOUNT, tradeNamed(terms.outTradeNo), terms)).rejects.toMatchObject({
+      kind: 'rejected',
+    });
     await pay(outTradeNo);
     await setFaults({ refund: { processingMs: 3_600_000 } });
-    expect(await adapter.refundTrade(ACCOUNT, terms)).toEqual({ state: 'processing' });
-    expect(await adapter.refundTrade(ACCOUNT, terms)).toEqual({ state: 'processing' });
+    expect(await adapter.refundTrade(ACCOUNT, tradeNamed(terms.outTradeNo), terms)).toEqual({
+      state: 'processing',
+    });
+    expect(await adapter.refundTrade(ACCOUNT, tradeNamed(terms.outTradeNo), terms)).toEqual({
+      state: 'processing',
+    });
     await close();
     settleRefunds(folder);
     const { adapter: later, ledger } = await start({ folder });
     await eventually(async () => {
-      expect(await later.queryRefund(ACCOUNT, outTradeNo, 'r1')).toEqual({
+      expect(await later.queryRefund(ACCOUNT, tradeNamed(outTradeNo), refundNamed('r1'))).toEqual({
         state: 'succeeded',
         channelRefundId: expect.stringMatching(/^simr_/),
         amount: 600,
@@ -148,7 +170,9 @@ describe('giving money back', () => {
       });
       return true;
     });
-    expect(await later.refundTrade(ACCOUNT, terms)).toMatchObject({ state: 'succeeded' });
+    expect(await later.refundTrade(ACCOUNT, tradeNamed(terms.outTradeNo), terms)).toMatchObject({
+      state: 'succeeded',
+    });
     expect(await ledger()).toMatchObject([{ refunded: 600 }]);
   });
 
@@ -161,10 +185,17 @@ describe('giving money back', () => {
     const refund = { outTradeNo, outRefundNo: 'r1', amount: 600, currency: 'CNY', total: 1050 };
     await setFaults({ refund: { balanceTooLowRate: 1 } });
     const refusal = { kind: 'not_now', message: expect.stringContaining('BALANCE_TOO_LOW') };
-    await expect(adapter.refundTrade(ACCOUNT, refund)).rejects.toMatchObject(refusal);
-    expect(await adapter.queryRefund(ACCOUNT, outTradeNo, 'r1')).toEqual({ state: 'unknown_refund' });
+    await expect(adapter.refundTrade(ACCOUNT, tradeNamed(refund.outTradeNo), refund)).rejects.toMatchObject(
+      refusal,
+    );
+    expect(await adapter.queryRefund(ACCOUNT, tradeNamed(outTradeNo), refundNamed('r1'))).toEqual({
+      state: 'unknown_refund',
+    });
     await setFaults({ refund: { balanceTooLowRate: 0 } });
-    expect(await adapter.refundTrade(ACCOUNT, refund)).toMatchObject({ state: 'succeeded', amount: 600 });
+    expect(await adapter.refundTrade(ACCOUNT, tradeNamed(refund.outTradeNo), refund)).toMatchObject({
+      state: 'succeeded',
+      amount: 600,
+    });
     expect(await ledger()).toMatchObject([{ refunded: 600 }]);
   });
 
@@ -175,13 +206,21 @@ describe('giving money back', () => {
     await adapter.createTrade(ACCOUNT, trade);
     await pay(outTradeNo);
     const refund = (outRefundNo: string, amount: number) =>
-      adapter.refundTrade(ACCOUNT, { outTradeNo, outRefundNo, amount, currency: 'CNY', total: 1050 });
+      adapter.refundTrade(ACCOUNT, tradeNamed(outTradeNo), {
+        outTradeNo,
+        outRefundNo,
+        amount,
+        currency: 'CNY',
+        total: 1050,
+      });
     await expect(refund('r1', 1051)).rejects.toMatchObject({ kind: 'rejected' });
     expect(await refund('r2', 500)).toMatchObject({ state: 'succeeded', amount: 500 });
     expect(await refund('r2', 501)).toMatchObject({ state: 'succeeded', amount: 500 });
     expect(await ledger()).toMatchObject([{ refunded: 500 }]);
     // Somebody else's trade under the number asked for is no answer.
-    await expect(adapter.queryRefund(ACCOUNT, 'another', 'r2')).rejects.toMatchObject({ kind: 'garbage' });
+    await expect(
+      adapter.queryRefund(ACCOUNT, tradeNamed('another'), refundNamed('r2')),
+    ).rejects.toMatchObject({ kind: 'garbage' });
   });
 });
 
@@ -201,7 +240,7 @@ describe('creating twice', () => {
     const refusal = { kind: 'unreachable', message: expect.stringContaining('OUT_TRADE_NO_USED') };
     await expect(adapter.createTrade(ACCOUNT, { ...trade, amount: 1 })).rejects.toMatchObject(refusal);
     await expect(adapterOf('simulator2').createTrade(ACCOUNT, trade)).rejects.toMatchObject(refusal);
-    expect(await adapterOf('simulator2').queryTrade(ACCOUNT, trade.outTradeNo)).toEqual({
+    expect(await adapterOf('simulator2').queryTrade(ACCOUNT, tradeNamed(trade.outTradeNo))).toEqual({
       state: 'unknown_trade',
     });
   });
@@ -283,7 +322,10 @@ describe('what the adapter does not believe', () => {
   }
 
   it('takes a well-signed answer (the control of the cases below)', async () => {
-    expect(await answering({}).queryTrade(ACCOUNT, NO)).toMatchObject({ state: 'paid', amount: 1050 });
+    expect(await answering({}).queryTrade(ACCOUNT, tradeNamed(NO))).toMatchObject({
+      state: 'paid',
+      amount: 1050,
+    });
   });
 
   it.each<[string, Answer]>([
@@ -302,7 +344,9 @@ describe('what the adapter does not believe', () => {
     ['an answer of more than 1 MiB', { body: `${JSON.stringify(trade)}${' '.repeat(1024 * 1024)}` }],
     ['a redirect', { status: 302, body: '', signed: false }],
   ])('%s is garbage', async (_, answer) => {
-    await expect(answering(answer).queryTrade(ACCOUNT, NO)).rejects.toMatchObject({ kind: 'garbage' });
+    await expect(answering(answer).queryTrade(ACCOUNT, tradeNamed(NO))).rejects.toMatchObject({
+      kind: 'garbage',
+    });
   });
 
   it('never takes an unsigned refusal to create or to close for a definite one', async () => {
@@ -310,7 +354,7 @@ describe('what the adapter does not believe', () => {
     const creating = answering({ status: 400, body: refusal('PARAM_ERROR'), signed: false });
     await expect(creating.createTrade(ACCOUNT, newTrade())).rejects.toMatchObject({ kind: 'garbage' });
     const closing = answering({ status: 409, body: refusal('ORDERPAID'), signed: false });
-    await expect(closing.closeTrade(ACCOUNT, NO)).rejects.toMatchObject({ kind: 'garbage' });
+    await expect(closing.closeTrade(ACCOUNT, tradeNamed(NO))).rejects.toMatchObject({ kind: 'garbage' });
   });
 
   it('reads no more than 1 MiB of an answer, and takes an endless refusal for no definite one', async () => {
@@ -337,14 +381,17 @@ describe('what the adapter does not believe', () => {
     expect(cancelled).toBe(true);
     expect(sent).toBeLessThan(1.5 * 1024 * 1024);
     expect(
-      await answering({ body: `${JSON.stringify(trade)}${' '.repeat(1_000_000)}` }).queryTrade(ACCOUNT, NO),
+      await answering({ body: `${JSON.stringify(trade)}${' '.repeat(1_000_000)}` }).queryTrade(
+        ACCOUNT,
+        tradeNamed(NO),
+      ),
     ).toMatchObject({ state: 'paid' });
   });
 
   it('waits as long as a 429 says', async () => {
     const adapter = answering({ status: 429, headers: { 'retry-after': '3' } });
     const limited = { kind: 'rate_limited', retryAfterMs: 3000 };
-    await expect(adapter.queryTrade(ACCOUNT, NO)).rejects.toMatchObject(limited);
+    await expect(adapter.queryTrade(ACCOUNT, tradeNamed(NO))).rejects.toMatchObject(limited);
   });
 
   it('treats a wrong secret as unknown and names the mend, never as a refusal', async () => {
@@ -352,7 +399,7 @@ describe('what the adapter does not believe', () => {
     const wrong = adapterOf('simulator', SECRETS.simulator2);
     const unknown = { kind: 'unreachable', message: expect.stringContaining('check the secret') };
     await expect(wrong.createTrade(ACCOUNT, newTrade())).rejects.toMatchObject(unknown);
-    await expect(wrong.queryTrade(ACCOUNT, NO)).rejects.toMatchObject(unknown);
+    await expect(wrong.queryTrade(ACCOUNT, tradeNamed(NO))).rejects.toMatchObject(unknown);
   });
 
   it('gives up after 8 s without an answer, and at once when told to', async () => {
@@ -368,10 +415,10 @@ describe('what the adapter does not believe', () => {
       secret: SECRETS.simulator,
       fetch: silent,
     });
-    const aborted = adapter.queryTrade(ACCOUNT, NO, AbortSignal.abort());
+    const aborted = adapter.queryTrade(ACCOUNT, tradeNamed(NO), AbortSignal.abort());
     await expect(aborted).rejects.toMatchObject({ kind: 'unreachable' });
     vi.useFakeTimers();
-    const outcome = adapter.queryTrade(ACCOUNT, NO).catch((error: unknown) => error);
+    const outcome = adapter.queryTrade(ACCOUNT, tradeNamed(NO)).catch((error: unknown) => error);
     await vi.advanceTimersByTimeAsync(8_000);
     expect(await outcome).toMatchObject({ kind: 'unreachable', message: expect.stringContaining('in time') });
   });

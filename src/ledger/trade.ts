@@ -1,0 +1,31 @@
+import type { ChannelAccount, Trade, TradeReference } from '../domain/channel.ts';
+import type { Payment } from './rows.ts';
+
+/** What an adapter is told of a payment: nothing but what stands in its row. */
+
+/** The payment's trade. */
+export const tradeOf = (payment: Payment): Trade => ({
+  outTradeNo: payment.id,
+  method: payment.method,
+  amount: Number(payment.amount),
+  currency: payment.currency,
+  createdAt: payment.createdAt.toISOString(),
+  expiresAt: payment.expiresAt.toISOString(),
+  reference: referenceOf(payment),
+});
+
+function referenceOf({ reference, referenceData }: Payment): TradeReference | null {
+  if (reference === null) return null;
+  return {
+    id: reference,
+    ...(referenceData === null ? {} : { data: referenceData as NonNullable<TradeReference['data']> }),
+  };
+}
+
+/** The account that the payment was made with. */
+export const accountOf = ({ channelAccountId: id, merchantId, channel }: Payment): ChannelAccount => ({
+  id,
+  merchantId,
+  channel,
+  credentials: [],
+});
