@@ -176,11 +176,13 @@ export interface CallbackRefund {
   readonly answer: RefundAnswer;
 }
 
-/** Of which trade a callback speaks: at least one of the two. */
+/** Of which trade a callback speaks: at least one of the three. */
 export interface CallbackSubject {
   readonly outTradeNo?: string;
   /** The channel's own id, `TradeReference.id`. */
   readonly reference?: string;
+  /** What a paid answer named. Refunds and disputes that are made at the channel may name nothing else. */
+  readonly channelPaymentId?: string;
 }
 
 /** A callback whose signature is proven. `notificationId` is the channel's own, the same on its every retry. */
@@ -293,6 +295,8 @@ export interface ChannelDeclaration {
   /** The channel takes a callback address with each trade: ours then proves the payment, see docs/channels. */
   readonly takesCallbackAddress: boolean;
   readonly settings: readonly SettingDeclaration[];
+  /** Whether these credentials move real money. Absent of a channel whose credentials do not say so. */
+  readonly modeOf?: (credentials: Credentials) => 'test' | 'live';
 }
 
 /** A plain object, as it is spread where something stands between it and the rest. */
@@ -382,16 +386,22 @@ export class ChannelError extends Error {
   readonly kind: ChannelErrorKind;
   /** Milliseconds the channel asked us to wait, if it did. */
   readonly retryAfterMs: number | undefined;
+  /**
+   * True for a stored answer that the channel says it repeats: the same key gives this answer, in the same words, as long
+   * as the channel keeps it.
+   */
+  readonly isReplayed: boolean;
 
   constructor(
     kind: ChannelErrorKind,
     message: string,
-    options: { cause?: unknown; retryAfterMs?: number } = {},
+    options: { cause?: unknown; retryAfterMs?: number; isReplayed?: boolean } = {},
   ) {
     // It may quote the channel, and goes on record.
     super(storable(message), options.cause === undefined ? undefined : { cause: options.cause });
     this.kind = kind;
     this.retryAfterMs = options.retryAfterMs;
+    this.isReplayed = options.isReplayed ?? false;
   }
 }
 
