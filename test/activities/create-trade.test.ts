@@ -58,7 +58,7 @@ async function create(readAfterMs: number) {
     ...createSimulatorAdapter({ name: 'simulator', baseUrl: 'http://127.0.0.1:9', secret: 'whsec_AAAA' }),
     async createTrade() {
       requests += 1;
-      return { type: 'redirect', url: 'https://wallet.example/' };
+      return { action: { type: 'redirect', url: 'https://wallet.example/' } };
     },
   };
   const payment = new Proxy(db.payment, {

@@ -3,11 +3,17 @@ import { TurnedAway, unknownOutcome } from '../../src/activities/failures.ts';
 import { CHANNEL_CALLS_AT_ONCE, CHANNEL_PLACES, fairChannel } from '../../src/activities/fair-channel.ts';
 import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
 import { ChannelError } from '../../src/domain/channel.ts';
+import { tradeNamed } from '../simulator/support.ts';
 
 // How a channel's places are shared out among merchants, while calls hang for as long as the test wants.
 
 const SECRET = `whsec_${Buffer.alloc(32).toString('base64')}`;
-const account = (merchantId: string) => ({ id: `acct_${merchantId}`, merchantId, channel: 'simulator' });
+const account = (merchantId: string) => ({
+  id: `acct_${merchantId}`,
+  merchantId,
+  channel: 'simulator',
+  credentials: [],
+});
 
 test('a merchant whose calls hang takes some of the places, and another one is served', async () => {
   let hanging = 0;

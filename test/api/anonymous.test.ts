@@ -454,10 +454,10 @@ describe('an account that has changed since it was read', () => {
         'simulator',
         {
           ...adapter,
-          verifyCallback(account, headers, body) {
+          async verifyCallback(account, request) {
             if (account.merchantId !== secret())
               throw new CallbackError('unverified', 'signed with another secret');
-            return adapter.verifyCallback(account, { headers, rawBody: body });
+            return await adapter.verifyCallback(account, request);
           },
         },
       ],

@@ -12,7 +12,7 @@ import { UnverifiedCallbacks } from '../../src/api/unverified-callbacks.ts';
 import { checked } from '../../src/channels/checked.ts';
 import { createSimulatorAdapter } from '../../src/channels/simulator/adapter.ts';
 import { sign, signer } from '../../src/channels/simulator/protocol.ts';
-import type { PaidAnswer } from '../../src/domain/channel.ts';
+import type { ChannelAdapter, MethodDeclaration, PaidAnswer } from '../../src/domain/channel.ts';
 import type { DeliverySnapshot } from '../../src/domain/delivery.ts';
 import type { RefundSnapshot } from '../../src/domain/refund.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
@@ -31,7 +31,18 @@ export function testChannels(): ApiDeps['channels'] {
     // Nobody calls the channel here: that is the worker's part.
     checked(createSimulatorAdapter({ name, baseUrl: 'http://127.0.0.1:1', secret: CHANNEL_SECRET })),
   );
-  return new Map(adapters.map((adapter) => [adapter.name, adapter]));
+  return new Map(adapters.map((adapter) => [adapter.declaration.name, adapter]));
+}
+
+/** The channel, whose every method takes these currencies. */
+export function takingOnly(
+  currencies: MethodDeclaration['currencies'],
+  adapter: ChannelAdapter | undefined,
+): ChannelAdapter {
+  if (adapter === undefined) throw new Error('there is no such channel');
+  const [first, ...others] = adapter.declaration.methods;
+  const methods = [{ ...first, currencies }, ...others.map((other) => ({ ...other, currencies }))] as const;
+  return { ...adapter, declaration: { ...adapter.declaration, methods } };
 }
 
 type Workflows = ApiDeps['workflows'];

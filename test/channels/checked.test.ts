@@ -11,7 +11,7 @@ import type {
   RefundAnswer,
 } from '../../src/domain/channel.ts';
 import { CallbackError, ChannelError } from '../../src/domain/channel.ts';
-import { ACCOUNT, SECRETS, signature, start } from '../simulator/support.ts';
+import { ACCOUNT, refundNamed, SECRETS, signature, start, tradeNamed } from '../simulator/support.ts';
 
 /** What every adapter says goes through one check: the ledger could never store the rest. */
 
@@ -35,6 +35,7 @@ const HALF = 'a\ud83d';
 function saying(
   said: {
     action?: object;
+    reference?: object;
     trade?: object;
     refund?: object;
     notificationId?: string;
@@ -45,14 +46,15 @@ function saying(
   const answer = { ...PAID, ...said.trade } as ChannelAnswer;
   const refund = { ...BACK, ...said.refund } as RefundAnswer;
   return checked({
-    name: 'careless',
-    createTrade: async () => ({ ...ACTION, ...said.action }),
+    declaration: { name: 'careless' },
+    createTrade: async () => ({ action: { ...ACTION, ...said.action }, reference: said.reference }),
     queryTrade: async () => answer,
     refundTrade: async () => refund,
     queryRefund: async () => refund,
-    verifyCallback: () => ({
+    verifyCallback: async () => ({
+      kind: 'trade',
       notificationId: said.notificationId ?? 'n',
-      outTradeNo: said.outTradeNo ?? 'pay_1',
+      about: { outTradeNo: said.outTradeNo ?? 'pay_1' },
       answer,
       refund: { outRefundNo: 're_1', answer: refund, ...said.told } as CallbackRefund,
     }),
@@ -70,8 +72,10 @@ test('what can be kept comes through as it is', async () => {
   ])
     expect(await query(trade)).toEqual({ ...PAID, ...trade });
   expect(await saying().queryRefund(ACCOUNT, tradeNamed('pay_1'), refundNamed('re_1'))).toEqual(BACK);
-  expect(await saying().createTrade(ACCOUNT, { outTradeNo: 'pay_1' } as NewTrade)).toEqual(ACTION);
-  expect(call({ outTradeNo: 'pay_2' })).toMatchObject({ outTradeNo: 'pay_2', answer: PAID });
+  expect(await saying().createTrade(ACCOUNT, { outTradeNo: 'pay_1' } as NewTrade)).toEqual({
+    action: ACTION,
+  });
+  expect(await call({ outTradeNo: 'pay_2' })).toMatchObject({ about: { outTradeNo: 'pay_2' }, answer: PAID });
 });
 
 describe('what cannot is no answer to a query, and a malformed callback', () => {
@@ -94,7 +98,18 @@ describe('what cannot is no answer to a query, and a malformed callback', () => 
     { state: 'won' },
   ])('of a trade: %o', async (trade) => {
     await expect(query(trade)).rejects.toMatchObject({ name: 'ChannelError', kind: 'garbage' });
-    expect(() => call({ trade })).toThrow(CallbackError);
+    await expect(call({ trade })).rejects.toThrow(CallbackError);
+  });
+
+  test.each<object>([
+    { id: '' },
+    { id: NUL },
+    { id: 'x'.repeat(201) },
+    { id: 'cs_1', data: { note: HALF } },
+    { id: 'cs_1', data: { note: 'x'.repeat(4_096) } },
+  ])('of the id that it gives a trade: %o', async (reference) => {
+    const created = saying({ reference }).createTrade(ACCOUNT, { outTradeNo: 'pay_1' } as NewTrade);
+    await expect(created).rejects.toMatchObject({ name: 'ChannelError', kind: 'garbage' });
   });
 
   test.each<object>([
@@ -118,10 +133,10 @@ describe('what cannot is no answer to a query, and a malformed callback', () => 
     const adapter = saying({ refund });
     for (const asked of [
       adapter.queryRefund(ACCOUNT, tradeNamed('pay_1'), refundNamed('re_1')),
-      adapter.refundTrade(ACCOUNT, tradeNamed(outTradeNo), { outRefundNo: 're_1' } as NewRefund),
+      adapter.refundTrade(ACCOUNT, tradeNamed('pay_1'), { outRefundNo: 're_1' } as NewRefund),
     ])
       await expect(asked).rejects.toMatchObject({ name: 'ChannelError', kind: 'garbage' });
-    expect(() => call({ refund })).toThrow(CallbackError);
+    await expect(call({ refund })).rejects.toThrow(CallbackError);
   });
 
   test.each<Parameters<typeof saying>[0]>([
@@ -129,8 +144,8 @@ describe('what cannot is no answer to a query, and a malformed callback', () => 
     { outTradeNo: 'x'.repeat(201) },
     { outTradeNo: NUL },
     { told: { outRefundNo: HALF } },
-  ])('of a callback: %o', (said) => {
-    expect(() => call(said)).toThrow(expect.objectContaining({ kind: 'malformed' }));
+  ])('of a callback: %o', async (said) => {
+    await expect(call(said)).rejects.toMatchObject({ kind: 'malformed' });
   });
 });
 
@@ -149,8 +164,8 @@ test('every channel on offer is checked', async () => {
       'webhook-timestamp': String(now),
       'webhook-signature': signature(SECRETS[name], 'n', now, body),
     };
-    const take = () => channels.get(name)?.verifyCallback(ACCOUNT, { headers, rawBody: Buffer.from(body) });
-    expect(take).toThrow(expect.objectContaining({ kind: 'malformed' }));
+    const taken = channels.get(name)?.verifyCallback(ACCOUNT, { headers, rawBody: Buffer.from(body) });
+    await expect(taken).rejects.toMatchObject({ kind: 'malformed' });
   }
 });
 

@@ -14,6 +14,7 @@ import { isFinal as isFinalToUs, ORDER_UPDATES, PAYMENT_STATUSES } from '../../s
 import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { endPayment, settlePayment } from '../../src/ledger/payments.ts';
 import { newKey, pay, startTestApi, type TestApi } from '../api/support.ts';
+import { ofTrade } from '../support/callback.ts';
 import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
 import { startWay, type Way } from './proxy.ts';
 
@@ -51,7 +52,7 @@ async function settle(id: string): Promise<void> {
     currency: 'CNY',
     paidAt: now.toISOString(),
   } as const;
-  const notification = { notificationId: `n-${id}`, outTradeNo: id, answer };
+  const notification = ofTrade({ notificationId: `n-${id}`, outTradeNo: id, answer });
   await storeCallback(api.db, channelAccountId, notification, Buffer.from('{}'), now);
   await settlePayment(api.db, id, now);
 }

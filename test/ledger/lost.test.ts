@@ -13,6 +13,7 @@ import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { cancelOrder } from '../../src/ledger/orders.ts';
 import { endPayment, recordAnswer, recordCreated, settlePayment } from '../../src/ledger/payments.ts';
 import { resolvePayment } from '../../src/ledger/resolve.ts';
+import { ofTrade } from '../support/callback.ts';
 import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
 
 /**
@@ -143,7 +144,7 @@ describe('the rows', () => {
 
   test('a callback that came while the row was gone is found, however long ago', async () => {
     const terms = lost();
-    const callback = { notificationId: 'n-1', outTradeNo: terms.paymentId, answer: PAID };
+    const callback = ofTrade({ notificationId: 'n-1', outTradeNo: terms.paymentId, answer: PAID });
     await storeCallback(db, terms.channelAccountId, callback, Buffer.from('{}'), ago(30 * 86_400));
     await recover(terms);
     expect(await db.callback.findFirst({ where: { outTradeNo: terms.paymentId } })).toMatchObject({

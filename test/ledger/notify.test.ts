@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import type { ChannelAnswer, VerifiedCallback } from '../../src/domain/channel.ts';
+import type { ChannelAnswer } from '../../src/domain/channel.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { changeOrder } from '../../src/ledger/change-order.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
@@ -24,6 +24,7 @@ import {
 import { recordRefundAnswer } from '../../src/ledger/refund-answers.ts';
 import { requestRefund } from '../../src/ledger/refunds.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
+import { ofTrade } from '../support/callback.ts';
 import { eventually, type FreshDatabase, freshDatabase, queryOnce } from '../support/stack.ts';
 
 /** Whoever waits is notified of what can be seen, once, after the commit, and never in a transaction that touches money. */
@@ -97,11 +98,8 @@ const attempt = async (orderId = `order-${++orders}`, method = 'wallet', asked: 
     )
   ).payment;
 
-const callback = (payment: Payment, answer: ChannelAnswer = PAID): VerifiedCallback => ({
-  notificationId: `n-${payment.id}-${answer.state}`,
-  outTradeNo: payment.id,
-  answer,
-});
+const callback = (payment: Payment, answer: ChannelAnswer = PAID) =>
+  ofTrade({ notificationId: `n-${payment.id}-${answer.state}`, outTradeNo: payment.id, answer });
 const store = (payment: Payment, answer?: ChannelAnswer) =>
   storeCallback(db, accountId, callback(payment, answer), Buffer.from('{}'), now());
 

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { NextAction, PaidAnswer } from '../../src/domain/channel.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { changeOrder } from '../../src/ledger/change-order.ts';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import { createLedgerClient, json, type LedgerClient } from '../../src/ledger/client.ts';
 import { Connection } from '../../src/ledger/connection.ts';
 import { startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
@@ -16,6 +16,7 @@ import {
 import { requestRefund } from '../../src/ledger/refunds.ts';
 import { resolvePayment } from '../../src/ledger/resolve.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
+import { ofTrade } from '../support/callback.ts';
 import { eventually, type FreshDatabase, freshDatabase, queryOnce } from '../support/stack.ts';
 
 /**
@@ -61,7 +62,7 @@ const calledBack =
     storeCallback(
       client,
       channelAccountId,
-      { notificationId: `${id} ${answer.state}`, outTradeNo: id, answer },
+      ofTrade({ notificationId: `${id} ${answer.state}`, outTradeNo: id, answer }),
       Buffer.from('{}'),
       now(),
     );
@@ -180,9 +181,10 @@ test('two attempts are settled: the first pays the order, and the money of the s
   const first = await paid();
   // Of an attempt that was live when the order was paid by the other.
   const second = await db.$transaction(async (tx) => {
-    const { id, method, channelAnswer, nextAction, payer, ...rest } = await tx.payment.findUniqueOrThrow({
-      where: { id: first.id },
-    });
+    const { id, method, channelAnswer, nextAction, referenceData, payer, ...rest } =
+      await tx.payment.findUniqueOrThrow({
+        where: { id: first.id },
+      });
     return await tx.payment.create({
       data: {
         ...rest,
@@ -253,12 +255,15 @@ test("settled, then an operator's refund of another attempt's money; and the rev
       data: {
         ...{ id: `${id}2`.slice(-32), merchantId, orderId, channel: 'simulator', channelAccountId },
         ...{ method: 'qr', amount: 1000n, currency: 'CNY', status: 'paying', clientTokenHash: '' },
-        ...{ channelAnswer: { ...PAID, by: 'query' }, expiresAt: new Date(Date.now() + 600_000) },
+        ...{ channelAnswer: json({ ...PAID, by: 'query' }), expiresAt: new Date(Date.now() + 600_000) },
       },
     });
     const settle: Step = (client) => settlePayment(client, payment.id, now());
     const refund: Step = (client) => resolvePayment(client, merchantId, id, 'refund', 'back', now());
-    const results = await inLine(inReview, ...(isSettledFirst ? [settle, refund] : [refund, settle]));
+    const results = await inLine(
+      inReview,
+      ...(isSettledFirst ? ([settle, refund] as const) : ([refund, settle] as const)),
+    );
     const applied = done({ snapshot: expect.objectContaining({ orderUpdate: 'applied' }) });
     if (isSettledFirst) expect(results).toEqual([applied, refusedAs('not_resolvable')]);
     else expect(results).toEqual([done({ refunds: [expect.anything()] }), applied]);

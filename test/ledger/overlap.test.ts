@@ -6,6 +6,7 @@ import { Connection } from '../../src/ledger/connection.ts';
 import { type NewPayment, startPayment, UnaskedAttempts } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
+import { ofTrade } from '../support/callback.ts';
 import { eventually, type FreshDatabase, freshDatabase, queryOnce } from '../support/stack.ts';
 
 /** Two transactions of one order overlap: the second decides on what the first has committed. */
@@ -89,7 +90,7 @@ test('a callback does not put the money that it tells of over word that more of 
   const { payment } = await start(newOrder());
   const { id, channelAccountId } = payment;
   const back = { ...PAID, state: 'refunded', by: 'query' };
-  const callback = { notificationId: id, outTradeNo: id, answer: PAID };
+  const callback = ofTrade({ notificationId: id, outTradeNo: id, answer: PAID });
   const stored = await overlapping(
     async () => {
       await lock(payment);
@@ -104,7 +105,7 @@ test('a callback does not put the money that it tells of over word that more of 
 test('the same callback at the same moment is a repetition of the first, also when that took no lock', async () => {
   const { payment } = await start(newOrder());
   const { id, channelAccountId } = payment;
-  const callback = { notificationId: id, outTradeNo: id, answer: PAID };
+  const callback = ofTrade({ notificationId: id, outTradeNo: id, answer: PAID });
   const store = () => storeCallback(db, channelAccountId, callback, Buffer.from('{}'), now());
   const { contentHash } = await store();
   await db.timelineEntry.deleteMany({ where: { paymentId: id } });

@@ -21,6 +21,7 @@ import { recordFirstAsk, recordRefundAnswer, recordRefundCallback } from '../../
 import { requestRefund } from '../../src/ledger/refunds.ts';
 import { resolvePayment } from '../../src/ledger/resolve.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
+import { ofTrade } from '../support/callback.ts';
 import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
 
 /**
@@ -242,7 +243,12 @@ describe('a merchant has it refunded, another attempt pays the order, and the ch
   test('by its callback: believed only with the trade, which says what others gave back', async () => {
     const { first, refund } = await conflictWhileOpen();
     const said = { outRefundNo: refund.id, answer: refused };
-    const callback = { notificationId: `n-${refund.id}`, outTradeNo: first.id, answer: short, refund: said };
+    const callback = ofTrade({
+      notificationId: `n-${refund.id}`,
+      outTradeNo: first.id,
+      answer: short,
+      refund: said,
+    });
     const { id } = await storeCallback(db, first.channelAccountId, callback, Buffer.from('{}'), now());
     expect(await recordRefundCallback(db, refund.id, id, now())).toMatchObject({ status: 'created' });
     expect(await refundsOf(first.id)).toHaveLength(1);
@@ -360,7 +366,7 @@ test('nothing but the channel’s word settles: no answer, an unpaid one, a mism
   await settlePayment(db, id, now());
   await recordAnswer(db, id, { state: 'unpaid' }, 'query', now());
   await settlePayment(db, id, now());
-  const callback = { notificationId: 'n1', outTradeNo: id, answer: { ...PAID, amount: 999 } };
+  const callback = ofTrade({ notificationId: 'n1', outTradeNo: id, answer: { ...PAID, amount: 999 } });
   await storeCallback(db, payment.channelAccountId, callback, Buffer.from('{}'), now());
   await settlePayment(db, id, now());
   expect(await row(id)).toMatchObject({ status: 'created', channelAnswer: null });
@@ -372,7 +378,7 @@ test('a notification id that comes again with another trade pays that trade, and
     storeCallback(
       db,
       first.channelAccountId,
-      { notificationId: 'reused', outTradeNo, answer },
+      ofTrade({ notificationId: 'reused', outTradeNo, answer }),
       Buffer.from('{}'),
       now(),
     );
@@ -389,13 +395,13 @@ test('a notification id that comes again with another trade pays that trade, and
 
 test('an exact callback is on record with its row, and does not beat a refund already known', async () => {
   const payment = await attempt();
-  const exact = { notificationId: 'n2', outTradeNo: payment.id, answer: PAID };
+  const exact = ofTrade({ notificationId: 'n2', outTradeNo: payment.id, answer: PAID });
   await storeCallback(db, payment.channelAccountId, exact, Buffer.from('{}'), now());
   expect((await row(payment.id)).channelAnswer).toMatchObject({ state: 'paid', by: 'callback' });
 
   const gone = await attempt();
   await recordAnswer(db, gone.id, { ...PAID, state: 'refunded' }, 'query', now());
-  const old = { notificationId: 'n3', outTradeNo: gone.id, answer: PAID };
+  const old = ofTrade({ notificationId: 'n3', outTradeNo: gone.id, answer: PAID });
   await storeCallback(db, gone.channelAccountId, old, Buffer.from('{}'), now());
   expect((await settlePayment(db, gone.id, now())).snapshot.orderUpdate).toBe('conflict');
   expect((await db.order.findFirst({ where: { id: gone.orderId } }))?.status).not.toBe('succeeded');
@@ -407,7 +413,7 @@ test('before it is settled, word that more of the money has gone back replaces w
   const part = (refundedAmount: number) => ({ ...PAID, refundedAmount });
   let stored = 0;
   const viaCallback = async ({ id, channelAccountId }: Payment, answer: ChannelAnswer) => {
-    const callback = { notificationId: `back-${++stored}`, outTradeNo: id, answer };
+    const callback = ofTrade({ notificationId: `back-${++stored}`, outTradeNo: id, answer });
     await storeCallback(db, channelAccountId, callback, Buffer.from('{}'), now());
   };
   const viaQuery = async ({ id }: Payment, answer: ChannelAnswer) =>
@@ -445,7 +451,7 @@ test('of another amount a callback is word only of the same money, of which more
     ['less', 900, 'paid'],
     ['back', 900, 'refunded'],
   ] as const) {
-    const callback = { notificationId, outTradeNo: id, answer: { ...PAID, amount, state } };
+    const callback = ofTrade({ notificationId, outTradeNo: id, answer: { ...PAID, amount, state } });
     await storeCallback(db, channelAccountId, callback, Buffer.from('{}'), now());
     expect((await row(id)).channelAnswer).toMatchObject({
       amount: 900,
@@ -548,7 +554,7 @@ describe('money on record of a payment that had ended is the channel\u2019s word
     await recordCreated(db, payment.id, ACTION, now());
     await endPayment(db, payment.id, 'closed', 'x', now());
     const { id, channelAccountId } = payment;
-    const callback = { notificationId: `late-${id}`, outTradeNo: id, answer: PAID };
+    const callback = ofTrade({ notificationId: `late-${id}`, outTradeNo: id, answer: PAID });
     await storeCallback(db, channelAccountId, callback, Buffer.from('{}'), now());
     return payment;
   }

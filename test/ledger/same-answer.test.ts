@@ -18,6 +18,7 @@ import {
 } from '../../src/ledger/payments.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { repeatAnswer } from '../../src/ledger/same-answer.ts';
+import { ofTrade } from '../support/callback.ts';
 import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
 
 /** A query whose answer says nothing new costs one UPDATE: no lock, no new row. It is counted, and told when another comes. */
@@ -155,7 +156,7 @@ describe('a query of the worker', () => {
       channelStateSince: at(10),
       channelAnsweredAt: at(30),
     });
-    expect(asked.at(-1)).toEqual({ id: accountId, merchantId, channel: 'simulator' });
+    expect(asked.at(-1)).toMatchObject({ id: accountId, merchantId, channel: 'simulator' });
   });
 
   test('so does one of a payment that has ended, while it is watched', async () => {
@@ -209,7 +210,7 @@ test('a callback that brings money ends them as well, and settling it says no mo
   const payment = await newPaying();
   const { id } = payment;
   for (const seconds of [1, 2]) await poll(id, UNPAID, seconds);
-  const callback = { notificationId: 'n', outTradeNo: id, answer: PAID };
+  const callback = ofTrade({ notificationId: 'n', outTradeNo: id, answer: PAID });
   await storeCallback(db, accountId, callback, Buffer.from('{}'), at(3));
   await settlePayment(db, id, at(4));
   expect(await entriesOf(id)).toEqual([

@@ -20,6 +20,7 @@ import { requestRefund } from '../../src/ledger/refunds.ts';
 import { resolvePayment } from '../../src/ledger/resolve.ts';
 import { recordRefundsOfCallback } from '../../src/ledger/reversals.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
+import { ofTrade } from '../support/callback.ts';
 import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
 
 /** What was not told yet and does not hold any more is not told: in the transaction that makes it untrue. */
@@ -118,14 +119,8 @@ async function ask({ id }: Payment, amount: number | undefined) {
 }
 async function callBack({ id, channelAccountId }: Payment, answer: ChannelAnswer) {
   keys += 1;
-  const callback = { notificationId: `n-${keys}`, outTradeNo: id, answer };
-  const stored = await storeCallback(
-    db,
-    channelAccountId,
-    callback as Parameters<typeof storeCallback>[2],
-    Buffer.from('{}'),
-    now(),
-  );
+  const callback = ofTrade({ notificationId: `n-${keys}`, outTradeNo: id, answer });
+  const stored = await storeCallback(db, channelAccountId, callback, Buffer.from('{}'), now());
   await recordRefundsOfCallback(db, id, stored.id, now());
 }
 

@@ -12,6 +12,7 @@ import { minuteOf, recordUnverified, unverifiedCallback } from '../../src/ledger
 import { DeliveryWorkflows } from '../../src/temporal/delivery-workflows.ts';
 import { type PaymentWorkflows, TemporalUnavailable } from '../../src/temporal/payment-workflows.ts';
 import { RefundWorkflows } from '../../src/temporal/refund-workflows.ts';
+import { ofTrade } from '../support/callback.ts';
 import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
 
 // What the sweep does about callbacks: those that came before their payment are never given up too early, and those
@@ -78,7 +79,7 @@ const store = (outTradeNo: string, receivedAt = clock) =>
   storeCallback(
     db,
     accounts[0] ?? '',
-    { notificationId: randomUUID(), outTradeNo, answer: { state: 'unpaid' } },
+    ofTrade({ notificationId: randomUUID(), outTradeNo, answer: { state: 'unpaid' } }),
     Buffer.from('{}'),
     new Date(receivedAt),
   );

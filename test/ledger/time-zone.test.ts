@@ -6,6 +6,7 @@ import { listEvents } from '../../src/ledger/feed.ts';
 import { startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { loadPayment, recordCreated, settlePayment } from '../../src/ledger/payments.ts';
+import { ofTrade } from '../support/callback.ts';
 import { type FreshDatabase, freshDatabase, queryOnce, setTimeZone } from '../support/stack.ts';
 
 /** Times are the same in a database whose time zone is not UTC, whichever way they are written and read. */
@@ -77,7 +78,7 @@ test('a payment has its times from its creation to its success, by raw statement
     ...{ state: 'paid' as const, channelPaymentId: 'trx', amount: 1000, currency: 'CNY' },
     paidAt: at(2).toISOString(),
   };
-  const callback = { notificationId: 'n', outTradeNo: id, answer: paid };
+  const callback = ofTrade({ notificationId: 'n', outTradeNo: id, answer: paid });
   const stored = await storeCallback(db, accountId, callback, Buffer.from('{}'), at(3));
   expect(stored).toMatchObject({
     receivedAt: at(3),

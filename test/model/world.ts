@@ -194,20 +194,21 @@ export class Network {
         const amount = trade.amount + this.otherAmount;
         return this.carry('create', () => adapter.createTrade(account, { ...trade, amount }, signal));
       },
-      queryTrade: async (account, outTradeNo, signal) =>
+      queryTrade: async (account, trade, signal) =>
         onOurClock(
-          outTradeNo,
-          await this.carry('query', () => adapter.queryTrade(account, outTradeNo, signal)),
+          trade.outTradeNo,
+          await this.carry('query', () => adapter.queryTrade(account, trade, signal)),
         ),
-      closeTrade: (account, outTradeNo, signal) =>
-        this.carry('close', () => adapter.closeTrade(account, outTradeNo, signal)),
-      refundTrade: (account, refund, signal) =>
-        this.carry('refund', () => adapter.refundTrade(account, refund, signal)),
-      queryRefund: (account, outTradeNo, outRefundNo, signal) =>
-        this.carry('queryRefund', () => adapter.queryRefund(account, outTradeNo, outRefundNo, signal)),
-      verifyCallback: (account, headers, rawBody) => {
-        const callback = adapter.verifyCallback(account, headers, rawBody);
-        return { ...callback, answer: onOurClock(callback.outTradeNo, callback.answer) };
+      closeTrade: (account, trade, signal) =>
+        this.carry('close', () => adapter.closeTrade(account, trade, signal)),
+      refundTrade: (account, trade, refund, signal) =>
+        this.carry('refund', () => adapter.refundTrade(account, trade, refund, signal)),
+      queryRefund: (account, trade, refund, signal) =>
+        this.carry('queryRefund', () => adapter.queryRefund(account, trade, refund, signal)),
+      verifyCallback: async (account, request) => {
+        const callback = await adapter.verifyCallback(account, request);
+        if (callback.kind !== 'trade') return callback;
+        return { ...callback, answer: onOurClock(callback.about.outTradeNo ?? '', callback.answer) };
       },
     };
   }

@@ -13,6 +13,7 @@ import {
   signature,
   start,
   tempFolder,
+  tradeNamed,
 } from './support.ts';
 
 /** The simulator's notifications: signed, repeated, lost and forged as a real channel's may be. */
@@ -51,13 +52,14 @@ describe('a callback', () => {
     const { headers, rawBody } = callback;
     const signed = [headers['webhook-id'], headers['webhook-timestamp']].map(String) as [string, string];
     expect(headers['webhook-signature']).toBe(signature(SECRETS.simulator, ...signed, rawBody.toString()));
-    expect(adapter.verifyCallback(ACCOUNT, { headers, rawBody })).toEqual({
+    expect(await adapter.verifyCallback(ACCOUNT, { headers, rawBody })).toEqual({
+      kind: 'trade',
       notificationId: headers['webhook-id'],
-      outTradeNo: no,
+      about: { outTradeNo: no },
       answer: await adapter.queryTrade(ACCOUNT, tradeNamed(no)),
     });
     expect(adapter.peekOutTradeNo(rawBody)).toBe(no);
-    expect(() => adapterOf('simulator2').verifyCallback(ACCOUNT, { headers, rawBody })).toThrow(
+    await expect(adapterOf('simulator2').verifyCallback(ACCOUNT, { headers, rawBody })).rejects.toThrow(
       CallbackError,
     );
     expect(await ledger()).toMatchObject([{ callbackAttempts: 1 }]);
@@ -68,7 +70,9 @@ describe('a callback', () => {
     await pay(no, 'declined');
     const { headers, rawBody, content } = only(await shop.until(1));
     expect(content.type).toBe('trade.failed');
-    expect(adapter.verifyCallback(ACCOUNT, { headers, rawBody }).answer).toMatchObject({ state: 'failed' });
+    expect(await adapter.verifyCallback(ACCOUNT, { headers, rawBody })).toMatchObject({
+      answer: { state: 'failed' },
+    });
   });
 
   it('tells of a refund once it has gone through', async () => {
@@ -82,12 +86,12 @@ describe('a callback', () => {
     const told = callbacks.find(({ content }) => content.type === 'refund.succeeded');
     expect(told?.content.data).toMatchObject({ outRefundNo: 'r1', refundAmount: 1050, state: 'REFUND' });
     expect(
-      adapter.verifyCallback(ACCOUNT, {
+      await adapter.verifyCallback(ACCOUNT, {
         headers: told?.headers ?? {},
         rawBody: told?.rawBody ?? Buffer.of(),
       }),
     ).toMatchObject({
-      outTradeNo: no,
+      about: { outTradeNo: no },
       answer: { state: 'refunded', refundedAmount: 1050 },
       refund: {
         outRefundNo: 'r1',
@@ -106,7 +110,7 @@ describe('a callback', () => {
     await pay(no);
     const callbacks = await shop.until(3);
     expect(new Set(callbacks.map(idOf)).size).toBe(1);
-    for (const { headers, rawBody } of callbacks) adapter.verifyCallback(ACCOUNT, { headers, rawBody });
+    for (const { headers, rawBody } of callbacks) await adapter.verifyCallback(ACCOUNT, { headers, rawBody });
     expect(await ledger()).toMatchObject([{ callbackAttempts: 3 }]);
   });
 
@@ -168,9 +172,9 @@ describe('faults of callbacks', () => {
     const { shop, adapter, pay, no } = await scene({ corruptSignatureRate: 1 }, () => 401, [1]);
     await pay(no);
     for (const { headers, rawBody } of await shop.until(2)) {
-      expect(() => adapter.verifyCallback(ACCOUNT, { headers, rawBody })).toThrow(
-        expect.objectContaining({ kind: 'unverified' }),
-      );
+      await expect(adapter.verifyCallback(ACCOUNT, { headers, rawBody })).rejects.toMatchObject({
+        kind: 'unverified',
+      });
       expect(adapter.peekOutTradeNo(rawBody)).toBe(no);
     }
   });
@@ -179,7 +183,9 @@ describe('faults of callbacks', () => {
     const { shop, adapter, pay, no } = await scene({ wrongAmountRate: 1 });
     await pay(no);
     const { headers, rawBody } = only(await shop.until(1));
-    expect(adapter.verifyCallback(ACCOUNT, { headers, rawBody }).answer).toMatchObject({ amount: 1051 });
+    expect(await adapter.verifyCallback(ACCOUNT, { headers, rawBody })).toMatchObject({
+      answer: { amount: 1051 },
+    });
     expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toMatchObject({ amount: 1050 });
   });
 
@@ -187,10 +193,10 @@ describe('faults of callbacks', () => {
     const { shop, adapter, pay, no } = await scene({ outOfOrder: true });
     await pay(no);
     const callbacks = await shop.until(2);
-    const answers = callbacks.map(({ headers, rawBody }) =>
-      adapter.verifyCallback(ACCOUNT, { headers, rawBody }),
+    const told = await Promise.all(
+      callbacks.map(({ headers, rawBody }) => adapter.verifyCallback(ACCOUNT, { headers, rawBody })),
     );
-    expect(answers.map(({ answer }) => answer.state)).toEqual(['paid', 'processing']);
+    expect(told).toMatchObject([{ answer: { state: 'paid' } }, { answer: { state: 'processing' } }]);
     expect(new Set(callbacks.map(idOf)).size).toBe(2);
   });
 
@@ -237,7 +243,7 @@ describe('verifyCallback', () => {
       'webhook-signature': signature(SECRETS.simulator, 'msg_1', timestamp, body),
       ...change,
     };
-    return adapter.verifyCallback(ACCOUNT, { headers, rawBody: Buffer.from(body) });
+    return await adapter.verifyCallback(ACCOUNT, { headers, rawBody: Buffer.from(body) });
   }
 
   it('takes a good one, also among several signatures', async () => {
@@ -246,7 +252,7 @@ describe('verifyCallback', () => {
     const several = { 'webhook-signature': `v1,AAAA v2,x ${right}` };
     expect(await verify(good, timestamp, several)).toMatchObject({
       notificationId: 'msg_1',
-      outTradeNo: 'p1',
+      about: { outTradeNo: 'p1' },
     });
   });
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Dice } from '../../src/simulator/faults.ts';
 import { eventually } from '../support/progress.ts';
-import { ACCOUNT, call, newTrade, settleRefunds, start, tempFolder } from './support.ts';
+import { ACCOUNT, call, newTrade, settleRefunds, start, tempFolder, tradeNamed } from './support.ts';
 
 /** Each fault of the channel side, shown by what the adapter makes of it. */
 
@@ -35,7 +35,7 @@ describe('faults', () => {
     patience.abort();
     expect(await outcome).toMatchObject({ kind: 'unreachable' });
     await setFaults({ create: { timeoutAfterAcceptRate: 0 } });
-    expect(await adapter.createTrade(ACCOUNT, trade)).toMatchObject({ type: 'redirect' });
+    expect(await adapter.createTrade(ACCOUNT, trade)).toMatchObject({ action: { type: 'redirect' } });
     expect(await ledger()).toMatchObject([{ createdCount: 2 }]);
   });
 
@@ -53,7 +53,7 @@ describe('faults', () => {
 
   it('latencyMs: slower, and still right', async () => {
     const { adapter, no, trade } = await created({ create: { latencyMs: 5 }, query: { latencyMs: 5 } });
-    expect(await adapter.createTrade(ACCOUNT, trade)).toMatchObject({ type: 'redirect' });
+    expect(await adapter.createTrade(ACCOUNT, trade)).toMatchObject({ action: { type: 'redirect' } });
     expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toEqual({ state: 'unpaid' });
   });
 

@@ -117,7 +117,10 @@ export function newTrade(changes: Partial<NewTrade> = {}): NewTrade {
     // Port 9 (discard) answers nobody: for tests that do not look at callbacks.
     notifyUrl: 'http://127.0.0.1:9/callbacks',
     returnUrl: 'http://127.0.0.1:3000/return/p',
+    createdAt: new Date().toISOString(),
     expiresAt: new Date(Date.now() + 1_800_000).toISOString(),
+    reference: null,
+    payer: {},
     ...changes,
   };
 }

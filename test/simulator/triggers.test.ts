@@ -12,7 +12,7 @@ import {
   TRIGGERS,
 } from '../../src/simulator/triggers.ts';
 import { eventually, unlessOutOfTime } from '../support/progress.ts';
-import { ACCOUNT, newTrade, receiver, start, tempFolder } from './support.ts';
+import { ACCOUNT, newTrade, receiver, refundNamed, start, tempFolder, tradeNamed } from './support.ts';
 
 /** What a subject makes the wallet do; what nodrop makes of it is in test/system/sandbox.test.ts. */
 
@@ -135,7 +135,7 @@ describe('the payer', () => {
     };
     const declined = await first(async (no) => (await simulator.pay(no, 'declined')).status === 200);
     const closed = await first(
-      async (no) => (await simulator.adapter.closeTrade(ACCOUNT, tradeNamed(no))) === 'closed',
+      async (no) => (await simulator.adapter.closeTrade(ACCOUNT, tradeNamed(no))).state === 'closed',
     );
     const { outTradeNo: last } = await create(simulator, 'paid');
     await eventually(async () => (await rowOf(simulator, last))?.state === 'SUCCESS');
@@ -170,9 +170,9 @@ describe('the payer', () => {
       state: 'paid',
       amount: 1049,
     });
-    const refund = { outTradeNo, currency: 'CNY', total: 1049 } as const;
+    const refund = { channelRefundId: null, currency: 'CNY', total: 1049 } as const;
     const give = (outRefundNo: string, amount: number) =>
-      simulator.adapter.refundTrade(ACCOUNT, tradeNamed(refund.outTradeNo), {
+      simulator.adapter.refundTrade(ACCOUNT, tradeNamed(outTradeNo), {
         ...refund,
         outRefundNo,
         amount,
@@ -210,7 +210,7 @@ describe('callbacks', () => {
 
 describe('refunds', () => {
   const refundOf = (outTradeNo: string) =>
-    ({ outTradeNo, outRefundNo: `r-${outTradeNo}`, amount: 1050, currency: 'CNY', total: 1050 }) as const;
+    ({ outTradeNo, ...refundNamed(`r-${outTradeNo}`), amount: 1050, currency: 'CNY', total: 1050 }) as const;
 
   const kindOf = (error: unknown) => (error instanceof ChannelError ? error.kind : error);
 

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import type { TradeCallback } from '../../src/ledger/callbacks.ts';
 import { signature } from '../simulator/support.ts';
 import type { System } from './system.ts';
 
@@ -42,3 +43,11 @@ export function callbackFor(
     },
   ];
 }
+
+/** A verified callback that tells of a trade by our number. */
+export const ofTrade = ({
+  outTradeNo,
+  ...said
+}: Pick<TradeCallback, 'notificationId' | 'answer' | 'refund'> & {
+  readonly outTradeNo: string;
+}): TradeCallback => ({ kind: 'trade', about: { outTradeNo }, ...said });

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { SWEEP_SCHEDULE_ID } from '../../src/domain/names.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
-import { callbackFor } from '../support/callback.ts';
+import { callbackFor, ofTrade } from '../support/callback.ts';
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
@@ -124,7 +124,7 @@ test('an acknowledged callback that Temporal did not hear is delivered by the sw
     currency: 'CNY',
     paidAt: new Date().toISOString(),
   } as const;
-  const callback = { notificationId: 'n-swept', outTradeNo: body.id, answer };
+  const callback = ofTrade({ notificationId: 'n-swept', outTradeNo: body.id, answer });
   const aMinuteAgo = new Date(Date.now() - 60_000);
   const { id } = await storeCallback(system.db, channelAccountId, callback, Buffer.from('{}'), aMinuteAgo);
   // The sweep of every minute has been waited for above.

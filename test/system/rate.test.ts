@@ -1,6 +1,7 @@
 import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
 import { expect, test } from 'vitest';
+import { declarationOf } from '../../src/channels/simulator/adapter.ts';
 import { hashSecret } from '../../src/client-token.ts';
 import type { ChannelAdapter } from '../../src/domain/channel.ts';
 import { createLedgerClient } from '../../src/ledger/client.ts';
@@ -26,14 +27,14 @@ test('a channel is never asked faster than its limit, however many payments wait
   const calls: number[] = [];
   const stalls = watchStalls();
   const channel: ChannelAdapter = {
-    name: 'counter',
-    currencies: [],
-    methods: ['wallet'],
-    rateLimitPerSecond: LIMIT,
-    testOnly: true,
+    declaration: {
+      ...declarationOf('simulator'),
+      name: 'counter',
+      rateLimit: { perSecond: LIMIT, source: 'this test' },
+    },
     async createTrade() {
       calls.push(Date.now());
-      return { type: 'redirect', url: 'https://wallet.example' };
+      return { action: { type: 'redirect', url: 'https://wallet.example' } };
     },
     async queryTrade() {
       calls.push(Date.now());
@@ -41,7 +42,7 @@ test('a channel is never asked faster than its limit, however many payments wait
     },
     async closeTrade() {
       calls.push(Date.now());
-      return 'closed';
+      return { state: 'closed' };
     },
     refundTrade() {
       throw new Error('not called');
@@ -53,6 +54,9 @@ test('a channel is never asked faster than its limit, however many payments wait
       throw new Error('not called');
     },
     peekOutTradeNo: () => undefined,
+    checkAccount() {
+      throw new Error('not called');
+    },
   };
   const temporal = await startTemporal();
   const database = await freshDatabase();

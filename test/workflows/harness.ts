@@ -22,6 +22,7 @@ import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { requestRefund } from '../../src/ledger/refunds.ts';
 import type { Merchant, Payment, Refund } from '../../src/ledger/rows.ts';
 import { toRefundSnapshot } from '../../src/ledger/snapshot.ts';
+import { accountOf, tradeOf } from '../../src/ledger/trade.ts';
 import { OrderServiceClient } from '../../src/order-service/client.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/app.ts';
 import { deliverStored } from '../../src/temporal/deliver-callback.ts';
@@ -37,6 +38,7 @@ import {
   type WorkersOptions,
 } from '../../src/worker/workers.ts';
 import { client as simulatorClient } from '../simulator/support.ts';
+import { ofTrade } from '../support/callback.ts';
 import { NET_MS, unlessOutOfTime } from '../support/progress.ts';
 import { eventually, freshDatabase, timeSkippingEnvironment, watchLedger } from '../support/stack.ts';
 
@@ -259,23 +261,25 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     adapters.set(name, direct);
     channels.set(name, {
       ...adapter,
-      async queryTrade(account, outTradeNo, signal) {
+      async queryTrade(account, trade, signal) {
+        const { outTradeNo } = trade;
         asked.push({ outTradeNo, at: await env.currentTimeMs(), really: Date.now() });
-        const answer = await adapter.queryTrade(account, outTradeNo, signal);
+        const answer = await adapter.queryTrade(account, trade, signal);
         const hook = harness.onAnswer;
         harness.onAnswer = undefined;
         await hook?.(outTradeNo);
         return answer;
       },
-      async refundTrade(account, refund, signal) {
+      async refundTrade(account, trade, refund, signal) {
         const { outRefundNo } = refund;
         refundCalls.push({ outRefundNo, call: 'refund', at: await env.currentTimeMs() });
-        const ask = () => adapter.refundTrade(account, refund, signal);
+        const ask = () => adapter.refundTrade(account, trade, refund, signal);
         return await (harness.onRefund?.(ask) ?? ask());
       },
-      async queryRefund(account, outTradeNo, outRefundNo, signal) {
+      async queryRefund(account, trade, refund, signal) {
+        const { outRefundNo } = refund;
         refundCalls.push({ outRefundNo, call: 'query', at: await env.currentTimeMs() });
-        const ask = () => adapter.queryRefund(account, outTradeNo, outRefundNo, signal);
+        const ask = () => adapter.queryRefund(account, trade, refund, signal);
         return await ((asksFor(outRefundNo) ? harness.onRefund?.(ask) : undefined) ?? ask());
       },
     });
@@ -461,12 +465,12 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       });
     },
     async refundElsewhere(payment: Payment, amount: number, outRefundNo = `elsewhere_${++refunds}`) {
-      const account = await db.channelAccount.findUniqueOrThrow({ where: { id: payment.channelAccountId } });
-      const { id: outTradeNo, currency } = payment;
-      const total = Number(payment.amount);
-      await adapters
-        .get(payment.channel)
-        ?.refundTrade(account, { outTradeNo, outRefundNo, amount, currency, total });
+      const { currency } = payment;
+      const refund = {
+        ...{ outRefundNo, channelRefundId: null, amount, currency },
+        total: Number(payment.amount),
+      };
+      await adapters.get(payment.channel)?.refundTrade(accountOf(payment), tradeOf(payment), refund);
     },
     async loseRefunds({ id: paymentId }: Payment) {
       await db.$transaction([
@@ -482,12 +486,9 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     },
     async lateCreate(payment: Payment) {
       const adapter = channels.get(payment.channel);
-      const account = await db.channelAccount.findUniqueOrThrow({ where: { id: payment.channelAccountId } });
-      await adapter?.createTrade(account, {
-        outTradeNo: payment.id,
-        method: payment.method,
-        amount: Number(payment.amount),
-        currency: payment.currency,
+      await adapter?.createTrade(accountOf(payment), {
+        ...tradeOf(payment),
+        payer: {},
         subject: 'Coffee',
         notifyUrl: 'http://127.0.0.1:9/callbacks',
         returnUrl: 'http://127.0.0.1:9/return',
@@ -520,12 +521,12 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       const row = await storeCallback(
         db,
         payment.channelAccountId,
-        {
+        ofTrade({
           notificationId,
           outTradeNo: payment.id,
           answer,
           ...(refund === undefined ? {} : { refund }),
-        },
+        }),
         Buffer.from('{}'),
         new Date(await now()),
       );

@@ -18,7 +18,7 @@ beforeAll(async () => {
     between: (adapter) => ({
       ...adapter,
       async createTrade(account, trade, signal) {
-        if (isLinkOnly) return { type: 'redirect', url: 'https://channel.example/pay' };
+        if (isLinkOnly) return { action: { type: 'redirect', url: 'https://channel.example/pay' } };
         return await adapter.createTrade(account, trade, signal);
       },
     }),

@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
+import { ofTrade } from '../support/callback.ts';
 import { type Harness, startHarness } from './harness.ts';
 
 /** Money that has gone back at the channel before it was settled pays no order, whatever told of it and when. */
@@ -56,7 +57,7 @@ test('the callback of the payment stored and not delivered, the one of the refun
   await storeCallback(
     h.db,
     payment.channelAccountId,
-    { notificationId: 'kept', outTradeNo: payment.id, answer: await paid() },
+    ofTrade({ notificationId: 'kept', outTradeNo: payment.id, answer: await paid() }),
     Buffer.from('{}'),
     at,
   );

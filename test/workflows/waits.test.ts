@@ -20,13 +20,13 @@ let beforeQuery: (() => Promise<void>) | undefined;
 const between = (adapter: ChannelAdapter): ChannelAdapter => ({
   ...adapter,
   async createTrade(account, trade, signal) {
-    const action = await adapter.createTrade(account, trade, signal);
-    if (actionsExpireAt === null) return action;
-    return { ...action, expiresAt: new Date(actionsExpireAt).toISOString() };
+    const created = await adapter.createTrade(account, trade, signal);
+    if (actionsExpireAt === null || created === 'not_renewable') return created;
+    return { action: { ...created.action, expiresAt: new Date(actionsExpireAt).toISOString() } };
   },
-  async queryTrade(account, outTradeNo, signal) {
+  async queryTrade(account, trade, signal) {
     await beforeQuery?.();
-    return await adapter.queryTrade(account, outTradeNo, signal);
+    return await adapter.queryTrade(account, trade, signal);
   },
 });
 

@@ -17,6 +17,7 @@ import { createLedgerClient } from '../../../src/ledger/client.ts';
 import { countAttention, countCallbacks, countDeliveries } from '../../../src/ledger/details.ts';
 import { raiseAttention } from '../../../src/ledger/payments.ts';
 import type { SweepStatus } from '../../../src/temporal/sweep-status.ts';
+import { ofTrade } from '../../support/callback.ts';
 import { temporaryHome } from '../../support/stack.ts';
 import { type Answer, newKey, pay, setUp } from '../support.ts';
 
@@ -160,7 +161,11 @@ describe('/details', () => {
       ['nobody', 50],
       ['nobody', 70],
     ] as const) {
-      const callback = { notificationId: `n-${age}`, outTradeNo, answer: { state: 'unpaid' } as const };
+      const callback = ofTrade({
+        notificationId: `n-${age}`,
+        outTradeNo,
+        answer: { state: 'unpaid' } as const,
+      });
       await storeCallback(api.db, channelAccountId, callback, Buffer.from('{}'), ago(age));
     }
 

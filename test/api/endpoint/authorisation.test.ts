@@ -7,6 +7,7 @@ import { newDeliveryId, newEventId } from '../../../src/domain/ids.ts';
 import { storeCallback } from '../../../src/ledger/callbacks.ts';
 import { createApiKey, revokeApiKey } from '../../../src/ledger/merchants.ts';
 import { settlePayment } from '../../../src/ledger/payments.ts';
+import { ofTrade } from '../../support/callback.ts';
 import { runningTime } from '../../support/progress.ts';
 import { type FreshDatabase, freshDatabase, queryOnce } from '../../support/stack.ts';
 import {
@@ -123,7 +124,7 @@ async function newVictim(): Promise<Victim> {
     storeCallback(
       api.db,
       account.id,
-      { notificationId: randomUUID(), outTradeNo, answer },
+      ofTrade({ notificationId: randomUUID(), outTradeNo, answer }),
       Buffer.from('{}'),
       now,
     );

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import fc from 'fast-check';
 import { afterAll, beforeEach, describe, expect, test } from 'vitest';
-import type { CurrencyCode } from '../../../src/domain/money.ts';
+import type { MethodDeclaration } from '../../../src/domain/channel.ts';
 import { claimKey, keepResult, releaseKey } from '../../../src/ledger/idempotency.ts';
 import { endPayment, recordAnswer } from '../../../src/ledger/payments.ts';
 import { eventually } from '../../support/stack.ts';
@@ -12,6 +12,7 @@ import {
   setUp,
   startTestApi,
   type TestApi,
+  takingOnly,
   testChannels,
 } from '../support.ts';
 
@@ -173,18 +174,16 @@ describe('what is not definite is not kept:', () => {
 
   test('a channel that is set up next, and a currency that it takes later', async () => {
     const channels = new Map(testChannels());
-    const takes = (currencies: CurrencyCode[]) => {
-      const adapter = testChannels().get('simulator');
-      if (adapter !== undefined) channels.set('simulator', { ...adapter, currencies });
-    };
+    const takes = (currencies: MethodDeclaration['currencies']) =>
+      channels.set('simulator', takingOnly(currencies, testChannels().get('simulator')));
     const own = await startTestApi(database.url, { channels });
     try {
       const [id, body] = [randomUUID(), newPayment()];
       channels.delete('simulator');
       expect((await pay(body, id, own)).json.code).toBe('unknown_channel');
-      takes(['JPY']);
+      takes({ JPY: {} });
       expect((await pay(body, id, own)).json.code).toBe('currency_not_supported');
-      takes([]);
+      takes('any');
       const again = await pay(body, id, own);
       expect([again.status, isReplayed(again)]).toEqual([201, null]);
     } finally {

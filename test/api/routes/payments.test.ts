@@ -11,6 +11,7 @@ import {
   settlePayment,
 } from '../../../src/ledger/payments.ts';
 import { recordRefundAnswer } from '../../../src/ledger/refund-answers.ts';
+import { ofTrade } from '../../support/callback.ts';
 import {
   newKey,
   newOrderId,
@@ -198,7 +199,7 @@ describe('creating', () => {
       const { json } = await post(body);
       await endPayment(api.db, json.id, 'closed', 'unpaid', new Date());
       const { channelAccountId } = await api.db.payment.findUniqueOrThrow({ where: { id: json.id } });
-      const callback = { notificationId: `n-${json.id}`, outTradeNo: json.id, answer: paid };
+      const callback = ofTrade({ notificationId: `n-${json.id}`, outTradeNo: json.id, answer: paid });
       await storeCallback(api.db, channelAccountId, callback, Buffer.from('{}'), new Date());
       const refused = await post(body);
       expect([refused.status, refused.json.code]).toEqual([409, 'attempt_unresolved']);

@@ -12,6 +12,7 @@ import {
   settle as settlePaid,
   startTestApi,
   type TestApi,
+  takingOnly,
   testChannels,
 } from '../support.ts';
 
@@ -326,8 +327,7 @@ describe('refused', () => {
 
   test('the channel does not take the currency', async () => {
     const channels = new Map(testChannels());
-    const simulator2 = channels.get('simulator2');
-    if (simulator2 !== undefined) channels.set('simulator2', { ...simulator2, currencies: ['JPY'] });
+    channels.set('simulator2', takingOnly({ JPY: {} }, channels.get('simulator2')));
     const narrow = await startTestApi(database.url, { channels });
     try {
       const old = await pay(narrow, key);

@@ -5,11 +5,13 @@ import {
   ACCOUNT,
   call,
   newTrade,
+  refundNamed,
   SECRETS,
   settleRefunds,
   signature,
   start,
   tempFolder,
+  tradeNamed,
 } from '../../simulator/support.ts';
 import { eventually } from '../../support/progress.ts';
 
@@ -27,8 +29,7 @@ describe('the way of a trade', () => {
       state: 'unknown_trade',
     });
     expect(await adapter.createTrade(ACCOUNT, trade)).toEqual({
-      type: 'redirect',
-      url: `${url}/pay/${trade.outTradeNo}`,
+      action: { type: 'redirect', url: `${url}/pay/${trade.outTradeNo}` },
     });
     expect(await adapter.queryTrade(ACCOUNT, tradeNamed(trade.outTradeNo))).toEqual({ state: 'unpaid' });
     expect(await pay(trade.outTradeNo)).toEqual({
@@ -143,19 +144,19 @@ describe('giving money back', () => {
     const trade = newTrade();
     const { outTradeNo } = trade;
     await adapter.createTrade(ACCOUNT, trade);
-    const terms = { outTradeNo, outRefundNo: 'r1', amount: 600, currency: 'CNY', total: 1050 };
+    const terms = { ...refundNamed('r1'), amount: 600, currency: 'CNY', total: 1050 };
     expect(await adapter.queryRefund(ACCOUNT, tradeNamed(outTradeNo), refundNamed('r1'))).toEqual({
       state: 'unknown_refund',
     });
-    await expect(adapter.refundTrade(ACCOUNT, tradeNamed(terms.outTradeNo), terms)).rejects.toMatchObject({
+    await expect(adapter.refundTrade(ACCOUNT, tradeNamed(outTradeNo), terms)).rejects.toMatchObject({
       kind: 'rejected',
     });
     await pay(outTradeNo);
     await setFaults({ refund: { processingMs: 3_600_000 } });
-    expect(await adapter.refundTrade(ACCOUNT, tradeNamed(terms.outTradeNo), terms)).toEqual({
+    expect(await adapter.refundTrade(ACCOUNT, tradeNamed(outTradeNo), terms)).toEqual({
       state: 'processing',
     });
-    expect(await adapter.refundTrade(ACCOUNT, tradeNamed(terms.outTradeNo), terms)).toEqual({
+    expect(await adapter.refundTrade(ACCOUNT, tradeNamed(outTradeNo), terms)).toEqual({
       state: 'processing',
     });
     await close();
@@ -170,7 +171,7 @@ describe('giving money back', () => {
       });
       return true;
     });
-    expect(await later.refundTrade(ACCOUNT, tradeNamed(terms.outTradeNo), terms)).toMatchObject({
+    expect(await later.refundTrade(ACCOUNT, tradeNamed(outTradeNo), terms)).toMatchObject({
       state: 'succeeded',
     });
     expect(await ledger()).toMatchObject([{ refunded: 600 }]);
@@ -182,17 +183,15 @@ describe('giving money back', () => {
     const { outTradeNo } = trade;
     await adapter.createTrade(ACCOUNT, trade);
     await pay(outTradeNo);
-    const refund = { outTradeNo, outRefundNo: 'r1', amount: 600, currency: 'CNY', total: 1050 };
+    const refund = { ...refundNamed('r1'), amount: 600, currency: 'CNY', total: 1050 };
     await setFaults({ refund: { balanceTooLowRate: 1 } });
     const refusal = { kind: 'not_now', message: expect.stringContaining('BALANCE_TOO_LOW') };
-    await expect(adapter.refundTrade(ACCOUNT, tradeNamed(refund.outTradeNo), refund)).rejects.toMatchObject(
-      refusal,
-    );
+    await expect(adapter.refundTrade(ACCOUNT, tradeNamed(outTradeNo), refund)).rejects.toMatchObject(refusal);
     expect(await adapter.queryRefund(ACCOUNT, tradeNamed(outTradeNo), refundNamed('r1'))).toEqual({
       state: 'unknown_refund',
     });
     await setFaults({ refund: { balanceTooLowRate: 0 } });
-    expect(await adapter.refundTrade(ACCOUNT, tradeNamed(refund.outTradeNo), refund)).toMatchObject({
+    expect(await adapter.refundTrade(ACCOUNT, tradeNamed(outTradeNo), refund)).toMatchObject({
       state: 'succeeded',
       amount: 600,
     });
@@ -207,8 +206,7 @@ describe('giving money back', () => {
     await pay(outTradeNo);
     const refund = (outRefundNo: string, amount: number) =>
       adapter.refundTrade(ACCOUNT, tradeNamed(outTradeNo), {
-        outTradeNo,
-        outRefundNo,
+        ...refundNamed(outRefundNo),
         amount,
         currency: 'CNY',
         total: 1050,
@@ -229,7 +227,7 @@ describe('creating twice', () => {
     const { adapter, ledger } = await start();
     const trade = newTrade();
     const actions = await Promise.all([1, 2, 3].map(() => adapter.createTrade(ACCOUNT, trade)));
-    expect(new Set(actions.map((action) => action.url)).size).toBe(1);
+    expect(new Set(actions.map((created) => JSON.stringify(created))).size).toBe(1);
     expect(await ledger()).toMatchObject([{ outTradeNo: trade.outTradeNo, createdCount: 3 }]);
   });
 
@@ -394,10 +392,10 @@ describe('what the adapter does not believe', () => {
     await expect(adapter.queryTrade(ACCOUNT, tradeNamed(NO))).rejects.toMatchObject(limited);
   });
 
-  it('treats a wrong secret as unknown and names the mend, never as a refusal', async () => {
+  it('treats a wrong secret as ours to mend, never as a refusal', async () => {
     const { adapterOf } = await start();
     const wrong = adapterOf('simulator', SECRETS.simulator2);
-    const unknown = { kind: 'unreachable', message: expect.stringContaining('check the secret') };
+    const unknown = { kind: 'misconfigured', message: expect.stringContaining('check the secret') };
     await expect(wrong.createTrade(ACCOUNT, newTrade())).rejects.toMatchObject(unknown);
     await expect(wrong.queryTrade(ACCOUNT, tradeNamed(NO))).rejects.toMatchObject(unknown);
   });
