@@ -6,6 +6,7 @@ import {
   ChannelError,
   type NewRefund,
   type NewTrade,
+  type PaidAnswer,
 } from '../../../src/domain/channel.ts';
 import { exponentOf, isCurrentCurrency } from '../../../src/domain/money.ts';
 import { type StripeDouble, startStripeDouble } from '../../doubles/stripe/start.ts';
@@ -308,11 +309,11 @@ describe.each(METHODS)('money that goes back by %s', (method) => {
         respondBy: '2027-01-15T08:00:00.000Z',
       },
     });
-    expect((answer as { refunds: object[] }).refunds[0]).not.toHaveProperty('outRefundNo');
+    expect((answer as PaidAnswer).refunds?.[0]).not.toHaveProperty('outRefundNo');
     await double.tell('changeDispute', { id, status: 'lost' });
     const decided = await adapter.queryTrade(ACCOUNT, trade);
     expect(decided).toMatchObject({ dispute: { id, state: 'lost' } });
-    expect((decided as { dispute: object }).dispute).not.toHaveProperty('respondBy');
+    expect((decided as PaidAnswer).dispute).not.toHaveProperty('respondBy');
   });
 });
 
