@@ -39,7 +39,7 @@ import {
 
 export interface StripeAdapterOptions {
   /** Where Stripe's API is. @default https://api.stripe.com */
-  readonly baseUrl?: string;
+  readonly url?: string;
 }
 
 /** As many as Stripe gives at once. */
@@ -53,7 +53,7 @@ const CHARGE = 'latest_charge';
 
 /** Stripe by its library: Checkout Sessions, and payment intents for pages of one's own. */
 export function createStripeAdapter(options: StripeAdapterOptions = {}): ChannelAdapter {
-  const client = createStripeClient(options.baseUrl ?? 'https://api.stripe.com');
+  const client = createStripeClient(options.url ?? 'https://api.stripe.com');
 
   const ask = async <T>(
     account: ChannelAccount,
