@@ -86,6 +86,9 @@ export interface ChannelAccount {
 
 export type Credentials = Readonly<Record<string, string>>;
 
+/** Whether an account's credentials move real money. */
+export type AccountMode = 'test' | 'live';
+
 /** The channel's own id of a trade, and what the adapter wants to keep with it: 4 KiB as JSON at most. */
 export interface TradeReference {
   readonly id: string;
@@ -176,11 +179,13 @@ export interface CallbackRefund {
   readonly answer: RefundAnswer;
 }
 
-/** Of which trade a callback speaks: at least one of the two. */
+/** Of which trade a callback speaks: at least one of the three. */
 export interface CallbackSubject {
   readonly outTradeNo?: string;
   /** The channel's own id, `TradeReference.id`. */
   readonly reference?: string;
+  /** What a paid answer named. Refunds and disputes that are made at the channel may name nothing else. */
+  readonly channelPaymentId?: string;
 }
 
 /** A callback whose signature is proven. `notificationId` is the channel's own, the same on its every retry. */
@@ -293,6 +298,11 @@ export interface ChannelDeclaration {
   /** The channel takes a callback address with each trade: ours then proves the payment, see docs/channels. */
   readonly takesCallbackAddress: boolean;
   readonly settings: readonly SettingDeclaration[];
+  /**
+   * Whether credentials move real money, of a channel whose credentials say so.
+   * @returns undefined when these do not
+   */
+  readonly modeOf?: (credentials: Credentials) => AccountMode | undefined;
 }
 
 /** A plain object, as it is spread where something stands between it and the rest. */
@@ -357,6 +367,12 @@ export interface ChannelAdapter {
    * @throws ChannelError whose message says in a sentence what is wrong
    */
   checkAccount(account: ChannelAccount, signal?: AbortSignal): Promise<void>;
+  /**
+   * Pays a trade as its payer would, with a means of payment for tests. Absent where no program can.
+   * @returns false when the trade's method cannot be paid so
+   * @throws ChannelError; and for credentials that move real money
+   */
+  payInSandbox?(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<boolean>;
 }
 
 /**
@@ -382,16 +398,22 @@ export class ChannelError extends Error {
   readonly kind: ChannelErrorKind;
   /** Milliseconds the channel asked us to wait, if it did. */
   readonly retryAfterMs: number | undefined;
+  /**
+   * The channel has stored this failure under the idempotency key and answers it to every repetition: whether it did what
+   * it was asked for is unknown, and asking under the same key tells nothing more.
+   */
+  readonly isReplayed: boolean;
 
   constructor(
     kind: ChannelErrorKind,
     message: string,
-    options: { cause?: unknown; retryAfterMs?: number } = {},
+    options: { cause?: unknown; retryAfterMs?: number; isReplayed?: boolean } = {},
   ) {
     // It may quote the channel, and goes on record.
     super(storable(message), options.cause === undefined ? undefined : { cause: options.cause });
     this.kind = kind;
     this.retryAfterMs = options.retryAfterMs;
+    this.isReplayed = options.isReplayed ?? false;
   }
 }
 
