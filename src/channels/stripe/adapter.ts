@@ -17,7 +17,7 @@ import { toStripe } from './amounts.ts';
 import { peekOutTradeNo, verifyCallback } from './callback.ts';
 import { type Operation, refusalIn } from './classify.ts';
 import { createStripeClient } from './client.ts';
-import { declaration, modeOf, SESSION_OUTLIVES_MS } from './declaration.ts';
+import { declarationWith, modeOf, SESSION_OUTLIVES_MS } from './declaration.ts';
 import {
   type Dispute,
   disputeSchema,
@@ -40,6 +40,8 @@ import {
 export interface StripeAdapterOptions {
   /** Where Stripe's API is. @default https://api.stripe.com */
   readonly url?: string;
+  /** Where Stripe.js is. @default https://js.stripe.com/v3/ */
+  readonly scriptUrl?: string;
 }
 
 /** As many as Stripe gives at once. */
@@ -213,7 +215,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
   }
 
   return {
-    declaration,
+    declaration: declarationWith(options.scriptUrl ?? 'https://js.stripe.com/v3/'),
 
     async createTrade(account, trade, signal) {
       if (trade.reference !== null) {
