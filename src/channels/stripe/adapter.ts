@@ -48,8 +48,10 @@ export interface StripeAdapterOptions {
 const PAGE = 100;
 /** A listing beyond this is not read to its end, and so says nothing of what is missing in it. */
 const PAGES_AT_MOST = 100;
-/** How far Stripe's clock and ours may be apart, and a create be under way after the payment's end. */
+/** Beyond this callbacks are refused by their age. */
 const CLOCKS_APART_MS = 5 * 60_000;
+/** How much longer than the payment's life a trade of it is looked for: clocks may be further apart than they should. */
+const LISTED_AROUND_MS = 60 * 60_000;
 
 const CHARGE = 'latest_charge';
 
@@ -153,8 +155,8 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
   async function find(account: ChannelAccount, trade: Trade, signal?: AbortSignal) {
     // No trade is created after its payment's end; an object cannot be older than the payment.
     const created = {
-      gte: Math.floor((Date.parse(trade.createdAt) - CLOCKS_APART_MS) / 1000),
-      lte: Math.ceil((Date.parse(trade.expiresAt) + CLOCKS_APART_MS) / 1000),
+      gte: Math.floor((Date.parse(trade.createdAt) - LISTED_AROUND_MS) / 1000),
+      lte: Math.ceil((Date.parse(trade.expiresAt) + LISTED_AROUND_MS) / 1000),
     };
     const isOurs = (object: { readonly metadata?: Readonly<Record<string, string>> | null | undefined }) =>
       numberIn(object, PAYMENT_KEY) === trade.outTradeNo;
