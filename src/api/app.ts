@@ -115,7 +115,7 @@ export function createApp(deps: ApiDeps): Express {
   allowOrigins(app, endpoints);
   app.use(boundRequests(BODY_LIMIT));
   serveDocsAssets(app);
-  serveCheckoutAssets(app);
+  serveCheckoutAssets(app, api.channels);
   serveLanguageChoice(app);
   app.use(NEEDS_SECRET, async ({ baseUrl }, _response, next) => {
     try {

@@ -257,6 +257,18 @@ export interface MethodDeclaration {
   readonly subject: { readonly atMost: number; readonly countedIn: 'characters' | 'utf16' | 'bytes' };
   /** What the merchant must say of the payer. */
   readonly needs: readonly PayerField[];
+  /** Of an `sdk` action: the channel's own form within the cashier page. Absent: the payer pays elsewhere. */
+  readonly form?: FormDeclaration;
+}
+
+/**
+ * A channel's form on the cashier page. `src/channels/{channel}/form.js` mounts it, by the script that the channel wants
+ * to be loaded from its own address.
+ */
+export interface FormDeclaration {
+  readonly scriptUrl: string;
+  /** What else than our own files the page may load then, as sources of a content security policy. */
+  readonly sources: Readonly<Record<'script' | 'connect' | 'frame', readonly string[]>>;
 }
 
 /** One setting of an account at a channel. */

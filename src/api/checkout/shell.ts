@@ -1,4 +1,5 @@
 import { encode } from 'uqr';
+import type { FormDeclaration } from '../../domain/channel.ts';
 import { sayAmount } from '../../domain/money.ts';
 import { NEVER_SCHEMES } from '../../domain/return-scheme.ts';
 import { MESSAGES, wordingOf } from './messages.js';
@@ -23,6 +24,13 @@ import {
 
 export type Language = 'en' | 'zh';
 
+/** The form of a payment's channel. */
+export interface PageForm {
+  /** Its module, seen from the page's script. */
+  readonly module: string;
+  readonly declaration: FormDeclaration;
+}
+
 /** What a token opens. */
 export interface Opened {
   /** As its payer sees it; nothing in it carries the token. */
@@ -31,6 +39,7 @@ export interface Opened {
   readonly now: Date;
   /** True when the payer comes back from the wallet. */
   readonly mayHavePaid: boolean;
+  readonly form?: PageForm;
 }
 
 /**
@@ -95,7 +104,7 @@ function loading(language: Language): Omit<Filling, 'noscript'> {
   return { screen: 'loading', interval: 'waiting', title, detail };
 }
 
-function shown(language: Language, { payment, subject, now, mayHavePaid }: Opened): Filling {
+function shown(language: Language, { payment, subject, now, mayHavePaid, form }: Opened): Filling {
   const text = MESSAGES[language];
   const amountOf = (amount: number) => sayAmount(amount, payment.currency);
   const screen = screenOf(payment, { now: now.getTime(), mayHavePaid });
@@ -137,6 +146,9 @@ function shown(language: Language, { payment, subject, now, mayHavePaid }: Opene
       ` data-known="${escapeHtml(JSON.stringify({ now: now.getTime(), payment }))}"`,
       ` data-subject="${escapeHtml(subject)}"`,
       backUrl === undefined ? '' : ` data-return-url="${escapeHtml(backUrl)}"`,
+      form === undefined
+        ? ''
+        : ` data-form-module="${escapeHtml(form.module)}" data-form-script="${escapeHtml(form.declaration.scriptUrl)}"`,
     ].join(''),
     amount,
     subject: escapeHtml(subject),
@@ -177,6 +189,7 @@ function checkout(language: Language, filling: Filling): string {
 <p id="connection" role="status"></p>
 <div id="state" role="status"><span id="mark" aria-hidden="true"></span><h1 id="title" tabindex="-1">${title}</h1><p id="detail">${detail}</p></div>
 <p id="alert" role="alert"></p>
+<div id="form" hidden></div>
 ${pay ?? '<a id="pay" class="main" hidden></a>'}
 ${qr ?? '<details id="qr" hidden><summary></summary><div id="qr-code"></div></details>'}
 <button type="button" id="i-paid" hidden></button>

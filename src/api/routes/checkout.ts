@@ -2,10 +2,12 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import express, { type Express } from 'express';
+import type { ChannelAdapter } from '../../domain/channel.ts';
 import { currencyExponents } from '../../domain/money.ts';
 import { NEVER_SCHEMES } from '../../domain/return-scheme.ts';
 import { isDatabaseUnavailable } from '../../ledger/unavailable.ts';
 import { findPaymentOfPayer } from '../../ledger/views.ts';
+import { formModules, formOf, policyWith } from '../checkout/forms.ts';
 import type { PaymentForPayer } from '../checkout/nodrop.js';
 import { languageOf, leaveSlash, pageParameter, sendPage } from '../checkout/send-page.ts';
 import { checkoutPage, nothingPage, type Opened } from '../checkout/shell.ts';
@@ -28,7 +30,9 @@ export function checkoutRoute(api: Api): Endpoint {
     try {
       const row = await lookUpOpened(api, access, id, () => findPaymentOfPayer(api.db, id));
       if (row === null) return null;
+      const form = formOf(api.channels, row);
       return {
+        ...(form === undefined ? {} : { form }),
         // Without the address of this page, which carries the token.
         payment: { ...viewOfPayer(api, row, access.token), checkoutUrl: null } as PaymentForPayer,
         // As at the channel, beside the amount of this attempt.
@@ -76,7 +80,11 @@ export function checkoutRoute(api: Api): Endpoint {
           ? 'no token'
           : await open(id, tokenAccess(token, request), returned !== undefined);
       if (opened === null) sendPage(response, 404, nothingPage(languageOf(request), 'assets'));
-      else sendPage(response, 200, checkoutPage(languageOf(request), opened));
+      else {
+        const form = typeof opened === 'string' ? undefined : opened.form;
+        const policy = form === undefined ? undefined : policyWith(form);
+        sendPage(response, 200, checkoutPage(languageOf(request), opened), policy);
+      }
     },
   });
 }
@@ -113,9 +121,12 @@ const ASSETS = Object.entries(FILES).map(
   ([name, content]) => [name, asset(name, content, 'no-cache')] as const,
 );
 
-export function serveCheckoutAssets(app: Express): void {
+/** @param channels whose forms are served beside the page's own files */
+export function serveCheckoutAssets(app: Express, channels: ReadonlyMap<string, ChannelAdapter>): void {
   const assets = express.Router();
   for (const [name, send] of ASSETS) assets.get(`/${name}`, send);
+  for (const [name, content] of formModules(channels))
+    assets.get(`/${name}`, asset(name, content, 'no-cache'));
   app.use('/checkout/assets', assets);
   // Browsers ask for this one where no page names another.
   app.get('/favicon.ico', asset('icon.svg', FILES['icon.svg'] ?? '', 'public, max-age=3600'));

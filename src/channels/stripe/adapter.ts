@@ -17,7 +17,7 @@ import { toStripe } from './amounts.ts';
 import { peekOutTradeNo, verifyCallback } from './callback.ts';
 import { type Operation, refusalIn } from './classify.ts';
 import { createStripeClient } from './client.ts';
-import { declaration, modeOf, SESSION_OUTLIVES_MS } from './declaration.ts';
+import { declarationWith, modeOf, SESSION_OUTLIVES_MS } from './declaration.ts';
 import {
   type Dispute,
   disputeSchema,
@@ -40,14 +40,18 @@ import {
 export interface StripeAdapterOptions {
   /** Where Stripe's API is. @default https://api.stripe.com */
   readonly url?: string;
+  /** Where Stripe.js is. @default https://js.stripe.com/v3/ */
+  readonly scriptUrl?: string;
 }
 
 /** As many as Stripe gives at once. */
 const PAGE = 100;
 /** A listing beyond this is not read to its end, and so says nothing of what is missing in it. */
 const PAGES_AT_MOST = 100;
-/** How far Stripe's clock and ours may be apart, and a create be under way after the payment's end. */
+/** Beyond this callbacks are refused by their age. */
 const CLOCKS_APART_MS = 5 * 60_000;
+/** How much longer than the payment's life a trade of it is looked for: clocks may be further apart than they should. */
+const LISTED_AROUND_MS = 60 * 60_000;
 
 const CHARGE = 'latest_charge';
 
@@ -151,8 +155,8 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
   async function find(account: ChannelAccount, trade: Trade, signal?: AbortSignal) {
     // No trade is created after its payment's end; an object cannot be older than the payment.
     const created = {
-      gte: Math.floor((Date.parse(trade.createdAt) - CLOCKS_APART_MS) / 1000),
-      lte: Math.ceil((Date.parse(trade.expiresAt) + CLOCKS_APART_MS) / 1000),
+      gte: Math.floor((Date.parse(trade.createdAt) - LISTED_AROUND_MS) / 1000),
+      lte: Math.ceil((Date.parse(trade.expiresAt) + LISTED_AROUND_MS) / 1000),
     };
     const isOurs = (object: { readonly metadata?: Readonly<Record<string, string>> | null | undefined }) =>
       numberIn(object, PAYMENT_KEY) === trade.outTradeNo;
@@ -213,7 +217,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
   }
 
   return {
-    declaration,
+    declaration: declarationWith(options.scriptUrl ?? 'https://js.stripe.com/v3/'),
 
     async createTrade(account, trade, signal) {
       if (trade.reference !== null) {

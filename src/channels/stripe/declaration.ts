@@ -2,6 +2,7 @@ import type {
   AccountMode,
   ChannelDeclaration,
   Credentials,
+  FormDeclaration,
   MethodDeclaration,
 } from '../../domain/channel.ts';
 import { currencyLimits } from './amounts.ts';
@@ -31,6 +32,22 @@ const CHECKOUT: MethodDeclaration = {
   needs: [],
 };
 
+/**
+ * Stripe.js is loaded from Stripe alone (https://docs.stripe.com/js/including), with the sources of
+ * https://docs.stripe.com/security/guide#content-security-policy.
+ */
+const formOf = (scriptUrl: string): FormDeclaration => {
+  const { origin } = new URL(scriptUrl);
+  return {
+    scriptUrl,
+    sources: {
+      script: [origin, 'https://*.js.stripe.com'],
+      connect: [origin, 'https://api.stripe.com'],
+      frame: [origin, 'https://*.js.stripe.com', 'https://hooks.stripe.com'],
+    },
+  };
+};
+
 const PAYMENT_INTENT: MethodDeclaration = {
   name: 'payment_intent',
   action: 'sdk',
@@ -43,6 +60,12 @@ const PAYMENT_INTENT: MethodDeclaration = {
 /** Test or live, by the prefix of the secret key: https://docs.stripe.com/keys. */
 export const modeOf = ({ secret_key }: Credentials): AccountMode =>
   /^(sk|rk)_live_/.test(secret_key ?? '') ? 'live' : 'test';
+
+/** @param scriptUrl where Stripe.js is */
+export const declarationWith = (scriptUrl: string): ChannelDeclaration => ({
+  ...declaration,
+  methods: [CHECKOUT, { ...PAYMENT_INTENT, form: formOf(scriptUrl) }],
+});
 
 export const declaration: ChannelDeclaration = {
   name: 'stripe',

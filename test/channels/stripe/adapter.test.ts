@@ -176,6 +176,12 @@ describe('a Checkout Session', () => {
 });
 
 describe('a payment intent', () => {
+  it.each([3_000, -3_000])('is found though the clocks are %i s apart', async (offsetS) => {
+    await double.tell('clock', { offsetS });
+    const trade = await created(adapter, newTrade({ method: 'payment_intent' }));
+    expect(await adapter.findTrade?.(ACCOUNT, trade)).toEqual(trade.reference);
+  });
+
   it('gives the client secret and the publishable key to the page', async () => {
     const made = await adapter.createTrade(ACCOUNT, newTrade({ method: 'payment_intent' }));
     expect(made).toMatchObject({

@@ -1,6 +1,7 @@
+import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
 import { createStripeAdapter } from '../../../src/channels/stripe/adapter.ts';
 import { EVENT_TYPES } from '../../../src/channels/stripe/callback.ts';
 import type { CallbackError, CallbackRequest } from '../../../src/domain/channel.ts';
@@ -268,6 +269,11 @@ describe('an event', () => {
       expect(peek(body)).toBeUndefined();
     }
   });
+});
+
+test('docs/channels/stripe.md names the events to register', () => {
+  const listed = /```text\n([^`]*)```/.exec(readFileSync('docs/channels/stripe.md', 'utf8'))?.[1] ?? '';
+  expect(listed.trim().split(/\s+/)).toEqual(EVENT_TYPES);
 });
 
 describe('the events of a payment, as the double sends them', () => {

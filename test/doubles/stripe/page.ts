@@ -36,10 +36,10 @@ window.Stripe = (publishableKey) => ({
   elements: ({ clientSecret }) => ({
     clientSecret,
     create: () => ({
-      mount: (selector) => {
+      mount: (place) => {
         const field = document.createElement('p');
         field.textContent = 'A card form for ' + publishableKey;
-        document.querySelector(selector).append(field);
+        place.append(field);
       },
       on: () => {},
     }),
