@@ -8,7 +8,8 @@ export type Tool =
   | 'generators'
   | 'chromium'
   | 'docker-compose'
-  | 'caddy';
+  | 'caddy'
+  | 'stripe-servers';
 
 /** What every test file but the pure ones needs. */
 export const SERVERS: readonly Tool[] = ['temporal', 'test-server'];

@@ -49,6 +49,14 @@ describe('docs/contributing', () => {
   );
 });
 
+test('the code that docs/channels shows is in the file that it names', () => {
+  const blocks = [...read('docs/channels/writing-one.md').matchAll(/^```ts\n\/\/ (\S+)\n([\s\S]+?)^```$/gm)];
+  expect(blocks.length).toBeGreaterThan(3);
+  // The formatter indents a part of a function anew, and so breaks its lines elsewhere.
+  const lines = (text: string) => text.replace(/\s+|,(?=\s*[)\]}])/g, '');
+  for (const [, file = '', code = ''] of blocks) expect(lines(read(file))).toContain(lines(code));
+});
+
 test('the index of decisions has every one, with its number and title, in order', () => {
   const files = readdirSync(join(root, 'docs/decisions')).filter((name) => name !== 'README.md');
   const lines = files.sort().map((name) => {

@@ -96,8 +96,12 @@ const refundSchema = z.discriminatedUnion('state', [
 ]);
 
 const subjectSchema = z
-  .object({ outTradeNo: text.optional(), reference: text.optional() })
-  .refine((about) => about.outTradeNo !== undefined || about.reference !== undefined, 'names no trade');
+  .object({
+    outTradeNo: text.optional(),
+    reference: text.optional(),
+    channelPaymentId: text.optional(),
+  })
+  .refine((about) => Object.values(about).some((named) => named !== undefined), 'names no trade');
 const callbackRefundSchema = z
   .object({ outRefundNo: text.optional(), channelRefundId: text.optional(), answer: refundSchema })
   .refine(

@@ -26,6 +26,7 @@ import {
 } from '../ledger/channel-accounts.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import { CredentialsCache } from '../ledger/credentials-cache.ts';
+import { smokeTest } from './channels-smoke.ts';
 import { CommandError } from './errors.ts';
 import { noMerchant } from './merchants.ts';
 import { table } from './table.ts';
@@ -392,4 +393,31 @@ export async function checkChannelAccount(
     clearInterval(waiting);
   }
   return [`${who} works.`];
+}
+
+/**
+ * `channels smoke`: the way of a trade at the channel itself.
+ * @param say is told each step
+ * @throws CommandError when the credentials may move real money, or something is not as it should be
+ */
+export async function smokeChannelAccount(
+  db: LedgerClient,
+  channel: string,
+  options: AccountOptions,
+  config: Config,
+  now: Date,
+  say: (line: string) => void,
+): Promise<string[]> {
+  declarationOf(channel, config);
+  const { id, merchantId, name, merchant } = await accountOf(db, channel, options, config, now);
+  const source = new CredentialsCache(db, config.secret);
+  const adapter = createChannels(config, source).get(channel);
+  if (adapter === undefined) return [];
+  try {
+    await smokeTest(adapter, { id, merchantId, channel, credentials: await source.of(id) }, say);
+  } catch (error) {
+    if (!(error instanceof ChannelError)) throw error;
+    throw new CommandError(`${channel} did not do what was asked: ${error.message}`);
+  }
+  return [`Account ${name} of merchant ${merchant.name} at ${channel} does all that nodrop needs.`];
 }

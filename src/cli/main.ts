@@ -18,6 +18,7 @@ import {
   type RotateOptions,
   rotateAccount,
   type SettingsOptions,
+  smokeChannelAccount,
 } from './channels.ts';
 import { CommandError } from './errors.ts';
 import { createKey, listKeys, revokeKey } from './keys.ts';
@@ -225,6 +226,14 @@ ofAccount(channels.command('check'))
   .action(async (channel: string, options: AccountOptions) =>
     withLedger((db, settings) =>
       checkChannelAccount(db, channel, options, settings, new Date(), console.error),
+    ),
+  );
+
+ofAccount(channels.command('smoke'))
+  .description('take a trade the whole way at the channel; with credentials for tests alone')
+  .action(async (channel: string, options: AccountOptions) =>
+    withLedger((db, settings) =>
+      smokeChannelAccount(db, channel, options, settings, new Date(), console.log),
     ),
   );
 

@@ -199,11 +199,13 @@ export interface CallbackRefund {
   readonly answer: RefundAnswer;
 }
 
-/** Of which trade a callback speaks: at least one of the two. */
+/** Of which trade a callback speaks: at least one of the three. */
 export interface CallbackSubject {
   readonly outTradeNo?: string;
   /** The channel's own id, `TradeReference.id`. */
   readonly reference?: string;
+  /** What a paid answer named. Refunds and disputes that are made at the channel may name nothing else. */
+  readonly channelPaymentId?: string;
 }
 
 /** A callback whose signature is proven. `notificationId` is the channel's own, the same on its every retry. */
@@ -275,6 +277,18 @@ export interface MethodDeclaration {
   readonly subject: { readonly atMost: number; readonly countedIn: 'characters' | 'utf16' | 'bytes' };
   /** What the merchant must say of the payer. */
   readonly needs: readonly PayerField[];
+  /** Of an `sdk` action: the channel's own form within the cashier page. Absent: the payer pays elsewhere. */
+  readonly form?: FormDeclaration;
+}
+
+/**
+ * A channel's form on the cashier page. `src/channels/{channel}/form.js` mounts it, by the script that the channel wants
+ * to be loaded from its own address.
+ */
+export interface FormDeclaration {
+  readonly scriptUrl: string;
+  /** What else than our own files the page may load then, as sources of a content security policy. */
+  readonly sources: Readonly<Record<'script' | 'connect' | 'frame', readonly string[]>>;
 }
 
 /** One setting of an account at a channel. */
@@ -385,6 +399,12 @@ export interface ChannelAdapter {
    * @throws ChannelError whose message says in a sentence what is wrong
    */
   checkAccount(account: ChannelAccount, signal?: AbortSignal): Promise<void>;
+  /**
+   * Pays a trade as its payer would, with a means of payment for tests. Absent where no program can.
+   * @returns false when the trade's method cannot be paid so
+   * @throws ChannelError; and for credentials that move real money
+   */
+  payInSandbox?(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<boolean>;
 }
 
 /**

@@ -337,7 +337,7 @@ const FAULTS: readonly Fault[] = [
     fault: 'a lost answer to a refund taken for a failure',
     fake: 'bank',
     faulty: answering('refundTrade', 'unreachable', { state: 'failed', reason: 'no answer' }),
-    ...{ found: 'an answer to a refund that is lost', says: /resolved/ },
+    ...{ found: 'an answer to a refund that is lost', says: /taken for an answer/ },
   },
   {
     fault: 'a number that is used taken for a refusal',

@@ -48,6 +48,7 @@ const detail = element('detail');
 const pay = element('pay');
 /** @type {HTMLDetailsElement} */
 const qr = element('qr');
+const formBox = element('form');
 const iPaid = element('i-paid');
 const notPaid = element('not-paid');
 /** @type {HTMLAnchorElement} */
@@ -86,6 +87,8 @@ let payment = known?.payment;
 /** @type {Screen | undefined} */
 let shown;
 let isGone = false;
+/** False where the channel has no form, or it could not be mounted; true once it is there, or being mounted. @type {boolean | undefined} */
+let hasForm = document.body.dataset.formModule === undefined ? false : undefined;
 let isAway = false;
 let isSwitching = false;
 let owesHint = false;
@@ -269,7 +272,8 @@ function screen() {
   if (isGone && payment?.status !== 'succeeded') return 'gone';
   if (isSwitching && payment?.status !== 'succeeded') return 'preparing';
   if (payment === undefined) return session.mayHavePaid ? 'asking' : 'loading';
-  return screenOf(payment, { now: now(), mayHavePaid: session.mayHavePaid === true });
+  const of = screenOf(payment, { now: now(), mayHavePaid: session.mayHavePaid === true });
+  return of === 'elsewhere' && hasForm !== false && known?.payment.id === id ? 'pay' : of;
 }
 
 /** @param {Screen} of @returns {readonly string[]} its title and its detail */
@@ -322,6 +326,7 @@ function draw() {
   }
   drawQr(current === 'pay' && payment !== undefined ? qrTextOf(payment) : undefined, payUrl === undefined);
 
+  drawForm(current);
   const canStillPay =
     payment !== undefined && PAYABLE.has(screenOf(payment, { now: now(), mayHavePaid: false }));
   iPaid.hidden = isGone || !(PAYABLE.has(current) || current === 'asking');
@@ -350,6 +355,43 @@ const isVisible = (of) => of.isConnected && of.getClientRects().length > 0;
 /** @param {HTMLElement} where @param {string} what */
 function write(where, what) {
   if (where.textContent !== what) where.textContent = what;
+}
+
+/**
+ * The channel's form. The page that has it was sent with a policy for it, which is known only by the token: a page that was
+ * loaded without one, and one that has changed the channel, is loaded anew with it.
+ * @param {Screen} current
+ */
+function drawForm(current) {
+  const { formModule, formScript } = document.body.dataset;
+  const params = payment?.nextAction?.type === 'sdk' ? payment.nextAction.params : undefined;
+  if (current === 'elsewhere' && params !== undefined && known?.payment.id !== id && session.token) {
+    location.replace(`?${new URLSearchParams({ token: session.token })}`);
+    return;
+  }
+  formBox.hidden = current !== 'pay' || params === undefined;
+  if (formBox.hidden || hasForm !== undefined || formModule === undefined) return;
+  hasForm = true;
+  const { text, amountOf } = texts();
+  const what = {
+    container: formBox,
+    params,
+    scriptUrl: formScript,
+    language,
+    payText: text.pay(amountOf(payment?.amount ?? 0)),
+    returnUrl: new URL('?returned=1', location.href).href,
+    onSubmitted() {
+      keep({ mayHavePaid: true });
+      draw();
+      void hint();
+    },
+  };
+  import(formModule)
+    .then(({ mount }) => mount(what))
+    .catch(() => {
+      hasForm = false;
+      draw();
+    });
 }
 
 /** @param {string | undefined} content @param {boolean} isOnlyWay */

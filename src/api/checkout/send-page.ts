@@ -20,12 +20,13 @@ export function languageOf(request: Request): Language {
   return request.acceptsLanguages('en', 'zh') === 'zh' ? 'zh' : 'en';
 }
 
-export function sendPage(response: Response, status: number, html: string): void {
+/** @param policy of a page that loads more than our own files */
+export function sendPage(response: Response, status: number, html: string, policy = CHECKOUT_POLICY): void {
   response
     .status(status)
     .set({
       'Cache-Control': 'no-store',
-      'Content-Security-Policy': CHECKOUT_POLICY,
+      'Content-Security-Policy': policy,
       'Referrer-Policy': 'no-referrer',
       Vary: 'Accept-Language',
     })

@@ -1,4 +1,5 @@
 import { encode } from 'uqr';
+import type { FormDeclaration } from '../../domain/channel.ts';
 import { sayAmount } from '../../domain/money.ts';
 import { NEVER_SCHEMES } from '../../domain/return-scheme.ts';
 import { MESSAGES, wordingOf } from './messages.js';
@@ -25,6 +26,12 @@ export type Language = 'en' | 'zh';
 
 /** The channels as payers know them, by name. */
 export type ChannelTitles = Readonly<Record<string, Readonly<Record<Language, string>>>>;
+/** The form of a payment's channel. */
+export interface PageForm {
+  /** Its module, seen from the page's script. */
+  readonly module: string;
+  readonly declaration: FormDeclaration;
+}
 
 /** What a token opens. */
 export interface Opened {
@@ -34,6 +41,7 @@ export interface Opened {
   readonly now: Date;
   /** True when the payer comes back from the wallet. */
   readonly mayHavePaid: boolean;
+  readonly form?: PageForm;
 }
 
 /**
@@ -105,7 +113,7 @@ function loading(language: Language): Omit<Filling, 'noscript'> {
 
 function shown(
   language: Language,
-  { payment, subject, now, mayHavePaid }: Opened,
+  { payment, subject, now, mayHavePaid, form }: Opened,
   titles: ChannelTitles,
 ): Filling {
   const text = MESSAGES[language];
@@ -155,6 +163,9 @@ function shown(
       ` data-known="${escapeHtml(JSON.stringify({ now: now.getTime(), payment }))}"`,
       ` data-subject="${escapeHtml(subject)}"`,
       backUrl === undefined ? '' : ` data-return-url="${escapeHtml(backUrl)}"`,
+      form === undefined
+        ? ''
+        : ` data-form-module="${escapeHtml(form.module)}" data-form-script="${escapeHtml(form.declaration.scriptUrl)}"`,
     ].join(''),
     amount,
     subject: escapeHtml(subject),
@@ -195,6 +206,7 @@ function checkout(language: Language, filling: Filling): string {
 <p id="connection" role="status"></p>
 <div id="state" role="status"><span id="mark" aria-hidden="true"></span><h1 id="title" tabindex="-1">${title}</h1><p id="detail">${detail}</p></div>
 <p id="alert" role="alert"></p>
+<div id="form" hidden></div>
 ${pay ?? '<a id="pay" class="main" hidden></a>'}
 ${qr ?? '<details id="qr" hidden><summary></summary><div id="qr-code"></div></details>'}
 <button type="button" id="i-paid" hidden></button>

@@ -6,6 +6,7 @@ import { currencyExponents } from '../../domain/money.ts';
 import { NEVER_SCHEMES } from '../../domain/return-scheme.ts';
 import { isDatabaseUnavailable } from '../../ledger/unavailable.ts';
 import { findPaymentOfPayer } from '../../ledger/views.ts';
+import { formModules, formOf, policyWith } from '../checkout/forms.ts';
 import type { PaymentForPayer } from '../checkout/nodrop.js';
 import { languageOf, leaveSlash, pageParameter, sendPage } from '../checkout/send-page.ts';
 import { type ChannelTitles, checkoutPage, nothingPage, type Opened } from '../checkout/shell.ts';
@@ -28,7 +29,9 @@ export function checkoutRoute(api: Api): Endpoint {
     try {
       const row = await lookUpOpened(api, access, id, () => findPaymentOfPayer(api.db, id));
       if (row === null) return null;
+      const form = formOf(api.channels, row);
       return {
+        ...(form === undefined ? {} : { form }),
         // Without the address of this page, which carries the token.
         payment: { ...viewOfPayer(api, row, access.token), checkoutUrl: null } as PaymentForPayer,
         // As at the channel, beside the amount of this attempt.
@@ -76,7 +79,12 @@ export function checkoutRoute(api: Api): Endpoint {
           ? 'no token'
           : await open(id, tokenAccess(token, request), returned !== undefined);
       if (opened === null) sendPage(response, 404, nothingPage(languageOf(request), 'assets'));
-      else sendPage(response, 200, checkoutPage(languageOf(request), opened, titlesOf(api.channels)));
+      else {
+        const form = typeof opened === 'string' ? undefined : opened.form;
+        const policy = form === undefined ? undefined : policyWith(form);
+        const page = checkoutPage(languageOf(request), opened, titlesOf(api.channels));
+        sendPage(response, 200, page, policy);
+      }
     },
   });
 }
@@ -116,11 +124,14 @@ const ASSETS = Object.entries(FILES).map(
   ([name, content]) => [name, asset(name, content, 'no-cache')] as const,
 );
 
+/** @param channels whose names and forms are served beside the page's own files */
 export function serveCheckoutAssets(app: Express, channels: Api['channels']): void {
   const assets = express.Router();
   const titles = `export const TITLES = ${JSON.stringify(titlesOf(channels))};\n`;
   assets.get('/titles.js', asset('titles.js', titles, 'no-cache'));
   for (const [name, send] of ASSETS) assets.get(`/${name}`, send);
+  for (const [name, content] of formModules(channels))
+    assets.get(`/${name}`, asset(name, content, 'no-cache'));
   app.use('/checkout/assets', assets);
   // Browsers ask for this one where no page names another.
   app.get('/favicon.ico', asset('icon.svg', FILES['icon.svg'] ?? '', 'public, max-age=3600'));

@@ -17,6 +17,7 @@ import {
 } from '../../domain/channel.ts';
 import { isAmount, isCurrency } from '../../domain/money.ts';
 import { clockSentence } from '../clock.ts';
+import { exchange } from '../exchange.ts';
 import {
   ACCOUNT_HEADER,
   requestPayload,
@@ -35,12 +36,6 @@ export interface SimulatorAdapterOptions {
   /** @default the global fetch */
   readonly fetch?: typeof fetch;
 }
-
-/** Below the 10 s an activity attempt may take, so that a hung call ends as an answer of ours and not as a time-out of Temporal's. */
-const HTTP_TIMEOUT_MS = 8_000;
-
-/** An answer takes some hundred bytes. One beyond this is none of the channel's, and is not taken into memory. */
-const ANSWER_AT_MOST_BYTES = 1024 * 1024;
 
 /**
  * The refusals after which it is certain that no trade exists under our number. `OUT_TRADE_NO_USED` is not
@@ -142,8 +137,6 @@ export const declarationOf = (name: SimulatorAdapterOptions['name']): ChannelDec
 
 /** The adapter of the simulator: the port over HTTP, believing nothing that is not signed. */
 export function createSimulatorAdapter(options: SimulatorAdapterOptions): ChannelAdapter {
-  const send = options.fetch ?? fetch;
-
   /**
    * One signed call. Only an answer whose signature is proven comes back, whatever its status below 500.
    * @throws ChannelError of every kind but `rejected` and `not_now`.
@@ -169,9 +162,8 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
           ...(content === undefined ? {} : { 'content-type': 'application/json' }),
         },
         ...(content === undefined ? {} : { body }),
-        redirect: 'manual',
       },
-      signal,
+      { channel: options.name, signal, fetch: options.fetch },
     );
     const said = `${options.name} answered ${response.status} to ${method} ${path}`;
     if (response.status === 429) {
@@ -195,42 +187,6 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
     } catch (cause) {
       throw new ChannelError('garbage', `${said}, unreadable or not signed by it`, { cause });
     }
-  }
-
-  /** The request and its whole body within the time-out. @throws ChannelError `unreachable`, `garbage` for a body that is too long. */
-  async function exchange(url: string, init: RequestInit, signal?: AbortSignal) {
-    // Not AbortSignal.any: on Node 20 a time-out that only a combined signal refers to may be collected unfired.
-    const controller = new AbortController();
-    const abort = () => controller.abort(signal?.reason);
-    const timer = setTimeout(() => controller.abort(new Error('no answer in time')), HTTP_TIMEOUT_MS);
-    signal?.addEventListener('abort', abort);
-    if (signal?.aborted) abort();
-    try {
-      const response = await send(url, { ...init, signal: controller.signal });
-      return { response, text: await readText(response) };
-    } catch (cause) {
-      if (cause instanceof ChannelError) throw cause;
-      const reason = controller.signal.aborted ? controller.signal.reason : cause;
-      const why = reason instanceof Error ? reason.message : String(reason);
-      throw new ChannelError('unreachable', `${options.name} could not be asked: ${why}`, { cause });
-    } finally {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', abort);
-    }
-  }
-
-  /** The body as text. @throws ChannelError `garbage` as soon as it is too long; what follows is not read. */
-  async function readText(response: Response): Promise<string> {
-    const chunks: Uint8Array[] = [];
-    let length = 0;
-    for await (const chunk of response.body ?? []) {
-      length += chunk.byteLength;
-      if (length > ANSWER_AT_MOST_BYTES) {
-        throw new ChannelError('garbage', `${options.name} answered more than ${ANSWER_AT_MOST_BYTES} bytes`);
-      }
-      chunks.push(chunk);
-    }
-    return new TextDecoder().decode(Buffer.concat(chunks));
   }
 
   /** A trade of the schema's shape, and the one asked for. @throws ChannelError `garbage` */

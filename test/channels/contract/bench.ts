@@ -4,6 +4,7 @@ import type {
   Acknowledgement,
   CallbackOutcome,
   CallbackRequest,
+  CallbackSubject,
   ChannelAdapter,
   CreatedTrade,
   CurrencyLimits,
@@ -299,6 +300,17 @@ export class Bench {
     }
   }
 
+  /** Makes the call of a subject, and loses the answer to its last request: that is done, and nobody knows. */
+  async loseLastAnswer(call: Call, subject: Subject): Promise<void> {
+    const clean = await this.subjectFor(call);
+    const { length } = await this.sentDuring(() => this.perform(call, clean));
+    const outcome = await this.withFault(
+      (nth) => (nth === length - 1 ? { kind: 'loses the answer' } : undefined),
+      () => outcomeOf(() => this.perform(call, subject)),
+    );
+    expect(errorOf(outcome, `a lost answer to ${call}`).kind).toBe('unreachable');
+  }
+
   /** Makes the call once for each request that it sends, with a fault at that one. */
   async atEachRequest(
     call: Call,
@@ -322,8 +334,12 @@ export class Bench {
     }
   }
 
-  /** What the work makes the channel send, as far as the adapter takes it for something of ours. */
+  /**
+   * What the work makes the channel send about the trade, as far as the adapter takes it for something of ours. What it
+   * still sends about another trade is passed over.
+   */
   async callbackAfter(
+    trade: Trade,
     work: () => Promise<unknown>,
   ): Promise<{ request: Received; verified: VerifiedCallback }> {
     const from = this.received.length;
@@ -333,7 +349,7 @@ export class Bench {
       for (; seen < this.received.length; seen++) {
         const request = this.received[seen] as Received;
         const verified = await this.adapter.verifyCallback(this.account, request);
-        if (verified.kind !== 'ignored') return { request, verified };
+        if (verified.kind !== 'ignored' && !isOfAnother(verified.about, trade)) return { request, verified };
       }
       return undefined;
     }, REST_MS);
@@ -362,7 +378,11 @@ export const acknowledgement = (
   outcome: CallbackOutcome,
 ): Acknowledgement => adapter?.acknowledge?.(outcome) ?? BY_DEFAULT[outcome];
 
-/** One currency of each number of places that a method takes. */
+const isOfAnother = (about: CallbackSubject, { outTradeNo, reference }: Trade): boolean =>
+  (about.outTradeNo !== undefined && about.outTradeNo !== outTradeNo) ||
+  (about.reference !== undefined && reference !== null && about.reference !== reference.id);
+
+/** Every currency that a method takes; of any, one of each usual number of places. */
 export function currenciesOf({ currencies }: MethodDeclaration): readonly [string, ...string[]] {
   if (currencies === 'any') return ['EUR', 'JPY', 'KWD'];
   const [first = 'EUR', ...rest] = Object.keys(currencies);

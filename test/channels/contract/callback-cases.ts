@@ -22,7 +22,7 @@ export const callbackCases: readonly ContractCase[] = [
     name: 'a callback about a paid trade names it, and says no more than is proven',
     async run(bench) {
       const trade = await bench.create();
-      const { verified } = await bench.callbackAfter(() => bench.pay(trade));
+      const { verified } = await bench.callbackAfter(trade, () => bench.pay(trade));
       expectAbout(verified, trade);
       const { signed } = bench.protocol.callbacks;
       if (signed === undefined) expect(verified.kind).toBe('notice');
@@ -36,8 +36,8 @@ export const callbackCases: readonly ContractCase[] = [
     name: 'callbacks of two trades name their own, each with a number of its own',
     async run(bench) {
       const [one, two] = [await bench.create(), await bench.create()];
-      const first = await bench.callbackAfter(() => bench.pay(one));
-      const second = await bench.callbackAfter(() => bench.pay(two));
+      const first = await bench.callbackAfter(one, () => bench.pay(one));
+      const second = await bench.callbackAfter(two, () => bench.pay(two));
       expectAbout(first.verified, one);
       expectAbout(second.verified, two);
       expect(first.verified.notificationId).not.toBe(second.verified.notificationId);
@@ -53,12 +53,8 @@ export const callbackCases: readonly ContractCase[] = [
     appliesTo: ({ protocol }) => !protocol.createsWithoutRequest,
     async run(bench) {
       const trade = bench.newTrade();
-      const losing = bench.withFault(
-        () => ({ kind: 'loses the answer' }),
-        () => bench.adapter.createTrade(bench.account, trade),
-      );
-      await expect(losing).rejects.toThrow();
-      const { verified } = await bench.callbackAfter(() => bench.pay(trade));
+      await bench.loseLastAnswer('createTrade', { trade, refund: bench.refundOf(trade) });
+      const { verified } = await bench.callbackAfter(trade, () => bench.pay(trade));
       const created = await bench.adapter.createTrade(bench.account, trade).catch(() => undefined);
       const reference =
         created === undefined || created === 'not_renewable' ? null : (created.reference ?? null);
@@ -71,7 +67,7 @@ export const callbackCases: readonly ContractCase[] = [
     name: 'a callback that comes again is the same one',
     async run(bench) {
       const trade = await bench.create();
-      const { request, verified } = await bench.callbackAfter(() => bench.pay(trade));
+      const { request, verified } = await bench.callbackAfter(trade, () => bench.pay(trade));
       expect(await bench.adapter.verifyCallback(bench.account, request)).toEqual(verified);
     },
   },
@@ -81,14 +77,14 @@ export const callbackCases: readonly ContractCase[] = [
     async run(bench) {
       const trade = await bench.create();
       bench.nextOutcomes.push('refused');
-      const { verified } = await bench.callbackAfter(() => bench.pay(trade));
+      const { verified } = await bench.callbackAfter(trade, () => bench.pay(trade));
       await eventually(() => bench.received.length >= 2, 20_000);
       const again = bench.received[1] as CallbackRequest;
       const { notificationId } = await bench.adapter.verifyCallback(bench.account, again);
       expect(notificationId).toBe(verified.notificationId);
       // The next of another trade would come after a third.
       const other = await bench.create();
-      await bench.callbackAfter(() => bench.pay(other));
+      await bench.callbackAfter(other, () => bench.pay(other));
       expect(bench.received).toHaveLength(3);
     },
   },
@@ -111,7 +107,7 @@ export const callbackCases: readonly ContractCase[] = [
     appliesTo: ({ protocol }) => protocol.callbacks.signed !== undefined,
     async run(bench) {
       const trade = await bench.create();
-      const { request, verified } = await bench.callbackAfter(() => bench.pay(trade));
+      const { request, verified } = await bench.callbackAfter(trade, () => bench.pay(trade));
       const { length } = request.rawBody;
       const step = Math.max(1, Math.floor(length / BYTES_CHANGED));
       for (let at = 0; at < length; at += step) {
@@ -137,7 +133,7 @@ export const callbackCases: readonly ContractCase[] = [
     appliesTo: ({ protocol }) => protocol.callbacks.signed !== undefined,
     async run(bench) {
       const trade = await bench.create();
-      const { request, verified } = await bench.callbackAfter(() => bench.pay(trade));
+      const { request, verified } = await bench.callbackAfter(trade, () => bench.pay(trade));
       for (const [name, value] of Object.entries(request.headers)) {
         if (OF_HTTP.has(name) || typeof value !== 'string') continue;
         for (let at = 0; at < value.length; at++) {
@@ -161,7 +157,7 @@ export const callbackCases: readonly ContractCase[] = [
     async run(bench) {
       const { theirs } = bench.contract;
       const trade = await bench.create();
-      const { request } = await bench.callbackAfter(() => bench.pay(trade));
+      const { request } = await bench.callbackAfter(trade, () => bench.pay(trade));
       const verifying = theirs.adapter.verifyCallback(theirs.account, request);
       await expect(verifying).rejects.toMatchObject({ name: 'CallbackError', kind: 'unverified' });
     },
@@ -175,7 +171,7 @@ export const callbackCases: readonly ContractCase[] = [
     async run(bench) {
       const { ours, theirs } = bench.contract;
       const trade = await bench.create();
-      const { request, verified } = await bench.callbackAfter(() => bench.pay(trade));
+      const { request, verified } = await bench.callbackAfter(trade, () => bench.pay(trade));
       const credentials = [...theirs.account.credentials, ...ours.account.credentials];
       expect(await bench.adapter.verifyCallback({ ...ours.account, credentials }, request)).toEqual(verified);
     },
@@ -187,7 +183,7 @@ export const callbackCases: readonly ContractCase[] = [
       const { signed } = bench.protocol.callbacks;
       if (signed === undefined || signed.toleranceMs === null) return;
       const trade = await bench.create();
-      const { request } = await bench.callbackAfter(() => bench.pay(trade));
+      const { request } = await bench.callbackAfter(trade, () => bench.pay(trade));
       const { toleranceMs } = signed;
       const at = async (offsetMs: number) =>
         await signed.sign(request.rawBody, new Date(Date.now() + offsetMs));
@@ -224,7 +220,7 @@ export const callbackCases: readonly ContractCase[] = [
     async run(bench) {
       const { signed } = bench.protocol.callbacks;
       const trade = await bench.create();
-      const { request } = await bench.callbackAfter(() => bench.pay(trade));
+      const { request } = await bench.callbackAfter(trade, () => bench.pay(trade));
       for (const body of damaged(request.rawBody.toString('utf8'))) {
         const other = await signed?.sign(Buffer.from(body), new Date());
         const outcome = await outcomeOf(
@@ -260,7 +256,7 @@ export const callbackCases: readonly ContractCase[] = [
     name: 'the number that an unproven body names is at most a number of the right form',
     async run(bench) {
       const trade = await bench.create();
-      const { request } = await bench.callbackAfter(() => bench.pay(trade));
+      const { request } = await bench.callbackAfter(trade, () => bench.pay(trade));
       expect([trade.outTradeNo, undefined]).toContain(bench.adapter.peekOutTradeNo(request.rawBody));
       const bytes = fc.oneof(
         nonsense.map((text) => Buffer.from(text)),
@@ -293,7 +289,7 @@ export const callbackCases: readonly ContractCase[] = [
       const trade = await bench.createPaid();
       const refund = bench.refundOf(trade);
       await eventually(() => bench.received.length > 0, 20_000);
-      const { verified } = await bench.callbackAfter(async () => {
+      const { verified } = await bench.callbackAfter(trade, async () => {
         await bench.refund(trade, refund);
         await bench.channel.finishRefunds?.();
       });
@@ -311,7 +307,9 @@ export const callbackCases: readonly ContractCase[] = [
     async run(bench) {
       const trade = await bench.createPaid();
       await eventually(() => bench.received.length > 0, 20_000);
-      const { verified } = await bench.callbackAfter(async () => bench.channel.dispute?.(trade, 'open'));
+      const { verified } = await bench.callbackAfter(trade, async () =>
+        bench.channel.dispute?.(trade, 'open'),
+      );
       if (verified.kind === 'ignored') return;
       expectAbout(verified, trade);
       if (verified.kind === 'dispute')
@@ -330,10 +328,12 @@ function expectAbout(
 ) {
   if (verified.kind === 'ignored') return expect.fail(`a callback about our trade was ignored`);
   const { about } = verified;
-  expect(about.outTradeNo ?? about.reference, 'the trade that it is about').toBeDefined();
+  const { outTradeNo: no, reference: id, channelPaymentId } = about;
+  expect(no ?? id ?? channelPaymentId, 'the trade that it is about').toBeDefined();
   if (about.outTradeNo !== undefined) expect(about.outTradeNo).toBe(outTradeNo);
   if (about.reference !== undefined && reference !== null) expect(about.reference).toBe(reference.id);
-  if (about.outTradeNo === undefined) expect(reference, 'the only name of the trade').not.toBeNull();
+  // The channel's own id is of use once the payment has it.
+  if (no === undefined && id !== undefined) expect(reference, 'the only name of the trade').not.toBeNull();
 }
 
 async function verifyingOf(bench: Bench, request: CallbackRequest): Promise<Outcome> {

@@ -73,7 +73,7 @@ export interface ContractChannel {
   /** Opens a dispute about everything, or decides it. */
   dispute?(trade: Trade, state: 'open' | 'won' | 'lost'): Promise<void>;
   /** Lets time pass at the channel alone. */
-  advance?(ms: number): void;
+  advance?(ms: number): Promise<void> | void;
   /** The channel sends something that is nothing of ours. */
   sendUnrelated?(): Promise<void>;
 }

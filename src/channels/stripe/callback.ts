@@ -1,0 +1,261 @@
+import { createHmac, timingSafeEqual } from 'node:crypto';
+import { z } from 'zod';
+import {
+  CallbackError,
+  type CallbackRequest,
+  type CallbackSubject,
+  type ChannelAccount,
+  ChannelError,
+  type VerifiedCallback,
+} from '../../domain/channel.ts';
+import { fromStripe } from './amounts.ts';
+import { modeOf } from './declaration.ts';
+import {
+  disputeOf,
+  disputeSchema,
+  intentAnswer,
+  intentSchema,
+  numberIn,
+  PAYMENT_KEY,
+  REFUND_KEY,
+  refundAnswer,
+  refundSchema,
+  timeOf,
+} from './objects.ts';
+
+/** Stripe's own tolerance (https://docs.stripe.com/webhooks#replay-attacks), kept to the future as well. */
+const TOLERANCE_S = 300;
+/** A sender signs with every secret that is valid while it changes them: more than a few are none of Stripe's. */
+const SIGNATURES_AT_MOST = 10;
+
+/** https://docs.stripe.com/api/events/object */
+const eventSchema = z.object({
+  id: z.string(),
+  object: z.literal('event'),
+  type: z.string(),
+  created: z.int().nonnegative(),
+  livemode: z.boolean(),
+  /** Of an event of a connected account. */
+  account: z.string().nullish(),
+  data: z.object({
+    object: z.looseObject({ metadata: z.record(z.string(), z.string()).nullish().catch(undefined) }),
+    previous_attributes: z.looseObject({ status: z.string().optional().catch(undefined) }).nullish(),
+  }),
+});
+type Event = z.infer<typeof eventSchema>;
+
+/** A session as events of every API version have it. */
+const paidSessionSchema = z.object({
+  id: z.string(),
+  payment_status: z.literal('paid'),
+  amount_total: z.int().nonnegative(),
+  currency: z.string(),
+  payment_intent: z.string(),
+});
+
+const SESSION_EVENTS: ReadonlySet<string> = new Set([
+  'checkout.session.completed',
+  'checkout.session.async_payment_succeeded',
+  'checkout.session.async_payment_failed',
+  'checkout.session.expired',
+]);
+const INTENT_EVENTS: ReadonlySet<string> = new Set([
+  'payment_intent.succeeded',
+  'payment_intent.processing',
+  'payment_intent.payment_failed',
+  'payment_intent.canceled',
+]);
+const REFUND_EVENTS: ReadonlySet<string> = new Set([
+  'refund.created',
+  'refund.updated',
+  'refund.failed',
+  'charge.refund.updated',
+]);
+const DISPUTE_EVENTS: ReadonlySet<string> = new Set([
+  'charge.dispute.created',
+  'charge.dispute.updated',
+  'charge.dispute.closed',
+  'charge.dispute.funds_withdrawn',
+  'charge.dispute.funds_reinstated',
+]);
+
+/** The events that the endpoint at Stripe is registered for. */
+export const EVENT_TYPES: readonly string[] = [
+  ...SESSION_EVENTS,
+  ...INTENT_EVENTS,
+  ...REFUND_EVENTS,
+  'charge.refunded',
+  ...DISPUTE_EVENTS,
+];
+
+/** As the port has it. An event may be of another API version than ours: what it does not say readably, Stripe is asked. */
+export async function verifyCallback(
+  account: ChannelAccount,
+  { headers, rawBody }: CallbackRequest,
+): Promise<VerifiedCallback> {
+  const credentials = verifySignature(account, headers['stripe-signature'], rawBody);
+  const parsed = eventSchema.safeParse(parseJson(rawBody));
+  if (!parsed.success) {
+    // Such as the thin events of a destination of the second version.
+    const named = z.object({ id: z.string(), object: z.string() }).safeParse(parseJson(rawBody));
+    if (!named.success || named.data.object === 'event') {
+      throw new CallbackError('malformed', z.prettifyError(parsed.error));
+    }
+    return ignored(named.data.id, `a ${named.data.object} is none of the events that are read`);
+  }
+  const event = parsed.data;
+  if (event.livemode !== (modeOf(credentials) === 'live')) {
+    return ignored(event.id, `of ${event.livemode ? 'live' : 'test'} mode, and the account is of the other`);
+  }
+  if (typeof event.account === 'string') return ignored(event.id, 'of a connected account');
+  try {
+    return read(event);
+  } catch (error) {
+    if (error instanceof ChannelError) throw new CallbackError('malformed', error.message);
+    throw error;
+  }
+}
+
+/**
+ * `t=SECONDS,v1=HEX,...`: HMAC-SHA256 over `t.body` (https://docs.stripe.com/webhooks#verify-manually).
+ * @returns the credentials whose secret has signed it.
+ */
+function verifySignature(
+  { credentials }: ChannelAccount,
+  header: string | readonly string[] | undefined,
+  rawBody: Buffer,
+) {
+  if (typeof header !== 'string') throw new CallbackError('unverified', 'Stripe-Signature is missing');
+  const parts = header.split(',').map((part) => part.trim().split('=', 2));
+  const time = parts.find(([name]) => name === 't')?.[1] ?? '';
+  const signatures = parts
+    .filter(([name, value]) => name === 'v1' && /^[0-9a-f]{64}$/.test(value ?? ''))
+    .slice(0, SIGNATURES_AT_MOST)
+    .map(([, value = '']) => Buffer.from(value, 'hex'));
+  if (!/^\d{1,12}$/.test(time) || signatures.length === 0) {
+    throw new CallbackError('unverified', 'Stripe-Signature has no time or no signature');
+  }
+  const signer = credentials.find(({ webhook_secret }) => {
+    if (webhook_secret === undefined) return false;
+    const expected = createHmac('sha256', webhook_secret).update(`${time}.`).update(rawBody).digest();
+    return signatures.some((signature) => timingSafeEqual(signature, expected));
+  });
+  if (signer === undefined) throw new CallbackError('unverified', 'the signature is not by a secret of ours');
+  const age = Date.now() / 1000 - Number(time);
+  if (Math.abs(age) > TOLERANCE_S) {
+    throw new CallbackError(
+      'unverified',
+      age > 0 ? 'it is too old' : 'it is from the future: check the clock',
+    );
+  }
+  return signer;
+}
+
+function read(event: Event): VerifiedCallback {
+  const { id: notificationId, type } = event;
+  if (SESSION_EVENTS.has(type) || INTENT_EVENTS.has(type)) return readTrade(event);
+  if (REFUND_EVENTS.has(type)) return readRefund(event);
+  if (DISPUTE_EVENTS.has(type)) {
+    const dispute = disputeSchema.safeParse(event.data.object);
+    if (!dispute.success || typeof dispute.data.payment_intent !== 'string') {
+      return ignored(notificationId, 'a dispute of no payment intent');
+    }
+    const payment = dispute.data.payment_intent;
+    return {
+      kind: 'dispute',
+      notificationId,
+      about: { channelPaymentId: payment },
+      dispute: disputeOf(dispute.data),
+    };
+  }
+  // A charge has the metadata of its payment intent; which refund it is, Stripe is asked.
+  const outTradeNo = numberIn(event.data.object, PAYMENT_KEY);
+  if (type === 'charge.refunded' && outTradeNo !== undefined) {
+    return { kind: 'notice', notificationId, about: { outTradeNo } };
+  }
+  return ignored(notificationId, `${type} says nothing of a payment of ours`);
+}
+
+function readTrade(event: Event): VerifiedCallback {
+  const { id: notificationId, type, created } = event;
+  const { object } = event.data;
+  const outTradeNo = numberIn(object, PAYMENT_KEY);
+  if (outTradeNo === undefined) return ignored(notificationId, `${type} of a payment that is none of ours`);
+  const about: CallbackSubject = {
+    outTradeNo,
+    ...(typeof object.id === 'string' ? { reference: object.id } : {}),
+  };
+  if (type === 'payment_intent.succeeded') {
+    const intent = intentSchema.safeParse(object);
+    if (intent.success && intent.data.status === 'succeeded') {
+      const answer = intentAnswer(intent.data);
+      if (answer.state === 'paid') {
+        return {
+          kind: 'trade',
+          notificationId,
+          // Of a Checkout Session's intent the trade's reference is the session.
+          about: { outTradeNo },
+          answer: { ...answer, paidAt: timeOf(created) },
+        };
+      }
+    }
+  }
+  const session = paidSessionSchema.safeParse(object);
+  if (SESSION_EVENTS.has(type) && session.success) {
+    const { amount_total, currency, payment_intent: channelPaymentId } = session.data;
+    const answer = { ...fromStripe(amount_total, currency), channelPaymentId, paidAt: timeOf(created) };
+    return { kind: 'trade', notificationId, about, answer: { state: 'paid', ...answer } };
+  }
+  // Sessions never leave this state, while events come in any order.
+  if (type === 'checkout.session.expired') {
+    return { kind: 'trade', notificationId, about, answer: { state: 'closed' } };
+  }
+  return { kind: 'notice', notificationId, about: { outTradeNo } };
+}
+
+function readRefund(event: Event): VerifiedCallback {
+  const { id: notificationId, type } = event;
+  const refund = refundSchema.safeParse(event.data.object);
+  if (!refund.success || typeof refund.data.payment_intent !== 'string') {
+    return ignored(notificationId, `${type} of no payment intent`);
+  }
+  const payment = refund.data.payment_intent;
+  const outTradeNo = numberIn(refund.data, PAYMENT_KEY);
+  const outRefundNo = numberIn(refund.data, REFUND_KEY);
+  const hadSucceeded = event.data.previous_attributes?.status === 'succeeded';
+  return {
+    kind: 'refund',
+    notificationId,
+    about: {
+      ...(outTradeNo === undefined ? {} : { outTradeNo }),
+      channelPaymentId: payment,
+    },
+    refund: {
+      ...(outRefundNo === undefined ? {} : { outRefundNo }),
+      channelRefundId: refund.data.id,
+      answer: refundAnswer(refund.data, hadSucceeded),
+    },
+  };
+}
+
+/** Our number in a body that nothing is proven of. */
+export function peekOutTradeNo(rawBody: Buffer): string | undefined {
+  const parsed = eventSchema.shape.data.safeParse(
+    (parseJson(rawBody) as { data?: unknown } | undefined)?.data,
+  );
+  return parsed.success ? numberIn(parsed.data.object, PAYMENT_KEY) : undefined;
+}
+
+const ignored = (notificationId: string, reason: string): VerifiedCallback => ({
+  kind: 'ignored',
+  notificationId,
+  reason,
+});
+
+function parseJson(rawBody: Buffer): unknown {
+  try {
+    return JSON.parse(rawBody.toString('utf8'));
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,89 @@
+import type { Stripe } from 'stripe';
+import type { z } from 'zod';
+import { type ChannelAccount, ChannelError } from '../../domain/channel.ts';
+import { exchange, HTTP_TIMEOUT_MS } from '../exchange.ts';
+import { classify, type Operation, type Reply } from './classify.ts';
+
+/** What this adapter is written for: https://docs.stripe.com/api/versioning. */
+export const API_VERSION = '2026-10-28.endive';
+
+export interface StripeCall<T> {
+  readonly account: ChannelAccount;
+  readonly operation: Operation;
+  readonly schema: z.ZodType<T>;
+  readonly request: (stripe: Stripe) => Promise<unknown>;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface StripeAnswer<T> {
+  readonly value: T;
+  readonly reply: Reply;
+}
+
+/** One request to Stripe by its library. @throws ChannelError as `classify` has it, `garbage` for another shape. */
+export type StripeClient = <T>(call: StripeCall<T>) => Promise<StripeAnswer<T>>;
+
+/**
+ * @param baseUrl where Stripe's API is, without a path.
+ */
+export function createStripeClient(baseUrl: string): StripeClient {
+  const { protocol, hostname, port } = new URL(baseUrl);
+  const isSecure = protocol === 'https:';
+
+  return async ({ account, operation, schema, request, signal }) => {
+    const [credentials] = account.credentials;
+    if (credentials?.secret_key === undefined) {
+      throw new ChannelError('misconfigured', `stripe: account ${account.id} has no secret_key`);
+    }
+    // Loaded at the first request: a process without a Stripe account has neither its time nor its memory.
+    const { Stripe } = await import('stripe');
+    let reply: Reply | undefined;
+    let failure: unknown;
+    // The library sees nothing but a success with an object: after what it takes for a failure of the connection it may
+    // try again, and after JSON that is no object it never ends. It knows a closed connection by the error's code, which a
+    // ChannelError has not.
+    const send: typeof fetch = async (url, init) => {
+      try {
+        const { response, text } = await exchange(String(url), init ?? {}, { channel: 'stripe', signal });
+        const { status, headers } = response;
+        reply = { status, headers, text };
+        if (status < 200 || status > 299) throw classify(reply, operation);
+        if (!isObject(text)) throw nonsense(status);
+        return new Response(text);
+      } catch (error) {
+        failure = error;
+        throw error;
+      }
+    };
+    const stripe = new Stripe(credentials.secret_key, {
+      apiVersion: API_VERSION,
+      httpClient: Stripe.createFetchHttpClient(send),
+      host: hostname,
+      port: port === '' ? (isSecure ? 443 : 80) : Number(port),
+      protocol: isSecure ? 'https' : 'http',
+      maxNetworkRetries: 0,
+      telemetry: false,
+      // Ours ends before.
+      timeout: HTTP_TIMEOUT_MS + 1_000,
+    });
+    const answered = await request(stripe).catch((error: unknown) => {
+      if (reply === undefined || failure !== undefined) throw failure ?? error;
+    });
+    if (reply === undefined) throw new ChannelError('garbage', 'stripe: no request was made');
+    const parsed = schema.safeParse(answered);
+    if (parsed.success) return { value: parsed.data, reply };
+    throw nonsense(reply.status, parsed.error);
+  };
+}
+
+const nonsense = (status: number, cause?: unknown): ChannelError =>
+  new ChannelError('garbage', `stripe answered ${status} with what makes no sense`, { cause });
+
+function isObject(text: string): boolean {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,114 @@
+import type {
+  AccountMode,
+  ChannelDeclaration,
+  Credentials,
+  FormDeclaration,
+  MethodDeclaration,
+} from '../../domain/channel.ts';
+import { currencyLimits } from './amounts.ts';
+
+const MINUTE_MS = 60_000;
+const HOUR_MS = 60 * MINUTE_MS;
+
+/** A Checkout Session lives 30 min to 24 h, counted from its creation: `expires_at` of https://docs.stripe.com/api/checkout/sessions/create. */
+export const SHORTEST_SESSION_MS = 30 * MINUTE_MS;
+
+/**
+ * How much later than the payment its session ends at Stripe: its shortest life, and some minutes in which clocks may
+ * differ. A first request as late as the payment's own end is then still taken, and every repetition is the same one.
+ */
+export const SESSION_OUTLIVES_MS = SHORTEST_SESSION_MS + 5 * MINUTE_MS;
+
+/** Limits of text by Stripe's OpenAPI description (`description` of a payment intent): 1000 characters. */
+const SUBJECT = { atMost: 1000, countedIn: 'characters' } as const;
+
+const CHECKOUT: MethodDeclaration = {
+  name: 'checkout',
+  action: 'redirect',
+  currencies: currencyLimits,
+  // 24 h at most there, less what the session outlives the payment.
+  expiry: { atLeastMs: SHORTEST_SESSION_MS, atMostMs: 23 * HOUR_MS },
+  subject: SUBJECT,
+  needs: [],
+};
+
+/**
+ * Stripe.js is loaded from Stripe alone (https://docs.stripe.com/js/including), with the sources of
+ * https://docs.stripe.com/security/guide#content-security-policy.
+ */
+const formOf = (scriptUrl: string): FormDeclaration => {
+  const { origin } = new URL(scriptUrl);
+  return {
+    scriptUrl,
+    sources: {
+      script: [origin, 'https://*.js.stripe.com'],
+      connect: [origin, 'https://api.stripe.com'],
+      frame: [origin, 'https://*.js.stripe.com', 'https://hooks.stripe.com'],
+    },
+  };
+};
+
+const PAYMENT_INTENT: MethodDeclaration = {
+  name: 'payment_intent',
+  action: 'sdk',
+  currencies: currencyLimits,
+  expiry: { atLeastMs: 0, atMostMs: null },
+  subject: SUBJECT,
+  needs: [],
+};
+
+/** Test or live, by the prefix of the secret key: https://docs.stripe.com/keys. */
+export const modeOf = ({ secret_key }: Credentials): AccountMode =>
+  /^(sk|rk)_live_/.test(secret_key ?? '') ? 'live' : 'test';
+
+/** @param scriptUrl where Stripe.js is */
+export const declarationWith = (scriptUrl: string): ChannelDeclaration => ({
+  ...declaration,
+  methods: [CHECKOUT, { ...PAYMENT_INTENT, form: formOf(scriptUrl) }],
+});
+
+export const declaration: ChannelDeclaration = {
+  name: 'stripe',
+  title: { en: 'Card and more (Stripe)', zh: '银行卡等（Stripe）' },
+  testOnly: false,
+  methods: [CHECKOUT, PAYMENT_INTENT],
+  rateLimit: {
+    perSecond: 25,
+    source: 'https://docs.stripe.com/rate-limits: 25 a second for an endpoint, and in a sandbox in all',
+  },
+  // Stripe advises webhooks, and no waits between queries.
+  querySchedule: null,
+  // https://docs.stripe.com/api/idempotent_requests: keys may be removed once they are at least 24 h old.
+  repeatableForMs: { create: 24 * HOUR_MS, refund: 24 * HOUR_MS },
+  unknownTradeCanBePaid: false,
+  takesCallbackAddress: false,
+  settings: [
+    {
+      name: 'secret_key',
+      description:
+        'The secret key, or a restricted one that may write Checkout Sessions, PaymentIntents and refunds and read disputes.',
+      isSecret: true,
+      isRequired: true,
+      pattern: [
+        /^(sk|rk)_(test|live)_[0-9A-Za-z]+$/,
+        'must start with sk_test_, sk_live_, rk_test_ or rk_live_',
+      ],
+    },
+    {
+      name: 'publishable_key',
+      description:
+        'The publishable key of the same mode, which the cashier gives to the script of Stripe; for the method payment_intent.',
+      isSecret: false,
+      isRequired: false,
+      pattern: [/^pk_(test|live)_[0-9A-Za-z]+$/, 'must start with pk_test_ or pk_live_'],
+    },
+    {
+      name: 'webhook_secret',
+      description: 'The signing secret of the webhook endpoint.',
+      isSecret: true,
+      isRequired: true,
+      pattern: [/^whsec_[0-9A-Za-z+/=_-]+$/, 'must start with whsec_'],
+    },
+  ],
+  modeOf,
+};

@@ -1,0 +1,58 @@
+// Stripe's Payment Element within the cashier page (https://docs.stripe.com/payments/accept-a-payment). What the payer
+// types stays in frames of Stripe's.
+
+/**
+ * @typedef {{ mount(place: Element): void }} StripeElement
+ * @typedef {{ create(type: 'payment'): StripeElement }} StripeElements
+ * @typedef {object} StripeKit
+ * @property {(options: { clientSecret: string }) => StripeElements} elements
+ * @property {(what: object) => Promise<{ error?: { message?: string } }>} confirmPayment
+ */
+
+/**
+ * @param {object} what
+ * @param {HTMLElement} what.container empty
+ * @param {Readonly<Record<string, string>>} what.params of the next action
+ * @param {string} what.scriptUrl
+ * @param {string} what.language
+ * @param {string} what.payText
+ * @param {string} what.returnUrl where the payer comes back to from a method that leads elsewhere
+ * @param {() => void} what.onSubmitted the payer has paid, or may have
+ */
+export async function mount({ container, params, scriptUrl, language, payText, returnUrl, onSubmitted }) {
+  await load(scriptUrl);
+  /** @type {(key: string, options: object) => StripeKit} */
+  const start = Reflect.get(globalThis, 'Stripe');
+  const stripe = start(params.publishable_key ?? '', { locale: language });
+  const elements = stripe.elements({ clientSecret: params.client_secret ?? '' });
+  const place = document.createElement('div');
+  const problem = document.createElement('p');
+  problem.setAttribute('role', 'alert');
+  const button = document.createElement('button');
+  button.type = 'button';
+  button.className = 'main';
+  button.textContent = payText;
+  button.addEventListener('click', async () => {
+    button.disabled = true;
+    problem.textContent = '';
+    const confirming = { elements, confirmParams: { return_url: returnUrl }, redirect: 'if_required' };
+    // Without an answer the payer may have paid.
+    const { error } = await stripe.confirmPayment(confirming).catch(() => ({ error: undefined }));
+    button.disabled = false;
+    if (error === undefined) onSubmitted();
+    else problem.textContent = error.message ?? '';
+  });
+  container.append(place, problem, button);
+  elements.create('payment').mount(place);
+}
+
+/** @param {string} url @returns {Promise<void>} */
+function load(url) {
+  return new Promise((resolve, reject) => {
+    const script = document.createElement('script');
+    script.src = url;
+    script.addEventListener('load', () => resolve());
+    script.addEventListener('error', () => reject(new Error(`${url} was not loaded`)));
+    document.head.append(script);
+  });
+}

@@ -1,0 +1,260 @@
+import { z } from 'zod';
+import {
+  type ChannelAnswer,
+  type ChannelDispute,
+  ChannelError,
+  type ChannelRefund,
+  type PaidAnswer,
+  type RefundAnswer,
+} from '../../domain/channel.ts';
+import { fromStripe } from './amounts.ts';
+
+/** Stripe's objects as far as they are read, and what they say in nodrop's words. */
+
+/** In the metadata of everything that is made here: our numbers. */
+export const PAYMENT_KEY = 'nodrop_payment';
+export const REFUND_KEY = 'nodrop_refund';
+
+const OUR_NUMBER = /^[0-9A-Za-z_-]{1,64}$/;
+
+const count = z.int().nonnegative();
+const metadataSchema = z.record(z.string(), z.string()).nullish();
+
+/** An object, or its id where it is not expanded. */
+const idOf = z.union([z.string(), z.object({ id: z.string() }).transform(({ id }) => id)]).nullish();
+
+const chargeSchema = z.object({ created: count, disputed: z.boolean().optional() });
+
+/** https://docs.stripe.com/payments/paymentintents/lifecycle */
+export const intentSchema = z.object({
+  id: z.string(),
+  object: z.literal('payment_intent'),
+  status: z.enum([
+    'requires_payment_method',
+    'requires_confirmation',
+    'requires_action',
+    'requires_capture',
+    'processing',
+    'succeeded',
+    'canceled',
+  ]),
+  amount: count,
+  amount_received: count.optional(),
+  currency: z.string(),
+  created: count,
+  client_secret: z.string().nullish(),
+  metadata: metadataSchema,
+  latest_charge: z.union([z.string(), chargeSchema]).nullish(),
+});
+export type Intent = z.infer<typeof intentSchema>;
+
+/** https://docs.stripe.com/api/checkout/sessions/object */
+export const sessionSchema = z.object({
+  id: z.string(),
+  object: z.literal('checkout.session'),
+  status: z.enum(['open', 'complete', 'expired']),
+  payment_status: z.string(),
+  url: z.url({ protocol: /^https?$/ }).nullish(),
+  amount_total: count.nullable(),
+  currency: z.string().nullable(),
+  expires_at: count,
+  metadata: metadataSchema,
+  payment_intent: z.union([z.string(), intentSchema]).nullish(),
+});
+export type Session = z.infer<typeof sessionSchema>;
+
+/** https://docs.stripe.com/api/refunds/object */
+export const refundSchema = z.object({
+  id: z.string(),
+  object: z.literal('refund'),
+  amount: count,
+  currency: z.string(),
+  created: count,
+  status: z.string().nullable(),
+  payment_intent: idOf,
+  metadata: metadataSchema,
+  failure_reason: z.string().nullish(),
+  failure_balance_transaction: idOf,
+  pending_reason: z.string().nullish(),
+});
+export type Refund = z.infer<typeof refundSchema>;
+
+/** https://docs.stripe.com/api/disputes/object */
+export const disputeSchema = z.object({
+  id: z.string(),
+  object: z.literal('dispute'),
+  amount: count,
+  currency: z.string(),
+  created: count,
+  status: z.string(),
+  reason: z.string().nullish(),
+  payment_intent: idOf,
+  evidence_details: z.object({ due_by: count.nullish() }).nullish(),
+});
+export type Dispute = z.infer<typeof disputeSchema>;
+
+export const listOf = <T extends { readonly id: string }>(item: z.ZodType<T>) =>
+  z.object({ object: z.literal('list'), has_more: z.boolean(), data: z.array(item) });
+
+/** Seconds of the epoch as ISO 8601. */
+export const timeOf = (seconds: number): string => new Date(seconds * 1000).toISOString();
+
+/** Our number of an object that was made here. */
+export const numberIn = (
+  { metadata }: { readonly metadata?: Readonly<Record<string, string>> | null | undefined },
+  key: typeof PAYMENT_KEY | typeof REFUND_KEY,
+): string | undefined => {
+  const no = metadata?.[key];
+  return no !== undefined && OUR_NUMBER.test(no) ? no : undefined;
+};
+
+const STILL_OPEN: ReadonlySet<Intent['status']> = new Set([
+  'requires_payment_method',
+  'requires_confirmation',
+  'requires_action',
+]);
+
+/** Without the refunds and the dispute. A decline leaves an intent open: the payer may try another card. */
+export function intentAnswer(intent: Intent): ChannelAnswer {
+  if (intent.status === 'succeeded') {
+    return paid(intent, fromStripe(intent.amount_received ?? intent.amount, intent.currency));
+  }
+  if (intent.status === 'canceled') return { state: 'closed' };
+  return { state: STILL_OPEN.has(intent.status) ? 'unpaid' : 'processing' };
+}
+
+/**
+ * Without the refunds and the dispute; `intent` is the session's, null before the payer has begun. Of a session that is
+ * complete and not paid an asynchronous method is under way, until the intent asks for another method: it failed, and
+ * the session takes no other (https://docs.stripe.com/payments/checkout/fulfill-orders).
+ */
+export function sessionAnswer(session: Session, intent: Intent | null): ChannelAnswer {
+  if (intent?.status === 'succeeded') {
+    if (session.amount_total === null || session.currency === null) {
+      throw new ChannelError('garbage', 'stripe gave a session that is paid and has no amount');
+    }
+    return paid(intent, fromStripe(session.amount_total, session.currency));
+  }
+  if (intent?.status === 'processing' || intent?.status === 'requires_capture')
+    return { state: 'processing' };
+  if (session.status === 'open') return { state: 'unpaid' };
+  if (session.status === 'expired') return { state: 'closed' };
+  if (intent?.status === 'canceled') return { state: 'closed' };
+  return intent?.status === 'requires_payment_method'
+    ? { state: 'failed', reason: 'declined' }
+    : { state: 'processing' };
+}
+
+const paid = (intent: Intent, total: Pick<PaidAnswer, 'amount' | 'currency'>): PaidAnswer => ({
+  state: 'paid',
+  channelPaymentId: intent.id,
+  ...total,
+  paidAt: timeOf(
+    typeof intent.latest_charge === 'object' && intent.latest_charge !== null
+      ? intent.latest_charge.created
+      : intent.created,
+  ),
+});
+
+/** The payment with what became of its money. `refunded` once all of it has gone back. */
+export function withMoneyBack(
+  answer: PaidAnswer,
+  refunds: readonly Refund[],
+  disputes: readonly Dispute[],
+): PaidAnswer {
+  const listed = refunds.map(listedRefund);
+  const back = listed
+    .filter(({ state }) => state === 'succeeded')
+    .reduce((sum, { amount }) => sum + amount, 0);
+  const dispute = disputes
+    .map(disputeOf)
+    .sort((a, b) => Number(b.state === 'open') - Number(a.state === 'open'))
+    .at(0);
+  return {
+    ...answer,
+    state: back >= answer.amount ? 'refunded' : 'paid',
+    refunds: listed,
+    ...(dispute === undefined ? {} : { dispute }),
+  };
+}
+
+/**
+ * Why a refund failed without having left the merchant's balance. Every other reason is the bank's, which returned the
+ * money: https://docs.stripe.com/refunds#failed-refunds.
+ */
+const NEVER_LEFT: ReadonlySet<string> = new Set([
+  'charge_for_pending_refund_disputed',
+  'insufficient_funds',
+  'merchant_request',
+]);
+
+/** @param hadSucceeded what is known of the refund from elsewhere. */
+export function refundAnswer(refund: Refund, hadSucceeded = false): RefundAnswer {
+  const channelRefundId = refund.id;
+  switch (refund.status) {
+    case 'succeeded':
+      return {
+        state: 'succeeded',
+        channelRefundId,
+        amount: fromStripe(refund.amount, refund.currency).amount,
+        refundedAt: timeOf(refund.created),
+      };
+    case 'failed': {
+      const reason = refund.failure_reason ?? 'unknown';
+      const isReversed =
+        hadSucceeded || (isPresent(refund.failure_balance_transaction) && !NEVER_LEFT.has(reason));
+      return { state: isReversed ? 'reversed' : 'failed', reason, channelRefundId };
+    }
+    case 'canceled':
+      return { state: hadSucceeded ? 'reversed' : 'failed', reason: 'canceled at Stripe', channelRefundId };
+    case 'requires_action':
+      return {
+        state: 'needs_person',
+        reason: 'Stripe has asked the payer by e-mail where the money shall go',
+        channelRefundId,
+      };
+    case 'pending':
+      return refund.pending_reason === 'insufficient_funds'
+        ? {
+            state: 'needs_person',
+            reason: 'the balance at Stripe is too low: add funds to it',
+            channelRefundId,
+          }
+        : { state: 'processing', channelRefundId };
+    default:
+      // One that Stripe has added since: not decided as far as we can tell.
+      return { state: 'processing', channelRefundId };
+  }
+}
+
+const isPresent = <T>(value: T | null | undefined): value is T => value !== null && value !== undefined;
+
+function listedRefund(refund: Refund): ChannelRefund {
+  const { state } = refundAnswer(refund);
+  const outRefundNo = numberIn(refund, REFUND_KEY);
+  return {
+    id: refund.id,
+    ...(outRefundNo === undefined ? {} : { outRefundNo }),
+    amount: fromStripe(refund.amount, refund.currency).amount,
+    state: state === 'succeeded' || state === 'failed' || state === 'reversed' ? state : 'processing',
+  };
+}
+
+/** Decided without loss; an inquiry (`warning_`) that was closed never became a chargeback. */
+const WON: ReadonlySet<string> = new Set(['won', 'warning_closed']);
+/** `prevented`: the payer got the money back before the dispute was one. */
+const LOST: ReadonlySet<string> = new Set(['lost', 'prevented']);
+
+export function disputeOf(dispute: Dispute): ChannelDispute {
+  const dueBy = dispute.evidence_details?.due_by;
+  const { amount, currency } = fromStripe(dispute.amount, dispute.currency);
+  const state = WON.has(dispute.status) ? 'won' : LOST.has(dispute.status) ? 'lost' : 'open';
+  return {
+    id: dispute.id,
+    amount,
+    currency,
+    state,
+    ...(isPresent(dispute.reason) ? { reason: dispute.reason } : {}),
+    ...(isPresent(dueBy) && state === 'open' ? { respondBy: timeOf(dueBy) } : {}),
+  };
+}

@@ -1,0 +1,97 @@
+import type { Browser } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { checked } from '../../src/channels/checked.ts';
+import { createStripeAdapter } from '../../src/channels/stripe/adapter.ts';
+import type { ChannelAdapter, TradeReference } from '../../src/domain/channel.ts';
+import { createApiKey, ensureMerchant } from '../../src/ledger/merchants.ts';
+import { recordCreated } from '../../src/ledger/payments.ts';
+import { pay, settle, startTestApi, type TestApi, testChannels } from '../api/support.ts';
+import { ACCOUNT, newTrade } from '../channels/stripe/support.ts';
+import { type StripeDouble, startStripeDouble } from '../doubles/stripe/start.ts';
+import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { CHROMIUM, DESKTOP, launch, openTab, shows } from './support.ts';
+
+// A channel's own form on the cashier page: Stripe's, whose script is a stand-in that the double serves. The page and its
+// API are real; the double takes the money.
+
+let database: FreshDatabase;
+let double: StripeDouble;
+let api: TestApi;
+let browser: Browser;
+let key: string;
+let adapter: ChannelAdapter;
+const references = new Map<string, TradeReference>();
+
+beforeAll(async () => {
+  if (CHROMIUM === undefined) return;
+  double = await startStripeDouble();
+  adapter = checked(createStripeAdapter({ url: double.url, scriptUrl: `${double.url}/stripe.js` }));
+  database = await freshDatabase();
+  api = await startTestApi(database.url, { channels: new Map([...testChannels(), ['stripe', adapter]]) });
+  const { merchant } = await ensureMerchant(api.db, 'forms', ['simulator', 'simulator2', 'stripe']);
+  ({ key } = await createApiKey(api.db, merchant.id, 'merchant'));
+  const asUsual = api.workflows.onAwaitNextAction;
+  api.workflows.onAwaitNextAction = async (payment) => {
+    if (payment.channel !== 'stripe') return await asUsual(payment);
+    const { id: outTradeNo, method } = payment;
+    const made = await adapter.createTrade(ACCOUNT, newTrade({ outTradeNo, method }));
+    if (made === 'not_renewable' || made.reference === undefined) return false;
+    references.set(outTradeNo, made.reference);
+    await recordCreated(api.db, outTradeNo, made.action, new Date());
+    return true;
+  };
+  browser = await launch();
+});
+afterAll(async () => {
+  await browser?.close();
+  await api?.close();
+  await database?.drop();
+  await double?.stop();
+});
+
+const order = () => ({ id: `o-${Math.random()}`, amount: 1050, currency: 'EUR' });
+
+/** The page of a payment, on the address that the test serves it at. */
+const pageOf = ({ checkoutUrl }: { checkoutUrl: string }) =>
+  checkoutUrl.replace('https://pay.example', api.url);
+
+describe.skipIf(CHROMIUM === undefined)("a channel's form on the cashier page", () => {
+  test('takes the payment in the page, under a policy for its script alone', async () => {
+    const payment = await pay(api, key, { order: order(), channel: 'stripe', method: 'payment_intent' });
+    const { context, page, complaints } = await openTab(browser, [api.url, double.url], DESKTOP);
+    const answer = await page.goto(pageOf(payment));
+    const policy = (await answer?.headerValue('content-security-policy')) ?? '';
+    expect(policy).toContain(`script-src 'self' ${double.url} https://*.js.stripe.com;`);
+    expect(policy).not.toContain('unsafe');
+    await shows(page, 'pay');
+    await page.getByText('A card form for pk_test_double').waitFor();
+
+    // A reload is without the token, and without the policy, until the page asks for it again.
+    await page.reload();
+    await page.getByText('A card form for pk_test_double').waitFor();
+
+    await page.getByRole('button', { name: 'Pay EUR 10.50' }).click();
+    await shows(page, 'asking');
+    const reference = references.get(payment.id) ?? null;
+    const trade = newTrade({ outTradeNo: payment.id, method: 'payment_intent', reference });
+    const paid = await adapter.queryTrade(ACCOUNT, trade);
+    if (paid.state !== 'paid') throw new Error(`the trade is ${paid.state}`);
+    await settle(api.db, payment.id, { channelPaymentId: paid.channelPaymentId, currency: 'EUR' });
+    await eventually(async () => (await page.locator('body').getAttribute('data-screen')) !== 'asking');
+    expect(complaints).toEqual([]);
+    await context.close();
+  });
+
+  test('changes nothing on the page of another payment', async () => {
+    const ofOthers = [
+      await pay(api, key),
+      await pay(api, key, { order: order(), channel: 'stripe', method: 'checkout' }),
+    ];
+    for (const payment of ofOthers) {
+      const answer = await fetch(pageOf(payment));
+      expect(answer.headers.get('content-security-policy')).not.toContain('stripe');
+      expect(answer.headers.get('content-security-policy')).not.toContain(double.url);
+      expect(await answer.text()).not.toContain('data-form');
+    }
+  });
+});

@@ -1,0 +1,323 @@
+import { readFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
+import { createStripeAdapter } from '../../../src/channels/stripe/adapter.ts';
+import { EVENT_TYPES } from '../../../src/channels/stripe/callback.ts';
+import type { CallbackError, CallbackRequest } from '../../../src/domain/channel.ts';
+import { type StripeDouble, startStripeDouble } from '../../doubles/stripe/start.ts';
+import { eventually } from '../../support/progress.ts';
+import { ACCOUNT, accountOf, adapterAt, CREDENTIALS, created, idOf, newTrade, signed } from './support.ts';
+
+/** What a callback proves, and what each event means. Signatures are made by Stripe's own library, or by the double. */
+
+const adapter = createStripeAdapter();
+const verify = (request: CallbackRequest, account = ACCOUNT) => adapter.verifyCallback(account, request);
+const refusalOf = (request: CallbackRequest, account = ACCOUNT) =>
+  verify(request, account).then(
+    (callback) => callback.kind,
+    (error: CallbackError) => error.kind,
+  );
+
+const eventOf = (type: string, object: object, more: object = {}) => ({
+  id: 'evt_1',
+  object: 'event',
+  type,
+  api_version: '2026-10-28.endive',
+  created: 1_790_000_000,
+  livemode: false,
+  data: { object },
+  ...more,
+});
+const text = (...event: Parameters<typeof eventOf>) => JSON.stringify(eventOf(...event));
+
+const OURS = { nodrop_payment: 'pay_1' };
+const session = {
+  id: 'cs_1',
+  object: 'checkout.session',
+  status: 'complete',
+  payment_status: 'paid',
+  amount_total: 1050,
+  currency: 'eur',
+  payment_intent: 'pi_1',
+  metadata: OURS,
+};
+const intent = {
+  id: 'pi_1',
+  object: 'payment_intent',
+  status: 'succeeded',
+  amount: 1050,
+  amount_received: 1050,
+  currency: 'eur',
+  created: 1_780_000_000,
+  metadata: OURS,
+  latest_charge: 'ch_1',
+};
+const refund = {
+  id: 're_1',
+  object: 'refund',
+  amount: 50,
+  currency: 'eur',
+  created: 1_790_000_000,
+  status: 'succeeded',
+  payment_intent: 'pi_1',
+  metadata: { ...OURS, nodrop_refund: 'ref_1' },
+};
+
+describe('a signature', () => {
+  const body = text('checkout.session.completed', session);
+
+  it('is by one of the secrets that are valid', async () => {
+    const rotated = accountOf({ ...CREDENTIALS, webhook_secret: 'whsec_new' }, CREDENTIALS);
+    for (const secret of ['whsec_new', CREDENTIALS.webhook_secret]) {
+      expect(await refusalOf(signed(body, { secret }), rotated)).toBe('trade');
+    }
+    expect(await refusalOf(signed(body, { secret: 'whsec_other' }), rotated)).toBe('unverified');
+  });
+
+  it('holds 300 s to the past and to the future', async () => {
+    for (const ageS of [295, -295]) expect(await refusalOf(signed(body, { ageS }))).toBe('trade');
+    for (const ageS of [305, -305, -3600]) expect(await refusalOf(signed(body, { ageS }))).toBe('unverified');
+  });
+
+  it('is over every byte of the body', async () => {
+    const { headers, rawBody } = signed(body);
+    const tampered = Buffer.from(rawBody.toString().replace('1050', '1051'));
+    const notUtf8 = signed(body.replace('eur', 'e\uFFFDr'));
+    const bytes = Buffer.from(notUtf8.rawBody.toString('latin1').replace('\xEF\xBF\xBD', '\xFF'), 'latin1');
+    for (const rawBody of [
+      tampered,
+      Buffer.from(body.slice(0, -1)),
+      Buffer.from(`${body} `),
+      Buffer.alloc(0),
+    ]) {
+      expect(await refusalOf({ headers, rawBody })).toBe('unverified');
+    }
+    expect(await refusalOf({ headers: notUtf8.headers, rawBody: bytes })).toBe('unverified');
+  });
+
+  it('has a time and a signature of the scheme', async () => {
+    const { headers, rawBody } = signed(body);
+    const header = headers['stripe-signature'] as string;
+    const [time, signature] = header.split(',') as [string, string];
+    for (const value of [
+      '',
+      time,
+      signature,
+      `${time},${signature.replace('v1', 'v0')}`,
+      `t=,${signature}`,
+      header.slice(0, -1),
+    ]) {
+      expect(await refusalOf({ headers: { 'stripe-signature': value }, rawBody }), value).toBe('unverified');
+    }
+    expect(await refusalOf({ headers: {}, rawBody })).toBe('unverified');
+    const among = `${time},v1=${'0'.repeat(64)},v0=${'1'.repeat(64)},${signature}`;
+    expect(await refusalOf({ headers: { 'stripe-signature': among }, rawBody })).toBe('trade');
+  });
+});
+
+describe('an event', () => {
+  it.each(['checkout.session.completed', 'checkout.session.async_payment_succeeded'])(
+    '%s of a paid session tells the payment',
+    async (type) => {
+      expect(await verify(signed(text(type, session)))).toEqual({
+        kind: 'trade',
+        notificationId: 'evt_1',
+        about: { outTradeNo: 'pay_1', reference: 'cs_1' },
+        answer: {
+          state: 'paid',
+          channelPaymentId: 'pi_1',
+          amount: 1050,
+          currency: 'EUR',
+          paidAt: '2026-09-21T14:13:20.000Z',
+        },
+      });
+    },
+  );
+
+  it('of a paid intent tells the payment, by our number: its session has the reference', async () => {
+    expect(await verify(signed(text('payment_intent.succeeded', intent)))).toMatchObject({
+      kind: 'trade',
+      about: { outTradeNo: 'pay_1' },
+      answer: { state: 'paid', channelPaymentId: 'pi_1', amount: 1050 },
+    });
+  });
+
+  it.each([
+    ['checkout.session.completed', { ...session, payment_status: 'unpaid' }],
+    ['checkout.session.async_payment_failed', { ...session, payment_status: 'unpaid' }],
+    ['checkout.session.completed', { ...session, amount_total: null }],
+    ['payment_intent.processing', { ...intent, status: 'processing' }],
+    ['payment_intent.payment_failed', { ...intent, status: 'requires_payment_method' }],
+    ['payment_intent.canceled', { ...intent, status: 'canceled' }],
+    ['payment_intent.succeeded', { ...intent, amount: 'of another version' }],
+    ['charge.refunded', { id: 'ch_1', metadata: OURS }],
+  ])('%s that proves nothing final has Stripe asked', async (type, object) => {
+    expect(await verify(signed(text(type, object)))).toEqual({
+      kind: 'notice',
+      notificationId: 'evt_1',
+      about: { outTradeNo: 'pay_1' },
+    });
+  });
+
+  it('of an expired session closes the trade', async () => {
+    const expired = { ...session, status: 'expired', payment_status: 'unpaid', payment_intent: null };
+    expect(await verify(signed(text('checkout.session.expired', expired)))).toMatchObject({
+      kind: 'trade',
+      answer: { state: 'closed' },
+    });
+  });
+
+  it('of a refund of ours tells it by our numbers and by its own', async () => {
+    expect(await verify(signed(text('refund.created', refund)))).toEqual({
+      kind: 'refund',
+      notificationId: 'evt_1',
+      about: { outTradeNo: 'pay_1', channelPaymentId: 'pi_1' },
+      refund: {
+        outRefundNo: 'ref_1',
+        channelRefundId: 're_1',
+        answer: {
+          state: 'succeeded',
+          channelRefundId: 're_1',
+          amount: 50,
+          refundedAt: '2026-09-21T14:13:20.000Z',
+        },
+      },
+    });
+  });
+
+  it('of a refund at the dashboard names the payment at Stripe', async () => {
+    expect(await verify(signed(text('refund.created', { ...refund, metadata: {} })))).toMatchObject({
+      kind: 'refund',
+      about: { channelPaymentId: 'pi_1' },
+      refund: { channelRefundId: 're_1' },
+    });
+  });
+
+  it('of a refund that had succeeded before it failed says so', async () => {
+    const failed = { ...refund, status: 'failed', failure_reason: 'merchant_request' };
+    const data = { object: failed, previous_attributes: { status: 'succeeded' } };
+    const of = async (more: object) => verify(signed(text('refund.failed', failed, more)));
+    expect(await of({ data })).toMatchObject({ refund: { answer: { state: 'reversed' } } });
+    expect(await of({ data: { object: failed } })).toMatchObject({ refund: { answer: { state: 'failed' } } });
+  });
+
+  it.each([
+    ['needs_response', 'open'],
+    ['warning_needs_response', 'open'],
+    ['under_review', 'open'],
+    ['appeal_under_review', 'open'],
+    ['of a later version', 'open'],
+    ['won', 'won'],
+    ['warning_closed', 'won'],
+    ['lost', 'lost'],
+    ['prevented', 'lost'],
+  ])('of a dispute that is %s: %s', async (status, state) => {
+    const dispute = {
+      id: 'dp_1',
+      object: 'dispute',
+      amount: 1050,
+      currency: 'eur',
+      created: 1_790_000_000,
+      status,
+      reason: 'fraudulent',
+      payment_intent: 'pi_1',
+      evidence_details: { due_by: 1_800_000_000 },
+    };
+    expect(await verify(signed(text('charge.dispute.updated', dispute)))).toMatchObject({
+      kind: 'dispute',
+      about: { channelPaymentId: 'pi_1' },
+      dispute: { id: 'dp_1', amount: 1050, currency: 'EUR', state, reason: 'fraudulent' },
+    });
+  });
+
+  it.each([
+    ['of another type', text('payout.paid', { id: 'po_1' })],
+    ['of the account', text('account.updated', { id: 'acct_1', metadata: OURS })],
+    ['of live mode', text('checkout.session.completed', session, { livemode: true })],
+    ['of a connected account', text('checkout.session.completed', session, { account: 'acct_2' })],
+    ['of a session that is none of ours', text('checkout.session.completed', { ...session, metadata: {} })],
+    [
+      'of a session with a number that is none',
+      text('checkout.session.completed', { ...session, metadata: { nodrop_payment: "'" } }),
+    ],
+    ['of a charge that is none of ours', text('charge.refunded', { id: 'ch_1', metadata: {} })],
+    ['of a refund of no payment intent', text('refund.created', { ...refund, payment_intent: null })],
+    ['of the second version', JSON.stringify({ id: 'evt_2', object: 'v2.core.event', type: 'v1.billing' })],
+  ])('%s is acknowledged and nothing of ours', async (_, body) => {
+    expect(await verify(signed(body))).toMatchObject({ kind: 'ignored', reason: expect.any(String) });
+  });
+
+  it.each([
+    ['no JSON', '{'],
+    ['no event', '{}'],
+    ['an event without an object', JSON.stringify({ id: 'evt_1', object: 'event', type: 'x' })],
+    ['an impossible amount', text('checkout.session.completed', { ...session, amount_total: 0 })],
+  ])('that is %s is nonsense', async (_, body) => {
+    expect(await refusalOf(signed(body))).toBe('malformed');
+  });
+
+  it('that is not verified names our number, as a hint alone', () => {
+    const peek = (body: string) => adapter.peekOutTradeNo(Buffer.from(body));
+    expect(peek(text('checkout.session.completed', session))).toBe('pay_1');
+    for (const body of [
+      '',
+      '{}',
+      '{"data":{"object":{"metadata":7}}}',
+      text('x', { metadata: { nodrop_payment: '../' } }),
+    ]) {
+      expect(peek(body)).toBeUndefined();
+    }
+  });
+});
+
+test('docs/channels/stripe.md names the events to register', () => {
+  const listed = /```text\n([^`]*)```/.exec(readFileSync('docs/channels/stripe.md', 'utf8'))?.[1] ?? '';
+  expect(listed.trim().split(/\s+/)).toEqual(EVENT_TYPES);
+});
+
+describe('the events of a payment, as the double sends them', () => {
+  let double: StripeDouble;
+  let server: Server;
+  const received: CallbackRequest[] = [];
+
+  beforeAll(async () => {
+    double = await startStripeDouble();
+    server = createServer(async (request, response) => {
+      const chunks: Buffer[] = [];
+      for await (const chunk of request) chunks.push(chunk as Buffer);
+      received.push({ headers: request.headers, rawBody: Buffer.concat(chunks) });
+      response.end('{}');
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    const secret = CREDENTIALS.webhook_secret;
+    await double.tell('webhooks', [{ url: `http://127.0.0.1:${port}/`, secret, types: [...EVENT_TYPES] }]);
+  });
+  afterAll(async () => {
+    server.close();
+    await double.stop();
+  });
+
+  it('are verified, of our trade, and tell its way', async () => {
+    const trade = await created(adapterAt(double.url), newTrade());
+    const { payment } = (await double.tell('pay', { id: idOf(trade), outcome: 'paid' })) as {
+      payment: string;
+    };
+    await double.tell('dashboardRefund', { payment, amount: 50 });
+    await double.tell('dispute', { payment, status: 'needs_response', dueBy: 1_800_000_000 });
+    await eventually(() => expect(received).toHaveLength(5));
+    const told = await Promise.all(received.map((request) => verify(request)));
+    const kinds = told.map((callback) => ('about' in callback ? [callback.kind, callback.about] : callback));
+    const atStripe = { channelPaymentId: payment };
+    expect(kinds).toEqual(
+      expect.arrayContaining([
+        ['trade', { outTradeNo: trade.outTradeNo }],
+        ['trade', { outTradeNo: trade.outTradeNo, reference: idOf(trade) }],
+        ['refund', atStripe],
+        ['notice', { outTradeNo: trade.outTradeNo }],
+        ['dispute', atStripe],
+      ]),
+    );
+  });
+});

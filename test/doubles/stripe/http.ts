@@ -1,0 +1,17 @@
+export interface Answer {
+  readonly status: number;
+  readonly body: string;
+  readonly type?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+export const json = (status: number, body: unknown): Answer => ({ status, body: JSON.stringify(body) });
+
+/** What came in, for tests that look at requests. */
+export interface Seen {
+  readonly method: string;
+  readonly path: string;
+  readonly key: string | undefined;
+  readonly version: string | undefined;
+  readonly body: string;
+}
