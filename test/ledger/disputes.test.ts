@@ -120,6 +120,16 @@ test('what is decided while it is hidden is not shown again', async () => {
   expect((await row(id)).attention).toBeNull();
 });
 
+test('what ends while it is hidden is not shown again', async () => {
+  const { id } = await attempt();
+  const shown = { attention: 'channel_unreachable', attentionSince: now(), attentionDetail: 'Silent.' };
+  await db.payment.update({ where: { id }, data: shown });
+  await told(id);
+  expect((await row(id)).hiddenAttention).toBe('channel_unreachable');
+  await recordAnswer(db, id, { state: 'unpaid' }, 'query', now());
+  expect(await row(id)).toMatchObject({ attention: 'disputed', hiddenAttention: null });
+});
+
 test('money that conflicts while it is disputed: shown once that is over', async () => {
   const orderId = `conflict-${made}`;
   const first = await attempt(orderId);
