@@ -83,14 +83,8 @@ const ORDER_FIELDS = {
   ...{ nextSweepAt: EARLY, updatedAt: LATE },
 } satisfies Partial<Order>;
 const PAYMENT_FIELDS = {
-  ...{ referenceData: JSON_VALUE, createAskedAt: EARLY, noActionSince: LATE },
-  ...{
-    closeNotBefore: LATE,
-    status: 'paying',
-    nextAction: JSON_VALUE,
-    channelState: TEXT,
-    channelAnsweredAt: EARLY,
-  },
+  ...{ account: TEXT, createAskedAt: EARLY, noActionSince: LATE, closeNotBefore: LATE },
+  ...{ status: 'paying', nextAction: JSON_VALUE, channelState: TEXT, channelAnsweredAt: EARLY },
   ...{ channelStateSince: LATE, channelStateCount: LARGEST_INT, channelErrorSince: EARLY },
   ...{
     channelAnswer: [JSON_VALUE, null],
@@ -104,7 +98,7 @@ const PAYMENT_FIELDS = {
     hiddenAttentionDetail: TEXT,
     disputes: JSON_VALUE,
   },
-  ...{ reference: TEXT, referenceData: JSON_VALUE, noticedAt: EARLY },
+  ...{ referenceData: JSON_VALUE, noticedAt: EARLY },
   ...{ payer: 'a text', returnUrl: TEXT, metadata: JSON_VALUE, lastHintAt: LATE, tightPhases: LARGEST_INT },
   ...{ lastQueryDueAt: EARLY, unverifiedQueries: LARGEST_INT, eventVersion: LARGEST_INT, nextSweepAt: LATE },
   ...{ workflowBusySince: EARLY, expiresAt: EARLY, cancelRequestedAt: LATE, endedAt: EARLY, updatedAt: LATE },
@@ -163,11 +157,10 @@ const CASES = {
       () => ({ payer: JSON_VALUE, channelAnswer: JSON_VALUE }),
       () =>
         toNull([
-          ...['reference', 'referenceData', 'createAskedAt', 'noActionSince', 'closeNotBefore'],
+          ...['account', 'reference', 'referenceData', 'createAskedAt', 'noActionSince', 'closeNotBefore'],
           ...['nextAction', 'channelState', 'channelAnsweredAt', 'channelStateSince', 'channelErrorSince'],
           ...['channelAnswer', 'attention', 'attentionSince', 'attentionDetail', 'payer', 'returnUrl'],
           ...['hiddenAttention', 'hiddenAttentionSince', 'hiddenAttentionDetail', 'disputes', 'noticedAt'],
-          ...['reference', 'referenceData'],
           ...['lastHintAt', 'lastQueryDueAt', 'nextSweepAt', 'workflowBusySince', 'cancelRequestedAt'],
           'endedAt',
         ]),
@@ -214,19 +207,15 @@ const CASES = {
     changes: [
       (id) => ({
         ...{ askedAmount: LARGEST, status: 'failed', note: TEXT, idempotencyKey: `${TEXT} ${id}` },
-        ...{
-          channelRefundId: TEXT,
-          failure: TEXT,
-          replacedBy: `r_${id}`,
-          askedAt: EARLY,
-          unknownSince: LATE,
-        },
+        ...{ channelRefundId: TEXT, failure: TEXT, replacedBy: `r_${id}`, askedAt: EARLY },
+        ...{ unknownSince: LATE, attempt: 9, keySpentAt: EARLY, absentAt: LATE, lookedAgainAt: EARLY },
         ...{ nextSweepAt: EARLY, settledAt: LATE, updatedAt: EARLY },
       }),
       () =>
         toNull([
           ...['askedAmount', 'note', 'idempotencyKey', 'channelRefundId', 'failure', 'replacedBy'],
           ...['askedAt', 'unknownSince', 'nextSweepAt', 'settledAt'],
+          ...['keySpentAt', 'absentAt', 'lookedAgainAt'],
         ]),
     ],
   },

@@ -73,7 +73,10 @@ test('a payment of its payer is never older than its order: settled in the middl
   expect(await findPaymentOfPayer(db, id)).toMatchObject({
     status: 'succeeded',
     order: { status: 'succeeded', payments: [{ id, status: 'succeeded' }] },
-    channels: ['simulator', 'simulator2'],
+    channels: [
+      { channel: 'simulator', mode: 'test' },
+      { channel: 'simulator2', mode: 'test' },
+    ],
   });
 });
 
