@@ -201,6 +201,9 @@ const CASES = {
           failure: TEXT,
           replacedBy: `r_${id}`,
           askedAt: EARLY,
+          keySpentAt: EARLY,
+          absentAt: EARLY,
+          lookedAgainAt: EARLY,
           unknownSince: LATE,
         },
         ...{ nextSweepAt: EARLY, settledAt: LATE, updatedAt: EARLY },
@@ -208,7 +211,15 @@ const CASES = {
       () =>
         toNull([
           ...['askedAmount', 'note', 'idempotencyKey', 'channelRefundId', 'failure', 'replacedBy'],
-          ...['askedAt', 'unknownSince', 'nextSweepAt', 'settledAt'],
+          ...[
+            'askedAt',
+            'keySpentAt',
+            'absentAt',
+            'lookedAgainAt',
+            'unknownSince',
+            'nextSweepAt',
+            'settledAt',
+          ],
         ]),
     ],
   },
