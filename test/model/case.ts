@@ -468,7 +468,7 @@ export class Case {
         );
       workflows.push({ id, status });
     }
-    const { acknowledged, actedAt, hidden, listed } = this.world.network;
+    const { acknowledged, actedAt, hidden, listed, noticed } = this.world.network;
     return {
       ...this.#options,
       order: await this.#order(),
@@ -481,6 +481,7 @@ export class Case {
         where: { OR: [{ payment: where }, { notificationId: { in: [...acknowledged] } }] },
       }),
       acknowledged,
+      noticed,
       actedAt,
       hidden,
       made: this.#made,

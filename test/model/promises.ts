@@ -27,6 +27,8 @@ export interface Facts {
   readonly cancelled: ReadonlySet<string>;
   /** Ids of the notifications that were acknowledged. */
   readonly acknowledged: ReadonlySet<string>;
+  /** Payments of which a notification was acknowledged that cannot be verified. */
+  readonly noticed: ReadonlySet<string>;
   /** When the channel took the payer's money, or began to decide over it. Epoch ms, by out-trade-no. */
   readonly actedAt: ReadonlyMap<string, number>;
   /** What merchants asked the order to cost. Minor units. */
@@ -197,6 +199,8 @@ export function checkPromises(facts: Facts): string[] {
   const stored = new Set(facts.callbacks.map(({ notificationId }) => notificationId));
   for (const id of facts.acknowledged)
     must(stored.has(id), `callback ${id} was acknowledged and is not stored`);
+  for (const { id, noticedAt } of payments)
+    must(!facts.noticed.has(id) || noticedAt === null, `the channel has news of ${id}, and was not asked`);
   for (const id of facts.made)
     must(
       known.has(id) || refunds.some((refund) => refund.id === id),

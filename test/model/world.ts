@@ -85,6 +85,8 @@ export class Network {
   readonly ledgerLosses: ('request lost' | 'answer lost')[] = [];
   /** Ids of the notifications that the API has acknowledged. */
   readonly acknowledged = new Set<string>();
+  /** Payments of which the API has acknowledged a notification that cannot be verified: it says that there is news. */
+  readonly noticed = new Set<string>();
   /** Minor units by which the channel takes another amount than it is asked for. */
   otherAmount = 0;
   /** Callbacks do not arrive, and can be let through later. */
@@ -121,6 +123,7 @@ export class Network {
     this.actedAt.clear();
     this.hidden.clear();
     this.acknowledged.clear();
+    this.noticed.clear();
     this.listed.reset();
   }
 
@@ -137,7 +140,10 @@ export class Network {
       body: new Uint8Array(body),
     });
     await response.body?.cancel();
-    if (response.status === 200) this.acknowledged.add(String(headers['webhook-id']));
+    // What the simulator's fault appends to a body that it has signed.
+    const isCorrupt = body.at(-1) === 0x20;
+    if (response.status === 200 && isCorrupt) this.noticed.add(path.split('/').at(-2) ?? '');
+    else if (response.status === 200) this.acknowledged.add(String(headers['webhook-id']));
     return response.status;
   }
 
