@@ -87,6 +87,8 @@ export class Network {
   readonly acknowledged = new Set<string>();
   /** Payments of which the API has acknowledged a notification that cannot be verified: it says that there is news. */
   readonly noticed = new Set<string>();
+  /** Ids of the notifications that could not be verified. */
+  readonly unverifiable = new Set<string>();
   /** Minor units by which the channel takes another amount than it is asked for. */
   otherAmount = 0;
   /** Callbacks do not arrive, and can be let through later. */
@@ -124,6 +126,7 @@ export class Network {
     this.hidden.clear();
     this.acknowledged.clear();
     this.noticed.clear();
+    this.unverifiable.clear();
     this.listed.reset();
   }
 
@@ -140,10 +143,9 @@ export class Network {
       body: new Uint8Array(body),
     });
     await response.body?.cancel();
-    // What the simulator's fault appends to a body that it has signed.
-    const isCorrupt = body.at(-1) === 0x20;
-    if (response.status === 200 && isCorrupt) this.noticed.add(path.split('/').at(-2) ?? '');
-    else if (response.status === 200) this.acknowledged.add(String(headers['webhook-id']));
+    const id = String(headers['webhook-id']);
+    if (response.status === 200 && this.unverifiable.has(id)) this.noticed.add(path.split('/').at(-2) ?? '');
+    else if (response.status === 200) this.acknowledged.add(id);
     return response.status;
   }
 
@@ -224,7 +226,10 @@ export class Network {
       queryRefund: (account, trade, refund, signal) =>
         this.carry('queryRefund', () => adapter.queryRefund(account, trade, refund, signal)),
       verifyCallback: async (account, request) => {
+        const id = String(request.headers['webhook-id']);
+        this.unverifiable.add(id);
         const callback = await adapter.verifyCallback(account, request);
+        this.unverifiable.delete(id);
         if (callback.kind !== 'trade') return callback;
         return { ...callback, answer: onOurClock(callback.about.outTradeNo ?? '', callback.answer) };
       },
