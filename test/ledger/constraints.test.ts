@@ -368,3 +368,31 @@ describe('attempts', () => {
     );
   });
 });
+
+test('docs/ledger.md names every check, partial index and trigger', async () => {
+  const text = await readFile('docs/ledger.md', 'utf8');
+  const rows = await queryOnce(
+    database.url,
+    `select conname::text as name from pg_constraint
+       where connamespace = 'public'::regnamespace and contype = 'c'
+     union all select indexrelid::regclass::text from pg_index
+       join pg_class on pg_class.oid = indexrelid
+       where relnamespace = 'public'::regnamespace and indpred is not null
+     union all select tgname::text from pg_trigger where not tgisinternal`,
+  );
+  const names = rows.map(({ name }) => `${name}`);
+  // Those of several tables are named once, without the table; see the row of the states.
+  const isNamed = (name: string) =>
+    text.includes(`\`${name}\``) ||
+    /^(orders|payments|refunds)_(amount|currency|status|id)_check$/.test(name) ||
+    /^(payments_(order_update|settled_by|attention)|refunds_reason)_check$/.test(name);
+  expect(names.length).toBeGreaterThan(50);
+  expect(names.filter((name) => !isNamed(name))).toEqual([]);
+  const gone = [...text.matchAll(/`(\w+_(?:check|idx|key|guard))`/g)].map(([, name = '']) => name);
+  const known = await queryOnce(
+    database.url,
+    "select relname::text as name from pg_class where relkind = 'i'",
+  );
+  const all = new Set([...names, ...known.map(({ name }) => `${name}`)]);
+  expect(gone.filter((name) => !all.has(name) && !/^\.*_/.test(name))).toEqual([]);
+});
