@@ -124,7 +124,7 @@ describe('requests that cannot be', () => {
 });
 
 test('what the channel refuses is 422, and the order can be paid another way', async () => {
-  // The simulator takes subjects of up to 256 characters; through the API no longer one comes, so the row is made by hand.
+  // The simulator takes currencies of ISO 4217 alone; through the API no other comes, so the row is made by hand.
   const first = await system.api('POST', '/v1/orders', {
     id: 'refused',
     amount: 100,
@@ -132,14 +132,14 @@ test('what the channel refuses is 422, and the order can be paid another way', a
     subject: 'x',
   });
   expect(first.status).toBe(201);
-  await system.db.$executeRaw`UPDATE orders SET subject = repeat('x', 300) WHERE id = 'refused'`;
+  await system.db.$executeRaw`UPDATE orders SET currency = 'XQQ' WHERE id = 'refused'`;
   const refused = await unlessOutOfTime(
     API_BUDGET_MS,
     () => system.pay({ order: undefined, orderId: 'refused' }),
     ({ status }) => status !== 422,
   );
   expect([refused.status, refused.body.code]).toEqual([422, 'channel_rejected']);
-  await system.db.$executeRaw`UPDATE orders SET subject = 'x' WHERE id = 'refused'`;
+  await system.db.$executeRaw`UPDATE orders SET currency = 'CNY' WHERE id = 'refused'`;
   await system.payable({ order: undefined, orderId: 'refused' });
 });
 
