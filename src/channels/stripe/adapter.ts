@@ -318,7 +318,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
           (stripe) => stripe.refunds.create(params, { idempotencyKey: refund.outRefundNo }),
           signal,
         );
-        return refundAnswer(ofPayment(made, payment));
+        return refundAnswer(ofNumber(made, refund));
       } catch (error) {
         // The number was asked for with another amount: what came of it is its answer.
         if (refusalIn(error)?.type !== 'idempotency_error') throw error;
@@ -402,9 +402,15 @@ function ours<T extends Session | Intent>(object: T, trade: Trade): T {
   throw new ChannelError('garbage', `stripe gave ${object.id}, which is not of ${trade.outTradeNo}`);
 }
 
+/** The refund as it was made, if it has our number. @throws ChannelError `garbage` */
+function ofNumber(refund: Refund, { outRefundNo }: KnownRefund): Refund {
+  if (numberIn(refund, REFUND_KEY) === outRefundNo) return refund;
+  throw new ChannelError('garbage', `stripe gave ${refund.id}, which is not the refund ${outRefundNo}`);
+}
+
 /**
- * The refund, if it is of this payment intent. Its number says less: it may be at another key by now, and metadata can be
- * edited at the dashboard.
+ * The refund, if it is of this payment intent. Later its number says less: it may be at another key by then, and metadata
+ * can be edited at the dashboard.
  * @throws ChannelError `garbage`
  */
 function ofPayment(refund: Refund, payment: string): Refund {
