@@ -6,7 +6,7 @@ import { isStorable } from '../domain/text.ts';
 /** What the ledger can keep of what a channel says: one value it cannot would keep a paid order unpaid for ever. */
 
 const text = z.string().min(1).max(200).refine(isStorable);
-/** A trade whose refunds are more is none of ours. */
+/** A trade whose refunds or disputes are more is none of ours. */
 const LISTED_AT_MOST = 1_000;
 /** What an adapter keeps with a trade's reference. */
 const REFERENCE_DATA_AT_MOST_BYTES = 4_096;
@@ -64,6 +64,7 @@ const disputeSchema = z.object({
   amount,
   currency: z.string().refine(isCurrency),
   state: z.enum(['open', 'won', 'lost']),
+  isInquiry: z.literal(true).optional(),
   reason: reason.optional(),
   respondBy: time.optional(),
 });
@@ -80,7 +81,7 @@ const answerSchema = z.discriminatedUnion('state', [
     payerAmount: sum.optional(),
     refundedAmount: sum.optional(),
     refunds: z.array(listedRefundSchema).max(LISTED_AT_MOST).optional(),
-    dispute: disputeSchema.optional(),
+    disputes: z.array(disputeSchema).max(LISTED_AT_MOST).optional(),
   }),
 ]);
 

@@ -5,11 +5,15 @@ export const HTTP_TIMEOUT_MS = 8_000;
 
 /** An answer takes some hundred bytes. One beyond this is none of the channel's, and is not taken into memory. */
 const ANSWER_AT_MOST_BYTES = 1024 * 1024;
+/** A page of a listing: some hundred objects. */
+export const PAGE_AT_MOST_BYTES = 8 * 1024 * 1024;
 
 export interface ExchangeOptions {
   /** The channel's name, for what is said of a failure. */
   readonly channel: string;
   readonly signal?: AbortSignal | undefined;
+  /** @default 1 MiB */
+  readonly atMostBytes?: number | undefined;
   /** @default the global fetch */
   readonly fetch?: typeof fetch | undefined;
 }
@@ -22,7 +26,7 @@ export interface ExchangeOptions {
 export async function exchange(
   url: string,
   init: RequestInit,
-  { channel, signal, fetch: send = fetch }: ExchangeOptions,
+  { channel, signal, atMostBytes = ANSWER_AT_MOST_BYTES, fetch: send = fetch }: ExchangeOptions,
 ): Promise<{ readonly response: Response; readonly text: string }> {
   // Not AbortSignal.any: on Node 20 a time-out that only a combined signal refers to may be collected unfired.
   const controller = new AbortController();
@@ -32,7 +36,7 @@ export async function exchange(
   if (signal?.aborted) abort();
   try {
     const response = await send(url, { ...init, redirect: 'manual', signal: controller.signal });
-    return { response, text: await readText(response, channel) };
+    return { response, text: await readText(response, channel, atMostBytes) };
   } catch (cause) {
     if (cause instanceof ChannelError) throw cause;
     const reason = controller.signal.aborted ? controller.signal.reason : cause;
@@ -45,13 +49,13 @@ export async function exchange(
 }
 
 /** The body as text. @throws ChannelError `garbage` as soon as it is too long; what follows is not read. */
-async function readText(response: Response, channel: string): Promise<string> {
+async function readText(response: Response, channel: string, atMostBytes: number): Promise<string> {
   const chunks: Uint8Array[] = [];
   let length = 0;
   for await (const chunk of response.body ?? []) {
     length += chunk.byteLength;
-    if (length > ANSWER_AT_MOST_BYTES) {
-      throw new ChannelError('garbage', `${channel} answered more than ${ANSWER_AT_MOST_BYTES} bytes`);
+    if (length > atMostBytes) {
+      throw new ChannelError('garbage', `${channel} answered more than ${atMostBytes} bytes`);
     }
     chunks.push(chunk);
   }

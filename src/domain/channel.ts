@@ -35,8 +35,8 @@ export interface PaidAnswer {
   readonly refundedAmount?: number;
   /** All refunds of the trade at the channel. Of a channel that lists them: then they count, and no sum. */
   readonly refunds?: readonly ChannelRefund[];
-  /** The payer's dispute of the trade, while there is one, and how it ended. */
-  readonly dispute?: ChannelDispute;
+  /** The payers' disputes of the trade: all of them. */
+  readonly disputes?: readonly ChannelDispute[];
 }
 
 /** One refund as the channel lists it with its trade. */
@@ -57,6 +57,8 @@ export interface ChannelDispute {
   readonly amount: number;
   readonly currency: CurrencyCode;
   readonly state: 'open' | 'won' | 'lost';
+  /** Only asked about: no money is withdrawn, and a refund ends it. */
+  readonly isInquiry?: true;
   readonly reason?: string;
   /** Until when the merchant can answer it, ISO 8601. */
   readonly respondBy?: string;
@@ -121,6 +123,8 @@ export interface Trade {
   readonly expiresAt: string;
   /** Null until `createTrade` or `findTrade` has told it. */
   readonly reference: TradeReference | null;
+  /** What a paid answer or a callback named, once it is on record. */
+  readonly channelPaymentId?: string;
 }
 
 /** Who pays, as far as the merchant said so. Never in a history or a log. */
@@ -354,7 +358,8 @@ export interface ChannelAdapter {
   ): Promise<CreatedTrade | 'not_renewable'>;
   /**
    * Looks for a trade of which only our number is known, in a complete listing. Of a channel that is asked by its own id
-   * alone: absent, the others are given trades without a reference.
+   * alone: absent, the others are given trades without a reference. Where it is there, only `createTrade` is called
+   * without one, and what else is called for such a trade is called with what this has found.
    * @returns `absent` only when the listing is complete and certain to hold a trade that was created
    * @throws ChannelError, which always means unknown.
    */

@@ -298,11 +298,9 @@ export async function recordAnswer(
       });
     }
     if (alarmed) await note(tx, paymentId, 'attention', 'channel_undecided', now);
-    const dispute = isMoney(answer) ? answer.dispute : undefined;
-    const seen =
-      dispute === undefined
-        ? recorded
-        : await recordDispute({ ...locked, payment: recorded }, dispute, 'query', now);
+    let seen = recorded;
+    for (const dispute of (isMoney(answer) ? answer.disputes : undefined) ?? [])
+      seen = await recordDispute({ ...locked, payment: seen }, dispute, 'query', now);
     // Of a payment that is not settled, settling it records what has gone back.
     if (isMoney(answer) && seen.status === 'succeeded') {
       return toSnapshot(await recordExternalRefunds({ ...locked, payment: seen }, answer, now), now);

@@ -12,6 +12,7 @@ export const tradeOf = (payment: Payment): Trade => ({
   createdAt: payment.createdAt.toISOString(),
   expiresAt: payment.expiresAt.toISOString(),
   reference: referenceOf(payment),
+  ...(payment.channelPaymentId === null ? {} : { channelPaymentId: payment.channelPaymentId }),
 });
 
 function referenceOf({ reference, referenceData }: Payment): TradeReference | null {

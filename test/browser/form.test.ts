@@ -20,6 +20,8 @@ let api: TestApi;
 let browser: Browser;
 let key: string;
 let adapter: ChannelAdapter;
+/** Whether payments get their next action when they are made. */
+let isPrepared = true;
 const references = new Map<string, TradeReference>();
 
 beforeAll(async () => {
@@ -33,12 +35,8 @@ beforeAll(async () => {
   const asUsual = api.workflows.onAwaitNextAction;
   api.workflows.onAwaitNextAction = async (payment) => {
     if (payment.channel !== 'stripe') return await asUsual(payment);
-    const { id: outTradeNo, method } = payment;
-    const made = await adapter.createTrade(ACCOUNT, newTrade({ outTradeNo, method }));
-    if (made === 'not_renewable' || made.reference === undefined) return false;
-    references.set(outTradeNo, made.reference);
-    await recordCreated(api.db, outTradeNo, made.action, new Date());
-    return true;
+    if (isPrepared) await prepare(payment);
+    return isPrepared;
   };
   browser = await launch();
 });
@@ -48,6 +46,14 @@ afterAll(async () => {
   await database?.drop();
   await double?.stop();
 });
+
+/** Has Stripe make the trade. */
+async function prepare({ id: outTradeNo, method }: { id: string; method: string }): Promise<void> {
+  const made = await adapter.createTrade(ACCOUNT, newTrade({ outTradeNo, method }));
+  if (made === 'not_renewable' || made.reference === undefined) throw new Error('no trade was created');
+  references.set(outTradeNo, made.reference);
+  await recordCreated(api.db, outTradeNo, made.action, new Date());
+}
 
 const order = () => ({ id: `o-${Math.random()}`, amount: 1050, currency: 'EUR' });
 
@@ -62,6 +68,7 @@ describe.skipIf(CHROMIUM === undefined)("a channel's form on the cashier page", 
     const answer = await page.goto(pageOf(payment));
     const policy = (await answer?.headerValue('content-security-policy')) ?? '';
     expect(policy).toContain(`script-src 'self' ${double.url} https://*.js.stripe.com;`);
+    expect(policy).toContain(`connect-src 'self' ${double.url};`);
     expect(policy).not.toContain('unsafe');
     await shows(page, 'pay');
     await page.getByText('A card form for pk_test_double').waitFor();
@@ -78,6 +85,25 @@ describe.skipIf(CHROMIUM === undefined)("a channel's form on the cashier page", 
     if (paid.state !== 'paid') throw new Error(`the trade is ${paid.state}`);
     await settle(api.db, payment.id, { channelPaymentId: paid.channelPaymentId, currency: 'EUR' });
     await eventually(async () => (await page.locator('body').getAttribute('data-screen')) !== 'asking');
+    // It is over: there is nothing to load any more.
+    const after = await fetch(pageOf(payment));
+    expect(after.headers.get('content-security-policy')).not.toContain('stripe');
+    expect(await after.text()).not.toContain('data-form');
+    expect(complaints).toEqual([]);
+    await context.close();
+  });
+
+  test('is loaded once there is something to pay in it', async () => {
+    isPrepared = false;
+    const body = { order: order(), channel: 'stripe', method: 'payment_intent' };
+    const { status, json: payment } = await api.call('/v1/payments', { key, body });
+    isPrepared = true;
+    expect(status).toBe(202);
+    const { context, page, complaints } = await openTab(browser, [api.url, double.url], DESKTOP);
+    const answer = await page.goto(pageOf(payment));
+    expect(await answer?.headerValue('content-security-policy')).not.toContain('stripe');
+    await prepare(payment);
+    await page.getByText('A card form for pk_test_double').waitFor();
     expect(complaints).toEqual([]);
     await context.close();
   });

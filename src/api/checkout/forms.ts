@@ -1,16 +1,21 @@
 import { readFileSync } from 'node:fs';
 import { type ChannelAdapter, methodOf } from '../../domain/channel.ts';
+import type { PaymentForPayer } from './nodrop.js';
 import { CHECKOUT_POLICY, type PageForm } from './shell.ts';
 
 /** Channels' own forms within the cashier page. */
 
 const moduleOf = (channel: string) => `form-${channel}.js`;
 
-/** The form of the payment's channel and method; undefined when they declare none. */
+/**
+ * The form of the payment's channel and method; undefined when they declare none, and when the payer has nothing to do in
+ * it: the page's policy is not widened for what is not loaded.
+ */
 export function formOf(
   channels: ReadonlyMap<string, ChannelAdapter>,
-  { channel, method }: { readonly channel: string; readonly method: string },
+  { channel, method, nextAction }: Pick<PaymentForPayer, 'channel' | 'method' | 'nextAction'>,
 ): PageForm | undefined {
+  if (nextAction?.type !== 'sdk') return undefined;
   const adapter = channels.get(channel);
   const declaration = adapter === undefined ? undefined : methodOf(adapter.declaration, method)?.form;
   return declaration === undefined ? undefined : { module: `./${moduleOf(channel)}`, declaration };

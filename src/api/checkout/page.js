@@ -358,14 +358,16 @@ function write(where, what) {
 }
 
 /**
- * The channel's form. The page that has it was sent with a policy for it, which is known only by the token: a page that was
- * loaded without one, and one that has changed the channel, is loaded anew with it.
+ * The channel's form. The page that has it was sent with a policy for it, which is known only by the token and once the
+ * payer can pay in it: a page that was loaded without the token or before, and one that has changed the channel, is loaded
+ * anew with it.
  * @param {Screen} current
  */
 function drawForm(current) {
   const { formModule, formScript } = document.body.dataset;
   const params = payment?.nextAction?.type === 'sdk' ? payment.nextAction.params : undefined;
-  if (current === 'elsewhere' && params !== undefined && known?.payment.id !== id && session.token) {
+  const mayHaveForm = known?.payment.id === id && known.payment.nextAction?.type === 'sdk';
+  if (current === 'elsewhere' && params !== undefined && !mayHaveForm && session.token) {
     location.replace(`?${new URLSearchParams({ token: session.token })}`);
     return;
   }

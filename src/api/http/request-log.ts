@@ -5,7 +5,10 @@ import type { Logger } from '../../log.ts';
 
 /** Request ids, and one log line an answer. No header is logged, and tokens in addresses are hidden. */
 
-/** An address without the secrets it carries, however they are encoded. */
+/**
+ * An address without the secrets it carries, however they are encoded. Channels add some of theirs to the way back, such as
+ * Stripe's `payment_intent_client_secret` (https://docs.stripe.com/payments/accept-a-payment).
+ */
 export function hideTokens(url: string): string {
   const [, path = '', query = ''] = /^([^?]*)(.*)$/s.exec(url) ?? [];
   const shown = path.replace(/^(\/callbacks(?:\/[^/]*){3}\/).+$/i, '$1[hidden]');
@@ -14,7 +17,9 @@ export function hideTokens(url: string): string {
 
 function hideIn(part: string): string {
   const read = part.replace(/%([\da-f]{2})/gi, (_, code: string) => String.fromCharCode(parseInt(code, 16)));
-  const hidden = read.replace(/^(\??token=).*/is, '$1[hidden]').replace(/\b(ct|sk)_[\w-]+/g, '$1_[hidden]');
+  const hidden = read
+    .replace(/^(\??(?:token|[^=]*secret[^=]*)=).*/is, '$1[hidden]')
+    .replace(/\b(ct|sk)_[\w-]+/g, '$1_[hidden]');
   return hidden === read ? part : hidden;
 }
 

@@ -29,11 +29,12 @@ export function checkoutRoute(api: Api): Endpoint {
     try {
       const row = await lookUpOpened(api, access, id, () => findPaymentOfPayer(api.db, id));
       if (row === null) return null;
-      const form = formOf(api.channels, row);
+      // Without the address of this page, which carries the token.
+      const payment = { ...viewOfPayer(api, row, access.token), checkoutUrl: null } as PaymentForPayer;
+      const form = formOf(api.channels, payment);
       return {
         ...(form === undefined ? {} : { form }),
-        // Without the address of this page, which carries the token.
-        payment: { ...viewOfPayer(api, row, access.token), checkoutUrl: null } as PaymentForPayer,
+        payment,
         // As at the channel, beside the amount of this attempt.
         subject: row.subject ?? row.order.subject ?? '',
         now: api.now(),

@@ -13,6 +13,7 @@ import {
   type RefundAnswer,
   type Trade,
 } from '../../domain/channel.ts';
+import { PAGE_AT_MOST_BYTES } from '../exchange.ts';
 import { toStripe } from './amounts.ts';
 import { peekOutTradeNo, verifyCallback } from './callback.ts';
 import { type Operation, refusalIn } from './classify.ts';
@@ -46,18 +47,22 @@ export interface StripeAdapterOptions {
 
 /** As many as Stripe gives at once. */
 const PAGE = 100;
-/** A listing beyond this is not read to its end, and so says nothing of what is missing in it. */
-const PAGES_AT_MOST = 100;
-/** Beyond this callbacks are refused by their age. */
+/** As many as an activity has the time for. A listing beyond this is not read to its end, and so says nothing of what is missing in it. */
+const PAGES_AT_MOST = 10;
+/** Beyond this callbacks are refused by their age, and no trade is said to be absent. */
 const CLOCKS_APART_MS = 5 * 60_000;
-/** How much longer than the payment's life a trade of it is looked for: clocks may be further apart than they should. */
-const LISTED_AROUND_MS = 60 * 60_000;
+
+interface Page {
+  readonly limit: number;
+  readonly starting_after?: string;
+}
 
 const CHARGE = 'latest_charge';
 
 /** Stripe by its library: Checkout Sessions, and payment intents for pages of one's own. */
 export function createStripeAdapter(options: StripeAdapterOptions = {}): ChannelAdapter {
-  const client = createStripeClient(options.url ?? 'https://api.stripe.com');
+  const { url = 'https://api.stripe.com' } = options;
+  const client = createStripeClient(url);
 
   const ask = async <T>(
     account: ChannelAccount,
@@ -91,27 +96,28 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
     }
   }
 
-  /** All pages, or as many as `until` wants. @throws ChannelError when the listing cannot be read to its end */
+  /**
+   * All pages, or as many as `until` wants, and Stripe's time of the last one.
+   * @throws ChannelError when the listing cannot be read to its end
+   */
   async function list<T extends { readonly id: string }>(
     account: ChannelAccount,
     item: z.ZodType<T>,
-    request: (stripe: Stripe, page: { limit: number; starting_after?: string }) => Promise<unknown>,
+    request: (stripe: Stripe, page: Page) => Promise<unknown>,
     signal?: AbortSignal,
     until: (item: T) => boolean = () => false,
-  ): Promise<readonly T[]> {
+  ): Promise<{ readonly items: readonly T[]; readonly date: string | null }> {
     const items: T[] = [];
     for (let page = 0; page < PAGES_AT_MOST; page += 1) {
       const last = items.at(-1);
       const from = last === undefined ? {} : { starting_after: last.id };
-      const { data, has_more } = await ask(
-        account,
-        'other',
-        listOf(item),
-        (stripe) => request(stripe, { limit: PAGE, ...from }),
-        signal,
-      );
+      const { value, reply } = await client({
+        ...{ account, operation: 'other', schema: listOf(item), signal, atMostBytes: PAGE_AT_MOST_BYTES },
+        request: (stripe) => request(stripe, { limit: PAGE, ...from }),
+      });
+      const { data, has_more } = value;
       items.push(...data);
-      if (!has_more || data.some(until)) return items;
+      if (!has_more || data.some(until)) return { items, date: reply.headers.get('date') };
       if (data.length === 0) throw new ChannelError('garbage', 'stripe gave an empty page with more to come');
     }
     throw new ChannelError(
@@ -141,26 +147,26 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
 
   /** The trade at Stripe; undefined when there is none. */
   async function read(account: ChannelAccount, trade: Trade, signal?: AbortSignal) {
-    const reference = trade.reference ?? (await find(account, trade, signal));
-    if (reference === 'absent' || !isId(reference.id, trade)) return undefined;
+    const id = idOf(trade);
+    if (id === undefined) return undefined;
     if (trade.method === 'checkout') {
-      const session = ours(await getSession(account, reference.id, signal), trade);
+      const session = ours(await getSession(account, id, signal), trade);
       const intent = intentOf(session);
       return { session, intent, answer: sessionAnswer(session, intent) };
     }
-    const intent = ours(await getIntent(account, reference.id, signal), trade);
+    const intent = ours(await getIntent(account, id, signal), trade);
     return { session: null, intent, answer: intentAnswer(intent) };
   }
 
   async function find(account: ChannelAccount, trade: Trade, signal?: AbortSignal) {
-    // No trade is created after its payment's end; an object cannot be older than the payment.
+    // A create is sent within the payment's life; its time is by Stripe's clock, which is not further from ours than that.
     const created = {
-      gte: Math.floor((Date.parse(trade.createdAt) - LISTED_AROUND_MS) / 1000),
-      lte: Math.ceil((Date.parse(trade.expiresAt) + LISTED_AROUND_MS) / 1000),
+      gte: Math.floor((Date.parse(trade.createdAt) - CLOCKS_APART_MS) / 1000),
+      lte: Math.ceil((Date.parse(trade.expiresAt) + CLOCKS_APART_MS) / 1000),
     };
     const isOurs = (object: { readonly metadata?: Readonly<Record<string, string>> | null | undefined }) =>
       numberIn(object, PAYMENT_KEY) === trade.outTradeNo;
-    const listed =
+    const { items, date } =
       trade.method === 'checkout'
         ? await list(
             account,
@@ -176,29 +182,26 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
             signal,
             isOurs,
           );
-    const found = listed.find(isOurs);
-    return found === undefined ? 'absent' : { id: found.id };
+    const found = items.find(isOurs);
+    if (found !== undefined) return { id: found.id };
+    checkClock(date);
+    return 'absent';
   }
 
-  const listRefunds = (account: ChannelAccount, payment_intent: string, signal?: AbortSignal) =>
-    list<Refund>(
-      account,
-      refundSchema,
-      (stripe, page) => stripe.refunds.list({ payment_intent, ...page }),
-      signal,
-    );
+  async function listRefunds(account: ChannelAccount, payment_intent: string, signal?: AbortSignal) {
+    const request = (stripe: Stripe, page: Page) => stripe.refunds.list({ payment_intent, ...page });
+    return (await list<Refund>(account, refundSchema, request, signal)).items;
+  }
 
-  const listDisputes = (account: ChannelAccount, payment_intent: string, signal?: AbortSignal) =>
-    list<Dispute>(
-      account,
-      disputeSchema,
-      (stripe, page) => stripe.disputes.list({ payment_intent, ...page }),
-      signal,
-    );
+  async function listDisputes(account: ChannelAccount, payment_intent: string, signal?: AbortSignal) {
+    const request = (stripe: Stripe, page: Page) => stripe.disputes.list({ payment_intent, ...page });
+    return (await list<Dispute>(account, disputeSchema, request, signal)).items;
+  }
 
   /** The payment intent that took the money. @throws ChannelError when none has */
   async function moneyOf(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<string> {
-    if (trade.method !== 'checkout' && trade.reference !== null) return trade.reference.id;
+    const known = trade.channelPaymentId ?? (trade.method === 'checkout' ? undefined : trade.reference?.id);
+    if (known !== undefined) return known;
     const found = await read(account, trade, signal);
     if (found?.intent !== undefined && found.intent !== null) return found.intent.id;
     throw new ChannelError('unreachable', `stripe: nobody has begun to pay ${trade.outTradeNo}`);
@@ -217,7 +220,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
   }
 
   return {
-    declaration: declarationWith(options.scriptUrl ?? 'https://js.stripe.com/v3/'),
+    declaration: declarationWith(options.scriptUrl ?? 'https://js.stripe.com/v3/', url),
 
     async createTrade(account, trade, signal) {
       if (trade.reference !== null) {
@@ -264,9 +267,13 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
     },
 
     async closeTrade(account, trade, signal) {
-      const reference = trade.reference ?? (await find(account, trade, signal));
-      if (reference === 'absent' || !isId(reference.id, trade)) return { state: 'unknown_trade' };
-      const { id } = reference;
+      const id = idOf(trade);
+      if (id === undefined) return { state: 'unknown_trade' };
+      // Stripe cancels an intent whose voucher the payer has taken to a shop.
+      if (trade.method !== 'checkout') {
+        const { state } = intentAnswer(ours(await getIntent(account, id, signal), trade));
+        if (state === 'processing') return { state };
+      }
       try {
         if (trade.method === 'checkout') {
           const session = await known(
@@ -290,7 +297,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
         // A refusal: what is not open any more cannot be closed. What it is instead, Stripe tells when it is asked.
         const isRefused = error instanceof ChannelError && error.kind === 'unreachable';
         if (!isRefused || refusalIn(error)?.type !== 'invalid_request_error') throw error;
-        const found = await read(account, { ...trade, reference }, signal);
+        const found = await read(account, trade, signal);
         if (found === undefined || found.answer.state === 'unpaid') throw error;
         return closeAnswer(found.answer);
       }
@@ -311,11 +318,10 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
           (stripe) => stripe.refunds.create(params, { idempotencyKey: refund.outRefundNo }),
           signal,
         );
-        return refundAnswer(oursOf(made, refund));
+        return refundAnswer(ofNumber(made, refund));
       } catch (error) {
-        // A refusal can be about the refund that has our number: of another amount, or from before its key was pruned.
-        const isConflict = refusalIn(error)?.type === 'idempotency_error';
-        if (!(error instanceof ChannelError) || (error.kind !== 'rejected' && !isConflict)) throw error;
+        // The number was asked for with another amount: what came of it is its answer.
+        if (refusalIn(error)?.type !== 'idempotency_error') throw error;
         const found = await findRefund(account, payment, refund, signal);
         if (found.state === 'unknown_refund') throw error;
         return found;
@@ -324,9 +330,8 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
 
     async queryRefund(account, trade, refund, signal) {
       const { channelRefundId } = refund;
-      if (channelRefundId === null) {
-        return await findRefund(account, await moneyOf(account, trade, signal), refund, signal);
-      }
+      const payment = await moneyOf(account, trade, signal);
+      if (channelRefundId === null) return await findRefund(account, payment, refund, signal);
       const found = await known(
         account,
         channelRefundId,
@@ -334,7 +339,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
         (stripe) => stripe.refunds.retrieve(channelRefundId),
         signal,
       );
-      return refundAnswer(oursOf(found, refund));
+      return refundAnswer(ofPayment(found, payment));
     },
 
     verifyCallback,
@@ -378,9 +383,16 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
   };
 }
 
-/** False for what Stripe never gave: it is put into no address. */
-const isId = (id: string, { method }: Trade): boolean =>
-  (method === 'checkout' ? /^cs_[0-9A-Za-z_]+$/ : /^pi_[0-9A-Za-z_]+$/).test(id);
+/**
+ * Stripe's id of the trade; undefined for what Stripe never gave, which is put into no address.
+ * @throws ChannelError for a trade that was not looked for yet
+ */
+function idOf({ outTradeNo, method, reference }: Trade): string | undefined {
+  if (reference === null)
+    throw new ChannelError('unreachable', `stripe: the id of ${outTradeNo} is not known yet`);
+  const isStripes = (method === 'checkout' ? /^cs_[0-9A-Za-z_]+$/ : /^pi_[0-9A-Za-z_]+$/).test(reference.id);
+  return isStripes ? reference.id : undefined;
+}
 
 const anyObject = z.object({ id: z.string() });
 
@@ -390,10 +402,20 @@ function ours<T extends Session | Intent>(object: T, trade: Trade): T {
   throw new ChannelError('garbage', `stripe gave ${object.id}, which is not of ${trade.outTradeNo}`);
 }
 
-/** The refund, if it has our number. @throws ChannelError `garbage` */
-function oursOf(refund: Refund, { outRefundNo }: KnownRefund): Refund {
+/** The refund as it was made, if it has our number. @throws ChannelError `garbage` */
+function ofNumber(refund: Refund, { outRefundNo }: KnownRefund): Refund {
   if (numberIn(refund, REFUND_KEY) === outRefundNo) return refund;
   throw new ChannelError('garbage', `stripe gave ${refund.id}, which is not the refund ${outRefundNo}`);
+}
+
+/**
+ * The refund, if it is of this payment intent. Later its number says less: it may be at another key by then, and metadata
+ * can be edited at the dashboard.
+ * @throws ChannelError `garbage`
+ */
+function ofPayment(refund: Refund, payment: string): Refund {
+  if (refund.payment_intent === payment) return refund;
+  throw new ChannelError('garbage', `stripe gave ${refund.id}, which is not a refund of ${payment}`);
 }
 
 /** The session's payment intent; null before the payer has begun. @throws ChannelError `garbage` where it is not expanded */
@@ -487,7 +509,7 @@ function checkKeys(credentials: Credentials): void {
   );
 }
 
-/** A callback is refused by its age: a clock that is off refuses all. */
+/** A callback is refused by its age: a clock that is off refuses all. A trade may be out of the time that was listed. */
 function checkClock(date: string | null): void {
   const apart = Date.now() - Date.parse(date ?? '');
   if (Number.isNaN(apart) || Math.abs(apart) <= CLOCKS_APART_MS) return;

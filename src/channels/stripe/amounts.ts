@@ -67,25 +67,54 @@ function decimalsAtStripe(currency: CurrencyCode): number {
 /** How many of Stripe's units one minor unit of ours is: 1, 100 or 1/100. */
 const unitsOf = (currency: CurrencyCode): number => 10 ** (decimalsAtStripe(currency) - exponentOf(currency));
 
-/** Minor units of ISO 4217 as Stripe's; exact for every amount within the declared limits. */
-export const toStripe = (amount: number, currency: CurrencyCode): number => {
+/**
+ * Minor units of ISO 4217 as Stripe's.
+ * @throws ChannelError `rejected` for an amount that Stripe has no number for, as nothing is asked then; none is within the
+ *   declared limits.
+ */
+export function toStripe(amount: number, currency: CurrencyCode): number {
   const units = unitsOf(currency);
-  return units < 1 ? Math.round(amount / (1 / units)) : amount * units;
-};
+  const theirs = units < 1 ? amount / Math.round(1 / units) : amount * units;
+  if (Number.isSafeInteger(theirs)) return theirs;
+  throw new ChannelError('rejected', `stripe has no amount for ${amount} minor units of ${currency}`);
+}
+
+export interface StripeAmount {
+  readonly amount: number;
+  readonly currency: CurrencyCode;
+}
 
 /**
  * What Stripe says, as an amount of ours.
  * @throws ChannelError `garbage` for what is none.
  */
-export function fromStripe(amount: number, code: string): { amount: number; currency: CurrencyCode } {
-  const currency = code.toUpperCase();
-  if (isCurrency(currency)) {
-    const units = unitsOf(currency);
-    const ours = units < 1 ? amount * Math.round(1 / units) : amount / units;
-    if (isAmount(ours)) return { amount: ours, currency };
-  }
-  throw new ChannelError('garbage', `stripe gave an amount that is none: ${amount} ${code}`);
+export function fromStripe(amount: number, code: string): StripeAmount {
+  const ours = oursOf(amount, code);
+  if (ours !== undefined && isAmount(ours.amount)) return ours;
+  throw noAmount(amount, code);
 }
+
+/**
+ * What Stripe says of money that has gone back or is disputed, rounded to a minor unit, and never to nothing: a part of
+ * one, as the dashboard or a rate of exchange may make it, must not make the whole payment unreadable.
+ * @throws ChannelError `garbage` for what is no amount at all.
+ */
+export function aboutFromStripe(amount: number, code: string): StripeAmount {
+  const ours = oursOf(amount, code);
+  const rounded = ours === undefined ? undefined : { ...ours, amount: Math.max(1, Math.round(ours.amount)) };
+  if (rounded !== undefined && isAmount(rounded.amount)) return rounded;
+  throw noAmount(amount, code);
+}
+
+function oursOf(amount: number, code: string): StripeAmount | undefined {
+  const currency = code.toUpperCase();
+  if (!isCurrency(currency)) return undefined;
+  const units = unitsOf(currency);
+  return { amount: units < 1 ? amount * Math.round(1 / units) : amount / units, currency };
+}
+
+const noAmount = (amount: number, code: string): ChannelError =>
+  new ChannelError('garbage', `stripe gave an amount that is none: ${amount} ${code}`);
 
 /** What Stripe takes, by currency and in minor units of ISO 4217. */
 export const currencyLimits: Readonly<Record<CurrencyCode, CurrencyLimits>> = Object.fromEntries(

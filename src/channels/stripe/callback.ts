@@ -8,7 +8,6 @@ import {
   ChannelError,
   type VerifiedCallback,
 } from '../../domain/channel.ts';
-import { fromStripe } from './amounts.ts';
 import { modeOf } from './declaration.ts';
 import {
   disputeOf,
@@ -43,15 +42,6 @@ const eventSchema = z.object({
   }),
 });
 type Event = z.infer<typeof eventSchema>;
-
-/** A session as events of every API version have it. */
-const paidSessionSchema = z.object({
-  id: z.string(),
-  payment_status: z.literal('paid'),
-  amount_total: z.int().nonnegative(),
-  currency: z.string(),
-  payment_intent: z.string(),
-});
 
 const SESSION_EVENTS: ReadonlySet<string> = new Set([
   'checkout.session.completed',
@@ -200,16 +190,11 @@ function readTrade(event: Event): VerifiedCallback {
       }
     }
   }
-  const session = paidSessionSchema.safeParse(object);
-  if (SESSION_EVENTS.has(type) && session.success) {
-    const { amount_total, currency, payment_intent: channelPaymentId } = session.data;
-    const answer = { ...fromStripe(amount_total, currency), channelPaymentId, paidAt: timeOf(created) };
-    return { kind: 'trade', notificationId, about, answer: { state: 'paid', ...answer } };
-  }
   // Sessions never leave this state, while events come in any order.
   if (type === 'checkout.session.expired') {
     return { kind: 'trade', notificationId, about, answer: { state: 'closed' } };
   }
+  // Of a session that is paid too: it has its total, and its intent what was received.
   return { kind: 'notice', notificationId, about: { outTradeNo } };
 }
 

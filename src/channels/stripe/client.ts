@@ -13,6 +13,8 @@ export interface StripeCall<T> {
   readonly schema: z.ZodType<T>;
   readonly request: (stripe: Stripe) => Promise<unknown>;
   readonly signal?: AbortSignal | undefined;
+  /** How long its answer may be. @default as for every channel */
+  readonly atMostBytes?: number | undefined;
 }
 
 export interface StripeAnswer<T> {
@@ -30,7 +32,7 @@ export function createStripeClient(baseUrl: string): StripeClient {
   const { protocol, hostname, port } = new URL(baseUrl);
   const isSecure = protocol === 'https:';
 
-  return async ({ account, operation, schema, request, signal }) => {
+  return async ({ account, operation, schema, request, signal, atMostBytes }) => {
     const [credentials] = account.credentials;
     if (credentials?.secret_key === undefined) {
       throw new ChannelError('misconfigured', `stripe: account ${account.id} has no secret_key`);
@@ -44,7 +46,9 @@ export function createStripeClient(baseUrl: string): StripeClient {
     // ChannelError has not.
     const send: typeof fetch = async (url, init) => {
       try {
-        const { response, text } = await exchange(String(url), init ?? {}, { channel: 'stripe', signal });
+        const { response, text } = await exchange(String(url), init ?? {}, {
+          ...{ channel: 'stripe', signal, atMostBytes },
+        });
         const { status, headers } = response;
         reply = { status, headers, text };
         if (status < 200 || status > 299) throw classify(reply, operation);

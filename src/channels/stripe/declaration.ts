@@ -36,13 +36,13 @@ const CHECKOUT: MethodDeclaration = {
  * Stripe.js is loaded from Stripe alone (https://docs.stripe.com/js/including), with the sources of
  * https://docs.stripe.com/security/guide#content-security-policy.
  */
-const formOf = (scriptUrl: string): FormDeclaration => {
+const formOf = (scriptUrl: string, apiUrl: string): FormDeclaration => {
   const { origin } = new URL(scriptUrl);
   return {
     scriptUrl,
     sources: {
       script: [origin, 'https://*.js.stripe.com'],
-      connect: [origin, 'https://api.stripe.com'],
+      connect: [new URL(apiUrl).origin],
       frame: [origin, 'https://*.js.stripe.com', 'https://hooks.stripe.com'],
     },
   };
@@ -61,10 +61,13 @@ const PAYMENT_INTENT: MethodDeclaration = {
 export const modeOf = ({ secret_key }: Credentials): AccountMode =>
   /^(sk|rk)_live_/.test(secret_key ?? '') ? 'live' : 'test';
 
-/** @param scriptUrl where Stripe.js is */
-export const declarationWith = (scriptUrl: string): ChannelDeclaration => ({
+/**
+ * @param scriptUrl where Stripe.js is
+ * @param apiUrl where Stripe's API is
+ */
+export const declarationWith = (scriptUrl: string, apiUrl: string): ChannelDeclaration => ({
   ...declaration,
-  methods: [CHECKOUT, { ...PAYMENT_INTENT, form: formOf(scriptUrl) }],
+  methods: [CHECKOUT, { ...PAYMENT_INTENT, form: formOf(scriptUrl, apiUrl) }],
 });
 
 export const declaration: ChannelDeclaration = {
@@ -72,9 +75,11 @@ export const declaration: ChannelDeclaration = {
   title: { en: 'Card and more (Stripe)', zh: '银行卡等（Stripe）' },
   testOnly: false,
   methods: [CHECKOUT, PAYMENT_INTENT],
+  // Of activities, of which one sends up to three requests: a query of what is paid reads the refunds and the disputes too.
   rateLimit: {
-    perSecond: 25,
-    source: 'https://docs.stripe.com/rate-limits: 25 a second for an endpoint, and in a sandbox in all',
+    perSecond: 8,
+    source:
+      'https://docs.stripe.com/rate-limits: 25 requests a second for an endpoint, and in a sandbox in all; a call takes up to three',
   },
   // Stripe advises webhooks, and no waits between queries.
   querySchedule: null,

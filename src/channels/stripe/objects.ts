@@ -1,13 +1,12 @@
 import { z } from 'zod';
-import {
-  type ChannelAnswer,
-  type ChannelDispute,
-  ChannelError,
-  type ChannelRefund,
-  type PaidAnswer,
-  type RefundAnswer,
+import type {
+  ChannelAnswer,
+  ChannelDispute,
+  ChannelRefund,
+  PaidAnswer,
+  RefundAnswer,
 } from '../../domain/channel.ts';
-import { fromStripe } from './amounts.ts';
+import { aboutFromStripe, fromStripe } from './amounts.ts';
 
 /** Stripe's objects as far as they are read, and what they say in nodrop's words. */
 
@@ -44,6 +43,7 @@ export const intentSchema = z.object({
   created: count,
   client_secret: z.string().nullish(),
   metadata: metadataSchema,
+  next_action: z.object({ type: z.string() }).nullish(),
   latest_charge: z.union([z.string(), chargeSchema]).nullish(),
 });
 export type Intent = z.infer<typeof intentSchema>;
@@ -55,8 +55,6 @@ export const sessionSchema = z.object({
   status: z.enum(['open', 'complete', 'expired']),
   payment_status: z.string(),
   url: z.url({ protocol: /^https?$/ }).nullish(),
-  amount_total: count.nullable(),
-  currency: z.string().nullable(),
   expires_at: count,
   metadata: metadataSchema,
   payment_intent: z.union([z.string(), intentSchema]).nullish(),
@@ -114,27 +112,30 @@ const STILL_OPEN: ReadonlySet<Intent['status']> = new Set([
   'requires_action',
 ]);
 
-/** Without the refunds and the dispute. A decline leaves an intent open: the payer may try another card. */
+/**
+ * What an intent waits for once the payer has chosen to pay elsewhere and later: a voucher, a transfer, or small amounts to
+ * be confirmed. Every other action is one of the payer's at the form (https://docs.stripe.com/api/payment_intents/object).
+ */
+const PAID_ELSEWHERE = /(_display_details|^display_bank_transfer_instructions|^verify_with_microdeposits)$/;
+
+const isPaidElsewhere = ({ status, next_action }: Intent): boolean =>
+  status === 'requires_action' && PAID_ELSEWHERE.test(next_action?.type ?? '');
+
+/** Without the refunds and the disputes. A decline leaves an intent open: the payer may try another card. */
 export function intentAnswer(intent: Intent): ChannelAnswer {
-  if (intent.status === 'succeeded') {
-    return paid(intent, fromStripe(intent.amount_received ?? intent.amount, intent.currency));
-  }
+  if (intent.status === 'succeeded') return paid(intent);
   if (intent.status === 'canceled') return { state: 'closed' };
-  return { state: STILL_OPEN.has(intent.status) ? 'unpaid' : 'processing' };
+  const isOpen = STILL_OPEN.has(intent.status) && !isPaidElsewhere(intent);
+  return { state: isOpen ? 'unpaid' : 'processing' };
 }
 
 /**
- * Without the refunds and the dispute; `intent` is the session's, null before the payer has begun. Of a session that is
+ * Without the refunds and the disputes; `intent` is the session's, null before the payer has begun. Of a session that is
  * complete and not paid an asynchronous method is under way, until the intent asks for another method: it failed, and
  * the session takes no other (https://docs.stripe.com/payments/checkout/fulfill-orders).
  */
 export function sessionAnswer(session: Session, intent: Intent | null): ChannelAnswer {
-  if (intent?.status === 'succeeded') {
-    if (session.amount_total === null || session.currency === null) {
-      throw new ChannelError('garbage', 'stripe gave a session that is paid and has no amount');
-    }
-    return paid(intent, fromStripe(session.amount_total, session.currency));
-  }
+  if (intent?.status === 'succeeded') return paid(intent);
   if (intent?.status === 'processing' || intent?.status === 'requires_capture')
     return { state: 'processing' };
   if (session.status === 'open') return { state: 'unpaid' };
@@ -145,10 +146,11 @@ export function sessionAnswer(session: Session, intent: Intent | null): ChannelA
     : { state: 'processing' };
 }
 
-const paid = (intent: Intent, total: Pick<PaidAnswer, 'amount' | 'currency'>): PaidAnswer => ({
+/** With what was received, whatever a session's total says. */
+const paid = (intent: Intent): PaidAnswer => ({
   state: 'paid',
   channelPaymentId: intent.id,
-  ...total,
+  ...fromStripe(intent.amount_received ?? intent.amount, intent.currency),
   paidAt: timeOf(
     typeof intent.latest_charge === 'object' && intent.latest_charge !== null
       ? intent.latest_charge.created
@@ -166,15 +168,11 @@ export function withMoneyBack(
   const back = listed
     .filter(({ state }) => state === 'succeeded')
     .reduce((sum, { amount }) => sum + amount, 0);
-  const dispute = disputes
-    .map(disputeOf)
-    .sort((a, b) => Number(b.state === 'open') - Number(a.state === 'open'))
-    .at(0);
   return {
     ...answer,
     state: back >= answer.amount ? 'refunded' : 'paid',
     refunds: listed,
-    ...(dispute === undefined ? {} : { dispute }),
+    ...(disputes.length === 0 ? {} : { disputes: disputes.map(disputeOf) }),
   };
 }
 
@@ -196,7 +194,7 @@ export function refundAnswer(refund: Refund, hadSucceeded = false): RefundAnswer
       return {
         state: 'succeeded',
         channelRefundId,
-        amount: fromStripe(refund.amount, refund.currency).amount,
+        amount: aboutFromStripe(refund.amount, refund.currency).amount,
         refundedAt: timeOf(refund.created),
       };
     case 'failed': {
@@ -235,25 +233,28 @@ function listedRefund(refund: Refund): ChannelRefund {
   return {
     id: refund.id,
     ...(outRefundNo === undefined ? {} : { outRefundNo }),
-    amount: fromStripe(refund.amount, refund.currency).amount,
+    amount: aboutFromStripe(refund.amount, refund.currency).amount,
     state: state === 'succeeded' || state === 'failed' || state === 'reversed' ? state : 'processing',
   };
 }
 
-/** Decided without loss; an inquiry (`warning_`) that was closed never became a chargeback. */
+/** An inquiry: https://docs.stripe.com/disputes/how-disputes-work#inquiries. */
+const INQUIRY = /^warning_/;
+/** Decided without loss; an inquiry that was closed never became a chargeback. */
 const WON: ReadonlySet<string> = new Set(['won', 'warning_closed']);
 /** `prevented`: the payer got the money back before the dispute was one. */
 const LOST: ReadonlySet<string> = new Set(['lost', 'prevented']);
 
 export function disputeOf(dispute: Dispute): ChannelDispute {
   const dueBy = dispute.evidence_details?.due_by;
-  const { amount, currency } = fromStripe(dispute.amount, dispute.currency);
+  const { amount, currency } = aboutFromStripe(dispute.amount, dispute.currency);
   const state = WON.has(dispute.status) ? 'won' : LOST.has(dispute.status) ? 'lost' : 'open';
   return {
     id: dispute.id,
     amount,
     currency,
     state,
+    ...(INQUIRY.test(dispute.status) ? { isInquiry: true } : {}),
     ...(isPresent(dispute.reason) ? { reason: dispute.reason } : {}),
     ...(isPresent(dueBy) && state === 'open' ? { respondBy: timeOf(dueBy) } : {}),
   };

@@ -20,6 +20,10 @@ test('keys and tokens are in no line, wherever they were put', async () => {
   await api.call(`/return/${made.id}?t%6Fken=${encoded}`);
   await api.call(`/checkout/${made.id}?x=1&%74oken=${encoded}`);
   await api.call(`/v1/payments/${encoded}`, { key });
+  await api.call(
+    `/checkout/${made.id}?returned=1&payment_intent=pi_1&payment_intent_client_secret=pi_1_canary`,
+  );
+  await api.call(`/return/${made.id}?payment_intent_client_%73ecret=pi_1_canary`);
   await api.call(`/v1/orders/${key}`, { key });
   await api.call('/v1/orders', { key: `${key}x` });
   await api.call('/v1/orders', { key, headers: { 'x-request-id': token, cookie: token } });
@@ -27,6 +31,8 @@ test('keys and tokens are in no line, wherever they were put', async () => {
   api.workflows.down = false;
   expect(api.logged()).toContain(`/return/${made.id}?token=[hidden]`);
   expect(api.logged()).toContain(`/checkout/${made.id}?token=[hidden]&returned=1`);
+  expect(api.logged()).toContain(`&payment_intent=pi_1&payment_intent_client_secret=[hidden]`);
+  expect(api.logged()).not.toContain('canary');
   expect(api.logged()).not.toContain(token.slice(3));
   expect(api.logged()).not.toContain(key.slice(3));
 });
@@ -59,6 +65,8 @@ test.each([
   ['/v1/payments/pay_1?wait=3', '/v1/payments/pay_1?wait=3'],
   ['/return/pay_1?t%6Fken=%63t%5Fa-b&x=%7e', '/return/pay_1?token=[hidden]&x=%7e'],
   ['/?%54oken=a/b?c=%ZZ&x', '/?Token=[hidden]&x'],
+  ['/?a_Client_Secret=x&b=1&secret=y', '/?a_Client_Secret=[hidden]&b=1&secret=[hidden]'],
+  ['/?x=secret', '/?x=secret'],
   ['/v1/payments/ct%5Fabc/%E0%A4', '/v1/payments/ct_[hidden]/%E0%A4'],
 ])('%s is logged as %s', (url, logged) => {
   expect(hideTokens(url)).toBe(logged);

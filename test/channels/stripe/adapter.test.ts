@@ -1,3 +1,5 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { currencyLimits, fromStripe, toStripe } from '../../../src/channels/stripe/amounts.ts';
 import { declaration, modeOf } from '../../../src/channels/stripe/declaration.ts';
@@ -9,6 +11,7 @@ import {
   type PaidAnswer,
 } from '../../../src/domain/channel.ts';
 import { exponentOf, isCurrentCurrency } from '../../../src/domain/money.ts';
+import type { Outcome } from '../../doubles/stripe/books.ts';
 import { type StripeDouble, startStripeDouble } from '../../doubles/stripe/start.ts';
 import { ACCOUNT, accountOf, adapterAt, CREDENTIALS, created, errorOf, idOf, newTrade } from './support.ts';
 
@@ -25,6 +28,7 @@ afterAll(() => double.stop());
 beforeEach(async () => {
   await double.tell('faults', []);
   await double.tell('clock', { offsetS: 0 });
+  await double.tell('balance', { isPoor: false });
   await double.tell('refundPlan', { status: 'succeeded' });
   await double.tell('requests', {});
 });
@@ -35,7 +39,7 @@ afterEach(() => {
 const METHODS = ['checkout', 'payment_intent'] as const;
 
 /** Has the payer pay. @returns the payment intent */
-async function pay(trade: NewTrade, outcome: 'paid' | 'processing' | 'declined' = 'paid'): Promise<string> {
+async function pay(trade: NewTrade, outcome: Outcome = 'paid'): Promise<string> {
   const { payment } = (await double.tell('pay', { id: idOf(trade), outcome })) as { payment: string };
   return payment;
 }
@@ -106,8 +110,11 @@ describe.each(METHODS)('the way of a trade by %s', (method) => {
   it('is found by our number in the whole listing, and absent only from a whole one', async () => {
     const trade = newTrade({ method });
     expect(await adapter.findTrade?.(ACCOUNT, trade)).toBe('absent');
-    expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'unknown_trade' });
-    expect(await adapter.closeTrade(ACCOUNT, trade)).toEqual({ state: 'unknown_trade' });
+    await requests();
+    // Whether it is there is not known: neither an unknown trade, nor looked for here.
+    for (const call of [adapter.queryTrade, adapter.closeTrade])
+      expect(await errorOf(call(ACCOUNT, trade))).toMatchObject({ kind: 'unreachable' });
+    expect(await requests()).toEqual([]);
     await double.tell('faults', [{ kind: 'accepted', of: `POST ${path(method)}`, times: 1 }]);
     const error = await errorOf(adapter.createTrade(ACCOUNT, trade, AbortSignal.timeout(500)));
     expect(error).toMatchObject({ kind: 'unreachable' });
@@ -119,6 +126,31 @@ describe.each(METHODS)('the way of a trade by %s', (method) => {
     await double.tell('faults', [{ kind: 'nonsense', of: 'starting_after', times: 1 }]);
     const unread = adapter.findTrade?.(ACCOUNT, trade) ?? Promise.resolve();
     expect(await errorOf(unread)).toMatchObject({ kind: 'garbage' });
+  });
+
+  it('is looked for in the time in which it can have been created, by clocks 5 min apart', async () => {
+    const trade = newTrade({ method });
+    await adapter.findTrade?.(ACCOUNT, trade);
+    const [{ path: asked } = { path: '' }] = await requests();
+    const { searchParams } = new URL(asked, 'http://stripe');
+    const at = (name: string) => Number(searchParams.get(`created[${name}]`)) * 1000;
+    expect(Date.parse(trade.createdAt) - at('gte')).toBeCloseTo(300_000, -4);
+    expect(at('lte') - Date.parse(trade.expiresAt)).toBeCloseTo(300_000, -4);
+  });
+
+  it.each([240, -240])('is found by a clock that is %i s off', async (offsetS) => {
+    await double.tell('clock', { offsetS });
+    const trade = await created(adapter, newTrade({ method }));
+    expect(await adapter.findTrade?.(ACCOUNT, trade)).toEqual(trade.reference);
+  });
+
+  it.each([400, -400])('is not said to be absent by a clock that is %i s off', async (offsetS) => {
+    await double.tell('clock', { offsetS });
+    const call = adapter.findTrade?.(ACCOUNT, newTrade({ method })) ?? Promise.resolve();
+    expect(await errorOf(call)).toMatchObject({
+      kind: 'misconfigured',
+      message: expect.stringContaining('clock'),
+    });
   });
 
   it('gives its next action again while it is open, and none after', async () => {
@@ -142,6 +174,31 @@ describe.each(METHODS)('the way of a trade by %s', (method) => {
         message: expect.stringContaining('another account or mode'),
       });
     }
+  });
+});
+
+describe.each(METHODS)('a payer who pays elsewhere and later, by %s', (method) => {
+  it.each([
+    'boleto_display_details',
+    'display_bank_transfer_instructions',
+    'konbini_display_details',
+    'multibanco_display_details',
+    'oxxo_display_details',
+    'verify_with_microdeposits',
+  ] as const)('is in process after %s, and is not closed meanwhile', async (nextAction) => {
+    const trade = await created(adapter, newTrade({ method }));
+    const payment = await pay(trade, nextAction);
+    expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'processing' });
+    expect(await adapter.closeTrade(ACCOUNT, trade)).toEqual({ state: 'processing' });
+    await double.tell('settle', { payment, paid: true });
+    expect(await adapter.queryTrade(ACCOUNT, trade)).toMatchObject({ state: 'paid' });
+  });
+
+  it('has paid what was received, and not the total', async () => {
+    const trade = await created(adapter, newTrade({ method }));
+    const payment = await pay(trade, 'display_bank_transfer_instructions');
+    await double.tell('settle', { payment, paid: true, received: 1000 });
+    expect(await adapter.queryTrade(ACCOUNT, trade)).toMatchObject({ state: 'paid', amount: 1000 });
   });
 });
 
@@ -177,10 +234,11 @@ describe('a Checkout Session', () => {
 });
 
 describe('a payment intent', () => {
-  it.each([3_000, -3_000])('is found though the clocks are %i s apart', async (offsetS) => {
-    await double.tell('clock', { offsetS });
+  it('can still be paid while its card is authenticated', async () => {
     const trade = await created(adapter, newTrade({ method: 'payment_intent' }));
-    expect(await adapter.findTrade?.(ACCOUNT, trade)).toEqual(trade.reference);
+    await pay(trade, 'use_stripe_sdk');
+    expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'unpaid' });
+    expect(await adapter.closeTrade(ACCOUNT, trade)).toEqual({ state: 'closed' });
   });
 
   it('gives the client secret and the publishable key to the page', async () => {
@@ -224,15 +282,68 @@ describe.each(METHODS)('money that goes back by %s', (method) => {
     expect(await adapter.queryRefund(ACCOUNT, trade, refundOf())).toEqual({ state: 'unknown_refund' });
   });
 
-  it('goes back once under one number, also by another amount and after the key is pruned', async () => {
+  it('goes back once under one number, also by another amount, and is listed after the key is pruned', async () => {
     const { trade } = await paidTrade();
     const refund = refundOf();
     const first = await adapter.refundTrade(ACCOUNT, trade, refund);
     expect(await adapter.refundTrade(ACCOUNT, trade, refund)).toEqual(first);
     expect(await adapter.refundTrade(ACCOUNT, trade, { ...refund, amount: 1000 })).toEqual(first);
     await double.tell('pruneKeys', {});
-    expect(await adapter.refundTrade(ACCOUNT, trade, refund)).toEqual(first);
-    expect(await adapter.refundTrade(ACCOUNT, trade, refundOf()).catch(({ kind }) => kind)).toBe('rejected');
+    await requests();
+    expect(await errorOf(adapter.refundTrade(ACCOUNT, trade, refund))).toMatchObject({ kind: 'rejected' });
+    expect((await requests()).filter(({ path: at }) => at.startsWith('/v1/refunds'))).toHaveLength(1);
+    expect(await adapter.queryRefund(ACCOUNT, trade, refund)).toEqual(first);
+  });
+
+  it('takes no request more than it has to once the payment at Stripe is known', async () => {
+    const { trade, payment } = await paidTrade();
+    const known = { ...trade, channelPaymentId: payment };
+    const refund = refundOf();
+    await requests();
+    const { channelRefundId } = (await adapter.refundTrade(ACCOUNT, known, refund)) as {
+      channelRefundId: string;
+    };
+    await adapter.queryRefund(ACCOUNT, known, refund);
+    await adapter.queryRefund(ACCOUNT, known, { ...refund, channelRefundId });
+    expect((await requests()).map((sent) => sent.path.split('?')[0])).toEqual([
+      ...['/v1/refunds', '/v1/refunds', `/v1/refunds/${channelRefundId}`],
+    ]);
+  });
+
+  it('is asked about by its id as long as it is of the payment, at whichever number', async () => {
+    const { trade } = await paidTrade();
+    const answer = await adapter.refundTrade(ACCOUNT, trade, refundOf({ amount: 50 }));
+    const { channelRefundId } = answer as { channelRefundId: string };
+    const atAnother = { outRefundNo: 'ref_2', channelRefundId };
+    expect(await adapter.queryRefund(ACCOUNT, trade, atAnother)).toEqual(answer);
+    const other = await paidTrade();
+    expect(await errorOf(adapter.queryRefund(ACCOUNT, other.trade, atAnother))).toMatchObject({
+      kind: 'garbage',
+    });
+  });
+
+  it('is refused for now while the balance is too low, under one key for as long as Stripe keeps it', async () => {
+    const { trade } = await paidTrade();
+    const refund = refundOf();
+    await double.tell('balance', { isPoor: true });
+    const refused = () => errorOf(adapter.refundTrade(ACCOUNT, trade, refund));
+    expect(await refused()).toMatchObject({ kind: 'not_now', isReplayed: false });
+    await double.tell('balance', { isPoor: false });
+    expect(await refused()).toMatchObject({ kind: 'not_now', isReplayed: true });
+    await double.tell('pruneKeys', {});
+    expect(await adapter.refundTrade(ACCOUNT, trade, refund)).toMatchObject({ state: 'succeeded' });
+  });
+
+  it('and is no whole unit is rounded, and the payment stays readable', async () => {
+    const trade = await created(adapter, newTrade({ method, currency: 'ISK', amount: 1000 }));
+    const payment = await pay(trade);
+    await double.tell('dashboardRefund', { payment, amount: 150 });
+    await double.tell('dispute', { payment, status: 'lost', dueBy: 1_800_000_000, amount: 40 });
+    expect(await adapter.queryTrade(ACCOUNT, trade)).toMatchObject({
+      ...{ state: 'paid', amount: 1000, currency: 'ISK' },
+      refunds: [{ amount: 2, state: 'succeeded' }],
+      disputes: [{ amount: 1, currency: 'ISK', state: 'lost' }],
+    });
   });
 
   it('is refused for good when it is more than what is left', async () => {
@@ -296,7 +407,7 @@ describe.each(METHODS)('money that goes back by %s', (method) => {
     },
   );
 
-  it('lists what was refunded at the dashboard, and the dispute until it is decided', async () => {
+  it('lists what was refunded at the dashboard, and every dispute, open and decided', async () => {
     const { trade, payment } = await paidTrade();
     await double.tell('dashboardRefund', { payment, amount: 200 });
     const { id } = (await double.tell('dispute', {
@@ -307,20 +418,80 @@ describe.each(METHODS)('money that goes back by %s', (method) => {
     const answer = await adapter.queryTrade(ACCOUNT, trade);
     expect(answer).toMatchObject({
       refunds: [{ amount: 200, state: 'succeeded' }],
-      dispute: {
-        id,
-        amount: 1050,
-        currency: 'EUR',
-        state: 'open',
-        reason: 'fraudulent',
-        respondBy: '2027-01-15T08:00:00.000Z',
-      },
+      disputes: [
+        {
+          id,
+          amount: 1050,
+          currency: 'EUR',
+          state: 'open',
+          reason: 'fraudulent',
+          respondBy: '2027-01-15T08:00:00.000Z',
+        },
+      ],
     });
     expect((answer as PaidAnswer).refunds?.[0]).not.toHaveProperty('outRefundNo');
     await double.tell('changeDispute', { id, status: 'lost' });
     const decided = await adapter.queryTrade(ACCOUNT, trade);
-    expect(decided).toMatchObject({ dispute: { id, state: 'lost' } });
-    expect((decided as PaidAnswer).dispute).not.toHaveProperty('respondBy');
+    expect(decided).toMatchObject({ disputes: [{ id, state: 'lost' }] });
+    expect((decided as PaidAnswer).disputes?.[0]).not.toHaveProperty('respondBy');
+    expect((decided as PaidAnswer).disputes?.[0]).not.toHaveProperty('isInquiry');
+    await double.tell('dispute', {
+      payment,
+      status: 'warning_needs_response',
+      dueBy: 1_800_000_000,
+      amount: 50,
+    });
+    const { disputes = [] } = (await adapter.queryTrade(ACCOUNT, trade)) as PaidAnswer;
+    expect(disputes).toHaveLength(2);
+    expect(disputes).toEqual(
+      expect.arrayContaining([
+        expect.objectContaining({ id, state: 'lost' }),
+        expect.objectContaining({ amount: 50, state: 'open', isInquiry: true }),
+      ]),
+    );
+  });
+});
+
+describe('a busy account', () => {
+  /** Lists `total` sessions that are none of ours, each as long as metadata lets it be. */
+  async function listing(total: number) {
+    let pages = 0;
+    const metadata = Object.fromEntries(Array.from({ length: 50 }, (_, i) => [`k${i}`, 'x'.repeat(500)]));
+    const server = createServer((request, response) => {
+      pages += 1;
+      const { searchParams } = new URL(request.url ?? '', 'http://stripe');
+      const from = Number(searchParams.get('starting_after')?.split('_').at(-1) ?? 0);
+      const limit = Math.min(Number(searchParams.get('limit')), total - from);
+      const data = Array.from({ length: limit }, (_, i) => ({
+        ...{
+          id: `cs_test_${from + i + 1}`,
+          object: 'checkout.session',
+          status: 'open',
+          payment_status: 'unpaid',
+        },
+        ...{ expires_at: 1_800_000_000, metadata },
+      }));
+      response.setHeader('content-type', 'application/json');
+      response.end(JSON.stringify({ object: 'list', has_more: from + limit < total, data }, null, 2));
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    const find = () => adapterAt(`http://127.0.0.1:${port}`).findTrade?.(ACCOUNT, newTrade());
+    return { find, pages: () => pages, stop: () => server.close() };
+  }
+
+  it('has pages of long objects, which are read', async () => {
+    const { find, pages, stop } = await listing(1_000);
+    expect(await find()).toBe('absent');
+    expect(pages()).toBe(10);
+    stop();
+  });
+
+  it('has more than can be read in the time there is: then nothing is known', async () => {
+    const { find, pages, stop } = await listing(1_001);
+    expect(await errorOf(find() ?? Promise.resolve())).toMatchObject({ kind: 'unreachable' });
+    expect(pages()).toBe(10);
+    stop();
   });
 });
 
@@ -441,6 +612,13 @@ describe('amounts', () => {
     ] as const) {
       expect(() => fromStripe(amount, code)).toThrow(ChannelError);
     }
+  });
+
+  it.each([
+    ['MGA', 50],
+    ['MGA', 149],
+  ])('of %s that Stripe has no number for are not asked: %i', (currency, amount) => {
+    expect(() => toStripe(amount, currency)).toThrow(expect.objectContaining({ kind: 'rejected' }));
   });
 
   it('are declared for current currencies, and go there and back for every one', () => {

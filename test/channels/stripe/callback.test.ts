@@ -65,7 +65,7 @@ const refund = {
 };
 
 describe('a signature', () => {
-  const body = text('checkout.session.completed', session);
+  const body = text('payment_intent.succeeded', intent);
 
   it('is by one of the secrets that are valid', async () => {
     const rotated = accountOf({ ...CREDENTIALS, webhook_secret: 'whsec_new' }, CREDENTIALS);
@@ -117,36 +117,27 @@ describe('a signature', () => {
 });
 
 describe('an event', () => {
-  it.each(['checkout.session.completed', 'checkout.session.async_payment_succeeded'])(
-    '%s of a paid session tells the payment',
-    async (type) => {
-      expect(await verify(signed(text(type, session)))).toEqual({
-        kind: 'trade',
-        notificationId: 'evt_1',
-        about: { outTradeNo: 'pay_1', reference: 'cs_1' },
-        answer: {
-          state: 'paid',
-          channelPaymentId: 'pi_1',
-          amount: 1050,
-          currency: 'EUR',
-          paidAt: '2026-09-21T14:13:20.000Z',
-        },
-      });
-    },
-  );
-
-  it('of a paid intent tells the payment, by our number: its session has the reference', async () => {
-    expect(await verify(signed(text('payment_intent.succeeded', intent)))).toMatchObject({
+  it('of a paid intent tells what was received, by our number: its session has the reference', async () => {
+    const event = text('payment_intent.succeeded', { ...intent, amount_received: 1000 });
+    expect(await verify(signed(event))).toEqual({
       kind: 'trade',
+      notificationId: 'evt_1',
       about: { outTradeNo: 'pay_1' },
-      answer: { state: 'paid', channelPaymentId: 'pi_1', amount: 1050 },
+      answer: {
+        state: 'paid',
+        channelPaymentId: 'pi_1',
+        amount: 1000,
+        currency: 'EUR',
+        paidAt: '2026-09-21T14:13:20.000Z',
+      },
     });
   });
 
   it.each([
+    ['checkout.session.completed', session],
+    ['checkout.session.async_payment_succeeded', session],
     ['checkout.session.completed', { ...session, payment_status: 'unpaid' }],
     ['checkout.session.async_payment_failed', { ...session, payment_status: 'unpaid' }],
-    ['checkout.session.completed', { ...session, amount_total: null }],
     ['payment_intent.processing', { ...intent, status: 'processing' }],
     ['payment_intent.payment_failed', { ...intent, status: 'requires_payment_method' }],
     ['payment_intent.canceled', { ...intent, status: 'canceled' }],
@@ -185,6 +176,22 @@ describe('an event', () => {
       },
     });
   });
+
+  it.each([
+    ['150 of the króna', 'isk', 150, 2],
+    ['40 of the króna', 'isk', 40, 1],
+    ['155 of the dinar', 'kwd', 155, 155],
+  ])(
+    'of %s that went back is rounded, as the whole event would be refused',
+    async (_, currency, amount, ours) => {
+      expect(await verify(signed(text('refund.created', { ...refund, currency, amount })))).toMatchObject({
+        refund: { answer: { state: 'succeeded', amount: ours } },
+      });
+      const dispute = { id: 'dp_1', object: 'dispute', created: 1, status: 'lost', payment_intent: 'pi_1' };
+      const disputed = text('charge.dispute.closed', { ...dispute, currency, amount });
+      expect(await verify(signed(disputed))).toMatchObject({ dispute: { state: 'lost', amount: ours } });
+    },
+  );
 
   it('of a refund at the dashboard names the payment at Stripe', async () => {
     expect(await verify(signed(text('refund.created', { ...refund, metadata: {} })))).toMatchObject({
@@ -227,8 +234,15 @@ describe('an event', () => {
     expect(await verify(signed(text('charge.dispute.updated', dispute)))).toMatchObject({
       kind: 'dispute',
       about: { channelPaymentId: 'pi_1' },
-      dispute: { id: 'dp_1', amount: 1050, currency: 'EUR', state, reason: 'fraudulent' },
+      dispute: {
+        ...{ id: 'dp_1', amount: 1050, currency: 'EUR', state, reason: 'fraudulent' },
+        ...(status.startsWith('warning_') ? { isInquiry: true } : {}),
+      },
     });
+    if (!status.startsWith('warning_')) {
+      const plain = await verify(signed(text('charge.dispute.updated', dispute)));
+      expect('dispute' in plain && plain.dispute).not.toHaveProperty('isInquiry');
+    }
   });
 
   it.each([
@@ -252,7 +266,7 @@ describe('an event', () => {
     ['no JSON', '{'],
     ['no event', '{}'],
     ['an event without an object', JSON.stringify({ id: 'evt_1', object: 'event', type: 'x' })],
-    ['an impossible amount', text('checkout.session.completed', { ...session, amount_total: 0 })],
+    ['an impossible amount', text('payment_intent.succeeded', { ...intent, amount_received: 0 })],
   ])('that is %s is nonsense', async (_, body) => {
     expect(await refusalOf(signed(body))).toBe('malformed');
   });
@@ -313,7 +327,6 @@ describe('the events of a payment, as the double sends them', () => {
     expect(kinds).toEqual(
       expect.arrayContaining([
         ['trade', { outTradeNo: trade.outTradeNo }],
-        ['trade', { outTradeNo: trade.outTradeNo, reference: idOf(trade) }],
         ['refund', atStripe],
         ['notice', { outTradeNo: trade.outTradeNo }],
         ['dispute', atStripe],

@@ -2,20 +2,28 @@ import type { Books } from './books.ts';
 import { groupAt, type Params, textAt } from './form.ts';
 import { type Answer, json } from './http.ts';
 
-/** Refused by its validation: the words and codes are Stripe's where Stripe documents them. */
+/** The words and codes are Stripe's where Stripe documents them. */
 class Refused extends Error {
   readonly status: number;
   readonly code: string | undefined;
   readonly param: string | undefined;
+  /** By the books, once the endpoint ran; everything else is refused by its validation. */
+  readonly ran: boolean;
 
   constructor(
     message: string,
-    { status = 400, code, param }: { status?: number; code?: string; param?: string } = {},
+    {
+      status = 400,
+      code,
+      param,
+      ran = false,
+    }: { status?: number; code?: string; param?: string; ran?: boolean } = {},
   ) {
     super(message);
     this.status = status;
     this.code = code;
     this.param = param;
+    this.ran = ran;
   }
 }
 
@@ -65,8 +73,8 @@ export function handleApi(
     return json(200, route(books, method, path, params));
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    const { message, status, code, param } = error;
-    return json(status, {
+    const { message, status, code, param, ran } = error;
+    const answer = json(status, {
       error: {
         type: 'invalid_request_error',
         message,
@@ -74,6 +82,7 @@ export function handleApi(
         ...(param === undefined ? {} : { param }),
       },
     });
+    return ran ? answer : { ...answer, neverRan: true };
   }
 }
 
@@ -136,18 +145,28 @@ function route(books: Books, method: string, path: string, params: Params): obje
       const of = textAt(params, 'payment_intent');
       const intent = need(books.intents.get(of ?? ''), 'payment_intent', of);
       if (intent.status !== 'succeeded') {
-        throw new Refused(`This PaymentIntent (${intent.id}) does not have a successful charge to refund.`);
+        throw new Refused(`This PaymentIntent (${intent.id}) does not have a successful charge to refund.`, {
+          ran: true,
+        });
       }
       const left = intent.amount - books.refundedOf(intent);
       const amount = Number(textAt(params, 'amount') ?? left);
       if (left === 0) {
         throw new Refused(`Charge ${intent.charge?.id} has already been refunded.`, {
+          ran: true,
           code: 'charge_already_refunded',
         });
       }
       if (amount > left) {
         throw new Refused(`Refund amount (${amount}) is greater than unrefunded amount on charge (${left})`, {
+          ran: true,
           param: 'amount',
+        });
+      }
+      if (books.isPoor) {
+        throw new Refused('Insufficient funds in your Stripe balance to refund this amount.', {
+          ran: true,
+          code: 'balance_insufficient',
         });
       }
       return books.showRefund(books.addRefund(intent, amount, groupAt(params, 'metadata')));

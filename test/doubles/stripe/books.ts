@@ -8,6 +8,10 @@ export interface Intent {
   description: string | null;
   metadata: Record<string, string>;
   status: string;
+  /** The type of what a payer who was given a voucher does elsewhere. */
+  nextAction: string | null;
+  /** Another amount than was asked for. */
+  received?: number;
   /** Of the session that it is part of. */
   session: string | null;
   charge: { id: string; created: number; disputed: boolean } | null;
@@ -55,6 +59,19 @@ export interface Webhook {
   readonly types: readonly string[] | undefined;
 }
 
+/** What a payer does: see `pay`. */
+export type Outcome = 'paid' | 'processing' | 'declined' | (typeof NEXT_ACTIONS)[number];
+/** What payers do elsewhere and later, by Stripe's object of a payment intent; the last one at the form. */
+export const NEXT_ACTIONS = [
+  'boleto_display_details',
+  'display_bank_transfer_instructions',
+  'konbini_display_details',
+  'multibanco_display_details',
+  'oxxo_display_details',
+  'verify_with_microdeposits',
+  'use_stripe_sdk',
+] as const;
+
 /** What a refund that is asked for comes to, unless something else is said. */
 export interface RefundPlan {
   readonly status: string;
@@ -73,6 +90,8 @@ export class Books {
   readonly events: object[] = [];
   webhooks: Webhook[] = [];
   refundPlan: RefundPlan = { status: 'succeeded' };
+  /** The merchant's balance is too low for any refund. */
+  isPoor = false;
   clockOffsetS = 0;
   #count = 0;
 
@@ -88,6 +107,7 @@ export class Books {
       id: this.newId('pi'),
       created: this.now(),
       status: 'requires_payment_method',
+      nextAction: null,
       charge: null,
       ...of,
     };
@@ -110,10 +130,10 @@ export class Books {
   }
 
   /**
-   * The payer pays, with a card (`paid`), a card that is declined (`declined`), or by a method that is decided later
-   * (`processing`).
+   * The payer pays, with a card (`paid`), a card that is declined (`declined`), by a method that is decided later
+   * (`processing`), or takes a voucher, a transfer's details or the like (a next action's type).
    */
-  pay(target: Session | Intent, outcome: 'paid' | 'processing' | 'declined'): void {
+  pay(target: Session | Intent, outcome: Outcome): void {
     if ('intent' in target) {
       if (target.status !== 'open') throw new Error(`${target.id} is ${target.status}`);
       const { amount, currency, name, intentMetadata: metadata } = target;
@@ -129,7 +149,7 @@ export class Books {
     }
   }
 
-  #payIntent(intent: Intent, outcome: 'paid' | 'processing' | 'declined'): void {
+  #payIntent(intent: Intent, outcome: Outcome): void {
     if (!['requires_payment_method', 'requires_action'].includes(intent.status)) {
       throw new Error(`${intent.id} is ${intent.status}`);
     }
@@ -137,14 +157,23 @@ export class Books {
       this.tell('payment_intent.payment_failed', this.showIntent(intent));
       return;
     }
+    if (outcome !== 'paid' && outcome !== 'processing') {
+      Object.assign(intent, { status: 'requires_action', nextAction: outcome });
+      this.tell('payment_intent.requires_action', this.showIntent(intent));
+      return;
+    }
     intent.charge = { id: this.newId('ch'), created: this.now(), disputed: false };
     intent.status = outcome === 'paid' ? 'succeeded' : 'processing';
     this.tell(`payment_intent.${intent.status}`, this.showIntent(intent));
   }
 
-  /** The bank decides what was `processing`. */
-  settle(intent: Intent, isPaid: boolean): void {
-    if (intent.status !== 'processing') throw new Error(`${intent.id} is ${intent.status}`);
+  /** The bank decides what was `processing`, or the payer has gone there with the voucher. */
+  settle(intent: Intent, isPaid: boolean, received?: number): void {
+    if (intent.status !== 'processing' && intent.nextAction === null)
+      throw new Error(`${intent.id} is ${intent.status}`);
+    intent.charge ??= { id: this.newId('ch'), created: this.now(), disputed: false };
+    if (received !== undefined) intent.received = received;
+    intent.nextAction = null;
     intent.status = isPaid ? 'succeeded' : 'requires_payment_method';
     this.tell(isPaid ? 'payment_intent.succeeded' : 'payment_intent.payment_failed', this.showIntent(intent));
     const session = this.sessions.get(intent.session ?? '');
@@ -183,11 +212,11 @@ export class Books {
     if (status === 'failed') this.tell('refund.failed', this.showRefund(refund), previous);
   }
 
-  addDispute(intent: Intent, status: string, dueBy: number): Dispute {
+  addDispute(intent: Intent, status: string, dueBy: number, amount = intent.amount): Dispute {
     const dispute: Dispute = {
       id: this.newId('dp'),
       intent: intent.id,
-      amount: intent.amount,
+      amount,
       created: this.now(),
       status,
       reason: 'fraudulent',
@@ -258,7 +287,7 @@ export class Books {
     id: intent.id,
     object: 'payment_intent',
     amount: intent.amount,
-    amount_received: intent.status === 'succeeded' ? intent.amount : 0,
+    amount_received: intent.status === 'succeeded' ? (intent.received ?? intent.amount) : 0,
     client_secret: `${intent.id}_secret_double`,
     created: intent.created,
     currency: intent.currency,
@@ -271,6 +300,7 @@ export class Books {
           : intent.charge.id,
     livemode: false,
     metadata: intent.metadata,
+    next_action: intent.nextAction === null ? null : { type: intent.nextAction },
     status: intent.status,
   });
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Books } from './books.ts';
+import { type Books, NEXT_ACTIONS } from './books.ts';
 import { FAULTS, type Faults } from './faults.ts';
 import { type Answer, json, type Seen } from './http.ts';
 import type { Keys } from './keys.ts';
@@ -13,12 +13,16 @@ interface Parts {
 
 /** Every command of /_control with what it takes. */
 export const COMMANDS = {
-  pay: z.object({ id: z.string(), outcome: z.enum(['paid', 'processing', 'declined']) }),
-  settle: z.object({ payment: z.string(), paid: z.boolean() }),
+  pay: z.object({ id: z.string(), outcome: z.enum(['paid', 'processing', 'declined', ...NEXT_ACTIONS]) }),
+  settle: z.object({ payment: z.string(), paid: z.boolean(), received: z.int().optional() }),
   dashboardRefund: z.object({ payment: z.string(), amount: z.int() }),
   changeRefund: z.object({ id: z.string(), status: z.string(), failureReason: z.string().nullable() }),
   refundPlan: z.object({ status: z.string(), pendingReason: z.string().optional() }),
-  dispute: z.object({ payment: z.string(), status: z.string(), dueBy: z.int() }),
+  balance: z.object({ isPoor: z.boolean() }),
+  dispute: z.object({
+    ...{ payment: z.string(), status: z.string(), dueBy: z.int() },
+    amount: z.int().optional(),
+  }),
   changeDispute: z.object({ id: z.string(), status: z.string() }),
   faults: z.array(z.object({ kind: z.enum(FAULTS), of: z.string(), times: z.int().default(1) })),
   pruneKeys: z.object({}),
@@ -55,8 +59,8 @@ function run({ books, faults, keys, seen }: Parts, name: Command, given: unknown
       return { payment: 'intent' in target ? target.intent : target.id };
     }
     case 'settle': {
-      const { payment, paid } = COMMANDS.settle.parse(given);
-      return books.settle(need(books.intents.get(payment)), paid);
+      const { payment, paid, received } = COMMANDS.settle.parse(given);
+      return books.settle(need(books.intents.get(payment)), paid, received);
     }
     case 'dashboardRefund': {
       const { payment, amount } = COMMANDS.dashboardRefund.parse(given);
@@ -71,9 +75,12 @@ function run({ books, faults, keys, seen }: Parts, name: Command, given: unknown
       books.refundPlan = { status, ...(pendingReason === undefined ? {} : { pendingReason }) };
       return undefined;
     }
+    case 'balance':
+      books.isPoor = COMMANDS.balance.parse(given).isPoor;
+      return undefined;
     case 'dispute': {
-      const { payment, status, dueBy } = COMMANDS.dispute.parse(given);
-      return books.addDispute(need(books.intents.get(payment)), status, dueBy);
+      const { payment, status, dueBy, amount } = COMMANDS.dispute.parse(given);
+      return books.addDispute(need(books.intents.get(payment)), status, dueBy, amount);
     }
     case 'changeDispute': {
       const { id, status } = COMMANDS.changeDispute.parse(given);

@@ -3,6 +3,8 @@ export interface Answer {
   readonly body: string;
   readonly type?: string;
   readonly headers?: Readonly<Record<string, string>>;
+  /** Refused before its endpoint ran: such an answer is not kept under a key. */
+  readonly neverRan?: boolean;
 }
 
 export const json = (status: number, body: unknown): Answer => ({ status, body: JSON.stringify(body) });

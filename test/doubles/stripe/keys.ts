@@ -1,6 +1,9 @@
 import { type Answer, json } from './http.ts';
 
-/** Idempotency keys as Stripe keeps them: what ran is stored, whatever came of it, until it is pruned. */
+/**
+ * Idempotency keys as Stripe keeps them (https://docs.stripe.com/api/idempotent_requests): what ran is stored, whatever came
+ * of it, until it is pruned.
+ */
 export class Keys {
   readonly #stored = new Map<string, { readonly request: string; readonly answer: Answer }>();
 
@@ -15,8 +18,7 @@ export class Keys {
       return { ...stored.answer, headers: { ...stored.answer.headers, 'idempotent-replayed': 'true' } };
     }
     const answer = perform();
-    // A request that its validation refuses never began, and one that may not is none.
-    if (![400, 401, 403, 429].includes(answer.status)) this.#stored.set(key, { request, answer });
+    if (answer.neverRan !== true) this.#stored.set(key, { request, answer });
     return answer;
   }
 

@@ -65,6 +65,7 @@ export async function serveStripe(wanted = 0): Promise<RunningDouble> {
           'content-type': given.type ?? 'application/json',
           'access-control-allow-origin': '*',
           'request-id': `req_${seen.length}`,
+          date: new Date(books.now() * 1000).toUTCString(),
           ...given.headers,
         });
         response.end(given.body);
