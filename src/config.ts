@@ -32,6 +32,12 @@ const httpUrl = z
   // Paths are put behind it.
   .regex(/^[^?#]*$/, 'must have no ? and no #')
   .transform((url) => url.replace(/\/+$/, ''));
+const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
+/** Where a stand-in for a channel is reached: credentials are sent there, and so it is on this machine. */
+const standInUrl = httpUrl.refine(
+  (url) => LOOPBACK.test(new URL(url).hostname),
+  'must be on this machine: localhost, 127.0.0.1 or [::1]',
+);
 const webhookSecret = z
   .string()
   .regex(/^whsec_[A-Za-z0-9+/]{32,}={0,2}$/, 'must be whsec_ and at least 24 bytes in base64');
@@ -141,6 +147,17 @@ export const settings = z.object({
       'Signs requests and callbacks of channel `simulator`: every start writes it into the accounts named `main` there. Unset outside the embedded stack: nothing is written, and new merchants get no account there.',
     ),
   NODROP_SIMULATOR2_SECRET: webhookSecret.optional().describe('The same for channel `simulator2`.'),
+  NODROP_STRIPE_URL: standInUrl
+    .refine((url) => new URL(url).pathname === '/', 'must have no path')
+    .optional()
+    .describe(
+      'A stand-in for the API of Stripe on this machine (tests only), in test mode alone. Unset: https://api.stripe.com.',
+    ),
+  NODROP_STRIPE_SCRIPT_URL: standInUrl
+    .optional()
+    .describe(
+      'A stand-in for Stripe.js on this machine (tests only), in test mode alone. Unset: https://js.stripe.com/v3/.',
+    ),
   NODROP_QUERY_SCHEDULE: schedule
     .prefault(DEFAULT_QUERY_SCHEDULE)
     .describe(
@@ -237,6 +254,8 @@ export interface Config {
     /** Signing secret by channel name; a channel without one is off. */
     readonly secrets: Readonly<Record<string, string>>;
   };
+  /** Stand-ins for Stripe on this machine, in test mode alone; where there are none it is Stripe itself. */
+  readonly stripe: { readonly url?: string; readonly scriptUrl?: string };
   /** The example shop of the embedded stack. */
   readonly shop: { readonly port: number };
   /** What HTTP order services may be. */
@@ -279,6 +298,10 @@ function readSettings(env: NodeJS.ProcessEnv) {
     throw new ConfigError(
       `NODROP_PAYMENT_EXPIRY_SECONDS is wrong: NODROP_MODE=live takes ${EXPIRY_AT_LEAST_S.live} or more.`,
     );
+  }
+  for (const name of ['NODROP_STRIPE_URL', 'NODROP_STRIPE_SCRIPT_URL'] as const) {
+    if (s[name] !== undefined && s.NODROP_MODE === 'live')
+      throw new ConfigError(`${name} is set: NODROP_MODE=live refuses every stand-in for Stripe.`);
   }
   if (s.PORT === s.NODROP_ADMIN_PORT) {
     throw new ConfigError(
@@ -355,6 +378,10 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
       cacheDir: join(env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'nodrop'),
     },
     simulator,
+    stripe: {
+      ...(s.NODROP_STRIPE_URL === undefined ? {} : { url: s.NODROP_STRIPE_URL }),
+      ...(s.NODROP_STRIPE_SCRIPT_URL === undefined ? {} : { scriptUrl: s.NODROP_STRIPE_SCRIPT_URL }),
+    },
     shop: { port: s.NODROP_SHOP_PORT },
     orderServices: { allowPrivate, httpsOnly: s.NODROP_MODE === 'live' },
     orderUnknownForMs: s.NODROP_ORDER_UNKNOWN_HOURS * 3_600_000,

@@ -203,9 +203,33 @@ describe('accepted', () => {
 test('live has no channel that moves no real money', () => {
   const { simulator } = load({});
   const source = { of: async () => [] };
-  const nameOf = (mode: 'test' | 'live') => [...createChannels({ mode, simulator }, source).keys()];
+  const nameOf = (mode: 'test' | 'live') => [
+    ...createChannels({ mode, simulator, stripe: {} }, source).keys(),
+  ];
   expect(nameOf('test')).toEqual(expect.arrayContaining(['simulator', 'simulator2']));
   expect(nameOf('live').filter((name) => name.startsWith('simulator'))).toEqual([]);
+});
+
+test('a stand-in for Stripe is on this machine, and not of live mode', () => {
+  expect(load({}).stripe).toEqual({});
+  expect(
+    load({
+      NODROP_STRIPE_URL: 'http://127.0.0.1:4100/',
+      NODROP_STRIPE_SCRIPT_URL: 'http://[::1]:4100/stripe.js',
+    }).stripe,
+  ).toEqual({ url: 'http://127.0.0.1:4100', scriptUrl: 'http://[::1]:4100/stripe.js' });
+  const elsewhere = ['http://127.0.0.1.example:80', 'http://localhost@stripe.example', 'http://10.0.0.1'];
+  for (const name of ['NODROP_STRIPE_URL', 'NODROP_STRIPE_SCRIPT_URL']) {
+    for (const url of elsewhere) {
+      expect(() => load({ [name]: url })).toThrow(
+        new ConfigError(`${name} is wrong: must be on this machine: localhost, 127.0.0.1 or [::1].`),
+      );
+    }
+    expect(() => load({ ...OWN, NODROP_MODE: 'live', [name]: 'http://localhost' })).toThrow(
+      new ConfigError(`${name} is set: NODROP_MODE=live refuses every stand-in for Stripe.`),
+    );
+  }
+  expect(() => load({ NODROP_STRIPE_URL: 'http://localhost/v1' })).toThrow('must have no path');
 });
 
 describe('the embedded stack’s secrets', () => {

@@ -9,19 +9,21 @@ import { type CredentialsSource, withCredentials } from './with-credentials.ts';
 export interface ChannelSettings {
   readonly mode: Config['mode'];
   readonly simulator: Pick<Config['simulator'], 'url'>;
+  readonly stripe: Config['stripe'];
 }
 
 /** Every channel that there is. A new one is a folder and a line here. */
-const adaptersOf = ({ simulator }: ChannelSettings): readonly ChannelAdapter[] => [
+const adaptersOf = ({ simulator, stripe }: ChannelSettings): readonly ChannelAdapter[] => [
   createSimulatorAdapter({ name: 'simulator', url: simulator.url }),
   createSimulatorAdapter({ name: 'simulator2', url: simulator.url }),
-  createStripeAdapter(),
+  createStripeAdapter(stripe),
 ];
 
 /** The declarations of every channel that there is, also of those that live mode refuses. */
 export const DECLARATIONS: readonly ChannelDeclaration[] = adaptersOf({
   mode: 'test',
   simulator: { url: '' },
+  stripe: {},
 }).map(({ declaration }) => declaration);
 
 /** When each channel is asked, by its name; one that is not there any more by nodrop's own schedule. */

@@ -151,7 +151,7 @@ describe('what cannot is no answer to a query, and a malformed callback', () => 
 
 test('every channel on offer is checked', async () => {
   const { url } = await start();
-  const channels = createChannels({ mode: 'test', simulator: { url } }, { of: async () => [] });
+  const channels = createChannels({ mode: 'test', simulator: { url }, stripe: {} }, { of: async () => [] });
   const data = { outTradeNo: 'p1', state: 'SUCCESS', amount: 1, currency: 'CNY', transactionId: 't' };
   const body = JSON.stringify({ type: 't', data: { ...data, paidAt: '9999-12-31T23:59:59-23:59' } });
   const now = Math.floor(Date.now() / 1000);

@@ -234,7 +234,7 @@ test('rotation: callbacks by either count until the old are dropped, and new tra
   let clock = Date.now();
   const now = () => new Date(clock);
   const cache = new CredentialsCache(it.db, SECRET, () => clock);
-  const channels = createChannels({ mode: 'test', simulator: { url: simulator.url } }, cache);
+  const channels = createChannels({ mode: 'test', simulator: { url: simulator.url }, stripe: {} }, cache);
   const api = await startTestApi(it.database.url, { channels, now });
   onTestFinished(() => api.close());
   const [old, current] = [newSecret(), SECRETS.simulator];
@@ -288,7 +288,7 @@ test('credentials are read once in half a minute, however many calls there are',
     },
   });
   const cache = new CredentialsCache(counted as unknown as typeof it.db, SECRET, () => clock);
-  const adapter = createChannels({ mode: 'test', simulator }, cache).get('simulator');
+  const adapter = createChannels({ mode: 'test', simulator, stripe: {} }, cache).get('simulator');
   const { id, merchantId } = await it.account();
   const ask = () =>
     adapter?.queryTrade({ id, merchantId, channel: 'simulator', credentials: [] }, tradeNamed('p1'));
@@ -317,7 +317,7 @@ test('under another NODROP_SECRET nothing is read, a sentence says so, and new c
     sentence,
   );
   const adapter = createChannels(
-    { mode: 'test', simulator: { url: 'http://127.0.0.1:9' } },
+    { mode: 'test', simulator: { url: 'http://127.0.0.1:9' }, stripe: {} },
     new CredentialsCache(it.db, OTHER_SECRET),
   ).get('simulator');
   const account = { id, merchantId, channel: 'simulator', credentials: [] };
@@ -402,7 +402,7 @@ test('an account of a database of before is its merchant’s default, and gets i
     { id: 'acc_2', name: 'main', isMerchantDefault: true, ownsChannelAddress: false },
   ]);
   expect(accounts.map(({ credentials }) => credentials.length)).toEqual([1, 1]);
-  const channels = createChannels({ mode: 'test', simulator }, new CredentialsCache(db, SECRET));
+  const channels = createChannels({ mode: 'test', simulator, stripe: {} }, new CredentialsCache(db, SECRET));
   const api = await startTestApi(database.url, { channels });
   onTestFinished(() => api.close());
   const { key } = await newKey(db, 'merchant', 'acme');

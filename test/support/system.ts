@@ -51,6 +51,8 @@ export interface System {
   startTemporal(): Promise<void>;
   /** `npm run nodrop -- ...`. */
   nodrop(...args: string[]): Promise<{ status: number; output: string }>;
+  /** The same with something on its standard input. */
+  nodropGiven(input: string, ...args: string[]): Promise<{ status: number; output: string }>;
   /** `kill -9`, or another signal; whoever watches over it starts it again. */
   kill(
     name: 'postgres' | 'temporal' | 'api' | 'api2' | 'worker' | 'simulator',
@@ -137,6 +139,15 @@ export async function startSystem(options: SystemOptions): Promise<System> {
     };
   };
 
+  const runCli = (input: string, args: readonly string[]) =>
+    new Promise<{ status: number; output: string }>((resolve) => {
+      const program = [...['--import', 'tsx'], 'src/cli/main.ts', ...args];
+      const child = execFile(process.execPath, program, { env }, (error, stdout, stderr) => {
+        resolve({ status: error === null ? 0 : Number(error.code), output: `${stdout}${stderr}` });
+      });
+      child.stdin?.end(input);
+    });
+
   return {
     config,
     simulator: simulatorClient(config.simulator.url),
@@ -184,14 +195,8 @@ export async function startSystem(options: SystemOptions): Promise<System> {
       temporalSupervisor = await supervise(temporalHome);
       await startTemporal(temporalSupervisor, temporalHome, temporalPorts, cli);
     },
-    nodrop(...args) {
-      const program = [...['--import', 'tsx'], 'src/cli/main.ts', ...args];
-      return new Promise((resolve) => {
-        execFile(process.execPath, program, { env }, (error, stdout, stderr) => {
-          resolve({ status: error === null ? 0 : Number(error.code), output: `${stdout}${stderr}` });
-        });
-      });
-    },
+    nodrop: (...args) => runCli('', args),
+    nodropGiven: (input, ...args) => runCli(input, args),
     kill(name, signal = 'SIGKILL') {
       const pid = (name === 'temporal' ? temporalSupervisor : supervisor).pidOf(name);
       if (pid === undefined) throw new Error(`${name} does not run`);

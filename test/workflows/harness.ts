@@ -73,6 +73,8 @@ export interface Harness {
     orderId?: string;
     amount?: number;
     channel?: string;
+    /** @default the simulator's */
+    method?: string;
     expiresInMs?: number;
   }): Promise<Payment>;
   /**
@@ -162,6 +164,8 @@ export interface HarnessOptions {
   readonly workflowInterceptors?: readonly string[];
   /** @default as in production */
   readonly maxCachedWorkflows?: number;
+  /** Channels besides the simulator's two. */
+  readonly others?: readonly ChannelAdapter[];
   /** Stands between nodrop and each channel. */
   readonly between?: (adapter: ChannelAdapter) => ChannelAdapter;
   /** Stands between the workers and their database. */
@@ -255,8 +259,11 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     onAnswer: undefined as Harness['onAnswer'],
     onRefund: undefined as Harness['onRefund'],
   };
-  for (const name of ['simulator', 'simulator2'] as const) {
-    const direct = createSimulatorAdapter({ name, baseUrl: server.url, secret: secrets[name] });
+  const simulators = (['simulator', 'simulator2'] as const).map((name) =>
+    createSimulatorAdapter({ name, baseUrl: server.url, secret: secrets[name] }),
+  );
+  for (const direct of [...simulators, ...(options.others ?? [])]) {
+    const { name } = direct.declaration;
     const adapter = options.between?.(direct) ?? direct;
     adapters.set(name, direct);
     channels.set(name, {
@@ -350,6 +357,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       orderId,
       amount = 1990,
       channel = 'simulator',
+      method = 'wallet',
       expiresInMs = 1_800_000,
     } = {}) {
       orders += 1;
@@ -367,7 +375,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
         },
         {
           channel,
-          method: 'wallet',
+          method,
           payer: undefined,
           returnUrl: undefined,
           metadata: {},

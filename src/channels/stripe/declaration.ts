@@ -109,9 +109,10 @@ export const declaration: ChannelDeclaration = {
     },
     {
       name: 'webhook_secret',
-      description: 'The signing secret of the webhook endpoint.',
+      description:
+        'The signing secret of the webhook endpoint. Without it no callback counts, and Stripe is asked alone.',
       isSecret: true,
-      isRequired: true,
+      isRequired: false,
       pattern: [/^whsec_[0-9A-Za-z+/=_-]+$/, 'must start with whsec_'],
     },
   ],

@@ -82,7 +82,7 @@ export interface RefundPlan {
 export class Books {
   url = '';
   /** Refused keys are all others. */
-  readonly secretKeys = new Set(['sk_test_double', 'rk_test_double']);
+  secretKeys: ReadonlySet<string> = new Set(['sk_test_double', 'rk_test_double']);
   readonly sessions = new Map<string, Session>();
   readonly intents = new Map<string, Intent>();
   readonly refunds = new Map<string, Refund>();

@@ -26,6 +26,7 @@ export const COMMANDS = {
   changeDispute: z.object({ id: z.string(), status: z.string() }),
   faults: z.array(z.object({ kind: z.enum(FAULTS), of: z.string(), times: z.int().default(1) })),
   pruneKeys: z.object({}),
+  secretKeys: z.array(z.string()),
   clock: z.object({ offsetS: z.int() }),
   webhooks: z.array(z.object({ url: z.string(), secret: z.string(), types: z.array(z.string()).optional() })),
   requests: z.object({}),
@@ -90,6 +91,9 @@ function run({ books, faults, keys, seen }: Parts, name: Command, given: unknown
       return faults.set(COMMANDS.faults.parse(given));
     case 'pruneKeys':
       return keys.prune();
+    case 'secretKeys':
+      books.secretKeys = new Set(COMMANDS.secretKeys.parse(given));
+      return undefined;
     case 'clock':
       books.clockOffsetS = COMMANDS.clock.parse(given).offsetS;
       return undefined;

@@ -1,15 +1,28 @@
 import { type Answer, json } from './http.ts';
 
+const KEPT_FOR_S = 24 * 60 * 60;
+
 /**
- * Idempotency keys as Stripe keeps them (https://docs.stripe.com/api/idempotent_requests): what ran is stored, whatever came
- * of it, until it is pruned.
+ * Idempotency keys as Stripe keeps them (https://docs.stripe.com/api/idempotent_requests): what ran is stored for 24 h,
+ * whatever came of it, or until it is pruned.
  */
 export class Keys {
-  readonly #stored = new Map<string, { readonly request: string; readonly answer: Answer }>();
+  readonly #now: () => number;
+  readonly #stored = new Map<
+    string,
+    { readonly request: string; readonly answer: Answer; readonly at: number }
+  >();
+
+  /** @param now in s */
+  constructor(now: () => number) {
+    this.#now = now;
+  }
 
   /** The stored answer to this request, or that of `perform`, which is stored unless it never began. */
   once(key: string, request: string, perform: () => Answer): Answer {
-    const stored = this.#stored.get(key);
+    const at = this.#now();
+    const kept = this.#stored.get(key);
+    const stored = kept !== undefined && at - kept.at < KEPT_FOR_S ? kept : undefined;
     if (stored !== undefined && stored.request !== request) {
       const message = `Keys for idempotent requests can only be used with the same parameters they were first used with. Try using a key other than '${key}'.`;
       return json(400, { error: { type: 'idempotency_error', message } });
@@ -18,7 +31,7 @@ export class Keys {
       return { ...stored.answer, headers: { ...stored.answer.headers, 'idempotent-replayed': 'true' } };
     }
     const answer = perform();
-    if (answer.neverRan !== true) this.#stored.set(key, { request, answer });
+    if (answer.neverRan !== true) this.#stored.set(key, { request, answer, at });
     return answer;
   }
 

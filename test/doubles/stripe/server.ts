@@ -19,7 +19,7 @@ export interface RunningDouble {
 export async function serveStripe(wanted = 0): Promise<RunningDouble> {
   const books = new Books();
   const faults = new Faults();
-  const keys = new Keys();
+  const keys = new Keys(books.now);
   const seen: Seen[] = [];
 
   async function answer(request: IncomingMessage): Promise<Answer | 'hang'> {
