@@ -64,6 +64,7 @@ const disputeSchema = z.object({
   amount,
   currency: z.string().refine(isCurrency),
   state: z.enum(['open', 'won', 'lost']),
+  isInquiry: z.boolean().optional(),
   reason: reason.optional(),
   respondBy: time.optional(),
 });
@@ -80,7 +81,7 @@ const answerSchema = z.discriminatedUnion('state', [
     payerAmount: sum.optional(),
     refundedAmount: sum.optional(),
     refunds: z.array(listedRefundSchema).max(LISTED_AT_MOST).optional(),
-    dispute: disputeSchema.optional(),
+    disputes: z.array(disputeSchema).max(LISTED_AT_MOST).optional(),
   }),
 ]);
 

@@ -35,8 +35,8 @@ export interface PaidAnswer {
   readonly refundedAmount?: number;
   /** All refunds of the trade at the channel. Of a channel that lists them: then they count, and no sum. */
   readonly refunds?: readonly ChannelRefund[];
-  /** The payer's dispute of the trade, while there is one, and how it ended. */
-  readonly dispute?: ChannelDispute;
+  /** Every dispute of the trade, and how those ended that are decided; the order says nothing. */
+  readonly disputes?: readonly ChannelDispute[];
 }
 
 /** One refund as the channel lists it with its trade. */
@@ -57,6 +57,8 @@ export interface ChannelDispute {
   readonly amount: number;
   readonly currency: CurrencyCode;
   readonly state: 'open' | 'won' | 'lost';
+  /** The payer's bank only asks: no money is put aside, and to give it back ends it. */
+  readonly isInquiry?: boolean;
   readonly reason?: string;
   /** Until when the merchant can answer it, ISO 8601. */
   readonly respondBy?: string;

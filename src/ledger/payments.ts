@@ -13,7 +13,7 @@ import type { EventType } from '../domain/event.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import { canPaymentGo, isLive, type SettledBy } from '../domain/states.ts';
 import { json, type LedgerClient } from './client.ts';
-import { hasLosses, recordDispute, recordLosses } from './disputes.ts';
+import { hasLosses, recordDisputes, recordLosses } from './disputes.ts';
 import {
   cleared,
   configured,
@@ -298,11 +298,7 @@ export async function recordAnswer(
       });
     }
     if (alarmed) await note(tx, paymentId, 'attention', 'channel_undecided', now);
-    const dispute = isMoney(answer) ? answer.dispute : undefined;
-    const seen =
-      dispute === undefined
-        ? recorded
-        : await recordDispute({ ...locked, payment: recorded }, dispute, 'query', now);
+    const seen = await recordDisputes({ ...locked, payment: recorded }, answer, now);
     // Of a payment that is not settled, settling it records what has gone back.
     if (isMoney(answer) && seen.status === 'succeeded') {
       return toSnapshot(await recordExternalRefunds({ ...locked, payment: seen }, answer, now), now);

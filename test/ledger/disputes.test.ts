@@ -77,7 +77,7 @@ const refunds = (paymentId: string) =>
 const told = async (id: string, changes: Partial<ChannelDispute> = {}) =>
   await recordDisputeOfCallback(db, id, { ...DISPUTE, ...changes }, now());
 const asked = async (id: string, changes: Partial<ChannelDispute>) =>
-  await recordAnswer(db, id, { ...PAID, dispute: { ...DISPUTE, ...changes } }, 'query', now());
+  await recordAnswer(db, id, { ...PAID, disputes: [{ ...DISPUTE, ...changes }] }, 'query', now());
 const events = async (paymentId: string) =>
   (await db.event.findMany({ where: { paymentId }, orderBy: { version: 'asc' } })).map(({ type }) => type);
 

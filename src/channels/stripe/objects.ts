@@ -166,15 +166,11 @@ export function withMoneyBack(
   const back = listed
     .filter(({ state }) => state === 'succeeded')
     .reduce((sum, { amount }) => sum + amount, 0);
-  const dispute = disputes
-    .map(disputeOf)
-    .sort((a, b) => Number(b.state === 'open') - Number(a.state === 'open'))
-    .at(0);
   return {
     ...answer,
     state: back >= answer.amount ? 'refunded' : 'paid',
     refunds: listed,
-    ...(dispute === undefined ? {} : { dispute }),
+    ...(disputes.length === 0 ? {} : { disputes: disputes.map(disputeOf) }),
   };
 }
 

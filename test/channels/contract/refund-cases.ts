@@ -199,12 +199,12 @@ export const refundCases: readonly ContractCase[] = [
     async run(bench) {
       for (const decided of ['won', 'lost'] as const) {
         const trade = await bench.createPaid();
-        expect((await bench.queryPaid(trade)).dispute).toBeUndefined();
+        expect((await bench.queryPaid(trade)).disputes ?? []).toEqual([]);
         await bench.channel.dispute?.(trade, 'open');
         const { amount, currency } = trade;
-        expect((await bench.queryPaid(trade)).dispute).toMatchObject({ state: 'open', amount, currency });
+        expect((await bench.queryPaid(trade)).disputes).toMatchObject([{ state: 'open', amount, currency }]);
         await bench.channel.dispute?.(trade, decided);
-        expect((await bench.queryPaid(trade)).dispute).toMatchObject({ state: decided });
+        expect((await bench.queryPaid(trade)).disputes).toMatchObject([{ state: decided }]);
       }
     },
   },

@@ -206,8 +206,8 @@ export function createBankAdapter(options: FakeOptions): ChannelAdapter {
         const told = { ...numbers, answer: inCallback(() => toRefundAnswer(listed, debit.currency)) };
         return { kind, notificationId, about, refund: told };
       }
-      if (kind === 'dispute' && 'dispute' in answer && answer.dispute !== undefined)
-        return { kind, notificationId, about, dispute: answer.dispute };
+      const [dispute] = 'disputes' in answer ? (answer.disputes ?? []) : [];
+      if (kind === 'dispute' && dispute !== undefined) return { kind, notificationId, about, dispute };
       return { kind: 'trade', notificationId, about, answer };
     },
 
@@ -275,7 +275,7 @@ function toAnswer({ state, done_at, refunds, dispute, units, currency, id }: Deb
       return {
         ...{ state: back === amount ? 'refunded' : 'paid', channelPaymentId: id, amount, currency },
         ...{ paidAt: done_at, refunds: listed },
-        ...(dispute === null ? {} : { dispute: { ...dispute, amount, currency } }),
+        ...(dispute === null ? {} : { disputes: [{ ...dispute, amount, currency }] }),
       };
     }
   }

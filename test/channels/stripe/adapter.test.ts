@@ -307,20 +307,22 @@ describe.each(METHODS)('money that goes back by %s', (method) => {
     const answer = await adapter.queryTrade(ACCOUNT, trade);
     expect(answer).toMatchObject({
       refunds: [{ amount: 200, state: 'succeeded' }],
-      dispute: {
-        id,
-        amount: 1050,
-        currency: 'EUR',
-        state: 'open',
-        reason: 'fraudulent',
-        respondBy: '2027-01-15T08:00:00.000Z',
-      },
+      disputes: [
+        {
+          id,
+          amount: 1050,
+          currency: 'EUR',
+          state: 'open',
+          reason: 'fraudulent',
+          respondBy: '2027-01-15T08:00:00.000Z',
+        },
+      ],
     });
     expect((answer as PaidAnswer).refunds?.[0]).not.toHaveProperty('outRefundNo');
     await double.tell('changeDispute', { id, status: 'lost' });
     const decided = await adapter.queryTrade(ACCOUNT, trade);
-    expect(decided).toMatchObject({ dispute: { id, state: 'lost' } });
-    expect((decided as PaidAnswer).dispute).not.toHaveProperty('respondBy');
+    expect(decided).toMatchObject({ disputes: [{ id, state: 'lost' }] });
+    expect((decided as PaidAnswer).disputes?.[0]).not.toHaveProperty('respondBy');
   });
 });
 
