@@ -951,13 +951,17 @@ export interface Callback {
   notificationId: string;
   kind: CallbackKind;
   /**
-   * The payment it names, of which this account knows nothing; empty when it has the reference alone.
+   * The payment it names, of which this account knows nothing; empty when it has ids of the channel alone.
    */
   outTradeNo: string;
   /**
    * The channel's own id of the trade it names.
    */
   reference: string | null;
+  /**
+   * The channel's own id of what the payer paid, which it names.
+   */
+  channelPaymentId: string | null;
   /**
    * What it says in a word.
    */

@@ -15,6 +15,7 @@ import { cutSubject } from '../domain/limits.ts';
 import { defaultSubject, hasMoney, type PaymentSnapshot } from '../domain/payment.ts';
 import { closeAgainAt, nextWait } from '../domain/schedule.ts';
 import { isLive, type SettledBy } from '../domain/states.ts';
+import { knownTrade, ofThisPayment } from '../ledger/known-trade.ts';
 import * as ledger from '../ledger/payments.ts';
 import type { Payment } from '../ledger/rows.ts';
 import { repeatAnswer } from '../ledger/same-answer.ts';
@@ -23,7 +24,6 @@ import { accountOf, tradeOf } from '../ledger/trade.ts';
 import { startDeliveries } from '../temporal/start-deliveries.ts';
 import type { ActivityDeps } from './deps.ts';
 import { notYet, OWN_TROUBLE_RETRY_MS, reasonOf, unknownOutcome } from './failures.ts';
-import { knownTrade, ofThisPayment } from './known-trade.ts';
 
 /** A channel that gives no readable answer for this long is shown to a person. */
 const UNREACHABLE_ALARM_MS = 5 * 60_000;
@@ -65,14 +65,14 @@ export function channelActivities(deps: ActivityDeps) {
 
   /** What the channel says of the trade. @throws ChannelError */
   const query = async (adapter: ChannelAdapter, payment: Payment): Promise<ChannelAnswer> => {
-    const trade = await knownTrade(deps, adapter, payment);
+    const trade = await knownTrade(deps, adapter, payment, cancellationSignal());
     if (trade === 'absent') return { state: 'unknown_trade' };
     return await adapter.queryTrade(accountOf(payment), trade, cancellationSignal());
   };
 
   /** @throws ChannelError */
   const close = async (adapter: ChannelAdapter, payment: Payment): Promise<CloseAnswer> => {
-    const trade = await knownTrade(deps, adapter, payment);
+    const trade = await knownTrade(deps, adapter, payment, cancellationSignal());
     if (trade === 'absent') return { state: 'unknown_trade' };
     return await adapter.closeTrade(accountOf(payment), trade, cancellationSignal());
   };
@@ -147,7 +147,7 @@ export function channelActivities(deps: ActivityDeps) {
     const { create } = adapter.declaration.repeatableForMs;
     return mayRepeatCreate(payment.createAskedAt ?? payment.createdAt, create, at)
       ? tradeOf(payment)
-      : await knownTrade(deps, adapter, payment);
+      : await knownTrade(deps, adapter, payment, cancellationSignal());
   };
 
   /**

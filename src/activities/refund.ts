@@ -1,7 +1,13 @@
 import { activityInfo, cancellationSignal } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { isMoney } from '../domain/answer.ts';
-import { ChannelError, type ChannelRefund, type KnownRefund, type RefundAnswer } from '../domain/channel.ts';
+import {
+  ChannelError,
+  type ChannelRefund,
+  type KnownRefund,
+  type RefundAnswer,
+  type Trade,
+} from '../domain/channel.ts';
 import { isHeldByDispute } from '../domain/dispute.ts';
 import { refundNumber } from '../domain/ids.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
@@ -9,6 +15,7 @@ import { REFUND_HELD_BACK_MS, REFUND_QUERY_MS, type RefundSnapshot } from '../do
 import { isRefundOpen } from '../domain/states.ts';
 import { losesMore } from '../ledger/disputes.ts';
 import { saysOf } from '../ledger/external-refunds.ts';
+import { tradeOfRefund } from '../ledger/known-trade.ts';
 import { listedOf } from '../ledger/listed-refunds.ts';
 import { recordAnswer, recordMisconfigured } from '../ledger/payments.ts';
 import * as answers from '../ledger/refund-answers.ts';
@@ -17,7 +24,7 @@ import { findRefund } from '../ledger/refunds.ts';
 import { recordRefundsOfCallback } from '../ledger/reversals.ts';
 import type { Payment, Refund } from '../ledger/rows.ts';
 import { isAllBack, toRefundSnapshot } from '../ledger/snapshot.ts';
-import { accountOf, tradeOf } from '../ledger/trade.ts';
+import { accountOf } from '../ledger/trade.ts';
 import { startDeliveries } from '../temporal/start-deliveries.ts';
 import type { ActivityDeps } from './deps.ts';
 import { notYet, OWN_TROUBLE_RETRY_MS, unknownOutcome } from './failures.ts';
@@ -109,6 +116,7 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
     });
 
   type Row = Awaited<ReturnType<typeof load>>;
+  type RowWithTrade = Row & { readonly trade: Trade };
 
   const adapterOf = ({ payment: { channel } }: Pick<Row, 'payment'>) => {
     const adapter = channels.get(channel);
@@ -117,16 +125,17 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
     return adapter;
   };
 
-  const query = async (row: Row): Promise<RefundAnswer> =>
-    await adapterOf(row).queryRefund(
-      accountOf(row.payment),
-      tradeOf(row.payment),
-      knownOf(row),
-      cancellationSignal(),
-    );
+  /** The refund with its trade, which is looked for when the channel's id of it is not on record. @throws ChannelError */
+  const withTrade = async (row: Row): Promise<RowWithTrade> => ({
+    ...row,
+    trade: await tradeOfRefund({ db, now }, adapterOf(row), row.payment, cancellationSignal()),
+  });
 
-  const queryTrade = async (row: Row) =>
-    await adapterOf(row).queryTrade(accountOf(row.payment), tradeOf(row.payment), cancellationSignal());
+  const query = async (row: RowWithTrade): Promise<RefundAnswer> =>
+    await adapterOf(row).queryRefund(accountOf(row.payment), row.trade, knownOf(row), cancellationSignal());
+
+  const queryTrade = async (row: RowWithTrade) =>
+    await adapterOf(row).queryTrade(accountOf(row.payment), row.trade, cancellationSignal());
 
   /**
    * What the channel knows of a refund it was not asked for yet: the ledger may have lost that it was. The trade comes
@@ -135,7 +144,7 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
    * @returns undefined when the channel does not know the number
    * @throws ChannelError
    */
-  const lookFirst = async (row: Row): Promise<answers.SaidOfRefund | undefined> => {
+  const lookFirst = async (row: RowWithTrade): Promise<answers.SaidOfRefund | undefined> => {
     const trade = await queryTrade(row);
     const known = await query(row);
     if (known.state !== 'unknown_refund') return known;
@@ -155,12 +164,12 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
    * Asks for the refund. A refusal counts only when the channel does not know the number either: an earlier call
    * whose answer got lost may have used up what is now refused for want of money.
    */
-  const ask = async (row: Row): Promise<RefundAnswer> => {
+  const ask = async (row: RowWithTrade): Promise<RefundAnswer> => {
     const { payment } = row;
     try {
       return await adapterOf(row).refundTrade(
         accountOf(payment),
-        tradeOf(payment),
+        row.trade,
         {
           ...knownOf(row),
           attempt: row.attempt,
@@ -186,7 +195,7 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
    * written, as nobody would ask afterwards: while the trade is silent the refund is not settled.
    * @throws ChannelError
    */
-  const record = async (row: Row, said: answers.SaidOfRefund): Promise<RefundSnapshot> => {
+  const record = async (row: RowWithTrade, said: answers.SaidOfRefund): Promise<RefundSnapshot> => {
     const isLast = said.state === 'succeeded' || said.state === 'failed' || said.state === 'reversed';
     const trade = isLast ? await queryTrade(row) : undefined;
     // A refusal of what an earlier call has done, whose answer got lost, is no refusal.
@@ -203,7 +212,7 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
    * Looks for a refund that must not be asked for again unseen, by its number and in the trade's list.
    * @throws ChannelError when the channel lists nothing: then it is never asked for again
    */
-  const lookFor = async (row: Row) => {
+  const lookFor = async (row: RowWithTrade) => {
     const known = await query(row);
     if (known.state !== 'unknown_refund' && known.state !== 'ask_again')
       return { next: 'record' as const, answer: known };
@@ -231,7 +240,7 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
   const heldBack = () => notYet('nodrop', 'that a disputed payment is not refunded', REFUND_HELD_BACK_MS);
 
   /** Records the answer. @throws ApplicationFailure when it is to be asked for again under the same number, on schedule. */
-  const recordAsked = async (row: Row, answer: answers.SaidOfRefund): Promise<RefundSnapshot> => {
+  const recordAsked = async (row: RowWithTrade, answer: answers.SaidOfRefund): Promise<RefundSnapshot> => {
     const snapshot = await record(row, answer);
     if (answer.state !== 'ask_again' || !isRefundOpen(snapshot.status)) return snapshot;
     const nth = Math.min(activityInfo().attempt, REFUND_QUERY_MS.length);
@@ -239,7 +248,7 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
   };
 
   /** @throws ChannelError, ApplicationFailure */
-  const askUnlessKnown = async (row: Row): Promise<RefundSnapshot> => {
+  const askUnlessKnown = async (row: RowWithTrade): Promise<RefundSnapshot> => {
     const isFirst = row.status === 'created' && row.askedAt === null;
     if (isFirst) {
       const known = await lookFirst(row);
@@ -256,7 +265,7 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
       return await recordAsked(row, isToAsk ? await ask(row) : known);
     }
     // Less is asked for now, or nothing, when money went back unknown to us; or it is asked for under another key.
-    const looked = await load(row.id);
+    const looked = { ...(await load(row.id)), trade: row.trade };
     if (isOver(looked)) return toRefundSnapshot(looked, looked.payment);
     // The trade told of a dispute.
     if (isHeldBack(looked)) throw heldBack();
@@ -275,7 +284,7 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
       if (isOver(row)) return toRefundSnapshot(row, row.payment);
       if (isHeldBack(row)) throw heldBack();
       try {
-        return await askUnlessKnown(row);
+        return await askUnlessKnown(await withTrade(row));
       } catch (error) {
         if (error instanceof ApplicationFailure) throw error;
         if (error instanceof ChannelError) await silence(row, error);
@@ -288,16 +297,13 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
      * money that others gave back while ours was open was taken for ours. Asked until it answers.
      */
     async askTradeOfRefund(refundId: string): Promise<void> {
-      const { payment } = await load(refundId);
+      const row = await load(refundId);
+      const { payment } = row;
       // Nobody can have given back more.
       if (isAllBack(payment)) return;
       const { id, channel } = payment;
       try {
-        const trade = await adapterOf({ payment }).queryTrade(
-          accountOf(payment),
-          tradeOf(payment),
-          cancellationSignal(),
-        );
+        const trade = await queryTrade(await withTrade(row));
         await recordAnswer(db, id, trade, 'query', await now());
       } catch (error) {
         if (error instanceof ChannelError && error.kind === 'misconfigured')
@@ -319,8 +325,9 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
       let answer: RefundAnswer;
       let snapshot: RefundSnapshot;
       try {
-        answer = await query(row);
-        snapshot = await record(row, answer);
+        const known = await withTrade(row);
+        answer = await query(known);
+        snapshot = await record(known, answer);
       } catch (error) {
         if (!(error instanceof ChannelError)) throw unknownOutcome(channel, error, OWN_TROUBLE_RETRY_MS);
         await silence(row, error);
@@ -337,8 +344,9 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
       const row = await load(refundId);
       if (row.status !== 'succeeded') return toRefundSnapshot(row, row.payment);
       try {
-        const answer = await query(row);
-        const trade = await queryTrade(row);
+        const known = await withTrade(row);
+        const answer = await query(known);
+        const trade = await queryTrade(known);
         const snapshot = await answers.recordLookAgain(db, refundId, answer, trade, await now());
         await tell({ db, deliveryWorkflows, workflows }, row.payment);
         return snapshot;

@@ -8,10 +8,11 @@ import { paymentWorkflowId, refundWorkflowId } from '../domain/names.ts';
 import { fromMarkdown } from '../domain/text.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import { CredentialsCache } from '../ledger/credentials-cache.ts';
+import { tradeOfRefund } from '../ledger/known-trade.ts';
 import { recoverPayment } from '../ledger/lost.ts';
 import { findRefund } from '../ledger/refunds.ts';
 import type { Payment } from '../ledger/rows.ts';
-import { accountOf, tradeOf } from '../ledger/trade.ts';
+import { accountOf } from '../ledger/trade.ts';
 import { PaymentWorkflows } from '../temporal/payment-workflows.ts';
 import {
   LOST_QUERY,
@@ -84,7 +85,7 @@ export async function recoverLost(
         });
         if (payment === null) throw new Error(`its payment ${paymentId} is not in the database either`);
         // The number before the trade: what the number says has gone back is in the trade's sum.
-        await requireDecided(channels.get(payment.channel), payment, id);
+        await requireDecided(db, channels.get(payment.channel), payment, id);
         // The trade says what went back already, and that goes on record.
         if (!(await workflows.askChannel(payment, DEADLINE_MS)))
           throw new Error(`${payment.channel} does not say what went back of payment ${paymentId}`);
@@ -110,7 +111,8 @@ export async function recoverLost(
  * What the channel has in process may go back yet: asked for again under another number, it would go back twice.
  * @throws Error when the channel has the refund in process, or does not say.
  */
-async function requireDecided(
+export async function requireDecided(
+  db: LedgerClient,
   adapter: ChannelAdapter | undefined,
   payment: Payment,
   refundId: string,
@@ -119,12 +121,10 @@ async function requireDecided(
   if (adapter === undefined) throw new Error(`channel ${channel} is not configured here`);
   let state: RefundAnswer['state'];
   try {
-    ({ state } = await adapter.queryRefund(
-      accountOf(payment),
-      tradeOf(payment),
-      { outRefundNo: refundId, channelRefundId: null },
-      AbortSignal.timeout(DEADLINE_MS),
-    ));
+    const signal = AbortSignal.timeout(DEADLINE_MS);
+    const trade = await tradeOfRefund({ db, now: async () => new Date() }, adapter, payment, signal);
+    const refund = { outRefundNo: refundId, channelRefundId: null };
+    ({ state } = await adapter.queryRefund(accountOf(payment), trade, refund, signal));
   } catch (error) {
     if (!(error instanceof ChannelError)) throw error;
     throw new Error(`${channel} does not say what became of it: its workflow stays`, { cause: error });

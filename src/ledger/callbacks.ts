@@ -65,14 +65,14 @@ export type TradeCallback = Extract<StorableCallback, { kind: 'trade' }>;
 
 /** What a callback says, as one text. Not the channel's clock: told another way, it is no news. */
 function contentHash(callback: StorableCallback): string {
-  const { reference } = callback.about;
+  const { reference, channelPaymentId } = callback.about;
   if (callback.kind !== 'trade') {
     const { notificationId: _, about: __, ...said } = callback;
-    return hashOf({ ...said, reference });
+    return hashOf({ ...said, reference, channelPaymentId });
   }
   const { answer, refund } = callback;
   const { paidAt: _, ...said } = { paidAt: undefined, ...answer };
-  return hashOf({ said, refund, reference });
+  return hashOf({ said, refund, reference, channelPaymentId });
 }
 
 const hashOf = (content: object): string =>
@@ -103,20 +103,28 @@ export function sayCallback(row: Pick<Callback, 'answer' | 'kind'>): string {
 const sayRefund = ({ outRefundNo, channelRefundId, answer }: CallbackRefund): string =>
   `refund ${outRefundNo ?? channelRefundId} ${answer.state}`;
 
-/** The payment that a callback to an account names: by our number, else by the channel's own id of the trade. */
+/**
+ * The payment that a callback to an account names: by our number, else by the channel's own id of the trade, else by the one
+ * of what the payer paid. The last counts when one payment has it: nothing keeps a channel from giving it to two trades.
+ */
 export async function findNamed(
   db: LedgerClient | LedgerTx,
   accountId: string,
-  { outTradeNo, reference }: CallbackSubject,
+  { outTradeNo, reference, channelPaymentId }: CallbackSubject,
 ): Promise<Pick<Payment, 'id' | 'merchantId' | 'orderId'> | null> {
   // Matched by account too: nobody's credentials speak for another's payment.
-  const find = async (named: { id: string } | { reference: string }) =>
-    await db.payment.findFirst({
+  const find = async (named: Pick<Prisma.PaymentWhereInput, 'id' | 'reference' | 'channelPaymentId'>) =>
+    await db.payment.findMany({
       where: { ...named, channelAccountId: accountId },
       select: { id: true, merchantId: true, orderId: true },
+      take: 2,
     });
-  const byNumber = outTradeNo === undefined ? null : await find({ id: outTradeNo });
-  return byNumber ?? (reference === undefined ? null : await find({ reference }));
+  const [byNumber] = outTradeNo === undefined ? [] : await find({ id: outTradeNo });
+  if (byNumber !== undefined) return byNumber;
+  const [byReference] = reference === undefined ? [] : await find({ reference });
+  if (byReference !== undefined) return byReference;
+  const [paid, another] = channelPaymentId === undefined ? [] : await find({ channelPaymentId });
+  return another === undefined ? (paid ?? null) : null;
 }
 
 /** A stored callback, and its payment as it is now. */
@@ -134,7 +142,7 @@ export async function storeCallback(
   rawBody: Buffer,
   now: Date,
 ): Promise<CallbackWithPayment> {
-  const { outTradeNo = '', reference = null } = callback.about;
+  const { outTradeNo = '', reference = null, channelPaymentId = null } = callback.about;
   const find = (tx: LedgerClient | LedgerTx) => findNamed(tx, accountId, callback.about);
   const owner = await find(db);
   const { merchantId } = owner ?? (await db.channelAccount.findUniqueOrThrow({ where: { id: accountId } }));
@@ -167,6 +175,7 @@ export async function storeCallback(
           id: newCallbackId(),
           ...content,
           reference,
+          channelPaymentId,
           paymentId: owner?.id ?? null,
           receivedAt: now,
           deliveredAt: null,
@@ -298,8 +307,9 @@ const MATCH_EVERY_MS_AT_MOST = 3_600_000;
 
 /**
  * Tries stored callbacks that matched no payment again: after a minute, and then ever less often, so that new ones
- * are never kept waiting by many old ones. Those that name a trade by its reference are due when that is stored: see the
- * trigger `payments_reference_stored`. @returns how many have a payment now; the sweep delivers these.
+ * are never kept waiting by many old ones. Those that name a trade by an id of the channel are due when that is stored: see
+ * the triggers `payments_reference_stored` and `payments_channel_payment_stored`. Matched as by `findNamed`.
+ * @returns how many have a payment now; the sweep delivers these.
  */
 export async function matchCallbacks(db: LedgerClient, now: Date): Promise<number> {
   const at = now.getTime();
@@ -316,6 +326,9 @@ export async function matchCallbacks(db: LedgerClient, now: Date): Promise<numbe
         WHERE id = callbacks.out_trade_no AND channel_account_id = callbacks.channel_account_id
         UNION ALL SELECT id, 2 FROM payments
         WHERE reference = callbacks.reference AND channel_account_id = callbacks.channel_account_id
+        UNION ALL SELECT min(id), 3 FROM payments
+        WHERE channel_payment_id = callbacks.channel_payment_id AND channel_account_id = callbacks.channel_account_id
+        HAVING count(*) = 1
         ORDER BY place LIMIT 1
       ) AS named ON true
       WHERE callbacks.payment_id IS NULL AND callbacks.received_at > ${new Date(at - MATCH_FOR_MS)}

@@ -2,6 +2,7 @@ import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll } from 'vitest';
 import { channelActivities } from '../../src/activities/channel.ts';
 import type { ActivityDeps } from '../../src/activities/deps.ts';
+import { refundChannelActivities } from '../../src/activities/refund.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { type NewPayment, startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
@@ -60,14 +61,16 @@ export function useLedger() {
 export function runActivities(
   deps: Pick<ActivityDeps, 'db' | 'channels'> & { readonly clock: () => number },
 ) {
-  const activities = channelActivities({
+  const all: ActivityDeps = {
     ...deps,
     publicUrl: 'http://127.0.0.1:9',
     secret: SECRET,
     deliveryWorkflows: { start: async () => {}, redeliverWaiting: async () => {} },
     workflows: { wake: async () => {} },
     now: async () => new Date(deps.clock()),
-  });
+  };
+  const activities = channelActivities(all);
+  const refunds = refundChannelActivities(all);
   const attempt = async <Args extends unknown[], R>(activity: (...args: Args) => Promise<R>, ...args: Args) =>
     await new MockActivityEnvironment().run(activity, ...args).catch((error: Error) => ({ error }));
   return {
@@ -75,5 +78,9 @@ export function runActivities(
     ask: (id: string) => attempt(activities.askChannel, id),
     askBeforeEnd: (id: string) => attempt(activities.askBeforeEnd, id),
     close: (id: string, to: 'closed' | 'cancelled' = 'closed') => attempt(activities.closeAtChannel, id, to),
+    refund: (id: string) => attempt(refunds.refundAtChannel, id),
+    queryRefund: (refundId: string) => attempt(refunds.queryRefund, { refundId, waits: [1000] }),
+    lookAgainAtRefund: (id: string) => attempt(refunds.lookAgainAtRefund, id),
+    askTradeOfRefund: (id: string) => attempt(refunds.askTradeOfRefund, id),
   };
 }

@@ -322,7 +322,7 @@ const FAULTS: readonly Fault[] = [
   },
   {
     fault: 'a dispute that is left out',
-    ...{ fake: 'bank', faulty: asState('queryTrade', 'paid', { dispute: undefined }) },
+    ...{ fake: 'bank', faulty: asState('queryTrade', 'paid', { disputes: undefined }) },
     ...{ found: 'a dispute is shown', says: /open/ },
   },
 

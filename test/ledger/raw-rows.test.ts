@@ -176,7 +176,7 @@ const CASES = {
     },
     row: (id) => ({
       ...{ id, channelAccountId, notificationId: `${TEXT} ${id}`, outTradeNo: TEXT, contentHash: TEXT },
-      ...{ kind: 'notice', reference: TEXT },
+      ...{ kind: 'notice', reference: TEXT, channelPaymentId: TEXT },
       ...{ answer: JSON_VALUE, body: new Uint8Array([0, 255]), receivedAt: EARLY },
     }),
     prepare: async (id) => {
@@ -184,7 +184,7 @@ const CASES = {
     },
     changes: [
       (id) => ({ paymentId: `p_${id}`, answer: [], deliveredAt: LATE, nextSweepAt: EARLY }),
-      () => toNull(['paymentId', 'deliveredAt', 'nextSweepAt', 'reference']),
+      () => toNull(['paymentId', 'deliveredAt', 'nextSweepAt', 'reference', 'channelPaymentId']),
     ],
   },
   refunds: {

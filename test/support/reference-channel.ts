@@ -5,6 +5,7 @@ import {
   ChannelError,
   type CloseAnswer,
   type NewTrade,
+  type RefundAnswer,
   type Trade,
 } from '../../src/domain/channel.ts';
 
@@ -17,6 +18,8 @@ export class ReferenceChannel {
   readonly trades: { id: string; outTradeNo: string; answer: ChannelAnswer }[] = [];
   readonly created: NewTrade[] = [];
   readonly calls: string[] = [];
+  /** What went back under each number, minor units. */
+  readonly refunds = new Map<string, number>();
   /** Set: the next calls fail with this, after they have done what they were asked for. */
   answerIsLost: ChannelError | undefined;
   /** Set: calls fail with this, and nothing is done. */
@@ -47,6 +50,12 @@ export class ReferenceChannel {
     const found = this.trades.find(({ id }) => id === trade.reference?.id);
     if (found === undefined) throw new ChannelError('garbage', `asked without its id: ${trade.outTradeNo}`);
     return found;
+  }
+
+  #refunded(outRefundNo: string): RefundAnswer {
+    const amount = this.refunds.get(outRefundNo);
+    if (amount === undefined) return { state: 'unknown_refund' };
+    return { state: 'succeeded', channelRefundId: `re_${outRefundNo}`, amount };
   }
 
   adapter(rest: ChannelAdapter): ChannelAdapter {
@@ -90,6 +99,17 @@ export class ReferenceChannel {
         const found = this.#referred(trade);
         if (this.close.state === 'closed') found.answer = { state: 'closed' };
         return this.close;
+      },
+      refundTrade: async (_account, trade, { outRefundNo, amount }) => {
+        this.#call('refund', trade);
+        this.#referred(trade);
+        this.refunds.set(outRefundNo, amount);
+        return this.#refunded(outRefundNo);
+      },
+      queryRefund: async (_account, trade, { outRefundNo }) => {
+        this.#call('query refund', trade);
+        this.#referred(trade);
+        return this.#refunded(outRefundNo);
       },
     };
   }

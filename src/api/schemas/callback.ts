@@ -21,9 +21,13 @@ export const callback = z
     kind: openSet('CallbackKind', ['trade', 'refund', 'dispute', 'notice']).open,
     outTradeNo: z.string().openapi({
       description:
-        'The payment it names, of which this account knows nothing; empty when it has the reference alone.',
+        'The payment it names, of which this account knows nothing; empty when it has ids of the channel alone.',
     }),
     reference: z.string().nullable().openapi({ description: "The channel's own id of the trade it names." }),
+    channelPaymentId: z
+      .string()
+      .nullable()
+      .openapi({ description: "The channel's own id of what the payer paid, which it names." }),
     state: z.string().openapi({ description: 'What it says in a word.', example: 'paid' }),
     receivedAt: time,
     ageSeconds: z.int(),

@@ -161,6 +161,68 @@ describe('by the channel’s own id', () => {
   });
 });
 
+describe('by the channel’s id of what was paid alone', () => {
+  const dispute = { id: 'dp_paid', amount: 1050, currency: 'CNY', state: 'open' } as const;
+  const disputed = (channelPaymentId: string): VerifiedCallback => ({
+    ...{ kind: 'dispute', notificationId: ofId(), dispute },
+    about: { channelPaymentId },
+  });
+  const stored = (channelPaymentId: string) =>
+    api.db.callback.findFirstOrThrow({ where: { channelPaymentId, channelAccountId: accountId } });
+
+  test('a settled payment is found, of this account alone', async () => {
+    const { id } = await newPayment();
+    const channelPaymentId = `pi_${randomUUID()}`;
+    await settle(api.db, id, { channelPaymentId });
+    const callback = disputed(channelPaymentId);
+    expect((await send(callback, `/callbacks/${SIGNING}/${other}`)).status).toBe(202);
+    expect((await row(id)).attention).toBeNull();
+    expect((await send(callback)).status).toBe(202);
+    expect((await row(id)).attention).toBe('disputed');
+    // News of two payments under one notification id are two callbacks.
+    await send({ ...callback, about: { channelPaymentId: `pi_${randomUUID()}` } } as VerifiedCallback);
+    const { notificationId } = callback;
+    expect(await api.db.callback.count({ where: { notificationId, channelAccountId: accountId } })).toBe(2);
+  });
+
+  test('before the payment is settled: kept, and matched by the next sweep after that', async () => {
+    const { id } = await newPayment();
+    const channelPaymentId = `pi_${randomUUID()}`;
+    await send({
+      ...{ kind: 'refund', notificationId: ofId(), about: { channelPaymentId } },
+      refund: {
+        channelRefundId: 're_1',
+        answer: { state: 'succeeded', channelRefundId: 're_1', amount: 50 },
+      },
+    });
+    expect(await stored(channelPaymentId)).toMatchObject({
+      paymentId: null,
+      outTradeNo: '',
+      reference: null,
+    });
+    const listed = await api.call('/v1/callbacks?unmatched=true', { key });
+    expect(listed.json.data[0]).toMatchObject({ kind: 'refund', channelPaymentId, state: 'succeeded' });
+    // It has been tried for an hour in vain, and would be tried in another.
+    const later = new Date(Date.now() + 3_600_000);
+    await matchCallbacks(api.db, later);
+    const next = new Date(later.getTime() + 60_000);
+    expect((await stored(channelPaymentId)).nextSweepAt?.getTime()).toBeGreaterThan(next.getTime());
+    await settle(api.db, id, { channelPaymentId });
+    expect(await matchCallbacks(api.db, next)).toBe(1);
+    expect(await stored(channelPaymentId)).toMatchObject({ paymentId: id });
+  });
+
+  test('of two payments it is neither’s', async () => {
+    const channelPaymentId = `pi_${randomUUID()}`;
+    for (const { id } of [await newPayment(), await newPayment()])
+      await settle(api.db, id, { channelPaymentId });
+    await send(disputed(channelPaymentId));
+    expect(await stored(channelPaymentId)).toMatchObject({ paymentId: null });
+    await matchCallbacks(api.db, new Date());
+    expect(await stored(channelPaymentId)).toMatchObject({ paymentId: null });
+  });
+});
+
 describe('a notice', () => {
   const notice = (id: string): VerifiedCallback => ({
     kind: 'notice',
