@@ -11,7 +11,12 @@ import {
 import { isHeldByDispute } from '../domain/dispute.ts';
 import { refundNumber } from '../domain/ids.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
-import { REFUND_HELD_BACK_MS, REFUND_QUERY_MS, type RefundSnapshot } from '../domain/refund.ts';
+import {
+  REFUND_HELD_BACK_ASKS_EVERY,
+  REFUND_HELD_BACK_MS,
+  REFUND_QUERY_MS,
+  type RefundSnapshot,
+} from '../domain/refund.ts';
 import { isRefundOpen } from '../domain/states.ts';
 import { losesMore } from '../ledger/disputes.ts';
 import { saysOf } from '../ledger/external-refunds.ts';
@@ -239,6 +244,20 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
 
   const heldBack = () => notYet('nodrop', 'that a disputed payment is not refunded', REFUND_HELD_BACK_MS);
 
+  /** @throws ApplicationFailure */
+  const askWhileHeldBack = async (row: Row) => {
+    const { paymentId, payment } = row;
+    try {
+      const trade = await queryTrade(await withTrade(row));
+      await recordAnswer(db, paymentId, trade, 'query', await now());
+    } catch (error) {
+      if (error instanceof ChannelError && error.kind === 'misconfigured')
+        await recordMisconfigured(db, paymentId, error.message, await now());
+      throw unknownOutcome(payment.channel, error, REFUND_HELD_BACK_MS);
+    }
+    await tell({ db, deliveryWorkflows, workflows }, payment);
+  };
+
   /** Records the answer. @throws ApplicationFailure when it is to be asked for again under the same number, on schedule. */
   const recordAsked = async (row: RowWithTrade, answer: answers.SaidOfRefund): Promise<RefundSnapshot> => {
     const snapshot = await record(row, answer);
@@ -282,7 +301,10 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
     async refundAtChannel(refundId: string): Promise<RefundSnapshot> {
       const row = await load(refundId);
       if (isOver(row)) return toRefundSnapshot(row, row.payment);
-      if (isHeldBack(row)) throw heldBack();
+      if (isHeldBack(row)) {
+        if (activityInfo().attempt % REFUND_HELD_BACK_ASKS_EVERY === 0) await askWhileHeldBack(row);
+        throw heldBack();
+      }
       try {
         return await askUnlessKnown(await withTrade(row));
       } catch (error) {
