@@ -42,6 +42,8 @@ const NOT_IN_EVENTS = [
   ...['refundReason', 'refundStatus'],
   // Of the request, for the merchant who made it.
   ...['payer', 'returnUrl'],
+  // An event has the attention that shows them.
+  'disputes',
 ];
 
 /** What an event of this payment tells. */
