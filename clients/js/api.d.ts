@@ -370,7 +370,7 @@ export interface Payment {
   attentionSince: string | null;
   attentionDetail: string | null;
   /**
-   * What the payer disputes at their bank, the oldest first. While one is open no refund is asked for. What is lost is among the refunds, with the reason `dispute`.
+   * What the payer disputes at their bank, the oldest first. While one is open no refund is asked for; while each open one is an inquiry, those that somebody asks for are. What is lost is among the refunds, with the reason `dispute`.
    */
   disputes: Dispute[];
   metadata: {
@@ -414,6 +414,10 @@ export interface Dispute {
    */
   currency: string;
   state: DisputeState;
+  /**
+   * The payer's bank only asks: no money is put aside yet.
+   */
+  isInquiry: boolean;
   reason: string | null;
   /**
    * Until when it can be answered at the channel.

@@ -8,11 +8,17 @@ import {
   type RefundAnswer,
   type Trade,
 } from '../domain/channel.ts';
-import { isDisputed } from '../domain/dispute.ts';
+import { isHeldByDispute } from '../domain/dispute.ts';
 import { refundNumber } from '../domain/ids.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
-import { REFUND_HELD_BACK_MS, REFUND_QUERY_MS, type RefundSnapshot } from '../domain/refund.ts';
-import { isAutomatic, isRefundOpen } from '../domain/states.ts';
+import {
+  REFUND_HELD_BACK_ASKS_EVERY,
+  REFUND_HELD_BACK_MS,
+  REFUND_QUERY_MS,
+  type RefundSnapshot,
+} from '../domain/refund.ts';
+import { isRefundOpen } from '../domain/states.ts';
+import { losesMore } from '../ledger/disputes.ts';
 import { saysOf } from '../ledger/external-refunds.ts';
 import { tradeOfRefund } from '../ledger/known-trade.ts';
 import { listedOf } from '../ledger/listed-refunds.ts';
@@ -41,14 +47,15 @@ const knownOf = ({ id, attempt, channelRefundId }: Refund): KnownRefund => ({
 });
 
 /** What a list says of a refund of ours, as an answer on it. */
-function answerOf({ id: channelRefundId, amount, state }: ChannelRefund): RefundAnswer {
+function answerOf({ id: channelRefundId, outRefundNo, amount, state }: ChannelRefund): answers.SaidOfRefund {
+  const named = { channelRefundId, ...(outRefundNo === undefined ? {} : { outRefundNo }) };
   switch (state) {
     case 'succeeded':
-      return { state, channelRefundId, amount };
+      return { ...named, state, amount };
     case 'processing':
-      return { state, channelRefundId };
+      return { ...named, state };
     default:
-      return { state, channelRefundId, reason: saysOf(state) };
+      return { ...named, state, reason: saysOf(state) };
   }
 }
 
@@ -142,7 +149,7 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
    * @returns undefined when the channel does not know the number
    * @throws ChannelError
    */
-  const lookFirst = async (row: RowWithTrade): Promise<RefundAnswer | undefined> => {
+  const lookFirst = async (row: RowWithTrade): Promise<answers.SaidOfRefund | undefined> => {
     const trade = await queryTrade(row);
     const known = await query(row);
     if (known.state !== 'unknown_refund') return known;
@@ -153,6 +160,10 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
     await tell({ db, deliveryWorkflows, workflows }, row.payment);
     return undefined;
   };
+
+  /** A refusal that could end does not when a dispute that is lost has taken the money. */
+  const isForGood = async ({ payment }: Row, { kind }: ChannelError): Promise<boolean> =>
+    kind === 'rejected' || (kind === 'not_now' && (await losesMore(db, payment)));
 
   /**
    * Asks for the refund. A refusal counts only when the channel does not know the number either: an earlier call
@@ -177,7 +188,7 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
       if (!(error instanceof ChannelError)) throw error;
       if (error.isReplayed && error.kind !== 'rejected')
         await recordKeySpent(db, row.id, row.attempt, error, await now());
-      if (error.kind !== 'rejected') throw error;
+      if (!(await isForGood(row, error))) throw error;
       const known = await query(row);
       return known.state === 'unknown_refund' ? { state: 'failed', reason: error.message } : known;
     }
@@ -189,7 +200,7 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
    * written, as nobody would ask afterwards: while the trade is silent the refund is not settled.
    * @throws ChannelError
    */
-  const record = async (row: RowWithTrade, said: RefundAnswer): Promise<RefundSnapshot> => {
+  const record = async (row: RowWithTrade, said: answers.SaidOfRefund): Promise<RefundSnapshot> => {
     const isLast = said.state === 'succeeded' || said.state === 'failed' || said.state === 'reversed';
     const trade = isLast ? await queryTrade(row) : undefined;
     // A refusal of what an earlier call has done, whose answer got lost, is no refusal.
@@ -229,10 +240,26 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
 
   /** The channel decides over a dispute, and may give the money back itself: then nobody owes it twice. */
   const isHeldBack = (row: Row) =>
-    isDisputed(row.payment) && isAutomatic(row.reason) && row.status === 'created' && row.askedAt === null;
+    row.status === 'created' && row.askedAt === null && isHeldByDispute(row.payment, row.reason);
+
+  const heldBack = () => notYet('nodrop', 'that a disputed payment is not refunded', REFUND_HELD_BACK_MS);
+
+  /** @throws ApplicationFailure */
+  const askWhileHeldBack = async (row: Row) => {
+    const { paymentId, payment } = row;
+    try {
+      const trade = await queryTrade(await withTrade(row));
+      await recordAnswer(db, paymentId, trade, 'query', await now());
+    } catch (error) {
+      if (error instanceof ChannelError && error.kind === 'misconfigured')
+        await recordMisconfigured(db, paymentId, error.message, await now());
+      throw unknownOutcome(payment.channel, error, REFUND_HELD_BACK_MS);
+    }
+    await tell({ db, deliveryWorkflows, workflows }, payment);
+  };
 
   /** Records the answer. @throws ApplicationFailure when it is to be asked for again under the same number, on schedule. */
-  const recordAsked = async (row: RowWithTrade, answer: RefundAnswer): Promise<RefundSnapshot> => {
+  const recordAsked = async (row: RowWithTrade, answer: answers.SaidOfRefund): Promise<RefundSnapshot> => {
     const snapshot = await record(row, answer);
     if (answer.state !== 'ask_again' || !isRefundOpen(snapshot.status)) return snapshot;
     const nth = Math.min(activityInfo().attempt, REFUND_QUERY_MS.length);
@@ -259,6 +286,8 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
     // Less is asked for now, or nothing, when money went back unknown to us; or it is asked for under another key.
     const looked = { ...(await load(row.id)), trade: row.trade };
     if (isOver(looked)) return toRefundSnapshot(looked, looked.payment);
+    // The trade told of a dispute.
+    if (isHeldBack(looked)) throw heldBack();
     return await recordAsked(looked, await ask(looked));
   };
 
@@ -272,8 +301,10 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
     async refundAtChannel(refundId: string): Promise<RefundSnapshot> {
       const row = await load(refundId);
       if (isOver(row)) return toRefundSnapshot(row, row.payment);
-      if (isHeldBack(row))
-        throw notYet('nodrop', 'that a disputed payment is not refunded', REFUND_HELD_BACK_MS);
+      if (isHeldBack(row)) {
+        if (activityInfo().attempt % REFUND_HELD_BACK_ASKS_EVERY === 0) await askWhileHeldBack(row);
+        throw heldBack();
+      }
       try {
         return await askUnlessKnown(await withTrade(row));
       } catch (error) {
@@ -342,6 +373,8 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
         await tell({ db, deliveryWorkflows, workflows }, row.payment);
         return snapshot;
       } catch (error) {
+        if (error instanceof ChannelError && error.kind === 'misconfigured')
+          await recordMisconfigured(db, row.paymentId, error.message, await now());
         throw unknownOutcome(row.payment.channel, error);
       }
     },

@@ -64,7 +64,7 @@ const disputeSchema = z.object({
   amount,
   currency: z.string().refine(isCurrency),
   state: z.enum(['open', 'won', 'lost']),
-  isInquiry: z.literal(true).optional(),
+  isInquiry: z.boolean().optional(),
   reason: reason.optional(),
   respondBy: time.optional(),
 });

@@ -150,9 +150,9 @@ export const ATTENTIONS = {
       'or it was silent on any refund (did not know it, or refused it for now: its balance is too low) for ' +
       `${hours(REFUND_FAILING_AFTER_MS)}, or has had it in process for ${days(REFUND_PROCESSING_AT_MOST_MS)}: banks take some.`,
     todo:
-      'Ask the channel why. When the balance is too low, top it up: the refund is asked for again by itself. ' +
+      'Ask the channel why. When the balance is too low, top it up: the refund is asked for again by itself, within an hour or so. ' +
       '`resolve` with `retry` or `refund` has a refused one asked for anew, of all that is left, under a number of ' +
-      'its own.',
+      'its own; `retry` also has one go on under whose keys the channel keeps nothing but failures.',
     clearedBy: ['refunds_get_on', 'money_back'],
   },
   refund_reversed: {

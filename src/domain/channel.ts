@@ -35,7 +35,7 @@ export interface PaidAnswer {
   readonly refundedAmount?: number;
   /** All refunds of the trade at the channel. Of a channel that lists them: then they count, and no sum. */
   readonly refunds?: readonly ChannelRefund[];
-  /** The payers' disputes of the trade: all of them. */
+  /** Every dispute of the trade, and how those ended that are decided; the order says nothing. */
   readonly disputes?: readonly ChannelDispute[];
 }
 
@@ -57,8 +57,8 @@ export interface ChannelDispute {
   readonly amount: number;
   readonly currency: CurrencyCode;
   readonly state: 'open' | 'won' | 'lost';
-  /** Only asked about: no money is withdrawn, and a refund ends it. */
-  readonly isInquiry?: true;
+  /** The payer's bank only asks: no money is put aside, and to give it back ends it. */
+  readonly isInquiry?: boolean;
   readonly reason?: string;
   /** Until when the merchant can answer it, ISO 8601. */
   readonly respondBy?: string;

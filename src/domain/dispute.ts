@@ -1,6 +1,7 @@
 import type { Attention } from './attention.ts';
 import type { ChannelDispute } from './channel.ts';
-import { sayAmount } from './money.ts';
+import { type CurrencyCode, sayAmount } from './money.ts';
+import { isAutomatic, type RefundReason } from './states.ts';
 
 /** What becomes of a payer's dispute of a trade. Pure. */
 
@@ -29,6 +30,28 @@ export const isDisputed = (payment: {
 }): boolean => payment.attention === 'disputed' || disputesOf(payment).some(({ state }) => state === 'open');
 
 /**
+ * Whether a refund is held back by disputes. While every open one is an inquiry, no money is put aside: what a person asked
+ * for may be asked of the channel, as that ends the inquiry. What nodrop owes by itself is not.
+ */
+export function isHeldByDispute(
+  payment: Parameters<typeof isDisputed>[0] & { readonly receivedCurrency: CurrencyCode | null },
+  reason: RefundReason,
+): boolean {
+  if (!isDisputed(payment)) return false;
+  const disputes = disputesOf(payment);
+  const open = disputes.filter(({ state }) => state === 'open');
+  const isForeign = disputes.some(
+    ({ state, currency }) => state === 'lost' && currency !== payment.receivedCurrency,
+  );
+  return (
+    isAutomatic(reason) ||
+    isForeign ||
+    open.length === 0 ||
+    !open.every(({ isInquiry }) => isInquiry === true)
+  );
+}
+
+/**
  * What a channel's word changes.
  * - `new`: the disputes are now `disputes`.
  * - `same`: nothing new.
@@ -48,6 +71,7 @@ export function withDispute(
     known.state === said.state &&
     known.amount === said.amount &&
     known.currency === said.currency &&
+    (known.isInquiry ?? false) === (said.isInquiry ?? false) &&
     known.reason === said.reason &&
     known.respondBy === said.respondBy;
   if (isSame) return { news: 'same' };
@@ -55,9 +79,10 @@ export function withDispute(
     return { news: known.state === said.state ? 'same' : 'contradiction' };
   }
   const at = now.toISOString();
-  const { id, amount, currency, state, reason, respondBy } = said;
+  const { id, amount, currency, state, isInquiry = false, reason, respondBy } = said;
   const next: KeptDispute = {
     ...{ id, amount, currency, state },
+    ...(isInquiry ? { isInquiry } : {}),
     ...(reason === undefined ? {} : { reason }),
     ...(respondBy === undefined ? {} : { respondBy }),
     openedAt: known?.openedAt ?? at,
@@ -68,8 +93,9 @@ export function withDispute(
 }
 
 /** A sentence for a person: what is disputed, and until when it can be answered. */
-export function sayDispute({ id, amount, currency, state, reason, respondBy }: ChannelDispute): string {
-  const what = `Dispute ${id} of ${sayAmount(amount, currency)}${reason === undefined ? '' : ` (${reason})`}`;
+export function sayDispute(dispute: ChannelDispute): string {
+  const { id, amount, currency, state, isInquiry, reason, respondBy } = dispute;
+  const what = `${isInquiry ? 'Inquiry' : 'Dispute'} ${id} of ${sayAmount(amount, currency)}${reason === undefined ? '' : ` (${reason})`}`;
   if (state !== 'open') return `${what} is ${state}.`;
   return respondBy === undefined
     ? `${what} is open: answer it at the channel.`

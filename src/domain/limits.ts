@@ -15,9 +15,15 @@ export function amountFault(
   const { atLeast, atMost, multipleOf } = limits ?? {};
   if (atLeast !== undefined && amount < atLeast) return `must be at least ${atLeast}`;
   if (atMost !== undefined && amount > atMost) return `must be at most ${atMost}`;
-  if (multipleOf !== undefined && amount % multipleOf !== 0) return `must be a multiple of ${multipleOf}`;
-  return undefined;
+  return multipleFault({ multipleOf }, amount);
 }
+
+/** The same of the steps in which the channel counts alone, as of a part that goes back. */
+export const multipleFault = (
+  { multipleOf }: { readonly multipleOf?: number | undefined },
+  amount: number,
+): string | undefined =>
+  multipleOf !== undefined && amount % multipleOf !== 0 ? `must be a multiple of ${multipleOf}` : undefined;
 
 /** What the method needs to know of the payer and is not told, by the names of the request's fields. */
 export const missingOfPayer = (

@@ -15,6 +15,9 @@ export const REFUND_ASKED_EVERY_AT_MOST_MS = 60_000;
 /** How often a refund that is held back looks whether it still is. */
 export const REFUND_HELD_BACK_MS = 5 * 60_000;
 
+/** At every so manieth look the channel is asked whether the dispute is decided: what told of that may be lost. */
+export const REFUND_HELD_BACK_ASKS_EVERY = 12;
+
 /** A refund in whose row nothing happened for so long has no workflow any more: every answer, or none, is written. */
 export const REFUND_QUIET_FOR_MS = 3_600_000;
 
@@ -24,11 +27,28 @@ export const REFUND_FAILING_AFTER_MS = 3_600_000;
 /** Banks take days: what the channel plainly has in process is given as long. */
 export const REFUND_PROCESSING_AT_MOST_MS = 7 * 24 * 3_600_000;
 
-/** A refund is asked for under so many keys at most; after them it needs a person. */
+/**
+ * A refund is asked for under so many keys at most whose stored failure leaves unknown what the channel did; after them it
+ * needs a person.
+ */
 export const REFUND_KEYS_AT_MOST = 2;
+
+/** Under so many keys at most in all: those count too whose stored failure is a refusal that can end. */
+export const REFUND_NUMBERS_AT_MOST = 9_999;
+
+/** With a refusal that can end stored under each key, the next is asked at least so often. */
+const REFUSED_KEY_AT_MOST_MS = 3_600_000;
 
 /** Nothing is asked for once more before two complete listings so far apart do not show it. */
 export const LISTINGS_APART_MS = 10 * 60_000;
+
+/**
+ * How long after a key was spent the next is asked, ms, at least.
+ * @param refused how many keys in a row the channel has stored a refusal that can end under, such as a balance that is too
+ *   low; with many of them the channel is asked more rarely
+ */
+export const nextKeyAfter = (refused: number): number =>
+  Math.min(LISTINGS_APART_MS * 2 ** Math.min(Math.max(0, refused - 1), 10), REFUSED_KEY_AT_MOST_MS);
 
 /** A request takes its time, and clocks differ: so long before its end a channel's promise of repeatability is over. */
 const REPEATABLE_MARGIN_MS = 5 * 60_000;

@@ -1,9 +1,10 @@
+import { isMoney } from '../domain/answer.ts';
 import { isFree } from '../domain/attention.ts';
-import type { ChannelDispute } from '../domain/channel.ts';
+import type { ChannelAnswer, ChannelDispute } from '../domain/channel.ts';
 import { disputesOf, type KeptDispute, sayDispute, withDispute } from '../domain/dispute.ts';
 import { disputeRefundId } from '../domain/ids.ts';
 import { sayAmount, smaller } from '../domain/money.ts';
-import { json, type LedgerClient } from './client.ts';
+import { json, type LedgerClient, type LedgerTx } from './client.ts';
 import { cleared, type Locked, nextShown, raised, underLock, update } from './locked.ts';
 import { moneyWentBack, reviewAttention } from './refund-trouble.ts';
 import { promised } from './refunds.ts';
@@ -29,6 +30,14 @@ export async function recordDisputeOfCallback(
     const payment = await recordDispute(locked, said, 'callback', now);
     return { payment, isToBeAsked: news === 'contradiction' || payment.status !== 'succeeded' };
   });
+}
+
+/** Records the disputes that an answer to a query tells of. */
+export async function recordDisputes(locked: Locked, answer: ChannelAnswer, now: Date): Promise<Payment> {
+  let { payment } = locked;
+  for (const said of isMoney(answer) ? (answer.disputes ?? []) : [])
+    payment = await recordDispute({ ...locked, payment }, said, 'query', now);
+  return payment;
 }
 
 /**
@@ -123,7 +132,8 @@ export const hasLosses = (payment: Payment): boolean =>
 /**
  * What disputes that are lost have taken is recorded as gone back, at most what came in, each once: it is the payer's for
  * good, and is never given back a second time. Refunds that the channel was not asked for yet give way to it; those that it
- * has count first. Of a payment that is not settled, settling it records that.
+ * has count first, so this is done again whenever one of them ends without money. Of a payment that is not settled,
+ * settling it records that.
  */
 export async function recordLosses(locked: Locked, now: Date): Promise<Payment> {
   let { payment } = locked;
@@ -132,14 +142,34 @@ export async function recordLosses(locked: Locked, now: Date): Promise<Payment> 
   return payment;
 }
 
+/** What a lost dispute has taken, and is not on record as gone back. Minor units. */
+async function unrecorded(
+  db: LedgerClient | LedgerTx,
+  paymentId: string,
+  { id, amount }: KeptDispute,
+): Promise<bigint> {
+  const known = await db.refund.aggregate({
+    where: { paymentId, reason: 'dispute', channelRefundId: id, status: 'succeeded' },
+    _sum: { amount: true },
+  });
+  return BigInt(amount) - (known._sum.amount ?? 0n);
+}
+
+/**
+ * Whether disputes that are lost have taken money that refunds of ours, which the channel has, count on: they leave too
+ * little for all of these.
+ */
+export async function losesMore(db: LedgerClient | LedgerTx, payment: Payment): Promise<boolean> {
+  if (payment.refundedAmount >= (payment.receivedAmount ?? 0n)) return false;
+  for (const dispute of disputesOf(payment).filter((one) => isLost(payment, one)))
+    if ((await unrecorded(db, payment.id, dispute)) > 0n) return true;
+  return false;
+}
+
 async function recordLoss(locked: Locked, dispute: KeptDispute, now: Date): Promise<Payment> {
   const { tx, payment, news } = locked;
   const of = { paymentId: payment.id, reason: 'dispute' } as const;
-  const known = await tx.refund.aggregate({
-    where: { ...of, channelRefundId: dispute.id, status: 'succeeded' },
-    _sum: { amount: true },
-  });
-  const wanted = BigInt(dispute.amount) - (known._sum.amount ?? 0n);
+  const wanted = await unrecorded(tx, payment.id, dispute);
   const received = payment.receivedAmount ?? 0n;
   if (wanted <= 0n) return payment;
   await makeRoom(locked, wanted - (received - (await promised(tx, payment.id))), now);

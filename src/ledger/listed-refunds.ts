@@ -1,7 +1,8 @@
 import type { ChannelRefund } from '../domain/channel.ts';
-import { refundIdOf } from '../domain/ids.ts';
+import { attemptOf, refundIdOf } from '../domain/ids.ts';
 import { QUERIES_TAKE_AT_MOST_MS } from '../domain/refund.ts';
 import { isOfOthers, isRefundOpen } from '../domain/states.ts';
+import { recordLosses } from './disputes.ts';
 import {
   claimExternal,
   externalSucceeded,
@@ -22,6 +23,13 @@ import type { Payment, Refund } from './rows.ts';
  */
 
 const isVoid = ({ state }: ChannelRefund): boolean => state === 'failed' || state === 'reversed';
+
+/**
+ * The channel has the refund under this number of ours, which may be an earlier key's: it is asked about under that one,
+ * and the key is not spent. Undefined: it did not say.
+ */
+export const underNumber = (outRefundNo: string | undefined) =>
+  outRefundNo === undefined ? {} : { attempt: attemptOf(outRefundNo), keySpentAt: null, absentAt: null };
 
 /** Whether the listed refund is this one of ours: by the channel's id, or, while that is not known, by its number. */
 export function isListedAs(row: Refund, { id, outRefundNo }: ChannelRefund): boolean {
@@ -70,7 +78,10 @@ export async function recordListed(
     }
     // Its row before the payment's.
     if (isRefundOpen(row.status) && row.channelRefundId === null && !isVoid(entry))
-      await tx.refund.update({ where: { id: row.id }, data: { channelRefundId: entry.id } });
+      await tx.refund.update({
+        where: { id: row.id },
+        data: { channelRefundId: entry.id, ...underNumber(entry.outRefundNo) },
+      });
     payment = (await claimExternal(at(), row, entry.id, now)) ?? payment;
     if (isReversal(row, entry)) payment = await recordReversal(at(), row, saysOf(entry.state), now);
   }
@@ -112,6 +123,8 @@ export async function recordListed(
       isFreed = true;
     }
   }
+  // What a dispute that is lost has taken may have waited for what these gave back.
+  payment = await recordLosses(at(), now);
   if (unlisted.length > 0 && payment.attention === null && payment.orderUpdate === 'applied')
     payment = await showReversed(tx, payment, now);
   // Money that is owed was not asked for while others had it on its way back.

@@ -13,7 +13,7 @@ import type { EventType } from '../domain/event.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import { canPaymentGo, isLive, type SettledBy } from '../domain/states.ts';
 import { json, type LedgerClient } from './client.ts';
-import { hasLosses, recordDispute, recordLosses } from './disputes.ts';
+import { hasLosses, recordDisputes, recordLosses } from './disputes.ts';
 import {
   cleared,
   configured,
@@ -298,9 +298,7 @@ export async function recordAnswer(
       });
     }
     if (alarmed) await note(tx, paymentId, 'attention', 'channel_undecided', now);
-    let seen = recorded;
-    for (const dispute of (isMoney(answer) ? answer.disputes : undefined) ?? [])
-      seen = await recordDispute({ ...locked, payment: seen }, dispute, 'query', now);
+    const seen = await recordDisputes({ ...locked, payment: recorded }, answer, now);
     // Of a payment that is not settled, settling it records what has gone back.
     if (isMoney(answer) && seen.status === 'succeeded') {
       return toSnapshot(await recordExternalRefunds({ ...locked, payment: seen }, answer, now), now);

@@ -1,12 +1,15 @@
 import { isMoney } from '../domain/answer.ts';
 import type { ChannelAnswer, ChannelError, RefundAnswer } from '../domain/channel.ts';
+import { isHeldByDispute } from '../domain/dispute.ts';
 import { refundIdOf } from '../domain/ids.ts';
 import { sayAmount, smaller } from '../domain/money.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
 import { isRefundOpen } from '../domain/states.ts';
 import { readCallback } from './callbacks.ts';
 import type { LedgerClient } from './client.ts';
+import { recordDisputes, recordLosses } from './disputes.ts';
 import { claimExternal } from './external-refunds.ts';
+import { underNumber } from './listed-refunds.ts';
 import { configured, type Locked, underLock, update } from './locked.ts';
 import { moneyWentBack, reviewAttention, showOtherAmount } from './refund-trouble.ts';
 import { promised } from './refunds.ts';
@@ -19,11 +22,15 @@ import { note } from './timeline.ts';
 
 /** What the channel says of our refunds. How changes are made: see refunds.ts. */
 
+/** With the number under which the channel has it, when a list or a callback told that. */
+export type SaidOfRefund = RefundAnswer & { readonly outRefundNo?: string };
+
 /**
  * Before the channel is asked for a refund the first time: the trade was queried, and after it the refund's number,
  * which the channel does not know. So the trade's sum cannot hold this refund, and what went back unknown to us is
  * recorded without counting it. Of a refund of all that is left, what that leaves is asked for; with nothing left it has
- * failed, and the channel is not asked. Else the channel may have it from here on. Does nothing the second time.
+ * failed, and the channel is not asked. Else the channel may have it from here on, unless the trade tells of a dispute:
+ * then it is held back. Does nothing the second time.
  */
 export async function recordFirstAsk(
   db: LedgerClient,
@@ -34,9 +41,12 @@ export async function recordFirstAsk(
   await underRefundLock(db, refundId, now, async (locked, refund) => {
     if (!isRefundOpen(refund.status) || refund.askedAt !== null) return;
     const { tx } = locked;
-    // Its row before the payment's.
-    const asked = await tx.refund.update({ where: { id: refundId }, data: { askedAt: now } });
+    // Its row before the payment's. Not asked for yet, it gives way to a dispute that is lost.
+    await tx.refund.update({ where: { id: refundId }, data: { askedAt: null } });
     const seen = await recordTrade(locked, trade, now, refundId);
+    const before = await tx.refund.findUniqueOrThrow({ where: { id: refundId } });
+    if (!isRefundOpen(before.status) || isHeldByDispute(seen, before.reason)) return;
+    const asked = await tx.refund.update({ where: { id: refundId }, data: { askedAt: now } });
     const isMore = seen.refundedAmount > locked.payment.refundedAmount;
     const payment = isMore ? await oweExplainedLate({ ...locked, payment: seen }, now, refundId) : seen;
     const left = (payment.receivedAmount ?? 0n) - (await promised(tx, payment.id, refundId));
@@ -62,7 +72,7 @@ export async function recordFirstAsk(
 export async function recordRefundAnswer(
   db: LedgerClient,
   refundId: string,
-  answer: RefundAnswer,
+  answer: SaidOfRefund,
   now: Date,
   trade?: ChannelAnswer,
 ): Promise<RefundSnapshot> {
@@ -131,10 +141,12 @@ export async function recordRefusal(
   // Its row before the payment's.
   await tx.refund.update({ where: { id }, data: { unknownSince: null, settledAt: now } });
   // The sum does not hold it. While it is open nothing is raised that the rest makes untrue.
-  const payment = trade === undefined ? locked.payment : await recordTrade(locked, trade, now, id);
+  const seen = trade === undefined ? locked.payment : await recordTrade(locked, trade, now, id);
   const failed = await tx.refund.update({ where: { id }, data: { status: 'failed', failure: reason } });
   const said = `Refund ${id} of ${sayAmount(refund.amount, refund.currency)} failed: ${reason}`;
-  await note(tx, payment.id, 'refund', said, now, { refundId: id, status: 'failed' });
+  await note(tx, seen.id, 'refund', said, now, { refundId: id, status: 'failed' });
+  // What disputes that are lost have taken it counted on.
+  const payment = await recordLosses({ ...locked, payment: seen }, now);
   const isMore = payment.refundedAmount > locked.payment.refundedAmount;
   // A list told of what leaves too little for it before this refusal: while it was under way, exactly.
   const others = await promised(tx, payment.id, id);
@@ -157,19 +169,16 @@ export async function recordTrade(
   const { tx, payment } = locked;
   const { state } = trade;
   await note(tx, payment.id, 'query', `The channel answered ${state}.`, now, { state, by: 'query' });
-  const seen = await update(tx, payment.id, {
+  const answered = await update(tx, payment.id, {
     channelState: state,
     channelAnsweredAt: now,
     channelErrorSince: null,
   });
-  return isMoney(trade)
-    ? await recordExternalRefunds(
-        { ...locked, payment: seen },
-        trade,
-        now,
-        absent === undefined ? {} : { absent },
-      )
-    : seen;
+  const seen = await recordDisputes({ ...locked, payment: answered }, trade, now);
+  if (!isMoney(trade)) return seen;
+  const how = absent === undefined ? {} : { absent };
+  const after = await recordExternalRefunds({ ...locked, payment: seen }, trade, now, how);
+  return await recordLosses({ ...locked, payment: after }, now);
 }
 
 /**
@@ -229,7 +238,12 @@ export async function recordRefundCallback(
         (answer?.state === 'succeeded' && BigInt(answer.amount) === refund.amount));
     const written =
       isWord && answer !== undefined
-        ? await writeAnswer(locked, refund, answer, now)
+        ? await writeAnswer(
+            locked,
+            refund,
+            { ...answer, ...(outRefundNo === undefined ? {} : { outRefundNo }) },
+            now,
+          )
         : toRefundSnapshot(refund, payment);
     const current = await tx.payment.findUniqueOrThrow({ where: { id: payment.id } });
     if (isMoney(said.answer))
@@ -258,7 +272,7 @@ export async function underRefundLock<T>(
 async function writeAnswer(
   locked: Locked,
   refund: Refund,
-  answer: RefundAnswer,
+  answer: SaidOfRefund,
   now: Date,
   trade?: ChannelAnswer,
 ): Promise<RefundSnapshot> {
@@ -280,6 +294,7 @@ async function writeAnswer(
     return {
       keySpentAt: null,
       absentAt: null,
+      ...underNumber(answer.outRefundNo),
       ...(channelRefundId === undefined ? {} : { channelRefundId }),
     };
   };
@@ -304,6 +319,7 @@ async function writeAnswer(
         `${said} succeeded: ${refund.reason}.${isAsAsked ? '' : ` ${difference}.`}`,
         {
           ...definite,
+          ...underNumber(answer.outRefundNo),
           status: 'succeeded',
           channelRefundId: answer.channelRefundId,
           failure: null,

@@ -2,11 +2,15 @@ import type { ChannelAnswer, ChannelError } from '../domain/channel.ts';
 import {
   isRepeatable,
   LISTINGS_APART_MS,
+  nextKeyAfter,
   REFUND_KEYS_AT_MOST,
+  REFUND_NUMBERS_AT_MOST,
   type RefundSnapshot,
 } from '../domain/refund.ts';
 import { isRefundOpen } from '../domain/states.ts';
 import type { LedgerClient } from './client.ts';
+import { losesMore } from './disputes.ts';
+import type { Locked } from './locked.ts';
 import { recordRefusal, recordTrade, underRefundLock } from './refund-answers.ts';
 import { reviewAttention } from './refund-trouble.ts';
 import type { Refund } from './rows.ts';
@@ -38,12 +42,15 @@ export async function recordKeySpent(
   db: LedgerClient,
   refundId: string,
   attempt: number,
-  error: Pick<ChannelError, 'message'>,
+  error: Pick<ChannelError, 'kind' | 'message'>,
   now: Date,
 ): Promise<void> {
   await underRefundLock(db, refundId, now, async ({ tx, payment }, refund) => {
     if (!isRefundOpen(refund.status) || refund.attempt !== attempt || refund.keySpentAt !== null) return;
-    await tx.refund.update({ where: { id: refundId }, data: { keySpentAt: now, absentAt: null } });
+    // Refused for now, it can be asked for as often as it takes.
+    const isUnknown = error.kind !== 'not_now';
+    const spentKeys = refund.spentKeys + (isUnknown ? 1 : 0);
+    await tx.refund.update({ where: { id: refundId }, data: { keySpentAt: now, absentAt: null, spentKeys } });
     const said = `The channel keeps a failure under key ${attempt} of refund ${refundId}, and answers nothing else: ${error.message}`;
     await note(tx, payment.id, 'refund', said, now, { refundId });
   });
@@ -83,28 +90,41 @@ export async function recordNotListed(
       const reason = 'All of the money is back, and the channel does not list this refund.';
       return { next: 'nothing', snapshot: await recordRefusal({ ...locked, payment }, absent, reason, now) };
     }
-    if (refund.status === 'needs_person' && refund.attempt >= REFUND_KEYS_AT_MOST)
+    if (await losesMore(tx, payment)) {
+      const reason = 'The payer got the money by a dispute, and the channel does not list this refund.';
+      return { next: 'nothing', snapshot: await recordRefusal({ ...locked, payment }, absent, reason, now) };
+    }
+    const { keySpentAt, attempt, spentKeys } = refund;
+    const isLastKey = spentKeys >= REFUND_KEYS_AT_MOST || attempt >= REFUND_NUMBERS_AT_MOST;
+    if (refund.status === 'needs_person' && isLastKey)
       return { next: 'nothing', snapshot: toRefundSnapshot(refund, payment) };
-    const afterMs = LISTINGS_APART_MS - (now.getTime() - (absent.absentAt ?? now).getTime());
+    const passed = (since: Date) => now.getTime() - since.getTime();
+    const afterMs = Math.max(
+      LISTINGS_APART_MS - passed(absent.absentAt ?? now),
+      keySpentAt === null ? 0 : nextKeyAfter(attempt - spentKeys) - passed(keySpentAt),
+    );
     if (afterMs > 0) {
       await reviewAttention(tx, payment, now);
       return { next: 'look again', afterMs };
     }
     const anew = { askedAt: now, keySpentAt: null, absentAt: null };
-    if (refund.keySpentAt === null) {
+    if (keySpentAt === null) {
       await tx.refund.update({ where: { id: refundId }, data: anew });
       const said = `Two complete listings do not show refund ${refundId}: it is asked for again.`;
       await note(tx, payment.id, 'refund', said, now, { refundId });
       return { next: 'ask' };
     }
-    if (refund.attempt < REFUND_KEYS_AT_MOST) {
-      const attempt = refund.attempt + 1;
-      await tx.refund.update({ where: { id: refundId }, data: { ...anew, attempt, channelRefundId: null } });
-      const said = `Two complete listings do not show refund ${refundId}: it is asked for under key ${attempt}.`;
-      await note(tx, payment.id, 'refund', said, now, { refundId, attempt });
+    if (!isLastKey) {
+      const next = attempt + 1;
+      await tx.refund.update({
+        where: { id: refundId },
+        data: { ...anew, attempt: next, channelRefundId: null },
+      });
+      const said = `Two complete listings do not show refund ${refundId}: it is asked for under key ${next}.`;
+      await note(tx, payment.id, 'refund', said, now, { refundId, attempt: next });
       return { next: 'ask' };
     }
-    const failure = `The channel keeps a failure under each of ${REFUND_KEYS_AT_MOST} keys, and lists no refund: give the money back at the channel.`;
+    const failure = `The channel keeps a failure under each of ${attempt} keys, and lists no refund: give the money back at the channel, or \`retry\`.`;
     const waiting = await tx.refund.update({
       where: { id: refundId },
       data: { status: 'needs_person', failure, unknownSince: null },
@@ -113,4 +133,24 @@ export async function recordNotListed(
     await reviewAttention(tx, payment, now);
     return { next: 'nothing', snapshot: toRefundSnapshot(waiting, payment) };
   });
+}
+
+/**
+ * Has a refund without a key left asked for under the next ones, once it is looked for again: a person says that the channel
+ * is well. It is open, and its workflow goes on.
+ * @returns null when there is none
+ */
+export async function renewKeys({ tx, payment }: Locked, now: Date): Promise<Refund | null> {
+  const waiting = await tx.refund.findFirst({
+    where: { paymentId: payment.id, status: 'needs_person', keySpentAt: { not: null } },
+  });
+  if (waiting === null) return null;
+  const { id } = waiting;
+  const renewed = await tx.refund.update({
+    where: { id },
+    data: { status: 'created', spentKeys: 0, unknownSince: now },
+  });
+  await note(tx, payment.id, 'refund', `Refund ${id} is asked for under new keys.`, now, { refundId: id });
+  await reviewAttention(tx, payment, now);
+  return renewed;
 }

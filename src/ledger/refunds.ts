@@ -1,6 +1,7 @@
 import type { CallbackRefund } from '../domain/channel.ts';
-import { isDisputed } from '../domain/dispute.ts';
+import { isHeldByDispute } from '../domain/dispute.ts';
 import { automaticRefundId, refundIdOf, replacementRefundId, requestedRefundId } from '../domain/ids.ts';
+import { multipleFault } from '../domain/limits.ts';
 import { sayAmount, smaller } from '../domain/money.ts';
 import { REFUND_LOOKED_AT_AGAIN_AFTER_MS, type RefundSnapshot } from '../domain/refund.ts';
 import { Refusal } from '../domain/refusal.ts';
@@ -68,12 +69,14 @@ export interface RefundRequest {
   readonly note: string | undefined;
   /** Unique for ever within the merchant. */
   readonly idempotencyKey: string;
+  /** What an amount must be a multiple of, unless it is all that is left; minor units. Absent: anything. */
+  readonly multipleOf?: number | undefined;
 }
 
 /**
  * Writes a refund that somebody asks for; it is owed from then on. The same request under the same key returns
  * the refund of the first.
- * @throws Refusal `not_refundable`, `refund_exceeds_payment`, `idempotency_key_reused`.
+ * @throws Refusal `not_refundable`, `refund_exceeds_payment`, `amount_not_supported`, `idempotency_key_reused`.
  */
 export async function requestRefund(
   db: LedgerClient,
@@ -101,7 +104,7 @@ export async function asksForTheRest(
   { amount, idempotencyKey }: RefundRequest,
 ): Promise<boolean> {
   const { id, merchantId, receivedAmount } = payment;
-  if (amount !== undefined || receivedAmount === null || isDisputed(payment)) return false;
+  if (amount !== undefined || receivedAmount === null || isHeldByDispute(payment, 'requested')) return false;
   const key = { merchantId_idempotencyKey: { merchantId, idempotencyKey } };
   if ((await db.refund.findUnique({ where: key, select: { id: true } })) !== null) return false;
   return (await promised(db, id)) < receivedAmount;
@@ -130,7 +133,7 @@ async function insertRefund(
   if (receivedAmount === null || receivedCurrency === null) {
     throw new Refusal('not_refundable', `Payment ${payment.id} is ${payment.status}: no money came in.`);
   }
-  if (isDisputed(payment)) {
+  if (isHeldByDispute(payment, 'requested')) {
     throw new Refusal('not_refundable', `Payment ${payment.id} is disputed: the channel decides over it.`);
   }
   const left = receivedAmount - (await promised(tx, payment.id));
@@ -145,6 +148,14 @@ async function insertRefund(
     throw new Refusal(
       'refund_exceeds_payment',
       `Of payment ${payment.id} ${sayAmount(left, receivedCurrency)} are left, not ${sayAmount(amount, receivedCurrency)}.`,
+    );
+  }
+  const fault = amount === left ? undefined : multipleFault({ multipleOf: given.multipleOf }, Number(amount));
+  if (fault !== undefined) {
+    throw new Refusal(
+      'amount_not_supported',
+      `The amount ${fault} for ${payment.channel} in ${receivedCurrency}, or be all that is left.`,
+      { errors: [{ path: 'amount', message: fault }] },
     );
   }
   const refund = await tx.refund.create({

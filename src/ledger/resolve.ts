@@ -5,6 +5,7 @@ import { hurryDeliveries } from './deliveries.ts';
 import { decidePending } from './delivery-verdict.ts';
 import { type Locked, nextShown, raisedUnlessDisputed, underLock, update, type Work } from './locked.ts';
 import { cancelOthers, othersToCancel, releaseOrder } from './order-row.ts';
+import { renewKeys } from './refund-keys.ts';
 import { findOpenRefund, giveBackOthers, othersToGiveBack, oweRefund, oweRefundAgain } from './refunds.ts';
 import type { Payment, Refund } from './rows.ts';
 import { isAllBack } from './snapshot.ts';
@@ -50,7 +51,11 @@ export async function resolvePayment(
     switch (action) {
       case 'retry': {
         await hurryDeliveries(locked.tx, paymentId);
-        if (locked.payment.orderUpdate !== 'conflict') return { payment: locked.payment, ...NOBODY };
+        const renewed = await renewKeys(locked, now);
+        if (locked.payment.orderUpdate !== 'conflict') {
+          const payment = await locked.tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
+          return { payment, ...NOBODY, refunds: of(payment, renewed) };
+        }
         const { payment, refund } = await oweRefundAgain(locked, now);
         return { payment, ...NOBODY, refunds: of(payment, refund) };
       }

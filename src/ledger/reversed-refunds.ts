@@ -1,6 +1,7 @@
 import { type Attention, isFree } from '../domain/attention.ts';
 import { sayAmount } from '../domain/money.ts';
 import type { LedgerTx } from './client.ts';
+import { recordLosses } from './disputes.ts';
 import { type Locked, raised, update } from './locked.ts';
 import type { Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
@@ -32,10 +33,17 @@ export async function recordReversal(
     refund.status === 'succeeded'
       ? await update(tx, payment.id, { refundedAmount: { decrement: amount } })
       : payment;
-  const said = `Refund ${id} of ${sayAmount(amount, currency)} failed after it had succeeded, and the money is here again: ${reason}`;
+  const hadSucceeded = refund.status === 'succeeded';
+  const how = hadSucceeded
+    ? 'failed after it had succeeded, and the money is here again'
+    : 'failed, as the bank returned the money';
+  const said = `Refund ${id} of ${sayAmount(amount, currency)} ${how}: ${reason}`;
   await note(tx, payment.id, 'refund', said, now, { refundId: id, status: 'reversed' });
-  news.push({ type: 'refund.reversed', refundId: id });
-  return await showReversal(tx, lowered, said, now);
+  // Nobody was told that it had succeeded.
+  news.push({ type: hadSucceeded ? 'refund.reversed' : 'refund.failed', refundId: id });
+  const shown = await showReversal(tx, lowered, said, now);
+  // A dispute that is lost may have taken it.
+  return await recordLosses({ ...locked, payment: shown }, now);
 }
 
 async function showReversal(tx: LedgerTx, payment: Payment, said: string, now: Date): Promise<Payment> {

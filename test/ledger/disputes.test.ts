@@ -94,6 +94,20 @@ test('a paid answer tells of it as a callback does, before it is settled too', a
   });
 });
 
+test('several of one answer: each is on record, and each that is lost has taken its amount', async () => {
+  const { id } = await paid();
+  const first = { ...DISPUTE, id: 'dp_a', amount: 300, state: 'lost' } as const;
+  const disputes = [first, { ...DISPUTE, id: 'dp_b', amount: 700 }];
+  await recordAnswer(db, id, { ...PAID, disputes }, 'query', now());
+  expect(await row(id)).toMatchObject({
+    disputes: [{ id: 'dp_a' }, { id: 'dp_b' }],
+    ...{ refundedAmount: 300n, attention: 'disputed' },
+  });
+  const decided = disputes.map((one) => ({ ...one, state: 'lost' as const }));
+  await recordAnswer(db, id, { ...PAID, disputes: decided }, 'query', now());
+  expect(await row(id)).toMatchObject({ refundedAmount: 1000n });
+});
+
 test('won: nothing has gone back, and what it hid is shown again', async () => {
   const { id } = await paid({ ...PAID, amount: 900 });
   expect(await row(id)).toMatchObject({ orderUpdate: 'review', attention: 'amount_mismatch' });

@@ -208,7 +208,14 @@ const CASES = {
       (id) => ({
         ...{ askedAmount: LARGEST, status: 'failed', note: TEXT, idempotencyKey: `${TEXT} ${id}` },
         ...{ channelRefundId: TEXT, failure: TEXT, replacedBy: `r_${id}`, askedAt: EARLY },
-        ...{ unknownSince: LATE, attempt: 9, keySpentAt: EARLY, absentAt: LATE, lookedAgainAt: EARLY },
+        ...{
+          unknownSince: LATE,
+          attempt: 9,
+          spentKeys: LARGEST_INT,
+          keySpentAt: EARLY,
+          absentAt: LATE,
+          lookedAgainAt: EARLY,
+        },
         ...{ nextSweepAt: EARLY, settledAt: LATE, updatedAt: EARLY },
       }),
       () =>

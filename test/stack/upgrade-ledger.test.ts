@@ -578,7 +578,7 @@ describe('a ledger of the release before', () => {
   function activitiesAt(simulator: { readonly url: string }) {
     const deps: ActivityDeps = {
       ...{ db, now, secret: SECRET, publicUrl: 'http://127.0.0.1:9' },
-      channels: createChannels({ mode: 'test', simulator }, new CredentialsCache(db, SECRET)),
+      channels: createChannels({ mode: 'test', simulator, stripe: {} }, new CredentialsCache(db, SECRET)),
       deliveryWorkflows: { start: async () => {}, redeliverWaiting: async () => {} },
       workflows: { wake: async () => {} },
     };

@@ -1,5 +1,6 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import {
+  type ChannelDispute,
   ChannelError,
   type ChannelRefund,
   type KnownRefund,
@@ -42,6 +43,11 @@ class Book {
   /** Keys under which nothing but a failure is stored. */
   readonly spent = new Set<string>();
   storesFailures = false;
+  /** Refuses for now: why. The refusal is stored under the key as well. */
+  refusesForNow: string | undefined;
+  readonly refused = new Map<string, string>();
+  disputes: ChannelDispute[] = [];
+  isMisconfigured = false;
   /** The state in which a refund begins. */
   begins: ChannelRefund['state'] = 'succeeded';
   /** Says this instead of what it has, to queries and repetitions. */
@@ -88,6 +94,12 @@ class Book {
     const isKnown = known !== undefined && now - known.at < this.forgetsAfterS * 1000;
     if (isKnown && this.spent.has(key))
       throw new ChannelError('unreachable', '500, stored', { isReplayed: true });
+    const refused = this.refused.get(key);
+    if (refused !== undefined) throw new ChannelError('not_now', refused, { isReplayed: true });
+    if (!isKnown && this.refusesForNow !== undefined) {
+      this.refused.set(key, this.refusesForNow);
+      throw new ChannelError('not_now', this.refusesForNow);
+    }
     if (!isKnown && this.back(outTradeNo) + amount > total)
       throw new ChannelError('rejected', 'more than is left');
     if (!isKnown && this.storesFailures) {
@@ -104,6 +116,7 @@ class Book {
   async query({ outRefundNo, channelRefundId }: KnownRefund): Promise<RefundAnswer> {
     this.calls.push(`query ${outRefundNo} ${channelRefundId ?? '-'}`);
     if (this.isDown) throw new ChannelError('unreachable', 'no answer');
+    if (this.isMisconfigured) throw new ChannelError('misconfigured', 'The key is not taken.');
     if (channelRefundId === null) return { state: 'unknown_refund' };
     return this.says ?? this.answer(channelRefundId);
   }
@@ -128,7 +141,8 @@ beforeAll(async () => {
         if (book.isDown) throw new ChannelError('unreachable', 'no answer');
         const answer = await adapter.queryTrade(account, trade, signal);
         if (answer.state !== 'paid' && answer.state !== 'refunded') return answer;
-        return { ...answer, state: 'paid', refunds: book.of(trade.outTradeNo) };
+        const { disputes } = book;
+        return { ...answer, state: 'paid', refunds: book.of(trade.outTradeNo), disputes };
       },
       refundTrade: async (_account, trade, refund) => await book.ask(await h.now(), trade, refund),
       queryRefund: async (_account, _trade, refund) => await book.query(refund),
@@ -322,6 +336,145 @@ test('the channel wants it asked for again: under the same number, on schedule',
   expect(book.of(payment.id)).toHaveLength(1);
 });
 
+describe('a balance that is too low, stored under each key', () => {
+  test('asked under the next keys, ever more rarely, until it is topped up; paid once', async () => {
+    const payment = await h.newPaid();
+    book.refusesForNow = 'The balance is too low.';
+    const refund = await h.refund(payment);
+    await h.pass(6 * HOUR);
+    const { status, attempt } = await h.refundRow(refund.id);
+    expect(status).toBe('created');
+    // After 10, 20 and 40 min, and once an hour.
+    expect(attempt).toBeGreaterThanOrEqual(5);
+    expect(attempt).toBeLessThanOrEqual(9);
+    expect(await h.row(payment.id)).toMatchObject({ attention: 'refund_failing' });
+    book.refusesForNow = undefined;
+    await done(refund.id);
+    expect(book.of(payment.id)).toHaveLength(1);
+    expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n, attention: null });
+  });
+
+  test('without a key left it goes on by `retry`', async () => {
+    const payment = await h.newPaid();
+    book.storesFailures = true;
+    const refund = await h.refund(payment);
+    await h.pass(HOUR);
+    expect(await h.refundRow(refund.id)).toMatchObject({ status: 'needs_person', attempt: 2 });
+    book.storesFailures = false;
+    const now = new Date(await h.now());
+    const { refunds } = await resolvePayment(h.db, payment.merchantId, payment.id, 'retry', 'well', now);
+    expect(refunds.map(({ id }) => id)).toEqual([refund.id]);
+    await done(refund.id);
+    expect(await h.refundRow(refund.id)).toMatchObject({ status: 'succeeded', attempt: 3 });
+    expect(book.of(payment.id)).toHaveLength(1);
+  });
+
+  test('found under an earlier key: it is asked about under the number that it has', async () => {
+    const payment = await h.newPaid();
+    book.storesFailures = true;
+    const refund = await h.refund(payment, 700);
+    await h.pass(25 * MINUTE);
+    expect((await h.refundRow(refund.id)).attempt).toBe(2);
+    book.make(payment.id, 700, refund.id, 'processing');
+    await h.pass(HOUR);
+    expect(await h.refundRow(refund.id)).toMatchObject({ status: 'processing', attempt: 1 });
+    book.set('chr_1', 'succeeded');
+    await done(refund.id);
+    expect(book.calls.filter((call) => call.endsWith(' chr_1'))).toContain(`query ${refund.id} chr_1`);
+    expect(book.calls).not.toContain(`query ${refund.id}_2 chr_1`);
+    expect(book.of(payment.id)).toHaveLength(1);
+  });
+});
+
+describe('a dispute', () => {
+  const dispute = (payment: Payment, changes: Partial<ChannelDispute> = {}): ChannelDispute => ({
+    ...{ id: `dp_${payment.id}`, amount: 1990, currency: payment.currency, state: 'open' },
+    ...changes,
+  });
+  const asked = () => book.calls.filter((call) => call.startsWith('refund'));
+  const toldOf = async (payment: Payment, ...disputes: ChannelDispute[]) => {
+    const answer = { ...paidAnswer(payment, book.of(payment.id)), disputes };
+    await recordAnswer(h.db, payment.id, answer, 'query', new Date(await h.now()));
+  };
+
+  test('that the answer before the first ask tells of: the refund is held back until it is won', async () => {
+    const payment = await h.newPaid();
+    book.disputes = [dispute(payment)];
+    const refund = await h.refund(payment, 700);
+    await h.pass(HOUR);
+    expect(asked()).toEqual([]);
+    expect(await h.refundRow(refund.id)).toMatchObject({ status: 'created', askedAt: null });
+    expect(await h.row(payment.id)).toMatchObject({ attention: 'disputed' });
+    // No callback tells of it: the channel is asked while the refund is held back.
+    book.disputes = [dispute(payment, { state: 'won' })];
+    await done(refund.id);
+    expect(await h.refundRow(refund.id)).toMatchObject({ status: 'succeeded' });
+  });
+
+  test('lost by that answer: the refund gives way, and the channel is not asked', async () => {
+    const payment = await h.newPaid();
+    book.disputes = [dispute(payment, { state: 'lost' })];
+    const refund = await h.refund(payment);
+    await done(refund.id);
+    expect(asked()).toEqual([]);
+    expect(await h.refundRow(refund.id)).toMatchObject({ status: 'failed' });
+    expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n });
+  });
+
+  test('an inquiry alone: what a person asks for goes through, what nodrop owes waits', async () => {
+    const payment = await h.newPaid();
+    book.disputes = [dispute(payment, { isInquiry: true })];
+    await toldOf(payment, ...book.disputes);
+    const refund = await h.refund(payment, 700);
+    await done(refund.id);
+    expect(await h.refundRow(refund.id)).toMatchObject({ status: 'succeeded' });
+    const other = await inConflict();
+    book.disputes = [dispute(other, { isInquiry: true })];
+    const owed = await h.owe(other);
+    await h.pass(HOUR);
+    expect(await h.refundRow(owed.id)).toMatchObject({ status: 'created', askedAt: null });
+  });
+
+  test.each(['failed', 'reversed'] as const)(
+    'lost while a refund is in process that then is %s: what it took is recorded',
+    async (state) => {
+      const payment = await h.newPaid();
+      book.begins = 'processing';
+      const refund = await h.refund(payment, 700);
+      await h.untilRefund(refund.id, 'processing');
+      await toldOf(payment, dispute(payment, { state: 'lost' }));
+      expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1290n });
+      const reason = 'The payer has it.';
+      book.says = { state, channelRefundId: 'chr_1', reason };
+      book.set('chr_1', state);
+      await done(refund.id);
+      expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n });
+      expect(await h.orderStatus(payment)).toBe('refunded');
+      // It had never succeeded.
+      expect(await eventsOf(payment)).not.toContain('refund.reversed');
+      expect(await eventsOf(payment)).toContain('refund.failed');
+      expect((await h.timeline(payment.id)).join('\n')).not.toContain('after it had succeeded');
+    },
+  );
+
+  test.each([false, true])(
+    'lost while the channel refuses the refund for it, stored under its key %j: the refund ends',
+    async (isStored) => {
+      const payment = await h.newPaid();
+      book.refusesForNow = 'The charge is disputed.';
+      const refund = await h.refund(payment);
+      await h.pass(isStored ? 5 * MINUTE : 0);
+      await vi.waitFor(() => expect(asked().length).toBeGreaterThan(0), { timeout: NET_MS });
+      book.disputes = [dispute(payment, { state: 'lost' })];
+      await toldOf(payment, ...book.disputes);
+      await done(refund.id);
+      expect(await h.refundRow(refund.id)).toMatchObject({ status: 'failed' });
+      expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n });
+      expect(book.of(payment.id)).toEqual([]);
+    },
+  );
+});
+
 describe('the bank returns money that had gone back', () => {
   const reversed = async () => {
     const payment = await h.newPaid();
@@ -365,6 +518,18 @@ describe('the bank returns money that had gone back', () => {
     await done(refund.id);
     expect(await h.refundRow(refund.id)).toMatchObject({ status: 'succeeded' });
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n, attention: null });
+  });
+
+  test('our credentials are not taken when it is looked at again: shown', async () => {
+    const { payment, refund } = await reversed();
+    book.isMisconfigured = true;
+    const said = { state: 'failed', reason: 'Returned.' } as const;
+    await h.callback(payment, {}, 'n-misconfigured', { channelRefundId: 'chr_1', answer: said });
+    await h.pass(MINUTE);
+    expect(await h.row(payment.id)).toMatchObject({ attention: 'channel_misconfigured' });
+    book.isMisconfigured = false;
+    await done(refund.id);
+    expect(await h.refundRow(refund.id)).toMatchObject({ status: 'reversed' });
   });
 
   test('untold: found when it is looked at again 7 days later, once', async () => {

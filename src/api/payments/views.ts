@@ -104,8 +104,9 @@ export function paymentView(
     clientToken,
     payer: row.payer as PaymentView['payer'],
     returnUrl: row.returnUrl,
-    disputes: disputesOf(row).map(({ reason = null, respondBy = null, ...dispute }) => ({
+    disputes: disputesOf(row).map(({ isInquiry = false, reason = null, respondBy = null, ...dispute }) => ({
       ...dispute,
+      isInquiry,
       reason,
       respondBy,
     })),

@@ -1,6 +1,8 @@
 import type { Request } from 'express';
+import { methodOf } from '../../domain/channel.ts';
 import { Refusal } from '../../domain/refusal.ts';
 import { asksForTheRest, requestRefund } from '../../ledger/refunds.ts';
+import type { Payment } from '../../ledger/rows.ts';
 import { findRefund, listRefunds } from '../../ledger/views.ts';
 import { TRADE_ASKED_WITHIN_MS } from '../deadlines.ts';
 import type { Api } from '../deps.ts';
@@ -34,6 +36,8 @@ export function refundRoutes(api: Api): Endpoint[] {
         'same `Idempotency-Key` is the same refund, for ever.\n\n' +
         'Without `amount` the channel is asked first, for at most ' +
         `${TRADE_ASKED_WITHIN_MS / 1000} s, how much has gone back there; when it is silent, the ledger says what is left. ` +
+        'A part is what the channel can express: a multiple of what its method declares, unless it is all that is left. ' +
+        'While a dispute is open no refund is asked for, and a new one is refused, unless it is only an inquiry.\n\n' +
         'If the channel refuses the refund all the same, as more went back meanwhile, the refund is `failed` and ' +
         '`replacedBy` names another one of the rest, which nobody has to ask for.',
       auth: 'key',
@@ -54,11 +58,13 @@ export function refundRoutes(api: Api): Endpoint[] {
         'payment_not_found',
         'not_refundable',
         'refund_exceeds_payment',
+        'amount_not_supported',
       ],
       async handle({ request, response, access, params: { id }, body }) {
         const key = requireKey(request);
         const payment = await visiblePayment(access, id);
-        const asked = { amount: body.amount, note: body.note, idempotencyKey: key };
+        const multipleOf = stepOf(api, payment);
+        const asked = { amount: body.amount, note: body.note, idempotencyKey: key, multipleOf };
         // Part of the money may have gone back at the channel.
         if (await asksForTheRest(db, payment, asked)) await askBriefly(api, payment);
         const { refund: row, created } = await requestRefund(db, payment.id, asked, now());
@@ -109,6 +115,14 @@ export function refundRoutes(api: Api): Endpoint[] {
       },
     }),
   ];
+}
+
+/** What the channel counts in, where that is more than the minor unit. */
+function stepOf({ channels }: Api, { channel, method, receivedCurrency }: Payment): number | undefined {
+  const adapter = channels.get(channel);
+  const currencies = adapter === undefined ? undefined : methodOf(adapter.declaration, method)?.currencies;
+  if (currencies === undefined || currencies === 'any' || receivedCurrency === null) return undefined;
+  return currencies[receivedCurrency]?.multipleOf;
 }
 
 /** @throws Refusal `idempotency_key_missing`, `bad_request` */

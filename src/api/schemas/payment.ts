@@ -207,6 +207,7 @@ const dispute = z
     amount,
     currency,
     state: openSet('DisputeState', ['open', 'won', 'lost']).open,
+    isInquiry: z.boolean().openapi({ description: "The payer's bank only asks: no money is put aside yet." }),
     reason: z.string().nullable(),
     respondBy: time.nullable().openapi({ description: 'Until when it can be answered at the channel.' }),
     openedAt: time,
@@ -242,8 +243,8 @@ export const payment = z
     attentionDetail: z.string().nullable(),
     disputes: z.array(dispute).openapi({
       description:
-        'What the payer disputes at their bank, the oldest first. While one is open no refund is asked for. What is lost ' +
-        'is among the refunds, with the reason `dispute`.',
+        'What the payer disputes at their bank, the oldest first. While one is open no refund is asked for; while each ' +
+        'open one is an inquiry, those that somebody asks for are. What is lost is among the refunds, with the reason `dispute`.',
       example: [],
     }),
     metadata: z.record(z.string(), z.string()),

@@ -8,7 +8,15 @@ import {
   recordMisconfigured,
   recordNotYet,
 } from '../../../src/ledger/payments.ts';
-import { newOrderId, StandInWorkflows, setUp, startTestApi, type TestApi, testChannels } from '../support.ts';
+import {
+  newOrderId,
+  StandInWorkflows,
+  settle,
+  setUp,
+  startTestApi,
+  type TestApi,
+  testChannels,
+} from '../support.ts';
 
 /** What a channel declares it takes is refused before anything is made; what it says of a payment decides on the answer. */
 
@@ -231,4 +239,25 @@ test('a channel that closes only later keeps no other channel waiting; of the sa
   const other = await post({ ...body, channel: 'simulator2' });
   expect([other.status, other.json.status]).toEqual([201, 'paying']);
   expect(await row(first.id)).toMatchObject({ status: 'paying', attention: null });
+});
+
+test('a part that the channel cannot express does not go back; all that is left does', async () => {
+  await start({ currencies: { CNY: { multipleOf: 100 } } });
+  const body = inline({}, { amount: 1100 });
+  const { id } = (await post(body)).json;
+  await settle(api.db, id, { amount: 1050 });
+  const refund = (amount: number) =>
+    api.call(`/v1/payments/${id}/refunds`, {
+      key,
+      body: { amount },
+      headers: { 'Idempotency-Key': `${id}-${amount}` },
+    });
+  const { status, json } = await refund(150);
+  expect([status, json.code, json.errors]).toEqual([
+    422,
+    'amount_not_supported',
+    [{ path: 'amount', message: 'must be a multiple of 100' }],
+  ]);
+  expect(await api.db.refund.count({ where: { paymentId: id } })).toBe(0);
+  for (const amount of [900, 150]) expect((await refund(amount)).status).toBe(201);
 });

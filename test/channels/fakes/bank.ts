@@ -206,7 +206,7 @@ export function createBankAdapter(options: FakeOptions): ChannelAdapter {
         const told = { ...numbers, answer: inCallback(() => toRefundAnswer(listed, debit.currency)) };
         return { kind, notificationId, about, refund: told };
       }
-      const [dispute] = ('disputes' in answer ? answer.disputes : undefined) ?? [];
+      const [dispute] = 'disputes' in answer ? (answer.disputes ?? []) : [];
       if (kind === 'dispute' && dispute !== undefined) return { kind, notificationId, about, dispute };
       return { kind: 'trade', notificationId, about, answer };
     },
