@@ -3,8 +3,10 @@ import { createChannels, querySchedules } from '../channels/registry.ts';
 import { clientToken, hashSecret } from '../client-token.ts';
 import type { Config } from '../config.ts';
 import { type ChannelAdapter, ChannelError, type RefundAnswer } from '../domain/channel.ts';
+import { refundNumber } from '../domain/ids.ts';
 import { sayAmount } from '../domain/money.ts';
 import { paymentWorkflowId, refundWorkflowId } from '../domain/names.ts';
+import { REFUND_KEYS_AT_MOST } from '../domain/refund.ts';
 import { fromMarkdown } from '../domain/text.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import { CredentialsCache } from '../ledger/credentials-cache.ts';
@@ -38,7 +40,7 @@ interface LostRefund {
 
 /**
  * `npm run nodrop -- recover --lost`, after a restored backup or a failover that lost commits: lists the workflows whose
- * row is gone. With `write`, writes the payments again and wakes their workflows. A refund is not written: its number and
+ * row is gone. With `write`, writes the payments again and wakes their workflows. A refund is not written: its numbers and
  * then the trade are queried, what went back is recorded, and what did not is the merchant's to ask for again, so its
  * workflow is ended; not while the channel has it in process or is silent. Running it again changes nothing.
  * @throws CommandError naming what could not be recovered, or saying that Temporal is away.
@@ -117,20 +119,23 @@ async function requireDecided(
 ): Promise<void> {
   const { channel } = payment;
   if (adapter === undefined) throw new Error(`channel ${channel} is not configured here`);
-  let state: RefundAnswer['state'];
-  try {
-    ({ state } = await adapter.queryRefund(
-      accountOf(payment),
-      tradeOf(payment),
-      { outRefundNo: refundId, channelRefundId: null },
-      AbortSignal.timeout(DEADLINE_MS),
-    ));
-  } catch (error) {
-    if (!(error instanceof ChannelError)) throw error;
-    throw new Error(`${channel} does not say what became of it: its workflow stays`, { cause: error });
+  // Under which of its keys it was asked for is lost with its row.
+  for (let attempt = 1; attempt <= REFUND_KEYS_AT_MOST; attempt += 1) {
+    let state: RefundAnswer['state'];
+    try {
+      ({ state } = await adapter.queryRefund(
+        accountOf(payment),
+        tradeOf(payment),
+        { outRefundNo: refundNumber(refundId, attempt), channelRefundId: null },
+        AbortSignal.timeout(DEADLINE_MS),
+      ));
+    } catch (error) {
+      if (!(error instanceof ChannelError)) throw error;
+      throw new Error(`${channel} does not say what became of it: its workflow stays`, { cause: error });
+    }
+    if (state === 'processing' || state === 'needs_person' || state === 'ask_again')
+      throw new Error(`${channel} has it in process: its workflow stays until that is decided`);
   }
-  if (state === 'processing' || state === 'needs_person' || state === 'ask_again')
-    throw new Error(`${channel} has it in process: its workflow stays until that is decided`);
 }
 
 async function findLost(

@@ -171,7 +171,7 @@ function read(event: Event): VerifiedCallback {
   // A charge has the metadata of its payment intent; which refund it is, Stripe is asked.
   const outTradeNo = numberIn(event.data.object, PAYMENT_KEY);
   if (type === 'charge.refunded' && outTradeNo !== undefined) {
-    return { kind: 'notice', notificationId, about: { outTradeNo } };
+    return { kind: 'notice', notificationId, about: { outTradeNo }, isProven: true };
   }
   return ignored(notificationId, `${type} says nothing of a payment of ours`);
 }
@@ -210,7 +210,7 @@ function readTrade(event: Event): VerifiedCallback {
   if (type === 'checkout.session.expired') {
     return { kind: 'trade', notificationId, about, answer: { state: 'closed' } };
   }
-  return { kind: 'notice', notificationId, about: { outTradeNo } };
+  return { kind: 'notice', notificationId, about: { outTradeNo }, isProven: true };
 }
 
 function readRefund(event: Event): VerifiedCallback {

@@ -104,9 +104,11 @@ export const declaration: ChannelDeclaration = {
     },
     {
       name: 'webhook_secret',
-      description: 'The signing secret of the webhook endpoint.',
+      description:
+        'The signing secret of the webhook endpoint, which is made at the address that `channels add` prints. Without it no callback counts.',
       isSecret: true,
-      isRequired: true,
+      // The endpoint needs the account's address, and gives the secret.
+      isRequired: false,
       pattern: [/^whsec_[0-9A-Za-z+/=_-]+$/, 'must start with whsec_'],
     },
   ],
