@@ -455,7 +455,7 @@ export interface NewPayment {
    */
   account?: string;
   /**
-   * Who pays, for channels that want to know; what the method needs and is not there is refused. Another `id` than that of the live payment is refused (`payer_differs`); what the live payment does not know yet is added to it.
+   * Who pays, for channels that want to know; what the method needs and is not there is refused. Another `id` than that of the live payment is refused (`payer_differs`); what the live payment does not know is added to it until the channel has been asked for its trade.
    */
   payer?: {
     id?: string;

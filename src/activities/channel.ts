@@ -22,11 +22,14 @@ import { repeatAnswer } from '../ledger/same-answer.ts';
 import { hasUsableAction, toSnapshot } from '../ledger/snapshot.ts';
 import { accountOf, tradeOf } from '../ledger/trade.ts';
 import { startDeliveries } from '../temporal/start-deliveries.ts';
+import { CREATE_ATTEMPT_MS } from '../workflows/activity-options.ts';
 import type { ActivityDeps } from './deps.ts';
 import { notYet, OWN_TROUBLE_RETRY_MS, reasonOf, unknownOutcome } from './failures.ts';
 
 /** A channel that gives no readable answer for this long is shown to a person. */
 const UNREACHABLE_ALARM_MS = 5 * 60_000;
+/** A listing without the trade that a query has read so lately is not read again for the close. */
+const LISTING_COUNTS_FOR_MS = 60_000;
 /** How soon a query without a readable answer is repeated at first. */
 const SILENCE_RETRY_MS = 2_000;
 
@@ -39,6 +42,8 @@ export interface PollInput {
   readonly hintQueries: number;
   /** Past the expiry the channel said "processing": asked for as long as it does, every so many ms. */
   readonly whileProcessingEveryMs: number | null;
+  /** It is to end, and the channel does not close it yet. */
+  readonly isToEnd?: boolean;
 }
 
 /**
@@ -71,7 +76,12 @@ export function channelActivities(deps: ActivityDeps) {
   };
 
   /** @throws ChannelError */
-  const close = async (adapter: ChannelAdapter, payment: Payment): Promise<CloseAnswer> => {
+  const close = async (adapter: ChannelAdapter, payment: Payment, at: Date): Promise<CloseAnswer> => {
+    // A listing is many requests, and the query before the close has just read it.
+    const isAskedById = adapter.findTrade !== undefined && payment.reference === null;
+    const { channelState, channelAnsweredAt: answeredAt } = payment;
+    const isFresh = answeredAt !== null && at.getTime() - answeredAt.getTime() < LISTING_COUNTS_FOR_MS;
+    if (isAskedById && channelState === 'unknown_trade' && isFresh) return { state: 'unknown_trade' };
     const trade = await knownTrade(deps, adapter, payment, cancellationSignal());
     if (trade === 'absent') return { state: 'unknown_trade' };
     return await adapter.closeTrade(accountOf(payment), trade, cancellationSignal());
@@ -157,12 +167,12 @@ export function channelActivities(deps: ActivityDeps) {
    */
   const refused = async (
     payment: Payment,
-    isFirst: boolean,
+    isAlone: boolean,
     refusal: ChannelError,
   ): Promise<PaymentSnapshot> => {
     // Of a payment that has got further a refusal says nothing: the trade is there.
     if (payment.status !== 'created') throw refusal;
-    if (!isFirst) {
+    if (!isAlone) {
       const current = await load(payment.id);
       const answer = await query(adapterOf(payment.channel), current);
       if (answer.state !== 'unknown_trade') {
@@ -221,7 +231,9 @@ export function channelActivities(deps: ActivityDeps) {
       } catch (error) {
         const unknown = await (async (): Promise<PaymentSnapshot | { cause: unknown }> => {
           if (!(error instanceof ChannelError) || error.kind !== 'rejected') return { cause: error };
-          return await refused(payment, isFirst, error).catch((cause: unknown) => ({ cause }));
+          // Later another attempt may have begun beside this one.
+          const isAlone = isFirst && (await now()).getTime() - at.getTime() < CREATE_ATTEMPT_MS;
+          return await refused(payment, isAlone, error).catch((cause: unknown) => ({ cause }));
         })();
         if (!('cause' in unknown)) return unknown;
         const { cause } = unknown;
@@ -270,7 +282,10 @@ export function channelActivities(deps: ActivityDeps) {
         // It was asked because the channel was deciding, and is still to be created; an earlier attempt may have seen that.
         (after.status === 'created' && !isProcessing) ||
         (input.whileProcessingEveryMs !== null && !isProcessing) ||
-        (input.whileProcessingEveryMs === null && after.cancelRequested && isLive(after.status));
+        (input.whileProcessingEveryMs === null &&
+          input.isToEnd !== true &&
+          after.cancelRequested &&
+          isLive(after.status));
       if (wait === null || hasNews(after) || changed) return after;
       throw notYet(payment.channel, state, wait);
     },
@@ -308,11 +323,12 @@ export function channelActivities(deps: ActivityDeps) {
       to: 'closed' | 'cancelled',
     ): Promise<{ snapshot: PaymentSnapshot; closed: CloseAnswer['state'] }> {
       const payment = await load(paymentId);
-      const before = toSnapshot(payment, await now());
+      const begun = await now();
+      const before = toSnapshot(payment, begun);
       if (!isLive(before.status) || hasNews(before)) return { snapshot: before, closed: 'closed' };
       try {
         const adapter = adapterOf(payment.channel);
-        const answer = await close(adapter, payment);
+        const answer = await close(adapter, payment, begun);
         const { state: closed } = answer;
         const at = await now();
         if (answer.state === 'not_yet') {

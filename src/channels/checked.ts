@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { goneBackBy } from '../domain/answer.ts';
 import { CallbackError, type ChannelAdapter, ChannelError } from '../domain/channel.ts';
 import { isAmount, isCurrency } from '../domain/money.ts';
 import { isStorable } from '../domain/text.ts';
@@ -69,10 +70,8 @@ const disputeSchema = z.object({
   respondBy: time.optional(),
 });
 
-const answerSchema = z.discriminatedUnion('state', [
-  z.object({ state: z.enum(['unpaid', 'processing', 'unknown_trade', 'closed']) }),
-  z.object({ state: z.literal('failed'), reason: reason.optional() }),
-  z.object({
+const paidSchema = z
+  .object({
     state: z.enum(['paid', 'refunded']),
     channelPaymentId: text,
     amount,
@@ -82,7 +81,18 @@ const answerSchema = z.discriminatedUnion('state', [
     refundedAmount: sum.optional(),
     refunds: z.array(listedRefundSchema).max(LISTED_AT_MOST).optional(),
     disputes: z.array(disputeSchema).max(LISTED_AT_MOST).optional(),
-  }),
+  })
+  // The list counts, and the state would say another thing of the same money.
+  .refine(
+    (answer) =>
+      answer.state === 'paid' || answer.refunds === undefined || goneBackBy(answer) >= answer.amount,
+    'refunded, and its refunds do not add up to that',
+  );
+
+const answerSchema = z.discriminatedUnion('state', [
+  z.object({ state: z.enum(['unpaid', 'processing', 'unknown_trade', 'closed']) }),
+  z.object({ state: z.literal('failed'), reason: reason.optional() }),
+  paidSchema,
 ]);
 
 const refundSchema = z.discriminatedUnion('state', [
@@ -129,7 +139,12 @@ const callbackSchema = z.discriminatedUnion('kind', [
     about: subjectSchema,
     dispute: disputeSchema,
   }),
-  z.object({ kind: z.literal('notice'), notificationId: text, about: subjectSchema }),
+  z.object({
+    kind: z.literal('notice'),
+    notificationId: text,
+    about: subjectSchema,
+    isProven: z.literal(true).optional(),
+  }),
   z.object({ kind: z.literal('ignored'), notificationId: text, reason }),
 ]);
 

@@ -19,7 +19,8 @@ const READ_AGAIN_MS = 1_000;
 
 /**
  * The adapter, whose accounts come without credentials: they are read from the source. When the channel does not take them
- * and there are others meanwhile, it is asked again with these, once.
+ * and there are others meanwhile, it is asked again with these, once. A create is not, as it has time for one request: its
+ * next attempt has the others.
  */
 export function withCredentials(adapter: ChannelAdapter, source: CredentialsSource): ChannelAdapter {
   const read = async (account: ChannelAccount, maxAgeMs?: number): Promise<ChannelAccount> => {
@@ -37,6 +38,7 @@ export function withCredentials(adapter: ChannelAdapter, source: CredentialsSour
   async function call<Answer>(
     account: ChannelAccount,
     ask: (account: ChannelAccount) => Promise<Answer>,
+    again: 'asked again' | 'not asked again' = 'asked again',
   ): Promise<Answer> {
     if (account.credentials.length > 0) return await ask(account);
     const filled = await read(account);
@@ -45,7 +47,8 @@ export function withCredentials(adapter: ChannelAdapter, source: CredentialsSour
     } catch (error) {
       if (!(error instanceof ChannelError) || error.kind !== 'misconfigured') throw error;
       const current = await read(account, READ_AGAIN_MS);
-      if (isDeepStrictEqual(current.credentials, filled.credentials)) throw error;
+      if (again === 'not asked again' || isDeepStrictEqual(current.credentials, filled.credentials))
+        throw error;
       return await ask(current);
     }
   }
@@ -53,7 +56,8 @@ export function withCredentials(adapter: ChannelAdapter, source: CredentialsSour
   const { findTrade } = adapter;
   return {
     ...adapter,
-    createTrade: (account, trade, signal) => call(account, (it) => adapter.createTrade(it, trade, signal)),
+    createTrade: (account, trade, signal) =>
+      call(account, (it) => adapter.createTrade(it, trade, signal), 'not asked again'),
     ...(findTrade === undefined
       ? {}
       : { findTrade: (account, trade, signal) => call(account, (it) => findTrade(it, trade, signal)) }),

@@ -13,7 +13,6 @@ import {
 } from '../domain/channel.ts';
 import { DEVELOPMENT_MERCHANT } from '../domain/names.ts';
 import { isStorable } from '../domain/text.ts';
-import { UnreadableSecret } from '../encryption.ts';
 import {
   type AccountChange,
   addAccount,
@@ -21,7 +20,6 @@ import {
   dropOldCredentials,
   type ListedAccount,
   listAccounts,
-  readCredentials,
   rotateCredentials,
 } from '../ledger/channel-accounts.ts';
 import type { LedgerClient } from '../ledger/client.ts';
@@ -305,15 +303,13 @@ export async function rotateAccount(
     const count = await dropOldCredentials(db, account.id, until, now);
     return [`${who}: ${count} older sets of credentials are valid until ${until.toISOString()} at most.`];
   }
-  const [current = {}] = await readCredentials(db, config.secret, account.id, now).catch((error: unknown) => {
-    // Nothing of what cannot be read is left over: all of it is to be given again.
-    if (!(error instanceof UnreadableSecret)) throw error;
-    return [];
-  });
-  const credentials = { ...current, ...given };
-  if (requireWhole(declaration, credentials, config) !== account.mode)
-    throw new CommandError(`${who} is for ${account.mode} credentials, and these are others.`);
-  await rotateCredentials(db, account.id, credentials, until, config.secret, now);
+  const change = (current: Credentials): Credentials => {
+    const credentials = { ...current, ...given };
+    if (requireWhole(declaration, credentials, config) !== account.mode)
+      throw new CommandError(`${who} is for ${account.mode} credentials, and these are others.`);
+    return credentials;
+  };
+  await rotateCredentials(db, account, change, until, config.secret, now);
   return [
     `${who}: requests are made with the new credentials, within a minute by every process.`,
     until === null

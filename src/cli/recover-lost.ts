@@ -3,6 +3,7 @@ import { createChannels, querySchedules } from '../channels/registry.ts';
 import { clientToken, hashSecret } from '../client-token.ts';
 import type { Config } from '../config.ts';
 import { type ChannelAdapter, ChannelError, type RefundAnswer } from '../domain/channel.ts';
+import { refundNumber } from '../domain/ids.ts';
 import { sayAmount } from '../domain/money.ts';
 import { paymentWorkflowId, refundWorkflowId } from '../domain/names.ts';
 import { fromMarkdown } from '../domain/text.ts';
@@ -39,7 +40,7 @@ interface LostRefund {
 
 /**
  * `npm run nodrop -- recover --lost`, after a restored backup or a failover that lost commits: lists the workflows whose
- * row is gone. With `write`, writes the payments again and wakes their workflows. A refund is not written: its number and
+ * row is gone. With `write`, writes the payments again and wakes their workflows. A refund is not written: its numbers and
  * then the trade are queried, what went back is recorded, and what did not is the merchant's to ask for again, so its
  * workflow is ended; not while the channel has it in process or is silent. Running it again changes nothing.
  * @throws CommandError naming what could not be recovered, or saying that Temporal is away.
@@ -107,6 +108,9 @@ export async function recoverLost(
   });
 }
 
+/** A refund that is refused for now has been asked for under no more keys in its first hours. */
+const KEYS_ASKED_FOR = 9;
+
 /**
  * What the channel has in process may go back yet: asked for again under another number, it would go back twice.
  * @throws Error when the channel has the refund in process, or does not say.
@@ -119,18 +123,21 @@ export async function requireDecided(
 ): Promise<void> {
   const { channel } = payment;
   if (adapter === undefined) throw new Error(`channel ${channel} is not configured here`);
-  let state: RefundAnswer['state'];
-  try {
-    const signal = AbortSignal.timeout(DEADLINE_MS);
-    const trade = await tradeOfRefund({ db, now: async () => new Date() }, adapter, payment, signal);
-    const refund = { outRefundNo: refundId, channelRefundId: null };
-    ({ state } = await adapter.queryRefund(accountOf(payment), trade, refund, signal));
-  } catch (error) {
-    if (!(error instanceof ChannelError)) throw error;
-    throw new Error(`${channel} does not say what became of it: its workflow stays`, { cause: error });
+  // Under which of its keys it was asked for is lost with its row.
+  for (let attempt = 1; attempt <= KEYS_ASKED_FOR; attempt += 1) {
+    let state: RefundAnswer['state'];
+    try {
+      const signal = AbortSignal.timeout(DEADLINE_MS);
+      const trade = await tradeOfRefund({ db, now: async () => new Date() }, adapter, payment, signal);
+      const refund = { outRefundNo: refundNumber(refundId, attempt), channelRefundId: null };
+      ({ state } = await adapter.queryRefund(accountOf(payment), trade, refund, signal));
+    } catch (error) {
+      if (!(error instanceof ChannelError)) throw error;
+      throw new Error(`${channel} does not say what became of it: its workflow stays`, { cause: error });
+    }
+    if (state === 'processing' || state === 'needs_person' || state === 'ask_again')
+      throw new Error(`${channel} has it in process: its workflow stays until that is decided`);
   }
-  if (state === 'processing' || state === 'needs_person' || state === 'ask_again')
-    throw new Error(`${channel} has it in process: its workflow stays until that is decided`);
 }
 
 async function findLost(

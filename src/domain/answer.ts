@@ -1,4 +1,4 @@
-import type { ChannelAnswer, PaidAnswer } from './channel.ts';
+import type { ChannelAnswer, ChannelRefund, PaidAnswer } from './channel.ts';
 import { isLive, type PaymentStatus, type SettledBy } from './states.ts';
 
 /** Which answers of a channel go on record. Pure. */
@@ -18,7 +18,15 @@ export function isMoney(answer: ChannelAnswer | null): answer is PaidAnswer {
 }
 
 /** What has gone back by this answer, in minor units. A list of refunds counts alone. */
-export function goneBackBy({ state, amount, refunds, refundedAmount = 0 }: PaidAnswer): number {
+export function goneBackBy({
+  state,
+  amount,
+  refunds,
+  refundedAmount = 0,
+}: Pick<PaidAnswer, 'state' | 'amount'> & {
+  readonly refunds?: readonly Pick<ChannelRefund, 'state' | 'amount'>[] | undefined;
+  readonly refundedAmount?: number | undefined;
+}): number {
   if (refunds === undefined) return state === 'refunded' ? amount : refundedAmount;
   return refunds.reduce((sum, refund) => (refund.state === 'succeeded' ? sum + refund.amount : sum), 0);
 }

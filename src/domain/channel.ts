@@ -133,7 +133,12 @@ export interface Payer {
   readonly ip?: string;
 }
 
-/** Everything a trade is created from. It derives from the payment's row alone: a repetition is the same request. */
+/**
+ * Everything a trade is created from: the same at every repetition. It derives from the payment's row, which keeps it once
+ * the trade has been asked for, but for the two addresses: they are the deployment's. When its public URL or its secret
+ * changes in between, a create whose answer was lost is another request under the same number; a channel that refuses that
+ * leaves it unknown, and the payment is asked about and closed at its expiry.
+ */
 export interface NewTrade extends Trade {
   /**
    * Until when the channel is to let it live: the payment's expiry, or the channel's shortest from the first request on when
@@ -155,7 +160,7 @@ export interface CreatedTrade {
 
 /** Money that goes back; the channel is never asked for more than `total`. Amounts are minor units. */
 export interface NewRefund extends KnownRefund {
-  /** The how manieth key it is asked for under, from 1; `outRefundNo` is that key. */
+  /** Which key it is asked for under, counted from 1; `outRefundNo` is that key. */
   readonly attempt: number;
   readonly amount: number;
   readonly currency: CurrencyCode;
@@ -212,7 +217,7 @@ export interface CallbackSubject {
   readonly channelPaymentId?: string;
 }
 
-/** A callback whose signature is proven. `notificationId` is the channel's own, the same on its every retry. */
+/** A callback whose signature is proven, unless it is a notice that says otherwise. `notificationId` is the channel's own, the same on its every retry. */
 export type VerifiedCallback = { readonly notificationId: string } & (
   | {
       readonly kind: 'trade';
@@ -223,8 +228,13 @@ export type VerifiedCallback = { readonly notificationId: string } & (
     }
   | { readonly kind: 'refund'; readonly about: CallbackSubject; readonly refund: CallbackRefund }
   | { readonly kind: 'dispute'; readonly about: CallbackSubject; readonly dispute: ChannelDispute }
-  /** Something happened: the channel is to be asked. Also what proves nothing by itself, such as an unsigned form. */
-  | { readonly kind: 'notice'; readonly about: CallbackSubject }
+  /** Something happened: the channel is to be asked. */
+  | {
+      readonly kind: 'notice';
+      readonly about: CallbackSubject;
+      /** The channel has signed it. Absent of what anybody may have sent, such as an unsigned form: so many of these count. */
+      readonly isProven?: true;
+    }
   /** Nothing of ours. Acknowledged, as the channel would send it again for days. */
   | { readonly kind: 'ignored'; readonly reason: string }
 );

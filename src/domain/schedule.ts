@@ -32,7 +32,7 @@ const SILENT_LATE_WATCH_MS = 3_600_000;
 /** A last query that was missed is made up for, not all in one moment with others. */
 const MISSED_LATE_WATCH_MS = 1_000;
 
-/** How often a channel that says "processing" past the expiry is asked. */
+/** How often a channel is asked that says "processing" past the expiry, or that closes a trade only later. */
 const PROCESSING_EVERY_MS = 5 * 60_000;
 
 /** A channel whose close says "already paid" while its query does not is given this long at first, and ever longer. */
@@ -209,6 +209,16 @@ export function queryPlan(row: PaymentSnapshot, schedule: readonly number[], now
       summary: `late watch: it is ${row.status}, yet money may still come`,
     };
   }
+  if (isToEnd(row, now) && row.closeNotBefore !== undefined) {
+    const left = row.closeNotBefore - now;
+    return {
+      waits: remainingWaits([PROCESSING_EVERY_MS], 0, left),
+      afterHint: waitsAfterHint([PROCESSING_EVERY_MS], 0, left),
+      endsAt: row.closeNotBefore,
+      whileProcessingEveryMs: null,
+      summary: 'the channel closes it only later: asked until then',
+    };
+  }
   if (now >= row.expiresAt || row.cancelRequested) {
     return {
       waits: [PROCESSING_EVERY_MS],
@@ -248,6 +258,11 @@ export function lateWaits(row: PaymentSnapshot, now: number): readonly number[] 
 export function isToEnd(row: PaymentSnapshot, now: number): boolean {
   if (!isLive(row.status) || row.channelState === 'processing') return false;
   return row.cancelRequested || now >= row.expiresAt;
+}
+
+/** True for one that is to end and may be closed at the channel at `now` (epoch ms). */
+export function isToClose(row: PaymentSnapshot, now: number): boolean {
+  return isToEnd(row, now) && now >= (row.closeNotBefore ?? 0);
 }
 
 /**

@@ -52,7 +52,7 @@ function opened(nodropSecret: string, sealed: readonly Sealed[]): Credentials[] 
 
 /** The valid credentials of an account, the newest first. @throws UnreadableSecret */
 export async function readCredentials(
-  db: LedgerClient,
+  db: LedgerClient | LedgerTx,
   nodropSecret: string,
   accountId: string,
   now: Date,
@@ -195,9 +195,10 @@ export async function storeConfigured(
         stale.map(({ id }) => id),
         now,
       );
-      await tx.channelCredentials.createMany({
-        data: stale.map(({ id }) => rowOf(nodropSecret, id, credentials, now)),
-      });
+      for (const { id } of stale) {
+        const at = await newestAt(tx, id, now);
+        await tx.channelCredentials.create({ data: rowOf(nodropSecret, id, credentials, at) });
+      }
     });
   }
 }
@@ -209,6 +210,15 @@ const rowOf = (nodropSecret: string, accountId: string, credentials: Credentials
   hint: hintOf(nodropSecret, accountId, credentials),
   createdAt,
 });
+
+/** When a set is made that is to be the newest of its account, by whatever clock the others were made. Under the lock. */
+async function newestAt(tx: LedgerTx, accountId: string, now: Date): Promise<Date> {
+  const { _max: newest } = await tx.channelCredentials.aggregate({
+    where: { accountId },
+    _max: { createdAt: true },
+  });
+  return new Date(Math.max(now.getTime(), (newest.createdAt?.getTime() ?? 0) + 1));
+}
 
 /** All credentials of the accounts are valid until then at most. */
 async function expire(tx: LedgerTx, accountIds: readonly string[], expiresAt: Date): Promise<void> {
@@ -261,19 +271,28 @@ const clearDefault = (tx: LedgerTx, which: { merchantId: string; channel: string
 
 /**
  * Adds a set of credentials, with which requests are made from now on.
+ * @param change makes the set of the one that is the newest, `{}` where there is none or it cannot be read
  * @param oldUntil until when the others are valid at most; null: as long as they were to be
  */
 export async function rotateCredentials(
   db: LedgerClient,
-  accountId: string,
-  credentials: Credentials,
+  { id: accountId, channel }: Pick<ChannelAccount, 'id' | 'channel'>,
+  change: (current: Credentials) => Credentials,
   oldUntil: Date | null,
   nodropSecret: string,
   now: Date,
 ): Promise<void> {
   await db.$transaction(async (tx) => {
+    await lockChannel(tx, channel);
+    const [current = {}] = await readCredentials(tx, nodropSecret, accountId, now).catch((error: unknown) => {
+      // Nothing of what cannot be read is left over: all of it is to be given again.
+      if (!(error instanceof UnreadableSecret)) throw error;
+      return [];
+    });
+    const credentials = change(current);
     if (oldUntil !== null) await expire(tx, [accountId], oldUntil);
-    await tx.channelCredentials.create({ data: rowOf(nodropSecret, accountId, credentials, now) });
+    const at = await newestAt(tx, accountId, now);
+    await tx.channelCredentials.create({ data: rowOf(nodropSecret, accountId, credentials, at) });
   });
 }
 

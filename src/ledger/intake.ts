@@ -186,8 +186,8 @@ async function fillRecovered(
 
 /**
  * What `POST /v1/payments` does to the ledger: inserts a payment `created`, or returns the live one for the same order,
- * channel and method, and account if it names one. That one takes the `returnUrl` and the metadata that are stated now; it is not returned when it is
- * ending, or when it `runsOut`. An order that is not there yet is made with its payment in one statement: nobody can have
+ * channel and method, and account if it names one. That one takes the `returnUrl` and the metadata that are stated now.
+ * It is not returned when it is ending, or when it `runsOut`. An order that is not there yet is made with its payment in one statement: nobody can have
  * locked it, and it has nothing that could be read. One that is there is locked first, and then read with its attempts.
  * @throws Refusal `unknown_channel`, `unknown_account`, `currency_not_supported`, `amount_not_supported`, `order_not_found`, `order_exists`, `order_already_paid`,
  *   `order_not_payable`, `attempt_unresolved`, `payer_differs`.
@@ -304,13 +304,23 @@ const accountFor = (merchantId: string, { channel, account, mode }: NewPayment) 
 
 /**
  * The live attempt as it is handed out: it takes the `returnUrl` and the metadata that are stated now, and what was not
- * known of its payer. Its expiry, and what is known of its payer, stay.
+ * known of its payer until its trade is asked for, which is the same at every repetition. Its expiry, and what is known of
+ * its payer, stay.
  */
 async function restate(tx: LedgerTx, live: Payment, given: NewPayment, now: Date): Promise<Payment> {
   if (given.isInherited) return live;
   const payer = { ...given.payer, ...(live.payer as Payer | null) };
+  // Its trade can be asked for at any time, without the order's lock.
+  const takesPayer =
+    !isDeepStrictEqual(payer, live.payer ?? {}) &&
+    (
+      await tx.payment.updateMany({
+        where: { id: live.id, createAskedAt: null },
+        data: { payer: json(payer) },
+      })
+    ).count === 1;
   const changes = {
-    ...(isDeepStrictEqual(payer, live.payer ?? {}) ? {} : { payer: json(payer) }),
+    ...(takesPayer ? { payer: json(payer) } : {}),
     ...(given.returnUrl === undefined || given.returnUrl === live.returnUrl
       ? {}
       : { returnUrl: given.returnUrl }),

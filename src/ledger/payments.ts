@@ -71,13 +71,14 @@ export async function askForTrade(
       UPDATE payments SET create_asked_at = ${now}::timestamptz
       WHERE id = ${paymentId} AND create_asked_at IS NULL AND status = 'created'
         AND cancel_requested_at IS NULL AND recovered_at IS NULL AND expires_at > ${now}::timestamptz
-      RETURNING id
+      RETURNING *
     )
-    SELECT to_jsonb(payments) AS payment, EXISTS (SELECT FROM asked) AS "isFirst"
+    SELECT COALESCE((SELECT to_jsonb(asked) FROM asked), to_jsonb(payments)) AS payment,
+      EXISTS (SELECT FROM asked) AS "isFirst"
     FROM payments WHERE id = ${paymentId}`;
+  // As it is written: what it waited for may have changed it since the statement began.
   const payment = read && readRow(PAYMENTS, read.payment);
-  if (payment !== undefined && read?.isFirst === true)
-    return { payment: { ...payment, createAskedAt: now }, isFirst: true };
+  if (payment !== undefined && read?.isFirst === true) return { payment, isFirst: true };
   // Two attempts at the same moment: the other one was the first.
   const isRead = payment !== undefined && payment.createAskedAt !== null;
   return {

@@ -63,9 +63,15 @@ export const RENEW_ACTION = {
   cancellationType: 'ABANDON',
 } as const satisfies ActivityOptions;
 
+/**
+ * Where the channel's own id of a trade is not on record it is looked for first (`findTrade`), in a listing of many pages.
+ * Each of its requests is given up after 8 s.
+ */
+const LISTING_TAKES_AT_MOST = '60 s';
+
 /** The query before a payment is closed, and the close. */
 export const CLOSE_TRADE = {
-  startToCloseTimeout: '15 s',
+  startToCloseTimeout: LISTING_TAKES_AT_MOST,
   retry: { ...UNTIL_DONE, maximumInterval: '5 m' },
 } as const satisfies ActivityOptions;
 
@@ -82,6 +88,12 @@ export const QUERY_TRADE = {
   retry: AS_THE_FAILURE_SAYS,
 } as const satisfies ActivityOptions;
 
+/** The same of a trade that may have to be looked for first. */
+export const FIND_AND_QUERY_TRADE = {
+  ...QUERY_TRADE,
+  startToCloseTimeout: LISTING_TAKES_AT_MOST,
+} as const satisfies ActivityOptions;
+
 /** Calls of 8 s: trade and number before the first, a refusal is looked into, and the trade is queried last. */
 export const REFUND_TRADE = {
   startToCloseTimeout: '60 s',
@@ -94,7 +106,7 @@ export const QUERY_REFUND = {
 } as const satisfies ActivityOptions;
 
 export const ASK_TRADE_OF_REFUND = {
-  startToCloseTimeout: '15 s',
+  startToCloseTimeout: LISTING_TAKES_AT_MOST,
   retry: UNTIL_DONE,
 } as const satisfies ActivityOptions;
 

@@ -14,7 +14,7 @@ import {
   type PaymentSnapshot,
   tellsOfAllMoney,
 } from '../domain/payment.ts';
-import { closeLag, isToEnd, lateWaits, queryPlan, TIGHT_PHASE_MS } from '../domain/schedule.ts';
+import { closeLag, isToClose, isToEnd, lateWaits, queryPlan, TIGHT_PHASE_MS } from '../domain/schedule.ts';
 import { isEnded, isLive } from '../domain/states.ts';
 import {
   ALARM_AFTER,
@@ -22,6 +22,7 @@ import {
   CLOSE_TRADE,
   CREATE_ATTEMPT_MS,
   CREATE_TRADE,
+  FIND_AND_QUERY_TRADE,
   LEDGER,
   LEDGER_BRIEFLY,
   ORDER_UPDATE_AT_ONCE,
@@ -207,9 +208,9 @@ class PaymentRun {
         await this.#renew();
       } else if (row.status === 'succeeded') {
         await this.#tellOrderService();
-      } else if (isToEnd(row, Date.now())) {
+      } else if (isToClose(row, Date.now())) {
         await this.#close(row);
-      } else if (row.status === 'created' && !isInProcess(row)) {
+      } else if (row.status === 'created' && !isInProcess(row) && !isToEnd(row, Date.now())) {
         await this.#create(row);
       } else {
         await this.#waitAndAsk(row);
@@ -318,7 +319,7 @@ class PaymentRun {
   /** Between two things to do, with nobody waiting for an answer and nothing kept outside the ledger. */
   async #mayContinueAsNew(row: PaymentSnapshot): Promise<boolean> {
     // Before an end the channel is asked without being told to.
-    if (this.#due !== undefined && !isToEnd(row, Date.now())) return false;
+    if (this.#due !== undefined && !isToClose(row, Date.now())) return false;
     // What was answered just now is on its way to whoever asked; only for a next action may somebody wait on.
     if (row.status !== 'created')
       await wf.condition(() => wf.allHandlersFinished() || this.#inbox.length > 0);
@@ -405,9 +406,6 @@ class PaymentRun {
 
   /** The end of an unpaid payment: ask, and only if it is unpaid close it at the channel. */
   async #close(row: PaymentSnapshot): Promise<void> {
-    // A hint has it asked about all the same.
-    if (this.#due === undefined && Date.now() < (row.closeNotBefore ?? 0))
-      return await this.#awaitClosable(row);
     const to = row.cancelRequested && row.noAction !== true ? 'cancelled' : 'closed';
     const alarm: Alarm = {
       after: ALARM_AFTER.close,
@@ -423,7 +421,6 @@ class PaymentRun {
       this.#due = undefined;
       if (!isLive(this.#row.status) || hasMoney(this.#row)) return;
       if (this.#row.channelState === 'processing') return;
-      if (Date.now() < (this.#row.closeNotBefore ?? 0)) return;
       const { snapshot, closed } = await this.#alarmed(
         alarm,
         () => ({ ...CLOSE_TRADE, summary: `close at the channel, then ${to}` }),
@@ -433,12 +430,6 @@ class PaymentRun {
       if (closed === 'already_paid') await this.#awaitQueryAfterClose(snapshot);
       else this.#contradictions = 0;
     });
-  }
-
-  /** The channel does not close it yet, which is no trouble of anybody's: it is asked about and told again at that time. */
-  async #awaitClosable({ closeNotBefore = 0 }: PaymentSnapshot): Promise<void> {
-    const summary = 'until the channel closes it: no sooner, it says';
-    await wf.condition(() => this.#inbox.length > 0, Math.max(1, closeNotBefore - Date.now()), { summary });
   }
 
   /** The channel's query lags behind its close: it will say paid. Until it does, nobody can tell how much came in. */
@@ -480,7 +471,8 @@ class PaymentRun {
         this.#row = await wf
           .proxyActivities<ChannelActivities>({
             taskQueue: pollTaskQueue(this.#input.channel),
-            ...QUERY_TRADE,
+            // Of any other it can be unknown what the channel calls the trade.
+            ...(row.status === 'paying' && !row.cancelRequested ? QUERY_TRADE : FIND_AND_QUERY_TRADE),
             summary: due === undefined ? plan.summary : 'asked at once after a hint, then on schedule',
           })
           .queryChannel({
@@ -489,6 +481,7 @@ class PaymentRun {
             waits,
             hintQueries: due === 'tight' ? TIGHT_PHASE_MS.length + 1 : 0,
             whileProcessingEveryMs: plan.whileProcessingEveryMs,
+            ...(isToEnd(row, Date.now()) ? { isToEnd: true } : {}),
           });
       },
       Number.isFinite(plan.endsAt) ? plan.endsAt - Date.now() : undefined,

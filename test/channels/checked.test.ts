@@ -29,6 +29,10 @@ const BACK: RefundAnswer = {
   amount: 5,
   refundedAt: PAID.paidAt,
 };
+const BOTH_BACK = [
+  { id: 'r1', amount: 50, state: 'succeeded' },
+  { id: 'r2', amount: 1000, state: 'succeeded' },
+];
 const NUL = 'a\0b';
 const HALF = 'a\ud83d';
 
@@ -67,7 +71,13 @@ const call = (said: Parameters<typeof saying>[0]) =>
 test('what can be kept comes through as it is', async () => {
   const limits = { channelPaymentId: 'x'.repeat(200), amount: Number.MAX_SAFE_INTEGER };
   for (const trade of [
-    ...[{}, limits, { state: 'refunded' }, { payerAmount: 0, refundedAmount: 0 }],
+    ...[
+      {},
+      limits,
+      { state: 'refunded' },
+      { state: 'refunded', refunds: BOTH_BACK },
+      { payerAmount: 0, refundedAmount: 0 },
+    ],
     ...[{ paidAt: '1970-01-01T00:00:00Z' }, { paidAt: '9999-12-31T23:59:59.999Z' }],
   ])
     expect(await query(trade)).toEqual({ ...PAID, ...trade });
@@ -94,6 +104,8 @@ describe('what cannot is no answer to a query, and a malformed callback', () => 
     { currency: 'ABC' },
     { payerAmount: -1 },
     { refundedAmount: 0.5 },
+    { state: 'refunded', refunds: [] },
+    { state: 'refunded', refunds: [{ id: 'r', amount: 1050, state: 'processing' }] },
     { state: 'failed', reason: NUL },
     { state: 'won' },
   ])('of a trade: %o', async (trade) => {

@@ -10,6 +10,7 @@ import {
   findChannelAccount,
   listAccounts,
   readCredentials,
+  rotateCredentials,
   storeConfigured,
 } from '../../src/ledger/channel-accounts.ts';
 import { createLedgerClient } from '../../src/ledger/client.ts';
@@ -202,6 +203,42 @@ describe('channels add', () => {
     expect(await it.db.channelCredentials.count()).toBe(0);
     await expectNoSecret(it, [wrong]);
   });
+});
+
+test('a key alone is an account: the secret of its callbacks comes once they have an address', async () => {
+  const it = await setUp();
+  const key = `sk_test_${randomBytes(12).toString('hex')}`;
+  const secret = `whsec_${randomBytes(12).toString('hex')}`;
+  const added = await it.channels(['channels', 'add', 'stripe', '--file', '-'], `secret_key=${key}`);
+  expect([added.code, added.errors]).toEqual([0, '']);
+  const { id } = await it.account('main', 'stripe');
+  expect(added.output).toContain(`Callback address: https://pay.example/callbacks/stripe/${id}\n`);
+  const rotate = ['channels', 'rotate', 'stripe', '--drop-old', '--file', '-'];
+  expect((await it.channels(rotate, `webhook_secret=${secret}`)).code).toBe(0);
+  expect(await readCredentials(it.db, SECRET, id, new Date())).toEqual([
+    { secret_key: key, webhook_secret: secret },
+  ]);
+  await expectNoSecret(it, [key, secret]);
+});
+
+test('the set that was stored last is the newest, by whatever clock, and of two at once neither is lost', async () => {
+  const { db, account } = await setUp();
+  const main = await account();
+  const rotate = (given: Record<string, string>, behindMs: number) =>
+    rotateCredentials(
+      db,
+      main,
+      (current) => ({ ...current, ...given }),
+      null,
+      SECRET,
+      new Date(Date.now() - behindMs),
+    );
+  await rotate({ secret: 'first' }, 0);
+  await rotate({ secret: 'second' }, 60_000);
+  const newest = async () => (await readCredentials(db, SECRET, main.id, new Date()))[0];
+  expect(await newest()).toEqual({ secret: 'second' });
+  await Promise.all([rotate({ secret: 'third' }, 0), rotate({ url: 'http://127.0.0.1:8' }, 60_000)]);
+  expect(await newest()).toEqual({ secret: 'third', url: 'http://127.0.0.1:8' });
 });
 
 test('check asks the channel, and tells a wrong secret from a channel that could not be reached', async () => {

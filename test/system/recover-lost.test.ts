@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { refundNumber } from '../../src/domain/ids.ts';
+import { REFUND_KEYS_AT_MOST } from '../../src/domain/refund.ts';
 import { call } from '../simulator/support.ts';
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
@@ -128,8 +130,8 @@ test('what cannot be written is named; a lost refund is ended, and can be asked 
   expect(await refunds()).toMatchObject([{ amount: 500n, reason: 'requested' }]);
 });
 
-/** A refund whose row is lost, which the channel makes all the same, after `processingMs`. @returns its id */
-async function newMade(paymentId: string, processingMs: number): Promise<string> {
+/** A refund whose row is lost, which the channel makes all the same, under its `attempt`th key, after `processingMs`. @returns its id */
+async function newMade(paymentId: string, processingMs: number, attempt = 1): Promise<string> {
   await system.simulator.setFaults({ refund: { errorRate: 1, processingMs }, callback: { dropRate: 1 } });
   const key = { 'idempotency-key': `made-${paymentId}` };
   const asked = await system.api('POST', `/v1/payments/${paymentId}/refunds`, { amount: 500 }, key);
@@ -141,7 +143,7 @@ async function newMade(paymentId: string, processingMs: number): Promise<string>
   // What had been asked for comes through after all.
   await system.simulator.setFaults({ refund: { errorRate: 0 } });
   const secret = system.config.simulator.secrets.simulator ?? '';
-  const content = JSON.stringify({ outRefundNo: asked.body.id, amount: 500 });
+  const content = JSON.stringify({ outRefundNo: refundNumber(asked.body.id, attempt), amount: 500 });
   const path = `/v1/trades/${paymentId}/refunds`;
   expect((await call(system.simulator.url, 'POST', path, content, { secret })).status).toBe(201);
   return asked.body.id;
@@ -204,4 +206,14 @@ test('a lost refund that the channel has in process, or says nothing of, is not 
   await eventually(
     async () => (await system.db.refund.findUnique({ where: { id } }))?.status === 'processing',
   );
+});
+
+test('nor is one that the channel has in process under its last key', async () => {
+  const paymentId = await newPaid();
+  const id = await newMade(paymentId, 3_600_000, REFUND_KEYS_AT_MOST);
+  const { status, output } = await system.nodrop('recover', '--lost', '--write');
+  expect(status).toBe(1);
+  expect(output).toContain(`${id}: simulator has it in process`);
+  const run = system.temporal.workflow.getHandle(`refund/${id}`);
+  expect((await run.describe()).status.name).toBe('RUNNING');
 });

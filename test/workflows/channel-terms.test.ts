@@ -156,6 +156,35 @@ test('money that comes while it waits to be closed is taken', async () => {
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
+test('while it waits to be closed it is asked about: its money is found without a callback, and after a hint soon', async () => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  const trade = channel.of(payment.id);
+  if (trade === undefined) throw new Error('it was created');
+  channel.close = {
+    state: 'not_yet',
+    until: new Date(payment.createdAt.getTime() + 3_000_000).toISOString(),
+  };
+  await h.workflows.cancel(payment, NET_MS);
+  await eventually(async () => (await h.row(payment.id)).closeNotBefore !== null);
+  const asked = () => channel.calls.filter((call) => call.startsWith('query')).length;
+  const before = asked();
+  await h.workflows.hint(payment, true, NET_MS);
+  await h.pass(60);
+  expect(asked()).toBeGreaterThan(before + 10);
+  trade.answer = {
+    state: 'paid',
+    channelPaymentId: 'silently',
+    amount: Number(payment.amount),
+    currency: payment.currency,
+    paidAt: new Date(await h.now()).toISOString(),
+  };
+  await h.pass(320);
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+  expect(closes()).toBe(1);
+});
+
 test('an action that is not renewed ends the attempt: no second trade, and it is closed at the channel', async () => {
   const payment = await h.newPayment();
   channel.actionExpiresAt = new Date(payment.createdAt.getTime() + 60_000).toISOString();

@@ -238,8 +238,6 @@ test('cancelled: the session is expired at Stripe, and cannot be paid', async ()
   await expect(pay(payment)).rejects.toThrow('is expired');
 });
 
-// A callback that names the trade by what was paid alone matches no payment yet (findNamed in src/ledger/callbacks.ts):
-// `fails` goes when it does.
 test('a refund made at the dashboard is external', async () => {
   const payment = await newPaid();
   await atStripe((books) => books.addRefund(intentOf(payment), 500, {}));

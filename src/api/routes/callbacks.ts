@@ -60,6 +60,14 @@ export const UNVERIFIED_A_MINUTE = 100;
 export const NOTICES_A_MINUTE = 60;
 /** How often a minute an account is read at once as a signature fails, over all addresses; else once in 2 s. */
 const READ_A_MINUTE = 60;
+/** How many notices that prove nothing count of an account in a minute, over all addresses. */
+export const UNPROVEN_NOTICES_A_MINUTE = 600;
+/** What proves that news come from the channel, and what is noted of them. */
+const NEWS = {
+  address: "The channel has news, sent to the payment's own address: it is asked.",
+  signature: 'The channel has news, signed: it is asked.',
+  none: 'The channel has news: it is asked.',
+} as const;
 /** A payment that was asked about for an unverifiable callback is not looked at for the next one in this time. */
 const LOOKED_AT_EVERY_MS = 10_000;
 const LOOKED_AT_MOST = 10_000;
@@ -79,6 +87,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
   const unverifiedCounts = new Counts({ atMost: UNVERIFIED_A_MINUTE, windowMs: 60_000 }, now);
   const accountReads = new Counts({ atMost: READ_A_MINUTE, windowMs: 60_000 }, now);
   const checks = new UnverifiedChecks(now);
+  const accountNotices = new Counts({ atMost: UNPROVEN_NOTICES_A_MINUTE, windowMs: 60_000 }, now);
   const notices = new Counts({ atMost: NOTICES_A_MINUTE, windowMs: 60_000 }, now);
   /** When payments were last looked at for a callback that cannot be read, in epoch ms, the oldest first. */
   const lookedAt = new Map<string, number>();
@@ -156,7 +165,11 @@ export function callbackRoutes(api: Api): Endpoint[] {
         giveBack();
         return { account: of, callback };
       } catch (error) {
-        if (!(error instanceof CallbackError)) throw error;
+        if (!(error instanceof CallbackError)) {
+          // Trouble of our own says nothing of the sender, who is to send it again.
+          giveBack();
+          throw error;
+        }
         cause = error;
         if (error.kind === 'unverified') return undefined;
         giveBack();
@@ -219,9 +232,13 @@ export function callbackRoutes(api: Api): Endpoint[] {
     return { account, callback: { kind: 'unreadable', payment } };
   }
 
-  /** @throws Refusal when the channel, or whoever knows the address, sends too many. */
-  function countNotice(key: string): void {
-    if (notices.take(key) === undefined)
+  /**
+   * @param accountId counts it for the account as well
+   * @throws Refusal when the channel, or whoever knows the address, sends too many.
+   */
+  function countNotice(key: string, accountId?: string): void {
+    const isWithin = notices.take(key) !== undefined;
+    if (!isWithin || (accountId !== undefined && accountNotices.take(accountId) === undefined))
       throw tooMany('Too many notices in vain, or of one payment.', notices.secondsLeft);
   }
 
@@ -263,11 +280,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
    * The channel is asked about the payment; that it is to be is on record first.
    * @returns false when word that proves nothing makes no more queries for the payment: nothing is on record then
    */
-  async function takeNews(payment: Payment, isProven: boolean, log: Api['log']): Promise<boolean> {
-    const reason = isProven
-      ? "The channel has news, sent to the payment's own address: it is asked."
-      : 'The channel has news: it is asked.';
-    const effect = await notePaymentNews(db, payment.id, isProven, reason, now());
+  async function takeNews(payment: Payment, proof: keyof typeof NEWS, log: Api['log']): Promise<boolean> {
+    const effect = await notePaymentNews(db, payment.id, proof !== 'none', NEWS[proof], now());
     if (effect !== 'due') return effect === 'waits';
     await workflows.notice(payment, SIGNAL_WITHIN_MS).catch((error: unknown) => {
       log.warn({ err: error, paymentId: payment.id }, 'news of a payment wait for the sweep');
@@ -279,28 +293,34 @@ export function callbackRoutes(api: Api): Endpoint[] {
   async function takeNotice(
     { proven, address, log }: Receiver,
     account: OpenedAccount,
-    { notificationId, about }: Extract<VerifiedCallback, { kind: 'notice' }>,
+    { notificationId, about, isProven }: Extract<VerifiedCallback, { kind: 'notice' }>,
     body: Buffer,
   ): Promise<'noticed' | 'ignored' | null> {
-    countNotice(proven ?? `${account.id} ${address}`);
+    if (!isProven)
+      countNotice(proven ?? `${account.id} ${address}`, proven === null ? account.id : undefined);
+    const ignored = async (reason: string) => {
+      await storeIgnored(db, account.id, { notificationId, reason }, body, now());
+      return 'ignored' as const;
+    };
     const own = proven === null ? null : await findNamed(db, account.id, { outTradeNo: proven });
     const named = own ?? (await findNamed(db, account.id, about));
     if (named === null) {
       if (await mayKeepNotice(db, account.id, now())) return null;
+      // The channel would send it again for days, and the queries of a payment that is made meanwhile need no notice.
+      if (isProven) return await ignored('Of a trade that is not known here, after many of that kind.');
       throw tooMany('Too many notices of trades that are not known here.', notices.secondsLeft);
     }
     const payment = await db.payment.findUniqueOrThrow({ where: { id: named.id } });
-    if (await takeNews(payment, own !== null, log)) return 'noticed';
-    const reason = 'The payment has been asked about for as many notices as count that prove nothing.';
-    await storeIgnored(db, account.id, { notificationId, reason }, body, now());
-    return 'ignored';
+    const proof = own !== null ? 'address' : isProven ? 'signature' : 'none';
+    if (await takeNews(payment, proof, log)) return 'noticed';
+    return await ignored('The payment has been asked about for as many notices as count that prove nothing.');
   }
 
   /** Does what a callback brings about. @returns what became of it, once that is stored for good */
   async function take(receiver: Receiver, verified: Verified, headers: Headers, body: Buffer) {
     const { account, callback } = verified;
     if (callback.kind === 'unreadable') {
-      await takeNews(callback.payment, true, receiver.log);
+      await takeNews(callback.payment, 'address', receiver.log);
       return 'noticed';
     }
     if (callback.kind === 'ignored') {
@@ -386,7 +406,9 @@ export function callbackRoutes(api: Api): Endpoint[] {
       path: '/callbacks/{channel}',
       operationId: 'receiveCallback',
       summary: 'A channel calls back',
-      description: "For the channel's default account.",
+      description:
+        "For the account that owns the channel's address, as the simulator's first does. Accounts that are added are called " +
+        'at addresses with their ids; where no account owns this one it is 404.',
       params: z.object({ channel: z.string() }),
       handle: (exchange) => receive(exchange),
     }),

@@ -90,7 +90,7 @@ export const newPayment = z
       .openapi({
         description:
           'Who pays, for channels that want to know; what the method needs and is not there is refused. Another `id` than that of the live payment is refused ' +
-          '(`payer_differs`); what the live payment does not know yet is added to it.',
+          '(`payer_differs`); what the live payment does not know is added to it until the channel has been asked for its trade.',
       }),
     returnUrl: returnUrl.optional(),
     expiresInSeconds: expiresInSeconds(7 * 86_400)

@@ -161,7 +161,7 @@ function read(event: Event): VerifiedCallback {
   // A charge has the metadata of its payment intent; which refund it is, Stripe is asked.
   const outTradeNo = numberIn(event.data.object, PAYMENT_KEY);
   if (type === 'charge.refunded' && outTradeNo !== undefined) {
-    return { kind: 'notice', notificationId, about: { outTradeNo } };
+    return { kind: 'notice', notificationId, about: { outTradeNo }, isProven: true };
   }
   return ignored(notificationId, `${type} says nothing of a payment of ours`);
 }
@@ -195,7 +195,7 @@ function readTrade(event: Event): VerifiedCallback {
     return { kind: 'trade', notificationId, about, answer: { state: 'closed' } };
   }
   // Of a session that is paid too: it has its total, and its intent what was received.
-  return { kind: 'notice', notificationId, about: { outTradeNo } };
+  return { kind: 'notice', notificationId, about: { outTradeNo }, isProven: true };
 }
 
 function readRefund(event: Event): VerifiedCallback {

@@ -110,8 +110,9 @@ export const declaration: ChannelDeclaration = {
     {
       name: 'webhook_secret',
       description:
-        'The signing secret of the webhook endpoint. Without it no callback counts, and Stripe is asked alone.',
+        'The signing secret of the webhook endpoint, which is made at the address that `channels add` prints. Without it no callback counts.',
       isSecret: true,
+      // The endpoint needs the account's address, and gives the secret.
       isRequired: false,
       pattern: [/^whsec_[0-9A-Za-z+/=_-]+$/, 'must start with whsec_'],
     },

@@ -295,6 +295,20 @@ describe('a notice', () => {
     expect(await row(id)).toMatchObject({ noticedAt: null, unverifiedQueries: 20 });
   });
 
+  test('that its channel has signed counts in full, however often, and whatever strangers have sent', async () => {
+    const { id } = await newPayment();
+    await api.db.payment.update({ where: { id }, data: { unverifiedQueries: 20 } });
+    const answers = await Promise.all(
+      Array.from({ length: NOTICES_A_MINUTE + 1 }, () =>
+        send({ ...notice(id), isProven: true } as VerifiedCallback),
+      ),
+    );
+    expect(new Set(answers.map(({ text }) => text))).toEqual(new Set(['stored']));
+    const { noticedAt, unverifiedQueries } = await row(id);
+    expect([noticedAt === null, unverifiedQueries]).toEqual([false, 20]);
+    expect(await timeline(id)).toContain('The channel has news, signed: it is asked.');
+  });
+
   test('of a trade that is not known yet is kept for 72 h, so many an hour; beyond that it is not acknowledged', async () => {
     const { id } = await newPayment();
     const reference = `tr_${randomUUID()}`;
@@ -309,6 +323,10 @@ describe('a notice', () => {
     const about = { reference: `tr_${randomUUID()}` };
     const refused = await send({ kind: 'notice', notificationId: ofId(), about });
     expect([refused.status, refused.json.code]).toEqual([429, 'too_many_requests']);
+    // Signed, it would come again for days.
+    const notificationId = ofId();
+    expect((await send({ kind: 'notice', notificationId, about, isProven: true })).text).toBe('ignored');
+    expect(await api.db.ignoredCallback.count({ where: { notificationId } })).toBe(1);
     expect(await api.db.callback.count({ where: about })).toBe(0);
     await api.db.callbackCount.deleteMany({ where: of });
     expect((await send({ kind: 'notice', notificationId: ofId(), about })).status).toBe(202);

@@ -306,6 +306,14 @@ describe('what is stated again', () => {
     expect((await post({ ...without, payer: { id: 'u3' } })).json.payer).toEqual({ id: 'u3' });
   });
 
+  test('once its trade has been asked for it is asked for with the same payer, also with none', async () => {
+    const { body, made } = await attempt({ payer: { ip: '::1' } });
+    await api.db.payment.update({ where: { id: made.id }, data: { createAskedAt: new Date() } });
+    const again = await post({ ...body, payer: { id: 'u1' }, metadata: { cart: 'c-2' } });
+    expect([again.status, again.json.id, again.json.metadata]).toEqual([200, made.id, { cart: 'c-2' }]);
+    expect((await row(made.id)).payer).toEqual({ ip: '::1' });
+  });
+
   test('two payers at once: one of them has it', async () => {
     const { body, made } = await attempt();
     const answers = await Promise.all(

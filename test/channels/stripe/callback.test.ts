@@ -148,6 +148,7 @@ describe('an event', () => {
       kind: 'notice',
       notificationId: 'evt_1',
       about: { outTradeNo: 'pay_1' },
+      isProven: true,
     });
   });
 
