@@ -86,6 +86,9 @@ export interface ChannelAccount {
 
 export type Credentials = Readonly<Record<string, string>>;
 
+/** Whether an account's credentials move real money. */
+export type AccountMode = 'test' | 'live';
+
 /** The channel's own id of a trade, and what the adapter wants to keep with it: 4 KiB as JSON at most. */
 export interface TradeReference {
   readonly id: string;
@@ -295,8 +298,11 @@ export interface ChannelDeclaration {
   /** The channel takes a callback address with each trade: ours then proves the payment, see docs/channels. */
   readonly takesCallbackAddress: boolean;
   readonly settings: readonly SettingDeclaration[];
-  /** Whether these credentials move real money. Absent of a channel whose credentials do not say so. */
-  readonly modeOf?: (credentials: Credentials) => 'test' | 'live';
+  /**
+   * Whether credentials move real money, of a channel whose credentials say so.
+   * @returns undefined when these do not
+   */
+  readonly modeOf?: (credentials: Credentials) => AccountMode | undefined;
 }
 
 /** A plain object, as it is spread where something stands between it and the rest. */
@@ -361,6 +367,12 @@ export interface ChannelAdapter {
    * @throws ChannelError whose message says in a sentence what is wrong
    */
   checkAccount(account: ChannelAccount, signal?: AbortSignal): Promise<void>;
+  /**
+   * Pays a trade as its payer would, with a means of payment for tests. Absent where no program can.
+   * @returns false when the trade's method cannot be paid so
+   * @throws ChannelError; and for credentials that move real money
+   */
+  payInSandbox?(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<boolean>;
 }
 
 /**
@@ -387,8 +399,8 @@ export class ChannelError extends Error {
   /** Milliseconds the channel asked us to wait, if it did. */
   readonly retryAfterMs: number | undefined;
   /**
-   * True for a stored answer that the channel says it repeats: the same key gives this answer, in the same words, as long
-   * as the channel keeps it.
+   * The channel has stored this failure under the idempotency key and answers it to every repetition: whether it did what
+   * it was asked for is unknown, and asking under the same key tells nothing more.
    */
   readonly isReplayed: boolean;
 

@@ -1,4 +1,9 @@
-import type { ChannelDeclaration, Credentials, MethodDeclaration } from '../../domain/channel.ts';
+import type {
+  AccountMode,
+  ChannelDeclaration,
+  Credentials,
+  MethodDeclaration,
+} from '../../domain/channel.ts';
 import { currencyLimits } from './amounts.ts';
 
 const MINUTE_MS = 60_000;
@@ -36,7 +41,7 @@ const PAYMENT_INTENT: MethodDeclaration = {
 };
 
 /** Test or live, by the prefix of the secret key: https://docs.stripe.com/keys. */
-export const modeOf = ({ secret_key }: Credentials): 'test' | 'live' =>
+export const modeOf = ({ secret_key }: Credentials): AccountMode =>
   /^(sk|rk)_live_/.test(secret_key ?? '') ? 'live' : 'test';
 
 export const declaration: ChannelDeclaration = {

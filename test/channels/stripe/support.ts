@@ -26,7 +26,7 @@ export const accountOf = (...credentials: readonly Credentials[]): ChannelAccoun
 
 export const ACCOUNT = accountOf(CREDENTIALS);
 
-export const adapterAt = (baseUrl: string): ChannelAdapter => createStripeAdapter({ baseUrl });
+export const adapterAt = (url: string): ChannelAdapter => createStripeAdapter({ url });
 
 export function newTrade(changes: Partial<NewTrade> = {}): NewTrade {
   const now = Date.now();
