@@ -5,7 +5,7 @@ import { fromDecimal, toDecimal } from '../../domain/money.ts';
 
 export const CURRENCY = 'CNY';
 
-/** `total_amount` of https://opendocs.alipay.com/open/028r8t: from 0.01 to 100000000 yuan. */
+/** `total_amount` of https://docs.open.alipay.com/api_1/alipay.trade.page.pay: from 0.01 to 100000000 yuan. */
 export const AMOUNT_LIMITS = { atLeast: 1, atMost: 10_000_000_000 } as const;
 
 /** Fen as yuan: 1050 is `10.50`. */

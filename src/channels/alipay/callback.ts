@@ -16,7 +16,7 @@ import { sdkOf } from './keys.ts';
 import { totalOf } from './objects.ts';
 import { fromBeijing } from './times.ts';
 
-/** Notifications: https://opendocs.alipay.com/open/270/105902. */
+/** Notifications: https://docs.open.alipay.com/270/105902. */
 
 type Params = Readonly<Record<string, string>>;
 

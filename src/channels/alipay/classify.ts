@@ -20,8 +20,8 @@ const REFUSED = '40004';
 const TOO_MANY = '40005';
 
 /**
- * Each says that nothing was made of the request: the tables of https://opendocs.alipay.com/open/05osux (precreate) and
- * https://opendocs.alipay.com/open/028sm9 (refund).
+ * Each says that nothing was made of the request: the tables of https://docs.open.alipay.com/api_1/alipay.trade.precreate (precreate) and
+ * https://docs.open.alipay.com/api_1/alipay.trade.refund (refund).
  */
 const DEFINITE: Readonly<Record<Operation, ReadonlySet<string>>> = {
   create: new Set(['ACQ.INVALID_PARAMETER', 'ACQ.EXIST_FORBIDDEN_WORD', 'ACQ.TOTAL_FEE_EXCEED']),

@@ -8,11 +8,11 @@ const DAY_MS = 24 * HOUR_MS;
 /** The gateway of real money: https://opendocs.alipay.com/common/02kf5q. */
 const LIVE_GATEWAY = 'https://openapi.alipay.com/gateway.do';
 
-/** `time_expire` and `timeout_express` of https://opendocs.alipay.com/open/028r8t: 1 min to 15 d. */
+/** `time_expire` and `timeout_express` of https://docs.open.alipay.com/api_1/alipay.trade.page.pay: 1 min to 15 d. */
 const EXPIRY = { atLeastMs: MINUTE_MS, atMostMs: 15 * DAY_MS } as const;
 
 /**
- * A code that nobody has scanned lives 2 h: https://opendocs.alipay.com/open/05osux (`alipay.trade.precreate`). A longer
+ * A code that nobody has scanned lives 2 h: https://docs.open.alipay.com/api_1/alipay.trade.precreate. A longer
  * payment would outlive it.
  */
 const CODE_LIVES_MS = 2 * HOUR_MS;

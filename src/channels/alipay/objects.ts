@@ -19,7 +19,7 @@ export const codeSchema = z.object({
   qr_code: z.url({ protocol: /^https?$/ }),
 });
 
-/** https://opendocs.alipay.com/open/028woa (`alipay.trade.query`) */
+/** https://docs.open.alipay.com/api_1/alipay.trade.query */
 export const tradeSchema = z.object({
   out_trade_no: z.string(),
   trade_no: id,
@@ -36,14 +36,14 @@ export type AlipayTrade = z.infer<typeof tradeSchema>;
 
 export const closedSchema = z.object({ out_trade_no: z.string() });
 
-/** https://opendocs.alipay.com/open/028sm9 (`alipay.trade.refund`) */
+/** https://docs.open.alipay.com/api_1/alipay.trade.refund */
 export const refundSchema = z.object({
   out_trade_no: z.string(),
   /** `Y`: this request moved money. `N`: it did not, as an earlier one had, or as it is not decided. */
   fund_change: z.enum(['Y', 'N']),
 });
 
-/** https://opendocs.alipay.com/open/028sma (`alipay.trade.fastpay.refund.query`): without fields for what is not there. */
+/** https://docs.open.alipay.com/api_1/alipay.trade.fastpay.refund.query: without fields for what is not there. */
 export const knownRefundSchema = z.object({
   out_trade_no: z.string().optional(),
   out_request_no: z.string().optional(),

@@ -26,6 +26,7 @@ def new_certificate(subject, key, issuer, issuer_key, serial):
         return x509.Name([
             x509.NameAttribute(NameOID.COUNTRY_NAME, "CN"),
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Double"),
+            x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, "Tests"),
             x509.NameAttribute(NameOID.COMMON_NAME, common_name),
         ])
 
