@@ -1,7 +1,7 @@
-import { createPrivateKey } from 'node:crypto';
+import { createPrivateKey, createPublicKey } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { declaration, modeOf } from '../../../src/channels/alipay/declaration.ts';
-import type { ChannelAccount, NewRefund, NewTrade } from '../../../src/domain/channel.ts';
+import type { ChannelAccount, Credentials, NewRefund, NewTrade } from '../../../src/domain/channel.ts';
 import { type AlipayDouble, oracleFolder, startAlipayDouble } from '../../doubles/alipay/start.ts';
 import {
   accountOf,
@@ -16,6 +16,7 @@ import {
   paid,
   pay,
   settingsOf,
+  signedAnswer,
 } from './support.ts';
 
 /** The adapter against the double, which verifies every request and signs every answer by another implementation. */
@@ -251,7 +252,6 @@ describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
           trade_status: 'WAIT_BUYER_PAY',
           total_amount: '10.50',
         };
-        const { signedAnswer } = await import('./support.ts');
         const text = signedAnswer(
           'alipay_trade_query_response',
           { code: '10000', msg: 'Success', ...content },
@@ -268,7 +268,7 @@ describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
   });
 
   describe('an account', () => {
-    const check = (...settings: Record<string, string>[]) => adapter.checkAccount(accountOf(...settings));
+    const check = (...settings: Credentials[]) => adapter.checkAccount(accountOf(...settings));
 
     it('that works is said to', async () => {
       await check(settingsOf(double));
@@ -284,9 +284,10 @@ describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
           settings.alipay_public_key ?? '',
           oneLine(settings.alipay_public_key ?? ''),
         ]) {
-          await check({ ...settings, private_key, alipay_public_key });
+          const given: Credentials = { ...settings, private_key, alipay_public_key };
+          await check(given);
           for (const { name, pattern } of declaration.settings) {
-            const value = { ...settings, private_key, alipay_public_key }[name as 'app_id'];
+            const value = given[name];
             if (value !== undefined) expect(pattern?.[0].test(value), name).toBe(true);
           }
         }
@@ -296,7 +297,6 @@ describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
     it('is told what is wrong with it', async () => {
       const settings = settingsOf(double);
       const other = double.keys.strangerKey;
-      const { createPublicKey } = await import('node:crypto');
       const publicOf = (key: string) =>
         createPublicKey(key).export({ type: 'spki', format: 'pem' }).toString();
       const cases: [Record<string, string>, RegExp][] = [
