@@ -66,13 +66,12 @@ const ABOUT_US: ReadonlySet<string> = new Set([
 
 const CALL_LIMITS: ReadonlySet<string> = new Set(['isv.app-call-limited', 'isv.method-call-limited']);
 
-const HINTS: Readonly<Record<string, string>> = {
-  'isv.invalid-app-id': 'check app_id, and that it is of the same gateway: the sandbox has its own',
-  'isv.invalid-signature': "check private_key: the platform has another one's public key for this app_id",
-  'isv.invalid-timestamp': 'the clock of this machine is off: set it',
-  'isv.missing-timestamp': 'the clock of this machine is off: set it',
-  'isv.insufficient-isv-permissions': 'the application is not online, or has no contract for this product',
-};
+const HINTS: ReadonlyMap<string | undefined, string> = new Map([
+  ['isv.invalid-app-id', 'check app_id, and that it is of the same gateway: the sandbox has its own'],
+  ['isv.invalid-signature', "check private_key: the platform has another one's public key for this app_id"],
+  ['isv.invalid-timestamp', 'the clock of this machine is off: set it'],
+  ['isv.insufficient-isv-permissions', 'the application is not online, or has no contract for this product'],
+]);
 
 const MESSAGE_AT_MOST = 200;
 /** A refused signature quotes all that was signed, the subject and our address among it. */
@@ -114,7 +113,8 @@ function kindOf(result: Result, operation: Operation): ChannelErrorKind {
 
 function sentence({ code, msg, sub_code, sub_msg }: Result): string {
   const said = `alipay answered ${[code, sub_code].filter((word) => word !== undefined).join(', ')}`;
-  const hint = sub_code === undefined ? undefined : HINTS[sub_code];
   const quoted = sub_code === QUOTES_THE_REQUEST ? msg : (sub_msg ?? msg);
-  return [said, quoted?.slice(0, MESSAGE_AT_MOST), hint].filter((part) => part !== undefined).join(': ');
+  return [said, quoted?.slice(0, MESSAGE_AT_MOST), HINTS.get(sub_code)]
+    .filter((part) => part !== undefined)
+    .join(': ');
 }
