@@ -78,9 +78,9 @@ describe('the classifier', () => {
       code: '40002',
       msg: 'Invalid Arguments',
       sub_code: 'isv.invalid-signature',
-      sub_msg: 'biz_content={"subject":"private"}',
+      sub_msg: 'biz_content={"subject":"a ring"}',
     };
-    expect(classify(quoting, 'create').message).not.toContain('private');
+    expect(classify(quoting, 'create').message).not.toContain('a ring');
     expect(classify({ code: '40005', sub_code: 'isv.app-call-limited' }, 'other').kind).toBe('rate_limited');
     expect(classify({ code: '40004', sub_code: 'ACQ.SELLER_BALANCE_NOT_ENOUGH' }, 'refund').kind).toBe(
       'not_now',
