@@ -145,6 +145,34 @@ describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
     expect(await adapter.createTrade(account, trade)).toBe('not_renewable');
   });
 
+  describe('a code that is asked for', () => {
+    const create = (trade: NewTrade, signal?: AbortSignal) => adapter.createTrade(account, trade, signal);
+    const of = 'alipay.trade.precreate';
+
+    it('is the same one after its answer was lost, which says nothing', async () => {
+      const trade = newTrade({ method: 'precreate' });
+      await double.tell('faults', [{ kind: 'accepted', of }]);
+      expect(await errorOf(create(trade, AbortSignal.timeout(1_000)))).toMatchObject({ kind: 'unreachable' });
+      const link = await linkOf(adapter, account, trade);
+      expect(await pay(link)).toBe(true);
+      expect(await query(trade)).toMatchObject({ state: 'paid', amount: 1050 });
+      const [one, two] = (await seen()).map(({ params }) => params.biz_content);
+      expect(two).toBe(one);
+    });
+
+    it.each([
+      ['ACQ.EXIST_FORBIDDEN_WORD', '40004', 'rejected'],
+      ['ACQ.SYSTEM_ERROR', '40004', 'unreachable'],
+      ['ACQ.CONTEXT_INCONSISTENT', '40004', 'unreachable'],
+      ['isp.unknow-error', '20000', 'unreachable'],
+      ['isv.app-call-limited', '40005', 'rate_limited'],
+      ['isv.insufficient-isv-permissions', '40006', 'misconfigured'],
+    ])('and refused with %s is %s: %s', async (subCode, code, kind) => {
+      await double.tell('faults', [{ kind: 'refused', of, code, subCode }]);
+      expect(await errorOf(create(newTrade({ method: 'precreate' })))).toMatchObject({ kind });
+    });
+  });
+
   describe('refunds', () => {
     it('gives back a part and then the rest, and the trade that Alipay calls closed is refunded', async () => {
       const trade = await paid(adapter, account);

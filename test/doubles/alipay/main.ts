@@ -88,7 +88,7 @@ async function page(url: URL, isPaying: boolean): Promise<Answer> {
     const trade = books.open(await termsOf(url));
     if (isPaying) {
       books.pay(trade);
-      void notifier.tell(trade);
+      await notifier.tell(trade);
       return html('<p>Paid</p>');
     }
     const form = `<form method="post"><button>Pay ${toYuan(trade.total)}</button></form>`;
@@ -151,11 +151,11 @@ const COMMANDS: Record<string, (given: never) => unknown> = {
     books.close(tradeOf(given));
     return {};
   },
-  refund: ({ amount, ...given }: { amount: string; [name: string]: string }) => {
+  refund: async ({ amount, ...given }: { amount: string; [name: string]: string }) => {
     const trade = tradeOf(given);
     const no = `platform_${books.next()}`;
     books.refund(trade, no, amount);
-    void notifier.tell(trade, no);
+    await notifier.tell(trade, no);
     return {};
   },
   books: (given: Record<string, string>) => {

@@ -46,16 +46,16 @@ export class Notifier {
     };
   }
 
-  /** Tells the merchant in the background. */
+  /** Writes it down; the merchant is told in the background. */
   async tell(trade: BookedTrade, refundNo?: string): Promise<void> {
     const notification = { url: trade.notifyUrl, body: await this.write(this.params(trade, refundNo)) };
-    if (this.fate === 'lost') return;
-    if (this.fate === 'held') {
-      this.held.push(notification);
-      return;
-    }
-    await this.send(notification);
-    if (this.fate === 'doubled') await this.send(notification);
+    if (this.fate === 'held') this.held.push(notification);
+    if (this.fate === 'held' || this.fate === 'lost') return;
+    void this.#deliver(notification, this.fate === 'doubled' ? 2 : 1);
+  }
+
+  async #deliver(notification: { url: string; body: string }, times: number): Promise<void> {
+    for (let nth = 0; nth < times; nth += 1) await this.send(notification);
   }
 
   async send({ url, body }: { url: string; body: string }): Promise<void> {
