@@ -8,6 +8,7 @@ import { StackError } from '../src/stack/errors.ts';
 import { findTemporalCli, findTestServer } from '../src/stack/tools.ts';
 import { CHROMIUM_PATHS, findChromium } from '../test/support/chromium.ts';
 import { toolSettings } from '../test/support/tool-settings.ts';
+import { obtainAlipayOracle } from './alipay-oracle.ts';
 import { obtainCaddy } from './caddy.ts';
 import { findComposeTool } from './compose-tool.ts';
 import { GENERATORS, obtainGenerator } from './generators.ts';
@@ -96,6 +97,7 @@ try {
     ...(wanted.has('caddy') ? [obtainProxy(settings.cacheDir, packages)] : []),
     ...(wanted.has('generators') ? obtainGenerators(settings.cacheDir, testServer) : []),
     ...(wanted.has('nodes') ? [obtainNodes(settings.cacheDir)] : []),
+    ...(wanted.has('alipay-oracle') ? [obtainAlipayOracle(settings.cacheDir)] : []),
     ...(wanted.has('stripe-servers')
       ? STRIPE_SERVERS.map((server) => obtainStripeServer(server, settings.cacheDir))
       : []),

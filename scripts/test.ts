@@ -38,6 +38,7 @@ function toolsFor(args: readonly string[]): readonly Tool[] {
     ...(some('test/clients/generated.') ? (['generators'] as const) : []),
     ...(some('test/deploy/compose.') ? (['docker-compose'] as const) : []),
     ...(some('test/deploy/proxy.') ? (['caddy'] as const) : []),
+    ...(some('test/channels/alipay/') ? (['alipay-oracle'] as const) : []),
     ...(some('test/channels/stripe/') ? (['stripe-servers'] as const) : []),
     ...(args.length === 0 ? (['nodes'] as const) : []),
   ];
