@@ -1,0 +1,415 @@
+import { expect } from 'vitest';
+import { checked } from '../../../src/channels/checked.ts';
+import type {
+  Acknowledgement,
+  CallbackOutcome,
+  CallbackRequest,
+  ChannelAdapter,
+  CreatedTrade,
+  CurrencyLimits,
+  MethodDeclaration,
+  NewRefund,
+  NewTrade,
+  PaidAnswer,
+  RefundAnswer,
+  Trade,
+  VerifiedCallback,
+} from '../../../src/domain/channel.ts';
+import { ChannelError } from '../../../src/domain/channel.ts';
+import { newPaymentId, requestedRefundId } from '../../../src/domain/ids.ts';
+import { MAX_AMOUNT, toDecimal } from '../../../src/domain/money.ts';
+import { eventually } from '../../support/progress.ts';
+import { type Answer, type ChannelProxy, type Fault, proxyTo, type Sent, serve } from './http.ts';
+import { CALLS, type Call, type Contract, type Party, type SetUp } from './types.ts';
+
+/** One case of the suite. */
+export interface ContractCase {
+  readonly name: string;
+  /** False for a channel at which it cannot happen. */
+  readonly appliesTo?: (contract: Contract) => boolean;
+  readonly run: (bench: Bench) => Promise<void>;
+}
+
+/** What became of a call. */
+export type Outcome = { readonly answer: unknown } | { readonly error: unknown };
+
+/** What a call is about: a trade in the state that the call is for, and a refund of it. */
+export interface Subject {
+  readonly trade: NewTrade;
+  readonly refund: NewRefund;
+}
+
+/** A callback as it came, with the path and query that it came to. */
+export interface Received extends CallbackRequest {
+  readonly path: string;
+}
+
+/** As looks of 50 ms: what comes over loopback at once comes long before. */
+const REST_MS = 20_000;
+
+/** A channel that has just started, an adapter for it, and what stands between and around them. */
+export class Bench {
+  readonly contract: Contract;
+  /** Believed only what the ledger can keep, as in nodrop. */
+  readonly adapter: ChannelAdapter;
+  readonly received: readonly Received[];
+  /** An address that nobody is to be sent to. */
+  readonly elsewhere: { readonly url: string; readonly requests: readonly Sent[] };
+  /** How callbacks are answered, newest first; `stored` when there is none. */
+  readonly nextOutcomes: CallbackOutcome[];
+  readonly #proxy: ChannelProxy;
+  readonly #receiverUrl: string;
+  readonly #close: () => Promise<void>;
+
+  private constructor(parts: {
+    contract: Contract;
+    proxy: ChannelProxy;
+    received: Received[];
+    elsewhere: Bench['elsewhere'];
+    nextOutcomes: CallbackOutcome[];
+    receiverUrl: string;
+    close: () => Promise<void>;
+  }) {
+    this.contract = parts.contract;
+    this.adapter = checked(parts.contract.ours.adapter);
+    this.received = parts.received;
+    this.elsewhere = parts.elsewhere;
+    this.nextOutcomes = parts.nextOutcomes;
+    this.#proxy = parts.proxy;
+    this.#receiverUrl = parts.receiverUrl;
+    this.#close = parts.close;
+  }
+
+  static async open(setUp: SetUp): Promise<Bench> {
+    const received: Received[] = [];
+    const nextOutcomes: CallbackOutcome[] = [];
+    let ours: Party | undefined;
+    const receiver = await serve(async ({ path, headers, body }) => {
+      received.push({ path, headers, rawBody: Buffer.from(body) });
+      const { status, type, body: text } = acknowledgement(ours?.adapter, nextOutcomes.shift() ?? 'stored');
+      return { status, headers: { 'content-type': type }, body: text };
+    });
+    const strayed: Sent[] = [];
+    const elsewhere = await serve(async (request) => {
+      strayed.push(request);
+      return { status: 200, headers: { 'content-type': 'application/json' }, body: '{}' };
+    });
+    const proxies: ChannelProxy[] = [];
+    const contract = await setUp({
+      callbacksTo: `${receiver.url}/registered`,
+      async proxyTo(url) {
+        proxies.push(await proxyTo(url));
+        return proxies[0]?.url ?? '';
+      },
+    });
+    ours = contract.ours;
+    const [proxy] = proxies;
+    if (proxy === undefined || proxies.length > 1) throw new Error('The set-up is to start one proxy.');
+    return new Bench({
+      ...{ contract, proxy, received, nextOutcomes, receiverUrl: receiver.url },
+      elsewhere: { url: elsewhere.url, requests: strayed },
+      async close() {
+        await contract.close();
+        for (const server of [proxy, receiver, elsewhere]) server.close();
+      },
+    });
+  }
+
+  close(): Promise<void> {
+    return this.#close();
+  }
+
+  get declaration() {
+    return this.adapter.declaration;
+  }
+  get account() {
+    return this.contract.ours.account;
+  }
+  get channel() {
+    return this.contract.channel;
+  }
+  get protocol() {
+    return this.contract.protocol;
+  }
+
+  /** The calls in which this adapter asks its channel. */
+  get calls(): readonly Call[] {
+    const { createsWithoutRequest } = this.protocol;
+    return CALLS.filter(
+      (call) =>
+        (call !== 'findTrade' || this.adapter.findTrade !== undefined) &&
+        (call !== 'createTrade' || !createsWithoutRequest),
+    );
+  }
+
+  /** A payment's trade that the channel has not heard of, within the limits of its method. */
+  newTrade(changes: Partial<NewTrade> = {}): NewTrade {
+    const { methods } = this.declaration;
+    const method = methods.find(({ name }) => name === changes.method) ?? methods[0];
+    const currency = changes.currency ?? currenciesOf(method)[0];
+    const outTradeNo = newPaymentId();
+    const now = Date.now();
+    const lives = Math.max(method.expiry.atLeastMs, Math.min(1_800_000, method.expiry.atMostMs ?? 1_800_000));
+    return {
+      ...{
+        outTradeNo,
+        method: method.name,
+        currency,
+        amount: withinLimits(1050, limitsOf(method, currency)),
+      },
+      createdAt: new Date(now).toISOString(),
+      expiresAt: new Date(now + lives).toISOString(),
+      ...{ reference: null, subject: 'Two tickets' },
+      notifyUrl: `${this.#receiverUrl}/callbacks/${this.declaration.name}?payment=${outTradeNo}&mac=a-b_c`,
+      returnUrl: `https://shop.example/return/${outTradeNo}?token=ct_A-b_1`,
+      payer: Object.fromEntries(method.needs.map((field) => [field, PAYER[field]])),
+      ...changes,
+    };
+  }
+
+  /** Creates it. @returns it as its payment knows it then, and what the payer does */
+  async create(changes: Partial<NewTrade> = {}): Promise<NewTrade & Pick<CreatedTrade, 'action'>> {
+    const trade = this.newTrade(changes);
+    const created = await this.adapter.createTrade(this.account, trade);
+    if (created === 'not_renewable') throw new Error('a new trade was said not to be renewable');
+    return { ...trade, reference: created.reference ?? null, action: created.action };
+  }
+
+  async pay(trade: Trade): Promise<void> {
+    expect(await this.channel.pay(trade), 'the payer pays').toBe(true);
+  }
+
+  async createPaid(changes: Partial<NewTrade> = {}) {
+    const trade = await this.create(changes);
+    await this.pay(trade);
+    return trade;
+  }
+
+  query(trade: Trade) {
+    return this.adapter.queryTrade(this.account, trade);
+  }
+
+  /** The answer of a trade that is paid. */
+  async queryPaid(trade: Trade): Promise<PaidAnswer> {
+    const answer = await this.query(trade);
+    if (answer.state !== 'paid' && answer.state !== 'refunded')
+      return expect.fail(`the paid trade is said to be ${answer.state}`);
+    return answer;
+  }
+
+  /** A refund of a third, within the limits, unless told otherwise. */
+  refundOf(trade: Trade, amount = this.partOf(trade)): NewRefund {
+    nth += 1;
+    const request = { merchantId: 'm', paymentId: trade.outTradeNo, idempotencyKey: String(nth), amount };
+    const { currency, amount: total } = trade;
+    return { outRefundNo: requestedRefundId(request), channelRefundId: null, amount, currency, total };
+  }
+
+  partOf({ method, amount, currency }: Trade): number {
+    const declared = this.declaration.methods.find(({ name }) => name === method);
+    const { multipleOf = 1 } = declared === undefined ? {} : limitsOf(declared, currency);
+    return Math.max(multipleOf, Math.floor(amount / 3 / multipleOf) * multipleOf);
+  }
+
+  /** Asks for the refund, and again as often as the channel wants that. @returns it as its row knows it then */
+  async refund(trade: Trade, refund = this.refundOf(trade)): Promise<NewRefund> {
+    const answer = await this.adapter.refundTrade(this.account, trade, refund);
+    expect(['succeeded', 'processing'], 'the state of a refund asked for').toContain(answer.state);
+    return withIdOf(refund, answer);
+  }
+
+  /** The channel's books in the numbers of the port: minor units. */
+  async books(trade: Trade) {
+    return await this.channel.books(trade);
+  }
+
+  /** Everything that is sent to the channel during the work. */
+  async sentDuring(work: () => Promise<unknown>): Promise<readonly Sent[]> {
+    const from = this.#proxy.requests.length;
+    await work();
+    return this.#proxy.requests.slice(from);
+  }
+
+  /** The channel's own answer to the last request of the work, as it came. */
+  async lastAnswer(work: () => Promise<unknown>): Promise<Answer> {
+    await work();
+    const answer = this.#proxy.lastAnswer();
+    if (answer === undefined) throw new Error('The channel was not asked.');
+    return answer;
+  }
+
+  /** Does the work while this happens to requests, counted from 0. */
+  async withFault<T>(faultOf: (nth: number) => Fault | undefined, work: () => Promise<T>): Promise<T> {
+    let count = 0;
+    this.#proxy.setFault(() => {
+      count += 1;
+      return faultOf(count - 1);
+    });
+    try {
+      return await work();
+    } finally {
+      this.#proxy.setFault(null);
+    }
+  }
+
+  /** A trade in the state in which this call makes sense. */
+  async subjectFor(call: Call): Promise<Subject> {
+    const trade = call === 'createTrade' ? this.newTrade() : await this.create();
+    const refund = this.refundOf(trade);
+    if (call === 'refundTrade' || call === 'queryRefund') await this.pay(trade);
+    return { trade, refund: call === 'queryRefund' ? await this.refund(trade, refund) : refund };
+  }
+
+  /** One call of the adapter. */
+  async perform(
+    call: Call,
+    { trade, refund }: Subject,
+    { account }: Pick<Party, 'account'> = this.contract.ours,
+    { adapter = this.adapter, signal }: { adapter?: ChannelAdapter; signal?: AbortSignal } = {},
+  ): Promise<unknown> {
+    switch (call) {
+      case 'createTrade':
+        return await adapter.createTrade(account, trade, signal);
+      case 'findTrade':
+        return await adapter.findTrade?.(account, { ...trade, reference: null }, signal);
+      case 'queryTrade':
+        return await adapter.queryTrade(account, trade, signal);
+      case 'closeTrade':
+        return await adapter.closeTrade(account, trade, signal);
+      case 'refundTrade':
+        return await adapter.refundTrade(account, trade, refund, signal);
+      case 'queryRefund':
+        return await adapter.queryRefund(account, trade, refund, signal);
+      case 'checkAccount':
+        return await adapter.checkAccount(account, signal);
+    }
+  }
+
+  /** Makes the call once for each request that it sends, with a fault at that one. */
+  async atEachRequest(
+    call: Call,
+    fault: Fault,
+    look: (outcome: Outcome, sent: readonly Sent[], subject: Subject) => void | Promise<void>,
+  ): Promise<void> {
+    const clean = await this.subjectFor(call);
+    const { length } = await this.sentDuring(() => this.perform(call, clean));
+    expect(length, `${call} asks the channel`).toBeGreaterThan(0);
+    for (let nth = 0; nth < length; nth++) {
+      const subject = await this.subjectFor(call);
+      let outcome: Outcome = { answer: undefined };
+      const sent = await this.withFault(
+        (count) => (count === nth ? fault : undefined),
+        () =>
+          this.sentDuring(async () => {
+            outcome = await outcomeOf(() => this.perform(call, subject));
+          }),
+      );
+      await look(outcome, sent, subject);
+    }
+  }
+
+  /** What the work makes the channel send, as far as the adapter takes it for something of ours. */
+  async callbackAfter(
+    work: () => Promise<unknown>,
+  ): Promise<{ request: Received; verified: VerifiedCallback }> {
+    const from = this.received.length;
+    await work();
+    let seen = from;
+    return await eventually(async () => {
+      for (; seen < this.received.length; seen++) {
+        const request = this.received[seen] as Received;
+        const verified = await this.adapter.verifyCallback(this.account, request);
+        if (verified.kind !== 'ignored') return { request, verified };
+      }
+      return undefined;
+    }, REST_MS);
+  }
+
+  /** A request as its terms, to be compared with another. */
+  termsOf(request: Sent): unknown {
+    const { method, path, body } = request;
+    return this.protocol.terms?.(request) ?? { method, path, body };
+  }
+}
+
+let nth = 0;
+
+const PAYER = { id: 'payer-4711', ip: '203.0.113.7' };
+
+/** What the API answers where an adapter leaves it alone. */
+const BY_DEFAULT: Readonly<Record<CallbackOutcome, Acknowledgement>> = {
+  stored: { status: 200, type: 'application/json', body: '{}' },
+  ignored: { status: 200, type: 'application/json', body: '{}' },
+  refused: { status: 401, type: 'application/problem+json', body: '{}' },
+};
+
+export const acknowledgement = (
+  adapter: ChannelAdapter | undefined,
+  outcome: CallbackOutcome,
+): Acknowledgement => adapter?.acknowledge?.(outcome) ?? BY_DEFAULT[outcome];
+
+/** One currency of each number of places that a method takes. */
+export function currenciesOf({ currencies }: MethodDeclaration): readonly [string, ...string[]] {
+  if (currencies === 'any') return ['EUR', 'JPY', 'KWD'];
+  const [first = 'EUR', ...rest] = Object.keys(currencies);
+  return [first, ...rest];
+}
+
+export const limitsOf = ({ currencies }: MethodDeclaration, currency: string): CurrencyLimits =>
+  currencies === 'any' ? {} : (currencies[currency] ?? {});
+
+/** The amount nearest to this that the limits allow. */
+export function withinLimits(
+  amount: number,
+  { atLeast = 1, atMost = MAX_AMOUNT, multipleOf = 1 }: CurrencyLimits,
+) {
+  const least = Math.ceil(Math.max(1, atLeast) / multipleOf) * multipleOf;
+  const most = Math.floor(atMost / multipleOf) * multipleOf;
+  return Math.min(Math.max(least, Math.floor(amount / multipleOf) * multipleOf), most);
+}
+
+/** Minor units in whole units, as the channel's books have them: without zeros at the end. */
+export const inWholeUnits = (amount: number, currency: string): string =>
+  withoutZeros(toDecimal(amount, currency));
+export const withoutZeros = (decimal: string): string =>
+  decimal.includes('.') ? decimal.replace(/\.?0+$/, '') : decimal;
+
+/** What the answer says has gone back, in minor units. */
+export function givenBack({ refunds, refundedAmount }: PaidAnswer): number {
+  if (refunds === undefined) return refundedAmount ?? 0;
+  return refunds.filter(({ state }) => state === 'succeeded').reduce((sum, { amount }) => sum + amount, 0);
+}
+
+export const withIdOf = (refund: NewRefund, answer: RefundAnswer): NewRefund => ({
+  ...refund,
+  channelRefundId: 'channelRefundId' in answer ? (answer.channelRefundId ?? null) : null,
+});
+
+export async function outcomeOf(work: () => Promise<unknown>): Promise<Outcome> {
+  try {
+    return { answer: await work() };
+  } catch (error) {
+    return { error };
+  }
+}
+
+/** The channel error of a call that is to fail. */
+export function errorOf(outcome: Outcome, what: string): ChannelError {
+  if (!('error' in outcome))
+    return expect.fail(`${what} was taken for an answer: ${JSON.stringify(outcome.answer)}`);
+  expect(outcome.error, what).toBeInstanceOf(ChannelError);
+  return outcome.error as ChannelError;
+}
+
+/** Ends when the work has, and fails when it hangs. */
+export async function endsByItself(what: string, work: Promise<Outcome>): Promise<Outcome> {
+  let outcome: Outcome | undefined;
+  void work.then((done) => {
+    outcome = done;
+  });
+  try {
+    return await eventually(() => outcome, REST_MS);
+  } catch (cause) {
+    throw new Error(`${what} does not end by itself`, { cause });
+  }
+}

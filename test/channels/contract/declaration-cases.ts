@@ -1,0 +1,102 @@
+import { expect } from 'vitest';
+import { PAYER_FIELDS } from '../../../src/domain/channel.ts';
+import { isCurrentCurrency, MAX_AMOUNT } from '../../../src/domain/money.ts';
+import { type ContractCase, withinLimits } from './bench.ts';
+
+/** What an adapter says of its channel without asking it: everything else follows from it. */
+
+const SENTENCE = /^\S.+\.$/s;
+const DAY = 86_400_000;
+
+export const declarationCases: readonly ContractCase[] = [
+  {
+    name: 'its name, title and methods can be shown, routed and stored',
+    async run({ declaration }) {
+      expect(declaration.name).toMatch(/^[a-z][a-z0-9]{0,31}$/);
+      for (const title of Object.values(declaration.title)) expect(title.trim()).toMatch(/^.{1,40}$/u);
+      const names = declaration.methods.map(({ name }) => name);
+      expect(new Set(names).size).toBe(names.length);
+      for (const { name, needs, action } of declaration.methods) {
+        expect(name).toMatch(/^[a-z][a-z0-9_]{0,31}$/);
+        expect(['redirect', 'qr', 'sdk']).toContain(action);
+        for (const field of needs) expect(PAYER_FIELDS).toContain(field);
+      }
+    },
+  },
+  {
+    name: 'its currencies are current, and have limits within which there are amounts',
+    async run({ declaration }) {
+      for (const { name, currencies } of declaration.methods) {
+        if (currencies === 'any') continue;
+        expect(Object.keys(currencies), name).not.toEqual([]);
+        for (const [code, limits] of Object.entries(currencies)) {
+          expect(isCurrentCurrency(code), `${code} of ${name}`).toBe(true);
+          const { atLeast = 1, atMost = MAX_AMOUNT, multipleOf = 1 } = limits;
+          for (const limit of [atLeast, atMost, multipleOf]) {
+            expect(Number.isSafeInteger(limit) && limit >= 1, `${limit} of ${code}`).toBe(true);
+          }
+          const least = withinLimits(1, limits);
+          expect(least >= atLeast && least <= atMost && least % multipleOf === 0, `${code} of ${name}`).toBe(
+            true,
+          );
+        }
+      }
+    },
+  },
+  {
+    name: 'its times, lengths and rates are ones, and their sources are named',
+    async run({ declaration }) {
+      for (const { expiry, subject } of declaration.methods) {
+        expect(expiry.atLeastMs).toBeGreaterThanOrEqual(0);
+        expect(expiry.atMostMs ?? Number.POSITIVE_INFINITY).toBeGreaterThanOrEqual(expiry.atLeastMs);
+        expect(Number.isInteger(subject.atMost) && subject.atMost > 0).toBe(true);
+        expect(['characters', 'utf16', 'bytes']).toContain(subject.countedIn);
+      }
+      const { rateLimit, querySchedule, repeatableForMs } = declaration;
+      expect(rateLimit.perSecond).toBeGreaterThan(0);
+      expect(rateLimit.source.trim()).not.toBe('');
+      if (querySchedule !== null) {
+        expect(querySchedule.source.trim()).not.toBe('');
+        expect(querySchedule.waitsMs).not.toEqual([]);
+        for (const wait of querySchedule.waitsMs)
+          expect(wait >= 1_000 && wait <= DAY, `${wait} ms`).toBe(true);
+      }
+      for (const horizon of Object.values(repeatableForMs))
+        if (horizon !== null) expect(horizon).toBeGreaterThan(0);
+    },
+  },
+  {
+    name: 'what can be made twice under one number can be looked for in a listing',
+    async run({ adapter, declaration }) {
+      if (declaration.repeatableForMs.create !== null) expect(adapter.findTrade).toBeDefined();
+    },
+  },
+  {
+    name: 'its settings are described, and those of a working account match them',
+    async run({ declaration, account, contract }) {
+      const { settings } = declaration;
+      expect(new Set(settings.map(({ name }) => name)).size).toBe(settings.length);
+      for (const { name, description, isSecret, pattern } of settings) {
+        expect(name).toMatch(/^[a-z][A-Za-z0-9_]{0,39}$/);
+        expect(description, name).toMatch(SENTENCE);
+        if (pattern === undefined) continue;
+        // A pattern that keeps its place would take every second value.
+        expect(pattern[0].flags, name).not.toMatch(/[gy]/);
+        expect(pattern[1], name).toMatch(/^must /);
+        expect(pattern[0].test(''), `${name} may be empty`).toBe(false);
+        if (isSecret) expect(pattern[1]).not.toMatch(contract.secrets.join('|') || /^$/);
+      }
+      for (const credentials of account.credentials) {
+        for (const { name, isRequired, pattern } of settings) {
+          const value = credentials[name];
+          if (value === undefined) expect(isRequired, `${name} is required`).toBe(false);
+          else if (pattern !== undefined) expect(pattern[0].test(value), name).toBe(true);
+        }
+        const unknown = Object.keys(credentials).filter((name) =>
+          settings.every((known) => known.name !== name),
+        );
+        expect(unknown, 'settings that are not declared').toEqual([]);
+      }
+    },
+  },
+];

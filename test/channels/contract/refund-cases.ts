@@ -1,0 +1,235 @@
+import { expect } from 'vitest';
+import type { NewRefund, NewTrade } from '../../../src/domain/channel.ts';
+import { ChannelError } from '../../../src/domain/channel.ts';
+import { toDecimal } from '../../../src/domain/money.ts';
+import {
+  type Bench,
+  type ContractCase,
+  givenBack,
+  inWholeUnits,
+  outcomeOf,
+  withIdOf,
+  withoutZeros,
+} from './bench.ts';
+
+/** Money that goes back: once, of exactly what was asked for, and never said to have failed when it has not. */
+
+export const refundCases: readonly ContractCase[] = [
+  {
+    name: 'a part goes back, then the rest; the trade says how much, and then that it is refunded',
+    async run(bench) {
+      const trade = await bench.createPaid();
+      const first = await settled(bench, trade, await bench.refund(trade));
+      await expectBack(bench, trade, first.amount);
+      expect((await bench.queryPaid(trade)).state).toBe('paid');
+      const rest = await bench.refund(trade, bench.refundOf(trade, trade.amount - first.amount));
+      await settled(bench, trade, rest);
+      await expectBack(bench, trade, trade.amount);
+      expect((await bench.queryPaid(trade)).state).toBe('refunded');
+      expect(await bench.adapter.closeTrade(bench.account, trade)).toEqual({ state: 'already_paid' });
+    },
+  },
+  {
+    name: 'a refund that the channel has in process is so in every answer, with its number there',
+    appliesTo: ({ channel }) => channel.finishRefunds !== undefined,
+    async run(bench) {
+      const trade = await bench.createPaid();
+      const refund = bench.refundOf(trade);
+      const asked = await bench.adapter.refundTrade(bench.account, trade, refund);
+      expect(asked.state).toBe('processing');
+      const known = withIdOf(refund, asked);
+      expect((await bench.adapter.queryRefund(bench.account, trade, known)).state).toBe('processing');
+      expect(givenBack(await bench.queryPaid(trade)), 'said to have gone back').toBe(0);
+      await bench.channel.finishRefunds?.();
+      expect(await bench.adapter.queryRefund(bench.account, trade, known)).toMatchObject({
+        state: 'succeeded',
+        amount: refund.amount,
+        ...(known.channelRefundId === null ? {} : { channelRefundId: known.channelRefundId }),
+      });
+    },
+  },
+  {
+    name: 'a refund asked for again is the same one, also at once',
+    async run(bench) {
+      const trade = await bench.createPaid();
+      const refund = bench.refundOf(trade);
+      const asking = [1, 2, 3].map(() => bench.adapter.refundTrade(bench.account, trade, refund));
+      const answers = await Promise.all(asking);
+      const ids = answers.map((answer) => ('channelRefundId' in answer ? answer.channelRefundId : undefined));
+      expect(new Set(ids).size, `the channel's numbers ${ids}`).toBe(1);
+      await settled(bench, trade, refund);
+      await expectBack(bench, trade, refund.amount);
+    },
+  },
+  {
+    name: 'an answer to a refund that is lost is unknown; the repetition gives back once',
+    async run(bench) {
+      const trade = await bench.createPaid();
+      const refund = bench.refundOf(trade);
+      const losing = bench.withFault(
+        () => ({ kind: 'loses the answer' }),
+        () => bench.adapter.refundTrade(bench.account, trade, refund),
+      );
+      await expect(losing).rejects.toMatchObject({ name: 'ChannelError', kind: 'unreachable' });
+      expect((await bench.books(trade)).refunded, 'the channel took it').not.toBe('0');
+      // Without the channel's number of it, as after a crash.
+      const before = await bench.adapter.queryRefund(bench.account, trade, refund);
+      expect(['succeeded', 'processing']).toContain(before.state);
+      await settled(bench, trade, await bench.refund(trade, refund));
+      await expectBack(bench, trade, refund.amount);
+    },
+  },
+  {
+    name: 'a number of a refund with another amount gives back no more, and is not said to have failed',
+    async run(bench) {
+      const trade = await bench.createPaid();
+      const refund = await bench.refund(trade);
+      const other = { ...refund, channelRefundId: null, amount: refund.amount * 2 };
+      const outcome = await outcomeOf(() => bench.adapter.refundTrade(bench.account, trade, other));
+      if ('error' in outcome) {
+        expect(outcome.error).toBeInstanceOf(ChannelError);
+        expect((outcome.error as ChannelError).kind, 'of a number that gives money back').not.toBe(
+          'rejected',
+        );
+      } else {
+        expect(['succeeded', 'processing']).toContain((outcome.answer as { state: string }).state);
+        if ((outcome.answer as { amount?: number }).amount !== undefined)
+          expect(outcome.answer).toMatchObject({ amount: refund.amount });
+      }
+      await settled(bench, trade, refund);
+      await expectBack(bench, trade, refund.amount);
+    },
+  },
+  {
+    name: 'a refund that the channel does not know is unknown, never failed',
+    async run(bench) {
+      const trade = await bench.createPaid();
+      const refund = bench.refundOf(trade);
+      expect(await bench.adapter.queryRefund(bench.account, trade, refund)).toEqual({
+        state: 'unknown_refund',
+      });
+      await expectBack(bench, trade, 0);
+    },
+  },
+  {
+    name: 'a trade that went back before it was first seen is refunded, and was paid',
+    appliesTo: ({ channel }) => channel.refund !== undefined,
+    async run(bench) {
+      const trade = await bench.createPaid();
+      await bench.channel.refund?.(trade, trade.amount);
+      await bench.channel.finishRefunds?.();
+      const { amount, currency } = trade;
+      expect(await bench.queryPaid(trade)).toMatchObject({ state: 'refunded', amount, currency });
+      await expectBack(bench, trade, trade.amount);
+    },
+  },
+  {
+    name: 'a refund made at the channel counts, beside one of ours',
+    appliesTo: ({ channel }) => channel.refund !== undefined,
+    async run(bench) {
+      const trade = await bench.createPaid();
+      const ours = await settled(bench, trade, await bench.refund(trade));
+      await bench.channel.refund?.(trade, bench.partOf(trade));
+      await bench.channel.finishRefunds?.();
+      await expectBack(bench, trade, ours.amount + bench.partOf(trade));
+      const { refunds } = await bench.queryPaid(trade);
+      if (refunds === undefined) return;
+      expect(refunds.map(({ id }) => id)).toHaveLength(2);
+      expect(new Set(refunds.map(({ id }) => id)).size).toBe(2);
+      const named = refunds.filter(({ outRefundNo }) => outRefundNo !== undefined);
+      // The number of ours is told, or the channel's own number is the one that the refund's answer gave.
+      const isOurs = refunds.some(
+        ({ id, outRefundNo }) => id === ours.channelRefundId || outRefundNo === ours.outRefundNo,
+      );
+      expect(isOurs, 'ours is told apart').toBe(true);
+      expect(named.every(({ outRefundNo }) => outRefundNo === ours.outRefundNo)).toBe(true);
+    },
+  },
+  {
+    name: 'a refund that needs a person, is wanted again, or failed is said to be so, and gives nothing back twice',
+    appliesTo: ({ channel }) => channel.refundsBecome !== undefined,
+    async run(bench) {
+      for (const outcome of ['needs_person', 'ask_again', 'failed'] as const) {
+        const trade = await bench.createPaid();
+        const refund = bench.refundOf(trade);
+        bench.channel.refundsBecome?.(outcome);
+        const asked = await bench.adapter.refundTrade(bench.account, trade, refund);
+        await bench.channel.finishRefunds?.();
+        const answer = await bench.adapter.queryRefund(bench.account, trade, withIdOf(refund, asked));
+        if (answer.state === 'unknown_refund') continue;
+        expect(answer).toMatchObject({ state: outcome, reason: expect.stringMatching(/./) });
+        await expectBack(bench, trade, 0);
+        bench.channel.refundsBecome?.('good');
+        if (outcome !== 'ask_again') continue;
+        await settled(bench, trade, await bench.refund(trade, refund));
+        await expectBack(bench, trade, refund.amount);
+      }
+    },
+  },
+  {
+    name: 'a refund that the bank sent back is reversed, and does not count any more',
+    appliesTo: ({ channel }) => channel.reverse !== undefined,
+    async run(bench) {
+      const trade = await bench.createPaid();
+      const refund = await settled(bench, trade, await bench.refund(trade));
+      await bench.channel.reverse?.(trade, refund.outRefundNo);
+      const answer = await bench.adapter.queryRefund(bench.account, trade, refund);
+      expect(answer).toMatchObject({ state: 'reversed', reason: expect.stringMatching(/./) });
+      await expectBack(bench, trade, 0);
+      const { refunds } = await bench.queryPaid(trade);
+      if (refunds !== undefined) expect(refunds).toMatchObject([{ state: 'reversed' }]);
+    },
+  },
+  {
+    name: 'beyond the time in which a refund is repeatable its own number still tells of it',
+    appliesTo: ({ ours, channel }) =>
+      ours.adapter.declaration.repeatableForMs.refund !== null && channel.advance !== undefined,
+    async run(bench) {
+      const trade = await bench.createPaid();
+      const refund = bench.refundOf(trade);
+      const asked = await bench.refund(trade, refund);
+      bench.channel.advance?.((bench.declaration.repeatableForMs.refund ?? 0) - 60_000);
+      await bench.refund(trade, refund);
+      bench.channel.advance?.(120_000);
+      const { state } = await settledAnswer(bench, trade, refund);
+      expect(state, 'asked by our number').toBe('succeeded');
+      expect((await settledAnswer(bench, trade, asked)).state, "asked by the channel's").toBe('succeeded');
+      await expectBack(bench, trade, refund.amount);
+    },
+  },
+  {
+    name: 'a dispute is shown with its amount until it is decided, and then how',
+    appliesTo: ({ channel }) => channel.dispute !== undefined,
+    async run(bench) {
+      for (const decided of ['won', 'lost'] as const) {
+        const trade = await bench.createPaid();
+        expect((await bench.queryPaid(trade)).dispute).toBeUndefined();
+        await bench.channel.dispute?.(trade, 'open');
+        const { amount, currency } = trade;
+        expect((await bench.queryPaid(trade)).dispute).toMatchObject({ state: 'open', amount, currency });
+        await bench.channel.dispute?.(trade, decided);
+        expect((await bench.queryPaid(trade)).dispute).toMatchObject({ state: decided });
+      }
+    },
+  },
+];
+
+async function settledAnswer(bench: Bench, trade: NewTrade, refund: NewRefund) {
+  await bench.channel.finishRefunds?.();
+  return await bench.adapter.queryRefund(bench.account, trade, refund);
+}
+
+/** The refund once it has gone through, by the channel's own answer. */
+async function settled(bench: Bench, trade: NewTrade, refund: NewRefund): Promise<NewRefund> {
+  const answer = await settledAnswer(bench, trade, refund);
+  expect(answer).toMatchObject({ state: 'succeeded', amount: refund.amount });
+  return withIdOf(refund, answer);
+}
+
+/** The adapter and the channel's books agree on what has gone back. */
+async function expectBack(bench: Bench, trade: NewTrade, amount: number): Promise<void> {
+  const { refunded } = await bench.books(trade);
+  const expected = amount === 0 ? toDecimal(0, trade.currency) : inWholeUnits(amount, trade.currency);
+  expect(withoutZeros(refunded), "the channel's books").toBe(withoutZeros(expected));
+  expect(givenBack(await bench.queryPaid(trade)), 'the answer').toBe(amount);
+}

@@ -1,0 +1,350 @@
+import fc from 'fast-check';
+import { expect, vi } from 'vitest';
+import type { NewTrade } from '../../../src/domain/channel.ts';
+import { MAX_AMOUNT } from '../../../src/domain/money.ts';
+import {
+  type Bench,
+  type ContractCase,
+  currenciesOf,
+  inWholeUnits,
+  limitsOf,
+  withinLimits,
+  withoutZeros,
+} from './bench.ts';
+
+/** The way of a trade: created once, asked about, paid, closed. */
+
+const clockMoved = 90_000;
+
+export const tradeCases: readonly ContractCase[] = [
+  {
+    name: 'a trade is unpaid, then paid with its amount, currency, number and time, by every method',
+    async run(bench) {
+      for (const { name, action } of bench.declaration.methods) {
+        const trade = await bench.create({ method: name });
+        expect(trade.action.type, 'the declared action').toBe(action);
+        if (action === 'redirect') expect(trade.action.url).toMatch(/^https?:\/\//);
+        if (action === 'qr') expect(trade.action.qr).toMatch(/./);
+        if (action === 'sdk') expect(Object.keys(trade.action.params ?? {})).not.toEqual([]);
+        expect(['unpaid', 'unknown_trade']).toContain((await bench.query(trade)).state);
+        const before = Date.now();
+        await bench.pay(trade);
+        const answer = await bench.queryPaid(trade);
+        const { amount, currency } = trade;
+        expect(answer).toMatchObject({ state: 'paid', amount, currency });
+        expect(answer.channelPaymentId).not.toBe('');
+        // To the second, as many channels count.
+        expect(Date.parse(answer.paidAt)).toBeGreaterThan(before - 2_000);
+        expect(await bench.queryPaid(trade), 'asked again').toEqual(answer);
+      }
+    },
+  },
+  {
+    name: 'a declined trade is failed or can still be paid',
+    appliesTo: ({ channel }) => channel.decline !== undefined,
+    async run(bench) {
+      const trade = await bench.create();
+      await bench.channel.decline?.(trade);
+      const { state } = await bench.query(trade);
+      expect(['failed', 'unpaid']).toContain(state);
+      expect(await bench.channel.pay(trade), `paid after it was said to be ${state}`).toBe(
+        state === 'unpaid',
+      );
+    },
+  },
+  {
+    name: 'a trade in process is neither failed nor closed',
+    appliesTo: ({ channel }) => channel.startProcessing !== undefined,
+    async run(bench) {
+      const trade = await bench.create();
+      await bench.channel.startProcessing?.(trade);
+      expect(await bench.query(trade)).toEqual({ state: 'processing' });
+      const closing = await bench.adapter.closeTrade(bench.account, trade);
+      expect(['processing', 'not_yet']).toContain(closing.state);
+      await bench.pay(trade);
+      expect((await bench.queryPaid(trade)).state).toBe('paid');
+    },
+  },
+  {
+    name: 'a trade is closed, twice with the same answer, and cannot be paid any more',
+    async run(bench) {
+      const trade = await bench.create();
+      await closeOnceAllowed(bench, trade);
+      if ((await bench.query(trade)).state === 'unknown_trade') return;
+      expect((await bench.adapter.closeTrade(bench.account, trade)).state).toBe('closed');
+      expect(await bench.query(trade)).toEqual({ state: 'closed' });
+      expect(await bench.channel.pay(trade), 'paid after it was closed').toBe(false);
+    },
+  },
+  {
+    name: 'a trade that is closed before it may be says until when, and nothing has changed',
+    appliesTo: ({ channel }) => channel.advance !== undefined,
+    async run(bench) {
+      const trade = await bench.create();
+      const answer = await bench.adapter.closeTrade(bench.account, trade);
+      if (answer.state !== 'not_yet') return;
+      const wait = Date.parse(answer.until) - Date.now();
+      expect(wait).toBeGreaterThan(0);
+      expect(await bench.query(trade)).toEqual({ state: 'unpaid' });
+      bench.channel.advance?.(wait + 1_000);
+      expect((await bench.adapter.closeTrade(bench.account, trade)).state).toBe('closed');
+    },
+  },
+  {
+    name: 'a trade that somebody closed at the channel is closed',
+    appliesTo: ({ channel }) => channel.close !== undefined,
+    async run(bench) {
+      const trade = await bench.create();
+      await bench.channel.close?.(trade);
+      expect(await bench.query(trade)).toEqual({ state: 'closed' });
+      expect((await bench.adapter.closeTrade(bench.account, trade)).state).toBe('closed');
+    },
+  },
+  {
+    name: 'closing a paid trade says that it is paid',
+    async run(bench) {
+      const trade = await bench.createPaid();
+      expect(await bench.adapter.closeTrade(bench.account, trade)).toEqual({ state: 'already_paid' });
+      expect((await bench.queryPaid(trade)).state).toBe('paid');
+    },
+  },
+  {
+    name: 'an unknown trade is unknown, never closed or failed, and neither query nor close makes it',
+    async run(bench) {
+      const made = bench.newTrade();
+      // A channel that is asked by its own number is asked with one that it never gave.
+      const reference = bench.adapter.findTrade === undefined ? null : { id: 'made-up-1' };
+      const trade = { ...made, reference };
+      expect(await bench.query(trade)).toEqual({ state: 'unknown_trade' });
+      expect(await bench.adapter.closeTrade(bench.account, trade)).toEqual({ state: 'unknown_trade' });
+      expect(await bench.query(trade)).toEqual({ state: 'unknown_trade' });
+      expect(await bench.books(made)).toMatchObject({ trades: 0 });
+    },
+  },
+  {
+    name: 'an unknown trade that can be paid all the same is declared',
+    async run(bench) {
+      const trade = await bench.create();
+      const before = await bench.query(trade);
+      if (before.state !== 'unknown_trade') return;
+      expect(await bench.adapter.closeTrade(bench.account, trade)).toEqual({ state: 'unknown_trade' });
+      const paid = await bench.channel.pay(trade);
+      expect(bench.declaration.unknownTradeCanBePaid, 'declared').toBe(paid);
+      if (paid) expect((await bench.queryPaid(trade)).state).toBe('paid');
+    },
+  },
+  {
+    name: 'created again, also at once, it is the same trade',
+    async run(bench) {
+      const trade = bench.newTrade();
+      const all = await Promise.all([1, 2, 3].map(() => bench.adapter.createTrade(bench.account, trade)));
+      const ids = all.map((created) => (created === 'not_renewable' ? created : created.reference?.id));
+      expect(new Set(ids).size, `references ${ids}`).toBe(1);
+      await bench.pay(trade);
+      expect(await bench.books(trade)).toMatchObject({ trades: 1 });
+    },
+  },
+  {
+    name: 'asked for a new action of a trade that is there, it makes no second one',
+    async run(bench) {
+      const trade = await bench.create();
+      const again = await bench.adapter.createTrade(bench.account, trade);
+      if (again !== 'not_renewable') {
+        expect(again.action.type).toBe(trade.action.type);
+        expect(again.reference?.id ?? trade.reference?.id).toBe(trade.reference?.id);
+      }
+      await bench.pay(trade);
+      const paid = await bench.queryPaid(trade);
+      await bench.adapter.createTrade(bench.account, trade).catch(() => {});
+      expect(await bench.books(trade)).toMatchObject({ trades: 1 });
+      expect(await bench.queryPaid(trade), 'paid as before').toEqual(paid);
+    },
+  },
+  {
+    name: 'what a trade is created with follows from its payment alone, not from the time or the call',
+    async run(bench) {
+      const trade = bench.newTrade();
+      const copy = structuredClone(trade);
+      const create = (of: NewTrade) => async () => await bench.adapter.createTrade(bench.account, of);
+      const actions: unknown[] = [];
+      const first = await bench.sentDuring(async () => actions.push(await create(trade)()));
+      vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + clockMoved });
+      let second: typeof first;
+      try {
+        second = await bench.sentDuring(async () => actions.push(await create(copy)()));
+      } finally {
+        vi.useRealTimers();
+      }
+      expect(second.map((sent) => bench.termsOf(sent))).toEqual(first.map((sent) => bench.termsOf(sent)));
+      expect(trade, 'untouched').toEqual(copy);
+      if (bench.protocol.createsWithoutRequest) {
+        const [one, other] = actions.map((created) => termsOfLink(bench, created));
+        expect(other).toEqual(one);
+      }
+    },
+  },
+  {
+    name: 'an answer to create that is lost is unknown; the repetition is the same trade',
+    appliesTo: ({ protocol }) => !protocol.createsWithoutRequest,
+    async run(bench) {
+      const trade = bench.newTrade();
+      const losing = bench.withFault(
+        () => ({ kind: 'loses the answer' }),
+        () => bench.adapter.createTrade(bench.account, trade),
+      );
+      await expect(losing).rejects.toMatchObject({ name: 'ChannelError', kind: 'unreachable' });
+      expect(await bench.books(trade), 'the channel took it').toMatchObject({ trades: 1 });
+      const created = await bench.adapter.createTrade(bench.account, trade);
+      const { findTrade } = bench.adapter;
+      if (findTrade !== undefined) {
+        const reference = created === 'not_renewable' ? undefined : created.reference;
+        expect(await findTrade(bench.account, trade)).toMatchObject({ id: reference?.id });
+      } else expect((await bench.query(trade)).state, 'asked by our number').toBe('unpaid');
+      await bench.pay({
+        ...trade,
+        reference: created === 'not_renewable' ? null : (created.reference ?? null),
+      });
+      expect(await bench.books(trade)).toMatchObject({ trades: 1 });
+    },
+  },
+  {
+    name: 'a trade is found by our number in the whole listing, and absent only when the whole listing was read',
+    appliesTo: ({ ours }) => ours.adapter.findTrade !== undefined,
+    async run(bench) {
+      const find = async (trade: NewTrade) =>
+        await bench.adapter.findTrade?.(bench.account, { ...trade, reference: null });
+      const trade = await bench.create();
+      const absent = bench.newTrade({ createdAt: trade.createdAt });
+      const { pageSize = 0 } = bench.protocol;
+      for (let other = 0; other < pageSize + 1; other++) await bench.create();
+      expect(await find(trade)).toMatchObject({ id: trade.reference?.id });
+      const sent = await bench.sentDuring(async () => expect(await find(absent)).toBe('absent'));
+      expect(sent.length, 'pages read before it is absent').toBeGreaterThan(pageSize === 0 ? 0 : 1);
+      expect(await bench.books(absent)).toMatchObject({ trades: 0 });
+    },
+  },
+  {
+    name: 'beyond the time in which create is repeatable the trade is still found, and renewed as the same',
+    appliesTo: ({ ours, channel }) =>
+      ours.adapter.declaration.repeatableForMs.create !== null && channel.advance !== undefined,
+    async run(bench) {
+      const { repeatableForMs } = bench.declaration;
+      const trade = await bench.create();
+      bench.channel.advance?.((repeatableForMs.create ?? 0) + 60_000);
+      const found = await bench.adapter.findTrade?.(bench.account, { ...trade, reference: null });
+      expect(found).toMatchObject({ id: trade.reference?.id });
+      // With its reference the adapter knows the trade: the key alone would make another one.
+      await bench.adapter.createTrade(bench.account, trade);
+      expect(await bench.books(trade)).toMatchObject({ trades: 1 });
+      // The declaration promises no more than the channel keeps.
+      const forgotten = bench.newTrade();
+      await bench.adapter.createTrade(bench.account, forgotten);
+      bench.channel.advance?.((repeatableForMs.create ?? 0) - 60_000);
+      await bench.adapter.createTrade(bench.account, forgotten);
+      expect(await bench.books(forgotten)).toMatchObject({ trades: 1 });
+    },
+  },
+  {
+    name: 'the payer is asked for exactly the amount, in every declared currency and at its limits',
+    async run(bench) {
+      for (const method of bench.declaration.methods) {
+        for (const currency of currenciesOf(method)) {
+          const limits = limitsOf(method, currency);
+          const amounts = [limits.atLeast ?? 1, 1050, limits.atMost ?? MAX_AMOUNT];
+          for (const amount of new Set(amounts.map((wanted) => withinLimits(wanted, limits)))) {
+            const trade = await bench.createPaid({ method: method.name, currency, amount });
+            const books = await bench.books(trade);
+            const asked = { asked: withoutZeros(books.asked), currency: books.currency };
+            expect(asked).toEqual({ asked: inWholeUnits(amount, currency), currency });
+            expect(await bench.queryPaid(trade)).toMatchObject({ amount, currency });
+          }
+        }
+      }
+    },
+  },
+  {
+    name: 'subjects of every script are taken, as long as the declared limit allows',
+    async run(bench) {
+      for (const { name, subject } of bench.declaration.methods) {
+        const texts = fc.sample(fc.string({ unit: 'grapheme', minLength: 1, maxLength: 40 }), 12);
+        for (const text of [...SUBJECTS, ...texts.filter((sample) => sample.trim() !== '')]) {
+          const full = fill(text, subject);
+          const trade = await bench.create({ method: name, subject: full });
+          expect(['unpaid', 'unknown_trade']).toContain((await bench.query(trade)).state);
+        }
+      }
+    },
+  },
+  {
+    name: 'a payment that ends sooner than the channel can is taken',
+    async run(bench) {
+      const created = Date.now();
+      const trade = await bench.create({
+        createdAt: new Date(created).toISOString(),
+        expiresAt: new Date(created + 5_000).toISOString(),
+      });
+      expect(['unpaid', 'unknown_trade']).toContain((await bench.query(trade)).state);
+    },
+  },
+  {
+    name: 'what a method needs of the payer reaches the channel, and its absence is no request',
+    appliesTo: ({ ours }) => ours.adapter.declaration.methods.some(({ needs }) => needs.length > 0),
+    async run(bench) {
+      for (const { name, needs } of bench.declaration.methods) {
+        const { payer } = bench.newTrade({ method: name });
+        const sent = JSON.stringify(await bench.sentDuring(() => bench.create({ method: name })));
+        for (const field of needs) expect(sent, `${field} of ${name}`).toContain(payer[field]);
+      }
+    },
+  },
+  {
+    name: 'the callback address of a trade is the one that it was created with',
+    appliesTo: ({ ours }) => ours.adapter.declaration.takesCallbackAddress,
+    async run(bench) {
+      const trade = await bench.create();
+      const { request } = await bench.callbackAfter(() => bench.pay(trade));
+      expect(trade.notifyUrl.endsWith(request.path), `${trade.notifyUrl} and not ${request.path}`).toBe(true);
+    },
+  },
+];
+
+async function closeOnceAllowed(bench: Bench, trade: NewTrade): Promise<void> {
+  const answer = await bench.adapter.closeTrade(bench.account, trade);
+  if (answer.state === 'not_yet') {
+    bench.channel.advance?.(Date.parse(answer.until) - Date.now() + 1_000);
+    expect(await bench.adapter.closeTrade(bench.account, trade)).toEqual({ state: 'closed' });
+  } else expect(['closed', 'unknown_trade']).toContain(answer.state);
+}
+
+/** A link that is signed without a request is compared as the request that it makes. */
+function termsOfLink(bench: Bench, created: unknown): unknown {
+  const { url } = (created as { action: { url: string } }).action;
+  return bench.termsOf({ method: 'GET', path: url, headers: {}, body: '' });
+}
+
+const SUBJECTS = [
+  ...[
+    'Zwei Karten für „Fidelio“',
+    '订单：两张电影票',
+    'تذكرتان',
+    'दो टिकट',
+    '🎟️👩‍👩‍👧‍👦 tickets',
+    'a&b=c/d?e#f+g%20',
+  ],
+  ...['<b>"quoted"</b> \\ \u2028', "Robert'); DROP TABLE orders;--", 'line\nbreak\tand tab', 'e\u0301\u0301'],
+];
+
+/** Repeated up to the limit, and cut at a character's boundary, as the channel counts. */
+function fill(text: string, { atMost, countedIn }: { atMost: number; countedIn: string }): string {
+  const length = (value: string) => {
+    if (countedIn === 'bytes') return Buffer.byteLength(value);
+    return countedIn === 'utf16' ? value.length : [...value].length;
+  };
+  let filled = '';
+  for (;;) {
+    for (const character of text) {
+      if (length(filled + character) > atMost) return filled.trimEnd() || 'x';
+      filled += character;
+    }
+  }
+}

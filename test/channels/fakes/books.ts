@@ -1,0 +1,162 @@
+import { randomUUID } from 'node:crypto';
+import type { Trade } from '../../../src/domain/channel.ts';
+import type { ContractChannel } from '../contract/types.ts';
+
+/** What the fake channels have in common: books of trades and refunds, and the payer and dashboard that write in them. */
+
+export interface BookRefund {
+  readonly id: string;
+  /** The merchant's number of it; null for one that was made at the channel. */
+  readonly no: string | null;
+  /** In the channel's own smallest units. */
+  readonly amount: number;
+  state: 'processing' | 'succeeded' | 'failed' | 'reversed' | 'needs_person' | 'ask_again';
+  readonly at: string;
+}
+
+export interface BookTrade {
+  readonly id: string;
+  readonly account: string;
+  /** The merchant's number of it. */
+  readonly no: string;
+  /** In the channel's own smallest units, of which a whole one has 10 to the power of `places`. */
+  readonly amount: number;
+  readonly currency: string;
+  readonly places: number;
+  readonly notifyUrl: string;
+  readonly at: string;
+  state: 'unpaid' | 'processing' | 'paid' | 'closed' | 'declined';
+  paidAt: string | null;
+  dispute: { readonly id: string; state: 'open' | 'won' | 'lost' } | null;
+  readonly refunds: BookRefund[];
+}
+
+/** What happened, to be told by a callback. */
+export interface BookEvent {
+  readonly about: 'trade' | 'refund' | 'dispute';
+  readonly trade: BookTrade;
+  readonly refund?: BookRefund;
+}
+
+const GIVES_BACK = ['processing', 'succeeded'];
+export const givesBack = ({ state }: BookRefund): boolean => GIVES_BACK.includes(state);
+export const sumOf = (refunds: readonly BookRefund[]): number =>
+  refunds.reduce((sum, { amount }) => sum + amount, 0);
+export const isRefunded = (trade: BookTrade): boolean =>
+  sumOf(trade.refunds.filter(({ state }) => state === 'succeeded')) === trade.amount;
+
+export class Books {
+  readonly trades: BookTrade[] = [];
+  /** Called for everything that a merchant is told of. */
+  listener: (event: BookEvent) => Promise<void> = async () => {};
+  /** True where refunds stay in process until `finishRefunds`. */
+  refundsTakeTime = false;
+  refundsBecome: 'good' | 'needs_person' | 'ask_again' | 'failed' = 'good';
+  #ahead = 0;
+
+  now(): number {
+    return Date.now() + this.#ahead;
+  }
+
+  time(): string {
+    return new Date(this.now()).toISOString();
+  }
+
+  advance(ms: number): void {
+    this.#ahead += ms;
+  }
+
+  create(
+    terms: Pick<BookTrade, 'account' | 'no' | 'amount' | 'currency' | 'places' | 'notifyUrl'>,
+  ): BookTrade {
+    const rest = { state: 'unpaid' as const, paidAt: null, dispute: null, refunds: [] };
+    const trade: BookTrade = { ...terms, id: `t_${randomUUID()}`, at: this.time(), ...rest };
+    this.trades.push(trade);
+    return trade;
+  }
+
+  byNo(account: string, no: string): BookTrade | undefined {
+    return this.trades.find((trade) => trade.account === account && trade.no === no);
+  }
+
+  byId(account: string, id: string): BookTrade | undefined {
+    return this.trades.find((trade) => trade.account === account && trade.id === id);
+  }
+
+  /** @returns false when it cannot be paid any more */
+  async act(trade: BookTrade, state: 'paid' | 'declined' | 'processing'): Promise<boolean> {
+    if (trade.state === 'paid') return true;
+    if (trade.state === 'closed' || trade.state === 'declined') return false;
+    trade.state = state;
+    if (state === 'paid') trade.paidAt = this.time();
+    await this.listener({ about: 'trade', trade });
+    return true;
+  }
+
+  /** @returns null when more than is left was asked for */
+  async refund(trade: BookTrade, no: string | null, amount: number): Promise<BookRefund | null> {
+    if (trade.paidAt === null || amount > trade.amount - sumOf(trade.refunds.filter(givesBack))) return null;
+    const state = this.refundsBecome === 'good' ? 'processing' : this.refundsBecome;
+    const refund: BookRefund = { id: `r_${randomUUID()}`, no, amount, state, at: this.time() };
+    trade.refunds.push(refund);
+    if (!this.refundsTakeTime) await this.finish(trade, refund);
+    return refund;
+  }
+
+  async finish(trade: BookTrade, refund: BookRefund): Promise<void> {
+    if (refund.state !== 'processing') return;
+    refund.state = 'succeeded';
+    await this.listener({ about: 'refund', trade, refund });
+  }
+}
+
+/** The channel's smallest units as a decimal number of whole ones. */
+export function wholeUnits(amount: number, places: number): string {
+  const digits = String(amount).padStart(places + 1, '0');
+  return places === 0 ? digits : `${digits.slice(0, -places)}.${digits.slice(-places)}`;
+}
+
+/** What can happen at any of the fakes. A fake adds what can happen there alone. */
+export function channelOf(
+  books: Books,
+): ContractChannel & Required<Pick<ContractChannel, 'advance' | 'close'>> {
+  const find = ({ outTradeNo }: Trade): BookTrade => {
+    const trade = books.trades.find(({ no }) => no === outTradeNo);
+    if (trade === undefined) throw new Error(`the fake has no trade ${outTradeNo}`);
+    return trade;
+  };
+  return {
+    async books({ outTradeNo }) {
+      const all = books.trades.filter(({ no }) => no === outTradeNo);
+      const [first] = all;
+      return {
+        trades: all.length,
+        asked: first === undefined ? '' : wholeUnits(first.amount, first.places),
+        currency: first?.currency ?? '',
+        refunded: wholeUnits(sumOf(first?.refunds.filter(givesBack) ?? []), first?.places ?? 0),
+      };
+    },
+    pay: async (trade) => await books.act(find(trade), 'paid'),
+    async decline(trade) {
+      await books.act(find(trade), 'declined');
+    },
+    async startProcessing(trade) {
+      await books.act(find(trade), 'processing');
+    },
+    async close(trade) {
+      find(trade).state = 'closed';
+    },
+    async refund(trade, amount) {
+      const { places, currency } = find(trade);
+      await books.refund(find(trade), null, unitsAt(places, amount, currency));
+    },
+    advance: (ms) => books.advance(ms),
+  };
+}
+
+/** ISO 4217 minor units in the channel's own, which have other places in few currencies. */
+export function unitsAt(places: number, amount: number, currency: string): number {
+  return Math.round(amount * 10 ** (places - isoPlaces(currency)));
+}
+
+const isoPlaces = (currency: string): number => ({ JPY: 0, ISK: 0, KWD: 3 })[currency] ?? 2;
