@@ -225,7 +225,7 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
     if (reply.status === 200) return readRefund(reply.body, { outTradeNo, outRefundNo });
     const { code, message } = readRefusal(reply);
     if (code === 'REFUND_NOT_FOUND') return { state: 'unknown_refund' };
-    throw new ChannelError('rejected', `${code}: ${message}`);
+    throw new ChannelError('unreachable', `${code}: ${message}`);
   }
 
   return {
@@ -252,7 +252,7 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
       }
       const { code, message } = readRefusal(reply);
       if (code === 'TRADE_NOT_FOUND') return { state: 'unknown_trade' };
-      throw new ChannelError('rejected', `${code}: ${message}`);
+      throw new ChannelError('unreachable', `${code}: ${message}`);
     },
 
     async closeTrade(_account, { outTradeNo }, signal): Promise<CloseAnswer> {
@@ -265,7 +265,7 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
       if (code === 'ORDERPAID') return { state: 'already_paid' };
       if (code === 'PROCESSING') return { state: 'processing' };
       if (code === 'TRADE_NOT_FOUND') return { state: 'unknown_trade' };
-      throw new ChannelError('rejected', `${code}: ${message}`);
+      throw new ChannelError('unreachable', `${code}: ${message}`);
     },
 
     async refundTrade(_account, { outTradeNo }, { outRefundNo, amount }, signal) {

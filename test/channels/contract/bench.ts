@@ -179,6 +179,13 @@ export class Bench {
     expect(await this.channel.pay(trade), 'the payer pays').toBe(true);
   }
 
+  /** It exists at the channel, also where its payer makes it. */
+  async createOpened(changes: Partial<NewTrade> = {}) {
+    const trade = await this.create(changes);
+    await this.channel.open?.(trade);
+    return trade;
+  }
+
   async createPaid(changes: Partial<NewTrade> = {}) {
     const trade = await this.create(changes);
     await this.pay(trade);
@@ -254,7 +261,7 @@ export class Bench {
 
   /** A trade in the state in which this call makes sense. */
   async subjectFor(call: Call): Promise<Subject> {
-    const trade = call === 'createTrade' ? this.newTrade() : await this.create();
+    const trade = call === 'createTrade' ? this.newTrade() : await this.createOpened();
     const refund = this.refundOf(trade);
     if (call === 'refundTrade' || call === 'queryRefund') await this.pay(trade);
     return { trade, refund: call === 'queryRefund' ? await this.refund(trade, refund) : refund };

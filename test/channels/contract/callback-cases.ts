@@ -189,13 +189,14 @@ export const callbackCases: readonly ContractCase[] = [
       const trade = await bench.create();
       const { request } = await bench.callbackAfter(() => bench.pay(trade));
       const { toleranceMs } = signed;
-      const at = (offsetMs: number) => signed.sign(request.rawBody, new Date(Date.now() + offsetMs));
+      const at = async (offsetMs: number) =>
+        await signed.sign(request.rawBody, new Date(Date.now() + offsetMs));
       // The control of the cases below: the same, signed by the suite, counts within the tolerance.
       for (const offset of [0, 60_000 - toleranceMs, toleranceMs - 60_000])
-        expectAbout(await bench.adapter.verifyCallback(bench.account, at(offset)), trade);
+        expectAbout(await bench.adapter.verifyCallback(bench.account, await at(offset)), trade);
       for (const offset of [-toleranceMs - 5_000, toleranceMs + 5_000, -86_400_000, 86_400_000])
         await expect(
-          bench.adapter.verifyCallback(bench.account, at(offset)),
+          bench.adapter.verifyCallback(bench.account, await at(offset)),
           `signed ${offset} ms from now`,
         ).rejects.toMatchObject({ name: 'CallbackError', kind: 'unverified' });
     },
@@ -207,7 +208,7 @@ export const callbackCases: readonly ContractCase[] = [
       const { signed } = bench.protocol.callbacks;
       await fc.assert(
         fc.asyncProperty(nonsense, async (text) => {
-          const request = signed?.sign(Buffer.from(text), new Date());
+          const request = await signed?.sign(Buffer.from(text), new Date());
           if (request === undefined) return;
           const outcome = await outcomeOf(() => bench.adapter.verifyCallback(bench.account, request));
           if ('error' in outcome) expect(outcome.error).toBeInstanceOf(CallbackError);

@@ -242,7 +242,7 @@ export const failureCases: readonly ContractCase[] = [
   {
     name: 'an answer about another trade, or of which a part is missing or other, is never believed wrongly',
     async run(bench) {
-      const unpaid = await bench.create();
+      const unpaid = await bench.createOpened();
       const paid = await bench.createPaid();
       const ofUnpaid = await bench.lastAnswer(() => bench.query(unpaid));
       const ofPaid = await bench.lastAnswer(() => bench.query(paid));

@@ -150,13 +150,12 @@ export const refundCases: readonly ContractCase[] = [
     appliesTo: ({ channel }) => channel.refundsBecome !== undefined,
     async run(bench) {
       for (const outcome of ['needs_person', 'ask_again', 'failed'] as const) {
+        if (bench.channel.refundsBecome?.(outcome) === false) continue;
         const trade = await bench.createPaid();
         const refund = bench.refundOf(trade);
-        bench.channel.refundsBecome?.(outcome);
         const asked = await bench.adapter.refundTrade(bench.account, trade, refund);
         await bench.channel.finishRefunds?.();
         const answer = await bench.adapter.queryRefund(bench.account, trade, withIdOf(refund, asked));
-        if (answer.state === 'unknown_refund') continue;
         expect(answer).toMatchObject({ state: outcome, reason: expect.stringMatching(/./) });
         await expectBack(bench, trade, 0);
         bench.channel.refundsBecome?.('good');
@@ -231,5 +230,7 @@ async function expectBack(bench: Bench, trade: NewTrade, amount: number): Promis
   const { refunded } = await bench.books(trade);
   const expected = amount === 0 ? toDecimal(0, trade.currency) : inWholeUnits(amount, trade.currency);
   expect(withoutZeros(refunded), "the channel's books").toBe(withoutZeros(expected));
-  expect(givenBack(await bench.queryPaid(trade)), 'the answer').toBe(amount);
+  const answer = await bench.queryPaid(trade);
+  const tells = answer.refunds !== undefined || answer.refundedAmount !== undefined;
+  if (tells) expect(givenBack(answer), 'the answer').toBe(amount);
 }

@@ -55,6 +55,8 @@ export interface ContractChannel {
   books(trade: Trade): Promise<Books>;
   /** @returns false when the channel does not let them pay (any more) */
   pay(trade: Trade): Promise<boolean>;
+  /** The payer opens the page, where that makes the trade. */
+  open?(trade: Trade): Promise<void>;
   decline?(trade: Trade): Promise<void>;
   /** The payer has acted, and the channel decides later: by `pay` or `decline`. */
   startProcessing?(trade: Trade): Promise<void>;
@@ -64,8 +66,8 @@ export interface ContractChannel {
   refund?(trade: Trade, amount: number): Promise<void>;
   /** Refunds stay in process until then. */
   finishRefunds?(): Promise<void>;
-  /** What becomes of the refunds asked for from now on; `good` until it is set. */
-  refundsBecome?(outcome: 'good' | 'needs_person' | 'ask_again' | 'failed'): void;
+  /** What becomes of the refunds asked for from now on; `good` until it is set. @returns false for what never happens there */
+  refundsBecome?(outcome: 'good' | 'needs_person' | 'ask_again' | 'failed'): boolean;
   /** The bank returns the money of a refund that had succeeded. */
   reverse?(trade: Trade, outRefundNo: string): Promise<void>;
   /** Opens a dispute about everything, or decides it. */
@@ -119,7 +121,7 @@ export interface CallbackProtocol {
   /** Absent when nothing proves a callback: then it is a notice and no more. */
   readonly signed?: {
     /** A callback of our account with this body, as of this time. */
-    sign(rawBody: Buffer, at: Date): CallbackRequest;
+    sign(rawBody: Buffer, at: Date): CallbackRequest | Promise<CallbackRequest>;
     /** How far the time may be off in both directions, ms; null when a callback tells no time. */
     readonly toleranceMs: number | null;
   };
