@@ -12,6 +12,7 @@ import { obtainCaddy } from './caddy.ts';
 import { findComposeTool } from './compose-tool.ts';
 import { GENERATORS, obtainGenerator } from './generators.ts';
 import { findNode, hasNodes, NODES } from './nodes.ts';
+import { obtainWechatpayv3 } from './payment-libraries.ts';
 import { obtainStripeServer, STRIPE_SERVERS } from './stripe-servers.ts';
 import { CHROMIUM, COMPOSE, installSystemPackages, MAVEN } from './system-packages.ts';
 import type { Tool } from './tools.ts';
@@ -99,6 +100,7 @@ try {
     ...(wanted.has('stripe-servers')
       ? STRIPE_SERVERS.map((server) => obtainStripeServer(server, settings.cacheDir))
       : []),
+    ...(wanted.has('wechatpayv3') ? [obtainWechatpayv3(settings.cacheDir)] : []),
     packages,
   ];
   for (const result of await Promise.allSettled(work)) {

@@ -9,7 +9,8 @@ export type Tool =
   | 'chromium'
   | 'docker-compose'
   | 'caddy'
-  | 'stripe-servers';
+  | 'stripe-servers'
+  | 'wechatpayv3';
 
 /** What every test file but the pure ones needs. */
 export const SERVERS: readonly Tool[] = ['temporal', 'test-server'];

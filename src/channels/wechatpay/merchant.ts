@@ -64,7 +64,8 @@ function readKey(name: string, read: () => KeyObject): KeyObject {
 function toPem(value: string): string {
   const [, begin, body = '', end] =
     /^(-----BEGIN [A-Z ]+-----)([\s\S]*)(-----END [A-Z ]+-----)\s*$/.exec(value) ?? [];
-  return [begin, body.replace(/\\n|\\r|\s/g, ''), end].join('\n');
+  const lines = body.replace(/\\n|\\r|\s/g, '').match(/.{1,64}/g) ?? [];
+  return [begin, ...lines, end].join('\n');
 }
 
 export const misconfigured = (what: string, cause?: unknown): ChannelError =>
