@@ -49,6 +49,12 @@ describe('docs/contributing', () => {
   );
 });
 
+test('the code that docs/channels shows is in the file that it names', () => {
+  const blocks = [...read('docs/channels/writing-one.md').matchAll(/^```ts\n\/\/ (\S+)\n([\s\S]+?)^```$/gm)];
+  expect(blocks.length).toBeGreaterThan(3);
+  for (const [, file = '', code = ''] of blocks) expect(read(file)).toContain(code);
+});
+
 test('the index of decisions has every one, with its number and title, in order', () => {
   const files = readdirSync(join(root, 'docs/decisions')).filter((name) => name !== 'README.md');
   const lines = files.sort().map((name) => {

@@ -367,6 +367,12 @@ export interface ChannelAdapter {
    * @throws ChannelError whose message says in a sentence what is wrong
    */
   checkAccount(account: ChannelAccount, signal?: AbortSignal): Promise<void>;
+  /**
+   * Pays a trade as its payer would, with a means of payment for tests. Absent where no program can.
+   * @returns false when the trade's method cannot be paid so
+   * @throws ChannelError; and for credentials that move real money
+   */
+  payInSandbox?(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<boolean>;
 }
 
 /**

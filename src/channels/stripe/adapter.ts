@@ -138,7 +138,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
   /** The trade at Stripe; undefined when there is none. */
   async function read(account: ChannelAccount, trade: Trade, signal?: AbortSignal) {
     const reference = trade.reference ?? (await find(account, trade, signal));
-    if (reference === 'absent') return undefined;
+    if (reference === 'absent' || !isId(reference.id, trade)) return undefined;
     if (trade.method === 'checkout') {
       const session = ours(await getSession(account, reference.id, signal), trade);
       const intent = intentOf(session);
@@ -261,7 +261,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
 
     async closeTrade(account, trade, signal) {
       const reference = trade.reference ?? (await find(account, trade, signal));
-      if (reference === 'absent') return { state: 'unknown_trade' };
+      if (reference === 'absent' || !isId(reference.id, trade)) return { state: 'unknown_trade' };
       const { id } = reference;
       try {
         if (trade.method === 'checkout') {
@@ -283,8 +283,9 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
         );
         return closeAnswer(intentAnswer(intent));
       } catch (error) {
-        // What is not open any more cannot be closed. What it is instead, Stripe tells reliably when it is asked.
-        if (!(error instanceof ChannelError) || error.kind !== 'unreachable') throw error;
+        // A refusal: what is not open any more cannot be closed. What it is instead, Stripe tells when it is asked.
+        const isRefused = error instanceof ChannelError && error.kind === 'unreachable';
+        if (!isRefused || refusalIn(error)?.type !== 'invalid_request_error') throw error;
         const found = await read(account, { ...trade, reference }, signal);
         if (found === undefined || found.answer.state === 'unpaid') throw error;
         return closeAnswer(found.answer);
@@ -335,6 +336,18 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
     verifyCallback,
     peekOutTradeNo,
 
+    async payInSandbox(account, { method, reference }, signal) {
+      if (method !== 'payment_intent' || reference === null) return false;
+      if (!account.credentials.every((credentials) => modeOf(credentials) === 'test')) {
+        throw new ChannelError('misconfigured', 'stripe: only keys for tests pay with a test card');
+      }
+      const { id } = reference;
+      // Of https://docs.stripe.com/testing; the address is for methods that lead the payer elsewhere.
+      const card = { payment_method: 'pm_card_visa', return_url: 'https://example.com/' };
+      await known(account, id, intentSchema, (stripe) => stripe.paymentIntents.confirm(id, card), signal);
+      return true;
+    },
+
     async checkAccount(account, signal) {
       for (const credentials of account.credentials) checkKeys(credentials);
       const asked = [
@@ -360,6 +373,10 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
     },
   };
 }
+
+/** False for what Stripe never gave: it is put into no address. */
+const isId = (id: string, { method }: Trade): boolean =>
+  (method === 'checkout' ? /^cs_[0-9A-Za-z_]+$/ : /^pi_[0-9A-Za-z_]+$/).test(id);
 
 const anyObject = z.object({ id: z.string() });
 

@@ -50,8 +50,14 @@ const SMALLEST: Readonly<Record<string, number>> = {
   USD: 50,
 };
 
-/** "Up to eight digits", by the same page; it makes exceptions of some currencies without a published minimum. */
+/**
+ * The largest by the same page: eight digits of most currencies, and up to twelve of some with small units. Which those
+ * are, Stripe is left to say (`amount_too_large`), but for the ones with a published smallest charge.
+ */
 const LARGEST = 99_999_999;
+const LARGEST_OF_ANY = 999_999_999_999;
+/** They have a smallest charge, and may be larger. */
+const SMALL_UNITS: ReadonlySet<string> = new Set(['HUF', 'INR', 'JPY']);
 
 function decimalsAtStripe(currency: CurrencyCode): number {
   if (ZERO_DECIMAL.has(currency)) return 0;
@@ -86,11 +92,13 @@ export const currencyLimits: Readonly<Record<CurrencyCode, CurrencyLimits>> = Ob
   PRESENTMENT.map((currency) => {
     const units = unitsOf(currency);
     const smallest = SMALLEST[currency];
+    const largest = smallest === undefined || SMALL_UNITS.has(currency) ? LARGEST_OF_ANY : LARGEST;
     const multipleOf = THREE_DECIMAL.has(currency) ? 10 : units < 1 ? Math.round(1 / units) : 1;
     return [
       currency,
       {
-        ...(smallest === undefined ? {} : { atLeast: smallest, atMost: LARGEST }),
+        ...(smallest === undefined ? {} : { atLeast: smallest }),
+        atMost: Math.floor(largest / units),
         ...(multipleOf === 1 ? {} : { multipleOf }),
       },
     ];

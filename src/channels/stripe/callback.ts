@@ -164,7 +164,7 @@ function read(event: Event): VerifiedCallback {
     return {
       kind: 'dispute',
       notificationId,
-      about: { reference: payment, channelPaymentId: payment },
+      about: { channelPaymentId: payment },
       dispute: disputeOf(dispute.data),
     };
   }
@@ -227,7 +227,7 @@ function readRefund(event: Event): VerifiedCallback {
     kind: 'refund',
     notificationId,
     about: {
-      ...(outTradeNo === undefined ? { reference: payment } : { outTradeNo }),
+      ...(outTradeNo === undefined ? {} : { outTradeNo }),
       channelPaymentId: payment,
     },
     refund: {

@@ -23,9 +23,6 @@ export interface StripeAnswer<T> {
 /** One request to Stripe by its library. @throws ChannelError as `classify` has it, `garbage` for another shape. */
 export type StripeClient = <T>(call: StripeCall<T>) => Promise<StripeAnswer<T>>;
 
-/** Statuses whose answers have no body: the constructor of `Response` refuses one. */
-const WITHOUT_BODY: ReadonlySet<number> = new Set([204, 205, 304]);
-
 /**
  * @param baseUrl where Stripe's API is, without a path.
  */
@@ -42,14 +39,17 @@ export function createStripeClient(baseUrl: string): StripeClient {
     const { Stripe } = await import('stripe');
     let reply: Reply | undefined;
     let failure: unknown;
-    // The library tries again after a closed connection whatever its settings say; it knows one by the error's code,
-    // which a ChannelError has not.
+    // The library sees nothing but a success with an object: after what it takes for a failure of the connection it may
+    // try again, and after JSON that is no object it never ends. It knows a closed connection by the error's code, which a
+    // ChannelError has not.
     const send: typeof fetch = async (url, init) => {
       try {
         const { response, text } = await exchange(String(url), init ?? {}, { channel: 'stripe', signal });
         const { status, headers } = response;
         reply = { status, headers, text };
-        return new Response(WITHOUT_BODY.has(status) ? null : text, { status });
+        if (status < 200 || status > 299) throw classify(reply, operation);
+        if (!isObject(text)) throw nonsense(status);
+        return new Response(text);
       } catch (error) {
         failure = error;
         throw error;
@@ -67,14 +67,23 @@ export function createStripeClient(baseUrl: string): StripeClient {
       timeout: HTTP_TIMEOUT_MS + 1_000,
     });
     const answered = await request(stripe).catch((error: unknown) => {
-      if (reply === undefined) throw failure ?? error;
+      if (reply === undefined || failure !== undefined) throw failure ?? error;
     });
     if (reply === undefined) throw new ChannelError('garbage', 'stripe: no request was made');
-    if (reply.status < 200 || reply.status > 299) throw classify(reply, operation);
     const parsed = schema.safeParse(answered);
     if (parsed.success) return { value: parsed.data, reply };
-    throw new ChannelError('garbage', `stripe answered ${reply.status} with what makes no sense`, {
-      cause: parsed.error,
-    });
+    throw nonsense(reply.status, parsed.error);
   };
+}
+
+const nonsense = (status: number, cause?: unknown): ChannelError =>
+  new ChannelError('garbage', `stripe answered ${status} with what makes no sense`, { cause });
+
+function isObject(text: string): boolean {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null;
+  } catch {
+    return false;
+  }
 }

@@ -420,3 +420,40 @@ export async function endsByItself(what: string, work: Promise<Outcome>): Promis
     throw new Error(`${what} does not end by itself`, { cause });
   }
 }
+
+/** The JSON or form with one member missing or replaced by something else, and cut off. */
+export function damaged(body: string): readonly string[] {
+  let content: unknown;
+  try {
+    content = JSON.parse(body);
+  } catch {
+    return [body.slice(0, body.length / 2), body.slice(0, -1), ...damagedForms(body)];
+  }
+  const found: string[] = [body.slice(0, body.length / 2), body.slice(0, -1), `${body}${body}`];
+  const walk = (node: unknown) => {
+    if (typeof node !== 'object' || node === null) return;
+    const parent = node as Record<string, unknown>;
+    for (const [key, value] of Object.entries(parent)) {
+      delete parent[key];
+      found.push(JSON.stringify(content));
+      for (const other of [null, 'zzz', -1, 0.5, [], {}, true]) {
+        // A whole sum of money is what it is; that it differs is for the ledger to see.
+        if (typeof value === 'boolean' && typeof other === 'boolean') continue;
+        parent[key] = other;
+        found.push(JSON.stringify(content));
+      }
+      parent[key] = value;
+      walk(value);
+    }
+  };
+  walk(content);
+  return found;
+}
+
+const damagedForms = (body: string): readonly string[] =>
+  [...new URLSearchParams(body)].flatMap(([name]) => {
+    const [without, replaced] = [new URLSearchParams(body), new URLSearchParams(body)];
+    without.delete(name);
+    replaced.set(name, 'zzz');
+    return [without.toString(), replaced.toString()];
+  });

@@ -8,7 +8,7 @@ import {
   type VerifiedCallback,
 } from '../../../src/domain/channel.ts';
 import { eventually } from '../../support/progress.ts';
-import { acknowledgement, type Bench, type ContractCase, type Outcome, outcomeOf } from './bench.ts';
+import { acknowledgement, type Bench, type ContractCase, damaged, type Outcome, outcomeOf } from './bench.ts';
 
 /** What a channel tells by itself: believed only when it is proven, and answered as the channel wants. */
 
@@ -216,6 +216,27 @@ export const callbackCases: readonly ContractCase[] = [
         }),
         { numRuns: 300 },
       );
+    },
+  },
+  {
+    name: 'what is proven and of which a part is missing or other is malformed, or about its trade',
+    appliesTo: ({ protocol }) => protocol.callbacks.signed !== undefined,
+    async run(bench) {
+      const { signed } = bench.protocol.callbacks;
+      const trade = await bench.create();
+      const { request } = await bench.callbackAfter(() => bench.pay(trade));
+      for (const body of damaged(request.rawBody.toString('utf8'))) {
+        const other = await signed?.sign(Buffer.from(body), new Date());
+        const outcome = await outcomeOf(
+          async () => other && (await bench.adapter.verifyCallback(bench.account, other)),
+        );
+        if ('error' in outcome) expect(outcome.error, body).toBeInstanceOf(CallbackError);
+        else {
+          const verified = outcome.answer as VerifiedCallback;
+          if (verified.kind === 'trade')
+            expect(['closed', 'failed', 'refunded']).not.toContain(verified.answer.state);
+        }
+      }
     },
   },
   {

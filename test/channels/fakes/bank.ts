@@ -13,7 +13,7 @@ import { exponentOf } from '../../../src/domain/money.ts';
 import { serve } from '../contract/http.ts';
 import type { Contract, Place } from '../contract/types.ts';
 import { type BookRefund, Books, type BookTrade, channelOf } from './books.ts';
-import { ask, type FakeOptions, json, newest, notify, parseJson, type Reply } from './http.ts';
+import { ask, type FakeOptions, inCallback, json, newest, notify, parseJson, type Reply } from './http.ts';
 
 /**
  * A channel of bank debits: everything takes time, refunds are listed with their trade and can come back after they
@@ -199,11 +199,11 @@ export function createBankAdapter(options: FakeOptions): ChannelAdapter {
       const { id: notificationId, about: kind, debit, refund: refundId } = parsed.data;
       const about = { outTradeNo: debit.number, reference: debit.id };
       const listed = debit.refunds.find(({ id }) => id === refundId);
-      const answer = toAnswer(debit);
+      const answer = inCallback(() => toAnswer(debit));
       if (kind === 'refund' && listed !== undefined) {
         const { number, id: channelRefundId } = listed;
         const numbers = { channelRefundId, ...(number === null ? {} : { outRefundNo: number }) };
-        const told = { ...numbers, answer: toRefundAnswer(listed, debit.currency) };
+        const told = { ...numbers, answer: inCallback(() => toRefundAnswer(listed, debit.currency)) };
         return { kind, notificationId, about, refund: told };
       }
       if (kind === 'dispute' && 'dispute' in answer && answer.dispute !== undefined)

@@ -108,6 +108,16 @@ export function prove({ headers, rawBody }: CallbackRequest, name: string, secre
 const mac = (secret: string, rawBody: Buffer, seconds: number): Buffer =>
   createHmac('sha256', secret).update(`${seconds}.`).update(rawBody).digest();
 
+/** What a callback says, read as an answer is. @throws CallbackError `malformed` where that is `garbage` */
+export function inCallback<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof ChannelError) throw new CallbackError('malformed', error.message);
+    throw error;
+  }
+}
+
 export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);

@@ -16,6 +16,7 @@ import { type BookRefund, Books, type BookTrade, channelOf, isRefunded } from '.
 import {
   ask,
   type FakeOptions,
+  inCallback,
   json,
   newest,
   notify,
@@ -255,7 +256,7 @@ export function createKeyedAdapter(options: FakeOptions): ChannelAdapter {
       const { id: reference, order: outTradeNo } = told.data.data;
       return {
         ...{ kind: 'trade', notificationId, about: { outTradeNo, reference } },
-        answer: toAnswer(told.data.data),
+        answer: inCallback(() => toAnswer(told.data.data)),
       };
     },
 

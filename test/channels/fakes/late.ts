@@ -15,6 +15,7 @@ import { type BookRefund, Books, type BookTrade, channelOf, isRefunded, sumOf } 
 import {
   ask,
   type FakeOptions,
+  inCallback,
   json,
   newest,
   notify,
@@ -225,7 +226,7 @@ export function createLateAdapter(options: FakeOptions): ChannelAdapter {
       if (!trade.success) throw new CallbackError('malformed', z.prettifyError(trade.error));
       const about = { outTradeNo: trade.data.out_trade_no };
       if (type === 'REFUND') return { kind: 'notice', notificationId, about };
-      return { kind: 'trade', notificationId, about, answer: toAnswer(trade.data) };
+      return { kind: 'trade', notificationId, about, answer: inCallback(() => toAnswer(trade.data)) };
     },
 
     acknowledge: (outcome) =>

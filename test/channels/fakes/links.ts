@@ -13,7 +13,7 @@ import { fromDecimal, toDecimal } from '../../../src/domain/money.ts';
 import { type Answer, type Sent, serve } from '../contract/http.ts';
 import type { Contract, Place } from '../contract/types.ts';
 import { Books, type BookTrade, channelOf, isRefunded, sumOf, wholeUnits } from './books.ts';
-import { ask, type FakeOptions, json, newest, notify } from './http.ts';
+import { ask, type FakeOptions, inCallback, json, newest, notify } from './http.ts';
 
 /**
  * A channel whose trade is made when its payer opens a signed link, so that a trade that it does not know can be paid.
@@ -219,7 +219,8 @@ export function createLinksAdapter(options: FakeOptions): ChannelAdapter {
       const parsed = tradeSchema.extend({ notify_id: z.string().min(1) }).safeParse(params);
       if (!parsed.success) throw new CallbackError('malformed', z.prettifyError(parsed.error));
       const { notify_id: notificationId, out_trade_no: outTradeNo } = parsed.data;
-      return { kind: 'trade', notificationId, about: { outTradeNo }, answer: toAnswer(parsed.data) };
+      const answer = inCallback(() => toAnswer(parsed.data));
+      return { kind: 'trade', notificationId, about: { outTradeNo }, answer };
     },
 
     acknowledge: (outcome) => ({

@@ -188,7 +188,7 @@ describe('an event', () => {
   it('of a refund at the dashboard names the payment at Stripe', async () => {
     expect(await verify(signed(text('refund.created', { ...refund, metadata: {} })))).toMatchObject({
       kind: 'refund',
-      about: { reference: 'pi_1', channelPaymentId: 'pi_1' },
+      about: { channelPaymentId: 'pi_1' },
       refund: { channelRefundId: 're_1' },
     });
   });
@@ -225,7 +225,7 @@ describe('an event', () => {
     };
     expect(await verify(signed(text('charge.dispute.updated', dispute)))).toMatchObject({
       kind: 'dispute',
-      about: { reference: 'pi_1', channelPaymentId: 'pi_1' },
+      about: { channelPaymentId: 'pi_1' },
       dispute: { id: 'dp_1', amount: 1050, currency: 'EUR', state, reason: 'fraudulent' },
     });
   });
@@ -303,7 +303,7 @@ describe('the events of a payment, as the double sends them', () => {
     await eventually(() => expect(received).toHaveLength(5));
     const told = await Promise.all(received.map((request) => verify(request)));
     const kinds = told.map((callback) => ('about' in callback ? [callback.kind, callback.about] : callback));
-    const atStripe = { reference: payment, channelPaymentId: payment };
+    const atStripe = { channelPaymentId: payment };
     expect(kinds).toEqual(
       expect.arrayContaining([
         ['trade', { outTradeNo: trade.outTradeNo }],

@@ -19,7 +19,11 @@ class Refused extends Error {
   }
 }
 
-const SMALLEST: Readonly<Record<string, number>> = { usd: 50, eur: 50, gbp: 30, jpy: 50, hkd: 400, cny: 1 };
+const SMALLEST: Readonly<Record<string, number>> = { usd: 50, eur: 50, gbp: 30, jpy: 50, hkd: 400 };
+/** Of most currencies Stripe takes eight digits. */
+const LARGEST: Readonly<Record<string, number>> = { usd: 99_999_999, eur: 99_999_999, gbp: 99_999_999 };
+/** Of no currency it takes more than twelve. */
+const LARGEST_OF_ANY = 999_999_999_999;
 const HALF_AN_HOUR_S = 30 * 60;
 const DAY_S = 24 * 60 * 60;
 
@@ -123,6 +127,11 @@ function route(books: Books, method: string, path: string, params: Params): obje
       books.tell('payment_intent.canceled', books.showIntent(intent));
       return books.showIntent(intent);
     }
+    case 'POST payment_intents one confirm': {
+      const intent = need(books.intents.get(id ?? ''), 'payment_intent', id);
+      books.pay(intent, textAt(params, 'payment_method') === 'pm_card_visa' ? 'paid' : 'declined');
+      return books.showIntent(intent);
+    }
     case 'POST refunds': {
       const of = textAt(params, 'payment_intent');
       const intent = need(books.intents.get(of ?? ''), 'payment_intent', of);
@@ -209,7 +218,7 @@ function amountOf(text: string | undefined, code: string | undefined): { amount:
       param: 'amount',
     });
   }
-  if (amount > 99_999_999) {
+  if (amount > (LARGEST[currency] ?? LARGEST_OF_ANY)) {
     throw new Refused('Amount must be no more than 999,999.99', {
       code: 'amount_too_large',
       param: 'amount',

@@ -9,6 +9,7 @@ export const FAULTS = [
   '409',
   'nonsense',
   'html',
+  'number',
   'redirect',
 ] as const;
 export type FaultKind = (typeof FAULTS)[number];
@@ -51,6 +52,7 @@ const MADE: Readonly<Record<FaultKind, Fault>> = {
   },
   nonsense: { when: 'before', answer: json(200, { id: 17, object: 'teapot' }) },
   html: { when: 'before', answer: { status: 200, body: '<html>', type: 'text/html' } },
+  number: { when: 'before', answer: json(200, 0) },
   redirect: {
     when: 'before',
     answer: { status: 302, body: '', headers: { location: 'http://127.0.0.1:9/elsewhere' } },

@@ -1,0 +1,196 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  type ChannelAccount,
+  type ChannelAdapter,
+  type ChannelAnswer,
+  type CurrencyLimits,
+  type MethodDeclaration,
+  type NewRefund,
+  type NewTrade,
+  takesCurrency,
+} from '../domain/channel.ts';
+import { newPaymentId } from '../domain/ids.ts';
+import { sayAmount } from '../domain/money.ts';
+import { CommandError } from './errors.ts';
+
+/** `npm run nodrop -- channels smoke CHANNEL`: the way of a trade at the channel itself, with credentials for tests. */
+
+/** For what the payer's own bank would decide in a moment. */
+const ASK_AGAIN_MS = 1_000;
+const ASKED_AT_MOST = 15;
+
+/** Taken where a method takes it: most channels have it, and few have it as a currency of small units. */
+const CURRENCIES = ['EUR', 'CNY', 'USD'];
+const AMOUNT = 1_000;
+
+/**
+ * Creates, queries, pays where the channel lets a program pay, refunds a part, and closes; by each method of the channel.
+ * @param say gets what is done and what came of it, line by line, and no secret.
+ * @throws CommandError when the credentials may move real money, or something is not as the port promises.
+ * @throws ChannelError when the channel does not answer.
+ */
+export async function smokeTest(
+  adapter: ChannelAdapter,
+  account: ChannelAccount,
+  say: (line: string) => void,
+): Promise<void> {
+  const { declaration } = adapter;
+  refuseRealMoney(adapter, account);
+  await adapter.checkAccount(account);
+  say(`${declaration.name} takes the credentials.`);
+  for (const method of declaration.methods) {
+    say(`By ${method.name}:`);
+    await tryMethod(adapter, account, method, (line) => say(`  ${line}`));
+  }
+}
+
+function refuseRealMoney(
+  { declaration: { name, testOnly, modeOf } }: ChannelAdapter,
+  account: ChannelAccount,
+) {
+  if (testOnly) return;
+  const modes = account.credentials.map((credentials) => modeOf?.(credentials));
+  if (modes.length > 0 && modes.every((mode) => mode === 'test')) return;
+  throw new CommandError(
+    modes.includes('live')
+      ? `The credentials of ${name} are live: this would move real money. Give an account with credentials for tests.`
+      : `Nothing says that the credentials of ${name} are for tests: this might move real money.`,
+  );
+}
+
+async function tryMethod(
+  adapter: ChannelAdapter,
+  account: ChannelAccount,
+  method: MethodDeclaration,
+  say: (line: string) => void,
+): Promise<void> {
+  if (method.needs.length > 0) {
+    say(`left out: it needs ${method.needs.join(' and ')} of a payer.`);
+    return;
+  }
+  const trade = await createTrade(adapter, account, method, say);
+  expectState(await adapter.queryTrade(account, trade), ['unpaid', 'unknown_trade'], say);
+  if ((await adapter.payInSandbox?.(account, trade)) !== true) {
+    say('nobody pays: the channel has no payment by a program.');
+    await closeTrade(adapter, account, trade, say);
+    return;
+  }
+  say('paid with a test card.');
+  const paid = await askUntil(
+    () => adapter.queryTrade(account, trade),
+    ({ state }) => state === 'paid',
+  );
+  expectState(paid, ['paid'], say);
+  await refundPart(adapter, account, trade, say);
+  say(`close: ${(await adapter.closeTrade(account, trade)).state}`);
+
+  const other = await createTrade(adapter, account, method, say);
+  await closeTrade(adapter, account, other, say);
+}
+
+async function createTrade(
+  adapter: ChannelAdapter,
+  account: ChannelAccount,
+  method: MethodDeclaration,
+  say: (line: string) => void,
+): Promise<NewTrade> {
+  const [currency, amount] = price(method);
+  const now = Date.now();
+  const outTradeNo = newPaymentId();
+  const trade: NewTrade = {
+    outTradeNo,
+    method: method.name,
+    amount,
+    currency,
+    createdAt: new Date(now).toISOString(),
+    expiresAt: new Date(now + Math.max(method.expiry.atLeastMs, 15 * 60_000)).toISOString(),
+    reference: null,
+    subject: 'nodrop smoke test',
+    notifyUrl: 'https://example.com/callbacks',
+    returnUrl: 'https://example.com/',
+    payer: {},
+  };
+  const created = await adapter.createTrade(account, trade);
+  if (created === 'not_renewable') throw new CommandError('A new trade was said not to be renewable.');
+  const { action, reference } = created;
+  const where = action.url ?? action.qr ?? `an ${action.type} action`;
+  say(`create ${outTradeNo}, ${sayAmount(amount, currency)}: ${reference?.id ?? 'no reference'}, ${where}`);
+  return { ...trade, reference: reference ?? null };
+}
+
+function price(method: MethodDeclaration): readonly [string, number] {
+  const { currencies } = method;
+  const first = currencies === 'any' ? undefined : Object.keys(currencies)[0];
+  const currency = CURRENCIES.find((code) => takesCurrency(method, code)) ?? first ?? 'EUR';
+  const limits: CurrencyLimits = currencies === 'any' ? {} : (currencies[currency] ?? {});
+  return [currency, Math.max(AMOUNT, limits.atLeast ?? 0)];
+}
+
+async function refundPart(
+  adapter: ChannelAdapter,
+  account: ChannelAccount,
+  trade: NewTrade,
+  say: (line: string) => void,
+): Promise<void> {
+  const refund: NewRefund = {
+    outRefundNo: `${trade.outTradeNo}_r`,
+    channelRefundId: null,
+    amount: trade.amount / 2,
+    currency: trade.currency,
+    total: trade.amount,
+  };
+  const answer = await adapter.refundTrade(account, trade, refund);
+  say(`refund of ${sayAmount(refund.amount, refund.currency)}: ${answer.state}`);
+  const again = await adapter.refundTrade(account, trade, refund);
+  say(`the same refund again: ${again.state}`);
+  const known = await askUntil(
+    () => adapter.queryRefund(account, trade, refund),
+    ({ state }) => state !== 'processing' && state !== 'unknown_refund',
+  );
+  say(`query of the refund: ${known.state}`);
+  const after = await adapter.queryTrade(account, trade);
+  expectState(after, ['paid'], say);
+  const back =
+    'refunds' in after
+      ? (after.refunds ?? []).reduce((sum, { amount }) => sum + amount, 0)
+      : 'refundedAmount' in after
+        ? (after.refundedAmount ?? 0)
+        : 0;
+  if (back !== refund.amount) {
+    throw new CommandError(
+      `Refunds of ${back} are listed, and ${refund.amount} were asked for: look at ${trade.outTradeNo} there.`,
+    );
+  }
+}
+
+async function closeTrade(
+  adapter: ChannelAdapter,
+  account: ChannelAccount,
+  trade: NewTrade,
+  say: (line: string) => void,
+): Promise<void> {
+  const answer = await adapter.closeTrade(account, trade);
+  say(answer.state === 'not_yet' ? `close: not before ${answer.until}` : `close: ${answer.state}`);
+  if (answer.state === 'closed') expectState(await adapter.queryTrade(account, trade), ['closed'], say);
+}
+
+function expectState(
+  answer: ChannelAnswer,
+  expected: readonly ChannelAnswer['state'][],
+  say: (line: string) => void,
+): void {
+  say(`query: ${answer.state}`);
+  if (!expected.includes(answer.state)) {
+    throw new CommandError(`The trade is ${answer.state}, and should be ${expected.join(' or ')}.`);
+  }
+}
+
+/** Asks until it is decided, or often enough. */
+async function askUntil<T>(ask: () => Promise<T>, isDecided: (answer: T) => boolean): Promise<T> {
+  let answer = await ask();
+  for (let asked = 1; asked < ASKED_AT_MOST && !isDecided(answer); asked += 1) {
+    await sleep(ASK_AGAIN_MS);
+    answer = await ask();
+  }
+  return answer;
+}
