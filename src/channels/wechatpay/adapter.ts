@@ -1,6 +1,5 @@
 import { z } from 'zod';
 import {
-  type ChannelAccount,
   type ChannelAdapter,
   type ChannelAnswer,
   ChannelError,
@@ -24,7 +23,7 @@ import {
 } from './classify.ts';
 import { createWechatpayClient, type Session } from './client.ts';
 import { ACTION_LIVES_MS, declaration, NO_CLOSE_WITHIN_MS } from './declaration.ts';
-import type { Merchant } from './merchant.ts';
+import { type Merchant, readMerchant } from './merchant.ts';
 import {
   CLOSED_REASON,
   isOf,
@@ -79,19 +78,15 @@ export function createWechatpayAdapter(): ChannelAdapter {
     peekOutTradeNo: () => undefined,
 
     async checkAccount(account, signal) {
-      for (const credentials of account.credentials) {
-        await check({ ...account, credentials: [credentials] }, signal);
-      }
+      // Older settings verify callbacks alone.
+      for (const credentials of account.credentials) readMerchant(credentials);
+      await client.within(account, signal, async (session) => {
+        // Of a merchant in public-key mode there need not be any certificates.
+        if (session.merchant.publicKey === null) await session.renewCertificates();
+        await query(session, { outTradeNo: NO_ORDER });
+      });
     },
   };
-
-  async function check(account: ChannelAccount, signal?: AbortSignal): Promise<void> {
-    await client.within(account, signal, async (session) => {
-      // Of a merchant in public-key mode there need not be any certificates.
-      if (session.merchant.publicKey === null) await session.renewCertificates();
-      await query(session, { outTradeNo: NO_ORDER });
-    });
-  }
 }
 
 const orders = ({ sub }: Merchant): string =>

@@ -399,7 +399,7 @@ describe.skipIf(folder === undefined)('faults', () => {
     const flat = { ...right, private_key: (right.private_key ?? '').replaceAll('\n', '') };
     const escaped = { ...right, private_key: (right.private_key ?? '').replaceAll('\n', '\\n') };
     await adapter.checkAccount(accountOf(flat, escaped));
-    expect(await errorOf(adapter.checkAccount(accountOf(right, stranger)))).toMatchObject({
+    expect(await errorOf(adapter.checkAccount(accountOf(stranger, right)))).toMatchObject({
       kind: 'misconfigured',
     });
   });

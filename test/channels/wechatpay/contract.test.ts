@@ -20,10 +20,15 @@ const setUp =
   (which: 'direct' | 'modern' | 'provider') =>
   async (place: Place): Promise<Contract> => {
     const base_url = await place.proxyTo(double.url);
-    const party = (changes: Readonly<Record<string, string>>) => ({
-      adapter: newAdapter(),
-      account: accountOf({ ...changes, base_url }),
-    });
+    const party = (changes: Readonly<Record<string, string>>) => {
+      const adapter = newAdapter();
+      // `advance` is not waited for where a case says it; the next call is to come after it.
+      const closeTrade: typeof adapter.closeTrade = async (...args) => {
+        await doing;
+        return await adapter.closeTrade(...args);
+      };
+      return { adapter: { ...adapter, closeTrade }, account: accountOf({ ...changes, base_url }) };
+    };
     const ours = double.accounts[which];
     const { mchid = '', private_key = '', api_v3_key = '' } = ours;
     const rules = { refundsBecome: 'SUCCESS', clockOffsetMs: 0, callbacks: 'sent' } as const;
@@ -38,16 +43,16 @@ const setUp =
       await doing;
       return await double.tell(command, given);
     };
-    const [signer] = double.platform;
+    const signer = double.signers[which === 'modern' ? 'publicKey' : 'certificate'];
     const signWith = (body: string) => {
       const [timestamp, nonce] = [String(Math.floor(Date.now() / 1000)), randomBytes(8).toString('hex')];
       const signature = createSign('RSA-SHA256')
         .update(`${timestamp}\n${nonce}\n${body}\n`)
-        .sign(signer?.privateKey ?? '', 'base64');
+        .sign(signer.privateKey, 'base64');
       return {
         'wechatpay-timestamp': timestamp,
         'wechatpay-nonce': nonce,
-        'wechatpay-serial': signer?.serial ?? '',
+        'wechatpay-serial': signer.serial,
         'wechatpay-signature': signature,
       };
     };

@@ -183,7 +183,12 @@ const server = createServer((request: IncomingMessage, response: ServerResponse)
 });
 server.listen(Number(process.env.PORT ?? 0), '127.0.0.1', () => {
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const platform = books.platform.map(({ serial, privateKey }) => ({ serial, privateKey }));
-  console.log(JSON.stringify({ url, accounts: accounts(url), platform }));
+  const signers = Object.fromEntries(
+    [direct, modern].map((merchant) => [
+      merchant === modern ? 'publicKey' : 'certificate',
+      { serial: caller.signerOf(merchant).serial, privateKey: caller.signerOf(merchant).privateKey },
+    ]),
+  );
+  console.log(JSON.stringify({ url, accounts: accounts(url), signers }));
 });
 process.stdin.resume().once('end', () => process.exit(0));

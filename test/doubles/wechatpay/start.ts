@@ -13,7 +13,9 @@ export interface WechatpayDouble {
     Record<'direct' | 'other' | 'modern' | 'provider' | 'stranger', Readonly<Record<string, string>>>
   >;
   /** The keys that sign as it starts. */
-  readonly platform: readonly { readonly serial: string; readonly privateKey: string }[];
+  readonly signers: Readonly<
+    Record<'certificate' | 'publicKey', { readonly serial: string; readonly privateKey: string }>
+  >;
   /** Has something happen at it. @throws Error when it cannot */
   tell<C extends Command>(command: C, given: z.input<(typeof COMMANDS)[C]>): Promise<unknown>;
   stop(): Promise<void>;
@@ -32,12 +34,12 @@ export async function startWechatpayDouble(folder: string): Promise<WechatpayDou
     child.once('error', reject).once('exit', () => reject(new Error('the double ended')));
     if (child.stdout !== null) createInterface(child.stdout).once('line', resolve);
   });
-  const { url, accounts, platform } = JSON.parse(line) as Pick<
+  const { url, accounts, signers } = JSON.parse(line) as Pick<
     WechatpayDouble,
-    'url' | 'accounts' | 'platform'
+    'url' | 'accounts' | 'signers'
   >;
   return {
-    ...{ url, accounts, platform },
+    ...{ url, accounts, signers },
     async tell(command, given) {
       const answer = await fetch(`${url}/_control/${command}`, {
         method: 'POST',
