@@ -64,8 +64,12 @@ const setUp =
     const setState = (state: string) => async (trade: { readonly outTradeNo: string }) =>
       void (await told('setState', { outTradeNo: trade.outTradeNo, state }));
 
+    const mine = party(ours);
+    // It has its certificates: fetching them is no part of a call that is looked at.
+    await mine.adapter.checkAccount(mine.account);
+
     return {
-      ours: party(ours),
+      ours: mine,
       theirs: party(double.accounts.other),
       wrong: party({ ...ours, private_key: double.accounts.stranger.private_key ?? '' }),
       secrets: [partOf(private_key), api_v3_key],
