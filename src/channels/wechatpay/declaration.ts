@@ -107,7 +107,7 @@ export const declaration: ChannelDeclaration = {
       isSecret: true,
       isRequired: true,
       pattern: [
-        /^-----BEGIN (RSA )?PRIVATE KEY-----[0-9A-Za-z+/=\s\\]+-----END (RSA )?PRIVATE KEY-----\s*$/,
+        /^-----BEGIN (RSA )?PRIVATE KEY-----[0-9A-Za-z+/=\s\\]+-----END (RSA )?PRIVATE KEY-----[\\rn\s]*$/,
         'must be a private key in PEM, from -----BEGIN PRIVATE KEY----- to its end',
       ],
     },
@@ -133,7 +133,7 @@ export const declaration: ChannelDeclaration = {
       isSecret: false,
       isRequired: false,
       pattern: [
-        /^-----BEGIN PUBLIC KEY-----[0-9A-Za-z+/=\s\\]+-----END PUBLIC KEY-----\s*$/,
+        /^-----BEGIN PUBLIC KEY-----[0-9A-Za-z+/=\s\\]+-----END PUBLIC KEY-----[\\rn\s]*$/,
         'must be a public key in PEM, from -----BEGIN PUBLIC KEY----- to its end',
       ],
     },

@@ -63,7 +63,7 @@ function readKey(name: string, read: () => KeyObject): KeyObject {
 /** With line ends where a file of `name=value` lines had none, or had them written as `\n`. */
 function toPem(value: string): string {
   const [, begin, body = '', end] =
-    /^(-----BEGIN [A-Z ]+-----)([\s\S]*)(-----END [A-Z ]+-----)\s*$/.exec(value) ?? [];
+    /^(-----BEGIN [A-Z ]+-----)([\s\S]*)(-----END [A-Z ]+-----)[\\rn\s]*$/.exec(value) ?? [];
   const lines = body.replace(/\\n|\\r|\s/g, '').match(/.{1,64}/g) ?? [];
   return [begin, ...lines, end].join('\n');
 }

@@ -398,7 +398,11 @@ describe.skipIf(folder === undefined)('faults', () => {
     const { direct: right, stranger } = double.accounts;
     const flat = { ...right, private_key: (right.private_key ?? '').replaceAll('\n', '') };
     const escaped = { ...right, private_key: (right.private_key ?? '').replaceAll('\n', '\\n') };
-    await adapter.checkAccount(accountOf(flat, escaped));
+    const { pattern } = adapter.declaration.settings.find(({ name }) => name === 'private_key') ?? {};
+    for (const given of [right, flat, escaped]) {
+      expect(pattern?.[0].test(given.private_key ?? '')).toBe(true);
+      await adapter.checkAccount(accountOf(given));
+    }
     expect(await errorOf(adapter.checkAccount(accountOf(stranger, right)))).toMatchObject({
       kind: 'misconfigured',
     });
