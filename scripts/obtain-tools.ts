@@ -8,11 +8,11 @@ import { StackError } from '../src/stack/errors.ts';
 import { findTemporalCli, findTestServer } from '../src/stack/tools.ts';
 import { CHROMIUM_PATHS, findChromium } from '../test/support/chromium.ts';
 import { toolSettings } from '../test/support/tool-settings.ts';
-import { obtainAlipayOracle } from './alipay-oracle.ts';
 import { obtainCaddy } from './caddy.ts';
 import { findComposeTool } from './compose-tool.ts';
 import { GENERATORS, obtainGenerator } from './generators.ts';
 import { findNode, hasNodes, NODES } from './nodes.ts';
+import { obtainPaymentLibrary } from './payment-libraries.ts';
 import { obtainStripeServer, STRIPE_SERVERS } from './stripe-servers.ts';
 import { CHROMIUM, COMPOSE, installSystemPackages, MAVEN } from './system-packages.ts';
 import type { Tool } from './tools.ts';
@@ -97,10 +97,13 @@ try {
     ...(wanted.has('caddy') ? [obtainProxy(settings.cacheDir, packages)] : []),
     ...(wanted.has('generators') ? obtainGenerators(settings.cacheDir, testServer) : []),
     ...(wanted.has('nodes') ? [obtainNodes(settings.cacheDir)] : []),
-    ...(wanted.has('alipay-oracle') ? [obtainAlipayOracle(settings.cacheDir)] : []),
+    ...(wanted.has('python-alipay-sdk')
+      ? [obtainPaymentLibrary('python-alipay-sdk', settings.cacheDir)]
+      : []),
     ...(wanted.has('stripe-servers')
       ? STRIPE_SERVERS.map((server) => obtainStripeServer(server, settings.cacheDir))
       : []),
+    ...(wanted.has('wechatpayv3') ? [obtainPaymentLibrary('wechatpayv3', settings.cacheDir)] : []),
     packages,
   ];
   for (const result of await Promise.allSettled(work)) {

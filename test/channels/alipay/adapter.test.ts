@@ -42,6 +42,7 @@ describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
   const refundOf = (changes: Partial<NewRefund> = {}): NewRefund => ({
     outRefundNo: `ref_${Math.random().toString(36).slice(2)}`,
     channelRefundId: null,
+    attempt: 1,
     amount: 1050,
     currency: 'CNY',
     total: 1050,

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import { lookUpAlipayOracle } from '../../../scripts/alipay-oracle.ts';
+import { lookUpPaymentLibrary } from '../../../scripts/payment-libraries.ts';
 import { toolSettings } from '../../support/tool-settings.ts';
 import type { Keys } from './oracle.ts';
 
@@ -14,7 +14,8 @@ export interface AlipayDouble {
 }
 
 /** Where its oracle is kept; undefined where `npm test` could not obtain it, and has said so. */
-export const oracleFolder = (): string | undefined => lookUpAlipayOracle(toolSettings().cacheDir);
+export const oracleFolder = (): string | undefined =>
+  lookUpPaymentLibrary('python-alipay-sdk', toolSettings().cacheDir);
 
 export async function startAlipayDouble(): Promise<AlipayDouble> {
   const folder = oracleFolder();
