@@ -12,6 +12,7 @@ import { obtainCaddy } from './caddy.ts';
 import { findComposeTool } from './compose-tool.ts';
 import { GENERATORS, obtainGenerator } from './generators.ts';
 import { findNode, hasNodes, NODES } from './nodes.ts';
+import { obtainPaymentLibrary } from './payment-libraries.ts';
 import { obtainStripeServer, STRIPE_SERVERS } from './stripe-servers.ts';
 import { CHROMIUM, COMPOSE, installSystemPackages, MAVEN } from './system-packages.ts';
 import type { Tool } from './tools.ts';
@@ -96,9 +97,13 @@ try {
     ...(wanted.has('caddy') ? [obtainProxy(settings.cacheDir, packages)] : []),
     ...(wanted.has('generators') ? obtainGenerators(settings.cacheDir, testServer) : []),
     ...(wanted.has('nodes') ? [obtainNodes(settings.cacheDir)] : []),
+    ...(wanted.has('python-alipay-sdk')
+      ? [obtainPaymentLibrary('python-alipay-sdk', settings.cacheDir)]
+      : []),
     ...(wanted.has('stripe-servers')
       ? STRIPE_SERVERS.map((server) => obtainStripeServer(server, settings.cacheDir))
       : []),
+    ...(wanted.has('wechatpayv3') ? [obtainPaymentLibrary('wechatpayv3', settings.cacheDir)] : []),
     packages,
   ];
   for (const result of await Promise.allSettled(work)) {

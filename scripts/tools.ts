@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import type { PaymentLibrary } from './payment-libraries.ts';
 
 /** What tests need beside the npm packages. */
 export type Tool =
@@ -9,7 +10,8 @@ export type Tool =
   | 'chromium'
   | 'docker-compose'
   | 'caddy'
-  | 'stripe-servers';
+  | 'stripe-servers'
+  | PaymentLibrary;
 
 /** What every test file but the pure ones needs. */
 export const SERVERS: readonly Tool[] = ['temporal', 'test-server'];

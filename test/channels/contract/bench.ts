@@ -161,7 +161,7 @@ export class Bench {
       createdAt: new Date(now).toISOString(),
       expiresAt: new Date(now + lives).toISOString(),
       ...{ reference: null, subject: 'Two tickets' },
-      notifyUrl: `${this.#receiverUrl}/callbacks/${this.declaration.name}?payment=${outTradeNo}&mac=a-b_c`,
+      notifyUrl: `${this.#receiverUrl}/callbacks/${this.declaration.name}/acc_1/${outTradeNo}/a-b_c`,
       returnUrl: `https://shop.example/return/${outTradeNo}?token=ct_A-b_1`,
       payer: Object.fromEntries(method.needs.map((field) => [field, PAYER[field]])),
       ...changes,

@@ -1,5 +1,5 @@
 import { expect } from 'vitest';
-import type { NewRefund, NewTrade } from '../../../src/domain/channel.ts';
+import type { NewRefund, NewTrade, PaidAnswer } from '../../../src/domain/channel.ts';
 import { ChannelError } from '../../../src/domain/channel.ts';
 import { toDecimal } from '../../../src/domain/money.ts';
 import {
@@ -25,7 +25,8 @@ export const refundCases: readonly ContractCase[] = [
       const rest = await bench.refund(trade, bench.refundOf(trade, trade.amount - first.amount));
       await settled(bench, trade, rest);
       await expectBack(bench, trade, trade.amount);
-      expect((await bench.queryPaid(trade)).state).toBe('refunded');
+      const all = await bench.queryPaid(trade);
+      if (tellsBack(all)) expect(all.state).toBe('refunded');
       expect(await bench.adapter.closeTrade(bench.account, trade)).toEqual({ state: 'already_paid' });
     },
   },
@@ -228,6 +229,9 @@ async function expectBack(bench: Bench, trade: NewTrade, amount: number): Promis
   const expected = amount === 0 ? toDecimal(0, trade.currency) : inWholeUnits(amount, trade.currency);
   expect(withoutZeros(refunded), "the channel's books").toBe(withoutZeros(expected));
   const answer = await bench.queryPaid(trade);
-  const tells = answer.refunds !== undefined || answer.refundedAmount !== undefined;
-  if (tells) expect(givenBack(answer), 'the answer').toBe(amount);
+  if (tellsBack(answer)) expect(givenBack(answer), 'the answer').toBe(amount);
 }
+
+/** False of a channel whose paid answer does not say what of it went back. */
+const tellsBack = ({ refunds, refundedAmount }: PaidAnswer): boolean =>
+  refunds !== undefined || refundedAmount !== undefined;

@@ -1,0 +1,28 @@
+import { ChannelError } from '../../domain/channel.ts';
+import { fromDecimal, toDecimal } from '../../domain/money.ts';
+
+/** Amounts as Alipay writes them: yuan as a decimal string, of which nodrop keeps fen. The two never meet a float. */
+
+export const CURRENCY = 'CNY';
+
+/** `total_amount` of https://docs.open.alipay.com/api_1/alipay.trade.page.pay: from 0.01 to 100000000 yuan. */
+export const AMOUNT_LIMITS = { atLeast: 1, atMost: 10_000_000_000 } as const;
+
+/** Fen as yuan: 1050 is `10.50`. */
+export const toYuan = (amount: number): string => toDecimal(amount, CURRENCY);
+
+const NOTHING = /^0+(\.0+)?$/;
+
+/** Yuan as fen, 0 as well. @throws ChannelError `garbage` */
+export function fenOrNothing(yuan: string): number {
+  return NOTHING.test(yuan) ? 0 : fen(yuan);
+}
+
+/** Yuan as fen. @throws ChannelError `garbage` */
+export function fen(yuan: string): number {
+  try {
+    return fromDecimal(yuan, CURRENCY);
+  } catch (cause) {
+    throw new ChannelError('garbage', 'alipay gave an amount that is none', { cause });
+  }
+}

@@ -1,0 +1,120 @@
+import { z } from 'zod';
+import { ChannelError, type ChannelErrorKind } from '../../domain/channel.ts';
+
+/** What was asked: a refusal is definite only for what it refuses. */
+export type Operation = 'create' | 'refund' | 'other';
+
+/** The common part of every answer: https://opendocs.alipay.com/common/02km9f. */
+export const resultSchema = z.object({
+  code: z.string(),
+  msg: z.string().optional(),
+  sub_code: z.string().optional(),
+  sub_msg: z.string().optional(),
+});
+export type Result = z.infer<typeof resultSchema>;
+
+/** The request was understood and done. */
+export const DONE = '10000';
+/** The request was understood, and refused by what it is about: only with it can a `sub_code` be definite. */
+const REFUSED = '40004';
+const TOO_MANY = '40005';
+
+/**
+ * Each says that nothing was made of the request: the tables of https://docs.open.alipay.com/api_1/alipay.trade.precreate (precreate) and
+ * https://docs.open.alipay.com/api_1/alipay.trade.refund (refund).
+ */
+const DEFINITE: Readonly<Record<Operation, ReadonlySet<string>>> = {
+  create: new Set(['ACQ.INVALID_PARAMETER', 'ACQ.EXIST_FORBIDDEN_WORD', 'ACQ.TOTAL_FEE_EXCEED']),
+  refund: new Set([
+    'ACQ.REFUND_AMT_NOT_EQUAL_TOTAL',
+    'ACQ.REASON_TRADE_REFUND_FEE_ERR',
+    'ACQ.REFUND_FEE_ERROR',
+    'ACQ.ONLINE_TRADE_VOUCHER_NOT_ALLOW_REFUND',
+  ]),
+  other: new Set(),
+};
+
+/** Refusals of a refund that end: with a balance, with what holds the trade, or by the merchant's contract. */
+const PASSING_REFUSALS: ReadonlySet<string> = new Set([
+  'ACQ.SELLER_BALANCE_NOT_ENOUGH',
+  'ACQ.REASON_TRADE_BEEN_FREEZEN',
+  'ACQ.REFUND_CHARGE_ERROR',
+  'ACQ.TRADE_NOT_ALLOW_REFUND',
+]);
+
+/** About our keys, permissions and clock. Whole codes: 20001 and 40006 are nothing else. */
+const ABOUT_US_CODES: ReadonlySet<string> = new Set(['20001', '40006']);
+const ABOUT_US: ReadonlySet<string> = new Set([
+  'isv.missing-signature',
+  'isv.missing-signature-type',
+  'isv.missing-signature-key',
+  'isv.missing-app-id',
+  'isv.missing-timestamp',
+  'isv.invalid-app-id',
+  'isv.invalid-signature',
+  'isv.invalid-signature-type',
+  'isv.invalid-timestamp',
+  'isv.not-support-app-auth',
+  'isv.missing-app-cert-sn',
+  'isv.invalid-app-cert-sn',
+  'isv.invalid-alipay-root-cert-sn',
+  'isv.app-cert-sn-not-match',
+  'ACQ.ACCESS_FORBIDDEN',
+  'ACQ.PARTNER_ERROR',
+  'ACQ.SELLER_BEEN_BLOCKED',
+]);
+
+const CALL_LIMITS: ReadonlySet<string> = new Set(['isv.app-call-limited', 'isv.method-call-limited']);
+
+const HINTS: ReadonlyMap<string | undefined, string> = new Map([
+  ['isv.invalid-app-id', 'check app_id, and that it is of the same gateway: the sandbox has its own'],
+  ['isv.invalid-signature', "check private_key: the platform has another one's public key for this app_id"],
+  ['isv.invalid-timestamp', 'the clock of this machine is off: set it'],
+  ['isv.insufficient-isv-permissions', 'the application is not online, or has no contract for this product'],
+]);
+
+const MESSAGE_AT_MOST = 200;
+/** A refused signature quotes all that was signed, the subject and our address among it. */
+const QUOTES_THE_REQUEST = 'isv.invalid-signature';
+
+/** The refusal that an error of `classify` was made of, or undefined when it is of another kind. */
+export const refusalIn = (error: unknown): Result | undefined =>
+  error instanceof ChannelError ? resultSchema.safeParse(error.cause).data : undefined;
+
+/** What an answer with another code than 10000 means; only a listed `sub_code` of 40004 is definite. */
+export function classify(result: Result, operation: Operation): ChannelError {
+  const { code, sub_code } = result;
+  return new ChannelError(kindOf(result, operation), sentence(result), { cause: { code, sub_code } });
+}
+
+/** What an answer with another status than 200 means: no answer of the gateway's own has one. */
+export function classifyStatus(status: number, retryAfter: string | null): ChannelError {
+  const seconds = /^\d{1,5}$/.test(retryAfter ?? '') ? Number(retryAfter) : undefined;
+  const kind = status === 429 ? 'rate_limited' : status >= 500 ? 'unreachable' : 'garbage';
+  return new ChannelError(
+    kind,
+    `alipay answered with status ${status}`,
+    seconds === undefined ? {} : { retryAfterMs: seconds * 1000 },
+  );
+}
+
+/** True for what only a wrong account, permission or clock is told. */
+export const isAboutUs = ({ code, sub_code = '' }: Result): boolean =>
+  code !== DONE && (ABOUT_US_CODES.has(code) || ABOUT_US.has(sub_code));
+
+function kindOf(result: Result, operation: Operation): ChannelErrorKind {
+  const { code, sub_code = '' } = result;
+  if (code === TOO_MANY || CALL_LIMITS.has(sub_code)) return 'rate_limited';
+  if (isAboutUs(result)) return 'misconfigured';
+  if (code !== REFUSED) return 'unreachable';
+  if (DEFINITE[operation].has(sub_code)) return 'rejected';
+  return operation === 'refund' && PASSING_REFUSALS.has(sub_code) ? 'not_now' : 'unreachable';
+}
+
+function sentence({ code, msg, sub_code, sub_msg }: Result): string {
+  const said = `alipay answered ${[code, sub_code].filter((word) => word !== undefined).join(', ')}`;
+  const quoted = sub_code === QUOTES_THE_REQUEST ? msg : (sub_msg ?? msg);
+  return [said, quoted?.slice(0, MESSAGE_AT_MOST), HINTS.get(sub_code)]
+    .filter((part) => part !== undefined)
+    .join(': ');
+}

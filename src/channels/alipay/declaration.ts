@@ -1,0 +1,127 @@
+import type { ChannelDeclaration, Credentials, MethodDeclaration } from '../../domain/channel.ts';
+import { AMOUNT_LIMITS, CURRENCY } from './amounts.ts';
+
+const MINUTE_MS = 60_000;
+const HOUR_MS = 60 * MINUTE_MS;
+const DAY_MS = 24 * HOUR_MS;
+
+/** The gateway of real money: https://opendocs.alipay.com/common/02kf5q. */
+const LIVE_GATEWAY = 'https://openapi.alipay.com/gateway.do';
+
+/** `time_expire` and `timeout_express` of https://docs.open.alipay.com/api_1/alipay.trade.page.pay: 1 min to 15 d. */
+const EXPIRY = { atLeastMs: MINUTE_MS, atMostMs: 15 * DAY_MS } as const;
+
+/**
+ * A code that nobody has scanned lives 2 h: https://docs.open.alipay.com/api_1/alipay.trade.precreate. A longer
+ * payment would outlive it.
+ */
+const CODE_LIVES_MS = 2 * HOUR_MS;
+
+const METHOD = {
+  currencies: { [CURRENCY]: AMOUNT_LIMITS },
+  expiry: EXPIRY,
+  // `subject` is a string(256) there; Alipay is written in Java, whose strings are counted so.
+  subject: { atMost: 256, countedIn: 'utf16' },
+  needs: [],
+} as const satisfies Partial<MethodDeclaration>;
+
+const PEM_KEY =
+  /^\s*(-----BEGIN (RSA )?PRIVATE KEY-----[A-Za-z0-9+/=\s]+-----END (RSA )?PRIVATE KEY-----|[A-Za-z0-9+/=\s]{300,})\s*$/;
+const PEM_PUBLIC_KEY =
+  /^\s*(-----BEGIN PUBLIC KEY-----[A-Za-z0-9+/=\s]+-----END PUBLIC KEY-----|[A-Za-z0-9+/=\s]{150,})\s*$/;
+const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/;
+const CERTIFICATE_RULE = 'must be a certificate in PEM, beginning with -----BEGIN CERTIFICATE-----';
+
+export const gatewayOf = ({ gateway = LIVE_GATEWAY }: Credentials): string => gateway;
+
+/** Live at the gateway of real money; the sandbox is another host, and tests listen on loopback. */
+export const modeOf = (credentials: Credentials): 'test' | 'live' =>
+  new URL(gatewayOf(credentials)).hostname.endsWith('.alipay.com') ? 'live' : 'test';
+
+export const declaration: ChannelDeclaration = {
+  name: 'alipay',
+  title: { en: 'Alipay', zh: '支付宝' },
+  testOnly: false,
+  methods: [
+    { name: 'page', action: 'redirect', ...METHOD },
+    { name: 'wap', action: 'redirect', ...METHOD },
+    { name: 'precreate', action: 'qr', ...METHOD, expiry: { ...EXPIRY, atMostMs: CODE_LIVES_MS } },
+  ],
+  rateLimit: {
+    perSecond: 20,
+    source:
+      'nodrop: Alipay publishes no figure, and says 40005 beyond one of its own (https://opendocs.alipay.com/common/02km9f)',
+  },
+  // Alipay advises notifications, and a query when one does not come.
+  querySchedule: null,
+  // out_trade_no and out_request_no name a trade and a refund of it for ever.
+  repeatableForMs: { create: null, refund: null },
+  // The payer's link or code makes the trade, when it is opened: until then Alipay knows nothing that could be closed.
+  unknownTradeCanBePaid: true,
+  takesCallbackAddress: true,
+  settings: [
+    {
+      name: 'app_id',
+      description: 'The APPID of the application at the Alipay Open Platform.',
+      isSecret: false,
+      isRequired: true,
+      pattern: [/^\d{8,32}$/, 'must be the digits of an APPID'],
+    },
+    {
+      name: 'seller_id',
+      description:
+        "The merchant's own number at Alipay (PID): notifications about another seller are refused.",
+      isSecret: false,
+      isRequired: true,
+      pattern: [/^2088\d{12}$/, 'must be 16 digits that begin with 2088'],
+    },
+    {
+      name: 'private_key',
+      description:
+        "The application's private key (RSA2), in PEM or as the one line that Alipay's tool writes.",
+      isSecret: true,
+      isRequired: true,
+      pattern: [PEM_KEY, 'must be an RSA private key, PKCS #1 or PKCS #8, in PEM or in base64'],
+    },
+    {
+      name: 'alipay_public_key',
+      description:
+        "Alipay's public key as the platform shows it, which is not the application's own; in public-key mode.",
+      isSecret: false,
+      isRequired: false,
+      pattern: [PEM_PUBLIC_KEY, 'must be an RSA public key in PEM or in base64'],
+    },
+    {
+      name: 'app_cert',
+      description: "The application's certificate (appCertPublicKey_*.crt); in certificate mode.",
+      isSecret: false,
+      isRequired: false,
+      pattern: [PEM_CERTIFICATE, CERTIFICATE_RULE],
+    },
+    {
+      name: 'alipay_cert',
+      description: "Alipay's certificate (alipayCertPublicKey_RSA2.crt); in certificate mode.",
+      isSecret: false,
+      isRequired: false,
+      pattern: [PEM_CERTIFICATE, CERTIFICATE_RULE],
+    },
+    {
+      name: 'alipay_root_cert',
+      description: "Alipay's root certificates (alipayRootCert.crt); in certificate mode.",
+      isSecret: false,
+      isRequired: false,
+      pattern: [PEM_CERTIFICATE, CERTIFICATE_RULE],
+    },
+    {
+      name: 'gateway',
+      description: `The address of the gateway; without it that of real money, ${LIVE_GATEWAY}.`,
+      isSecret: false,
+      isRequired: false,
+      pattern: [
+        /^(https:\/\/[a-z0-9-]+(\.[a-z0-9-]+)*\.(alipay|alipaydev)\.com|http:\/\/(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?)\/gateway\.do$/,
+        'must be https://... of alipay.com or alipaydev.com, or http:// on loopback, and end with /gateway.do',
+      ],
+    },
+  ],
+  modeOf,
+};

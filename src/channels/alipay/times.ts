@@ -1,0 +1,23 @@
+import { ChannelError } from '../../domain/channel.ts';
+
+/**
+ * Times as Alipay writes them: `yyyy-MM-dd HH:mm:ss` on the clock of Beijing, which is 8 h ahead of UTC all year
+ * (`timestamp` of https://opendocs.alipay.com/common/02kf5q). The time zone of the process has no part in it.
+ */
+
+const AHEAD_MS = 8 * 3_600_000;
+const ALIPAY_TIME = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d{1,3})?)$/;
+
+/** @param at epoch ms; a part of a second is cut off. */
+export const toBeijing = (at: number): string =>
+  new Date(at + AHEAD_MS).toISOString().slice(0, 19).replace('T', ' ');
+
+/** @returns ISO 8601 in UTC. @throws ChannelError `garbage` */
+export function fromBeijing(text: string): string {
+  const [, date, time] = ALIPAY_TIME.exec(text) ?? [];
+  const at = new Date(`${date}T${time}+08:00`);
+  if (date === undefined || Number.isNaN(at.getTime())) {
+    throw new ChannelError('garbage', 'alipay gave a time that is none');
+  }
+  return at.toISOString();
+}

@@ -1,0 +1,290 @@
+import { z } from 'zod';
+import {
+  type ChannelAdapter,
+  type ChannelAnswer,
+  ChannelError,
+  type CloseAnswer,
+  type CreatedTrade,
+  type KnownRefund,
+  type NewRefund,
+  type NewTrade,
+  type NextAction,
+  type RefundAnswer,
+  type Trade,
+} from '../../domain/channel.ts';
+import { acknowledge, verifyCallback } from './callback.ts';
+import {
+  isRefused,
+  NO_SUCH_ORDER,
+  NO_SUCH_REFUND,
+  NOT_TO_CLOSE,
+  ORDER_IS_OVER,
+  refusalIn,
+} from './classify.ts';
+import { createWechatpayClient, type Session } from './client.ts';
+import { ACTION_LIVES_MS, declaration, NO_CLOSE_WITHIN_MS } from './declaration.ts';
+import { type Merchant, readMerchant } from './merchant.ts';
+import {
+  CLOSED_REASON,
+  isOf,
+  orderAnswer,
+  orderSchema,
+  type Refund,
+  refundAnswer,
+  refundSchema,
+} from './objects.ts';
+import { newNonce, nowInSeconds, signLines } from './signature.ts';
+
+/** A number that no order of ours has, as ours begin otherwise. */
+const NO_ORDER = 'nodropcheck';
+
+/** WeChat Pay by its API v3, for merchants and for service providers. */
+export function createWechatpayAdapter(): ChannelAdapter {
+  const client = createWechatpayClient();
+
+  return {
+    declaration,
+
+    async createTrade(account, trade, signal) {
+      return await client.within(account, signal, async (session) => {
+        try {
+          return await create(session, trade);
+        } catch (error) {
+          if (isRefused(error, ORDER_IS_OVER)) return 'not_renewable';
+          throw error;
+        }
+      });
+    },
+
+    async queryTrade(account, trade, signal) {
+      return await client.within(account, signal, (session) => query(session, trade));
+    },
+
+    async closeTrade(account, trade, signal) {
+      return await client.within(account, signal, (session) => close(session, trade));
+    },
+
+    async refundTrade(account, trade, refund, signal) {
+      return await client.within(account, signal, (session) => giveBack(session, trade, refund));
+    },
+
+    async queryRefund(account, trade, refund, signal) {
+      return await client.within(account, signal, (session) => findRefund(session, trade, refund));
+    },
+
+    verifyCallback: (account, request) => verifyCallback(client.keys, account, request),
+    acknowledge,
+    // The number is encrypted; the address of a payment names it.
+    peekOutTradeNo: () => undefined,
+
+    async checkAccount(account, signal) {
+      // Older settings verify callbacks alone.
+      for (const credentials of account.credentials) readMerchant(credentials);
+      await client.within(account, signal, async (session) => {
+        // Of a merchant in public-key mode there need not be any certificates.
+        if (session.merchant.publicKey === null) await session.renewCertificates();
+        await query(session, { outTradeNo: NO_ORDER });
+      });
+    },
+  };
+}
+
+const orders = ({ sub }: Merchant): string =>
+  sub === null ? '/v3/pay/transactions' : '/v3/pay/partner/transactions';
+
+const orderPath = (merchant: Merchant, { outTradeNo }: Pick<Trade, 'outTradeNo'>): string =>
+  `${orders(merchant)}/out-trade-no/${encodeURIComponent(outTradeNo)}`;
+
+/** Who is paid, as queries and closes name it. */
+const payee = ({ mchid, sub }: Merchant): Readonly<Record<string, string>> =>
+  sub === null ? { mchid } : { sp_mchid: mchid, sub_mchid: sub.mchid };
+
+/** The parameters, from the payment's row alone: under one number, others than the first time are refused. */
+function orderOf(merchant: Merchant, trade: NewTrade): object {
+  const { mchid, appid, sub } = merchant;
+  const parties =
+    sub === null
+      ? { appid, mchid }
+      : {
+          ...{ sp_appid: appid, sp_mchid: mchid, sub_mchid: sub.mchid },
+          ...(sub.appid === undefined ? {} : { sub_appid: sub.appid }),
+        };
+  const openid = sub === null ? 'openid' : sub.appid === undefined ? 'sp_openid' : 'sub_openid';
+  return {
+    ...parties,
+    description: trade.subject,
+    out_trade_no: trade.outTradeNo,
+    time_expire: inChina(trade.expiresAt),
+    notify_url: trade.notifyUrl,
+    amount: { total: trade.amount, currency: trade.currency },
+    ...(trade.method === 'jsapi' ? { payer: { [openid]: trade.payer.id } } : {}),
+    ...(trade.method === 'h5'
+      ? { scene_info: { payer_client_ip: trade.payer.ip, h5_info: { type: 'Wap' } } }
+      : {}),
+  };
+}
+
+/** RFC 3339 with seconds and the zone of China, whatever the zone of this process. */
+function inChina(time: string): string {
+  const shifted = new Date(Date.parse(time) + 8 * 3_600_000);
+  return `${shifted.toISOString().slice(0, 19)}+08:00`;
+}
+
+async function create({ merchant, ask }: Session, trade: NewTrade): Promise<CreatedTrade> {
+  const request = {
+    method: 'POST',
+    path: `${orders(merchant)}/${trade.method}`,
+    content: orderOf(merchant, trade),
+    operation: 'create',
+  } as const;
+  switch (trade.method) {
+    case 'native': {
+      const { code_url } = await ask(request, z.object({ code_url: z.string().min(1) }));
+      return { action: { type: 'qr', qr: code_url, expiresAt: livesFor('code_url') } };
+    }
+    case 'h5': {
+      const { h5_url } = await ask(request, z.object({ h5_url: z.url({ protocol: /^https?$/ }) }));
+      const url = `${h5_url}${h5_url.includes('?') ? '&' : '?'}redirect_url=${encodeURIComponent(trade.returnUrl)}`;
+      return { action: { type: 'redirect', url, expiresAt: livesFor('h5_url') } };
+    }
+    case 'jsapi':
+    case 'app': {
+      const { prepay_id } = await ask(request, z.object({ prepay_id: z.string().min(1) }));
+      const params =
+        trade.method === 'jsapi' ? jsapiParams(merchant, prepay_id) : appParams(merchant, prepay_id);
+      return { action: { type: 'sdk', params, expiresAt: livesFor('prepay_id') } };
+    }
+    default:
+      throw new ChannelError('misconfigured', `wechatpay has no method ${trade.method}`);
+  }
+}
+
+const livesFor = (what: keyof typeof ACTION_LIVES_MS): string =>
+  new Date(Date.now() + ACTION_LIVES_MS[what]).toISOString();
+
+/** For `WeixinJSBridge.invoke('getBrandWCPayRequest', ...)`. */
+function jsapiParams(merchant: Merchant, prepayId: string): NonNullable<NextAction['params']> {
+  const [timeStamp, nonceStr] = [nowInSeconds(), newNonce()];
+  const appId = merchant.sub?.appid ?? merchant.appid;
+  const prepay = `prepay_id=${prepayId}`;
+  const paySign = signLines(merchant.privateKey, [appId, timeStamp, nonceStr, prepay]);
+  return { appId, timeStamp, nonceStr, package: prepay, signType: 'RSA', paySign };
+}
+
+/** For WeChat's SDK in an app. */
+function appParams(merchant: Merchant, prepayid: string): NonNullable<NextAction['params']> {
+  const [timestamp, noncestr] = [nowInSeconds(), newNonce()];
+  const appid = merchant.sub?.appid ?? merchant.appid;
+  const sign = signLines(merchant.privateKey, [appid, timestamp, noncestr, prepayid]);
+  const partnerid = merchant.sub?.mchid ?? merchant.mchid;
+  return { appid, partnerid, prepayid, package: 'Sign=WXPay', noncestr, timestamp, sign };
+}
+
+async function query({ merchant, ask }: Session, trade: Pick<Trade, 'outTradeNo'>): Promise<ChannelAnswer> {
+  const path = `${orderPath(merchant, trade)}?${new URLSearchParams(payee(merchant))}`;
+  try {
+    const order = await ask({ method: 'GET', path, operation: 'other' }, orderSchema);
+    if (order.out_trade_no !== trade.outTradeNo || !isOf(merchant, order)) {
+      throw new ChannelError('garbage', `wechatpay gave an order that is not ${trade.outTradeNo}`);
+    }
+    return orderAnswer(order);
+  } catch (error) {
+    if (isRefused(error, NO_SUCH_ORDER)) return { state: 'unknown_trade' };
+    throw error;
+  }
+}
+
+/**
+ * WeChat Pay closes what it does not know with the same 204 as what it does
+ * (https://developers.weixin.qq.com/community/personal/oCJUswwemv3ES_-16uTTxLN3-FZg/answer), so that what became of the
+ * order is asked after it.
+ */
+async function close(session: Session, trade: Trade): Promise<CloseAnswer> {
+  const { merchant, tell } = session;
+  const until = Date.parse(trade.createdAt) + NO_CLOSE_WITHIN_MS;
+  const isYoung = Date.now() < until;
+  if (!isYoung) {
+    try {
+      await tell({
+        method: 'POST',
+        path: `${orderPath(merchant, trade)}/close`,
+        content: payee(merchant),
+        operation: 'other',
+      });
+    } catch (error) {
+      if (!isRefused(error, NOT_TO_CLOSE)) throw error;
+    }
+  }
+  const { state } = await query(session, trade);
+  switch (state) {
+    case 'paid':
+    case 'refunded':
+      return { state: 'already_paid' };
+    case 'closed':
+    case 'failed':
+      return { state: 'closed' };
+    case 'processing':
+    case 'unknown_trade':
+      return { state };
+    case 'unpaid':
+      if (isYoung) return { state: 'not_yet', until: new Date(until).toISOString() };
+      throw new ChannelError('unreachable', `wechatpay has not closed ${trade.outTradeNo} yet`);
+  }
+}
+
+const refundsPath = '/v3/refund/domestic/refunds';
+
+/**
+ * A refusal may be about the refund that has our number, so that this is looked for before a refusal counts. One that is
+ * closed was asked for again with this very request: it stays closed, and the merchant needs another number
+ * (https://pay.weixin.qq.com/doc/v3/merchant/4013071031).
+ */
+async function giveBack(session: Session, trade: Trade, refund: NewRefund): Promise<RefundAnswer> {
+  const { merchant, ask } = session;
+  const content = {
+    ...(merchant.sub === null ? {} : { sub_mchid: merchant.sub.mchid }),
+    out_trade_no: trade.outTradeNo,
+    out_refund_no: refund.outRefundNo,
+    amount: { refund: refund.amount, total: refund.total, currency: refund.currency },
+  };
+  try {
+    const made = await ask({ method: 'POST', path: refundsPath, content, operation: 'refund' }, refundSchema);
+    const answer = refundAnswer(oursOf(made, trade, refund));
+    return answer.state === 'ask_again'
+      ? { state: 'failed', reason: CLOSED_REASON, channelRefundId: made.refund_id }
+      : answer;
+  } catch (error) {
+    const isDecided =
+      error instanceof ChannelError && (error.kind === 'rejected' || error.kind === 'not_now');
+    if (!isDecided || refusalIn(error) === undefined) throw error;
+    const found = await findRefund(session, trade, refund);
+    if (found.state === 'unknown_refund') throw error;
+    return found;
+  }
+}
+
+async function findRefund(
+  { merchant, ask }: Session,
+  trade: Pick<Trade, 'outTradeNo'>,
+  refund: KnownRefund,
+): Promise<RefundAnswer> {
+  const sub = merchant.sub === null ? '' : `?${new URLSearchParams({ sub_mchid: merchant.sub.mchid })}`;
+  const path = `${refundsPath}/${encodeURIComponent(refund.outRefundNo)}${sub}`;
+  try {
+    const found = await ask({ method: 'GET', path, operation: 'other' }, refundSchema);
+    return refundAnswer(oursOf(found, trade, refund));
+  } catch (error) {
+    if (isRefused(error, NO_SUCH_REFUND)) return { state: 'unknown_refund' };
+    throw error;
+  }
+}
+
+/** The refund, if it has our numbers. @throws ChannelError `garbage` */
+function oursOf(
+  found: Refund,
+  { outTradeNo }: Pick<Trade, 'outTradeNo'>,
+  { outRefundNo }: KnownRefund,
+): Refund {
+  if (found.out_refund_no === outRefundNo && found.out_trade_no === outTradeNo) return found;
+  throw new ChannelError('garbage', `wechatpay gave a refund that is not ${outRefundNo}`);
+}

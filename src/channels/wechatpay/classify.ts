@@ -1,0 +1,157 @@
+import { z } from 'zod';
+import { ChannelError, type ChannelErrorKind } from '../../domain/channel.ts';
+
+/** What was asked: a refusal is definite only for what it refuses. */
+export type Operation = 'create' | 'refund' | 'other';
+
+/** An answer of WeChat Pay's as it came in. */
+export interface Reply {
+  readonly status: number;
+  readonly headers: Pick<Headers, 'get'>;
+  readonly text: string;
+}
+
+/** `detail` says which field is wrong. */
+const refusalSchema = z.object({
+  code: z.string(),
+  message: z.string().optional(),
+  detail: z
+    .object({ field: z.string().optional().catch(undefined) })
+    .optional()
+    .catch(undefined),
+});
+
+/** What a refusal says, without what it quotes. */
+export interface Refusal {
+  readonly status: number;
+  readonly code: string;
+  readonly field?: string | undefined;
+}
+
+/**
+ * Codes, by https://pay.weixin.qq.com/doc/v3/merchant/4012556398 (close; orders have the same table),
+ * https://pay.weixin.qq.com/doc/v3/merchant/4012525095 (orders), and the tables of refunds in WeChat Pay's own library
+ * (https://github.com/wechatpay-apiv3/wechatpay-go, services/refunddomestic/api_refunds.go).
+ *
+ * Definite: the request was validated, and nothing was made of it. What is about our number (OUT_TRADE_NO_USED,
+ * ORDERPAID, ORDER_CLOSED) is not, and neither is INVALID_REQUEST, which stands for anything from a number that is used
+ * to a refund that is asked for too soon.
+ */
+const DEFINITE: Readonly<Record<Operation, Readonly<Record<string, number>>>> = {
+  create: { PARAM_ERROR: 400 },
+  refund: { PARAM_ERROR: 400, USER_ACCOUNT_ABNORMAL: 403 },
+  other: {},
+};
+
+/** Refusals that end by themselves, or when the merchant does something. */
+const PASSING: Readonly<Record<Operation, ReadonlySet<string>>> = {
+  create: new Set(['RULE_LIMIT']),
+  refund: new Set(['NOT_ENOUGH', 'RULE_LIMIT', 'INVALID_REQUEST']),
+  other: new Set(),
+};
+
+/** About our numbers, keys and permissions, whatever the status. */
+const ABOUT_US: ReadonlySet<string> = new Set([
+  'APPID_MCHID_NOT_MATCH',
+  'MCH_NOT_EXISTS',
+  'NOAUTH',
+  'NO_AUTH',
+  'SIGN_ERROR',
+]);
+
+/** Fields of a request that come from the settings. */
+const SETTINGS_FIELD = /(^|\/)((sp_|sub_)?(appid|mchid)|notify_url)$/;
+
+const TOO_OFTEN: ReadonlySet<string> = new Set(['FREQUENCY_LIMITED', 'RATELIMIT_EXCEEDED']);
+
+/** To a query or close: there is no such order. */
+export const NO_SUCH_ORDER: ReadonlySet<string> = new Set(['ORDER_NOT_EXIST', 'ORDERNOTEXIST']);
+/** To a query of a refund: there is no such refund. */
+export const NO_SUCH_REFUND: ReadonlySet<string> = new Set(['RESOURCE_NOT_EXISTS']);
+/** To a create: the order is there, and gives no next action any more. */
+export const ORDER_IS_OVER: ReadonlySet<string> = new Set(['ORDERPAID', 'ORDER_CLOSED', 'ORDERCLOSED']);
+/** To a close: the order is not to be closed, or is so already; what it is instead, a query tells. */
+export const NOT_TO_CLOSE: ReadonlySet<string> = new Set([
+  ...ORDER_IS_OVER,
+  ...NO_SUCH_ORDER,
+  'USERPAYING',
+  'USER_PAYING',
+]);
+
+const MESSAGE_AT_MOST = 300;
+
+/** The refusal that an error of `classify` was made of, or undefined when it is of another kind. */
+export function refusalIn(error: unknown): Refusal | undefined {
+  return error instanceof ChannelError && error.cause instanceof RefusalCause
+    ? error.cause.refusal
+    : undefined;
+}
+
+/** True when the channel has refused the request itself with one of these codes. */
+export const isRefused = (error: unknown, codes: ReadonlySet<string>): boolean =>
+  codes.has(refusalIn(error)?.code ?? '');
+
+class RefusalCause {
+  readonly refusal: Refusal;
+  constructor(refusal: Refusal) {
+    this.refusal = refusal;
+  }
+}
+
+/**
+ * What an answer other than a success means. Only a listed code with its status is definite: every other answer says
+ * nothing of the trade or the refund.
+ */
+export function classify(reply: Reply, operation: Operation): ChannelError {
+  const { status } = reply;
+  const parsed = refusalSchema.safeParse(parseJson(reply.text));
+  const isRefusal = parsed.success && status >= 400 && status < 500 && status !== 401 && status !== 429;
+  const refusal = parsed.success
+    ? { status, code: parsed.data.code, field: parsed.data.detail?.field }
+    : undefined;
+  const message = parsed.success ? parsed.data.message?.slice(0, MESSAGE_AT_MOST) : undefined;
+  const retryAfterMs = retryAfter(reply);
+  const said = `wechatpay answered ${status}${refusal === undefined ? '' : ` (${refusal.code.slice(0, 40)})`}`;
+  return new ChannelError(
+    kindOf(status, refusal, operation),
+    `${said}${hintOf(status, refusal)}${message === undefined ? '' : `: ${message}`}`,
+    {
+      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+      ...(refusal === undefined || !isRefusal ? {} : { cause: new RefusalCause(refusal) }),
+    },
+  );
+}
+
+function kindOf(status: number, refusal: Refusal | undefined, operation: Operation): ChannelErrorKind {
+  if (status === 429) return 'rate_limited';
+  if (status === 401) return 'misconfigured';
+  if (status >= 500) return 'unreachable';
+  if (refusal === undefined || status < 400) return 'garbage';
+  const { code, field } = refusal;
+  if (ABOUT_US.has(code)) return 'misconfigured';
+  if (TOO_OFTEN.has(code)) return 'rate_limited';
+  if (code === 'PARAM_ERROR' && field !== undefined && SETTINGS_FIELD.test(field)) return 'misconfigured';
+  const definite = DEFINITE[operation];
+  if (Object.hasOwn(definite, code) && definite[code] === status) return 'rejected';
+  return PASSING[operation].has(code) ? 'not_now' : 'unreachable';
+}
+
+function hintOf(status: number, refusal: Refusal | undefined): string {
+  if (status === 401)
+    return ', which means: check mchid, serial_no, private_key and the clock of this machine';
+  if (refusal?.code === 'APPID_MCHID_NOT_MATCH') return ', which means: bind appid to mchid at WeChat Pay';
+  return '';
+}
+
+function retryAfter({ headers }: Reply): number | undefined {
+  const seconds = Number.parseFloat(headers.get('retry-after') ?? '');
+  return Number.isFinite(seconds) && seconds >= 0 ? seconds * 1000 : undefined;
+}
+
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,191 @@
+import type { z } from 'zod';
+import { type ChannelAccount, ChannelError } from '../../domain/channel.ts';
+import { exchange, HTTP_TIMEOUT_MS } from '../exchange.ts';
+import { classify, isRefused, NO_SUCH_REFUND, type Operation, parseJson, type Reply } from './classify.ts';
+import { type Merchant, misconfigured, readMerchant } from './merchant.ts';
+import { type PlatformCertificates, PlatformKeys, readCertificates } from './platform-keys.ts';
+import { authorize, isSignedBy, type Signed, signedOf } from './signature.ts';
+
+/** WeChat Pay's own library takes five minutes: wechatpay-go, core/auth/validators/wechat_pay_validator.go. Kept to the future as well. */
+export const TOLERANCE_S = 300;
+
+export interface WechatpayRequest {
+  readonly method: 'GET' | 'POST';
+  /** With the query string. */
+  readonly path: string;
+  readonly content?: object;
+  readonly operation: Operation;
+}
+
+/** What is asked of WeChat Pay within one call of the port, all of it within the time-out. */
+export interface Session {
+  readonly merchant: Merchant;
+  /**
+   * One signed request.
+   * @returns the answer once its signature is proven
+   * @throws ChannelError as `classify` has it; `garbage` for an answer that is not proven or of another shape
+   */
+  ask<T>(request: WechatpayRequest, schema: z.ZodType<T>): Promise<T>;
+  /** The same of a request of whose answer nothing is read. */
+  tell(request: WechatpayRequest): Promise<void>;
+  /** Fetches the platform certificates now. @throws ChannelError */
+  renewCertificates(): Promise<void>;
+}
+
+export interface WechatpayClient {
+  readonly keys: PlatformKeys;
+  within<T>(
+    account: ChannelAccount,
+    signal: AbortSignal | undefined,
+    work: (session: Session) => Promise<T>,
+  ): Promise<T>;
+}
+
+/** Does the work, and aborts its signal when that of the caller is, or the time is over. */
+export async function inTime<T>(
+  ms: number,
+  outer: AbortSignal | undefined,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const controller = new AbortController();
+  const abort = () => controller.abort(outer?.reason);
+  const timer = setTimeout(() => controller.abort(new Error('no answer in time')), ms);
+  outer?.addEventListener('abort', abort);
+  if (outer?.aborted) abort();
+  try {
+    return await work(controller.signal);
+  } finally {
+    clearTimeout(timer);
+    outer?.removeEventListener('abort', abort);
+  }
+}
+
+export function createWechatpayClient(): WechatpayClient {
+  const keys = new PlatformKeys(fetchCertificates);
+
+  async function request(
+    merchant: Merchant,
+    { method, path, content }: WechatpayRequest,
+    signal: AbortSignal,
+  ): Promise<Reply> {
+    const body = content === undefined ? '' : JSON.stringify(content);
+    const { response, text } = await exchange(
+      `${merchant.baseUrl}${path}`,
+      {
+        method,
+        headers: {
+          accept: 'application/json',
+          'user-agent': 'nodrop',
+          authorization: authorize(merchant, { method, path, body }),
+          // By which of its keys WeChat Pay signs the answer.
+          ...(merchant.publicKey === null ? {} : { 'wechatpay-serial': merchant.publicKey.id }),
+          ...(content === undefined ? {} : { 'content-type': 'application/json' }),
+        },
+        ...(content === undefined ? {} : { body }),
+      },
+      { channel: 'wechatpay', signal },
+    );
+    return { status: response.status, headers: response.headers, text };
+  }
+
+  /**
+   * Checks that WeChat Pay has signed the answer. A refusal need not be signed (its own library does not look); one with a
+   * signature is believed only when that is right.
+   */
+  async function prove(merchant: Merchant, reply: Reply, signal: AbortSignal): Promise<void> {
+    const signed = signedOf((name) => reply.headers.get(name) ?? undefined);
+    if (signed === undefined) {
+      if (reply.status >= 400 && reply.headers.get('wechatpay-signature') === null) return;
+      throw unproven(reply, 'it is not signed');
+    }
+    const key = await keys.keyOf(merchant, signed.serial, signal);
+    if (key === undefined) throw unproven(reply, 'its serial is of no key of WeChat Pay');
+    checkSigned(key, signed, reply);
+  }
+
+  async function fetchCertificates(merchant: Merchant, signal: AbortSignal): Promise<PlatformCertificates> {
+    const reply = await request(
+      merchant,
+      { method: 'GET', path: '/v3/certificates', operation: 'other' },
+      signal,
+    );
+    if (reply.status !== 200) {
+      const error = classify(reply, 'other');
+      // Of a merchant that never had any.
+      if (reply.status === 404 && isRefused(error, NO_SUCH_REFUND)) return new Map();
+      throw withClock(error, reply);
+    }
+    const certificates = readCertificates(merchant, parseJson(reply.text));
+    const signed = signedOf((name) => reply.headers.get(name) ?? undefined);
+    if (signed === undefined) throw unproven(reply, 'it is not signed');
+    const key =
+      signed.serial === merchant.publicKey?.id
+        ? merchant.publicKey.key
+        : certificates.get(signed.serial.toUpperCase())?.key;
+    if (key === undefined) throw unproven(reply, 'its serial is of no key of WeChat Pay');
+    checkSigned(key, signed, reply);
+    return certificates;
+  }
+
+  const sessionOf = (merchant: Merchant, signal: AbortSignal): Session => {
+    const answer = async (asked: WechatpayRequest): Promise<Reply> => {
+      const reply = await request(merchant, asked, signal);
+      const { status } = reply;
+      if (status >= 200 && status < 300) {
+        await prove(merchant, reply, signal);
+        return reply;
+      }
+      const error = classify(reply, asked.operation);
+      // From these nothing is concluded, so that nothing is to be proven.
+      const isAboutTrade = error.kind !== 'misconfigured' && error.kind !== 'rate_limited';
+      if (isAboutTrade && status >= 400 && status < 500) await prove(merchant, reply, signal);
+      throw withClock(error, reply);
+    };
+    return {
+      merchant,
+      async ask(asked, schema) {
+        const reply = await answer(asked);
+        const parsed = schema.safeParse(reply.status === 200 ? parseJson(reply.text) : undefined);
+        if (parsed.success) return parsed.data;
+        throw new ChannelError('garbage', `wechatpay answered ${reply.status} with what makes no sense`, {
+          cause: parsed.error,
+        });
+      },
+      async tell(asked) {
+        await answer(asked);
+      },
+      renewCertificates: () => keys.renew(merchant, signal),
+    };
+  };
+
+  return {
+    keys,
+    within: ({ credentials: [newest] }, outer, work) =>
+      inTime(HTTP_TIMEOUT_MS, outer, async (signal) => await work(sessionOf(readMerchant(newest), signal))),
+  };
+}
+
+/** @throws ChannelError */
+function checkSigned(key: Parameters<typeof isSignedBy>[0], signed: Signed, reply: Reply): void {
+  if (!isSignedBy(key, signed, Buffer.from(reply.text))) throw unproven(reply, 'its signature is wrong');
+  const apart = Math.abs(Date.now() / 1000 - Number(signed.timestamp));
+  if (apart <= TOLERANCE_S) return;
+  throw clockSentence(reply) ?? unproven(reply, 'its signature is of another time');
+}
+
+const unproven = ({ status }: Reply, why: string): ChannelError =>
+  new ChannelError('garbage', `wechatpay answered ${status}, and it cannot be proven: ${why}`);
+
+/** By the time in the answer's header; undefined when the clocks agree. */
+export function clockSentence({ headers }: Pick<Reply, 'headers'>): ChannelError | undefined {
+  const apart = (Date.now() - Date.parse(headers.get('date') ?? '')) / 1000;
+  if (Number.isNaN(apart) || Math.abs(apart) <= TOLERANCE_S) return undefined;
+  const seconds = Math.round(Math.abs(apart));
+  return misconfigured(
+    `the clock of this machine is ${seconds} s ${apart > 0 ? 'ahead of' : 'behind'} that of WeChat Pay: set it, or requests and callbacks are refused`,
+  );
+}
+
+/** WeChat Pay refuses a request of another time as if its signature were wrong. */
+const withClock = (error: ChannelError, reply: Reply): ChannelError =>
+  error.kind === 'misconfigured' ? (clockSentence(reply) ?? error) : error;

@@ -1,0 +1,167 @@
+import type {
+  ChannelDeclaration,
+  Credentials,
+  CurrencyLimits,
+  MethodDeclaration,
+} from '../../domain/channel.ts';
+
+const SECOND_MS = 1_000;
+const MINUTE_MS = 60 * SECOND_MS;
+const DAY_MS = 24 * 60 * MINUTE_MS;
+
+/** https://pay.weixin.qq.com/doc/v3/merchant/4012525171: `total` is in fen, and at least one. */
+const CURRENCIES: Readonly<Record<string, CurrencyLimits>> = { CNY: { atLeast: 1 } };
+
+/**
+ * `time_expire`: WeChat Pay moves one that is earlier than a minute after the order to a minute
+ * (https://pay.weixin.qq.com/doc/v3/merchant/4012525171), and closes every order after seven days
+ * (https://pay.weixin.qq.com/docs/merchant/products/native-payment/development.html).
+ */
+const EXPIRY = { atLeastMs: MINUTE_MS, atMostMs: 7 * DAY_MS };
+
+/** `description`: at most 127 characters (https://pay.weixin.qq.com/docs/merchant/products/native-payment/apilist.html). */
+const SUBJECT = { atMost: 127, countedIn: 'characters' } as const;
+
+/**
+ * No order is to be closed sooner after it was made:
+ * https://developers.weixin.qq.com/minigame/dev/wxcloudrun/src/development/pay/order/close.html
+ */
+export const NO_CLOSE_WITHIN_MS = 5 * MINUTE_MS;
+
+/**
+ * How long what an order gives works, by the pages of the orders of each method; asking again with the same parameters
+ * gives a new one (https://pay.weixin.qq.com/docs/merchant/products/native-payment/apilist.html).
+ */
+export const ACTION_LIVES_MS = {
+  code_url: 120 * MINUTE_MS,
+  prepay_id: 120 * MINUTE_MS,
+  h5_url: 5 * MINUTE_MS,
+};
+
+const method = (
+  name: string,
+  action: MethodDeclaration['action'],
+  needs: MethodDeclaration['needs'] = [],
+): MethodDeclaration => ({ name, action, currencies: CURRENCIES, expiry: EXPIRY, subject: SUBJECT, needs });
+
+/** Where WeChat Pay's API is: https://pay.weixin.qq.com/doc/v3/merchant/4012525171. */
+export const API_URL = 'https://api.mch.weixin.qq.com';
+
+const LOOPBACK = /^http:\/\/(127\.0\.0\.1|localhost|\[::1\])(:\d+)?$/;
+
+/** WeChat Pay has no test mode: what is not its own address on this machine is real. */
+export const modeOf = ({ base_url }: Credentials): 'test' | undefined =>
+  base_url !== undefined && LOOPBACK.test(base_url) ? 'test' : undefined;
+
+export const declaration: ChannelDeclaration = {
+  name: 'wechatpay',
+  title: { en: 'WeChat Pay', zh: '微信支付' },
+  testOnly: false,
+  methods: [
+    method('native', 'qr'),
+    method('h5', 'redirect', ['ip']),
+    method('jsapi', 'sdk', ['id']),
+    method('app', 'sdk'),
+  ],
+  rateLimit: {
+    perSecond: 150,
+    source:
+      'https://pay.weixin.qq.com/doc/v3/partner/4012709253 and its predecessors: 150 refunds a second; more is said of no other call',
+  },
+  querySchedule: {
+    waitsMs: [5, 30, 60, 180, 300, 600, 1_800].map((seconds) => seconds * SECOND_MS),
+    source: 'https://pay.weixin.qq.com/docs/merchant/products/query-order/callback-and-query-order.html',
+  },
+  // The same out_trade_no and out_refund_no are the same order and refund for ever.
+  repeatableForMs: { create: null, refund: null },
+  unknownTradeCanBePaid: false,
+  takesCallbackAddress: true,
+  settings: [
+    {
+      name: 'mchid',
+      description:
+        'The merchant number that signs; in service-provider mode that of the provider (sp_mchid).',
+      isSecret: false,
+      isRequired: true,
+      pattern: [/^\d{6,32}$/, 'must be 6 to 32 digits'],
+    },
+    {
+      name: 'appid',
+      description:
+        'The id of the official account, mini programme or app that is bound to mchid; in service-provider mode that of the provider (sp_appid).',
+      isSecret: false,
+      isRequired: true,
+      pattern: [/^[0-9A-Za-z_-]{6,32}$/, 'must be 6 to 32 letters and digits, such as wx8888888888888888'],
+    },
+    {
+      name: 'serial_no',
+      description: 'The serial number of the API certificate of mchid, in hexadecimal digits.',
+      isSecret: false,
+      isRequired: true,
+      pattern: [/^[0-9A-Fa-f]{8,40}$/, 'must be 8 to 40 hexadecimal digits'],
+    },
+    {
+      name: 'private_key',
+      description:
+        'The private key of the API certificate (apiclient_key.pem); its line ends may be missing.',
+      isSecret: true,
+      isRequired: true,
+      pattern: [
+        /^-----BEGIN (RSA )?PRIVATE KEY-----[0-9A-Za-z+/=\s\\]+-----END (RSA )?PRIVATE KEY-----[\\rn\s]*$/,
+        'must be a private key in PEM, from -----BEGIN PRIVATE KEY----- to its end',
+      ],
+    },
+    {
+      name: 'api_v3_key',
+      description: 'The APIv3 key, which decrypts callbacks and platform certificates.',
+      isSecret: true,
+      isRequired: true,
+      pattern: [/^[\x21-\x7e]{32}$/, 'must be 32 letters and digits'],
+    },
+    {
+      name: 'public_key_id',
+      description:
+        'The id of the public key of WeChat Pay, of a merchant in public-key mode; with public_key.',
+      isSecret: false,
+      isRequired: false,
+      pattern: [/^PUB_KEY_ID_[0-9A-Za-z]{1,64}$/, 'must start with PUB_KEY_ID_'],
+    },
+    {
+      name: 'public_key',
+      description:
+        'The public key of WeChat Pay (pub_key.pem), of a merchant in public-key mode; with public_key_id.',
+      isSecret: false,
+      isRequired: false,
+      pattern: [
+        /^-----BEGIN PUBLIC KEY-----[0-9A-Za-z+/=\s\\]+-----END PUBLIC KEY-----[\\rn\s]*$/,
+        'must be a public key in PEM, from -----BEGIN PUBLIC KEY----- to its end',
+      ],
+    },
+    {
+      name: 'sub_mchid',
+      description: 'The merchant number that is paid, in service-provider mode.',
+      isSecret: false,
+      isRequired: false,
+      pattern: [/^\d{6,32}$/, 'must be 6 to 32 digits'],
+    },
+    {
+      name: 'sub_appid',
+      description:
+        'The id of the own account or app of sub_mchid, in service-provider mode; the payer ids of jsapi are then of it.',
+      isSecret: false,
+      isRequired: false,
+      pattern: [/^[0-9A-Za-z_-]{6,32}$/, 'must be 6 to 32 letters and digits, such as wx8888888888888888'],
+    },
+    {
+      name: 'base_url',
+      description: `Where the API is, for another access point of WeChat Pay or a double for tests. Default: ${API_URL}.`,
+      isSecret: false,
+      isRequired: false,
+      pattern: [
+        /^(https:\/\/[0-9A-Za-z.-]+(:\d+)?|http:\/\/(127\.0\.0\.1|localhost|\[::1\])(:\d+)?)$/,
+        'must be an https URL (http on this machine alone) without a slash at the end',
+      ],
+    },
+  ],
+  modeOf,
+};

@@ -1,0 +1,72 @@
+import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
+import { ChannelError, type Credentials } from '../../domain/channel.ts';
+import { API_URL } from './declaration.ts';
+
+/** An account's settings, read. */
+export interface Merchant {
+  readonly baseUrl: string;
+  /** Who signs. */
+  readonly mchid: string;
+  readonly appid: string;
+  readonly serialNo: string;
+  readonly privateKey: KeyObject;
+  readonly apiV3Key: Buffer;
+  /** In public-key mode. */
+  readonly publicKey: { readonly id: string; readonly key: KeyObject } | null;
+  /** In service-provider mode: who is paid. */
+  readonly sub: { readonly mchid: string; readonly appid: string | undefined } | null;
+}
+
+/** @throws ChannelError `misconfigured` that names the setting, and never its value. */
+export function readMerchant(credentials: Credentials | undefined): Merchant {
+  const wanted = (name: string): string => {
+    const value = credentials?.[name];
+    if (value === undefined) throw misconfigured(`the account has no ${name}`);
+    return value;
+  };
+  const { public_key_id, public_key, sub_mchid, sub_appid, base_url } = credentials ?? {};
+  if ((public_key_id === undefined) !== (public_key === undefined)) {
+    throw misconfigured('public_key_id and public_key belong together: give both or neither');
+  }
+  if (sub_appid !== undefined && sub_mchid === undefined) {
+    throw misconfigured('sub_appid is of service-provider mode, which needs sub_mchid');
+  }
+  const apiV3Key = Buffer.from(wanted('api_v3_key'));
+  if (apiV3Key.length !== 32) throw misconfigured('api_v3_key is not of 32 bytes');
+  return {
+    baseUrl: base_url ?? API_URL,
+    mchid: wanted('mchid'),
+    appid: wanted('appid'),
+    serialNo: wanted('serial_no').toUpperCase(),
+    privateKey: readKey('private_key', () => createPrivateKey(toPem(wanted('private_key')))),
+    apiV3Key,
+    publicKey:
+      public_key_id === undefined || public_key === undefined
+        ? null
+        : { id: public_key_id, key: readKey('public_key', () => createPublicKey(toPem(public_key))) },
+    sub: sub_mchid === undefined ? null : { mchid: sub_mchid, appid: sub_appid },
+  };
+}
+
+function readKey(name: string, read: () => KeyObject): KeyObject {
+  let key: KeyObject;
+  try {
+    key = read();
+  } catch (error) {
+    if (error instanceof ChannelError) throw error;
+    throw misconfigured(`${name} cannot be read as a key in PEM`);
+  }
+  if (key.asymmetricKeyType !== 'rsa') throw misconfigured(`${name} is not an RSA key`);
+  return key;
+}
+
+/** With line ends where a file of `name=value` lines had none, or had them written as `\n`. */
+function toPem(value: string): string {
+  const [, begin, body = '', end] =
+    /^(-----BEGIN [A-Z ]+-----)([\s\S]*)(-----END [A-Z ]+-----)[\\rn\s]*$/.exec(value) ?? [];
+  const lines = body.replace(/\\n|\\r|\s/g, '').match(/.{1,64}/g) ?? [];
+  return [begin, ...lines, end].join('\n');
+}
+
+export const misconfigured = (what: string, cause?: unknown): ChannelError =>
+  new ChannelError('misconfigured', `wechatpay: ${what}`, { cause });

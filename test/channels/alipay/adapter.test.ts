@@ -1,0 +1,403 @@
+import { createPrivateKey, createPublicKey } from 'node:crypto';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { declaration, modeOf } from '../../../src/channels/alipay/declaration.ts';
+import type { ChannelAccount, Credentials, NewRefund, NewTrade } from '../../../src/domain/channel.ts';
+import { type AlipayDouble, oracleFolder, startAlipayDouble } from '../../doubles/alipay/start.ts';
+import {
+  accountOf,
+  adapter,
+  certifiedSettingsOf,
+  errorOf,
+  linkOf,
+  named,
+  newTrade,
+  OURS,
+  open,
+  paid,
+  pay,
+  settingsOf,
+  signedAnswer,
+} from './support.ts';
+
+/** The adapter against the double, which verifies every request and signs every answer by another implementation. */
+
+const METHODS = ['page', 'wap', 'precreate'] as const;
+
+describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
+  let double: AlipayDouble;
+  let account: ChannelAccount;
+
+  beforeAll(async () => {
+    double = await startAlipayDouble();
+  });
+  afterAll(() => double?.stop());
+  beforeEach(async () => {
+    await double.tell('reset');
+    // Nobody is told here.
+    await double.tell('fate', { fate: 'lost' });
+    account = accountOf(settingsOf(double));
+  });
+
+  const query = (trade: NewTrade) => adapter.queryTrade(account, trade);
+  const refundOf = (changes: Partial<NewRefund> = {}): NewRefund => ({
+    outRefundNo: `ref_${Math.random().toString(36).slice(2)}`,
+    channelRefundId: null,
+    attempt: 1,
+    amount: 1050,
+    currency: 'CNY',
+    total: 1050,
+    ...changes,
+  });
+  const seen = () => double.tell<{ method: string; params: Record<string, string> }[]>('seen');
+
+  describe.each(METHODS)('a trade by %s', (method) => {
+    it('is unknown until its payer opens it, then unpaid, then paid with amount, number and time', async () => {
+      const trade = newTrade({ method });
+      const link = await linkOf(adapter, account, trade);
+      expect(await query(trade)).toEqual({ state: 'unknown_trade' });
+      expect(await adapter.closeTrade(account, trade)).toEqual({ state: 'unknown_trade' });
+      await open(link);
+      expect(await query(trade)).toEqual({ state: 'unpaid' });
+      const before = Date.now();
+      expect(await pay(link)).toBe(true);
+      const answer = await query(trade);
+      expect(answer).toEqual({
+        state: 'paid',
+        channelPaymentId: expect.stringMatching(/^\d{20,}$/),
+        amount: 1050,
+        currency: 'CNY',
+        payerAmount: 1050,
+        paidAt: expect.stringMatching(/Z$/),
+      });
+      const { paidAt } = answer as { paidAt: string };
+      expect(Math.abs(Date.parse(paidAt) - before)).toBeLessThan(10_000);
+      expect(await adapter.closeTrade(account, trade)).toEqual({ state: 'already_paid' });
+    });
+
+    it('is closed once it is open, and then neither paid nor closed again', async () => {
+      const trade = newTrade({ method });
+      const link = await linkOf(adapter, account, trade);
+      await open(link);
+      expect(await adapter.closeTrade(account, trade)).toEqual({ state: 'closed' });
+      expect(await adapter.closeTrade(account, trade)).toEqual({ state: 'closed' });
+      expect(await query(trade)).toEqual({ state: 'closed' });
+      expect(await pay(link)).toBe(false);
+    });
+
+    it('can be paid after a close that found nothing, until its link is dead', async () => {
+      const [late, dead] = [newTrade({ method }), newTrade({ method })];
+      const [lateLink, deadLink] = [
+        await linkOf(adapter, account, late),
+        await linkOf(adapter, account, dead),
+      ];
+      expect(await adapter.closeTrade(account, late)).toEqual({ state: 'unknown_trade' });
+      expect(declaration.unknownTradeCanBePaid).toBe(true);
+      expect(await pay(lateLink)).toBe(true);
+      expect(await query(late)).toMatchObject({ state: 'paid' });
+      await double.tell('clock', { offsetMs: 15 * 60_000 });
+      expect(await pay(deadLink)).toBe(false);
+    });
+
+    it('carries its terms from the row alone: the end in Beijing, yuan, and no sign that Alipay refuses', async () => {
+      const trade = newTrade({
+        method,
+        amount: 10,
+        subject: 'Käse & Wein / 50% = 半价 🎟',
+        createdAt: '2026-11-27T15:59:30.900Z',
+        expiresAt: '2026-11-27T16:29:30.900Z',
+      });
+      const now = Date.parse(trade.createdAt);
+      await double.tell('clock', { offsetMs: now - Date.now() });
+      vi.useFakeTimers({ toFake: ['Date'], now });
+      const link = await linkOf(adapter, account, trade).finally(() => vi.useRealTimers());
+      const [asked] = await seen();
+      const params = asked?.params ?? Object.fromEntries(new URL(link).searchParams);
+      expect(JSON.parse(params.biz_content ?? '')).toMatchObject({
+        out_trade_no: trade.outTradeNo,
+        total_amount: '0.10',
+        subject: 'Käse   Wein   50%   半价 🎟',
+        time_expire: '2026-11-28 00:29:30',
+      });
+      expect(params).toMatchObject({ timestamp: '2026-11-27 23:59:30', sign_type: 'RSA2', charset: 'utf-8' });
+      await open(link);
+      expect(await double.tell('books', named(trade))).toMatchObject({ asked: '0.10' });
+    });
+  });
+
+  it('makes the same link whenever it is asked for', async () => {
+    const trade = newTrade({ expiresAt: new Date(Date.now() + 1_000).toISOString() });
+    const first = await linkOf(adapter, account, trade);
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 3_600_000 });
+    expect(await linkOf(adapter, account, trade).finally(() => vi.useRealTimers())).toBe(first);
+    // Shorter than Alipay's shortest: Alipay's.
+    const { time_expire } = JSON.parse(new URL(first).searchParams.get('biz_content') ?? '') as {
+      time_expire: string;
+    };
+    const ends = Date.parse(`${time_expire.replace(' ', 'T')}+08:00`);
+    expect(ends).toBe(Math.floor((Date.parse(trade.createdAt) + 60_000) / 1000) * 1000);
+  });
+
+  it('asks for a code again, and says when there is none any more', async () => {
+    const trade = newTrade({ method: 'precreate' });
+    const link = await linkOf(adapter, account, trade);
+    expect(await linkOf(adapter, account, trade)).toBe(link);
+    await open(link);
+    await adapter.closeTrade(account, trade);
+    expect(await adapter.createTrade(account, trade)).toBe('not_renewable');
+  });
+
+  describe('a code that is asked for', () => {
+    const create = (trade: NewTrade, signal?: AbortSignal) => adapter.createTrade(account, trade, signal);
+    const of = 'alipay.trade.precreate';
+
+    it('is the same one after its answer was lost, which says nothing', async () => {
+      const trade = newTrade({ method: 'precreate' });
+      await double.tell('faults', [{ kind: 'accepted', of }]);
+      expect(await errorOf(create(trade, AbortSignal.timeout(1_000)))).toMatchObject({ kind: 'unreachable' });
+      const link = await linkOf(adapter, account, trade);
+      expect(await pay(link)).toBe(true);
+      expect(await query(trade)).toMatchObject({ state: 'paid', amount: 1050 });
+      const [one, two] = (await seen()).map(({ params }) => params.biz_content);
+      expect(two).toBe(one);
+    });
+
+    it.each([
+      ['ACQ.EXIST_FORBIDDEN_WORD', '40004', 'rejected'],
+      ['ACQ.SYSTEM_ERROR', '40004', 'unreachable'],
+      ['ACQ.CONTEXT_INCONSISTENT', '40004', 'unreachable'],
+      ['isp.unknow-error', '20000', 'unreachable'],
+      ['isv.app-call-limited', '40005', 'rate_limited'],
+      ['isv.insufficient-isv-permissions', '40006', 'misconfigured'],
+    ])('and refused with %s is %s: %s', async (subCode, code, kind) => {
+      await double.tell('faults', [{ kind: 'refused', of, code, subCode }]);
+      expect(await errorOf(create(newTrade({ method: 'precreate' })))).toMatchObject({ kind });
+    });
+  });
+
+  describe('refunds', () => {
+    it('gives back a part and then the rest, and the trade that Alipay calls closed is refunded', async () => {
+      const trade = await paid(adapter, account);
+      const part = refundOf({ amount: 350 });
+      expect(await adapter.queryRefund(account, trade, part)).toEqual({ state: 'unknown_refund' });
+      expect(await adapter.refundTrade(account, trade, part)).toMatchObject({
+        state: 'succeeded',
+        amount: 350,
+      });
+      expect(await adapter.queryRefund(account, trade, part)).toEqual({
+        state: 'succeeded',
+        channelRefundId: part.outRefundNo,
+        amount: 350,
+        refundedAt: expect.stringMatching(/Z$/),
+      });
+      expect(await query(trade)).toMatchObject({ state: 'paid' });
+      expect(await adapter.refundTrade(account, trade, refundOf({ amount: 700 }))).toMatchObject({
+        amount: 700,
+      });
+      expect(await double.tell('books', named(trade))).toMatchObject({
+        status: 'TRADE_CLOSED',
+        refunded: '10.50',
+      });
+      expect(await query(trade)).toMatchObject({ state: 'refunded', amount: 1050, refundedAmount: 1050 });
+      expect(await adapter.closeTrade(account, trade)).toEqual({ state: 'already_paid' });
+    });
+
+    it('is the same one when it is asked for again, also with another amount', async () => {
+      const trade = await paid(adapter, account);
+      const refund = refundOf({ amount: 350 });
+      await adapter.refundTrade(account, trade, refund);
+      const same = { state: 'succeeded', channelRefundId: refund.outRefundNo, amount: 350 };
+      expect(await adapter.refundTrade(account, trade, refund)).toMatchObject(same);
+      expect(await adapter.refundTrade(account, trade, { ...refund, amount: 700 })).toMatchObject(same);
+      expect(await double.tell('books', named(trade))).toMatchObject({ refunded: '3.50' });
+    });
+
+    it('is unknown when its answer is lost, and then given back once', async () => {
+      const trade = await paid(adapter, account);
+      const refund = refundOf();
+      await double.tell('faults', [{ kind: 'accepted', of: 'alipay.trade.refund' }]);
+      const lost = await errorOf(adapter.refundTrade(account, trade, refund, AbortSignal.timeout(1_000)));
+      expect(lost).toMatchObject({ kind: 'unreachable' });
+      expect(await adapter.refundTrade(account, trade, refund)).toMatchObject({
+        state: 'succeeded',
+        amount: 1050,
+      });
+      expect(await double.tell('books', named(trade))).toMatchObject({ refunded: '10.50' });
+    });
+
+    it('is refused for good above what is left, and when nothing is left', async () => {
+      const trade = await paid(adapter, account);
+      const over = adapter.refundTrade(account, trade, refundOf({ amount: 1051 }));
+      expect(await errorOf(over)).toMatchObject({ kind: 'rejected' });
+      await adapter.refundTrade(account, trade, refundOf());
+      expect(await errorOf(adapter.refundTrade(account, trade, refundOf()))).toMatchObject({
+        kind: 'rejected',
+      });
+      const finished = await paid(adapter, account);
+      await double.tell('finish', named(finished));
+      expect(await errorOf(adapter.refundTrade(account, finished, refundOf()))).toMatchObject({
+        kind: 'rejected',
+      });
+    });
+
+    it('is not refused for good while nobody has paid, or the balance is low', async () => {
+      const trade = newTrade();
+      const link = await linkOf(adapter, account, trade);
+      await open(link);
+      expect(await errorOf(adapter.refundTrade(account, trade, refundOf()))).toMatchObject({
+        kind: 'unreachable',
+      });
+      await pay(link);
+      await double.tell('balance', { isLow: true });
+      expect(await errorOf(adapter.refundTrade(account, trade, refundOf()))).toMatchObject({
+        kind: 'not_now',
+      });
+    });
+  });
+
+  describe('an answer', () => {
+    it.each([
+      ['error', 'unreachable'],
+      ['nonsense', 'garbage'],
+      ['tampered', 'garbage'],
+      ['tampered amount', 'garbage'],
+      ['unsigned', 'garbage'],
+    ])('with %s is %s', async (kind, expected) => {
+      const trade = newTrade();
+      await open(await linkOf(adapter, account, trade));
+      await double.tell('faults', [{ kind }]);
+      expect(await errorOf(query(trade))).toMatchObject({ kind: expected });
+      expect(await query(trade)).toEqual({ state: 'unpaid' });
+    });
+
+    it('of another trade is none', async () => {
+      const [one, other] = [await paid(adapter, account), newTrade()];
+      const { gateway, ...settings } = settingsOf(double);
+      // Signed by Alipay, and about what was not asked.
+      const answering = vi.spyOn(globalThis, 'fetch').mockImplementationOnce(async () => {
+        answering.mockRestore();
+        const content = {
+          out_trade_no: one.outTradeNo,
+          trade_no: '1',
+          trade_status: 'WAIT_BUYER_PAY',
+          total_amount: '10.50',
+        };
+        const text = signedAnswer(
+          'alipay_trade_query_response',
+          { code: '10000', msg: 'Success', ...content },
+          double.keys.alipayPrivateKey,
+        );
+        return new Response(text);
+      });
+      const asked = accountOf({ ...settings, ...(gateway === undefined ? {} : { gateway }) });
+      expect(await errorOf(adapter.queryTrade(asked, other))).toMatchObject({
+        kind: 'garbage',
+        message: expect.stringContaining('another trade'),
+      });
+    });
+  });
+
+  describe('an account', () => {
+    const check = (...settings: Credentials[]) => adapter.checkAccount(accountOf(...settings));
+
+    it('that works is said to', async () => {
+      await check(settingsOf(double));
+    });
+
+    it('takes keys as Alipay and OpenSSL write them', async () => {
+      const settings = settingsOf(double);
+      const key = createPrivateKey(settings.private_key ?? '');
+      const pkcs1 = key.export({ type: 'pkcs1', format: 'pem' }).toString();
+      const oneLine = (pem: string) => pem.replace(/-----[^-]+-----|\s/g, '');
+      for (const private_key of [pkcs1, oneLine(pkcs1), oneLine(settings.private_key ?? '')]) {
+        for (const alipay_public_key of [
+          settings.alipay_public_key ?? '',
+          oneLine(settings.alipay_public_key ?? ''),
+        ]) {
+          const given: Credentials = { ...settings, private_key, alipay_public_key };
+          await check(given);
+          for (const { name, pattern } of declaration.settings) {
+            const value = given[name];
+            if (value !== undefined) expect(pattern?.[0].test(value), name).toBe(true);
+          }
+        }
+      }
+    });
+
+    it('is told what is wrong with it', async () => {
+      const settings = settingsOf(double);
+      const other = double.keys.strangerKey;
+      const publicOf = (key: string) =>
+        createPublicKey(key).export({ type: 'spki', format: 'pem' }).toString();
+      const cases: [Record<string, string>, RegExp][] = [
+        [{ private_key: other }, /isv\.invalid-signature.*check private_key/],
+        [{ app_id: '2021000000000009' }, /isv\.invalid-app-id.*check app_id/],
+        [{ alipay_public_key: publicOf(settings.private_key ?? '') }, /is the application's own/],
+        [{ alipay_public_key: publicOf(other) }, /set alipay_public_key/],
+        [{ private_key: 'nonsense' }, /private_key is no RSA key/],
+      ];
+      for (const [changes, says] of cases) {
+        expect(await errorOf(check({ ...settings, ...changes }))).toMatchObject({
+          kind: 'misconfigured',
+          message: expect.stringMatching(says),
+        });
+      }
+      const { alipay_public_key: _key, ...neither } = settings;
+      expect(await errorOf(check(neither))).toMatchObject({
+        message: expect.stringMatching(/either alipay_public_key/),
+      });
+    });
+
+    it('is told that the clock is off', async () => {
+      await double.tell('clock', { offsetMs: 3_600_000 });
+      expect(await errorOf(check(settingsOf(double)))).toMatchObject({
+        kind: 'misconfigured',
+        message: expect.stringMatching(/isv\.invalid-timestamp.*clock/),
+      });
+    });
+
+    it('is of a mode by its gateway', () => {
+      const { gateway: _gateway, ...live } = settingsOf(double);
+      expect(modeOf(live)).toBe('live');
+      expect(modeOf({ ...live, gateway: 'https://openapi-sandbox.dl.alipaydev.com/gateway.do' })).toBe(
+        'test',
+      );
+      expect(modeOf(settingsOf(double))).toBe('test');
+      const pattern = declaration.settings.find(({ name }) => name === 'gateway')?.pattern?.[0];
+      for (const wrong of [
+        'http://openapi.alipay.com/gateway.do',
+        'https://alipay.com.evil.example/gateway.do',
+      ])
+        expect(pattern?.test(wrong), wrong).toBe(false);
+    });
+  });
+
+  describe('in certificate mode', () => {
+    beforeEach(async () => {
+      await double.tell('certificates', { appId: OURS });
+      account = accountOf(certifiedSettingsOf(double));
+    });
+
+    it('sends the numbers of the certificates, which the other implementation has the same', async () => {
+      await adapter.checkAccount(account);
+      const trade = await paid(adapter, account);
+      expect(await query(trade)).toMatchObject({ state: 'paid', amount: 1050 });
+      expect(await adapter.refundTrade(account, trade, refundOf())).toMatchObject({ state: 'succeeded' });
+      const [asked] = await seen();
+      expect(asked?.params).toMatchObject({
+        app_cert_sn: double.keys.apps[OURS]?.numbers.app,
+        alipay_root_cert_sn: double.keys.apps[OURS]?.numbers.root,
+      });
+    });
+
+    it('verifies answers, and says which certificate is not of the key', async () => {
+      const trade = newTrade();
+      await open(await linkOf(adapter, account, trade));
+      await double.tell('faults', [{ kind: 'tampered' }]);
+      expect(await errorOf(query(trade))).toMatchObject({ kind: 'garbage' });
+      const settings = { ...certifiedSettingsOf(double), private_key: double.keys.strangerKey };
+      expect(await errorOf(adapter.checkAccount(accountOf(settings)))).toMatchObject({
+        message: expect.stringMatching(/app_cert is the certificate of another private_key/),
+      });
+    });
+  });
+});

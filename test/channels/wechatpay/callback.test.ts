@@ -1,0 +1,259 @@
+import { randomBytes } from 'node:crypto';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { ChannelAdapter, NewTrade } from '../../../src/domain/channel.ts';
+import { oracleFolder, startWechatpayDouble, type WechatpayDouble } from '../../doubles/wechatpay/start.ts';
+import { serve } from '../contract/http.ts';
+import { accountOf, errorOf, newAdapter, newTrade, refundOf, requestOf } from './support.ts';
+
+/** Callbacks that another implementation has encrypted and signed. */
+
+const folder = oracleFolder();
+let double: WechatpayDouble;
+let adapter: ChannelAdapter;
+
+beforeAll(async () => {
+  if (folder !== undefined) double = await startWechatpayDouble(folder);
+}, 30_000);
+afterAll(async () => await double?.stop());
+beforeEach(async () => {
+  adapter = newAdapter();
+  if (folder !== undefined) await double.tell('rules', { callbacks: 'lost', refundsBecome: 'SUCCESS' });
+});
+
+type Name = keyof WechatpayDouble['accounts'];
+const account = (name: Name = 'direct') => accountOf(double.accounts[name]);
+
+async function paid(name: Name = 'direct', changes: Partial<NewTrade> = {}): Promise<NewTrade> {
+  const trade = newTrade(changes);
+  await adapter.createTrade(account(name), trade);
+  await double.tell('pay', { outTradeNo: trade.outTradeNo });
+  return trade;
+}
+
+type Made = { readonly headers: Record<string, string>; readonly body: string };
+const made = async ({ outTradeNo }: NewTrade, given: object = {}) =>
+  (await double.tell('callback', { outTradeNo, ...given })) as Made;
+
+const refused = async (request: Made, name: Name = 'direct') =>
+  await errorOf(adapter.verifyCallback(account(name), requestOf(request)));
+
+describe.skipIf(folder === undefined)('a payment', () => {
+  test('is told with its numbers, by a certificate, by the public key, and to a service provider', async () => {
+    for (const name of ['direct', 'modern', 'provider'] as const) {
+      const trade = await paid(name);
+      const { body, headers } = await made(trade);
+      expect(headers['wechatpay-serial']?.startsWith('PUB_KEY_ID_'), name).toBe(name === 'modern');
+      expect(await adapter.verifyCallback(account(name), requestOf({ body, headers })), name).toEqual({
+        kind: 'trade',
+        notificationId: JSON.parse(body).id,
+        about: { outTradeNo: trade.outTradeNo },
+        answer: {
+          ...{ state: 'paid', amount: 1990, currency: 'CNY', payerAmount: 1990 },
+          channelPaymentId: expect.stringMatching(/^42000/),
+          paidAt: expect.stringMatching(/\+08:00$/),
+        },
+      });
+    }
+  });
+
+  test('of another amount is told as it is: the ledger compares it', async () => {
+    const trade = await paid();
+    const request = await made(trade, { content: { amount: { total: 1, currency: 'CNY' } } });
+    expect(await adapter.verifyCallback(account(), requestOf(request))).toMatchObject({
+      answer: { amount: 1 },
+    });
+  });
+
+  test('of another merchant, another appid or another key is refused', async () => {
+    const trade = await paid();
+    const wrong = {
+      'another merchant': { content: { mchid: '1900000110' } },
+      'another appid': { content: { appid: 'wx0000000000000000' } },
+      'another key': { apiV3Key: randomBytes(16).toString('hex') },
+    };
+    for (const [says, given] of Object.entries(wrong)) {
+      expect(await refused(await made(trade, given)), says).toMatchObject({
+        ...{ name: 'CallbackError', kind: 'unverified', message: expect.stringContaining(says) },
+      });
+    }
+    const ofAnother = await made(await paid('other'));
+    expect(await refused(ofAnother)).toMatchObject({ kind: 'unverified' });
+    const sub = await made(await paid('provider'), { content: { sub_mchid: '1900000202' } });
+    expect(await refused(sub, 'provider')).toMatchObject({ kind: 'unverified' });
+  });
+
+  test('of another time than now is refused, five minutes both ways', async () => {
+    const trade = await paid();
+    for (const atOffsetMs of [-290_000, 290_000]) {
+      const request = requestOf(await made(trade, { atOffsetMs }));
+      expect(await adapter.verifyCallback(account(), request)).toMatchObject({ kind: 'trade' });
+    }
+    expect((await refused(await made(trade, { atOffsetMs: -310_000 }))).message).toContain('too old');
+    expect((await refused(await made(trade, { atOffsetMs: 310_000 }))).message).toContain('future');
+  });
+
+  test('whose resource was changed is refused, though the signature is right', async () => {
+    const trade = await paid();
+    const { body } = await made(trade);
+    const content = JSON.parse(body) as { resource: Record<string, string> };
+    const { ciphertext = '', nonce = '' } = content.resource;
+    const bytes = Buffer.from(ciphertext, 'base64');
+    const flipped = (at: number) => {
+      const changed = Buffer.from(bytes);
+      changed[at] = (changed[at] ?? 0) ^ 1;
+      return changed.toString('base64');
+    };
+    const changes = {
+      'the first byte': { ciphertext: flipped(0) },
+      'the last byte of the tag': { ciphertext: flipped(bytes.length - 1) },
+      'no tag': { ciphertext: bytes.subarray(0, -16).toString('base64') },
+      'a short tag': { ciphertext: bytes.subarray(0, -4).toString('base64') },
+      'the associated data': { associated_data: 'refund' },
+      'no associated data': { associated_data: undefined },
+      'the nonce': { nonce: `${nonce.slice(1)}0` },
+      'a long nonce': { nonce: `${nonce}0` },
+    };
+    const { mchid = '' } = double.accounts.direct;
+    for (const [what, change] of Object.entries(changes)) {
+      const changed = JSON.stringify({ ...content, resource: { ...content.resource, ...change } });
+      const headers = await double.tell('sign', { mchid, body: changed, atMs: Date.now() });
+      const error = await refused({ headers, body: changed } as Made);
+      expect(error, what).toMatchObject({ name: 'CallbackError', kind: 'unverified' });
+    }
+  });
+
+  test('whose signature is a probe, missing, of another kind or of an unknown key is refused', async () => {
+    const trade = await paid();
+    const { headers, body } = await made(trade);
+    const probe = `WECHATPAY/SIGNTEST/${headers['wechatpay-signature']?.slice(19)}`;
+    const changes: Record<string, string | undefined>[] = [
+      { 'wechatpay-signature': probe },
+      { 'wechatpay-signature': undefined },
+      { 'wechatpay-serial': 'A'.repeat(40) },
+      { 'wechatpay-serial': 'PUB_KEY_ID_0000000000' },
+      { 'wechatpay-serial': '../../etc' },
+      { 'wechatpay-signature-type': 'WECHATPAY2-SM2-WITH-SM3' },
+      { 'wechatpay-nonce': undefined },
+      { 'wechatpay-timestamp': 'now' },
+    ];
+    for (const change of changes) {
+      const changed = { headers: { ...headers, ...change }, body } as Made;
+      expect(await refused(changed), JSON.stringify(change)).toMatchObject({ kind: 'unverified' });
+    }
+    const { message } = await refused({ headers: { ...headers, 'wechatpay-signature': probe }, body });
+    expect(message).toContain('tries whether');
+    expect(adapter.acknowledge?.('refused').status).toBe(401);
+    expect(adapter.acknowledge?.('stored').status).toBe(200);
+    expect(adapter.peekOutTradeNo(Buffer.from(body))).toBeUndefined();
+  });
+
+  test('while keys are rotated is told by either, and by a new certificate', async () => {
+    const trade = await paid();
+    const old = await made(trade);
+    const both = accountOf(double.accounts.other, double.accounts.direct);
+    expect(await adapter.verifyCallback(both, requestOf(old))).toMatchObject({ kind: 'trade' });
+    await double.tell('rotate', {});
+    const fresh = await made(trade);
+    expect(fresh.headers['wechatpay-serial']).not.toBe(old.headers['wechatpay-serial']);
+    adapter = newAdapter();
+    for (const request of [old, fresh]) {
+      expect(await adapter.verifyCallback(account(), requestOf(request))).toMatchObject({ kind: 'trade' });
+    }
+    await double.tell('retire', {});
+    adapter = newAdapter();
+    expect(await refused(old)).toMatchObject({ kind: 'unverified' });
+    expect(await adapter.verifyCallback(account(), requestOf(fresh))).toMatchObject({ kind: 'trade' });
+  });
+
+  test('is refused in time, to come again, while certificates cannot be had', async () => {
+    const request = requestOf(await made(await paid()));
+    const fresh = newAdapter();
+    await double.tell('fault', { kind: 'silent', to: '/v3/certificates' });
+    const began = performance.now();
+    const error = await errorOf(fresh.verifyCallback(account(), request));
+    expect(error).toMatchObject({ kind: 'unverified', message: expect.stringContaining('certificates') });
+    expect(performance.now() - began).toBeLessThan(4_500);
+    await double.tell('fault', { kind: 'status', to: '/v3/certificates' });
+    await errorOf(fresh.verifyCallback(account(), request));
+    expect(await newAdapter().verifyCallback(account(), request)).toMatchObject({ kind: 'trade' });
+  }, 15_000);
+});
+
+describe.skipIf(folder === undefined)('other news', () => {
+  test('a refund is told with its numbers, whatever became of it', async () => {
+    const states = { SUCCESS: 'succeeded', ABNORMAL: 'needs_person', CLOSED: 'ask_again' } as const;
+    for (const name of ['direct', 'provider'] as const) {
+      for (const [status, state] of Object.entries(states)) {
+        const trade = await paid(name);
+        const refund = refundOf(trade);
+        await adapter.refundTrade(account(name), trade, refund);
+        await double.tell('rules', {
+          refundsBecome: status as keyof typeof states,
+          callbacks: 'sent',
+        });
+        const received = await receiving(async (url) => {
+          await double.tell('refundNotifyUrl', { mchid: double.accounts[name].mchid ?? '', url });
+          await double.tell('finishRefunds', {});
+        });
+        expect(await adapter.verifyCallback(account(name), received), `${name} ${status}`).toMatchObject({
+          kind: 'refund',
+          about: { outTradeNo: trade.outTradeNo },
+          refund: { outRefundNo: refund.outRefundNo, channelRefundId: expect.any(String), answer: { state } },
+        });
+      }
+    }
+  });
+
+  test('an event that is nothing of ours is ignored, and nonsense is malformed', async () => {
+    const trade = await paid();
+    const other = requestOf(await made(trade, { eventType: 'PAYSCORE.USER_OPEN_SERVICE' }));
+    expect(await adapter.verifyCallback(account(), other)).toMatchObject({ kind: 'ignored' });
+    const unpaid = requestOf(await made(trade, { content: { trade_state: 'USERPAYING' } }));
+    expect(await adapter.verifyCallback(account(), unpaid)).toMatchObject({ kind: 'notice' });
+    expect(await refused(await made(trade, { content: { success_time: 'yesterday' } }))).toMatchObject({
+      kind: 'malformed',
+    });
+  });
+
+  test('a callback that comes late or twice is the same one', async () => {
+    await double.tell('rules', { callbacks: 'doubled' });
+    const ids = new Set<string>();
+    let count = 0;
+    const server = await serve(async ({ headers, body }) => {
+      const verified = await adapter.verifyCallback(account(), { headers, rawBody: Buffer.from(body) });
+      ids.add(verified.notificationId);
+      count += 1;
+      return { status: 200, body: '{}' };
+    });
+    try {
+      await paid('direct', { notifyUrl: `${server.url}/callbacks` });
+      await expect.poll(() => count).toBe(2);
+      expect(ids.size).toBe(1);
+      await double.tell('rules', { callbacks: 'held' });
+      await paid('direct', { notifyUrl: `${server.url}/callbacks` });
+      await double.tell('release', {});
+      await expect.poll(() => count).toBe(3);
+      expect(ids.size).toBe(2);
+    } finally {
+      server.close();
+    }
+  });
+});
+
+/** The first callback that the work makes the double send. */
+async function receiving(work: (url: string) => Promise<void>) {
+  const received: { headers: Readonly<Record<string, string>>; rawBody: Buffer }[] = [];
+  const server = await serve(async ({ headers, body }) => {
+    received.push({ headers, rawBody: Buffer.from(body) });
+    return { status: 204, body: '' };
+  });
+  try {
+    await work(`${server.url}/refunds`);
+    return await expect
+      .poll(() => received[0])
+      .toBeDefined()
+      .then(() => received[0] ?? { headers: {}, rawBody: Buffer.alloc(0) });
+  } finally {
+    server.close();
+  }
+}

@@ -1,0 +1,91 @@
+import { createPublicKey, X509Certificate } from 'node:crypto';
+import { expect, test, vi } from 'vitest';
+import { readMerchant } from '../../../src/channels/wechatpay/merchant.ts';
+import { authorize, decrypt, isSignedBy, signedOf } from '../../../src/channels/wechatpay/signature.ts';
+import { makeApiV3Key, makeKey } from '../../doubles/wechatpay/keys.ts';
+
+/**
+ * Facts that WeChat Pay publishes in the tests of its own library, under the Apache License 2.0:
+ * https://github.com/wechatpay-apiv3/wechatpay-go, core/notify/notify_test.go. Its key has 16 bytes, where AES-128 is used,
+ * so that here only the signature and the refusal of the key count.
+ */
+const PUBLIC_KEY = `-----BEGIN PUBLIC KEY-----
+MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA2VCTd91fnUn73Xy9DLvt
+/V62TVxRTEEstVdeRaZ3B3leO0pldE806mXO4RwdHXagHQ4vGeZN0yqm++rDsGK+
+U3AH7kejyD2pXshNP9Cq5YwbptiLGtjcquw4HNxJQUOmDeJf2vg6byms9RUipiq4
+SzbJKqJFlUpbuIPDpSpWz10PYmyCNeDGUUK65E5h2B834uxl1zNLYQCrkdBzb8oU
+xwYeP5a2DNxmjL5lsJML7DGr5znsevnoqGRwTm9fxCGfy8wus7hwKz6clt3Whmmd
+a7UAdb1c08hEQFVRbF14AR73xbnd8N0obCWJPCbzMCtkaSef4FdEEgEXJiw0VAJT
+8wIDAQAB
+-----END PUBLIC KEY-----`;
+const HEADERS: Readonly<Record<string, string>> = {
+  'wechatpay-nonce': 'EcZ9Cmy4Xyx1i6RlJQzLcCyEqDa26NBz',
+  'wechatpay-timestamp': '1624523846',
+  'wechatpay-serial': 'D7CE59D1F522D701',
+  'wechatpay-signature':
+    'tJHIiIS9eB2hAYstmAmbbD3ZE5LiIm/Ug5tuL4fC0YOFRWIHV39UFIZXC0e9Wl6lBu6sKvkqDkzpqzBsVHyXF' +
+    'lbYZTOQrVdG4b6LfTnK4mikv9++ixJMd3vTf2yCqvBkh98zs3Ds5zsYQakzbcwhmw4fMJs4nPLws28H0UW9FjDR//rxELLwXvV1VEA1I' +
+    'BLX70xptjL8hrfUjEE8kkry6yNJTHZRU8CAc7qHli2Ng1V1qb9ARbK8A3ThmFmPQvRGrapI/jS2laKKgYUmfdEdkNO6B2Cke5e8VTxY4' +
+    '06ArAmQ90GAihDwIcb16TQMnzCMBoutnwZKNiKRACrFmtxw2Q==',
+};
+const RESOURCE = {
+  associated_data: 'payscore',
+  nonce: 'Kj7QIyUiYx1q',
+  ciphertext:
+    'YDS3lKPaC4Y52Gf3uhft5qUBlIa8b428AWTtTauHQfQrRw+X1WpiuHIDy0vo1Vd6VEq67aVyqPdDYMkRVSDaZL3iZt' +
+    'tevRMOoPKMifozg6XPWjIZumks/GpT48lI4NizyeaqLBokNebthah3o1H76qSlO9NkDjp9bzmKLEYYH9TEklFUpsvPqOTOcgSLgh21YJXYR' +
+    '7dEBXFgRLiNIKRgO5JdXh1hccRUAlyVWxE54PXpnQ==',
+};
+const BODY =
+  '{"id":"3119dfba-e649-5eec-ab1e-3412bc4d2e17","create_time":"2021-06-24T16:37:26+08:00",' +
+  '"resource_type":"encrypt-resource","event_type":"PAYSCORE.USER_OPEN_SERVICE","summary":"签约成功",' +
+  '"resource":{"original_type":"payscore","algorithm":"AEAD_AES_256_GCM",' +
+  `"ciphertext":"${RESOURCE.ciphertext}","associated_data":"payscore","nonce":"Kj7QIyUiYx1q"}}`;
+
+test('the callback that WeChat Pay publishes is signed by its key, and changed in nothing', () => {
+  const signed = signedOf((name) => HEADERS[name]);
+  if (signed === undefined) throw new Error('the headers are whole');
+  const key = createPublicKey(PUBLIC_KEY);
+  expect(isSignedBy(key, signed, Buffer.from(BODY))).toBe(true);
+  expect(isSignedBy(key, signed, Buffer.from(BODY.replace('3119', '3110')))).toBe(false);
+  expect(isSignedBy(key, { ...signed, nonce: 'x' }, Buffer.from(BODY))).toBe(false);
+  expect(isSignedBy(key, { ...signed, timestamp: '1624523847' }, Buffer.from(BODY))).toBe(false);
+});
+
+test('a resource is not decrypted by a wrong key', () => {
+  expect(decrypt(Buffer.from(makeApiV3Key()), RESOURCE)).toBeUndefined();
+});
+
+test('headers that are missing, or of another kind, are none', () => {
+  for (const name of Object.keys(HEADERS)) {
+    expect(
+      signedOf((asked) => (asked === name ? undefined : HEADERS[asked])),
+      name,
+    ).toBeUndefined();
+  }
+  const typed = { ...HEADERS, 'wechatpay-signature-type': 'WECHATPAY2-SM2-WITH-SM3' } as Record<
+    string,
+    string
+  >;
+  expect(signedOf((name) => typed[name])).toBeUndefined();
+});
+
+test('the header of a request has five fields, and never says the key', () => {
+  vi.useFakeTimers({ toFake: ['Date'], now: 1_554_208_460_000 });
+  try {
+    const { serial, privateKey, certificate } = makeKey('merchant');
+    expect(new X509Certificate(certificate).serialNumber).toBe(serial);
+    const merchant = readMerchant({
+      ...{ mchid: '1900009191', appid: 'wx8888888888888888', serial_no: serial.toLowerCase() },
+      ...{ private_key: privateKey, api_v3_key: makeApiV3Key() },
+    });
+    const header = authorize(merchant, { method: 'GET', path: '/v3/certificates', body: '' });
+    expect(header).toMatch(
+      new RegExp(
+        `^WECHATPAY2-SHA256-RSA2048 mchid="1900009191",nonce_str="[0-9A-F]{32}",signature="[^"]{344}",timestamp="1554208460",serial_no="${serial}"$`,
+      ),
+    );
+  } finally {
+    vi.useRealTimers();
+  }
+});

@@ -1,0 +1,56 @@
+import { spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+
+/** An application at the double, as the platform would show it to its merchant. */
+export interface AppKeys {
+  /** PKCS #8 in PEM. */
+  readonly privateKey: string;
+  /** In PEM. */
+  readonly certificates: { readonly app: string; readonly alipay: string; readonly root: string };
+  /** Their serial numbers as the protocol has them, by the other implementation. */
+  readonly numbers: { readonly app: string; readonly alipay: string; readonly root: string };
+}
+
+export interface Keys {
+  readonly alipayPublicKey: string;
+  /** So that tests can sign in Alipay's name. */
+  readonly alipayPrivateKey: string;
+  /** Of nobody. */
+  readonly strangerKey: string;
+  readonly apps: Readonly<Record<string, AppKeys>>;
+}
+
+type Params = Readonly<Record<string, string>>;
+
+export interface Oracle {
+  setup(apps: readonly string[]): Promise<Keys>;
+  verify(appId: string, params: Params, sign: string): Promise<'good' | 'bad' | 'unknown'>;
+  signText(text: string): Promise<string>;
+  signParams(params: Params): Promise<string>;
+  verifyNotification(params: Params, sign: string): Promise<boolean>;
+}
+
+/** python-alipay-sdk in a process that ends with ours. @param folder where it is kept */
+export function startOracle(folder: string): Oracle {
+  const child = spawn('python3', ['test/doubles/alipay/oracle.py'], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+    env: { ...process.env, PYTHONPATH: folder, PYTHONDONTWRITEBYTECODE: '1' },
+  });
+  const waiting: { resolve(value: unknown): void; reject(error: Error): void }[] = [];
+  createInterface(child.stdout).on('line', (line) => waiting.shift()?.resolve(JSON.parse(line)));
+  child.once('exit', () => {
+    for (const { reject } of waiting) reject(new Error('the oracle ended'));
+  });
+  const ask = <T>(command: string, ...args: readonly unknown[]) =>
+    new Promise<T>((resolve, reject) => {
+      waiting.push({ resolve: resolve as (value: unknown) => void, reject });
+      child.stdin.write(`${JSON.stringify([command, args])}\n`);
+    });
+  return {
+    setup: (apps) => ask('setup', apps),
+    verify: (appId, params, sign) => ask('verify', appId, params, sign),
+    signText: (text) => ask('signText', text),
+    signParams: (params) => ask('signParams', params),
+    verifyNotification: (params, sign) => ask('verifyNotification', params, sign),
+  };
+}

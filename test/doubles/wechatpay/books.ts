@@ -1,0 +1,161 @@
+import { randomBytes } from 'node:crypto';
+import type { CertifiedKey } from './keys.ts';
+
+/** A merchant, or a service provider with those that it acts for. */
+export interface Merchant {
+  readonly mchid: string;
+  readonly appids: readonly string[];
+  readonly subMchids: readonly string[];
+  readonly key: CertifiedKey;
+  readonly apiV3Key: string;
+  /** In public-key mode. */
+  readonly publicKeyId: string | null;
+  /** Where news of refunds go, as set at the merchant platform. */
+  refundNotifyUrl: string | null;
+}
+
+export interface Order {
+  readonly merchant: Merchant;
+  readonly subMchid: string | null;
+  readonly method: string;
+  /** Everything that it was asked for with. */
+  readonly asked: string;
+  readonly outTradeNo: string;
+  readonly appid: string;
+  readonly total: number;
+  readonly currency: string;
+  readonly notifyUrl: string;
+  readonly createdAt: number;
+  readonly payableUntil: number;
+  state: string;
+  transactionId: string | null;
+  paidAt: number | null;
+  payerTotal: number | null;
+}
+
+export interface Refund {
+  readonly id: string;
+  readonly order: Order;
+  readonly outRefundNo: string;
+  readonly amount: number;
+  readonly createdAt: number;
+  status: string;
+  finishedAt: number | null;
+}
+
+/** RFC 3339 in the zone of China. */
+export const inChina = (at: number): string =>
+  `${new Date(at + 8 * 3_600_000).toISOString().slice(0, 19)}+08:00`;
+
+/** Everything that the double knows. */
+export class Books {
+  readonly merchants = new Map<string, Merchant>();
+  readonly orders = new Map<string, Order>();
+  readonly refunds = new Map<string, Refund>();
+  /** Platform keys with certificates, the newest last: it signs. */
+  platform: CertifiedKey[] = [];
+  /** Signs in public-key mode. */
+  publicKeys = new Map<string, CertifiedKey>();
+  clockOffsetMs = 0;
+  refundsBecome = 'SUCCESS';
+  reopensClosedRefunds = true;
+  hasEnough = true;
+  #count = 0;
+
+  now = (): number => Date.now() + this.clockOffsetMs;
+
+  newId(): string {
+    this.#count += 1;
+    return `${Date.now()}${String(this.#count).padStart(6, '0')}${randomBytes(4).readUInt32BE()}`.slice(
+      0,
+      32,
+    );
+  }
+
+  refundsOf = (order: Order): readonly Refund[] =>
+    [...this.refunds.values()].filter((refund) => refund.order === order);
+
+  /** What went back to the payer, or is on its way. */
+  refundedOf = (order: Order): number =>
+    this.refundsOf(order)
+      .filter(({ status }) => status === 'PROCESSING' || status === 'SUCCESS')
+      .reduce((sum, { amount }) => sum + amount, 0);
+
+  /** @returns false when the payer cannot (any more) */
+  pay(order: Order, payerTotal: number | null): boolean {
+    if (!['NOTPAY', 'USERPAYING', 'PAYERROR'].includes(order.state)) return false;
+    if (this.now() > order.payableUntil) return false;
+    order.state = 'SUCCESS';
+    order.transactionId = `42000${this.newId()}`.slice(0, 32);
+    order.paidAt = this.now();
+    order.payerTotal = payerTotal ?? order.total;
+    return true;
+  }
+
+  addRefund(order: Order, outRefundNo: string, amount: number): Refund {
+    const refund: Refund = {
+      id: `50300${this.newId()}`.slice(0, 32),
+      ...{ order, outRefundNo, amount, status: 'PROCESSING' },
+      createdAt: this.now(),
+      finishedAt: null,
+    };
+    this.refunds.set(`${order.merchant.mchid} ${outRefundNo}`, refund);
+    order.state = 'REFUND';
+    return refund;
+  }
+
+  /** Decides what is in process, and tells which that was. */
+  finishRefunds(): readonly Refund[] {
+    const open = [...this.refunds.values()].filter(({ status }) => status === 'PROCESSING');
+    for (const refund of open) {
+      refund.status = this.refundsBecome;
+      refund.finishedAt = this.now();
+    }
+    return open;
+  }
+
+  partiesOf = ({ merchant, subMchid, appid }: Order) =>
+    subMchid === null
+      ? { mchid: merchant.mchid, appid }
+      : { sp_mchid: merchant.mchid, sub_mchid: subMchid, sp_appid: appid };
+
+  showOrder = (order: Order) => ({
+    ...this.partiesOf(order),
+    out_trade_no: order.outTradeNo,
+    ...(order.transactionId === null ? {} : { transaction_id: order.transactionId }),
+    trade_type: { native: 'NATIVE', h5: 'MWEB', jsapi: 'JSAPI', app: 'APP' }[order.method],
+    trade_state: order.state,
+    trade_state_desc: '说明',
+    ...(order.paidAt === null ? {} : { success_time: inChina(order.paidAt) }),
+    ...(order.paidAt === null
+      ? {}
+      : {
+          payer: { openid: 'o-double' },
+          amount: {
+            total: order.total,
+            payer_total: order.payerTotal,
+            currency: order.currency,
+            payer_currency: order.currency,
+          },
+        }),
+  });
+
+  showRefund = ({ id, order, outRefundNo, amount, createdAt, finishedAt, status }: Refund) => ({
+    refund_id: id,
+    out_refund_no: outRefundNo,
+    transaction_id: order.transactionId,
+    out_trade_no: order.outTradeNo,
+    channel: 'ORIGINAL',
+    user_received_account: '支付用户零钱',
+    ...(status === 'SUCCESS' && finishedAt !== null ? { success_time: inChina(finishedAt) } : {}),
+    create_time: inChina(createdAt),
+    status,
+    amount: {
+      total: order.total,
+      refund: amount,
+      payer_total: order.payerTotal,
+      payer_refund: amount,
+      currency: order.currency,
+    },
+  });
+}

@@ -1,0 +1,60 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import type { z } from 'zod';
+import { lookUpPaymentLibrary } from '../../../scripts/payment-libraries.ts';
+import { toolSettings } from '../../support/tool-settings.ts';
+import type { COMMANDS, Command } from './control.ts';
+
+/** The double as a process of its own. */
+export interface WechatpayDouble {
+  readonly url: string;
+  /** Settings of accounts that it knows, and of one that it does not. */
+  readonly accounts: Readonly<
+    Record<'direct' | 'other' | 'modern' | 'provider' | 'stranger', Readonly<Record<string, string>>>
+  >;
+  /** The keys that sign as it starts. */
+  readonly signers: Readonly<
+    Record<'certificate' | 'publicKey', { readonly serial: string; readonly privateKey: string }>
+  >;
+  /** Has something happen at it. @throws Error when it cannot */
+  tell<C extends Command>(command: C, given: z.input<(typeof COMMANDS)[C]>): Promise<unknown>;
+  stop(): Promise<void>;
+}
+
+/** Where the library is that signs for it; undefined where `npm test` could not obtain it, and has said so. */
+export const oracleFolder = (): string | undefined =>
+  lookUpPaymentLibrary('wechatpayv3', toolSettings().cacheDir);
+
+/** @param folder `oracleFolder()` */
+export async function startWechatpayDouble(folder: string): Promise<WechatpayDouble> {
+  const child: ChildProcess = spawn(process.execPath, ['--import', 'tsx', 'test/doubles/wechatpay/main.ts'], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+    env: { ...process.env, NODROP_WECHATPAYV3: folder },
+  });
+  const line = await new Promise<string>((resolve, reject) => {
+    child.once('error', reject).once('exit', () => reject(new Error('the double ended')));
+    if (child.stdout !== null) createInterface(child.stdout).once('line', resolve);
+  });
+  const { url, accounts, signers } = JSON.parse(line) as Pick<
+    WechatpayDouble,
+    'url' | 'accounts' | 'signers'
+  >;
+  return {
+    ...{ url, accounts, signers },
+    async tell(command, given) {
+      const answer = await fetch(`${url}/_control/${command}`, {
+        method: 'POST',
+        body: JSON.stringify(given),
+      });
+      const said: unknown = await answer.json();
+      if (!answer.ok) throw new Error(`${command}: ${JSON.stringify(said)}`);
+      return said;
+    },
+    async stop() {
+      if (child.exitCode !== null) return;
+      const ended = new Promise((resolve) => child.once('exit', resolve));
+      child.stdin?.end();
+      await ended;
+    },
+  };
+}
