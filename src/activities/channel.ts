@@ -363,8 +363,11 @@ function withoutPayer(error: unknown, { id, ip }: Payer): unknown {
   );
   if (message === error.message) return error;
   if (!(error instanceof ChannelError)) return new Error(message);
-  const { kind, retryAfterMs } = error;
-  return new ChannelError(kind, message, retryAfterMs === undefined ? {} : { retryAfterMs });
+  const { kind, retryAfterMs, isReplayed } = error;
+  return new ChannelError(kind, message, {
+    isReplayed,
+    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+  });
 }
 
 /** Money is on record that has not been settled. */

@@ -53,7 +53,7 @@ export const refundNumber = (refundId: string, attempt: number): string =>
 const NUMBER = /^(re_[0-9A-Za-z]+)_([2-9]|[1-9]\d{1,3})$/;
 /** The id of the refund that has this number. */
 export const refundIdOf = (outRefundNo: string): string => NUMBER.exec(outRefundNo)?.[1] ?? outRefundNo;
-/** The how manieth key of its refund this number is, from 1. */
+/** Which key of its refund this number is, counted from 1. */
 export const attemptOf = (outRefundNo: string): number => Number(NUMBER.exec(outRefundNo)?.[2] ?? 1);
 
 const hashedRefundId = (content: readonly unknown[]): string =>

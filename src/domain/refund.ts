@@ -15,7 +15,7 @@ export const REFUND_ASKED_EVERY_AT_MOST_MS = 60_000;
 /** How often a refund that is held back looks whether it still is. */
 export const REFUND_HELD_BACK_MS = 5 * 60_000;
 
-/** At every so manieth look the channel is asked whether the dispute is decided: what told of that may be lost. */
+/** At one look in so many the channel is asked whether the dispute is decided: what told of that may be lost. */
 export const REFUND_HELD_BACK_ASKS_EVERY = 12;
 
 /** A refund in whose row nothing happened for so long has no workflow any more: every answer, or none, is written. */

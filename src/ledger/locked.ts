@@ -191,7 +191,7 @@ export const cleared = (
 });
 
 /** Takes back that the channel does not take our calls, once it has taken one. An open conflict shows again: as old as it was. */
-export const configured = (payment: Payment) =>
+export const clearedOnceAccepted = (payment: Payment) =>
   payment.attention === 'channel_misconfigured' && payment.orderUpdate === 'conflict' && !isAllBack(payment)
     ? { attention: 'order_conflict' as const, attentionDetail: 'Its money is on its way back.' }
     : cleared(payment, 'configured');

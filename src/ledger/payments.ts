@@ -16,7 +16,7 @@ import { json, type LedgerClient } from './client.ts';
 import { hasLosses, recordDisputes, recordLosses } from './disputes.ts';
 import {
   cleared,
-  configured,
+  clearedOnceAccepted,
   type Locked,
   raised,
   raisedUnlessDisputed,
@@ -123,7 +123,7 @@ export async function recordCreated(
           : {}),
         channelErrorSince: null,
         ...cleared(payment, 'answered', 'trade_known'),
-        ...configured(payment),
+        ...clearedOnceAccepted(payment),
       },
       ...(order.status === 'unpaid' ? { order: { status: 'paying' as const } } : {}),
       notes: [noted],
@@ -187,7 +187,7 @@ export async function recordNotYet(
       closeNotBefore: until,
       channelErrorSince: null,
       ...cleared(payment, 'answered'),
-      ...configured(payment),
+      ...clearedOnceAccepted(payment),
     });
     return toSnapshot(waiting, now);
   });
@@ -285,7 +285,7 @@ export async function recordAnswer(
       // News that came since then are not: what they tell of may have happened after the answer.
       ...(noticed !== null && payment.noticedAt?.getTime() === noticed.getTime() ? { noticedAt: null } : {}),
       ...cleared(payment, ...occasions),
-      ...configured(payment),
+      ...clearedOnceAccepted(payment),
       ...(alarmed
         ? raised('channel_undecided', 'A day past its expiry the channel still says processing.', now)
         : {}),

@@ -10,7 +10,7 @@ import type { LedgerClient } from './client.ts';
 import { recordDisputes, recordLosses } from './disputes.ts';
 import { claimExternal } from './external-refunds.ts';
 import { underNumber } from './listed-refunds.ts';
-import { configured, type Locked, underLock, update } from './locked.ts';
+import { clearedOnceAccepted, type Locked, underLock, update } from './locked.ts';
 import { moneyWentBack, reviewAttention, showOtherAmount } from './refund-trouble.ts';
 import { promised } from './refunds.ts';
 import { isOfAllThatIsLeft, oweExplainedLate, oweInItsPlace } from './replacement.ts';
@@ -77,7 +77,7 @@ export async function recordRefundAnswer(
   trade?: ChannelAnswer,
 ): Promise<RefundSnapshot> {
   return await underRefundLock(db, refundId, now, async (under, refund) => {
-    const over = configured(under.payment);
+    const over = clearedOnceAccepted(under.payment);
     const isOver = Object.keys(over).length > 0;
     const payment = isOver ? await update(under.tx, under.payment.id, over) : under.payment;
     const locked = { ...under, payment };
