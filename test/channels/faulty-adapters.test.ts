@@ -237,10 +237,10 @@ const FAULTS: readonly Fault[] = [
     ...{ found: 'the payer is asked for exactly', says: /JPY/ },
   },
   {
-    fault: 'an address without its query',
+    fault: 'an address without its proof',
     fake: 'notices',
     faulty: instead('createTrade', (right, account, trade, signal) =>
-      right(account, { ...trade, notifyUrl: trade.notifyUrl.split('?')[0] ?? '' }, signal),
+      right(account, { ...trade, notifyUrl: trade.notifyUrl.replace(/\/[^/]+$/, '') }, signal),
     ),
     ...{ found: 'the callback address of a trade', says: /and not/ },
   },

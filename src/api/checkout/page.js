@@ -89,6 +89,9 @@ let shown;
 let isGone = false;
 /** False where the channel has no form, or it could not be mounted; true once it is there, or being mounted. @type {boolean | undefined} */
 let hasForm = document.body.dataset.formModule === undefined ? false : undefined;
+/** False once the page was loaded anew for a form and got none: it is not loaded for it without end. */
+let mayLoadForForm = session.isLoadingForForm !== true;
+if (!mayLoadForForm) keep({ isLoadingForForm: false });
 let isAway = false;
 let isSwitching = false;
 let owesHint = false;
@@ -234,6 +237,7 @@ async function switchTo(to) {
     keep({ token: made.clientToken, subject, returnUrl: made.backUrl ?? undefined });
     history.replaceState(null, '', encodeURIComponent(id));
     payment = made;
+    mayLoadForForm = true;
     leftBefore = undefined;
     element('announcement').textContent = '';
     void follow();
@@ -367,7 +371,8 @@ function drawForm(current) {
   const { formModule, formScript } = document.body.dataset;
   const params = payment?.nextAction?.type === 'sdk' ? payment.nextAction.params : undefined;
   const mayHaveForm = known?.payment.id === id && known.payment.nextAction?.type === 'sdk';
-  if (current === 'elsewhere' && params !== undefined && !mayHaveForm && session.token) {
+  if (current === 'elsewhere' && params !== undefined && !mayHaveForm && session.token && mayLoadForForm) {
+    keep({ isLoadingForForm: true });
     location.replace(`?${new URLSearchParams({ token: session.token })}`);
     return;
   }

@@ -7,6 +7,7 @@
  * @property {string | undefined} [returnUrl]
  * @property {boolean} [leftForWallet] the pay button was pressed
  * @property {boolean} [hasEnded] the token opened the payment, and opens nothing any more
+ * @property {boolean} [isLoadingForForm] the page is being loaded anew, as the payer's next action may be a form
  * @property {boolean} [mayHavePaid] since then the payer came back, or said so
  */
 
