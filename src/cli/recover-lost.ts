@@ -2,7 +2,7 @@ import { type Client, type WorkflowExecutionInfo, WorkflowNotFoundError } from '
 import { createChannels, querySchedules } from '../channels/registry.ts';
 import { clientToken, hashSecret } from '../client-token.ts';
 import type { Config } from '../config.ts';
-import { type ChannelAdapter, ChannelError, type RefundAnswer } from '../domain/channel.ts';
+import { type ChannelAdapter, ChannelError } from '../domain/channel.ts';
 import { refundNumber } from '../domain/ids.ts';
 import { sayAmount } from '../domain/money.ts';
 import { paymentWorkflowId, refundWorkflowId } from '../domain/names.ts';
@@ -123,18 +123,20 @@ export async function requireDecided(
 ): Promise<void> {
   const { channel } = payment;
   if (adapter === undefined) throw new Error(`channel ${channel} is not configured here`);
-  // Under which of its keys it was asked for is lost with its row.
-  for (let attempt = 1; attempt <= KEYS_ASKED_FOR; attempt += 1) {
-    let state: RefundAnswer['state'];
+  const said = async <T>(ask: (signal: AbortSignal) => Promise<T>): Promise<T> => {
     try {
-      const signal = AbortSignal.timeout(DEADLINE_MS);
-      const trade = await tradeOfRefund({ db, now: async () => new Date() }, adapter, payment, signal);
-      const refund = { outRefundNo: refundNumber(refundId, attempt), channelRefundId: null };
-      ({ state } = await adapter.queryRefund(accountOf(payment), trade, refund, signal));
+      return await ask(AbortSignal.timeout(DEADLINE_MS));
     } catch (error) {
       if (!(error instanceof ChannelError)) throw error;
       throw new Error(`${channel} does not say what became of it: its workflow stays`, { cause: error });
     }
+  };
+  const deps = { db, now: async () => new Date() };
+  const trade = await said((signal) => tradeOfRefund(deps, adapter, payment, signal));
+  // Under which of its keys it was asked for is lost with its row.
+  for (let attempt = 1; attempt <= KEYS_ASKED_FOR; attempt += 1) {
+    const refund = { outRefundNo: refundNumber(refundId, attempt), channelRefundId: null };
+    const { state } = await said((signal) => adapter.queryRefund(accountOf(payment), trade, refund, signal));
     if (state === 'processing' || state === 'needs_person' || state === 'ask_again')
       throw new Error(`${channel} has it in process: its workflow stays until that is decided`);
   }
