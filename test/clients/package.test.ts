@@ -116,7 +116,10 @@ describe('types', () => {
     },
   );
 
-  /** Every block of JavaScript or TypeScript in what is written for people, with what its comment `with:` declares. */
+  /**
+   * Every block of JavaScript or TypeScript in what is written for people, with what its comment `with:` declares. Not one
+   * that begins with the name of a file of ours: that is a part of it, which test/contributing.test.ts compares.
+   */
   const snippets = [
     'README.md',
     'CHANGELOG.md',
@@ -128,10 +131,12 @@ describe('types', () => {
     const blocks = text.matchAll(
       /(?:<!-- with: (.*?) -->\s*)?^```(?:js|ts|mjs|javascript|typescript)\n(.*?)^```/gms,
     );
-    return [...blocks].map(([, declared = '', code = ''], index) => ({
-      name: `${page.replaceAll(/\W+/g, '-')}-${index}.mts`,
-      code: `${declared}\n${code}\nexport {};\n`,
-    }));
+    return [...blocks]
+      .filter(([, , code = '']) => !/^\/\/ \S+\.ts\n/.test(code))
+      .map(([, declared = '', code = ''], index) => ({
+        name: `${page.replaceAll(/\W+/g, '-')}-${index}.mts`,
+        code: `${declared}\n${code}\nexport {};\n`,
+      }));
   });
 
   function pagesOf(under: string): string[] {
