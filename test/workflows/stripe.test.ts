@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import { checked } from '../../src/channels/checked.ts';
 import { createStripeAdapter } from '../../src/channels/stripe/adapter.ts';
 import { withCredentials } from '../../src/channels/with-credentials.ts';
@@ -50,21 +50,18 @@ function following(adapter: ChannelAdapter): ChannelAdapter {
   };
 }
 
-beforeAll(async () => {
+// One each: the time-skipping server skips no more once an activity was called off.
+beforeEach(async () => {
   double = await serveStripe();
   const adapter = createStripeAdapter({ url: double.url });
   const filled = withCredentials(adapter, { of: async () => [CREDENTIALS] });
   h = await startHarness({ others: [following(checked(filled))] });
+  told = 0;
 });
-afterAll(async () => {
+afterEach(async () => {
   await h?.stop();
   await double?.close();
 });
-beforeEach(async () => {
-  await faults([]);
-  told = double.books.events.length;
-});
-
 const faults = (orders: readonly object[]) =>
   fetch(`${double.url}/_control/faults`, { method: 'POST', body: JSON.stringify(orders) });
 
@@ -246,7 +243,6 @@ test('a dispute is shown with its amount and deadline, and no more once it is wo
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', refundedAmount: 0n });
 });
 
-// The last one: it calls a query off, and then the time-skipping server skips no more.
 test('paid by the simulator and by Stripe: what came second goes back, once', async () => {
   const first = await h.newPayment();
   const second = await newPayment({ orderId: first.orderId });
