@@ -360,7 +360,7 @@ export interface Payment {
    * - `amount_mismatch`: The channel itself says another amount or currency than asked, or the money is of an attempt made before the order's amount was changed: the order is not paid. Or the channel gave back another amount than a refund asked for: the channel's is recorded, `askedAmount` is ours.
    * - `late_payment_review`: The money came after the end, and the merchant's `late_payment` is `review`.
    * - `refund_failing`: The channel refused a refund that is owed, and not because a part had gone back there, or any of a conflict whose order was recovered; or it waits for a person to do something there, which is shown at once with its words; or it was silent on any refund (did not know it, or refused it for now: its balance is too low) for 1 h, or has had it in process for 7 days: banks take some.
-   * - `refund_reversed`: A refund failed after it had succeeded: the bank returned the money, and it is here again. Nothing pays it again by itself, and an order that is `refunded` stays so.
+   * - `refund_reversed`: A refund failed after it had succeeded: the bank returned the money to the merchant. It is not retried automatically, and an order that is `refunded` stays so.
    * - `statement_mismatch`: Reserved for a later release: nothing raises it.
    * - `disputed`: The payer disputes the trade at their bank. Takes the place of everything else, which is shown again afterwards. Meanwhile no refund is asked for: the channel decides over the money. Also when a dispute is lost in another currency than came in.
    * - `channel_reversed`: Money of a paid order went back at the channel, and nobody asked for it here; or a dispute of it is lost.
@@ -769,7 +769,7 @@ export interface EventPayment {
    * - `amount_mismatch`: The channel itself says another amount or currency than asked, or the money is of an attempt made before the order's amount was changed: the order is not paid. Or the channel gave back another amount than a refund asked for: the channel's is recorded, `askedAmount` is ours.
    * - `late_payment_review`: The money came after the end, and the merchant's `late_payment` is `review`.
    * - `refund_failing`: The channel refused a refund that is owed, and not because a part had gone back there, or any of a conflict whose order was recovered; or it waits for a person to do something there, which is shown at once with its words; or it was silent on any refund (did not know it, or refused it for now: its balance is too low) for 1 h, or has had it in process for 7 days: banks take some.
-   * - `refund_reversed`: A refund failed after it had succeeded: the bank returned the money, and it is here again. Nothing pays it again by itself, and an order that is `refunded` stays so.
+   * - `refund_reversed`: A refund failed after it had succeeded: the bank returned the money to the merchant. It is not retried automatically, and an order that is `refunded` stays so.
    * - `statement_mismatch`: Reserved for a later release: nothing raises it.
    * - `disputed`: The payer disputes the trade at their bank. Takes the place of everything else, which is shown again afterwards. Meanwhile no refund is asked for: the channel decides over the money. Also when a dispute is lost in another currency than came in.
    * - `channel_reversed`: Money of a paid order went back at the channel, and nobody asked for it here; or a dispute of it is lost.

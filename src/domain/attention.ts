@@ -150,7 +150,7 @@ export const ATTENTIONS = {
       'or it was silent on any refund (did not know it, or refused it for now: its balance is too low) for ' +
       `${hours(REFUND_FAILING_AFTER_MS)}, or has had it in process for ${days(REFUND_PROCESSING_AT_MOST_MS)}: banks take some.`,
     todo:
-      'Ask the channel why. When the balance is too low, top it up: the refund is asked for again by itself, within an hour or so. ' +
+      'Ask the channel why. When the balance is too low, top it up: the refund is retried automatically, within an hour or so. ' +
       '`resolve` with `retry` or `refund` has a refused one asked for anew, of all that is left, under a number of ' +
       'its own; `retry` also has one go on under whose keys the channel keeps nothing but failures.',
     clearedBy: ['refunds_get_on', 'money_back'],
@@ -158,8 +158,8 @@ export const ATTENTIONS = {
   refund_reversed: {
     severity: 'act',
     raised:
-      'A refund failed after it had succeeded: the bank returned the money, and it is here again. Nothing pays it again by ' +
-      'itself, and an order that is `refunded` stays so.',
+      'A refund failed after it had succeeded: the bank returned the money to the merchant. It is not retried automatically, ' +
+      'and an order that is `refunded` stays so.',
     todo:
       'Ask the payer for another way to give it back. Ask for another refund, or `refund` it when it is owed ' +
       '(a conflict); `dismiss` when it was given back otherwise.',
