@@ -1,8 +1,10 @@
 import type { Config } from '../config.ts';
 import type { ChannelAdapter, ChannelDeclaration } from '../domain/channel.ts';
+import { createAlipayAdapter } from './alipay/adapter.ts';
 import { checked } from './checked.ts';
 import { createSimulatorAdapter } from './simulator/adapter.ts';
 import { createStripeAdapter } from './stripe/adapter.ts';
+import { createWechatpayAdapter } from './wechatpay/adapter.ts';
 import { type CredentialsSource, withCredentials } from './with-credentials.ts';
 
 /** What adapters need of the deployment's settings. */
@@ -17,6 +19,8 @@ const adaptersOf = ({ simulator, stripe }: ChannelSettings): readonly ChannelAda
   createSimulatorAdapter({ name: 'simulator', url: simulator.url }),
   createSimulatorAdapter({ name: 'simulator2', url: simulator.url }),
   createStripeAdapter(stripe),
+  createAlipayAdapter(),
+  createWechatpayAdapter(),
 ];
 
 /** The declarations of every channel that there is, also of those that live mode refuses. */
