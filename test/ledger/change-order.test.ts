@@ -1,8 +1,8 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import type { PaidAnswer } from '../../src/domain/channel.ts';
 import type { LatePayment } from '../../src/domain/decision.ts';
 import { changeOrder, type OrderChange } from '../../src/ledger/change-order.ts';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import type { LedgerClient } from '../../src/ledger/client.ts';
 import { Connection } from '../../src/ledger/connection.ts';
 import { recordAttempt } from '../../src/ledger/deliveries.ts';
 import { createOrder, type NewOrder, startPayment, type UnaskedAttempts } from '../../src/ledger/intake.ts';
@@ -20,30 +20,22 @@ import { resolvePayment } from '../../src/ledger/resolve.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { TooBusy } from '../../src/ledger/turns.ts';
 import { isDatabaseUnavailable } from '../../src/ledger/unavailable.ts';
-import { eventually, type FreshDatabase, freshDatabase, queryOnce } from '../support/stack.ts';
+import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 
 /** An order changes under its lock, and what was made for another amount pays it by no way but an operator's word. */
 
-let database: FreshDatabase;
-let db: LedgerClient;
+const { db, databaseUrl, connect } = useDatabase();
 /** Another process. */
-let other: LedgerClient;
+const other = connect();
 const merchants = {} as Record<LatePayment, string>;
 let merchantId: string;
 beforeAll(async () => {
-  database = await freshDatabase();
-  db = createLedgerClient(database.url);
-  other = createLedgerClient(database.url);
   for (const latePayment of ['apply', 'refund', 'review'] as const) {
     const { merchant } = await ensureMerchant(db, latePayment, ['simulator', 'simulator2']);
     merchants[latePayment] = merchant.id;
     await setMerchant(db, latePayment, { latePayment }, SECRET, now());
   }
   merchantId = merchants.apply;
-});
-afterAll(async () => {
-  await Promise.all([db?.$disconnect(), other?.$disconnect()]);
-  await database?.drop();
 });
 
 const SECRET = 'a secret of at least thirty-two characters';
@@ -366,7 +358,7 @@ describe('at the same moment', () => {
   async function race(...deeds: readonly [Deed, Deed]) {
     for (;;) {
       const payment = await ended(newOrder({ expiresInSeconds: 60 }));
-      const holder = new Connection({ connectionString: database.url });
+      const holder = new Connection({ connectionString: databaseUrl });
       await holder.connect();
       await holder.query('BEGIN');
       await holder.query('SELECT FROM orders WHERE id = $1 FOR UPDATE', [payment.orderId]);
@@ -381,7 +373,7 @@ describe('at the same moment', () => {
         await eventually(async () => {
           // Not by `holder`: within its transaction every look is the first one.
           const waiting = await queryOnce(
-            database.url,
+            databaseUrl,
             `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
           );
           return isOver || waiting.length === nth + 1;

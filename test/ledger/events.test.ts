@@ -1,9 +1,9 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import type { ChannelAnswer } from '../../src/domain/channel.ts';
 import type { DeliveryOutcome } from '../../src/domain/event.ts';
 import { automaticRefundId } from '../../src/domain/ids.ts';
 import { removeOld } from '../../src/ledger/cleanup.ts';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import type { LedgerClient } from '../../src/ledger/client.ts';
 import {
   findPendingDeliveries,
   hurryDeliveries,
@@ -23,21 +23,12 @@ import { requestRefund } from '../../src/ledger/refunds.ts';
 import { resolvePayment } from '../../src/ledger/resolve.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { findUnseenDeliveries, takeOverdueDeliveries } from '../../src/ledger/sweep.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { useDatabase } from '../support/stack.ts';
 
 /** Events are written with what they tell, or not at all; a reader with a cursor misses none. */
 
-let database: FreshDatabase;
-let db: LedgerClient;
+const { db } = useDatabase();
 let merchantId: string;
-beforeAll(async () => {
-  database = await freshDatabase();
-  db = createLedgerClient(database.url);
-});
-afterAll(async () => {
-  await db?.$disconnect();
-  await database?.drop();
-});
 let merchants = 0;
 beforeEach(async () => {
   merchants += 1;

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { removeOld } from '../../src/ledger/cleanup.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { recordEvent } from '../../src/ledger/events.ts';
@@ -8,25 +8,14 @@ import { startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { endPayment, recordAnswer, recordCreated, settlePayment } from '../../src/ledger/payments.ts';
 import { inTurn, TRANSACTIONS_AT_ONCE } from '../../src/ledger/turns.ts';
-import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { eventually, useDatabase } from '../support/stack.ts';
 
 /** No transaction that writes an event waits for another, and no reader of the feed ever skips an event. */
 
-let database: FreshDatabase;
-let db: LedgerClient;
+const { db, databaseUrl, connect } = useDatabase();
 /** Another process, as far as PostgreSQL can tell. */
-let elsewhere: LedgerClient;
+const elsewhere = connect();
 let merchantId: string;
-beforeAll(async () => {
-  database = await freshDatabase();
-  db = createLedgerClient(database.url);
-  elsewhere = createLedgerClient(database.url);
-});
-afterAll(async () => {
-  await db?.$disconnect();
-  await elsewhere?.$disconnect();
-  await database?.drop();
-});
 let merchants = 0;
 beforeEach(async () => {
   merchants += 1;
@@ -194,7 +183,7 @@ test.each([
 describe('while somebody gives places', () => {
   /** Another process whose giving of places waits before and after its UPDATE. */
   function slowPlacer() {
-    const client = createLedgerClient(database.url);
+    const client = createLedgerClient(databaseUrl);
     const [locked, update, updated, end] = [gate(), gate(), gate(), gate()];
     const slow = client.$extends({
       query: {

@@ -1,8 +1,7 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import type { ChannelAnswer, PaidAnswer } from '../../src/domain/channel.ts';
 import { automaticRefundId, replacementRefundId } from '../../src/domain/ids.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { startPayment } from '../../src/ledger/intake.ts';
 import { cleared, underLock, update } from '../../src/ledger/locked.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
@@ -22,24 +21,17 @@ import { requestRefund } from '../../src/ledger/refunds.ts';
 import { resolvePayment } from '../../src/ledger/resolve.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { ofTrade } from '../support/callback.ts';
-import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { eventually, useDatabase } from '../support/stack.ts';
 
 /**
  * Every change of a payment is conditional: late, doubled, or in the wrong order, it changes nothing (P5), and money
  * once on record is never talked away (P1, P3).
  */
 
-let database: FreshDatabase;
-let db: LedgerClient;
+const { db, connect } = useDatabase();
 let merchantId: string;
 beforeAll(async () => {
-  database = await freshDatabase();
-  db = createLedgerClient(database.url);
   merchantId = (await ensureMerchant(db, 'shop', ['simulator', 'simulator2'])).merchant.id;
-});
-afterAll(async () => {
-  await db?.$disconnect();
-  await database?.drop();
 });
 
 const now = () => new Date();
@@ -485,7 +477,7 @@ test('silence that is recorded while the channel answers does not show what is o
   const alarmAfterMs = 60_000;
   await recordSilence(db, id, 'no answer', alarmAfterMs, new Date(Date.now() - 2 * alarmAfterMs));
   // In one process the two would take turns.
-  const elsewhere = createLedgerClient(database.url);
+  const elsewhere = connect();
   let silent: Promise<unknown> | undefined;
   let isRecorded = false;
   // As whoever records an answer does it, after it has read the payment.
@@ -502,7 +494,6 @@ test('silence that is recorded while the channel answers does not show what is o
     await update(tx, id, { channelErrorSince: null, ...cleared(payment, 'answered') });
   });
   await silent;
-  await elsewhere.$disconnect();
   expect(await row(id)).toMatchObject({ attention: null });
 });
 

@@ -1,8 +1,7 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import type { DeliveryOutcome } from '../../src/domain/event.ts';
 import { newDeliveryId, newEventId, newPaymentId } from '../../src/domain/ids.ts';
 import { Prisma } from '../../src/generated/prisma/client.ts';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { recordAttempt, takeTurn } from '../../src/ledger/deliveries.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import {
@@ -14,26 +13,15 @@ import {
   requestRedeliveries,
   takeWaiting,
 } from '../../src/ledger/redelivery.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { useDatabase } from '../support/stack.ts';
 
 /** When what waits for an order service is told before its time: decided by rows alone, whichever worker looks. */
 
-let database: FreshDatabase;
-let db: LedgerClient;
+const { db, connect } = useDatabase();
 /** Another worker. */
-let elsewhere: LedgerClient;
+const elsewhere = connect();
 let merchantId: string;
 let channelAccountId: string;
-beforeAll(async () => {
-  database = await freshDatabase();
-  db = createLedgerClient(database.url);
-  elsewhere = createLedgerClient(database.url);
-});
-afterAll(async () => {
-  await db?.$disconnect();
-  await elsewhere?.$disconnect();
-  await database?.drop();
-});
 let merchants = 0;
 beforeEach(async () => {
   merchants += 1;
