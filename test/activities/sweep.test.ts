@@ -1,19 +1,17 @@
 import { WorkflowNotFoundError } from '@temporalio/client';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { type SweepActivities, type SweepDeps, sweepActivities } from '../../src/activities/sweep.ts';
 import { newDeliveryId, newEventId, newPaymentId } from '../../src/domain/ids.ts';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import type { PaymentWorkflows } from '../../src/temporal/payment-workflows.ts';
 import type { RefundWorkflows } from '../../src/temporal/refund-workflows.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { useDatabase } from '../support/stack.ts';
 
 // What the sweep's hauls do with what they find: the real database; Temporal only says which workflows run.
 
 const [MINUTE, HOUR, DAY] = [60_000, 3_600_000, 86_400_000];
 
-let database: FreshDatabase;
-let db: LedgerClient;
+const { db } = useDatabase();
 let merchantId: string;
 let channelAccountId: string;
 let sweep: SweepActivities;
@@ -32,8 +30,6 @@ let told: string[];
 let redelivered: string[];
 
 beforeAll(async () => {
-  database = await freshDatabase();
-  db = createLedgerClient(database.url);
   merchantId = (await ensureMerchant(db, 'shop', ['simulator'])).merchant.id;
   channelAccountId = (await db.channelAccount.findFirstOrThrow()).id;
   const client = {
@@ -80,10 +76,6 @@ beforeAll(async () => {
     deliveryWorkflows,
     now: async () => new Date(clock),
   });
-});
-afterAll(async () => {
-  await db?.$disconnect();
-  await database?.drop();
 });
 beforeEach(async () => {
   clock = Date.now();

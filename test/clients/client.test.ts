@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import {
   type CallOptions,
   type Connection,
@@ -13,27 +13,16 @@ import { STREAMS } from '../../src/api/http/event-stream.ts';
 import { isFinal as isFinalToUs, ORDER_UPDATES, PAYMENT_STATUSES } from '../../src/domain/states.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { endPayment, settlePayment } from '../../src/ledger/payments.ts';
-import { newKey, pay, startTestApi, type TestApi } from '../api/support.ts';
+import { pay, setUp, startTestApi, type TestApi } from '../api/support.ts';
 import { ofTrade } from '../support/callback.ts';
-import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { eventually } from '../support/stack.ts';
 import { startWay, type Way } from './proxy.ts';
 
 // The JavaScript client against the real API, with something on the way that misbehaves.
 
-let database: FreshDatabase;
-let api: TestApi;
-let key: string;
+const { database, api, key } = await setUp();
 let way: Way;
 
-beforeAll(async () => {
-  database = await freshDatabase();
-  api = await startTestApi(database.url);
-  ({ key } = await newKey(api.db));
-});
-afterAll(async () => {
-  await api.close();
-  await database.drop();
-});
 beforeEach(async () => {
   way = await startWay(api.url);
 });
