@@ -13,26 +13,24 @@ import { runningTime } from '../support/progress.ts';
 import {
   emptyDatabase,
   eventually,
-  type FreshDatabase,
   freePort,
   freshDatabase,
   queryOnce,
   temporaryHome,
+  useDatabase,
 } from '../support/stack.ts';
 import { CHANNEL_SECRET, callUrl, SECRET, startTestApi } from './support.ts';
 
 // The API and the command line as processes of their own. Temporal is not there: that must not keep them down.
 
-let database: FreshDatabase;
+const { databaseUrl } = useDatabase();
 let home: string;
 const running: ChildProcess[] = [];
 
 beforeAll(async () => {
-  database = await freshDatabase();
   home = temporaryHome();
 });
 afterAll(async () => {
-  await database.drop();
   rmSync(home, { recursive: true, force: true });
 });
 afterEach(() => {
@@ -42,7 +40,7 @@ afterEach(() => {
 async function environment(change: Record<string, string> = {}) {
   const [port, admin, temporal] = await Promise.all([freePort(), freePort(), freePort()]);
   return {
-    DATABASE_URL: database.url,
+    DATABASE_URL: databaseUrl,
     TEMPORAL_ADDRESS: `127.0.0.1:${temporal}`,
     NODROP_HOME: home,
     NODROP_SECRET: SECRET,
@@ -183,7 +181,7 @@ describe('npm run nodrop', () => {
     expect(list.output).toContain(`sk_...${key.slice(-4)}`);
     expect(list.output).not.toContain(key);
     expect(list.output.split('\n').filter((line) => line.includes('acme'))).toHaveLength(2);
-    const db = createLedgerClient(database.url);
+    const db = createLedgerClient(databaseUrl);
     expect(JSON.stringify(await db.apiKey.findMany())).not.toContain(key);
     await db.$disconnect();
   });
@@ -194,7 +192,7 @@ describe('npm run nodrop', () => {
       return { id: /Key (key_\w+) of/.exec(output)?.[1] ?? '', key: output.trim().split('\n').at(-1) ?? '' };
     };
     const [gone, kept] = [await make(), await make()];
-    const api = await startTestApi(database.url);
+    const api = await startTestApi(databaseUrl);
     const ask = async ({ key }: { key: string }) => (await api.call('/v1/orders', { key })).status;
     try {
       expect(await ask(gone)).toBe(200);
@@ -288,7 +286,7 @@ describe('npm run nodrop', () => {
     expect(row).toMatch(/ \.\.\..{4}, \.\.\..{4} \(until \d{4}-.*Z\) /);
     expect(row).toContain(` ...${fresh.slice(-4)}, ...${secret.slice(-4)} (until `);
     for (const whole of [secret, fresh]) expect(row).not.toContain(whole);
-    const db = createLedgerClient(database.url);
+    const db = createLedgerClient(databaseUrl);
     try {
       const { id } = await db.merchant.findUniqueOrThrow({ where: { name: 'shop' } });
       const both = { url, statusUrl: status, secrets: [fresh, secret] };
@@ -340,7 +338,7 @@ describe('npm run nodrop', () => {
       const came = shop.received.map(({ type, isSigned, body }) => [type, isSigned, JSON.parse(body).test]);
       expect(came.sort()).toEqual(EVENT_TYPES.map((type) => [type, true, true]).sort());
       // Nothing of it is on record, and no order was read.
-      const db = createLedgerClient(database.url);
+      const db = createLedgerClient(databaseUrl);
       expect([await db.event.count(), await db.delivery.count(), shop.reads]).toEqual([0, 0, []]);
       await db.$disconnect();
 

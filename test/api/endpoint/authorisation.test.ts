@@ -9,7 +9,7 @@ import { createApiKey, revokeApiKey } from '../../../src/ledger/merchants.ts';
 import { settlePayment } from '../../../src/ledger/payments.ts';
 import { ofTrade } from '../../support/callback.ts';
 import { runningTime } from '../../support/progress.ts';
-import { type FreshDatabase, freshDatabase, queryOnce } from '../../support/stack.ts';
+import { queryOnce, useDatabase } from '../../support/stack.ts';
 import {
   type Answer,
   newKey,
@@ -62,7 +62,7 @@ interface Victim {
   readonly secrets: readonly string[];
 }
 
-let database: FreshDatabase;
+const { databaseUrl } = useDatabase();
 let api: TestApi;
 /** The same a day after every token has ended. */
 let later: TestApi;
@@ -70,19 +70,12 @@ let victim: Victim;
 let stranger: Awaited<ReturnType<typeof newKey>> & { operatorKey: string; token: string };
 let revokedKey: string;
 
-beforeAll(async () => {
-  database = await freshDatabase();
-});
-afterAll(async () => {
-  await database.drop();
-});
-
 /** Both APIs and everybody anew: after sixty wrong keys a minute an address gets 429. */
 async function begin(): Promise<void> {
-  api = await startTestApi(database.url);
+  api = await startTestApi(databaseUrl);
   victim = await newVictim();
   const now = new Date(victim.expiresAt + 24 * 3_600_000 + 1);
-  later = await startTestApi(database.url, { now: () => now });
+  later = await startTestApi(databaseUrl, { now: () => now });
   const made = await newKey(api.db);
   const { key: operatorKey } = await createApiKey(api.db, made.merchantId, 'operator');
   stranger = { ...made, operatorKey, token: (await pay(api, made.key)).clientToken };
@@ -196,14 +189,14 @@ function ask(endpoint: Endpoint, key: string | undefined, through = api): Promis
 /** Everything in the database, in one word a table. */
 async function everything(): Promise<unknown> {
   const tables = await queryOnce(
-    database.url,
+    databaseUrl,
     "select tablename as name from pg_tables where schemaname = 'public' order by 1",
   );
   const digests = tables.map(
     ({ name: table }) =>
       `select '${table}' as name, md5(string_agg(r::text, '|' order by r::text)) as digest from "${table}" as r`,
   );
-  return await queryOnce(database.url, digests.join(' union all '));
+  return await queryOnce(databaseUrl, digests.join(' union all '));
 }
 
 /** Everything of the victim's. */

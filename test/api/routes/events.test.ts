@@ -1,39 +1,30 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { delivery, deliveryPage, event, eventPage } from '../../../src/api/schemas/event.ts';
 import { newDeliveryId, newEventId } from '../../../src/domain/ids.ts';
 import type { Prisma } from '../../../src/generated/prisma/client.ts';
 import { removeOld } from '../../../src/ledger/cleanup.ts';
-import { createLedgerClient, type LedgerClient } from '../../../src/ledger/client.ts';
 import { givePlaces } from '../../../src/ledger/feed-places.ts';
 import { createApiKey } from '../../../src/ledger/merchants.ts';
 import { notifyWaiters } from '../../../src/ledger/notify.ts';
-import { eventually, type FreshDatabase, freshDatabase } from '../../support/stack.ts';
+import { eventually, useDatabase } from '../../support/stack.ts';
 import { newKey, pay, startTestApi, type TestApi } from '../support.ts';
 
 // What merchants read of their events: the feed, and how each is on its way to the order service.
 
-let database: FreshDatabase;
+const { databaseUrl, connect } = useDatabase();
 let api: TestApi;
 let key: string;
 let merchantId: string;
 /** Another process, as far as PostgreSQL can tell. */
-let elsewhere: LedgerClient;
+const elsewhere = connect();
 
-beforeAll(async () => {
-  database = await freshDatabase();
-});
-afterAll(async () => {
-  await database.drop();
-});
 beforeEach(async () => {
-  api = await startTestApi(database.url);
-  elsewhere = createLedgerClient(database.url);
+  api = await startTestApi(databaseUrl);
   ({ key, merchantId } = await newKey(api.db));
 });
 afterEach(async () => {
   await api.close();
-  await elsewhere.$disconnect();
 });
 
 const NOT_IN_EVENTS = [

@@ -2,7 +2,7 @@ import { once, setMaxListeners } from 'node:events';
 import { createServer } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { PrismaPg } from '@prisma/adapter-pg';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Changes } from '../../../src/api/changes.ts';
 import { EventStream, STREAMS, type StreamLimits } from '../../../src/api/http/event-stream.ts';
 import { OPENING_AT_ONCE } from '../../../src/api/http/stream-places.ts';
@@ -11,28 +11,22 @@ import { createLedgerClient, type LedgerClient } from '../../../src/ledger/clien
 import { Connection } from '../../../src/ledger/connection.ts';
 import { notifyWaiters } from '../../../src/ledger/notify.ts';
 import { NET_MS, runningTime } from '../../support/progress.ts';
-import { eventually, type FreshDatabase, freshDatabase, queryOnce } from '../../support/stack.ts';
+import { eventually, queryOnce, useDatabase } from '../../support/stack.ts';
 import { type Reader, readEvents } from '../event-source.ts';
 import { newKey, pay, settle as settlePaid, startTestApi, type TestApi } from '../support.ts';
 
 // GET /v1/payments/{id}/events: the state, and every change, to everybody who watches, whatever happens meanwhile.
 
-let database: FreshDatabase;
+const { databaseUrl } = useDatabase();
 let api: TestApi;
 let key: string;
 /** Another process, as far as PostgreSQL can tell. */
 let elsewhere: LedgerClient;
 const readers: Reader[] = [];
 
-beforeAll(async () => {
-  database = await freshDatabase();
-});
-afterAll(async () => {
-  await database.drop();
-});
 beforeEach(async () => {
-  api = await startTestApi(database.url);
-  elsewhere = createLedgerClient(database.url);
+  api = await startTestApi(databaseUrl);
+  elsewhere = createLedgerClient(databaseUrl);
   ({ key } = await newKey(api.db));
   await eventually(() => api.changes.listening);
 });
@@ -175,7 +169,7 @@ describe('each change', () => {
   test('that time alone makes is sent with a heartbeat', async () => {
     const made = await pay(api, key);
     let now = new Date();
-    const soon = await startTestApi(database.url, {
+    const soon = await startTestApi(databaseUrl, {
       now: () => now,
       streams: { ...STREAMS, heartbeatMs: 20 },
     });
@@ -199,7 +193,7 @@ describe('with Last-Event-ID', () => {
     await eventually(() => first.events.length === 1);
     const id = first.events[0]?.id ?? '';
     first.leave();
-    const other = await startTestApi(database.url);
+    const other = await startTestApi(databaseUrl);
     try {
       const again = await watch(made.id, made.clientToken, { 'last-event-id': id }, other);
       await eventually(() => again.comments() > 0);
@@ -245,7 +239,7 @@ test('a stream at the end of its life ends whole, and what changed during its la
     if (reads === 2) await settle(made.id);
     return found;
   });
-  const brief = await startTestApi(database.url, { db: overtaken, streams: { ...STREAMS, lifetimeMs: 0 } });
+  const brief = await startTestApi(databaseUrl, { db: overtaken, streams: { ...STREAMS, lifetimeMs: 0 } });
   try {
     const first = await watch(made.id, key, {}, brief);
     await first.ended;
@@ -263,9 +257,9 @@ test('a stream at the end of its life ends whole, and what changed during its la
 describe('many readers', () => {
   test('two hundred at once all get the end, and the database is hardly read for it', async () => {
     const reads: string[] = [];
-    const counted = countingClient(database.url, (sql) => reads.push(sql));
+    const counted = countingClient(databaseUrl, (sql) => reads.push(sql));
     const patient = { ...STREAMS, openWithinMs: NET_MS };
-    const crowded = await startTestApi(database.url, { db: counted, streams: patient });
+    const crowded = await startTestApi(databaseUrl, { db: counted, streams: patient });
     try {
       await eventually(() => crowded.changes.listening);
       const made = await pay(crowded, key);
@@ -279,7 +273,7 @@ describe('many readers', () => {
       // One connection of each of the two processes listens for all of them.
       const listening =
         "select count(*)::int from pg_stat_activity where application_name = 'nodrop-changes' and datname = current_database()";
-      expect(await queryOnce(database.url, listening)).toEqual([{ count: 2 }]);
+      expect(await queryOnce(databaseUrl, listening)).toEqual([{ count: 2 }]);
       reads.length = 0;
       await settle(made.id);
       await Promise.all(all.map(({ ended }) => ended));
@@ -297,8 +291,8 @@ describe('many readers', () => {
 
   test('too many are refused with 503, and the next is let in when one has left', async () => {
     const made = await pay(api, key);
-    const changes = new Changes(database.url, api.deps.log, 2);
-    const small = await startTestApi(database.url, { changes });
+    const changes = new Changes(databaseUrl, api.deps.log, 2);
+    const small = await startTestApi(databaseUrl, { changes });
     try {
       const [first] = [await watch(made.id, key, {}, small), await watch(made.id, key, {}, small)];
       const refused = await small.call(`/v1/payments/${made.id}/events`, { key: made.clientToken });
@@ -316,7 +310,7 @@ describe('many readers', () => {
 
   test('one address gets half of the places, and one merchant too', async () => {
     const streams = { ...STREAMS, atMost: 4, openWithinMs: NET_MS };
-    const small = await startTestApi(database.url, { streams });
+    const small = await startTestApi(databaseUrl, { streams });
     /** Watches from another address of this machine. @returns the status */
     const from = async (localAddress: string, made: { id: string; clientToken: string }) => {
       const { port, hostname } = new URL(small.url);
@@ -356,7 +350,7 @@ describe('many readers', () => {
 
   test('hundreds that come at once leave the database to whoever creates', async () => {
     const CROWD = 300;
-    const client = countingClient(database.url, () => undefined);
+    const client = countingClient(databaseUrl, () => undefined);
     let reads = 0;
     // Each read of a stream takes a connection until the test lets it go.
     const slow = intercept(client, 'payment', async (find) => {
@@ -365,8 +359,8 @@ describe('many readers', () => {
       return await find();
     });
     const streams = { ...STREAMS, openWithinMs: NET_MS };
-    const crowded = await startTestApi(database.url, { db: slow, streams });
-    const holder = new Connection({ connectionString: database.url });
+    const crowded = await startTestApi(databaseUrl, { db: slow, streams });
+    const holder = new Connection({ connectionString: databaseUrl });
     await holder.connect();
     try {
       const made = await Promise.all([pay(api, key), pay(api, key)]);
@@ -412,7 +406,7 @@ describe('many readers', () => {
       return await find();
     });
     const streams = { ...STREAMS, openWithinMs: NET_MS };
-    const crowded = await startTestApi(database.url, { db: gated, streams });
+    const crowded = await startTestApi(databaseUrl, { db: gated, streams });
     try {
       const made = await pay(api, key);
       let arrived = 0;
@@ -432,7 +426,7 @@ describe('many readers', () => {
   });
 
   test('of one payment do not take the room of others', async () => {
-    const crowd = new Changes(database.url, api.deps.log);
+    const crowd = new Changes(databaseUrl, api.deps.log);
     const leaving = new AbortController();
     setMaxListeners(500, leaving.signal);
     const never = { read: async () => 0, done: () => false, timeoutMs: 60_000, signal: leaving.signal };
@@ -452,7 +446,7 @@ describe('a reader that does not read', () => {
 
   /** An API whose sockets can be looked into, and a payment with a reader that reads and one that does not. */
   async function stalled(limits: Partial<StreamLimits>) {
-    const patient = await startTestApi(database.url, { streams: { ...STREAMS, ...limits } });
+    const patient = await startTestApi(databaseUrl, { streams: { ...STREAMS, ...limits } });
     await eventually(() => patient.changes.listening);
     const made = await pay(patient, key);
     const held: Socket[] = [];
@@ -561,7 +555,7 @@ test('a reader that leaves unread what its connection could just hold is cut at 
 describe('when the database is lost in the middle', () => {
   const sever = (who: string) =>
     queryOnce(
-      database.url,
+      databaseUrl,
       `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and ${who}`,
     );
 
@@ -584,7 +578,7 @@ describe('when the database is lost in the middle', () => {
     const reader = await watch(made.id, made.clientToken);
     await eventually(() => reader.events.length === 1);
     const { server, name } = (([, server, name]) => ({ server: `${server}/postgres`, name }))(
-      /^(.*)\/(\w+)$/.exec(database.url) ?? [],
+      /^(.*)\/(\w+)$/.exec(databaseUrl) ?? [],
     );
     await queryOnce(server, `alter database ${name} allow_connections false`);
     try {
@@ -612,7 +606,7 @@ describe('when the database is lost in the middle', () => {
       if (reads === 2) throw Object.assign(new Error('gone'), { code: 'ECONNRESET' });
       return await find();
     });
-    const shaky = await startTestApi(database.url, { db: failing, changes: api.changes });
+    const shaky = await startTestApi(databaseUrl, { db: failing, changes: api.changes });
     try {
       const reader = await watch(made.id, key, {}, shaky);
       await eventually(() => reader.events.length === 1);
@@ -647,7 +641,7 @@ describe('a stream opens to nobody it should not', () => {
     const made = await pay(api, key);
     const end = Date.parse(made.expiresAt) + 24 * 3_600_000;
     let now = new Date(end - 500);
-    const late = await startTestApi(database.url, { now: () => now });
+    const late = await startTestApi(databaseUrl, { now: () => now });
     try {
       const [payer, merchant] = [
         await watch(made.id, made.clientToken, {}, late),
@@ -667,7 +661,7 @@ describe('a stream opens to nobody it should not', () => {
 
   test('a stream ends now and then, and a key revoked meanwhile opens no other', async () => {
     const made = await pay(api, key);
-    const brief = await startTestApi(database.url, { streams: { ...STREAMS, lifetimeMs: 300 } });
+    const brief = await startTestApi(databaseUrl, { streams: { ...STREAMS, lifetimeMs: 300 } });
     try {
       const reader = await watch(made.id, key, {}, brief);
       await eventually(() => reader.events.length === 1);
@@ -711,7 +705,7 @@ test('a reader that goes before it is let in leaves nothing behind', async () =>
     reads += 1;
     return await find();
   });
-  const slow = await startTestApi(database.url, { db, changes: api.changes });
+  const slow = await startTestApi(databaseUrl, { db, changes: api.changes });
   const closed = new Promise((resolve) => {
     slow.server.on('connection', (socket) => socket.once('close', resolve));
   });
@@ -747,7 +741,7 @@ test('a HEAD opens no stream, a preflight allows what a reader needs, other meth
 
 test('a stopping process sends its readers the current state and ends their streams', async () => {
   const made = await pay(api, key);
-  const stopping = await startTestApi(database.url);
+  const stopping = await startTestApi(databaseUrl);
   const reader = await watch(made.id, made.clientToken, {}, stopping);
   await eventually(() => reader.events.length === 1);
   const began = runningTime();

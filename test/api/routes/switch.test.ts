@@ -1,8 +1,7 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { payerPayment, payment, switchedPayment } from '../../../src/api/schemas/payment.ts';
 import { newPaymentId } from '../../../src/domain/ids.ts';
 import { endPayment, recordAnswer, recordSilence, settlePayment } from '../../../src/ledger/payments.ts';
-import { type FreshDatabase, freshDatabase } from '../../support/stack.ts';
 import {
   newKey,
   newOrderId,
@@ -10,28 +9,15 @@ import {
   pay,
   StandInWorkflows,
   settle as settlePaid,
+  setUp,
   startTestApi,
-  type TestApi,
   takingOnly,
   testChannels,
 } from '../support.ts';
 
 // POST /v1/payments/{id}/switch: another way to pay the same order, for who has the token of an earlier attempt.
 
-let database: FreshDatabase;
-let api: TestApi;
-let key: string;
-let merchantId: string;
-
-beforeAll(async () => {
-  database = await freshDatabase();
-  api = await startTestApi(database.url);
-  ({ key, merchantId } = await newKey(api.db));
-});
-afterAll(async () => {
-  await api.close();
-  await database.drop();
-});
+const { database, api, key, merchantId } = await setUp();
 beforeEach(() => {
   const { onAwaitNextAction } = new StandInWorkflows(api.db);
   Object.assign(api.workflows, { down: false, onAwaitNextAction, onAskChannel: unpaid });
