@@ -9,20 +9,18 @@ import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
 import { type OrderService, type Reaction, startOrderService } from '../support/order-service.ts';
 import { NET_MS } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
-import { type Harness, SECRET, startHarness } from './harness.ts';
+import { type Harness, SECRET, useHarness } from './harness.ts';
 
 /** The order service's end: told until it agrees, whatever it answers, and never given up. */
 
 const HOUR = 3_600;
 
-let h: Harness;
 let shop: OrderService;
+const h = useHarness();
 beforeAll(async () => {
-  h = await startHarness();
   shop = await startOrderService(() => h.now());
 });
 afterAll(async () => {
-  await h?.stop();
   await shop?.close();
 });
 beforeEach(async () => {

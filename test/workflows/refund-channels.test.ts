@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import {
   type ChannelDispute,
   ChannelError,
@@ -17,7 +17,7 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { toRefundSnapshot } from '../../src/ledger/snapshot.ts';
 import { takeStuckRefunds } from '../../src/ledger/sweep.ts';
 import { NET_MS } from '../support/progress.ts';
-import { type Harness, startHarness } from './harness.ts';
+import { useHarness } from './harness.ts';
 
 /**
  * Refunds at a channel as real ones are: it is asked by its own ids, lists the refunds of a trade, forgets keys after 24 h,
@@ -122,35 +122,29 @@ class Book {
   }
 }
 
-let h: Harness;
 let book: Book;
-beforeAll(async () => {
-  h = await startHarness({
-    between: (adapter) => ({
-      ...adapter,
-      declaration: {
-        ...adapter.declaration,
-        repeatableForMs: {
-          create: null,
-          get refund() {
-            return book.forgetsAfterS * 1000;
-          },
+const h = useHarness({
+  between: (adapter) => ({
+    ...adapter,
+    declaration: {
+      ...adapter.declaration,
+      repeatableForMs: {
+        create: null,
+        get refund() {
+          return book.forgetsAfterS * 1000;
         },
       },
-      async queryTrade(account, trade, signal) {
-        if (book.isDown) throw new ChannelError('unreachable', 'no answer');
-        const answer = await adapter.queryTrade(account, trade, signal);
-        if (answer.state !== 'paid' && answer.state !== 'refunded') return answer;
-        const { disputes } = book;
-        return { ...answer, state: 'paid', refunds: book.of(trade.outTradeNo), disputes };
-      },
-      refundTrade: async (_account, trade, refund) => await book.ask(await h.now(), trade, refund),
-      queryRefund: async (_account, _trade, refund) => await book.query(refund),
-    }),
-  });
-});
-afterAll(async () => {
-  await h?.stop();
+    },
+    async queryTrade(account, trade, signal) {
+      if (book.isDown) throw new ChannelError('unreachable', 'no answer');
+      const answer = await adapter.queryTrade(account, trade, signal);
+      if (answer.state !== 'paid' && answer.state !== 'refunded') return answer;
+      const { disputes } = book;
+      return { ...answer, state: 'paid', refunds: book.of(trade.outTradeNo), disputes };
+    },
+    refundTrade: async (_account, trade, refund) => await book.ask(await h.now(), trade, refund),
+    queryRefund: async (_account, _trade, refund) => await book.query(refund),
+  }),
 });
 beforeEach(() => {
   book = new Book();

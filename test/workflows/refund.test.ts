@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { ChannelError, type RefundAnswer } from '../../src/domain/channel.ts';
 import {
   automaticRefundId,
@@ -14,36 +14,30 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { toRefundSnapshot } from '../../src/ledger/snapshot.ts';
 import { takeStuckRefunds } from '../../src/ledger/sweep.ts';
 import { eventually, NET_MS } from '../support/progress.ts';
-import { type Harness, startHarness } from './harness.ts';
+import { useHarness } from './harness.ts';
 
 /** Money that must go back goes back: once, whatever the channel says or does not say meanwhile. */
 
-let h: Harness;
 /** Runs once, after the next query of a trade or of a refund's number has its answer. */
 let onQueried: (() => Promise<void>) | undefined;
 /** Each runs once, before the channel is told to make a refund. */
 let beforeRefund: (() => Promise<void>)[] = [];
-beforeAll(async () => {
-  const answered = async <Answer>(answer: Answer): Promise<Answer> => {
-    const hook = onQueried;
-    onQueried = undefined;
-    await hook?.();
-    return answer;
-  };
-  h = await startHarness({
-    between: (adapter) => ({
-      ...adapter,
-      queryTrade: async (...args) => await answered(await adapter.queryTrade(...args)),
-      queryRefund: async (...args) => await answered(await adapter.queryRefund(...args)),
-      refundTrade: async (...args) => {
-        await beforeRefund.shift()?.();
-        return await adapter.refundTrade(...args);
-      },
-    }),
-  });
-});
-afterAll(async () => {
-  await h?.stop();
+const answered = async <Answer>(answer: Answer): Promise<Answer> => {
+  const hook = onQueried;
+  onQueried = undefined;
+  await hook?.();
+  return answer;
+};
+const h = useHarness({
+  between: (adapter) => ({
+    ...adapter,
+    queryTrade: async (...args) => await answered(await adapter.queryTrade(...args)),
+    queryRefund: async (...args) => await answered(await adapter.queryRefund(...args)),
+    refundTrade: async (...args) => {
+      await beforeRefund.shift()?.();
+      return await adapter.refundTrade(...args);
+    },
+  }),
 });
 beforeEach(async () => {
   h.onRefund = undefined;
