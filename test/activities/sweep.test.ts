@@ -15,13 +15,12 @@ const { db } = useDatabase();
 let merchantId: string;
 let channelAccountId: string;
 let sweep: SweepActivities;
-let clock: number;
+const clock = { now: 0 };
 /** Workflow ids. */
 let running: Set<string>;
 /** Of the workflow tasks that are pending, by workflow id. */
 let attempts: Map<string, number>;
-let endedAbnormally: string[];
-let onDescribe: () => void;
+const temporal = { endedAbnormally: [] as string[], onDescribe: () => {} };
 let woken: string[];
 let started: string[];
 /** Deliveries whose own workflow was woken. */
@@ -37,7 +36,7 @@ beforeAll(async () => {
     workflow: {
       getHandle: (id: string) => ({
         async describe() {
-          onDescribe();
+          temporal.onDescribe();
           if (!running.has(id)) throw new WorkflowNotFoundError('not found', id, undefined);
           const attempt = attempts.get(id);
           const pendingWorkflowTask = attempt === undefined ? null : { attempt };
@@ -45,7 +44,7 @@ beforeAll(async () => {
         },
       }),
       async *list() {
-        for (const workflowId of endedAbnormally) yield { workflowId };
+        for (const workflowId of temporal.endedAbnormally) yield { workflowId };
       },
     },
   } as unknown as SweepDeps['client'];
@@ -74,15 +73,15 @@ beforeAll(async () => {
     workflows: workflows as PaymentWorkflows,
     refundWorkflows: refundWorkflows as RefundWorkflows,
     deliveryWorkflows,
-    now: async () => new Date(clock),
+    now: async () => new Date(clock.now),
   });
 });
 beforeEach(async () => {
-  clock = Date.now();
+  clock.now = Date.now();
   running = new Set();
   attempts = new Map();
-  endedAbnormally = [];
-  onDescribe = () => {};
+  temporal.endedAbnormally = [];
+  temporal.onDescribe = () => {};
   woken = [];
   started = [];
   told = [];
@@ -91,13 +90,13 @@ beforeEach(async () => {
 });
 afterEach(() => void vi.restoreAllMocks());
 
-const ago = (ms: number) => new Date(clock - ms);
+const ago = (ms: number) => new Date(clock.now - ms);
 let orders = 0;
 async function newPayments(count: number, of: object): Promise<string[]> {
   const rows = Array.from({ length: count }, () => ({
     ...{ id: newPaymentId(), merchantId, orderId: `o-${++orders}`, channel: 'simulator', channelAccountId },
     ...{ method: 'wallet', amount: 10n, currency: 'CNY', clientTokenHash: 'x', status: 'paying' },
-    expiresAt: new Date(clock + HOUR),
+    expiresAt: new Date(clock.now + HOUR),
     ...of,
   }));
   const order = { merchantId, amount: 10n, currency: 'CNY', subject: 'x' };
@@ -123,7 +122,7 @@ test('money on record that nobody settled is settled, and a workflow that runs a
   expect(await swept(unheard)).toEqual(['The sweep settled the money on record.']);
   expect(woken).toEqual([unheard]);
   // At most once in five minutes.
-  clock += MINUTE;
+  clock.now += MINUTE;
   await sweep.sweepPayments();
   expect(woken).toEqual([unheard]);
 });
@@ -149,7 +148,7 @@ test('money that cannot be settled keeps nothing else from the payment: its work
   }
   expect(woken).toEqual([id]);
   expect(await payment(id)).toMatchObject({ status: 'paying', attention: 'workflow_stuck' });
-  clock += 5 * MINUTE;
+  clock.now += 5 * MINUTE;
   expect(await sweep.sweepPayments()).toBe(1);
   expect(await payment(id)).toMatchObject({ status: 'succeeded', attention: 'workflow_stuck' });
 });
@@ -168,7 +167,7 @@ test('a wish to cancel that its workflow never heard of: it is told, also when i
     ['The sweep found it stuck and started its workflow.'],
   ]);
   // The other one's turn comes; they have their rest.
-  clock += MINUTE;
+  clock.now += MINUTE;
   await sweep.sweepPayments();
   expect(woken.slice(2)).toEqual([fresh]);
 });
@@ -184,15 +183,15 @@ describe('a haul', () => {
     await newPayments(250, { status: 'created', createdAt: ago(HOUR) });
     expect(await sweep.sweepPayments()).toBe(250);
     expect(new Set(woken).size).toBe(250);
-    onDescribe = () => {
+    temporal.onDescribe = () => {
       time += 190;
     };
-    woken = [];
-    clock += HOUR;
+    woken.length = 0;
+    clock.now += HOUR;
     expect(await sweep.sweepPayments()).toBe(211);
     // What it had taken and not come to is free a minute later.
     time = 0;
-    clock += MINUTE;
+    clock.now += MINUTE;
     expect(await sweep.sweepPayments()).toBe(39);
     expect(new Set(woken).size).toBe(250);
   });
@@ -214,7 +213,7 @@ describe('workflows that ended abnormally', () => {
     };
     const [untold = ''] = await newPayments(1, { ...paid, orderUpdate: 'pending' });
     const [told = ''] = await newPayments(1, { ...paid, orderUpdate: 'applied', orderUpdatedAt: ago(HOUR) });
-    endedAbnormally = [untold, told].map((id) => `payment/${id}`);
+    temporal.endedAbnormally = [untold, told].map((id) => `payment/${id}`);
     expect(await sweep.sweepAbnormalEnds()).toBe(1);
     expect(woken).toEqual([untold]);
     expect(await swept(untold)).toEqual([
@@ -223,9 +222,9 @@ describe('workflows that ended abnormally', () => {
   });
 
   test('thousands that are healed or over hide none behind them', async () => {
-    const healed = await newPayments(2_400, { nextSweepAt: new Date(clock + 4 * MINUTE) });
+    const healed = await newPayments(2_400, { nextSweepAt: new Date(clock.now + 4 * MINUTE) });
     const [lost = ''] = await newPayments(1, {});
-    endedAbnormally = [...healed, lost].map((id) => `payment/${id}`);
+    temporal.endedAbnormally = [...healed, lost].map((id) => `payment/${id}`);
     expect(await sweep.sweepAbnormalEnds()).toBe(1);
     expect(woken).toEqual([lost]);
     expect(await swept(lost)).toHaveLength(1);
@@ -233,14 +232,14 @@ describe('workflows that ended abnormally', () => {
 
   test('what there is no time for is left to the next sweep, and it begins with that', async () => {
     const ids = await newPayments(5, {});
-    endedAbnormally = ids.map((id) => `payment/${id}`);
+    temporal.endedAbnormally = ids.map((id) => `payment/${id}`);
     let time = 0;
     vi.spyOn(performance, 'now').mockImplementation(() => time);
-    onDescribe = () => {
+    temporal.onDescribe = () => {
       time += 15_000;
     };
     expect(await sweep.sweepAbnormalEnds()).toBe(3);
-    clock += MINUTE;
+    clock.now += MINUTE;
     expect(await sweep.sweepAbnormalEnds()).toBe(2);
     expect([...woken].sort()).toEqual([...ids].sort());
   });
@@ -258,7 +257,7 @@ describe('workflows that ended abnormally', () => {
       channelAnsweredAt: ago(0),
     });
     const [over = ''] = await newPayments(1, { ...ended, channelAnsweredAt: ago(2 * DAY) });
-    endedAbnormally = [silent, unasked, payable, over].map((id) => `payment/${id}`);
+    temporal.endedAbnormally = [silent, unasked, payable, over].map((id) => `payment/${id}`);
     expect(await sweep.sweepAbnormalEnds()).toBe(3);
     expect([...woken].sort()).toEqual([silent, unasked, payable].sort());
   });
@@ -282,7 +281,7 @@ test('a refund whose workflow runs, say held back by a dispute, fills no timelin
   expect(await sweep.sweepRefunds()).toBe(1);
   expect(started).toEqual(['re_lost']);
   expect(await swept(paymentId)).toEqual(['The sweep started the workflow of refund re_lost.']);
-  clock += MINUTE;
+  clock.now += MINUTE;
   expect(await sweep.sweepRefunds()).toBe(0);
 });
 
@@ -309,7 +308,7 @@ describe('workflows that are stuck', () => {
     attempts.set(workflowId, attempt);
   };
   const later = () => {
-    clock += 6 * MINUTE;
+    clock.now += 6 * MINUTE;
   };
 
   test('a payment whose order service is not told: it is shown, and the event is told without it', async () => {
@@ -457,7 +456,7 @@ describe('orders past their end', () => {
     } finally {
       await db.$executeRaw`DROP FUNCTION refuse_broken CASCADE`;
     }
-    clock += 5 * MINUTE;
+    clock.now += 5 * MINUTE;
     expect(await sweep.sweepOrders()).toBe(1);
     expect(await order('broken')).toMatchObject({ status: 'closed' });
   });
@@ -472,7 +471,7 @@ describe('orders past their end', () => {
     await db.order.updateMany({ where: { id: orderId }, data: { expiresAt: ago(MINUTE) } });
     expect(await sweep.sweepOrders()).toBe(0);
     expect(await order(orderId)).toMatchObject({
-      ...{ status: 'unpaid', nextSweepAt: new Date(clock + HOUR) },
+      ...{ status: 'unpaid', nextSweepAt: new Date(clock.now + HOUR) },
     });
   });
 });

@@ -23,8 +23,8 @@ import {
 
 // Strangers cost no statement beyond their bound, and keep nobody who has a key, a token or a signature from anything.
 
-let clock = Math.floor(Date.now() / 60_000) * 60_000;
-const now = () => new Date(clock);
+const clock = { now: Math.floor(Date.now() / 60_000) * 60_000 };
+const now = () => new Date(clock.now);
 const { database, api, key } = await setUp({ now });
 
 /** What the process sends to the database. */
@@ -57,7 +57,7 @@ function countOfAll() {
 
 afterEach(() => {
   // A new window for everybody.
-  clock += 120_000;
+  clock.now += 120_000;
 });
 
 const bogus = () => randomUUID().replaceAll('-', '');
@@ -118,7 +118,7 @@ describe('beyond the bound of its address a request costs no statement', () => {
     }
     expect(statements(since)).toEqual([]);
     ofAll();
-    clock += 60_000;
+    clock.now += 60_000;
     expect((await api.call(...door())).status).not.toBe(429);
   });
 
@@ -167,7 +167,7 @@ describe('beyond the bound of its address a request costs no statement', () => {
     expect(kept).toBe(UNVERIFIED_A_MINUTE);
 
     const { id: accountId } = await api.db.channelAccount.findFirstOrThrow();
-    clock += 60_000;
+    clock.now += 60_000;
     const since = queries.mock.calls.length;
     for (let n = 0; n < 500; n += 1) {
       api.unverified.add(accountId, '192.0.2.1', Buffer.from(`${n}`), 'forged', now());
@@ -226,7 +226,7 @@ describe('an address beyond its bound', () => {
       expect([unknown.status, unknown.headers.get('retry-after')]).toEqual([429, '2']);
       expect((await call()).status).toBe(429);
       expect(accountReads(since)).toEqual([]);
-      clock += ACCOUNT_READ_EVERY_MS;
+      clock.now += ACCOUNT_READ_EVERY_MS;
       expect((await forged(fresh, {}, '/callbacks/simulator/acc_nobody')).status).toBe(429);
       expect((await call()).status).toBe(200);
       expect(accountReads(since)).toHaveLength(1);
@@ -256,7 +256,7 @@ describe('an address beyond its bound', () => {
     };
     expect(await found(accountId)).toHaveLength(1);
     expect(await found(other.accountId)).toEqual([]);
-    clock += ACCOUNT_READ_EVERY_MS;
+    clock.now += ACCOUNT_READ_EVERY_MS;
     const young = await paymentOfNewAccount();
     const [read] = await found(young.accountId);
     const [{ values }] = read as unknown as [{ values: [unknown] }];
@@ -288,7 +288,7 @@ test('an account is read once a minute for all of its callbacks', async () => {
   const accounts = new ChannelAccounts(api.db, SECRET, new Misses(now, async () => new Set()), now);
   const name = { channel: 'simulator', id: accountId };
   const readsAfter = async (ms: number) => {
-    clock += ms;
+    clock.now += ms;
     const since = queries.mock.calls.length;
     for (let n = 0; n < 3; n += 1)
       expect(await accounts.find(name, '192.0.2.1')).toMatchObject({ id: accountId });
@@ -420,7 +420,7 @@ describe('what cannot be verified is checked up to so many bytes a second', () =
       ]);
       expect((await send(behind, '192.0.2.3', large(id))).status).toBe(200);
 
-      clock += 1_000;
+      clock.now += 1_000;
       expect((await send(behind, '192.0.2.1', large(id))).status).toBe(200);
     } finally {
       await behind.close();
@@ -484,7 +484,7 @@ describe('an account that has changed since it was read', () => {
         expect((await own.call(path, simulatorCallback(newOrderId().slice(0, 30)))).status).toBe(200);
         if (where === 'beyond') {
           await exhaustCallbacks(own, path);
-          clock += ACCOUNT_READ_EVERY_MS;
+          clock.now += ACCOUNT_READ_EVERY_MS;
         }
         await api.db.channelAccount.update({ where: { id: accountId }, data: { merchantId: merchant.id } });
         secret = merchant.id;
@@ -498,7 +498,7 @@ describe('an account that has changed since it was read', () => {
         // What the forged ones cost beyond the bound: one look in two seconds, however many come.
         if (where !== 'beyond') return;
         secret = 'another';
-        clock += ACCOUNT_READ_EVERY_MS;
+        clock.now += ACCOUNT_READ_EVERY_MS;
         const since = queries.mock.calls.length;
         for (let n = 0; n < 50; n += 1) expect((await forged(own, {}, path)).status).toBe(429);
         expect(statements(since)).toHaveLength(1);

@@ -32,10 +32,11 @@ beforeAll(async () => {
   ]);
   await system.simulator.setFaults({ callback: { dropRate: 1 } });
   // A worker that has only just started may take longer than the API waits for it.
-  const made = await eventually(async () => {
-    const { status, body } = await system.pay({ expiresInSeconds: SHORTEST_EXPIRY_S });
-    return status === 201 && body;
-  });
+  await eventually(async () => (await system.pay({})).status === 201);
+});
+beforeAll(async () => {
+  if (CHROMIUM === undefined) return;
+  const made = await pay({ expiresInSeconds: SHORTEST_EXPIRY_S });
   expiring = { ...(await openCashier(made)), id: made.id };
   await shows(expiring.page, 'pay');
 });

@@ -12,18 +12,22 @@ import { Example, eventOf, newId, newSecret, readBack, type Shop, send, startSho
 let shop: Shop;
 let orderId: string;
 
-/** What nodrop answers to who reads an order; undefined: it cannot be reached, as for everything else here. */
-let nodropSays: { status: string; payments: { status: string; orderUpdate: string | null }[] } | undefined;
-/** The same to who reads a payment: as it was told last, unless it is said otherwise. */
-let paymentIs: object | 'away' | undefined;
+/** What nodrop answers. */
+interface Answers {
+  /** To who reads an order; undefined: it cannot be reached, as for everything else here. */
+  order: { status: string; payments: { status: string; orderUpdate: string | null }[] } | undefined;
+  /** To who reads a payment; undefined: as it was told last. */
+  payment: object | 'away' | undefined;
+}
+const answers: Answers = { order: undefined, payment: undefined };
 const toldLast = new Map<string, object>();
 /** Their ids. */
 const paymentsRead: string[] = [];
 const nodrop = createServer((request, response) => {
   const [, kind, id] = /^\/v1\/(orders|payments)\/([^/]+)$/.exec(request.url ?? '') ?? [];
   if (kind === 'payments') paymentsRead.push(id ?? '');
-  const payment = paymentIs ?? toldLast.get(id ?? '');
-  const said = kind === 'orders' ? nodropSays : kind === 'payments' ? payment : undefined;
+  const payment = answers.payment ?? toldLast.get(id ?? '');
+  const said = kind === 'orders' ? answers.order : kind === 'payments' ? payment : undefined;
   if (request.method !== 'GET' || said === undefined || said === 'away') return void request.socket.destroy();
   expect(request.headers.authorization).toBe('Bearer sk_of_the_shop');
   response.setHeader('content-type', 'application/json');
@@ -41,8 +45,8 @@ afterAll(async () => {
 });
 
 beforeEach(async () => {
-  nodropSays = undefined;
-  paymentIs = undefined;
+  answers.order = undefined;
+  answers.payment = undefined;
   paymentsRead.length = 0;
   orderId = await buy();
 });
@@ -374,7 +378,7 @@ test('of money that is all back nothing is handed out, whichever event says so f
   expect((await tell(eventOf('payment.succeeded', orderId, { version: 1, payment }))).status).toBe(204);
   expect(await paidBy()).toBeNull();
   const applied = { status: 'succeeded', orderUpdate: 'applied', receivedAmount: 6800, refundedAmount: 6800 };
-  nodropSays = { status: 'refunded', payments: [applied] };
+  answers.order = { status: 'refunded', payments: [applied] };
   const text = await page();
   expect(text).toContain('the money went back to you');
   expect(text).toContain('This order takes no payment any more');
@@ -401,7 +405,7 @@ test.each([
   ['a person decides over it', { orderUpdate: 'review' }],
 ])('before goods go out by an old event its payment is read: %s', async (_, changes) => {
   const event = oldSuccess();
-  paymentIs = { ...event.data.payment, ...changes };
+  answers.payment = { ...event.data.payment, ...changes };
   expect((await tell(event)).status).toBe(204);
   expect(paymentsRead).toEqual([event.data.payment.id]);
   expect(await paidBy()).toBeNull();
@@ -415,7 +419,7 @@ test.each([
 
 test('an old event whose payment still pays the order hands the goods out', async () => {
   const event = oldSuccess();
-  paymentIs = { ...event.data.payment, refundedAmount: 800 };
+  answers.payment = { ...event.data.payment, refundedAmount: 800 };
   expect((await tell(event)).status).toBe(204);
   expect(await paidBy()).toBe(event.data.payment.id);
 });
@@ -423,10 +427,10 @@ test('an old event whose payment still pays the order hands the goods out', asyn
 test('an old event whose payment cannot be read hands nothing out, and is told again', async () => {
   const event = oldSuccess();
   const id = newId('evt');
-  paymentIs = 'away';
+  answers.payment = 'away';
   expect((await tell(event, { id })).status).toBe(503);
   expect(await paidBy()).toBeNull();
-  paymentIs = undefined;
+  answers.payment = undefined;
   expect((await tell(event, { id })).status).toBe(204);
   expect(await paidBy()).toBe(event.data.payment.id);
 });
@@ -553,7 +557,7 @@ test('a cancelled order is gone for money, and not for what else is said', async
 test('ends without money leave the order open, and money in review does not ask for more', async () => {
   const failed = { status: 'failed', orderUpdate: null };
   await tell(eventOf('payment.failed', orderId, { payment: failed }));
-  nodropSays = { status: 'unpaid', payments: [failed] };
+  answers.order = { status: 'unpaid', payments: [failed] };
   expect(await page()).toMatch(/Declined[\s\S]*nothing was charged[\s\S]*Try again/);
   await tell(eventOf('payment.review', orderId, { payment: { orderUpdate: 'review' } }));
   expect(await page()).toContain('Please do not pay again');
@@ -562,7 +566,7 @@ test('ends without money leave the order open, and money in review does not ask 
 });
 
 const closed = { status: 'closed', orderUpdate: null };
-test.each<[string, typeof nodropSays]>([
+test.each<[string, Answers['order']]>([
   ['cannot be reached', undefined],
   [
     'knows of another attempt',
@@ -576,11 +580,11 @@ test.each<[string, typeof nodropSays]>([
   ['says what nobody knew', { status: 'thinking', payments: [closed] }],
 ])('every known attempt is over, and nodrop %s: not "nothing was charged"', async (_name, says) => {
   await tell(eventOf('payment.closed', orderId, { payment: closed }));
-  nodropSays = says;
+  answers.order = says;
   const text = await page();
   expect(text).toContain('Waiting for your payment');
   expect(text).not.toMatch(/charged|Not paid<|Try again/);
-  nodropSays = { status: 'closed', payments: [closed] };
+  answers.order = { status: 'closed', payments: [closed] };
   expect(await page()).toMatch(/Not paid<[\s\S]*nothing was charged/);
 });
 
@@ -590,7 +594,7 @@ test.each([
   ['cancelled', false],
 ])('an order that is %s at nodrop, and nothing was charged: to be paid again? %s', async (status, isOpen) => {
   await tell(eventOf('payment.closed', orderId, { payment: closed }));
-  nodropSays = { status, payments: [closed] };
+  answers.order = { status, payments: [closed] };
   const text = await page();
   expect(text).toMatch(/Not paid<[\s\S]*nothing was charged/);
   expect(/Try again<\/button>/.test(text)).toBe(isOpen);
@@ -601,10 +605,10 @@ test.each([
 test('money that went back, and another attempt under way: not "pay again"', async () => {
   const back = { status: 'succeeded', orderUpdate: 'conflict' };
   await tell(eventOf('payment.conflict', orderId, { payment: { ...back, refundedAmount: 6800 } }));
-  nodropSays = { status: 'paying', payments: [{ status: 'paying', orderUpdate: null }, back] };
+  answers.order = { status: 'paying', payments: [{ status: 'paying', orderUpdate: null }, back] };
   expect(await page()).toMatch(/Waiting for your payment[\s\S]*the money went back to you/);
   expect(await page()).not.toContain('Pay again');
-  nodropSays = { status: 'unpaid', payments: [back] };
+  answers.order = { status: 'unpaid', payments: [back] };
   expect(await page()).toMatch(/Not paid<[\s\S]*the money went back to you[\s\S]*Pay again/);
 });
 

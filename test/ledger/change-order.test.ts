@@ -321,7 +321,7 @@ describe('money for the attempt at the old amount', () => {
   });
 
   test('the order service hears of an accepted difference by the order’s new amount', async () => {
-    const { merchant } = await ensureMerchant(db, `m-${++orders}`, ['simulator']);
+    const { merchant } = await ensureMerchant(db, newOrder().id, ['simulator']);
     await setMerchant(db, merchant.name, { orderServiceUrl: 'https://shop.example/nodrop' }, SECRET, now());
     const { id, orderId } = await ended(newOrder(), merchant.id);
     await change(orderId, { amount: 1250 }, { merchant: merchant.id });

@@ -26,9 +26,10 @@ const DAY = 86_400_000;
 const now = () => new Date();
 
 let orders = 0;
+const newOrderId = () => `order-${++orders}`;
 /** @param asked the other attempts at the same order, of which the channel has said that they are unpaid. */
 async function newPayment(
-  orderId = `order-${++orders}`,
+  orderId = newOrderId(),
   channel = 'simulator',
   asked: string[] = [],
 ): Promise<string> {
@@ -296,7 +297,7 @@ describe('two attempts at an order, and two processes of which one has a clock t
 
   /** One attempt is closed by the clock that is ahead; then something is written of the other one by the other clock. */
   async function closedThen(write: (other: string, at: Date) => Promise<unknown>) {
-    const orderId = `order-${++orders}`;
+    const orderId = newOrderId();
     const first = await newPayment(orderId);
     const second = await newPayment(orderId, 'simulator2', [first]);
     expect(second).not.toBe(first);

@@ -30,6 +30,14 @@ beforeEach(async () => {
   orders = 0;
 });
 
+/** What it makes is another merchant's. */
+async function asAnotherMerchant(make: () => Promise<unknown>): Promise<void> {
+  const mine = merchantId;
+  merchantId = (await ensureMerchant(db, `other-${merchants}`, ['simulator'])).merchant.id;
+  await make();
+  merchantId = mine;
+}
+
 const [MINUTE, HOUR, DAY] = [60, 3_600, 86_400];
 const START = Date.now();
 const at = (seconds: number) => new Date(START + seconds * 1000);
@@ -217,10 +225,7 @@ describe('a redelivery takes', () => {
     await newWaiting({ nextAttemptAt: null });
     await newWaiting({ tellingUntil: at(30) });
     await newWaiting({ status: 'delivered', settledAt: at(0) });
-    const mine = merchantId;
-    merchantId = (await ensureMerchant(db, `other-${merchants}`, ['simulator'])).merchant.id;
-    await newWaiting();
-    merchantId = mine;
+    await asAnotherMerchant(() => newWaiting());
     expect(await idsOf(9, 0)).toEqual([]);
     await answersAgain(1);
     expect(await idsOf(2, 2)).toEqual([paid, sooner]);

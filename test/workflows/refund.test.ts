@@ -18,13 +18,16 @@ import { useHarness } from './harness.ts';
 
 /** Money that must go back goes back: once, whatever the channel says or does not say meanwhile. */
 
-/** Runs once, after the next query of a trade or of a refund's number has its answer. */
-let onQueried: (() => Promise<void>) | undefined;
-/** Each runs once, before the channel is told to make a refund. */
-let beforeRefund: (() => Promise<void>)[] = [];
+interface Hooks {
+  /** Runs once, after the next query of a trade or of a refund's number has its answer. */
+  onQueried: (() => Promise<void>) | undefined;
+  /** Each runs once, before the channel is told to make a refund. */
+  beforeRefund: (() => Promise<void>)[];
+}
+const hooks: Hooks = { onQueried: undefined, beforeRefund: [] };
 const answered = async <Answer>(answer: Answer): Promise<Answer> => {
-  const hook = onQueried;
-  onQueried = undefined;
+  const hook = hooks.onQueried;
+  hooks.onQueried = undefined;
   await hook?.();
   return answer;
 };
@@ -34,15 +37,15 @@ const h = useHarness({
     queryTrade: async (...args) => await answered(await adapter.queryTrade(...args)),
     queryRefund: async (...args) => await answered(await adapter.queryRefund(...args)),
     refundTrade: async (...args) => {
-      await beforeRefund.shift()?.();
+      await hooks.beforeRefund.shift()?.();
       return await adapter.refundTrade(...args);
     },
   }),
 });
 beforeEach(async () => {
   h.onRefund = undefined;
-  onQueried = undefined;
-  beforeRefund = [];
+  hooks.onQueried = undefined;
+  hooks.beforeRefund = [];
   await h.simulator.setFaults({
     query: { errorRate: 0 },
     refund: { errorRate: 0, balanceTooLowRate: 0, processingMs: 0 },
@@ -469,10 +472,10 @@ test('a call of an earlier life that arrives between the two queries before the 
   const payment = await h.newPaid();
   const { merchantId, id: paymentId } = payment;
   const key = { merchantId, paymentId, idempotencyKey: 'between-1', amount: 400 };
-  onQueried = () => h.refundElsewhere(payment, 400, requestedRefundId(key));
+  hooks.onQueried = () => h.refundElsewhere(payment, 400, requestedRefundId(key));
   const refund = await h.refund(payment, 400, 'between-1');
   await done(refund.id);
-  expect(onQueried).toBeUndefined();
+  expect(hooks.onQueried).toBeUndefined();
   expect(await atChannel(payment)).toMatchObject({ refunded: 400 });
   expect(await refundsOf(payment)).toEqual([[refund.id, 400n, 'requested', 'succeeded']]);
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 400n });
@@ -510,7 +513,7 @@ describe('a refund of all that is left, refused as part went back at the channel
   };
 
   test('one that is owed: the rest is owed in the same transaction, and goes back', async () => {
-    beforeRefund = [
+    hooks.beforeRefund = [
       async () => {
         const { payment } = await h.db.refund.findFirstOrThrow({
           where: { reason: 'duplicate_payment' },
@@ -551,7 +554,7 @@ describe('a refund of all that is left, refused as part went back at the channel
 
   test('one that was requested: another refund of the rest replaces it, and so on; the key stays with the first', async () => {
     const payment = await h.newPaid();
-    beforeRefund = [() => h.refundElsewhere(payment, 300), () => h.refundElsewhere(payment, 200)];
+    hooks.beforeRefund = [() => h.refundElsewhere(payment, 300), () => h.refundElsewhere(payment, 200)];
     const request = { amount: undefined, note: undefined, idempotencyKey: 'rest-1' };
     const first = await h.refund(payment, undefined, request.idempotencyKey);
     await done(first.id);
@@ -596,7 +599,7 @@ describe('a refund of all that is left, refused as part went back at the channel
       const { merchantId, orderId: id } = payment;
       const recovered = { recoveredAt: new Date(await h.now()) };
       await h.db.order.update({ where: { merchantId_id: { merchantId, id } }, data: recovered });
-      beforeRefund = [() => h.refundElsewhere(payment, 300)];
+      hooks.beforeRefund = [() => h.refundElsewhere(payment, 300)];
       const refund = kind === 'owed' ? await h.owe(payment) : await h.refund(payment);
       await done(refund.id);
       const { replacedBy } = await h.refundRow(refund.id);
@@ -607,7 +610,7 @@ describe('a refund of all that is left, refused as part went back at the channel
   test('one of a payment that is disputed meanwhile: the channel decides over the rest', async () => {
     const payment = await h.newPaid();
     const disputed = { attention: 'disputed', attentionSince: new Date(await h.now()) };
-    beforeRefund = [
+    hooks.beforeRefund = [
       async () => {
         await h.refundElsewhere(payment, 300);
         await h.db.payment.update({ where: { id: payment.id }, data: disputed });
@@ -621,11 +624,11 @@ describe('a refund of all that is left, refused as part went back at the channel
 
   test('all of it went back meanwhile, or its amount was named, or the refusal is another one: nothing replaces it', async () => {
     const all = await h.newPaid();
-    beforeRefund = [() => h.refundElsewhere(all, 1990)];
+    hooks.beforeRefund = [() => h.refundElsewhere(all, 1990)];
     const gone = await h.refund(all);
     await done(gone.id);
     const named = await h.newPaid();
-    beforeRefund = [() => h.refundElsewhere(named, 300)];
+    hooks.beforeRefund = [() => h.refundElsewhere(named, 300)];
     const fixed = await h.refund(named, 1990);
     await done(fixed.id);
     const other = await h.newPaid();

@@ -19,9 +19,13 @@ let merchantId: string;
 /** Another process, as far as PostgreSQL can tell. */
 const elsewhere = connect();
 
+/** `key` and `merchantId` are those of a new merchant from now on. */
+async function becomeNewMerchant(): Promise<void> {
+  ({ key, merchantId } = await newKey(api.db));
+}
 beforeEach(async () => {
   api = await startTestApi(databaseUrl);
-  ({ key, merchantId } = await newKey(api.db));
+  await becomeNewMerchant();
 });
 afterEach(async () => {
   await api.close();
@@ -205,7 +209,7 @@ describe('the feed', () => {
     test('what was removed of others refuses nobody', async () => {
       const place = (await feed()).json.nextCursor;
       const mine = key;
-      ({ key, merchantId } = await newKey(api.db));
+      await becomeNewMerchant();
       await history(40);
       await remove();
       expect((await feed(`?after=${place}`, mine)).status).toBe(200);
