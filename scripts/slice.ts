@@ -6,9 +6,12 @@ import { type Outcome, runVitest } from './vitest.ts';
 const SLICE = [
   'test/workflows/inflight.test.ts',
   'test/workflows/refund.test.ts',
-  'test/ledger/payments.test.ts',
+  'test/workflows/refund-elsewhere.test.ts',
+  'test/workflows/refund-refused.test.ts',
+  'test/ledger/payments',
+  'test/api/routes/payment-reads.test.ts',
   'test/api/routes/payments.test.ts',
-  'test/order-service/client.test.ts',
+  'test/order-service/client',
   'test/system/push.test.ts',
 ];
 

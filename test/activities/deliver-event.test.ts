@@ -1,27 +1,17 @@
 import type { ApplicationFailure } from '@temporalio/common';
-import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { deliverEventActivities } from '../../src/activities/deliver-event.ts';
 import { CALLS_AT_ONCE } from '../../src/domain/delivery.ts';
 import { newDeliveryId, newEventId, newPaymentId } from '../../src/domain/ids.ts';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { ensureMerchant, setMerchant } from '../../src/ledger/merchants.ts';
 import type { OrderServiceClient } from '../../src/order-service/client.ts';
-import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { eventually, useDatabase } from '../support/stack.ts';
 
 // Telling order services, with the real database and an order service that does what the test says.
 
 const SECRET = 'a secret of at least 32 characters';
 
-let database: FreshDatabase;
-let db: LedgerClient;
-beforeAll(async () => {
-  database = await freshDatabase();
-  db = createLedgerClient(database.url);
-});
-afterAll(async () => {
-  await db?.$disconnect();
-  await database?.drop();
-});
+const { db } = useDatabase();
 afterEach(() => void vi.restoreAllMocks());
 
 /** Events of a new payment that wait to be told at `url`. */

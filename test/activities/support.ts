@@ -1,30 +1,22 @@
 import { MockActivityEnvironment } from '@temporalio/testing';
-import { afterAll, beforeAll } from 'vitest';
+import { beforeAll } from 'vitest';
 import { channelActivities } from '../../src/activities/channel.ts';
 import type { ActivityDeps } from '../../src/activities/deps.ts';
 import { refundChannelActivities } from '../../src/activities/refund.ts';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { type NewPayment, startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { useDatabase } from '../support/stack.ts';
 
 /** The channel's activities over a real database, with a clock that the test sets; no Temporal. */
 
 export const SECRET = 'a secret of at least 32 characters';
 
 export function useLedger() {
-  let database: FreshDatabase;
-  const ledger = {} as { db: LedgerClient; merchantId: string };
+  const ledger = { db: useDatabase().db, merchantId: '' };
   let orders = 0;
   beforeAll(async () => {
-    database = await freshDatabase();
-    ledger.db = createLedgerClient(database.url);
     ledger.merchantId = (await ensureMerchant(ledger.db, 'shop', ['simulator', 'simulator2'])).merchant.id;
-  });
-  afterAll(async () => {
-    await ledger.db?.$disconnect();
-    await database?.drop();
   });
 
   return Object.assign(ledger, {

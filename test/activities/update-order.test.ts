@@ -1,29 +1,21 @@
 import { MockActivityEnvironment } from '@temporalio/testing';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { ledgerActivities } from '../../src/activities/ledger.ts';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { recordAnswer, recordCreated } from '../../src/ledger/payments.ts';
 import { inTurn, type OwnedPayment, TooBusy, TRANSACTIONS_AT_ONCE } from '../../src/ledger/turns.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { useDatabase } from '../support/stack.ts';
 
 /**
  * The order update while other transactions of the merchant have the turns: an attempt inside a workflow task (a local
  * activity) holds one of the worker's few task slots, and waits for no turn; a regular one waits.
  */
 
-let database: FreshDatabase;
-let db: LedgerClient;
+const { db } = useDatabase();
 let merchantId: string;
 beforeAll(async () => {
-  database = await freshDatabase();
-  db = createLedgerClient(database.url);
   merchantId = (await ensureMerchant(db, 'shop', ['simulator'])).merchant.id;
-});
-afterAll(async () => {
-  await db?.$disconnect();
-  await database?.drop();
 });
 
 const AT = new Date(Date.UTC(2026, 10, 27));

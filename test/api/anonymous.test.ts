@@ -1,47 +1,31 @@
-import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import pg from 'pg';
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { ACCOUNT_READ_EVERY_MS, ChannelAccounts } from '../../src/api/channel-accounts.ts';
 import { ASKED_EVERY_MS, MISSES_A_MINUTE, Misses } from '../../src/api/http/misses.ts';
 import { UNVERIFIED_A_MINUTE } from '../../src/api/routes/callbacks.ts';
-import { CHECKED_A_SECOND, CHECKED_OF_ADDRESS } from '../../src/api/unverified-checks.ts';
-import { CallbackError, type ChannelAdapter } from '../../src/domain/channel.ts';
 import type { Refusal } from '../../src/domain/refusal.ts';
-import { ensureMerchant } from '../../src/ledger/merchants.ts';
-import type { TestApi } from './support.ts';
 import {
-  type Call,
-  newKey,
-  newOrderId,
-  pay,
-  SECRET,
-  setUp,
-  simulatorCallback,
-  startTestApi,
-} from './support.ts';
+  accountReads,
+  api,
+  bogus,
+  clock,
+  database,
+  exhaustCallbacks,
+  forged,
+  forgedCallback,
+  isOfAll,
+  key,
+  now,
+  paymentOfNewAccount,
+  queries,
+  statements,
+  textOf,
+} from './anonymous-support.ts';
+import type { TestApi } from './support.ts';
+import { type Call, newKey, pay, SECRET, simulatorCallback, startTestApi } from './support.ts';
 
 // Strangers cost no statement beyond their bound, and keep nobody who has a key, a token or a signature from anything.
 
-let clock = Math.floor(Date.now() / 60_000) * 60_000;
-const now = () => new Date(clock);
-const { database, api, key } = await setUp({ now });
-
-/** What the process sends to the database. */
-const queries = vi.spyOn(pg.Client.prototype, 'query');
-const textOf = ([query]: readonly unknown[]) =>
-  typeof query === 'string' ? query : ((query as { text?: string } | undefined)?.text ?? '');
-/** Statements since `since`, but for the pings of who listens for changes, and what is written or asked once a second. */
-const statements = (since: number) =>
-  queries.mock.calls
-    .slice(since)
-    .map(textOf)
-    .filter((text) => !/pg_notify|unverified_callback/.test(text) && !isOfAll(text));
-/** Statements since `since` that read accounts. */
-const accountReads = (since: number) =>
-  queries.mock.calls.slice(since).filter((call) => /FROM channel_accounts AS account/.test(textOf(call)));
-/** The statement that asks for all keys and tokens that wait. */
-const isOfAll = (text: string) => /AS named \(payment_id, hash\)/.test(text);
 /** @returns how many such statements one process has sent, which may be one a second */
 function countOfAll() {
   const since = queries.mock.calls.length;
@@ -54,27 +38,10 @@ function countOfAll() {
     return count;
   };
 }
-
-afterEach(() => {
-  // A new window for everybody.
-  clock += 120_000;
-});
-
-const bogus = () => randomUUID().replaceAll('-', '');
-const forgedCallback = (content: object): Call => ({
-  method: 'POST',
-  raw: JSON.stringify(content),
-  headers: { 'content-type': 'application/json', 'webhook-signature': 'v1,AAAA' },
-});
-const forged = (to: TestApi, content: object, path = '/callbacks/simulator') =>
-  to.call(path, forgedCallback(content));
 /** As many as the bound allows, and some more. */
 async function exhaustMisses(to: TestApi, headers: Record<string, string> = {}) {
   for (let n = 0; n <= MISSES_A_MINUTE; n += 1)
     await to.call('/v1/payments', { key: `sk_${bogus()}`, headers });
-}
-async function exhaustCallbacks(to: TestApi, path?: string) {
-  for (let n = 0; n <= UNVERIFIED_A_MINUTE; n += 1) await forged(to, { n }, path);
 }
 const payment = await pay(api, key);
 
@@ -118,7 +85,7 @@ describe('beyond the bound of its address a request costs no statement', () => {
     }
     expect(statements(since)).toEqual([]);
     ofAll();
-    clock += 60_000;
+    clock.now += 60_000;
     expect((await api.call(...door())).status).not.toBe(429);
   });
 
@@ -167,7 +134,7 @@ describe('beyond the bound of its address a request costs no statement', () => {
     expect(kept).toBe(UNVERIFIED_A_MINUTE);
 
     const { id: accountId } = await api.db.channelAccount.findFirstOrThrow();
-    clock += 60_000;
+    clock.now += 60_000;
     const since = queries.mock.calls.length;
     for (let n = 0; n < 500; n += 1) {
       api.unverified.add(accountId, '192.0.2.1', Buffer.from(`${n}`), 'forged', now());
@@ -226,7 +193,7 @@ describe('an address beyond its bound', () => {
       expect([unknown.status, unknown.headers.get('retry-after')]).toEqual([429, '2']);
       expect((await call()).status).toBe(429);
       expect(accountReads(since)).toEqual([]);
-      clock += ACCOUNT_READ_EVERY_MS;
+      clock.now += ACCOUNT_READ_EVERY_MS;
       expect((await forged(fresh, {}, '/callbacks/simulator/acc_nobody')).status).toBe(429);
       expect((await call()).status).toBe(200);
       expect(accountReads(since)).toHaveLength(1);
@@ -256,7 +223,7 @@ describe('an address beyond its bound', () => {
     };
     expect(await found(accountId)).toHaveLength(1);
     expect(await found(other.accountId)).toEqual([]);
-    clock += ACCOUNT_READ_EVERY_MS;
+    clock.now += ACCOUNT_READ_EVERY_MS;
     const young = await paymentOfNewAccount();
     const [read] = await found(young.accountId);
     const [{ values }] = read as unknown as [{ values: [unknown] }];
@@ -283,22 +250,6 @@ describe('an address beyond its bound', () => {
   });
 });
 
-test('an account is read once a minute for all of its callbacks', async () => {
-  const { accountId } = await paymentOfNewAccount();
-  const accounts = new ChannelAccounts(api.db, SECRET, new Misses(now, async () => new Set()), now);
-  const name = { channel: 'simulator', id: accountId };
-  const readsAfter = async (ms: number) => {
-    clock += ms;
-    const since = queries.mock.calls.length;
-    for (let n = 0; n < 3; n += 1)
-      expect(await accounts.find(name, '192.0.2.1')).toMatchObject({ id: accountId });
-    return accountReads(since).length;
-  };
-  expect(await readsAfter(0)).toBe(1);
-  expect(await readsAfter(59_999)).toBe(0);
-  expect(await readsAfter(1)).toBe(1);
-});
-
 test('many keys at once that this process has not seen are no misses', async () => {
   const others: { key: string }[] = [];
   for (let n = 0; n < 2 * MISSES_A_MINUTE; n += 1) others.push(await newKey(api.db));
@@ -308,15 +259,6 @@ test('many keys at once that this process has not seen are no misses', async () 
   expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]));
   expect((await api.call('/v1/payments', { key: `sk_${bogus()}` })).status).toBe(401);
 });
-
-async function paymentOfNewAccount() {
-  const { key: theirs, merchantId } = await newKey(api.db);
-  const { id } = await pay(api, theirs);
-  const { id: accountId } = await api.db.channelAccount.findFirstOrThrow({
-    where: { merchantId, channel: 'simulator' },
-  });
-  return { accountId, id };
-}
 
 test('many requests at once with a key that this process has not seen are no misses', async () => {
   const other = await newKey(api.db);
@@ -360,187 +302,6 @@ test('a token that was made with an earlier secret opens its payment, also beyon
   } finally {
     await rotated.close();
   }
-});
-
-describe('what cannot be verified is checked up to so many bytes a second', () => {
-  const SIZE = 250_000;
-  const largeForged = { x: 'y'.repeat(SIZE) };
-  const large = (id: string) => simulatorCallback(id, undefined, { padding: 'y'.repeat(SIZE) });
-  const behindProxy = () =>
-    startTestApi(database.url, {
-      now,
-      config: { ...api.deps.config, api: { ...api.deps.config.api, trustedProxies: ['loopback'] } },
-    });
-  const send = (to: TestApi, from: string, call: Call) =>
-    to.call('/callbacks/simulator', { ...call, headers: { ...call.headers, 'x-forwarded-for': from } });
-  const sendOf = async (to: TestApi, from: string, call: () => Call, times: number) => {
-    const statuses = [];
-    for (let n = 0; n < times; n += 1) statuses.push((await send(to, from, call())).status);
-    return statuses;
-  };
-  /** How many of this size are within so many bytes. */
-  const within = (bytes: number) => Math.floor(bytes / (SIZE + 4_096 + 100));
-
-  test('which refuses no verified one of an address with a part of them', async () => {
-    const { id } = await pay(api, key);
-    const unchecked = async () =>
-      /result="unchecked"\} (\d+)/.exec(await api.deps.metrics.registry.metrics())?.[1] ?? '0';
-    const before = await unchecked();
-    for (let n = 0; n < 40; n += 1) {
-      expect((await forged(api, largeForged)).status).toBe(401);
-      if (n % 10 === 0) expect((await api.call('/callbacks/simulator', large(id))).status).toBe(200);
-    }
-    expect(await unchecked()).toBe(before);
-  });
-
-  test('over all addresses; beyond it those that have had their share are refused, and no others', async () => {
-    const { id } = await pay(api, key);
-    const behind = await behindProxy();
-    try {
-      // These are verified, and so never counted.
-      const many = within(CHECKED_A_SECOND) + 5;
-      expect(await sendOf(behind, '192.0.2.1', () => large(id), many)).toEqual(Array(many).fill(200));
-      const forgedOnes = await sendOf(behind, '192.0.2.1', () => forgedCallback(largeForged), many);
-      const checked = forgedOnes.filter((status) => status === 401);
-      expect(checked).toHaveLength(within(CHECKED_A_SECOND));
-      expect(forgedOnes.slice(checked.length)).toEqual(Array(many - checked.length).fill(429));
-      const refused = await send(behind, '192.0.2.1', large(id));
-      expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '1']);
-      expect(await behind.deps.metrics.registry.metrics()).toMatch(/result="unchecked"/);
-
-      // Another address has its share, and verified ones use nothing of it.
-      const share = within(CHECKED_OF_ADDRESS);
-      expect(await sendOf(behind, '192.0.2.2', () => large(id), 2 * share)).toEqual(
-        Array(2 * share).fill(200),
-      );
-      expect(await sendOf(behind, '192.0.2.2', () => forgedCallback(largeForged), share + 2)).toEqual([
-        ...Array(share).fill(401),
-        429,
-        429,
-      ]);
-      expect((await send(behind, '192.0.2.3', large(id))).status).toBe(200);
-
-      clock += 1_000;
-      expect((await send(behind, '192.0.2.1', large(id))).status).toBe(200);
-    } finally {
-      await behind.close();
-    }
-  });
-});
-
-describe('the payment that an unverifiable callback names', () => {
-  test('is looked at once in 10 s', async () => {
-    const { id } = await pay(api, key);
-    const content = { data: { outTradeNo: id } };
-    await forged(api, content);
-    const since = queries.mock.calls.length;
-    for (let n = 0; n < 5; n += 1) expect((await forged(api, content)).status).toBe(401);
-    expect(statements(since).filter((text) => /payments/.test(text))).toEqual([]);
-  });
-
-  test('is found as soon as it is there', async () => {
-    const id = `pay_${bogus().slice(0, 20)}`;
-    const content = { data: { outTradeNo: id } };
-    const { id: made } = await pay(api, key);
-    api.workflows.calls.length = 0;
-    await forged(api, content);
-    expect(api.workflows.calls).toEqual([]);
-    await api.db.payment.update({ where: { id: made }, data: { id } });
-    await forged(api, content);
-    expect(api.workflows.calls).toMatchObject([{ name: 'hint', paymentId: id }]);
-  });
-});
-
-describe('an account that has changed since it was read', () => {
-  /** A channel whose secret is the account's: here the merchant's id stands for it. */
-  const rotating = (secret: () => string): ReadonlyMap<string, ChannelAdapter> => {
-    const adapter = api.deps.channels.get('simulator');
-    if (adapter === undefined) throw new Error('no simulator');
-    return new Map([
-      [
-        'simulator',
-        {
-          ...adapter,
-          async verifyCallback(account, request) {
-            if (account.merchantId !== secret())
-              throw new CallbackError('unverified', 'signed with another secret');
-            return await adapter.verifyCallback(account, request);
-          },
-        },
-      ],
-    ]);
-  };
-
-  test.each(['within', 'beyond', 'with nonsense, within'] as const)(
-    'refuses no verified callback, %s the bound',
-    async (where) => {
-      const { accountId } = await paymentOfNewAccount();
-      const before = await api.db.channelAccount.findUniqueOrThrow({ where: { id: accountId } });
-      const { merchant } = await ensureMerchant(api.db, `m-${randomUUID()}`, []);
-      let secret = before.merchantId;
-      const own = await startTestApi(database.url, { now, channels: rotating(() => secret) });
-      const path = `/callbacks/simulator/${accountId}`;
-      try {
-        expect((await own.call(path, simulatorCallback(newOrderId().slice(0, 30)))).status).toBe(200);
-        if (where === 'beyond') {
-          await exhaustCallbacks(own, path);
-          clock += ACCOUNT_READ_EVERY_MS;
-        }
-        await api.db.channelAccount.update({ where: { id: accountId }, data: { merchantId: merchant.id } });
-        secret = merchant.id;
-        if (where === 'with nonsense, within') {
-          const nonsense = simulatorCallback('pay_nobody', undefined, { amount: 'much' });
-          expect((await own.call(path, nonsense)).json.code).toBe('callback_malformed');
-          await own.unverified.flush();
-          expect(await api.db.unverifiedCallback.count({ where: { channelAccountId: accountId } })).toBe(0);
-        }
-        expect((await own.call(path, simulatorCallback(newOrderId().slice(0, 30)))).status).toBe(200);
-        // What the forged ones cost beyond the bound: one look in two seconds, however many come.
-        if (where !== 'beyond') return;
-        secret = 'another';
-        clock += ACCOUNT_READ_EVERY_MS;
-        const since = queries.mock.calls.length;
-        for (let n = 0; n < 50; n += 1) expect((await forged(own, {}, path)).status).toBe(429);
-        expect(statements(since)).toHaveLength(1);
-      } finally {
-        await own.close();
-      }
-    },
-  );
-
-  test('that is gone leaves its callbacks to the one that is there now', async () => {
-    const own = await startTestApi(database.url, { now });
-    try {
-      await api.db.channelAccount.updateMany({
-        where: { channel: 'simulator2' },
-        data: { ownsChannelAddress: false },
-      });
-      const { merchant } = await ensureMerchant(api.db, `m-${randomUUID()}`, ['simulator2']);
-      const old = await api.db.channelAccount.findFirstOrThrow({ where: { merchantId: merchant.id } });
-      expect((await forged(own, {}, '/callbacks/simulator2')).status).toBe(401);
-      await own.unverified.flush();
-      await api.db.unverifiedCallback.deleteMany({ where: { channelAccountId: old.id } });
-      await api.db.channelAccount.delete({ where: { id: old.id } });
-      expect(
-        (await own.call('/callbacks/simulator2', simulatorCallback('pay_nobody', 'msg_gone'))).status,
-      ).toBe(404);
-      await ensureMerchant(api.db, merchant.name, ['simulator2']);
-      expect(
-        (await own.call('/callbacks/simulator2', simulatorCallback('pay_nobody', 'msg_gone'))).status,
-      ).toBe(200);
-      const first = await api.db.channelAccount.findFirstOrThrow({ where: { merchantId: merchant.id } });
-      expect(await api.db.callback.count({ where: { channelAccountId: first.id } })).toBe(1);
-      // And at once, with the new one in the place of the one that is known.
-      await api.db.callback.deleteMany({ where: { channelAccountId: first.id } });
-      await api.db.channelAccount.delete({ where: { id: first.id } });
-      await ensureMerchant(api.db, merchant.name, ['simulator2']);
-      expect(
-        (await own.call('/callbacks/simulator2', simulatorCallback('pay_nobody', 'msg_gone'))).status,
-      ).toBe(200);
-    } finally {
-      await own.close();
-    }
-  });
 });
 
 describe('whose X-Forwarded-For is believed', () => {

@@ -1,6 +1,6 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { Changes } from '../../src/api/changes.ts';
-import { eventually, type FreshDatabase, freshDatabase, queryOnce } from '../support/stack.ts';
+import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 
 // Many who wait at one process, and the one connection that tells them: they do not all ask the database at once.
 
@@ -11,18 +11,12 @@ const READS_AGAIN_WITHIN_MS = 15_000;
 const READS_AGAIN_AFTER_MS = 8_000;
 const quiet = { info: () => {}, warn: () => {} };
 
-let database: FreshDatabase;
+const { databaseUrl } = useDatabase();
 let changes: Changes;
 /** When each waiter has looked, in ms of the clock. */
 let looks: number[][];
 let answers: Promise<unknown>[];
 
-beforeAll(async () => {
-  database = await freshDatabase();
-});
-afterAll(async () => {
-  await database.drop();
-});
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] });
   // As even as chance is on the whole, and the same each time.
@@ -61,7 +55,7 @@ function perTenth(since: number): number[] {
 }
 
 test('who listens and is notified of nothing reads again every 15 s at least, and not all at one moment', async () => {
-  changes = new Changes(database.url, quiet);
+  changes = new Changes(databaseUrl, quiet);
   changes.start();
   await eventually(() => changes.listening);
   await vi.advanceTimersByTimeAsync(LOOKS_WITHIN_MS);
@@ -78,7 +72,7 @@ test('who listens and is notified of nothing reads again every 15 s at least, an
 
 describe('when the connection that listens is lost', () => {
   test('all look for themselves, one a millisecond, and again when it is back', async () => {
-    changes = new Changes(database.url, quiet);
+    changes = new Changes(databaseUrl, quiet);
     changes.start();
     await eventually(() => changes.listening);
     // What the beginning told everybody is over.
@@ -86,7 +80,7 @@ describe('when the connection that listens is lost', () => {
     await crowd(500);
     const began = Date.now();
     const lost = queryOnce(
-      database.url,
+      databaseUrl,
       "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'nodrop-changes' and datname = current_database()",
     );
     await eventually(() => !changes.listening);
@@ -108,7 +102,7 @@ describe('when the connection that listens is lost', () => {
 
   test('and does not come back: all go on looking every two seconds or so, at no common moment', async () => {
     // Nobody has begun to listen.
-    changes = new Changes(database.url, quiet);
+    changes = new Changes(databaseUrl, quiet);
     await crowd(200);
     const began = Date.now();
     await vi.advanceTimersByTimeAsync(10 * LOOKS_WITHIN_MS);

@@ -1,20 +1,14 @@
 import { type AddressInfo, createServer, connect as dial, type Socket } from 'node:net';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { Changes } from '../../src/api/changes.ts';
-import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { eventually, useDatabase } from '../support/stack.ts';
 
 /** A connection that can do everything but hear, as behind a pooler that lends it to others, is none to rely on. */
 
 /** As in `Changes`. */
 const PING_EVERY_MS = 10_000;
 
-let database: FreshDatabase;
-beforeAll(async () => {
-  database = await freshDatabase();
-});
-afterAll(async () => {
-  await database?.drop();
-});
+const { databaseUrl } = useDatabase();
 
 /** On the way to the database and back everything passes but, while it is deaf, what was notified. */
 async function startDeafWay(databaseUrl: string) {
@@ -64,7 +58,7 @@ async function startDeafWay(databaseUrl: string) {
 }
 
 test('waiters look for themselves until it hears', async () => {
-  const way = await startDeafWay(database.url);
+  const way = await startDeafWay(databaseUrl);
   const changes = new Changes(way.url, { warn: () => undefined, info: () => undefined });
   changes.start();
   try {
@@ -87,7 +81,7 @@ test('waiters look for themselves until it hears', async () => {
 test('also when it has heard before: what does not come back says so', async () => {
   // Pings come when the test says.
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
-  const way = await startDeafWay(database.url);
+  const way = await startDeafWay(databaseUrl);
   way.hears();
   const changes = new Changes(way.url, { warn: () => undefined, info: () => undefined });
   changes.start();

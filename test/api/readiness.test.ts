@@ -4,12 +4,12 @@ import { LOOK_EVERY_MS, Readiness, WRITES_REFUSED_MS } from '../../src/api/readi
 import { PrismaClient } from '../../src/generated/prisma/client.ts';
 import type { LedgerClient } from '../../src/ledger/client.ts';
 import { probeWrite } from '../../src/ledger/writable.ts';
-import { eventually, type FreshDatabase, freshDatabase, queryOnce } from '../support/stack.ts';
+import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 import { newKey, newOrderId, startTestApi, type TestApi } from './support.ts';
 
 // GET /readyz: 503 while nothing can be written, and cheap however often it is asked.
 
-let database: FreshDatabase;
+const database = useDatabase({ perTest: true });
 let api: TestApi;
 let key: string;
 let client: LedgerClient;
@@ -22,12 +22,12 @@ let now: number;
 /** @returns an API on new connections, and its clock stands. */
 async function start() {
   const counting = new PrismaClient({
-    adapter: new PrismaPg({ connectionString: database.url, max: 20 }),
+    adapter: new PrismaPg({ connectionString: database.databaseUrl, max: 20 }),
     log: [{ emit: 'event', level: 'query' }],
   });
   counting.$on('query', ({ query }) => void statements.push(query));
   client = counting as unknown as LedgerClient;
-  api = await startTestApi(database.url, {
+  api = await startTestApi(database.databaseUrl, {
     db: client,
     now: () => new Date(now),
     isTemporalReachable: async () => {
@@ -38,7 +38,6 @@ async function start() {
 }
 
 beforeEach(async () => {
-  database = await freshDatabase();
   statements = [];
   isTemporalThere = true;
   looksAtTemporal = 0;
@@ -49,7 +48,6 @@ beforeEach(async () => {
 afterEach(async () => {
   await api.close();
   await client.$disconnect();
-  await database.drop();
 });
 
 const ready = async () => {
@@ -65,19 +63,19 @@ const probes = () => statements.filter((sql) => sql.includes('write_probe')).len
 /** Writes of a table fail with this code of PostgreSQL's, until it is undone. */
 async function refuseWrites(table: string, code: string): Promise<() => Promise<unknown>> {
   await queryOnce(
-    database.url,
+    database.databaseUrl,
     `create sequence tries_${table};
      create function refuse_${table}() returns trigger language plpgsql as
        $$ begin perform nextval('tries_${table}'); raise exception 'secret words' using errcode = '${code}'; end $$;
      create trigger refuse before insert or update on ${table} execute function refuse_${table}()`,
   );
-  return () => queryOnce(database.url, `drop function refuse_${table} cascade`);
+  return () => queryOnce(database.databaseUrl, `drop function refuse_${table} cascade`);
 }
 
 /** How often the table was written in vain: what a sequence counts is not rolled back. */
 async function triesOf(table: string): Promise<unknown> {
   const sql = `select case when is_called then last_value else 0 end::int as tries from tries_${table}`;
-  return (await queryOnce(database.url, sql))[0]?.tries;
+  return (await queryOnce(database.databaseUrl, sql))[0]?.tries;
 }
 
 test('Temporal away: it says so', async () => {
@@ -119,8 +117,8 @@ test('a look that began before a write failed is not kept', async () => {
 
 describe('503 while the database', () => {
   test('is read-only', async () => {
-    const name = new URL(database.url).pathname.slice(1);
-    await queryOnce(database.url, `alter database ${name} set default_transaction_read_only = on`);
+    const name = new URL(database.databaseUrl).pathname.slice(1);
+    await queryOnce(database.databaseUrl, `alter database ${name} set default_transaction_read_only = on`);
     await api.close();
     await client.$disconnect();
     await start();
@@ -132,10 +130,10 @@ describe('503 while the database', () => {
   });
 
   test('is in recovery', async () => {
-    const name = new URL(database.url).pathname.slice(1);
+    const name = new URL(database.databaseUrl).pathname.slice(1);
     // A standby as far as it says so: what is asked has this answer before PostgreSQL's own.
     await queryOnce(
-      database.url,
+      database.databaseUrl,
       `create schema standby;
        create function standby.pg_is_in_recovery() returns boolean language sql as 'select true';
        alter database ${name} set search_path = standby, pg_catalog, public`,
@@ -184,9 +182,9 @@ describe('503 while the database', () => {
     expect(probes()).toBe(1);
     // The same row again makes the table no larger.
     for (let n = 0; n < 500; n += 1) await probeWrite(client, new Date(now + n));
-    expect(await queryOnce(database.url, "select pg_relation_size('write_probe')::int as size")).toEqual([
-      { size: 8192 },
-    ]);
+    expect(
+      await queryOnce(database.databaseUrl, "select pg_relation_size('write_probe')::int as size"),
+    ).toEqual([{ size: 8192 }]);
   });
 
   test('refuses a PATCH', async () => {

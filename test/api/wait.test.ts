@@ -1,10 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Changes } from '../../src/api/changes.ts';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { endPayment, recordAnswer, recordCreated } from '../../src/ledger/payments.ts';
 import { runningTime } from '../support/progress.ts';
-import { eventually, type FreshDatabase, freshDatabase, queryOnce } from '../support/stack.ts';
+import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 import { newKey, newOrderId, pay, settle as settlePaid, startTestApi, type TestApi } from './support.ts';
 
 // ?wait=: an answer as soon as there is news, whichever process made it, and never a missed one.
@@ -12,27 +11,19 @@ import { newKey, newOrderId, pay, settle as settlePaid, startTestApi, type TestA
 /** Whoever is told of nothing waits 30 s; whoever is told takes this long at most, on the slowest machine. */
 const AT_ONCE_MS = 10_000;
 
-let database: FreshDatabase;
+const { databaseUrl, connect } = useDatabase();
 let api: TestApi;
 let key: string;
 /** Another process, as far as PostgreSQL can tell. */
-let elsewhere: LedgerClient;
+const elsewhere = connect();
 
-beforeAll(async () => {
-  database = await freshDatabase();
-});
-afterAll(async () => {
-  await database.drop();
-});
 beforeEach(async () => {
-  api = await startTestApi(database.url);
-  elsewhere = createLedgerClient(database.url);
+  api = await startTestApi(databaseUrl);
   ({ key } = await newKey(api.db));
   await eventually(() => api.changes.listening);
 });
 afterEach(async () => {
   await api.close();
-  await elsewhere.$disconnect();
 });
 
 const settle = (id: string) => settlePaid(elsewhere, id);
@@ -48,7 +39,7 @@ async function answerAfter(path: string, event: () => Promise<void>) {
 
 const terminateListener = () =>
   queryOnce(
-    database.url,
+    databaseUrl,
     "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'nodrop-changes' and datname = current_database()",
   );
 
@@ -141,7 +132,7 @@ test('many waiters need no database connections of their own', async () => {
 });
 
 test('with too many waiters already, an answer is the current state at once', async () => {
-  const full = new Changes(database.url, api.deps.log, 1);
+  const full = new Changes(databaseUrl, api.deps.log, 1);
   const never = { read: async () => 'as it is', done: () => false };
   const first = full.until('a', { ...never, timeoutMs: 60_000 });
   const began = runningTime();
@@ -153,7 +144,7 @@ test('with too many waiters already, an answer is the current state at once', as
 });
 
 test('an address and a merchant have half of the places, and beyond that the current state at once', async () => {
-  const some = new Changes(database.url, api.deps.log, 100, 4);
+  const some = new Changes(databaseUrl, api.deps.log, 100, 4);
   const wait = (address: string, merchantId: string) =>
     some.until('a', {
       read: async () => 0,
@@ -172,8 +163,8 @@ test('an address and a merchant have half of the places, and beyond that the cur
 });
 
 test('requests with `wait` count for who asks', async () => {
-  const changes = new Changes(database.url, api.deps.log, 100, 2);
-  const small = await startTestApi(database.url, { changes });
+  const changes = new Changes(databaseUrl, api.deps.log, 100, 2);
+  const small = await startTestApi(databaseUrl, { changes });
   const { id, orderId, clientToken } = await pay(small, key);
   const waiting = small.call(`/v1/payments/${id}?wait=60`, { key });
   await eventually(() => changes.waiting === 1);

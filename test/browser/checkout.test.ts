@@ -1,80 +1,22 @@
-import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Page } from 'playwright-core';
+import { describe, expect, test } from 'vitest';
 import { eventually } from '../support/stack.ts';
-import { type Answer, type System, startSystem } from '../support/system.ts';
+import type { Answer } from '../support/system.ts';
 import {
-  anotherPage,
-  CHROMIUM,
-  DESKTOP,
-  expectAccessible,
-  launch,
-  openTab,
-  PHONE,
-  shows,
-  type Tab,
-} from './support.ts';
+  addressOf,
+  allowed,
+  browser,
+  openCashier,
+  pay,
+  payLink,
+  settledBy,
+  system,
+} from './checkout-support.ts';
+import { anotherPage, CHROMIUM, DESKTOP, openTab, shows } from './support.ts';
 
-// Payers at the cashier page, in a real browser, over the whole real stack. Every callback is lost and no query is due on
-// schedule: what the page's hints do not find out, nothing does.
-
-/** The least the API takes; one payment of it is opened first and looked at last. */
-const SHORTEST_EXPIRY_S = 60;
-
-let system: System;
-let browser: Browser;
-let expiring: Cashier & { readonly id: string };
-
-beforeAll(async () => {
-  if (CHROMIUM === undefined) return;
-  [system, browser] = await Promise.all([
-    startSystem({ withWorker: true, env: { NODROP_QUERY_SCHEDULE: '1h' } }),
-    launch(),
-  ]);
-  await system.simulator.setFaults({ callback: { dropRate: 1 } });
-  // A worker that has only just started may take longer than the API waits for it.
-  const made = await eventually(async () => {
-    const { status, body } = await system.pay({ expiresInSeconds: SHORTEST_EXPIRY_S });
-    return status === 201 && body;
-  });
-  expiring = { ...(await openCashier(made)), id: made.id };
-  await shows(expiring.page, 'pay');
-});
-afterAll(async () => {
-  await browser?.close();
-  await system?.stop();
-});
-
-async function pay(changes: object = {}): Promise<Answer['body']> {
-  const { status, body } = await system.pay(changes);
-  expect(status).toBe(201);
-  return body;
-}
-
-const addressOf = ({ id, clientToken }: Answer['body'], query = '') =>
-  `${system.apiUrl}/checkout/${id}?token=${clientToken}${query}`;
-
-const allowed = () => [system.apiUrl, system.config.simulator.url];
-
-interface Cashier extends Tab {
-  /** Every screen the page has shown, over all its loads. */
-  readonly screens: string[];
-}
-
-async function openCashier(made: Answer['body'], options: BrowserContextOptions = PHONE): Promise<Cashier> {
-  const tab = await openTab(browser, allowed(), options);
-  const screens: string[] = [];
-  await tab.context.exposeFunction('noteScreen', (screen: string) => void screens.push(screen));
-  await tab.page.addInitScript(`
-    new MutationObserver(() => document.body && noteScreen(document.body.dataset.screen)).observe(document, {
-      subtree: true, attributes: true, attributeFilter: ['data-screen'],
-    });
-  `);
-  await tab.page.goto(addressOf(made));
-  return { ...tab, screens };
-}
+// Payers pay at the cashier page: in the wallet, in another way, in several tabs.
 
 const hasRun = (page: Page) => page.locator('html[data-runs]').waitFor({ state: 'attached' });
-const payLink = (page: Page) => page.getByRole('link', { name: /^Pay / });
 const attemptOn = (channel: string, { orderId }: Answer['body']) =>
   system.db.payment.findFirstOrThrow({ where: { orderId, channel } });
 /** What the channel answered to the queries, the first of equal answers each, and what it was asked by. */
@@ -83,8 +25,6 @@ const queriesOf = async (paymentId: string) => {
   const entries = await system.db.timelineEntry.findMany({ where, orderBy: { id: 'asc' } });
   return entries.map(({ data }) => data).filter((data) => !('count' in (data as object)));
 };
-const settledBy = async (id: string) =>
-  (await system.db.payment.findUniqueOrThrow({ where: { id } })).settledBy;
 
 describe.skipIf(CHROMIUM === undefined)('the payer', () => {
   test('pays in the wallet and comes back: paid, and never unpaid on the way', async () => {
@@ -357,166 +297,6 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await shows(page, 'paid');
     await page.getByRole('link', { name: 'Back to the shop' }).click();
     await page.waitForURL(`${system.apiUrl}/healthz?from=shop&paymentId=${made.id}`);
-    await context.close();
-  });
-
-  test('loads the page again: the token is in no address, and still there', async () => {
-    const made = await pay();
-    const { page, context } = await openCashier(made);
-    await shows(page, 'pay');
-    await page.reload();
-    await shows(page, 'pay');
-    await page.getByText('Coffee').waitFor();
-    const stripped = page.url();
-    expect(stripped).not.toContain('ct_');
-    expect(await page.content()).not.toContain(made.clientToken);
-    await context.close();
-    // Elsewhere the address alone opens nothing.
-    const elsewhere = await openTab(browser, allowed());
-    await elsewhere.page.goto(stripped);
-    await shows(elsewhere.page, 'gone');
-    await elsewhere.context.close();
-  });
-
-  test('has a wrong token: a page that says so, as 404', async () => {
-    const made = await pay();
-    const { page, context, complaints } = await openTab(browser, allowed());
-    const answer = await page.goto(`${system.apiUrl}/checkout/${made.id}?token=ct_wrong`);
-    expect(answer?.status()).toBe(404);
-    await page.getByRole('heading', { name: 'This link opens no payment' }).waitFor();
-    expect(complaints).toEqual([]);
-    await context.close();
-  });
-
-  test('has the keyboard alone', async () => {
-    const made = await pay();
-    const { page, context } = await openCashier(made, DESKTOP);
-    await shows(page, 'pay');
-    const press = async (name: RegExp) => {
-      const focused = () => page.evaluate<string>('document.activeElement.textContent');
-      for (let presses = 0; presses < 20 && !name.test(await focused()); presses += 1)
-        await page.keyboard.press('Tab');
-      expect(await focused()).toMatch(name);
-      await page.keyboard.press('Enter');
-    };
-    await press(/^中文$/);
-    await press(/^English$/);
-    await press(/^Pay /);
-    await page.getByText('Ready to pay.').waitFor();
-    await press(/^Pay$/);
-    await page.getByText('Paid.').waitFor();
-    await press(/^Back to the shop$/);
-    await shows(page, 'paid');
-    await context.close();
-  });
-
-  test('reads Chinese, or changes to it', async () => {
-    const made = await pay();
-    const { page, context } = await openCashier(made, { ...PHONE, locale: 'zh-CN' });
-    await page.getByRole('link', { name: '支付 CNY 19.90' }).waitFor();
-    await page.getByRole('button', { name: 'English' }).click();
-    await payLink(page).waitFor();
-    expect(await page.locator('html').getAttribute('lang')).toBe('en');
-    await page.reload();
-    await payLink(page).waitFor();
-    await context.close();
-  });
-
-  test.each([
-    ['en-GB', 'Ready to pay', /^Pay CNY 19.90$/, 'Pay', 'Back to the shop', 'Paid'],
-    ['zh-CN', '待支付', /^支付 CNY 19.90$/, '支付', '返回商家', '支付成功'],
-  ])(
-    'has no JavaScript: pays in the wallet, comes back, and reads that it is paid, in %s',
-    async (locale, ready, payName, button, back, paidTitle) => {
-      const made = await pay();
-      const { page, complaints, context } = await openTab(browser, allowed(), {
-        ...PHONE,
-        locale,
-        javaScriptEnabled: false,
-      });
-      await page.goto(addressOf(made));
-      await page.getByRole('heading', { name: ready }).waitFor();
-      await page.getByText('Coffee').waitFor();
-      await page.getByRole('link', { name: payName }).click();
-      // The wallet.
-      await page.getByText('CNY 19.90', { exact: true }).waitFor();
-      const choose = page.getByRole('link', { name: locale === 'zh-CN' ? 'English' : '中文' });
-      const box = await choose.boundingBox();
-      expect(Math.min(box?.width ?? 0, box?.height ?? 0)).toBeGreaterThanOrEqual(44);
-      await page.getByRole('button', { name: button, exact: true }).click();
-      await page.getByRole('link', { name: back }).click();
-      // The hint of the way back is all that asks, and the page looks again by itself.
-      await page.getByRole('heading', { name: paidTitle }).waitFor();
-      expect(await settledBy(made.id)).toBe('hint');
-      expect(complaints).toEqual([]);
-      await context.close();
-    },
-  );
-
-  test('chooses the language of the wallet, which keeps it while they pay', async () => {
-    const made = await pay();
-    const { page, context } = await openCashier(made, { ...PHONE, bypassCSP: true });
-    await payLink(page).click();
-    await page.getByText('Ready to pay.').waitFor();
-    await expectAccessible(page);
-    await page.getByRole('link', { name: '中文' }).click();
-    await expectAccessible(page);
-    await page.getByRole('button', { name: '支付' }).click();
-    await page.getByText('支付成功。').waitFor();
-    await expectAccessible(page);
-    await page.getByRole('link', { name: '返回商家' }).click();
-    await shows(page, 'paid');
-    await context.close();
-  });
-
-  test('has no connection for 20 s: the page says so, claims nothing, and goes on by itself', async () => {
-    const made = await pay();
-    const { page, screens, context } = await openTabWithClock(made);
-    await shows(page, 'pay');
-    await context.setOffline(true);
-    await page.getByRole('button', { name: 'I have paid' }).click();
-    await system.simulator.pay(made.id);
-    await page.getByText('No connection to the payment service').waitFor();
-    await page.clock.runFor(20_000);
-    await shows(page, 'asking');
-    await context.setOffline(false);
-    await shows(page, 'paid');
-    await page.getByText('No connection to the payment service').waitFor({ state: 'detached' });
-    expect(screens.filter((screen) => !['loading', 'pay', 'asking', 'paid'].includes(screen))).toEqual([]);
-    // The hint that was lost on the way was given again.
-    expect(await settledBy(made.id)).toBe('hint');
-    await context.close();
-  });
-
-  async function openTabWithClock(made: Answer['body']) {
-    const tab = await openCashier(made, DESKTOP);
-    await tab.page.clock.install();
-    await tab.page.goto(addressOf(made));
-    return tab;
-  }
-
-  test('is cut off in the middle, as the API is killed: learns of it all the same', async () => {
-    const made = await pay();
-    const { page, context } = await openCashier(made, DESKTOP);
-    await shows(page, 'pay');
-    system.kill('api');
-    await system.simulator.pay(made.id);
-    await page.getByRole('button', { name: 'I have paid' }).click();
-    await shows(page, 'paid');
-    await context.close();
-  });
-
-  test('is shown the end of the time to pay while the page is open', async () => {
-    const { page, screens, complaints, context, id } = expiring;
-    await eventually(
-      async () => (await system.db.payment.findUniqueOrThrow({ where: { id } })).status === 'closed',
-      (SHORTEST_EXPIRY_S + 60) * 1000,
-    );
-    await shows(page, 'expired');
-    await page.getByText('Nothing was charged.').waitFor();
-    expect(await page.getByRole('timer').isVisible()).toBe(false);
-    expect(screens.filter((screen) => !['loading', 'pay', 'asking', 'expired'].includes(screen))).toEqual([]);
-    expect(complaints).toEqual([]);
     await context.close();
   });
 });

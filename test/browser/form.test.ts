@@ -8,13 +8,13 @@ import { recordCreated } from '../../src/ledger/payments.ts';
 import { pay, settle, startTestApi, type TestApi, testChannels } from '../api/support.ts';
 import { ACCOUNT, newTrade } from '../channels/stripe/support.ts';
 import { type StripeDouble, startStripeDouble } from '../doubles/stripe/start.ts';
-import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { eventually, useDatabase } from '../support/stack.ts';
 import { CHROMIUM, DESKTOP, launch, openTab, shows } from './support.ts';
 
 // A channel's own form on the cashier page: Stripe's, whose script is a stand-in that the double serves. The page and its
 // API are real; the double takes the money.
 
-let database: FreshDatabase;
+const { databaseUrl } = useDatabase();
 let double: StripeDouble;
 let api: TestApi;
 let browser: Browser;
@@ -28,8 +28,7 @@ beforeAll(async () => {
   if (CHROMIUM === undefined) return;
   double = await startStripeDouble();
   adapter = checked(createStripeAdapter({ url: double.url, scriptUrl: `${double.url}/stripe.js` }));
-  database = await freshDatabase();
-  api = await startTestApi(database.url, { channels: new Map([...testChannels(), ['stripe', adapter]]) });
+  api = await startTestApi(databaseUrl, { channels: new Map([...testChannels(), ['stripe', adapter]]) });
   const { merchant } = await ensureMerchant(api.db, 'forms', ['simulator', 'simulator2', 'stripe']);
   ({ key } = await createApiKey(api.db, merchant.id, 'merchant'));
   const asUsual = api.workflows.onAwaitNextAction;
@@ -43,7 +42,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await browser?.close();
   await api?.close();
-  await database?.drop();
   await double?.stop();
 });
 

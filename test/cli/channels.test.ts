@@ -1,14 +1,11 @@
-import { spawn } from 'node:child_process';
-import { randomBytes, randomUUID } from 'node:crypto';
-import { cpSync, rmSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { ACCOUNT_FRESH_MS } from '../../src/api/channel-accounts.ts';
 import { createChannels } from '../../src/channels/registry.ts';
-import { sign, signer } from '../../src/channels/simulator/protocol.ts';
 import {
   findChannelAccount,
-  listAccounts,
   readCredentials,
   rotateCredentials,
   storeConfigured,
@@ -17,60 +14,14 @@ import { createLedgerClient } from '../../src/ledger/client.ts';
 import { CREDENTIALS_FRESH_MS, CredentialsCache } from '../../src/ledger/credentials-cache.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { sealCredentials } from '../../src/ledger/sealed-credentials.ts';
-import { applyMigrations, prismaDir, readMigrations } from '../../src/stack/migrate.ts';
-import { newKey, newOrderId, SECRET, startTestApi } from '../api/support.ts';
+import { SECRET, startTestApi } from '../api/support.ts';
 import { newTrade, SECRETS, start, tradeNamed } from '../simulator/support.ts';
-import { emptyDatabase, freshDatabase, queryOnce, temporaryHome } from '../support/stack.ts';
+import { queryOnce } from '../support/stack.ts';
+import { callbackBy, home, newSecret, setUp } from './channels-support.ts';
 
 /** Accounts at channels, from the command line to the adapters, on a real database; the channel is the simulator. */
 
-const newSecret = () => `whsec_${randomBytes(32).toString('base64')}`;
 const OTHER_SECRET = 'another secret, which came later, 32+';
-
-const home = temporaryHome();
-afterAll(() => rmSync(home, { recursive: true, force: true }));
-
-/** A database with a merchant that has a key, and the command line on it. */
-async function setUp(simulatorUrl = 'http://127.0.0.1:9') {
-  const database = await freshDatabase();
-  const db = createLedgerClient(database.url);
-  onTestFinished(async () => {
-    await db.$disconnect();
-    await database.drop();
-  });
-  const { key, merchantId } = await newKey(db, 'merchant', 'acme');
-  /** Everything that the commands have printed. */
-  const printed: string[] = [];
-  const channels = async (args: readonly string[], input = '', change: Record<string, string> = {}) => {
-    const child = spawn(process.execPath, ['--import', 'tsx', 'src/cli/main.ts', ...args], {
-      env: {
-        PATH: process.env.PATH ?? '',
-        DATABASE_URL: database.url,
-        TEMPORAL_ADDRESS: '127.0.0.1:9',
-        NODROP_HOME: home,
-        NODROP_SECRET: SECRET,
-        NODROP_SIMULATOR_URL: simulatorUrl,
-        NODROP_PUBLIC_URL: 'https://pay.example',
-        ...change,
-      },
-    });
-    let output = '';
-    let errors = '';
-    child.stdout.on('data', (data) => {
-      output += data;
-    });
-    child.stderr.on('data', (data) => {
-      errors += data;
-    });
-    child.stdin.end(input);
-    const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
-    printed.push(output, errors);
-    return { code, output, errors };
-  };
-  const account = async (name = 'main', channel = 'simulator') =>
-    await db.channelAccount.findFirstOrThrow({ where: { merchantId, channel, name } });
-  return { database, db, key, merchantId, printed, channels, account };
-}
 
 type SetUp = Awaited<ReturnType<typeof setUp>>;
 
@@ -92,14 +43,6 @@ async function expectNoSecret({ database, printed }: SetUp, secrets: readonly st
     expect(everywhere).not.toContain(secret);
     expect(everywhere).not.toContain(Buffer.from(secret).toString('hex'));
   }
-}
-
-/** A callback of the simulator about no payment, signed with this secret. */
-function callbackBy(secret: string) {
-  const trade = { outTradeNo: 'pay_nobody', state: 'SUCCESS', amount: 1, currency: 'CNY' };
-  const data = { ...trade, transactionId: 'T', paidAt: new Date().toISOString() };
-  const raw = JSON.stringify({ type: 'trade.succeeded', data });
-  return { raw, headers: sign(signer(secret), `msg_${randomUUID()}`, raw) };
 }
 
 describe('channels add', () => {
@@ -399,154 +342,6 @@ test('starts write the simulator’s accounts once, however many at a time, and 
   expect(await it.db.channelCredentials.count()).toBe(4);
   const { id } = await it.account();
   expect(await readCredentials(it.db, SECRET, id, new Date())).toEqual([{ secret: second }]);
-});
-
-test('an account of a database of before is its merchant’s default, and gets its credentials at the next start', async () => {
-  const before = '20261127090001_account_names';
-  const dir = temporaryHome();
-  cpSync(prismaDir, dir, { recursive: true });
-  for (const { path } of readMigrations().migrationDirectories)
-    if (path >= before) rmSync(join(dir, 'migrations', path), { recursive: true });
-  const database = await emptyDatabase();
-  onTestFinished(async () => {
-    await database.drop();
-    rmSync(dir, { recursive: true, force: true });
-  });
-  await applyMigrations(database.url, dir);
-  const statements = [
-    "insert into merchants (id, name) values ('mer_1', 'acme'), ('mer_2', 'other')",
-    "insert into channel_accounts (id, merchant_id, channel, is_default) values ('acc_1', 'mer_1', 'simulator', true), ('acc_2', 'mer_2', 'simulator', false)",
-    "insert into orders (merchant_id, id, amount, currency, subject, status) values ('mer_1', 'o1', 100, 'CNY', 'Tea', 'paying')",
-    `insert into payments (id, merchant_id, order_id, channel, channel_account_id, method, amount, currency, status, expires_at, client_token_hash)
-      values ('pay_1', 'mer_1', 'o1', 'simulator', 'acc_1', 'wallet', 100, 'CNY', 'paying', now() + interval '1 hour', 'x')`,
-  ];
-  for (const statement of statements) await queryOnce(database.url, statement);
-  await applyMigrations(database.url);
-
-  const simulator = await start();
-  const db = createLedgerClient(database.url);
-  onTestFinished(() => db.$disconnect());
-  const configured = [{ channel: 'simulator', credentials: { secret: SECRETS.simulator } }];
-  await storeConfigured(db, configured, SECRET, new Date());
-  const accounts = await listAccounts(db, new Date());
-  expect(accounts).toMatchObject([
-    {
-      id: 'acc_1',
-      name: 'main',
-      isMerchantDefault: true,
-      ownsChannelAddress: true,
-      mode: 'test',
-      disabledAt: null,
-    },
-    { id: 'acc_2', name: 'main', isMerchantDefault: true, ownsChannelAddress: false },
-  ]);
-  expect(accounts.map(({ credentials }) => credentials.length)).toEqual([1, 1]);
-  const channels = createChannels({ mode: 'test', simulator, stripe: {} }, new CredentialsCache(db, SECRET));
-  const api = await startTestApi(database.url, { channels });
-  onTestFinished(() => api.close());
-  const { key } = await newKey(db, 'merchant', 'acme');
-  // What is live stays it, and its callbacks count at the address without an id too.
-  const again = await api.call('/v1/payments', { key, body: { orderId: 'o1', channel: 'simulator' } });
-  expect([again.status, again.json.id, again.json.account]).toEqual([200, 'pay_1', 'main']);
-  expect((await api.call('/callbacks/simulator', callbackBy(SECRETS.simulator))).status).toBe(200);
-});
-
-describe('account of POST /v1/payments', () => {
-  async function withApi() {
-    const it = await setUp();
-    const api = await startTestApi(it.database.url);
-    onTestFinished(() => api.close());
-    for (const name of ['eu', 'us']) {
-      await it.channels(
-        ['channels', 'add', 'simulator', '--account', name, '--file', '-'],
-        `secret=${newSecret()}`,
-      );
-    }
-    const order = () => ({ id: newOrderId(), amount: 1050, currency: 'CNY' });
-    const pay = (body: object) =>
-      api.call('/v1/payments', { key: it.key, body: { channel: 'simulator', ...body } });
-    return { ...it, api, order, pay };
-  }
-
-  test('is the one that is named, else the default; another name is refused, naming the field', async () => {
-    const it = await withApi();
-    const byDefault = await it.pay({ order: it.order() });
-    expect([byDefault.status, byDefault.json.account]).toEqual([201, 'main']);
-    const named = await it.pay({ order: it.order(), account: 'eu' });
-    expect([named.status, named.json.account]).toEqual([201, 'eu']);
-    const row = await it.db.payment.findUniqueOrThrow({ where: { id: named.json.id } });
-    expect(row.channelAccountId).toBe((await it.account('eu')).id);
-    const shown = await it.api.call(`/v1/payments/${named.json.id}`, { key: it.key });
-    expect(shown.json.account).toBe('eu');
-
-    for (const order of [
-      { order: it.order() },
-      { orderId: (await it.api.call('/v1/orders', { key: it.key, body: it.order() })).json.id },
-    ]) {
-      const wrong = await it.pay({ ...order, account: 'asia' });
-      expect([wrong.status, wrong.json.code, wrong.json.errors]).toEqual([
-        422,
-        'unknown_account',
-        [{ path: 'account', message: 'must be one of eu, main, us' }],
-      ]);
-    }
-    // Another merchant's.
-    const other = await newKey(it.db);
-    const foreign = await it.api.call('/v1/payments', {
-      key: other.key,
-      body: { channel: 'simulator', order: it.order(), account: 'eu' },
-    });
-    expect(foreign.json.code).toBe('unknown_account');
-    // Of the other mode.
-    await it.db.channelAccount.updateMany({ where: { name: 'us' }, data: { mode: 'live' } });
-    expect((await it.pay({ order: it.order(), account: 'us' })).json.errors).toEqual([
-      { path: 'account', message: 'must be one of eu, main' },
-    ]);
-  });
-
-  test('makes another attempt of it: the live one is handed out to who names none or the same, and closed for another', async () => {
-    const it = await withApi();
-    const { id: orderId } = (await it.api.call('/v1/orders', { key: it.key, body: it.order() })).json;
-    const made = await it.pay({ orderId, account: 'eu' });
-    for (const account of [{ account: 'eu' }, {}]) {
-      const again = await it.pay({ orderId, ...account });
-      expect([again.status, again.json.id, again.json.account]).toEqual([200, made.json.id, 'eu']);
-    }
-    const closing = await it.pay({ orderId, account: 'us' });
-    expect([closing.status, closing.json.code]).toEqual([409, 'attempt_unresolved']);
-    expect(it.api.workflows.named('cancel').map(({ paymentId }) => paymentId)).toEqual([made.json.id]);
-    await it.db.payment.update({ where: { id: made.json.id }, data: { status: 'closed' } });
-    const other = await it.pay({ orderId, account: 'us' });
-    expect([other.status, other.json.account]).toEqual([201, 'us']);
-  });
-
-  test('that is disabled takes no new payments, and those that it has go on', async () => {
-    const it = await withApi();
-    const { id: orderId } = (await it.api.call('/v1/orders', { key: it.key, body: it.order() })).json;
-    const live = await it.pay({ orderId });
-    const disabled = await it.channels(['channels', 'disable', 'simulator']);
-    expect(disabled.output).toContain('It is the default');
-    const refused = await it.pay({ order: it.order() });
-    expect([refused.status, refused.json.code, refused.json.errors]).toEqual([
-      422,
-      'unknown_account',
-      [{ path: 'account', message: 'must be one of eu, us' }],
-    ]);
-    const again = await it.pay({ orderId });
-    expect([again.status, again.json.id]).toEqual([200, live.json.id]);
-    const payer = await it.api.call(`/v1/payments/${live.json.id}`, { key: live.json.clientToken });
-    expect(payer.json.switchTo.map(({ channel }: { channel: string }) => channel)).toEqual(['simulator2']);
-    expect(
-      (await it.channels(['channels', 'enable', 'simulator', '--account', 'eu', '--default'])).code,
-    ).toBe(0);
-    expect((await it.pay({ order: it.order() })).json.account).toBe('eu');
-    // Without any, the channel is none of this merchant's, as before.
-    await it.db.channelAccount.updateMany({
-      data: { disabledAt: new Date() },
-      where: { channel: 'simulator' },
-    });
-    expect((await it.pay({ order: it.order() })).json.code).toBe('unknown_channel');
-  });
 });
 
 test('a merchant that is made later has no credentials until they are written', async () => {

@@ -2,7 +2,7 @@ import { mkdirSync, realpathSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { WorkflowHandle } from '@temporalio/client';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
-import { afterEach, beforeEach, test } from 'vitest';
+import { beforeEach, test } from 'vitest';
 import { deliveryWorkflowId, paymentWorkflowId, SWEEP_TASK_QUEUE, refundWorkflowId } from '../../src/domain/names.ts';
 import { requestRedelivery } from '../../src/ledger/deliveries.ts';
 import { setMerchant } from '../../src/ledger/merchants.ts';
@@ -10,7 +10,7 @@ import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
 import { startOrderService } from '../support/order-service.ts';
 import { NET_MS } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
-import { type Harness, SECRET, startHarness } from '../workflows/harness.ts';
+import { SECRET, useHarness } from '../workflows/harness.ts';
 
 /**
  * `npm run histories` runs real payments and keeps their histories beside this file, for the replay test. Run it
@@ -20,13 +20,9 @@ import { type Harness, SECRET, startHarness } from '../workflows/harness.ts';
 const FOLDER = join(import.meta.dirname, new Date().toISOString().slice(0, 10));
 
 // One of its own for each test: an activity that is called off can keep this server from skipping time for the next.
-let h: Harness;
-beforeEach(async () => {
-  h = await startHarness();
+const h = useHarness({ perTest: true });
+beforeEach(() => {
   mkdirSync(FOLDER, { recursive: true });
-});
-afterEach(async () => {
-  await h?.stop();
 });
 
 async function keep(name: string, run: WorkflowHandle): Promise<void> {

@@ -1,12 +1,8 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { PaidAnswer } from '../../src/domain/channel.ts';
-import type { LatePayment } from '../../src/domain/decision.ts';
-import { changeOrder, type OrderChange } from '../../src/ledger/change-order.ts';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import { describe, expect, test } from 'vitest';
+import type { OrderChange } from '../../src/ledger/change-order.ts';
+import type { LedgerClient } from '../../src/ledger/client.ts';
 import { Connection } from '../../src/ledger/connection.ts';
-import { recordAttempt } from '../../src/ledger/deliveries.ts';
-import { createOrder, type NewOrder, startPayment, type UnaskedAttempts } from '../../src/ledger/intake.ts';
-import { ensureMerchant, setMerchant } from '../../src/ledger/merchants.ts';
+import { createOrder, type UnaskedAttempts } from '../../src/ledger/intake.ts';
 import { cancelOrder, releaseEndingOrder } from '../../src/ledger/orders.ts';
 import {
   endPayment,
@@ -15,95 +11,33 @@ import {
   recordSilence,
   settlePayment,
 } from '../../src/ledger/payments.ts';
-import { requestRefund } from '../../src/ledger/refunds.ts';
-import { resolvePayment } from '../../src/ledger/resolve.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { TooBusy } from '../../src/ledger/turns.ts';
 import { isDatabaseUnavailable } from '../../src/ledger/unavailable.ts';
-import { eventually, type FreshDatabase, freshDatabase, queryOnce } from '../support/stack.ts';
+import { eventually, queryOnce } from '../support/stack.ts';
+import {
+  attempt,
+  change,
+  code,
+  connect,
+  databaseUrl,
+  db,
+  ended,
+  inSeconds,
+  merchantId,
+  merchants,
+  newOrder,
+  now,
+  orderRow,
+  paid,
+  pay,
+  row,
+} from './change-order-support.ts';
 
 /** An order changes under its lock, and what was made for another amount pays it by no way but an operator's word. */
 
-let database: FreshDatabase;
-let db: LedgerClient;
 /** Another process. */
-let other: LedgerClient;
-const merchants = {} as Record<LatePayment, string>;
-let merchantId: string;
-beforeAll(async () => {
-  database = await freshDatabase();
-  db = createLedgerClient(database.url);
-  other = createLedgerClient(database.url);
-  for (const latePayment of ['apply', 'refund', 'review'] as const) {
-    const { merchant } = await ensureMerchant(db, latePayment, ['simulator', 'simulator2']);
-    merchants[latePayment] = merchant.id;
-    await setMerchant(db, latePayment, { latePayment }, SECRET, now());
-  }
-  merchantId = merchants.apply;
-});
-afterAll(async () => {
-  await Promise.all([db?.$disconnect(), other?.$disconnect()]);
-  await database?.drop();
-});
-
-const SECRET = 'a secret of at least thirty-two characters';
-const now = () => new Date();
-const inSeconds = (seconds: number) => new Date(Date.now() + seconds * 1000);
-
-let orders = 0;
-const newOrder = (change: Partial<NewOrder> = {}): NewOrder => ({
-  ...{ id: `order-${++orders}`, amount: 1000, currency: 'CNY', subject: 'Two tickets', metadata: { a: 'b' } },
-  expiresInSeconds: undefined,
-  ...change,
-});
-async function attempt(
-  order: NewOrder | { readonly id: string } = newOrder(),
-  { channel = 'simulator', merchant = merchantId, ledger = db } = {},
-) {
-  const live = await db.payment.findMany({ where: { orderId: order.id }, select: { id: true } });
-  const given = {
-    ...{
-      channel,
-      method: 'wallet',
-      payer: undefined,
-      returnUrl: undefined,
-      metadata: {},
-      expiresInMs: 60_000,
-    },
-    askedAttempts: new Set(live.map(({ id }) => id)),
-  };
-  return (await startPayment(ledger, merchant, order, given, () => 'hash', now())).payment;
-}
-/** An attempt that ended unpaid. */
-async function ended(order: NewOrder = newOrder(), merchant = merchantId): Promise<Payment> {
-  const payment = await attempt(order, { merchant });
-  await endPayment(db, payment.id, 'closed', 'closed.', now());
-  return payment;
-}
-const change = (
-  orderId: string,
-  changes: OrderChange,
-  { asked = [] as string[], merchant = merchantId, at = now(), ledger = db } = {},
-) => changeOrder(ledger, merchant, orderId, changes, new Set(asked), at);
-const paid = (amount: number, changes: Partial<PaidAnswer> = {}): PaidAnswer => ({
-  ...{
-    state: 'paid',
-    channelPaymentId: 'trx',
-    amount,
-    currency: 'CNY',
-    paidAt: inSeconds(3600).toISOString(),
-  },
-  ...changes,
-});
-/** The channel's word for the money is on record, and settled. */
-async function pay(id: string, amount: number, changes: Partial<PaidAnswer> = {}): Promise<Payment> {
-  await recordAnswer(db, id, paid(amount, changes), 'query', now());
-  await settlePayment(db, id, now());
-  return await row(id);
-}
-const row = (id: string) => db.payment.findUniqueOrThrow({ where: { id } });
-const orderRow = (id: string) => db.order.findFirstOrThrow({ where: { id } });
-const code = (expected: string) => ({ code: expected });
+const other = connect();
 const timeline = async (paymentId: string) =>
   (await db.timelineEntry.findMany({ where: { paymentId }, orderBy: { id: 'asc' } })).map(
     ({ detail }) => detail,
@@ -236,125 +170,6 @@ describe('a change', () => {
   });
 });
 
-describe('money for the attempt at the old amount', () => {
-  test.each(['apply', 'refund', 'review'] as const)(
-    'waits for a decision, whatever becomes of late money: %s',
-    async (latePayment) => {
-      const merchant = merchants[latePayment];
-      const { id, orderId } = await ended(newOrder(), merchant);
-      await change(orderId, { amount: 1250 }, { merchant });
-      const late = await pay(id, 1000);
-      expect(late).toMatchObject({
-        ...{ status: 'succeeded', orderUpdate: 'review', attention: 'amount_mismatch' },
-        attentionDetail:
-          'The channel received CNY 10.00, asked were CNY 10.00, the order now costs CNY 12.50.',
-      });
-      expect((await orderRow(orderId)).status).toBe('unpaid');
-      expect(await db.refund.count({ where: { paymentId: id } })).toBe(0);
-      const [event] = await db.event.findMany({ where: { paymentId: id }, orderBy: { version: 'desc' } });
-      expect(event).toMatchObject({
-        type: 'payment.review',
-        data: { payment: { amount: 1000 }, order: { amount: 1250, status: 'unpaid' } },
-      });
-      // Nobody is asked to pay again, and the amount stays, until it is decided over.
-      await expect(attempt({ id: orderId }, { merchant })).rejects.toMatchObject(code('attempt_unresolved'));
-      await expect(change(orderId, { amount: 1000 }, { merchant })).rejects.toMatchObject(
-        code('attempt_unresolved'),
-      );
-    },
-  );
-
-  test('that is what the order now costs pays nothing either: the payment was made for another amount', async () => {
-    const { id, orderId } = await ended();
-    await change(orderId, { amount: 1250 });
-    expect(await pay(id, 1250)).toMatchObject({
-      ...{ status: 'succeeded', orderUpdate: 'review', attention: 'amount_mismatch' },
-      attentionDetail: 'The channel received CNY 12.50, asked were CNY 10.00, the order now costs CNY 12.50.',
-    });
-  });
-
-  test('pays the order when its amount was changed back', async () => {
-    const { id, orderId } = await ended();
-    await change(orderId, { amount: 1250 });
-    await change(orderId, { amount: 1000 });
-    expect(await pay(id, 1000)).toMatchObject({ orderUpdate: 'applied' });
-  });
-
-  test('an operator accepts it: the order is paid by the old amount, and tells both', async () => {
-    const { id, orderId } = await ended();
-    await change(orderId, { amount: 1250 });
-    const live = await attempt({ id: orderId }, { channel: 'simulator2' });
-    await pay(id, 1000);
-    const { cancelled } = await resolvePayment(db, merchantId, id, 'accept', 'a rebate', now());
-    expect(cancelled.map((one) => one.id)).toEqual([live.id]);
-    expect(await row(id)).toMatchObject({ orderUpdate: 'applied', settledBy: 'operator', attention: null });
-    expect(await orderRow(orderId)).toMatchObject({ status: 'succeeded', paidPaymentId: id, amount: 1250n });
-    const [event] = await db.event.findMany({ where: { paymentId: id }, orderBy: { version: 'desc' } });
-    expect(event).toMatchObject({
-      type: 'payment.succeeded',
-      data: {
-        payment: { amount: 1000, receivedAmount: 1000, settledBy: 'operator' },
-        order: { amount: 1250, status: 'succeeded' },
-      },
-    });
-    // The other attempt's money goes back, as always.
-    expect(await pay(live.id, 1250)).toMatchObject({ orderUpdate: 'conflict' });
-  });
-
-  test('an operator refunds it, or its merchant does: all of it goes back, and the order is free again', async () => {
-    for (const refund of [
-      (id: string) => resolvePayment(db, merchantId, id, 'refund', 'sent back', now()),
-      (id: string) =>
-        requestRefund(db, id, { amount: undefined, note: undefined, idempotencyKey: `k-${id}` }, now()),
-    ]) {
-      const { id, orderId } = await ended();
-      await change(orderId, { amount: 1250 });
-      await pay(id, 1000);
-      await refund(id);
-      expect(await db.refund.findMany({ where: { paymentId: id } })).toMatchObject([{ amount: 1000n }]);
-      expect((await orderRow(orderId)).status).toBe('unpaid');
-    }
-  });
-
-  test('goes back by itself when the attempt at the new amount pays the order', async () => {
-    const { id, orderId } = await ended();
-    await change(orderId, { amount: 1250 });
-    const second = await attempt({ id: orderId });
-    await pay(id, 1000);
-    expect(await pay(second.id, 1250)).toMatchObject({ orderUpdate: 'applied' });
-    expect(await row(id)).toMatchObject({ orderUpdate: 'conflict', attention: 'order_conflict' });
-    expect(await db.refund.findMany({ where: { paymentId: id } })).toMatchObject([
-      { amount: 1000n, reason: 'duplicate_payment' },
-    ]);
-  });
-
-  test('the order service hears of an accepted difference by the order’s new amount', async () => {
-    const { merchant } = await ensureMerchant(db, `m-${++orders}`, ['simulator']);
-    await setMerchant(db, merchant.name, { orderServiceUrl: 'https://shop.example/nodrop' }, SECRET, now());
-    const { id, orderId } = await ended(newOrder(), merchant.id);
-    await change(orderId, { amount: 1250 }, { merchant: merchant.id });
-    await pay(id, 1000);
-    await resolvePayment(db, merchant.id, id, 'accept', 'a rebate', now());
-    expect((await row(id)).orderUpdate).toBe('pending');
-    const delivery = await db.delivery.findFirstOrThrow({
-      where: { paymentId: id, event: { type: 'payment.succeeded' } },
-      include: { event: true },
-    });
-    expect(delivery.event.data).toMatchObject({
-      order: { amount: 1250 },
-      payment: { settledBy: 'operator' },
-    });
-    await recordAttempt(
-      db,
-      delivery.id,
-      { outcome: 'agreed', statusCode: 200, detail: 'ok', durationMs: 1, at: now() },
-      0,
-      now(),
-    );
-    expect((await row(id)).orderUpdate).toBe('applied');
-  });
-});
-
 describe('at the same moment', () => {
   type Deed = (payment: Payment, ledger: LedgerClient) => Promise<unknown>;
 
@@ -366,7 +181,7 @@ describe('at the same moment', () => {
   async function race(...deeds: readonly [Deed, Deed]) {
     for (;;) {
       const payment = await ended(newOrder({ expiresInSeconds: 60 }));
-      const holder = new Connection({ connectionString: database.url });
+      const holder = new Connection({ connectionString: databaseUrl });
       await holder.connect();
       await holder.query('BEGIN');
       await holder.query('SELECT FROM orders WHERE id = $1 FOR UPDATE', [payment.orderId]);
@@ -381,7 +196,7 @@ describe('at the same moment', () => {
         await eventually(async () => {
           // Not by `holder`: within its transaction every look is the first one.
           const waiting = await queryOnce(
-            database.url,
+            databaseUrl,
             `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
           );
           return isOver || waiting.length === nth + 1;

@@ -1,26 +1,19 @@
 import { readFile } from 'node:fs/promises';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { ATTENTION_NAMES } from '../../src/domain/attention.ts';
-import { createLedgerClient, isConstraintViolation, type LedgerClient } from '../../src/ledger/client.ts';
+import { isConstraintViolation } from '../../src/ledger/client.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
-import { type FreshDatabase, freshDatabase, queryOnce } from '../support/stack.ts';
+import { queryOnce, useDatabase } from '../support/stack.ts';
 
 /** What code promises, the database refuses to break, whoever writes. See docs/ledger.md. */
 
-let database: FreshDatabase;
-let db: LedgerClient;
+const { db, databaseUrl } = useDatabase();
 let merchantId: string;
 let channelAccountId: string;
 beforeAll(async () => {
-  database = await freshDatabase();
-  db = createLedgerClient(database.url);
   const { merchant } = await ensureMerchant(db, 'shop', ['simulator', 'simulator2']);
   merchantId = merchant.id;
   channelAccountId = (await db.channelAccount.findFirstOrThrow({ where: { channel: 'simulator' } })).id;
-});
-afterAll(async () => {
-  await db?.$disconnect();
-  await database?.drop();
 });
 
 let n = 0;
@@ -202,17 +195,17 @@ describe('money', () => {
       new URL('../../prisma/migrations/20261126164003_order_amounts_checked/migration.sql', import.meta.url),
       'utf8',
     );
-    await queryOnce(database.url, sql);
+    await queryOnce(databaseUrl, sql);
     const { id } = await payment({ ...PAID, amount: 1001n, receivedAmount: 1001n });
     await queryOnce(
-      database.url,
+      databaseUrl,
       `ALTER TABLE orders DISABLE TRIGGER orders_paid_guard;
        UPDATE orders SET status = 'succeeded', paid_payment_id = '${id}', paid_at = now() WHERE id = '${orderId}';
        ALTER TABLE orders ENABLE TRIGGER orders_paid_guard;`,
     );
-    await expect(queryOnce(database.url, sql)).rejects.toThrow(`order ${orderId} of merchant ${merchantId}`);
+    await expect(queryOnce(databaseUrl, sql)).rejects.toThrow(`order ${orderId} of merchant ${merchantId}`);
     await db.payment.update({ where: { id }, data: { settledBy: 'operator' } });
-    await queryOnce(database.url, sql);
+    await queryOnce(databaseUrl, sql);
   });
 
   test('refunds never add up to more than was received, also when two are made at once', async () => {
@@ -372,7 +365,7 @@ describe('attempts', () => {
 test('docs/ledger.md names every check, partial index and trigger', async () => {
   const text = await readFile('docs/ledger.md', 'utf8');
   const rows = await queryOnce(
-    database.url,
+    databaseUrl,
     `select conname::text as name from pg_constraint
        where connamespace = 'public'::regnamespace and contype = 'c'
      union all select indexrelid::regclass::text from pg_index
@@ -390,7 +383,7 @@ test('docs/ledger.md names every check, partial index and trigger', async () => 
   expect(names.filter((name) => !isNamed(name))).toEqual([]);
   const gone = [...text.matchAll(/`(\w+_(?:check|idx|key|guard))`/g)].map(([, name = '']) => name);
   const known = await queryOnce(
-    database.url,
+    databaseUrl,
     "select relname::text as name from pg_class where relkind = 'i'",
   );
   const all = new Set([...names, ...known.map(({ name }) => `${name}`)]);

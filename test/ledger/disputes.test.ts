@@ -1,6 +1,5 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import type { ChannelDispute, PaidAnswer } from '../../src/domain/channel.ts';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { recordDisputeOfCallback } from '../../src/ledger/disputes.ts';
 import { startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
@@ -8,21 +7,14 @@ import { recordAnswer, recordCreated, settlePayment } from '../../src/ledger/pay
 import { requestRefund } from '../../src/ledger/refunds.ts';
 import { resolvePayment } from '../../src/ledger/resolve.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { useDatabase } from '../support/stack.ts';
 
 // What a dispute does to the money: what is lost has gone back, is never given back again, and hides nothing for good.
 
-let database: FreshDatabase;
-let db: LedgerClient;
+const { db } = useDatabase();
 let merchantId: string;
 beforeAll(async () => {
-  database = await freshDatabase();
-  db = createLedgerClient(database.url);
   merchantId = (await ensureMerchant(db, 'shop', ['simulator'])).merchant.id;
-});
-afterAll(async () => {
-  await db?.$disconnect();
-  await database?.drop();
 });
 
 let clock = Date.now();

@@ -1,27 +1,17 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { eventOf } from '../../src/api/schemas/event.ts';
 import { decideSuccess } from '../../src/domain/decision.ts';
 import { EVENT_TYPES } from '../../src/domain/event.ts';
 import { isAutomaticRefundId, newPaymentId } from '../../src/domain/ids.ts';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { eventMessage } from '../../src/ledger/event-data.ts';
 import { sampleEvents, testEvents } from '../../src/ledger/event-samples.ts';
 import { recordEvent } from '../../src/ledger/events.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { useDatabase } from '../support/stack.ts';
 
 /** Sample bodies have what events that are told have; test events are marked, and pay nothing. */
 
-let database: FreshDatabase;
-let db: LedgerClient;
-beforeAll(async () => {
-  database = await freshDatabase();
-  db = createLedgerClient(database.url);
-});
-afterAll(async () => {
-  await db?.$disconnect();
-  await database?.drop();
-});
+const { db } = useDatabase();
 
 const NOW = new Date('2026-11-27T08:00:00.000Z');
 

@@ -1,10 +1,9 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import type { PaidAnswer } from '../../src/domain/channel.ts';
 import { newPaymentId } from '../../src/domain/ids.ts';
 import type { PaymentTerms } from '../../src/domain/payment.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { changeOrder, type OrderChange } from '../../src/ledger/change-order.ts';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { recordAttempt } from '../../src/ledger/deliveries.ts';
 import { lostCommitsWarning, warnOfLostCommits } from '../../src/ledger/durability.ts';
 import { createOrder, type NewPayment, startPayment } from '../../src/ledger/intake.ts';
@@ -14,27 +13,20 @@ import { cancelOrder } from '../../src/ledger/orders.ts';
 import { endPayment, recordAnswer, recordCreated, settlePayment } from '../../src/ledger/payments.ts';
 import { resolvePayment } from '../../src/ledger/resolve.ts';
 import { ofTrade } from '../support/callback.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { useDatabase } from '../support/stack.ts';
 
 /**
  * A payment that the database has lost is written again from what its workflow knows. Nobody knows what else was lost,
  * so the channel is asked and nothing goes back by itself.
  */
 
-let database: FreshDatabase;
-let db: LedgerClient;
+const { db } = useDatabase();
 let merchantId: string;
 let accounts: Record<string, string>;
 beforeAll(async () => {
-  database = await freshDatabase();
-  db = createLedgerClient(database.url);
   merchantId = (await ensureMerchant(db, 'shop', ['simulator', 'simulator2'])).merchant.id;
   const rows = await db.channelAccount.findMany();
   accounts = Object.fromEntries(rows.map(({ channel, id }) => [channel, id]));
-});
-afterAll(async () => {
-  await db?.$disconnect();
-  await database?.drop();
 });
 
 const now = () => new Date();

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vit
 import type { ChannelAnswer } from '../../src/domain/channel.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { changeOrder } from '../../src/ledger/change-order.ts';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import type { LedgerClient } from '../../src/ledger/client.ts';
 import { Connection } from '../../src/ledger/connection.ts';
 import { takeHint } from '../../src/ledger/hints.ts';
 import { createOrder, startPayment } from '../../src/ledger/intake.ts';
@@ -25,12 +25,11 @@ import { recordRefundAnswer } from '../../src/ledger/refund-answers.ts';
 import { requestRefund } from '../../src/ledger/refunds.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { ofTrade } from '../support/callback.ts';
-import { eventually, type FreshDatabase, freshDatabase, queryOnce } from '../support/stack.ts';
+import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 
 /** Whoever waits is notified of what can be seen, once, after the commit, and never in a transaction that touches money. */
 
-let database: FreshDatabase;
-let db: LedgerClient;
+const { db, databaseUrl } = useDatabase();
 let merchantId: string;
 let accountId: string;
 let listener: Connection;
@@ -40,17 +39,13 @@ const send = pg.Client.prototype.query;
 const queries = vi.spyOn(pg.Client.prototype, 'query');
 
 beforeAll(async () => {
-  database = await freshDatabase();
-  db = createLedgerClient(database.url);
-  listener = new Connection({ connectionString: database.url });
+  listener = new Connection({ connectionString: databaseUrl });
   await listener.connect();
   listener.on('notification', ({ payload }) => heard.push(payload ?? ''));
   await listener.query('LISTEN nodrop');
 });
 afterAll(async () => {
   await listener?.end();
-  await db?.$disconnect();
-  await database?.drop();
 });
 let merchants = 0;
 beforeEach(async () => {
@@ -128,7 +123,7 @@ const sent = () =>
 
 test('no trigger and no function of the database notifies', async () => {
   const notifying = await queryOnce(
-    database.url,
+    databaseUrl,
     `SELECT proname FROM pg_proc JOIN pg_namespace ON pg_namespace.oid = pronamespace
      WHERE nspname NOT IN ('pg_catalog', 'information_schema') AND prosrc ~* 'notify'`,
   );

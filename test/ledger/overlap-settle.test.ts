@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { NextAction, PaidAnswer } from '../../src/domain/channel.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { changeOrder } from '../../src/ledger/change-order.ts';
-import { createLedgerClient, json, type LedgerClient } from '../../src/ledger/client.ts';
+import { json, type LedgerClient } from '../../src/ledger/client.ts';
 import { Connection } from '../../src/ledger/connection.ts';
 import { startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
@@ -17,31 +17,25 @@ import { requestRefund } from '../../src/ledger/refunds.ts';
 import { resolvePayment } from '../../src/ledger/resolve.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { ofTrade } from '../support/callback.ts';
-import { eventually, type FreshDatabase, freshDatabase, queryOnce } from '../support/stack.ts';
+import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 
 /**
  * Transactions of several processes that wait for the lock of one order, in every order: each decides on what those before
  * it have committed, though it began before that.
  */
 
-let database: FreshDatabase;
+const { db, databaseUrl, connect } = useDatabase();
 /** One of each process; a process has one transaction of an order at a time. */
-let processes: LedgerClient[];
-let db: LedgerClient;
+const processes = [connect(), connect()];
 let holder: Connection;
 let merchantId: string;
 beforeAll(async () => {
-  database = await freshDatabase();
-  processes = [1, 2].map(() => createLedgerClient(database.url));
-  db = createLedgerClient(database.url);
-  holder = new Connection({ connectionString: database.url });
+  holder = new Connection({ connectionString: databaseUrl });
   await holder.connect();
   merchantId = (await ensureMerchant(db, 'shop', ['simulator'])).merchant.id;
 });
 afterAll(async () => {
   await holder?.end();
-  await Promise.all([...(processes ?? []), ...(db ? [db] : [])].map((client) => client.$disconnect()));
-  await database?.drop();
 });
 
 const now = () => new Date();
@@ -111,7 +105,7 @@ async function inLine(payment: Payment, ...steps: [Step, Step]): Promise<Promise
     results.push(result);
     await eventually(async () => {
       const waiting = await queryOnce(
-        database.url,
+        databaseUrl,
         `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
       );
       return waiting.length > nth;

@@ -1,32 +1,26 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { PaidAnswer } from '../../src/domain/channel.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { Connection } from '../../src/ledger/connection.ts';
 import { type NewPayment, startPayment, UnaskedAttempts } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { ofTrade } from '../support/callback.ts';
-import { eventually, type FreshDatabase, freshDatabase, queryOnce } from '../support/stack.ts';
+import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 
 /** Two transactions of one order overlap: the second decides on what the first has committed. */
 
-let database: FreshDatabase;
-let db: LedgerClient;
+const { db, databaseUrl } = useDatabase();
 /** Another process. */
 let other: Connection;
 let merchantId: string;
 beforeAll(async () => {
-  database = await freshDatabase();
-  db = createLedgerClient(database.url);
-  other = new Connection({ connectionString: database.url });
+  other = new Connection({ connectionString: databaseUrl });
   await other.connect();
   merchantId = (await ensureMerchant(db, 'shop', ['simulator'])).merchant.id;
 });
 afterAll(async () => {
   await other?.end();
-  await db?.$disconnect();
-  await database?.drop();
 });
 
 const now = () => new Date();
@@ -59,7 +53,7 @@ async function overlapping<T>(
   result.catch(() => undefined);
   await eventually(async () => {
     const waiting = await queryOnce(
-      database.url,
+      databaseUrl,
       `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
     );
     return waiting.length > 0;

@@ -1,7 +1,6 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { MAX_AMOUNT } from '../../src/domain/money.ts';
 import { Prisma } from '../../src/generated/prisma/client.ts';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import {
   assignments,
@@ -16,25 +15,18 @@ import {
 } from '../../src/ledger/raw-rows.ts';
 import type { Order, Payment } from '../../src/ledger/rows.ts';
 import { write } from '../../src/ledger/write.ts';
-import { type FreshDatabase, freshDatabase, setTimeZone } from '../support/stack.ts';
+import { setTimeZone, useDatabase } from '../support/stack.ts';
 
 /** Raw statements read and write the same rows as Prisma, with extreme values in every column. */
 
-let database: FreshDatabase;
-let db: LedgerClient;
+const { db, databaseUrl } = useDatabase();
 let merchantId: string;
 let channelAccountId: string;
 beforeAll(async () => {
-  database = await freshDatabase();
   // Prisma's adapter knows no zone, and PostgreSQL's JSON does.
-  await setTimeZone(database.url, 'Asia/Kolkata');
-  db = createLedgerClient(database.url);
+  await setTimeZone(databaseUrl, 'Asia/Kolkata');
   merchantId = (await ensureMerchant(db, 'shop', ['simulator'])).merchant.id;
   channelAccountId = (await db.channelAccount.findFirstOrThrow({ where: { merchantId } })).id;
-});
-afterAll(async () => {
-  await db?.$disconnect();
-  await database?.drop();
 });
 
 const LARGEST = BigInt(MAX_AMOUNT);

@@ -1,111 +1,34 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { DeliveryOutcome } from '../../src/domain/event.ts';
-import { newDeliveryId, newEventId, newPaymentId } from '../../src/domain/ids.ts';
-import { Prisma } from '../../src/generated/prisma/client.ts';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
-import { recordAttempt, takeTurn } from '../../src/ledger/deliveries.ts';
-import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { describe, expect, test } from 'vitest';
+import { takeTurn } from '../../src/ledger/deliveries.ts';
 import {
   endRedelivery,
   findDueRedeliveries,
   isRedeliveryDue,
   makeDue,
   readOutcome,
-  requestRedeliveries,
   takeWaiting,
 } from '../../src/ledger/redelivery.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import {
+  asAnotherMerchant,
+  at,
+  called,
+  connect,
+  DAY,
+  db,
+  dueAt,
+  HOUR,
+  idsOf,
+  MINUTE,
+  merchant,
+  merchantId,
+  newDelivery,
+  newWaiting,
+} from './redelivery-support.ts';
 
 /** When what waits for an order service is told before its time: decided by rows alone, whichever worker looks. */
 
-let database: FreshDatabase;
-let db: LedgerClient;
 /** Another worker. */
-let elsewhere: LedgerClient;
-let merchantId: string;
-let channelAccountId: string;
-beforeAll(async () => {
-  database = await freshDatabase();
-  db = createLedgerClient(database.url);
-  elsewhere = createLedgerClient(database.url);
-});
-afterAll(async () => {
-  await db?.$disconnect();
-  await elsewhere?.$disconnect();
-  await database?.drop();
-});
-let merchants = 0;
-beforeEach(async () => {
-  merchants += 1;
-  merchantId = (await ensureMerchant(db, `shop-${merchants}`, ['simulator'])).merchant.id;
-  channelAccountId = (await db.channelAccount.findFirstOrThrow({ where: { merchantId } })).id;
-  orders = 0;
-});
-
-const [MINUTE, HOUR, DAY] = [60, 3_600, 86_400];
-const START = Date.now();
-const at = (seconds: number) => new Date(START + seconds * 1000);
-
-let orders = 0;
-/** A delivery of a payment of its own. */
-async function newDelivery(changes: object = {}, type = 'refund.succeeded'): Promise<string> {
-  orders += 1;
-  const [id, eventId, paymentId] = [newDeliveryId(), newEventId(), newPaymentId()];
-  const money = { amount: 10n, currency: 'CNY' };
-  const orderId = `o-${orders}`;
-  await db.order.create({ data: { merchantId, id: orderId, subject: 'x', ...money } });
-  await db.payment.create({
-    data: {
-      ...{ id: paymentId, merchantId, orderId, channel: 'simulator', channelAccountId, method: 'wallet' },
-      ...{ ...money, status: 'closed', clientTokenHash: 'x', expiresAt: at(HOUR), endedAt: at(0) },
-    },
-  });
-  await db.event.create({ data: { id: eventId, merchantId, paymentId, type, version: 1, data: {} } });
-  const createdAt = at(-DAY + orders);
-  await db.delivery.create({ data: { id, eventId, merchantId, paymentId, createdAt, ...changes } });
-  return id;
-}
-/** One that is told next in a day. */
-const newWaiting = (changes: object = {}, type?: string) =>
-  newDelivery(
-    {
-      ...{
-        attempts: 20,
-        firstAttemptAt: at(-DAY),
-        lastAttemptAt: at(-HOUR),
-        nextAttemptAt: at(DAY + orders),
-      },
-      ...changes,
-    },
-    type,
-  );
-
-const called = (
-  id: string,
-  outcome: DeliveryOutcome,
-  seconds: number,
-  retryAfterMs?: number,
-  client = db,
-  began = seconds,
-) => {
-  const asked = retryAfterMs === undefined ? {} : { retryAfterMs };
-  const attempt = {
-    outcome,
-    statusCode: 500,
-    detail: 'It answered.',
-    durationMs: 1,
-    at: at(began),
-    ...asked,
-  };
-  return recordAttempt(client, id, attempt, 0, at(seconds));
-};
-const merchant = () => db.merchant.findUniqueOrThrow({ where: { id: merchantId } });
-const dueAt = async () => {
-  const { redeliveryDueAt } = await merchant();
-  return redeliveryDueAt && (redeliveryDueAt.getTime() - START) / 1000;
-};
-const idsOf = async (size: number, seconds: number) =>
-  (await takeWaiting(db, merchantId, size, at(seconds))).picked.map(({ id }) => id);
+const elsewhere = connect();
 /** An order service that failed and answers again at this time. */
 async function answersAgain(seconds: number) {
   const [one, other] = [await newDelivery(), await newDelivery()];
@@ -229,10 +152,7 @@ describe('a redelivery takes', () => {
     await newWaiting({ nextAttemptAt: null });
     await newWaiting({ tellingUntil: at(30) });
     await newWaiting({ status: 'delivered', settledAt: at(0) });
-    const mine = merchantId;
-    merchantId = (await ensureMerchant(db, `other-${merchants}`, ['simulator'])).merchant.id;
-    await newWaiting();
-    merchantId = mine;
+    await asAnotherMerchant(() => newWaiting());
     expect(await idsOf(9, 0)).toEqual([]);
     await answersAgain(1);
     expect(await idsOf(2, 2)).toEqual([paid, sooner]);
@@ -309,128 +229,4 @@ describe('a batch', () => {
     expect(await readOutcome(db, batch, at(121))).toEqual({ answered: 0, unanswered: 0, pauseMs: 0 });
     expect(await idsOf(9, 122)).toEqual([]);
   });
-});
-
-describe('a request', () => {
-  const ask = (status: 'pending' | 'delivered', since = new Date(0)) =>
-    requestRedeliveries(db, merchantId, status, since, 'a test', at(0));
-
-  test('wants what has the status told, from a time on; twice is once, and until it is told', async () => {
-    const settled = { status: 'delivered', settledAt: at(-HOUR), nextAttemptAt: null };
-    const [older, newer] = [await newWaiting(settled), await newWaiting(settled)];
-    await newWaiting();
-    const { createdAt } = await db.delivery.findUniqueOrThrow({ where: { id: newer } });
-    expect(await ask('delivered', createdAt)).toEqual({ count: 1, nextSince: null });
-    expect(await idsOf(9, 1)).toEqual([newer]);
-    expect(await ask('delivered')).toEqual({ count: 2, nextSince: null });
-    expect(await ask('delivered')).toEqual({ count: 2, nextSince: null });
-    expect(await idsOf(9, 2)).toEqual([older, newer]);
-    expect(await findDueRedeliveries(db, at(2))).toContain(merchantId);
-    await called(older, 'agreed', 3);
-    await called(newer, 'agreed', 3);
-    expect(await idsOf(9, 4)).toEqual([]);
-    expect(await findDueRedeliveries(db, at(4))).not.toContain(merchantId);
-    const notes = await db.timelineEntry.count({
-      where: {
-        payment: { merchantId },
-        kind: 'manual',
-        detail: { startsWith: 'Told again, asked for by a test' },
-      },
-    });
-    expect(notes).toBe(2);
-  });
-
-  test('holds until there is an answer, by one call for each time that the order service answers again', async () => {
-    const settled = { status: 'delivered', settledAt: at(-HOUR), nextAttemptAt: null };
-    const [lost = '', told = ''] = [await newWaiting(settled), await newWaiting(settled)];
-    expect(await ask('delivered')).toEqual({ count: 2, nextSince: null });
-    const batch = await takeWaiting(db, merchantId, 2, at(1));
-    await called(lost, 'unknown', 2);
-    expect(await readOutcome(db, batch, at(200))).toMatchObject({ answered: 0, unanswered: 1 });
-    expect(await idsOf(9, 201)).toEqual([]);
-    await called(told, 'agreed', 202);
-    expect(await dueAt()).toBe(202);
-    expect(await idsOf(9, 203)).toEqual([lost]);
-    await called(lost, 'unknown', 204);
-    expect(await idsOf(9, 205)).toEqual([]);
-    await called(told, 'agreed', 206);
-    await endRedelivery(db, merchantId, at(207));
-    expect(await dueAt()).toBe(203 + 10 * MINUTE);
-    expect(await findDueRedeliveries(db, at(208))).not.toContain(merchantId);
-    // Asked for once more it need not wait.
-    expect(await requestRedeliveries(db, merchantId, 'delivered', new Date(0), 'a test', at(209))).toEqual({
-      count: 2,
-      nextSince: null,
-    });
-    expect((await idsOf(9, 210)).sort()).toEqual([lost, told].sort());
-    await called(lost, 'agreed', 211);
-    await called(told, 'agreed', 211);
-    expect(await idsOf(9, 203 + 10 * MINUTE)).toEqual([]);
-  });
-
-  test('starts nothing while what it wants told is being told, or is to be left alone', async () => {
-    await newWaiting({ redeliveryAskedAt: at(0), retryAfter: at(HOUR) });
-    await newWaiting({ redeliveryAskedAt: at(0), tellingUntil: at(HOUR) });
-    expect(await findDueRedeliveries(db, at(HOUR - 1))).not.toContain(merchantId);
-    expect(await findDueRedeliveries(db, at(HOUR))).toContain(merchantId);
-    expect(await idsOf(9, HOUR)).toHaveLength(2);
-  });
-
-  test('while the order service fails: kept, and the sweep does not try it every minute', async () => {
-    const [first = '', second = ''] = [await newWaiting(), await newWaiting()];
-    expect(await ask('pending')).toEqual({ count: 2, nextSince: null });
-    await called(first, 'unknown', 1);
-    expect(await findDueRedeliveries(db, at(2))).not.toContain(merchantId);
-    expect(await idsOf(9, 2)).toEqual([second]);
-  });
-
-  test('takes a thousand, the oldest first, and says where the rest begins', async () => {
-    const first = await newWaiting();
-    const { paymentId } = await db.delivery.findUniqueOrThrow({ where: { id: first } });
-    const rows = [...Array(1_001)].map((_, i) => ({ id: newDeliveryId(), eventId: newEventId(), i }));
-    await db.event.createMany({
-      data: rows.map(({ eventId: id, i }) => ({
-        ...{ id, merchantId, paymentId, type: 'refund.failed', version: i + 2, data: {} },
-      })),
-    });
-    await db.delivery.createMany({
-      data: rows.map(({ id, eventId, i }) => ({
-        ...{ id, eventId, merchantId, paymentId, createdAt: at(i), nextAttemptAt: at(DAY) },
-      })),
-    });
-    expect(await ask('pending')).toEqual({ count: 1_000, nextSince: at(999) });
-    expect(await db.delivery.count({ where: { merchantId, redeliveryAskedAt: { not: null } } })).toBe(1_000);
-    expect(await ask('pending', at(999))).toEqual({ count: 2, nextSince: null });
-  });
-});
-
-test('a page of a merchant’s list reads its own rows alone, however many there are', async () => {
-  const first = await newWaiting();
-  const { paymentId } = await db.delivery.findUniqueOrThrow({ where: { id: first } });
-  await db.$executeRaw`
-    INSERT INTO events (id, merchant_id, payment_id, type, version, data)
-    SELECT 'evt_' || i, ${merchantId}, ${paymentId}, 'refund.failed', i + 1, '{}' FROM generate_series(1, 20000) i`;
-  await db.$executeRaw`
-    INSERT INTO deliveries (id, event_id, merchant_id, payment_id, status, settled_at, created_at)
-    SELECT 'dlv_' || i, 'evt_' || i, ${merchantId}, ${paymentId},
-      CASE WHEN i % 50 = 0 THEN 'gone' ELSE 'delivered' END, now(), ${at(0)}::timestamptz - i * interval '1 s'
-    FROM generate_series(1, 20000) i`;
-  await db.$executeRaw`ANALYZE deliveries, events`;
-  const planOf = async (where: Prisma.Sql) => {
-    const lines = await db.$queryRaw<{ 'QUERY PLAN': string }[]>`
-      EXPLAIN SELECT * FROM deliveries WHERE merchant_id = ${merchantId} AND ${where}
-      ORDER BY created_at DESC, id DESC LIMIT 20`;
-    return lines.map((line) => line['QUERY PLAN']).join('\n');
-  };
-  for (const [where, index] of [
-    [Prisma.sql`created_at <= ${at(-100)}`, 'deliveries_merchant_id_created_at_id_idx'],
-    [
-      Prisma.sql`status = 'gone' AND created_at <= ${at(-100)}`,
-      'deliveries_merchant_id_status_created_at_id_idx',
-    ],
-  ] as const) {
-    const plan = await planOf(where);
-    expect(plan).toContain(index);
-    expect(plan).not.toMatch(/Seq Scan|Sort/);
-  }
 });

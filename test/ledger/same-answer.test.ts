@@ -1,10 +1,9 @@
 import { MockActivityEnvironment } from '@temporalio/testing';
 import pg from 'pg';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { channelActivities } from '../../src/activities/channel.ts';
 import type { ChannelAdapter, ChannelAnswer } from '../../src/domain/channel.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { notificationsSent } from '../../src/ledger/notify.ts';
@@ -19,28 +18,19 @@ import {
 import type { Payment } from '../../src/ledger/rows.ts';
 import { repeatAnswer } from '../../src/ledger/same-answer.ts';
 import { ofTrade } from '../support/callback.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { useDatabase } from '../support/stack.ts';
 
 /** A query whose answer says nothing new costs one UPDATE: no lock, no new row. It is counted, and told when another comes. */
 
-let database: FreshDatabase;
-let db: LedgerClient;
-let elsewhere: LedgerClient;
+const { db, connect } = useDatabase();
+const elsewhere = connect();
 let merchantId: string;
 let accountId: string;
 const queries = vi.spyOn(pg.Client.prototype, 'query');
 
 beforeAll(async () => {
-  database = await freshDatabase();
-  db = createLedgerClient(database.url);
-  elsewhere = createLedgerClient(database.url);
   merchantId = (await ensureMerchant(db, 'shop', ['simulator'])).merchant.id;
   accountId = (await db.channelAccount.findFirstOrThrow({ where: { merchantId } })).id;
-});
-afterAll(async () => {
-  await db?.$disconnect();
-  await elsewhere?.$disconnect();
-  await database?.drop();
 });
 
 const BEGAN = Date.UTC(2026, 10, 27);

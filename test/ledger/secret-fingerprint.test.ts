@@ -1,9 +1,8 @@
-import { afterEach, beforeEach, expect, test } from 'vitest';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import { expect, test } from 'vitest';
 import { ensureMerchant, setMerchant } from '../../src/ledger/merchants.ts';
 import { SecretCheck } from '../../src/ledger/secret-check.ts';
 import { replaceSecret, requireSecret, WrongSecret } from '../../src/ledger/secret-fingerprint.ts';
-import { type FreshDatabase, freshDatabase, queryOnce } from '../support/stack.ts';
+import { queryOnce, useDatabase } from '../support/stack.ts';
 
 /** A database is under one NODROP_SECRET: the first process records its fingerprint, and every other compares. */
 
@@ -13,19 +12,10 @@ const own = (secret: string, secretFile: string | null = null, embeddedDatabase 
   ...{ secret, secretFile, embeddedDatabase },
 });
 
-let database: FreshDatabase;
-let db: LedgerClient;
-beforeEach(async () => {
-  database = await freshDatabase();
-  db = createLedgerClient(database.url);
-});
-afterEach(async () => {
-  await db?.$disconnect();
-  await database?.drop();
-});
+const database = useDatabase({ perTest: true });
 
 const refusal = (secret: string, secretFile: string | null = null): Promise<Error> =>
-  requireSecret(db, own(secret, secretFile)).then(
+  requireSecret(database.db, own(secret, secretFile)).then(
     () => {
       throw new Error('It was not refused.');
     },
@@ -37,9 +27,9 @@ const refusal = (secret: string, secretFile: string | null = null): Promise<Erro
   );
 
 test('the first secret is recorded, as nothing that shows it, and passes from then on', async () => {
-  await requireSecret(db, own(RIGHT));
-  await requireSecret(db, own(RIGHT));
-  const rows = await db.secretFingerprint.findMany();
+  await requireSecret(database.db, own(RIGHT));
+  await requireSecret(database.db, own(RIGHT));
+  const rows = await database.db.secretFingerprint.findMany();
   expect(rows).toMatchObject([{ id: 1, fingerprint: expect.stringMatching(/^[0-9a-f]{64}$/), keptIn: null }]);
   expect(JSON.stringify(rows)).not.toContain(RIGHT);
   expect((await refusal(OTHER)).message).toMatch(
@@ -48,7 +38,7 @@ test('the first secret is recorded, as nothing that shows it, and passes from th
 });
 
 test('the sentence names the file of the folder that has the right one', async () => {
-  await requireSecret(db, own(RIGHT, '/srv/one/secrets.json'));
+  await requireSecret(database.db, own(RIGHT, '/srv/one/secrets.json'));
   expect((await refusal(OTHER)).message).toContain('that one is in /srv/one/secrets.json. Set NODROP_HOME');
   expect((await refusal(OTHER, '/srv/two/secrets.json')).message).toMatch(
     /^The secret in \/srv\/two\/secrets\.json is not the one .* that one is in \/srv\/one\/secrets\.json\./,
@@ -57,44 +47,40 @@ test('the sentence names the file of the folder that has the right one', async (
     'that one was in the same file before. Restore the file',
   );
   // A database of one's own: no process reads that file.
-  await expect(requireSecret(db, own(OTHER, null, false))).rejects.toThrow(
+  await expect(requireSecret(database.db, own(OTHER, null, false))).rejects.toThrow(
     'that one is in /srv/one/secrets.json. Set NODROP_SECRET to the `secret` in that file. To change it',
   );
   // The folder was moved.
-  await requireSecret(db, own(RIGHT, '/srv/moved/secrets.json'));
+  await requireSecret(database.db, own(RIGHT, '/srv/moved/secrets.json'));
   expect((await refusal(OTHER)).message).toContain('that one is in /srv/moved/secrets.json.');
 });
 
 test('of several at once one records, and those with another secret are refused', async () => {
-  const others = Array.from({ length: 4 }, () => createLedgerClient(database.url));
-  try {
-    const results = await Promise.allSettled(
-      others.map((client, index) => requireSecret(client, own(index % 2 === 0 ? RIGHT : OTHER))),
-    );
-    expect(results.map(({ status }) => status).sort()).toEqual([
-      'fulfilled',
-      'fulfilled',
-      'rejected',
-      'rejected',
-    ]);
-    expect(results[0]?.status).toBe(results[2]?.status);
-    expect(await db.secretFingerprint.count()).toBe(1);
-  } finally {
-    for (const client of others) await client.$disconnect();
-  }
+  const others = Array.from({ length: 4 }, () => database.connect());
+  const results = await Promise.allSettled(
+    others.map((client, index) => requireSecret(client, own(index % 2 === 0 ? RIGHT : OTHER))),
+  );
+  expect(results.map(({ status }) => status).sort()).toEqual([
+    'fulfilled',
+    'fulfilled',
+    'rejected',
+    'rejected',
+  ]);
+  expect(results[0]?.status).toBe(results[2]?.status);
+  expect(await database.db.secretFingerprint.count()).toBe(1);
 });
 
 const merchantUnder = async (name: string, secret: string) => {
-  await ensureMerchant(db, name, []);
-  await setMerchant(db, name, { orderServiceUrl: 'https://shop.example/' }, secret, new Date());
+  await ensureMerchant(database.db, name, []);
+  await setMerchant(database.db, name, { orderServiceUrl: 'https://shop.example/' }, secret, new Date());
 };
 
 test('in a database of before, a secret that cannot read what is encrypted there is not recorded', async () => {
   await merchantUnder('acme', RIGHT);
   expect((await refusal(OTHER)).message).toContain('the signing secrets of acme were stored under');
-  expect(await db.secretFingerprint.count()).toBe(0);
-  await requireSecret(db, own(RIGHT));
-  expect(await db.secretFingerprint.count()).toBe(1);
+  expect(await database.db.secretFingerprint.count()).toBe(0);
+  await requireSecret(database.db, own(RIGHT));
+  expect(await database.db.secretFingerprint.count()).toBe(1);
 });
 
 test('a database of before with secrets under two is recorded by a person alone, who is told what to rotate', async () => {
@@ -102,25 +88,25 @@ test('a database of before with secrets under two is recorded by a person alone,
   await merchantUnder('lost', OTHER);
   expect((await refusal(RIGHT)).message).toContain('of lost ');
   expect((await refusal(OTHER)).message).toContain('of acme ');
-  expect(await replaceSecret(db, own(RIGHT), new Date())).toEqual(['lost']);
-  await requireSecret(db, own(RIGHT));
+  expect(await replaceSecret(database.db, own(RIGHT), new Date())).toEqual(['lost']);
+  await requireSecret(database.db, own(RIGHT));
   await refusal(OTHER);
 });
 
 test('a check that the database did not answer is made again, and one that failed is not', async () => {
-  await queryOnce(database.url, 'alter table secret_fingerprint rename to away');
-  const check = new SecretCheck(db, own(RIGHT));
+  await queryOnce(database.databaseUrl, 'alter table secret_fingerprint rename to away');
+  const check = new SecretCheck(database.db, own(RIGHT));
   await expect(check.pass()).rejects.not.toBeInstanceOf(WrongSecret);
-  await queryOnce(database.url, 'alter table away rename to secret_fingerprint');
+  await queryOnce(database.databaseUrl, 'alter table away rename to secret_fingerprint');
   await Promise.all([check.pass(), check.pass()]);
-  const other = new SecretCheck(db, own(OTHER));
+  const other = new SecretCheck(database.db, own(OTHER));
   await expect(other.pass()).rejects.toBeInstanceOf(WrongSecret);
   await expect(other.passInTime(new AbortController().signal)).rejects.toBeInstanceOf(WrongSecret);
 });
 
 test('there is one row at most', async () => {
-  await requireSecret(db, own(RIGHT));
+  await requireSecret(database.db, own(RIGHT));
   await expect(
-    queryOnce(database.url, "insert into secret_fingerprint (id, fingerprint) values (2, 'x')"),
+    queryOnce(database.databaseUrl, "insert into secret_fingerprint (id, fingerprint) values (2, 'x')"),
   ).rejects.toThrow('secret_fingerprint_id_check');
 });

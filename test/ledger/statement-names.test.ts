@@ -1,18 +1,8 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import { expect, test } from 'vitest';
 import { statementNames } from '../../src/ledger/statement-names.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { useDatabase } from '../support/stack.ts';
 
-let database: FreshDatabase;
-let db: LedgerClient;
-beforeAll(async () => {
-  database = await freshDatabase();
-  db = createLedgerClient(database.url);
-});
-afterAll(async () => {
-  await db?.$disconnect();
-  await database?.drop();
-});
+const { db } = useDatabase();
 
 test('a look-up by an id is prepared once on its connection, and a list is not', async () => {
   const prepared = await db.$transaction(async (tx) => {

@@ -1,7 +1,6 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import type { ChannelAnswer } from '../../src/domain/channel.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import {
   findDelivery,
   findPendingDelivery,
@@ -21,21 +20,12 @@ import { resolvePayment } from '../../src/ledger/resolve.ts';
 import { recordRefundsOfCallback } from '../../src/ledger/reversals.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { ofTrade } from '../support/callback.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { useDatabase } from '../support/stack.ts';
 
 /** What was not told yet and does not hold any more is not told: in the transaction that makes it untrue. */
 
-let database: FreshDatabase;
-let db: LedgerClient;
+const { db } = useDatabase();
 let merchantId: string;
-beforeAll(async () => {
-  database = await freshDatabase();
-  db = createLedgerClient(database.url);
-});
-afterAll(async () => {
-  await db?.$disconnect();
-  await database?.drop();
-});
 let merchants = 0;
 beforeEach(async () => {
   merchants += 1;

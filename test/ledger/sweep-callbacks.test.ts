@@ -1,10 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import type { Client } from '@temporalio/client';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type SweepActivities, sweepActivities } from '../../src/activities/sweep.ts';
 import { newPaymentId } from '../../src/domain/ids.ts';
 import { matchCallbacks, storeCallback } from '../../src/ledger/callbacks.ts';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { claimKey, keepResult } from '../../src/ledger/idempotency.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { lockOrder } from '../../src/ledger/order-row.ts';
@@ -13,15 +12,14 @@ import { DeliveryWorkflows } from '../../src/temporal/delivery-workflows.ts';
 import { type PaymentWorkflows, TemporalUnavailable } from '../../src/temporal/payment-workflows.ts';
 import { RefundWorkflows } from '../../src/temporal/refund-workflows.ts';
 import { ofTrade } from '../support/callback.ts';
-import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { eventually, useDatabase } from '../support/stack.ts';
 
 // What the sweep does about callbacks: those that came before their payment are never given up too early, and those
 // that nobody can verify are not kept for ever. The real database; the workflows only listen.
 
 const [MINUTE, HOUR, DAY] = [60_000, 3_600_000, 86_400_000];
 
-let database: FreshDatabase;
-let db: LedgerClient;
+const { db } = useDatabase();
 let merchantId: string;
 let accounts: string[];
 let sweep: SweepActivities;
@@ -30,8 +28,6 @@ let down = false;
 let delivered: { paymentId: string; callbackId: string }[] = [];
 
 beforeAll(async () => {
-  database = await freshDatabase();
-  db = createLedgerClient(database.url);
   const { merchant } = await ensureMerchant(db, 'shop', ['simulator', 'simulator2']);
   merchantId = merchant.id;
   accounts = (await db.channelAccount.findMany({ orderBy: { channel: 'asc' } })).map(({ id }) => id);
@@ -49,10 +45,6 @@ beforeAll(async () => {
     deliveryWorkflows: new DeliveryWorkflows(undefined as unknown as Client),
     now: async () => new Date(clock),
   });
-});
-afterAll(async () => {
-  await db.$disconnect();
-  await database.drop();
 });
 beforeEach(async () => {
   clock = Date.now();

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { newDeliveryId, newEventId, newPaymentId } from '../../src/domain/ids.ts';
 import { isLastAnswerMissing, lateWatch } from '../../src/domain/schedule.ts';
 import { Prisma } from '../../src/generated/prisma/client.ts';
 import { matchCallbacks } from '../../src/ledger/callbacks.ts';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import type { LedgerClient } from '../../src/ledger/client.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { findEndingOrders } from '../../src/ledger/orders.ts';
 import { callbacksToRecover, paymentsToRecover } from '../../src/ledger/recover.ts';
@@ -16,28 +16,21 @@ import {
   takeUndeliveredCallbacks,
   takeUnfinished,
 } from '../../src/ledger/sweep.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { useDatabase } from '../support/stack.ts';
 
 // What the sweep takes, and in which order: the real database, no workflows.
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 
-let database: FreshDatabase;
-let db: LedgerClient;
+const { db } = useDatabase();
 let merchantId: string;
 let channelAccountId: string;
 let clock: number;
 
 beforeAll(async () => {
-  database = await freshDatabase();
-  db = createLedgerClient(database.url);
   merchantId = (await ensureMerchant(db, 'shop', ['simulator'])).merchant.id;
   channelAccountId = (await db.channelAccount.findFirstOrThrow()).id;
-});
-afterAll(async () => {
-  await db?.$disconnect();
-  await database?.drop();
 });
 beforeEach(async () => {
   clock = Date.now();

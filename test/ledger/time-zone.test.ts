@@ -1,26 +1,18 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { Connection } from '../../src/ledger/connection.ts';
 import { listEvents } from '../../src/ledger/feed.ts';
 import { startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { loadPayment, recordCreated, settlePayment } from '../../src/ledger/payments.ts';
 import { ofTrade } from '../support/callback.ts';
-import { type FreshDatabase, freshDatabase, queryOnce, setTimeZone } from '../support/stack.ts';
+import { queryOnce, setTimeZone, useDatabase } from '../support/stack.ts';
 
 /** Times are the same in a database whose time zone is not UTC, whichever way they are written and read. */
 
-let database: FreshDatabase;
-let db: LedgerClient;
+const { db, databaseUrl } = useDatabase();
 beforeAll(async () => {
-  database = await freshDatabase();
-  await setTimeZone(database.url, 'Asia/Kolkata');
-  db = createLedgerClient(database.url);
-});
-afterAll(async () => {
-  await db?.$disconnect();
-  await database?.drop();
+  await setTimeZone(databaseUrl, 'Asia/Kolkata');
 });
 
 test('every connection is in UTC, whatever the database or the URL says', async () => {
@@ -28,9 +20,9 @@ test('every connection is in UTC, whatever the database or the URL says', async 
     (await queryOnce(url, 'SHOW timezone'))[0]?.TimeZone,
     (await queryOnce(url, "SELECT setting FROM pg_settings WHERE name = 'TimeZone'"))[0]?.setting,
   ];
-  expect(await zones(database.url)).toEqual(['UTC', 'UTC']);
-  expect(await zones(`${database.url}?options=-c%20TimeZone%3DAsia/Kolkata`)).toEqual(['UTC', 'UTC']);
-  const connection = new Connection({ connectionString: database.url });
+  expect(await zones(databaseUrl)).toEqual(['UTC', 'UTC']);
+  expect(await zones(`${databaseUrl}?options=-c%20TimeZone%3DAsia/Kolkata`)).toEqual(['UTC', 'UTC']);
+  const connection = new Connection({ connectionString: databaseUrl });
   await connection.connect();
   // It is what the session goes back to as well, when a pooler takes a connection back.
   await connection.query('DISCARD ALL');
@@ -99,5 +91,5 @@ test('a payment has its times from its creation to its success, by raw statement
   expect(entries.map((entry) => entry.at)).toEqual([at(0), at(1), at(3), at(4), at(4)]);
 
   // They are right in the database as well, whoever reads them.
-  expect(await queryOnce(database.url, 'SELECT expires_at FROM payments')).toEqual([{ expires_at: at(30) }]);
+  expect(await queryOnce(databaseUrl, 'SELECT expires_at FROM payments')).toEqual([{ expires_at: at(30) }]);
 });

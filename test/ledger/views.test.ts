@@ -1,31 +1,21 @@
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import { createLedgerClient } from '../../src/ledger/client.ts';
 import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
 import { findOrder, findPaymentOfPayer, listOrders } from '../../src/ledger/views.ts';
-import { newKey, paidAnswer, pay, startTestApi, type TestApi } from '../api/support.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { paidAnswer, pay, setUp } from '../api/support.ts';
 
 /** What is shown together is of one moment: an order, its payments and what is owed of them. */
 
-let database: FreshDatabase;
-let api: TestApi;
-let db: LedgerClient;
-let merchantId: string;
-let key: string;
+const { database, api, key, merchantId } = await setUp();
+const db = createLedgerClient(database.url);
 /** Runs between the first statement of `db` and its next one. */
 let between: (() => Promise<unknown>) | undefined;
 beforeAll(async () => {
-  database = await freshDatabase();
-  api = await startTestApi(database.url);
-  ({ key, merchantId } = await newKey(api.db));
-  db = createLedgerClient(database.url);
   await db.$queryRaw`SELECT 1`;
 });
 afterAll(async () => {
-  await db?.$disconnect();
-  await api?.close();
-  await database?.drop();
+  await db.$disconnect();
 });
 beforeEach(() => {
   const query = pg.Client.prototype.query as (...args: unknown[]) => Promise<unknown>;

@@ -1,8 +1,7 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import { describe, expect, test } from 'vitest';
 import { ensureMerchant, findOrderService, rotateSecret, setMerchant } from '../../src/ledger/merchants.ts';
 import { newSecret, openSecret, sealSecret } from '../../src/order-service/secrets.ts';
-import { type FreshDatabase, freshDatabase, queryOnce } from '../support/stack.ts';
+import { queryOnce, useDatabase } from '../support/stack.ts';
 
 // Signing secrets at rest, and which of them sign when.
 
@@ -51,18 +50,8 @@ describe('a sealed secret', () => {
 });
 
 describe('a merchant’s secrets', () => {
-  let database: FreshDatabase;
-  let db: LedgerClient;
+  const { db, databaseUrl } = useDatabase();
   let n = 0;
-
-  beforeAll(async () => {
-    database = await freshDatabase();
-    db = createLedgerClient(database.url);
-  });
-  afterAll(async () => {
-    await db.$disconnect();
-    await database.drop();
-  });
 
   const NOW = new Date('2026-11-21T10:00:00Z');
   const later = (hours: number) => new Date(NOW.getTime() + hours * 3_600_000);
@@ -105,7 +94,7 @@ describe('a merchant’s secrets', () => {
   test('are never in the database as they are', async () => {
     const { secret } = await merchantWithSecret();
     const rows = await queryOnce(
-      database.url,
+      databaseUrl,
       "select encode(ciphertext, 'escape') as text, hint from signing_secrets",
     );
     expect(rows.length).toBeGreaterThan(0);

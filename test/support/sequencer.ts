@@ -10,8 +10,10 @@ const FIRST = [
   'test/clients/generated',
   'test/api/endpoint/authorisation',
   'test/api/process',
+  'test/api/merchant-commands',
   'test/workflows/waits',
-  'test/workflows/refund.',
+  'test/workflows/refund',
+  'test/workflows/order-service',
 ];
 
 /** Starts the slowest files first, and leaves the rest to vitest. */

@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
-import { inject, type ProvidedContext } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, inject, type ProvidedContext } from 'vitest';
+import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { Connection } from '../../src/ledger/connection.ts';
 import { freePort as anyFreePort } from '../../src/stack/ports.ts';
 import { Supervisor } from '../../src/stack/supervisor.ts';
@@ -108,26 +109,77 @@ export interface FreshDatabase {
   drop(): Promise<void>;
 }
 
-/** A database of its own with all migrations applied and no rows. */
+/** A database of its own with all migrations applied and no rows: for a test that needs one more than its file has. */
 export async function freshDatabase(): Promise<FreshDatabase> {
-  return createDatabase(`template ${TEMPLATE}`);
+  return await created(newDatabase(`template ${TEMPLATE}`));
 }
 
 /** A database of its own with nothing in it. */
 export async function emptyDatabase(): Promise<FreshDatabase> {
-  return createDatabase('');
+  return await created(newDatabase(''));
 }
 
-async function createDatabase(options: string): Promise<FreshDatabase> {
+interface NewDatabase extends FreshDatabase {
+  create(): Promise<void>;
+}
+
+/** A database that is still to be created. */
+function newDatabase(options: string): NewDatabase {
   const server = provided('postgresUrl');
   const name = `test_${randomUUID().replaceAll('-', '')}`;
-  await queryOnce(`${server}/postgres`, `create database ${name} ${options}`);
+  const run = async (sql: string) => void (await queryOnce(`${server}/postgres`, sql));
   return {
     url: `${server}/${name}`,
-    drop: async () => {
-      await queryOnce(`${server}/postgres`, `drop database ${name} with (force)`);
-    },
+    create: () => run(`create database ${name} ${options}`),
+    drop: () => run(`drop database ${name} with (force)`),
   };
+}
+
+async function created(database: NewDatabase): Promise<FreshDatabase> {
+  await database.create();
+  return database;
+}
+
+export interface UsedDatabase {
+  readonly databaseUrl: string;
+  readonly db: LedgerClient;
+  /**
+   * Another client, as of another process.
+   * @param name its application name
+   */
+  connect(name?: string): LedgerClient;
+}
+
+/**
+ * A migrated database without rows for the tests of this file or `describe`, and clients of its ledger. The hooks that
+ * are registered after it find it; it is dropped when theirs have run.
+ * @param options.perTest each test has one of its own: read the fields anew in each
+ */
+export function useDatabase({ perTest = false } = {}): UsedDatabase {
+  const used = {} as { -readonly [Field in keyof UsedDatabase]: UsedDatabase[Field] };
+  let database: NewDatabase;
+  let clients: LedgerClient[];
+  // Clients connect with their first query: so they can be had before there is a database.
+  const prepare = () => {
+    database = newDatabase(`template ${TEMPLATE}`);
+    clients = [];
+    used.databaseUrl = database.url;
+    used.connect = (name) => {
+      const client = createLedgerClient(used.databaseUrl, name);
+      clients.push(client);
+      return client;
+    };
+    used.db = used.connect();
+  };
+  prepare();
+  const [before, after] = perTest ? [beforeEach, afterEach] : [beforeAll, afterAll];
+  before(async () => await database.create());
+  after(async () => {
+    await Promise.all(clients.map((client) => client.$disconnect()));
+    await database.drop();
+    if (perTest) prepare();
+  });
+  return used;
 }
 
 export interface TestTemporal {

@@ -1,18 +1,12 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { Prisma } from '../../src/generated/prisma/client.ts';
 import { changeOrder } from '../../src/ledger/change-order.ts';
 import { NET_MS } from '../support/progress.ts';
-import { type Harness, startHarness } from './harness.ts';
+import { useHarness } from './harness.ts';
 
 /** The channel knows a trade by its terms: the same number with others is refused. */
 
-let h: Harness;
-beforeAll(async () => {
-  h = await startHarness();
-});
-afterAll(async () => {
-  await h?.stop();
-});
+const h = useHarness();
 
 test('a next action is made anew with the subject that the attempt was made with', async () => {
   const payment = await h.newPayment({ expiresInMs: 3_600_000 });

@@ -1,9 +1,9 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { type ChannelAdapter, ChannelError } from '../../src/domain/channel.ts';
 import { NET_MS } from '../support/progress.ts';
 import { ReferenceChannel } from '../support/reference-channel.ts';
 import { eventually } from '../support/stack.ts';
-import { type Harness, startHarness } from './harness.ts';
+import { useHarness } from './harness.ts';
 
 /**
  * What channels ask of a payment's life: credentials that have to be mended, a close that has to wait, an action that is not
@@ -14,7 +14,6 @@ import { type Harness, startHarness } from './harness.ts';
 const WRONG = new ChannelError('misconfigured', 'The API key is wrong: set another one.');
 const PAYER = { id: 'openid-canary-7f3a', ip: '192.0.2.77' };
 
-let h: Harness;
 let channel: ReferenceChannel;
 let isWrong = false;
 
@@ -37,12 +36,7 @@ function between(adapter: ChannelAdapter): ChannelAdapter {
   };
 }
 
-beforeAll(async () => {
-  h = await startHarness({ between });
-});
-afterAll(async () => {
-  await h?.stop();
-});
+const h = useHarness({ between });
 beforeEach(() => {
   Object.assign(channel, {
     failure: undefined,

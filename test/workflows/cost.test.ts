@@ -1,20 +1,14 @@
 import type { WorkflowHandle } from '@temporalio/client';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { isDisturbed } from '../../bench/costs.ts';
 import { unlessOutOfTime } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
-import { type Harness, startHarness } from './harness.ts';
+import { useHarness } from './harness.ts';
 
 /** What a payment costs the Temporal server: each event is a row there, and each workflow task a round trip. */
 
-let h: Harness;
-beforeAll(async () => {
-  // Not polled: on a slow machine the first query could come before the callback.
-  h = await startHarness({ querySchedule: '1h' });
-});
-afterAll(async () => {
-  await h?.stop();
-});
+// Not polled: on a slow machine the first query could come before the callback.
+const h = useHarness({ querySchedule: '1h' });
 
 async function eventsOf(run: WorkflowHandle) {
   const { events } = await run.fetchHistory();

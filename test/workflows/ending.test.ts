@@ -1,19 +1,13 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { NET_MS } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
-import { expectAsked, type Harness, startHarness } from './harness.ts';
+import { expectAsked, useHarness } from './harness.ts';
 
 /**
  * P3, and how a payment ends: nothing ends it but the channel's word, and what comes later still finds it.
  */
 
-let h: Harness;
-beforeAll(async () => {
-  h = await startHarness();
-});
-afterAll(async () => {
-  await h?.stop();
-});
+const h = useHarness();
 beforeEach(async () => {
   await h.simulator.setFaults({
     create: { errorRate: 0, timeoutAfterAcceptRate: 0 },

@@ -1,11 +1,11 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
 import { ChannelError } from '../../src/domain/channel.ts';
 import { paymentWorkflowId } from '../../src/domain/names.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { CREATE_ATTEMPT_MS } from '../../src/workflows/activity-options.ts';
 import { NET_MS, unlessOutOfTime } from '../support/progress.ts';
 import { eventually, realEnvironment, timeSkippingEnvironment } from '../support/stack.ts';
-import { type Harness, startHarness } from './harness.ts';
+import { useHarness } from './harness.ts';
 
 /**
  * A payment that expires while its trade is being created. The expiry is the activity's own time-out, and each server has
@@ -21,35 +21,29 @@ describe.each([
   ['the time-skipping server', timeSkippingEnvironment],
   ['a real server', () => realEnvironment()],
 ])('on %s', (_, environment) => {
-  let h: Harness;
   let creates = 0;
   let onCreate: (() => Promise<void>) | undefined;
   let onLate: (() => void) | undefined;
-  beforeAll(async () => {
-    h = await startHarness({
-      environment,
-      between: (adapter) => ({
-        ...adapter,
-        async createTrade(account, trade, signal) {
-          creates += 1;
-          await onCreate?.();
-          if (onLate === undefined) return await adapter.createTrade(account, trade, signal);
-          // The request is on its way: nothing calls it off, and the channel keeps the trade open longer.
-          const expiresAt = new Date(Date.now() + 3_600_000).toISOString();
-          const created = await adapter.createTrade(account, { ...trade, expiresAt });
-          onLate();
-          return created;
-        },
-      }),
-    });
+  const h = useHarness({
+    environment,
+    between: (adapter) => ({
+      ...adapter,
+      async createTrade(account, trade, signal) {
+        creates += 1;
+        await onCreate?.();
+        if (onLate === undefined) return await adapter.createTrade(account, trade, signal);
+        // The request is on its way: nothing calls it off, and the channel keeps the trade open longer.
+        const expiresAt = new Date(Date.now() + 3_600_000).toISOString();
+        const created = await adapter.createTrade(account, { ...trade, expiresAt });
+        onLate();
+        return created;
+      },
+    }),
   });
   afterEach(() => {
     creates = 0;
     onCreate = undefined;
     onLate = undefined;
-  });
-  afterAll(async () => {
-    await h?.stop();
   });
 
   const refuse = async () => {

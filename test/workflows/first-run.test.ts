@@ -4,7 +4,7 @@ import {
   type SearchAttributePair,
   TypedSearchAttributes,
 } from '@temporalio/common';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { ROW_LOST } from '../../src/domain/attention.ts';
 import { paymentWorkflowId } from '../../src/domain/names.ts';
 import type { Prisma } from '../../src/generated/prisma/client.ts';
@@ -14,7 +14,7 @@ import { PaymentWorkflows } from '../../src/temporal/payment-workflows.ts';
 import { searchAttributes } from '../../src/workflows/messages.ts';
 import { NET_MS } from '../support/progress.ts';
 import { eventually, realEnvironment } from '../support/stack.ts';
-import { type Harness, startHarness } from './harness.ts';
+import { useHarness } from './harness.ts';
 
 /**
  * The first run of a new payment does not read the row before its trade is created. Whatever has happened to the row all
@@ -22,23 +22,17 @@ import { type Harness, startHarness } from './harness.ts';
  * real server, which resets.
  */
 
-let h: Harness;
 /** The trades that a channel was asked to create. */
 const creates: string[] = [];
-beforeAll(async () => {
-  h = await startHarness({
-    environment: () => realEnvironment(),
-    between: (adapter) => ({
-      ...adapter,
-      async createTrade(account, trade, signal) {
-        creates.push(trade.outTradeNo);
-        return await adapter.createTrade(account, trade, signal);
-      },
-    }),
-  });
-});
-afterAll(async () => {
-  await h?.stop();
+const h = useHarness({
+  environment: () => realEnvironment(),
+  between: (adapter) => ({
+    ...adapter,
+    async createTrade(account, trade, signal) {
+      creates.push(trade.outTradeNo);
+      return await adapter.createTrade(account, trade, signal);
+    },
+  }),
 });
 
 const timesCreated = ({ id }: Payment) => creates.filter((created) => created === id).length;

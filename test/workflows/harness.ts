@@ -8,7 +8,7 @@ import { tsToMs } from '@temporalio/common/lib/time.js';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { DefaultLogger, type LogEntry, Runtime, type Worker } from '@temporalio/worker';
 import { pino } from 'pino';
-import { expect } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect } from 'vitest';
 import { hashSecret } from '../../src/client-token.ts';
 import type { CallbackRefund, ChannelAdapter, PaidAnswer, RefundAnswer } from '../../src/domain/channel.ts';
 import { automaticRefundId } from '../../src/domain/ids.ts';
@@ -224,7 +224,33 @@ async function bundleOf(interceptors: readonly string[] = []): ReturnType<typeof
   return await bundle;
 }
 
-export async function startHarness(options: HarnessOptions = {}): Promise<Harness> {
+/**
+ * A harness for the tests of this file or `describe`: the hooks that are registered after it find it started, and it is
+ * stopped when theirs have run.
+ * @param options.perTest each test has one of its own
+ */
+export function useHarness({
+  perTest = false,
+  ...options
+}: HarnessOptions & { readonly perTest?: boolean } = {}): Harness {
+  const h = {} as Harness;
+  let started: Harness | undefined;
+  const [before, after] = perTest ? [beforeEach, afterEach] : [beforeAll, afterAll];
+  before(async () => {
+    started = await startHarness(options, h);
+  });
+  after(async () => {
+    await started?.stop();
+    started = undefined;
+  });
+  return h;
+}
+
+/**
+ * What `useHarness` starts, for who has no hooks to stop it.
+ * @param h becomes the harness
+ */
+export async function startHarness(options: HarnessOptions = {}, h: Partial<Harness> = {}): Promise<Harness> {
   // What goes wrong on purpose fills pages.
   installRuntime(options.onLog);
   const env = await (options.environment ?? timeSkippingEnvironment)();
@@ -255,10 +281,8 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   const asksFor = (outRefundNo: string) =>
     refundCalls.some((made) => made.outRefundNo === outRefundNo && made.call === 'refund');
   const refundCalls: { outRefundNo: string; call: 'refund' | 'query'; at: number }[] = [];
-  const harness = {
-    onAnswer: undefined as Harness['onAnswer'],
-    onRefund: undefined as Harness['onRefund'],
-  };
+  const hooks: Pick<Harness, 'onAnswer' | 'onRefund'> = { onAnswer: undefined, onRefund: undefined };
+  const harness = Object.assign(h, hooks);
   const simulators = (['simulator', 'simulator2'] as const).map((name) =>
     createSimulatorAdapter({ name, baseUrl: server.url, secret: secrets[name] }),
   );

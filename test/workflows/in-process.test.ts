@@ -1,41 +1,35 @@
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { ChannelError } from '../../src/domain/channel.ts';
 import { recordAnswer } from '../../src/ledger/payments.ts';
 import { NET_MS } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
-import { type Harness, startHarness } from './harness.ts';
+import { useHarness } from './harness.ts';
 
 /** A channel that has the trade, never said so, and then says "processing": it is asked, and nothing is created anew. */
 
-let h: Harness;
 let creates = 0;
 let isAnswerLost = true;
 /** The simulator never takes a payment back out of process; channels do. */
 let saysUnpaid = false;
-beforeAll(async () => {
-  h = await startHarness({
-    // A message may call an attempt to create the trade off while it is under way.
-    workflowInterceptors: [fileURLToPath(new URL('../model/late-cancellation.ts', import.meta.url))],
-    between: (adapter) => ({
-      ...adapter,
-      async createTrade(...given) {
-        creates += 1;
-        const action = await adapter.createTrade(...given);
-        if (isAnswerLost) throw new ChannelError('unreachable', 'the answer got lost');
-        return action;
-      },
-      queryTrade: async (...given) => (saysUnpaid ? { state: 'unpaid' } : await adapter.queryTrade(...given)),
-    }),
-  });
+const h = useHarness({
+  // A message may call an attempt to create the trade off while it is under way.
+  workflowInterceptors: [fileURLToPath(new URL('../model/late-cancellation.ts', import.meta.url))],
+  between: (adapter) => ({
+    ...adapter,
+    async createTrade(...given) {
+      creates += 1;
+      const action = await adapter.createTrade(...given);
+      if (isAnswerLost) throw new ChannelError('unreachable', 'the answer got lost');
+      return action;
+    },
+    queryTrade: async (...given) => (saysUnpaid ? { state: 'unpaid' } : await adapter.queryTrade(...given)),
+  }),
 });
 beforeEach(() => {
   creates = 0;
   isAnswerLost = true;
   saysUnpaid = false;
-});
-afterAll(async () => {
-  await h?.stop();
 });
 
 /** Paid with what the channel has, though nodrop never heard of it: its wallet showed the trade. */

@@ -1,7 +1,7 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { recordAnswer } from '../../src/ledger/payments.ts';
 import { NET_MS } from '../support/progress.ts';
-import { type Harness, startHarness } from './harness.ts';
+import { useHarness } from './harness.ts';
 
 /**
  * Cancelling the poll while its answer is in flight loses the activity's result, never the answer: it is in the
@@ -9,15 +9,9 @@ import { type Harness, startHarness } from './harness.ts';
  * cancelled activity reaches it: from then on these tests run in real time.
  */
 
-let h: Harness;
-beforeAll(async () => {
-  h = await startHarness();
-});
+const h = useHarness();
 beforeEach(async () => {
   await h.simulator.setFaults({ query: { errorRate: 0 } });
-});
-afterAll(async () => {
-  await h?.stop();
 });
 
 /** The answer is written down, and its activity has not returned it yet. */

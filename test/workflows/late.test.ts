@@ -1,7 +1,7 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { recordAnswer, requestCancel } from '../../src/ledger/payments.ts';
 import { NET_MS } from '../support/progress.ts';
-import { expectAsked, type Harness, startHarness } from './harness.ts';
+import { expectAsked, useHarness } from './harness.ts';
 
 /**
  * Long after the end of a payment. In a file of its own, where no other payment is open while days of virtual time
@@ -10,22 +10,16 @@ import { expectAsked, type Harness, startHarness } from './harness.ts';
 
 const DAY = 86_400;
 
-let h: Harness;
 /** The channel gives a link, and its trade is made when the payer opens it. */
 let isLinkOnly = false;
-beforeAll(async () => {
-  h = await startHarness({
-    between: (adapter) => ({
-      ...adapter,
-      async createTrade(account, trade, signal) {
-        if (isLinkOnly) return { action: { type: 'redirect', url: 'https://channel.example/pay' } };
-        return await adapter.createTrade(account, trade, signal);
-      },
-    }),
-  });
-});
-afterAll(async () => {
-  await h?.stop();
+const h = useHarness({
+  between: (adapter) => ({
+    ...adapter,
+    async createTrade(account, trade, signal) {
+      if (isLinkOnly) return { action: { type: 'redirect', url: 'https://channel.example/pay' } };
+      return await adapter.createTrade(account, trade, signal);
+    },
+  }),
 });
 
 test('a callback long after the late watch reopens the payment and pays its order', async () => {

@@ -1,39 +1,33 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import type { Prisma } from '../../src/generated/prisma/client.ts';
 import type { LedgerClient } from '../../src/ledger/client.ts';
 import { recoverPayment } from '../../src/ledger/lost.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { eventually } from '../support/stack.ts';
-import { type Harness, startHarness } from './harness.ts';
+import { type Harness, useHarness } from './harness.ts';
 
 /**
  * A restored backup or a failover can lose rows whose workflows run. Such a workflow does not retry every second: it
  * looks for its row ever more rarely, says that it is lost, and goes on when the row is there again.
  */
 
-let h: Harness;
 /** The trades that a channel was asked to create. */
 const creates: string[] = [];
 /** Virtual times at which the workers read a row by this id. */
 const reads: { id: string; at: number }[] = [];
 
-beforeAll(async () => {
-  h = await startHarness({
-    beforeLedger: counting,
-    between: (adapter) => ({
-      ...adapter,
-      async createTrade(account, trade, signal) {
-        creates.push(trade.outTradeNo);
-        return await adapter.createTrade(account, trade, signal);
-      },
-    }),
-  });
+const h = useHarness({
+  beforeLedger: counting,
+  between: (adapter) => ({
+    ...adapter,
+    async createTrade(account, trade, signal) {
+      creates.push(trade.outTradeNo);
+      return await adapter.createTrade(account, trade, signal);
+    },
+  }),
 });
 beforeEach(async () => {
   await h.simulator.setFaults({ query: { errorRate: 0 }, refund: { errorRate: 0 } });
-});
-afterAll(async () => {
-  await h?.stop();
 });
 
 /** The ids of rows that the workers cannot read. */

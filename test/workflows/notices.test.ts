@@ -1,19 +1,13 @@
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { afterEach, expect, test } from 'vitest';
 import { notePaymentNews } from '../../src/ledger/hints.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
-import { type Harness, startHarness } from './harness.ts';
+import { useHarness } from './harness.ts';
 
 /** The channel has news of a payment: it is asked, in whatever status the payment is, until it has answered. */
 
-let h: Harness;
-beforeAll(async () => {
-  h = await startHarness();
-});
+const h = useHarness();
 afterEach(async () => {
   await h.simulator.setFaults({ query: { errorRate: 0 } });
-});
-afterAll(async () => {
-  await h?.stop();
 });
 
 /** As the API does it. */

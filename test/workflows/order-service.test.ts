@@ -1,76 +1,26 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { rotateMerchantSecret } from '../../src/cli/merchants.ts';
-import { deliveryWorkflowId, paymentWorkflowId, SWEEP_TASK_QUEUE } from '../../src/domain/names.ts';
-import { recordAttempt, requestRedelivery } from '../../src/ledger/deliveries.ts';
-import { type MerchantSettings, setMerchant } from '../../src/ledger/merchants.ts';
-import { type Resolution, resolvePayment } from '../../src/ledger/resolve.ts';
-import type { Payment } from '../../src/ledger/rows.ts';
-import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
-import { type OrderService, type Reaction, startOrderService } from '../support/order-service.ts';
+import { deliveryWorkflowId, paymentWorkflowId } from '../../src/domain/names.ts';
+import { requestRedelivery } from '../../src/ledger/deliveries.ts';
+import { type Reaction, startOrderService } from '../support/order-service.ts';
 import { NET_MS } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
-import { type Harness, SECRET, startHarness } from './harness.ts';
+import { SECRET } from './harness.ts';
+import {
+  allTold,
+  deliveriesOf,
+  done,
+  eventsOf,
+  h,
+  receive,
+  resolve,
+  set,
+  shop,
+} from './order-service-support.ts';
 
 /** The order service's end: told until it agrees, whatever it answers, and never given up. */
 
 const HOUR = 3_600;
-
-let h: Harness;
-let shop: OrderService;
-beforeAll(async () => {
-  h = await startHarness();
-  shop = await startOrderService(() => h.now());
-});
-afterAll(async () => {
-  await h?.stop();
-  await shop?.close();
-});
-beforeEach(async () => {
-  shop.reset();
-  await set({ orderServiceUrl: shop.url, orderStatusUrl: null, latePayment: 'apply' });
-});
-
-async function set(settings: MerchantSettings): Promise<void> {
-  const given = await setMerchant(h.db, 'shop', settings, SECRET, new Date(await h.now()));
-  if (given?.secret != null) shop.secret = given.secret;
-}
-
-/** A payment of a new order whose money is in. */
-async function receive(options: Parameters<Harness['newPayment']>[0] = {}): Promise<Payment> {
-  const payment = await h.newPayment(options);
-  await h.start(payment);
-  await h.simulator.pay(payment.id);
-  await h.callback(payment);
-  await h.until(payment.id, 'succeeded');
-  return payment;
-}
-
-const done = (payment: Payment) => h.env.client.workflow.getHandle(paymentWorkflowId(payment.id)).result();
-
-const eventsOf = async ({ id }: Payment) =>
-  (await h.db.event.findMany({ where: { paymentId: id }, orderBy: { version: 'asc' } })).map(
-    // Their order; a version also follows the clock.
-    ({ type }, i) => `${i + 1} ${type}`,
-  );
-const deliveriesOf = ({ id }: Payment) =>
-  h.db.delivery.findMany({
-    where: { paymentId: id },
-    include: { log: true, event: true },
-    orderBy: { id: 'asc' },
-  });
-
-/** Everything that the shop is to hear of the payment has been heard. */
-const allTold = (payment: Payment) =>
-  eventually(async () => (await deliveriesOf(payment)).every(({ status }) => status !== 'pending'));
-
-const resolve = async (payment: Payment, action: Resolution) =>
-  resolvePayment(h.db, payment.merchantId, payment.id, action, 'a test', new Date(await h.now()));
-
-const sweep = async () =>
-  await h.env.client.workflow.execute(SWEEP_WORKFLOW, {
-    taskQueue: SWEEP_TASK_QUEUE,
-    workflowId: `sweep-${Math.random()}`,
-  });
 
 test('answers 500 for an hour: told on schedule, shown after 10 minutes, applied once', async () => {
   let until = Number.POSITIVE_INFINITY;
@@ -367,134 +317,6 @@ test('the order service is taken away while an event waits that ends nothing: no
   expect(shop.about(payment.id).length).toBeLessThan(after?.attempts ?? 0);
 });
 
-// From here on without hours that pass: once a refund was started as a child, or an activity called off while it ran,
-// the time-skipping server skips no more.
-
-const atChannel = async ({ id }: Payment) =>
-  (await h.simulator.ledger()).find(({ outTradeNo }: { outTradeNo: string }) => outTradeNo === id);
-
-test('409 that names this payment: applied', async () => {
-  shop.react = ({ paymentId }) => ({ status: 409, body: { paidPaymentId: paymentId } });
-  const payment = await receive();
-  await done(payment);
-  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', attention: null });
-  expect(shop.about(payment.id)).toHaveLength(1);
-});
-
-test.each([
-  ['409 that names another payment', { react: { status: 409, body: { paidPaymentId: 'pay_other' } } }],
-  ['an order that says another payment when it is read', { read: { body: { paidPaymentId: 'pay_other' } } }],
-])(
-  '%s: the money goes back, and it is shown until it has',
-  async (_, { react, read }: { react?: Reaction; read?: Reaction }) => {
-    await set({ orderStatusUrl: shop.statusUrl });
-    shop.react = ({ type }) => (type === 'payment.succeeded' ? react : undefined);
-    shop.reactToRead = () => read;
-    let shown = '';
-    h.onRefund = async (ask) => {
-      shown = String(
-        (await h.db.payment.findFirst({ where: { orderUpdate: 'conflict', refundedAmount: 0 } }))?.attention,
-      );
-      return await ask();
-    };
-    const payment = await receive();
-    await done(payment);
-    const refund = await h.db.refund.findFirstOrThrow({ where: { paymentId: payment.id } });
-    expect(refund).toMatchObject({ reason: 'duplicate_payment', amount: 1990n });
-    await h.untilRefund(refund.id, 'succeeded');
-    await allTold(payment);
-    h.onRefund = undefined;
-    expect(shown).toBe('order_conflict');
-    expect(await h.row(payment.id)).toMatchObject({
-      orderUpdate: 'conflict',
-      attention: null,
-      refundedAmount: 1990n,
-    });
-    expect(await h.orderStatus(payment)).toBe('refunded');
-    expect(await atChannel(payment)).toMatchObject({ state: 'REFUND', refunded: 1990 });
-    expect(await eventsOf(payment)).toEqual([
-      '1 payment.succeeded',
-      '2 payment.conflict',
-      '3 refund.succeeded',
-    ]);
-    expect((await deliveriesOf(payment)).map(({ status }) => status)).toEqual([
-      'conflict',
-      'delivered',
-      'delivered',
-    ]);
-  },
-);
-
-test('410: the order is gone, and the money goes back as late money does', async () => {
-  shop.react = ({ type }) => (type === 'payment.succeeded' ? { status: 410 } : undefined);
-  const payment = await receive();
-  await done(payment);
-  const refund = await h.db.refund.findFirstOrThrow({ where: { paymentId: payment.id } });
-  expect(refund).toMatchObject({ reason: 'late_payment' });
-  await h.untilRefund(refund.id, 'succeeded');
-  await allTold(payment);
-  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'conflict', refundedAmount: 1990n });
-  expect((await deliveriesOf(payment)).map(({ status }) => status)).toEqual([
-    'gone',
-    'delivered',
-    'delivered',
-  ]);
-});
-
-test.each(['accept', 'refund'] as const)(
-  '410 with late money to be reviewed: a person decides to %s',
-  async (action) => {
-    await set({ latePayment: 'review' });
-    shop.react = ({ type }) => (type === 'payment.succeeded' ? { status: 410 } : undefined);
-    const payment = await receive();
-    await done(payment);
-    await allTold(payment);
-    expect(await h.row(payment.id)).toMatchObject({
-      orderUpdate: 'review',
-      attention: 'late_payment_review',
-    });
-    expect(await h.db.refund.count({ where: { paymentId: payment.id } })).toBe(0);
-    await resolve(payment, action);
-    const applied = action === 'accept';
-    expect(await h.row(payment.id)).toMatchObject({ orderUpdate: applied ? 'applied' : 'conflict' });
-    expect(await eventsOf(payment)).toEqual([
-      '1 payment.succeeded',
-      '2 payment.review',
-      applied ? '3 payment.succeeded' : '3 payment.conflict',
-    ]);
-    expect(await h.db.refund.count({ where: { paymentId: payment.id, reason: 'late_payment' } })).toBe(
-      applied ? 0 : 1,
-    );
-  },
-);
-
-test('an operator accepts in its stead', async () => {
-  shop.react = () => ({ status: 500 });
-  const payment = await receive();
-  await eventually(() => shop.about(payment.id).length > 1);
-  await resolve(payment, 'accept');
-  await done(payment);
-  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', attention: null });
-  // An attempt that was under way meanwhile is logged after it.
-  const agreed = (await deliveriesOf(payment))[0]?.log.filter(({ outcome }) => outcome === 'agreed');
-  expect(agreed).toMatchObject([{ detail: 'An operator decided: accept.' }]);
-});
-
-test('an operator refunds what the order service never agreed to', async () => {
-  shop.react = ({ type }) => (type === 'payment.succeeded' ? { status: 500 } : undefined);
-  const payment = await receive();
-  const first = await h.refund(payment, 500);
-  await h.untilRefund(first.id, 'succeeded');
-  await resolve(payment, 'refund');
-  await done(payment);
-  const owed = await h.db.refund.findFirstOrThrow({
-    where: { paymentId: payment.id, id: { not: first.id } },
-  });
-  expect(owed).toMatchObject({ amount: 1490n, reason: 'requested' });
-  await h.untilRefund(owed.id, 'succeeded');
-  expect(await h.orderStatus(payment)).toBe('refunded');
-});
-
 test('redelivery of what is settled: the same to the byte under the same id, logged, and nothing else', async () => {
   const payment = await receive();
   await done(payment);
@@ -519,129 +341,8 @@ test('redelivery of what is settled: the same to the byte under the same id, log
   expect(shop.order(payment.orderId).timesPaid).toBe(1);
 });
 
-const hasEnded = (payment: Payment) =>
-  eventually(async () => {
-    const run = h.env.client.workflow.getHandle(paymentWorkflowId(payment.id));
-    return (await run.describe()).status.name === 'COMPLETED';
-  });
-const tellsOf = async (payment: Payment) =>
-  (await deliveriesOf(payment)).map(({ event, status }) => `${event.type} ${status}`);
-
-test.each([
-  ['by one refund', async (payment: Payment) => [await h.refund(payment)]],
-  [
-    'by several refunds',
-    async (payment: Payment) => {
-      const first = await h.refund(payment, 990);
-      await h.untilRefund(first.id, 'succeeded');
-      return [first, await h.refund(payment, 1000)];
-    },
-  ],
-  [
-    'in part at the channel, and by a refund of the rest',
-    async (payment: Payment) => {
-      await h.refundElsewhere(payment, 990);
-      return [await h.refund(payment)];
-    },
-  ],
-  [
-    'at the channel, told by a callback',
-    async (payment: Payment) => {
-      await h.refundElsewhere(payment, 1990);
-      await h.callback(payment, { state: 'refunded', refundedAmount: 1990 });
-      return [];
-    },
-  ],
-  [
-    'at the channel, found when an operator asks',
-    async (payment: Payment) => {
-      await h.refundElsewhere(payment, 1990);
-      await h.ask(payment);
-      return [];
-    },
-  ],
-])(
-  'all of its money goes back %s while the order service fails: it is told of the conflict at once, and of the success no more',
-  async (_, giveAllBack) => {
-    await set({ orderStatusUrl: shop.statusUrl });
-    shop.react = ({ type }) =>
-      type === 'payment.succeeded' ? { status: 503, headers: { 'retry-after': '80000' } } : undefined;
-    const payment = await receive();
-    await eventually(async () => (await deliveriesOf(payment))[0]?.attempts === 1);
-    for (const { id } of await giveAllBack(payment)) await h.untilRefund(id, 'succeeded');
-    // No time passes: the workflow is woken, and does not wait for the next attempt's time.
-    await hasEnded(payment);
-    await allTold(payment);
-    expect(await h.row(payment.id)).toMatchObject({
-      ...{ orderUpdate: 'conflict', attention: null, refundedAmount: 1990n },
-    });
-    expect(await h.orderStatus(payment)).toBe('refunded');
-    const told = await tellsOf(payment);
-    expect(told[0]).toBe('payment.succeeded superseded');
-    expect(told).toContain('payment.conflict delivered');
-    // Of a part: it was told before the rest was back, or not at all, as its payment pays the order.
-    expect(new Set(told.slice(1).filter((one) => one !== 'refund.succeeded superseded'))).toEqual(
-      new Set(['payment.conflict delivered', 'refund.succeeded delivered']),
-    );
-    expect(shop.about(payment.id).filter(({ type }) => type === 'payment.succeeded')).toHaveLength(1);
-    expect(shop.order(payment.orderId)).toMatchObject({ paidPaymentId: null, timesPaid: 0 });
-  },
-);
-
-test('all of its money goes back while the order service is being told: its late answer is logged, and it hears of the conflict', async () => {
-  let answer = () => {};
-  const isBack = new Promise<void>((resolve) => {
-    answer = resolve;
-  });
-  shop.react = ({ type }) => (type === 'payment.succeeded' ? { after: isBack, apply: true } : undefined);
-  const payment = await receive();
-  await eventually(() => shop.about(payment.id).length > 0);
-  const refund = await h.refund(payment);
-  await h.untilRefund(refund.id, 'succeeded');
-  answer();
-  const [told] = await eventually(async () => {
-    const rows = await deliveriesOf(payment);
-    return (rows[0]?.log.length ?? 0) > 0 && rows;
-  });
-  // On a slow machine nobody waits so long for an answer.
-  expect(['agreed', 'unknown']).toContain(told?.log[0]?.outcome);
-  await hasEnded(payment);
-  await allTold(payment);
-  expect(await tellsOf(payment)).toEqual([
-    'payment.succeeded superseded',
-    'refund.succeeded delivered',
-    'payment.conflict delivered',
-  ]);
-  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'conflict', attention: null });
-  // It is the newest that the order service knows: the goods come back.
-  expect(shop.order(payment.orderId).known.get(payment.id)).toMatchObject({ type: 'payment.conflict' });
-});
-
-test('terminated in the Web UI while told: the sweep has both the payment and the event told on', async () => {
-  let open = false;
-  shop.react = () => (open ? undefined : { status: 500 });
-  const payment = await receive();
-  const refund = await h.refund(payment, 500);
-  await h.untilRefund(refund.id, 'succeeded');
-  const [, other] = await eventually(async () => {
-    const rows = await deliveriesOf(payment);
-    return rows.length === 2 && rows.every(({ attempts }) => attempts > 0) && rows;
-  });
-  const runs = [paymentWorkflowId(payment.id), deliveryWorkflowId(other?.id ?? '')];
-  for (const id of runs) await h.env.client.workflow.getHandle(id).terminate('a test');
-  open = true;
-  // As if the time of their next attempts had passed without one.
-  const past = new Date((await h.now()) - 180_000);
-  await h.db.delivery.updateMany({
-    where: { paymentId: payment.id },
-    data: { createdAt: past, nextAttemptAt: past },
-  });
-  expect(await sweep()).toMatchObject({ sweepDeliveries: expect.any(Number) });
-  await allTold(payment);
-  await sweep();
-  expect((await h.timeline(payment.id)).filter((line) => line.startsWith('sweep: '))).toHaveLength(2);
-  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
-});
+// From here on without hours that pass: once an activity was called off while it ran, the time-skipping server skips no
+// more.
 
 test('an operator retries, or wants it told again, while it waits for its time: told at once', async () => {
   let open = false;
@@ -696,31 +397,4 @@ test('callbacks and hints that come while it is told do not call the attempt off
   await resolve(payment, 'retry');
   await h.workflows.wake(payment, NET_MS);
   await eventually(async () => (await h.row(payment.id)).orderUpdate === 'applied');
-});
-
-test('a worker that dies once the refusal is written down: the sweep alone tells of it and sends the money back', async () => {
-  shop.react = ({ type }) => (type === 'payment.succeeded' ? { status: 500 } : undefined);
-  const payment = await receive();
-  await eventually(async () => (await deliveriesOf(payment))[0]?.attempts === 1);
-  await h.env.client.workflow.getHandle(paymentWorkflowId(payment.id)).terminate('a test');
-  const [delivery] = await deliveriesOf(payment);
-  const at = new Date(await h.now());
-  const refusal = {
-    outcome: 'conflict',
-    statusCode: 409,
-    detail: 'It answered 409.',
-    durationMs: 1,
-  } as const;
-  await recordAttempt(h.db, delivery?.id ?? '', { ...refusal, at }, 0, at);
-  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'conflict', attention: 'order_conflict' });
-  // As if nobody had come for a while.
-  const createdAt = new Date(at.getTime() - 180_000);
-  await h.db.delivery.updateMany({ where: { paymentId: payment.id }, data: { createdAt } });
-  await h.db.refund.updateMany({ where: { paymentId: payment.id }, data: { createdAt } });
-  await sweep();
-  const refund = await h.db.refund.findFirstOrThrow({ where: { paymentId: payment.id } });
-  await h.untilRefund(refund.id, 'succeeded');
-  await allTold(payment);
-  expect(shop.about(payment.id).map(({ type }) => type)).toContain('payment.conflict');
-  expect(await h.row(payment.id)).toMatchObject({ attention: null, refundedAmount: 1990n });
 });

@@ -5,7 +5,7 @@ import { type Resolution, resolvePayment } from '../../src/ledger/resolve.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { type OrderService, type Reaction, startOrderService } from '../support/order-service.ts';
 import { eventually } from '../support/stack.ts';
-import { type Harness, SECRET, startHarness } from './harness.ts';
+import { type Harness, SECRET, useHarness } from './harness.ts';
 
 /**
  * An order that its order service does not know: told again for a day before money moves. Refunds call activities off,
@@ -14,14 +14,12 @@ import { type Harness, SECRET, startHarness } from './harness.ts';
 
 const HOUR = 3_600;
 
-let h: Harness;
 let shop: OrderService;
+const h = useHarness();
 beforeAll(async () => {
-  h = await startHarness();
   shop = await startOrderService(() => h.now());
 });
 afterAll(async () => {
-  await h?.stop();
   await shop?.close();
 });
 beforeEach(async () => {

@@ -9,23 +9,21 @@ import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
 import { type OrderService, startOrderService } from '../support/order-service.ts';
 import { NET_MS } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
-import { type Harness, SECRET, startHarness } from './harness.ts';
+import { SECRET, useHarness } from './harness.ts';
 
 /** After an outage of the order service: what waits for its next attempt, hours from now, is told once it answers. */
 
 const DAY = 86_400_000;
 
-let h: Harness;
 let shop: OrderService;
 let isOpen: boolean;
 /** The last redelivery of the tests before. */
 let earlier: string | null;
+const h = useHarness();
 beforeAll(async () => {
-  h = await startHarness();
   shop = await startOrderService(() => h.now());
 });
 afterAll(async () => {
-  await h?.stop();
   await shop?.close();
 });
 beforeEach(async () => {

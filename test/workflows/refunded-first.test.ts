@@ -1,21 +1,15 @@
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { afterEach, expect, test } from 'vitest';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { ofTrade } from '../support/callback.ts';
-import { type Harness, startHarness } from './harness.ts';
+import { useHarness } from './harness.ts';
 
 /** Money that has gone back at the channel before it was settled pays no order, whatever told of it and when. */
 
-let h: Harness;
-beforeAll(async () => {
-  h = await startHarness();
-});
+const h = useHarness();
 afterEach(async () => {
   await h.simulator.setFaults({ query: { errorRate: 0 } });
-});
-afterAll(async () => {
-  await h?.stop();
 });
 
 const ALL_BACK = { state: 'refunded', refundedAmount: 1990 } as const;

@@ -1,18 +1,12 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { paymentWorkflowId } from '../../src/domain/names.ts';
 import { NET_MS } from '../support/progress.ts';
 import { eventually, soonRenewingEnvironment } from '../support/stack.ts';
-import { type Harness, startHarness } from './harness.ts';
+import { useHarness } from './harness.ts';
 
 /** A payment's history stays short whatever keeps it busy: it goes on in a new run, and loses nothing by it. */
 
-let h: Harness;
-beforeAll(async () => {
-  h = await startHarness({ environment: () => soonRenewingEnvironment(60) });
-});
-afterAll(async () => {
-  await h?.stop();
-});
+const h = useHarness({ environment: () => soonRenewingEnvironment(60) });
 
 const runId = async (paymentId: string) =>
   (await h.env.client.workflow.getHandle(paymentWorkflowId(paymentId)).describe()).runId;

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import pg from 'pg';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, expect, test } from 'vitest';
 import { paymentWorkflowId, SWEEP_TASK_QUEUE } from '../../src/domain/names.ts';
 import type { LedgerClient } from '../../src/ledger/client.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
@@ -9,22 +9,18 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
 import { NET_MS } from '../support/progress.ts';
 import { eventually, realEnvironment } from '../support/stack.ts';
-import { type Harness, startHarness } from './harness.ts';
+import { useHarness } from './harness.ts';
 
 /** Rows that cannot be read, or are locked, keep no worker's task slots: everybody else's payments go on. */
 
 /** More than a worker has task slots (40). */
 const MANY = 60;
 
-let h: Harness;
 /** How often each payment that cannot be read was tried. */
 const tried = new Map<string, number>();
-beforeAll(async () => {
-  h = await startHarness({ environment: () => realEnvironment(), beforeLedger: withUnreadable });
-});
+const h = useHarness({ environment: () => realEnvironment(), beforeLedger: withUnreadable });
 afterAll(async () => {
   tried.clear();
-  await h?.stop();
 });
 
 /** Reading one of the payments in `tried` fails. */

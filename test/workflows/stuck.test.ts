@@ -6,7 +6,7 @@ import { setMerchant } from '../../src/ledger/merchants.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { type OrderService, startOrderService } from '../support/order-service.ts';
 import { eventually, realEnvironment } from '../support/stack.ts';
-import { type Harness, SECRET, startHarness } from './harness.ts';
+import { SECRET, useHarness } from './harness.ts';
 
 /**
  * Money on record whose workflow cannot settle it, as its task fails again and again: the sweep settles it, and all
@@ -15,15 +15,14 @@ import { type Harness, SECRET, startHarness } from './harness.ts';
 
 const MISTAKE = [fileURLToPath(new URL('./throws-at-callback.ts', import.meta.url))];
 
-let h: Harness;
 let hauls: SweepActivities;
 let shop: OrderService | undefined;
-beforeAll(async () => {
-  h = await startHarness({
-    environment: () => realEnvironment(),
-    workflowInterceptors: MISTAKE,
-    onLog: () => undefined,
-  });
+const h = useHarness({
+  environment: () => realEnvironment(),
+  workflowInterceptors: MISTAKE,
+  onLog: () => undefined,
+});
+beforeAll(() => {
   hauls = sweepActivities({
     db: h.db,
     client: h.env.client,
@@ -34,7 +33,6 @@ beforeAll(async () => {
   });
 });
 afterAll(async () => {
-  await h?.stop();
   await shop?.close();
 });
 

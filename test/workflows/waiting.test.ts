@@ -1,21 +1,15 @@
 import type { WorkflowHandle } from '@temporalio/client';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { NET_MS } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
-import { expectAsked, type Harness, startHarness } from './harness.ts';
+import { expectAsked, useHarness } from './harness.ts';
 
 /**
  * P1 while the payer may still pay: the callback, or one of the timer-driven queries, brings the money to the
  * order, whatever goes wrong between. Real workflow, activities, ledger, adapter and simulator; virtual time.
  */
 
-let h: Harness;
-beforeAll(async () => {
-  h = await startHarness();
-});
-afterAll(async () => {
-  await h?.stop();
-});
+const h = useHarness();
 beforeEach(async () => {
   await h.simulator.setFaults({
     create: { errorRate: 0, timeoutAfterAcceptRate: 0 },

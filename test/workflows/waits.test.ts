@@ -1,17 +1,16 @@
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import type { ChannelAdapter } from '../../src/domain/channel.ts';
 import { paymentWorkflowId, refundWorkflowId } from '../../src/domain/names.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { toRefundSnapshot } from '../../src/ledger/snapshot.ts';
 import { eventually } from '../support/stack.ts';
-import { type Harness, startHarness } from './harness.ts';
+import { useHarness } from './harness.ts';
 
 /**
  * What a payment waits for never keeps its money from it: every wait of its workflow is bounded, or ends when a message
  * comes that is handled before it.
  */
 
-let h: Harness;
 /** The next actions that the channel gives work until then, epoch ms; null: for ever. */
 let actionsExpireAt: number | null = null;
 /** What the channel does before it answers a query. */
@@ -31,13 +30,10 @@ const between = (adapter: ChannelAdapter): ChannelAdapter => ({
 });
 
 // One each: the time-skipping server skips years for an activity that was called off before.
-beforeEach(async () => {
+const h = useHarness({ between, perTest: true });
+beforeEach(() => {
   actionsExpireAt = null;
   beforeQuery = undefined;
-  h = await startHarness({ between });
-});
-afterEach(async () => {
-  await h?.stop();
 });
 
 /** Names of the activities that its workflow has scheduled since `after` of them. */

@@ -1,7 +1,6 @@
 import { encode } from 'uqr';
 import { describe, expect, test } from 'vitest';
 import { checkoutPage } from '../../../src/api/checkout/shell.ts';
-import { currencyExponents, exponentOf } from '../../../src/domain/money.ts';
 import { newOrderId, pay, settle, setUp, startTestApi } from '../support.ts';
 
 // What the cashier page is made of; what it does is in test/browser.
@@ -9,7 +8,6 @@ import { newOrderId, pay, settle, setUp, startTestApi } from '../support.ts';
 const { api, key } = await setUp();
 
 const open = (path: string, headers = {}) => api.call(`/checkout/${path}`, { headers });
-const modules = (name: string) => new URL(`../../../src/api/checkout/${name}`, import.meta.url).href;
 
 describe('the cashier page', () => {
   test('loads nothing from elsewhere, runs nothing inline, is framed by nobody and told to nobody', async () => {
@@ -311,136 +309,4 @@ describe('the cashier page', () => {
     for (const name of ['shell.ts', 'nodrop.d.ts', '..%2fshell.ts'])
       expect((await open(`assets/${name}`)).status).toBe(404);
   });
-});
-
-describe('amounts', () => {
-  test('have the decimal places of ISO 4217, in every currency', async () => {
-    const { text } = await open('assets/currencies.js');
-    const { EXPONENTS } = await import(`data:text/javascript,${encodeURIComponent(text)}`);
-    expect(EXPONENTS).toEqual(currencyExponents());
-    expect([EXPONENTS.CNY, EXPONENTS.JPY, EXPONENTS.KWD, EXPONENTS.IQD]).toEqual([2, 0, 3, 3]);
-    for (const currency of Object.keys(EXPONENTS)) expect(EXPONENTS[currency]).toBe(exponentOf(currency));
-  });
-});
-
-describe('the screen', () => {
-  const PAYMENT = {
-    status: 'paying',
-    orderUpdate: null,
-    orderState: 'open',
-    amount: 1050,
-    receivedAmount: 1050,
-    refundedAmount: 0,
-    refundReason: null,
-    refundStatus: null,
-    createdAt: '2026-01-01T00:29:55.000Z',
-    expiresAt: '2026-01-01T00:30:00.000Z',
-    nextAction: { type: 'redirect', url: 'https://wallet.example/' },
-  };
-  const BEFORE = Date.parse('2026-01-01T00:29:59.999Z');
-  const screenOf = async (changes: object, now = BEFORE, mayHavePaid = false) =>
-    (await import(modules('screen.js'))).screenOf({ ...PAYMENT, ...changes }, { now, mayHavePaid });
-
-  test('is never an unpaid one while the service asks, whatever the payment looks like', async () => {
-    for (const status of ['created', 'paying', 'a new one'])
-      for (const nextAction of [null, PAYMENT.nextAction])
-        for (const now of [BEFORE, BEFORE + 1, BEFORE + 1e9])
-          expect(['asking', 'preparing', 'slow', 'pay', 'lapsed']).toContain(
-            await screenOf({ status, nextAction }, now),
-          );
-  });
-
-  test('of an attempt without money goes by the order: unpaid is said only where no other attempt can have paid', async () => {
-    const seen: Record<string, string[]> = {};
-    for (const orderState of ['open', 'undecided', 'paid', 'over', 'a new one', undefined]) {
-      const screens = new Set<string>();
-      for (const status of ['created', 'paying', 'failed', 'cancelled', 'closed', 'a new one'])
-        for (const nextAction of [null, PAYMENT.nextAction])
-          for (const now of [BEFORE, BEFORE + 1])
-            for (const mayHavePaid of [false, true])
-              screens.add(await screenOf({ status, nextAction, orderState }, now, mayHavePaid));
-      seen[String(orderState)] = [...screens].sort();
-    }
-    expect(seen).toEqual({
-      open: ['asking', 'expired', 'lapsed', 'pay', 'preparing', 'unpaid'],
-      over: ['asking', 'expired', 'unpaid'],
-      undecided: ['asking'],
-      paid: ['settled'],
-      'a new one': ['asking'],
-      undefined: ['asking'],
-    });
-  });
-
-  test.each([
-    ['paid', { orderUpdate: 'applied' }],
-    ['paid', { orderUpdate: 'applied', refundedAmount: 50 }],
-    ['returned', { orderUpdate: 'applied', refundedAmount: 1050 }],
-    // Back is what came in, whatever was asked for.
-    ['paid', { orderUpdate: 'applied', receivedAmount: 1100, refundedAmount: 1050 }],
-    ['returned', { orderUpdate: 'applied', receivedAmount: 900, refundedAmount: 900 }],
-    ['telling', { orderUpdate: 'pending' }],
-    ['returning', { orderUpdate: 'conflict', refundReason: 'duplicate_payment', refundStatus: 'created' }],
-    ['returning', { orderUpdate: 'conflict', refundReason: 'late_payment', refundStatus: 'failed' }],
-    // More was received than the payment is of.
-    [
-      'returning',
-      {
-        orderUpdate: 'conflict',
-        refundReason: 'requested',
-        refundStatus: 'processing',
-        refundedAmount: 1050,
-      },
-    ],
-    ['returned', { orderUpdate: 'conflict', refundReason: 'requested', refundStatus: 'succeeded' }],
-    // By other ways than a refund of ours.
-    ['returning', { orderUpdate: 'conflict', refundedAmount: 500 }],
-    ['returned', { orderUpdate: 'conflict', receivedAmount: 500, refundedAmount: 500 }],
-  ])('of money is %s with %j', async (screen, changes) => {
-    for (const orderState of ['open', 'undecided', 'paid', 'over'])
-      expect(await screenOf({ status: 'succeeded', orderState, ...changes })).toBe(screen);
-  });
-
-  test('asks nobody to pay who may have paid, or after the time to pay', async () => {
-    for (const status of ['created', 'paying']) {
-      expect(await screenOf({ status }, BEFORE, true)).toBe('asking');
-      expect(await screenOf({ status }, BEFORE + 1)).toBe('asking');
-    }
-    expect(await screenOf({})).toBe('pay');
-  });
-
-  test('of a channel that does not answer is "one moment" for 8 s, and then leads to other ways', async () => {
-    const made = { status: 'created', nextAction: null, createdAt: '2026-01-01T00:20:00.000Z' };
-    const at = Date.parse(made.createdAt);
-    expect(await screenOf(made, at + 7_999)).toBe('preparing');
-    expect(await screenOf(made, at + 8_000)).toBe('slow');
-    expect(await screenOf(made, at + 8_000, true)).toBe('asking');
-    expect(await screenOf({ ...made, orderState: 'undecided' }, at + 8_000)).toBe('asking');
-  });
-
-  test('asks nobody to pay again once money is in', async () => {
-    for (const orderUpdate of ['applied', 'pending', 'conflict', 'review', null, 'a new one'])
-      for (const mayHavePaid of [false, true])
-        expect(['paid', 'telling', 'review', 'returning']).toContain(
-          await screenOf({ status: 'succeeded', orderUpdate }, BEFORE, mayHavePaid),
-        );
-  });
-
-  test.each(['sdk', 'a new one'])(
-    'of a next action of the type "%s" says to go on elsewhere, or pays',
-    async (type) => {
-      expect(await screenOf({ nextAction: { type, params: {} } })).toBe('elsewhere');
-      expect(await screenOf({ nextAction: { type, url: 'javascript:alert(1)' } })).toBe('elsewhere');
-      expect(await screenOf({ nextAction: { type, url: 'https://wallet.example/' } })).toBe('pay');
-      expect(await screenOf({ nextAction: { type, params: {} } }, BEFORE, true)).toBe('asking');
-      expect(await screenOf({ nextAction: { type, params: {} } }, BEFORE + 1)).toBe('asking');
-      expect(await screenOf({ nextAction: { type, params: {} }, orderState: 'undecided' })).toBe('asking');
-    },
-  );
-
-  test.each(['javascript:alert(1)', 'data:text/html,x', 'file:///etc/passwd', ' javascript:x', ''])(
-    'leads nobody to %s',
-    async (url) => {
-      expect(await screenOf({ nextAction: { type: 'redirect', url } })).toBe('asking');
-    },
-  );
 });

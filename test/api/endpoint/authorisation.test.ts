@@ -1,245 +1,29 @@
-import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { createEndpoints } from '../../../src/api/app.ts';
-import type { Api } from '../../../src/api/deps.ts';
-import type { Endpoint } from '../../../src/api/endpoint/endpoint.ts';
-import { newDeliveryId, newEventId } from '../../../src/domain/ids.ts';
-import { storeCallback } from '../../../src/ledger/callbacks.ts';
-import { createApiKey, revokeApiKey } from '../../../src/ledger/merchants.ts';
-import { settlePayment } from '../../../src/ledger/payments.ts';
-import { ofTrade } from '../../support/callback.ts';
 import { runningTime } from '../../support/progress.ts';
-import { type FreshDatabase, freshDatabase, queryOnce } from '../../support/stack.ts';
+import { pay, simulatorCallback, type TestApi } from '../support.ts';
 import {
-  type Answer,
-  newKey,
-  newOrderId,
-  pay,
-  simulatorCallback,
-  startTestApi,
-  type TestApi,
-} from '../support.ts';
+  api,
+  ask,
+  begin,
+  end,
+  endpoints,
+  everything,
+  expectRefused,
+  guarded,
+  later,
+  name,
+  open,
+  PAID_ALREADY,
+  PROVEN_OTHERWISE,
+  PUBLIC,
+  revokedKey,
+  stranger,
+  victim,
+  victims,
+} from './authorisation-support.ts';
 
 // Every route with every credential that must not open it: exactly the expected refusal, nothing done, nothing
 // shown. Made of the routes' own declarations, so that a new route is in it by itself.
-
-/** The declarations alone: nothing of it is called. */
-const endpoints = createEndpoints({
-  config: { api: { publicUrl: 'https://pay.example' } },
-} as unknown as Api);
-const guarded = endpoints.filter(({ auth }) => auth !== 'none');
-const open = endpoints.filter(({ auth }) => auth === 'none');
-const name = ({ method, path }: Endpoint) => `${method.toUpperCase()} ${path}`;
-
-/** Open to everybody, as they say nothing of anybody. All other open routes are tested one by one below. */
-const PUBLIC = ['/healthz', '/readyz', '/openapi.json', '/docs', '/docs/problems'];
-const PROVEN_OTHERWISE = [
-  '/callbacks/{channel}',
-  '/callbacks/{channel}/{accountId}',
-  '/callbacks/{channel}/{accountId}/{paymentId}/{proof}',
-  '/return/{id}',
-  '/checkout/{id}',
-];
-
-/** What a list must be asked for. */
-const QUERIES: Readonly<Record<string, string>> = { '/v1/callbacks': '?unmatched=true' };
-
-/** The victim's payment is paid: what opens to a token here is refused all the same. */
-const PAID_ALREADY = { '/v1/payments/{id}/switch': true };
-
-/** A merchant with something of everything, all of it somebody's secret. */
-interface Victim {
-  readonly merchantId: string;
-  readonly key: string;
-  readonly operatorKey: string;
-  readonly orderId: string;
-  readonly paymentId: string;
-  readonly token: string;
-  readonly refundId: string;
-  readonly deliveryId: string;
-  readonly expiresAt: number;
-  /** Texts that nobody else may ever see. */
-  readonly secrets: readonly string[];
-}
-
-let database: FreshDatabase;
-let api: TestApi;
-/** The same a day after every token has ended. */
-let later: TestApi;
-let victim: Victim;
-let stranger: Awaited<ReturnType<typeof newKey>> & { operatorKey: string; token: string };
-let revokedKey: string;
-
-beforeAll(async () => {
-  database = await freshDatabase();
-});
-afterAll(async () => {
-  await database.drop();
-});
-
-/** Both APIs and everybody anew: after sixty wrong keys a minute an address gets 429. */
-async function begin(): Promise<void> {
-  api = await startTestApi(database.url);
-  victim = await newVictim();
-  const now = new Date(victim.expiresAt + 24 * 3_600_000 + 1);
-  later = await startTestApi(database.url, { now: () => now });
-  const made = await newKey(api.db);
-  const { key: operatorKey } = await createApiKey(api.db, made.merchantId, 'operator');
-  stranger = { ...made, operatorKey, token: (await pay(api, made.key)).clientToken };
-  const revoked = await createApiKey(api.db, victim.merchantId, 'operator');
-  await revokeApiKey(api.db, revoked.id, new Date());
-  revokedKey = revoked.key;
-  forgetCalls();
-}
-
-function forgetCalls(): void {
-  for (const { workflows, deliveryWorkflows } of [api, later]) {
-    workflows.calls.length = 0;
-    deliveryWorkflows.calls.length = 0;
-  }
-}
-
-async function end(): Promise<void> {
-  await Promise.all([api.close(), later.close()]);
-}
-
-async function newVictim(): Promise<Victim> {
-  const { key, merchantId } = await newKey(api.db);
-  const { key: operatorKey } = await createApiKey(api.db, merchantId, 'operator');
-  const mark = `secret-${randomUUID()}`;
-  const orderId = newOrderId();
-  const order = { id: orderId, amount: 1050, currency: 'CNY', subject: mark, metadata: { mark } };
-  const paid = await pay(api, key, { order, metadata: { mark } });
-  const account = await api.db.channelAccount.findFirstOrThrow({
-    where: { merchantId, channel: 'simulator' },
-  });
-  const now = new Date();
-  const answer = {
-    state: 'paid',
-    channelPaymentId: `T-${mark}`,
-    amount: 1050,
-    currency: 'CNY',
-    paidAt: now.toISOString(),
-  } as const;
-  const callback = (outTradeNo: string) =>
-    storeCallback(
-      api.db,
-      account.id,
-      ofTrade({ notificationId: randomUUID(), outTradeNo, answer }),
-      Buffer.from('{}'),
-      now,
-    );
-  await callback(paid.id);
-  await settlePayment(api.db, paid.id, now);
-  const unmatched = await callback(`foreign_${Math.random().toString(36).slice(2)}`);
-  const refundId = `re_${randomUUID().replaceAll('-', '').slice(0, 26)}`;
-  await api.db.refund.create({
-    data: { id: refundId, merchantId, paymentId: paid.id, amount: 1n, currency: 'CNY', reason: 'requested' },
-  });
-  const [eventId, deliveryId] = [newEventId(), newDeliveryId()];
-  const event = { id: eventId, merchantId, paymentId: paid.id, type: 'refund.failed', version: 1_000 };
-  await api.db.event.create({
-    data: { ...event, data: { payment: { id: paid.id }, order: { id: orderId } } },
-  });
-  await api.db.delivery.create({
-    data: {
-      ...{ id: deliveryId, eventId, merchantId, paymentId: paid.id },
-      log: { create: { outcome: 'unknown', detail: mark, durationMs: 1 } },
-    },
-  });
-  return {
-    ...{ merchantId, key, operatorKey, orderId, refundId, deliveryId },
-    paymentId: paid.id,
-    token: paid.clientToken,
-    expiresAt: Date.parse(paid.expiresAt),
-    secrets: [
-      mark,
-      orderId,
-      paid.id,
-      refundId,
-      eventId,
-      deliveryId,
-      paid.clientToken,
-      unmatched.outTradeNo,
-      account.id,
-      merchantId,
-    ],
-  };
-}
-
-/** What a path's `{id}` is of. */
-function fill(path: string, { orderId, paymentId, refundId, deliveryId }: Victim): string {
-  if (!path.includes('{')) return path + (QUERIES[path] ?? '');
-  const kinds = {
-    '/v1/orders/': orderId,
-    '/v1/payments/': paymentId,
-    '/v1/refunds/': refundId,
-    '/v1/deliveries/': deliveryId,
-  };
-  const [, id] = Object.entries(kinds).find(([start]) => path.startsWith(start)) ?? [];
-  if (id === undefined || path.split('{').length > 2) throw new Error(`Say in this test what is in ${path}.`);
-  return path.replace('{id}', id);
-}
-
-function ask(endpoint: Endpoint, key: string | undefined, through = api): Promise<Answer> {
-  const [example] = Object.values(endpoint.bodyExamples ?? {});
-  const takesBody = typeof endpoint.body === 'object';
-  if (takesBody && example === undefined) throw new Error(`Give ${name(endpoint)} an example of its body.`);
-  return through.call(fill(endpoint.path, victim), {
-    method: endpoint.method.toUpperCase(),
-    headers: { 'idempotency-key': randomUUID() },
-    ...(key === undefined ? {} : { key }),
-    ...(takesBody ? { body: example?.value } : {}),
-  });
-}
-
-/** Everything in the database, in one word a table. */
-async function everything(): Promise<unknown> {
-  const tables = await queryOnce(
-    database.url,
-    "select tablename as name from pg_tables where schemaname = 'public' order by 1",
-  );
-  const digests = tables.map(
-    ({ name: table }) =>
-      `select '${table}' as name, md5(string_agg(r::text, '|' order by r::text)) as digest from "${table}" as r`,
-  );
-  return await queryOnce(database.url, digests.join(' union all '));
-}
-
-/** Everything of the victim's. */
-const victims = () =>
-  api.db.merchant.findUniqueOrThrow({
-    where: { id: victim.merchantId },
-    include: {
-      apiKeys: true,
-      channelAccounts: { include: { callbacks: true, unverified: true } },
-      orders: true,
-      payments: { include: { timeline: true } },
-      refunds: true,
-      signingSecrets: true,
-      events: true,
-      deliveries: { include: { log: true } },
-      idempotencyKeys: true,
-    },
-  });
-
-/** What a refused request must be: this, and without effect or word of what is there. */
-async function expectRefused(asking: () => Promise<Answer>, status: number, code: string | RegExp) {
-  const before = await everything();
-  const answer = await asking();
-  expect(answer.status, answer.text).toBe(status);
-  expect(answer.json.code).toMatch(code);
-  expect(answer.headers.get('www-authenticate')).toBe(status === 401 ? 'Bearer realm="nodrop"' : null);
-  for (const secret of victim.secrets) {
-    // It says again what it was asked for.
-    expect(answer.text.replaceAll(answer.json.instance, '').replaceAll(answer.json.detail, '')).not.toContain(
-      secret,
-    );
-  }
-  expect(await everything()).toEqual(before);
-  for (const { workflows, deliveryWorkflows } of [api, later])
-    expect([...workflows.calls, ...deliveryWorkflows.calls]).toEqual([]);
-}
 
 test('every route of the document is here', async () => {
   await begin();

@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { connect, createServer, type Socket } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { connect } from 'node:net';
 import { describe, expect, test } from 'vitest';
 import { createEndpoints } from '../../../src/api/app.ts';
 import type { Api } from '../../../src/api/deps.ts';
@@ -8,9 +7,7 @@ import { BODY_LIMIT } from '../../../src/api/http/body.ts';
 import { problem } from '../../../src/api/schemas/common.ts';
 import { REFUSALS, type RefusalCode } from '../../../src/domain/refusal.ts';
 import { createApiKey } from '../../../src/ledger/merchants.ts';
-import { isDatabaseUnavailable } from '../../../src/ledger/unavailable.ts';
 import { runningTime } from '../../support/progress.ts';
-import { emptyDatabase, eventually, queryOnce } from '../../support/stack.ts';
 import { type Call, pay, setUp, startTestApi } from '../support.ts';
 
 // Whatever goes wrong is a problem document with a stable code.
@@ -229,133 +226,6 @@ test('a mistake of ours is a 500 that says nothing of its insides', async () => 
 
 /** Far from the minute that some ask to wait, and from ever. */
 const IN_TIME_MS = 20_000;
-
-describe('a database that', () => {
-  const askAll = async (url: string) => {
-    const dead = await startTestApi(url);
-    try {
-      const began = runningTime();
-      const answers = await Promise.all([
-        dead.call('/v1/orders', { key }),
-        dead.call('/v1/orders', { key, body: { id: 'x', amount: 1, currency: 'CNY' } }),
-        dead.call('/v1/payments/pay_1?wait=60', { key }),
-        dead.call('/v1/payments/pay_1', { key: 'ct_token' }),
-      ]);
-      expect(began()).toBeLessThan(IN_TIME_MS);
-      for (const answer of answers) {
-        expect([answer.status, answer.json.code]).toEqual([503, 'database_unavailable']);
-        expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0);
-      }
-      const ready = await dead.call('/readyz');
-      expect([ready.status, ready.json]).toEqual([
-        503,
-        { status: 'not_ready', database: 'unreachable', temporal: 'ok' },
-      ]);
-      expect((await dead.call('/healthz')).status).toBe(200);
-    } finally {
-      await dead.close();
-    }
-  };
-
-  test('refuses connections is 503', async () => {
-    await askAll('postgresql://nodrop@127.0.0.1:1/none');
-  });
-
-  test('takes connections and says nothing is 503 too', async () => {
-    const silent = createServer();
-    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
-    const { port } = silent.address() as { port: number };
-    try {
-      await askAll(`postgresql://nodrop@127.0.0.1:${port}/none`);
-    } finally {
-      silent.close();
-    }
-  });
-
-  test('falls silent on open connections is 503 too', async () => {
-    const { port, hostname } = new URL(database.url);
-    const pipes: Socket[] = [];
-    let silent = false;
-    const proxy = createServer((client) => {
-      pipes.push(client);
-      client.on('error', () => undefined);
-      if (silent) return;
-      const upstream = connect(Number(port), hostname);
-      pipes.push(upstream);
-      upstream.on('error', () => undefined);
-      client.pipe(upstream).pipe(client);
-    });
-    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
-    const url = new URL(database.url);
-    url.port = String((proxy.address() as { port: number }).port);
-    const behind = await startTestApi(url.href);
-    try {
-      const ask = () => behind.call('/v1/orders', { key });
-      expect((await ask()).status).toBe(200);
-      silent = true;
-      for (const socket of pipes) socket.unpipe();
-      const began = runningTime();
-      const answers = await Promise.all([
-        ask(),
-        behind.call('/v1/orders', { key, body: { id: 'silent', amount: 1, currency: 'CNY' } }),
-      ]);
-      expect(answers.map(({ json }) => json.code)).toEqual(['database_unavailable', 'database_unavailable']);
-      expect(began()).toBeLessThan(IN_TIME_MS);
-      // New connections work again, and the dead ones are given up.
-      silent = false;
-      await eventually(async () => (await ask()).status === 200);
-      const orders = await Promise.all(
-        Array.from({ length: 20 }, (_, i) =>
-          behind.call('/v1/orders', { key, body: { id: `heal-${i}`, amount: 1, currency: 'CNY' } }),
-        ),
-      );
-      expect(orders.map(({ status }) => status)).toEqual(Array(20).fill(201));
-    } finally {
-      for (const socket of pipes) socket.destroy();
-      proxy.close();
-      // As the process does at its end: a driver that still waits for a dead connection is not waited for.
-      await Promise.race([behind.close(), sleep(10_000, undefined, { ref: false })]);
-    }
-  });
-
-  test('has no tables yet is 503, and loses connections without a 500', async () => {
-    const empty = await emptyDatabase();
-    await askAll(empty.url);
-    await empty.drop();
-
-    const lost = await startTestApi(database.url);
-    try {
-      const asked = Array.from({ length: 40 }, (_, i) =>
-        lost.call('/v1/orders', { key, body: { id: `lost-${i}`, amount: 1, currency: 'CNY' } }),
-      );
-      await queryOnce(
-        database.url,
-        'select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and datname = current_database()',
-      );
-      for (const { status } of await Promise.all(asked)) expect([201, 503]).toContain(status);
-      expect((await lost.call('/v1/orders', { key })).status).toBe(200);
-    } finally {
-      await lost.close();
-    }
-  });
-
-  test.each([
-    ['P2028', true],
-    ['P2024', true],
-    ['57P01', true],
-    ['08006', true],
-    ['53300', true],
-    ['40P01', true],
-    ['P2002', false],
-    ['23505', false],
-    ['22021', false],
-  ])('fails with %s is away: %s', (code, expected) => {
-    expect(isDatabaseUnavailable({ code })).toBe(expected);
-    // As Prisma wraps it for raw queries.
-    const wrapped = { code: 'P2010', meta: { driverAdapterError: { cause: { kind: 'postgres', code } } } };
-    expect(isDatabaseUnavailable(wrapped)).toBe(expected);
-  });
-});
 
 /** What the API sends on a connection of its own until it ends it. */
 const exchange = (text: string) =>

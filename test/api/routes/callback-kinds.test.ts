@@ -1,227 +1,29 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { NOTICES_A_MINUTE } from '../../../src/api/routes/callbacks.ts';
-import { callbackProof } from '../../../src/client-token.ts';
 import type { VerifiedCallback } from '../../../src/domain/channel.ts';
 import { matchCallbacks } from '../../../src/ledger/callbacks.ts';
 import { removeOld } from '../../../src/ledger/cleanup.ts';
-import { KEPT_AN_HOUR } from '../../../src/ledger/ignored.ts';
-import { createApiKey, ensureMerchant } from '../../../src/ledger/merchants.ts';
-import { recordAnswer, settlePayment } from '../../../src/ledger/payments.ts';
+import { recordAnswer } from '../../../src/ledger/payments.ts';
 import { recordRefundCallback } from '../../../src/ledger/refund-answers.ts';
 import { requestRefund } from '../../../src/ledger/refunds.ts';
 import { takeNoticed } from '../../../src/ledger/sweep.ts';
-import { SIGNING, signed, signingChannel } from '../../support/signing-channel.ts';
+import { settle } from '../support.ts';
 import {
-  paidAnswer,
-  pay,
-  SECRET,
-  settle,
-  setUp,
-  simulatorCallback,
-  startTestApi,
-  type TestApi,
-  testChannels,
-} from '../support.ts';
+  accountId,
+  api,
+  give,
+  key,
+  newPayment,
+  ofId,
+  row,
+  second,
+  send,
+  timeline,
+} from './callback-kinds-support.ts';
 
 // What a callback can tell besides of a trade, over HTTP: each outcome is stored before it is acknowledged in the channel's
 // own way, once however often and wherever it comes.
-
-const channels = new Map([...testChannels(), [SIGNING, signingChannel()]]);
-const { api, database } = await setUp({ channels });
-let second: TestApi;
-let key: string;
-let accountId: string;
-let other: string;
-beforeAll(async () => {
-  second = await startTestApi(database.url, { channels });
-  const account = async (name: string) => {
-    const { merchant } = await ensureMerchant(api.db, name, [SIGNING]);
-    const { id } = await api.db.channelAccount.findFirstOrThrow({ where: { merchantId: merchant.id } });
-    return { id, merchantId: merchant.id };
-  };
-  const own = await account('own');
-  key = (await createApiKey(api.db, own.merchantId, 'operator')).key;
-  accountId = own.id;
-  other = (await account('other')).id;
-});
-afterAll(() => second.close());
-beforeEach(() => {
-  for (const { workflows } of [api, second]) {
-    workflows.down = false;
-    workflows.calls.length = 0;
-  }
-  api.refundWorkflows.calls.length = 0;
-});
-
-const newPayment = async () => {
-  const made = await pay(api, key, { channel: SIGNING });
-  api.workflows.calls.length = 0;
-  return made;
-};
-const row = (id: string) => api.db.payment.findUniqueOrThrow({ where: { id } });
-const give = async (id: string, reference = `tr_${randomUUID()}`) => {
-  await api.db.payment.update({ where: { id }, data: { reference } });
-  return reference;
-};
-const send = (callback: VerifiedCallback, to = `/callbacks/${SIGNING}/${accountId}`, by: TestApi = api) =>
-  by.call(to, signed(callback));
-const ofId = () => `n_${randomUUID()}`;
-const ownAddress = (id: string, account = accountId) =>
-  `/callbacks/${SIGNING}/${account}/${id}/${callbackProof(SECRET, account, id)}`;
-const timeline = async (paymentId: string) =>
-  (await api.db.timelineEntry.findMany({ where: { paymentId }, orderBy: { id: 'asc' } })).map(
-    ({ detail }) => detail,
-  );
-
-describe('acknowledged as the channel wants it', () => {
-  const to = () => `/callbacks/${SIGNING}/${accountId}`;
-
-  test('stored, ignored and refused; a channel without a way of its own gets 200 and {}', async () => {
-    const { id } = await newPayment();
-    const about = { outTradeNo: id };
-    const answers = [
-      await send({ kind: 'trade', notificationId: ofId(), about, answer: paidAnswer() }),
-      await send({ kind: 'ignored', notificationId: ofId(), reason: 'an event of the account' }),
-      await api.call(to(), { raw: '{}', headers: { 'x-signature': 'wrong' } }),
-    ];
-    expect(answers.map(({ status, text }) => [status, text])).toEqual([
-      [202, 'stored'],
-      [202, 'ignored'],
-      [200, 'fail'],
-    ]);
-    expect(answers.every(({ headers }) => headers.get('content-type')?.startsWith('text/plain'))).toBe(true);
-    const usual = await api.call('/callbacks/simulator', simulatorCallback('pay_nobody'));
-    expect([usual.status, usual.json]).toEqual([200, {}]);
-  });
-});
-
-describe('ignored', () => {
-  test('is acknowledged, and kept for a week', async () => {
-    const notificationId = ofId();
-    const callback = { kind: 'ignored', notificationId, reason: 'none of ours' } as const;
-    const answers = await Promise.all([send(callback), send(callback, undefined, second), send(callback)]);
-    expect(answers.map(({ text }) => text)).toEqual(['ignored', 'ignored', 'ignored']);
-    const kept = () => api.db.ignoredCallback.findMany({ where: { notificationId } });
-    expect(await kept()).toMatchObject([{ channelAccountId: accountId, reason: 'none of ours' }]);
-    await removeOld(api.db, new Date(Date.now() + 6 * 86_400_000));
-    expect(await kept()).toHaveLength(1);
-    await removeOld(api.db, new Date(Date.now() + 8 * 86_400_000));
-    expect(await kept()).toEqual([]);
-    expect(await api.db.callbackCount.count()).toBe(0);
-  });
-
-  test('a flood fills no disk: all are acknowledged and counted, the first of an hour kept', async () => {
-    const to = `/callbacks/${SIGNING}/${other}`;
-    const count = KEPT_AN_HOUR + 20;
-    const answers = await Promise.all(
-      Array.from({ length: count }, (_, i) =>
-        send({ kind: 'ignored', notificationId: `flood_${i}`, reason: 'x' }, to, i % 2 ? api : second),
-      ),
-    );
-    expect(answers.every(({ status }) => status === 202)).toBe(true);
-    const counts = await api.db.callbackCount.findMany({ where: { channelAccountId: other } });
-    expect(counts.reduce((sum, counted) => sum + counted.count, 0)).toBe(count);
-    const kept = await api.db.ignoredCallback.count({ where: { channelAccountId: other } });
-    expect(kept).toBe(counts.reduce((sum, counted) => sum + Math.min(counted.count, KEPT_AN_HOUR), 0));
-  });
-});
-
-describe('by the channel’s own id', () => {
-  test('the trade is paid, of this account alone', async () => {
-    const { id } = await newPayment();
-    const reference = await give(id);
-    const about = { reference };
-    const callback = { kind: 'trade', notificationId: ofId(), about, answer: paidAnswer() } as const;
-    expect((await send(callback, `/callbacks/${SIGNING}/${other}`)).status).toBe(202);
-    expect((await row(id)).channelAnswer).toBeNull();
-    expect((await send(callback)).status).toBe(202);
-    expect((await settlePayment(api.db, id, new Date())).snapshot.orderUpdate).toBe('applied');
-  });
-
-  test('before the create’s answer: kept, and matched by the next sweep once the reference is stored', async () => {
-    const { id } = await newPayment();
-    const reference = `tr_${randomUUID()}`;
-    const about = { reference };
-    const callback = { kind: 'trade', notificationId: ofId(), about, answer: paidAnswer() } as const;
-    expect((await send(callback)).text).toBe('stored');
-    const stored = () => api.db.callback.findFirstOrThrow({ where: { reference } });
-    expect(await stored()).toMatchObject({ paymentId: null, kind: 'trade', outTradeNo: '' });
-    const listed = await api.call('/v1/callbacks?unmatched=true', { key });
-    expect(listed.json.data[0]).toMatchObject({ kind: 'trade', outTradeNo: '', reference, state: 'paid' });
-    // It has been tried for an hour in vain, and would be tried in another.
-    const later = new Date(Date.now() + 3_600_000);
-    await matchCallbacks(api.db, later);
-    const next = new Date(later.getTime() + 60_000);
-    expect((await stored()).nextSweepAt?.getTime()).toBeGreaterThan(next.getTime());
-    await give(id, reference);
-    expect(await matchCallbacks(api.db, next)).toBe(1);
-    expect(await stored()).toMatchObject({ paymentId: id });
-    expect((await row(id)).channelAnswer).toMatchObject({ state: 'paid' });
-  });
-});
-
-describe('by the channel’s id of what was paid alone', () => {
-  const dispute = { id: 'dp_paid', amount: 1050, currency: 'CNY', state: 'open' } as const;
-  const disputed = (channelPaymentId: string): VerifiedCallback => ({
-    ...{ kind: 'dispute', notificationId: ofId(), dispute },
-    about: { channelPaymentId },
-  });
-  const stored = (channelPaymentId: string) =>
-    api.db.callback.findFirstOrThrow({ where: { channelPaymentId, channelAccountId: accountId } });
-
-  test('a settled payment is found, of this account alone', async () => {
-    const { id } = await newPayment();
-    const channelPaymentId = `pi_${randomUUID()}`;
-    await settle(api.db, id, { channelPaymentId });
-    const callback = disputed(channelPaymentId);
-    expect((await send(callback, `/callbacks/${SIGNING}/${other}`)).status).toBe(202);
-    expect((await row(id)).attention).toBeNull();
-    expect((await send(callback)).status).toBe(202);
-    expect((await row(id)).attention).toBe('disputed');
-    // News of two payments under one notification id are two callbacks.
-    await send({ ...callback, about: { channelPaymentId: `pi_${randomUUID()}` } } as VerifiedCallback);
-    const { notificationId } = callback;
-    expect(await api.db.callback.count({ where: { notificationId, channelAccountId: accountId } })).toBe(2);
-  });
-
-  test('before the payment is settled: kept, and matched by the next sweep after that', async () => {
-    const { id } = await newPayment();
-    const channelPaymentId = `pi_${randomUUID()}`;
-    await send({
-      ...{ kind: 'refund', notificationId: ofId(), about: { channelPaymentId } },
-      refund: {
-        channelRefundId: 're_1',
-        answer: { state: 'succeeded', channelRefundId: 're_1', amount: 50 },
-      },
-    });
-    expect(await stored(channelPaymentId)).toMatchObject({
-      paymentId: null,
-      outTradeNo: '',
-      reference: null,
-    });
-    const listed = await api.call('/v1/callbacks?unmatched=true', { key });
-    expect(listed.json.data[0]).toMatchObject({ kind: 'refund', channelPaymentId, state: 'succeeded' });
-    // It has been tried for an hour in vain, and would be tried in another.
-    const later = new Date(Date.now() + 3_600_000);
-    await matchCallbacks(api.db, later);
-    const next = new Date(later.getTime() + 60_000);
-    expect((await stored(channelPaymentId)).nextSweepAt?.getTime()).toBeGreaterThan(next.getTime());
-    await settle(api.db, id, { channelPaymentId });
-    expect(await matchCallbacks(api.db, next)).toBe(1);
-    expect(await stored(channelPaymentId)).toMatchObject({ paymentId: id });
-  });
-
-  test('of two payments it is neither’s', async () => {
-    const channelPaymentId = `pi_${randomUUID()}`;
-    for (const { id } of [await newPayment(), await newPayment()])
-      await settle(api.db, id, { channelPaymentId });
-    await send(disputed(channelPaymentId));
-    expect(await stored(channelPaymentId)).toMatchObject({ paymentId: null });
-    await matchCallbacks(api.db, new Date());
-    expect(await stored(channelPaymentId)).toMatchObject({ paymentId: null });
-  });
-});
 
 describe('a notice', () => {
   const notice = (id: string): VerifiedCallback => ({
@@ -334,92 +136,6 @@ describe('a notice', () => {
     expect(await api.db.callback.count({ where: about })).toBe(1);
     await removeOld(api.db, new Date(Date.now() + 73 * 3_600_000));
     expect(await api.db.callback.count({ where: about })).toBe(0);
-  });
-});
-
-describe('at the payment’s own address', () => {
-  const forged = { raw: '{"forged":true}', headers: { 'x-signature': 'wrong' } };
-
-  test('a usual callback is stored as anywhere', async () => {
-    const { id } = await newPayment();
-    const about = { outTradeNo: id };
-    await send({ kind: 'trade', notificationId: ofId(), about, answer: paidAnswer() }, ownAddress(id));
-    expect((await settlePayment(api.db, id, new Date())).snapshot.orderUpdate).toBe('applied');
-  });
-
-  test.each(['paying', 'closed', 'succeeded'])(
-    'what cannot be verified is a notice, of a payment that is %s too',
-    async (status) => {
-      const { id } = await newPayment();
-      if (status === 'closed')
-        await api.db.payment.update({ where: { id }, data: { status, endedAt: new Date() } });
-      if (status === 'succeeded') await settle(api.db, id);
-      await api.db.payment.update({ where: { id }, data: { unverifiedQueries: 20 } });
-      const answer = await api.call(ownAddress(id), forged);
-      expect([answer.status, answer.text]).toEqual([202, 'stored']);
-      expect(api.workflows.calls).toEqual([{ name: 'notice', paymentId: id, args: [2000] }]);
-      const { noticedAt, unverifiedQueries } = await row(id);
-      expect([noticedAt === null, unverifiedQueries]).toEqual([false, 20]);
-      expect(await timeline(id)).toContain(
-        "The channel has news, sent to the payment's own address: it is asked.",
-      );
-    },
-  );
-
-  test('so is signed nonsense, and an unsigned notice that names nothing that is known', async () => {
-    const { id } = await newPayment();
-    const nonsense = signed({ kind: 'nonsense' } as unknown as VerifiedCallback);
-    expect((await api.call(ownAddress(id), nonsense)).text).toBe('stored');
-    await api.db.payment.update({ where: { id }, data: { noticedAt: null } });
-    const about = { reference: 'not_known_yet' };
-    await send({ kind: 'notice', notificationId: ofId(), about }, ownAddress(id));
-    expect((await row(id)).noticedAt).not.toBeNull();
-    expect(await api.db.callback.count({ where: about })).toBe(0);
-  });
-
-  test('with a wrong proof it is a callback like any other', async () => {
-    const [{ id }, { id: otherId }] = [await newPayment(), await newPayment()];
-    const proof = callbackProof(SECRET, accountId, id);
-    for (const wrong of [
-      `${accountId}/${id}/wrong`,
-      `${accountId}/${id}/${proof.slice(1)}`,
-      `${accountId}/${otherId}/${proof}`,
-      `${other}/${id}/${proof}`,
-    ]) {
-      const answer = await api.call(`/callbacks/${SIGNING}/${wrong}`, forged);
-      expect([answer.status, answer.text]).toEqual([200, 'fail']);
-    }
-    expect(api.workflows.calls).toEqual([]);
-    expect((await row(id)).noticedAt).toBeNull();
-    const about = { outTradeNo: id };
-    const signedOne = { kind: 'trade', notificationId: ofId(), about, answer: paidAnswer() } as const;
-    await send(signedOne, `/callbacks/${SIGNING}/${accountId}/${id}/wrong`);
-    expect((await row(id)).channelAnswer).toMatchObject({ state: 'paid' });
-  });
-
-  test('its rate is its bound: beyond it nothing is acknowledged, and what is signed is taken all the same', async () => {
-    const { id } = await newPayment();
-    const answers = await Promise.all(
-      Array.from({ length: NOTICES_A_MINUTE + 5 }, () => second.call(ownAddress(id), forged)),
-    );
-    const statuses = answers.map(({ status }) => status);
-    expect(statuses).toContain(202);
-    // A minute may have begun meanwhile.
-    if (!statuses.includes(429)) expect(statuses.every((status) => status === 202)).toBe(true);
-    const more = await Promise.all(
-      Array.from({ length: NOTICES_A_MINUTE + 5 }, () => second.call(ownAddress(id), forged)),
-    );
-    expect([...answers, ...more].map(({ status }) => status)).toContain(429);
-    const about = { outTradeNo: id };
-    const signedOne = { kind: 'trade', notificationId: ofId(), about, answer: paidAnswer() } as const;
-    expect((await send(signedOne, ownAddress(id), second)).status).toBe(202);
-  });
-
-  test('the proof is in no log', async () => {
-    const { id } = await newPayment();
-    await api.call(ownAddress(id), forged);
-    expect(api.logged()).toContain(id);
-    expect(api.logged()).not.toContain(callbackProof(SECRET, accountId, id));
   });
 });
 

@@ -2,10 +2,9 @@ import { request } from 'node:http';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { BODY_LIMIT } from '../../../src/api/http/body.ts';
 import { callbackPage } from '../../../src/api/schemas/callback.ts';
-import { setMerchant } from '../../../src/ledger/merchants.ts';
 import { settlePayment } from '../../../src/ledger/payments.ts';
 import { runningTime } from '../../support/progress.ts';
-import { newKey, newOrderId, pay, SECRET, setUp, simulatorCallback, startTestApi } from '../support.ts';
+import { newKey, pay, setUp, simulatorCallback, startTestApi } from '../support.ts';
 
 // Callbacks: acknowledged when stored and never before; forged ones are refused and make one query due.
 
@@ -321,144 +320,5 @@ describe('refused', () => {
     } finally {
       await dead.close();
     }
-  });
-});
-
-describe('the payer comes back', () => {
-  test('a hint, and on to the merchant without a status', async () => {
-    const made = await pay(api, key, {
-      returnUrl: 'https://shop.example/thanks?cart=a+b%20c&x=%7e&y#top',
-    });
-    api.workflows.calls.length = 0;
-    const answer = await api.call(`/return/${made.id}?token=${made.clientToken}&out_trade_no=x`);
-    expect(answer.status).toBe(303);
-    expect(answer.headers.get('location')).toBe(
-      // The merchant's own query as it was.
-      `https://shop.example/thanks?cart=a+b%20c&x=%7e&y&paymentId=${made.id}#top`,
-    );
-    expect(answer.headers.get('referrer-policy')).toBe('no-referrer');
-    expect(answer.headers.get('cache-control')).toBe('no-store');
-    expect(api.workflows.named('hint')).toHaveLength(1);
-  });
-
-  test.each([
-    ['https://shop.example/', 'https://shop.example/?'],
-    ['https://shop.example/?', 'https://shop.example/?'],
-    ['https://shop.example/?a=1&', 'https://shop.example/?a=1&'],
-    // As every reader of it reads it.
-    ['https://shop.example', 'https://shop.example/?'],
-    ['https:\\\\Shop.example\\a b?"é#', 'https://shop.example/a%20b?%22%C3%A9&'],
-  ])('at %s the id follows after %s', async (returnUrl, expected) => {
-    const made = await pay(api, key, { returnUrl });
-    const answer = await api.call(`/return/${made.id}?token=${made.clientToken}`);
-    expect(answer.headers.get('location')).toMatch(`${expected}paymentId=${made.id}`);
-  });
-
-  test.each([
-    ['myapp://thanks', 'myapp://thanks?'],
-    ['myapp://thanks/a?b=1#c', 'myapp://thanks/a?b=1&'],
-    ['com.example.app:/thanks', 'com.example.app:/thanks?'],
-    ['MyApp:thanks', 'myapp:thanks?'],
-  ])('to an app of the merchant’s that it has allowed: %s', async (returnUrl, expected) => {
-    const own = await newKey(api.db);
-    const { name } = await api.db.merchant.findUniqueOrThrow({ where: { id: own.merchantId } });
-    const order = { id: newOrderId(), amount: 1050, currency: 'CNY' };
-    const request = { key: own.key, body: { order, channel: 'simulator', returnUrl } };
-    const early = await api.call('/v1/payments', request);
-    expect([early.status, early.json.errors?.[0].path]).toEqual([422, 'returnUrl']);
-    expect(await api.db.order.count({ where: { id: order.id } })).toBe(0);
-    const allow = (returnSchemes: string[]) =>
-      setMerchant(api.db, name, { returnSchemes }, SECRET, new Date());
-    await allow(['com.example.app', 'myapp']);
-    const made = await api.call('/v1/payments', request);
-    expect(made.status).toBe(201);
-    // Also once it is not allowed any more: the payer is on their way.
-    await allow([]);
-    const back = await api.call(`/return/${made.json.id}?token=${made.json.clientToken}`);
-    const { hash } = new URL(returnUrl);
-    expect([back.status, back.headers.get('location')]).toEqual([
-      303,
-      `${expected}paymentId=${made.json.id}${hash}`,
-    ]);
-    // So is the same request, and no other.
-    const again = await api.call('/v1/payments', request);
-    expect([again.status, again.json.id]).toEqual([200, made.json.id]);
-    const other = { ...request.body, returnUrl: `${returnUrl}2` };
-    expect((await api.call('/v1/payments', { ...request, body: other })).status).toBe(422);
-    // Nobody else's.
-    expect((await api.call('/v1/payments', { ...request, key })).status).toBe(422);
-  });
-
-  test('a HEAD gives no hint', async () => {
-    const made = await pay(api, key);
-    api.workflows.calls.length = 0;
-    const answer = await api.call(`/return/${made.id}?token=${made.clientToken}`, { method: 'HEAD' });
-    expect(answer.status).toBe(303);
-    expect(api.workflows.calls).toEqual([]);
-  });
-
-  test('also while Temporal is down', async () => {
-    const made = await pay(api, key, { returnUrl: 'https://shop.example/' });
-    api.workflows.down = true;
-    expect((await api.call(`/return/${made.id}?token=${made.clientToken}`)).status).toBe(303);
-  });
-
-  test('without a returnUrl: on to the cashier page, which learns that the payer came back', async () => {
-    const made = await pay(api, key);
-    const path = `/return/${made.id}?token=${made.clientToken}`;
-    const answer = await api.call(path);
-    expect(answer.status).toBe(303);
-    expect(answer.headers.get('referrer-policy')).toBe('no-referrer');
-    const { pathname, search } = new URL(answer.headers.get('location') ?? '', `${api.url}${path}`);
-    expect(`${pathname}${search}`).toBe(`/checkout/${made.id}?token=${made.clientToken}&returned=1`);
-    expect((await api.call(`${pathname}${search}`)).status).toBe(200);
-  });
-
-  test('while the database is away: on to the cashier page, which goes on trying', async () => {
-    const dead = await startTestApi('postgresql://nodrop@127.0.0.1:1/none');
-    try {
-      const path = '/return/pay_1?token=ct_%22x%26y';
-      const answer = await dead.call(path);
-      expect(answer.status).toBe(303);
-      expect(answer.headers.get('referrer-policy')).toBe('no-referrer');
-      const cashier = new URL(answer.headers.get('location') ?? '', `${dead.url}${path}`);
-      expect(`${cashier.pathname}${cashier.search}`).toBe('/checkout/pay_1?token=ct_%22x%26y&returned=1');
-      const page = await dead.call(`${cashier.pathname}${cashier.search}`);
-      expect([page.status, page.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8']);
-    } finally {
-      await dead.close();
-    }
-  });
-
-  test.each(['return', 'checkout'])('at /%s/{id}/ with a slash: to the address without it', async (name) => {
-    const made = await pay(api, key);
-    api.workflows.calls.length = 0;
-    const path = `/${name}/${made.id}`;
-    const query = `?token=${made.clientToken}&returned=1`;
-    const answer = await api.call(`${path}/${query}`);
-    expect(answer.status).toBe(308);
-    expect(answer.headers.get('referrer-policy')).toBe('no-referrer');
-    const to = new URL(answer.headers.get('location') ?? '', `${api.url}${path}/`);
-    expect(`${to.pathname}${to.search}`).toBe(`${path}${query}`);
-    expect(api.workflows.calls).toEqual([]);
-  });
-
-  test('with a wrong token, another payment’s, or none: 404', async () => {
-    const [made, other] = [await pay(api, key), await pay(api, key)];
-    api.workflows.calls.length = 0;
-    for (const query of [
-      '',
-      '?token=',
-      '?token=ct_wrong',
-      `?token=${other.clientToken}`,
-      `?token=${'x'.repeat(201)}`,
-      `?token=${other.clientToken}&token=${made.clientToken}`,
-    ]) {
-      const answer = await api.call(`/return/${made.id}${query}`);
-      expect([answer.status, answer.headers.get('content-type')]).toEqual([404, 'text/html; charset=utf-8']);
-      expect(answer.text).toContain('This link opens no payment');
-      expect(answer.text).not.toContain(made.id);
-    }
-    expect(api.workflows.calls).toEqual([]);
   });
 });

@@ -1,77 +1,24 @@
-import { randomUUID } from 'node:crypto';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { delivery, deliveryPage, event, eventPage } from '../../../src/api/schemas/event.ts';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { event, eventPage } from '../../../src/api/schemas/event.ts';
 import { newDeliveryId, newEventId } from '../../../src/domain/ids.ts';
-import type { Prisma } from '../../../src/generated/prisma/client.ts';
 import { removeOld } from '../../../src/ledger/cleanup.ts';
-import { createLedgerClient, type LedgerClient } from '../../../src/ledger/client.ts';
 import { givePlaces } from '../../../src/ledger/feed-places.ts';
-import { createApiKey } from '../../../src/ledger/merchants.ts';
 import { notifyWaiters } from '../../../src/ledger/notify.ts';
-import { eventually, type FreshDatabase, freshDatabase } from '../../support/stack.ts';
-import { newKey, pay, startTestApi, type TestApi } from '../support.ts';
+import { eventually } from '../../support/stack.ts';
+import { newKey, pay } from '../support.ts';
+import {
+  api,
+  becomeNewMerchant,
+  contentOf,
+  elsewhere,
+  idsOf,
+  key,
+  merchantId,
+  NOT_IN_EVENTS,
+  record,
+} from './events-support.ts';
 
-// What merchants read of their events: the feed, and how each is on its way to the order service.
-
-let database: FreshDatabase;
-let api: TestApi;
-let key: string;
-let merchantId: string;
-/** Another process, as far as PostgreSQL can tell. */
-let elsewhere: LedgerClient;
-
-beforeAll(async () => {
-  database = await freshDatabase();
-});
-afterAll(async () => {
-  await database.drop();
-});
-beforeEach(async () => {
-  api = await startTestApi(database.url);
-  elsewhere = createLedgerClient(database.url);
-  ({ key, merchantId } = await newKey(api.db));
-});
-afterEach(async () => {
-  await api.close();
-  await elsewhere.$disconnect();
-});
-
-const NOT_IN_EVENTS = [
-  ...['nextAction', 'payUrl', 'checkoutUrl', 'clientToken', 'temporalUrl'],
-  // Refunds have events of their own.
-  ...['refundReason', 'refundStatus'],
-  // Of the request, for the merchant who made it.
-  ...['payer', 'returnUrl'],
-  // An event has the attention that shows them.
-  'disputes',
-];
-
-/** What an event of this payment tells. */
-async function contentOf(id: string, asKey = key): Promise<Prisma.JsonObject> {
-  const payment = (await api.call(`/v1/payments/${id}`, { key: asKey })).json;
-  const { payments: _, ...order } = (await api.call(`/v1/orders/${payment.orderId}`, { key: asKey })).json;
-  const told = Object.entries(payment).filter(([name]) => !NOT_IN_EVENTS.includes(name));
-  return { payment: Object.fromEntries(told) as Prisma.JsonObject, order };
-}
-
-/** An event of a payment, as the ledger writes it: without a place, and its waiters are notified after that. */
-async function record(payment: { id: string }, version = 1, type = 'payment.succeeded', asKey = key) {
-  const { merchantId: owner, orderId } = await api.db.payment.findUniqueOrThrow({
-    where: { id: payment.id },
-  });
-  const row = await elsewhere.event.create({
-    data: {
-      id: newEventId(),
-      merchantId: owner,
-      paymentId: payment.id,
-      type,
-      version,
-      data: { ...(await contentOf(payment.id, asKey)), version },
-    },
-  });
-  await notifyWaiters(elsewhere, owner, orderId, true);
-  return row;
-}
+// What merchants read of their events: the feed.
 
 /** The place of an event whose merchant's feed has been read since. */
 async function placeOf(id: string): Promise<bigint> {
@@ -81,7 +28,6 @@ async function placeOf(id: string): Promise<bigint> {
 }
 
 const feed = (query = '', asKey = key) => api.call(`/v1/events${query}`, { key: asKey });
-const idsOf = ({ data }: { data: { id: string }[] }) => data.map(({ id }) => id);
 
 describe('the feed', () => {
   test('is empty at first, and its cursor is a place to go on from all the same', async () => {
@@ -214,7 +160,7 @@ describe('the feed', () => {
     test('what was removed of others refuses nobody', async () => {
       const place = (await feed()).json.nextCursor;
       const mine = key;
-      ({ key, merchantId } = await newKey(api.db));
+      await becomeNewMerchant();
       await history(40);
       await remove();
       expect((await feed(`?after=${place}`, mine)).status).toBe(200);
@@ -421,227 +367,5 @@ describe('the feed with wait', () => {
     });
     await notifyWaiters(elsewhere, merchantId, mine.orderId, true);
     expect(idsOf((await asked).json)).toEqual([id]);
-  });
-});
-
-describe('a payment’s deliveries', () => {
-  const deliver = async (row: { id: string; paymentId: string; merchantId: string }, changes: object = {}) =>
-    await api.db.delivery.create({
-      data: {
-        id: newDeliveryId(),
-        eventId: row.id,
-        merchantId: row.merchantId,
-        paymentId: row.paymentId,
-        ...changes,
-      },
-    });
-  const list = (id: string, query = '', asKey = key) =>
-    api.call(`/v1/payments/${id}/deliveries${query}`, { key: asKey });
-
-  test('are none without an order service', async () => {
-    const payment = await pay(api, key);
-    await record(payment);
-    expect((await list(payment.id)).json).toEqual({ data: [], nextCursor: null });
-  });
-
-  test('are shown newest first, with the last 20 calls of each', async () => {
-    const payment = await pay(api, key);
-    const at = (seconds: number) => new Date(Date.UTC(2026, 10, 21, 10, 0, seconds));
-    const first = await deliver(await record(payment, 1), {
-      status: 'delivered',
-      attempts: 25,
-      firstAttemptAt: at(0),
-      settledAt: at(24),
-      createdAt: at(0),
-    });
-    const second = await deliver(await record(payment, 2, 'refund.succeeded'), {
-      nextAttemptAt: at(40),
-      createdAt: at(30),
-    });
-    await api.db.deliveryAttempt.createMany({
-      data: Array.from({ length: 25 }, (_, i) => ({
-        deliveryId: first.id,
-        at: at(i),
-        outcome: i < 24 ? 'unknown' : 'agreed',
-        statusCode: i === 0 ? null : i < 24 ? 500 : 200,
-        detail: i < 24 ? `Call ${i} failed.` : 'It agreed.',
-        durationMs: i,
-      })),
-    });
-    const { json } = await list(payment.id);
-    for (const one of json.data) delivery.parse(one);
-    expect(json.nextCursor).toBeNull();
-    expect(json.data[0]).toEqual({
-      id: second.id,
-      eventId: second.eventId,
-      paymentId: payment.id,
-      orderId: payment.orderId,
-      type: 'refund.succeeded',
-      version: 2,
-      status: 'pending',
-      attempts: 0,
-      firstAttemptAt: null,
-      nextAttemptAt: at(40).toISOString(),
-      settledAt: null,
-      log: [],
-      temporalUrl: null,
-    });
-    expect(json.data[1]).toMatchObject({
-      id: first.id,
-      type: 'payment.succeeded',
-      version: 1,
-      status: 'delivered',
-      attempts: 25,
-      settledAt: at(24).toISOString(),
-    });
-    expect(json.data[1].log).toHaveLength(20);
-    expect(json.data[1].log[0]).toEqual({
-      at: at(24).toISOString(),
-      outcome: 'agreed',
-      statusCode: 200,
-      detail: 'It agreed.',
-      answer: null,
-      durationMs: 24,
-    });
-    expect(json.data[1].log.at(-1).detail).toBe('Call 5 failed.');
-    const page = (await list(payment.id, '?limit=1')).json;
-    expect(idsOf(page)).toEqual([second.id]);
-    expect(idsOf((await list(payment.id, `?limit=1&cursor=${page.nextCursor}`)).json)).toEqual([first.id]);
-  });
-
-  test('are of this payment alone, and for its merchant alone', async () => {
-    const [payment, other] = [await pay(api, key), await pay(api, key)];
-    await deliver(await record(payment));
-    expect((await list(other.id)).json.data).toEqual([]);
-    const stranger = await newKey(api.db);
-    expect((await list(payment.id, '', stranger.key)).json.code).toBe('payment_not_found');
-    expect((await list(`pay_${randomUUID().slice(0, 8)}`)).status).toBe(404);
-  });
-});
-
-describe('a merchant’s deliveries', () => {
-  const BASE = Date.now() - 5 * 86_400_000;
-  const since = (ms: number) => new Date(BASE + ms).toISOString();
-
-  /** So many of a payment, newest first, each with the status at its place. */
-  async function deliver(statuses: readonly string[], asKey = key): Promise<string[]> {
-    const payment = await pay(api, asKey);
-    const ids: string[] = [];
-    for (const [i, status] of statuses.entries()) {
-      const row = await record(payment, i + 1, 'refund.succeeded', asKey);
-      const data = {
-        id: newDeliveryId(),
-        eventId: row.id,
-        merchantId: row.merchantId,
-        paymentId: payment.id,
-      };
-      // Some of the same time.
-      const createdAt = new Date(BASE + 1_000 * Math.floor(i / 3));
-      const settledAt = status === 'pending' ? null : createdAt;
-      const nextAttemptAt = status === 'pending' ? new Date(Date.now() + 86_400_000) : null;
-      ids.push(
-        (await api.db.delivery.create({ data: { ...data, status, createdAt, settledAt, nextAttemptAt } })).id,
-      );
-    }
-    return ids.reverse();
-  }
-  const list = (query = '', asKey = key) => api.call(`/v1/deliveries${query}`, { key: asKey });
-  const redeliver = (body: unknown, asKey = key) =>
-    api.call('/v1/deliveries/redeliver', { key: asKey, body });
-  const asked = async () =>
-    (await api.db.delivery.findMany({ where: { merchantId, redeliveryAskedAt: { not: null } } })).map(
-      ({ id }) => id,
-    );
-
-  test('are listed newest first, in pages without gaps, while new ones come in; others’ are not', async () => {
-    await deliver(['pending'], (await newKey(api.db)).key);
-    const statuses = [...Array(8)].map((_, i) => (i % 2 === 0 ? 'pending' : 'delivered'));
-    const rows = await api.db.delivery.findMany({
-      where: { id: { in: await deliver(statuses) } },
-      orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
-    });
-    for (const [status, expected] of [
-      ['', rows],
-      ['&status=pending', rows.filter((row) => row.status === 'pending')],
-    ] as const) {
-      const seen: string[] = [];
-      for (let query = ''; ; ) {
-        const { status: code, json } = await list(`?limit=3${status}${query}`);
-        expect(code).toBe(200);
-        deliveryPage.parse(json);
-        seen.push(...idsOf(json));
-        if (json.nextCursor === null) break;
-        query = `&cursor=${json.nextCursor}`;
-        await deliver(['pending']).then((ids) =>
-          api.db.delivery.updateMany({ where: { id: { in: ids } }, data: { createdAt: new Date() } }),
-        );
-      }
-      expect(seen).toEqual(expected.map(({ id }) => id));
-      await api.db.delivery.deleteMany({
-        where: { merchantId, createdAt: { gt: new Date(Date.now() - 3_600_000) } },
-      });
-    }
-    expect((await list('?status=lost')).json.errors[0].path).toBe('status');
-    expect((await list('?cursor=zzz')).json.errors[0].path).toBe('cursor');
-  });
-
-  test('show an operator the workflow that tells them, and nobody else', async () => {
-    const [id = ''] = await deliver(['pending']);
-    const { key: operator } = await createApiKey(api.db, merchantId, 'operator');
-    const [shown] = (await list('', operator)).json.data;
-    expect(shown.temporalUrl).toContain(encodeURIComponent(`delivery/${id}`));
-    expect((await list()).json.data[0]).toMatchObject({ id, temporalUrl: null });
-    const payment = (await api.call(`/v1/payments/${shown.paymentId}/deliveries`, { key: operator })).json;
-    expect(payment.data[0].temporalUrl).toBe(shown.temporalUrl);
-  });
-
-  test('are told again by their status: repeated, the same, and no other status or merchant', async () => {
-    const stranger = await newKey(api.db);
-    await deliver(['pending', 'delivered'], stranger.key);
-    const [, gone, , told, waits] = await deliver(['pending', 'delivered', 'pending', 'gone', 'pending']);
-    for (let i = 0; i < 2; i++) {
-      expect(await redeliver({ status: 'delivered' })).toMatchObject({
-        status: 202,
-        json: { count: 1, nextSince: null },
-      });
-      expect(await asked()).toEqual([told]);
-    }
-    expect(api.deliveryWorkflows.calls).toEqual([
-      { name: 'redeliverWaiting', deliveryId: merchantId },
-      { name: 'redeliverWaiting', deliveryId: merchantId },
-    ]);
-    expect((await redeliver({ status: 'pending', since: since(1_000) })).json.count).toBe(1);
-    expect(
-      (await redeliver({ status: 'gone', since: since(7_201_000).replace('Z', '+02:00') })).json.count,
-    ).toBe(1);
-    expect((await asked()).toSorted()).not.toContain(waits);
-    expect(await asked()).toContain(gone);
-    expect((await redeliver({ status: 'conflict' })).json).toEqual({ count: 0, nextSince: null });
-    expect(
-      await api.db.delivery.count({
-        where: { redeliveryAskedAt: { not: null }, merchantId: stranger.merchantId },
-      }),
-    ).toBe(0);
-  });
-
-  test('are asked for though Temporal is away: it is in the ledger', async () => {
-    const [id] = await deliver(['pending']);
-    api.deliveryWorkflows.down = true;
-    expect(await redeliver({ status: 'pending' })).toMatchObject({ status: 202, json: { count: 1 } });
-    expect(await asked()).toEqual([id]);
-  });
-
-  test.each([
-    [{}, 'status'],
-    [{ status: 'superseded' }, 'status'],
-    [{ status: 'pending', since: 'yesterday' }, 'since'],
-    [{ status: 'pending', limit: 3 }, 'limit'],
-  ])('are not told again by %j', async (body, path) => {
-    expect(await redeliver(body)).toMatchObject({ status: 422, json: { errors: [{ path }] } });
-  });
-
-  test('of years before all events: all that are kept', async () => {
-    await deliver(['pending']);
-    expect((await redeliver({ status: 'pending', since: '0000-01-01T00:00:00Z' })).json.count).toBe(1);
   });
 });

@@ -1,0 +1,54 @@
+import { randomUUID } from 'node:crypto';
+import pg from 'pg';
+import { afterEach, vi } from 'vitest';
+import { UNVERIFIED_A_MINUTE } from '../../src/api/routes/callbacks.ts';
+import type { TestApi } from './support.ts';
+import { type Call, newKey, pay, setUp } from './support.ts';
+
+/** For the tests of bounds on strangers: an API whose clock the tests set, and the statements it sends. */
+
+export const clock = { now: Math.floor(Date.now() / 60_000) * 60_000 };
+export const now = () => new Date(clock.now);
+export const { database, api, key } = await setUp({ now });
+
+/** What the process sends to the database. */
+export const queries = vi.spyOn(pg.Client.prototype, 'query');
+export const textOf = ([query]: readonly unknown[]) =>
+  typeof query === 'string' ? query : ((query as { text?: string } | undefined)?.text ?? '');
+/** Statements since `since`, but for the pings of who listens for changes, and what is written or asked once a second. */
+export const statements = (since: number) =>
+  queries.mock.calls
+    .slice(since)
+    .map(textOf)
+    .filter((text) => !/pg_notify|unverified_callback/.test(text) && !isOfAll(text));
+/** Statements since `since` that read accounts. */
+export const accountReads = (since: number) =>
+  queries.mock.calls.slice(since).filter((call) => /FROM channel_accounts AS account/.test(textOf(call)));
+/** The statement that asks for all keys and tokens that wait. */
+export const isOfAll = (text: string) => /AS named \(payment_id, hash\)/.test(text);
+
+afterEach(() => {
+  // A new window for everybody.
+  clock.now += 120_000;
+});
+
+export const bogus = () => randomUUID().replaceAll('-', '');
+export const forgedCallback = (content: object): Call => ({
+  method: 'POST',
+  raw: JSON.stringify(content),
+  headers: { 'content-type': 'application/json', 'webhook-signature': 'v1,AAAA' },
+});
+export const forged = (to: TestApi, content: object, path = '/callbacks/simulator') =>
+  to.call(path, forgedCallback(content));
+export async function exhaustCallbacks(to: TestApi, path?: string) {
+  for (let n = 0; n <= UNVERIFIED_A_MINUTE; n += 1) await forged(to, { n }, path);
+}
+
+export async function paymentOfNewAccount() {
+  const { key: theirs, merchantId } = await newKey(api.db);
+  const { id } = await pay(api, theirs);
+  const { id: accountId } = await api.db.channelAccount.findFirstOrThrow({
+    where: { merchantId, channel: 'simulator' },
+  });
+  return { accountId, id };
+}

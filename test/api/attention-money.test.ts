@@ -1,0 +1,321 @@
+import { describe, expect, test } from 'vitest';
+import { ChannelError } from '../../src/domain/channel.ts';
+import { automaticRefundId } from '../../src/domain/ids.ts';
+import { endPayment, recordAnswer } from '../../src/ledger/payments.ts';
+import { recordRefundAnswer, recordRefundSilence } from '../../src/ledger/refund-answers.ts';
+import {
+  api,
+  at,
+  expectOver,
+  expectShown,
+  get,
+  givenBack,
+  key,
+  merchantId,
+  paid,
+  SILENCE,
+} from './attention-support.ts';
+import { paidAnswer, pay } from './support.ts';
+
+// Money that waits for a decision or does not go back: shown with a sentence and since when, and over when it is.
+// What the workflows and activities bring about is called here as they call it; that they do is tested on them.
+
+const resolve = (id: string, action: string) =>
+  api.call(`/v1/payments/${id}/resolve`, { key, body: { action, note: 'Seen.' } });
+async function refund(id: string, amount?: number) {
+  const headers = { 'idempotency-key': `${id}-${Math.random()}` };
+  return (await api.call(`/v1/payments/${id}/refunds`, { key, body: { amount }, headers })).json;
+}
+const refundsOf = async (paymentId: string) => {
+  const rows = await api.db.refund.findMany({ where: { paymentId }, orderBy: { createdAt: 'asc' } });
+  return rows.map(({ reason, status, amount }) => `${reason} ${status} ${amount}`);
+};
+
+describe('money that waits for a decision', () => {
+  const mismatch = async () => {
+    const { id } = await pay(api, key);
+    await paid(id, 900, at(10));
+    await expectShown(id, 'amount_mismatch', at(10), 'received CNY 9.00, asked were CNY 10.50');
+    return id as string;
+  };
+  const late = async () => {
+    await api.db.merchant.update({ where: { id: merchantId }, data: { latePayment: 'review' } });
+    const { id } = await pay(api, key);
+    await endPayment(api.db, id, 'closed', 'unpaid.', at(0));
+    await api.db.payment.update({ where: { id }, data: { expiresAt: at(-60) } });
+    await paid(id, 1050, at(10));
+    await expectShown(id, 'late_payment_review', at(10), 'the merchant wants to decide');
+    return id as string;
+  };
+
+  test.each([
+    ['amount_mismatch', mismatch],
+    ['late_payment_review', late],
+  ] as const)('%s: dismissing it is no decision; accepting it is', async (_, waiting) => {
+    const id = await waiting();
+    expect((await resolve(id, 'dismiss')).json.code).toBe('not_resolvable');
+    expect((await resolve(id, 'accept')).json.orderUpdate).toBe('applied');
+    await expectOver(id);
+  });
+
+  test.each([
+    ['amount_mismatch', mismatch],
+    ['late_payment_review', late],
+  ] as const)('%s: sent back, it is shown until it is back', async (_, waiting) => {
+    const id = await waiting();
+    const { json } = await resolve(id, 'refund');
+    expect(json).toMatchObject({ attention: 'order_conflict', attentionDetail: 'An operator refunds it.' });
+    await givenBack(automaticRefundId(id), at(20));
+    await expectOver(id);
+  });
+
+  test.each([
+    ['amount_mismatch', mismatch],
+    ['late_payment_review', late],
+  ] as const)('%s: sent back, and the channel refuses', async (_, waiting) => {
+    const id = await waiting();
+    await resolve(id, 'refund');
+    const refused = { state: 'failed', reason: 'account closed' } as const;
+    await recordRefundAnswer(api.db, automaticRefundId(id), refused, at(20));
+    await expectShown(id, 'refund_failing', at(20), 'account closed');
+    const again = await refund(id);
+    await givenBack(again.id, at(30));
+    await expectOver(id);
+  });
+
+  test.each([
+    ['a merchant gave back', false],
+    ['the channel gave back', true],
+  ])('what is too much has gone back (%s): the rest can be accepted, or sent back', async (_, external) => {
+    const overpaid = async () => {
+      const { id } = await pay(api, key);
+      await paid(id, 1200, at(10));
+      if (external) {
+        await recordAnswer(
+          api.db,
+          id,
+          { ...paidAnswer({ amount: 1200 }), refundedAmount: 150 },
+          'query',
+          at(20),
+        );
+      } else {
+        const { id: refundId } = await refund(id, 150);
+        // While it is on its way nobody knows what is left.
+        expect((await resolve(id, 'accept')).json.code).toBe('not_resolvable');
+        expect((await resolve(id, 'refund')).json.code).toBe('not_resolvable');
+        await givenBack(refundId, at(20));
+      }
+      await expectShown(id, 'amount_mismatch', at(10), 'received CNY 12.00, asked were CNY 10.50');
+      return id as string;
+    };
+    const accepted = await overpaid();
+    expect((await resolve(accepted, 'accept')).json).toMatchObject({
+      orderUpdate: 'applied',
+      refundedAmount: 150,
+    });
+    await expectOver(accepted);
+    const { text } = await api.call(`/v1/payments/${accepted}/timeline`, { key });
+    expect(text).toContain('as an operator accepted CNY 10.50');
+
+    const returned = await overpaid();
+    expect((await resolve(returned, 'refund')).json.orderUpdate).toBe('conflict');
+    expect(await refundsOf(returned)).toContain('requested created 1050');
+    await givenBack(automaticRefundId(returned), at(30));
+    await expectOver(returned);
+    expect((await get(returned)).refundedAmount).toBe(1200);
+  });
+
+  test('a merchant refunds all of it: nothing is left to decide', async () => {
+    const id = await mismatch();
+    const { id: refundId } = await refund(id);
+    await givenBack(refundId, at(20));
+    await expectOver(id);
+    expect((await get(id)).orderUpdate).toBe('conflict');
+  });
+});
+
+describe('refund_failing', () => {
+  async function twice() {
+    const first = await pay(api, key);
+    api.workflows.onAskChannel = async () => false;
+    const { id } = await pay(api, key, { order: undefined, orderId: first.orderId, channel: 'simulator2' });
+    await paid(first.id);
+    await paid(id);
+    return { id: id as string, refundId: automaticRefundId(id) };
+  }
+
+  test('silence on a refund for an hour, until the channel answers', async () => {
+    const { id } = await pay(api, key);
+    await paid(id);
+    const { id: refundId } = await refund(id, 500);
+    await recordRefundSilence(api.db, refundId, SILENCE, at(100));
+    await expectOver(id);
+    await recordRefundSilence(api.db, refundId, SILENCE, at(3700));
+    await expectShown(id, 'refund_failing', at(3700), `since ${at(100).toISOString()}`);
+    await recordRefundSilence(api.db, refundId, SILENCE, at(9000));
+    await expectShown(id, 'refund_failing', at(3700), `since ${at(100).toISOString()}`);
+    await givenBack(refundId, at(9001));
+    await expectOver(id);
+  });
+
+  test('a refund that waits for a person is shown at once, with the words of the channel, until it gets on', async () => {
+    const { id } = await pay(api, key);
+    await paid(id);
+    const { id: refundId } = await refund(id, 500);
+    const answer = {
+      state: 'needs_person',
+      reason: 'The card is blocked.',
+      channelRefundId: 'chr_1',
+    } as const;
+    await recordRefundAnswer(api.db, refundId, answer, at(100));
+    await expectShown(id, 'refund_failing', at(100), 'The card is blocked.');
+    await recordRefundAnswer(api.db, refundId, { state: 'processing' }, at(200));
+    await expectOver(id);
+  });
+
+  test('a balance that is too low for an hour is shown with what the channel says, until it gives the money back', async () => {
+    const { id, refundId } = await twice();
+    const refusal = new ChannelError('not_now', 'BALANCE_TOO_LOW: no money');
+    for (const second of [100, 3600]) await recordRefundSilence(api.db, refundId, refusal, at(second));
+    await expectShown(id, 'order_conflict', at(0), 'owed back');
+    await recordRefundSilence(api.db, refundId, refusal, at(3700));
+    await expectShown(id, 'refund_failing', at(3700), 'BALANCE_TOO_LOW: no money');
+    await givenBack(refundId, at(3800));
+    await expectOver(id);
+  });
+
+  test('a refund that is owed is silent, then refused: the sentence says what is so, as old as it is', async () => {
+    const { id, refundId } = await twice();
+    await recordRefundSilence(api.db, refundId, SILENCE, at(100));
+    await recordRefundSilence(api.db, refundId, SILENCE, at(3700));
+    await expectShown(id, 'refund_failing', at(3700), 'nodrop keeps asking the channel');
+    const refused = { state: 'failed', reason: 'account closed' } as const;
+    await recordRefundAnswer(api.db, refundId, refused, at(4000));
+    await expectShown(id, 'refund_failing', at(3700), 'account closed');
+    const again = await refund(id);
+    await givenBack(again.id, at(5000));
+    await expectOver(id);
+  });
+
+  test('in process at the channel for days is healthy; for more than a week it is not', async () => {
+    const { id } = await pay(api, key);
+    await paid(id);
+    const { id: refundId } = await refund(id, 500);
+    const { createdAt } = await api.db.refund.findUniqueOrThrow({ where: { id: refundId } });
+    const later = (ms: number) => new Date(createdAt.getTime() + ms);
+    const [HOUR, DAY] = [3_600_000, 86_400_000];
+    const inProcess = (ms: number) =>
+      recordRefundAnswer(api.db, refundId, { state: 'processing' }, later(ms));
+    const silence = (ms: number) => recordRefundSilence(api.db, refundId, SILENCE, later(ms));
+    for (const ms of [HOUR, 2 * DAY]) await inProcess(ms);
+    // Silence counts from its own beginning, and until it is over.
+    for (const ms of [2 * DAY + HOUR, 2 * DAY + 1.5 * HOUR]) await silence(ms);
+    await expectOver(id);
+    await silence(2 * DAY + 2 * HOUR);
+    await expectShown(id, 'refund_failing', later(2 * DAY + 2 * HOUR), 'No definite answer');
+    for (const ms of [3 * DAY, 7 * DAY - HOUR]) await inProcess(ms);
+    await expectOver(id);
+    await inProcess(7 * DAY);
+    await expectShown(id, 'refund_failing', later(7 * DAY), 'in process');
+    await givenBack(refundId, later(8 * DAY));
+    await expectOver(id);
+  });
+
+  test('a refund that the channel does not know for an hour, however often it is told', async () => {
+    const { id } = await pay(api, key);
+    await paid(id);
+    const { id: refundId } = await refund(id, 500);
+    for (const seconds of [100, 3700])
+      await recordRefundAnswer(api.db, refundId, { state: 'unknown_refund' }, at(seconds));
+    await expectShown(id, 'refund_failing', at(3700), `since ${at(100).toISOString()}`);
+  });
+
+  test('a refund that was asked for and refused is its asker’s business', async () => {
+    const { id } = await pay(api, key);
+    await paid(id);
+    const { id: refundId } = await refund(id, 500);
+    await recordRefundAnswer(api.db, refundId, { state: 'failed', reason: 'no' }, at(100));
+    await expectOver(id);
+  });
+
+  const refusedOnce = async () => {
+    const { id, refundId } = await twice();
+    await recordRefundAnswer(api.db, refundId, refused('no funds'), at(100));
+    await expectShown(id, 'refund_failing', at(100), 'no funds');
+    return id;
+  };
+  const refused = (reason: string) => ({ state: 'failed', reason }) as const;
+
+  test.each(['retry', 'refund'] as const)(
+    'the channel refused, and an operator has it asked again by %s',
+    async (action) => {
+      const id = await refusedOnce();
+      expect((await resolve(id, 'accept')).status).toBe(409);
+      // The money is still here: nobody can make that unseen.
+      expect((await resolve(id, 'dismiss')).json.code).toBe('not_resolvable');
+      api.refundWorkflows.calls.length = 0;
+      expect(await resolve(id, action)).toMatchObject({
+        status: 200,
+        json: { refundReason: 'duplicate_payment', refundStatus: 'created', attention: 'order_conflict' },
+      });
+      const second = automaticRefundId(id, 2);
+      expect(await refundsOf(id)).toEqual([
+        'duplicate_payment failed 1050',
+        'duplicate_payment created 1050',
+      ]);
+      expect(api.refundWorkflows.calls).toEqual([{ name: 'start', refundId: second }]);
+      await expectShown(id, 'order_conflict', at(100), 'on its way back');
+      expect((await resolve(id, 'refund')).status).toBe(409);
+      expect((await resolve(id, 'dismiss')).status).toBe(409);
+      expect((await resolve(id, 'retry')).status).toBe(200);
+      expect(await refundsOf(id)).toHaveLength(2);
+      // Refused once more, for another reason; and in the end it is back.
+      await recordRefundAnswer(api.db, second, refused('account closed'), at(200));
+      await expectShown(id, 'refund_failing', at(200), 'account closed');
+      expect((await resolve(id, action)).status).toBe(200);
+      await givenBack(automaticRefundId(id, 3), at(300));
+      await expectOver(id);
+      expect(await get(id)).toMatchObject({ refundedAmount: 1050, refundStatus: 'succeeded' });
+      expect((await resolve(id, 'refund')).status).toBe(409);
+      expect((await resolve(id, 'dismiss')).status).toBe(200);
+    },
+  );
+
+  test('the channel refused, and a merchant got a part of it back: the operator has the rest asked again', async () => {
+    const id = await refusedOnce();
+    const { id: part } = await refund(id, 50);
+    await givenBack(part, at(150));
+    await expectShown(id, 'refund_failing', at(100), 'no funds');
+    await resolve(id, 'retry');
+    expect((await refundsOf(id)).at(-1)).toBe('duplicate_payment created 1000');
+    await givenBack(automaticRefundId(id, 2), at(200));
+    await expectOver(id);
+  });
+
+  test('no answer on a refund of a paid order: an operator has seen it', async () => {
+    const { id } = await pay(api, key);
+    await paid(id);
+    const { id: refundId } = await refund(id, 500);
+    await recordRefundSilence(api.db, refundId, SILENCE, at(100));
+    await recordRefundSilence(api.db, refundId, SILENCE, at(3700));
+    await expectShown(id, 'refund_failing', at(3700), 'No definite answer');
+    expect((await resolve(id, 'dismiss')).status).toBe(200);
+    await expectOver(id);
+  });
+});
+
+describe('refund_reversed', () => {
+  test('money that had gone back is here again, until all of it is back', async () => {
+    const { id } = await pay(api, key);
+    await paid(id);
+    const { id: refundId } = await refund(id, 500);
+    await givenBack(refundId, at(20));
+    await expectOver(id);
+    await recordRefundAnswer(api.db, refundId, { state: 'failed', reason: 'Account closed.' }, at(30));
+    await expectShown(id, 'refund_reversed', at(30), 'Account closed.');
+    expect(await get(id)).toMatchObject({ refundedAmount: 0, orderUpdate: 'applied' });
+    const all = await refund(id);
+    await givenBack(all.id, at(40));
+    await expectOver(id);
+  });
+});

@@ -1,0 +1,298 @@
+import { describe, expect, test } from 'vitest';
+import { EVENT_TYPES } from '../../src/domain/event.ts';
+import { createLedgerClient } from '../../src/ledger/client.ts';
+import { findOrderService } from '../../src/ledger/merchants.ts';
+import { startOrderService } from '../support/order-service.ts';
+import { cli, databaseUrl } from './process-support.ts';
+import { SECRET, startTestApi } from './support.ts';
+
+// The commands for merchants, keys and order services as processes of their own. Temporal is not there: that must not keep
+// them down.
+
+describe('npm run nodrop', () => {
+  test('makes a merchant and a key that works, and shows keys by their ends', async () => {
+    const made = await cli(['keys', 'create', '--merchant', 'acme', '--role', 'operator']);
+    expect([made.code, made.errors]).toEqual([0, '']);
+    expect(made.output).toMatch(/Merchant acme is new \(mer_\w+\), with accounts at: simulator\./);
+    const key = made.output.trim().split('\n').at(-1) ?? '';
+    expect(key).toMatch(/^sk_[\w-]{43}$/);
+    const again = await cli(['keys', 'create', '--merchant', 'acme']);
+    expect(again.output).not.toContain('is new');
+    const list = await cli(['keys', 'list']);
+    expect(list.output).toContain(`sk_...${key.slice(-4)}`);
+    expect(list.output).not.toContain(key);
+    expect(list.output.split('\n').filter((line) => line.includes('acme'))).toHaveLength(2);
+    const db = createLedgerClient(databaseUrl);
+    expect(JSON.stringify(await db.apiKey.findMany())).not.toContain(key);
+    await db.$disconnect();
+  });
+
+  test('revokes a key at once and for good, and no other', async () => {
+    const make = async () => {
+      const { output } = await cli(['keys', 'create', '--merchant', 'revoker']);
+      return { id: /Key (key_\w+) of/.exec(output)?.[1] ?? '', key: output.trim().split('\n').at(-1) ?? '' };
+    };
+    const [gone, kept] = [await make(), await make()];
+    const api = await startTestApi(databaseUrl);
+    const ask = async ({ key }: { key: string }) => (await api.call('/v1/orders', { key })).status;
+    try {
+      expect(await ask(gone)).toBe(200);
+      const revoked = await cli(['keys', 'revoke', gone.id]);
+      expect(revoked).toMatchObject({ code: 0, errors: '' });
+      expect(revoked.output).toMatch(new RegExp(`^Key ${gone.id} opens nothing since \\d{4}-.*Z\\.\n$`));
+      expect([await ask(gone), await ask(kept)]).toEqual([401, 200]);
+      // Again it says the same.
+      expect((await cli(['keys', 'revoke', gone.id])).output).toBe(revoked.output);
+      expect((await cli(['keys', 'list'])).output).toMatch(new RegExp(`${gone.id} .*revoked \\d{4}-`));
+    } finally {
+      await api.close();
+    }
+  });
+
+  test('shows merchants and changes what becomes of their late payments', async () => {
+    await cli(['keys', 'create', '--merchant', 'late']);
+    const set = await cli(['merchants', 'set', 'late', '--late-payment', 'refund']);
+    expect(set).toEqual({
+      code: 0,
+      output: 'Merchant late: late payments are from now on: refund.\n',
+      errors: '',
+    });
+    const { output } = await cli(['merchants', 'list']);
+    expect(output).toMatch(
+      /^ID +MERCHANT +LATE PAYMENT +CHANNELS +ORDER SERVICE +READ BACK AT +SECRETS +RETURN SCHEMES +CREATED\n/,
+    );
+    expect(output).toMatch(/\nmer_\w+ +late +refund +simulator +embedded +\d{4}-.*Z\n/);
+    // Others keep theirs.
+    expect(output).toMatch(/ acme +apply +/);
+  });
+
+  test('sets which apps payers may be sent back to', async () => {
+    await cli(['keys', 'create', '--merchant', 'app']);
+    const set = (...options: string[]) => cli(['merchants', 'set', 'app', ...options]);
+    const listed = async () => /\n(mer_\w+ +app .*)\n/.exec((await cli(['merchants', 'list'])).output)?.[1];
+    expect(await set('--return-schemes', 'MyApp, com.example.app,myapp')).toEqual({
+      code: 0,
+      output:
+        'Merchant app: payers are sent back to URLs of http, https, myapp, com.example.app from now on.\n',
+      errors: '',
+    });
+    expect(await listed()).toMatch(/ myapp, com\.example\.app +\d{4}-/);
+    // What is left out stays; what is given replaces what was set.
+    await set('--late-payment', 'review');
+    expect(await listed()).toMatch(/ myapp, com\.example\.app +\d{4}-/);
+    await set('--return-schemes', 'other');
+    expect(await listed()).toMatch(/ other +\d{4}-/);
+    expect((await set('--no-return-schemes')).output).toBe(
+      'Merchant app: payers are sent back to URLs of http, https from now on.\n',
+    );
+    expect(await listed()).not.toContain('other');
+  });
+
+  test('sets an order service, shows its secret once, and rotates it', async () => {
+    const [url, status] = ['http://shop.example/hooks', 'http://shop.example/orders/{orderId}'];
+    await cli(['keys', 'create', '--merchant', 'shop']);
+    const set = (...options: string[]) => cli(['merchants', 'set', 'shop', ...options]);
+    const listed = async () =>
+      /\n(mer_\w+ +shop .*)\n/.exec((await cli(['merchants', 'list'])).output)?.[1] ?? '';
+
+    const first = await set('--order-service-url', url);
+    expect([first.code, first.errors]).toEqual([0, '']);
+    const secret = first.output.trim().split('\n').at(-1) ?? '';
+    expect(secret).toMatch(/^whsec_[A-Za-z0-9+/]{43}=$/);
+    expect(first.output).toBe(
+      `Merchant shop: events go to ${url}.\n` +
+        'What it acknowledges is believed: --order-status-url has its orders read back.\n' +
+        `Its events are signed with this secret. It is shown only now:\n${secret}\n`,
+    );
+    // Again, with the read-back: what was set stays, and no other secret is made or shown.
+    const second = await set('--order-status-url', status);
+    expect(second).toEqual({
+      code: 0,
+      output:
+        `Merchant shop: events go to ${url}.\nIts orders are read back at ${status}.\n` +
+        `They are signed with: ...${secret.slice(-4)}.\n`,
+      errors: '',
+    });
+    expect((await set('--order-service-url', url, '--order-status-url', status)).output).toBe(second.output);
+    expect(await listed()).toContain(` apply         simulator  ${url}  ${status}  ...${secret.slice(-4)}  `);
+
+    const rotated = await cli(['merchants', 'rotate-secret', 'shop']);
+    const fresh = rotated.output.trim().split('\n').at(-1) ?? '';
+    expect([rotated.code, rotated.errors]).toEqual([0, '']);
+    expect(rotated.output).toBe(
+      'Merchant shop: older secrets sign as well for 24 h more at most.\n' +
+        `Its events are signed with this secret. It is shown only now:\n${fresh}\n`,
+    );
+    const row = await listed();
+    expect(row).toMatch(/ \.\.\..{4}, \.\.\..{4} \(until \d{4}-.*Z\) /);
+    expect(row).toContain(` ...${fresh.slice(-4)}, ...${secret.slice(-4)} (until `);
+    for (const whole of [secret, fresh]) expect(row).not.toContain(whole);
+    const db = createLedgerClient(databaseUrl);
+    try {
+      const { id } = await db.merchant.findUniqueOrThrow({ where: { name: 'shop' } });
+      const both = { url, statusUrl: status, secrets: [fresh, secret] };
+      expect(await findOrderService(db, id, SECRET, new Date())).toEqual(both);
+      const cut = await cli(['merchants', 'rotate-secret', 'shop', '--old-valid-hours', '0']);
+      expect(cut.output).toContain('Merchant shop: older secrets sign nothing from now on.\n');
+      const last = cut.output.trim().split('\n').at(-1) ?? '';
+      expect((await findOrderService(db, id, SECRET, new Date()))?.secrets).toEqual([last]);
+
+      expect((await set('--no-order-status')).output).toContain('What it acknowledges is believed');
+      expect((await findOrderService(db, id, SECRET, new Date()))?.statusUrl).toBeNull();
+      const back = await set('--no-order-service', '--late-payment', 'review');
+      expect(back.output).toBe(
+        'Merchant shop: late payments are from now on: review.\n' +
+          'Merchant shop: no order service is told; its orders are those of the embedded one alone.\n',
+      );
+      expect(await findOrderService(db, id, SECRET, new Date())).toBeNull();
+    } finally {
+      await db.$disconnect();
+    }
+  });
+
+  test('sends test events of every type, shows the answers, and fails when one is refused', async () => {
+    const shop = await startOrderService();
+    try {
+      await cli(['keys', 'create', '--merchant', 'tester']);
+      const near = { NODROP_ALLOW_PRIVATE_ORDER_SERVICES: 'true' };
+      const send = () => cli(['merchants', 'test-event', 'tester'], near);
+      expect(await send()).toEqual({
+        code: 1,
+        output: '',
+        errors:
+          'Merchant tester has no order service: merchants set tester --order-service-url URL says where events go.\n',
+      });
+      const set = await cli(['merchants', 'set', 'tester', '--order-service-url', shop.url]);
+      shop.secret = set.output.trim().split('\n').at(-1) ?? '';
+      shop.react = ({ type }) =>
+        type === 'payment.review' ? { status: 200, body: { ignored: 'a test event' } } : undefined;
+      const sent = await send();
+      expect([sent.code, sent.errors]).toEqual([0, '']);
+      expect(sent.output).toMatch(/^payment\.review +200 +Taken\. It says: \{"ignored":"a test event"\}$/m);
+      expect(sent.output).toMatch(/^payment\.closed +200 +Taken\.$/m);
+      const [head, columns, ...rows] = sent.output.trim().split('\n');
+      expect(head).toBe(`Test events, signed as every event of merchant tester, to ${shop.url}:`);
+      expect(columns).toMatch(/^TYPE +STATUS +ANSWER$/);
+      expect(rows.map((row) => row.split(/ +/).slice(0, 2))).toEqual(
+        EVENT_TYPES.map((type) => [type, '200']),
+      );
+      const came = shop.received.map(({ type, isSigned, body }) => [type, isSigned, JSON.parse(body).test]);
+      expect(came.sort()).toEqual(EVENT_TYPES.map((type) => [type, true, true]).sort());
+      // Nothing of it is on record, and no order was read.
+      const db = createLedgerClient(databaseUrl);
+      expect([await db.event.count(), await db.delivery.count(), shop.reads]).toEqual([0, 0, []]);
+      await db.$disconnect();
+
+      shop.react = ({ type }) => (type === 'payment.review' ? { status: 401 } : undefined);
+      const refused = await send();
+      expect(refused.code).toBe(1);
+      expect(refused.output).toMatch(/^payment\.review +401 +It answered 401/m);
+      expect(refused.errors).toMatch(
+        /^1 of 9 were not answered with 2xx: .* After 401 compare the secret [^\n]+\n$/,
+      );
+    } finally {
+      await shop.close();
+    }
+    const away = await cli(['merchants', 'test-event', 'tester'], {
+      NODROP_ALLOW_PRIVATE_ORDER_SERVICES: 'true',
+    });
+    expect(away.output).toMatch(/^refund\.failed +- +It takes no connections \(ECONNREFUSED\)\.$/m);
+  });
+
+  test('takes only https where events leave the network in live mode', async () => {
+    const live = { NODROP_MODE: 'live', NODROP_SIMULATOR_SECRET: '' };
+    const set = (url: string, change: Record<string, string>) =>
+      cli(['merchants', 'set', 'acme', '--order-service-url', url], change);
+    expect(await set('http://shop.example/', live)).toEqual({
+      code: 1,
+      output: '',
+      errors: '--order-service-url is wrong: it must be an https URL.\n',
+    });
+    const near = { ...live, NODROP_ALLOW_PRIVATE_ORDER_SERVICES: 'true' };
+    expect((await set('http://shop.internal/', near)).code).toBe(0);
+    expect((await set('https://shop.example/', live)).code).toBe(0);
+  });
+
+  test.each([
+    [['keys', 'create'], /--merchant/],
+    [['keys', 'create', '--merchant', 'a b'], /a b/],
+    [['keys', 'create', '--merchant', 'a', '--role', 'king'], /king/],
+    [['keyz'], /keyz/],
+    [['keys', 'revoke'], /id/],
+    [['keys', 'revoke', 'key_nobody'], /^There is no key key_nobody: keys list shows them\.\n$/],
+    [['merchants', 'set', 'acme'], /^Nothing to set: merchants set --help shows what there is\.\n$/],
+    [
+      ['merchants', 'set', 'acme', '--order-service-url', 'shop'],
+      /^--order-service-url is wrong: it is no URL\.\n$/,
+    ],
+    [
+      ['merchants', 'set', 'acme', '--order-service-url', 'https://me:pass@shop.example/'],
+      /^--order-service-url is wrong: it must have no user name or password: events are signed\.\n$/,
+    ],
+    [
+      ['merchants', 'set', 'late', '--order-status-url', 'https://shop.example/{orderId}'],
+      /^Merchant late has no order service to read back from: give --order-service-url as well\.\n$/,
+    ],
+    ...['https://shop.example/orders', 'https://{orderId}.shop.example/'].map((url): [string[], RegExp] => [
+      ['merchants', 'set', 'acme', '--order-service-url', 'https://shop.example/', '--order-status-url', url],
+      /^--order-status-url is wrong: /,
+    ]),
+    [
+      ['merchants', 'set', 'acme', '--no-order-service', '--order-service-url', 'https://shop.example/'],
+      /^--no-order-service goes with no other address: leave one of them out\.\n$/,
+    ],
+    [
+      [
+        'merchants',
+        'set',
+        'acme',
+        '--no-order-status',
+        '--order-status-url',
+        'https://shop.example/{orderId}',
+      ],
+      /^--no-order-status and --order-status-url contradict each other\.\n$/,
+    ],
+    ...['javascript', 'DATA', 'vbscript', 'file', 'blob', 'about', 'view-source', 'intent', 'mailto'].map(
+      (scheme): [string[], RegExp] => [
+        ['merchants', 'set', 'acme', '--return-schemes', `myapp,${scheme}`],
+        /^--return-schemes is wrong: "[a-z-]+" is never allowed: browsers or systems act on it themselves\.\n$/,
+      ],
+    ),
+    ...['my app', 'myapp:', 'myapp://', '1app', 'ä', '', 'a,,b', 'x'.repeat(64)].map(
+      (scheme): [string[], RegExp] => [
+        ['merchants', 'set', 'acme', '--return-schemes', scheme],
+        /^--return-schemes is wrong: ".*" is no scheme: /,
+      ],
+    ),
+    [
+      ['merchants', 'set', 'acme', '--return-schemes', 'https'],
+      /"https" is always allowed: leave it out\.\n$/,
+    ],
+    // Names are read by people, and by other commands.
+    ...['a\u202eb', 'a\u2066b', '\u200b', ' '].map((name): [string[], RegExp] => [
+      ['keys', 'create', '--merchant', name],
+      /Use 1 to 64 of A-Z a-z 0-9 _ \. -/,
+    ]),
+    [['merchants', 'rotate-secret', 'acme', '--old-valid-hours', '-1'], /Use 0 to 720/],
+    [['merchants', 'rotate-secret', 'acme', '--old-valid-hours', '721'], /Use 0 to 720/],
+    [
+      ['merchants', 'rotate-secret', 'nobody'],
+      /^There is no merchant nobody: merchants list shows them\.\n$/,
+    ],
+    [['keys', 'revoke', ''], /^"" is no id of a key: keys list shows them\.\n$/],
+    [['keys', 'revoke', 'x'.repeat(5000)], /^"x{64}" \.\.\. is no id of a key: keys list shows them\.\n$/],
+    [
+      ['merchants', 'set', 'acme', '--order-service-url', `https://shop.example/${'x'.repeat(2048)}`],
+      /^--order-service-url is wrong: it must have at most 2048 characters\.\n$/,
+    ],
+    [['merchants', 'set', 'acme', '--late-payment', 'keep'], /apply, refund, review/],
+    [
+      ['merchants', 'set', 'nobody', '--late-payment', 'apply'],
+      /^There is no merchant nobody: merchants list shows them\.\n$/,
+    ],
+  ])('%j is refused in words', async (args, words) => {
+    const { code, errors } = await cli(args);
+    expect(code).toBe(1);
+    expect(errors).toMatch(words);
+  });
+});

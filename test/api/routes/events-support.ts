@@ -1,0 +1,65 @@
+import { afterEach, beforeEach } from 'vitest';
+import { newEventId } from '../../../src/domain/ids.ts';
+import type { Prisma } from '../../../src/generated/prisma/client.ts';
+import { notifyWaiters } from '../../../src/ledger/notify.ts';
+import { useDatabase } from '../../support/stack.ts';
+import { newKey, startTestApi, type TestApi } from '../support.ts';
+
+/** For the tests of the feed and of deliveries: an API for each test, and events as other processes write them. */
+
+const { databaseUrl, connect } = useDatabase();
+export let api: TestApi;
+export let key: string;
+export let merchantId: string;
+/** Another process, as far as PostgreSQL can tell. */
+export const elsewhere = connect();
+
+/** `key` and `merchantId` are those of a new merchant from now on. */
+export async function becomeNewMerchant(): Promise<void> {
+  ({ key, merchantId } = await newKey(api.db));
+}
+beforeEach(async () => {
+  api = await startTestApi(databaseUrl);
+  await becomeNewMerchant();
+});
+afterEach(async () => {
+  await api.close();
+});
+
+export const NOT_IN_EVENTS = [
+  ...['nextAction', 'payUrl', 'checkoutUrl', 'clientToken', 'temporalUrl'],
+  // Refunds have events of their own.
+  ...['refundReason', 'refundStatus'],
+  // Of the request, for the merchant who made it.
+  ...['payer', 'returnUrl'],
+  // An event has the attention that shows them.
+  'disputes',
+];
+
+/** What an event of this payment tells. */
+export async function contentOf(id: string, asKey = key): Promise<Prisma.JsonObject> {
+  const payment = (await api.call(`/v1/payments/${id}`, { key: asKey })).json;
+  const { payments: _, ...order } = (await api.call(`/v1/orders/${payment.orderId}`, { key: asKey })).json;
+  const told = Object.entries(payment).filter(([name]) => !NOT_IN_EVENTS.includes(name));
+  return { payment: Object.fromEntries(told) as Prisma.JsonObject, order };
+}
+
+/** An event of a payment, as the ledger writes it: without a place, and its waiters are notified after that. */
+export async function record(payment: { id: string }, version = 1, type = 'payment.succeeded', asKey = key) {
+  const { merchantId: owner, orderId } = await api.db.payment.findUniqueOrThrow({
+    where: { id: payment.id },
+  });
+  const row = await elsewhere.event.create({
+    data: {
+      id: newEventId(),
+      merchantId: owner,
+      paymentId: payment.id,
+      type,
+      version,
+      data: { ...(await contentOf(payment.id, asKey)), version },
+    },
+  });
+  await notifyWaiters(elsewhere, owner, orderId, true);
+  return row;
+}
+export const idsOf = ({ data }: { data: { id: string }[] }) => data.map(({ id }) => id);

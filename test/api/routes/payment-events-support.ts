@@ -1,0 +1,78 @@
+import { afterEach, beforeEach } from 'vitest';
+import type { Prisma } from '../../../src/generated/prisma/client.ts';
+import { createLedgerClient, type LedgerClient } from '../../../src/ledger/client.ts';
+import { notifyWaiters } from '../../../src/ledger/notify.ts';
+import { eventually, useDatabase } from '../../support/stack.ts';
+import { type Reader, readEvents } from '../event-source.ts';
+import { newKey, settle as settlePaid, startTestApi, type TestApi } from '../support.ts';
+
+/** For the tests of a payment’s event stream: an API for each test, readers, and changes by another process. */
+
+export const { databaseUrl } = useDatabase();
+export let api: TestApi;
+export let key: string;
+/** Another process, as far as PostgreSQL can tell. */
+export let elsewhere: LedgerClient;
+export const readers: Reader[] = [];
+
+beforeEach(async () => {
+  api = await startTestApi(databaseUrl);
+  elsewhere = createLedgerClient(databaseUrl);
+  ({ key } = await newKey(api.db));
+  await eventually(() => api.changes.listening);
+});
+afterEach(async () => {
+  for (const reader of readers.splice(0)) reader.leave();
+  await api.close();
+  await elsewhere.$disconnect();
+});
+
+export async function watch(id: string, as = key, headers: Record<string, string> = {}, through = api) {
+  const reader = await readEvents(`${through.url}/v1/payments/${id}/events`, as, headers);
+  readers.push(reader);
+  return reader;
+}
+
+export const settle = (id: string) => settlePaid(elsewhere, id);
+
+/** The client, with something around the reads of one table: `findUnique`, and the statement that reads a payment for its payer. */
+export function intercept(
+  db: LedgerClient,
+  table: 'payment' | 'apiKey',
+  around: (find: () => Promise<unknown>) => Promise<unknown>,
+): LedgerClient {
+  const model = new Proxy(db[table], {
+    get: (target, property) =>
+      property === 'findUnique'
+        ? (args: never) => around(() => (target.findUnique as (args: never) => Promise<unknown>)(args))
+        : Reflect.get(target, property),
+  });
+  const queryRaw = (sql: Prisma.Sql, ...values: unknown[]) => {
+    const run = () => db.$queryRaw(sql, ...values);
+    const isRead = table === 'payment' && /FROM payments WHERE id = ANY/.test(sql.sql ?? '');
+    return isRead ? around(run) : run();
+  };
+  return new Proxy(db, {
+    get: (target, property) => {
+      if (property === table) return model;
+      return property === '$queryRaw' ? queryRaw : Reflect.get(target, property);
+    },
+  });
+}
+
+/** Writes the row as the ledger does it: waiters are notified after that. */
+export async function edit(id: string, data: Prisma.PaymentUpdateInput): Promise<void> {
+  const { merchantId, orderId } = await elsewhere.payment.update({ where: { id }, data });
+  await notifyWaiters(elsewhere, merchantId, orderId, false);
+}
+
+/** A change that a merchant sees and that ends nothing. */
+export const change = (id: string, detail: string) =>
+  edit(id, { attention: 'channel_unreachable', attentionSince: new Date(0), attentionDetail: detail });
+
+/** Without the state between the answer and its settling, which a reader may miss: nobody is to pay again, and why is not known yet. */
+export const settledOf = ({ events }: Reader) =>
+  events.filter(({ data }) => data.status !== 'paying' || data.nextAction !== null);
+
+/** The end of it. */
+export const QUIET = { attention: null, attentionSince: null, attentionDetail: null };

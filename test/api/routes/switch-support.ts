@@ -1,0 +1,26 @@
+import { beforeEach } from 'vitest';
+import { endPayment, recordAnswer } from '../../../src/ledger/payments.ts';
+import { StandInWorkflows, settle as settlePaid, setUp } from '../support.ts';
+
+/** For the tests of switches: an API whose channel says that nothing was paid. */
+
+export const { database, api, key, merchantId } = await setUp();
+beforeEach(() => {
+  const { onAwaitNextAction } = new StandInWorkflows(api.db);
+  Object.assign(api.workflows, { down: false, onAwaitNextAction, onAskChannel: unpaid });
+  api.workflows.calls.length = 0;
+});
+
+/** The channel says unpaid, and the payment's workflow closes it when it is told to. */
+const unpaid: StandInWorkflows['onAskChannel'] = async ({ id }) => {
+  await recordAnswer(api.db, id, { state: 'unpaid' }, 'query', new Date());
+  setImmediate(() => void endPayment(api.db, id, 'cancelled', 'a new attempt', new Date()));
+  return true;
+};
+
+export const settle = (id: string) => settlePaid(api.db, id);
+
+export const to = (id: string, as: string, body: unknown = { channel: 'simulator2' }) =>
+  api.call(`/v1/payments/${id}/switch`, { key: as, body });
+export const seen = async (id: string, as: string) =>
+  (await api.call(`/v1/payments/${id}`, { key: as })).json;

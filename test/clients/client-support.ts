@@ -1,0 +1,25 @@
+import { afterEach, beforeEach } from 'vitest';
+import type { PaymentForPayer } from '../../clients/js/index.js';
+import { setUp } from '../api/support.ts';
+import { startWay, type Way } from './proxy.ts';
+
+/** For the tests of the payers’ client: the real API with a proxy on the way to it. */
+
+export const { database, api, key } = await setUp();
+export let way: Way;
+
+beforeEach(async () => {
+  way = await startWay(api.url);
+});
+afterEach(async () => {
+  await way.close();
+});
+
+/** The statuses, without the moment between money on record and its settlement, which is told or not. */
+export const told = (updates: readonly PaymentForPayer[]) =>
+  updates
+    .filter(({ status, orderState }) => status !== 'paying' || orderState !== 'undecided')
+    .map(({ status }) => status);
+
+export const streams = () => way.requests.filter(({ line }) => line.endsWith('/events'));
+export const polls = () => way.requests.filter(({ line }) => /^GET .*\/pay_\w+(\?wait=\d+)?$/.test(line));

@@ -1,0 +1,77 @@
+import { randomBytes } from 'node:crypto';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterAll, beforeAll, beforeEach, expect } from 'vitest';
+import { queryOnce } from '../support/stack.ts';
+import { readBack, type Shop, send, startShop } from './support.ts';
+
+/** For the tests of the example shop: the shop as a process with its own database, and a nodrop that says what tests want. */
+
+export let shop: Shop;
+export let orderId: string;
+
+/** What nodrop answers. */
+export interface Answers {
+  /** To who reads an order; undefined: it cannot be reached, as for everything else here. */
+  order: { status: string; payments: { status: string; orderUpdate: string | null }[] } | undefined;
+  /** To who reads a payment; undefined: as it was told last. */
+  payment: object | 'away' | undefined;
+}
+export const answers: Answers = { order: undefined, payment: undefined };
+const toldLast = new Map<string, object>();
+/** Their ids. */
+export const paymentsRead: string[] = [];
+const nodrop = createServer((request, response) => {
+  const [, kind, id] = /^\/v1\/(orders|payments)\/([^/]+)$/.exec(request.url ?? '') ?? [];
+  if (kind === 'payments') paymentsRead.push(id ?? '');
+  const payment = answers.payment ?? toldLast.get(id ?? '');
+  const said = kind === 'orders' ? answers.order : kind === 'payments' ? payment : undefined;
+  if (request.method !== 'GET' || said === undefined || said === 'away') return void request.socket.destroy();
+  expect(request.headers.authorization).toBe('Bearer sk_of_the_shop');
+  response.setHeader('content-type', 'application/json');
+  response.end(JSON.stringify(said));
+});
+
+beforeAll(async () => {
+  await new Promise<void>((resolve) => nodrop.listen(0, '127.0.0.1', resolve));
+  shop = await startShop({ SHOP_NODROP_URL: `http://127.0.0.1:${(nodrop.address() as AddressInfo).port}` });
+});
+
+afterAll(async () => {
+  await shop?.stop();
+  nodrop.close();
+});
+
+beforeEach(async () => {
+  answers.order = undefined;
+  answers.payment = undefined;
+  paymentsRead.length = 0;
+  orderId = await buy();
+});
+
+/** Presses "Buy" for the coffee of CNY 68.00. @returns the new order. */
+async function buy(id = `shop_${randomBytes(12).toString('hex')}`): Promise<string> {
+  const response = await fetch(`${shop.url}/orders`, {
+    method: 'POST',
+    body: new URLSearchParams({ order: id, product: 'coffee' }),
+    redirect: 'manual',
+  });
+  expect(response.status).toBe(303);
+  return id;
+}
+
+export const tell = (event: object, options?: Parameters<typeof send>[3]) => {
+  const { payment } = (event as { data?: { payment?: { id?: string } } }).data ?? {};
+  if (payment?.id !== undefined) toldLast.set(payment.id, payment);
+  return send(shop.url, shop.secret, event, options);
+};
+
+export const paidBy = async (id = orderId) => (await readBack(shop.url, shop.secret, id)).body.paidPaymentId;
+
+export async function page(id = orderId): Promise<string> {
+  const response = await fetch(`${shop.url}/orders/${id}`);
+  expect(response.status).toBe(200);
+  return await response.text();
+}
+
+export const eventsKnown = async () => (await queryOnce(shop.database.url, 'select id from events')).length;

@@ -1,0 +1,347 @@
+import { describe, expect, test } from 'vitest';
+import { applyMigrations, readMigrations } from '../../src/stack/migrate.ts';
+import { eventually, queryOnce } from '../support/stack.ts';
+import {
+  addMigration,
+  BRIEF,
+  connect,
+  database,
+  dir,
+  recordsOf,
+  waitingForLocks,
+} from './migrate-support.ts';
+
+// Migrations of tables in use: they wait for nobody’s locks for long, and go on where they were ended.
+
+const INDEX = '99990101000000_index';
+const CREATE_INDEX = 'CREATE INDEX CONCURRENTLY "toy_n_idx" ON "toy"("n");';
+
+async function toyTable(rows = 'select 1 where false'): Promise<void> {
+  await applyMigrations(database.url);
+  await queryOnce(database.url, `create table toy as select n from (${rows}) as rows (n)`);
+}
+
+const validIndexes = async () =>
+  (
+    await queryOnce(
+      database.url,
+      "select relname, indisvalid from pg_index join pg_class on oid = indexrelid where relname like 'toy_%'",
+    )
+  ).map(({ relname, indisvalid }) => `${relname} ${indisvalid ? 'valid' : 'INVALID'}`);
+
+describe('a migration whose lock others hold', () => {
+  test('gives way again and again, lets the writers behind it through each time, and succeeds', async () => {
+    await applyMigrations(database.url);
+    addMigration('99990101000000_next', 'alter table payments add column next int;');
+    // As a backup does for hours: it keeps no writer waiting, but an ALTER TABLE.
+    const reader = await connect();
+    await reader.query('begin');
+    await reader.query('select count(*) from payments');
+
+    const said: { line: string; writes: number }[] = [];
+    let writes = 0;
+    const migrated = applyMigrations(database.url, dir, {
+      patience: { ...BRIEF, attempts: Number.POSITIVE_INFINITY },
+      say: (line) => said.push({ line, writes }),
+    });
+    const writer = await connect();
+    let writing = true;
+    const written = (async () => {
+      while (writing) {
+        await writer.query("update payments set metadata = '{}' where id = 'none'");
+        writes += 1;
+      }
+    })();
+    await eventually(() => said.length >= 4);
+    writing = false;
+    await written;
+    // Writers got on between any two attempts, while the reader still held its lock.
+    for (const [index, { line, writes: count }] of said.entries()) {
+      expect(line).toMatch(
+        /^The migration 99990101000000_next gives way .*\(attempt \d+ of Infinity\); the oldest transaction is of process \d+, open for \d+ s\.$/,
+      );
+      if (index > 0) expect(count).toBeGreaterThan(said[index - 1]?.writes ?? 0);
+    }
+    await reader.query('commit');
+    expect(await migrated).toEqual(['99990101000000_next']);
+    expect((await recordsOf('99990101000000_next')).slice(-2)).toEqual(['rolled back', 'applied']);
+    await queryOnce(database.url, 'select next from payments');
+  });
+
+  test('is given up after its attempts with a sentence, leaves nothing, and the next start applies it', async () => {
+    await applyMigrations(database.url);
+    addMigration('99990101000000_next', 'alter table payments add column next int;');
+    const reader = await connect();
+    await reader.query('begin');
+    await reader.query('select count(*) from payments');
+    await expect(applyMigrations(database.url, dir, { patience: BRIEF, say: () => {} })).rejects.toThrow(
+      /^The migration 99990101000000_next did not get its locks in 3 attempts; the oldest transaction is of process \d+, open for \d+ s: end that transaction .* Nothing of this migration is in the database\.$/,
+    );
+    expect(await recordsOf('99990101000000_next')).toEqual(['rolled back', 'rolled back', 'rolled back']);
+    await reader.query('commit');
+    expect(await applyMigrations(database.url, dir)).toEqual(['99990101000000_next']);
+  });
+});
+
+describe('an index made CONCURRENTLY', () => {
+  test('is made while writers hold the table, and by several processes at once', async () => {
+    await toyTable();
+    addMigration(INDEX, CREATE_INDEX);
+    const writer = await connect();
+    await writer.query('begin');
+    await writer.query('insert into toy values (1)');
+    const applied = Promise.all([1, 2, 3].map(() => applyMigrations(database.url, dir, { say: () => {} })));
+    // It waits for the writer, and nobody waits for it.
+    await eventually(async () => (await validIndexes()).includes('toy_n_idx INVALID'));
+    await queryOnce(database.url, 'insert into toy values (2)');
+    await writer.query('commit');
+    expect((await applied).flat()).toEqual([INDEX]);
+    expect(await validIndexes()).toEqual(['toy_n_idx valid']);
+  });
+
+  test('is removed and made again when it did not get its locks', async () => {
+    await toyTable();
+    addMigration(INDEX, CREATE_INDEX);
+    const writer = await connect();
+    await writer.query('begin');
+    await writer.query('insert into toy values (1)');
+    const said: string[] = [];
+    const migrated = applyMigrations(database.url, dir, {
+      patience: { ...BRIEF, attempts: Number.POSITIVE_INFINITY },
+      say: (line) => said.push(line),
+    });
+    await eventually(() => said.length >= 2);
+    await writer.query('commit');
+    expect(await migrated).toEqual([INDEX]);
+    expect(await validIndexes()).toEqual(['toy_n_idx valid']);
+  });
+
+  test('leaves no INVALID index when its rows refuse it, and is made when they are mended', async () => {
+    await toyTable('values (1), (1)');
+    addMigration(INDEX, CREATE_INDEX.replace('INDEX', 'UNIQUE INDEX'));
+    await expect(applyMigrations(database.url, dir)).rejects.toThrow(
+      /migrations cannot be applied: 99990101000000_index: could not create unique index .*\(Key \(n\)=\(1\) is duplicated\.\)\. Nothing of this migration is in the database\. Mend the cause, then start again\.$/,
+    );
+    expect(await validIndexes()).toEqual([]);
+    await queryOnce(database.url, 'delete from toy');
+    expect(await applyMigrations(database.url, dir)).toEqual([INDEX]);
+    expect(await validIndexes()).toEqual(['toy_n_idx valid']);
+  });
+
+  test('is named as left INVALID when it cannot be dropped, and removed by the next start', async () => {
+    await toyTable('values (1), (1)');
+    addMigration(INDEX, CREATE_INDEX.replace('INDEX', 'UNIQUE INDEX'));
+    await queryOnce(
+      database.url,
+      `create function keep_indexes() returns event_trigger language plpgsql as
+         $$ begin raise exception 'no index is dropped'; end $$;
+       create event trigger keep_indexes on ddl_command_start when tag in ('DROP INDEX') execute function keep_indexes();`,
+    );
+    const left =
+      /Its INVALID index toy_n_idx is still in the database, until the next start removes it\. Mend the cause, then start again\.$/;
+    await expect(applyMigrations(database.url, dir)).rejects.toThrow(left);
+    expect(await validIndexes()).toEqual(['toy_n_idx INVALID']);
+    // The next start says why it does not come to it, and says no other thing.
+    await expect(applyMigrations(database.url, dir)).rejects.toThrow(left);
+    await expect(applyMigrations(database.url, dir)).rejects.toThrow('no index is dropped');
+    await queryOnce(database.url, 'drop event trigger keep_indexes');
+    await queryOnce(database.url, 'delete from toy');
+    expect(await applyMigrations(database.url, dir)).toEqual([INDEX]);
+    expect(await validIndexes()).toEqual(['toy_n_idx valid']);
+  });
+
+  test.each([
+    ['was killed in the middle', 'INVALID', null, ['rolled back', 'applied']],
+    ['was killed before its record', 'valid', null, ['rolled back', 'applied']],
+    ['failed by another program', 'INVALID', 'some error', ['rolled back', 'applied']],
+    ['lost its connection, and PostgreSQL made it', 'valid', 'connection lost', ['rolled back', 'applied']],
+  ])('is healed by the next start when the process that made it %s', async (_what, state, logs, records) => {
+    await toyTable('values (1)');
+    addMigration(INDEX, CREATE_INDEX);
+    await queryOnce(database.url, CREATE_INDEX);
+    await setValid(state === 'valid');
+    await queryOnce(
+      database.url,
+      `insert into _prisma_migrations (id, checksum, migration_name, started_at, logs)
+         values ('x', 'x', '${INDEX}', now(), ${logs === null ? 'null' : `'${logs}'`})`,
+    );
+    await applyMigrations(database.url, dir);
+    expect(await recordsOf(INDEX)).toEqual(records);
+    expect(await validIndexes()).toEqual(['toy_n_idx valid']);
+  });
+
+  test('is taken for the migration that makes the same, of which nothing is on record', async () => {
+    await toyTable('values (1)');
+    await queryOnce(database.url, "alter table toy add column word text default 'a;b'");
+    const create = `-- A comment.\nCREATE UNIQUE INDEX CONCURRENTLY "toy_n_idx" ON "toy"("n" DESC, lower(word)) WHERE word <> 'a;b';`;
+    addMigration(INDEX, create);
+    await queryOnce(database.url, create);
+    expect(await applyMigrations(database.url, dir)).toEqual([INDEX]);
+    expect(await recordsOf(INDEX)).toEqual(['rolled back', 'applied']);
+    expect(await validIndexes()).toEqual(['toy_n_idx valid']);
+  });
+
+  test.each([
+    ['of other columns', 'create index toy_n_idx on toy (n, (n + 1))'],
+    ['of another kind', 'create unique index toy_n_idx on toy (n)'],
+    ['of another table', 'create table other as select 1 as n; create index toy_n_idx on other (n)'],
+  ])('is not taken for one %s, which the sentence says how to drop', async (_what, create) => {
+    await toyTable('values (1)');
+    addMigration(INDEX, CREATE_INDEX);
+    await queryOnce(database.url, create);
+    await expect(applyMigrations(database.url, dir)).rejects.toThrow(
+      /99990101000000_index: relation "toy_n_idx" already exists\. .*run DROP INDEX CONCURRENTLY "toy_n_idx"\. Mend/,
+    );
+    await queryOnce(database.url, 'drop index concurrently toy_n_idx');
+    expect(await applyMigrations(database.url, dir)).toEqual([INDEX]);
+    expect(await validIndexes()).toEqual(['toy_n_idx valid']);
+  });
+
+  test('is dropped CONCURRENTLY with the same patience, and what is left of it is said', async () => {
+    await toyTable('values (1)');
+    await queryOnce(database.url, 'create index toy_n_idx on toy (n)');
+    addMigration(INDEX, 'DROP INDEX CONCURRENTLY IF EXISTS "toy_n_idx";');
+    const writer = await connect();
+    await writer.query('begin');
+    await writer.query('insert into toy values (1)');
+    await expect(
+      applyMigrations(database.url, dir, {
+        patience: { ...BRIEF, lockTimeoutMs: 0, attempts: 1 },
+        say: () => {},
+      }),
+    ).rejects.toThrow('The index toy_n_idx is INVALID, until the next start drops it.');
+    await writer.query('commit');
+    expect(await applyMigrations(database.url, dir)).toEqual([INDEX]);
+    expect(await validIndexes()).toEqual([]);
+  });
+
+  test('is made again when it is INVALID though its migration is on record as applied', async () => {
+    await toyTable('values (1)');
+    addMigration(INDEX, CREATE_INDEX);
+    await applyMigrations(database.url, dir);
+    await setValid(false);
+    const said: string[] = [];
+    expect(await applyMigrations(database.url, dir, { say: (line) => said.push(line) })).toEqual([]);
+    expect(said).toEqual(['The index toy_n_idx is INVALID: it is made again.']);
+    expect(await validIndexes()).toEqual(['toy_n_idx valid']);
+  });
+
+  /** What an interrupted build leaves. */
+  const setValid = (valid: boolean) =>
+    queryOnce(
+      database.url,
+      `update pg_index set indisvalid = ${valid} where indexrelid = 'toy_n_idx'::regclass`,
+    );
+});
+
+test('a migration that commits by batches keeps what it has done, and goes on at the next start', async () => {
+  await toyTable('values (1), (2), (0), (4)');
+  await queryOnce(database.url, 'alter table toy add column done int');
+  addMigration(
+    '99990101000000_batches',
+    `-- Idempotent: it fills what is empty.
+     DO $$ DECLARE one int; BEGIN
+       LOOP
+         SELECT n INTO one FROM toy WHERE done IS NULL ORDER BY n DESC LIMIT 1;
+         EXIT WHEN NOT FOUND;
+         UPDATE toy SET done = 4 / one WHERE n = one AND done IS NULL;
+         COMMIT;
+       END LOOP;
+     END $$;`,
+  );
+  await expect(applyMigrations(database.url, dir)).rejects.toThrow(
+    /99990101000000_batches: division by zero\. What it had committed stays in the database, and the next start goes on\. Mend the cause, then start again\.$/,
+  );
+  const rows = () => queryOnce(database.url, 'select n, done from toy where done is not null order by n');
+  const done = [
+    { n: 1, done: 4 },
+    { n: 2, done: 2 },
+    { n: 4, done: 1 },
+  ];
+  expect(await rows()).toEqual(done);
+  await queryOnce(database.url, 'update toy set n = 3 where n = 0');
+  expect(await applyMigrations(database.url, dir)).toEqual(['99990101000000_batches']);
+  expect((await rows()).length).toBe(4);
+});
+
+test('subjects of live payments are filled in batches: a row that is locked keeps no other of its batch waiting', async () => {
+  await applyMigrations(database.url);
+  const script = readMigrations().migrationDirectories.find(({ path }) => path.endsWith('_payment_subjects'));
+  const { content } = script?.migrationFile ?? {};
+  addMigration('99990101000000_subjects', content?.tag === 'ok' ? content.value : '');
+  await queryOnce(
+    database.url,
+    `set session_replication_role = replica;
+     insert into orders (merchant_id, id, amount, currency, subject, status)
+       select 'm', n, 1, 'CNY', 'Coffee ' || n, 'paying' from generate_series(1, 2501) n;
+     insert into payments (id, merchant_id, order_id, channel, channel_account_id, method, amount, currency, status,
+         client_token_hash, expires_at, ended_at)
+       select 'p' || lpad(n::text, 4, '0'), 'm', n, 'simulator', 'a', 'redirect', 1, 'CNY',
+              case when n <= 2500 then 'paying' else 'closed' end, n, now(), case when n <= 2500 then null else now() end
+         from generate_series(1, 2501) n`,
+  );
+  const holder = await connect();
+  await holder.query('begin');
+  await holder.query("select from payments where id = 'p2500' for update");
+  const filled = async () =>
+    (await queryOnce(database.url, 'select count(*)::int as n from payments where subject is not null'))[0]
+      ?.n;
+  await expect(
+    applyMigrations(database.url, dir, { patience: { ...BRIEF, attempts: 1 }, say: () => {} }),
+  ).rejects.toThrow('did not get its locks');
+  expect(await filled()).toBe(2499);
+  // What is filled is filled: the next start leaves it as it is.
+  await queryOnce(
+    database.url,
+    `update payments set subject = 'Tea' where id = 'p0001'; update payments set subject = null where id > 'p2400' and id < 'p2500'`,
+  );
+  const migrated = applyMigrations(database.url, dir, { patience: { ...BRIEF, lockTimeoutMs: 0 } });
+  await eventually(async () => (await waitingForLocks()) === 1);
+  // It waits, and holds nothing that the transaction it waits for needs.
+  await holder.query("select from payments where id = 'p2401' for update nowait");
+  expect(await filled()).toBe(2499);
+  await holder.query('commit');
+  expect(await migrated).toEqual(['99990101000000_subjects']);
+  expect(await filled()).toBe(2500);
+  expect(
+    await queryOnce(
+      database.url,
+      "select subject from payments where id in ('p0001', 'p0002', 'p2500', 'p2501') order by id",
+    ),
+  ).toEqual([{ subject: 'Tea' }, { subject: 'Coffee 2' }, { subject: 'Coffee 2500' }, { subject: null }]);
+});
+
+test('payments that were superseded change in the order of locks of the service', async () => {
+  await applyMigrations(database.url);
+  const script = readMigrations().migrationDirectories.find(({ path }) =>
+    path.endsWith('_superseded_untold'),
+  );
+  const { content } = script?.migrationFile ?? {};
+  addMigration('99990101000000_untold', content?.tag === 'ok' ? content.value : '');
+  await queryOnce(
+    database.url,
+    `set session_replication_role = replica;
+     alter table payments drop constraint payments_pending_holds_money_check;
+     insert into orders (merchant_id, id, amount, currency, subject, status) values ('m', 'o', 1, 'CNY', '', 'paying');
+     insert into payments (id, merchant_id, order_id, channel, channel_account_id, method, amount, currency, status,
+         client_token_hash, expires_at, ended_at, settled_at, settled_by, received_amount, received_currency, paid_at,
+         refunded_amount, order_update)
+       values ('p', 'm', 'o', 'simulator', 'a', 'redirect', 1, 'CNY', 'succeeded', 'h', now(), now(), now(), 'query', 1,
+         'CNY', now(), 1, 'pending');
+     insert into events (id, merchant_id, payment_id, type, version, data) values ('e', 'm', 'p', 'payment.succeeded', 1, '{}');
+     insert into deliveries (id, event_id, merchant_id, payment_id) values ('d', 'e', 'm', 'p')`,
+  );
+  const holder = await connect();
+  await holder.query('begin');
+  await holder.query('select from orders for update');
+  await holder.query('select from payments for update');
+  const migrated = applyMigrations(database.url, dir, { patience: { ...BRIEF, lockTimeoutMs: 0 } });
+  await eventually(async () => (await waitingForLocks()) === 1);
+  await holder.query('select from deliveries for update nowait');
+  await holder.query('commit');
+  expect(await migrated).toEqual(['99990101000000_untold']);
+  expect(await queryOnce(database.url, 'select order_update from payments')).toEqual([
+    { order_update: 'conflict' },
+  ]);
+  expect(await queryOnce(database.url, 'select status from deliveries')).toEqual([{ status: 'superseded' }]);
+});

@@ -1,0 +1,60 @@
+import { afterAll, beforeAll, beforeEach } from 'vitest';
+import { paymentWorkflowId } from '../../src/domain/names.ts';
+import { type MerchantSettings, setMerchant } from '../../src/ledger/merchants.ts';
+import { type Resolution, resolvePayment } from '../../src/ledger/resolve.ts';
+import type { Payment } from '../../src/ledger/rows.ts';
+import { type OrderService, startOrderService } from '../support/order-service.ts';
+import { eventually } from '../support/stack.ts';
+import { type Harness, SECRET, useHarness } from './harness.ts';
+
+/** For the tests of order services: a harness, a shop that receives events, and what becomes of them. */
+
+export let shop: OrderService;
+export const h = useHarness();
+beforeAll(async () => {
+  shop = await startOrderService(() => h.now());
+});
+afterAll(async () => {
+  await shop?.close();
+});
+beforeEach(async () => {
+  shop.reset();
+  await set({ orderServiceUrl: shop.url, orderStatusUrl: null, latePayment: 'apply' });
+});
+
+export async function set(settings: MerchantSettings): Promise<void> {
+  const given = await setMerchant(h.db, 'shop', settings, SECRET, new Date(await h.now()));
+  if (given?.secret != null) shop.secret = given.secret;
+}
+
+/** A payment of a new order whose money is in. */
+export async function receive(options: Parameters<Harness['newPayment']>[0] = {}): Promise<Payment> {
+  const payment = await h.newPayment(options);
+  await h.start(payment);
+  await h.simulator.pay(payment.id);
+  await h.callback(payment);
+  await h.until(payment.id, 'succeeded');
+  return payment;
+}
+
+export const done = (payment: Payment) =>
+  h.env.client.workflow.getHandle(paymentWorkflowId(payment.id)).result();
+
+export const eventsOf = async ({ id }: Payment) =>
+  (await h.db.event.findMany({ where: { paymentId: id }, orderBy: { version: 'asc' } })).map(
+    // Their order; a version also follows the clock.
+    ({ type }, i) => `${i + 1} ${type}`,
+  );
+export const deliveriesOf = ({ id }: Payment) =>
+  h.db.delivery.findMany({
+    where: { paymentId: id },
+    include: { log: true, event: true },
+    orderBy: { id: 'asc' },
+  });
+
+/** Everything that the shop is to hear of the payment has been heard. */
+export const allTold = (payment: Payment) =>
+  eventually(async () => (await deliveriesOf(payment)).every(({ status }) => status !== 'pending'));
+
+export const resolve = async (payment: Payment, action: Resolution) =>
+  resolvePayment(h.db, payment.merchantId, payment.id, action, 'a test', new Date(await h.now()));

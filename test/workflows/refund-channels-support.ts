@@ -1,0 +1,169 @@
+import { beforeEach } from 'vitest';
+import {
+  type ChannelDispute,
+  ChannelError,
+  type ChannelRefund,
+  type KnownRefund,
+  type NewRefund,
+  type PaidAnswer,
+  type RefundAnswer,
+  type Trade,
+} from '../../src/domain/channel.ts';
+import { refundWorkflowId } from '../../src/domain/names.ts';
+import type { Payment } from '../../src/ledger/rows.ts';
+import { useHarness } from './harness.ts';
+
+/**
+ * A harness whose channel makes refunds as real ones do: it is asked by its own ids, lists the refunds of a trade, forgets
+ * keys after 24 h, stores failures under them, waits for people, and takes back what it gave. Its trades are the
+ * simulator's.
+ */
+
+export const [MINUTE, HOUR, DAY] = [60, 3600, 86_400];
+
+interface Booked extends ChannelRefund {
+  readonly outTradeNo: string;
+}
+
+/** The channel's own book of refunds. */
+class Book {
+  refunds: Booked[] = [];
+  /** What each key was first answered, and when, epoch ms. */
+  keys = new Map<string, { readonly at: number; readonly id: string }>();
+  calls: string[] = [];
+  forgetsAfterS = DAY;
+  isDown = false;
+  losesRequests = false;
+  losesAnswers = false;
+  /** Keys under which nothing but a failure is stored. */
+  readonly spent = new Set<string>();
+  storesFailures = false;
+  /** Refuses for now: why. The refusal is stored under the key as well. */
+  refusesForNow: string | undefined;
+  readonly refused = new Map<string, string>();
+  disputes: ChannelDispute[] = [];
+  isMisconfigured = false;
+  /** The state in which a refund begins. */
+  begins: ChannelRefund['state'] = 'succeeded';
+  /** Says this instead of what it has, to queries and repetitions. */
+  says: RefundAnswer | undefined;
+  #ids = 0;
+
+  make(outTradeNo: string, amount: number, outRefundNo?: string, state = this.begins): string {
+    this.#ids += 1;
+    const id = `chr_${this.#ids}`;
+    const named = outRefundNo === undefined ? {} : { outRefundNo };
+    this.refunds.push({ id, outTradeNo, amount, state, ...named });
+    return id;
+  }
+
+  set(id: string, state: ChannelRefund['state']): void {
+    this.refunds = this.refunds.map((refund) => (refund.id === id ? { ...refund, state } : refund));
+  }
+
+  of = (outTradeNo: string): ChannelRefund[] =>
+    this.refunds
+      .filter((refund) => refund.outTradeNo === outTradeNo)
+      .map(({ outTradeNo: _, ...refund }) => refund);
+
+  back = (outTradeNo: string): number =>
+    this.of(outTradeNo).reduce(
+      (sum, { state, amount }) => (state === 'succeeded' || state === 'processing' ? sum + amount : sum),
+      0,
+    );
+
+  answer(id: string): RefundAnswer {
+    const refund = this.refunds.find((one) => one.id === id);
+    if (refund === undefined) return { state: 'unknown_refund' };
+    const { state, amount } = refund;
+    if (state === 'succeeded') return { state, channelRefundId: id, amount };
+    if (state === 'processing') return { state, channelRefundId: id };
+    return { state, channelRefundId: id, reason: 'The bank returned it.' };
+  }
+
+  async ask(now: number, { outTradeNo }: Trade, refund: NewRefund): Promise<RefundAnswer> {
+    const { outRefundNo: key, attempt, amount, total } = refund;
+    this.calls.push(`refund ${key} ${attempt} ${refund.channelRefundId ?? '-'}`);
+    if (this.isDown || this.losesRequests) throw new ChannelError('unreachable', 'no answer');
+    const known = this.keys.get(key);
+    const isKnown = known !== undefined && now - known.at < this.forgetsAfterS * 1000;
+    if (isKnown && this.spent.has(key))
+      throw new ChannelError('unreachable', '500, stored', { isReplayed: true });
+    const refused = this.refused.get(key);
+    if (refused !== undefined) throw new ChannelError('not_now', refused, { isReplayed: true });
+    if (!isKnown && this.refusesForNow !== undefined) {
+      this.refused.set(key, this.refusesForNow);
+      throw new ChannelError('not_now', this.refusesForNow);
+    }
+    if (!isKnown && this.back(outTradeNo) + amount > total)
+      throw new ChannelError('rejected', 'more than is left');
+    if (!isKnown && this.storesFailures) {
+      this.keys.set(key, { at: now, id: '' });
+      this.spent.add(key);
+      throw new ChannelError('unreachable', '500');
+    }
+    const id = isKnown ? known.id : this.make(outTradeNo, amount, key);
+    if (!isKnown) this.keys.set(key, { at: now, id });
+    if (this.losesAnswers) throw new ChannelError('unreachable', 'the answer got lost');
+    return this.says ?? this.answer(id);
+  }
+
+  async query({ outRefundNo, channelRefundId }: KnownRefund): Promise<RefundAnswer> {
+    this.calls.push(`query ${outRefundNo} ${channelRefundId ?? '-'}`);
+    if (this.isDown) throw new ChannelError('unreachable', 'no answer');
+    if (this.isMisconfigured) throw new ChannelError('misconfigured', 'The key is not taken.');
+    if (channelRefundId === null) return { state: 'unknown_refund' };
+    return this.says ?? this.answer(channelRefundId);
+  }
+}
+
+export let book: Book;
+export const h = useHarness({
+  between: (adapter) => ({
+    ...adapter,
+    declaration: {
+      ...adapter.declaration,
+      repeatableForMs: {
+        create: null,
+        get refund() {
+          return book.forgetsAfterS * 1000;
+        },
+      },
+    },
+    async queryTrade(account, trade, signal) {
+      if (book.isDown) throw new ChannelError('unreachable', 'no answer');
+      const answer = await adapter.queryTrade(account, trade, signal);
+      if (answer.state !== 'paid' && answer.state !== 'refunded') return answer;
+      const { disputes } = book;
+      return { ...answer, state: 'paid', refunds: book.of(trade.outTradeNo), disputes };
+    },
+    refundTrade: async (_account, trade, refund) => await book.ask(await h.now(), trade, refund),
+    queryRefund: async (_account, _trade, refund) => await book.query(refund),
+  }),
+});
+beforeEach(() => {
+  book = new Book();
+});
+
+export const done = (refundId: string) =>
+  h.env.client.workflow.getHandle(refundWorkflowId(refundId)).result();
+export const eventsOf = async ({ id: paymentId }: Payment) => {
+  const events = await h.db.event.findMany({ where: { paymentId }, orderBy: { version: 'asc' } });
+  return events.map(({ type }) => type);
+};
+export const paidAnswer = (payment: Payment, refunds: readonly ChannelRefund[]): PaidAnswer => ({
+  ...{ state: 'paid', channelPaymentId: 'trx', amount: 1990, currency: payment.currency },
+  ...{ paidAt: new Date().toISOString(), refunds },
+});
+/** Conflict: all of it is owed back. */
+export const inConflict = async () => {
+  const payment = await h.newPaid();
+  await h.db.order
+    .update({
+      where: { merchantId_id: { merchantId: payment.merchantId, id: payment.orderId } },
+      data: { status: 'unpaid', paidPaymentId: null, paidAt: null },
+    })
+    .catch(() => undefined);
+  await h.db.payment.update({ where: { id: payment.id }, data: { orderUpdate: 'conflict' } });
+  return payment;
+};

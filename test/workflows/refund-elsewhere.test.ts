@@ -1,0 +1,345 @@
+import { describe, expect, test } from 'vitest';
+import type { RefundAnswer } from '../../src/domain/channel.ts';
+import { externalRefundId, requestedRefundId } from '../../src/domain/ids.ts';
+import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
+import { requestRefund } from '../../src/ledger/refunds.ts';
+import { resolvePayment } from '../../src/ledger/resolve.ts';
+import type { Payment } from '../../src/ledger/rows.ts';
+import { eventually } from '../support/progress.ts';
+import { atChannel, done, h, hooks, processing, refundsOf } from './refund-support.ts';
+
+/** Money that went back at the channel unknown to us is found, counted once, and shown. */
+
+test('the channel says that it gave back more than came in, by two refunds: recorded up to what came in', async () => {
+  const payment = await h.newPaid();
+  h.onRefund = processing;
+  const [one, other] = [await h.refund(payment, 400), await h.refund(payment, 600)];
+  for (const { id } of [one, other]) await h.untilRefund(id, 'processing');
+  h.onRefund = async (ask) => ({ ...(await ask()), amount: 1990 }) as RefundAnswer;
+  for (const { id } of [one, other]) await done(id);
+  const rows = await h.db.refund.findMany({ where: { paymentId: payment.id } });
+  expect(rows.map(({ amount, status }) => `${amount} ${status}`).sort()).toEqual([
+    ...['0 succeeded', '1990 succeeded'],
+  ]);
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n, attention: 'amount_mismatch' });
+});
+
+test('a refund made at the channel, told of while ours was open and taken for it, is found when ours is settled', async () => {
+  const payment = await h.newPaid();
+  h.onRefund = processing;
+  const refund = await h.refund(payment, 500);
+  await h.untilRefund(refund.id, 'processing');
+  await h.refundElsewhere(payment, 400);
+  await h.callback(payment, { refundedAmount: 400 });
+  await h.env.client.workflow.getHandle(`payment/${payment.id}`).result();
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 0n });
+  // Settled by a query: the callback of ours never comes.
+  h.onRefund = undefined;
+  await done(refund.id);
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 900n, attention: 'channel_reversed' });
+  expect(await h.db.refund.findMany({ where: { paymentId: payment.id, reason: 'external' } })).toMatchObject([
+    { status: 'succeeded', amount: 400n },
+  ]);
+});
+
+test('a refund of a lost row that the channel has in process, on record as made by somebody else: counted once', async () => {
+  const payment = await h.newPaid();
+  const { merchantId, id: paymentId } = payment;
+  const id = requestedRefundId({ merchantId, paymentId, idempotencyKey: 'lost-6', amount: 400 });
+  await h.simulator.setFaults({ refund: { processingMs: 5_000 } });
+  await h.refundElsewhere(payment, 400, id);
+  // This channel's sum holds what it has in process.
+  const now = new Date(await h.now());
+  const paid = { state: 'paid', channelPaymentId: 'trx', paidAt: now.toISOString() } as const;
+  const sum = { ...paid, amount: 1990, currency: 'CNY', refundedAmount: 400 } as const;
+  await recordAnswer(h.db, paymentId, sum, 'query', now);
+  expect(await h.row(paymentId)).toMatchObject({ refundedAmount: 400n });
+  await h.refund(payment, 400, 'lost-6');
+  await h.untilRefund(id, 'processing');
+  await done(id);
+  expect(await atChannel(payment)).toMatchObject({ refunded: 400 });
+  expect(await refundsOf(payment)).toEqual([
+    [id, 400n, 'requested', 'succeeded'],
+    [externalRefundId(payment.id), 400n, 'external', 'failed'],
+  ]);
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 400n, attention: null });
+});
+
+test('more goes back than was asked, of which the rest was taken for a refund of somebody else: counted once', async () => {
+  const payment = await h.newPaid();
+  const { merchantId, id: paymentId } = payment;
+  const id = requestedRefundId({ merchantId, paymentId, idempotencyKey: 'other-2', amount: 400 });
+  h.onRefund = async () => {
+    if ((await atChannel(payment))?.refunded === 0) await h.refundElsewhere(payment, 500, id);
+    return { state: 'processing' };
+  };
+  await h.refund(payment, 400, 'other-2');
+  await h.untilRefund(id, 'processing');
+  await h.ask(payment);
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 100n, attention: 'channel_reversed' });
+  h.onRefund = undefined;
+  await done(id);
+  expect(await h.refundRow(id)).toMatchObject({ amount: 500n, askedAmount: 400n });
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 500n, attention: 'amount_mismatch' });
+});
+
+// From here on time need not pass: a message that calls an activity off keeps this server from skipping.
+
+describe('money that went back unknown to us before a refund of all that is left', () => {
+  test('an automatic refund asks for what is left', async () => {
+    const payment = await h.newPaid();
+    await h.refundElsewhere(payment, 300);
+    const refund = await h.owe(payment);
+    await done(refund.id);
+    expect(h.refundCalls(refund.id).map(({ call }) => call)).toEqual(['query', 'refund']);
+    expect(await h.refundRow(refund.id)).toMatchObject({
+      ...{ status: 'succeeded', amount: 1690n, askedAmount: null },
+    });
+    expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n });
+    expect(await atChannel(payment)).toMatchObject({ state: 'REFUND', refunded: 1990 });
+    expect(await h.timeline(payment.id)).toContain(
+      `refund: Refund ${refund.id}: CNY 3.00 less are asked for, CNY 16.90, as they went back already.`,
+    );
+  });
+
+  test('so does a requested one, and the same request is still the same', async () => {
+    const payment = await h.newPaid();
+    await h.refundElsewhere(payment, 300);
+    const refund = await h.refund(payment, undefined, 'left-1');
+    await done(refund.id);
+    expect(await h.refundRow(refund.id)).toMatchObject({ status: 'succeeded', amount: 1690n });
+    const same = { amount: undefined, note: undefined, idempotencyKey: 'left-1' };
+    const again = await requestRefund(h.db, payment.id, same, new Date(await h.now()));
+    expect(again).toMatchObject({ refund: { id: refund.id }, created: false });
+    expect(await atChannel(payment)).toMatchObject({ refunded: 1990 });
+  });
+
+  test('with nothing left it fails here, and the channel is not asked for it', async () => {
+    const payment = await h.newPaid();
+    await h.refundElsewhere(payment, 1990);
+    const refund = await h.owe(payment);
+    await done(refund.id);
+    expect(h.refundCalls(refund.id).map(({ call }) => call)).toEqual(['query']);
+    expect(await h.refundRow(refund.id)).toMatchObject({
+      ...{ status: 'failed', amount: 1990n, askedAt: null },
+      failure: 'All of the money is back, or on its way back: the channel was not asked for it.',
+    });
+    expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n });
+    expect(await h.orderStatus(payment)).toBe('refunded');
+  });
+});
+
+test('a call of an earlier life that arrives between the two queries before the first call counts once', async () => {
+  const payment = await h.newPaid();
+  const { merchantId, id: paymentId } = payment;
+  const key = { merchantId, paymentId, idempotencyKey: 'between-1', amount: 400 };
+  hooks.onQueried = () => h.refundElsewhere(payment, 400, requestedRefundId(key));
+  const refund = await h.refund(payment, 400, 'between-1');
+  await done(refund.id);
+  expect(hooks.onQueried).toBeUndefined();
+  expect(await atChannel(payment)).toMatchObject({ refunded: 400 });
+  expect(await refundsOf(payment)).toEqual([[refund.id, 400n, 'requested', 'succeeded']]);
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 400n });
+});
+
+test('refunds made at the channel are found by a query, each once, and shown', async () => {
+  const payment = await h.newPaid();
+  await h.refundElsewhere(payment, 300);
+  for (let i = 0; i < 2; i++) await h.ask(payment);
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 300n, attention: 'channel_reversed' });
+  expect((await h.row(payment.id)).attentionDetail).toContain('CNY 3.00 went back at the channel');
+  await h.refundElsewhere(payment, 1690);
+  for (let i = 0; i < 2; i++) await h.ask(payment);
+  const refunds = await h.db.refund.findMany({ where: { paymentId: payment.id }, orderBy: { id: 'asc' } });
+  const ulid = payment.id.slice('pay_'.length);
+  expect(refunds.map(({ id, amount, reason, status }) => [id, amount, reason, status])).toEqual([
+    [`rx_${ulid}`, 300n, 'external', 'succeeded'],
+    [`rx_${ulid}002`, 1690n, 'external', 'succeeded'],
+  ]);
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n });
+  expect(await h.orderStatus(payment)).toBe('refunded');
+});
+
+test('refunds made at the channel are found by its callback, and one that was there at first is not owed again', async () => {
+  const payment = await h.newPaid();
+  const trx = { channelPaymentId: 'trx', refundedAmount: 400 };
+  // Another total is another trade: it tells nothing.
+  for (const id of ['n-other', 'n-another']) await h.callback(payment, { ...trx, amount: 1 }, id);
+  await h.callback(payment, trx, 'n-refund');
+  await h.callback(payment, trx, 'n-refund');
+  await eventually(async () => (await h.row(payment.id)).refundedAmount === 400n);
+  expect(await h.row(payment.id)).toMatchObject({ attention: 'channel_reversed' });
+  // It is on the timeline, once.
+  expect((await h.timeline(payment.id)).filter((entry) => entry.includes('settled were'))).toEqual([
+    'query: The channel speaks of CNY 0.01, settled were CNY 19.90: not acted on.',
+  ]);
+
+  const first = await h.newPayment();
+  const second = await h.newPayment({ orderId: first.orderId, channel: 'simulator2' });
+  const run = await h.start(first);
+  await h.simulator.pay(first.id);
+  await h.callback(first);
+  await run.result();
+  await h.db.payment.update({
+    where: { id: second.id },
+    data: {
+      channelAnswer: {
+        state: 'paid',
+        channelPaymentId: 'trx2',
+        amount: 1990,
+        currency: 'CNY',
+        paidAt: new Date().toISOString(),
+        refundedAmount: 990,
+        by: 'query',
+      },
+    },
+  });
+  await settlePayment(h.db, second.id, new Date(await h.now()));
+  const refunds = await h.db.refund.findMany({ where: { paymentId: second.id }, orderBy: { reason: 'asc' } });
+  expect(refunds).toMatchObject([
+    { reason: 'duplicate_payment', amount: 1000n, status: 'created' },
+    { reason: 'external', amount: 990n, status: 'succeeded' },
+  ]);
+});
+
+describe('a database that has lost refunds the channel has made', () => {
+  test('the same request is the same number: found there, given back once and counted once', async () => {
+    const payment = await h.newPaid();
+    const first = await h.refund(payment, 400, 'lost-1');
+    await done(first.id);
+    await h.loseRefunds(payment);
+    const again = await h.refund(payment, 400, 'lost-1');
+    expect(again.id).toBe(first.id);
+    await done(again.id);
+    expect(await atChannel(payment)).toMatchObject({ refunded: 400 });
+    expect(h.refundCalls(first.id).filter(({ call }) => call === 'refund')).toHaveLength(1);
+    expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 400n, attention: null });
+    expect(await refundsOf(payment)).toEqual([[first.id, 400n, 'requested', 'succeeded']]);
+  });
+
+  test('another request: what went back unknown to us is on record before the channel is asked', async () => {
+    const payment = await h.newPaid();
+    await done((await h.refund(payment, 400, 'lost-2')).id);
+    await h.loseRefunds(payment);
+    let before: unknown;
+    h.onRefund = async (ask) => {
+      before ??= { rows: await refundsOf(payment), row: await h.row(payment.id) };
+      return await ask();
+    };
+    const refund = await h.refund(payment, 500, 'lost-3');
+    await done(refund.id);
+    const external = [externalRefundId(payment.id), 400n, 'external', 'succeeded'];
+    expect(before).toMatchObject({
+      rows: [[refund.id, 500n, 'requested', 'created'], external],
+      row: { refundedAmount: 400n, attention: 'channel_reversed' },
+    });
+    expect(await atChannel(payment)).toMatchObject({ refunded: 900 });
+    expect(await refundsOf(payment)).toEqual([[refund.id, 500n, 'requested', 'succeeded'], external]);
+    expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 900n });
+  });
+
+  test('what was taken for a refund of somebody else is ours after all: counted once', async () => {
+    const payment = await h.newPaid();
+    const lost = await h.refund(payment, 400, 'lost-4');
+    await done(lost.id);
+    await h.refundElsewhere(payment, 300);
+    await h.loseRefunds(payment);
+    await h.ask(payment);
+    expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 700n, attention: 'channel_reversed' });
+    await done((await h.refund(payment, 400, 'lost-4')).id);
+    expect(await atChannel(payment)).toMatchObject({ refunded: 700 });
+    expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 700n, attention: 'channel_reversed' });
+    expect((await h.row(payment.id)).attentionDetail).toContain('CNY 3.00 went back at the channel');
+    expect(await refundsOf(payment)).toEqual([
+      [lost.id, 400n, 'requested', 'succeeded'],
+      [externalRefundId(payment.id), 700n, 'external', 'failed'],
+      [externalRefundId(payment.id, 2), 300n, 'external', 'succeeded'],
+    ]);
+    expect(await h.db.refund.findUnique({ where: { id: externalRefundId(payment.id) } })).toMatchObject({
+      failure: `It was refund ${lost.id}.`,
+    });
+  });
+});
+
+describe('the channel gave back another amount than it is asked for', () => {
+  const underOurNumber = async (payment: Payment, amount: number, key: string) => {
+    const { merchantId, id: paymentId } = payment;
+    const id = requestedRefundId({ merchantId, paymentId, idempotencyKey: key, amount: 'all' });
+    await h.refundElsewhere(payment, amount, id);
+    return id;
+  };
+
+  test('its amount is recorded, the asked one kept, and a person sees it until it is dismissed', async () => {
+    const payment = await h.newPaid();
+    const id = await underOurNumber(payment, 600, 'other-1');
+    const refund = await h.refund(payment, undefined, 'other-1');
+    await done(refund.id);
+    expect(await h.refundRow(id)).toMatchObject({ status: 'succeeded', amount: 600n, askedAmount: 1990n });
+    expect(await atChannel(payment)).toMatchObject({ refunded: 600 });
+    const detail = `The channel gave back CNY 6.00 under refund ${id}, asked were CNY 19.90.`;
+    expect(await h.row(payment.id)).toMatchObject({
+      ...{ refundedAmount: 600n, attention: 'amount_mismatch', attentionDetail: detail },
+    });
+    expect(await h.timeline(payment.id)).toContain(
+      `refund: Refund ${id} of CNY 19.90 succeeded: requested. ${detail}`,
+    );
+    // What is left can go back, and the difference stays to be seen.
+    await done((await h.refund(payment)).id);
+    expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n, attention: 'amount_mismatch' });
+    expect(await h.orderStatus(payment)).toBe('refunded');
+    const { merchantId } = payment;
+    await resolvePayment(h.db, merchantId, payment.id, 'dismiss', 'seen', new Date(await h.now()));
+    expect(await h.row(payment.id)).toMatchObject({ attention: null });
+  });
+
+  test('more than was asked, also all there is: recorded up to what came in, with nothing counted twice', async () => {
+    const payment = await h.newPaid();
+    h.onRefund = async (ask) => ({ ...(await ask()), amount: 2500 }) as RefundAnswer;
+    const refund = await h.refund(payment, 400);
+    await done(refund.id);
+    expect(await h.refundRow(refund.id)).toMatchObject({ amount: 1990n, askedAmount: 400n });
+    expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n, attention: 'amount_mismatch' });
+    expect((await h.row(payment.id)).attentionDetail).toBe(
+      `The channel gave back CNY 25.00 under refund ${refund.id}, asked were CNY 4.00; recorded are CNY 19.90, as no more came in.`,
+    );
+    expect(await h.orderStatus(payment)).toBe('refunded');
+  });
+
+  test('it is shown instead of what others gave back', async () => {
+    const payment = await h.newPaid();
+    await h.refundElsewhere(payment, 300);
+    await h.ask(payment);
+    expect(await h.row(payment.id)).toMatchObject({ attention: 'channel_reversed' });
+    h.onRefund = async (ask) => ({ ...(await ask()), amount: 399 }) as RefundAnswer;
+    const refund = await h.refund(payment, 400);
+    await done(refund.id);
+    expect(await h.refundRow(refund.id)).toMatchObject({ amount: 399n, askedAmount: 400n });
+    expect(await h.row(payment.id)).toMatchObject({ attention: 'amount_mismatch' });
+  });
+});
+
+// At the end: once the completion of a cancelled activity has reached it, the time-skipping server skips no more.
+test('ours settled by a callback that is older than a refund made at the channel: the trade is asked, until it answers', async () => {
+  const payment = await h.newPaid();
+  h.onRefund = processing;
+  const refund = await h.refund(payment, 500);
+  await h.untilRefund(refund.id, 'processing');
+  await h.refundElsewhere(payment, 400);
+  // Told of while ours was open, and taken for it.
+  await h.callback(payment, { refundedAmount: 400 });
+  await h.env.client.workflow.getHandle(`payment/${payment.id}`).result();
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 0n });
+  await h.simulator.setFaults({ query: { errorRate: 1 } });
+  const answer = { state: 'succeeded', channelRefundId: 'simr_callback', amount: 500 } as const;
+  const said = { outRefundNo: refund.id, answer };
+  await h.callback(payment, { refundedAmount: 500 }, 'n-ours', said);
+  // The refund itself waits for nothing.
+  await h.untilRefund(refund.id, 'succeeded');
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 500n, attention: null });
+  await h.simulator.setFaults({ query: { errorRate: 0 } });
+  await eventually(async () => (await h.row(payment.id)).refundedAmount === 900n);
+  expect(await h.row(payment.id)).toMatchObject({ attention: 'channel_reversed' });
+  expect(await h.db.refund.findMany({ where: { paymentId: payment.id, reason: 'external' } })).toMatchObject([
+    { status: 'succeeded', amount: 400n },
+  ]);
+});
