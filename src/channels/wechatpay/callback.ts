@@ -119,7 +119,8 @@ function readTrade(merchant: Merchant, notificationId: string, content: unknown)
     const answer = orderAnswer(order);
     const about = { outTradeNo: order.out_trade_no };
     // What else an order is, is asked: callbacks come in any order.
-    if (answer.state !== 'paid') return { kind: 'notice', notificationId, about };
+    if (answer.state !== 'paid' || answer.someWentBack === true)
+      return { kind: 'notice', notificationId, about };
     return { kind: 'trade', notificationId, about, answer };
   } catch (error) {
     if (error instanceof ChannelError) throw new CallbackError('malformed', error.message);
