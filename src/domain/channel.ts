@@ -258,8 +258,11 @@ export interface Acknowledgement {
   readonly body: string;
 }
 
-/** `refused`: it could not be verified or read, and nothing was stored. */
-export type CallbackOutcome = 'stored' | 'ignored' | 'refused';
+/**
+ * `refused`: it could not be verified or read, and nothing was done but to note it. `unreadable`: the same at a payment's own
+ * address, whose channel is asked; refused, it comes again, by when it may be verified.
+ */
+export type CallbackOutcome = 'stored' | 'ignored' | 'refused' | 'unreadable';
 
 export type CloseAnswer =
   | { readonly state: 'closed' | 'already_paid' | 'processing' | 'unknown_trade' }

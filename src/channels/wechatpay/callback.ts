@@ -157,10 +157,10 @@ const ignored = (notificationId: string, reason: string): VerifiedCallback => ({
   reason,
 });
 
-/** 200 or 204 is taken; anything else comes again, for a day. */
+/** 200 or 204 is taken; anything else comes again, for a day. Probes of whether signatures are checked must be refused. */
 export function acknowledge(outcome: CallbackOutcome): Acknowledgement {
   const type = 'application/json';
-  return outcome === 'refused'
+  return outcome === 'refused' || outcome === 'unreadable'
     ? { status: 401, type, body: '{"code":"FAIL","message":"refused"}' }
     : { status: 200, type, body: '{"code":"SUCCESS","message":"OK"}' };
 }
