@@ -357,13 +357,13 @@ export interface Payment {
    * - `order_unknown`: The money is in, and the last answer of the order service was that it does not know the order: 404 or 410 with the code `order_unknown`. It is told again; when the service has not known it for 24 h by default (`NODROP_ORDER_UNKNOWN_HOURS`), the order counts as gone. Not by a 404 without the code: that settles nothing.
    * - `delivery_failing`: For 10 min the order service has not answered an event of the payment on which the payment does not wait: of a refund, a conflict, an end. Only while nothing else is shown, and everything else takes its place.
    * - `order_conflict`: The order was already paid, cancelled or closed, the merchant refunds late money, or its order service says that the order is paid otherwise or gone, or has not known it for 24 h by default (`NODROP_ORDER_UNKNOWN_HOURS`). An owed refund is recorded.
-   * - `amount_mismatch`: The channel itself says another amount or currency than asked, or the money is of an attempt made before the order's amount was changed: the order is not paid. Or the channel gave back another amount than a refund asked for: the channel's is recorded, `askedAmount` is ours.
+   * - `amount_mismatch`: The channel itself says another amount or currency than asked, or the money is of an attempt made before the order's amount was changed: the order is not paid. Or the channel gave back another amount than a refund asked for: the channel's is recorded, `askedAmount` is ours. Or it says that money came in and some or all of it went back, and not how much, and no refund is known that explains it: the order is not paid.
    * - `late_payment_review`: The money came after the end, and the merchant's `late_payment` is `review`.
    * - `refund_failing`: The channel refused a refund that is owed, and not because a part had gone back there, or any of a conflict whose order was recovered; or it waits for a person to do something there, which is shown at once with its words; or it was silent on any refund (did not know it, or refused it for now: its balance is too low) for 1 h, or has had it in process for 7 days: banks take some.
    * - `refund_reversed`: A refund failed after it had succeeded: the bank returned the money to the merchant. It is not retried automatically, and an order that is `refunded` stays so.
    * - `statement_mismatch`: Reserved for a later release: nothing raises it.
    * - `disputed`: The payer disputes the trade at their bank. Takes the place of everything else, which is shown again afterwards. Meanwhile no refund is asked for: the channel decides over the money. Also when a dispute is lost in another currency than came in.
-   * - `channel_reversed`: Money of a paid order went back at the channel, and nobody asked for it here; or a dispute of it is lost.
+   * - `channel_reversed`: Money of a paid order went back at the channel, and nobody asked for it here, also when the channel does not say how much; or a dispute of it is lost.
    * - `workflow_stuck`: The task of the payment's workflow, of one of its refunds' or of its deliveries' failed more than 5 times in a row. Not while an attention is shown that is more than `wait`.
    */
   attention: KnownAttention | null;
@@ -766,13 +766,13 @@ export interface EventPayment {
    * - `order_unknown`: The money is in, and the last answer of the order service was that it does not know the order: 404 or 410 with the code `order_unknown`. It is told again; when the service has not known it for 24 h by default (`NODROP_ORDER_UNKNOWN_HOURS`), the order counts as gone. Not by a 404 without the code: that settles nothing.
    * - `delivery_failing`: For 10 min the order service has not answered an event of the payment on which the payment does not wait: of a refund, a conflict, an end. Only while nothing else is shown, and everything else takes its place.
    * - `order_conflict`: The order was already paid, cancelled or closed, the merchant refunds late money, or its order service says that the order is paid otherwise or gone, or has not known it for 24 h by default (`NODROP_ORDER_UNKNOWN_HOURS`). An owed refund is recorded.
-   * - `amount_mismatch`: The channel itself says another amount or currency than asked, or the money is of an attempt made before the order's amount was changed: the order is not paid. Or the channel gave back another amount than a refund asked for: the channel's is recorded, `askedAmount` is ours.
+   * - `amount_mismatch`: The channel itself says another amount or currency than asked, or the money is of an attempt made before the order's amount was changed: the order is not paid. Or the channel gave back another amount than a refund asked for: the channel's is recorded, `askedAmount` is ours. Or it says that money came in and some or all of it went back, and not how much, and no refund is known that explains it: the order is not paid.
    * - `late_payment_review`: The money came after the end, and the merchant's `late_payment` is `review`.
    * - `refund_failing`: The channel refused a refund that is owed, and not because a part had gone back there, or any of a conflict whose order was recovered; or it waits for a person to do something there, which is shown at once with its words; or it was silent on any refund (did not know it, or refused it for now: its balance is too low) for 1 h, or has had it in process for 7 days: banks take some.
    * - `refund_reversed`: A refund failed after it had succeeded: the bank returned the money to the merchant. It is not retried automatically, and an order that is `refunded` stays so.
    * - `statement_mismatch`: Reserved for a later release: nothing raises it.
    * - `disputed`: The payer disputes the trade at their bank. Takes the place of everything else, which is shown again afterwards. Meanwhile no refund is asked for: the channel decides over the money. Also when a dispute is lost in another currency than came in.
-   * - `channel_reversed`: Money of a paid order went back at the channel, and nobody asked for it here; or a dispute of it is lost.
+   * - `channel_reversed`: Money of a paid order went back at the channel, and nobody asked for it here, also when the channel does not say how much; or a dispute of it is lost.
    * - `workflow_stuck`: The task of the payment's workflow, of one of its refunds' or of its deliveries' failed more than 5 times in a row. Not while an attention is shown that is more than `wait`.
    */
   attention: KnownAttention | null;
@@ -1113,7 +1113,7 @@ export interface ListCallbacksQuery {
 }
 export interface NewResolution {
   /**
-   * accept: the money that is left pays the order all the same; the channel is asked first how much that is. refund: it goes back. retry: what failed is tried again, a refund that the channel refused too. dismiss: seen; refused while money is here that must go back.
+   * accept: the money that is left pays the order all the same; the channel is asked first how much that is. refund: it goes back. retry: what failed is tried again, a refund that the channel refused too. dismiss: seen; refused while money is here that must go back, or that waits for a decision. Where the channel says that money that waits for one has gone back, and not how much: nothing of it is left, which is recorded.
    */
   action: 'accept' | 'refund' | 'retry' | 'dismiss';
   /**

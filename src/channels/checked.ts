@@ -80,6 +80,7 @@ const paidSchema = z
     payerAmount: sum.optional(),
     refundedAmount: sum.optional(),
     refunds: z.array(listedRefundSchema).max(LISTED_AT_MOST).optional(),
+    someWentBack: z.literal(true).optional(),
     disputes: z.array(disputeSchema).max(LISTED_AT_MOST).optional(),
   })
   // The list counts, and the state would say another thing of the same money.
@@ -87,6 +88,12 @@ const paidSchema = z
     (answer) =>
       answer.state === 'paid' || answer.refunds === undefined || goneBackBy(answer) >= answer.amount,
     'refunded, and its refunds do not add up to that',
+  )
+  .refine(
+    ({ state, someWentBack, refunds, refundedAmount }) =>
+      someWentBack === undefined ||
+      (state === 'paid' && refunds === undefined && refundedAmount === undefined),
+    'some went back, and how much is told beside it',
   );
 
 const answerSchema = z.discriminatedUnion('state', [

@@ -26,6 +26,7 @@ const AMOUNT = 1_000;
 /**
  * Creates, queries, pays where the channel lets a program pay, refunds a part, and closes; by each method of the channel.
  * @param say gets what is done and what came of it, line by line, and no secret.
+ * @returns whether it was paid and refunded by any method
  * @throws CommandError when the credentials may move real money, or something is not as the port promises.
  * @throws ChannelError when the channel does not answer.
  */
@@ -33,15 +34,17 @@ export async function smokeTest(
   adapter: ChannelAdapter,
   account: ChannelAccount,
   say: (line: string) => void,
-): Promise<void> {
+): Promise<boolean> {
   const { declaration } = adapter;
   refuseRealMoney(adapter, account);
   await adapter.checkAccount(account);
   say(`${declaration.name} takes the credentials.`);
+  let isPaid = false;
   for (const method of declaration.methods) {
     say(`By ${method.name}:`);
-    await tryMethod(adapter, account, method, (line) => say(`  ${line}`));
+    if (await tryMethod(adapter, account, method, (line) => say(`  ${line}`))) isPaid = true;
   }
+  return isPaid;
 }
 
 function refuseRealMoney(
@@ -58,22 +61,23 @@ function refuseRealMoney(
   );
 }
 
+/** @returns whether it was paid */
 async function tryMethod(
   adapter: ChannelAdapter,
   account: ChannelAccount,
   method: MethodDeclaration,
   say: (line: string) => void,
-): Promise<void> {
+): Promise<boolean> {
   if (method.needs.length > 0) {
     say(`left out: it needs ${method.needs.join(' and ')} of a payer.`);
-    return;
+    return false;
   }
   const trade = await createTrade(adapter, account, method, say);
   expectState(await adapter.queryTrade(account, trade), ['unpaid', 'unknown_trade'], say);
   if ((await adapter.payInSandbox?.(account, trade)) !== true) {
     say('nobody pays: the channel has no payment by a program.');
     await closeTrade(adapter, account, trade, say);
-    return;
+    return false;
   }
   say('paid with a test card.');
   const paid = await askUntil(
@@ -86,6 +90,7 @@ async function tryMethod(
 
   const other = await createTrade(adapter, account, method, say);
   await closeTrade(adapter, account, other, say);
+  return true;
 }
 
 async function createTrade(

@@ -409,11 +409,20 @@ export async function smokeChannelAccount(
   const source = new CredentialsCache(db, config.secret);
   const adapter = createChannels(config, source).get(channel);
   if (adapter === undefined) return [];
+  const who = `Account ${name} of merchant ${merchant.name} at ${channel}`;
   try {
-    await smokeTest(adapter, { id, merchantId, channel, credentials: await source.of(id) }, say);
+    const isPaid = await smokeTest(
+      adapter,
+      { id, merchantId, channel, credentials: await source.of(id) },
+      say,
+    );
+    return [
+      isPaid
+        ? `${who} does all that nodrop needs.`
+        : `${who} creates, queries and closes. Nothing was paid or refunded: do that by hand, with the smallest amount.`,
+    ];
   } catch (error) {
     if (!(error instanceof ChannelError)) throw error;
     throw new CommandError(`${channel} did not do what was asked: ${error.message}`);
   }
-  return [`Account ${name} of merchant ${merchant.name} at ${channel} does all that nodrop needs.`];
 }

@@ -33,12 +33,19 @@ export function goneBackBy({
 
 /** Whether it tells of refunds at all, whatever became of them. */
 export const tellsOfRefunds = (answer: PaidAnswer): boolean =>
-  goneBackBy(answer) > 0 || (answer.refunds ?? []).length > 0;
+  goneBackBy(answer) > 0 || (answer.refunds ?? []).length > 0 || answer.someWentBack === true;
+
+/** The channel said of the money on record that some has gone back, and no refund that is known explains it. */
+export const isBackUnexplained = (payment: { readonly channelAnswer: unknown }): boolean => {
+  const recorded = recordedAnswer(payment);
+  return isMoney(recorded) && recorded.someWentBack === true;
+};
 
 /** The same money as in the answer on record, of which more has gone back since. */
 export function tellsMoreOf(known: PaidAnswer, answer: PaidAnswer): boolean {
   const isSame = answer.amount === known.amount && answer.currency === known.currency;
-  return isSame && goneBackBy(answer) > goneBackBy(known);
+  const isFirst = answer.someWentBack === true && !tellsOfRefunds(known);
+  return isSame && (isFirst || goneBackBy(answer) > goneBackBy(known));
 }
 
 /** Money on record is replaced only by word that more of it has gone back, and not once it is settled. */

@@ -129,11 +129,14 @@ export const ATTENTIONS = {
     raised:
       'The channel itself says another amount or currency than asked, or the money is of an attempt made before the ' +
       "order's amount was changed: the order is not paid. Or the channel gave back another amount than a refund asked " +
-      "for: the channel's is recorded, `askedAmount` is ours.",
+      "for: the channel's is recorded, `askedAmount` is ours. Or it says that money came in and some or all of it went " +
+      'back, and not how much, and no refund is known that explains it: the order is not paid.',
     todo:
       "Compare with the channel's own records. Pay back what is too much and `accept` the rest, or `refund` it all. " +
       'The order takes no new attempt; if one made before pays it, this money goes back by itself. Of a refund: ask ' +
-      'for the rest, or settle the excess with the channel, then `dismiss`; in a conflict `refund` asks for the rest.',
+      'for the rest, or settle the excess with the channel, then `dismiss`; in a conflict `refund` asks for the rest. Of ' +
+      'what went back unknown: look at the channel; `accept` when enough is left, `refund` when all is, `dismiss` when ' +
+      'nothing is; of a part, ask for a refund of that first.',
     clearedBy: ['money_back_as_asked'],
   },
   late_payment_review: {
@@ -185,7 +188,8 @@ export const ATTENTIONS = {
   channel_reversed: {
     severity: 'inform',
     raised:
-      'Money of a paid order went back at the channel, and nobody asked for it here; or a dispute of it is lost.',
+      'Money of a paid order went back at the channel, and nobody asked for it here, also when the channel does not say ' +
+      'how much; or a dispute of it is lost.',
     todo: 'Ask who did it; `dismiss` when it is known.',
     clearedBy: ['reversal_explained'],
   },

@@ -35,6 +35,11 @@ export interface PaidAnswer {
   readonly refundedAmount?: number;
   /** All refunds of the trade at the channel. Of a channel that lists them: then they count, and no sum. */
   readonly refunds?: readonly ChannelRefund[];
+  /**
+   * Some of it has gone back, or all, or is or was to: of a channel that tells with a trade neither a sum nor a list, and
+   * with neither. What went back its refunds tell: ours when they are asked about, others by their callbacks.
+   */
+  readonly someWentBack?: true;
   /** Every dispute of the trade, and how those ended that are decided; the order says nothing. */
   readonly disputes?: readonly ChannelDispute[];
 }
@@ -253,8 +258,11 @@ export interface Acknowledgement {
   readonly body: string;
 }
 
-/** `refused`: it could not be verified or read, and nothing was stored. */
-export type CallbackOutcome = 'stored' | 'ignored' | 'refused';
+/**
+ * `refused`: it could not be verified or read, and nothing was done but to note it. `unreadable`: the same at a payment's own
+ * address, whose channel is asked; refused, it comes again, by when it may be verified.
+ */
+export type CallbackOutcome = 'stored' | 'ignored' | 'refused' | 'unreadable';
 
 export type CloseAnswer =
   | { readonly state: 'closed' | 'already_paid' | 'processing' | 'unknown_trade' }

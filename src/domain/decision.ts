@@ -6,6 +6,10 @@ import { isEnded, type OrderStatus, type PaymentStatus, type RefundReason } from
 export const LATE_PAYMENTS = ['apply', 'refund', 'review'] as const;
 export type LatePayment = (typeof LATE_PAYMENTS)[number];
 
+/** Of money that the channel says has gone back, when no refund that is known explains it. */
+export const SOME_WENT_BACK =
+  'The channel says that some or all of it has gone back, and not how much; no refund is known here that explains it.';
+
 export interface SuccessCase {
   readonly orderStatus: OrderStatus;
   readonly paymentStatus: PaymentStatus;
@@ -68,6 +72,16 @@ function decideAsUsual(given: SuccessCase): SuccessDecision {
       attention: null,
       detail: 'The channel had already refunded the money when it was first seen.',
       refund: 'external',
+    };
+  }
+  // Before what would owe it back: nobody knows how much is left to go back.
+  if (answer.someWentBack === true) {
+    const { asked } = given;
+    const isAsked = isSameMoney(asked, answer);
+    return {
+      orderUpdate: 'review',
+      attention: 'amount_mismatch',
+      detail: `${sayAmount(answer.amount, answer.currency)} came in${isAsked ? '' : `, asked were ${sayAmount(asked.amount, asked.currency)}`}. ${SOME_WENT_BACK}`,
     };
   }
   if (orderStatus !== 'unpaid' && orderStatus !== 'paying') {

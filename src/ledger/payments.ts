@@ -32,6 +32,7 @@ import type { Payment } from './rows.ts';
 import { endAnswers, otherAnswer, takeAnswer } from './same-answer.ts';
 import { toSnapshot } from './snapshot.ts';
 import { aNote, note } from './timeline.ts';
+import { asExplained } from './told-refunds.ts';
 import { tradeOf } from './trade.ts';
 import type { OwnedPayment } from './turns.ts';
 
@@ -373,9 +374,10 @@ export async function settlePayment(
     const { tx, order, payment, news, around, write, flush } = locked;
     const { others, merchant, hasUntold } = around;
     const recorded = recordedAnswer(payment);
-    const answer = isMoney(recorded) ? whereItIs(recorded) : null;
+    const said = isMoney(recorded) ? recorded : null;
+    const answer = said === null ? null : whereItIs(await asExplained(tx, payment, said));
     const from = payment.status;
-    if (answer === null || !canPaymentGo(from, 'succeeded')) {
+    if (said === null || answer === null || !canPaymentGo(from, 'succeeded')) {
       // Done before: whoever died before it could tell the others tells them now.
       const cancelled =
         payment.orderUpdate === 'applied' || payment.orderUpdate === 'pending'
@@ -436,7 +438,7 @@ export async function settlePayment(
     const toGiveBack = isApplied ? othersToGiveBack(order, others) : [];
     const isAlone = toCancel.length === 0 && toGiveBack.length === 0 && !hasLosses(payment);
     // All that is left concerns money that does not pay, has gone back, or was paid by others.
-    if (isApplied && isAlone && !tellsOfRefunds(answer)) {
+    if (isApplied && isAlone && !tellsOfRefunds(said)) {
       const snapshot = toSnapshot(settled.payment, now);
       return { snapshot, cancelled: [], refund: null, mayTell: hasUntold || mustBeTold };
     }
@@ -446,9 +448,7 @@ export async function settlePayment(
     await giveBackOthers(locked, toGiveBack, payment.id, now);
     const lost = await recordLosses({ ...locked, ...settled }, now);
     const isOld = answer.by === 'callback';
-    const rest = await recordExternalRefunds({ ...locked, ...settled, payment: lost }, answer, now, {
-      isOld,
-    });
+    const rest = await recordExternalRefunds({ ...locked, ...settled, payment: lost }, said, now, { isOld });
     if (decision.orderUpdate === 'conflict') await oweRefund(tx, rest, decision.refund, now);
     await releaseOrder(tx, settled.order, now);
     return {

@@ -1,3 +1,4 @@
+import { isBackUnexplained } from '../domain/answer.ts';
 import type { CallbackRefund } from '../domain/channel.ts';
 import { isHeldByDispute } from '../domain/dispute.ts';
 import { automaticRefundId, refundIdOf, replacementRefundId, requestedRefundId } from '../domain/ids.ts';
@@ -323,12 +324,18 @@ export async function oweRefundAgain(
   return { refund, payment: await reviewAttention(tx, payment, now) };
 }
 
-/** Payments of a paid order besides the one that pays it whose money waits for a decision: it goes back by itself. */
+/**
+ * Payments of a paid order besides the one that pays it whose money waits for a decision: it goes back by itself. Not when
+ * nobody knows how much of it is left: a person decides over that.
+ */
 export const othersToGiveBack = (
   // Of a recovered one a person decides over each.
   { recoveredAt }: Pick<Order, 'recoveredAt'>,
   others: readonly Payment[],
-): Payment[] => (recoveredAt === null ? others.filter(({ orderUpdate }) => orderUpdate === 'review') : []);
+): Payment[] =>
+  recoveredAt === null
+    ? others.filter((other) => other.orderUpdate === 'review' && !isBackUnexplained(other))
+    : [];
 
 /**
  * Owes their money back, in the transaction that pays the order.

@@ -1,8 +1,10 @@
+import { isBackUnexplained } from '../domain/answer.ts';
 import { sayAmount } from '../domain/money.ts';
 import { Refusal } from '../domain/refusal.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { hurryDeliveries } from './deliveries.ts';
 import { decidePending } from './delivery-verdict.ts';
+import { insertExternal } from './external-refunds.ts';
 import { type Locked, nextShown, raisedUnlessDisputed, underLock, update, type Work } from './locked.ts';
 import { cancelOthers, othersToCancel, releaseOrder } from './order-row.ts';
 import { renewKeys } from './refund-keys.ts';
@@ -31,7 +33,8 @@ export interface Resolved {
  * - `refund`: it goes back, all that is left of it; also when the channel has refused the refund that was owed.
  * - `retry`: what failed is tried again; the caller wakes who does it. Money that must go back and does not, as the
  *   channel refused it, is owed anew.
- * - `dismiss`: a person has seen it; nothing else changes. Not while money is here that must go back.
+ * - `dismiss`: a person has seen it; nothing else changes. Not while money is here that must go back. Of money of which the
+ *   channel does not say how much has gone back: that nothing is left of it, which is recorded.
  * @throws Refusal `payment_not_found`, `not_resolvable` when there is nothing to decide in this way.
  */
 export async function resolvePayment(
@@ -60,7 +63,7 @@ export async function resolvePayment(
         return { payment, ...NOBODY, refunds: of(payment, refund) };
       }
       case 'dismiss':
-        return { payment: await dismiss(locked), ...NOBODY };
+        return { payment: await dismiss(locked, now), ...NOBODY };
       case 'accept': {
         const agreed = await decidePending(locked, action, now);
         return agreed === null ? await accept(locked, now) : { payment: agreed, ...NOBODY };
@@ -81,7 +84,13 @@ const of = (payment: Payment, refund: Refund | null): Resolved['refunds'] =>
 const HIDES_NOTHING = { hiddenAttention: null, hiddenAttentionSince: null, hiddenAttentionDetail: null };
 const SEEN = { attention: null, attentionSince: null, attentionDetail: null };
 
-async function dismiss({ tx, payment }: Locked): Promise<Payment> {
+async function dismiss(locked: Locked, now: Date): Promise<Payment> {
+  const { tx, payment } = locked;
+  if (payment.orderUpdate === 'review' && isBackUnexplained(payment)) {
+    await requireNoneOnItsWay(tx, payment.id);
+    const amount = (payment.receivedAmount ?? 0n) - payment.refundedAmount;
+    return await insertExternal(locked, { amount, state: 'succeeded' }, now);
+  }
   if (payment.orderUpdate === 'review')
     throw new Refusal('not_resolvable', 'Money waits for a decision: accept it or refund it.');
   if (payment.orderUpdate === 'conflict' && !isAllBack(payment))
@@ -133,7 +142,14 @@ async function accept(locked: Work, now: Date): Promise<Resolved> {
     (payment.receivedAmount ?? 0n) - payment.refundedAmount,
     payment.receivedCurrency ?? payment.currency,
   );
-  await note(tx, paymentId, 'order', `Order ${order.id} is paid, as an operator accepted ${rest}.`, now);
+  const less = isBackUnexplained(payment) ? ', less what the channel gave back and does not tell' : '';
+  await note(
+    tx,
+    paymentId,
+    'order',
+    `Order ${order.id} is paid, as an operator accepted ${rest}${less}.`,
+    now,
+  );
   news.push({ type: 'payment.succeeded', mustBeTold });
   const refunds = await giveBackOthers(locked, othersToGiveBack(order, around.others), paymentId, now);
   return { payment: accepted, refunds, cancelled };

@@ -13,6 +13,7 @@ import { oweExplainedLate } from './replacement.ts';
 import type { Payment, Refund } from './rows.ts';
 import { toSnapshot } from './snapshot.ts';
 import { note } from './timeline.ts';
+import { recordTold } from './told-refunds.ts';
 
 /** Money that went back at the channel without our asking. How changes are made: see refunds.ts. */
 
@@ -66,6 +67,7 @@ export async function recordExternalRefunds(
     return payment;
   }
   const isExplained = absent !== undefined;
+  if (answer.someWentBack === true) return await recordTold(locked, { absent, isExplained }, now);
   if (answer.refunds !== undefined)
     return await recordListed(locked, answer.refunds, { isOld, isExplained }, now);
   if (atChannel === 0n) return payment;

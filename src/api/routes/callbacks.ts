@@ -374,7 +374,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
       throw error;
     });
     metrics.countCallback(channel, result);
-    acknowledge(response, adapter, result === 'ignored' ? 'ignored' : 'stored');
+    const isUnreadable = verified.callback.kind === 'unreadable';
+    acknowledge(response, adapter, isUnreadable ? 'unreadable' : result === 'ignored' ? 'ignored' : 'stored');
   }
 
   const shared = {
@@ -426,8 +427,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
       operationId: 'receivePaymentCallback',
       summary: "A channel calls back at a payment's own address",
       description:
-        'Given to channels that take an address with each trade. What cannot be verified or read has the channel asked ' +
-        'and is acknowledged; with a wrong `proof` it is a callback for the account.',
+        'Given to channels that take an address with each trade. What cannot be verified or read has the channel asked, ' +
+        'and is acknowledged or refused as the channel wants it; with a wrong `proof` it is a callback for the account.',
       params: z.object({
         channel: z.string(),
         accountId: z.string(),

@@ -17,7 +17,8 @@ const resolution = z.strictObject({
   action: z.enum(RESOLUTIONS).openapi({
     description:
       'accept: the money that is left pays the order all the same; the channel is asked first how much that is. refund: it goes back. retry: what failed is tried ' +
-      'again, a refund that the channel refused too. dismiss: seen; refused while money is here that must go back.',
+      'again, a refund that the channel refused too. dismiss: seen; refused while money is here that must go back, or that waits for a decision. Where the channel says that ' +
+      'money that waits for one has gone back, and not how much: nothing of it is left, which is recorded.',
   }),
   note: readableText(500).openapi({ description: `Why. Kept on the timeline. ${READABLE_RULE}` }),
 });
@@ -65,7 +66,7 @@ export function resolveRoute(api: Api): Endpoint {
         await workflows.wake(decided.payment, SIGNAL_WITHIN_MS);
         for (const delivery of await findPendingDeliveries(db, id))
           await deliveryWorkflows.wake(delivery, SIGNAL_WITHIN_MS);
-      } else if (action !== 'dismiss') {
+      } else if (action !== 'dismiss' || row.orderUpdate === 'review') {
         // Decided, though Temporal may be away: what is not told here is the sweep's.
         await startDeliveries(api, id);
         if (row.orderUpdate === 'pending' || decided.payment.orderUpdate === 'pending')

@@ -147,7 +147,7 @@ function answerOf(trade: TradeNotification): ChannelAnswer | undefined {
 
 /** The body `success`, of seven characters, ends its repetitions: nothing else does. */
 export const acknowledge = (outcome: CallbackOutcome): Acknowledgement =>
-  outcome === 'refused'
+  outcome === 'refused' || outcome === 'unreadable'
     ? { status: 400, type: 'text/plain', body: 'fail' }
     : { status: 200, type: 'text/plain', body: 'success' };
 

@@ -119,7 +119,8 @@ function readTrade(merchant: Merchant, notificationId: string, content: unknown)
     const answer = orderAnswer(order);
     const about = { outTradeNo: order.out_trade_no };
     // What else an order is, is asked: callbacks come in any order.
-    if (answer.state !== 'paid') return { kind: 'notice', notificationId, about };
+    if (answer.state !== 'paid' || answer.someWentBack === true)
+      return { kind: 'notice', notificationId, about };
     return { kind: 'trade', notificationId, about, answer };
   } catch (error) {
     if (error instanceof ChannelError) throw new CallbackError('malformed', error.message);
@@ -156,10 +157,10 @@ const ignored = (notificationId: string, reason: string): VerifiedCallback => ({
   reason,
 });
 
-/** 200 or 204 is taken; anything else comes again, for a day. */
+/** 200 or 204 is taken; anything else comes again, for a day. Probes of whether signatures are checked must be refused. */
 export function acknowledge(outcome: CallbackOutcome): Acknowledgement {
   const type = 'application/json';
-  return outcome === 'refused'
+  return outcome === 'refused' || outcome === 'unreadable'
     ? { status: 401, type, body: '{"code":"FAIL","message":"refused"}' }
     : { status: 200, type, body: '{"code":"SUCCESS","message":"OK"}' };
 }

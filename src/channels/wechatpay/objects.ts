@@ -75,14 +75,15 @@ export const isOf = ({ mchid, sub }: Merchant, owner: Owner): boolean =>
  * the payer may try again (https://pay.weixin.qq.com/docs/merchant/products/native-payment/development.html). It is
  * therefore never a failure, and neither is a state that has been added since.
  *
- * `REFUND` says that money went back, and not how much, so that it is paid: what went back the refunds themselves tell.
+ * `REFUND` says that there was a refund, and not of how much or what became of it: that the refunds themselves tell.
  * @throws ChannelError `garbage` for an order that is paid without saying what and when
  */
 export function orderAnswer(order: Order): ChannelAnswer {
   switch (order.trade_state) {
     case 'SUCCESS':
-    case 'REFUND':
       return paid(order);
+    case 'REFUND':
+      return { ...paid(order), someWentBack: true };
     case 'CLOSED':
     case 'REVOKED':
       return { state: 'closed' };

@@ -197,7 +197,7 @@ describe('at the payment’s own address', () => {
       if (status === 'succeeded') await settle(api.db, id);
       await api.db.payment.update({ where: { id }, data: { unverifiedQueries: 20 } });
       const answer = await api.call(ownAddress(id), forged);
-      expect([answer.status, answer.text]).toEqual([202, 'stored']);
+      expect([answer.status, answer.text]).toEqual([202, 'unreadable']);
       expect(api.workflows.calls).toEqual([{ name: 'notice', paymentId: id, args: [2000] }]);
       const { noticedAt, unverifiedQueries } = await row(id);
       expect([noticedAt === null, unverifiedQueries]).toEqual([false, 20]);
@@ -210,7 +210,7 @@ describe('at the payment’s own address', () => {
   test('so is signed nonsense, and an unsigned notice that names nothing that is known', async () => {
     const { id } = await newPayment();
     const nonsense = signed({ kind: 'nonsense' } as unknown as VerifiedCallback);
-    expect((await api.call(ownAddress(id), nonsense)).text).toBe('stored');
+    expect((await api.call(ownAddress(id), nonsense)).text).toBe('unreadable');
     await api.db.payment.update({ where: { id }, data: { noticedAt: null } });
     const about = { reference: 'not_known_yet' };
     await send({ kind: 'notice', notificationId: ofId(), about }, ownAddress(id));

@@ -370,6 +370,7 @@ const PAYER = { id: 'payer-4711', ip: '203.0.113.7' };
 const BY_DEFAULT: Readonly<Record<CallbackOutcome, Acknowledgement>> = {
   stored: { status: 200, type: 'application/json', body: '{}' },
   ignored: { status: 200, type: 'application/json', body: '{}' },
+  unreadable: { status: 200, type: 'application/json', body: '{}' },
   refused: { status: 401, type: 'application/problem+json', body: '{}' },
 };
 

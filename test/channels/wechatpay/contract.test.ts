@@ -94,6 +94,8 @@ const setUp =
         decline: setState('NOTPAY'),
         startProcessing: setState('USERPAYING'),
         close: setState('CLOSED'),
+        refund: async ({ outTradeNo }, amount) =>
+          void (await told('refundAtPlatform', { outTradeNo, amount })),
         finishRefunds: async () => void (await told('finishRefunds', {})),
         refundsBecome(outcome) {
           if (outcome === 'failed') return false;

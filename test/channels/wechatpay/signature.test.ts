@@ -52,6 +52,27 @@ test('the callback that WeChat Pay publishes is signed by its key, and changed i
   expect(isSignedBy(key, { ...signed, timestamp: '1624523847' }, Buffer.from(BODY))).toBe(false);
 });
 
+/** From core/cipher/AeadAesCipherTest.java and core/model/TestConfig.java of https://github.com/wechatpay-apiv3/wechatpay-java. */
+const SEALED = {
+  key: Buffer.from('a7cde1ZJB1kG2e7VfTs3jQzaWizur8Gb'),
+  resource: {
+    ...{ associated_data: 'associatedData', nonce: 'uluk4a9R25RW' },
+    ciphertext: 'ulwSiIajGClcvcOYvOQ7+l+0PAbzzwI=',
+  },
+};
+
+test('the resource that WeChat Pay publishes is decrypted by its key, and changed in nothing', () => {
+  const { key, resource } = SEALED;
+  expect(decrypt(key, resource)).toBe('message');
+  for (const change of [
+    { associated_data: 'associatedDatA' },
+    { nonce: 'uluk4a9R25RX' },
+    { ciphertext: 'ulwSiIajGClcvcOYvOQ7+l+0PAbzzwE=' },
+    { ciphertext: 'vlwSiIajGClcvcOYvOQ7+l+0PAbzzwI=' },
+  ])
+    expect(decrypt(key, { ...resource, ...change }), JSON.stringify(change)).toBeUndefined();
+});
+
 test('a resource is not decrypted by a wrong key', () => {
   expect(decrypt(Buffer.from(makeApiV3Key()), RESOURCE)).toBeUndefined();
 });

@@ -46,12 +46,15 @@ export class Books {
   readonly trades = new Map<string, BookedTrade>();
   readonly codes = new Map<string, Terms>();
   balanceIsLow = false;
+  /** By how much its clock is ahead. */
   offsetMs = 0;
+  /** By how much more trades and refunds are: requests are signed at the real time. */
+  bookOffsetMs = 0;
   #nth = 0;
 
-  now(): number {
-    return Date.now() + this.offsetMs;
-  }
+  /** When something is signed. */
+  signedAt = (): number => Date.now() + this.offsetMs;
+  now = (): number => this.signedAt() + this.bookOffsetMs;
 
   next(): string {
     this.#nth += 1;

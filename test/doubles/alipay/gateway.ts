@@ -55,7 +55,7 @@ export class Gateway {
       if (params.app_cert_sn !== numbers?.app) refuse('isv.invalid-app-cert-sn');
       if (params.alipay_root_cert_sn !== numbers?.root) refuse('isv.invalid-alipay-root-cert-sn');
     }
-    const apart = Math.abs(epoch(params.timestamp ?? '') - this.#books.now());
+    const apart = Math.abs(epoch(params.timestamp ?? '') - this.#books.signedAt());
     // A link is opened when its payer likes.
     if (Number.isNaN(apart) || (!isLink && apart > CLOCKS_APART_MS)) refuse('isv.invalid-timestamp');
     return { params, method, appId };

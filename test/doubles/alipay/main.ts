@@ -108,6 +108,7 @@ const COMMANDS: Record<string, (given: never) => unknown> = {
     books.trades.clear();
     books.codes.clear();
     books.offsetMs = 0;
+    books.bookOffsetMs = 0;
     books.balanceIsLow = false;
     notifier.fate = 'delivered';
     notifier.held.length = 0;
@@ -133,6 +134,10 @@ const COMMANDS: Record<string, (given: never) => unknown> = {
   seen: () => seen,
   clock: ({ offsetMs }: { offsetMs: number }) => {
     books.offsetMs = offsetMs;
+    return {};
+  },
+  bookClock: ({ offsetMs }: { offsetMs: number }) => {
+    books.bookOffsetMs = offsetMs;
     return {};
   },
   balance: ({ isLow }: { isLow: boolean }) => {

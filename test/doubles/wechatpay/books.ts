@@ -56,13 +56,18 @@ export class Books {
   platform: CertifiedKey[] = [];
   /** Signs in public-key mode. */
   publicKeys = new Map<string, CertifiedKey>();
+  /** By how much its clock is ahead. */
   clockOffsetMs = 0;
+  /** By how much more orders and refunds are: requests, answers and callbacks are signed at the real time. */
+  bookOffsetMs = 0;
   refundsBecome = 'SUCCESS';
   reopensClosedRefunds = true;
   hasEnough = true;
   #count = 0;
 
-  now = (): number => Date.now() + this.clockOffsetMs;
+  /** When something is signed. */
+  signedAt = (): number => Date.now() + this.clockOffsetMs;
+  now = (): number => this.signedAt() + this.bookOffsetMs;
 
   newId(): string {
     this.#count += 1;

@@ -56,7 +56,7 @@ export class Caller {
     merchant: Merchant,
     event_type: string,
     content: object,
-    { atMs = this.#books.now(), apiV3Key }: { atMs?: number; apiV3Key?: string | undefined } = {},
+    { atMs = this.#books.signedAt(), apiV3Key }: { atMs?: number; apiV3Key?: string | undefined } = {},
   ): Promise<MadeCallback> {
     const original_type = event_type.split('.')[0]?.toLowerCase() ?? '';
     const sealed = await this.seal(merchant, JSON.stringify(content), original_type, apiV3Key);
@@ -82,7 +82,7 @@ export class Caller {
         for (let again = 0, done = 0; again < AGAIN_AT_MOST && done < times; again += 1) {
           const headers = {
             'content-type': 'application/json',
-            ...(await this.sign(merchant, body, this.#books.now())),
+            ...(await this.sign(merchant, body, this.#books.signedAt())),
           };
           const answer = await fetch(url, { method: 'POST', headers, body }).catch(() => undefined);
           if (answer !== undefined && [200, 204].includes(answer.status)) done += 1;

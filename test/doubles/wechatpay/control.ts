@@ -29,11 +29,14 @@ export const COMMANDS = {
   setState: z.object({ ...named, state: z.string() }),
   refundAtPlatform: z.object({ ...named, amount: z.int() }),
   finishRefunds: nothing,
+  /** Somebody handles those that are abnormal at the merchant platform: they are in process again. */
+  handleRefunds: nothing,
   rules: z.object({
     refundsBecome: z.enum(['SUCCESS', 'CLOSED', 'ABNORMAL', 'PROCESSING']).optional(),
     reopensClosedRefunds: z.boolean().optional(),
     hasEnough: z.boolean().optional(),
     clockOffsetMs: z.int().optional(),
+    bookOffsetMs: z.int().optional(),
     callbacks: z.enum(['sent', 'lost', 'held', 'doubled']).optional(),
   }),
   /** Sends what was held. */
@@ -102,6 +105,10 @@ export async function control(double: Double, name: string, body: string): Promi
     case 'finishRefunds':
       for (const refund of books.finishRefunds()) caller.tellOfRefund(refund);
       return true;
+    case 'handleRefunds':
+      for (const refund of books.refunds.values())
+        if (refund.status === 'ABNORMAL') refund.status = 'PROCESSING';
+      return true;
     case 'rules': {
       const { callbacks, ...rules } = given('rules');
       Object.assign(
@@ -145,7 +152,7 @@ export async function control(double: Double, name: string, body: string): Promi
         order.merchant,
         eventType,
         { ...books.showOrder(order), ...content },
-        { atMs: books.now() + atOffsetMs, apiV3Key },
+        { atMs: books.signedAt() + atOffsetMs, apiV3Key },
       );
     }
     case 'sign': {

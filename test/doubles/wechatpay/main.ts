@@ -75,7 +75,7 @@ async function whose(request: IncomingMessage, path: string, body: string): Prom
   const { mchid = '', nonce_str = '', timestamp = '', serial_no, signature = '' } = fields;
   const merchant = books.merchants.get(mchid);
   if (merchant === undefined || merchant.key.serial !== serial_no) return undefined;
-  if (Math.abs(books.now() / 1000 - Number(timestamp)) > 300) return undefined;
+  if (Math.abs(books.signedAt() / 1000 - Number(timestamp)) > 300) return undefined;
   const lines = [request.method ?? '', path, timestamp, nonce_str, body];
   return (await oracle.verify(merchant.key.publicKey, lines, signature)) ? merchant : undefined;
 }
@@ -114,9 +114,9 @@ async function written(
   const wants = request.headers['wechatpay-serial'];
   const signer = wants === merchant.publicKeyId ? merchant : { ...merchant, publicKeyId: null };
   const age = fault?.kind === 'old' ? 600_000 : 0;
-  const headers = await caller.sign(signer, body, books.now() - age);
+  const headers = await caller.sign(signer, body, books.signedAt() - age);
   if (fault?.kind === 'wrong signature') {
-    const { 'wechatpay-signature': right = '' } = await caller.sign(signer, `${body} `, books.now());
+    const { 'wechatpay-signature': right = '' } = await caller.sign(signer, `${body} `, books.signedAt());
     headers['wechatpay-signature'] = right;
   }
   if (fault?.kind === 'unknown serial') headers['wechatpay-serial'] = makeKey('unknown').serial;
@@ -125,7 +125,7 @@ async function written(
     headers: {
       ...(content === null ? {} : json),
       ...(fault?.kind === 'unsigned' ? {} : headers),
-      date: new Date(books.now()).toUTCString(),
+      date: new Date(books.signedAt()).toUTCString(),
     },
     body,
   };
@@ -150,7 +150,7 @@ async function answer(request: IncomingMessage): Promise<Written | 'silence'> {
   const merchant = await whose(request, path, body);
   if (merchant === undefined) {
     const { status, headers, body: text } = unsigned(401, 'SIGN_ERROR');
-    return { status, headers: { ...headers, date: new Date(books.now()).toUTCString() }, body: text };
+    return { status, headers: { ...headers, date: new Date(books.signedAt()).toUTCString() }, body: text };
   }
   const content = (body === '' ? {} : JSON.parse(body)) as Record<string, unknown>;
   const given = await handleApi(books, merchant, {

@@ -1,0 +1,337 @@
+import { createServer, type IncomingMessage, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { createAlipayAdapter } from '../../src/channels/alipay/adapter.ts';
+import { checked } from '../../src/channels/checked.ts';
+import { createWechatpayAdapter } from '../../src/channels/wechatpay/adapter.ts';
+import { withCredentials } from '../../src/channels/with-credentials.ts';
+import type { CallbackOutcome, ChannelAdapter, Credentials, Trade } from '../../src/domain/channel.ts';
+import { storeCallback } from '../../src/ledger/callbacks.ts';
+import type { Payment } from '../../src/ledger/rows.ts';
+import { nextActionOf } from '../../src/ledger/snapshot.ts';
+import { deliverStored } from '../../src/temporal/deliver-callback.ts';
+import { settingsOf } from '../channels/alipay/support.ts';
+import {
+  type AlipayDouble,
+  oracleFolder as alipayOracle,
+  startAlipayDouble,
+} from '../doubles/alipay/start.ts';
+import {
+  startWechatpayDouble,
+  type WechatpayDouble,
+  oracleFolder as wechatpayOracle,
+} from '../doubles/wechatpay/start.ts';
+import { NET_MS } from '../support/progress.ts';
+import { eventually } from '../support/stack.ts';
+import { type Harness, startHarness } from './harness.ts';
+
+/**
+ * The whole way of a payment by Alipay and by WeChat Pay: their adapters over the doubles, processes whose books go by the
+ * virtual clock. What is signed is signed at the real time, as the adapters know no other. Callbacks come over HTTP, and
+ * what they bring about is what the API does.
+ */
+
+const folder = wechatpayOracle();
+const isComplete = folder !== undefined && alipayOracle() !== undefined;
+
+let alipay: AlipayDouble;
+let wechatpay: WechatpayDouble;
+let receiver: Server;
+let publicUrl: string;
+let h: Harness;
+/** What the callbacks that came were answered with, by their channels. */
+let answered: string[] = [];
+
+beforeAll(async () => {
+  if (!isComplete) return;
+  [alipay, wechatpay] = await Promise.all([startAlipayDouble(), startWechatpayDouble(folder)]);
+  receiver = createServer((request, response) => {
+    receive(request)
+      .then(([channel, outcome]) => {
+        answered.push(`${channel} ${outcome}`);
+        const answer = h.channels.get(channel)?.acknowledge?.(outcome);
+        response.writeHead(answer?.status ?? 200).end(answer?.body);
+      })
+      .catch(() => response.writeHead(500).end());
+  });
+  await new Promise<void>((resolve) => receiver.listen(0, '127.0.0.1', resolve));
+  publicUrl = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}`;
+}, 60_000);
+afterAll(async () => {
+  receiver?.close();
+  await Promise.all([alipay?.stop(), wechatpay?.stop()]);
+});
+
+// One each: the time-skipping server skips no more once an activity was called off.
+beforeEach(async () => {
+  answered = [];
+  await alipay.tell('reset');
+  await wechatpay.tell('rules', { refundsBecome: 'SUCCESS', bookOffsetMs: 0, callbacks: 'sent' });
+  h = await startHarness({
+    publicUrl,
+    others: [createAlipayAdapter(), createWechatpayAdapter()].map((adapter) =>
+      following(checked(withCredentials(adapter, { of: async () => [credentialsOf(adapter)] }))),
+    ),
+  });
+});
+afterEach(async () => await h?.stop());
+
+const credentialsOf = ({ declaration: { name } }: ChannelAdapter): Credentials =>
+  name === 'alipay' ? settingsOf(alipay) : wechatpay.accounts.direct;
+
+/** The virtual time less the real one. */
+const aheadMs = async () => Math.round((await h.now()) - Date.now());
+
+/** The books of both are at the virtual time. */
+async function follow(): Promise<void> {
+  const offsetMs = await aheadMs();
+  await alipay.tell('bookClock', { offsetMs });
+  await wechatpay.tell('rules', { bookOffsetMs: offsetMs });
+}
+
+/** The adapter as the service has it, asked at the virtual time. */
+function following(adapter: ChannelAdapter): ChannelAdapter {
+  const after =
+    <Given extends unknown[], Answer>(ask: (...given: Given) => Promise<Answer>) =>
+    async (...given: Given) => {
+      await follow();
+      return await ask(...given);
+    };
+  const moved = (time: string, byMs: number) => new Date(Date.parse(time) + byMs).toISOString();
+  return {
+    ...adapter,
+    createTrade: after(adapter.createTrade),
+    queryTrade: after(adapter.queryTrade),
+    // How old a payment is, the adapter tells by the real clock.
+    closeTrade: after(async (account, trade: Trade, signal) => {
+      const ahead = await aheadMs();
+      const aged = { ...trade, createdAt: moved(trade.createdAt, -ahead) };
+      const answer = await adapter.closeTrade(account, aged, signal);
+      return answer.state === 'not_yet' ? { ...answer, until: moved(answer.until, ahead) } : answer;
+    }),
+    refundTrade: after(adapter.refundTrade),
+    queryRefund: after(adapter.queryRefund),
+  };
+}
+
+/** A callback the way it comes through the API. */
+async function receive(request: IncomingMessage): Promise<[string, CallbackOutcome]> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of request) chunks.push(chunk as Buffer);
+  const rawBody = Buffer.concat(chunks);
+  const [, , channel = '', accountId = ''] = (request.url ?? '').split('/');
+  const adapter = h.channels.get(channel);
+  if (adapter === undefined) throw new Error(`there is no channel ${channel}`);
+  const account = {
+    id: accountId,
+    merchantId: h.merchant.id,
+    channel,
+    credentials: [credentialsOf(adapter)],
+  };
+  const callback = await adapter.verifyCallback(account, { headers: request.headers, rawBody });
+  if (callback.kind === 'ignored') return [channel, 'ignored'];
+  const now = new Date(await h.now());
+  const stored = await storeCallback(h.db, accountId, callback, rawBody, now);
+  if (stored.payment === null) throw new Error('it is of no payment');
+  await deliverStored(h, stored, stored.payment, now, NET_MS);
+  return [channel, 'stored'];
+}
+
+async function callbacks(fate: 'come' | 'are lost'): Promise<void> {
+  await alipay.tell('fate', { fate: fate === 'come' ? 'delivered' : 'lost' });
+  await wechatpay.tell('rules', { callbacks: fate === 'come' ? 'sent' : 'lost' });
+}
+
+const METHODS = [
+  ['alipay', 'page', 'redirect'],
+  ['alipay', 'wap', 'redirect'],
+  ['alipay', 'precreate', 'qr'],
+  ['wechatpay', 'native', 'qr'],
+  ['wechatpay', 'h5', 'redirect'],
+  ['wechatpay', 'jsapi', 'sdk'],
+  ['wechatpay', 'app', 'sdk'],
+] as const;
+type Channel = (typeof METHODS)[number][0];
+
+async function newPayment(
+  channel: Channel,
+  method: string = channel === 'alipay' ? 'page' : 'native',
+  options: Parameters<Harness['newPayment']>[0] = {},
+): Promise<Payment> {
+  const { id } = await h.newPayment({ channel, method, ...options });
+  const payer = { id: 'o-openid-1', ip: '203.0.113.7' };
+  return await h.db.payment.update({ where: { id }, data: { payer } });
+}
+
+/** The payer pays what they were given. */
+async function pay({ id, channel }: Payment): Promise<void> {
+  await follow();
+  const action = nextActionOf(await h.row(id));
+  expect(action).not.toBeNull();
+  const isPaid =
+    channel === 'alipay'
+      ? (await fetch(action?.url ?? action?.qr ?? '', { method: 'POST' })).ok
+      : await wechatpay.tell('pay', { outTradeNo: id });
+  expect(isPaid, 'the channel lets the payer pay').toBe(true);
+}
+
+/** The same, and its callback has come: no virtual time passes before. */
+async function payAndTell(payment: Payment): Promise<void> {
+  const before = answered.length;
+  await pay(payment);
+  await eventually(() => answered.length > before);
+}
+
+/** What has gone back at the channel, or is on its way, in yuan. */
+async function backAtChannel({ id: outTradeNo, channel }: Payment): Promise<number> {
+  if (channel === 'alipay') {
+    const { app_id: appId } = settingsOf(alipay);
+    return Number((await alipay.tell<{ refunded: string }>('books', { appId, outTradeNo })).refunded);
+  }
+  return ((await wechatpay.tell('books', { outTradeNo })) as { refunded: number }).refunded / 100;
+}
+
+const refundsOf = async ({ id: paymentId }: Payment) =>
+  (await h.db.refund.findMany({ where: { paymentId }, orderBy: { createdAt: 'asc' } })).map(
+    ({ amount, reason, status }) => [amount, reason, status],
+  );
+
+/** Paid by its callback, before it is ever asked about. */
+async function newPaid(channel: Channel): Promise<Payment> {
+  const payment = await newPayment(channel);
+  const run = await h.start(payment);
+  await payAndTell(payment);
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({ settledBy: 'callback', orderUpdate: 'applied' });
+  return payment;
+}
+
+const refundRun = (id: string) => h.env.client.workflow.getHandle(`refund/${id}`);
+
+describe.skipIf(!isComplete)('Alipay and WeChat Pay', () => {
+  test.each(METHODS)(
+    '%s, %s: the order is paid by the callback, and by the query when that is lost',
+    async (channel, method, type) => {
+      const told = await newPayment(channel, method);
+      const run = await h.start(told);
+      expect(nextActionOf(await h.row(told.id))).toMatchObject({ type });
+      await payAndTell(told);
+      await run.result();
+      const paid = { status: 'succeeded', orderUpdate: 'applied', receivedAmount: 1990n, attention: null };
+      expect(await h.row(told.id)).toMatchObject({ ...paid, settledBy: 'callback' });
+      expect(await h.orderStatus(told)).toBe('succeeded');
+      expect(h.askedAt(told)).toEqual([]);
+      expect(answered).toEqual([`${channel} stored`]);
+
+      await callbacks('are lost');
+      const lost = await newPayment(channel, method);
+      const second = await h.start(lost);
+      await pay(lost);
+      await second.result();
+      expect(await h.row(lost.id)).toMatchObject({ ...paid, settledBy: 'query' });
+      expect(await h.orderStatus(lost)).toBe('succeeded');
+      expect(h.askedAt(lost)).toHaveLength(1);
+      expect(answered).toHaveLength(1);
+    },
+  );
+
+  test.each(['alipay', 'wechatpay'] as const)(
+    '%s: nobody pays, and it is closed at its expiry',
+    async (channel) => {
+      const payment = await newPayment(channel, undefined, { expiresInMs: 10 * 60_000 });
+      await h.start(payment);
+      await h.pass(11 * 60);
+      await h.until(payment.id, 'closed');
+      expect(await h.orderStatus(payment)).toBe('unpaid');
+    },
+  );
+
+  test.each([
+    ['alipay', 'wechatpay'],
+    ['wechatpay', 'alipay'],
+  ] as const)('an order paid by %s and by %s: what came second goes back, once', async (one, other) => {
+    const first = await newPayment(one);
+    const second = await newPayment(other, undefined, { orderId: first.orderId });
+    await h.start(first);
+    const run = await h.start(second);
+    await callbacks('are lost');
+    await pay(second);
+    await callbacks('come');
+    await pay(first);
+    await h.until(first.id, 'succeeded');
+    // Asked, as it is to be closed now.
+    await run.result();
+    expect(await h.row(second.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'conflict' });
+    const [owed] = await h.db.refund.findMany({ where: { paymentId: second.id } });
+    if (other === 'wechatpay') {
+      await h.untilRefund(owed?.id ?? '', 'processing');
+      await wechatpay.tell('finishRefunds', {});
+    }
+    await refundRun(owed?.id ?? '').result();
+    expect(await h.row(second.id)).toMatchObject({ refundedAmount: 1990n, attention: null });
+    expect(await refundsOf(second)).toEqual([[1990n, 'duplicate_payment', 'succeeded']]);
+    expect(await backAtChannel(second)).toBe(19.9);
+    expect(await refundsOf(first)).toEqual([]);
+    expect(await backAtChannel(first)).toBe(0);
+    expect(await h.orderStatus(first)).toBe('succeeded');
+  });
+
+  test('WeChat Pay: a refund in process that becomes abnormal needs a person, and is done once somebody handled it', async () => {
+    const payment = await newPaid('wechatpay');
+    await wechatpay.tell('rules', { refundsBecome: 'ABNORMAL' });
+    const refund = await h.refund(payment, 700);
+    await h.untilRefund(refund.id, 'processing');
+    await wechatpay.tell('finishRefunds', {});
+    await h.pass(3600);
+    await h.untilRefund(refund.id, 'needs_person');
+    expect(await h.row(payment.id)).toMatchObject({
+      ...{ attention: 'refund_failing', refundedAmount: 0n },
+      attentionDetail: expect.stringContaining('handle it at the merchant platform'),
+    });
+    await wechatpay.tell('rules', { refundsBecome: 'SUCCESS' });
+    await wechatpay.tell('handleRefunds', {});
+    await wechatpay.tell('finishRefunds', {});
+    await refundRun(refund.id).result();
+    expect(await h.row(payment.id)).toMatchObject({ attention: null, refundedAmount: 700n });
+    expect(await refundsOf(payment)).toEqual([[700n, 'requested', 'succeeded']]);
+  });
+
+  test('WeChat Pay: paid and refunded at the merchant platform before it is first seen: it pays no order', async () => {
+    await callbacks('are lost');
+    const payment = await newPayment('wechatpay');
+    const run = await h.start(payment);
+    await pay(payment);
+    await wechatpay.tell('refundAtPlatform', { outTradeNo: payment.id, amount: 1990 });
+    await run.result();
+    expect(await h.row(payment.id)).toMatchObject({
+      ...{ status: 'succeeded', orderUpdate: 'review', attention: 'amount_mismatch', refundedAmount: 0n },
+      attentionDetail: expect.stringContaining('not how much'),
+    });
+    expect(await h.orderStatus(payment)).not.toBe('succeeded');
+    expect(await refundsOf(payment)).toEqual([]);
+  });
+
+  test('WeChat Pay: a refund at the merchant platform is external by its callback, and shown without one', async () => {
+    const payment = await newPaid('wechatpay');
+    const { mchid = '' } = wechatpay.accounts.direct;
+    await wechatpay.tell('refundAtPlatform', { outTradeNo: payment.id, amount: 500 });
+    await h.ask(payment);
+    expect(await h.row(payment.id)).toMatchObject({ attention: 'channel_reversed', refundedAmount: 0n });
+    const url = `${publicUrl}/callbacks/wechatpay/${payment.channelAccountId}`;
+    await wechatpay.tell('refundNotifyUrl', { mchid, url });
+    await wechatpay.tell('finishRefunds', {});
+    await wechatpay.tell('refundNotifyUrl', { mchid, url: null });
+    await eventually(async () => (await h.row(payment.id)).refundedAmount === 500n);
+    expect(await refundsOf(payment)).toEqual([[500n, 'external', 'succeeded']]);
+    expect((await h.row(payment.id)).attentionDetail).toContain('CNY 5.00 went back');
+  });
+
+  test('Alipay: a refund at the merchant’s pages is external by its notification', async () => {
+    const payment = await newPaid('alipay');
+    const { app_id: appId } = settingsOf(alipay);
+    await alipay.tell('refund', { appId, outTradeNo: payment.id, amount: '5.00' });
+    await eventually(async () => (await h.row(payment.id)).refundedAmount === 500n);
+    expect(await refundsOf(payment)).toEqual([[500n, 'external', 'succeeded']]);
+    expect(await h.row(payment.id)).toMatchObject({ attention: 'channel_reversed' });
+  });
+});
