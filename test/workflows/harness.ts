@@ -72,6 +72,8 @@ export interface Harness {
     merchantId?: string;
     orderId?: string;
     amount?: number;
+    /** @default CNY */
+    currency?: string;
     channel?: string;
     /** @default the simulator's */
     method?: string;
@@ -356,6 +358,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       merchantId = merchant.id,
       orderId,
       amount = 1990,
+      currency = 'CNY',
       channel = 'simulator',
       method = 'wallet',
       expiresInMs = 1_800_000,
@@ -368,7 +371,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
         {
           id: orderId ?? `order-${orders}`,
           amount,
-          currency: 'CNY',
+          currency,
           subject: 'Coffee',
           metadata: {},
           expiresInSeconds: undefined,

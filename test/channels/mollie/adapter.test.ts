@@ -131,7 +131,7 @@ describe('a create', () => {
     await double.tell('methods', ['creditcard']);
     const error = await errorOf(adapter.createTrade(ACCOUNT, newTrade({ method: 'ideal' })));
     expect(error).toMatchObject({ kind: 'rejected', message: expect.stringContaining('not enabled') });
-    const notifyUrl = 'http://127.0.0.1:9/callbacks';
+    const notifyUrl = 'https://unreachable.example/callbacks';
     const unreached = await errorOf(adapter.createTrade(ACCOUNT, newTrade({ notifyUrl })));
     expect(unreached.kind).toBe('misconfigured');
     expect((await stateOf(double)).payments).toEqual([]);

@@ -130,7 +130,7 @@ function create(books: Books, { profile, mode }: Caller, given: Given): Payment 
   if (typeof description !== 'string' || description === '')
     throw new Refused(422, "The 'description' field is missing", 'description');
   if (!isUrl(redirectUrl)) throw new Refused(422, 'The redirect URL is invalid', 'redirectUrl');
-  if (webhookUrl !== null && (!isUrl(webhookUrl) || new URL(webhookUrl).port === '9')) {
+  if (webhookUrl !== null && (!isUrl(webhookUrl) || new URL(webhookUrl).hostname === 'unreachable.example')) {
     const why = "The webhook URL is invalid because it is unreachable from Mollie's point of view";
     throw new Refused(422, why, 'webhookUrl');
   }
