@@ -158,6 +158,12 @@ export const settings = z.object({
     .describe(
       'A stand-in for Stripe.js on this machine (tests only), in test mode alone. Unset: https://js.stripe.com/v3/.',
     ),
+  NODROP_MOLLIE_URL: standInUrl
+    .refine((url) => new URL(url).pathname === '/', 'must have no path')
+    .optional()
+    .describe(
+      'A stand-in for the API of Mollie on this machine (tests only), in test mode alone. Unset: https://api.mollie.com.',
+    ),
   NODROP_QUERY_SCHEDULE: schedule
     .prefault(DEFAULT_QUERY_SCHEDULE)
     .describe(
@@ -256,6 +262,8 @@ export interface Config {
   };
   /** Stand-ins for Stripe on this machine, in test mode alone; where there are none it is Stripe itself. */
   readonly stripe: { readonly url?: string; readonly scriptUrl?: string };
+  /** A stand-in for Mollie on this machine, in test mode alone; where there is none it is Mollie itself. */
+  readonly mollie: { readonly url?: string };
   /** The example shop of the embedded stack. */
   readonly shop: { readonly port: number };
   /** What HTTP order services may be. */
@@ -299,9 +307,13 @@ function readSettings(env: NodeJS.ProcessEnv) {
       `NODROP_PAYMENT_EXPIRY_SECONDS is wrong: NODROP_MODE=live takes ${EXPIRY_AT_LEAST_S.live} or more.`,
     );
   }
-  for (const name of ['NODROP_STRIPE_URL', 'NODROP_STRIPE_SCRIPT_URL'] as const) {
+  for (const [name, channel] of [
+    ['NODROP_STRIPE_URL', 'Stripe'],
+    ['NODROP_STRIPE_SCRIPT_URL', 'Stripe'],
+    ['NODROP_MOLLIE_URL', 'Mollie'],
+  ] as const) {
     if (s[name] !== undefined && s.NODROP_MODE === 'live')
-      throw new ConfigError(`${name} is set: NODROP_MODE=live refuses every stand-in for Stripe.`);
+      throw new ConfigError(`${name} is set: NODROP_MODE=live refuses every stand-in for ${channel}.`);
   }
   if (s.PORT === s.NODROP_ADMIN_PORT) {
     throw new ConfigError(
@@ -382,6 +394,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
       ...(s.NODROP_STRIPE_URL === undefined ? {} : { url: s.NODROP_STRIPE_URL }),
       ...(s.NODROP_STRIPE_SCRIPT_URL === undefined ? {} : { scriptUrl: s.NODROP_STRIPE_SCRIPT_URL }),
     },
+    mollie: { ...(s.NODROP_MOLLIE_URL === undefined ? {} : { url: s.NODROP_MOLLIE_URL }) },
     shop: { port: s.NODROP_SHOP_PORT },
     orderServices: { allowPrivate, httpsOnly: s.NODROP_MODE === 'live' },
     orderUnknownForMs: s.NODROP_ORDER_UNKNOWN_HOURS * 3_600_000,

@@ -210,7 +210,7 @@ test('live has no channel that moves no real money', () => {
   expect(nameOf('live').filter((name) => name.startsWith('simulator'))).toEqual([]);
 });
 
-test('a stand-in for Stripe is on this machine, and not of live mode', () => {
+test('a stand-in for Stripe or Mollie is on this machine, and not of live mode', () => {
   expect(load({}).stripe).toEqual({});
   expect(
     load({
@@ -218,15 +218,23 @@ test('a stand-in for Stripe is on this machine, and not of live mode', () => {
       NODROP_STRIPE_SCRIPT_URL: 'http://[::1]:4100/stripe.js',
     }).stripe,
   ).toEqual({ url: 'http://127.0.0.1:4100', scriptUrl: 'http://[::1]:4100/stripe.js' });
+  expect(load({}).mollie).toEqual({});
+  expect(load({ NODROP_MOLLIE_URL: 'http://localhost:4200/' }).mollie).toEqual({
+    url: 'http://localhost:4200',
+  });
   const elsewhere = ['http://127.0.0.1.example:80', 'http://localhost@stripe.example', 'http://10.0.0.1'];
-  for (const name of ['NODROP_STRIPE_URL', 'NODROP_STRIPE_SCRIPT_URL']) {
+  for (const [name, channel] of [
+    ['NODROP_STRIPE_URL', 'Stripe'],
+    ['NODROP_STRIPE_SCRIPT_URL', 'Stripe'],
+    ['NODROP_MOLLIE_URL', 'Mollie'],
+  ] as const) {
     for (const url of elsewhere) {
       expect(() => load({ [name]: url })).toThrow(
         new ConfigError(`${name} is wrong: must be on this machine: localhost, 127.0.0.1 or [::1].`),
       );
     }
     expect(() => load({ ...OWN, NODROP_MODE: 'live', [name]: 'http://localhost' })).toThrow(
-      new ConfigError(`${name} is set: NODROP_MODE=live refuses every stand-in for Stripe.`),
+      new ConfigError(`${name} is set: NODROP_MODE=live refuses every stand-in for ${channel}.`),
     );
   }
   expect(() => load({ NODROP_STRIPE_URL: 'http://localhost/v1' })).toThrow('must have no path');

@@ -443,7 +443,7 @@ export interface NewPayment {
   orderId?: string;
   order?: NewOrder;
   /**
-   * The channel. There are, with their methods: simulator (wallet); simulator2 (wallet); stripe (checkout, payment_intent); alipay (page, wap, precreate); wechatpay (native, h5, jsapi, app). The merchant needs an account there.
+   * The channel. There are, with their methods: simulator (wallet); simulator2 (wallet); stripe (checkout, payment_intent); alipay (page, wap, precreate); wechatpay (native, h5, jsapi, app); mollie (checkout, ideal, creditcard, bancontact, paypal). The merchant needs an account there.
    */
   channel: string;
   /**

@@ -48,6 +48,25 @@ export async function exchange(
   }
 }
 
+/** Does the work, which may be several requests, and aborts its signal when that of the caller is, or the time is over. */
+export async function inTime<T>(
+  ms: number,
+  outer: AbortSignal | undefined,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const controller = new AbortController();
+  const abort = () => controller.abort(outer?.reason);
+  const timer = setTimeout(() => controller.abort(new Error('no answer in time')), ms);
+  outer?.addEventListener('abort', abort);
+  if (outer?.aborted) abort();
+  try {
+    return await work(controller.signal);
+  } finally {
+    clearTimeout(timer);
+    outer?.removeEventListener('abort', abort);
+  }
+}
+
 /** The body as text. @throws ChannelError `garbage` as soon as it is too long; what follows is not read. */
 async function readText(response: Response, channel: string, atMostBytes: number): Promise<string> {
   const chunks: Uint8Array[] = [];

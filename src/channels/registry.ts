@@ -2,6 +2,7 @@ import type { Config } from '../config.ts';
 import type { ChannelAdapter, ChannelDeclaration } from '../domain/channel.ts';
 import { createAlipayAdapter } from './alipay/adapter.ts';
 import { checked } from './checked.ts';
+import { createMollieAdapter } from './mollie/adapter.ts';
 import { createSimulatorAdapter } from './simulator/adapter.ts';
 import { createStripeAdapter } from './stripe/adapter.ts';
 import { createWechatpayAdapter } from './wechatpay/adapter.ts';
@@ -12,15 +13,17 @@ export interface ChannelSettings {
   readonly mode: Config['mode'];
   readonly simulator: Pick<Config['simulator'], 'url'>;
   readonly stripe: Config['stripe'];
+  readonly mollie?: Config['mollie'];
 }
 
 /** Every channel that there is. A new one is a folder and a line here. */
-const adaptersOf = ({ simulator, stripe }: ChannelSettings): readonly ChannelAdapter[] => [
+const adaptersOf = ({ simulator, stripe, mollie }: ChannelSettings): readonly ChannelAdapter[] => [
   createSimulatorAdapter({ name: 'simulator', url: simulator.url }),
   createSimulatorAdapter({ name: 'simulator2', url: simulator.url }),
   createStripeAdapter(stripe),
   createAlipayAdapter(),
   createWechatpayAdapter(),
+  createMollieAdapter(mollie),
 ];
 
 /** The declarations of every channel that there is, also of those that live mode refuses. */

@@ -72,6 +72,8 @@ export interface Harness {
     merchantId?: string;
     orderId?: string;
     amount?: number;
+    /** @default CNY */
+    currency?: string;
     channel?: string;
     /** @default the simulator's */
     method?: string;
@@ -380,6 +382,7 @@ export async function startHarness(options: HarnessOptions = {}, h: Partial<Harn
       merchantId = merchant.id,
       orderId,
       amount = 1990,
+      currency = 'CNY',
       channel = 'simulator',
       method = 'wallet',
       expiresInMs = 1_800_000,
@@ -392,7 +395,7 @@ export async function startHarness(options: HarnessOptions = {}, h: Partial<Harn
         {
           id: orderId ?? `order-${orders}`,
           amount,
-          currency: 'CNY',
+          currency,
           subject: 'Coffee',
           metadata: {},
           expiresInSeconds: undefined,

@@ -9,8 +9,9 @@ import {
   ChannelError,
   type VerifiedCallback,
 } from '../../domain/channel.ts';
+import { inTime } from '../exchange.ts';
 import { parseJson } from './classify.ts';
-import { inTime, TOLERANCE_S } from './client.ts';
+import { TOLERANCE_S } from './client.ts';
 import { type Merchant, readMerchant } from './merchant.ts';
 import { isOf, orderAnswer, orderSchema, refundAnswer, refundNewsSchema } from './objects.ts';
 import type { PlatformKeys } from './platform-keys.ts';

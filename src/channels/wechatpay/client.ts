@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import { type ChannelAccount, ChannelError } from '../../domain/channel.ts';
-import { exchange, HTTP_TIMEOUT_MS } from '../exchange.ts';
+import { exchange, HTTP_TIMEOUT_MS, inTime } from '../exchange.ts';
 import { classify, isRefused, NO_SUCH_REFUND, type Operation, parseJson, type Reply } from './classify.ts';
 import { type Merchant, misconfigured, readMerchant } from './merchant.ts';
 import { type PlatformCertificates, PlatformKeys, readCertificates } from './platform-keys.ts';
@@ -39,25 +39,6 @@ export interface WechatpayClient {
     signal: AbortSignal | undefined,
     work: (session: Session) => Promise<T>,
   ): Promise<T>;
-}
-
-/** Does the work, and aborts its signal when that of the caller is, or the time is over. */
-export async function inTime<T>(
-  ms: number,
-  outer: AbortSignal | undefined,
-  work: (signal: AbortSignal) => Promise<T>,
-): Promise<T> {
-  const controller = new AbortController();
-  const abort = () => controller.abort(outer?.reason);
-  const timer = setTimeout(() => controller.abort(new Error('no answer in time')), ms);
-  outer?.addEventListener('abort', abort);
-  if (outer?.aborted) abort();
-  try {
-    return await work(controller.signal);
-  } finally {
-    clearTimeout(timer);
-    outer?.removeEventListener('abort', abort);
-  }
 }
 
 export function createWechatpayClient(): WechatpayClient {

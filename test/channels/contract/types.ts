@@ -72,6 +72,8 @@ export interface ContractChannel {
   reverse?(trade: Trade, outRefundNo: string): Promise<void>;
   /** Opens a dispute about everything, or decides it. */
   dispute?(trade: Trade, state: 'open' | 'won' | 'lost'): Promise<void>;
+  /** What a dispute is at first, where the money is taken at once. @default open */
+  readonly disputesBegin?: 'open' | 'lost';
   /** Lets time pass at the channel alone. */
   advance?(ms: number): Promise<void> | void;
   /** The channel sends something that is nothing of ours. */

@@ -1,0 +1,424 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it, test } from 'vitest';
+import { createMollieAdapter } from '../../../src/channels/mollie/adapter.ts';
+import { declaration, modeOf } from '../../../src/channels/mollie/declaration.ts';
+import type { CallbackRequest, ChannelAdapter, NewTrade, Trade } from '../../../src/domain/channel.ts';
+import { type MollieDouble, startMollieDouble } from '../../doubles/mollie/start.ts';
+import type { Sent } from '../contract/http.ts';
+import { serve } from '../contract/http.ts';
+import {
+  ACCOUNT,
+  accountOf,
+  adapterAt,
+  created,
+  errorOf,
+  idOf,
+  newTrade,
+  refundOf,
+  stateOf,
+  THEIRS,
+} from './support.ts';
+
+/** What is Mollie's alone: its requests, every state of its objects, and what it refuses. The rest is in the contract. */
+
+let double: MollieDouble;
+let adapter: ChannelAdapter;
+beforeAll(async () => {
+  double = await startMollieDouble();
+  adapter = adapterAt(double.url);
+}, 30_000);
+afterAll(async () => await double?.stop());
+beforeEach(async () => {
+  await double.tell('reset', {});
+  await double.tell('webhooks', { called: false });
+});
+
+const requests = async () => (await double.tell('requests', {})) as readonly Sent[];
+const become = (
+  trade: Trade,
+  status: 'pending' | 'authorized' | 'paid' | 'canceled' | 'expired' | 'failed',
+) => double.tell('become', { payment: idOf(trade), status });
+const query = (trade: Trade) => adapter.queryTrade(ACCOUNT, trade);
+const close = (trade: Trade) => adapter.closeTrade(ACCOUNT, trade);
+async function paid(changes: Partial<NewTrade> = {}): Promise<NewTrade> {
+  const trade = await created(adapter, newTrade(changes));
+  await become(trade, 'paid');
+  return trade;
+}
+
+describe('a create', () => {
+  it('is a payment with the amount as a string, our number in its metadata, and the callback address of this payment', async () => {
+    const trade = newTrade();
+    await created(adapter, trade);
+    const [sent] = await requests();
+    expect(sent).toMatchObject({ method: 'POST', path: '/v2/payments' });
+    expect(sent?.headers).toMatchObject({
+      authorization: `Bearer ${ACCOUNT.credentials[0]?.api_key}`,
+      'idempotency-key': trade.outTradeNo,
+      'content-type': 'application/json',
+    });
+    expect(JSON.parse(sent?.body ?? '')).toEqual({
+      amount: { currency: 'EUR', value: '10.50' },
+      description: 'Two tickets',
+      redirectUrl: trade.returnUrl,
+      webhookUrl: trade.notifyUrl,
+      metadata: { nodrop_payment: trade.outTradeNo },
+    });
+  });
+
+  it.each([
+    ['JPY', 1050, '1050'],
+    ['ISK', 7, '7'],
+    ['HUF', 5, '0.05'],
+  ])('in %s has the decimals that Mollie wants', async (currency, amount, value) => {
+    await created(adapter, newTrade({ currency, amount }));
+    const [sent] = await requests();
+    expect(JSON.parse(sent?.body ?? '').amount).toEqual({ currency, value });
+  });
+
+  it('names the method, and that of `checkout` is left to the payer', async () => {
+    for (const { name } of declaration.methods) await created(adapter, newTrade({ method: name }));
+    const methods = (await requests()).map(({ body }) => JSON.parse(body).method);
+    expect(methods).toEqual([undefined, 'ideal', 'creditcard', 'bancontact', 'paypal']);
+  });
+
+  it('leaves out a callback address of this machine at the real Mollie, which would refuse the payment', async () => {
+    let body = '';
+    const elsewhere = createMollieAdapter({ url: 'http://mollie.example' });
+    const send = globalThis.fetch;
+    globalThis.fetch = async (_, init) => {
+      body = String(init?.body);
+      return new Response('', { status: 503 });
+    };
+    try {
+      for (const [notifyUrl, isSent] of [
+        ['http://127.0.0.1:3000/callbacks/mollie/a/p/x', false],
+        ['http://localhost:3000/callbacks/mollie/a/p/x', false],
+        ['http://[::1]:3000/callbacks/mollie/a/p/x', false],
+        ['https://localhost.shop.example/callbacks/mollie/a/p/x', true],
+      ] as const) {
+        await errorOf(elsewhere.createTrade(ACCOUNT, newTrade({ notifyUrl })));
+        expect(JSON.parse(body).webhookUrl, notifyUrl).toBe(isSent ? notifyUrl : undefined);
+      }
+    } finally {
+      globalThis.fetch = send;
+    }
+  });
+
+  it('that another request has under way is unknown, and makes one payment when it is repeated', async () => {
+    const trade = newTrade();
+    await double.tell('faults', [{ kind: '409', of: 'POST /v2/payments' }]);
+    expect((await errorOf(adapter.createTrade(ACCOUNT, trade))).kind).toBe('unreachable');
+    await created(adapter, trade);
+    await created(adapter, trade);
+    expect((await stateOf(double)).payments).toHaveLength(1);
+  });
+
+  it('whose key Mollie has forgotten makes a second payment: the declared hour is the end of it', async () => {
+    const trade = newTrade();
+    const first = await created(adapter, trade);
+    await double.tell('clock', { offsetMs: 61 * 60_000 });
+    const second = await created(adapter, trade);
+    expect(idOf(second)).not.toBe(idOf(first));
+    expect(declaration.repeatableForMs.create).toBe(60 * 60_000);
+  });
+
+  it('of an amount that Mollie refuses is rejected', async () => {
+    const error = await errorOf(adapter.createTrade(ACCOUNT, newTrade({ currency: 'KWD' })));
+    expect(error).toMatchObject({ kind: 'rejected', message: expect.stringContaining('invalid currency') });
+  });
+
+  it('by a method that is off there is rejected, and by an address that it does not reach misconfigured', async () => {
+    await double.tell('methods', ['creditcard']);
+    const error = await errorOf(adapter.createTrade(ACCOUNT, newTrade({ method: 'ideal' })));
+    expect(error).toMatchObject({ kind: 'rejected', message: expect.stringContaining('not enabled') });
+    const notifyUrl = 'https://unreachable.example/callbacks';
+    const unreached = await errorOf(adapter.createTrade(ACCOUNT, newTrade({ notifyUrl })));
+    expect(unreached.kind).toBe('misconfigured');
+    expect((await stateOf(double)).payments).toEqual([]);
+  });
+
+  it('again with its reference is the same page while it is open, and none afterwards', async () => {
+    const trade = await created(adapter);
+    const again = await adapter.createTrade(ACCOUNT, trade);
+    expect(again).toMatchObject({ reference: trade.reference, action: { type: 'redirect' } });
+    await become(trade, 'expired');
+    expect(await adapter.createTrade(ACCOUNT, trade)).toBe('not_renewable');
+    expect((await stateOf(double)).payments).toHaveLength(1);
+  });
+});
+
+describe('a payment that is', () => {
+  it.each([
+    ['pending', { state: 'processing' }],
+    ['authorized', { state: 'processing' }],
+    ['canceled', { state: 'closed' }],
+    ['expired', { state: 'closed' }],
+    ['failed', { state: 'failed', reason: 'refused_by_issuer' }],
+  ] as const)('%s', async (status, answer) => {
+    const trade = await created(adapter);
+    expect(await query(trade)).toEqual({ state: 'unpaid' });
+    await become(trade, status);
+    expect(await query(trade)).toEqual(answer);
+  });
+
+  it('paid has its amount, currency and time', async () => {
+    const trade = await paid({ currency: 'JPY', amount: 1050 });
+    const answer = await query(trade);
+    expect(answer).toMatchObject({
+      ...{ state: 'paid', channelPaymentId: idOf(trade), amount: 1050, currency: 'JPY', refunds: [] },
+      paidAt: expect.stringMatching(/Z$/),
+    });
+    expect(answer).not.toHaveProperty('disputes');
+  });
+
+  it('made by somebody else is read by its id alone; one of another payment of ours is not', async () => {
+    const foreign = (metadata: unknown) =>
+      double.tell('foreignPayment', { amount: 1990, metadata }) as Promise<{ id: string }>;
+    for (const metadata of [null, 'order 66', { order_id: 66 }, [1], { nodrop_payment: 7 }]) {
+      const { id } = await foreign(metadata);
+      await double.tell('become', { payment: id, status: 'paid' });
+      const trade = { ...newTrade(), reference: { id } };
+      expect(await query(trade)).toMatchObject({ state: 'paid', amount: 1990, currency: 'EUR' });
+    }
+    const { id } = await foreign({ nodrop_payment: 'pay_another' });
+    expect((await errorOf(query({ ...newTrade(), reference: { id } }))).kind).toBe('garbage');
+  });
+
+  it('of another website profile is no answer: the key is of that one, whatever the trade', async () => {
+    const trade = await paid();
+    const error = await errorOf(adapter.queryTrade(accountOf(THEIRS), trade));
+    expect(error).toMatchObject({
+      kind: 'misconfigured',
+      message: expect.stringContaining('website profile'),
+    });
+    const refused = await errorOf(adapter.refundTrade(accountOf(THEIRS), trade, refundOf(trade)));
+    expect(refused.kind).toBe('misconfigured');
+  });
+
+  it('of test mode is no answer to a live key', async () => {
+    const trade = await paid();
+    await double.tell('keys', { live_doubleOursOursOursOurs: 'pfl_ours' });
+    const live = accountOf({ api_key: 'live_doubleOursOursOursOurs' });
+    expect((await errorOf(adapter.queryTrade(live, trade))).kind).toBe('garbage');
+  });
+});
+
+describe('a close', () => {
+  it('cancels what can be cancelled', async () => {
+    const trade = await created(adapter);
+    await double.tell('cancelable', { payment: idOf(trade), is: true });
+    expect(await close(trade)).toEqual({ state: 'closed' });
+    expect(await query(trade)).toEqual({ state: 'closed' });
+    expect((await requests()).map(({ method }) => method)).toContain('DELETE');
+  });
+
+  it('of what cannot is not yet, until Mollie expires it, and asks for nothing', async () => {
+    const trade = await created(adapter);
+    const { payments } = await stateOf(double);
+    await requests();
+    const until = new Date(Math.floor((payments[0]?.expiresAt ?? 0) / 1000) * 1000).toISOString();
+    expect(await close(trade)).toEqual({ state: 'not_yet', until });
+    expect((await requests()).map(({ method }) => method)).toEqual(['GET']);
+    await double.tell('clock', { offsetMs: 16 * 60_000 });
+    expect(await close(trade)).toEqual({ state: 'closed' });
+  });
+
+  it('that comes after the payer has paid says so; of what is under way, that Mollie decides', async () => {
+    expect(await close(await paid())).toEqual({ state: 'already_paid' });
+    const trade = await created(adapter);
+    await become(trade, 'authorized');
+    expect(await close(trade)).toEqual({ state: 'processing' });
+  });
+
+  // Between the question and the cancel the payer pays: as Mollie answers then, by its documents.
+  it('that crosses the payer says what came of it', async () => {
+    const trade = newTrade({ reference: { id: 'tr_crossed' } });
+    const answers = ['open', 'refused', 'paid'];
+    const crossing = await serve(async ({ method }) => {
+      const status = answers.shift();
+      const headers = { 'content-type': 'application/hal+json' };
+      if (status === 'refused') {
+        expect(method).toBe('DELETE');
+        const body = {
+          status: 422,
+          title: 'Unprocessable Entity',
+          detail: 'The payment cannot be cancelled',
+        };
+        return { status: 422, headers, body: JSON.stringify(body) };
+      }
+      const payment = {
+        ...{ resource: 'payment', id: 'tr_crossed', mode: 'test', status, isCancelable: true },
+        ...{ amount: { currency: 'EUR', value: '10.50' }, createdAt: '2026-01-02T03:04:05+00:00' },
+        ...{ paidAt: '2026-01-02T03:05:05+00:00', metadata: null, _links: {} },
+      };
+      return { status: 200, headers, body: JSON.stringify(payment) };
+    });
+    try {
+      expect(await adapterAt(crossing.url).closeTrade(ACCOUNT, trade)).toEqual({ state: 'already_paid' });
+    } finally {
+      crossing.close();
+    }
+  });
+});
+
+describe('a refund that is', () => {
+  it.each([
+    ['refunded', { state: 'succeeded', amount: 400 }, 'succeeded'],
+    ['failed', { state: 'failed' }, 'failed'],
+    ['canceled', { state: 'failed' }, 'failed'],
+    ['queued', { state: 'needs_person', reason: expect.stringContaining('balance') }, 'processing'],
+  ] as const)('%s', async (becomes, answer, listed) => {
+    const trade = await paid();
+    await double.tell('refundPlan', { becomes });
+    const refund = refundOf(trade);
+    const asked = await adapter.refundTrade(ACCOUNT, trade, refund);
+    expect(asked.state).toBe(becomes === 'queued' ? 'needs_person' : 'processing');
+    await double.tell('finishRefunds', {});
+    expect(await adapter.queryRefund(ACCOUNT, trade, refund)).toMatchObject(answer);
+    expect(await query(trade)).toMatchObject({
+      state: 'paid',
+      refunds: [{ outRefundNo: refund.outRefundNo, amount: 400, state: listed }],
+    });
+  });
+
+  it('made at the dashboard is listed without a number of ours', async () => {
+    const trade = await paid();
+    await double.tell('dashboardRefund', { payment: idOf(trade), amount: 1050 });
+    await double.tell('finishRefunds', {});
+    const answer = await query(trade);
+    expect(answer).toMatchObject({ state: 'refunded', refunds: [{ amount: 1050, state: 'succeeded' }] });
+    if (answer.state === 'refunded') expect(answer.refunds?.[0]).not.toHaveProperty('outRefundNo');
+  });
+
+  it('of the same amount as another within the hour waits, and is made afterwards', async () => {
+    const trade = await paid();
+    await adapter.refundTrade(ACCOUNT, trade, refundOf(trade));
+    const twin = refundOf(trade);
+    expect((await errorOf(adapter.refundTrade(ACCOUNT, trade, twin))).kind).toBe('not_now');
+    expect(await adapter.queryRefund(ACCOUNT, trade, twin)).toEqual({ state: 'unknown_refund' });
+    await double.tell('clock', { offsetMs: 61 * 60_000 });
+    expect((await adapter.refundTrade(ACCOUNT, trade, twin)).state).toBe('processing');
+  });
+
+  it('of more than is left is rejected', async () => {
+    const trade = await paid();
+    const error = await errorOf(adapter.refundTrade(ACCOUNT, trade, refundOf(trade, { amount: 1051 })));
+    expect(error).toMatchObject({ kind: 'rejected', message: expect.stringContaining('cannot be refunded') });
+  });
+
+  it('there already when its key is forgotten is not refused as too much: it is that one', async () => {
+    const trade = await paid();
+    const refund = refundOf(trade, { amount: 1050 });
+    await adapter.refundTrade(ACCOUNT, trade, refund);
+    await double.tell('pruneKeys', {});
+    expect((await adapter.refundTrade(ACCOUNT, trade, refund)).state).toBe('processing');
+    expect((await stateOf(double)).refunds).toHaveLength(1);
+  });
+
+  it('of a payment that nobody has paid is refused in words that are not listed, and so unknown', async () => {
+    const trade = await created(adapter);
+    expect((await errorOf(adapter.refundTrade(ACCOUNT, trade, refundOf(trade)))).kind).toBe('unreachable');
+  });
+});
+
+test('a chargeback has taken the money, until it is reversed', async () => {
+  const trade = await paid();
+  await double.tell('chargeback', { payment: idOf(trade), amount: 500 });
+  const { chargebacks } = await stateOf(double);
+  const [{ id } = { id: '' }] = chargebacks;
+  expect(await query(trade)).toMatchObject({
+    state: 'paid',
+    disputes: [{ id, amount: 500, currency: 'EUR', state: 'lost' }],
+  });
+  await double.tell('reverse', { chargeback: id });
+  expect(await query(trade)).toMatchObject({ disputes: [{ id, state: 'won' }] });
+});
+
+describe('a callback', () => {
+  const verify = (body: string) => {
+    const request: CallbackRequest = { headers: {}, rawBody: Buffer.from(body) };
+    return adapter.verifyCallback(ACCOUNT, request);
+  };
+
+  it('is a notice of its payment', async () => {
+    const id = 'tr_5B8cwPMGnU6qLbRvo7qEZo';
+    const notice = { kind: 'notice', notificationId: id, about: { reference: id } };
+    expect(await verify(`id=${id}`)).toEqual(notice);
+    expect(await verify(`id=${id}&testmode=true`)).toEqual(notice);
+  });
+
+  it.each(['', 'id=', 'id=ord_1', 'id=tr_', 'id=tr_1&id=tr_2', 'id=tr_1%2F..', '{"id":"tr_1"}', 'ID=tr_1'])(
+    '%j names no payment',
+    async (body) => {
+      await expect(verify(body)).rejects.toMatchObject({ name: 'CallbackError', kind: 'malformed' });
+    },
+  );
+
+  it('comes from the address of the payment, for everything that becomes of it', async () => {
+    const trade = await paid();
+    await adapter.refundTrade(ACCOUNT, trade, refundOf(trade));
+    await double.tell('finishRefunds', {});
+    await double.tell('chargeback', { payment: idOf(trade), amount: 1 });
+    const calls = (await double.tell('calls', {})) as { url: string; body: string }[];
+    // Paid, the refund's way, and the chargeback.
+    expect(calls).toHaveLength(4);
+    for (const { url, body } of calls) expect([url, body]).toEqual([trade.notifyUrl, `id=${idOf(trade)}`]);
+  });
+});
+
+describe('the account', () => {
+  it('works with its key; the prefix says whether that moves money', async () => {
+    await adapter.checkAccount(ACCOUNT);
+    expect(modeOf({ api_key: 'test_x' })).toBe('test');
+    expect(modeOf({ api_key: 'live_x' })).toBe('live');
+  });
+
+  it('without a means of payment is said in a sentence, and so is a clock that is off', async () => {
+    await double.tell('clock', { offsetMs: -10 * 60_000 });
+    const off = await errorOf(adapter.checkAccount(ACCOUNT));
+    expect(off).toMatchObject({ kind: 'misconfigured', message: expect.stringContaining('clock') });
+    await double.tell('clock', { offsetMs: 0 });
+    await double.tell('methods', []);
+    const none = await errorOf(adapter.checkAccount(ACCOUNT));
+    expect(none).toMatchObject({ kind: 'misconfigured', message: expect.stringContaining('switch one on') });
+  });
+
+  it('with a clock that is off says of no trade that it is absent', async () => {
+    await double.tell('clock', { offsetMs: 10 * 60_000 });
+    expect((await errorOf(adapter.findTrade?.(ACCOUNT, newTrade()) ?? Promise.resolve())).kind).toBe(
+      'misconfigured',
+    );
+  });
+});
+
+test('a trade is looked for no further back than its payment', async () => {
+  const old = newTrade();
+  await created(adapter, old);
+  for (let nth = 0; nth < 260; nth += 1)
+    await double.tell('foreignPayment', { amount: nth + 1, metadata: null });
+  const later = newTrade({ createdAt: new Date(Date.now() + 60 * 60_000).toISOString() });
+  await requests();
+  expect(await adapter.findTrade?.(ACCOUNT, later)).toBe('absent');
+  expect(await requests()).toHaveLength(1);
+  expect(await adapter.findTrade?.(ACCOUNT, old)).toMatchObject({ id: expect.stringMatching(/^tr_/) });
+  expect((await requests()).map(({ path }) => path.replace(/tr_\w+/, 'tr_'))).toEqual([
+    '/v2/payments?limit=250',
+    '/v2/payments?limit=250&from=tr_',
+  ]);
+});
+
+test('the page of a listing that Mollie names elsewhere is asked for at Mollie', async () => {
+  const asked: string[] = [];
+  const server = await serve(async ({ path }) => {
+    asked.push(path);
+    const next = asked.length > 1 ? null : { href: 'http://169.254.169.254/v2/payments?from=tr_next' };
+    const body = { count: 0, _embedded: { payments: [] }, _links: { next } };
+    return { status: 200, headers: { date: new Date().toUTCString() }, body: JSON.stringify(body) };
+  });
+  try {
+    expect(await adapterAt(server.url).findTrade?.(ACCOUNT, newTrade())).toBe('absent');
+    expect(asked).toEqual(['/v2/payments?limit=250', '/v2/payments?limit=250&from=tr_next']);
+  } finally {
+    server.close();
+  }
+});

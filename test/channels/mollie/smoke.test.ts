@@ -1,0 +1,37 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { smokeTest } from '../../../src/cli/channels-smoke.ts';
+import { type MollieDouble, startMollieDouble } from '../../doubles/mollie/start.ts';
+import { ACCOUNT, accountOf, adapterAt, CREDENTIALS } from './support.ts';
+
+/** What `channels smoke mollie` does, against the double. */
+
+let double: MollieDouble;
+beforeAll(async () => {
+  double = await startMollieDouble();
+}, 30_000);
+afterAll(async () => await double?.stop());
+
+it('goes the way of a trade by each method, and says what it does', async () => {
+  const lines: string[] = [];
+  await smokeTest(adapterAt(double.url), ACCOUNT, (line) => lines.push(line));
+  const text = lines
+    .join('\n')
+    .replace(/(pay_|tr_)\w+/g, '$1')
+    .replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, 'TIME')
+    .replaceAll(double.url, 'mollie:');
+  const way = (method: string) => `By ${method}:
+  create pay_, EUR 10.00: tr_, mollie:/checkout/tr_
+  query: unpaid
+  nobody pays: the channel has no payment by a program.
+  close: not before TIME`;
+  const methods = ['checkout', 'ideal', 'creditcard', 'bancontact', 'paypal'];
+  expect(text).toBe(['mollie takes the credentials.', ...methods.map(way)].join('\n'));
+  expect(text).not.toContain(CREDENTIALS.api_key);
+});
+
+it('refuses a live key before it asks anything', async () => {
+  await double.tell('requests', {});
+  const live = accountOf(CREDENTIALS, { api_key: 'live_doubleOursOursOursOurs' });
+  await expect(smokeTest(adapterAt(double.url), live, () => {})).rejects.toThrow(/are live/);
+  expect(await double.tell('requests', {})).toEqual([]);
+});

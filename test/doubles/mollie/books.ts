@@ -1,0 +1,260 @@
+import { randomBytes } from 'node:crypto';
+import type { Answer, Sent } from '../../channels/contract/http.ts';
+import { problem } from './http.ts';
+
+export type PaymentStatus = 'open' | 'pending' | 'authorized' | 'paid' | 'canceled' | 'expired' | 'failed';
+
+/** Amounts are units of the currency's last decimal place at Mollie. */
+export interface Payment {
+  readonly id: string;
+  readonly profile: string;
+  readonly mode: 'test' | 'live';
+  amount: number;
+  readonly currency: string;
+  readonly description: string;
+  readonly redirectUrl: string;
+  readonly webhookUrl: string | null;
+  readonly metadata: unknown;
+  method: string | null;
+  status: PaymentStatus;
+  isCancelable: boolean;
+  /** All times are epoch ms. */
+  readonly createdAt: number;
+  expiresAt: number;
+  paidAt: number | null;
+  failureReason: string | null;
+}
+
+export interface Refund {
+  readonly id: string;
+  readonly payment: string;
+  readonly amount: number;
+  readonly metadata: unknown;
+  readonly createdAt: number;
+  status: 'queued' | 'pending' | 'processing' | 'refunded' | 'failed' | 'canceled';
+}
+
+export interface Chargeback {
+  readonly id: string;
+  readonly payment: string;
+  readonly amount: number;
+  readonly createdAt: number;
+  reversedAt: number | null;
+}
+
+/** A call of a webhook: where to, with what, and the status it was answered with; null for no answer. */
+export interface WebhookCall {
+  readonly url: string;
+  readonly body: string;
+  status: number | null;
+}
+
+export const FAULTS = ['500', '503', '409', '429', 'accepted', 'html'] as const;
+/** A fault of as many requests as `times` whose method and address have `of` in them. */
+export interface FaultOrder {
+  readonly kind: (typeof FAULTS)[number];
+  readonly of: string;
+  times: number;
+}
+
+/** How long an open payment lives: https://docs.mollie.com/docs/handling-payment-status. */
+const LIVES_MIN: Readonly<Record<string, number>> = {
+  ideal: 15,
+  creditcard: 30,
+  bancontact: 60,
+  paypal: 72 * 60,
+};
+const LIVES_MIN_WITHOUT_METHOD = 15;
+/** Ten, the first at once: https://docs.mollie.com/reference/webhooks. The waits are shorter here. */
+const CALLS_AT_MOST = 10;
+const CALL_AGAIN_MS = 50;
+
+const PLACES: Readonly<Record<string, number>> = { ISK: 0, JPY: 0 };
+export const placesOf = (currency: string): number => PLACES[currency] ?? 2;
+
+export const inWhole = (amount: number, currency: string): string => {
+  const places = placesOf(currency);
+  const digits = String(amount).padStart(places + 1, '0');
+  return places === 0 ? digits : `${digits.slice(0, -places)}.${digits.slice(-places)}`;
+};
+
+/** Everything that the double knows, and what of it other people do. */
+export class Books {
+  url = '';
+  /** The profile and the mode of each key that is taken. */
+  keys: Readonly<Record<string, string>> = {};
+  readonly payments = new Map<string, Payment>();
+  readonly refunds = new Map<string, Refund>();
+  readonly chargebacks = new Map<string, Chargeback>();
+  readonly calls: WebhookCall[] = [];
+  readonly requests: Sent[] = [];
+  /** Idempotency keys with what they were used for. */
+  readonly stored = new Map<string, { request: string; answer: Answer; at: number }>();
+  callsWebhooks = true;
+  methods: readonly string[] = [];
+  /** What refunds that are asked for from now on become. */
+  refundPlan: 'refunded' | 'queued' | 'failed' | 'canceled' = 'refunded';
+  clockOffsetMs = 0;
+  #faults: FaultOrder[] = [];
+  #count = 0;
+
+  constructor() {
+    this.reset();
+  }
+
+  reset(): void {
+    for (const kept of [this.payments, this.refunds, this.chargebacks, this.stored]) kept.clear();
+    this.calls.length = 0;
+    this.requests.length = 0;
+    this.#faults = [];
+    this.clockOffsetMs = 0;
+    this.callsWebhooks = true;
+    this.refundPlan = 'refunded';
+    this.methods = ['ideal', 'creditcard', 'bancontact', 'paypal'];
+    this.keys = {
+      test_doubleOursOursOursOurs: 'pfl_ours',
+      test_doubleTheirsTheirsTheirs: 'pfl_theirs',
+    };
+  }
+
+  now = (): number => Date.now() + this.clockOffsetMs;
+
+  newId(prefix: string): string {
+    this.#count += 1;
+    return `${prefix}_${randomBytes(5).toString('hex')}${this.#count}`;
+  }
+
+  setFaults(orders: readonly FaultOrder[]): void {
+    this.#faults = orders.map((order) => ({ ...order }));
+  }
+
+  takeFault(address: string): { readonly kind: FaultOrder['kind']; readonly answer: Answer } | undefined {
+    const order = this.#faults.find(({ of, times }) => times > 0 && address.includes(of));
+    if (order === undefined) return undefined;
+    order.times -= 1;
+    const { kind } = order;
+    if (kind === 'html') return { kind, answer: { status: 200, body: '<html>' } };
+    return { kind, answer: problem(kind === 'accepted' ? 500 : Number(kind), 'The double has a bad day.') };
+  }
+
+  /** A payment as it is now: it expires by itself. */
+  paymentOf(id: string): Payment | undefined {
+    const payment = this.payments.get(id);
+    if (payment?.status === 'open' && this.now() >= payment.expiresAt) this.change(payment, 'expired');
+    return payment;
+  }
+
+  addPayment(
+    of: Pick<
+      Payment,
+      | 'profile'
+      | 'mode'
+      | 'amount'
+      | 'currency'
+      | 'description'
+      | 'redirectUrl'
+      | 'webhookUrl'
+      | 'metadata'
+      | 'method'
+    >,
+  ): Payment {
+    const now = this.now();
+    const minutes = LIVES_MIN[of.method ?? ''] ?? LIVES_MIN_WITHOUT_METHOD;
+    const payment: Payment = {
+      ...{ id: this.newId('tr'), status: 'open', isCancelable: false, createdAt: now },
+      ...{ expiresAt: now + minutes * 60_000, paidAt: null, failureReason: null },
+      ...of,
+    };
+    this.payments.set(payment.id, payment);
+    return payment;
+  }
+
+  /** The payer, a bank or Mollie itself has it become this. @throws Error when that cannot be any more */
+  change(payment: Payment, status: PaymentStatus): void {
+    const isOver = !['open', 'pending', 'authorized'].includes(payment.status);
+    if (isOver) throw new Error(`${payment.id} is ${payment.status}`);
+    payment.status = status;
+    if (status === 'paid') payment.paidAt = this.now();
+    if (status === 'failed') payment.failureReason = 'refused_by_issuer';
+    if (status !== 'pending') this.call(payment);
+  }
+
+  /** What can go back, and is not on its way. */
+  remainingOf(payment: Payment): number {
+    const refunded = this.refundsOf(payment)
+      .filter(({ status }) => status !== 'failed' && status !== 'canceled')
+      .reduce((sum, { amount }) => sum + amount, 0);
+    const taken = this.chargebacksOf(payment)
+      .filter(({ reversedAt }) => reversedAt === null)
+      .reduce((sum, { amount }) => sum + amount, 0);
+    return payment.amount - refunded - taken;
+  }
+
+  refundsOf = ({ id }: Payment): Refund[] =>
+    [...this.refunds.values()].filter(({ payment }) => payment === id);
+  chargebacksOf = ({ id }: Payment): Chargeback[] =>
+    [...this.chargebacks.values()].filter(({ payment }) => payment === id);
+
+  addRefund(payment: Payment, amount: number, metadata: unknown): Refund {
+    const refund: Refund = {
+      ...{ id: this.newId('re'), payment: payment.id, amount, metadata, createdAt: this.now() },
+      status: this.refundPlan === 'queued' ? 'queued' : 'pending',
+    };
+    this.refunds.set(refund.id, refund);
+    return refund;
+  }
+
+  changeRefund(refund: Refund, status: Refund['status']): void {
+    refund.status = status;
+    const payment = this.payments.get(refund.payment);
+    if (payment !== undefined && ['processing', 'refunded', 'failed'].includes(status)) this.call(payment);
+  }
+
+  /** Mollie sends out what is ready to be picked up. */
+  finishRefunds(): void {
+    const { refundPlan } = this;
+    if (refundPlan === 'queued') return;
+    for (const refund of this.refunds.values()) {
+      if (refund.status !== 'pending') continue;
+      if (refundPlan !== 'canceled') this.changeRefund(refund, 'processing');
+      this.changeRefund(refund, refundPlan);
+    }
+  }
+
+  addChargeback(payment: Payment, amount = payment.amount): Chargeback {
+    const chargeback: Chargeback = {
+      ...{ id: this.newId('chb'), payment: payment.id, amount },
+      ...{ createdAt: this.now(), reversedAt: null },
+    };
+    this.chargebacks.set(chargeback.id, chargeback);
+    this.call(payment);
+    return chargeback;
+  }
+
+  reverse(chargeback: Chargeback): void {
+    chargeback.reversedAt = this.now();
+    const payment = this.payments.get(chargeback.payment);
+    if (payment !== undefined) this.call(payment);
+  }
+
+  /** Calls the payment's webhook, again until it is answered with 200. */
+  call({ id, webhookUrl }: Payment): void {
+    if (webhookUrl === null) return;
+    const call: WebhookCall = { url: webhookUrl, body: new URLSearchParams({ id }).toString(), status: null };
+    this.calls.push(call);
+    if (this.callsWebhooks) void this.#deliver(call, 1);
+  }
+
+  async #deliver(call: WebhookCall, attempt: number): Promise<void> {
+    const headers = {
+      'content-type': 'application/x-www-form-urlencoded',
+      'user-agent': 'Mollie HTTP client/1.0',
+    };
+    call.status = await fetch(call.url, { method: 'POST', headers, body: call.body }).then(
+      ({ status }) => status,
+      () => null,
+    );
+    if (call.status === 200 || attempt >= CALLS_AT_MOST) return;
+    setTimeout(() => void this.#deliver(call, attempt + 1), CALL_AGAIN_MS * attempt).unref();
+  }
+}

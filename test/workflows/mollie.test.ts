@@ -1,0 +1,246 @@
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { checked } from '../../src/channels/checked.ts';
+import { withCredentials } from '../../src/channels/with-credentials.ts';
+import { isCallbackProof } from '../../src/client-token.ts';
+import type { ChannelAdapter } from '../../src/domain/channel.ts';
+import { findNamed } from '../../src/ledger/callbacks.ts';
+import { notePaymentNews } from '../../src/ledger/hints.ts';
+import type { Payment } from '../../src/ledger/rows.ts';
+import { adapterAt, CREDENTIALS, stateOf } from '../channels/mollie/support.ts';
+import type { WebhookCall } from '../doubles/mollie/books.ts';
+import { type MollieDouble, startMollieDouble } from '../doubles/mollie/start.ts';
+import { NET_MS } from '../support/progress.ts';
+import { eventually } from '../support/stack.ts';
+import { type Harness, SECRET, startHarness } from './harness.ts';
+
+/**
+ * The whole way of a payment by Mollie: its adapter over the double, a process of its own whose clock is the virtual one.
+ * Its webhook calls come to nodrop when a test says so; else they are lost.
+ */
+
+const MINUTE = 60;
+
+let double: MollieDouble;
+let h: Harness;
+/** How many of the double's calls have come, or are lost. */
+let told = 0;
+
+/** The double's clock says what the server's says, whenever Mollie is asked something. */
+async function follow(): Promise<void> {
+  await double.tell('clock', { offsetMs: (await h.now()) - Date.now() });
+}
+
+/** The adapter as the service has it, asked at the virtual time. */
+function following(adapter: ChannelAdapter): ChannelAdapter {
+  const after =
+    <Given extends unknown[], Answer>(ask: (...given: Given) => Promise<Answer>) =>
+    async (...given: Given) => {
+      await follow();
+      return await ask(...given);
+    };
+  const { findTrade } = adapter;
+  return {
+    ...adapter,
+    createTrade: after(adapter.createTrade),
+    ...(findTrade === undefined ? {} : { findTrade: after(findTrade) }),
+    queryTrade: after(adapter.queryTrade),
+    closeTrade: after(adapter.closeTrade),
+    refundTrade: after(adapter.refundTrade),
+    queryRefund: after(adapter.queryRefund),
+  };
+}
+
+beforeAll(async () => {
+  double = await startMollieDouble();
+}, 30_000);
+afterAll(async () => await double?.stop());
+
+// One each: the time-skipping server skips no more once an activity was called off.
+beforeEach(async () => {
+  await double.tell('reset', {});
+  await double.tell('webhooks', { called: false });
+  const filled = withCredentials(adapterAt(double.url), { of: async () => [CREDENTIALS] });
+  h = await startHarness({ others: [following(checked(filled))] });
+  told = 0;
+});
+afterEach(async () => {
+  await h?.stop();
+});
+
+const newPayment = (changes: Parameters<Harness['newPayment']>[0] = {}) =>
+  h.newPayment({ channel: 'mollie', method: 'checkout', currency: 'EUR', ...changes });
+
+async function atMollie({ id }: Payment) {
+  const { payments, refunds, chargebacks } = await stateOf(double);
+  const payment = payments.find(({ metadata }) => metadata?.nodrop_payment === id);
+  if (payment === undefined) throw new Error('Mollie has no payment of it');
+  return {
+    payment,
+    refunds: refunds.filter((refund) => refund.payment === payment.id),
+    chargebacks: chargebacks.filter((chargeback) => chargeback.payment === payment.id),
+  };
+}
+
+/** At Mollie, at the virtual time. */
+const tell: MollieDouble['tell'] = async (command, given) => {
+  await follow();
+  return await double.tell(command, given);
+};
+
+const become = async (payment: Payment, status: 'pending' | 'paid' | 'failed') =>
+  await tell('become', { payment: (await atMollie(payment)).payment.id, status });
+
+/** What has happened at Mollie since comes as callbacks, the way it does through the API: to the payment's own address. */
+async function callBack(): Promise<void> {
+  const adapter = h.channels.get('mollie');
+  if (adapter === undefined) throw new Error('there is no such channel');
+  const row = await h.db.channelAccount.findFirstOrThrow({ where: { channel: 'mollie' } });
+  const account = { id: row.id, merchantId: row.merchantId, channel: 'mollie', credentials: [CREDENTIALS] };
+  const calls = (await double.tell('calls', {})) as readonly WebhookCall[];
+  expect(calls.length, 'calls of webhooks').toBeGreaterThan(told);
+  for (const { url, body } of calls.slice(told)) {
+    const [, , channel, accountId = '', paymentId = '', proof = ''] = new URL(url).pathname.split('/');
+    expect([channel, accountId]).toEqual(['mollie', row.id]);
+    expect(isCallbackProof(SECRET, accountId, paymentId, proof), 'the proof in the address').toBe(true);
+    const callback = await adapter.verifyCallback(account, { headers: {}, rawBody: Buffer.from(body) });
+    if (callback.kind !== 'notice') throw new Error(`a ${callback.kind} in place of a notice`);
+    const named = await findNamed(h.db, row.id, callback.about);
+    expect(named?.id, 'the payment that the body names').toBe(paymentId);
+    const payment = await h.row(paymentId);
+    await notePaymentNews(h.db, paymentId, true, 'It has news.', new Date(await h.now()));
+    await h.workflows.notice(payment, NET_MS);
+  }
+  told = calls.length;
+}
+
+/** Paid by a query: a notice calls that query off, and then the server skips no time. */
+async function newPaid(): Promise<Payment> {
+  const payment = await newPayment();
+  const run = await h.start(payment);
+  await become(payment, 'paid');
+  await run.result();
+  told = ((await double.tell('calls', {})) as unknown[]).length;
+  return payment;
+}
+
+const refundsOf = async ({ id: paymentId }: Payment) =>
+  (await h.db.refund.findMany({ where: { paymentId }, orderBy: { createdAt: 'asc' } })).map(
+    ({ amount, reason, status }) => [amount, reason, status],
+  );
+
+test('the callback comes: Mollie is asked at once, and the order is paid', async () => {
+  const payment = await newPayment();
+  const run = await h.start(payment);
+  await become(payment, 'paid');
+  await callBack();
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({
+    ...{ status: 'succeeded', orderUpdate: 'applied', receivedAmount: 1990n },
+    channelPaymentId: (await atMollie(payment)).payment.id,
+  });
+  // Long before the first query is due.
+  for (const at of h.askedAt(payment)) expect(at).toBeLessThan(10);
+});
+
+test('the callback is lost: the order is paid by the query', async () => {
+  const payment = await newPayment();
+  const run = await h.start(payment);
+  await become(payment, 'paid');
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({
+    ...{ status: 'succeeded', orderUpdate: 'applied', settledBy: 'query' },
+  });
+  expect(Math.round(h.askedAt(payment)[0] ?? 0)).toBe(10);
+});
+
+test('Mollie does not let it be cancelled at its expiry: it stays open until Mollie expires it', async () => {
+  const payment = await newPayment({ expiresInMs: 60_000 });
+  await h.start(payment);
+  await h.pass(5 * MINUTE);
+  expect((await h.row(payment.id)).status).toBe('paying');
+  expect((await atMollie(payment)).payment.status).toBe('open');
+  await h.pass(20 * MINUTE);
+  expect((await h.row(payment.id)).status).toBe('closed');
+  expect((await atMollie(payment)).payment.status).toBe('expired');
+  expect(await h.orderStatus(payment)).toBe('unpaid');
+});
+
+test('paid while it could not be cancelled: the order is paid', async () => {
+  const payment = await newPayment({ expiresInMs: 60_000 });
+  const run = await h.start(payment);
+  await h.pass(5 * MINUTE);
+  await become(payment, 'paid');
+  await run.result();
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+});
+
+test('cancelled where Mollie lets it be: it cannot be paid', async () => {
+  const payment = await newPayment();
+  await h.start(payment);
+  await tell('cancelable', { payment: (await atMollie(payment)).payment.id, is: true });
+  await h.workflows.cancel(payment, NET_MS);
+  await h.until(payment.id, 'cancelled');
+  expect((await atMollie(payment)).payment.status).toBe('canceled');
+  await expect(become(payment, 'paid')).rejects.toThrow('is canceled');
+});
+
+test('a refund is in process until Mollie has sent it', async () => {
+  const payment = await newPaid();
+  const refund = await h.refund(payment, 700);
+  await h.untilRefund(refund.id, 'processing');
+  await tell('finishRefunds', {});
+  await h.env.client.workflow.getHandle(`refund/${refund.id}`).result();
+  expect(await refundsOf(payment)).toEqual([[700n, 'requested', 'succeeded']]);
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 700n, attention: null });
+  expect((await atMollie(payment)).refunds).toMatchObject([
+    { amount: 700, status: 'refunded', metadata: { nodrop_refund: refund.id } },
+  ]);
+});
+
+test('a refund whose answer is lost, and Mollie silent for 2 h: its key is forgotten there, and it is paid once', async () => {
+  const payment = await newPaid();
+  let isSilent = true;
+  h.onRefund = async (ask) => {
+    if (isSilent) await ask();
+    isSilent = false;
+    await double.tell('faults', [{ kind: '500', of: '/v2/', times: 1_000_000 }]);
+    return await ask();
+  };
+  const refund = await h.refund(payment, 700);
+  await h.pass(2 * 60 * MINUTE);
+  expect((await atMollie(payment)).refunds).toHaveLength(1);
+  expect(await h.refundRow(refund.id)).toMatchObject({ status: 'created' });
+  expect(await h.row(payment.id)).toMatchObject({ attention: 'refund_failing', refundedAmount: 0n });
+  h.onRefund = undefined;
+  await double.tell('faults', []);
+  await tell('finishRefunds', {});
+  await h.env.client.workflow.getHandle(`refund/${refund.id}`).result();
+  expect((await atMollie(payment)).refunds).toMatchObject([{ amount: 700 }]);
+  expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 700n, attention: null });
+});
+
+test('a refund made at the dashboard is external', async () => {
+  const payment = await newPaid();
+  await tell('dashboardRefund', { payment: (await atMollie(payment)).payment.id, amount: 500 });
+  await tell('finishRefunds', {});
+  await callBack();
+  await eventually(async () => (await h.row(payment.id)).refundedAmount === 500n);
+  expect(await refundsOf(payment)).toEqual([[500n, 'external', 'succeeded']]);
+});
+
+test('a chargeback has taken the money and is shown; reversed, the money counts again', async () => {
+  const payment = await newPaid();
+  await tell('chargeback', { payment: (await atMollie(payment)).payment.id });
+  await callBack();
+  await eventually(async () => (await h.row(payment.id)).refundedAmount === 1990n);
+  const { chargebacks } = await atMollie(payment);
+  const taken = await h.row(payment.id);
+  expect(taken).toMatchObject({ status: 'succeeded', attention: 'channel_reversed' });
+  expect(taken.attentionDetail).toContain(chargebacks[0]?.id);
+  expect(await h.orderStatus(payment)).toBe('refunded');
+  await tell('reverse', { chargeback: chargebacks[0]?.id ?? '' });
+  await callBack();
+  await eventually(async () => (await h.row(payment.id)).refundedAmount === 0n);
+  // Its goods are not handed out again by themselves.
+  expect(await h.orderStatus(payment)).toBe('refunded');
+});
