@@ -7,6 +7,7 @@ import { REFUND_LOOKED_AT_AGAIN_AFTER_MS, type RefundSnapshot } from '../domain/
 import { Refusal } from '../domain/refusal.ts';
 import {
   isOfOthers,
+  isOnlyWatched,
   OPEN_REFUND_STATUSES,
   REASONS_OF_OTHERS,
   type RefundReason,
@@ -328,7 +329,10 @@ export const othersToGiveBack = (
   // Of a recovered one a person decides over each.
   { recoveredAt }: Pick<Order, 'recoveredAt'>,
   others: readonly Payment[],
-): Payment[] => (recoveredAt === null ? others.filter(({ orderUpdate }) => orderUpdate === 'review') : []);
+): Payment[] =>
+  recoveredAt === null
+    ? others.filter((other) => other.orderUpdate === 'review' && !isOnlyWatched(other))
+    : [];
 
 /**
  * Owes their money back, in the transaction that pays the order.

@@ -164,7 +164,7 @@ const CASES = {
           ...['lastHintAt', 'lastQueryDueAt', 'nextSweepAt', 'workflowBusySince', 'cancelRequestedAt'],
           'endedAt',
         ]),
-      () => SETTLED,
+      (id) => ({ ...SETTLED, reference: `${TEXT} ${id}`, adopted: 'own' }),
     ],
   },
   callbacks: {
