@@ -101,6 +101,7 @@ const foundSchema = z.object({
   terms: z.object({ amount, currency: z.string().refine(isCurrency) }).optional(),
   answer: answerSchema,
   isOurs: z.literal(true).optional(),
+  unfit: reason.optional(),
 });
 
 const refundSchema = z.discriminatedUnion('state', [

@@ -141,6 +141,8 @@ export interface FoundTrade {
   readonly answer: ChannelAnswer;
   /** nodrop has made it. */
   readonly isOurs?: true;
+  /** Why it cannot be settled as a payment though it is there, as a sentence. */
+  readonly unfit?: string;
 }
 
 /** Who pays, as far as the merchant said so. Never in a history or a log. */

@@ -18,7 +18,7 @@ export const REFUSALS = {
   payment_already_paid: { status: 409, title: 'The payment is already paid' },
   not_resolvable: { status: 409, title: 'There is nothing to decide in this way' },
   attempt_unresolved: { status: 409, title: 'An earlier attempt is not resolved yet' },
-  adopt_mismatch: { status: 409, title: 'The trade is for another amount than the order' },
+  adopt_mismatch: { status: 409, title: 'The trade is none for this order' },
   adopt_taken: { status: 409, title: "The trade is another payment's" },
   payer_differs: { status: 409, title: "The live attempt is another payer's" },
   not_refundable: { status: 409, title: 'The payment has nothing to give back' },

@@ -90,6 +90,11 @@ export async function findAdoptable(
     );
   }
   if (found.isOurs) throw taken(reference);
+  if (found.unfit !== undefined) {
+    throw new Refusal('adopt_mismatch', `Trade ${reference} cannot be adopted: ${found.unfit}`, {
+      errors: [{ path: 'adopt.reference', message: found.unfit }],
+    });
+  }
   if (reference !== wanted.reference) {
     const canonical = await findAdopted(db, accounts, order.id, reference);
     if (canonical !== null) return { adopted: canonical };

@@ -115,8 +115,8 @@ export const declarationOf = (name: SimulatorAdapterOptions['name']): ChannelDec
   repeatableForMs: { create: null, refund: null },
   unknownTradeCanBePaid: false,
   adoption: {
-    pattern: /^[0-9A-Za-z_-]{1,64}$/,
-    rule: 'must be the outTradeNo of a trade: 1 to 64 of 0-9, A-Z, a-z, _ and -',
+    pattern: /^[0-9A-Za-z_-]{1,32}$/,
+    rule: 'must be the outTradeNo of a trade: 1 to 32 of 0-9, A-Z, a-z, _ and -',
     example: 'SHOP20260101001',
   },
   takesCallbackAddress: true,
