@@ -8,8 +8,11 @@ import {
 } from '../domain/channel.ts';
 import { sayAmount } from '../domain/money.ts';
 import { Refusal } from '../domain/refusal.ts';
+import type { Adoption } from '../domain/states.ts';
+import { matchCallbacksOf } from './callbacks.ts';
 import type { LedgerClient } from './client.ts';
-import type { NewOrder } from './intake.ts';
+import { type NewOrder, type NewPayment, startPayment } from './intake.ts';
+import { recordAnswer } from './payments.ts';
 import type { ChannelAccount, Payment } from './rows.ts';
 import { unknownAccount } from './views.ts';
 
@@ -119,6 +122,37 @@ export async function findAdoptable(
   if (wanted.method !== undefined && wanted.method !== method)
     throw invalid('method', `trade ${reference} is of the method ${method}`);
   return { found, method };
+}
+
+/** How a trade is adopted, besides what it is. */
+export interface Adopting extends Omit<NewPayment, 'channel' | 'method' | 'account' | 'mode' | 'adopt'> {
+  /** Whose trade it is from then on. */
+  readonly as: Adoption;
+}
+
+/**
+ * Makes the payment of a trade that `findAdoptable` has found, with what the channel said of it. Its workflow is the
+ * caller's to start; until that has asked the channel, the sweep does.
+ * @throws what `startPayment` throws, and Refusal `adopt_taken`
+ */
+export async function adoptTrade(
+  db: LedgerClient,
+  merchantId: string,
+  order: { readonly id: string } | NewOrder,
+  { channel, account, mode }: WantedTrade,
+  { found, method }: Adoptable,
+  { as, ...given }: Adopting,
+  makeTokenHash: (paymentId: string) => string,
+  now: Date,
+): Promise<{ payment: Payment; created: boolean }> {
+  const adopt = { reference: found.reference, as };
+  const attempt = { ...given, channel, account, mode, method, adopt };
+  const made = await startPayment(db, merchantId, order, attempt, makeTokenHash, now);
+  if (made.created) {
+    await recordAnswer(db, made.payment.id, found.answer, 'query', now);
+    await matchCallbacksOf(db, made.payment, now);
+  }
+  return made;
 }
 
 const invalid = (path: string, message: string): Refusal =>

@@ -3,10 +3,8 @@ import { hasUnsettledMoney } from '../../domain/attempt.ts';
 import type { FoundTrade } from '../../domain/channel.ts';
 import { Refusal } from '../../domain/refusal.ts';
 import { isFinal } from '../../domain/states.ts';
-import { findAdoptable } from '../../ledger/adopt.ts';
-import { matchCallbacksOf } from '../../ledger/callbacks.ts';
-import { type NewOrder, startPayment } from '../../ledger/intake.ts';
-import { recordAnswer } from '../../ledger/payments.ts';
+import { adoptTrade, findAdoptable } from '../../ledger/adopt.ts';
+import type { NewOrder } from '../../ledger/intake.ts';
 import type { Payment } from '../../ledger/rows.ts';
 import { getPayment, type PaymentWithRefund } from '../../ledger/views.ts';
 import { paymentKey } from '../changes.ts';
@@ -83,29 +81,22 @@ export function createAdoptTrade(api: Api) {
       metrics.countPayment(channel, 'repeated');
       return { status: 200, payment: await watch(looked.adopted, startedAt) };
     }
-    const { found } = looked;
-    const adopted = {
-      ...{ ...given, channel, account, method: looked.method, mode: config.mode },
-      adopt: { reference: found.reference, as: own ? ('own' as const) : ('watched' as const) },
-    };
     const { payment, created } = await onceOthersAreResolved(
       api,
       startedAt,
       'a trade that is adopted',
       (askedAttempts) =>
-        startPayment(
+        adoptTrade(
           db,
           merchantId,
           order,
-          { ...adopted, askedAttempts },
+          wanted,
+          looked,
+          { ...given, as: own ? 'own' : 'watched', askedAttempts },
           (id) => hashSecret(clientToken(config.secret, id)),
           now(),
         ),
     );
-    if (created) {
-      await recordAnswer(db, payment.id, found.answer, 'query', now());
-      await matchCallbacksOf(db, payment, now());
-    }
     metrics.countPayment(channel, created ? 'created' : 'repeated');
     return { status: created ? 201 : 200, payment: await watch(payment, startedAt) };
   };
