@@ -24,7 +24,7 @@ async function trade(amount = 1990): Promise<string> {
     notifyUrl: 'http://127.0.0.1:9/callbacks',
     expiresAt: new Date(Date.now() + 3_600_000).toISOString(),
   };
-  const secret = system.config.simulator.secrets.simulator;
+  const secret = system.config.simulator.secrets.simulator ?? '';
   const made = await call(system.simulator.url, 'POST', '/v1/trades', JSON.stringify(content), { secret });
   expect(made.status).toBe(201);
   return outTradeNo;
