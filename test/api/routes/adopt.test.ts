@@ -6,7 +6,7 @@ import { pino } from 'pino';
 import { afterAll, beforeEach, describe, expect, test } from 'vitest';
 import { payment } from '../../../src/api/schemas/payment.ts';
 import { checked } from '../../../src/channels/checked.ts';
-import { ChannelError } from '../../../src/domain/channel.ts';
+import { ChannelError, type VerifiedCallback } from '../../../src/domain/channel.ts';
 import { endPayment, settlePayment } from '../../../src/ledger/payments.ts';
 import { startSimulator } from '../../../src/simulator/app.ts';
 import { ACCOUNT, client, newTrade, SECRETS, tradeNamed } from '../../simulator/support.ts';
@@ -38,12 +38,17 @@ afterAll(async () => {
 const wallet = client(simulator.url);
 const own = createSimulatorAdapter({ name: 'simulator', baseUrl: simulator.url, secret: CHANNEL_SECRET });
 
+/** What the channel's next callback is; by default as the simulator sends it. */
+let callback: VerifiedCallback | undefined;
 /** What happens to the next reading of a trade. */
 let onRead: (() => Promise<void>) | undefined;
 const adapter = checked({
   ...own,
   // Tests adopt faster than a shop does.
   declaration: { ...own.declaration, rateLimit: { perSecond: 10_000, source: 'this test' } },
+  async verifyCallback(account, request) {
+    return callback ?? (await own.verifyCallback(account, request));
+  },
   async readTrade(account, reference, signal) {
     const hook = onRead;
     onRead = undefined;
@@ -75,6 +80,7 @@ beforeEach(() => {
   api.workflows.calls.length = 0;
   api.workflows.down = false;
   onRead = undefined;
+  callback = undefined;
 });
 
 /** The merchant's own code makes a trade. @returns what it is called */
@@ -308,6 +314,26 @@ describe('afterwards', () => {
       paymentId: json.id,
     });
     expect((await rowsOf(reference))[0]?.channelAnswer).toMatchObject({ state: 'paid', by: 'callback' });
+  });
+
+  test('one that is nothing of ours by its number is news of the adopted trade that it names, and of no other', async () => {
+    const reference = await trade();
+    const { json } = await post(adopting(reference));
+    const { id: plain } = await pay(api, key);
+    const { id: accountId } = await api.db.channelAccount.findFirstOrThrow({
+      where: { merchantId, channel: 'simulator' },
+    });
+    // The debounce of queries counts from the adoption.
+    await api.db.payment.update({ where: { id: json.id }, data: { lastQueryDueAt: null } });
+    for (const [i, about] of [{ reference }, { reference: 'shop-else' }, { outTradeNo: plain }].entries()) {
+      callback = { kind: 'ignored', notificationId: `foreign-${i}`, reason: 'no number of ours', about };
+      expect((await api.call(`/callbacks/simulator/${accountId}`, simulatorCallback(plain))).status).toBe(
+        200,
+      );
+    }
+    expect(api.workflows.named('notice').map(({ paymentId }) => paymentId)).toEqual([json.id]);
+    const ignored = await api.db.ignoredCallback.findMany({ where: { channelAccountId: accountId } });
+    expect(ignored.map(({ notificationId }) => notificationId).sort()).toEqual(['foreign-1', 'foreign-2']);
   });
 
   test('one that came before is found when the trade is adopted', async () => {
