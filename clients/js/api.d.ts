@@ -126,6 +126,8 @@ export type KnownProblemCode =
   | 'payment_already_paid'
   | 'not_resolvable'
   | 'attempt_unresolved'
+  | 'adopt_mismatch'
+  | 'adopt_taken'
   | 'payer_differs'
   | 'not_refundable'
   | 'idempotency_key_in_progress'
@@ -139,6 +141,7 @@ export type KnownProblemCode =
   | 'unknown_account'
   | 'currency_not_supported'
   | 'amount_not_supported'
+  | 'adopt_unknown'
   | 'channel_rejected'
   | 'refund_exceeds_payment'
   | 'idempotency_key_missing'
@@ -329,6 +332,13 @@ export interface Payment {
    */
   account: string;
   /**
+   * The trade that the merchant's own code has made; null when nodrop has made it.
+   */
+  adopted: {
+    reference: string;
+    own: boolean;
+  } | null;
+  /**
    * Opens this payment for its payer. Only in the answers of POST /v1/payments and of `switch`.
    */
   clientToken: string | null;
@@ -460,6 +470,19 @@ export interface NewPayment {
   payer?: {
     id?: string;
     ip?: string;
+  };
+  /**
+   * The trade is there: the merchant's own code has made it, and nodrop makes none. The channel is asked what it is for, which must be what the order costs; then it is watched, settled and told as any payment. The same order and reference again is the same payment, with the `own` of the first. `returnUrl` and `payer` go unused. See docs/adopt.md.
+   */
+  adopt?: {
+    /**
+     * What the trade is called at the channel. simulator: must be the outTradeNo of a trade: 1 to 32 of 0-9, A-Z, a-z, _ and -, as SHOP20260101001; simulator2: must be the outTradeNo of a trade: 1 to 32 of 0-9, A-Z, a-z, _ and -, as SHOP20260101001; stripe: must be the id of a Checkout Session (cs_...) or of a payment intent (pi_...), as cs_test_a1b2c3; alipay: must be the out_trade_no of a trade: 1 to 64 of 0-9, A-Z, a-z and _, as SHOP20260101001; wechatpay: must be the out_trade_no of an order: 6 to 32 of 0-9, A-Z, a-z, _, -, | and *, as SHOP20260101001
+     */
+    reference: string;
+    /**
+     * True: nodrop closes the trade at its expiry or when it is cancelled, and gives back what comes in twice, as with trades of its own. Default: false, the trade stays as it is, and a second success waits for a person.
+     */
+    own?: boolean;
   };
   /**
    * Where the payer goes after the wallet; `paymentId` is added, never a status. An http or https URL, or one of a scheme of the merchant's own app (`myapp://thanks`), once it is allowed: `merchants set --return-schemes`.

@@ -14,7 +14,7 @@ import { expiryAtChannel, mayRepeatCreate } from '../domain/create.ts';
 import { cutSubject } from '../domain/limits.ts';
 import { defaultSubject, hasMoney, type PaymentSnapshot } from '../domain/payment.ts';
 import { closeAgainAt, nextWait } from '../domain/schedule.ts';
-import { isLive, type SettledBy } from '../domain/states.ts';
+import { isLive, isOnlyWatched, type SettledBy } from '../domain/states.ts';
 import { knownTrade, ofThisPayment } from '../ledger/known-trade.ts';
 import * as ledger from '../ledger/payments.ts';
 import type { Payment } from '../ledger/rows.ts';
@@ -199,7 +199,7 @@ export function channelActivities(deps: ActivityDeps) {
       const snapshot = toSnapshot(payment, at);
       if (!isLive(snapshot.status) || hasUsableAction(payment, at)) return snapshot;
       // The channel has the trade, or never will: nobody is to pay what is only being found out about.
-      if (payment.recoveredAt !== null) return snapshot;
+      if (payment.recoveredAt !== null || payment.adopted !== null) return snapshot;
       // A new payment's workflow has not read the row: nobody is to pay what is paid, may be, or is to be cancelled.
       const { status, channelState, cancelRequested } = snapshot;
       const isInProcess = status === 'created' && channelState === 'processing';
@@ -317,6 +317,7 @@ export function channelActivities(deps: ActivityDeps) {
     /**
      * Closes an unpaid payment at the channel and ends it. "Already paid" in the channel's answer means paid, and
      * "processing" that it decides: both leave everything as it is, to be asked about. So does "not yet", with its time.
+     * A trade that is only watched stays open: it is the merchant's to close, and the late watch asks on.
      */
     async closeAtChannel(
       paymentId: string,
@@ -326,6 +327,13 @@ export function channelActivities(deps: ActivityDeps) {
       const begun = await now();
       const before = toSnapshot(payment, begun);
       if (!isLive(before.status) || hasNews(before)) return { snapshot: before, closed: 'closed' };
+      if (isOnlyWatched(payment)) {
+        const detail = "unpaid; the trade is the merchant's, and stays as it is: the late watch asks on.";
+        return {
+          snapshot: await told(await ledger.endPayment(db, payment.id, to, detail, begun)),
+          closed: 'closed',
+        };
+      }
       try {
         const adapter = adapterOf(payment.channel);
         const answer = await close(adapter, payment, begun);

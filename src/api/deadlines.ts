@@ -16,6 +16,9 @@ export const NEXT_ACTION_AT_LEAST_MS = 2_000;
 /** One query of a channel, for whichever of those who share it has the most time. */
 export const CHANNEL_ANSWERS_WITHIN_MS = 8_000;
 
+/** The channel tells what a trade is that is to be adopted. */
+export const ADOPTED_TRADE_WITHIN_MS = 5_000;
+
 /** The same before a refund of all that is left: when the channel is silent, the ledger says how much that is. */
 export const TRADE_ASKED_WITHIN_MS = 3_000;
 

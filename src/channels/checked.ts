@@ -102,6 +102,15 @@ const answerSchema = z.discriminatedUnion('state', [
   paidSchema,
 ]);
 
+const foundSchema = z.object({
+  reference: text,
+  method: text.optional(),
+  terms: z.object({ amount, currency: z.string().refine(isCurrency) }).optional(),
+  answer: answerSchema,
+  isOurs: z.literal(true).optional(),
+  unfit: reason.optional(),
+});
+
 const refundSchema = z.discriminatedUnion('state', [
   z.object({ state: z.literal('succeeded'), channelRefundId: text, amount, refundedAt: time.optional() }),
   z.object({ state: z.literal('processing'), channelRefundId: text.optional() }),
@@ -152,7 +161,7 @@ const callbackSchema = z.discriminatedUnion('kind', [
     about: subjectSchema,
     isProven: z.literal(true).optional(),
   }),
-  z.object({ kind: z.literal('ignored'), notificationId: text, reason }),
+  z.object({ kind: z.literal('ignored'), notificationId: text, reason, about: subjectSchema.optional() }),
 ]);
 
 /**
@@ -166,7 +175,7 @@ export function checked(adapter: ChannelAdapter): ChannelAdapter {
     const why = `${adapter.declaration.name} gave an answer on ${no} that cannot be kept`;
     throw new ChannelError('garbage', `${why}: ${z.prettifyError(error)}`, { cause: error });
   };
-  const { findTrade } = adapter;
+  const { findTrade, readTrade } = adapter;
   return {
     ...adapter,
     async createTrade(account, trade, signal) {
@@ -178,6 +187,13 @@ export function checked(adapter: ChannelAdapter): ChannelAdapter {
           async findTrade(account, trade, signal) {
             const found = await findTrade(account, trade, signal);
             return readable(z.union([z.literal('absent'), referenceSchema]), found, trade.outTradeNo);
+          },
+        }),
+    ...(readTrade === undefined
+      ? {}
+      : {
+          async readTrade(account, reference, signal) {
+            return readable(foundSchema, await readTrade(account, reference, signal), reference);
           },
         }),
     async queryTrade(account, trade, signal) {

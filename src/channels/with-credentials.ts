@@ -53,7 +53,7 @@ export function withCredentials(adapter: ChannelAdapter, source: CredentialsSour
     }
   }
 
-  const { findTrade } = adapter;
+  const { findTrade, readTrade } = adapter;
   return {
     ...adapter,
     createTrade: (account, trade, signal) =>
@@ -61,6 +61,11 @@ export function withCredentials(adapter: ChannelAdapter, source: CredentialsSour
     ...(findTrade === undefined
       ? {}
       : { findTrade: (account, trade, signal) => call(account, (it) => findTrade(it, trade, signal)) }),
+    ...(readTrade === undefined
+      ? {}
+      : {
+          readTrade: (account, reference, signal) => call(account, (it) => readTrade(it, reference, signal)),
+        }),
     queryTrade: (account, trade, signal) => call(account, (it) => adapter.queryTrade(it, trade, signal)),
     closeTrade: (account, trade, signal) => call(account, (it) => adapter.closeTrade(it, trade, signal)),
     refundTrade: (account, trade, refund, signal) =>

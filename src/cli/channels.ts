@@ -65,7 +65,7 @@ function declarationOf(channel: string, config: Config): ChannelDeclaration {
 }
 
 /** Whose account: the merchant that is named, the one of the development key, or the only one. @throws CommandError */
-async function merchantOf(db: LedgerClient, named: string | undefined, config: Config) {
+export async function merchantOf(db: LedgerClient, named: string | undefined, config: Config) {
   const name = named ?? (config.embeddedDatabase ? DEVELOPMENT_MERCHANT : undefined);
   if (name !== undefined) {
     const merchant = await db.merchant.findUnique({ where: { name } });
@@ -123,11 +123,14 @@ function parseFile(text: string, where: string): [string, string][] {
 }
 
 /** @throws CommandError */
-async function readText(file: string): Promise<{ text: string; where: string }> {
+export async function readText(
+  file: string,
+  atMostBytes = FILE_AT_MOST_BYTES,
+): Promise<{ text: string; where: string }> {
   const where = file === '-' ? 'standard input' : file;
   try {
     const text = file === '-' ? await textOf(process.stdin) : readFileSync(file, 'utf8');
-    if (Buffer.byteLength(text) > FILE_AT_MOST_BYTES) throw new Error('it is too long');
+    if (Buffer.byteLength(text) > atMostBytes) throw new Error('it is too long');
     return { text, where };
   } catch (error) {
     throw new CommandError(`${where} cannot be read: ${(error as Error).message}.`);

@@ -8,6 +8,7 @@ import type { Role } from '../ledger/merchants.ts';
 import { notificationsSent } from '../ledger/notify.ts';
 import { requireSecret } from '../ledger/secret-fingerprint.ts';
 import { databaseFault, isDatabaseUnavailable } from '../ledger/unavailable.ts';
+import type { AdoptOptions } from './adopt.ts';
 import {
   type AccountOptions,
   addChannelAccount,
@@ -103,6 +104,20 @@ program
       return [];
     });
   });
+
+program
+  .command('adopt')
+  .description("watch trades that the merchant's own code has made, from a file, one a line: docs/adopt.md")
+  .requiredOption('--file <path>', "CSV whose first line names the columns; '-' reads standard input")
+  .option('--merchant <name>', 'whose trades; by default as with channels', merchantName)
+  .option('--dry-run', 'ask the channels, and write nothing')
+  .action(async (options: AdoptOptions) =>
+    withLedger(async (db, settings) => {
+      const { adopt } = await import('./adopt.ts');
+      await adopt(db, options, settings, console.log);
+      return [];
+    }),
+  );
 
 keys
   .command('revoke')

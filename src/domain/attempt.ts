@@ -1,7 +1,7 @@
 import { isMoney, recordedAnswer } from './answer.ts';
 import { type ChannelAnswer, FIRST_ACCOUNT } from './channel.ts';
 import { Refusal } from './refusal.ts';
-import { isLive, type OrderStatus, type OrderUpdate, type PaymentStatus } from './states.ts';
+import { type Adoption, isLive, type OrderStatus, type OrderUpdate, type PaymentStatus } from './states.ts';
 
 /** Whether an order takes a new attempt, and which one is handed out instead. Pure. */
 
@@ -24,6 +24,8 @@ export interface Attempt {
   readonly cancelRequestedAt: Date | null;
   /** The channel closes it no earlier than this. */
   readonly closeNotBefore?: Date | null;
+  /** The merchant's own code has made its trade. */
+  readonly adopted?: Adoption | null;
 }
 
 /** The columns of an order that decide; a new one has been neither paid nor cancelled. */
@@ -47,6 +49,8 @@ export interface AskedFor {
   readonly attemptsAtMost?: number;
   /** The order's live attempts that the channel was asked about for this one. */
   readonly askedAttempts: ReadonlySet<string>;
+  /** Of a trade that is there; whoever adopts one that is adopted already does not come to this decision. */
+  readonly adopt?: { readonly reference: string } | undefined;
 }
 
 /**
@@ -134,6 +138,10 @@ const isEnding = ({ expiresAt, cancelRequestedAt }: Attempt, now: Date): boolean
 const isAtAccount = (live: Attempt, { account }: AskedFor): boolean =>
   account === undefined || account === (live.account ?? FIRST_ACCOUNT);
 
+/** An adopted trade gives nobody anything to pay with, and is no other trade. */
+const isHandedOut = (live: Attempt, { adopt }: AskedFor): boolean =>
+  adopt === undefined && (live.adopted ?? null) === null;
+
 /** @throws Refusal `payer_differs` when both name a payer, and not the same one. */
 function refuseOtherPayer(live: Attempt, payer: { readonly id?: string } | undefined): void {
   const known = (live.payer as { readonly id?: string } | null)?.id;
@@ -202,7 +210,9 @@ export function decideAttempt<A extends Attempt>(
   const isFull = attempts.length >= (given.attemptsAtMost ?? Number.POSITIVE_INFINITY);
   const expiresAt = expiryOf(order, given.expiresInMs, now);
   const same = live.find(({ channel, method }) => channel === given.channel && method === given.method);
-  const usable = same !== undefined && !isEnding(same, now) && isAtAccount(same, given) ? same : undefined;
+  const isUsable = (one: Attempt) =>
+    !isEnding(one, now) && isAtAccount(one, given) && isHandedOut(one, given);
+  const usable = same !== undefined && isUsable(same) ? same : undefined;
   if (usable !== undefined) refuseOtherPayer(usable, given.payer);
   const handedOut = usable !== undefined && (isFull || !runsOut(usable, expiresAt, now)) ? usable : undefined;
   const unasked = handedOut === undefined ? live.filter(({ id }) => !given.askedAttempts.has(id)) : [];

@@ -117,8 +117,10 @@ export interface TradeReference {
 
 /** A trade at the channel, by what its payment's row says of it. */
 export interface Trade {
-  /** The payment's id: the out-trade-no or idempotency key at the channel. */
+  /** The payment's id: the out-trade-no or idempotency key at the channel. Of an adopted trade what it is called there. */
   readonly outTradeNo: string;
+  /** The merchant's own code has made it: it has no number of ours, and its reference names it. */
+  readonly isAdopted?: true;
   readonly method: string;
   /** Minor units. */
   readonly amount: number;
@@ -130,6 +132,22 @@ export interface Trade {
   readonly reference: TradeReference | null;
   /** What a paid answer or a callback named, once it is on record. */
   readonly channelPaymentId?: string;
+}
+
+/** A trade that the merchant's own code may have made, as the channel has it. */
+export interface FoundTrade {
+  /** Its one name at the channel, also when it was asked for by another one. */
+  readonly reference: string;
+  /** The method that it is of, where what the channel has differs by method. */
+  readonly method?: string;
+  /** What it is for; absent where the channel does not tell that of a trade in this state. */
+  readonly terms?: { readonly amount: number; readonly currency: CurrencyCode };
+  /** As `queryTrade` would answer; `unknown_trade` when there is none. */
+  readonly answer: ChannelAnswer;
+  /** nodrop has made it. */
+  readonly isOurs?: true;
+  /** Why it cannot be settled as a payment though it is there, as a sentence. */
+  readonly unfit?: string;
 }
 
 /** Who pays, as far as the merchant said so. Never in a history or a log. */
@@ -240,8 +258,11 @@ export type VerifiedCallback = { readonly notificationId: string } & (
       /** The channel has signed it. Absent of what anybody may have sent, such as an unsigned form: so many of these count. */
       readonly isProven?: true;
     }
-  /** Nothing of ours. Acknowledged, as the channel would send it again for days. */
-  | { readonly kind: 'ignored'; readonly reason: string }
+  /**
+   * Nothing of ours. Acknowledged, as the channel would send it again for days. `about` a trade without a number of ours: when
+   * that is adopted, this is a notice that the channel has signed.
+   */
+  | { readonly kind: 'ignored'; readonly reason: string; readonly about?: CallbackSubject }
 );
 
 /** A request to a callback address. */
@@ -349,6 +370,11 @@ export interface ChannelDeclaration {
   readonly repeatableForMs: { readonly create: number | null; readonly refund: number | null };
   /** A trade that the channel says it does not know can still be paid: its link makes it. */
   readonly unknownTradeCanBePaid: boolean;
+  /**
+   * How trades are named that the merchant's own code has made, so that they can be adopted: what a name matches, the rule in
+   * words (`must be ...`), and one of them. Absent: the adapter has no `readTrade`, and none can be.
+   */
+  readonly adoption?: { readonly pattern: RegExp; readonly rule: string; readonly example: string };
   /** The channel takes a callback address with each trade: ours then proves the payment, see docs/channels. */
   readonly takesCallbackAddress: boolean;
   readonly settings: readonly SettingDeclaration[];
@@ -384,6 +410,11 @@ export interface ChannelAdapter {
   findTrade?(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<TradeReference | 'absent'>;
   /** Never creates a trade. @throws ChannelError, which always means unknown: a refusal to answer says nothing of the trade. */
   queryTrade(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<ChannelAnswer>;
+  /**
+   * Reads a trade that is to be adopted, by what the merchant calls it: a name that matches the declaration's `adoption`.
+   * @throws ChannelError, which always means unknown.
+   */
+  readTrade?(account: ChannelAccount, reference: string, signal?: AbortSignal): Promise<FoundTrade>;
   /** Never creates a trade. @throws ChannelError, which always means unknown. */
   closeTrade(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<CloseAnswer>;
   /**

@@ -23,6 +23,8 @@ export interface SuccessCase {
   readonly latePayment: LatePayment;
   /** The database had lost a payment of the order: nobody knows what else it lost, and a person decides over refunds. */
   readonly recovered: boolean;
+  /** Its trade is the merchant's, who decides over refunds. Absent: it is nodrop's. */
+  readonly isOnlyWatched?: boolean;
   readonly answer: PaidAnswer;
 }
 
@@ -42,9 +44,9 @@ export type SuccessDecision =
  */
 export function decideSuccess(given: SuccessCase): SuccessDecision {
   const decision = decideAsUsual(given);
-  if (!given.recovered || decision.orderUpdate !== 'conflict' || decision.refund === 'external')
-    return decision;
-  return reviewInstead(decision.refund, decision.detail);
+  if (decision.orderUpdate !== 'conflict' || decision.refund === 'external') return decision;
+  const why = whyAPersonDecides(given);
+  return why === null ? decision : reviewInstead(decision.refund, decision.detail, why);
 }
 
 type Money = SuccessCase['asked'];
@@ -52,15 +54,25 @@ type Money = SuccessCase['asked'];
 const isSameMoney = (one: Money, other: Money): boolean =>
   one.amount === other.amount && one.currency === other.currency;
 
-/** Of a recovered order no refund is automatic: the money waits for a person. @param reason of the refund that is not made */
+/** Why no refund of the payment is automatic, as a sentence; null when they are. */
+export function whyAPersonDecides({
+  recovered,
+  isOnlyWatched = false,
+}: Pick<SuccessCase, 'recovered' | 'isOnlyWatched'>): string | null {
+  if (recovered) return 'The order was recovered after a loss of the database: a person decides.';
+  return isOnlyWatched ? "The trade is the merchant's own, and only watched: a person decides." : null;
+}
+
+/** The money waits for a person instead. @param reason of the refund that is not made */
 export function reviewInstead(
   reason: RefundReason,
   detail: string,
+  why: string,
 ): SuccessDecision & { orderUpdate: 'review' } {
   return {
     orderUpdate: 'review',
     attention: reason === 'late_payment' ? 'late_payment_review' : 'order_conflict',
-    detail: `${detail} The order was recovered after a loss of the database: a person decides.`,
+    detail: `${detail} ${why}`,
   };
 }
 

@@ -1,6 +1,6 @@
 import type { Attention } from './attention.ts';
 import type { CurrencyCode } from './money.ts';
-import type { OrderUpdate, PaymentStatus } from './states.ts';
+import type { Adoption, OrderUpdate, PaymentStatus } from './states.ts';
 
 /** The subject of an order that was given none. */
 export const defaultSubject = (orderId: string): string => `Order ${orderId}`;
@@ -26,6 +26,8 @@ export interface PaymentTerms {
   readonly currency: CurrencyCode;
   readonly createdAt: number;
   readonly expiresAt: number;
+  /** What its trade is called that the merchant's own code has made. Absent of trades that nodrop makes. */
+  readonly adoption?: { readonly reference: string; readonly as: Adoption };
 }
 
 /**

@@ -18,6 +18,17 @@ export const SETTLED_BY = ['callback', 'query', 'hint', 'close', 'statement', 'o
 /** What brought the news that ended a payment. */
 export type SettledBy = (typeof SETTLED_BY)[number];
 
+export const ADOPTIONS = ['watched', 'own'] as const;
+/**
+ * Whose a trade is that the merchant's own code has made. `watched`: the merchant's; nodrop neither closes it nor gives its
+ * money back by itself. `own`: nodrop's, as those that it makes.
+ */
+export type Adoption = (typeof ADOPTIONS)[number];
+
+/** True for a payment whose trade the merchant's own code has made and keeps. */
+export const isOnlyWatched = ({ adopted }: { readonly adopted?: Adoption | null }): boolean =>
+  adopted === 'watched';
+
 export const REFUND_STATUSES = [
   'created',
   'processing',

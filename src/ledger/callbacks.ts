@@ -104,8 +104,8 @@ const sayRefund = ({ outRefundNo, channelRefundId, answer }: CallbackRefund): st
   `refund ${outRefundNo ?? channelRefundId} ${answer.state}`;
 
 /**
- * The payment that a callback to an account names: by our number, else by the channel's own id of the trade, else by the one
- * of what the payer paid. The last counts when one payment has it: nothing keeps a channel from giving it to two trades.
+ * The payment that a callback to an account names: by our number, or by that of an adopted trade, else by the channel's own id
+ * of the trade, else by the one of what the payer paid. The last counts when one payment has it: nothing keeps a channel from giving it to two trades.
  */
 export async function findNamed(
   db: LedgerClient | LedgerTx,
@@ -113,7 +113,9 @@ export async function findNamed(
   { outTradeNo, reference, channelPaymentId }: CallbackSubject,
 ): Promise<Pick<Payment, 'id' | 'merchantId' | 'orderId'> | null> {
   // Matched by account too: nobody's credentials speak for another's payment.
-  const find = async (named: Pick<Prisma.PaymentWhereInput, 'id' | 'reference' | 'channelPaymentId'>) =>
+  const find = async (
+    named: Pick<Prisma.PaymentWhereInput, 'id' | 'reference' | 'adopted' | 'channelPaymentId'>,
+  ) =>
     await db.payment.findMany({
       where: { ...named, channelAccountId: accountId },
       select: { id: true, merchantId: true, orderId: true },
@@ -121,6 +123,9 @@ export async function findNamed(
     });
   const [byNumber] = outTradeNo === undefined ? [] : await find({ id: outTradeNo });
   if (byNumber !== undefined) return byNumber;
+  const [adopted] =
+    outTradeNo === undefined ? [] : await find({ reference: outTradeNo, adopted: { not: null } });
+  if (adopted !== undefined) return adopted;
   const [byReference] = reference === undefined ? [] : await find({ reference });
   if (byReference !== undefined) return byReference;
   const [paid, another] = channelPaymentId === undefined ? [] : await find({ channelPaymentId });
@@ -325,8 +330,11 @@ export async function matchCallbacks(db: LedgerClient, now: Date): Promise<numbe
         SELECT id, 1 AS place FROM payments
         WHERE id = callbacks.out_trade_no AND channel_account_id = callbacks.channel_account_id
         UNION ALL SELECT id, 2 FROM payments
+        WHERE reference = callbacks.out_trade_no AND adopted IS NOT NULL
+          AND channel_account_id = callbacks.channel_account_id
+        UNION ALL SELECT id, 3 FROM payments
         WHERE reference = callbacks.reference AND channel_account_id = callbacks.channel_account_id
-        UNION ALL SELECT min(id), 3 FROM payments
+        UNION ALL SELECT min(id), 4 FROM payments
         WHERE channel_payment_id = callbacks.channel_payment_id AND channel_account_id = callbacks.channel_account_id
         HAVING count(*) = 1
         ORDER BY place LIMIT 1
@@ -355,14 +363,23 @@ export async function matchCallbacks(db: LedgerClient, now: Date): Promise<numbe
 /** The same for one payment, however old its callbacks are; the sweep delivers these too. */
 export async function matchCallbacksOf(
   db: LedgerClient,
-  { id, channelAccountId, reference }: Pick<Payment, 'id' | 'channelAccountId' | 'reference'>,
+  {
+    id,
+    channelAccountId,
+    reference,
+    adopted,
+  }: Pick<Payment, 'id' | 'channelAccountId' | 'reference' | 'adopted'>,
   now: Date,
 ): Promise<void> {
   const waiting = await db.callback.findMany({
     where: {
       channelAccountId,
       paymentId: null,
-      OR: [{ outTradeNo: id }, ...(reference === null ? [] : [{ reference }])],
+      OR: [
+        { outTradeNo: id },
+        ...(reference === null ? [] : [{ reference }]),
+        ...(reference === null || adopted === null ? [] : [{ outTradeNo: reference }]),
+      ],
     },
     select: { id: true },
     orderBy: { receivedAt: 'asc' },

@@ -4,6 +4,7 @@ import type { AccountMode } from '../domain/channel.ts';
 import type { LatePayment } from '../domain/decision.ts';
 import type { DeliveryOutcome, DeliveryStatus, EventType } from '../domain/event.ts';
 import type {
+  Adoption,
   OrderStatus,
   OrderUpdate,
   PaymentStatus,
@@ -37,6 +38,7 @@ const withDomainTypes = (client: PrismaClient) =>
         status: column<PaymentStatus>()('status'),
         orderUpdate: column<OrderUpdate | null>()('orderUpdate'),
         settledBy: column<SettledBy | null>()('settledBy'),
+        adopted: column<Adoption | null>()('adopted'),
         attention: column<Attention | null>()('attention'),
         hiddenAttention: column<Attention | null>()('hiddenAttention'),
       },

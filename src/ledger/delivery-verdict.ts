@@ -1,8 +1,8 @@
 import type { Attention } from '../domain/attention.ts';
-import { reviewInstead } from '../domain/decision.ts';
+import { reviewInstead, whyAPersonDecides } from '../domain/decision.ts';
 import { isToldByPayment } from '../domain/delivery.ts';
 import type { DeliveryOutcome } from '../domain/event.ts';
-import type { RefundReason } from '../domain/states.ts';
+import { isOnlyWatched, type RefundReason } from '../domain/states.ts';
 import { settle } from './delivery-row.ts';
 import { showReversed } from './external-refunds.ts';
 import { cleared, type Locked, raisedUnlessDisputed, update } from './locked.ts';
@@ -78,8 +78,12 @@ async function agree({ tx, payment }: Locked, detail: string, now: Date): Promis
 }
 
 async function giveBack(locked: Locked, reason: RefundReason, detail: string, now: Date): Promise<Payment> {
-  if (locked.order.recoveredAt !== null && reason !== 'requested') {
-    const { orderUpdate, attention, detail: said } = reviewInstead(reason, detail);
+  const why = whyAPersonDecides({
+    recovered: locked.order.recoveredAt !== null,
+    isOnlyWatched: isOnlyWatched(locked.payment),
+  });
+  if (why !== null && reason !== 'requested') {
+    const { orderUpdate, attention, detail: said } = reviewInstead(reason, detail, why);
     return await refuse(locked, orderUpdate, attention, said, now);
   }
   const payment = await refuse(locked, 'conflict', 'order_conflict', detail, now);

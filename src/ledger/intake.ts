@@ -6,7 +6,7 @@ import { amountFault } from '../domain/limits.ts';
 import type { CurrencyCode } from '../domain/money.ts';
 import { defaultSubject } from '../domain/payment.ts';
 import { Refusal } from '../domain/refusal.ts';
-import { isLive } from '../domain/states.ts';
+import { type Adoption, isLive } from '../domain/states.ts';
 import { Prisma } from '../generated/prisma/client.ts';
 import { isConstraintViolation, json, type LedgerClient, type LedgerTx } from './client.ts';
 import { visibleTransaction } from './notify.ts';
@@ -61,6 +61,8 @@ export interface NewPayment {
   readonly attemptsAtMost?: number;
   /** The order's live attempts that the channel was asked about for this one. */
   readonly askedAttempts: ReadonlySet<string>;
+  /** The merchant's own code has made its trade; absent: nodrop makes one. */
+  readonly adopt?: { readonly reference: string; readonly as: Adoption } | undefined;
 }
 
 /** The order has live attempts, and none that is handed out: they are asked about before a new one is made. */
@@ -208,7 +210,8 @@ export async function startPayment(
       takesCurrency({ currencies }, of.currency) &&
       amountFault({ currencies }, of.currency, of.amount) === undefined;
     if ('amount' in order && takes(order)) {
-      const fresh = { ...stated(order, now), merchantId, status: 'unpaid' as const };
+      const status = given.adopt === undefined ? ('unpaid' as const) : ('paying' as const);
+      const fresh = { ...stated(order, now), merchantId, status };
       const made = await inTurn(db, merchantId, order.id, () =>
         writeAttempt(db, fresh, decideAttempt(fresh, [], given, now), given, makeTokenHash, now, true),
       );
@@ -246,12 +249,18 @@ export async function startPayment(
       }
       const locked =
         'amount' in order ? await filledAsGiven(tx, read.order, order, 'order.') : (read.order as Order);
+      const adopted = read.attempts.find((one) => isAdoptedAs(one, given));
+      if (adopted !== undefined) return { payment: adopted, created: false };
       const decision = decideAttempt(locked, read.attempts, given, now);
       if ('unasked' in decision) throw new UnaskedAttempts(decision.unasked);
       if ('handedOut' in decision)
         return { payment: await restate(tx, decision.handedOut, given, now), created: false };
       const made = await writeAttempt(tx, locked, decision, given, makeTokenHash, now, false);
       if (made === null) throw await unknownAccount(tx, merchantId, given);
+      if (given.adopt !== undefined && locked.status === 'unpaid') {
+        const where = { merchantId_id: { merchantId, id: locked.id } };
+        await tx.order.update({ where, data: { status: 'paying' } });
+      }
       written.add('payment');
       return { payment: made, created: true };
     });
@@ -267,12 +276,24 @@ export async function startPayment(
     }
     // The order's lock makes this impossible; should it happen all the same, the index has kept the promise.
     if (!isConstraintViolation(error)) throw error;
+    if (given.adopt !== undefined) {
+      const taken = `Trade ${given.adopt.reference} was adopted for another order at the same moment.`;
+      throw new Refusal('adopt_taken', taken, { cause: error });
+    }
     throw new Refusal('attempt_unresolved', 'Another attempt was made at the same moment; ask again.', {
       cause: error,
       retryAfterSeconds: 1,
     });
   }
 }
+
+/** The payment that the same request has made. */
+const isAdoptedAs = (one: Payment, { adopt, channel, account }: NewPayment): boolean =>
+  adopt !== undefined &&
+  one.adopted !== null &&
+  one.reference === adopt.reference &&
+  one.channel === channel &&
+  (account === undefined || one.account === account);
 
 /** Everything that an attempt of an order is decided on, read after the order's lock. */
 async function readForAttempt(
@@ -364,10 +385,22 @@ async function writeAttempt(
     updatedAt: now,
     expiresAt,
     ...(given.payer === undefined ? {} : { payer: given.payer }),
+    ...(given.adopt === undefined
+      ? {}
+      : {
+          status: 'paying' as const,
+          reference: given.adopt.reference,
+          adopted: given.adopt.as,
+          // Until a query of its workflow is answered, the sweep starts that: whoever adopts it may die before.
+          noticedAt: now,
+          lastQueryDueAt: now,
+        }),
   });
-  const notes = [
-    { kind: 'transition' as const, detail: `Created for order ${order.id}.`, at: now, data: {} },
-  ];
+  const detail =
+    given.adopt === undefined
+      ? `Created for order ${order.id}.`
+      : `Adopted for order ${order.id}: trade ${given.adopt.reference}, ${given.adopt.as}.`;
+  const notes = [{ kind: 'transition' as const, detail, at: now, data: {} }];
   const newOrder = columnsAndValues(ORDERS, { ...order, updatedAt: now });
   // Waits for whoever is making the same order; a failing INSERT would be an error instead of an answer.
   const payable = isNewOrder

@@ -82,6 +82,9 @@ async function write(
       cancelRequestedAt: now,
       recoveredAt: now,
       expiresAt: new Date(terms.expiresAt),
+      ...(terms.adoption === undefined
+        ? {}
+        : { reference: terms.adoption.reference, adopted: terms.adoption.as }),
     },
   });
   await note(

@@ -1,6 +1,6 @@
 import type { PaidAnswer } from '../domain/channel.ts';
 import { decideSuccess, type SuccessDecision } from '../domain/decision.ts';
-import { isLive, type OrderStatus } from '../domain/states.ts';
+import { isLive, isOnlyWatched, type OrderStatus } from '../domain/states.ts';
 import type { LedgerTx } from './client.ts';
 import { takeOrderLock } from './raw-rows.ts';
 import type { Merchant, Order, Payment } from './rows.ts';
@@ -34,6 +34,7 @@ export function payOrder(
     expiresAt: payment.expiresAt.getTime(),
     latePayment,
     recovered: order.recoveredAt !== null,
+    isOnlyWatched: isOnlyWatched(payment),
     answer,
   });
   if (decision.orderUpdate !== 'applied') return { decision, changes: undefined };

@@ -8,6 +8,7 @@ import { REFUND_LOOKED_AT_AGAIN_AFTER_MS, type RefundSnapshot } from '../domain/
 import { Refusal } from '../domain/refusal.ts';
 import {
   isOfOthers,
+  isOnlyWatched,
   OPEN_REFUND_STATUSES,
   REASONS_OF_OTHERS,
   type RefundReason,
@@ -334,7 +335,9 @@ export const othersToGiveBack = (
   others: readonly Payment[],
 ): Payment[] =>
   recoveredAt === null
-    ? others.filter((other) => other.orderUpdate === 'review' && !isBackUnexplained(other))
+    ? others.filter(
+        (other) => other.orderUpdate === 'review' && !isBackUnexplained(other) && !isOnlyWatched(other),
+      )
     : [];
 
 /**

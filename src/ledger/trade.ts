@@ -5,7 +5,8 @@ import type { Payment } from './rows.ts';
 
 /** The payment's trade. */
 export const tradeOf = (payment: Payment): Trade => ({
-  outTradeNo: payment.id,
+  outTradeNo: (payment.adopted === null ? null : payment.reference) ?? payment.id,
+  ...(payment.adopted === null ? {} : { isAdopted: true }),
   method: payment.method,
   amount: Number(payment.amount),
   currency: payment.currency,

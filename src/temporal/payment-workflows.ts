@@ -201,6 +201,9 @@ export class PaymentWorkflows {
       currency: payment.currency,
       createdAt: payment.createdAt.getTime(),
       expiresAt: payment.expiresAt.getTime(),
+      ...(payment.adopted === null || payment.reference === null
+        ? {}
+        : { adoption: { reference: payment.reference, as: payment.adopted } }),
       queryScheduleMs: this.#schedules.queryScheduleMs(payment.channel),
       ...(isNew ? { isNew } : {}),
     };

@@ -8,6 +8,7 @@ import {
   ChannelError,
   type ChannelErrorKind,
   type MethodDeclaration,
+  type Trade,
 } from '../../src/domain/channel.ts';
 import { CALLS, type Contract, type Place } from './contract/types.ts';
 import { contractCases, runCase } from './contract.ts';
@@ -62,6 +63,19 @@ const asKind =
         return [[name, call]];
       }),
     );
+
+const adoptable = ({ declaration }: ChannelAdapter) => ({
+  declaration: {
+    ...declaration,
+    adoption: { pattern: /^\w{1,64}$/, rule: 'must be a number', example: 'SHOP1' },
+  },
+});
+
+/** A trade of this number, of a channel that asks by nothing else. */
+const named = (outTradeNo: string): Trade => ({
+  ...{ outTradeNo, method: 'page', amount: 1, currency: 'CNY', reference: null },
+  ...{ createdAt: new Date().toISOString(), expiresAt: new Date().toISOString() },
+});
 
 /** What is said in this state is said in another. */
 const asState = (name: Calls, from: string, to: object): Faulty =>
@@ -467,6 +481,35 @@ const FAULTS: readonly Fault[] = [
     fault: 'a channel that is waited for without end',
     ...{ fake: 'keyed', faulty: sending(createKeyedAdapter, ({ signal: _signal, ...init }) => init) },
     ...{ found: 'a channel that says nothing', says: /does not end by itself/ },
+  },
+
+  // Trades that are adopted
+  {
+    fault: 'another amount than the trade has',
+    fake: 'links',
+    faulty: (adapter) => ({
+      ...adoptable(adapter),
+      readTrade: async (account, reference) => ({
+        reference,
+        terms: { amount: 1, currency: 'CNY' },
+        answer: await adapter.queryTrade(account, named(reference)),
+      }),
+    }),
+    ...{ found: 'a trade is read by its name', says: /amount/ },
+  },
+  {
+    fault: 'every name known',
+    fake: 'links',
+    faulty: (adapter) => ({
+      ...adoptable(adapter),
+      readTrade: async (_, reference) => ({ reference, answer: { state: 'unpaid' } }),
+    }),
+    ...{ found: 'a name of no trade', says: /unknown_trade/ },
+  },
+  {
+    fault: 'names that nobody reads',
+    ...{ fake: 'links', faulty: adoptable },
+    ...{ found: 'how trades are named', says: /to be/ },
   },
 
   // Callbacks

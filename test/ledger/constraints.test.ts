@@ -72,6 +72,16 @@ describe('amounts and words', () => {
     ['an attention without a time', { attention: 'disputed' }],
     ['an id that some channel would not take', { id: 'pay-with-a-hyphen' }],
     ['a refund of nothing', { refundedAmount: 1n }],
+    [
+      'a word for whose an adopted trade is that nobody knows',
+      { status: 'paying', reference: 'r', adopted: 'x' },
+    ],
+    ['an adopted trade without a name', { status: 'paying', adopted: 'watched' }],
+    ['an adopted trade that is to be made', { reference: 'r', adopted: 'watched' }],
+    [
+      'an adopted trade with something to pay by',
+      { status: 'paying', reference: 'r', adopted: 'own', nextAction: {} },
+    ],
   ])('%s', async (_, changes) => {
     await refused(payment(changes));
   });

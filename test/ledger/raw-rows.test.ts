@@ -156,7 +156,7 @@ const CASES = {
           ...['lastHintAt', 'lastQueryDueAt', 'nextSweepAt', 'workflowBusySince', 'cancelRequestedAt'],
           'endedAt',
         ]),
-      () => SETTLED,
+      (id) => ({ ...SETTLED, reference: `${TEXT} ${id}`, adopted: 'own' }),
     ],
   },
   callbacks: {

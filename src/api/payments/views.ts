@@ -101,6 +101,10 @@ export function paymentView(
   return {
     ...paymentData(row),
     ...commonView(row, viewer.now, checkoutUrl),
+    adopted:
+      row.adopted === null || row.reference === null
+        ? null
+        : { reference: row.reference, own: row.adopted === 'own' },
     clientToken,
     payer: row.payer as PaymentView['payer'],
     returnUrl: row.returnUrl,

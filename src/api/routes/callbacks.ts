@@ -4,6 +4,7 @@ import { isCallbackProof } from '../../client-token.ts';
 import {
   CallbackError,
   type CallbackOutcome,
+  type CallbackSubject,
   type ChannelAdapter,
   type Headers,
   type VerifiedCallback,
@@ -316,6 +317,14 @@ export function callbackRoutes(api: Api): Endpoint[] {
     return await ignored('The payment has been asked about for as many notices as count that prove nothing.');
   }
 
+  /** What is nothing of ours by its number tells of an adopted trade. @returns false when it tells of none */
+  async function takeAdopted(account: OpenedAccount, about: CallbackSubject, log: Api['log']) {
+    const named = await findNamed(db, account.id, about);
+    if (named === null) return false;
+    const payment = await db.payment.findUniqueOrThrow({ where: { id: named.id } });
+    return payment.adopted !== null && (await takeNews(payment, 'signature', log));
+  }
+
   /** Does what a callback brings about. @returns what became of it, once that is stored for good */
   async function take(receiver: Receiver, verified: Verified, headers: Headers, body: Buffer) {
     const { account, callback } = verified;
@@ -324,6 +333,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
       return 'noticed';
     }
     if (callback.kind === 'ignored') {
+      if (callback.about !== undefined && (await takeAdopted(account, callback.about, receiver.log)))
+        return 'noticed';
       await storeIgnored(db, account.id, callback, body, now());
       return 'ignored';
     }

@@ -7,6 +7,7 @@ import { allowsReturnScheme, type Caller } from '../../ledger/merchants.ts';
 import { getPayment, type PaymentWithRefund } from '../../ledger/views.ts';
 import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
+import { ADOPT_REFUSALS, createAdoptTrade } from '../payments/adopt-trade.ts';
 import { requireExpiry } from '../payments/require-expiry.ts';
 import { ATTEMPT_REFUSALS, createStartAttempt } from '../payments/start-attempt.ts';
 import { viewerOf } from '../payments/viewer.ts';
@@ -18,6 +19,7 @@ import { requireCurrentCurrency, toNewOrder } from './orders.ts';
 export function createPaymentRoute(api: Api): Endpoint {
   const { db, config } = api;
   const startAttempt = createStartAttempt(api);
+  const adoptTrade = createAdoptTrade(api);
 
   const view = (row: PaymentWithRefund, caller: Caller) =>
     paymentView(row, viewerOf(api, caller), clientToken(config.secret, row.id));
@@ -51,6 +53,10 @@ export function createPaymentRoute(api: Api): Endpoint {
         summary: 'For an order that exists',
         value: { orderId: 'order-1001', channel: 'simulator' },
       },
+      adopt: {
+        summary: 'Of a trade that is there',
+        value: { orderId: 'order-1001', channel: 'stripe', adopt: { reference: 'cs_test_a1b2c3' } },
+      },
     },
     answers: {
       201: { description: 'Created: send the payer to `payUrl`.', schema: payment },
@@ -61,7 +67,7 @@ export function createPaymentRoute(api: Api): Endpoint {
         schema: payment,
       },
     },
-    refusals: ['order_not_found', 'order_exists', ...ATTEMPT_REFUSALS],
+    refusals: ['order_not_found', 'order_exists', ...ATTEMPT_REFUSALS, ...ADOPT_REFUSALS],
     async handle({ answer, access: { caller }, body: given, startedAt }) {
       requireExpiry(config.mode, {
         expiresInSeconds: given.expiresInSeconds,
@@ -75,22 +81,29 @@ export function createPaymentRoute(api: Api): Endpoint {
           { merchantId: caller.merchantId, orderId: given.order?.id ?? given.orderId ?? '' },
           given.returnUrl,
         );
-      const { status, payment: row } = await startAttempt(
-        caller.merchantId,
-        given.order === undefined ? { id: given.orderId ?? '' } : toNewOrder(given.order),
-        {
-          channel: given.channel,
-          method: given.method,
-          account: given.account,
-          payer: given.payer as { id?: string; ip?: string } | undefined,
-          returnUrl: given.returnUrl,
-          metadata: given.metadata,
-          isExpiryStated: given.expiresInSeconds !== undefined,
-          expiresInMs:
-            given.expiresInSeconds === undefined ? config.paymentExpiryMs : given.expiresInSeconds * 1000,
-        },
-        startedAt,
-      );
+      const order = given.order === undefined ? { id: given.orderId ?? '' } : toNewOrder(given.order);
+      const attempt = {
+        channel: given.channel,
+        method: given.method,
+        account: given.account,
+        payer: given.payer as { id?: string; ip?: string } | undefined,
+        returnUrl: given.returnUrl,
+        metadata: given.metadata,
+        isExpiryStated: given.expiresInSeconds !== undefined,
+        expiresInMs:
+          given.expiresInSeconds === undefined ? config.paymentExpiryMs : given.expiresInSeconds * 1000,
+      };
+      const { adopt } = given;
+      const { status, payment: row } =
+        adopt === undefined
+          ? await startAttempt(caller.merchantId, order, attempt, startedAt)
+          : await adoptTrade(
+              caller.merchantId,
+              order,
+              attempt,
+              { reference: adopt.reference, own: adopt.own ?? false },
+              startedAt,
+            );
       await answer(status, view(row, caller));
     },
     async replay(id, { caller }) {

@@ -12,6 +12,7 @@ import { deliveryStatus, eventType, openSet } from './sets.ts';
  * refund is its own events tell. */
 const eventPayment = payment
   .omit({
+    adopted: true,
     refundReason: true,
     refundStatus: true,
     nextAction: true,

@@ -39,6 +39,11 @@ const METHODS = DECLARATIONS.map(
   ({ name, methods }) => `${name} (${methods.map((method) => method.name).join(', ')})`,
 ).join('; ');
 
+/** How trades that can be adopted are named, in words. */
+const REFERENCES = DECLARATIONS.flatMap(({ name, adoption }) =>
+  adoption === undefined ? [] : [`${name}: ${adoption.rule}, as ${adoption.example}`],
+).join('; ');
+
 const method = text(32).openapi({
   description: "One of the channel's methods; its first by default.",
   example: 'wallet',
@@ -91,6 +96,28 @@ export const newPayment = z
         description:
           'Who pays, for channels that want to know; what the method needs and is not there is refused. Another `id` than that of the live payment is refused ' +
           '(`payer_differs`); what the live payment does not know is added to it until the channel has been asked for its trade.',
+      }),
+    adopt: z
+      .strictObject({
+        reference: text(200).openapi({
+          description: `What the trade is called at the channel. ${REFERENCES}`,
+          example: 'cs_test_a1b2c3',
+        }),
+        own: z
+          .boolean()
+          .optional()
+          .openapi({
+            description:
+              'True: nodrop closes the trade at its expiry or when it is cancelled, and gives back what comes in twice, as with ' +
+              'trades of its own. Default: false, the trade stays as it is, and a second success waits for a person.',
+          }),
+      })
+      .optional()
+      .openapi({
+        description:
+          "The trade is there: the merchant's own code has made it, and nodrop makes none. The channel is asked what it is for, " +
+          'which must be what the order costs; then it is watched, settled and told as any payment. The same order and reference again is the ' +
+          'same payment, with the `own` of the first. `returnUrl` and `payer` go unused. See docs/adopt.md.',
       }),
     returnUrl: returnUrl.optional(),
     expiresInSeconds: expiresInSeconds(7 * 86_400)
@@ -222,6 +249,10 @@ export const payment = z
     account: z.string().openapi({
       description: "The name of the merchant's account at the channel.",
       example: FIRST_ACCOUNT,
+    }),
+    adopted: z.object({ reference: z.string(), own: z.boolean() }).nullable().openapi({
+      description: "The trade that the merchant's own code has made; null when nodrop has made it.",
+      example: null,
     }),
     clientToken: z.string().nullable().openapi({
       description:

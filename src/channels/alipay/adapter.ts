@@ -4,6 +4,7 @@ import {
   type ChannelAnswer,
   ChannelError,
   type CloseAnswer,
+  type FoundTrade,
   type KnownRefund,
   type NewTrade,
   type RefundAnswer,
@@ -21,6 +22,7 @@ import {
   knownRefundSchema,
   refundAnswer,
   refundSchema,
+  totalOf,
   tradeAnswer,
   tradeSchema,
 } from './objects.ts';
@@ -56,7 +58,11 @@ const subCodeIn = (error: unknown): string => refusalIn(error)?.sub_code ?? '';
 /** Alipay by its library, which signs and verifies: pages for desktops and phones, and codes to scan. */
 export function createAlipayAdapter(): ChannelAdapter {
   /** The trade at Alipay; undefined when there is none. */
-  async function read(account: ChannelAccount, { outTradeNo }: Trade, signal?: AbortSignal) {
+  async function read(
+    account: ChannelAccount,
+    { outTradeNo }: Pick<Trade, 'outTradeNo'>,
+    signal?: AbortSignal,
+  ) {
     try {
       const value = await ask({
         account,
@@ -144,6 +150,16 @@ export function createAlipayAdapter(): ChannelAdapter {
     },
 
     queryTrade,
+
+    async readTrade(account, reference, signal): Promise<FoundTrade> {
+      const found = await read(account, { outTradeNo: reference }, signal);
+      if (found === undefined) return { reference, answer: { state: 'unknown_trade' } };
+      return {
+        reference,
+        terms: totalOf(found.total_amount, found.trans_currency),
+        answer: tradeAnswer(found),
+      };
+    },
 
     async closeTrade(account, trade, signal) {
       try {

@@ -21,6 +21,8 @@ import { fromBeijing } from './times.ts';
 type Params = Readonly<Record<string, string>>;
 
 const OUR_NUMBER = /^[0-9A-Za-z_]{1,32}$/;
+/** As Alipay takes them: of a trade that was made elsewhere, and may be adopted. */
+const ITS_NUMBER = /^[0-9A-Za-z_]{1,64}$/;
 const TRADE_NOTIFICATION = 'trade_status_sync';
 
 /** Of every notification of Alipay's. */
@@ -60,10 +62,11 @@ export async function verifyCallback(
   const trade = tradeSchema.safeParse(params);
   if (!trade.success) throw new CallbackError('malformed', z.prettifyError(trade.error));
   const { out_trade_no: outTradeNo } = trade.data;
-  if (!OUR_NUMBER.test(outTradeNo)) {
-    return { kind: 'ignored', notificationId, reason: 'about a trade that has no number of ours' };
-  }
   const about = { outTradeNo };
+  if (!OUR_NUMBER.test(outTradeNo)) {
+    const reason = 'about a trade that has no number of ours';
+    return { kind: 'ignored', notificationId, reason, ...(ITS_NUMBER.test(outTradeNo) ? { about } : {}) };
+  }
   try {
     const answer = answerOf(trade.data);
     return answer === undefined

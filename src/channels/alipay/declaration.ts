@@ -58,6 +58,12 @@ export const declaration: ChannelDeclaration = {
   repeatableForMs: { create: null, refund: null },
   // The payer's link or code makes the trade, when it is opened: until then Alipay knows nothing that could be closed.
   unknownTradeCanBePaid: true,
+  // out_trade_no of https://docs.open.alipay.com/api_1/alipay.trade.query
+  adoption: {
+    pattern: /^[0-9A-Za-z_]{1,64}$/,
+    rule: 'must be the out_trade_no of a trade: 1 to 64 of 0-9, A-Z, a-z and _',
+    example: 'SHOP20260101001',
+  },
   takesCallbackAddress: true,
   settings: [
     {

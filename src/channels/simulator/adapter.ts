@@ -11,6 +11,7 @@ import {
   ChannelError,
   type ChannelErrorKind,
   type CloseAnswer,
+  type FoundTrade,
   type Headers,
   type RefundAnswer,
   type VerifiedCallback,
@@ -113,6 +114,11 @@ export const declarationOf = (name: SimulatorAdapterOptions['name']): ChannelDec
   querySchedule: null,
   repeatableForMs: { create: null, refund: null },
   unknownTradeCanBePaid: false,
+  adoption: {
+    pattern: /^[0-9A-Za-z_-]{1,32}$/,
+    rule: 'must be the outTradeNo of a trade: 1 to 32 of 0-9, A-Z, a-z, _ and -',
+    example: 'SHOP20260101001',
+  },
   takesCallbackAddress: true,
   settings: [
     {
@@ -240,6 +246,25 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
     );
   }
 
+  async function lookUp(
+    account: ChannelAccount,
+    outTradeNo: string,
+    signal?: AbortSignal,
+  ): Promise<FoundTrade> {
+    const reply = await call(account, 'GET', tradePath(outTradeNo), undefined, signal);
+    if (reply.status === 200) {
+      const trade = readTrade(tradeSchema, reply.body, outTradeNo);
+      const { amount, currency } = trade;
+      const answer = toAnswer(trade, (problem) => {
+        throw new ChannelError('garbage', `${options.name} on ${outTradeNo}: ${problem}`);
+      });
+      return { reference: outTradeNo, terms: { amount, currency }, answer };
+    }
+    const { code, message } = readRefusal(reply);
+    if (code === 'TRADE_NOT_FOUND') return { reference: outTradeNo, answer: { state: 'unknown_trade' } };
+    throw new ChannelError('unreachable', `${code}: ${message}`);
+  }
+
   async function findRefund(
     account: ChannelAccount,
     outTradeNo: string,
@@ -270,16 +295,10 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
     },
 
     async queryTrade(account, { outTradeNo }, signal) {
-      const reply = await call(account, 'GET', tradePath(outTradeNo), undefined, signal);
-      if (reply.status === 200) {
-        return toAnswer(readTrade(tradeSchema, reply.body, outTradeNo), (problem) => {
-          throw new ChannelError('garbage', `${options.name} on ${outTradeNo}: ${problem}`);
-        });
-      }
-      const { code, message } = readRefusal(reply);
-      if (code === 'TRADE_NOT_FOUND') return { state: 'unknown_trade' };
-      throw new ChannelError('unreachable', `${code}: ${message}`);
+      return (await lookUp(account, outTradeNo, signal)).answer;
     },
+
+    readTrade: lookUp,
 
     async closeTrade(account, { outTradeNo }, signal): Promise<CloseAnswer> {
       const reply = await call(account, 'POST', `${tradePath(outTradeNo)}/close`, {}, signal);

@@ -8,13 +8,14 @@ import {
   type CloseAnswer,
   type CreatedTrade,
   type Credentials,
+  type FoundTrade,
   type KnownRefund,
   type NewTrade,
   type RefundAnswer,
   type Trade,
 } from '../../domain/channel.ts';
 import { PAGE_AT_MOST_BYTES } from '../exchange.ts';
-import { toStripe } from './amounts.ts';
+import { fromStripe, toStripe } from './amounts.ts';
 import { peekOutTradeNo, verifyCallback } from './callback.ts';
 import { type Operation, refusalIn } from './classify.ts';
 import { createStripeClient } from './client.ts';
@@ -158,6 +159,66 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
     return { session: null, intent, answer: intentAnswer(intent) };
   }
 
+  /** With the refunds and the disputes of what is paid. */
+  async function withAll(
+    account: ChannelAccount,
+    { answer, intent }: { readonly answer: ChannelAnswer; readonly intent: Intent | null },
+    signal?: AbortSignal,
+  ): Promise<ChannelAnswer> {
+    if ((answer.state !== 'paid' && answer.state !== 'refunded') || intent === null) return answer;
+    const refunds = await listRefunds(account, intent.id, signal);
+    const disputes = isDisputed(intent) ? await listDisputes(account, intent.id, signal) : [];
+    return withMoneyBack(answer, refunds, disputes);
+  }
+
+  /** An object that somebody names, who may be wrong; undefined when Stripe does not know it. */
+  async function named<T>(object: Promise<T>): Promise<T | undefined> {
+    return await object.catch((error: unknown) => {
+      if (error instanceof ChannelError && refusalIn(error.cause)?.code === 'resource_missing')
+        return undefined;
+      throw error;
+    });
+  }
+
+  /** The Checkout Session that made the intent, by which its trade is called. */
+  async function sessionOf(account: ChannelAccount, payment_intent: string, signal?: AbortSignal) {
+    const request = (stripe: Stripe) => stripe.checkout.sessions.list({ payment_intent, limit: 1 });
+    const [found] = (await ask(account, 'other', listOf(anyObject), request, signal)).data;
+    return found?.id;
+  }
+
+  async function readTrade(
+    account: ChannelAccount,
+    reference: string,
+    signal?: AbortSignal,
+  ): Promise<FoundTrade> {
+    const unknown: FoundTrade = { reference, answer: { state: 'unknown_trade' } };
+    if (reference.startsWith('cs_')) {
+      const session = await named(getSession(account, reference, signal));
+      if (session === undefined) return unknown;
+      const intent = intentOf(session);
+      const terms = termsOf(session.amount_total, session.currency);
+      const isPayment = session.mode === undefined || session.mode === 'payment';
+      return {
+        ...{ reference, method: 'checkout', ...terms },
+        answer: await withAll(account, { answer: sessionAnswer(session, intent), intent }, signal),
+        ...isOurs(session),
+        ...(isPayment && terms !== undefined
+          ? {}
+          : { unfit: `it is a Checkout Session of the mode ${session.mode} over ${session.amount_total}.` }),
+      };
+    }
+    const intent = await named(getIntent(account, reference, signal));
+    if (intent === undefined) return unknown;
+    const session = await sessionOf(account, reference, signal);
+    if (session !== undefined) return await readTrade(account, session, signal);
+    return {
+      ...{ reference, method: 'payment_intent', ...termsOf(intent.amount, intent.currency) },
+      answer: await withAll(account, { answer: intentAnswer(intent), intent }, signal),
+      ...isOurs(intent),
+    };
+  }
+
   async function find(account: ChannelAccount, trade: Trade, signal?: AbortSignal) {
     // A create is sent within the payment's life; its time is by Stripe's clock, which is not further from ours than that.
     const created = {
@@ -259,12 +320,10 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
     async queryTrade(account, trade, signal): Promise<ChannelAnswer> {
       const found = await read(account, trade, signal);
       if (found === undefined) return { state: 'unknown_trade' };
-      const { answer, intent } = found;
-      if ((answer.state !== 'paid' && answer.state !== 'refunded') || intent === null) return answer;
-      const refunds = await listRefunds(account, intent.id, signal);
-      const disputes = isDisputed(intent) ? await listDisputes(account, intent.id, signal) : [];
-      return withMoneyBack(answer, refunds, disputes);
+      return await withAll(account, found, signal);
     },
+
+    readTrade,
 
     async closeTrade(account, trade, signal) {
       const id = idOf(trade);
@@ -396,9 +455,24 @@ function idOf({ outTradeNo, method, reference }: Trade): string | undefined {
 
 const anyObject = z.object({ id: z.string() });
 
-/** The object, if it is the trade's: its metadata has our number. @throws ChannelError `garbage` */
+const isOurs = (object: Session | Intent) =>
+  numberIn(object, PAYMENT_KEY) === undefined ? {} : { isOurs: true as const };
+
+/** What a trade is for; undefined when Stripe says no amount, or none that is one. */
+function termsOf(amount: number | null | undefined, currency: string | null | undefined) {
+  if (!amount || !currency) return undefined;
+  return { terms: fromStripe(amount, currency) };
+}
+
+/**
+ * The object, if it is the trade's: its metadata has our number, and an adopted one has its id.
+ * @throws ChannelError `garbage`
+ */
 function ours<T extends Session | Intent>(object: T, trade: Trade): T {
-  if (numberIn(object, PAYMENT_KEY) === trade.outTradeNo) return object;
+  const isTrades = trade.isAdopted
+    ? object.id === trade.reference?.id
+    : numberIn(object, PAYMENT_KEY) === trade.outTradeNo;
+  if (isTrades) return object;
   throw new ChannelError('garbage', `stripe gave ${object.id}, which is not of ${trade.outTradeNo}`);
 }
 

@@ -163,14 +163,27 @@ function read(event: Event): VerifiedCallback {
   if (type === 'charge.refunded' && outTradeNo !== undefined) {
     return { kind: 'notice', notificationId, about: { outTradeNo }, isProven: true };
   }
-  return ignored(notificationId, `${type} says nothing of a payment of ours`);
+  const payment = event.data.object.payment_intent;
+  const about =
+    type === 'charge.refunded' && typeof payment === 'string' ? { channelPaymentId: payment } : undefined;
+  return ignored(notificationId, `${type} says nothing of a payment of ours`, about);
 }
 
 function readTrade(event: Event): VerifiedCallback {
   const { id: notificationId, type, created } = event;
   const { object } = event.data;
   const outTradeNo = numberIn(object, PAYMENT_KEY);
-  if (outTradeNo === undefined) return ignored(notificationId, `${type} of a payment that is none of ours`);
+  if (outTradeNo === undefined) {
+    const { id } = object;
+    const named = typeof id === 'string' && id !== '' ? id : undefined;
+    return ignored(
+      notificationId,
+      `${type} of a payment that is none of ours`,
+      named === undefined
+        ? undefined
+        : { reference: named, ...(INTENT_EVENTS.has(type) ? { channelPaymentId: named } : {}) },
+    );
+  }
   const about: CallbackSubject = {
     outTradeNo,
     ...(typeof object.id === 'string' ? { reference: object.id } : {}),
@@ -231,10 +244,12 @@ export function peekOutTradeNo(rawBody: Buffer): string | undefined {
   return parsed.success ? numberIn(parsed.data.object, PAYMENT_KEY) : undefined;
 }
 
-const ignored = (notificationId: string, reason: string): VerifiedCallback => ({
+/** @param about the trade that it tells of, which may be adopted */
+const ignored = (notificationId: string, reason: string, about?: CallbackSubject): VerifiedCallback => ({
   kind: 'ignored',
   notificationId,
   reason,
+  ...(about === undefined ? {} : { about }),
 });
 
 function parseJson(rawBody: Buffer): unknown {

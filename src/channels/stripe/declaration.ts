@@ -86,6 +86,11 @@ export const declaration: ChannelDeclaration = {
   // https://docs.stripe.com/api/idempotent_requests: keys may be removed once they are at least 24 h old.
   repeatableForMs: { create: 24 * HOUR_MS, refund: 24 * HOUR_MS },
   unknownTradeCanBePaid: false,
+  adoption: {
+    pattern: /^(cs|pi)_[0-9A-Za-z_]{1,190}$/,
+    rule: 'must be the id of a Checkout Session (cs_...) or of a payment intent (pi_...)',
+    example: 'cs_test_a1b2c3',
+  },
   takesCallbackAddress: false,
   settings: [
     {

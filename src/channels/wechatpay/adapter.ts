@@ -5,6 +5,7 @@ import {
   ChannelError,
   type CloseAnswer,
   type CreatedTrade,
+  type FoundTrade,
   type KnownRefund,
   type NewRefund,
   type NewTrade,
@@ -27,6 +28,7 @@ import { type Merchant, readMerchant } from './merchant.ts';
 import {
   CLOSED_REASON,
   isOf,
+  type Order,
   orderAnswer,
   orderSchema,
   type Refund,
@@ -58,6 +60,10 @@ export function createWechatpayAdapter(): ChannelAdapter {
 
     async queryTrade(account, trade, signal) {
       return await client.within(account, signal, (session) => query(session, trade));
+    },
+
+    async readTrade(account, reference, signal) {
+      return await client.within(account, signal, (session) => find(session, reference));
     },
 
     async closeTrade(account, trade, signal) {
@@ -180,18 +186,42 @@ function appParams(merchant: Merchant, prepayid: string): NonNullable<NextAction
   return { appid, partnerid, prepayid, package: 'Sign=WXPay', noncestr, timestamp, sign };
 }
 
-async function query({ merchant, ask }: Session, trade: Pick<Trade, 'outTradeNo'>): Promise<ChannelAnswer> {
+/** The order at WeChat Pay; undefined when there is none. */
+async function read(
+  { merchant, ask }: Session,
+  trade: Pick<Trade, 'outTradeNo'>,
+): Promise<Order | undefined> {
   const path = `${orderPath(merchant, trade)}?${new URLSearchParams(payee(merchant))}`;
   try {
     const order = await ask({ method: 'GET', path, operation: 'other' }, orderSchema);
     if (order.out_trade_no !== trade.outTradeNo || !isOf(merchant, order)) {
       throw new ChannelError('garbage', `wechatpay gave an order that is not ${trade.outTradeNo}`);
     }
-    return orderAnswer(order);
+    return order;
   } catch (error) {
-    if (isRefused(error, NO_SUCH_ORDER)) return { state: 'unknown_trade' };
+    if (isRefused(error, NO_SUCH_ORDER)) return undefined;
     throw error;
   }
+}
+
+async function query(session: Session, trade: Pick<Trade, 'outTradeNo'>): Promise<ChannelAnswer> {
+  const order = await read(session, trade);
+  return order === undefined ? { state: 'unknown_trade' } : orderAnswer(order);
+}
+
+/** What an order is that was made elsewhere. Its amount is promised of one that is paid (https://pay.weixin.qq.com/doc/v3/merchant/4013070356). */
+async function find(session: Session, reference: string): Promise<FoundTrade> {
+  const order = await read(session, { outTradeNo: reference });
+  if (order === undefined) return { reference, answer: { state: 'unknown_trade' } };
+  const { amount } = order;
+  return {
+    reference,
+    ...(amount ? { terms: { amount: amount.total, currency: amount.currency ?? 'CNY' } } : {}),
+    answer: orderAnswer(order),
+    ...(order.trade_state === 'REFUND'
+      ? { unfit: 'money of it has gone back, and WeChat Pay does not say how much.' }
+      : {}),
+  };
 }
 
 /**

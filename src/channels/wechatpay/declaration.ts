@@ -75,6 +75,12 @@ export const declaration: ChannelDeclaration = {
   // The same out_trade_no and out_refund_no are the same order and refund for ever.
   repeatableForMs: { create: null, refund: null },
   unknownTradeCanBePaid: false,
+  // https://pay.weixin.qq.com/doc/v3/merchant/4012791877
+  adoption: {
+    pattern: /^[0-9A-Za-z_|*-]{6,32}$/,
+    rule: 'must be the out_trade_no of an order: 6 to 32 of 0-9, A-Z, a-z, _, -, | and *',
+    example: 'SHOP20260101001',
+  },
   takesCallbackAddress: true,
   settings: [
     {

@@ -72,6 +72,19 @@ export const declarationCases: readonly ContractCase[] = [
     },
   },
   {
+    name: 'how trades are named that can be adopted is told, and read by who declares it alone',
+    async run({ adapter, declaration: { adoption } }) {
+      expect(adapter.readTrade === undefined).toBe(adoption === undefined);
+      if (adoption === undefined) return;
+      const { pattern, rule, example } = adoption;
+      expect(pattern.flags).not.toMatch(/[gy]/);
+      expect(rule).toMatch(/^must /);
+      expect(pattern.test(example), example).toBe(true);
+      for (const none of ['', 'x'.repeat(201), 'with space', 'x\n'])
+        expect(pattern.test(none), none).toBe(false);
+    },
+  },
+  {
     name: 'its settings are described, and those of a working account match them',
     async run({ declaration, account, contract }) {
       const { settings } = declaration;

@@ -66,6 +66,37 @@ export const tradeCases: readonly ContractCase[] = [
     },
   },
   {
+    name: 'a trade is read by its name as it is: what it is for, and its state',
+    appliesTo: ({ ours }) => ours.adapter.readTrade !== undefined,
+    async run(bench) {
+      for (const { name } of bench.declaration.methods) {
+        const trade = await bench.createOpened({ method: name });
+        // A number of ours need not be one of the merchant's.
+        const reference = trade.reference?.id ?? trade.outTradeNo;
+        const { amount, currency } = trade;
+        const read = () => bench.adapter.readTrade?.(bench.account, reference);
+        const open = await read();
+        expect(open).toMatchObject({ reference, answer: await bench.query(trade) });
+        expect(open?.terms ?? { amount, currency }).toEqual({ amount, currency });
+        expect(open?.method ?? name).toBe(name);
+        if (trade.reference !== null) expect(open?.isOurs, 'it has a number of ours').toBe(true);
+        await bench.pay(trade);
+        const paid = await read();
+        expect(paid).toMatchObject({ reference, terms: { amount, currency } });
+        expect(paid?.answer).toEqual(await bench.queryPaid(trade));
+      }
+    },
+  },
+  {
+    name: 'a name of no trade is unknown',
+    appliesTo: ({ ours }) => ours.adapter.readTrade !== undefined,
+    async run(bench) {
+      const { example = '' } = bench.declaration.adoption ?? {};
+      const found = await bench.adapter.readTrade?.(bench.account, example);
+      expect(found?.answer).toEqual({ state: 'unknown_trade' });
+    },
+  },
+  {
     name: 'a trade is closed, twice with the same answer, and cannot be paid any more',
     async run(bench) {
       const trade = await bench.createOpened();

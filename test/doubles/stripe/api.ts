@@ -96,7 +96,13 @@ function route(books: Books, method: string, path: string, params: Params): obje
     case 'POST checkout/sessions':
       return createSession(books, params);
     case 'GET checkout/sessions':
-      return list(params, [...books.sessions.values()], (session) => books.showSession(session));
+      return list(
+        params,
+        [...books.sessions.values()].filter(
+          ({ intent }) => (textAt(params, 'payment_intent') ?? intent) === intent,
+        ),
+        (session) => books.showSession(session),
+      );
     case 'GET checkout/sessions one':
       return books.showSession(need(books.sessionOf(id ?? ''), 'checkout.session', id), expand);
     case 'POST checkout/sessions one expire': {

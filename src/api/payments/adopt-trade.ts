@@ -1,0 +1,111 @@
+import { clientToken, hashSecret } from '../../client-token.ts';
+import { hasUnsettledMoney } from '../../domain/attempt.ts';
+import type { FoundTrade } from '../../domain/channel.ts';
+import { Refusal } from '../../domain/refusal.ts';
+import { isFinal } from '../../domain/states.ts';
+import { adoptTrade, findAdoptable } from '../../ledger/adopt.ts';
+import type { NewOrder } from '../../ledger/intake.ts';
+import type { Payment } from '../../ledger/rows.ts';
+import { getPayment, type PaymentWithRefund } from '../../ledger/views.ts';
+import { paymentKey } from '../changes.ts';
+import { ADOPTED_TRADE_WITHIN_MS, ANSWER_WITHIN_MS, NEXT_ACTION_AT_LEAST_MS } from '../deadlines.ts';
+import type { Api } from '../deps.ts';
+import { Counts } from '../http/counts.ts';
+import { onceOthersAreResolved } from './resolve-other-attempts.ts';
+import type { Attempt } from './start-attempt.ts';
+
+/** Of the calls a second that a channel allows, this part is for the trades that one process adopts: the rest is the payers'. */
+const PART_FOR_ADOPTING = 1 / 4;
+
+/** A trade as the request names it. */
+export interface AdoptedTrade {
+  readonly reference: string;
+  /** nodrop may close it and give its money back by itself. */
+  readonly own: boolean;
+}
+
+/**
+ * @returns what makes a payment of a trade that the merchant's own code has made. The channel is asked first, here and not by a
+ * workflow: there is no row yet, and nothing to repeat.
+ */
+export function createAdoptTrade(api: Api) {
+  const { db, config, channels, workflows, changes, metrics, now } = api;
+  const asked = new Map<string, Counts>();
+
+  /** @throws Refusal `too_busy` when other trades are being read */
+  function takeTurn(channel: string, perSecond: number): void {
+    const atMost = Math.max(1, Math.floor(perSecond * PART_FOR_ADOPTING));
+    const counts = asked.get(channel) ?? new Counts({ atMost, windowMs: 1_000 }, now);
+    asked.set(channel, counts);
+    if (counts.take(channel) !== undefined) return;
+    throw new Refusal('too_busy', `Too many trades of ${channel} are adopted in this second.`, {
+      retryAfterSeconds: 1,
+    });
+  }
+
+  /** Its workflow runs, and what is paid is settled, or will be. @throws TemporalUnavailable */
+  async function watch({ id }: Payment, startedAt: number): Promise<PaymentWithRefund> {
+    const left = () => Math.max(ANSWER_WITHIN_MS - (Date.now() - startedAt), NEXT_ACTION_AT_LEAST_MS);
+    const row = await getPayment(db, id);
+    if (row.status === 'succeeded' && isFinal(row.status, row.orderUpdate)) return row;
+    await workflows.wake(row, left());
+    return await changes.until(paymentKey(id), {
+      read: () => getPayment(db, id),
+      done: (payment) => !hasUnsettledMoney(payment),
+      timeoutMs: left(),
+    });
+  }
+
+  /**
+   * @param order one that exists, or one that comes along
+   * @param startedAt of the request, epoch ms
+   * @returns 201 it is new, 200 this order had adopted the trade
+   * @throws Refusal with one of `ADOPT_REFUSALS`, TemporalUnavailable
+   */
+  return async (
+    merchantId: string,
+    order: { readonly id: string } | NewOrder,
+    attempt: Attempt,
+    { reference, own }: AdoptedTrade,
+    startedAt: number,
+  ): Promise<{ readonly status: 200 | 201; readonly payment: PaymentWithRefund }> => {
+    const { channel, account, method, isExpiryStated: _, byPayer: __, ...given } = attempt;
+    const adapter = channels.get(channel);
+    const read = async (trade: (signal: AbortSignal) => Promise<FoundTrade>) => {
+      takeTurn(channel, adapter?.declaration.rateLimit.perSecond ?? 1);
+      return await trade(AbortSignal.timeout(ADOPTED_TRADE_WITHIN_MS));
+    };
+    const wanted = { channel, account, method, reference, mode: config.mode };
+    const looked = await findAdoptable(db, adapter, merchantId, order, wanted, now(), read);
+    if ('adopted' in looked) {
+      metrics.countPayment(channel, 'repeated');
+      return { status: 200, payment: await watch(looked.adopted, startedAt) };
+    }
+    const { payment, created } = await onceOthersAreResolved(
+      api,
+      startedAt,
+      'a trade that is adopted',
+      (askedAttempts) =>
+        adoptTrade(
+          db,
+          merchantId,
+          order,
+          wanted,
+          looked,
+          { ...given, as: own ? 'own' : 'watched', askedAttempts },
+          (id) => hashSecret(clientToken(config.secret, id)),
+          now(),
+        ),
+    );
+    metrics.countPayment(channel, created ? 'created' : 'repeated');
+    return { status: created ? 201 : 200, payment: await watch(payment, startedAt) };
+  };
+}
+
+/** What a trade that is adopted is refused with, besides what a new attempt of its order is. */
+export const ADOPT_REFUSALS = [
+  'adopt_mismatch',
+  'adopt_taken',
+  'adopt_unknown',
+  'channel_unreachable',
+] as const;

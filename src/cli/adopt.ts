@@ -1,0 +1,311 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CsvError, parse } from 'csv-parse/sync';
+import { z } from 'zod';
+import { createChannels, querySchedules } from '../channels/registry.ts';
+import { clientToken, hashSecret } from '../client-token.ts';
+import type { Config } from '../config.ts';
+import { ACCOUNT_NAME, ACCOUNT_NAME_RULE } from '../domain/channel.ts';
+import { isAmount, isCurrentCurrency } from '../domain/money.ts';
+import { orderIdFault } from '../domain/order-id.ts';
+import { defaultSubject, EXPIRY_AT_LEAST_S } from '../domain/payment.ts';
+import { Refusal } from '../domain/refusal.ts';
+import { isStorable, readableFault } from '../domain/text.ts';
+import { adoptTrade, findAdoptable } from '../ledger/adopt.ts';
+import type { LedgerClient } from '../ledger/client.ts';
+import { CredentialsCache } from '../ledger/credentials-cache.ts';
+import { UnaskedAttempts } from '../ledger/intake.ts';
+import type { Payment } from '../ledger/rows.ts';
+import { PaymentWorkflows } from '../temporal/payment-workflows.ts';
+import { merchantOf, readText } from './channels.ts';
+import { CommandError } from './errors.ts';
+import { DEADLINE_MS, withTemporal } from './recover.ts';
+
+/** `npm run nodrop -- adopt`: the trades that are pending when a shop switches to nodrop, from a file. */
+
+export interface AdoptOptions {
+  /** A path, or `-` for standard input. */
+  readonly file: string;
+  readonly merchant?: string;
+  readonly dryRun?: true;
+}
+
+const FILE_AT_MOST_BYTES = 64 * 1024 * 1024;
+const CHANNEL_ANSWERS_WITHIN_MS = 10_000;
+/** So many lines one after another that a channel has not answered mean that it is away. */
+const SILENT_IN_A_ROW = 10;
+/** A channel that asks for more time than this is asked by the next run. */
+const WAIT_AT_MOST_S = 60;
+const SAY_EVERY = 100;
+const MAX_EXPIRY_S = 7 * 86_400;
+
+const REQUIRED = ['order_id', 'channel', 'reference'] as const;
+const OPTIONAL = ['amount', 'currency', 'subject', 'account', 'method', 'own', 'expires_in_seconds'] as const;
+
+const wholeNumber = z
+  .string()
+  .regex(/^\d{1,16}$/, 'must be a whole number')
+  .transform(Number);
+const text = (atMost: number) =>
+  z.string().max(atMost, `must be at most ${atMost} characters`).refine(isStorable);
+
+/** One line; an empty field is one that is not there. */
+const lineSchema = (mode: Config['mode']) =>
+  z
+    .object({
+      order_id: z.string().superRefine((id, context) => {
+        const fault = orderIdFault(id);
+        if (fault !== undefined) context.addIssue(fault);
+      }),
+      channel: text(32),
+      reference: text(200),
+      amount: wholeNumber.refine(isAmount, 'must be an amount in minor units, 1 at least').optional(),
+      currency: z.string().refine(isCurrentCurrency, 'must be the code of a current currency').optional(),
+      subject: text(128)
+        .superRefine((subject, context) => {
+          const fault = readableFault(subject);
+          if (fault !== undefined) context.addIssue(fault);
+        })
+        .optional(),
+      account: z.string().regex(ACCOUNT_NAME, ACCOUNT_NAME_RULE).optional(),
+      method: text(32).optional(),
+      own: z.enum(['true', 'false'], 'must be true or false').optional(),
+      expires_in_seconds: wholeNumber
+        .refine(
+          (seconds) => seconds >= EXPIRY_AT_LEAST_S[mode] && seconds <= MAX_EXPIRY_S,
+          `must be from ${EXPIRY_AT_LEAST_S[mode]} to ${MAX_EXPIRY_S}`,
+        )
+        .optional(),
+    })
+    .refine(({ amount, currency }) => (amount === undefined) === (currency === undefined), {
+      path: ['amount'],
+      error: 'amount and currency go together',
+    });
+type Line = z.output<ReturnType<typeof lineSchema>>;
+
+/** What became of a line. */
+type Outcome = 'adopted' | 'already adopted' | 'would be adopted';
+
+/**
+ * Reads each trade of the file at its channel and adopts it for its order, as `POST /v1/payments` does. A line that cannot be
+ * adopted keeps no other from it, and a file can be read again: what is adopted stays. With `dryRun` nothing is written.
+ * @throws CommandError when the file cannot be read, or naming how many lines were not adopted
+ */
+export async function adopt(
+  db: LedgerClient,
+  options: AdoptOptions,
+  config: Config,
+  say: (line: string) => void,
+): Promise<void> {
+  const merchant = await merchantOf(db, options.merchant, config);
+  const records = await readRecords(options.file);
+  say(`${records.length} trades of merchant ${merchant.name}.`);
+  const run = new Run(db, merchant.id, config, options.dryRun === true, say);
+  if (options.dryRun) await run.each(records, async () => undefined);
+  else {
+    await withTemporal(config, async (client) => {
+      const workflows = new PaymentWorkflows(client, querySchedules(config));
+      await run.each(records, (payment) => workflows.wake(payment, DEADLINE_MS));
+    });
+  }
+  run.report();
+}
+
+interface FileRecord {
+  /** Where it stands in the file, from 1. */
+  readonly line: number;
+  readonly fields: Readonly<Record<string, string>>;
+}
+
+/** @throws CommandError for what is no file of such lines */
+async function readRecords(file: string): Promise<readonly FileRecord[]> {
+  const { text: content, where } = await readText(file, FILE_AT_MOST_BYTES);
+  let head: readonly string[] = [];
+  try {
+    const read = parse<Record<string, string>>(content, {
+      bom: true,
+      trim: true,
+      skip_empty_lines: true,
+      info: true,
+      columns: (names: string[]) => {
+        head = names;
+        return names;
+      },
+    }) as unknown as { record: Record<string, string>; info: { lines: number } }[];
+    requireColumns(head, where);
+    return read.map(({ record, info }) => ({ line: info.lines, fields: record }));
+  } catch (error) {
+    if (!(error instanceof CsvError)) throw error;
+    throw new CommandError(`${where} is no CSV with a line of names: ${error.message}.`);
+  }
+}
+
+function requireColumns(head: readonly string[], where: string): void {
+  const known: readonly string[] = [...REQUIRED, ...OPTIONAL];
+  const missing = REQUIRED.filter((name) => !head.includes(name));
+  const unknown = head.filter((name) => !known.includes(name));
+  if (missing.length > 0)
+    throw new CommandError(`${where} has no column ${missing.join(', ')}: its first line names the columns.`);
+  if (unknown.length > 0)
+    throw new CommandError(
+      `${where} has columns that nobody knows: ${unknown.join(', ')}. There are ${known.join(', ')}.`,
+    );
+}
+
+class Run {
+  readonly #db: LedgerClient;
+  readonly #merchantId: string;
+  readonly #config: Config;
+  readonly #isDry: boolean;
+  readonly #say: (line: string) => void;
+  readonly #channels;
+  readonly #schema;
+  readonly #counts = new Map<Outcome | 'refused' | 'not tried', number>();
+  /** By channel. */
+  readonly #silent = new Map<string, number>();
+
+  constructor(
+    db: LedgerClient,
+    merchantId: string,
+    config: Config,
+    isDry: boolean,
+    say: (line: string) => void,
+  ) {
+    this.#db = db;
+    this.#merchantId = merchantId;
+    this.#config = config;
+    this.#isDry = isDry;
+    this.#say = say;
+    this.#channels = createChannels(config, new CredentialsCache(db, config.secret));
+    this.#schema = lineSchema(config.mode);
+  }
+
+  async each(records: readonly FileRecord[], start: (payment: Payment) => Promise<void>): Promise<void> {
+    let done = 0;
+    for (const { line, fields } of records) {
+      await this.#one(line, fields, start);
+      done += 1;
+      if (done % SAY_EVERY === 0) this.#say(`${done} of ${records.length} ...`);
+    }
+  }
+
+  /** @throws CommandError when a line was refused, or not tried */
+  report(): void {
+    const of = (what: Outcome | 'refused' | 'not tried') => this.#counts.get(what) ?? 0;
+    const words = (['adopted', 'would be adopted', 'already adopted', 'refused', 'not tried'] as const)
+      .filter((what) => of(what) > 0 || what === (this.#isDry ? 'would be adopted' : 'adopted'))
+      .map((what) => `${of(what)} ${what}`);
+    this.#say(`${words.join(', ')}.${this.#isDry ? ' Nothing was written.' : ''}`);
+    const left = of('refused') + of('not tried');
+    if (left > 0)
+      throw new CommandError(
+        `${left} lines were not adopted: mend them, and run this again with the same file.`,
+      );
+  }
+
+  #count(what: Outcome | 'refused' | 'not tried'): void {
+    this.#counts.set(what, (this.#counts.get(what) ?? 0) + 1);
+  }
+
+  async #one(
+    line: number,
+    fields: FileRecord['fields'],
+    start: (payment: Payment) => Promise<void>,
+  ): Promise<void> {
+    const given = Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== ''));
+    const parsed = this.#schema.safeParse(given);
+    if (!parsed.success) {
+      const faults = parsed.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);
+      return this.#refuse(line, faults.join('; '));
+    }
+    const { data } = parsed;
+    const name = `${data.reference} for order ${data.order_id}`;
+    if ((this.#silent.get(data.channel) ?? 0) >= SILENT_IN_A_ROW) {
+      this.#count('not tried');
+      return;
+    }
+    try {
+      const outcome = await this.#adopt(data, start);
+      this.#silent.delete(data.channel);
+      this.#count(outcome.what);
+      if (this.#isDry || outcome.isOver)
+        this.#say(`line ${line}: ${name}: ${outcome.what}, ${outcome.state}`);
+    } catch (error) {
+      if (error instanceof UnaskedAttempts) {
+        const [live] = error.attempts;
+        return this.#refuse(line, `${name}: payment ${live?.id} of the order is live. Cancel it first.`);
+      }
+      if (!(error instanceof Refusal)) throw error;
+      this.#refuse(line, `${name}: ${error.code}. ${error.message}`);
+      const isSilent = error.code === 'channel_unreachable' || error.code === 'channel_misconfigured';
+      const silent = isSilent ? (this.#silent.get(data.channel) ?? 0) + 1 : 0;
+      this.#silent.set(data.channel, silent);
+      if (silent === SILENT_IN_A_ROW)
+        this.#say(
+          `${data.channel} has not answered ${silent} times in a row: its other lines are not tried.`,
+        );
+    }
+  }
+
+  #refuse(line: number, why: string): void {
+    this.#count('refused');
+    this.#say(`line ${line}: ${why}`);
+  }
+
+  async #adopt(
+    given: Line,
+    start: (payment: Payment) => Promise<void>,
+  ): Promise<{ what: Outcome; state: string; isOver: boolean }> {
+    const { secret, mode, paymentExpiryMs } = this.#config;
+    const { channel, reference, account, method, order_id: id, amount, currency } = given;
+    const wanted = { channel, reference, account, method, mode };
+    const order =
+      amount === undefined || currency === undefined
+        ? { id }
+        : {
+            ...{ id, amount, currency, subject: given.subject ?? defaultSubject(id) },
+            ...{ metadata: {}, expiresInSeconds: undefined },
+          };
+    const looked = await this.#look(order, wanted);
+    if ('adopted' in looked) {
+      if (!this.#isDry && looked.adopted.status !== 'succeeded') await start(looked.adopted);
+      return { what: 'already adopted', state: looked.adopted.status, isOver: false };
+    }
+    const { state } = looked.found.answer;
+    if (this.#isDry) return { what: 'would be adopted', state, isOver: false };
+    const { payment, created } = await adoptTrade(
+      this.#db,
+      this.#merchantId,
+      order,
+      wanted,
+      looked,
+      {
+        ...{ payer: undefined, returnUrl: undefined, metadata: undefined, askedAttempts: new Set<string>() },
+        as: given.own === 'true' ? 'own' : 'watched',
+        expiresInMs:
+          given.expires_in_seconds === undefined ? paymentExpiryMs : given.expires_in_seconds * 1000,
+      },
+      (paymentId) => hashSecret(clientToken(secret, paymentId)),
+      new Date(),
+    );
+    await start(payment);
+    const isOver = state === 'closed' || state === 'failed' || state === 'refunded';
+    return { what: created ? 'adopted' : 'already adopted', state, isOver };
+  }
+
+  /** Once more after the time that the channel asks for. @throws Refusal */
+  async #look(order: Parameters<typeof findAdoptable>[3], wanted: Parameters<typeof findAdoptable>[4]) {
+    const adapter = this.#channels.get(wanted.channel);
+    const look = () =>
+      findAdoptable(this.#db, adapter, this.#merchantId, order, wanted, new Date(), (read) =>
+        read(AbortSignal.timeout(CHANNEL_ANSWERS_WITHIN_MS)),
+      );
+    try {
+      return await look();
+    } catch (error) {
+      const wait = error instanceof Refusal ? error.retryAfterSeconds : undefined;
+      if (wait === undefined || wait > WAIT_AT_MOST_S) throw error;
+      await sleep(wait * 1000);
+      return await look();
+    }
+  }
+}

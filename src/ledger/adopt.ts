@@ -1,0 +1,223 @@
+import { refusesAttempts } from '../domain/attempt.ts';
+import {
+  type AccountMode,
+  type ChannelAdapter,
+  ChannelError,
+  type FoundTrade,
+  methodOf,
+} from '../domain/channel.ts';
+import { sayAmount } from '../domain/money.ts';
+import { Refusal } from '../domain/refusal.ts';
+import type { Adoption } from '../domain/states.ts';
+import { matchCallbacksOf } from './callbacks.ts';
+import type { LedgerClient } from './client.ts';
+import { type NewOrder, type NewPayment, startPayment } from './intake.ts';
+import { recordAnswer } from './payments.ts';
+import type { ChannelAccount, Payment } from './rows.ts';
+import { unknownAccount } from './views.ts';
+
+/** Trades that the merchant's own code has made: what is found out before a payment is made of one. */
+
+export interface WantedTrade {
+  readonly channel: string;
+  /** What the merchant calls it at the channel. */
+  readonly reference: string;
+  /** The account's name; absent: the merchant's default at the channel. */
+  readonly account?: string | undefined;
+  /** Absent: the one that the channel tells, else its first. */
+  readonly method?: string | undefined;
+  /** Accounts of another mode are none. */
+  readonly mode: AccountMode;
+}
+
+/** A trade that can be adopted. */
+export interface Adoptable {
+  readonly found: FoundTrade;
+  readonly method: string;
+}
+
+/**
+ * Asks the channel what the trade is, and compares it with the order. Nothing is written, so that it can be asked again.
+ * @param order one that exists, or one that comes along
+ * @param ask asks the channel, within the caller's bounds
+ * @returns the payment when this order has adopted the trade before
+ * @throws Refusal `invalid_request`, `unknown_channel`, `unknown_account`, `order_not_found`, `order_already_paid`,
+ *   `order_not_payable`, `adopt_unknown`, `adopt_mismatch`, `adopt_taken`, `channel_misconfigured`, `channel_unreachable`
+ */
+export async function findAdoptable(
+  db: LedgerClient,
+  adapter: ChannelAdapter | undefined,
+  merchantId: string,
+  order: { readonly id: string } | NewOrder,
+  wanted: WantedTrade,
+  now: Date,
+  ask: (read: (signal: AbortSignal) => Promise<FoundTrade>) => Promise<FoundTrade>,
+): Promise<{ readonly adopted: Payment } | Adoptable> {
+  if (adapter === undefined) throw await unknownAccount(db, merchantId, wanted, false);
+  const { declaration, readTrade } = adapter;
+  if (declaration.adoption === undefined || readTrade === undefined)
+    throw invalid('adopt', `${wanted.channel} does not tell what a trade of yours is for`);
+  const { pattern, rule } = declaration.adoption;
+  if (!pattern.test(wanted.reference)) throw invalid('adopt.reference', rule);
+  if (wanted.method !== undefined && methodOf(declaration, wanted.method) === undefined) {
+    const names = declaration.methods.map(({ name }) => name).join(', ');
+    throw invalid('method', `must be one of ${names}`);
+  }
+  const accounts = await accountsFor(db, merchantId, wanted);
+  const known = await findAdopted(db, accounts, order.id, wanted.reference);
+  if (known !== null) return { adopted: known };
+  const account = accounts.find((one) => isUsable(one, wanted));
+  if (account === undefined) throw await unknownAccount(db, merchantId, wanted);
+  await requireFree(db, account, wanted.reference);
+  const there = await db.order.findUnique({ where: { merchantId_id: { merchantId, id: order.id } } });
+  const refusal = there === null ? null : refusesAttempts(there, now);
+  if (refusal !== null) throw refusal;
+  const asked = 'amount' in order ? order : there;
+  if (asked === null) throw new Refusal('order_not_found', `There is no order ${order.id}.`);
+
+  const found = await ask((signal) =>
+    readTrade(
+      { id: account.id, merchantId, channel: wanted.channel, credentials: [] },
+      wanted.reference,
+      signal,
+    ),
+  ).catch((error: unknown) => {
+    throw refusalOf(error, wanted.channel);
+  });
+  const { reference, terms, answer } = found;
+  if (answer.state === 'unknown_trade' && !declaration.unknownTradeCanBePaid) {
+    throw new Refusal(
+      'adopt_unknown',
+      `${wanted.channel} knows no trade ${reference} of the account ${account.name}.`,
+      { errors: [{ path: 'adopt.reference', message: `${wanted.channel} knows no such trade` }] },
+    );
+  }
+  if (found.isOurs) throw taken(reference);
+  if (found.unfit !== undefined) {
+    throw new Refusal('adopt_mismatch', `Trade ${reference} cannot be adopted: ${found.unfit}`, {
+      errors: [{ path: 'adopt.reference', message: found.unfit }],
+    });
+  }
+  if (reference !== wanted.reference) {
+    const canonical = await findAdopted(db, accounts, order.id, reference);
+    if (canonical !== null) return { adopted: canonical };
+    await requireFree(db, account, reference);
+  }
+  if (answer.state === 'paid' || answer.state === 'refunded')
+    await requireUnknownMoney(db, account, answer.channelPaymentId, reference);
+  if (
+    terms !== undefined &&
+    (BigInt(asked.amount) !== BigInt(terms.amount) || asked.currency !== terms.currency)
+  ) {
+    const [has, wants] = [sayAmount(terms.amount, terms.currency), sayAmount(asked.amount, asked.currency)];
+    throw new Refusal(
+      'adopt_mismatch',
+      `Trade ${reference} is for ${has}, and order ${order.id} for ${wants}.`,
+      {
+        errors: [{ path: 'adopt.reference', message: `the trade is for ${has}` }],
+      },
+    );
+  }
+  const method = found.method ?? wanted.method ?? declaration.methods[0].name;
+  if (wanted.method !== undefined && wanted.method !== method)
+    throw invalid('method', `trade ${reference} is of the method ${method}`);
+  return { found, method };
+}
+
+/** How a trade is adopted, besides what it is. */
+export interface Adopting extends Omit<NewPayment, 'channel' | 'method' | 'account' | 'mode' | 'adopt'> {
+  /** Whose trade it is from then on. */
+  readonly as: Adoption;
+}
+
+/**
+ * Makes the payment of a trade that `findAdoptable` has found, with what the channel said of it. Its workflow is the
+ * caller's to start; until that has asked the channel, the sweep does.
+ * @throws what `startPayment` throws, and Refusal `adopt_taken`
+ */
+export async function adoptTrade(
+  db: LedgerClient,
+  merchantId: string,
+  order: { readonly id: string } | NewOrder,
+  { channel, account, mode }: WantedTrade,
+  { found, method }: Adoptable,
+  { as, ...given }: Adopting,
+  makeTokenHash: (paymentId: string) => string,
+  now: Date,
+): Promise<{ payment: Payment; created: boolean }> {
+  const adopt = { reference: found.reference, as };
+  const attempt = { ...given, channel, account, mode, method, adopt };
+  const made = await startPayment(db, merchantId, order, attempt, makeTokenHash, now);
+  if (made.created) {
+    await recordAnswer(db, made.payment.id, found.answer, 'query', now);
+    await matchCallbacksOf(db, made.payment, now);
+  }
+  return made;
+}
+
+const invalid = (path: string, message: string): Refusal =>
+  new Refusal('invalid_request', `${path}: ${message}.`, { errors: [{ path, message }] });
+
+const taken = (reference: string, by?: Payment): Refusal => {
+  const of =
+    by === undefined || by.adopted === null ? 'nodrop made it' : `order ${by.orderId} has adopted it`;
+  return new Refusal('adopt_taken', `Trade ${reference} cannot be adopted: ${of}.`, {
+    errors: [{ path: 'adopt.reference', message: of }],
+  });
+};
+
+/** Those that are meant, also when they take no new payments. */
+const accountsFor = (db: LedgerClient, merchantId: string, { channel, account }: WantedTrade) =>
+  db.channelAccount.findMany({
+    where: { merchantId, channel, ...(account === undefined ? {} : { name: account }) },
+  });
+
+const isUsable = (one: ChannelAccount, { account, mode }: WantedTrade): boolean =>
+  one.disabledAt === null && one.mode === mode && (account !== undefined || one.isMerchantDefault);
+
+/** A request that names no account may mean any that the trade was adopted at: it is a repetition. */
+async function findAdopted(
+  db: LedgerClient,
+  accounts: readonly ChannelAccount[],
+  orderId: string,
+  reference: string,
+): Promise<Payment | null> {
+  const channelAccountId = { in: accounts.map(({ id }) => id) };
+  return await db.payment.findFirst({
+    where: { channelAccountId, reference, orderId, adopted: { not: null } },
+  });
+}
+
+/** @throws Refusal `adopt_taken` */
+async function requireFree(db: LedgerClient, { id }: ChannelAccount, reference: string): Promise<void> {
+  const by = await db.payment.findFirst({
+    // Under a payment's own id nodrop asks for trades, at whichever account.
+    where: { OR: [{ channelAccountId: id, reference }, { id: reference }] },
+  });
+  if (by !== null) throw taken(reference, by);
+}
+
+/** Two names of one trade must not pay two orders. @throws Refusal `adopt_taken` */
+async function requireUnknownMoney(
+  db: LedgerClient,
+  { id }: ChannelAccount,
+  channelPaymentId: string,
+  reference: string,
+): Promise<void> {
+  const by = await db.payment.findFirst({ where: { channelAccountId: id, channelPaymentId } });
+  if (by !== null) throw taken(reference, by);
+}
+
+/** What the channel's silence is to whoever asks: nothing is known of the trade, and nothing was made. */
+function refusalOf(error: unknown, channel: string): unknown {
+  if (!(error instanceof ChannelError)) return error;
+  const { kind, message, retryAfterMs } = error;
+  if (kind === 'misconfigured')
+    return new Refusal('channel_misconfigured', `${channel} does not take our calls: ${message}`, {
+      cause: error,
+    });
+  return new Refusal('channel_unreachable', `${channel} gave no readable answer: nothing was adopted.`, {
+    cause: error,
+    ...(retryAfterMs === undefined ? {} : { retryAfterSeconds: Math.ceil(retryAfterMs / 1000) }),
+  });
+}

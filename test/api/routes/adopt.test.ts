@@ -1,0 +1,361 @@
+import { randomUUID } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { afterAll, beforeEach, describe, expect, test } from 'vitest';
+import { payment } from '../../../src/api/schemas/payment.ts';
+import { checked } from '../../../src/channels/checked.ts';
+import { ChannelError, type VerifiedCallback } from '../../../src/domain/channel.ts';
+import { endPayment, settlePayment } from '../../../src/ledger/payments.ts';
+import { startSimulator } from '../../../src/simulator/app.ts';
+import { ACCOUNT, client, newTrade, SECRETS, tradeNamed } from '../../simulator/support.ts';
+import { createSimulatorAdapter } from '../../support/simulator-adapter.ts';
+import {
+  CHANNEL_SECRET,
+  newKey,
+  newOrderId,
+  pay,
+  setUp,
+  simulatorCallback,
+  startTestApi,
+} from '../support.ts';
+
+// Trades that the merchant's own code has made at a real simulator; the workflows' side stands in.
+
+const folder = mkdtempSync(join(tmpdir(), 'nodrop-adopt-'));
+const simulator = await startSimulator({
+  folder,
+  secrets: { ...SECRETS, simulator: CHANNEL_SECRET },
+  host: '127.0.0.1',
+  port: 0,
+  logger: pino({ level: 'silent' }),
+});
+afterAll(async () => {
+  await simulator.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+const wallet = client(simulator.url);
+const own = createSimulatorAdapter({ name: 'simulator', baseUrl: simulator.url, secret: CHANNEL_SECRET });
+
+/** What the channel's next callback is; by default as the simulator sends it. */
+let callback: VerifiedCallback | undefined;
+/** What happens to the next reading of a trade. */
+let onRead: (() => Promise<void>) | undefined;
+const adapter = checked({
+  ...own,
+  // Tests adopt faster than a shop does.
+  declaration: { ...own.declaration, rateLimit: { perSecond: 10_000, source: 'this test' } },
+  async verifyCallback(account, request) {
+    return callback ?? (await own.verifyCallback(account, request));
+  },
+  async readTrade(account, reference, signal) {
+    const hook = onRead;
+    onRead = undefined;
+    await hook?.();
+    if (own.readTrade === undefined) throw new Error('the simulator tells what its trades are');
+    return await own.readTrade(account, reference, signal);
+  },
+});
+const without = { ...own.declaration };
+delete without.adoption;
+const channels = new Map([
+  ['simulator', adapter],
+  ['simulator2', { ...own, declaration: { ...without, name: 'simulator2' } }],
+]);
+const { database, api, key, merchantId } = await setUp({ channels });
+
+// What is on record is settled, and what is to end unpaid ends, as the workflow does.
+const [wake, cancel] = [api.workflows.wake.bind(api.workflows), api.workflows.cancel.bind(api.workflows)];
+api.workflows.wake = async (row, ...args) => {
+  await wake(row, ...args);
+  await settlePayment(api.db, row.id, new Date());
+};
+api.workflows.cancel = async (row, ...args) => {
+  await cancel(row, ...args);
+  await endPayment(api.db, row.id, 'cancelled', 'unpaid.', new Date());
+};
+
+beforeEach(() => {
+  api.workflows.calls.length = 0;
+  api.workflows.down = false;
+  onRead = undefined;
+  callback = undefined;
+});
+
+/** The merchant's own code makes a trade. @returns what it is called */
+async function trade(amount = 1050, outTradeNo = `shop-${randomUUID().slice(0, 8)}`): Promise<string> {
+  await own.createTrade(ACCOUNT, newTrade({ outTradeNo, amount }));
+  return outTradeNo;
+}
+
+const adopting = (reference: string, change: object = {}) => ({
+  order: { id: newOrderId(), amount: 1050, currency: 'CNY' },
+  channel: 'simulator',
+  adopt: { reference },
+  ...change,
+});
+const post = (body: unknown, as = key, at = api) => at.call('/v1/payments', { key: as, body });
+const rowsOf = (reference: string) => api.db.payment.findMany({ where: { reference } });
+
+describe('adopting', () => {
+  test('an unpaid trade: 201, watched, and nothing to pay with; nodrop makes none', async () => {
+    const reference = await trade();
+    const answer = await post(adopting(reference));
+    expect(answer.status).toBe(201);
+    const made = payment.strict().parse(answer.json);
+    expect(made).toMatchObject({
+      ...{ status: 'paying', adopted: { reference, own: false }, amount: 1050, currency: 'CNY' },
+      ...{ nextAction: null, payUrl: null, method: 'wallet' },
+    });
+    expect(api.workflows.named('wake').map(({ paymentId }) => paymentId)).toEqual([made.id]);
+    expect([...api.workflows.named('start'), ...api.workflows.named('awaitNextAction')]).toEqual([]);
+    const order = await api.call(`/v1/orders/${made.orderId}`, { key });
+    expect(order.json.status).toBe('paying');
+    const trades = (await wallet.ledger()).filter(({ outTradeNo }) =>
+      [reference, made.id].includes(outTradeNo),
+    );
+    expect(trades).toMatchObject([{ outTradeNo: reference, createdCount: 1 }]);
+    // Should this process have died here, the sweep has its workflow started.
+    expect((await rowsOf(reference))[0]?.noticedAt).not.toBeNull();
+  });
+
+  test('again: 200, the same payment, also when the channel or Temporal is away at first', async () => {
+    const reference = await trade();
+    const body = adopting(reference);
+    api.workflows.down = true;
+    const refused = await post(body);
+    expect([refused.status, refused.json.code]).toEqual([503, 'temporal_unavailable']);
+    api.workflows.down = false;
+    api.workflows.calls.length = 0;
+    onRead = async () => {
+      throw new Error('it is not asked again');
+    };
+    const again = await post({ ...body, adopt: { reference, own: true } });
+    expect([again.status, again.json.adopted]).toEqual([200, { reference, own: false }]);
+    expect(api.workflows.named('wake')).toHaveLength(1);
+    expect(await rowsOf(reference)).toHaveLength(1);
+    const byId = await post({ orderId: body.order.id, channel: 'simulator', adopt: { reference } });
+    expect([byId.status, byId.json.id]).toEqual([200, again.json.id]);
+  });
+
+  test('at once on two API processes, with a new order and one that exists: one payment', async () => {
+    const second = await startTestApi(database.url, { channels });
+    try {
+      for (let round = 0; round < 6; round++) {
+        const reference = await trade();
+        const body = adopting(reference);
+        if (round % 2 === 1) await api.call('/v1/orders', { key, body: body.order });
+        const answers = await Promise.all([api, second, api, second].map((at) => post(body, key, at)));
+        expect(answers.map(({ status }) => status).sort()).toEqual([200, 200, 200, 201]);
+        expect(new Set(answers.map(({ json }) => json.id)).size).toBe(1);
+      }
+    } finally {
+      await second.close();
+    }
+  });
+
+  test("another order's trade: 409, also when both adopt it at once", async () => {
+    const reference = await trade();
+    expect((await post(adopting(reference))).status).toBe(201);
+    const other = adopting(reference);
+    const refused = await post(other);
+    expect([refused.status, refused.json.code]).toEqual([409, 'adopt_taken']);
+    expect((await api.call(`/v1/orders/${other.order.id}`, { key })).status).toBe(404);
+    for (let round = 0; round < 4; round++) {
+      const wanted = await trade();
+      const answers = await Promise.all([adopting(wanted), adopting(wanted)].map((body) => post(body)));
+      expect(answers.map(({ status }) => status).sort()).toEqual([201, 409]);
+      expect(answers.find(({ status }) => status === 409)?.json.code).toBe('adopt_taken');
+      expect(await rowsOf(wanted)).toHaveLength(1);
+    }
+  });
+
+  test('a trade that nodrop has made: 409', async () => {
+    const { id } = await pay(api, key);
+    await own.createTrade(ACCOUNT, newTrade({ outTradeNo: id }));
+    const refused = await post(adopting(id));
+    expect([refused.status, refused.json.code]).toEqual([409, 'adopt_taken']);
+    const stranger = await newKey(api.db);
+    expect((await post(adopting(id), stranger.key)).json.code).toBe('adopt_taken');
+  });
+
+  test('another amount or currency: 409, and nothing is written or watched', async () => {
+    const reference = await trade(1051);
+    for (const order of [
+      { id: newOrderId(), amount: 1050, currency: 'CNY' },
+      { id: newOrderId(), amount: 1051, currency: 'EUR' },
+    ]) {
+      const refused = await post(adopting(reference, { order }));
+      expect([refused.status, refused.json.code]).toEqual([409, 'adopt_mismatch']);
+      expect(refused.json.detail).toContain('is for CNY 10.51');
+      expect((await api.call(`/v1/orders/${order.id}`, { key })).status).toBe(404);
+    }
+    const order = { id: newOrderId(), amount: 1050, currency: 'CNY' };
+    await api.call('/v1/orders', { key, body: order });
+    const byId = await post({ orderId: order.id, channel: 'simulator', adopt: { reference } });
+    expect([byId.status, byId.json.code]).toEqual([409, 'adopt_mismatch']);
+    expect(await rowsOf(reference)).toEqual([]);
+    expect(api.workflows.calls).toEqual([]);
+  });
+
+  test('what the channel does not know, or cannot be called: 422', async () => {
+    const unknown = await post(adopting('shop-nothing'));
+    expect([unknown.status, unknown.json.code]).toEqual([422, 'adopt_unknown']);
+    const nonsense = await post(adopting('no such name'));
+    expect([nonsense.status, nonsense.json.code]).toEqual([422, 'invalid_request']);
+    expect(nonsense.json.errors).toMatchObject([{ path: 'adopt.reference' }]);
+    const elsewhere = await post(adopting('shop-1', { channel: 'simulator2' }));
+    expect([elsewhere.status, elsewhere.json.code]).toEqual([422, 'invalid_request']);
+    expect((await post(adopting('shop-1', { channel: 'nowhere' }))).json.code).toBe('unknown_channel');
+    expect((await post(adopting('shop-1', { account: 'another' }))).json.code).toBe('unknown_account');
+    expect((await post({ ...adopting('shop-1'), order: undefined, orderId: 'none' })).json.code).toBe(
+      'order_not_found',
+    );
+  });
+
+  test.each([
+    ['unreachable', 504, 'channel_unreachable', '5'],
+    ['garbage', 504, 'channel_unreachable', '5'],
+    ['rate_limited', 504, 'channel_unreachable', '7'],
+    ['misconfigured', 503, 'channel_misconfigured', '60'],
+  ] as const)(
+    'the channel is %s: %i, and nothing is written; the same request goes on',
+    async (kind, status, code, after) => {
+      const reference = await trade();
+      const body = adopting(reference);
+      onRead = async () => {
+        throw new ChannelError(kind, 'trouble', kind === 'rate_limited' ? { retryAfterMs: 6_001 } : {});
+      };
+      const refused = await post(body);
+      expect([refused.status, refused.json.code, refused.headers.get('retry-after')]).toEqual([
+        status,
+        code,
+        after,
+      ]);
+      expect(await rowsOf(reference)).toEqual([]);
+      expect((await api.call(`/v1/orders/${body.order.id}`, { key })).status).toBe(404);
+      expect((await post(body)).status).toBe(201);
+    },
+  );
+
+  test('more in a second than a part of what the channel allows: 503, to be repeated', async () => {
+    const at = new Date();
+    const busy = await startTestApi(database.url, { channels: new Map([['simulator', own]]), now: () => at });
+    try {
+      const references = Array.from({ length: 60 }, (_, i) => `shop-many-${i}`);
+      const answers = await Promise.all(references.map((reference) => post(adopting(reference), key, busy)));
+      // A quarter of 100.
+      expect(answers.filter(({ json }) => json.code === 'adopt_unknown')).toHaveLength(25);
+      const others = answers.filter(({ json }) => json.code !== 'adopt_unknown');
+      expect(new Set(others.map(({ json }) => json.code))).toEqual(new Set(['too_busy']));
+      expect(others[0]?.headers.get('retry-after')).toBe('1');
+    } finally {
+      await busy.close();
+    }
+  });
+});
+
+describe('what it is when it is adopted', () => {
+  test('paid: the money is on record, and settled by the workflow', async () => {
+    const reference = await trade();
+    await wallet.pay(reference);
+    const answer = await post(adopting(reference));
+    expect([answer.status, answer.json.status, answer.json.orderUpdate]).toEqual([
+      201,
+      'succeeded',
+      'applied',
+    ]);
+    expect(answer.json).toMatchObject({ settledBy: 'query', receivedAmount: 1050, attention: null });
+    const order = await api.call(`/v1/orders/${answer.json.orderId}`, { key });
+    expect(order.json).toMatchObject({ status: 'succeeded', paidPaymentId: answer.json.id });
+    const again = await post({ orderId: answer.json.orderId, channel: 'simulator', adopt: { reference } });
+    expect([again.status, again.json.id]).toEqual([200, answer.json.id]);
+  });
+
+  test('all of it gone back: it pays no order', async () => {
+    const reference = await trade();
+    await wallet.pay(reference);
+    const refund = { outRefundNo: 'elsewhere', channelRefundId: null, attempt: 1, amount: 1050 };
+    await own.refundTrade(ACCOUNT, tradeNamed(reference), { ...refund, currency: 'CNY', total: 1050 });
+    const answer = await post(adopting(reference));
+    expect(answer.status).toBe(201);
+    const { json } = answer;
+    expect(json).toMatchObject({ status: 'succeeded', orderUpdate: 'conflict', refundedAmount: 1050 });
+    expect(json).toMatchObject({ attention: null, refundReason: null });
+    expect((await api.call(`/v1/orders/${json.orderId}`, { key })).json.status).toBe('unpaid');
+  });
+
+  test('closed, declined or being decided: as the channel says', async () => {
+    const [closed, declined, deciding] = [await trade(), await trade(), await trade()];
+    await own.closeTrade(ACCOUNT, tradeNamed(closed));
+    await wallet.pay(declined, 'declined');
+    await wallet.pay(deciding, 'processing');
+    const statuses = [];
+    for (const reference of [closed, declined, deciding])
+      statuses.push((await post(adopting(reference))).json.status);
+    expect(statuses).toEqual(['closed', 'failed', 'paying']);
+    expect((await rowsOf(deciding))[0]?.channelState).toBe('processing');
+    // Ended ones too are asked about late: money may still come.
+    expect(api.workflows.named('wake')).toHaveLength(3);
+  });
+});
+
+describe('afterwards', () => {
+  test('a callback to the account finds it by the number that it has there', async () => {
+    const reference = await trade();
+    const { json } = await post(adopting(reference));
+    const { id: accountId } = await api.db.channelAccount.findFirstOrThrow({
+      where: { merchantId, channel: 'simulator' },
+    });
+    const answer = await api.call(`/callbacks/simulator/${accountId}`, simulatorCallback(reference));
+    expect(answer.status).toBe(200);
+    expect(await api.db.callback.findFirst({ where: { outTradeNo: reference } })).toMatchObject({
+      paymentId: json.id,
+    });
+    expect((await rowsOf(reference))[0]?.channelAnswer).toMatchObject({ state: 'paid', by: 'callback' });
+  });
+
+  test('one that is nothing of ours by its number is news of the adopted trade that it names, and of no other', async () => {
+    const reference = await trade();
+    const { json } = await post(adopting(reference));
+    const { id: plain } = await pay(api, key);
+    const { id: accountId } = await api.db.channelAccount.findFirstOrThrow({
+      where: { merchantId, channel: 'simulator' },
+    });
+    // The debounce of queries counts from the adoption.
+    await api.db.payment.update({ where: { id: json.id }, data: { lastQueryDueAt: null } });
+    for (const [i, about] of [{ reference }, { reference: 'shop-else' }, { outTradeNo: plain }].entries()) {
+      callback = { kind: 'ignored', notificationId: `foreign-${i}`, reason: 'no number of ours', about };
+      expect((await api.call(`/callbacks/simulator/${accountId}`, simulatorCallback(plain))).status).toBe(
+        200,
+      );
+    }
+    expect(api.workflows.named('notice').map(({ paymentId }) => paymentId)).toEqual([json.id]);
+    const ignored = await api.db.ignoredCallback.findMany({ where: { channelAccountId: accountId } });
+    expect(ignored.map(({ notificationId }) => notificationId).sort()).toEqual(['foreign-1', 'foreign-2']);
+  });
+
+  test('one that came before is found when the trade is adopted', async () => {
+    const reference = await trade();
+    const { id: accountId } = await api.db.channelAccount.findFirstOrThrow({
+      where: { merchantId, channel: 'simulator' },
+    });
+    await api.call(`/callbacks/simulator/${accountId}`, simulatorCallback(reference));
+    const { json } = await post(adopting(reference));
+    expect(await api.db.callback.findFirst({ where: { outTradeNo: reference } })).toMatchObject({
+      paymentId: json.id,
+    });
+  });
+
+  test('it is handed out to nobody who wants to pay, and another trade of its order is another payment', async () => {
+    const [first, second] = [await trade(), await trade()];
+    const { json } = await post(adopting(first));
+    const other = await post({ orderId: json.orderId, channel: 'simulator', adopt: { reference: second } });
+    expect(other.status).toBe(201);
+    expect(other.json.id).not.toBe(json.id);
+    const plain = await post({ orderId: json.orderId, channel: 'simulator' });
+    expect([plain.status, plain.json.adopted]).toEqual([201, null]);
+    expect([json.id, other.json.id]).not.toContain(plain.json.id);
+  });
+});

@@ -1,0 +1,59 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { NewTrade } from '../../../src/domain/channel.ts';
+import { oracleFolder, startWechatpayDouble, type WechatpayDouble } from '../../doubles/wechatpay/start.ts';
+import { accountOf, newAdapter, newTrade, refundOf } from './support.ts';
+
+/** Orders that a merchant's own code has made at the double, under numbers of its own. */
+
+const folder = oracleFolder();
+let double: WechatpayDouble;
+const adapter = newAdapter();
+beforeAll(async () => {
+  if (folder !== undefined) double = await startWechatpayDouble(folder);
+}, 30_000);
+afterAll(async () => await double?.stop());
+beforeEach(async () => {
+  if (folder === undefined) return;
+  await double.tell('rules', {
+    refundsBecome: 'SUCCESS',
+    hasEnough: true,
+    clockOffsetMs: 0,
+    callbacks: 'lost',
+  });
+});
+
+const account = () => accountOf(double.accounts.direct);
+const read = (reference: string) => adapter.readTrade?.(account(), reference);
+
+/** The merchant's own code makes an order. */
+async function order(): Promise<NewTrade> {
+  const trade = newTrade({ outTradeNo: `SHOP-${randomUUID().slice(0, 8)}` }, 6);
+  await adapter.createTrade(account(), trade);
+  return { ...trade, isAdopted: true, reference: { id: trade.outTradeNo } };
+}
+
+describe.skipIf(folder === undefined)('an order of the merchant', () => {
+  test('tells its state and amount, is paid, and gives money back by its own number', async () => {
+    const trade = await order();
+    const { outTradeNo: reference } = trade;
+    expect(await read(reference)).toMatchObject({ reference, answer: { state: 'unpaid' } });
+    expect(await double.tell('pay', { outTradeNo: reference })).toBe(true);
+    const terms = { amount: 1990, currency: 'CNY' };
+    expect(await read(reference)).toMatchObject({ reference, terms, answer: { state: 'paid', ...terms } });
+    expect(await adapter.queryTrade(account(), trade)).toMatchObject({ state: 'paid', ...terms });
+    expect((await adapter.refundTrade(account(), trade, refundOf(trade))).state).not.toBe('failed');
+    // How much of it is left, WeChat Pay does not say.
+    expect(await read(reference)).toMatchObject({ unfit: expect.stringMatching(/gone back/) });
+  });
+
+  test('that WeChat Pay does not know is unknown', async () => {
+    expect(await read('SHOP-none')).toEqual({ reference: 'SHOP-none', answer: { state: 'unknown_trade' } });
+  });
+
+  test('that is closed reads as closed', async () => {
+    const trade = await order();
+    await double.tell('setState', { outTradeNo: trade.outTradeNo, state: 'CLOSED' });
+    expect((await read(trade.outTradeNo))?.answer).toEqual({ state: 'closed' });
+  });
+});

@@ -1,0 +1,118 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { PaidAnswer } from '../../src/domain/channel.ts';
+import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import { startPayment } from '../../src/ledger/intake.ts';
+import { recoverPayment } from '../../src/ledger/lost.ts';
+import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
+import { resolvePayment } from '../../src/ledger/resolve.ts';
+import { tradeOf } from '../../src/ledger/trade.ts';
+import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+
+/** Whose trade it is decides what becomes of money that pays no order. */
+
+let database: FreshDatabase;
+let db: LedgerClient;
+let merchantId: string;
+beforeAll(async () => {
+  database = await freshDatabase();
+  db = createLedgerClient(database.url);
+  ({
+    merchant: { id: merchantId },
+  } = await ensureMerchant(db, 'shop', ['simulator', 'simulator2']));
+});
+afterAll(async () => {
+  await db?.$disconnect();
+  await database?.drop();
+});
+
+let n = 0;
+beforeEach(() => {
+  n += 1;
+});
+
+/** An attempt of this test's order; with `as` of a trade that is adopted. */
+async function attempt(channel: 'simulator' | 'simulator2', as?: 'watched' | 'own') {
+  const { payment } = await startPayment(
+    db,
+    merchantId,
+    {
+      ...{ id: `order-${n}`, amount: 1050, currency: 'CNY', subject: 'x', metadata: {} },
+      expiresInSeconds: undefined,
+    },
+    {
+      ...{ channel, method: 'wallet', payer: undefined, returnUrl: undefined, metadata: {} },
+      expiresInMs: 60_000,
+      askedAttempts: new Set((await db.payment.findMany({ select: { id: true } })).map(({ id }) => id)),
+      ...(as === undefined ? {} : { adopt: { reference: `shop-${n}-${channel}`, as } }),
+    },
+    (id) => id,
+    new Date(),
+  );
+  return payment;
+}
+
+/** Money comes in by it. */
+async function paid(id: string, changes: Partial<PaidAnswer> = {}) {
+  const paidAt = new Date().toISOString();
+  const answer = {
+    state: 'paid',
+    channelPaymentId: id,
+    amount: 1050,
+    currency: 'CNY',
+    paidAt,
+    ...changes,
+  } as const;
+  await recordAnswer(db, id, answer, 'query', new Date());
+  const { refund } = await settlePayment(db, id, new Date());
+  return { refund, row: await db.payment.findUniqueOrThrow({ where: { id } }) };
+}
+
+describe('a second success', () => {
+  test('by a trade that is only watched waits for a person, who can have it given back', async () => {
+    const [first, second] = [await attempt('simulator'), await attempt('simulator2', 'watched')];
+    await paid(first.id);
+    const { refund, row } = await paid(second.id);
+    expect(row).toMatchObject({ orderUpdate: 'review', attention: 'order_conflict' });
+    expect(row.attentionDetail).toContain(
+      "The trade is the merchant's own, and only watched: a person decides.",
+    );
+    expect([refund, await db.refund.count({ where: { paymentId: second.id } })]).toEqual([null, 0]);
+    const { refunds } = await resolvePayment(db, merchantId, second.id, 'refund', 'twice', new Date());
+    expect(refunds.map(({ amount, paymentId }) => [amount, paymentId])).toEqual([[1050n, second.id]]);
+  });
+
+  test("by a trade that is nodrop's own goes back by itself", async () => {
+    const [first, second] = [await attempt('simulator'), await attempt('simulator2', 'own')];
+    await paid(first.id);
+    const { refund, row } = await paid(second.id);
+    expect(row).toMatchObject({ orderUpdate: 'conflict', attention: 'order_conflict' });
+    expect(refund).not.toBeNull();
+  });
+
+  test('by another trade: what waits for a decision by the watched one still does', async () => {
+    const [watched, other] = [await attempt('simulator', 'watched'), await attempt('simulator2')];
+    expect((await paid(watched.id, { amount: 1051 })).row).toMatchObject({ orderUpdate: 'review' });
+    expect((await paid(other.id)).row).toMatchObject({ orderUpdate: 'applied' });
+    expect(await db.payment.findUniqueOrThrow({ where: { id: watched.id } })).toMatchObject({
+      orderUpdate: 'review',
+    });
+    expect(await db.refund.count({ where: { paymentId: watched.id } })).toBe(0);
+  });
+});
+
+test('after a loss of the row its trade is still called what it was', async () => {
+  const adopted = await attempt('simulator', 'watched');
+  const { id: paymentId, reference } = adopted;
+  await db.timelineEntry.deleteMany({ where: { paymentId } });
+  await db.payment.delete({ where: { id: paymentId } });
+  const terms = {
+    ...{ paymentId, merchantId, orderId: adopted.orderId, channel: adopted.channel },
+    ...{ channelAccountId: adopted.channelAccountId, method: adopted.method },
+    ...{ amount: 1050, currency: 'CNY', createdAt: Date.now(), expiresAt: Date.now() + 60_000 },
+    adoption: { reference: reference ?? '', as: 'watched' as const },
+  };
+  const { payment } = await recoverPayment(db, terms, 'hash', new Date());
+  expect(tradeOf(payment)).toMatchObject({ outTradeNo: reference, isAdopted: true });
+  expect(payment.adopted).toBe('watched');
+});

@@ -1,0 +1,101 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { call } from '../simulator/support.ts';
+import { eventually } from '../support/stack.ts';
+import { type System, startSystem } from '../support/system.ts';
+
+/** Trades that the merchant's own code has made at the simulator, through the whole service; no callback of theirs comes. */
+
+let system: System;
+beforeAll(async () => {
+  system = await startSystem({ withWorker: true });
+});
+afterAll(async () => {
+  await system?.stop();
+});
+
+let n = 0;
+
+/** The merchant's own code makes a trade. @returns what it is called */
+async function trade(amount = 1990): Promise<string> {
+  const outTradeNo = `SHOP${++n}`;
+  const content = {
+    ...{ outTradeNo, amount, currency: 'CNY', subject: 'Coffee', returnUrl: 'http://127.0.0.1:9/thanks' },
+    // Nobody listens there.
+    notifyUrl: 'http://127.0.0.1:9/callbacks',
+    expiresAt: new Date(Date.now() + 3_600_000).toISOString(),
+  };
+  const secret = system.config.simulator.secrets.simulator ?? '';
+  const made = await call(system.simulator.url, 'POST', '/v1/trades', JSON.stringify(content), { secret });
+  expect(made.status).toBe(201);
+  return outTradeNo;
+}
+
+test('adopted before the payer pays: the order is paid within 30 s', async () => {
+  const reference = await trade();
+  const order = { id: `adopted-${n}`, amount: 1990, currency: 'CNY' };
+  const answer = await eventually(async () => {
+    const made = await system.api('POST', '/v1/payments', {
+      order,
+      channel: 'simulator',
+      adopt: { reference },
+    });
+    return made.status < 300 && made;
+  });
+  expect(answer.body).toMatchObject({ status: 'paying', adopted: { reference, own: false } });
+  await system.simulator.pay(reference);
+  const paid = Date.now();
+  await eventually(async () => (await system.orderStatus(order.id)) === 'succeeded', 40_000);
+  expect(Date.now() - paid).toBeLessThan(30_000);
+});
+
+test('adopt --file: a dry run, then each line, and the same file again', async () => {
+  const [open, paid, other, closed] = [await trade(), await trade(), await trade(1), await trade()];
+  await system.simulator.pay(paid);
+  await system.simulator.pay(closed, 'declined');
+  const at = n;
+  const file = [
+    'order_id,channel,reference,amount,currency,subject,own',
+    `file-${at}-open,simulator,${open},1990,CNY,"Coffee, black",true`,
+    `file-${at}-paid,simulator,${paid},1990,CNY,,`,
+    `file-${at}-other,simulator,${other},1990,CNY,,`,
+    '',
+    `file-${at}-unknown,simulator,NOSUCH,1990,CNY,,`,
+    `file-${at}-none,simulator,${open},,,,`,
+    `file-${at}-closed,simulator,${closed},1990,CNY,,`,
+    `file-${at}-bad,simulator,x y,19.90,CNY,,`,
+  ].join('\n');
+  const count = () => system.db.payment.count({ where: { adopted: { not: null } } });
+  const before = await count();
+
+  const dry = await system.nodropGiven(file, 'adopt', '--file', '-', '--dry-run');
+  expect(dry.status).toBe(1);
+  expect(dry.output).toContain(`line 2: ${open} for order file-${at}-open: would be adopted, unpaid`);
+  expect(dry.output).toContain('3 would be adopted, 4 refused. Nothing was written.');
+  expect(await count()).toBe(before);
+
+  const done = await system.nodropGiven(file, 'adopt', '--file', '-');
+  expect(done.status).toBe(1);
+  expect(done.output).toContain(`line 4: ${other} for order file-${at}-other: adopt_mismatch.`);
+  expect(done.output).toContain(`line 6: NOSUCH for order file-${at}-unknown: adopt_unknown.`);
+  expect(done.output).toContain(`line 7: ${open} for order file-${at}-none: adopt_taken.`);
+  expect(done.output).toContain(`line 8: ${closed} for order file-${at}-closed: adopted, failed`);
+  expect(done.output).toContain('line 9: amount: must be a whole number');
+  expect(done.output).toContain('3 adopted, 4 refused.');
+  expect(done.output).toContain('4 lines were not adopted');
+  await eventually(async () => (await system.orderStatus(`file-${at}-paid`)) === 'succeeded');
+  const [own] = await system.db.payment.findMany({ where: { reference: open } });
+  expect(own).toMatchObject({ adopted: 'own', subject: 'Coffee, black' });
+
+  const again = await system.nodropGiven(file, 'adopt', '--file', '-');
+  expect(again.output).toContain('0 adopted, 3 already adopted, 4 refused.');
+  expect(await count()).toBe(before + 3);
+});
+
+test('adopt --file: a file without its columns is refused before anything is asked', async () => {
+  const missing = await system.nodropGiven('order_id,reference\n1,2', 'adopt', '--file', '-');
+  expect([missing.status, missing.output]).toEqual([1, expect.stringContaining('has no column channel')]);
+  const unknown = await system.nodropGiven('order_id,channel,reference,x\n', 'adopt', '--file', '-');
+  expect(unknown.output).toContain('columns that nobody knows: x');
+  const broken = await system.nodropGiven('order_id,channel,reference\na,b\n', 'adopt', '--file', '-');
+  expect(broken.output).toMatch(/is no CSV with a line of names: .*line 2/);
+});

@@ -1,0 +1,129 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { hashSecret } from '../../src/client-token.ts';
+import { startPayment } from '../../src/ledger/intake.ts';
+import { recordAnswer } from '../../src/ledger/payments.ts';
+import type { Payment } from '../../src/ledger/rows.ts';
+import { ACCOUNT, newTrade } from '../simulator/support.ts';
+import { NET_MS } from '../support/progress.ts';
+import { type Harness, startHarness } from './harness.ts';
+
+/**
+ * Trades that the merchant's own code has made at the simulator, whose callbacks reach nobody. Messages come last in each
+ * test, as the time-skipping server may skip no more after one that calls a query off.
+ */
+
+let h: Harness;
+beforeAll(async () => {
+  h = await startHarness();
+});
+afterAll(async () => {
+  await h?.stop();
+});
+
+let n = 0;
+
+/** The merchant's own code makes a trade. */
+async function trade(): Promise<string> {
+  const outTradeNo = `shop-${++n}`;
+  // The wallet's clock is the real one.
+  const expiresAt = new Date(Date.now() + 3_600_000).toISOString();
+  await channel().createTrade(ACCOUNT, newTrade({ outTradeNo, amount: 1990, expiresAt }));
+  return outTradeNo;
+}
+
+function channel() {
+  const simulator = h.channels.get('simulator');
+  if (simulator === undefined) throw new Error('the harness has a simulator');
+  return simulator;
+}
+
+const stateOf = async (outTradeNo: string) =>
+  (await h.simulator.ledger()).find((row) => row.outTradeNo === outTradeNo)?.state;
+
+/** As the API does it, once the channel has said what the trade is. */
+async function adopt(
+  reference: string,
+  { as = 'watched' as 'watched' | 'own', orderId = `adopted-${n}`, expiresInMs = 1_800_000 } = {},
+): Promise<Payment> {
+  const at = new Date(await h.now());
+  const order = { id: orderId, amount: 1990, currency: 'CNY', subject: 'Coffee', metadata: {} };
+  const { payment } = await startPayment(
+    h.db,
+    h.merchant.id,
+    { ...order, expiresInSeconds: undefined },
+    {
+      ...{ channel: 'simulator', method: 'wallet', payer: undefined, returnUrl: undefined },
+      ...{ metadata: {}, expiresInMs, adopt: { reference, as } },
+      askedAttempts: new Set((await h.db.payment.findMany({ select: { id: true } })).map(({ id }) => id)),
+    },
+    hashSecret,
+    at,
+  );
+  const { answer } = (await channel().readTrade?.(ACCOUNT, reference)) ?? {};
+  if (answer === undefined) throw new Error('the simulator tells what its trades are');
+  await recordAnswer(h.db, payment.id, answer, 'query', at);
+  await h.workflows.wake(payment, NET_MS);
+  return payment;
+}
+
+const run = (payment: Payment) => h.env.client.workflow.getHandle(`payment/${payment.id}`);
+
+test('it is paid, and its callback is dropped: the order is paid within 30 s', async () => {
+  const reference = await trade();
+  const payment = await adopt(reference);
+  await h.simulator.pay(reference);
+  await run(payment).result();
+  const row = await h.row(payment.id);
+  expect(row).toMatchObject({ status: 'succeeded', orderUpdate: 'applied', settledBy: 'query' });
+  expect(await h.orderStatus(payment)).toBe('succeeded');
+  expect((row.settledAt?.getTime() ?? 0) - payment.createdAt.getTime()).toBeLessThan(30_000);
+  // Nothing was made under a number of ours.
+  expect((await h.simulator.ledger()).map(({ outTradeNo }) => outTradeNo)).not.toContain(payment.id);
+});
+
+test('it is paid when it is adopted: the order is paid at once', async () => {
+  const reference = await trade();
+  await h.simulator.pay(reference);
+  const payment = await adopt(reference);
+  await run(payment).result();
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+});
+
+test('its money goes back on request, under its own number', async () => {
+  const reference = await trade();
+  await h.simulator.pay(reference);
+  const payment = await adopt(reference);
+  await run(payment).result();
+  const refund = await h.refund(await h.row(payment.id), 990);
+  await h.untilRefund(refund.id, 'succeeded');
+  const books = (await h.simulator.ledger()).find((row) => row.outTradeNo === reference);
+  expect(books?.refunded).toBe(990);
+});
+
+test("nodrop's own to close is closed at its expiry", async () => {
+  const reference = await trade();
+  const payment = await adopt(reference, { as: 'own', expiresInMs: 60_000 });
+  await h.until(payment.id, 'closed');
+  expect(await stateOf(reference)).toBe('CLOSED');
+});
+
+test('one that has expired stays open at the channel, and pays its order when its payer pays late', async () => {
+  const reference = await trade();
+  const payment = await adopt(reference, { expiresInMs: 60_000 });
+  await h.until(payment.id, 'closed');
+  expect(await stateOf(reference)).toBe('NOTPAY');
+  await h.simulator.pay(reference);
+  await run(payment).result();
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+});
+
+test('one that is cancelled stays open at the channel', async () => {
+  const reference = await trade();
+  const payment = await adopt(reference);
+  await h.workflows.cancel(payment, NET_MS);
+  await h.until(payment.id, 'cancelled');
+  expect(await stateOf(reference)).toBe('NOTPAY');
+  expect(await h.timeline(payment.id)).toContain(
+    "transition: paying -> cancelled: unpaid; the trade is the merchant's, and stays as it is: the late watch asks on.",
+  );
+});
