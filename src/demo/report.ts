@@ -1,9 +1,11 @@
 import { sayAmount } from '../domain/money.ts';
-import type { Accounts, Found, OffenceKind, Scene, Total } from './accounts.ts';
+import type { Accounts, Found, OffenceKind, Scene, SceneName, Total } from './accounts.ts';
 import { CALLBACK_DELAY_MS, type Killed, title } from './trouble.ts';
 
 export interface Report {
   readonly accounts: Accounts;
+  /** What payers were sent to play. */
+  readonly scenes: ReadonlySet<SceneName>;
   /** What the payers did. */
   readonly shop: {
     readonly bought: number;
@@ -20,17 +22,21 @@ export interface Report {
 }
 
 /** True when every cent of the wallet is in one paid order or given back, and no order is paid by anything else. */
-export function isClean({ accounts, shop, forged }: Report): boolean {
+export function isClean(report: Report): boolean {
+  const { accounts, shop, forged } = report;
   return (
     accounts.wallet.count > 0 &&
     accounts.offences.length === 0 &&
     [...accounts.difference.values()].every((sum) => sum === 0) &&
-    Object.values(accounts.scenes).every(({ count }) => count > 0) &&
+    notSeen(report).length === 0 &&
     forged.accepted.length === 0 &&
     shop.doublePresses.every(([first, second]) => first === second) &&
     shop.failures.length === 0
   );
 }
+
+const notSeen = ({ accounts, scenes }: Report): readonly SceneName[] =>
+  [...scenes].filter((name) => accounts.scenes[name].count === 0);
 
 const WIDTH = 92;
 const RULE = '─'.repeat(WIDTH);
@@ -63,11 +69,8 @@ export function closingTable(report: Report): string {
     RULE,
     ...foundOut(accounts.found),
     RULE,
-    line('paid in two wallets', sceneLine(accounts.scenes.paidTwice, 'orders; the second payment')),
-    line('paid after it was closed', sceneLine(accounts.scenes.paidLate, 'payments, each in its order')),
-    line(
-      'paid after the order was cancelled',
-      sceneLine(accounts.scenes.cancelled, 'payments; all the money'),
+    ...SCENES.filter(([name]) => report.scenes.has(name)).map(([name, label, what]) =>
+      line(label, sceneLine(accounts.scenes[name], what)),
     ),
     line('forged callbacks', forgedLine(forged)),
     line('pressed pay twice', doubleLine(shop.doublePresses, offences('doubled'))),
@@ -79,7 +82,8 @@ export function closingTable(report: Report): string {
 }
 
 /** The rows that made the run fail, each with where to look at it; empty after a clean one. */
-export function offendersList({ accounts, forged, shop }: Report): string {
+export function offendersList(report: Report): string {
+  const { accounts, forged, shop } = report;
   const lines = accounts.offences.map(({ kind, orderId, paymentId, detail, temporalUrl }) =>
     [
       `${kind.toUpperCase()}  order ${orderId ?? 'unknown'}  payment ${paymentId ?? 'unknown'}`,
@@ -89,8 +93,7 @@ export function offendersList({ accounts, forged, shop }: Report): string {
   );
   for (const [currency, sum] of accounts.difference)
     if (sum !== 0) lines.push(`UNACCOUNTED  ${signed(sum, currency)} of the wallet's money`);
-  for (const [name, { count }] of Object.entries(accounts.scenes))
-    if (count === 0) lines.push(`NOT SEEN  ${name}: the run proves nothing about it`);
+  for (const name of notSeen(report)) lines.push(`NOT SEEN  ${name}: the run proves nothing about it`);
   for (const id of forged.accepted)
     lines.push(`FORGED  a forged callback for payment ${id} was acknowledged`);
   for (const [first, second] of shop.doublePresses)
@@ -100,6 +103,12 @@ export function offendersList({ accounts, forged, shop }: Report): string {
     lines.push('NOTHING PAID  the wallet has no payment: the run proves nothing');
   return lines.join('\n');
 }
+
+const SCENES: readonly (readonly [name: SceneName, label: string, what: string])[] = [
+  ['paidTwice', 'paid in two wallets', 'orders; the second payment'],
+  ['paidLate', 'paid after it was closed', 'payments, each in its order'],
+  ['cancelled', 'paid after the order was cancelled', 'payments; all the money'],
+];
 
 const LABEL = 37;
 

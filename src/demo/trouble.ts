@@ -21,6 +21,20 @@ export const FAULTS = {
   refund: { errorRate: 0.2 },
 } as const;
 
+/** What becomes of the next request of a kind at a double; `silent`: it is done, and not answered. */
+export interface RequestFault {
+  readonly of: 'create' | 'query' | 'close' | 'refund';
+  readonly how: 'error' | 'nonsense' | 'silent';
+}
+
+/** What goes wrong with the requests of a second at a double, counted from 0. */
+export const requestFaults = (second: number): readonly RequestFault[] => [
+  { of: 'query', how: second % 2 === 0 ? 'error' : 'nonsense' },
+  ...(second % 4 === 2 ? ([{ of: 'refund', how: 'error' }] as const) : []),
+  ...(second % 5 === 3 ? ([{ of: 'close', how: 'error' }] as const) : []),
+  ...(second % 20 === 4 ? ([{ of: 'create', how: 'silent' }] as const) : []),
+];
+
 /** A process of ours that was killed with -9. */
 export interface Killed {
   readonly name: string;

@@ -33,6 +33,7 @@ const payment = (id: string, more: Partial<Payment> = {}): Payment => ({
   attention: null,
   attentionDetail: null,
   expiresAt: '2026-11-21T10:30:00.000Z',
+  cancelRequestedAt: null,
   temporalUrl: `http://127.0.0.1:8233/namespaces/default/workflows/payment%2F${id}`,
   ...more,
 });
@@ -102,6 +103,7 @@ const account = (books: Books): Accounts =>
 
 const report = (accounts: Accounts, more: Partial<Report> = {}): Report => ({
   accounts,
+  scenes: new Set(['paidTwice', 'paidLate', 'cancelled']),
   shop: { bought: 3, doublePresses: [['pay_1', 'pay_1']], tooLate: 0, hints: 1, failures: [] },
   forged: { refused: 3, accepted: [] },
   killed: [{ name: 'worker', pid: 4711, afterMs: 16_000, backAfterMs: 4_200 }],
