@@ -22,7 +22,7 @@ import { atChannels, PAYERS_A_SCENE, planPayers, scenesOf } from './payers.ts';
 import { Progress } from './progress.ts';
 import { closingTable, isClean, offendersList, type Report } from './report.ts';
 import { Shop } from './shop.ts';
-import { CALLBACK_DELAY_MS, FAULTS, type Killed, killProcesses } from './trouble.ts';
+import { CALLBACK_DELAY_MS, FAULTS, type Killed, killProcesses, QUERY_FAULT_EVERY } from './trouble.ts';
 import { SimulatorWallets, type Wallets } from './wallets.ts';
 
 const SEED = 44;
@@ -166,7 +166,9 @@ async function startDoubled(
   return doubles;
 }
 
-const percent = (rate: number) => `${Math.round(rate * 100)} %`;
+function percent(rate: number): string {
+  return `${Math.round(rate * 100)} %`;
+}
 
 function simulatedTrouble(): readonly string[] {
   const { dropRate, delayMs, corruptSignatureRate, wrongAmountRate } = FAULTS.callback;
@@ -181,17 +183,18 @@ function simulatedTrouble(): readonly string[] {
 function doubledTrouble(where: string): readonly string[] {
   const { dropRate, delayMs, corruptSignatureRate, wrongAmountRate } = FAULTS.callback;
   const scenes = scenesOf(payers);
-  const played = [
-    ...(scenes.has('paidTwice') ? ['pay one order in two wallets'] : []),
-    ...(scenes.has('paidLate') ? ['pay by a link whose payment is cancelled'] : []),
-    ...(scenes.has('cancelled') ? ['pay by one whose order is cancelled'] : []),
-  ].map((what) => `${PAYERS_A_SCENE} ${what}`);
   return [
-    `${payers.length} payers pay at doubles of ${where}: processes with their own books, which verify`,
-    'every request by Python libraries. Nothing of it is the real channel.',
-    `Of their callbacks ${percent(dropRate)} are lost on the way, the others come ${delayMs / 1000} s late and twice,`,
-    `${percent(corruptSignatureRate)} with a broken signature, ${percent(wrongAmountRate)} with a wrong amount. A query a second fails or is nonsense.`,
-    ...(played.length === 0 ? [] : [`Of the payers ${played.join(', ')}.`]),
+    `${payers.length} payers pay at doubles of ${where}: processes with their own books, which`,
+    'verify every request by Python libraries. Nothing of it is the real channel. Of their callbacks',
+    `${percent(dropRate)} are lost on the way, the others come ${delayMs / 1000} s late and twice, ${percent(corruptSignatureRate)} with a broken signature,`,
+    `${percent(wrongAmountRate)} with a wrong amount. Every ${QUERY_FAULT_EVERY} s a query fails or is answered with nonsense.`,
+    ...(scenes.has('paidTwice') ? [`${PAYERS_A_SCENE} payers pay one order in two wallets.`] : []),
+    ...(scenes.has('paidLate')
+      ? [`${PAYERS_A_SCENE} pay by a link after the shop has cancelled its payment.`]
+      : []),
+    ...(scenes.has('cancelled')
+      ? [`${PAYERS_A_SCENE} pay by one after the shop has cancelled its order.`]
+      : []),
   ];
 }
 

@@ -27,13 +27,22 @@ export interface RequestFault {
   readonly how: 'error' | 'nonsense' | 'silent';
 }
 
-/** What goes wrong with the requests of a second at a double, counted from 0. */
+/** So often in seconds the first query of a second fails, or is answered with nonsense. */
+export const QUERY_FAULT_EVERY = 4;
+
+/** What goes wrong with the requests of a second at a double, counted from 0: each with one of its kind at most. */
 export const requestFaults = (second: number): readonly RequestFault[] => [
-  { of: 'query', how: second % 2 === 0 ? 'error' : 'nonsense' },
-  ...(second % 4 === 2 ? ([{ of: 'refund', how: 'error' }] as const) : []),
-  ...(second % 5 === 3 ? ([{ of: 'close', how: 'error' }] as const) : []),
-  ...(second % 20 === 4 ? ([{ of: 'create', how: 'silent' }] as const) : []),
+  ...every<RequestFault>(second, QUERY_FAULT_EVERY, 0, {
+    of: 'query',
+    how: second % (2 * QUERY_FAULT_EVERY) === 0 ? 'error' : 'nonsense',
+  }),
+  ...every<RequestFault>(second, 5, 2, { of: 'refund', how: 'error' }),
+  ...every<RequestFault>(second, 5, 4, { of: 'close', how: 'error' }),
+  ...every<RequestFault>(second, 20, 6, { of: 'create', how: 'silent' }),
 ];
+
+const every = <T>(second: number, period: number, from: number, what: T): readonly T[] =>
+  second % period === from ? [what] : [];
 
 /** A process of ours that was killed with -9. */
 export interface Killed {
