@@ -39,7 +39,7 @@ export interface Offence {
 /** Money that came in, and how it was found out. */
 export interface Found {
   readonly settledBy: string;
-  /** The channel never sent its callback. */
+  /** None of its callbacks came as far as nodrop. */
   readonly callbackLost: boolean;
   /** From the wallet's clock to the order's. */
   readonly seconds: number;

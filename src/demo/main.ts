@@ -274,6 +274,7 @@ async function run(
   await sleep(CALLBACK_DELAY_MS + 1_000);
   return {
     accounts: await accounts(AbortSignal.timeout(READ_PATIENCE_MS)),
+    missing: doubles === undefined ? 'never sent' : 'lost',
     scenes: scenesOf(payers),
     shop: { ...shop, bought: shop.bought.size },
     forged: forger,

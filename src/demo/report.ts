@@ -4,6 +4,8 @@ import { CALLBACK_DELAY_MS, type Killed, title } from './trouble.ts';
 
 export interface Report {
   readonly accounts: Accounts;
+  /** What became of callbacks that never came: of the simulator's, and of those on the doubles' road. */
+  readonly missing: 'never sent' | 'lost';
   /** What payers were sent to play. */
   readonly scenes: ReadonlySet<SceneName>;
   /** What the payers did. */
@@ -67,7 +69,7 @@ export function closingTable(report: Report): string {
       ? [mustBeZero('payers the shop could not serve', shop.failures.length)]
       : []),
     RULE,
-    ...foundOut(accounts.found),
+    ...foundOut(report),
     RULE,
     ...SCENES.filter(([name]) => report.scenes.has(name)).map(([name, label, what]) =>
       line(label, sceneLine(accounts.scenes[name], what)),
@@ -161,7 +163,7 @@ const SOURCES: readonly (readonly [settledBy: string, label: string])[] = [
   ['close', 'the query before closing'],
 ];
 
-function foundOut(found: readonly Found[]): string[] {
+function foundOut({ accounts: { found }, missing }: Report): string[] {
   const known = SOURCES.map(([settledBy]) => settledBy);
   const others = [...new Set(found.map(({ settledBy }) => settledBy))].filter((by) => !known.includes(by));
   const recovered = found.filter(({ settledBy }) => settledBy !== 'callback');
@@ -173,7 +175,7 @@ function foundOut(found: readonly Found[]): string[] {
   };
   return [
     line('', `${'callback'.padStart(21)}${'seconds, paid to settled'.padStart(28)}`),
-    line('found out by', columns(['payments', 'never sent', 'median', 'p95', 'max'])),
+    line('found out by', columns(['payments', missing, 'median', 'p95', 'max'])),
     ...[...SOURCES, ...others.map((by) => [by, by] as const)].map(([settledBy, label]) =>
       row(
         label,
