@@ -100,7 +100,7 @@ export async function startAlipayWallet(
       return { headers: FORM, body };
     },
 
-    async live(second: number): Promise<void> {
+    async tick(second: number): Promise<void> {
       const faults = requestFaults(second).map(({ of, how }) => ({ of: METHODS[of], kind: KINDS[how] }));
       await double.tell('faults', faults);
     },

@@ -48,6 +48,8 @@ export class Double<Hello extends { readonly url: string } = { readonly url: str
     const child = spawn(process.execPath, ['--import', tsxLoader(), main, library], {
       cwd: ROOT,
       stdio: ['pipe', 'pipe', log],
+      // A session of its own: Ctrl-C in the terminal reaches us alone.
+      detached: true,
       env: { ...process.env, PORT: '0', NODROP_WECHATPAYV3: library },
     });
     closeSync(log);

@@ -1,5 +1,5 @@
 import type { Trade } from './books.ts';
-import type { Callback } from './callback-road.ts';
+import type { Callback } from './callback-proxy.ts';
 import type { DoubledChannel } from './options.ts';
 import type { Payer } from './payers.ts';
 import type { Bought, Pressed } from './wallets.ts';
@@ -19,6 +19,6 @@ export interface DoubledWallet {
   /** A callback that the channel itself signs, and that says of the payment another amount than was paid. */
   withOtherAmount(paymentId: string): Promise<Callback>;
   /** What goes wrong with the requests of a second, and what the channel decides in it. @param second counted from 0. */
-  live(second: number): Promise<void>;
+  tick(second: number): Promise<void>;
   stop(): Promise<void>;
 }

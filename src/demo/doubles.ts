@@ -14,7 +14,7 @@ import {
 import { tsxLoader } from '../tsx.ts';
 import { startAlipayWallet } from './alipay-wallet.ts';
 import type { Trade } from './books.ts';
-import { type Callback, CallbackRoad } from './callback-road.ts';
+import { CallbackProxy } from './callback-proxy.ts';
 import type { DoubledWallet } from './doubled-wallet.ts';
 import type { DoubledChannel } from './options.ts';
 import type { Payer } from './payers.ts';
@@ -29,7 +29,7 @@ const PARTS: Readonly<
   wechatpay: { library: 'wechatpayv3', start: startWechatpayWallet },
 };
 
-const LIVE_EVERY_MS = 1_000;
+const TICK_EVERY_MS = 1_000;
 const CLI = fileURLToPath(new URL('../cli/main.ts', import.meta.url));
 
 export interface DoublesOptions {
@@ -39,34 +39,26 @@ export interface DoublesOptions {
   readonly signal: AbortSignal;
 }
 
-/** The doubles of a run, with the road on which their callbacks come. */
+/** The doubles of a run, with the proxy that their callbacks pass. */
 export class Doubles implements Wallets {
   readonly #options: DoublesOptions;
   readonly #wallets = new Map<string, DoubledWallet>();
   /** Where each account is called back. */
   readonly #addresses = new Map<string, string>();
-  readonly #road: CallbackRoad;
+  readonly #proxy: CallbackProxy;
 
-  private constructor(options: DoublesOptions, road: CallbackRoad) {
+  constructor(options: DoublesOptions) {
     this.#options = options;
-    this.#road = road;
+    this.#proxy = new CallbackProxy({
+      ...options,
+      withOtherAmount: (channel, paymentId) => this.#walletOf(channel).withOtherAmount(paymentId),
+    });
   }
 
-  /** Opens the road alone: its address is the API's public one, which processes have to know when they start. */
-  static async open(options: DoublesOptions): Promise<Doubles> {
-    let doubles: Doubles | undefined;
-    const withOtherAmount = async (channel: string, paymentId: string): Promise<Callback> => {
-      if (doubles === undefined) throw new Error('a callback came before there was a channel');
-      return await doubles.#walletOf(channel).withOtherAmount(paymentId);
-    };
-    const road = await CallbackRoad.open({ ...options, withOtherAmount });
-    doubles = new Doubles(options, road);
-    return doubles;
-  }
-
-  /** Where channels reach nodrop. */
-  get publicUrl(): string {
-    return this.#road.url;
+  /** @returns where channels reach nodrop: the API's public URL, which processes have to know when they start. */
+  async listen(): Promise<string> {
+    await this.#proxy.listen();
+    return this.#proxy.url;
   }
 
   /**
@@ -114,14 +106,14 @@ export class Doubles implements Wallets {
     }
   }
 
-  /** Has the channels live, and things go wrong at them, until the signal ends it. */
-  async live(): Promise<void> {
+  /** Has the channels decide, and things go wrong at them, until the signal ends it. */
+  async run(): Promise<void> {
     const { signal } = this.#options;
     for (let second = 0; !signal.aborted; second++) {
-      await Promise.all([...this.#wallets.values()].map((wallet) => wallet.live(second))).catch((error) => {
+      await Promise.all([...this.#wallets.values()].map((wallet) => wallet.tick(second))).catch((error) => {
         if (!signal.aborted) throw error;
       });
-      await sleep(LIVE_EVERY_MS, undefined, { signal }).catch(() => undefined);
+      await sleep(TICK_EVERY_MS, undefined, { signal }).catch(() => undefined);
     }
   }
 
@@ -132,7 +124,7 @@ export class Doubles implements Wallets {
     const ledgers = await Promise.all([...this.#wallets.values()].map((wallet) => wallet.ledger(signal)));
     return ledgers
       .flat()
-      .map((trade) => ({ ...trade, callbackAttempts: this.#road.passed.get(trade.outTradeNo) ?? 0 }));
+      .map((trade) => ({ ...trade, callbackAttempts: this.#proxy.passed.get(trade.outTradeNo) ?? 0 }));
   }
 
   async forge(payer: Payer, { id, channel }: Bought): Promise<readonly Forgery[]> {
@@ -142,7 +134,7 @@ export class Doubles implements Wallets {
   }
 
   async stop(): Promise<void> {
-    this.#road.close();
+    this.#proxy.close();
     await Promise.all([...this.#wallets.values()].map((wallet) => wallet.stop()));
   }
 

@@ -71,8 +71,8 @@ try {
   const settings = await demoSettings(process.env);
   const apiUrl = `http://127.0.0.1:${settings.PORT}`;
   if (options.channels !== undefined) {
-    doubles = await Doubles.open({ seed: SEED, apiUrl, signal: ending.signal });
-    settings.NODROP_PUBLIC_URL = doubles.publicUrl;
+    doubles = new Doubles({ seed: SEED, apiUrl, signal: ending.signal });
+    settings.NODROP_PUBLIC_URL = await doubles.listen();
   }
   const config = loadStackConfig(settings);
   if (options.channels !== undefined) await obtainLibraries(options.channels, config.stack.cacheDir);
@@ -248,7 +248,7 @@ async function run(
     .finally(() => {
       isServed = true;
     });
-  doubles?.live().catch((error) => {
+  doubles?.run().catch((error) => {
     say(String(error));
     ending.abort();
   });

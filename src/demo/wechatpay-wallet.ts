@@ -1,5 +1,5 @@
 import { createSign, generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto';
-import type { Callback } from './callback-road.ts';
+import type { Callback } from './callback-proxy.ts';
 import { Double } from './double.ts';
 import type { DoubledWallet } from './doubled-wallet.ts';
 import type { Payer } from './payers.ts';
@@ -86,7 +86,7 @@ export async function startWechatpayWallet(
       return await double.tell<Callback>('callback', { outTradeNo: paymentId, content: { amount } });
     },
 
-    async live(second: number): Promise<void> {
+    async tick(second: number): Promise<void> {
       const faults = requestFaults(second).map(({ of, how }) => ({ to: REQUESTS[of], kind: KINDS[how] }));
       await double.tell('faults', { faults });
       await double.tell('finishRefunds');

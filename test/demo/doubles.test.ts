@@ -1,9 +1,9 @@
-// The doubles' own books, the road of their callbacks, and the options: what the demo with doubles rests on.
+// The doubles' own books, the proxy that their callbacks pass, and the options: what the demo with doubles rests on.
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Command } from 'commander';
 import { afterEach, describe, expect, test } from 'vitest';
-import { type Callback, CallbackRoad } from '../../src/demo/callback-road.ts';
+import { type Callback, CallbackProxy } from '../../src/demo/callback-proxy.ts';
 import { readOptions } from '../../src/demo/options.ts';
 import { PAYERS } from '../../src/demo/payers.ts';
 import { Books as AlipayBooks } from '../doubles/alipay/books.ts';
@@ -52,13 +52,13 @@ describe('the own books of', () => {
 
 const isoOf = (at: number | null) => new Date(at ?? Number.NaN).toISOString();
 
-describe('the road of callbacks', () => {
-  const servers: (Server | CallbackRoad)[] = [];
+describe('the proxy of callbacks', () => {
+  const servers: (Server | CallbackProxy)[] = [];
   afterEach(() => {
     for (const server of servers.splice(0)) server.close();
   });
 
-  /** What the API behind the road was sent, and the road. */
+  /** A proxy, and what the API behind it was sent. */
   async function build(status = 200) {
     const came: (Callback & { readonly path: string })[] = [];
     const api = createServer(async (request: IncomingMessage, response) => {
@@ -70,7 +70,7 @@ describe('the road of callbacks', () => {
     });
     servers.push(api);
     await new Promise<void>((resolve) => api.listen(0, '127.0.0.1', resolve));
-    const road = await CallbackRoad.open({
+    const proxy = new CallbackProxy({
       seed: 1,
       apiUrl: `http://127.0.0.1:${(api.address() as AddressInfo).port}`,
       withOtherAmount: async (channel, id) => ({
@@ -79,17 +79,18 @@ describe('the road of callbacks', () => {
       }),
       delayMs: 1,
     });
-    servers.push(road);
+    await proxy.listen();
+    servers.push(proxy);
     const send = async (path: string) => {
       const headers = { 'wechatpay-serial': 'serial', 'content-type': 'text/plain', 'x-other': 'x' };
-      const answer = await fetch(`${road.url}${path}`, { method: 'POST', headers, body: 'signed' });
+      const answer = await fetch(`${proxy.url}${path}`, { method: 'POST', headers, body: 'signed' });
       return { status: answer.status, body: await answer.text() };
     };
-    return { came, road, send };
+    return { came, proxy, send };
   }
 
   test('loses some, doubles the others, breaks signatures, changes amounts; nothing is lost by its count', async () => {
-    const { came, road, send } = await build();
+    const { came, proxy, send } = await build();
     const ids = Array.from({ length: 300 }, (_, nth) => `pay_${nth}`);
     const answers = await Promise.all(ids.map((id) => send(`/callbacks/alipay/acc_1/${id}/proof`)));
     const bodies = (id: string) =>
@@ -110,7 +111,7 @@ describe('the road of callbacks', () => {
       const isLost = kindOf(id) === 'lost';
       // The channel is told that what is lost has come, so that it does not send it again.
       expect(answers[nth]).toEqual({ status: 200, body: isLost ? 'success' : 'said' });
-      expect(road.passed.get(id)).toBe(isLost ? undefined : 2);
+      expect(proxy.passed.get(id)).toBe(isLost ? undefined : 2);
     });
     expect(came[0]?.headers).toMatchObject({ 'wechatpay-serial': 'serial', 'content-type': 'text/plain' });
     expect(came[0]?.headers['x-other']).toBeUndefined();

@@ -10,7 +10,7 @@ export interface Callback {
   readonly body: string;
 }
 
-export interface RoadOptions {
+export interface ProxyOptions {
   readonly seed: number;
   /** The API, without a slash at the end. */
   readonly apiUrl: string;
@@ -30,18 +30,18 @@ const OF_PAYMENT = /^\/callbacks\/([a-z0-9]+)\/[^/]+\/(pay_\w+)\/[^/]+$/;
 const TIMEOUT_MS = 10_000;
 
 /**
- * The road from the channels to nodrop's callback addresses: an HTTP server that loses callbacks (the channel is told
- * that they came), holds them up, doubles them, breaks their signatures, and lets the channel say another amount.
+ * A proxy before nodrop's callback addresses: an HTTP server that loses callbacks (the channel is told that they came),
+ * delays them, sends them twice, breaks their signatures, and has the channel say another amount.
  */
-export class CallbackRoad {
-  readonly #options: RoadOptions;
+export class CallbackProxy {
+  readonly #options: ProxyOptions;
   readonly #random: () => number;
   readonly #fates = new Map<string, Fate>();
   readonly #server: Server;
   /** How many callbacks of each payment were passed on. */
   readonly passed = new Map<string, number>();
 
-  private constructor(options: RoadOptions) {
+  constructor(options: ProxyOptions) {
     this.#options = options;
     this.#random = seeded(options.seed);
     this.#server = createServer((request, response) => {
@@ -50,12 +50,11 @@ export class CallbackRoad {
   }
 
   /** Resolves when it listens, on a free port of this machine. */
-  static async open(options: RoadOptions): Promise<CallbackRoad> {
-    const road = new CallbackRoad(options);
-    await new Promise<void>((resolve) => road.#server.listen(0, '127.0.0.1', resolve));
-    return road;
+  async listen(): Promise<void> {
+    await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
   }
 
+  /** Without a slash at the end; once it listens. */
   get url(): string {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
