@@ -5,6 +5,12 @@
 // in the end; its last lines say which, and what to do, and so do its messages to a parent.
 import { hasMaven } from '../src/stack/build.ts';
 import { StackError } from '../src/stack/errors.ts';
+import {
+  hasPip,
+  lookUpPaymentLibrary,
+  obtainPaymentLibrary,
+  type PaymentLibrary,
+} from '../src/stack/payment-libraries.ts';
 import { findTemporalCli, findTestServer } from '../src/stack/tools.ts';
 import { CHROMIUM_PATHS, findChromium } from '../test/support/chromium.ts';
 import { toolSettings } from '../test/support/tool-settings.ts';
@@ -12,7 +18,6 @@ import { obtainCaddy } from './caddy.ts';
 import { findComposeTool } from './compose-tool.ts';
 import { GENERATORS, obtainGenerator } from './generators.ts';
 import { findNode, hasNodes, NODES } from './nodes.ts';
-import { obtainPaymentLibrary } from './payment-libraries.ts';
 import { obtainStripeServer, STRIPE_SERVERS } from './stripe-servers.ts';
 import { CHROMIUM, COMPOSE, installSystemPackages, MAVEN } from './system-packages.ts';
 import type { Tool } from './tools.ts';
@@ -80,6 +85,15 @@ function obtainGenerators(cacheDir: string, testServer: readonly Promise<void>[]
   });
 }
 
+/** Where the machine lacks what a library runs on, its tests are skipped. */
+async function obtainForDoubles(library: PaymentLibrary, cacheDir: string) {
+  if (lookUpPaymentLibrary(library, cacheDir) === undefined && !hasPip()) {
+    console.error(`The tests against ${library} are skipped: they need Python 3.10 or newer with pip.`);
+    return;
+  }
+  await obtainPaymentLibrary(library, cacheDir);
+}
+
 async function say(error: unknown) {
   const sentence = error instanceof StackError ? error.message : `A tool could not be obtained: ${error}`;
   console.error(sentence);
@@ -97,13 +111,11 @@ try {
     ...(wanted.has('caddy') ? [obtainProxy(settings.cacheDir, packages)] : []),
     ...(wanted.has('generators') ? obtainGenerators(settings.cacheDir, testServer) : []),
     ...(wanted.has('nodes') ? [obtainNodes(settings.cacheDir)] : []),
-    ...(wanted.has('python-alipay-sdk')
-      ? [obtainPaymentLibrary('python-alipay-sdk', settings.cacheDir)]
-      : []),
+    ...(wanted.has('python-alipay-sdk') ? [obtainForDoubles('python-alipay-sdk', settings.cacheDir)] : []),
     ...(wanted.has('stripe-servers')
       ? STRIPE_SERVERS.map((server) => obtainStripeServer(server, settings.cacheDir))
       : []),
-    ...(wanted.has('wechatpayv3') ? [obtainPaymentLibrary('wechatpayv3', settings.cacheDir)] : []),
+    ...(wanted.has('wechatpayv3') ? [obtainForDoubles('wechatpayv3', settings.cacheDir)] : []),
     packages,
   ];
   for (const result of await Promise.allSettled(work)) {

@@ -38,9 +38,9 @@ function toolsFor(args: readonly string[]): readonly Tool[] {
     ...(some('test/clients/generated.') ? (['generators'] as const) : []),
     ...(some('test/deploy/compose.') ? (['docker-compose'] as const) : []),
     ...(some('test/deploy/proxy.') ? (['caddy'] as const) : []),
-    ...(some('test/channels/alipay/') ? (['python-alipay-sdk'] as const) : []),
+    ...(some('test/channels/alipay/') || some('test/system/demo.') ? (['python-alipay-sdk'] as const) : []),
     ...(some('test/channels/stripe/') ? (['stripe-servers'] as const) : []),
-    ...(some('test/channels/wechatpay/') ? (['wechatpayv3'] as const) : []),
+    ...(some('test/channels/wechatpay/') || some('test/system/demo.') ? (['wechatpayv3'] as const) : []),
     ...(args.length === 0 ? (['nodes'] as const) : []),
   ];
 }

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import type { PaymentLibrary } from './payment-libraries.ts';
+import type { PaymentLibrary } from '../src/stack/payment-libraries.ts';
 
 /** What tests need beside the npm packages. */
 export type Tool =

@@ -39,7 +39,7 @@ export interface Offence {
 /** Money that came in, and how it was found out. */
 export interface Found {
   readonly settledBy: string;
-  /** The channel never sent its callback. */
+  /** None of its callbacks came as far as nodrop. */
   readonly callbackLost: boolean;
   /** From the wallet's clock to the order's. */
   readonly seconds: number;
@@ -52,6 +52,8 @@ export interface Scene {
   readonly backWithin: number | null;
 }
 
+export type SceneName = 'paidTwice' | 'paidLate' | 'cancelled';
+
 export interface Accounts {
   readonly wallet: Total;
   /** Orders that are paid and keep the money, with what was asked for. */
@@ -63,10 +65,10 @@ export interface Accounts {
   /** By currency what of the wallet's money none of these three explain; minor units, below 0 when they say too much. */
   readonly difference: ReadonlyMap<string, number>;
   /** An order's second payment; a payment that ended and was paid then; a payment of a cancelled order. */
-  readonly scenes: { readonly paidTwice: Scene; readonly paidLate: Scene; readonly cancelled: Scene };
+  readonly scenes: Readonly<Record<SceneName, Scene>>;
   readonly offences: readonly Offence[];
   readonly found: readonly Found[];
-  /** Payments that are neither succeeded nor ended. */
+  /** Payments that are neither succeeded nor ended, though their channel would end them. */
   readonly live: number;
   /** How payments that never brought money stand, by status. */
   readonly unpaid: ReadonlyMap<string, number>;
@@ -74,6 +76,10 @@ export interface Accounts {
 
 const PAID = ['succeeded', 'refunded'];
 const LIVE = ['created', 'paying'];
+
+/** WeChat Pay closes no order within five minutes: longer than a run takes, and nobody pays it any more. */
+const CLOSES_LATER = ['wechatpay'];
+const CLOSED_LATER = 'too young to be closed';
 
 /** A trade that somebody paid, with what nodrop has of it. */
 interface Paid {
@@ -86,8 +92,9 @@ interface Paid {
 /**
  * Compares the two books, every row of each: no sampling, and neither is believed about the other.
  * @param confirmed payments whose payer read "paid" in the wallet.
+ * @param now epoch ms.
  */
-export function reconcile(books: Books, confirmed: ReadonlySet<string>): Accounts {
+export function reconcile(books: Books, confirmed: ReadonlySet<string>, now = Date.now()): Accounts {
   const { orders, refunds } = books;
   const payments = orders.flatMap((order) => order.payments);
   const paymentOf = new Map(payments.map((payment) => [payment.id, payment]));
@@ -115,9 +122,7 @@ export function reconcile(books: Books, confirmed: ReadonlySet<string>): Account
     difference: subtract(wallet, [paidOrders, total(given), attention]),
     scenes: {
       paidTwice: scene(paid.filter((one) => wentBack(one, 'duplicate_payment'))),
-      paidLate: scene(
-        paid.filter((one) => paysOrder(one) && one.trade.paidAt >= (one.payment?.expiresAt ?? '')),
-      ),
+      paidLate: scene(paid.filter((one) => paysOrder(one) && isLate(one))),
       cancelled: scene(
         paid.filter((one) => one.order?.status === 'cancelled' && wentBack(one, 'late_payment')),
       ),
@@ -128,12 +133,25 @@ export function reconcile(books: Books, confirmed: ReadonlySet<string>): Account
       ...unproven(withMoney, confirmed),
     ],
     found: paid.flatMap(findings),
-    live: payments.filter(({ status }) => LIVE.includes(status)).length,
-    unpaid: countBy(unpaid.map(({ status }) => status)),
+    live: payments.filter((payment) => isLive(payment) && !isClosedLater(payment, now)).length,
+    unpaid: countBy(unpaid.map((payment) => (isClosedLater(payment, now) ? CLOSED_LATER : payment.status))),
   };
 }
 
 const isPaid = (trade: Trade): trade is Paid['trade'] => trade.paidAt !== null;
+
+const isLive = ({ status }: Payment): boolean => LIVE.includes(status);
+
+const isClosedLater = (payment: Payment, now: number): boolean =>
+  isLive(payment) && CLOSES_LATER.includes(payment.channel) && Date.parse(payment.expiresAt) <= now;
+
+/** Paid after its time, or after the shop wished the order's only payment to end. */
+function isLate({ trade, payment, order }: Paid): boolean {
+  if (payment === undefined) return false;
+  const { expiresAt, cancelRequestedAt } = payment;
+  const isOnly = order?.payments.length === 1;
+  return trade.paidAt >= (isOnly && cancelRequestedAt !== null ? cancelRequestedAt : expiresAt);
+}
 
 /** The channel has said that the money is with the payer. */
 const isBack = ({ status }: Refund) => status === 'succeeded';

@@ -1,6 +1,6 @@
 import { request } from './client.ts';
 
-/** A trade in the simulator's ledger: where the money really is. */
+/** A trade in the books of the simulator or of a double: where the money really is. */
 export interface Trade {
   readonly outTradeNo: string;
   /** Minor units. */
@@ -10,6 +10,7 @@ export interface Trade {
   readonly paidAt: string | null;
   /** Given back, in minor units. */
   readonly refunded: number;
+  /** Callbacks that were sent, and came on the way as far as nodrop. */
   readonly callbackAttempts: number;
 }
 
@@ -36,6 +37,7 @@ export interface Payment {
   readonly attention: string | null;
   readonly attentionDetail: string | null;
   readonly expiresAt: string;
+  readonly cancelRequestedAt: string | null;
   readonly temporalUrl: string | null;
 }
 
@@ -58,7 +60,7 @@ export interface Books {
 export interface BooksOptions {
   readonly apiUrl: string;
   readonly apiKey: string;
-  readonly simulatorUrl: string;
+  readonly trades: (signal: AbortSignal) => Promise<readonly Trade[]>;
 }
 
 /**
@@ -75,8 +77,7 @@ export async function readBooks(options: BooksOptions, signal: AbortSignal): Pro
       async ({ id }) => [id, await list<Refund>(options, signal, `/v1/payments/${id}/refunds`)] as const,
     ),
   );
-  const trades = await get<Trade[]>(signal, `${options.simulatorUrl}/_control/ledger`);
-  return { orders, refunds: new Map(refunds), trades };
+  return { orders, refunds: new Map(refunds), trades: await options.trades(signal) };
 }
 
 /** Every row of a list of the API. */

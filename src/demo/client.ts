@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 export interface Reply {
   readonly status: number;
+  /** A text unless it is JSON. */
   readonly body: unknown;
 }
 
@@ -52,5 +53,5 @@ async function send(
   });
   const text = await response.text();
   const isJson = response.headers.get('content-type')?.includes('json') === true;
-  return { status: response.status, body: isJson ? JSON.parse(text) : undefined };
+  return { status: response.status, body: isJson ? JSON.parse(text) : text };
 }

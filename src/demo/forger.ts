@@ -1,13 +1,11 @@
-import { randomBytes, randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { sign, signer } from '../channels/simulator/protocol.ts';
 import { request } from './client.ts';
 import type { Payer } from './payers.ts';
+import type { Bought, Wallets } from './wallets.ts';
 
 export interface ForgerOptions {
   readonly apiUrl: string;
-  /** The channel's own secret: for callbacks that were genuine before somebody changed them. */
-  readonly secret: string;
+  readonly wallets: Pick<Wallets, 'forge'>;
   readonly signal: AbortSignal;
 }
 
@@ -26,9 +24,9 @@ export class Forger {
   }
 
   /** Begins to send one callback of each kind for this payment. */
-  attack(payer: Payer, paymentId: string): void {
+  attack(payer: Payer, payment: Bought): void {
     this.#attacks.push(
-      this.#attack(payer, paymentId).catch((error) => {
+      this.#attack(payer, payment).catch((error) => {
         if (!this.#options.signal.aborted) throw error;
       }),
     );
@@ -39,32 +37,13 @@ export class Forger {
     await Promise.all(this.#attacks);
   }
 
-  async #attack(payer: Payer, paymentId: string): Promise<void> {
-    const { apiUrl, secret, signal } = this.#options;
-    const claim = (outTradeNo: string) => JSON.stringify(paidCallback(payer, outTradeNo));
-    const body = claim(paymentId);
-    const forgeries = [
-      {},
-      signed(`whsec_${randomBytes(32).toString('base64')}`, body),
-      // A genuine callback of the forger's own payment, with the number of another put into it.
-      signed(secret, claim(`pay_${'0'.repeat(26)}`)),
-    ];
-    for (const headers of forgeries) {
+  async #attack(payer: Payer, payment: Bought): Promise<void> {
+    const { apiUrl, wallets, signal } = this.#options;
+    for (const { path, headers, body } of await wallets.forge(payer, payment)) {
       await sleep(ATTACK_EVERY_MS, undefined, { signal });
-      const { status } = await request(signal, 'POST', `${apiUrl}/callbacks/simulator`, body, headers);
-      if (status < 300) this.accepted.push(paymentId);
+      const { status } = await request(signal, 'POST', `${apiUrl}${path}`, body, headers);
+      if (status < 300) this.accepted.push(payment.id);
       else this.refused++;
     }
   }
 }
-
-function paidCallback({ amount, currency }: Payer, outTradeNo: string) {
-  const transactionId = `sim_${randomUUID()}`;
-  const paidAt = new Date().toISOString();
-  return {
-    type: 'trade.succeeded',
-    data: { outTradeNo, state: 'SUCCESS', amount, currency, transactionId, paidAt, refunded: 0 },
-  };
-}
-
-const signed = (secret: string, body: string) => sign(signer(secret), `msg_${randomUUID()}`, body);

@@ -1,6 +1,7 @@
-// npm run demo: a batch of payments through the whole stack while callbacks get lost, late, doubled and forged and
-// processes are killed; ends with a table, and with exit code 0 only if nothing dropped.
+// npm run demo [-- --channels wechatpay,alipay]: a batch of payments through the whole stack while callbacks get lost,
+// late, doubled and forged and processes are killed; ends with a table, and with exit code 0 only if nothing dropped.
 import { setMaxListeners } from 'node:events';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../config.ts';
 import { loadStackConfig } from '../stack/embedded-secrets.ts';
@@ -13,15 +14,17 @@ import { workerPolls } from '../stack/worker-probe.ts';
 import { type Accounts, reconcile } from './accounts.ts';
 import { readBooks } from './books.ts';
 import { request } from './client.ts';
+import { Doubles, obtainLibraries, titles } from './doubles.ts';
 import { demoSettings, emptyFolder, reopenCommand } from './environment.ts';
 import { Forger } from './forger.ts';
-import { PAYERS_A_SCENE, planPayers } from './payers.ts';
+import { type DoubledChannel, readOptions } from './options.ts';
+import { atChannels, PAYERS_A_SCENE, planPayers, scenesOf } from './payers.ts';
 import { Progress } from './progress.ts';
 import { closingTable, isClean, offendersList, type Report } from './report.ts';
 import { Shop } from './shop.ts';
-import { CALLBACK_DELAY_MS, FAULTS, type Killed, killProcesses } from './trouble.ts';
+import { CALLBACK_DELAY_MS, FAULTS, type Killed, killProcesses, QUERY_FAULT_EVERY } from './trouble.ts';
+import { SimulatorWallets, type Wallets } from './wallets.ts';
 
-const PAYERS = 240;
 const SEED = 44;
 const API_KEY = 'sk_dev_nodrop';
 /** With start and stop the demo stays below four minutes. */
@@ -33,12 +36,17 @@ const LOOK_EVERY_MS = 1_000;
 const READ_PATIENCE_MS = 20_000;
 const INTERRUPTED = 130;
 
+const options = readOptions(process.argv.slice(2));
+const planned = planPayers(SEED, options.payers);
+const payers = options.channels === undefined ? planned : atChannels(planned, options.channels);
+
 const progress = new Progress();
 const say = (line: string) => progress.say(line);
 /** Ends everything that payers, forger and watchers do. */
 const ending = new AbortController();
 setMaxListeners(0, ending.signal);
 let supervisor: Supervisor | undefined;
+let doubles: Doubles | undefined;
 let leaving = false;
 
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
@@ -55,19 +63,26 @@ async function leave(code: number): Promise<void> {
   progress.end();
   ending.abort();
   await supervisor?.stop();
+  await doubles?.stop();
   process.exit(code);
 }
 
 try {
   const settings = await demoSettings(process.env);
+  const apiUrl = `http://127.0.0.1:${settings.PORT}`;
+  if (options.channels !== undefined) {
+    doubles = new Doubles({ seed: SEED, apiUrl, signal: ending.signal });
+    settings.NODROP_PUBLIC_URL = await doubles.listen();
+  }
   const config = loadStackConfig(settings);
+  if (options.channels !== undefined) await obtainLibraries(options.channels, config.stack.cacheDir);
   supervisor = await Supervisor.claim(config.home, say);
   emptyFolder(config.home);
   // The supervisor's children have our environment.
   for (const name of Object.keys(process.env)) if (!(name in settings)) delete process.env[name];
   Object.assign(process.env, settings);
-  await start(supervisor, config);
-  const report = await run(supervisor, config);
+  const wallets = await start(supervisor, config, apiUrl);
+  const report = await run(supervisor, config, wallets, apiUrl);
   if (!leaving) {
     progress.end();
     const clean = isClean(report);
@@ -88,58 +103,123 @@ try {
     progress.end();
     ending.abort();
     await supervisor?.stop();
+    await doubles?.stop();
     exitWith(error);
   }
 }
 
-async function start(supervisor: Supervisor, config: Config): Promise<void> {
+/** Resolves when payers can come. @param apiUrl without a slash at the end. */
+async function start(supervisor: Supervisor, config: Config, apiUrl: string): Promise<Wallets> {
   const startedAt = Date.now();
-  say('Starting PostgreSQL, Temporal, the channel simulator, the API and a worker ...');
+  const { channels } = options;
+  const what = channels === undefined ? 'the channel simulator' : `the doubles of ${titles(channels)}`;
+  say(`Starting PostgreSQL, Temporal, ${what}, the API and a worker ...`);
+  const wallets =
+    doubles === undefined || channels === undefined
+      ? await startSimulated(supervisor, config)
+      : await startDoubled(supervisor, config, doubles, channels);
+  const seconds = ((Date.now() - startedAt) / 1000).toFixed(1);
+  say(`All up after ${seconds} s.`);
+  say('');
+  say(`  Temporal Web UI  ${config.temporal.uiUrl}`);
+  say(`  API reference    ${apiUrl}/docs`);
+  say(`  Logs             ${config.home}/logs`);
+  say('');
+  for (const line of channels === undefined ? simulatedTrouble() : doubledTrouble(titles(channels)))
+    say(line);
+  say('');
+  return wallets;
+}
+
+async function startSimulated(supervisor: Supervisor, config: Config): Promise<Wallets> {
   await requireProgramPorts(config);
   await startStack(supervisor, config);
   await startPrograms(supervisor, config, 'log');
   const faults = `${config.simulator.url}/_control/faults`;
   const { status } = await request(ending.signal, 'PUT', faults, { seed: SEED, ...FAULTS });
   if (status !== 200) throw new Error(`PUT ${faults} was answered ${status}`);
-  const seconds = ((Date.now() - startedAt) / 1000).toFixed(1);
-  const { callback } = FAULTS;
-  const percent = (rate: number) => `${Math.round(rate * 100)} %`;
-  say(`All up after ${seconds} s.`);
-  say('');
-  say(`  Temporal Web UI  ${config.temporal.uiUrl}`);
-  say(`  API reference    ${config.api.publicUrl}/docs`);
-  say(`  Logs             ${config.home}/logs`);
-  say('');
-  say(
-    `${PAYERS} payers come. Of the channel's callbacks ${percent(callback.dropRate)} are never sent, the others`,
-  );
-  say(
-    `${callback.delayMs / 1000} s late, twice, and out of order, ${percent(callback.corruptSignatureRate)} with a broken signature, ${percent(callback.wrongAmountRate)} with a wrong amount.`,
-  );
-  say(
+  const { url, secrets } = config.simulator;
+  return new SimulatorWallets(url, secrets.simulator ?? '', ending.signal);
+}
+
+async function startDoubled(
+  supervisor: Supervisor,
+  given: Config,
+  doubles: Doubles,
+  channels: readonly DoubledChannel[],
+): Promise<Wallets> {
+  // The doubles are in its place.
+  const config = { ...given, simulator: { ...given.simulator, secrets: {} } };
+  const onEnd = (sentence: string) => {
+    if (leaving) return;
+    say(sentence);
+    ending.abort();
+  };
+  await requireProgramPorts(config);
+  const starting = doubles.start(channels, config.stack.cacheDir, join(config.home, 'logs'), onEnd);
+  const programs = startStack(supervisor, config).then(() => startPrograms(supervisor, config, 'log'));
+  for (const result of await Promise.allSettled([starting, programs])) {
+    if (result.status === 'rejected') throw result.reason;
+  }
+  say("The merchant's accounts, as an operator adds them:");
+  await doubles.addAccounts(say);
+  return doubles;
+}
+
+function percent(rate: number): string {
+  return `${Math.round(rate * 100)} %`;
+}
+
+function simulatedTrouble(): readonly string[] {
+  const { dropRate, delayMs, corruptSignatureRate, wrongAmountRate } = FAULTS.callback;
+  return [
+    `${payers.length} payers come. Of the channel's callbacks ${percent(dropRate)} are never sent, the others`,
+    `${delayMs / 1000} s late, twice, and out of order, ${percent(corruptSignatureRate)} with a broken signature, ${percent(wrongAmountRate)} with a wrong amount.`,
     `${PAYERS_A_SCENE} payers pay one order in two wallets, ${PAYERS_A_SCENE} pay after the channel has closed their payment, and`,
-  );
-  say(`${PAYERS_A_SCENE} after the shop has cancelled their order.`);
-  say('');
+    `${PAYERS_A_SCENE} after the shop has cancelled their order.`,
+  ];
+}
+
+function doubledTrouble(where: string): readonly string[] {
+  const { dropRate, delayMs, corruptSignatureRate, wrongAmountRate } = FAULTS.callback;
+  const scenes = scenesOf(payers);
+  return [
+    `${payers.length} payers pay at doubles of ${where}: processes with their own books, which`,
+    'verify every request by Python libraries. Nothing of it is the real channel. Of their callbacks',
+    `${percent(dropRate)} are lost on the way, the others come ${delayMs / 1000} s late and twice, ${percent(corruptSignatureRate)} with a broken signature,`,
+    `${percent(wrongAmountRate)} with a wrong amount. Every ${QUERY_FAULT_EVERY} s a query fails or is answered with nonsense.`,
+    ...(scenes.has('paidTwice') ? [`${PAYERS_A_SCENE} payers pay one order in two wallets.`] : []),
+    ...(scenes.has('paidLate')
+      ? [`${PAYERS_A_SCENE} pay by a link after the shop has cancelled its payment.`]
+      : []),
+    ...(scenes.has('cancelled')
+      ? [`${PAYERS_A_SCENE} pay by one after the shop has cancelled its order.`]
+      : []),
+  ];
 }
 
 /** Everything that happens between the first payer and the last order. */
-async function run(supervisor: Supervisor, config: Config): Promise<Report> {
+async function run(
+  supervisor: Supervisor,
+  config: Config,
+  wallets: Wallets,
+  apiUrl: string,
+): Promise<Report> {
   const startedAt = Date.now();
   const { signal } = ending;
-  const apiUrl = config.api.publicUrl;
-  const forger = new Forger({ apiUrl, signal, secret: config.simulator.secrets.simulator ?? '' });
+  const forger = new Forger({ apiUrl, signal, wallets });
   const shop = new Shop({
     apiUrl,
     apiKey: API_KEY,
+    wallets,
     signal,
     onBought(payer, payment) {
-      if (payer.habit === 'never pays') forger.attack(payer, payment.id);
+      if (payer.habit === 'never pays') forger.attack(payer, payment);
     },
   });
   const accounts = async (signal: AbortSignal) =>
     reconcile(
-      await readBooks({ apiUrl, apiKey: API_KEY, simulatorUrl: config.simulator.url }, signal),
+      await readBooks({ apiUrl, apiKey: API_KEY, trades: (ending) => wallets.trades(ending) }, signal),
       shop.confirmed,
     );
   const deadline = setTimeout(() => ending.abort(), LIMIT_MS);
@@ -147,7 +227,7 @@ async function run(supervisor: Supervisor, config: Config): Promise<Report> {
   let killed: readonly Killed[] = [];
   let isServed = false;
   const work = Promise.all([
-    shop.serve(planPayers(SEED, PAYERS)),
+    shop.serve(payers),
     killProcesses(
       supervisor,
       [
@@ -168,6 +248,10 @@ async function run(supervisor: Supervisor, config: Config): Promise<Report> {
     .finally(() => {
       isServed = true;
     });
+  doubles?.run().catch((error) => {
+    say(String(error));
+    ending.abort();
+  });
   // Awaited below; a failure before that must not count as unhandled.
   work.catch(() => undefined);
 
@@ -190,6 +274,8 @@ async function run(supervisor: Supervisor, config: Config): Promise<Report> {
   await sleep(CALLBACK_DELAY_MS + 1_000);
   return {
     accounts: await accounts(AbortSignal.timeout(READ_PATIENCE_MS)),
+    missing: doubles === undefined ? 'never sent' : 'lost',
+    scenes: scenesOf(payers),
     shop: { ...shop, bought: shop.bought.size },
     forged: forger,
     killed,
@@ -207,7 +293,7 @@ function liveLine(seconds: number, shop: Shop, { orders, refunds }: Accounts): s
   const back = [...refunds.values()].reduce((sum, { count }) => sum + count, 0);
   const waiting = Math.max(0, confirmed.size - orders.count - back);
   const elapsed = `${String(Math.round(seconds)).padStart(4)} s`;
-  const created = `${bought.size}/${PAYERS}`;
+  const created = `${bought.size}/${payers.length}`;
   // Below 80 columns, so that a terminal's line holds it.
   return `${elapsed}  created ${created}  paid: wallet ${confirmed.size}, orders ${orders.count}, back ${back}  waiting ${waiting}`;
 }

@@ -1,9 +1,13 @@
 import { sayAmount } from '../domain/money.ts';
-import type { Accounts, Found, OffenceKind, Scene, Total } from './accounts.ts';
+import type { Accounts, Found, OffenceKind, Scene, SceneName, Total } from './accounts.ts';
 import { CALLBACK_DELAY_MS, type Killed, title } from './trouble.ts';
 
 export interface Report {
   readonly accounts: Accounts;
+  /** What became of callbacks that never came: the simulator sends them not, and the proxy of the doubles loses them. */
+  readonly missing: 'never sent' | 'lost';
+  /** What payers were sent to play. */
+  readonly scenes: ReadonlySet<SceneName>;
   /** What the payers did. */
   readonly shop: {
     readonly bought: number;
@@ -20,17 +24,21 @@ export interface Report {
 }
 
 /** True when every cent of the wallet is in one paid order or given back, and no order is paid by anything else. */
-export function isClean({ accounts, shop, forged }: Report): boolean {
+export function isClean(report: Report): boolean {
+  const { accounts, shop, forged } = report;
   return (
     accounts.wallet.count > 0 &&
     accounts.offences.length === 0 &&
     [...accounts.difference.values()].every((sum) => sum === 0) &&
-    Object.values(accounts.scenes).every(({ count }) => count > 0) &&
+    notSeen(report).length === 0 &&
     forged.accepted.length === 0 &&
     shop.doublePresses.every(([first, second]) => first === second) &&
     shop.failures.length === 0
   );
 }
+
+const notSeen = ({ accounts, scenes }: Report): readonly SceneName[] =>
+  [...scenes].filter((name) => accounts.scenes[name].count === 0);
 
 const WIDTH = 92;
 const RULE = '─'.repeat(WIDTH);
@@ -61,13 +69,10 @@ export function closingTable(report: Report): string {
       ? [mustBeZero('payers the shop could not serve', shop.failures.length)]
       : []),
     RULE,
-    ...foundOut(accounts.found),
+    ...foundOut(report),
     RULE,
-    line('paid in two wallets', sceneLine(accounts.scenes.paidTwice, 'orders; the second payment')),
-    line('paid after it was closed', sceneLine(accounts.scenes.paidLate, 'payments, each in its order')),
-    line(
-      'paid after the order was cancelled',
-      sceneLine(accounts.scenes.cancelled, 'payments; all the money'),
+    ...SCENES.filter(([name]) => report.scenes.has(name)).map(([name, label, what]) =>
+      line(label, sceneLine(accounts.scenes[name], what)),
     ),
     line('forged callbacks', forgedLine(forged)),
     line('pressed pay twice', doubleLine(shop.doublePresses, offences('doubled'))),
@@ -79,7 +84,8 @@ export function closingTable(report: Report): string {
 }
 
 /** The rows that made the run fail, each with where to look at it; empty after a clean one. */
-export function offendersList({ accounts, forged, shop }: Report): string {
+export function offendersList(report: Report): string {
+  const { accounts, forged, shop } = report;
   const lines = accounts.offences.map(({ kind, orderId, paymentId, detail, temporalUrl }) =>
     [
       `${kind.toUpperCase()}  order ${orderId ?? 'unknown'}  payment ${paymentId ?? 'unknown'}`,
@@ -89,8 +95,7 @@ export function offendersList({ accounts, forged, shop }: Report): string {
   );
   for (const [currency, sum] of accounts.difference)
     if (sum !== 0) lines.push(`UNACCOUNTED  ${signed(sum, currency)} of the wallet's money`);
-  for (const [name, { count }] of Object.entries(accounts.scenes))
-    if (count === 0) lines.push(`NOT SEEN  ${name}: the run proves nothing about it`);
+  for (const name of notSeen(report)) lines.push(`NOT SEEN  ${name}: the run proves nothing about it`);
   for (const id of forged.accepted)
     lines.push(`FORGED  a forged callback for payment ${id} was acknowledged`);
   for (const [first, second] of shop.doublePresses)
@@ -100,6 +105,12 @@ export function offendersList({ accounts, forged, shop }: Report): string {
     lines.push('NOTHING PAID  the wallet has no payment: the run proves nothing');
   return lines.join('\n');
 }
+
+const SCENES: readonly (readonly [name: SceneName, label: string, what: string])[] = [
+  ['paidTwice', 'paid in two wallets', 'orders; the second payment'],
+  ['paidLate', 'paid after it was closed', 'payments, each in its order'],
+  ['cancelled', 'paid after the order was cancelled', 'payments; all the money'],
+];
 
 const LABEL = 37;
 
@@ -152,7 +163,7 @@ const SOURCES: readonly (readonly [settledBy: string, label: string])[] = [
   ['close', 'the query before closing'],
 ];
 
-function foundOut(found: readonly Found[]): string[] {
+function foundOut({ accounts: { found }, missing }: Report): string[] {
   const known = SOURCES.map(([settledBy]) => settledBy);
   const others = [...new Set(found.map(({ settledBy }) => settledBy))].filter((by) => !known.includes(by));
   const recovered = found.filter(({ settledBy }) => settledBy !== 'callback');
@@ -164,7 +175,7 @@ function foundOut(found: readonly Found[]): string[] {
   };
   return [
     line('', `${'callback'.padStart(21)}${'seconds, paid to settled'.padStart(28)}`),
-    line('found out by', columns(['payments', 'never sent', 'median', 'p95', 'max'])),
+    line('found out by', columns(['payments', missing, 'median', 'p95', 'max'])),
     ...[...SOURCES, ...others.map((by) => [by, by] as const)].map(([settledBy, label]) =>
       row(
         label,

@@ -1,15 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Reply, request } from './client.ts';
 import type { Payer } from './payers.ts';
-
-/** A payment as the shop needs it, from the API's answer. */
-export interface Bought {
-  readonly id: string;
-  readonly status: string;
-  readonly payUrl: string | null;
-  readonly clientToken: string | null;
-  readonly expiresAt: string;
-}
+import type { Bought, Wallets } from './wallets.ts';
 
 /** What the payer's own token shows of a payment. */
 interface Told {
@@ -22,6 +14,7 @@ interface Told {
 export interface ShopOptions {
   readonly apiUrl: string;
   readonly apiKey: string;
+  readonly wallets: Pick<Wallets, 'pay'>;
   /** Ends everything the shop and its payers do. */
   readonly signal: AbortSignal;
   /** Told of every payment that has begun. */
@@ -73,13 +66,14 @@ export class Shop {
 
   async #serveOne(payer: Payer): Promise<void> {
     await this.#sleep(this.#startedAt + payer.arrivesAfterMs - Date.now());
-    const payment = await this.#buy(payer, 'simulator');
+    const payment = await this.#buy(payer, payer.channels[0]);
     this.bought.add(payer.orderId);
     this.#options.onBought?.(payer, payment);
     switch (payer.habit) {
       case 'pays in two wallets':
         return await this.#payTwice(payer, payment);
       case 'pays when it is closed':
+      case 'pays when the payment is cancelled':
         return await this.#payClosed(payer, payment);
       case 'pays when it is cancelled':
         return await this.#payCancelled(payer, payment);
@@ -104,14 +98,19 @@ export class Shop {
   /** Changes to the other channel, and then pays on both pages. */
   async #payTwice(payer: Payer, first: Bought): Promise<void> {
     await this.#sleep(payer.thinksMs);
-    const second = await this.#buy(payer, 'simulator2');
+    const second = await this.#buy(payer, payer.channels[1] ?? payer.channels[0]);
     await Promise.all([first, second].map((payment) => this.#pay(payer, payment)));
     await this.#untilTold(first, second);
   }
 
-  /** Is still on the page when nodrop has closed the payment, and pays. */
+  /** Is still on the page when nodrop has closed the payment, at its expiry or as the shop wants it, and pays. */
   async #payClosed(payer: Payer, payment: Bought): Promise<void> {
-    while ((await this.#payment(payment, 10)).status !== 'closed') await this.#sleep(LOOK_AGAIN_MS);
+    if (payer.habit === 'pays when the payment is cancelled') {
+      await this.#sleep(payer.thinksMs);
+      await this.#api('POST', `/v1/payments/${payment.id}/cancel`);
+    }
+    while (!['closed', 'cancelled'].includes((await this.#payment(payment, 10)).status))
+      await this.#sleep(LOOK_AGAIN_MS);
     await this.#sleep(HESITATION_MS);
     await this.#pay(payer, payment);
     await this.#untilTold(payment);
@@ -172,7 +171,7 @@ export class Shop {
     const [first, second] = await Promise.all([press(), payer.pressesTwice ? press() : undefined]);
     if (second !== undefined) this.doublePresses.push([first.id, second.id]);
     let payment = first;
-    while (payment.payUrl === null) {
+    while (payment.nextAction === null) {
       if (payment.status !== 'created' && payment.status !== 'paying')
         throw new Error(`${payment.id} is ${payment.status} before anybody could pay`);
       await this.#sleep(200);
@@ -186,13 +185,9 @@ export class Shop {
 
   /** Pays in the wallet, and remembers what the wallet said. */
   async #pay(payer: Payer, payment: Bought): Promise<void> {
-    const result = payer.habit === 'is declined' ? 'declined' : 'success';
-    const { status, body } = await request(this.#options.signal, 'POST', payment.payUrl ?? '', { result });
-    const { state, code } = (body ?? {}) as { state?: string; code?: string };
-    if (state === 'SUCCESS') this.confirmed.add(payment.id);
-    else if (code === 'TRADE_EXPIRED' || code === 'TRADE_CLOSED') this.tooLate++;
-    else if (state !== 'PAYERROR')
-      throw new Error(`the wallet answered ${status} ${code ?? state} to ${payment.id}`);
+    const pressed = await this.#options.wallets.pay(payment, payer.habit === 'is declined');
+    if (pressed === 'paid') this.confirmed.add(payment.id);
+    else if (pressed === 'too late') this.tooLate++;
   }
 
   /** @param token the shop's key, or the token of one payment. */

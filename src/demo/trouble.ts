@@ -21,6 +21,29 @@ export const FAULTS = {
   refund: { errorRate: 0.2 },
 } as const;
 
+/** What becomes of the next request of a kind at a double; `silent`: it is done, and not answered. */
+export interface RequestFault {
+  readonly of: 'create' | 'query' | 'close' | 'refund';
+  readonly how: 'error' | 'nonsense' | 'silent';
+}
+
+/** So often in seconds the first query of a second fails, or is answered with nonsense. */
+export const QUERY_FAULT_EVERY = 4;
+
+/** What goes wrong with the requests of a second at a double, counted from 0: each with one of its kind at most. */
+export const requestFaults = (second: number): readonly RequestFault[] => [
+  ...every<RequestFault>(second, QUERY_FAULT_EVERY, 0, {
+    of: 'query',
+    how: second % (2 * QUERY_FAULT_EVERY) === 0 ? 'error' : 'nonsense',
+  }),
+  ...every<RequestFault>(second, 5, 2, { of: 'refund', how: 'error' }),
+  ...every<RequestFault>(second, 5, 4, { of: 'close', how: 'error' }),
+  ...every<RequestFault>(second, 20, 6, { of: 'create', how: 'silent' }),
+];
+
+const every = <T>(second: number, period: number, from: number, what: T): readonly T[] =>
+  second % period === from ? [what] : [];
+
 /** A process of ours that was killed with -9. */
 export interface Killed {
   readonly name: string;

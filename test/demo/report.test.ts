@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { type Accounts, reconcile } from '../../src/demo/accounts.ts';
 import type { Books, Order, Payment, Refund, Trade } from '../../src/demo/books.ts';
-import { PAYERS_A_SCENE, planPayers, SCENES } from '../../src/demo/payers.ts';
+import { atChannels, PAYERS_A_SCENE, planPayers, SCENES, scenesOf } from '../../src/demo/payers.ts';
 import { closingTable, isClean, offendersList, type Report } from '../../src/demo/report.ts';
 
 const PAID_AT = '2026-11-21T10:00:00.000Z';
@@ -33,6 +33,7 @@ const payment = (id: string, more: Partial<Payment> = {}): Payment => ({
   attention: null,
   attentionDetail: null,
   expiresAt: '2026-11-21T10:30:00.000Z',
+  cancelRequestedAt: null,
   temporalUrl: `http://127.0.0.1:8233/namespaces/default/workflows/payment%2F${id}`,
   ...more,
 });
@@ -102,6 +103,8 @@ const account = (books: Books): Accounts =>
 
 const report = (accounts: Accounts, more: Partial<Report> = {}): Report => ({
   accounts,
+  missing: 'never sent',
+  scenes: new Set(['paidTwice', 'paidLate', 'cancelled']),
   shop: { bought: 3, doublePresses: [['pay_1', 'pay_1']], tooLate: 0, hints: 1, failures: [] },
   forged: { refused: 3, accepted: [] },
   killed: [{ name: 'worker', pid: 4711, afterMs: 16_000, backAfterMs: 4_200 }],
@@ -445,5 +448,79 @@ describe('the payers', () => {
       expect(arrivesAfterMs).toBeLessThan(60_000);
       expect(expiresInSeconds).toBeGreaterThanOrEqual(60);
     }
+  });
+});
+
+describe('the payers of the doubles', () => {
+  const both = ['wechatpay', 'alipay'];
+  const at = (names: readonly string[]) => atChannels(planPayers(44, 240), names);
+
+  test('pay in CNY at these channels, about as many at each', () => {
+    const payers = at(both);
+    expect(new Set(payers.map(({ currency }) => currency))).toEqual(new Set(['CNY']));
+    expect(new Set(payers.flatMap(({ channels }) => channels))).toEqual(new Set(both));
+    expect(payers.filter(({ channels }) => channels[0] === 'alipay').length).toBeGreaterThan(110);
+  });
+
+  test('play every scene, the late ones where a link outlives the close', () => {
+    const payers = at(both);
+    expect(scenesOf(payers)).toEqual(new Set(['paidTwice', 'paidLate', 'cancelled']));
+    const of = (habit: string) => payers.filter((payer) => payer.habit === habit);
+    for (const { channels } of of('pays in two wallets'))
+      expect([...channels].sort()).toEqual([...both].sort());
+    for (const habit of ['pays when the payment is cancelled', 'pays when it is cancelled'])
+      expect(of(habit).map(({ channels }) => channels)).toEqual(Array(PAYERS_A_SCENE).fill(['alipay']));
+  });
+
+  test('of one channel play what it can, and a run of that is no failure', () => {
+    expect(scenesOf(at(['alipay']))).toEqual(new Set(['paidLate', 'cancelled']));
+    expect(scenesOf(at(['wechatpay']))).toEqual(new Set());
+    expect(at(['wechatpay']).filter(({ habit }) => habit.startsWith('pays when'))).toEqual([]);
+    const accounts = account({
+      ...right,
+      trades: right.trades.slice(0, 3),
+      orders: right.orders.slice(0, 3),
+      refunds: new Map(),
+    });
+    const wrong = report(accounts);
+    expect(isClean(wrong)).toBe(false);
+    const of = report(accounts, { scenes: scenesOf(at(['wechatpay'])) });
+    expect(isClean(of)).toBe(true);
+    expect(closingTable(of)).not.toContain('paid in two wallets');
+  });
+});
+
+describe('a payment at a double', () => {
+  test('that WeChat Pay is too young to be closed by is no end to wait for, and counts as what it is', () => {
+    const young = { ...waiting, channel: 'wechatpay', expiresAt: '2026-11-21T10:01:00.000Z' } as const;
+    const books = withOrder(
+      2,
+      order('order-3', [payment('pay_3', young)], { status: 'paying', paidPaymentId: null }),
+    );
+    const at = (time: string) => reconcile(books, new Set(), Date.parse(time));
+    expect(at('2026-11-21T10:00:59.000Z').live).toBe(1);
+    const past = at('2026-11-21T10:01:00.000Z');
+    expect([past.live, [...past.unpaid]]).toEqual([0, [['too young to be closed', 1]]]);
+    // Of any other channel it is to end.
+    const other = withOrder(
+      2,
+      order('order-3', [payment('pay_3', { ...young, channel: 'alipay' })], {
+        status: 'paying',
+        paidPaymentId: null,
+      }),
+    );
+    expect(reconcile(other, new Set(), Date.parse('2026-11-21T10:01:00.000Z')).live).toBe(1);
+  });
+
+  test('that was paid after the shop had cancelled it, and alone, is paid late', () => {
+    const late = { cancelRequestedAt: '2026-11-21T09:59:00.000Z' };
+    const books = withOrder(0, order('order-1', [payment('pay_1', late)]));
+    expect(account(books).scenes.paidLate.count).toBe(account(right).scenes.paidLate.count + 1);
+    // It ended for the order's second attempt, and was paid in spite of it.
+    const switched = withOrder(
+      3,
+      order('order-4', [payment('pay_4', late), payment('pay_5', { channel: 'simulator2', ...conflict })]),
+    );
+    expect(account(switched).scenes.paidLate.count).toBe(account(right).scenes.paidLate.count);
   });
 });

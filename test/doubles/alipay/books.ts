@@ -148,6 +148,18 @@ export class Books {
     return true;
   }
 
+  /** Every trade with its money, whatever anybody was told of it; amounts in fen, times in ISO 8601. */
+  ledger() {
+    return [...this.trades.values()].map((trade) => ({
+      outTradeNo: trade.outTradeNo,
+      amount: trade.total,
+      currency: 'CNY',
+      state: trade.status,
+      paidAt: trade.paidAt === null ? null : new Date(trade.paidAt).toISOString(),
+      refunded: this.refunded(trade),
+    }));
+  }
+
   /** A trade as a query shows it. */
   show(trade: BookedTrade): Record<string, string> {
     const paid = trade.paidAt !== null;

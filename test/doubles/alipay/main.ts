@@ -177,6 +177,7 @@ const COMMANDS: Record<string, (given: never) => unknown> = {
       ends: trade.ends,
     };
   },
+  ledger: () => books.ledger(),
   /** A notification of the trade with other parameters, which Alipay itself would sign. */
   notification: async (given: { changes?: Record<string, string>; appId: string; outTradeNo: string }) => {
     const trade = books.find(given.appId, given.outTradeNo);
@@ -230,5 +231,5 @@ process.stdin.resume().once('end', () => process.exit(0));
 server.listen(Number(process.env.PORT ?? 0), '127.0.0.1', () => {
   const { port } = server.address() as AddressInfo;
   gateway.codeUrl = `http://127.0.0.1:${port}`;
-  console.log(JSON.stringify({ url: gateway.codeUrl, keys }));
+  console.log(JSON.stringify({ url: gateway.codeUrl, keys, sellers: APPS }));
 });

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import { lookUpPaymentLibrary } from '../../../scripts/payment-libraries.ts';
+import { lookUpPaymentLibrary } from '../../../src/stack/payment-libraries.ts';
 import { toolSettings } from '../../support/tool-settings.ts';
 import type { Keys } from './oracle.ts';
 

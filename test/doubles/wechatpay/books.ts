@@ -119,6 +119,19 @@ export class Books {
     return open;
   }
 
+  /** Every order with its money, whatever anybody was told of it; amounts in fen, times in ISO 8601. */
+  ledger = () =>
+    [...this.orders.values()].map((order) => ({
+      outTradeNo: order.outTradeNo,
+      amount: order.total,
+      currency: order.currency,
+      state: order.state,
+      paidAt: order.paidAt === null ? null : new Date(order.paidAt).toISOString(),
+      refunded: this.refundsOf(order)
+        .filter(({ status }) => status === 'SUCCESS')
+        .reduce((sum, { amount }) => sum + amount, 0),
+    }));
+
   partiesOf = ({ merchant, subMchid, appid }: Order) =>
     subMchid === null
       ? { mchid: merchant.mchid, appid }

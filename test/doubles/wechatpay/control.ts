@@ -24,6 +24,8 @@ const nothing = z.object({});
 /** What other people do, and what goes wrong. */
 export const COMMANDS = {
   books: trade,
+  /** All orders with their money. */
+  ledger: nothing,
   pay: z.object({ ...named, payerTotal: z.int().optional() }),
   /** `NOTPAY` is what is left of a payment that failed. */
   setState: z.object({ ...named, state: z.string() }),
@@ -44,6 +46,8 @@ export const COMMANDS = {
   refundNotifyUrl: z.object({ mchid: z.string(), url: z.string().nullable() }),
   sendUnrelated: z.object({ mchid: z.string(), url: z.string() }),
   fault: faultSchema,
+  /** In place of all that are left. */
+  faults: z.object({ faults: z.array(faultSchema) }),
   /** A new platform certificate signs, and the older ones are still given. */
   rotate: nothing,
   /** The older certificates are given no more, and the newest signs. */
@@ -90,6 +94,8 @@ export async function control(double: Double, name: string, body: string): Promi
       const refunded = all.reduce((sum, order) => sum + books.refundedOf(order), 0);
       return { trades: all.length, total: all[0]?.total, currency: all[0]?.currency, refunded };
     }
+    case 'ledger':
+      return books.ledger();
     case 'pay': {
       const order = orderOf();
       const isPaid = books.pay(order, given('pay').payerTotal ?? null);
@@ -135,6 +141,9 @@ export async function control(double: Double, name: string, body: string): Promi
     }
     case 'fault':
       faults.push(given('fault'));
+      return true;
+    case 'faults':
+      faults.splice(0, faults.length, ...given('faults').faults);
       return true;
     case 'rotate':
       books.platform.push(makeKey('platform'));

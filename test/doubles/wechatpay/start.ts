@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { z } from 'zod';
-import { lookUpPaymentLibrary } from '../../../scripts/payment-libraries.ts';
+import { lookUpPaymentLibrary } from '../../../src/stack/payment-libraries.ts';
 import { toolSettings } from '../../support/tool-settings.ts';
 import type { COMMANDS, Command } from './control.ts';
 

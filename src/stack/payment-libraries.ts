@@ -1,9 +1,9 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { makeCached } from '../src/stack/cache.ts';
-import { StackError } from '../src/stack/errors.ts';
-import { runVisibly } from '../src/stack/progress.ts';
+import { makeCached } from './cache.ts';
+import { StackError } from './errors.ts';
+import { runVisibly } from './progress.ts';
 
 /** Other people's implementations of what adapters sign and encrypt, of fixed versions: the doubles of channels use them. */
 
@@ -14,6 +14,12 @@ const entryOf = (library: PaymentLibrary) => `${library}-${VERSIONS[library]}`;
 
 const succeeds = (...args: string[]) => spawnSync('python3', args, { stdio: 'ignore' }).status === 0;
 
+/** True where this machine has what the libraries run on. */
+export const hasPython = (): boolean => succeeds('-c', 'import sys; sys.exit(sys.version_info < (3, 10))');
+
+/** True where it also has what they are obtained by. */
+export const hasPip = (): boolean => hasPython() && succeeds('-m', 'pip', '--version');
+
 /** The folder of a library in the cache; undefined when it is not there. */
 export function lookUpPaymentLibrary(library: PaymentLibrary, cacheDir: string): string | undefined {
   const path = join(cacheDir, entryOf(library));
@@ -21,17 +27,12 @@ export function lookUpPaymentLibrary(library: PaymentLibrary, cacheDir: string):
 }
 
 /**
- * Fills the cache with a library. Where the machine lacks what it runs on, it says so, and its tests are skipped.
+ * The folder of a library in the cache, which is filled with it when it is not there. Needs `hasPip()`.
  * @throws StackError when its registry does not have it, or is not reached.
  */
-export async function obtainPaymentLibrary(library: PaymentLibrary, cacheDir: string): Promise<void> {
-  if (lookUpPaymentLibrary(library, cacheDir) !== undefined) return;
-  const isPossible =
-    succeeds('-c', 'import sys; sys.exit(sys.version_info < (3, 10))') && succeeds('-m', 'pip', '--version');
-  if (!isPossible) {
-    console.error(`The tests against ${library} are skipped: they need Python 3.10 or newer with pip.`);
-    return;
-  }
+export async function obtainPaymentLibrary(library: PaymentLibrary, cacheDir: string): Promise<string> {
+  const found = lookUpPaymentLibrary(library, cacheDir);
+  if (found !== undefined) return found;
   const made = await makeCached(cacheDir, entryOf(library), async (folder) => {
     const whole = join(folder, 'made');
     const version = VERSIONS[library];
@@ -42,8 +43,8 @@ export async function obtainPaymentLibrary(library: PaymentLibrary, cacheDir: st
     if (!ok) console.error(`  pip failed: ${output.trim().split('\n').slice(-3).join(' ')}`);
     return ok ? whole : undefined;
   });
-  if (made !== undefined) return;
+  if (made !== undefined) return made;
   throw new StackError(
-    `${library} could not be obtained for the tests: check that the Python registry is reached, and run the command again.`,
+    `${library} could not be obtained: check that the Python registry is reached, and run the command again.`,
   );
 }

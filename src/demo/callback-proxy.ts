@@ -1,0 +1,139 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { seeded } from './random.ts';
+import { CALLBACK_DELAY_MS, FAULTS } from './trouble.ts';
+
+/** A callback as it goes over HTTP. */
+export interface Callback {
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+export interface ProxyOptions {
+  readonly seed: number;
+  /** The API, without a slash at the end. */
+  readonly apiUrl: string;
+  /** A callback of the channel's own, signed, that says another amount of the payment. */
+  readonly withOtherAmount: (channel: string, paymentId: string) => Promise<Callback>;
+  /** @default CALLBACK_DELAY_MS */
+  readonly delayMs?: number;
+}
+
+/** What becomes of all callbacks of a payment. */
+type Fate = 'lost' | 'broken' | 'other amount' | 'passed';
+
+/** A payment's own callback address, of which the channel alone was told. */
+const OF_PAYMENT = /^\/callbacks\/([a-z0-9]+)\/[^/]+\/(pay_\w+)\/[^/]+$/;
+
+/** Longer than nodrop takes to acknowledge. */
+const TIMEOUT_MS = 10_000;
+
+/**
+ * A proxy before nodrop's callback addresses: an HTTP server that loses callbacks (the channel is told that they came),
+ * delays them, sends them twice, breaks their signatures, and has the channel say another amount.
+ */
+export class CallbackProxy {
+  readonly #options: ProxyOptions;
+  readonly #random: () => number;
+  readonly #fates = new Map<string, Fate>();
+  readonly #server: Server;
+  /** How many callbacks of each payment were passed on. */
+  readonly passed = new Map<string, number>();
+
+  constructor(options: ProxyOptions) {
+    this.#options = options;
+    this.#random = seeded(options.seed);
+    this.#server = createServer((request, response) => {
+      this.#pass(request, response).catch(() => response.destroy());
+    });
+  }
+
+  /** Resolves when it listens, on a free port of this machine. */
+  async listen(): Promise<void> {
+    await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
+  }
+
+  /** Without a slash at the end; once it listens. */
+  get url(): string {
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  close(): void {
+    this.#server.close();
+    this.#server.closeAllConnections();
+  }
+
+  async #pass(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const came = await readCallback(request);
+    const path = request.url ?? '';
+    const [, channel = '', paymentId] = OF_PAYMENT.exec(path) ?? [];
+    if (paymentId === undefined) return await answer(response, this.#send(path, came));
+    const fate = this.#fateOf(paymentId);
+    if (fate === 'lost') {
+      // What Alipay takes for an acknowledgement; WeChat Pay looks at the status.
+      response.writeHead(200, { 'content-type': 'text/plain' }).end('success');
+      return;
+    }
+    await sleep(this.#options.delayMs ?? CALLBACK_DELAY_MS);
+    const isFirst = !this.passed.has(paymentId);
+    const says =
+      fate === 'broken'
+        ? { ...came, body: `${came.body} ` }
+        : fate === 'other amount' && isFirst
+          ? await this.#options.withOtherAmount(channel, paymentId)
+          : came;
+    this.passed.set(paymentId, (this.passed.get(paymentId) ?? 0) + 1 + FAULTS.callback.duplicates);
+    const copies = Array.from({ length: FAULTS.callback.duplicates }, () => this.#send(path, says));
+    await answer(response, this.#send(path, says));
+    await Promise.allSettled(copies);
+  }
+
+  #fateOf(paymentId: string): Fate {
+    const known = this.#fates.get(paymentId);
+    if (known !== undefined) return known;
+    const { dropRate, corruptSignatureRate, wrongAmountRate } = FAULTS.callback;
+    const draw = this.#random();
+    const fate =
+      draw < dropRate
+        ? 'lost'
+        : draw < dropRate + corruptSignatureRate
+          ? 'broken'
+          : draw < dropRate + corruptSignatureRate + wrongAmountRate
+            ? 'other amount'
+            : 'passed';
+    this.#fates.set(paymentId, fate);
+    return fate;
+  }
+
+  async #send(path: string, { headers, body }: Callback): Promise<{ status: number; body: string }> {
+    try {
+      const signal = AbortSignal.timeout(TIMEOUT_MS);
+      const reply = await fetch(`${this.#options.apiUrl}${path}`, { method: 'POST', headers, body, signal });
+      return { status: reply.status, body: await reply.text() };
+    } catch {
+      // The API is dead at the moment: the channel sends it again, or not.
+      return { status: 502, body: '' };
+    }
+  }
+}
+
+/** With the headers that say what it is, and who signed it. */
+async function readCallback(request: IncomingMessage): Promise<Callback> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of request) chunks.push(chunk as Buffer);
+  const headers: Record<string, string> = {};
+  for (const [name, value] of Object.entries(request.headers)) {
+    if ((name === 'content-type' || name.startsWith('wechatpay-')) && typeof value === 'string')
+      headers[name] = value;
+  }
+  return { headers, body: Buffer.concat(chunks).toString('utf8') };
+}
+
+async function answer(
+  response: ServerResponse,
+  reply: Promise<{ status: number; body: string }>,
+): Promise<void> {
+  const { status, body } = await reply;
+  response.writeHead(status, { 'content-type': 'text/plain' }).end(body);
+}

@@ -1,0 +1,83 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { StackError } from '../stack/errors.ts';
+import { tsxLoader } from '../tsx.ts';
+import { request } from './client.ts';
+import type { DoubledChannel } from './options.ts';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+
+/** A double (test/doubles) as a process of its own, which has the channel's side: its books, its keys, its clock. */
+export class Double<Hello extends { readonly url: string } = { readonly url: string }> {
+  readonly channel: DoubledChannel;
+  /** Its first line: its address, and accounts that it knows. */
+  readonly hello: Hello;
+  readonly #child: ChildProcess;
+  readonly #signal: AbortSignal;
+  #isStopping = false;
+
+  private constructor(channel: DoubledChannel, hello: Hello, child: ChildProcess, signal: AbortSignal) {
+    this.channel = channel;
+    this.hello = hello;
+    this.#child = child;
+    this.#signal = signal;
+  }
+
+  /**
+   * Resolves when it listens.
+   * @param library the folder of the library that it verifies and signs with.
+   * @param logs the folder of its log.
+   * @param onEnd called when it ends without being stopped.
+   * @param signal ends its patience with what is asked of it.
+   * @throws StackError when it does not start.
+   */
+  static async start<Hello extends { readonly url: string }>(
+    channel: DoubledChannel,
+    library: string,
+    logs: string,
+    onEnd: (sentence: string) => void,
+    signal: AbortSignal,
+  ): Promise<Double<Hello>> {
+    const file = join(logs, `${channel}.log`);
+    const log = openSync(file, 'a');
+    const main = join(ROOT, 'test', 'doubles', channel, 'main.ts');
+    // It ends with its standard input, and so with us whatever ends us.
+    const child = spawn(process.execPath, ['--import', tsxLoader(), main, library], {
+      cwd: ROOT,
+      stdio: ['pipe', 'pipe', log],
+      // A session of its own: Ctrl-C in the terminal reaches us alone.
+      detached: true,
+      env: { ...process.env, PORT: '0', NODROP_WECHATPAYV3: library },
+    });
+    closeSync(log);
+    const line = await new Promise<string>((resolve, reject) => {
+      const fail = () => reject(new StackError(`The double of ${channel} did not start: see ${file}.`));
+      child.once('error', fail).once('exit', fail);
+      if (child.stdout !== null) createInterface(child.stdout).once('line', resolve);
+    });
+    const double = new Double(channel, JSON.parse(line) as Hello, child, signal);
+    child.once('exit', () => {
+      if (!double.#isStopping) onEnd(`The double of ${channel} has ended by itself: see ${file}.`);
+    });
+    return double;
+  }
+
+  /** Has something happen at it, or tells something of its books. @throws Error when it refuses */
+  async tell<T = unknown>(command: string, given: object = {}, signal = this.#signal): Promise<T> {
+    const url = `${this.hello.url}/_control/${command}`;
+    const { status, body } = await request(signal, 'POST', url, given);
+    if (status !== 200) throw new Error(`The double of ${this.channel} answered ${status} to ${command}.`);
+    return body as T;
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopping = true;
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    const ended = new Promise((resolve) => this.#child.once('exit', resolve));
+    this.#child.stdin?.end();
+    await ended;
+  }
+}

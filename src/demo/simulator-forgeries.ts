@@ -1,0 +1,26 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import { sign, signer } from '../channels/simulator/protocol.ts';
+import type { Payer } from './payers.ts';
+
+/** One of each kind: without a signature, signed by a stranger, and genuine before its payment was replaced. */
+export function forgedCallbacks(payer: Payer, paymentId: string, secret: string) {
+  const claim = (outTradeNo: string) => JSON.stringify(paidCallback(payer, outTradeNo));
+  const body = claim(paymentId);
+  return [
+    {},
+    signed(`whsec_${randomBytes(32).toString('base64')}`, body),
+    // A genuine callback of the forger's own payment, with the number of another put into it.
+    signed(secret, claim(`pay_${'0'.repeat(26)}`)),
+  ].map((headers) => ({ path: '/callbacks/simulator', headers, body }));
+}
+
+function paidCallback({ amount, currency }: Payer, outTradeNo: string) {
+  const transactionId = `sim_${randomUUID()}`;
+  const paidAt = new Date().toISOString();
+  return {
+    type: 'trade.succeeded',
+    data: { outTradeNo, state: 'SUCCESS', amount, currency, transactionId, paidAt, refunded: 0 },
+  };
+}
+
+const signed = (secret: string, body: string) => sign(signer(secret), `msg_${randomUUID()}`, body);

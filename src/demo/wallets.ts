@@ -1,0 +1,71 @@
+import type { Trade } from './books.ts';
+import { request } from './client.ts';
+import type { Payer } from './payers.ts';
+import { forgedCallbacks } from './simulator-forgeries.ts';
+
+/** A payment as the shop needs it, from the API's answer. */
+export interface Bought {
+  readonly id: string;
+  readonly channel: string;
+  readonly status: string;
+  /** Where the payer pays. */
+  readonly nextAction: { readonly url?: string; readonly qr?: string } | null;
+  readonly clientToken: string | null;
+  readonly expiresAt: string;
+}
+
+/** What the wallet says to a payer. */
+export type Pressed = 'paid' | 'not paid' | 'too late';
+
+/** A callback that no channel has sent. */
+export interface Forgery {
+  /** Below the API's address. */
+  readonly path: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+/** The channels of a run: where payers pay, the books that nodrop has no part in, and what forgers send. */
+export interface Wallets {
+  /** @param isDeclined the payer tries, and brings no money. */
+  pay(payment: Bought, isDeclined: boolean): Promise<Pressed>;
+  /** Every trade. */
+  trades(signal: AbortSignal): Promise<readonly Trade[]>;
+  /** Callbacks that say of a payment that nobody paid that it was paid. */
+  forge(payer: Payer, payment: Bought): Promise<readonly Forgery[]>;
+}
+
+/** Both channels of the simulator, which has one ledger for them. */
+export class SimulatorWallets implements Wallets {
+  readonly #url: string;
+  readonly #secret: string;
+  readonly #signal: AbortSignal;
+
+  /** @param secret the channel's own: for callbacks that were genuine before somebody changed them. */
+  constructor(url: string, secret: string, signal: AbortSignal) {
+    this.#url = url;
+    this.#secret = secret;
+    this.#signal = signal;
+  }
+
+  async pay(payment: Bought, isDeclined: boolean): Promise<Pressed> {
+    const result = isDeclined ? 'declined' : 'success';
+    const payUrl = payment.nextAction?.url ?? '';
+    const { status, body } = await request(this.#signal, 'POST', payUrl, { result });
+    const { state, code } = (body ?? {}) as { state?: string; code?: string };
+    if (state === 'SUCCESS') return 'paid';
+    if (code === 'TRADE_EXPIRED' || code === 'TRADE_CLOSED') return 'too late';
+    if (state === 'PAYERROR') return 'not paid';
+    throw new Error(`the wallet answered ${status} ${code ?? state} to ${payment.id}`);
+  }
+
+  async trades(signal: AbortSignal): Promise<readonly Trade[]> {
+    const url = `${this.#url}/_control/ledger`;
+    const { status, body } = await request(signal, 'GET', url);
+    if (status !== 200) throw new Error(`GET ${url} was answered ${status}`);
+    return body as Trade[];
+  }
+
+  forge = async (payer: Payer, { id }: Bought): Promise<readonly Forgery[]> =>
+    forgedCallbacks(payer, id, this.#secret);
+}
