@@ -18,8 +18,10 @@
  * @param {string} what.payText
  * @param {string} what.returnUrl where the payer comes back to from a method that leads elsewhere
  * @param {() => void} what.onSubmitted the payer has paid, or may have
+ * @returns what puts it into the page's language
  */
-export async function mount({ container, params, scriptUrl, language, payText, returnUrl, onSubmitted }) {
+export async function mount(what) {
+  const { container, params, scriptUrl, language, returnUrl, onSubmitted } = what;
   await load(scriptUrl);
   /** @type {(key: string, options: object) => StripeKit} */
   const start = Reflect.get(globalThis, 'Stripe');
@@ -31,7 +33,10 @@ export async function mount({ container, params, scriptUrl, language, payText, r
   const button = document.createElement('button');
   button.type = 'button';
   button.className = 'main';
-  button.textContent = payText;
+  const translate = () => {
+    button.textContent = what.payText;
+  };
+  translate();
   button.addEventListener('click', async () => {
     button.disabled = true;
     problem.textContent = '';
@@ -44,6 +49,7 @@ export async function mount({ container, params, scriptUrl, language, payText, r
   });
   container.append(place, problem, button);
   elements.create('payment').mount(place);
+  return translate;
 }
 
 /** @param {string} url @returns {Promise<void>} */
