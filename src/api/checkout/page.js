@@ -342,9 +342,10 @@ function draw() {
     pay.href = payUrl;
     write(pay, text.pay(amount));
   }
-  const ways = waysOf(current);
-  // The same wallet, in a way that works here.
-  const better = current === 'outside' ? ways.find(({ channel }) => channel === payment?.channel) : undefined;
+  const all = waysOf(current);
+  // The same wallet, in a way that works here, comes first.
+  const better = current === 'outside' ? all.find(({ channel }) => channel === payment?.channel) : undefined;
+  const ways = better === undefined ? all : [better, ...all.filter((way) => way !== better)];
   drawHandOver(current, better === undefined);
   drawQr(current, payUrl === undefined && better === undefined);
 
@@ -363,7 +364,8 @@ function draw() {
   back.hidden = !showsWayBack(current, returnUrl, NEVER_SCHEMES);
   if (leadsBack(returnUrl, NEVER_SCHEMES)) back.href = returnUrl;
   // The way on, where there is none here.
-  back.classList.toggle('main', current === 'elsewhere' || (current !== 'asking' && ways.length === 0));
+  const isWayOn = ways.length === 0 && current !== 'asking' && current !== 'outside';
+  back.classList.toggle('main', current === 'elsewhere' || isWayOn);
   write(back, text.back);
 
   shown = current;
