@@ -1,6 +1,4 @@
-import { mkdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createAlipayAdapter } from '../../src/channels/alipay/adapter.ts';
@@ -11,7 +9,7 @@ import { createApiKey, ensureMerchant } from '../../src/ledger/merchants.ts';
 import { recordCreated } from '../../src/ledger/payments.ts';
 import { newOrderId, pay, settle, startTestApi, type TestApi, testChannels } from '../api/support.ts';
 import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
-import { CHROMIUM, DESKTOP, expectAccessible, launch, openTab, shows } from './support.ts';
+import { CHROMIUM, DESKTOP, expectAccessible, keep, launch, openTab, shows } from './support.ts';
 
 // The cashier page with Alipay and WeChat Pay, in the browsers that they tell apart. The page, its API and the channels'
 // declarations are real; what the channels answered is written into the ledger.
@@ -138,14 +136,6 @@ async function open(
     await tab.context.close();
   };
   return { ...tab, made, address, go, close };
-}
-
-/** Looked at by people as well: `SHOTS=folder npm test -- test/browser/wallets` keeps what it saw. */
-async function keep(page: Page, name: string): Promise<void> {
-  if (process.env.SHOTS === undefined) return;
-  mkdirSync(process.env.SHOTS, { recursive: true });
-  const path = join(process.env.SHOTS, `${name.replace(/\W+/g, '-')}.png`);
-  await page.screenshot({ path, fullPage: true });
 }
 
 /** What a camera reads from the code on the page. */

@@ -52,13 +52,18 @@ export async function mount(what) {
   return translate;
 }
 
+/** Networks that let nothing of Stripe's through often do not say so. */
+const LOADED_WITHIN_MS = 20_000;
+
 /** @param {string} url @returns {Promise<void>} */
 function load(url) {
   return new Promise((resolve, reject) => {
+    const fail = () => reject(new Error(`${url} was not loaded`));
     const script = document.createElement('script');
     script.src = url;
     script.addEventListener('load', () => resolve());
-    script.addEventListener('error', () => reject(new Error(`${url} was not loaded`)));
+    script.addEventListener('error', fail);
+    setTimeout(fail, LOADED_WITHIN_MS);
     document.head.append(script);
   });
 }
