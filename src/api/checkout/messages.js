@@ -52,7 +52,7 @@ const en = {
     outside: ['', ''],
     'no-form': [
       'The payment form did not load',
-      'Nothing was charged. A poor connection, or a program that blocks contents, can be the reason. Try again, or choose another way to pay. If you have paid, do not pay again.',
+      'A poor connection, or a program that blocks contents, can be the reason. Try again, or choose another way to pay. If you have paid, do not pay again.',
     ],
     elsewhere: [
       'Go on where you came from',
@@ -172,7 +172,7 @@ const zh = {
     outside: ['', ''],
     'no-form': [
       '支付表单未能加载',
-      '没有扣款。可能是网络不佳，或内容被拦截。请重试，或选择其他支付方式。如果您已付款，请勿重复付款。',
+      '可能是网络不佳，或内容被拦截。请重试，或选择其他支付方式。如果您已付款，请勿重复付款。',
     ],
     elsewhere: [
       '请回到来处继续',
