@@ -322,16 +322,27 @@ export interface MethodDeclaration {
   readonly needs: readonly PayerField[];
   /** Of an `sdk` action: the channel's own form within the cashier page. Absent: the payer pays elsewhere. */
   readonly form?: FormDeclaration;
+  /**
+   * In which browsers the payer can pay with it, the one that it is made for first; none for a method of apps alone. Of a
+   * `qr` action: where its code can be scanned from the screen (`desktop`), and where the code, if it is a web address, can
+   * be opened as a link (the others). Absent: in every browser.
+   */
+  readonly paidIn?: readonly BrowserKind[];
 }
 
+/** A browser as wallets tell them apart: WeChat's own, Alipay's own, another one on a phone or a tablet, or one on a larger screen. */
+export type BrowserKind = 'wechat' | 'alipay' | 'phone' | 'desktop';
+
 /**
- * A channel's form on the cashier page. `src/channels/{channel}/form.js` mounts it, by the script that the channel wants
- * to be loaded from its own address.
+ * A channel's form on the cashier page. `src/channels/{channel}/form.js` mounts it, if need be by a script that the channel
+ * wants to be loaded from its own address.
  */
 export interface FormDeclaration {
-  readonly scriptUrl: string;
-  /** What else than our own files the page may load then, as sources of a content security policy. */
-  readonly sources: Readonly<Record<'script' | 'connect' | 'frame', readonly string[]>>;
+  readonly script?: {
+    readonly url: string;
+    /** What else than our own files the page may load then, as sources of a content security policy. */
+    readonly sources: Readonly<Record<'script' | 'connect' | 'frame', readonly string[]>>;
+  };
 }
 
 /** One setting of an account at a channel. */

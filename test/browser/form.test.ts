@@ -9,7 +9,7 @@ import { pay, settle, startTestApi, type TestApi, testChannels } from '../api/su
 import { ACCOUNT, newTrade } from '../channels/stripe/support.ts';
 import { type StripeDouble, startStripeDouble } from '../doubles/stripe/start.ts';
 import { eventually, useDatabase } from '../support/stack.ts';
-import { CHROMIUM, DESKTOP, launch, openTab, shows } from './support.ts';
+import { CHROMIUM, DESKTOP, expectAccessible, keep, launch, openTab, PHONE, shows } from './support.ts';
 
 // A channel's own form on the cashier page: Stripe's, whose script is a stand-in that the double serves. The page and its
 // API are real; the double takes the money.
@@ -103,6 +103,48 @@ describe.skipIf(CHROMIUM === undefined)("a channel's form on the cashier page", 
     await prepare(payment);
     await page.getByText('A card form for pk_test_double').waitFor();
     expect(complaints).toEqual([]);
+    await context.close();
+  });
+
+  test('speaks the language of the page, and says in both when its script is not to be had', async () => {
+    const payment = await pay(api, key, { order: order(), channel: 'stripe', method: 'payment_intent' });
+    const { context, page } = await openTab(browser, [api.url, double.url], { ...PHONE, bypassCSP: true });
+    await page.route(`${double.url}/stripe.js`, (route) => route.abort());
+    await page.goto(pageOf(payment));
+    await shows(page, 'no-form');
+    await page.getByRole('heading', { name: 'The payment form did not load' }).waitFor();
+    expect(await page.locator('#form').isVisible()).toBe(false);
+    await expectAccessible(page);
+    await keep(page, 'stripe not loaded en');
+    await page.getByRole('button', { name: '中文' }).click();
+    await page.getByRole('heading', { name: '支付表单未能加载' }).waitFor();
+    await keep(page, 'stripe not loaded zh');
+    // It is tried again, as often as the payer likes.
+    await page.getByRole('button', { name: '重试' }).click();
+    await shows(page, 'no-form');
+    await page.unroute(`${double.url}/stripe.js`);
+    await page.getByRole('button', { name: '重试' }).click();
+    await page.getByRole('button', { name: '支付 EUR 10.50' }).waitFor();
+    await keep(page, 'stripe form zh');
+    await page.getByRole('button', { name: 'English' }).click();
+    await page.getByRole('button', { name: 'Pay EUR 10.50' }).waitFor();
+    await expectAccessible(page);
+    await keep(page, 'stripe form en');
+    await context.close();
+  });
+
+  test('says so too where nobody answers for its script', async () => {
+    const payment = await pay(api, key, { order: order(), channel: 'stripe', method: 'payment_intent' });
+    const { context, page } = await openTab(browser, [api.url, double.url], DESKTOP);
+    const asked = page.waitForRequest(`${double.url}/stripe.js`);
+    await page.route(`${double.url}/stripe.js`, () => undefined);
+    await page.clock.install();
+    await page.goto(pageOf(payment), { waitUntil: 'commit' });
+    await asked;
+    await page.clock.runFor(20_000);
+    await shows(page, 'no-form');
+    await keep(page, 'stripe not loaded desktop');
+    await page.unrouteAll({ behavior: 'ignoreErrors' });
     await context.close();
   });
 

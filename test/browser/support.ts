@@ -1,5 +1,6 @@
-import { existsSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { join } from 'node:path';
 import {
   type Browser,
   type BrowserContext,
@@ -60,6 +61,14 @@ export async function anotherPage(context: BrowserContext, allowed: readonly str
 /** The cashier page shows this screen. */
 export async function shows(page: Page, screen: string): Promise<void> {
   await page.locator(`body[data-screen="${screen}"]`).waitFor({ state: 'attached' });
+}
+
+/** Looked at by people as well: `SHOTS=folder npm test -- test/browser/screens` keeps what it saw. */
+export async function keep(page: Page, name: string): Promise<void> {
+  if (process.env.SHOTS === undefined) return;
+  mkdirSync(process.env.SHOTS, { recursive: true });
+  const path = join(process.env.SHOTS, `${name.replace(/\W+/g, '-')}.png`);
+  await page.screenshot({ path, fullPage: true });
 }
 
 const AXE = createRequire(import.meta.url).resolve('axe-core/axe.min.js');

@@ -33,7 +33,10 @@ export const formModules = (
     ]);
 
 /** The page's policy, widened by what its form's script loads, and by nothing else. */
-export const policyWith = ({ declaration: { sources } }: PageForm): string =>
-  CHECKOUT_POLICY.replace("script-src 'self'", `script-src 'self' ${sources.script.join(' ')}`)
+export function policyWith({ declaration: { script } }: PageForm): string {
+  if (script === undefined) return CHECKOUT_POLICY;
+  const { sources } = script;
+  return CHECKOUT_POLICY.replace("script-src 'self'", `script-src 'self' ${sources.script.join(' ')}`)
     .replace("connect-src 'self'", `connect-src 'self' ${sources.connect.join(' ')}`)
     .replace("base-uri 'none'", `frame-src ${sources.frame.join(' ')}; base-uri 'none'`);
+}

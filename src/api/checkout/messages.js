@@ -11,6 +11,17 @@ const en = {
   payWith: (/** @type {string} */ channel) => `With ${channel}. The result appears here by itself.`,
   qr: 'QR code: scan it with your phone',
   qrLabel: 'QR code that opens the payment in a wallet',
+  scanWith: (/** @type {string} */ channel) => `QR code: scan it with ${channel}`,
+  pageQr: 'QR code of this page: scan it with your phone',
+  pageQrWechat: 'QR code of this page: scan it with WeChat',
+  pageQrLabel: 'QR code of the address of this page',
+  copy: 'Copy the link of this page',
+  copied: 'Copied. Keep the link to yourself: it opens your payment.',
+  link: 'The link of this page',
+  /** Ways of one channel, by what the payer does. */
+  byCode: (/** @type {string} */ channel) => `${channel} (QR code)`,
+  onDevice: (/** @type {string} */ channel) => `${channel} (on this device)`,
+  loadAgain: 'Try again',
   iPaid: 'I have paid',
   askAgain: 'Ask the bank again',
   notPaid: 'I have not paid: show the payment again',
@@ -37,6 +48,11 @@ const en = {
     asking: [
       'We are still asking the bank',
       'Do not pay again. As soon as the bank has answered, the result appears here. You may also close this page: your payment does not get lost.',
+    ],
+    outside: ['', ''],
+    'no-form': [
+      'The payment form did not load',
+      'A poor connection, or a program that blocks contents, can be the reason. Try again, or choose another way to pay. If you have paid, do not pay again.',
     ],
     elsewhere: [
       'Go on where you came from',
@@ -83,6 +99,28 @@ const en = {
     ],
   },
   partlyReturned: (/** @type {string} */ amount) => `${amount} of it has gone back to you.`,
+  /**
+   * By where the payer can pay, see `whereOf`; `hasPageCode` where the code of the page is beside it.
+   * @type {Readonly<Record<'browser' | 'scan' | 'wechat' | 'phone', (channel: string, hasPageCode: boolean) => readonly string[]>>}
+   */
+  outside: {
+    browser: (channel) => [
+      'Open this page in your browser',
+      `This app does not open ${channel}. Choose “Open in browser” in its menu, or copy the link into your browser. The result appears here as well.`,
+    ],
+    scan: (channel) => [
+      'Scan the code with another device',
+      `${channel} takes this code from the camera alone: not by a long press, and not from a picture. Scan it with another phone, open this page on a computer, or pay another way. The result appears here by itself.`,
+    ],
+    wechat: (_channel, hasPageCode) => [
+      'Open this page in WeChat',
+      `This payment is made within WeChat. ${hasPageCode ? 'Scan the code with WeChat, or send' : 'Send'} the link to yourself there and open it. The result appears here as well.`,
+    ],
+    phone: (channel, hasPageCode) => [
+      'Open this page on your phone',
+      `This way to pay with ${channel} is for phones. ${hasPageCode ? 'Scan the code with the camera of your phone, or open' : 'Open'} the link of this page in the browser of your phone. The result appears here as well.`,
+    ],
+  },
 };
 
 /** @type {typeof en} */
@@ -96,6 +134,16 @@ const zh = {
   payWith: (channel) => `使用${channel}付款，结果会自动显示在这里。`,
   qr: '二维码：用手机扫码支付',
   qrLabel: '用钱包打开此支付的二维码',
+  scanWith: (channel) => `二维码：使用${channel}扫码支付`,
+  pageQr: '本页二维码：用手机扫码打开',
+  pageQrWechat: '本页二维码：用微信扫码打开',
+  pageQrLabel: '本页地址的二维码',
+  copy: '复制本页链接',
+  copied: '已复制。此链接可打开您的支付，请勿转给他人。',
+  link: '本页链接',
+  byCode: (channel) => `${channel}（扫码支付）`,
+  onDevice: (channel) => `${channel}（在本机支付）`,
+  loadAgain: '重试',
   iPaid: '我已付款',
   askAgain: '再次向银行查询',
   notPaid: '我还没有付款，返回支付',
@@ -120,6 +168,11 @@ const zh = {
     asking: [
       '正在向银行确认',
       '请勿重复付款。银行答复后，结果会立即显示在这里。您也可以关闭此页面，您的付款不会丢失。',
+    ],
+    outside: ['', ''],
+    'no-form': [
+      '支付表单未能加载',
+      '可能是网络不佳，或内容被拦截。请重试，或选择其他支付方式。如果您已付款，请勿重复付款。',
     ],
     elsewhere: [
       '请回到来处继续',
@@ -154,6 +207,24 @@ const zh = {
     ],
   },
   partlyReturned: (amount) => `其中 ${amount} 已退回给您。`,
+  outside: {
+    browser: (channel) => [
+      '请在浏览器中打开此页面',
+      `此应用内无法使用${channel}。请点击右上角菜单，选择“在浏览器打开”，或复制链接到浏览器中打开。支付结果也会显示在这里。`,
+    ],
+    scan: (channel) => [
+      '请用另一台设备扫码',
+      `${channel}只能用摄像头扫描此二维码，不支持长按识别，也不支持从相册识别。请用另一部手机扫码，或在电脑上打开此页面，或选择其他支付方式。支付结果会自动显示在这里。`,
+    ],
+    wechat: (_channel, hasPageCode) => [
+      '请在微信中打开此页面',
+      `此支付需在微信内完成。请${hasPageCode ? '用微信扫描二维码，或' : ''}将链接发送到微信中打开。支付结果也会显示在这里。`,
+    ],
+    phone: (channel, hasPageCode) => [
+      '请在手机上打开此页面',
+      `此${channel}方式仅限手机使用。请${hasPageCode ? '用手机相机扫描二维码，或' : ''}在手机浏览器中打开本页链接。支付结果也会显示在这里。`,
+    ],
+  },
 };
 
 /** @type {Readonly<Record<'en' | 'zh', typeof en>>} */
@@ -166,11 +237,14 @@ export const MESSAGES = { en, zh };
  * @param {import('./nodrop.js').PaymentForPayer} payment
  * @param {(amount: number) => string} amountOf minor units of the payment's currency, as people read them
  * @param {string} channelTitle of the payment's channel
+ * @param {import('./browsers.js').Where} where the payer can pay
+ * @param {boolean} hasPageCode the code of the page's address is beside it
  * @returns {readonly string[]} its title and its detail
  */
-export function wordingOf(text, screen, payment, amountOf, channelTitle) {
+export function wordingOf(text, screen, payment, amountOf, channelTitle, where, hasPageCode) {
   const { screens } = text;
   const { refundedAmount, refundStatus, refundReason } = payment;
+  if (screen === 'outside' && where !== 'here') return text.outside[where](channelTitle, hasPageCode);
   if (screen === 'pay') return [screens.pay[0] ?? '', text.payWith(channelTitle)];
   if (screen === 'paid' && refundedAmount > 0)
     return [screens.partlyReturned[0] ?? '', text.partlyReturned(amountOf(refundedAmount))];

@@ -1,9 +1,11 @@
+import { browserOf, codeOf, linkOf, suiting, whereOf } from './browsers.js';
 import { MESSAGES, wordingOf } from './messages.js';
+import { METHODS } from './methods.js';
 import { formatAmount, formatTimeLeft } from './money.js';
 import { createClient, NodropError } from './nodrop.js';
 import { QR_OPTIONS, qrPath } from './qr.js';
 import { NEVER_SCHEMES } from './schemes.js';
-import { COUNTED, ENDS, leadsBack, payUrlOf, qrTextOf, screenOf, showsWayBack } from './screen.js';
+import { COUNTED, ENDS, leadsBack, screenOf, showsWayBack } from './screen.js';
 import { recall, remember } from './session.js';
 import { TITLES } from './titles.js';
 import { encode } from './uqr.js';
@@ -24,7 +26,7 @@ const ANNOUNCED_MINUTES = [5, 1];
 /** Here nothing of what was tried before matters any more. @type {ReadonlySet<Screen>} */
 const ALERTS_END = new Set(['paid', 'telling', 'settled', 'review', 'returning', 'returned', 'gone']);
 /** Here the payer may choose how to pay. @type {ReadonlySet<Screen>} */
-const CHOICES = new Set(['slow', 'pay', 'elsewhere', 'lapsed', 'unpaid', 'expired']);
+const CHOICES = new Set(['slow', 'pay', 'outside', 'elsewhere', 'no-form', 'lapsed', 'unpaid', 'expired']);
 /** What no trouble on the way has refused: it would be again. */
 const REFUSED = new Set([
   'channel_rejected',
@@ -34,7 +36,7 @@ const REFUSED = new Set([
   'payer_differs',
 ]);
 /** Here the payer can pay, or begin anew. @type {ReadonlySet<Screen>} */
-const PAYABLE = new Set(['pay', 'elsewhere', 'lapsed']);
+const PAYABLE = new Set(['pay', 'outside', 'elsewhere', 'no-form', 'lapsed']);
 
 /** @template {HTMLElement} T @param {string} id @returns {T} */
 const element = (id) => {
@@ -49,6 +51,10 @@ const pay = element('pay');
 /** @type {HTMLDetailsElement} */
 const qr = element('qr');
 const formBox = element('form');
+const loadAgain = element('load-again');
+/** @type {HTMLInputElement} */
+const link = element('link');
+const copied = element('copied');
 const iPaid = element('i-paid');
 const notPaid = element('not-paid');
 /** @type {HTMLAnchorElement} */
@@ -87,13 +93,18 @@ let payment = known?.payment;
 /** @type {Screen | undefined} */
 let shown;
 let isGone = false;
-/** False where the channel has no form, or it could not be mounted; true once it is there, or being mounted. @type {boolean | undefined} */
-let hasForm = document.body.dataset.formModule === undefined ? false : undefined;
+const browser = browserOf(navigator.userAgent);
+/** The form of the channel of `known`. @type {'none' | 'not asked for' | 'mounted' | 'failed'} */
+let form = document.body.dataset.formModule === undefined ? 'none' : 'not asked for';
+/** Makes the form speak the page's language. @type {(() => void) | undefined} */
+let translateForm;
 /** False once the page was loaded anew for a form and got none: it is not loaded for it without end. */
 let mayLoadForForm = session.isLoadingForForm !== true;
 if (!mayLoadForForm) keep({ isLoadingForForm: false });
 let isAway = false;
 let isSwitching = false;
+/** From then on the address is without the token, but where it is to be taken elsewhere. */
+let hasBegun = false;
 let owesHint = false;
 /** @type {keyof typeof MESSAGES.en | undefined} */
 let alerted;
@@ -270,14 +281,17 @@ function texts() {
   };
 }
 
+const where = () => (payment === undefined ? 'here' : whereOf(payment, browser, METHODS));
+
 /** @returns {Screen} */
 function screen() {
   // What is known of the payer's money stays on the page.
   if (isGone && payment?.status !== 'succeeded') return 'gone';
   if (isSwitching && payment?.status !== 'succeeded') return 'preparing';
   if (payment === undefined) return session.mayHavePaid ? 'asking' : 'loading';
-  const of = screenOf(payment, { now: now(), mayHavePaid: session.mayHavePaid === true });
-  return of === 'elsewhere' && hasForm !== false && known?.payment.id === id ? 'pay' : of;
+  const of = screenOf(payment, { now: now(), mayHavePaid: session.mayHavePaid === true, where: where() });
+  if (of !== 'elsewhere' || form === 'none' || known?.payment.id !== id) return of;
+  return form === 'failed' ? 'no-form' : 'pay';
 }
 
 /** @param {Screen} of @returns {readonly string[]} its title and its detail */
@@ -289,7 +303,7 @@ function wording(of) {
   if (of === 'gone' && !session.hasEnded) return screens.private;
   return payment === undefined
     ? screens[of]
-    : wordingOf(text, of, payment, amountOf, titleOf(payment.channel));
+    : wordingOf(text, of, payment, amountOf, titleOf(payment.channel), where(), browser === 'desktop');
 }
 
 /** Makes the page say what is known now. Changes only what differs, so that screen readers repeat nothing. */
@@ -322,29 +336,36 @@ function draw() {
   languageButton.lang = language === 'zh' ? 'en' : 'zh-Hans';
   languageButton.hidden = false;
 
-  const payUrl = current === 'pay' && payment !== undefined ? payUrlOf(payment) : undefined;
+  const payUrl = current === 'pay' && payment !== undefined ? linkOf(payment, browser, METHODS) : undefined;
   pay.hidden = payUrl === undefined;
   if (payUrl !== undefined && payment !== undefined) {
     pay.href = payUrl;
     write(pay, text.pay(amount));
   }
-  drawQr(current === 'pay' && payment !== undefined ? qrTextOf(payment) : undefined, payUrl === undefined);
+  const all = waysOf(current);
+  // The same wallet, in a way that works here, comes first.
+  const better = current === 'outside' ? all.find(({ channel }) => channel === payment?.channel) : undefined;
+  const ways = better === undefined ? all : [better, ...all.filter((way) => way !== better)];
+  drawHandOver(current, better === undefined);
+  drawQr(current, payUrl === undefined && better === undefined);
 
   drawForm(current);
+  loadAgain.hidden = current !== 'no-form';
+  write(loadAgain, text.loadAgain);
   const canStillPay =
     payment !== undefined && PAYABLE.has(screenOf(payment, { now: now(), mayHavePaid: false }));
   iPaid.hidden = isGone || !(PAYABLE.has(current) || current === 'asking');
   write(iPaid, current === 'asking' ? text.askAgain : text.iPaid);
   notPaid.hidden = !(current === 'asking' && canStillPay);
   write(notPaid, text.notPaid);
-  const ways = waysOf(current);
-  drawOthers(current, ways);
+  drawOthers(current, ways, better);
 
   const { returnUrl } = session;
   back.hidden = !showsWayBack(current, returnUrl, NEVER_SCHEMES);
   if (leadsBack(returnUrl, NEVER_SCHEMES)) back.href = returnUrl;
   // The way on, where there is none here.
-  back.classList.toggle('main', current === 'elsewhere' || (current !== 'asking' && ways.length === 0));
+  const isWayOn = ways.length === 0 && current !== 'asking' && current !== 'outside';
+  back.classList.toggle('main', current === 'elsewhere' || isWayOn);
   write(back, text.back);
 
   shown = current;
@@ -372,20 +393,28 @@ function drawForm(current) {
   const params = payment?.nextAction?.type === 'sdk' ? payment.nextAction.params : undefined;
   const mayHaveForm = known?.payment.id === id && known.payment.nextAction?.type === 'sdk';
   if (current === 'elsewhere' && params !== undefined && !mayHaveForm && session.token && mayLoadForForm) {
-    keep({ isLoadingForForm: true });
-    location.replace(`?${new URLSearchParams({ token: session.token })}`);
+    loadForForm();
     return;
   }
   formBox.hidden = current !== 'pay' || params === undefined;
-  if (formBox.hidden || hasForm !== undefined || formModule === undefined) return;
-  hasForm = true;
-  const { text, amountOf } = texts();
+  if (formBox.hidden || formModule === undefined) return;
+  translateForm?.();
+  if (form !== 'not asked for') return;
+  form = 'mounted';
   const what = {
     container: formBox,
-    params,
+    /** A new one under the same number when the first has run out. */
+    get params() {
+      return payment?.nextAction?.params ?? {};
+    },
     scriptUrl: formScript,
-    language,
-    payText: text.pay(amountOf(payment?.amount ?? 0)),
+    get language() {
+      return language;
+    },
+    get payText() {
+      const { text, amountOf } = texts();
+      return text.pay(amountOf(payment?.amount ?? 0));
+    },
     returnUrl: new URL('?returned=1', location.href).href,
     onSubmitted() {
       keep({ mayHavePaid: true });
@@ -394,20 +423,82 @@ function drawForm(current) {
     },
   };
   import(formModule)
-    .then(({ mount }) => mount(what))
+    .then(async ({ mount }) => {
+      translateForm = await mount(what);
+      draw();
+    })
     .catch(() => {
-      hasForm = false;
+      form = 'failed';
       draw();
     });
 }
 
-/** @param {string | undefined} content @param {boolean} isOnlyWay */
-function drawQr(content, isOnlyWay) {
+/** Loads the page with its token, by which the service knows that a form belongs to it. */
+function loadForForm() {
+  keep({ isLoadingForForm: true });
+  location.replace(`?${new URLSearchParams({ token: session.token ?? '' })}`);
+}
+
+/**
+ * Where the payer has to go to another browser the address has the token again: the menu of an app opens there what the
+ * address bar has.
+ * @param {Screen} current
+ * @param {boolean} isOnlyWay
+ */
+function drawHandOver(current, isOnlyWay) {
   const { text } = texts();
+  const isOutside = current === 'outside' && session.token !== undefined;
+  element('hand-over').hidden = !isOutside;
+  write(element('copy'), text.copy);
+  element('copy').classList.toggle('main', isOnlyWay && where() !== 'scan');
+  link.setAttribute('aria-label', text.link);
+  link.value = isOutside ? addressOfPage() : '';
+  if (isOutside) {
+    if (location.href !== link.value) history.replaceState(null, '', link.value);
+    if (copied.textContent !== '') write(copied, text.copied);
+    return;
+  }
+  write(copied, '');
+  link.hidden = true;
+  if (hasBegun && location.search !== '') history.replaceState(null, '', location.pathname);
+}
+
+/** With the token, and with the language that was chosen. */
+function addressOfPage() {
+  const chosen = recall('language');
+  const query = new URLSearchParams({
+    token: session.token ?? '',
+    ...(chosen === undefined ? {} : { lang: chosen }),
+  });
+  return new URL(`?${query}`, location.href).href;
+}
+
+async function copyAddress() {
+  try {
+    await navigator.clipboard.writeText(link.value);
+    write(copied, texts().text.copied);
+  } catch {
+    // No clipboard for this page, as in most apps: the payer can take it from the field.
+    link.hidden = false;
+    link.focus();
+    link.select();
+  }
+}
+
+/** The code to scan: of the payment, or of this page where it is to be opened on a phone. @param {Screen} current @param {boolean} isOnlyWay */
+function drawQr(current, isOnlyWay) {
+  const { text, titleOf } = texts();
+  const isShown = current === 'pay' || current === 'outside';
+  const own = isShown && payment !== undefined ? codeOf(payment, METHODS) : undefined;
+  const isOfPage = current === 'outside' && own === undefined && browser === 'desktop';
+  const content = isOfPage ? link.value : own;
   qr.hidden = content === undefined;
-  if (content === undefined) return;
+  if (content === undefined || payment === undefined) return;
   const summary = qr.querySelector('summary');
-  if (summary !== null) write(summary, text.qr);
+  const isDeclared = METHODS[payment.channel]?.[payment.method] !== undefined;
+  const said = isDeclared ? text.scanWith(titleOf(payment.channel)) : text.qr;
+  const ofPage = where() === 'wechat' ? text.pageQrWechat : text.pageQr;
+  if (summary !== null) write(summary, isOfPage ? ofPage : said);
   if (content !== qrText) {
     qrText = content;
     const image = qrImage(content);
@@ -416,7 +507,7 @@ function drawQr(content, isOnlyWay) {
     // Beside a phone's own wallet the code is in the way; on a larger screen it is the way.
     qr.open = isOnlyWay || matchMedia('(min-width: 48rem)').matches;
   }
-  qr.querySelector('svg')?.setAttribute('aria-label', text.qrLabel);
+  qr.querySelector('svg')?.setAttribute('aria-label', isOfPage ? text.pageQrLabel : text.qrLabel);
 }
 
 /** @param {string} content */
@@ -436,13 +527,18 @@ function qrImage(content) {
 function waysOf(current) {
   if (payment === undefined || !CHOICES.has(current)) return [];
   const { channel, method, switchTo } = payment;
-  const others = switchTo.filter((way) => way.channel !== channel || way.method !== method);
+  const suitable = suiting(switchTo, { channel, method }, browser, METHODS);
+  const others = suitable.filter((way) => way.channel !== channel || way.method !== method);
   // The way that has run out is opened anew.
-  return current === 'lapsed' ? [{ channel, method }, ...others] : switchTo;
+  return current === 'lapsed' ? [{ channel, method }, ...others] : suitable;
 }
 
-/** @param {Screen} current @param {ReturnType<typeof waysOf>} ways */
-function drawOthers(current, ways) {
+/**
+ * @param {Screen} current
+ * @param {ReturnType<typeof waysOf>} ways
+ * @param {ReturnType<typeof waysOf>[number] | undefined} best of them
+ */
+function drawOthers(current, ways, best) {
   const { text, titleOf } = texts();
   const others = element('others');
   others.hidden = ways.length === 0;
@@ -464,10 +560,25 @@ function drawOthers(current, ways) {
   ways.forEach(({ channel, method }, index) => {
     const button = channels.children[index];
     if (!(button instanceof HTMLButtonElement)) return;
-    // Methods are told apart only where a channel has several.
-    const isAlone = ways.filter((other) => other.channel === channel).length === 1;
-    write(button, isAlone ? titleOf(channel) : `${titleOf(channel)} (${method})`);
+    button.classList.toggle('main', best?.channel === channel && best.method === method);
+    write(button, nameOf({ channel, method }, ways, { text, title: titleOf(channel) }));
   });
+}
+
+/**
+ * Methods are told apart only where a channel has several: by what the payer does, where that differs.
+ * @param {{ channel: string, method: string }} way
+ * @param {ReturnType<typeof waysOf>} ways
+ * @param {{ text: typeof MESSAGES.en, title: string }} words
+ */
+function nameOf({ channel, method }, ways, { text, title }) {
+  const same = [...ways.filter((way) => way.channel === channel)];
+  const declared = METHODS[channel]?.[method];
+  if (declared === undefined) return same.length === 1 ? title : `${title} (${method})`;
+  if (same.length === 1 && payment?.channel !== channel) return title;
+  const isCode = (/** @type {string} */ of) => METHODS[channel]?.[of]?.action === 'qr';
+  if (same.filter((way) => isCode(way.method) === isCode(method)).length > 1) return `${title} (${method})`;
+  return isCode(method) ? text.byCode(title) : text.onDevice(title);
 }
 
 /** The countdown, and its end. */
@@ -506,6 +617,8 @@ element('language').addEventListener('click', () => {
   remember('language', language);
   draw();
 });
+loadAgain.addEventListener('click', loadForForm);
+element('copy').addEventListener('click', () => void copyAddress());
 document.addEventListener('visibilitychange', () => {
   if (document.visibilityState === 'visible' && !isGone) cameBack();
 });
@@ -527,5 +640,7 @@ else {
 
 // Last, when everything is here and has worked: otherwise `without.js` makes of the page what a browser without scripts
 // has, and its looks at itself need the token in the address. It is taken out here, as the tab remembers it.
-if (location.search !== '') history.replaceState(null, '', location.pathname);
+hasBegun = true;
+if (document.body.dataset.screen !== 'outside' && location.search !== '')
+  history.replaceState(null, '', location.pathname);
 document.documentElement.setAttribute('data-runs', '');

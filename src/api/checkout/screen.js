@@ -1,3 +1,5 @@
+import { payUrlOf } from './browsers.js';
+
 /** What a page can do. Any other next action is done by the app or the shop's page that has the channel's own kit. */
 const IN_PAGES = new Set(['redirect', 'qr']);
 
@@ -9,15 +11,15 @@ const PREPARED_WITHIN_MS = 8_000;
  * understand, and whatever the service still asks about, is `asking`. Nor is this attempt ever taken for the order:
  * another one may have paid it (`settled`), or be undecided.
  *
- * @typedef {'loading' | 'preparing' | 'slow' | 'pay' | 'elsewhere' | 'lapsed' | 'asking' | 'telling' | 'paid' | 'settled' | 'review'
- *   | 'returning' | 'returned' | 'unpaid' | 'expired' | 'gone'} Screen
+ * @typedef {'loading' | 'preparing' | 'slow' | 'pay' | 'outside' | 'elsewhere' | 'no-form' | 'lapsed' | 'asking' | 'telling' | 'paid'
+ *   | 'settled' | 'review' | 'returning' | 'returned' | 'unpaid' | 'expired' | 'gone'} Screen
  *
  * @param {import('./nodrop.js').PaymentForPayer} payment
- * @param {{ now: number, mayHavePaid: boolean }} what `now` in epoch ms by the service's clock; `mayHavePaid` since
- *   the payer came back from the wallet or said so
+ * @param {{ now: number, mayHavePaid: boolean, where?: import('./browsers.js').Where }} what `now` in epoch ms by the
+ *   service's clock; `mayHavePaid` since the payer came back from the wallet or said so; `where` the payer can pay
  * @returns {Screen}
  */
-export function screenOf(payment, { now, mayHavePaid }) {
+export function screenOf(payment, { now, mayHavePaid, where = 'here' }) {
   if (payment.status === 'succeeded') return screenOfMoney(payment);
   if (payment.orderState === 'paid') return 'settled';
   if (payment.orderState !== 'open' && payment.orderState !== 'over') return 'asking';
@@ -31,12 +33,13 @@ export function screenOf(payment, { now, mayHavePaid }) {
     case 'created':
     case 'paying':
       if (expired || mayHavePaid || payment.orderState !== 'open') return 'asking';
-      if (isPayable(payment)) return 'pay';
+      if (isPayable(payment)) return where === 'here' ? 'pay' : 'outside';
       if (payment.status === 'created')
         return now >= Date.parse(payment.createdAt) + PREPARED_WITHIN_MS ? 'slow' : 'preparing';
       // Nothing is undecided: the channel's address or code has had its time.
       if (payment.nextAction === null) return 'lapsed';
-      return IN_PAGES.has(payment.nextAction.type) ? 'asking' : 'elsewhere';
+      if (IN_PAGES.has(payment.nextAction.type)) return 'asking';
+      return where === 'here' ? 'elsewhere' : 'outside';
     default:
       return 'asking';
   }
@@ -62,7 +65,7 @@ function screenOfMoney({ orderUpdate, receivedAmount, refundedAmount, refundReas
 }
 
 /** Here the payer still has time to pay. @type {ReadonlySet<Screen>} */
-export const COUNTED = new Set(['slow', 'pay', 'elsewhere']);
+export const COUNTED = new Set(['slow', 'pay', 'outside', 'elsewhere', 'no-form']);
 /** Nothing comes after these. @type {ReadonlySet<Screen>} */
 export const ENDS = new Set(['paid', 'returned', 'gone']);
 /** Here the payer has something to do before the way back to the shop. @type {ReadonlySet<Screen>} */
@@ -93,19 +96,5 @@ export function leadsBack(url, neverSchemes) {
 
 /** True when the payer has something to act on here. @param {import('./nodrop.js').PaymentForPayer} payment */
 export function isPayable(payment) {
-  return payUrlOf(payment) !== undefined || qrTextOf(payment) !== undefined;
-}
-
-/**
- * Where the pay button leads: a page, or a wallet's app. Nothing else, whatever a channel answered.
- * @param {import('./nodrop.js').PaymentForPayer} payment
- */
-export function payUrlOf({ nextAction }) {
-  const url = nextAction?.url;
-  return url !== undefined && /^(?:https?|alipays?|weixin|wxpay):/i.test(url) ? url : undefined;
-}
-
-/** What the QR code says. @param {import('./nodrop.js').PaymentForPayer} payment */
-export function qrTextOf(payment) {
-  return payment.nextAction?.qr ?? payUrlOf(payment);
+  return payUrlOf(payment) !== undefined || payment.nextAction?.qr !== undefined;
 }

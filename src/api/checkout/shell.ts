@@ -2,20 +2,11 @@ import { encode } from 'uqr';
 import type { FormDeclaration } from '../../domain/channel.ts';
 import { sayAmount } from '../../domain/money.ts';
 import { NEVER_SCHEMES } from '../../domain/return-scheme.ts';
+import { type BrowserKind, codeOf, linkOf, type Methods, whereOf } from './browsers.js';
 import { MESSAGES, wordingOf } from './messages.js';
 import type { PaymentForPayer } from './nodrop.js';
 import { QR_OPTIONS, qrPath } from './qr.js';
-import {
-  COUNTED,
-  ENDS,
-  isPayable,
-  leadsBack,
-  payUrlOf,
-  qrTextOf,
-  type Screen,
-  screenOf,
-  showsWayBack,
-} from './screen.js';
+import { COUNTED, ENDS, leadsBack, type Screen, screenOf, showsWayBack } from './screen.js';
 
 /**
  * The cashier page as the service sends it, and the page for an address that opens nothing. It says by itself all that
@@ -26,6 +17,11 @@ export type Language = 'en' | 'zh';
 
 /** The channels as payers know them, by name. */
 export type ChannelTitles = Readonly<Record<string, Readonly<Record<Language, string>>>>;
+/** What the page knows of all channels. */
+export interface ChannelFacts {
+  readonly titles: ChannelTitles;
+  readonly methods: Methods;
+}
 /** The form of a payment's channel. */
 export interface PageForm {
   /** Its module, seen from the page's script. */
@@ -41,6 +37,7 @@ export interface Opened {
   readonly now: Date;
   /** True when the payer comes back from the wallet. */
   readonly mayHavePaid: boolean;
+  readonly browser: BrowserKind;
   readonly form?: PageForm;
 }
 
@@ -52,24 +49,24 @@ export const CHECKOUT_POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /** The modules that `page.js` loads, by their names beside it: asked for at once, and not one after the other. */
-const MODULES = 'currencies messages money nodrop qr schemes screen session titles uqr'
+const MODULES = 'browsers currencies messages methods money nodrop qr schemes screen session titles uqr'
   .split(' ')
   .map((name) => `${name}.js`);
 
 /** After how many seconds a page without a script looks again: where an answer is awaited, and where the payer acts. */
 const LOOK_AGAIN_S = { waiting: 5, acting: 15, ended: 60 };
 const WAITING: ReadonlySet<Screen> = new Set(['loading', 'preparing', 'asking', 'telling']);
-const ACTING: ReadonlySet<Screen> = new Set(['pay', 'slow', 'elsewhere', 'lapsed']);
+const ACTING: ReadonlySet<Screen> = new Set(['pay', 'outside', 'slow', 'elsewhere', 'lapsed']);
 
 /**
  * @param opened what the token opens; `unknown` while the database cannot be asked. Without a token only the script
  *   may know one: the page is then the same for every id.
- * @param titles of the channels, by name
+ * @param channels by name
  */
 export function checkoutPage(
   language: Language,
   opened: Opened | 'unknown' | 'no token',
-  titles: ChannelTitles,
+  channels: ChannelFacts,
 ): string {
   const text = MESSAGES[language];
   if (opened === 'no token') {
@@ -83,7 +80,7 @@ export function checkoutPage(
       noscript: `<p>${text.noscript}</p>${lookAgain(language)}`,
     });
   }
-  return checkout(language, shown(language, opened, titles));
+  return checkout(language, shown(language, opened, channels));
 }
 
 /** What the page is filled with. Texts are HTML already. */
@@ -113,23 +110,21 @@ function loading(language: Language): Omit<Filling, 'noscript'> {
 
 function shown(
   language: Language,
-  { payment, subject, now, mayHavePaid, form }: Opened,
-  titles: ChannelTitles,
+  { payment, subject, now, mayHavePaid, browser, form }: Opened,
+  { titles, methods }: ChannelFacts,
 ): Filling {
   const text = MESSAGES[language];
   const amountOf = (amount: number) => sayAmount(amount, payment.currency);
-  const screen = screenOf(payment, { now: now.getTime(), mayHavePaid });
-  const [title = '', detail = ''] = wordingOf(
-    text,
-    screen,
-    payment,
-    amountOf,
-    titles[payment.channel]?.[language] ?? payment.channel,
-  );
+  const where = whereOf(payment, browser, methods);
+  const screen = screenOf(payment, { now: now.getTime(), mayHavePaid, where });
+  const channelTitle = titles[payment.channel]?.[language] ?? payment.channel;
+  // The code of this page would have the token in it, which is in no text of the page.
+  const [title = '', detail = ''] = wordingOf(text, screen, payment, amountOf, channelTitle, where, false);
   const amount = amountOf(payment.amount);
   const linkTo = (url: string, words: string, attributes = '') =>
     `<a${attributes} href="${escapeHtml(url)}">${words}</a>`;
-  const [payUrl, code] = [payUrlOf(payment), qrTextOf(payment)];
+  const [payUrl, code] = [linkOf(payment, browser, methods), codeOf(payment, methods)];
+  const isDeclared = methods[payment.channel]?.[payment.method] !== undefined;
   const backUrl = payment.backUrl ?? undefined;
   const isBackShown = showsWayBack(screen, backUrl, NEVER_SCHEMES);
 
@@ -139,14 +134,14 @@ function shown(
     without.push(`<p>${text.minutesLeft(minutes)}</p>`);
   }
   // The script has a button for this. Not folded: the next refresh would fold it again.
-  const isShownAgain = screen === 'asking' && isPayable(payment);
+  const isShownAgain = screen === 'asking' && (payUrl !== undefined || code !== undefined);
   if (isShownAgain) {
     without.push(
-      `<div class="again"><p>${text.notPaidWithout}</p>${payUrl === undefined ? qrImage(code ?? '', text.qrLabel) : linkTo(payUrl, text.pay(amount), ' class="main"')}</div>`,
+      `<div class="again"><p>${text.notPaidWithout}</p>${payUrl === undefined ? qrImage(code ?? '', text.qrLabel) : linkTo(payUrl, text.pay(amount), ` class="main" ${TELLS_ORIGIN}`)}</div>`,
     );
   }
   // These screens speak of other ways to pay, and the buttons for them are the script's.
-  if (screen === 'slow' || screen === 'lapsed') without.push(`<p>${text.noWays}</p>`);
+  if (screen === 'slow' || screen === 'lapsed' || screen === 'outside') without.push(`<p>${text.noWays}</p>`);
   // Other ways to pay, and a channel that is silent, leave nothing to do here but to go back.
   if (!isBackShown && leadsBack(backUrl, NEVER_SCHEMES)) without.push(linkTo(backUrl, text.back));
   if (!ENDS.has(screen)) without.push(lookAgain(language));
@@ -165,17 +160,17 @@ function shown(
       backUrl === undefined ? '' : ` data-return-url="${escapeHtml(backUrl)}"`,
       form === undefined
         ? ''
-        : ` data-form-module="${escapeHtml(form.module)}" data-form-script="${escapeHtml(form.declaration.scriptUrl)}"`,
+        : ` data-form-module="${escapeHtml(form.module)}" data-form-script="${escapeHtml(form.declaration.script?.url ?? '')}"`,
     ].join(''),
     amount,
     subject: escapeHtml(subject),
     ...(isPay && payUrl !== undefined
-      ? { pay: linkTo(payUrl, text.pay(amount), ' id="pay" class="main"') }
+      ? { pay: linkTo(payUrl, text.pay(amount), ` id="pay" class="main" ${TELLS_ORIGIN}`) }
       : {}),
-    ...(isPay && code !== undefined
+    ...((isPay || screen === 'outside') && code !== undefined
       ? {
           // Open, as each refresh would fold it again; the script folds it on phones.
-          qr: `<details id="qr" open><summary>${text.qr}</summary><div id="qr-code">${qrImage(code, text.qrLabel)}</div></details>`,
+          qr: `<details id="qr" open><summary>${isDeclared ? text.scanWith(escapeHtml(channelTitle)) : text.qr}</summary><div id="qr-code">${qrImage(code, text.qrLabel)}</div></details>`,
         }
       : {}),
     ...(isBackShown
@@ -207,8 +202,10 @@ function checkout(language: Language, filling: Filling): string {
 <div id="state" role="status"><span id="mark" aria-hidden="true"></span><h1 id="title" tabindex="-1">${title}</h1><p id="detail">${detail}</p></div>
 <p id="alert" role="alert"></p>
 <div id="form" hidden></div>
-${pay ?? '<a id="pay" class="main" hidden></a>'}
+${pay ?? `<a id="pay" class="main" ${TELLS_ORIGIN} hidden></a>`}
+<button type="button" id="load-again" class="main" hidden></button>
 ${qr ?? '<details id="qr" hidden><summary></summary><div id="qr-code"></div></details>'}
+<div id="hand-over" hidden><button type="button" id="copy"></button><input id="link" type="text" readonly hidden><p id="copied" role="status"></p></div>
 <button type="button" id="i-paid" hidden></button>
 <button type="button" id="not-paid" class="quiet" hidden></button>
 <section id="others" aria-labelledby="others-title" hidden><h2 id="others-title"></h2><div id="channels"></div></section>
@@ -227,6 +224,12 @@ ${back ?? '<a id="back" hidden></a>'}
     ].join('\n'),
   );
 }
+
+/**
+ * WeChat Pay refuses an `h5_url` whose opener does not say where it stands (https://pay.weixin.qq.com/doc/v3/merchant/4012791845).
+ * The wallet learns the origin of this page, and never its path or the token.
+ */
+const TELLS_ORIGIN = 'referrerpolicy="strict-origin"';
 
 /** The address of the page itself, whatever it is: it is in no text of the page, as the token is in it. */
 const lookAgain = (language: Language) => `<a href="">${MESSAGES[language].lookAgain}</a>`;

@@ -6,10 +6,17 @@ import { currencyExponents } from '../../domain/money.ts';
 import { NEVER_SCHEMES } from '../../domain/return-scheme.ts';
 import { isDatabaseUnavailable } from '../../ledger/unavailable.ts';
 import { findPaymentOfPayer } from '../../ledger/views.ts';
+import { browserOf, type Methods } from '../checkout/browsers.js';
 import { formModules, formOf, policyWith } from '../checkout/forms.ts';
 import type { PaymentForPayer } from '../checkout/nodrop.js';
 import { languageOf, leaveSlash, pageParameter, sendPage } from '../checkout/send-page.ts';
-import { type ChannelTitles, checkoutPage, nothingPage, type Opened } from '../checkout/shell.ts';
+import {
+  type ChannelFacts,
+  type ChannelTitles,
+  checkoutPage,
+  nothingPage,
+  type Opened,
+} from '../checkout/shell.ts';
 import type { Api } from '../deps.ts';
 import { type TokenAccess, tokenAccess } from '../endpoint/auth.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
@@ -24,7 +31,7 @@ export function checkoutRoute(api: Api): Endpoint {
   async function open(
     id: string,
     access: TokenAccess,
-    mayHavePaid: boolean,
+    { mayHavePaid, browser }: Pick<Opened, 'mayHavePaid' | 'browser'>,
   ): Promise<Opened | 'unknown' | null> {
     try {
       const row = await lookUpOpened(api, access, id, () => findPaymentOfPayer(api.db, id));
@@ -39,6 +46,7 @@ export function checkoutRoute(api: Api): Endpoint {
         subject: row.subject ?? row.order.subject ?? '',
         now: api.now(),
         mayHavePaid,
+        browser,
       };
     } catch (error) {
       // The page comes all the same, and shows that it goes on trying.
@@ -78,12 +86,15 @@ export function checkoutRoute(api: Api): Endpoint {
       const opened =
         token === undefined
           ? 'no token'
-          : await open(id, tokenAccess(token, request), returned !== undefined);
+          : await open(id, tokenAccess(token, request), {
+              mayHavePaid: returned !== undefined,
+              browser: browserOf(request.get('user-agent') ?? ''),
+            });
       if (opened === null) sendPage(response, 404, nothingPage(languageOf(request), 'assets'));
       else {
         const form = typeof opened === 'string' ? undefined : opened.form;
         const policy = form === undefined ? undefined : policyWith(form);
-        const page = checkoutPage(languageOf(request), opened, titlesOf(api.channels));
+        const page = checkoutPage(languageOf(request), opened, factsOf(api.channels));
         sendPage(response, 200, page, policy);
       }
     },
@@ -92,6 +103,24 @@ export function checkoutRoute(api: Api): Endpoint {
 
 const titlesOf = (channels: Api['channels']): ChannelTitles =>
   Object.fromEntries([...channels.values()].map(({ declaration: { name, title } }) => [name, title]));
+
+/** Of the methods that say in which browsers they are paid. */
+const methodsOf = (channels: Api['channels']): Methods =>
+  Object.fromEntries(
+    [...channels.values()].map(({ declaration: { name, methods } }) => [
+      name,
+      Object.fromEntries(
+        methods.flatMap(({ name, action, paidIn }) =>
+          paidIn === undefined ? [] : [[name, { action, paidIn }] as const],
+        ),
+      ),
+    ]),
+  );
+
+const factsOf = (channels: Api['channels']): ChannelFacts => ({
+  titles: titlesOf(channels),
+  methods: methodsOf(channels),
+});
 
 const fromHere = (path: string) => readFileSync(new URL(path, import.meta.url));
 
@@ -104,6 +133,7 @@ const FILES: Readonly<Record<string, string | Buffer>> = {
     [
       'page.css',
       'page.js',
+      'browsers.js',
       'without.js',
       'screen.js',
       'session.js',
@@ -130,6 +160,8 @@ export function serveCheckoutAssets(app: Express, channels: Api['channels']): vo
   const assets = express.Router();
   const titles = `export const TITLES = ${JSON.stringify(titlesOf(channels))};\n`;
   assets.get('/titles.js', asset('titles.js', titles, 'no-cache'));
+  const methods = `export const METHODS = ${JSON.stringify(methodsOf(channels))};\n`;
+  assets.get('/methods.js', asset('methods.js', methods, 'no-cache'));
   for (const [name, send] of ASSETS) assets.get(`/${name}`, send);
   for (const [name, content] of formModules(channels))
     assets.get(`/${name}`, asset(name, content, 'no-cache'));

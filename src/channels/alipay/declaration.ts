@@ -17,6 +17,10 @@ const EXPIRY = { atLeastMs: MINUTE_MS, atMostMs: 15 * DAY_MS } as const;
  */
 const CODE_LIVES_MS = 2 * HOUR_MS;
 
+/**
+ * WeChat's browser opens no address of Alipay's: a payer there is to be led to another browser. What a code says is an
+ * address of qr.alipay.com, which leads to Alipay on a phone as well.
+ */
 const METHOD = {
   currencies: { [CURRENCY]: AMOUNT_LIMITS },
   expiry: EXPIRY,
@@ -43,9 +47,12 @@ export const declaration: ChannelDeclaration = {
   title: { en: 'Alipay', zh: '支付宝' },
   testOnly: false,
   methods: [
-    { name: 'page', action: 'redirect', ...METHOD },
-    { name: 'wap', action: 'redirect', ...METHOD },
-    { name: 'precreate', action: 'qr', ...METHOD, expiry: { ...EXPIRY, atMostMs: CODE_LIVES_MS } },
+    { name: 'page', action: 'redirect', ...METHOD, paidIn: ['desktop', 'phone', 'alipay'] },
+    { name: 'wap', action: 'redirect', ...METHOD, paidIn: ['phone', 'alipay', 'desktop'] },
+    {
+      ...{ name: 'precreate', action: 'qr', ...METHOD, expiry: { ...EXPIRY, atMostMs: CODE_LIVES_MS } },
+      paidIn: ['desktop', 'phone', 'alipay'],
+    },
   ],
   rateLimit: {
     perSecond: 20,

@@ -39,11 +39,13 @@ const CHECKOUT: MethodDeclaration = {
 const formOf = (scriptUrl: string, apiUrl: string): FormDeclaration => {
   const { origin } = new URL(scriptUrl);
   return {
-    scriptUrl,
-    sources: {
-      script: [origin, 'https://*.js.stripe.com'],
-      connect: [new URL(apiUrl).origin],
-      frame: [origin, 'https://*.js.stripe.com', 'https://hooks.stripe.com'],
+    script: {
+      url: scriptUrl,
+      sources: {
+        script: [origin, 'https://*.js.stripe.com'],
+        connect: [new URL(apiUrl).origin],
+        frame: [origin, 'https://*.js.stripe.com', 'https://hooks.stripe.com'],
+      },
     },
   };
 };

@@ -18,8 +18,10 @@
  * @param {string} what.payText
  * @param {string} what.returnUrl where the payer comes back to from a method that leads elsewhere
  * @param {() => void} what.onSubmitted the payer has paid, or may have
+ * @returns what puts it into the page's language
  */
-export async function mount({ container, params, scriptUrl, language, payText, returnUrl, onSubmitted }) {
+export async function mount(what) {
+  const { container, params, scriptUrl, language, returnUrl, onSubmitted } = what;
   await load(scriptUrl);
   /** @type {(key: string, options: object) => StripeKit} */
   const start = Reflect.get(globalThis, 'Stripe');
@@ -31,7 +33,10 @@ export async function mount({ container, params, scriptUrl, language, payText, r
   const button = document.createElement('button');
   button.type = 'button';
   button.className = 'main';
-  button.textContent = payText;
+  const translate = () => {
+    button.textContent = what.payText;
+  };
+  translate();
   button.addEventListener('click', async () => {
     button.disabled = true;
     problem.textContent = '';
@@ -44,15 +49,21 @@ export async function mount({ container, params, scriptUrl, language, payText, r
   });
   container.append(place, problem, button);
   elements.create('payment').mount(place);
+  return translate;
 }
+
+/** Networks that let nothing of Stripe's through often do not say so. */
+const LOADED_WITHIN_MS = 20_000;
 
 /** @param {string} url @returns {Promise<void>} */
 function load(url) {
   return new Promise((resolve, reject) => {
+    const fail = () => reject(new Error(`${url} was not loaded`));
     const script = document.createElement('script');
     script.src = url;
     script.addEventListener('load', () => resolve());
-    script.addEventListener('error', () => reject(new Error(`${url} was not loaded`)));
+    script.addEventListener('error', fail);
+    setTimeout(fail, LOADED_WITHIN_MS);
     document.head.append(script);
   });
 }

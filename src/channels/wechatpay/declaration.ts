@@ -1,9 +1,4 @@
-import type {
-  ChannelDeclaration,
-  Credentials,
-  CurrencyLimits,
-  MethodDeclaration,
-} from '../../domain/channel.ts';
+import type { ChannelDeclaration, Credentials, CurrencyLimits } from '../../domain/channel.ts';
 
 const SECOND_MS = 1_000;
 const MINUTE_MS = 60 * SECOND_MS;
@@ -38,11 +33,20 @@ export const ACTION_LIVES_MS = {
   h5_url: 5 * MINUTE_MS,
 };
 
-const method = (
-  name: string,
-  action: MethodDeclaration['action'],
-  needs: MethodDeclaration['needs'] = [],
-): MethodDeclaration => ({ name, action, currencies: CURRENCIES, expiry: EXPIRY, subject: SUBJECT, needs });
+const METHOD = { currencies: CURRENCIES, expiry: EXPIRY, subject: SUBJECT } as const;
+
+/**
+ * `native`: only WeChat's camera takes the code, neither a long press on it nor a picture of it
+ * (https://pay.weixin.qq.com/doc/v3/merchant/4012791890). `h5`: never within WeChat, where it is `jsapi`
+ * (https://pay.weixin.qq.com/doc/v3/merchant/4012791845), which is paid there alone
+ * (https://pay.weixin.qq.com/doc/v3/merchant/4012791857). `app`: by WeChat's kit in an app.
+ */
+const METHODS: ChannelDeclaration['methods'] = [
+  { name: 'native', action: 'qr', needs: [], ...METHOD, paidIn: ['desktop'] },
+  { name: 'h5', action: 'redirect', needs: ['ip'], ...METHOD, paidIn: ['phone'] },
+  { name: 'jsapi', action: 'sdk', needs: ['id'], ...METHOD, paidIn: ['wechat'], form: {} },
+  { name: 'app', action: 'sdk', needs: [], ...METHOD, paidIn: [] },
+];
 
 /** Where WeChat Pay's API is: https://pay.weixin.qq.com/doc/v3/merchant/4012525171. */
 export const API_URL = 'https://api.mch.weixin.qq.com';
@@ -57,12 +61,7 @@ export const declaration: ChannelDeclaration = {
   name: 'wechatpay',
   title: { en: 'WeChat Pay', zh: '微信支付' },
   testOnly: false,
-  methods: [
-    method('native', 'qr'),
-    method('h5', 'redirect', ['ip']),
-    method('jsapi', 'sdk', ['id']),
-    method('app', 'sdk'),
-  ],
+  methods: METHODS,
   rateLimit: {
     perSecond: 150,
     source:

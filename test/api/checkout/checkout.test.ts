@@ -98,7 +98,11 @@ describe('the cashier page', () => {
       const now = new Date();
       const createdAt = new Date(now.getTime() - ago).toISOString();
       const payment = { ...seen.json, status: 'created', nextAction: null, createdAt };
-      const text = checkoutPage('en', { payment, subject: '', now, mayHavePaid: false }, {});
+      const text = checkoutPage(
+        'en',
+        { payment, subject: '', now, mayHavePaid: false, browser: 'desktop' },
+        { titles: {}, methods: {} },
+      );
       expect(text).toContain(`data-screen="${screen}"`);
       expect(text).toContain('>Back to the shop</a>');
     }

@@ -1,0 +1,73 @@
+// The button that opens WeChat Pay within WeChat's own browser: `getBrandWCPayRequest` of
+// https://pay.weixin.qq.com/doc/v3/merchant/4012791857. No other browser has the bridge that it goes by.
+
+/** How long the bridge may take to appear after the payer has pressed the button. */
+const BRIDGE_WITHIN_MS = 5_000;
+
+const TEXTS = {
+  en: {
+    cancelled: 'WeChat says that you have not paid. You can try again.',
+    failed: 'WeChat did not open the payment. Please try again.',
+  },
+  zh: {
+    cancelled: '微信提示您尚未付款，可以重试。',
+    failed: '微信未能打开支付，请重试。',
+  },
+};
+
+/**
+ * @param {object} what
+ * @param {HTMLElement} what.container empty
+ * @param {Readonly<Record<string, string>>} what.params of the next action
+ * @param {'en' | 'zh'} what.language
+ * @param {string} what.payText
+ * @param {() => void} what.onSubmitted the payer has paid, or may have
+ * @returns what puts it into the page's language
+ */
+export function mount(what) {
+  const problem = document.createElement('p');
+  problem.setAttribute('role', 'alert');
+  const button = document.createElement('button');
+  button.type = 'button';
+  button.className = 'main';
+  /** @type {keyof typeof TEXTS.en | undefined} */
+  let said;
+  const translate = () => {
+    button.textContent = what.payText;
+    problem.textContent = said === undefined ? '' : TEXTS[what.language][said];
+  };
+  button.addEventListener('click', async () => {
+    button.disabled = true;
+    said = undefined;
+    translate();
+    const answer = await pay({ ...what.params });
+    button.disabled = false;
+    if (answer === 'cancel') said = 'cancelled';
+    else if (answer === 'no bridge' || answer === 'fail') said = 'failed';
+    // `ok`, and whatever else WeChat says: the payer may have paid, which only WeChat Pay's own answer decides.
+    else what.onSubmitted();
+    translate();
+  });
+  translate();
+  what.container.append(problem, button);
+  return translate;
+}
+
+/** @param {Record<string, string>} params @returns {Promise<string>} what follows `get_brand_wcpay_request:`, or `no bridge` */
+function pay(params) {
+  return new Promise((resolve) => {
+    const invoke = () => {
+      clearTimeout(tooLate);
+      const bridge = Reflect.get(globalThis, 'WeixinJSBridge');
+      bridge.invoke('getBrandWCPayRequest', params, (/** @type {{ err_msg?: string }} */ { err_msg = '' }) =>
+        resolve(err_msg.replace('get_brand_wcpay_request:', '')),
+      );
+    };
+    const tooLate = setTimeout(() => {
+      document.removeEventListener('WeixinJSBridgeReady', invoke);
+      resolve('no bridge');
+    }, BRIDGE_WITHIN_MS);
+    if (Reflect.has(globalThis, 'WeixinJSBridge')) invoke();
+    else document.addEventListener('WeixinJSBridgeReady', invoke, { once: true });
+  });
+}
