@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { NOTICES_A_MINUTE } from '../../../src/api/routes/callbacks.ts';
 import { callbackProof } from '../../../src/client-token.ts';
-import type { VerifiedCallback } from '../../../src/domain/channel.ts';
+import { ChannelError, type VerifiedCallback } from '../../../src/domain/channel.ts';
 import { matchCallbacks } from '../../../src/ledger/callbacks.ts';
 import { removeOld } from '../../../src/ledger/cleanup.ts';
 import { KEPT_AN_HOUR } from '../../../src/ledger/ignored.ts';
@@ -27,7 +27,24 @@ import {
 // What a callback can tell besides of a trade, over HTTP: each outcome is stored before it is acknowledged in the channel's
 // own way, once however often and wherever it comes.
 
-const channels = new Map([...testChannels(), [SIGNING, signingChannel()]]);
+const signing = signingChannel();
+/** What verifying throws, once. */
+let trouble: Error | undefined;
+const channels = new Map([
+  ...testChannels(),
+  [
+    SIGNING,
+    {
+      ...signing,
+      verifyCallback: async (...given: Parameters<typeof signing.verifyCallback>) => {
+        const error = trouble;
+        trouble = undefined;
+        if (error !== undefined) throw error;
+        return await signing.verifyCallback(...given);
+      },
+    },
+  ],
+]);
 const { api, database } = await setUp({ channels });
 let second: TestApi;
 let key: string;
@@ -93,6 +110,39 @@ describe('acknowledged as the channel wants it', () => {
     expect(answers.every(({ headers }) => headers.get('content-type')?.startsWith('text/plain'))).toBe(true);
     const usual = await api.call('/callbacks/simulator', simulatorCallback('pay_nobody'));
     expect([usual.status, usual.json]).toEqual([200, {}]);
+  });
+});
+
+describe('trouble of our own', () => {
+  const reference = `tr_${randomUUID()}`;
+  const callback = {
+    kind: 'trade',
+    notificationId: ofId(),
+    about: { reference },
+    answer: paidAnswer(),
+  } as const;
+
+  test.each([
+    new Error('a mistake'),
+    // As libraries throw them of what they have asked.
+    Object.assign(new Error('refused'), { status: 401 }),
+    new ChannelError('unreachable', 'its keys cannot be read'),
+  ])('while it is verified: 503, and the channel sends it again (%s)', async (error) => {
+    trouble = error;
+    const answer = await send(callback);
+    expect([answer.status, answer.json.code]).toEqual([503, 'callback_not_stored']);
+    expect(answer.headers.get('retry-after')).toBe('2');
+    expect(answer.text).not.toContain(error.message);
+    expect((await send(callback)).text).toBe('stored');
+  });
+
+  test('while it is stored: the same', async () => {
+    const again = { ...callback, notificationId: ofId() };
+    await api.db.$executeRaw`ALTER TABLE callbacks ADD CONSTRAINT no_callbacks CHECK (false) NOT VALID`;
+    const answer = await send(again);
+    await api.db.$executeRaw`ALTER TABLE callbacks DROP CONSTRAINT no_callbacks`;
+    expect([answer.status, answer.json.code]).toEqual([503, 'callback_not_stored']);
+    expect((await send(again)).text).toBe('stored');
   });
 });
 
