@@ -572,8 +572,8 @@ describe('an account', () => {
   });
 
   it.each([
-    [400, 'ahead of'],
-    [-400, 'behind'],
+    [400, 'is 7 min ahead of the channel'],
+    [-400, 'is 7 min behind the channel'],
   ])('is told of a clock that is %i s off', async (seconds, words) => {
     vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + seconds * 1000 });
     expect((await errorOf(adapter.checkAccount(ACCOUNT))).message).toContain(words);
