@@ -308,6 +308,9 @@ describe.each(METHODS)('money that goes back by %s', (method) => {
     expect((await requests()).map((sent) => sent.path.split('?')[0])).toEqual([
       ...['/v1/refunds', '/v1/refunds', `/v1/refunds/${channelRefundId}`],
     ]);
+    await adapter.queryTrade(ACCOUNT, known);
+    // 25 a second: https://docs.stripe.com/rate-limits.
+    expect((await requests()).length * adapter.declaration.rateLimit.perSecond).toBeLessThanOrEqual(25);
   });
 
   it('is asked about by its id as long as it is of the payment, at whichever number', async () => {
