@@ -147,6 +147,7 @@ export type KnownProblemCode =
   | 'idempotency_key_missing'
   | 'callback_unverified'
   | 'callback_malformed'
+  | 'callback_not_stored'
   | 'too_many_requests'
   | 'internal_error'
   | 'too_many_readers'

@@ -3,6 +3,7 @@ import { callbackProof, clientToken } from '../client-token.ts';
 import {
   type ChannelAdapter,
   type ChannelAnswer,
+  type ChannelDeclaration,
   ChannelError,
   type CloseAnswer,
   methodOf,
@@ -25,6 +26,7 @@ import { startDeliveries } from '../temporal/start-deliveries.ts';
 import { CREATE_ATTEMPT_MS } from '../workflows/activity-options.ts';
 import type { ActivityDeps } from './deps.ts';
 import { notYet, OWN_TROUBLE_RETRY_MS, reasonOf, unknownOutcome } from './failures.ts';
+import { withoutPayer } from './without-payer.ts';
 
 /** A channel that gives no readable answer for this long is shown to a person. */
 const UNREACHABLE_ALARM_MS = 5 * 60_000;
@@ -55,11 +57,11 @@ export function channelActivities(deps: ActivityDeps) {
   const { db, channels, publicUrl, secret, now, deliveryWorkflows } = deps;
   const load = (paymentId: string) => db.payment.findUniqueOrThrow({ where: { id: paymentId } });
 
-  const adapterOf = (channel: string) => {
+  const adapterOf = ({ channel, payer }: Payment) => {
     const adapter = channels.get(channel);
     if (adapter === undefined)
       throw new ChannelError('unreachable', `channel ${channel} is not configured on this worker`);
-    return adapter;
+    return withoutPayer(adapter, (payer ?? {}) as Payer);
   };
 
   /** Its order service is told when this ended it. */
@@ -92,7 +94,7 @@ export function channelActivities(deps: ActivityDeps) {
     payment: Payment,
     by: SettledBy,
   ): Promise<{ state: string; snapshot: PaymentSnapshot }> => {
-    const answer = await query(adapterOf(payment.channel), payment);
+    const answer = await query(adapterOf(payment), payment);
     const at = await now();
     const repeated = await repeatAnswer(db, payment, answer, at);
     return {
@@ -104,11 +106,10 @@ export function channelActivities(deps: ActivityDeps) {
   };
 
   /** Where the channel takes an address with each trade, ours proves that what comes to it is of this one. */
-  const notifyUrl = ({ id, channel, channelAccountId }: Payment): string => {
+  const notifyUrl = (payment: Payment, { takesCallbackAddress }: ChannelDeclaration): string => {
+    const { id, channel, channelAccountId } = payment;
     const address = `${publicUrl}/callbacks/${channel}/${channelAccountId}`;
-    return adapterOf(channel).declaration.takesCallbackAddress
-      ? `${address}/${id}/${callbackProof(secret, channelAccountId, id)}`
-      : address;
+    return takesCallbackAddress ? `${address}/${id}/${callbackProof(secret, channelAccountId, id)}` : address;
   };
 
   /** Of a payment that an older release made: one of today has its own. */
@@ -137,7 +138,7 @@ export function channelActivities(deps: ActivityDeps) {
       ...known,
       expiresAt: expiryAtChannel(known, payment.createAskedAt ?? createdAt, limits.expiry.atLeastMs),
       subject: cutSubject(subject, limits.subject),
-      notifyUrl: notifyUrl(payment),
+      notifyUrl: notifyUrl(payment, declaration),
       returnUrl: `${publicUrl}/return/${id}?token=${clientToken(secret, id)}`,
       payer: (payment.payer ?? {}) as Payer,
     };
@@ -174,7 +175,7 @@ export function channelActivities(deps: ActivityDeps) {
     if (payment.status !== 'created') throw refusal;
     if (!isAlone) {
       const current = await load(payment.id);
-      const answer = await query(adapterOf(payment.channel), current);
+      const answer = await query(adapterOf(payment), current);
       if (answer.state !== 'unknown_trade') {
         const after = await told(await ledger.recordAnswer(db, payment.id, answer, 'query', await now()));
         if (answer.state !== 'unpaid') return after;
@@ -206,7 +207,7 @@ export function channelActivities(deps: ActivityDeps) {
       if (hasNews(snapshot) || cancelRequested || isInProcess) return snapshot;
       const { merchantId, orderId, channel } = payment;
       try {
-        const adapter = adapterOf(channel);
+        const adapter = adapterOf(payment);
         const known = await tradeToCreate(adapter, payment, at);
         if (known === 'absent') {
           const why = 'The channel does not have the trade, and cannot be told again to create it';
@@ -217,11 +218,7 @@ export function channelActivities(deps: ActivityDeps) {
         // result: by another clock the payment may still have time, and is to be tried again.
         if ((await now()) >= payment.expiresAt)
           throw new Error('the payment expired before its trade was created');
-        const created = await adapter
-          .createTrade(accountOf(payment), trade, cancellationSignal())
-          .catch((error: unknown) => {
-            throw withoutPayer(error, trade.payer);
-          });
+        const created = await adapter.createTrade(accountOf(payment), trade, cancellationSignal());
         if (created === 'not_renewable')
           return await ledger.endAttempt(db, paymentId, 'The channel gives no new next action', await now());
         const { action, reference } = created;
@@ -335,7 +332,7 @@ export function channelActivities(deps: ActivityDeps) {
         };
       }
       try {
-        const adapter = adapterOf(payment.channel);
+        const adapter = adapterOf(payment);
         const answer = await close(adapter, payment, begun);
         const { state: closed } = answer;
         const at = await now();
@@ -360,22 +357,6 @@ export function channelActivities(deps: ActivityDeps) {
       }
     },
   };
-}
-
-/** The same error without what it quotes of the payer: it goes into a history and on record. */
-function withoutPayer(error: unknown, { id, ip }: Payer): unknown {
-  if (!(error instanceof Error)) return error;
-  const message = [id, ip].reduce<string>(
-    (said, value) => (value === undefined ? said : said.replaceAll(value, '[payer]')),
-    error.message,
-  );
-  if (message === error.message) return error;
-  if (!(error instanceof ChannelError)) return new Error(message);
-  const { kind, retryAfterMs, isReplayed } = error;
-  return new ChannelError(kind, message, {
-    isReplayed,
-    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
-  });
 }
 
 /** Money is on record that has not been settled. */

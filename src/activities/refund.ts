@@ -5,6 +5,7 @@ import {
   ChannelError,
   type ChannelRefund,
   type KnownRefund,
+  type Payer,
   type RefundAnswer,
   type Trade,
 } from '../domain/channel.ts';
@@ -33,6 +34,7 @@ import { accountOf } from '../ledger/trade.ts';
 import { startDeliveries } from '../temporal/start-deliveries.ts';
 import type { ActivityDeps } from './deps.ts';
 import { notYet, OWN_TROUBLE_RETRY_MS, unknownOutcome } from './failures.ts';
+import { withoutPayer } from './without-payer.ts';
 
 export interface RefundQueryInput {
   readonly refundId: string;
@@ -123,11 +125,11 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
   type Row = Awaited<ReturnType<typeof load>>;
   type RowWithTrade = Row & { readonly trade: Trade };
 
-  const adapterOf = ({ payment: { channel } }: Pick<Row, 'payment'>) => {
+  const adapterOf = ({ payment: { channel, payer } }: Pick<Row, 'payment'>) => {
     const adapter = channels.get(channel);
     if (adapter === undefined)
       throw new ChannelError('unreachable', `channel ${channel} is not configured on this worker`);
-    return adapter;
+    return withoutPayer(adapter, (payer ?? {}) as Payer);
   };
 
   /** The refund with its trade, which is looked for when the channel's id of it is not on record. @throws ChannelError */

@@ -1,6 +1,6 @@
 import express, { type Express, type RequestHandler } from 'express';
 import helmet from 'helmet';
-import { Refusal } from '../domain/refusal.ts';
+import { Refusal, type RefusalCode } from '../domain/refusal.ts';
 import { isDatabaseUnavailable } from '../ledger/unavailable.ts';
 import { boundRequests } from '../request-bounds.ts';
 import { serveLanguageChoice } from './checkout/send-page.ts';
@@ -70,6 +70,12 @@ const PAGES = /^\/(return|checkout)$/i;
 
 /** Requests by any other method write. */
 const READS = ['GET', 'HEAD', 'OPTIONS'];
+/** What may be the database's fault. */
+const OF_DATABASE: ReadonlySet<RefusalCode> = new Set([
+  'database_unavailable',
+  'callback_not_stored',
+  'internal_error',
+]);
 
 /** The API as an Express app; it listens nowhere yet and needs nothing to be up. */
 export function createApp(deps: ApiDeps): Express {
@@ -135,8 +141,7 @@ export function createApp(deps: ApiDeps): Express {
   });
   app.use(
     createErrorHandler(publicUrl, (error, request, { code }) => {
-      const isOfDatabase = code === 'database_unavailable' || code === 'internal_error';
-      if (isOfDatabase && !READS.includes(request.method)) api.readiness.writeFailed(error);
+      if (OF_DATABASE.has(code) && !READS.includes(request.method)) api.readiness.writeFailed(error);
     }),
   );
   return app;

@@ -39,6 +39,7 @@ export const REFUSALS = {
   idempotency_key_missing: { status: 400, title: 'An Idempotency-Key is needed' },
   callback_unverified: { status: 401, title: 'The callback is not signed by the channel' },
   callback_malformed: { status: 400, title: 'The callback makes no sense' },
+  callback_not_stored: { status: 503, title: 'The callback could not be taken' },
   too_many_requests: { status: 429, title: 'Too much of this address led to nothing' },
   internal_error: { status: 500, title: 'Something went wrong on our side' },
   too_many_readers: { status: 503, title: 'Too many event streams are open' },

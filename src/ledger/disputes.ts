@@ -5,7 +5,7 @@ import { disputesOf, type KeptDispute, sayDispute, withDispute } from '../domain
 import { disputeRefundId } from '../domain/ids.ts';
 import { sayAmount, smaller } from '../domain/money.ts';
 import { json, type LedgerClient, type LedgerTx } from './client.ts';
-import { cleared, type Locked, nextShown, raised, underLock, update } from './locked.ts';
+import { cleared, hidden, type Locked, nextShown, raised, underLock, update } from './locked.ts';
 import { moneyWentBack, reviewAttention } from './refund-trouble.ts';
 import { promised } from './refunds.ts';
 import { isOfAllThatIsLeft } from './replacement.ts';
@@ -76,13 +76,8 @@ function shown(payment: Payment, disputes: readonly KeptDispute[], now: Date) {
   if (payment.attention === 'disputed') return { attentionDetail: detail };
   return {
     ...raised('disputed', detail, now),
-    ...(isFree(payment.attention)
-      ? {}
-      : {
-          hiddenAttention: payment.attention,
-          hiddenAttentionSince: payment.attentionSince,
-          hiddenAttentionDetail: payment.attentionDetail,
-        }),
+    // What is hidden already comes first: that our calls are not taken, the next call tells again.
+    ...(isFree(payment.attention) || payment.hiddenAttention !== null ? {} : hidden(payment)),
   };
 }
 

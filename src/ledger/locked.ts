@@ -6,7 +6,6 @@ import { eventOf, type News, recordEvent } from './events.ts';
 import { type VisibleModel, visibleTransaction } from './notify.ts';
 import { ORDERS, PAYMENTS, type RawRow, readRow, rowsOf, takeOrderLock } from './raw-rows.ts';
 import type { Merchant, Order, Payment } from './rows.ts';
-import { isAllBack } from './snapshot.ts';
 import { type OwnedPayment, ownerOf } from './turns.ts';
 import { type Writes, write } from './write.ts';
 
@@ -190,13 +189,20 @@ export const cleared = (
   ...(hiddenAttention !== null && isClearedBy(hiddenAttention, occasions) ? NONE_HIDDEN : {}),
 });
 
-/** Takes back that the channel does not take our calls, once it has taken one. An open conflict shows again: as old as it was. */
+/** Takes back that the channel does not take our calls, once it has taken one. The conflict that it hid shows again. */
 export const clearedOnceAccepted = (payment: Payment) =>
-  payment.attention === 'channel_misconfigured' && payment.orderUpdate === 'conflict' && !isAllBack(payment)
-    ? { attention: 'order_conflict' as const, attentionDetail: 'Its money is on its way back.' }
+  payment.attention === 'channel_misconfigured' && payment.hiddenAttention !== null
+    ? nextShown(payment)
     : cleared(payment, 'configured');
 
-/** No attention, or the one that a dispute has hidden. */
+/** What is hidden by what is shown from now on. */
+export const hidden = ({ attention, attentionSince, attentionDetail }: Payment) => ({
+  hiddenAttention: attention,
+  hiddenAttentionSince: attentionSince,
+  hiddenAttentionDetail: attentionDetail,
+});
+
+/** No attention, or the one that was hidden. */
 export const nextShown = (payment: Payment) => ({
   attention: payment.hiddenAttention,
   attentionSince: payment.hiddenAttentionSince,

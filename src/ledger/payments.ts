@@ -17,6 +17,7 @@ import { hasLosses, recordDisputes, recordLosses } from './disputes.ts';
 import {
   cleared,
   clearedOnceAccepted,
+  hidden,
   type Locked,
   raised,
   raisedUnlessDisputed,
@@ -223,7 +224,10 @@ export async function recordMisconfigured(
       ...(isNews
         ? isShown
           ? { attentionDetail: detail }
-          : raised('channel_misconfigured', detail, now)
+          : {
+              ...raised('channel_misconfigured', detail, now),
+              ...(attention === 'order_conflict' ? hidden(payment) : {}),
+            }
         : {}),
     });
     return toSnapshot(after, now);

@@ -18,6 +18,7 @@ const AT = Date.UTC(2026, 10, 27);
 const HORIZON_MS = 24 * 3_600_000;
 const LOST = new ChannelError('unreachable', 'no answer in time');
 const REFUSED = new ChannelError('rejected', 'the number is used');
+const PAID = { channelPaymentId: 'p', amount: 1000, currency: 'CNY', paidAt: new Date(AT).toISOString() };
 
 const ledger = useLedger();
 const rest = createSimulatorAdapter({
@@ -148,8 +149,6 @@ describe('a create whose answer is lost', () => {
 });
 
 describe('a refund of a trade whose reference is not on record', () => {
-  const PAID = { channelPaymentId: 'p', amount: 1000, currency: 'CNY', paidAt: new Date(AT).toISOString() };
-
   /** Paid by a callback that names our number; the create's answer was lost. */
   async function paidUnreferenced(isThere: boolean) {
     const { id } = await unknownCreate(isThere);
@@ -314,21 +313,102 @@ describe('what a trade is created from', () => {
     expect((await row(id)).expiresAt).toEqual(new Date(AT + 600_000));
   });
 
-  test('the payer reaches the channel, and no failure or timeline', async () => {
-    const payer = { id: 'openid-canary-7f3a', ip: '192.0.2.77' };
-    const { id } = await ledger.newPayment(AT, { payer });
-    channel.failure = new ChannelError('unreachable', `no such payer ${payer.id} at ${payer.ip}`);
-    const outcome = await act.create(id);
-    channel.failure = undefined;
-    await act.create(id);
-    expect(channel.created[0]?.payer).toEqual(payer);
-    const timeline = await ledger.db.timelineEntry.findMany({ where: { paymentId: id } });
-    const { error } = outcome as { error: Error };
-    expect(error.message).toContain('no such payer [payer] at [payer]');
-    const details = timeline.map(({ detail, data }) => ({ detail, data }));
-    expect(JSON.stringify([error.message, error.stack, error.cause, details])).not.toMatch(
-      /canary|192\.0\.2/,
-    );
+  describe('the payer reaches the channel, and no failure, row or timeline, whatever the channel quotes:', () => {
+    const payer = { id: 'canary+/:é"7f3a', ip: '2001:db8::77' };
+    const forms = [
+      payer.id,
+      encodeURIComponent(payer.id),
+      encodeURIComponent(payer.id).toLowerCase(),
+      JSON.stringify(payer.id),
+      String.raw`canary+\/:\u00e9\"7f3a`,
+      payer.ip,
+      encodeURIComponent(payer.ip),
+    ];
+    const quote = forms.join(' ');
+    const wrong = () =>
+      new ChannelError('unreachable', `no such payer: ${quote}`, { cause: new Error(`body: ${quote}`) });
+    const mistake = () => new TypeError(`cannot read ${quote}`, { cause: wrong() });
+
+    /** It is paid, and a refund is owed. @returns the refund's id */
+    async function paidAndOwed(id: string): Promise<string> {
+      const answer = { ...PAID, state: 'paid' as const, channelPaymentId: `ch_${id}` };
+      const made = channel.of(id);
+      if (made !== undefined) made.answer = answer;
+      await recordAnswer(ledger.db, id, answer, 'callback', new Date(clock));
+      await settlePayment(ledger.db, id, new Date(clock));
+      const request = { amount: 50, note: undefined, idempotencyKey: `key-${id}` };
+      return (await requestRefund(ledger.db, id, request, new Date(clock))).refund.id;
+    }
+    const written = async (paymentId: string) => ({
+      payment: { ...(await row(paymentId)), payer: null },
+      refunds: await ledger.db.refund.findMany({ where: { paymentId } }),
+      timeline: await ledger.db.timelineEntry.findMany({ where: { paymentId } }),
+    });
+    const said = (outcome: unknown): unknown[] =>
+      outcome instanceof Error
+        ? [outcome.message, outcome.stack, ...said(outcome.cause)]
+        : typeof outcome === 'object' && outcome !== null && 'error' in outcome
+          ? said(outcome.error)
+          : [outcome];
+    const tells = (of: unknown) =>
+      JSON.stringify(of, (_, value) => (typeof value === 'bigint' ? String(value) : value));
+
+    test('what fails', async () => {
+      const { id } = await ledger.newPayment(AT, { payer });
+      const outcomes: unknown[] = [];
+      const failing = async (ask: () => Promise<unknown>) => {
+        for (const failure of [wrong(), mistake()]) {
+          channel.failure = failure;
+          outcomes.push(await ask());
+          channel.failure = undefined;
+        }
+      };
+      await failing(() => act.create(id));
+      await act.create(id);
+      expect(channel.created.at(-1)?.payer).toEqual(payer);
+      await failing(() => act.ask(id));
+      await failing(() => act.askBeforeEnd(id));
+      await failing(() => act.close(id));
+      const refundId = await paidAndOwed(id);
+      await failing(() => act.refund(refundId));
+      await failing(() => act.queryRefund(refundId));
+      const all = tells([...outcomes.flatMap(said), await written(id)]);
+      expect(all).toContain('no such payer: [payer] [payer] [payer]');
+      expect(all).toContain('cannot read [payer]');
+      expect(all).not.toMatch(/canary|7f3a|db8/i);
+    });
+
+    test('what is refused', async () => {
+      const { id } = await ledger.newPayment(AT, { payer });
+      await act.create(id);
+      const made = channel.of(id);
+      if (made !== undefined) made.answer = { state: 'failed', reason: quote };
+      const outcome = await act.ask(id);
+      expect(await row(id)).toMatchObject({ status: 'failed' });
+      const all = tells([outcome, await written(id)]);
+      expect(all).toContain('[payer]');
+      expect(all).not.toMatch(/canary|7f3a|db8/i);
+    });
+
+    test('the reasons of a refund and of a dispute', async () => {
+      const { id } = await ledger.newPayment(AT, { payer });
+      await act.create(id);
+      const refundId = await paidAndOwed(id);
+      channel.refusedRefund = { state: 'needs_person', channelRefundId: 're_1', reason: quote };
+      const paid = channel.of(id);
+      if (paid?.answer.state !== 'paid') throw new Error('it is paid');
+      const { amount, currency } = paid.answer;
+      const outcomes = [await act.refund(refundId)];
+      paid.answer = {
+        ...paid.answer,
+        disputes: [{ id: 'dp_1', amount, currency, state: 'open', reason: quote }],
+      };
+      outcomes.push(await act.ask(id));
+      expect(await row(id)).toMatchObject({ attention: 'disputed' });
+      const all = tells([...outcomes, await written(id)]);
+      expect(all).toContain('[payer]');
+      expect(all).not.toMatch(/canary|7f3a|db8/i);
+    });
   });
 });
 

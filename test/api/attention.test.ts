@@ -92,7 +92,7 @@ describe('channel_misconfigured', () => {
     await expectOver(id);
   });
 
-  test('over a conflict whose money cannot go back meanwhile, which is shown again', async () => {
+  test('over a conflict whose money cannot go back meanwhile, which is shown again, as old as it is', async () => {
     const first = await pay(api, key);
     const { id } = await pay(api, key, { order: undefined, orderId: first.orderId, channel: 'simulator2' });
     await paid(first.id);
@@ -101,7 +101,7 @@ describe('channel_misconfigured', () => {
     await recordRefundSilence(api.db, automaticRefundId(id), SILENCE, at(20));
     await expectShown(id, 'channel_misconfigured', at(20), SENTENCE);
     await recordRefundAnswer(api.db, automaticRefundId(id), { state: 'processing' }, at(30));
-    await expectShown(id, 'order_conflict', at(20), 'on its way back');
+    await expectShown(id, 'order_conflict', at(10), 'was already paid by');
     await givenBack(automaticRefundId(id), at(40));
     await expectOver(id);
   });

@@ -33,6 +33,7 @@ const BOTH_BACK = [
   { id: 'r1', amount: 50, state: 'succeeded' },
   { id: 'r2', amount: 1000, state: 'succeeded' },
 ];
+const DISPUTE = { id: 'd', amount: 5, currency: 'CNY', state: 'open' };
 const NUL = 'a\0b';
 const HALF = 'a\ud83d';
 
@@ -77,6 +78,7 @@ test('what can be kept comes through as it is', async () => {
       { state: 'refunded' },
       { state: 'refunded', refunds: BOTH_BACK },
       { payerAmount: 0, refundedAmount: 0 },
+      { disputes: [DISPUTE, { ...DISPUTE, isInquiry: true }] },
     ],
     ...[{ paidAt: '1970-01-01T00:00:00Z' }, { paidAt: '9999-12-31T23:59:59.999Z' }],
   ])
@@ -106,6 +108,8 @@ describe('what cannot is no answer to a query, and a malformed callback', () => 
     { refundedAmount: 0.5 },
     { state: 'refunded', refunds: [] },
     { state: 'refunded', refunds: [{ id: 'r', amount: 1050, state: 'processing' }] },
+    { disputes: [{ ...DISPUTE, amount: 0 }] },
+    { disputes: [DISPUTE, { ...DISPUTE, isInquiry: 'yes' }] },
     { state: 'failed', reason: NUL },
     { state: 'won' },
   ])('of a trade: %o', async (trade) => {
@@ -158,6 +162,13 @@ describe('what cannot is no answer to a query, and a malformed callback', () => 
     { told: { outRefundNo: HALF } },
   ])('of a callback: %o', async (said) => {
     await expect(call(said)).rejects.toMatchObject({ kind: 'malformed' });
+  });
+
+  test.each([false, 'yes'])('of a notice that says whether it is proven: %s', async (isProven) => {
+    const notice = { kind: 'notice', notificationId: 'n', about: { outTradeNo: 'pay_1' }, isProven };
+    const adapter = checked({ verifyCallback: async () => notice } as unknown as ChannelAdapter);
+    const taken = adapter.verifyCallback(ACCOUNT, { headers: {}, rawBody: Buffer.from('{}') });
+    await expect(taken).rejects.toMatchObject({ kind: 'malformed' });
   });
 });
 

@@ -339,6 +339,15 @@ const FAULTS: readonly Fault[] = [
     ...{ fake: 'bank', faulty: asState('queryTrade', 'paid', { disputes: undefined }) },
     ...{ found: 'a dispute is shown', says: /open/ },
   },
+  {
+    fault: 'of several disputes one alone',
+    fake: 'bank',
+    faulty: instead('queryTrade', async (right, ...args) => {
+      const answer = await right(...args);
+      return 'disputes' in answer ? { ...answer, disputes: answer.disputes?.slice(-1) } : answer;
+    }),
+    ...{ found: 'a dispute is shown', says: /won/ },
+  },
 
   // Refunds
   {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import {
+  attemptOf,
   automaticRefundId,
   isAutomaticRefundId,
   refundIdOf,
@@ -7,6 +8,7 @@ import {
   replacementRefundId,
   requestedRefundId,
 } from '../../src/domain/ids.ts';
+import { REFUND_NUMBERS_AT_MOST } from '../../src/domain/refund.ts';
 
 /** A refund's id is the channel's idempotency key: the same request must have the same one in every version. */
 describe('the id of a refund that somebody asks for', () => {
@@ -65,8 +67,9 @@ test("a refund's number under each key leads back to it, is taken by every chann
   for (const id of [automaticRefundId('pay_01KAKD7Z7C8Q6W4Y9V5T3R1P0N', 2), `re_${'2'.repeat(28)}`, 're_2']) {
     expect(refundNumber(id, 1)).toBe(id);
     expect(refundNumber(id, 2)).toBe(`${id}_2`);
-    for (const attempt of [1, 2]) {
+    for (const attempt of [1, 2, 9, 10, 99, 100, REFUND_NUMBERS_AT_MOST]) {
       expect(refundIdOf(refundNumber(id, attempt))).toBe(id);
+      expect(attemptOf(refundNumber(id, attempt))).toBe(attempt);
       expect(refundNumber(id, attempt)).toMatch(/^[0-9A-Za-z_]{1,64}$/);
     }
   }

@@ -3,7 +3,12 @@ import type { ChannelDispute, PaidAnswer } from '../../src/domain/channel.ts';
 import { recordDisputeOfCallback } from '../../src/ledger/disputes.ts';
 import { startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
-import { recordAnswer, recordCreated, settlePayment } from '../../src/ledger/payments.ts';
+import {
+  recordAnswer,
+  recordCreated,
+  recordMisconfigured,
+  settlePayment,
+} from '../../src/ledger/payments.ts';
 import { requestRefund } from '../../src/ledger/refunds.ts';
 import { resolvePayment } from '../../src/ledger/resolve.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
@@ -147,6 +152,16 @@ test('money that conflicts while it is disputed: shown once that is over', async
   await told(second.id, { state: 'won' });
   expect(await row(second.id)).toMatchObject({ attention: 'order_conflict' });
   expect(await refunds(second.id)).toMatchObject([{ status: 'created', reason: 'duplicate_payment' }]);
+});
+
+test('a conflict that was hidden already, as our calls are not taken, is shown once that is over, as old as it is', async () => {
+  const { id, attentionSince } = await owed();
+  expect(attentionSince).not.toBeNull();
+  await recordMisconfigured(db, id, 'The key is wrong.', now());
+  await told(id);
+  expect(await row(id)).toMatchObject({ attention: 'disputed' });
+  await told(id, { state: 'won' });
+  expect(await row(id)).toMatchObject({ attention: 'order_conflict', attentionSince });
 });
 
 test('lost: the money is back for good, the order is refunded, and nothing more is given back', async () => {

@@ -23,10 +23,12 @@ export class ReferenceChannel {
   /** Set: the next calls fail with this, after they have done what they were asked for. */
   answerIsLost: ChannelError | undefined;
   /** Set: calls fail with this, and nothing is done. */
-  failure: ChannelError | undefined;
+  failure: Error | undefined;
   /** What a create with a known trade, or under a number that has one, is answered with. */
   ofExisting: 'action' | 'not_renewable' | ChannelError = 'action';
   close: CloseAnswer = { state: 'closed' };
+  /** Set: what a refund is answered with; nothing goes back. */
+  refusedRefund: RefundAnswer | undefined;
   /** When the next actions that it gives expire; absent: with the payment. */
   actionExpiresAt: string | undefined;
   keysAreForgotten = false;
@@ -103,6 +105,7 @@ export class ReferenceChannel {
       refundTrade: async (_account, trade, { outRefundNo, amount }) => {
         this.#call('refund', trade);
         this.#referred(trade);
+        if (this.refusedRefund !== undefined) return this.refusedRefund;
         this.refunds.set(outRefundNo, amount);
         return this.#refunded(outRefundNo);
       },

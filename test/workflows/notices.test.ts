@@ -1,6 +1,7 @@
 import { afterEach, expect, test } from 'vitest';
 import { notePaymentNews } from '../../src/ledger/hints.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
+import { eventually } from '../support/progress.ts';
 import { useHarness } from './harness.ts';
 
 /** The channel has news of a payment: it is asked, in whatever status the payment is, until it has answered. */
@@ -34,7 +35,7 @@ test('of one that is settled: money that went back since is on record', async ()
   await h.refundElsewhere(payment, 300);
   await notice(payment);
   await h.workflows.notice(payment, 10_000);
-  await expect.poll(() => isAnswered(payment), { timeout: 20_000 }).toBe(true);
+  await eventually(() => isAnswered(payment));
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 300n, attention: 'channel_reversed' });
 });
 
@@ -44,11 +45,11 @@ test('of one that is settled while the channel is silent: the sweep has it asked
   await h.simulator.setFaults({ query: { errorRate: 1 } });
   const asked = h.askedAt(payment).length;
   await notice(payment);
-  await expect.poll(() => h.askedAt(payment).length, { timeout: 20_000 }).toBeGreaterThan(asked);
+  await eventually(() => h.askedAt(payment).length > asked);
   expect(await isAnswered(payment)).toBe(false);
   await h.simulator.setFaults({ query: { errorRate: 0 } });
   // What the sweep does.
   await h.workflows.notice(payment, 10_000);
-  await expect.poll(() => isAnswered(payment), { timeout: 20_000 }).toBe(true);
+  await eventually(() => isAnswered(payment));
   expect((await h.row(payment.id)).refundedAmount).toBe(300n);
 });

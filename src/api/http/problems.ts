@@ -17,6 +17,7 @@ const RETRY_AFTER: Partial<Record<RefusalCode, number>> = {
   too_busy: 2,
   database_unavailable: 2,
   temporal_unavailable: 2,
+  callback_not_stored: 2,
   channel_misconfigured: 60,
   channel_unreachable: 5,
 };

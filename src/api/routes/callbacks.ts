@@ -9,7 +9,7 @@ import {
   type Headers,
   type VerifiedCallback,
 } from '../../domain/channel.ts';
-import { Refusal } from '../../domain/refusal.ts';
+import { REFUSALS, Refusal } from '../../domain/refusal.ts';
 import {
   type CallbackWithPayment,
   findNamed,
@@ -30,6 +30,7 @@ import { type Endpoint, type Exchange, endpoint } from '../endpoint/endpoint.ts'
 import { clientAddress } from '../http/client-address.ts';
 import { Counts } from '../http/counts.ts';
 import { tooMany } from '../http/misses.ts';
+import { toRefusal } from '../http/problems.ts';
 import { z } from '../http/zod.ts';
 import { lookUpPayment } from '../payments/visible-payment.ts';
 import { UnverifiedChecks } from '../unverified-checks.ts';
@@ -355,6 +356,14 @@ export function callbackRoutes(api: Api): Endpoint[] {
     else response.status(own.status).type(own.type).send(own.body);
   }
 
+  /** What is thrown for a callback that was not taken, by trouble of ours: the channel is to send it again. */
+  function notTaken(channel: string, error: unknown): unknown {
+    metrics.countCallback(channel, 'not_stored');
+    if (error instanceof Refusal || REFUSALS[toRefusal(error).code].status === 503) return error;
+    const said = 'This is trouble of ours, which the log has under the request id: send it again.';
+    return new Refusal('callback_not_stored', said, { cause: error });
+  }
+
   async function receive(
     { request, response, body }: Exchange<null, unknown, undefined, Buffer>,
     accountId?: string,
@@ -373,16 +382,14 @@ export function callbackRoutes(api: Api): Endpoint[] {
     const proven = isProven ? own.paymentId : null;
     const receiver = { adapter, name, address: clientAddress(request), proven, log };
     const verified = await verify(receiver, request.headers, body).catch((error: unknown) => {
-      const isRefused =
-        error instanceof Refusal &&
-        (error.code === 'callback_unverified' || error.code === 'callback_malformed');
+      if (!(error instanceof Refusal)) throw notTaken(channel, error);
+      const isRefused = error.code === 'callback_unverified' || error.code === 'callback_malformed';
       if (!isRefused || adapter.acknowledge === undefined) throw error;
       return null;
     });
     if (verified === null) return acknowledge(response, adapter, 'refused');
     const result = await take(receiver, verified, request.headers, body).catch((error: unknown) => {
-      metrics.countCallback(channel, 'not_stored');
-      throw error;
+      throw notTaken(channel, error);
     });
     metrics.countCallback(channel, result);
     const isUnreadable = verified.callback.kind === 'unreadable';
@@ -409,6 +416,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
       'too_many_requests',
       'too_busy',
       'database_unavailable',
+      'callback_not_stored',
     ],
   } as const;
 

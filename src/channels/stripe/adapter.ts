@@ -14,6 +14,7 @@ import {
   type RefundAnswer,
   type Trade,
 } from '../../domain/channel.ts';
+import { clockSentence } from '../clock.ts';
 import { PAGE_AT_MOST_BYTES } from '../exchange.ts';
 import { fromStripe, toStripe } from './amounts.ts';
 import { peekOutTradeNo, verifyCallback } from './callback.ts';
@@ -585,11 +586,7 @@ function checkKeys(credentials: Credentials): void {
 
 /** A callback is refused by its age: a clock that is off refuses all. A trade may be out of the time that was listed. */
 function checkClock(date: string | null): void {
-  const apart = Date.now() - Date.parse(date ?? '');
-  if (Number.isNaN(apart) || Math.abs(apart) <= CLOCKS_APART_MS) return;
-  const seconds = Math.round(Math.abs(apart) / 1000);
-  throw new ChannelError(
-    'misconfigured',
-    `The clock of this machine is ${seconds} s ${apart > 0 ? 'ahead of' : 'behind'} that of Stripe: set it, or callbacks are refused.`,
-  );
+  const sentence = clockSentence(date, Date.now(), CLOCKS_APART_MS);
+  if (sentence !== '')
+    throw new ChannelError('misconfigured', `${sentence} Callbacks are refused until then.`);
 }

@@ -7,7 +7,24 @@ import { pay, setUp, startTestApi, type TestApi, testChannels } from '../support
 
 /** For the tests of callbacks of every kind: two APIs with a channel that sends them all. */
 
-const channels = new Map([...testChannels(), [SIGNING, signingChannel()]]);
+const signing = signingChannel();
+/** What verifying throws next, once. */
+export const trouble: { next?: Error | undefined } = {};
+const channels = new Map([
+  ...testChannels(),
+  [
+    SIGNING,
+    {
+      ...signing,
+      verifyCallback: async (...given: Parameters<typeof signing.verifyCallback>) => {
+        const error = trouble.next;
+        trouble.next = undefined;
+        if (error !== undefined) throw error;
+        return await signing.verifyCallback(...given);
+      },
+    },
+  ],
+]);
 export const { api, database } = await setUp({ channels });
 export let second: TestApi;
 export let key: string;

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { NOTICES_A_MINUTE } from '../../../src/api/routes/callbacks.ts';
-import type { VerifiedCallback } from '../../../src/domain/channel.ts';
+import { ChannelError, type VerifiedCallback } from '../../../src/domain/channel.ts';
 import { matchCallbacks } from '../../../src/ledger/callbacks.ts';
 import { removeOld } from '../../../src/ledger/cleanup.ts';
 import { recordAnswer } from '../../../src/ledger/payments.ts';
@@ -20,6 +20,7 @@ import {
   second,
   send,
   timeline,
+  trouble,
 } from './callback-kinds-support.ts';
 
 // What a callback can tell besides of a trade, over HTTP: each outcome is stored before it is acknowledged in the channel's

@@ -197,7 +197,7 @@ export const refundCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'a dispute is shown with its amount until it is decided, and then how',
+    name: 'a dispute is shown with its amount until it is decided, and then how, also beside another one',
     appliesTo: ({ channel }) => channel.dispute !== undefined,
     async run(bench) {
       for (const decided of ['won', 'lost'] as const) {
@@ -209,6 +209,10 @@ export const refundCases: readonly ContractCase[] = [
         expect((await bench.queryPaid(trade)).disputes).toMatchObject([{ state, amount, currency }]);
         await bench.channel.dispute?.(trade, decided);
         expect((await bench.queryPaid(trade)).disputes).toMatchObject([{ state: decided }]);
+        await bench.channel.dispute?.(trade, 'open');
+        const both = (await bench.queryPaid(trade)).disputes ?? [];
+        expect(both.map(({ state }) => state).sort()).toEqual([decided, 'open'].sort());
+        expect(new Set(both.map(({ id }) => id)).size, 'ids').toBe(2);
       }
     },
   },

@@ -70,7 +70,7 @@ export interface ContractChannel {
   refundsBecome?(outcome: 'good' | 'needs_person' | 'ask_again' | 'failed'): boolean;
   /** The bank returns the money of a refund that had succeeded. */
   reverse?(trade: Trade, outRefundNo: string): Promise<void>;
-  /** Opens a dispute about everything, or decides it. */
+  /** Opens a dispute, another one each time, about everything; or decides the one that is open. */
   dispute?(trade: Trade, state: 'open' | 'won' | 'lost'): Promise<void>;
   /** What a dispute is at first, where the money is taken at once. @default open */
   readonly disputesBegin?: 'open' | 'lost';

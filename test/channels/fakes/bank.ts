@@ -77,13 +77,14 @@ const debitSchema = z.object({
   state: z.enum(['waiting', 'in_process', 'done', 'closed', 'refused']),
   done_at: z.iso.datetime().nullable(),
   refunds: z.array(listedSchema),
-  dispute: z.object({ id: z.string().min(1), state: z.enum(['open', 'won', 'lost']) }).nullable(),
+  disputes: z.array(z.object({ id: z.string().min(1), state: z.enum(['open', 'won', 'lost']) })),
   qr: z.string().min(1),
 });
 type Debit = z.infer<typeof debitSchema>;
 const refusalSchema = z.object({ reason: z.string() });
 const callbackSchema = z.object({
   ...{ id: z.string().min(1), about: z.enum(['trade', 'refund', 'dispute']), refund: z.string().optional() },
+  dispute: z.string().optional(),
   debit: debitSchema,
 });
 
@@ -196,7 +197,7 @@ export function createBankAdapter(options: FakeOptions): ChannelAdapter {
         throw new CallbackError('unverified', 'it is too old, or from the future');
       const parsed = callbackSchema.safeParse(parseJson(rawBody.toString('utf8')));
       if (!parsed.success) throw new CallbackError('malformed', z.prettifyError(parsed.error));
-      const { id: notificationId, about: kind, debit, refund: refundId } = parsed.data;
+      const { id: notificationId, about: kind, debit, refund: refundId, dispute: disputeId } = parsed.data;
       const about = { outTradeNo: debit.number, reference: debit.id };
       const listed = debit.refunds.find(({ id }) => id === refundId);
       const answer = inCallback(() => toAnswer(debit));
@@ -206,7 +207,8 @@ export function createBankAdapter(options: FakeOptions): ChannelAdapter {
         const told = { ...numbers, answer: inCallback(() => toRefundAnswer(listed, debit.currency)) };
         return { kind, notificationId, about, refund: told };
       }
-      const [dispute] = 'disputes' in answer ? (answer.disputes ?? []) : [];
+      const disputes = 'disputes' in answer ? (answer.disputes ?? []) : [];
+      const dispute = disputes.find(({ id }) => id === disputeId);
       if (kind === 'dispute' && dispute !== undefined) return { kind, notificationId, about, dispute };
       return { kind: 'trade', notificationId, about, answer };
     },
@@ -252,7 +254,7 @@ function toRefundAnswer({ id, units, state }: z.infer<typeof listedSchema>, curr
   }
 }
 
-function toAnswer({ state, done_at, refunds, dispute, units, currency, id }: Debit): ChannelAnswer {
+function toAnswer({ state, done_at, refunds, disputes, units, currency, id }: Debit): ChannelAnswer {
   switch (state) {
     case 'waiting':
       return { state: 'unpaid' };
@@ -275,7 +277,7 @@ function toAnswer({ state, done_at, refunds, dispute, units, currency, id }: Deb
       return {
         ...{ state: back === amount ? 'refunded' : 'paid', channelPaymentId: id, amount, currency },
         ...{ paidAt: done_at, refunds: listed },
-        ...(dispute === null ? {} : { disputes: [{ ...dispute, amount, currency }] }),
+        disputes: disputes.map((dispute) => ({ ...dispute, amount, currency })),
       };
     }
   }
@@ -324,9 +326,9 @@ export async function startBank(
     const proof = await webcrypto.subtle.sign('HMAC', await importKey(`hook-${account}`), payload);
     return { [SENT_AT]: sentAt, [SIGNATURE]: Buffer.from(proof).toString('hex') };
   };
-  books.listener = async ({ about, trade, refund }) => {
-    const told = { id: randomUUID(), about, debit: view(trade) };
-    const body = JSON.stringify(refund === undefined ? told : { ...told, refund: refund.id });
+  books.listener = async ({ about, trade, refund, dispute }) => {
+    const which = { refund: refund?.id, dispute: dispute?.id };
+    const body = JSON.stringify({ id: randomUUID(), about, debit: view(trade), ...which });
     const headers = await sign(trade.account, Buffer.from(body));
     await notify(trade.notifyUrl, { headers, body }, isAcknowledged);
   };
@@ -359,8 +361,12 @@ export async function startBank(
         await books.listener({ about: 'refund', trade: find(trade), refund });
       },
       async dispute(trade, state) {
-        find(trade).dispute = { id: find(trade).dispute?.id ?? `d_${randomUUID()}`, state };
-        await books.listener({ about: 'dispute', trade: find(trade) });
+        const { disputes } = find(trade);
+        const open = disputes.find((one) => one.state === 'open');
+        const dispute = state === 'open' || open === undefined ? { id: `d_${randomUUID()}`, state } : open;
+        if (dispute === open) open.state = state;
+        else disputes.push(dispute);
+        await books.listener({ about: 'dispute', trade: find(trade), dispute });
       },
     },
     protocol: {
@@ -398,9 +404,9 @@ const STATE = {
   declined: 'refused',
 };
 
-function view({ no, id, amount: units, currency, state, paidAt, refunds, dispute }: BookTrade) {
+function view({ no, id, amount: units, currency, state, paidAt, refunds, disputes }: BookTrade) {
   return {
-    ...{ number: no, id, units, currency, state: STATE[state], done_at: paidAt, dispute, qr: `BANK:${id}` },
+    ...{ number: no, id, units, currency, state: STATE[state], done_at: paidAt, disputes, qr: `BANK:${id}` },
     refunds: refunds.map(refundView),
   };
 }

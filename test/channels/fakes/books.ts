@@ -14,6 +14,11 @@ export interface BookRefund {
   readonly at: string;
 }
 
+export interface BookDispute {
+  readonly id: string;
+  state: 'open' | 'won' | 'lost';
+}
+
 export interface BookTrade {
   readonly id: string;
   readonly account: string;
@@ -27,7 +32,7 @@ export interface BookTrade {
   readonly at: string;
   state: 'unpaid' | 'processing' | 'paid' | 'closed' | 'declined';
   paidAt: string | null;
-  dispute: { readonly id: string; state: 'open' | 'won' | 'lost' } | null;
+  readonly disputes: BookDispute[];
   readonly refunds: BookRefund[];
 }
 
@@ -36,6 +41,7 @@ export interface BookEvent {
   readonly about: 'trade' | 'refund' | 'dispute';
   readonly trade: BookTrade;
   readonly refund?: BookRefund;
+  readonly dispute?: BookDispute;
 }
 
 const GIVES_BACK = ['processing', 'succeeded'];
@@ -69,7 +75,7 @@ export class Books {
   create(
     terms: Pick<BookTrade, 'account' | 'no' | 'amount' | 'currency' | 'places' | 'notifyUrl'>,
   ): BookTrade {
-    const rest = { state: 'unpaid' as const, paidAt: null, dispute: null, refunds: [] };
+    const rest = { state: 'unpaid' as const, paidAt: null, disputes: [], refunds: [] };
     const trade: BookTrade = { ...terms, id: `t_${randomUUID()}`, at: this.time(), ...rest };
     this.trades.push(trade);
     return trade;

@@ -308,6 +308,9 @@ describe.each(METHODS)('money that goes back by %s', (method) => {
     expect((await requests()).map((sent) => sent.path.split('?')[0])).toEqual([
       ...['/v1/refunds', '/v1/refunds', `/v1/refunds/${channelRefundId}`],
     ]);
+    await adapter.queryTrade(ACCOUNT, known);
+    // 25 a second: https://docs.stripe.com/rate-limits.
+    expect((await requests()).length * adapter.declaration.rateLimit.perSecond).toBeLessThanOrEqual(25);
   });
 
   it('is asked about by its id as long as it is of the payment, at whichever number', async () => {
@@ -572,8 +575,8 @@ describe('an account', () => {
   });
 
   it.each([
-    [400, 'ahead of'],
-    [-400, 'behind'],
+    [400, 'is 7 min ahead of the channel'],
+    [-400, 'is 7 min behind the channel'],
   ])('is told of a clock that is %i s off', async (seconds, words) => {
     vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + seconds * 1000 });
     expect((await errorOf(adapter.checkAccount(ACCOUNT))).message).toContain(words);

@@ -1,7 +1,7 @@
 import { Stripe } from 'stripe';
 import { createStripeAdapter } from '../../../src/channels/stripe/adapter.ts';
 import type { Credentials, Trade } from '../../../src/domain/channel.ts';
-import type { Intent, Session } from '../../doubles/stripe/books.ts';
+import type { Dispute, Intent, Session } from '../../doubles/stripe/books.ts';
 import { serveStripe } from '../../doubles/stripe/server.ts';
 import type { Contract, Party, Place } from '../contract/types.ts';
 import { describeContract } from '../contract.ts';
@@ -100,8 +100,10 @@ describeContract('Stripe', async (place: Place): Promise<Contract> => {
       },
       async dispute(trade, state) {
         const intent = need(intentOf(trade));
-        const dispute = [...books.disputes.values()].find((one) => one.intent === intent.id);
-        if (dispute === undefined) books.addDispute(intent, 'needs_response', books.now() + 7 * 86_400);
+        const isOpen = (one: Dispute) => one.intent === intent.id && one.status === 'needs_response';
+        const dispute = [...books.disputes.values()].find(isOpen);
+        if (dispute === undefined || state === 'open')
+          books.addDispute(intent, 'needs_response', books.now() + 7 * 86_400);
         else books.changeDispute(dispute, state);
       },
       async sendUnrelated() {
