@@ -30,13 +30,16 @@ export default defineConfig({
     anchor: { slugify },
     theme: { light: 'github-light-high-contrast', dark: 'github-dark-high-contrast' },
   },
+  // The theme's home page has no main part for screen readers.
+  transformHtml: (html) =>
+    html.replace('<div class="VPContent is-home"', '<div role="main" class="VPContent is-home"'),
   themeConfig: {
     nav: [
       { text: 'Quickstarts', link: '/quickstarts/' },
       { text: 'API reference', link: '/api/' },
       { text: 'Operations', link: '/operations' },
     ],
-    sidebar: groups.map(({ text, items }) => ({ text, items: [...items], collapsed: false })),
+    sidebar: groups.map(({ text, items }) => ({ text, items: [...items] })),
     outline: { level: [2, 3] },
     search: { provider: 'local', options: { detailedView: true } },
     docFooter: { prev: false, next: false },
