@@ -68,7 +68,7 @@ export interface ReferencePage {
 const slugOf = (name: string) => name.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-');
 const nameOf = ({ $ref = '' }: Schema) => $ref.slice($ref.lastIndexOf('/') + 1);
 /** A refusal's own schema differs from `Problem` by its codes alone, which the table of answers has. */
-const isProblem = (name: string) => name.endsWith('Problem') || /ProblemCode$/.test(name);
+const isProblem = (name: string) => /Problem(Code)?$/.test(name);
 const isKnownSet = (name: string) => name.startsWith('Known');
 const cell = (text: string) => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
 const table = (head: readonly string[], rows: readonly (readonly string[])[]) =>
@@ -286,11 +286,10 @@ class Reference {
   #type(schema: Schema): string {
     if (schema.$ref !== undefined) {
       const name = nameOf(schema);
-      if (isKnownSet(name) || isProblem(name) || name === 'ProblemCode') {
+      if (isProblem(name)) return '[problem code](/api/problem-codes.md)';
+      if (isKnownSet(name)) {
         const { enum: values = [] } = this.#openApi.components.schemas[name] ?? {};
-        return name === 'Problem' || isProblem(name)
-          ? '[problem code](/api/problem-codes.md)'
-          : values.map((value) => `\`${value}\``).join(', ');
+        return values.map((value) => `\`${value}\``).join(', ');
       }
       return `[${name}](/api/types.md#${name})`;
     }
@@ -298,7 +297,7 @@ class Reference {
       const isOpen = schema.anyOf.some(({ $ref }) => $ref !== undefined && isKnownSet(nameOf({ $ref })));
       // Any other text, beside the values that are known.
       const parts = schema.anyOf.filter(({ type }) => !(isOpen && type === 'string'));
-      const types = parts.map((part) => this.#type(part)).join(' or ');
+      const types = [...new Set(parts.map((part) => this.#type(part)))].join(' or ');
       return isOpen ? `${types} (open)` : types;
     }
     if (schema.enum !== undefined) return schema.enum.map((value) => `\`${value}\``).join(', ');
