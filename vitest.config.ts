@@ -7,7 +7,7 @@ const isRecording = process.env.NODROP_RECORD_HISTORIES !== undefined;
 const PURE = [
   'test/{ci,contributing,docs,layers,notice,readable-log,versions}.test.ts',
   'test/{channels,demo,domain}/**/*.test.ts',
-  'test/workflows/replay.test.ts',
+  'test/workflows/replay{,-command}.test.ts',
 ];
 
 export default defineConfig({

@@ -1,68 +1,30 @@
 // The receiver that people copy: run as they run it, on the tables that stand beside it.
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { Connection } from '../../src/ledger/connection.ts';
-import { testEvents } from '../../src/ledger/event-samples.ts';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { emptyDatabase, eventually, type FreshDatabase, queryOnce } from '../support/stack.ts';
+import { receiverContract } from './receiver-contract.ts';
 import { type Example, eventOf, newId, newSecret, send, startReceiver } from './support.ts';
 
 const file = (name: string) =>
   readFileSync(new URL(`../../examples/receiver/${name}`, import.meta.url), 'utf8');
 
+describe('as every receiver', () => receiverContract());
+
 const secret = newSecret();
 let database: FreshDatabase;
 let receiver: { url: string; process: Example };
-let orderId: string;
-
-/** What nodrop says of a payment: as it was told last, unless it is said otherwise; away: it answers 503. */
-let paymentIs: object | 'away' | undefined;
-let toldLast: object = {};
-const paymentsRead: string[] = [];
-const nodrop = createServer((request, response) => {
-  expect(request.headers.authorization).toBe('Bearer sk_of_the_shop');
-  paymentsRead.push(request.url ?? '');
-  response.writeHead(paymentIs === 'away' ? 503 : 200, { 'content-type': 'application/json' });
-  const problem = { status: 503, code: 'database_unavailable' };
-  response.end(JSON.stringify(paymentIs === 'away' ? problem : (paymentIs ?? toldLast)));
-});
 
 beforeAll(async () => {
-  await new Promise<void>((resolve) => nodrop.listen(0, '127.0.0.1', resolve));
   database = await emptyDatabase();
   await queryOnce(database.url, file('schema.sql'));
-  const nodropUrl = `http://127.0.0.1:${(nodrop.address() as AddressInfo).port}`;
-  receiver = await startReceiver(database, secret, nodropUrl);
-});
-
-beforeEach(() => {
-  paymentIs = undefined;
-  paymentsRead.length = 0;
+  receiver = await startReceiver(database, secret, 'http://127.0.0.1:1');
 });
 
 afterAll(async () => {
-  nodrop.close();
   await receiver?.process.stop();
   await database?.drop();
 });
-
-async function newOrder(): Promise<string> {
-  orderId = newId('order');
-  await queryOnce(database.url, `insert into orders values ('${orderId}', 6800, 'CNY')`);
-  return orderId;
-}
-
-const tell = (event: object, options?: Parameters<typeof send>[3]) => {
-  toldLast = (event as { data?: { payment?: object } }).data?.payment ?? {};
-  return send(receiver.url, secret, event, options);
-};
-
-async function paidBy(): Promise<unknown> {
-  const [order] = await queryOnce(database.url, `select paid_payment_id from orders where id = '${orderId}'`);
-  return order?.paid_payment_id;
-}
 
 test('it has fewer than 60 lines, and nothing but three libraries', () => {
   const source = file('receiver.js');
@@ -84,229 +46,15 @@ test('it has fewer than 60 lines, and nothing but three libraries', () => {
   });
 });
 
-test('a verified event pays the order, however often and however often at once it is told', async () => {
-  const event = eventOf('payment.succeeded', await newOrder());
-  const id = newId('evt');
-  const answers = await Promise.all(Array.from({ length: 5 }, () => tell(event, { id })));
-  expect(answers.map(({ status }) => status)).toEqual(Array(5).fill(200));
-  expect(await paidBy()).toBe(event.data.payment.id);
-});
-
-test('forged and old events change nothing', async () => {
-  const event = eventOf('payment.succeeded', await newOrder());
-  const forged = await send(receiver.url, newSecret(), event);
-  const old = await tell(event, { at: new Date(Date.now() - 6 * 60_000) });
-  for (const answer of [forged, old]) expect(answer).toEqual({ status: 401, body: 'Unauthorized' });
-  expect(await paidBy()).toBeNull();
-});
-
-test('an older event after a newer one changes nothing', async () => {
-  const payment = { id: newId('pay') };
-  const conflict = { ...payment, orderUpdate: 'conflict' };
-  await newOrder();
-  expect((await tell(eventOf('payment.conflict', orderId, { version: 2, payment: conflict }))).status).toBe(
-    200,
-  );
-  expect((await tell(eventOf('payment.succeeded', orderId, { version: 1, payment }))).status).toBe(200);
-  expect(await paidBy()).toBeNull();
-});
-
-test('a refund that overtakes the success carries it', async () => {
-  const payment = { id: newId('pay'), refundedAmount: 800, orderUpdate: 'applied' };
-  expect((await tell(eventOf('refund.succeeded', await newOrder(), { version: 2, payment }))).status).toBe(
-    200,
-  );
-  expect(await paidBy()).toBe(payment.id);
-});
-
-test('of money that is all back nothing is handed out, whichever event says so first', async () => {
-  const payment = { id: newId('pay'), refundedAmount: 6800, orderUpdate: 'applied' };
-  const refund = eventOf('refund.succeeded', await newOrder(), { version: 2, payment });
-  expect((await tell(refund)).status).toBe(200);
-  const success = eventOf('payment.succeeded', orderId, { payment: { id: payment.id } });
-  expect((await tell(success)).status).toBe(200);
-  expect(
-    (await tell(eventOf('payment.succeeded', orderId, { payment: { ...payment, id: newId('pay') } }))).status,
-  ).toBe(200);
-  expect(await paidBy()).toBeNull();
-});
-
-/** A success that had to wait: nodrop sends it now, and it happened 11 s ago. */
-async function oldSuccess() {
-  const event = eventOf('payment.succeeded', await newOrder());
-  return { ...event, timestamp: new Date(Date.now() - 11_000).toISOString() };
-}
-
-test('before goods go out by an old event its payment is read, and goods go out only if it still pays the order', async () => {
-  for (const changes of [{ orderUpdate: 'conflict', refundedAmount: 6800 }, { orderUpdate: 'review' }]) {
-    const event = await oldSuccess();
-    paymentIs = { ...event.data.payment, ...changes };
-    expect((await tell(event)).status).toBe(200);
-    expect(paymentsRead.at(-1)).toBe(`/v1/payments/${event.data.payment.id}`);
-    expect(await paidBy()).toBeNull();
-  }
-  const event = await oldSuccess();
-  paymentIs = { ...event.data.payment, refundedAmount: 800 };
-  expect((await tell(event)).status).toBe(200);
-  expect(await paidBy()).toBe(event.data.payment.id);
-});
-
-test('an old event whose payment cannot be read hands nothing out, and is told again', async () => {
-  const event = await oldSuccess();
-  paymentIs = 'away';
-  expect((await tell(event)).status).toBe(500);
-  expect(await paidBy()).toBeNull();
-  paymentIs = undefined;
-  expect((await tell(event)).status).toBe(200);
-  expect(await paidBy()).toBe(event.data.payment.id);
-});
-
-test('nothing is read for an event that is told at once', async () => {
-  const event = eventOf('payment.succeeded', await newOrder());
-  expect((await tell(event, { at: new Date(event.timestamp) })).status).toBe(200);
-  expect(paymentsRead).toEqual([]);
-});
-
-test('a conflict of the payment that paid the order takes the goods back, and of no other', async () => {
-  const event = eventOf('payment.succeeded', await newOrder());
-  await tell(event);
-  const conflict = { orderUpdate: 'conflict' };
-  const other = eventOf('payment.conflict', orderId, { payment: conflict });
-  expect((await tell(other)).status).toBe(200);
-  expect(await paidBy()).toBe(event.data.payment.id);
-  const payment = { ...event.data.payment, ...conflict };
-  expect((await tell(eventOf('payment.conflict', orderId, { version: 2, payment }))).status).toBe(200);
-  expect(await paidBy()).toBeNull();
-  expect((await tell(event)).status).toBe(200);
-  expect(await paidBy()).toBeNull();
-});
-
-test('events of a kind nobody knew are taken note of, with a payment or without', async () => {
-  await newOrder();
-  expect((await tell({ ...eventOf('dispute.opened', orderId), data: { dispute: { id: 'd' } } })).status).toBe(
-    200,
-  );
-  expect((await tell(eventOf('payment.thinking', orderId, { payment: { status: 'thinking' } }))).status).toBe(
-    200,
-  );
-  expect(await paidBy()).toBeNull();
-  // What should have a payment and has none is never taken for applied.
-  expect((await tell({ type: 'payment.succeeded', data: {} })).status).toBe(500);
-});
-
-test('test events are taken, and change nothing', async () => {
-  const event = eventOf('payment.succeeded', await newOrder());
-  await tell(event);
-  const rows = async () => [
-    await queryOnce(database.url, 'select * from orders order by id'),
-    await queryOnce(database.url, 'select * from nodrop_payments order by id'),
-  ];
-  const before = await rows();
-  for (const { id, body } of testEvents(new Date())) {
-    // Also one that looks like the payment of an order that is here.
-    const { data } = body;
-    const payment = { ...data.payment, id: newId('pay'), orderId, refundedAmount: 0, orderUpdate: 'pending' };
-    for (const sent of [body, { ...body, data: { ...data, payment } }])
-      expect((await tell(sent, { id })).status, body.type).toBe(200);
-  }
-  expect(await rows()).toEqual(before);
-});
-
-test('a receiver that does not know the mark changes nothing by a test event either', async () => {
-  const paid = async () =>
-    await queryOnce(database.url, 'select * from orders where paid_payment_id is not null order by id');
-  const before = await paid();
-  for (const { id, body } of testEvents(new Date())) {
-    const { test: _, ...unmarked } = body;
-    expect((await tell(unmarked, { id })).status, body.type).toBe(200);
-  }
-  expect(await paid()).toEqual(before);
-});
-
-test('a second payment is told of the first, every time', async () => {
-  const first = eventOf('payment.succeeded', await newOrder());
-  const second = eventOf('payment.succeeded', orderId);
-  const id = newId('evt');
-  await tell(first);
-  for (const _ of [1, 2]) {
-    expect(await tell(second, { id })).toEqual({
-      status: 409,
-      body: { paidPaymentId: first.data.payment.id },
-    });
-  }
-  expect(await paidBy()).toBe(first.data.payment.id);
-});
-
 test('every answer that is not 2xx is logged with its reason', async () => {
   const logged = (line: RegExp) => eventually(async () => line.test(receiver.process.output));
   const id = newId('evt');
-  await tell(eventOf('payment.succeeded', newId('order')), { id });
+  await send(receiver.url, secret, eventOf('payment.succeeded', newId('order')), { id });
   await logged(new RegExp(`^POST /nodrop/events ${id} 404 order_unknown$`, 'm'));
-  await send(receiver.url, newSecret(), eventOf('payment.succeeded', await newOrder()), { id });
+  await send(receiver.url, newSecret(), eventOf('payment.succeeded', newId('order')), { id });
   await logged(new RegExp(`^POST /nodrop/events ${id} 401 No matching signature found$`, 'm'));
   await fetch(`${receiver.url}/nodrop`, { method: 'POST' });
   await logged(/^POST \/nodrop undefined 404 Not Found$/m);
-});
-
-test('an unknown order is said to be that, a cancelled one is gone, another amount is neither applied nor given up', async () => {
-  expect(await tell(eventOf('payment.succeeded', newId('order')))).toEqual({
-    status: 404,
-    body: { code: 'order_unknown' },
-  });
-  await newOrder();
-  for (const payment of [{ amount: 1 }, { currency: 'JPY' }])
-    expect((await tell(eventOf('payment.succeeded', orderId, { payment }))).status).toBe(422);
-  await queryOnce(database.url, `update orders set cancelled = true where id = '${orderId}'`);
-  expect((await tell(eventOf('payment.succeeded', orderId))).status).toBe(410);
-  expect(await paidBy()).toBeNull();
-});
-
-test('what is told of an attempt at an earlier amount of the order is taken note of', async () => {
-  await newOrder();
-  const ended = { amount: 1, status: 'cancelled', orderUpdate: null };
-  expect((await tell(eventOf('payment.cancelled', orderId, { payment: ended }))).status).toBe(200);
-  for (const [type, orderUpdate] of [
-    ['payment.review', 'review'],
-    ['payment.conflict', 'conflict'],
-    ['refund.succeeded', 'conflict'],
-  ] as const)
-    expect((await tell(eventOf(type, orderId, { payment: { amount: 1, orderUpdate } }))).status).toBe(200);
-  expect(await paidBy()).toBeNull();
-});
-
-test('a failure in the middle leaves nothing behind, and the next time succeeds', async () => {
-  const event = eventOf('payment.succeeded', await newOrder());
-  const id = newId('evt');
-  await queryOnce(database.url, 'alter table nodrop_payments rename to away');
-  expect((await tell(event, { id })).status).toBe(500);
-  await queryOnce(database.url, 'alter table away rename to nodrop_payments');
-  expect((await tell(event, { id })).status).toBe(200);
-  expect(await paidBy()).toBe(event.data.payment.id);
-});
-
-test('a connection that breaks while an event waits costs that event alone', async () => {
-  const event = eventOf('payment.succeeded', await newOrder());
-  const other = new Connection({ connectionString: database.url });
-  await other.connect();
-  try {
-    await other.query('begin');
-    await other.query('select 1 from orders where id = $1 for update', [orderId]);
-    const waiting = tell(event);
-    // Not by `other`: within its transaction every look is the first one.
-    await eventually(async () => {
-      const ended = await queryOnce(
-        database.url,
-        `select pg_terminate_backend(pid) from pg_stat_activity
-         where datname = current_database() and pid <> pg_backend_pid() and wait_event_type = 'Lock'`,
-      );
-      return ended.length === 1;
-    });
-    expect((await waiting).status).toBe(500);
-  } finally {
-    await other.end();
-  }
-  expect((await tell(event)).status).toBe(200);
-  expect(await paidBy()).toBe(event.data.payment.id);
 });
 
 const good = {

@@ -1,25 +1,33 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Webhook } from 'standardwebhooks';
 import { answers, listens } from '../../src/stack/program.ts';
 import { tsxLoader } from '../../src/tsx.ts';
 import { emptyDatabase, eventually, type FreshDatabase, freePort } from '../support/stack.ts';
 
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
 export const newSecret = () => `whsec_${randomBytes(32).toString('base64')}`;
 
 /** A program as a process of its own. */
 export class Example {
-  readonly #entry: string;
+  readonly #command: readonly [string, ...string[]];
   readonly #env: Record<string, string>;
   readonly #isReady: () => Promise<boolean>;
   #child: ChildProcess | undefined;
   output = '';
 
-  /** @param entry its path inside the work tree. */
-  constructor(entry: string, env: Record<string, string>, isReady: () => Promise<boolean>) {
-    this.#entry = fileURLToPath(new URL(`../../${entry}`, import.meta.url));
+  /** @param entry the path of one of ours inside the work tree, or a command with its arguments, run there. */
+  constructor(
+    entry: string | readonly [string, ...string[]],
+    env: Record<string, string>,
+    isReady: () => Promise<boolean>,
+  ) {
+    this.#command =
+      typeof entry === 'string' ? [process.execPath, '--import', tsxLoader(), join(root, entry)] : entry;
     this.#env = env;
     this.#isReady = isReady;
   }
@@ -38,9 +46,8 @@ export class Example {
 
   /** Starts it without waiting for anything. */
   run(): ChildProcess {
-    const child = spawn(process.execPath, ['--import', tsxLoader(), this.#entry], {
-      env: { ...process.env, ...this.#env },
-    });
+    const [program, ...args] = this.#command;
+    const child = spawn(program, args, { cwd: root, env: { ...process.env, ...this.#env } });
     for (const stream of [child.stdout, child.stderr]) {
       stream.on('data', (data) => {
         this.output += data;
@@ -96,8 +103,19 @@ export async function startShop(env: Record<string, string> = {}): Promise<Shop>
   };
 }
 
-/** The receiver of `examples/receiver` on a database with its tables. */
-export async function startReceiver(database: FreshDatabase, secret: string, nodropUrl: string) {
+/** What starts a receiver that listens at the port. */
+export interface ReceiverStart {
+  readonly entry: string | ((port: number) => readonly [string, ...string[]]);
+  readonly env?: Record<string, string>;
+}
+
+/** A receiver, that of `examples/receiver` unless it is said, on a database with its tables. */
+export async function startReceiver(
+  database: FreshDatabase,
+  secret: string,
+  nodropUrl: string,
+  { entry, env: more = {} }: ReceiverStart = { entry: 'examples/receiver/receiver.js' },
+) {
   const port = await freePort();
   const env = {
     PORT: String(port),
@@ -105,8 +123,10 @@ export async function startReceiver(database: FreshDatabase, secret: string, nod
     NODROP_WEBHOOK_SECRET: secret,
     NODROP_URL: nodropUrl,
     NODROP_KEY: 'sk_of_the_shop',
+    ...more,
   };
-  const process = new Example('examples/receiver/receiver.js', env, () => listens(port));
+  const command = typeof entry === 'string' ? entry : entry(port);
+  const process = new Example(command, env, () => listens(port));
   await process.start();
   return { url: `http://127.0.0.1:${port}`, process };
 }

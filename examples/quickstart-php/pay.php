@@ -1,0 +1,30 @@
+<?php
+// pay.php ID AMOUNT CURRENCY [SUBJECT]: an order of the shop, and its payment. The amount is in minor units.
+
+[, $id, $amount, $currency, $subject] = [...$argv, 'Coffee'];
+$db = pg_connect(getenv('DATABASE_URL'));
+// Committed before nodrop is asked: money can be fast.
+pg_query_params(
+    $db,
+    'insert into orders (id, amount, currency) values ($1, $2, $3) on conflict (id) do nothing',
+    [$id, $amount, $currency],
+);
+$order = pg_fetch_assoc(pg_query_params($db, 'select paid_payment_id from orders where id = $1', [$id]));
+if ($order['paid_payment_id'] !== null) {
+    exit("Order $id is paid by {$order['paid_payment_id']}.\n");
+}
+
+$order = ['id' => $id, 'amount' => (int) $amount, 'currency' => $currency, 'subject' => $subject];
+$answer = file_get_contents(getenv('NODROP_URL') . '/v1/payments', context: stream_context_create(['http' => [
+    'method' => 'POST',
+    'header' => ['Authorization: Bearer ' . getenv('NODROP_KEY'), 'Content-Type: application/json'],
+    'content' => json_encode(['order' => $order, 'channel' => 'simulator']),
+    'timeout' => 15,
+    'ignore_errors' => true, // A refusal has problem details, with a code.
+]]));
+$payment = json_decode($answer ?: 'null', true);
+if (!isset($payment['checkoutUrl'])) {
+    fwrite(STDERR, "nodrop answered $answer\n"); // The same request again is the same payment.
+    exit(1);
+}
+echo "Order $id is {$payment['status']}: pay at {$payment['checkoutUrl']}\n";

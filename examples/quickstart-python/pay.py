@@ -1,0 +1,32 @@
+"""pay.py ID AMOUNT CURRENCY [SUBJECT]: an order of the shop, and its payment. The amount is in minor units."""
+
+import json
+import os
+import sys
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import psycopg
+
+order_id, amount, currency, subject = (sys.argv[1:] + ["Coffee"])[:4]
+with psycopg.connect(os.environ["DATABASE_URL"]) as db:  # Committed before nodrop is asked: money can be fast.
+    db.execute(
+        "insert into orders (id, amount, currency) values (%s, %s, %s) on conflict (id) do nothing",
+        [order_id, int(amount), currency],
+    )
+    (paid_by,) = db.execute("select paid_payment_id from orders where id = %s", [order_id]).fetchone()
+if paid_by:
+    raise SystemExit(print(f"Order {order_id} is paid by {paid_by}."))
+
+order = {"id": order_id, "amount": int(amount), "currency": currency, "subject": subject}
+request = Request(
+    f"{os.environ['NODROP_URL']}/v1/payments",
+    json.dumps({"order": order, "channel": "simulator"}).encode(),
+    {"Authorization": f"Bearer {os.environ['NODROP_KEY']}", "Content-Type": "application/json"},
+)
+try:
+    with urlopen(request, timeout=15) as answer:
+        payment = json.load(answer)
+except HTTPError as error:  # Problem details, with a code. The same request again is the same payment.
+    raise SystemExit(f"nodrop answered {error.read().decode()}")
+print(f"Order {order_id} is {payment['status']}: pay at {payment['checkoutUrl']}")

@@ -1,0 +1,106 @@
+"""Takes nodrop's events and makes orders paid: the three things your shop must do."""
+
+import json
+import os
+from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.request import Request, urlopen
+
+import psycopg
+from psycopg.rows import dict_row
+from standardwebhooks import Webhook, WebhookVerificationError
+
+NAMES = ("NODROP_WEBHOOK_SECRET", "DATABASE_URL", "NODROP_URL", "NODROP_KEY")
+if missing := [name for name in NAMES if not os.environ.get(name)]:
+    raise SystemExit(f"Set {', '.join(missing)} in the environment.")
+SECRET, DATABASE_URL, NODROP_URL, NODROP_KEY = (os.environ[name] for name in NAMES)
+PORT = int(os.environ.get("PORT") or 3200)
+webhook = Webhook(SECRET)
+
+
+class Refused(Exception):
+    """Undoes the transaction; nodrop acts by its status."""
+
+    def __init__(self, status, body):
+        super().__init__(status, body)
+        self.status, self.body = status, body
+
+
+def pays(payment):
+    is_here = payment["status"] == "succeeded" and payment["refundedAmount"] < payment["receivedAmount"]
+    return is_here and payment["orderUpdate"] in ("pending", "applied")
+
+
+def current(event, sent_at):
+    """The event's payment; read anew before goods go out by an event that had to wait."""
+    payment = event["data"]["payment"]
+    age = sent_at - datetime.fromisoformat(event["timestamp"].replace("Z", "+00:00")).timestamp()
+    if age < 10 or not pays(payment):
+        return payment
+    url = f"{NODROP_URL}/v1/payments/{payment['id']}"
+    with urlopen(Request(url, headers={"Authorization": f"Bearer {NODROP_KEY}"}), timeout=5) as answer:
+        return json.load(answer)
+
+
+def apply(db, payment, version):
+    order = db.execute("select * from orders where id = %s for update", [payment["orderId"]]).fetchone()
+    newer = db.execute(
+        "insert into nodrop_payments as known values (%(id)s, %(version)s) on conflict (id)"
+        " do update set version = %(version)s where known.version < %(version)s",
+        {"id": payment["id"], "version": version},
+    )
+    if newer.rowcount == 0:
+        return  # Told before, or newer is known.
+    if payment["orderUpdate"] == "conflict":  # Take the goods back.
+        db.execute("update orders set paid_payment_id = null where paid_payment_id = %s", [payment["id"]])
+    if not pays(payment) or (order and order["paid_payment_id"] == payment["id"]):
+        return
+    if not order:
+        raise Refused(404, {"code": "order_unknown"})  # Told again, for 24 h by default: it may still come.
+    if (order["amount"], order["currency"]) != (payment["amount"], payment["currency"]):
+        raise Refused(422, {"code": "sum"})
+    if order["paid_payment_id"]:
+        raise Refused(409, {"paidPaymentId": order["paid_payment_id"]})
+    if order["cancelled"]:
+        raise Refused(410, {"code": "cancelled"})
+    db.execute("update orders set paid_payment_id = %s where id = %s", [payment["id"], order["id"]])
+    # Grant the goods here.
+
+
+def receive(body, headers):
+    event = webhook.verify(body, headers)
+    if event.get("test") or not event["type"].startswith(("payment.", "refund.")):
+        return  # About nothing, or of a kind that is newer than this code.
+    payment = current(event, int(headers["webhook-timestamp"]))
+    with psycopg.connect(DATABASE_URL, row_factory=dict_row, connect_timeout=5) as db:
+        apply(db, payment, event["data"]["version"])  # Committed at the end of the block.
+
+
+class Receiver(BaseHTTPRequestHandler):
+    timeout = 15
+
+    def do_POST(self):
+        status, answer = 200, {}
+        try:
+            length = int(self.headers.get("content-length") or 0)
+            if self.path != "/nodrop/events" or length > 1_000_000:
+                raise Refused(404 if self.path != "/nodrop/events" else 413, {})
+            receive(self.rfile.read(length), dict(self.headers))
+        except Refused as refused:
+            status, answer = refused.status, refused.body
+        except WebhookVerificationError as error:
+            status, answer = 401, {"code": str(error)}
+        except Exception as error:  # Nothing is decided: nodrop tells it again.
+            self.log_error("%r", error)
+            status = 500
+        content = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+server = ThreadingHTTPServer(("127.0.0.1", PORT), Receiver)
+print(f"The receiver takes events at http://127.0.0.1:{PORT}/nodrop/events", flush=True)
+server.serve_forever()

@@ -1,0 +1,30 @@
+// node pay.js ID AMOUNT CURRENCY [SUBJECT]: an order of the shop, and its payment. The amount is in minor units.
+import pg from 'pg';
+
+const [id, amount, currency, subject = 'Coffee'] = process.argv.slice(2);
+const { DATABASE_URL, NODROP_URL, NODROP_KEY } = process.env;
+const db = new pg.Client({ connectionString: DATABASE_URL });
+await db.connect();
+// Committed before nodrop is asked: money can be fast.
+await db.query('insert into orders (id, amount, currency) values ($1, $2, $3) on conflict (id) do nothing', [
+  id,
+  amount,
+  currency,
+]);
+const [{ paid_payment_id: paidBy }] = (await db.query('select * from orders where id = $1', [id])).rows;
+await db.end();
+
+if (paidBy === null) {
+  const response = await fetch(`${NODROP_URL}/v1/payments`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${NODROP_KEY}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ order: { id, amount: Number(amount), currency, subject }, channel: 'simulator' }),
+    signal: AbortSignal.timeout(15_000),
+  });
+  const answer = await response.json();
+  // A refusal is problem details, with a code. The same request again is the same payment.
+  if (!response.ok) throw new Error(`nodrop answered ${answer.code}: ${answer.detail}`);
+  console.log(`Order ${id} is ${answer.status}: pay at ${answer.checkoutUrl}`);
+} else {
+  console.log(`Order ${id} is paid by ${paidBy}.`);
+}

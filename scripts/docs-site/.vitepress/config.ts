@@ -1,0 +1,47 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { defineConfig } from 'vitepress';
+import type { Group } from '../pages.ts';
+
+/** Where scripts/docs-site/build.ts has put the sources, and where it wants the site. */
+const work = process.env.NODROP_DOCS_WORK ?? '';
+const { groups, base } = JSON.parse(readFileSync(join(work, 'site.json'), 'utf8')) as {
+  groups: readonly Group[];
+  base: string;
+};
+
+/** As code hosts name the places of a page, so that a link works on both. */
+const slugify = (heading: string) =>
+  heading
+    .toLowerCase()
+    .replaceAll(/[^\p{L}\p{N}\s_-]/gu, '')
+    .trim()
+    .replaceAll(' ', '-');
+
+export default defineConfig({
+  title: 'nodrop',
+  description: 'A payment service in which no order is dropped.',
+  base,
+  srcDir: join(work, 'pages'),
+  outDir: join(work, 'site'),
+  cacheDir: join(work, 'cache'),
+  lang: 'en',
+  markdown: {
+    anchor: { slugify },
+    theme: { light: 'github-light-high-contrast', dark: 'github-dark-high-contrast' },
+  },
+  // The theme's home page has no main part for screen readers.
+  transformHtml: (html) =>
+    html.replace('<div class="VPContent is-home"', '<div role="main" class="VPContent is-home"'),
+  themeConfig: {
+    nav: [
+      { text: 'Quickstarts', link: '/quickstarts/' },
+      { text: 'API reference', link: '/api/' },
+      { text: 'Operations', link: '/operations' },
+    ],
+    sidebar: groups.map(({ text, items }) => ({ text, items: [...items] })),
+    outline: { level: [2, 3] },
+    search: { provider: 'local', options: { detailedView: true } },
+    docFooter: { prev: false, next: false },
+  },
+});

@@ -1,0 +1,245 @@
+// The pages of the docs site: the Markdown files of the repository as they are, with their links led to where the
+// site has their targets.
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { basename, dirname, extname, join, posix } from 'node:path';
+import { type OpenApi, referencePages } from './api-reference.ts';
+
+export interface Page {
+  /** Its file in the site's folder of sources, `channels/stripe.md`. */
+  readonly file: string;
+  readonly title: string;
+  readonly markdown: string;
+}
+
+export interface Item {
+  readonly text: string;
+  readonly link: string;
+}
+
+export interface Group {
+  readonly text: string;
+  readonly items: readonly Item[];
+}
+
+export interface Site {
+  readonly pages: readonly Page[];
+  /** Files that are served as they are: from a path of the repository to one of the site. */
+  readonly files: ReadonlyMap<string, string>;
+  readonly groups: readonly Group[];
+}
+
+/** A link in a page, or a page in a list, that leads to nothing. */
+export class DeadLinks extends Error {
+  constructor(links: readonly string[]) {
+    super(`These links lead to nothing:\n${links.map((link) => `  ${link}`).join('\n')}`);
+    this.name = 'DeadLinks';
+  }
+}
+
+/** Pages outside of docs, and where they are in the site. */
+const OTHER_PAGES: Readonly<Record<string, string>> = {
+  'README.md': 'about.md',
+  'CONTRIBUTING.md': 'contributing/start.md',
+  'SECURITY.md': 'contributing/security.md',
+  'CHANGELOG.md': 'changelog.md',
+  'clients/js/README.md': 'clients/js.md',
+  'examples/receiver/README.md': 'examples/receiver.md',
+  'examples/shop/README.md': 'examples/shop.md',
+};
+
+/** What the sidebar has, in its order; a name that ends in a slash is a folder with all its pages. */
+const GROUPS: readonly (readonly [string, readonly string[]])[] = [
+  ['Start', ['docs/quickstarts/', 'docs/first-integration.md', 'docs/sandbox.md', 'README.md']],
+  [
+    'Integrate',
+    [
+      'docs/three-things-your-shop-must-do.md',
+      'docs/order-service.md',
+      'docs/events',
+      'docs/cashier.md',
+      'clients/js/README.md',
+      'docs/generated-clients.md',
+      'examples/shop/README.md',
+      'examples/receiver/README.md',
+    ],
+  ],
+  ['Channels', ['docs/channels/']],
+  ['API reference', ['docs/openapi.json']],
+  ['Operate', ['docs/operations.md', 'docs/configuration.md', 'docs/performance.md']],
+  ['Understand', ['docs/architecture.md', 'docs/ledger.md', 'docs/decisions/']],
+  ['Contribute', ['CONTRIBUTING.md', 'docs/contributing/', 'SECURITY.md', 'CHANGELOG.md']],
+];
+/** Takes the pages of docs that no group names. */
+const REST = 'Integrate';
+/** Lists that are long and have a page of their own. */
+const INDEX_ONLY = ['docs/decisions/'];
+
+/** What the site's first page has above the text of docs/README.md. A code host shows no front matter, so it is here. */
+const HOME = {
+  layout: 'home',
+  hero: {
+    name: 'nodrop',
+    text: 'Payments that never go missing',
+    tagline:
+      'When the payer has paid, the order becomes paid, or the money goes back, whatever callback, process, database or network failed on the way.',
+    actions: [
+      { theme: 'brand', text: 'Quickstarts', link: '/quickstarts/' },
+      { theme: 'alt', text: 'API reference', link: '/api/' },
+      { theme: 'alt', text: 'About nodrop', link: '/about' },
+    ],
+  },
+};
+
+const siteFileOf = (path: string): string =>
+  OTHER_PAGES[path] ?? path.replace(/^docs\//, '').replace(/(^|\/)README\.md$/, '$1index.md');
+const linkTo = (file: string) => `/${file}`;
+const CODE = /(^[ \t]*```[\s\S]*?^[ \t]*```[ \t]*$|`[^`\n]*`)/m;
+const titleOf = (markdown: string) => /^# (.+)$/m.exec(markdown)?.[1]?.replaceAll('`', '') ?? '';
+
+/** Of code that is longer than any within it. */
+function fenced(language: string, code: string): string {
+  const longest = Math.max(2, ...[...code.matchAll(/`{3,}/g)].map(([ticks]) => ticks.length));
+  const fence = '`'.repeat(longest + 1);
+  return `${fence}${language}\n${code.trimEnd()}\n${fence}`;
+}
+
+const LANGUAGES: Readonly<Record<string, string>> = {
+  '.ts': 'ts',
+  '.js': 'js',
+  '.mjs': 'js',
+  '.json': 'json',
+  '.sql': 'sql',
+  '.css': 'css',
+  '.py': 'python',
+  '.php': 'php',
+  '.java': 'java',
+  '.xml': 'xml',
+  '.yml': 'yaml',
+};
+
+/**
+ * @param root the repository.
+ * @throws {DeadLinks} when a page links to a file that is not there.
+ */
+export function collectSite(root: string): Site {
+  const read = (path: string) => readFileSync(join(root, path), 'utf8');
+  const inFolder = (folder: string) =>
+    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+      .map((name) => posix.join(folder, name.replaceAll('\\', '/')))
+      .sort();
+  const docs = inFolder('docs').filter((path) => path.endsWith('.md'));
+  const written = [...docs, ...Object.keys(OTHER_PAGES).filter((path) => existsSync(join(root, path)))];
+  const pages = new Map<string, Page>();
+  const files = new Map<string, string>();
+  const dead: string[] = [];
+
+  /** @returns where the site has the file; makes the page of a file that is no page by itself. */
+  function addressOf(path: string): string | undefined {
+    if (written.includes(path)) return linkTo(siteFileOf(path));
+    const target = join(root, path);
+    if (!existsSync(target)) return undefined;
+    if (statSync(target).isDirectory()) {
+      const index = posix.join(path, 'README.md');
+      return written.includes(index) ? linkTo(siteFileOf(index)) : linkTo(addListing(path));
+    }
+    if (path.startsWith('docs/images/') || path === 'docs/openapi.json') {
+      const file = path.replace(/^docs\//, '');
+      files.set(path, file);
+      return linkTo(file);
+    }
+    return linkTo(addSource(path));
+  }
+
+  function addSource(path: string): string {
+    const file = `source/${path}.md`;
+    // What people copy is coloured; the rest would take longer than all other pages together.
+    const language = path.startsWith('examples/') ? LANGUAGES[extname(path)] : undefined;
+    const code = fenced(language ?? 'text', read(path));
+    pages.set(file, {
+      file,
+      title: path,
+      markdown: `---\nsearch: false\noutline: false\n---\n\n# ${basename(path)}\n\n\`${path}\`\n\n${code}\n`,
+    });
+    return file;
+  }
+
+  /** Samples, such as those of events: one section for each. */
+  function addListing(path: string): string {
+    const file = `${path.replace(/^docs\//, '')}/index.md`;
+    const sections = inFolder(path).map((name) => {
+      const extension = extname(name);
+      return `## ${basename(name, extension)}\n\n${fenced(LANGUAGES[extension] ?? 'text', read(name))}`;
+    });
+    const title = path === 'docs/events' ? 'Sample events' : path;
+    pages.set(file, { file, title, markdown: `# ${title}\n\n${sections.join('\n\n')}\n` });
+    return file;
+  }
+
+  function rewritten(path: string): string {
+    const lead = (target: string): string => {
+      if (/^[a-z]+:/.test(target) || target.startsWith('#') || target.startsWith('/')) return target;
+      const [name = '', place] = target.split('#');
+      const address = addressOf(posix.normalize(posix.join(dirname(path), name)).replace(/\/$/, ''));
+      if (address === undefined) dead.push(`${path}: ${target}`);
+      return `${address}${place === undefined ? '' : `#${place}`}`;
+    };
+    return read(path)
+      .split(CODE)
+      .map((text, index) =>
+        index % 2 === 1
+          ? text.replace(/^```mermaid$/m, '```text')
+          : text
+              .replaceAll(
+                /\]\(<?([^)\s>]+)>?((?:\s+"[^"]*")?)\)/g,
+                (_, target: string, title: string) => `](${lead(target)}${title})`,
+              )
+              .replaceAll(
+                /(<img [^>]*?src=")([^"]+)"/g,
+                (_, start: string, target: string) => `${start}${lead(target)}"`,
+              ),
+      )
+      .join('');
+  }
+
+  for (const path of written) {
+    const text = rewritten(path);
+    const isHome = siteFileOf(path) === 'index.md';
+    // The hero has the title.
+    const markdown = isHome ? `---\n${JSON.stringify(HOME)}\n---\n${text.replace(/^# .+$/m, '')}` : text;
+    pages.set(siteFileOf(path), { file: siteFileOf(path), title: titleOf(text), markdown });
+  }
+  if (existsSync(join(root, 'docs/openapi.json'))) files.set('docs/openapi.json', 'openapi.json');
+  const reference = existsSync(join(root, 'docs/openapi.json'))
+    ? referencePages(JSON.parse(read('docs/openapi.json')) as OpenApi).map(({ file, title, markdown }) => ({
+        file: `api/${file}`,
+        title,
+        markdown: `${markdown}\n`,
+      }))
+    : [];
+  for (const page of reference) pages.set(page.file, page);
+  if (dead.length > 0) throw new DeadLinks(dead);
+
+  const itemOf = ({ file, title }: Page): Item => ({
+    text: title,
+    link: linkTo(file.replace(/(^|\/)index\.md$/, '$1').replace(/\.md$/, '')),
+  });
+  const pageOf = (path: string) => pages.get(siteFileOf(path)) ?? pages.get(`${siteFileOf(path)}/index.md`);
+  const isNamed = (path: string) =>
+    path === 'docs/README.md' ||
+    GROUPS.some(([, names]) =>
+      names.some((name) => name === path || (name.endsWith('/') && path.startsWith(name))),
+    );
+  const groups = GROUPS.map(([text, names]) => {
+    const named = names.flatMap((name): readonly Page[] => {
+      if (name === 'docs/openapi.json') return reference;
+      const index = pageOf(`${name}README.md`);
+      if (INDEX_ONLY.includes(name) && index !== undefined) return [index];
+      if (!name.endsWith('/')) return [pageOf(name)].flatMap((page) => page ?? []);
+      const others = docs.filter((path) => path.startsWith(name) && path !== `${name}README.md`);
+      return [index, ...others.map(pageOf)].flatMap((page) => page ?? []);
+    });
+    const rest = text === REST ? docs.filter((path) => !isNamed(path)).map(pageOf) : [];
+    return { text, items: [...named, ...rest].flatMap((page) => (page === undefined ? [] : itemOf(page))) };
+  });
+  return { pages: [...pages.values()], files, groups: groups.filter(({ items }) => items.length > 0) };
+}

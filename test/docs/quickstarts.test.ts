@@ -1,0 +1,58 @@
+// The commands of docs/quickstarts, typed into a shell as they stand there, beside a real npm start.
+import { readdirSync } from 'node:fs';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { EVENT_TYPES } from '../../src/domain/event.ts';
+import { LANGUAGES } from '../examples/languages.ts';
+import { eventually } from '../support/stack.ts';
+import { Desk } from './desk.ts';
+
+const READY = { node: 'The receiver takes events at', php: 'Development Server' } as Record<string, string>;
+const PAGES = [{ name: 'node', isHere: () => true }, ...LANGUAGES];
+
+let desk: Desk;
+
+beforeAll(async () => {
+  desk = await Desk.open('quickstarts/node.md');
+});
+
+afterAll(async () => {
+  await desk?.close();
+});
+
+test('each page has a test', () => {
+  const pages = readdirSync(new URL('../../docs/quickstarts', import.meta.url)).sort();
+  expect(pages).toEqual(['README.md', ...PAGES.map(({ name }) => `${name}.md`)].sort());
+});
+
+for (const { name, isHere } of PAGES) {
+  test.skipIf(!isHere())(
+    `docs/quickstarts/${name}.md leads to an order that the receiver made paid`,
+    async () => {
+      const typed = async (block: string | undefined) => {
+        const { code, output } = await desk.shell.type(block ?? '');
+        expect(code, `${block}\n${output}`).toBe(0);
+        return output;
+      };
+      const [start, merchant, ...blocks] = desk.blocksOf(`quickstarts/${name}.md`);
+      expect(start).toBe('npm start');
+      const [testEvents, pay, payByWords, again] = blocks.splice(-4);
+      const receiver = blocks.pop() ?? '';
+      expect(await typed(merchant)).toContain(`The database ${name}_shop has its tables.`);
+      // What it needs is installed, where it needs something.
+      for (const block of blocks) await typed(block);
+      const terminal = await desk.terminal(receiver, READY[name] ?? READY.node ?? '');
+      try {
+        const table = await typed(testEvents);
+        for (const type of EVENT_TYPES)
+          expect(table).toMatch(new RegExp(`^${type.replace('.', '\\.')} +200 `, 'm'));
+        expect(await typed(pay)).toMatch(
+          /^Order order-1 is \w+: pay at http:\/\/127\.0\.0\.1:\d+\/checkout\/pay_\w+/m,
+        );
+        expect(await typed(payByWords)).toMatch(/^Order order-2 is /m);
+        await eventually(async () => /^Order order-2 is paid by pay_\w+\.$/m.test(await typed(again)));
+      } finally {
+        await desk.interrupt(terminal);
+      }
+    },
+  );
+}
