@@ -8,7 +8,7 @@ import { recordAnswer } from '../../../src/ledger/payments.ts';
 import { recordRefundCallback } from '../../../src/ledger/refund-answers.ts';
 import { requestRefund } from '../../../src/ledger/refunds.ts';
 import { takeNoticed } from '../../../src/ledger/sweep.ts';
-import { settle } from '../support.ts';
+import { paidAnswer, settle } from '../support.ts';
 import {
   accountId,
   api,
@@ -25,6 +25,39 @@ import {
 
 // What a callback can tell besides of a trade, over HTTP: each outcome is stored before it is acknowledged in the channel's
 // own way, once however often and wherever it comes.
+
+describe('trouble of our own', () => {
+  const reference = `tr_${randomUUID()}`;
+  const callback = {
+    kind: 'trade',
+    notificationId: ofId(),
+    about: { reference },
+    answer: paidAnswer(),
+  } as const;
+
+  test.each([
+    new Error('a mistake'),
+    // As libraries throw them of what they have asked.
+    Object.assign(new Error('refused'), { status: 401 }),
+    new ChannelError('unreachable', 'its keys cannot be read'),
+  ])('while it is verified: 503, and the channel sends it again (%s)', async (error) => {
+    trouble.next = error;
+    const answer = await send(callback);
+    expect([answer.status, answer.json.code]).toEqual([503, 'callback_not_stored']);
+    expect(answer.headers.get('retry-after')).toBe('2');
+    expect(answer.text).not.toContain(error.message);
+    expect((await send(callback)).text).toBe('stored');
+  });
+
+  test('while it is stored: the same', async () => {
+    const again = { ...callback, notificationId: ofId() };
+    await api.db.$executeRaw`ALTER TABLE callbacks ADD CONSTRAINT no_callbacks CHECK (false) NOT VALID`;
+    const answer = await send(again);
+    await api.db.$executeRaw`ALTER TABLE callbacks DROP CONSTRAINT no_callbacks`;
+    expect([answer.status, answer.json.code]).toEqual([503, 'callback_not_stored']);
+    expect((await send(again)).text).toBe('stored');
+  });
+});
 
 describe('a notice', () => {
   const notice = (id: string): VerifiedCallback => ({
