@@ -20,6 +20,8 @@ import { CHECKOUT, declaration, modeOf } from './declaration.ts';
 import {
   type Chargeback,
   chargebackSchema,
+  type ListedPayment,
+  listedPaymentSchema,
   numberIn,
   PAYMENT_ID,
   PAYMENT_KEY,
@@ -95,14 +97,14 @@ export function createMollieAdapter({
     async findTrade(account, trade, signal) {
       return await within(account, signal, async (session) => {
         const since = Date.parse(trade.createdAt) - CLOCKS_APART_MS;
-        const isOurs = (payment: Payment) => numberIn(payment, PAYMENT_KEY) === trade.outTradeNo;
+        const isOurs = (payment: ListedPayment) => numberIn(payment, PAYMENT_KEY) === trade.outTradeNo;
         // The newest come first, and no create is sent before its payment is made.
-        const isBefore = ({ createdAt }: Payment) => Date.parse(createdAt) < since;
+        const isBefore = ({ createdAt }: ListedPayment) => Date.parse(createdAt) < since;
         const { items, date } = await list(
           session,
           '/v2/payments',
           'payments',
-          paymentSchema,
+          listedPaymentSchema,
           (payment) => isOurs(payment) || isBefore(payment),
         );
         const found = items.find(isOurs);
@@ -277,7 +279,7 @@ async function getPayment(session: Session, id: string): Promise<Payment> {
  * move none. One without our number was made by somebody else, and is known by its id.
  * @throws ChannelError `garbage`
  */
-function ours(payment: Payment, { credentials }: Session, { outTradeNo }: Trade): Payment {
+function ours<T extends ListedPayment>(payment: T, { credentials }: Session, { outTradeNo }: Trade): T {
   const no = numberIn(payment, PAYMENT_KEY);
   if (no !== undefined && no !== outTradeNo)
     throw new ChannelError('garbage', `mollie gave ${payment.id}, which is not of ${outTradeNo}`);

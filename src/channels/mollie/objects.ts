@@ -40,6 +40,15 @@ export const paymentSchema = z.object({
 });
 export type Payment = z.infer<typeof paymentSchema>;
 
+/** As much of a payment as it is found by: one of somebody else's, of whatever kind, keeps no listing unreadable. */
+export const listedPaymentSchema = paymentSchema.pick({
+  id: true,
+  mode: true,
+  createdAt: true,
+  metadata: true,
+});
+export type ListedPayment = z.infer<typeof listedPaymentSchema>;
+
 /** https://docs.mollie.com/reference/get-refund */
 export const refundSchema = z.object({
   resource: z.literal('refund'),

@@ -407,6 +407,29 @@ test('a trade is looked for no further back than its payment', async () => {
   ]);
 });
 
+test('a payment of a kind that Mollie has added since keeps no listing unreadable', async () => {
+  const trade = newTrade();
+  const createdAt = new Date().toISOString();
+  const odd = {
+    resource: 'payment',
+    id: 'tr_odd',
+    mode: 'test',
+    createdAt,
+    status: 'teleported',
+    metadata: null,
+  };
+  const sought = { ...odd, id: 'tr_sought', metadata: { nodrop_payment: trade.outTradeNo } };
+  const server = await serve(async () => {
+    const body = { count: 2, _embedded: { payments: [odd, sought] }, _links: { next: null } };
+    return { status: 200, body: JSON.stringify(body) };
+  });
+  try {
+    expect(await adapterAt(server.url).findTrade?.(ACCOUNT, trade)).toEqual({ id: 'tr_sought' });
+  } finally {
+    server.close();
+  }
+});
+
 test('the page of a listing that Mollie names elsewhere is asked for at Mollie', async () => {
   const asked: string[] = [];
   const server = await serve(async ({ path }) => {
