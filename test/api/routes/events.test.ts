@@ -43,6 +43,7 @@ const NOT_IN_EVENTS = [
   // Of the request, for the merchant who made it.
   ...['payer', 'returnUrl'],
   // An event has the attention that shows them.
+  'adopted',
   'disputes',
 ];
 
