@@ -122,6 +122,7 @@ test('every event is a webhook of it, with its headers, its body and what the an
   expect(Object.keys(EventPayment.properties)).toEqual(
     without(
       Payment,
+      'adopted',
       'refundReason',
       'refundStatus',
       'nextAction',

@@ -31,7 +31,7 @@ export const NOT_IN_EVENTS = [
   // Refunds have events of their own.
   ...['refundReason', 'refundStatus'],
   // Of the request, for the merchant who made it.
-  ...['payer', 'returnUrl'],
+  ...['payer', 'returnUrl', 'adopted'],
   // An event has the attention that shows them.
   'disputes',
 ];
