@@ -402,6 +402,13 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
     // A reload is the same page.
     await page.reload();
     await shows(page, 'outside');
+    // The token is in the address no longer than it is to be taken elsewhere.
+    await page.getByRole('button', { name: 'I have paid' }).click();
+    await shows(page, 'asking');
+    expect(new URL(page.url()).search).toBe('');
+    await page.getByRole('button', { name: 'I have not paid' }).click();
+    await shows(page, 'outside');
+    expect(page.url()).toBe(address);
 
     const other = await openTab(browser, [api.url, 'https://wx.tenpay.com/'], { userAgent: AGENTS.ios });
     await other.context.route(`${H5_URL}*`, (route) => route.fulfill({ body: 'WeChat Pay' }));
