@@ -53,6 +53,30 @@ export async function findAdoptable(
   now: Date,
   ask: (read: (signal: AbortSignal) => Promise<FoundTrade>) => Promise<FoundTrade>,
 ): Promise<{ readonly adopted: Payment } | Adoptable> {
+  const names = new Set([wanted.reference]);
+  try {
+    return await look(db, adapter, merchantId, order, wanted, now, ask, names);
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    // The same request at the same moment may have adopted it since it was looked for, and be what it is refused for.
+    const accounts = await accountsFor(db, merchantId, wanted);
+    const known = await findAdopted(db, accounts, order.id, names);
+    if (known === null) throw error;
+    return { adopted: known };
+  }
+}
+
+/** @param names takes what else the trade is called */
+async function look(
+  db: LedgerClient,
+  adapter: ChannelAdapter | undefined,
+  merchantId: string,
+  order: { readonly id: string } | NewOrder,
+  wanted: WantedTrade,
+  now: Date,
+  ask: (read: (signal: AbortSignal) => Promise<FoundTrade>) => Promise<FoundTrade>,
+  names: Set<string>,
+): Promise<{ readonly adopted: Payment } | Adoptable> {
   if (adapter === undefined) throw await unknownAccount(db, merchantId, wanted, false);
   const { declaration, readTrade } = adapter;
   if (declaration.adoption === undefined || readTrade === undefined)
@@ -64,7 +88,7 @@ export async function findAdoptable(
     throw invalid('method', `must be one of ${names}`);
   }
   const accounts = await accountsFor(db, merchantId, wanted);
-  const known = await findAdopted(db, accounts, order.id, wanted.reference);
+  const known = await findAdopted(db, accounts, order.id, names);
   if (known !== null) return { adopted: known };
   const account = accounts.find((one) => isUsable(one, wanted));
   if (account === undefined) throw await unknownAccount(db, merchantId, wanted);
@@ -99,7 +123,8 @@ export async function findAdoptable(
     });
   }
   if (reference !== wanted.reference) {
-    const canonical = await findAdopted(db, accounts, order.id, reference);
+    names.add(reference);
+    const canonical = await findAdopted(db, accounts, order.id, names);
     if (canonical !== null) return { adopted: canonical };
     await requireFree(db, account, reference);
   }
@@ -180,11 +205,11 @@ async function findAdopted(
   db: LedgerClient,
   accounts: readonly ChannelAccount[],
   orderId: string,
-  reference: string,
+  names: ReadonlySet<string>,
 ): Promise<Payment | null> {
   const channelAccountId = { in: accounts.map(({ id }) => id) };
   return await db.payment.findFirst({
-    where: { channelAccountId, reference, orderId, adopted: { not: null } },
+    where: { channelAccountId, reference: { in: [...names] }, orderId, adopted: { not: null } },
   });
 }
 

@@ -142,7 +142,7 @@ describe('adopting', () => {
   test('at once on two API processes, with a new order and one that exists: one payment', async () => {
     const second = await startTestApi(database.url, { channels });
     try {
-      for (let round = 0; round < 6; round++) {
+      for (let round = 0; round < 20; round++) {
         const reference = await trade();
         const body = adopting(reference);
         if (round % 2 === 1) await api.call('/v1/orders', { key, body: body.order });
@@ -153,6 +153,19 @@ describe('adopting', () => {
     } finally {
       await second.close();
     }
+  });
+
+  test('paid, and adopted and settled by the same request while the channel is asked: 200, the same payment', async () => {
+    const reference = await trade();
+    await wallet.pay(reference);
+    const body = adopting(reference);
+    let first: Awaited<ReturnType<typeof post>> | undefined;
+    onRead = async () => {
+      first = await post(body);
+    };
+    const second = await post(body);
+    expect([first?.status, first?.json.status]).toEqual([201, 'succeeded']);
+    expect([second.status, second.json.id]).toEqual([200, first?.json.id]);
   });
 
   test("another order's trade: 409, also when both adopt it at once", async () => {
