@@ -10,14 +10,21 @@ import { buildSite } from './docs-site/build.ts';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const { values } = parseArgs({ options: { serve: { type: 'boolean' }, base: { type: 'string' } } });
+const PORT = 4173;
+let site: string;
 try {
-  const site = await buildSite(root, join(root, 'docs-site'), values.base);
+  site = await buildSite(root, join(root, 'docs-site'), values.base);
   console.log(`The docs site is in ${site}: any web server can show it.`);
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
   process.exit(1);
 }
 if (values.serve) {
-  const { serve } = await import('vitepress');
-  await serve({ root: join(root, 'scripts/docs-site'), port: 4173 });
+  const { default: express } = await import('express');
+  const shown = express().use(values.base ?? '/', express.static(site, { extensions: ['html'] }));
+  // VitePress's own server listens on every address.
+  shown.listen(PORT, '127.0.0.1', (error) => {
+    if (error !== undefined) throw error;
+    console.log(`It is shown at http://127.0.0.1:${PORT}${values.base ?? '/'}; Ctrl-C ends it.`);
+  });
 }

@@ -5,6 +5,7 @@ import { ChannelError } from '../../src/domain/channel.ts';
 import { Prisma } from '../../src/generated/prisma/client.ts';
 import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
 import { requestRefund } from '../../src/ledger/refunds.ts';
+import { CREATE_ATTEMPT_MS } from '../../src/workflows/activity-options.ts';
 import { ReferenceChannel } from '../support/reference-channel.ts';
 import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 import { runActivities, useLedger } from './support.ts';
@@ -230,6 +231,26 @@ describe('a refusal', () => {
     await act.create(id);
     expect(channel.calls).toEqual(['create']);
     expect(await row(id)).toMatchObject({ status: 'failed' });
+  });
+
+  test('that comes so late that another attempt may have begun: not failed while the trade is there', async () => {
+    const { id } = await longLived();
+    const adapter = channel.adapter(rest);
+    const slow = {
+      ...adapter,
+      createTrade: async (...given: Parameters<typeof adapter.createTrade>) => {
+        // The other attempt's.
+        await adapter.createTrade(...given);
+        clock += CREATE_ATTEMPT_MS;
+        throw REFUSED;
+      },
+    };
+    const { create } = runActivities({
+      db: ledger.db,
+      channels: new Map([['simulator', slow]]),
+      clock: () => clock,
+    });
+    expect(await create(id)).toMatchObject({ status: 'created', cancelRequested: true, noAction: true });
   });
 
   test('after an unknown outcome, with the trade there: not failed; no second trade is made, and the attempt is closed', async () => {

@@ -105,6 +105,16 @@ test('several of one answer: each is on record, and each that is lost has taken 
   expect(await row(id)).toMatchObject({ refundedAmount: 1000n });
 });
 
+test('an inquiry that becomes a dispute is news: the money is put aside, and no refund goes out', async () => {
+  const { id } = await paid();
+  await asked(id, { isInquiry: true });
+  expect(await row(id)).toMatchObject({ attentionDetail: expect.stringMatching(/^Inquiry dp_1 /) });
+  await asked(id, {});
+  const disputed = await row(id);
+  expect(disputed).toMatchObject({ attentionDetail: expect.stringMatching(/^Dispute dp_1 /) });
+  expect(disputed.disputes).toEqual([expect.not.objectContaining({ isInquiry: true })]);
+});
+
 test('won: nothing has gone back, and what it hid is shown again', async () => {
   const { id } = await paid({ ...PAID, amount: 900 });
   expect(await row(id)).toMatchObject({ orderUpdate: 'review', attention: 'amount_mismatch' });

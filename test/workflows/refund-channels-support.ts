@@ -38,8 +38,9 @@ class Book {
   /** Keys under which nothing but a failure is stored. */
   readonly spent = new Set<string>();
   storesFailures = false;
-  /** Refuses for now: why. The refusal is stored under the key as well. */
+  /** Refuses for now: why. The refusal is stored under the key as well, unless it keeps none. */
   refusesForNow: string | undefined;
+  keepsRefusals = true;
   readonly refused = new Map<string, string>();
   disputes: ChannelDispute[] = [];
   isMisconfigured = false;
@@ -92,7 +93,7 @@ class Book {
     const refused = this.refused.get(key);
     if (refused !== undefined) throw new ChannelError('not_now', refused, { isReplayed: true });
     if (!isKnown && this.refusesForNow !== undefined) {
-      this.refused.set(key, this.refusesForNow);
+      if (this.keepsRefusals) this.refused.set(key, this.refusesForNow);
       throw new ChannelError('not_now', this.refusesForNow);
     }
     if (!isKnown && this.back(outTradeNo) + amount > total)

@@ -92,22 +92,38 @@ describe('a dispute', () => {
     },
   );
 
-  test.each([false, true])(
-    'lost while the channel refuses the refund for it, stored under its key %j: the refund ends',
-    async (isStored) => {
+  test.each(['not stored', 'stored', 'stored and met'])(
+    'lost while the channel refuses the refund for it, which is %s under its key: the refund ends',
+    async (how) => {
       const payment = await h.newPaid();
+      book.keepsRefusals = how !== 'not stored';
       book.refusesForNow = 'The charge is disputed.';
       const refund = await h.refund(payment);
-      await h.pass(isStored ? 5 * MINUTE : 0);
+      await h.pass(how === 'stored and met' ? 5 * MINUTE : 0);
       await vi.waitFor(() => expect(asked().length).toBeGreaterThan(0), { timeout: NET_MS });
       book.disputes = [dispute(payment, { state: 'lost' })];
       await toldOf(payment, ...book.disputes);
       await done(refund.id);
-      expect(await h.refundRow(refund.id)).toMatchObject({ status: 'failed' });
+      const { status, settledAt, createdAt } = await h.refundRow(refund.id);
+      expect(status).toBe('failed');
+      // Not only once the key is forgotten.
+      expect(Number(settledAt) - Number(createdAt)).toBeLessThan((DAY / 2) * 1000);
       expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n });
       expect(book.of(payment.id)).toEqual([]);
     },
   );
+
+  test('lost while the channel keeps a failure under its key: the refund ends, and has no other key', async () => {
+    const payment = await h.newPaid();
+    book.storesFailures = true;
+    const refund = await h.refund(payment);
+    await vi.waitFor(() => expect(asked().length).toBeGreaterThan(0), { timeout: NET_MS });
+    book.disputes = [dispute(payment, { state: 'lost' })];
+    await toldOf(payment, ...book.disputes);
+    await h.untilRefund(refund.id, 'failed');
+    expect(await h.refundRow(refund.id)).toMatchObject({ attempt: 1 });
+    expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n });
+  });
 });
 
 describe('the bank returns money that had gone back', () => {

@@ -6,6 +6,7 @@ import {
   ChannelError,
   type CloseAnswer,
   type CreatedTrade,
+  type FoundTrade,
   type KnownRefund,
   type NewTrade,
   type RefundAnswer,
@@ -18,6 +19,7 @@ import { isUnknown, refusalIn } from './classify.ts';
 import { createMollieClient, type MollieRequest, type Session } from './client.ts';
 import { CHECKOUT, declaration, modeOf } from './declaration.ts';
 import {
+  amountOf,
   type Chargeback,
   chargebackSchema,
   type ListedPayment,
@@ -66,7 +68,11 @@ export function createMollieAdapter({
 
   async function query(session: Session, trade: Trade): Promise<ChannelAnswer> {
     const payment = await read(session, trade);
-    if (payment === undefined) return { state: 'unknown_trade' };
+    return payment === undefined ? { state: 'unknown_trade' } : await withAll(session, payment);
+  }
+
+  /** What Mollie says of the payment, with the refunds and chargebacks of its money. */
+  async function withAll(session: Session, payment: Payment): Promise<ChannelAnswer> {
     const answer = paymentAnswer(payment);
     if (answer.state !== 'paid' && answer.state !== 'refunded') return answer;
     const refunds = await listRefunds(session, payment.id);
@@ -116,6 +122,19 @@ export function createMollieAdapter({
 
     async queryTrade(account, trade, signal) {
       return await within(account, signal, (session) => query(session, trade));
+    },
+
+    async readTrade(account, reference, signal) {
+      return await within(account, signal, async (session): Promise<FoundTrade> => {
+        const payment = await lookUp(session, reference);
+        if (payment === undefined) return { reference, answer: { state: 'unknown_trade' } };
+        return {
+          reference,
+          terms: amountOf(payment.amount),
+          answer: await withAll(session, ofMode(payment, session)),
+          ...(numberIn(payment, PAYMENT_KEY) === undefined ? {} : { isOurs: true as const }),
+        };
+      });
     },
 
     async closeTrade(account, trade, signal) {
@@ -268,10 +287,26 @@ async function known<T>(session: Session, id: string, request: MollieRequest, sc
 }
 
 async function getPayment(session: Session, id: string): Promise<Payment> {
-  const request = { method: 'GET', path: `/v2/payments/${id}`, operation: 'other' } as const;
-  const { value } = await known(session, id, request, paymentSchema);
-  if (value.id === id) return value;
-  throw new ChannelError('garbage', `mollie gave ${value.id} in place of ${id}`);
+  return withId((await known(session, id, paymentRequest(id), paymentSchema)).value, id);
+}
+
+/** The same of an id that somebody else has named: undefined when Mollie does not know it. */
+async function lookUp(session: Session, id: string): Promise<Payment | undefined> {
+  try {
+    return withId((await session.ask(paymentRequest(id), paymentSchema)).value, id);
+  } catch (error) {
+    if (isUnknown(error, id)) return undefined;
+    throw error;
+  }
+}
+
+const paymentRequest = (id: string) =>
+  ({ method: 'GET', path: `/v2/payments/${id}`, operation: 'other' }) as const;
+
+/** @throws ChannelError `garbage` for another one */
+function withId(payment: Payment, id: string): Payment {
+  if (payment.id === id) return payment;
+  throw new ChannelError('garbage', `mollie gave ${payment.id} in place of ${id}`);
 }
 
 /**
@@ -279,10 +314,15 @@ async function getPayment(session: Session, id: string): Promise<Payment> {
  * move none. One without our number was made by somebody else, and is known by its id.
  * @throws ChannelError `garbage`
  */
-function ours<T extends ListedPayment>(payment: T, { credentials }: Session, { outTradeNo }: Trade): T {
+function ours<T extends ListedPayment>(payment: T, session: Session, { outTradeNo }: Trade): T {
   const no = numberIn(payment, PAYMENT_KEY);
   if (no !== undefined && no !== outTradeNo)
     throw new ChannelError('garbage', `mollie gave ${payment.id}, which is not of ${outTradeNo}`);
+  return ofMode(payment, session);
+}
+
+/** @throws ChannelError `garbage` for a payment of the other mode than the key */
+function ofMode<T extends ListedPayment>(payment: T, { credentials }: Session): T {
   if (payment.mode === modeOf(credentials)) return payment;
   throw new ChannelError('garbage', `mollie gave ${payment.id}, which is of ${payment.mode} mode`);
 }

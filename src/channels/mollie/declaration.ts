@@ -6,6 +6,7 @@ import type {
   MethodDeclaration,
 } from '../../domain/channel.ts';
 import { type CurrencyCode, exponentOf } from '../../domain/money.ts';
+import { PAYMENT_ID } from './objects.ts';
 
 const HOUR_MS = 3_600_000;
 
@@ -69,6 +70,11 @@ export const declaration: ChannelDeclaration = {
   // https://docs.mollie.com/reference/api-idempotency: a key is removed after an hour, and makes another one then.
   repeatableForMs: { create: HOUR_MS, refund: HOUR_MS },
   unknownTradeCanBePaid: false,
+  adoption: {
+    pattern: PAYMENT_ID,
+    rule: 'must be the id of a payment (tr_...)',
+    example: 'tr_5B8cwPMGnU6qLbRvo7qEZo',
+  },
   takesCallbackAddress: true,
   settings: [
     {

@@ -94,7 +94,7 @@ export function numberIn(
 }
 
 /** What Mollie says, as an amount of ours: minor units. @throws ChannelError `garbage` for what is none */
-function amountOf({ value, currency }: z.infer<typeof amountSchema>): {
+export function amountOf({ value, currency }: z.infer<typeof amountSchema>): {
   readonly amount: number;
   readonly currency: CurrencyCode;
 } {

@@ -1,0 +1,64 @@
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import type { ChannelAdapter } from '../../../src/domain/channel.ts';
+import { type MollieDouble, startMollieDouble } from '../../doubles/mollie/start.ts';
+import { ACCOUNT, adapterAt, created, idOf, newTrade, refundOf } from './support.ts';
+
+/** Payments that a merchant's own code has made at the double, without a number of ours. */
+
+let double: MollieDouble;
+let adapter: ChannelAdapter;
+beforeAll(async () => {
+  double = await startMollieDouble();
+  adapter = adapterAt(double.url);
+});
+afterAll(async () => await double?.stop());
+beforeEach(async () => {
+  await double.tell('reset', {});
+});
+
+const make = async (metadata: unknown = { order: 66 }) =>
+  ((await double.tell('foreignPayment', { amount: 1050, metadata })) as { id: string }).id;
+const become = (payment: string, status: 'pending' | 'paid' | 'canceled' | 'failed') =>
+  double.tell('become', { payment, status });
+const read = async (reference: string) => {
+  if (adapter.readTrade === undefined) throw new Error('Mollie tells what its payments are');
+  return await adapter.readTrade(ACCOUNT, reference);
+};
+const terms = { amount: 1050, currency: 'EUR' };
+
+it('tells what it is for, is paid, gives money back, and says so of its refunds', async () => {
+  const id = await make();
+  expect(await read(id)).toEqual({ reference: id, terms, answer: { state: 'unpaid' } });
+  const trade = { ...newTrade({ outTradeNo: id, reference: { id } }), isAdopted: true as const };
+  expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'unpaid' });
+  await become(id, 'paid');
+  const paid = { state: 'paid', channelPaymentId: id, ...terms };
+  expect(await adapter.queryTrade(ACCOUNT, trade)).toMatchObject(paid);
+  expect(await read(id)).toMatchObject({ terms, answer: paid });
+  const refund = refundOf(trade, { amount: 1050 });
+  await adapter.refundTrade(ACCOUNT, trade, refund);
+  await double.tell('finishRefunds', {});
+  expect(await adapter.queryRefund(ACCOUNT, trade, refund)).toMatchObject({
+    state: 'succeeded',
+    amount: 1050,
+  });
+  expect((await read(id)).answer).toMatchObject({ state: 'refunded' });
+});
+
+it.each([
+  ['pending', 'processing'],
+  ['canceled', 'closed'],
+  ['failed', 'failed'],
+] as const)('that is %s reads as %s', async (status, state) => {
+  const id = await make(null);
+  await become(id, status);
+  expect(await read(id)).toMatchObject({ terms, answer: { state } });
+});
+
+it('that Mollie does not know is unknown, and no mistake of the account', async () => {
+  expect(await read('tr_nobody')).toEqual({ reference: 'tr_nobody', answer: { state: 'unknown_trade' } });
+});
+
+it('that nodrop has made is told from it', async () => {
+  expect(await read(idOf(await created(adapter)))).toMatchObject({ isOurs: true });
+});
