@@ -2,7 +2,7 @@
 //
 // Builds the docs site from the Markdown files of the repository and docs/openapi.json into docs-site/site, with
 // nothing but installed packages. A dead link ends it with exit code 1. --serve then shows the site at
-// http://127.0.0.1:4173; --base is the path under which a server will have it.
+// http://localhost:4173; --base is the path under which a server will have it.
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
