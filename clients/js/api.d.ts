@@ -477,7 +477,7 @@ export interface NewPayment {
    */
   adopt?: {
     /**
-     * What the trade is called at the channel. simulator: must be the outTradeNo of a trade: 1 to 32 of 0-9, A-Z, a-z, _ and -, as SHOP20260101001; simulator2: must be the outTradeNo of a trade: 1 to 32 of 0-9, A-Z, a-z, _ and -, as SHOP20260101001; stripe: must be the id of a Checkout Session (cs_...) or of a payment intent (pi_...), as cs_test_a1b2c3; alipay: must be the out_trade_no of a trade: 1 to 64 of 0-9, A-Z, a-z and _, as SHOP20260101001; wechatpay: must be the out_trade_no of an order: 6 to 32 of 0-9, A-Z, a-z, _, -, | and *, as SHOP20260101001
+     * What the trade is called at the channel. simulator: must be the outTradeNo of a trade: 1 to 32 of 0-9, A-Z, a-z, _ and -, as SHOP20260101001; simulator2: must be the outTradeNo of a trade: 1 to 32 of 0-9, A-Z, a-z, _ and -, as SHOP20260101001; stripe: must be the id of a Checkout Session (cs_...) or of a payment intent (pi_...), as cs_test_a1b2c3; alipay: must be the out_trade_no of a trade: 1 to 64 of 0-9, A-Z, a-z and _, as SHOP20260101001; wechatpay: must be the out_trade_no of an order: 6 to 32 of 0-9, A-Z, a-z, _, -, | and *, as SHOP20260101001; mollie: must be the id of a payment (tr_...), as tr_5B8cwPMGnU6qLbRvo7qEZo
      */
     reference: string;
     /**
