@@ -163,10 +163,16 @@ export function collectSite(root: string): Site {
     return file;
   }
 
-  /** Samples, such as those of events: one section for each. */
+  /** A folder: samples, such as those of events, with one section for each; of code the names alone. */
   function addListing(path: string): string {
     const file = `${path.replace(/^docs\//, '')}/index.md`;
-    const sections = inFolder(path).map((name) => {
+    const inside = inFolder(path).filter((name) => statSync(join(root, name)).isFile());
+    if (!path.startsWith('docs/')) {
+      const names = inside.map((name) => `- \`${name}\``).join('\n');
+      pages.set(file, { file, title: path, markdown: `---\nsearch: false\n---\n\n# ${path}\n\n${names}\n` });
+      return file;
+    }
+    const sections = inside.map((name) => {
       const extension = extname(name);
       return `## ${basename(name, extension)}\n\n${fenced(LANGUAGES[extension] ?? 'text', read(name))}`;
     });
