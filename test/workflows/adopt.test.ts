@@ -1,24 +1,15 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { hashSecret } from '../../src/client-token.ts';
 import { startPayment } from '../../src/ledger/intake.ts';
 import { recordAnswer } from '../../src/ledger/payments.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { ACCOUNT, newTrade } from '../simulator/support.ts';
 import { NET_MS } from '../support/progress.ts';
-import { type Harness, startHarness } from './harness.ts';
+import { LATE_CANCELLATION, useHarness } from './harness.ts';
 
-/**
- * Trades that the merchant's own code has made at the simulator, whose callbacks reach nobody. Messages come last in each
- * test, as the time-skipping server may skip no more after one that calls a query off.
- */
+/** Trades that the merchant's own code has made at the simulator, whose callbacks reach nobody. */
 
-let h: Harness;
-beforeAll(async () => {
-  h = await startHarness();
-});
-afterAll(async () => {
-  await h?.stop();
-});
+const h = useHarness({ workflowInterceptors: LATE_CANCELLATION });
 
 let n = 0;
 
@@ -103,6 +94,7 @@ test('its money goes back on request, under its own number', async () => {
 test("nodrop's own to close is closed at its expiry", async () => {
   const reference = await trade();
   const payment = await adopt(reference, { as: 'own', expiresInMs: 60_000 });
+  await h.pass(62);
   await h.until(payment.id, 'closed');
   expect(await stateOf(reference)).toBe('CLOSED');
 });
@@ -110,6 +102,7 @@ test("nodrop's own to close is closed at its expiry", async () => {
 test('one that has expired stays open at the channel, and pays its order when its payer pays late', async () => {
   const reference = await trade();
   const payment = await adopt(reference, { expiresInMs: 60_000 });
+  await h.pass(62);
   await h.until(payment.id, 'closed');
   expect(await stateOf(reference)).toBe('NOTPAY');
   await h.simulator.pay(reference);

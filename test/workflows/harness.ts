@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { WorkflowExecutionDescription, WorkflowHandle } from '@temporalio/client';
 import { IllegalStateError } from '@temporalio/common';
 import { tsToMs } from '@temporalio/common/lib/time.js';
@@ -180,6 +181,11 @@ export interface HarnessOptions {
   /** Hears of every reading of the server's clock: what it said, and when it was asked and had answered, epoch ms. */
   readonly onClock?: (reading: { said: number; asked: number; answered: number }) => void;
 }
+
+/** `workflowInterceptors` for tests in which a message may come while an activity that it calls off is under way. */
+export const LATE_CANCELLATION: readonly string[] = [
+  fileURLToPath(new URL('../model/late-cancellation.ts', import.meta.url)),
+];
 
 /** The shortest time limit on the way of a question: that of the simulator's adapter. */
 const ADAPTER_LIMIT_MS = 8_000;

@@ -1,10 +1,9 @@
-import { fileURLToPath } from 'node:url';
 import { beforeEach, expect, test } from 'vitest';
 import { ChannelError } from '../../src/domain/channel.ts';
 import { recordAnswer } from '../../src/ledger/payments.ts';
 import { NET_MS } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
-import { useHarness } from './harness.ts';
+import { LATE_CANCELLATION, useHarness } from './harness.ts';
 
 /** A channel that has the trade, never said so, and then says "processing": it is asked, and nothing is created anew. */
 
@@ -14,7 +13,7 @@ let isAnswerLost = true;
 let saysUnpaid = false;
 const h = useHarness({
   // A message may call an attempt to create the trade off while it is under way.
-  workflowInterceptors: [fileURLToPath(new URL('../model/late-cancellation.ts', import.meta.url))],
+  workflowInterceptors: LATE_CANCELLATION,
   between: (adapter) => ({
     ...adapter,
     async createTrade(...given) {

@@ -11,7 +11,7 @@ import type { WebhookCall } from '../doubles/mollie/books.ts';
 import { type MollieDouble, startMollieDouble } from '../doubles/mollie/start.ts';
 import { NET_MS } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
-import { type Harness, SECRET, startHarness } from './harness.ts';
+import { type Harness, LATE_CANCELLATION, SECRET, startHarness } from './harness.ts';
 
 /**
  * The whole way of a payment by Mollie: its adapter over the double, a process of its own whose clock is the virtual one.
@@ -60,7 +60,10 @@ beforeEach(async () => {
   await double.tell('reset', {});
   await double.tell('webhooks', { called: false });
   const filled = withCredentials(adapterAt(double.url), { of: async () => [CREDENTIALS] });
-  h = await startHarness({ others: [following(checked(filled))] });
+  h = await startHarness({
+    others: [following(checked(filled))],
+    workflowInterceptors: LATE_CANCELLATION,
+  });
   told = 0;
 });
 afterEach(async () => {

@@ -1,4 +1,3 @@
-import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { checked } from '../../src/channels/checked.ts';
 import { createStripeAdapter } from '../../src/channels/stripe/adapter.ts';
@@ -12,7 +11,7 @@ import type { Intent, Session } from '../doubles/stripe/books.ts';
 import { type RunningDouble, serveStripe } from '../doubles/stripe/server.ts';
 import { NET_MS } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
-import { type Harness, startHarness } from './harness.ts';
+import { type Harness, LATE_CANCELLATION, startHarness } from './harness.ts';
 
 /**
  * The whole way of a payment by Stripe: its adapter over the double, whose clock is the virtual one. Its events come to
@@ -59,7 +58,7 @@ beforeEach(async () => {
   h = await startHarness({
     others: [following(checked(filled))],
     // Stripe sends several events at once: one calls off the query that the one before it has begun.
-    workflowInterceptors: [fileURLToPath(new URL('../model/late-cancellation.ts', import.meta.url))],
+    workflowInterceptors: LATE_CANCELLATION,
   });
   told = 0;
 });

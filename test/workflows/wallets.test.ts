@@ -23,7 +23,7 @@ import {
 } from '../doubles/wechatpay/start.ts';
 import { NET_MS } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
-import { type Harness, startHarness } from './harness.ts';
+import { type Harness, LATE_CANCELLATION, startHarness } from './harness.ts';
 
 /**
  * The whole way of a payment by Alipay and by WeChat Pay: their adapters over the doubles, processes whose books go by the
@@ -69,6 +69,7 @@ beforeEach(async () => {
   await wechatpay.tell('rules', { refundsBecome: 'SUCCESS', bookOffsetMs: 0, callbacks: 'sent' });
   h = await startHarness({
     publicUrl,
+    workflowInterceptors: LATE_CANCELLATION,
     others: [createAlipayAdapter(), createWechatpayAdapter()].map((adapter) =>
       following(checked(withCredentials(adapter, { of: async () => [credentialsOf(adapter)] }))),
     ),
