@@ -5,7 +5,7 @@ const isRecording = process.env.NODROP_RECORD_HISTORIES !== undefined;
 
 /** Test files that need no server, and so start at once. */
 const PURE = [
-  'test/{ci,contributing,docs,layers,notice,readable-log,versions}.test.ts',
+  'test/{ci,contributing,docs,layers,notice,readable-log,versions,wording}.test.ts',
   'test/{channels,demo,domain}/**/*.test.ts',
   'test/workflows/replay{,-command}.test.ts',
 ];

@@ -200,7 +200,7 @@ async function applyEvent(
   const order = orders[0];
   if (order === undefined) throw orderUnknown();
 
-  // 3. What is older than something known of the payment is no news.
+  // 3. An event that is older than what is known of the payment is ignored.
   await tx.query('insert into payments (id, order_id) values ($1, $2) on conflict (id) do nothing', [
     payment.id,
     payment.orderId,

@@ -26,7 +26,7 @@ const en = {
   tryAgain: 'Try again',
   cancel: 'Cancel the order',
   back: 'Back to the shop',
-  /** What the customer is told once, after pressing a button; a word in the order page's address. */
+  /** What the customer is shown once, after pressing a button; a word in the order page's address. */
   notices: {
     away: 'The cashier cannot be reached right now. Please try again in a moment.',
     unresolved: 'The bank is still deciding about your last attempt. Please do not pay again yet.',

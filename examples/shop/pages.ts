@@ -6,7 +6,7 @@ import { money, PRODUCTS, type Product } from './products.ts';
 
 /** The shop's pages, whole. They work without scripts; `order.js` only spares the customer reloading. */
 
-/** What the customer is told once, after pressing a button; a word in the order page's address. */
+/** What the customer is shown once, after pressing a button; a word in the order page's address. */
 export type Notice = keyof Messages['notices'];
 
 export function isNotice(value: unknown): value is Notice {

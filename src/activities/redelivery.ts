@@ -23,7 +23,7 @@ export function redeliveryActivities({ db, now, workflows, deliveryWorkflows }: 
       return await ledger.takeWaiting(db, merchantId, size, await now());
     },
 
-    /** Has those who tell them tell them now. Whom it does not reach the sweep wakes. */
+    /** Signals the workflows that deliver them to deliver now. The sweep wakes those that could not be reached. */
     async redeliver({ picked }: RedeliveryBatch): Promise<void> {
       await Promise.allSettled(
         picked.map(async (one) => {

@@ -169,7 +169,7 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
 
   /**
    * Asks for the refund. A refusal counts only when the channel does not know the number either: an earlier call
-   * whose answer got lost may have used up what is now refused for want of money.
+   * whose answer got lost may have used up the money whose lack is now the reason of the refusal.
    */
   const ask = async (row: RowWithTrade): Promise<RefundAnswer> => {
     const { payment } = row;

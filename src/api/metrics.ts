@@ -38,7 +38,7 @@ export function createMetrics() {
   });
   const callbacks = new Counter({
     name: 'nodrop_callbacks_received_total',
-    help: 'Callbacks by what became of them.',
+    help: 'Channel callbacks by outcome.',
     labelNames: ['channel', 'result'],
     registers: [registry],
   });

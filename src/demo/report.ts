@@ -175,7 +175,7 @@ function foundOut({ accounts: { found }, missing }: Report): string[] {
   };
   return [
     line('', `${'callback'.padStart(21)}${'seconds, paid to settled'.padStart(28)}`),
-    line('found out by', columns(['payments', missing, 'median', 'p95', 'max'])),
+    line('paid detected by', columns(['payments', missing, 'median', 'p95', 'max'])),
     ...[...SOURCES, ...others.map((by) => [by, by] as const)].map(([settledBy, label]) =>
       row(
         label,

@@ -29,7 +29,7 @@ export const LAST_ANSWER_EARLY_MS = 60_000;
 
 /** The late watch ends on an answer: after a silent last query it goes on so often. */
 const SILENT_LATE_WATCH_MS = 3_600_000;
-/** A last query that was missed is made up for, not all in one moment with others. */
+/** A last query that was missed is sent after this long. */
 const MISSED_LATE_WATCH_MS = 1_000;
 
 /** How often a channel is asked that says "processing" past the expiry, or that closes a trade only later. */
@@ -241,7 +241,7 @@ export function queryPlan(row: PaymentSnapshot, schedule: readonly number[], now
 
 /**
  * The waits of the late watch that are still to come at `now` (epoch ms); empty when it is over. It ends on an answer: a
- * silent channel is asked on, and a last query that was missed is made up for.
+ * silent channel is asked on, and a last query that was missed is sent late.
  */
 export function lateWaits(row: PaymentSnapshot, now: number): readonly number[] {
   const endedAt = row.endedAt ?? row.expiresAt;

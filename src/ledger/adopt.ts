@@ -233,7 +233,7 @@ async function requireUnknownMoney(
   if (by !== null) throw taken(reference, by);
 }
 
-/** What the channel's silence is to whoever asks: nothing is known of the trade, and nothing was made. */
+/** What the caller is answered when the channel is silent: nothing is known of the trade, and nothing was created. */
 function refusalOf(error: unknown, channel: string): unknown {
   if (!(error instanceof ChannelError)) return error;
   const { kind, message, retryAfterMs } = error;

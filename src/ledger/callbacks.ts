@@ -63,7 +63,7 @@ export type StorableCallback = Exclude<VerifiedCallback, { kind: 'ignored' }>;
 /** A callback that tells of a trade. */
 export type TradeCallback = Extract<StorableCallback, { kind: 'trade' }>;
 
-/** What a callback says, as one text. Not the channel's clock: told another way, it is no news. */
+/** What a callback says, as one text. Not the channel's clock: told another way, it says nothing new. */
 function contentHash(callback: StorableCallback): string {
   const { reference, channelPaymentId } = callback.about;
   if (callback.kind !== 'trade') {

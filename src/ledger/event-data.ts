@@ -8,7 +8,7 @@ import type { Event, Order, Payment, Refund } from './rows.ts';
 
 export const iso = (time: Date | null): string | null => time?.toISOString() ?? null;
 
-/** Without what is for whoever asks: what the payer does next, tokens, links. */
+/** Without what depends on the caller: the payer's next action, tokens, links. */
 export const paymentData = (row: Payment) => ({
   id: row.id,
   orderId: row.orderId,

@@ -13,7 +13,7 @@ export interface FeedPlace {
   readonly seq: bigint;
   /** The event at `seq`, which may be another one's after a restore. Null before the first, and in older cursors. */
   readonly eventId: string | null;
-  /** What came up to here and is not kept any more was removed before it began: it misses nothing by that. */
+  /** Events up to here had been deleted when the reader started, so it has not missed them. */
   readonly removedTo: bigint;
 }
 

@@ -57,7 +57,7 @@ export async function claimKey(db: LedgerClient, request: KeyedRequest, now: Dat
   });
   if (inserted.count === 1) return ours;
   const row = await db.idempotencyKey.findUnique({ where: { merchantId_key: { merchantId, key } } });
-  // Gone since: whoever asks again finds it free.
+  // Deleted since: the next request finds the key free.
   if (row === null) return { kind: 'in_progress' };
   if (row.route !== route) return { kind: 'reused', route: row.route, fields: [] };
   if (row.requestHash !== requestHash) {

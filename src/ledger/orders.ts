@@ -13,7 +13,7 @@ const HELD_REST_MS = 3_600_000;
 /**
  * Writes the wish to cancel an order: it takes no new attempt, its live payments are to cancel, and it is cancelled
  * once none is live. Money that still comes in for it before that pays it: the channel's word wins.
- * @returns the order, and the live payments whose workflows want to hear of it.
+ * @returns the order, and the live payments whose workflows are to be signalled.
  * @throws Refusal `order_not_found`, `order_already_paid`.
  */
 export async function cancelOrder(

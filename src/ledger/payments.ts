@@ -349,7 +349,7 @@ export async function recordSilence(
   });
 }
 
-/** Money that is all back pays no order, and no shop is told to hand out goods for it, in whichever words it is said. */
+/** A payment that was refunded in full counts as `refunded`, even if the channel says `paid`: it must not pay the order. */
 const whereItIs = <Answer extends PaidAnswer>(answer: Answer): Answer => ({
   ...answer,
   state: goneBackBy(answer) >= answer.amount ? 'refunded' : 'paid',

@@ -197,7 +197,7 @@ export async function recordRefundSilence(
       where: { id: refundId },
       data: { failure: reason, unknownSince: refund.unknownSince ?? now },
     });
-    // The same trouble again is no news.
+    // The same trouble again is not recorded.
     if (refund.failure !== reason) {
       const said =
         kind === 'not_now'

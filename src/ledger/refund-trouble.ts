@@ -77,7 +77,7 @@ export async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date)
       await note(tx, payment.id, 'attention', `refund_failing: ${trouble}`, now);
       return await update(tx, payment.id, { attentionDetail: trouble });
     }
-    // An open conflict is no news beside money that cannot be given back, nor is what had been given back before.
+    // Money that cannot be given back hides an open conflict, and what had been given back before.
     if (!isFree(current) && !LESS_THAN_FAILING.includes(current)) return payment;
     await note(tx, payment.id, 'attention', `refund_failing: ${trouble}`, now);
     return await update(tx, payment.id, raised('refund_failing', trouble, now));

@@ -22,7 +22,7 @@ export interface Resolved {
   readonly payment: Payment;
   /** The refunds that bring money back by the decision, of this or other payments; their workflows are to run. */
   readonly refunds: readonly (Refund & { readonly payment: Payment })[];
-  /** The order's other live attempts, which are to cancel and want to hear of it. */
+  /** The order's other live attempts, which are to be cancelled and signalled. */
   readonly cancelled: readonly Payment[];
 }
 

@@ -142,7 +142,7 @@ async function noteOtherMoney(
   if (receivedAmount === null) return;
   const settled = sayAmount(receivedAmount, receivedCurrency ?? currency);
   const detail = `The channel speaks of ${sayAmount(answer.amount, answer.currency)}, settled were ${settled}: not acted on.`;
-  // Said again it is no news.
+  // A repetition changes nothing.
   const known = await tx.timelineEntry.findFirst({
     where: { paymentId, kind: 'query', detail },
     select: { id: true },

@@ -1,4 +1,4 @@
-/** Tells a database that cannot be used now from a mistake of ours: the first is worth asking again. */
+/** Tells a database that cannot be used now from an internal error: the first is worth a retry. */
 
 const PRISMA_CODES = new Set([
   ...['P1000', 'P1001', 'P1002', 'P1003', 'P1008', 'P1010', 'P1011', 'P1017'],

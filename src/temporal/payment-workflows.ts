@@ -61,7 +61,7 @@ type PaymentWorkflow = (input: PaymentInput) => Promise<void>;
 
 /**
  * Everything anybody says to a payment's workflow. Each call starts the workflow when it is not running, with
- * input from the payment's row, so that no message is ever lost for want of a run.
+ * input from the payment's row, so that no message is lost because no run exists.
  *
  * Every call has a deadline in ms: the SDK alone waits 21 s for a dead server, and without end when no worker runs.
  */

@@ -27,7 +27,7 @@ const SWEEP_SCHEDULE = {
       memo: { fields: { [VERSION_KEY]: defaultPayloadConverter.toPayload(SWEEP_VERSION) } },
     },
   },
-  // A sweep that was missed is not made up for: the next one finds the same rows. 1: a running one is not joined by another.
+  // A missed sweep is not run later: the next one finds the same rows. 1: a running one is not joined by another.
   policies: { overlapPolicy: 1, catchupWindow: msToTs('1 minute') },
 };
 

@@ -21,7 +21,7 @@ export const LEDGER = {
   retry: UNTIL_DONE,
 } as const satisfies ActivityOptions;
 
-/** Writes that must keep nothing waiting: given up soon, and made up for later. */
+/** Writes that must not delay anything: given up soon, and repeated later. */
 export const LEDGER_BRIEFLY = {
   ...LEDGER,
   scheduleToCloseTimeout: '30 s',

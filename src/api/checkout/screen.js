@@ -73,7 +73,7 @@ const BEFORE_THE_WAY_BACK = new Set(['pay', 'lapsed', 'loading', 'preparing']);
 
 /**
  * True where the page shows the way back to the shop. The service allows no other schemes; what a tab remembers, and
- * what stands in the ledger, is looked at all the same. As it was normalised it begins with its scheme in small letters.
+ * what stands in the ledger, is checked as well. As it was normalised it begins with its scheme in small letters.
  * @param {Screen} screen
  * @param {string | undefined} url
  * @param {readonly string[]} neverSchemes

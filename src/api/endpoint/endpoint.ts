@@ -15,7 +15,7 @@ export interface Endpoint {
   readonly tag: 'Orders' | 'Payments' | 'Refunds' | 'Events' | 'Channels and payers' | 'Service';
   readonly summary: string;
   readonly description?: string;
-  /** Whose calls are taken: a key's, an operator's key's alone, also a payment's client token's, or everybody's. */
+  /** Which credentials the route accepts: any key, an operator's key only, also a payment's client token, or none. */
   readonly auth: 'key' | 'operator' | 'key or token' | 'none';
   /** May pages of other origins call it? Never with cookies. */
   readonly cors?: boolean;

@@ -72,9 +72,13 @@ export function toRefusal(error: unknown): Refusal {
   }
   return (
     httpRefusal(error) ??
-    new Refusal('internal_error', 'This is a mistake of ours; the log has it under the request id.', {
-      cause: error,
-    })
+    new Refusal(
+      'internal_error',
+      'Internal error: quote the request id to the operator, whose log has the cause under it.',
+      {
+        cause: error,
+      },
+    )
   );
 }
 
@@ -99,7 +103,7 @@ function httpRefusal(error: unknown): Refusal | undefined {
 
 /**
  * The last handler of the app.
- * @param onRefused hears of every error that became an answer
+ * @param onRefused is called with every error that became an answer
  */
 export function createErrorHandler(
   publicUrl: string,

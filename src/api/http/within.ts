@@ -1,4 +1,4 @@
-/** The result, or `fallback` when it fails or takes longer than `deadlineMs`; what is late goes on unheard. */
+/** The result, or `fallback` when it fails or takes longer than `deadlineMs`; a result that comes later is ignored. */
 export async function within<T>(deadlineMs: number, fallback: T, work: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<T>((resolve) => {

@@ -5,7 +5,7 @@ import { CHANNEL_ANSWERS_WITHIN_MS, TEMPORAL_LOOK_MS, TRADE_ASKED_WITHIN_MS } fr
 import type { Api, ApiDeps, AskChannel } from '../deps.ts';
 import { within } from '../http/within.ts';
 
-/** Asking channels on somebody's request: whoever asks in a loop must not use up what other payers' creates need. */
+/** Asking channels on a caller's request: one caller in a loop must not use up the rate that other payers' creates need. */
 
 /** An answer this young is the channel's word. */
 const FRESH_MS = 1_000;

@@ -6,12 +6,12 @@ import { SIGNAL_WITHIN_MS } from '../deadlines.ts';
 import type { Api } from '../deps.ts';
 
 /**
- * Tells workflows at once of what is in the ledger already. Never fails for want of Temporal: whom it does not reach
- * the sweep tells.
+ * Signals workflows about what is in the ledger already. An outage of Temporal is no error: the sweep signals what could
+ * not be reached.
  */
 export function createTell({ workflows, refundWorkflows }: Pick<Api, 'workflows' | 'refundWorkflows'>) {
   return {
-    /** That the payment is wanted cancelled. */
+    /** Cancellation of the payment is requested. */
     async cancel(payment: Payment): Promise<void> {
       try {
         await workflows.cancel(payment, SIGNAL_WITHIN_MS);

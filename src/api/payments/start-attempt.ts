@@ -140,7 +140,7 @@ export function createStartAttempt(api: Api) {
   /**
    * Starts the workflow of a payment that is `created`, and waits until it has left that or the time is up. Listens
    * before it starts it, so that the change cannot come in between, and a new row need not be read again. It also returns
-   * when the channel does not take our calls; when that is known already, the channel is told once more.
+   * when the channel does not take our calls; when that is known already, the channel is called once more.
    * @throws TemporalUnavailable when the start was not confirmed.
    */
   async function begin(

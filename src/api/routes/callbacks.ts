@@ -95,7 +95,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
   const lookedAt = new Map<string, number>();
 
   /**
-   * A callback that cannot be read is no news, but the payment it names may have some: one query is due. Never fails.
+   * A callback that cannot be read proves nothing, but the payment that it names may have changed: one query is due. Never fails.
    * @param find reads the payment that it names, if there is one
    */
   async function makeQueryDue(

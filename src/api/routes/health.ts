@@ -27,7 +27,7 @@ export function healthRoutes(api: Pick<Api, 'readiness'>): Endpoint[] {
       tag: 'Service',
       summary: 'The process answers',
       auth: 'none',
-      answers: { 200: { description: 'It does.', schema: health } },
+      answers: { 200: { description: 'The process is up.', schema: health } },
       refusals: [],
       async handle({ response }) {
         response.json({ status: 'ok' });

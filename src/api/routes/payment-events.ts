@@ -40,7 +40,7 @@ export function paymentEventsRoute(api: Api): Endpoint {
     description:
       'Server-Sent Events: `event: payment` with the whole state as JSON in `data`, the current one first and then ' +
       'after every change: a `Payment` for a key, a `PaymentForPayer` for a client token. States in between may be left out, ' +
-      'the last one never is. A payer also hears of what other attempts of the order mean to them (`orderState`), while ' +
+      'the last one never is. A payer also gets what other attempts of the order mean to them (`orderState`), while ' +
       'that is `undecided` also after the payment has ended without money. Comments (`:`) keep the connection alive every 15 s. The stream ends after a final state ' +
       "(see `GET /v1/payments/{id}`), at the client token's end, and now and then besides: come again with the `id` " +
       'of the last event as `Last-Event-ID`, and what you have is not sent again.',

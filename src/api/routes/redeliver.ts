@@ -15,7 +15,7 @@ import { delivery, newRedelivery, redelivery } from '../schemas/event.ts';
 /** The shape of the ids we make: anything else is not asked of the database. */
 const DELIVERY_ID = /^dlv_[0-9A-Za-z]{1,28}$/;
 
-/** `POST /v1/deliveries/{id}/redeliver`: the order service is told once more, of the same under the same id. */
+/** `POST /v1/deliveries/{id}/redeliver`: the same event is delivered once more under the same id. */
 export function redeliverRoute(api: Api): Endpoint {
   const { db, workflows, deliveryWorkflows, now } = api;
   return endpoint({

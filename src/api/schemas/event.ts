@@ -8,7 +8,7 @@ import { deliveryStatus, eventType, openSet } from './sets.ts';
 
 /** What merchants are told: events, on their way to the order service and in the feed. */
 
-/** Without what is for whoever asks: what the payer does next, tokens, links for operators. How far a
+/** Without what depends on the caller: the payer's next action, tokens, links for operators. How far a
  * refund is its own events tell. */
 const eventPayment = payment
   .omit({

@@ -1,0 +1,40 @@
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { expect, test } from 'vitest';
+
+/** Phrases that read as translated, and what is written instead: see CONTRIBUTING.md. They are gone, and stay so. */
+const GONE: readonly (readonly [phrase: RegExp, instead: string])[] = [
+  [/goes on unheard|what is late goes/i, 'is ignored'],
+  [/\bHeard\.|'It does\.'/, 'Accepted. The process is up.'],
+  [/found out by/i, 'detected by'],
+  [/(the|a) wish is (recorded|in the ledger)/i, 'cancellation requested'],
+  [/\bwhoever asks\b/i, 'the caller'],
+  [/\bwhose calls are taken\b/i, 'which credentials the route accepts'],
+  [/\bis told on\b/i, 'delivery is retried'],
+  [/\bfor want of\b|\bin want of\b/i, 'without, because there is no'],
+  [/\bmade up for\b/i, 'sent late, repeated later'],
+  [/\bwhom it does not reach\b/i, 'what could not be reached'],
+  [/\bby what became of\b/i, 'by outcome'],
+  [/\bit misses nothing by that\b|\bin whichever words\b/i, 'say what happens'],
+  [/\bis no news\b/i, 'changes nothing, is ignored'],
+  [/\bhears? of\b|\bis heard\b/i, 'gets, is called with, is notified'],
+  [/\bwe have a mistake\b|\bmistake of ours\b/i, 'internal error'],
+];
+
+const ROOTS = ['src', 'docs', 'examples', 'clients/js'];
+const isText = (path: string) => /\.(ts|js|md|json|sql|py|php|java|css|html)$/.test(path);
+
+const files = [
+  ...ROOTS.flatMap((root) =>
+    readdirSync(root, { recursive: true, encoding: 'utf8' }).map((name) => `${root}/${name}`),
+  ).filter((path) => isText(path) && !/\/(generated|cjs|node_modules)\//.test(path)),
+  ...['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md'],
+].filter((path) => statSync(path).isFile());
+
+test.each(GONE)('no text says %s', (phrase) => {
+  const found = files.flatMap((path) =>
+    readFileSync(path, 'utf8')
+      .split('\n')
+      .flatMap((line, index) => (phrase.test(line) ? [`${path}:${index + 1}: ${line.trim()}`] : [])),
+  );
+  expect(found).toEqual([]);
+});
