@@ -1,6 +1,6 @@
 /**
- * Which browser shows the page, and what that means for the wallets: theirs take each other's payments not, and some ways
- * to pay are made for a phone or for a larger screen alone. A browser that says it is another one gets what that one gets.
+ * Which browser shows the page, and what that means for the wallets: WeChat's and Alipay's browsers do not open each
+ * other's payments, and some ways to pay are made for a phone or for a larger screen only. A browser that says it is another one gets what that one gets.
  *
  * @typedef {'wechat' | 'alipay' | 'phone' | 'desktop'} BrowserKind
  * @typedef {object} Method
@@ -14,10 +14,15 @@
  *   from the camera of another device; in WeChat; or on a phone
  */
 
-/** @param {string} userAgent @returns {BrowserKind} */
-export function browserOf(userAgent) {
+/**
+ * @param {string} userAgent
+ * @param {number} [touchPoints] what a script knows: an iPad calls itself a Mac, and no Mac has a touch screen
+ * @returns {BrowserKind}
+ */
+export function browserOf(userAgent, touchPoints = 0) {
   if (/MicroMessenger/i.test(userAgent)) return 'wechat';
   if (/AlipayClient/i.test(userAgent)) return 'alipay';
+  if (/Macintosh/.test(userAgent) && touchPoints > 1) return 'phone';
   return /Android|iPhone|iPad|iPod|HarmonyOS|Mobile/i.test(userAgent) ? 'phone' : 'desktop';
 }
 

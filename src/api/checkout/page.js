@@ -93,7 +93,7 @@ let payment = known?.payment;
 /** @type {Screen | undefined} */
 let shown;
 let isGone = false;
-const browser = browserOf(navigator.userAgent);
+const browser = browserOf(navigator.userAgent, navigator.maxTouchPoints);
 /** The form of the channel of `known`. @type {'none' | 'not asked for' | 'mounted' | 'failed'} */
 let form = document.body.dataset.formModule === undefined ? 'none' : 'not asked for';
 /** Makes the form speak the page's language. @type {(() => void) | undefined} */
@@ -439,9 +439,12 @@ function loadForForm() {
   location.replace(`?${new URLSearchParams({ token: session.token ?? '' })}`);
 }
 
+/** The menu of a wallet's app opens in another browser what the address bar has: then the address has the token again. */
+const isTokenInAddress = () =>
+  document.body.dataset.screen === 'outside' && where() === 'browser' && session.token !== undefined;
+
 /**
- * Where the payer has to go to another browser the address has the token again: the menu of an app opens there what the
- * address bar has.
+ * What leads the payer to another browser or device.
  * @param {Screen} current
  * @param {boolean} isOnlyWay
  */
@@ -453,14 +456,19 @@ function drawHandOver(current, isOnlyWay) {
   element('copy').classList.toggle('main', isOnlyWay && where() !== 'scan');
   link.setAttribute('aria-label', text.link);
   link.value = isOutside ? addressOfPage() : '';
-  if (isOutside) {
+  if (isTokenInAddress()) {
     if (location.href !== link.value) history.replaceState(null, '', link.value);
+  } else if (hasBegun) hideToken();
+  if (isOutside) {
     if (copied.textContent !== '') write(copied, text.copied);
     return;
   }
   write(copied, '');
   link.hidden = true;
-  if (hasBegun && location.search !== '') history.replaceState(null, '', location.pathname);
+}
+
+function hideToken() {
+  if (location.search !== '') history.replaceState(null, '', location.pathname);
 }
 
 /** With the token, and with the language that was chosen. */
@@ -641,6 +649,5 @@ else {
 // Last, when everything is here and has worked: otherwise `without.js` makes of the page what a browser without scripts
 // has, and its looks at itself need the token in the address. It is taken out here, as the tab remembers it.
 hasBegun = true;
-if (document.body.dataset.screen !== 'outside' && location.search !== '')
-  history.replaceState(null, '', location.pathname);
+if (!isTokenInAddress()) hideToken();
 document.documentElement.setAttribute('data-runs', '');

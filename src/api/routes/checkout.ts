@@ -63,7 +63,8 @@ export function checkoutRoute(api: Api): Endpoint {
     summary: 'The cashier page',
     description:
       'For the payer, in English or Chinese: what is to be paid, the ways to pay, and live what came of it. Its ' +
-      'script takes the token out of the address and keeps it for its tab, which may then ask without one. Without ' +
+      'script takes the token out of the address and keeps it for its tab, which may then ask without one; the address has ' +
+      "it again while a wallet's app has to open the page in another browser. Without " +
       'JavaScript, and in a browser that does not run its script, the page says the same, and looks again by itself.',
     auth: 'none',
     params: z.object({ id: z.string() }),

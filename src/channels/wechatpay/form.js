@@ -36,12 +36,18 @@ export function mount(what) {
     button.textContent = what.payText;
     problem.textContent = said === undefined ? '' : TEXTS[what.language][said];
   };
+  const enable = () => {
+    button.disabled = document.visibilityState === 'hidden';
+  };
   button.addEventListener('click', async () => {
     button.disabled = true;
+    // The bridge may never answer; who comes back to the page can try again.
+    document.addEventListener('visibilitychange', enable);
     said = undefined;
     translate();
     const answer = await pay({ ...what.params });
-    button.disabled = false;
+    document.removeEventListener('visibilitychange', enable);
+    enable();
     if (answer === 'cancel') said = 'cancelled';
     else if (answer === 'no bridge' || answer === 'fail') said = 'failed';
     // `ok`, and whatever else WeChat says: the payer may have paid, which only WeChat Pay's own answer decides.
@@ -58,10 +64,13 @@ function pay(params) {
   return new Promise((resolve) => {
     const invoke = () => {
       clearTimeout(tooLate);
-      const bridge = Reflect.get(globalThis, 'WeixinJSBridge');
-      bridge.invoke('getBrandWCPayRequest', params, (/** @type {{ err_msg?: string }} */ { err_msg = '' }) =>
-        resolve(err_msg.replace('get_brand_wcpay_request:', '')),
-      );
+      const answered = (/** @type {{ err_msg?: string }} */ { err_msg = '' }) =>
+        resolve(err_msg.replace('get_brand_wcpay_request:', ''));
+      try {
+        Reflect.get(globalThis, 'WeixinJSBridge').invoke('getBrandWCPayRequest', params, answered);
+      } catch {
+        resolve('fail');
+      }
     };
     const tooLate = setTimeout(() => {
       document.removeEventListener('WeixinJSBridgeReady', invoke);
