@@ -6,10 +6,11 @@ import * as wf from '@temporalio/workflow';
  * stand still for ever. So they do when a workflow closes during an attempt, whose end is then never heard of. A real
  * server knows that both happen.
  *
- * So here the workflow goes on at once, as always, and only the server hears of it later, and of the workflow's end
- * after that: no time is skipped while an attempt is under way, and none takes so long.
+ * So here the workflow goes on at once, as always, and only the server is told later, and of the workflow's end after that:
+ * no time is skipped while an attempt is under way, and none takes so long. Nor does an attempt that was handed to a worker
+ * as it stopped: the server times out no activity whose cancellation is requested.
  */
-const LATER_MS = 47_300;
+const LATER_MS = 77_300;
 
 export const interceptors: wf.WorkflowInterceptorsFactory = () => {
   const calledOff = new Set<Promise<void>>();

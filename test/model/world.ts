@@ -253,11 +253,11 @@ const LOOK_EVERY_MS = 1_000;
 const STILL_LOOKS = 10;
 /**
  * The same while somebody has something to do. An attempt that was handed to a worker in the moment in which it
- * stopped is lost until its time is up, at most 30 s, and nothing is skipped of these.
+ * stopped is lost until its time is up, at most 60 s, and nothing is skipped of these.
  */
-const PATIENT_LOOKS = 60;
+const PATIENT_LOOKS = 120;
 /** Whoever works on for so many looks, and lets no time pass, never ends. */
-const ENDLESS_LOOKS = 120;
+const ENDLESS_LOOKS = 240;
 
 /**
  * The time-skipping server has lost count of itself: an activity that its own history has as open is unknown to it, it
