@@ -82,7 +82,7 @@ function decideAsUsual(given: SuccessCase): SuccessDecision {
     return {
       orderUpdate: 'conflict',
       attention: null,
-      detail: 'The channel had already refunded the money when it was first seen.',
+      detail: 'All of the money had already gone back at the channel when it was first seen.',
       refund: 'external',
     };
   }

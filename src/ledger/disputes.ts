@@ -3,9 +3,18 @@ import { isFree } from '../domain/attention.ts';
 import type { ChannelAnswer, ChannelDispute } from '../domain/channel.ts';
 import { disputesOf, type KeptDispute, sayDispute, withDispute } from '../domain/dispute.ts';
 import { disputeRefundId } from '../domain/ids.ts';
-import { sayAmount, smaller } from '../domain/money.ts';
+import { type CurrencyCode, sayAmount, smaller } from '../domain/money.ts';
 import { json, type LedgerClient, type LedgerTx } from './client.ts';
-import { cleared, hidden, type Locked, nextShown, raised, underLock, update } from './locked.ts';
+import {
+  cleared,
+  hidden,
+  type Locked,
+  nextShown,
+  raised,
+  raisedUnlessDisputed,
+  underLock,
+  update,
+} from './locked.ts';
 import { moneyWentBack, reviewAttention } from './refund-trouble.ts';
 import { promised } from './refunds.ts';
 import { isOfAllThatIsLeft } from './replacement.ts';
@@ -124,6 +133,14 @@ const isLostOtherwise = ({ receivedCurrency }: Payment, { state, currency }: Kep
 export const hasLosses = (payment: Payment): boolean =>
   disputesOf(payment).some(({ state }) => state === 'lost');
 
+/** What disputes that are lost have taken of money in this currency, in minor units. */
+export const lossesOf = (payment: Payment, currency: CurrencyCode): number =>
+  disputesOf(payment).reduce(
+    (sum, dispute) =>
+      dispute.state === 'lost' && dispute.currency === currency ? sum + dispute.amount : sum,
+    0,
+  );
+
 /**
  * What disputes that are lost have taken is recorded as gone back, at most what came in, each once: it is the payer's for
  * good, and is never given back a second time. Refunds that the channel was not asked for yet give way to it; those that it
@@ -239,8 +256,13 @@ async function takeBackLosses(
     await note(tx, payment.id, 'refund', said, now, { refundId: id, status: 'failed' });
     news.push({ type: 'refund.failed', refundId: id });
   }
+  const isUntaken = payment.orderUpdate === 'conflict';
+  const detail = `${sayAmount(sum, payment.receivedCurrency ?? payment.currency)} that disputes had taken is here again, and no order takes it.`;
+  if (isUntaken) await note(tx, payment.id, 'attention', `order_conflict: ${detail}`, now);
   return await update(tx, payment.id, {
     refundedAmount: { decrement: sum },
-    ...cleared(payment, 'reversal_explained'),
+    ...(isUntaken
+      ? raisedUnlessDisputed(payment, 'order_conflict', detail, now)
+      : cleared(payment, 'reversal_explained')),
   });
 }

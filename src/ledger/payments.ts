@@ -13,7 +13,7 @@ import type { EventType } from '../domain/event.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import { canPaymentGo, isLive, type SettledBy } from '../domain/states.ts';
 import { json, type LedgerClient } from './client.ts';
-import { hasLosses, recordDisputes, recordLosses } from './disputes.ts';
+import { hasLosses, lossesOf, recordDisputes, recordLosses } from './disputes.ts';
 import {
   cleared,
   clearedOnceAccepted,
@@ -394,7 +394,10 @@ export async function settlePayment(
         mayTell: hasUntold,
       };
     }
-    const { decision, changes } = payOrder(order, payment, merchant, answer);
+    // What disputes have taken before it was first seen pays no order either.
+    const isLost = lossesOf(payment, answer.currency) + goneBackBy(answer) >= answer.amount;
+    const seen = isLost ? { ...answer, state: 'refunded' as const } : answer;
+    const { decision, changes } = payOrder(order, payment, merchant, seen);
     const mustBeTold = merchant.orderServiceUrl !== null;
     const isApplied = decision.orderUpdate === 'applied';
     // Our order row decides first; with an order service elsewhere that is not the last word.

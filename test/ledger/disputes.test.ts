@@ -220,12 +220,27 @@ test('a refund that the channel has goes first: never more than came in', async 
   expect(await row(id)).toMatchObject({ refundedAmount: 300n });
 });
 
-test('lost before its payment is settled: settling it records that', async () => {
+test('lost before its payment is settled: settling it records that, and it pays no order', async () => {
   const { id, orderId } = await attempt();
   await told(id, { state: 'lost' });
   await paid(PAID, await row(id));
-  expect(await row(id)).toMatchObject({ status: 'succeeded', refundedAmount: 1000n });
-  expect((await db.order.findFirst({ where: { id: orderId } }))?.status).toBe('refunded');
+  expect(await row(id)).toMatchObject({
+    status: 'succeeded',
+    orderUpdate: 'conflict',
+    refundedAmount: 1000n,
+  });
+  expect(await refunds(id)).toMatchObject([{ reason: 'dispute', status: 'succeeded', amount: 1000n }]);
+  expect((await db.order.findFirst({ where: { id: orderId } }))?.status).toBe('unpaid');
+  // It is won after all: money is here that no order has taken.
+  await asked(id, { state: 'won' });
+  expect(await row(id)).toMatchObject({ refundedAmount: 0n, attention: 'order_conflict' });
+});
+
+test('lost for a part before its payment is settled: the order is paid', async () => {
+  const { id } = await attempt();
+  await told(id, { amount: 400, state: 'lost' });
+  await paid(PAID, await row(id));
+  expect(await row(id)).toMatchObject({ orderUpdate: 'applied', refundedAmount: 400n });
 });
 
 test('callbacks in the wrong order: what is decided stays, and the channel is asked', async () => {
