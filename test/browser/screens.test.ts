@@ -4,7 +4,7 @@ import { encode } from 'uqr';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { setMerchant } from '../../src/ledger/merchants.ts';
 import { newKey, newOrderId, pay, SECRET, settle, startTestApi, type TestApi } from '../api/support.ts';
-import { eventually, type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { eventually, useDatabase } from '../support/stack.ts';
 import {
   anotherPage,
   CHROMIUM,
@@ -21,22 +21,20 @@ import {
 // Every screen of the cashier page, in both languages and on both sizes: what it says, and that axe-core finds nothing.
 // The page and its API are real; what the payment has come to is written into the API's answers.
 
-let database: FreshDatabase;
+const { databaseUrl } = useDatabase();
 let api: TestApi;
 let browser: Browser;
 let key: string;
 
 beforeAll(async () => {
   if (CHROMIUM === undefined) return;
-  database = await freshDatabase();
-  api = await startTestApi(database.url);
+  api = await startTestApi(databaseUrl);
   ({ key } = await newKey(api.db));
   browser = await launch();
 });
 afterAll(async () => {
   await browser?.close();
   await api?.close();
-  await database?.drop();
 });
 
 const PAST = new Date(Date.now() - 60_000).toISOString();

@@ -8,7 +8,7 @@ import type { NextAction } from '../../src/domain/channel.ts';
 import { createApiKey, ensureMerchant } from '../../src/ledger/merchants.ts';
 import { recordCreated } from '../../src/ledger/payments.ts';
 import { newOrderId, pay, settle, startTestApi, type TestApi, testChannels } from '../api/support.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { useDatabase } from '../support/stack.ts';
 import { CHROMIUM, DESKTOP, expectAccessible, keep, launch, openTab, shows } from './support.ts';
 
 // The cashier page with Alipay and WeChat Pay, in the browsers that they tell apart. The page, its API and the channels'
@@ -61,20 +61,19 @@ const actionOf = (channel: string, method: string): NextAction => {
   }
 };
 
-let database: FreshDatabase;
+const { databaseUrl } = useDatabase();
 let api: TestApi;
 let browser: Browser;
 let key: string;
 
 beforeAll(async () => {
   if (CHROMIUM === undefined) return;
-  database = await freshDatabase();
   const wallets = [checked(createAlipayAdapter()), checked(createWechatpayAdapter())];
   const channels = new Map([
     ...testChannels(),
     ...wallets.map((adapter) => [adapter.declaration.name, adapter] as const),
   ]);
-  api = await startTestApi(database.url, { channels });
+  api = await startTestApi(databaseUrl, { channels });
   const { merchant } = await ensureMerchant(api.db, 'wallets', ['alipay', 'wechatpay']);
   ({ key } = await createApiKey(api.db, merchant.id, 'merchant'));
   api.workflows.onAwaitNextAction = async ({ id, channel, method }) => {
@@ -86,7 +85,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await browser?.close();
   await api?.close();
-  await database?.drop();
 });
 
 const PAYER = { id: 'oUpF8uMuAJO_M2pxb1Q9zNjWeS6o', ip: '203.0.113.7' };
