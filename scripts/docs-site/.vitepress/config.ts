@@ -18,6 +18,9 @@ const slugify = (heading: string) =>
     .trim()
     .replaceAll(' ', '-');
 
+/** VitePress takes the language from a page's folder; ours are beside the English ones. */
+const isChinese = (file: string) => /\.zh\.(?:html|md)$/.test(file);
+
 export default defineConfig({
   title: 'nodrop',
   description: 'A payment service in which no order is dropped.',
@@ -30,9 +33,11 @@ export default defineConfig({
     anchor: { slugify },
     theme: { light: 'github-light-high-contrast', dark: 'github-dark-high-contrast' },
   },
-  // The theme's home page has no main part for screen readers.
-  transformHtml: (html) =>
-    html.replace('<div class="VPContent is-home"', '<div role="main" class="VPContent is-home"'),
+  transformHtml: (html, id) => {
+    // The theme's home page has no main part for screen readers.
+    const page = html.replace('<div class="VPContent is-home"', '<div role="main" class="VPContent is-home"');
+    return isChinese(id) ? page.replace('<html lang="en"', '<html lang="zh-CN"') : page;
+  },
   themeConfig: {
     nav: [
       { text: 'Quickstarts', link: '/quickstarts/' },
