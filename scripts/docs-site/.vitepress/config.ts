@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { defineConfig } from 'vitepress';
 import type { Group } from '../pages.ts';
+import { languageOf } from './language.ts';
 
 /** Where scripts/docs-site/build.ts has put the sources, and where it wants the site. */
 const work = process.env.NODROP_DOCS_WORK ?? '';
@@ -18,9 +19,6 @@ const slugify = (heading: string) =>
     .trim()
     .replaceAll(' ', '-');
 
-/** VitePress takes the language from a page's folder; ours are beside the English ones. */
-const isChinese = (file: string) => /\.zh\.(?:html|md)$/.test(file);
-
 export default defineConfig({
   title: 'nodrop',
   description: 'A payment service in which no order is dropped.',
@@ -36,7 +34,7 @@ export default defineConfig({
   transformHtml: (html, id) => {
     // The theme's home page has no main part for screen readers.
     const page = html.replace('<div class="VPContent is-home"', '<div role="main" class="VPContent is-home"');
-    return isChinese(id) ? page.replace('<html lang="en"', '<html lang="zh-CN"') : page;
+    return page.replace('<html lang="en"', `<html lang="${languageOf(id)}"`);
   },
   themeConfig: {
     nav: [
