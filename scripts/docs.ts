@@ -1,19 +1,20 @@
 // npm run docs [-- --serve] [-- --base /nodrop/]
 //
 // Builds the docs site from the Markdown files of the repository and docs/openapi.json into docs-site/site, with
-// nothing but installed packages. A dead link ends it with exit code 1. --serve then shows the site at
-// http://localhost:4173; --base is the path under which a server will have it.
-import { dirname, join } from 'node:path';
+// nothing but installed packages. A dead link ends it with exit code 1. --base is the path under which a server will
+// have the site. --serve then shows it at http://127.0.0.1:4173, under the same path.
+import { dirname, join, posix } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { buildSite } from './docs-site/build.ts';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const { values } = parseArgs({ options: { serve: { type: 'boolean' }, base: { type: 'string' } } });
+const base = posix.join('/', values.base ?? '/', '/');
 const PORT = 4173;
 let site: string;
 try {
-  site = await buildSite(root, join(root, 'docs-site'), values.base);
+  site = await buildSite(root, join(root, 'docs-site'), base);
   console.log(`The docs site is in ${site}: any web server can show it.`);
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
@@ -21,10 +22,10 @@ try {
 }
 if (values.serve) {
   const { default: express } = await import('express');
-  const shown = express().use(values.base ?? '/', express.static(site, { extensions: ['html'] }));
+  const shown = express().use(base, express.static(site, { extensions: ['html'] }));
   // VitePress's own server listens on every address.
   shown.listen(PORT, '127.0.0.1', (error) => {
     if (error !== undefined) throw error;
-    console.log(`It is shown at http://127.0.0.1:${PORT}${values.base ?? '/'}; Ctrl-C ends it.`);
+    console.log(`It is shown at http://127.0.0.1:${PORT}${base}; Ctrl-C ends it.`);
   });
 }

@@ -67,6 +67,30 @@ test('the index of decisions has every one, with its number and title, in order'
   expect(read('docs/decisions/README.md').match(/^- .*$/gm)).toEqual(lines);
 });
 
+describe('test files', () => {
+  const files = readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' })
+    .map((name) => `test/${name.replaceAll('\\', '/')}`)
+    .filter((name) => name.endsWith('.test.ts'));
+
+  test('are split by behaviour before they have more than 400 lines', () => {
+    expect(files.length).toBeGreaterThan(100);
+    expect(files.filter((name) => read(name).trimEnd().split('\n').length > 400)).toEqual([]);
+  });
+
+  /** A test of theirs needs a further database, or is about what makes one. */
+  const OWN_SET_UP = [
+    'test/api/process.test.ts',
+    'test/stack/support.test.ts',
+    'test/stack/upgrade-ledger.test.ts',
+    'test/system/rate.test.ts',
+  ];
+
+  test('set up what they use by `useDatabase` and `useHarness`', () => {
+    const making = files.filter((name) => /\b(?:freshDatabase|startHarness)\(/.test(read(name)));
+    expect(making.sort()).toEqual(OWN_SET_UP);
+  });
+});
+
 test('a pure test starts no server', () => {
   const vitest = ['node_modules/vitest/vitest.mjs', 'run', 'test/domain/delivery.test.ts'];
   const { status, stdout } = spawnSync(process.execPath, vitest, { cwd: root, encoding: 'utf8' });

@@ -1,5 +1,5 @@
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join, posix } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { collectSite, DeadLinks, type Site } from './pages.ts';
 
@@ -50,16 +50,16 @@ function writeSources(root: string, work: string, { pages, files, groups }: Site
 /**
  * Builds the docs site of the repository in `root` into `work`/site.
  * @param work a folder that is emptied first.
- * @param base the path at which the site will be served, `/` or `/nodrop/`.
+ * @param base the path at which the site will be served, with a slash at both ends: `/` or `/nodrop/`.
  * @returns the site's folder.
  * @throws {DeadLinks} when a link leads to nothing.
  */
 export async function buildSite(root: string, work: string, base = '/'): Promise<string> {
-  writeSources(root, work, collectSite(root), posix.join('/', base, '/'));
+  writeSources(root, work, collectSite(root), base);
   process.env.NODROP_DOCS_WORK = work;
   const { build } = await import('vitepress');
   await build(here);
   const site = join(work, 'site');
-  checkLinks(site, posix.join('/', base, '/'));
+  checkLinks(site, base);
   return site;
 }

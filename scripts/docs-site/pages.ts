@@ -56,6 +56,7 @@ const GROUPS: readonly (readonly [string, readonly string[]])[] = [
       'docs/three-things-your-shop-must-do.md',
       'docs/order-service.md',
       'docs/events',
+      'docs/adopt.md',
       'docs/cashier.md',
       'clients/js/README.md',
       'docs/generated-clients.md',

@@ -67,6 +67,12 @@ async function leave(code: number): Promise<void> {
   process.exit(code);
 }
 
+/** Without its wallets the demo can prove nothing. */
+function fail(sentence: string): void {
+  say(sentence);
+  void leave(1);
+}
+
 try {
   const settings = await demoSettings(process.env);
   const apiUrl = `http://127.0.0.1:${settings.PORT}`;
@@ -151,9 +157,7 @@ async function startDoubled(
   // The doubles are in its place.
   const config = { ...given, simulator: { ...given.simulator, secrets: {} } };
   const onEnd = (sentence: string) => {
-    if (leaving) return;
-    say(sentence);
-    ending.abort();
+    if (!leaving) fail(sentence);
   };
   await requireProgramPorts(config);
   const starting = doubles.start(channels, config.stack.cacheDir, join(config.home, 'logs'), onEnd);
@@ -185,7 +189,7 @@ function doubledTrouble(where: string): readonly string[] {
   const scenes = scenesOf(payers);
   return [
     `${payers.length} payers pay at doubles of ${where}: processes with their own books, which`,
-    'verify every request by Python libraries. Nothing of it is the real channel. Of their callbacks',
+    'verify every request by Python libraries. No real channel is involved. Of their callbacks',
     `${percent(dropRate)} are lost on the way, the others come ${delayMs / 1000} s late and twice, ${percent(corruptSignatureRate)} with a broken signature,`,
     `${percent(wrongAmountRate)} with a wrong amount. Every ${QUERY_FAULT_EVERY} s a query fails or is answered with nonsense.`,
     ...(scenes.has('paidTwice') ? [`${PAYERS_A_SCENE} payers pay one order in two wallets.`] : []),
@@ -249,8 +253,7 @@ async function run(
       isServed = true;
     });
   doubles?.run().catch((error) => {
-    say(String(error));
-    ending.abort();
+    if (!leaving) fail(String(error));
   });
   // Awaited below; a failure before that must not count as unhandled.
   work.catch(() => undefined);

@@ -4,7 +4,7 @@ import { CALLBACK_DELAY_MS, type Killed, title } from './trouble.ts';
 
 export interface Report {
   readonly accounts: Accounts;
-  /** What became of callbacks that never came: the simulator sends them not, and the proxy of the doubles loses them. */
+  /** What became of callbacks that never came: the simulator does not send them, and the proxy of the doubles loses them. */
   readonly missing: 'never sent' | 'lost';
   /** What payers were sent to play. */
   readonly scenes: ReadonlySet<SceneName>;

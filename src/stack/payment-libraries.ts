@@ -1,16 +1,29 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { makeCached } from './cache.ts';
 import { StackError } from './errors.ts';
 import { runVisibly } from './progress.ts';
 
-/** Other people's implementations of what adapters sign and encrypt, of fixed versions: the doubles of channels use them. */
+/**
+ * Other people's implementations of what adapters sign and encrypt: the doubles of channels use them. Their versions, and
+ * the contents of everything they need, are fixed by the file `requirements.txt` of a double.
+ */
 
-const VERSIONS = { 'python-alipay-sdk': '3.4.0', wechatpayv3: '2.0.4' } as const;
-export type PaymentLibrary = keyof typeof VERSIONS;
+const DOUBLES = { 'python-alipay-sdk': 'alipay', wechatpayv3: 'wechatpay' } as const;
+export type PaymentLibrary = keyof typeof DOUBLES;
 
-const entryOf = (library: PaymentLibrary) => `${library}-${VERSIONS[library]}`;
+const requirementsOf = (library: PaymentLibrary) =>
+  fileURLToPath(new URL(`../../test/doubles/${DOUBLES[library]}/requirements.txt`, import.meta.url));
+
+function entryOf(library: PaymentLibrary): string {
+  const hash = createHash('sha256')
+    .update(readFileSync(requirementsOf(library)))
+    .digest('hex');
+  return `${library}-${hash.slice(0, 16)}`;
+}
 
 const succeeds = (...args: string[]) => spawnSync('python3', args, { stdio: 'ignore' }).status === 0;
 
@@ -35,10 +48,10 @@ export async function obtainPaymentLibrary(library: PaymentLibrary, cacheDir: st
   if (found !== undefined) return found;
   const made = await makeCached(cacheDir, entryOf(library), async (folder) => {
     const whole = join(folder, 'made');
-    const version = VERSIONS[library];
+    const from = ['--require-hashes', '--requirement', requirementsOf(library)];
     // Into a folder, as a virtual environment cannot be moved into place.
-    const args = ['-m', 'pip', 'install', '--quiet', '--target', whole, `${library}==${version}`];
-    const what = `Fetching ${library} ${version} from the Python registry`;
+    const args = ['-m', 'pip', 'install', '--quiet', '--target', whole, ...from];
+    const what = `Fetching ${library} from the Python registry`;
     const { ok, output } = await runVisibly(what, 'python3', args, { cwd: folder, note: '20 MB, once' });
     if (!ok) console.error(`  pip failed: ${output.trim().split('\n').slice(-3).join(' ')}`);
     return ok ? whole : undefined;

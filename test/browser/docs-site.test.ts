@@ -101,6 +101,28 @@ describe('the site of this repository', () => {
     await context.close();
   });
 
+  test.skipIf(CHROMIUM === undefined)(
+    'a page in Chinese says that it is, and the next one what it is',
+    async () => {
+      const { context, page } = await openTab(browser, [url], { viewport: { width: 1280, height: 800 } });
+      const language = () => page.locator('html').getAttribute('lang');
+      expect(readFileSync(join(site, 'channels/alipay.zh.html'), 'utf8')).toContain('<html lang="zh-CN"');
+      await page.goto(`${url}/channels/mollie.html`);
+      for (const [link, expected] of [
+        ['alipay.zh', 'zh-CN'],
+        ['stripe', 'en'],
+        ['wechatpay.zh', 'zh-CN'],
+      ] as const) {
+        await page.locator(`.VPSidebar a[href="/channels/${link}.html"]`).click();
+        await page.waitForURL(`**/channels/${link}.html`);
+        await expect.poll(language).toBe(expected);
+      }
+      await page.reload({ waitUntil: 'networkidle' });
+      expect(await language()).toBe('zh-CN');
+      await context.close();
+    },
+  );
+
   const READ = [
     '/',
     '/order-service.html',

@@ -3,7 +3,6 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Credentials } from '../../src/domain/channel.ts';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { newKey, SECRET } from '../api/support.ts';
 import { settingsOf } from '../channels/alipay/support.ts';
 import {
@@ -16,7 +15,7 @@ import {
   type WechatpayDouble,
   oracleFolder as wechatpayOracle,
 } from '../doubles/wechatpay/start.ts';
-import { type FreshDatabase, freshDatabase, temporaryHome } from '../support/stack.ts';
+import { temporaryHome, useDatabase } from '../support/stack.ts';
 
 /** Alipay and WeChat Pay by the command line: accounts added, checked and tried, against the doubles. */
 
@@ -25,22 +24,18 @@ const isComplete = folder !== undefined && alipayOracle() !== undefined;
 const home = temporaryHome();
 let alipay: AlipayDouble;
 let wechatpay: WechatpayDouble;
-let database: FreshDatabase;
-let db: LedgerClient;
+const { databaseUrl, db } = useDatabase();
 /** Everything that was printed. */
 const printed: string[] = [];
 
 beforeAll(async () => {
   if (!isComplete) return;
   [alipay, wechatpay] = await Promise.all([startAlipayDouble(), startWechatpayDouble(folder)]);
-  database = await freshDatabase();
-  db = createLedgerClient(database.url);
   await newKey(db, 'merchant', 'acme');
 }, 60_000);
 afterAll(async () => {
   rmSync(home, { recursive: true, force: true });
-  await Promise.all([alipay?.stop(), wechatpay?.stop(), db?.$disconnect()]);
-  await database?.drop();
+  await Promise.all([alipay?.stop(), wechatpay?.stop()]);
 });
 
 async function channels(...args: string[]) {
@@ -48,7 +43,7 @@ async function channels(...args: string[]) {
     env: {
       ...{
         PATH: process.env.PATH ?? '',
-        DATABASE_URL: database.url,
+        DATABASE_URL: databaseUrl,
         NODROP_HOME: home,
         NODROP_SECRET: SECRET,
       },

@@ -1,139 +1,27 @@
 // The demo's table is evidence only if a bug would show in it: each kind of offence is put into the books here.
 import { describe, expect, test } from 'vitest';
-import { type Accounts, reconcile } from '../../src/demo/accounts.ts';
-import type { Books, Order, Payment, Refund, Trade } from '../../src/demo/books.ts';
-import { atChannels, PAYERS_A_SCENE, planPayers, SCENES, scenesOf } from '../../src/demo/payers.ts';
-import { closingTable, isClean, offendersList, type Report } from '../../src/demo/report.ts';
+import { reconcile } from '../../src/demo/accounts.ts';
+import { closingTable, isClean, offendersList } from '../../src/demo/report.ts';
+import {
+  account,
+  closed,
+  conflict,
+  expectOffence,
+  givenBack,
+  order,
+  payment,
+  refund,
+  report,
+  right,
+  trade,
+  unpaidTrade,
+  waiting,
+  withOrder,
+  withRefunds,
+  withTrade,
+} from './report-support.ts';
 
-const PAID_AT = '2026-11-21T10:00:00.000Z';
-
-const trade = (outTradeNo: string, more: Partial<Trade> = {}): Trade => ({
-  outTradeNo,
-  amount: 1050,
-  currency: 'CNY',
-  state: 'SUCCESS',
-  paidAt: PAID_AT,
-  refunded: 0,
-  callbackAttempts: 2,
-  ...more,
-});
-
-const unpaidTrade = (outTradeNo: string) => trade(outTradeNo, { state: 'CLOSED', paidAt: null });
-
-const payment = (id: string, more: Partial<Payment> = {}): Payment => ({
-  id,
-  channel: 'simulator',
-  status: 'succeeded',
-  orderUpdate: 'applied',
-  settledBy: 'callback',
-  settledAt: '2026-11-21T10:00:02.500Z',
-  receivedAmount: 1050,
-  receivedCurrency: 'CNY',
-  refundedAmount: 0,
-  attention: null,
-  attentionDetail: null,
-  expiresAt: '2026-11-21T10:30:00.000Z',
-  cancelRequestedAt: null,
-  temporalUrl: `http://127.0.0.1:8233/namespaces/default/workflows/payment%2F${id}`,
-  ...more,
-});
-
-const order = (id: string, payments: readonly Payment[], more: Partial<Order> = {}): Order => ({
-  id,
-  amount: 1050,
-  currency: 'CNY',
-  status: 'succeeded',
-  paidPaymentId: payments[0]?.id ?? null,
-  payments,
-  ...more,
-});
-
-const waiting = { status: 'paying', orderUpdate: null, settledBy: null, settledAt: null } as const;
-const closed = { ...waiting, status: 'closed', receivedAmount: null, receivedCurrency: null } as const;
-
-const refund = (id: string, reason: string, more: Partial<Refund> = {}): Refund => ({
-  id,
-  amount: 1050,
-  currency: 'CNY',
-  status: 'succeeded',
-  reason,
-  settledAt: '2026-11-21T10:00:04.000Z',
-  ...more,
-});
-
-/** Money that its order could not take, all of it given back. */
-const conflict = { orderUpdate: 'conflict', refundedAmount: 1050 } as const;
-const givenBack = { state: 'REFUND', refunded: 1050 } as const;
-
-/**
- * Two payments that went right, one of them after its callback was lost, and one that nobody paid; then an order paid on
- * two channels, a payment made after its end, and one made after its order was cancelled.
- */
-const right: Books = {
-  trades: [
-    trade('pay_1'),
-    trade('pay_2', { callbackAttempts: 0 }),
-    unpaidTrade('pay_3'),
-    trade('pay_4'),
-    trade('pay_5', givenBack),
-    trade('pay_6', { currency: 'JPY' }),
-    trade('pay_7', givenBack),
-  ],
-  orders: [
-    order('order-1', [payment('pay_1')]),
-    order('order-2', [payment('pay_2', { settledBy: 'query', settledAt: '2026-11-21T10:00:09.000Z' })]),
-    order('order-3', [payment('pay_3', closed)], { status: 'unpaid', paidPaymentId: null }),
-    order('order-4', [payment('pay_4'), payment('pay_5', { channel: 'simulator2', ...conflict })]),
-    order('order-5', [payment('pay_6', { receivedCurrency: 'JPY', expiresAt: PAID_AT })], {
-      currency: 'JPY',
-    }),
-    order('order-6', [payment('pay_7', conflict)], { status: 'cancelled', paidPaymentId: null }),
-  ],
-  refunds: new Map([
-    ['pay_5', [refund('re_5', 'duplicate_payment')]],
-    ['pay_7', [refund('re_7', 'late_payment', { settledAt: '2026-11-21T10:00:05.500Z' })]],
-  ]),
-};
-
-const account = (books: Books): Accounts =>
-  reconcile(
-    books,
-    new Set(books.trades.filter(({ paidAt }) => paidAt !== null).map((paid) => paid.outTradeNo)),
-  );
-
-const report = (accounts: Accounts, more: Partial<Report> = {}): Report => ({
-  accounts,
-  missing: 'never sent',
-  scenes: new Set(['paidTwice', 'paidLate', 'cancelled']),
-  shop: { bought: 3, doublePresses: [['pay_1', 'pay_1']], tooLate: 0, hints: 1, failures: [] },
-  forged: { refused: 3, accepted: [] },
-  killed: [{ name: 'worker', pid: 4711, afterMs: 16_000, backAfterMs: 4_200 }],
-  seconds: 91.4,
-  ...more,
-});
-
-/** The books with one order, trade or list of refunds replaced. */
-const withOrder = (index: number, wrong: Order, books = right): Books => ({
-  ...books,
-  orders: books.orders.map((one, at) => (at === index ? wrong : one)),
-});
-const withTrade = (wrong: Trade, books = right): Books => ({
-  ...books,
-  trades: books.trades.map((one) => (one.outTradeNo === wrong.outTradeNo ? wrong : one)),
-});
-const withRefunds = (paymentId: string, refunds: readonly Refund[], books = right): Books => ({
-  ...books,
-  refunds: new Map([...books.refunds, [paymentId, refunds]]),
-});
-
-/** What every offence must do: be counted, be listed with its ids and link, and end the demo with 1. */
-function expectOffence(books: Books, kind: string, paymentId: string, row: RegExp): void {
-  const accounts = account(books);
-  expect(accounts.offences.map((offence) => [offence.kind, offence.paymentId])).toEqual([[kind, paymentId]]);
-  expect(isClean(report(accounts))).toBe(false);
-  expect(closingTable(report(accounts))).toMatch(row);
-  expect(offendersList(report(accounts))).toContain(paymentId);
-}
+/** What the table and the list of offences say of books, right ones and wrong ones. */
 
 describe('books that agree', () => {
   test('give no offence, equal totals, and how each payment was found out', () => {
@@ -425,68 +313,6 @@ describe('what the shop and the forger saw', () => {
     expect(isClean(wrong)).toBe(false);
     expect(closingTable(wrong)).toContain('!!! 1 ACCEPTED');
     expect(offendersList(wrong)).toContain('pay_3');
-  });
-});
-
-describe('the payers', () => {
-  test('are the same for the same seed, and others for another', () => {
-    expect(planPayers(7, 50)).toEqual(planPayers(7, 50));
-    expect(planPayers(8, 50)).not.toEqual(planPayers(7, 50));
-  });
-
-  test('of every scene are there', () => {
-    const habits = planPayers(7, 50).map(({ habit }) => habit);
-    for (const scene of SCENES)
-      expect(habits.filter((habit) => habit === scene)).toHaveLength(PAYERS_A_SCENE);
-  });
-
-  test('come in time, with orders of their own and amounts that the API takes', () => {
-    const payers = planPayers(7, 500);
-    expect(new Set(payers.map(({ orderId }) => orderId)).size).toBe(500);
-    for (const { amount, arrivesAfterMs, expiresInSeconds } of payers) {
-      expect(Number.isInteger(amount) && amount > 0).toBe(true);
-      expect(arrivesAfterMs).toBeLessThan(60_000);
-      expect(expiresInSeconds).toBeGreaterThanOrEqual(60);
-    }
-  });
-});
-
-describe('the payers of the doubles', () => {
-  const both = ['wechatpay', 'alipay'];
-  const at = (names: readonly string[]) => atChannels(planPayers(44, 240), names);
-
-  test('pay in CNY at these channels, about as many at each', () => {
-    const payers = at(both);
-    expect(new Set(payers.map(({ currency }) => currency))).toEqual(new Set(['CNY']));
-    expect(new Set(payers.flatMap(({ channels }) => channels))).toEqual(new Set(both));
-    expect(payers.filter(({ channels }) => channels[0] === 'alipay').length).toBeGreaterThan(110);
-  });
-
-  test('play every scene, the late ones where a link outlives the close', () => {
-    const payers = at(both);
-    expect(scenesOf(payers)).toEqual(new Set(['paidTwice', 'paidLate', 'cancelled']));
-    const of = (habit: string) => payers.filter((payer) => payer.habit === habit);
-    for (const { channels } of of('pays in two wallets'))
-      expect([...channels].sort()).toEqual([...both].sort());
-    for (const habit of ['pays when the payment is cancelled', 'pays when it is cancelled'])
-      expect(of(habit).map(({ channels }) => channels)).toEqual(Array(PAYERS_A_SCENE).fill(['alipay']));
-  });
-
-  test('of one channel play what it can, and a run of that is no failure', () => {
-    expect(scenesOf(at(['alipay']))).toEqual(new Set(['paidLate', 'cancelled']));
-    expect(scenesOf(at(['wechatpay']))).toEqual(new Set());
-    expect(at(['wechatpay']).filter(({ habit }) => habit.startsWith('pays when'))).toEqual([]);
-    const accounts = account({
-      ...right,
-      trades: right.trades.slice(0, 3),
-      orders: right.orders.slice(0, 3),
-      refunds: new Map(),
-    });
-    const wrong = report(accounts);
-    expect(isClean(wrong)).toBe(false);
-    const of = report(accounts, { scenes: scenesOf(at(['wechatpay'])) });
-    expect(isClean(of)).toBe(true);
-    expect(closingTable(of)).not.toContain('paid in two wallets');
   });
 });
 

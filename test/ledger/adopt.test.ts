@@ -1,29 +1,21 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { PaidAnswer } from '../../src/domain/channel.ts';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { startPayment } from '../../src/ledger/intake.ts';
 import { recoverPayment } from '../../src/ledger/lost.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
 import { resolvePayment } from '../../src/ledger/resolve.ts';
 import { tradeOf } from '../../src/ledger/trade.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { useDatabase } from '../support/stack.ts';
 
 /** Whose trade it is decides what becomes of money that pays no order. */
 
-let database: FreshDatabase;
-let db: LedgerClient;
+const { db } = useDatabase();
 let merchantId: string;
 beforeAll(async () => {
-  database = await freshDatabase();
-  db = createLedgerClient(database.url);
   ({
     merchant: { id: merchantId },
   } = await ensureMerchant(db, 'shop', ['simulator', 'simulator2']));
-});
-afterAll(async () => {
-  await db?.$disconnect();
-  await database?.drop();
 });
 
 let n = 0;

@@ -1,8 +1,7 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import type { CallbackRefund, PaidAnswer } from '../../src/domain/channel.ts';
 import { automaticRefundId } from '../../src/domain/ids.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
-import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
 import { startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
@@ -10,24 +9,17 @@ import { recordFirstAsk, recordRefundAnswer } from '../../src/ledger/refund-answ
 import { requestRefund } from '../../src/ledger/refunds.ts';
 import { type Resolution, resolvePayment } from '../../src/ledger/resolve.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
-import { type FreshDatabase, freshDatabase } from '../support/stack.ts';
+import { useDatabase } from '../support/stack.ts';
 
 /**
  * A channel that says with a trade that some of it went back, and not how much, as WeChat Pay's `REFUND` does: no order
  * becomes paid for money that may be gone (P2), and a person sees what nothing explains, once.
  */
 
-let database: FreshDatabase;
-let db: LedgerClient;
+const { db } = useDatabase();
 let merchantId: string;
 beforeAll(async () => {
-  database = await freshDatabase();
-  db = createLedgerClient(database.url);
   merchantId = (await ensureMerchant(db, 'shop', ['simulator', 'simulator2'])).merchant.id;
-});
-afterAll(async () => {
-  await db?.$disconnect();
-  await database?.drop();
 });
 
 const now = () => new Date();

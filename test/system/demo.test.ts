@@ -1,6 +1,6 @@
 // npm run demo -- --channels wechatpay,alipay, with few payers: every cent that the doubles' own books have is in an
 // order or given back, or the demo fails.
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -8,7 +8,7 @@ import { listens } from '../../src/stack/program.ts';
 import { tsxLoader } from '../../src/tsx.ts';
 import { oracleFolder as alipayOracle } from '../doubles/alipay/start.ts';
 import { oracleFolder as wechatpayOracle } from '../doubles/wechatpay/start.ts';
-import { freePort, temporalCli, temporaryHome } from '../support/stack.ts';
+import { eventually, freePort, temporalCli, temporaryHome } from '../support/stack.ts';
 
 const PORTS = [
   'PORT',
@@ -20,8 +20,26 @@ const PORTS = [
 ];
 const hasLibraries = alipayOracle() !== undefined && wechatpayOracle() !== undefined;
 
+/** The demo in a new home, on ports of its own. */
+async function newEnvironment(): Promise<NodeJS.ProcessEnv & { readonly NODROP_HOME: string }> {
+  const NODROP_HOME = temporaryHome();
+  const ports: Record<string, string> = {};
+  for (const name of PORTS) ports[name] = String(await freePort());
+  return { ...process.env, ...ports, NODROP_HOME, NODROP_TEMPORAL_CLI: temporalCli() };
+}
+
+/** The process of a double that this one has started. */
+function doubleOf(parent: number | undefined): number | undefined {
+  const { stdout } = spawnSync('ps', ['-A', '-o', 'pid=,ppid=,args='], { encoding: 'utf8' });
+  const processes = [...stdout.matchAll(/^ *(\d+) +(\d+) (.*)$/gm)];
+  const found = processes.find(
+    ([, , ppid, args]) => Number(ppid) === parent && args?.includes('test/doubles/'),
+  );
+  return found && Number(found[1]);
+}
+
 /** `npm run demo -- ARGS`, to its end. */
-async function runDemo(env: NodeJS.ProcessEnv, ...args: readonly string[]) {
+function startDemo(env: NodeJS.ProcessEnv, ...args: readonly string[]) {
   const child = spawn(process.execPath, ['--import', tsxLoader(), 'src/demo/main.ts', ...args], { env });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) {
@@ -29,18 +47,22 @@ async function runDemo(env: NodeJS.ProcessEnv, ...args: readonly string[]) {
       output += data;
     });
   }
-  const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
-  return { code, output };
+  const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+  return {
+    pid: child.pid,
+    output: () => output,
+    ended: async () => ({ code: await ended, output }),
+  };
 }
 
 test.skipIf(!hasLibraries)(
   'the demo at the doubles of WeChat Pay and Alipay drops nothing, and leaves nothing running',
   async () => {
-    const home = temporaryHome();
-    const env: NodeJS.ProcessEnv = { ...process.env, NODROP_HOME: home, NODROP_TEMPORAL_CLI: temporalCli() };
-    for (const name of PORTS) env[name] = String(await freePort());
+    const env = await newEnvironment();
+    const home = env.NODROP_HOME;
     try {
-      const { code, output } = await runDemo(env, '--channels', 'wechatpay,alipay', '--payers', '60');
+      const demo = startDemo(env, '--channels', 'wechatpay,alipay', '--payers', '60');
+      const { code, output } = await demo.ended();
       expect(code, output).toBe(0);
       expect(output).toMatch(
         /npm run nodrop -- channels add alipay --file -\n +Merchant demo has the account main/,
@@ -64,11 +86,31 @@ test.skipIf(!hasLibraries)(
   },
 );
 
+test.skipIf(!hasLibraries)(
+  'a double that ends by itself ends the demo, which says that and no more',
+  async () => {
+    const env = await newEnvironment();
+    try {
+      const demo = startDemo(env, '--channels', 'alipay', '--payers', '60');
+      await eventually(() => demo.output().includes('All up after'));
+      const double = doubleOf(demo.pid);
+      if (double === undefined) throw new Error(`there is no double:\n${demo.output()}`);
+      process.kill(double, 'SIGKILL');
+      const { code, output } = await demo.ended();
+      expect(code).toBe(1);
+      expect(output).toMatch(/\nThe double of alipay has ended by itself: see \S+alipay\.log\.\n(?: .*\n)*$/);
+      for (const name of PORTS) expect(await listens(Number(env[name])), name).toBe(false);
+    } finally {
+      rmSync(env.NODROP_HOME, { recursive: true, force: true });
+    }
+  },
+);
+
 test('what the doubles run on and is not there is said in a sentence, before anything starts', async () => {
   const home = temporaryHome();
   try {
     const env = { ...process.env, NODROP_HOME: home, PATH: join(home, 'nothing') };
-    const { code, output } = await runDemo(env, '--channels', 'alipay');
+    const { code, output } = await startDemo(env, '--channels', 'alipay').ended();
     expect(code).toBe(1);
     expect(output).toMatch(
       /^--channels alipay needs Python 3\.10 or newer with pip[^\n]+without --channels[^\n]+\n$/,

@@ -236,16 +236,17 @@ async function bundleOf(interceptors: readonly string[] = []): ReturnType<typeof
  * A harness for the tests of this file or `describe`: the hooks that are registered after it find it started, and it is
  * stopped when theirs have run.
  * @param options.perTest each test has one of its own
+ * @param later more options, of what the hooks that are registered before it have started
  */
-export function useHarness({
-  perTest = false,
-  ...options
-}: HarnessOptions & { readonly perTest?: boolean } = {}): Harness {
+export function useHarness(
+  { perTest = false, ...options }: HarnessOptions & { readonly perTest?: boolean } = {},
+  later: () => HarnessOptions = () => ({}),
+): Harness {
   const h = {} as Harness;
   let started: Harness | undefined;
   const [before, after] = perTest ? [beforeEach, afterEach] : [beforeAll, afterAll];
   before(async () => {
-    started = await startHarness(options, h);
+    started = await startHarness({ ...options, ...later() }, h);
   });
   after(async () => {
     await started?.stop();

@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { checked } from '../../src/channels/checked.ts';
 import { withCredentials } from '../../src/channels/with-credentials.ts';
 import { isCallbackProof } from '../../src/client-token.ts';
@@ -11,7 +11,7 @@ import type { WebhookCall } from '../doubles/mollie/books.ts';
 import { type MollieDouble, startMollieDouble } from '../doubles/mollie/start.ts';
 import { NET_MS } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
-import { type Harness, LATE_CANCELLATION, SECRET, startHarness } from './harness.ts';
+import { type Harness, LATE_CANCELLATION, SECRET, useHarness } from './harness.ts';
 
 /**
  * The whole way of a payment by Mollie: its adapter over the double, a process of its own whose clock is the virtual one.
@@ -21,7 +21,6 @@ import { type Harness, LATE_CANCELLATION, SECRET, startHarness } from './harness
 const MINUTE = 60;
 
 let double: MollieDouble;
-let h: Harness;
 /** How many of the double's calls have come, or are lost. */
 let told = 0;
 
@@ -55,20 +54,16 @@ beforeAll(async () => {
 }, 30_000);
 afterAll(async () => await double?.stop());
 
-// One each: the time-skipping server skips no more once an activity was called off.
 beforeEach(async () => {
+  told = 0;
   await double.tell('reset', {});
   await double.tell('webhooks', { called: false });
-  const filled = withCredentials(adapterAt(double.url), { of: async () => [CREDENTIALS] });
-  h = await startHarness({
-    others: [following(checked(filled))],
-    workflowInterceptors: LATE_CANCELLATION,
-  });
-  told = 0;
 });
-afterEach(async () => {
-  await h?.stop();
-});
+
+// One each: the time-skipping server skips no more once an activity was called off.
+const h = useHarness({ perTest: true, workflowInterceptors: LATE_CANCELLATION }, () => ({
+  others: [following(checked(withCredentials(adapterAt(double.url), { of: async () => [CREDENTIALS] })))],
+}));
 
 const newPayment = (changes: Parameters<Harness['newPayment']>[0] = {}) =>
   h.newPayment({ channel: 'mollie', method: 'checkout', currency: 'EUR', ...changes });

@@ -11,7 +11,7 @@ import type { Intent, Session } from '../doubles/stripe/books.ts';
 import { type RunningDouble, serveStripe } from '../doubles/stripe/server.ts';
 import { NET_MS } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
-import { type Harness, LATE_CANCELLATION, startHarness } from './harness.ts';
+import { type Harness, LATE_CANCELLATION, useHarness } from './harness.ts';
 
 /**
  * The whole way of a payment by Stripe: its adapter over the double, whose clock is the virtual one. Its events come to
@@ -21,7 +21,6 @@ import { type Harness, LATE_CANCELLATION, startHarness } from './harness.ts';
 const HOUR = 3600;
 
 let double: RunningDouble;
-let h: Harness;
 /** How many of the double's events have come, or are lost. */
 let told = 0;
 
@@ -50,22 +49,19 @@ function following(adapter: ChannelAdapter): ChannelAdapter {
   };
 }
 
-// One each: the time-skipping server skips no more once an activity was called off.
 beforeEach(async () => {
   double = await serveStripe();
-  const adapter = createStripeAdapter({ url: double.url });
-  const filled = withCredentials(adapter, { of: async () => [CREDENTIALS] });
-  h = await startHarness({
-    others: [following(checked(filled))],
-    // Stripe sends several events at once: one calls off the query that the one before it has begun.
-    workflowInterceptors: LATE_CANCELLATION,
-  });
   told = 0;
 });
-afterEach(async () => {
-  await h?.stop();
-  await double?.close();
+afterEach(async () => await double?.close());
+
+// One each: the time-skipping server skips no more once an activity was called off, and Stripe sends several events at
+// once, of which one calls off the query that the one before it has begun.
+const h = useHarness({ perTest: true, workflowInterceptors: LATE_CANCELLATION }, () => {
+  const adapter = createStripeAdapter({ url: double.url });
+  return { others: [following(checked(withCredentials(adapter, { of: async () => [CREDENTIALS] })))] };
 });
+
 const faults = (orders: readonly object[]) =>
   fetch(`${double.url}/_control/faults`, { method: 'POST', body: JSON.stringify(orders) });
 

@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createAlipayAdapter } from '../../src/channels/alipay/adapter.ts';
 import { checked } from '../../src/channels/checked.ts';
 import { createWechatpayAdapter } from '../../src/channels/wechatpay/adapter.ts';
@@ -23,7 +23,7 @@ import {
 } from '../doubles/wechatpay/start.ts';
 import { NET_MS } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
-import { type Harness, LATE_CANCELLATION, startHarness } from './harness.ts';
+import { type Harness, LATE_CANCELLATION, useHarness } from './harness.ts';
 
 /**
  * The whole way of a payment by Alipay and by WeChat Pay: their adapters over the doubles, processes whose books go by the
@@ -38,7 +38,6 @@ let alipay: AlipayDouble;
 let wechatpay: WechatpayDouble;
 let receiver: Server;
 let publicUrl: string;
-let h: Harness;
 /** What the callbacks that came were answered with, by their channels. */
 let answered: string[] = [];
 
@@ -62,20 +61,19 @@ afterAll(async () => {
   await Promise.all([alipay?.stop(), wechatpay?.stop()]);
 });
 
-// One each: the time-skipping server skips no more once an activity was called off.
 beforeEach(async () => {
   answered = [];
   await alipay.tell('reset');
   await wechatpay.tell('rules', { refundsBecome: 'SUCCESS', bookOffsetMs: 0, callbacks: 'sent' });
-  h = await startHarness({
-    publicUrl,
-    workflowInterceptors: LATE_CANCELLATION,
-    others: [createAlipayAdapter(), createWechatpayAdapter()].map((adapter) =>
-      following(checked(withCredentials(adapter, { of: async () => [credentialsOf(adapter)] }))),
-    ),
-  });
 });
-afterEach(async () => await h?.stop());
+
+// One each: the time-skipping server skips no more once an activity was called off.
+const h = useHarness({ perTest: true, workflowInterceptors: LATE_CANCELLATION }, () => ({
+  publicUrl,
+  others: [createAlipayAdapter(), createWechatpayAdapter()].map((adapter) =>
+    following(checked(withCredentials(adapter, { of: async () => [credentialsOf(adapter)] }))),
+  ),
+}));
 
 const credentialsOf = ({ declaration: { name } }: ChannelAdapter): Credentials =>
   name === 'alipay' ? settingsOf(alipay) : wechatpay.accounts.direct;

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { defineConfig } from 'vitepress';
 import type { Group } from '../pages.ts';
+import { languageOf } from './language.ts';
 
 /** Where scripts/docs-site/build.ts has put the sources, and where it wants the site. */
 const work = process.env.NODROP_DOCS_WORK ?? '';
@@ -30,9 +31,11 @@ export default defineConfig({
     anchor: { slugify },
     theme: { light: 'github-light-high-contrast', dark: 'github-dark-high-contrast' },
   },
-  // The theme's home page has no main part for screen readers.
-  transformHtml: (html) =>
-    html.replace('<div class="VPContent is-home"', '<div role="main" class="VPContent is-home"'),
+  transformHtml: (html, id) => {
+    // The theme's home page has no main part for screen readers.
+    const page = html.replace('<div class="VPContent is-home"', '<div role="main" class="VPContent is-home"');
+    return page.replace('<html lang="en"', `<html lang="${languageOf(id)}"`);
+  },
   themeConfig: {
     nav: [
       { text: 'Quickstarts', link: '/quickstarts/' },

@@ -1,17 +1,15 @@
-import { createPrivateKey, createPublicKey } from 'node:crypto';
-import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { declaration, modeOf } from '../../../src/channels/alipay/declaration.ts';
-import type { ChannelAccount, Credentials, NewRefund, NewTrade } from '../../../src/domain/channel.ts';
-import { type AlipayDouble, oracleFolder, startAlipayDouble } from '../../doubles/alipay/start.ts';
+import { describe, expect, it, vi } from 'vitest';
+import { declaration } from '../../../src/channels/alipay/declaration.ts';
+import type { NewTrade } from '../../../src/domain/channel.ts';
+import { oracleFolder } from '../../doubles/alipay/start.ts';
+import { account, double, METHODS, query, refundOf, seen } from './adapter-support.ts';
 import {
   accountOf,
   adapter,
-  certifiedSettingsOf,
   errorOf,
   linkOf,
   named,
   newTrade,
-  OURS,
   open,
   paid,
   pay,
@@ -19,37 +17,9 @@ import {
   signedAnswer,
 } from './support.ts';
 
-/** The adapter against the double, which verifies every request and signs every answer by another implementation. */
-
-const METHODS = ['page', 'wap', 'precreate'] as const;
+/** Trades and refunds, at a double that verifies every request and signs every answer by another implementation. */
 
 describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
-  let double: AlipayDouble;
-  let account: ChannelAccount;
-
-  beforeAll(async () => {
-    double = await startAlipayDouble();
-  });
-  afterAll(() => double?.stop());
-  beforeEach(async () => {
-    await double.tell('reset');
-    // Nobody is told here.
-    await double.tell('fate', { fate: 'lost' });
-    account = accountOf(settingsOf(double));
-  });
-
-  const query = (trade: NewTrade) => adapter.queryTrade(account, trade);
-  const refundOf = (changes: Partial<NewRefund> = {}): NewRefund => ({
-    outRefundNo: `ref_${Math.random().toString(36).slice(2)}`,
-    channelRefundId: null,
-    attempt: 1,
-    amount: 1050,
-    currency: 'CNY',
-    total: 1050,
-    ...changes,
-  });
-  const seen = () => double.tell<{ method: string; params: Record<string, string> }[]>('seen');
-
   describe.each(METHODS)('a trade by %s', (method) => {
     it('is unknown until its payer opens it, then unpaid, then paid with amount, number and time', async () => {
       const trade = newTrade({ method });
@@ -292,111 +262,6 @@ describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
       expect(await errorOf(adapter.queryTrade(asked, other))).toMatchObject({
         kind: 'garbage',
         message: expect.stringContaining('another trade'),
-      });
-    });
-  });
-
-  describe('an account', () => {
-    const check = (...settings: Credentials[]) => adapter.checkAccount(accountOf(...settings));
-
-    it('that works is said to', async () => {
-      await check(settingsOf(double));
-    });
-
-    it('takes keys as Alipay and OpenSSL write them', async () => {
-      const settings = settingsOf(double);
-      const key = createPrivateKey(settings.private_key ?? '');
-      const pkcs1 = key.export({ type: 'pkcs1', format: 'pem' }).toString();
-      const oneLine = (pem: string) => pem.replace(/-----[^-]+-----|\s/g, '');
-      for (const private_key of [pkcs1, oneLine(pkcs1), oneLine(settings.private_key ?? '')]) {
-        for (const alipay_public_key of [
-          settings.alipay_public_key ?? '',
-          oneLine(settings.alipay_public_key ?? ''),
-        ]) {
-          const given: Credentials = { ...settings, private_key, alipay_public_key };
-          await check(given);
-          for (const { name, pattern } of declaration.settings) {
-            const value = given[name];
-            if (value !== undefined) expect(pattern?.[0].test(value), name).toBe(true);
-          }
-        }
-      }
-    });
-
-    it('is told what is wrong with it', async () => {
-      const settings = settingsOf(double);
-      const other = double.keys.strangerKey;
-      const publicOf = (key: string) =>
-        createPublicKey(key).export({ type: 'spki', format: 'pem' }).toString();
-      const cases: [Record<string, string>, RegExp][] = [
-        [{ private_key: other }, /isv\.invalid-signature.*check private_key/],
-        [{ app_id: '2021000000000009' }, /isv\.invalid-app-id.*check app_id/],
-        [{ alipay_public_key: publicOf(settings.private_key ?? '') }, /is the application's own/],
-        [{ alipay_public_key: publicOf(other) }, /set alipay_public_key/],
-        [{ private_key: 'nonsense' }, /private_key is no RSA key/],
-      ];
-      for (const [changes, says] of cases) {
-        expect(await errorOf(check({ ...settings, ...changes }))).toMatchObject({
-          kind: 'misconfigured',
-          message: expect.stringMatching(says),
-        });
-      }
-      const { alipay_public_key: _key, ...neither } = settings;
-      expect(await errorOf(check(neither))).toMatchObject({
-        message: expect.stringMatching(/either alipay_public_key/),
-      });
-    });
-
-    it('is told that the clock is off', async () => {
-      await double.tell('clock', { offsetMs: 3_600_000 });
-      expect(await errorOf(check(settingsOf(double)))).toMatchObject({
-        kind: 'misconfigured',
-        message: expect.stringMatching(/isv\.invalid-timestamp.*clock/),
-      });
-    });
-
-    it('is of a mode by its gateway', () => {
-      const { gateway: _gateway, ...live } = settingsOf(double);
-      expect(modeOf(live)).toBe('live');
-      expect(modeOf({ ...live, gateway: 'https://openapi-sandbox.dl.alipaydev.com/gateway.do' })).toBe(
-        'test',
-      );
-      expect(modeOf(settingsOf(double))).toBe('test');
-      const pattern = declaration.settings.find(({ name }) => name === 'gateway')?.pattern?.[0];
-      for (const wrong of [
-        'http://openapi.alipay.com/gateway.do',
-        'https://alipay.com.evil.example/gateway.do',
-      ])
-        expect(pattern?.test(wrong), wrong).toBe(false);
-    });
-  });
-
-  describe('in certificate mode', () => {
-    beforeEach(async () => {
-      await double.tell('certificates', { appId: OURS });
-      account = accountOf(certifiedSettingsOf(double));
-    });
-
-    it('sends the numbers of the certificates, which the other implementation has the same', async () => {
-      await adapter.checkAccount(account);
-      const trade = await paid(adapter, account);
-      expect(await query(trade)).toMatchObject({ state: 'paid', amount: 1050 });
-      expect(await adapter.refundTrade(account, trade, refundOf())).toMatchObject({ state: 'succeeded' });
-      const [asked] = await seen();
-      expect(asked?.params).toMatchObject({
-        app_cert_sn: double.keys.apps[OURS]?.numbers.app,
-        alipay_root_cert_sn: double.keys.apps[OURS]?.numbers.root,
-      });
-    });
-
-    it('verifies answers, and says which certificate is not of the key', async () => {
-      const trade = newTrade();
-      await open(await linkOf(adapter, account, trade));
-      await double.tell('faults', [{ kind: 'tampered' }]);
-      expect(await errorOf(query(trade))).toMatchObject({ kind: 'garbage' });
-      const settings = { ...certifiedSettingsOf(double), private_key: double.keys.strangerKey };
-      expect(await errorOf(adapter.checkAccount(accountOf(settings)))).toMatchObject({
-        message: expect.stringMatching(/app_cert is the certificate of another private_key/),
       });
     });
   });

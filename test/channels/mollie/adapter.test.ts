@@ -1,10 +1,9 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it, test } from 'vitest';
+import { describe, expect, it, test } from 'vitest';
 import { createMollieAdapter } from '../../../src/channels/mollie/adapter.ts';
 import { declaration, modeOf } from '../../../src/channels/mollie/declaration.ts';
-import type { CallbackRequest, ChannelAdapter, NewTrade, Trade } from '../../../src/domain/channel.ts';
-import { type MollieDouble, startMollieDouble } from '../../doubles/mollie/start.ts';
-import type { Sent } from '../contract/http.ts';
+import type { CallbackRequest } from '../../../src/domain/channel.ts';
 import { serve } from '../contract/http.ts';
+import { adapter, become, close, double, paid, query, requests } from './adapter-support.ts';
 import {
   ACCOUNT,
   accountOf,
@@ -18,32 +17,7 @@ import {
   THEIRS,
 } from './support.ts';
 
-/** What is Mollie's alone: its requests, every state of its objects, and what it refuses. The rest is in the contract. */
-
-let double: MollieDouble;
-let adapter: ChannelAdapter;
-beforeAll(async () => {
-  double = await startMollieDouble();
-  adapter = adapterAt(double.url);
-}, 30_000);
-afterAll(async () => await double?.stop());
-beforeEach(async () => {
-  await double.tell('reset', {});
-  await double.tell('webhooks', { called: false });
-});
-
-const requests = async () => (await double.tell('requests', {})) as readonly Sent[];
-const become = (
-  trade: Trade,
-  status: 'pending' | 'authorized' | 'paid' | 'canceled' | 'expired' | 'failed',
-) => double.tell('become', { payment: idOf(trade), status });
-const query = (trade: Trade) => adapter.queryTrade(ACCOUNT, trade);
-const close = (trade: Trade) => adapter.closeTrade(ACCOUNT, trade);
-async function paid(changes: Partial<NewTrade> = {}): Promise<NewTrade> {
-  const trade = await created(adapter, newTrade(changes));
-  await become(trade, 'paid');
-  return trade;
-}
+/** What is Mollie's alone: its requests, every state of its payments, and what it refuses. The rest is in the contract. */
 
 describe('a create', () => {
   it('is a payment with the amount as a string, our number in its metadata, and the callback address of this payment', async () => {
@@ -259,79 +233,6 @@ describe('a close', () => {
       crossing.close();
     }
   });
-});
-
-describe('a refund that is', () => {
-  it.each([
-    ['refunded', { state: 'succeeded', amount: 400 }, 'succeeded'],
-    ['failed', { state: 'failed' }, 'failed'],
-    ['canceled', { state: 'failed' }, 'failed'],
-    ['queued', { state: 'needs_person', reason: expect.stringContaining('balance') }, 'processing'],
-  ] as const)('%s', async (becomes, answer, listed) => {
-    const trade = await paid();
-    await double.tell('refundPlan', { becomes });
-    const refund = refundOf(trade);
-    const asked = await adapter.refundTrade(ACCOUNT, trade, refund);
-    expect(asked.state).toBe(becomes === 'queued' ? 'needs_person' : 'processing');
-    await double.tell('finishRefunds', {});
-    expect(await adapter.queryRefund(ACCOUNT, trade, refund)).toMatchObject(answer);
-    expect(await query(trade)).toMatchObject({
-      state: 'paid',
-      refunds: [{ outRefundNo: refund.outRefundNo, amount: 400, state: listed }],
-    });
-  });
-
-  it('made at the dashboard is listed without a number of ours', async () => {
-    const trade = await paid();
-    await double.tell('dashboardRefund', { payment: idOf(trade), amount: 1050 });
-    await double.tell('finishRefunds', {});
-    const answer = await query(trade);
-    expect(answer).toMatchObject({ state: 'refunded', refunds: [{ amount: 1050, state: 'succeeded' }] });
-    if (answer.state === 'refunded') expect(answer.refunds?.[0]).not.toHaveProperty('outRefundNo');
-  });
-
-  it('of the same amount as another within the hour waits, and is made afterwards', async () => {
-    const trade = await paid();
-    await adapter.refundTrade(ACCOUNT, trade, refundOf(trade));
-    const twin = refundOf(trade);
-    expect((await errorOf(adapter.refundTrade(ACCOUNT, trade, twin))).kind).toBe('not_now');
-    expect(await adapter.queryRefund(ACCOUNT, trade, twin)).toEqual({ state: 'unknown_refund' });
-    await double.tell('clock', { offsetMs: 61 * 60_000 });
-    expect((await adapter.refundTrade(ACCOUNT, trade, twin)).state).toBe('processing');
-  });
-
-  it('of more than is left is rejected', async () => {
-    const trade = await paid();
-    const error = await errorOf(adapter.refundTrade(ACCOUNT, trade, refundOf(trade, { amount: 1051 })));
-    expect(error).toMatchObject({ kind: 'rejected', message: expect.stringContaining('cannot be refunded') });
-  });
-
-  it('there already when its key is forgotten is not refused as too much: it is that one', async () => {
-    const trade = await paid();
-    const refund = refundOf(trade, { amount: 1050 });
-    await adapter.refundTrade(ACCOUNT, trade, refund);
-    await double.tell('pruneKeys', {});
-    expect((await adapter.refundTrade(ACCOUNT, trade, refund)).state).toBe('processing');
-    expect((await stateOf(double)).refunds).toHaveLength(1);
-  });
-
-  it('of a payment that nobody has paid is refused in words that are not listed, and so unknown', async () => {
-    const trade = await created(adapter);
-    expect((await errorOf(adapter.refundTrade(ACCOUNT, trade, refundOf(trade)))).kind).toBe('unreachable');
-  });
-});
-
-test('a chargeback has taken the money, until it is reversed', async () => {
-  const trade = await paid();
-  await double.tell('chargeback', { payment: idOf(trade), amount: 500 });
-  const { chargebacks } = await stateOf(double);
-  const [{ id } = { id: '' }] = chargebacks;
-  expect(await query(trade)).toMatchObject({
-    state: 'paid',
-    disputes: [{ id, amount: 500, currency: 'EUR', state: 'lost' }],
-  });
-  await double.tell('reverse', { chargeback: id });
-  expect(await query(trade)).toMatchObject({ disputes: [{ id, state: 'won' }] });
 });
 
 describe('a callback', () => {

@@ -1,44 +1,18 @@
 import { createVerify } from 'node:crypto';
-import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import type { ChannelAdapter, NewTrade } from '../../../src/domain/channel.ts';
-import { oracleFolder, startWechatpayDouble, type WechatpayDouble } from '../../doubles/wechatpay/start.ts';
-import { accountOf, actionOf, errorOf, newAdapter, newTrade, refundOf } from './support.ts';
+import { describe, expect, test, vi } from 'vitest';
+import {
+  adapter,
+  createdTrade,
+  direct,
+  double,
+  folder,
+  lastBody,
+  paidTrade,
+  seen,
+} from './adapter-support.ts';
+import { actionOf, errorOf, newTrade, refundOf } from './support.ts';
 
-/** The adapter against a process that verifies every request, and signs every answer, by another implementation. */
-
-const folder = oracleFolder();
-let double: WechatpayDouble;
-let adapter: ChannelAdapter;
-
-beforeAll(async () => {
-  if (folder !== undefined) double = await startWechatpayDouble(folder);
-}, 30_000);
-afterAll(async () => await double?.stop());
-beforeEach(async () => {
-  adapter = newAdapter();
-  if (folder !== undefined) {
-    await double.tell('rules', {
-      ...{ refundsBecome: 'SUCCESS', reopensClosedRefunds: true, hasEnough: true },
-      ...{ clockOffsetMs: 0, callbacks: 'lost' },
-    });
-  }
-});
-
-const direct = () => accountOf(double.accounts.direct);
-const seen = async () => (await double.tell('seen', {})) as { method: string; path: string; body: string }[];
-const lastBody = async () =>
-  JSON.parse((await seen()).findLast(({ method }) => method === 'POST')?.body ?? '{}');
-
-async function createdTrade(trade = newTrade()): Promise<NewTrade> {
-  await adapter.createTrade(direct(), trade);
-  return trade;
-}
-
-async function paidTrade(): Promise<NewTrade> {
-  const trade = await createdTrade();
-  expect(await double.tell('pay', { outTradeNo: trade.outTradeNo })).toBe(true);
-  return trade;
-}
+/** Orders and refunds, at a process that verifies every request, and signs every answer, by another implementation. */
 
 describe.skipIf(folder === undefined)('orders', () => {
   test('native gives a QR code that lives two hours, from the payment alone', async () => {
@@ -233,178 +207,5 @@ describe.skipIf(folder === undefined)('refunds', () => {
     const tooMuch = await errorOf(adapter.refundTrade(direct(), trade, refundOf(trade, 1990)));
     expect(tooMuch).toMatchObject({ kind: 'not_now', message: expect.stringContaining('INVALID_REQUEST') });
     expect(await adapter.queryRefund(direct(), trade, refundOf(trade))).toEqual({ state: 'unknown_refund' });
-  });
-});
-
-describe.skipIf(folder === undefined)('whose keys', () => {
-  test('an answer that is unsigned, wrongly signed, old or of an unknown key says nothing', async () => {
-    const trade = await paidTrade();
-    for (const kind of ['unsigned', 'wrong signature', 'unknown serial', 'old', 'nonsense'] as const) {
-      await double.tell('fault', { kind, to: 'out-trade-no' });
-      const error = await errorOf(adapter.queryTrade(direct(), trade));
-      expect(error, kind).toMatchObject({ kind: 'garbage' });
-    }
-    // A refusal that is signed wrongly is none.
-    await double.tell('fault', { kind: 'wrong signature', to: 'out-trade-no' });
-    expect(await errorOf(adapter.queryTrade(direct(), newTrade()))).toMatchObject({ kind: 'garbage' });
-    expect(await adapter.queryTrade(direct(), trade)).toMatchObject({ state: 'paid' });
-  });
-
-  const certificatesAsked = async () =>
-    (await seen()).filter(({ path }) => path === '/v3/certificates').length;
-
-  test('certificates are fetched once, anew for a new serial, and old ones count while they are given', async () => {
-    const before = await certificatesAsked();
-    const trades = await Promise.all([createdTrade(), createdTrade(), createdTrade()]);
-    expect(await certificatesAsked()).toBe(before + 1);
-    const [trade = newTrade()] = trades;
-    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 61_000 });
-    try {
-      await double.tell('rotate', {});
-      expect(await adapter.queryTrade(direct(), trade)).toEqual({ state: 'unpaid' });
-      expect(await certificatesAsked()).toBe(before + 2);
-      await double.tell('signWithOldest', {});
-      expect(await adapter.queryTrade(direct(), trade)).toEqual({ state: 'unpaid' });
-      // A serial that nobody has is not looked for each time.
-      await double.tell('fault', { kind: 'unknown serial', to: 'out-trade-no', times: 3 });
-      for (let nth = 0; nth < 3; nth += 1) await errorOf(adapter.queryTrade(direct(), trade));
-      expect(await certificatesAsked()).toBe(before + 2);
-    } finally {
-      vi.useRealTimers();
-      await double.tell('signWithOldest', {});
-    }
-  });
-
-  test('certificates are renewed when they are old, and a failure to is survived', async () => {
-    const trade = await createdTrade();
-    const before = await certificatesAsked();
-    const later = Date.now() + 12 * 3_600_000 + 1;
-    await double.tell('rules', { clockOffsetMs: 12 * 3_600_000 });
-    vi.useFakeTimers({ toFake: ['Date'], now: later });
-    try {
-      await double.tell('fault', { kind: 'status', to: '/v3/certificates' });
-      expect(await adapter.queryTrade(direct(), trade)).toEqual({ state: 'unpaid' });
-      expect(await certificatesAsked()).toBe(before + 1);
-      vi.setSystemTime(later + 10_000);
-      expect(await adapter.queryTrade(direct(), trade)).toEqual({ state: 'unpaid' });
-      expect(await adapter.queryTrade(direct(), trade)).toEqual({ state: 'unpaid' });
-      expect(await certificatesAsked()).toBe(before + 2);
-    } finally {
-      vi.useRealTimers();
-    }
-  });
-
-  test('certificates that are forged or changed are not taken', async () => {
-    await double.tell('fault', { kind: 'other certificates', to: '/v3/certificates' });
-    expect(await errorOf(newAdapter().createTrade(direct(), newTrade()))).toMatchObject({ kind: 'garbage' });
-    await double.tell('fault', { kind: 'tampered certificates', to: '/v3/certificates' });
-    expect(await errorOf(newAdapter().createTrade(direct(), newTrade()))).toMatchObject({
-      ...{ kind: 'misconfigured', message: expect.stringContaining('api_v3_key') },
-    });
-    await double.tell('fault', { kind: 'wrong signature', to: '/v3/certificates' });
-    expect(await errorOf(newAdapter().createTrade(direct(), newTrade()))).toMatchObject({ kind: 'garbage' });
-  });
-
-  test('in public-key mode answers are by that key, and no certificates are asked for', async () => {
-    const before = await certificatesAsked();
-    const modern = accountOf(double.accounts.modern);
-    const trade = newTrade();
-    await adapter.createTrade(modern, trade);
-    expect(await adapter.queryTrade(modern, trade)).toEqual({ state: 'unpaid' });
-    await adapter.checkAccount(modern);
-    expect(await certificatesAsked()).toBe(before);
-  });
-
-  test('a service provider asks for whom it acts, and the payer of the right account', async () => {
-    const { provider } = double.accounts;
-    const trade = newTrade({ method: 'jsapi' });
-    await adapter.createTrade(accountOf(provider), trade);
-    expect(await lastBody()).toMatchObject({
-      ...{ sp_mchid: '1900000112', sp_appid: 'wx6666666666666666', sub_mchid: '1900000201' },
-      payer: { sp_openid: 'o-openid-1' },
-    });
-    await double.tell('pay', { outTradeNo: trade.outTradeNo });
-    expect(await adapter.queryTrade(accountOf(provider), trade)).toMatchObject({ state: 'paid' });
-    const refund = refundOf(trade);
-    await adapter.refundTrade(accountOf(provider), trade, refund);
-    expect(await adapter.queryRefund(accountOf(provider), trade, refund)).toMatchObject({
-      state: 'processing',
-    });
-    const old = newTrade({}, 6);
-    await double.tell('rules', { clockOffsetMs: -240_000 });
-    await adapter.createTrade(accountOf(provider), old);
-    await double.tell('rules', { clockOffsetMs: 240_000 });
-    expect(await adapter.closeTrade(accountOf(provider), old)).toEqual({ state: 'closed' });
-    const own = accountOf({ ...provider, sub_appid: 'wx5555555555555555' });
-    const { params } = actionOf(await adapter.createTrade(own, newTrade({ method: 'app' })));
-    expect(params).toMatchObject({ appid: 'wx5555555555555555', partnerid: '1900000201' });
-    const { params: inPage } = actionOf(await adapter.createTrade(own, newTrade({ method: 'jsapi' })));
-    expect(inPage).toMatchObject({ appId: 'wx5555555555555555' });
-    expect(await lastBody()).toMatchObject({ payer: { sub_openid: 'o-openid-1' } });
-  });
-});
-
-describe.skipIf(folder === undefined)('faults', () => {
-  test('an order that was taken without an answer is the same when asked again', async () => {
-    await createdTrade();
-    const trade = newTrade();
-    await double.tell('fault', { kind: 'acts, then silent', to: 'POST /v3/pay' });
-    const controller = new AbortController();
-    const asking = errorOf(adapter.createTrade(direct(), trade, controller.signal));
-    await expect.poll(async () => await double.tell('books', trade)).toMatchObject({ trades: 1 });
-    controller.abort(new Error('enough'));
-    expect(await asking).toMatchObject({ kind: 'unreachable' });
-    expect(actionOf(await adapter.createTrade(direct(), trade)).type).toBe('qr');
-    expect(await double.tell('books', trade)).toMatchObject({ trades: 1 });
-  });
-
-  test('a call with all that it fetches ends in eight seconds', async () => {
-    await double.tell('fault', { kind: 'silent', to: '/v3/certificates' });
-    const began = performance.now();
-    expect(await errorOf(newAdapter().createTrade(direct(), newTrade()))).toMatchObject({
-      kind: 'unreachable',
-    });
-    expect(performance.now() - began).toBeLessThan(9_500);
-  }, 15_000);
-
-  test('what is about us is misconfigured, and says what', async () => {
-    const { direct: right, stranger } = double.accounts;
-    const wrong = {
-      'private_key and the clock': stranger,
-      'bind appid': { ...right, appid: 'wx0000000000000000' },
-      api_v3_key: { ...right, api_v3_key: 'x'.repeat(32) },
-      'private_key cannot be read': {
-        ...right,
-        private_key: '-----BEGIN PRIVATE KEY-----AAAA-----END PRIVATE KEY-----',
-      },
-      'belong together': { ...right, public_key_id: 'PUB_KEY_ID_1' },
-      'needs sub_mchid': { ...right, sub_appid: 'wx8888888888888888' },
-      'no serial_no': { ...right, serial_no: undefined as unknown as string },
-    };
-    for (const [says, credentials] of Object.entries(wrong)) {
-      const given = Object.fromEntries(
-        Object.entries(credentials).filter(([, value]) => value !== undefined),
-      );
-      const error = await errorOf(newAdapter().createTrade(accountOf(given), newTrade()));
-      expect(error, says).toMatchObject({ kind: 'misconfigured', message: expect.stringContaining(says) });
-    }
-    await double.tell('rules', { clockOffsetMs: 900_000 });
-    expect(await errorOf(newAdapter().checkAccount(direct()))).toMatchObject({
-      ...{ kind: 'misconfigured', message: expect.stringMatching(/clock of this machine is \d+ s behind/) },
-    });
-  });
-
-  test('an account that works is checked, and its key may come without line ends', async () => {
-    const { direct: right, stranger } = double.accounts;
-    const flat = { ...right, private_key: (right.private_key ?? '').replaceAll('\n', '') };
-    const escaped = { ...right, private_key: (right.private_key ?? '').replaceAll('\n', '\\n') };
-    const { pattern } = adapter.declaration.settings.find(({ name }) => name === 'private_key') ?? {};
-    for (const given of [right, flat, escaped]) {
-      expect(pattern?.[0].test(given.private_key ?? '')).toBe(true);
-      await adapter.checkAccount(accountOf(given));
-    }
-    expect(await errorOf(adapter.checkAccount(accountOf(stranger, right)))).toMatchObject({
-      kind: 'misconfigured',
-    });
   });
 });

@@ -1,0 +1,146 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { describe, expect, it, vi } from 'vitest';
+import { modeOf } from '../../../src/channels/stripe/declaration.ts';
+import { ChannelError } from '../../../src/domain/channel.ts';
+import { adapter, double, pay, refundOf, requests } from './adapter-support.ts';
+import { ACCOUNT, accountOf, adapterAt, CREDENTIALS, created, errorOf, newTrade } from './support.ts';
+
+/** What Stripe does not answer, or answers badly, and what is wrong with an account. */
+
+describe('a busy account', () => {
+  /** Lists `total` sessions that are none of ours, each as long as metadata lets it be. */
+  async function listing(total: number) {
+    let pages = 0;
+    const metadata = Object.fromEntries(Array.from({ length: 50 }, (_, i) => [`k${i}`, 'x'.repeat(500)]));
+    const server = createServer((request, response) => {
+      pages += 1;
+      const { searchParams } = new URL(request.url ?? '', 'http://stripe');
+      const from = Number(searchParams.get('starting_after')?.split('_').at(-1) ?? 0);
+      const limit = Math.min(Number(searchParams.get('limit')), total - from);
+      const data = Array.from({ length: limit }, (_, i) => ({
+        ...{
+          id: `cs_test_${from + i + 1}`,
+          object: 'checkout.session',
+          status: 'open',
+          payment_status: 'unpaid',
+        },
+        ...{ expires_at: 1_800_000_000, metadata },
+      }));
+      response.setHeader('content-type', 'application/json');
+      response.end(JSON.stringify({ object: 'list', has_more: from + limit < total, data }, null, 2));
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    const find = () => adapterAt(`http://127.0.0.1:${port}`).findTrade?.(ACCOUNT, newTrade());
+    return { find, pages: () => pages, stop: () => server.close() };
+  }
+
+  it('has pages of long objects, which are read', async () => {
+    const { find, pages, stop } = await listing(1_000);
+    expect(await find()).toBe('absent');
+    expect(pages()).toBe(10);
+    stop();
+  });
+
+  it('has more than can be read in the time there is: then nothing is known', async () => {
+    const { find, pages, stop } = await listing(1_001);
+    expect(await errorOf(find() ?? Promise.resolve())).toMatchObject({ kind: 'unreachable' });
+    expect(pages()).toBe(10);
+    stop();
+  });
+});
+
+describe('bad days', () => {
+  it.each([
+    ['500', 'unreachable'],
+    ['409', 'unreachable'],
+    ['429', 'rate_limited'],
+    ['403', 'misconfigured'],
+    ['nonsense', 'garbage'],
+    ['html', 'garbage'],
+    ['number', 'garbage'],
+    ['redirect', 'garbage'],
+  ] as const)('%s is %s, whatever was asked, and asked once', async (kind, expected) => {
+    const trade = await created(adapter);
+    const paid = await created(adapter);
+    await pay(paid);
+    await double.tell('faults', [{ kind, of: '', times: 99 }]);
+    await requests();
+    const calls: (() => Promise<unknown>)[] = [
+      () => adapter.createTrade(ACCOUNT, newTrade()),
+      () => adapter.createTrade(ACCOUNT, newTrade({ method: 'payment_intent' })),
+      () => adapter.queryTrade(ACCOUNT, trade),
+      () => adapter.refundTrade(ACCOUNT, paid, refundOf()),
+      () => adapter.queryRefund(ACCOUNT, paid, { ...refundOf(), channelRefundId: 're_1' }),
+      () => adapter.checkAccount(ACCOUNT),
+    ];
+    for (const call of calls) expect(await errorOf(call())).toMatchObject({ kind: expected });
+    expect(await requests()).toHaveLength(calls.length);
+    expect(await errorOf(adapter.closeTrade(ACCOUNT, trade))).toMatchObject({ kind: expected });
+  });
+
+  it('says how long Stripe wants to be left alone', async () => {
+    await double.tell('faults', [{ kind: '429', of: '', times: 1 }]);
+    expect(await errorOf(adapter.createTrade(ACCOUNT, newTrade()))).toMatchObject({ retryAfterMs: 2_000 });
+  });
+
+  it('tells a stored 500 that is repeated from a new one', async () => {
+    const trade = newTrade();
+    await double.tell('faults', [{ kind: '500_stored', of: 'POST /v1/checkout/sessions', times: 1 }]);
+    const first = await errorOf(adapter.createTrade(ACCOUNT, trade));
+    expect(first).toMatchObject({ kind: 'unreachable', isReplayed: false });
+    const second = await errorOf(adapter.createTrade(ACCOUNT, trade));
+    expect(second).toMatchObject({ kind: 'unreachable', isReplayed: true, message: first.message });
+    await double.tell('pruneKeys', {});
+    await expect(created(adapter, trade)).resolves.toBeDefined();
+  });
+
+  it('tries nothing again by itself when the connection is cut', async () => {
+    const dead = adapterAt('http://127.0.0.1:9');
+    expect(await errorOf(dead.createTrade(ACCOUNT, newTrade()))).toMatchObject({ kind: 'unreachable' });
+  });
+
+  it('refuses an amount that Stripe refuses, for good', async () => {
+    expect(await errorOf(adapter.createTrade(ACCOUNT, newTrade({ amount: 49 })))).toMatchObject({
+      kind: 'rejected',
+      message: expect.stringContaining('amount_too_small'),
+    });
+  });
+});
+
+describe('an account', () => {
+  it('is fine when Stripe lists what the adapter needs', async () => {
+    await expect(adapter.checkAccount(ACCOUNT)).resolves.toBeUndefined();
+  });
+
+  it('is told in a sentence what is wrong, without the key', async () => {
+    const wrong = accountOf({ ...CREDENTIALS, secret_key: 'sk_test_canary' });
+    const error = await errorOf(adapter.checkAccount(wrong));
+    expect(error).toBeInstanceOf(ChannelError);
+    expect(error.kind).toBe('misconfigured');
+    expect(error.message).toMatch(/^Stripe does not list Checkout Sessions: /);
+    expect(JSON.stringify([error.message, error.cause])).not.toContain('canary');
+    await double.tell('faults', [{ kind: '403', of: 'GET /v1/disputes', times: 1 }]);
+    expect((await errorOf(adapter.checkAccount(ACCOUNT))).message).toMatch(/does not list disputes/);
+    const mixed = accountOf({ ...CREDENTIALS, publishable_key: 'pk_live_1' });
+    expect((await errorOf(adapter.checkAccount(mixed))).message).toMatch(/two of the same mode/);
+  });
+
+  it.each([
+    [400, 'is 7 min ahead of the channel'],
+    [-400, 'is 7 min behind the channel'],
+  ])('is told of a clock that is %i s off', async (seconds, words) => {
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + seconds * 1000 });
+    expect((await errorOf(adapter.checkAccount(ACCOUNT))).message).toContain(words);
+  });
+
+  it.each([
+    ['sk_test_1', 'test'],
+    ['rk_test_1', 'test'],
+    ['sk_live_1', 'live'],
+    ['rk_live_1', 'live'],
+  ])('%s is of %s mode', (secret_key, mode) => {
+    expect(modeOf({ secret_key })).toBe(mode);
+  });
+});

@@ -1,0 +1,202 @@
+import { describe, expect, it } from 'vitest';
+import type { PaidAnswer } from '../../../src/domain/channel.ts';
+import { adapter, double, METHODS, pay, refundOf, requests } from './adapter-support.ts';
+import { ACCOUNT, created, errorOf, newTrade } from './support.ts';
+
+/** Money that goes back: what nodrop asks of Stripe about it, and what it makes of the answer. */
+
+describe.each(METHODS)('money that goes back by %s', (method) => {
+  const paidTrade = async () => {
+    const trade = await created(adapter, newTrade({ method }));
+    return { trade, payment: await pay(trade) };
+  };
+
+  it('goes back in parts and in full, and is listed by id and number', async () => {
+    const { trade } = await paidTrade();
+    const [one, two] = [refundOf({ amount: 50 }), refundOf({ amount: 1000 })];
+    const first = await adapter.refundTrade(ACCOUNT, trade, one);
+    expect(first).toMatchObject({ state: 'succeeded', amount: 50 });
+    expect(await adapter.queryTrade(ACCOUNT, trade)).toMatchObject({
+      state: 'paid',
+      refunds: [{ outRefundNo: one.outRefundNo, amount: 50, state: 'succeeded' }],
+    });
+    await adapter.refundTrade(ACCOUNT, trade, two);
+    expect(await adapter.queryTrade(ACCOUNT, trade)).toMatchObject({ state: 'refunded' });
+    expect(await adapter.queryRefund(ACCOUNT, trade, one)).toEqual(first);
+    const { channelRefundId } = first as { channelRefundId: string };
+    expect(await adapter.queryRefund(ACCOUNT, trade, { ...one, channelRefundId })).toEqual(first);
+    expect(await adapter.queryRefund(ACCOUNT, trade, refundOf())).toEqual({ state: 'unknown_refund' });
+  });
+
+  it('goes back once under one number, also by another amount, and is listed after the key is pruned', async () => {
+    const { trade } = await paidTrade();
+    const refund = refundOf();
+    const first = await adapter.refundTrade(ACCOUNT, trade, refund);
+    expect(await adapter.refundTrade(ACCOUNT, trade, refund)).toEqual(first);
+    expect(await adapter.refundTrade(ACCOUNT, trade, { ...refund, amount: 1000 })).toEqual(first);
+    await double.tell('pruneKeys', {});
+    await requests();
+    expect(await errorOf(adapter.refundTrade(ACCOUNT, trade, refund))).toMatchObject({ kind: 'rejected' });
+    expect((await requests()).filter(({ path: at }) => at.startsWith('/v1/refunds'))).toHaveLength(1);
+    expect(await adapter.queryRefund(ACCOUNT, trade, refund)).toEqual(first);
+  });
+
+  it('takes no request more than it has to once the payment at Stripe is known', async () => {
+    const { trade, payment } = await paidTrade();
+    const known = { ...trade, channelPaymentId: payment };
+    const refund = refundOf();
+    await requests();
+    const { channelRefundId } = (await adapter.refundTrade(ACCOUNT, known, refund)) as {
+      channelRefundId: string;
+    };
+    await adapter.queryRefund(ACCOUNT, known, refund);
+    await adapter.queryRefund(ACCOUNT, known, { ...refund, channelRefundId });
+    expect((await requests()).map((sent) => sent.path.split('?')[0])).toEqual([
+      ...['/v1/refunds', '/v1/refunds', `/v1/refunds/${channelRefundId}`],
+    ]);
+    await adapter.queryTrade(ACCOUNT, known);
+    // 25 a second: https://docs.stripe.com/rate-limits.
+    expect((await requests()).length * adapter.declaration.rateLimit.perSecond).toBeLessThanOrEqual(25);
+  });
+
+  it('is asked about by its id as long as it is of the payment, at whichever number', async () => {
+    const { trade } = await paidTrade();
+    const answer = await adapter.refundTrade(ACCOUNT, trade, refundOf({ amount: 50 }));
+    const { channelRefundId } = answer as { channelRefundId: string };
+    const atAnother = { outRefundNo: 'ref_2', channelRefundId };
+    expect(await adapter.queryRefund(ACCOUNT, trade, atAnother)).toEqual(answer);
+    const other = await paidTrade();
+    expect(await errorOf(adapter.queryRefund(ACCOUNT, other.trade, atAnother))).toMatchObject({
+      kind: 'garbage',
+    });
+  });
+
+  it('is refused for now while the balance is too low, under one key for as long as Stripe keeps it', async () => {
+    const { trade } = await paidTrade();
+    const refund = refundOf();
+    await double.tell('balance', { isPoor: true });
+    const refused = () => errorOf(adapter.refundTrade(ACCOUNT, trade, refund));
+    expect(await refused()).toMatchObject({ kind: 'not_now', isReplayed: false });
+    await double.tell('balance', { isPoor: false });
+    expect(await refused()).toMatchObject({ kind: 'not_now', isReplayed: true });
+    await double.tell('pruneKeys', {});
+    expect(await adapter.refundTrade(ACCOUNT, trade, refund)).toMatchObject({ state: 'succeeded' });
+  });
+
+  it('and is no whole unit is rounded, and the payment stays readable', async () => {
+    const trade = await created(adapter, newTrade({ method, currency: 'ISK', amount: 1000 }));
+    const payment = await pay(trade);
+    await double.tell('dashboardRefund', { payment, amount: 150 });
+    await double.tell('dispute', { payment, status: 'lost', dueBy: 1_800_000_000, amount: 40 });
+    expect(await adapter.queryTrade(ACCOUNT, trade)).toMatchObject({
+      ...{ state: 'paid', amount: 1000, currency: 'ISK' },
+      refunds: [{ amount: 2, state: 'succeeded' }],
+      disputes: [{ amount: 1, currency: 'ISK', state: 'lost' }],
+    });
+  });
+
+  it('is refused for good when it is more than what is left', async () => {
+    const { trade } = await paidTrade();
+    await adapter.refundTrade(ACCOUNT, trade, refundOf({ amount: 1000 }));
+    const error = await errorOf(adapter.refundTrade(ACCOUNT, trade, refundOf({ amount: 51 })));
+    expect(error).toMatchObject({ kind: 'rejected' });
+  });
+
+  it('was taken although its answer never came', async () => {
+    const { trade } = await paidTrade();
+    const refund = refundOf();
+    await double.tell('faults', [{ kind: 'accepted', of: 'POST /v1/refunds', times: 1 }]);
+    const call = adapter.refundTrade(ACCOUNT, trade, refund, AbortSignal.timeout(500));
+    expect(await errorOf(call)).toMatchObject({ kind: 'unreachable' });
+    expect(await adapter.queryRefund(ACCOUNT, trade, refund)).toMatchObject({ state: 'succeeded' });
+    expect(await adapter.refundTrade(ACCOUNT, trade, refund)).toMatchObject({ state: 'succeeded' });
+  });
+
+  it('has an id while it is in process, and may fail before it has succeeded', async () => {
+    await double.tell('refundPlan', { status: 'pending', pendingReason: 'processing' });
+    const { trade } = await paidTrade();
+    const refund = refundOf();
+    const answer = await adapter.refundTrade(ACCOUNT, trade, refund);
+    expect(answer).toEqual({ state: 'processing', channelRefundId: expect.stringMatching(/^re_/) });
+    const { channelRefundId: id } = answer as { channelRefundId: string };
+    await double.tell('changeRefund', { id, status: 'failed', failureReason: 'insufficient_funds' });
+    expect(await adapter.queryRefund(ACCOUNT, trade, refund)).toMatchObject({
+      state: 'failed',
+      reason: 'insufficient_funds',
+    });
+    expect(await adapter.queryTrade(ACCOUNT, trade)).toMatchObject({
+      state: 'paid',
+      refunds: [{ id, state: 'failed' }],
+    });
+  });
+
+  it('is reversed when the bank returns it', async () => {
+    const { trade } = await paidTrade();
+    const refund = refundOf();
+    const { channelRefundId: id } = (await adapter.refundTrade(ACCOUNT, trade, refund)) as {
+      channelRefundId: string;
+    };
+    await double.tell('changeRefund', { id, status: 'failed', failureReason: 'expired_or_canceled_card' });
+    expect(await adapter.queryRefund(ACCOUNT, trade, refund)).toMatchObject({
+      state: 'reversed',
+      reason: 'expired_or_canceled_card',
+    });
+    expect(await adapter.queryTrade(ACCOUNT, trade)).toMatchObject({
+      state: 'paid',
+      refunds: [{ id, state: 'reversed' }],
+    });
+  });
+
+  it.each([[{ status: 'requires_action' }], [{ status: 'pending', pendingReason: 'insufficient_funds' }]])(
+    'needs a person when it is %o',
+    async (plan) => {
+      await double.tell('refundPlan', plan);
+      const { trade } = await paidTrade();
+      expect(await adapter.refundTrade(ACCOUNT, trade, refundOf())).toMatchObject({ state: 'needs_person' });
+    },
+  );
+
+  it('lists what was refunded at the dashboard, and every dispute, open and decided', async () => {
+    const { trade, payment } = await paidTrade();
+    await double.tell('dashboardRefund', { payment, amount: 200 });
+    const { id } = (await double.tell('dispute', {
+      payment,
+      status: 'needs_response',
+      dueBy: 1_800_000_000,
+    })) as { id: string };
+    const answer = await adapter.queryTrade(ACCOUNT, trade);
+    expect(answer).toMatchObject({
+      refunds: [{ amount: 200, state: 'succeeded' }],
+      disputes: [
+        {
+          id,
+          amount: 1050,
+          currency: 'EUR',
+          state: 'open',
+          reason: 'fraudulent',
+          respondBy: '2027-01-15T08:00:00.000Z',
+        },
+      ],
+    });
+    expect((answer as PaidAnswer).refunds?.[0]).not.toHaveProperty('outRefundNo');
+    await double.tell('changeDispute', { id, status: 'lost' });
+    const decided = await adapter.queryTrade(ACCOUNT, trade);
+    expect(decided).toMatchObject({ disputes: [{ id, state: 'lost' }] });
+    expect((decided as PaidAnswer).disputes?.[0]).not.toHaveProperty('respondBy');
+    expect((decided as PaidAnswer).disputes?.[0]).not.toHaveProperty('isInquiry');
+    await double.tell('dispute', {
+      payment,
+      status: 'warning_needs_response',
+      dueBy: 1_800_000_000,
+      amount: 50,
+    });
+    const { disputes = [] } = (await adapter.queryTrade(ACCOUNT, trade)) as PaidAnswer;
+    expect(disputes).toHaveLength(2);
+    expect(disputes).toEqual(
+      expect.arrayContaining([
+        expect.objectContaining({ id, state: 'lost' }),
+        expect.objectContaining({ amount: 50, state: 'open', isInquiry: true }),
+      ]),
+    );
+  });
+});
