@@ -386,7 +386,10 @@ export interface ChannelDeclaration {
    * words (`must be ...`), and one of them. Absent: the adapter has no `readTrade`, and none can be.
    */
   readonly adoption?: { readonly pattern: RegExp; readonly rule: string; readonly example: string };
-  /** The channel takes a callback address with each trade: ours then proves the payment, see docs/channels. */
+  /**
+   * The channel takes a callback address with each trade, and tells it nobody, the payer least of all: ours then proves the
+   * payment, see docs/channels. False: it is given the account's address.
+   */
   readonly takesCallbackAddress: boolean;
   readonly settings: readonly SettingDeclaration[];
   /**

@@ -71,7 +71,8 @@ export const declaration: ChannelDeclaration = {
     rule: 'must be the out_trade_no of a trade: 1 to 64 of 0-9, A-Z, a-z and _',
     example: 'SHOP20260101001',
   },
-  takesCallbackAddress: true,
+  // Links carry `notify_url`, so that payers read it: it is the account's address, and the signature alone proves a notification.
+  takesCallbackAddress: false,
   settings: [
     {
       name: 'app_id',
