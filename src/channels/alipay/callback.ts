@@ -70,7 +70,7 @@ export async function verifyCallback(
   try {
     const answer = answerOf(trade.data);
     return answer === undefined
-      ? { kind: 'notice', notificationId, about }
+      ? { kind: 'notice', notificationId, about, isProven: true }
       : { kind: 'trade', notificationId, about, answer };
   } catch (error) {
     if (error instanceof ChannelError) throw new CallbackError('malformed', error.message);

@@ -121,7 +121,7 @@ function readTrade(merchant: Merchant, notificationId: string, content: unknown)
     const about = { outTradeNo: order.out_trade_no };
     // What else an order is, is asked: callbacks come in any order.
     if (answer.state !== 'paid' || answer.someWentBack === true)
-      return { kind: 'notice', notificationId, about };
+      return { kind: 'notice', notificationId, about, isProven: true };
     return { kind: 'trade', notificationId, about, answer };
   } catch (error) {
     if (error instanceof ChannelError) throw new CallbackError('malformed', error.message);

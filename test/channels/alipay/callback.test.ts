@@ -269,7 +269,9 @@ describe.skipIf(oracleFolder() === undefined)('notifications of the double', () 
     const { sign: _sign, sign_type: _type, gmt_payment: _paid, ...unpaid } = params;
     const key = double.keys.alipayPrivateKey;
     for (const trade_status of ['TRADE_CLOSED', 'TRADE_PENDING', 'SOMETHING_NEW'])
-      expect(await verify(signed({ ...unpaid, trade_status }, key))).toMatchObject({ kind: 'notice' });
+      expect(await verify(signed({ ...unpaid, trade_status }, key))).toMatchObject({
+        ...{ kind: 'notice', isProven: true },
+      });
     const other = signed({ ...unpaid, notify_type: 'open_app_auth_notify' }, key);
     expect(await verify(other)).toMatchObject({ kind: 'ignored' });
   });

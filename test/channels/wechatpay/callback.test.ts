@@ -56,6 +56,14 @@ describe.skipIf(folder === undefined)('a payment', () => {
     }
   });
 
+  test('of which some went back has WeChat Pay asked, as signed news', async () => {
+    const trade = await paid();
+    const request = requestOf(await made(trade, { content: { trade_state: 'REFUND' } }));
+    expect(await adapter.verifyCallback(account(), request)).toMatchObject({
+      ...{ kind: 'notice', about: { outTradeNo: trade.outTradeNo }, isProven: true },
+    });
+  });
+
   test('of another amount is told as it is: the ledger compares it', async () => {
     const trade = await paid();
     const request = await made(trade, { content: { amount: { total: 1, currency: 'CNY' } } });
