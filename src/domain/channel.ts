@@ -353,6 +353,11 @@ export interface SettingDeclaration {
   /** Never shown again, not even in part. */
   readonly isSecret: boolean;
   readonly isRequired: boolean;
+  /**
+   * It names who is paid, or by whom trades are asked for: an account keeps it for life, as what is under way would be
+   * unknown to another one.
+   */
+  readonly isIdentity?: true;
   /** A regular expression that a value matches, and the rule in words: `must start with sk_test_ or sk_live_`. */
   readonly pattern?: readonly [RegExp, string];
 }

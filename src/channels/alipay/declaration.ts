@@ -79,6 +79,7 @@ export const declaration: ChannelDeclaration = {
       description: 'The APPID of the application at the Alipay Open Platform.',
       isSecret: false,
       isRequired: true,
+      isIdentity: true,
       pattern: [/^\d{8,32}$/, 'must be the digits of an APPID'],
     },
     {
@@ -87,6 +88,7 @@ export const declaration: ChannelDeclaration = {
         "The merchant's own number at Alipay (PID): notifications about another seller are refused.",
       isSecret: false,
       isRequired: true,
+      isIdentity: true,
       pattern: [/^2088\d{12}$/, 'must be 16 digits that begin with 2088'],
     },
     {
