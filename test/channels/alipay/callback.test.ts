@@ -1,7 +1,7 @@
 import { createSign, generateKeyPairSync } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { CallbackOutcome, ChannelAccount, NewTrade } from '../../../src/domain/channel.ts';
 import { type AlipayDouble, oracleFolder, startAlipayDouble } from '../../doubles/alipay/start.ts';
 import { eventually } from '../../support/progress.ts';
@@ -153,6 +153,26 @@ describe.skipIf(oracleFolder() === undefined)('notifications of the double', () 
     expect(verified).toMatchObject({ kind: 'trade', about: { outTradeNo: trade.outTradeNo } });
     const { paidAt } = (verified as unknown as { answer: { paidAt: string } }).answer;
     expect(Math.abs(Date.parse(paidAt) - Date.now())).toBeLessThan(60_000);
+  });
+
+  it('of an old payment have Alipay asked, unless they tell what went back', async () => {
+    const trade = await paidHere();
+    const told = await next();
+    const about = { outTradeNo: trade.outTradeNo };
+    await double.tell('refund', { ...named(trade), amount: '3.50' });
+    const back = await next();
+    const after = async (ms: number, body: string) => {
+      vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + ms });
+      return await verify(body).finally(() => vi.useRealTimers());
+    };
+    expect(await after(9 * 60_000, told)).toMatchObject({ kind: 'trade', about });
+    const late = await after(11 * 60_000, told);
+    expect(late).toMatchObject({ kind: 'notice', about, isProven: true });
+    expect(late).not.toHaveProperty('answer');
+    // No query tells of a part: it is no word by which an order becomes paid.
+    expect(await after(11 * 60_000, back)).toMatchObject({
+      ...{ kind: 'trade', about, answer: { state: 'paid', refundedAmount: 350 } },
+    });
   });
 
   it('are verified in certificate mode, and by older settings while they are rotated', async () => {
