@@ -79,12 +79,17 @@ export async function verifyCallback(
   }
 }
 
+/** As all of Alipay's are: another one could hold a part of what is signed, see READS_AS_MORE. */
+const NAME = /^[A-Za-z0-9_]+$/;
+
 /** The parameters, each of which comes once. @throws CallbackError `unverified` */
 function readForm(rawBody: Buffer): Params {
   // Decoded, bytes that are no UTF-8 all become the same character.
   if (!isUtf8(rawBody)) throw new CallbackError('unverified', 'the body is not UTF-8');
   const params = new Map<string, string>();
   for (const [name, value] of new URLSearchParams(rawBody.toString('utf8'))) {
+    if (!NAME.test(name))
+      throw new CallbackError('unverified', 'a parameter has a name that none of Alipay has');
     if (params.has(name)) throw new CallbackError('unverified', 'a parameter comes twice');
     params.set(name, value);
   }

@@ -271,6 +271,29 @@ describe.skipIf(oracleFolder() === undefined)('notifications of the double', () 
     expect(forged.get('total_amount')).toBe('100.00');
   });
 
+  it('are refused when a name holds what was signed as several parameters', async () => {
+    const trade = await paidHere();
+    await next();
+    const {
+      sign: _sign,
+      sign_type: _type,
+      ...params
+    } = Object.fromEntries(new URLSearchParams(await notification(trade)));
+    const whole = { ...params, receipt_amount: '10.00', refund_fee: '5.00' };
+    const body = signed(whole, double.keys.alipayPrivateKey);
+    // The same text is signed, and no refund is left to be read.
+    const hidden = body
+      .replace('receipt_amount=10.00', '')
+      .replace('refund_fee=5.00', '')
+      .replace(/&&+/g, '&');
+    const forged = `${hidden}&receipt_amount%3D10.00%26refund_fee=5.00`;
+    await expect(verify(body)).resolves.toMatchObject({ answer: { refundedAmount: 500 } });
+    await expect(verify(forged)).rejects.toMatchObject({
+      kind: 'unverified',
+      message: expect.stringContaining('name'),
+    });
+  });
+
   it('with another amount say that amount, which the ledger compares', async () => {
     const trade = await paidHere();
     await next();
