@@ -189,6 +189,8 @@ export interface NewRefund extends KnownRefund {
   readonly currency: CurrencyCode;
   /** What the payment received in all. */
   readonly total: number;
+  /** What other refunds of the payment that are on record have given back. Absent: not known. */
+  readonly otherRefunds?: number;
 }
 
 /** A refund by what its row says of it. */
