@@ -259,16 +259,14 @@ function ours<T extends { readonly out_trade_no: string }>(value: T, outTradeNo:
  * What a trade is made of, from the payment's row alone. Alipay takes none of `/`, `=` and `&` in a subject, with which a
  * notification could also be read in two ways.
  */
-function termsOf({ outTradeNo, amount, subject, createdAt, expiresAt, method }: NewTrade) {
-  const shortest = declaration.methods.find(({ name }) => name === method)?.expiry.atLeastMs ?? 0;
-  const ends = Math.max(Date.parse(expiresAt), Date.parse(createdAt) + shortest);
+function termsOf({ outTradeNo, amount, subject, expiresAt }: NewTrade) {
   const plain = subject.replace(/[/=&\p{Cc}]/gu, ' ').trim();
   return {
     out_trade_no: outTradeNo,
     total_amount: toYuan(amount),
     subject: plain === '' ? outTradeNo : plain,
     // Whole seconds, and none that the payment has not.
-    time_expire: toBeijing(ends),
+    time_expire: toBeijing(Date.parse(expiresAt)),
   };
 }
 
