@@ -183,6 +183,7 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
           amount: Number(row.amount),
           currency: row.currency,
           total: Number(payment.receivedAmount ?? payment.amount),
+          otherRefunds: Number(payment.refundedAmount),
         },
         cancellationSignal(),
       );

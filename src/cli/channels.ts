@@ -308,6 +308,15 @@ export async function rotateAccount(
   }
   const change = (current: Credentials): Credentials => {
     const credentials = { ...current, ...given };
+    // Of credentials that cannot be read any more nothing is left to compare.
+    const other = declaration.settings.find(
+      ({ name, isIdentity }) =>
+        isIdentity && Object.keys(current).length > 0 && credentials[name] !== current[name],
+    );
+    if (other !== undefined)
+      throw new CommandError(
+        `${who} keeps its ${other.name} for life, as its payments are known to no other: add another account with channels add ${channel} --account NAME.`,
+      );
     if (requireWhole(declaration, credentials, config) !== account.mode)
       throw new CommandError(`${who} is for ${account.mode} credentials, and these are others.`);
     return credentials;

@@ -64,7 +64,7 @@ export async function startAlipayWallet(
       gateway: `${url}/gateway.do`,
     },
 
-    // Each payment gives its own address.
+    // Each payment gives the account's address.
     register: async () => {},
 
     async pay({ id, nextAction }: Bought, isDeclined: boolean): Promise<Pressed> {

@@ -23,8 +23,10 @@ export interface ProxyOptions {
 /** What becomes of all callbacks of a payment. */
 type Fate = 'lost' | 'broken' | 'other amount' | 'passed';
 
-/** A payment's own callback address, of which the channel alone was told. */
-const OF_PAYMENT = /^\/callbacks\/([a-z0-9]+)\/[^/]+\/(pay_\w+)\/[^/]+$/;
+/** An account's callback address, or a payment's own, of which the channel alone was told. */
+const ADDRESS = /^\/callbacks\/([a-z0-9]+)\/[^/]+(?:\/(pay_\w+)\/[^/]+)?$/;
+/** Alipay is given the account's address: which payment it calls back for says the form. */
+const OF_PAYMENT = /^pay_\w+$/;
 
 /** Longer than nodrop takes to acknowledge. */
 const TIMEOUT_MS = 10_000;
@@ -67,8 +69,9 @@ export class CallbackProxy {
   async #pass(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const came = await readCallback(request);
     const path = request.url ?? '';
-    const [, channel = '', paymentId] = OF_PAYMENT.exec(path) ?? [];
-    if (paymentId === undefined) return await answer(response, this.#send(path, came));
+    const [, channel = '', own] = ADDRESS.exec(path) ?? [];
+    const paymentId = own ?? new URLSearchParams(came.body).get('out_trade_no') ?? '';
+    if (!OF_PAYMENT.test(paymentId)) return await answer(response, this.#send(path, came));
     const fate = this.#fateOf(paymentId);
     if (fate === 'lost') {
       // What Alipay takes for an acknowledgement; WeChat Pay looks at the status.

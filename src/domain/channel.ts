@@ -189,6 +189,8 @@ export interface NewRefund extends KnownRefund {
   readonly currency: CurrencyCode;
   /** What the payment received in all. */
   readonly total: number;
+  /** What other refunds of the payment that are on record have given back. Absent: not known. */
+  readonly otherRefunds?: number;
 }
 
 /** A refund by what its row says of it. */
@@ -353,6 +355,11 @@ export interface SettingDeclaration {
   /** Never shown again, not even in part. */
   readonly isSecret: boolean;
   readonly isRequired: boolean;
+  /**
+   * It names who is paid, or by whom trades are asked for: an account keeps it for life, as what is under way would be
+   * unknown to another one.
+   */
+  readonly isIdentity?: true;
   /** A regular expression that a value matches, and the rule in words: `must start with sk_test_ or sk_live_`. */
   readonly pattern?: readonly [RegExp, string];
 }
@@ -386,7 +393,10 @@ export interface ChannelDeclaration {
    * words (`must be ...`), and one of them. Absent: the adapter has no `readTrade`, and none can be.
    */
   readonly adoption?: { readonly pattern: RegExp; readonly rule: string; readonly example: string };
-  /** The channel takes a callback address with each trade: ours then proves the payment, see docs/channels. */
+  /**
+   * The channel takes a callback address with each trade, and tells it nobody, the payer least of all: ours then proves the
+   * payment, see docs/channels. False: it is given the account's address.
+   */
   readonly takesCallbackAddress: boolean;
   readonly settings: readonly SettingDeclaration[];
   /**

@@ -134,6 +134,11 @@ const FAULTS: readonly Fault[] = [
     ...{ found: 'the callback address of a trade', says: /and not/ },
   },
   {
+    fault: 'a callback address that payers learn from their link',
+    ...{ fake: 'links', faulty: declaring({ takesCallbackAddress: true }) },
+    ...{ found: 'what a payer is given', says: /tells the payer/ },
+  },
+  {
     fault: 'a payer who is left out',
     fake: 'late',
     faulty: instead('createTrade', (right, account, trade, signal) =>

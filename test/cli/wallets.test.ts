@@ -137,6 +137,36 @@ describe.skipIf(!isComplete)('channels', () => {
     );
   });
 
+  test.each([
+    ['alipay', { app_id: '2021000000000999' }],
+    ['alipay', { seller_id: '2088000000000999' }],
+    ['wechatpay', { mchid: '1900000999' }],
+    ['wechatpay', { sub_mchid: '1900000999' }],
+  ] as const)('rotate %s keeps who is paid: %j is refused, and changes nothing', async (channel, change) => {
+    const rotate = (...settings: string[]) =>
+      channels(
+        'rotate',
+        channel,
+        '--account',
+        `${channel}-good`,
+        ...settings.flatMap((one) => ['--set', one]),
+      );
+    const sets = () => db.channelCredentials.count();
+    const before = await sets();
+    const [[name, value] = ['', '']] = Object.entries(change);
+    const refused = await rotate(`${name}=${value}`);
+    expect([refused.code, refused.errors]).toEqual([
+      1,
+      expect.stringContaining(`keeps its ${name} for life`),
+    ]);
+    expect(refused.errors).toContain(`channels add ${channel} --account NAME`);
+    expect(await sets()).toBe(before);
+    // The same one again is no other.
+    const own: Credentials = credentialsOf[channel]();
+    const kept = Object.keys(own).includes(name) ? `${name}=${own[name]}` : `mchid=${own.mchid}`;
+    expect((await rotate(kept)).code).toBe(0);
+  });
+
   test('no key is printed', () => {
     const all = printed.join('\n');
     expect(all).not.toBe('');

@@ -81,9 +81,9 @@ describe('the proxy of callbacks', () => {
     });
     await proxy.listen();
     servers.push(proxy);
-    const send = async (path: string) => {
+    const send = async (path: string, body = 'signed') => {
       const headers = { 'wechatpay-serial': 'serial', 'content-type': 'text/plain', 'x-other': 'x' };
-      const answer = await fetch(`${proxy.url}${path}`, { method: 'POST', headers, body: 'signed' });
+      const answer = await fetch(`${proxy.url}${path}`, { method: 'POST', headers, body });
       return { status: answer.status, body: await answer.text() };
     };
     return { came, proxy, send };
@@ -92,7 +92,7 @@ describe('the proxy of callbacks', () => {
   test('loses some, doubles the others, breaks signatures, changes amounts; nothing is lost by its count', async () => {
     const { came, proxy, send } = await build();
     const ids = Array.from({ length: 300 }, (_, nth) => `pay_${nth}`);
-    const answers = await Promise.all(ids.map((id) => send(`/callbacks/alipay/acc_1/${id}/proof`)));
+    const answers = await Promise.all(ids.map((id) => send(`/callbacks/wechatpay/acc_1/${id}/proof`)));
     const bodies = (id: string) =>
       came.filter(({ path }) => path.includes(`/${id}/`)).map(({ body }) => body);
     const kindOf = (id: string) => {
@@ -100,7 +100,11 @@ describe('the proxy of callbacks', () => {
       expect([again, more]).toEqual([body, []]);
       if (body === undefined) return 'lost';
       if (body === 'signed ') return 'broken';
-      return body === 'signed' ? 'passed' : body === `alipay says another amount of ${id}` ? 'changed' : body;
+      return body === 'signed'
+        ? 'passed'
+        : body === `wechatpay says another amount of ${id}`
+          ? 'changed'
+          : body;
     };
     const counts = new Map<string, number>();
     for (const id of ids) counts.set(kindOf(id), (counts.get(kindOf(id)) ?? 0) + 1);
@@ -120,7 +124,7 @@ describe('the proxy of callbacks', () => {
   test('says of a payment the same each time, another amount once alone', async () => {
     const { came, send } = await build();
     const ids = Array.from({ length: 300 }, (_, nth) => `pay_${nth}`);
-    const path = (id: string) => `/callbacks/alipay/acc_1/${id}/proof`;
+    const path = (id: string) => `/callbacks/wechatpay/acc_1/${id}/proof`;
     for (const _ of [1, 2]) await Promise.all(ids.map((id) => send(path(id))));
     for (const id of ids) {
       const bodies = came.filter((one) => one.path === path(id)).map(({ body }) => body);
@@ -128,6 +132,18 @@ describe('the proxy of callbacks', () => {
       if (bodies[0]?.includes('another amount')) expect(bodies.slice(2)).toEqual(['signed', 'signed']);
       else expect(new Set(bodies).size).toBeLessThanOrEqual(1);
     }
+  });
+
+  test('tells by the form of Alipay which payment a callback at the address of the account is of', async () => {
+    const { came, proxy, send } = await build();
+    const ids = Array.from({ length: 300 }, (_, nth) => `pay_${nth}`);
+    await Promise.all(
+      ids.map((id) => send('/callbacks/alipay/acc_1', `total_amount=1.00&out_trade_no=${id}`)),
+    );
+    const lost = ids.filter((id) => !proxy.passed.has(id));
+    expect(lost.length).toBeGreaterThan(60);
+    expect(lost.length).toBeLessThan(120);
+    expect(came.some(({ body }) => body.startsWith('alipay says another amount of pay_'))).toBe(true);
   });
 
   test("passes what is not of one payment as it is, and nodrop's refusal", async () => {

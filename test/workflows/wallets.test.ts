@@ -213,7 +213,13 @@ describe.skipIf(!isComplete)('Alipay and WeChat Pay', () => {
     async (channel, method, type) => {
       const told = await newPayment(channel, method);
       const run = await h.start(told);
-      expect(nextActionOf(await h.row(told.id))).toMatchObject({ type });
+      const action = nextActionOf(await h.row(told.id));
+      expect(action).toMatchObject({ type });
+      // Payers read their link: no proof is in it.
+      if (channel === 'alipay' && type === 'redirect')
+        expect(new URL(action?.url ?? '').searchParams.get('notify_url')).toBe(
+          `${publicUrl}/callbacks/alipay/${told.channelAccountId}`,
+        );
       await payAndTell(told);
       await run.result();
       const paid = { status: 'succeeded', orderUpdate: 'applied', receivedAmount: 1990n, attention: null };

@@ -377,8 +377,11 @@ export function callbackRoutes(api: Api): Endpoint[] {
       return refuseAccount(name);
     }
     const log = request.log as Api['log'];
+    // Of another channel a payer may have read the address.
     const isProven =
-      own !== undefined && isCallbackProof(config.secret, accountId ?? '', own.paymentId, own.proof);
+      own !== undefined &&
+      adapter.declaration.takesCallbackAddress &&
+      isCallbackProof(config.secret, accountId ?? '', own.paymentId, own.proof);
     const proven = isProven ? own.paymentId : null;
     const receiver = { adapter, name, address: clientAddress(request), proven, log };
     const verified = await verify(receiver, request.headers, body).catch((error: unknown) => {
@@ -446,8 +449,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
       operationId: 'receivePaymentCallback',
       summary: "A channel calls back at a payment's own address",
       description:
-        'Given to channels that take an address with each trade. What cannot be verified or read has the channel asked, ' +
-        'and is acknowledged or refused as the channel wants it; with a wrong `proof` it is a callback for the account.',
+        'Given to channels that take an address with each trade and keep it to themselves. What cannot be verified or read has the channel asked, ' +
+        'and is acknowledged or refused as the channel wants it; with a wrong `proof`, or of another channel, it is a callback for the account.',
       params: z.object({
         channel: z.string(),
         accountId: z.string(),

@@ -6,6 +6,7 @@ import {
   type CloseAnswer,
   type FoundTrade,
   type KnownRefund,
+  type NewRefund,
   type NewTrade,
   type RefundAnswer,
   type Trade,
@@ -114,15 +115,23 @@ export function createAlipayAdapter(): ChannelAdapter {
     }
   }
 
-  /** True when all of the money has gone back, or the time for refunds is over. */
-  async function isPastRefunds(
+  /**
+   * Of a trade that gives nothing back in its state, and a refund that no query knows: `never` when the time for refunds is
+   * over, or all of the money has gone back by others. `perhaps it did` when all has gone back and this one may be part of
+   * it: a query shows a refund up to 10 s late (the page of the refund query), and an earlier request may have timed out.
+   */
+  async function mayRefund(
     account: ChannelAccount,
     trade: Trade,
+    { amount, otherRefunds = 0 }: NewRefund,
     signal?: AbortSignal,
-  ): Promise<boolean> {
+  ): Promise<'never' | 'perhaps it did' | 'perhaps later'> {
     const found = await read(account, trade, signal);
-    if (found === undefined) return false;
-    return found.trade_status === 'TRADE_FINISHED' || tradeAnswer(found).state === 'refunded';
+    if (found === undefined) return 'perhaps later';
+    if (found.trade_status === 'TRADE_FINISHED') return 'never';
+    const answer = tradeAnswer(found);
+    if (answer.state !== 'refunded') return 'perhaps later';
+    return otherRefunds + amount > answer.amount ? 'never' : 'perhaps it did';
   }
 
   return {
@@ -198,7 +207,11 @@ export function createAlipayAdapter(): ChannelAdapter {
         // It can be about the refund that has our number.
         const found = await queryRefund(account, trade, refund, signal);
         if (found.state !== 'unknown_refund') return found;
-        if (NOT_REFUNDABLE.has(code) && (await isPastRefunds(account, trade, signal))) {
+        const may = NOT_REFUNDABLE.has(code)
+          ? await mayRefund(account, trade, refund, signal)
+          : 'perhaps later';
+        if (may === 'perhaps it did') return { state: 'processing', channelRefundId: outRefundNo };
+        if (may === 'never') {
           throw new ChannelError(
             'rejected',
             `${(error as Error).message}: the trade gives nothing back any more`,
@@ -246,16 +259,14 @@ function ours<T extends { readonly out_trade_no: string }>(value: T, outTradeNo:
  * What a trade is made of, from the payment's row alone. Alipay takes none of `/`, `=` and `&` in a subject, with which a
  * notification could also be read in two ways.
  */
-function termsOf({ outTradeNo, amount, subject, createdAt, expiresAt, method }: NewTrade) {
-  const shortest = declaration.methods.find(({ name }) => name === method)?.expiry.atLeastMs ?? 0;
-  const ends = Math.max(Date.parse(expiresAt), Date.parse(createdAt) + shortest);
+function termsOf({ outTradeNo, amount, subject, expiresAt }: NewTrade) {
   const plain = subject.replace(/[/=&\p{Cc}]/gu, ' ').trim();
   return {
     out_trade_no: outTradeNo,
     total_amount: toYuan(amount),
     subject: plain === '' ? outTradeNo : plain,
     // Whole seconds, and none that the payment has not.
-    time_expire: toBeijing(ends),
+    time_expire: toBeijing(Date.parse(expiresAt)),
   };
 }
 

@@ -11,6 +11,7 @@ import {
   type Credentials,
   type VerifiedCallback,
 } from '../../domain/channel.ts';
+import { isOldNews } from '../old-news.ts';
 import { fenOrNothing } from './amounts.ts';
 import { sdkOf } from './keys.ts';
 import { totalOf } from './objects.ts';
@@ -46,7 +47,7 @@ const tradeSchema = z.object({
 });
 type TradeNotification = z.infer<typeof tradeSchema>;
 
-/** As the port has it. A notification tells no time that an age could be counted from: it comes again for 25 h. */
+/** As the port has it. Its signature has no time, and it comes again for 25 h: of an old payment Alipay is asked. */
 export async function verifyCallback(
   account: ChannelAccount,
   { rawBody }: CallbackRequest,
@@ -70,7 +71,7 @@ export async function verifyCallback(
   try {
     const answer = answerOf(trade.data);
     return answer === undefined
-      ? { kind: 'notice', notificationId, about }
+      ? { kind: 'notice', notificationId, about, isProven: true }
       : { kind: 'trade', notificationId, about, answer };
   } catch (error) {
     if (error instanceof ChannelError) throw new CallbackError('malformed', error.message);
@@ -78,12 +79,17 @@ export async function verifyCallback(
   }
 }
 
+/** As all of Alipay's are: another one could hold a part of what is signed, see READS_AS_MORE. */
+const NAME = /^[A-Za-z0-9_]+$/;
+
 /** The parameters, each of which comes once. @throws CallbackError `unverified` */
 function readForm(rawBody: Buffer): Params {
   // Decoded, bytes that are no UTF-8 all become the same character.
   if (!isUtf8(rawBody)) throw new CallbackError('unverified', 'the body is not UTF-8');
   const params = new Map<string, string>();
   for (const [name, value] of new URLSearchParams(rawBody.toString('utf8'))) {
+    if (!NAME.test(name))
+      throw new CallbackError('unverified', 'a parameter has a name that none of Alipay has');
     if (params.has(name)) throw new CallbackError('unverified', 'a parameter comes twice');
     params.set(name, value);
   }
@@ -137,12 +143,16 @@ function answerOf(trade: TradeNotification): ChannelAnswer | undefined {
   if (!isPaid && (trade_status !== 'TRADE_CLOSED' || trade.gmt_payment === undefined)) return undefined;
   if (trade.gmt_payment === undefined) throw new ChannelError('garbage', 'paid without a time');
   const total = totalOf(total_amount, trans_currency);
+  const paidAt = fromBeijing(trade.gmt_payment);
   const back = isPaid ? trade.refund_fee : (trade.refund_fee ?? total_amount);
+  // What went back no query tells, and an order does not become paid by it.
+  const wentBack = back === undefined ? 0 : fenOrNothing(back);
+  if (wentBack === 0 && isOldNews(paidAt, Date.now())) return undefined;
   return {
     state: isPaid ? 'paid' : 'refunded',
     channelPaymentId,
     ...total,
-    paidAt: fromBeijing(trade.gmt_payment),
+    paidAt,
     ...(trade.buyer_pay_amount === undefined ? {} : { payerAmount: fenOrNothing(trade.buyer_pay_amount) }),
     ...(back === undefined ? {} : { refundedAmount: fenOrNothing(back) }),
   };

@@ -71,13 +71,15 @@ export const declaration: ChannelDeclaration = {
     rule: 'must be the out_trade_no of a trade: 1 to 64 of 0-9, A-Z, a-z and _',
     example: 'SHOP20260101001',
   },
-  takesCallbackAddress: true,
+  // Links carry `notify_url`, so that payers read it: it is the account's address, and the signature alone proves a notification.
+  takesCallbackAddress: false,
   settings: [
     {
       name: 'app_id',
       description: 'The APPID of the application at the Alipay Open Platform.',
       isSecret: false,
       isRequired: true,
+      isIdentity: true,
       pattern: [/^\d{8,32}$/, 'must be the digits of an APPID'],
     },
     {
@@ -86,6 +88,7 @@ export const declaration: ChannelDeclaration = {
         "The merchant's own number at Alipay (PID): notifications about another seller are refused.",
       isSecret: false,
       isRequired: true,
+      isIdentity: true,
       pattern: [/^2088\d{12}$/, 'must be 16 digits that begin with 2088'],
     },
     {

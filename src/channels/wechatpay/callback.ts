@@ -10,6 +10,7 @@ import {
   type VerifiedCallback,
 } from '../../domain/channel.ts';
 import { inTime } from '../exchange.ts';
+import { isOldNews } from '../old-news.ts';
 import { parseJson } from './classify.ts';
 import { TOLERANCE_S } from './client.ts';
 import { type Merchant, readMerchant } from './merchant.ts';
@@ -119,9 +120,9 @@ function readTrade(merchant: Merchant, notificationId: string, content: unknown)
   try {
     const answer = orderAnswer(order);
     const about = { outTradeNo: order.out_trade_no };
-    // What else an order is, is asked: callbacks come in any order.
-    if (answer.state !== 'paid' || answer.someWentBack === true)
-      return { kind: 'notice', notificationId, about };
+    // What else an order is, is asked: callbacks come in any order, and late.
+    if (answer.state !== 'paid' || answer.someWentBack === true || isOldNews(answer.paidAt, Date.now()))
+      return { kind: 'notice', notificationId, about, isProven: true };
     return { kind: 'trade', notificationId, about, answer };
   } catch (error) {
     if (error instanceof ChannelError) throw new CallbackError('malformed', error.message);

@@ -88,6 +88,7 @@ export const declaration: ChannelDeclaration = {
         'The merchant number that signs; in service-provider mode that of the provider (sp_mchid).',
       isSecret: false,
       isRequired: true,
+      isIdentity: true,
       pattern: [/^\d{6,32}$/, 'must be 6 to 32 digits'],
     },
     {
@@ -147,6 +148,7 @@ export const declaration: ChannelDeclaration = {
       description: 'The merchant number that is paid, in service-provider mode.',
       isSecret: false,
       isRequired: false,
+      isIdentity: true,
       pattern: [/^\d{6,32}$/, 'must be 6 to 32 digits'],
     },
     {

@@ -1,7 +1,7 @@
 import { createSign, generateKeyPairSync } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { CallbackOutcome, ChannelAccount, NewTrade } from '../../../src/domain/channel.ts';
 import { type AlipayDouble, oracleFolder, startAlipayDouble } from '../../doubles/alipay/start.ts';
 import { eventually } from '../../support/progress.ts';
@@ -155,6 +155,26 @@ describe.skipIf(oracleFolder() === undefined)('notifications of the double', () 
     expect(Math.abs(Date.parse(paidAt) - Date.now())).toBeLessThan(60_000);
   });
 
+  it('of an old payment have Alipay asked, unless they tell what went back', async () => {
+    const trade = await paidHere();
+    const told = await next();
+    const about = { outTradeNo: trade.outTradeNo };
+    await double.tell('refund', { ...named(trade), amount: '3.50' });
+    const back = await next();
+    const after = async (ms: number, body: string) => {
+      vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + ms });
+      return await verify(body).finally(() => vi.useRealTimers());
+    };
+    expect(await after(9 * 60_000, told)).toMatchObject({ kind: 'trade', about });
+    const late = await after(11 * 60_000, told);
+    expect(late).toMatchObject({ kind: 'notice', about, isProven: true });
+    expect(late).not.toHaveProperty('answer');
+    // No query tells of a part: it is no word by which an order becomes paid.
+    expect(await after(11 * 60_000, back)).toMatchObject({
+      ...{ kind: 'trade', about, answer: { state: 'paid', refundedAmount: 350 } },
+    });
+  });
+
   it('are verified in certificate mode, and by older settings while they are rotated', async () => {
     const trade = await paidHere();
     const body = await next();
@@ -251,6 +271,29 @@ describe.skipIf(oracleFolder() === undefined)('notifications of the double', () 
     expect(forged.get('total_amount')).toBe('100.00');
   });
 
+  it('are refused when a name holds what was signed as several parameters', async () => {
+    const trade = await paidHere();
+    await next();
+    const {
+      sign: _sign,
+      sign_type: _type,
+      ...params
+    } = Object.fromEntries(new URLSearchParams(await notification(trade)));
+    const whole = { ...params, receipt_amount: '10.00', refund_fee: '5.00' };
+    const body = signed(whole, double.keys.alipayPrivateKey);
+    // The same text is signed, and no refund is left to be read.
+    const hidden = body
+      .replace('receipt_amount=10.00', '')
+      .replace('refund_fee=5.00', '')
+      .replace(/&&+/g, '&');
+    const forged = `${hidden}&receipt_amount%3D10.00%26refund_fee=5.00`;
+    await expect(verify(body)).resolves.toMatchObject({ answer: { refundedAmount: 500 } });
+    await expect(verify(forged)).rejects.toMatchObject({
+      kind: 'unverified',
+      message: expect.stringContaining('name'),
+    });
+  });
+
   it('with another amount say that amount, which the ledger compares', async () => {
     const trade = await paidHere();
     await next();
@@ -269,7 +312,9 @@ describe.skipIf(oracleFolder() === undefined)('notifications of the double', () 
     const { sign: _sign, sign_type: _type, gmt_payment: _paid, ...unpaid } = params;
     const key = double.keys.alipayPrivateKey;
     for (const trade_status of ['TRADE_CLOSED', 'TRADE_PENDING', 'SOMETHING_NEW'])
-      expect(await verify(signed({ ...unpaid, trade_status }, key))).toMatchObject({ kind: 'notice' });
+      expect(await verify(signed({ ...unpaid, trade_status }, key))).toMatchObject({
+        ...{ kind: 'notice', isProven: true },
+      });
     const other = signed({ ...unpaid, notify_type: 'open_app_auth_notify' }, key);
     expect(await verify(other)).toMatchObject({ kind: 'ignored' });
   });

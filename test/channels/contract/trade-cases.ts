@@ -331,6 +331,18 @@ export const tradeCases: readonly ContractCase[] = [
       expect(trade.notifyUrl.endsWith(request.path), `${trade.notifyUrl} and not ${request.path}`).toBe(true);
     },
   },
+  {
+    name: 'what a payer is given does not tell the callback address of the trade, which only the channel is to know',
+    appliesTo: ({ ours }) => ours.adapter.declaration.takesCallbackAddress,
+    async run(bench) {
+      for (const { name } of bench.declaration.methods) {
+        const { action, notifyUrl } = await bench.create({ method: name });
+        const given = JSON.stringify(action);
+        for (const address of [notifyUrl, encodeURIComponent(notifyUrl)])
+          expect(given.includes(address), `${name} tells the payer ${address}`).toBe(false);
+      }
+    },
+  },
 ];
 
 async function closeOnceAllowed(bench: Bench, trade: NewTrade): Promise<void> {

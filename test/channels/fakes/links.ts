@@ -36,7 +36,8 @@ const declaration: ChannelDeclaration = {
   querySchedule: { waitsMs: [5_000, 30_000, 60_000], source: 'the fake itself' },
   repeatableForMs: { create: null, refund: null },
   unknownTradeCanBePaid: true,
-  takesCallbackAddress: true,
+  // The link has it, and so its payer.
+  takesCallbackAddress: false,
   settings: [
     { ...{ name: 'appId', isSecret: false, isRequired: true }, description: 'The number of the app.' },
     {

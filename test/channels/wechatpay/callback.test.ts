@@ -56,6 +56,14 @@ describe.skipIf(folder === undefined)('a payment', () => {
     }
   });
 
+  test('of which some went back has WeChat Pay asked, as signed news', async () => {
+    const trade = await paid();
+    const request = requestOf(await made(trade, { content: { trade_state: 'REFUND' } }));
+    expect(await adapter.verifyCallback(account(), request)).toMatchObject({
+      ...{ kind: 'notice', about: { outTradeNo: trade.outTradeNo }, isProven: true },
+    });
+  });
+
   test('of another amount is told as it is: the ledger compares it', async () => {
     const trade = await paid();
     const request = await made(trade, { content: { amount: { total: 1, currency: 'CNY' } } });
@@ -90,6 +98,18 @@ describe.skipIf(folder === undefined)('a payment', () => {
     }
     expect((await refused(await made(trade, { atOffsetMs: -310_000 }))).message).toContain('too old');
     expect((await refused(await made(trade, { atOffsetMs: 310_000 }))).message).toContain('future');
+  });
+
+  test('that is old has WeChat Pay asked: its money may have gone back since', async () => {
+    const trade = await paid();
+    const about = { outTradeNo: trade.outTradeNo };
+    const paidAgo = (ms: number) => ({ success_time: new Date(Date.now() - ms).toISOString() });
+    const verify = async (content: object) =>
+      await adapter.verifyCallback(account(), requestOf(await made(trade, { content })));
+    expect(await verify(paidAgo(9 * 60_000))).toMatchObject({ kind: 'trade', about });
+    const late = await verify(paidAgo(11 * 60_000));
+    expect(late).toMatchObject({ kind: 'notice', about, isProven: true });
+    expect(late).not.toHaveProperty('answer');
   });
 
   test('whose resource was changed is refused, though the signature is right', async () => {
