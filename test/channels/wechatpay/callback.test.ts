@@ -166,6 +166,22 @@ describe.skipIf(folder === undefined)('a payment', () => {
     expect(await adapter.verifyCallback(account(), requestOf(fresh))).toMatchObject({ kind: 'trade' });
   });
 
+  test('is told by settings that can be read beside others that cannot', async () => {
+    const request = requestOf(await made(await paid()));
+    const { direct } = double.accounts;
+    const broken = [
+      { ...direct, public_key_id: 'PUB_KEY_ID_1' },
+      { ...direct, private_key: '-----BEGIN PRIVATE KEY-----AAAA-----END PRIVATE KEY-----' },
+      { ...direct, api_v3_key: 'short' },
+    ];
+    for (const credentials of broken) {
+      const rotated = accountOf(credentials, direct);
+      expect(await adapter.verifyCallback(rotated, request)).toMatchObject({ kind: 'trade' });
+      const alone = await errorOf(adapter.verifyCallback(accountOf(credentials), request));
+      expect(alone).toMatchObject({ name: 'CallbackError', kind: 'unverified' });
+    }
+  });
+
   test('is refused in time, to come again, while certificates cannot be had', async () => {
     const request = requestOf(await made(await paid()));
     const fresh = newAdapter();
