@@ -177,7 +177,7 @@ async function givenSettings(
   return given;
 }
 
-/** @throws CommandError for what is missing, and for credentials of another mode than the deployment's. */
+/** @throws CommandError for what is missing or goes with what is, and for credentials of another mode than the deployment's. */
 function requireWhole(
   declaration: ChannelDeclaration,
   credentials: Credentials,
@@ -193,6 +193,11 @@ function requireWhole(
     throw new CommandError(
       `${declaration.name} needs more settings, those that are secret from a file (--file FILE) or standard input (--file -):\n${lines.join('\n')}`,
     );
+  }
+  for (const { name, needs = [] } of declaration.settings) {
+    const lacks = needs.filter((other) => !Object.hasOwn(credentials, other));
+    if (Object.hasOwn(credentials, name) && lacks.length > 0)
+      throw new CommandError(`${name} goes with ${lacks.join(' and ')}: give both or neither.`);
   }
   const mode = declaration.testOnly ? 'test' : (declaration.modeOf?.(credentials) ?? config.mode);
   if (mode !== config.mode)

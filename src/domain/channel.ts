@@ -362,6 +362,8 @@ export interface SettingDeclaration {
   readonly isIdentity?: true;
   /** A regular expression that a value matches, and the rule in words: `must start with sk_test_ or sk_live_`. */
   readonly pattern?: readonly [RegExp, string];
+  /** Other settings, without which it means nothing. */
+  readonly needs?: readonly string[];
 }
 
 /**

@@ -108,6 +108,17 @@ describe.skipIf(!isComplete)('channels', () => {
     },
   );
 
+  test('add and rotate refuse settings of which a half is missing', async () => {
+    const file = join(home, 'half.json');
+    const { direct } = wechatpay.accounts;
+    const says = 'public_key_id goes with public_key: give both or neither.';
+    writeFileSync(file, JSON.stringify({ ...direct, public_key_id: 'PUB_KEY_ID_1' }));
+    const added = await channels('add', 'wechatpay', '--account', 'half', '--file', file);
+    expect([added.code, added.errors]).toEqual([1, expect.stringContaining(says)]);
+    const rotated = await channels('rotate', 'wechatpay', '--account', 'wechatpay-good', '--file', file);
+    expect([rotated.code, rotated.errors]).toEqual([1, expect.stringContaining(says)]);
+  });
+
   test('smoke alipay: goes as far as a program can, by each method', async () => {
     const { code, output, errors } = await channels('smoke', 'alipay', '--account', 'alipay-good');
     expect([code, errors]).toEqual([0, '']);

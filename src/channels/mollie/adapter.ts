@@ -170,13 +170,13 @@ export function createMollieAdapter({
         try {
           const asked = { method: 'POST', path, content, key, operation: 'refund' } as const;
           const { value } = await known(session, payment, asked, refundSchema);
-          return refundAnswer(ofNumber(value, refund));
+          return refundAnswer(ofNumber(value, refund), trade.currency);
         } catch (error) {
           // The number was asked for with another amount, or has already given back what is refused now: what came of it is
           // its answer.
           const status = refusalIn(error)?.status;
           if (status !== 400 && status !== 409 && status !== 422) throw error;
-          const found = await findRefund(session, payment, refund);
+          const found = await findRefund(session, payment, trade, refund);
           if (found.state === 'unknown_refund') throw error;
           return found;
         }
@@ -187,11 +187,12 @@ export function createMollieAdapter({
       return await within(account, signal, async (session) => {
         const payment = moneyOf(trade);
         const { channelRefundId } = refund;
-        if (channelRefundId === null) return await findRefund(session, payment, refund);
+        if (channelRefundId === null) return await findRefund(session, payment, trade, refund);
         const path = `/v2/payments/${payment}/refunds/${encodeURIComponent(channelRefundId)}`;
         const asked = { method: 'GET', path, operation: 'other' } as const;
         const { value } = await known(session, channelRefundId, asked, refundSchema);
-        if (value.id === channelRefundId && value.paymentId === payment) return refundAnswer(value);
+        if (value.id === channelRefundId && value.paymentId === payment)
+          return refundAnswer(value, trade.currency);
         throw new ChannelError(
           'garbage',
           `mollie gave ${value.id}, which is not ${channelRefundId} of ${payment}`,
@@ -415,11 +416,16 @@ function ofPayment<T extends { readonly id: string; readonly paymentId: string }
   throw new ChannelError('garbage', `mollie gave ${other.id}, which is not of ${payment}`);
 }
 
-async function findRefund(session: Session, payment: string, refund: KnownRefund): Promise<RefundAnswer> {
+async function findRefund(
+  session: Session,
+  payment: string,
+  { currency }: Pick<Trade, 'currency'>,
+  refund: KnownRefund,
+): Promise<RefundAnswer> {
   const found = (await listRefunds(session, payment)).find(
     (listed) => numberIn(listed, REFUND_KEY) === refund.outRefundNo,
   );
-  return found === undefined ? { state: 'unknown_refund' } : refundAnswer(found);
+  return found === undefined ? { state: 'unknown_refund' } : refundAnswer(found, currency);
 }
 
 /** A trade is looked for by its time: with a clock that is off it may not have been in what was listed. */

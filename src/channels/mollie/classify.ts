@@ -22,13 +22,16 @@ export type MollieRefusal = z.infer<typeof refusalSchema>;
 
 /** Each says, with 422, that the request was validated and nothing was made of it. */
 const DEFINITE: Readonly<Record<Operation, ReadonlySet<string>>> = {
-  create: new Set(['amount', 'amount.currency', 'amount.value', 'description', 'method', 'redirectUrl']),
+  create: new Set(['amount', 'amount.currency', 'amount.value', 'description', 'method']),
   refund: new Set(['amount', 'amount.currency', 'amount.value']),
   other: new Set(),
 };
 
-/** "The webhook URL is invalid because it is unreachable from Mollie's point of view": the address is the deployment's. */
-const CALLBACK_ADDRESS = 'webhookUrl';
+/** "The webhook URL is invalid because it is unreachable from Mollie's point of view": the addresses are the deployment's. */
+const OUR_ADDRESSES: Readonly<Record<string, string>> = {
+  webhookUrl: ': Mollie does not reach NODROP_PUBLIC_URL',
+  redirectUrl: ': Mollie does not take NODROP_PUBLIC_URL',
+};
 
 /** Of another refund of the same amount within an hour: https://docs.mollie.com/docs/refunds. */
 const DUPLICATE = /duplicate refund/i;
@@ -81,7 +84,7 @@ function kindOf(status: number, refusal: MollieRefusal | undefined, operation: O
   const { detail, field } = refusal;
   if (operation === 'refund' && status === 409 && DUPLICATE.test(detail)) return 'not_now';
   if (status !== 422 || typeof field !== 'string') return 'unreachable';
-  if (operation === 'create' && field === CALLBACK_ADDRESS) return 'misconfigured';
+  if (operation === 'create' && Object.hasOwn(OUR_ADDRESSES, field)) return 'misconfigured';
   return DEFINITE[operation].has(field) ? 'rejected' : 'unreachable';
 }
 
@@ -92,11 +95,14 @@ function sentence(status: number, refusal: MollieRefusal | undefined): string {
       ? ': check the API key'
       : status === 403
         ? ': check what the API key may do'
-        : refusal?.field === CALLBACK_ADDRESS
-          ? ': Mollie does not reach NODROP_PUBLIC_URL'
-          : '';
+        : hintOf(refusal);
   return `mollie answered ${status}${field}${hint}${refusal === undefined ? '' : `: ${refusal.detail}`}`;
 }
+
+const hintOf = (refusal: MollieRefusal | undefined): string => {
+  const field = refusal?.field ?? '';
+  return (Object.hasOwn(OUR_ADDRESSES, field) && OUR_ADDRESSES[field]) || '';
+};
 
 function retryAfter({ headers }: Reply): number | undefined {
   const seconds = Number.parseFloat(headers.get('retry-after') ?? '');

@@ -78,11 +78,14 @@ export const pageOf = <T>(name: string, item: z.ZodType<T>) =>
       _embedded: z.object({ [name]: z.array(item) }),
       _links: z.object({ next: z.object({ href: z.url() }).nullable() }),
     })
-    .transform(({ _embedded, _links: { next } }) => ({
-      items: _embedded[name] as readonly T[],
+    .transform(({ _embedded, _links: { next } }, { issues }) => {
       /** The id that the next page starts from. No address of an answer is ever called. */
-      from: next === null ? null : new URL(next.href).searchParams.get('from'),
-    }));
+      const from = next === null ? null : new URL(next.href).searchParams.get('from');
+      // There is another page: this is not the end of the listing.
+      if (next !== null && !from)
+        issues.push({ code: 'custom', message: 'it does not tell where the next page starts', input: next });
+      return { items: _embedded[name] as readonly T[], from };
+    });
 
 /** Our number of an object that was made here. */
 export function numberIn(
@@ -145,7 +148,7 @@ export function withMoneyBack(
   refunds: readonly Refund[],
   chargebacks: readonly Chargeback[],
 ): PaidAnswer {
-  const listed = refunds.map(listedRefund);
+  const listed = refunds.map((refund) => listedRefund(refund, answer.currency));
   const back = listed
     .filter(({ state }) => state === 'succeeded')
     .reduce((sum, { amount }) => sum + amount, 0);
@@ -157,12 +160,24 @@ export function withMoneyBack(
   };
 }
 
-/** https://docs.mollie.com/docs/refunds */
-export function refundAnswer(refund: Refund): RefundAnswer {
+/** In the payment's currency, minor units. @throws ChannelError `garbage` for one in another */
+function refundedBy({ id, amount: given }: Refund, currency: CurrencyCode): number {
+  const { amount, currency: its } = amountOf(given);
+  if (its === currency) return amount;
+  throw new ChannelError('garbage', `mollie gave ${id} in ${its}, of a payment in ${currency}`);
+}
+
+/**
+ * https://docs.mollie.com/docs/refunds
+ * @param currency the payment's
+ * @throws ChannelError `garbage` for a refund in another one
+ */
+export function refundAnswer(refund: Refund, currency: CurrencyCode): RefundAnswer {
   const channelRefundId = refund.id;
+  const amount = refundedBy(refund, currency);
   switch (refund.status) {
     case 'refunded':
-      return { state: 'succeeded', channelRefundId, amount: amountOf(refund.amount).amount };
+      return { state: 'succeeded', channelRefundId, amount };
     case 'failed':
       return {
         state: 'failed',
@@ -184,13 +199,13 @@ export function refundAnswer(refund: Refund): RefundAnswer {
   }
 }
 
-function listedRefund(refund: Refund): ChannelRefund {
-  const { state } = refundAnswer(refund);
+function listedRefund(refund: Refund, currency: CurrencyCode): ChannelRefund {
+  const { state } = refundAnswer(refund, currency);
   const outRefundNo = numberIn(refund, REFUND_KEY);
   return {
     id: refund.id,
     ...(outRefundNo === undefined ? {} : { outRefundNo }),
-    amount: amountOf(refund.amount).amount,
+    amount: refundedBy(refund, currency),
     state: state === 'succeeded' || state === 'failed' ? state : 'processing',
   };
 }

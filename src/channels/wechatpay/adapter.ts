@@ -295,7 +295,7 @@ async function giveBack(session: Session, trade: Trade, refund: NewRefund): Prom
 
 async function findRefund(
   { merchant, ask }: Session,
-  trade: Pick<Trade, 'outTradeNo'>,
+  trade: Pick<Trade, 'outTradeNo' | 'currency'>,
   refund: KnownRefund,
 ): Promise<RefundAnswer> {
   const sub = merchant.sub === null ? '' : `?${new URLSearchParams({ sub_mchid: merchant.sub.mchid })}`;
@@ -309,12 +309,14 @@ async function findRefund(
   }
 }
 
-/** The refund, if it has our numbers. @throws ChannelError `garbage` */
+/** The refund, if it has our numbers and the payment's currency. @throws ChannelError `garbage` */
 function oursOf(
   found: Refund,
-  { outTradeNo }: Pick<Trade, 'outTradeNo'>,
+  { outTradeNo, currency }: Pick<Trade, 'outTradeNo' | 'currency'>,
   { outRefundNo }: KnownRefund,
 ): Refund {
-  if (found.out_refund_no === outRefundNo && found.out_trade_no === outTradeNo) return found;
+  const its = found.amount.currency ?? 'CNY';
+  if (found.out_refund_no === outRefundNo && found.out_trade_no === outTradeNo && its === currency)
+    return found;
   throw new ChannelError('garbage', `wechatpay gave a refund that is not ${outRefundNo}`);
 }

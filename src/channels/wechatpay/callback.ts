@@ -54,7 +54,7 @@ export async function verifyCallback(
   // Decoded, bytes that are no UTF-8 all become the same character.
   if (!isUtf8(rawBody)) throw unverified('the body is not UTF-8');
   const merchants = await inTime(CERTIFICATES_WITHIN_MS, undefined, (signal) =>
-    signersOf(keys, credentials.map(readMerchant), signed, rawBody, signal),
+    signersOf(keys, credentials, signed, rawBody, signal),
   );
   const age = Date.now() / 1000 - Number(signed.timestamp);
   if (Math.abs(age) > TOLERANCE_S) {
@@ -65,35 +65,37 @@ export async function verifyCallback(
   return read(merchants, parsed.data);
 }
 
-/** Those of the merchants whose keys of WeChat Pay have signed it, at least one. @throws CallbackError */
+/**
+ * The merchants of those settings whose keys of WeChat Pay have signed it, at least one. Settings that cannot be read have
+ * signed nothing, and keep none of the others from it.
+ * @throws CallbackError
+ */
 async function signersOf(
   keys: PlatformKeys,
-  merchants: readonly Merchant[],
+  credentials: ChannelAccount['credentials'],
   signed: Signed,
   rawBody: Buffer,
   signal: AbortSignal,
 ): Promise<readonly Merchant[]> {
   const failures: string[] = [];
   const found = await Promise.all(
-    merchants.map(async (merchant) => {
+    credentials.map(async (settings) => {
+      let failed = 'the settings cannot be read';
       try {
+        const merchant = readMerchant(settings);
+        failed = 'the certificates could not be fetched';
         const key = await keys.keyOf(merchant, signed.serial, signal);
         return key !== undefined && isSignedBy(key, signed, rawBody) ? [merchant] : [];
       } catch (error) {
         if (!(error instanceof ChannelError)) throw error;
-        failures.push(error.message);
+        failures.push(`${failed}: ${error.message}`);
         return [];
       }
     }),
   );
   if (found.flat().length > 0) return found.flat();
-  // It comes again, when they can be fetched.
-  const [failure] = failures;
-  throw unverified(
-    failure === undefined
-      ? 'the signature is by no key of WeChat Pay'
-      : `the certificates could not be fetched: ${failure}`,
-  );
+  // It comes again, when they can be fetched, or read.
+  throw unverified(failures[0] ?? 'the signature is by no key of WeChat Pay');
 }
 
 function read(merchants: readonly Merchant[], { id: notificationId, event_type, resource }: Callback) {
@@ -115,11 +117,12 @@ function read(merchants: readonly Merchant[], { id: notificationId, event_type, 
 function readTrade(merchant: Merchant, notificationId: string, content: unknown): VerifiedCallback {
   const order = parse(orderSchema, content);
   if (!isOf(merchant, order)) throw unverified('it is of another merchant');
+  const about = { outTradeNo: order.out_trade_no };
   const appid = merchant.sub === null ? order.appid : order.sp_appid;
-  if (appid !== merchant.appid) throw unverified('it is of another appid');
+  // By another account or app of the same merchant, whose orders can be adopted.
+  if (appid !== merchant.appid) return { kind: 'notice', notificationId, about, isProven: true };
   try {
     const answer = orderAnswer(order);
-    const about = { outTradeNo: order.out_trade_no };
     // What else an order is, is asked: callbacks come in any order, and late.
     if (answer.state !== 'paid' || answer.someWentBack === true || isOldNews(answer.paidAt, Date.now()))
       return { kind: 'notice', notificationId, about, isProven: true };

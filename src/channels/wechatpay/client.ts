@@ -47,7 +47,7 @@ export function createWechatpayClient(): WechatpayClient {
   async function request(
     merchant: Merchant,
     { method, path, content }: WechatpayRequest,
-    signal: AbortSignal,
+    signal: AbortSignal | undefined,
   ): Promise<Reply> {
     const body = content === undefined ? '' : JSON.stringify(content);
     const { response, text } = await exchange(
@@ -84,17 +84,23 @@ export function createWechatpayClient(): WechatpayClient {
     checkSigned(key, signed, reply);
   }
 
-  async function fetchCertificates(merchant: Merchant, signal: AbortSignal): Promise<PlatformCertificates> {
+  async function fetchCertificates(merchant: Merchant): Promise<PlatformCertificates> {
     const reply = await request(
       merchant,
       { method: 'GET', path: '/v3/certificates', operation: 'other' },
-      signal,
+      undefined,
     );
     if (reply.status !== 200) {
       const error = classify(reply, 'other');
-      // Of a merchant that never had any.
-      if (reply.status === 404 && isRefused(error, NO_SUCH_REFUND)) return new Map();
-      throw withClock(error, reply);
+      // Of a merchant that never had any. Nobody has signed it: it says nothing of those that are known.
+      const hasNone = reply.status === 404 && isRefused(error, NO_SUCH_REFUND);
+      if (hasNone && merchant.publicKey !== null) return new Map();
+      throw hasNone
+        ? misconfigured(
+            'WeChat Pay has no certificates of this merchant, who is in public-key mode: set public_key_id and public_key',
+            error,
+          )
+        : withClock(error, reply);
     }
     const certificates = readCertificates(merchant, parseJson(reply.text));
     const signed = signedOf((name) => reply.headers.get(name) ?? undefined);

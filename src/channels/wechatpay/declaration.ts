@@ -131,6 +131,7 @@ export const declaration: ChannelDeclaration = {
       isSecret: false,
       isRequired: false,
       pattern: [/^PUB_KEY_ID_[0-9A-Za-z]{1,64}$/, 'must start with PUB_KEY_ID_'],
+      needs: ['public_key'],
     },
     {
       name: 'public_key',
@@ -142,6 +143,7 @@ export const declaration: ChannelDeclaration = {
         /^-----BEGIN PUBLIC KEY-----[0-9A-Za-z+/=\s\\]+-----END PUBLIC KEY-----[\\rn\s]*$/,
         'must be a public key in PEM, from -----BEGIN PUBLIC KEY----- to its end',
       ],
+      needs: ['public_key_id'],
     },
     {
       name: 'sub_mchid',
@@ -158,6 +160,7 @@ export const declaration: ChannelDeclaration = {
       isSecret: false,
       isRequired: false,
       pattern: [/^[0-9A-Za-z_-]{6,32}$/, 'must be 6 to 32 letters and digits, such as wx8888888888888888'],
+      needs: ['sub_mchid'],
     },
     {
       name: 'base_url',

@@ -17,8 +17,18 @@ export interface Merchant {
   readonly sub: { readonly mchid: string; readonly appid: string | undefined } | null;
 }
 
-/** @throws ChannelError `misconfigured` that names the setting, and never its value. */
+/** By the object, which is the same as long as the account's settings are. */
+const known = new WeakMap<Credentials, Merchant>();
+
+/** Settings are read once. @throws ChannelError `misconfigured` that names the setting, and never its value. */
 export function readMerchant(credentials: Credentials | undefined): Merchant {
+  if (credentials === undefined) return read(undefined);
+  const merchant = known.get(credentials) ?? read(credentials);
+  known.set(credentials, merchant);
+  return merchant;
+}
+
+function read(credentials: Credentials | undefined): Merchant {
   const wanted = (name: string): string => {
     const value = credentials?.[name];
     if (value === undefined) throw misconfigured(`the account has no ${name}`);

@@ -42,8 +42,8 @@ export interface PlatformCertificate {
 
 export type PlatformCertificates = ReadonlyMap<string, PlatformCertificate>;
 
-/** Asks WeChat Pay for its certificates. Empty for a merchant that has none, in public-key mode. */
-export type FetchCertificates = (merchant: Merchant, signal: AbortSignal) => Promise<PlatformCertificates>;
+/** Asks WeChat Pay for its certificates, within a time-out of its own. Empty for a merchant that has none, in public-key mode. */
+export type FetchCertificates = (merchant: Merchant) => Promise<PlatformCertificates>;
 
 interface Entry {
   certificates: PlatformCertificates;
@@ -62,7 +62,8 @@ export class PlatformKeys {
   }
 
   /**
-   * The key of this serial, fetched when it is not known or old.
+   * The key of this serial, fetched when it is not known. One that is known and old is renewed for the next time: nobody
+   * waits for that.
    * @returns undefined when WeChat Pay has none of this serial
    * @throws ChannelError when the certificates could not be fetched
    */
@@ -73,14 +74,13 @@ export class PlatformKeys {
     const entry = this.#entryOf(merchant);
     const known = validNow(entry.certificates.get(name));
     const age = Date.now() - entry.fetchedAt;
-    if (known !== undefined && age < RENEW_AFTER_MS) return known;
-    if (age < LOOK_AGAIN_MS) return undefined;
-    try {
-      await this.#renew(merchant, entry, signal);
-    } catch (error) {
-      if (known === undefined) throw error;
+    if (known !== undefined) {
+      if (age >= RENEW_AFTER_MS && !isPaused(entry)) void this.#fetching(merchant, entry);
+      return known;
     }
-    return validNow(entry.certificates.get(name)) ?? known;
+    if (age < LOOK_AGAIN_MS) return undefined;
+    await this.#renew(merchant, entry, signal);
+    return validNow(entry.certificates.get(name));
   }
 
   /** Fetches the certificates now. @throws ChannelError */
@@ -107,32 +107,36 @@ export class PlatformKeys {
     return entry;
   }
 
-  /** One fetch at a time. Who waits for another's that is aborted fetches itself. */
   async #renew(merchant: Merchant, entry: Entry, signal: AbortSignal): Promise<void> {
-    const { fetching, failure } = entry;
-    if (fetching !== null) {
-      const before = entry.fetchedAt;
-      await Promise.race([fetching.catch(() => undefined), aborted(signal)]);
-      if (entry.failure !== null) throw entry.failure.error;
-      if (entry.fetchedAt === before) await this.#renew(merchant, entry, signal);
-      return;
-    }
-    if (failure !== null && Date.now() - failure.at < TRY_AGAIN_MS) throw failure.error;
-    entry.fetching = (async () => {
+    if (entry.failure !== null && isPaused(entry)) throw entry.failure.error;
+    await Promise.race([this.#fetching(merchant, entry), aborted(signal)]);
+    if (entry.failure !== null) throw entry.failure.error;
+  }
+
+  /**
+   * The one fetch at a time, which ends by its own time-out: who has no time for it leaves it to the others.
+   * @returns when it has ended, also when it has failed
+   */
+  #fetching(merchant: Merchant, entry: Entry): Promise<void> {
+    entry.fetching ??= (async () => {
       try {
-        entry.certificates = await this.#fetch(merchant, signal);
+        const fetched = await this.#fetch(merchant);
+        // A merchant that has had some is not without any: they count as long as they are valid.
+        if (fetched.size > 0) entry.certificates = fetched;
         entry.fetchedAt = Date.now();
         entry.failure = null;
       } catch (error) {
-        entry.failure = signal.aborted ? null : { error, at: Date.now() };
-        throw error;
+        entry.failure = { error, at: Date.now() };
       } finally {
         entry.fetching = null;
       }
     })();
-    await entry.fetching;
+    return entry.fetching;
   }
 }
+
+/** True shortly after a fetch that has failed. */
+const isPaused = ({ failure }: Entry): boolean => failure !== null && Date.now() - failure.at < TRY_AGAIN_MS;
 
 const aborted = (signal: AbortSignal): Promise<never> =>
   new Promise((_resolve, reject) => {

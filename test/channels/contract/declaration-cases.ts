@@ -89,9 +89,10 @@ export const declarationCases: readonly ContractCase[] = [
     async run({ declaration, account, contract }) {
       const { settings } = declaration;
       expect(new Set(settings.map(({ name }) => name)).size).toBe(settings.length);
-      for (const { name, description, isSecret, pattern } of settings) {
+      for (const { name, description, isSecret, pattern, needs = [] } of settings) {
         expect(name).toMatch(/^[a-z][A-Za-z0-9_]{0,39}$/);
         expect(description, name).toMatch(SENTENCE);
+        for (const other of needs) expect(settings.map((one) => one.name)).toContain(other);
         if (pattern === undefined) continue;
         // A pattern that keeps its place would take every second value.
         expect(pattern[0].flags, name).not.toMatch(/[gy]/);
@@ -100,10 +101,14 @@ export const declarationCases: readonly ContractCase[] = [
         if (isSecret) expect(pattern[1]).not.toMatch(contract.secrets.join('|') || /^$/);
       }
       for (const credentials of account.credentials) {
-        for (const { name, isRequired, pattern } of settings) {
+        for (const { name, isRequired, pattern, needs = [] } of settings) {
           const value = credentials[name];
-          if (value === undefined) expect(isRequired, `${name} is required`).toBe(false);
-          else if (pattern !== undefined) expect(pattern[0].test(value), name).toBe(true);
+          if (value === undefined) {
+            expect(isRequired, `${name} is required`).toBe(false);
+            continue;
+          }
+          if (pattern !== undefined) expect(pattern[0].test(value), name).toBe(true);
+          for (const other of needs) expect(credentials, `${name} needs ${other}`).toHaveProperty(other);
         }
         const unknown = Object.keys(credentials).filter((name) =>
           settings.every((known) => known.name !== name),

@@ -346,3 +346,57 @@ test('the page of a listing that Mollie names elsewhere is asked for at Mollie',
     server.close();
   }
 });
+
+test('a page of a listing whose next one cannot be told is no end of it', async () => {
+  const server = await serve(async () => {
+    const next = { href: 'https://api.mollie.com/v2/payments?limit=250' };
+    const body = { count: 0, _embedded: { payments: [] }, _links: { next } };
+    return { status: 200, headers: { date: new Date().toUTCString() }, body: JSON.stringify(body) };
+  });
+  try {
+    const call = adapterAt(server.url).findTrade?.(ACCOUNT, newTrade()) ?? Promise.resolve();
+    expect(await errorOf(call)).toMatchObject({ kind: 'garbage' });
+  } finally {
+    server.close();
+  }
+});
+
+test('a refund in another currency than its payment is none of it', async () => {
+  const trade = newTrade({ reference: { id: 'tr_1' } });
+  const refund = refundOf(trade, { channelRefundId: 're_1' });
+  const given = {
+    ...{ resource: 'refund', id: 're_1', paymentId: 'tr_1', status: 'refunded' },
+    ...{ amount: { currency: 'USD', value: '4.00' }, metadata: { nodrop_refund: refund.outRefundNo } },
+  };
+  const payment = {
+    ...{ resource: 'payment', id: 'tr_1', mode: 'test', status: 'paid', metadata: null, _links: {} },
+    ...{ amount: { currency: 'EUR', value: '10.50' }, createdAt: '2026-01-02T03:04:05+00:00' },
+    paidAt: '2026-01-02T03:05:05+00:00',
+  };
+  const pageOf = (name: string, items: readonly object[]) => ({
+    ...{ count: items.length, _embedded: { [name]: items }, _links: { next: null } },
+  });
+  const server = await serve(async ({ path, method }) => {
+    const body = path.includes('/chargebacks')
+      ? pageOf('chargebacks', [])
+      : path.includes('/refunds')
+        ? method === 'POST' || path.endsWith('re_1')
+          ? given
+          : pageOf('refunds', [given])
+        : payment;
+    return { status: 200, body: JSON.stringify(body) };
+  });
+  try {
+    const there = adapterAt(server.url);
+    const unnamed = { ...refund, channelRefundId: null };
+    const calls = [
+      () => there.refundTrade(ACCOUNT, trade, refund),
+      () => there.queryRefund(ACCOUNT, trade, refund),
+      () => there.queryRefund(ACCOUNT, trade, unnamed),
+      () => there.queryTrade(ACCOUNT, trade),
+    ];
+    for (const call of calls) expect(await errorOf(call())).toMatchObject({ kind: 'garbage' });
+  } finally {
+    server.close();
+  }
+});

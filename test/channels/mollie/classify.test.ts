@@ -25,7 +25,7 @@ const refusal = (status: number, detail: string, field?: string) => ({
 
 /** The whole list. */
 const DEFINITE: Readonly<Record<Operation, readonly string[]>> = {
-  create: ['amount', 'amount.currency', 'amount.value', 'description', 'method', 'redirectUrl'],
+  create: ['amount', 'amount.currency', 'amount.value', 'description', 'method'],
   refund: ['amount', 'amount.currency', 'amount.value'],
   other: [],
 };
@@ -41,7 +41,15 @@ describe('a refusal', () => {
   });
 
   const fields = fc.oneof(
-    fc.constantFrom(...DEFINITE.create, 'webhookUrl', 'metadata', 'issuer', 'lines.0.amount', 'constructor'),
+    fc.constantFrom(
+      ...DEFINITE.create,
+      'webhookUrl',
+      'redirectUrl',
+      'metadata',
+      'issuer',
+      'lines.0.amount',
+      'constructor',
+    ),
     fc.string(),
   );
   const statuses = fc.oneof(
@@ -118,13 +126,18 @@ describe('other answers', () => {
     expect(classify(twin, 'create').kind).toBe('unreachable');
   });
 
-  it('a callback address that Mollie does not reach is ours to mend, and fails no payment', () => {
-    const detail = "The webhook URL is invalid because it is unreachable from Mollie's point of view";
-    const error = classify(replyOf(422, refusal(422, detail, 'webhookUrl')), 'create');
-    expect(error).toMatchObject({
-      kind: 'misconfigured',
-      message: expect.stringContaining('NODROP_PUBLIC_URL'),
-    });
+  it('an address of ours that Mollie does not take is ours to mend, and fails no payment', () => {
+    const details = {
+      webhookUrl: "The webhook URL is invalid because it is unreachable from Mollie's point of view",
+      redirectUrl: 'The redirect URL is invalid',
+    };
+    for (const [field, detail] of Object.entries(details)) {
+      const error = classify(replyOf(422, refusal(422, detail, field)), 'create');
+      expect(error, field).toMatchObject({
+        kind: 'misconfigured',
+        message: expect.stringContaining('NODROP_PUBLIC_URL'),
+      });
+    }
   });
 
   it('carry the delay, whether they are repeated, and the words, and quote no key', () => {

@@ -59,16 +59,37 @@ describe.skipIf(folder === undefined)('whose keys', () => {
     await double.tell('rules', { clockOffsetMs: 12 * 3_600_000 });
     vi.useFakeTimers({ toFake: ['Date'], now: later });
     try {
-      await double.tell('fault', { kind: 'status', to: '/v3/certificates' });
-      expect(await adapter.queryTrade(direct(), trade)).toEqual({ state: 'unpaid' });
-      expect(await certificatesAsked()).toBe(before + 1);
-      vi.setSystemTime(later + 10_000);
-      expect(await adapter.queryTrade(direct(), trade)).toEqual({ state: 'unpaid' });
-      expect(await adapter.queryTrade(direct(), trade)).toEqual({ state: 'unpaid' });
-      expect(await certificatesAsked()).toBe(before + 2);
+      // They are renewed beside what they are needed for; after a failure not at once again.
+      let now = later;
+      const failures: unknown[] = [];
+      const asked = async () => {
+        now += 2_001;
+        vi.setSystemTime(now);
+        await adapter.queryTrade(direct(), trade).catch((error: unknown) => failures.push(error));
+        return await certificatesAsked();
+      };
+      await double.tell('faults', {
+        faults: [
+          { kind: 'status', to: '/v3/certificates' },
+          // Nothing proves that: it says nothing of those that are known.
+          { kind: 'status', to: '/v3/certificates', status: 404, code: 'RESOURCE_NOT_EXISTS' },
+        ],
+      });
+      await expect.poll(asked).toBe(before + 3);
+      expect(await asked()).toBe(before + 3);
+      expect(failures).toEqual([]);
     } finally {
       vi.useRealTimers();
     }
+  });
+
+  test('a merchant that has no certificates is told to set the public key', async () => {
+    await double.tell('fault', {
+      ...{ kind: 'status', to: '/v3/certificates', status: 404, code: 'RESOURCE_NOT_EXISTS' },
+    });
+    expect(await errorOf(newAdapter().checkAccount(direct()))).toMatchObject({
+      ...{ kind: 'misconfigured', message: expect.stringContaining('public_key_id') },
+    });
   });
 
   test('certificates that are forged or changed are not taken', async () => {

@@ -167,6 +167,19 @@ describe.skipIf(folder === undefined)('refunds', () => {
     expect(await double.tell('books', { outTradeNo: trade.outTradeNo })).toMatchObject({ refunded: 500 });
   });
 
+  test('in another currency than the payment is none of it', async () => {
+    const trade = await paidTrade();
+    const refund = refundOf(trade);
+    await adapter.refundTrade(direct(), trade, refund);
+    const inDollars = { ...trade, currency: 'USD' };
+    expect(await errorOf(adapter.queryRefund(direct(), inDollars, refund))).toMatchObject({
+      kind: 'garbage',
+    });
+    expect(await errorOf(adapter.refundTrade(direct(), inDollars, refund))).toMatchObject({
+      kind: 'garbage',
+    });
+  });
+
   test('an abnormal one needs a person', async () => {
     await double.tell('rules', { refundsBecome: 'ABNORMAL' });
     const trade = await paidTrade();

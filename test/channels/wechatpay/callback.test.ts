@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { ChannelAdapter, NewTrade } from '../../../src/domain/channel.ts';
 import { oracleFolder, startWechatpayDouble, type WechatpayDouble } from '../../doubles/wechatpay/start.ts';
 import { serve } from '../contract/http.ts';
@@ -72,11 +72,10 @@ describe.skipIf(folder === undefined)('a payment', () => {
     });
   });
 
-  test('of another merchant, another appid or another key is refused', async () => {
+  test('of another merchant or another key is refused, and of another appid a notice that WeChat Pay has signed', async () => {
     const trade = await paid();
     const wrong = {
       'another merchant': { content: { mchid: '1900000110' } },
-      'another appid': { content: { appid: 'wx0000000000000000' } },
       'another key': { apiV3Key: randomBytes(16).toString('hex') },
     };
     for (const [says, given] of Object.entries(wrong)) {
@@ -88,6 +87,16 @@ describe.skipIf(folder === undefined)('a payment', () => {
     expect(await refused(ofAnother)).toMatchObject({ kind: 'unverified' });
     const sub = await made(await paid('provider'), { content: { sub_mchid: '1900000202' } });
     expect(await refused(sub, 'provider')).toMatchObject({ kind: 'unverified' });
+    // An order of the merchant's own code, by another account or app of the same merchant.
+    const appids = { direct: { appid: 'wx0000000000000000' }, provider: { sp_appid: 'wx0000000000000000' } };
+    for (const name of ['direct', 'provider'] as const) {
+      const other = await paid(name);
+      const request = requestOf(await made(other, { content: appids[name] }));
+      expect(await adapter.verifyCallback(account(name), request), name).toEqual({
+        ...{ kind: 'notice', isProven: true, about: { outTradeNo: other.outTradeNo } },
+        notificationId: expect.any(String),
+      });
+    }
   });
 
   test('of another time than now is refused, five minutes both ways', async () => {
@@ -186,6 +195,41 @@ describe.skipIf(folder === undefined)('a payment', () => {
     expect(await adapter.verifyCallback(account(), requestOf(fresh))).toMatchObject({ kind: 'trade' });
   });
 
+  test('is told by settings that can be read beside others that cannot', async () => {
+    const request = requestOf(await made(await paid()));
+    const { direct } = double.accounts;
+    const broken = [
+      { ...direct, public_key_id: 'PUB_KEY_ID_1' },
+      { ...direct, private_key: '-----BEGIN PRIVATE KEY-----AAAA-----END PRIVATE KEY-----' },
+      { ...direct, api_v3_key: 'short' },
+    ];
+    for (const credentials of broken) {
+      const rotated = accountOf(credentials, direct);
+      expect(await adapter.verifyCallback(rotated, request)).toMatchObject({ kind: 'trade' });
+      const alone = await errorOf(adapter.verifyCallback(accountOf(credentials), request));
+      expect(alone).toMatchObject({ name: 'CallbackError', kind: 'unverified' });
+    }
+  });
+
+  test('by a certificate that is known waits for no listing of them', async () => {
+    const trade = await paid();
+    await adapter.verifyCallback(account(), requestOf(await made(trade)));
+    await double.tell('rules', { clockOffsetMs: 12 * 3_600_000 });
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 12 * 3_600_000 + 1 });
+    try {
+      await double.tell('fault', { kind: 'silent', to: '/v3/certificates' });
+      for (let nth = 0; nth < 2; nth += 1) {
+        const request = requestOf(await made(trade));
+        const began = performance.now();
+        expect(await adapter.verifyCallback(account(), request)).toMatchObject({ kind: 'trade' });
+        expect(performance.now() - began).toBeLessThan(2_000);
+      }
+    } finally {
+      vi.useRealTimers();
+      await double.tell('rules', { clockOffsetMs: 0 });
+    }
+  });
+
   test('is refused in time, to come again, while certificates cannot be had', async () => {
     const request = requestOf(await made(await paid()));
     const fresh = newAdapter();
@@ -195,7 +239,7 @@ describe.skipIf(folder === undefined)('a payment', () => {
     expect(error).toMatchObject({ kind: 'unverified', message: expect.stringContaining('certificates') });
     expect(performance.now() - began).toBeLessThan(4_500);
     await double.tell('fault', { kind: 'status', to: '/v3/certificates' });
-    await errorOf(fresh.verifyCallback(account(), request));
+    await errorOf(newAdapter().verifyCallback(account(), request));
     expect(await newAdapter().verifyCallback(account(), request)).toMatchObject({ kind: 'trade' });
   }, 15_000);
 });
