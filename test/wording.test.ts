@@ -17,6 +17,7 @@ const GONE: readonly (readonly [phrase: RegExp, instead: string])[] = [
   [/\bit misses nothing by that\b|\bin whichever words\b/i, 'say what happens'],
   [/\bis no news\b/i, 'changes nothing, is ignored'],
   [/\bhears? of\b|\bis heard\b/i, 'gets, is called with, is notified'],
+  [/\bis for a try\b/i, 'enough to try it'],
   [/\bwe have a mistake\b|\bmistake of ours\b/i, 'internal error'],
 ];
 

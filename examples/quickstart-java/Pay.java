@@ -8,6 +8,8 @@ import java.net.http.HttpResponse.BodyHandlers;
 import java.sql.DriverManager;
 import java.time.Duration;
 import java.util.Map;
+import java.util.Objects;
+import java.util.Properties;
 
 /** Pay.java ID AMOUNT CURRENCY [SUBJECT]: an order of the shop, and its payment. The amount is in minor units. */
 public class Pay {
@@ -15,40 +17,54 @@ public class Pay {
     String id = args[0], currency = args[2], subject = args.length > 3 ? args[3] : "Coffee";
     long amount = Long.parseLong(args[1]);
     URI database = URI.create(System.getenv("DATABASE_URL"));
-    String[] user = database.getUserInfo().split(":", 2);
-    String url = "jdbc:postgresql://" + database.getHost() + ":" + database.getPort() + database.getPath();
+    // The driver takes the address without its user; what stands after "?", such as sslmode, stays.
+    String url = database.toString().replaceFirst("^[^:]*://([^@/]*@)?", "jdbc:postgresql://");
+    String[] user = Objects.requireNonNullElse(database.getUserInfo(), "").split(":", 2);
+    Properties properties = new Properties();
+    if (!user[0].isEmpty()) properties.setProperty("user", user[0]);
+    if (user.length > 1) properties.setProperty("password", user[1]);
+    Map<String, Object> order;
     // Committed before nodrop is asked: money can be fast.
-    try (var db = DriverManager.getConnection(url, user[0], user[1]);
+    try (var db = DriverManager.getConnection(url, properties);
         var insert = db.prepareStatement(
             "insert into orders (id, amount, currency) values (?, ?, ?) on conflict (id) do nothing");
-        var select = db.prepareStatement("select paid_payment_id from orders where id = ?")) {
+        var select = db.prepareStatement("select * from orders where id = ?")) {
       insert.setString(1, id);
       insert.setLong(2, amount);
       insert.setString(3, currency);
       insert.executeUpdate();
       select.setString(1, id);
-      var order = select.executeQuery();
-      order.next();
-      if (order.getString(1) != null) {
-        System.out.println("Order " + id + " is paid by " + order.getString(1) + ".");
+      var stored = select.executeQuery();
+      stored.next();
+      long storedAmount = stored.getLong("amount");
+      String storedCurrency = stored.getString("currency");
+      if (storedAmount != amount || !storedCurrency.equals(currency))
+        refuse("Order " + id + " is of " + storedAmount + " " + storedCurrency + ": pay that, or take another ID.");
+      if (stored.getBoolean("cancelled")) refuse("Order " + id + " is cancelled.");
+      if (stored.getString("paid_payment_id") != null) {
+        System.out.println("Order " + id + " is paid by " + stored.getString("paid_payment_id") + ".");
         return;
       }
+      // The receiver compares the payment with the stored order, so that is what is sent.
+      order = Map.of("id", id, "amount", storedAmount, "currency", storedCurrency, "subject", subject);
     }
 
     Gson gson = new Gson();
-    var order = Map.of("id", id, "amount", amount, "currency", currency, "subject", subject);
     HttpRequest request = HttpRequest.newBuilder(URI.create(System.getenv("NODROP_URL") + "/v1/payments"))
         .header("Authorization", "Bearer " + System.getenv("NODROP_KEY"))
         .header("Content-Type", "application/json")
         .POST(BodyPublishers.ofString(gson.toJson(Map.of("order", order, "channel", "simulator"))))
         .timeout(Duration.ofSeconds(15)).build();
     var answer = HttpClient.newHttpClient().send(request, BodyHandlers.ofString());
-    if (answer.statusCode() >= 300) { // Problem details, with a code. The same request again is the same payment.
-      System.err.println("nodrop answered " + answer.body());
-      System.exit(1);
-    }
+    // Problem details, with a code. The same request again is the same payment.
+    if (answer.statusCode() >= 300) refuse("nodrop answered " + answer.body());
     JsonObject payment = gson.fromJson(answer.body(), JsonObject.class);
     System.out.println("Order " + id + " is " + payment.get("status").getAsString() + ": pay at "
         + payment.get("checkoutUrl").getAsString());
+  }
+
+  static void refuse(String sentence) {
+    System.err.println(sentence);
+    System.exit(1);
   }
 }

@@ -20,6 +20,8 @@ import java.time.Instant;
 import java.util.Arrays;
 import java.util.Base64;
 import java.util.Map;
+import java.util.Objects;
+import java.util.Properties;
 import java.util.Set;
 import java.util.concurrent.Executors;
 import javax.crypto.Mac;
@@ -123,23 +125,34 @@ public class Receiver {
   }
 
   static Connection connect() throws SQLException {
-    String[] user = DATABASE.getUserInfo().split(":", 2);
-    String url = "jdbc:postgresql://" + DATABASE.getHost() + ":" + DATABASE.getPort() + DATABASE.getPath();
-    Connection db = DriverManager.getConnection(url + "?connectTimeout=5", user[0], user.length > 1 ? user[1] : "");
-    db.setAutoCommit(false); // Without a commit everything is undone with the connection.
+    // The driver takes the address without its user; what stands after "?", such as sslmode, stays.
+    String url = DATABASE.toString().replaceFirst("^[^:]*://([^@/]*@)?", "jdbc:postgresql://");
+    String[] user = Objects.requireNonNullElse(DATABASE.getUserInfo(), "").split(":", 2);
+    Properties properties = new Properties();
+    properties.setProperty("connectTimeout", "5");
+    if (!user[0].isEmpty()) properties.setProperty("user", user[0]);
+    if (user.length > 1) properties.setProperty("password", user[1]);
+    Connection db = DriverManager.getConnection(url, properties);
+    db.setAutoCommit(false);
     return db;
   }
 
   static void receive(HttpExchange exchange) throws Exception {
-    byte[] body = exchange.getRequestBody().readNBytes(1_000_000);
+    byte[] body = exchange.getRequestBody().readNBytes(1_000_001);
+    if (body.length > 1_000_000) throw new Refused(413, Map.of());
     JsonObject event = verify(body, exchange);
     boolean isTest = event.has("test") && event.get("test").getAsBoolean();
     // About nothing, or of a kind that is newer than this code.
     if (isTest || !text(event, "type").matches("(payment|refund)\\..*")) return;
     JsonObject payment = current(event, Instant.ofEpochSecond(Long.parseLong(header(exchange, "webhook-timestamp"))));
     try (Connection db = connect()) {
-      apply(db, payment, event.getAsJsonObject("data").get("version").getAsLong());
-      db.commit();
+      try {
+        apply(db, payment, event.getAsJsonObject("data").get("version").getAsLong());
+        db.commit();
+      } catch (Exception error) {
+        db.rollback(); // A connection of a pool is not closed, and would keep the transaction open.
+        throw error;
+      }
     }
   }
 
@@ -164,11 +177,12 @@ public class Receiver {
   }
 
   public static void main(String[] args) throws IOException {
+    String host = System.getenv().getOrDefault("HOST", "127.0.0.1");
     int port = Integer.parseInt(System.getenv().getOrDefault("PORT", "3200"));
-    HttpServer server = HttpServer.create(new InetSocketAddress("127.0.0.1", port), 0);
+    HttpServer server = HttpServer.create(new InetSocketAddress(host, port), 0);
     server.setExecutor(Executors.newFixedThreadPool(16));
     server.createContext("/", Receiver::answer);
     server.start();
-    System.out.println("The receiver takes events at http://127.0.0.1:" + port + "/nodrop/events");
+    System.out.println("The receiver takes events at http://" + host + ":" + port + "/nodrop/events");
   }
 }

@@ -9,12 +9,26 @@ pg_query_params(
     'insert into orders (id, amount, currency) values ($1, $2, $3) on conflict (id) do nothing',
     [$id, $amount, $currency],
 );
-$order = pg_fetch_assoc(pg_query_params($db, 'select paid_payment_id from orders where id = $1', [$id]));
-if ($order['paid_payment_id'] !== null) {
-    exit("Order $id is paid by {$order['paid_payment_id']}.\n");
+$stored = pg_fetch_assoc(pg_query_params($db, 'select * from orders where id = $1', [$id]));
+
+function refuse(string $sentence): never
+{
+    fwrite(STDERR, "$sentence\n");
+    exit(1);
 }
 
-$order = ['id' => $id, 'amount' => (int) $amount, 'currency' => $currency, 'subject' => $subject];
+if ((int) $stored['amount'] !== (int) $amount || $stored['currency'] !== $currency) {
+    refuse("Order $id is of {$stored['amount']} {$stored['currency']}: pay that, or take another ID.");
+}
+if ($stored['cancelled'] === 't') {
+    refuse("Order $id is cancelled.");
+}
+if ($stored['paid_payment_id'] !== null) {
+    exit("Order $id is paid by {$stored['paid_payment_id']}.\n");
+}
+
+// The receiver compares the payment with the stored order, so that is what is sent.
+$order = ['id' => $id, 'amount' => (int) $stored['amount'], 'currency' => $stored['currency'], 'subject' => $subject];
 $answer = file_get_contents(getenv('NODROP_URL') . '/v1/payments', context: stream_context_create(['http' => [
     'method' => 'POST',
     'header' => ['Authorization: Bearer ' . getenv('NODROP_KEY'), 'Content-Type: application/json'],
@@ -24,7 +38,6 @@ $answer = file_get_contents(getenv('NODROP_URL') . '/v1/payments', context: stre
 ]]));
 $payment = json_decode($answer ?: 'null', true);
 if (!isset($payment['checkoutUrl'])) {
-    fwrite(STDERR, "nodrop answered $answer\n"); // The same request again is the same payment.
-    exit(1);
+    refuse("nodrop answered $answer"); // The same request again is the same payment.
 }
 echo "Order $id is {$payment['status']}: pay at {$payment['checkoutUrl']}\n";

@@ -91,18 +91,24 @@ function receive(): void
     if ("{$_SERVER['REQUEST_METHOD']} {$_SERVER['REQUEST_URI']}" !== 'POST /nodrop/events') {
         throw new Refused(404);
     }
-    if ((int) ($_SERVER['CONTENT_LENGTH'] ?? 0) > 1_000_000) {
+    $body = file_get_contents('php://input', length: 1_000_001);
+    if (strlen($body) > 1_000_000) {
         throw new Refused(413);
     }
-    $event = verify(file_get_contents('php://input'));
+    $event = verify($body);
     if (($event['test'] ?? false) || !preg_match('/^(payment|refund)\./', $event['type'])) {
         return; // About nothing, or of a kind that is newer than this code.
     }
     $payment = current_payment($event);
     $db = pg_connect(setting('DATABASE_URL'), PGSQL_CONNECT_FORCE_NEW);
-    pg_query($db, 'begin'); // Without a commit everything is undone with the connection.
-    apply($db, $payment, $event['data']['version']);
-    pg_query($db, 'commit');
+    pg_query($db, 'begin');
+    try {
+        apply($db, $payment, $event['data']['version']);
+        pg_query($db, 'commit');
+    } catch (Throwable $error) {
+        pg_query($db, 'rollback'); // A connection of a pool is not closed, and would keep the transaction open.
+        throw $error;
+    }
 }
 
 try {

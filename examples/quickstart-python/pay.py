@@ -14,11 +14,17 @@ with psycopg.connect(os.environ["DATABASE_URL"]) as db:  # Committed before nodr
         "insert into orders (id, amount, currency) values (%s, %s, %s) on conflict (id) do nothing",
         [order_id, int(amount), currency],
     )
-    (paid_by,) = db.execute("select paid_payment_id from orders where id = %s", [order_id]).fetchone()
+    stored = db.execute("select amount, currency, cancelled, paid_payment_id from orders where id = %s", [order_id])
+    stored_amount, stored_currency, cancelled, paid_by = stored.fetchone()
+if (stored_amount, stored_currency) != (int(amount), currency):
+    raise SystemExit(f"Order {order_id} is of {stored_amount} {stored_currency}: pay that, or take another ID.")
+if cancelled:
+    raise SystemExit(f"Order {order_id} is cancelled.")
 if paid_by:
     raise SystemExit(print(f"Order {order_id} is paid by {paid_by}."))
 
-order = {"id": order_id, "amount": int(amount), "currency": currency, "subject": subject}
+# The receiver compares the payment with the stored order, so that is what is sent.
+order = {"id": order_id, "amount": stored_amount, "currency": stored_currency, "subject": subject}
 request = Request(
     f"{os.environ['NODROP_URL']}/v1/payments",
     json.dumps({"order": order, "channel": "simulator"}).encode(),

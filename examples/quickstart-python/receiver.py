@@ -14,7 +14,7 @@ NAMES = ("NODROP_WEBHOOK_SECRET", "DATABASE_URL", "NODROP_URL", "NODROP_KEY")
 if missing := [name for name in NAMES if not os.environ.get(name)]:
     raise SystemExit(f"Set {', '.join(missing)} in the environment.")
 SECRET, DATABASE_URL, NODROP_URL, NODROP_KEY = (os.environ[name] for name in NAMES)
-PORT = int(os.environ.get("PORT") or 3200)
+HOST, PORT = os.environ.get("HOST") or "127.0.0.1", int(os.environ.get("PORT") or 3200)
 webhook = Webhook(SECRET)
 
 
@@ -83,9 +83,12 @@ class Receiver(BaseHTTPRequestHandler):
         status, answer = 200, {}
         try:
             length = int(self.headers.get("content-length") or 0)
-            if self.path != "/nodrop/events" or length > 1_000_000:
-                raise Refused(404 if self.path != "/nodrop/events" else 413, {})
-            receive(self.rfile.read(length), dict(self.headers))
+            if self.path != "/nodrop/events":
+                raise Refused(404, {})
+            if not 0 <= length <= 1_000_000:
+                raise Refused(413, {})
+            # A proxy may change the case of the names.
+            receive(self.rfile.read(length), {name.lower(): value for name, value in self.headers.items()})
         except Refused as refused:
             status, answer = refused.status, refused.body
         except WebhookVerificationError as error:
@@ -101,6 +104,6 @@ class Receiver(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
 
-server = ThreadingHTTPServer(("127.0.0.1", PORT), Receiver)
-print(f"The receiver takes events at http://127.0.0.1:{PORT}/nodrop/events", flush=True)
+server = ThreadingHTTPServer((HOST, PORT), Receiver)
+print(f"The receiver takes events at http://{HOST}:{PORT}/nodrop/events", flush=True)
 server.serve_forever()

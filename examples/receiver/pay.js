@@ -11,20 +11,30 @@ await db.query('insert into orders (id, amount, currency) values ($1, $2, $3) on
   amount,
   currency,
 ]);
-const [{ paid_payment_id: paidBy }] = (await db.query('select * from orders where id = $1', [id])).rows;
+const [order] = (await db.query('select * from orders where id = $1', [id])).rows;
 await db.end();
 
-if (paidBy === null) {
-  const response = await fetch(`${NODROP_URL}/v1/payments`, {
-    method: 'POST',
-    headers: { authorization: `Bearer ${NODROP_KEY}`, 'content-type': 'application/json' },
-    body: JSON.stringify({ order: { id, amount: Number(amount), currency, subject }, channel: 'simulator' }),
-    signal: AbortSignal.timeout(15_000),
-  });
-  const answer = await response.json();
-  // A refusal is problem details, with a code. The same request again is the same payment.
-  if (!response.ok) throw new Error(`nodrop answered ${answer.code}: ${answer.detail}`);
-  console.log(`Order ${id} is ${answer.status}: pay at ${answer.checkoutUrl}`);
-} else {
-  console.log(`Order ${id} is paid by ${paidBy}.`);
+function refuse(sentence) {
+  console.error(sentence);
+  process.exit(1);
 }
+// The receiver compares the payment with the stored order, so that is what is sent.
+const stored = { id, amount: Number(order.amount), currency: order.currency, subject };
+if (stored.amount !== Number(amount) || stored.currency !== currency)
+  refuse(`Order ${id} is of ${stored.amount} ${stored.currency}: pay that, or take another ID.`);
+if (order.cancelled) refuse(`Order ${id} is cancelled.`);
+if (order.paid_payment_id !== null) {
+  console.log(`Order ${id} is paid by ${order.paid_payment_id}.`);
+  process.exit();
+}
+
+const response = await fetch(`${NODROP_URL}/v1/payments`, {
+  method: 'POST',
+  headers: { authorization: `Bearer ${NODROP_KEY}`, 'content-type': 'application/json' },
+  body: JSON.stringify({ order: stored, channel: 'simulator' }),
+  signal: AbortSignal.timeout(15_000),
+});
+const answer = await response.json();
+// A refusal is problem details, with a code. The same request again is the same payment.
+if (!response.ok) throw new Error(`nodrop answered ${answer.code}: ${answer.detail}`);
+console.log(`Order ${id} is ${answer.status}: pay at ${answer.checkoutUrl}`);

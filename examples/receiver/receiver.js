@@ -1,7 +1,7 @@
 import express from 'express';
 import pg from 'pg';
 import { WebhookVerificationError as Forged, Webhook } from 'standardwebhooks';
-import { DATABASE_URL, NODROP_KEY, NODROP_URL, NODROP_WEBHOOK_SECRET, PORT, started } from './settings.js';
+import { DATABASE_URL, LISTEN, NODROP_KEY, NODROP_URL, NODROP_WEBHOOK_SECRET, started } from './settings.js';
 
 const webhook = new Webhook(NODROP_WEBHOOK_SECRET);
 const db = new pg.Pool({ connectionString: DATABASE_URL }).on('error', console.error);
@@ -56,4 +56,4 @@ app.use((error, _req, res, next) => {
   res.reason = error.message;
   return error instanceof Forged ? res.sendStatus(401) : next(error);
 });
-app.listen(PORT, started);
+app.listen(LISTEN, started);

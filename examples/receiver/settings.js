@@ -32,10 +32,16 @@ export const NODROP_KEY = setting(
   /^sk_\S+$/,
   "the merchant's API key (sk_...) that keys create printed",
 );
-export const PORT = process.env.PORT || '3200';
+/** Where it listens, by default for this machine alone; the host 0.0.0.0 is every address. */
+export const LISTEN = { host: process.env.HOST || '127.0.0.1', port: process.env.PORT || '3200' };
 
 /** Says where the receiver listens, or why it does not. */
 export function started(error) {
-  if (error) refuse(`The receiver cannot listen on port ${PORT} (${error.code}): set PORT to a free one.`);
-  console.log(`The receiver takes events at http://127.0.0.1:${PORT}/nodrop/events`);
+  const { host, port } = LISTEN;
+  if (error) {
+    const isHost = ['EADDRNOTAVAIL', 'ENOTFOUND', 'EAI_AGAIN'].includes(error.code);
+    const mend = isHost ? 'HOST to an address of this machine' : 'PORT to a free one';
+    refuse(`The receiver cannot listen at ${host}:${port} (${error.code}): set ${mend}.`);
+  }
+  console.log(`The receiver takes events at http://${host}:${port}/nodrop/events`);
 }

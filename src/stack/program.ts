@@ -45,10 +45,10 @@ export async function answers(url: string): Promise<boolean> {
   }
 }
 
-/** True when something listens on the loopback port. */
-export function listens(port: number): Promise<boolean> {
+/** True when something listens on the port, of the loopback address unless another one is said. */
+export function listens(port: number, host = '127.0.0.1'): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1');
+    const socket = connect(port, host);
     const answer = (listening: boolean) => {
       socket.destroy();
       resolve(listening);

@@ -1,5 +1,5 @@
 // The commands of docs/quickstarts, typed into a shell as they stand there, beside a real npm start.
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { EVENT_TYPES } from '../../src/domain/event.ts';
 import { LANGUAGES } from '../examples/languages.ts';
@@ -24,6 +24,16 @@ test('each page has a test', () => {
   expect(pages).toEqual(['README.md', ...PAGES.map(({ name }) => `${name}.md`)].sort());
 });
 
+test('docs/quickstarts/php.md gives php-fpm every setting that the receiver reads', () => {
+  const text = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
+  const names = (path: string, rule: RegExp) => [
+    ...new Set([...text(path).matchAll(rule)].map(([, name]) => name)),
+  ];
+  const read = names('examples/quickstart-php/receiver.php', /setting\('(\w+)'\)/g);
+  expect(read).not.toEqual([]);
+  expect(names('docs/quickstarts/php.md', /^env\[(\w+)\] = \$\1$/gm).sort()).toEqual(read.sort());
+});
+
 for (const { name, isHere } of PAGES) {
   test.skipIf(!isHere())(
     `docs/quickstarts/${name}.md leads to an order that the receiver made paid`,
@@ -37,7 +47,9 @@ for (const { name, isHere } of PAGES) {
       expect(start).toBe('npm start');
       const [testEvents, pay, payByWords, again] = blocks.splice(-4);
       const receiver = blocks.pop() ?? '';
-      expect(await typed(merchant)).toContain(`The database ${name}_shop has its tables.`);
+      // As often as it is typed.
+      for (const _ of [1, 2])
+        expect(await typed(merchant)).toContain(`The database ${name}_shop has its tables.`);
       // What it needs is installed, where it needs something.
       for (const block of blocks) await typed(block);
       const terminal = await desk.terminal(receiver, READY[name] ?? READY.node ?? '');

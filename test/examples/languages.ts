@@ -73,6 +73,7 @@ export const LANGUAGES: readonly Language[] = [
       const path = await libraries('python', 'requirements.txt', 'python3', args);
       return {
         entry: () => ['python3', join(folderOf('python'), 'receiver.py')],
+        payer: ['python3', join(folderOf('python'), 'pay.py')],
         env: { PYTHONPATH: path, PYTHONDONTWRITEBYTECODE: '1' },
       };
     },
@@ -83,7 +84,10 @@ export const LANGUAGES: readonly Language[] = [
     isHere: () =>
       succeeds('php', '-r', 'exit(PHP_VERSION_ID >= 80100 && extension_loaded("pgsql") ? 0 : 1);'),
     async receiver() {
-      return { entry: (port) => ['php', '-S', `127.0.0.1:${port}`, join(folderOf('php'), 'receiver.php')] };
+      return {
+        entry: (port, host) => ['php', '-S', `${host}:${port}`, join(folderOf('php'), 'receiver.php')],
+        payer: ['php', join(folderOf('php'), 'pay.php')],
+      };
     },
   },
   {
@@ -98,7 +102,8 @@ export const LANGUAGES: readonly Language[] = [
         `-DoutputDirectory=${target}`,
       ];
       const path = await libraries('java', 'pom.xml', 'mvn', args);
-      return { entry: () => ['java', '-cp', join(path, '*'), join(folderOf('java'), 'Receiver.java')] };
+      const java = (file: string) => ['java', '-cp', join(path, '*'), join(folderOf('java'), file)] as const;
+      return { entry: () => java('Receiver.java'), payer: java('Pay.java') };
     },
   },
 ];

@@ -1,27 +1,34 @@
 // What every receiver of nodrop's events does, whatever it is written in: run as its users run it, on the tables of
 // examples/receiver.
+
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { Connection } from '../../src/ledger/connection.ts';
 import { testEvents } from '../../src/ledger/event-samples.ts';
 import { emptyDatabase, eventually, type FreshDatabase, queryOnce } from '../support/stack.ts';
 import {
-  type Example,
+  Example,
   eventOf,
   newId,
   newSecret,
+  OWN_RECEIVER,
   type ReceiverStart,
   send,
+  sendAsWritten,
+  signature,
   startReceiver,
 } from './support.ts';
 
 const schema = readFileSync(new URL('../../examples/receiver/schema.sql', import.meta.url), 'utf8');
 
-/** Registers the tests of a receiver. */
-export function receiverContract(prepare?: () => Promise<ReceiverStart>): void {
+/** Registers the tests of a receiver, and of the program beside it that makes an order and its payment. */
+export function receiverContract(prepare = async (): Promise<ReceiverStart> => OWN_RECEIVER): void {
   const secret = newSecret();
+  let programs: ReceiverStart;
+  let nodropUrl: string;
   let database: FreshDatabase;
   let receiver: { url: string; process: Example };
   let orderId: string;
@@ -30,30 +37,56 @@ export function receiverContract(prepare?: () => Promise<ReceiverStart>): void {
   let paymentIs: object | 'away' | undefined;
   let toldLast: object = {};
   const paymentsRead: string[] = [];
-  const nodrop = createServer((request, response) => {
+  const paymentsMade: string[] = [];
+  const nodrop = createServer(async (request, response) => {
     expect(request.headers.authorization).toBe('Bearer sk_of_the_shop');
+    if (request.method === 'POST') {
+      paymentsMade.push((await request.setEncoding('utf8').toArray()).join(''));
+      response.writeHead(201, { 'content-type': 'application/json' });
+      response.end(JSON.stringify({ status: 'pending', checkoutUrl: 'http://127.0.0.1/checkout' }));
+      return;
+    }
     paymentsRead.push(request.url ?? '');
     response.writeHead(paymentIs === 'away' ? 503 : 200, { 'content-type': 'application/json' });
     const problem = { status: 503, code: 'database_unavailable' };
     response.end(JSON.stringify(paymentIs === 'away' ? problem : (paymentIs ?? toldLast)));
   });
 
+  /** Stands between the receiver and its database. */
+  let askedOfDatabase = '';
+  const wire = createTcpServer((client) => {
+    const { hostname, port } = new URL(database.url);
+    const server = connect(Number(port), hostname);
+    client.on('data', (data) => {
+      askedOfDatabase += data.toString('latin1');
+    });
+    client.on('error', () => server.destroy()).on('close', () => server.destroy());
+    server.on('error', () => client.destroy()).on('close', () => client.destroy());
+    client.pipe(server).pipe(client);
+  });
+
   beforeAll(async () => {
-    await new Promise<void>((resolve) => nodrop.listen(0, '127.0.0.1', resolve));
+    for (const server of [nodrop, wire]) await once(server.listen(0, '127.0.0.1'), 'listening');
     database = await emptyDatabase();
     await queryOnce(database.url, schema);
-    const nodropUrl = `http://127.0.0.1:${(nodrop.address() as AddressInfo).port}`;
-    receiver = await startReceiver(database, secret, nodropUrl, await prepare?.());
+    nodropUrl = `http://127.0.0.1:${(nodrop.address() as AddressInfo).port}`;
+    const url = new URL(database.url);
+    url.host = `127.0.0.1:${(wire.address() as AddressInfo).port}`;
+    programs = await prepare();
+    receiver = await startReceiver({ url: url.href }, secret, nodropUrl, programs);
   });
 
   beforeEach(() => {
     paymentIs = undefined;
     paymentsRead.length = 0;
+    paymentsMade.length = 0;
+    askedOfDatabase = '';
   });
 
   afterAll(async () => {
     nodrop.close();
     await receiver?.process.stop();
+    wire.close();
     await database?.drop();
   });
 
@@ -90,6 +123,34 @@ export function receiverContract(prepare?: () => Promise<ReceiverStart>): void {
     const old = await tell(event, { at: new Date(Date.now() - 6 * 60_000) });
     expect([forged.status, old.status]).toEqual([401, 401]);
     expect(await paidBy()).toBeNull();
+  });
+
+  test('a proxy may change the case of the names of headers', async () => {
+    const event = eventOf('payment.succeeded', await newOrder());
+    const body = JSON.stringify(event);
+    const signed = signature(secret, newId('evt'), new Date(), body);
+    const headers = {
+      'Content-Type': 'application/json',
+      'Webhook-Id': signed['webhook-id'] ?? '',
+      'Webhook-Timestamp': signed['webhook-timestamp'] ?? '',
+      'Webhook-Signature': signed['webhook-signature'] ?? '',
+      'Content-Length': String(body.length),
+    };
+    expect(await sendAsWritten(receiver.url, headers, body)).toBe(200);
+    expect(await paidBy()).toBe(event.data.payment.id);
+  });
+
+  test('a body that is too long, or whose length is below 0, is refused at once', async () => {
+    const long = 'x'.repeat(2_000_000);
+    for (const [length, body] of [
+      [-1, ''],
+      [long.length, long],
+    ] as const) {
+      const headers = { 'content-type': 'application/json', 'content-length': String(length) };
+      const status = await sendAsWritten(receiver.url, headers, body);
+      // Some servers end the connection without an answer.
+      expect([0, 400, 413], String(length)).toContain(status);
+    }
   });
 
   test('an older event after a newer one changes nothing', async () => {
@@ -270,6 +331,92 @@ export function receiverContract(prepare?: () => Promise<ReceiverStart>): void {
     await queryOnce(database.url, 'alter table away rename to nodrop_payments');
     expect((await tell(event, { id })).status).toBe(200);
     expect(await paidBy()).toBe(event.data.payment.id);
+  });
+
+  test('what is refused is rolled back, and not left to the end of its connection', async () => {
+    expect((await tell(eventOf('payment.succeeded', newId('order')))).status).toBe(404);
+    await eventually(async () => /\brollback\b/i.test(askedOfDatabase));
+  });
+
+  // Other systems have no second loopback address.
+  test.skipIf(process.platform !== 'linux')('it listens at HOST, by default at 127.0.0.1 alone', async () => {
+    const elsewhere = receiver.url.replace('127.0.0.1', '127.0.0.2');
+    expect(await sendAsWritten(elsewhere, { 'content-length': '0' })).toBe(0);
+    const there = await startReceiver(database, secret, nodropUrl, programs, '127.0.0.2');
+    try {
+      await eventually(async () => there.process.output.includes(there.url));
+      expect((await send(there.url, secret, eventOf('payment.succeeded', newId('order')))).status).toBe(404);
+    } finally {
+      await there.process.stop();
+    }
+  });
+
+  test('what the address of the database says after its name holds', async () => {
+    const address = new URL(database.url);
+    const [user, password] = [address.username, address.password];
+    address.username = '';
+    address.password = '';
+    // The server of the tests has no TLS.
+    for (const [query, status] of [
+      [`user=${user}&password=${password}&sslmode=require`, 500],
+      [`user=${user}&password=${password}`, 200],
+    ] as const) {
+      address.search = query;
+      const own = await startReceiver({ url: address.href }, secret, nodropUrl, programs);
+      try {
+        const event = eventOf('payment.succeeded', await newOrder());
+        expect(await send(own.url, secret, event), query).toMatchObject({ status });
+        expect(await paidBy(), query).toBe(status === 200 ? event.data.payment.id : null);
+      } finally {
+        await own.process.stop();
+      }
+    }
+  });
+
+  /** Runs the program that makes an order and its payment. */
+  async function pay(...args: string[]): Promise<{ code: unknown; output: string }> {
+    const { payer, env } = programs;
+    const command = typeof payer === 'string' ? ([process.execPath, payer] as const) : payer;
+    const settings = { DATABASE_URL: database.url, NODROP_URL: nodropUrl, NODROP_KEY: 'sk_of_the_shop' };
+    const program = new Example([...command, ...args], { ...settings, ...env }, async () => true);
+    const [code] = await once(program.run(), 'close');
+    return { code, output: program.output };
+  }
+
+  test('a payment is made of the stored order, and of no other amount', async () => {
+    const id = newId('order');
+    const made = { code: 0, output: `Order ${id} is pending: pay at http://127.0.0.1/checkout\n` };
+    expect(await pay(id, '1990', 'CNY')).toEqual(made);
+    for (const [amount, currency] of [
+      ['2990', 'CNY'],
+      ['1990', 'JPY'],
+    ] as const)
+      expect(await pay(id, amount, currency)).toEqual({
+        code: 1,
+        output: `Order ${id} is of 1990 CNY: pay that, or take another ID.\n`,
+      });
+    expect(await pay(id, '1990', 'CNY', 'Tea')).toEqual(made);
+    const order = { id, amount: 1990, currency: 'CNY' };
+    expect(paymentsMade.map((body) => JSON.parse(body))).toEqual([
+      { order: { ...order, subject: 'Coffee' }, channel: 'simulator' },
+      { order: { ...order, subject: 'Tea' }, channel: 'simulator' },
+    ]);
+  });
+
+  test('no payment is made of an order that is cancelled or paid', async () => {
+    await newOrder();
+    await queryOnce(database.url, `update orders set cancelled = true where id = '${orderId}'`);
+    expect(await pay(orderId, '6800', 'CNY')).toEqual({
+      code: 1,
+      output: `Order ${orderId} is cancelled.\n`,
+    });
+    const event = eventOf('payment.succeeded', await newOrder());
+    await tell(event);
+    expect(await pay(orderId, '6800', 'CNY')).toEqual({
+      code: 0,
+      output: `Order ${orderId} is paid by ${event.data.payment.id}.\n`,
+    });
+    expect(paymentsMade).toEqual([]);
   });
 
   test('a connection that breaks while an event waits costs that event alone', async () => {

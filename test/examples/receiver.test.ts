@@ -95,7 +95,19 @@ test('a taken port is a sentence', async () => {
   });
   expect([status, stderr]).toEqual([
     1,
-    `The receiver cannot listen on port ${port} (EADDRINUSE): set PORT to a free one.\n`,
+    `The receiver cannot listen at 127.0.0.1:${port} (EADDRINUSE): set PORT to a free one.\n`,
+  ]);
+});
+
+test('an address of another machine is a sentence', () => {
+  const { status, stderr } = spawnSync(process.execPath, ['receiver.js'], {
+    cwd: new URL('../../examples/receiver/', import.meta.url),
+    env: { PATH: process.env.PATH, ...good, HOST: '192.0.2.1', PORT: '3200' },
+    encoding: 'utf8',
+  });
+  expect([status, stderr]).toEqual([
+    1,
+    'The receiver cannot listen at 192.0.2.1:3200 (EADDRNOTAVAIL): set HOST to an address of this machine.\n',
   ]);
 });
 

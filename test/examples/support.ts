@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Webhook } from 'standardwebhooks';
@@ -103,19 +104,27 @@ export async function startShop(env: Record<string, string> = {}): Promise<Shop>
   };
 }
 
-/** What starts a receiver that listens at the port. */
+/** What starts a receiver that listens at the port of the host, and what makes an order and its payment. */
 export interface ReceiverStart {
-  readonly entry: string | ((port: number) => readonly [string, ...string[]]);
+  readonly entry: string | ((port: number, host: string) => readonly [string, ...string[]]);
+  readonly payer: string | readonly [string, ...string[]];
   readonly env?: Record<string, string>;
 }
 
+export const OWN_RECEIVER: ReceiverStart = {
+  entry: 'examples/receiver/receiver.js',
+  payer: 'examples/receiver/pay.js',
+};
+
 /** A receiver, that of `examples/receiver` unless it is said, on a database with its tables. */
 export async function startReceiver(
-  database: FreshDatabase,
+  database: Pick<FreshDatabase, 'url'>,
   secret: string,
   nodropUrl: string,
-  { entry, env: more = {} }: ReceiverStart = { entry: 'examples/receiver/receiver.js' },
+  { entry, env: more = {} }: ReceiverStart = OWN_RECEIVER,
+  host?: string,
 ) {
+  const address = host ?? '127.0.0.1';
   const port = await freePort();
   const env = {
     PORT: String(port),
@@ -123,12 +132,13 @@ export async function startReceiver(
     NODROP_WEBHOOK_SECRET: secret,
     NODROP_URL: nodropUrl,
     NODROP_KEY: 'sk_of_the_shop',
+    ...(host === undefined ? {} : { HOST: host }),
     ...more,
   };
-  const command = typeof entry === 'string' ? entry : entry(port);
-  const process = new Example(command, env, () => listens(port));
+  const command = typeof entry === 'string' ? entry : entry(port, address);
+  const process = new Example(command, env, () => listens(port, address));
   await process.start();
-  return { url: `http://127.0.0.1:${port}`, process };
+  return { url: `http://${address}:${port}`, process };
 }
 
 let ids = 0;
@@ -187,7 +197,32 @@ export async function readBack(url: string, secret: string, orderId: string): Pr
   });
 }
 
-function signature(secret: string, id: string, at: Date, body: string): Record<string, string> {
+/**
+ * Sends a request to the receiver with its headers as they are written here, which fetch does not allow.
+ * @returns the status of the answer, 0 when the connection ended without one.
+ */
+export function sendAsWritten(url: string, headers: Record<string, string>, body = ''): Promise<number> {
+  const { hostname, port } = new URL(url);
+  const head = Object.entries({ Host: `${hostname}:${port}`, ...headers }).map(
+    ([name, value]) => `${name}: ${value}\r\n`,
+  );
+  return new Promise((resolve) => {
+    let answer = '';
+    const socket = connect(Number(port), hostname);
+    const end = () => {
+      socket.destroy();
+      resolve(Number(/^HTTP\/1\.[01] (\d{3})/.exec(answer)?.[1] ?? 0));
+    };
+    socket.on('error', end).on('close', end);
+    socket.on('data', (data) => {
+      answer += data;
+      if (/^HTTP\/1\.[01] [2-5]\d\d/.test(answer)) end();
+    });
+    socket.write(`POST /nodrop/events HTTP/1.1\r\n${head.join('')}\r\n${body}`);
+  });
+}
+
+export function signature(secret: string, id: string, at: Date, body: string): Record<string, string> {
   return {
     'webhook-id': id,
     'webhook-timestamp': String(Math.floor(at.getTime() / 1000)),
