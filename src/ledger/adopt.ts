@@ -14,6 +14,7 @@ import type { LedgerClient } from './client.ts';
 import { type NewOrder, type NewPayment, startPayment } from './intake.ts';
 import { recordAnswer } from './payments.ts';
 import type { ChannelAccount, Payment } from './rows.ts';
+import { findReceived } from './trade.ts';
 import { unknownAccount } from './views.ts';
 
 /** Trades that the merchant's own code has made: what is found out before a payment is made of one. */
@@ -81,7 +82,7 @@ async function look(
   const { declaration, readTrade } = adapter;
   if (declaration.adoption === undefined || readTrade === undefined)
     throw invalid('adopt', `${wanted.channel} does not tell what a trade of yours is for`);
-  const { pattern, rule } = declaration.adoption;
+  const { pattern, rule, isGlobal } = declaration.adoption;
   if (!pattern.test(wanted.reference)) throw invalid('adopt.reference', rule);
   if (wanted.method !== undefined && methodOf(declaration, wanted.method) === undefined) {
     const names = declaration.methods.map(({ name }) => name).join(', ');
@@ -92,7 +93,7 @@ async function look(
   if (known !== null) return { adopted: known };
   const account = accounts.find((one) => isUsable(one, wanted));
   if (account === undefined) throw await unknownAccount(db, merchantId, wanted);
-  await requireFree(db, account, wanted.reference);
+  await requireFree(db, account, wanted.reference, isGlobal);
   const there = await db.order.findUnique({ where: { merchantId_id: { merchantId, id: order.id } } });
   const refusal = there === null ? null : refusesAttempts(there, now);
   if (refusal !== null) throw refusal;
@@ -126,7 +127,7 @@ async function look(
     names.add(reference);
     const canonical = await findAdopted(db, accounts, order.id, names);
     if (canonical !== null) return { adopted: canonical };
-    await requireFree(db, account, reference);
+    await requireFree(db, account, reference, isGlobal);
   }
   if (answer.state === 'paid' || answer.state === 'refunded')
     await requireUnknownMoney(db, account, answer.channelPaymentId, reference);
@@ -214,22 +215,33 @@ async function findAdopted(
 }
 
 /** @throws Refusal `adopt_taken` */
-async function requireFree(db: LedgerClient, { id }: ChannelAccount, reference: string): Promise<void> {
+async function requireFree(
+  db: LedgerClient,
+  { id, channel }: ChannelAccount,
+  reference: string,
+  isGlobal: boolean | undefined,
+): Promise<void> {
+  const accounts =
+    isGlobal === true
+      ? await db.channelAccount.findMany({ where: { channel }, select: { id: true } })
+      : [{ id }];
   const by = await db.payment.findFirst({
     // Under a payment's own id nodrop asks for trades, at whichever account.
-    where: { OR: [{ channelAccountId: id, reference }, { id: reference }] },
+    where: { OR: [{ channelAccountId: { in: accounts.map(({ id }) => id) }, reference }, { id: reference }] },
   });
   if (by !== null) throw taken(reference, by);
 }
 
-/** Two names of one trade must not pay two orders. @throws Refusal `adopt_taken` */
+/** Two names of one trade, or two accounts that see it, must not pay two orders. @throws Refusal `adopt_taken` */
 async function requireUnknownMoney(
   db: LedgerClient,
-  { id }: ChannelAccount,
+  { id, channel }: ChannelAccount,
   channelPaymentId: string,
   reference: string,
 ): Promise<void> {
-  const by = await db.payment.findFirst({ where: { channelAccountId: id, channelPaymentId } });
+  const by =
+    (await db.payment.findFirst({ where: { channelAccountId: id, channelPaymentId } })) ??
+    (await findReceived(db, channel, channelPaymentId));
   if (by !== null) throw taken(reference, by);
 }
 

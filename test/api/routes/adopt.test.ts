@@ -7,7 +7,7 @@ import { afterAll, beforeEach, describe, expect, test } from 'vitest';
 import { payment } from '../../../src/api/schemas/payment.ts';
 import { checked } from '../../../src/channels/checked.ts';
 import { ChannelError, type VerifiedCallback } from '../../../src/domain/channel.ts';
-import { endPayment, settlePayment } from '../../../src/ledger/payments.ts';
+import { endPayment, recordAnswer, settlePayment } from '../../../src/ledger/payments.ts';
 import { startSimulator } from '../../../src/simulator/app.ts';
 import { ACCOUNT, client, newTrade, SECRETS, tradeNamed } from '../../simulator/support.ts';
 import { createSimulatorAdapter } from '../../support/simulator-adapter.ts';
@@ -181,6 +181,50 @@ describe('adopting', () => {
       expect(answers.map(({ status }) => status).sort()).toEqual([201, 409]);
       expect(answers.find(({ status }) => status === 409)?.json.code).toBe('adopt_taken');
       expect(await rowsOf(wanted)).toHaveLength(1);
+    }
+  });
+
+  test('a trade that another account sees as well: 409 once it has paid there', async () => {
+    const stranger = await newKey(api.db);
+    const [before, after] = [await trade(), await trade()];
+    // The reference alone says nothing: another account may have a trade of the same name.
+    const first = await post(adopting(before));
+    const second = await post(adopting(before), stranger.key);
+    expect([first.status, second.status]).toEqual([201, 201]);
+    await wallet.pay(before);
+    await wallet.pay(after);
+    const settled = [];
+    for (const [{ json }, as] of [
+      [first, key],
+      [second, stranger.key],
+    ] as const) {
+      const row = await api.db.payment.findUniqueOrThrow({ where: { id: json.id } });
+      const found = await own.queryTrade(ACCOUNT, tradeNamed(before));
+      await recordAnswer(api.db, row.id, found, 'query', new Date());
+      await settlePayment(api.db, row.id, new Date());
+      settled.push((await api.call(`/v1/payments/${row.id}`, { key: as })).json.orderUpdate);
+    }
+    expect(settled).toEqual(['applied', 'review']);
+    expect((await post(adopting(after))).json.orderUpdate).toBe('applied');
+    const refused = await post(adopting(after), stranger.key);
+    expect([refused.status, refused.json.code]).toEqual([409, 'adopt_taken']);
+  });
+
+  test('a trade whose name means one at the whole channel, adopted at another account: 409', async () => {
+    const { adoption } = own.declaration;
+    if (adoption === undefined) throw new Error('the simulator has trades that can be adopted');
+    const declaration = { ...adapter.declaration, adoption: { ...adoption, isGlobal: true as const } };
+    const global = await startTestApi(database.url, {
+      channels: new Map([['simulator', { ...adapter, declaration }]]),
+    });
+    try {
+      const reference = await trade();
+      const stranger = await newKey(api.db);
+      expect((await post(adopting(reference), key, global)).status).toBe(201);
+      const refused = await post(adopting(reference), stranger.key, global);
+      expect([refused.status, refused.json.code]).toEqual([409, 'adopt_taken']);
+    } finally {
+      await global.close();
     }
   });
 
