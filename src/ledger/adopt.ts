@@ -1,20 +1,22 @@
+import { isMoney, recordedAnswer } from '../domain/answer.ts';
 import { refusesAttempts } from '../domain/attempt.ts';
 import {
   type AccountMode,
   type ChannelAdapter,
+  type ChannelAnswer,
   ChannelError,
   type FoundTrade,
   methodOf,
 } from '../domain/channel.ts';
 import { sayAmount } from '../domain/money.ts';
 import { Refusal } from '../domain/refusal.ts';
-import type { Adoption } from '../domain/states.ts';
+import { type Adoption, isEnded } from '../domain/states.ts';
 import { matchCallbacksOf } from './callbacks.ts';
 import type { LedgerClient } from './client.ts';
 import { type NewOrder, type NewPayment, startPayment } from './intake.ts';
 import { recordAnswer } from './payments.ts';
 import type { ChannelAccount, Payment } from './rows.ts';
-import { findReceived } from './trade.ts';
+import { accountOf, findReceived, tradeOf } from './trade.ts';
 import { unknownAccount } from './views.ts';
 
 /** Trades that the merchant's own code has made: what is found out before a payment is made of one. */
@@ -30,6 +32,9 @@ export interface WantedTrade {
   /** Accounts of another mode are none. */
   readonly mode: AccountMode;
 }
+
+/** Makes a call to the channel, within the caller's bounds. */
+type Ask<T> = (read: (signal: AbortSignal) => Promise<T>) => Promise<T>;
 
 /** A trade that can be adopted. */
 export interface Adoptable {
@@ -52,7 +57,7 @@ export async function findAdoptable(
   order: { readonly id: string } | NewOrder,
   wanted: WantedTrade,
   now: Date,
-  ask: (read: (signal: AbortSignal) => Promise<FoundTrade>) => Promise<FoundTrade>,
+  ask: Ask<FoundTrade>,
 ): Promise<{ readonly adopted: Payment } | Adoptable> {
   const names = new Set([wanted.reference]);
   try {
@@ -75,7 +80,7 @@ async function look(
   order: { readonly id: string } | NewOrder,
   wanted: WantedTrade,
   now: Date,
-  ask: (read: (signal: AbortSignal) => Promise<FoundTrade>) => Promise<FoundTrade>,
+  ask: Ask<FoundTrade>,
   names: Set<string>,
 ): Promise<{ readonly adopted: Payment } | Adoptable> {
   if (adapter === undefined) throw await unknownAccount(db, merchantId, wanted, false);
@@ -150,6 +155,27 @@ async function look(
   return { found, method };
 }
 
+/**
+ * Asks about an adopted payment that has ended, whose watch may be over: money that has come in since is put on record, to
+ * be settled as late money is. Nothing else of it changes.
+ * @throws Refusal `channel_misconfigured`, `channel_unreachable`
+ */
+export async function askAgain(
+  db: LedgerClient,
+  adapter: ChannelAdapter | undefined,
+  payment: Payment,
+  ask: Ask<ChannelAnswer>,
+  now: Date,
+): Promise<void> {
+  if (adapter === undefined || !isEnded(payment.status) || isMoney(recordedAnswer(payment))) return;
+  const answer = await ask((signal) =>
+    adapter.queryTrade(accountOf(payment), tradeOf(payment), signal),
+  ).catch((error: unknown) => {
+    throw refusalOf(error, payment.channel);
+  });
+  if (isMoney(answer)) await recordAnswer(db, payment.id, answer, 'query', now);
+}
+
 /** How a trade is adopted, besides what it is. */
 export interface Adopting extends Omit<NewPayment, 'channel' | 'method' | 'account' | 'mode' | 'adopt'> {
   /** Whose trade it is from then on. */
@@ -185,8 +211,7 @@ const invalid = (path: string, message: string): Refusal =>
   new Refusal('invalid_request', `${path}: ${message}.`, { errors: [{ path, message }] });
 
 const taken = (reference: string, by?: Payment): Refusal => {
-  const of =
-    by === undefined || by.adopted === null ? 'nodrop made it' : `order ${by.orderId} has adopted it`;
+  const of = by === undefined || by.adopted === null ? 'nodrop made it' : 'another order has adopted it';
   return new Refusal('adopt_taken', `Trade ${reference} cannot be adopted: ${of}.`, {
     errors: [{ path: 'adopt.reference', message: of }],
   });

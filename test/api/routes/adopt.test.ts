@@ -256,6 +256,14 @@ describe('adopting', () => {
     expect(api.workflows.calls).toEqual([]);
   });
 
+  test('again, with another amount of its order: 409', async () => {
+    const body = adopting(await trade());
+    expect((await post(body)).status).toBe(201);
+    const refused = await post({ ...body, order: { ...body.order, amount: 1051 } });
+    expect([refused.status, refused.json.code]).toEqual([409, 'order_exists']);
+    expect(refused.json.errors).toMatchObject([{ path: 'order.amount' }]);
+  });
+
   test('what the channel does not know, or cannot be called: 422', async () => {
     const unknown = await post(adopting('shop-nothing'));
     expect([unknown.status, unknown.json.code]).toEqual([422, 'adopt_unknown']);
@@ -359,6 +367,30 @@ describe('what it is when it is adopted', () => {
 });
 
 describe('afterwards', () => {
+  test('its payer is offered no other way while it is live, which nobody here can close', async () => {
+    const { json } = await post(adopting(await trade()));
+    const row = await api.db.payment.findUniqueOrThrow({ where: { id: json.id } });
+    const token = json.clientToken;
+    const seen = await api.call(`/v1/payments/${row.id}`, { key: token });
+    expect(seen.json).toMatchObject({ status: 'paying', orderState: 'undecided', switchTo: [] });
+    const body = { channel: 'simulator', method: 'wallet' };
+    const refused = await api.call(`/v1/payments/${row.id}/switch`, { key: token, body });
+    expect([refused.status, refused.json.code]).toEqual([409, 'attempt_unresolved']);
+    expect(await api.db.payment.count({ where: { orderId: row.orderId } })).toBe(1);
+  });
+
+  test('ended, and asked for again: what was paid since is settled', async () => {
+    const reference = await trade();
+    const body = adopting(reference);
+    const { json } = await post(body);
+    await endPayment(api.db, json.id, 'closed', 'its time is over.', new Date());
+    const open = await post(body);
+    expect([open.status, open.json.status]).toEqual([200, 'closed']);
+    await wallet.pay(reference);
+    const paid = await post(body);
+    expect([paid.status, paid.json.status, paid.json.orderUpdate]).toEqual([200, 'succeeded', 'applied']);
+  });
+
   test('a callback to the account finds it by the number that it has there', async () => {
     const reference = await trade();
     const { json } = await post(adopting(reference));
