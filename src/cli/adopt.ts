@@ -167,7 +167,7 @@ class Run {
   readonly #channels;
   readonly #schema;
   readonly #counts = new Map<Outcome | 'refused' | 'not tried', number>();
-  /** By channel. */
+  /** By channel and account. */
   readonly #silent = new Map<string, number>();
   /** So many lines one after another Temporal has not answered for. */
   #temporalAway = 0;
@@ -239,15 +239,16 @@ class Run {
       return this.#refuse(line, faults.join('; '));
     }
     const { data } = parsed;
+    const asked = `${data.channel} ${data.account ?? ''}`.trimEnd();
     const name = `${data.reference} for order ${data.order_id}`;
-    if ((this.#silent.get(data.channel) ?? 0) >= SILENT_IN_A_ROW) {
+    if ((this.#silent.get(asked) ?? 0) >= SILENT_IN_A_ROW) {
       this.#count('not tried');
       return;
     }
     try {
       const outcome = await this.#adopt(data, workflows);
       this.#temporalAway = 0;
-      this.#silent.delete(data.channel);
+      this.#silent.delete(asked);
       this.#count(outcome.what);
       if (this.#isDry || outcome.isOver)
         this.#say(`line ${line}: ${name}: ${outcome.what}, ${outcome.state}`);
@@ -266,12 +267,10 @@ class Run {
       }
       this.#refuse(line, `${name}: ${error.code}. ${error.message}`);
       const isSilent = error.code === 'channel_unreachable' || error.code === 'channel_misconfigured';
-      const silent = isSilent ? (this.#silent.get(data.channel) ?? 0) + 1 : 0;
-      this.#silent.set(data.channel, silent);
+      const silent = isSilent ? (this.#silent.get(asked) ?? 0) + 1 : 0;
+      this.#silent.set(asked, silent);
       if (silent === SILENT_IN_A_ROW)
-        this.#say(
-          `${data.channel} has not answered ${silent} times in a row: its other lines are not tried.`,
-        );
+        this.#say(`${asked} has not answered ${silent} times in a row: its other lines are not tried.`);
     }
   }
 
