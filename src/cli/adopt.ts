@@ -4,18 +4,22 @@ import { z } from 'zod';
 import { createChannels, querySchedules } from '../channels/registry.ts';
 import { clientToken, hashSecret } from '../client-token.ts';
 import type { Config } from '../config.ts';
+import { forbidsAnother } from '../domain/attempt.ts';
 import { ACCOUNT_NAME, ACCOUNT_NAME_RULE } from '../domain/channel.ts';
 import { isAmount, isCurrentCurrency } from '../domain/money.ts';
 import { orderIdFault } from '../domain/order-id.ts';
 import { defaultSubject, EXPIRY_AT_LEAST_S } from '../domain/payment.ts';
 import { Refusal } from '../domain/refusal.ts';
+import { isLive } from '../domain/states.ts';
 import { isStorable, readableFault } from '../domain/text.ts';
-import { adoptTrade, findAdoptable } from '../ledger/adopt.ts';
+import { adoptTrade, askAgain, findAdoptable } from '../ledger/adopt.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import { CredentialsCache } from '../ledger/credentials-cache.ts';
-import { UnaskedAttempts } from '../ledger/intake.ts';
+import { requireOrderAsGiven, UnaskedAttempts } from '../ledger/intake.ts';
+import { requestCancel } from '../ledger/payments.ts';
 import type { Payment } from '../ledger/rows.ts';
-import { PaymentWorkflows } from '../temporal/payment-workflows.ts';
+import { TooBusy } from '../ledger/turns.ts';
+import { PaymentWorkflows, TemporalUnavailable } from '../temporal/payment-workflows.ts';
 import { merchantOf, readText } from './channels.ts';
 import { CommandError } from './errors.ts';
 import { DEADLINE_MS, withTemporal } from './recover.ts';
@@ -36,6 +40,7 @@ const SILENT_IN_A_ROW = 10;
 /** A channel that asks for more time than this is asked by the next run. */
 const WAIT_AT_MOST_S = 60;
 const SAY_EVERY = 100;
+const LOOK_EVERY_MS = 200;
 const MAX_EXPIRY_S = 7 * 86_400;
 
 const REQUIRED = ['order_id', 'channel', 'reference'] as const;
@@ -100,14 +105,13 @@ export async function adopt(
   const records = await readRecords(options.file);
   say(`${records.length} trades of merchant ${merchant.name}.`);
   const run = new Run(db, merchant.id, config, options.dryRun === true, say);
-  if (options.dryRun) await run.each(records, async () => undefined);
+  if (options.dryRun) await run.each(records, null);
   else {
     await withTemporal(config, async (client) => {
-      const workflows = new PaymentWorkflows(client, querySchedules(config));
-      await run.each(records, (payment) => workflows.wake(payment, DEADLINE_MS));
+      await run.each(records, new PaymentWorkflows(client, querySchedules(config)));
     });
   }
-  run.report();
+  run.requireAll();
 }
 
 interface FileRecord {
@@ -151,6 +155,9 @@ function requireColumns(head: readonly string[], where: string): void {
     );
 }
 
+const ask = <T>(read: (signal: AbortSignal) => Promise<T>): Promise<T> =>
+  read(AbortSignal.timeout(CHANNEL_ANSWERS_WITHIN_MS));
+
 class Run {
   readonly #db: LedgerClient;
   readonly #merchantId: string;
@@ -160,8 +167,10 @@ class Run {
   readonly #channels;
   readonly #schema;
   readonly #counts = new Map<Outcome | 'refused' | 'not tried', number>();
-  /** By channel. */
+  /** By channel and account. */
   readonly #silent = new Map<string, number>();
+  /** So many lines one after another Temporal has not answered for. */
+  #temporalAway = 0;
 
   constructor(
     db: LedgerClient,
@@ -179,23 +188,39 @@ class Run {
     this.#schema = lineSchema(config.mode);
   }
 
-  async each(records: readonly FileRecord[], start: (payment: Payment) => Promise<void>): Promise<void> {
+  /**
+   * Tries each line, and reports what became of them, however it ends.
+   * @param workflows null in a dry run
+   * @throws what ends the run early, such as a database that is away
+   */
+  async each(records: readonly FileRecord[], workflows: PaymentWorkflows | null): Promise<void> {
     let done = 0;
-    for (const { line, fields } of records) {
-      await this.#one(line, fields, start);
-      done += 1;
-      if (done % SAY_EVERY === 0) this.#say(`${done} of ${records.length} ...`);
+    try {
+      for (const { line, fields } of records) {
+        done += 1;
+        await this.#one(line, fields, workflows);
+        if (done % SAY_EVERY === 0) this.#say(`${done} of ${records.length} ...`);
+      }
+    } finally {
+      for (; done < records.length; done++) this.#count('not tried');
+      this.#report();
     }
   }
 
-  /** @throws CommandError when a line was refused, or not tried */
-  report(): void {
-    const of = (what: Outcome | 'refused' | 'not tried') => this.#counts.get(what) ?? 0;
+  #of(what: Outcome | 'refused' | 'not tried'): number {
+    return this.#counts.get(what) ?? 0;
+  }
+
+  #report(): void {
     const words = (['adopted', 'would be adopted', 'already adopted', 'refused', 'not tried'] as const)
-      .filter((what) => of(what) > 0 || what === (this.#isDry ? 'would be adopted' : 'adopted'))
-      .map((what) => `${of(what)} ${what}`);
+      .filter((what) => this.#of(what) > 0 || what === (this.#isDry ? 'would be adopted' : 'adopted'))
+      .map((what) => `${this.#of(what)} ${what}`);
     this.#say(`${words.join(', ')}.${this.#isDry ? ' Nothing was written.' : ''}`);
-    const left = of('refused') + of('not tried');
+  }
+
+  /** @throws CommandError when a line was refused, or not tried */
+  requireAll(): void {
+    const left = this.#of('refused') + this.#of('not tried');
     if (left > 0)
       throw new CommandError(
         `${left} lines were not adopted: mend them, and run this again with the same file.`,
@@ -206,11 +231,7 @@ class Run {
     this.#counts.set(what, (this.#counts.get(what) ?? 0) + 1);
   }
 
-  async #one(
-    line: number,
-    fields: FileRecord['fields'],
-    start: (payment: Payment) => Promise<void>,
-  ): Promise<void> {
+  async #one(line: number, fields: FileRecord['fields'], workflows: PaymentWorkflows | null): Promise<void> {
     const given = Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== ''));
     const parsed = this.#schema.safeParse(given);
     if (!parsed.success) {
@@ -218,14 +239,16 @@ class Run {
       return this.#refuse(line, faults.join('; '));
     }
     const { data } = parsed;
+    const asked = `${data.channel} ${data.account ?? ''}`.trimEnd();
     const name = `${data.reference} for order ${data.order_id}`;
-    if ((this.#silent.get(data.channel) ?? 0) >= SILENT_IN_A_ROW) {
+    if ((this.#silent.get(asked) ?? 0) >= SILENT_IN_A_ROW) {
       this.#count('not tried');
       return;
     }
     try {
-      const outcome = await this.#adopt(data, start);
-      this.#silent.delete(data.channel);
+      const outcome = await this.#adopt(data, workflows);
+      this.#temporalAway = 0;
+      this.#silent.delete(asked);
       this.#count(outcome.what);
       if (this.#isDry || outcome.isOver)
         this.#say(`line ${line}: ${name}: ${outcome.what}, ${outcome.state}`);
@@ -234,15 +257,20 @@ class Run {
         const [live] = error.attempts;
         return this.#refuse(line, `${name}: payment ${live?.id} of the order is live. Cancel it first.`);
       }
-      if (!(error instanceof Refusal)) throw error;
+      if (error instanceof TooBusy)
+        return this.#refuse(line, `${name}: too much is being done to its order. Run this again.`);
+      if (error instanceof TemporalUnavailable && ++this.#temporalAway < SILENT_IN_A_ROW)
+        return this.#refuse(line, `${name}: Temporal did not answer in time. Run this again.`);
+      if (!(error instanceof Refusal)) {
+        this.#refuse(line, `${name}: this ended the run.`);
+        throw error;
+      }
       this.#refuse(line, `${name}: ${error.code}. ${error.message}`);
       const isSilent = error.code === 'channel_unreachable' || error.code === 'channel_misconfigured';
-      const silent = isSilent ? (this.#silent.get(data.channel) ?? 0) + 1 : 0;
-      this.#silent.set(data.channel, silent);
+      const silent = isSilent ? (this.#silent.get(asked) ?? 0) + 1 : 0;
+      this.#silent.set(asked, silent);
       if (silent === SILENT_IN_A_ROW)
-        this.#say(
-          `${data.channel} has not answered ${silent} times in a row: its other lines are not tried.`,
-        );
+        this.#say(`${asked} has not answered ${silent} times in a row: its other lines are not tried.`);
     }
   }
 
@@ -253,7 +281,7 @@ class Run {
 
   async #adopt(
     given: Line,
-    start: (payment: Payment) => Promise<void>,
+    workflows: PaymentWorkflows | null,
   ): Promise<{ what: Outcome; state: string; isOver: boolean }> {
     const { secret, mode, paymentExpiryMs } = this.#config;
     const { channel, reference, account, method, order_id: id, amount, currency } = given;
@@ -267,38 +295,69 @@ class Run {
           };
     const looked = await this.#look(order, wanted);
     if ('adopted' in looked) {
-      if (!this.#isDry && looked.adopted.status !== 'succeeded') await start(looked.adopted);
+      if (workflows !== null) {
+        if ('amount' in order) await requireOrderAsGiven(this.#db, this.#merchantId, order);
+        await askAgain(this.#db, this.#channels.get(channel), looked.adopted, ask, new Date());
+        if (looked.adopted.status !== 'succeeded') await workflows.wake(looked.adopted, DEADLINE_MS);
+      }
       return { what: 'already adopted', state: looked.adopted.status, isOver: false };
     }
     const { state } = looked.found.answer;
-    if (this.#isDry) return { what: 'would be adopted', state, isOver: false };
-    const { payment, created } = await adoptTrade(
-      this.#db,
-      this.#merchantId,
-      order,
-      wanted,
-      looked,
-      {
-        ...{ payer: undefined, returnUrl: undefined, metadata: undefined, askedAttempts: new Set<string>() },
-        as: given.own === 'true' ? 'own' : 'watched',
-        expiresInMs:
-          given.expires_in_seconds === undefined ? paymentExpiryMs : given.expires_in_seconds * 1000,
-      },
-      (paymentId) => hashSecret(clientToken(secret, paymentId)),
-      new Date(),
-    );
-    await start(payment);
+    if (workflows === null) return { what: 'would be adopted', state, isOver: false };
+    const made = (askedAttempts: ReadonlySet<string>) =>
+      adoptTrade(
+        this.#db,
+        this.#merchantId,
+        order,
+        wanted,
+        looked,
+        {
+          ...{ payer: undefined, returnUrl: undefined, metadata: undefined, askedAttempts },
+          as: given.own === 'true' ? 'own' : 'watched',
+          expiresInMs:
+            given.expires_in_seconds === undefined ? paymentExpiryMs : given.expires_in_seconds * 1000,
+        },
+        (paymentId) => hashSecret(clientToken(secret, paymentId)),
+        new Date(),
+      );
+    const { payment, created } = await made(new Set()).catch(async (error: unknown) => {
+      // As `POST /v1/payments` does. What nodrop has made is not ended by a file.
+      if (!(error instanceof UnaskedAttempts) || error.attempts.some(({ adopted }) => adopted === null))
+        throw error;
+      for (const attempt of error.attempts) await this.#end(attempt, workflows);
+      return await made(new Set(error.attempts.map(({ id: asked }) => asked)));
+    });
+    await workflows.wake(payment, DEADLINE_MS);
     const isOver = state === 'closed' || state === 'failed' || state === 'refunded';
     return { what: created ? 'adopted' : 'already adopted', state, isOver };
+  }
+
+  /**
+   * Asks the channel about a live adopted payment, which ends here unless it is paid: another trade of its order is adopted.
+   * @throws Refusal `attempt_unresolved`, TemporalUnavailable
+   */
+  async #end(attempt: Payment, workflows: PaymentWorkflows): Promise<void> {
+    const { id } = attempt;
+    const read = () => this.#db.payment.findUniqueOrThrow({ where: { id } });
+    if (!(await workflows.askChannel(attempt, CHANNEL_ANSWERS_WITHIN_MS))) return;
+    const asked = await read();
+    const refusal = forbidsAnother(asked);
+    if (refusal !== null) throw refusal;
+    if (!isLive(asked.status)) return;
+    await requestCancel(this.#db, id, 'another trade of its order that is adopted', new Date());
+    await workflows.cancel(asked, DEADLINE_MS);
+    const until = Date.now() + CHANNEL_ANSWERS_WITHIN_MS;
+    let now = await read();
+    while (isLive(now.status) && forbidsAnother(now) === null && Date.now() < until) {
+      await sleep(LOOK_EVERY_MS);
+      now = await read();
+    }
   }
 
   /** Once more after the time that the channel asks for. @throws Refusal */
   async #look(order: Parameters<typeof findAdoptable>[3], wanted: Parameters<typeof findAdoptable>[4]) {
     const adapter = this.#channels.get(wanted.channel);
-    const look = () =>
-      findAdoptable(this.#db, adapter, this.#merchantId, order, wanted, new Date(), (read) =>
-        read(AbortSignal.timeout(CHANNEL_ANSWERS_WITHIN_MS)),
-      );
+    const look = () => findAdoptable(this.#db, adapter, this.#merchantId, order, wanted, new Date(), ask);
     try {
       return await look();
     } catch (error) {

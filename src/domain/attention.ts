@@ -118,7 +118,8 @@ export const ATTENTIONS = {
     severity: 'inform',
     raised:
       'The order was already paid, cancelled or closed, the merchant refunds late money, or its order service says ' +
-      `that the order is paid otherwise or gone, or has not known it for ${UNKNOWN_FOR}. An owed refund is recorded.`,
+      `that the order is paid otherwise or gone, or has not known it for ${UNKNOWN_FOR}. An owed refund is recorded. In ` +
+      '`review`: the trade is only watched, or two accounts see one adopted trade, whose money another payment has received.',
     todo:
       "Nothing, usually: the refund goes out by itself. See it under the payment's refunds. Many of them from one " +
       'order service: ask its owner whether it answers 409 or 410 by mistake, before more money goes back.',

@@ -392,9 +392,15 @@ export interface ChannelDeclaration {
   readonly unknownTradeCanBePaid: boolean;
   /**
    * How trades are named that the merchant's own code has made, so that they can be adopted: what a name matches, the rule in
-   * words (`must be ...`), and one of them. Absent: the adapter has no `readTrade`, and none can be.
+   * words (`must be ...`), and one of them. `isGlobal`: a name means one trade at the whole channel, whatever account asks.
+   * Absent: the adapter has no `readTrade`, and none can be.
    */
-  readonly adoption?: { readonly pattern: RegExp; readonly rule: string; readonly example: string };
+  readonly adoption?: {
+    readonly pattern: RegExp;
+    readonly rule: string;
+    readonly example: string;
+    readonly isGlobal?: true;
+  };
   /**
    * The channel takes a callback address with each trade, and tells it nobody, the payer least of all: ours then proves the
    * payment, see docs/channels. False: it is given the account's address.

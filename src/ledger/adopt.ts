@@ -1,19 +1,22 @@
+import { isMoney, recordedAnswer } from '../domain/answer.ts';
 import { refusesAttempts } from '../domain/attempt.ts';
 import {
   type AccountMode,
   type ChannelAdapter,
+  type ChannelAnswer,
   ChannelError,
   type FoundTrade,
   methodOf,
 } from '../domain/channel.ts';
 import { sayAmount } from '../domain/money.ts';
 import { Refusal } from '../domain/refusal.ts';
-import type { Adoption } from '../domain/states.ts';
+import { type Adoption, isEnded } from '../domain/states.ts';
 import { matchCallbacksOf } from './callbacks.ts';
 import type { LedgerClient } from './client.ts';
 import { type NewOrder, type NewPayment, startPayment } from './intake.ts';
 import { recordAnswer } from './payments.ts';
 import type { ChannelAccount, Payment } from './rows.ts';
+import { accountOf, findReceived, tradeOf } from './trade.ts';
 import { unknownAccount } from './views.ts';
 
 /** Trades that the merchant's own code has made: what is found out before a payment is made of one. */
@@ -29,6 +32,9 @@ export interface WantedTrade {
   /** Accounts of another mode are none. */
   readonly mode: AccountMode;
 }
+
+/** Makes a call to the channel, within the caller's bounds. */
+type Ask<T> = (read: (signal: AbortSignal) => Promise<T>) => Promise<T>;
 
 /** A trade that can be adopted. */
 export interface Adoptable {
@@ -51,7 +57,7 @@ export async function findAdoptable(
   order: { readonly id: string } | NewOrder,
   wanted: WantedTrade,
   now: Date,
-  ask: (read: (signal: AbortSignal) => Promise<FoundTrade>) => Promise<FoundTrade>,
+  ask: Ask<FoundTrade>,
 ): Promise<{ readonly adopted: Payment } | Adoptable> {
   const names = new Set([wanted.reference]);
   try {
@@ -74,14 +80,14 @@ async function look(
   order: { readonly id: string } | NewOrder,
   wanted: WantedTrade,
   now: Date,
-  ask: (read: (signal: AbortSignal) => Promise<FoundTrade>) => Promise<FoundTrade>,
+  ask: Ask<FoundTrade>,
   names: Set<string>,
 ): Promise<{ readonly adopted: Payment } | Adoptable> {
   if (adapter === undefined) throw await unknownAccount(db, merchantId, wanted, false);
   const { declaration, readTrade } = adapter;
   if (declaration.adoption === undefined || readTrade === undefined)
     throw invalid('adopt', `${wanted.channel} does not tell what a trade of yours is for`);
-  const { pattern, rule } = declaration.adoption;
+  const { pattern, rule, isGlobal } = declaration.adoption;
   if (!pattern.test(wanted.reference)) throw invalid('adopt.reference', rule);
   if (wanted.method !== undefined && methodOf(declaration, wanted.method) === undefined) {
     const names = declaration.methods.map(({ name }) => name).join(', ');
@@ -92,7 +98,7 @@ async function look(
   if (known !== null) return { adopted: known };
   const account = accounts.find((one) => isUsable(one, wanted));
   if (account === undefined) throw await unknownAccount(db, merchantId, wanted);
-  await requireFree(db, account, wanted.reference);
+  await requireFree(db, account, wanted.reference, isGlobal);
   const there = await db.order.findUnique({ where: { merchantId_id: { merchantId, id: order.id } } });
   const refusal = there === null ? null : refusesAttempts(there, now);
   if (refusal !== null) throw refusal;
@@ -126,7 +132,7 @@ async function look(
     names.add(reference);
     const canonical = await findAdopted(db, accounts, order.id, names);
     if (canonical !== null) return { adopted: canonical };
-    await requireFree(db, account, reference);
+    await requireFree(db, account, reference, isGlobal);
   }
   if (answer.state === 'paid' || answer.state === 'refunded')
     await requireUnknownMoney(db, account, answer.channelPaymentId, reference);
@@ -147,6 +153,27 @@ async function look(
   if (wanted.method !== undefined && wanted.method !== method)
     throw invalid('method', `trade ${reference} is of the method ${method}`);
   return { found, method };
+}
+
+/**
+ * Asks about an adopted payment that has ended, whose watch may be over: money that has come in since is put on record, to
+ * be settled as late money is. Nothing else of it changes.
+ * @throws Refusal `channel_misconfigured`, `channel_unreachable`
+ */
+export async function askAgain(
+  db: LedgerClient,
+  adapter: ChannelAdapter | undefined,
+  payment: Payment,
+  ask: Ask<ChannelAnswer>,
+  now: Date,
+): Promise<void> {
+  if (adapter === undefined || !isEnded(payment.status) || isMoney(recordedAnswer(payment))) return;
+  const answer = await ask((signal) =>
+    adapter.queryTrade(accountOf(payment), tradeOf(payment), signal),
+  ).catch((error: unknown) => {
+    throw refusalOf(error, payment.channel);
+  });
+  if (isMoney(answer)) await recordAnswer(db, payment.id, answer, 'query', now);
 }
 
 /** How a trade is adopted, besides what it is. */
@@ -184,8 +211,7 @@ const invalid = (path: string, message: string): Refusal =>
   new Refusal('invalid_request', `${path}: ${message}.`, { errors: [{ path, message }] });
 
 const taken = (reference: string, by?: Payment): Refusal => {
-  const of =
-    by === undefined || by.adopted === null ? 'nodrop made it' : `order ${by.orderId} has adopted it`;
+  const of = by === undefined || by.adopted === null ? 'nodrop made it' : 'another order has adopted it';
   return new Refusal('adopt_taken', `Trade ${reference} cannot be adopted: ${of}.`, {
     errors: [{ path: 'adopt.reference', message: of }],
   });
@@ -214,22 +240,33 @@ async function findAdopted(
 }
 
 /** @throws Refusal `adopt_taken` */
-async function requireFree(db: LedgerClient, { id }: ChannelAccount, reference: string): Promise<void> {
+async function requireFree(
+  db: LedgerClient,
+  { id, channel }: ChannelAccount,
+  reference: string,
+  isGlobal: boolean | undefined,
+): Promise<void> {
+  const accounts =
+    isGlobal === true
+      ? await db.channelAccount.findMany({ where: { channel }, select: { id: true } })
+      : [{ id }];
   const by = await db.payment.findFirst({
     // Under a payment's own id nodrop asks for trades, at whichever account.
-    where: { OR: [{ channelAccountId: id, reference }, { id: reference }] },
+    where: { OR: [{ channelAccountId: { in: accounts.map(({ id }) => id) }, reference }, { id: reference }] },
   });
   if (by !== null) throw taken(reference, by);
 }
 
-/** Two names of one trade must not pay two orders. @throws Refusal `adopt_taken` */
+/** Two names of one trade, or two accounts that see it, must not pay two orders. @throws Refusal `adopt_taken` */
 async function requireUnknownMoney(
   db: LedgerClient,
-  { id }: ChannelAccount,
+  { id, channel }: ChannelAccount,
   channelPaymentId: string,
   reference: string,
 ): Promise<void> {
-  const by = await db.payment.findFirst({ where: { channelAccountId: id, channelPaymentId } });
+  const by =
+    (await db.payment.findFirst({ where: { channelAccountId: id, channelPaymentId } })) ??
+    (await findReceived(db, channel, channelPaymentId));
   if (by !== null) throw taken(reference, by);
 }
 

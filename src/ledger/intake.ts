@@ -141,6 +141,20 @@ async function filledAsGiven(
   return order;
 }
 
+/**
+ * Compares an order that is there with the one that a request brings along, and fills it.
+ * @throws Refusal `order_exists`
+ */
+export async function requireOrderAsGiven(
+  db: LedgerClient,
+  merchantId: string,
+  given: NewOrder,
+): Promise<void> {
+  await visibleTransaction(db, merchantId, given.id, async (tx) => {
+    await filledAsGiven(tx, await lockOrder(tx, merchantId, given.id), given, 'order.');
+  });
+}
+
 /** In which fields the order that is there is another one than the one that is asked for. */
 function differences(order: Order, given: NewOrder): { path: string; message: string }[] {
   return [

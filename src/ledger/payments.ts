@@ -12,7 +12,7 @@ import type { ChannelAnswer, NextAction, PaidAnswer, TradeReference } from '../d
 import type { EventType } from '../domain/event.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import { canPaymentGo, isLive, type SettledBy } from '../domain/states.ts';
-import { json, type LedgerClient } from './client.ts';
+import { json, type LedgerClient, type LedgerTx } from './client.ts';
 import { hasLosses, lossesOf, recordDisputes, recordLosses } from './disputes.ts';
 import {
   cleared,
@@ -34,7 +34,7 @@ import { endAnswers, otherAnswer, takeAnswer } from './same-answer.ts';
 import { toSnapshot } from './snapshot.ts';
 import { aNote, note } from './timeline.ts';
 import { asExplained } from './told-refunds.ts';
-import { tradeOf } from './trade.ts';
+import { findReceived, tradeOf } from './trade.ts';
 import type { OwnedPayment } from './turns.ts';
 
 /**
@@ -397,7 +397,9 @@ export async function settlePayment(
     // What disputes have taken before it was first seen pays no order either.
     const isLost = lossesOf(payment, answer.currency) + goneBackBy(answer) >= answer.amount;
     const seen = isLost ? { ...answer, state: 'refunded' as const } : answer;
-    const { decision, changes } = payOrder(order, payment, merchant, seen);
+    const paid = payOrder(order, payment, merchant, seen);
+    const isAnothers = await hasPaidByAnother(tx, payment, answer.channelPaymentId);
+    const { decision, changes } = isAnothers ? notTwice(paid) : paid;
     const mustBeTold = merchant.orderServiceUrl !== null;
     const isApplied = decision.orderUpdate === 'applied';
     // Our order row decides first; with an order service elsewhere that is not the last word.
@@ -423,6 +425,8 @@ export async function settlePayment(
         channelAnswer: json(answer) as Payment['channelAnswer'],
         receivedAmount: BigInt(answer.amount),
         receivedCurrency: answer.currency,
+        // Nothing may give it back by itself from now on.
+        ...(isAnothers ? { adopted: 'watched' as const } : {}),
         payerAmount: answer.payerAmount === undefined ? null : BigInt(answer.payerAmount),
         paidAt: new Date(answer.paidAt),
         channelErrorSince: null,
@@ -466,6 +470,39 @@ export async function settlePayment(
     };
   };
   return await underLock(db, of, now, settle, mayWait);
+}
+
+/**
+ * Two accounts can see one trade, so that it is adopted at both, and money must not pay two orders. Only for adopted payments:
+ * what nodrop makes is one payment's. The lock, held until the commit, makes the second of two that settle at once see the first.
+ * @returns whether another payment of the channel has received what the channel calls `channelPaymentId`
+ */
+async function hasPaidByAnother(
+  tx: LedgerTx,
+  { id, adopted, channel }: Payment,
+  channelPaymentId: string,
+): Promise<boolean> {
+  if (adopted === null) return false;
+  const lock = `nodrop-paid-${channel}-${channelPaymentId}`;
+  await tx.$queryRaw`SELECT 1 FROM pg_advisory_xact_lock(hashtextextended(${lock}, 0))`;
+  return (await findReceived(tx, channel, channelPaymentId, id)) !== null;
+}
+
+/** Money of which another payment has the whole decides nothing here: a person looks at both. */
+function notTwice(paid: ReturnType<typeof payOrder>): ReturnType<typeof payOrder> {
+  const { decision } = paid;
+  // All of it has gone back, which pays nothing.
+  if (decision.orderUpdate === 'conflict' && decision.refund === 'external') return paid;
+  return {
+    decision: {
+      orderUpdate: 'review',
+      attention: 'order_conflict',
+      detail:
+        'Another payment has this trade at another account, and has received its money: it pays no second order, ' +
+        'and nothing goes back by itself. A person decides.',
+    },
+    changes: undefined,
+  };
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { ChannelAccount, Trade, TradeReference } from '../domain/channel.ts';
+import type { LedgerClient, LedgerTx } from './client.ts';
 import type { Payment } from './rows.ts';
 
 /** What an adapter is told of a payment: nothing but what stands in its row. */
@@ -31,3 +32,28 @@ export const accountOf = ({ channelAccountId: id, merchantId, channel }: Payment
   channel,
   credentials: [],
 });
+
+/**
+ * @param channelPaymentId the channel's own id of what was paid, unique in the channel whatever the account
+ * @param besides a payment that is not meant
+ * @returns a payment that has received this money
+ */
+export const findReceived = async (
+  db: LedgerClient | LedgerTx,
+  channel: string,
+  channelPaymentId: string,
+  besides?: string,
+): Promise<Payment | null> =>
+  await db.payment.findFirst({
+    where: {
+      // The index of these ids begins with the account.
+      channelAccountId: {
+        in: (await db.channelAccount.findMany({ where: { channel }, select: { id: true } })).map(
+          ({ id }) => id,
+        ),
+      },
+      channelPaymentId,
+      receivedAmount: { not: null },
+      ...(besides === undefined ? {} : { id: { not: besides } }),
+    },
+  });

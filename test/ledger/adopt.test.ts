@@ -24,10 +24,10 @@ beforeEach(() => {
 });
 
 /** An attempt of this test's order; with `as` of a trade that is adopted. */
-async function attempt(channel: 'simulator' | 'simulator2', as?: 'watched' | 'own') {
+async function attempt(channel: 'simulator' | 'simulator2', as?: 'watched' | 'own', of = merchantId) {
   const { payment } = await startPayment(
     db,
-    merchantId,
+    of,
     {
       ...{ id: `order-${n}`, amount: 1050, currency: 'CNY', subject: 'x', metadata: {} },
       expiresInSeconds: undefined,
@@ -90,6 +90,49 @@ describe('a second success', () => {
       orderUpdate: 'review',
     });
     expect(await db.refund.count({ where: { paymentId: watched.id } })).toBe(0);
+  });
+});
+
+describe('one trade that two accounts see, adopted at both', () => {
+  let other: string;
+  beforeAll(async () => {
+    ({
+      merchant: { id: other },
+    } = await ensureMerchant(db, 'shop-2', ['simulator']));
+  });
+
+  test.each(['watched', 'own'] as const)(
+    '%s: pays one order, and the other waits for a person',
+    async (as) => {
+      for (let round = 0; round < 5; round++, n++) {
+        const both = [await attempt('simulator', as), await attempt('simulator', as, other)];
+        const settled = await Promise.all(both.map(({ id }) => paid(id, { channelPaymentId: `trade-${n}` })));
+        expect(settled.map(({ row }) => row.orderUpdate).sort()).toEqual(['applied', 'review']);
+        const second = settled.find(({ row }) => row.orderUpdate === 'review');
+        expect([second?.refund, second?.row.attention]).toEqual([null, 'order_conflict']);
+        expect(second?.row.attentionDetail).toContain('Another payment has this trade at another account');
+        // So that nothing gives it back when its order is paid otherwise: the money is the other order's.
+        expect(second?.row.adopted).toBe('watched');
+      }
+    },
+  );
+
+  test('its money, gone back in full before it was first seen, is no decision for anybody', async () => {
+    const [first, second] = [
+      await attempt('simulator', 'watched'),
+      await attempt('simulator', 'watched', other),
+    ];
+    const shared = { channelPaymentId: `trade-${n}` };
+    await paid(first.id, shared);
+    const { row } = await paid(second.id, { ...shared, state: 'refunded' });
+    expect(row).toMatchObject({ orderUpdate: 'conflict', attention: null });
+  });
+
+  test("nodrop's own payments are not compared", async () => {
+    const [first, second] = [await attempt('simulator'), await attempt('simulator', undefined, other)];
+    const shared = { channelPaymentId: `trade-${n}` };
+    await paid(first.id, shared);
+    expect((await paid(second.id, shared)).row.orderUpdate).toBe('applied');
   });
 });
 

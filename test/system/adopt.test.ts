@@ -91,6 +91,21 @@ test('adopt --file: a dry run, then each line, and the same file again', async (
   expect(await count()).toBe(before + 3);
 });
 
+test('adopt --file: the paid trade of an order comes after its abandoned one', async () => {
+  const [abandoned, paid] = [await trade(), await trade()];
+  await system.simulator.pay(paid);
+  const order = `twice-${n}`;
+  const file = [
+    'order_id,channel,reference,amount,currency',
+    ...[abandoned, paid].map((reference) => `${order},simulator,${reference},1990,CNY`),
+  ].join('\n');
+  const done = await system.nodropGiven(file, 'adopt', '--file', '-');
+  expect([done.status, done.output]).toEqual([0, expect.stringContaining('2 adopted.')]);
+  await eventually(async () => (await system.orderStatus(order)) === 'succeeded');
+  const [first] = await system.db.payment.findMany({ where: { reference: abandoned } });
+  expect(first?.status).toBe('cancelled');
+});
+
 test('adopt --file: a file without its columns is refused before anything is asked', async () => {
   const missing = await system.nodropGiven('order_id,reference\n1,2', 'adopt', '--file', '-');
   expect([missing.status, missing.output]).toEqual([1, expect.stringContaining('has no column channel')]);

@@ -1,10 +1,9 @@
 import { clientToken, hashSecret } from '../../client-token.ts';
 import { hasUnsettledMoney } from '../../domain/attempt.ts';
-import type { FoundTrade } from '../../domain/channel.ts';
 import { Refusal } from '../../domain/refusal.ts';
 import { isFinal } from '../../domain/states.ts';
-import { adoptTrade, findAdoptable } from '../../ledger/adopt.ts';
-import type { NewOrder } from '../../ledger/intake.ts';
+import { adoptTrade, askAgain, findAdoptable } from '../../ledger/adopt.ts';
+import { type NewOrder, requireOrderAsGiven } from '../../ledger/intake.ts';
 import type { Payment } from '../../ledger/rows.ts';
 import { getPayment, type PaymentWithRefund } from '../../ledger/views.ts';
 import { paymentKey } from '../changes.ts';
@@ -71,13 +70,15 @@ export function createAdoptTrade(api: Api) {
   ): Promise<{ readonly status: 200 | 201; readonly payment: PaymentWithRefund }> => {
     const { channel, account, method, isExpiryStated: _, byPayer: __, ...given } = attempt;
     const adapter = channels.get(channel);
-    const read = async (trade: (signal: AbortSignal) => Promise<FoundTrade>) => {
+    const read = async <T>(trade: (signal: AbortSignal) => Promise<T>): Promise<T> => {
       takeTurn(channel, adapter?.declaration.rateLimit.perSecond ?? 1);
       return await trade(AbortSignal.timeout(ADOPTED_TRADE_WITHIN_MS));
     };
     const wanted = { channel, account, method, reference, mode: config.mode };
     const looked = await findAdoptable(db, adapter, merchantId, order, wanted, now(), read);
     if ('adopted' in looked) {
+      if ('amount' in order) await requireOrderAsGiven(db, merchantId, order);
+      await askAgain(db, adapter, looked.adopted, read, now());
       metrics.countPayment(channel, 'repeated');
       return { status: 200, payment: await watch(looked.adopted, startedAt) };
     }

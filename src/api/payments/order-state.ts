@@ -16,7 +16,8 @@ export function orderStateOf(payment: PaymentOfPayer, now: Date): PayerOrderStat
   if (isLive(payment.status)) {
     // Another one may be live that did not answer before this one was made; whoever pays both gets one back.
     const isEnding = isOver || payment.cancelRequestedAt !== null || payment.expiresAt <= now;
-    return isEnding ? 'undecided' : 'open';
+    // The payer pays it where they came from: whoever is offered another way here could pay both.
+    return isEnding || payment.adopted !== null ? 'undecided' : 'open';
   }
   const others = payments.filter(({ id, status }) => id !== payment.id && isLive(status));
   if (others.some((other) => isOver || !saysUnpaid(other))) return 'undecided';

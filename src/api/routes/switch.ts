@@ -1,5 +1,6 @@
 import { clientToken } from '../../client-token.ts';
 import { Refusal, type RefusalCode } from '../../domain/refusal.ts';
+import { isLive } from '../../domain/states.ts';
 import type { Payment } from '../../ledger/rows.ts';
 import { findPaymentOfPayer, getPayment, type PaymentWithRefund } from '../../ledger/views.ts';
 import type { Api } from '../deps.ts';
@@ -80,6 +81,12 @@ export function switchRoute(api: Api): Endpoint {
     refusals: ['payment_not_found', ...ATTEMPT_REFUSALS],
     async handle({ answer, access, params: { id }, body, startedAt }) {
       const row = await visiblePayment(access, id);
+      // nodrop may not close it, so that both could be paid.
+      if (row.adopted !== null && isLive(row.status))
+        throw new Refusal(
+          'attempt_unresolved',
+          'This payment is made elsewhere, and is still open there: go on where you came from.',
+        );
       const { status, payment: made } = await startAttempt(
         row.merchantId,
         { id: row.orderId },

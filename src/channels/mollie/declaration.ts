@@ -74,6 +74,7 @@ export const declaration: ChannelDeclaration = {
     pattern: PAYMENT_ID,
     rule: 'must be the id of a payment (tr_...)',
     example: 'tr_5B8cwPMGnU6qLbRvo7qEZo',
+    isGlobal: true,
   },
   takesCallbackAddress: true,
   settings: [

@@ -206,7 +206,11 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
         ...isOurs(session),
         ...(isPayment && terms !== undefined
           ? {}
-          : { unfit: `it is a Checkout Session of the mode ${session.mode} over ${session.amount_total}.` }),
+          : {
+              unfit: isPayment
+                ? 'It has no amount to pay.'
+                : `It is a Checkout Session in \`${session.mode}\` mode.`,
+            }),
       };
     }
     const intent = await named(getIntent(account, reference, signal));

@@ -92,6 +92,7 @@ export const declaration: ChannelDeclaration = {
     pattern: /^(cs|pi)_[0-9A-Za-z_]{1,190}$/,
     rule: 'must be the id of a Checkout Session (cs_...) or of a payment intent (pi_...)',
     example: 'cs_test_a1b2c3',
+    isGlobal: true,
   },
   takesCallbackAddress: false,
   settings: [

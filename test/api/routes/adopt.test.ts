@@ -7,7 +7,7 @@ import { afterAll, beforeEach, describe, expect, test } from 'vitest';
 import { payment } from '../../../src/api/schemas/payment.ts';
 import { checked } from '../../../src/channels/checked.ts';
 import { ChannelError, type VerifiedCallback } from '../../../src/domain/channel.ts';
-import { endPayment, settlePayment } from '../../../src/ledger/payments.ts';
+import { endPayment, recordAnswer, settlePayment } from '../../../src/ledger/payments.ts';
 import { startSimulator } from '../../../src/simulator/app.ts';
 import { ACCOUNT, client, newTrade, SECRETS, tradeNamed } from '../../simulator/support.ts';
 import { createSimulatorAdapter } from '../../support/simulator-adapter.ts';
@@ -184,6 +184,50 @@ describe('adopting', () => {
     }
   });
 
+  test('a trade that another account sees as well: 409 once it has paid there', async () => {
+    const stranger = await newKey(api.db);
+    const [before, after] = [await trade(), await trade()];
+    // The reference alone says nothing: another account may have a trade of the same name.
+    const first = await post(adopting(before));
+    const second = await post(adopting(before), stranger.key);
+    expect([first.status, second.status]).toEqual([201, 201]);
+    await wallet.pay(before);
+    await wallet.pay(after);
+    const settled = [];
+    for (const [{ json }, as] of [
+      [first, key],
+      [second, stranger.key],
+    ] as const) {
+      const row = await api.db.payment.findUniqueOrThrow({ where: { id: json.id } });
+      const found = await own.queryTrade(ACCOUNT, tradeNamed(before));
+      await recordAnswer(api.db, row.id, found, 'query', new Date());
+      await settlePayment(api.db, row.id, new Date());
+      settled.push((await api.call(`/v1/payments/${row.id}`, { key: as })).json.orderUpdate);
+    }
+    expect(settled).toEqual(['applied', 'review']);
+    expect((await post(adopting(after))).json.orderUpdate).toBe('applied');
+    const refused = await post(adopting(after), stranger.key);
+    expect([refused.status, refused.json.code]).toEqual([409, 'adopt_taken']);
+  });
+
+  test('a trade whose name means one at the whole channel, adopted at another account: 409', async () => {
+    const { adoption } = own.declaration;
+    if (adoption === undefined) throw new Error('the simulator has trades that can be adopted');
+    const declaration = { ...adapter.declaration, adoption: { ...adoption, isGlobal: true as const } };
+    const global = await startTestApi(database.url, {
+      channels: new Map([['simulator', { ...adapter, declaration }]]),
+    });
+    try {
+      const reference = await trade();
+      const stranger = await newKey(api.db);
+      expect((await post(adopting(reference), key, global)).status).toBe(201);
+      const refused = await post(adopting(reference), stranger.key, global);
+      expect([refused.status, refused.json.code]).toEqual([409, 'adopt_taken']);
+    } finally {
+      await global.close();
+    }
+  });
+
   test('a trade that nodrop has made: 409', async () => {
     const { id } = await pay(api, key);
     await own.createTrade(ACCOUNT, newTrade({ outTradeNo: id }));
@@ -210,6 +254,14 @@ describe('adopting', () => {
     expect([byId.status, byId.json.code]).toEqual([409, 'adopt_mismatch']);
     expect(await rowsOf(reference)).toEqual([]);
     expect(api.workflows.calls).toEqual([]);
+  });
+
+  test('again, with another amount of its order: 409', async () => {
+    const body = adopting(await trade());
+    expect((await post(body)).status).toBe(201);
+    const refused = await post({ ...body, order: { ...body.order, amount: 1051 } });
+    expect([refused.status, refused.json.code]).toEqual([409, 'order_exists']);
+    expect(refused.json.errors).toMatchObject([{ path: 'order.amount' }]);
   });
 
   test('what the channel does not know, or cannot be called: 422', async () => {
@@ -315,6 +367,30 @@ describe('what it is when it is adopted', () => {
 });
 
 describe('afterwards', () => {
+  test('its payer is offered no other way while it is live, which nobody here can close', async () => {
+    const { json } = await post(adopting(await trade()));
+    const row = await api.db.payment.findUniqueOrThrow({ where: { id: json.id } });
+    const token = json.clientToken;
+    const seen = await api.call(`/v1/payments/${row.id}`, { key: token });
+    expect(seen.json).toMatchObject({ status: 'paying', orderState: 'undecided', switchTo: [] });
+    const body = { channel: 'simulator', method: 'wallet' };
+    const refused = await api.call(`/v1/payments/${row.id}/switch`, { key: token, body });
+    expect([refused.status, refused.json.code]).toEqual([409, 'attempt_unresolved']);
+    expect(await api.db.payment.count({ where: { orderId: row.orderId } })).toBe(1);
+  });
+
+  test('ended, and asked for again: what was paid since is settled', async () => {
+    const reference = await trade();
+    const body = adopting(reference);
+    const { json } = await post(body);
+    await endPayment(api.db, json.id, 'closed', 'its time is over.', new Date());
+    const open = await post(body);
+    expect([open.status, open.json.status]).toEqual([200, 'closed']);
+    await wallet.pay(reference);
+    const paid = await post(body);
+    expect([paid.status, paid.json.status, paid.json.orderUpdate]).toEqual([200, 'succeeded', 'applied']);
+  });
+
   test('a callback to the account finds it by the number that it has there', async () => {
     const reference = await trade();
     const { json } = await post(adopting(reference));
