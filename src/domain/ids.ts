@@ -7,6 +7,8 @@ const suffix = (nth: number): string => (nth === 1 ? '' : nth.toString(36).padSt
 
 /** Out-trade-no at the channel: at most 32 of `[0-9A-Za-z_]`, which every channel takes. */
 export const newPaymentId = (): string => `pay_${ulid()}`;
+/** Whether a number has the form of a payment's id, whoever has the payment. */
+export const isPaymentId = (text: string): boolean => /^pay_[0-7][0-9A-HJKMNP-TV-Z]{25}$/.test(text);
 export const newCallbackId = (): string => `cb_${ulid()}`;
 export const newUnverifiedCallbackId = (): string => `uv_${ulid()}`;
 export const newMerchantId = (): string => `mer_${ulid()}`;

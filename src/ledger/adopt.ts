@@ -8,6 +8,7 @@ import {
   type FoundTrade,
   methodOf,
 } from '../domain/channel.ts';
+import { isPaymentId } from '../domain/ids.ts';
 import { sayAmount } from '../domain/money.ts';
 import { Refusal } from '../domain/refusal.ts';
 import { type Adoption, isEnded } from '../domain/states.ts';
@@ -246,13 +247,14 @@ async function requireFree(
   reference: string,
   isGlobal: boolean | undefined,
 ): Promise<void> {
+  // Also of a payment whose row is lost: `recover --lost` brings it back, and must not find its trade adopted.
+  if (isPaymentId(reference)) throw taken(reference);
   const accounts =
     isGlobal === true
       ? await db.channelAccount.findMany({ where: { channel }, select: { id: true } })
       : [{ id }];
   const by = await db.payment.findFirst({
-    // Under a payment's own id nodrop asks for trades, at whichever account.
-    where: { OR: [{ channelAccountId: { in: accounts.map(({ id }) => id) }, reference }, { id: reference }] },
+    where: { channelAccountId: { in: accounts.map(({ id }) => id) }, reference },
   });
   if (by !== null) throw taken(reference, by);
 }

@@ -7,6 +7,7 @@ import { afterAll, beforeEach, describe, expect, test } from 'vitest';
 import { payment } from '../../../src/api/schemas/payment.ts';
 import { checked } from '../../../src/channels/checked.ts';
 import { ChannelError, type VerifiedCallback } from '../../../src/domain/channel.ts';
+import { newPaymentId } from '../../../src/domain/ids.ts';
 import { endPayment, recordAnswer, settlePayment } from '../../../src/ledger/payments.ts';
 import { startSimulator } from '../../../src/simulator/app.ts';
 import { ACCOUNT, client, newTrade, SECRETS, tradeNamed } from '../../simulator/support.ts';
@@ -235,6 +236,8 @@ describe('adopting', () => {
     expect([refused.status, refused.json.code]).toEqual([409, 'adopt_taken']);
     const stranger = await newKey(api.db);
     expect((await post(adopting(id), stranger.key)).json.code).toBe('adopt_taken');
+    // Nor one whose row is lost.
+    expect((await post(adopting(newPaymentId()), stranger.key)).json.code).toBe('adopt_taken');
   });
 
   test('another amount or currency: 409, and nothing is written or watched', async () => {
