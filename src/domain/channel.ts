@@ -189,6 +189,8 @@ export interface NewRefund extends KnownRefund {
   readonly currency: CurrencyCode;
   /** What the payment received in all. */
   readonly total: number;
+  /** The account's callback address, for a channel that takes one with each refund. */
+  readonly notifyUrl?: string;
 }
 
 /** A refund by what its row says of it. */
