@@ -374,7 +374,10 @@ export interface ChannelDeclaration {
   readonly testOnly: boolean;
   /** The first is the default. */
   readonly methods: readonly [MethodDeclaration, ...MethodDeclaration[]];
-  /** Calls a second the channel allows, and who says so; shared out over the channel's task queues. */
+  /**
+   * Calls of the adapter a second, of one request or a few each, by what the channel allows, and who says so; shared out over
+   * the channel's task queues.
+   */
   readonly rateLimit: { readonly perSecond: number; readonly source: string };
   /** The waits between active queries, ms, and who advises them; null: nodrop's own. */
   readonly querySchedule: { readonly waitsMs: readonly number[]; readonly source: string } | null;
