@@ -128,6 +128,8 @@ export interface Trade {
   /** The payment's times, ISO 8601. */
   readonly createdAt: string;
   readonly expiresAt: string;
+  /** When the channel was first asked to create it, ISO 8601; absent before that, and of an adopted trade. */
+  readonly askedAt?: string;
   /** Null until `createTrade` or `findTrade` has told it. */
   readonly reference: TradeReference | null;
   /** What a paid answer or a callback named, once it is on record. */

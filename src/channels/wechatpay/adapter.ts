@@ -231,7 +231,8 @@ async function find(session: Session, reference: string): Promise<FoundTrade> {
  */
 async function close(session: Session, trade: Trade): Promise<CloseAnswer> {
   const { merchant, tell } = session;
-  const until = Date.parse(trade.createdAt) + NO_CLOSE_WITHIN_MS;
+  // WeChat Pay counts from the order, which was made no earlier than it was asked for.
+  const until = Date.parse(trade.askedAt ?? trade.createdAt) + NO_CLOSE_WITHIN_MS;
   const isYoung = Date.now() < until;
   if (!isYoung) {
     try {
@@ -265,7 +266,8 @@ async function close(session: Session, trade: Trade): Promise<CloseAnswer> {
 const refundsPath = '/v3/refund/domestic/refunds';
 
 /**
- * Where its callback goes: https alone (https://payapp.weixin.qq.com/wiki/doc/apiv3_partner/apis/chapter4_1_11.shtml). What WeChat Pay does not take is left out, as the refund need not fail by it: it is asked about as well.
+ * Where its callback goes: https alone (https://payapp.weixin.qq.com/wiki/doc/apiv3_partner/apis/chapter4_1_11.shtml). What
+ * WeChat Pay does not take is left out, as the refund need not fail by it: it is asked about as well.
  */
 function notifyUrlOf({ baseUrl }: Merchant, { notifyUrl }: NewRefund): { readonly notify_url?: string } {
   const isTaken = notifyUrl?.startsWith('https://') || modeOf({ base_url: baseUrl }) === 'test';
