@@ -24,6 +24,7 @@ import { hasUsableAction, toSnapshot } from '../ledger/snapshot.ts';
 import { accountOf, tradeOf } from '../ledger/trade.ts';
 import { startDeliveries } from '../temporal/start-deliveries.ts';
 import { CREATE_ATTEMPT_MS } from '../workflows/activity-options.ts';
+import { callbackAddressOf } from './callback-address.ts';
 import type { ActivityDeps } from './deps.ts';
 import { notYet, OWN_TROUBLE_RETRY_MS, reasonOf, unknownOutcome } from './failures.ts';
 import { withoutPayer } from './without-payer.ts';
@@ -107,8 +108,8 @@ export function channelActivities(deps: ActivityDeps) {
 
   /** Where the channel takes an address with each trade, ours proves that what comes to it is of this one. */
   const notifyUrl = (payment: Payment, { takesCallbackAddress }: ChannelDeclaration): string => {
-    const { id, channel, channelAccountId } = payment;
-    const address = `${publicUrl}/callbacks/${channel}/${channelAccountId}`;
+    const { id, channelAccountId } = payment;
+    const address = callbackAddressOf(payment, publicUrl);
     return takesCallbackAddress ? `${address}/${id}/${callbackProof(secret, channelAccountId, id)}` : address;
   };
 

@@ -32,6 +32,7 @@ import type { Payment, Refund } from '../ledger/rows.ts';
 import { isAllBack, toRefundSnapshot } from '../ledger/snapshot.ts';
 import { accountOf } from '../ledger/trade.ts';
 import { startDeliveries } from '../temporal/start-deliveries.ts';
+import { callbackAddressOf } from './callback-address.ts';
 import type { ActivityDeps } from './deps.ts';
 import { notYet, OWN_TROUBLE_RETRY_MS, unknownOutcome } from './failures.ts';
 import { withoutPayer } from './without-payer.ts';
@@ -115,7 +116,8 @@ export function refundLedgerActivities({ db, now, deliveryWorkflows, workflows }
  * The refund activities that talk to a channel; task queues `channel-{name}` and, for `queryRefund`,
  * `channel-{name}-poll`. Each writes what the channel said into the ledger before it returns.
  */
-export function refundChannelActivities({ db, channels, now, deliveryWorkflows, workflows }: ActivityDeps) {
+export function refundChannelActivities(deps: ActivityDeps) {
+  const { db, channels, publicUrl, now, deliveryWorkflows, workflows } = deps;
   const load = (refundId: string) =>
     db.refund.findUniqueOrThrow({
       where: { id: refundId },
@@ -184,6 +186,7 @@ export function refundChannelActivities({ db, channels, now, deliveryWorkflows, 
           currency: row.currency,
           total: Number(payment.receivedAmount ?? payment.amount),
           otherRefunds: Number(payment.refundedAmount),
+          notifyUrl: callbackAddressOf(payment, publicUrl),
         },
         cancellationSignal(),
       );

@@ -128,6 +128,8 @@ export interface Trade {
   /** The payment's times, ISO 8601. */
   readonly createdAt: string;
   readonly expiresAt: string;
+  /** When the channel was first asked to create it, ISO 8601; absent before that, and of an adopted trade. */
+  readonly askedAt?: string;
   /** Null until `createTrade` or `findTrade` has told it. */
   readonly reference: TradeReference | null;
   /** What a paid answer or a callback named, once it is on record. */
@@ -191,6 +193,8 @@ export interface NewRefund extends KnownRefund {
   readonly total: number;
   /** What other refunds of the payment that are on record have given back. Absent: not known. */
   readonly otherRefunds?: number;
+  /** The account's callback address, for a channel that takes one with each refund. */
+  readonly notifyUrl?: string;
 }
 
 /** A refund by what its row says of it. */
@@ -379,7 +383,10 @@ export interface ChannelDeclaration {
   readonly testOnly: boolean;
   /** The first is the default. */
   readonly methods: readonly [MethodDeclaration, ...MethodDeclaration[]];
-  /** Calls a second the channel allows, and who says so; shared out over the channel's task queues. */
+  /**
+   * Calls of the adapter a second, of one request or a few each, by what the channel allows, and who says so; shared out over
+   * the channel's task queues.
+   */
   readonly rateLimit: { readonly perSecond: number; readonly source: string };
   /** The waits between active queries, ms, and who advises them; null: nodrop's own. */
   readonly querySchedule: { readonly waitsMs: readonly number[]; readonly source: string } | null;

@@ -13,6 +13,7 @@ export const tradeOf = (payment: Payment): Trade => ({
   currency: payment.currency,
   createdAt: payment.createdAt.toISOString(),
   expiresAt: payment.expiresAt.toISOString(),
+  ...(payment.createAskedAt === null ? {} : { askedAt: payment.createAskedAt.toISOString() }),
   reference: referenceOf(payment),
   ...(payment.channelPaymentId === null ? {} : { channelPaymentId: payment.channelPaymentId }),
 });

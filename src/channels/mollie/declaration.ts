@@ -61,6 +61,7 @@ export const declaration: ChannelDeclaration = {
     methodOf('paypal', BY_PAYPAL),
   ],
   rateLimit: {
+    // Of activities, each of one request or a few.
     perSecond: 10,
     source:
       'nodrop: Mollie publishes no figure, and sets limits by what it has seen (https://docs.mollie.com/reference/rate-limiting)',

@@ -23,7 +23,7 @@ import {
   refusalIn,
 } from './classify.ts';
 import { createWechatpayClient, type Session } from './client.ts';
-import { ACTION_LIVES_MS, declaration, NO_CLOSE_WITHIN_MS } from './declaration.ts';
+import { ACTION_LIVES_MS, declaration, modeOf, NO_CLOSE_WITHIN_MS } from './declaration.ts';
 import { type Merchant, readMerchant } from './merchant.ts';
 import {
   CLOSED_REASON,
@@ -231,7 +231,8 @@ async function find(session: Session, reference: string): Promise<FoundTrade> {
  */
 async function close(session: Session, trade: Trade): Promise<CloseAnswer> {
   const { merchant, tell } = session;
-  const until = Date.parse(trade.createdAt) + NO_CLOSE_WITHIN_MS;
+  // WeChat Pay counts from the order, which was made no earlier than it was asked for.
+  const until = Date.parse(trade.askedAt ?? trade.createdAt) + NO_CLOSE_WITHIN_MS;
   const isYoung = Date.now() < until;
   if (!isYoung) {
     try {
@@ -265,6 +266,15 @@ async function close(session: Session, trade: Trade): Promise<CloseAnswer> {
 const refundsPath = '/v3/refund/domestic/refunds';
 
 /**
+ * Where its callback goes: https alone (https://payapp.weixin.qq.com/wiki/doc/apiv3_partner/apis/chapter4_1_11.shtml). What
+ * WeChat Pay does not take is left out, as the refund need not fail by it: it is asked about as well.
+ */
+function notifyUrlOf({ baseUrl }: Merchant, { notifyUrl }: NewRefund): { readonly notify_url?: string } {
+  const isTaken = notifyUrl?.startsWith('https://') || modeOf({ base_url: baseUrl }) === 'test';
+  return notifyUrl !== undefined && isTaken ? { notify_url: notifyUrl } : {};
+}
+
+/**
  * A refusal may be about the refund that has our number, so that this is looked for before a refusal counts. One that is
  * closed was asked for again with this very request: it stays closed, and the merchant needs another number
  * (https://pay.weixin.qq.com/doc/v3/merchant/4013071031).
@@ -275,6 +285,7 @@ async function giveBack(session: Session, trade: Trade, refund: NewRefund): Prom
     ...(merchant.sub === null ? {} : { sub_mchid: merchant.sub.mchid }),
     out_trade_no: trade.outTradeNo,
     out_refund_no: refund.outRefundNo,
+    ...notifyUrlOf(merchant, refund),
     amount: { refund: refund.amount, total: refund.total, currency: refund.currency },
   };
   try {

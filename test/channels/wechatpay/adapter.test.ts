@@ -129,6 +129,13 @@ describe.skipIf(folder === undefined)('orders', () => {
       state: 'not_yet',
       until: new Date(Date.parse(young.createdAt) + 300_000).toISOString(),
     });
+    // The payment was made long before its order was asked for.
+    const askedAt = new Date(Date.now() - 60_000).toISOString();
+    const late = await createdTrade(newTrade({ askedAt }, 6));
+    expect(await adapter.closeTrade(direct(), late)).toEqual({
+      state: 'not_yet',
+      until: new Date(Date.parse(askedAt) + 300_000).toISOString(),
+    });
     await double.tell('rules', { clockOffsetMs: -120_000 });
     const old = await createdTrade(newTrade({}, 6));
     await double.tell('rules', { clockOffsetMs: 0 });

@@ -251,13 +251,13 @@ describe.skipIf(folder === undefined)('other news', () => {
       for (const [status, state] of Object.entries(states)) {
         const trade = await paid(name);
         const refund = refundOf(trade);
-        await adapter.refundTrade(account(name), trade, refund);
         await double.tell('rules', {
           refundsBecome: status as keyof typeof states,
           callbacks: 'sent',
         });
-        const received = await receiving(async (url) => {
-          await double.tell('refundNotifyUrl', { mchid: double.accounts[name].mchid ?? '', url });
+        // Nothing is set at the merchant platform.
+        const received = await receiving(async (notifyUrl) => {
+          await adapter.refundTrade(account(name), trade, { ...refund, notifyUrl });
           await double.tell('finishRefunds', {});
         });
         expect(await adapter.verifyCallback(account(name), received), `${name} ${status}`).toMatchObject({

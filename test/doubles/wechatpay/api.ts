@@ -58,6 +58,9 @@ export async function handleApi(
   return order === undefined ? refusal(404, 'ORDER_NOT_EXIST', '订单不存在') : ok(books.showOrder(order));
 }
 
+const isNotifyUrl = (url: unknown): url is string =>
+  typeof url === 'string' && url.length <= 255 && /^https?:\/\/[^?#]+$/.test(url);
+
 /** The first wrong field, or undefined. */
 function wrongIn(content: Record<string, unknown>, method: string): string | undefined {
   const { description, out_trade_no, time_expire, notify_url, amount, payer, scene_info } = content;
@@ -69,9 +72,7 @@ function wrongIn(content: Record<string, unknown>, method: string): string | und
   if (typeof time_expire !== 'string' || !/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+08:00$/.test(time_expire)) {
     return 'time_expire';
   }
-  if (typeof notify_url !== 'string' || notify_url.length > 255 || !/^https?:\/\/[^?#]+$/.test(notify_url)) {
-    return 'notify_url';
-  }
+  if (!isNotifyUrl(notify_url)) return 'notify_url';
   if (!Number.isSafeInteger(total) || (total as number) < 1) return 'amount/total';
   if (currency !== 'CNY') return 'amount/currency';
   if (method === 'jsapi' && Object.values((payer ?? {}) as object).filter(Boolean).length !== 1)
@@ -155,12 +156,13 @@ function closeOrder(books: Books, order: Order | undefined): Answer {
 }
 
 function askRefund(books: Books, merchant: Merchant, content: Record<string, unknown>): Answer {
-  const { out_trade_no, out_refund_no, amount } = content;
+  const { out_trade_no, out_refund_no, amount, notify_url = null } = content;
   const { refund, total, currency } = (amount ?? {}) as Record<string, unknown>;
   if (typeof out_refund_no !== 'string' || !/^[0-9A-Za-z_\-|*@]{1,64}$/.test(out_refund_no))
     return wrong('out_refund_no');
   if (!Number.isSafeInteger(refund) || (refund as number) < 1 || currency !== 'CNY')
     return wrong('amount/refund');
+  if (notify_url !== null && !isNotifyUrl(notify_url)) return wrong('notify_url');
   const order = books.orders.get(`${merchant.mchid} ${String(out_trade_no)}`);
   if (!order?.paidAt || !isSub(order, content.sub_mchid))
     return refusal(404, 'RESOURCE_NOT_EXISTS', '订单不存在');
@@ -178,7 +180,7 @@ function askRefund(books: Books, merchant: Merchant, content: Record<string, unk
     return refusal(400, 'INVALID_REQUEST', '申请退款总金额大于订单金额');
   }
   if (!books.hasEnough) return refusal(403, 'NOT_ENOUGH', '基本账户余额不足，请充值后重新发起');
-  return ok(books.showRefund(books.addRefund(order, out_refund_no, refund as number)));
+  return ok(books.showRefund(books.addRefund(order, out_refund_no, refund as number, notify_url)));
 }
 
 function showRefund(books: Books, merchant: Merchant, number: string, query: URLSearchParams): Answer {

@@ -38,6 +38,8 @@ export interface Refund {
   readonly order: Order;
   readonly outRefundNo: string;
   readonly amount: number;
+  /** In place of the one that is set at the merchant platform. */
+  readonly notifyUrl: string | null;
   readonly createdAt: number;
   status: string;
   finishedAt: number | null;
@@ -97,10 +99,10 @@ export class Books {
     return true;
   }
 
-  addRefund(order: Order, outRefundNo: string, amount: number): Refund {
+  addRefund(order: Order, outRefundNo: string, amount: number, notifyUrl: string | null = null): Refund {
     const refund: Refund = {
       id: `50300${this.newId()}`.slice(0, 32),
-      ...{ order, outRefundNo, amount, status: 'PROCESSING' },
+      ...{ order, outRefundNo, amount, notifyUrl, status: 'PROCESSING' },
       createdAt: this.now(),
       finishedAt: null,
     };

@@ -103,7 +103,8 @@ export class Caller {
 
   tellOfRefund(refund: Refund): void {
     const { merchant } = refund.order;
-    if (merchant.refundNotifyUrl === null) return;
+    const url = refund.notifyUrl ?? merchant.refundNotifyUrl;
+    if (url === null) return;
     const {
       status,
       channel: _channel,
@@ -114,6 +115,6 @@ export class Caller {
     const { currency: _currency, ...sums } = amount;
     const { mchid, sp_mchid, sub_mchid } = this.#books.partiesOf(refund.order) as Record<string, string>;
     const content = { mchid, sp_mchid, sub_mchid, ...shown, refund_status: status, amount: sums };
-    this.send(merchant, merchant.refundNotifyUrl, `REFUND.${status}`, content);
+    this.send(merchant, url, `REFUND.${status}`, content);
   }
 }
