@@ -6,7 +6,7 @@ import { clientToken, hashSecret } from '../client-token.ts';
 import type { Config } from '../config.ts';
 import { forbidsAnother } from '../domain/attempt.ts';
 import { ACCOUNT_NAME, ACCOUNT_NAME_RULE } from '../domain/channel.ts';
-import { isAmount, isCurrentCurrency } from '../domain/money.ts';
+import { isAmount, isCurrentCurrency, sayAmount } from '../domain/money.ts';
 import { orderIdFault } from '../domain/order-id.ts';
 import { defaultSubject, EXPIRY_AT_LEAST_S } from '../domain/payment.ts';
 import { Refusal } from '../domain/refusal.ts';
@@ -15,7 +15,7 @@ import { isStorable, readableFault } from '../domain/text.ts';
 import { adoptTrade, askAgain, findAdoptable } from '../ledger/adopt.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import { CredentialsCache } from '../ledger/credentials-cache.ts';
-import { requireOrderAsGiven, UnaskedAttempts } from '../ledger/intake.ts';
+import { isUnfilled, requireOrderAsGiven, UnaskedAttempts } from '../ledger/intake.ts';
 import { requestCancel } from '../ledger/payments.ts';
 import type { Payment } from '../ledger/rows.ts';
 import { TooBusy } from '../ledger/turns.ts';
@@ -169,6 +169,8 @@ class Run {
   readonly #counts = new Map<Outcome | 'refused' | 'not tried', number>();
   /** By channel and account. */
   readonly #silent = new Map<string, number>();
+  /** The orders of the trades that a dry run has seen. */
+  readonly #orders = new Map<string, string>();
   /** So many lines one after another Temporal has not answered for. */
   #temporalAway = 0;
 
@@ -303,7 +305,10 @@ class Run {
       return { what: 'already adopted', state: looked.adopted.status, isOver: false };
     }
     const { state } = looked.found.answer;
-    if (workflows === null) return { what: 'would be adopted', state, isOver: false };
+    if (workflows === null) {
+      await this.#requireFreeOrder(order, `${channel} ${account ?? ''} ${reference}`);
+      return { what: 'would be adopted', state, isOver: false };
+    }
     const made = (askedAttempts: ReadonlySet<string>) =>
       adoptTrade(
         this.#db,
@@ -330,6 +335,33 @@ class Run {
     await workflows.wake(payment, DEADLINE_MS);
     const isOver = state === 'closed' || state === 'failed' || state === 'refunded';
     return { what: created ? 'adopted' : 'already adopted', state, isOver };
+  }
+
+  /**
+   * What the run would refuse, though the trade fits: a dry run says it too.
+   * @throws Refusal `adopt_taken`, `order_exists`
+   * @throws UnaskedAttempts
+   */
+  async #requireFreeOrder(
+    order: { readonly id: string; readonly amount?: number; readonly currency?: string },
+    trade: string,
+  ): Promise<void> {
+    const { id } = order;
+    const of = this.#orders.get(trade);
+    if (of !== undefined && of !== id)
+      throw new Refusal('adopt_taken', `A line before this adopts it for order ${of}.`);
+    this.#orders.set(trade, id);
+    const owned = { merchantId: this.#merchantId, id };
+    const there = await this.#db.order.findUnique({ where: { merchantId_id: owned } });
+    if (there === null) return;
+    const isOther = BigInt(order.amount ?? there.amount) !== there.amount;
+    if (!isUnfilled(there) && (isOther || (order.currency ?? there.currency) !== there.currency))
+      throw new Refusal('order_exists', `The order is for ${sayAmount(there.amount, there.currency)}.`);
+    const live = await this.#db.payment.findMany({
+      where: { merchantId: this.#merchantId, orderId: id, adopted: null },
+    });
+    const attempts = live.filter(({ status }) => isLive(status));
+    if (attempts.length > 0) throw new UnaskedAttempts(attempts);
   }
 
   /**
