@@ -32,7 +32,7 @@ beforeAll(async () => {
   if (!isComplete) return;
   [alipay, wechatpay] = await Promise.all([startAlipayDouble(), startWechatpayDouble(folder)]);
   await newKey(db, 'merchant', 'acme');
-}, 60_000);
+});
 afterAll(async () => {
   rmSync(home, { recursive: true, force: true });
   await Promise.all([alipay?.stop(), wechatpay?.stop()]);

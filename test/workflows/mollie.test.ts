@@ -51,7 +51,7 @@ function following(adapter: ChannelAdapter): ChannelAdapter {
 
 beforeAll(async () => {
   double = await startMollieDouble();
-}, 30_000);
+});
 afterAll(async () => await double?.stop());
 
 beforeEach(async () => {

@@ -53,7 +53,7 @@ beforeAll(async () => {
   };
   await add('alipay', settingsOf(alipay));
   await add('wechatpay', wechatpay.accounts.direct);
-}, 60_000);
+});
 afterAll(async () => await Promise.all([alipay?.stop(), wechatpay?.stop()]));
 beforeEach(async () => {
   await api.unverified.flush();

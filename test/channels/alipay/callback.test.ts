@@ -107,7 +107,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications of the double', () 
 
   const verify = (body: string, of = account) => adapter.verifyCallback(of, callback(body));
   const paidHere = () => paid(adapter, account, newTrade({ notifyUrl: receiver }));
-  const next = () => eventually(() => received.shift(), 10_000);
+  const next = () => eventually(() => received.shift());
   /** What Alipay would sign about the trade, with changes. */
   const notification = async (trade: NewTrade, changes: Record<string, string> = {}) =>
     (await double.tell<{ body: string }>('notification', { ...named(trade), changes })).body;
@@ -139,7 +139,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications of the double', () 
     const answers = await eventually(async () => {
       const all = await double.tell<{ body: string }[]>('answers');
       return all.length === 4 ? all : undefined;
-    }, 10_000);
+    });
     expect(answers.map(({ body }) => body)).toEqual(['fail', 'success', 'success', 'success']);
     expect(adapter.acknowledge?.('ignored')).toEqual({ status: 200, type: 'text/plain', body: 'success' });
   });

@@ -78,7 +78,7 @@ export const callbackCases: readonly ContractCase[] = [
       const trade = await bench.create();
       bench.nextOutcomes.push('refused');
       const { verified } = await bench.callbackAfter(trade, () => bench.pay(trade));
-      await eventually(() => bench.received.length >= 2, 20_000);
+      await eventually(() => bench.received.length >= 2);
       const again = bench.received[1] as CallbackRequest;
       const { notificationId } = await bench.adapter.verifyCallback(bench.account, again);
       expect(notificationId).toBe(verified.notificationId);
@@ -277,7 +277,7 @@ export const callbackCases: readonly ContractCase[] = [
     appliesTo: ({ channel }) => channel.sendUnrelated !== undefined,
     async run(bench) {
       await bench.channel.sendUnrelated?.();
-      await eventually(() => bench.received.length > 0, 20_000);
+      await eventually(() => bench.received.length > 0);
       const verified = await bench.adapter.verifyCallback(
         bench.account,
         bench.received[0] as CallbackRequest,
@@ -290,7 +290,7 @@ export const callbackCases: readonly ContractCase[] = [
     async run(bench) {
       const trade = await bench.createPaid();
       const refund = bench.refundOf(trade);
-      await eventually(() => bench.received.length > 0, 20_000);
+      await eventually(() => bench.received.length > 0);
       const { verified } = await bench.callbackAfter(trade, async () => {
         await bench.refund(trade, refund);
         await bench.channel.finishRefunds?.();
@@ -308,7 +308,7 @@ export const callbackCases: readonly ContractCase[] = [
     appliesTo: ({ channel }) => channel.dispute !== undefined,
     async run(bench) {
       const trade = await bench.createPaid();
-      await eventually(() => bench.received.length > 0, 20_000);
+      await eventually(() => bench.received.length > 0);
       const { verified } = await bench.callbackAfter(trade, async () =>
         bench.channel.dispute?.(trade, 'open'),
       );

@@ -11,7 +11,7 @@ export let adapter: ChannelAdapter;
 beforeAll(async () => {
   double = await startMollieDouble();
   adapter = adapterAt(double.url);
-}, 30_000);
+});
 afterAll(async () => await double?.stop());
 beforeEach(async () => {
   await double.tell('reset', {});

@@ -11,7 +11,7 @@ import { accountOf, adapterAt, CREDENTIALS, stateOf, THEIRS } from './support.ts
 let double: MollieDouble;
 beforeAll(async () => {
   double = await startMollieDouble();
-}, 30_000);
+});
 afterAll(async () => await double?.stop());
 
 const WRONG = { api_key: 'test_wrongWrongWrongWrongWrong' };

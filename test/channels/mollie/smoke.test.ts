@@ -8,7 +8,7 @@ import { ACCOUNT, accountOf, adapterAt, CREDENTIALS } from './support.ts';
 let double: MollieDouble;
 beforeAll(async () => {
   double = await startMollieDouble();
-}, 30_000);
+});
 afterAll(async () => await double?.stop());
 
 it('goes the way of a trade by each method, and says what it does', async () => {

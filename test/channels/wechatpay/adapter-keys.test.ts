@@ -156,14 +156,12 @@ describe.skipIf(folder === undefined)('faults', () => {
     expect(await double.tell('books', trade)).toMatchObject({ trades: 1 });
   });
 
-  test('a call with all that it fetches ends in eight seconds', async () => {
+  test('a call ends though what it fetches hangs', async () => {
     await double.tell('fault', { kind: 'silent', to: '/v3/certificates' });
-    const began = performance.now();
     expect(await errorOf(newAdapter().createTrade(direct(), newTrade()))).toMatchObject({
       kind: 'unreachable',
     });
-    expect(performance.now() - began).toBeLessThan(9_500);
-  }, 15_000);
+  });
 
   test('what is about us is misconfigured, and says what', async () => {
     const { direct: right, stranger } = double.accounts;

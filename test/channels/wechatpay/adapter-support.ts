@@ -11,7 +11,7 @@ export let adapter: ChannelAdapter;
 
 beforeAll(async () => {
   if (folder !== undefined) double = await startWechatpayDouble(folder);
-}, 30_000);
+});
 afterAll(async () => await double?.stop());
 beforeEach(async () => {
   adapter = newAdapter();

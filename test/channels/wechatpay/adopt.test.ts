@@ -11,7 +11,7 @@ let double: WechatpayDouble;
 const adapter = newAdapter();
 beforeAll(async () => {
   if (folder !== undefined) double = await startWechatpayDouble(folder);
-}, 30_000);
+});
 afterAll(async () => await double?.stop());
 beforeEach(async () => {
   if (folder === undefined) return;

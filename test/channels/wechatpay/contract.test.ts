@@ -10,7 +10,7 @@ const folder = oracleFolder();
 let double: WechatpayDouble;
 beforeAll(async () => {
   if (folder !== undefined) double = await startWechatpayDouble(folder);
-}, 30_000);
+});
 afterAll(async () => await double?.stop());
 
 const json = { 'content-type': 'application/json' };
