@@ -1,103 +1,27 @@
-import { randomUUID } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { pino } from 'pino';
-import { afterAll, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { payment } from '../../../src/api/schemas/payment.ts';
-import { checked } from '../../../src/channels/checked.ts';
-import { ChannelError, type VerifiedCallback } from '../../../src/domain/channel.ts';
+import { ChannelError } from '../../../src/domain/channel.ts';
 import { newPaymentId } from '../../../src/domain/ids.ts';
-import { endPayment, recordAnswer, settlePayment } from '../../../src/ledger/payments.ts';
-import { startSimulator } from '../../../src/simulator/app.ts';
-import { ACCOUNT, client, newTrade, SECRETS, tradeNamed } from '../../simulator/support.ts';
-import { createSimulatorAdapter } from '../../support/simulator-adapter.ts';
+import { recordAnswer, settlePayment } from '../../../src/ledger/payments.ts';
+import { ACCOUNT, newTrade, tradeNamed } from '../../simulator/support.ts';
+import { newKey, newOrderId, pay, startTestApi } from '../support.ts';
+
 import {
-  CHANNEL_SECRET,
-  newKey,
-  newOrderId,
-  pay,
-  setUp,
-  simulatorCallback,
-  startTestApi,
-} from '../support.ts';
+  adapter,
+  adopting,
+  api,
+  channels,
+  database,
+  hooks,
+  key,
+  own,
+  post,
+  rowsOf,
+  trade,
+  wallet,
+} from './adopt-support.ts';
 
-// Trades that the merchant's own code has made at a real simulator; the workflows' side stands in.
-
-const folder = mkdtempSync(join(tmpdir(), 'nodrop-adopt-'));
-const simulator = await startSimulator({
-  folder,
-  secrets: { ...SECRETS, simulator: CHANNEL_SECRET },
-  host: '127.0.0.1',
-  port: 0,
-  logger: pino({ level: 'silent' }),
-});
-afterAll(async () => {
-  await simulator.close();
-  rmSync(folder, { recursive: true, force: true });
-});
-const wallet = client(simulator.url);
-const own = createSimulatorAdapter({ name: 'simulator', baseUrl: simulator.url, secret: CHANNEL_SECRET });
-
-/** What the channel's next callback is; by default as the simulator sends it. */
-let callback: VerifiedCallback | undefined;
-/** What happens to the next reading of a trade. */
-let onRead: (() => Promise<void>) | undefined;
-const adapter = checked({
-  ...own,
-  // Tests adopt faster than a shop does.
-  declaration: { ...own.declaration, rateLimit: { perSecond: 10_000, source: 'this test' } },
-  async verifyCallback(account, request) {
-    return callback ?? (await own.verifyCallback(account, request));
-  },
-  async readTrade(account, reference, signal) {
-    const hook = onRead;
-    onRead = undefined;
-    await hook?.();
-    if (own.readTrade === undefined) throw new Error('the simulator tells what its trades are');
-    return await own.readTrade(account, reference, signal);
-  },
-});
-const without = { ...own.declaration };
-delete without.adoption;
-const channels = new Map([
-  ['simulator', adapter],
-  ['simulator2', { ...own, declaration: { ...without, name: 'simulator2' } }],
-]);
-const { database, api, key, merchantId } = await setUp({ channels });
-
-// What is on record is settled, and what is to end unpaid ends, as the workflow does.
-const [wake, cancel] = [api.workflows.wake.bind(api.workflows), api.workflows.cancel.bind(api.workflows)];
-api.workflows.wake = async (row, ...args) => {
-  await wake(row, ...args);
-  await settlePayment(api.db, row.id, new Date());
-};
-api.workflows.cancel = async (row, ...args) => {
-  await cancel(row, ...args);
-  await endPayment(api.db, row.id, 'cancelled', 'unpaid.', new Date());
-};
-
-beforeEach(() => {
-  api.workflows.calls.length = 0;
-  api.workflows.down = false;
-  onRead = undefined;
-  callback = undefined;
-});
-
-/** The merchant's own code makes a trade. @returns what it is called */
-async function trade(amount = 1050, outTradeNo = `shop-${randomUUID().slice(0, 8)}`): Promise<string> {
-  await own.createTrade(ACCOUNT, newTrade({ outTradeNo, amount }));
-  return outTradeNo;
-}
-
-const adopting = (reference: string, change: object = {}) => ({
-  order: { id: newOrderId(), amount: 1050, currency: 'CNY' },
-  channel: 'simulator',
-  adopt: { reference },
-  ...change,
-});
-const post = (body: unknown, as = key, at = api) => at.call('/v1/payments', { key: as, body });
-const rowsOf = (reference: string) => api.db.payment.findMany({ where: { reference } });
+// Trades that the merchant's own code has made are adopted over HTTP.
 
 describe('adopting', () => {
   test('an unpaid trade: 201, watched, and nothing to pay with; nodrop makes none', async () => {
@@ -129,7 +53,7 @@ describe('adopting', () => {
     expect([refused.status, refused.json.code]).toEqual([503, 'temporal_unavailable']);
     api.workflows.down = false;
     api.workflows.calls.length = 0;
-    onRead = async () => {
+    hooks.onRead = async () => {
       throw new Error('it is not asked again');
     };
     const again = await post({ ...body, adopt: { reference, own: true } });
@@ -161,7 +85,7 @@ describe('adopting', () => {
     await wallet.pay(reference);
     const body = adopting(reference);
     let first: Awaited<ReturnType<typeof post>> | undefined;
-    onRead = async () => {
+    hooks.onRead = async () => {
       first = await post(body);
     };
     const second = await post(body);
@@ -292,7 +216,7 @@ describe('adopting', () => {
     async (kind, status, code, after) => {
       const reference = await trade();
       const body = adopting(reference);
-      onRead = async () => {
+      hooks.onRead = async () => {
         throw new ChannelError(kind, 'trouble', kind === 'rate_limited' ? { retryAfterMs: 6_001 } : {});
       };
       const refused = await post(body);
@@ -321,133 +245,5 @@ describe('adopting', () => {
     } finally {
       await busy.close();
     }
-  });
-});
-
-describe('what it is when it is adopted', () => {
-  test('paid: the money is on record, and settled by the workflow', async () => {
-    const reference = await trade();
-    await wallet.pay(reference);
-    const answer = await post(adopting(reference));
-    expect([answer.status, answer.json.status, answer.json.orderUpdate]).toEqual([
-      201,
-      'succeeded',
-      'applied',
-    ]);
-    expect(answer.json).toMatchObject({ settledBy: 'query', receivedAmount: 1050, attention: null });
-    const order = await api.call(`/v1/orders/${answer.json.orderId}`, { key });
-    expect(order.json).toMatchObject({ status: 'succeeded', paidPaymentId: answer.json.id });
-    const again = await post({ orderId: answer.json.orderId, channel: 'simulator', adopt: { reference } });
-    expect([again.status, again.json.id]).toEqual([200, answer.json.id]);
-  });
-
-  test('all of it gone back: it pays no order', async () => {
-    const reference = await trade();
-    await wallet.pay(reference);
-    const refund = { outRefundNo: 'elsewhere', channelRefundId: null, attempt: 1, amount: 1050 };
-    await own.refundTrade(ACCOUNT, tradeNamed(reference), { ...refund, currency: 'CNY', total: 1050 });
-    const answer = await post(adopting(reference));
-    expect(answer.status).toBe(201);
-    const { json } = answer;
-    expect(json).toMatchObject({ status: 'succeeded', orderUpdate: 'conflict', refundedAmount: 1050 });
-    expect(json).toMatchObject({ attention: null, refundReason: null });
-    expect((await api.call(`/v1/orders/${json.orderId}`, { key })).json.status).toBe('unpaid');
-  });
-
-  test('closed, declined or being decided: as the channel says', async () => {
-    const [closed, declined, deciding] = [await trade(), await trade(), await trade()];
-    await own.closeTrade(ACCOUNT, tradeNamed(closed));
-    await wallet.pay(declined, 'declined');
-    await wallet.pay(deciding, 'processing');
-    const statuses = [];
-    for (const reference of [closed, declined, deciding])
-      statuses.push((await post(adopting(reference))).json.status);
-    expect(statuses).toEqual(['closed', 'failed', 'paying']);
-    expect((await rowsOf(deciding))[0]?.channelState).toBe('processing');
-    // Ended ones too are asked about late: money may still come.
-    expect(api.workflows.named('wake')).toHaveLength(3);
-  });
-});
-
-describe('afterwards', () => {
-  test('its payer is offered no other way while it is live, which nobody here can close', async () => {
-    const { json } = await post(adopting(await trade()));
-    const row = await api.db.payment.findUniqueOrThrow({ where: { id: json.id } });
-    const token = json.clientToken;
-    const seen = await api.call(`/v1/payments/${row.id}`, { key: token });
-    expect(seen.json).toMatchObject({ status: 'paying', orderState: 'undecided', switchTo: [] });
-    const body = { channel: 'simulator', method: 'wallet' };
-    const refused = await api.call(`/v1/payments/${row.id}/switch`, { key: token, body });
-    expect([refused.status, refused.json.code]).toEqual([409, 'attempt_unresolved']);
-    expect(await api.db.payment.count({ where: { orderId: row.orderId } })).toBe(1);
-  });
-
-  test('ended, and asked for again: what was paid since is settled', async () => {
-    const reference = await trade();
-    const body = adopting(reference);
-    const { json } = await post(body);
-    await endPayment(api.db, json.id, 'closed', 'its time is over.', new Date());
-    const open = await post(body);
-    expect([open.status, open.json.status]).toEqual([200, 'closed']);
-    await wallet.pay(reference);
-    const paid = await post(body);
-    expect([paid.status, paid.json.status, paid.json.orderUpdate]).toEqual([200, 'succeeded', 'applied']);
-  });
-
-  test('a callback to the account finds it by the number that it has there', async () => {
-    const reference = await trade();
-    const { json } = await post(adopting(reference));
-    const { id: accountId } = await api.db.channelAccount.findFirstOrThrow({
-      where: { merchantId, channel: 'simulator' },
-    });
-    const answer = await api.call(`/callbacks/simulator/${accountId}`, simulatorCallback(reference));
-    expect(answer.status).toBe(200);
-    expect(await api.db.callback.findFirst({ where: { outTradeNo: reference } })).toMatchObject({
-      paymentId: json.id,
-    });
-    expect((await rowsOf(reference))[0]?.channelAnswer).toMatchObject({ state: 'paid', by: 'callback' });
-  });
-
-  test('one that is nothing of ours by its number is news of the adopted trade that it names, and of no other', async () => {
-    const reference = await trade();
-    const { json } = await post(adopting(reference));
-    const { id: plain } = await pay(api, key);
-    const { id: accountId } = await api.db.channelAccount.findFirstOrThrow({
-      where: { merchantId, channel: 'simulator' },
-    });
-    // The debounce of queries counts from the adoption.
-    await api.db.payment.update({ where: { id: json.id }, data: { lastQueryDueAt: null } });
-    for (const [i, about] of [{ reference }, { reference: 'shop-else' }, { outTradeNo: plain }].entries()) {
-      callback = { kind: 'ignored', notificationId: `foreign-${i}`, reason: 'no number of ours', about };
-      expect((await api.call(`/callbacks/simulator/${accountId}`, simulatorCallback(plain))).status).toBe(
-        200,
-      );
-    }
-    expect(api.workflows.named('notice').map(({ paymentId }) => paymentId)).toEqual([json.id]);
-    const ignored = await api.db.ignoredCallback.findMany({ where: { channelAccountId: accountId } });
-    expect(ignored.map(({ notificationId }) => notificationId).sort()).toEqual(['foreign-1', 'foreign-2']);
-  });
-
-  test('one that came before is found when the trade is adopted', async () => {
-    const reference = await trade();
-    const { id: accountId } = await api.db.channelAccount.findFirstOrThrow({
-      where: { merchantId, channel: 'simulator' },
-    });
-    await api.call(`/callbacks/simulator/${accountId}`, simulatorCallback(reference));
-    const { json } = await post(adopting(reference));
-    expect(await api.db.callback.findFirst({ where: { outTradeNo: reference } })).toMatchObject({
-      paymentId: json.id,
-    });
-  });
-
-  test('it is handed out to nobody who wants to pay, and another trade of its order is another payment', async () => {
-    const [first, second] = [await trade(), await trade()];
-    const { json } = await post(adopting(first));
-    const other = await post({ orderId: json.orderId, channel: 'simulator', adopt: { reference: second } });
-    expect(other.status).toBe(201);
-    expect(other.json.id).not.toBe(json.id);
-    const plain = await post({ orderId: json.orderId, channel: 'simulator' });
-    expect([plain.status, plain.json.adopted]).toEqual([201, null]);
-    expect([json.id, other.json.id]).not.toContain(plain.json.id);
   });
 });
