@@ -167,7 +167,7 @@ describe('asking the channel in a loop', () => {
       };
       const asked = Array.from({ length: 6 }, () => query(api, id));
       // Later requests that have been answered: the earlier ones are in.
-      for (let i = 0; i < 10; i++) await api.call(`/v1/payments/${id}`, { key });
+      for (let i = 0; i < 100; i++) await api.call(`/v1/payments/${id}`, { key });
       release();
       const statuses = (await Promise.all(asked)).map(({ status }) => status);
       expect(statuses).toEqual(Array(6).fill(answered ? 200 : 504));
