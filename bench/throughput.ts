@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { WithStartWorkflowOperation } from '@temporalio/client';
-import { program } from '../src/stack/program.ts';
+import { program } from '../src/stack/program-spec.ts';
 import { BARE_TASK_QUEUE, BARE_WORKFLOW, createdUpdate, paidSignal } from './bare/messages.ts';
 import { Payments } from './payments.ts';
 import { describeRate, type Round, rateOf, round, type Work } from './rounds.ts';

@@ -16,7 +16,7 @@ import { ensureMerchant } from '../src/ledger/merchants.ts';
 import { loadStackConfig } from '../src/stack/embedded-secrets.ts';
 import { applyMigrations, PATIENCE, prismaDir } from '../src/stack/migrate.ts';
 import { freePort } from '../src/stack/ports.ts';
-import { answers, program } from '../src/stack/program.ts';
+import { answers, program } from '../src/stack/program-spec.ts';
 import { startStack } from '../src/stack/stack.ts';
 import { Supervisor } from '../src/stack/supervisor.ts';
 

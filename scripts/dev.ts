@@ -3,8 +3,8 @@
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { runForeground } from '../src/stack/foreground.ts';
-import { requireProgramPorts, startPrograms } from '../src/stack/programs.ts';
 import { startStack } from '../src/stack/stack.ts';
+import { requireProgramPorts, startPrograms } from '../src/stack/start-programs.ts';
 import type { ProcessSpec } from '../src/stack/supervisor.ts';
 import { readable } from './readable-log.ts';
 

@@ -95,8 +95,8 @@ export function createShop(db: Pool, nodrop: Nodrop, webhookSecret: string, stop
       for (;;) {
         const revision = await findRevision(db, request.params.id);
         if (revision === null) return void response.status(404).json({ error: 'There is no such order.' });
-        const isNews = String(revision) !== request.query.seen;
-        if (isNews || Date.now() >= until || stopping.aborted || response.destroyed) {
+        const isNewAnswer = String(revision) !== request.query.seen;
+        if (isNewAnswer || Date.now() >= until || stopping.aborted || response.destroyed) {
           return void response.json({ revision });
         }
         await sleep(EVERY_MS, undefined, { signal: stopping }).catch(() => {});

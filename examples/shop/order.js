@@ -46,10 +46,10 @@ for (;;) {
   try {
     const response = await get(`/orders/${order}/revision?seen=${revisionOf(document)}`);
     const { revision } = await response.json();
-    const isNews = String(revision) !== revisionOf(document);
+    const isNewAnswer = String(revision) !== revisionOf(document);
     // Also without news of the shop's own, as what it reads from nodrop may have changed; a notice stays until there is.
-    if (isNews || document.querySelector('.notice') === null) await refresh();
-    if (!isNews) await pause(PAUSE_MS);
+    if (isNewAnswer || document.querySelector('.notice') === null) await refresh();
+    if (!isNewAnswer) await pause(PAUSE_MS);
   } catch {
     await pause(PAUSE_MS);
   }

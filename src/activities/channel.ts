@@ -17,16 +17,16 @@ import { defaultSubject, hasMoney, type PaymentSnapshot } from '../domain/paymen
 import { closeAgainAt, nextWait } from '../domain/schedule.ts';
 import { isLive, isOnlyWatched, type SettledBy } from '../domain/states.ts';
 import { knownTrade, ofThisPayment } from '../ledger/known-trade.ts';
+import { hasUsableAction, toSnapshot } from '../ledger/payment-facts.ts';
 import * as ledger from '../ledger/payments.ts';
+import { repeatAnswer } from '../ledger/repeated-answer.ts';
 import type { Payment } from '../ledger/rows.ts';
-import { repeatAnswer } from '../ledger/same-answer.ts';
-import { hasUsableAction, toSnapshot } from '../ledger/snapshot.ts';
-import { accountOf, tradeOf } from '../ledger/trade.ts';
+import { accountOf, tradeOf } from '../ledger/trade-of-payment.ts';
 import { startDeliveries } from '../temporal/start-deliveries.ts';
 import { CREATE_ATTEMPT_MS } from '../workflows/activity-options.ts';
+import type { ActivityDeps } from './activity-deps.ts';
 import { callbackAddressOf } from './callback-address.ts';
-import type { ActivityDeps } from './deps.ts';
-import { notYet, OWN_TROUBLE_RETRY_MS, reasonOf, unknownOutcome } from './failures.ts';
+import { describeError, notYet, OWN_TROUBLE_RETRY_MS, unknownOutcome } from './failures.ts';
 import { withoutPayer } from './without-payer.ts';
 
 /** A channel that gives no readable answer for this long is shown to a person. */
@@ -123,7 +123,7 @@ export function channelActivities(deps: ActivityDeps) {
   const silence = async (payment: { id: string }, error: ChannelError) =>
     error.kind === 'misconfigured'
       ? await ledger.recordMisconfigured(db, payment.id, error.message, await now())
-      : await ledger.recordSilence(db, payment.id, reasonOf(error), UNREACHABLE_ALARM_MS, await now());
+      : await ledger.recordSilence(db, payment.id, describeError(error), UNREACHABLE_ALARM_MS, await now());
 
   /** Everything that the trade is created from, the same however often it is asked for. */
   const newTradeOf = async (
@@ -205,7 +205,7 @@ export function channelActivities(deps: ActivityDeps) {
       // A new payment's workflow has not read the row: nobody is to pay what is paid, may be, or is to be cancelled.
       const { status, channelState, cancelRequested } = snapshot;
       const isInProcess = status === 'created' && channelState === 'processing';
-      if (hasNews(snapshot) || cancelRequested || isInProcess) return snapshot;
+      if (hasUnsettledMoney(snapshot) || cancelRequested || isInProcess) return snapshot;
       const { merchantId, orderId, channel } = payment;
       try {
         const adapter = adapterOf(payment);
@@ -252,7 +252,7 @@ export function channelActivities(deps: ActivityDeps) {
       });
       const before = toSnapshot(payment, await now());
       // An earlier attempt may have written its answer down and died before it could return it.
-      if (hasNews(before)) return before;
+      if (hasUnsettledMoney(before)) return before;
       const by: SettledBy = attempt <= input.hintQueries ? 'hint' : 'query';
       let after: PaymentSnapshot;
       let state: string;
@@ -284,7 +284,7 @@ export function channelActivities(deps: ActivityDeps) {
           input.isToEnd !== true &&
           after.cancelRequested &&
           isLive(after.status));
-      if (wait === null || hasNews(after) || changed) return after;
+      if (wait === null || hasUnsettledMoney(after) || changed) return after;
       throw notYet(payment.channel, state, wait);
     },
 
@@ -303,7 +303,7 @@ export function channelActivities(deps: ActivityDeps) {
     async askBeforeEnd(paymentId: string): Promise<PaymentSnapshot> {
       const payment = await load(paymentId);
       const before = toSnapshot(payment, await now());
-      if (!isLive(before.status) || hasNews(before)) return before;
+      if (!isLive(before.status) || hasUnsettledMoney(before)) return before;
       try {
         return (await ask(payment, 'close')).snapshot;
       } catch (error) {
@@ -324,7 +324,7 @@ export function channelActivities(deps: ActivityDeps) {
       const payment = await load(paymentId);
       const begun = await now();
       const before = toSnapshot(payment, begun);
-      if (!isLive(before.status) || hasNews(before)) return { snapshot: before, closed: 'closed' };
+      if (!isLive(before.status) || hasUnsettledMoney(before)) return { snapshot: before, closed: 'closed' };
       if (isOnlyWatched(payment)) {
         const detail = "unpaid; the trade is the merchant's, and stays as it is: the late watch asks on.";
         return {
@@ -361,7 +361,7 @@ export function channelActivities(deps: ActivityDeps) {
 }
 
 /** Money is on record that has not been settled. */
-function hasNews(snapshot: PaymentSnapshot): boolean {
+function hasUnsettledMoney(snapshot: PaymentSnapshot): boolean {
   return snapshot.status !== 'succeeded' && hasMoney(snapshot);
 }
 

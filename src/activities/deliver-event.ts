@@ -1,44 +1,38 @@
 import { ApplicationFailure } from '@temporalio/common';
 import {
   DELIVERY_ALARM_MS,
+  type DeliveryProgress,
   type DeliverySnapshot,
-  isToldByPayment,
-  type Telling,
+  isDeliveredByPayment,
 } from '../domain/delivery.ts';
 import { ROW_LOST_FAILURE } from '../domain/names.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import { UnreadableSecret } from '../encryption.ts';
 import { isRowGone, type LedgerClient } from '../ledger/client.ts';
 import * as deliveries from '../ledger/deliveries.ts';
-import type { Attempt } from '../ledger/delivery-verdict.ts';
+import type { AttemptResult } from '../ledger/delivery-verdict.ts';
 import { eventMessage } from '../ledger/event-data.ts';
 import { findOrderService } from '../ledger/merchants.ts';
 import { loadPayment } from '../ledger/payments.ts';
 import { owedRefund } from '../ledger/refunds.ts';
-import { Crowd } from '../order-service/calls-per-merchant.ts';
 import type { OrderServiceClient, OrderServiceTarget } from '../order-service/client.ts';
+import { MerchantConcurrency } from '../order-service/merchant-concurrency.ts';
 import { startDeliveries, startDueRedelivery } from '../temporal/start-deliveries.ts';
-import type { ActivityDeps } from './deps.ts';
-import {
-  notDueYet,
-  OWN_TROUBLE_RETRY_MS,
-  orderServiceHasNotAgreed,
-  ownTrouble,
-  rowLost,
-} from './failures.ts';
+import type { ActivityDeps } from './activity-deps.ts';
+import { notDueYet, OWN_TROUBLE_RETRY_MS, orderServiceDidNotAgree, ownTrouble, rowLost } from './failures.ts';
 
 export interface DeliverEventDeps
   extends Pick<ActivityDeps, 'db' | 'secret' | 'now' | 'deliveryWorkflows' | 'orderUnknownForMs'> {
-  readonly orderServices: Pick<OrderServiceClient, 'tell' | 'read'>;
+  readonly orderServices: Pick<OrderServiceClient, 'deliver' | 'read'>;
 }
 
 /** What the payment's workflow learns of its order service. */
-export interface Told {
+export interface DeliveryResult {
   readonly snapshot: PaymentSnapshot;
   /** The refund that is owed and is to start. */
   readonly refund: string | null;
   /** Null once the order service has agreed or refused. */
-  readonly telling: Telling | null;
+  readonly telling: DeliveryProgress | null;
 }
 
 /**
@@ -54,16 +48,16 @@ export function deliverEventActivities({
   orderUnknownForMs,
 }: DeliverEventDeps) {
   const core: Core = { db, secret, now, orderServices, deliveryWorkflows, orderUnknownForMs };
-  const crowd = new Crowd();
+  const concurrency = new MerchantConcurrency();
 
   /**
    * Null when there is no such delivery any more.
    * @throws ApplicationFailure when so many calls of its merchant are under way that it is to come again.
    */
-  const inCrowd = async <T>(deliveryId: string, work: () => Promise<T>): Promise<T | null> => {
+  const withinMerchantLimit = async <T>(deliveryId: string, work: () => Promise<T>): Promise<T | null> => {
     const merchantId = await deliveries.findMerchantOf(db, deliveryId);
     if (merchantId === null) return null;
-    return await crowd.hold(
+    return await concurrency.hold(
       merchantId,
       deliveryId,
       (waitMs) => {
@@ -75,7 +69,7 @@ export function deliverEventActivities({
 
   /** @throws ApplicationFailure when it is to be told again, with the wait until then. */
   const attempt = async (deliveryId: string): Promise<DeliverySnapshot | null> => {
-    const turn = await deliveries.takeTurn(db, deliveryId, await now());
+    const turn = await deliveries.leaseDelivery(db, deliveryId, await now());
     if (turn.kind === 'settled') return await deliveries.loadDelivery(db, deliveryId);
     if (turn.kind === 'now') {
       const { row } = turn;
@@ -89,7 +83,7 @@ export function deliverEventActivities({
       const alarm = alarmIn(telling.since, at);
       // What the Web UI says of it would no longer be true; once it is late, that tells the last answer.
       if (alarm === null || after.attention !== row.payment.attention) return after;
-      throw orderServiceHasNotAgreed(telling.lastAnswer, Math.min(telling.nextAt - at.getTime(), alarm));
+      throw orderServiceDidNotAgree(telling.lastAnswer, Math.min(telling.nextAt - at.getTime(), alarm));
     }
     const { row, inMs } = turn;
     const at = await now();
@@ -106,10 +100,11 @@ export function deliverEventActivities({
      * Tells the order service that the payment pays the order, until it agrees or refuses. Returns also when what a
      * person should see of it has changed.
      */
-    async tellOrderService(paymentId: string): Promise<Told> {
+    async tellOrderService(paymentId: string): Promise<DeliveryResult> {
       return await unlessOwnTrouble(async () => {
         const deliveryId = await deliveries.findPendingDelivery(db, paymentId);
-        const told = deliveryId === null ? null : await inCrowd(deliveryId, () => attempt(deliveryId));
+        const told =
+          deliveryId === null ? null : await withinMerchantLimit(deliveryId, () => attempt(deliveryId));
         const snapshot = await loadPayment(db, paymentId, await now());
         // Not possible; should it be all the same, the workflow must not ask again at once, for ever.
         if (deliveryId === null && snapshot.orderUpdate === 'pending')
@@ -120,7 +115,9 @@ export function deliverEventActivities({
 
     /** Tells the order service of any other event, until it has an answer. Null when it is not kept any more. */
     async deliverEvent(deliveryId: string): Promise<DeliverySnapshot | null> {
-      return await unlessGone(() => unlessOwnTrouble(() => inCrowd(deliveryId, () => attempt(deliveryId))));
+      return await unlessGone(() =>
+        unlessOwnTrouble(() => withinMerchantLimit(deliveryId, () => attempt(deliveryId))),
+      );
     },
 
     /**
@@ -130,9 +127,9 @@ export function deliverEventActivities({
     async redeliverEvent(deliveryId: string): Promise<DeliverySnapshot | null> {
       return await unlessGone(() =>
         unlessOwnTrouble(() =>
-          inCrowd(deliveryId, async () => {
+          withinMerchantLimit(deliveryId, async () => {
             const row = await deliveries.findDelivery(db, deliveryId);
-            return (await deliveries.mayBeToldAgain(db, row, await now()))
+            return (await deliveries.mayBeRedelivered(db, row, await now()))
               ? await callOrderService(core, row)
               : deliveries.toDeliverySnapshot(row);
           }),
@@ -175,7 +172,7 @@ async function ask(
   orderServices: DeliverEventDeps['orderServices'],
   row: deliveries.DeliveryRow,
   at: Date,
-): Promise<Omit<Attempt, 'at'>> {
+): Promise<Omit<AttemptResult, 'at'>> {
   const { event, payment } = row;
   let target: OrderServiceTarget | null;
   try {
@@ -189,7 +186,7 @@ async function ask(
     const detail = "The merchant has no order service any more: nodrop's own order counts.";
     return { outcome: 'agreed', statusCode: null, detail, durationMs: 0 };
   }
-  const answer = await orderServices.tell(target, {
+  const answer = await orderServices.deliver(target, {
     id: event.id,
     paymentId: payment.id,
     body: JSON.stringify(eventMessage(event)),
@@ -239,7 +236,7 @@ const started = ({ answer }: { readonly answer?: string }) => (answer === undefi
 
 /** Its payment waits for it: an acknowledgement alone is not proof. */
 const isAwaited = ({ event, payment }: deliveries.DeliveryRow): boolean =>
-  isToldByPayment(event.type, payment.orderUpdate);
+  isDeliveredByPayment(event.type, payment.orderUpdate);
 
 /** When a person is to be shown what is not agreed on since then, in ms from `at`; null when that time has passed. */
 function alarmIn(since: number, at: Date): number | null {

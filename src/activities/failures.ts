@@ -53,7 +53,7 @@ export function notDueYet(delayMs: number): ApplicationFailure {
 }
 
 /** The order service was told and did not agree: it is told again after `delayMs`. */
-export function orderServiceHasNotAgreed(lastAnswer: string, delayMs: number): ApplicationFailure {
+export function orderServiceDidNotAgree(lastAnswer: string, delayMs: number): ApplicationFailure {
   return withoutStack({
     message: `The order service has not agreed: ${lastAnswer} It is told again on schedule.`,
     type: 'NotAgreed',
@@ -68,7 +68,7 @@ export function orderServiceHasNotAgreed(lastAnswer: string, delayMs: number): A
  */
 export function ownTrouble(what: 'ask' | 'tell', error: unknown, delayMs?: number): ApplicationFailure {
   return ApplicationFailure.create({
-    message: `nodrop could not ${what}: ${reasonOf(error)}`,
+    message: `nodrop could not ${what}: ${describeError(error)}`,
     type: 'Internal',
     ...(delayMs === undefined ? {} : { nextRetryDelay: delayMs }),
     ...(error instanceof Error ? { cause: error } : {}),
@@ -79,8 +79,8 @@ export function ownTrouble(what: 'ask' | 'tell', error: unknown, delayMs?: numbe
 const HEEDED_AT_MOST_MS = 5 * 60_000;
 
 /** The call was not made, as its merchant has so many under way: it is to come again after `waitMs`. */
-export class TurnedAway extends Error {
-  override readonly name = 'TurnedAway';
+export class MerchantBusy extends Error {
+  override readonly name = 'MerchantBusy';
   readonly waitMs: number;
 
   constructor(waitMs: number) {
@@ -101,7 +101,7 @@ const SAID: Partial<Record<ChannelErrorKind, string>> = {
  */
 export function unknownOutcome(channel: string, error: unknown, delayMs?: number): ApplicationFailure {
   if (isRowGone(error)) return rowLost(error);
-  if (error instanceof TurnedAway) {
+  if (error instanceof MerchantBusy) {
     return withoutStack({
       message: error.message,
       type: error.name,
@@ -113,7 +113,7 @@ export function unknownOutcome(channel: string, error: unknown, delayMs?: number
   const wait = Math.max(delayMs ?? 0, Math.min(error.retryAfterMs ?? 0, HEEDED_AT_MOST_MS));
   const said = SAID[error.kind] ?? 'gave no readable answer';
   return withoutStack({
-    message: `${channel} ${said}: ${reasonOf(error)}`,
+    message: `${channel} ${said}: ${describeError(error)}`,
     type: `Channel.${error.kind}`,
     ...(wait > 0 ? { nextRetryDelay: wait } : {}),
   });
@@ -125,7 +125,7 @@ export function unknownOutcome(channel: string, error: unknown, delayMs?: number
  */
 export function rowLost(error: unknown): ApplicationFailure {
   return ApplicationFailure.create({
-    message: `The ledger has no such row: ${reasonOf(error)}`,
+    message: `The ledger has no such row: ${describeError(error)}`,
     type: ROW_LOST_FAILURE,
     nonRetryable: true,
   });
@@ -142,6 +142,6 @@ export const lostRows: ActivityInboundCallsInterceptor = {
   },
 };
 
-export function reasonOf(error: unknown): string {
+export function describeError(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

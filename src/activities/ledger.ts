@@ -4,8 +4,8 @@ import type { DeliverySnapshot } from '../domain/delivery.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import { loadDelivery } from '../ledger/deliveries.ts';
 import * as ledger from '../ledger/payments.ts';
-import type { OwnedPayment } from '../ledger/turns.ts';
-import type { ActivityDeps } from './deps.ts';
+import type { OwnedPayment } from '../ledger/transaction-limits.ts';
+import type { ActivityDeps } from './activity-deps.ts';
 import { settle } from './settle.ts';
 
 /** The activities that only touch the ledger; task queue `nodrop`. */

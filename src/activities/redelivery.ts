@@ -3,7 +3,7 @@ import { findDelivery, toDeliverySnapshot } from '../ledger/deliveries.ts';
 import * as ledger from '../ledger/redelivery.ts';
 import type { DeliveryWorkflows } from '../temporal/delivery-workflows.ts';
 import type { PaymentWorkflows } from '../temporal/payment-workflows.ts';
-import type { ActivityDeps } from './deps.ts';
+import type { ActivityDeps } from './activity-deps.ts';
 import { notDueYet } from './failures.ts';
 
 const SIGNAL_DEADLINE_MS = 5_000;
@@ -15,7 +15,7 @@ export interface RedeliveryDeps extends Pick<ActivityDeps, 'db' | 'now'> {
   readonly deliveryWorkflows: Pick<DeliveryWorkflows, 'wake' | 'redeliver'>;
 }
 
-/** Telling a merchant's order service what waits for it; task queue `nodrop`. See src/ledger/redelivery.ts. */
+/** DeliveryProgress a merchant's order service what waits for it; task queue `nodrop`. See src/ledger/redelivery.ts. */
 export function redeliveryActivities({ db, now, workflows, deliveryWorkflows }: RedeliveryDeps) {
   return {
     /** The next deliveries to be told, `size` at most; none when there is nothing to tell now. */

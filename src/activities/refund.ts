@@ -23,17 +23,17 @@ import { losesMore } from '../ledger/disputes.ts';
 import { saysOf } from '../ledger/external-refunds.ts';
 import { tradeOfRefund } from '../ledger/known-trade.ts';
 import { listedOf } from '../ledger/listed-refunds.ts';
+import { isAllBack, toRefundSnapshot } from '../ledger/payment-facts.ts';
 import { recordAnswer, recordMisconfigured } from '../ledger/payments.ts';
 import * as answers from '../ledger/refund-answers.ts';
 import { mustBeLookedFor, recordKeySpent, recordNotListed } from '../ledger/refund-keys.ts';
 import { findRefund } from '../ledger/refunds.ts';
 import { recordRefundsOfCallback } from '../ledger/reversals.ts';
 import type { Payment, Refund } from '../ledger/rows.ts';
-import { isAllBack, toRefundSnapshot } from '../ledger/snapshot.ts';
-import { accountOf } from '../ledger/trade.ts';
+import { accountOf } from '../ledger/trade-of-payment.ts';
 import { startDeliveries } from '../temporal/start-deliveries.ts';
+import type { ActivityDeps } from './activity-deps.ts';
 import { callbackAddressOf } from './callback-address.ts';
-import type { ActivityDeps } from './deps.ts';
 import { notYet, OWN_TROUBLE_RETRY_MS, unknownOutcome } from './failures.ts';
 import { withoutPayer } from './without-payer.ts';
 
@@ -50,7 +50,7 @@ const knownOf = ({ id, attempt, channelRefundId }: Refund): KnownRefund => ({
 });
 
 /** What a list says of a refund of ours, as an answer on it. */
-function answerOf({ id: channelRefundId, outRefundNo, amount, state }: ChannelRefund): answers.SaidOfRefund {
+function answerOf({ id: channelRefundId, outRefundNo, amount, state }: ChannelRefund): answers.RefundReport {
   const named = { channelRefundId, ...(outRefundNo === undefined ? {} : { outRefundNo }) };
   switch (state) {
     case 'succeeded':
@@ -153,7 +153,7 @@ export function refundChannelActivities(deps: ActivityDeps) {
    * @returns undefined when the channel does not know the number
    * @throws ChannelError
    */
-  const lookFirst = async (row: RowWithTrade): Promise<answers.SaidOfRefund | undefined> => {
+  const lookFirst = async (row: RowWithTrade): Promise<answers.RefundReport | undefined> => {
     const trade = await queryTrade(row);
     const known = await query(row);
     if (known.state !== 'unknown_refund') return known;
@@ -206,7 +206,7 @@ export function refundChannelActivities(deps: ActivityDeps) {
    * written, as nobody would ask afterwards: while the trade is silent the refund is not settled.
    * @throws ChannelError
    */
-  const record = async (row: RowWithTrade, said: answers.SaidOfRefund): Promise<RefundSnapshot> => {
+  const record = async (row: RowWithTrade, said: answers.RefundReport): Promise<RefundSnapshot> => {
     const isLast = said.state === 'succeeded' || said.state === 'failed' || said.state === 'reversed';
     const trade = isLast ? await queryTrade(row) : undefined;
     // A refusal of what an earlier call has done, whose answer got lost, is no refusal.
@@ -265,7 +265,7 @@ export function refundChannelActivities(deps: ActivityDeps) {
   };
 
   /** Records the answer. @throws ApplicationFailure when it is to be asked for again under the same number, on schedule. */
-  const recordAsked = async (row: RowWithTrade, answer: answers.SaidOfRefund): Promise<RefundSnapshot> => {
+  const recordAsked = async (row: RowWithTrade, answer: answers.RefundReport): Promise<RefundSnapshot> => {
     const snapshot = await record(row, answer);
     if (answer.state !== 'ask_again' || !isRefundOpen(snapshot.status)) return snapshot;
     const nth = Math.min(activityInfo().attempt, REFUND_QUERY_MS.length);

@@ -1,12 +1,12 @@
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import { settlePayment } from '../ledger/payments.ts';
-import type { OwnedPayment } from '../ledger/turns.ts';
+import type { OwnedPayment } from '../ledger/transaction-limits.ts';
 import { startDeliveries } from '../temporal/start-deliveries.ts';
 
 /**
  * Settles the money on record and has the order service told. The payment's workflow does it, and the sweep when the
  * workflow does not: doing it twice changes nothing.
- * @param mayWait for its turn, see `inTurn`.
+ * @param mayWait for its turn, see `withinLimits`.
  * @returns also who else is to be told: the order's other live payments, and the refund that is owed.
  */
 export async function settle(

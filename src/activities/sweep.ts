@@ -2,19 +2,19 @@ import type { Client } from '@temporalio/client';
 import { isMoney, recordedAnswer } from '../domain/answer.ts';
 import { deliveryWorkflowId, paymentIdOf, paymentWorkflowId, refundWorkflowId } from '../domain/names.ts';
 import { markDelivered, matchCallbacks } from '../ledger/callbacks.ts';
-import { removeOld } from '../ledger/cleanup.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import { handOver, showOverdue, toDeliverySnapshot } from '../ledger/deliveries.ts';
 import { findEndingOrders, releaseEndingOrder } from '../ledger/orders.ts';
+import { toRefundSnapshot } from '../ledger/payment-facts.ts';
 import { findDueRedeliveries } from '../ledger/redelivery.ts';
+import { removeOld } from '../ledger/retention.ts';
 import type { Payment } from '../ledger/rows.ts';
-import { toRefundSnapshot } from '../ledger/snapshot.ts';
-import { endStuck, findShownStuck, showStuck } from '../ledger/stuck.ts';
+import { endStuck, findShownStuck, showStuck } from '../ledger/stuck-workflows.ts';
 import {
   findUnseenDeliveries,
-  restDelivery,
-  restPayment,
-  restRefund,
+  postponeDelivery,
+  postponePayment,
+  postponeRefund,
   takeNoticed,
   takeOverdueDeliveries,
   takeStuckPayments,
@@ -23,8 +23,8 @@ import {
   takeUnfinished,
 } from '../ledger/sweep.ts';
 import { note } from '../ledger/timeline.ts';
-import { deliverStored } from '../temporal/deliver-callback.ts';
 import type { DeliveryWorkflows } from '../temporal/delivery-workflows.ts';
+import { forwardStoredCallback } from '../temporal/forward-callback.ts';
 import type { PaymentWorkflows } from '../temporal/payment-workflows.ts';
 import type { RefundWorkflows } from '../temporal/refund-workflows.ts';
 import { readWorkflowState, type WorkflowState } from '../temporal/workflow-state.ts';
@@ -32,50 +32,50 @@ import { PAYMENT_WORKFLOW } from '../workflows/messages.ts';
 import { settle } from './settle.ts';
 
 const SIGNAL_DEADLINE_MS = 5_000;
-/** A haul leaves what it has not come to by then to the next sweep: less than its activity is given. */
-const HAUL_FOR_MS = 40_000;
+/** A step leaves what it has not come to by then to the next sweep: less than its activity is given. */
+const STEP_FOR_MS = 40_000;
 /** How far back ended runs are looked at: longer than workers are ever all away unnoticed. */
 const ABNORMAL_WINDOW_MS = 24 * 3_600_000;
 /** So many ended runs are looked up in the ledger at once. */
 const ABNORMAL_CHUNK = 1_000;
 const ORDERS_AT_ONCE = 50;
 
-/** Rows healed one after another, for as long as there is time. */
-class Haul {
-  readonly #until = performance.now() + HAUL_FOR_MS;
+/** Rows repaired one after another, for as long as there is time. */
+class SweepStep {
+  readonly #until = performance.now() + STEP_FOR_MS;
   readonly #failures: unknown[] = [];
-  #healed = 0;
+  #repaired = 0;
 
   isOver(): boolean {
     return performance.now() >= this.#until;
   }
 
   /** Batch after batch, until there is nothing more. */
-  async all<Row>(take: () => Promise<readonly Row[]>, heal: (row: Row) => Promise<boolean>): Promise<void> {
+  async all<Row>(take: () => Promise<readonly Row[]>, repair: (row: Row) => Promise<boolean>): Promise<void> {
     while (!this.isOver()) {
       const rows = await take();
       if (rows.length === 0) return;
-      await this.each(rows, heal);
+      await this.each(rows, repair);
     }
   }
 
-  /** One row that cannot be healed must not keep the others from it. */
-  async each<Row>(rows: readonly Row[], heal: (row: Row) => Promise<boolean>): Promise<void> {
+  /** One row that cannot be repaired must not keep the others from it. */
+  async each<Row>(rows: readonly Row[], repair: (row: Row) => Promise<boolean>): Promise<void> {
     for (const row of rows) {
       if (this.isOver()) return;
       try {
-        if (await heal(row)) this.#healed += 1;
+        if (await repair(row)) this.#repaired += 1;
       } catch (error) {
         this.#failures.push(error);
       }
     }
   }
 
-  /** @returns how many were healed. @throws Error when some could not be. */
+  /** @returns how many were repaired. @throws Error when some could not be. */
   end(): number {
     const [first] = this.#failures;
-    if (first === undefined) return this.#healed;
-    throw new Error(`${this.#healed} healed, ${this.#failures.length} not, the first: ${first}`, {
+    if (first === undefined) return this.#repaired;
+    throw new Error(`${this.#repaired} repaired, ${this.#failures.length} not, the first: ${first}`, {
       cause: first,
     });
   }
@@ -90,17 +90,17 @@ function busySince({ workflowBusySince }: Payment, state: WorkflowState, now: Da
  * The workflow was told at an earlier look, and still has an unfinished task. Each signal makes the server count the
  * task's attempts anew: a workflow that is told at every look would never be seen to be stuck.
  */
-function isToldAlready({ workflowBusySince }: Payment, state: WorkflowState): boolean {
+function isSignalledAlready({ workflowBusySince }: Payment, state: WorkflowState): boolean {
   return workflowBusySince !== null && (state === 'busy' || state === 'stuck');
 }
 
-async function healAll<Row>(
+async function repairAll<Row>(
   take: () => Promise<readonly Row[]>,
-  heal: (row: Row) => Promise<boolean>,
+  repair: (row: Row) => Promise<boolean>,
 ): Promise<number> {
-  const haul = new Haul();
-  await haul.all(take, heal);
-  return haul.end();
+  const step = new SweepStep();
+  await step.all(take, repair);
+  return step.end();
 }
 
 export interface SweepDeps {
@@ -114,7 +114,7 @@ export interface SweepDeps {
   readonly now: () => Promise<Date>;
 }
 
-/** The safety net's hauls; each returns how many it healed. Task queue `nodrop-sweep`. */
+/** The safety net's steps; each returns how many it repaired. Task queue `nodrop-sweep`. */
 export function sweepActivities({
   db,
   client,
@@ -126,7 +126,7 @@ export function sweepActivities({
 }: SweepDeps) {
   const stateOf = (workflowId: string) => readWorkflowState(client, workflowId, SIGNAL_DEADLINE_MS);
 
-  /** All that the payment's workflow does with money on record. Of what is not told here other hauls tell. */
+  /** All that the payment's workflow does with money on record. Of what is not told here other steps tell. */
   const settleInstead = async (payment: Payment): Promise<void> => {
     const { id: paymentId, merchantId, orderId } = payment;
     const owned = { paymentId, merchantId, orderId };
@@ -157,11 +157,11 @@ export function sweepActivities({
     const isDead = state === 'gone' && !isOver;
     // A workflow that runs goes on by itself; all it may have missed is the wish to cancel, and money on record.
     const isUnheard = state !== 'gone' && !isOver && (payment.cancelRequestedAt !== null || isUnsettled);
-    if (isDead || (isUnheard && !isToldAlready(payment, state)))
+    if (isDead || (isUnheard && !isSignalledAlready(payment, state)))
       await workflows.wake(payment, SIGNAL_DEADLINE_MS);
     if (state === 'stuck') await dealWithStuck(payment.id);
     const at = await now();
-    await restPayment(db, payment.id, busySince(payment, state, at), at);
+    await postponePayment(db, payment.id, busySince(payment, state, at), at);
     if (isDead) await note(db, payment.id, 'sweep', why, at);
     if (settled.status === 'rejected') throw settled.reason;
     return isDead || isUnsettled;
@@ -170,7 +170,7 @@ export function sweepActivities({
   return {
     /** Rows without a workflow, overdue payments, forgotten cancels. */
     async sweepPayments(): Promise<number> {
-      return await healAll(
+      return await repairAll(
         async () => await takeStuckPayments(db, await now()),
         wake('The sweep found it stuck and started its workflow.'),
       );
@@ -178,9 +178,9 @@ export function sweepActivities({
 
     /** Payments that are shown because a workflow of theirs was stuck, and none is any more. */
     async sweepStuck(): Promise<number> {
-      const haul = new Haul();
+      const step = new SweepStep();
       let after = '';
-      await haul.all(
+      await step.all(
         async () => {
           const page = await findShownStuck(db, after);
           after = page.at(-1)?.payment.id ?? after;
@@ -195,12 +195,12 @@ export function sweepActivities({
           return true;
         },
       );
-      return haul.end();
+      return step.end();
     },
 
     /** Expired or cancelled orders that no payment will end. */
     async sweepOrders(): Promise<number> {
-      return await healAll(
+      return await repairAll(
         async () => await findEndingOrders(db, ORDERS_AT_ONCE, await now()),
         async (order) => await releaseEndingOrder(db, order, await now()),
       );
@@ -213,10 +213,10 @@ export function sweepActivities({
       const ended = client.workflow.list({
         query: `WorkflowType = '${PAYMENT_WORKFLOW}' AND ExecutionStatus IN ('Terminated', 'Failed', 'TimedOut', 'Canceled') AND CloseTime > '${since}'`,
       });
-      const haul = new Haul();
-      const heal = wake('The sweep found its workflow ended abnormally and started it again.');
+      const step = new SweepStep();
+      const repair = wake('The sweep found its workflow ended abnormally and started it again.');
       const look = async (ids: ReadonlySet<string>) =>
-        await haul.each(await takeUnfinished(db, [...ids], at), heal);
+        await step.each(await takeUnfinished(db, [...ids], at), repair);
       const ids = new Set<string>();
       for await (const { workflowId } of ended) {
         ids.add(paymentIdOf(workflowId));
@@ -224,13 +224,13 @@ export function sweepActivities({
         await look(ids);
         ids.clear();
         // The next sweep passes over what has its rest, and comes further.
-        if (haul.isOver()) break;
+        if (step.isOver()) break;
       }
       await look(ids);
-      return haul.end();
+      return step.end();
     },
 
-    /** Callbacks that came before their payment was there; the next haul delivers them. */
+    /** Callbacks that came before their payment was there; the next step delivers them. */
     async sweepUnmatched(): Promise<number> {
       return await matchCallbacks(db, await now());
     },
@@ -240,30 +240,36 @@ export function sweepActivities({
      * has news that nobody could ask for, or that it was silent on.
      */
     async sweepCallbacks(): Promise<number> {
-      const haul = new Haul();
-      await haul.all(
+      const step = new SweepStep();
+      await step.all(
         async () => await takeUndeliveredCallbacks(db, await now()),
         async ({ payment, ...callback }) => {
           const at = await now();
-          await deliverStored({ db, workflows, refundWorkflows }, callback, payment, at, SIGNAL_DEADLINE_MS);
+          await forwardStoredCallback(
+            { db, workflows, refundWorkflows },
+            callback,
+            payment,
+            at,
+            SIGNAL_DEADLINE_MS,
+          );
           await markDelivered(db, callback.id, at);
           await note(db, payment.id, 'sweep', 'The sweep delivered a stored callback.', at);
           return true;
         },
       );
-      await haul.all(
+      await step.all(
         async () => await takeNoticed(db, await now()),
         async (payment) => {
           await workflows.notice(payment, SIGNAL_DEADLINE_MS);
           return true;
         },
       );
-      return haul.end();
+      return step.end();
     },
 
     /** Refunds whose workflow was never started, or is gone. */
     async sweepRefunds(): Promise<number> {
-      return await healAll(
+      return await repairAll(
         async () => await takeStuckRefunds(db, await now()),
         async (refund) => {
           const workflowId = refundWorkflowId(refund.id);
@@ -272,7 +278,7 @@ export function sweepActivities({
           if (state === 'gone')
             await refundWorkflows.start(toRefundSnapshot(refund, refund.payment), SIGNAL_DEADLINE_MS);
           const at = await now();
-          await restRefund(db, refund.id, at);
+          await postponeRefund(db, refund.id, at);
           // One that runs and is silent, say held back by a dispute, goes on by itself.
           if (state !== 'gone') return false;
           const detail = `The sweep started the workflow of refund ${refund.id}.`;
@@ -287,12 +293,12 @@ export function sweepActivities({
      * one is not told for long are shown. Redeliveries that are due are made sure to run.
      */
     async sweepDeliveries(): Promise<number> {
-      const haul = new Haul();
-      await haul.each(await findDueRedeliveries(db, await now()), async (merchantId) => {
+      const step = new SweepStep();
+      await step.each(await findDueRedeliveries(db, await now()), async (merchantId) => {
         await deliveryWorkflows.redeliverWaiting(merchantId, SIGNAL_DEADLINE_MS);
         return false;
       });
-      await haul.each(await findUnseenDeliveries(db, await now()), async (deliveryId) => {
+      await step.each(await findUnseenDeliveries(db, await now()), async (deliveryId) => {
         const { paymentId, attention } = await showOverdue(db, deliveryId, await now(), orderUnknownForMs);
         // It shows its attention where workflows are listed; for an event on which it does not wait none is started.
         if (
@@ -305,7 +311,7 @@ export function sweepActivities({
           );
         return attention !== null;
       });
-      await haul.all(
+      await step.all(
         async () => await takeOverdueDeliveries(db, await now()),
         async (row) => {
           const delivery = toDeliverySnapshot(row);
@@ -316,22 +322,22 @@ export function sweepActivities({
           const isStuck = state === 'stuck';
           if (delivery.toldByPayment) {
             if (isStuck) await dealWithStuck(row.paymentId);
-            else if (!isToldAlready(row.payment, state))
+            else if (!isSignalledAlready(row.payment, state))
               await workflows.wake(row.payment, SIGNAL_DEADLINE_MS);
             const at = await now();
-            await restPayment(db, row.paymentId, busySince(row.payment, state, at), at);
+            await postponePayment(db, row.paymentId, busySince(row.payment, state, at), at);
           } else {
             if (isStuck) await showStuck(db, row.paymentId, workflowId, await now());
             await deliveryWorkflows.wake(delivery, SIGNAL_DEADLINE_MS);
           }
           const at = await now();
-          await restDelivery(db, row.id, at);
+          await postponeDelivery(db, row.id, at);
           const detail = `The sweep has the order service told of ${delivery.type} (${row.eventId}).`;
           await note(db, row.paymentId, 'sweep', detail, at, { deliveryId: row.id });
           return true;
         },
       );
-      return haul.end();
+      return step.end();
     },
 
     /** What is kept for a while only. */

@@ -1,21 +1,21 @@
 import express, { type Express, type RequestHandler } from 'express';
 import helmet from 'helmet';
 import { Refusal, type RefusalCode } from '../domain/refusal.ts';
-import { isDatabaseUnavailable } from '../ledger/unavailable.ts';
+import { isDatabaseUnavailable } from '../ledger/database-errors.ts';
 import { boundRequests } from '../request-bounds.ts';
+import type { Api, ApiDeps } from './api-deps.ts';
 import { serveLanguageChoice } from './checkout/send-page.ts';
-import type { Api, ApiDeps } from './deps.ts';
 import { createAuthenticate, createFindOpening } from './endpoint/auth.ts';
 import type { Endpoint } from './endpoint/endpoint.ts';
 import { createRunOnce } from './endpoint/idempotency.ts';
 import { allowOrigins, mount } from './endpoint/mount.ts';
 import { BODY_LIMIT } from './http/body.ts';
 import { STREAMS } from './http/event-stream.ts';
+import { FailedLookups } from './http/failed-lookups.ts';
 import { limitPipelining } from './http/listen.ts';
-import { Misses } from './http/misses.ts';
 import { createErrorHandler } from './http/problems.ts';
 import { requestLog } from './http/request-log.ts';
-import { StreamPlaces } from './http/stream-places.ts';
+import { StreamSlots } from './http/stream-slots.ts';
 import { createAskChannel } from './payments/ask-channel.ts';
 import { Readiness } from './readiness.ts';
 import { callbackRoutes } from './routes/callbacks.ts';
@@ -28,7 +28,7 @@ import { eventRoutes } from './routes/events.ts';
 import { healthRoutes } from './routes/health.ts';
 import { orderRoutes } from './routes/orders.ts';
 import { paymentActionRoutes } from './routes/payment-actions.ts';
-import { paymentEventsRoute } from './routes/payment-events.ts';
+import { paymentEventsRoute } from './routes/payment-stream.ts';
 import { paymentRoutes } from './routes/payments.ts';
 import { redeliverManyRoute, redeliverRoute } from './routes/redeliver.ts';
 import { refundRoutes } from './routes/refunds.ts';
@@ -88,10 +88,10 @@ export function createApp(deps: ApiDeps): Express {
     readiness: deps.readiness ?? new Readiness(deps, now),
     streams,
     askChannel: createAskChannel(deps),
-    streamPlaces: new StreamPlaces(streams),
+    streamSlots: new StreamSlots(streams),
     configured: deps.configured ?? [],
     unverified: deps.unverified ?? new UnverifiedCallbacks(deps.db, deps.log),
-    misses: new Misses(now, createFindOpening(deps.db, now)),
+    failedLookups: new FailedLookups(now, createFindOpening(deps.db, now)),
   };
   const { publicUrl } = api.config.api;
   const app = express();

@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Places } from '../domain/places.ts';
+import { FairSlots } from '../domain/fair-slots.ts';
 import { Connection } from '../ledger/connection.ts';
 import type { Logger } from '../log.ts';
 
@@ -66,8 +66,8 @@ export class Changes {
   readonly #log: Pick<Logger, 'warn' | 'info'>;
   readonly #waitersAtMost: number;
   readonly #pauses: Readonly<typeof PAUSES>;
-  readonly #pollsByAddress: Places;
-  readonly #pollsByMerchant: Places;
+  readonly #pollsByAddress: FairSlots;
+  readonly #pollsByMerchant: FairSlots;
   readonly #subscriptions = new Map<string, Set<Subscription>>();
   readonly #closing = new AbortController();
   #listening = false;
@@ -85,8 +85,8 @@ export class Changes {
     this.#log = log;
     this.#waitersAtMost = waitersAtMost;
     this.#pauses = pauses;
-    this.#pollsByAddress = new Places(pollsAtMost, pollsAtMost / 2);
-    this.#pollsByMerchant = new Places(pollsAtMost, pollsAtMost / 2);
+    this.#pollsByAddress = new FairSlots(pollsAtMost, pollsAtMost / 2);
+    this.#pollsByMerchant = new FairSlots(pollsAtMost, pollsAtMost / 2);
   }
 
   /** Begins to listen, and goes on trying until `close`. */

@@ -1,7 +1,7 @@
 import { Refusal } from '../domain/refusal.ts';
 import { findChannelAccount, listChannelAccounts, type OpenedAccount } from '../ledger/channel-accounts.ts';
 import type { LedgerClient } from '../ledger/client.ts';
-import { type Misses, tooMany } from './http/misses.ts';
+import { type FailedLookups, tooMany } from './http/failed-lookups.ts';
 
 /**
  * An account is taken as it was read for so long. New credentials need no less: it is read again when a signature fails.
@@ -30,7 +30,7 @@ interface Read {
 export class ChannelAccounts {
   readonly #db: LedgerClient;
   readonly #nodropSecret: string;
-  readonly #misses: Misses;
+  readonly #failedLookups: FailedLookups;
   readonly #now: () => Date;
   /** Those that exist, or did when they were last read: as many as there are accounts at most. */
   readonly #read = new Map<string, Read>();
@@ -40,10 +40,10 @@ export class ChannelAccounts {
   /** When the youngest account was made that such a query has read. */
   #youngest: Date | undefined;
 
-  constructor(db: LedgerClient, nodropSecret: string, misses: Misses, now: () => Date) {
+  constructor(db: LedgerClient, nodropSecret: string, failedLookups: FailedLookups, now: () => Date) {
     this.#db = db;
     this.#nodropSecret = nodropSecret;
-    this.#misses = misses;
+    this.#failedLookups = failedLookups;
     this.#now = now;
   }
 
@@ -58,7 +58,7 @@ export class ChannelAccounts {
     if (read !== undefined)
       return this.#msSince(read.at) < ACCOUNT_FRESH_MS ? read.account : await this.readNow(name);
     try {
-      return await this.#misses.lookUp(address, `account/${key}`, () => this.readNow(name));
+      return await this.#failedLookups.lookUp(address, `account/${key}`, () => this.readNow(name));
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       // A channel may share the address of whoever asked for too many.

@@ -1,9 +1,9 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import type { countDeliveries } from '../ledger/details.ts';
+import type { countDeliveries } from '../ledger/backlog.ts';
 import { SWEEP_STATES, type SweepStatus } from '../temporal/sweep-status.ts';
+import type { LostRows } from './connect-temporal.ts';
 import { COUNT_WITHIN_MS } from './deadlines.ts';
-import { within } from './http/within.ts';
-import type { LostRows } from './temporal.ts';
+import { orFallbackWithin } from './http/with-deadline.ts';
 
 export type PaymentResult = 'created' | 'repeated' | 'accepted' | 'rejected' | 'unavailable';
 export type CallbackResult =
@@ -57,7 +57,7 @@ export function createMetrics() {
         labelNames: ['state'],
         registers: [registry],
         async collect() {
-          const counted = await within(COUNT_WITHIN_MS, null, count());
+          const counted = await orFallbackWithin(COUNT_WITHIN_MS, null, count());
           deliveries.reset();
           for (const [state, backlog] of Object.entries(counted ?? {})) {
             deliveries.set({ state }, backlog?.count ?? 0);
@@ -70,7 +70,7 @@ export function createMetrics() {
       let reading: Promise<SweepStatus | null> | undefined;
       // Both gauges are collected at once: one look is taken for both.
       const status = () => {
-        reading ??= within(COUNT_WITHIN_MS, null, read()).finally(() => {
+        reading ??= orFallbackWithin(COUNT_WITHIN_MS, null, read()).finally(() => {
           reading = undefined;
         });
         return reading;
@@ -105,7 +105,7 @@ export function createMetrics() {
         labelNames: ['workflow'],
         registers: [registry],
         async collect() {
-          const counted = await within(COUNT_WITHIN_MS, null, count());
+          const counted = await orFallbackWithin(COUNT_WITHIN_MS, null, count());
           lost.reset();
           for (const [workflow, rows] of Object.entries(counted ?? {})) lost.set({ workflow }, rows);
         },

@@ -1,8 +1,8 @@
 import type { LedgerClient } from '../ledger/client.ts';
-import { refusesWrites } from '../ledger/unavailable.ts';
+import { refusesWrites } from '../ledger/database-errors.ts';
 import { probeWrite, readWritability } from '../ledger/writable.ts';
 import { HEALTH_WITHIN_MS } from './deadlines.ts';
-import { within } from './http/within.ts';
+import { orFallbackWithin } from './http/with-deadline.ts';
 
 /** `not_writable`: it can be read, says nothing against writing, and a write failed. */
 export const DATABASE_STATES = ['ok', 'unreachable', 'in_recovery', 'read_only', 'not_writable'] as const;
@@ -83,12 +83,16 @@ export class Readiness {
 
   async #lookAtDatabase(): Promise<Reachable['database']> {
     const { db } = this.#deps;
-    const said = await within<Reachable['database']>(HEALTH_WITHIN_MS, 'unreachable', readWritability(db));
+    const said = await orFallbackWithin<Reachable['database']>(
+      HEALTH_WITHIN_MS,
+      'unreachable',
+      readWritability(db),
+    );
     if (said !== 'ok' || !this.#isInDoubt) return said;
     if (this.#now().getTime() < this.#refusedUntil) return 'not_writable';
     this.#isInDoubt = false;
     const write = probeWrite(db, this.#now()).then(() => true);
-    if (await within(HEALTH_WITHIN_MS, false, write)) return 'ok';
+    if (await orFallbackWithin(HEALTH_WITHIN_MS, false, write)) return 'ok';
     this.#isInDoubt = true;
     this.#refusedUntil = this.#now().getTime() + WRITES_REFUSED_MS;
     return 'not_writable';

@@ -1,10 +1,10 @@
 import { configuredAccounts } from '../channels/configured.ts';
 import { createChannels, querySchedules } from '../channels/registry.ts';
 import { type Config, inUrl } from '../config.ts';
+import { countDeliveries } from '../ledger/backlog.ts';
 import { storeConfigured } from '../ledger/channel-accounts.ts';
 import { createLedgerClient } from '../ledger/client.ts';
 import { CredentialsCache } from '../ledger/credentials-cache.ts';
-import { countDeliveries } from '../ledger/details.ts';
 import { warnOfLostCommits } from '../ledger/durability.ts';
 import { notificationsSent } from '../ledger/notify.ts';
 import { SecretCheck } from '../ledger/secret-check.ts';
@@ -18,11 +18,11 @@ import { createAdminApp } from './admin/app.ts';
 import { createDetails } from './admin/details.ts';
 import { createApp } from './app.ts';
 import { Changes } from './changes.ts';
+import { connectTemporal } from './connect-temporal.ts';
 import { COUNT_WITHIN_MS, REQUEST_GIVEN_UP_MS } from './deadlines.ts';
 import { type Listener, listen, stopListening } from './http/listen.ts';
 import { createMetrics } from './metrics.ts';
 import { Readiness } from './readiness.ts';
-import { connectTemporal } from './temporal.ts';
 import { UnverifiedCallbacks } from './unverified-callbacks.ts';
 
 export interface RunningApi {

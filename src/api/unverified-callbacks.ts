@@ -6,7 +6,7 @@ import {
   type UnverifiedCallback,
   type UnverifiedSender,
   unverifiedCallback,
-} from '../ledger/unverified.ts';
+} from '../ledger/unverified-callbacks.ts';
 import type { Logger } from '../log.ts';
 
 const FLUSH_EVERY_MS = 1_000;

@@ -1,10 +1,10 @@
 import type { Config } from '../config.ts';
 import type { ChannelAdapter, ChannelDeclaration } from '../domain/channel.ts';
 import { createAlipayAdapter } from './alipay/adapter.ts';
-import { checked } from './checked.ts';
 import { createMollieAdapter } from './mollie/adapter.ts';
 import { createSimulatorAdapter } from './simulator/adapter.ts';
 import { createStripeAdapter } from './stripe/adapter.ts';
+import { validated } from './validated-adapter.ts';
 import { createWechatpayAdapter } from './wechatpay/adapter.ts';
 import { type CredentialsSource, withCredentials } from './with-credentials.ts';
 
@@ -52,6 +52,6 @@ export function createChannels(
   return new Map(
     adaptersOf(settings)
       .filter(({ declaration }) => settings.mode === 'test' || !declaration.testOnly)
-      .map((adapter) => [adapter.declaration.name, checked(withCredentials(adapter, source))]),
+      .map((adapter) => [adapter.declaration.name, validated(withCredentials(adapter, source))]),
   );
 }

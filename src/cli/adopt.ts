@@ -6,7 +6,7 @@ import { clientToken, hashSecret } from '../client-token.ts';
 import type { Config } from '../config.ts';
 import { forbidsAnother } from '../domain/attempt.ts';
 import { ACCOUNT_NAME, ACCOUNT_NAME_RULE } from '../domain/channel.ts';
-import { isAmount, isCurrentCurrency, sayAmount } from '../domain/money.ts';
+import { amountText, isAmount, isCurrentCurrency } from '../domain/money.ts';
 import { orderIdFault } from '../domain/order-id.ts';
 import { defaultSubject, EXPIRY_AT_LEAST_S } from '../domain/payment.ts';
 import { Refusal } from '../domain/refusal.ts';
@@ -15,10 +15,10 @@ import { isStorable, readableFault } from '../domain/text.ts';
 import { adoptTrade, askAgain, findAdoptable } from '../ledger/adopt.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import { CredentialsCache } from '../ledger/credentials-cache.ts';
-import { isUnfilled, requireOrderAsGiven, UnaskedAttempts } from '../ledger/intake.ts';
+import { isUnfilled, requireOrderAsGiven, UnaskedAttempts } from '../ledger/new-payment.ts';
 import { requestCancel } from '../ledger/payments.ts';
 import type { Payment } from '../ledger/rows.ts';
-import { TooBusy } from '../ledger/turns.ts';
+import { TooBusy } from '../ledger/transaction-limits.ts';
 import { PaymentWorkflows, TemporalUnavailable } from '../temporal/payment-workflows.ts';
 import { merchantOf, readText } from './channels.ts';
 import { CommandError } from './errors.ts';
@@ -356,7 +356,7 @@ class Run {
     if (there === null) return;
     const isOther = BigInt(order.amount ?? there.amount) !== there.amount;
     if (!isUnfilled(there) && (isOther || (order.currency ?? there.currency) !== there.currency))
-      throw new Refusal('order_exists', `The order is for ${sayAmount(there.amount, there.currency)}.`);
+      throw new Refusal('order_exists', `The order is for ${amountText(there.amount, there.currency)}.`);
     const live = await this.#db.payment.findMany({
       where: { merchantId: this.#merchantId, orderId: id, adopted: null },
     });

@@ -10,7 +10,7 @@ import {
   takesCurrency,
 } from '../domain/channel.ts';
 import { newPaymentId } from '../domain/ids.ts';
-import { sayAmount } from '../domain/money.ts';
+import { amountText } from '../domain/money.ts';
 import { CommandError } from './errors.ts';
 
 /** `npm run nodrop -- channels smoke CHANNEL`: the way of a trade at the channel itself, with credentials for tests. */
@@ -119,7 +119,7 @@ async function createTrade(
   if (created === 'not_renewable') throw new CommandError('A new trade was said not to be renewable.');
   const { action, reference } = created;
   const where = action.url ?? action.qr ?? `an ${action.type} action`;
-  say(`create ${outTradeNo}, ${sayAmount(amount, currency)}: ${reference?.id ?? 'no reference'}, ${where}`);
+  say(`create ${outTradeNo}, ${amountText(amount, currency)}: ${reference?.id ?? 'no reference'}, ${where}`);
   return { ...trade, reference: reference ?? null };
 }
 
@@ -146,7 +146,7 @@ async function refundPart(
     total: trade.amount,
   };
   const answer = await adapter.refundTrade(account, trade, refund);
-  say(`refund of ${sayAmount(refund.amount, refund.currency)}: ${answer.state}`);
+  say(`refund of ${amountText(refund.amount, refund.currency)}: ${answer.state}`);
   const again = await adapter.refundTrade(account, trade, refund);
   say(`the same refund again: ${again.state}`);
   const known = await askUntil(

@@ -4,10 +4,10 @@ import { type Config, ConfigError, loadConfig } from '../config.ts';
 import { LATE_PAYMENTS } from '../domain/decision.ts';
 import { UnreadableSecret } from '../encryption.ts';
 import { createLedgerClient, type LedgerClient } from '../ledger/client.ts';
+import { databaseFault, isDatabaseUnavailable } from '../ledger/database-errors.ts';
 import type { Role } from '../ledger/merchants.ts';
 import { notificationsSent } from '../ledger/notify.ts';
 import { requireSecret } from '../ledger/secret-fingerprint.ts';
-import { databaseFault, isDatabaseUnavailable } from '../ledger/unavailable.ts';
 import type { AdoptOptions } from './adopt.ts';
 import {
   type AccountOptions,

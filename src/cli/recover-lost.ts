@@ -4,16 +4,16 @@ import { clientToken, hashSecret } from '../client-token.ts';
 import type { Config } from '../config.ts';
 import { type ChannelAdapter, ChannelError } from '../domain/channel.ts';
 import { refundNumber } from '../domain/ids.ts';
-import { sayAmount } from '../domain/money.ts';
+import { amountText } from '../domain/money.ts';
 import { paymentWorkflowId, refundWorkflowId } from '../domain/names.ts';
 import { fromMarkdown } from '../domain/text.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import { CredentialsCache } from '../ledger/credentials-cache.ts';
 import { tradeOfRefund } from '../ledger/known-trade.ts';
-import { recoverPayment } from '../ledger/lost.ts';
+import { recoverPayment } from '../ledger/recover-payment.ts';
 import { findRefund } from '../ledger/refunds.ts';
 import type { Payment } from '../ledger/rows.ts';
-import { accountOf } from '../ledger/trade.ts';
+import { accountOf } from '../ledger/trade-of-payment.ts';
 import { PaymentWorkflows } from '../temporal/payment-workflows.ts';
 import {
   LOST_QUERY,
@@ -201,7 +201,7 @@ function describe(payments: readonly LostPayment[], refunds: readonly LostRefund
     const rows = payments.map(({ terms }) => [
       terms.paymentId,
       terms.orderId,
-      sayAmount(terms.amount, terms.currency),
+      amountText(terms.amount, terms.currency),
       terms.merchantId,
       terms.channel,
       new Date(terms.createdAt).toISOString(),

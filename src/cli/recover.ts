@@ -4,16 +4,16 @@ import type { Config } from '../config.ts';
 import { markDelivered } from '../ledger/callbacks.ts';
 import type { LedgerClient } from '../ledger/client.ts';
 import { toDeliverySnapshot } from '../ledger/deliveries.ts';
+import { toRefundSnapshot } from '../ledger/payment-facts.ts';
 import {
   callbacksToRecover,
   deliveriesToRecover,
   paymentsToRecover,
   type RecoveryPage,
   refundsToRecover,
-} from '../ledger/recover.ts';
-import { toRefundSnapshot } from '../ledger/snapshot.ts';
-import { deliverStored } from '../temporal/deliver-callback.ts';
+} from '../ledger/recovery-pages.ts';
 import { DeliveryWorkflows } from '../temporal/delivery-workflows.ts';
+import { forwardStoredCallback } from '../temporal/forward-callback.ts';
 import { PaymentWorkflows, TemporalUnavailable } from '../temporal/payment-workflows.ts';
 import { RefundWorkflows } from '../temporal/refund-workflows.ts';
 import { ensureSearchAttributes } from '../temporal/search-attributes.ts';
@@ -55,7 +55,13 @@ export async function recover(db: LedgerClient, config: Config, say: (line: stri
       (after) => callbacksToRecover(db, new Date(), after),
       async ({ payment, ...callback }) => {
         if (payment === null) return;
-        await deliverStored({ db, workflows, refundWorkflows }, callback, payment, new Date(), DEADLINE_MS);
+        await forwardStoredCallback(
+          { db, workflows, refundWorkflows },
+          callback,
+          payment,
+          new Date(),
+          DEADLINE_MS,
+        );
         await markDelivered(db, callback.id, new Date());
       },
       failures,
@@ -154,7 +160,7 @@ export async function inBatches<Row extends { readonly id: string }>(
         }
         inARow += 1;
         if (inARow >= FAILURES_IN_A_ROW) throw result.reason;
-        failures.push(`${chunk[nth]?.id}: ${reasonOf(result.reason)}`);
+        failures.push(`${chunk[nth]?.id}: ${describeCause(result.reason)}`);
       }
     }
     if (end === undefined) return count;
@@ -164,7 +170,7 @@ export async function inBatches<Row extends { readonly id: string }>(
 }
 
 /** What stood behind a deadline says more than the deadline. */
-function reasonOf(error: unknown): string {
+function describeCause(error: unknown): string {
   const { cause, message } = error as Error;
   return cause instanceof Error ? `${message}: ${cause.message}` : message;
 }

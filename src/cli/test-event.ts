@@ -31,7 +31,7 @@ export async function sendTestEvents(
   const answers = await Promise.all(
     testEvents(now).map(async ({ id, body }) => {
       const message = { id, paymentId: body.data.payment.id, body: JSON.stringify(body), at: now };
-      return { type: body.type, answer: await client.tell(target, message) };
+      return { type: body.type, answer: await client.deliver(target, message) };
     }),
   );
   const rows = answers.map(({ type, answer }) => [
@@ -52,7 +52,7 @@ export async function sendTestEvents(
   );
 }
 
-type Answer = Awaited<ReturnType<OrderServiceClient['tell']>>;
+type Answer = Awaited<ReturnType<OrderServiceClient['deliver']>>;
 
 function wordsOf(answer: Answer): string {
   switch (answer.kind) {

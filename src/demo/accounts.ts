@@ -1,4 +1,4 @@
-import { sayAmount } from '../domain/money.ts';
+import { amountText } from '../domain/money.ts';
 import type { Books, Order, Payment, Refund, Trade } from './books.ts';
 
 /** A number of payments, and their sum in minor units by currency. */
@@ -182,7 +182,7 @@ function reasonToRefund(payment: Payment, order: Order): string | undefined {
 /** A paid trade must be a succeeded order, paid by it, with exactly its money; or all of it must be given back. */
 function checkTrade(paid: Paid): Offence[] {
   const { trade, order, payment } = paid;
-  const money = sayAmount(trade.amount, trade.currency);
+  const money = amountText(trade.amount, trade.currency);
   const offence = (kind: OffenceKind, detail: string): Offence => ({
     kind,
     orderId: order?.id ?? null,
@@ -195,12 +195,12 @@ function checkTrade(paid: Paid): Offence[] {
   }
   const offences = checkRefunds(trade, payment, order, paid.refunds).map((found) => offence(...found));
   if (paysOrder(paid)) {
-    const asked = sayAmount(order.amount, order.currency);
+    const asked = amountText(order.amount, order.currency);
     const { receivedAmount, receivedCurrency } = payment;
     const received =
       receivedAmount === null || receivedCurrency === null
         ? 'nothing'
-        : sayAmount(receivedAmount, receivedCurrency);
+        : amountText(receivedAmount, receivedCurrency);
     if (asked === money && received === money) return offences;
     const detail = `${money} in the wallet, ${asked} in the order, ${received} in the payment`;
     return [...offences, offence('different', detail)];
@@ -212,7 +212,7 @@ function checkTrade(paid: Paid): Offence[] {
   }
   // What waits for a person is told as that.
   if (trade.refunded >= trade.amount || payment.attention !== null) return offences;
-  const kept = `${sayAmount(trade.amount - trade.refunded, trade.currency)} of ${money} not given back`;
+  const kept = `${amountText(trade.amount - trade.refunded, trade.currency)} of ${money} not given back`;
   return [...offences, offence('dropped', `paid in the wallet at ${trade.paidAt}; ${state}; ${kept}`)];
 }
 

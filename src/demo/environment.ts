@@ -3,7 +3,7 @@ import { dirname, join, resolve } from 'node:path';
 import { settings, unusableHome } from '../config.ts';
 import { privateFolder } from '../private-folder.ts';
 import { freePort } from '../stack/ports.ts';
-import { listens } from '../stack/program.ts';
+import { listens } from '../stack/program-spec.ts';
 
 /** What the demo has from the user; every other setting is the default, so that every run is the same. */
 const KEPT = ['NODROP_TEMPORAL_CLI', 'NODROP_LOG_LEVEL'];

@@ -1,4 +1,4 @@
-import { sayAmount } from '../domain/money.ts';
+import { amountText } from '../domain/money.ts';
 import type { Accounts, Found, OffenceKind, Scene, SceneName, Total } from './accounts.ts';
 import { CALLBACK_DELAY_MS, type Killed, title } from './trouble.ts';
 
@@ -69,7 +69,7 @@ export function closingTable(report: Report): string {
       ? [mustBeZero('payers the shop could not serve', shop.failures.length)]
       : []),
     RULE,
-    ...foundOut(report),
+    ...detectedBy(report),
     RULE,
     ...SCENES.filter(([name]) => report.scenes.has(name)).map(([name, label, what]) =>
       line(label, sceneLine(accounts.scenes[name], what)),
@@ -130,7 +130,7 @@ const amounts = (sums: ReadonlyMap<string, number>) =>
 
 /** Minor units as `CNY 1,234.50`; a difference may be below 0. */
 const signed = (sum: number, currency: string) =>
-  sum < 0 ? sayAmount(-sum, currency).replace(' ', ' -') : sayAmount(sum, currency);
+  sum < 0 ? amountText(-sum, currency).replace(' ', ' -') : amountText(sum, currency);
 
 const REASONS: Readonly<Record<string, string>> = {
   duplicate_payment: 'given back: the order was paid twice',
@@ -163,7 +163,7 @@ const SOURCES: readonly (readonly [settledBy: string, label: string])[] = [
   ['close', 'the query before closing'],
 ];
 
-function foundOut({ accounts: { found }, missing }: Report): string[] {
+function detectedBy({ accounts: { found }, missing }: Report): string[] {
   const known = SOURCES.map(([settledBy]) => settledBy);
   const others = [...new Set(found.map(({ settledBy }) => settledBy))].filter((by) => !known.includes(by));
   const recovered = found.filter(({ settledBy }) => settledBy !== 'callback');

@@ -100,7 +100,7 @@ export class Shop {
     await this.#sleep(payer.thinksMs);
     const second = await this.#buy(payer, payer.channels[1] ?? payer.channels[0]);
     await Promise.all([first, second].map((payment) => this.#pay(payer, payment)));
-    await this.#untilTold(first, second);
+    await this.#untilDoneOrMessage(first, second);
   }
 
   /** Is still on the page when nodrop has closed the payment, at its expiry or as the shop wants it, and pays. */
@@ -113,7 +113,7 @@ export class Shop {
       await this.#sleep(LOOK_AGAIN_MS);
     await this.#sleep(HESITATION_MS);
     await this.#pay(payer, payment);
-    await this.#untilTold(payment);
+    await this.#untilDoneOrMessage(payment);
   }
 
   /** Is on the page when the shop cancels the order, and pays. */
@@ -127,11 +127,11 @@ export class Shop {
     }
     await this.#sleep(HESITATION_MS);
     await this.#pay(payer, payment);
-    await this.#untilTold(payment);
+    await this.#untilDoneOrMessage(payment);
   }
 
   /** The payer comes back and looks, until each payment is in the order or all of it is given back. */
-  async #untilTold(...payments: readonly Bought[]): Promise<void> {
+  async #untilDoneOrMessage(...payments: readonly Bought[]): Promise<void> {
     this.hints++;
     await Promise.all(
       payments.map(async (payment) => {

@@ -32,7 +32,7 @@ export function goneBackBy({
 }
 
 /** Whether it tells of refunds at all, whatever became of them. */
-export const tellsOfRefunds = (answer: PaidAnswer): boolean =>
+export const reportsRefunds = (answer: PaidAnswer): boolean =>
   goneBackBy(answer) > 0 || (answer.refunds ?? []).length > 0 || answer.someWentBack === true;
 
 /** The channel said of the money on record that some has gone back, and no refund that is known explains it. */
@@ -42,18 +42,18 @@ export const isBackUnexplained = (payment: { readonly channelAnswer: unknown }):
 };
 
 /** The same money as in the answer on record, of which more has gone back since. */
-export function tellsMoreOf(known: PaidAnswer, answer: PaidAnswer): boolean {
+export function reportsMoreRefunded(known: PaidAnswer, answer: PaidAnswer): boolean {
   const isSame = answer.amount === known.amount && answer.currency === known.currency;
-  const isFirst = answer.someWentBack === true && !tellsOfRefunds(known);
+  const isFirst = answer.someWentBack === true && !reportsRefunds(known);
   return isSame && (isFirst || goneBackBy(answer) > goneBackBy(known));
 }
 
 /** Money on record is replaced only by word that more of it has gone back, and not once it is settled. */
 const replacesMoney = (status: PaymentStatus, known: PaidAnswer, answer: ChannelAnswer): boolean =>
-  status !== 'succeeded' && isMoney(answer) && tellsMoreOf(known, answer);
+  status !== 'succeeded' && isMoney(answer) && reportsMoreRefunded(known, answer);
 
 /** Whether an answer that the channel was asked for goes on record: a definite one does, and money replaces what is no money. */
-export function isNews(
+export function isNewAnswer(
   status: PaymentStatus,
   known: RecordedAnswer | null,
   answer: ChannelAnswer,
@@ -68,7 +68,7 @@ export function isNews(
  * asked (P2).
  * @param asked minor units
  */
-export function isWord(
+export function isVerifiedAnswer(
   status: PaymentStatus,
   asked: { readonly amount: bigint; readonly currency: string },
   known: RecordedAnswer | null,

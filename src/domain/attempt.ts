@@ -6,7 +6,7 @@ import { type Adoption, isLive, type OrderStatus, type OrderUpdate, type Payment
 /** Whether an order takes a new attempt, and which one is handed out instead. Pure. */
 
 /** The columns of a payment that decide. */
-export interface Attempt {
+export interface PaymentAttempt {
   readonly id: string;
   readonly channel: string;
   readonly method: string;
@@ -61,7 +61,7 @@ export interface AskedFor {
 const TIME_TO_PAY_MS = 30_000;
 
 /** Money is on record, and the order update that decides over it has not run yet. */
-export function hasUnsettledMoney(payment: Pick<Attempt, 'status' | 'channelAnswer'>): boolean {
+export function hasUnsettledMoney(payment: Pick<PaymentAttempt, 'status' | 'channelAnswer'>): boolean {
   return payment.status !== 'succeeded' && isMoney(recordedAnswer(payment));
 }
 
@@ -69,7 +69,7 @@ export function hasUnsettledMoney(payment: Pick<Attempt, 'status' | 'channelAnsw
  * Money or a decision is on its way by this attempt: the payer has acted, or money is here that nobody has decided
  * over. Until then nobody is to pay its order again.
  */
-export function isUndecided(payment: Attempt): boolean {
+export function isUndecided(payment: PaymentAttempt): boolean {
   const { status, orderUpdate, channelState } = payment;
   if (orderUpdate === 'pending' || orderUpdate === 'review' || hasUnsettledMoney(payment)) return true;
   return isLive(status) && channelState !== null && PAYER_HAS_ACTED.has(channelState);
@@ -95,7 +95,7 @@ export function refusesAttempts(order: OrderToPay, now: Date): Refusal | null {
 }
 
 /** Why this attempt forbids another one, or null when it does not. */
-export function forbidsAnother(attempt: Attempt): Refusal | null {
+export function forbidsAnother(attempt: PaymentAttempt): Refusal | null {
   const { id, orderUpdate, channel } = attempt;
   if (!isUndecided(attempt)) return null;
   if (orderUpdate === 'pending' || orderUpdate === 'review')
@@ -122,7 +122,7 @@ export const expiryOf = (order: Pick<OrderToPay, 'expiresAt'>, expiresInMs: numb
  * @param renewedUntil when a new one would end.
  */
 export function runsOut(
-  { createdAt, expiresAt }: Pick<Attempt, 'createdAt' | 'expiresAt'>,
+  { createdAt, expiresAt }: Pick<PaymentAttempt, 'createdAt' | 'expiresAt'>,
   renewedUntil: Date,
   now: Date,
 ): boolean {
@@ -131,19 +131,19 @@ export function runsOut(
 }
 
 /** Nobody is sent to pay it any more: it is over, or is to be cancelled. */
-const isEnding = ({ expiresAt, cancelRequestedAt }: Attempt, now: Date): boolean =>
+const isEnding = ({ expiresAt, cancelRequestedAt }: PaymentAttempt, now: Date): boolean =>
   expiresAt <= now || cancelRequestedAt !== null;
 
 /** One that is to be at another account is another attempt: the live one is closed first. */
-const isAtAccount = (live: Attempt, { account }: AskedFor): boolean =>
+const isAtAccount = (live: PaymentAttempt, { account }: AskedFor): boolean =>
   account === undefined || account === (live.account ?? FIRST_ACCOUNT);
 
 /** An adopted trade gives nobody anything to pay with, and is no other trade. */
-const isHandedOut = (live: Attempt, { adopt }: AskedFor): boolean =>
+const isHandedOut = (live: PaymentAttempt, { adopt }: AskedFor): boolean =>
   adopt === undefined && (live.adopted ?? null) === null;
 
 /** @throws Refusal `payer_differs` when both name a payer, and not the same one. */
-function refuseOtherPayer(live: Attempt, payer: { readonly id?: string } | undefined): void {
+function refuseOtherPayer(live: PaymentAttempt, payer: { readonly id?: string } | undefined): void {
   const known = (live.payer as { readonly id?: string } | null)?.id;
   if (payer?.id === undefined || known === undefined || payer.id === known) return;
   throw new Refusal(
@@ -154,10 +154,12 @@ function refuseOtherPayer(live: Attempt, payer: { readonly id?: string } | undef
 }
 
 /** The channel closes it only later: for another channel's attempt it counts as closed, and a second success goes back. */
-export const isClosedLater = ({ closeNotBefore }: Pick<Attempt, 'closeNotBefore'>, now: Date): boolean =>
-  closeNotBefore != null && closeNotBefore > now;
+export const isClosedLater = (
+  { closeNotBefore }: Pick<PaymentAttempt, 'closeNotBefore'>,
+  now: Date,
+): boolean => closeNotBefore != null && closeNotBefore > now;
 
-function isEndingOf(same: Attempt, now: Date): Refusal {
+function isEndingOf(same: PaymentAttempt, now: Date): Refusal {
   const { id, channel, closeNotBefore } = same;
   if (closeNotBefore == null || !isClosedLater(same, now)) {
     return new Refusal(
@@ -192,13 +194,13 @@ export function decideAttempt(
   given: AskedFor,
   now: Date,
 ): { readonly expiresAt: Date };
-export function decideAttempt<A extends Attempt>(
+export function decideAttempt<A extends PaymentAttempt>(
   order: OrderToPay,
   attempts: readonly A[],
   given: AskedFor,
   now: Date,
 ): AttemptDecision<A>;
-export function decideAttempt<A extends Attempt>(
+export function decideAttempt<A extends PaymentAttempt>(
   order: OrderToPay,
   attempts: readonly A[],
   given: AskedFor,
@@ -210,7 +212,7 @@ export function decideAttempt<A extends Attempt>(
   const isFull = attempts.length >= (given.attemptsAtMost ?? Number.POSITIVE_INFINITY);
   const expiresAt = expiryOf(order, given.expiresInMs, now);
   const same = live.find(({ channel, method }) => channel === given.channel && method === given.method);
-  const isUsable = (one: Attempt) =>
+  const isUsable = (one: PaymentAttempt) =>
     !isEnding(one, now) && isAtAccount(one, given) && isHandedOut(one, given);
   const usable = same !== undefined && isUsable(same) ? same : undefined;
   if (usable !== undefined) refuseOtherPayer(usable, given.payer);

@@ -1,6 +1,6 @@
 import type { Attention } from './attention.ts';
 import type { PaidAnswer } from './channel.ts';
-import { type CurrencyCode, sayAmount } from './money.ts';
+import { amountText, type CurrencyCode } from './money.ts';
 import { isEnded, type OrderStatus, type PaymentStatus, type RefundReason } from './states.ts';
 
 export const LATE_PAYMENTS = ['apply', 'refund', 'review'] as const;
@@ -93,7 +93,7 @@ function decideAsUsual(given: SuccessCase): SuccessDecision {
     return {
       orderUpdate: 'review',
       attention: 'amount_mismatch',
-      detail: `${sayAmount(answer.amount, answer.currency)} came in${isAsked ? '' : `, asked were ${sayAmount(asked.amount, asked.currency)}`}. ${SOME_WENT_BACK}`,
+      detail: `${amountText(answer.amount, answer.currency)} came in${isAsked ? '' : `, asked were ${amountText(asked.amount, asked.currency)}`}. ${SOME_WENT_BACK}`,
     };
   }
   if (orderStatus !== 'unpaid' && orderStatus !== 'paying') {
@@ -111,11 +111,11 @@ function decideAsUsual(given: SuccessCase): SuccessDecision {
   if (!isSameMoney(asked, answer) || !isSameMoney(asked, given)) {
     const changed = isSameMoney(asked, given)
       ? ''
-      : `, the order now costs ${sayAmount(given.amount, given.currency)}`;
+      : `, the order now costs ${amountText(given.amount, given.currency)}`;
     return {
       orderUpdate: 'review',
       attention: 'amount_mismatch',
-      detail: `The channel received ${sayAmount(answer.amount, answer.currency)}, asked were ${sayAmount(asked.amount, asked.currency)}${changed}.`,
+      detail: `The channel received ${amountText(answer.amount, answer.currency)}, asked were ${amountText(asked.amount, asked.currency)}${changed}.`,
     };
   }
   const late = isEnded(given.paymentStatus) && Date.parse(answer.paidAt) >= given.expiresAt;

@@ -16,10 +16,10 @@ const DAY_MS = 86_400_000;
 const JITTER = 0.2;
 
 /**
- * Telling and reading back are over by then. For so long nobody else tells the same, and Temporal waits for a worker
+ * DeliveryProgress and reading back are over by then. For so long nobody else tells the same, and Temporal waits for a worker
  * that died in it.
  */
-export const TELLING_TAKES_AT_MOST_MS = 40_000;
+export const DELIVERY_ATTEMPT_AT_MOST_MS = 40_000;
 
 /** Without the order service's agreement for so long, a person should look. */
 export const DELIVERY_ALARM_MS = 10 * 60_000;
@@ -69,12 +69,12 @@ export function deliveryWait(
  * True for the event on whose delivery the payment itself waits: its own workflow tells it, unless it is stuck. Every other event has a
  * workflow of its own, so that a newer one never waits behind an older.
  */
-export function isToldByPayment(type: EventType, orderUpdate: OrderUpdate | null): boolean {
+export function isDeliveredByPayment(type: EventType, orderUpdate: OrderUpdate | null): boolean {
   return type === 'payment.succeeded' && orderUpdate === 'pending';
 }
 
 /** How the telling goes, as workflows see it and the Web UI shows it. Times are epoch milliseconds. */
-export interface Telling {
+export interface DeliveryProgress {
   /** Since when it has been told without agreeing. */
   readonly since: number;
   /** What it answered last; a sentence. */
@@ -95,7 +95,7 @@ export interface DeliverySnapshot {
   /** The payment's. */
   readonly attention: Attention | null;
   /** Null before it was told for the first time, and once it is settled. */
-  readonly telling: Telling | null;
+  readonly telling: DeliveryProgress | null;
 }
 
 /** A delivery that is to be told before its time, or once more. */

@@ -1,6 +1,6 @@
 import type { Attention } from './attention.ts';
 import type { ChannelDispute } from './channel.ts';
-import { type CurrencyCode, sayAmount } from './money.ts';
+import { amountText, type CurrencyCode } from './money.ts';
 import { isAutomatic, type RefundReason } from './states.ts';
 
 /** What becomes of a payer's dispute of a trade. Pure. */
@@ -93,9 +93,9 @@ export function withDispute(
 }
 
 /** A sentence for a person: what is disputed, and until when it can be answered. */
-export function sayDispute(dispute: ChannelDispute): string {
+export function describeDispute(dispute: ChannelDispute): string {
   const { id, amount, currency, state, isInquiry, reason, respondBy } = dispute;
-  const what = `${isInquiry ? 'Inquiry' : 'Dispute'} ${id} of ${sayAmount(amount, currency)}${reason === undefined ? '' : ` (${reason})`}`;
+  const what = `${isInquiry ? 'Inquiry' : 'Dispute'} ${id} of ${amountText(amount, currency)}${reason === undefined ? '' : ` (${reason})`}`;
   if (state !== 'open') return `${what} is ${state}.`;
   return respondBy === undefined
     ? `${what} is open: answer it at the channel.`

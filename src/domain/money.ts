@@ -48,7 +48,7 @@ export function toDecimal(amount: number | bigint, code: CurrencyCode): string {
  * CNY and JPY. The cashier's script (`checkout/money.js`) and the example shop write the same; a test compares them.
  * @throws RangeError for a code that is no currency.
  */
-export function sayAmount(amount: number | bigint, currency: CurrencyCode): string {
+export function amountText(amount: number | bigint, currency: CurrencyCode): string {
   const [whole = '', fraction] = toDecimal(amount, currency).split('.');
   const digits = whole.replace(/\B(?=(\d{3})+$)/g, ',');
   return `${currency} ${fraction === undefined ? digits : `${digits}.${fraction}`}`;

@@ -93,7 +93,7 @@ export function hasMoney({ answer }: Pick<PaymentSnapshot, 'answer'>): boolean {
 }
 
 /** The callback tells of exactly the money that was asked for. Such a word is on record before anybody is told of it. */
-export function tellsOfAllMoney(notice: CallbackNotice, { amount, currency }: PaymentSnapshot): boolean {
+export function reportsFullAmount(notice: CallbackNotice, { amount, currency }: PaymentSnapshot): boolean {
   return notice.state === 'paid' && notice.amount === amount && notice.currency === currency;
 }
 

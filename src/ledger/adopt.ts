@@ -9,16 +9,16 @@ import {
   methodOf,
 } from '../domain/channel.ts';
 import { isPaymentId } from '../domain/ids.ts';
-import { sayAmount } from '../domain/money.ts';
+import { amountText } from '../domain/money.ts';
 import { Refusal } from '../domain/refusal.ts';
 import { type Adoption, isEnded } from '../domain/states.ts';
 import { matchCallbacksOf } from './callbacks.ts';
 import type { LedgerClient } from './client.ts';
-import { type NewOrder, type NewPayment, startPayment } from './intake.ts';
+import { insertPayment, type NewOrder, type NewPayment } from './new-payment.ts';
 import { recordAnswer } from './payments.ts';
+import { unknownAccount } from './queries.ts';
 import type { ChannelAccount, Payment } from './rows.ts';
-import { accountOf, findReceived, tradeOf } from './trade.ts';
-import { unknownAccount } from './views.ts';
+import { accountOf, findReceived, tradeOf } from './trade-of-payment.ts';
 
 /** Trades that the merchant's own code has made: what is found out before a payment is made of one. */
 
@@ -141,7 +141,7 @@ async function look(
     terms !== undefined &&
     (BigInt(asked.amount) !== BigInt(terms.amount) || asked.currency !== terms.currency)
   ) {
-    const [has, wants] = [sayAmount(terms.amount, terms.currency), sayAmount(asked.amount, asked.currency)];
+    const [has, wants] = [amountText(terms.amount, terms.currency), amountText(asked.amount, asked.currency)];
     throw new Refusal(
       'adopt_mismatch',
       `Trade ${reference} is for ${has}, and order ${order.id} for ${wants}.`,
@@ -186,7 +186,7 @@ export interface Adopting extends Omit<NewPayment, 'channel' | 'method' | 'accou
 /**
  * Makes the payment of a trade that `findAdoptable` has found, with what the channel said of it. Its workflow is the
  * caller's to start; until that has asked the channel, the sweep does.
- * @throws what `startPayment` throws, and Refusal `adopt_taken`
+ * @throws what `insertPayment` throws, and Refusal `adopt_taken`
  */
 export async function adoptTrade(
   db: LedgerClient,
@@ -200,7 +200,7 @@ export async function adoptTrade(
 ): Promise<{ payment: Payment; created: boolean }> {
   const adopt = { reference: found.reference, as };
   const attempt = { ...given, channel, account, mode, method, adopt };
-  const made = await startPayment(db, merchantId, order, attempt, makeTokenHash, now);
+  const made = await insertPayment(db, merchantId, order, attempt, makeTokenHash, now);
   if (made.created) {
     await recordAnswer(db, made.payment.id, found.answer, 'query', now);
     await matchCallbacksOf(db, made.payment, now);

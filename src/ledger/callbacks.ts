@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { isWord, type RecordedAnswer, recordedAnswer } from '../domain/answer.ts';
+import { isVerifiedAnswer, type RecordedAnswer, recordedAnswer } from '../domain/answer.ts';
 import type {
   CallbackRefund,
   CallbackSubject,
@@ -10,8 +10,9 @@ import type {
 import { newCallbackId } from '../domain/ids.ts';
 import { Prisma } from '../generated/prisma/client.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
-import { cleared } from './locked.ts';
 import { visibleTransaction } from './notify.ts';
+import { cleared } from './order-lock.ts';
+import type { Page } from './queries.ts';
 import {
   assignments,
   CALLBACKS,
@@ -25,11 +26,10 @@ import {
   type StoredCallback,
   takeOrderLock,
 } from './raw-rows.ts';
+import { answerTaken } from './repeated-answer.ts';
 import type { Callback, ChannelAccount, Payment } from './rows.ts';
-import { answerTaken } from './same-answer.ts';
 import type { Note } from './timeline.ts';
-import { ownerOf } from './turns.ts';
-import type { Page } from './views.ts';
+import { ownerOf } from './transaction-limits.ts';
 
 /**
  * What a verified callback changes of the payment when it is the channel's word: it goes on record with the callback's
@@ -42,7 +42,8 @@ function wordOn(
   answer: ChannelAnswer | null,
   now: Date,
 ): { changes: Changes<Payment>; notes: Note[] } | null {
-  if (answer === null || !isWord(payment.status, payment, recordedAnswer(payment), answer)) return null;
+  if (answer === null || !isVerifiedAnswer(payment.status, payment, recordedAnswer(payment), answer))
+    return null;
   const word: RecordedAnswer = { ...answer, by: 'callback' };
   const { changes, notes } = answerTaken(payment, answer.state, now);
   return {
@@ -93,7 +94,7 @@ function contentOf(callback: StorableCallback): object {
 }
 
 /** In a few words. */
-export function sayCallback(row: Pick<Callback, 'answer' | 'kind'>): string {
+export function describeCallback(row: Pick<Callback, 'answer' | 'kind'>): string {
   const { answer, refund, dispute } = readCallback(row);
   if (answer !== null) return `${answer.state}${refund === undefined ? '' : `, ${sayRefund(refund)}`}`;
   if (refund !== undefined) return sayRefund(refund);
@@ -165,7 +166,7 @@ export async function storeCallback(
       outTradeNo,
       contentHash: contentHash(callback),
     };
-    const detail = (again: '' | ' again') => `The channel called back${again}: ${sayCallback(content)}.`;
+    const detail = (again: '' | ' again') => `The channel called back${again}: ${describeCallback(content)}.`;
     for (;;) {
       const { payment, first, isNoted } = await readForCallback(
         tx,

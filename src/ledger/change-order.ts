@@ -1,10 +1,10 @@
 import { isDeepStrictEqual } from 'node:util';
 import { forbidsAnother, refusesAttempts } from '../domain/attempt.ts';
-import { sayAmount } from '../domain/money.ts';
+import { amountText } from '../domain/money.ts';
 import { Refusal } from '../domain/refusal.ts';
 import { isLive } from '../domain/states.ts';
 import type { LedgerClient } from './client.ts';
-import { isUnfilled, type NewOrder, UnaskedAttempts } from './intake.ts';
+import { isUnfilled, type NewOrder, UnaskedAttempts } from './new-payment.ts';
 import { visibleTransaction } from './notify.ts';
 import { lockOrder } from './order-row.ts';
 import type { Order, Payment } from './rows.ts';
@@ -39,25 +39,27 @@ export async function changeOrder(
   await visibleTransaction(db, merchantId, orderId, async (tx) => {
     const order = await lockOrder(tx, merchantId, orderId);
     if (order === null) throw new Refusal('order_not_found', `There is no order ${orderId}.`);
-    const news = differing(order, change);
-    if (Object.keys(news).length === 0) return;
+    const newEvents = differing(order, change);
+    if (Object.keys(newEvents).length === 0) return;
     const refusal = refusesAttempts(order, now);
     if (refusal !== null) throw refusal;
-    if (isUnfilled(order)) requireAmountAlone(news);
-    if (news.expiresAt !== undefined) requireAhead(order, news.expiresAt, now);
+    if (isUnfilled(order)) requireAmountAlone(newEvents);
+    if (newEvents.expiresAt !== undefined) requireAhead(order, newEvents.expiresAt, now);
     const attempts = await tx.payment.findMany({ where: { merchantId, orderId } });
-    if (news.amount !== undefined) requireNonePayable(attempts, askedAttempts);
-    if (news.expiresAt !== undefined) requireNotBefore(order, attempts, news.expiresAt);
-    if (news.subject !== undefined) {
+    if (newEvents.amount !== undefined) requireNonePayable(attempts, askedAttempts);
+    if (newEvents.expiresAt !== undefined) requireNotBefore(order, attempts, newEvents.expiresAt);
+    if (newEvents.subject !== undefined) {
       // A payment that an older release made during an upgrade has no subject of its own, and takes its order's.
       await tx.payment.updateMany({
         where: { merchantId, orderId, subject: null },
         data: { subject: order.subject },
       });
     }
-    await tx.order.update({ where: { merchantId_id: { merchantId, id: orderId } }, data: news });
-    if (news.amount === undefined) return;
-    const [before, after] = [order.amount, news.amount].map((amount) => sayAmount(amount, order.currency));
+    await tx.order.update({ where: { merchantId_id: { merchantId, id: orderId } }, data: newEvents });
+    if (newEvents.amount === undefined) return;
+    const [before, after] = [order.amount, newEvents.amount].map((amount) =>
+      amountText(amount, order.currency),
+    );
     for (const { id } of attempts)
       await note(
         tx,
@@ -129,8 +131,8 @@ const invalidExpiry = (message: string): Refusal =>
  * A recovered order that its merchant has not filled yet: a part of its content would pass for all of it, or be replaced
  * by the request that fills it. The amount must be right before that. @throws Refusal `invalid_request`
  */
-function requireAmountAlone(news: ReturnType<typeof differing>): void {
-  const names = Object.keys(news).filter((name) => name !== 'amount');
+function requireAmountAlone(newEvents: ReturnType<typeof differing>): void {
+  const names = Object.keys(newEvents).filter((name) => name !== 'amount');
   if (names.length === 0) return;
   const message = 'the order was written again after a loss: create it again with its content first';
   const errors = names.map((name) => ({ path: name === 'expiresAt' ? 'expiresInSeconds' : name, message }));

@@ -1,12 +1,12 @@
 import { type Attention, isFree } from '../domain/attention.ts';
 import {
   DELIVERY_ALARM_MS,
+  DELIVERY_ATTEMPT_AT_MOST_MS,
+  type DeliveryProgress,
   type DeliverySnapshot,
   deliveryWait,
-  isToldByPayment,
+  isDeliveredByPayment,
   ORDER_UNKNOWN_EVERY_MS,
-  TELLING_TAKES_AT_MOST_MS,
-  type Telling,
 } from '../domain/delivery.ts';
 import { type DeliveryOutcome, isRedeliverable, ORDER_UNKNOWN_FOR_MS } from '../domain/event.ts';
 import { Refusal } from '../domain/refusal.ts';
@@ -14,12 +14,12 @@ import { SAME_TIME_MS } from '../domain/schedule.ts';
 import type { Prisma } from '../generated/prisma/client.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { holds, settle } from './delivery-row.ts';
-import { type Attempt, conclude } from './delivery-verdict.ts';
-import { cleared, type Locked, raised, underLock, update } from './locked.ts';
+import { type AttemptResult, applyOutcome } from './delivery-verdict.ts';
+import { cleared, type Locked, raised, underOrderLock, update } from './order-lock.ts';
 import { noteHealth } from './redelivery.ts';
 import type { Delivery, Event, Payment } from './rows.ts';
 import { note } from './timeline.ts';
-import { transaction } from './turns.ts';
+import { transaction } from './transaction-limits.ts';
 
 /**
  * Events on their way to the order service. What is known of a delivery is here alone: when it is told next follows
@@ -91,7 +91,7 @@ export async function findDelivery(db: LedgerClient, deliveryId: string): Promis
 }
 
 /** Whether the delivery may be told once more. Where what it says does not hold any more, no request for it is left. */
-export async function mayBeToldAgain(db: LedgerClient, row: DeliveryRow, now: Date): Promise<boolean> {
+export async function mayBeRedelivered(db: LedgerClient, row: DeliveryRow, now: Date): Promise<boolean> {
   if (!isRedeliverable(row.status)) return false;
   return await underDeliveryLock(db, row.id, now, async ({ tx, payment }) => {
     if (await holds(tx, row.event, payment)) return true;
@@ -121,30 +121,30 @@ export function toDeliverySnapshot(row: DeliveryRow, lastAnswer?: string): Deliv
     paymentId: payment.id,
     orderId: payment.orderId,
     status: row.status,
-    toldByPayment: row.handedOverAt === null && isToldByPayment(type, payment.orderUpdate),
+    toldByPayment: row.handedOverAt === null && isDeliveredByPayment(type, payment.orderUpdate),
     attention: payment.attention,
     telling: tellingOf(row, lastAnswer),
   };
 }
 
-function tellingOf(row: Delivery, lastAnswer: string | undefined): Telling | null {
+function tellingOf(row: Delivery, lastAnswer: string | undefined): DeliveryProgress | null {
   if (row.status !== 'pending' || row.firstAttemptAt === null || lastAnswer === undefined) return null;
   return {
     since: row.firstAttemptAt.getTime(),
     lastAnswer,
-    nextAt: (row.nextAttemptAt ?? row.tellingUntil ?? row.firstAttemptAt).getTime(),
+    nextAt: (row.nextAttemptAt ?? row.leasedUntil ?? row.firstAttemptAt).getTime(),
   };
 }
 
 export type Turn =
-  /** Its turn is now, and nobody else's until `TELLING_TAKES_AT_MOST_MS` have passed. */
+  /** Its turn is now, and nobody else's until `DELIVERY_ATTEMPT_AT_MOST_MS` have passed. */
   | { readonly kind: 'now'; readonly row: DeliveryRow }
   | { readonly kind: 'later'; readonly row: DeliveryRow; readonly inMs: number }
   | { readonly kind: 'settled' };
 
 /** Whether the delivery is to be told now. */
-export async function takeTurn(db: LedgerClient, deliveryId: string, now: Date): Promise<Turn> {
-  const until = new Date(now.getTime() + TELLING_TAKES_AT_MOST_MS);
+export async function leaseDelivery(db: LedgerClient, deliveryId: string, now: Date): Promise<Turn> {
+  const until = new Date(now.getTime() + DELIVERY_ATTEMPT_AT_MOST_MS);
   const taken = await db.$executeRaw`
     UPDATE deliveries SET telling_until = ${until}, next_attempt_at = ${until},
       first_attempt_at = COALESCE(first_attempt_at, ${now})
@@ -154,9 +154,9 @@ export async function takeTurn(db: LedgerClient, deliveryId: string, now: Date):
   const row = await findDelivery(db, deliveryId);
   if (row.status !== 'pending') return { kind: 'settled' };
   if (taken === 1) return { kind: 'now', row };
-  const inMs = Math.max(0, (row.nextAttemptAt ?? row.tellingUntil ?? now).getTime() - now.getTime());
+  const inMs = Math.max(0, (row.nextAttemptAt ?? row.leasedUntil ?? now).getTime() - now.getTime());
   // The one who tells it now is mostly done long before its time is over.
-  return { kind: 'later', row, inMs: row.tellingUntil === null ? inMs : Math.min(inMs, LOOK_AGAIN_MS) };
+  return { kind: 'later', row, inMs: row.leasedUntil === null ? inMs : Math.min(inMs, LOOK_AGAIN_MS) };
 }
 
 /**
@@ -168,7 +168,7 @@ export async function takeTurn(db: LedgerClient, deliveryId: string, now: Date):
 export async function recordAttempt(
   db: LedgerClient,
   deliveryId: string,
-  attempt: Attempt,
+  attempt: AttemptResult,
   random: number,
   now: Date,
   unknownForMs = ORDER_UNKNOWN_FOR_MS,
@@ -208,9 +208,9 @@ export async function recordAttempt(
         ? 'gone'
         : SETTLED_BY[outcome];
     if (status === undefined)
-      return await goOn(locked, { ...delivery, event }, attempt, random, now, unknownForMs);
+      return await scheduleNextAttempt(locked, { ...delivery, event }, attempt, random, now, unknownForMs);
     const settled = await settle(tx, delivery.id, status, now);
-    const concluded = await conclude(locked, event, attempt, now, unknownForMs);
+    const concluded = await applyOutcome(locked, event, attempt, now, unknownForMs);
     const payment = await endFailing({ ...locked, payment: concluded }, now, unknownForMs);
     return toDeliverySnapshot({ ...settled, event, payment });
   });
@@ -261,7 +261,7 @@ async function isUnknownForGood(
 ): Promise<boolean> {
   const until = await unknownUntil(tx, id, unknownForMs);
   if (until !== null && at.getTime() + SAME_TIME_MS >= until.getTime()) return true;
-  if (isToldByPayment(event.type, payment.orderUpdate)) return false;
+  if (isDeliveredByPayment(event.type, payment.orderUpdate)) return false;
   return (await tx.delivery.count({ where: { paymentId: payment.id, status: 'gone' } })) > 0;
 }
 
@@ -276,14 +276,14 @@ async function underDeliveryLock<T>(
     where: { id: deliveryId },
     select: { paymentId: true },
   });
-  return await underLock(db, paymentId, now, work);
+  return await underOrderLock(db, paymentId, now, work);
 }
 
 /** No answer that counts: when it is told next, and whether a person should look. */
-async function goOn(
+async function scheduleNextAttempt(
   locked: Locked,
   { event, ...delivery }: Delivery & { event: Event },
-  attempt: Attempt,
+  attempt: AttemptResult,
   random: number,
   now: Date,
   unknownForMs: number,
@@ -295,23 +295,23 @@ async function goOn(
   // A person who wanted it told at once, while this attempt was under way, may have mended what it failed by. What the
   // order service asked for itself holds all the same.
   const isHurried =
-    delivery.tellingUntil !== null && delivery.nextAttemptAt === null && retryAfterMs === undefined;
+    delivery.leasedUntil !== null && delivery.nextAttemptAt === null && retryAfterMs === undefined;
   const waiting = await locked.tx.delivery.update({
     where: { id: delivery.id },
-    data: { nextAttemptAt: isHurried ? null : new Date(now.getTime() + wait), tellingUntil: null },
+    data: { nextAttemptAt: isHurried ? null : new Date(now.getTime() + wait), leasedUntil: null },
   });
   const row = { ...waiting, event, payment: locked.payment };
   const isShownNow =
     outcome === 'not_applied' ||
     isOverdue(row, now) ||
     isOfAwaited(row.payment.attention) ||
-    (saysUnknown(attempt) && isToldByPayment(event.type, row.payment.orderUpdate));
+    (saysUnknown(attempt) && isDeliveredByPayment(event.type, row.payment.orderUpdate));
   const payment = isShownNow ? await showFailing(locked, row, attempt, now, unknownForMs) : locked.payment;
   return toDeliverySnapshot({ ...row, payment }, detail);
 }
 
 /** What one call came to, as far as it is shown. */
-type LastAnswer = Pick<Attempt, 'outcome' | 'statusCode' | 'detail'>;
+type LastAnswer = Pick<AttemptResult, 'outcome' | 'statusCode' | 'detail'>;
 
 /** Also a 404 that settles nothing, as it may be a router's: a person is to look at the same things. */
 const saysUnknown = ({ outcome, statusCode }: LastAnswer): boolean =>
@@ -349,7 +349,7 @@ export async function showOverdue(
 /** Whether it would be shown: nothing else is, or less than that the payment waits for it. */
 export const isShowable = ({ event, payment }: DeliveryRow): boolean =>
   payment.attention === null ||
-  (isFree(payment.attention) && isToldByPayment(event.type, payment.orderUpdate));
+  (isFree(payment.attention) && isDeliveredByPayment(event.type, payment.orderUpdate));
 
 /**
  * Shows the payment of this delivery, each attention once (see `isSeen`): a person who has seen it is not told again.
@@ -458,7 +458,7 @@ async function failingOf(
 ): Promise<Failing> {
   const { event, payment } = delivery;
   const since = waitingSince(delivery).toISOString();
-  const isAwaited = isToldByPayment(event.type, payment.orderUpdate);
+  const isAwaited = isDeliveredByPayment(event.type, payment.orderUpdate);
   const attention = isAwaited ? 'order_update_failing' : 'delivery_failing';
   if (last === undefined) {
     const detail = `The order service has not been told${isAwaited ? '' : ` of ${event.type}`} yet, and should have been at ${since}.`;

@@ -15,7 +15,7 @@ export async function settle(
 ): Promise<Delivery> {
   return await tx.delivery.update({
     where: { id: deliveryId },
-    data: { status, settledAt: now, nextAttemptAt: null, tellingUntil: null },
+    data: { status, settledAt: now, nextAttemptAt: null, leasedUntil: null },
   });
 }
 
@@ -32,7 +32,7 @@ export async function holds(tx: LedgerTx, event: Event, payment: Payment): Promi
  * stored events stay as they are. An attempt that is under way is logged when its answer comes, and changes nothing.
  * Part of the transaction that makes them untrue, before it writes its own events.
  */
-export async function supersedeUntold(tx: LedgerTx, paymentId: string, now: Date): Promise<void> {
+export async function supersedePending(tx: LedgerTx, paymentId: string, now: Date): Promise<void> {
   const untold = await tx.delivery.findMany({
     where: { paymentId, status: 'pending' },
     include: { event: true },

@@ -1,11 +1,11 @@
 import type { Attention } from '../domain/attention.ts';
 import { reviewInstead, whyAPersonDecides } from '../domain/decision.ts';
-import { isToldByPayment } from '../domain/delivery.ts';
+import { isDeliveredByPayment } from '../domain/delivery.ts';
 import type { DeliveryOutcome } from '../domain/event.ts';
 import { isOnlyWatched, type RefundReason } from '../domain/states.ts';
 import { settle } from './delivery-row.ts';
 import { showReversed } from './external-refunds.ts';
-import { cleared, type Locked, raisedUnlessDisputed, update } from './locked.ts';
+import { cleared, type Locked, raisedUnlessDisputed, update } from './order-lock.ts';
 import { oweRefund } from './refunds.ts';
 import type { Event, Payment } from './rows.ts';
 import { note } from './timeline.ts';
@@ -13,7 +13,7 @@ import { note } from './timeline.ts';
 /** What the order service's answer means: which answers settle a delivery, and what they do to the payment. */
 
 /** What one call of the order service came to. */
-export interface Attempt {
+export interface AttemptResult {
   readonly outcome: DeliveryOutcome;
   /** Null when there was no answer. */
   readonly statusCode: number | null;
@@ -32,18 +32,18 @@ export interface Attempt {
  * What the order service's word does to the payment that waits for it. Of every other event it settles the delivery
  * alone. `order_unknown` is given once its time, `unknownForMs`, is over.
  */
-export async function conclude(
+export async function applyOutcome(
   locked: Locked,
   event: Event,
-  attempt: Attempt,
+  attempt: AttemptResult,
   now: Date,
   unknownForMs: number,
 ): Promise<Payment> {
   const { tx, payment, order } = locked;
-  if (!isToldByPayment(event.type, payment.orderUpdate)) return payment;
+  if (!isDeliveredByPayment(event.type, payment.orderUpdate)) return payment;
   switch (attempt.outcome) {
     case 'agreed':
-      return await agree(locked, `The order service agrees: order ${order.id} is paid.`, now);
+      return await applyAgreement(locked, `The order service agrees: order ${order.id} is paid.`, now);
     case 'conflict':
       return await giveBack(
         locked,
@@ -61,7 +61,7 @@ export async function conclude(
       if (merchant.latePayment !== 'review')
         return await giveBack(locked, 'late_payment', `${detail}; the money is owed back.`, now);
       const said = `${detail}; the merchant wants to decide.`;
-      return await refuse(locked, 'review', 'late_payment_review', said, now);
+      return await applyRefusal(locked, 'review', 'late_payment_review', said, now);
     }
     default:
       return payment;
@@ -69,7 +69,7 @@ export async function conclude(
 }
 
 /** The payment that was told to its order service is applied. */
-async function agree({ tx, payment }: Locked, detail: string, now: Date): Promise<Payment> {
+async function applyAgreement({ tx, payment }: Locked, detail: string, now: Date): Promise<Payment> {
   const over = cleared(payment, 'order_decided');
   if (over.attention === null) await note(tx, payment.id, 'attention', `${payment.attention} is over.`, now);
   await note(tx, payment.id, 'order', detail, now, { orderUpdate: 'applied' });
@@ -84,23 +84,23 @@ async function giveBack(locked: Locked, reason: RefundReason, detail: string, no
   });
   if (why !== null && reason !== 'requested') {
     const { orderUpdate, attention, detail: said } = reviewInstead(reason, detail, why);
-    return await refuse(locked, orderUpdate, attention, said, now);
+    return await applyRefusal(locked, orderUpdate, attention, said, now);
   }
-  const payment = await refuse(locked, 'conflict', 'order_conflict', detail, now);
+  const payment = await applyRefusal(locked, 'conflict', 'order_conflict', detail, now);
   await oweRefund(locked.tx, payment, reason, now);
   return payment;
 }
 
 /** Our order row keeps naming the payment: nobody else can pay it, and it is refunded when the money is back. */
-async function refuse(
-  { tx, payment, news }: Locked,
+async function applyRefusal(
+  { tx, payment, newEvents }: Locked,
   to: 'conflict' | 'review',
   attention: Attention,
   detail: string,
   now: Date,
 ): Promise<Payment> {
   await note(tx, payment.id, 'order', detail, now, { orderUpdate: to });
-  news.push({ type: `payment.${to}` });
+  newEvents.push({ type: `payment.${to}` });
   return await update(tx, payment.id, {
     orderUpdate: to,
     orderUpdatedAt: now,
@@ -132,5 +132,5 @@ export async function decidePending(
     });
   }
   if (action === 'refund') return await giveBack(locked, 'requested', 'An operator refunds it.', now);
-  return await agree(locked, `Order ${payment.orderId} is paid, by an operator's word.`, now);
+  return await applyAgreement(locked, `Order ${payment.orderId} is paid, by an operator's word.`, now);
 }

@@ -1,9 +1,9 @@
 import { isMoney } from '../domain/answer.ts';
 import { isFree } from '../domain/attention.ts';
 import type { ChannelAnswer, ChannelDispute } from '../domain/channel.ts';
-import { disputesOf, type KeptDispute, sayDispute, withDispute } from '../domain/dispute.ts';
+import { describeDispute, disputesOf, type KeptDispute, withDispute } from '../domain/dispute.ts';
 import { disputeRefundId } from '../domain/ids.ts';
-import { type CurrencyCode, sayAmount, smaller } from '../domain/money.ts';
+import { amountText, type CurrencyCode, smaller } from '../domain/money.ts';
 import { json, type LedgerClient, type LedgerTx } from './client.ts';
 import {
   cleared,
@@ -12,9 +12,9 @@ import {
   nextShown,
   raised,
   raisedUnlessDisputed,
-  underLock,
+  underOrderLock,
   update,
-} from './locked.ts';
+} from './order-lock.ts';
 import { moneyWentBack, reviewAttention } from './refund-trouble.ts';
 import { promised } from './refunds.ts';
 import { isOfAllThatIsLeft } from './replacement.ts';
@@ -34,7 +34,7 @@ export async function recordDisputeOfCallback(
   said: ChannelDispute,
   now: Date,
 ): Promise<{ payment: Payment; isToBeAsked: boolean }> {
-  return await underLock(db, paymentId, now, async (locked) => {
+  return await underOrderLock(db, paymentId, now, async (locked) => {
     const { news } = withDispute(disputesOf(locked.payment), said, 'callback', now);
     const payment = await recordDispute(locked, said, 'callback', now);
     return { payment, isToBeAsked: news === 'contradiction' || payment.status !== 'succeeded' };
@@ -63,7 +63,11 @@ export async function recordDispute(
   const changed = withDispute(disputesOf(payment), said, by, now);
   if (changed.news !== 'new') return payment;
   const { disputes } = changed;
-  await note(tx, payment.id, 'channel', sayDispute(said), now, { disputeId: said.id, state: said.state, by });
+  await note(tx, payment.id, 'channel', describeDispute(said), now, {
+    disputeId: said.id,
+    state: said.state,
+    by,
+  });
   const recorded = await update(tx, payment.id, {
     disputes: json(disputes),
     ...(disputes.some(({ state }) => state === 'open') ? shown(payment, disputes, now) : {}),
@@ -80,7 +84,7 @@ export async function recordDispute(
 function shown(payment: Payment, disputes: readonly KeptDispute[], now: Date) {
   const detail = disputes
     .filter(({ state }) => state === 'open')
-    .map(sayDispute)
+    .map(describeDispute)
     .join(' ');
   if (payment.attention === 'disputed') return { attentionDetail: detail };
   return {
@@ -99,7 +103,7 @@ async function showDecided(
   if (disputes.some(({ state }) => state === 'open')) return payment;
   const foreign = disputes.find((dispute) => isLostOtherwise(payment, dispute));
   if (foreign !== undefined) {
-    const detail = `${sayDispute(foreign)} It is another currency than came in: it is not recorded as gone back.`;
+    const detail = `${describeDispute(foreign)} It is another currency than came in: it is not recorded as gone back.`;
     return await update(tx, payment.id, shownAs(payment, detail, now));
   }
   const decided =
@@ -118,7 +122,7 @@ async function showLosses(
 ): Promise<Payment> {
   const lost = disputes.filter(({ state }) => state === 'lost');
   if (lost.length === 0 || payment.orderUpdate !== 'applied' || !isFree(payment.attention)) return payment;
-  const detail = `${lost.map(sayDispute).join(' ')} The order was paid by it.`;
+  const detail = `${lost.map(describeDispute).join(' ')} The order was paid by it.`;
   await note(tx, payment.id, 'attention', `channel_reversed: ${detail}`, now);
   return await update(tx, payment.id, raised('channel_reversed', detail, now));
 }
@@ -179,7 +183,7 @@ export async function losesMore(db: LedgerClient | LedgerTx, payment: Payment): 
 }
 
 async function recordLoss(locked: Locked, dispute: KeptDispute, now: Date): Promise<Payment> {
-  const { tx, payment, news } = locked;
+  const { tx, payment, newEvents } = locked;
   const of = { paymentId: payment.id, reason: 'dispute' } as const;
   const wanted = await unrecorded(tx, payment.id, dispute);
   const received = payment.receivedAmount ?? 0n;
@@ -199,14 +203,14 @@ async function recordLoss(locked: Locked, dispute: KeptDispute, now: Date): Prom
       settledAt: now,
     },
   });
-  const said = `${sayAmount(amount, currency)} went back to the payer: dispute ${dispute.id} is lost.`;
+  const said = `${amountText(amount, currency)} went back to the payer: dispute ${dispute.id} is lost.`;
   await note(tx, payment.id, 'refund', said, now, { refundId: id });
-  news.push({ type: 'refund.succeeded', refundId: id });
+  newEvents.push({ type: 'refund.succeeded', refundId: id });
   return await moneyWentBack(locked, amount, now);
 }
 
 /** Lowers the refunds of all that is left that the channel was not asked for yet, or ends them; ends those of a named amount. */
-async function makeRoom({ tx, payment, news }: Locked, missing: bigint, now: Date): Promise<void> {
+async function makeRoom({ tx, payment, newEvents }: Locked, missing: bigint, now: Date): Promise<void> {
   if (missing <= 0n) return;
   const waiting: Refund[] = await tx.refund.findMany({
     where: { paymentId: payment.id, status: 'created', askedAt: null },
@@ -218,22 +222,22 @@ async function makeRoom({ tx, payment, news }: Locked, missing: bigint, now: Dat
     const { id, amount, currency } = refund;
     if (amount > left && (await isOfAllThatIsLeft(tx, refund))) {
       await tx.refund.update({ where: { id }, data: { amount: amount - left } });
-      const detail = `Refund ${id}: ${sayAmount(left, currency)} less are asked for, as they are lost by a dispute.`;
+      const detail = `Refund ${id}: ${amountText(left, currency)} less are asked for, as they are lost by a dispute.`;
       await note(tx, payment.id, 'refund', detail, now, { refundId: id });
       return;
     }
     left -= amount;
     const failure = 'The payer got the money by a dispute: the channel was not asked for it.';
     await tx.refund.update({ where: { id }, data: { status: 'failed', failure, settledAt: now } });
-    const said = `Refund ${id} of ${sayAmount(amount, currency)} failed: ${failure}`;
+    const said = `Refund ${id} of ${amountText(amount, currency)} failed: ${failure}`;
     await note(tx, payment.id, 'refund', said, now, { refundId: id, status: 'failed' });
-    news.push({ type: 'refund.failed', refundId: id });
+    newEvents.push({ type: 'refund.failed', refundId: id });
   }
 }
 
 /** The channel has decided anew: what went back by a dispute that was lost has not, after all. */
 async function takeBackLosses(
-  { tx, payment, news }: Locked,
+  { tx, payment, newEvents }: Locked,
   disputes: readonly KeptDispute[],
   now: Date,
 ): Promise<Payment> {
@@ -252,12 +256,12 @@ async function takeBackLosses(
     sum += amount;
     const failure = `Dispute ${channelRefundId} is not lost any more.`;
     await tx.refund.update({ where: { id }, data: { status: 'failed', failure } });
-    const said = `Refund ${id} of ${sayAmount(amount, currency)}: ${failure}`;
+    const said = `Refund ${id} of ${amountText(amount, currency)}: ${failure}`;
     await note(tx, payment.id, 'refund', said, now, { refundId: id, status: 'failed' });
-    news.push({ type: 'refund.failed', refundId: id });
+    newEvents.push({ type: 'refund.failed', refundId: id });
   }
   const isUntaken = payment.orderUpdate === 'conflict';
-  const detail = `${sayAmount(sum, payment.receivedCurrency ?? payment.currency)} that disputes had taken is here again, and no order takes it.`;
+  const detail = `${amountText(sum, payment.receivedCurrency ?? payment.currency)} that disputes had taken is here again, and no order takes it.`;
   if (isUntaken) await note(tx, payment.id, 'attention', `order_conflict: ${detail}`, now);
   return await update(tx, payment.id, {
     refundedAmount: { decrement: sum },

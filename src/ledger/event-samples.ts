@@ -1,6 +1,6 @@
 import { EVENT_TYPES, type EventType } from '../domain/event.ts';
 import { automaticRefundId, newEventId, newPaymentId, requestedRefundId } from '../domain/ids.ts';
-import { sayAmount } from '../domain/money.ts';
+import { amountText } from '../domain/money.ts';
 import { json } from './client.ts';
 import { type EventContent, eventMessage, orderData, paymentData, refundData } from './event-data.ts';
 import { versionAfter } from './events.ts';
@@ -180,7 +180,7 @@ function sample(type: EventType, orderId: string, paymentId: string, at: Date): 
     case 'refund.failed': {
       const id = automaticRefundId(paymentId);
       const failure = 'The account of the payer is closed.';
-      const why = `The channel refused refund ${id} of ${sayAmount(AMOUNT, CURRENCY)}: ${failure}`;
+      const why = `The channel refused refund ${id} of ${amountText(AMOUNT, CURRENCY)}: ${failure}`;
       const payment = { ...paid(5, 'conflict'), ...cancel, ...shown('refund_failing', why) };
       const owed = { id, status: 'failed', reason: 'late_payment' } as const;
       const refused = { ...refund, ...owed, failure, channelRefundId: null };
@@ -190,7 +190,7 @@ function sample(type: EventType, orderId: string, paymentId: string, at: Date): 
       const times = created(700_000);
       const id = automaticRefundId(paymentId);
       const failure = 'The bank returned it.';
-      const why = `Refund ${id} of ${sayAmount(AMOUNT, CURRENCY)} failed after it had succeeded, and the money is here again: ${failure}`;
+      const why = `Refund ${id} of ${amountText(AMOUNT, CURRENCY)} failed after it had succeeded, and the money is here again: ${failure}`;
       const cancelled = { cancelRequestedAt: before(699_970) };
       const payment = {
         ...{ ...paid(699_950, 'conflict'), ...times, ...cancelled },

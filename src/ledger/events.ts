@@ -3,10 +3,10 @@ import { newDeliveryId, newEventId } from '../domain/ids.ts';
 import { json, type LedgerTx } from './client.ts';
 import { type EventContent, orderData, paymentData, refundData } from './event-data.ts';
 import type { Event, Merchant, Order, Payment, Refund } from './rows.ts';
-import { type Writes, write } from './write.ts';
+import { type Writes, write } from './write-decision.ts';
 
 /** Something happened that the merchant is told of. */
-export interface News {
+export interface NewEvent {
   readonly type: EventType;
   /** Of a refund's events. */
   readonly refundId?: string;
@@ -47,7 +47,7 @@ export function versionAfter(
  */
 export function eventOf(
   { payment, order, merchant, refund, newestEventAt }: Told,
-  { type, mustBeTold }: News,
+  { type, mustBeTold }: NewEvent,
   now: Date,
 ): Writes & { readonly payment: Partial<Payment> } {
   const version = versionAfter(payment, now);
@@ -77,12 +77,17 @@ export function eventOf(
  * Writes the event, of the rows as they are now. The last step of a transaction, which tells of all that it does; under
  * the order's lock.
  */
-export async function recordEvent(tx: LedgerTx, paymentId: string, news: News, now: Date): Promise<void> {
+export async function recordEvent(
+  tx: LedgerTx,
+  paymentId: string,
+  newEvent: NewEvent,
+  now: Date,
+): Promise<void> {
   const { order, merchant, ...payment } = await tx.payment.findUniqueOrThrow({
     where: { id: paymentId },
     include: { order: true, merchant: { select: { orderServiceUrl: true } } },
   });
-  const { refundId } = news;
+  const { refundId } = newEvent;
   const refund =
     refundId === undefined ? undefined : await tx.refund.findUniqueOrThrow({ where: { id: refundId } });
   const { merchantId, orderId } = payment;
@@ -94,5 +99,5 @@ export async function recordEvent(tx: LedgerTx, paymentId: string, news: News, n
     ...{ payment, order, merchant, newestEventAt: newest.createdAt },
     ...(refund === undefined ? {} : { refund }),
   };
-  await write(tx, payment, eventOf(told, news, now));
+  await write(tx, payment, eventOf(told, newEvent, now));
 }

@@ -1,10 +1,10 @@
 import { isFree } from '../domain/attention.ts';
 import type { ChannelRefund } from '../domain/channel.ts';
 import { externalRefundId } from '../domain/ids.ts';
-import { sayAmount, smaller } from '../domain/money.ts';
+import { amountText, smaller } from '../domain/money.ts';
 import { isRefundVoid } from '../domain/states.ts';
 import type { LedgerTx } from './client.ts';
-import { cleared, type Locked, raised, update } from './locked.ts';
+import { cleared, type Locked, raised, update } from './order-lock.ts';
 import { moneyWentBack, showOtherAmount } from './refund-trouble.ts';
 import type { Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
@@ -43,7 +43,7 @@ export async function insertExternal(locked: Locked, external: External, now: Da
     },
   });
   if (state === 'succeeded') return await externalSucceeded(locked, refund, amount, now);
-  const said = `${sayAmount(amount, currency)} are ${state === 'processing' ? 'on their way back' : `${state}`} ${UNASKED}`;
+  const said = `${amountText(amount, currency)} are ${state === 'processing' ? 'on their way back' : `${state}`} ${UNASKED}`;
   await note(tx, payment.id, 'refund', `${said}.`, now, { refundId: refund.id, status: state });
   return payment;
 }
@@ -57,17 +57,17 @@ export async function externalSucceeded(
   given: bigint,
   now: Date,
 ): Promise<Payment> {
-  const { tx, payment, news } = locked;
+  const { tx, payment, newEvents } = locked;
   const amount = smaller(given, (payment.receivedAmount ?? 0n) - payment.refundedAmount);
   const isAll = amount === given;
   await tx.refund.update({
     where: { id },
     data: { status: 'succeeded', settledAt: now, ...(isAll ? {} : { amount, askedAmount: given }) },
   });
-  const said = `${sayAmount(given, currency)} went back ${UNASKED}`;
-  const capped = isAll ? '' : `; recorded are ${sayAmount(amount, currency)}, as no more came in`;
+  const said = `${amountText(given, currency)} went back ${UNASKED}`;
+  const capped = isAll ? '' : `; recorded are ${amountText(amount, currency)}, as no more came in`;
   await note(tx, payment.id, 'refund', `${said}${capped}.`, now, { refundId: id });
-  news.push({ type: 'refund.succeeded', refundId: id });
+  newEvents.push({ type: 'refund.succeeded', refundId: id });
   const after = await moneyWentBack(locked, amount, now);
   if (!isAll) return await showOtherAmount(tx, after, `${said}${capped}`, now);
   return after.orderUpdate === 'applied' ? await showReversed(tx, after, now) : after;
@@ -82,7 +82,7 @@ export async function showReversed(tx: LedgerTx, payment: Payment, now: Date): P
   });
   if (_sum.amount === null) return payment;
   const currency = payment.receivedCurrency ?? payment.currency;
-  const said = `${sayAmount(_sum.amount, currency)} went back ${UNASKED}`;
+  const said = `${amountText(_sum.amount, currency)} went back ${UNASKED}`;
   await note(tx, payment.id, 'attention', `channel_reversed: ${said}.`, now);
   return await update(tx, payment.id, raised('channel_reversed', `${said}; the order was paid by it.`, now));
 }
@@ -93,7 +93,7 @@ export async function showReversed(tx: LedgerTx, payment: Payment, now: Date): P
  * @returns the payment, and what is not back by it any more
  */
 export async function failExternals(
-  { tx, payment, news }: Locked,
+  { tx, payment, newEvents }: Locked,
   externals: readonly Refund[],
   why: string,
   now: Date,
@@ -101,11 +101,11 @@ export async function failExternals(
   let freed = 0n;
   for (const { id, amount, currency, status } of externals) {
     await tx.refund.update({ where: { id }, data: { status: 'failed', failure: why } });
-    const said = `Refund ${id} of ${sayAmount(amount, currency)} is none. ${why}`;
+    const said = `Refund ${id} of ${amountText(amount, currency)} is none. ${why}`;
     await note(tx, payment.id, 'refund', said, now, { refundId: id, status: 'failed' });
     if (status !== 'succeeded') continue;
     freed += amount;
-    news.push({ type: 'refund.failed', refundId: id });
+    newEvents.push({ type: 'refund.failed', refundId: id });
   }
   if (freed === 0n) return { payment, freed };
   const corrected = await update(tx, payment.id, {

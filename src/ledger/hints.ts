@@ -1,6 +1,6 @@
 import type { LedgerClient } from './client.ts';
 import { note } from './timeline.ts';
-import { ownerOf, transaction } from './turns.ts';
+import { ownerOf, transaction } from './transaction-limits.ts';
 
 /** Debounces of what makes a query due, in the database, so that they hold over all API processes. */
 
@@ -73,7 +73,7 @@ export async function takeQueryDue(
 }
 
 /** What became of word that something happened: asked now, asked by the sweep soon, or no more queries for such word. */
-export type NewsEffect = 'due' | 'waits' | 'spent';
+export type NoticeEffect = 'due' | 'waits' | 'spent';
 
 /**
  * The channel says that something happened to the payment, in whatever status it is: the channel is asked, once in 10 s,
@@ -81,13 +81,13 @@ export type NewsEffect = 'due' | 'waits' | 'spent';
  * unless it is `spent`.
  * @param isProven false for word that anybody may have sent: it makes a few queries in the payment's life
  */
-export async function notePaymentNews(
+export async function recordNotice(
   db: LedgerClient,
   paymentId: string,
   isProven: boolean,
   reason: string,
   now: Date,
-): Promise<NewsEffect> {
+): Promise<NoticeEffect> {
   const { merchantId, orderId } = await ownerOf(db, paymentId);
   return await transaction(db, merchantId, orderId, async (tx) => {
     const [noted] = await tx.$queryRaw<{ isDue: boolean }[]>`

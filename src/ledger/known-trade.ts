@@ -2,7 +2,7 @@ import { type ChannelAdapter, ChannelError, type Trade, type TradeReference } fr
 import { isConstraintViolation, type LedgerClient } from './client.ts';
 import { recordReference } from './payments.ts';
 import type { Payment } from './rows.ts';
-import { accountOf, tradeOf } from './trade.ts';
+import { accountOf, tradeOf } from './trade-of-payment.ts';
 
 /**
  * The payment's trade as the channel can be asked about it. One that is asked by the channel's own id, which is not on

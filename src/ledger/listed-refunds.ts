@@ -11,7 +11,7 @@ import {
   saysOf,
   showReversed,
 } from './external-refunds.ts';
-import type { Locked } from './locked.ts';
+import type { Locked } from './order-lock.ts';
 import { oweRefund, reasonOwed } from './refunds.ts';
 import { oweExplainedLate } from './replacement.ts';
 import { recordReversal } from './reversed-refunds.ts';
@@ -63,7 +63,7 @@ export async function recordListed(
   const listed = [...list].sort((a, b) => Number(isVoid(b)) - Number(isVoid(a)) || (a.id < b.id ? -1 : 1));
   const isSince = ({ settledAt }: Refund) =>
     !given.isOld && settledAt !== null && now.getTime() - settledAt.getTime() >= QUERIES_TAKE_AT_MOST_MS;
-  /** A listed failure of what is on record as succeeded is news, unless the list may be the older of the two. */
+  /** A listed failure of what is on record as succeeded is new, unless the list may be the older of the two. */
   const isReversal = (row: Refund, { state }: ChannelRefund) =>
     row.status === 'succeeded' && (state === 'reversed' || (state === 'failed' && isSince(row)));
 

@@ -1,5 +1,5 @@
 import type { LedgerClient, LedgerTx } from './client.ts';
-import { transaction } from './turns.ts';
+import { transaction } from './transaction-limits.ts';
 
 /**
  * Waiters (src/api/changes.ts) are notified after the commit. PostgreSQL holds one lock of the whole server while a
@@ -26,7 +26,7 @@ export type VisibleModel = (typeof VISIBLE_MODELS)[number];
  * also when the database falls silent then.
  * @param orderId null when the order is not known: nobody is notified.
  * @param work adds what it writes by raw SQL, or by `upsert`, to `written`.
- * @param mayWait for its turn, see `inTurn`.
+ * @param mayWait for its turn, see `withinLimits`.
  * @throws TooBusy
  */
 export async function visibleTransaction<T>(
@@ -46,7 +46,10 @@ export async function visibleTransaction<T>(
   );
   const isOverloaded = (underWay.get(db)?.size ?? 0) >= NOTIFICATIONS_AT_ONCE;
   if (orderId !== null && written.size > 0 && !isOverloaded)
-    await within(NOTIFY_WITHIN_MS, track(db, notifyWaiters(db, merchantId, orderId, written.has('event'))));
+    await orFallbackWithin(
+      NOTIFY_WITHIN_MS,
+      track(db, notifyWaiters(db, merchantId, orderId, written.has('event'))),
+    );
   return result;
 }
 
@@ -64,7 +67,7 @@ export async function notificationsSent(db: LedgerClient): Promise<void> {
   await Promise.all(underWay.get(db) ?? []);
 }
 
-async function within(ms: number, work: Promise<void>): Promise<void> {
+async function orFallbackWithin(ms: number, work: Promise<void>): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const over = new Promise<void>((resolve) => {
     timer = setTimeout(resolve, ms);

@@ -2,9 +2,9 @@ import type { PaidAnswer } from '../domain/channel.ts';
 import { decideSuccess, type SuccessDecision } from '../domain/decision.ts';
 import { isLive, isOnlyWatched, type OrderStatus } from '../domain/states.ts';
 import type { LedgerTx } from './client.ts';
+import { UNSETTLED_MONEY } from './payment-facts.ts';
 import { takeOrderLock } from './raw-rows.ts';
 import type { Merchant, Order, Payment } from './rows.ts';
-import { UNSETTLED_MONEY } from './snapshot.ts';
 import { note } from './timeline.ts';
 
 /** The embedded order service: the order is a row of ours, and its row lock orders everything that pays it. */

@@ -1,10 +1,10 @@
 import {
   goneBackBy,
   isMoney,
-  isNews,
+  isNewAnswer,
   isUndecidedTooLong,
   recordedAnswer,
-  tellsOfRefunds,
+  reportsRefunds,
   undecidedAlarm,
 } from '../domain/answer.ts';
 import { type Attention, isClearedBy, isFree, type Occasion, severityOf } from '../domain/attention.ts';
@@ -21,21 +21,21 @@ import {
   type Locked,
   raised,
   raisedUnlessDisputed,
-  underLock,
+  underOrderLock,
   update,
   type Work,
-} from './locked.ts';
+} from './order-lock.ts';
 import { cancelOthers, othersToCancel, payOrder, releaseOrder } from './order-row.ts';
+import { toSnapshot } from './payment-facts.ts';
 import { PAYMENTS, type RawRow, readRow } from './raw-rows.ts';
 import { giveBackOthers, othersToGiveBack, owedRefund, oweRefund } from './refunds.ts';
+import { endAnswers, otherAnswer, takeAnswer } from './repeated-answer.ts';
+import { asExplained } from './reported-refunds.ts';
 import { recordExternalRefunds } from './reversals.ts';
 import type { Payment } from './rows.ts';
-import { endAnswers, otherAnswer, takeAnswer } from './same-answer.ts';
-import { toSnapshot } from './snapshot.ts';
 import { aNote, note } from './timeline.ts';
-import { asExplained } from './told-refunds.ts';
-import { findReceived, tradeOf } from './trade.ts';
-import type { OwnedPayment } from './turns.ts';
+import { findReceived, tradeOf } from './trade-of-payment.ts';
+import type { OwnedPayment } from './transaction-limits.ts';
 
 /**
  * Every change of a payment. Each is one transaction under the order's row lock, conditional on the state it comes from,
@@ -106,7 +106,7 @@ export async function recordCreated(
   now: Date,
   reference?: TradeReference,
 ): Promise<PaymentSnapshot> {
-  return await underLock(db, of, now, async ({ order, payment, write }) => {
+  return await underOrderLock(db, of, now, async ({ order, payment, write }) => {
     // The one on record is what the channel is asked by.
     const found = payment.reference === null && reference !== undefined ? columnsOf(reference) : undefined;
     if (!isLive(payment.status)) {
@@ -144,7 +144,7 @@ export async function recordReference(
   found: TradeReference,
   now: Date,
 ): Promise<TradeReference> {
-  return await underLock(db, paymentId, now, async ({ payment, write }) => {
+  return await underOrderLock(db, paymentId, now, async ({ payment, write }) => {
     const known = tradeOf(payment).reference;
     if (known !== null) return known;
     write({
@@ -165,7 +165,7 @@ export async function endAttempt(
   why: string,
   now: Date,
 ): Promise<PaymentSnapshot> {
-  return await underLock(db, paymentId, now, async ({ tx, payment }) => {
+  return await underOrderLock(db, paymentId, now, async ({ tx, payment }) => {
     const isOver = !isLive(payment.status) || isMoney(recordedAnswer(payment));
     if (isOver || payment.cancelRequestedAt !== null) return toSnapshot(payment, now);
     await note(tx, paymentId, 'channel', `${why}: the attempt is closed.`, now);
@@ -181,7 +181,7 @@ export async function recordNotYet(
   until: Date,
   now: Date,
 ): Promise<PaymentSnapshot> {
-  return await underLock(db, paymentId, now, async ({ tx, payment }) => {
+  return await underOrderLock(db, paymentId, now, async ({ tx, payment }) => {
     if (!isLive(payment.status)) return toSnapshot(payment, now);
     const detail = `The channel does not close it before ${until.toISOString()}.`;
     if (payment.closeNotBefore === null) await note(tx, paymentId, 'channel', detail, now);
@@ -206,7 +206,7 @@ export async function recordMisconfigured(
   detail: string,
   now: Date,
 ): Promise<PaymentSnapshot> {
-  return await underLock(db, paymentId, now, async ({ tx, payment }) => {
+  return await underOrderLock(db, paymentId, now, async ({ tx, payment }) => {
     const { attention, channelErrorSince: since } = payment;
     const isShown = attention === 'channel_misconfigured';
     const givesWay =
@@ -215,13 +215,13 @@ export async function recordMisconfigured(
       isFree(attention) ||
       attention === 'order_conflict' ||
       severityOf(attention) === 'wait';
-    const isNews = givesWay && !(isShown && payment.attentionDetail === detail);
+    const isNewAnswer = givesWay && !(isShown && payment.attentionDetail === detail);
     const isSilent = payment.status !== 'succeeded' && since === null;
-    if (!isNews && !isSilent) return toSnapshot(payment, now);
-    if (isNews) await note(tx, paymentId, 'attention', `channel_misconfigured: ${detail}`, now);
+    if (!isNewAnswer && !isSilent) return toSnapshot(payment, now);
+    if (isNewAnswer) await note(tx, paymentId, 'attention', `channel_misconfigured: ${detail}`, now);
     const after = await update(tx, paymentId, {
       ...(isSilent ? { channelErrorSince: now } : {}),
-      ...(isNews
+      ...(isNewAnswer
         ? isShown
           ? { attentionDetail: detail }
           : {
@@ -241,7 +241,7 @@ export async function recordRefusal(
   reason: string,
   now: Date,
 ): Promise<PaymentSnapshot> {
-  return await underLock(db, paymentId, now, async (locked) => {
+  return await underOrderLock(db, paymentId, now, async (locked) => {
     const { tx, payment } = locked;
     if (payment.status !== 'created' || recordedAnswer(payment) !== null) return toSnapshot(payment, now);
     const refused = await update(tx, paymentId, {
@@ -266,10 +266,10 @@ export async function recordAnswer(
   now: Date,
   noticed: Date | null = null,
 ): Promise<PaymentSnapshot> {
-  return await underLock(db, paymentId, now, async (locked) => {
+  return await underOrderLock(db, paymentId, now, async (locked) => {
     const { tx, payment } = locked;
     const known = recordedAnswer(payment);
-    const news = isNews(payment.status, known, answer) ? answer : null;
+    const newAnswer = isNewAnswer(payment.status, known, answer) ? answer : null;
     // Before an end the query is half of the answer: what is shown then is over when the close agrees, and ends it.
     const isHalf = by === 'close' && (answer.state === 'unpaid' || answer.state === 'unknown_trade');
     const occasions: Occasion[] = [
@@ -283,18 +283,18 @@ export async function recordAnswer(
       isUndecidedTooLong(payment, answer, now) &&
       (payment.attention === null ? isFirst : isClearedBy(payment.attention, occasions));
     const isOther =
-      answer.state !== payment.channelState || news !== null || payment.channelErrorSince !== null;
+      answer.state !== payment.channelState || newAnswer !== null || payment.channelErrorSince !== null;
     const recorded = await update(tx, paymentId, {
       ...(await takeAnswer(tx, payment, answer.state, now)),
       channelErrorSince: null,
-      // News that came since then are not: what they tell of may have happened after the answer.
+      // Notices that came since then are not: what they report may have happened after the answer.
       ...(noticed !== null && payment.noticedAt?.getTime() === noticed.getTime() ? { noticedAt: null } : {}),
       ...cleared(payment, ...occasions),
       ...clearedOnceAccepted(payment),
       ...(alarmed
         ? raised('channel_undecided', 'A day past its expiry the channel still says processing.', now)
         : {}),
-      ...(news === null ? {} : { channelAnswer: json({ ...news, by }) }),
+      ...(newAnswer === null ? {} : { channelAnswer: json({ ...newAnswer, by }) }),
     });
     // What is the same as before is counted.
     if (isOther) {
@@ -331,7 +331,7 @@ export async function recordSilence(
   alarmAfterMs: number,
   now: Date,
 ): Promise<PaymentSnapshot> {
-  return await underLock(db, paymentId, now, async ({ tx, payment }) => {
+  return await underOrderLock(db, paymentId, now, async ({ tx, payment }) => {
     if (payment.status === 'succeeded') return toSnapshot(payment, now);
     const since = payment.channelErrorSince ?? now;
     await note(tx, paymentId, 'query', `The channel gave no readable answer: ${reason}`, now);
@@ -350,7 +350,7 @@ export async function recordSilence(
 }
 
 /** A payment that was refunded in full counts as `refunded`, even if the channel says `paid`: it must not pay the order. */
-const whereItIs = <Answer extends PaidAnswer>(answer: Answer): Answer => ({
+const asRefundedIfAllBack = <Answer extends PaidAnswer>(answer: Answer): Answer => ({
   ...answer,
   state: goneBackBy(answer) >= answer.amount ? 'refunded' : 'paid',
 });
@@ -366,7 +366,7 @@ const NEWS = {
  * order. Reads the money from the answer on record, which a verified callback, a query or a close wrote.
  * @returns also the order's other live payments that are to cancel, and the refund that is owed and is to start: the
  * same ones however often it is called; and whether deliveries of the order may be waiting to be started.
- * @param mayWait for its turn, see `inTurn`.
+ * @param mayWait for its turn, see `withinLimits`.
  */
 export async function settlePayment(
   db: LedgerClient,
@@ -375,11 +375,11 @@ export async function settlePayment(
   mayWait = true,
 ): Promise<{ snapshot: PaymentSnapshot; cancelled: string[]; refund: string | null; mayTell: boolean }> {
   const settle = async (locked: Work) => {
-    const { tx, order, payment, news, around, write, flush } = locked;
-    const { others, merchant, hasUntold } = around;
+    const { tx, order, payment, newEvents, around, write, flush } = locked;
+    const { others, merchant, hasPendingDelivery } = around;
     const recorded = recordedAnswer(payment);
     const said = isMoney(recorded) ? recorded : null;
-    const answer = said === null ? null : whereItIs(await asExplained(tx, payment, said));
+    const answer = said === null ? null : asRefundedIfAllBack(await asExplained(tx, payment, said));
     const from = payment.status;
     if (said === null || answer === null || !canPaymentGo(from, 'succeeded')) {
       // Done before: whoever died before it could tell the others tells them now.
@@ -391,7 +391,7 @@ export async function settlePayment(
         snapshot: toSnapshot(payment, now),
         cancelled: cancelled.map(({ id }) => id),
         refund: await owedRefund(tx, payment),
-        mayTell: hasUntold,
+        mayTell: hasPendingDelivery,
       };
     }
     // What disputes have taken before it was first seen pays no order either.
@@ -444,14 +444,14 @@ export async function settlePayment(
         aNote('order', orderSaid, now, { orderUpdate }),
       ],
     });
-    news.push({ type: NEWS[decision.orderUpdate], mustBeTold });
+    newEvents.push({ type: NEWS[decision.orderUpdate], mustBeTold });
     const toCancel = isApplied ? othersToCancel(others) : [];
     const toGiveBack = isApplied ? othersToGiveBack(order, others) : [];
     const isAlone = toCancel.length === 0 && toGiveBack.length === 0 && !hasLosses(payment);
     // All that is left concerns money that does not pay, has gone back, or was paid by others.
-    if (isApplied && isAlone && !tellsOfRefunds(said)) {
+    if (isApplied && isAlone && !reportsRefunds(said)) {
       const snapshot = toSnapshot(settled.payment, now);
-      return { snapshot, cancelled: [], refund: null, mayTell: hasUntold || mustBeTold };
+      return { snapshot, cancelled: [], refund: null, mayTell: hasPendingDelivery || mustBeTold };
     }
     await flush();
     await cancelOthers(tx, toCancel, payment.id, now);
@@ -469,7 +469,7 @@ export async function settlePayment(
       mayTell: true,
     };
   };
-  return await underLock(db, of, now, settle, mayWait);
+  return await underOrderLock(db, of, now, settle, mayWait);
 }
 
 /**
@@ -516,7 +516,7 @@ export async function endPayment(
   detail: string,
   now: Date,
 ): Promise<PaymentSnapshot> {
-  return await underLock(db, paymentId, now, async (locked) => {
+  return await underOrderLock(db, paymentId, now, async (locked) => {
     const { payment } = locked;
     if (isMoney(recordedAnswer(payment)) || !canPaymentGo(payment.status, to)) {
       return toSnapshot(payment, now);
@@ -526,7 +526,7 @@ export async function endPayment(
 }
 
 async function end(
-  { tx, order, payment, news }: Locked,
+  { tx, order, payment, newEvents }: Locked,
   to: 'failed' | 'cancelled' | 'closed',
   detail: string,
   now: Date,
@@ -539,7 +539,7 @@ async function end(
   });
   await note(tx, payment.id, 'transition', `${payment.status} -> ${to}: ${detail}`, now);
   await releaseOrder(tx, order, now);
-  news.push({ type: `payment.${to}` });
+  newEvents.push({ type: `payment.${to}` });
   return toSnapshot(ended, now);
 }
 
@@ -550,7 +550,7 @@ export async function requestCancel(
   by: string,
   now: Date,
 ): Promise<PaymentSnapshot> {
-  return await underLock(db, paymentId, now, async ({ tx, payment }) => {
+  return await underOrderLock(db, paymentId, now, async ({ tx, payment }) => {
     if (!isLive(payment.status) || payment.cancelRequestedAt !== null) return toSnapshot(payment, now);
     await note(tx, paymentId, 'manual', `Cancel asked for by ${by}.`, now);
     return toSnapshot(await update(tx, paymentId, { cancelRequestedAt: now }), now);
@@ -565,7 +565,7 @@ export async function raiseAttention(
   detail: string,
   now: Date,
 ): Promise<PaymentSnapshot> {
-  return await underLock(db, paymentId, now, async ({ tx, payment }) => {
+  return await underOrderLock(db, paymentId, now, async ({ tx, payment }) => {
     if (!isFree(payment.attention) || payment.status === 'succeeded') return toSnapshot(payment, now);
     await note(tx, paymentId, 'attention', `${attention}: ${detail}`, now);
     return toSnapshot(await update(tx, paymentId, raised(attention, detail, now)), now);

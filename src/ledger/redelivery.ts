@@ -8,8 +8,8 @@ import {
 } from '../domain/delivery.ts';
 import { type DeliveryOutcome, REDELIVERABLE_STATUSES, type RedeliverableStatus } from '../domain/event.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
-import type { Attempt } from './delivery-verdict.ts';
-import { transaction } from './turns.ts';
+import type { AttemptResult } from './delivery-verdict.ts';
+import { transaction } from './transaction-limits.ts';
 
 /**
  * Events that are told before their time, or once more. Whether a merchant's order service answers is in the merchant's
@@ -42,7 +42,7 @@ const isEventRefused = (outcome: DeliveryOutcome | null, statusCode: number | nu
 export async function noteHealth(
   tx: LedgerTx,
   merchantId: string,
-  { outcome, statusCode, at }: Pick<Attempt, 'outcome' | 'statusCode' | 'at'>,
+  { outcome, statusCode, at }: Pick<AttemptResult, 'outcome' | 'statusCode' | 'at'>,
   now: Date,
 ): Promise<void> {
   if (isEventRefused(outcome, statusCode)) return;
@@ -131,7 +131,7 @@ export async function takeWaiting(
 /** The delivery is told now, unless it has been told since it was picked, or is being told. */
 export async function makeDue(db: LedgerClient, { id, attempts }: PickedDelivery): Promise<void> {
   await db.delivery.updateMany({
-    where: { id, attempts, status: 'pending', tellingUntil: null },
+    where: { id, attempts, status: 'pending', leasedUntil: null },
     data: { nextAttemptAt: null },
   });
 }

@@ -2,7 +2,7 @@ import { isMoney } from '../domain/answer.ts';
 import type { ChannelAnswer, ChannelError, RefundAnswer } from '../domain/channel.ts';
 import { isHeldByDispute } from '../domain/dispute.ts';
 import { refundIdOf } from '../domain/ids.ts';
-import { sayAmount, smaller } from '../domain/money.ts';
+import { amountText, smaller } from '../domain/money.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
 import { isRefundOpen } from '../domain/states.ts';
 import { readCallback } from './callbacks.ts';
@@ -10,20 +10,20 @@ import type { LedgerClient } from './client.ts';
 import { recordDisputes, recordLosses } from './disputes.ts';
 import { claimExternal } from './external-refunds.ts';
 import { underNumber } from './listed-refunds.ts';
-import { clearedOnceAccepted, type Locked, underLock, update } from './locked.ts';
+import { clearedOnceAccepted, type Locked, underOrderLock, update } from './order-lock.ts';
+import { toRefundSnapshot } from './payment-facts.ts';
 import { moneyWentBack, reviewAttention, showOtherAmount } from './refund-trouble.ts';
 import { promised } from './refunds.ts';
 import { isOfAllThatIsLeft, oweExplainedLate, oweInItsPlace } from './replacement.ts';
 import { correctExternal, recordExternalRefunds } from './reversals.ts';
 import { recordReversal } from './reversed-refunds.ts';
 import type { Payment, Refund } from './rows.ts';
-import { toRefundSnapshot } from './snapshot.ts';
 import { note } from './timeline.ts';
 
 /** What the channel says of our refunds. How changes are made: see refunds.ts. */
 
 /** With the number under which the channel has it, when a list or a callback told that. */
-export type SaidOfRefund = RefundAnswer & { readonly outRefundNo?: string };
+export type RefundReport = RefundAnswer & { readonly outRefundNo?: string };
 
 /**
  * Before the channel is asked for a refund the first time: the trade was queried, and after it the refund's number,
@@ -53,7 +53,7 @@ export async function recordFirstAsk(
     if (left >= asked.amount || !(await isOfAllThatIsLeft(tx, asked))) return;
     if (left > 0n) {
       await tx.refund.update({ where: { id: refundId }, data: { amount: left } });
-      const say = (amount: bigint) => sayAmount(amount, asked.currency);
+      const say = (amount: bigint) => amountText(amount, asked.currency);
       const detail = `Refund ${refundId}: ${say(asked.amount - left)} less are asked for, ${say(left)}, as they went back already.`;
       await note(tx, payment.id, 'refund', detail, now, { refundId });
       return;
@@ -72,7 +72,7 @@ export async function recordFirstAsk(
 export async function recordRefundAnswer(
   db: LedgerClient,
   refundId: string,
-  answer: SaidOfRefund,
+  answer: RefundReport,
   now: Date,
   trade?: ChannelAnswer,
 ): Promise<RefundSnapshot> {
@@ -136,14 +136,14 @@ export async function recordRefusal(
   now: Date,
   trade?: ChannelAnswer,
 ): Promise<RefundSnapshot> {
-  const { tx, news } = locked;
+  const { tx, newEvents } = locked;
   const { id } = refund;
   // Its row before the payment's.
   await tx.refund.update({ where: { id }, data: { unknownSince: null, settledAt: now } });
   // The sum does not hold it. While it is open nothing is raised that the rest makes untrue.
   const seen = trade === undefined ? locked.payment : await recordTrade(locked, trade, now, id);
   const failed = await tx.refund.update({ where: { id }, data: { status: 'failed', failure: reason } });
-  const said = `Refund ${id} of ${sayAmount(refund.amount, refund.currency)} failed: ${reason}`;
+  const said = `Refund ${id} of ${amountText(refund.amount, refund.currency)} failed: ${reason}`;
   await note(tx, seen.id, 'refund', said, now, { refundId: id, status: 'failed' });
   // What disputes that are lost have taken it counted on.
   const payment = await recordLosses({ ...locked, payment: seen }, now);
@@ -154,7 +154,7 @@ export async function recordRefusal(
   await oweInItsPlace({ ...locked, payment }, failed, isExplained, now);
   // This one may have hidden what explains an earlier refusal.
   const after = isExplained ? await oweExplainedLate({ ...locked, payment }, now, id) : payment;
-  news.push({ type: 'refund.failed', refundId: id });
+  newEvents.push({ type: 'refund.failed', refundId: id });
   await reviewAttention(tx, after, now);
   return toRefundSnapshot(failed, after);
 }
@@ -232,12 +232,12 @@ export async function recordRefundCallback(
       (outRefundNo !== undefined && refundIdOf(outRefundNo) === refundId) ||
       (channelRefundId !== undefined && channelRefundId === refund.channelRefundId);
     const answer = isNamed ? said.refund?.answer : undefined;
-    const isWord =
+    const isVerifiedAnswer =
       refund.askedAt !== null &&
       (answer?.state === 'processing' ||
         (answer?.state === 'succeeded' && BigInt(answer.amount) === refund.amount));
     const written =
-      isWord && answer !== undefined
+      isVerifiedAnswer && answer !== undefined
         ? await writeAnswer(
             locked,
             refund,
@@ -264,7 +264,7 @@ export async function underRefundLock<T>(
     where: { id: refundId },
     select: { paymentId: true },
   });
-  return await underLock(db, paymentId, now, async (locked) =>
+  return await underOrderLock(db, paymentId, now, async (locked) =>
     work(locked, await locked.tx.refund.findUniqueOrThrow({ where: { id: refundId } })),
   );
 }
@@ -272,15 +272,15 @@ export async function underRefundLock<T>(
 async function writeAnswer(
   locked: Locked,
   refund: Refund,
-  answer: SaidOfRefund,
+  answer: RefundReport,
   now: Date,
   trade?: ChannelAnswer,
 ): Promise<RefundSnapshot> {
-  const { tx, payment, news } = locked;
+  const { tx, payment, newEvents } = locked;
   // An open one that failed, or was taken back: see recordRefundAnswer.
   if (!isRefundOpen(refund.status) || answer.state === 'failed' || answer.state === 'reversed')
     return toRefundSnapshot(refund, payment);
-  const said = `Refund ${refund.id} of ${sayAmount(refund.amount, refund.currency)}`;
+  const said = `Refund ${refund.id} of ${amountText(refund.amount, refund.currency)}`;
   const write = async (detail: string, data: Parameters<typeof tx.refund.update>[0]['data']) => {
     const row = await tx.refund.update({ where: { id: refund.id }, data });
     await note(tx, payment.id, 'refund', detail, now, { refundId: refund.id, status: row.status });
@@ -311,7 +311,7 @@ async function writeAnswer(
       // Never more than came in, whatever the channel says.
       const amount = smaller(given, (receivedAmount ?? 0n) - refundedAmount);
       const isAsAsked = given === refund.amount && amount === given;
-      const say = (sum: bigint) => sayAmount(sum, refund.currency);
+      const say = (sum: bigint) => amountText(sum, refund.currency);
       const difference =
         `The channel gave back ${say(given)} under refund ${refund.id}, asked were ${say(refund.amount)}` +
         (amount === given ? '' : `; recorded are ${say(amount)}, as no more came in`);
@@ -326,7 +326,7 @@ async function writeAnswer(
           ...(isAsAsked ? {} : { amount, askedAmount: refund.amount }),
         },
       );
-      news.push({ type: 'refund.succeeded', refundId: refund.id });
+      newEvents.push({ type: 'refund.succeeded', refundId: refund.id });
       const after = await moneyWentBack(locked, amount, now);
       if (!isAsAsked) await showOtherAmount(tx, after, difference, now);
       return written;
@@ -349,9 +349,9 @@ async function writeAnswer(
         unknownSince: null,
         failure: answer.reason,
       };
-      const isNews = refund.status !== 'needs_person' || refund.failure !== answer.reason;
+      const isNewAnswer = refund.status !== 'needs_person' || refund.failure !== answer.reason;
       const detail = `${said}: the channel waits for a person: ${answer.reason}`;
-      const written = isNews ? await write(detail, data) : toRefundSnapshot(refund, payment);
+      const written = isNewAnswer ? await write(detail, data) : toRefundSnapshot(refund, payment);
       await reviewAttention(tx, await present(), now);
       return written;
     }

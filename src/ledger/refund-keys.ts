@@ -10,11 +10,11 @@ import {
 import { isRefundOpen } from '../domain/states.ts';
 import type { LedgerClient } from './client.ts';
 import { losesMore } from './disputes.ts';
-import type { Locked } from './locked.ts';
+import type { Locked } from './order-lock.ts';
+import { isAllBack, toRefundSnapshot } from './payment-facts.ts';
 import { recordRefusal, recordTrade, underRefundLock } from './refund-answers.ts';
 import { reviewAttention } from './refund-trouble.ts';
 import type { Refund } from './rows.ts';
-import { isAllBack, toRefundSnapshot } from './snapshot.ts';
 import { note } from './timeline.ts';
 
 /**

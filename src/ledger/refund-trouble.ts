@@ -1,13 +1,13 @@
 import { type Attention, isClearedBy, isFree, type Occasion } from '../domain/attention.ts';
 import { isAutomaticRefundId } from '../domain/ids.ts';
-import { sayAmount } from '../domain/money.ts';
+import { amountText } from '../domain/money.ts';
 import { REFUND_FAILING_AFTER_MS, REFUND_PROCESSING_AT_MOST_MS } from '../domain/refund.ts';
 import { isOfOthers, isRefundOpen, isRefundVoid } from '../domain/states.ts';
 import type { LedgerTx } from './client.ts';
-import { cleared, type Locked, raised, update } from './locked.ts';
+import { cleared, type Locked, raised, update } from './order-lock.ts';
 import { releaseOrder } from './order-row.ts';
+import { isAllBack } from './payment-facts.ts';
 import type { Payment, Refund } from './rows.ts';
-import { isAllBack } from './snapshot.ts';
 import { note } from './timeline.ts';
 
 /** What the refunds of a payment mean for the payment and its order. How changes are made: see refunds.ts. */
@@ -17,7 +17,7 @@ import { note } from './timeline.ts';
  * that waits for its order service, or for a person, is a conflict. Its success, if not told yet, is superseded by that.
  */
 export async function moneyWentBack(
-  { tx, order, payment: { id }, news }: Locked,
+  { tx, order, payment: { id }, newEvents }: Locked,
   amount: bigint,
   now: Date,
 ): Promise<Payment> {
@@ -48,7 +48,7 @@ export async function moneyWentBack(
     await note(tx, id, 'order', detail, now, { orderUpdate: 'conflict' });
     if (before.attention !== null && payment.attention === null)
       await note(tx, id, 'attention', `${before.attention} is over.`, now);
-    news.push({ type: 'payment.conflict' });
+    newEvents.push({ type: 'payment.conflict' });
     await releaseOrder(tx, order, now);
   }
   return await reviewAttention(tx, payment, now);
@@ -86,7 +86,7 @@ export async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date)
   const reversed = refunds.find(({ status }) => status === 'reversed');
   const isHereAgain = reversed !== undefined && isHeld && payment.orderUpdate === 'conflict';
   if (isHereAgain && (isFree(current) || current === 'order_conflict')) {
-    const said = `Refund ${reversed.id} of ${sayAmount(reversed.amount, reversed.currency)} failed after it had succeeded: ${reversed.failure}`;
+    const said = `Refund ${reversed.id} of ${amountText(reversed.amount, reversed.currency)} failed after it had succeeded: ${reversed.failure}`;
     await note(tx, payment.id, 'attention', `refund_reversed: ${said}`, now);
     return await update(tx, payment.id, raised('refund_reversed', said, now));
   }
@@ -142,7 +142,7 @@ async function isRecovered(tx: LedgerTx, { merchantId, orderId: id }: Payment): 
  * @param isOwedByHand and it must go back, by a person's decision: the order is recovered
  */
 function troubleWith(refund: Refund, isHeld: boolean, isOwedByHand: boolean, now: Date): string | undefined {
-  const what = `refund ${refund.id} of ${sayAmount(refund.amount, refund.currency)}`;
+  const what = `refund ${refund.id} of ${amountText(refund.amount, refund.currency)}`;
   if (refund.status === 'failed') {
     // One that was asked for is its asker's to ask for again; one that is owed stays owed.
     const staysOwed = isAutomaticRefundId(refund.id, refund.paymentId)

@@ -3,7 +3,7 @@ import type { CallbackRefund } from '../domain/channel.ts';
 import { isHeldByDispute } from '../domain/dispute.ts';
 import { automaticRefundId, refundIdOf, replacementRefundId, requestedRefundId } from '../domain/ids.ts';
 import { multipleFault } from '../domain/limits.ts';
-import { sayAmount, smaller } from '../domain/money.ts';
+import { amountText, smaller } from '../domain/money.ts';
 import { REFUND_LOOKED_AT_AGAIN_AFTER_MS, type RefundSnapshot } from '../domain/refund.ts';
 import { Refusal } from '../domain/refusal.ts';
 import {
@@ -15,10 +15,10 @@ import {
   VOID_REFUND_STATUSES,
 } from '../domain/states.ts';
 import { isConstraintViolation, type LedgerClient, type LedgerTx } from './client.ts';
-import { type Locked, raisedUnlessDisputed, underLock, update } from './locked.ts';
+import { type Locked, raisedUnlessDisputed, underOrderLock, update } from './order-lock.ts';
+import { toRefundSnapshot } from './payment-facts.ts';
 import { reviewAttention } from './refund-trouble.ts';
 import type { Order, Payment, Refund } from './rows.ts';
-import { toRefundSnapshot } from './snapshot.ts';
 import { note } from './timeline.ts';
 
 /**
@@ -86,7 +86,7 @@ export async function requestRefund(
   given: RefundRequest,
   now: Date,
 ): Promise<{ refund: Refund; created: boolean }> {
-  const attempt = () => underLock(db, paymentId, now, (locked) => insertRefund(locked, given, now));
+  const attempt = () => underOrderLock(db, paymentId, now, (locked) => insertRefund(locked, given, now));
   try {
     return await attempt();
   } catch (error) {
@@ -149,7 +149,7 @@ async function insertRefund(
   if (amount > left) {
     throw new Refusal(
       'refund_exceeds_payment',
-      `Of payment ${payment.id} ${sayAmount(left, receivedCurrency)} are left, not ${sayAmount(amount, receivedCurrency)}.`,
+      `Of payment ${payment.id} ${amountText(left, receivedCurrency)} are left, not ${amountText(amount, receivedCurrency)}.`,
     );
   }
   const fault = amount === left ? undefined : multipleFault({ multipleOf: given.multipleOf }, Number(amount));
@@ -182,7 +182,7 @@ async function insertRefund(
     tx,
     payment.id,
     'refund',
-    `${sayAmount(amount, receivedCurrency)} must go back: requested.`,
+    `${amountText(amount, receivedCurrency)} must go back: requested.`,
     now,
     {
       refundId: refund.id,
@@ -209,7 +209,7 @@ export async function requestRest(
   const refund = await tx.refund.create({
     data: { id, merchantId, paymentId: payment.id, amount, currency, reason, note: remark, createdAt: now },
   });
-  const said = `${sayAmount(amount, currency)} must go back: the rest of refund ${refusedId}.`;
+  const said = `${amountText(amount, currency)} must go back: the rest of refund ${refusedId}.`;
   await note(tx, payment.id, 'refund', said, now, { refundId: id });
   return refund;
 }
@@ -285,7 +285,7 @@ export async function oweRefund(
       createdAt: now,
     },
   });
-  await note(tx, payment.id, 'refund', `${sayAmount(amount, currency)} must go back: ${reason}.`, now, {
+  await note(tx, payment.id, 'refund', `${amountText(amount, currency)} must go back: ${reason}.`, now, {
     refundId: id,
   });
   return refund;
@@ -346,7 +346,7 @@ export const othersToGiveBack = (
  * @returns the refunds that are owed by it, which are to start.
  */
 export async function giveBackOthers(
-  { tx, news }: Pick<Locked, 'tx' | 'news'>,
+  { tx, newEvents }: Pick<Locked, 'tx' | 'newEvents'>,
   toGiveBack: readonly Payment[],
   paidBy: string,
   now: Date,
@@ -363,7 +363,7 @@ export async function giveBackOthers(
     await note(tx, id, 'order', detail, now, { orderUpdate: 'conflict' });
     const refund = await oweRefund(tx, conflict, 'duplicate_payment', now);
     if (refund !== null) owed.push({ ...refund, payment: conflict });
-    news.push({ type: 'payment.conflict', paymentId: id });
+    newEvents.push({ type: 'payment.conflict', paymentId: id });
   }
   return owed;
 }

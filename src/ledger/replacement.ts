@@ -3,7 +3,7 @@ import { isAutomaticRefundId, requestedRefundId } from '../domain/ids.ts';
 import { REASONS_OF_OTHERS } from '../domain/states.ts';
 import type { Prisma } from '../generated/prisma/client.ts';
 import type { LedgerTx } from './client.ts';
-import type { Locked } from './locked.ts';
+import type { Locked } from './order-lock.ts';
 import { reviewAttention } from './refund-trouble.ts';
 import { oweRefund, reasonOwed, requestRest } from './refunds.ts';
 import type { Payment, Refund } from './rows.ts';

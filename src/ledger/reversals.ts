@@ -1,19 +1,19 @@
 import { goneBackBy, isMoney } from '../domain/answer.ts';
 import type { ChannelAnswer, PaidAnswer } from '../domain/channel.ts';
-import { sayAmount, smaller } from '../domain/money.ts';
+import { amountText, smaller } from '../domain/money.ts';
 import type { PaymentSnapshot } from '../domain/payment.ts';
 import { REASONS_OF_OTHERS } from '../domain/states.ts';
 import { readCallback } from './callbacks.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 import { claimExternal, failExternals, insertExternal, showReversed, wasRefund } from './external-refunds.ts';
 import { recordListed } from './listed-refunds.ts';
-import { type Locked, underLock } from './locked.ts';
+import { type Locked, underOrderLock } from './order-lock.ts';
+import { toSnapshot } from './payment-facts.ts';
 import { promised } from './refunds.ts';
 import { oweExplainedLate } from './replacement.ts';
+import { recordReported } from './reported-refunds.ts';
 import type { Payment, Refund } from './rows.ts';
-import { toSnapshot } from './snapshot.ts';
 import { note } from './timeline.ts';
-import { recordTold } from './told-refunds.ts';
 
 /** Money that went back at the channel without our asking. How changes are made: see refunds.ts. */
 
@@ -24,7 +24,7 @@ export async function recordRefundsOfCallback(
   callbackId: string,
   now: Date,
 ): Promise<PaymentSnapshot> {
-  return await underLock(db, paymentId, now, async (locked) => {
+  return await underOrderLock(db, paymentId, now, async (locked) => {
     const callback = await locked.tx.callback.findUnique({ where: { id: callbackId } });
     const answer =
       callback === null || callback.paymentId !== paymentId ? null : readCallback(callback).answer;
@@ -42,7 +42,7 @@ const goneBack = (payment: Payment, answer: PaidAnswer): bigint | null =>
   isOfSettled(payment, answer) ? smaller(payment.receivedAmount ?? 0n, BigInt(goneBackBy(answer))) : null;
 
 /** How an answer came that tells of refunds. */
-export interface HowTold {
+export interface ReportedBy {
   /** A refund of ours whose number the channel did not know after it said this: the sum does not hold it. */
   readonly absent?: string;
   /** It was stored for a while, as a callback. */
@@ -58,7 +58,7 @@ export async function recordExternalRefunds(
   locked: Locked,
   answer: PaidAnswer,
   now: Date,
-  { absent, isOld = false }: HowTold = {},
+  { absent, isOld = false }: ReportedBy = {},
 ): Promise<Payment> {
   const { tx, payment } = locked;
   const atChannel = goneBack(payment, answer);
@@ -67,7 +67,7 @@ export async function recordExternalRefunds(
     return payment;
   }
   const isExplained = absent !== undefined;
-  if (answer.someWentBack === true) return await recordTold(locked, { absent, isExplained }, now);
+  if (answer.someWentBack === true) return await recordReported(locked, { absent, isExplained }, now);
   if (answer.refunds !== undefined)
     return await recordListed(locked, answer.refunds, { isOld, isExplained }, now);
   if (atChannel === 0n) return payment;
@@ -140,8 +140,8 @@ async function noteOtherMoney(
   now: Date,
 ): Promise<void> {
   if (receivedAmount === null) return;
-  const settled = sayAmount(receivedAmount, receivedCurrency ?? currency);
-  const detail = `The channel speaks of ${sayAmount(answer.amount, answer.currency)}, settled were ${settled}: not acted on.`;
+  const settled = amountText(receivedAmount, receivedCurrency ?? currency);
+  const detail = `The channel speaks of ${amountText(answer.amount, answer.currency)}, settled were ${settled}: not acted on.`;
   // A repetition changes nothing.
   const known = await tx.timelineEntry.findFirst({
     where: { paymentId, kind: 'query', detail },

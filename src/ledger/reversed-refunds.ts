@@ -1,8 +1,8 @@
 import { type Attention, isFree } from '../domain/attention.ts';
-import { sayAmount } from '../domain/money.ts';
+import { amountText } from '../domain/money.ts';
 import type { LedgerTx } from './client.ts';
 import { recordLosses } from './disputes.ts';
-import { type Locked, raised, update } from './locked.ts';
+import { type Locked, raised, update } from './order-lock.ts';
 import type { Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
@@ -22,7 +22,7 @@ export async function recordReversal(
   reason: string,
   now: Date,
 ): Promise<Payment> {
-  const { tx, payment, news } = locked;
+  const { tx, payment, newEvents } = locked;
   if (refund.status === 'reversed' || refund.status === 'failed') return payment;
   const { id, amount, currency } = refund;
   await tx.refund.update({
@@ -37,10 +37,10 @@ export async function recordReversal(
   const how = hadSucceeded
     ? 'failed after it had succeeded, and the money is here again'
     : 'failed, as the bank returned the money';
-  const said = `Refund ${id} of ${sayAmount(amount, currency)} ${how}: ${reason}`;
+  const said = `Refund ${id} of ${amountText(amount, currency)} ${how}: ${reason}`;
   await note(tx, payment.id, 'refund', said, now, { refundId: id, status: 'reversed' });
   // Nobody was told that it had succeeded.
-  news.push({ type: hadSucceeded ? 'refund.reversed' : 'refund.failed', refundId: id });
+  newEvents.push({ type: hadSucceeded ? 'refund.reversed' : 'refund.failed', refundId: id });
   const shown = await showReversal(tx, lowered, said, now);
   // A dispute that is lost may have taken it.
   return await recordLosses({ ...locked, payment: shown }, now);

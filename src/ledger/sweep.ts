@@ -30,7 +30,7 @@ const UNSETTLED_FOR_MS = 60_000;
 const UNTOLD_FOR_MS = 2 * 60_000;
 /** The API is given this long to deliver what it just stored. */
 const UNDELIVERED_FOR_MS = 10_000;
-/** The channel is given this long to answer the query that is made at once for its news. */
+/** The channel is given this long to answer the query that is made at once after its notice. */
 const NOTICED_FOR_MS = 15_000;
 const ASKED_FOR_NEWS_EVERY_MS_AT_MOST = 3_600_000;
 
@@ -66,7 +66,7 @@ export async function takeStuckPayments(db: LedgerClient, now: Date): Promise<Pa
     )
     SELECT id FROM picked JOIN leased USING (id) ORDER BY has_money DESC, next_sweep_at NULLS FIRST, created_at`;
   const rows = await db.payment.findMany({ where: { id: { in: ids.map(({ id }) => id) } } });
-  // A haul that runs out of time has come to the first of them.
+  // A batch that runs out of time has come to the first of them.
   const place = new Map(ids.map(({ id }, i) => [id, i]));
   return rows.sort((a, b) => (place.get(a.id) ?? 0) - (place.get(b.id) ?? 0));
 }
@@ -109,7 +109,7 @@ export const isWatchedLate = (now: Date): Prisma.Sql => Prisma.sql`(
  * @param busySince since when its workflow has an unfinished task, as far as the sweep knows: then it is looked at
  *   again, whatever its state is. Null: no need.
  */
-export async function restPayment(
+export async function postponePayment(
   db: LedgerClient,
   paymentId: string,
   busySince: Date | null,
@@ -155,7 +155,7 @@ export async function takeStuckRefunds(
 }
 
 /** The refund's workflow is known to run: leave it alone for a while. */
-export async function restRefund(db: LedgerClient, refundId: string, now: Date): Promise<void> {
+export async function postponeRefund(db: LedgerClient, refundId: string, now: Date): Promise<void> {
   await db.$executeRaw`UPDATE refunds SET next_sweep_at = ${later(now, REST_MS)} WHERE id = ${refundId}`;
 }
 
@@ -202,7 +202,7 @@ export async function findUnseenDeliveries(db: LedgerClient, now: Date): Promise
 }
 
 /** Somebody is known to tell it: leave it alone for a while. */
-export async function restDelivery(db: LedgerClient, deliveryId: string, now: Date): Promise<void> {
+export async function postponeDelivery(db: LedgerClient, deliveryId: string, now: Date): Promise<void> {
   await db.delivery.update({ where: { id: deliveryId }, data: { nextSweepAt: later(now, REST_MS) } });
 }
 
@@ -227,8 +227,8 @@ export async function takeUndeliveredCallbacks(
 }
 
 /**
- * Payments of which the channel has news, and was not asked for them, or has not answered: asked again ever less often
- * while it is silent. Whoever noted the news has had its turn.
+ * Payments with a notice from the channel that no query has answered yet: queried again, ever less often while the channel
+ * is silent. Not within the first moments, in which whoever recorded the notice queries it.
  */
 export async function takeNoticed(db: LedgerClient, now: Date): Promise<Payment[]> {
   const ids = await db.$queryRaw<{ id: string }[]>`

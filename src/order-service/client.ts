@@ -143,7 +143,7 @@ export class OrderServiceClient {
   }
 
   /** Sends an event. Never throws for what the service does. */
-  async tell(
+  async deliver(
     target: OrderServiceTarget,
     { id, paymentId, body, at }: OrderServiceMessage,
   ): Promise<OrderAnswer & Call> {

@@ -18,7 +18,7 @@ import { MAX_BODY_BYTES, parseInput, SimulatorError, sendError, toSimulatorError
 import type { Dice } from './faults.ts';
 import type { Refund, Store } from './store.ts';
 import type { Trades } from './trades.ts';
-import { refundView, tradeView } from './view.ts';
+import { presentRefund, tradeView } from './view.ts';
 
 /** Longer than any caller waits: the fault is an answer that never comes. */
 const HELD_MS = 30_000;
@@ -163,13 +163,13 @@ export function channelSide(options: ChannelSideOptions): Router {
     const isBalanceTooLow = dice.strikes(balanceTooLowRate, 'refund.balance', no);
     const { refund, isNew } = trades.refund(account(res), no, terms, isBalanceTooLow);
     if (isSilent(refund)) return await holdOnceDurable(res);
-    await answer(res, isNew ? 201 : 200, refundView(refund));
+    await answer(res, isNew ? 201 : 200, presentRefund(refund));
   });
 
   router.get('/refunds/:no', async (req: Request<Params>, res: ChannelResponse) => {
     const refund = trades.findRefund(account(res), req.params.no);
     if (isSilent(refund)) return await holdOnceDurable(res);
-    await answer(res, 200, refundView(refund));
+    await answer(res, 200, presentRefund(refund));
   });
 
   router.get('/statements/:day', async (req, res: ChannelResponse) => {

@@ -34,7 +34,7 @@ export function ledgerView(trade: Trade) {
 }
 
 /** A refund as the channel side shows it; `refundedAt` is null while it is in process. */
-export function refundView(refund: Refund) {
+export function presentRefund(refund: Refund) {
   const { outRefundNo, outTradeNo, refundId, amount, state, settlesAt } = refund;
   const refundedAt = state === 'SUCCESS' ? settlesAt : null;
   return { outRefundNo, outTradeNo, refundId, amount, state, refundedAt };

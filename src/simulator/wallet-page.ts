@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { sayAmount } from '../domain/money.ts';
+import { amountText } from '../domain/money.ts';
 import type { SimulatorError } from './errors.ts';
 import type { Trade } from './store.ts';
 import { isExpired } from './trades.ts';
@@ -111,7 +111,7 @@ export function walletPage(trade: Trade, language: Language): string {
 <button name="result" value="declined">${text.decline}</button>
 </form>`;
   const state = over ? 'over' : trade.state;
-  const amount = sayAmount(trade.amount, trade.currency);
+  const amount = amountText(trade.amount, trade.currency);
   return page(
     language,
     `<h1${lengthClass(amount)}>${amount}</h1>

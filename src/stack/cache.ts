@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { reason, StackError } from './errors.ts';
-import { identify } from './process.ts';
+import { identify } from './os-process.ts';
 
 /** The folders that this process is filling at the moment. */
 const filling = new Set<string>();

@@ -4,8 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ConfigError, embeddedHome, loadConfig } from '../config.ts';
 import { createLedgerClient } from '../ledger/client.ts';
 import { Connection } from '../ledger/connection.ts';
+import { isDatabaseUnavailable } from '../ledger/database-errors.ts';
 import { requireSecret } from '../ledger/secret-fingerprint.ts';
-import { isDatabaseUnavailable } from '../ledger/unavailable.ts';
 import { exitWith, reason } from './errors.ts';
 import { applyMigrations } from './migrate.ts';
 

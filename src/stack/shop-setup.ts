@@ -5,6 +5,7 @@ import type { Config } from '../config.ts';
 import { storeConfigured } from '../ledger/channel-accounts.ts';
 import { createLedgerClient, type LedgerClient } from '../ledger/client.ts';
 import { Connection } from '../ledger/connection.ts';
+import { isDatabaseUnavailable } from '../ledger/database-errors.ts';
 import {
   createApiKey,
   ensureMerchant,
@@ -13,7 +14,6 @@ import {
   setMerchant,
 } from '../ledger/merchants.ts';
 import { requireSecret, WrongSecret } from '../ledger/secret-fingerprint.ts';
-import { isDatabaseUnavailable } from '../ledger/unavailable.ts';
 import { ORDER_ID } from '../order-service/client.ts';
 import { reason, StackError } from './errors.ts';
 

@@ -6,9 +6,9 @@ import { createLedgerClient } from '../ledger/client.ts';
 import { ensureMerchant } from '../ledger/merchants.ts';
 import { requireSecret, WrongSecret } from '../ledger/secret-fingerprint.ts';
 import { applyMigrations } from './migrate.ts';
-import { startPostgres } from './postgres.ts';
+import { startPostgres } from './postgres-server.ts';
 import type { Supervisor } from './supervisor.ts';
-import { startTemporal } from './temporal.ts';
+import { startTemporal } from './temporal-server.ts';
 import { findTemporalCli } from './tools.ts';
 
 /**

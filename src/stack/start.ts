@@ -2,10 +2,10 @@
 import type { Config } from '../config.ts';
 import { runForeground } from './foreground.ts';
 import { requireFreePort } from './ports.ts';
-import { answers, program } from './program.ts';
-import { requireProgramPorts, startPrograms } from './programs.ts';
+import { answers, program } from './program-spec.ts';
 import { shopUrl } from './shop-setup.ts';
 import { startStack } from './stack.ts';
+import { requireProgramPorts, startPrograms } from './start-programs.ts';
 
 const started = Date.now();
 await runForeground(async (supervisor, config) => {

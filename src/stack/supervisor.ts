@@ -14,7 +14,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { privateFolder } from '../private-folder.ts';
 import { reason, StackError } from './errors.ts';
-import { identify, isAlive, type ProcessIdentity, stopProcess } from './process.ts';
+import { identify, isAlive, type ProcessIdentity, stopProcess } from './os-process.ts';
 
 /** A process to run for as long as its supervisor runs. */
 export interface ProcessSpec {

@@ -1,6 +1,6 @@
 import { type Client, WithStartWorkflowOperation } from '@temporalio/client';
 import { defineSearchAttributeKey, type SignalDefinition } from '@temporalio/common';
-import { sayAmount } from '../domain/money.ts';
+import { amountText } from '../domain/money.ts';
 import { MAIN_TASK_QUEUE, paymentWorkflowId } from '../domain/names.ts';
 import type { CallbackNotice } from '../domain/payment.ts';
 import { inMarkdown } from '../domain/text.ts';
@@ -212,7 +212,7 @@ export class PaymentWorkflows {
       workflowId: paymentWorkflowId(payment.id),
       workflowIdReusePolicy: 'ALLOW_DUPLICATE' as const,
       args: [input] as [PaymentInput],
-      staticSummary: `${sayAmount(payment.amount, payment.currency)} through ${payment.channel}, order ${inMarkdown(payment.orderId)}`,
+      staticSummary: `${amountText(payment.amount, payment.currency)} through ${payment.channel}, order ${inMarkdown(payment.orderId)}`,
       typedSearchAttributes: [
         { key: defineSearchAttributeKey(searchAttributes.status, 'KEYWORD'), value: payment.status },
         { key: defineSearchAttributeKey(searchAttributes.channel, 'KEYWORD'), value: payment.channel },

@@ -1,6 +1,6 @@
 import type { Client } from '@temporalio/client';
 import { defineSearchAttributeKey } from '@temporalio/common';
-import { sayAmount } from '../domain/money.ts';
+import { amountText } from '../domain/money.ts';
 import { MAIN_TASK_QUEUE, refundWorkflowId } from '../domain/names.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
 import { inMarkdown } from '../domain/text.ts';
@@ -58,7 +58,7 @@ function startOptions(refund: RefundSnapshot) {
     workflowId: refundWorkflowId(refund.id),
     workflowIdReusePolicy: 'ALLOW_DUPLICATE' as const,
     args: [{ refundId: refund.id, paymentId: refund.paymentId, channel: refund.channel }] as [RefundInput],
-    staticSummary: `${sayAmount(refund.amount, refund.currency)} of order ${inMarkdown(refund.orderId)} go back by ${refund.channel}`,
+    staticSummary: `${amountText(refund.amount, refund.currency)} of order ${inMarkdown(refund.orderId)} go back by ${refund.channel}`,
     typedSearchAttributes: [
       { key: defineSearchAttributeKey(searchAttributes.channel, 'KEYWORD'), value: refund.channel },
       { key: defineSearchAttributeKey(searchAttributes.orderId, 'KEYWORD'), value: refund.orderId },

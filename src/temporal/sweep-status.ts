@@ -51,7 +51,7 @@ async function lastCompletion(client: Client): Promise<{ at: Date; hasFailed: bo
   for await (const { closeTime, workflowId, runId } of client.workflow.list({ query, pageSize: 1 })) {
     if (closeTime === undefined) return null;
     const result: SweepResult = await client.workflow.getHandle(workflowId, runId).result();
-    // Of a haul that failed it says why.
+    // Of a step that failed it says why.
     return { at: closeTime, hasFailed: Object.values(result).some((outcome) => typeof outcome === 'string') };
   }
   return null;

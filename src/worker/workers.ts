@@ -5,12 +5,12 @@ import {
   type WorkerOptions,
   type WorkflowBundleOption,
 } from '@temporalio/worker';
+import type { ActivityDeps } from '../activities/activity-deps.ts';
 import { channelActivities } from '../activities/channel.ts';
 import { type DeliverEventDeps, deliverEventActivities } from '../activities/deliver-event.ts';
-import type { ActivityDeps } from '../activities/deps.ts';
 import { lostRows } from '../activities/failures.ts';
-import { CHANNEL_PLACES, fairChannel } from '../activities/fair-channel.ts';
 import { ledgerActivities } from '../activities/ledger.ts';
+import { CHANNEL_SLOTS, limitedChannel } from '../activities/limited-channel.ts';
 import { redeliveryActivities } from '../activities/redelivery.ts';
 import { refundChannelActivities, refundLedgerActivities } from '../activities/refund.ts';
 import { sweepActivities } from '../activities/sweep.ts';
@@ -21,8 +21,8 @@ import {
   pollTaskQueue,
   SWEEP_TASK_QUEUE,
 } from '../domain/names.ts';
-import { limitWaiting } from '../ledger/turns.ts';
-import { PLACES } from '../order-service/calls-per-merchant.ts';
+import { limitWaiting } from '../ledger/transaction-limits.ts';
+import { ORDER_SERVICE_SLOTS } from '../order-service/merchant-concurrency.ts';
 import type { DeliveryWorkflows } from '../temporal/delivery-workflows.ts';
 import type { PaymentWorkflows } from '../temporal/payment-workflows.ts';
 import type { RefundWorkflows } from '../temporal/refund-workflows.ts';
@@ -112,13 +112,13 @@ export async function createOrderServiceWorker(options: WorkersOptions): Promise
     taskQueue: ORDER_SERVICE_TASK_QUEUE,
     activities: deliverEventActivities(options),
     // Mostly waiting for somebody else's answer.
-    maxConcurrentActivityTaskExecutions: PLACES,
+    maxConcurrentActivityTaskExecutions: ORDER_SERVICE_SLOTS,
   });
 }
 
 /** The same, with channels of which no merchant takes every place. */
 function fairly(options: WorkersOptions): WorkersOptions {
-  const channels = [...options.channels].map(([name, adapter]) => [name, fairChannel(adapter)] as const);
+  const channels = [...options.channels].map(([name, adapter]) => [name, limitedChannel(adapter)] as const);
   return { ...options, channels: new Map(channels) };
 }
 
@@ -135,7 +135,7 @@ export function createChannelWorkers(options: WorkersOptions): Promise<Worker>[]
     const { queryRefund } = refundChannelActivities(polls);
     const limits = {
       maxTaskQueueActivitiesPerSecond: channel.declaration.rateLimit.perSecond / 2,
-      maxConcurrentActivityTaskExecutions: CHANNEL_PLACES,
+      maxConcurrentActivityTaskExecutions: CHANNEL_SLOTS,
     };
     return [
       Worker.create({

@@ -1,5 +1,5 @@
 import type { ActivityOptions, LocalActivityOptions } from '@temporalio/workflow';
-import { TELLING_TAKES_AT_MOST_MS } from '../domain/delivery.ts';
+import { DELIVERY_ATTEMPT_AT_MOST_MS } from '../domain/delivery.ts';
 import { MAIN_TASK_QUEUE, ORDER_SERVICE_TASK_QUEUE, SWEEP_TASK_QUEUE } from '../domain/names.ts';
 import { REFUND_ASKED_EVERY_AT_MOST_MS } from '../domain/refund.ts';
 
@@ -111,9 +111,9 @@ export const ASK_TRADE_OF_REFUND = {
 } as const satisfies ActivityOptions;
 
 /** A worker that was killed while it told an order service costs the whole time-out. */
-export const TELL_ORDER_SERVICE = {
+export const DELIVER_TO_ORDER_SERVICE = {
   taskQueue: ORDER_SERVICE_TASK_QUEUE,
-  startToCloseTimeout: TELLING_TAKES_AT_MOST_MS,
+  startToCloseTimeout: DELIVERY_ATTEMPT_AT_MOST_MS,
   retry: AS_THE_FAILURE_SAYS,
 } as const satisfies ActivityOptions;
 
@@ -124,12 +124,12 @@ export const REDELIVER = {
 } as const satisfies ActivityOptions;
 
 /** Looks again as often as its failure says, until a batch has been told. */
-export const AWAIT_TOLD = {
+export const AWAIT_BATCH = {
   ...LEDGER,
   retry: AS_THE_FAILURE_SAYS,
 } as const satisfies ActivityOptions;
 
-/** A haul that cannot be finished is left to the next sweep. */
+/** A step that cannot be finished is left to the next sweep. */
 export const SWEEP = {
   taskQueue: SWEEP_TASK_QUEUE,
   startToCloseTimeout: '50 s',

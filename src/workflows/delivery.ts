@@ -2,12 +2,12 @@ import * as wf from '@temporalio/workflow';
 import type { DeliverEventActivities } from '../activities/deliver-event.ts';
 import type { LedgerActivities } from '../activities/ledger.ts';
 import type { DeliverySnapshot } from '../domain/delivery.ts';
-import { TELL_ORDER_SERVICE } from './activity-options.ts';
-import { describeDelivery, describeUnreadable } from './details.ts';
-import { localActivities } from './local.ts';
+import { DELIVER_TO_ORDER_SERVICE } from './activity-options.ts';
+import { untilDoneOrMessage } from './interruptible.ts';
+import { localActivities } from './local-activities.ts';
 import { isRowLost, readRow, whileRowMissing } from './lost-row.ts';
 import { type DeliveryInput, redeliverSignal, wakeSignal } from './messages.ts';
-import { untilTold } from './until-told.ts';
+import { describeDelivery, describeUnreadable } from './web-ui-text.ts';
 
 const reads = localActivities<Pick<LedgerActivities, 'loadDelivery'>>();
 
@@ -52,7 +52,7 @@ class DeliveryRun {
       () => this.#load(),
       // A row that went meanwhile is over, as one that was never there.
       (row) =>
-        this.#goOn(row).catch((error: unknown) => {
+        this.#process(row).catch((error: unknown) => {
           if (!isRowLost(error)) throw error;
         }),
       {
@@ -64,7 +64,7 @@ class DeliveryRun {
     );
   }
 
-  async #goOn(loaded: DeliverySnapshot | null): Promise<void> {
+  async #process(loaded: DeliverySnapshot | null): Promise<void> {
     this.#row = loaded;
     for (;;) {
       const row: DeliverySnapshot | null = this.#row;
@@ -78,7 +78,7 @@ class DeliveryRun {
         this.#redeliveries -= 1;
         this.#row = await wf
           .proxyActivities<DeliverEventActivities>({
-            ...TELL_ORDER_SERVICE,
+            ...DELIVER_TO_ORDER_SERVICE,
             summary: 'told again, asked for by a person',
           })
           .redeliverEvent(row.id);
@@ -95,11 +95,11 @@ class DeliveryRun {
   }
 
   async #deliver(row: DeliverySnapshot): Promise<void> {
-    await untilTold(
+    await untilDoneOrMessage(
       async () => {
         this.#row = await wf
           .proxyActivities<DeliverEventActivities>({
-            ...TELL_ORDER_SERVICE,
+            ...DELIVER_TO_ORDER_SERVICE,
             summary: `tell the order service of ${row.type}, until it has an answer`,
           })
           .deliverEvent(row.id);

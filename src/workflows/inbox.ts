@@ -27,7 +27,7 @@ export function isBefore(one: Message['kind'], other: Message['kind']): boolean 
 }
 
 /** A callback's repetition and the payer's hint change nothing any more; a call under way is not called off for them. */
-export function tellsASettledPayment(message: Message): boolean {
+export function concernsSettledPayment(message: Message): boolean {
   if (message.kind === 'callback') return message.notice?.refundedAmount !== undefined;
   return message.kind !== 'hint';
 }

@@ -3,7 +3,7 @@ import * as wf from '@temporalio/workflow';
 import { ROW_LOST } from '../domain/attention.ts';
 import { ROW_LOST_FAILURE } from '../domain/names.ts';
 import { lostRowWait, unreadableRowWait } from '../domain/schedule.ts';
-import { isLocalFailure } from './local.ts';
+import { isLocalFailure } from './local-activities.ts';
 import { searchAttributes } from './messages.ts';
 
 /**

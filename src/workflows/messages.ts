@@ -9,7 +9,7 @@ export const REFUND_WORKFLOW = 'refund';
 export const DELIVERY_WORKFLOW = 'delivery';
 export const REDELIVERY_WORKFLOW = 'redelivery';
 export const SWEEP_WORKFLOW = 'sweep';
-/** Of each haul how many rows it healed, or why it could not. */
+/** Of each step how many rows it repaired, or why it could not. */
 export type SweepResult = Readonly<Record<string, number | string>>;
 
 /** Snapshotted at the start: configuration is never read in workflow code. */

@@ -5,14 +5,14 @@ import type { DeliverEventActivities } from '../activities/deliver-event.ts';
 import type { LedgerActivities } from '../activities/ledger.ts';
 import type { RefundLedgerActivities } from '../activities/refund.ts';
 import type { Attention } from '../domain/attention.ts';
-import type { Telling } from '../domain/delivery.ts';
+import type { DeliveryProgress } from '../domain/delivery.ts';
 import { channelTaskQueue, paymentWorkflowId, pollTaskQueue, refundWorkflowId } from '../domain/names.ts';
 import {
   type CallbackNotice,
   hasMoney,
   newSnapshot,
   type PaymentSnapshot,
-  tellsOfAllMoney,
+  reportsFullAmount,
 } from '../domain/payment.ts';
 import { closeLag, isToClose, isToEnd, lateWaits, queryPlan, TIGHT_PHASE_MS } from '../domain/schedule.ts';
 import { isEnded, isLive } from '../domain/states.ts';
@@ -22,6 +22,7 @@ import {
   CLOSE_TRADE,
   CREATE_ATTEMPT_MS,
   CREATE_TRADE,
+  DELIVER_TO_ORDER_SERVICE,
   FIND_AND_QUERY_TRADE,
   LEDGER,
   LEDGER_BRIEFLY,
@@ -29,11 +30,10 @@ import {
   QUERY_TRADE,
   RENEW_ACTION,
   RENEWAL_MS,
-  TELL_ORDER_SERVICE,
 } from './activity-options.ts';
-import { describeLostPayment, describePayment, describeUnreadable } from './details.ts';
-import { isBefore, type Message, tellsASettledPayment } from './inbox.ts';
-import { isLocalFailure, localActivities } from './local.ts';
+import { concernsSettledPayment, isBefore, type Message } from './inbox.ts';
+import { untilDoneOrMessage } from './interruptible.ts';
+import { isLocalFailure, localActivities } from './local-activities.ts';
 import { isRowLost, type Missing, present, readRow, whileRowMissing } from './lost-row.ts';
 import {
   askChannelUpdate,
@@ -48,7 +48,7 @@ import {
   searchAttributes,
   wakeSignal,
 } from './messages.ts';
-import { untilTold } from './until-told.ts';
+import { describeLostPayment, describePayment, describeUnreadable } from './web-ui-text.ts';
 
 /**
  * One payment, from its creation until it is settled or its late watch is over: waits for the callback while
@@ -61,19 +61,19 @@ import { untilTold } from './until-told.ts';
 export async function payment(input: PaymentInput): Promise<void> {
   const run = new PaymentRun(input);
 
-  wf.setHandler(callbackSignal, (notice) => run.tell({ kind: 'callback', notice }));
+  wf.setHandler(callbackSignal, (notice) => run.post({ kind: 'callback', notice }));
   // A person may send a bare signal from the Web UI: it is taken for what it can mean.
-  wf.setHandler(hintSignal, (hint) => run.tell({ kind: 'hint', tight: hint?.tight === true }));
-  wf.setHandler(noticeSignal, () => run.tell({ kind: 'notice' }));
-  wf.setHandler(cancelSignal, () => run.tell({ kind: 'cancel', by: 'the merchant' }));
-  wf.setHandler(wakeSignal, () => run.tell({ kind: 'wake' }));
+  wf.setHandler(hintSignal, (hint) => run.post({ kind: 'hint', tight: hint?.tight === true }));
+  wf.setHandler(noticeSignal, () => run.post({ kind: 'notice' }));
+  wf.setHandler(cancelSignal, () => run.post({ kind: 'cancel', by: 'the merchant' }));
+  wf.setHandler(wakeSignal, () => run.post({ kind: 'wake' }));
   // Answered also after a "Request Cancellation", which ends no payment by itself.
   wf.setHandler(nextActionUpdate, () => wf.CancellationScope.nonCancellable(() => run.awaitNextAction()));
   wf.setHandler(askChannelUpdate, () => wf.CancellationScope.nonCancellable(() => run.askNow()));
 
   // "Request Cancellation" in the Web UI is a payment's cancel like any other: asked and closed, never just dropped.
   wf.CancellationScope.current().cancelRequested.catch(() =>
-    run.tell({ kind: 'cancel', by: 'the Temporal Web UI' }),
+    run.post({ kind: 'cancel', by: 'the Temporal Web UI' }),
   );
   await wf.CancellationScope.nonCancellable(() => run.run());
 }
@@ -115,7 +115,7 @@ class PaymentRun {
   readonly #input: PaymentInput;
   readonly #inbox: Message[] = [];
   /** How many messages have come in so far. */
-  #told = 0;
+  #messagesReceived = 0;
   #row: PaymentSnapshot | undefined;
   /** The payment's row is gone or cannot be read: nobody is kept waiting for an answer. */
   #isMissing = false;
@@ -124,7 +124,7 @@ class PaymentRun {
   /** How often in a row the channel's close has said "already paid", and its query before that it is not. */
   #contradictions = 0;
   /** How it goes with the order service, as far as this run knows. */
-  #telling: Telling | null = null;
+  #deliveryProgress: DeliveryProgress | null = null;
   /** Epoch ms: until then an attempt to create the trade may still be under way, though its activity has ended. */
   #mayBeCreatedUntil = 0;
 
@@ -133,8 +133,8 @@ class PaymentRun {
   }
 
   /** Keeps the inbox in the order in which messages are handled, and messages of one kind in the order in which they came. */
-  tell(message: Message): void {
-    this.#told += 1;
+  post(message: Message): void {
+    this.#messagesReceived += 1;
     const after = this.#inbox.findIndex(({ kind }) => isBefore(message.kind, kind));
     this.#inbox.splice(after === -1 ? this.#inbox.length : after, 0, message);
   }
@@ -149,13 +149,13 @@ class PaymentRun {
     // Nobody is to pay any more what is about to end, and its end is not interrupted for that.
     if (isToEnd(this.#row, Date.now())) return;
     const message: Message = { kind: 'renewAction', until: Date.now() + RENEWAL_MS, done: false };
-    this.tell(message);
+    this.post(message);
     await wf.condition(() => message.done || this.#isMissing);
   }
 
   async askNow(): Promise<boolean> {
     const message: Message = { kind: 'ask', answered: undefined };
-    this.tell(message);
+    this.post(message);
     await wf.condition(() => message.answered !== undefined || this.#isMissing);
     return message.answered === true;
   }
@@ -168,10 +168,10 @@ class PaymentRun {
         isNew = false;
         return newSnapshot(this.#input);
       },
-      (row) => this.#goOn(row),
+      (row) => this.#process(row),
       {
         onMissing: (why, nextLookAt) => this.#showMissing(why, nextLookAt),
-        messages: () => this.#told,
+        messages: () => this.#messagesReceived,
         // A wish to cancel is in the ledger; whoever waits for an answer holds up the next run as it is.
         mayRenew: () =>
           this.#due === undefined && this.#ofKind('callback').length === 0 && !this.#mayStillBeCreated(),
@@ -187,7 +187,7 @@ class PaymentRun {
   }
 
   /** The one loop. */
-  async #goOn(loaded: PaymentSnapshot): Promise<void> {
+  async #process(loaded: PaymentSnapshot): Promise<void> {
     this.#isMissing = false;
     this.#row = loaded;
     for (;;) {
@@ -207,7 +207,7 @@ class PaymentRun {
       } else if (wf.workflowInfo().continueAsNewSuggested && (await this.#mayContinueAsNew(row))) {
         await this.#renew();
       } else if (row.status === 'succeeded') {
-        await this.#tellOrderService();
+        await this.#deliverToOrderService();
       } else if (isToClose(row, Date.now())) {
         await this.#close(row);
       } else if (row.status === 'created' && !isInProcess(row) && !isToEnd(row, Date.now())) {
@@ -265,7 +265,7 @@ class PaymentRun {
   ): Promise<boolean> {
     const isInterrupted = () =>
       this.#inbox.some((other) => other.kind !== 'hint' && isBefore(other.kind, kind));
-    const finished = await this.#untilTold(work, undefined, isInterrupted);
+    const finished = await this.#untilDoneOrMessage(work, undefined, isInterrupted);
     if (finished) this.#remove(messages);
     return finished;
   }
@@ -288,7 +288,7 @@ class PaymentRun {
     if (row.status !== 'succeeded') {
       // One for exactly what was asked is on record already, and settles. The signal alone proves nothing: the ledger
       // settles what is on record, and when that is nothing the channel is asked, as for any other callback (P2).
-      if (notice !== undefined && !tellsOfRefund && tellsOfAllMoney(notice, row)) await this.#updateOrder();
+      if (notice !== undefined && !tellsOfRefund && reportsFullAmount(notice, row)) await this.#updateOrder();
       else this.#row = await this.#load();
       if (!hasMoney(this.#row ?? row)) this.#due ??= 'query';
       // Settled past this run (it was reset, say) before the callback came: nobody else looks at what it tells.
@@ -328,7 +328,7 @@ class PaymentRun {
 
   /** Tried until the payment expires, which is the activity's own time-out: no timer runs beside it. */
   async #create({ expiresAt }: PaymentSnapshot): Promise<void> {
-    await this.#untilTold(async () => {
+    await this.#untilDoneOrMessage(async () => {
       try {
         this.#row = await this.#alarmed(
           {
@@ -412,7 +412,7 @@ class PaymentRun {
       attention: 'channel_unreachable',
       detail: `The payment is to be ${to}, and the channel does not answer.`,
     };
-    await this.#untilTold(async () => {
+    await this.#untilDoneOrMessage(async () => {
       this.#row = await this.#alarmed(
         alarm,
         () => ({ ...CLOSE_TRADE, summary: `ask, before it is ${to}` }),
@@ -460,13 +460,13 @@ class PaymentRun {
       wf.setCurrentDetails(describePayment(row, { at: Date.now() + first, waits: [] }));
       const summary =
         waits.length === 0 ? 'until it expires' : 'until the next query, unless a callback comes first';
-      const told = await wf.condition(() => this.#inbox.length > 0, first, { summary });
-      if (told || waits.length === 0) return;
+      const interrupted = await wf.condition(() => this.#inbox.length > 0, first, { summary });
+      if (interrupted || waits.length === 0) return;
       waits = waits.slice(1);
     }
     this.#due = undefined;
     wf.setCurrentDetails(describePayment(row, { at: Date.now(), waits }));
-    const finished = await this.#untilTold(
+    const finished = await this.#untilDoneOrMessage(
       async () => {
         this.#row = await wf
           .proxyActivities<ChannelActivities>({
@@ -546,21 +546,21 @@ class PaymentRun {
   }
 
   /** Our order is paid; the merchant's own order service is told until it agrees, or refuses for good. */
-  async #tellOrderService(): Promise<void> {
+  async #deliverToOrderService(): Promise<void> {
     let refund: string | null = null;
-    const isCalledOff = () => this.#inbox.some(tellsASettledPayment);
+    const isCalledOff = () => this.#inbox.some(concernsSettledPayment);
     const work = async () => {
       const told = await wf
         .proxyActivities<DeliverEventActivities>({
-          ...TELL_ORDER_SERVICE,
+          ...DELIVER_TO_ORDER_SERVICE,
           summary: 'tell the order service that the order is paid, until it agrees',
         })
         .tellOrderService(this.#input.paymentId);
       this.#row = told.snapshot;
-      this.#telling = told.telling;
+      this.#deliveryProgress = told.telling;
       refund = told.refund;
     };
-    await this.#untilTold(work, undefined, isCalledOff);
+    await this.#untilDoneOrMessage(work, undefined, isCalledOff);
     if (refund !== null) await this.#startRefund(refund);
   }
 
@@ -627,14 +627,14 @@ class PaymentRun {
    * Does the work until it is done, a message comes in, or `timeoutMs` have passed; then calls it off.
    * @returns whether it was done
    */
-  async #untilTold(
+  async #untilDoneOrMessage(
     work: () => Promise<void>,
     timeoutMs?: number,
-    isTold: () => boolean = () => this.#inbox.length > 0,
+    isInterrupted: () => boolean = () => this.#inbox.length > 0,
   ): Promise<boolean> {
-    const finished = await untilTold(
+    const finished = await untilDoneOrMessage(
       work,
-      isTold,
+      isInterrupted,
       timeoutMs === undefined ? undefined : { ms: timeoutMs, summary: 'until it expires' },
     );
     if (!finished) this.#row = await this.#load();
@@ -661,7 +661,7 @@ class PaymentRun {
     if (shown.get(STATUS) !== row.status) changed.push({ key: STATUS, value: row.status });
     if (attention !== row.attention) changed.push({ key: ATTENTION, value: row.attention });
     if (changed.length > 0) wf.upsertSearchAttributes(changed);
-    wf.setCurrentDetails(describePayment(row, undefined, this.#telling));
+    wf.setCurrentDetails(describePayment(row, undefined, this.#deliveryProgress));
   }
 }
 

@@ -1,12 +1,12 @@
 import * as wf from '@temporalio/workflow';
 import type { RedeliveryActivities } from '../activities/redelivery.ts';
 import { REDELIVERED_AT_ONCE, REDELIVERY_EVERY_MS } from '../domain/delivery.ts';
-import { AWAIT_TOLD, LEDGER, REDELIVER } from './activity-options.ts';
+import { AWAIT_BATCH, LEDGER, REDELIVER } from './activity-options.ts';
 import type { RedeliveryInput } from './messages.ts';
 
 const { takeWaiting, endRedelivery } = wf.proxyActivities<RedeliveryActivities>(LEDGER);
 const { redeliver } = wf.proxyActivities<RedeliveryActivities>(REDELIVER);
-const { awaitTold } = wf.proxyActivities<RedeliveryActivities>(AWAIT_TOLD);
+const { awaitTold } = wf.proxyActivities<RedeliveryActivities>(AWAIT_BATCH);
 
 /** Then it fails again. One event alone may be what it cannot take. */
 const BATCHES_WITHOUT_ANSWER = 2;

@@ -6,11 +6,11 @@ import { REFUND_QUERY_MS } from '../domain/refund.ts';
 import { endlessWaits } from '../domain/schedule.ts';
 import { isRefundOpen } from '../domain/states.ts';
 import { ASK_TRADE_OF_REFUND, LEDGER_BRIEFLY, QUERY_REFUND, REFUND_TRADE } from './activity-options.ts';
-import { describeLostRefund, describeRefund, describeUnreadable } from './details.ts';
-import { localActivities } from './local.ts';
+import { untilDoneOrMessage } from './interruptible.ts';
+import { localActivities } from './local-activities.ts';
 import { present, readRow, whileRowMissing } from './lost-row.ts';
 import { type RefundInput, refundCallbackSignal, wakeSignal } from './messages.ts';
-import { untilTold } from './until-told.ts';
+import { describeLostRefund, describeRefund, describeUnreadable } from './web-ui-text.ts';
 
 /** Bounded: what a callback says, the channel says as well when it is asked. */
 const callbacks = wf.proxyActivities<Pick<RefundLedgerActivities, 'recordRefundCallback'>>(LEDGER_BRIEFLY);
@@ -26,7 +26,7 @@ const reads = localActivities<Pick<RefundLedgerActivities, 'loadRefund'>>();
  */
 export async function refund(input: RefundInput): Promise<void> {
   const run = new RefundRun(input);
-  wf.setHandler(refundCallbackSignal, (callbackId) => run.tell(callbackId));
+  wf.setHandler(refundCallbackSignal, (callbackId) => run.post(callbackId));
   wf.setHandler(wakeSignal, () => run.wake());
   // Money that is owed goes back, whatever is pressed in the Web UI.
   await wf.CancellationScope.nonCancellable(() => run.run());
@@ -52,7 +52,7 @@ class RefundRun {
     this.#input = input;
   }
 
-  tell(callbackId: string): void {
+  post(callbackId: string): void {
     this.wake();
     this.#inbox.push(callbackId);
   }
@@ -65,7 +65,7 @@ class RefundRun {
   async run(): Promise<void> {
     await whileRowMissing(
       () => this.#load(),
-      (row) => this.#goOn(row),
+      (row) => this.#process(row),
       {
         onMissing: (why, nextLookAt) =>
           wf.setCurrentDetails(
@@ -80,7 +80,7 @@ class RefundRun {
     );
   }
 
-  async #goOn(loaded: RefundSnapshot): Promise<void> {
+  async #process(loaded: RefundSnapshot): Promise<void> {
     this.#row = loaded;
     for (;;) {
       const row: RefundSnapshot = this.#row;
@@ -116,7 +116,7 @@ class RefundRun {
   }
 
   async #ask(row: RefundSnapshot): Promise<void> {
-    await this.#untilTold(async () => {
+    await this.#untilDoneOrMessage(async () => {
       this.#row = await wf
         .proxyActivities<RefundChannelActivities>({
           taskQueue: channelTaskQueue(this.#input.channel),
@@ -143,7 +143,7 @@ class RefundRun {
     const [next = first, ...later] = this.#due ? waits : rest;
     this.#due = false;
     wf.setCurrentDetails(describeRefund(row, { at: Date.now(), waits }));
-    await this.#untilTold(async () => {
+    await this.#untilDoneOrMessage(async () => {
       const asked = await wf
         .proxyActivities<RefundChannelActivities>({
           taskQueue: pollTaskQueue(this.#input.channel),
@@ -157,7 +157,7 @@ class RefundRun {
   }
 
   async #askTrade(row: RefundSnapshot): Promise<void> {
-    await this.#untilTold(async () => {
+    await this.#untilDoneOrMessage(async () => {
       await wf
         .proxyActivities<RefundChannelActivities>({
           taskQueue: channelTaskQueue(this.#input.channel),
@@ -171,7 +171,7 @@ class RefundRun {
 
   /** It succeeded, and may have failed since. */
   async #lookAgain(row: RefundSnapshot): Promise<void> {
-    await this.#untilTold(async () => {
+    await this.#untilDoneOrMessage(async () => {
       this.#row = await wf
         .proxyActivities<RefundChannelActivities>({
           taskQueue: channelTaskQueue(this.#input.channel),
@@ -183,8 +183,8 @@ class RefundRun {
   }
 
   /** Does the work until it is done or a callback comes in; then calls it off. */
-  async #untilTold(work: () => Promise<void>): Promise<void> {
-    const finished = await untilTold(work, () => this.#inbox.length > 0);
+  async #untilDoneOrMessage(work: () => Promise<void>): Promise<void> {
+    const finished = await untilDoneOrMessage(work, () => this.#inbox.length > 0);
     if (!finished) this.#row = await this.#load();
   }
 

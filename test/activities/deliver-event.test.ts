@@ -7,7 +7,7 @@ import { ensureMerchant, setMerchant } from '../../src/ledger/merchants.ts';
 import type { OrderServiceClient } from '../../src/order-service/client.ts';
 import { eventually, useDatabase } from '../support/stack.ts';
 
-// Telling order services, with the real database and an order service that does what the test says.
+// DeliveryProgress order services, with the real database and an order service that does what the test says.
 
 const SECRET = 'a secret of at least 32 characters';
 
@@ -52,12 +52,12 @@ async function newDeliveries(name: string, count: number): Promise<string[]> {
   return rows.map(({ id }) => id);
 }
 
-const activities = (tell: OrderServiceClient['tell'], now = async () => new Date()) =>
+const activities = (tell: OrderServiceClient['deliver'], now = async () => new Date()) =>
   deliverEventActivities({
     db,
     secret: SECRET,
     now,
-    orderServices: { tell, read: async () => ({ kind: 'paid', durationMs: 1 }) },
+    orderServices: { deliver: tell, read: async () => ({ kind: 'paid', durationMs: 1 }) },
     deliveryWorkflows: { start: async () => undefined, redeliverWaiting: async () => undefined },
   });
 

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import {
   notDueYet,
   OWN_TROUBLE_RETRY_MS,
-  orderServiceHasNotAgreed,
+  orderServiceDidNotAgree,
   ownTrouble,
   unknownOutcome,
 } from '../../src/activities/failures.ts';
@@ -43,7 +43,7 @@ test('a channel that refuses for now is asked again, in its own words', () => {
 });
 
 test('an order service that has not agreed: its answer in words, and the wait', () => {
-  expect(orderServiceHasNotAgreed('It answered 503.', 5_000)).toMatchObject({
+  expect(orderServiceDidNotAgree('It answered 503.', 5_000)).toMatchObject({
     message: 'The order service has not agreed: It answered 503. It is told again on schedule.',
     type: 'NotAgreed',
     nextRetryDelay: 5_000,
@@ -62,7 +62,7 @@ test('a delivery that is not due yet is no error', () => {
   });
 });
 
-test.each([notDueYet(0), notDueYet(-5), orderServiceHasNotAgreed('No.', -5)])(
+test.each([notDueYet(0), notDueYet(-5), orderServiceDidNotAgree('No.', -5)])(
   'a time that has passed is a wait of 1 ms: %s',
   ({ nextRetryDelay }) => {
     expect(nextRetryDelay).toBe(1);

@@ -1,10 +1,10 @@
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { beforeAll } from 'vitest';
+import type { ActivityDeps } from '../../src/activities/activity-deps.ts';
 import { channelActivities } from '../../src/activities/channel.ts';
-import type { ActivityDeps } from '../../src/activities/deps.ts';
 import { refundChannelActivities } from '../../src/activities/refund.ts';
-import { type NewPayment, startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { insertPayment, type NewPayment } from '../../src/ledger/new-payment.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { useDatabase } from '../support/stack.ts';
 
@@ -27,7 +27,7 @@ export function useLedger() {
       orders += 1;
       const { subject = 'x', ...payment } = given;
       const order = { amount: 1000, currency: 'CNY', subject, metadata: {}, expiresInSeconds: undefined };
-      const made = await startPayment(
+      const made = await insertPayment(
         ledger.db,
         ledger.merchantId,
         { ...order, id: `order-${orders}` },

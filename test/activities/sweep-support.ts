@@ -7,7 +7,7 @@ import type { PaymentWorkflows } from '../../src/temporal/payment-workflows.ts';
 import type { RefundWorkflows } from '../../src/temporal/refund-workflows.ts';
 import { useDatabase } from '../support/stack.ts';
 
-/** For the tests of the sweep’s hauls: the real database; Temporal only says which workflows run, and is told what to start. */
+/** For the tests of the sweep’s steps: the real database; Temporal only says which workflows run, and is told what to start. */
 
 export const [MINUTE, HOUR, DAY] = [60_000, 3_600_000, 86_400_000];
 

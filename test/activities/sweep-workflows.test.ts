@@ -38,10 +38,10 @@ describe('workflows that ended abnormally', () => {
     ]);
   });
 
-  test('thousands that are healed or over hide none behind them', async () => {
-    const healed = await newPayments(2_400, { nextSweepAt: new Date(clock.now + 4 * MINUTE) });
+  test('thousands that are repaired or over hide none behind them', async () => {
+    const repaired = await newPayments(2_400, { nextSweepAt: new Date(clock.now + 4 * MINUTE) });
     const [lost = ''] = await newPayments(1, {});
-    temporal.endedAbnormally = [...healed, lost].map((id) => `payment/${id}`);
+    temporal.endedAbnormally = [...repaired, lost].map((id) => `payment/${id}`);
     expect(await sweep.sweepAbnormalEnds()).toBe(1);
     expect(woken).toEqual([lost]);
     expect(await swept(lost)).toHaveLength(1);

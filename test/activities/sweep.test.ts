@@ -17,7 +17,7 @@ import {
   woken,
 } from './sweep-support.ts';
 
-// What the sweep's hauls do with what they find: the real database; Temporal only says which workflows run.
+// What the sweep's steps do with what they find: the real database; Temporal only says which workflows run.
 
 test('money on record that nobody settled is settled, and a workflow that runs and has not heard is told', async () => {
   const money = { state: 'paid', channelPaymentId: 't', amount: 10, currency: 'CNY', by: 'callback' };
@@ -53,7 +53,7 @@ test('money that cannot be settled keeps nothing else from the payment: its work
     CREATE TRIGGER refuse_settling BEFORE UPDATE OF status ON payments FOR EACH ROW
     WHEN (NEW.status = 'succeeded') EXECUTE FUNCTION refuse_settling()`;
   try {
-    await expect(sweep.sweepPayments()).rejects.toThrow(/^0 healed, 1 not/);
+    await expect(sweep.sweepPayments()).rejects.toThrow(/^0 repaired, 1 not/);
   } finally {
     await db.$executeRaw`DROP FUNCTION refuse_settling CASCADE`;
   }
@@ -83,7 +83,7 @@ test('a wish to cancel that its workflow never heard of: it is told, also when i
   expect(woken.slice(2)).toEqual([fresh]);
 });
 
-describe('a haul', () => {
+describe('a step', () => {
   let time = 0;
   beforeEach(() => {
     time = 0;
@@ -154,7 +154,7 @@ describe('orders past their end', () => {
     try {
       await newOrder('broken', ago(HOUR));
       await newOrder('behind it', ago(2 * MINUTE));
-      await expect(sweep.sweepOrders()).rejects.toThrow(/^1 healed, 1 not/);
+      await expect(sweep.sweepOrders()).rejects.toThrow(/^1 repaired, 1 not/);
       expect(await order('behind it')).toMatchObject({ status: 'closed' });
       expect(await order('broken')).toMatchObject({ status: 'unpaid' });
       // It has its rest.

@@ -1,10 +1,15 @@
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { beforeAll, expect, test } from 'vitest';
 import { ledgerActivities } from '../../src/activities/ledger.ts';
-import { startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { insertPayment } from '../../src/ledger/new-payment.ts';
 import { recordAnswer, recordCreated } from '../../src/ledger/payments.ts';
-import { inTurn, type OwnedPayment, TooBusy, TRANSACTIONS_AT_ONCE } from '../../src/ledger/turns.ts';
+import {
+  type OwnedPayment,
+  TooBusy,
+  TRANSACTIONS_AT_ONCE,
+  withinLimits,
+} from '../../src/ledger/transaction-limits.ts';
 import { useDatabase } from '../support/stack.ts';
 
 /**
@@ -26,7 +31,7 @@ async function newPaid(): Promise<OwnedPayment> {
   orders += 1;
   const orderId = `order-${orders}`;
   const order = { amount: 1000, currency: 'CNY', subject: 'x', metadata: {}, expiresInSeconds: undefined };
-  const { payment } = await startPayment(
+  const { payment } = await insertPayment(
     db,
     merchantId,
     { ...order, id: orderId },
@@ -66,7 +71,7 @@ async function whileTaken(orderIds: readonly string[], work: () => Promise<void>
   const ended = new Promise<void>((resolve) => {
     end = resolve;
   });
-  const taken = orderIds.map((orderId) => inTurn(db, merchantId, orderId, () => ended));
+  const taken = orderIds.map((orderId) => withinLimits(db, merchantId, orderId, () => ended));
   try {
     await work();
   } finally {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { ACCOUNT_READ_EVERY_MS, ChannelAccounts } from '../../src/api/channel-accounts.ts';
-import { Misses } from '../../src/api/http/misses.ts';
+import { FailedLookups } from '../../src/api/http/failed-lookups.ts';
 import { CHECKED_A_SECOND, CHECKED_OF_ADDRESS } from '../../src/api/unverified-checks.ts';
 import { CallbackError, type ChannelAdapter } from '../../src/domain/channel.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
@@ -27,7 +27,7 @@ import { type Call, newOrderId, pay, SECRET, simulatorCallback, startTestApi } f
 
 test('an account is read once a minute for all of its callbacks', async () => {
   const { accountId } = await paymentOfNewAccount();
-  const accounts = new ChannelAccounts(api.db, SECRET, new Misses(now, async () => new Set()), now);
+  const accounts = new ChannelAccounts(api.db, SECRET, new FailedLookups(now, async () => new Set()), now);
   const name = { channel: 'simulator', id: accountId };
   const readsAfter = async (ms: number) => {
     clock.now += ms;

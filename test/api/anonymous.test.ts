@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { describe, expect, test } from 'vitest';
 import { ACCOUNT_READ_EVERY_MS, ChannelAccounts } from '../../src/api/channel-accounts.ts';
-import { ASKED_EVERY_MS, MISSES_A_MINUTE, Misses } from '../../src/api/http/misses.ts';
+import { ASKED_EVERY_MS, FailedLookups, MISSES_A_MINUTE } from '../../src/api/http/failed-lookups.ts';
 import { UNVERIFIED_A_MINUTE } from '../../src/api/routes/callbacks.ts';
 import type { Refusal } from '../../src/domain/refusal.ts';
 import {
@@ -203,7 +203,7 @@ describe('an address beyond its bound', () => {
   });
 
   test('costs a query of accounts in 2 s, which reads only those that are new', async () => {
-    const accounts = new ChannelAccounts(api.db, SECRET, new Misses(now, async () => new Set()), now);
+    const accounts = new ChannelAccounts(api.db, SECRET, new FailedLookups(now, async () => new Set()), now);
     const find = (id: string) =>
       accounts.find({ channel: 'simulator', id }, '192.0.2.1').catch(({ code }: Refusal) => code);
     const since = queries.mock.calls.length;

@@ -21,7 +21,7 @@ import { paidAnswer, pay } from './support.ts';
 // What the workflows and activities bring about is called here as they call it; that they do is tested on them.
 
 const resolve = (id: string, action: string) =>
-  api.call(`/v1/payments/${id}/resolve`, { key, body: { action, note: 'Seen.' } });
+  api.call(`/v1/payments/${id}/resolve`, { key, body: { action, note: 'ReadPayment.' } });
 async function refund(id: string, amount?: number) {
   const headers = { 'idempotency-key': `${id}-${Math.random()}` };
   return (await api.call(`/v1/payments/${id}/refunds`, { key, body: { amount }, headers })).json;

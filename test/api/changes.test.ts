@@ -31,7 +31,7 @@ afterEach(async () => {
 });
 
 /** As many who wait for something that does not happen; each has looked once. */
-async function crowd(size: number): Promise<void> {
+async function concurrency(size: number): Promise<void> {
   looks = Array.from({ length: size }, () => []);
   const wait = (mine: number[], n: number) =>
     changes.until(`payment/${n % 10}`, {
@@ -59,7 +59,7 @@ test('who listens and is notified of nothing reads again every 15 s at least, an
   changes.start();
   await eventually(() => changes.listening);
   await vi.advanceTimersByTimeAsync(LOOKS_WITHIN_MS);
-  await crowd(500);
+  await concurrency(500);
   const began = Date.now();
   await vi.advanceTimersByTimeAsync(READS_AGAIN_AFTER_MS);
   expect(looks.flat()).toHaveLength(500);
@@ -77,7 +77,7 @@ describe('when the connection that listens is lost', () => {
     await eventually(() => changes.listening);
     // What the beginning told everybody is over.
     await vi.advanceTimersByTimeAsync(LOOKS_WITHIN_MS);
-    await crowd(500);
+    await concurrency(500);
     const began = Date.now();
     const lost = queryOnce(
       databaseUrl,
@@ -103,7 +103,7 @@ describe('when the connection that listens is lost', () => {
   test('and does not come back: all go on looking every two seconds or so, at no common moment', async () => {
     // Nobody has begun to listen.
     changes = new Changes(databaseUrl, quiet);
-    await crowd(200);
+    await concurrency(200);
     const began = Date.now();
     await vi.advanceTimersByTimeAsync(10 * LOOKS_WITHIN_MS);
     for (const mine of looks) {

@@ -3,14 +3,14 @@ import type { Server } from 'node:http';
 import { PassThrough } from 'node:stream';
 import { pino } from 'pino';
 import { afterAll } from 'vitest';
+import type { ApiDeps } from '../../src/api/api-deps.ts';
 import { createApp } from '../../src/api/app.ts';
 import { Changes, paymentKey, type Wait } from '../../src/api/changes.ts';
-import type { ApiDeps } from '../../src/api/deps.ts';
 import { listen, stopListening } from '../../src/api/http/listen.ts';
 import { createMetrics } from '../../src/api/metrics.ts';
 import { UnverifiedCallbacks } from '../../src/api/unverified-callbacks.ts';
-import { checked } from '../../src/channels/checked.ts';
 import { sign, signer } from '../../src/channels/simulator/protocol.ts';
+import { validated } from '../../src/channels/validated-adapter.ts';
 import type { ChannelAdapter, MethodDeclaration, PaidAnswer } from '../../src/domain/channel.ts';
 import type { DeliverySnapshot } from '../../src/domain/delivery.ts';
 import type { RefundSnapshot } from '../../src/domain/refund.ts';
@@ -29,7 +29,7 @@ export const CHANNEL_SECRET = `whsec_${Buffer.alloc(32, 7).toString('base64')}`;
 export function testChannels(): ApiDeps['channels'] {
   const adapters = (['simulator', 'simulator2'] as const).map((name) =>
     // Nobody calls the channel here: that is the worker's part.
-    checked(createSimulatorAdapter({ name, baseUrl: 'http://127.0.0.1:1', secret: CHANNEL_SECRET })),
+    validated(createSimulatorAdapter({ name, baseUrl: 'http://127.0.0.1:1', secret: CHANNEL_SECRET })),
   );
   return new Map(adapters.map((adapter) => [adapter.declaration.name, adapter]));
 }

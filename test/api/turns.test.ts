@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { afterAll, beforeEach, expect, test } from 'vitest';
-import { TRANSACTIONS_AT_ONCE } from '../../src/ledger/turns.ts';
+import { TRANSACTIONS_AT_ONCE } from '../../src/ledger/transaction-limits.ts';
 import { eventually, queryOnce } from '../support/stack.ts';
 import { type Answer, newKey, newOrderId, pay, setUp } from './support.ts';
 

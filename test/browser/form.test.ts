@@ -1,7 +1,7 @@
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { checked } from '../../src/channels/checked.ts';
 import { createStripeAdapter } from '../../src/channels/stripe/adapter.ts';
+import { validated } from '../../src/channels/validated-adapter.ts';
 import type { ChannelAdapter, TradeReference } from '../../src/domain/channel.ts';
 import { createApiKey, ensureMerchant } from '../../src/ledger/merchants.ts';
 import { recordCreated } from '../../src/ledger/payments.ts';
@@ -27,7 +27,7 @@ const references = new Map<string, TradeReference>();
 beforeAll(async () => {
   if (CHROMIUM === undefined) return;
   double = await startStripeDouble();
-  adapter = checked(createStripeAdapter({ url: double.url, scriptUrl: `${double.url}/stripe.js` }));
+  adapter = validated(createStripeAdapter({ url: double.url, scriptUrl: `${double.url}/stripe.js` }));
   api = await startTestApi(databaseUrl, { channels: new Map([...testChannels(), ['stripe', adapter]]) });
   const { merchant } = await ensureMerchant(api.db, 'forms', ['simulator', 'simulator2', 'stripe']);
   ({ key } = await createApiKey(api.db, merchant.id, 'merchant'));

@@ -1,7 +1,7 @@
 import type { Browser, BrowserContextOptions } from 'playwright-core';
 import { afterAll, beforeAll, expect } from 'vitest';
 import { createAlipayAdapter } from '../../src/channels/alipay/adapter.ts';
-import { checked } from '../../src/channels/checked.ts';
+import { validated } from '../../src/channels/validated-adapter.ts';
 import { createWechatpayAdapter } from '../../src/channels/wechatpay/adapter.ts';
 import type { NextAction } from '../../src/domain/channel.ts';
 import { createApiKey, ensureMerchant } from '../../src/ledger/merchants.ts';
@@ -64,7 +64,7 @@ export let key: string;
 
 beforeAll(async () => {
   if (CHROMIUM === undefined) return;
-  const wallets = [checked(createAlipayAdapter()), checked(createWechatpayAdapter())];
+  const wallets = [validated(createAlipayAdapter()), validated(createWechatpayAdapter())];
   const channels = new Map([
     ...testChannels(),
     ...wallets.map((adapter) => [adapter.declaration.name, adapter] as const),

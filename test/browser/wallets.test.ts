@@ -50,7 +50,7 @@ async function scanned(page: Page): Promise<string | undefined> {
   return readCode(new Uint8ClampedArray(image), 240, 240)?.data;
 }
 
-interface Seen {
+interface ReadPayment {
   readonly screen: string;
   readonly title: readonly [en: string, zh: string];
   /** Where the button to pay leads. */
@@ -62,7 +62,7 @@ interface Seen {
 }
 
 /** browser, way to pay, and what the payer has there */
-const PAGES: readonly (readonly [Agent, readonly [string, string], Seen])[] = [
+const PAGES: readonly (readonly [Agent, readonly [string, string], ReadPayment])[] = [
   [
     'desktop',
     NATIVE,

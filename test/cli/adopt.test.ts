@@ -5,7 +5,7 @@ import { afterAll, expect, test } from 'vitest';
 import { adopt } from '../../src/cli/adopt.ts';
 import { loadConfig } from '../../src/config.ts';
 import type { LedgerClient } from '../../src/ledger/client.ts';
-import { TooBusy } from '../../src/ledger/turns.ts';
+import { TooBusy } from '../../src/ledger/transaction-limits.ts';
 import { TemporalUnavailable } from '../../src/temporal/payment-workflows.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'nodrop-adopt-'));

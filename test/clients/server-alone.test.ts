@@ -102,7 +102,7 @@ describe('verifyEvent', () => {
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
     const target = { url, statusUrl: `${url}{orderId}`, secrets: [newSecret(), secret] };
     const sender = new OrderServiceClient({ allowPrivate: true });
-    await sender.tell(target, { id: ID, paymentId: 'pay_1', body, at: new Date() });
+    await sender.deliver(target, { id: ID, paymentId: 'pay_1', body, at: new Date() });
     await sender.read(target, 'order-1', 'pay_1', new Date());
 
     const [event, readBack] = heard;

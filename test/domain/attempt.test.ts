@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { isNews, isWord, type RecordedAnswer } from '../../src/domain/answer.ts';
-import { type AskedFor, type Attempt, decideAttempt } from '../../src/domain/attempt.ts';
+import { isNewAnswer, isVerifiedAnswer, type RecordedAnswer } from '../../src/domain/answer.ts';
+import { type AskedFor, decideAttempt, type PaymentAttempt } from '../../src/domain/attempt.ts';
 import type { ChannelAnswer, PaidAnswer } from '../../src/domain/channel.ts';
 import { PAYMENT_STATUSES } from '../../src/domain/states.ts';
 
@@ -10,7 +10,7 @@ const PAID: PaidAnswer = {
   ...{ state: 'paid', channelPaymentId: 'trx', amount: 1000, currency: 'CNY', paidAt: NOW.toISOString() },
 };
 const ORDER = { id: 'order', status: 'unpaid', expiresAt: null } as const;
-const attempt = (id: string, change: Partial<Attempt> = {}): Attempt => ({
+const attempt = (id: string, change: Partial<PaymentAttempt> = {}): PaymentAttempt => ({
   ...{ id, channel: 'simulator', method: 'wallet', status: 'paying', orderUpdate: null, channelState: null },
   ...{ channelAnswer: null, payer: null, cancelRequestedAt: null, account: null },
   ...{ createdAt: NOW, expiresAt: inSeconds(600) },
@@ -36,7 +36,7 @@ describe('an attempt', () => {
     expect(decideAttempt(ORDER, [short], asked(), NOW)).toEqual({ handedOut: short });
   });
 
-  test.each<[string, Partial<Attempt>]>([
+  test.each<[string, Partial<PaymentAttempt>]>([
     ['another method', { method: 'qr' }],
     ['less than 30 s left', { createdAt: inSeconds(-600), expiresAt: inSeconds(29) }],
     ['less than half of its minute left', { createdAt: inSeconds(-21), expiresAt: inSeconds(19) }],
@@ -47,7 +47,7 @@ describe('an attempt', () => {
     expect(decideAttempt(ORDER, [live], asked(), NOW)).toEqual({ unasked: [live] });
   });
 
-  test.each<[string, Parameters<typeof decideAttempt>[0], Attempt[], Partial<AskedFor>]>([
+  test.each<[string, Parameters<typeof decideAttempt>[0], PaymentAttempt[], Partial<AskedFor>]>([
     ['order_already_paid', { ...ORDER, status: 'succeeded' }, [], {}],
     ['order_not_payable', { ...ORDER, status: 'closed' }, [], {}],
     ['order_not_payable', { ...ORDER, cancelRequestedAt: NOW }, [], {}],
@@ -88,29 +88,29 @@ describe('on record', () => {
     for (const [before, answer, replaces] of cases) {
       for (const status of PAYMENT_STATUSES) {
         const expected = replaces && status !== 'succeeded';
-        expect(isNews(status, known(before), answer)).toBe(expected);
-        expect(isWord(status, ASKED, known(before), answer)).toBe(expected);
+        expect(isNewAnswer(status, known(before), answer)).toBe(expected);
+        expect(isVerifiedAnswer(status, ASKED, known(before), answer)).toBe(expected);
       }
     }
   });
 
   test('a callback counts for exactly what was asked; of an answer that was asked for any money does', () => {
     for (const answer of [PAID, { ...PAID, amount: 999 }, { ...PAID, currency: 'USD' as const }]) {
-      expect(isWord('paying', ASKED, null, answer)).toBe(answer === PAID);
-      expect(isWord('closed', ASKED, known({ state: 'closed' }), answer)).toBe(answer === PAID);
-      expect(isNews('paying', null, answer)).toBe(true);
-      expect(isNews('closed', known({ state: 'closed' }), answer)).toBe(true);
+      expect(isVerifiedAnswer('paying', ASKED, null, answer)).toBe(answer === PAID);
+      expect(isVerifiedAnswer('closed', ASKED, known({ state: 'closed' }), answer)).toBe(answer === PAID);
+      expect(isNewAnswer('paying', null, answer)).toBe(true);
+      expect(isNewAnswer('closed', known({ state: 'closed' }), answer)).toBe(true);
     }
   });
 
   test.each(['closed', 'failed'] as const)('%s is the first definite answer, or none', (state) => {
-    expect(isNews('paying', null, { state })).toBe(true);
-    expect(isNews('closed', known({ state: 'closed' }), { state })).toBe(false);
-    expect(isWord('paying', ASKED, null, { state })).toBe(false);
+    expect(isNewAnswer('paying', null, { state })).toBe(true);
+    expect(isNewAnswer('closed', known({ state: 'closed' }), { state })).toBe(false);
+    expect(isVerifiedAnswer('paying', ASKED, null, { state })).toBe(false);
   });
 
   test.each(['unpaid', 'processing', 'unknown_trade'] as const)('%s is not definite', (state) => {
-    expect(isNews('paying', null, { state })).toBe(false);
-    expect(isWord('paying', ASKED, null, { state })).toBe(false);
+    expect(isNewAnswer('paying', null, { state })).toBe(false);
+    expect(isVerifiedAnswer('paying', ASKED, null, { state })).toBe(false);
   });
 });

@@ -3,13 +3,13 @@ import { createRequire } from 'node:module';
 import { describe, expect, test } from 'vitest';
 import { money, PRODUCTS } from '../../examples/shop/products.ts';
 import {
+  amountText,
   currencyExponents,
   exponentOf,
   fromDecimal,
   isCurrency,
   isCurrentCurrency,
   MAX_AMOUNT,
-  sayAmount,
   toDecimal,
 } from '../../src/domain/money.ts';
 
@@ -106,12 +106,12 @@ test('what never was an amount’s currency is none', () => {
 });
 
 test('an amount is written in one way everywhere: code, groups of three, the places of ISO 4217', async () => {
-  expect(sayAmount(1990, 'CNY')).toBe('CNY 19.90');
-  expect(sayAmount(5n, 'CNY')).toBe('CNY 0.05');
-  expect(sayAmount(5800, 'JPY')).toBe('JPY 5,800');
-  expect(sayAmount(1_234_567, 'KWD')).toBe('KWD 1,234.567');
-  expect(sayAmount(1, 'CLF')).toBe('CLF 0.0001');
-  expect(sayAmount(MAX_AMOUNT, 'CNY')).toBe('CNY 90,071,992,547,409.91');
+  expect(amountText(1990, 'CNY')).toBe('CNY 19.90');
+  expect(amountText(5n, 'CNY')).toBe('CNY 0.05');
+  expect(amountText(5800, 'JPY')).toBe('JPY 5,800');
+  expect(amountText(1_234_567, 'KWD')).toBe('KWD 1,234.567');
+  expect(amountText(1, 'CLF')).toBe('CLF 0.0001');
+  expect(amountText(MAX_AMOUNT, 'CNY')).toBe('CNY 90,071,992,547,409.91');
 
   // The cashier's script runs in browsers, and the example shop is for copying: each has its own.
   const script = readFileSync(new URL('../../src/api/checkout/money.js', import.meta.url), 'utf8').replace(
@@ -121,8 +121,8 @@ test('an amount is written in one way everywhere: code, groups of three, the pla
   const { formatAmount } = await import(`data:text/javascript,${encodeURIComponent(script)}`);
   for (const currency of Object.keys(currencyExponents()))
     for (const amount of [1, 12, 123, 1234, 12_345, 123_456, 1_234_567, 12_345_678, MAX_AMOUNT])
-      expect(formatAmount(amount, currency)).toBe(sayAmount(amount, currency));
+      expect(formatAmount(amount, currency)).toBe(amountText(amount, currency));
   for (const currency of PRODUCTS.map((product) => product.currency))
     for (const amount of [1, 999, 1000, 123_456, 1_234_567_890])
-      expect(money(amount, currency)).toBe(sayAmount(amount, currency));
+      expect(money(amount, currency)).toBe(amountText(amount, currency));
 });

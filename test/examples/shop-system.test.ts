@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import type { Browser } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { answers } from '../../src/stack/program.ts';
+import { answers } from '../../src/stack/program-spec.ts';
 import { SHOP_MERCHANT, shopUrl } from '../../src/stack/shop-setup.ts';
 import { CHROMIUM, expectAccessible, launch, openTab } from '../browser/support.ts';
 import { eventually, freePort, queryOnce } from '../support/stack.ts';

@@ -5,7 +5,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Webhook } from 'standardwebhooks';
-import { answers, listens } from '../../src/stack/program.ts';
+import { answers, listens } from '../../src/stack/program-spec.ts';
 import { tsxLoader } from '../../src/tsx.ts';
 import { emptyDatabase, eventually, type FreshDatabase, freePort } from '../support/stack.ts';
 

@@ -1,11 +1,11 @@
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { PaidAnswer } from '../../src/domain/channel.ts';
-import { startPayment } from '../../src/ledger/intake.ts';
-import { recoverPayment } from '../../src/ledger/lost.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { insertPayment } from '../../src/ledger/new-payment.ts';
+import { resolvePayment } from '../../src/ledger/operator-decision.ts';
 import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
-import { resolvePayment } from '../../src/ledger/resolve.ts';
-import { tradeOf } from '../../src/ledger/trade.ts';
+import { recoverPayment } from '../../src/ledger/recover-payment.ts';
+import { tradeOf } from '../../src/ledger/trade-of-payment.ts';
 import { useDatabase } from '../support/stack.ts';
 
 /** Whose trade it is decides what becomes of money that pays no order. */
@@ -25,7 +25,7 @@ beforeEach(() => {
 
 /** An attempt of this test's order; with `as` of a trade that is adopted. */
 async function attempt(channel: 'simulator' | 'simulator2', as?: 'watched' | 'own', of = merchantId) {
-  const { payment } = await startPayment(
+  const { payment } = await insertPayment(
     db,
     of,
     {

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { recordAttempt } from '../../src/ledger/deliveries.ts';
 import { ensureMerchant, setMerchant } from '../../src/ledger/merchants.ts';
+import { resolvePayment } from '../../src/ledger/operator-decision.ts';
 import { requestRefund } from '../../src/ledger/refunds.ts';
-import { resolvePayment } from '../../src/ledger/resolve.ts';
 import {
   attempt,
   change,

@@ -2,8 +2,8 @@ import { beforeAll } from 'vitest';
 import type { PaidAnswer } from '../../src/domain/channel.ts';
 import type { LatePayment } from '../../src/domain/decision.ts';
 import { changeOrder, type OrderChange } from '../../src/ledger/change-order.ts';
-import { type NewOrder, startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant, setMerchant } from '../../src/ledger/merchants.ts';
+import { insertPayment, type NewOrder } from '../../src/ledger/new-payment.ts';
 import { endPayment, recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { useDatabase } from '../support/stack.ts';
@@ -48,7 +48,7 @@ export async function attempt(
     },
     askedAttempts: new Set(live.map(({ id }) => id)),
   };
-  return (await startPayment(ledger, merchant, order, given, () => 'hash', now())).payment;
+  return (await insertPayment(ledger, merchant, order, given, () => 'hash', now())).payment;
 }
 /** An attempt that ended unpaid. */
 export async function ended(order: NewOrder = newOrder(), merchant = merchantId): Promise<Payment> {

@@ -2,7 +2,8 @@ import { describe, expect, test } from 'vitest';
 import type { OrderChange } from '../../src/ledger/change-order.ts';
 import type { LedgerClient } from '../../src/ledger/client.ts';
 import { Connection } from '../../src/ledger/connection.ts';
-import { createOrder, type UnaskedAttempts } from '../../src/ledger/intake.ts';
+import { isDatabaseUnavailable } from '../../src/ledger/database-errors.ts';
+import { createOrder, type UnaskedAttempts } from '../../src/ledger/new-payment.ts';
 import { cancelOrder, releaseEndingOrder } from '../../src/ledger/orders.ts';
 import {
   endPayment,
@@ -12,8 +13,7 @@ import {
   settlePayment,
 } from '../../src/ledger/payments.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
-import { TooBusy } from '../../src/ledger/turns.ts';
-import { isDatabaseUnavailable } from '../../src/ledger/unavailable.ts';
+import { TooBusy } from '../../src/ledger/transaction-limits.ts';
 import { eventually, queryOnce } from '../support/stack.ts';
 import {
   attempt,

@@ -1,8 +1,9 @@
 import { beforeAll, expect, test } from 'vitest';
 import type { ChannelDispute, PaidAnswer } from '../../src/domain/channel.ts';
 import { recordDisputeOfCallback } from '../../src/ledger/disputes.ts';
-import { startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { insertPayment } from '../../src/ledger/new-payment.ts';
+import { resolvePayment } from '../../src/ledger/operator-decision.ts';
 import {
   recordAnswer,
   recordCreated,
@@ -10,7 +11,6 @@ import {
   settlePayment,
 } from '../../src/ledger/payments.ts';
 import { requestRefund } from '../../src/ledger/refunds.ts';
-import { resolvePayment } from '../../src/ledger/resolve.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { useDatabase } from '../support/stack.ts';
 
@@ -29,7 +29,7 @@ let made = 0;
 async function attempt(orderId?: string, beside?: Payment): Promise<Payment> {
   made += 1;
   const order = { amount: 1000, currency: 'CNY', subject: 'x', metadata: {}, expiresInSeconds: undefined };
-  const { payment } = await startPayment(
+  const { payment } = await insertPayment(
     db,
     merchantId,
     { ...order, id: orderId ?? `order-${made}` },

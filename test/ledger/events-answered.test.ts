@@ -3,16 +3,16 @@ import type { ChannelAnswer } from '../../src/domain/channel.ts';
 import { automaticRefundId } from '../../src/domain/ids.ts';
 import {
   hurryDeliveries,
+  leaseDelivery,
   recordAttempt,
   requestRedelivery,
   showOverdue,
-  takeTurn,
 } from '../../src/ledger/deliveries.ts';
-import { underLock, update } from '../../src/ledger/locked.ts';
+import { resolvePayment } from '../../src/ledger/operator-decision.ts';
+import { underOrderLock, update } from '../../src/ledger/order-lock.ts';
 import { recordAnswer } from '../../src/ledger/payments.ts';
 import { recordRefundAnswer } from '../../src/ledger/refund-answers.ts';
 import { requestRefund } from '../../src/ledger/refunds.ts';
-import { resolvePayment } from '../../src/ledger/resolve.ts';
 import { findUnseenDeliveries } from '../../src/ledger/sweep.ts';
 import {
   answered,
@@ -33,9 +33,9 @@ const back = (amount: number) => ({ state: 'succeeded', channelRefundId: 'r', am
 
 test('an order service that is set while a payment settles: it is told of what was decided for it, and of no more', async () => {
   const { id } = await newPayment();
-  await underLock(db, id, now(), async ({ news }) => {
+  await underOrderLock(db, id, now(), async ({ newEvents }) => {
     await withOrderService();
-    news.push({ type: 'payment.failed', mustBeTold: false }, { type: 'payment.closed' });
+    newEvents.push({ type: 'payment.failed', mustBeTold: false }, { type: 'payment.closed' });
   });
   expect((await eventsOf(id)).map(({ delivery }) => delivery?.status)).toEqual([undefined, 'pending']);
 });
@@ -131,35 +131,39 @@ test('a dispute stays shown, whatever the order service says', async () => {
 test('of many that want to tell it at once one does, and the next not before its time', async () => {
   const { delivery } = await newPending();
   const at = now();
-  const turns = await Promise.all([...Array(8)].map(() => takeTurn(db, delivery.id, at)));
+  const turns = await Promise.all([...Array(8)].map(() => leaseDelivery(db, delivery.id, at)));
   expect(turns.filter(({ kind }) => kind === 'now')).toHaveLength(1);
   expect(turns.filter(({ kind }) => kind === 'later')).toHaveLength(7);
   // Whoever has it dies: after a while it is anybody's.
-  expect(await takeTurn(db, delivery.id, new Date(at.getTime() + 30_000))).toMatchObject({ kind: 'later' });
-  expect(await takeTurn(db, delivery.id, new Date(at.getTime() + 41_000))).toMatchObject({ kind: 'now' });
+  expect(await leaseDelivery(db, delivery.id, new Date(at.getTime() + 30_000))).toMatchObject({
+    kind: 'later',
+  });
+  expect(await leaseDelivery(db, delivery.id, new Date(at.getTime() + 41_000))).toMatchObject({
+    kind: 'now',
+  });
   await recordAttempt(db, delivery.id, answered('unknown', at), 0, at);
-  expect(await takeTurn(db, delivery.id, new Date(at.getTime() + 400))).toMatchObject({ kind: 'later' });
-  expect(await takeTurn(db, delivery.id, new Date(at.getTime() + 1_000))).toMatchObject({ kind: 'now' });
+  expect(await leaseDelivery(db, delivery.id, new Date(at.getTime() + 400))).toMatchObject({ kind: 'later' });
+  expect(await leaseDelivery(db, delivery.id, new Date(at.getTime() + 1_000))).toMatchObject({ kind: 'now' });
 });
 
 test('wanted at once while somebody tells it: after that attempt, and by no second one beside it', async () => {
   const { payment, delivery } = await newPending();
   const at = now();
   const later = (ms: number) => new Date(at.getTime() + ms);
-  await takeTurn(db, delivery.id, at);
+  await leaseDelivery(db, delivery.id, at);
   await requestRedelivery(db, merchantId, delivery.id, 'a test', at);
   await db.$transaction((tx) => hurryDeliveries(tx, payment.id));
-  expect(await takeTurn(db, delivery.id, later(1_000))).toMatchObject({ kind: 'later', inMs: 2_000 });
+  expect(await leaseDelivery(db, delivery.id, later(1_000))).toMatchObject({ kind: 'later', inMs: 2_000 });
   await recordAttempt(db, delivery.id, answered('unknown', at), 0, later(1_500));
-  expect(await takeTurn(db, delivery.id, later(1_600))).toMatchObject({ kind: 'now' });
+  expect(await leaseDelivery(db, delivery.id, later(1_600))).toMatchObject({ kind: 'now' });
   // Nobody wanted anything of this one: it has its schedule again.
   await recordAttempt(db, delivery.id, answered('unknown', at), 0, later(1_700));
-  expect(await takeTurn(db, delivery.id, later(1_800))).toMatchObject({ kind: 'later', inMs: 1_900 });
+  expect(await leaseDelivery(db, delivery.id, later(1_800))).toMatchObject({ kind: 'later', inMs: 1_900 });
   // Whoever has it dies.
-  await takeTurn(db, delivery.id, later(3_700));
+  await leaseDelivery(db, delivery.id, later(3_700));
   await db.$transaction((tx) => hurryDeliveries(tx, payment.id));
-  expect(await takeTurn(db, delivery.id, later(40_000))).toMatchObject({ kind: 'later' });
-  expect(await takeTurn(db, delivery.id, later(44_000))).toMatchObject({ kind: 'now' });
+  expect(await leaseDelivery(db, delivery.id, later(40_000))).toMatchObject({ kind: 'later' });
+  expect(await leaseDelivery(db, delivery.id, later(44_000))).toMatchObject({ kind: 'now' });
 });
 
 test('answers at once, of which the first counts and the others are logged', async () => {
@@ -194,7 +198,7 @@ test('what came first counts, whatever comes after', async () => {
 test('shown when ten minutes have passed without an agreement, and not before', async () => {
   const { payment, delivery } = await newPending();
   const at = now();
-  await takeTurn(db, delivery.id, at);
+  await leaseDelivery(db, delivery.id, at);
   await recordAttempt(db, delivery.id, answered('unknown', at), 0, at);
   for (const [ms, attention] of [
     [599_000, null],
@@ -221,7 +225,7 @@ test('shown by the sweep when it was never attempted, once, and by its answer wh
   expect(await look(601_000)).toEqual([1, 'order_update_failing', untold]);
   expect(await look(661_000)).toEqual([0, 'order_update_failing', untold]);
   const first = new Date(since + 700_000);
-  await takeTurn(db, delivery.id, first);
+  await leaseDelivery(db, delivery.id, first);
   await recordAttempt(db, delivery.id, answered('unknown', first), 0, first);
   expect((await look(760_000))[2]).toMatch(/has not agreed since .* Its last answer: It answered\./);
   await update(db, payment.id, { attention: null, attentionSince: null, attentionDetail: null });
@@ -244,7 +248,7 @@ describe('an event on which the payment does not wait', () => {
       const { id } = await db.delivery.findFirstOrThrow({
         where: { paymentId: payment.id, status: 'pending', id: { notIn: ids } },
       });
-      await takeTurn(db, id, at);
+      await leaseDelivery(db, id, at);
       await recordAttempt(db, id, answered('unknown', at), 0, at);
       ids.push(id);
     }

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import type { DeliveryOutcome } from '../../src/domain/event.ts';
-import { recordAttempt, takeTurn } from '../../src/ledger/deliveries.ts';
-import { underLock } from '../../src/ledger/locked.ts';
-import { resolvePayment } from '../../src/ledger/resolve.ts';
+import { leaseDelivery, recordAttempt } from '../../src/ledger/deliveries.ts';
+import { resolvePayment } from '../../src/ledger/operator-decision.ts';
+import { underOrderLock } from '../../src/ledger/order-lock.ts';
 import {
   answered,
   attentionOf,
@@ -220,12 +220,12 @@ describe('an order that its order service does not know', () => {
   test('no money waits for the event: shown as any that fails, and over after a day', async () => {
     await withOrderService();
     const { id } = await newPayment();
-    await underLock(db, id, now(), async ({ news }) => {
-      news.push({ type: 'payment.closed' });
+    await underOrderLock(db, id, now(), async ({ newEvents }) => {
+      newEvents.push({ type: 'payment.closed' });
     });
     const delivery = await db.delivery.findFirstOrThrow({ where: { paymentId: id } });
     const from = now();
-    await takeTurn(db, delivery.id, from);
+    await leaseDelivery(db, delivery.id, from);
     await tell(delivery.id, from, [0, 'order_unknown', 404]);
     expect(await attentionOf(id)).toBeNull();
     await tell(delivery.id, from, [HOUR, 'order_unknown', 404]);
@@ -239,8 +239,8 @@ describe('an order that its order service does not know', () => {
 
   test('an earlier event that counts as gone takes nothing from the day of the money', async () => {
     const { payment, delivery } = await newPending();
-    await underLock(db, payment.id, now(), async ({ news }) => {
-      news.push({ type: 'refund.failed' });
+    await underOrderLock(db, payment.id, now(), async ({ newEvents }) => {
+      newEvents.push({ type: 'refund.failed' });
     });
     const other = await db.delivery.findFirstOrThrow({
       where: { paymentId: payment.id, id: { not: delivery.id } },

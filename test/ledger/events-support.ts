@@ -1,8 +1,8 @@
 import { beforeEach } from 'vitest';
 import type { PaidAnswer } from '../../src/domain/channel.ts';
 import type { DeliveryOutcome } from '../../src/domain/event.ts';
-import { startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { insertPayment } from '../../src/ledger/new-payment.ts';
 import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { useDatabase } from '../support/stack.ts';
@@ -45,7 +45,7 @@ export async function newPayment(): Promise<Payment> {
     expiresInMs: 60_000,
     askedAttempts: new Set<string>(),
   };
-  return (await startPayment(db, merchantId, order, given, () => 'hash', now())).payment;
+  return (await insertPayment(db, merchantId, order, given, () => 'hash', now())).payment;
 }
 
 export async function newPaid(): Promise<Payment> {

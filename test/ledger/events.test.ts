@@ -1,15 +1,15 @@
 import { expect, test } from 'vitest';
 import type { ChannelAnswer } from '../../src/domain/channel.ts';
-import { removeOld } from '../../src/ledger/cleanup.ts';
 import type { LedgerClient } from '../../src/ledger/client.ts';
 import { findPendingDeliveries, recordAttempt } from '../../src/ledger/deliveries.ts';
 import { eventMessage } from '../../src/ledger/event-data.ts';
-import { type FeedPlace, listEvents } from '../../src/ledger/feed.ts';
-import { startPayment } from '../../src/ledger/intake.ts';
-import { underLock, update } from '../../src/ledger/locked.ts';
+import { type FeedPosition, listEvents } from '../../src/ledger/event-feed.ts';
+import { insertPayment } from '../../src/ledger/new-payment.ts';
+import { underOrderLock, update } from '../../src/ledger/order-lock.ts';
 import { endPayment, recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
 import { recordRefundAnswer } from '../../src/ledger/refund-answers.ts';
 import { requestRefund } from '../../src/ledger/refunds.ts';
+import { removeOld } from '../../src/ledger/retention.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { takeOverdueDeliveries } from '../../src/ledger/sweep.ts';
 import {
@@ -86,11 +86,11 @@ test('every end and every refund, each once, with versions that grow', async () 
 
 test('what is rolled back was never told', async () => {
   const { id } = await newPayment();
-  const attempt = underLock(db, id, now(), async ({ tx, news }) => {
+  const attempt = underOrderLock(db, id, now(), async ({ tx, newEvents }) => {
     await update(tx, id, { status: 'closed', endedAt: now() });
-    news.push({ type: 'payment.closed' });
+    newEvents.push({ type: 'payment.closed' });
     // The event itself cannot be written: of what it tells nothing stays either.
-    news.push({ type: 'refund.failed', refundId: 're_none' });
+    newEvents.push({ type: 'refund.failed', refundId: 're_none' });
   });
   await expect(attempt).rejects.toThrow();
   expect(await db.payment.findUniqueOrThrow({ where: { id } })).toMatchObject({
@@ -119,7 +119,7 @@ test('a reader that keeps its place misses none of the events of many payments t
   let ending = true;
   const seen: string[] = [];
   const read = async () => {
-    for (let after: FeedPlace | null = null; ; ) {
+    for (let after: FeedPosition | null = null; ; ) {
       const wasEnding = ending;
       const { events, next }: Awaited<ReturnType<typeof listEvents>> = await listEvents(db, merchantId, {
         limit: 7,
@@ -190,7 +190,7 @@ test('when an order is paid, its other attempts have news to be told at once too
   await withOrderService();
   await db.merchant.update({ where: { id: merchantId }, data: { latePayment: 'review' } });
   const late = await newPayment();
-  const { payment: second } = await startPayment(
+  const { payment: second } = await insertPayment(
     db,
     merchantId,
     { id: late.orderId },

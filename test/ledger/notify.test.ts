@@ -7,9 +7,8 @@ import { changeOrder } from '../../src/ledger/change-order.ts';
 import type { LedgerClient } from '../../src/ledger/client.ts';
 import { Connection } from '../../src/ledger/connection.ts';
 import { takeHint } from '../../src/ledger/hints.ts';
-import { createOrder, startPayment } from '../../src/ledger/intake.ts';
-import { recoverPayment } from '../../src/ledger/lost.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { createOrder, insertPayment } from '../../src/ledger/new-payment.ts';
 import { notificationsSent } from '../../src/ledger/notify.ts';
 import { cancelOrder } from '../../src/ledger/orders.ts';
 import {
@@ -21,6 +20,7 @@ import {
   requestCancel,
   settlePayment,
 } from '../../src/ledger/payments.ts';
+import { recoverPayment } from '../../src/ledger/recover-payment.ts';
 import { recordRefundAnswer } from '../../src/ledger/refund-answers.ts';
 import { requestRefund } from '../../src/ledger/refunds.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
@@ -75,7 +75,7 @@ const newOrder = (id: string) => ({
 let orders = 0;
 const attempt = async (orderId = `order-${++orders}`, method = 'wallet', asked: string[] = []) =>
   (
-    await startPayment(
+    await insertPayment(
       db,
       merchantId,
       newOrder(orderId),

@@ -4,8 +4,9 @@ import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { changeOrder } from '../../src/ledger/change-order.ts';
 import { json, type LedgerClient } from '../../src/ledger/client.ts';
 import { Connection } from '../../src/ledger/connection.ts';
-import { startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { insertPayment } from '../../src/ledger/new-payment.ts';
+import { resolvePayment } from '../../src/ledger/operator-decision.ts';
 import {
   endPayment,
   recordAnswer,
@@ -14,7 +15,6 @@ import {
   settlePayment,
 } from '../../src/ledger/payments.ts';
 import { requestRefund } from '../../src/ledger/refunds.ts';
-import { resolvePayment } from '../../src/ledger/resolve.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { ofTrade } from '../support/callback.ts';
 import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
@@ -78,7 +78,7 @@ async function newPayment(orderId = `order-${++orders}`, method = 'wallet'): Pro
     ...{ channel: 'simulator', method, payer: undefined, returnUrl: undefined, metadata: {} },
     ...{ expiresInMs: 600_000, askedAttempts: new Set(live.map(({ id }) => id)) },
   };
-  return (await startPayment(db, merchantId, order, given, () => 'hash', now())).payment;
+  return (await insertPayment(db, merchantId, order, given, () => 'hash', now())).payment;
 }
 /** A payment whose money is on record. */
 async function paid(): Promise<Payment> {

@@ -2,8 +2,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { PaidAnswer } from '../../src/domain/channel.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { Connection } from '../../src/ledger/connection.ts';
-import { type NewPayment, startPayment, UnaskedAttempts } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { insertPayment, type NewPayment, UnaskedAttempts } from '../../src/ledger/new-payment.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { ofTrade } from '../support/callback.ts';
 import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
@@ -38,7 +38,7 @@ const start = (order: ReturnType<typeof newOrder> | { id: string }, change: Part
     ...{ channel: 'simulator', method: 'wallet', payer: undefined, returnUrl: undefined, metadata: {} },
     ...{ expiresInMs: 600_000, askedAttempts: new Set(), ...change },
   };
-  return startPayment(db, merchantId, order, given, (id) => `hash-${id}`, now());
+  return insertPayment(db, merchantId, order, given, (id) => `hash-${id}`, now());
 };
 
 /** Does `first` in a transaction that ends once `second` waits for it. @returns what came of the second */

@@ -1,7 +1,7 @@
 import { beforeAll } from 'vitest';
 import type { PaidAnswer } from '../../src/domain/channel.ts';
-import { startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { insertPayment } from '../../src/ledger/new-payment.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { useDatabase } from '../support/stack.ts';
 
@@ -34,7 +34,7 @@ export async function attempt(channel = 'simulator', orderId = `order-${++orders
   };
   // As when their channels did not answer in time.
   const askedAttempts = new Set((await db.payment.findMany({ select: { id: true } })).map(({ id }) => id));
-  const { payment } = await startPayment(
+  const { payment } = await insertPayment(
     db,
     merchant,
     order,

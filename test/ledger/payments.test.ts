@@ -2,8 +2,9 @@ import { describe, expect, test } from 'vitest';
 import type { ChannelAnswer } from '../../src/domain/channel.ts';
 import { automaticRefundId } from '../../src/domain/ids.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
-import { cleared, underLock, update } from '../../src/ledger/locked.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { resolvePayment } from '../../src/ledger/operator-decision.ts';
+import { cleared, underOrderLock, update } from '../../src/ledger/order-lock.ts';
 import { cancelOrder, releaseEndingOrder } from '../../src/ledger/orders.ts';
 import {
   endPayment,
@@ -15,7 +16,6 @@ import {
   requestCancel,
   settlePayment,
 } from '../../src/ledger/payments.ts';
-import { resolvePayment } from '../../src/ledger/resolve.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { ofTrade } from '../support/callback.ts';
 import { eventually } from '../support/stack.ts';
@@ -206,7 +206,7 @@ test('silence that is recorded while the channel answers does not show what is o
   let silent: Promise<unknown> | undefined;
   let isRecorded = false;
   // As whoever records an answer does it, after it has read the payment.
-  await underLock(db, id, now(), async ({ tx, payment }) => {
+  await underOrderLock(db, id, now(), async ({ tx, payment }) => {
     silent = recordSilence(elsewhere, id, 'no answer', alarmAfterMs, now()).then(() => {
       isRecorded = true;
     });

@@ -14,7 +14,7 @@ import {
   rowsOf,
 } from '../../src/ledger/raw-rows.ts';
 import type { Order, Payment } from '../../src/ledger/rows.ts';
-import { write } from '../../src/ledger/write.ts';
+import { write } from '../../src/ledger/write-decision.ts';
 import { setTimeZone, useDatabase } from '../support/stack.ts';
 
 /** Raw statements read and write the same rows as Prisma, with extreme values in every column. */

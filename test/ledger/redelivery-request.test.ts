@@ -82,7 +82,7 @@ describe('a request', () => {
 
   test('starts nothing while what it wants told is being told, or is to be left alone', async () => {
     await newWaiting({ redeliveryAskedAt: at(0), retryAfter: at(HOUR) });
-    await newWaiting({ redeliveryAskedAt: at(0), tellingUntil: at(HOUR) });
+    await newWaiting({ redeliveryAskedAt: at(0), leasedUntil: at(HOUR) });
     expect(await findDueRedeliveries(db, at(HOUR - 1))).not.toContain(merchantId);
     expect(await findDueRedeliveries(db, at(HOUR))).toContain(merchantId);
     expect(await idsOf(9, HOUR)).toHaveLength(2);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { takeTurn } from '../../src/ledger/deliveries.ts';
+import { leaseDelivery } from '../../src/ledger/deliveries.ts';
 import {
   endRedelivery,
   findDueRedeliveries,
@@ -150,7 +150,7 @@ describe('a redelivery takes', () => {
     const sooner = await newWaiting({ nextAttemptAt: at(DAY) });
     const paid = await newWaiting({ nextAttemptAt: at(3 * DAY) }, 'payment.succeeded');
     await newWaiting({ nextAttemptAt: null });
-    await newWaiting({ tellingUntil: at(30) });
+    await newWaiting({ leasedUntil: at(30) });
     await newWaiting({ status: 'delivered', settledAt: at(0) });
     await asAnotherMerchant(() => newWaiting());
     expect(await idsOf(9, 0)).toEqual([]);
@@ -193,7 +193,7 @@ describe('a batch', () => {
     const [first, second, third] = batch.picked;
     if (first === undefined || second === undefined || third === undefined) throw new Error('too few');
     for (const one of batch.picked) await makeDue(db, one);
-    expect(await takeTurn(db, first.id, at(1))).toMatchObject({ kind: 'now' });
+    expect(await leaseDelivery(db, first.id, at(1))).toMatchObject({ kind: 'now' });
     await called(first.id, 'agreed', 2);
     expect(await readOutcome(db, batch, at(2))).toBeNull();
     await called(second.id, 'unknown', 3, 30_000);
@@ -202,21 +202,21 @@ describe('a batch', () => {
     expect(await readOutcome(db, batch, at(4))).toEqual({ answered: 1, unanswered: 1, pauseMs: 29_000 });
     // Made due by an activity that runs again: it has its own time by now.
     await makeDue(db, second);
-    expect(await takeTurn(db, second.id, at(5))).toMatchObject({ kind: 'later' });
+    expect(await leaseDelivery(db, second.id, at(5))).toMatchObject({ kind: 'later' });
   });
 
   test('hurries no call that is under way, and nobody hurries what it asked to be left alone with', async () => {
     const id = await newWaiting({ nextAttemptAt: at(10) });
     await answersAgain(0);
     const batch = await takeWaiting(db, merchantId, 1, at(1));
-    expect(await takeTurn(db, id, at(10))).toMatchObject({ kind: 'now' });
+    expect(await leaseDelivery(db, id, at(10))).toMatchObject({ kind: 'now' });
     for (const one of batch.picked) await makeDue(db, one);
     const { nextAttemptAt } = await db.delivery.findUniqueOrThrow({ where: { id } });
     expect.soft(nextAttemptAt).not.toBeNull();
     // As a person does.
     await db.delivery.update({ where: { id }, data: { nextAttemptAt: null } });
     await called(id, 'unknown', 11, 2 * DAY * 1000);
-    expect(await takeTurn(db, id, at(HOUR))).toMatchObject({ kind: 'later' });
+    expect(await leaseDelivery(db, id, at(HOUR))).toMatchObject({ kind: 'later' });
   });
 
   test('is over after two minutes, whoever did not come to tell it', async () => {

@@ -4,19 +4,19 @@ import { storeCallback } from '../../src/ledger/callbacks.ts';
 import {
   findDelivery,
   findPendingDelivery,
-  mayBeToldAgain,
+  leaseDelivery,
+  mayBeRedelivered,
   recordAttempt,
   requestRedelivery,
   showOverdue,
-  takeTurn,
 } from '../../src/ledger/deliveries.ts';
-import { listEvents } from '../../src/ledger/feed.ts';
-import { startPayment } from '../../src/ledger/intake.ts';
+import { listEvents } from '../../src/ledger/event-feed.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { insertPayment } from '../../src/ledger/new-payment.ts';
+import { resolvePayment } from '../../src/ledger/operator-decision.ts';
 import { endPayment, recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
 import { recordFirstAsk, recordRefundAnswer } from '../../src/ledger/refund-answers.ts';
 import { requestRefund } from '../../src/ledger/refunds.ts';
-import { resolvePayment } from '../../src/ledger/resolve.ts';
 import { recordRefundsOfCallback } from '../../src/ledger/reversals.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { ofTrade } from '../support/callback.ts';
@@ -69,7 +69,7 @@ async function newPayment(orderId?: string): Promise<Payment> {
     askedAttempts: new Set((await db.payment.findMany({ select: { id: true } })).map(({ id }) => id)),
   };
   const of = orderId === undefined ? order : { id: orderId };
-  return (await startPayment(db, merchantId, of, given, () => `hash-${orders}`, now())).payment;
+  return (await insertPayment(db, merchantId, of, given, () => `hash-${orders}`, now())).payment;
 }
 
 async function pay({ id }: Payment, answer: ChannelAnswer = PAID): Promise<void> {
@@ -158,7 +158,7 @@ describe.each(Object.entries(WAYS))('all of the money is back %s', (_, giveAllBa
       ...before,
       delivery: {
         ...before?.delivery,
-        ...{ status: 'superseded', settledAt: expect.any(Date), nextAttemptAt: null, tellingUntil: null },
+        ...{ status: 'superseded', settledAt: expect.any(Date), nextAttemptAt: null, leasedUntil: null },
       },
     });
     const conflict = others.find(({ type }) => type === 'payment.conflict');
@@ -171,7 +171,7 @@ describe.each(Object.entries(WAYS))('all of the money is back %s', (_, giveAllBa
       conflict?.id,
     ]);
     expect(await findPendingDelivery(db, payment.id)).toBeNull();
-    expect(await takeTurn(db, success?.delivery?.id ?? '', now())).toEqual({ kind: 'settled' });
+    expect(await leaseDelivery(db, success?.delivery?.id ?? '', now())).toEqual({ kind: 'settled' });
     // Nothing is owed, and no refund is under way.
     const open = { paymentId: payment.id, status: { in: ['created', 'processing'] } };
     expect(await db.refund.count({ where: open })).toBe(0);
@@ -183,7 +183,7 @@ describe.each(Object.entries(WAYS))('all of the money is back %s', (_, giveAllBa
       const payment = await newPending();
       const deliveryId = await deliveryOf(payment);
       const at = now();
-      expect(await takeTurn(db, deliveryId, at)).toMatchObject({ kind: 'now' });
+      expect(await leaseDelivery(db, deliveryId, at)).toMatchObject({ kind: 'now' });
       await giveAllBack(payment);
       const decided = await row(payment);
       const told = await toldOf(payment);
@@ -204,7 +204,7 @@ test('what was shown of a success that nobody agreed to is over once it is super
   const payment = await newPending();
   const deliveryId = await deliveryOf(payment);
   const at = now();
-  await takeTurn(db, deliveryId, at);
+  await leaseDelivery(db, deliveryId, at);
   await showOverdue(db, deliveryId, new Date(at.getTime() + 600_000));
   expect(await row(payment)).toMatchObject({ attention: 'order_update_failing' });
   await giveBack(payment, undefined);
@@ -253,12 +253,12 @@ test('a success that was told is not told again once all of its money is back', 
   const deliveryId = await deliveryOf(payment);
   await recordAttempt(db, deliveryId, answered('agreed'), 0, now());
   await db.delivery.update({ where: { id: deliveryId }, data: { redeliveryAskedAt: now() } });
-  expect(await mayBeToldAgain(db, await findDelivery(db, deliveryId), now())).toBe(true);
+  expect(await mayBeRedelivered(db, await findDelivery(db, deliveryId), now())).toBe(true);
   await giveBack(payment, undefined);
   await expect(requestRedelivery(db, merchantId, deliveryId, 'a test', now())).rejects.toMatchObject({
     code: 'delivery_superseded',
   });
-  expect(await mayBeToldAgain(db, await findDelivery(db, deliveryId), now())).toBe(false);
+  expect(await mayBeRedelivered(db, await findDelivery(db, deliveryId), now())).toBe(false);
   expect(await findDelivery(db, deliveryId)).toMatchObject({ status: 'delivered', redeliveryAskedAt: null });
 });
 

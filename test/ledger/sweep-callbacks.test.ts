@@ -7,7 +7,7 @@ import { matchCallbacks, storeCallback } from '../../src/ledger/callbacks.ts';
 import { claimKey, keepResult } from '../../src/ledger/idempotency.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { lockOrder } from '../../src/ledger/order-row.ts';
-import { minuteOf, recordUnverified, unverifiedCallback } from '../../src/ledger/unverified.ts';
+import { minuteOf, recordUnverified, unverifiedCallback } from '../../src/ledger/unverified-callbacks.ts';
 import { DeliveryWorkflows } from '../../src/temporal/delivery-workflows.ts';
 import { type PaymentWorkflows, TemporalUnavailable } from '../../src/temporal/payment-workflows.ts';
 import { RefundWorkflows } from '../../src/temporal/refund-workflows.ts';

@@ -7,9 +7,9 @@ import { matchCallbacks } from '../../src/ledger/callbacks.ts';
 import type { LedgerClient } from '../../src/ledger/client.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { findEndingOrders } from '../../src/ledger/orders.ts';
-import { callbacksToRecover, paymentsToRecover } from '../../src/ledger/recover.ts';
+import { callbacksToRecover, paymentsToRecover } from '../../src/ledger/recovery-pages.ts';
 import {
-  restPayment,
+  postponePayment,
   takeOverdueDeliveries,
   takeStuckPayments,
   takeStuckRefunds,
@@ -81,7 +81,7 @@ describe('a new row is not kept waiting by thousands that wait for a channel', (
       const at = new Date(clock + minute * MINUTE);
       for (const { id } of await takeStuckPayments(db, at)) {
         seen.add(id);
-        await restPayment(db, id, null, at);
+        await postponePayment(db, id, null, at);
       }
     }
     expect(seen).toContain(lost);
@@ -317,7 +317,7 @@ test('money on record is taken before more older payments without a workflow tha
     nextSweepAt: i === 0 ? ago(MINUTE) : null,
   }));
   const taken = (await takeStuckPayments(db, ago(0))).map(({ id }) => id);
-  // A haul that runs out of time has come to them.
+  // A step that runs out of time has come to them.
   expect(taken.slice(0, 3).sort()).toEqual([...paid].sort());
 });
 

@@ -1,9 +1,9 @@
 import { beforeAll, expect, test } from 'vitest';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { Connection } from '../../src/ledger/connection.ts';
-import { listEvents } from '../../src/ledger/feed.ts';
-import { startPayment } from '../../src/ledger/intake.ts';
+import { listEvents } from '../../src/ledger/event-feed.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { insertPayment } from '../../src/ledger/new-payment.ts';
 import { loadPayment, recordCreated, settlePayment } from '../../src/ledger/payments.ts';
 import { ofTrade } from '../support/callback.ts';
 import { queryOnce, setTimeZone, useDatabase } from '../support/stack.ts';
@@ -40,7 +40,7 @@ test('a payment has its times from its creation to its success, by raw statement
   const { id: merchantId } = (await ensureMerchant(db, 'shop', ['simulator'])).merchant;
   const { id: accountId } = await db.channelAccount.findFirstOrThrow({ where: { merchantId } });
   const at = (minutes: number) => new Date(Date.UTC(2026, 10, 27, 12, minutes));
-  const { payment } = await startPayment(
+  const { payment } = await insertPayment(
     db,
     merchantId,
     { id: 'order', amount: 1000, currency: 'CNY', subject: 'x', metadata: {}, expiresInSeconds: 7_200 },

@@ -288,10 +288,10 @@ function openActivities(events: readonly Event[]): string[] {
   return [...open.values()];
 }
 
-/** As its workflow does, a haul that Temporal did not confirm in time is begun again. */
-async function confirmed(haul: () => Promise<unknown>): Promise<boolean> {
+/** As its workflow does, a step that Temporal did not confirm in time is begun again. */
+async function confirmed(step: () => Promise<unknown>): Promise<boolean> {
   try {
-    await haul();
+    await step();
     return true;
   } catch (error) {
     if (error instanceof Error && error.cause instanceof TemporalUnavailable) return false;
@@ -393,7 +393,7 @@ export async function startWorld(): Promise<World> {
   const merchants = await newMerchants(false);
   const merchantsWithShop = await newMerchants(true);
 
-  const hauls = sweepActivities({
+  const steps = sweepActivities({
     db: h.db,
     client: h.env.client,
     workflows: h.workflows,
@@ -567,16 +567,16 @@ export async function startWorld(): Promise<World> {
     },
     async sweep() {
       // Not `sweepAbnormalEnds`: this server cannot list workflows.
-      for (const haul of [
-        hauls.sweepUnmatched,
-        hauls.sweepCallbacks,
-        hauls.sweepPayments,
-        hauls.sweepStuck,
-        hauls.sweepRefunds,
-        hauls.sweepDeliveries,
-        hauls.sweepOrders,
+      for (const step of [
+        steps.sweepUnmatched,
+        steps.sweepCallbacks,
+        steps.sweepPayments,
+        steps.sweepStuck,
+        steps.sweepRefunds,
+        steps.sweepDeliveries,
+        steps.sweepOrders,
       ])
-        await eventually(() => confirmed(haul));
+        await eventually(() => confirmed(step));
     },
     async stopWorkers() {
       if (!working) return;

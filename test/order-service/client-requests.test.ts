@@ -26,7 +26,7 @@ const guarded = new OrderServiceClient({ allowPrivate: false });
 describe('signatures', () => {
   test('are those of the published test vector', async () => {
     const { url, heard } = await answering(200, '');
-    await near.tell(targetOf(url, { secrets: ['whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'] }), {
+    await near.deliver(targetOf(url, { secrets: ['whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'] }), {
       id: 'msg_p5jXN8AQM9LWM0D4loKWxJek',
       paymentId: US,
       body: '{"test": 2432232314}',
@@ -48,7 +48,12 @@ describe('signatures', () => {
   test('are one by every secret, the current one first; each of them is enough for the library', async () => {
     const secrets = [newSecret(), newSecret(), newSecret()];
     const { url, heard } = await answering(200, '');
-    await near.tell(targetOf(url, { secrets }), { id: 'evt_1', paymentId: US, body: BODY, at: new Date() });
+    await near.deliver(targetOf(url, { secrets }), {
+      id: 'evt_1',
+      paymentId: US,
+      body: BODY,
+      at: new Date(),
+    });
     const [{ headers, body } = { headers: {}, body: '' }] = heard;
     const given = headers as Record<string, string>;
     for (const secret of secrets) expect(new Webhook(secret).verify(body, given)).toEqual(JSON.parse(BODY));
@@ -70,7 +75,7 @@ describe('signatures', () => {
     const secrets = [SECRET, newSecret()];
     const { url, heard } = await answering(200, '{"paidPaymentId":null}');
     const target = targetOf(url, { secrets, statusUrl: `${url}/{orderId}` });
-    await near.tell(target, { id: 'evt_1', paymentId: US, body: BODY, at: new Date() });
+    await near.deliver(target, { id: 'evt_1', paymentId: US, body: BODY, at: new Date() });
     await near.read(target, 'order-1', US, new Date());
     expect(heard.map(({ body }) => body)).toEqual([BODY, '']);
     for (const { headers, body } of heard) {

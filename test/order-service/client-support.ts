@@ -59,7 +59,7 @@ export const near = new OrderServiceClient({ allowPrivate: true });
 export const hasty = new OrderServiceClient({ allowPrivate: true, timeoutMs: 300 });
 
 export const tell = (url: string, client = near, at = new Date()) =>
-  client.tell(targetOf(url), { id: 'evt_1', paymentId: US, body: BODY, at });
+  client.deliver(targetOf(url), { id: 'evt_1', paymentId: US, body: BODY, at });
 
 /** Without the time it took. */
 export async function told(url: string, client = near): Promise<object> {

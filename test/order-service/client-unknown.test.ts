@@ -203,7 +203,7 @@ describe('everything else is unknown', () => {
   test('no secret to sign with', async () => {
     const { url, heard } = await answering(200, '');
     const message = { id: 'evt_1', paymentId: US, body: BODY, at: new Date() };
-    expect(await near.tell(targetOf(url, { secrets: [] }), message)).toMatchObject({
+    expect(await near.deliver(targetOf(url, { secrets: [] }), message)).toMatchObject({
       kind: 'unknown',
       reason: expect.stringContaining('merchants rotate-secret'),
     });

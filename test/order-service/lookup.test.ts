@@ -103,7 +103,7 @@ test('a public name that its name server says is here, or in the network: nobody
   for (const name of ['here', 'any', 'cloud']) {
     const url = `http://${name}.shop.example:${port}/`;
     const target = { url, statusUrl: null, secrets: [newSecret()] };
-    expect(await client.tell(target, message)).toMatchObject({
+    expect(await client.deliver(target, message)).toMatchObject({
       kind: 'unknown',
       statusCode: null,
       reason: expect.stringMatching(/^It was not called: its address is private/),

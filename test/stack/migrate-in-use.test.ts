@@ -155,20 +155,23 @@ describe('an index made CONCURRENTLY', () => {
     ['was killed before its record', 'valid', null, ['rolled back', 'applied']],
     ['failed by another program', 'INVALID', 'some error', ['rolled back', 'applied']],
     ['lost its connection, and PostgreSQL made it', 'valid', 'connection lost', ['rolled back', 'applied']],
-  ])('is healed by the next start when the process that made it %s', async (_what, state, logs, records) => {
-    await toyTable('values (1)');
-    addMigration(INDEX, CREATE_INDEX);
-    await queryOnce(database.url, CREATE_INDEX);
-    await setValid(state === 'valid');
-    await queryOnce(
-      database.url,
-      `insert into _prisma_migrations (id, checksum, migration_name, started_at, logs)
+  ])(
+    'is repaired by the next start when the process that made it %s',
+    async (_what, state, logs, records) => {
+      await toyTable('values (1)');
+      addMigration(INDEX, CREATE_INDEX);
+      await queryOnce(database.url, CREATE_INDEX);
+      await setValid(state === 'valid');
+      await queryOnce(
+        database.url,
+        `insert into _prisma_migrations (id, checksum, migration_name, started_at, logs)
          values ('x', 'x', '${INDEX}', now(), ${logs === null ? 'null' : `'${logs}'`})`,
-    );
-    await applyMigrations(database.url, dir);
-    expect(await recordsOf(INDEX)).toEqual(records);
-    expect(await validIndexes()).toEqual(['toy_n_idx valid']);
-  });
+      );
+      await applyMigrations(database.url, dir);
+      expect(await recordsOf(INDEX)).toEqual(records);
+      expect(await validIndexes()).toEqual(['toy_n_idx valid']);
+    },
+  );
 
   test('is taken for the migration that makes the same, of which nothing is on record', async () => {
     await toyTable('values (1)');

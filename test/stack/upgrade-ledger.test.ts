@@ -2,8 +2,8 @@
 import { WorkflowNotFoundError } from '@temporalio/client';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { ActivityDeps } from '../../src/activities/activity-deps.ts';
 import { channelActivities } from '../../src/activities/channel.ts';
-import type { ActivityDeps } from '../../src/activities/deps.ts';
 import { refundChannelActivities } from '../../src/activities/refund.ts';
 import { type SweepDeps, sweepActivities } from '../../src/activities/sweep.ts';
 import { createChannels } from '../../src/channels/registry.ts';
@@ -315,8 +315,8 @@ describe('a ledger of the release before', () => {
 
   test('the sweep runs over it: what is stuck goes on, and money on record is settled', async () => {
     const { sweep, workflows, refundWorkflows, deliveryWorkflows } = sweeper();
-    for (const [name, haul] of Object.entries(sweep))
-      expect([name, await haul()]).toEqual([name, expect.any(Number)]);
+    for (const [name, step] of Object.entries(sweep))
+      expect([name, await step()]).toEqual([name, expect.any(Number)]);
     const woken = workflows.named('wake').map(({ paymentId }) => paymentId);
     expect(woken).toEqual(expect.arrayContaining(['pay_alate', 'pay_acancelling']));
     expect(await db.payment.findUniqueOrThrow({ where: { id: 'pay_aunsettled' } })).toMatchObject({

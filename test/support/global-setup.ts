@@ -5,7 +5,7 @@ import type { TestProject } from 'vitest/node';
 import { StackError } from '../../src/stack/errors.ts';
 import { applyMigrations } from '../../src/stack/migrate.ts';
 import { freePort } from '../../src/stack/ports.ts';
-import { startPostgres } from '../../src/stack/postgres.ts';
+import { startPostgres } from '../../src/stack/postgres-server.ts';
 import { supervisorOf } from '../../src/stack/supervisor.ts';
 import { lookUpTemporalCli, lookUpTestServer } from '../../src/stack/tools.ts';
 import { HOME_PREFIX, queryOnce, supervise, TEMPLATE, type Tool, temporaryHome } from './stack.ts';

@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { expect, inject, onTestFinished, test } from 'vitest';
-import { identify, isAlive } from '../../src/stack/process.ts';
-import { listens } from '../../src/stack/program.ts';
+import { identify, isAlive } from '../../src/stack/os-process.ts';
+import { listens } from '../../src/stack/program-spec.ts';
 import { tsxLoader } from '../../src/tsx.ts';
 import { eventually, timeSkippingEnvironment } from './stack.ts';
 

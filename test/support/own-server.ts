@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ServiceError } from '@temporalio/client';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { TransportError } from '@temporalio/worker';
-import { listens } from '../../src/stack/program.ts';
+import { listens } from '../../src/stack/program-spec.ts';
 
 const LOOK_EVERY_MS = 50;
 

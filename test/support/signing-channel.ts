@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto';
-import { checked } from '../../src/channels/checked.ts';
 import { declarationOf } from '../../src/channels/simulator/adapter.ts';
+import { validated } from '../../src/channels/validated-adapter.ts';
 import { CallbackError, type ChannelAdapter, type VerifiedCallback } from '../../src/domain/channel.ts';
 import { createSimulatorAdapter } from './simulator-adapter.ts';
 
@@ -21,7 +21,7 @@ export function signingChannel(): ChannelAdapter {
     baseUrl: 'http://127.0.0.1:1',
     secret: `whsec_${Buffer.alloc(32, 9).toString('base64')}`,
   });
-  return checked({
+  return validated({
     ...simulator,
     declaration: { ...declarationOf('simulator'), name: SIGNING },
     async verifyCallback(_account, { headers, rawBody }) {

@@ -8,7 +8,7 @@ import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.t
 import { Connection } from '../../src/ledger/connection.ts';
 import { freePort as anyFreePort } from '../../src/stack/ports.ts';
 import { Supervisor } from '../../src/stack/supervisor.ts';
-import { startTemporal as startTemporalServer } from '../../src/stack/temporal.ts';
+import { startTemporal as startTemporalServer } from '../../src/stack/temporal-server.ts';
 import { KEYWORD, SEARCH_ATTRIBUTES } from '../../src/temporal/search-attributes.ts';
 import { startEnvironment } from './own-server.ts';
 import { NET_MS, type Watched, watch } from './progress.ts';

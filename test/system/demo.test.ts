@@ -4,7 +4,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { listens } from '../../src/stack/program.ts';
+import { listens } from '../../src/stack/program-spec.ts';
 import { tsxLoader } from '../../src/tsx.ts';
 import { oracleFolder as alipayOracle } from '../doubles/alipay/start.ts';
 import { oracleFolder as wechatpayOracle } from '../doubles/wechatpay/start.ts';

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { callbackProof } from '../../src/client-token.ts';
-import { accountOf, tradeOf } from '../../src/ledger/trade.ts';
+import { accountOf, tradeOf } from '../../src/ledger/trade-of-payment.ts';
 import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';

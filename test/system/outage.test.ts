@@ -103,11 +103,11 @@ test('Temporal down for a minute: refusals are clear and quick, callbacks are ke
   await system.startTemporal();
   await eventually(async () => (await system.orderStatus(paying.body.orderId)) === 'succeeded');
   // The row that nobody asked for again is the sweep's.
-  const healed = await eventually(async () => {
+  const repaired = await eventually(async () => {
     const { body } = await system.api('GET', '/v1/orders/while-down');
     return body.status === 'paying' && body;
   });
-  await system.simulator.pay(healed.payments[0].id);
+  await system.simulator.pay(repaired.payments[0].id);
   await eventually(async () => (await system.orderStatus('while-down')) === 'succeeded');
 });
 

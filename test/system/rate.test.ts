@@ -5,8 +5,8 @@ import { declarationOf } from '../../src/channels/simulator/adapter.ts';
 import { hashSecret } from '../../src/client-token.ts';
 import type { ChannelAdapter } from '../../src/domain/channel.ts';
 import { createLedgerClient } from '../../src/ledger/client.ts';
-import { startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { insertPayment } from '../../src/ledger/new-payment.ts';
 import { OrderServiceClient } from '../../src/order-service/client.ts';
 import { DeliveryWorkflows } from '../../src/temporal/delivery-workflows.ts';
 import { PaymentWorkflows } from '../../src/temporal/payment-workflows.ts';
@@ -86,7 +86,7 @@ test('a channel is never asked faster than its limit, however many payments wait
   try {
     const { merchant } = await ensureMerchant(apiDb, 'shop', ['counter']);
     for (let i = 0; i < PAYMENTS; i++) {
-      const { payment } = await startPayment(
+      const { payment } = await insertPayment(
         apiDb,
         merchant.id,
         { id: `o${i}`, amount: 1, currency: 'CNY', subject: 'x', metadata: {}, expiresInSeconds: undefined },

@@ -47,7 +47,7 @@ test('recover after a total loss of the Temporal database', async () => {
   expect(await callback()).toMatchObject({ deliveredAt: null });
   await system.startTemporal();
 
-  // A healed worker brings the search attributes and Schedules back; recover brings the workflows.
+  // A repaired worker brings the search attributes and Schedules back; recover brings the workflows.
   for (let i = 0; i < 2; i++) {
     const recovered = await eventually(async () => {
       const { status, output } = await system.nodrop('recover');

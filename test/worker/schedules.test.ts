@@ -137,7 +137,7 @@ describe('whether the sweep runs', () => {
   };
 
   const none = async () => 0;
-  const hauls: SweepActivities = {
+  const steps: SweepActivities = {
     ...{ sweepUnmatched: none, sweepCallbacks: none, sweepPayments: none, sweepStuck: none },
     ...{ sweepAbnormalEnds: none, sweepRefunds: none, sweepOrders: none, sweepDeliveries: none },
     sweepOld: none,
@@ -170,7 +170,7 @@ describe('whether the sweep runs', () => {
       connection: env.nativeConnection,
       taskQueue: SWEEP_TASK_QUEUE,
       workflowBundle: await bundleWorkflows(),
-      activities: hauls,
+      activities: steps,
     });
     const completed = await worker.runUntil(async () => {
       await client.workflow.execute(SWEEP_WORKFLOW, { taskQueue: SWEEP_TASK_QUEUE, workflowId: 'once' });
@@ -180,18 +180,18 @@ describe('whether the sweep runs', () => {
     expect(await status(completed.getTime() + 6 * MINUTE - Date.now())).toMatchObject({ state: 'overdue' });
   });
 
-  test('a sweep completes, and a haul of it failed: failing, until one completes without', async () => {
+  test('a sweep completes, and a step of it failed: failing, until one completes without', async () => {
     await ensureSchedules(client);
     let broken = true;
-    const haul = async () => {
-      if (broken) throw ApplicationFailure.nonRetryable('0 healed, 1 not');
+    const step = async () => {
+      if (broken) throw ApplicationFailure.nonRetryable('0 repaired, 1 not');
       return 0;
     };
     const worker = await Worker.create({
       connection: env.nativeConnection,
       taskQueue: SWEEP_TASK_QUEUE,
       workflowBundle: await bundleWorkflows(),
-      activities: { ...hauls, sweepOrders: haul },
+      activities: { ...steps, sweepOrders: step },
     });
     await worker.runUntil(async () => {
       const complete = async (workflowId: string) => {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { hashSecret } from '../../src/client-token.ts';
-import { startPayment } from '../../src/ledger/intake.ts';
+import { insertPayment } from '../../src/ledger/new-payment.ts';
 import { recordAnswer } from '../../src/ledger/payments.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { ACCOUNT, newTrade } from '../simulator/support.ts';
@@ -38,7 +38,7 @@ async function adopt(
 ): Promise<Payment> {
   const at = new Date(await h.now());
   const order = { id: orderId, amount: 1990, currency: 'CNY', subject: 'Coffee', metadata: {} };
-  const { payment } = await startPayment(
+  const { payment } = await insertPayment(
     h.db,
     h.merchant.id,
     { ...order, expiresInSeconds: undefined },

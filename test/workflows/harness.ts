@@ -17,16 +17,16 @@ import { paymentWorkflowId } from '../../src/domain/names.ts';
 import { DEFAULT_QUERY_SCHEDULE, parseSchedule } from '../../src/domain/schedule.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
 import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
-import { startPayment } from '../../src/ledger/intake.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { insertPayment } from '../../src/ledger/new-payment.ts';
+import { toRefundSnapshot } from '../../src/ledger/payment-facts.ts';
 import { requestRefund } from '../../src/ledger/refunds.ts';
 import type { Merchant, Payment, Refund } from '../../src/ledger/rows.ts';
-import { toRefundSnapshot } from '../../src/ledger/snapshot.ts';
-import { accountOf, tradeOf } from '../../src/ledger/trade.ts';
+import { accountOf, tradeOf } from '../../src/ledger/trade-of-payment.ts';
 import { OrderServiceClient } from '../../src/order-service/client.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/app.ts';
-import { deliverStored } from '../../src/temporal/deliver-callback.ts';
 import { DeliveryWorkflows } from '../../src/temporal/delivery-workflows.ts';
+import { forwardStoredCallback } from '../../src/temporal/forward-callback.ts';
 import { PaymentWorkflows } from '../../src/temporal/payment-workflows.ts';
 import { RefundWorkflows } from '../../src/temporal/refund-workflows.ts';
 import { bundleWorkflows } from '../../src/worker/bundle.ts';
@@ -396,7 +396,7 @@ export async function startHarness(options: HarnessOptions = {}, h: Partial<Harn
     } = {}) {
       orders += 1;
       const really = Date.now();
-      const { payment } = await startPayment(
+      const { payment } = await insertPayment(
         db,
         merchantId,
         {
@@ -572,7 +572,13 @@ export async function startHarness(options: HarnessOptions = {}, h: Partial<Harn
         Buffer.from('{}'),
         new Date(await now()),
       );
-      await deliverStored({ db, workflows, refundWorkflows }, row, payment, new Date(await now()), NET_MS);
+      await forwardStoredCallback(
+        { db, workflows, refundWorkflows },
+        row,
+        payment,
+        new Date(await now()),
+        NET_MS,
+      );
     },
     startChannelWorkers,
     stopChannelWorkers,

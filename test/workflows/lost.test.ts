@@ -1,7 +1,7 @@
 import { beforeEach, expect, test } from 'vitest';
 import type { Prisma } from '../../src/generated/prisma/client.ts';
 import type { LedgerClient } from '../../src/ledger/client.ts';
-import { recoverPayment } from '../../src/ledger/lost.ts';
+import { recoverPayment } from '../../src/ledger/recover-payment.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { eventually } from '../support/stack.ts';
 import { type Harness, useHarness } from './harness.ts';

@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { checked } from '../../src/channels/checked.ts';
+import { validated } from '../../src/channels/validated-adapter.ts';
 import { withCredentials } from '../../src/channels/with-credentials.ts';
 import { isCallbackProof } from '../../src/client-token.ts';
 import type { ChannelAdapter } from '../../src/domain/channel.ts';
 import { findNamed } from '../../src/ledger/callbacks.ts';
-import { notePaymentNews } from '../../src/ledger/hints.ts';
+import { recordNotice } from '../../src/ledger/hints.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { adapterAt, CREDENTIALS, stateOf } from '../channels/mollie/support.ts';
 import type { WebhookCall } from '../doubles/mollie/books.ts';
@@ -62,7 +62,7 @@ beforeEach(async () => {
 
 // One each: the time-skipping server skips no more once an activity was called off.
 const h = useHarness({ perTest: true, workflowInterceptors: LATE_CANCELLATION }, () => ({
-  others: [following(checked(withCredentials(adapterAt(double.url), { of: async () => [CREDENTIALS] })))],
+  others: [following(validated(withCredentials(adapterAt(double.url), { of: async () => [CREDENTIALS] })))],
 }));
 
 const newPayment = (changes: Parameters<Harness['newPayment']>[0] = {}) =>
@@ -105,7 +105,7 @@ async function callBack(): Promise<void> {
     const named = await findNamed(h.db, row.id, callback.about);
     expect(named?.id, 'the payment that the body names').toBe(paymentId);
     const payment = await h.row(paymentId);
-    await notePaymentNews(h.db, paymentId, true, 'It has news.', new Date(await h.now()));
+    await recordNotice(h.db, paymentId, true, 'It has news.', new Date(await h.now()));
     await h.workflows.notice(payment, NET_MS);
   }
   told = calls.length;

@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from 'vitest';
-import { notePaymentNews } from '../../src/ledger/hints.ts';
+import { recordNotice } from '../../src/ledger/hints.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { eventually } from '../support/progress.ts';
 import { useHarness } from './harness.ts';
@@ -13,7 +13,7 @@ afterEach(async () => {
 
 /** As the API does it. */
 async function notice(payment: Payment): Promise<void> {
-  await notePaymentNews(h.db, payment.id, true, 'It has news.', new Date(await h.now()));
+  await recordNotice(h.db, payment.id, true, 'It has news.', new Date(await h.now()));
   await h.workflows.notice(payment, 10_000);
 }
 const isAnswered = async ({ id }: Payment) => (await h.row(id)).noticedAt === null;

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach } from 'vitest';
 import { paymentWorkflowId } from '../../src/domain/names.ts';
 import { type MerchantSettings, setMerchant } from '../../src/ledger/merchants.ts';
-import { type Resolution, resolvePayment } from '../../src/ledger/resolve.ts';
+import { type Resolution, resolvePayment } from '../../src/ledger/operator-decision.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { type OrderService, startOrderService } from '../support/order-service.ts';
 import { eventually } from '../support/stack.ts';

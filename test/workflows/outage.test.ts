@@ -66,7 +66,7 @@ async function longWaiting(count: number): Promise<Payment[]> {
   const nextAttemptAt = new Date((await h.now()) + DAY);
   // All at once, and none of them while it is being told.
   await eventually(async () => {
-    const told = { ...of, attempts: { gt: 0 }, tellingUntil: null };
+    const told = { ...of, attempts: { gt: 0 }, leasedUntil: null };
     const { count: changed } = await h.db.delivery.updateMany({
       where: told,
       data: { attempts: 20, nextAttemptAt },

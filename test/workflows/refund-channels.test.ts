@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import type { ChannelRefund } from '../../src/domain/channel.ts';
 import { automaticRefundId, externalRefundId, requestedRefundId } from '../../src/domain/ids.ts';
+import { resolvePayment } from '../../src/ledger/operator-decision.ts';
+import { toRefundSnapshot } from '../../src/ledger/payment-facts.ts';
 import { recordAnswer } from '../../src/ledger/payments.ts';
-import { resolvePayment } from '../../src/ledger/resolve.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
-import { toRefundSnapshot } from '../../src/ledger/snapshot.ts';
 import { NET_MS } from '../support/progress.ts';
 import { book, done, eventsOf, HOUR, h, inConflict, MINUTE, paidAnswer } from './refund-channels-support.ts';
 

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import type { RefundAnswer } from '../../src/domain/channel.ts';
 import { externalRefundId, requestedRefundId } from '../../src/domain/ids.ts';
+import { resolvePayment } from '../../src/ledger/operator-decision.ts';
 import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
 import { requestRefund } from '../../src/ledger/refunds.ts';
-import { resolvePayment } from '../../src/ledger/resolve.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { eventually } from '../support/progress.ts';
 import { atChannel, done, h, hooks, processing, refundsOf } from './refund-support.ts';

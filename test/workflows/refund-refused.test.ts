@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { ChannelError } from '../../src/domain/channel.ts';
 import { automaticRefundId, externalRefundId, replacementRefundId } from '../../src/domain/ids.ts';
+import { resolvePayment } from '../../src/ledger/operator-decision.ts';
+import { toRefundSnapshot } from '../../src/ledger/payment-facts.ts';
 import { requestRefund } from '../../src/ledger/refunds.ts';
-import { resolvePayment } from '../../src/ledger/resolve.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
-import { toRefundSnapshot } from '../../src/ledger/snapshot.ts';
 import { NET_MS } from '../support/progress.ts';
 import { atChannel, done, h, hooks, payTwice, refundsOf } from './refund-support.ts';
 

@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { checked } from '../../src/channels/checked.ts';
 import { createStripeAdapter } from '../../src/channels/stripe/adapter.ts';
+import { validated } from '../../src/channels/validated-adapter.ts';
 import { withCredentials } from '../../src/channels/with-credentials.ts';
 import type { ChannelAdapter } from '../../src/domain/channel.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
-import { deliverStored } from '../../src/temporal/deliver-callback.ts';
+import { forwardStoredCallback } from '../../src/temporal/forward-callback.ts';
 import { CREDENTIALS, signed } from '../channels/stripe/support.ts';
 import type { Intent, Session } from '../doubles/stripe/books.ts';
 import { type RunningDouble, serveStripe } from '../doubles/stripe/server.ts';
@@ -59,7 +59,7 @@ afterEach(async () => await double?.close());
 // once, of which one calls off the query that the one before it has begun.
 const h = useHarness({ perTest: true, workflowInterceptors: LATE_CANCELLATION }, () => {
   const adapter = createStripeAdapter({ url: double.url });
-  return { others: [following(checked(withCredentials(adapter, { of: async () => [CREDENTIALS] })))] };
+  return { others: [following(validated(withCredentials(adapter, { of: async () => [CREDENTIALS] })))] };
 });
 
 const faults = (orders: readonly object[]) =>
@@ -102,7 +102,7 @@ async function callBack(): Promise<void> {
     const now = new Date(await h.now());
     const stored = await storeCallback(h.db, row.id, callback, request.rawBody, now);
     expect(stored.payment, `${callback.kind} of a payment`).not.toBeNull();
-    if (stored.payment !== null) await deliverStored(h, stored, stored.payment, now, NET_MS);
+    if (stored.payment !== null) await forwardStoredCallback(h, stored, stored.payment, now, NET_MS);
   }
   told = double.books.events.length;
 }

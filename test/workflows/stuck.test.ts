@@ -15,7 +15,7 @@ import { SECRET, useHarness } from './harness.ts';
 
 const MISTAKE = [fileURLToPath(new URL('./throws-at-callback.ts', import.meta.url))];
 
-let hauls: SweepActivities;
+let steps: SweepActivities;
 let shop: OrderService | undefined;
 const h = useHarness({
   environment: () => realEnvironment(),
@@ -23,7 +23,7 @@ const h = useHarness({
   onLog: () => undefined,
 });
 beforeAll(() => {
-  hauls = sweepActivities({
+  steps = sweepActivities({
     db: h.db,
     client: h.env.client,
     workflows: h.workflows,
@@ -68,7 +68,7 @@ const attentions = async ({ id }: Payment) =>
 test('the sweep settles, cancels the other attempts, and shows it until its workflow gets on', async () => {
   const [paid, other] = await newAttempts('one');
   await makeStuck(paid);
-  expect(await hauls.sweepPayments()).toBe(1);
+  expect(await steps.sweepPayments()).toBe(1);
   expect(await h.row(paid.id)).toMatchObject({
     ...{ status: 'succeeded', settledBy: 'callback', orderUpdate: 'applied' },
     attention: 'workflow_stuck',
@@ -77,12 +77,12 @@ test('the sweep settles, cancels the other attempts, and shows it until its work
   expect(await h.orderStatus(paid)).toBe('succeeded');
   // It is told at once, and not by a later sweep.
   await h.until(other.id, 'cancelled');
-  expect(await hauls.sweepStuck()).toBe(0);
+  expect(await steps.sweepStuck()).toBe(0);
   expect(await attentions(paid)).toHaveLength(1);
 
   await h.release([]);
   await ended(paid);
-  expect(await hauls.sweepStuck()).toBe(1);
+  expect(await steps.sweepStuck()).toBe(1);
   expect(await h.row(paid.id)).toMatchObject({ status: 'succeeded', attention: null });
   expect((await attentions(paid)).at(-1)).toBe('attention: workflow_stuck is over.');
   await h.release(MISTAKE);
@@ -91,7 +91,7 @@ test('the sweep settles, cancels the other attempts, and shows it until its work
 test('the sweep gives back what an order is paid too much', async () => {
   const both = await newAttempts('both');
   await makeStuck(...both);
-  expect(await hauls.sweepPayments()).toBe(2);
+  expect(await steps.sweepPayments()).toBe(2);
   const rows = await Promise.all(both.map(({ id }) => h.row(id)));
   expect(rows.map(({ orderUpdate }) => orderUpdate).sort()).toEqual(['applied', 'conflict']);
   const owed = await h.db.refund.findFirstOrThrow({
@@ -107,16 +107,16 @@ test("an order service is told by the event's own workflow", async () => {
   const payment = await h.newPayment({ orderId: 'told' });
   await h.start(payment);
   await makeStuck(payment);
-  expect(await hauls.sweepPayments()).toBe(1);
+  expect(await steps.sweepPayments()).toBe(1);
   await eventually(async () => (await h.row(payment.id)).orderUpdate === 'applied');
   expect(shop.order('told')).toMatchObject({ paidPaymentId: payment.id, timesPaid: 1 });
   // The workflow is stuck all the same.
-  expect(await hauls.sweepStuck()).toBe(0);
+  expect(await steps.sweepStuck()).toBe(0);
   expect(await h.row(payment.id)).toMatchObject({ attention: 'workflow_stuck' });
 
   await h.release([]);
   await ended(payment);
-  expect(await hauls.sweepStuck()).toBeGreaterThan(0);
+  expect(await steps.sweepStuck()).toBeGreaterThan(0);
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', attention: null });
   expect(shop.about(payment.id)).toHaveLength(1);
 });

@@ -6,7 +6,7 @@ import { bundleWorkflows } from '../../src/worker/bundle.ts';
 import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
 import { timeSkippingEnvironment } from '../support/stack.ts';
 
-// In which order the sweep's hauls run; what each does is tested on the activities.
+// In which order the sweep's steps run; what each does is tested on the activities.
 
 let env: TestWorkflowEnvironment;
 beforeAll(async () => {
@@ -16,7 +16,7 @@ afterAll(async () => {
   await env?.teardown();
 });
 
-test('slow hauls keep no other from running, and one that fails is only told of', async () => {
+test('slow steps keep no other from running, and one that fails is only told of', async () => {
   const ran: string[] = [];
   let othersDone = () => {};
   const others = new Promise<void>((resolve) => {
@@ -44,7 +44,7 @@ test('slow hauls keep no other from running, and one that fails is only told of'
       sweepRefunds: quick('sweepRefunds'),
       sweepOrders: quick('sweepOrders'),
       async sweepDeliveries() {
-        throw new Error('1 healed, 1 not');
+        throw new Error('1 repaired, 1 not');
       },
       sweepOld: quick('sweepOld'),
     },
@@ -55,6 +55,6 @@ test('slow hauls keep no other from running, and one that fails is only told of'
     return await run.result();
   });
   expect(ran.sort()).toEqual(['sweepAbnormalEnds', 'sweepOld', 'sweepOrders', 'sweepRefunds']);
-  expect(result).toMatchObject({ sweepPayments: 0, sweepCallbacks: 0, sweepDeliveries: '1 healed, 1 not' });
+  expect(result).toMatchObject({ sweepPayments: 0, sweepCallbacks: 0, sweepDeliveries: '1 repaired, 1 not' });
   expect(Object.keys(result)).toHaveLength(9);
 });

@@ -1,8 +1,8 @@
 import { beforeEach, expect, test } from 'vitest';
 import type { ChannelAdapter } from '../../src/domain/channel.ts';
 import { paymentWorkflowId, refundWorkflowId } from '../../src/domain/names.ts';
+import { toRefundSnapshot } from '../../src/ledger/payment-facts.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
-import { toRefundSnapshot } from '../../src/ledger/snapshot.ts';
 import { eventually } from '../support/stack.ts';
 import { useHarness } from './harness.ts';
 

@@ -2,14 +2,14 @@ import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createAlipayAdapter } from '../../src/channels/alipay/adapter.ts';
-import { checked } from '../../src/channels/checked.ts';
+import { validated } from '../../src/channels/validated-adapter.ts';
 import { createWechatpayAdapter } from '../../src/channels/wechatpay/adapter.ts';
 import { withCredentials } from '../../src/channels/with-credentials.ts';
 import type { CallbackOutcome, ChannelAdapter, Credentials, Trade } from '../../src/domain/channel.ts';
 import { storeCallback } from '../../src/ledger/callbacks.ts';
+import { nextActionOf } from '../../src/ledger/payment-facts.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
-import { nextActionOf } from '../../src/ledger/snapshot.ts';
-import { deliverStored } from '../../src/temporal/deliver-callback.ts';
+import { forwardStoredCallback } from '../../src/temporal/forward-callback.ts';
 import { settingsOf } from '../channels/alipay/support.ts';
 import {
   type AlipayDouble,
@@ -71,7 +71,7 @@ beforeEach(async () => {
 const h = useHarness({ perTest: true, workflowInterceptors: LATE_CANCELLATION }, () => ({
   publicUrl,
   others: [createAlipayAdapter(), createWechatpayAdapter()].map((adapter) =>
-    following(checked(withCredentials(adapter, { of: async () => [credentialsOf(adapter)] }))),
+    following(validated(withCredentials(adapter, { of: async () => [credentialsOf(adapter)] }))),
   ),
 }));
 
@@ -132,7 +132,7 @@ async function receive(request: IncomingMessage): Promise<[string, CallbackOutco
   const now = new Date(await h.now());
   const stored = await storeCallback(h.db, accountId, callback, rawBody, now);
   if (stored.payment === null) throw new Error('it is of no payment');
-  await deliverStored(h, stored, stored.payment, now, NET_MS);
+  await forwardStoredCallback(h, stored, stored.payment, now, NET_MS);
   return [channel, 'stored'];
 }
 

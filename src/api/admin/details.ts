@@ -1,13 +1,13 @@
 import { createRequire } from 'node:module';
 import type { Config } from '../../config.ts';
 import type { ChannelDeclaration } from '../../domain/channel.ts';
-import { type Backlog, countAttention, countCallbacks, countDeliveries } from '../../ledger/details.ts';
+import { type Backlog, countAttention, countCallbacks, countDeliveries } from '../../ledger/backlog.ts';
 import type { SweepState, SweepStatus } from '../../temporal/sweep-status.ts';
+import type { Api } from '../api-deps.ts';
+import type { LostRows } from '../connect-temporal.ts';
 import { COUNT_WITHIN_MS } from '../deadlines.ts';
-import type { Api } from '../deps.ts';
-import { within } from '../http/within.ts';
+import { orFallbackWithin } from '../http/with-deadline.ts';
 import type { Reachable, Readiness } from '../readiness.ts';
-import type { LostRows } from '../temporal.ts';
 
 const { version } = createRequire(import.meta.url)('../../../package.json') as { version: string };
 
@@ -76,11 +76,11 @@ export function createDetails({
   return async () => {
     const [reachable, attention, callbacks, deliveries, sweep, lostRows] = await Promise.all([
       readiness.look(),
-      within(COUNT_WITHIN_MS, null, countAttention(db)),
-      within(COUNT_WITHIN_MS, null, countCallbacks(db)),
-      within(COUNT_WITHIN_MS, null, countDeliveries(db, now())),
-      within(COUNT_WITHIN_MS, null, readSweepStatus()),
-      within(COUNT_WITHIN_MS, null, countLost()),
+      orFallbackWithin(COUNT_WITHIN_MS, null, countAttention(db)),
+      orFallbackWithin(COUNT_WITHIN_MS, null, countCallbacks(db)),
+      orFallbackWithin(COUNT_WITHIN_MS, null, countDeliveries(db, now())),
+      orFallbackWithin(COUNT_WITHIN_MS, null, readSweepStatus()),
+      orFallbackWithin(COUNT_WITHIN_MS, null, countLost()),
     ]);
     const at = now().getTime();
     const ageSeconds = (since: Date) => Math.max(0, Math.floor((at - since.getTime()) / 1000));

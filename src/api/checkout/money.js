@@ -1,7 +1,7 @@
 import { EXPONENTS } from './currencies.js';
 
 /**
- * An amount as nodrop writes it everywhere, `CNY 1,234.50`: the same as `sayAmount` of the domain. Decimal places are
+ * An amount as nodrop writes it everywhere, `CNY 1,234.50`: the same as `amountText` of the domain. Decimal places are
  * ISO 4217's: browsers have fewer for some currencies. As text: a large amount is no exact number once it is divided.
  * @param {number} amount minor units
  * @param {string} currency

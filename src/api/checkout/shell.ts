@@ -1,6 +1,6 @@
 import { encode } from 'uqr';
 import type { FormDeclaration } from '../../domain/channel.ts';
-import { sayAmount } from '../../domain/money.ts';
+import { amountText } from '../../domain/money.ts';
 import { NEVER_SCHEMES } from '../../domain/return-scheme.ts';
 import { type BrowserKind, codeOf, linkOf, type Methods, whereOf } from './browsers.js';
 import { MESSAGES, wordingOf } from './messages.js';
@@ -114,7 +114,7 @@ function shown(
   { titles, methods }: ChannelFacts,
 ): Filling {
   const text = MESSAGES[language];
-  const amountOf = (amount: number) => sayAmount(amount, payment.currency);
+  const amountOf = (amount: number) => amountText(amount, payment.currency);
   const where = whereOf(payment, browser, methods);
   const screen = screenOf(payment, { now: now.getTime(), mayHavePaid, where });
   const channelTitle = titles[payment.channel]?.[language] ?? payment.channel;

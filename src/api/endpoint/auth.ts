@@ -8,9 +8,9 @@ import { type Caller, ensureMerchant, findCaller } from '../../ledger/merchants.
 import type { Payment } from '../../ledger/rows.ts';
 import { findSecrets, type NamedToken } from '../../ledger/secrets.ts';
 import { isDirectLocalCall, isLoopback, isLoopbackUrl } from '../../loopback.ts';
-import type { Api } from '../deps.ts';
+import type { Api } from '../api-deps.ts';
 import { clientAddress } from '../http/client-address.ts';
-import type { SecretName } from '../http/misses.ts';
+import type { SecretName } from '../http/failed-lookups.ts';
 
 /** Who asks: a merchant's key, or the client token of one payment, which is checked against that payment. */
 
@@ -24,12 +24,12 @@ export type TokenAccess = {
   readonly hash: string;
   /** Whom it counts for when it opens nothing. */
   readonly address: string;
-  /** As in `Misses.lookUp`. */
+  /** As in `FailedLookups.lookUp`. */
   readonly mayWait: boolean;
 };
 export type Access = KeyAccess | TokenAccess;
 
-/** @param mayWait as in `Misses.lookUp` */
+/** @param mayWait as in `FailedLookups.lookUp` */
 export type Authenticate = (request: Request, mayWait: boolean) => Promise<Access>;
 
 const unauthorized = (detail: string) => new Refusal('unauthorized', detail);
@@ -51,7 +51,7 @@ export function createAuthenticate(api: Api): Authenticate {
       }
       return { kind: 'key', caller: await developmentCaller() };
     }
-    const caller = await api.misses.lookUp(
+    const caller = await api.failedLookups.lookUp(
       clientAddress(request),
       keyName(hashSecret(credential)),
       () => findCaller(api.db, credential),
@@ -163,7 +163,7 @@ export const tokenEndsAt = ({ expiresAt }: Pick<Payment, 'expiresAt'>): number =
  * token opens one payment and says the same of a payment that is not there as of one it does not open.
  * @throws Refusal `payment_not_found` or `unauthorized`
  */
-export function requireVisible<T extends Payment>(
+export function requireAccess<T extends Payment>(
   payment: T | null,
   access: Access,
   id: string,

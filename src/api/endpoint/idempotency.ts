@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Request, Response } from 'express';
 import { REFUSALS, Refusal, type RefusalCode } from '../../domain/refusal.ts';
 import { claimKey, forgetKey, keepResult, type Lease, releaseKey } from '../../ledger/idempotency.ts';
-import type { Api } from '../deps.ts';
+import type { Api } from '../api-deps.ts';
 import { toRefusal } from '../http/problems.ts';
 import { idempotencyKey } from '../schemas/common.ts';
 import type { Access } from './auth.ts';

@@ -1,7 +1,7 @@
 import type { Response } from 'express';
 
 /** Aborted when the client has gone without its answer. */
-export function goneSignal(response: Response): AbortSignal {
+export function abortedOnDisconnect(response: Response): AbortSignal {
   const gone = new AbortController();
   if (response.closed) gone.abort();
   response.once('close', () => gone.abort());

@@ -1,7 +1,7 @@
 import { Refusal } from '../../domain/refusal.ts';
 import { isStorable } from '../../domain/text.ts';
-import type { FeedPlace } from '../../ledger/feed.ts';
-import type { Place } from '../../ledger/views.ts';
+import type { FeedPosition } from '../../ledger/event-feed.ts';
+import type { Place } from '../../ledger/queries.ts';
 
 /** Opaque cursors: the place of a page's last row, and of which list, as it means nothing in another. */
 
@@ -49,11 +49,11 @@ export function readTimelineCursor(cursor: string | undefined): bigint | undefin
  * A place in the feed. It names the feed, because other lists number their rows as well. It carries the id of the last
  * event, because a restored database gives its number out again. It carries `removedTo` only while that is ahead of it.
  */
-export const feedCursor = ({ seq, eventId, removedTo }: FeedPlace): string =>
+export const feedCursor = ({ seq, eventId, removedTo }: FeedPosition): string =>
   seal(`events/${seq}${eventId === null ? '' : `/${eventId}`}${removedTo > seq ? `/${removedTo}` : ''}`);
 
 /** Null, before the first event, for no cursor. @throws Refusal `invalid_request` */
-export function readFeedCursor(after: string | undefined): FeedPlace | null {
+export function readFeedCursor(after: string | undefined): FeedPosition | null {
   if (after === undefined) return null;
   const [, seq, eventId = null, removedTo = 0] =
     /^events\/(\d{1,18})(?:\/(evt_\w{1,60}))?(?:\/(\d{1,18}))?$/.exec(open(after)) ?? [];

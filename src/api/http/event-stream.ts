@@ -67,20 +67,20 @@ export class EventStream {
 
   /** Resolves when there is room for the next state; a reader that makes none in time is cut. */
   async drained(): Promise<void> {
-    if (this.#isFull) await this.#within((done) => this.#response.once('drain', done));
+    if (this.#isFull) await this.#orFallbackWithin((done) => this.#response.once('drain', done));
   }
 
   /** Ends the stream; resolves when the reader has everything or is gone. */
   async end(): Promise<void> {
     clearInterval(this.#heartbeat);
-    await this.#within((done) => this.#response.end(done));
+    await this.#orFallbackWithin((done) => this.#response.end(done));
   }
 
   get #isFull(): boolean {
     return this.#response.writableNeedDrain;
   }
 
-  async #within(begin: (done: () => void) => void): Promise<void> {
+  async #orFallbackWithin(begin: (done: () => void) => void): Promise<void> {
     const response = this.#response;
     if (response.closed) return;
     await new Promise<void>((resolve) => {

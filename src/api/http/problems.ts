@@ -1,7 +1,7 @@
 import type { ErrorRequestHandler, Request, Response } from 'express';
 import { REFUSALS, Refusal, type RefusalCode } from '../../domain/refusal.ts';
-import { TooBusy } from '../../ledger/turns.ts';
-import { isDatabaseUnavailable } from '../../ledger/unavailable.ts';
+import { isDatabaseUnavailable } from '../../ledger/database-errors.ts';
+import { TooBusy } from '../../ledger/transaction-limits.ts';
 import { RequestRefused } from '../../request-bounds.ts';
 import { TemporalUnavailable } from '../../temporal/payment-workflows.ts';
 

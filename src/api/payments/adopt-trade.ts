@@ -3,15 +3,15 @@ import { hasUnsettledMoney } from '../../domain/attempt.ts';
 import { Refusal } from '../../domain/refusal.ts';
 import { isFinal } from '../../domain/states.ts';
 import { adoptTrade, askAgain, findAdoptable } from '../../ledger/adopt.ts';
-import { type NewOrder, requireOrderAsGiven } from '../../ledger/intake.ts';
+import { type NewOrder, requireOrderAsGiven } from '../../ledger/new-payment.ts';
+import { getPayment, type PaymentWithRefund } from '../../ledger/queries.ts';
 import type { Payment } from '../../ledger/rows.ts';
-import { getPayment, type PaymentWithRefund } from '../../ledger/views.ts';
+import type { Api } from '../api-deps.ts';
 import { paymentKey } from '../changes.ts';
 import { ADOPTED_TRADE_WITHIN_MS, ANSWER_WITHIN_MS, NEXT_ACTION_AT_LEAST_MS } from '../deadlines.ts';
-import type { Api } from '../deps.ts';
 import { Counts } from '../http/counts.ts';
-import { onceOthersAreResolved } from './resolve-other-attempts.ts';
-import type { Attempt } from './start-attempt.ts';
+import { onceOthersAreSettled } from './settle-other-attempts.ts';
+import type { PaymentRequest } from './start-payment.ts';
 
 /** Of the calls a second that a channel allows, this part is for the trades that one process adopts: the rest is the payers'. */
 const PART_FOR_ADOPTING = 1 / 4;
@@ -32,7 +32,7 @@ export function createAdoptTrade(api: Api) {
   const asked = new Map<string, Counts>();
 
   /** @throws Refusal `too_busy` when other trades are being read */
-  function takeTurn(channel: string, perSecond: number): void {
+  function leaseDelivery(channel: string, perSecond: number): void {
     const atMost = Math.max(1, Math.floor(perSecond * PART_FOR_ADOPTING));
     const counts = asked.get(channel) ?? new Counts({ atMost, windowMs: 1_000 }, now);
     asked.set(channel, counts);
@@ -64,14 +64,14 @@ export function createAdoptTrade(api: Api) {
   return async (
     merchantId: string,
     order: { readonly id: string } | NewOrder,
-    attempt: Attempt,
+    attempt: PaymentRequest,
     { reference, own }: AdoptedTrade,
     startedAt: number,
   ): Promise<{ readonly status: 200 | 201; readonly payment: PaymentWithRefund }> => {
     const { channel, account, method, isExpiryStated: _, byPayer: __, ...given } = attempt;
     const adapter = channels.get(channel);
     const read = async <T>(trade: (signal: AbortSignal) => Promise<T>): Promise<T> => {
-      takeTurn(channel, adapter?.declaration.rateLimit.perSecond ?? 1);
+      leaseDelivery(channel, adapter?.declaration.rateLimit.perSecond ?? 1);
       return await trade(AbortSignal.timeout(ADOPTED_TRADE_WITHIN_MS));
     };
     const wanted = { channel, account, method, reference, mode: config.mode };
@@ -82,7 +82,7 @@ export function createAdoptTrade(api: Api) {
       metrics.countPayment(channel, 'repeated');
       return { status: 200, payment: await watch(looked.adopted, startedAt) };
     }
-    const { payment, created } = await onceOthersAreResolved(
+    const { payment, created } = await onceOthersAreSettled(
       api,
       startedAt,
       'a trade that is adopted',

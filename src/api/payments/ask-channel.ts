@@ -1,9 +1,9 @@
 import { Refusal } from '../../domain/refusal.ts';
 import type { Payment } from '../../ledger/rows.ts';
 import { TemporalUnavailable } from '../../temporal/payment-workflows.ts';
+import type { Api, ApiDeps, AskChannel } from '../api-deps.ts';
 import { CHANNEL_ANSWERS_WITHIN_MS, TEMPORAL_LOOK_MS, TRADE_ASKED_WITHIN_MS } from '../deadlines.ts';
-import type { Api, ApiDeps, AskChannel } from '../deps.ts';
-import { within } from '../http/within.ts';
+import { orFallbackWithin } from '../http/with-deadline.ts';
 
 /** Asking channels on a caller's request: one caller in a loop must not use up the rate that other payers' creates need. */
 
@@ -45,7 +45,7 @@ export async function requireAnswer(
 
 /** The same for somebody who goes by the ledger when the channel, or Temporal, says nothing in time. */
 export async function askBriefly({ askChannel }: Pick<Api, 'askChannel'>, payment: Payment): Promise<void> {
-  await within(TRADE_ASKED_WITHIN_MS, false, askChannel(payment));
+  await orFallbackWithin(TRADE_ASKED_WITHIN_MS, false, askChannel(payment));
 }
 
 /** The last thing heard of the channel is a readable answer of just now. */

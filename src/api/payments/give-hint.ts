@@ -1,7 +1,7 @@
 import { returnHint, takeHint } from '../../ledger/hints.ts';
 import type { Payment } from '../../ledger/rows.ts';
+import type { Api } from '../api-deps.ts';
 import { SIGNAL_WITHIN_MS } from '../deadlines.ts';
-import type { Api } from '../deps.ts';
 
 /** @returns what makes a query due at once, debounced; it throws TemporalUnavailable, and may then be repeated. */
 export function createGiveHint({ db, workflows, now }: Pick<Api, 'db' | 'workflows' | 'now'>) {

@@ -1,15 +1,18 @@
+import { toRefundSnapshot } from '../../ledger/payment-facts.ts';
 import type { Payment, Refund } from '../../ledger/rows.ts';
-import { toRefundSnapshot } from '../../ledger/snapshot.ts';
 import type { Logger } from '../../log.ts';
 import { TemporalUnavailable } from '../../temporal/payment-workflows.ts';
+import type { Api } from '../api-deps.ts';
 import { SIGNAL_WITHIN_MS } from '../deadlines.ts';
-import type { Api } from '../deps.ts';
 
 /**
  * Signals workflows about what is in the ledger already. An outage of Temporal is no error: the sweep signals what could
  * not be reached.
  */
-export function createTell({ workflows, refundWorkflows }: Pick<Api, 'workflows' | 'refundWorkflows'>) {
+export function createNotifyWorkflows({
+  workflows,
+  refundWorkflows,
+}: Pick<Api, 'workflows' | 'refundWorkflows'>) {
   return {
     /** Cancellation of the payment is requested. */
     async cancel(payment: Payment): Promise<void> {

@@ -1,7 +1,7 @@
 import { isUndecided, refusesAttempts } from '../../domain/attempt.ts';
 import { isLive, type PayerOrderState } from '../../domain/states.ts';
+import type { PaymentOfPayer } from '../../ledger/queries.ts';
 import type { Payment } from '../../ledger/rows.ts';
-import type { PaymentOfPayer } from '../../ledger/views.ts';
 
 /**
  * The order as the payer of this attempt may know it, by all of its attempts: what happened to one of them says nothing

@@ -1,7 +1,7 @@
 import type { AccountMode, ChannelAdapter, Payer } from '../../domain/channel.ts';
 import { canPay } from '../../domain/limits.ts';
 import { isLive } from '../../domain/states.ts';
-import type { PaymentOfPayer } from '../../ledger/views.ts';
+import type { PaymentOfPayer } from '../../ledger/queries.ts';
 import type { PayerPaymentView } from '../schemas/payment.ts';
 import { orderStateOf } from './order-state.ts';
 

@@ -19,20 +19,20 @@ import {
 } from '../../ledger/callbacks.ts';
 import type { OpenedAccount } from '../../ledger/channel-accounts.ts';
 import { isConstraintViolation, isRowGone } from '../../ledger/client.ts';
-import { notePaymentNews, takeQueryDue } from '../../ledger/hints.ts';
-import { mayKeepNotice, storeIgnored } from '../../ledger/ignored.ts';
+import { recordNotice, takeQueryDue } from '../../ledger/hints.ts';
+import { mayKeepNotice, storeIgnored } from '../../ledger/ignored-callbacks.ts';
 import type { Payment } from '../../ledger/rows.ts';
-import { deliverStored } from '../../temporal/deliver-callback.ts';
+import { forwardStoredCallback } from '../../temporal/forward-callback.ts';
+import type { Api } from '../api-deps.ts';
 import { type AccountName, ChannelAccounts } from '../channel-accounts.ts';
 import { SIGNAL_WITHIN_MS } from '../deadlines.ts';
-import type { Api } from '../deps.ts';
 import { type Endpoint, type Exchange, endpoint } from '../endpoint/endpoint.ts';
 import { clientAddress } from '../http/client-address.ts';
 import { Counts } from '../http/counts.ts';
-import { tooMany } from '../http/misses.ts';
+import { tooMany } from '../http/failed-lookups.ts';
 import { toRefusal } from '../http/problems.ts';
 import { z } from '../http/zod.ts';
-import { lookUpPayment } from '../payments/visible-payment.ts';
+import { findPaymentById } from '../payments/read-payment.ts';
 import { UnverifiedChecks } from '../unverified-checks.ts';
 
 /** Whom a callback is for, and who sent it. */
@@ -84,8 +84,8 @@ const LOOKED_AT_MOST = 10_000;
  * is asked, in whatever status the payment is. Such notices are bounded by their rate alone.
  */
 export function callbackRoutes(api: Api): Endpoint[] {
-  const { config, db, workflows, channels, metrics, misses, unverified, now } = api;
-  const accounts = new ChannelAccounts(db, config.secret, misses, now);
+  const { config, db, workflows, channels, metrics, failedLookups, unverified, now } = api;
+  const accounts = new ChannelAccounts(db, config.secret, failedLookups, now);
   const unverifiedCounts = new Counts({ atMost: UNVERIFIED_A_MINUTE, windowMs: 60_000 }, now);
   const accountReads = new Counts({ atMost: READ_A_MINUTE, windowMs: 60_000 }, now);
   const checks = new UnverifiedChecks(now);
@@ -134,7 +134,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
     const { payment } = stored;
     if (payment === null) return;
     try {
-      await deliverStored(api, stored, payment, now(), SIGNAL_WITHIN_MS);
+      await forwardStoredCallback(api, stored, payment, now(), SIGNAL_WITHIN_MS);
       await markDelivered(db, stored.id, now());
     } catch (error) {
       log.warn({ err: error, callbackId: stored.id }, 'a stored callback waits for the sweep');
@@ -212,7 +212,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
     await makeQueryDue(
       current,
       adapter.peekOutTradeNo(body),
-      (id) => misses.lookUp(address, `payment/${id}`, () => lookUpPayment(api, id)),
+      (id) => failedLookups.lookUp(address, `payment/${id}`, () => findPaymentById(api, id)),
       'A callback could not be verified: the channel is asked.',
       log,
     );
@@ -255,7 +255,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
       'callback refused',
     );
     const reason = 'A signed callback made no sense: the channel is asked.';
-    await makeQueryDue(account, adapter.peekOutTradeNo(body), (id) => lookUpPayment(api, id), reason, log);
+    await makeQueryDue(account, adapter.peekOutTradeNo(body), (id) => findPaymentById(api, id), reason, log);
     throw new Refusal('callback_malformed', 'Signed, but it makes no sense.', { cause: error });
   }
 
@@ -283,7 +283,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
    * @returns false when word that proves nothing makes no more queries for the payment: nothing is on record then
    */
   async function takeNews(payment: Payment, proof: keyof typeof NEWS, log: Api['log']): Promise<boolean> {
-    const effect = await notePaymentNews(db, payment.id, proof !== 'none', NEWS[proof], now());
+    const effect = await recordNotice(db, payment.id, proof !== 'none', NEWS[proof], now());
     if (effect !== 'due') return effect === 'waits';
     await workflows.notice(payment, SIGNAL_WITHIN_MS).catch((error: unknown) => {
       log.warn({ err: error, paymentId: payment.id }, 'news of a payment wait for the sweep');

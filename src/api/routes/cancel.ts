@@ -2,27 +2,27 @@ import { Refusal } from '../../domain/refusal.ts';
 import { isLive } from '../../domain/states.ts';
 import { cancelOrder, isSettled } from '../../ledger/orders.ts';
 import { requestCancel } from '../../ledger/payments.ts';
+import type { Api } from '../api-deps.ts';
 import { orderKey, paymentKey } from '../changes.ts';
 import { ANSWER_WITHIN_MS } from '../deadlines.ts';
-import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { clientAddress } from '../http/client-address.ts';
-import { goneSignal } from '../http/client-gone.ts';
+import { abortedOnDisconnect } from '../http/client-gone.ts';
 import { z } from '../http/zod.ts';
-import { createTell } from '../payments/notify-workflows.ts';
-import { viewerOf } from '../payments/viewer.ts';
-import { orderView, paymentView } from '../payments/views.ts';
-import { createVisibleOrder } from '../payments/visible-order.ts';
-import { createVisiblePayment } from '../payments/visible-payment.ts';
+import { createNotifyWorkflows } from '../payments/notify-workflows.ts';
+import { presentOrder, presentPayment } from '../payments/present.ts';
+import { presentationFor } from '../payments/presentation.ts';
+import { createReadOrder } from '../payments/read-order.ts';
+import { createReadPayment } from '../payments/read-payment.ts';
 import { order } from '../schemas/order.ts';
 import { payment } from '../schemas/payment.ts';
 
 /** Cancelling. The wish is durable before anything else happens; the channel's "already paid" wins. */
 export function cancelRoutes(api: Api): Endpoint[] {
   const { db, changes, now } = api;
-  const visiblePayment = createVisiblePayment(api);
-  const visibleOrder = createVisibleOrder(api);
-  const tell = createTell(api);
+  const readPayment = createReadPayment(api);
+  const readOrder = createReadOrder(api);
+  const notifyWorkflows = createNotifyWorkflows(api);
 
   return [
     endpoint({
@@ -42,16 +42,16 @@ export function cancelRoutes(api: Api): Endpoint[] {
       },
       refusals: ['payment_not_found', 'payment_already_paid'],
       async handle({ request, response, access, params: { id }, startedAt }) {
-        const row = await visiblePayment(access, id);
+        const row = await readPayment(access, id);
         if (isLive(row.status)) {
           await requestCancel(db, id, 'the merchant', now());
-          await tell.cancel(row);
+          await notifyWorkflows.cancel(row);
         }
         const ended = await changes.until(paymentKey(id), {
-          read: () => visiblePayment(access, id),
+          read: () => readPayment(access, id),
           done: ({ status }) => !isLive(status),
           timeoutMs: ANSWER_WITHIN_MS - (Date.now() - startedAt),
-          signal: goneSignal(response),
+          signal: abortedOnDisconnect(response),
           for: { address: clientAddress(request), merchantId: row.merchantId },
         });
         if (ended.status === 'succeeded') {
@@ -59,7 +59,7 @@ export function cancelRoutes(api: Api): Endpoint[] {
         }
         response
           .status(isLive(ended.status) ? 202 : 200)
-          .json(paymentView(ended, viewerOf(api, access.caller)));
+          .json(presentPayment(ended, presentationFor(api, access.caller)));
       },
     }),
 
@@ -78,20 +78,20 @@ export function cancelRoutes(api: Api): Endpoint[] {
       },
       refusals: ['order_not_found', 'order_already_paid'],
       async handle({ request, response, access: { caller }, params: { id }, startedAt }) {
-        await visibleOrder(caller.merchantId, id);
+        await readOrder(caller.merchantId, id);
         const { live } = await cancelOrder(db, caller.merchantId, id, now());
-        await Promise.all(live.map(tell.cancel));
+        await Promise.all(live.map(notifyWorkflows.cancel));
         const row = await changes.until(orderKey(caller.merchantId, id), {
-          read: () => visibleOrder(caller.merchantId, id),
+          read: () => readOrder(caller.merchantId, id),
           done: isSettled,
           timeoutMs: ANSWER_WITHIN_MS - (Date.now() - startedAt),
-          signal: goneSignal(response),
+          signal: abortedOnDisconnect(response),
           for: { address: clientAddress(request), merchantId: caller.merchantId },
         });
         if (row.status === 'succeeded' || row.status === 'refunded') {
           throw new Refusal('order_already_paid', `Order ${id} was paid by payment ${row.paidPaymentId}.`);
         }
-        response.status(isSettled(row) ? 200 : 202).json(orderView(row, viewerOf(api, caller)));
+        response.status(isSettled(row) ? 200 : 202).json(presentOrder(row, presentationFor(api, caller)));
       },
     }),
   ];

@@ -1,18 +1,18 @@
 import { changeOrder } from '../../ledger/change-order.ts';
-import type { Api } from '../deps.ts';
+import type { Api } from '../api-deps.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { z } from '../http/zod.ts';
+import { presentOrder } from '../payments/present.ts';
+import { presentationFor } from '../payments/presentation.ts';
+import { createReadOrder } from '../payments/read-order.ts';
 import { requireExpiry } from '../payments/require-expiry.ts';
-import { onceOthersAreResolved } from '../payments/resolve-other-attempts.ts';
-import { viewerOf } from '../payments/viewer.ts';
-import { orderView } from '../payments/views.ts';
-import { createVisibleOrder } from '../payments/visible-order.ts';
+import { onceOthersAreSettled } from '../payments/settle-other-attempts.ts';
 import { orderChange } from '../schemas/new-order.ts';
 import { order } from '../schemas/order.ts';
 
 /** `PATCH /v1/orders/{id}`. */
 export function changeOrderRoute(api: Api): Endpoint {
-  const visibleOrder = createVisibleOrder(api);
+  const readOrder = createReadOrder(api);
 
   return endpoint({
     method: 'patch',
@@ -38,11 +38,11 @@ export function changeOrderRoute(api: Api): Endpoint {
     refusals: ['order_not_found', 'order_already_paid', 'order_not_payable', 'attempt_unresolved'],
     async handle({ response, access: { caller }, params: { id }, body, startedAt }) {
       requireExpiry(api.config.mode, { expiresInSeconds: body.expiresInSeconds });
-      await visibleOrder(caller.merchantId, id);
-      await onceOthersAreResolved(api, startedAt, 'a change of the amount of its order', (askedAttempts) =>
+      await readOrder(caller.merchantId, id);
+      await onceOthersAreSettled(api, startedAt, 'a change of the amount of its order', (askedAttempts) =>
         changeOrder(api.db, caller.merchantId, id, body, askedAttempts, api.now()),
       );
-      response.json(orderView(await visibleOrder(caller.merchantId, id), viewerOf(api, caller)));
+      response.json(presentOrder(await readOrder(caller.merchantId, id), presentationFor(api, caller)));
     },
   });
 }

@@ -4,8 +4,9 @@ import { dirname, join } from 'node:path';
 import express, { type Express } from 'express';
 import { currencyExponents } from '../../domain/money.ts';
 import { NEVER_SCHEMES } from '../../domain/return-scheme.ts';
-import { isDatabaseUnavailable } from '../../ledger/unavailable.ts';
-import { findPaymentOfPayer } from '../../ledger/views.ts';
+import { isDatabaseUnavailable } from '../../ledger/database-errors.ts';
+import { findPaymentOfPayer } from '../../ledger/queries.ts';
+import type { Api } from '../api-deps.ts';
 import { browserOf, type Methods } from '../checkout/browsers.js';
 import { formModules, formOf, policyWith } from '../checkout/forms.ts';
 import type { PaymentForPayer } from '../checkout/nodrop.js';
@@ -17,13 +18,12 @@ import {
   nothingPage,
   type Opened,
 } from '../checkout/shell.ts';
-import type { Api } from '../deps.ts';
 import { type TokenAccess, tokenAccess } from '../endpoint/auth.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { asset } from '../http/asset.ts';
 import { z } from '../http/zod.ts';
-import { viewOfPayer } from '../payments/see-payment.ts';
-import { lookUpOpened } from '../payments/visible-payment.ts';
+import { findPaymentByToken } from '../payments/read-payment.ts';
+import { presentToPayer } from '../payments/read-payment-view.ts';
 
 /** The cashier page: without a token the same for every id, with one what the payer may see of the payment. */
 export function checkoutRoute(api: Api): Endpoint {
@@ -34,10 +34,10 @@ export function checkoutRoute(api: Api): Endpoint {
     { mayHavePaid, browser }: Pick<Opened, 'mayHavePaid' | 'browser'>,
   ): Promise<Opened | 'unknown' | null> {
     try {
-      const row = await lookUpOpened(api, access, id, () => findPaymentOfPayer(api.db, id));
+      const row = await findPaymentByToken(api, access, id, () => findPaymentOfPayer(api.db, id));
       if (row === null) return null;
       // Without the address of this page, which carries the token.
-      const payment = { ...viewOfPayer(api, row, access.token), checkoutUrl: null } as PaymentForPayer;
+      const payment = { ...presentToPayer(api, row, access.token), checkoutUrl: null } as PaymentForPayer;
       const form = formOf(api.channels, payment);
       return {
         ...(form === undefined ? {} : { form }),

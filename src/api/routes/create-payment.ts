@@ -4,25 +4,25 @@ import { isWeb, schemeOf } from '../../domain/return-scheme.ts';
 import { isLive } from '../../domain/states.ts';
 import type { LedgerClient } from '../../ledger/client.ts';
 import { allowsReturnScheme, type Caller } from '../../ledger/merchants.ts';
-import { getPayment, type PaymentWithRefund } from '../../ledger/views.ts';
-import type { Api } from '../deps.ts';
+import { getPayment, type PaymentWithRefund } from '../../ledger/queries.ts';
+import type { Api } from '../api-deps.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { ADOPT_REFUSALS, createAdoptTrade } from '../payments/adopt-trade.ts';
+import { presentPayment } from '../payments/present.ts';
+import { presentationFor } from '../payments/presentation.ts';
 import { requireExpiry } from '../payments/require-expiry.ts';
-import { ATTEMPT_REFUSALS, createStartAttempt } from '../payments/start-attempt.ts';
-import { viewerOf } from '../payments/viewer.ts';
-import { paymentView } from '../payments/views.ts';
+import { ATTEMPT_REFUSALS, createStartPayment } from '../payments/start-payment.ts';
 import { newPayment, payment, RETURN_URL_RULE } from '../schemas/payment.ts';
 import { requireCurrentCurrency, toNewOrder } from './orders.ts';
 
 /** `POST /v1/payments`. */
 export function createPaymentRoute(api: Api): Endpoint {
   const { db, config } = api;
-  const startAttempt = createStartAttempt(api);
+  const startPayment = createStartPayment(api);
   const adoptTrade = createAdoptTrade(api);
 
   const view = (row: PaymentWithRefund, caller: Caller) =>
-    paymentView(row, viewerOf(api, caller), clientToken(config.secret, row.id));
+    presentPayment(row, presentationFor(api, caller), clientToken(config.secret, row.id));
 
   return endpoint({
     method: 'post',
@@ -96,7 +96,7 @@ export function createPaymentRoute(api: Api): Endpoint {
       const { adopt } = given;
       const { status, payment: row } =
         adopt === undefined
-          ? await startAttempt(caller.merchantId, order, attempt, startedAt)
+          ? await startPayment(caller.merchantId, order, attempt, startedAt)
           : await adoptTrade(
               caller.merchantId,
               order,

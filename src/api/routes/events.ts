@@ -1,14 +1,14 @@
-import { listDeliveries, listEvents } from '../../ledger/feed.ts';
+import { listDeliveries, listEvents } from '../../ledger/event-feed.ts';
+import type { Api } from '../api-deps.ts';
 import { eventsKey } from '../changes.ts';
-import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { clientAddress } from '../http/client-address.ts';
-import { goneSignal } from '../http/client-gone.ts';
+import { abortedOnDisconnect } from '../http/client-gone.ts';
 import { feedCursor, nextCursor, readCursor, readFeedCursor } from '../http/cursor.ts';
 import { z } from '../http/zod.ts';
-import { viewerOf } from '../payments/viewer.ts';
-import { deliveryView, eventView } from '../payments/views.ts';
-import { createVisiblePayment } from '../payments/visible-payment.ts';
+import { presentDelivery, presentEvent } from '../payments/present.ts';
+import { presentationFor } from '../payments/presentation.ts';
+import { createReadPayment } from '../payments/read-payment.ts';
 import {
   deliveryListQuery,
   deliveryPage,
@@ -20,7 +20,7 @@ import {
 /** Reading what merchants are told, and how the telling goes. */
 export function eventRoutes(api: Api): Endpoint[] {
   const { db, changes } = api;
-  const visiblePayment = createVisiblePayment(api);
+  const readPayment = createReadPayment(api);
 
   return [
     endpoint({
@@ -46,10 +46,10 @@ export function eventRoutes(api: Api): Endpoint[] {
           read: () => listEvents(db, caller.merchantId, { limit, after: place }),
           done: ({ events }) => events.length > 0,
           timeoutMs: (wait ?? 0) * 1000,
-          signal: goneSignal(response),
+          signal: abortedOnDisconnect(response),
           for: { address: clientAddress(request), merchantId: caller.merchantId },
         });
-        response.json({ data: events.map(eventView), nextCursor: feedCursor(next) });
+        response.json({ data: events.map(presentEvent), nextCursor: feedCursor(next) });
       },
     }),
 
@@ -67,12 +67,12 @@ export function eventRoutes(api: Api): Endpoint[] {
       answers: { 200: { description: 'A page of deliveries, newest first.', schema: deliveryPage } },
       refusals: ['payment_not_found'],
       async handle({ response, access, params: { id }, query: { limit, cursor } }) {
-        const payment = await visiblePayment(access, id);
+        const payment = await readPayment(access, id);
         const page = { limit, after: readCursor(cursor, 'paymentDeliveries') };
         const rows = await listDeliveries(db, { paymentId: payment.id }, page);
-        const viewer = viewerOf(api, access.caller);
+        const viewer = presentationFor(api, access.caller);
         response.json({
-          data: rows.map((row) => deliveryView(row, viewer)),
+          data: rows.map((row) => presentDelivery(row, viewer)),
           nextCursor: nextCursor(rows, limit, 'paymentDeliveries'),
         });
       },
@@ -92,9 +92,9 @@ export function eventRoutes(api: Api): Endpoint[] {
       async handle({ response, access: { caller }, query: { limit, cursor, status } }) {
         const of = { merchantId: caller.merchantId, ...(status === undefined ? {} : { status }) };
         const rows = await listDeliveries(db, of, { limit, after: readCursor(cursor, 'deliveries') });
-        const viewer = viewerOf(api, caller);
+        const viewer = presentationFor(api, caller);
         response.json({
-          data: rows.map((row) => deliveryView(row, viewer)),
+          data: rows.map((row) => presentDelivery(row, viewer)),
           nextCursor: nextCursor(rows, limit, 'deliveries'),
         });
       },

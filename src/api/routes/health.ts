@@ -1,4 +1,4 @@
-import type { Api } from '../deps.ts';
+import type { Api } from '../api-deps.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { z } from '../http/zod.ts';
 import { DATABASE_STATES } from '../readiness.ts';

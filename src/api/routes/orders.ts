@@ -2,20 +2,20 @@ import { isCurrentCurrency } from '../../domain/money.ts';
 import { defaultSubject } from '../../domain/payment.ts';
 import { Refusal } from '../../domain/refusal.ts';
 import type { LedgerClient } from '../../ledger/client.ts';
-import { createOrder, type NewOrder } from '../../ledger/intake.ts';
+import { createOrder, type NewOrder } from '../../ledger/new-payment.ts';
 import { isSettled } from '../../ledger/orders.ts';
-import { findOrder, listOrders } from '../../ledger/views.ts';
+import { findOrder, listOrders } from '../../ledger/queries.ts';
+import type { Api } from '../api-deps.ts';
 import { orderKey } from '../changes.ts';
-import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { clientAddress } from '../http/client-address.ts';
-import { goneSignal } from '../http/client-gone.ts';
+import { abortedOnDisconnect } from '../http/client-gone.ts';
 import { nextCursor, readCursor } from '../http/cursor.ts';
 import { z } from '../http/zod.ts';
+import { presentOrder } from '../payments/present.ts';
+import { presentationFor } from '../payments/presentation.ts';
+import { createReadOrder } from '../payments/read-order.ts';
 import { requireExpiry } from '../payments/require-expiry.ts';
-import { viewerOf } from '../payments/viewer.ts';
-import { orderView } from '../payments/views.ts';
-import { createVisibleOrder } from '../payments/visible-order.ts';
 import { newOrder } from '../schemas/new-order.ts';
 import { order, orderListQuery, orderPage, orderQuery } from '../schemas/order.ts';
 
@@ -49,7 +49,7 @@ export async function requireCurrentCurrency(
 
 export function orderRoutes(api: Api): Endpoint[] {
   const { db, config, now, changes } = api;
-  const visibleOrder = createVisibleOrder(api);
+  const readOrder = createReadOrder(api);
 
   return [
     endpoint({
@@ -78,11 +78,11 @@ export function orderRoutes(api: Api): Endpoint[] {
         requireExpiry(config.mode, { expiresInSeconds: body.expiresInSeconds });
         await requireCurrentCurrency(db, caller.merchantId, body, 'currency');
         const { order: row, created } = await createOrder(db, caller.merchantId, toNewOrder(body), now());
-        const found = await visibleOrder(caller.merchantId, row.id);
-        await answer(created ? 201 : 200, orderView(found, viewerOf(api, caller)));
+        const found = await readOrder(caller.merchantId, row.id);
+        await answer(created ? 201 : 200, presentOrder(found, presentationFor(api, caller)));
       },
       async replay(id, { caller }) {
-        return orderView(await visibleOrder(caller.merchantId, id), viewerOf(api, caller));
+        return presentOrder(await readOrder(caller.merchantId, id), presentationFor(api, caller));
       },
     }),
 
@@ -101,13 +101,13 @@ export function orderRoutes(api: Api): Endpoint[] {
       refusals: ['order_not_found'],
       async handle({ request, response, access: { caller }, params: { id }, query: { wait } }) {
         const row = await changes.until(orderKey(caller.merchantId, id), {
-          read: () => visibleOrder(caller.merchantId, id),
+          read: () => readOrder(caller.merchantId, id),
           done: isSettled,
           timeoutMs: (wait ?? 0) * 1000,
-          signal: goneSignal(response),
+          signal: abortedOnDisconnect(response),
           for: { address: clientAddress(request), merchantId: caller.merchantId },
         });
-        response.json(orderView(row, viewerOf(api, caller)));
+        response.json(presentOrder(row, presentationFor(api, caller)));
       },
     }),
 
@@ -128,9 +128,9 @@ export function orderRoutes(api: Api): Endpoint[] {
           { status },
           { limit, after: readCursor(cursor, 'orders') },
         );
-        const viewer = viewerOf(api, caller);
+        const viewer = presentationFor(api, caller);
         response.json({
-          data: rows.map((row) => orderView(row, viewer)),
+          data: rows.map((row) => presentOrder(row, viewer)),
           nextCursor: nextCursor(rows, limit, 'orders'),
         });
       },

@@ -1,16 +1,16 @@
-import type { Api } from '../deps.ts';
+import type { Api } from '../api-deps.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { z } from '../http/zod.ts';
 import { isFresh, requireAnswer } from '../payments/ask-channel.ts';
 import { createGiveHint } from '../payments/give-hint.ts';
-import { viewerOf } from '../payments/viewer.ts';
-import { paymentView } from '../payments/views.ts';
-import { createVisiblePayment } from '../payments/visible-payment.ts';
+import { presentPayment } from '../payments/present.ts';
+import { presentationFor } from '../payments/presentation.ts';
+import { createReadPayment } from '../payments/read-payment.ts';
 import { payment } from '../schemas/payment.ts';
 
 /** What can be done about a payment. */
 export function paymentActionRoutes(api: Api): Endpoint[] {
-  const visiblePayment = createVisiblePayment(api);
+  const readPayment = createReadPayment(api);
   const giveHint = createGiveHint(api);
 
   return [
@@ -28,9 +28,9 @@ export function paymentActionRoutes(api: Api): Endpoint[] {
       answers: { 200: { description: 'The channel answered.', schema: payment } },
       refusals: ['payment_not_found', 'channel_unreachable', 'temporal_unavailable'],
       async handle({ response, access, params: { id } }) {
-        const row = await visiblePayment(access, id);
+        const row = await readPayment(access, id);
         if (!isFresh(row, api.now())) await requireAnswer(api, row);
-        response.json(paymentView(await visiblePayment(access, id), viewerOf(api, access.caller)));
+        response.json(presentPayment(await readPayment(access, id), presentationFor(api, access.caller)));
       },
     }),
 
@@ -49,7 +49,7 @@ export function paymentActionRoutes(api: Api): Endpoint[] {
       answers: { 202: { description: 'Accepted: the channel is asked soon.', schema: z.object({}) } },
       refusals: ['payment_not_found', 'temporal_unavailable'],
       async handle({ response, access, params: { id } }) {
-        const row = await visiblePayment(access, id);
+        const row = await readPayment(access, id);
         await giveHint(row, access.kind === 'token' ? 'the payer' : 'the merchant');
         response.status(202).json({});
       },

@@ -1,15 +1,15 @@
-import { listPayments, listTimeline } from '../../ledger/views.ts';
+import { listPayments, listTimeline } from '../../ledger/queries.ts';
+import type { Api } from '../api-deps.ts';
 import { paymentKey } from '../changes.ts';
-import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { clientAddress } from '../http/client-address.ts';
-import { goneSignal } from '../http/client-gone.ts';
+import { abortedOnDisconnect } from '../http/client-gone.ts';
 import { nextCursor, nextTimelineCursor, readCursor, readTimelineCursor } from '../http/cursor.ts';
 import { z } from '../http/zod.ts';
-import { createSeePayment, type Seen } from '../payments/see-payment.ts';
-import { viewerOf } from '../payments/viewer.ts';
-import { isPayable, paymentView, timelineView } from '../payments/views.ts';
-import { createVisiblePayment } from '../payments/visible-payment.ts';
+import { isPayable, presentPayment, presentTimelineEntry } from '../payments/present.ts';
+import { presentationFor } from '../payments/presentation.ts';
+import { createReadPayment } from '../payments/read-payment.ts';
+import { createReadPaymentView, type ReadPayment } from '../payments/read-payment-view.ts';
 import {
   payerPayment,
   payment,
@@ -23,8 +23,8 @@ import {
 /** Reading payments. */
 export function paymentRoutes(api: Api): Endpoint[] {
   const { db, now, changes } = api;
-  const visiblePayment = createVisiblePayment(api);
-  const seePayment = createSeePayment(api);
+  const readPayment = createReadPayment(api);
+  const readPaymentView = createReadPaymentView(api);
 
   return [
     endpoint({
@@ -45,12 +45,14 @@ export function paymentRoutes(api: Api): Endpoint[] {
       async handle({ request, response, access, params: { id }, query: { wait = 0 } }) {
         // Whose payment a token opens is in its row.
         const merchantOf = async () =>
-          access.kind === 'key' ? access.caller.merchantId : (await seePayment(access, id)).row.merchantId;
+          access.kind === 'key'
+            ? access.caller.merchantId
+            : (await readPaymentView(access, id)).row.merchantId;
         const { view } = await changes.until(paymentKey(id), {
-          read: () => seePayment(access, id),
+          read: () => readPaymentView(access, id),
           done: untilNews(now),
           timeoutMs: wait * 1000,
-          signal: goneSignal(response),
+          signal: abortedOnDisconnect(response),
           for: wait === 0 ? undefined : { address: clientAddress(request), merchantId: await merchantOf() },
         });
         response.json(view());
@@ -74,9 +76,9 @@ export function paymentRoutes(api: Api): Endpoint[] {
           { ...filter, attention: attention === 'true' },
           { limit, after: readCursor(cursor, 'payments') },
         );
-        const viewer = viewerOf(api, caller);
+        const viewer = presentationFor(api, caller);
         response.json({
-          data: rows.map((row) => paymentView(row, viewer)),
+          data: rows.map((row) => presentPayment(row, viewer)),
           nextCursor: nextCursor(rows, limit, 'payments'),
         });
       },
@@ -97,16 +99,16 @@ export function paymentRoutes(api: Api): Endpoint[] {
       answers: { 200: { description: 'What happened, oldest first.', schema: timelinePage } },
       refusals: ['payment_not_found'],
       async handle({ response, access, params: { id }, query: { limit, cursor } }) {
-        await visiblePayment(access, id);
+        await readPayment(access, id);
         const rows = await listTimeline(db, id, { limit, after: readTimelineCursor(cursor) });
-        response.json({ data: rows.map(timelineView), nextCursor: nextTimelineCursor(rows, limit) });
+        response.json({ data: rows.map(presentTimelineEntry), nextCursor: nextTimelineCursor(rows, limit) });
       },
     }),
   ];
 }
 
 /** Ends a wait when the payment is final, or when a next action appears that was not there at first. */
-function untilNews(now: () => Date): (seen: Seen) => boolean {
+function untilNews(now: () => Date): (seen: ReadPayment) => boolean {
   let payableAtFirst: boolean | undefined;
   return ({ row, isFinal }) => {
     const payable = isPayable(row, now());

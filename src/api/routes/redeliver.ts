@@ -1,15 +1,15 @@
 import { Refusal } from '../../domain/refusal.ts';
 import { requestRedelivery } from '../../ledger/deliveries.ts';
 import { iso } from '../../ledger/event-data.ts';
-import { findDeliveryWithLog } from '../../ledger/feed.ts';
+import { findDeliveryWithLog } from '../../ledger/event-feed.ts';
 import { REDELIVERED_A_REQUEST, requestRedeliveries } from '../../ledger/redelivery.ts';
 import { TemporalUnavailable } from '../../temporal/payment-workflows.ts';
+import type { Api } from '../api-deps.ts';
 import { SIGNAL_WITHIN_MS } from '../deadlines.ts';
-import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { z } from '../http/zod.ts';
-import { viewerOf } from '../payments/viewer.ts';
-import { deliveryView } from '../payments/views.ts';
+import { presentDelivery } from '../payments/present.ts';
+import { presentationFor } from '../payments/presentation.ts';
 import { delivery, newRedelivery, redelivery } from '../schemas/event.ts';
 
 /** The shape of the ids we make: anything else is not asked of the database. */
@@ -46,7 +46,7 @@ export function redeliverRoute(api: Api): Endpoint {
       else await deliveryWorkflows.redeliver(wanted, SIGNAL_WITHIN_MS);
       const row = await findDeliveryWithLog(db, id);
       if (row === null) throw none();
-      response.status(202).json(deliveryView(row, viewerOf(api, caller)));
+      response.status(202).json(presentDelivery(row, presentationFor(api, caller)));
     },
   });
 }

@@ -1,27 +1,27 @@
 import type { Request } from 'express';
 import { methodOf } from '../../domain/channel.ts';
 import { Refusal } from '../../domain/refusal.ts';
+import { findRefund, listRefunds } from '../../ledger/queries.ts';
 import { asksForTheRest, requestRefund } from '../../ledger/refunds.ts';
 import type { Payment } from '../../ledger/rows.ts';
-import { findRefund, listRefunds } from '../../ledger/views.ts';
+import type { Api } from '../api-deps.ts';
 import { TRADE_ASKED_WITHIN_MS } from '../deadlines.ts';
-import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { IDEMPOTENCY_KEY, readKey } from '../endpoint/idempotency.ts';
 import { nextCursor, readCursor } from '../http/cursor.ts';
 import { z } from '../http/zod.ts';
 import { askBriefly } from '../payments/ask-channel.ts';
-import { createTell } from '../payments/notify-workflows.ts';
-import { viewerOf } from '../payments/viewer.ts';
-import { refundView } from '../payments/views.ts';
-import { createVisiblePayment } from '../payments/visible-payment.ts';
+import { createNotifyWorkflows } from '../payments/notify-workflows.ts';
+import { presentRefund } from '../payments/present.ts';
+import { presentationFor } from '../payments/presentation.ts';
+import { createReadPayment } from '../payments/read-payment.ts';
 import { newRefund, refund, refundHeaders, refundListQuery, refundPage } from '../schemas/refund.ts';
 
 /** Giving money back. */
 export function refundRoutes(api: Api): Endpoint[] {
   const { db, now } = api;
-  const visiblePayment = createVisiblePayment(api);
-  const tell = createTell(api);
+  const readPayment = createReadPayment(api);
+  const notifyWorkflows = createNotifyWorkflows(api);
 
   return [
     endpoint({
@@ -62,14 +62,15 @@ export function refundRoutes(api: Api): Endpoint[] {
       ],
       async handle({ request, response, access, params: { id }, body }) {
         const key = requireKey(request);
-        const payment = await visiblePayment(access, id);
+        const payment = await readPayment(access, id);
         const multipleOf = stepOf(api, payment);
         const asked = { amount: body.amount, note: body.note, idempotencyKey: key, multipleOf };
         // Part of the money may have gone back at the channel.
         if (await asksForTheRest(db, payment, asked)) await askBriefly(api, payment);
         const { refund: row, created } = await requestRefund(db, payment.id, asked, now());
-        if (row.status === 'created') await tell.startRefund(row, payment, request.log as Api['log']);
-        response.status(created ? 201 : 200).json(refundView(row, viewerOf(api, access.caller)));
+        if (row.status === 'created')
+          await notifyWorkflows.startRefund(row, payment, request.log as Api['log']);
+        response.status(created ? 201 : 200).json(presentRefund(row, presentationFor(api, access.caller)));
       },
     }),
 
@@ -86,11 +87,11 @@ export function refundRoutes(api: Api): Endpoint[] {
       answers: { 200: { description: 'A page of refunds, newest first.', schema: refundPage } },
       refusals: ['payment_not_found'],
       async handle({ response, access, params: { id }, query: { limit, cursor } }) {
-        const payment = await visiblePayment(access, id);
+        const payment = await readPayment(access, id);
         const rows = await listRefunds(db, payment.id, { limit, after: readCursor(cursor, 'refunds') });
-        const viewer = viewerOf(api, access.caller);
+        const viewer = presentationFor(api, access.caller);
         response.json({
-          data: rows.map((row) => refundView(row, viewer)),
+          data: rows.map((row) => presentRefund(row, viewer)),
           nextCursor: nextCursor(rows, limit, 'refunds'),
         });
       },
@@ -111,7 +112,7 @@ export function refundRoutes(api: Api): Endpoint[] {
         const row = /^[0-9A-Za-z_]{1,32}$/.test(id) ? await findRefund(db, id) : null;
         if (row === null || row.merchantId !== caller.merchantId)
           throw new Refusal('refund_not_found', `There is no refund ${id}.`);
-        response.json(refundView(row, viewerOf(api, caller)));
+        response.json(presentRefund(row, presentationFor(api, caller)));
       },
     }),
   ];

@@ -1,15 +1,15 @@
 import { findPendingDeliveries } from '../../ledger/deliveries.ts';
-import { RESOLUTIONS, resolvePayment } from '../../ledger/resolve.ts';
+import { RESOLUTIONS, resolvePayment } from '../../ledger/operator-decision.ts';
 import { startDeliveries } from '../../temporal/start-deliveries.ts';
+import type { Api } from '../api-deps.ts';
 import { SIGNAL_WITHIN_MS } from '../deadlines.ts';
-import type { Api } from '../deps.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { z } from '../http/zod.ts';
 import { requireAnswer } from '../payments/ask-channel.ts';
-import { createTell } from '../payments/notify-workflows.ts';
-import { viewerOf } from '../payments/viewer.ts';
-import { paymentView } from '../payments/views.ts';
-import { createVisiblePayment } from '../payments/visible-payment.ts';
+import { createNotifyWorkflows } from '../payments/notify-workflows.ts';
+import { presentPayment } from '../payments/present.ts';
+import { presentationFor } from '../payments/presentation.ts';
+import { createReadPayment } from '../payments/read-payment.ts';
 import { READABLE_RULE, readableText } from '../schemas/common.ts';
 import { payment } from '../schemas/payment.ts';
 
@@ -26,8 +26,8 @@ const resolution = z.strictObject({
 /** `POST /v1/payments/{id}/resolve`: what an operator decides about a payment that needs attention. */
 export function resolveRoute(api: Api): Endpoint {
   const { db, workflows, deliveryWorkflows } = api;
-  const visiblePayment = createVisiblePayment(api);
-  const tell = createTell(api);
+  const readPayment = createReadPayment(api);
+  const notifyWorkflows = createNotifyWorkflows(api);
   return endpoint({
     method: 'post',
     path: '/v1/payments/{id}/resolve',
@@ -55,13 +55,13 @@ export function resolveRoute(api: Api): Endpoint {
       'temporal_unavailable',
     ],
     async handle({ request, response, access, params: { id }, body: { action, note } }) {
-      const row = await visiblePayment(access, id);
+      const row = await readPayment(access, id);
       // Nobody watches it any more: a refund made at the channel whose callback got lost is found by this alone.
       if (action === 'accept' && row.orderUpdate === 'review') await requireAnswer(api, row);
       const decided = await resolvePayment(db, row.merchantId, id, action, note, api.now());
       // Owed already, whatever Temporal says next.
       for (const { payment, ...refund } of decided.refunds)
-        await tell.startRefund(refund, payment, request.log as Api['log']);
+        await notifyWorkflows.startRefund(refund, payment, request.log as Api['log']);
       if (action === 'retry') {
         await workflows.wake(decided.payment, SIGNAL_WITHIN_MS);
         for (const delivery of await findPendingDeliveries(db, id))
@@ -72,8 +72,8 @@ export function resolveRoute(api: Api): Endpoint {
         if (row.orderUpdate === 'pending' || decided.payment.orderUpdate === 'pending')
           await workflows.wake(decided.payment, SIGNAL_WITHIN_MS).catch(() => undefined);
       }
-      await Promise.all(decided.cancelled.map(tell.cancel));
-      response.json(paymentView(await visiblePayment(access, id), viewerOf(api, access.caller)));
+      await Promise.all(decided.cancelled.map(notifyWorkflows.cancel));
+      response.json(presentPayment(await readPayment(access, id), presentationFor(api, access.caller)));
     },
   });
 }

@@ -1,13 +1,13 @@
-import { isDatabaseUnavailable } from '../../ledger/unavailable.ts';
+import { isDatabaseUnavailable } from '../../ledger/database-errors.ts';
+import type { Api } from '../api-deps.ts';
 import { languageOf, leaveSlash, pageParameter, sendPage } from '../checkout/send-page.ts';
 import { nothingPage } from '../checkout/shell.ts';
-import type { Api } from '../deps.ts';
 import { tokenAccess } from '../endpoint/auth.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { z } from '../http/zod.ts';
 import { backUrl } from '../payments/back-url.ts';
 import { createGiveHint } from '../payments/give-hint.ts';
-import { lookUpOpened, lookUpPayment } from '../payments/visible-payment.ts';
+import { findPaymentById, findPaymentByToken } from '../payments/read-payment.ts';
 
 /** Where the wallet sends the payer: a hint, and on to the merchant or the cashier page. It says nothing of what came of the payment. */
 export function returnRoute(api: Api): Endpoint {
@@ -40,12 +40,12 @@ export function returnRoute(api: Api): Endpoint {
       const payment =
         token === undefined
           ? null
-          : await lookUpOpened(api, tokenAccess(token, request), id, () => lookUpPayment(api, id)).catch(
-              (error: unknown) => {
-                if (isDatabaseUnavailable(error)) return undefined;
-                throw error;
-              },
-            );
+          : await findPaymentByToken(api, tokenAccess(token, request), id, () =>
+              findPaymentById(api, id),
+            ).catch((error: unknown) => {
+              if (isDatabaseUnavailable(error)) return undefined;
+              throw error;
+            });
       // That page shows that it goes on trying, and gives the hint then.
       if (payment === undefined) return void response.redirect(303, cashier);
       if (payment === null) {

@@ -1,17 +1,17 @@
 import { clientToken } from '../../client-token.ts';
 import { Refusal, type RefusalCode } from '../../domain/refusal.ts';
 import { isLive } from '../../domain/states.ts';
+import { findPaymentOfPayer, getPayment, type PaymentWithRefund } from '../../ledger/queries.ts';
 import type { Payment } from '../../ledger/rows.ts';
-import { findPaymentOfPayer, getPayment, type PaymentWithRefund } from '../../ledger/views.ts';
-import type { Api } from '../deps.ts';
+import type { Api } from '../api-deps.ts';
 import type { Access } from '../endpoint/auth.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { z } from '../http/zod.ts';
-import { viewOfPayer } from '../payments/see-payment.ts';
-import { ATTEMPT_REFUSALS, type Attempt, createStartAttempt } from '../payments/start-attempt.ts';
-import { viewerOf } from '../payments/viewer.ts';
-import { paymentView } from '../payments/views.ts';
-import { createVisiblePayment } from '../payments/visible-payment.ts';
+import { presentPayment } from '../payments/present.ts';
+import { presentationFor } from '../payments/presentation.ts';
+import { createReadPayment } from '../payments/read-payment.ts';
+import { presentToPayer } from '../payments/read-payment-view.ts';
+import { ATTEMPT_REFUSALS, createStartPayment, type PaymentRequest } from '../payments/start-payment.ts';
 import { newSwitch, payment, switchedPayment } from '../schemas/payment.ts';
 
 /** The refusals that name orders and payments of the merchant, in words for somebody who only has a token. */
@@ -29,18 +29,22 @@ const TO_THE_PAYER: Partial<Record<RefusalCode, string>> = {
 /** `POST /v1/payments/{id}/switch`: the payer would rather pay the order in another way. */
 export function switchRoute(api: Api): Endpoint {
   const { db, config } = api;
-  const visiblePayment = createVisiblePayment(api);
-  const startAttempt = createStartAttempt(api);
+  const readPayment = createReadPayment(api);
+  const startPayment = createStartPayment(api);
 
   /** The payer's part of an attempt is kept: who pays, where to return, how long there is. */
-  const again = (row: Payment, { channel, method }: z.output<typeof newSwitch>, access: Access): Attempt => ({
+  const again = (
+    row: Payment,
+    { channel, method }: z.output<typeof newSwitch>,
+    access: Access,
+  ): PaymentRequest => ({
     channel,
     method,
     // Another way to pay has accounts of its own.
     ...(channel === row.channel && row.account !== null ? { account: row.account } : {}),
-    payer: (row.payer ?? undefined) as Attempt['payer'],
+    payer: (row.payer ?? undefined) as PaymentRequest['payer'],
     returnUrl: row.returnUrl ?? undefined,
-    metadata: row.metadata as Attempt['metadata'],
+    metadata: row.metadata as PaymentRequest['metadata'],
     isInherited: true,
     expiresInMs: row.expiresAt.getTime() - row.createdAt.getTime(),
     byPayer: access.kind === 'token',
@@ -48,11 +52,11 @@ export function switchRoute(api: Api): Endpoint {
 
   async function view(row: PaymentWithRefund, access: Access) {
     const token = clientToken(config.secret, row.id);
-    if (access.kind === 'key') return paymentView(row, viewerOf(api, access.caller), token);
+    if (access.kind === 'key') return presentPayment(row, presentationFor(api, access.caller), token);
     const found = await findPaymentOfPayer(db, row.id);
     // Payments are never deleted.
     if (found === null) throw new Error(`payment ${row.id} is gone`);
-    return { ...viewOfPayer(api, found, token), clientToken: token };
+    return { ...presentToPayer(api, found, token), clientToken: token };
   }
 
   return endpoint({
@@ -80,14 +84,14 @@ export function switchRoute(api: Api): Endpoint {
     },
     refusals: ['payment_not_found', ...ATTEMPT_REFUSALS],
     async handle({ answer, access, params: { id }, body, startedAt }) {
-      const row = await visiblePayment(access, id);
+      const row = await readPayment(access, id);
       // nodrop may not close it, so that both could be paid.
       if (row.adopted !== null && isLive(row.status))
         throw new Refusal(
           'attempt_unresolved',
           'This payment is made elsewhere, and is still open there: go on where you came from.',
         );
-      const { status, payment: made } = await startAttempt(
+      const { status, payment: made } = await startPayment(
         row.merchantId,
         { id: row.orderId },
         again(row, body, access),

@@ -1,8 +1,8 @@
 import { listUnmatchedCallbacks } from '../../ledger/callbacks.ts';
-import type { Api } from '../deps.ts';
+import type { Api } from '../api-deps.ts';
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { nextCursor, readCursor } from '../http/cursor.ts';
-import { callbackView } from '../payments/views.ts';
+import { presentCallback } from '../payments/present.ts';
 import { callbackListQuery, callbackPage } from '../schemas/callback.ts';
 
 /** What channels said, signed, of payments that are not there. */
@@ -27,7 +27,7 @@ export function unmatchedCallbacksRoute({ db, now }: Pick<Api, 'db' | 'now'>): E
       });
       const at = now();
       response.json({
-        data: rows.map((row) => callbackView(row, at)),
+        data: rows.map((row) => presentCallback(row, at)),
         nextCursor: nextCursor(
           rows.map(({ receivedAt, id }) => ({ createdAt: receivedAt, id })),
           limit,

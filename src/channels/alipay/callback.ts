@@ -11,7 +11,7 @@ import {
   type Credentials,
   type VerifiedCallback,
 } from '../../domain/channel.ts';
-import { isOldNews } from '../old-news.ts';
+import { isOldCallback } from '../old-callbacks.ts';
 import { fenOrNothing } from './amounts.ts';
 import { sdkOf } from './keys.ts';
 import { totalOf } from './objects.ts';
@@ -147,7 +147,7 @@ function answerOf(trade: TradeNotification): ChannelAnswer | undefined {
   const back = isPaid ? trade.refund_fee : (trade.refund_fee ?? total_amount);
   // What went back no query tells, and an order does not become paid by it.
   const wentBack = back === undefined ? 0 : fenOrNothing(back);
-  if (wentBack === 0 && isOldNews(paidAt, Date.now())) return undefined;
+  if (wentBack === 0 && isOldCallback(paidAt, Date.now())) return undefined;
   return {
     state: isPaid ? 'paid' : 'refunded',
     channelPaymentId,

@@ -10,7 +10,7 @@ import {
   type VerifiedCallback,
 } from '../../domain/channel.ts';
 import { inTime } from '../exchange.ts';
-import { isOldNews } from '../old-news.ts';
+import { isOldCallback } from '../old-callbacks.ts';
 import { parseJson } from './classify.ts';
 import { TOLERANCE_S } from './client.ts';
 import { type Merchant, readMerchant } from './merchant.ts';
@@ -124,7 +124,7 @@ function readTrade(merchant: Merchant, notificationId: string, content: unknown)
   try {
     const answer = orderAnswer(order);
     // What else an order is, is asked: callbacks come in any order, and late.
-    if (answer.state !== 'paid' || answer.someWentBack === true || isOldNews(answer.paidAt, Date.now()))
+    if (answer.state !== 'paid' || answer.someWentBack === true || isOldCallback(answer.paidAt, Date.now()))
       return { kind: 'notice', notificationId, about, isProven: true };
     return { kind: 'trade', notificationId, about, answer };
   } catch (error) {

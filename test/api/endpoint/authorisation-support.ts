@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { expect } from 'vitest';
+import type { Api } from '../../../src/api/api-deps.ts';
 import { createEndpoints } from '../../../src/api/app.ts';
-import type { Api } from '../../../src/api/deps.ts';
 import type { Endpoint } from '../../../src/api/endpoint/endpoint.ts';
 import { newDeliveryId, newEventId } from '../../../src/domain/ids.ts';
 import { storeCallback } from '../../../src/ledger/callbacks.ts';

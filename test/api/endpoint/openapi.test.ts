@@ -3,8 +3,8 @@ import { expect, test } from 'vitest';
 import { createEndpoints } from '../../../src/api/app.ts';
 import { refusalsOf } from '../../../src/api/endpoint/openapi.ts';
 import { STREAMS } from '../../../src/api/http/event-stream.ts';
-import { Misses } from '../../../src/api/http/misses.ts';
-import { StreamPlaces } from '../../../src/api/http/stream-places.ts';
+import { FailedLookups } from '../../../src/api/http/failed-lookups.ts';
+import { StreamSlots } from '../../../src/api/http/stream-slots.ts';
 import { createAskChannel } from '../../../src/api/payments/ask-channel.ts';
 import { Readiness } from '../../../src/api/readiness.ts';
 import { ATTENTION_NAMES } from '../../../src/domain/attention.ts';
@@ -58,9 +58,9 @@ const endpoints = createEndpoints({
   ...api.deps,
   askChannel: createAskChannel(api.deps),
   readiness: new Readiness(api.deps, () => new Date()),
-  streamPlaces: new StreamPlaces(STREAMS),
+  streamSlots: new StreamSlots(STREAMS),
   unverified: api.unverified,
-  misses: new Misses(
+  failedLookups: new FailedLookups(
     () => new Date(),
     async () => new Set(),
   ),
@@ -158,16 +158,20 @@ function resolved(schema: Schema): Schema {
 }
 
 /** A schema and all in it, with the path there; `isOpen` when any other text is valid there as well. */
-function* within(schema: Schema, path: string, isOpen = false): Generator<[string, Schema, boolean]> {
+function* orFallbackWithin(
+  schema: Schema,
+  path: string,
+  isOpen = false,
+): Generator<[string, Schema, boolean]> {
   const it = resolved(schema);
   yield [path, it, isOpen];
   const branches = [...(it.anyOf ?? []), ...(it.oneOf ?? [])];
   const takesText = branches.map(resolved).some(({ type, enum: values }) => type === 'string' && !values);
-  for (const branch of branches) yield* within(branch, path, isOpen || takesText);
-  for (const part of it.allOf ?? []) yield* within(part, path, isOpen);
+  for (const branch of branches) yield* orFallbackWithin(branch, path, isOpen || takesText);
+  for (const part of it.allOf ?? []) yield* orFallbackWithin(part, path, isOpen);
   for (const [name, property] of Object.entries(it.properties ?? {}))
-    yield* within(property, `${path}.${name}`);
-  if (it.items !== undefined) yield* within(it.items, `${path}[]`);
+    yield* orFallbackWithin(property, `${path}.${name}`);
+  if (it.items !== undefined) yield* orFallbackWithin(it.items, `${path}[]`);
 }
 
 /** The known values where any other text is valid, too. */
@@ -224,7 +228,7 @@ test('no value that is added later is invalid in an answer', () => {
     for (const [method, { responses }] of Object.entries(methods)) {
       for (const { content } of Object.values<Response>(responses)) {
         for (const { schema } of Object.values(content ?? {})) {
-          for (const [where, part, isOpen] of within(schema, `${method} ${path}`)) {
+          for (const [where, part, isOpen] of orFallbackWithin(schema, `${method} ${path}`)) {
             const isClosed = part.enum !== undefined || part.const !== undefined;
             if (isClosed && !isOpen) closed.add(where);
             if (isClosed) sets += 1;
@@ -260,7 +264,7 @@ test('what has a default may be left out of a request: it has no default in the 
   for (const { path, method, body } of endpoints) {
     if (typeof body !== 'object') continue;
     const { schema } = document.paths[path][method].requestBody.content['application/json'];
-    for (const [where, part] of within(schema, `${method} ${path}`)) {
+    for (const [where, part] of orFallbackWithin(schema, `${method} ${path}`)) {
       expect([where, part.default]).toEqual([where, undefined]);
       properties += 1;
     }

@@ -202,7 +202,7 @@ test('what comes on a connection after its last answer is no request', async () 
 });
 
 /** Sends requests one after the other's answer on one connection. @returns the status lines of all answers */
-async function inTurn(requests: readonly string[]): Promise<(string | undefined)[]> {
+async function withinLimits(requests: readonly string[]): Promise<(string | undefined)[]> {
   const socket = connect(Number(new URL(api.url).port), '127.0.0.1');
   let answer = '';
   socket.on('data', (data) => {
@@ -223,7 +223,7 @@ test('a body without a length that is read to its end leaves the connection as i
     ...['POST /v1/orders HTTP/1.1', 'Host: x', `Authorization: Bearer ${key}`],
     ...['Content-Type: application/json', CHUNKED, '', `${body.length.toString(16)}`, body, '0', '', ''],
   ].join('\r\n');
-  expect(await inTurn([ask, ask, ask])).toEqual(['HTTP/1.1 201', 'HTTP/1.1 200', 'HTTP/1.1 200']);
+  expect(await withinLimits([ask, ask, ask])).toEqual(['HTTP/1.1 201', 'HTTP/1.1 200', 'HTTP/1.1 200']);
 });
 
 test('whoever asks whether to send a body is told to when it is read, and not when it is refused', async () => {

@@ -1,7 +1,7 @@
 import { connect, createServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import { isDatabaseUnavailable } from '../../../src/ledger/unavailable.ts';
+import { isDatabaseUnavailable } from '../../../src/ledger/database-errors.ts';
 import { runningTime } from '../../support/progress.ts';
 import { emptyDatabase, eventually, queryOnce } from '../../support/stack.ts';
 import { setUp, startTestApi } from '../support.ts';

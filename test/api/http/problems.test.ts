@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { connect } from 'node:net';
 import { describe, expect, test } from 'vitest';
+import type { Api } from '../../../src/api/api-deps.ts';
 import { createEndpoints } from '../../../src/api/app.ts';
-import type { Api } from '../../../src/api/deps.ts';
 import { BODY_LIMIT } from '../../../src/api/http/body.ts';
 import { problem } from '../../../src/api/schemas/common.ts';
 import { REFUSALS, type RefusalCode } from '../../../src/domain/refusal.ts';

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { ChannelAnswer } from '../../../src/domain/channel.ts';
-import { startPayment } from '../../../src/ledger/intake.ts';
+import { insertPayment } from '../../../src/ledger/new-payment.ts';
 import { endPayment, recordAnswer, recordSilence } from '../../../src/ledger/payments.ts';
 import { eventually } from '../../support/stack.ts';
 import { type Reader, readEvents } from '../event-source.ts';
@@ -112,7 +112,7 @@ describe('while nobody knows', () => {
       expiresInMs: 60_000,
       askedAttempts: new Set([a.id]),
     };
-    const another = startPayment(api.db, merchantId, { id: a.orderId }, given, () => 'hash', new Date());
+    const another = insertPayment(api.db, merchantId, { id: a.orderId }, given, () => 'hash', new Date());
     await expect(another).rejects.toMatchObject({ code: 'attempt_unresolved' });
   });
 

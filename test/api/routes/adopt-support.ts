@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterAll, beforeEach } from 'vitest';
-import { checked } from '../../../src/channels/checked.ts';
+import { validated } from '../../../src/channels/validated-adapter.ts';
 import type { VerifiedCallback } from '../../../src/domain/channel.ts';
 import { endPayment, settlePayment } from '../../../src/ledger/payments.ts';
 import { startSimulator } from '../../../src/simulator/app.ts';
@@ -39,7 +39,7 @@ export const hooks: {
   /** What happens to the next reading of a trade. */
   onRead?: (() => Promise<void>) | undefined;
 } = {};
-export const adapter = checked({
+export const adapter = validated({
   ...own,
   // Tests adopt faster than a shop does.
   declaration: { ...own.declaration, rateLimit: { perSecond: 10_000, source: 'this test' } },

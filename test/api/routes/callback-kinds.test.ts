@@ -3,10 +3,10 @@ import { describe, expect, test } from 'vitest';
 import { NOTICES_A_MINUTE } from '../../../src/api/routes/callbacks.ts';
 import { ChannelError, type VerifiedCallback } from '../../../src/domain/channel.ts';
 import { matchCallbacks } from '../../../src/ledger/callbacks.ts';
-import { removeOld } from '../../../src/ledger/cleanup.ts';
 import { recordAnswer } from '../../../src/ledger/payments.ts';
 import { recordRefundCallback } from '../../../src/ledger/refund-answers.ts';
 import { requestRefund } from '../../../src/ledger/refunds.ts';
+import { removeOld } from '../../../src/ledger/retention.ts';
 import { takeNoticed } from '../../../src/ledger/sweep.ts';
 import { paidAnswer, settle } from '../support.ts';
 import {

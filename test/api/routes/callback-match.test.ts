@@ -4,9 +4,9 @@ import { NOTICES_A_MINUTE } from '../../../src/api/routes/callbacks.ts';
 import { callbackProof } from '../../../src/client-token.ts';
 import type { VerifiedCallback } from '../../../src/domain/channel.ts';
 import { matchCallbacks } from '../../../src/ledger/callbacks.ts';
-import { removeOld } from '../../../src/ledger/cleanup.ts';
-import { KEPT_AN_HOUR } from '../../../src/ledger/ignored.ts';
+import { KEPT_AN_HOUR } from '../../../src/ledger/ignored-callbacks.ts';
 import { settlePayment } from '../../../src/ledger/payments.ts';
+import { removeOld } from '../../../src/ledger/retention.ts';
 import { SIGNING, signed } from '../../support/signing-channel.ts';
 import { paidAnswer, SECRET, settle, simulatorCallback } from '../support.ts';
 import {

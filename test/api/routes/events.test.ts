@@ -1,9 +1,9 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { event, eventPage } from '../../../src/api/schemas/event.ts';
 import { newDeliveryId, newEventId } from '../../../src/domain/ids.ts';
-import { removeOld } from '../../../src/ledger/cleanup.ts';
-import { givePlaces } from '../../../src/ledger/feed-places.ts';
+import { givePositions } from '../../../src/ledger/feed-positions.ts';
 import { notifyWaiters } from '../../../src/ledger/notify.ts';
+import { removeOld } from '../../../src/ledger/retention.ts';
 import { eventually } from '../../support/stack.ts';
 import { newKey, pay } from '../support.ts';
 import {
@@ -239,7 +239,7 @@ describe('the feed', () => {
         data: { id: newDeliveryId(), eventId: again.id, merchantId, paymentId: payment.id },
       });
       const newer = await record(payment, 4);
-      await givePlaces(api.db, merchantId);
+      await givePositions(api.db, merchantId);
       const seq = await placeOf(newer.id);
       await api.db.merchant.update({ where: { id: merchantId }, data: { eventsRemovedTo: seq } });
       // A reader that began when all of these had been removed.

@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import pg from 'pg';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { UNVERIFIED_A_MINUTE } from '../../../src/api/routes/callbacks.ts';
-import { minuteOf, recordUnverified, unverifiedCallback } from '../../../src/ledger/unverified.ts';
+import { minuteOf, recordUnverified, unverifiedCallback } from '../../../src/ledger/unverified-callbacks.ts';
 import { eventually, unlessOutOfTime } from '../../support/progress.ts';
 import { queryOnce } from '../../support/stack.ts';
 import { newKey, pay, setUp, simulatorCallback } from '../support.ts';

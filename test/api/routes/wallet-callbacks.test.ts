@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createAlipayAdapter } from '../../../src/channels/alipay/adapter.ts';
-import { checked } from '../../../src/channels/checked.ts';
+import { validated } from '../../../src/channels/validated-adapter.ts';
 import { createWechatpayAdapter } from '../../../src/channels/wechatpay/adapter.ts';
 import { callbackProof } from '../../../src/client-token.ts';
 import type { ChannelAccount, ChannelAdapter, Credentials, NewTrade } from '../../../src/domain/channel.ts';
@@ -26,8 +26,8 @@ import { pay, SECRET, setUp, testChannels } from '../support.ts';
  */
 
 const adapters: Readonly<Record<Channel, ChannelAdapter>> = {
-  alipay: checked(createAlipayAdapter()),
-  wechatpay: checked(createWechatpayAdapter()),
+  alipay: validated(createAlipayAdapter()),
+  wechatpay: validated(createWechatpayAdapter()),
 };
 type Channel = 'alipay' | 'wechatpay';
 

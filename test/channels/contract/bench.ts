@@ -1,5 +1,5 @@
 import { expect } from 'vitest';
-import { checked } from '../../../src/channels/checked.ts';
+import { validated } from '../../../src/channels/validated-adapter.ts';
 import type {
   Acknowledgement,
   CallbackOutcome,
@@ -72,7 +72,7 @@ export class Bench {
     close: () => Promise<void>;
   }) {
     this.contract = parts.contract;
-    this.adapter = checked(parts.contract.ours.adapter);
+    this.adapter = validated(parts.contract.ours.adapter);
     this.received = parts.received;
     this.elsewhere = parts.elsewhere;
     this.nextOutcomes = parts.nextOutcomes;

@@ -310,9 +310,9 @@ export async function startBank(
     if (refunds === 'refunds') {
       const known = trade.refunds.find((refund) => refund.no === content.number);
       if (known !== undefined)
-        return known.amount === content.units ? json(200, refundView(known)) : refusal(409, 'number_used');
+        return known.amount === content.units ? json(200, presentRefund(known)) : refusal(409, 'number_used');
       const refund = await books.refund(trade, content.number, content.units);
-      return refund === null ? refusal(400, 'not_enough') : json(200, refundView(refund));
+      return refund === null ? refusal(400, 'not_enough') : json(200, presentRefund(refund));
     }
     if (method === 'DELETE' && trade.state === 'unpaid') trade.state = 'closed';
     return json(200, view(trade));
@@ -407,7 +407,7 @@ const STATE = {
 function view({ no, id, amount: units, currency, state, paidAt, refunds, disputes }: BookTrade) {
   return {
     ...{ number: no, id, units, currency, state: STATE[state], done_at: paidAt, disputes, qr: `BANK:${id}` },
-    refunds: refunds.map(refundView),
+    refunds: refunds.map(presentRefund),
   };
 }
 
@@ -415,6 +415,6 @@ const LISTED_STATE: Partial<Record<BookRefund['state'], string>> = {
   ...{ processing: 'pending', succeeded: 'done', reversed: 'returned' },
 };
 
-const refundView = ({ id, no, amount, state }: BookRefund) => ({
+const presentRefund = ({ id, no, amount, state }: BookRefund) => ({
   ...{ id, number: no, units: amount, state: LISTED_STATE[state] ?? 'refused' },
 });

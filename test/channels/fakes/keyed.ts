@@ -334,14 +334,14 @@ export async function startKeyed(
       if (request.method === 'GET') {
         const all = books.trades.flatMap((trade) => trade.refunds.map((refund) => ({ trade, refund })));
         const found = all.find(({ trade, refund }) => trade.account === account.name && refund.id === id);
-        return found === undefined ? error(404, 'resource_missing') : json(200, refundView(found));
+        return found === undefined ? error(404, 'resource_missing') : json(200, presentRefund(found));
       }
       return await once(account.name, request, async () => {
         const trade = books.byId(account.name, content.session);
         if (trade === undefined) return error(404, 'resource_missing');
         if (trade.paidAt === null) return error(400, 'session_unpaid');
         const refund = await books.refund(trade, content.number, content.amount);
-        return refund === null ? error(400, 'refund_too_large') : json(200, refundView({ trade, refund }));
+        return refund === null ? error(400, 'refund_too_large') : json(200, presentRefund({ trade, refund }));
       });
     }
     if (id === '' && request.method === 'POST') {
@@ -455,12 +455,12 @@ function sessionView(trade: BookTrade) {
     ...{ id, order: no, amount, currency, status: STATUS[state] },
     url: state === 'unpaid' ? `https://keyed.example/${id}` : null,
     payment: paidAt === null ? null : { id: `p_${id}`, at: paidAt },
-    refunds: refunds.map((refund) => refundView({ trade, refund })),
+    refunds: refunds.map((refund) => presentRefund({ trade, refund })),
     refunded: isRefunded(trade),
   };
 }
 
-function refundView({ trade, refund }: { trade: BookTrade; refund: BookRefund }) {
+function presentRefund({ trade, refund }: { trade: BookTrade; refund: BookRefund }) {
   const { id, no, amount, state } = refund;
   return { id, number: no, amount, status: REFUND_STATUS[state] ?? 'failed', session: trade.id };
 }

@@ -327,7 +327,7 @@ export async function startLate(
     }
     if (method === 'GET') {
       const found = books.trades.flatMap(({ refunds }) => refunds).findLast(({ no }) => no === id);
-      return found === undefined ? refusal(404, 'REFUND_NOT_EXISTS') : json(200, refundView(found));
+      return found === undefined ? refusal(404, 'REFUND_NOT_EXISTS') : json(200, presentRefund(found));
     }
     const { out_trade_no, out_refund_no: no, amount } = content;
     const trade = books.byNo(account, out_trade_no);
@@ -335,9 +335,9 @@ export async function startLate(
     const known = trade.refunds.findLast((refund) => refund.no === no);
     if (known !== undefined && known.amount !== amount) return refusal(400, 'REFUND_NO_USED');
     // A closed one is asked for again under its number.
-    if (known !== undefined && known.state !== 'ask_again') return json(200, refundView(known));
+    if (known !== undefined && known.state !== 'ask_again') return json(200, presentRefund(known));
     const refund = await books.refund(trade, no, amount);
-    return refund === null ? refusal(400, 'NOT_ENOUGH') : json(200, refundView(refund));
+    return refund === null ? refusal(400, 'NOT_ENOUGH') : json(200, presentRefund(refund));
   });
   const baseUrl = await place.proxyTo(server.url);
 
@@ -427,6 +427,6 @@ const REFUND_STATUS: Partial<Record<BookRefund['state'], string>> = {
   ...{ processing: 'PROCESSING', succeeded: 'SUCCESS', needs_person: 'ABNORMAL' },
 };
 
-const refundView = ({ id, no, amount, state }: BookRefund) => ({
+const presentRefund = ({ id, no, amount, state }: BookRefund) => ({
   ...{ out_refund_no: no, refund_id: id, amount, status: REFUND_STATUS[state] ?? 'CLOSED' },
 });

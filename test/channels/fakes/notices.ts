@@ -224,7 +224,7 @@ export async function startNotices(
     if (resource === 'refunds') {
       const all = books.trades.flatMap((trade) => trade.refunds.map((refund) => ({ trade, refund })));
       const found = all.find(({ refund }) => refund.no === no);
-      return found === undefined ? problem(404, 'refund') : json(200, refundView(found));
+      return found === undefined ? problem(404, 'refund') : json(200, presentRefund(found));
     }
     if (no === '') {
       const known = books.byNo(account, content.reference);
@@ -240,10 +240,10 @@ export async function startNotices(
       const value = Math.round(Number(content.amount.value) * 100);
       if (known !== undefined)
         return known.amount === value
-          ? json(200, refundView({ trade, refund: known }))
+          ? json(200, presentRefund({ trade, refund: known }))
           : problem(409, 'reference');
       const refund = await books.refund(trade, content.reference, value);
-      return refund === null ? problem(422, 'amount') : json(200, refundView({ trade, refund }));
+      return refund === null ? problem(422, 'amount') : json(200, presentRefund({ trade, refund }));
     }
     if (method === 'DELETE' && trade.state === 'unpaid') trade.state = 'closed';
     return json(200, view(trade));
@@ -291,7 +291,7 @@ function view({ id, no, amount, currency, state, paidAt, refunds }: BookTrade) {
   };
 }
 
-function refundView({ trade, refund }: { trade: BookTrade; refund: BookRefund }) {
+function presentRefund({ trade, refund }: { trade: BookTrade; refund: BookRefund }) {
   const amount = { value: wholeUnits(refund.amount, 2), currency: trade.currency };
   return { id: refund.id, reference: refund.no, amount };
 }

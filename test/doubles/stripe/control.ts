@@ -1,14 +1,14 @@
 import { z } from 'zod';
 import { type Books, NEXT_ACTIONS } from './books.ts';
 import { FAULTS, type Faults } from './faults.ts';
-import { type Answer, json, type Seen } from './http.ts';
+import { type Answer, json, type ReadPayment } from './http.ts';
 import type { Keys } from './keys.ts';
 
 interface Parts {
   readonly books: Books;
   readonly faults: Faults;
   readonly keys: Keys;
-  readonly seen: Seen[];
+  readonly seen: ReadPayment[];
 }
 
 /** Every command of /_control with what it takes. */

@@ -10,7 +10,7 @@ export interface Answer {
 export const json = (status: number, body: unknown): Answer => ({ status, body: JSON.stringify(body) });
 
 /** What came in, for tests that look at requests. */
-export interface Seen {
+export interface ReadPayment {
   readonly method: string;
   readonly path: string;
   readonly key: string | undefined;

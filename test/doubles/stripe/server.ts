@@ -5,7 +5,7 @@ import { Books } from './books.ts';
 import { control } from './control.ts';
 import { Faults } from './faults.ts';
 import { readForm } from './form.ts';
-import type { Answer, Seen } from './http.ts';
+import type { Answer, ReadPayment } from './http.ts';
 import { Keys } from './keys.ts';
 import { page } from './page.ts';
 
@@ -20,7 +20,7 @@ export async function serveStripe(wanted = 0): Promise<RunningDouble> {
   const books = new Books();
   const faults = new Faults();
   const keys = new Keys(books.now);
-  const seen: Seen[] = [];
+  const seen: ReadPayment[] = [];
 
   async function answer(request: IncomingMessage): Promise<Answer | 'hang'> {
     const chunks: Buffer[] = [];

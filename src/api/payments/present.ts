@@ -1,0 +1,180 @@
+import { isUndecided } from '../../domain/attempt.ts';
+import { isDeliveredByPayment } from '../../domain/delivery.ts';
+import { disputesOf } from '../../domain/dispute.ts';
+import { deliveryWorkflowId, paymentWorkflowId, refundWorkflowId } from '../../domain/names.ts';
+import { isLive } from '../../domain/states.ts';
+import { MATCH_FOR_MS, stateOf } from '../../ledger/callbacks.ts';
+import { eventMessage, iso, orderData, paymentData, refundData } from '../../ledger/event-data.ts';
+import type { DeliveryWithLog } from '../../ledger/event-feed.ts';
+import { hasUsableAction, nextActionOf } from '../../ledger/payment-facts.ts';
+import type { OrderWithPayments, PaymentOfPayer, PaymentWithRefund } from '../../ledger/queries.ts';
+import type { Callback, ChannelAccount, Event, Payment, Refund, TimelineEntry } from '../../ledger/rows.ts';
+import type { CallbackView } from '../schemas/callback.ts';
+import type { DeliveryView, EventView } from '../schemas/event.ts';
+import type { OrderView } from '../schemas/order.ts';
+import type { PayerPaymentView, PaymentView } from '../schemas/payment.ts';
+import type { RefundView } from '../schemas/refund.ts';
+import { backUrl } from './back-url.ts';
+import { orderStateOf } from './order-state.ts';
+
+/** Rows as the API shows them: amounts are numbers, times ISO 8601, and what is not there is null. */
+
+/** True while the payer can act: the payment is live and its next action can still be used. */
+export function isPayable(row: Payment, now: Date): boolean {
+  return (
+    isLive(row.status) && row.cancelRequestedAt === null && row.expiresAt > now && hasUsableAction(row, now)
+  );
+}
+
+/**
+ * What everybody sees who sees the payment. Nobody is sent to pay what is over, or what they may have paid, so the next
+ * action ends with the payment, and is not shown while it is undecided.
+ * @param checkoutUrl carries the client token: only for whoever has it.
+ */
+function presentCommon(
+  row: PaymentWithRefund,
+  now: Date,
+  checkoutUrl: string | null,
+): Omit<PayerPaymentView, 'switchTo' | 'orderState' | 'backUrl'> {
+  const action = isPayable(row, now) && !isUndecided(row) ? nextActionOf(row) : null;
+  return {
+    id: row.id,
+    channel: row.channel,
+    method: row.method,
+    amount: Number(row.amount),
+    currency: row.currency,
+    status: row.status,
+    orderUpdate: row.orderUpdate,
+    receivedAmount: row.receivedAmount === null ? null : Number(row.receivedAmount),
+    refundedAmount: Number(row.refundedAmount),
+    refundReason: row.owedRefund?.reason ?? null,
+    refundStatus: refundStatus(row),
+    nextAction: action as PayerPaymentView['nextAction'],
+    payUrl: action?.url ?? null,
+    checkoutUrl,
+    createdAt: row.createdAt.toISOString(),
+    expiresAt: row.expiresAt.toISOString(),
+    paidAt: iso(row.paidAt),
+  };
+}
+
+/** What a client token shows. Nobody is sent to pay an order that is paid by another attempt, or may be. */
+export function presentPaymentToPayer(
+  row: PaymentOfPayer,
+  now: Date,
+  checkoutUrl: string | null,
+  switchTo: PayerPaymentView['switchTo'],
+): PayerPaymentView {
+  const orderState = orderStateOf(row, now);
+  return {
+    ...presentCommon(row, now, checkoutUrl),
+    ...(orderState === 'open' ? {} : { nextAction: null, payUrl: null }),
+    backUrl: backUrl(row),
+    orderState,
+    switchTo,
+  };
+}
+
+/** How far the money is that goes back by itself: back is back, though it went another way in the end. */
+function refundStatus({ owedRefund, receivedAmount, refundedAmount }: PaymentWithRefund): string | null {
+  if (owedRefund === null) return null;
+  // What the channel waits for there is no payer's business.
+  if (owedRefund.status === 'needs_person') return 'processing';
+  return receivedAmount !== null && refundedAmount >= receivedAmount ? 'succeeded' : owedRefund.status;
+}
+
+export interface Presentation {
+  readonly now: Date;
+  /** The address of a workflow in the Web UI, for those who may see it; else null. */
+  readonly temporalUrl: (workflowId: string) => string | null;
+  /** The address of the cashier page, which opens with the client token in it. */
+  readonly checkoutUrl: (paymentId: string, clientToken: string) => string;
+}
+
+/** What a key shows. `clientToken`, also inside `checkoutUrl`, is given only to whoever creates the payment. */
+export function presentPayment(
+  row: PaymentWithRefund,
+  viewer: Presentation,
+  clientToken: string | null = null,
+): PaymentView {
+  const checkoutUrl = clientToken === null ? null : viewer.checkoutUrl(row.id, clientToken);
+  return {
+    ...paymentData(row),
+    ...presentCommon(row, viewer.now, checkoutUrl),
+    adopted:
+      row.adopted === null || row.reference === null
+        ? null
+        : { reference: row.reference, own: row.adopted === 'own' },
+    clientToken,
+    payer: row.payer as PaymentView['payer'],
+    returnUrl: row.returnUrl,
+    disputes: disputesOf(row).map(({ isInquiry = false, reason = null, respondBy = null, ...dispute }) => ({
+      ...dispute,
+      isInquiry,
+      reason,
+      respondBy,
+    })),
+    temporalUrl: viewer.temporalUrl(paymentWorkflowId(row.id)),
+  };
+}
+
+export function presentOrder(row: OrderWithPayments, viewer: Presentation): OrderView {
+  return { ...orderData(row), payments: row.payments.map((payment) => presentPayment(payment, viewer)) };
+}
+
+export function presentRefund(row: Refund, viewer: Presentation): RefundView {
+  return { ...refundData(row), temporalUrl: viewer.temporalUrl(refundWorkflowId(row.id)) };
+}
+
+export function presentCallback(row: Callback & { channelAccount: ChannelAccount }, now: Date): CallbackView {
+  const age = now.getTime() - row.receivedAt.getTime();
+  return {
+    id: row.id,
+    channel: row.channelAccount.channel,
+    channelAccountId: row.channelAccountId,
+    notificationId: row.notificationId,
+    kind: row.kind,
+    outTradeNo: row.outTradeNo,
+    reference: row.reference,
+    channelPaymentId: row.channelPaymentId,
+    state: stateOf(row),
+    receivedAt: row.receivedAt.toISOString(),
+    ageSeconds: Math.floor(age / 1000),
+    retrying: age < MATCH_FOR_MS,
+  };
+}
+
+export function presentTimelineEntry(row: TimelineEntry) {
+  return { at: row.at.toISOString(), kind: row.kind, detail: row.detail, data: row.data };
+}
+
+export function presentEvent(row: Event): EventView {
+  return { id: row.id, ...eventMessage(row) };
+}
+
+export function presentDelivery(row: DeliveryWithLog, { temporalUrl }: Presentation): DeliveryView {
+  const isToldByItself =
+    row.handedOverAt !== null || !isDeliveredByPayment(row.event.type, row.payment.orderUpdate);
+  return {
+    id: row.id,
+    eventId: row.eventId,
+    paymentId: row.paymentId,
+    orderId: row.payment.orderId,
+    type: row.event.type,
+    version: row.event.version,
+    status: row.status,
+    attempts: row.attempts,
+    firstAttemptAt: iso(row.firstAttemptAt),
+    nextAttemptAt: iso(row.nextAttemptAt),
+    settledAt: iso(row.settledAt),
+    log: row.log.map(({ at, outcome, statusCode, detail, answer, durationMs }) => ({
+      at: at.toISOString(),
+      outcome,
+      statusCode,
+      detail,
+      answer,
+      durationMs,
+    })),
+    temporalUrl: temporalUrl(isToldByItself ? deliveryWorkflowId(row.id) : paymentWorkflowId(row.paymentId)),
+  };
+}

@@ -1,0 +1,435 @@
+import { isDeepStrictEqual } from 'node:util';
+import { decideAttempt } from '../domain/attempt.ts';
+import { type AccountMode, type MethodDeclaration, type Payer, takesCurrency } from '../domain/channel.ts';
+import { newPaymentId } from '../domain/ids.ts';
+import { amountFault } from '../domain/limits.ts';
+import type { CurrencyCode } from '../domain/money.ts';
+import { defaultSubject } from '../domain/payment.ts';
+import { Refusal } from '../domain/refusal.ts';
+import { type Adoption, isLive } from '../domain/states.ts';
+import { Prisma } from '../generated/prisma/client.ts';
+import { isConstraintViolation, json, type LedgerClient, type LedgerTx } from './client.ts';
+import { visibleTransaction } from './notify.ts';
+import { lockOrder } from './order-row.ts';
+import { unknownAccount } from './queries.ts';
+import {
+  type Changes,
+  columnsAndValues,
+  notesOf,
+  ORDERS,
+  PAYMENTS,
+  type RawRow,
+  readRow,
+  rowsOf,
+  takeOrderLock,
+} from './raw-rows.ts';
+import type { Order, Payment } from './rows.ts';
+import { note } from './timeline.ts';
+import { withinLimits } from './transaction-limits.ts';
+
+/** How orders and payments come into being. */
+
+export interface NewOrder {
+  readonly id: string;
+  /** Minor units. */
+  readonly amount: number;
+  readonly currency: CurrencyCode;
+  readonly subject: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly expiresInSeconds: number | undefined;
+}
+
+export interface NewPayment {
+  readonly channel: string;
+  readonly method: string;
+  /** The account's name; absent: the merchant's default at the channel. */
+  readonly account?: string | undefined;
+  /** Accounts of another mode are none; absent: of any. */
+  readonly mode?: AccountMode;
+  readonly payer: Payer | undefined;
+  readonly returnUrl: string | undefined;
+  readonly metadata: Readonly<Record<string, string>> | undefined;
+  readonly expiresInMs: number;
+  /**
+   * Payer, `returnUrl` and metadata are those of an earlier attempt, and nobody stated them for this one: a live attempt
+   * keeps its own.
+   */
+  readonly isInherited?: boolean;
+  /** Those that the channel takes, with its limits of their amounts; absent: any. */
+  readonly currencies?: MethodDeclaration['currencies'];
+  /** How many attempts the order may have had; absent: any number. */
+  readonly attemptsAtMost?: number;
+  /** The order's live attempts that the channel was asked about for this one. */
+  readonly askedAttempts: ReadonlySet<string>;
+  /** The merchant's own code has made its trade; absent: nodrop makes one. */
+  readonly adopt?: { readonly reference: string; readonly as: Adoption } | undefined;
+}
+
+/** The order has live attempts, and none that is handed out: they are asked about before a new one is made. */
+export class UnaskedAttempts extends Error {
+  override readonly name = 'UnaskedAttempts';
+  readonly attempts: readonly Payment[];
+
+  constructor(attempts: readonly Payment[]) {
+    super(`${attempts.length} live attempts have not been asked about`);
+    this.attempts = attempts;
+  }
+}
+
+/**
+ * Creates the order, or returns the one that is there when its content is the same. How long it lives is not content.
+ * One that was recovered after a loss of the database is filled with what only the merchant knows.
+ * @throws Refusal `order_exists`, with the fields that differ, when an order with this id has other content.
+ */
+export async function createOrder(
+  db: LedgerClient,
+  merchantId: string,
+  given: NewOrder,
+  now: Date,
+): Promise<{ order: Order; created: boolean }> {
+  return await visibleTransaction(db, merchantId, given.id, (tx) => insertOrder(tx, merchantId, given, now));
+}
+
+/** The order is locked when its content is compared: it does not change between that and what is made for it. */
+async function insertOrder(
+  tx: LedgerTx,
+  merchantId: string,
+  given: NewOrder,
+  now: Date,
+): Promise<{ order: Order; created: boolean }> {
+  // Not a failing INSERT: inside a transaction that would undo everything before it.
+  const inserted = await tx.order.createMany({
+    data: {
+      merchantId,
+      ...stated(given, now),
+    },
+    skipDuplicates: true,
+  });
+  const order = await filledAsGiven(tx, await lockOrder(tx, merchantId, given.id), given, '');
+  return { order, created: inserted.count === 1 };
+}
+
+/** What the request says of an order that it makes. */
+const stated = ({ id, amount, currency, subject, metadata, expiresInSeconds }: NewOrder, now: Date) => ({
+  ...{ id, amount: BigInt(amount), currency, subject, metadata, createdAt: now },
+  expiresAt: expiresInSeconds === undefined ? null : new Date(now.getTime() + expiresInSeconds * 1000),
+});
+
+/**
+ * The locked order, when it is the one that is asked for; one that was recovered is filled first.
+ * @param at what comes before the names of the order's fields in the request.
+ * @throws Refusal `order_exists`
+ */
+async function filledAsGiven(
+  tx: LedgerTx,
+  locked: Order | null,
+  given: NewOrder,
+  at: '' | 'order.',
+): Promise<Order> {
+  let order = locked;
+  if (order !== null && isUnfilled(order) && (await fillRecovered(tx, order.merchantId, given)))
+    order = await tx.order.findUnique({
+      where: { merchantId_id: { merchantId: order.merchantId, id: order.id } },
+    });
+  // Orders are never deleted.
+  if (order === null) throw new Error(`order ${given.id} is gone`);
+  const errors = differences(order, given).map(({ path, message }) => ({ path: `${at}${path}`, message }));
+  if (errors.length > 0) {
+    const fields = errors.map(({ path }) => path).join(', ');
+    throw new Refusal('order_exists', `Order ${given.id} exists, and differs in ${fields}.`, { errors });
+  }
+  return order;
+}
+
+/**
+ * Compares an order that is there with the one that a request brings along, and fills it.
+ * @throws Refusal `order_exists`
+ */
+export async function requireOrderAsGiven(
+  db: LedgerClient,
+  merchantId: string,
+  given: NewOrder,
+): Promise<void> {
+  await visibleTransaction(db, merchantId, given.id, async (tx) => {
+    await filledAsGiven(tx, await lockOrder(tx, merchantId, given.id), given, 'order.');
+  });
+}
+
+/** In which fields the order that is there is another one than the one that is asked for. */
+function differences(order: Order, given: NewOrder): { path: string; message: string }[] {
+  return [
+    ...(order.amount === BigInt(given.amount)
+      ? []
+      : [{ path: 'amount', message: `the order has ${order.amount}` }]),
+    ...(order.currency === given.currency
+      ? []
+      : [{ path: 'currency', message: `the order has ${order.currency}` }]),
+    ...(order.subject === given.subject
+      ? []
+      : [{ path: 'subject', message: `the order has ${JSON.stringify(order.subject)}` }]),
+    ...(isDeepStrictEqual(order.metadata, given.metadata)
+      ? []
+      : [{ path: 'metadata', message: 'the order has other metadata' }]),
+  ];
+}
+
+/** Its row was lost, and written again without what its payments' workflows do not know. */
+export const isUnfilled = ({ recoveredAt, subject }: Order): boolean =>
+  recoveredAt !== null && subject === '';
+
+/**
+ * Fills subject, metadata and expiry of a recovered order, once. The expiry counts from the order's creation, as far as
+ * it is known. @returns true when it did.
+ */
+async function fillRecovered(
+  tx: LedgerTx,
+  merchantId: string,
+  { id, amount, currency, subject, metadata, expiresInSeconds }: NewOrder,
+): Promise<boolean> {
+  const order = await tx.order.findUnique({ where: { merchantId_id: { merchantId, id } } });
+  if (order === null || !isUnfilled(order)) return false;
+  const { count } = await tx.order.updateMany({
+    where: { merchantId, id, recoveredAt: { not: null }, subject: '', amount: BigInt(amount), currency },
+    data: {
+      subject,
+      metadata,
+      expiresAt:
+        expiresInSeconds === undefined ? null : new Date(order.createdAt.getTime() + expiresInSeconds * 1000),
+    },
+  });
+  return count === 1;
+}
+
+/**
+ * What `POST /v1/payments` does to the ledger: inserts a payment `created`, or returns the live one for the same order,
+ * channel and method, and account if it names one. That one takes the `returnUrl` and the metadata that are stated now.
+ * It is not returned when it is ending, or when it `runsOut`. An order that is not there yet is made with its payment in one statement: nobody can have
+ * locked it, and it has nothing that could be read. One that is there is locked first, and then read with its attempts.
+ * @throws Refusal `unknown_channel`, `unknown_account`, `currency_not_supported`, `amount_not_supported`, `order_not_found`, `order_exists`, `order_already_paid`,
+ *   `order_not_payable`, `attempt_unresolved`, `payer_differs`.
+ * @throws UnaskedAttempts when a new attempt is to be made and the order has live ones that are not among
+ *   `askedAttempts`. One of the same channel and method must have ended before the next call.
+ */
+export async function insertPayment(
+  db: LedgerClient,
+  merchantId: string,
+  order: { readonly id: string } | NewOrder,
+  given: NewPayment,
+  makeTokenHash: (paymentId: string) => string,
+  now: Date,
+): Promise<{ payment: Payment; created: boolean }> {
+  const { currencies = 'any' } = given;
+  try {
+    const takes = (of: NewOrder) =>
+      takesCurrency({ currencies }, of.currency) &&
+      amountFault({ currencies }, of.currency, of.amount) === undefined;
+    if ('amount' in order && takes(order)) {
+      const status = given.adopt === undefined ? ('unpaid' as const) : ('paying' as const);
+      const fresh = { ...stated(order, now), merchantId, status };
+      const made = await withinLimits(db, merchantId, order.id, () =>
+        writeAttempt(db, fresh, decideAttempt(fresh, [], given, now), given, makeTokenHash, now, true),
+      );
+      // Nobody waits for an order that was not there.
+      if (made !== null) return { payment: made, created: true };
+    }
+    return await visibleTransaction(db, merchantId, order.id, async (tx, written) => {
+      await takeOrderLock(tx, merchantId, order.id);
+      const read = await readForAttempt(tx, merchantId, order.id, given);
+      // What is live is handed out also when its account has been disabled since.
+      const mayHandOut = read.attempts.some(
+        (one) => isLive(one.status) && one.channel === given.channel && one.method === given.method,
+      );
+      if (!read.hasAccount && !mayHandOut) throw await unknownAccount(tx, merchantId, given);
+      const currency = 'amount' in order ? order.currency : read.order?.currency;
+      if (currency === undefined) throw new Refusal('order_not_found', `There is no order ${order.id}.`);
+      if (!takesCurrency({ currencies }, currency)) {
+        throw new Refusal(
+          'currency_not_supported',
+          `${given.channel} takes ${Object.keys(currencies).join(', ')}, not ${currency}.`,
+        );
+      }
+      const fault = amountFault(
+        { currencies },
+        currency,
+        'amount' in order ? order.amount : Number(read.order?.amount),
+      );
+      if (fault !== undefined) {
+        const errors = 'amount' in order ? { errors: [{ path: 'order.amount', message: fault }] } : {};
+        throw new Refusal(
+          'amount_not_supported',
+          `The amount of order ${order.id} ${fault} for ${given.channel} in ${currency}.`,
+          errors,
+        );
+      }
+      const locked =
+        'amount' in order ? await filledAsGiven(tx, read.order, order, 'order.') : (read.order as Order);
+      const adopted = read.attempts.find((one) => isAdoptedAs(one, given));
+      if (adopted !== undefined) return { payment: adopted, created: false };
+      const decision = decideAttempt(locked, read.attempts, given, now);
+      if ('unasked' in decision) throw new UnaskedAttempts(decision.unasked);
+      if ('handedOut' in decision)
+        return { payment: await restate(tx, decision.handedOut, given, now), created: false };
+      const made = await writeAttempt(tx, locked, decision, given, makeTokenHash, now, false);
+      if (made === null) throw await unknownAccount(tx, merchantId, given);
+      if (given.adopt !== undefined && locked.status === 'unpaid') {
+        const where = { merchantId_id: { merchantId, id: locked.id } };
+        await tx.order.update({ where, data: { status: 'paying' } });
+      }
+      written.add('payment');
+      return { payment: made, created: true };
+    });
+  } catch (error) {
+    // The lost payment that is being cancelled delays or refuses the new one; the order is filled all the same.
+    if ((error instanceof Refusal || error instanceof UnaskedAttempts) && 'amount' in order) {
+      const there = await db.order.findUnique({ where: { merchantId_id: { merchantId, id: order.id } } });
+      // The answer stays the refusal, whatever becomes of this, TooBusy say: the next request fills the order.
+      if (there !== null && isUnfilled(there))
+        await visibleTransaction(db, merchantId, order.id, (tx) =>
+          fillRecovered(tx, merchantId, order),
+        ).catch(() => undefined);
+    }
+    // The order's lock makes this impossible; should it happen all the same, the index has kept the promise.
+    if (!isConstraintViolation(error)) throw error;
+    if (given.adopt !== undefined) {
+      const taken = `Trade ${given.adopt.reference} was adopted for another order at the same moment.`;
+      throw new Refusal('adopt_taken', taken, { cause: error });
+    }
+    throw new Refusal('attempt_unresolved', 'Another attempt was made at the same moment; ask again.', {
+      cause: error,
+      retryAfterSeconds: 1,
+    });
+  }
+}
+
+/** The payment that the same request has made. */
+const isAdoptedAs = (one: Payment, { adopt, channel, account }: NewPayment): boolean =>
+  adopt !== undefined &&
+  one.adopted !== null &&
+  one.reference === adopt.reference &&
+  one.channel === channel &&
+  (account === undefined || one.account === account);
+
+/** Everything that an attempt of an order is decided on, read after the order's lock. */
+async function readForAttempt(
+  tx: LedgerTx,
+  merchantId: string,
+  orderId: string,
+  given: NewPayment,
+): Promise<{ order: Order | null; attempts: Payment[]; hasAccount: boolean }> {
+  const [read] = await tx.$queryRaw<{ order: RawRow | null; attempts: RawRow[]; hasAccount: boolean }[]>`
+    SELECT
+      (SELECT to_jsonb(orders) FROM orders WHERE merchant_id = ${merchantId} AND id = ${orderId}) AS order,
+      (SELECT COALESCE(jsonb_agg(to_jsonb(payments)), '[]') FROM payments
+        WHERE merchant_id = ${merchantId} AND order_id = ${orderId}) AS attempts,
+      EXISTS (${accountFor(merchantId, given)}) AS "hasAccount"`;
+  const { order = null, attempts = [], hasAccount = false } = read ?? {};
+  return {
+    order: order && readRow(ORDERS, order),
+    attempts: attempts.map((raw) => readRow(PAYMENTS, raw)),
+    hasAccount,
+  };
+}
+
+/** The account that takes new trades: the one that is named, or the merchant's default. */
+const accountFor = (merchantId: string, { channel, account, mode }: NewPayment) => Prisma.sql`
+  SELECT id, name FROM channel_accounts
+  WHERE merchant_id = ${merchantId} AND channel = ${channel} AND disabled_at IS NULL
+    AND ${account === undefined ? Prisma.sql`is_merchant_default` : Prisma.sql`name = ${account}`}
+    AND ${mode === undefined ? Prisma.sql`true` : Prisma.sql`mode = ${mode}`}`;
+
+/**
+ * The live attempt as it is handed out: it takes the `returnUrl` and the metadata that are stated now, and what was not
+ * known of its payer until its trade is asked for, which is the same at every repetition. Its expiry, and what is known of
+ * its payer, stay.
+ */
+async function restate(tx: LedgerTx, live: Payment, given: NewPayment, now: Date): Promise<Payment> {
+  if (given.isInherited) return live;
+  const payer = { ...given.payer, ...(live.payer as Payer | null) };
+  // Its trade can be asked for at any time, without the order's lock.
+  const takesPayer =
+    !isDeepStrictEqual(payer, live.payer ?? {}) &&
+    (
+      await tx.payment.updateMany({
+        where: { id: live.id, createAskedAt: null },
+        data: { payer: json(payer) },
+      })
+    ).count === 1;
+  const changes = {
+    ...(takesPayer ? { payer: json(payer) } : {}),
+    ...(given.returnUrl === undefined || given.returnUrl === live.returnUrl
+      ? {}
+      : { returnUrl: given.returnUrl }),
+    ...(given.metadata === undefined || isDeepStrictEqual(given.metadata, live.metadata)
+      ? {}
+      : { metadata: given.metadata }),
+  };
+  const names = Object.keys(changes);
+  if (names.length === 0) return live;
+  await note(tx, live.id, 'manual', `Asked for again, with a new ${names.join(', ')}.`, now);
+  return await tx.payment.update({ where: { id: live.id }, data: changes });
+}
+
+/**
+ * Writes a new attempt with its entry in the timeline, and the order with it when that is new: one statement.
+ * @returns null, with nothing written, when the order that was to be new is there, or the merchant has no account for it.
+ */
+async function writeAttempt(
+  db: LedgerClient | LedgerTx,
+  order: Pick<Order, 'merchantId' | 'id' | 'amount' | 'currency' | 'subject'> & Changes<Order>,
+  { expiresAt }: { readonly expiresAt: Date },
+  given: NewPayment,
+  makeTokenHash: (paymentId: string) => string,
+  now: Date,
+  isNewOrder: boolean,
+): Promise<Payment | null> {
+  const id = newPaymentId();
+  const payment = columnsAndValues(PAYMENTS, {
+    id,
+    merchantId: order.merchantId,
+    orderId: order.id,
+    channel: given.channel,
+    method: given.method,
+    amount: order.amount,
+    currency: order.currency,
+    subject: order.subject || defaultSubject(order.id),
+    clientTokenHash: makeTokenHash(id),
+    metadata: given.metadata ?? {},
+    returnUrl: given.returnUrl ?? null,
+    createdAt: now,
+    updatedAt: now,
+    expiresAt,
+    ...(given.payer === undefined ? {} : { payer: given.payer }),
+    ...(given.adopt === undefined
+      ? {}
+      : {
+          status: 'paying' as const,
+          reference: given.adopt.reference,
+          adopted: given.adopt.as,
+          // Until a query of its workflow is answered, the sweep starts that: whoever adopts it may die before.
+          noticedAt: now,
+          lastQueryDueAt: now,
+        }),
+  });
+  const detail =
+    given.adopt === undefined
+      ? `Created for order ${order.id}.`
+      : `Adopted for order ${order.id}: trade ${given.adopt.reference}, ${given.adopt.as}.`;
+  const notes = [{ kind: 'transition' as const, detail, at: now, data: {} }];
+  const newOrder = columnsAndValues(ORDERS, { ...order, updatedAt: now });
+  // Waits for whoever is making the same order; a failing INSERT would be an error instead of an answer.
+  const payable = isNewOrder
+    ? Prisma.sql`INSERT INTO orders (${newOrder.columns}) SELECT ${newOrder.values} FROM account
+        ON CONFLICT DO NOTHING RETURNING id`
+    : Prisma.sql`SELECT`;
+  const [made] = await rowsOf<{ payment: RawRow }>(
+    db,
+    Prisma.sql`
+      WITH account AS (${accountFor(order.merchantId, given)}), payable AS (${payable}),
+      made AS (
+        INSERT INTO payments (${payment.columns}, channel_account_id, account)
+        SELECT ${payment.values}, account.id, account.name FROM account, payable RETURNING *, id AS payment_id
+      ), noted AS (${notesOf(Prisma.sql`made`, notes)})
+      SELECT to_jsonb(made) - 'payment_id' AS payment FROM made`,
+  );
+  return made === undefined ? null : readRow(PAYMENTS, made.payment);
+}

@@ -1,0 +1,182 @@
+import { isBackUnexplained } from '../domain/answer.ts';
+import { amountText } from '../domain/money.ts';
+import { Refusal } from '../domain/refusal.ts';
+import type { LedgerClient, LedgerTx } from './client.ts';
+import { hurryDeliveries } from './deliveries.ts';
+import { decidePending } from './delivery-verdict.ts';
+import { insertExternal } from './external-refunds.ts';
+import {
+  type Locked,
+  nextShown,
+  raisedUnlessDisputed,
+  underOrderLock,
+  update,
+  type Work,
+} from './order-lock.ts';
+import { cancelOthers, othersToCancel, releaseOrder } from './order-row.ts';
+import { isAllBack } from './payment-facts.ts';
+import { renewKeys } from './refund-keys.ts';
+import { findOpenRefund, giveBackOthers, othersToGiveBack, oweRefund, oweRefundAgain } from './refunds.ts';
+import type { Payment, Refund } from './rows.ts';
+import { note } from './timeline.ts';
+
+/** What an operator decides about a payment that needs attention. Every decision is on the timeline. */
+
+export const RESOLUTIONS = ['accept', 'refund', 'retry', 'dismiss'] as const;
+export type Resolution = (typeof RESOLUTIONS)[number];
+
+export interface Resolved {
+  readonly payment: Payment;
+  /** The refunds that bring money back by the decision, of this or other payments; their workflows are to run. */
+  readonly refunds: readonly (Refund & { readonly payment: Payment })[];
+  /** The order's other live attempts, which are to be cancelled and signalled. */
+  readonly cancelled: readonly Payment[];
+}
+
+/**
+ * - `accept`: money that waits for a decision, or what is left of it, pays its order all the same, though it is another
+ *   amount or late; such money of the order's other payments goes back. Of a payment that its order service has not
+ *   agreed to: the operator's word counts for the service's.
+ * - `refund`: it goes back, all that is left of it; also when the channel has refused the refund that was owed.
+ * - `retry`: what failed is tried again; the caller wakes who does it. Money that must go back and does not, as the
+ *   channel refused it, is owed anew.
+ * - `dismiss`: a person has seen it; nothing else changes. Not while money is here that must go back. Of money of which the
+ *   channel does not say how much has gone back: that nothing is left of it, which is recorded.
+ * @throws Refusal `payment_not_found`, `not_resolvable` when there is nothing to decide in this way.
+ */
+export async function resolvePayment(
+  db: LedgerClient,
+  merchantId: string,
+  paymentId: string,
+  action: Resolution,
+  remark: string,
+  now: Date,
+): Promise<Resolved> {
+  const found = await db.payment.findFirst({ where: { id: paymentId, merchantId }, select: { id: true } });
+  if (found === null) throw new Refusal('payment_not_found', `There is no payment ${paymentId}.`);
+  return await underOrderLock(db, paymentId, now, async (locked) => {
+    await note(locked.tx, paymentId, 'manual', `Resolved by an operator: ${action}. ${remark}`, now, {
+      action,
+    });
+    switch (action) {
+      case 'retry': {
+        await hurryDeliveries(locked.tx, paymentId);
+        const renewed = await renewKeys(locked, now);
+        if (locked.payment.orderUpdate !== 'conflict') {
+          const payment = await locked.tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
+          return { payment, ...NOBODY, refunds: of(payment, renewed) };
+        }
+        const { payment, refund } = await oweRefundAgain(locked, now);
+        return { payment, ...NOBODY, refunds: of(payment, refund) };
+      }
+      case 'dismiss':
+        return { payment: await dismiss(locked, now), ...NOBODY };
+      case 'accept': {
+        const agreed = await decidePending(locked, action, now);
+        return agreed === null ? await accept(locked, now) : { payment: agreed, ...NOBODY };
+      }
+      case 'refund': {
+        const payment = (await decidePending(locked, action, now)) ?? (await refund(locked, now));
+        return { payment, ...NOBODY, refunds: of(payment, await findOpenRefund(locked.tx, paymentId)) };
+      }
+    }
+  });
+}
+
+const NOBODY = { refunds: [], cancelled: [] };
+
+const of = (payment: Payment, refund: Refund | null): Resolved['refunds'] =>
+  refund === null ? [] : [{ ...refund, payment }];
+
+const HIDES_NOTHING = { hiddenAttention: null, hiddenAttentionSince: null, hiddenAttentionDetail: null };
+const SEEN = { attention: null, attentionSince: null, attentionDetail: null };
+
+async function dismiss(locked: Locked, now: Date): Promise<Payment> {
+  const { tx, payment } = locked;
+  if (payment.orderUpdate === 'review' && isBackUnexplained(payment)) {
+    await requireNoneOnItsWay(tx, payment.id);
+    const amount = (payment.receivedAmount ?? 0n) - payment.refundedAmount;
+    return await insertExternal(locked, { amount, state: 'succeeded' }, now);
+  }
+  if (payment.orderUpdate === 'review')
+    throw new Refusal('not_resolvable', 'Money waits for a decision: accept it or refund it.');
+  if (payment.orderUpdate === 'conflict' && !isAllBack(payment))
+    throw new Refusal('not_resolvable', 'Not all of its money is back: retry it, or wait for its refund.');
+  return await update(tx, payment.id, nextShown(payment));
+}
+
+/** What has gone back is back; while some is on its way, nobody knows how much is left. */
+async function requireUndecided({ tx, payment: { id, orderUpdate } }: Locked): Promise<void> {
+  if (orderUpdate !== 'review')
+    throw new Refusal('not_resolvable', `Payment ${id} holds no money that waits for a decision.`);
+  await requireNoneOnItsWay(tx, id);
+}
+
+async function requireNoneOnItsWay(tx: LedgerTx, paymentId: string): Promise<void> {
+  const open = await findOpenRefund(tx, paymentId);
+  if (open !== null)
+    throw new Refusal('not_resolvable', `Refund ${open.id} of payment ${paymentId} is on its way.`);
+}
+
+async function accept(locked: Work, now: Date): Promise<Resolved> {
+  await requireUndecided(locked);
+  const { tx, order, payment, newEvents, around } = locked;
+  const { merchantId, id: paymentId } = payment;
+  // Its order service said that the order is gone; whoever accepts it all the same knows better.
+  const isDecided = order.paidPaymentId === paymentId;
+  if (!isDecided && order.status !== 'unpaid' && order.status !== 'paying') {
+    throw new Refusal('not_resolvable', `Order ${order.id} is ${order.status}: it takes no money any more.`);
+  }
+  const mustBeTold = around.merchant.orderServiceUrl !== null;
+  const isPending = mustBeTold && !isDecided;
+  // Before the order: only what an operator accepted may pay another amount than it costs.
+  const accepted = await update(tx, paymentId, {
+    // What waited for the decision is over; a dispute is not.
+    ...(payment.attention === 'disputed' ? HIDES_NOTHING : SEEN),
+    orderUpdate: isPending ? 'pending' : 'applied',
+    orderUpdatedAt: isPending ? null : now,
+    settledBy: 'operator',
+  });
+  if (!isDecided) {
+    await tx.order.update({
+      where: { merchantId_id: { merchantId, id: order.id } },
+      data: { status: 'succeeded', paidPaymentId: paymentId, paidAt: payment.paidAt },
+    });
+  }
+  const cancelled = othersToCancel(around.others);
+  await cancelOthers(tx, cancelled, paymentId, now);
+  const rest = amountText(
+    (payment.receivedAmount ?? 0n) - payment.refundedAmount,
+    payment.receivedCurrency ?? payment.currency,
+  );
+  const less = isBackUnexplained(payment) ? ', less what the channel gave back and does not tell' : '';
+  await note(
+    tx,
+    paymentId,
+    'order',
+    `Order ${order.id} is paid, as an operator accepted ${rest}${less}.`,
+    now,
+  );
+  newEvents.push({ type: 'payment.succeeded', mustBeTold });
+  const refunds = await giveBackOthers(locked, othersToGiveBack(order, around.others), paymentId, now);
+  return { payment: accepted, refunds, cancelled };
+}
+
+async function refund(locked: Locked, now: Date): Promise<Payment> {
+  const { tx, order, payment, newEvents } = locked;
+  if (payment.orderUpdate === 'conflict' && !isAllBack(payment)) {
+    await requireNoneOnItsWay(tx, payment.id);
+    return (await oweRefundAgain(locked, now)).payment;
+  }
+  await requireUndecided(locked);
+  const isLate = [payment.attention, payment.hiddenAttention].includes('late_payment_review');
+  const refunding = await update(tx, payment.id, {
+    orderUpdate: 'conflict',
+    orderUpdatedAt: now,
+    ...raisedUnlessDisputed(payment, 'order_conflict', 'An operator refunds it.', now),
+  });
+  await oweRefund(tx, refunding, isLate ? 'late_payment' : 'requested', now);
+  newEvents.push({ type: 'payment.conflict' });
+  await releaseOrder(tx, order, now);
+  return refunding;
+}

@@ -1,0 +1,211 @@
+import { type Attention, isClearedBy, type Occasion } from '../domain/attention.ts';
+import { Prisma } from '../generated/prisma/client.ts';
+import type { LedgerClient, LedgerTx } from './client.ts';
+import { supersedePending } from './delivery-row.ts';
+import { eventOf, type NewEvent, recordEvent } from './events.ts';
+import { type VisibleModel, visibleTransaction } from './notify.ts';
+import { ORDERS, PAYMENTS, type RawRow, readRow, rowsOf, takeOrderLock } from './raw-rows.ts';
+import type { Merchant, Order, Payment } from './rows.ts';
+import { type OwnedPayment, ownerOf } from './transaction-limits.ts';
+import { type Writes, write } from './write-decision.ts';
+
+/** What every change of a payment and its refunds is made with. */
+
+export interface Locked {
+  readonly tx: LedgerTx;
+  readonly order: Order;
+  readonly payment: Payment;
+  /** What the merchant is to be told of the work: written as the transaction's last step. */
+  readonly newEvents: NewEvent[];
+}
+
+/** Rows around the payment, all read after the lock was had, before the work wrote anything. */
+interface Around {
+  /** The order's other payments. */
+  readonly others: readonly Payment[];
+  readonly merchant: Pick<Merchant, 'latePayment' | 'orderServiceUrl'>;
+  /** Deliveries of the order's payments are pending. */
+  readonly hasPendingDelivery: boolean;
+  /** When the newest event of the order's payments is from; null: they have none. */
+  readonly newestEventAt: Date | null;
+}
+
+export interface Work extends Locked {
+  readonly around: Around;
+  /** Writes this with the new events, in one statement at the end, or when `flush` is called. Once. */
+  readonly write: (writes: Writes) => { readonly payment: Payment; readonly order: Order };
+  /** Whatever reads rows again or writes with Prisma needs what was to be written. */
+  readonly flush: () => Promise<void>;
+}
+
+/**
+ * One transaction under the row lock of the payment's order. Everything is read after the lock is had, in one statement:
+ * the lock's own statement would see rows from before it waited. At the end what has not been told and does not hold any
+ * more is superseded, and the merchant's events are written. After the commit waiters are notified of what they can see.
+ * @param mayWait for its turn, see `withinLimits`.
+ * @throws TooBusy, and Prisma's P2025 when there is no such payment.
+ */
+export async function underOrderLock<T>(
+  db: LedgerClient,
+  given: string | OwnedPayment,
+  now: Date,
+  work: (locked: Work) => Promise<T>,
+  mayWait = true,
+): Promise<T> {
+  const owned = await ownerOf(db, given);
+  const { paymentId, merchantId, orderId } = owned;
+  const inTransaction = async (tx: LedgerTx, written: Set<VisibleModel>): Promise<T> => {
+    await takeOrderLock(tx, merchantId, orderId);
+    const { order, payment, around } = await readLocked(tx, owned);
+    const newEvents: NewEvent[] = [];
+    let after = { payment, order };
+    let unwritten: Writes | null = null;
+    const put = async (writes: Writes) => {
+      if (writes.payment !== undefined) written.add('payment');
+      if (writes.order !== undefined) written.add('order');
+      if (writes.event !== undefined) written.add('event');
+      await write(tx, payment, writes);
+    };
+    const flush = async () => {
+      if (unwritten === null) return;
+      const writes = unwritten;
+      unwritten = null;
+      await put(writes);
+    };
+    const result = await work({
+      tx,
+      order,
+      payment,
+      newEvents,
+      around,
+      flush,
+      write: (writes) => {
+        unwritten = writes;
+        after = { payment: { ...payment, ...writes.payment }, order: { ...order, ...writes.order } };
+        return after;
+      },
+    });
+    const [first, ...more] = newEvents;
+    const last = unwritten as Writes | null;
+    // Nothing was written yet, nothing can be superseded, and the rows are known: one statement.
+    if (
+      last !== null &&
+      first?.paymentId === undefined &&
+      first?.refundId === undefined &&
+      more.length === 0 &&
+      !around.hasPendingDelivery
+    ) {
+      if (first === undefined) await put(last);
+      else {
+        const event = eventOf({ ...after, ...around }, first, now);
+        await put({ ...last, ...event, payment: { ...last.payment, ...event.payment } });
+      }
+      return result;
+    }
+    await flush();
+    for (const id of new Set(newEvents.map((event) => event.paymentId ?? paymentId)))
+      await supersedePending(tx, id, now);
+    for (const event of newEvents) {
+      written.add('payment').add('event');
+      await recordEvent(tx, event.paymentId ?? paymentId, event, now);
+    }
+    return result;
+  };
+  return await visibleTransaction(db, merchantId, orderId, inTransaction, mayWait);
+}
+
+/** @throws Prisma's P2025 when there is no such payment. */
+async function readLocked(
+  tx: LedgerTx,
+  { paymentId, merchantId, orderId }: OwnedPayment,
+): Promise<{ order: Order; payment: Payment; around: Around }> {
+  const [row] = await rowsOf<{
+    order: RawRow;
+    payment: RawRow;
+    others: RawRow[];
+    merchant: Around['merchant'];
+    hasPendingDelivery: boolean;
+    newestEventAt: Date | null;
+  }>(
+    tx,
+    Prisma.sql`
+      SELECT to_jsonb(o) AS "order", to_jsonb(p) AS payment,
+        jsonb_build_object('latePayment', m.late_payment, 'orderServiceUrl', m.order_service_url) AS merchant,
+        (
+          SELECT COALESCE(jsonb_agg(to_jsonb(other) ORDER BY other.id), '[]') FROM payments AS other
+          WHERE other.merchant_id = ${merchantId} AND other.order_id = ${orderId} AND other.id <> ${paymentId}
+        ) AS others,
+        EXISTS (
+          SELECT FROM deliveries AS d JOIN payments AS told ON told.id = d.payment_id
+          WHERE told.merchant_id = ${merchantId} AND told.order_id = ${orderId} AND d.status = 'pending'
+        ) AS "hasPendingDelivery",
+        (
+          SELECT max(e.created_at) FROM payments AS told JOIN events AS e ON e.payment_id = told.id
+          WHERE told.merchant_id = ${merchantId} AND told.order_id = ${orderId}
+        ) AS "newestEventAt"
+      FROM payments AS p
+        JOIN orders AS o ON o.merchant_id = p.merchant_id AND o.id = p.order_id
+        JOIN merchants AS m ON m.id = p.merchant_id
+      WHERE p.id = ${paymentId} AND p.merchant_id = ${merchantId} AND p.order_id = ${orderId}`,
+  );
+  if (row === undefined) {
+    await tx.payment.findUniqueOrThrow({ where: { id: paymentId, merchantId, orderId } });
+    throw new Error(`order ${orderId} of payment ${paymentId} is gone`);
+  }
+  const { merchant, hasPendingDelivery, newestEventAt } = row;
+  const others = row.others.map((other) => readRow(PAYMENTS, other));
+  return {
+    order: readRow(ORDERS, row.order),
+    payment: readRow(PAYMENTS, row.payment),
+    around: { others, merchant, hasPendingDelivery, newestEventAt },
+  };
+}
+
+export async function update(tx: LedgerTx, id: string, data: Prisma.PaymentUpdateInput): Promise<Payment> {
+  return await tx.payment.update({ where: { id }, data });
+}
+
+export const raised = (attention: Attention, detail: string, now: Date) => ({
+  attention,
+  attentionSince: now,
+  attentionDetail: detail,
+});
+
+/** What a dispute holds back stays shown as that; this is shown once the dispute is decided. */
+export const raisedUnlessDisputed = (payment: Payment, attention: Attention, detail: string, now: Date) =>
+  payment.attention === 'disputed'
+    ? { hiddenAttention: attention, hiddenAttentionSince: now, hiddenAttentionDetail: detail }
+    : raised(attention, detail, now);
+
+const NONE = { attention: null, attentionSince: null, attentionDetail: null };
+const NONE_HIDDEN = { hiddenAttention: null, hiddenAttentionSince: null, hiddenAttentionDetail: null };
+
+/** Takes back an attention that one of these occasions clears, shown or hidden: what it said is not true any more. */
+export const cleared = (
+  { attention, hiddenAttention }: Pick<Payment, 'attention' | 'hiddenAttention'>,
+  ...occasions: readonly Occasion[]
+): Partial<typeof NONE & typeof NONE_HIDDEN> => ({
+  ...(attention !== null && isClearedBy(attention, occasions) ? NONE : {}),
+  ...(hiddenAttention !== null && isClearedBy(hiddenAttention, occasions) ? NONE_HIDDEN : {}),
+});
+
+/** Takes back that the channel does not take our calls, once it has taken one. The conflict that it hid shows again. */
+export const clearedOnceAccepted = (payment: Payment) =>
+  payment.attention === 'channel_misconfigured' && payment.hiddenAttention !== null
+    ? nextShown(payment)
+    : cleared(payment, 'configured');
+
+/** What is hidden by what is shown from now on. */
+export const hidden = ({ attention, attentionSince, attentionDetail }: Payment) => ({
+  hiddenAttention: attention,
+  hiddenAttentionSince: attentionSince,
+  hiddenAttentionDetail: attentionDetail,
+});
+
+/** No attention, or the one that was hidden. */
+export const nextShown = (payment: Payment) => ({
+  attention: payment.hiddenAttention,
+  attentionSince: payment.hiddenAttentionSince,
+  attentionDetail: payment.hiddenAttentionDetail,
+  ...NONE_HIDDEN,
+});

@@ -1,0 +1,122 @@
+import type { PaymentTerms } from '../domain/payment.ts';
+import { matchCallbacksOf } from './callbacks.ts';
+import type { LedgerClient, LedgerTx } from './client.ts';
+import { isUnfilled } from './new-payment.ts';
+import { visibleTransaction } from './notify.ts';
+import { lockOrder } from './order-row.ts';
+import type { ChannelAccount, Order, Payment } from './rows.ts';
+import { note } from './timeline.ts';
+
+/** Rows that the database has lost, by a restored backup or a lost commit, written again from their workflow's input. */
+
+/** The row cannot be written as things are. The message is a sentence for the operator. */
+export class NotRecoverable extends Error {
+  override readonly name = 'NotRecoverable';
+}
+
+/**
+ * Writes a lost payment again, and its order if that is lost too: `paying` with cancel requested and without a next
+ * action, so that the channel is asked, a paid one settles, and an unpaid one is closed. It and its order are marked
+ * `recovered`. Callbacks that came for it meanwhile are matched. A payment that is there is left as it is.
+ * @throws NotRecoverable, TooBusy
+ */
+export async function recoverPayment(
+  db: LedgerClient,
+  terms: PaymentTerms,
+  clientTokenHash: string,
+  now: Date,
+): Promise<{ payment: Payment; written: boolean }> {
+  const recovered = await visibleTransaction(db, terms.merchantId, terms.orderId, (tx) =>
+    write(tx, terms, clientTokenHash, now),
+  );
+  await matchCallbacksOf(db, recovered.payment, now);
+  return recovered;
+}
+
+async function write(
+  tx: LedgerTx,
+  terms: PaymentTerms,
+  clientTokenHash: string,
+  now: Date,
+): Promise<{ payment: Payment; written: boolean }> {
+  const { paymentId: id, merchantId, orderId, channel, channelAccountId, method, currency } = terms;
+  const amount = BigInt(terms.amount);
+  const createdAt = new Date(terms.createdAt);
+  const account = await requireOwner(tx, terms);
+  await tx.order.createMany({
+    data: {
+      merchantId,
+      id: orderId,
+      amount,
+      currency,
+      subject: '',
+      status: 'paying',
+      createdAt,
+      recoveredAt: now,
+    },
+    skipDuplicates: true,
+  });
+  const order = await lockOrder(tx, merchantId, orderId);
+  const there = await tx.payment.findUnique({ where: { id } });
+  if (there !== null) return { payment: there, written: false };
+  const attempt = { merchantId, orderId, channel, method };
+  const live = await tx.payment.findFirst({ where: { ...attempt, status: { in: ['created', 'paying'] } } });
+  if (live !== null) {
+    throw new NotRecoverable(
+      `payment ${live.id} of the same order, channel and method is live: recover this one when that has ended`,
+    );
+  }
+  await tx.order.update({
+    where: { merchantId_id: { merchantId, id: orderId } },
+    data: {
+      recoveredAt: order?.recoveredAt ?? now,
+      ...(order?.status === 'unpaid' ? { status: 'paying' } : {}),
+      ...(order !== null && (await isNewestOfLost(tx, order, createdAt)) ? { amount, currency } : {}),
+    },
+  });
+  const payment = await tx.payment.create({
+    data: {
+      ...attempt,
+      ...{ id, channelAccountId, account: account.name, amount, currency, clientTokenHash, createdAt },
+      status: 'paying',
+      cancelRequestedAt: now,
+      recoveredAt: now,
+      expiresAt: new Date(terms.expiresAt),
+      ...(terms.adoption === undefined
+        ? {}
+        : { reference: terms.adoption.reference, adopted: terms.adoption.as }),
+    },
+  });
+  await note(
+    tx,
+    id,
+    'manual',
+    'Recovered: the database had lost it. The channel is asked, then it is cancelled.',
+    now,
+  );
+  return { payment, written: true };
+}
+
+/**
+ * An order whose amount is known from its attempts alone costs what the newest of them was made for: it may have been
+ * changed between two of them. When it was changed after that, its merchant changes it again.
+ */
+async function isNewestOfLost(tx: LedgerTx, order: Order, createdAt: Date): Promise<boolean> {
+  const { merchantId, id: orderId, status } = order;
+  if (!isUnfilled(order) || (status !== 'unpaid' && status !== 'paying')) return false;
+  return (await tx.payment.count({ where: { merchantId, orderId, createdAt: { gt: createdAt } } })) === 0;
+}
+
+/** What the row refers to must be there: nobody could be asked, or told, without. @returns its account */
+async function requireOwner(
+  tx: LedgerTx,
+  { merchantId, channelAccountId, channel }: PaymentTerms,
+): Promise<ChannelAccount> {
+  const merchant = await tx.merchant.findUnique({ where: { id: merchantId }, select: { id: true } });
+  if (merchant === null) throw new NotRecoverable(`its merchant ${merchantId} is not in the database`);
+  const account = await tx.channelAccount.findUnique({ where: { id: channelAccountId } });
+  if (account === null || account.merchantId !== merchantId || account.channel !== channel) {
+    throw new NotRecoverable(`its account ${channelAccountId} at channel ${channel} is not in the database`);
+  }
+  return account;
+}

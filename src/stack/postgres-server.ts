@@ -1,0 +1,151 @@
+import { execFile } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Connection } from '../ledger/connection.ts';
+import { reason, StackError } from './errors.ts';
+import { identify, programOf } from './os-process.ts';
+import { requireFreePort } from './ports.ts';
+import { type PostgresBinaries, postgresBinaries } from './postgres-binaries.ts';
+import { type PostgresUser, postgresUser } from './postgres-user.ts';
+import type { ProcessSpec, Supervisor } from './supervisor.ts';
+
+/** User, password and database of the embedded PostgreSQL, which listens on loopback only. */
+const NAME = 'nodrop';
+
+/** Messages in English whatever the machine's language, because some are recognised below. */
+const environment = (): NodeJS.ProcessEnv => ({ ...process.env, LC_ALL: 'C', LANGUAGE: 'C' });
+
+/**
+ * Starts the embedded PostgreSQL with its data in `${home}/postgres`, creating cluster and database when missing.
+ * Durable as PostgreSQL is by default: a committed row survives `kill -9` of everything.
+ * @param port on 127.0.0.1.
+ * @throws StackError when it cannot start.
+ */
+export async function startPostgres(supervisor: Supervisor, home: string, port: number): Promise<void> {
+  const dataDir = join(home, 'postgres');
+  const binaries = postgresBinaries();
+  const user = postgresUser(dataDir, [binaries.initdb, `${home}/.`]);
+  await requireFreePort(port, 'PostgreSQL', 'NODROP_POSTGRES_PORT');
+  if (!existsSync(dataDir)) await createCluster(home, dataDir, binaries, user);
+  const spec: ProcessSpec = {
+    name: 'postgres',
+    command: [
+      ...user.prefix,
+      binaries.postgres,
+      ...['-D', dataDir, '-p', String(port)],
+      ...['-c', 'listen_addresses=127.0.0.1'],
+      // No socket files: nothing to clash with another PostgreSQL, no limit on the path's length.
+      ...['-c', 'unix_socket_directories='],
+      ...['-c', 'max_connections=200'],
+      // Not the machine's: what an operator reads with psql is what logs and the API say.
+      ...['-c', 'timezone=UTC'],
+    ],
+    ...user.ids,
+    cwd: home,
+    env: { ...environment(), ...deadPostmaster(dataDir) },
+    output: 'log',
+    // "Fast shutdown": ends connections, writes a checkpoint.
+    stopSignal: 'SIGINT',
+    probe: () => createDatabase(port),
+    // A killed server's last backends may hold its shared memory for a moment.
+    transient: /pre-existing shared memory block/,
+    explain: (output) => explain(output, dataDir),
+  };
+  await supervisor.start(spec);
+}
+
+/**
+ * A killed server leaves its pid in the data folder, and PostgreSQL takes any process of that number for the server:
+ * its own zombie in a container whose first process does not reap, or after a restart somebody else. It excepts its
+ * grandparent, so it is told that this is the one; its check for surviving backends stays.
+ */
+function deadPostmaster(dataDir: string): NodeJS.ProcessEnv {
+  const file = join(dataDir, 'postmaster.pid');
+  if (!existsSync(file)) return {};
+  const pid = Number.parseInt(readFileSync(file, 'utf8'), 10);
+  const isServer = identify(pid) !== undefined && programOf(pid) === 'postgres';
+  return Number.isInteger(pid) && !isServer ? { PG_GRANDPARENT_PID: String(pid) } : {};
+}
+
+/** Made aside and renamed, so that an interrupted start leaves no half-made cluster. */
+async function createCluster(
+  home: string,
+  dataDir: string,
+  { initdb }: PostgresBinaries,
+  user: PostgresUser,
+) {
+  const draft = `${dataDir}.new`;
+  const passwordFile = `${dataDir}.password`;
+  try {
+    // Left by an interrupted start: nobody else makes one, since the supervisor has the data folder to itself.
+    rmSync(draft, { recursive: true, force: true });
+    mkdirSync(draft, { mode: 0o700 });
+    user.own(draft);
+    writeFileSync(passwordFile, NAME, { mode: 0o600 });
+    user.own(passwordFile);
+    const [program = '', ...args] = [
+      ...user.prefix,
+      initdb,
+      ...['-D', draft, '-U', NAME, `--pwfile=${passwordFile}`, '--auth=scram-sha-256'],
+      // PostgreSQL's own UTF-8 locale: the same order everywhere, whatever locales the machine has.
+      ...['--encoding=UTF8', '--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8'],
+    ];
+    await new Promise<void>((resolve, reject) => {
+      const options = { ...user.ids, cwd: home, env: environment() };
+      execFile(program, args, options, (error, _stdout, stderr) => {
+        if (error === null) resolve();
+        else
+          reject(
+            new StackError(explain(stderr, dataDir) ?? `initdb failed (${stderr.trim() || error.message}).`),
+          );
+      });
+    });
+    renameSync(draft, dataDir);
+  } catch (error) {
+    rmSync(draft, { recursive: true, force: true });
+    if (error instanceof StackError) throw error;
+    throw new StackError(
+      `The data folder ${home} cannot be written (${reason(error)}): make it writable, or set NODROP_HOME to another folder.`,
+    );
+  } finally {
+    rmSync(passwordFile, { force: true });
+  }
+}
+
+/** Makes the database when missing. False while the server does not answer yet. */
+async function createDatabase(port: number): Promise<boolean> {
+  const client = new Connection({
+    connectionString: `postgresql://${NAME}:${NAME}@127.0.0.1:${port}/postgres`,
+    connectionTimeoutMillis: 5000,
+  });
+  try {
+    await client.connect();
+    const { rowCount } = await client.query('select 1 from pg_database where datname = $1', [NAME]);
+    if (rowCount === 0) await client.query(`create database ${NAME}`);
+    return true;
+  } catch {
+    return false;
+  } finally {
+    await client.end().catch(() => {});
+  }
+}
+
+/** The sentence for what PostgreSQL or initdb said when it failed. */
+function explain(output: string, dataDir: string): string | undefined {
+  if (/No space left on device|Disk quota exceeded/.test(output)) {
+    return `There is no room for PostgreSQL's data in ${dataDir}: free some space, or set NODROP_HOME to another disk.`;
+  }
+  if (/Permission denied|Read-only file system|Operation not permitted/.test(output)) {
+    return `PostgreSQL cannot write its data in ${dataDir}: make the folder writable for it, or set NODROP_HOME to another folder.`;
+  }
+  const other = /Is another postmaster \(PID (\d+)\)/.exec(output);
+  if (other !== null)
+    return `Another PostgreSQL (process ${other[1]}) uses ${dataDir}: stop it, or set NODROP_HOME to another folder.`;
+  if (/database files are incompatible/.test(output)) {
+    return `The data in ${dataDir} is of another PostgreSQL version: move it away, or set NODROP_HOME to another folder.`;
+  }
+  const fatal = /(?:FATAL|PANIC|error):\s+(.*)/.exec(output);
+  return fatal === null
+    ? undefined
+    : `PostgreSQL did not start (${fatal[1]}): look at its data in ${dataDir}.`;
+}

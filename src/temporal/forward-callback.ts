@@ -1,0 +1,60 @@
+import { goneBackBy, reportsRefunds } from '../domain/answer.ts';
+import type { ChannelAnswer } from '../domain/channel.ts';
+import type { CallbackNotice } from '../domain/payment.ts';
+import { readCallback } from '../ledger/callbacks.ts';
+import type { LedgerClient } from '../ledger/client.ts';
+import { recordDisputeOfCallback } from '../ledger/disputes.ts';
+import { recordNotice } from '../ledger/hints.ts';
+import { toRefundSnapshot } from '../ledger/payment-facts.ts';
+import { findNamedRefund } from '../ledger/refunds.ts';
+import type { Callback, Payment } from '../ledger/rows.ts';
+import type { PaymentWorkflows } from './payment-workflows.ts';
+import type { RefundWorkflows } from './refund-workflows.ts';
+
+export interface ForwardDeps {
+  readonly db: LedgerClient;
+  readonly workflows: Pick<PaymentWorkflows, 'deliverCallback' | 'notice' | 'wake'>;
+  readonly refundWorkflows: Pick<RefundWorkflows, 'deliverCallback'>;
+}
+
+/** What a callback's signal says of it; the money itself stays in the ledger. */
+export function noticeOf(callbackId: string, answer: ChannelAnswer): CallbackNotice {
+  if (answer.state !== 'paid' && answer.state !== 'refunded') return { callbackId, state: answer.state };
+  const { state, amount, currency } = answer;
+  const refunds = reportsRefunds(answer) ? { refundedAmount: goneBackBy(answer) } : {};
+  return { callbackId, state, amount, currency, ...refunds };
+}
+
+/**
+ * Does all that a stored callback of a known payment brings about: records a dispute, and tells whoever waits for the
+ * rest: the refund it names, when that is one of ours, and else the payment. A refund that is none of ours, and what only
+ * says that something happened, has the channel asked. Doing it again changes nothing.
+ * @throws TemporalUnavailable
+ */
+export async function forwardStoredCallback(
+  { db, workflows, refundWorkflows }: ForwardDeps,
+  callback: Pick<Callback, 'id' | 'kind' | 'answer'>,
+  payment: Payment,
+  now: Date,
+  deadlineMs: number,
+): Promise<void> {
+  const { answer, refund, dispute } = readCallback(callback);
+  const ask = async (reason: string) => {
+    await recordNotice(db, payment.id, true, reason, now);
+    await workflows.notice(payment, deadlineMs);
+  };
+  const disputed = dispute === undefined ? null : await recordDisputeOfCallback(db, payment.id, dispute, now);
+  if (disputed?.isToBeAsked) await ask('A dispute was told of: the channel is asked.');
+  // Its workflow shows the attention.
+  else if (disputed !== null && answer === null) await workflows.wake(disputed.payment, deadlineMs);
+  const ours = refund === undefined ? null : await findNamedRefund(db, payment.id, refund);
+  if (ours !== null) {
+    await refundWorkflows.deliverCallback(toRefundSnapshot(ours, payment), callback.id, deadlineMs);
+  } else if (answer !== null) {
+    await workflows.deliverCallback(payment, noticeOf(callback.id, answer), deadlineMs);
+  } else if (callback.kind === 'refund') {
+    await ask('A refund that is none of ours was told of: the channel is asked.');
+  } else if (callback.kind === 'notice') {
+    await ask('The channel has news: it is asked.');
+  }
+}

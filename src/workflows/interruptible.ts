@@ -1,0 +1,33 @@
+import * as wf from '@temporalio/workflow';
+
+/**
+ * Does the work until it is done, `isInterrupted`, or `timeoutMs` have passed; then cancels it.
+ * @returns false when it was cancelled: what an activity wrote before that is in the ledger, to be read again.
+ */
+export async function untilDoneOrMessage(
+  work: () => Promise<void>,
+  isInterrupted: () => boolean,
+  timeout?: { readonly ms: number; readonly summary: string },
+): Promise<boolean> {
+  const scope = new wf.CancellationScope({ cancellable: true });
+  let done = false;
+  let failure: unknown;
+  const working = scope
+    .run(work)
+    .catch((error) => {
+      if (!wf.isCancellation(error)) failure = error;
+    })
+    .finally(() => {
+      done = true;
+    });
+  const interrupted = () => done || isInterrupted();
+  if (timeout === undefined) await wf.condition(interrupted);
+  else await wf.condition(interrupted, Math.max(0, timeout.ms), { summary: timeout.summary });
+  const finished = done;
+  if (!finished) {
+    scope.cancel();
+    await working;
+  }
+  if (failure !== undefined) throw failure;
+  return finished;
+}

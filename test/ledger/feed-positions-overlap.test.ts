@@ -1,0 +1,229 @@
+import { describe, expect, test } from 'vitest';
+import { createLedgerClient, type LedgerClient } from '../../src/ledger/client.ts';
+import { listEvents } from '../../src/ledger/event-feed.ts';
+import { endPayment, recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
+import { TRANSACTIONS_AT_ONCE, withinLimits } from '../../src/ledger/transaction-limits.ts';
+import { eventually } from '../support/stack.ts';
+import {
+  databaseUrl,
+  db,
+  elsewhere,
+  gate,
+  merchantId,
+  newOrderId,
+  newPayment,
+  now,
+  Reader,
+  writeEvent,
+} from './feed-positions-support.ts';
+
+/** No transaction that writes an event waits for another, and no reader of the feed ever skips an event. */
+
+const allEvents = async () =>
+  (await db.event.findMany({ where: { merchantId }, orderBy: { seq: 'asc' } })).map(({ id }) => id);
+
+/** All orders of the writes and commits of so many transactions, which write in the order of their numbers. */
+function interleavings(count: number): string[][] {
+  const extend = (steps: string[], begun: number, open: number[]): string[][] => {
+    if (begun === count && open.length === 0) return [steps];
+    return [
+      ...(begun < count ? extend([...steps, `write ${begun}`], begun + 1, [...open, begun]) : []),
+      ...open.flatMap((n) =>
+        extend(
+          [...steps, `commit ${n}`],
+          begun,
+          open.filter((other) => other !== n),
+        ),
+      ),
+    ];
+  };
+  return extend([], 0, []);
+}
+
+test('events are committed in any order, and no transaction waits for another', async () => {
+  const [first, second] = [await newPayment(), await newPayment()];
+  const commit = await writeEvent(first, now());
+  await endPayment(db, second, 'closed', 'a test', now());
+  const reader = new Reader(db, 10);
+  expect(await reader.read()).toBe(1);
+  await commit();
+  expect(await reader.read()).toBe(1);
+  const paymentOf = async (id: string) => (await db.event.findUniqueOrThrow({ where: { id } })).paymentId;
+  expect(await Promise.all(reader.seen.map(paymentOf))).toEqual([second, first]);
+});
+
+test.each([
+  ['as they are written', 1],
+  ['against the order in which they are written', -1],
+])(
+  'transactions that overlap in every order, with times %s: nobody skips an event',
+  async (_name, direction) => {
+    const payments = [await newPayment(), await newPayment(), await newPayment()];
+    const orders = interleavings(payments.length);
+    expect(orders).toHaveLength(15);
+    const often = new Reader(db, 1);
+    const seldom = new Reader(elsewhere, 2);
+    const began = Date.now();
+    for (const [round, steps] of orders.entries()) {
+      const commits = new Map<string, () => Promise<void>>();
+      for (const [nth, step] of steps.entries()) {
+        const [what, number = ''] = step.split(' ');
+        if (what === 'write') {
+          const at = new Date(began + 1000 * round + direction * Number(number));
+          commits.set(number, await writeEvent(payments[Number(number)] ?? '', at));
+        } else await commits.get(number)?.();
+        await often.read();
+        if (nth % 3 === round % 3) await seldom.read();
+      }
+    }
+    const whole = await new Reader(db, 500).readAll();
+    expect(whole).toHaveLength(45);
+    expect(await often.readAll()).toEqual(whole);
+    expect(await seldom.readAll()).toEqual(whole);
+    expect(await allEvents()).toEqual(whole);
+  },
+);
+
+describe('while somebody gives places', () => {
+  /** Another process whose giving of places waits before and after its UPDATE. */
+  function slowPlacer() {
+    const client = createLedgerClient(databaseUrl);
+    const [locked, update, updated, end] = [gate(), gate(), gate(), gate()];
+    const slow = client.$extends({
+      query: {
+        async $executeRaw({ args, query }) {
+          locked.open();
+          await update.opened;
+          const result = await query(args);
+          updated.open();
+          await end.opened;
+          return result;
+        },
+      },
+    }) as unknown as LedgerClient;
+    return { client: slow, locked, update, updated, end, close: () => client.$disconnect() };
+  }
+  const waitsForLock = () =>
+    eventually(async () => {
+      const waiting = await db.$queryRaw<unknown[]>`
+        SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`;
+      return waiting.length === 1;
+    });
+
+  test('what is committed meanwhile comes after it, for every reader', async () => {
+    const payments = [await newPayment(), await newPayment(), await newPayment()];
+    const [first = '', second = '', third = ''] = payments;
+    await (await writeEvent(first, new Date(3000)))();
+    const placer = slowPlacer();
+    const slow = new Reader(placer.client, 10);
+    const quick = new Reader(db, 10);
+    const reading = slow.read();
+    await placer.locked.opened;
+    // Before its places are given: they include this one, which is older.
+    await (await writeEvent(second, new Date(2000)))();
+    placer.update.open();
+    await placer.updated.opened;
+    // They are given and not committed: nobody gives a higher one that is seen before them.
+    await (await writeEvent(third, new Date(1000)))();
+    const behind = quick.read();
+    await waitsForLock();
+    placer.end.open();
+    await Promise.all([reading, behind]);
+    const paymentsSeen = async ({ seen }: Reader) => {
+      const rows = await db.event.findMany({ where: { id: { in: seen } } });
+      return seen.map((id) => rows.find((row) => row.id === id)?.paymentId);
+    };
+    expect(await paymentsSeen(quick)).toEqual([second, first, third]);
+    await slow.readAll();
+    expect(slow.seen).toEqual(quick.seen);
+    await placer.close();
+  });
+
+  test('whoever writes events does not wait for it', async () => {
+    const [first, second] = [await newPayment(), await newPayment()];
+    await endPayment(db, first, 'closed', 'a test', now());
+    const placer = slowPlacer();
+    const reading = new Reader(placer.client, 10).read();
+    await placer.locked.opened;
+    expect((await endPayment(db, second, 'closed', 'a test', now())).status).toBe('closed');
+    placer.update.open();
+    placer.end.open();
+    expect(await reading).toBe(2);
+    await placer.close();
+  });
+});
+
+describe('two attempts at an order, and two processes of which one has a clock that is ahead', () => {
+  const AHEAD_MS = 500;
+
+  /** One attempt is closed by the clock that is ahead; then something is written of the other one by the other clock. */
+  async function closedThen(write: (other: string, at: Date) => Promise<unknown>) {
+    const orderId = newOrderId();
+    const first = await newPayment(orderId);
+    const second = await newPayment(orderId, 'simulator2', [first]);
+    expect(second).not.toBe(first);
+    const at = now();
+    await endPayment(elsewhere, first, 'closed', 'a test', new Date(at.getTime() + AHEAD_MS));
+    await write(second, at);
+    const { events } = await listEvents(db, merchantId, { limit: 10, after: null });
+    const apart = events.map(({ createdAt }) => createdAt.getTime() - at.getTime());
+    return { events, apart, payments: events.map(({ paymentId }) => paymentId), first, second };
+  }
+
+  test('whoever applies the events as they come ends with the order as it is', async () => {
+    const { events, apart, payments, first, second } = await closedThen(async (other, at) => {
+      const paid = {
+        ...{ state: 'paid' as const, channelPaymentId: `trx-${other}`, amount: 1000, currency: 'CNY' },
+        paidAt: at.toISOString(),
+      };
+      await recordAnswer(db, other, paid, 'query', at);
+      await settlePayment(db, other, at);
+    });
+    expect(payments).toEqual([first, second]);
+    expect(apart).toEqual([AHEAD_MS, AHEAD_MS + 1]);
+    expect(events.at(-1)?.data).toMatchObject({ order: { status: 'succeeded' } });
+  });
+
+  test('an event that is written by itself comes after those of the other attempt, too', async () => {
+    const { apart, payments, first, second } = await closedThen(async (other, at) =>
+      (await writeEvent(other, at))(),
+    );
+    expect(payments).toEqual([first, second]);
+    expect(apart).toEqual([AHEAD_MS, AHEAD_MS + 1]);
+  });
+
+  test('a clock that is right is taken as it is', async () => {
+    const { apart } = await closedThen(async (other, at) =>
+      (await writeEvent(other, new Date(at.getTime() + 2 * AHEAD_MS)))(),
+    );
+    expect(apart).toEqual([AHEAD_MS, 2 * AHEAD_MS]);
+  });
+});
+
+test('places are given though the merchant has as many transactions under way as may be', async () => {
+  await endPayment(elsewhere, await newPayment(), 'closed', 'a test', now());
+  const end = gate();
+  const held = Array.from({ length: TRANSACTIONS_AT_ONCE }, (_, n) =>
+    withinLimits(db, merchantId, `held-${n}`, () => end.opened),
+  );
+  expect(await new Reader(db, 10).read()).toBe(1);
+  end.open();
+  await Promise.all(held);
+});
+
+test('many who read at the same moment share the giving of places, and each has what was committed before', async () => {
+  await endPayment(db, await newPayment(), 'closed', 'a test', now());
+  let locks = 0;
+  const counting = db.$extends({
+    query: {
+      $queryRaw({ args, query }) {
+        locks += 1;
+        return query(args);
+      },
+    },
+  }) as unknown as LedgerClient;
+  const counts = await Promise.all(Array.from({ length: 15 }, () => new Reader(counting, 10).read()));
+  expect(new Set(counts)).toEqual(new Set([1]));
+  expect(locks).toBe(1);
+});

@@ -1,0 +1,89 @@
+import pg from 'pg';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { createLedgerClient } from '../../src/ledger/client.ts';
+import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
+import { findOrder, findPaymentOfPayer, listOrders } from '../../src/ledger/queries.ts';
+import { paidAnswer, pay, setUp } from '../api/support.ts';
+
+/** What is shown together is of one moment: an order, its payments and what is owed of them. */
+
+const { database, api, key, merchantId } = await setUp();
+const db = createLedgerClient(database.url);
+/** Runs between the first statement of `db` and its next one. */
+let between: (() => Promise<unknown>) | undefined;
+beforeAll(async () => {
+  await db.$queryRaw`SELECT 1`;
+});
+afterAll(async () => {
+  await db.$disconnect();
+});
+beforeEach(() => {
+  const query = pg.Client.prototype.query as (...args: unknown[]) => Promise<unknown>;
+  let clientOfReader: unknown;
+  vi.spyOn(pg.Client.prototype, 'query').mockImplementation(async function (
+    this: unknown,
+    ...args: unknown[]
+  ) {
+    if (between === undefined) return await query.apply(this, args);
+    if (clientOfReader === undefined) {
+      clientOfReader = this;
+      return await query.apply(this, args);
+    }
+    if (clientOfReader === this) {
+      const work = between;
+      between = undefined;
+      await work();
+    }
+    return await query.apply(this, args);
+  } as never);
+});
+afterEach(() => {
+  between = undefined;
+  vi.restoreAllMocks();
+});
+
+/** A payment that is being paid, and what settles it through another connection. */
+async function newPaying() {
+  const { id } = await pay(api, key);
+  const { orderId } = await api.db.payment.findUniqueOrThrow({ where: { id } });
+  const settle = async () => {
+    await recordAnswer(api.db, id, paidAnswer(), 'query', new Date());
+    await settlePayment(api.db, id, new Date());
+  };
+  return { id, orderId, settle };
+}
+
+test('a payment of its payer is never older than its order: settled in the middle of the read', async () => {
+  const { id, settle } = await newPaying();
+  between = settle;
+  const seen = await findPaymentOfPayer(db, id);
+  expect(seen?.order.payments.find((payment) => payment.id === id)?.status).toBe(seen?.status);
+  expect(seen?.order.status === 'succeeded').toBe(seen?.status === 'succeeded');
+  await between?.();
+  expect(await findPaymentOfPayer(db, id)).toMatchObject({
+    status: 'succeeded',
+    order: { status: 'succeeded', payments: [{ id, status: 'succeeded' }] },
+    channels: [
+      { channel: 'simulator', mode: 'test' },
+      { channel: 'simulator2', mode: 'test' },
+    ],
+  });
+});
+
+test.each([
+  ['one order', async (orderId: string) => await findOrder(db, merchantId, orderId)],
+  [
+    'a list of orders',
+    async (orderId: string) => {
+      const orders = await listOrders(db, merchantId, {}, { limit: 100, after: undefined });
+      return orders.find(({ id }) => id === orderId) ?? null;
+    },
+  ],
+])('%s is never older than its payments: settled in the middle of the read', async (_, read) => {
+  const { orderId, settle } = await newPaying();
+  between = settle;
+  const seen = await read(orderId);
+  expect(seen?.payments[0]?.status === 'succeeded').toBe(seen?.status === 'succeeded');
+  await between?.();
+  expect(await read(orderId)).toMatchObject({ status: 'succeeded', payments: [{ status: 'succeeded' }] });
+});

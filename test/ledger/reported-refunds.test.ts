@@ -1,0 +1,286 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import type { CallbackRefund, PaidAnswer } from '../../src/domain/channel.ts';
+import { automaticRefundId } from '../../src/domain/ids.ts';
+import { storeCallback } from '../../src/ledger/callbacks.ts';
+import { ensureMerchant } from '../../src/ledger/merchants.ts';
+import { insertPayment } from '../../src/ledger/new-payment.ts';
+import { type Resolution, resolvePayment } from '../../src/ledger/operator-decision.ts';
+import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
+import { recordFirstAsk, recordRefundAnswer } from '../../src/ledger/refund-answers.ts';
+import { requestRefund } from '../../src/ledger/refunds.ts';
+import type { Payment } from '../../src/ledger/rows.ts';
+import { useDatabase } from '../support/stack.ts';
+
+/**
+ * A channel that says with a trade that some of it went back, and not how much, as WeChat Pay's `REFUND` does: no order
+ * becomes paid for money that may be gone (P2), and a person sees what nothing explains, once.
+ */
+
+const { db } = useDatabase();
+let merchantId: string;
+beforeAll(async () => {
+  merchantId = (await ensureMerchant(db, 'shop', ['simulator', 'simulator2'])).merchant.id;
+});
+
+const now = () => new Date();
+const PAID: PaidAnswer = {
+  ...{ state: 'paid', channelPaymentId: 'trx', amount: 1000, currency: 'CNY' },
+  paidAt: new Date().toISOString(),
+};
+const BACK: PaidAnswer = { ...PAID, someWentBack: true };
+
+let count = 0;
+async function attempt(channel = 'simulator', orderId = `order-${++count}`): Promise<Payment> {
+  const order = {
+    ...{ id: orderId, amount: 1000, currency: 'CNY', subject: 'x' },
+    ...{ metadata: {}, expiresInSeconds: undefined },
+  };
+  const askedAttempts = new Set((await db.payment.findMany({ select: { id: true } })).map(({ id }) => id));
+  const { payment } = await insertPayment(
+    ...([db, merchantId, order] as const),
+    {
+      ...{ channel, method: 'wallet', payer: undefined, returnUrl: undefined, metadata: {} },
+      ...{ expiresInMs: 60_000, askedAttempts },
+    },
+    ...([() => 'hash', now()] as const),
+  );
+  return payment;
+}
+const row = (id: string) => db.payment.findUniqueOrThrow({ where: { id } });
+const orderOf = async ({ orderId: id }: Payment) =>
+  (await db.order.findFirstOrThrow({ where: { merchantId, id } })).status;
+const refundsOf = async ({ id: paymentId }: Payment) =>
+  (await db.refund.findMany({ where: { paymentId }, orderBy: { createdAt: 'asc' } })).map(
+    ({ amount, reason, status }) => [amount, reason, status],
+  );
+const says = ({ id }: Payment, answer: PaidAnswer) => recordAnswer(db, id, answer, 'query', now());
+const resolve = ({ id }: Payment, action: Resolution) =>
+  resolvePayment(db, merchantId, id, action, 'looked at the channel', now());
+
+async function settle(payment: Payment, answer: PaidAnswer): Promise<Payment> {
+  await says(payment, answer);
+  await settlePayment(db, payment.id, now());
+  return await row(payment.id);
+}
+const settled = async (answer: PaidAnswer) => await settle(await attempt(), answer);
+
+/** Two attempts at one order. */
+async function twoAttempts(): Promise<[Payment, Payment]> {
+  const first = await attempt();
+  return [first, await attempt('simulator2', first.orderId)];
+}
+
+/** A callback tells of a refund that somebody made at the channel. */
+async function told({ id, channelAccountId }: Payment, amount: number, nth = ++count): Promise<void> {
+  const [outRefundNo, channelRefundId] = [`platform_${nth}`, `wx_${nth}`];
+  const refund: CallbackRefund = {
+    ...{ outRefundNo, channelRefundId },
+    answer: { state: 'succeeded', channelRefundId, amount },
+  };
+  const about = { outTradeNo: id };
+  const callback = { kind: 'refund', notificationId: `n-${count}`, about, refund } as const;
+  await storeCallback(db, channelAccountId, callback, Buffer.from('{}'), now());
+}
+
+describe('when the payment is first seen so', () => {
+  test('the order is not paid: it waits for a person, and takes no other attempt', async () => {
+    const payment = await settled(BACK);
+    expect(payment).toMatchObject({
+      ...{ status: 'succeeded', orderUpdate: 'review', receivedAmount: 1000n, refundedAmount: 0n },
+      ...{ attention: 'amount_mismatch', attentionDetail: expect.stringContaining('not how much') },
+    });
+    expect(await orderOf(payment)).toBe('unpaid');
+    await expect(attempt('simulator2', payment.orderId)).rejects.toMatchObject({
+      code: 'attempt_unresolved',
+    });
+  });
+
+  test('dismissed: nothing of it is left, and the order is free again', async () => {
+    const payment = await settled(BACK);
+    await resolve(payment, 'dismiss');
+    expect(await row(payment.id)).toMatchObject({
+      ...{ orderUpdate: 'conflict', refundedAmount: 1000n, attention: null },
+    });
+    expect(await refundsOf(payment)).toEqual([[1000n, 'external', 'succeeded']]);
+    expect(await orderOf(payment)).toBe('unpaid');
+    // The channel goes on saying so.
+    await says(payment, BACK);
+    expect(await row(payment.id)).toMatchObject({ attention: null, refundedAmount: 1000n });
+  });
+
+  test('accepted: what is left pays the order, and nothing is shown when the channel says so again', async () => {
+    const payment = await settled(BACK);
+    await says(payment, BACK);
+    await resolve(payment, 'accept');
+    await says(payment, BACK);
+    expect(await row(payment.id)).toMatchObject({ orderUpdate: 'applied', attention: null });
+    expect(await orderOf(payment)).toBe('succeeded');
+  });
+
+  test('it was on record as paid: the word replaces that before it is settled', async () => {
+    const payment = await attempt();
+    await says(payment, PAID);
+    await says(payment, BACK);
+    await says(payment, PAID);
+    await settlePayment(db, payment.id, now());
+    expect(await row(payment.id)).toMatchObject({ orderUpdate: 'review' });
+  });
+
+  test('of an order that is paid by another payment: no refund is automatic, as nobody knows of how much', async () => {
+    const [first, second] = await twoAttempts();
+    await settle(first, PAID);
+    expect(await settle(second, BACK)).toMatchObject({ orderUpdate: 'review', attention: 'amount_mismatch' });
+    expect(await refundsOf(second)).toEqual([]);
+    await expect(resolve(second, 'accept')).rejects.toMatchObject({ code: 'not_resolvable' });
+    await resolve(second, 'dismiss');
+    expect(await row(second.id)).toMatchObject({ orderUpdate: 'conflict', attention: null });
+  });
+
+  test('another payment pays the order afterwards: it still waits for a person', async () => {
+    const [first, second] = await twoAttempts();
+    await settle(first, BACK);
+    await settle(second, PAID);
+    expect(await orderOf(second)).toBe('succeeded');
+    expect(await row(first.id)).toMatchObject({ orderUpdate: 'review' });
+    expect(await refundsOf(first)).toEqual([]);
+  });
+
+  test('a callback had told of a refund of all of it: it pays no order, and nobody is needed', async () => {
+    const payment = await attempt();
+    await told(payment, 1000);
+    await settle(payment, BACK);
+    expect(await row(payment.id)).toMatchObject({
+      ...{ orderUpdate: 'conflict', refundedAmount: 1000n, attention: null },
+    });
+    expect(await orderOf(payment)).toBe('unpaid');
+  });
+
+  test('a callback had told of a refund of a part of it: the order is paid, as at every channel', async () => {
+    const payment = await attempt();
+    await told(payment, 300);
+    await settle(payment, BACK);
+    expect(await row(payment.id)).toMatchObject({
+      ...{ orderUpdate: 'applied', refundedAmount: 300n, attention: 'channel_reversed' },
+    });
+    expect(await refundsOf(payment)).toEqual([[300n, 'external', 'succeeded']]);
+  });
+
+  test('a callback tells of it while it waits: a part says how much, and all of it ends the wait', async () => {
+    const payment = await settled(BACK);
+    await told(payment, 300);
+    await says(payment, BACK);
+    const { attention, attentionDetail } = await row(payment.id);
+    expect([attention, attentionDetail]).toEqual([
+      'amount_mismatch',
+      'CNY 10.00 came in. CNY 3.00 went back, as far as the channel tells.',
+    ]);
+    await told(payment, 700);
+    await says(payment, BACK);
+    await says(payment, BACK);
+    expect(await row(payment.id)).toMatchObject({ orderUpdate: 'conflict', attention: null });
+    expect(await orderOf(payment)).toBe('unpaid');
+  });
+});
+
+describe('after the order is paid', () => {
+  test('no refund is known: it is shown, once', async () => {
+    const payment = await settled(PAID);
+    await says(payment, BACK);
+    const shown = await row(payment.id);
+    expect(shown).toMatchObject({
+      ...{ orderUpdate: 'applied', refundedAmount: 0n, attention: 'channel_reversed' },
+      attentionDetail: expect.stringContaining('CNY 10.00 came in. The channel says that some or all of it'),
+    });
+    await says(payment, BACK);
+    expect(await row(payment.id)).toMatchObject({ attentionSince: shown.attentionSince });
+    await resolve(payment, 'dismiss');
+    await says(payment, BACK);
+    expect(await row(payment.id)).toMatchObject({ attention: null });
+  });
+
+  test('something else is shown: a later look shows it', async () => {
+    const payment = await settled(PAID);
+    await db.payment.update({
+      where: { id: payment.id },
+      data: { attention: 'workflow_stuck', attentionSince: now(), attentionDetail: 'stuck' },
+    });
+    await says(payment, BACK);
+    expect(await row(payment.id)).toMatchObject({ attention: 'workflow_stuck' });
+    await resolve(payment, 'dismiss');
+    await says(payment, BACK);
+    expect(await row(payment.id)).toMatchObject({ attention: 'channel_reversed' });
+  });
+
+  test('a callback tells of it afterwards: it is recorded, and shown with its sum', async () => {
+    const payment = await settled(PAID);
+    await says(payment, BACK);
+    await told(payment, 300);
+    await says(payment, BACK);
+    await says(payment, BACK);
+    expect(await refundsOf(payment)).toEqual([[300n, 'external', 'succeeded']]);
+    expect(await row(payment.id)).toMatchObject({
+      ...{ refundedAmount: 300n, attention: 'channel_reversed' },
+      attentionDetail: expect.stringContaining('CNY 3.00 went back'),
+    });
+  });
+
+  test('a callback alone records nothing: the trade says so as well', async () => {
+    const payment = await settled(PAID);
+    await told(payment, 300);
+    await says(payment, PAID);
+    expect(await refundsOf(payment)).toEqual([]);
+    await says(payment, BACK);
+    expect(await refundsOf(payment)).toEqual([[300n, 'external', 'succeeded']]);
+  });
+
+  test('a refund of ours explains it, on its way, done, and failed after the channel had it', async () => {
+    const payment = await settled(PAID);
+    const ask = async () => {
+      const request = { amount: 300, note: undefined, idempotencyKey: `key-${++count}` };
+      const { refund } = await requestRefund(db, payment.id, request, now());
+      await recordFirstAsk(db, refund.id, (await refundsOf(payment)).length > 1 ? BACK : PAID, now());
+      return refund;
+    };
+    const first = await ask();
+    await says(payment, BACK);
+    const channelRefundId = `wx_${++count}`;
+    await recordRefundAnswer(db, first.id, { state: 'processing', channelRefundId }, now(), BACK);
+    await recordRefundAnswer(db, first.id, { state: 'failed', reason: 'closed' }, now(), BACK);
+    expect(await row(payment.id)).toMatchObject({ attention: null, refundedAmount: 0n });
+    const second = await ask();
+    const done = { state: 'succeeded', channelRefundId: `wx_${++count}`, amount: 300 } as const;
+    await recordRefundAnswer(db, second.id, done, now(), BACK);
+    await says(payment, BACK);
+    expect(await row(payment.id)).toMatchObject({ attention: null, refundedAmount: 300n });
+  });
+
+  test('a refund of ours that the channel does not know yet explains nothing', async () => {
+    const payment = await settled(PAID);
+    const request = { amount: 300, note: undefined, idempotencyKey: `key-${++count}` };
+    const { refund } = await requestRefund(db, payment.id, request, now());
+    await recordFirstAsk(db, refund.id, BACK, now());
+    expect(await row(payment.id)).toMatchObject({ attention: 'channel_reversed' });
+  });
+
+  test('an owed refund explains it: a conflict is left as it is', async () => {
+    const [first, second] = await twoAttempts();
+    await settle(first, PAID);
+    await settle(second, PAID);
+    await says(second, BACK);
+    expect(await row(second.id)).toMatchObject({ attention: 'order_conflict' });
+    expect(await db.refund.findMany({ where: { paymentId: second.id } })).toMatchObject([
+      { id: automaticRefundId(second.id), status: 'created' },
+    ]);
+  });
+
+  test('it waits for a decision by another reason: said beside that, and it can be dismissed', async () => {
+    const payment = await settled({ ...PAID, amount: 900 });
+    await expect(resolve(payment, 'dismiss')).rejects.toMatchObject({ code: 'not_resolvable' });
+    await says(payment, { ...BACK, amount: 900 });
+    const { attention, attentionDetail } = await row(payment.id);
+    expect(attention).toBe('amount_mismatch');
+    expect(attentionDetail).toMatch(/received CNY 9\.00.*not how much/);
+    await resolve(payment, 'dismiss');
+    expect(await row(payment.id)).toMatchObject({ orderUpdate: 'conflict', refundedAmount: 900n });
+  });
+});

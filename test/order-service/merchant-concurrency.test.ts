@@ -1,0 +1,83 @@
+import { expect, test } from 'vitest';
+import { CALLS_AT_ONCE, REDELIVERED_AT_ONCE } from '../../src/domain/delivery.ts';
+import { MerchantConcurrency, ORDER_SERVICE_SLOTS } from '../../src/order-service/merchant-concurrency.ts';
+
+// How the places of the order services' task queue are shared out, while calls hang for as long as the test wants.
+
+class MerchantBusy extends Error {}
+
+/** A worker's places: whoever finds none free waits in the order of coming, as the task queue has it. */
+class TaskQueue {
+  readonly #concurrency = new MerchantConcurrency();
+  readonly #waiting: (() => void)[] = [];
+  #free = ORDER_SERVICE_SLOTS;
+  /** Calls under way by merchant. */
+  readonly underWay = new Map<string, number>();
+
+  async run(merchantId: string, deliveryId: string, call: () => Promise<void>): Promise<void> {
+    if (this.#free === 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    else this.#free -= 1;
+    try {
+      const onBusy = () => {
+        throw new MerchantBusy();
+      };
+      await this.#concurrency.hold(merchantId, deliveryId, onBusy, async () => {
+        this.underWay.set(merchantId, (this.underWay.get(merchantId) ?? 0) + 1);
+        await call();
+      });
+    } catch (error) {
+      if (!(error instanceof MerchantBusy)) throw error;
+    } finally {
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#free += 1;
+      else next();
+    }
+  }
+}
+
+const forEver = () => new Promise<void>(() => undefined);
+
+test.each([1, 9, 10, 11, 20, 66, 150, 199])(
+  '%i merchants that hang, each with 100 events: the next merchant is told while none of their calls ends',
+  async (merchants) => {
+    const queue = new TaskQueue();
+    for (let i = 0; i < merchants * 100; i++)
+      void queue.run(`hangs-${i % merchants}`, `delivery-${i}`, forEver);
+    let told = 0;
+    await queue.run('healthy', 'delivery', async () => {
+      told += 1;
+    });
+    expect(told).toBe(1);
+    const calls = [...queue.underWay].filter(([merchantId]) => merchantId !== 'healthy');
+    const total = calls.reduce((sum, [, count]) => sum + count, 0);
+    // Nobody is left out, and nearly all places are used where there are so many.
+    expect(calls).toHaveLength(merchants);
+    expect(total).toBeLessThan(ORDER_SERVICE_SLOTS);
+    expect(total).toBeGreaterThanOrEqual(
+      Math.min(merchants * CALLS_AT_ONCE, ORDER_SERVICE_SLOTS - CALLS_AT_ONCE),
+    );
+    expect(Math.max(...calls.map(([, count]) => count))).toBeLessThanOrEqual(CALLS_AT_ONCE);
+  },
+);
+
+test('as many calls as a redelivery makes at once leave as many to what happens meanwhile', async () => {
+  const queue = new TaskQueue();
+  for (let i = 0; i < 2 * REDELIVERED_AT_ONCE; i++) void queue.run('m', `delivery-${i}`, forEver);
+  await queue.run('healthy', 'd', async () => undefined);
+  expect(queue.underWay.get('m')).toBe(2 * REDELIVERED_AT_ONCE);
+});
+
+test('places that are given back are there for all', async () => {
+  const queue = new TaskQueue();
+  const ends: (() => void)[] = [];
+  const hung = [...Array(1_000)].map((_, i) =>
+    queue.run(`m-${i % 10}`, `d-${i}`, () => new Promise<void>((resolve) => ends.push(resolve))),
+  );
+  await queue.run('healthy', 'd', async () => undefined);
+  for (const end of ends) end();
+  await Promise.all(hung);
+  queue.underWay.clear();
+  for (let i = 0; i < 100; i++) void queue.run('m-0', `again-${i}`, forEver);
+  await queue.run('healthy', 'd', async () => undefined);
+  expect(queue.underWay.get('m-0')).toBe(CALLS_AT_ONCE);
+});
