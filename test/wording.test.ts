@@ -1,7 +1,9 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { expect, test } from 'vitest';
+import { drawTexts, readTexts } from '../scripts/texts.ts';
+import { seeded } from '../src/demo/random.ts';
 
-/** Phrases that read as translated, and what is written instead: see CONTRIBUTING.md. They are gone, and stay so. */
+/** Phrases that read as translated, and what is written instead: see docs/contributing/wording.md. They are gone, and stay so. */
 const GONE: readonly (readonly [phrase: RegExp, instead: string])[] = [
   [/goes on unheard|what is late goes/i, 'is ignored'],
   [/\bHeard\.|'It does\.'/, 'Accepted. The process is up.'],
@@ -21,13 +23,16 @@ const GONE: readonly (readonly [phrase: RegExp, instead: string])[] = [
   [/\bwe have a mistake\b|\bmistake of ours\b/i, 'internal error'],
 ];
 
+/** It names what not to write. */
+const PAGE = 'docs/contributing/wording.md';
+
 const ROOTS = ['src', 'docs', 'examples', 'clients/js'];
 const isText = (path: string) => /\.(ts|js|md|json|sql|py|php|java|css|html)$/.test(path);
 
 const files = [
   ...ROOTS.flatMap((root) =>
     readdirSync(root, { recursive: true, encoding: 'utf8' }).map((name) => `${root}/${name}`),
-  ).filter((path) => isText(path) && !/\/(generated|cjs|node_modules)\//.test(path)),
+  ).filter((path) => isText(path) && !/\/(generated|cjs|node_modules)\//.test(path) && path !== PAGE),
   ...['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md'],
 ].filter((path) => statSync(path).isFile());
 
@@ -38,4 +43,20 @@ test.each(GONE)('no text says %s', (phrase) => {
       .flatMap((line, index) => (phrase.test(line) ? [`${path}:${index + 1}: ${line.trim()}`] : [])),
   );
   expect(found).toEqual([]);
+});
+
+test('a draw takes messages, paragraphs, comments and test names alike, each whole', () => {
+  const texts = readTexts();
+  const drawn = drawTexts(texts, 60, seeded(1));
+  for (const kind of ['message', 'document', 'comment', 'test name'])
+    expect(drawn.filter((text) => text.kind === kind)).toHaveLength(15);
+  expect(new Set(drawn).size).toBe(60);
+  expect(texts).toContainEqual({
+    kind: 'comment',
+    at: expect.stringContaining('test/wording.test.ts:'),
+    text: 'It names what not to write.',
+  });
+  expect(texts.map(({ text }) => text)).toContain(
+    'a draw takes messages, paragraphs, comments and test names alike, each whole',
+  );
 });

@@ -1,7 +1,19 @@
+import { Agent, fetch as undiciFetch } from 'undici';
 import { ChannelError } from '../domain/channel.ts';
 
 /** Below the 10 s an activity attempt may take, so that a hung call ends as an answer of ours and not as a time-out of Temporal's. */
 export const HTTP_TIMEOUT_MS = 8_000;
+
+/**
+ * A channel that accepts no connection within this time is unreachable. Node's own fetch waits 10 s, which is longer than
+ * the whole request may take: an attempt would end without saying that the connection was the problem.
+ */
+export const CONNECT_TIMEOUT_MS = 3_000;
+
+const agent = new Agent({ connect: { timeout: CONNECT_TIMEOUT_MS } });
+/** fetch with the connect timeout. The types of undici and of Node name the same classes. */
+const fetchByAgent = ((url: string, init?: object) =>
+  undiciFetch(url, { ...init, dispatcher: agent })) as unknown as typeof fetch;
 
 /** An answer takes some hundred bytes. One beyond this is none of the channel's, and is not taken into memory. */
 const ANSWER_AT_MOST_BYTES = 1024 * 1024;
@@ -14,19 +26,19 @@ export interface ExchangeOptions {
   readonly signal?: AbortSignal | undefined;
   /** @default 1 MiB */
   readonly atMostBytes?: number | undefined;
-  /** @default the global fetch */
+  /** @default fetch with the connect timeout */
   readonly fetch?: typeof fetch | undefined;
 }
 
 /**
- * One request to a channel and its whole answer within the time-out, which connecting counts against too. Redirects are
- * answers, and not followed.
+ * One request to a channel and its whole answer within `HTTP_TIMEOUT_MS`, of which connecting may take `CONNECT_TIMEOUT_MS`.
+ * A redirect is an answer, and is not followed.
  * @throws ChannelError `unreachable`, or `garbage` for a body that is too long.
  */
 export async function exchange(
   url: string,
   init: RequestInit,
-  { channel, signal, atMostBytes = ANSWER_AT_MOST_BYTES, fetch: send = fetch }: ExchangeOptions,
+  { channel, signal, atMostBytes = ANSWER_AT_MOST_BYTES, fetch: send = fetchByAgent }: ExchangeOptions,
 ): Promise<{ readonly response: Response; readonly text: string }> {
   // Not AbortSignal.any: on Node 20 a time-out that only a combined signal refers to may be collected unfired.
   const controller = new AbortController();
@@ -40,13 +52,22 @@ export async function exchange(
   } catch (cause) {
     if (cause instanceof ChannelError) throw cause;
     const reason = controller.signal.aborted ? controller.signal.reason : cause;
-    const why = reason instanceof Error ? reason.message : String(reason);
+    const why = isConnectTimeout(reason)
+      ? `no connection within ${CONNECT_TIMEOUT_MS / 1_000} s`
+      : reason instanceof Error
+        ? reason.message
+        : String(reason);
     throw new ChannelError('unreachable', `${channel} could not be asked: ${why}`, { cause });
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener('abort', abort);
   }
 }
+
+/** undici's error, as the cause of fetch's TypeError. */
+const isConnectTimeout = (error: unknown): boolean =>
+  error instanceof Error &&
+  (error.cause as { code?: unknown } | undefined)?.code === 'UND_ERR_CONNECT_TIMEOUT';
 
 /** Does the work, which may be several requests, and aborts its signal when that of the caller is, or the time is over. */
 export async function inTime<T>(

@@ -41,6 +41,8 @@ import {
 export interface MollieAdapterOptions {
   /** Where Mollie's API is, without a path. @default https://api.mollie.com */
   readonly url?: string;
+  /** @default fetch with the connect timeout */
+  readonly fetch?: typeof fetch;
 }
 
 /** As many as Mollie gives at once: https://docs.mollie.com/reference/pagination. */
@@ -53,8 +55,9 @@ const CLOCKS_APART_MS = 5 * 60_000;
 /** Mollie by its REST API. Its library takes no other address than https, and does no more than Node's fetch. */
 export function createMollieAdapter({
   url = 'https://api.mollie.com',
+  fetch,
 }: MollieAdapterOptions = {}): ChannelAdapter {
-  const within = createMollieClient(url);
+  const within = createMollieClient(url, fetch);
   const isHere = isLoopback(url);
 
   /**

@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import { type ChannelAccount, ChannelError, type Credentials } from '../../domain/channel.ts';
-import { exchange, HTTP_TIMEOUT_MS, inTime } from '../exchange.ts';
+import { type ExchangeOptions, exchange, HTTP_TIMEOUT_MS, inTime } from '../exchange.ts';
 import { classify, type Operation, type Reply } from './classify.ts';
 
 export interface MollieRequest {
@@ -33,8 +33,11 @@ export type MollieClient = <T>(
   work: (session: Session) => Promise<T>,
 ) => Promise<T>;
 
-/** @param baseUrl where Mollie's API is, without a path */
-export function createMollieClient(baseUrl: string): MollieClient {
+/**
+ * @param baseUrl where Mollie's API is, without a path
+ * @param fetch as in `ExchangeOptions`
+ */
+export function createMollieClient(baseUrl: string, fetch?: ExchangeOptions['fetch']): MollieClient {
   async function send(
     apiKey: string,
     { method, path, content, key, atMostBytes }: MollieRequest,
@@ -53,7 +56,7 @@ export function createMollieClient(baseUrl: string): MollieClient {
         },
         ...(content === undefined ? {} : { body: JSON.stringify(content) }),
       },
-      { channel: 'mollie', signal, atMostBytes },
+      { channel: 'mollie', signal, atMostBytes, fetch },
     );
     return { status: response.status, headers: response.headers, text };
   }

@@ -57,24 +57,21 @@ describe('a create', () => {
 
   it('leaves out a callback address of this machine at the real Mollie, which would refuse the payment', async () => {
     let body = '';
-    const elsewhere = createMollieAdapter({ url: 'http://mollie.example' });
-    const send = globalThis.fetch;
-    globalThis.fetch = async (_, init) => {
-      body = String(init?.body);
-      return new Response('', { status: 503 });
-    };
-    try {
-      for (const [notifyUrl, isSent] of [
-        ['http://127.0.0.1:3000/callbacks/mollie/a/p/x', false],
-        ['http://localhost:3000/callbacks/mollie/a/p/x', false],
-        ['http://[::1]:3000/callbacks/mollie/a/p/x', false],
-        ['https://localhost.shop.example/callbacks/mollie/a/p/x', true],
-      ] as const) {
-        await errorOf(elsewhere.createTrade(ACCOUNT, newTrade({ notifyUrl })));
-        expect(JSON.parse(body).webhookUrl, notifyUrl).toBe(isSent ? notifyUrl : undefined);
-      }
-    } finally {
-      globalThis.fetch = send;
+    const elsewhere = createMollieAdapter({
+      url: 'http://mollie.example',
+      fetch: async (_, init) => {
+        body = String(init?.body);
+        return new Response('', { status: 503 });
+      },
+    });
+    for (const [notifyUrl, isSent] of [
+      ['http://127.0.0.1:3000/callbacks/mollie/a/p/x', false],
+      ['http://localhost:3000/callbacks/mollie/a/p/x', false],
+      ['http://[::1]:3000/callbacks/mollie/a/p/x', false],
+      ['https://localhost.shop.example/callbacks/mollie/a/p/x', true],
+    ] as const) {
+      await errorOf(elsewhere.createTrade(ACCOUNT, newTrade({ notifyUrl })));
+      expect(JSON.parse(body).webhookUrl, notifyUrl).toBe(isSent ? notifyUrl : undefined);
     }
   });
 

@@ -1,0 +1,108 @@
+import { readdirSync, readFileSync } from 'node:fs';
+
+/** The texts that people read in this repository, for a random draw: see docs/contributing/wording.md. */
+
+const TEXT_KINDS = ['message', 'document', 'comment', 'test name'] as const;
+export type TextKind = (typeof TEXT_KINDS)[number];
+
+export interface Text {
+  readonly kind: TextKind;
+  /** `path:line` of its first line. */
+  readonly at: string;
+  readonly text: string;
+}
+
+/** Not written by hand, or frozen. */
+const SKIPPED =
+  /(^|\/)(generated|histories|node_modules|cjs)\/|^docs\/contributing\/wording\.md$|^clients\/js\/api\.d\.ts$|\.zh\.md$/;
+const FOLDERS = ['src', 'test', 'bench', 'scripts', 'examples', 'clients', 'docs'];
+const PAGES = ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md'];
+
+/** Every text of at least four words that is written by hand. */
+export function readTexts(): readonly Text[] {
+  const files = FOLDERS.flatMap((folder) =>
+    readdirSync(folder, { recursive: true, encoding: 'utf8' }).map((name) => `${folder}/${name}`),
+  );
+  return [...files.sort(), ...PAGES]
+    .filter((file) => !SKIPPED.test(file))
+    .flatMap((file) => {
+      if (file.endsWith('.md')) return readMarkdown(file);
+      return /\.(ts|js|mjs)$/.test(file) ? readCode(file) : [];
+    })
+    .filter(({ text }) => text.split(/\s+/).length >= 4);
+}
+
+/** One paragraph, list item or table row each; headings and code are left out. */
+function readMarkdown(file: string): Text[] {
+  let isCode = false;
+  return readFileSync(file, 'utf8')
+    .split('\n')
+    .flatMap((line, index): Text[] => {
+      if (/^\s*```/.test(line)) isCode = !isCode;
+      const text = line.replace(/^\s*(?:[-*]|\d+\.|>)\s+/, '').trim();
+      if (isCode || text === '' || /^(#|```|<|\|[\s|:-]+$|\[!)/.test(text)) return [];
+      return [{ kind: 'document', at: `${file}:${index + 1}`, text }];
+    });
+}
+
+const TEST_NAME =
+  /^(\s*)(?:test|describe)(?:\.\w+(?:<[^>]*>)?(?:\([^()]*\))?)*\(\s*(['"`])((?:\\.|(?!\2).)+)\2/;
+/** A literal of at least four words: a message, or a description of the API. */
+const LITERAL = /(['"`])((?:\\.|(?!\1).)*\w\s+\S+\s+\S+\s+\S(?:\\.|(?!\1).)*)\1/;
+
+const PART = /(['"`])((?:\\.|(?!\1).)+)\1/;
+
+function readCode(file: string): Text[] {
+  const texts: Text[] = [];
+  let comment: { line: number; words: string[] } | undefined;
+  /** The literal of a message that goes on in the next line. */
+  let begun: { at: string; text: string } | undefined;
+  /** The `describe` blocks around a line, by their indentation. */
+  let around: { indent: number; name: string }[] = [];
+  const endComment = () => {
+    if (comment !== undefined)
+      texts.push({ kind: 'comment', at: `${file}:${comment.line}`, text: comment.words.join(' ') });
+    comment = undefined;
+  };
+  for (const [index, line] of readFileSync(file, 'utf8').split('\n').entries()) {
+    const found = /^\s*(?:\/\/+|\/\*\*?|\*\/|\*(?=\s|$))\s?(.*?)\s*(?:\*\/)?$/.exec(line);
+    if (found !== null) {
+      comment ??= { line: index + 1, words: [] };
+      if (found[1] !== undefined && found[1] !== '') comment.words.push(found[1]);
+      if (line.includes('*/')) endComment();
+      continue;
+    }
+    endComment();
+    const at = `${file}:${index + 1}`;
+    const [, space = '', , name] = TEST_NAME.exec(line) ?? [];
+    if (name !== undefined) {
+      around = around.filter(({ indent }) => indent < space.length);
+      texts.push({ kind: 'test name', at, text: [...around.map((block) => block.name), name].join(' > ') });
+      around.push({ indent: space.length, name });
+    } else if (file.startsWith('src/') && !/^\s*import\b/.test(line)) {
+      const literal = (begun === undefined ? LITERAL : PART).exec(line)?.[2];
+      if (literal !== undefined && !/^[),]|=>|===| \?(\s|$)/.test(literal)) {
+        begun = begun === undefined ? { at, text: literal } : { ...begun, text: begun.text + literal };
+      }
+      if (begun !== undefined && !line.trimEnd().endsWith('+')) {
+        texts.push({ kind: 'message', ...begun });
+        begun = undefined;
+      }
+    }
+  }
+  endComment();
+  return texts;
+}
+
+/**
+ * A random draw with the same number of texts of each kind.
+ * @param random returns numbers from 0 to 1
+ */
+export function drawTexts(texts: readonly Text[], count: number, random: () => number): readonly Text[] {
+  return TEXT_KINDS.flatMap((kind) => {
+    const left = texts.filter((text) => text.kind === kind);
+    return Array.from({ length: Math.ceil(count / TEXT_KINDS.length) }, () =>
+      left.splice(Math.floor(random() * left.length), 1),
+    ).flat();
+  });
+}

@@ -1,0 +1,49 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { afterEach, expect, test } from 'vitest';
+import { CONNECT_TIMEOUT_MS, exchange, HTTP_TIMEOUT_MS } from '../../src/channels/exchange.ts';
+
+const cleanUps: (() => void)[] = [];
+afterEach(() => {
+  for (const cleanUp of cleanUps.splice(0).reverse()) cleanUp();
+});
+
+/** A listener that accepts nothing and whose queue is full, so that the kernel answers no further connection. */
+async function unreachablePort(): Promise<number> {
+  const program = `
+    const server = require('node:net').createServer();
+    server.listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => {
+      require('node:fs').writeSync(1, server.address().port + '\\n');
+      process.kill(process.pid, 'SIGSTOP');
+    });`;
+  const listener = spawn(process.execPath, ['-e', program], { stdio: ['ignore', 'pipe', 'inherit'] });
+  cleanUps.push(() => listener.kill('SIGKILL'));
+  const [line] = await once(listener.stdout, 'data');
+  const port = Number(String(line));
+  // Linux keeps one connection more in the queue than the backlog says.
+  const queued: Promise<unknown>[] = [];
+  for (let n = 0; n < 2; n += 1) queued.push(once(open(port), 'connect'));
+  await Promise.all(queued);
+  return port;
+}
+
+function open(port: number): Socket {
+  const socket = connect(port, '127.0.0.1').on('error', () => undefined);
+  cleanUps.push(() => socket.destroy());
+  return socket;
+}
+
+// Other systems answer what does not fit into the queue.
+test.runIf(process.platform === 'linux')(
+  'a channel that accepts no connection is unreachable before the request times out',
+  async () => {
+    const port = await unreachablePort();
+    await expect(exchange(`http://127.0.0.1:${port}/`, {}, { channel: 'wallet' })).rejects.toMatchObject({
+      name: 'ChannelError',
+      kind: 'unreachable',
+      message: `wallet could not be asked: no connection within ${CONNECT_TIMEOUT_MS / 1_000} s`,
+    });
+    expect(CONNECT_TIMEOUT_MS).toBeLessThan(HTTP_TIMEOUT_MS);
+  },
+);
