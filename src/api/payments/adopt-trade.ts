@@ -1,11 +1,12 @@
 import { clientToken, hashSecret } from '../../client-token.ts';
 import { hasUnsettledMoney } from '../../domain/attempt.ts';
 import { Refusal } from '../../domain/refusal.ts';
-import { isFinal } from '../../domain/states.ts';
+import { isEnded, isFinal } from '../../domain/states.ts';
 import { adoptTrade, askAgain, findAdoptable } from '../../ledger/adopt.ts';
 import { type NewOrder, requireOrderAsGiven } from '../../ledger/new-payment.ts';
 import { getPayment, type PaymentWithRefund } from '../../ledger/queries.ts';
 import type { Payment } from '../../ledger/rows.ts';
+import { startDeliveries } from '../../temporal/start-deliveries.ts';
 import type { Api } from '../api-deps.ts';
 import { paymentKey } from '../changes.ts';
 import { ADOPTED_TRADE_WITHIN_MS, ANSWER_WITHIN_MS, NEXT_ACTION_AT_LEAST_MS } from '../deadlines.ts';
@@ -32,7 +33,7 @@ export function createAdoptTrade(api: Api) {
   const asked = new Map<string, Counts>();
 
   /** @throws Refusal `too_busy` when other trades are being read */
-  function leaseDelivery(channel: string, perSecond: number): void {
+  function requireCapacity(channel: string, perSecond: number): void {
     const atMost = Math.max(1, Math.floor(perSecond * PART_FOR_ADOPTING));
     const counts = asked.get(channel) ?? new Counts({ atMost, windowMs: 1_000 }, now);
     asked.set(channel, counts);
@@ -47,6 +48,8 @@ export function createAdoptTrade(api: Api) {
     const left = () => Math.max(ANSWER_WITHIN_MS - (Date.now() - startedAt), NEXT_ACTION_AT_LEAST_MS);
     const row = await getPayment(db, id);
     if (row.status === 'succeeded' && isFinal(row.status, row.orderUpdate)) return row;
+    // No workflow has ended the payment of a trade that had already ended, so none delivers its event.
+    if (isEnded(row.status)) await startDeliveries(api, id);
     await workflows.wake(row, left());
     return await changes.until(paymentKey(id), {
       read: () => getPayment(db, id),
@@ -71,7 +74,7 @@ export function createAdoptTrade(api: Api) {
     const { channel, account, method, isExpiryStated: _, byPayer: __, ...given } = attempt;
     const adapter = channels.get(channel);
     const read = async <T>(trade: (signal: AbortSignal) => Promise<T>): Promise<T> => {
-      leaseDelivery(channel, adapter?.declaration.rateLimit.perSecond ?? 1);
+      requireCapacity(channel, adapter?.declaration.rateLimit.perSecond ?? 1);
       return await trade(AbortSignal.timeout(ADOPTED_TRADE_WITHIN_MS));
     };
     const wanted = { channel, account, method, reference, mode: config.mode };

@@ -50,6 +50,22 @@ describe('what it is when it is adopted', () => {
     // Ended ones too are asked about late: money may still come.
     expect(api.workflows.named('wake')).toHaveLength(3);
   });
+
+  test('closed, of a merchant with an order service: the delivery of its event starts at once', async () => {
+    const reference = await trade();
+    await own.closeTrade(ACCOUNT, tradeNamed(reference));
+    const setOrderService = (orderServiceUrl: string | null) =>
+      api.db.merchant.update({ where: { id: merchantId }, data: { orderServiceUrl } });
+    await setOrderService('https://shop.example/events');
+    try {
+      const { json } = await post(adopting(reference));
+      expect(json.status).toBe('closed');
+      const [delivery] = await api.db.delivery.findMany({ where: { paymentId: json.id } });
+      expect(api.deliveryWorkflows.calls).toEqual([{ name: 'start', deliveryId: delivery?.id }]);
+    } finally {
+      await setOrderService(null);
+    }
+  });
 });
 
 describe('afterwards', () => {
