@@ -66,6 +66,16 @@ async function write(
       `payment ${live.id} of the same order, channel and method is live: recover this one when that has ended`,
     );
   }
+  const { adoption } = terms;
+  const holder =
+    adoption === undefined
+      ? null
+      : await tx.payment.findFirst({ where: { channelAccountId, reference: adoption.reference } });
+  if (holder !== null) {
+    throw new NotRecoverable(
+      `its trade ${adoption?.reference} has been adopted again, by payment ${holder.id}: there is nothing to recover`,
+    );
+  }
   await tx.order.update({
     where: { merchantId_id: { merchantId, id: orderId } },
     data: {
@@ -82,9 +92,7 @@ async function write(
       cancelRequestedAt: now,
       recoveredAt: now,
       expiresAt: new Date(terms.expiresAt),
-      ...(terms.adoption === undefined
-        ? {}
-        : { reference: terms.adoption.reference, adopted: terms.adoption.as }),
+      ...(adoption === undefined ? {} : { reference: adoption.reference, adopted: adoption.as }),
     },
   });
   await note(

@@ -134,6 +134,15 @@ describe('the rows', () => {
     expect((await recover(terms)).written).toBe(true);
   });
 
+  test('an adopted trade that was adopted again stays with its new payment: a sentence says so', async () => {
+    const adoption = { reference: 'shop-1', as: 'watched' } as const;
+    const first = lost({ adoption });
+    expect((await recover(first)).written).toBe(true);
+    await expect(recover(lost({ adoption }))).rejects.toThrow(
+      `its trade shop-1 has been adopted again, by payment ${first.paymentId}: there is nothing to recover`,
+    );
+  });
+
   test('a callback that came while the row was gone is found, however long ago', async () => {
     const terms = lost();
     const callback = ofTrade({ notificationId: 'n-1', outTradeNo: terms.paymentId, answer: PAID });
