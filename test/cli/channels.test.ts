@@ -293,7 +293,7 @@ test('under another NODROP_SECRET nothing is read, a sentence says so, and new c
     ).code,
   ).toBe(0);
   const { id, merchantId } = await it.account('eu');
-  const sentence = `The credentials of channel account ${id} cannot be read: they were stored under another NODROP_SECRET. Set that one again, or store them anew with channels rotate.`;
+  const sentence = `The credentials of channel account ${id} cannot be read: they were encrypted with another NODROP_SECRET. Set that one again, or store them again with channels rotate.`;
   await expect(readCredentials(it.db, OTHER_SECRET, id, new Date())).rejects.toThrow(sentence);
   await expect(findChannelAccount(it.db, OTHER_SECRET, 'simulator', id, new Date())).rejects.toThrow(
     sentence,

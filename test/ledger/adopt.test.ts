@@ -110,7 +110,9 @@ describe('one trade that two accounts see, adopted at both', () => {
         expect(settled.map(({ row }) => row.orderUpdate).sort()).toEqual(['applied', 'review']);
         const second = settled.find(({ row }) => row.orderUpdate === 'review');
         expect([second?.refund, second?.row.attention]).toEqual([null, 'order_conflict']);
-        expect(second?.row.attentionDetail).toContain('Another payment has this trade at another account');
+        expect(second?.row.attentionDetail).toContain(
+          'Another payment adopted this trade at another account',
+        );
         // So that nothing gives it back when its order is paid otherwise: the money is the other order's.
         expect(second?.row.adopted).toBe('watched');
       }

@@ -49,7 +49,7 @@ test('money that went back at the channel before the order service agreed is sho
     orderUpdate: 'applied',
     attention: 'channel_reversed',
     attentionDetail:
-      'CNY 3.00 went back at the channel, and nobody asked for it here; the order was paid by it.',
+      'CNY 3.00 was refunded at the channel, not through nodrop; the payment had paid its order.',
   });
 });
 
@@ -220,10 +220,10 @@ test('shown by the sweep when it was never attempted, once, and by its answer wh
     return [found.length, attention, attentionDetail];
   };
   expect(await look(599_000)).toEqual([0, null, null]);
-  const untold = `The order service has not been told yet, and should have been at ${delivery.createdAt.toISOString()}.`;
+  const unsent = `payment.succeeded has not been sent to the order service yet. Its first delivery attempt was due at ${delivery.createdAt.toISOString()}.`;
   // The payment is settled some milliseconds after its delivery's time at most.
-  expect(await look(601_000)).toEqual([1, 'order_update_failing', untold]);
-  expect(await look(661_000)).toEqual([0, 'order_update_failing', untold]);
+  expect(await look(601_000)).toEqual([1, 'order_update_failing', unsent]);
+  expect(await look(661_000)).toEqual([0, 'order_update_failing', unsent]);
   const first = new Date(since + 700_000);
   await leaseDelivery(db, delivery.id, first);
   await recordAttempt(db, delivery.id, answered('unknown', first), 0, first);

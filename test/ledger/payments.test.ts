@@ -252,7 +252,7 @@ test('a channel that says "processing" a day past the expiry is shown, until it 
   expect(await row(id)).toMatchObject({
     attention: 'channel_undecided',
     attentionSince: after(86_400_000),
-    attentionDetail: 'A day past its expiry the channel still says processing.',
+    attentionDetail: 'One day after the expiry the channel still reports processing.',
   });
   await processing(90_000_000);
   expect((await row(id)).attentionSince).toEqual(after(86_400_000));

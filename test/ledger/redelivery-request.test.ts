@@ -46,7 +46,7 @@ describe('a request', () => {
       where: {
         payment: { merchantId },
         kind: 'manual',
-        detail: { startsWith: 'Told again, asked for by a test' },
+        detail: { contains: 'requested by a test' },
       },
     });
     expect(notes).toBe(2);

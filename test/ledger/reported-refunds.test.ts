@@ -172,7 +172,7 @@ describe('when the payment is first seen so', () => {
     const { attention, attentionDetail } = await row(payment.id);
     expect([attention, attentionDetail]).toEqual([
       'amount_mismatch',
-      'CNY 10.00 came in. CNY 3.00 went back, as far as the channel tells.',
+      'CNY 10.00 was received. CNY 3.00 was refunded, as far as the channel reports.',
     ]);
     await told(payment, 700);
     await says(payment, BACK);
@@ -189,7 +189,9 @@ describe('after the order is paid', () => {
     const shown = await row(payment.id);
     expect(shown).toMatchObject({
       ...{ orderUpdate: 'applied', refundedAmount: 0n, attention: 'channel_reversed' },
-      attentionDetail: expect.stringContaining('CNY 10.00 came in. The channel says that some or all of it'),
+      attentionDetail: expect.stringContaining(
+        'CNY 10.00 was received. The channel says that some or all of it',
+      ),
     });
     await says(payment, BACK);
     expect(await row(payment.id)).toMatchObject({ attentionSince: shown.attentionSince });
@@ -220,7 +222,7 @@ describe('after the order is paid', () => {
     expect(await refundsOf(payment)).toEqual([[300n, 'external', 'succeeded']]);
     expect(await row(payment.id)).toMatchObject({
       ...{ refundedAmount: 300n, attention: 'channel_reversed' },
-      attentionDetail: expect.stringContaining('CNY 3.00 went back'),
+      attentionDetail: expect.stringContaining('CNY 3.00 was refunded'),
     });
   });
 

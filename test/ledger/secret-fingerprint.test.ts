@@ -33,26 +33,28 @@ test('the first secret is recorded, as nothing that shows it, and passes from th
   expect(rows).toMatchObject([{ id: 1, fingerprint: expect.stringMatching(/^[0-9a-f]{64}$/), keptIn: null }]);
   expect(JSON.stringify(rows)).not.toContain(RIGHT);
   expect((await refusal(OTHER)).message).toMatch(
-    /^NODROP_SECRET is not the one .*: that one was set as NODROP_SECRET in /,
+    /^NODROP_SECRET is not the secret .*: the right one was set as NODROP_SECRET in /,
   );
 });
 
 test('the sentence names the file of the folder that has the right one', async () => {
   await requireSecret(database.db, own(RIGHT, '/srv/one/secrets.json'));
-  expect((await refusal(OTHER)).message).toContain('that one is in /srv/one/secrets.json. Set NODROP_HOME');
+  expect((await refusal(OTHER)).message).toContain(
+    'the right one is in /srv/one/secrets.json. Set NODROP_HOME',
+  );
   expect((await refusal(OTHER, '/srv/two/secrets.json')).message).toMatch(
-    /^The secret in \/srv\/two\/secrets\.json is not the one .* that one is in \/srv\/one\/secrets\.json\./,
+    /^The secret in \/srv\/two\/secrets\.json is not the secret .* the right one is in \/srv\/one\/secrets\.json\./,
   );
   expect((await refusal(OTHER, '/srv/one/secrets.json')).message).toContain(
-    'that one was in the same file before. Restore the file',
+    'the right one was in the same file before. Restore the file',
   );
   // A database of one's own: no process reads that file.
   await expect(requireSecret(database.db, own(OTHER, null, false))).rejects.toThrow(
-    'that one is in /srv/one/secrets.json. Set NODROP_SECRET to the `secret` in that file. To change it',
+    'the right one is in /srv/one/secrets.json. Set NODROP_SECRET to the `secret` in that file. To change it',
   );
   // The folder was moved.
   await requireSecret(database.db, own(RIGHT, '/srv/moved/secrets.json'));
-  expect((await refusal(OTHER)).message).toContain('that one is in /srv/moved/secrets.json.');
+  expect((await refusal(OTHER)).message).toContain('the right one is in /srv/moved/secrets.json.');
 });
 
 test('of several at once one records, and those with another secret are refused', async () => {
@@ -77,7 +79,7 @@ const merchantUnder = async (name: string, secret: string) => {
 
 test('in a database of before, a secret that cannot read what is encrypted there is not recorded', async () => {
   await merchantUnder('acme', RIGHT);
-  expect((await refusal(OTHER)).message).toContain('the signing secrets of acme were stored under');
+  expect((await refusal(OTHER)).message).toContain('encrypted the signing secrets of acme');
   expect(await database.db.secretFingerprint.count()).toBe(0);
   await requireSecret(database.db, own(RIGHT));
   expect(await database.db.secretFingerprint.count()).toBe(1);

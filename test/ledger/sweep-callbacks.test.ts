@@ -98,7 +98,7 @@ describe('a callback that matches no payment', () => {
     expect(await rowOf(id)).toMatchObject({ paymentId, deliveredAt: new Date(clock) });
     const notes = await db.timelineEntry.findMany({ where: { paymentId }, orderBy: { id: 'asc' } });
     expect(notes.map(({ detail }) => detail)).toEqual([
-      'The sweep found the payment of a stored callback.',
+      'The sweep matched a stored callback to this payment.',
       'The sweep delivered a stored callback.',
     ]);
     clock += HOUR;

@@ -54,7 +54,7 @@ describe('a channel that forgets keys after 24 h', () => {
     expect(book.of(payment.id)).toMatchObject([{ amount: 700, outRefundNo: refund.id }]);
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 700n, attention: null });
     expect(await h.timeline(payment.id)).toContain(
-      `refund: Two complete listings do not show refund ${refund.id}: it is asked for again.`,
+      `refund: Two complete listings do not show refund ${refund.id}: it is requested again.`,
     );
   });
 

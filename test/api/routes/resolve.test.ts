@@ -132,7 +132,7 @@ describe('accept', () => {
         ...{ orderUpdate: 'applied', receivedAmount: 900, refundedAmount: 400 },
       });
       const { text } = await api.call(`/v1/payments/${id}/timeline`, { key });
-      expect(text).toContain('as an operator accepted CNY 5.00');
+      expect(text).toContain('an operator accepted CNY 5.00');
     });
 
     test('all of it went back there: 409, and the order is not paid', async () => {
