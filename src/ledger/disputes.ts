@@ -105,7 +105,7 @@ async function showDecided(
   if (disputes.some(({ state }) => state === 'open')) return payment;
   const foreign = disputes.find((dispute) => isLostOtherwise(payment, dispute));
   if (foreign !== undefined) {
-    const detail = `${describeDispute(foreign)} Its currency is not the received one, so the loss is not recorded as a refund.`;
+    const detail = `${describeDispute(foreign)} It is in another currency than the received money, so the loss is not recorded as a refund.`;
     return await update(tx, payment.id, shownAs(payment, detail, now));
   }
   const decided =

@@ -61,7 +61,7 @@ describe('npm run nodrop', () => {
       ]) {
         const refused = await cli(args, { ...under(other), NODROP_SECRET: wrong });
         expect([refused.code, refused.output]).toEqual([1, '']);
-        expect(refused.errors).toMatch(/^NODROP_SECRET is not the one [^\n]+\n$/);
+        expect(refused.errors).toMatch(/^NODROP_SECRET is not the secret [^\n]+\n$/);
         expect(refused.errors).toContain(
           `${join(mine, 'secrets.json')}. Set NODROP_SECRET to the \`secret\``,
         );

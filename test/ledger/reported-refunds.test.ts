@@ -12,8 +12,9 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { useDatabase } from '../support/stack.ts';
 
 /**
- * A channel that says with a trade that some of it went back, and not how much, as WeChat Pay's `REFUND` does: no order
- * becomes paid for money that may be gone (P2), and a person sees what nothing explains, once.
+ * A channel whose trades only report that a part was refunded, and not how much, as WeChat Pay's `REFUND` state does.
+ * No order becomes paid by money that may have been refunded (P2), and an attention is raised, once, if no known refund
+ * explains the report.
  */
 
 const { db } = useDatabase();
@@ -70,7 +71,7 @@ async function twoAttempts(): Promise<[Payment, Payment]> {
   return [first, await attempt('simulator2', first.orderId)];
 }
 
-/** A callback tells of a refund that somebody made at the channel. */
+/** Stores a callback about a refund that was made at the channel. */
 async function told({ id, channelAccountId }: Payment, amount: number, nth = ++count): Promise<void> {
   const [outRefundNo, channelRefundId] = [`platform_${nth}`, `wx_${nth}`];
   const refund: CallbackRefund = {
@@ -82,8 +83,8 @@ async function told({ id, channelAccountId }: Payment, amount: number, nth = ++c
   await storeCallback(db, channelAccountId, callback, Buffer.from('{}'), now());
 }
 
-describe('when the payment is first seen so', () => {
-  test('the order is not paid: it waits for a person, and takes no other attempt', async () => {
+describe('when the payment’s first paid answer reports a refund', () => {
+  test('the order is not paid: the payment waits for an operator, and the order accepts no other attempt', async () => {
     const payment = await settled(BACK);
     expect(payment).toMatchObject({
       ...{ status: 'succeeded', orderUpdate: 'review', receivedAmount: 1000n, refundedAmount: 0n },
@@ -95,7 +96,7 @@ describe('when the payment is first seen so', () => {
     });
   });
 
-  test('dismissed: nothing of it is left, and the order is free again', async () => {
+  test('dismissed: the payment counts as refunded in full, and the order can be paid again', async () => {
     const payment = await settled(BACK);
     await resolve(payment, 'dismiss');
     expect(await row(payment.id)).toMatchObject({
@@ -103,12 +104,12 @@ describe('when the payment is first seen so', () => {
     });
     expect(await refundsOf(payment)).toEqual([[1000n, 'external', 'succeeded']]);
     expect(await orderOf(payment)).toBe('unpaid');
-    // The channel goes on saying so.
+    // The channel still reports the refund.
     await says(payment, BACK);
     expect(await row(payment.id)).toMatchObject({ attention: null, refundedAmount: 1000n });
   });
 
-  test('accepted: what is left pays the order, and nothing is shown when the channel says so again', async () => {
+  test('accepted: the rest pays the order, and another such report raises no attention', async () => {
     const payment = await settled(BACK);
     await says(payment, BACK);
     await resolve(payment, 'accept');
@@ -117,7 +118,7 @@ describe('when the payment is first seen so', () => {
     expect(await orderOf(payment)).toBe('succeeded');
   });
 
-  test('it was on record as paid: the word replaces that before it is settled', async () => {
+  test('recorded as paid before: the report replaces the recorded answer before the settlement', async () => {
     const payment = await attempt();
     await says(payment, PAID);
     await says(payment, BACK);
@@ -126,7 +127,7 @@ describe('when the payment is first seen so', () => {
     expect(await row(payment.id)).toMatchObject({ orderUpdate: 'review' });
   });
 
-  test('of an order that is paid by another payment: no refund is automatic, as nobody knows of how much', async () => {
+  test('the order is paid by another payment: no refund is automatic, because the amount is unknown', async () => {
     const [first, second] = await twoAttempts();
     await settle(first, PAID);
     expect(await settle(second, BACK)).toMatchObject({ orderUpdate: 'review', attention: 'amount_mismatch' });
@@ -136,7 +137,7 @@ describe('when the payment is first seen so', () => {
     expect(await row(second.id)).toMatchObject({ orderUpdate: 'conflict', attention: null });
   });
 
-  test('another payment pays the order afterwards: it still waits for a person', async () => {
+  test('another payment pays the order afterwards: this one still waits for an operator', async () => {
     const [first, second] = await twoAttempts();
     await settle(first, BACK);
     await settle(second, PAID);
@@ -145,7 +146,7 @@ describe('when the payment is first seen so', () => {
     expect(await refundsOf(first)).toEqual([]);
   });
 
-  test('a callback had told of a refund of all of it: it pays no order, and nobody is needed', async () => {
+  test('a callback had reported a full refund: the payment pays no order and needs no operator', async () => {
     const payment = await attempt();
     await told(payment, 1000);
     await settle(payment, BACK);
@@ -155,7 +156,7 @@ describe('when the payment is first seen so', () => {
     expect(await orderOf(payment)).toBe('unpaid');
   });
 
-  test('a callback had told of a refund of a part of it: the order is paid, as at every channel', async () => {
+  test('a callback had reported a partial refund: the order is paid, as at every channel', async () => {
     const payment = await attempt();
     await told(payment, 300);
     await settle(payment, BACK);
@@ -165,7 +166,7 @@ describe('when the payment is first seen so', () => {
     expect(await refundsOf(payment)).toEqual([[300n, 'external', 'succeeded']]);
   });
 
-  test('a callback tells of it while it waits: a part says how much, and all of it ends the wait', async () => {
+  test('callbacks while the payment waits: a partial refund adds its amount to the text, a full refund ends the wait', async () => {
     const payment = await settled(BACK);
     await told(payment, 300);
     await says(payment, BACK);
@@ -183,7 +184,7 @@ describe('when the payment is first seen so', () => {
 });
 
 describe('after the order is paid', () => {
-  test('no refund is known: it is shown, once', async () => {
+  test('no refund is known: an attention is raised, once', async () => {
     const payment = await settled(PAID);
     await says(payment, BACK);
     const shown = await row(payment.id);
@@ -200,7 +201,7 @@ describe('after the order is paid', () => {
     expect(await row(payment.id)).toMatchObject({ attention: null });
   });
 
-  test('something else is shown: a later look shows it', async () => {
+  test('another attention is raised: a later query raises this one', async () => {
     const payment = await settled(PAID);
     await db.payment.update({
       where: { id: payment.id },
@@ -213,7 +214,7 @@ describe('after the order is paid', () => {
     expect(await row(payment.id)).toMatchObject({ attention: 'channel_reversed' });
   });
 
-  test('a callback tells of it afterwards: it is recorded, and shown with its sum', async () => {
+  test('a callback reports the refund afterwards: it is recorded, and the attention gets its amount', async () => {
     const payment = await settled(PAID);
     await says(payment, BACK);
     await told(payment, 300);
@@ -226,7 +227,7 @@ describe('after the order is paid', () => {
     });
   });
 
-  test('a callback alone records nothing: the trade says so as well', async () => {
+  test('a callback alone records no refund until the trade reports one too', async () => {
     const payment = await settled(PAID);
     await told(payment, 300);
     await says(payment, PAID);
@@ -235,7 +236,7 @@ describe('after the order is paid', () => {
     expect(await refundsOf(payment)).toEqual([[300n, 'external', 'succeeded']]);
   });
 
-  test('a refund of ours explains it, on its way, done, and failed after the channel had it', async () => {
+  test('a refund made by nodrop explains the report while it is processing, has succeeded, or has failed at the channel', async () => {
     const payment = await settled(PAID);
     const ask = async () => {
       const request = { amount: 300, note: undefined, idempotencyKey: `key-${++count}` };
@@ -256,7 +257,7 @@ describe('after the order is paid', () => {
     expect(await row(payment.id)).toMatchObject({ attention: null, refundedAmount: 300n });
   });
 
-  test('a refund of ours that the channel does not know yet explains nothing', async () => {
+  test('a refund made by nodrop that the channel does not know yet does not explain the report', async () => {
     const payment = await settled(PAID);
     const request = { amount: 300, note: undefined, idempotencyKey: `key-${++count}` };
     const { refund } = await requestRefund(db, payment.id, request, now());
@@ -264,7 +265,7 @@ describe('after the order is paid', () => {
     expect(await row(payment.id)).toMatchObject({ attention: 'channel_reversed' });
   });
 
-  test('an owed refund explains it: a conflict is left as it is', async () => {
+  test('a due refund explains the report: a conflict does not change', async () => {
     const [first, second] = await twoAttempts();
     await settle(first, PAID);
     await settle(second, PAID);
@@ -275,7 +276,7 @@ describe('after the order is paid', () => {
     ]);
   });
 
-  test('it waits for a decision by another reason: said beside that, and it can be dismissed', async () => {
+  test('the payment waits for a decision for another reason: the report is added to the text, and it can be dismissed', async () => {
     const payment = await settled({ ...PAID, amount: 900 });
     await expect(resolve(payment, 'dismiss')).rejects.toMatchObject({ code: 'not_resolvable' });
     await says(payment, { ...BACK, amount: 900 });

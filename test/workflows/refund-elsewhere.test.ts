@@ -171,7 +171,7 @@ test('refunds made at the channel are found by its callback, and one that was th
   await eventually(async () => (await h.row(payment.id)).refundedAmount === 400n);
   expect(await h.row(payment.id)).toMatchObject({ attention: 'channel_reversed' });
   // It is on the timeline, once.
-  expect((await h.timeline(payment.id)).filter((entry) => entry.includes('settled were'))).toEqual([
+  expect((await h.timeline(payment.id)).filter((entry) => entry.includes('was settled with'))).toEqual([
     'query: The channel reports CNY 0.01, but the payment was settled with CNY 19.90: ignored.',
   ]);
 
