@@ -61,7 +61,7 @@ async function paid(id: string, changes: Partial<PaidAnswer> = {}) {
 }
 
 describe('a second success', () => {
-  test('of a trade that is only watched waits for an operator, who can refund it', async () => {
+  test('the second success of a watched trade waits for an operator, who can refund it', async () => {
     const [first, second] = [await attempt('simulator'), await attempt('simulator2', 'watched')];
     await paid(first.id);
     const { refund, row } = await paid(second.id);
@@ -74,7 +74,7 @@ describe('a second success', () => {
     expect(refunds.map(({ amount, paymentId }) => [amount, paymentId])).toEqual([[1050n, second.id]]);
   });
 
-  test('of an adopted trade that nodrop owns is refunded automatically', async () => {
+  test('the second success of an adopted trade that nodrop owns is refunded automatically', async () => {
     const [first, second] = [await attempt('simulator'), await attempt('simulator2', 'own')];
     await paid(first.id);
     const { refund, row } = await paid(second.id);
@@ -82,7 +82,7 @@ describe('a second success', () => {
     expect(refund).not.toBeNull();
   });
 
-  test('of another trade leaves the watched trade’s money waiting for its decision', async () => {
+  test('a success of another trade leaves the watched trade’s money waiting for its decision', async () => {
     const [watched, other] = [await attempt('simulator', 'watched'), await attempt('simulator2')];
     expect((await paid(watched.id, { amount: 1051 })).row).toMatchObject({ orderUpdate: 'review' });
     expect((await paid(other.id)).row).toMatchObject({ orderUpdate: 'applied' });

@@ -23,7 +23,7 @@ import {
 
 describe('money for the attempt at the old amount', () => {
   test.each(['apply', 'refund', 'review'] as const)(
-    'waits for a decision with every policy for late payments: %s',
+    'money for the old amount waits for a decision with every policy for late payments: %s',
     async (latePayment) => {
       const merchant = merchants[latePayment];
       const { id, orderId } = await ended(newOrder(), merchant);
@@ -49,7 +49,7 @@ describe('money for the attempt at the old amount', () => {
     },
   );
 
-  test('that equals the new amount waits for a decision too, because the payment was made for another amount', async () => {
+  test('late money that equals the new amount waits for a decision too, because the payment was made for the old one', async () => {
     const { id, orderId } = await ended();
     await change(orderId, { amount: 1250 });
     expect(await pay(id, 1250)).toMatchObject({
@@ -58,14 +58,14 @@ describe('money for the attempt at the old amount', () => {
     });
   });
 
-  test('pays the order when its amount was changed back', async () => {
+  test('late money pays the order if the amount was changed back', async () => {
     const { id, orderId } = await ended();
     await change(orderId, { amount: 1250 });
     await change(orderId, { amount: 1000 });
     expect(await pay(id, 1000)).toMatchObject({ orderUpdate: 'applied' });
   });
 
-  test('is accepted by an operator: the order is paid, and its event contains both amounts', async () => {
+  test('an operator accepts money for the old amount: the order is paid, and its event contains both amounts', async () => {
     const { id, orderId } = await ended();
     await change(orderId, { amount: 1250 });
     const live = await attempt({ id: orderId }, { channel: 'simulator2' });
@@ -86,7 +86,7 @@ describe('money for the attempt at the old amount', () => {
     expect(await pay(live.id, 1250)).toMatchObject({ orderUpdate: 'conflict' });
   });
 
-  test('is refunded in full by an operator or the merchant, and the order can be paid again', async () => {
+  test('money for the old amount is refunded in full by an operator or the merchant, and the order can be paid again', async () => {
     for (const refund of [
       (id: string) => resolvePayment(db, merchantId, id, 'refund', 'sent back', now()),
       (id: string) =>
@@ -101,7 +101,7 @@ describe('money for the attempt at the old amount', () => {
     }
   });
 
-  test('is refunded automatically when the attempt at the new amount pays the order', async () => {
+  test('money for the old amount is refunded automatically when the attempt at the new amount pays the order', async () => {
     const { id, orderId } = await ended();
     await change(orderId, { amount: 1250 });
     const second = await attempt({ id: orderId });
@@ -113,7 +113,7 @@ describe('money for the attempt at the old amount', () => {
     ]);
   });
 
-  test('that an operator accepts is delivered to the order service with the new amount of the order', async () => {
+  test('an accepted payment of another amount is delivered to the order service with the new amount of the order', async () => {
     const { merchant } = await ensureMerchant(db, newOrder().id, ['simulator']);
     await setMerchant(db, merchant.name, { orderServiceUrl: 'https://shop.example/nodrop' }, SECRET, now());
     const { id, orderId } = await ended(newOrder(), merchant.id);

@@ -47,7 +47,7 @@ const timeline = async (paymentId: string) =>
   );
 
 describe('a change', () => {
-  test('of every field is applied; repeating it has no effect, even once the order is paid', async () => {
+  test('a change of every field is applied, and repeating the change has no effect, even once the order is paid', async () => {
     const { id, orderId } = await ended();
     const changes = { amount: 1250, subject: 'Three tickets', metadata: { c: 'd' }, expiresInSeconds: 7200 };
     await change(orderId, changes);
@@ -74,7 +74,7 @@ describe('a change', () => {
     expect(await db.event.count()).toBe(events + 1);
   });
 
-  test('is refused for an order that is paid, cancelled, expired or being cancelled', async () => {
+  test('an order that is paid, cancelled, expired or being cancelled refuses changes', async () => {
     const { id, orderId } = await attempt();
     await pay(id, 1000);
     await expect(change(orderId, { amount: 1 })).rejects.toMatchObject(code('order_already_paid'));
@@ -101,7 +101,7 @@ describe('a change', () => {
     );
   });
 
-  test('of the amount is refused while an attempt can be paid or received money is undecided', async () => {
+  test('a change of the amount is refused while an attempt can be paid or received money is undecided', async () => {
     const live = await attempt();
     const unasked = await change(live.orderId, { amount: 1250 }).catch((error: unknown) => error);
     expect((unasked as UnaskedAttempts).attempts.map(({ id }) => id)).toEqual([live.id]);
@@ -129,7 +129,7 @@ describe('a change', () => {
     for (const { orderId } of [live, late, short]) expect((await orderRow(orderId)).amount).toBe(1000n);
   });
 
-  test('of subject, metadata and a later expiry ends no attempt', async () => {
+  test('a change of subject, metadata or to a later expiry ends no attempt', async () => {
     const live = await attempt(newOrder({ expiresInSeconds: 120 }));
     await recordAnswer(db, live.id, { state: 'processing' }, 'query', now());
     await change(live.orderId, { subject: 'x', metadata: {}, expiresInSeconds: 240, amount: 1000 });
@@ -139,7 +139,7 @@ describe('a change', () => {
     expect((await orderRow(live.orderId)).subject).toBe('x');
   });
 
-  test('of the subject leaves the subject of a payment from an older release as its trade has it', async () => {
+  test('a change of the subject keeps the old subject for a payment of an older release', async () => {
     const old = await attempt(newOrder());
     await db.$transaction([
       db.$executeRaw`SET LOCAL session_replication_role = replica`,
@@ -149,7 +149,7 @@ describe('a change', () => {
     expect((await row(old.id)).subject).toBe('Two tickets');
   });
 
-  test('to an earlier expiry is refused for a past time, or before a payment can no longer be paid', async () => {
+  test('a change to an expiry in the past, or before the end of a live payment, is refused', async () => {
     const live = await attempt(newOrder({ expiresInSeconds: 3600 }));
     const { createdAt } = await orderRow(live.orderId);
     const at = new Date(createdAt.getTime() + 30_000);
@@ -225,7 +225,7 @@ describe('at the same moment', () => {
       await change(orderId, changes, { ledger });
   const toAnotherAmount = changeTo({ amount: 1250 });
 
-  test('a new attempt gets the changed amount, or the change is told about the attempt', async () => {
+  test('a concurrent new attempt gets the changed amount, or the change fails with UnaskedAttempts', async () => {
     const again: Deed = ({ orderId }, ledger) => attempt({ id: orderId }, { ledger });
     const first = await race(toAnotherAmount, again);
     expect(first.outcomes).toEqual(['done', 'done']);
@@ -236,7 +236,7 @@ describe('at the same moment', () => {
     expect((await orderRow(second.payment.orderId)).amount).toBe(1000n);
   });
 
-  test('a new attempt whose request contains the old order is refused', async () => {
+  test('a new attempt whose request contains the old order content is refused', async () => {
     const withOrder: Deed = async ({ orderId }, ledger) =>
       await attempt(newOrder({ id: orderId, expiresInSeconds: 60 }), { ledger });
     const { payment, outcomes } = await race(toAnotherAmount, withOrder);
@@ -244,7 +244,7 @@ describe('at the same moment', () => {
     expect(await db.payment.count({ where: { orderId: payment.orderId } })).toBe(1);
   });
 
-  test('another change: the last one counts, and each has one timeline entry', async () => {
+  test('of two concurrent changes the last one counts, and each has one timeline entry', async () => {
     const said = async ({ id }: Payment) =>
       (await timeline(id)).filter((detail) => detail.includes('was changed')).length;
     const differing = await race(toAnotherAmount, changeTo({ amount: 1300 }));
@@ -256,7 +256,7 @@ describe('at the same moment', () => {
     expect(await said(same.payment)).toBe(1);
   });
 
-  test('a cancellation: the first of the two counts', async () => {
+  test('of a concurrent cancellation and change the first one counts', async () => {
     const cancel: Deed = ({ orderId }, ledger) => cancelOrder(ledger, merchantId, orderId, now());
     expect((await race(cancel, toAnotherAmount)).outcomes).toEqual(['done', 'order_not_payable']);
     const { payment, outcomes } = await race(toAnotherAmount, cancel);
@@ -264,7 +264,7 @@ describe('at the same moment', () => {
     expect(await orderRow(payment.orderId)).toMatchObject({ status: 'cancelled', amount: 1250n });
   });
 
-  test('the expiry: the order is closed and refuses the change, or stays open with the new expiry', async () => {
+  test('an order that expires during a change is closed and refuses it, or stays open with the new expiry', async () => {
     const close: Deed = ({ orderId: id }, ledger) =>
       releaseEndingOrder(ledger, { merchantId, id }, inSeconds(61));
     const { payment, outcomes } = await race(changeTo({ expiresInSeconds: 3600 }), close);

@@ -57,7 +57,7 @@ test('a refund at the channel before the order service agreed raises an attentio
 });
 
 describe.each(['before', 'after'])(
-  'a part was refunded %s the order service answered that the order is gone',
+  'a part of the payment was refunded %s the order service answered that the order is gone',
   (when) => {
     test.each([
       ['accept', 'requested from nodrop'],
@@ -131,7 +131,7 @@ test('the attention `disputed` stays, whatever the order service answers', async
   expect(await attentionOf(payment.id)).toBe('disputed');
 });
 
-test('of concurrent leases of a delivery one is granted, and the next not before its time', async () => {
+test('only one of several concurrent leases of a delivery is granted, and the next one not before its time', async () => {
   const { delivery } = await newPending();
   const at = now();
   const turns = await Promise.all([...Array(8)].map(() => leaseDelivery(db, delivery.id, at)));
@@ -169,7 +169,7 @@ test('a redelivery requested during an attempt is due directly after it, and not
   expect(await leaseDelivery(db, delivery.id, later(44_000))).toMatchObject({ kind: 'now' });
 });
 
-test('of concurrent answers the first counts, and the others are logged', async () => {
+test('the first of several concurrent answers counts, and the others are logged', async () => {
   const { payment, delivery } = await newPending();
   const outcomes = ['agreed', 'conflict', 'gone', 'agreed', 'unknown'] as const;
   await Promise.all(outcomes.map((outcome) => recordAttempt(db, delivery.id, answered(outcome), 0, now())));
@@ -260,7 +260,7 @@ describe('an event for which the payment does not wait', () => {
   }
   const row = (id: string) => db.payment.findUniqueOrThrow({ where: { id } });
 
-  test('raises an attention after ten minutes, also by the sweep, until no delivery of the payment fails', async () => {
+  test('delivery_failing is raised after ten minutes, also by the sweep, until no delivery of the payment fails', async () => {
     const { payment, first, second, later } = await failing();
     await showOverdue(db, first, later(599_000));
     expect(await attentionOf(payment.id)).toBeNull();
@@ -281,7 +281,7 @@ describe('an event for which the payment does not wait', () => {
     });
   });
 
-  test('gives way to other attentions of the payment, and is not raised again after a dismissal', async () => {
+  test('delivery_failing gives way to other attentions of the payment, and is not raised again after a dismissal', async () => {
     const { payment, first, second, later } = await failing();
     await showOverdue(db, first, later(601_000));
     await resolvePayment(db, merchantId, payment.id, 'dismiss', 'a test', later(602_000));

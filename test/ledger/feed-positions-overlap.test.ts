@@ -111,7 +111,7 @@ describe('while positions are assigned', () => {
       return waiting.length === 1;
     });
 
-  test('an event committed meanwhile comes later in the feed, for every reader', async () => {
+  test('an event committed while positions are assigned comes later in the feed, for every reader', async () => {
     const payments = [await newPayment(), await newPayment(), await newPayment()];
     const [first = '', second = '', third = ''] = payments;
     await (await writeEvent(first, new Date(3000)))();
@@ -140,7 +140,7 @@ describe('while positions are assigned', () => {
     await placer.close();
   });
 
-  test('a transaction that writes an event does not wait', async () => {
+  test('a transaction that writes an event does not wait while positions are assigned', async () => {
     const [first, second] = [await newPayment(), await newPayment()];
     await endPayment(db, first, 'closed', 'a test', now());
     const placer = slowPlacer();
@@ -195,7 +195,7 @@ describe('two attempts at an order, and two processes of which one has a clock t
     expect(apart).toEqual([AHEAD_MS, AHEAD_MS + 1]);
   });
 
-  test('a time that is later than all events is not changed', async () => {
+  test('an event keeps its time if that is later than the times of all earlier events', async () => {
     const { apart } = await closedThen(async (other, at) =>
       (await writeEvent(other, new Date(at.getTime() + 2 * AHEAD_MS)))(),
     );

@@ -257,7 +257,7 @@ test('a payment created while its callback is being stored causes a notification
 });
 
 describe('no notification is sent', () => {
-  test('for calls that have no effect', async () => {
+  test('calls without an effect send no notification', async () => {
     const paid = await attempt();
     const ended = await attempt();
     await store(paid);
@@ -279,14 +279,14 @@ describe('no notification is sent', () => {
     expect(await heardOf(again)).toEqual([]);
   });
 
-  test('for repeated unreadable answers', async () => {
+  test('repeated unreadable answers send no notification', async () => {
     const { id } = await attempt();
     const silence = () => recordSilence(db, id, 'timeout', 1_000_000, now());
     expect(await heardOf(silence)).not.toEqual([]);
     expect(await heardOf(silence)).toEqual([]);
   });
 
-  test('for a change that was rolled back', async () => {
+  test('a change that was rolled back sends no notification', async () => {
     const { orderId } = await attempt();
     const refused = () =>
       createOrder(db, merchantId, { ...newOrder(orderId), amount: 7 }, now()).catch(() => 0);

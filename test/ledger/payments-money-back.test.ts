@@ -30,7 +30,7 @@ describe('a merchant requests a refund, another attempt pays the order, and the 
     return { first, refund };
   }
 
-  test('of everything: an automatic refund replaces it', async () => {
+  test('an automatic refund replaces a refused full refund once another attempt pays the order', async () => {
     const { first, refund } = await conflictWhileOpen();
     expect(await refundsOf(first.id)).toMatchObject([{ id: refund.id, amount: 900n }]);
     for (let i = 0; i < 2; i++) await recordRefundAnswer(db, refund.id, refused, now(), short);
@@ -44,7 +44,7 @@ describe('a merchant requests a refund, another attempt pays the order, and the 
     expect(await row(first.id)).toMatchObject({ attention: 'refund_failing', refundedAmount: 0n });
   });
 
-  test('of a part: an automatic refund of that part becomes due beside the rest', async () => {
+  test('an automatic refund of the part replaces a refused partial refund, beside the rest', async () => {
     const { first, refund } = await conflictWhileOpen(300);
     const rest = automaticRefundId(first.id);
     const gone = (amount: number) => ({ state: 'succeeded', channelRefundId: 'r', amount }) as const;
@@ -59,7 +59,7 @@ describe('a merchant requests a refund, another attempt pays the order, and the 
     expect(await row(first.id)).toMatchObject({ refundedAmount: 900n, attention: null });
   });
 
-  test('after a refund of a part at the channel: only the rest is due', async () => {
+  test('after a partial refund at the channel only the rest is due', async () => {
     const { first, refund } = await conflictWhileOpen();
     await recordRefundAnswer(db, refund.id, refused, now(), { ...short, refundedAmount: 200 });
     expect(await refundsOf(first.id)).toMatchObject([
@@ -69,7 +69,7 @@ describe('a merchant requests a refund, another attempt pays the order, and the 
     ]);
   });
 
-  test('by its callback: the refusal counts only with a query of the trade, which shows refunds made at the channel', async () => {
+  test('a refusal in a callback counts only with a query of the trade, which shows refunds made at the channel', async () => {
     const { first, refund } = await conflictWhileOpen();
     const said = { outRefundNo: refund.id, answer: refused };
     const callback = ofTrade({
@@ -85,7 +85,7 @@ describe('a merchant requests a refund, another attempt pays the order, and the 
     expect(await db.refund.count({ where: { id: automaticRefundId(first.id), amount: 700n } })).toBe(1);
   });
 
-  test('before the order is paid: the payment still waits for a decision, and no refund is due', async () => {
+  test('a refund refused before the order is paid leaves the payment waiting for a decision', async () => {
     const { id } = await attempt();
     await recordAnswer(db, id, short, 'query', now());
     await settlePayment(db, id, now());
@@ -128,7 +128,7 @@ describe('a refund of the rest was refused while a processing refund hid a refun
   };
   const GIVEN = { state: 'succeeded', channelRefundId: 'r', amount: 250 } as const;
 
-  test('the processing refund succeeds: the rest becomes due, once', async () => {
+  test('the rest becomes due once when the processing refund succeeds', async () => {
     const { id, open, all, rest } = await hidden();
     for (let i = 0; i < 2; i++) await recordRefundAnswer(db, open, GIVEN, now(), back(400));
     expect(await refundOf(all)).toMatchObject({ replacedBy: rest });
@@ -136,21 +136,21 @@ describe('a refund of the rest was refused while a processing refund hid a refun
     expect(await db.refund.count({ where: { paymentId: id } })).toBe(4);
   });
 
-  test('the processing refund is refused: at most the requested amount is due', async () => {
+  test('at most the requested amount is due when the processing refund is refused too', async () => {
     const { open, all, rest } = await hidden();
     await recordRefundAnswer(db, open, REFUSED, now(), back(150));
     expect(await refundOf(all)).toMatchObject({ replacedBy: rest });
     expect(await refundOf(rest)).toMatchObject({ status: 'created', amount: 750n });
   });
 
-  test('another refund was requested since: no automatic refund is due', async () => {
+  test('no automatic refund is due if another refund was requested since the refusal', async () => {
     const { id, open, all } = await hidden();
     await request(id, 100);
     await recordRefundAnswer(db, open, GIVEN, now(), back(400));
     expect(await refundOf(all)).toMatchObject({ replacedBy: null });
   });
 
-  test('the refused refund was automatic: the rest becomes due, and refund_failing is cleared', async () => {
+  test('the rest of a refused automatic refund becomes due, and refund_failing is cleared', async () => {
     const first = await attempt();
     const { id } = await attempt('simulator2', first.orderId);
     for (const paymentId of [first.id, id]) await recordAnswer(db, paymentId, PAID, 'query', now());

@@ -279,7 +279,7 @@ describe('recorded money of an ended payment is settled before its order ends', 
     return await releaseEndingOrder(db, { merchantId, id: payment.orderId }, now());
   }
 
-  test('cancelled before it is settled: the order is paid', async () => {
+  test('an order cancelled before its money is settled is paid', async () => {
     const payment = await paidAfterItsEnd();
     expect(await cancelOrder(db, merchantId, payment.orderId, now())).toEqual({ status: 'unpaid', live: [] });
     expect(await lookAtEnd(payment)).toBe(false);
@@ -287,7 +287,7 @@ describe('recorded money of an ended payment is settled before its order ends', 
     expect([snapshot.orderUpdate, refund, await orderOf(payment)]).toEqual(['applied', null, 'succeeded']);
   });
 
-  test('expired before it is settled: the order is paid', async () => {
+  test('an order that expires before its money is settled is paid', async () => {
     const payment = await paidAfterItsEnd();
     await db.order.update({ where: orderWhere(payment), data: { expiresAt: new Date(Date.now() - 1) } });
     expect(await lookAtEnd(payment)).toBe(false);
@@ -297,7 +297,7 @@ describe('recorded money of an ended payment is settled before its order ends', 
   test.each([
     ['cancelled', { cancelRequestedAt: new Date() }],
     ['closed', { expiresAt: new Date(Date.now() - 1) }],
-  ])('refunded in full before the settlement: then the order is %s', async (status, data) => {
+  ])('an order whose money was refunded in full before the settlement is %s', async (status, data) => {
     const payment = await paidAfterItsEnd();
     await recordAnswer(db, payment.id, { ...PAID, state: 'refunded' }, 'query', now());
     await db.order.update({ where: orderWhere(payment), data });

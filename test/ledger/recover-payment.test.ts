@@ -145,7 +145,7 @@ describe('the rows', () => {
     expect((await settlePayment(db, terms.paymentId, now())).snapshot.orderUpdate).toBe('applied');
   });
 
-  test('its new events have higher versions than those its merchant may have received', async () => {
+  test('the new events of a recovered payment have higher versions than those its merchant may have received', async () => {
     const terms = lost();
     await recover(terms);
     await paid(terms);
@@ -234,7 +234,7 @@ describe('nothing is refunded automatically', () => {
 
 describe('an order whose amount was changed', () => {
   test.each(['older first', 'newer first'])(
-    'is restored with the amount of its newest attempt: %s',
+    'a lost order is restored with the amount of its newest attempt: %s',
     async (which) => {
       const older = lost();
       const newer = lost({
@@ -250,7 +250,7 @@ describe('an order whose amount was changed', () => {
     },
   );
 
-  test('after its newest attempt: the merchant changes it again and completes it', async () => {
+  test('an order changed after its newest attempt is changed again and completed by its merchant', async () => {
     const terms = lost();
     await recover(terms);
     await endPayment(db, terms.paymentId, 'cancelled', 'unpaid.', now());
@@ -276,7 +276,7 @@ describe('an order whose amount was changed', () => {
     expect((await paid(terms)).orderUpdate).toBe('review');
   });
 
-  test('keeps its amount if the order exists, whatever the lost attempt’s amount was', async () => {
+  test('an existing order keeps its amount, whatever the lost attempt’s amount was', async () => {
     const terms = lost();
     await createOrder(db, merchantId, newOrder(terms.orderId, { amount: 1250 }), now());
     await recover(terms);
@@ -287,7 +287,7 @@ describe('an order whose amount was changed', () => {
 });
 
 describe("the shop's next request", () => {
-  test('completes subject, metadata and expiry of the order, once', async () => {
+  test('a create request completes subject, metadata and expiry of a recovered order, once', async () => {
     const terms = lost();
     await recover(terms);
     const { created, order: filled } = await createOrder(db, merchantId, newOrder(terms.orderId), now());
@@ -303,7 +303,7 @@ describe("the shop's next request", () => {
     await expect(createOrder(db, merchantId, other, now())).rejects.toMatchObject({ code: 'order_exists' });
   });
 
-  test('with another amount or currency is refused', async () => {
+  test('a create request with another amount or currency than the recovered order is refused', async () => {
     const terms = lost();
     await recover(terms);
     for (const change of [{ amount: 999 }, { currency: 'USD' }]) {
@@ -313,7 +313,7 @@ describe("the shop's next request", () => {
     expect((await order(terms.orderId)).subject).toBe('');
   });
 
-  test('for a payment completes the order although the recovered payment prevents another attempt', async () => {
+  test('a payment request completes the recovered order although the recovered payment prevents another attempt', async () => {
     const terms = lost();
     await recover(terms);
     const start = (given: NewPayment) =>
@@ -330,7 +330,7 @@ describe("the shop's next request", () => {
 });
 
 describe('the warning in live mode', () => {
-  test('is logged once when the database does not replicate synchronously', async () => {
+  test('a warning is logged once when the database does not replicate synchronously', async () => {
     const lines: unknown[] = [];
     const log = { warn: (line: unknown) => lines.push(line) } as never;
     const { signal } = new AbortController();
@@ -340,7 +340,7 @@ describe('the warning in live mode', () => {
     expect(lines).toHaveLength(1);
   });
 
-  test('is missing when it does, unless commits do not wait for the standby', () => {
+  test('no warning is logged when the database replicates synchronously, unless commits do not wait for the standby', () => {
     const standbys = 'FIRST 1 (b)';
     for (const commit of ['on', 'remote_write', 'remote_apply'])
       expect(lostCommitsWarning({ standbys, commit })).toBeNull();

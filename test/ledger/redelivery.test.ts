@@ -38,7 +38,7 @@ async function answersAgain(seconds: number) {
 }
 
 describe('a redelivery is due', () => {
-  test('once per recovery of the order service, however many workers see its answers at once', async () => {
+  test('one redelivery is due per recovery of the order service, however many workers see its answers at once', async () => {
     const ids = await Promise.all([...Array(6)].map(() => newWaiting()));
     await called(ids[0] ?? '', 'agreed', 0);
     // The order service had not failed before.
@@ -62,7 +62,7 @@ describe('a redelivery is due', () => {
     expect(await isRedeliveryDue(db, merchantId, at(30))).toBe(true);
   });
 
-  test('after every valid answer, including a refusal and one that applied nothing', async () => {
+  test('every valid answer after a failure makes a redelivery due, including a refusal and one that applied nothing', async () => {
     for (const [i, outcome] of (['conflict', 'gone', 'not_applied'] as const).entries()) {
       const seconds = i * HOUR;
       await called(await newWaiting(), 'unknown', seconds);
@@ -75,7 +75,7 @@ describe('a redelivery is due', () => {
     }
   });
 
-  test('ten minutes after the last one began at the earliest', async () => {
+  test('a redelivery is due ten minutes after the last one began at the earliest', async () => {
     await newWaiting();
     await answersAgain(0);
     expect(await isRedeliveryDue(db, merchantId, at(1))).toBe(true);
@@ -94,7 +94,7 @@ describe('a redelivery is due', () => {
     expect(await idsOf(9, 10 * MINUTE + 1)).toHaveLength(1);
   });
 
-  test('again after another failure and recovery during a redelivery, if a delivery had no answer since', async () => {
+  test('another failure and recovery during a redelivery makes one due again, if a delivery had no answer since', async () => {
     const [first = '', second = ''] = [await newWaiting(), await newWaiting()];
     await answersAgain(0);
     expect(await idsOf(1, 1)).toEqual([first]);
@@ -108,7 +108,7 @@ describe('a redelivery is due', () => {
     expect(await idsOf(1, 1 + 10 * MINUTE)).toEqual([first]);
   });
 
-  test('in an hour while the order service fails, to probe it with one delivery', async () => {
+  test('while the order service fails, one delivery probes it after an hour', async () => {
     const [first = ''] = [await newWaiting(), await newWaiting({ nextAttemptAt: at(DAY - HOUR) })];
     await called(first, 'unknown', 0);
     expect(await dueAt()).toBe(HOUR);
@@ -120,7 +120,7 @@ describe('a redelivery is due', () => {
     expect(await dueAt()).toBe(2 * HOUR + 2);
   });
 
-  test('not while no delivery waits, and in an hour again once one does', async () => {
+  test('no probe is due while no delivery waits, and one in an hour once a delivery does', async () => {
     await called(await newWaiting(), 'unknown', 0);
     await db.delivery.updateMany({ where: { merchantId }, data: { status: 'gone', settledAt: at(1) } });
     await endRedelivery(db, merchantId, at(HOUR));
@@ -134,7 +134,7 @@ describe('a redelivery is due', () => {
     expect(await dueAt()).toBe(3 * HOUR);
   });
 
-  test('not for a failed attempt that began before the order service answered another one', async () => {
+  test('a failed attempt that began before another one was answered does not count as a failure', async () => {
     const [slow = '', other = ''] = [await newWaiting(), await newWaiting()];
     await answersAgain(0);
     await called(slow, 'unknown', 10, undefined, db, -5);
@@ -145,7 +145,7 @@ describe('a redelivery is due', () => {
 });
 
 describe('a redelivery takes', () => {
-  test('pending deliveries, each once, those that payments wait for first, and no others', async () => {
+  test('a redelivery picks pending deliveries, each once, those that payments wait for first, and no others', async () => {
     const later = await newWaiting({ nextAttemptAt: at(2 * DAY) });
     const sooner = await newWaiting({ nextAttemptAt: at(DAY) });
     const paid = await newWaiting({ nextAttemptAt: at(3 * DAY) }, 'payment.succeeded');
@@ -162,7 +162,7 @@ describe('a redelivery takes', () => {
     expect(await idsOf(9, 5)).toEqual([later]);
   });
 
-  test('no delivery before its Retry-After, and each one at that time', async () => {
+  test('a redelivery picks no delivery before its Retry-After, and picks it at that time', async () => {
     const asked = await newWaiting();
     await called(asked, 'unknown', 0, 2 * HOUR * 1000);
     await answersAgain(60);
@@ -173,7 +173,7 @@ describe('a redelivery takes', () => {
     expect(await idsOf(9, 2 * HOUR)).toEqual([asked]);
   });
 
-  test('no delivery with an unknown status', async () => {
+  test('a redelivery picks no delivery with an unknown status', async () => {
     const ids = [await newWaiting(), await newWaiting({ redeliveryAskedAt: at(0) })];
     await db.$executeRaw`ALTER TABLE deliveries DROP CONSTRAINT deliveries_status_check`;
     await db.$executeRaw`UPDATE deliveries SET status = 'of another release', settled_at = now() WHERE id = ANY(${ids}::text[])`;
@@ -186,7 +186,7 @@ describe('a redelivery takes', () => {
 });
 
 describe('a batch', () => {
-  test('ends when each delivery had an attempt, and returns the counts of answers and the longest Retry-After', async () => {
+  test('a batch ends when each delivery had an attempt, and returns the counts of answers and the longest Retry-After', async () => {
     await Promise.all([...Array(3)].map(() => newWaiting()));
     await answersAgain(0);
     const batch = await takeWaiting(db, merchantId, 3, at(1));
@@ -205,7 +205,7 @@ describe('a batch', () => {
     expect(await leaseDelivery(db, second.id, at(5))).toMatchObject({ kind: 'later' });
   });
 
-  test('does not make a delivery with a running attempt due, and Retry-After outweighs a request', async () => {
+  test('a batch does not make a delivery with a running attempt due, and Retry-After outweighs a request', async () => {
     const id = await newWaiting({ nextAttemptAt: at(10) });
     await answersAgain(0);
     const batch = await takeWaiting(db, merchantId, 1, at(1));
@@ -219,7 +219,7 @@ describe('a batch', () => {
     expect(await leaseDelivery(db, id, at(HOUR))).toMatchObject({ kind: 'later' });
   });
 
-  test('ends after two minutes, even if attempts are missing', async () => {
+  test('a batch ends after two minutes, even if attempts are missing', async () => {
     await newWaiting();
     await newWaiting({ status: 'delivered', settledAt: at(0), redeliveryAskedAt: at(0) });
     await answersAgain(0);

@@ -129,7 +129,7 @@ describe('a query of the worker', () => {
     whileProcessingEveryMs: null,
   });
 
-  test('whose answer says nothing new takes two statements, no lock and no new row', async () => {
+  test('a query whose answer says nothing new takes two statements, no lock and no new row', async () => {
     answer = UNPAID;
     const { id } = await newPaying();
     await poll(id, UNPAID, 10);
@@ -152,7 +152,7 @@ describe('a query of the worker', () => {
     expect(asked.at(-1)).toMatchObject({ id: accountId, merchantId, channel: 'simulator' });
   });
 
-  test('of an ended payment whose answer says nothing new takes two statements too', async () => {
+  test('a query of an ended payment whose answer says nothing new takes two statements too', async () => {
     answer = UNPAID;
     const { id } = await newPaying();
     await poll(id, UNPAID, 10);
@@ -164,7 +164,7 @@ describe('a query of the worker', () => {
     expect(statements).toHaveLength(2);
   });
 
-  test('whose answer reports money records the money, and the earlier equal answers', async () => {
+  test('a query whose answer reports money records the money, and the earlier equal answers', async () => {
     answer = PAID;
     const { id } = await newPaying();
     for (const seconds of [5, 10, 15]) await poll(id, UNPAID, seconds);
@@ -286,7 +286,7 @@ describe('an answer is not only counted', () => {
     await recordAnswer(db, id, answer, 'query', at(seconds));
   });
 
-  test('when the status, the answer or the attention has changed since the payment was read', async () => {
+  test('an answer is not only counted if the status, the answer or the attention has changed since the payment was read', async () => {
     for (const change of [
       (id: string) => endPayment(elsewhere, id, 'closed', 'a test', at(3)),
       (id: string) => recordAnswer(elsewhere, id, { state: 'processing' }, 'query', at(3)),

@@ -84,7 +84,7 @@ async function told({ id, channelAccountId }: Payment, amount: number, nth = ++c
 }
 
 describe('when the payment’s first paid answer reports a refund', () => {
-  test('the order is not paid: the payment waits for an operator, and the order accepts no other attempt', async () => {
+  test('an unexplained refund keeps the order unpaid, the payment waits for an operator, and the order accepts no other attempt', async () => {
     const payment = await settled(BACK);
     expect(payment).toMatchObject({
       ...{ status: 'succeeded', orderUpdate: 'review', receivedAmount: 1000n, refundedAmount: 0n },
@@ -96,7 +96,7 @@ describe('when the payment’s first paid answer reports a refund', () => {
     });
   });
 
-  test('dismissed: the payment counts as refunded in full, and the order can be paid again', async () => {
+  test('after a dismissal the payment counts as refunded in full, and the order can be paid again', async () => {
     const payment = await settled(BACK);
     await resolve(payment, 'dismiss');
     expect(await row(payment.id)).toMatchObject({
@@ -109,7 +109,7 @@ describe('when the payment’s first paid answer reports a refund', () => {
     expect(await row(payment.id)).toMatchObject({ attention: null, refundedAmount: 1000n });
   });
 
-  test('accepted: the rest pays the order, and another such report raises no attention', async () => {
+  test('after an acceptance the rest pays the order, and another such report raises no attention', async () => {
     const payment = await settled(BACK);
     await says(payment, BACK);
     await resolve(payment, 'accept');
@@ -118,7 +118,7 @@ describe('when the payment’s first paid answer reports a refund', () => {
     expect(await orderOf(payment)).toBe('succeeded');
   });
 
-  test('recorded as paid before: the report replaces the recorded answer before the settlement', async () => {
+  test('a report of a refund replaces a recorded paid answer before the settlement', async () => {
     const payment = await attempt();
     await says(payment, PAID);
     await says(payment, BACK);
@@ -127,7 +127,7 @@ describe('when the payment’s first paid answer reports a refund', () => {
     expect(await row(payment.id)).toMatchObject({ orderUpdate: 'review' });
   });
 
-  test('the order is paid by another payment: no refund is automatic, because the amount is unknown', async () => {
+  test('the second payment of an order is not refunded automatically while the refunded amount is unknown', async () => {
     const [first, second] = await twoAttempts();
     await settle(first, PAID);
     expect(await settle(second, BACK)).toMatchObject({ orderUpdate: 'review', attention: 'amount_mismatch' });
@@ -137,7 +137,7 @@ describe('when the payment’s first paid answer reports a refund', () => {
     expect(await row(second.id)).toMatchObject({ orderUpdate: 'conflict', attention: null });
   });
 
-  test('another payment pays the order afterwards: this one still waits for an operator', async () => {
+  test('a payment with an unexplained refund still waits for an operator after another payment pays the order', async () => {
     const [first, second] = await twoAttempts();
     await settle(first, BACK);
     await settle(second, PAID);
@@ -146,7 +146,7 @@ describe('when the payment’s first paid answer reports a refund', () => {
     expect(await refundsOf(first)).toEqual([]);
   });
 
-  test('a callback had reported a full refund: the payment pays no order and needs no operator', async () => {
+  test('a payment whose full refund a callback has reported pays no order and needs no operator', async () => {
     const payment = await attempt();
     await told(payment, 1000);
     await settle(payment, BACK);
@@ -156,7 +156,7 @@ describe('when the payment’s first paid answer reports a refund', () => {
     expect(await orderOf(payment)).toBe('unpaid');
   });
 
-  test('a callback had reported a partial refund: the order is paid, as at every channel', async () => {
+  test('a payment whose partial refund a callback has reported pays its order, as at every channel', async () => {
     const payment = await attempt();
     await told(payment, 300);
     await settle(payment, BACK);
@@ -166,7 +166,7 @@ describe('when the payment’s first paid answer reports a refund', () => {
     expect(await refundsOf(payment)).toEqual([[300n, 'external', 'succeeded']]);
   });
 
-  test('callbacks while the payment waits: a partial refund adds its amount to the text, a full refund ends the wait', async () => {
+  test('a callback’s partial refund adds its amount to the attention, and a full refund ends the wait', async () => {
     const payment = await settled(BACK);
     await told(payment, 300);
     await says(payment, BACK);
@@ -184,7 +184,7 @@ describe('when the payment’s first paid answer reports a refund', () => {
 });
 
 describe('after the order is paid', () => {
-  test('no refund is known: an attention is raised, once', async () => {
+  test('a reported refund that is not known raises an attention, once', async () => {
     const payment = await settled(PAID);
     await says(payment, BACK);
     const shown = await row(payment.id);
@@ -201,7 +201,7 @@ describe('after the order is paid', () => {
     expect(await row(payment.id)).toMatchObject({ attention: null });
   });
 
-  test('another attention is raised: a later query raises this one', async () => {
+  test('while another attention is raised, a reported refund raises none, and a later query does', async () => {
     const payment = await settled(PAID);
     await db.payment.update({
       where: { id: payment.id },
@@ -214,7 +214,7 @@ describe('after the order is paid', () => {
     expect(await row(payment.id)).toMatchObject({ attention: 'channel_reversed' });
   });
 
-  test('a callback reports the refund afterwards: it is recorded, and the attention gets its amount', async () => {
+  test('a refund that a callback reports later is recorded, and the attention gets its amount', async () => {
     const payment = await settled(PAID);
     await says(payment, BACK);
     await told(payment, 300);
@@ -276,7 +276,7 @@ describe('after the order is paid', () => {
     ]);
   });
 
-  test('the payment waits for a decision for another reason: the report is added to the text, and it can be dismissed', async () => {
+  test('a reported refund is added to the attention of a payment that waits for a decision, and can be dismissed', async () => {
     const payment = await settled({ ...PAID, amount: 900 });
     await expect(resolve(payment, 'dismiss')).rejects.toMatchObject({ code: 'not_resolvable' });
     await says(payment, { ...BACK, amount: 900 });

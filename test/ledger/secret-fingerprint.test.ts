@@ -59,7 +59,7 @@ test('the message names the data folder’s file that has the right secret', asy
   expect((await refusal(OTHER)).message).toContain('the right one is in /srv/moved/secrets.json.');
 });
 
-test('of concurrent processes one records its secret, and those with another secret are refused', async () => {
+test('one of several concurrent processes records its secret, and those with another secret are refused', async () => {
   const others = Array.from({ length: 4 }, () => database.connect());
   const results = await Promise.allSettled(
     others.map((client, index) => requireSecret(client, own(index % 2 === 0 ? RIGHT : OTHER))),

@@ -318,19 +318,19 @@ describe('an undelivered review is superseded by the decision', () => {
     return payment;
   };
 
-  test('an operator accepts the payment', async () => {
+  test('an operator’s acceptance supersedes an undelivered review', async () => {
     const payment = await newReview();
     await resolvePayment(db, merchantId, payment.id, 'accept', 'a test', now());
     expect(await toldOf(payment)).toEqual(['payment.review superseded', 'payment.succeeded pending']);
   });
 
-  test('an operator refunds the payment', async () => {
+  test('an operator’s refund supersedes an undelivered review', async () => {
     const payment = await newReview();
     await resolvePayment(db, merchantId, payment.id, 'refund', 'a test', now());
     expect(await toldOf(payment)).toEqual(['payment.review superseded', 'payment.conflict pending']);
   });
 
-  test('all of the money is given back', async () => {
+  test('a full refund supersedes an undelivered review', async () => {
     const payment = await newReview();
     await giveBack(payment, undefined, 1007);
     expect(await toldOf(payment)).toEqual([
@@ -340,7 +340,7 @@ describe('an undelivered review is superseded by the decision', () => {
     ]);
   });
 
-  test('another attempt pays the order', async () => {
+  test('a success of another attempt supersedes an undelivered review', async () => {
     await db.merchant.update({ where: { id: merchantId }, data: { latePayment: 'review' } });
     const late = await newPayment();
     const second = await newPayment(late.orderId);

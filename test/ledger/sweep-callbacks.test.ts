@@ -85,7 +85,7 @@ async function waiting(): Promise<number> {
 const rowOf = (id: string) => db.callback.findUniqueOrThrow({ where: { id } });
 
 describe('a callback that matches no payment', () => {
-  test('is matched and delivered once its payment exists', async () => {
+  test('an unmatched callback is matched and delivered once its payment exists', async () => {
     const paymentId = newPaymentId();
     const { id } = await store(paymentId);
     clock += MINUTE;
@@ -105,7 +105,7 @@ describe('a callback that matches no payment', () => {
     expect([await sweep.sweepUnmatched(), await sweep.sweepCallbacks()]).toEqual([0, 0]);
   });
 
-  test('is delivered by a later sweep when Temporal is unavailable', async () => {
+  test('a matched callback is delivered by a later sweep if Temporal is unavailable', async () => {
     const paymentId = newPaymentId();
     await store(paymentId);
     await newPayment(paymentId);
@@ -119,7 +119,7 @@ describe('a callback that matches no payment', () => {
     expect(delivered).toHaveLength(1);
   });
 
-  test('is never matched to a payment of another account', async () => {
+  test('a callback is never matched to a payment of another account', async () => {
     const paymentId = newPaymentId();
     const { id } = await store(paymentId);
     await newPayment(paymentId, 1);
@@ -128,7 +128,7 @@ describe('a callback that matches no payment', () => {
     expect((await rowOf(id)).paymentId).toBeNull();
   });
 
-  test('is retried after 1 min, then at growing intervals up to 1 h, for the last time before 72 h', async () => {
+  test('matching is retried after 1 min, then at growing intervals up to 1 h, for the last time before 72 h', async () => {
     const { id } = await store(newPaymentId());
     const from = clock;
     const minutes: number[] = [];
@@ -150,7 +150,7 @@ describe('a callback that matches no payment', () => {
     expect((await rowOf(id)).paymentId).toBeNull();
   });
 
-  test('is not delayed by thousands that will never match', async () => {
+  test('a new unmatched callback is not delayed by thousands that will never match', async () => {
     const now = new Date(clock);
     await db.callback.createMany({
       data: Array.from({ length: 3_000 }, (_, i) => ({
@@ -167,7 +167,7 @@ describe('a callback that matches no payment', () => {
     expect((await rowOf(id)).paymentId).toBe(paymentId);
   });
 
-  test('is matched after a transaction that holds its order’s lock, without a deadlock', async () => {
+  test('a callback is matched after a transaction that holds its order’s lock, without a deadlock', async () => {
     const paymentId = newPaymentId();
     const { id } = await store(paymentId);
     await newPayment(paymentId);
@@ -184,7 +184,7 @@ describe('a callback that matches no payment', () => {
     expect((await rowOf(id)).paymentId).toBe(paymentId);
   });
 
-  test('is matched once by concurrent sweeps', async () => {
+  test('concurrent sweeps match a callback once', async () => {
     const paymentId = newPaymentId();
     await store(paymentId);
     await newPayment(paymentId);

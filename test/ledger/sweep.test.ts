@@ -68,7 +68,7 @@ const MANY = 1_400;
 const waiting = (i: number) => ({ createdAt: ago(2 * HOUR - i), nextSweepAt: ago(MINUTE) });
 
 describe('a new row is not delayed by thousands that wait for a channel', () => {
-  test('a payment whose API process died', async () => {
+  test('a payment whose API process died is not delayed by thousands that wait for a channel', async () => {
     await newPayments(MANY, (i) => ({
       status: 'paying',
       createdAt: ago(2 * HOUR - i),
