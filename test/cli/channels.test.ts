@@ -314,7 +314,7 @@ test('under another NODROP_SECRET nothing is read, a sentence says so, and new c
 
   const under = { NODROP_SECRET: OTHER_SECRET };
   expect((await it.channels(['channels', 'list'], '', under)).errors).toMatch(
-    /^NODROP_SECRET is not the one /,
+    /^NODROP_SECRET is not the secret /,
   );
   const replaced = await it.channels(['secret', 'replace'], '', under);
   const command = `channels rotate simulator --merchant acme --account eu --drop-old --file`;

@@ -88,7 +88,7 @@ describe('a new row is not delayed by thousands that wait for a channel', () => 
     expect(seen.size).toBe(MANY + 1);
   });
 
-  test('a refund', async () => {
+  test('a new refund is not delayed by thousands that wait for a channel', async () => {
     const [paymentId = ''] = await newPayments(1, () => ({
       ...{
         status: 'succeeded',
@@ -112,7 +112,7 @@ describe('a new row is not delayed by thousands that wait for a channel', () => 
     expect(taken.map(({ id }) => id)).toContain('re_lost');
   });
 
-  test('a callback', async () => {
+  test('a new callback is not delayed by thousands that wait for a channel', async () => {
     const [paymentId = ''] = await newPayments(1, () => ({}));
     const row = (id: string, more: object) => ({
       ...{ id, channelAccountId, notificationId: id, outTradeNo: paymentId, paymentId },
@@ -126,7 +126,7 @@ describe('a new row is not delayed by thousands that wait for a channel', () => 
     expect(taken.map(({ id }) => id)).toContain('cb_lost');
   });
 
-  test('an event for an order service', async () => {
+  test('a new delivery is not delayed by thousands that are overdue', async () => {
     const [paymentId = ''] = await newPayments(1, () => ({}));
     const rows = Array.from({ length: MANY + 1 }, (_, i) => ({
       event: {
@@ -146,7 +146,7 @@ describe('a new row is not delayed by thousands that wait for a channel', () => 
     expect(taken.map(({ id }) => id)).toContain(ids.at(-1));
   });
 
-  test('an order past its end', async () => {
+  test('an expired order is not delayed by thousands that money holds open', async () => {
     const row = (id: string, more: object) => ({
       ...{ merchantId, id, amount: 10n, currency: 'CNY', subject: 'x', expiresAt: ago(MINUTE), ...more },
     });
@@ -338,7 +338,7 @@ describe('the sweep reads no finished rows, however many exist', () => {
     return lines.map((line) => line['QUERY PLAN']).join('\n');
   }
 
-  test('payments, orders and callbacks', async () => {
+  test('queries for payments, orders and callbacks use partial indexes only', async () => {
     await db.$executeRaw`
       INSERT INTO orders (merchant_id, id, amount, currency, subject)
       SELECT ${merchantId}, 'abandoned-' || i, 10, 'CNY', 'x' FROM generate_series(1, 20000) i`;

@@ -200,7 +200,7 @@ test('NODROP_SECRET is changed by the steps of docs/operations.md', async () => 
   const stack = await new StackProgram(env).ready();
   expect(stack.output).toMatch(/^The secret in \S+ is not the secret that this database was set up with: /m);
   const refused = await nodrop('merchants', 'rotate-secret', 'example-shop');
-  expect([refused.status, refused.output]).toEqual([1, expect.stringContaining('is not the one')]);
+  expect([refused.status, refused.output]).toEqual([1, expect.stringContaining('is not the secret')]);
   const shop = await program('src/stack/shop.ts', env);
   expect([shop.status, shop.output]).toEqual([
     1,

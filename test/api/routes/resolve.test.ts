@@ -87,7 +87,7 @@ describe('accept', () => {
       { name: 'cancel', paymentId: other, args: [2000] },
     ]);
     expect(await cancelAskedFor(other)).toBe(true);
-    expect((await api.call(`/v1/payments/${other}/timeline`, { key })).text).toContain(`is paid by ${id}`);
+    expect((await api.call(`/v1/payments/${other}/timeline`, { key })).text).toContain(`was paid by ${id}`);
   });
 
   test('Temporal goes away before they are told: 200 all the same, the wish is recorded, and the sweep tells them', async () => {
