@@ -409,7 +409,7 @@ const shownOf = ({ id, paymentId }: Delivery) =>
     data: { path: ['deliveryId'], equals: id },
   }) satisfies Prisma.TimelineEntryWhereInput;
 
-/** Selects the entries that name a deadline. */
+/** Selects timeline entries of attentions that name a deadline. */
 const NAMES_DEADLINE = {
   data: { path: ['until'], string_starts_with: '' },
 } satisfies Prisma.TimelineEntryWhereInput;

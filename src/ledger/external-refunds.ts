@@ -13,7 +13,7 @@ import { note } from './timeline.ts';
 
 const EXTERNAL = 'at the channel, not through nodrop';
 
-/** What the channel reports about a refund that was made there. */
+/** What the channel reports about a refund that was made at the channel and not through nodrop. */
 export interface External {
   /** Minor units. */
   readonly amount: bigint;

@@ -118,7 +118,7 @@ async function showUnexplained({ tx, payment }: Locked, now: Date): Promise<Paym
   const received = amountText(payment.receivedAmount ?? 0n, payment.receivedCurrency ?? payment.currency);
   const detail = `${received} was received. ${SOME_WENT_BACK}`;
   const isWaiting = orderUpdate === 'review';
-  // Another attention is raised. The next query of the channel comes here again.
+  // Another attention is raised now. The next query of the channel tries again to raise this one.
   if (!isWaiting && !isFree(attention)) return payment;
   const shown = !isWaiting
     ? raised('channel_reversed', `${detail} The payment had paid its order.`, now)

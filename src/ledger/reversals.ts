@@ -81,7 +81,7 @@ export async function recordExternalRefunds(
   const amount = atChannel - known;
   if (amount <= 0n) return payment;
   const after = await insertExternal(locked, { amount, state: 'succeeded' }, now);
-  // If `absent` is given, the caller does this after it has recorded that refund.
+  // If `absent` is given, the caller calls oweExplainedLate itself, after it has recorded that refund.
   return isExplained ? after : await oweExplainedLate({ ...locked, payment: after }, now);
 }
 

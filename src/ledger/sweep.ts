@@ -67,7 +67,7 @@ export async function takeStuckPayments(db: LedgerClient, now: Date): Promise<Pa
     )
     SELECT id FROM picked JOIN leased USING (id) ORDER BY has_money DESC, next_sweep_at NULLS FIRST, created_at`;
   const rows = await db.payment.findMany({ where: { id: { in: ids.map(({ id }) => id) } } });
-  // If the time runs out within a batch, the first rows of this sequence were handled.
+  // In the sequence of the query, so that the most urgent payments are handled if the time runs out within a batch.
   const place = new Map(ids.map(({ id }, i) => [id, i]));
   return rows.sort((a, b) => (place.get(a.id) ?? 0) - (place.get(b.id) ?? 0));
 }

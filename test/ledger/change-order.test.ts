@@ -105,7 +105,7 @@ describe('a change', () => {
     const live = await attempt();
     const unasked = await change(live.orderId, { amount: 1250 }).catch((error: unknown) => error);
     expect((unasked as UnaskedAttempts).attempts.map(({ id }) => id)).toEqual([live.id]);
-    // Queried, without an answer.
+    // The channel was queried and gave no readable answer.
     await recordSilence(db, live.id, 'no answer', 60_000, now());
     const asked = { asked: [live.id] };
     await expect(change(live.orderId, { amount: 1250 }, asked)).rejects.toMatchObject(

@@ -38,7 +38,7 @@ describe('a merchant requests a refund, another attempt pays the order, and the 
       { id: refund.id, status: 'failed' },
       { id: automaticRefundId(first.id), status: 'created', amount: 900n, reason: 'duplicate_payment' },
     ]);
-    // If that one is refused too, an operator has to act.
+    // If the automatic refund is refused too, an operator has to act.
     await recordRefundAnswer(db, automaticRefundId(first.id), refused, now(), short);
     expect(await refundsOf(first.id)).toHaveLength(2);
     expect(await row(first.id)).toMatchObject({ attention: 'refund_failing', refundedAmount: 0n });

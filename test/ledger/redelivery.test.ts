@@ -101,7 +101,7 @@ describe('a redelivery is due', () => {
     await called(first, 'unknown', 2);
     expect(await idsOf(1, 3)).toEqual([second]);
     await called(second, 'agreed', 4);
-    // It already had an attempt in this redelivery.
+    // The delivery already had an attempt in this redelivery.
     expect(await idsOf(1, 5)).toEqual([]);
     await endRedelivery(db, merchantId, at(6));
     expect(await dueAt()).toBe(1 + 10 * MINUTE);
@@ -197,7 +197,7 @@ describe('a batch', () => {
     await called(first.id, 'agreed', 2);
     expect(await readOutcome(db, batch, at(2))).toBeNull();
     await called(second.id, 'unknown', 3, 30_000);
-    // The third is settled otherwise meanwhile.
+    // The third delivery is settled otherwise meanwhile.
     await db.delivery.update({ where: { id: third.id }, data: { status: 'conflict', settledAt: at(3) } });
     expect(await readOutcome(db, batch, at(4))).toEqual({ answered: 1, unanswered: 1, pauseMs: 29_000 });
     // An activity that runs again makes it due again: it has its own next attempt by now, so that has no effect.
@@ -213,7 +213,7 @@ describe('a batch', () => {
     for (const one of batch.picked) await makeDue(db, one);
     const { nextAttemptAt } = await db.delivery.findUniqueOrThrow({ where: { id } });
     expect.soft(nextAttemptAt).not.toBeNull();
-    // What an operator's redelivery request does.
+    // Makes the delivery due at once, as an operator's redelivery request does.
     await db.delivery.update({ where: { id }, data: { nextAttemptAt: null } });
     await called(id, 'unknown', 11, 2 * DAY * 1000);
     expect(await leaseDelivery(db, id, at(HOUR))).toMatchObject({ kind: 'later' });

@@ -137,7 +137,7 @@ describe('a callback that matches no payment', () => {
       await matchCallbacks(db, new Date(clock));
       const next = (await rowOf(id)).nextSweepAt?.getTime() ?? 0;
       if (next <= clock) break;
-      // It is not retried before that time.
+      // Matching is not retried before that time.
       await matchCallbacks(db, new Date(next - 1));
       expect((await rowOf(id)).nextSweepAt?.getTime()).toBe(next);
       clock = next;

@@ -210,7 +210,7 @@ test('after a loss of Temporal every unfinished payment is recovered, including 
     // The payer's next action outlived the payment's end: the last query is a day after the expiry.
     await one({ ...ended, expiresAt: ago(DAY - 1_000), channelAnsweredAt: ago(0) }),
     await one({ ...ended, expiresAt: ago(2 * DAY), channelAnsweredAt: ago(DAY + HOUR) }),
-    // Its success is not delivered yet.
+    // A payment whose success is not delivered yet.
     await one(pending()),
   ];
   await one(settled());
@@ -313,11 +313,11 @@ test('payments with recorded money are taken before older payments without a wor
   const answer = { state: 'paid', channelPaymentId: 't', amount: 10, currency: 'CNY', by: 'callback' };
   const paid = await newPayments(3, (i) => ({
     ...{ status: 'paying', channelAnswer: answer, channelAnsweredAt: ago(2 * MINUTE) },
-    // One of them was examined by an earlier sweep for another reason.
+    // One of the paid payments was examined by an earlier sweep for another reason.
     nextSweepAt: i === 0 ? ago(MINUTE) : null,
   }));
   const taken = (await takeStuckPayments(db, ago(0))).map(({ id }) => id);
-  // If the step runs out of time, these were handled.
+  // If the step runs out of time, the payments with recorded money were handled.
   expect(taken.slice(0, 3).sort()).toEqual([...paid].sort());
 });
 
