@@ -33,7 +33,7 @@ export type DeliveryRow = Delivery & { readonly event: Event; readonly payment: 
 
 const withContext = { event: true, payment: true } as const;
 
-/** The event whose delivery decides whether the payment pays its order, or null if the payment waits for none. */
+/** The id of the delivery whose answer the payment waits for, or null if the payment waits for none. */
 export async function findPendingDelivery(db: LedgerClient, paymentId: string): Promise<string | null> {
   const row = await db.delivery.findFirst({
     where: {
