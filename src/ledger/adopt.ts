@@ -20,21 +20,23 @@ import { unknownAccount } from './queries.ts';
 import type { ChannelAccount, Payment } from './rows.ts';
 import { accountOf, findReceived, tradeOf } from './trade-of-payment.ts';
 
-/** Trades that the merchant's own code has made: what is found out before a payment is made of one. */
+/**
+ * Adopting a trade that the merchant's own code created: what is checked before nodrop makes a payment of the trade.
+ */
 
 export interface WantedTrade {
   readonly channel: string;
-  /** What the merchant calls it at the channel. */
+  /** The merchant's number of the trade at the channel. */
   readonly reference: string;
   /** The account's name; absent: the merchant's default at the channel. */
   readonly account?: string | undefined;
-  /** Absent: the one that the channel tells, else its first. */
+  /** Absent: the method that the channel reports, or else the channel's first method. */
   readonly method?: string | undefined;
-  /** Accounts of another mode are none. */
+  /** Accounts of another mode are not used. */
   readonly mode: AccountMode;
 }
 
-/** Makes a call to the channel, within the caller's bounds. */
+/** Makes one call to the channel, with the caller's timeout. */
 type Ask<T> = (read: (signal: AbortSignal) => Promise<T>) => Promise<T>;
 
 /** A trade that can be adopted. */
@@ -44,10 +46,10 @@ export interface Adoptable {
 }
 
 /**
- * Asks the channel what the trade is, and compares it with the order. Nothing is written, so that it can be asked again.
- * @param order one that exists, or one that comes along
- * @param ask asks the channel, within the caller's bounds
- * @returns the payment when this order has adopted the trade before
+ * Reads the trade at the channel and compares it with the order. Writes nothing, so it is safe to repeat.
+ * @param order an existing order, or a new one that the request describes
+ * @param ask calls the channel, with the caller's timeout
+ * @returns the payment if this order has already adopted the trade
  * @throws Refusal `invalid_request`, `unknown_channel`, `unknown_account`, `order_not_found`, `order_already_paid`,
  *   `order_not_payable`, `adopt_unknown`, `adopt_mismatch`, `adopt_taken`, `channel_misconfigured`, `channel_unreachable`
  */
@@ -65,7 +67,7 @@ export async function findAdoptable(
     return await look(db, adapter, merchantId, order, wanted, now, ask, names);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    // The same request at the same moment may have adopted it since it was looked for, and be what it is refused for.
+    // A concurrent identical request may have adopted the trade after the check above, and so have caused this refusal.
     const accounts = await accountsFor(db, merchantId, wanted);
     const known = await findAdopted(db, accounts, order.id, names);
     if (known === null) throw error;
@@ -73,7 +75,7 @@ export async function findAdoptable(
   }
 }
 
-/** @param names takes what else the trade is called */
+/** @param names filled with the channel's other names of the trade */
 async function look(
   db: LedgerClient,
   adapter: ChannelAdapter | undefined,
@@ -87,7 +89,7 @@ async function look(
   if (adapter === undefined) throw await unknownAccount(db, merchantId, wanted, false);
   const { declaration, readTrade } = adapter;
   if (declaration.adoption === undefined || readTrade === undefined)
-    throw invalid('adopt', `${wanted.channel} does not tell what a trade of yours is for`);
+    throw invalid('adopt', `${wanted.channel} does not support adopting an existing trade`);
   const { pattern, rule, isGlobal } = declaration.adoption;
   if (!pattern.test(wanted.reference)) throw invalid('adopt.reference', rule);
   if (wanted.method !== undefined && methodOf(declaration, wanted.method) === undefined) {
@@ -157,8 +159,8 @@ async function look(
 }
 
 /**
- * Asks about an adopted payment that has ended, whose watch may be over: money that has come in since is put on record, to
- * be settled as late money is. Nothing else of it changes.
+ * Queries the channel about an adopted payment that has ended, whose scheduled queries may have ended too. Money that
+ * has arrived since is recorded, and is then settled like any late money. The call changes nothing else of the payment.
  * @throws Refusal `channel_misconfigured`, `channel_unreachable`
  */
 export async function askAgain(
@@ -177,15 +179,15 @@ export async function askAgain(
   if (isMoney(answer)) await recordAnswer(db, payment.id, answer, 'query', now);
 }
 
-/** How a trade is adopted, besides what it is. */
+/** The data of an adoption, apart from the trade. */
 export interface Adopting extends Omit<NewPayment, 'channel' | 'method' | 'account' | 'mode' | 'adopt'> {
-  /** Whose trade it is from then on. */
+  /** Whether nodrop manages the trade from now on or only watches it. */
   readonly as: Adoption;
 }
 
 /**
- * Makes the payment of a trade that `findAdoptable` has found, with what the channel said of it. Its workflow is the
- * caller's to start; until that has asked the channel, the sweep does.
+ * Makes the payment of a trade that `findAdoptable` has found, and records what the channel reported about the trade.
+ * The caller starts the payment's workflow. If that workflow does not query the channel, the sweep does.
  * @throws what `insertPayment` throws, and Refusal `adopt_taken`
  */
 export async function adoptTrade(
@@ -218,7 +220,7 @@ const taken = (reference: string, by?: Payment): Refusal => {
   });
 };
 
-/** Those that are meant, also when they take no new payments. */
+/** The accounts that the request can mean, including disabled ones. */
 const accountsFor = (db: LedgerClient, merchantId: string, { channel, account }: WantedTrade) =>
   db.channelAccount.findMany({
     where: { merchantId, channel, ...(account === undefined ? {} : { name: account }) },
@@ -227,7 +229,7 @@ const accountsFor = (db: LedgerClient, merchantId: string, { channel, account }:
 const isUsable = (one: ChannelAccount, { account, mode }: WantedTrade): boolean =>
   one.disabledAt === null && one.mode === mode && (account !== undefined || one.isMerchantDefault);
 
-/** A request that names no account may mean any that the trade was adopted at: it is a repetition. */
+/** If the request names no account, a payment that adopted the trade at any account makes the request a repetition. */
 async function findAdopted(
   db: LedgerClient,
   accounts: readonly ChannelAccount[],
@@ -247,7 +249,8 @@ async function requireFree(
   reference: string,
   isGlobal: boolean | undefined,
 ): Promise<void> {
-  // Also of a payment whose row is lost: `recover --lost` brings it back, and must not find its trade adopted.
+  // A payment's id is refused even if the payment's row is lost: `recover --lost` restores the row, and its trade must
+  // not be adopted by then.
   if (isPaymentId(reference)) throw taken(reference);
   const accounts =
     isGlobal === true
@@ -259,7 +262,11 @@ async function requireFree(
   if (by !== null) throw taken(reference, by);
 }
 
-/** Two names of one trade, or two accounts that see it, must not pay two orders. @throws Refusal `adopt_taken` */
+/**
+ * Money that another payment has received must not pay a second order: a trade can have two names, and two accounts can
+ * see one trade.
+ * @throws Refusal `adopt_taken`
+ */
 async function requireUnknownMoney(
   db: LedgerClient,
   { id, channel }: ChannelAccount,
@@ -272,12 +279,14 @@ async function requireUnknownMoney(
   if (by !== null) throw taken(reference, by);
 }
 
-/** What the caller is answered when the channel is silent: nothing is known of the trade, and nothing was created. */
+/**
+ * Maps a failed call of the channel to the caller's refusal. Nothing is known of the trade, and nothing was created.
+ */
 function refusalOf(error: unknown, channel: string): unknown {
   if (!(error instanceof ChannelError)) return error;
   const { kind, message, retryAfterMs } = error;
   if (kind === 'misconfigured')
-    return new Refusal('channel_misconfigured', `${channel} does not take our calls: ${message}`, {
+    return new Refusal('channel_misconfigured', `${channel} does not accept our calls: ${message}`, {
       cause: error,
     });
   return new Refusal('channel_unreachable', `${channel} gave no readable answer: nothing was adopted.`, {

@@ -2,20 +2,22 @@ import { ATTENTION_NAMES, type Attention } from '../domain/attention.ts';
 import { DELIVERY_ALARM_MS } from '../domain/delivery.ts';
 import type { LedgerClient } from './client.ts';
 
-/** What waits for somebody, counted for operators. Every count reads an index of the anomalies alone, and stops in time. */
+/**
+ * Counts of what waits, for operators. Every count reads an index that holds only waiting rows, and stops at a limit.
+ */
 
-/** Beyond this nobody wants to know how many it is. */
+/** A larger count is of no use to an operator. */
 const COUNT_AT_MOST = 10_000;
 
 export interface Backlog {
   readonly count: number;
-  /** True when there are more than were counted. */
+  /** True when there are more rows than were counted. */
   readonly more: boolean;
-  /** Since when the oldest waits. */
+  /** When the oldest began to wait. */
   readonly oldest: Date;
 }
 
-/** The payments a person should look at, of every merchant; a kind without any is not there. */
+/** The payments with an attention, of every merchant, by kind. A kind without payments is missing. */
 export async function countAttention(
   db: LedgerClient,
   atMost: number = COUNT_AT_MOST,
@@ -30,7 +32,7 @@ export async function countAttention(
   return new Map(rows.map(({ kind, ...row }) => [kind, capped(row, atMost)]));
 }
 
-/** Callbacks that are stored and have not reached a workflow for certain, and those that name no payment of ours. */
+/** Stored callbacks that are not confirmed as delivered to a workflow, and stored callbacks that match no payment. */
 export async function countCallbacks(
   db: LedgerClient,
   atMost: number = COUNT_AT_MOST,
@@ -53,8 +55,8 @@ export async function countCallbacks(
 }
 
 /**
- * Events on their way to order services, of every merchant: all that wait for an answer, and those that wait for so
- * long that a person should look.
+ * Pending deliveries to order services, of every merchant: all of them, and those that have been pending for longer
+ * than `DELIVERY_ALARM_MS`.
  */
 export async function countDeliveries(
   db: LedgerClient,

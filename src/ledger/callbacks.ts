@@ -32,10 +32,10 @@ import type { Note } from './timeline.ts';
 import { ownerOf } from './transaction-limits.ts';
 
 /**
- * What a verified callback changes of the payment when it is the channel's word: it goes on record with the callback's
- * row, so that the payment is settled by the next look at it, whether the callback is delivered or not.
- * @param payment as it is under its order's lock
- * @returns null for any other
+ * The changes of the payment by a verified callback, if its answer counts as the channel's verified answer. They are
+ * written together with the callback's row, so the payment is settled even if the callback never reaches a workflow.
+ * @param payment its row, read under the order's lock
+ * @returns null if the answer is not one to record
  */
 function wordOn(
   payment: Payment,
@@ -58,13 +58,13 @@ function wordOn(
   };
 }
 
-/** A callback that is stored: every verified one that is not ignored. */
+/** A callback that nodrop stores: every verified one except `ignored`. */
 export type StorableCallback = Exclude<VerifiedCallback, { kind: 'ignored' }>;
 
-/** A callback that tells of a trade. */
+/** A callback that reports the state of a trade. */
 export type TradeCallback = Extract<StorableCallback, { kind: 'trade' }>;
 
-/** What a callback says, as one text. Not the channel's clock: told another way, it says nothing new. */
+/** A hash of what a callback reports. It leaves out `paidAt`: the same report with another time says nothing new. */
 function contentHash(callback: StorableCallback): string {
   const { reference, channelPaymentId } = callback.about;
   if (callback.kind !== 'trade') {
@@ -79,7 +79,7 @@ function contentHash(callback: StorableCallback): string {
 const hashOf = (content: object): string =>
   createHash('sha256').update(JSON.stringify(content)).digest('base64url');
 
-/** What is stored of what it says: see `readCallback`. */
+/** The report of a callback as it is stored: `readCallback` reads it. */
 function contentOf(callback: StorableCallback): object {
   switch (callback.kind) {
     case 'trade':
@@ -93,27 +93,28 @@ function contentOf(callback: StorableCallback): object {
   }
 }
 
-/** In a few words. */
+/** A short description for the timeline. */
 export function describeCallback(row: Pick<Callback, 'answer' | 'kind'>): string {
   const { answer, refund, dispute } = readCallback(row);
   if (answer !== null) return `${answer.state}${refund === undefined ? '' : `, ${sayRefund(refund)}`}`;
   if (refund !== undefined) return sayRefund(refund);
-  return dispute === undefined ? 'it has news' : `dispute ${dispute.id} ${dispute.state}`;
+  return dispute === undefined ? 'something changed' : `dispute ${dispute.id} ${dispute.state}`;
 }
 
 const sayRefund = ({ outRefundNo, channelRefundId, answer }: CallbackRefund): string =>
   `refund ${outRefundNo ?? channelRefundId} ${answer.state}`;
 
 /**
- * The payment that a callback to an account names: by our number, or by that of an adopted trade, else by the channel's own id
- * of the trade, else by the one of what the payer paid. The last counts when one payment has it: nothing keeps a channel from giving it to two trades.
+ * The payment that a callback to this account is about. It is looked up by nodrop's number, then by the number of an
+ * adopted trade, then by the channel's id of the trade, then by the channel's id of the money. The last lookup counts
+ * only if it finds exactly one payment, because a channel may use one such id for two trades.
  */
 export async function findNamed(
   db: LedgerClient | LedgerTx,
   accountId: string,
   { outTradeNo, reference, channelPaymentId }: CallbackSubject,
 ): Promise<Pick<Payment, 'id' | 'merchantId' | 'orderId'> | null> {
-  // Matched by account too: nobody's credentials speak for another's payment.
+  // The account must match too: credentials of one account must never change a payment of another.
   const find = async (
     named: Pick<Prisma.PaymentWhereInput, 'id' | 'reference' | 'adopted' | 'channelPaymentId'>,
   ) =>
@@ -137,9 +138,9 @@ export async function findNamed(
 export type CallbackWithPayment = StoredCallback & { readonly payment: Payment | null };
 
 /**
- * Stores a verified callback: the caller may acknowledge it when this returns, and not before (P4). A repetition
- * returns the row of the first; what names another trade under a known notification id, or has other news of the same
- * one, is a callback of its own.
+ * Stores a verified callback. The caller may acknowledge the callback only after this function has returned (P4). A
+ * repetition returns the first callback's row. A callback with a known notification id but another trade, or another
+ * report about the same trade, is stored as a separate callback.
  */
 export async function storeCallback(
   db: LedgerClient,
@@ -156,9 +157,9 @@ export async function storeCallback(
   const answer = callback.kind === 'trade' ? callback.answer : null;
   const content = { kind: callback.kind, answer: contentOf(callback) as Prisma.JsonObject };
   const stored = await visibleTransaction(db, merchantId, orderId, async (tx, visible) => {
-    // It may have come just now: then again, in its order's turn.
+    // The payment may have been inserted since the lookup above. Start again, this time under its order's lock.
     if (owner === null && (await find(tx)) !== null) return null;
-    // Before the row that refers to the payment: everybody else takes these locks in this order too.
+    // Every transaction takes the order's lock first and the lock on the callback's row second, so two cannot deadlock.
     if (owner !== null) await takeOrderLock(tx, owner.merchantId, owner.orderId);
     const said = {
       channelAccountId: accountId,
@@ -195,13 +196,13 @@ export async function storeCallback(
       }
       const written = await writeCallback(tx, {
         row,
-        // The first time it may have come before its payment.
+        // A callback can arrive before its payment's row exists, so a repetition can find the payment.
         paymentId: row.paymentId ?? payment?.id ?? null,
         body: first === null ? rawBody : null,
         changes: word?.changes ?? null,
         notes,
       });
-      // Somebody who knew no payment, and so took no lock, has stored it since it was read: it is a repetition.
+      // Another process that knew no payment, and so took no lock, has stored the same callback since the read above.
       if (written === null) continue;
       if (written.payment !== null) visible.add('payment');
       return { ...written.row, payment: written.payment ?? payment };
@@ -210,7 +211,7 @@ export async function storeCallback(
   return stored ?? (await storeCallback(db, accountId, callback, rawBody, now));
 }
 
-/** Everything that a callback is decided on, read after the order's lock. */
+/** Reads, under the order's lock, everything that decides what a callback changes. */
 async function readForCallback(
   tx: LedgerTx,
   said: Pick<Callback, 'channelAccountId' | 'notificationId' | 'outTradeNo' | 'contentHash'>,
@@ -220,7 +221,7 @@ async function readForCallback(
   const [read] = await tx.$queryRaw<{ payment: RawRow | null; first: RawRow | null; isNoted: boolean }[]>`
     SELECT (SELECT to_jsonb(payments) FROM payments WHERE id = COALESCE(first.payment_id, ${paymentId})) AS payment,
       to_jsonb(first) - 'body' AS first,
-      -- Whoever replays a delivered callback for as long as its signature is fresh fills no timeline.
+      -- A delivered callback that a sender replays gets one timeline entry, so replays cannot fill the timeline.
       first.delivered_at IS NOT NULL AND EXISTS (
         SELECT FROM timeline WHERE payment_id = first.payment_id AND kind = 'callback' AND detail = ${again}
           AND data->>'callbackId' = first.id
@@ -237,9 +238,9 @@ async function readForCallback(
 }
 
 /**
- * Writes all that comes of a callback in one statement.
- * @param body of a row that is new; null for one that is there
- * @returns null when a row that was to be new is there: nothing is written then
+ * Writes the callback's row, the payment's changes and the timeline entries in one statement.
+ * @param body the raw body of a new row; null for an existing row
+ * @returns null if a row that should be new exists already; nothing is written then
  */
 async function writeCallback(
   tx: LedgerTx,
@@ -282,7 +283,7 @@ async function writeCallback(
       };
 }
 
-/** What a stored callback says: `answer` of its trade, if it tells of that. */
+/** Reads what a stored callback reports. `answer` is null unless the callback reports the state of a trade. */
 export function readCallback(row: Pick<Callback, 'answer' | 'kind'>): {
   answer: ChannelAnswer | null;
   refund: CallbackRefund | undefined;
@@ -299,23 +300,24 @@ export function readCallback(row: Pick<Callback, 'answer' | 'kind'>): {
   };
 }
 
-/** What it says in a word. */
+/** The state that a stored callback reports, or the callback's kind if it reports none. */
 export function stateOf(row: Pick<Callback, 'answer' | 'kind'>): string {
   const { answer, refund, dispute } = readCallback(row);
   return (answer ?? refund?.answer ?? dispute)?.state ?? row.kind;
 }
 
-/** How long a callback that matches no payment is tried again; after that a person must look at it. */
+/** How long the sweep tries to match a callback to a payment. After that an operator must look at the callback. */
 export const MATCH_FOR_MS = 72 * 3_600_000;
 const MATCH_BATCH = 200;
 const MATCH_EVERY_MS = 60_000;
 const MATCH_EVERY_MS_AT_MOST = 3_600_000;
 
 /**
- * Tries stored callbacks that matched no payment again: after a minute, and then ever less often, so that new ones
- * are never kept waiting by many old ones. Those that name a trade by an id of the channel are due when that is stored: see
- * the triggers `payments_reference_stored` and `payments_channel_payment_stored`. Matched as by `findNamed`.
- * @returns how many have a payment now; the sweep delivers these.
+ * Tries again to match stored callbacks that belong to no payment. The interval grows from one minute to one hour, so
+ * that many old callbacks do not delay new ones. A callback that names a trade by the channel's id is due as soon as a
+ * payment gets that id: see the triggers `payments_reference_stored` and `payments_channel_payment_stored`. The
+ * matching rules are those of `findNamed`.
+ * @returns the number of callbacks that were matched; the sweep delivers them
  */
 export async function matchCallbacks(db: LedgerClient, now: Date): Promise<number> {
   const at = now.getTime();
@@ -361,7 +363,7 @@ export async function matchCallbacks(db: LedgerClient, now: Date): Promise<numbe
   return matched;
 }
 
-/** The same for one payment, however old its callbacks are; the sweep delivers these too. */
+/** Matches all stored callbacks of one payment, however old they are. The sweep delivers them. */
 export async function matchCallbacksOf(
   db: LedgerClient,
   {
@@ -388,7 +390,7 @@ export async function matchCallbacksOf(
   for (const callback of waiting) await matchCallback(db, callback.id, id, 'manual', now);
 }
 
-/** Its order's lock before the callback's row, as whoever stores it again takes them. */
+/** Locks the order before the callback's row, in the same sequence as `storeCallback`. */
 async function matchCallback(
   db: LedgerClient,
   callbackId: string,
@@ -403,7 +405,7 @@ async function matchCallback(
     if (row.paymentId !== null) return false;
     const payment = await tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
     const word = wordOn(payment, readCallback(row).answer, now);
-    const detail = `${by === 'sweep' ? 'The sweep' : 'The recovery'} found the payment of a stored callback.`;
+    const detail = `${by === 'sweep' ? 'The sweep' : 'The recovery'} matched a stored callback to this payment.`;
     const found: Note = { kind: by, detail, at: now, data: { callbackId } };
     await writeCallback(tx, {
       ...{ row, paymentId, body: null, changes: word?.changes ?? null },
@@ -440,7 +442,7 @@ export async function listUnmatchedCallbacks(
   });
 }
 
-/** The payment's workflow has the callback for certain. */
+/** Records that the payment's workflow has received the callback. */
 export async function markDelivered(db: LedgerClient, callbackId: string, now: Date): Promise<void> {
   await db.callback.updateMany({ where: { id: callbackId, deliveredAt: null }, data: { deliveredAt: now } });
 }

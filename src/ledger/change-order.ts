@@ -10,23 +10,25 @@ import { lockOrder } from './order-row.ts';
 import type { Order, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** How an order that is not paid changes. */
+/** Changes of an order that is not paid. */
 
-/** What is to change; what is absent or undefined stays. */
+/** The new values; a field that is absent or undefined keeps its value. */
 export type OrderChange = {
-  /** `metadata` replaces all that was there; `expiresInSeconds` counts from the order's creation, as it did then. */
+  /**
+   * `metadata` replaces the stored metadata; `expiresInSeconds` counts from the order's creation, not from the change.
+   */
   readonly [Name in 'amount' | 'subject' | 'metadata' | 'expiresInSeconds']?: NewOrder[Name] | undefined;
 };
 
 /**
- * Changes an order that takes payments. What holds already is no change: a change that is asked for again does nothing,
- * whatever became of the order meanwhile. The amount changes only when no attempt can be paid and none has brought
- * money that is not decided over, so that whatever is paid from then on is a late success for another amount.
- * @param askedAttempts the live attempts that the channel was asked about, to end them, for this change.
+ * Changes an order that accepts payments. A value that equals the stored one is not a change, so a repeated request
+ * does nothing, whatever has happened to the order meanwhile. The amount changes only if no attempt can still be paid
+ * and none has received money that is undecided. Money that arrives later is then a late success with another amount.
+ * @param askedAttempts the live attempts that were queried at the channel, in order to end them, for this change.
  * @throws Refusal `order_not_found`, `order_already_paid`, `order_not_payable`, `attempt_unresolved`, `invalid_request`
- *   when it would end in the past or before a live attempt, or when more than the amount of an order changes that was
- *   recovered and not filled yet.
- * @throws UnaskedAttempts when the amount changes and the order has live attempts that are not among `askedAttempts`.
+ *   if the order would end in the past or before a live attempt, or if a field other than the amount would change on a
+ * recovered order that is still incomplete.
+ * @throws UnaskedAttempts if the amount changes and the order has live attempts that are not among `askedAttempts`.
  */
 export async function changeOrder(
   db: LedgerClient,
@@ -39,25 +41,26 @@ export async function changeOrder(
   await visibleTransaction(db, merchantId, orderId, async (tx) => {
     const order = await lockOrder(tx, merchantId, orderId);
     if (order === null) throw new Refusal('order_not_found', `There is no order ${orderId}.`);
-    const newEvents = differing(order, change);
-    if (Object.keys(newEvents).length === 0) return;
+    const changed = differing(order, change);
+    if (Object.keys(changed).length === 0) return;
     const refusal = refusesAttempts(order, now);
     if (refusal !== null) throw refusal;
-    if (isUnfilled(order)) requireAmountAlone(newEvents);
-    if (newEvents.expiresAt !== undefined) requireAhead(order, newEvents.expiresAt, now);
+    if (isUnfilled(order)) requireAmountAlone(changed);
+    if (changed.expiresAt !== undefined) requireAhead(order, changed.expiresAt, now);
     const attempts = await tx.payment.findMany({ where: { merchantId, orderId } });
-    if (newEvents.amount !== undefined) requireNonePayable(attempts, askedAttempts);
-    if (newEvents.expiresAt !== undefined) requireNotBefore(order, attempts, newEvents.expiresAt);
-    if (newEvents.subject !== undefined) {
-      // A payment that an older release made during an upgrade has no subject of its own, and takes its order's.
+    if (changed.amount !== undefined) requireNonePayable(attempts, askedAttempts);
+    if (changed.expiresAt !== undefined) requireNotBefore(order, attempts, changed.expiresAt);
+    if (changed.subject !== undefined) {
+      // During an upgrade an older release can make a payment without a subject. Such a payment uses its order's
+      // subject.
       await tx.payment.updateMany({
         where: { merchantId, orderId, subject: null },
         data: { subject: order.subject },
       });
     }
-    await tx.order.update({ where: { merchantId_id: { merchantId, id: orderId } }, data: newEvents });
-    if (newEvents.amount === undefined) return;
-    const [before, after] = [order.amount, newEvents.amount].map((amount) =>
+    await tx.order.update({ where: { merchantId_id: { merchantId, id: orderId } }, data: changed });
+    if (changed.amount === undefined) return;
+    const [before, after] = [order.amount, changed.amount].map((amount) =>
       amountText(amount, order.currency),
     );
     for (const { id } of attempts)
@@ -71,7 +74,7 @@ export async function changeOrder(
   });
 }
 
-/** The columns that are to be other than they are. */
+/** The columns whose values would change. */
 function differing(order: Order, { amount, subject, metadata, expiresInSeconds }: OrderChange) {
   const expiresAt =
     expiresInSeconds === undefined
@@ -85,7 +88,7 @@ function differing(order: Order, { amount, subject, metadata, expiresInSeconds }
   };
 }
 
-/** @throws Refusal or UnaskedAttempts unless every attempt is over, with all its money decided over. */
+/** @throws Refusal or UnaskedAttempts unless every attempt has ended and all of its money is decided. */
 function requireNonePayable(attempts: readonly Payment[], asked: ReadonlySet<string>): void {
   const unasked = attempts.filter(({ id, status }) => isLive(status) && !asked.has(id));
   for (const attempt of attempts) {
@@ -97,7 +100,7 @@ function requireNonePayable(attempts: readonly Payment[], asked: ReadonlySet<str
   if (live !== undefined) {
     throw new Refusal(
       'attempt_unresolved',
-      `Payment ${live.id} has not ended: ${live.channel} has not said that nobody can pay it any more.`,
+      `Payment ${live.id} has not ended: ${live.channel} has not confirmed that it can no longer be paid.`,
     );
   }
 }
@@ -111,7 +114,7 @@ function requireAhead({ createdAt }: Order, expiresAt: Date, now: Date): void {
   );
 }
 
-/** An order outlives what can be paid for it. @throws Refusal `invalid_request` */
+/** An order must not end before a payment that can still be paid. @throws Refusal `invalid_request` */
 function requireNotBefore({ createdAt }: Order, attempts: readonly Payment[], expiresAt: Date): void {
   const live = attempts.filter(({ status }) => isLive(status));
   const last = live.toSorted((a, b) => b.expiresAt.getTime() - a.expiresAt.getTime())[0];
@@ -128,13 +131,14 @@ const invalidExpiry = (message: string): Refusal =>
   });
 
 /**
- * A recovered order that its merchant has not filled yet: a part of its content would pass for all of it, or be replaced
- * by the request that fills it. The amount must be right before that. @throws Refusal `invalid_request`
+ * For a recovered order that its merchant has not created again yet. A change of some fields would make the order look
+ * complete, or the merchant's next create request would overwrite the change. The amount alone can change, because it
+ * must be right before that request. @throws Refusal `invalid_request`
  */
-function requireAmountAlone(newEvents: ReturnType<typeof differing>): void {
-  const names = Object.keys(newEvents).filter((name) => name !== 'amount');
+function requireAmountAlone(changed: ReturnType<typeof differing>): void {
+  const names = Object.keys(changed).filter((name) => name !== 'amount');
   if (names.length === 0) return;
-  const message = 'the order was written again after a loss: create it again with its content first';
+  const message = 'the order was restored after a data loss: create it again with all of its fields first';
   const errors = names.map((name) => ({ path: name === 'expiresAt' ? 'expiresInSeconds' : name, message }));
   const fields = errors.map(({ path }) => path).join(', ');
   throw new Refusal('invalid_request', `${fields}: ${message}.`, { errors });

@@ -12,18 +12,21 @@ import type { LedgerClient, LedgerTx } from './client.ts';
 import type { ChannelAccount, ChannelCredentials } from './rows.ts';
 import { hintOf, openCredentials, sealCredentials } from './sealed-credentials.ts';
 
-/** The accounts of merchants at channels, and their credentials: several sets while they are rotated, the newest first. */
+/**
+ * The merchants' accounts at channels, and their credentials. During a rotation an account has several sets, newest
+ * first.
+ */
 
-/** An account as an adapter takes it, with the credentials that are valid. */
+/** An account in the adapter's form, with its valid credentials decrypted. */
 export interface OpenedAccount extends PortAccount {
   readonly ownsChannelAddress: boolean;
   readonly createdAt: Date;
 }
 
-/** An account with the credentials that are valid, as they are stored. */
+/** An account with its valid credentials as they are stored, encrypted. */
 type SealedAccount = ChannelAccount & { readonly credentials: readonly ChannelCredentials[] };
 type Sealed = Pick<ChannelCredentials, 'accountId' | 'ciphertext'>;
-/** An account with its credentials, and whose it is. */
+/** An account with its encrypted credentials and its merchant's name. */
 export type ListedAccount = SealedAccount & { readonly merchant: { readonly name: string } };
 
 const valid = (now: Date) => ({
@@ -31,13 +34,14 @@ const valid = (now: Date) => ({
   orderBy: [{ createdAt: 'desc' as const }, { id: 'desc' as const }],
 });
 
-/** Two processes that start or change accounts of a channel at once take turns. */
+/** Serializes processes that create or change accounts of one channel. */
 const lockChannel = (tx: LedgerTx, channel: string) =>
   tx.$queryRaw`SELECT 1 FROM pg_advisory_xact_lock(hashtext(${`nodrop-account-${channel}`}))`;
 
 /**
- * Those that can be read. Older ones may be under a former NODROP_SECRET: it takes no more than new ones to go on.
- * @throws UnreadableSecret when the newest cannot be read.
+ * Decrypts the credentials that this NODROP_SECRET can read. Older sets may be encrypted with a former NODROP_SECRET;
+ * they are skipped, because the newest set is enough to call the channel.
+ * @throws UnreadableSecret if the newest set cannot be read.
  */
 function opened(nodropSecret: string, sealed: readonly Sealed[]): Credentials[] {
   return sealed.flatMap(({ accountId, ciphertext }, place) => {
@@ -50,7 +54,7 @@ function opened(nodropSecret: string, sealed: readonly Sealed[]): Credentials[] 
   });
 }
 
-/** The valid credentials of an account, the newest first. @throws UnreadableSecret */
+/** The valid credentials of an account, newest first. @throws UnreadableSecret */
 export async function readCredentials(
   db: LedgerClient | LedgerTx,
   nodropSecret: string,
@@ -64,7 +68,7 @@ export async function readCredentials(
   return opened(nodropSecret, sealed);
 }
 
-/** In one statement, as callbacks of anybody bring it about. */
+/** Reads accounts with their credentials in one statement, because any unauthenticated callback triggers this read. */
 async function readOpened(
   db: LedgerClient,
   which: Prisma.Sql,
@@ -90,7 +94,7 @@ async function readOpened(
   }));
 }
 
-/** The account that `/callbacks/{channel}[/{accountId}]` speaks of. @throws UnreadableSecret */
+/** The account that the path `/callbacks/{channel}[/{accountId}]` names. @throws UnreadableSecret */
 export async function findChannelAccount(
   db: LedgerClient,
   nodropSecret: string,
@@ -106,8 +110,8 @@ export async function findChannelAccount(
 }
 
 /**
- * The channel accounts of all merchants that were made at that time or later, the oldest first. One whose credentials
- * cannot be read has none.
+ * The channel accounts of all merchants that were created at or after `madeSince`, oldest first. An account whose
+ * credentials cannot be read is listed without credentials.
  */
 export async function listChannelAccounts(
   db: LedgerClient,
@@ -131,7 +135,7 @@ function isReadable(nodropSecret: string, sealed: readonly Sealed[]): boolean {
   }
 }
 
-/** Every account, with whose it is: by merchant, channel and name. */
+/** Every account with its merchant's name, sorted by merchant, channel and name. */
 export async function listAccounts(db: LedgerClient, now: Date): Promise<ListedAccount[]> {
   return await db.channelAccount.findMany({
     include: { credentials: valid(now), merchant: { select: { name: true } } },
@@ -139,7 +143,7 @@ export async function listAccounts(db: LedgerClient, now: Date): Promise<ListedA
   });
 }
 
-/** The enabled accounts whose newest credentials were not stored under this NODROP_SECRET. */
+/** The enabled accounts whose newest credentials were not encrypted with this NODROP_SECRET. */
 export async function unreadableAccounts(
   db: LedgerClient,
   nodropSecret: string,
@@ -150,7 +154,10 @@ export async function unreadableAccounts(
   );
 }
 
-/** Makes an account of this merchant at each of the channels, as far as it has none. The first of a channel gets its address. */
+/**
+ * Creates an account of this merchant at each of the channels where it has none. The first account of a channel
+ * receives the callbacks of `/callbacks/{channel}`.
+ */
 export async function ensureAccounts(
   db: LedgerClient,
   merchantId: string,
@@ -170,8 +177,8 @@ export async function ensureAccounts(
 }
 
 /**
- * Gives the accounts that the deployment's settings describe the credentials that these have: those of every merchant,
- * named `main`. Where they are stored already nothing changes; others are replaced at once.
+ * Stores the credentials of the deployment's settings in the account `main` of every merchant. Credentials that are
+ * already stored do not change. Different ones are replaced at once.
  */
 export async function storeConfigured(
   db: LedgerClient,
@@ -211,7 +218,10 @@ const rowOf = (nodropSecret: string, accountId: string, credentials: Credentials
   createdAt,
 });
 
-/** When a set is made that is to be the newest of its account, by whatever clock the others were made. Under the lock. */
+/**
+ * The creation time for a set that must be the newest of its account, even if the clocks of processes differ. Call it
+ * under the lock.
+ */
 async function newestAt(tx: LedgerTx, accountId: string, now: Date): Promise<Date> {
   const { _max: newest } = await tx.channelCredentials.aggregate({
     where: { accountId },
@@ -220,7 +230,7 @@ async function newestAt(tx: LedgerTx, accountId: string, now: Date): Promise<Dat
   return new Date(Math.max(now.getTime(), (newest.createdAt?.getTime() ?? 0) + 1));
 }
 
-/** All credentials of the accounts are valid until then at most. */
+/** Ends the validity of all credentials of the accounts at `expiresAt`, unless they end earlier. */
 async function expire(tx: LedgerTx, accountIds: readonly string[], expiresAt: Date): Promise<void> {
   await tx.channelCredentials.updateMany({
     where: {
@@ -237,11 +247,14 @@ export interface NewAccount {
   readonly name: string;
   readonly mode: AccountMode;
   readonly credentials: Credentials;
-  /** Payments that name no account are made with this one from now on. The merchant's first at a channel always is. */
+  /**
+   * True: payments that name no account use this one from now on. A merchant's first account at a channel always is the
+   * default.
+   */
   readonly isMerchantDefault: boolean;
 }
 
-/** Makes an account. @returns null when the merchant has one of this name at the channel. */
+/** Creates an account. @returns null if the merchant has an account of this name at the channel. */
 export async function addAccount(
   db: LedgerClient,
   { credentials, ...given }: NewAccount,
@@ -270,9 +283,9 @@ const clearDefault = (tx: LedgerTx, which: { merchantId: string; channel: string
   });
 
 /**
- * Adds a set of credentials, with which requests are made from now on.
- * @param change makes the set of the one that is the newest, `{}` where there is none or it cannot be read
- * @param oldUntil until when the others are valid at most; null: as long as they were to be
+ * Adds a set of credentials that all further calls to the channel use.
+ * @param change makes the new set from the newest one, or from `{}` if there is none or it cannot be read
+ * @param oldUntil when the older sets end at the latest; null: they keep their ends
  */
 export async function rotateCredentials(
   db: LedgerClient,
@@ -285,7 +298,7 @@ export async function rotateCredentials(
   await db.$transaction(async (tx) => {
     await lockChannel(tx, channel);
     const [current = {}] = await readCredentials(tx, nodropSecret, accountId, now).catch((error: unknown) => {
-      // Nothing of what cannot be read is left over: all of it is to be given again.
+      // An unreadable set cannot be changed in part: the caller has to give every field again.
       if (!(error instanceof UnreadableSecret)) throw error;
       return [];
     });
@@ -296,7 +309,10 @@ export async function rotateCredentials(
   });
 }
 
-/** The newest set stays; the others are valid until then at most. @returns how many that concerns */
+/**
+ * Keeps the newest set and ends the validity of the others at `until` at the latest.
+ * @returns the number of sets that it ended
+ */
 export async function dropOldCredentials(
   db: LedgerClient,
   accountId: string,
@@ -317,11 +333,11 @@ export async function dropOldCredentials(
   });
 }
 
-/** What the account can be made to do; what is left out stays. */
+/** The changes of an account; a field that is left out keeps its value. */
 export interface AccountChange {
-  /** Whether it takes new trades. */
+  /** Whether the account accepts new trades. */
   readonly isEnabled?: boolean;
-  /** Payments that name no account are made with it. */
+  /** Payments that name no account use this one. */
   readonly isMerchantDefault?: true;
 }
 

@@ -24,9 +24,9 @@ const column =
   });
 
 /**
- * Text columns whose values a CHECK of the database lists, as the domain's types. Never called: only the type that
- * Prisma gives to such a client is used, so that a row costs nothing more to read. What is written stays a string, and
- * the CHECK refuses what is not in the list.
+ * Gives the domain's types to text columns whose values a CHECK of the database lists. `compute` never runs: only the
+ * types of the extended client are used, so reading a row costs nothing more. A value that is written has the type
+ * string, and the CHECK refuses a value that is not in its list.
  */
 const withDomainTypes = (client: PrismaClient) =>
   client.$extends({
@@ -50,46 +50,47 @@ const withDomainTypes = (client: PrismaClient) =>
     },
   });
 
-/** Its rows have the types of rows.ts. */
+/** The database client. Its rows have the types of rows.ts. */
 export type LedgerClient = ReturnType<typeof withDomainTypes>;
-/** Inside a transaction. */
+/** The database client inside a transaction. */
 export type LedgerTx = Parameters<Parameters<LedgerClient['$transaction']>[0]>[0];
 
 /**
  * @param databaseUrl a postgresql:// URL. The caller closes it with `$disconnect()`.
- * @param applicationName shown in `pg_stat_activity`, for those who want to know whose a connection is
+ * @param applicationName shown in `pg_stat_activity`, so that an operator sees which process owns a connection
  */
 export function createLedgerClient(databaseUrl: string, applicationName?: string): LedgerClient {
   const pool = new ConnectionPool({
     connectionString: databaseUrl,
     application_name: applicationName,
     max: 20,
-    // Without these a dead database is a request that hangs.
+    // Without these timeouts a request hangs while the database is down.
     connectionTimeoutMillis: 3_000,
     statement_timeout: 5_000,
-    // The server cannot end a statement when it is itself what has fallen silent.
+    // For a server that no longer responds, and so cannot end the statement after `statement_timeout`.
     query_timeout: 5_500,
   });
   const adapter = new PrismaPg(pool, {
     disposeExternalPool: true,
-    // Its type does not say so: what has no name is not prepared.
+    // At run time the adapter also accepts undefined, and then does not prepare the statement. Its type does not say
+    // so.
     statementNameGenerator: statementNames() as (statement: { readonly sql: string }) => string,
   });
   const client = new PrismaClient({ adapter, transactionOptions: { maxWait: 3_000, timeout: 6_000 } });
   return client as unknown as LedgerClient;
 }
 
-/** A value of JSON for a column: an interface of ours has no index signature, so that Prisma's type does not take it. */
+/** Casts a value to Prisma's JSON type, which requires an index signature that our interfaces do not have. */
 export const json = (value: object): Prisma.InputJsonObject => value as Prisma.InputJsonObject;
 
-/** True when a row that must be there is not: Prisma's "record not found". */
+/** True for Prisma's error "record not found" (P2025): a row that must exist does not. */
 export function isRowGone(error: unknown): boolean {
   return (error as { code?: unknown } | null)?.code === 'P2025';
 }
 
 const CONSTRAINT_CODES = new Set(['23505', '23514', '23503']);
 
-/** True when the database refused a write because a unique key, check or reference forbids it. */
+/** True when the database refused a write because of a unique key, a check or a foreign key. */
 export function isConstraintViolation(error: unknown): boolean {
   const code = (error as { code?: unknown }).code;
   if (code === 'P2002' || code === 'P2003' || code === 'P2004') return true;

@@ -1,13 +1,15 @@
 import pg from 'pg';
 
-/** What pg has, and its types leave out. */
+/** Members of pg that its type definitions leave out. */
 interface Startup {
-  /** What a connection asks for in its first message, by the settings' names. */
+  /** The settings that a connection sends in its first message, by name. */
   getStartupConf(): Readonly<Record<string, string>>;
   readonly connection: {
     readonly stream: { destroy(): void };
     emit(event: 'error', error: Error): void;
-    /** PostgreSQL reports some settings when a connection begins, and whenever they change; the time zone is one. */
+    /**
+     * PostgreSQL reports some settings when a connection begins and whenever they change; the time zone is one of them.
+     */
     on(event: 'parameterStatus', listener: (setting: Reported) => void): void;
   };
 }
@@ -17,15 +19,16 @@ interface Reported {
 }
 
 /**
- * PostgreSQL ends connections at any time: a restart, a failover, an administrator. `pg` then emits `error`, and Node
- * ends a process whose emitter has no listener for it. `pg`'s pool listens while a connection is idle, but not while it
- * is lent out, so that a listener of the borrower's can come too late. These listen from the beginning, and say nothing:
- * the query that is under way, or the next one, is rejected with the same error, and the pool replaces the connection.
+ * PostgreSQL can end a connection at any time: a restart, a failover, an administrator. `pg` then emits `error`, and
+ * Node ends a process whose emitter has no listener for `error`. `pg`'s pool listens while a connection is idle but not
+ * while it is in use, so a listener that the user of the connection adds can come too late. These connections listen
+ * from the beginning and ignore the error: the running query, or the next one, is rejected with the same error, and the
+ * pool replaces the connection.
  *
- * Their time zone is UTC, whatever the server's, the database's or the role's is: Prisma's adapter writes times without an
- * offset and ignores the offset of those that it reads. It is a part of the first message, which comes before all
- * these settings, and which a pooler keeps for the connections that it lends. One that gets another zone all the same ends:
- * wrong times would close payments too early, or too late.
+ * The connections' time zone is UTC, whatever the server, the database or the role has configured: Prisma's adapter
+ * writes times without an offset and ignores the offset of times that it reads. The time zone is part of the first
+ * message, which overrides all those settings, and which a pooler keeps for the connections that it lends. A connection
+ * that gets another zone anyway is closed, because wrong times would close payments too early or too late.
  */
 export class Connection extends pg.Client {
   constructor(config: pg.ClientConfig) {
@@ -34,7 +37,7 @@ export class Connection extends pg.Client {
     const { connection } = this as unknown as Startup;
     connection.on('parameterStatus', ({ parameterName, parameterValue }) => {
       if (parameterName !== 'TimeZone' || parameterValue === 'UTC') return;
-      // At once: what is under way is rejected, and nothing more is sent.
+      // At once: the running query is rejected, and no further query is sent.
       connection.emit('error', new Error(`the connection's TimeZone is ${parameterValue}, and must be UTC`));
       connection.stream.destroy();
     });
@@ -46,10 +49,10 @@ export class Connection extends pg.Client {
   }
 }
 
-/** A pool of such connections, which no idle one that ends gets out of either. The caller closes it with `end()`. */
+/** A pool of such connections that also ignores errors of idle ones. The caller closes it with `end()`. */
 export class ConnectionPool extends pg.Pool {
   constructor(config: pg.PoolConfig) {
-    // The type knows no constructor with parameters; the pool passes its own configuration.
+    // pg's type declares no constructor with parameters. The pool passes its own configuration to the constructor.
     super({ ...config, Client: Connection as unknown as NonNullable<pg.PoolConfig['Client']> });
     this.on('error', () => {});
   }

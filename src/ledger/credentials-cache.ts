@@ -2,9 +2,9 @@ import type { Credentials } from '../domain/channel.ts';
 import { readCredentials } from './channel-accounts.ts';
 import type { LedgerClient } from './client.ts';
 
-/** Credentials are taken as they were read for so long: new ones reach every process within it. */
+/** How long credentials are used without reading them again. New credentials reach every process within this time. */
 export const CREDENTIALS_FRESH_MS = 30_000;
-/** However many calls the channel does not take, the credentials are read once in this time. */
+/** Credentials are read at most once in this time, however many calls the channel rejects. */
 export const CREDENTIALS_READ_EVERY_MS = 1_000;
 
 interface Read {
@@ -13,12 +13,14 @@ interface Read {
   readonly at: number;
 }
 
-/** The valid credentials of accounts by the account's id, the newest first: a payment costs no statement for them. */
+/**
+ * A cache of the accounts' valid credentials, newest first, by account id. A payment then needs no statement for them.
+ */
 export class CredentialsCache {
   readonly #db: LedgerClient;
   readonly #nodropSecret: string;
   readonly #now: () => number;
-  /** As many as there are accounts at most. */
+  /** At most one entry for each account. */
   readonly #read = new Map<string, Read>();
   readonly #reading = new Map<string, Promise<readonly Credentials[]>>();
 
@@ -30,13 +32,13 @@ export class CredentialsCache {
   }
 
   /**
-   * @param maxAgeMs how old they may be; @default CREDENTIALS_FRESH_MS
-   * @throws UnreadableSecret. Any other error: the database cannot be asked now.
+   * @param maxAgeMs the greatest age of cached credentials; @default CREDENTIALS_FRESH_MS
+   * @throws UnreadableSecret; any other error means that the database cannot be reached now.
    */
   async of(accountId: string, maxAgeMs = CREDENTIALS_FRESH_MS): Promise<readonly Credentials[]> {
     const read = this.#read.get(accountId);
     const age = read === undefined ? Number.POSITIVE_INFINITY : this.#now() - read.at;
-    // Negative when the clock was set back since then: what was read is then old.
+    // The age is negative if the clock was set back. The entry then counts as old.
     if (read !== undefined && age >= 0 && age < maxAgeMs) return read.credentials;
     const reading = this.#reading.get(accountId) ?? this.#readNow(accountId);
     this.#reading.set(accountId, reading);

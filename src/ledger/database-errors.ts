@@ -1,8 +1,8 @@
-/** Tells a database that cannot be used now from an internal error: the first is worth a retry. */
+/** Distinguishes a database that is unavailable now from an internal error. Only the first is worth a retry. */
 
 const PRISMA_CODES = new Set([
   ...['P1000', 'P1001', 'P1002', 'P1003', 'P1008', 'P1010', 'P1011', 'P1017'],
-  // No table: the migrations have not run yet.
+  // P2021, "table does not exist": the migrations have not run yet.
   ...['P2021', 'P2024', 'P2028', 'P2034', 'P2037'],
 ]);
 const ADAPTER_KINDS = new Set([
@@ -29,11 +29,12 @@ const SOCKET_CODES = new Set([
   ],
 ]);
 /**
- * Connection lost (08), out of resources (53), shutting down or timed out (57), failing disks (58), conflicts, a
- * standby, a database that takes no connections (55000).
+ * SQLSTATEs: connection lost (08), out of resources (53), shutting down or timed out (57), failing disks (58),
+ * transaction conflicts (40001, 40P01, 55P03), a database that accepts no connections (55000), a read-only standby
+ * (25006).
  */
 const SQL_STATES = /^(08...|53...|57...|58...|40001|40P01|55000|55P03|25006)$/;
-/** Errors of `pg` that carry no code. */
+/** Messages of errors from `pg` that carry no code. */
 const MESSAGES =
   /^(Connection terminated|timeout exceeded when trying to connect|timeout expired|Query read timeout|Client has encountered a connection error)/;
 
@@ -46,7 +47,7 @@ interface Failure {
   readonly meta?: { readonly driverAdapterError?: unknown };
 }
 
-/** True when the error says that the database cannot be reached, is not ready, or gave up for lack of time. */
+/** True when the error means that the database cannot be reached, is not ready, or timed out. */
 export function isDatabaseUnavailable(error: unknown): boolean {
   return failuresIn(error).some(
     ({ code, kind, originalCode, message }) =>
@@ -58,7 +59,7 @@ export function isDatabaseUnavailable(error: unknown): boolean {
   );
 }
 
-/** Why a database cannot be used, by the codes and kinds of Prisma, and the states of SQL. */
+/** Why a database cannot be used, by codes of Prisma, kinds of its adapter, and SQLSTATEs. */
 const FAULTS = {
   missing: ['P1003', 'DatabaseDoesNotExist', '3D000'],
   refused: ['P1000', 'P1010', 'AuthenticationFailed', 'DatabaseAccessDenied', '28000', '28P01'],
@@ -66,8 +67,9 @@ const FAULTS = {
 } as const;
 
 /**
- * Why the database of an `isDatabaseUnavailable` error cannot be used: there is none of that name (`missing`), its
- * server refuses the user or the password (`refused`), it has no tables (`empty`), or it does not answer.
+ * Why the database of an `isDatabaseUnavailable` error cannot be used: no database has that name (`missing`), its
+ * server refuses the user or the password (`refused`), it has no tables (`empty`), or it does not answer
+ * (`unreachable`).
  */
 export function databaseFault(error: unknown): keyof typeof FAULTS | 'unreachable' {
   const said = new Set(
@@ -79,17 +81,17 @@ export function databaseFault(error: unknown): keyof typeof FAULTS | 'unreachabl
   return fault ?? 'unreachable';
 }
 
-/** Read-only (25006), a full disk (53100), failing disks (58). */
+/** SQLSTATEs: read-only (25006), a full disk (53100), failing disks (58). */
 const WRITE_REFUSED = /^(25006|53100|58...)$/;
 
-/** True when the error says that the database refuses writes from everybody. */
+/** True when the error means that the database currently refuses all writes. */
 export function refusesWrites(error: unknown): boolean {
   return failuresIn(error).some((failure) =>
     [failure.code, failure.originalCode].some((code) => typeof code === 'string' && WRITE_REFUSED.test(code)),
   );
 }
 
-/** The error, and those that it wraps. */
+/** The error and all errors that it wraps. */
 function failuresIn(error: unknown): Failure[] {
   if (typeof error !== 'object' || error === null) return [];
   const failure = error as Failure;

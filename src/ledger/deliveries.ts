@@ -22,18 +22,18 @@ import { note } from './timeline.ts';
 import { transaction } from './transaction-limits.ts';
 
 /**
- * Events on their way to the order service. What is known of a delivery is here alone: when it is told next follows
- * from its row, so that a workflow that was lost, or started twice, changes nothing about it.
+ * Deliveries of events to the order service. The delivery's row alone holds its state and the time of its next attempt,
+ * so a workflow that is lost, or started twice, does not affect the delivery.
  */
 
-/** How soon somebody looks again whether the one who tells it is done. */
+/** How soon a worker checks again whether another worker's delivery attempt has ended. */
 const LOOK_AGAIN_MS = 2_000;
 
 export type DeliveryRow = Delivery & { readonly event: Event; readonly payment: Payment };
 
 const withContext = { event: true, payment: true } as const;
 
-/** The event on whose delivery the payment waits, or null when it waits for none. */
+/** The id of the delivery whose answer the payment waits for, or null if the payment waits for none. */
 export async function findPendingDelivery(db: LedgerClient, paymentId: string): Promise<string | null> {
   const row = await db.delivery.findFirst({
     where: {
@@ -48,9 +48,9 @@ export async function findPendingDelivery(db: LedgerClient, paymentId: string): 
 }
 
 /**
- * Has the event on which the payment waits told by its own workflow from now on, as the payment's is stuck. Should that
- * get on all the same, both take turns.
- * @returns the delivery, or null when the payment waits for none.
+ * Hands the event on which the payment waits over to a workflow of its own, because the payment's workflow is stuck. If
+ * the payment's workflow continues anyway, the lease keeps the two from delivering at the same time.
+ * @returns the delivery, or null if the payment waits for none.
  */
 export async function handOver(
   db: LedgerClient,
@@ -64,8 +64,8 @@ export async function handOver(
 }
 
 /**
- * Deliveries that wait for an answer and have a workflow of their own, of the payment and of its order's others: what
- * pays an order is news of them too.
+ * Pending deliveries that have their own workflow, of the payment and of the order's other payments: paying an order
+ * creates events for those too.
  */
 export async function findPendingDeliveries(
   db: LedgerClient,
@@ -79,18 +79,18 @@ export async function findPendingDeliveries(
   return rows.map((row) => toDeliverySnapshot(row)).filter(({ toldByPayment }) => !toldByPayment);
 }
 
-/** Null when there is no such delivery. */
+/** Null if the delivery does not exist. */
 export async function findMerchantOf(db: LedgerClient, deliveryId: string): Promise<string | null> {
   const row = await db.delivery.findUnique({ where: { id: deliveryId }, select: { merchantId: true } });
   return row?.merchantId ?? null;
 }
 
-/** @throws Prisma's P2025 when there is no such delivery. */
+/** @throws Prisma's P2025 if the delivery does not exist. */
 export async function findDelivery(db: LedgerClient, deliveryId: string): Promise<DeliveryRow> {
   return await db.delivery.findUniqueOrThrow({ where: { id: deliveryId }, include: withContext });
 }
 
-/** Whether the delivery may be told once more. Where what it says does not hold any more, no request for it is left. */
+/** Whether the delivery may be delivered once more. If its event is superseded, the redelivery request is removed. */
 export async function mayBeRedelivered(db: LedgerClient, row: DeliveryRow, now: Date): Promise<boolean> {
   if (!isRedeliverable(row.status)) return false;
   return await underDeliveryLock(db, row.id, now, async ({ tx, payment }) => {
@@ -100,7 +100,7 @@ export async function mayBeRedelivered(db: LedgerClient, row: DeliveryRow, now: 
   });
 }
 
-/** Null when there is no such delivery: it is kept for as long as its event. */
+/** Null if the delivery does not exist. A delivery is kept as long as its event. */
 export async function loadDelivery(db: LedgerClient, deliveryId: string): Promise<DeliverySnapshot | null> {
   const row = await db.delivery.findUnique({
     where: { id: deliveryId },
@@ -137,12 +137,12 @@ function tellingOf(row: Delivery, lastAnswer: string | undefined): DeliveryProgr
 }
 
 export type Turn =
-  /** Its turn is now, and nobody else's until `DELIVERY_ATTEMPT_AT_MOST_MS` have passed. */
+  /** The caller has the lease: no other worker delivers until `DELIVERY_ATTEMPT_AT_MOST_MS` have passed. */
   | { readonly kind: 'now'; readonly row: DeliveryRow }
   | { readonly kind: 'later'; readonly row: DeliveryRow; readonly inMs: number }
   | { readonly kind: 'settled' };
 
-/** Whether the delivery is to be told now. */
+/** Takes the lease of the delivery if the next attempt is due. */
 export async function leaseDelivery(db: LedgerClient, deliveryId: string, now: Date): Promise<Turn> {
   const until = new Date(now.getTime() + DELIVERY_ATTEMPT_AT_MOST_MS);
   const taken = await db.$executeRaw`
@@ -155,15 +155,15 @@ export async function leaseDelivery(db: LedgerClient, deliveryId: string, now: D
   if (row.status !== 'pending') return { kind: 'settled' };
   if (taken === 1) return { kind: 'now', row };
   const inMs = Math.max(0, (row.nextAttemptAt ?? row.leasedUntil ?? now).getTime() - now.getTime());
-  // The one who tells it now is mostly done long before its time is over.
+  // Another worker has the lease. Its attempt usually ends long before the lease does.
   return { kind: 'later', row, inMs: row.leasedUntil === null ? inMs : Math.min(inMs, LOOK_AGAIN_MS) };
 }
 
 /**
- * Writes down what the order service said, and draws the conclusions in the same transaction: a delivery settles once,
- * and the payment that waits for it with it. A call for a delivery that is settled is only logged.
+ * Records a delivery attempt and applies its outcome in the same transaction: a delivery settles once, together with
+ * the payment that waits for it. An attempt of a delivery that is already settled is only logged.
  * @param random from 0 to 1, see deliveryWait.
- * @param unknownForMs how long the order service may not know the order.
+ * @param unknownForMs how long the order service may answer that it does not know the order.
  */
 export async function recordAttempt(
   db: LedgerClient,
@@ -189,15 +189,16 @@ export async function recordAttempt(
       include: { event: true },
     });
     const isAnswered = SETTLED_BY[outcome] !== undefined;
-    // One that is settled has no time of its own: what was asked for and failed would never be told.
+    // A settled delivery has no time for a next attempt. Without this condition a failed redelivery would never be
+    // retried.
     if (isAnswered || row.status === 'pending')
       await tx.delivery.updateMany({ where: { id: deliveryId }, data: { redeliveryAskedAt: null } });
     await noteHealth(tx, row.merchantId, attempt, now);
     const { event, ...delivery } = row;
-    const told = `The order service was told of ${event.type} (${event.id}): ${detail}`;
+    const told = `Delivery attempt of ${event.type} (${event.id}) to the order service: ${detail}`;
     await note(tx, paymentId, 'delivery', told, now, { deliveryId, eventId: event.id, outcome, statusCode });
     if (delivery.status === 'superseded' && outcome === 'agreed') {
-      const late = `The order service agreed to ${event.type} (${event.id}), which was superseded meanwhile: newer events take it back.`;
+      const late = `The order service agreed to ${event.type} (${event.id}), which had been superseded meanwhile: newer events report the current state.`;
       await note(tx, paymentId, 'order', late, now, { deliveryId, eventId: event.id });
     }
     if (delivery.status !== 'pending')
@@ -216,7 +217,7 @@ export async function recordAttempt(
   });
 }
 
-/** The outcomes that are answers, and what becomes of a delivery that is pending. */
+/** The outcomes that settle a pending delivery, with the delivery's new status. */
 const SETTLED_BY: Readonly<Partial<Record<DeliveryOutcome, 'delivered' | 'conflict' | 'gone'>>> = {
   agreed: 'delivered',
   conflict: 'conflict',
@@ -224,10 +225,10 @@ const SETTLED_BY: Readonly<Partial<Record<DeliveryOutcome, 'delivered' | 'confli
 };
 
 /**
- * From when on the answer that the order is not known counts as "gone": so long after the first such answer, and when
- * nothing else, be it silence, was the answer for the last hour. One such answer at either end of an outage says nothing
- * of the time between.
- * @returns null when the order service never answered so.
+ * When the answer "order unknown" begins to count as `gone`: `unknownForMs` after the first such answer, and after one
+ * hour without any other outcome, including a missing answer. The second condition is there because one such answer
+ * before an outage and one after it say nothing about the time between.
+ * @returns null if the order service never answered that it does not know the order.
  */
 async function unknownUntil(tx: LedgerTx, deliveryId: string, unknownForMs: number): Promise<Date | null> {
   const firstAfter = (id: bigint) =>
@@ -250,8 +251,8 @@ async function unknownUntil(tx: LedgerTx, deliveryId: string, unknownForMs: numb
 }
 
 /**
- * Whether the order service, which does not know the order now, has not known it for so long that it counts as gone. An
- * event that moves no money needs no time of its own once that was found of another event of the payment.
+ * Whether the order service, which does not know the order now, has not known it for long enough that the order counts
+ * as gone. An event that moves no money counts as gone at once if another event of the payment already has.
  */
 async function isUnknownForGood(
   { tx, payment }: Locked,
@@ -265,7 +266,7 @@ async function isUnknownForGood(
   return (await tx.delivery.count({ where: { paymentId: payment.id, status: 'gone' } })) > 0;
 }
 
-/** @throws Prisma's P2025 when there is no such delivery. */
+/** @throws Prisma's P2025 if the delivery does not exist. */
 async function underDeliveryLock<T>(
   db: LedgerClient,
   deliveryId: string,
@@ -279,7 +280,9 @@ async function underDeliveryLock<T>(
   return await underOrderLock(db, paymentId, now, work);
 }
 
-/** No answer that counts: when it is told next, and whether a person should look. */
+/**
+ * After an attempt that did not settle the delivery: schedules the next attempt, and raises an attention if it is due.
+ */
 async function scheduleNextAttempt(
   locked: Locked,
   { event, ...delivery }: Delivery & { event: Event },
@@ -292,8 +295,8 @@ async function scheduleNextAttempt(
   const until = await unknownUntil(locked.tx, delivery.id, unknownForMs);
   const unknownForMoreMs = until === null ? null : until.getTime() - now.getTime();
   const wait = deliveryWait(delivery.attempts, random, retryAfterMs, unknownForMoreMs);
-  // A person who wanted it told at once, while this attempt was under way, may have mended what it failed by. What the
-  // order service asked for itself holds all the same.
+  // An operator who requested a redelivery during this attempt may have fixed the cause of its failure, so the next
+  // attempt is due at once. A `Retry-After` of the order service still applies.
   const isHurried =
     delivery.leasedUntil !== null && delivery.nextAttemptAt === null && retryAfterMs === undefined;
   const waiting = await locked.tx.delivery.update({
@@ -310,14 +313,20 @@ async function scheduleNextAttempt(
   return toDeliverySnapshot({ ...row, payment }, detail);
 }
 
-/** What one call came to, as far as it is shown. */
+/** The result of the last delivery attempt, as far as an attention's text needs it. */
 type LastAnswer = Pick<AttemptResult, 'outcome' | 'statusCode' | 'detail'>;
 
-/** Also a 404 that settles nothing, as it may be a router's: a person is to look at the same things. */
+/**
+ * True also for a 404 without a code, which settles nothing because a router may have sent it. An operator has to check
+ * the same things.
+ */
 const saysUnknown = ({ outcome, statusCode }: LastAnswer): boolean =>
   outcome === 'order_unknown' || (outcome === 'unknown' && statusCode === 404);
 
-/** What a payment shows while the event on which it waits is not agreed to: by the last answer the one or the other. */
+/**
+ * The attentions of a payment that waits for the order service's agreement. The last answer decides which of them is
+ * raised.
+ */
 const isOfAwaited = (attention: Attention | null): boolean =>
   attention === 'order_update_failing' || attention === 'order_unknown';
 
@@ -326,7 +335,9 @@ const waitingSince = ({ firstAttemptAt, createdAt }: Delivery): Date => firstAtt
 const isOverdue = (delivery: Delivery, now: Date): boolean =>
   now.getTime() - waitingSince(delivery).getTime() >= DELIVERY_ALARM_MS;
 
-/** Between two attempts, or when there is none: shows the payment that waits when its time has come. */
+/**
+ * Raises the attention of a payment whose delivery is overdue, also if there was no attempt yet or none ended since.
+ */
 export async function showOverdue(
   db: LedgerClient,
   deliveryId: string,
@@ -346,14 +357,17 @@ export async function showOverdue(
   });
 }
 
-/** Whether it would be shown: nothing else is, or less than that the payment waits for it. */
+/**
+ * Whether an attention of this delivery can be raised: the payment has none, or has a less important one while it waits
+ * for this delivery.
+ */
 export const isShowable = ({ event, payment }: DeliveryRow): boolean =>
   payment.attention === null ||
   (isFree(payment.attention) && isDeliveredByPayment(event.type, payment.orderUpdate));
 
 /**
- * Shows the payment of this delivery, each attention once (see `isSeen`): a person who has seen it is not told again.
- * While it waits for the order service it shows what the last answer means.
+ * Raises the attention of this delivery, each kind once (see `isSeen`), so that an operator who dismissed it does not
+ * see it again. While the payment waits for the order service, the last answer decides the kind.
  */
 async function showFailing(
   locked: Locked,
@@ -367,7 +381,7 @@ async function showFailing(
   const { attention, detail, until } = failing;
   const data = { deliveryId: delivery.id, ...(until && { until: until.toISOString() }) };
   if (payment.attention === attention) {
-    // Whether the attention shown names a deadline decides whether a dismissal covers the deadline.
+    // A dismissal covers the deadline only if the attention that was dismissed named the deadline.
     if (await hasChangedDeadline(tx, delivery, failing))
       await note(tx, payment.id, 'attention', `${attention}: ${detail}`, now, data);
     return await update(tx, payment.id, { attentionDetail: detail });
@@ -381,26 +395,26 @@ async function showFailing(
   return await update(tx, payment.id, raised(attention, detail, now));
 }
 
-/** What is to be shown of a delivery, and the time from which on the order counts as gone, or null when there is none. */
+/** The attention of a delivery, and when its order begins to count as gone (null: never). */
 interface Failing {
   readonly attention: Attention;
   readonly detail: string;
   readonly until: Date | null;
 }
 
-/** The timeline's entries that show an attention of the delivery. */
+/** Selects the timeline entries that raised an attention of the delivery. */
 const shownOf = ({ id, paymentId }: Delivery) =>
   ({
     ...{ paymentId, kind: 'attention' },
     data: { path: ['deliveryId'], equals: id },
   }) satisfies Prisma.TimelineEntryWhereInput;
 
-/** Those of them that name a deadline. */
+/** Selects timeline entries of attentions that name a deadline. */
 const NAMES_DEADLINE = {
   data: { path: ['until'], string_starts_with: '' },
 } satisfies Prisma.TimelineEntryWhereInput;
 
-/** Whether the newest entry of `order_unknown` names a deadline and this answer sets none, or the other way round. */
+/** Whether the newest `order_unknown` entry names a deadline and this answer sets none, or the reverse. */
 async function hasChangedDeadline(
   tx: LedgerTx,
   delivery: Delivery,
@@ -418,9 +432,10 @@ async function hasChangedDeadline(
 }
 
 /**
- * Whether a person has seen this attention of the delivery: it was shown. Money moves by an order that is not known, so
- * that one counts as seen only when it did not give way to another of the delivery before a person dismissed it, and,
- * where the answer sets a deadline, only by an entry that names one.
+ * Whether an operator has seen this attention of the delivery. An attention counts as seen once it was raised.
+ * `order_unknown` moves money, so it counts as seen only if an operator dismissed it before another attention of the
+ * delivery replaced it, or none has replaced it. If the answer sets a deadline, only an entry that names a deadline
+ * counts.
  */
 async function isSeen(tx: LedgerTx, delivery: Delivery, { attention, until }: Failing): Promise<boolean> {
   const ofDelivery = shownOf(delivery);
@@ -449,7 +464,7 @@ async function isSeen(tx: LedgerTx, delivery: Delivery, { attention, until }: Fa
   return dismissals > 0;
 }
 
-/** What is to be shown of a delivery without an answer that counts. */
+/** The attention of a delivery that the order service has not settled. */
 async function failingOf(
   tx: LedgerTx,
   delivery: DeliveryRow,
@@ -461,7 +476,7 @@ async function failingOf(
   const isAwaited = isDeliveredByPayment(event.type, payment.orderUpdate);
   const attention = isAwaited ? 'order_update_failing' : 'delivery_failing';
   if (last === undefined) {
-    const detail = `The order service has not been told${isAwaited ? '' : ` of ${event.type}`} yet, and should have been at ${since}.`;
+    const detail = `${event.type} has not been sent to the order service yet. Its first delivery attempt was due at ${since}.`;
     return { attention, detail, until: null };
   }
   const answer = `Its last answer: ${last.detail}`;
@@ -469,14 +484,14 @@ async function failingOf(
     const until = last.outcome === 'order_unknown' ? await unknownUntil(tx, delivery.id, unknownForMs) : null;
     const then =
       until === null ? '' : ` Unless it knows it by ${until.toISOString()}, the order counts as gone.`;
-    const said = `The order service does not know order ${payment.orderId}, told since ${since}. ${answer}`;
+    const said = `The order service does not know order ${payment.orderId}. First delivery attempt: ${since}. ${answer}`;
     return { attention: 'order_unknown', detail: `${said}${then}`, until };
   }
   const silent = `The order service has not ${isAwaited ? 'agreed' : `answered ${event.type}`} since ${since}.`;
   return { attention, detail: `${silent} ${answer}`, until: null };
 }
 
-/** An event was told: none of the payment fails any more, or another one does. */
+/** After an event was delivered: clears `delivery_failing`, or raises it for another delivery that still fails. */
 async function endFailing(locked: Locked, now: Date, unknownForMs: number): Promise<Payment> {
   const { tx, payment } = locked;
   const over = cleared(payment, 'events_told');
@@ -486,7 +501,7 @@ async function endFailing(locked: Locked, now: Date, unknownForMs: number): Prom
     include: { event: true, log: LAST_ATTEMPT },
     orderBy: { id: 'asc' },
   });
-  await note(tx, payment.id, 'attention', 'delivery_failing is over.', now);
+  await note(tx, payment.id, 'attention', 'delivery_failing was cleared.', now);
   let shown = await update(tx, payment.id, over);
   for (const { log, ...other } of others) {
     if (!isOverdue(other, now)) continue;
@@ -501,14 +516,14 @@ async function endFailing(locked: Locked, now: Date, unknownForMs: number): Prom
   return shown;
 }
 
-/** Everything of the payment that waits for the order service is told at once, or after the attempt under way. */
+/** Makes all pending deliveries of the payment due at once; a running attempt ends first. */
 export async function hurryDeliveries(tx: LedgerTx, paymentId: string): Promise<void> {
   await tx.delivery.updateMany({ where: { paymentId, status: 'pending' }, data: { nextAttemptAt: null } });
 }
 
 /**
- * A person wants the delivery told now: one that is pending need not wait for its time. Of one that is settled nothing
- * changes here. What does not hold any more is not told again, whatever was answered to it when it did.
+ * An operator or merchant requests a redelivery: a pending delivery becomes due at once. A settled delivery does not
+ * change here. A superseded event is not delivered again, whatever the order service answered to it before.
  * @throws Refusal `delivery_not_found`, `delivery_superseded`
  */
 export async function requestRedelivery(
@@ -525,13 +540,13 @@ export async function requestRedelivery(
     });
     if (row === null) throw new Refusal('delivery_not_found', `There is no delivery ${deliveryId}.`);
     if (row.status === 'superseded' || !(await holds(tx, row.event, row.payment))) {
-      const detail = `${row.event.type} (${row.eventId}) does not hold any more: newer events say what does.`;
+      const detail = `${row.event.type} (${row.eventId}) is superseded: newer events report the current state.`;
       throw new Refusal('delivery_superseded', detail);
     }
     const data: Prisma.DeliveryUpdateManyMutationInput = { nextAttemptAt: null };
     await tx.delivery.updateMany({ where: { id: deliveryId, status: 'pending' }, data });
     const { event, payment } = row;
-    const detail = `Told again, asked for by ${by}: ${event.type} (${event.id}).`;
+    const detail = `Redelivery of ${event.type} (${event.id}) requested by ${by}.`;
     await note(tx, payment.id, 'manual', detail, now, { deliveryId, eventId: event.id });
     return { delivery: toDeliverySnapshot(row), payment };
   });

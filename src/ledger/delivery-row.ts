@@ -4,9 +4,9 @@ import type { EventContent } from './event-data.ts';
 import type { Delivery, Event, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** How a delivery ends: its order service answers, or it is superseded. */
+/** The end of a delivery: the order service answers, or the event is superseded. */
 
-/** The delivery ends with this status; nobody tells it any more. */
+/** Ends the delivery with this status. It is not delivered any further. */
 export async function settle(
   tx: LedgerTx,
   deliveryId: string,
@@ -19,7 +19,7 @@ export async function settle(
   });
 }
 
-/** Whether what the event says still holds, as the rows are now. @param payment the event's. */
+/** Whether the event is still true of the current rows. @param payment the event's payment. */
 export async function holds(tx: LedgerTx, event: Event, payment: Payment): Promise<boolean> {
   const told = event.data as unknown as EventContent;
   const refund =
@@ -28,22 +28,22 @@ export async function holds(tx: LedgerTx, event: Event, payment: Payment): Promi
 }
 
 /**
- * Ends the deliveries of the payment that are pending and whose event does not hold any more, as the rows are now. The
- * stored events stay as they are. An attempt that is under way is logged when its answer comes, and changes nothing.
- * Part of the transaction that makes them untrue, before it writes its own events.
+ * Supersedes the payment's pending deliveries whose event is no longer true of the current rows. The stored events stay
+ * as they are. A delivery attempt that is running is logged when its answer comes, and has no effect. Call this in the
+ * transaction that makes the events untrue, before it writes its own events.
  */
 export async function supersedePending(tx: LedgerTx, paymentId: string, now: Date): Promise<void> {
-  const untold = await tx.delivery.findMany({
+  const pending = await tx.delivery.findMany({
     where: { paymentId, status: 'pending' },
     include: { event: true },
     orderBy: { id: 'asc' },
   });
-  if (untold.length === 0) return;
+  if (pending.length === 0) return;
   const payment = await tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
-  for (const { id: deliveryId, eventId, event } of untold) {
+  for (const { id: deliveryId, eventId, event } of pending) {
     if (await holds(tx, event, payment)) continue;
     await settle(tx, deliveryId, 'superseded', now);
-    const detail = `${event.type} (${eventId}) is superseded: it does not hold any more, and the order service is not told of it.`;
+    const detail = `${event.type} (${eventId}) is superseded: it is no longer true, so it is not delivered to the order service.`;
     await note(tx, paymentId, 'delivery', detail, now, { deliveryId, eventId });
   }
 }

@@ -10,27 +10,27 @@ import { oweRefund } from './refunds.ts';
 import type { Event, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** What the order service's answer means: which answers settle a delivery, and what they do to the payment. */
+/** Applies the order service's answer: which answers settle a delivery, and what they change of the payment. */
 
-/** What one call of the order service came to. */
+/** The result of one delivery attempt. */
 export interface AttemptResult {
   readonly outcome: DeliveryOutcome;
-  /** Null when there was no answer. */
+  /** Null if there was no answer. */
   readonly statusCode: number | null;
   /** A sentence. */
   readonly detail: string;
   readonly durationMs: number;
-  /** The start of the body of an answer that fails. */
+  /** The start of the response body, if the answer was not a success. */
   readonly answer?: string;
-  /** What the service asked for. */
+  /** The wait that the service's `Retry-After` asks for. */
   readonly retryAfterMs?: number;
-  /** When it began. */
+  /** When the attempt began. */
   readonly at: Date;
 }
 
 /**
- * What the order service's word does to the payment that waits for it. Of every other event it settles the delivery
- * alone. `order_unknown` is given once its time, `unknownForMs`, is over.
+ * Applies the order service's answer to the payment that waits for it. An answer to any other event settles only the
+ * delivery. The caller passes `order_unknown` only after the order service has not known the order for `unknownForMs`.
  */
 export async function applyOutcome(
   locked: Locked,
@@ -48,7 +48,7 @@ export async function applyOutcome(
       return await giveBack(
         locked,
         'duplicate_payment',
-        `The order service refuses it. ${attempt.detail}`,
+        `The order service refuses the payment. ${attempt.detail}`,
         now,
       );
     case 'gone':
@@ -56,11 +56,11 @@ export async function applyOutcome(
       const merchant = await tx.merchant.findUniqueOrThrow({ where: { id: payment.merchantId } });
       const detail =
         attempt.outcome === 'gone'
-          ? 'The order service has no such order any more'
+          ? 'The order service no longer has the order'
           : `The order service has not known the order for ${unknownForMs / 3_600_000} h`;
       if (merchant.latePayment !== 'review')
-        return await giveBack(locked, 'late_payment', `${detail}; the money is owed back.`, now);
-      const said = `${detail}; the merchant wants to decide.`;
+        return await giveBack(locked, 'late_payment', `${detail}; a refund is due.`, now);
+      const said = `${detail}; the merchant has to decide.`;
       return await applyRefusal(locked, 'review', 'late_payment_review', said, now);
     }
     default:
@@ -68,10 +68,11 @@ export async function applyOutcome(
   }
 }
 
-/** The payment that was told to its order service is applied. */
+/** The order service has agreed: the payment pays its order. */
 async function applyAgreement({ tx, payment }: Locked, detail: string, now: Date): Promise<Payment> {
   const over = cleared(payment, 'order_decided');
-  if (over.attention === null) await note(tx, payment.id, 'attention', `${payment.attention} is over.`, now);
+  if (over.attention === null)
+    await note(tx, payment.id, 'attention', `${payment.attention} was cleared.`, now);
   await note(tx, payment.id, 'order', detail, now, { orderUpdate: 'applied' });
   const applied = await update(tx, payment.id, { orderUpdate: 'applied', orderUpdatedAt: now, ...over });
   return await showReversed(tx, applied, now);
@@ -91,7 +92,10 @@ async function giveBack(locked: Locked, reason: RefundReason, detail: string, no
   return payment;
 }
 
-/** Our order row keeps naming the payment: nobody else can pay it, and it is refunded when the money is back. */
+/**
+ * The order's row keeps naming the payment, so no other payment can pay the order, and the order becomes `refunded`
+ * with the money.
+ */
 async function applyRefusal(
   { tx, payment, newEvents }: Locked,
   to: 'conflict' | 'review',
@@ -109,8 +113,8 @@ async function applyRefusal(
 }
 
 /**
- * An operator decides in the order service's stead about a payment that waits for it.
- * @returns the payment, or null when it waits for none.
+ * Applies an operator's decision to a payment that still waits for its order service.
+ * @returns the payment, or null if it does not wait for its order service.
  */
 export async function decidePending(
   locked: Locked,
@@ -131,6 +135,11 @@ export async function decidePending(
       data: { deliveryId, at: now, outcome, statusCode: null, detail, durationMs: 0 },
     });
   }
-  if (action === 'refund') return await giveBack(locked, 'requested', 'An operator refunds it.', now);
-  return await applyAgreement(locked, `Order ${payment.orderId} is paid, by an operator's word.`, now);
+  if (action === 'refund')
+    return await giveBack(locked, 'requested', 'An operator refunds the payment.', now);
+  return await applyAgreement(
+    locked,
+    `Order ${payment.orderId} is paid: an operator accepted the payment.`,
+    now,
+  );
 }

@@ -21,12 +21,12 @@ import { isOfAllThatIsLeft } from './replacement.ts';
 import type { Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** Payers' disputes. They are on the payment's row, so that whatever it shows besides leaves them as they are. */
+/** Payers' disputes. They have a column of the payment's row, so they stay whatever attention the payment has. */
 
 /**
- * Records what a verified callback says of a dispute. Does nothing the second time.
- * @returns the payment, and whether the channel is to be asked: its money is not on record yet, or the callback contradicts
- *   what is decided.
+ * Records what a verified callback reports about a dispute. A repetition has no effect.
+ * @returns the payment, and whether the channel must be queried: the payment is not settled yet, or the callback
+ *   contradicts a decided dispute.
  */
 export async function recordDisputeOfCallback(
   db: LedgerClient,
@@ -41,7 +41,7 @@ export async function recordDisputeOfCallback(
   });
 }
 
-/** Records the disputes that an answer to a query tells of. */
+/** Records the disputes that an answer to a query reports. */
 export async function recordDisputes(locked: Locked, answer: ChannelAnswer, now: Date): Promise<Payment> {
   let { payment } = locked;
   for (const said of isMoney(answer) ? (answer.disputes ?? []) : [])
@@ -50,8 +50,9 @@ export async function recordDisputes(locked: Locked, answer: ChannelAnswer, now:
 }
 
 /**
- * Records the channel's word on a dispute, in whatever status the payment is: shows the payment while one is open, and once
- * none is shows what it showed before. What is lost has gone back.
+ * Records the channel's report about a dispute, whatever the payment's status. While a dispute is open, the payment has
+ * the attention `disputed`. Once none is open, the attention that it replaced is raised again. The amount of a lost
+ * dispute counts as given back to the payer.
  */
 export async function recordDispute(
   locked: Locked,
@@ -80,7 +81,7 @@ export async function recordDispute(
   );
 }
 
-/** Shows the open disputes, in place of whatever is shown. */
+/** The attention `disputed` for the open disputes. It replaces any other attention. */
 function shown(payment: Payment, disputes: readonly KeptDispute[], now: Date) {
   const detail = disputes
     .filter(({ state }) => state === 'open')
@@ -89,12 +90,13 @@ function shown(payment: Payment, disputes: readonly KeptDispute[], now: Date) {
   if (payment.attention === 'disputed') return { attentionDetail: detail };
   return {
     ...raised('disputed', detail, now),
-    // What is hidden already comes first: that our calls are not taken, the next call tells again.
+    // An attention that is hidden already keeps its place. `channel_misconfigured` need not be kept: the next call
+    // raises it again.
     ...(isFree(payment.attention) || payment.hiddenAttention !== null ? {} : hidden(payment)),
   };
 }
 
-/** Once every dispute is decided: what was hidden is shown again, or that money went back by one that is lost. */
+/** Once every dispute is decided: raises the hidden attention again, or one for the money that a lost dispute took. */
 async function showDecided(
   { tx, payment }: Locked,
   disputes: readonly KeptDispute[],
@@ -103,12 +105,12 @@ async function showDecided(
   if (disputes.some(({ state }) => state === 'open')) return payment;
   const foreign = disputes.find((dispute) => isLostOtherwise(payment, dispute));
   if (foreign !== undefined) {
-    const detail = `${describeDispute(foreign)} It is another currency than came in: it is not recorded as gone back.`;
+    const detail = `${describeDispute(foreign)} It is in another currency than the received money, so the loss is not recorded as a refund.`;
     return await update(tx, payment.id, shownAs(payment, detail, now));
   }
   const decided =
     payment.attention === 'disputed' ? await update(tx, payment.id, nextShown(payment)) : payment;
-  if (payment.attention === 'disputed') await note(tx, payment.id, 'attention', 'disputed is over.', now);
+  if (payment.attention === 'disputed') await note(tx, payment.id, 'attention', 'disputed was cleared.', now);
   return await reviewAttention(tx, await showLosses({ tx, payment: decided }, disputes, now), now);
 }
 
@@ -122,7 +124,7 @@ async function showLosses(
 ): Promise<Payment> {
   const lost = disputes.filter(({ state }) => state === 'lost');
   if (lost.length === 0 || payment.orderUpdate !== 'applied' || !isFree(payment.attention)) return payment;
-  const detail = `${lost.map(describeDispute).join(' ')} The order was paid by it.`;
+  const detail = `${lost.map(describeDispute).join(' ')} The payment had paid its order.`;
   await note(tx, payment.id, 'attention', `channel_reversed: ${detail}`, now);
   return await update(tx, payment.id, raised('channel_reversed', detail, now));
 }
@@ -133,11 +135,11 @@ const isLost = ({ receivedCurrency }: Payment, { state, currency }: KeptDispute)
 const isLostOtherwise = ({ receivedCurrency }: Payment, { state, currency }: KeptDispute): boolean =>
   state === 'lost' && receivedCurrency !== null && currency !== receivedCurrency;
 
-/** Whether settling the payment has to record that its money went back by a dispute. */
+/** Whether settling the payment must also record the loss of a dispute. */
 export const hasLosses = (payment: Payment): boolean =>
   disputesOf(payment).some(({ state }) => state === 'lost');
 
-/** What disputes that are lost have taken of money in this currency, in minor units. */
+/** The sum of the lost disputes in this currency, in minor units. */
 export const lossesOf = (payment: Payment, currency: CurrencyCode): number =>
   disputesOf(payment).reduce(
     (sum, dispute) =>
@@ -146,10 +148,10 @@ export const lossesOf = (payment: Payment, currency: CurrencyCode): number =>
   );
 
 /**
- * What disputes that are lost have taken is recorded as gone back, at most what came in, each once: it is the payer's for
- * good, and is never given back a second time. Refunds that the channel was not asked for yet give way to it; those that it
- * has count first, so this is done again whenever one of them ends without money. Of a payment that is not settled,
- * settling it records that.
+ * Records the amounts of lost disputes as given back: each dispute once, and together at most the received amount. The
+ * payer keeps that money, so nodrop must not refund it again. A refund that the channel has not been asked for gives
+ * way to a loss. Refunds at the channel count first, so call this again whenever one of them ends without money. For an
+ * unsettled payment, settling it records its losses.
  */
 export async function recordLosses(locked: Locked, now: Date): Promise<Payment> {
   let { payment } = locked;
@@ -158,7 +160,7 @@ export async function recordLosses(locked: Locked, now: Date): Promise<Payment> 
   return payment;
 }
 
-/** What a lost dispute has taken, and is not on record as gone back. Minor units. */
+/** The part of a lost dispute that is not recorded as given back yet, in minor units. */
 async function unrecorded(
   db: LedgerClient | LedgerTx,
   paymentId: string,
@@ -172,8 +174,8 @@ async function unrecorded(
 }
 
 /**
- * Whether disputes that are lost have taken money that refunds of ours, which the channel has, count on: they leave too
- * little for all of these.
+ * Whether lost disputes have taken money that refunds at the channel also count on, so that too little is left for all
+ * of them.
  */
 export async function losesMore(db: LedgerClient | LedgerTx, payment: Payment): Promise<boolean> {
   if (payment.refundedAmount >= (payment.receivedAmount ?? 0n)) return false;
@@ -209,7 +211,10 @@ async function recordLoss(locked: Locked, dispute: KeptDispute, now: Date): Prom
   return await moneyWentBack(locked, amount, now);
 }
 
-/** Lowers the refunds of all that is left that the channel was not asked for yet, or ends them; ends those of a named amount. */
+/**
+ * Makes room for a loss among the refunds that the channel has not been asked for. Refunds of a rest are lowered or
+ * ended; refunds of a named amount are ended.
+ */
 async function makeRoom({ tx, payment, newEvents }: Locked, missing: bigint, now: Date): Promise<void> {
   if (missing <= 0n) return;
   const waiting: Refund[] = await tx.refund.findMany({
@@ -222,12 +227,12 @@ async function makeRoom({ tx, payment, newEvents }: Locked, missing: bigint, now
     const { id, amount, currency } = refund;
     if (amount > left && (await isOfAllThatIsLeft(tx, refund))) {
       await tx.refund.update({ where: { id }, data: { amount: amount - left } });
-      const detail = `Refund ${id}: ${amountText(left, currency)} less are asked for, as they are lost by a dispute.`;
+      const detail = `Refund ${id} was lowered by ${amountText(left, currency)}, which a lost dispute has taken.`;
       await note(tx, payment.id, 'refund', detail, now, { refundId: id });
       return;
     }
     left -= amount;
-    const failure = 'The payer got the money by a dispute: the channel was not asked for it.';
+    const failure = 'The payer got the money through a dispute: the channel was not asked for this refund.';
     await tx.refund.update({ where: { id }, data: { status: 'failed', failure, settledAt: now } });
     const said = `Refund ${id} of ${amountText(amount, currency)} failed: ${failure}`;
     await note(tx, payment.id, 'refund', said, now, { refundId: id, status: 'failed' });
@@ -235,7 +240,7 @@ async function makeRoom({ tx, payment, newEvents }: Locked, missing: bigint, now
   }
 }
 
-/** The channel has decided anew: what went back by a dispute that was lost has not, after all. */
+/** After the channel has reversed its decision: an amount that counted as lost to a dispute is the merchant's again. */
 async function takeBackLosses(
   { tx, payment, newEvents }: Locked,
   disputes: readonly KeptDispute[],
@@ -254,14 +259,14 @@ async function takeBackLosses(
   let sum = 0n;
   for (const { id, amount, currency, channelRefundId } of taken) {
     sum += amount;
-    const failure = `Dispute ${channelRefundId} is not lost any more.`;
+    const failure = `Dispute ${channelRefundId} is no longer lost.`;
     await tx.refund.update({ where: { id }, data: { status: 'failed', failure } });
     const said = `Refund ${id} of ${amountText(amount, currency)}: ${failure}`;
     await note(tx, payment.id, 'refund', said, now, { refundId: id, status: 'failed' });
     newEvents.push({ type: 'refund.failed', refundId: id });
   }
   const isUntaken = payment.orderUpdate === 'conflict';
-  const detail = `${amountText(sum, payment.receivedCurrency ?? payment.currency)} that disputes had taken is here again, and no order takes it.`;
+  const detail = `${amountText(sum, payment.receivedCurrency ?? payment.currency)} that lost disputes had taken is back, and it pays no order.`;
   if (isUntaken) await note(tx, payment.id, 'attention', `order_conflict: ${detail}`, now);
   return await update(tx, payment.id, {
     refundedAmount: { decrement: sum },

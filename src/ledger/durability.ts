@@ -3,7 +3,7 @@ import type { Config } from '../config.ts';
 import type { Logger } from '../log.ts';
 import type { LedgerClient } from './client.ts';
 
-/** A database that is away at the start is asked again so often, until it has said. */
+/** How often an unreachable database is asked again at the start. */
 const ASK_AGAIN_MS = 10_000;
 
 interface Replication {
@@ -14,8 +14,9 @@ interface Replication {
 }
 
 /**
- * A sentence when a database so set can lose commits that it has confirmed, else null: a failover to a standby loses
- * those that the standby had not got, and without a standby a restored backup does.
+ * Returns a warning if the database, with these settings, can lose commits that it has confirmed; otherwise null. A
+ * failover to a standby loses the commits that the standby had not received. Without a standby, restoring a backup
+ * loses commits.
  */
 export function lostCommitsWarning({ standbys, commit }: Replication): string | null {
   if (standbys !== '' && commit !== 'off' && commit !== 'local') return null;
@@ -26,7 +27,7 @@ export function lostCommitsWarning({ standbys, commit }: Replication): string | 
   );
 }
 
-/** In live mode: logs the warning, if there is one, as soon as the database says. Never fails. */
+/** In live mode: logs the warning, if there is one, as soon as the database answers. Never throws. */
 export async function warnOfLostCommits(
   { mode }: Pick<Config, 'mode'>,
   db: LedgerClient,

@@ -2,13 +2,13 @@ import { FIRST_ACCOUNT } from '../domain/channel.ts';
 import type { Event, Order, Payment, Refund } from './rows.ts';
 
 /**
- * What a merchant sees of its rows wherever it sees them: in the API's answers, in events and in the feed. Amounts are
- * numbers, times ISO 8601, and what is not there is null.
+ * The JSON of rows as a merchant sees them in API answers, in events and in the feed. Amounts are numbers in minor
+ * units, times are ISO 8601, and a missing value is null.
  */
 
 export const iso = (time: Date | null): string | null => time?.toISOString() ?? null;
 
-/** Without what depends on the caller: the payer's next action, tokens, links. */
+/** The payment without fields that depend on the caller: the payer's next action, tokens, links. */
 export const paymentData = (row: Payment) => ({
   id: row.id,
   orderId: row.orderId,
@@ -37,7 +37,7 @@ export const paymentData = (row: Payment) => ({
   recoveredAt: iso(row.recoveredAt),
 });
 
-/** Without its payments. */
+/** The order without its payments. */
 export const orderData = (row: Order) => ({
   id: row.id,
   amount: Number(row.amount),
@@ -72,13 +72,13 @@ export const refundData = (row: Refund) => ({
 export interface EventContent {
   readonly payment: ReturnType<typeof paymentData>;
   readonly order: ReturnType<typeof orderData>;
-  /** Of a refund's events. */
+  /** Present in events about a refund. */
   readonly refund?: ReturnType<typeof refundData>;
 }
 
 /**
- * An event as merchants get it. Made of the stored row alone, whose JSON has one order of keys, so that the text of it
- * is the same to the byte however often it is sent.
+ * An event in the form that merchants receive. It is built from the stored row only, and JSON from the database has a
+ * fixed order of keys, so every delivery of an event has the same bytes.
  */
 export const eventMessage = ({ type, createdAt, data, version }: Event) => ({
   type,

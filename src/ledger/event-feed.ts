@@ -5,24 +5,27 @@ import { positionCommitted } from './feed-positions.ts';
 import { beyond, NEWEST_FIRST, type Page } from './queries.ts';
 import type { Delivery, DeliveryAttempt, Event, Payment } from './rows.ts';
 
-/** What merchants read of their events. */
+/** Reads of a merchant's events and deliveries. */
 
-/** Where a reader of the feed is. */
+/** The position of a reader in the feed. */
 export interface FeedPosition {
-  /** It has what came up to here. */
+  /** The reader has all events up to this position. */
   readonly seq: bigint;
-  /** The event at `seq`, which may be another one's after a restore. Null before the first, and in older cursors. */
+  /**
+   * The event at `seq`. After a restore another event can have that position. Null before the first event, and in
+   * cursors of older releases.
+   */
   readonly eventId: string | null;
   /** Events up to here had been deleted when the reader started, so it has not missed them. */
   readonly removedTo: bigint;
 }
 
 /**
- * The merchant's events after the place, or from the oldest kept, oldest first, and the place after them. Those that
- * have no place get theirs. Within a merchant places become visible in their order, so that a reader that goes on from
- * there misses none.
- * @throws Refusal `cursor_expired` when events after the place have been removed (see cleanup.ts), or when the ledger
- * was restored from before the place: new events get places up to it, and the reader would skip them.
+ * The merchant's events after the reader's position, or from the oldest one kept, oldest first, and the position after
+ * them. Events without a position get one first. Positions of a merchant become visible in their order, so a reader
+ * that continues from the returned position misses no event.
+ * @throws Refusal `cursor_expired` when events after the position have been removed (see retention.ts), or when the
+ *   ledger was restored to a time before it: new events then get positions up to it, and the reader would skip them.
  */
 export async function listEvents(
   db: LedgerClient,
@@ -35,12 +38,12 @@ export async function listEvents(
     orderBy: { seq: 'asc' },
     take: limit,
   });
-  // Read after the events: a restore in between must not pass for the ledger that the place is of.
+  // Read after the events, so that a restore between the two reads is detected.
   const reached =
     after === null || after.eventId === null
       ? null
       : await db.event.findUnique({ where: { seq: after.seq }, select: { id: true, merchantId: true } });
-  // Read last: whatever was removed before the two others were read is known by then.
+  // Read last, so that it includes everything that was removed before the two reads above.
   const { eventsRemovedTo } = await db.merchant.findUniqueOrThrow({
     where: { id: merchantId },
     select: { eventsRemovedTo: true },
@@ -48,7 +51,7 @@ export async function listEvents(
   if (after !== null && eventsRemovedTo > after.seq && eventsRemovedTo > after.removedTo) {
     throw new Refusal(
       'cursor_expired',
-      'Events after this cursor are older than 30 days and were removed. Read your orders or payments anew, and ' +
+      'Events after this cursor are older than 30 days and were removed. Read your orders or payments again, and ' +
         'start without `after`, from the oldest event kept.',
     );
   }
@@ -59,7 +62,7 @@ export async function listEvents(
         ? after.seq <= eventsRemovedTo
         : reached.id === after.eventId && reached.merchantId === merchantId;
   } else if (after !== null && events.length === 0 && after.seq > eventsRemovedTo) {
-    // Without an id only a place ahead of all events shows it.
+    // A cursor without an event id: the restore shows only if the position is ahead of all events.
     const kept = await db.event.aggregate({ where: { merchantId }, _max: { seq: true } });
     const newest = kept._max.seq ?? eventsRemovedTo;
     isKnown = newest === 0n || after.seq <= newest;
@@ -68,7 +71,7 @@ export async function listEvents(
     throw new Refusal(
       'cursor_expired',
       'The event at this cursor is not in the ledger, which was restored from before it. Read your orders or ' +
-        'payments anew, and start without `after`.',
+        'payments again, and start without `after`.',
     );
   }
   return {
@@ -87,14 +90,14 @@ export type DeliveryWithLog = Delivery & {
   readonly log: DeliveryAttempt[];
 };
 
-/** Enough of the log to see what is wrong now. */
+/** The last 20 attempts are enough to see what is wrong now. */
 const withLog = {
   event: { select: { type: true, version: true } },
   payment: { select: { orderId: true, orderUpdate: true } },
   log: { orderBy: { id: 'desc' as const }, take: 20 },
 };
 
-/** The deliveries of a payment, or of a merchant, with their last calls, newest first. */
+/** The deliveries of a payment or of a merchant, newest first, with their last attempts. */
 export async function listDeliveries(
   db: LedgerClient,
   of: { readonly paymentId: string } | { readonly merchantId: string; readonly status?: DeliveryStatus },
@@ -108,7 +111,7 @@ export async function listDeliveries(
   });
 }
 
-/** One of them, whoever's it is: the caller checks that it may be seen. */
+/** One delivery with its last attempts, of any merchant: the caller checks who may see it. */
 export async function findDeliveryWithLog(
   db: LedgerClient,
   deliveryId: string,

@@ -6,15 +6,15 @@ import { type EventContent, eventMessage, orderData, paymentData, refundData } f
 import { versionAfter } from './events.ts';
 import type { Event, Order, Payment, Refund } from './rows.ts';
 
-/** Events of a payment that does not exist, made of rows by the same code as those that are told. */
+/** Sample events of a payment that does not exist, built by the code that builds real events. */
 
-/** The body of an event; `test` marks one that is about nothing. */
+/** The body of an event; `test` marks a test event, which is not about a real payment. */
 export type EventBody = ReturnType<typeof eventMessage> & { readonly test?: true };
 
 const AMOUNT = 1990n;
 const CURRENCY = 'CNY';
 
-/** One of each type for docs/events, each as the ledger could write it: the same text every time. */
+/** One event of each type for docs/events, as the ledger could write it. The text is the same in every run. */
 export const sampleEvents = (): ReadonlyMap<EventType, EventBody> =>
   new Map(
     EVENT_TYPES.map((type) => {
@@ -24,22 +24,23 @@ export const sampleEvents = (): ReadonlyMap<EventType, EventBody> =>
   );
 
 /**
- * One of each type for `merchants test-event`, with its `webhook-id`. Three things keep them from changing an order: they
- * are marked, their orders and payments exist nowhere, and none pays its order. So the success shows its payment as it is
- * after a refund of everything, which no other event of that type does; the others are as the samples.
- * @param now when they happened
+ * One event of each type, with its `webhook-id`, for `merchants test-event`. Three things keep test events from
+ * changing an order: they are marked, their orders and payments do not exist, and no payment in them pays its order.
+ * Therefore `payment.succeeded` shows its payment after a full refund, which a real event of this type never does. The
+ * other types are like the samples.
+ * @param now the time of the events
  */
 export const testEvents = (now: Date): { readonly id: string; readonly body: EventBody }[] =>
   EVENT_TYPES.map((type) => {
     const paymentId = newPaymentId();
-    // Of a refund of everything, without the refund.
+    // The payment after a full refund, without the refund itself.
     const of = type === 'payment.succeeded' ? 'refund.succeeded' : type;
     const rows = sample(of, `nodrop-test-${paymentId}`, paymentId, now);
     const { data, ...head } = toBody(type, rows, now);
     return { id: newEventId(), body: { ...head, test: true, data } };
   });
 
-/** The columns that an event shows. */
+/** The columns that an event contains. */
 interface Rows {
   readonly payment: Partial<Payment>;
   readonly order: Partial<Order>;
@@ -52,12 +53,12 @@ function toBody(type: EventType, { payment, order, refund }: Rows, at: Date): Ev
     order: orderData(order as Order),
     ...(type.startsWith('refund.') ? { refund: refundData(refund as Refund) } : {}),
   };
-  // None of them had an event before it in the same second.
+  // A sample is the payment's first event, and the payment had no event before it in the same second.
   const version = versionAfter({ eventVersion: 0, createdAt: payment.createdAt as Date }, at);
   return eventMessage({ type, createdAt: at, data: json(content), version } as Event);
 }
 
-/** What there is at the end of a history that ends with an event of this type. */
+/** The rows after a course of events that ends with an event of this type. */
 function sample(type: EventType, orderId: string, paymentId: string, at: Date): Rows {
   const before = (seconds: number) => new Date(at.getTime() - seconds * 1000);
   const created = (secondsAgo: number) => ({
@@ -98,7 +99,7 @@ function sample(type: EventType, orderId: string, paymentId: string, at: Date): 
     receivedAmount: AMOUNT,
     receivedCurrency: CURRENCY,
     settledAt: before(secondsAgo),
-    // Once the order service has agreed, or where it is not asked.
+    // Set once the order service has agreed, or if there is none to ask.
     orderUpdatedAt: orderUpdate === 'pending' ? null : before(secondsAgo),
   });
   const shown = (attention: Payment['attention'], attentionDetail: string) => ({
@@ -190,7 +191,7 @@ function sample(type: EventType, orderId: string, paymentId: string, at: Date): 
       const times = created(700_000);
       const id = automaticRefundId(paymentId);
       const failure = 'The bank returned it.';
-      const why = `Refund ${id} of ${amountText(AMOUNT, CURRENCY)} failed after it had succeeded, and the money is here again: ${failure}`;
+      const why = `Refund ${id} of ${amountText(AMOUNT, CURRENCY)} failed after it had succeeded, and the money is back at the merchant: ${failure}`;
       const cancelled = { cancelRequestedAt: before(699_970) };
       const payment = {
         ...{ ...paid(699_950, 'conflict'), ...times, ...cancelled },

@@ -5,30 +5,34 @@ import { type EventContent, orderData, paymentData, refundData } from './event-d
 import type { Event, Merchant, Order, Payment, Refund } from './rows.ts';
 import { type Writes, write } from './write-decision.ts';
 
-/** Something happened that the merchant is told of. */
+/** An event to be written for the merchant. */
 export interface NewEvent {
   readonly type: EventType;
-  /** Of a refund's events. */
+  /** Set in events about a refund. */
   readonly refundId?: string;
-  /** When it is of another payment of the order than the one the work is about. */
+  /** Set if the event is about another payment of the order than the one that the transaction is about. */
   readonly paymentId?: string;
-  /** Whether the merchant has an order service, where the work went by that already: it may be set in between. */
+  /**
+   * Whether the event needs a delivery, if the transaction has decided that already. Absent: the merchant's current
+   * setting decides.
+   */
   readonly mustBeTold?: boolean;
 }
 
-/** The rows of an event, as they are once the transaction has written them. */
+/** The rows that an event contains, in the state that the transaction writes. */
 export interface Told {
   readonly payment: Payment;
   readonly order: Order;
   readonly merchant: Pick<Merchant, 'orderServiceUrl'>;
   readonly refund?: Refund;
-  /** When the newest event of the order's payments is from; null: they have none. */
+  /** The time of the newest event of the order's payments; null if they have none. */
   readonly newestEventAt: Date | null;
 }
 
 /**
- * The version of the payment's next event. Above the seconds since its creation: a version that a lost commit had given out
- * is not given out again after a restore, and a receiver does not take the new event for one it knows.
+ * The version of the payment's next event. It is above the seconds since the payment's creation: a restore can lose the
+ * commit of an event that was already delivered, and the next event must not get that event's version. A receiver would
+ * take it for the event that it knows.
  */
 export function versionAfter(
   { eventVersion, createdAt }: Pick<Payment, 'eventVersion' | 'createdAt'>,
@@ -39,11 +43,12 @@ export function versionAfter(
 }
 
 /**
- * The merchant's event of what the transaction does to the payment, and its delivery when the merchant has an order
- * service. The event has no place in the feed yet: see feed-places.ts.
+ * The merchant's event about the transaction's changes of the payment, and its delivery if the merchant has an order
+ * service. The event has no position in the feed yet: see feed-positions.ts.
  *
- * The events of an order's payments have times in the order of their commits, whatever the clocks of the processes say: each
- * has the order as it is then (`data.order`), and who applies them by their times must end with the order as it is.
+ * The times of an order's events increase in the sequence of their commits, even if the clocks of processes differ.
+ * Each event contains the order (`data.order`), and a receiver that applies events by time must end with the order's
+ * current state.
  */
 export function eventOf(
   { payment, order, merchant, refund, newestEventAt }: Told,
@@ -74,8 +79,8 @@ export function eventOf(
 }
 
 /**
- * Writes the event, of the rows as they are now. The last step of a transaction, which tells of all that it does; under
- * the order's lock.
+ * Writes the event with the current rows. It must be the last step of the transaction, because the event reports
+ * everything that the transaction does. Call it under the order's lock.
  */
 export async function recordEvent(
   tx: LedgerTx,

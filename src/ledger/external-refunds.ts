@@ -9,20 +9,20 @@ import { moneyWentBack, showOtherAmount } from './refund-trouble.ts';
 import type { Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** Refunds that somebody made at the channel. How changes are made: see refunds.ts. */
+/** Refunds that were made at the channel and not through nodrop. How changes are made: see refunds.ts. */
 
-const UNASKED = 'at the channel, and nobody asked for it here';
+const EXTERNAL = 'at the channel, not through nodrop';
 
-/** What the channel says of a refund that somebody made there. */
+/** What the channel reports about a refund that was made at the channel and not through nodrop. */
 export interface External {
   /** Minor units. */
   readonly amount: bigint;
   readonly state: ChannelRefund['state'];
-  /** The channel's own id, of a channel that lists its refunds. */
+  /** The channel's id of the refund, if the channel lists refunds. */
   readonly channelRefundId?: string;
 }
 
-/** Writes a refund that is not known yet. Merchants are told of one that succeeded; of any other nothing has gone back. */
+/** Records a refund that is not known yet. The merchant gets an event only for a refund that succeeded. */
 export async function insertExternal(locked: Locked, external: External, now: Date): Promise<Payment> {
   const { tx, payment } = locked;
   const { amount, state, channelRefundId } = external;
@@ -43,14 +43,14 @@ export async function insertExternal(locked: Locked, external: External, now: Da
     },
   });
   if (state === 'succeeded') return await externalSucceeded(locked, refund, amount, now);
-  const said = `${amountText(amount, currency)} are ${state === 'processing' ? 'on their way back' : `${state}`} ${UNASKED}`;
-  await note(tx, payment.id, 'refund', `${said}.`, now, { refundId: refund.id, status: state });
+  const said = `A refund of ${amountText(amount, currency)} was made ${EXTERNAL}. ${saysOf(state)}`;
+  await note(tx, payment.id, 'refund', said, now, { refundId: refund.id, status: state });
   return payment;
 }
 
 export const saysOf = (state: ChannelRefund['state']): string => `The channel lists it as ${state}.`;
 
-/** It gave back `given`, in minor units; at most what came in counts. */
+/** Records that the external refund gave back `given`, in minor units; at most the received amount counts. */
 export async function externalSucceeded(
   locked: Locked,
   { id, currency }: Refund,
@@ -64,8 +64,10 @@ export async function externalSucceeded(
     where: { id },
     data: { status: 'succeeded', settledAt: now, ...(isAll ? {} : { amount, askedAmount: given }) },
   });
-  const said = `${amountText(given, currency)} went back ${UNASKED}`;
-  const capped = isAll ? '' : `; recorded are ${amountText(amount, currency)}, as no more came in`;
+  const said = `${amountText(given, currency)} was refunded ${EXTERNAL}`;
+  const capped = isAll
+    ? ''
+    : `; only ${amountText(amount, currency)} is recorded, because no more was received`;
   await note(tx, payment.id, 'refund', `${said}${capped}.`, now, { refundId: id });
   newEvents.push({ type: 'refund.succeeded', refundId: id });
   const after = await moneyWentBack(locked, amount, now);
@@ -73,7 +75,10 @@ export async function externalSucceeded(
   return after.orderUpdate === 'applied' ? await showReversed(tx, after, now) : after;
 }
 
-/** Shows an applied payment whose money went back at the channel, unless something else is shown of it. */
+/**
+ * Raises `channel_reversed` for an applied payment that was refunded at the channel, unless another attention is
+ * raised.
+ */
 export async function showReversed(tx: LedgerTx, payment: Payment, now: Date): Promise<Payment> {
   if (!isFree(payment.attention)) return payment;
   const { _sum } = await tx.refund.aggregate({
@@ -82,15 +87,20 @@ export async function showReversed(tx: LedgerTx, payment: Payment, now: Date): P
   });
   if (_sum.amount === null) return payment;
   const currency = payment.receivedCurrency ?? payment.currency;
-  const said = `${amountText(_sum.amount, currency)} went back ${UNASKED}`;
+  const said = `${amountText(_sum.amount, currency)} was refunded ${EXTERNAL}`;
   await note(tx, payment.id, 'attention', `channel_reversed: ${said}.`, now);
-  return await update(tx, payment.id, raised('channel_reversed', `${said}; the order was paid by it.`, now));
+  return await update(
+    tx,
+    payment.id,
+    raised('channel_reversed', `${said}; the payment had paid its order.`, now),
+  );
 }
 
 /**
- * Such refunds are none: they were concluded, or listed, while it was not known what they were.
- * @param why in a sentence, as `It was refund re_...`
- * @returns the payment, and what is not back by it any more
+ * Marks refunds that were recorded as external as failed: they were inferred from a sum or a list before it was known
+ * which refunds they are.
+ * @param why a sentence such as `It was refund re_...`
+ * @returns the payment, and the amount that no longer counts as refunded
  */
 export async function failExternals(
   { tx, payment, newEvents }: Locked,
@@ -101,7 +111,7 @@ export async function failExternals(
   let freed = 0n;
   for (const { id, amount, currency, status } of externals) {
     await tx.refund.update({ where: { id }, data: { status: 'failed', failure: why } });
-    const said = `Refund ${id} of ${amountText(amount, currency)} is none. ${why}`;
+    const said = `Refund ${id} of ${amountText(amount, currency)} was recorded by mistake. ${why}`;
     await note(tx, payment.id, 'refund', said, now, { refundId: id, status: 'failed' });
     if (status !== 'succeeded') continue;
     freed += amount;
@@ -118,8 +128,8 @@ export async function failExternals(
 export const wasRefund = (refundId: string): string => `It was refund ${refundId}.`;
 
 /**
- * The channel has named its own id of a refund of ours: what is on record as somebody else's under that id is this one.
- * Null: nothing is.
+ * Called when the channel has reported its own id for a refund that nodrop made: an external refund on record with that
+ * id is the same refund. Returns null if there is no such external refund.
  */
 export async function claimExternal(
   locked: Locked,

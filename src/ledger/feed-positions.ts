@@ -1,25 +1,28 @@
 import type { LedgerClient } from './client.ts';
 
 /**
- * The positions of events in their merchant's feed. An event is written without one, so that no transaction that touches
- * money waits for another of its merchant. Who reads the feed first gives positions to what has none.
+ * The positions of events in their merchant's feed. An event is written without a position, so that a transaction that
+ * moves money never waits for another transaction of its merchant. Events get their positions when the feed is read
+ * next.
  *
- * Readers go on from the last position that they have seen, so within a merchant positions must become visible in their order.
- * They are given under a lock of the merchant's, which is kept until the commit: whoever has the lock next sees every
- * place that was given before, and gives higher ones. An event that is committed later gets its place later.
+ * A reader continues after the last position that it has seen, so within a merchant positions must become visible in
+ * their order. They are assigned under a lock of the merchant that is kept until the commit: the next holder of the
+ * lock sees every position assigned before, and assigns higher ones. An event that commits later gets its position
+ * later.
  *
- * The order is that of time, which for the payments of an order is that of the commits: see `eventOf` in events.ts. Events
- * that an older release wrote can have a newer version with an earlier time: within a payment the order is that of the
- * versions.
+ * Positions follow the events' times, which for the payments of an order follow the commits: see `eventOf` in
+ * events.ts. Events of an older release can have a newer version with an earlier time, so within one payment positions
+ * follow the versions.
  */
 
-/** So many events get their positions in one transaction, and earlier versions with them. */
+/** The number of events that get positions in one transaction, besides earlier versions of their payments. */
 export const POSITIONS_AT_ONCE = 1_000;
 
 /**
- * In no turn: it takes no order's lock, and a reader of the feed does not wait behind changes of the merchant's orders.
- * @param before only those of before this time, and earlier versions of their payments.
- * @returns how many have a place now that had none; at least `POSITIONS_AT_ONCE` when there may be more.
+ * Assigns positions. It takes no order's lock, so a reader of the feed does not wait for changes of the merchant's
+ * orders.
+ * @param before only events before this time, and earlier versions of their payments.
+ * @returns the number of events that got a position; at least `POSITIONS_AT_ONCE` if there may be more.
  */
 export async function givePositions(
   db: LedgerClient,
@@ -27,7 +30,8 @@ export async function givePositions(
   before: Date | null = null,
 ): Promise<number> {
   return await db.$transaction(async (tx) => {
-    // A statement of its own: the next one then sees all that was committed before the lock was had.
+    // A separate statement, so that the next statement's snapshot contains everything committed before the lock was
+    // taken.
     await tx.$queryRaw`
       SELECT 1 FROM pg_advisory_xact_lock(hashtextextended(${`nodrop-events-${merchantId}`}, 0))`;
     return await tx.$executeRaw`
@@ -51,7 +55,7 @@ export async function givePositions(
   });
 }
 
-/** Those of a process, which have one time under way for each merchant, and share the next. */
+/** Runs one assignment of positions at a time for a merchant in this process. Callers that wait share the next run. */
 class Placing {
   #running: Promise<unknown> = Promise.resolve();
   #next: Promise<void> | undefined;
@@ -70,8 +74,8 @@ class Placing {
 const placings = new WeakMap<LedgerClient, Map<string, Placing>>();
 
 /**
- * Gives positions to the merchant's events that were committed before, at least to the first 1,000 of them. However many
- * read the feed at the same moment, it costs one look, and one transaction when there are any.
+ * Assigns positions to the merchant's committed events, at least to the first 1,000 of them. Concurrent readers of the
+ * feed share one check, and one transaction if there are events without a position.
  */
 export async function positionCommitted(db: LedgerClient, merchantId: string): Promise<void> {
   const ofClient = placings.get(db) ?? new Map<string, Placing>();

@@ -2,17 +2,17 @@ import type { LedgerClient } from './client.ts';
 import { note } from './timeline.ts';
 import { ownerOf, transaction } from './transaction-limits.ts';
 
-/** Debounces of what makes a query due, in the database, so that they hold over all API processes. */
+/** Debounces the triggers of queries. The state is in the database, so the limits apply across all API processes. */
 
 const HINT_EVERY_MS = 10_000;
 const TIGHT_PHASES_AT_MOST = 5;
 const QUERY_DUE_EVERY_MS = 10_000;
 const UNVERIFIED_QUERIES_AT_MOST = 20;
 
-/** What a hint may do: a tight phase of queries, one query, or nothing as one was just made. */
+/** The effect of a hint: a tight phase of queries, one query, or nothing because a query was just made. */
 export type HintEffect = 'tight' | 'query' | 'nothing';
 
-/** At most one hint in 10 s counts, and the first 5 of a payment each give a tight phase. */
+/** Accepts at most one hint in 10 s. Each of the first 5 hints of a payment starts a tight phase. */
 export async function takeHint(
   db: LedgerClient,
   paymentId: string,
@@ -36,7 +36,7 @@ export async function takeHint(
   });
 }
 
-/** Gives back a hint that could not be passed on, so that the next one counts. */
+/** Takes back a hint that could not be signalled to the workflow, so that the next hint counts. */
 export async function returnHint(db: LedgerClient, paymentId: string, takenAt: Date): Promise<void> {
   await db.payment.updateMany({
     where: { id: paymentId, lastHintAt: takenAt },
@@ -45,8 +45,8 @@ export async function returnHint(db: LedgerClient, paymentId: string, takenAt: D
 }
 
 /**
- * A callback that cannot be verified names this payment: true when a query may be made due for it now. Anybody can
- * send one, so a payment has a few such queries in its life and no more.
+ * For a callback that names this payment and cannot be verified: returns whether a query may be sent for it now.
+ * Anybody can send such callbacks, so a payment gets at most 20 queries from them.
  */
 export async function takeQueryDue(
   db: LedgerClient,
@@ -72,14 +72,14 @@ export async function takeQueryDue(
   });
 }
 
-/** What became of word that something happened: asked now, asked by the sweep soon, or no more queries for such word. */
+/** The effect of a notice: query now, the sweep queries soon, or no more queries because of such notices. */
 export type NoticeEffect = 'due' | 'waits' | 'spent';
 
 /**
- * The channel says that something happened to the payment, in whatever status it is: the channel is asked, once in 10 s,
- * and until it has answered a query that began after this. On record when this returns, so that it may be acknowledged
- * unless it is `spent`.
- * @param isProven false for word that anybody may have sent: it makes a few queries in the payment's life
+ * Records the channel's notice that something happened to the payment, whatever its status. The channel is then
+ * queried, at most once in 10 s, until it has answered a query that began after the notice. The notice is durable when
+ * this function returns, so it may be acknowledged unless the result is `spent`.
+ * @param isProven false for a notice that anybody may have sent; such notices cause at most 20 queries per payment
  */
 export async function recordNotice(
   db: LedgerClient,

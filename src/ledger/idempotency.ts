@@ -1,12 +1,12 @@
 import { json, type LedgerClient } from './client.ts';
 
 /**
- * Which POST a merchant's Idempotency-Key stands for, and what came of it. A key is leased while its request runs:
- * when the process dies, the next identical request takes over after the lease and runs again, which changes
- * nothing that was done already (P5). A result is kept once it is definite, and its work durable.
+ * What a merchant's Idempotency-Key stands for, and the result of its request. A key is leased while its request runs.
+ * If the process dies, the next identical request takes over after the lease and runs again; steps that were done
+ * already have no second effect (P5). A result is stored once it is definite and its work is durable.
  */
 
-/** Longer than any request runs, all its deadlines added up. */
+/** Longer than any request runs: more than the sum of a request's deadlines. */
 const LEASE_MS = 60_000;
 
 export interface KeyedRequest {
@@ -20,7 +20,10 @@ export interface KeyedRequest {
   readonly fields: Readonly<Record<string, string>>;
 }
 
-/** What was made, by its id, or why it was refused. Nothing of the answer itself: it would hold a payer's secrets. */
+/**
+ * The id of what was created, or why the request was refused. The answer is not stored, because it contains payers'
+ * secrets.
+ */
 export type KeptResult =
   | { readonly status: number; readonly made: string }
   | {
@@ -32,7 +35,7 @@ export type KeptResult =
       };
     };
 
-/** A key that is ours to run under, until then. */
+/** The right to run the key's request until a time. */
 export interface Lease {
   readonly merchantId: string;
   readonly key: string;
@@ -43,10 +46,10 @@ export type Claim =
   | { readonly kind: 'ours'; readonly lease: Lease }
   | { readonly kind: 'done'; readonly result: KeptResult }
   | { readonly kind: 'in_progress' }
-  /** It stands for another route or payload; `fields` are those that differ, as far as that is known. */
+  /** The key stands for another route or payload; `fields` are the fields that differ, as far as known. */
   | { readonly kind: 'reused'; readonly route: string; readonly fields: readonly string[] };
 
-/** Takes the key for this request, or says what has become of the one that has it. */
+/** Leases the key to this request, or returns the state of the request that has the key. */
 export async function claimKey(db: LedgerClient, request: KeyedRequest, now: Date): Promise<Claim> {
   const { merchantId, key, route, requestHash, fields } = request;
   const until = new Date(now.getTime() + LEASE_MS);
@@ -57,7 +60,7 @@ export async function claimKey(db: LedgerClient, request: KeyedRequest, now: Dat
   });
   if (inserted.count === 1) return ours;
   const row = await db.idempotencyKey.findUnique({ where: { merchantId_key: { merchantId, key } } });
-  // Deleted since: the next request finds the key free.
+  // The row was deleted in between: the next request finds the key free.
   if (row === null) return { kind: 'in_progress' };
   if (row.route !== route) return { kind: 'reused', route: row.route, fields: [] };
   if (row.requestHash !== requestHash) {
@@ -77,7 +80,7 @@ export async function claimKey(db: LedgerClient, request: KeyedRequest, now: Dat
   return taken.count === 1 ? ours : { kind: 'in_progress' };
 }
 
-/** Nothing for a row from before its fields were kept. */
+/** Empty for a row of a release that did not store fields. */
 function differing(known: KeyedRequest['fields'], given: KeyedRequest['fields']): string[] {
   if (Object.keys(known).length === 0) return [];
   return [...new Set([...Object.keys(known), ...Object.keys(given)])].filter(
@@ -85,7 +88,7 @@ function differing(known: KeyedRequest['fields'], given: KeyedRequest['fields'])
   );
 }
 
-/** Whoever lost the lease to another request changes nothing any more. */
+/** Matches only while the lease is held: a request that lost its lease writes nothing. */
 const held = ({ merchantId, key, until }: Lease) => ({
   merchantId,
   key,
@@ -93,7 +96,7 @@ const held = ({ merchantId, key, until }: Lease) => ({
   responseStatus: null,
 });
 
-/** The result stands from now on. What it says must be durable before. */
+/** Stores the key's final result. Everything that the result says must be durable before. */
 export async function keepResult(db: LedgerClient, lease: Lease, result: KeptResult): Promise<void> {
   const { status, ...body } = result;
   await db.idempotencyKey.updateMany({
@@ -102,12 +105,14 @@ export async function keepResult(db: LedgerClient, lease: Lease, result: KeptRes
   });
 }
 
-/** Nothing definite came of it: the same request may run again at once, and no other one under this key. */
+/**
+ * Ends the lease without a definite result: the same request may run again at once, another one with this key may not.
+ */
 export async function releaseKey(db: LedgerClient, lease: Lease): Promise<void> {
   await db.idempotencyKey.updateMany({ where: held(lease), data: { lockedUntil: null } });
 }
 
-/** The request was not one at all: the key stands for nothing yet. */
+/** Deletes the key of a request that was invalid, so that the key can be used for another request. */
 export async function forgetKey(db: LedgerClient, lease: Lease): Promise<void> {
   await db.idempotencyKey.deleteMany({ where: held(lease) });
 }

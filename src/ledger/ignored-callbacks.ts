@@ -1,11 +1,11 @@
 import type { LedgerClient } from './client.ts';
 
 /**
- * Callbacks of which only so many are kept of an account in an hour: those that are none of ours, and notices of trades that
- * are not known here. All of them are counted.
+ * Callbacks of which nodrop keeps at most `KEPT_AN_HOUR` per account and hour: those that are not for nodrop, and
+ * notices about unknown trades. All of them are counted.
  */
 
-/** Kept of each kind. */
+/** How many callbacks of each kind are kept per account and hour. */
 export const KEPT_AN_HOUR = 100;
 const HOUR_MS = 3_600_000;
 const HEAD_BYTES = 4 * 1024;
@@ -13,8 +13,8 @@ const HEAD_BYTES = 4 * 1024;
 const hourOf = (at: Date): Date => new Date(Math.floor(at.getTime() / HOUR_MS) * HOUR_MS);
 
 /**
- * Stores a callback that is none of ours while there is room, and counts it: it may be acknowledged when this returns.
- * A repetition is counted.
+ * Counts a callback that is not for nodrop, and stores it while the hour's limit is not reached. The caller may
+ * acknowledge the callback after this returns. A repetition is counted too.
  */
 export async function storeIgnored(
   db: LedgerClient,
@@ -36,7 +36,7 @@ export async function storeIgnored(
     ON CONFLICT DO NOTHING`;
 }
 
-/** Counts a notice of a trade that is not known here. @returns false when no more of them are kept in this hour */
+/** Counts a notice about an unknown trade. @returns false if no more notices are kept in this hour */
 export async function mayKeepNotice(db: LedgerClient, accountId: string, now: Date): Promise<boolean> {
   const [counted] = await db.$queryRaw<{ count: number }[]>`
     INSERT INTO callback_counts (channel_account_id, kind, hour, count)

@@ -5,9 +5,10 @@ import type { Payment } from './rows.ts';
 import { accountOf, tradeOf } from './trade-of-payment.ts';
 
 /**
- * The payment's trade as the channel can be asked about it. One that is asked by the channel's own id, which is not on
- * record, is looked for first; what is found is written down. Nothing is created.
- * @returns `absent` when a complete listing does not have it: to a query or a close an unknown trade
+ * The payment's trade in the form that calls to the channel need. If the channel must be called with its own id and
+ * that id is not stored, the trade is searched for first, and its id is stored. Creates nothing at the channel.
+ * @returns `absent` if a complete listing does not contain the trade; a query or a close treats that as an unknown
+ *   trade
  * @throws ChannelError
  */
 export async function knownTrade(
@@ -27,8 +28,9 @@ export async function knownTrade(
 }
 
 /**
- * The same, of a payment whose refund the channel is asked for or about: that needs the trade.
- * @throws ChannelError also when a complete listing does not have it, which says nothing of the refund
+ * Like `knownTrade`, for a payment with a refund: refund calls need an existing trade.
+ * @throws ChannelError also if a complete listing does not contain the trade, because that says nothing about the
+ *   refund
  */
 export async function tradeOfRefund(...given: Parameters<typeof knownTrade>): Promise<Trade> {
   const trade = await knownTrade(...given);
@@ -40,12 +42,14 @@ export async function tradeOfRefund(...given: Parameters<typeof knownTrade>): Pr
   );
 }
 
-/** A reference that is another payment's is none of this one's. @throws ChannelError `garbage` */
+/** Rejects a reference that another payment already has. @throws ChannelError `garbage` */
 export async function ofThisPayment<T>({ channel, id }: Payment, write: () => Promise<T>): Promise<T> {
   try {
     return await write();
   } catch (cause) {
     if (!isConstraintViolation(cause)) throw cause;
-    throw new ChannelError('garbage', `${channel} names another payment's trade for ${id}`, { cause });
+    throw new ChannelError('garbage', `${channel} answered for ${id} with another payment's trade`, {
+      cause,
+    });
   }
 }

@@ -18,33 +18,39 @@ import { recordReversal } from './reversed-refunds.ts';
 import type { Payment, Refund } from './rows.ts';
 
 /**
- * The refunds of a trade as its channel lists them, each by its own id. Unlike a sum, a list says which are ours, so it is
- * exact while one of ours is under way. Lists come late, twice, and in any order: what gives nothing back any more stays so.
+ * The refunds of a trade as its channel lists them, each with its own id. Unlike a sum, a list shows which refunds
+ * nodrop made, so it is exact even while one of them is processing. Lists can arrive late, twice, and in any order: a
+ * refund that has failed or was reversed stays so.
  */
 
 const isVoid = ({ state }: ChannelRefund): boolean => state === 'failed' || state === 'reversed';
 
 /**
- * The channel has the refund under this number of ours, which may be an earlier key's: it is asked about under that one,
- * and the key is not spent. Undefined: it did not say.
+ * The changes of a refund's row when the channel has the refund under this number. The number may belong to an earlier
+ * attempt's key: further queries then use that key, and the key counts as unspent. Undefined: the channel did not
+ * report a number.
  */
 export const underNumber = (outRefundNo: string | undefined) =>
   outRefundNo === undefined ? {} : { attempt: attemptOf(outRefundNo), keySpentAt: null, absentAt: null };
 
-/** Whether the listed refund is this one of ours: by the channel's id, or, while that is not known, by its number. */
+/**
+ * Whether the listed refund is this refund of nodrop: by the channel's id, or by nodrop's number while the id is
+ * unknown.
+ */
 export function isListedAs(row: Refund, { id, outRefundNo }: ChannelRefund): boolean {
   if (isOfOthers(row.reason)) return false;
   if (row.channelRefundId === id) return true;
-  // Asked for again, one number may have more than one id.
+  // A repeated request can give one number several ids at the channel.
   const goesByNumber = row.channelRefundId === null || isRefundOpen(row.status);
   return goesByNumber && outRefundNo !== undefined && refundIdOf(outRefundNo) === row.id;
 }
 
 /**
- * Records what a complete list says: of ours the channel's id, and what failed after it had succeeded; of every other the
- * refund itself, once, with what becomes of it.
- * @param given.isOld it was stored for a while, as a callback: what may have changed since is not concluded from it
- * @param given.isExplained the caller looks for refusals that this explains
+ * Records a complete list of refunds. For refunds of nodrop: the channel's id, and failures after success. For every
+ * other refund: the refund itself, once, and its later states.
+ * @param given.isOld the list was stored for a while, as part of a callback, and may be out of date: what may have
+ *   changed since is not concluded from it
+ * @param given.isExplained the caller itself looks for refused refunds that this list explains
  */
 export async function recordListed(
   locked: Locked,
@@ -59,11 +65,11 @@ export async function recordListed(
   const rows = await tx.refund.findMany({ where: { paymentId }, orderBy: { id: 'asc' } });
   const ours = rows.filter(({ reason }) => !isOfOthers(reason));
   const externals = rows.filter(({ reason }) => reason === 'external');
-  // What gives nothing back first: it makes room for the others.
+  // Failed and reversed refunds first: they free amounts for the others.
   const listed = [...list].sort((a, b) => Number(isVoid(b)) - Number(isVoid(a)) || (a.id < b.id ? -1 : 1));
   const isSince = ({ settledAt }: Refund) =>
     !given.isOld && settledAt !== null && now.getTime() - settledAt.getTime() >= QUERIES_TAKE_AT_MOST_MS;
-  /** A listed failure of what is on record as succeeded is new, unless the list may be the older of the two. */
+  /** A listed failure of a refund recorded as succeeded is new, unless the list may be older than the record. */
   const isReversal = (row: Refund, { state }: ChannelRefund) =>
     row.status === 'succeeded' && (state === 'reversed' || (state === 'failed' && isSince(row)));
 
@@ -71,12 +77,12 @@ export async function recordListed(
   for (const entry of listed) {
     const row = ours.find((row) => row.status !== 'failed' && isListedAs(row, entry));
     if (row === undefined) {
-      // What the channel refused for good it may still show as it was before, or not at all.
+      // A list may still show the former state of a refund that the channel has refused, or leave the refund out.
       const isRefused = ours.some((row) => isListedAs(row, entry));
       if (!isRefused || (entry.state === 'succeeded' && !given.isOld)) others.push(entry);
       continue;
     }
-    // Its row before the payment's.
+    // Lock order: the refund's row before the payment's.
     if (isRefundOpen(row.status) && row.channelRefundId === null && !isVoid(entry))
       await tx.refund.update({
         where: { id: row.id },
@@ -86,7 +92,7 @@ export async function recordListed(
     if (isReversal(row, entry)) payment = await recordReversal(at(), row, saysOf(entry.state), now);
   }
 
-  // What a sum told before is among those of the list, or is none.
+  // A refund that was inferred from a sum is either one of the list, or was recorded by mistake.
   const bySum = externals.filter((row) => row.channelRefundId === null && row.status === 'succeeded');
   const adopted = new Map<string, Refund>();
   for (const entry of others) {
@@ -107,7 +113,7 @@ export async function recordListed(
     const amount = BigInt(entry.amount);
     const row = adopted.get(entry.id) ?? externals.find((row) => row.channelRefundId === entry.id);
     if (row === undefined) {
-      // It may be part of a sum that is on record.
+      // The entry may be part of a sum that is already recorded.
       if (given.isOld && unlisted.length > 0) continue;
       const { id: channelRefundId, state } = entry;
       payment = await insertExternal(at(), { amount, state, channelRefundId }, now);
@@ -123,11 +129,11 @@ export async function recordListed(
       isFreed = true;
     }
   }
-  // What a dispute that is lost has taken may have waited for what these gave back.
+  // Amounts of lost disputes that found no room may fit now.
   payment = await recordLosses(at(), now);
   if (unlisted.length > 0 && payment.attention === null && payment.orderUpdate === 'applied')
     payment = await showReversed(tx, payment, now);
-  // Money that is owed was not asked for while others had it on its way back.
+  // A due refund was not requested while refunds made at the channel were processing.
   const isOwed = payment.orderUpdate === 'conflict' && order.recoveredAt === null;
   if (isFreed && isOwed && payment.attention !== 'disputed')
     await oweRefund(tx, payment, await reasonOwed(tx, paymentId), now);
@@ -137,7 +143,7 @@ export async function recordListed(
 const isIn = (adopted: ReadonlyMap<string, Refund>, row: Refund): boolean =>
   [...adopted.values()].includes(row);
 
-/** What the list says of a refund of ours that is open; null: nothing that could still give money back. */
+/** The list's entry for an open refund of nodrop; null if the list has no entry that could still give money back. */
 export function listedOf(row: Refund, list: readonly ChannelRefund[]): ChannelRefund | null {
   const entries = list.filter((entry) => isListedAs(row, entry));
   return (

@@ -10,14 +10,15 @@ import type { ChannelAccount, Merchant, SigningSecret } from './rows.ts';
 
 export type Role = 'merchant' | 'operator';
 
-/** Whom a request speaks for. */
+/** The merchant and the role of an authenticated request. */
 export interface Caller {
   readonly merchantId: string;
   readonly role: Role;
 }
 
 /**
- * The merchant of this name, made when there is none, with an account at each of the given channels, without credentials.
+ * The merchant with this name, created if there is none, with an account without credentials at each of the given
+ * channels.
  */
 export async function ensureMerchant(
   db: LedgerClient,
@@ -30,7 +31,7 @@ export async function ensureMerchant(
   return { merchant, created: made.count === 1 };
 }
 
-/** Makes a key: 32 random bytes, returned once and stored as SHA-256. */
+/** Creates an API key of 32 random bytes. It is returned once and stored as SHA-256. */
 export async function createApiKey(
   db: LedgerClient,
   merchantId: string,
@@ -42,7 +43,7 @@ export async function createApiKey(
   return { id, key };
 }
 
-/** Makes a key open nothing from now on. @returns since when it opens nothing, or null when there is no such key. */
+/** Revokes an API key. @returns since when the key is revoked, or null if the key does not exist. */
 export async function revokeApiKey(db: LedgerClient, id: string, now: Date): Promise<Date | null> {
   await db.apiKey.updateMany({ where: { id, revokedAt: null }, data: { revokedAt: now } });
   return (await db.apiKey.findUnique({ where: { id } }))?.revokedAt ?? null;
@@ -50,11 +51,11 @@ export async function revokeApiKey(db: LedgerClient, id: string, now: Date): Pro
 
 export type MerchantWithSettings = Merchant & {
   readonly channelAccounts: ChannelAccount[];
-  /** Those that sign now, the current one first. */
+  /** The secrets that sign now, the current one first. */
   readonly signingSecrets: SigningSecret[];
 };
 
-/** Every merchant with its accounts and secrets, the oldest first. */
+/** Every merchant with its accounts and secrets, oldest first. */
 export async function findMerchants(db: LedgerClient, now: Date): Promise<MerchantWithSettings[]> {
   return await db.merchant.findMany({
     include: { channelAccounts: { orderBy: { channel: 'asc' } }, signingSecrets: signing(now) },
@@ -62,20 +63,20 @@ export async function findMerchants(db: LedgerClient, now: Date): Promise<Mercha
   });
 }
 
-/** What can be set of a merchant; what is left out stays. */
+/** The settings of a merchant; a setting that is left out keeps its value. */
 export interface MerchantSettings {
   readonly latePayment?: LatePayment;
-  /** Null: the embedded order service alone. */
+  /** Null: only nodrop's own orders, no HTTP order service. */
   readonly orderServiceUrl?: string | null;
   readonly orderStatusUrl?: string | null;
-  /** Of its own apps, in small letters and without a colon: where payers may be sent back to. */
+  /** URL schemes of the merchant's apps, lower case and without a colon, to which payers may be redirected. */
   readonly returnSchemes?: readonly string[];
 }
 
 /**
- * Decisions and events from now on go by it. A merchant's first order service gets its first secret, which is
- * returned once and stored encrypted.
- * @returns null when there is no merchant of this name.
+ * Changes the settings. They apply to all later decisions and events. With its first order service a merchant gets its
+ * first signing secret, which is returned once and stored encrypted.
+ * @returns null if no merchant has this name.
  */
 export async function setMerchant(
   db: LedgerClient,
@@ -100,8 +101,8 @@ export async function setMerchant(
 }
 
 /**
- * Makes another secret the current one. All others sign until `oldValidMs` from now at most.
- * @returns null when there is no merchant of this name.
+ * Makes a new signing secret the current one. All others sign until `oldValidMs` from now at most.
+ * @returns null if no merchant has this name.
  */
 export async function rotateSecret(
   db: LedgerClient,
@@ -123,7 +124,7 @@ export async function rotateSecret(
   });
 }
 
-/** Two commands at once must not both make the current secret. */
+/** Locks the merchant's row, so that two concurrent commands cannot both create a current secret. */
 async function lockMerchant(tx: LedgerTx, name: string): Promise<string | null> {
   const [row] = await tx.$queryRaw<
     { id: string }[]
@@ -157,8 +158,8 @@ const signing = (now: Date) => ({
 });
 
 /**
- * Where the merchant's events go, and what signs them; null without an HTTP order service.
- * @throws UnreadableSecret when the current secret was stored under another one.
+ * The URLs to which the merchant's events are sent, and the secrets that sign them; null without an HTTP order service.
+ * @throws UnreadableSecret if the current secret was encrypted with another NODROP_SECRET.
  */
 export async function findOrderService(
   db: LedgerClient | LedgerTx,
@@ -175,7 +176,8 @@ export async function findOrderService(
     try {
       return [openSecret(nodropSecret, merchantId, ciphertext)];
     } catch (error) {
-      // Without the old ones a new NODROP_SECRET needs no more than a new secret.
+      // Older secrets that cannot be read are skipped, so that after a change of NODROP_SECRET one new secret is
+      // enough.
       if (expiresAt !== null) return [];
       throw error;
     }
@@ -183,7 +185,7 @@ export async function findOrderService(
   return { url: merchant.orderServiceUrl, statusUrl: merchant.orderStatusUrl, secrets };
 }
 
-/** True when the merchant has allowed this scheme of an app. */
+/** True if the merchant allows redirects to this URL scheme of an app. */
 export async function allowsReturnScheme(
   db: LedgerClient,
   merchantId: string,
@@ -192,7 +194,7 @@ export async function allowsReturnScheme(
   return (await db.merchant.count({ where: { id: merchantId, returnSchemes: { has: scheme } } })) === 1;
 }
 
-/** The caller a key belongs to, or null for an unknown or revoked one. */
+/** The caller to whom the API key belongs, or null if the key is unknown or revoked. */
 export async function findCaller(db: LedgerClient, key: string): Promise<Caller | null> {
   const row = await db.apiKey.findUnique({ where: { hash: hashSecret(key) } });
   if (row === null || row.revokedAt !== null) return null;

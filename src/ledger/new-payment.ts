@@ -27,7 +27,7 @@ import type { Order, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 import { withinLimits } from './transaction-limits.ts';
 
-/** How orders and payments come into being. */
+/** Creation of orders and payments. */
 
 export interface NewOrder {
   readonly id: string;
@@ -44,42 +44,45 @@ export interface NewPayment {
   readonly method: string;
   /** The account's name; absent: the merchant's default at the channel. */
   readonly account?: string | undefined;
-  /** Accounts of another mode are none; absent: of any. */
+  /** Accounts of another mode are not used; absent: accounts of any mode. */
   readonly mode?: AccountMode;
   readonly payer: Payer | undefined;
   readonly returnUrl: string | undefined;
   readonly metadata: Readonly<Record<string, string>> | undefined;
   readonly expiresInMs: number;
   /**
-   * Payer, `returnUrl` and metadata are those of an earlier attempt, and nobody stated them for this one: a live attempt
+   * Payer, `returnUrl` and metadata were copied from an earlier attempt and not given for this one, so a live attempt
    * keeps its own.
    */
   readonly isInherited?: boolean;
-  /** Those that the channel takes, with its limits of their amounts; absent: any. */
+  /** The currencies that the channel accepts, with its limits for the amounts; absent: any. */
   readonly currencies?: MethodDeclaration['currencies'];
-  /** How many attempts the order may have had; absent: any number. */
+  /** The greatest number of attempts that the order may have had; absent: any number. */
   readonly attemptsAtMost?: number;
-  /** The order's live attempts that the channel was asked about for this one. */
+  /** The order's live attempts that were queried at the channel before this request. */
   readonly askedAttempts: ReadonlySet<string>;
-  /** The merchant's own code has made its trade; absent: nodrop makes one. */
+  /** Set if the merchant's own code has created the trade; absent: nodrop creates one. */
   readonly adopt?: { readonly reference: string; readonly as: Adoption } | undefined;
 }
 
-/** The order has live attempts, and none that is handed out: they are asked about before a new one is made. */
+/**
+ * The order has live attempts, none of which can be returned: the channel must be queried about them before a new one
+ * is made.
+ */
 export class UnaskedAttempts extends Error {
   override readonly name = 'UnaskedAttempts';
   readonly attempts: readonly Payment[];
 
   constructor(attempts: readonly Payment[]) {
-    super(`${attempts.length} live attempts have not been asked about`);
+    super(`${attempts.length} live attempts have not been queried`);
     this.attempts = attempts;
   }
 }
 
 /**
- * Creates the order, or returns the one that is there when its content is the same. How long it lives is not content.
- * One that was recovered after a loss of the database is filled with what only the merchant knows.
- * @throws Refusal `order_exists`, with the fields that differ, when an order with this id has other content.
+ * Creates the order, or returns an existing one with the same content. The expiry is not part of the content. A
+ * recovered order gets the fields that were lost with the database, which only the merchant knows.
+ * @throws Refusal `order_exists`, with the fields that differ, if an order with this id has other content.
  */
 export async function createOrder(
   db: LedgerClient,
@@ -90,14 +93,14 @@ export async function createOrder(
   return await visibleTransaction(db, merchantId, given.id, (tx) => insertOrder(tx, merchantId, given, now));
 }
 
-/** The order is locked when its content is compared: it does not change between that and what is made for it. */
+/** Compares the content under the order's lock, so the order cannot change before the caller uses it. */
 async function insertOrder(
   tx: LedgerTx,
   merchantId: string,
   given: NewOrder,
   now: Date,
 ): Promise<{ order: Order; created: boolean }> {
-  // Not a failing INSERT: inside a transaction that would undo everything before it.
+  // Not an INSERT that can fail: inside a transaction a failure would undo everything before it.
   const inserted = await tx.order.createMany({
     data: {
       merchantId,
@@ -109,15 +112,15 @@ async function insertOrder(
   return { order, created: inserted.count === 1 };
 }
 
-/** What the request says of an order that it makes. */
+/** The columns of an order that the request states. */
 const stated = ({ id, amount, currency, subject, metadata, expiresInSeconds }: NewOrder, now: Date) => ({
   ...{ id, amount: BigInt(amount), currency, subject, metadata, createdAt: now },
   expiresAt: expiresInSeconds === undefined ? null : new Date(now.getTime() + expiresInSeconds * 1000),
 });
 
 /**
- * The locked order, when it is the one that is asked for; one that was recovered is filled first.
- * @param at what comes before the names of the order's fields in the request.
+ * Returns the locked order if its content is the requested one. A recovered order is completed first.
+ * @param at the prefix of the order's field names in the request.
  * @throws Refusal `order_exists`
  */
 async function filledAsGiven(
@@ -132,7 +135,7 @@ async function filledAsGiven(
       where: { merchantId_id: { merchantId: order.merchantId, id: order.id } },
     });
   // Orders are never deleted.
-  if (order === null) throw new Error(`order ${given.id} is gone`);
+  if (order === null) throw new Error(`order ${given.id} does not exist`);
   const errors = differences(order, given).map(({ path, message }) => ({ path: `${at}${path}`, message }));
   if (errors.length > 0) {
     const fields = errors.map(({ path }) => path).join(', ');
@@ -142,7 +145,7 @@ async function filledAsGiven(
 }
 
 /**
- * Compares an order that is there with the one that a request brings along, and fills it.
+ * Compares an existing order with the order in a request, and completes a recovered one.
  * @throws Refusal `order_exists`
  */
 export async function requireOrderAsGiven(
@@ -155,7 +158,7 @@ export async function requireOrderAsGiven(
   });
 }
 
-/** In which fields the order that is there is another one than the one that is asked for. */
+/** The fields in which the existing order differs from the requested one. */
 function differences(order: Order, given: NewOrder): { path: string; message: string }[] {
   return [
     ...(order.amount === BigInt(given.amount)
@@ -173,13 +176,13 @@ function differences(order: Order, given: NewOrder): { path: string; message: st
   ];
 }
 
-/** Its row was lost, and written again without what its payments' workflows do not know. */
+/** True for an order whose row was lost and restored without the fields that its payments' workflows do not know. */
 export const isUnfilled = ({ recoveredAt, subject }: Order): boolean =>
   recoveredAt !== null && subject === '';
 
 /**
- * Fills subject, metadata and expiry of a recovered order, once. The expiry counts from the order's creation, as far as
- * it is known. @returns true when it did.
+ * Sets subject, metadata and expiry of a recovered order, once. The expiry counts from the order's creation, as far as
+ * that is known. @returns true if it did.
  */
 async function fillRecovered(
   tx: LedgerTx,
@@ -201,14 +204,16 @@ async function fillRecovered(
 }
 
 /**
- * What `POST /v1/payments` does to the ledger: inserts a payment `created`, or returns the live one for the same order,
- * channel and method, and account if it names one. That one takes the `returnUrl` and the metadata that are stated now.
- * It is not returned when it is ending, or when it `runsOut`. An order that is not there yet is made with its payment in one statement: nobody can have
- * locked it, and it has nothing that could be read. One that is there is locked first, and then read with its attempts.
- * @throws Refusal `unknown_channel`, `unknown_account`, `currency_not_supported`, `amount_not_supported`, `order_not_found`, `order_exists`, `order_already_paid`,
+ * The ledger's part of `POST /v1/payments`: inserts a payment with status `created`, or returns the live payment of the
+ * same order, channel and method (and account, if the request names one) with the new `returnUrl` and metadata. A live
+ * payment is not returned if it is ending or if it `runsOut`. A new order is inserted together with its payment in one
+ * statement, because no other transaction can have locked it. An existing order is locked first and then read with its
+ * attempts.
+ * @throws Refusal `unknown_channel`, `unknown_account`, `currency_not_supported`, `amount_not_supported`,
+ *   `order_not_found`, `order_exists`, `order_already_paid`,
  *   `order_not_payable`, `attempt_unresolved`, `payer_differs`.
- * @throws UnaskedAttempts when a new attempt is to be made and the order has live ones that are not among
- *   `askedAttempts`. One of the same channel and method must have ended before the next call.
+ * @throws UnaskedAttempts if a new attempt would be made and the order has live attempts that are not among
+ *   `askedAttempts`. An attempt with the same channel and method must have ended before the next call.
  */
 export async function insertPayment(
   db: LedgerClient,
@@ -229,13 +234,13 @@ export async function insertPayment(
       const made = await withinLimits(db, merchantId, order.id, () =>
         writeAttempt(db, fresh, decideAttempt(fresh, [], given, now), given, makeTokenHash, now, true),
       );
-      // Nobody waits for an order that was not there.
+      // No notification is needed: no request can wait for an order that did not exist.
       if (made !== null) return { payment: made, created: true };
     }
     return await visibleTransaction(db, merchantId, order.id, async (tx, written) => {
       await takeOrderLock(tx, merchantId, order.id);
       const read = await readForAttempt(tx, merchantId, order.id, given);
-      // What is live is handed out also when its account has been disabled since.
+      // A live payment is returned even if its account has been disabled since.
       const mayHandOut = read.attempts.some(
         (one) => isLive(one.status) && one.channel === given.channel && one.method === given.method,
       );
@@ -245,7 +250,7 @@ export async function insertPayment(
       if (!takesCurrency({ currencies }, currency)) {
         throw new Refusal(
           'currency_not_supported',
-          `${given.channel} takes ${Object.keys(currencies).join(', ')}, not ${currency}.`,
+          `${given.channel} accepts ${Object.keys(currencies).join(', ')}, not ${currency}.`,
         );
       }
       const fault = amountFault(
@@ -279,29 +284,34 @@ export async function insertPayment(
       return { payment: made, created: true };
     });
   } catch (error) {
-    // The lost payment that is being cancelled delays or refuses the new one; the order is filled all the same.
+    // An ending payment of a recovered order can delay or refuse the new payment. The order is completed anyway.
     if ((error instanceof Refusal || error instanceof UnaskedAttempts) && 'amount' in order) {
       const there = await db.order.findUnique({ where: { merchantId_id: { merchantId, id: order.id } } });
-      // The answer stays the refusal, whatever becomes of this, TooBusy say: the next request fills the order.
+      // The caller gets the refusal even if this fails, for example with TooBusy: the next request completes the order.
       if (there !== null && isUnfilled(there))
         await visibleTransaction(db, merchantId, order.id, (tx) =>
           fillRecovered(tx, merchantId, order),
         ).catch(() => undefined);
     }
-    // The order's lock makes this impossible; should it happen all the same, the index has kept the promise.
+    // The order's lock should make this impossible. If it happens anyway, the unique index has prevented a second
+    // payment.
     if (!isConstraintViolation(error)) throw error;
     if (given.adopt !== undefined) {
       const taken = `Trade ${given.adopt.reference} was adopted for another order at the same moment.`;
       throw new Refusal('adopt_taken', taken, { cause: error });
     }
-    throw new Refusal('attempt_unresolved', 'Another attempt was made at the same moment; ask again.', {
-      cause: error,
-      retryAfterSeconds: 1,
-    });
+    throw new Refusal(
+      'attempt_unresolved',
+      'Another attempt was made at the same moment; retry the request.',
+      {
+        cause: error,
+        retryAfterSeconds: 1,
+      },
+    );
   }
 }
 
-/** The payment that the same request has made. */
+/** True for the payment that an earlier identical request made. */
 const isAdoptedAs = (one: Payment, { adopt, channel, account }: NewPayment): boolean =>
   adopt !== undefined &&
   one.adopted !== null &&
@@ -309,7 +319,7 @@ const isAdoptedAs = (one: Payment, { adopt, channel, account }: NewPayment): boo
   one.channel === channel &&
   (account === undefined || one.account === account);
 
-/** Everything that an attempt of an order is decided on, read after the order's lock. */
+/** Reads, under the order's lock, everything that decides about a new attempt. */
 async function readForAttempt(
   tx: LedgerTx,
   merchantId: string,
@@ -330,7 +340,7 @@ async function readForAttempt(
   };
 }
 
-/** The account that takes new trades: the one that is named, or the merchant's default. */
+/** The account for new trades: the one that the request names, or the merchant's default. */
 const accountFor = (merchantId: string, { channel, account, mode }: NewPayment) => Prisma.sql`
   SELECT id, name FROM channel_accounts
   WHERE merchant_id = ${merchantId} AND channel = ${channel} AND disabled_at IS NULL
@@ -338,14 +348,14 @@ const accountFor = (merchantId: string, { channel, account, mode }: NewPayment) 
     AND ${mode === undefined ? Prisma.sql`true` : Prisma.sql`mode = ${mode}`}`;
 
 /**
- * The live attempt as it is handed out: it takes the `returnUrl` and the metadata that are stated now, and what was not
- * known of its payer until its trade is asked for, which is the same at every repetition. Its expiry, and what is known of
- * its payer, stay.
+ * Updates the live attempt that the request returns. It gets the new `returnUrl` and metadata. Payer fields that were
+ * missing are added, but only until the trade is requested from the channel, so that a repeated request to the channel
+ * is identical. The expiry and the known payer fields stay.
  */
 async function restate(tx: LedgerTx, live: Payment, given: NewPayment, now: Date): Promise<Payment> {
   if (given.isInherited) return live;
   const payer = { ...given.payer, ...(live.payer as Payer | null) };
-  // Its trade can be asked for at any time, without the order's lock.
+  // Another process can request the trade at any time, because that does not take the order's lock.
   const takesPayer =
     !isDeepStrictEqual(payer, live.payer ?? {}) &&
     (
@@ -365,13 +375,13 @@ async function restate(tx: LedgerTx, live: Payment, given: NewPayment, now: Date
   };
   const names = Object.keys(changes);
   if (names.length === 0) return live;
-  await note(tx, live.id, 'manual', `Asked for again, with a new ${names.join(', ')}.`, now);
+  await note(tx, live.id, 'manual', `Requested again, with a new ${names.join(', ')}.`, now);
   return await tx.payment.update({ where: { id: live.id }, data: changes });
 }
 
 /**
- * Writes a new attempt with its entry in the timeline, and the order with it when that is new: one statement.
- * @returns null, with nothing written, when the order that was to be new is there, or the merchant has no account for it.
+ * Writes a new attempt with its timeline entry, and a new order with them, in one statement.
+ * @returns null, with nothing written, if the new order exists already or the merchant has no account for the attempt.
  */
 async function writeAttempt(
   db: LedgerClient | LedgerTx,
@@ -405,7 +415,8 @@ async function writeAttempt(
           status: 'paying' as const,
           reference: given.adopt.reference,
           adopted: given.adopt.as,
-          // Until a query of its workflow is answered, the sweep starts that: whoever adopts it may die before.
+          // These make the sweep start the payment's workflow until a query of the workflow is answered: the process
+          // that adopts the trade may die before it starts the workflow.
           noticedAt: now,
           lastQueryDueAt: now,
         }),
@@ -416,7 +427,7 @@ async function writeAttempt(
       : `Adopted for order ${order.id}: trade ${given.adopt.reference}, ${given.adopt.as}.`;
   const notes = [{ kind: 'transition' as const, detail, at: now, data: {} }];
   const newOrder = columnsAndValues(ORDERS, { ...order, updatedAt: now });
-  // Waits for whoever is making the same order; a failing INSERT would be an error instead of an answer.
+  // If another transaction is inserting the same order, this waits for it. ON CONFLICT avoids an error in that case.
   const payable = isNewOrder
     ? Prisma.sql`INSERT INTO orders (${newOrder.columns}) SELECT ${newOrder.values} FROM account
         ON CONFLICT DO NOTHING RETURNING id`

@@ -2,18 +2,18 @@ import type { LedgerClient, LedgerTx } from './client.ts';
 import { transaction } from './transaction-limits.ts';
 
 /**
- * Waiters (src/api/changes.ts) are notified after the commit. PostgreSQL holds one lock of the whole server while a
- * transaction that notifies commits, flush included: a transaction that touches money never does. A notification that is
- * lost with its process costs a waiter the time until it reads again by itself.
+ * Notifies waiting requests (src/api/changes.ts) after the commit. A transaction that calls NOTIFY holds a lock of the
+ * whole PostgreSQL server while it commits, including the flush. Therefore a transaction that moves money never
+ * notifies. If a process dies before it notifies, a waiting request sees the change at its next periodic read.
  */
 
-/** What was committed is acknowledged after so long, though the notification has not been sent yet. */
+/** A committed change is acknowledged after this time at the latest, even if its notification has not been sent yet. */
 const NOTIFY_WITHIN_MS = 500;
 
 /**
- * Beyond so many on their way one is dropped, as on a database that is too slow for them: they would take the connections
- * that transactions need. Twice as many as there are connections: while they are sent in time, none is dropped, as each
- * is waited for by a transaction that has its turn.
+ * If this many notifications are being sent, further ones are dropped, so that a slow database keeps its connections
+ * for transactions. The number is twice that of the connections: each notification belongs to a transaction that has a
+ * slot, so none is dropped while the database keeps up.
  */
 const NOTIFICATIONS_AT_ONCE = 40;
 
@@ -21,12 +21,12 @@ const VISIBLE_MODELS = ['payment', 'order', 'refund', 'event'] as const;
 export type VisibleModel = (typeof VISIBLE_MODELS)[number];
 
 /**
- * A transaction, see turns.ts, that changes what waiters read: of one order, its payments and refunds, or the merchant's
- * events. When it has written any of these, they are notified once, after the commit. It returns soon after the commit,
- * also when the database falls silent then.
- * @param orderId null when the order is not known: nobody is notified.
- * @param work adds what it writes by raw SQL, or by `upsert`, to `written`.
- * @param mayWait for its turn, see `withinLimits`.
+ * Runs a transaction (see transaction-limits.ts) that changes what waiting requests read: an order, its payments and
+ * refunds, or the merchant's events. If it wrote any of these, they are notified once, after the commit. The function
+ * returns soon after the commit even if the database stops responding then.
+ * @param orderId null if the order is not known: no notification is sent.
+ * @param work adds the models that it writes by raw SQL or by `upsert` to `written`.
+ * @param mayWait whether it may wait for a slot, see `withinLimits`.
  * @throws TooBusy
  */
 export async function visibleTransaction<T>(
@@ -62,7 +62,7 @@ function track(db: LedgerClient, sending: Promise<void>): Promise<void> {
   return sending.finally(() => ofClient.delete(sending));
 }
 
-/** Waits until the notifications that are under way have been sent, or have failed: before the client is closed. */
+/** Waits until all running notifications have been sent or have failed. Call it before the client is closed. */
 export async function notificationsSent(db: LedgerClient): Promise<void> {
   await Promise.all(underWay.get(db) ?? []);
 }
@@ -77,8 +77,8 @@ async function orFallbackWithin(ms: number, work: Promise<void>): Promise<void> 
 }
 
 /**
- * The transaction, adding the models that it writes to `written`. Raw SQL and `upsert` are not seen: whoever
- * runs them adds to `written`.
+ * Wraps the transaction so that the models it writes are added to `written`. Raw SQL and `upsert` are not detected:
+ * their callers add to `written` themselves.
  */
 function watched(tx: LedgerTx, written: Set<VisibleModel>): LedgerTx {
   return new Proxy(tx, {
@@ -102,9 +102,9 @@ function watched(tx: LedgerTx, written: Set<VisibleModel>): LedgerTx {
 }
 
 /**
- * Notifies the waiters of the order and of all its payments, as what a payer is shown of one depends on the others, and
- * those at the merchant's feed: in one transaction of its own, whose commit waits for no flush. Never fails: what it tells
- * is committed.
+ * Notifies the requests that wait for the order, for any of its payments (a payer's view of one payment depends on the
+ * others), or for the merchant's feed. It uses a transaction of its own, whose commit waits for no flush. Never throws,
+ * because the change itself is committed.
  */
 export async function notifyWaiters(
   db: LedgerClient,
@@ -112,7 +112,7 @@ export async function notifyWaiters(
   orderId: string,
   hasEvents: boolean,
 ): Promise<void> {
-  // The setting ends with the statement's own transaction.
+  // The setting is local to the transaction of this one statement.
   await db.$executeRaw`
     SELECT pg_notify('nodrop', key)
     FROM set_config('synchronous_commit', 'off', true), (

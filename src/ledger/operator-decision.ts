@@ -20,29 +20,29 @@ import { findOpenRefund, giveBackOthers, othersToGiveBack, oweRefund, oweRefundA
 import type { Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** What an operator decides about a payment that needs attention. Every decision is on the timeline. */
+/** An operator's decisions about a payment that needs attention. Every decision is recorded on the timeline. */
 
 export const RESOLUTIONS = ['accept', 'refund', 'retry', 'dismiss'] as const;
 export type Resolution = (typeof RESOLUTIONS)[number];
 
 export interface Resolved {
   readonly payment: Payment;
-  /** The refunds that bring money back by the decision, of this or other payments; their workflows are to run. */
+  /** The refunds that the decision causes, of this payment and of others; the caller starts their workflows. */
   readonly refunds: readonly (Refund & { readonly payment: Payment })[];
-  /** The order's other live attempts, which are to be cancelled and signalled. */
+  /** The order's other live attempts that must be cancelled; the caller signals their workflows. */
   readonly cancelled: readonly Payment[];
 }
 
 /**
- * - `accept`: money that waits for a decision, or what is left of it, pays its order all the same, though it is another
- *   amount or late; such money of the order's other payments goes back. Of a payment that its order service has not
- *   agreed to: the operator's word counts for the service's.
- * - `refund`: it goes back, all that is left of it; also when the channel has refused the refund that was owed.
- * - `retry`: what failed is tried again; the caller wakes who does it. Money that must go back and does not, as the
- *   channel refused it, is owed anew.
- * - `dismiss`: a person has seen it; nothing else changes. Not while money is here that must go back. Of money of which the
- *   channel does not say how much has gone back: that nothing is left of it, which is recorded.
- * @throws Refusal `payment_not_found`, `not_resolvable` when there is nothing to decide in this way.
+ * - `accept`: money that waits for a decision, or the rest of it, pays its order although it is late or another amount.
+ *   Such money of the order's other payments is refunded. If the order service has not agreed yet, the operator's
+ *   decision replaces its agreement.
+ * - `refund`: refunds all that is left of the payment, also if the channel has refused the refund that was due.
+ * - `retry`: repeats what failed; the caller wakes the workflows that do it. If the channel has refused a due refund, a
+ *   new refund is made.
+ * - `dismiss`: removes the attention; nothing else changes. Not allowed while a refund is due. If the channel does not
+ *   report how much was refunded, `dismiss` records that all of the money was.
+ * @throws Refusal `payment_not_found`, or `not_resolvable` if the payment has nothing that this action can decide.
  */
 export async function resolvePayment(
   db: LedgerClient,
@@ -99,39 +99,49 @@ async function dismiss(locked: Locked, now: Date): Promise<Payment> {
     return await insertExternal(locked, { amount, state: 'succeeded' }, now);
   }
   if (payment.orderUpdate === 'review')
-    throw new Refusal('not_resolvable', 'Money waits for a decision: accept it or refund it.');
+    throw new Refusal(
+      'not_resolvable',
+      'The money of the payment waits for a decision: accept or refund it.',
+    );
   if (payment.orderUpdate === 'conflict' && !isAllBack(payment))
-    throw new Refusal('not_resolvable', 'Not all of its money is back: retry it, or wait for its refund.');
+    throw new Refusal(
+      'not_resolvable',
+      'The payment is not refunded in full yet: use retry, or wait for its refund.',
+    );
   return await update(tx, payment.id, nextShown(payment));
 }
 
-/** What has gone back is back; while some is on its way, nobody knows how much is left. */
+/**
+ * Requires money that waits for a decision, and no open refund: until a refund has ended, the remaining amount is
+ * unknown.
+ */
 async function requireUndecided({ tx, payment: { id, orderUpdate } }: Locked): Promise<void> {
   if (orderUpdate !== 'review')
-    throw new Refusal('not_resolvable', `Payment ${id} holds no money that waits for a decision.`);
+    throw new Refusal('not_resolvable', `Payment ${id} has no money that waits for a decision.`);
   await requireNoneOnItsWay(tx, id);
 }
 
 async function requireNoneOnItsWay(tx: LedgerTx, paymentId: string): Promise<void> {
   const open = await findOpenRefund(tx, paymentId);
   if (open !== null)
-    throw new Refusal('not_resolvable', `Refund ${open.id} of payment ${paymentId} is on its way.`);
+    throw new Refusal('not_resolvable', `Refund ${open.id} of payment ${paymentId} has not ended yet.`);
 }
 
 async function accept(locked: Work, now: Date): Promise<Resolved> {
   await requireUndecided(locked);
   const { tx, order, payment, newEvents, around } = locked;
   const { merchantId, id: paymentId } = payment;
-  // Its order service said that the order is gone; whoever accepts it all the same knows better.
+  // The order service answered that the order is gone. An operator who accepts the money anyway overrules that answer.
   const isDecided = order.paidPaymentId === paymentId;
   if (!isDecided && order.status !== 'unpaid' && order.status !== 'paying') {
-    throw new Refusal('not_resolvable', `Order ${order.id} is ${order.status}: it takes no money any more.`);
+    throw new Refusal('not_resolvable', `Order ${order.id} is ${order.status}: it accepts no more money.`);
   }
   const mustBeTold = around.merchant.orderServiceUrl !== null;
   const isPending = mustBeTold && !isDecided;
-  // Before the order: only what an operator accepted may pay another amount than it costs.
+  // Before the order's update: a database check allows another amount than the order's only for a payment settled by an
+  // operator.
   const accepted = await update(tx, paymentId, {
-    // What waited for the decision is over; a dispute is not.
+    // An attention that waited for the decision is cleared; an open dispute stays.
     ...(payment.attention === 'disputed' ? HIDES_NOTHING : SEEN),
     orderUpdate: isPending ? 'pending' : 'applied',
     orderUpdatedAt: isPending ? null : now,
@@ -149,14 +159,10 @@ async function accept(locked: Work, now: Date): Promise<Resolved> {
     (payment.receivedAmount ?? 0n) - payment.refundedAmount,
     payment.receivedCurrency ?? payment.currency,
   );
-  const less = isBackUnexplained(payment) ? ', less what the channel gave back and does not tell' : '';
-  await note(
-    tx,
-    paymentId,
-    'order',
-    `Order ${order.id} is paid, as an operator accepted ${rest}${less}.`,
-    now,
-  );
+  const less = isBackUnexplained(payment)
+    ? ', less an amount that the channel refunded and does not report'
+    : '';
+  await note(tx, paymentId, 'order', `Order ${order.id} is paid: an operator accepted ${rest}${less}.`, now);
   newEvents.push({ type: 'payment.succeeded', mustBeTold });
   const refunds = await giveBackOthers(locked, othersToGiveBack(order, around.others), paymentId, now);
   return { payment: accepted, refunds, cancelled };
@@ -173,7 +179,7 @@ async function refund(locked: Locked, now: Date): Promise<Payment> {
   const refunding = await update(tx, payment.id, {
     orderUpdate: 'conflict',
     orderUpdatedAt: now,
-    ...raisedUnlessDisputed(payment, 'order_conflict', 'An operator refunds it.', now),
+    ...raisedUnlessDisputed(payment, 'order_conflict', 'An operator refunds the payment.', now),
   });
   await oweRefund(tx, refunding, isLate ? 'late_payment' : 'requested', now);
   newEvents.push({ type: 'payment.conflict' });

@@ -9,41 +9,45 @@ import type { Merchant, Order, Payment } from './rows.ts';
 import { type OwnedPayment, ownerOf } from './transaction-limits.ts';
 import { type Writes, write } from './write-decision.ts';
 
-/** What every change of a payment and its refunds is made with. */
+/** The transaction in which every change of a payment and its refunds is made. */
 
 export interface Locked {
   readonly tx: LedgerTx;
   readonly order: Order;
   readonly payment: Payment;
-  /** What the merchant is to be told of the work: written as the transaction's last step. */
+  /** The events that the work records for the merchant; they are written as the transaction's last step. */
   readonly newEvents: NewEvent[];
 }
 
-/** Rows around the payment, all read after the lock was had, before the work wrote anything. */
+/** Rows related to the payment, all read under the lock before the work wrote anything. */
 interface Around {
   /** The order's other payments. */
   readonly others: readonly Payment[];
   readonly merchant: Pick<Merchant, 'latePayment' | 'orderServiceUrl'>;
-  /** Deliveries of the order's payments are pending. */
+  /** Whether deliveries of the order's payments are pending. */
   readonly hasPendingDelivery: boolean;
-  /** When the newest event of the order's payments is from; null: they have none. */
+  /** The time of the newest event of the order's payments; null if they have none. */
   readonly newestEventAt: Date | null;
 }
 
 export interface Work extends Locked {
   readonly around: Around;
-  /** Writes this with the new events, in one statement at the end, or when `flush` is called. Once. */
+  /**
+   * Writes these changes together with the new events, in one statement at the end or when `flush` is called. Call it
+   * once.
+   */
   readonly write: (writes: Writes) => { readonly payment: Payment; readonly order: Order };
-  /** Whatever reads rows again or writes with Prisma needs what was to be written. */
+  /** Writes the deferred changes now. Call it before any code that reads rows again or writes with Prisma. */
   readonly flush: () => Promise<void>;
 }
 
 /**
- * One transaction under the row lock of the payment's order. Everything is read after the lock is had, in one statement:
- * the lock's own statement would see rows from before it waited. At the end what has not been told and does not hold any
- * more is superseded, and the merchant's events are written. After the commit waiters are notified of what they can see.
- * @param mayWait for its turn, see `withinLimits`.
- * @throws TooBusy, and Prisma's P2025 when there is no such payment.
+ * Runs one transaction under the row lock of the payment's order. A separate statement reads all rows after the lock is
+ * taken, because the statement that takes the lock sees rows from before it waited. At the end pending events that are
+ * no longer true are superseded, and the merchant's events are written. After the commit waiting requests are notified
+ * of changes that they can see.
+ * @param mayWait whether it may wait for a slot, see `withinLimits`.
+ * @throws TooBusy, and Prisma's P2025 if the payment does not exist.
  */
 export async function underOrderLock<T>(
   db: LedgerClient,
@@ -87,7 +91,7 @@ export async function underOrderLock<T>(
     });
     const [first, ...more] = newEvents;
     const last = unwritten as Writes | null;
-    // Nothing was written yet, nothing can be superseded, and the rows are known: one statement.
+    // Nothing has been written yet, no event can be superseded, and all rows are known: one statement is enough.
     if (
       last !== null &&
       first?.paymentId === undefined &&
@@ -114,7 +118,7 @@ export async function underOrderLock<T>(
   return await visibleTransaction(db, merchantId, orderId, inTransaction, mayWait);
 }
 
-/** @throws Prisma's P2025 when there is no such payment. */
+/** @throws Prisma's P2025 if the payment does not exist. */
 async function readLocked(
   tx: LedgerTx,
   { paymentId, merchantId, orderId }: OwnedPayment,
@@ -150,7 +154,7 @@ async function readLocked(
   );
   if (row === undefined) {
     await tx.payment.findUniqueOrThrow({ where: { id: paymentId, merchantId, orderId } });
-    throw new Error(`order ${orderId} of payment ${paymentId} is gone`);
+    throw new Error(`order ${orderId} of payment ${paymentId} does not exist`);
   }
   const { merchant, hasPendingDelivery, newestEventAt } = row;
   const others = row.others.map((other) => readRow(PAYMENTS, other));
@@ -171,7 +175,10 @@ export const raised = (attention: Attention, detail: string, now: Date) => ({
   attentionDetail: detail,
 });
 
-/** What a dispute holds back stays shown as that; this is shown once the dispute is decided. */
+/**
+ * Never replaces the attention `disputed`: the new attention is stored as hidden and is raised once the dispute is
+ * decided.
+ */
 export const raisedUnlessDisputed = (payment: Payment, attention: Attention, detail: string, now: Date) =>
   payment.attention === 'disputed'
     ? { hiddenAttention: attention, hiddenAttentionSince: now, hiddenAttentionDetail: detail }
@@ -180,7 +187,7 @@ export const raisedUnlessDisputed = (payment: Payment, attention: Attention, det
 const NONE = { attention: null, attentionSince: null, attentionDetail: null };
 const NONE_HIDDEN = { hiddenAttention: null, hiddenAttentionSince: null, hiddenAttentionDetail: null };
 
-/** Takes back an attention that one of these occasions clears, shown or hidden: what it said is not true any more. */
+/** Clears an attention, raised or hidden, that one of these occasions ends. */
 export const cleared = (
   { attention, hiddenAttention }: Pick<Payment, 'attention' | 'hiddenAttention'>,
   ...occasions: readonly Occasion[]
@@ -189,20 +196,20 @@ export const cleared = (
   ...(hiddenAttention !== null && isClearedBy(hiddenAttention, occasions) ? NONE_HIDDEN : {}),
 });
 
-/** Takes back that the channel does not take our calls, once it has taken one. The conflict that it hid shows again. */
+/** Clears `channel_misconfigured` once the channel has accepted a call. A conflict that it replaced is raised again. */
 export const clearedOnceAccepted = (payment: Payment) =>
   payment.attention === 'channel_misconfigured' && payment.hiddenAttention !== null
     ? nextShown(payment)
     : cleared(payment, 'configured');
 
-/** What is hidden by what is shown from now on. */
+/** Stores the current attention as hidden, because another one replaces it. */
 export const hidden = ({ attention, attentionSince, attentionDetail }: Payment) => ({
   hiddenAttention: attention,
   hiddenAttentionSince: attentionSince,
   hiddenAttentionDetail: attentionDetail,
 });
 
-/** No attention, or the one that was hidden. */
+/** Replaces the current attention with the hidden one, or with none. */
 export const nextShown = (payment: Payment) => ({
   attention: payment.hiddenAttention,
   attentionSince: payment.hiddenAttentionSince,

@@ -7,9 +7,12 @@ import { takeOrderLock } from './raw-rows.ts';
 import type { Merchant, Order, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** The embedded order service: the order is a row of ours, and its row lock orders everything that pays it. */
+/**
+ * The embedded order service: the order is a row of nodrop's database, and its lock serializes everything that can pay
+ * it.
+ */
 
-/** Locks the order for the rest of the transaction; every decision about an order starts here. */
+/** Locks the order until the end of the transaction. Every decision about an order starts here. */
 export async function lockOrder(tx: LedgerTx, merchantId: string, orderId: string): Promise<Order | null> {
   await takeOrderLock(tx, merchantId, orderId);
   return await tx.order.findUnique({ where: { merchantId_id: { merchantId, id: orderId } } });
@@ -17,7 +20,7 @@ export async function lockOrder(tx: LedgerTx, merchantId: string, orderId: strin
 
 /**
  * Decides what the payment's money does to the locked order.
- * @returns the decision, and what it changes of the order: it is paid when it is `applied`.
+ * @returns the decision, and the changes of the order: it is paid if the decision is `applied`.
  */
 export function payOrder(
   order: Order,
@@ -42,11 +45,11 @@ export function payOrder(
   return { decision, changes: { status: 'succeeded', paidPaymentId: payment.id, paidAt } };
 }
 
-/** Those of the other attempts of a paid order that are to end: their workflows are told. */
+/** The other attempts of a paid order that must end. The caller signals their workflows. */
 export const othersToCancel = (others: readonly Payment[]): Payment[] =>
   others.filter(({ status }) => isLive(status));
 
-/** Asks them to cancel. @param toCancel see `othersToCancel`, as they are under the order's lock. */
+/** Requests cancellation of these attempts. @param toCancel see `othersToCancel`, read under the order's lock. */
 export async function cancelOthers(
   tx: LedgerTx,
   toCancel: readonly Payment[],
@@ -56,13 +59,13 @@ export async function cancelOthers(
   for (const { id, cancelRequestedAt } of toCancel) {
     if (cancelRequestedAt !== null) continue;
     await tx.payment.update({ where: { id }, data: { cancelRequestedAt: now } });
-    await note(tx, id, 'order', `Cancel asked for: the order is paid by ${paidBy}.`, now);
+    await note(tx, id, 'order', `Cancellation requested: the order was paid by ${paidBy}.`, now);
   }
 }
 
 /**
- * What becomes of an order that is not paid, once none of its payments is live, has brought money that is not settled,
- * or waits for a decision: `cancelled` when its owner asked for it, `closed` when it has expired, else `unpaid` again.
+ * Sets the status of an unpaid order once none of its payments is live, has unsettled money, or waits for a decision:
+ * `cancelled` if its owner requested that, `closed` if it has expired, otherwise `unpaid`.
  */
 export async function releaseOrder(tx: LedgerTx, order: Order, now: Date): Promise<OrderStatus> {
   const { merchantId, id, status } = order;
@@ -74,7 +77,7 @@ export async function releaseOrder(tx: LedgerTx, order: Order, now: Date): Promi
       OR: [
         { status: { in: ['created', 'paying'] } },
         { orderUpdate: { in: ['pending', 'review'] } },
-        // Of one that had ended: whoever settles it decides over the order, and comes back here.
+        // Money of a payment that has ended: settling it decides the order and calls this function again.
         UNSETTLED_MONEY,
       ],
     },

@@ -5,15 +5,16 @@ import { lockOrder, releaseOrder } from './order-row.ts';
 import type { Order, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** How orders end without being paid. */
+/** The end of orders that were not paid. */
 
 const FAILED_REST_MS = 5 * 60_000;
 const HELD_REST_MS = 3_600_000;
 
 /**
- * Writes the wish to cancel an order: it takes no new attempt, its live payments are to cancel, and it is cancelled
- * once none is live. Money that still comes in for it before that pays it: the channel's word wins.
- * @returns the order, and the live payments whose workflows are to be signalled.
+ * Records the request to cancel an order: it accepts no new attempt, cancellation of its live payments is requested,
+ * and the order is cancelled once none of them is live. Money that arrives before that still pays the order: the
+ * channel's answer decides.
+ * @returns the order, and the live payments whose workflows the caller signals.
  * @throws Refusal `order_not_found`, `order_already_paid`.
  */
 export async function cancelOrder(
@@ -40,18 +41,18 @@ export async function cancelOrder(
     for (const { id, cancelRequestedAt: before } of live) {
       if (before !== null) continue;
       await tx.payment.update({ where: { id }, data: { cancelRequestedAt: now } });
-      await note(tx, id, 'manual', 'Cancel asked for with its order.', now);
+      await note(tx, id, 'manual', 'Cancellation requested together with the order.', now);
     }
     return { status: await releaseOrder(tx, { ...order, cancelRequestedAt }, now), live };
   });
 }
 
-/** An order that comes to its end, by the key it has. */
+/** The key of an order that has to end. */
 export type EndingOrder = Pick<Order, 'merchantId' | 'id'>;
 
-/** Orders whose time is up, or whose owner wants them cancelled, and that have no live payment. */
+/** Orders without a live payment that have expired or whose cancellation was requested. */
 export async function findEndingOrders(db: LedgerClient, batch: number, now: Date): Promise<EndingOrder[]> {
-  // Each condition has a partial index of its own; one WHERE with OR would read every order that is not paid.
+  // Each condition has its own partial index. A single WHERE with OR would read every unpaid order.
   return await db.$queryRaw<EndingOrder[]>`
     SELECT merchant_id AS "merchantId", id FROM orders
     WHERE (merchant_id, id) IN (
@@ -68,7 +69,7 @@ export async function findEndingOrders(db: LedgerClient, batch: number, now: Dat
 }
 
 /**
- * Closes or cancels one of them, unless it may not end yet.
+ * Closes or cancels an order that has to end, unless it may not end yet.
  * @returns true when it has ended.
  */
 export async function releaseEndingOrder(
@@ -81,19 +82,19 @@ export async function releaseEndingOrder(
       where: { merchantId_id: { merchantId, id } },
       data: { nextSweepAt: new Date(now.getTime() + ms) },
     });
-  // Before the work: one that fails comes after all others the next time.
+  // Postponed before the work, so that an order whose release fails comes after all others in the next batch.
   await lookAgain(db, FAILED_REST_MS);
   return await visibleTransaction(db, merchantId, id, async (tx) => {
     const order = await lockOrder(tx, merchantId, id);
     if (order === null) return false;
     if ((await releaseOrder(tx, order, now)) !== order.status) return true;
-    // One that money waits in for a decision does not fill every batch.
+    // Postponed for longer, so that orders whose money waits for a decision do not fill every batch.
     await lookAgain(tx, HELD_REST_MS);
     return false;
   });
 }
 
-/** Whether an order has come to its end, for somebody who waits. */
+/** Whether the order has a final status, for requests that wait for it. */
 export function isSettled({ status }: Pick<Order, 'status'>): boolean {
   return status === 'succeeded' || status === 'refunded' || status === 'cancelled' || status === 'closed';
 }

@@ -59,11 +59,11 @@ export function toRefundSnapshot(
   };
 }
 
-/** All that came in has gone back. */
+/** True if all received money has been given back. */
 export const isAllBack = ({ receivedAmount, refundedAmount }: Payment): boolean =>
   receivedAmount !== null && refundedAmount >= receivedAmount;
 
-/** `hasUnsettledMoney` of src/domain/attempt.ts as a condition on rows. */
+/** `hasUnsettledMoney` of src/domain/attempt.ts, as a condition on rows. */
 export const UNSETTLED_MONEY = {
   status: { not: 'succeeded' },
   OR: ['paid', 'refunded'].map((state) => ({ channelAnswer: { path: ['state'], equals: state } })),

@@ -38,11 +38,11 @@ import { findReceived, tradeOf } from './trade-of-payment.ts';
 import type { OwnedPayment } from './transaction-limits.ts';
 
 /**
- * Every change of a payment. Each is one transaction under the order's row lock, conditional on the state it comes from,
- * so that doing it twice, or late, changes nothing (P5).
+ * All changes of a payment. Each is one transaction under the order's row lock and depends on the payment's current
+ * state, so repeating it, or running it late, has no effect (P5).
  */
 
-/** Null when there is no such payment. */
+/** Null if the payment does not exist. */
 export async function findPayment(
   db: LedgerClient,
   paymentId: string,
@@ -52,16 +52,16 @@ export async function findPayment(
   return row && toSnapshot(row, now);
 }
 
-/** @throws Prisma's P2025 when there is no such payment. */
+/** @throws Prisma's P2025 if the payment does not exist. */
 export async function loadPayment(db: LedgerClient, paymentId: string, now: Date): Promise<PaymentSnapshot> {
   return toSnapshot(await db.payment.findUniqueOrThrow({ where: { id: paymentId } }), now);
 }
 
 /**
- * The payment as it is before its trade is asked for. That it is asked for is on record when this returns: one statement
- * reads and writes, so that a create costs no more for it. Only of a payment whose trade may be asked for now.
- * @returns also whether it is asked for the first time: then nothing can be unknown yet
- * @throws Prisma's P2025 when there is no such payment.
+ * Records that the trade is about to be requested from the channel, and returns the payment. One statement writes and
+ * reads, so this adds no statement to a create. The record is written only if the trade may be requested now.
+ * @returns also whether this is the first request: then the channel cannot have a trade yet
+ * @throws Prisma's P2025 if the payment does not exist.
  */
 export async function askForTrade(
   db: LedgerClient,
@@ -78,10 +78,10 @@ export async function askForTrade(
     SELECT COALESCE((SELECT to_jsonb(asked) FROM asked), to_jsonb(payments)) AS payment,
       EXISTS (SELECT FROM asked) AS "isFirst"
     FROM payments WHERE id = ${paymentId}`;
-  // As it is written: what it waited for may have changed it since the statement began.
+  // The row as this statement wrote it: it can include changes of a transaction that the statement waited for.
   const payment = read && readRow(PAYMENTS, read.payment);
   if (payment !== undefined && read?.isFirst === true) return { payment, isFirst: true };
-  // Two attempts at the same moment: the other one was the first.
+  // Another request for the trade ran at the same moment and was the first.
   const isRead = payment !== undefined && payment.createAskedAt !== null;
   return {
     payment: isRead ? payment : await db.payment.findUniqueOrThrow({ where: { id: paymentId } }),
@@ -96,8 +96,9 @@ const columnsOf = ({ id, data }: TradeReference) => ({
 });
 
 /**
- * The channel has the trade: the payment and its order become `paying`, and the payer has something to do next. One
- * that is to be cancelled gets no next action: nobody should pay it any more. The channel's reference is written with it.
+ * Records that the channel has the trade: the payment and its order become `paying`, and the payer gets a next action.
+ * A payment whose cancellation was requested gets none, so that the payer does not pay it. The channel's reference is
+ * stored too.
  */
 export async function recordCreated(
   db: LedgerClient,
@@ -107,14 +108,14 @@ export async function recordCreated(
   reference?: TradeReference,
 ): Promise<PaymentSnapshot> {
   return await underOrderLock(db, of, now, async ({ order, payment, write }) => {
-    // The one on record is what the channel is asked by.
+    // A stored reference stays, because calls to the channel use it.
     const found = payment.reference === null && reference !== undefined ? columnsOf(reference) : undefined;
     if (!isLive(payment.status)) {
       return toSnapshot(found === undefined ? payment : write({ payment: found }).payment, now);
     }
     const noted =
       payment.status === 'created'
-        ? aNote('transition', 'The channel has the trade: paying.', now)
+        ? aNote('transition', 'The channel has the trade: created -> paying.', now)
         : aNote('channel', 'The channel gave a new next action.', now);
     const after = write({
       payment: {
@@ -135,8 +136,8 @@ export async function recordCreated(
 }
 
 /**
- * What the channel calls the trade, found out after its creation. The one on record stays.
- * @returns the one on record
+ * Stores the channel's reference of the trade, if it became known only after the creation. A stored reference stays.
+ * @returns the stored reference
  */
 export async function recordReference(
   db: LedgerClient,
@@ -149,15 +150,16 @@ export async function recordReference(
     if (known !== null) return known;
     write({
       payment: columnsOf(found),
-      notes: [aNote('channel', `The channel has the trade, as ${found.id}.`, now)],
+      notes: [aNote('channel', `The channel's id of the trade is ${found.id}.`, now)],
     });
     return found;
   });
 }
 
 /**
- * The channel gives no next action (any more), and no second trade is made for one payment: it is asked about and closed.
- * That is a wish to cancel, of a payment that ends as `closed`: nobody wanted it cancelled.
+ * Called when the channel gives no next action, or no further one. A payment never gets a second trade, so its trade is
+ * queried and closed. The row gets `cancelRequestedAt`, but the payment ends as `closed`, because neither payer nor
+ * merchant cancelled it.
  */
 export async function endAttempt(
   db: LedgerClient,
@@ -174,7 +176,9 @@ export async function endAttempt(
   });
 }
 
-/** The channel closes the trade no earlier than `until`: the payment waits for that, and is not shown to anybody. */
+/**
+ * Records that the channel closes the trade no earlier than `until`. The payment waits until then without an attention.
+ */
 export async function recordNotYet(
   db: LedgerClient,
   paymentId: string,
@@ -183,7 +187,7 @@ export async function recordNotYet(
 ): Promise<PaymentSnapshot> {
   return await underOrderLock(db, paymentId, now, async ({ tx, payment }) => {
     if (!isLive(payment.status)) return toSnapshot(payment, now);
-    const detail = `The channel does not close it before ${until.toISOString()}.`;
+    const detail = `The channel does not close the trade before ${until.toISOString()}.`;
     if (payment.closeNotBefore === null) await note(tx, paymentId, 'channel', detail, now);
     const waiting = await update(tx, paymentId, {
       closeNotBefore: until,
@@ -196,9 +200,10 @@ export async function recordNotYet(
 }
 
 /**
- * The channel does not take our credentials, permissions or clock: shown at once, whatever the payment's state. It takes
- * the place of what only waits for the channel, and of a conflict whose money cannot be given back meanwhile.
- * @param detail a sentence that names what is to be mended
+ * Records that the channel rejects our credentials, permissions or clock. The attention is raised at once, whatever the
+ * payment's status. It replaces attentions that only wait for the channel, and a conflict, whose refund cannot be made
+ * meanwhile.
+ * @param detail a sentence that names what an operator has to fix
  */
 export async function recordMisconfigured(
   db: LedgerClient,
@@ -234,7 +239,7 @@ export async function recordMisconfigured(
   });
 }
 
-/** The channel's refusal to create the trade is definite, and fails a payment that was never more than `created`. */
+/** Records that the channel definitely refused to create the trade. That fails the payment if it is still `created`. */
 export async function recordRefusal(
   db: LedgerClient,
   paymentId: string,
@@ -253,10 +258,10 @@ export async function recordRefusal(
 }
 
 /**
- * Writes down what the channel said before anybody acts on it, so that an answer is never lost with the
- * activity that got it. A definite answer is kept, money received is replaced only by word that more of it has gone
- * back, and a definite answer without money ends a live payment in the same transaction.
- * @param noticed the payment's `noticedAt` as it was before the channel was asked: it is answered by this
+ * Records the channel's answer before it is acted on, so that the answer is not lost with the activity that got it. A
+ * definite answer is kept. Recorded money is replaced only by an answer that reports a larger refunded amount. A
+ * definite answer without money ends a live payment in the same transaction.
+ * @param noticed the payment's `noticedAt` before the channel was queried: this answer covers notices up to then
  */
 export async function recordAnswer(
   db: LedgerClient,
@@ -270,14 +275,14 @@ export async function recordAnswer(
     const { tx, payment } = locked;
     const known = recordedAnswer(payment);
     const newAnswer = isNewAnswer(payment.status, known, answer) ? answer : null;
-    // Before an end the query is half of the answer: what is shown then is over when the close agrees, and ends it.
+    // An end needs a query and a close. The query is only the first half, so it does not clear the attention yet.
     const isHalf = by === 'close' && (answer.state === 'unpaid' || answer.state === 'unknown_trade');
     const occasions: Occasion[] = [
       ...(isHalf ? [] : (['answered'] as const)),
       ...(answer.state === 'unknown_trade' ? [] : (['trade_known'] as const)),
       ...(answer.state === 'processing' ? [] : (['decided'] as const)),
     ];
-    // By the first answer after that, as what was dismissed stays hidden.
+    // Only the first answer after the alarm time raises the attention, so that a dismissed one does not come back.
     const isFirst = (payment.channelAnsweredAt?.getTime() ?? 0) < undecidedAlarm(payment);
     const alarmed =
       isUndecidedTooLong(payment, answer, now) &&
@@ -287,16 +292,16 @@ export async function recordAnswer(
     const recorded = await update(tx, paymentId, {
       ...(await takeAnswer(tx, payment, answer.state, now)),
       channelErrorSince: null,
-      // Notices that came since then are not: what they report may have happened after the answer.
+      // A later notice stays open: it may report something that happened after this answer.
       ...(noticed !== null && payment.noticedAt?.getTime() === noticed.getTime() ? { noticedAt: null } : {}),
       ...cleared(payment, ...occasions),
       ...clearedOnceAccepted(payment),
       ...(alarmed
-        ? raised('channel_undecided', 'A day past its expiry the channel still says processing.', now)
+        ? raised('channel_undecided', 'One day after the expiry the channel still reports processing.', now)
         : {}),
       ...(newAnswer === null ? {} : { channelAnswer: json({ ...newAnswer, by }) }),
     });
-    // What is the same as before is counted.
+    // An answer that equals the last one gets no entry; it is only counted.
     if (isOther) {
       await note(tx, paymentId, 'query', `The channel answered ${answer.state}.`, now, {
         state: answer.state,
@@ -305,7 +310,7 @@ export async function recordAnswer(
     }
     if (alarmed) await note(tx, paymentId, 'attention', 'channel_undecided', now);
     const seen = await recordDisputes({ ...locked, payment: recorded }, answer, now);
-    // Of a payment that is not settled, settling it records what has gone back.
+    // For an unsettled payment, settling it records the refunds.
     if (isMoney(answer) && seen.status === 'succeeded') {
       return toSnapshot(await recordExternalRefunds({ ...locked, payment: seen }, answer, now), now);
     }
@@ -315,15 +320,15 @@ export async function recordAnswer(
       return await end({ ...locked, payment: recorded }, 'failed', detail, now);
     }
     if (answer.state === 'closed') {
-      const isWished = payment.cancelRequestedAt !== null && payment.noActionSince === null;
-      const to = isWished ? 'cancelled' : 'closed';
+      const isCancellation = payment.cancelRequestedAt !== null && payment.noActionSince === null;
+      const to = isCancellation ? 'cancelled' : 'closed';
       return await end({ ...locked, payment: recorded }, to, 'closed at the channel.', now);
     }
     return toSnapshot(seen, now);
   });
 }
 
-/** The channel gave no readable answer; after `alarmAfterMs` of that a person should look. */
+/** Records that the channel gave no readable answer. After `alarmAfterMs` without one an attention is raised. */
 export async function recordSilence(
   db: LedgerClient,
   paymentId: string,
@@ -355,18 +360,18 @@ const asRefundedIfAllBack = <Answer extends PaidAnswer>(answer: Answer): Answer 
   state: goneBackBy(answer) >= answer.amount ? 'refunded' : 'paid',
 });
 
-const NEWS = {
+const EVENT_OF = {
   applied: 'payment.succeeded',
   conflict: 'payment.conflict',
   review: 'payment.review',
 } as const satisfies Record<string, EventType>;
 
 /**
- * The order update: one transaction records the money received, makes the payment `succeeded` and decides the
- * order. Reads the money from the answer on record, which a verified callback, a query or a close wrote.
- * @returns also the order's other live payments that are to cancel, and the refund that is owed and is to start: the
- * same ones however often it is called; and whether deliveries of the order may be waiting to be started.
- * @param mayWait for its turn, see `withinLimits`.
+ * The order update: one transaction records the received money, makes the payment `succeeded` and decides about the
+ * order. It reads the money from the recorded answer, which came from a verified callback, a query or a close.
+ * @returns also the order's other live payments that must be cancelled, and the due refund that must be started: the
+ *   same ones at every call; and whether deliveries of the order may have to be started.
+ * @param mayWait whether it may wait for a slot, see `withinLimits`.
  */
 export async function settlePayment(
   db: LedgerClient,
@@ -382,7 +387,8 @@ export async function settlePayment(
     const answer = said === null ? null : asRefundedIfAllBack(await asExplained(tx, payment, said));
     const from = payment.status;
     if (said === null || answer === null || !canPaymentGo(from, 'succeeded')) {
-      // Done before: whoever died before it could tell the others tells them now.
+      // Settled before. The process that settled it may have died before it signalled the other payments, so return
+      // them again.
       const cancelled =
         payment.orderUpdate === 'applied' || payment.orderUpdate === 'pending'
           ? othersToCancel(others).filter(({ cancelRequestedAt }) => cancelRequestedAt !== null)
@@ -394,7 +400,7 @@ export async function settlePayment(
         mayTell: hasPendingDelivery,
       };
     }
-    // What disputes have taken before it was first seen pays no order either.
+    // Money that lost disputes took before the payment was settled does not pay the order either.
     const isLost = lossesOf(payment, answer.currency) + goneBackBy(answer) >= answer.amount;
     const seen = isLost ? { ...answer, state: 'refunded' as const } : answer;
     const paid = payOrder(order, payment, merchant, seen);
@@ -402,16 +408,16 @@ export async function settlePayment(
     const { decision, changes } = isAnothers ? notTwice(paid) : paid;
     const mustBeTold = merchant.orderServiceUrl !== null;
     const isApplied = decision.orderUpdate === 'applied';
-    // Our order row decides first; with an order service elsewhere that is not the last word.
+    // The order's row decides first. With an HTTP order service, that service has the final decision.
     const isPending = isApplied && mustBeTold;
     const orderUpdate = isPending ? 'pending' : decision.orderUpdate;
-    // Of another one it was the last word, but for what it said of the money.
+    // The adjustments above can change the state. A changed state counts as another answer of the channel.
     const taken =
       answer.state === payment.channelState
         ? { changes: {}, notes: [] }
         : otherAnswer(payment, answer.state, payment.channelAnsweredAt ?? now);
     const orderSaid = isApplied
-      ? `Order ${order.id} is paid${mustBeTold ? '; its order service is told until it agrees' : ''}.`
+      ? `Order ${order.id} is paid${mustBeTold ? '; the event is delivered until the order service agrees' : ''}.`
       : decision.detail;
     const settled = write({
       payment: {
@@ -425,7 +431,7 @@ export async function settlePayment(
         channelAnswer: json(answer) as Payment['channelAnswer'],
         receivedAmount: BigInt(answer.amount),
         receivedCurrency: answer.currency,
-        // Nothing may give it back by itself from now on.
+        // From now on no automatic refund may be made for it.
         ...(isAnothers ? { adopted: 'watched' as const } : {}),
         payerAmount: answer.payerAmount === undefined ? null : BigInt(answer.payerAmount),
         paidAt: new Date(answer.paidAt),
@@ -437,25 +443,25 @@ export async function settlePayment(
       ...(changes === undefined ? {} : { order: changes }),
       notes: [
         ...taken.notes,
-        aNote('transition', `Paid, by ${answer.by}: ${from} -> succeeded.`, now, {
+        aNote('transition', `Paid, detected by ${answer.by}: ${from} -> succeeded.`, now, {
           amount: answer.amount,
           currency: answer.currency,
         }),
         aNote('order', orderSaid, now, { orderUpdate }),
       ],
     });
-    newEvents.push({ type: NEWS[decision.orderUpdate], mustBeTold });
+    newEvents.push({ type: EVENT_OF[decision.orderUpdate], mustBeTold });
     const toCancel = isApplied ? othersToCancel(others) : [];
     const toGiveBack = isApplied ? othersToGiveBack(order, others) : [];
     const isAlone = toCancel.length === 0 && toGiveBack.length === 0 && !hasLosses(payment);
-    // All that is left concerns money that does not pay, has gone back, or was paid by others.
+    // Everything below concerns money that does not pay the order, was refunded, or belongs to other payments.
     if (isApplied && isAlone && !reportsRefunds(said)) {
       const snapshot = toSnapshot(settled.payment, now);
       return { snapshot, cancelled: [], refund: null, mayTell: hasPendingDelivery || mustBeTold };
     }
     await flush();
     await cancelOthers(tx, toCancel, payment.id, now);
-    // Their refunds are the sweep's to start.
+    // The sweep starts the refunds of the other payments.
     await giveBackOthers(locked, toGiveBack, payment.id, now);
     const lost = await recordLosses({ ...locked, ...settled }, now);
     const isOld = answer.by === 'callback';
@@ -473,9 +479,10 @@ export async function settlePayment(
 }
 
 /**
- * Two accounts can see one trade, so that it is adopted at both, and money must not pay two orders. Only for adopted payments:
- * what nodrop makes is one payment's. The lock, held until the commit, makes the second of two that settle at once see the first.
- * @returns whether another payment of the channel has received what the channel calls `channelPaymentId`
+ * Two accounts can see one trade, so it can be adopted at both, but its money must not pay two orders. Only adopted
+ * payments need this check: a trade that nodrop created belongs to one payment. The lock is held until the commit, so
+ * of two payments that settle at once the second sees the first.
+ * @returns whether another payment of the channel has received the money with this `channelPaymentId`
  */
 async function hasPaidByAnother(
   tx: LedgerTx,
@@ -488,26 +495,29 @@ async function hasPaidByAnother(
   return (await findReceived(tx, channel, channelPaymentId, id)) !== null;
 }
 
-/** Money of which another payment has the whole decides nothing here: a person looks at both. */
+/**
+ * The decision for money that another payment has received already: it decides nothing, and an operator looks at both
+ * payments.
+ */
 function notTwice(paid: ReturnType<typeof payOrder>): ReturnType<typeof payOrder> {
   const { decision } = paid;
-  // All of it has gone back, which pays nothing.
+  // All of the money was refunded, so it pays nothing anyway.
   if (decision.orderUpdate === 'conflict' && decision.refund === 'external') return paid;
   return {
     decision: {
       orderUpdate: 'review',
       attention: 'order_conflict',
       detail:
-        'Another payment has this trade at another account, and has received its money: it pays no second order, ' +
-        'and nothing goes back by itself. A person decides.',
+        'Another payment adopted this trade at another account and has received its money. The money pays no second ' +
+        'order, and nothing is refunded automatically: an operator decides.',
     },
     changes: undefined,
   };
 }
 
 /**
- * Ends a payment without money, and frees its order. Does nothing when it is not live any more or when the
- * answer on record says that money came in.
+ * Ends a payment without money, and frees its order. Has no effect if the payment is no longer live, or if the recorded
+ * answer says that money was received.
  */
 export async function endPayment(
   db: LedgerClient,
@@ -543,7 +553,7 @@ async function end(
   return toSnapshot(ended, now);
 }
 
-/** Writes the wish to cancel; the payment stays what it is until the channel has been asked. */
+/** Records the request to cancel; the payment's status stays until the channel has been queried. */
 export async function requestCancel(
   db: LedgerClient,
   paymentId: string,
@@ -552,12 +562,12 @@ export async function requestCancel(
 ): Promise<PaymentSnapshot> {
   return await underOrderLock(db, paymentId, now, async ({ tx, payment }) => {
     if (!isLive(payment.status) || payment.cancelRequestedAt !== null) return toSnapshot(payment, now);
-    await note(tx, paymentId, 'manual', `Cancel asked for by ${by}.`, now);
+    await note(tx, paymentId, 'manual', `Cancellation requested by ${by}.`, now);
     return toSnapshot(await update(tx, paymentId, { cancelRequestedAt: now }), now);
   });
 }
 
-/** Shows a payment that is not settled to a person, unless it is shown already. */
+/** Raises an attention of an unsettled payment, unless a more important one is raised already. */
 export async function raiseAttention(
   db: LedgerClient,
   paymentId: string,

@@ -7,13 +7,16 @@ import type { LedgerClient, LedgerTx } from './client.ts';
 import { ORDERS, PAYMENTS, type RawRow, REFUNDS, readRow, rowsOf } from './raw-rows.ts';
 import type { Order, Payment, Refund, TimelineEntry } from './rows.ts';
 
-/** What the API reads. Every list is newest first and pages by the last row's place, so that new rows shift nothing. */
+/**
+ * Reads for the API. Every list is newest first and pages by the last row's time and id, so new rows do not shift
+ * pages.
+ */
 
-/** With the refund nodrop owes of it by itself, if it does. */
+/** A payment with its automatic refund, if one is due. */
 export type PaymentWithRefund = Payment & { readonly owedRefund: Refund | null };
 export type OrderWithPayments = Order & { readonly payments: readonly PaymentWithRefund[] };
 
-/** Only payments in conflict owe a refund, so that all others cost nothing here. */
+/** Only payments in conflict have a due refund, so all other payments cost no statement here. */
 async function withRefunds(db: LedgerClient, payments: readonly Payment[]): Promise<PaymentWithRefund[]> {
   const ids = payments.filter(({ orderUpdate }) => orderUpdate === 'conflict').map(({ id }) => id);
   const refunds =
@@ -23,7 +26,9 @@ async function withRefunds(db: LedgerClient, payments: readonly Payment[]): Prom
   return withOwed(payments, refunds);
 }
 
-/** @param refunds of these payments, oldest first: the newest one is owed, as those before it were refused. */
+/**
+ * @param refunds of these payments, oldest first: the newest automatic one counts, because earlier ones were refused.
+ */
 function withOwed(payments: readonly Payment[], refunds: readonly Refund[]): PaymentWithRefund[] {
   const owed = new Map(
     refunds
@@ -33,7 +38,7 @@ function withOwed(payments: readonly Payment[], refunds: readonly Refund[]): Pay
   return payments.map((payment) => ({ ...payment, owedRefund: owed.get(payment.id) ?? null }));
 }
 
-/** A row's place in a list that is newest first. */
+/** The position of a row in a list that is newest first. */
 export interface Place {
   readonly createdAt: Date;
   readonly id: string;
@@ -46,7 +51,7 @@ export interface Page {
 
 export const NEWEST_FIRST = [{ createdAt: 'desc' as const }, { id: 'desc' as const }];
 
-/** The first condition is implied by the second; it lets the index start at the right row. */
+/** The second condition implies the first, which lets the index scan start at the right row. */
 export const beyond = (after: Place | undefined) =>
   after === undefined
     ? {}
@@ -55,23 +60,23 @@ export const beyond = (after: Place | undefined) =>
         OR: [{ createdAt: { lt: after.createdAt } }, { createdAt: after.createdAt, id: { lt: after.id } }],
       };
 
-/** A channel at which the merchant has a default account that takes payments. */
+/** A channel at which the merchant has an enabled default account. */
 export interface OfferedChannel {
   readonly channel: string;
   readonly mode: AccountMode;
 }
 
-/** An order with everything that is shown with it. */
+/** An order with its payments and the merchant's channels. */
 interface WholeOrder {
   readonly order: Order;
   readonly payments: readonly PaymentWithRefund[];
-  /** The channels at which the merchant has a default account, in order. */
+  /** The channels at which the merchant has an enabled default account, in alphabetical order. */
   readonly channels: readonly OfferedChannel[];
 }
 
 /**
- * Orders (`o`) as of one moment: one statement reads them with their payments, newest first. What is read in a statement of
- * its own can be newer, and would say that the order is paid beside a payment that is not.
+ * Reads orders (`o`) with their payments, newest first, in one statement and so from one snapshot. A separate statement
+ * could read newer rows, and return a paid order beside a payment that is not paid.
  */
 async function readOrders(db: LedgerClient, which: Prisma.Sql): Promise<WholeOrder[]> {
   const rows = await rowsOf<{
@@ -109,13 +114,13 @@ async function readOrders(db: LedgerClient, which: Prisma.Sql): Promise<WholeOrd
   }));
 }
 
-/** Which order of which merchant. */
+/** Identifies an order. */
 export interface OrderName {
   readonly merchantId: string;
   readonly orderId: string;
 }
 
-/** @returns one for each name, in their order; null where there is no such order. */
+/** @returns one entry for each name, in the same order; null if the order does not exist. */
 export async function findOrders(
   db: LedgerClient,
   names: readonly OrderName[],
@@ -129,7 +134,7 @@ export async function findOrders(
         )
       )`,
   );
-  // No merchant's id has a slash.
+  // "/" is a safe separator, because a merchant's id contains none.
   const byName = new Map(
     found.map(({ order, payments }) => [`${order.merchantId}/${order.id}`, { ...order, payments }]),
   );
@@ -165,27 +170,27 @@ export async function listOrders(
   return found.map(({ order, payments }) => ({ ...order, payments }));
 }
 
-/** Whoever's it is: the caller checks that it may be seen. */
+/** A payment of any merchant: the caller checks who may see it. */
 export async function findPayment(db: LedgerClient, paymentId: string): Promise<PaymentWithRefund | null> {
   const payment = await db.payment.findUnique({ where: { id: paymentId } });
   return payment === null ? null : ((await withRefunds(db, [payment]))[0] ?? null);
 }
 
-/** One that is known to be there. */
+/** Reads a payment that must exist. */
 export async function getPayment(db: LedgerClient, paymentId: string): Promise<PaymentWithRefund> {
   const payment = await findPayment(db, paymentId);
-  if (payment === null) throw new Error(`payment ${paymentId} is gone`);
+  if (payment === null) throw new Error(`payment ${paymentId} does not exist`);
   return payment;
 }
 
-/** A payment with what decides on what its payer can do instead. */
+/** A payment with everything that decides which alternatives its payer has. */
 export type PaymentOfPayer = PaymentWithRefund & {
   readonly order: OrderWithPayments;
-  /** The channels at which the merchant has a default account, in order. */
+  /** The channels at which the merchant has an enabled default account, in alphabetical order. */
   readonly channels: readonly OfferedChannel[];
 };
 
-/** @returns one for each id, in their order; null where there is no such payment. */
+/** @returns one entry for each id, in the same order; null if the payment does not exist. */
 export async function findPaymentsOfPayers(
   db: LedgerClient,
   paymentIds: readonly string[],
@@ -217,7 +222,7 @@ export interface PaymentFilter {
   readonly status?: PaymentStatus | undefined;
   readonly orderId?: string | undefined;
   readonly channel?: string | undefined;
-  /** True: only those a person should look at. */
+  /** True: only payments with an attention. */
   readonly attention?: boolean | undefined;
 }
 
@@ -242,7 +247,7 @@ export async function listPayments(
   return await withRefunds(db, payments);
 }
 
-/** Whoever's it is: the caller checks that it may be seen. */
+/** A refund of any merchant: the caller checks who may see it. */
 export async function findRefund(db: LedgerClient, refundId: string): Promise<Refund | null> {
   return await db.refund.findUnique({ where: { id: refundId } });
 }
@@ -268,21 +273,21 @@ export async function listTimeline(
   });
 }
 
-/** Of a payment that is asked for: at which account, in words of its request. */
+/** The account of a requested payment, as the request names it. */
 export interface WantedAccount {
   readonly channel: string;
   /** Absent: the merchant's default. */
   readonly account?: string | undefined;
-  /** Absent: of any. */
+  /** Absent: an account of any mode. */
   readonly mode?: AccountMode;
 }
 
 const usable = ({ mode }: WantedAccount) => ({ disabledAt: null, ...(mode === undefined ? {} : { mode }) });
 
 /**
- * The refusal of an account that takes no payments of the merchant: `unknown_channel` when it has none at the channel that
- * does, else `unknown_account`. It names those that do.
- * @param isChannelKnown false when there is no such channel here, whatever accounts there are
+ * The refusal of an account that accepts no payments of the merchant: `unknown_account` if the merchant has usable
+ * accounts at the channel, otherwise `unknown_channel`. The refusal lists the usable ones.
+ * @param isChannelKnown false if this deployment does not have the channel
  */
 export async function unknownAccount(
   db: LedgerClient | LedgerTx,
@@ -301,8 +306,8 @@ export async function unknownAccount(
     const message = `must be one of ${here.join(', ')}`;
     const detail =
       account === undefined
-        ? `The default account at ${channel} takes no payments`
-        : `There is no account ${account} at ${channel} that takes payments`;
+        ? `The default account at ${channel} accepts no payments`
+        : `There is no account ${account} at ${channel} that accepts payments`;
     return new Refusal('unknown_account', `${detail}: account ${message}.`, {
       errors: [{ path: 'account', message }],
     });
@@ -311,20 +316,20 @@ export async function unknownAccount(
 }
 
 /**
- * The refusal of a channel that the merchant cannot be paid through.
- * @param accounts that take payments of the merchant
+ * The refusal of a channel through which the merchant cannot be paid.
+ * @param accounts the merchant's accounts that accept payments
  */
 function unknownChannel(channel: string, accounts: readonly { readonly channel: string }[]): Refusal {
   const others = [...new Set(accounts.map((one) => one.channel))].filter((other) => other !== channel);
   const detail = `There is no channel ${channel} for this merchant`;
-  if (others.length === 0) return new Refusal('unknown_channel', `${detail}, and no other.`);
+  if (others.length === 0) return new Refusal('unknown_channel', `${detail}, which has no channel.`);
   const message = `must be one of ${others.join(', ')}`;
   return new Refusal('unknown_channel', `${detail}: channel ${message}.`, {
     errors: [{ path: 'channel', message }],
   });
 }
 
-/** True when the merchant can be paid so. */
+/** True if the merchant has an enabled account at this channel, with this name or as its default. */
 export async function hasAccount(
   db: LedgerClient,
   merchantId: string,

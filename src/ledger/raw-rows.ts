@@ -4,11 +4,11 @@ import type { Callback, Order, Payment, Refund } from './rows.ts';
 import type { Note } from './timeline.ts';
 
 /**
- * Rows of raw statements: the one place where a row that PostgreSQL gives as JSON (`to_jsonb`) becomes one of rows.ts, and
- * where a row, or what changes of it, becomes SQL.
+ * Raw SQL rows: converts a row that PostgreSQL returns as JSON (`to_jsonb`) into a type of rows.ts, and a row or its
+ * changes into SQL. No other module does this.
  */
 
-/** The columns that are no text, number or boolean; a column that is missing here does not compile. */
+/** The type of each column that is not text, number or boolean. A missing column is a compile error. */
 type Kinds<Row> = {
   readonly [Name in keyof Row as Kind<Row[Name]> extends never ? never : Name]: Kind<Row[Name]>;
 };
@@ -26,7 +26,7 @@ interface Table<Row> {
   readonly kinds: Kinds<Row>;
 }
 
-/** Without the body, which nobody reads again. */
+/** A callback without its body, which nodrop never reads again. */
 export type StoredCallback = Omit<Callback, 'body'>;
 
 export const ORDERS: Table<Order> = {
@@ -104,7 +104,7 @@ export const REFUNDS: Table<Refund> = {
   },
 };
 
-/** A row as `to_jsonb` gives it, by the names of the columns. */
+/** A row as `to_jsonb` returns it, keyed by column names. */
 export type RawRow = Readonly<Record<string, unknown>>;
 
 export function readRow<Row>({ kinds }: Table<Row>, raw: RawRow): Row {
@@ -120,7 +120,7 @@ export function readRow<Row>({ kinds }: Table<Row>, raw: RawRow): Row {
   ) as Row;
 }
 
-/** What a row is written with. An `increment` counts what the row has then. */
+/** The changes of a row. An `increment` adds to the column's current value. */
 export type Changes<Row> = { readonly [Name in keyof Row]?: Row[Name] | object | { increment: number } };
 
 const columnOf = (name: string) =>
@@ -137,7 +137,7 @@ function sqlOf<Row>({ kinds }: Table<Row>, name: string, value: unknown): Prisma
 const given = (changes: object): [string, unknown][] =>
   Object.entries(changes).filter(([, value]) => value !== undefined);
 
-/** `"a", "b"`, and the values for them. */
+/** The column list `"a", "b"` and the list of its values. */
 export function columnsAndValues<Row>(
   table: Table<Row>,
   row: Changes<Row>,
@@ -149,7 +149,7 @@ export function columnsAndValues<Row>(
   };
 }
 
-/** `"a" = ..., "b" = ...` */
+/** The assignments of an UPDATE: `"a" = ..., "b" = ...` */
 export function assignments<Row>(table: Table<Row>, changes: Changes<Row>): Prisma.Sql {
   return Prisma.join(
     given(changes).map(([name, value]) => {
@@ -165,7 +165,7 @@ export function assignments<Row>(table: Table<Row>, changes: Changes<Row>): Pris
 const isIncrement = (value: unknown): value is { increment: number } =>
   typeof value === 'object' && value !== null && 'increment' in value;
 
-/** Rows of the timeline, of the payment of each row of `source`, which has its id as `payment_id`. */
+/** Inserts timeline entries for the payment of each row of `source`; `source` needs a column `payment_id`. */
 export function notesOf(source: Prisma.Sql, notes: readonly Note[]): Prisma.Sql {
   const rows = notes.map(({ kind, detail, at, data }) => ({ kind, detail, at: at.toISOString(), data }));
   return Prisma.sql`
@@ -177,12 +177,12 @@ export function notesOf(source: Prisma.Sql, notes: readonly Note[]): Prisma.Sql 
     ORDER BY note.place`;
 }
 
-/** The order's lock, and nothing else: what is decided on is read in a later statement. */
+/** Takes the order's lock. Rows that a decision depends on must be read by a later statement. */
 export async function takeOrderLock(tx: LedgerTx, merchantId: string, orderId: string): Promise<void> {
   await tx.$queryRaw`SELECT 1 FROM orders WHERE merchant_id = ${merchantId} AND id = ${orderId} FOR UPDATE`;
 }
 
-/** The rows of a raw statement. */
+/** Runs a raw statement and returns its rows. */
 export async function rowsOf<Row>(db: LedgerClient | LedgerTx, sql: Prisma.Sql): Promise<Row[]> {
   return await db.$queryRaw<Row[]>(sql);
 }

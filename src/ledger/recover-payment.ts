@@ -7,17 +7,18 @@ import { lockOrder } from './order-row.ts';
 import type { ChannelAccount, Order, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** Rows that the database has lost, by a restored backup or a lost commit, written again from their workflow's input. */
+/** Restores rows that were lost with a commit or by restoring a backup, from the input of their workflows. */
 
-/** The row cannot be written as things are. The message is a sentence for the operator. */
+/** The row cannot be restored in the current state. The message is a sentence for the operator. */
 export class NotRecoverable extends Error {
   override readonly name = 'NotRecoverable';
 }
 
 /**
- * Writes a lost payment again, and its order if that is lost too: `paying` with cancel requested and without a next
- * action, so that the channel is asked, a paid one settles, and an unpaid one is closed. It and its order are marked
- * `recovered`. Callbacks that came for it meanwhile are matched. A payment that is there is left as it is.
+ * Restores a lost payment, and its order if that is lost too. The payment is `paying` with cancellation requested and
+ * has no next action, so that the channel is queried; then a paid payment is settled and an unpaid one is closed.
+ * Payment and order get `recoveredAt`. Callbacks that arrived for the payment meanwhile are matched. An existing
+ * payment does not change.
  * @throws NotRecoverable, TooBusy
  */
 export async function recoverPayment(
@@ -63,7 +64,7 @@ async function write(
   const live = await tx.payment.findFirst({ where: { ...attempt, status: { in: ['created', 'paying'] } } });
   if (live !== null) {
     throw new NotRecoverable(
-      `payment ${live.id} of the same order, channel and method is live: recover this one when that has ended`,
+      `payment ${live.id} of the same order, channel and method is live: recover this payment after that one has ended`,
     );
   }
   const { adoption } = terms;
@@ -99,15 +100,15 @@ async function write(
     tx,
     id,
     'manual',
-    'Recovered: the database had lost it. The channel is asked, then it is cancelled.',
+    'Recovered: the database had lost the payment. The channel is queried, then the payment is cancelled.',
     now,
   );
   return { payment, written: true };
 }
 
 /**
- * An order whose amount is known from its attempts alone costs what the newest of them was made for: it may have been
- * changed between two of them. When it was changed after that, its merchant changes it again.
+ * If an order's amount is known only from its attempts, the newest attempt decides it, because the amount may have been
+ * changed between two attempts. If it was changed after the newest one, the merchant has to change it again.
  */
 async function isNewestOfLost(tx: LedgerTx, order: Order, createdAt: Date): Promise<boolean> {
   const { merchantId, id: orderId, status } = order;
@@ -115,7 +116,10 @@ async function isNewestOfLost(tx: LedgerTx, order: Order, createdAt: Date): Prom
   return (await tx.payment.count({ where: { merchantId, orderId, createdAt: { gt: createdAt } } })) === 0;
 }
 
-/** What the row refers to must be there: nobody could be asked, or told, without. @returns its account */
+/**
+ * The merchant and the account must exist: without them neither the channel nor the order service can be called.
+ * @returns the payment's account
+ */
 async function requireOwner(
   tx: LedgerTx,
   { merchantId, channelAccountId, channel }: PaymentTerms,

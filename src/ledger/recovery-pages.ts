@@ -5,21 +5,21 @@ import type { Callback, Payment, Refund } from './rows.ts';
 import { isWatchedLate } from './sweep.ts';
 
 /**
- * What must run in Temporal, read from the ledger alone. Pages by id, so that new rows in between do no harm, and by
- * how many rows are looked at: what is over does not make a page slower, however much of it there is.
+ * Lists what must run in Temporal, from the ledger alone. It pages by id, so that rows inserted meanwhile do not shift
+ * pages. The page size counts the rows that were read, so that many finished rows do not make a page slow.
  */
 
 const LOOKED_AT = 5_000;
-/** Whatever is said of a callback this young, it is delivered again. */
+/** A callback younger than this is forwarded again even if it is marked as delivered. */
 const REDELIVERED_FOR_MS = 72 * 3_600_000;
 
-/** A page of a table: what is not over in it, and where it ends; without an end there is nothing more. */
+/** One page of a table: the unfinished rows in it, and its last id; no `end` means that it was the last page. */
 export interface RecoveryPage<Row> {
   readonly rows: readonly Row[];
   readonly end: string | undefined;
 }
 
-/** Looks at the next rows of a table: the ids of those that go on, and the last id looked at. */
+/** Reads the next rows of a table: returns the ids of unfinished ones, and the last id that was read. */
 async function look(
   db: LedgerClient,
   table: 'payments' | 'deliveries' | 'callbacks' | 'refunds',
@@ -31,7 +31,10 @@ async function look(
   return { ids: rows.filter((row) => row.goes_on === true).map(({ id }) => id), end: rows.at(-1)?.id };
 }
 
-/** Live payments, those whose order service has not agreed, and those that ended unpaid and are still watched. */
+/**
+ * Live payments, payments without their order service's agreement, and payments that ended unpaid and are still
+ * queried.
+ */
 export async function paymentsToRecover(
   db: LedgerClient,
   now: Date,
@@ -44,7 +47,7 @@ export async function paymentsToRecover(
   return { rows: await db.payment.findMany({ where: { id: { in: ids } }, orderBy: { id: 'asc' } }), end };
 }
 
-/** Events that the order service has not answered. */
+/** Deliveries that the order service has not answered. */
 export async function deliveriesToRecover(
   db: LedgerClient,
   after: string,
@@ -59,9 +62,9 @@ export async function deliveriesToRecover(
 }
 
 /**
- * Stored callbacks of known payments that no workflow has heard of for certain, and the late ones whatever is said of
- * them: a workflow that had heard may be lost before it acted. Of a payment that is settled only those that tell of
- * money gone back; any other changes nothing of it.
+ * Stored callbacks of known payments that are not marked as delivered, and recent ones even if they are: the workflow
+ * that received a callback may have been lost before it acted. For a settled payment only callbacks about refunds are
+ * included, because others have no effect on it.
  */
 export async function callbacksToRecover(
   db: LedgerClient,

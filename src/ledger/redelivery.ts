@@ -12,21 +12,21 @@ import type { AttemptResult } from './delivery-verdict.ts';
 import { transaction } from './transaction-limits.ts';
 
 /**
- * Events that are told before their time, or once more. Whether a merchant's order service answers is in the merchant's
- * row: the call that finds it answering after it had failed makes a redelivery due, in the transaction that writes the
- * answer down. The workflow `redelivery/{merchantId}` then tells what waits, batch after batch; what it does next
- * follows from the rows, so that it can be lost, or started twice.
+ * Deliveries that are made before their time, or once more. The merchant's row holds whether its order service answers.
+ * The first answered call after a failure makes a redelivery due, in the transaction that records the answer. The
+ * workflow `redelivery/{merchantId}` then delivers the pending events in batches. The rows decide its next step, so the
+ * workflow may be lost or started twice.
  */
 
-/** Deliveries that one request has told again. */
+/** The number of deliveries that one request can have redelivered. */
 export const REDELIVERED_A_REQUEST = 1_000;
 
 const later = (now: Date, ms: number): Date => new Date(now.getTime() + ms);
 
-/** 4xx that speak of the service or of its address, and not of the event. */
+/** HTTP 4xx codes that are about the service or its address, and not about the event. */
 const OF_THE_SERVICE: readonly number[] = [401, 403, 408, 425, 429];
 
-/** The order service answers, and does not accept this one event: that says nothing of the others. */
+/** True if the order service is up and rejects this one event, which says nothing about other events. */
 const isEventRefused = (outcome: DeliveryOutcome | null, statusCode: number | null): boolean =>
   outcome === 'order_unknown' ||
   (outcome === 'unknown' &&
@@ -36,8 +36,8 @@ const isEventRefused = (outcome: DeliveryOutcome | null, statusCode: number | nu
     !OF_THE_SERVICE.includes(statusCode));
 
 /**
- * What a call says of the order service as a whole: of any number of calls at once, one UPDATE finds that it has begun to
- * fail, or answers again. A refusal of one event says neither. A redelivery that is under way goes on.
+ * Updates the health of the order service after a delivery attempt. Of concurrent attempts, one UPDATE detects that the
+ * service has begun to fail, or answers again. A rejection of one event shows neither. A running redelivery continues.
  */
 export async function noteHealth(
   tx: LedgerTx,
@@ -47,7 +47,8 @@ export async function noteHealth(
 ): Promise<void> {
   if (isEventRefused(outcome, statusCode)) return;
   if (outcome === 'unknown') {
-    // A call that began before it answered another one says nothing new. Without anything that waited, nothing is due.
+    // An attempt that began before the service answered another one is out of date. A redelivery is due only if events
+    // wait.
     await tx.$executeRaw`
       UPDATE merchants SET order_service_failing_since = COALESCE(order_service_failing_since, ${now}),
         redelivery_due_at = CASE WHEN redelivery_due_at <= ${now} THEN redelivery_due_at
@@ -63,7 +64,7 @@ export async function noteHealth(
     WHERE id = ${merchantId} AND order_service_failing_since IS NOT NULL`;
 }
 
-/** Whether the merchant's redelivery is to run now, and has not begun. */
+/** Whether the merchant's redelivery is due and has not begun. */
 export async function isRedeliveryDue(db: LedgerClient, merchantId: string, now: Date): Promise<boolean> {
   const hasNotBegun = [
     { redeliveryStartedAt: null },
@@ -74,8 +75,8 @@ export async function isRedeliveryDue(db: LedgerClient, merchantId: string, now:
 }
 
 /**
- * The merchants whose redelivery is to run now: it is due, or a request wants events told once more and the order
- * service does not fail, or has no time at which it is tried.
+ * The merchants whose redelivery must run now: it is due, or a request asked for redeliveries and the order service is
+ * not failing or has no time for its next probe.
  */
 export async function findDueRedeliveries(db: LedgerClient, now: Date): Promise<string[]> {
   const rows = await db.$queryRaw<{ id: string }[]>`
@@ -93,9 +94,9 @@ export async function findDueRedeliveries(db: LedgerClient, now: Date): Promise<
 }
 
 /**
- * The next deliveries to be told: those that a request wants told and that have not been told since, and while a
- * redelivery is due all that have no answer yet and have not been told since it began. What payments wait for comes
- * first, then what would be told soonest. What the order service asked to be left alone with is left alone.
+ * The next deliveries of a redelivery. Included are requested ones without an attempt since the request and, while a
+ * redelivery is due, all pending ones without an attempt since it began. Deliveries that payments wait for come first,
+ * then those with the earliest next attempt. A `Retry-After` of the order service is respected.
  */
 export async function takeWaiting(
   db: LedgerClient,
@@ -128,7 +129,7 @@ export async function takeWaiting(
   return { picked, until: now.getTime() + REDELIVERED_WITHIN_MS };
 }
 
-/** The delivery is told now, unless it has been told since it was picked, or is being told. */
+/** Makes the delivery due now, unless an attempt was made since it was picked, or is running. */
 export async function makeDue(db: LedgerClient, { id, attempts }: PickedDelivery): Promise<void> {
   await db.delivery.updateMany({
     where: { id, attempts, status: 'pending', leasedUntil: null },
@@ -136,7 +137,7 @@ export async function makeDue(db: LedgerClient, { id, attempts }: PickedDelivery
   });
 }
 
-/** What became of the batch; null while some of it is still to be told, and there is time. */
+/** The result of the batch, or null while deliveries of it have no attempt yet and its time is not over. */
 export async function readOutcome(
   db: LedgerClient,
   { picked, until }: RedeliveryBatch,
@@ -165,7 +166,7 @@ export async function readOutcome(
   const told = rows.filter(({ id, attempts }) => attempts > (before.get(id) ?? 0));
   const isWhole = rows.every((row) => row.is_over || told.includes(row));
   if (!isWhole && now.getTime() < until) return null;
-  // What is not told by now its own workflow tells.
+  // The delivery's own workflow makes the attempts that are still missing.
   const late = ids.filter((id) => !told.some((row) => row.id === id));
   if (!isWhole)
     await db.delivery.updateMany({ where: { id: { in: late } }, data: { redeliveryAskedAt: null } });
@@ -177,9 +178,9 @@ export async function readOutcome(
 }
 
 /**
- * Nothing more can be told now. When it is to go on: while the order service fails and something waits, in an hour at
- * the latest; otherwise once something waits that has not been told since it answers again, at the time the order
- * service asked for.
+ * Ends the redelivery and sets when the next one is due. While the order service fails and deliveries wait: in an hour.
+ * Otherwise, if deliveries have had no attempt since the service answers again: at the time that the order service
+ * asked for.
  */
 export async function endRedelivery(db: LedgerClient, merchantId: string, now: Date): Promise<void> {
   await db.$executeRaw`
@@ -202,17 +203,17 @@ export async function endRedelivery(db: LedgerClient, merchantId: string, now: D
     WHERE id = ${merchantId} AND redelivery_due_at <= ${now}`;
 }
 
-/** What a request has told again. */
+/** The result of a redelivery request. */
 export interface Redelivery {
   readonly count: number;
-  /** There are more than one request takes: the first of them is of this time. */
+  /** The time of the first delivery that the request did not include, because there were more than its limit. */
   readonly nextSince: Date | null;
 }
 
 /**
- * A merchant wants its events of this status told again, the oldest first. Asked for twice before they are told, they
- * are told once; one whose call failed is told at once when it is asked for again.
- * @param since the oldest event's time
+ * A merchant requests redelivery of its events with this status, oldest first. A repeated request before the attempt
+ * causes one attempt. An event whose redelivery failed is attempted again at once after another request.
+ * @param since the time of the oldest event to include
  */
 export async function requestRedeliveries(
   db: LedgerClient,
@@ -231,7 +232,7 @@ export async function requestRedeliveries(
     });
     const next = rows[REDELIVERED_A_REQUEST];
     const ids = rows.slice(0, REDELIVERED_A_REQUEST).map(({ id }) => id);
-    // Those that are locked are being told now, or asked for by the same request sent twice.
+    // Locked rows have a running attempt, or belong to a concurrent identical request.
     const asked = await tx.$queryRaw<{ id: string; payment_id: string; event_id: string }[]>`
       UPDATE deliveries SET redelivery_asked_at = ${now}
       WHERE id IN (
@@ -245,7 +246,7 @@ export async function requestRedeliveries(
         paymentId,
         at: now,
         kind: 'manual',
-        detail: `Told again, asked for by ${by} with all that are ${status}: ${eventId}.`,
+        detail: `Redelivery of event ${eventId} requested by ${by}, with all deliveries that are ${status}.`,
         data: { deliveryId: id, eventId },
       })),
     });

@@ -20,17 +20,17 @@ import { recordReversal } from './reversed-refunds.ts';
 import type { Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** What the channel says of our refunds. How changes are made: see refunds.ts. */
+/** The channel's answers about refunds that nodrop made. How changes are made: see refunds.ts. */
 
-/** With the number under which the channel has it, when a list or a callback told that. */
+/** An answer with the number under which the channel has the refund, if a list or a callback reported it. */
 export type RefundReport = RefundAnswer & { readonly outRefundNo?: string };
 
 /**
- * Before the channel is asked for a refund the first time: the trade was queried, and after it the refund's number,
- * which the channel does not know. So the trade's sum cannot hold this refund, and what went back unknown to us is
- * recorded without counting it. Of a refund of all that is left, what that leaves is asked for; with nothing left it has
- * failed, and the channel is not asked. Else the channel may have it from here on, unless the trade tells of a dispute:
- * then it is held back. Does nothing the second time.
+ * Records that a refund is about to be requested from the channel for the first time. Before this call, the trade was
+ * queried, and then the refund's number, which the channel does not know. So the trade's refunded sum cannot contain
+ * this refund, and refunds unknown to nodrop are recorded without counting this one. A refund of the rest is lowered to
+ * what those leave; if they leave nothing, it fails without a request to the channel. An open dispute of the trade
+ * holds the refund back. Otherwise the channel may have the refund from now on. A repeated call has no effect.
  */
 export async function recordFirstAsk(
   db: LedgerClient,
@@ -41,7 +41,8 @@ export async function recordFirstAsk(
   await underRefundLock(db, refundId, now, async (locked, refund) => {
     if (!isRefundOpen(refund.status) || refund.askedAt !== null) return;
     const { tx } = locked;
-    // Its row before the payment's. Not asked for yet, it gives way to a dispute that is lost.
+    // Lock order: the refund's row before the payment's. While `askedAt` is null, the refund gives way to a lost
+    // dispute.
     await tx.refund.update({ where: { id: refundId }, data: { askedAt: null } });
     const seen = await recordTrade(locked, trade, now, refundId);
     const before = await tx.refund.findUniqueOrThrow({ where: { id: refundId } });
@@ -54,20 +55,21 @@ export async function recordFirstAsk(
     if (left > 0n) {
       await tx.refund.update({ where: { id: refundId }, data: { amount: left } });
       const say = (amount: bigint) => amountText(amount, asked.currency);
-      const detail = `Refund ${refundId}: ${say(asked.amount - left)} less are asked for, ${say(left)}, as they went back already.`;
+      const detail = `Refund ${refundId} was lowered by ${say(asked.amount - left)} to ${say(left)}, because the difference was given back already.`;
       await note(tx, payment.id, 'refund', detail, now, { refundId });
       return;
     }
     await tx.refund.update({ where: { id: refundId }, data: { askedAt: null } });
-    const reason = 'All of the money is back, or on its way back: the channel was not asked for it.';
+    const reason =
+      'All of the money was given back, or other refunds give it back: the channel was not asked for this refund.';
     await recordRefusal({ ...locked, payment }, asked, reason, now);
   });
 }
 
 /**
- * Writes down what the channel said of a refund before anybody acts on it. A definite answer is the last, and with it
- * comes what the channel said of the trade after it: money that others gave back is recorded in the same transaction.
- * What is owed anew by a refusal is the sweep's to start.
+ * Records the channel's answer about a refund before it is acted on. A definite answer is final. The state of the trade
+ * that was queried after it is recorded in the same transaction, with the refunds that were made at the channel. The
+ * sweep starts a refund that becomes due because this one was refused.
  */
 export async function recordRefundAnswer(
   db: LedgerClient,
@@ -94,7 +96,7 @@ export async function recordRefundAnswer(
   });
 }
 
-/** What was given back is here again. With it comes what the channel said of the trade. */
+/** Records that a refund's money came back to the merchant, and the state of the trade that was queried with it. */
 async function recordTakenBack(
   locked: Locked,
   refund: Refund,
@@ -110,7 +112,8 @@ async function recordTakenBack(
 }
 
 /**
- * A refund that had succeeded was looked at again: the channel's answer on it, and what it says of the trade.
+ * Records the later check of a refund that had succeeded: the channel's answer about the refund, and the state of the
+ * trade.
  */
 export async function recordLookAgain(
   db: LedgerClient,
@@ -126,8 +129,8 @@ export async function recordLookAgain(
 }
 
 /**
- * An open refund gives nothing back, now or later. What is owed in its place is written with it.
- * @param trade what the channel said of the trade after the refusal
+ * Records that an open refund gives nothing back, now or later, together with the refund that replaces it.
+ * @param trade the state of the trade, queried after the refusal
  */
 export async function recordRefusal(
   locked: Locked,
@@ -138,28 +141,29 @@ export async function recordRefusal(
 ): Promise<RefundSnapshot> {
   const { tx, newEvents } = locked;
   const { id } = refund;
-  // Its row before the payment's.
+  // Lock order: the refund's row before the payment's.
   await tx.refund.update({ where: { id }, data: { unknownSince: null, settledAt: now } });
-  // The sum does not hold it. While it is open nothing is raised that the rest makes untrue.
+  // The trade's sum does not contain this refund. The refund counts as open here, so that no attention is raised that
+  // the code below would clear again.
   const seen = trade === undefined ? locked.payment : await recordTrade(locked, trade, now, id);
   const failed = await tx.refund.update({ where: { id }, data: { status: 'failed', failure: reason } });
   const said = `Refund ${id} of ${amountText(refund.amount, refund.currency)} failed: ${reason}`;
   await note(tx, seen.id, 'refund', said, now, { refundId: id, status: 'failed' });
-  // What disputes that are lost have taken it counted on.
+  // Amounts of lost disputes that found no room while this refund was open can be recorded now.
   const payment = await recordLosses({ ...locked, payment: seen }, now);
   const isMore = payment.refundedAmount > locked.payment.refundedAmount;
-  // A list told of what leaves too little for it before this refusal: while it was under way, exactly.
+  // A list that was recorded while this refund was open may already show that too little was left for it.
   const others = await promised(tx, payment.id, id);
   const isExplained = isMore || others + refund.amount > (payment.receivedAmount ?? 0n);
   await oweInItsPlace({ ...locked, payment }, failed, isExplained, now);
-  // This one may have hidden what explains an earlier refusal.
+  // While this refund was open, it may have hidden the explanation of an earlier refusal.
   const after = isExplained ? await oweExplainedLate({ ...locked, payment }, now, id) : payment;
   newEvents.push({ type: 'refund.failed', refundId: id });
   await reviewAttention(tx, after, now);
   return toRefundSnapshot(failed, after);
 }
 
-/** What the channel said of the trade when it was queried for a refund. `absent`: see recordExternalRefunds. */
+/** Records the state of the trade that was queried for a refund. For `absent` see recordExternalRefunds. */
 export async function recordTrade(
   locked: Locked,
   trade: ChannelAnswer,
@@ -182,8 +186,8 @@ export async function recordTrade(
 }
 
 /**
- * The channel gave no definite answer on a refund: none that can be read, or a refusal that can end. After an hour of
- * that a person should look.
+ * Records that the channel gave no definite answer about a refund: no readable one, or a temporary refusal. After an
+ * hour of that an attention is raised.
  */
 export async function recordRefundSilence(
   db: LedgerClient,
@@ -197,7 +201,7 @@ export async function recordRefundSilence(
       where: { id: refundId },
       data: { failure: reason, unknownSince: refund.unknownSince ?? now },
     });
-    // The same trouble again is not recorded.
+    // An unchanged failure gets no further timeline entry.
     if (refund.failure !== reason) {
       const said =
         kind === 'not_now'
@@ -211,10 +215,11 @@ export async function recordRefundSilence(
 }
 
 /**
- * What a stored callback says of a refund of ours: believed for exactly the refund's amount. What it says of
- * money that others gave back is recorded as well. A refusal is asked about: what is owed after it depends on what
- * others gave back, which the trade says with the answer. So is a refund that was not asked for yet: what is recorded
- * as others' may be this one.
+ * Records what a stored callback reports about a refund that nodrop made. It counts only for exactly the refund's
+ * amount. Refunds made at the channel that the callback reports are recorded too. A reported refusal is not recorded
+ * but makes the channel be queried, because what is due after it depends on refunds made at the channel, which the
+ * trade's state shows. A refund that was not requested yet is queried too, because it may be one that is recorded as
+ * made at the channel.
  */
 export async function recordRefundCallback(
   db: LedgerClient,
@@ -248,7 +253,7 @@ export async function recordRefundCallback(
     const current = await tx.payment.findUniqueOrThrow({ where: { id: payment.id } });
     if (isMoney(said.answer))
       await recordExternalRefunds({ ...locked, payment: current }, said.answer, now, { isOld: true });
-    // The channel itself is asked whether the money is here again.
+    // The channel is queried about whether the money came back to the merchant.
     const isTakenBack = answer?.state === 'failed' || answer?.state === 'reversed';
     return written.status === 'succeeded' && isTakenBack ? { ...written, isToLookAgain: true } : written;
   });
@@ -277,7 +282,7 @@ async function writeAnswer(
   trade?: ChannelAnswer,
 ): Promise<RefundSnapshot> {
   const { tx, payment, newEvents } = locked;
-  // An open one that failed, or was taken back: see recordRefundAnswer.
+  // recordRefundAnswer handles an open refund that failed or was reversed.
   if (!isRefundOpen(refund.status) || answer.state === 'failed' || answer.state === 'reversed')
     return toRefundSnapshot(refund, payment);
   const said = `Refund ${refund.id} of ${amountText(refund.amount, refund.currency)}`;
@@ -288,7 +293,7 @@ async function writeAnswer(
   };
   const present = () => tx.payment.findUniqueOrThrow({ where: { id: payment.id } });
   const definite = { unknownSince: null, settledAt: now, keySpentAt: null, absentAt: null };
-  // The channel has it, under this id of its own.
+  // The columns for a refund that the channel has, with its own id.
   const has = async ({ channelRefundId }: { readonly channelRefundId?: string }) => {
     await claimExternal(locked, refund, channelRefundId, now);
     return {
@@ -308,13 +313,13 @@ async function writeAnswer(
         trade,
         now,
       );
-      // Never more than came in, whatever the channel says.
+      // At most the received amount, whatever the channel reports.
       const amount = smaller(given, (receivedAmount ?? 0n) - refundedAmount);
       const isAsAsked = given === refund.amount && amount === given;
       const say = (sum: bigint) => amountText(sum, refund.currency);
       const difference =
-        `The channel gave back ${say(given)} under refund ${refund.id}, asked were ${say(refund.amount)}` +
-        (amount === given ? '' : `; recorded are ${say(amount)}, as no more came in`);
+        `The channel gave back ${say(given)} for refund ${refund.id}; nodrop asked for ${say(refund.amount)}` +
+        (amount === given ? '' : `; only ${say(amount)} is recorded, because no more was received`);
       const written = await write(
         `${said} succeeded: ${refund.reason}.${isAsAsked ? '' : ` ${difference}.`}`,
         {
@@ -332,8 +337,8 @@ async function writeAnswer(
       return written;
     }
     case 'processing': {
-      // Without `askedAt`: one that was found there before it was asked for may be on record as external.
-      const written = await write(`${said}: the channel has it in process.`, {
+      // Does not set `askedAt`: a refund found at the channel before nodrop requested it may be on record as external.
+      const written = await write(`${said}: the channel is processing it.`, {
         ...(await has(answer)),
         status: 'processing',
         unknownSince: null,
@@ -350,7 +355,7 @@ async function writeAnswer(
         failure: answer.reason,
       };
       const isNewAnswer = refund.status !== 'needs_person' || refund.failure !== answer.reason;
-      const detail = `${said}: the channel waits for a person: ${answer.reason}`;
+      const detail = `${said}: the channel needs a manual action: ${answer.reason}`;
       const written = isNewAnswer ? await write(detail, data) : toRefundSnapshot(refund, payment);
       await reviewAttention(tx, await present(), now);
       return written;
@@ -358,7 +363,7 @@ async function writeAnswer(
     case 'ask_again': {
       const unknownSince = refund.unknownSince ?? now;
       const written = await write(
-        `${said} failed, and the channel wants it asked for again under the same number: ${answer.reason}`,
+        `${said} failed, and the channel expects the request again with the same number: ${answer.reason}`,
         {
           ...(await has(answer)),
           ...{ status: 'created', askedAt: refund.askedAt ?? now, unknownSince, failure: answer.reason },
@@ -368,10 +373,10 @@ async function writeAnswer(
       return written;
     }
     case 'unknown_refund': {
-      // It waits for a person, as no key is left: see refund-keys.ts.
+      // The refund needs a manual action, because no key is left: see refund-keys.ts.
       if (refund.status === 'needs_person' && refund.keySpentAt !== null)
         return toRefundSnapshot(refund, payment);
-      const written = await write(`${said}: the channel does not know it, and is told again.`, {
+      const written = await write(`${said}: the channel does not know it, so the request is repeated.`, {
         unknownSince: refund.unknownSince ?? now,
         failure: null,
       });

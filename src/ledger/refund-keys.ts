@@ -18,13 +18,13 @@ import type { Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
 /**
- * The keys that refunds are asked for under. A channel gives money back once for each key for a while only, and may keep
- * nothing but a failure under one. How changes are made: see refunds.ts.
+ * The idempotency keys of refund requests. A channel guarantees one refund per key only for a limited time, and may
+ * store a failure under a key for that time. How changes are made: see refunds.ts.
  */
 
 /**
- * Whether asking for it once more may make a second refund, or tells nothing: not before complete listings have shown that
- * there is none.
+ * Whether repeating the request could make a second refund, or would only return a stored failure. Then complete
+ * listings must first show that the channel does not have the refund.
  * @param repeatableForMs the channel's declaration
  */
 export function mustBeLookedFor(
@@ -32,12 +32,12 @@ export function mustBeLookedFor(
   repeatableForMs: number | null,
   now: Date,
 ): boolean {
-  // Found at the channel before it was asked for here: nobody knows since when.
+  // The refund was found at the channel before nodrop requested it, so the age of its key is unknown.
   if (askedAt === null) return repeatableForMs !== null;
   return keySpentAt !== null || !isRepeatable(repeatableForMs, askedAt.getTime(), now.getTime());
 }
 
-/** The channel answers every repetition under this key with a failure that it has stored. */
+/** Records that the channel answers every repetition with this key with a stored failure. */
 export async function recordKeySpent(
   db: LedgerClient,
   refundId: string,
@@ -47,28 +47,29 @@ export async function recordKeySpent(
 ): Promise<void> {
   await underRefundLock(db, refundId, now, async ({ tx, payment }, refund) => {
     if (!isRefundOpen(refund.status) || refund.attempt !== attempt || refund.keySpentAt !== null) return;
-    // Refused for now, it can be asked for as often as it takes.
+    // A temporary refusal may be repeated without limit, so it does not count against the number of keys.
     const isUnknown = error.kind !== 'not_now';
     const spentKeys = refund.spentKeys + (isUnknown ? 1 : 0);
     await tx.refund.update({ where: { id: refundId }, data: { keySpentAt: now, absentAt: null, spentKeys } });
-    const said = `The channel keeps a failure under key ${attempt} of refund ${refundId}, and answers nothing else: ${error.message}`;
+    const said = `The channel has stored a failure for key ${attempt} of refund ${refundId} and repeats it: ${error.message}`;
     await note(tx, payment.id, 'refund', said, now, { refundId });
   });
 }
 
-/** What follows from a complete listing that does not show the refund. */
+/** The next step after a complete listing that does not contain the refund. */
 export type NotListed =
-  /** It can be asked for, under the key that its row has now. */
+  /** The refund may be requested, with the key that its row has now. */
   | { readonly next: 'ask' }
-  /** It is looked for again after so long, ms. */
+  /** The refund must be looked for again after this time, in ms. */
   | { readonly next: 'look again'; readonly afterMs: number }
-  /** It cannot be asked for any more, or needs not be. */
+  /** The refund cannot be requested any more, or need not be. */
   | { readonly next: 'nothing'; readonly snapshot: RefundSnapshot };
 
 /**
- * A complete listing does not show a refund that must not be asked for again unseen. After two of them it can be: under
- * the same key, which counts from now, when the channel has forgotten it, and under the next when the channel keeps a failure
- * under it. After the last a person has to give the money back at the channel.
+ * Records that a complete listing does not contain a refund that must not be requested again without looking. After two
+ * such listings it may be requested: with the same key, whose lifetime starts now, if the channel has forgotten it, or
+ * with the next key if the channel has stored a failure. After the last key somebody must make the refund at the
+ * channel.
  */
 export async function recordNotListed(
   db: LedgerClient,
@@ -80,18 +81,18 @@ export async function recordNotListed(
     const { tx } = locked;
     if (!isRefundOpen(refund.status))
       return { next: 'nothing', snapshot: toRefundSnapshot(refund, locked.payment) };
-    // Its row before the payment's.
+    // Lock order: the refund's row before the payment's.
     const absent = await tx.refund.update({
       where: { id: refundId },
       data: { absentAt: refund.absentAt ?? now, unknownSince: refund.unknownSince ?? now },
     });
     const payment = await recordTrade(locked, trade, now);
     if (isAllBack(payment)) {
-      const reason = 'All of the money is back, and the channel does not list this refund.';
+      const reason = 'All of the money has been given back, and the channel does not list this refund.';
       return { next: 'nothing', snapshot: await recordRefusal({ ...locked, payment }, absent, reason, now) };
     }
     if (await losesMore(tx, payment)) {
-      const reason = 'The payer got the money by a dispute, and the channel does not list this refund.';
+      const reason = 'The payer got the money through a dispute, and the channel does not list this refund.';
       return { next: 'nothing', snapshot: await recordRefusal({ ...locked, payment }, absent, reason, now) };
     }
     const { keySpentAt, attempt, spentKeys } = refund;
@@ -110,7 +111,7 @@ export async function recordNotListed(
     const anew = { askedAt: now, keySpentAt: null, absentAt: null };
     if (keySpentAt === null) {
       await tx.refund.update({ where: { id: refundId }, data: anew });
-      const said = `Two complete listings do not show refund ${refundId}: it is asked for again.`;
+      const said = `Two complete listings do not show refund ${refundId}: it is requested again.`;
       await note(tx, payment.id, 'refund', said, now, { refundId });
       return { next: 'ask' };
     }
@@ -120,25 +121,27 @@ export async function recordNotListed(
         where: { id: refundId },
         data: { ...anew, attempt: next, channelRefundId: null },
       });
-      const said = `Two complete listings do not show refund ${refundId}: it is asked for under key ${next}.`;
+      const said = `Two complete listings do not show refund ${refundId}: it is requested with key ${next}.`;
       await note(tx, payment.id, 'refund', said, now, { refundId, attempt: next });
       return { next: 'ask' };
     }
-    const failure = `The channel keeps a failure under each of ${attempt} keys, and lists no refund: give the money back at the channel, or \`retry\`.`;
+    const failure = `The channel has stored a failure for each of ${attempt} keys and lists no refund: make the refund at the channel, or use \`retry\`.`;
     const waiting = await tx.refund.update({
       where: { id: refundId },
       data: { status: 'needs_person', failure, unknownSince: null },
     });
-    await note(tx, payment.id, 'refund', `Refund ${refundId} needs a person. ${failure}`, now, { refundId });
+    await note(tx, payment.id, 'refund', `Refund ${refundId} needs a manual action. ${failure}`, now, {
+      refundId,
+    });
     await reviewAttention(tx, payment, now);
     return { next: 'nothing', snapshot: toRefundSnapshot(waiting, payment) };
   });
 }
 
 /**
- * Has a refund without a key left asked for under the next ones, once it is looked for again: a person says that the channel
- * is well. It is open, and its workflow goes on.
- * @returns null when there is none
+ * Gives new keys to a refund that has none left, because an operator says that the channel works again. The refund is
+ * open again, and its workflow continues: it looks for the refund at the channel before it requests it.
+ * @returns null if there is no such refund
  */
 export async function renewKeys({ tx, payment }: Locked, now: Date): Promise<Refund | null> {
   const waiting = await tx.refund.findFirst({
@@ -150,7 +153,7 @@ export async function renewKeys({ tx, payment }: Locked, now: Date): Promise<Ref
     where: { id },
     data: { status: 'created', spentKeys: 0, unknownSince: now },
   });
-  await note(tx, payment.id, 'refund', `Refund ${id} is asked for under new keys.`, now, { refundId: id });
+  await note(tx, payment.id, 'refund', `Refund ${id} is requested with new keys.`, now, { refundId: id });
   await reviewAttention(tx, payment, now);
   return renewed;
 }

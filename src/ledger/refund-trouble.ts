@@ -10,11 +10,11 @@ import { isAllBack } from './payment-facts.ts';
 import type { Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** What the refunds of a payment mean for the payment and its order. How changes are made: see refunds.ts. */
+/** The effects of a payment's refunds on the payment and its order. How changes are made: see refunds.ts. */
 
 /**
- * Adds to what has gone back, and draws the conclusions when that is everything: the order is refunded, and a payment
- * that waits for its order service, or for a person, is a conflict. Its success, if not told yet, is superseded by that.
+ * Adds to the refunded amount. Once all money has been given back, the order is `refunded`, and a payment that waits
+ * for its order service or for an operator becomes a conflict. An undelivered `payment.succeeded` is superseded then.
  */
 export async function moneyWentBack(
   { tx, order, payment: { id }, newEvents }: Locked,
@@ -26,7 +26,7 @@ export async function moneyWentBack(
   const refundedAmount = before.refundedAmount + amount;
   const isBack = isAllBack({ ...before, refundedAmount });
   const isDecided = isBack && (orderUpdate === 'pending' || orderUpdate === 'review');
-  // In one statement: the database has no pending payment without money.
+  // In one statement, because a database check forbids a pending payment without money.
   const payment = await update(tx, id, {
     refundedAmount,
     ...(isDecided
@@ -38,23 +38,23 @@ export async function moneyWentBack(
       where: { merchantId_id: { merchantId: order.merchantId, id: order.id } },
       data: { status: 'refunded' },
     });
-    await note(tx, id, 'order', `Order ${order.id} is refunded: all of its money is back.`, now);
+    await note(tx, id, 'order', `Order ${order.id} is refunded: all of its money has been given back.`, now);
   }
   if (isDecided) {
     const detail =
       orderUpdate === 'pending'
-        ? 'All money is back before the order service agreed: it is told of the conflict instead of the success.'
-        : 'All money is back: nothing is left to decide.';
+        ? 'All money was given back before the order service agreed: it gets payment.conflict instead of payment.succeeded.'
+        : 'All money has been given back: nothing is left to decide.';
     await note(tx, id, 'order', detail, now, { orderUpdate: 'conflict' });
     if (before.attention !== null && payment.attention === null)
-      await note(tx, id, 'attention', `${before.attention} is over.`, now);
+      await note(tx, id, 'attention', `${before.attention} was cleared.`, now);
     newEvents.push({ type: 'payment.conflict' });
     await releaseOrder(tx, order, now);
   }
   return await reviewAttention(tx, payment, now);
 }
 
-/** Shows a payment whose refund does not get on, and stops showing it when that is over. */
+/** Raises `refund_failing` for a payment whose refund makes no progress, and clears it when the refund does. */
 export async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date): Promise<Payment> {
   const refunds = await tx.refund.findMany({
     where: { paymentId: payment.id },
@@ -72,17 +72,17 @@ export async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date)
     const trouble = troubleWith(refund, isHeld, isOwedByHand, now);
     if (trouble === undefined) continue;
     if (current === 'refund_failing') {
-      // As old as it was, and with what is true of it now.
+      // Keeps the attention's age, and updates its text.
       if (payment.attentionDetail === trouble) return payment;
       await note(tx, payment.id, 'attention', `refund_failing: ${trouble}`, now);
       return await update(tx, payment.id, { attentionDetail: trouble });
     }
-    // Money that cannot be given back hides an open conflict, and what had been given back before.
+    // A failing refund is more important than an open conflict, and than a reversed refund.
     if (!isFree(current) && !LESS_THAN_FAILING.includes(current)) return payment;
     await note(tx, payment.id, 'attention', `refund_failing: ${trouble}`, now);
     return await update(tx, payment.id, raised('refund_failing', trouble, now));
   }
-  // Money that was given back and is here again stays owed, and nothing pays it again by itself.
+  // Money of a reversed refund is still due, and is not refunded automatically a second time.
   const reversed = refunds.find(({ status }) => status === 'reversed');
   const isHereAgain = reversed !== undefined && isHeld && payment.orderUpdate === 'conflict';
   if (isHereAgain && (isFree(current) || current === 'order_conflict')) {
@@ -90,7 +90,7 @@ export async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date)
     await note(tx, payment.id, 'attention', `refund_reversed: ${said}`, now);
     return await update(tx, payment.id, raised('refund_reversed', said, now));
   }
-  // That the channel gave back another amount than asked stays to be seen.
+  // While a refund has another amount than requested, that stays visible.
   const isOtherAmount = refunds.some(({ askedAmount }) => askedAmount !== null);
   const occasions: Occasion[] = allBack
     ? ['money_back', ...(isOtherAmount ? [] : (['money_back_as_asked'] as const))]
@@ -99,23 +99,24 @@ export async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date)
   if (hidden !== null && isClearedBy(hidden, occasions))
     return await update(tx, payment.id, cleared(payment, ...occasions));
   if (current === null || !isClearedBy(current, occasions)) return payment;
-  await note(tx, payment.id, 'attention', `${current} is over.`, now);
+  await note(tx, payment.id, 'attention', `${current} was cleared.`, now);
   if (payment.orderUpdate === 'conflict' && !allBack) {
-    // As old as it was: the money has been here since.
-    const detail = 'Its money is on its way back.';
+    // Keeps the attention's age: the conflict's money has been here since then.
+    const detail = 'The payment is being refunded.';
     return await update(tx, payment.id, { attention: 'order_conflict', attentionDetail: detail });
   }
   return await update(tx, payment.id, cleared(payment, ...occasions));
 }
 
-/** What says less than that money cannot be given back. */
+/** Attentions that are less important than `refund_failing`. */
 const LESS_THAN_FAILING: readonly (Attention | null)[] = ['order_conflict', 'refund_reversed'];
 
-/** What says less than that the channel gave back another amount than it was asked for. */
+/** Attentions that are less important than an amount that differs from the requested one. */
 const LESS_THAN_OTHER_AMOUNT: readonly Attention[] = ['order_conflict', 'channel_reversed'];
 
 /**
- * Shows that the channel gave back another amount than it was asked for, or than came in, unless something else is shown.
+ * Raises `amount_mismatch` because the channel gave back another amount than requested, or more than was received,
+ * unless a more important attention is raised.
  */
 export async function showOtherAmount(
   tx: LedgerTx,
@@ -138,26 +139,26 @@ async function isRecovered(tx: LedgerTx, { merchantId, orderId: id }: Payment): 
 }
 
 /**
- * @param isHeld money of the payment is here that no refund brings back
- * @param isOwedByHand and it must go back, by a person's decision: the order is recovered
+ * @param isHeld money of the payment is left that no refund gives back
+ * @param isOwedByHand that money is due by an operator's decision, because the order is recovered
  */
 function troubleWith(refund: Refund, isHeld: boolean, isOwedByHand: boolean, now: Date): string | undefined {
   const what = `refund ${refund.id} of ${amountText(refund.amount, refund.currency)}`;
   if (refund.status === 'failed') {
-    // One that was asked for is its asker's to ask for again; one that is owed stays owed.
+    // A refused refund that was requested is requested again by its requester; an automatic one stays due.
     const staysOwed = isAutomaticRefundId(refund.id, refund.paymentId)
       ? isHeld
       : isOwedByHand && !isOfOthers(refund.reason);
     return staysOwed ? `The channel refused ${what}: ${refund.failure ?? 'it gave no reason'}` : undefined;
   }
-  // Of others' refunds the channel tells when it lists them.
+  // For refunds made at the channel, only the channel's lists report what becomes of them.
   if (!isRefundOpen(refund.status) || isOfOthers(refund.reason)) return undefined;
   if (refund.status === 'needs_person')
-    return `The channel waits for a person before it goes on with ${what}; nodrop keeps asking the channel. It says: ${refund.failure ?? 'nothing'}`;
+    return `The channel needs a manual action before it continues ${what}; nodrop keeps querying the channel. The channel's reason: ${refund.failure ?? 'none given'}`;
   const { unknownSince, createdAt, failure } = refund;
   if (unknownSince !== null && now.getTime() - unknownSince.getTime() >= REFUND_FAILING_AFTER_MS)
-    return `No definite answer on ${what} since ${unknownSince.toISOString()}; nodrop keeps asking the channel.${failure === null ? '' : ` Last: ${failure}`}`;
+    return `No definite answer about ${what} since ${unknownSince.toISOString()}; nodrop keeps querying the channel.${failure === null ? '' : ` Last failure: ${failure}`}`;
   if (refund.status === 'processing' && now.getTime() - createdAt.getTime() >= REFUND_PROCESSING_AT_MOST_MS)
-    return `The channel still has ${what} in process, owed since ${createdAt.toISOString()}; nodrop keeps asking the channel.`;
+    return `The channel is still processing ${what}, due since ${createdAt.toISOString()}; nodrop keeps querying the channel.`;
   return undefined;
 }

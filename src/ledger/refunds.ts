@@ -22,14 +22,14 @@ import type { Order, Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
 /**
- * Every change of a refund. Each is one transaction under the row lock of the payment's order, conditional on the
- * state it comes from, so that doing it twice, or late, changes nothing (P5). The refund's row is always written
- * before the payment's: the sweep takes their locks in this order.
+ * All changes of refunds. Each is one transaction under the row lock of the payment's order and depends on the refund's
+ * current state, so repeating it, or running it late, has no effect (P5). The refund's row is always written before the
+ * payment's, because the sweep takes their locks in this sequence.
  *
- * Here: the refunds that somebody asks for, and those that are owed.
+ * This file: requested refunds, and refunds that are due automatically.
  */
 
-/** Null when there is no such refund. */
+/** Null if the refund does not exist. */
 export async function findRefund(
   db: LedgerClient,
   refundId: string,
@@ -41,14 +41,17 @@ export async function findRefund(
   return isToLookAgain(refund, now) ? { ...snapshot, isToLookAgain: true } : snapshot;
 }
 
-/** Long after it succeeded it is looked at once more. */
+/** Whether a refund that succeeded long ago is due for its one later check. */
 function isToLookAgain({ status, reason, settledAt, lookedAgainAt }: Refund, now: Date): boolean {
   if (status !== 'succeeded' || isOfOthers(reason) || settledAt === null || lookedAgainAt !== null)
     return false;
   return now.getTime() - settledAt.getTime() >= REFUND_LOOKED_AT_AGAIN_AFTER_MS;
 }
 
-/** The refund of this payment that a callback names, by its number or by the channel's own id; null: none of ours. */
+/**
+ * The refund of this payment that a callback names, by nodrop's number or by the channel's id; null if nodrop made no
+ * such refund.
+ */
 export async function findNamedRefund(
   db: LedgerClient | LedgerTx,
   paymentId: string,
@@ -66,18 +69,18 @@ export async function findNamedRefund(
 }
 
 export interface RefundRequest {
-  /** Minor units; all that is left when not given. */
+  /** Minor units; if missing, all that is left. */
   readonly amount: number | undefined;
   readonly note: string | undefined;
-  /** Unique for ever within the merchant. */
+  /** Unique forever within the merchant. */
   readonly idempotencyKey: string;
-  /** What an amount must be a multiple of, unless it is all that is left; minor units. Absent: anything. */
+  /** The amount must be a multiple of this, in minor units, unless it is all that is left. Absent: any amount. */
   readonly multipleOf?: number | undefined;
 }
 
 /**
- * Writes a refund that somebody asks for; it is owed from then on. The same request under the same key returns
- * the refund of the first.
+ * Records a requested refund; it is due from then on. The same request with the same key returns the first request's
+ * refund.
  * @throws Refusal `not_refundable`, `refund_exceeds_payment`, `amount_not_supported`, `idempotency_key_reused`.
  */
 export async function requestRefund(
@@ -90,15 +93,16 @@ export async function requestRefund(
   try {
     return await attempt();
   } catch (error) {
-    // The key went to a refund of another payment in the same moment: the row is there to be compared now.
+    // A concurrent request for another payment used the same key. Its row exists now, so the second attempt can compare
+    // with it.
     if (!isConstraintViolation(error)) throw error;
     return await attempt();
   }
 }
 
 /**
- * A new request for all that is left of money that came in, which the ledger would not refuse: what is left is worth
- * asking the channel before.
+ * True for a new request for all that is left which the ledger would accept. The caller then queries the channel first,
+ * because refunds made at the channel may have left less.
  */
 export async function asksForTheRest(
   db: LedgerClient,
@@ -127,29 +131,35 @@ async function insertRefund(
     if (paths.length === 0) return { refund: known, created: false };
     throw new Refusal(
       'idempotency_key_reused',
-      `The key belongs to refund ${known.id}, which was asked for with another ${paths.join(', ')}.`,
+      `The key belongs to refund ${known.id}, which was requested with another ${paths.join(', ')}.`,
       { errors: paths.map((path) => ({ path, message: 'differs from the request of this key' })) },
     );
   }
   const { receivedAmount, receivedCurrency } = payment;
   if (receivedAmount === null || receivedCurrency === null) {
-    throw new Refusal('not_refundable', `Payment ${payment.id} is ${payment.status}: no money came in.`);
+    throw new Refusal(
+      'not_refundable',
+      `Payment ${payment.id} is ${payment.status}: it has received no money.`,
+    );
   }
   if (isHeldByDispute(payment, 'requested')) {
-    throw new Refusal('not_refundable', `Payment ${payment.id} is disputed: the channel decides over it.`);
+    throw new Refusal(
+      'not_refundable',
+      `Payment ${payment.id} is disputed: the channel decides about its money.`,
+    );
   }
   const left = receivedAmount - (await promised(tx, payment.id));
   const amount = given.amount === undefined ? left : BigInt(given.amount);
   if (amount <= 0n) {
     throw new Refusal(
       'not_refundable',
-      `All money of payment ${payment.id} has gone back, or is on its way back.`,
+      `All money of payment ${payment.id} has been refunded or is being refunded.`,
     );
   }
   if (amount > left) {
     throw new Refusal(
       'refund_exceeds_payment',
-      `Of payment ${payment.id} ${amountText(left, receivedCurrency)} are left, not ${amountText(amount, receivedCurrency)}.`,
+      `Payment ${payment.id} has ${amountText(left, receivedCurrency)} left to refund, not ${amountText(amount, receivedCurrency)}.`,
     );
   }
   const fault = amount === left ? undefined : multipleFault({ multipleOf: given.multipleOf }, Number(amount));
@@ -182,7 +192,7 @@ async function insertRefund(
     tx,
     payment.id,
     'refund',
-    `${amountText(amount, receivedCurrency)} must go back: requested.`,
+    `A refund of ${amountText(amount, receivedCurrency)} is due: requested.`,
     now,
     {
       refundId: refund.id,
@@ -193,9 +203,10 @@ async function insertRefund(
 }
 
 /**
- * The rest of a request for all that was left, which the channel refused as part of the money had gone back. It is owed
- * as the request was, and never for more. The `Idempotency-Key` stays with the refused one.
- * @returns null when nothing is left to go back.
+ * Creates the rest of a request for all that was left, after the channel refused it because part of the money had been
+ * given back. The rest is due as the request was, at most for the request's amount. The `Idempotency-Key` stays with
+ * the refused refund.
+ * @returns null if nothing is left to refund.
  */
 export async function requestRest(
   tx: LedgerTx,
@@ -209,14 +220,14 @@ export async function requestRest(
   const refund = await tx.refund.create({
     data: { id, merchantId, paymentId: payment.id, amount, currency, reason, note: remark, createdAt: now },
   });
-  const said = `${amountText(amount, currency)} must go back: the rest of refund ${refusedId}.`;
+  const said = `A refund of ${amountText(amount, currency)} is due: the rest of refund ${refusedId}.`;
   await note(tx, payment.id, 'refund', said, now, { refundId: id });
   return refund;
 }
 
 /**
- * The fields in which a request is another one than that of the refund which has its key; `id` is the payment's. "All
- * that is left" is another amount than the one it happened to be: the timeline knows what was asked.
+ * The fields in which a request differs from the refund that has its key; `id` is the payment's id. A request for "all
+ * that is left" differs from one for the same amount as a number: the timeline entry holds which one it was.
  */
 async function differences(
   tx: LedgerTx,
@@ -236,7 +247,7 @@ async function differences(
   ];
 }
 
-/** What has gone back of a payment, and what is to; without the refund `except`. */
+/** The sum of a payment's refunds that have succeeded or are open, in minor units; without the refund `except`. */
 export async function promised(
   tx: LedgerClient | LedgerTx,
   paymentId: string,
@@ -254,9 +265,10 @@ export async function promised(
 }
 
 /**
- * The money that must go back, written with the decision that owes it; its id makes it one a payment until the channel
- * has refused it. What has gone back already, or is to, is not owed again, unless what is to go back is refused.
- * @returns null when nothing is left to go back.
+ * Creates the due refund of all that is left, in the transaction of the decision that makes it due. Its id allows one
+ * such refund per payment until the channel refuses it. Amounts that were given back already, or that an open refund
+ * covers, are not included.
+ * @returns null if nothing is left to refund.
  */
 export async function oweRefund(
   tx: LedgerTx,
@@ -285,21 +297,30 @@ export async function oweRefund(
       createdAt: now,
     },
   });
-  await note(tx, payment.id, 'refund', `${amountText(amount, currency)} must go back: ${reason}.`, now, {
-    refundId: id,
-  });
+  await note(
+    tx,
+    payment.id,
+    'refund',
+    `A refund of ${amountText(amount, currency)} is due: ${reason}.`,
+    now,
+    {
+      refundId: id,
+    },
+  );
   return refund;
 }
 
-/** What is owed and already on its way: should that be refused, this is what it is owed for. */
+/**
+ * Records the reason while another refund covers the amount. If the channel refuses that refund, the reason is needed.
+ */
 async function noteCovered(tx: LedgerTx, { id }: Payment, reason: RefundReason, now: Date): Promise<void> {
   const open = await findOpenRefund(tx, id);
   if (open === null) return;
-  const detail = `All of its money must go back: ${reason}. It is on its way already.`;
+  const detail = `A refund of all the money is due: ${reason}. Other refunds cover it already.`;
   await note(tx, id, 'refund', detail, now, { owedFor: reason, coveredBy: open.id, covered: true });
 }
 
-/** What a conflict's money is owed back for. */
+/** The reason why a conflict's money must be refunded. */
 export async function reasonOwed(tx: LedgerTx, paymentId: string): Promise<RefundReason> {
   const first = await tx.refund.findUnique({ where: { id: automaticRefundId(paymentId) } });
   if (first !== null) return first.reason;
@@ -311,9 +332,9 @@ export async function reasonOwed(tx: LedgerTx, paymentId: string): Promise<Refun
 }
 
 /**
- * The refund that brings a conflict's money back: the one that is open, or a new one of all that is left, for the
- * reason of the one the channel refused.
- * @returns null when nothing is left to go back.
+ * The refund for a conflict's money: the open one, or else a new one of all that is left, with the reason of the
+ * refused one.
+ * @returns null if nothing is left to refund.
  */
 export async function oweRefundAgain(
   { tx, payment }: Locked,
@@ -326,11 +347,11 @@ export async function oweRefundAgain(
 }
 
 /**
- * Payments of a paid order besides the one that pays it whose money waits for a decision: it goes back by itself. Not when
- * nobody knows how much of it is left: a person decides over that.
+ * The other payments of a paid order whose money waits for a decision: it is refunded automatically. Not if it is
+ * unknown how much of it is left; an operator decides then.
  */
 export const othersToGiveBack = (
-  // Of a recovered one a person decides over each.
+  // For a recovered order an operator decides about each payment.
   { recoveredAt }: Pick<Order, 'recoveredAt'>,
   others: readonly Payment[],
 ): Payment[] =>
@@ -341,9 +362,9 @@ export const othersToGiveBack = (
     : [];
 
 /**
- * Owes their money back, in the transaction that pays the order.
- * @param toGiveBack see `othersToGiveBack`, as they are under the order's lock.
- * @returns the refunds that are owed by it, which are to start.
+ * Makes refunds of these payments due, in the transaction that pays the order.
+ * @param toGiveBack see `othersToGiveBack`, read under the order's lock.
+ * @returns the new refunds, which the caller starts.
  */
 export async function giveBackOthers(
   { tx, newEvents }: Pick<Locked, 'tx' | 'newEvents'>,
@@ -354,7 +375,7 @@ export async function giveBackOthers(
   const owed: (Refund & { payment: Payment })[] = [];
   for (const other of toGiveBack) {
     const { id } = other;
-    const detail = `The order is paid by ${paidBy}; this one is owed back.`;
+    const detail = `The order was paid by ${paidBy}; a refund of this payment is due.`;
     const conflict = await update(tx, id, {
       orderUpdate: 'conflict',
       orderUpdatedAt: now,
@@ -368,7 +389,7 @@ export async function giveBackOthers(
   return owed;
 }
 
-/** The newest refund of ours that the channel has not decided, or null. */
+/** The newest refund made by nodrop that the channel has not decided, or null. */
 export async function findOpenRefund(tx: LedgerTx, paymentId: string): Promise<Refund | null> {
   return await tx.refund.findFirst({
     where: {
@@ -380,7 +401,7 @@ export async function findOpenRefund(tx: LedgerTx, paymentId: string): Promise<R
   });
 }
 
-/** The automatic refund of a conflict that has not been started yet, as far as the ledger knows. */
+/** The automatic refund of a conflict that, as far as the ledger knows, has not been started yet. */
 export async function owedRefund(
   tx: LedgerTx,
   payment: Pick<Payment, 'id' | 'orderUpdate'>,

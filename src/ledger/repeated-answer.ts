@@ -8,22 +8,26 @@ import type { Payment } from './rows.ts';
 import { type Note, note } from './timeline.ts';
 
 /**
- * Equal answers of the channel, one after another: they are counted on the payment (`channelStateSince`,
- * `channelAnsweredAt`, `channelStateCount`), and the timeline gets one entry of them when another answer comes, or when the
- * payment ends without money.
+ * Consecutive equal answers of the channel. They are counted on the payment (`channelStateSince`, `channelAnsweredAt`,
+ * `channelStateCount`). The timeline gets one entry for all of them when a different answer comes, or when the payment
+ * ends without money.
  */
 
-/** It is the last one again. Since when there were equal ones is not known of rows from before they were counted. */
+/**
+ * Whether the answer equals the last one. Rows from before the count existed have no `channelStateSince`, and never
+ * match.
+ */
 const isSame = (
   { channelState, channelStateSince }: Pick<Payment, 'channelState' | 'channelStateSince'>,
   state: ChannelAnswer['state'],
 ): boolean => state === channelState && channelStateSince !== null;
 
 /**
- * Counts an answer that says nothing new: the same as the last one, of a payment in the status it was read with, without a
- * definite answer, an attention or a silence. One conditional UPDATE, without a lock and without a new row.
- * @param before as it was read before the channel was asked
- * @returns null when there is more to do: recordAnswer does it.
+ * Counts an answer that equals the last one, if the payment still has the status it was read with, and no definite
+ * answer, attention or unreadable answer is recorded. It is one conditional UPDATE, without a lock and without a new
+ * row.
+ * @param before the payment, read before the channel was queried
+ * @returns null if more has to be recorded; then call recordAnswer.
  */
 export async function repeatAnswer(
   db: LedgerClient,
@@ -32,7 +36,7 @@ export async function repeatAnswer(
   now: Date,
 ): Promise<PaymentSnapshot | null> {
   if (!isSame(before, answer.state) || isUndecidedTooLong(before, answer, now)) return null;
-  // That the channel is asked for its news is over with the answer.
+  // recordAnswer also has to clear the notice that this answer covers.
   if (before.noticedAt !== null) return null;
   const [repeated] = await db.payment.updateManyAndReturn({
     where: {
@@ -48,7 +52,7 @@ export async function repeatAnswer(
   return repeated === undefined ? null : toSnapshot(repeated, now);
 }
 
-/** What an answer changes of the payment, and the entry of those before it that were equal, when it is another one. */
+/** The changes of the payment for an answer, and the timeline entry for earlier equal answers if this one differs. */
 export function answerTaken(
   payment: Payment,
   state: ChannelAnswer['state'],
@@ -64,7 +68,7 @@ export function answerTaken(
   return otherAnswer(payment, state, answeredAt);
 }
 
-/** The same for another answer than the last one. */
+/** Like `answerTaken`, for an answer that differs from the last one. */
 export function otherAnswer(
   payment: Payment,
   state: ChannelAnswer['state'],
@@ -84,7 +88,7 @@ export function otherAnswer(
   return { changes, notes: equalAnswers(payment, answeredAt) };
 }
 
-/** The entry of equal answers so far, when there were two at least. */
+/** The timeline entry for the equal answers so far, if there were at least two. */
 function equalAnswers(
   {
     channelState,
@@ -106,8 +110,8 @@ function equalAnswers(
 }
 
 /**
- * The entry of equal answers of a payment that ends, written. Those that come afterwards are counted from the last one.
- * @returns the columns
+ * Writes the timeline entry for equal answers of a payment that ends. Later answers are counted from the last one.
+ * @returns the changed columns
  */
 export async function endAnswers(
   tx: LedgerTx,
@@ -123,7 +127,7 @@ async function write(tx: LedgerTx, paymentId: string, notes: readonly Note[]): P
   for (const { kind, detail, at, data } of notes) await note(tx, paymentId, kind, detail, at, data);
 }
 
-/** What `answerTaken` says, with its entry written. @returns the columns */
+/** Like `answerTaken`, and writes the timeline entry. @returns the changed columns */
 export async function takeAnswer(
   tx: LedgerTx,
   payment: Payment,

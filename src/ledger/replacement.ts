@@ -8,9 +8,9 @@ import { reviewAttention } from './refund-trouble.ts';
 import { oweRefund, reasonOwed, requestRest } from './refunds.ts';
 import type { Payment, Refund } from './rows.ts';
 
-/** What is owed in the place of a refused refund. How changes are made: see refunds.ts. */
+/** The refund that replaces a refused one. How changes are made: see refunds.ts. */
 
-/** An automatic refund, one that was requested without an amount, or the rest of one. */
+/** True for an automatic refund, a refund requested without an amount, and the rest of such a refund. */
 export async function isOfAllThatIsLeft(tx: LedgerTx, refund: Refund): Promise<boolean> {
   const { id, merchantId, paymentId, idempotencyKey } = refund;
   if (isAutomaticRefundId(id, paymentId)) return true;
@@ -19,16 +19,16 @@ export async function isOfAllThatIsLeft(tx: LedgerTx, refund: Refund): Promise<b
 }
 
 /**
- * Owes another refund in the place of a refused one, which names it (`replacedBy`).
- * - An automatic one, refused as part of the money had gone back: the rest, also of a recovered order,
- *   as this refund was decided over and the rest is less. After any other refusal it waits for a person, who has it
- *   asked again.
- * - One that somebody asked for while the money is owed back: all that is left is owed by itself from now on. Not
- *   of a recovered order: nobody decided over more there, and reviewAttention shows it.
- * - Any other request for all that is left, refused as part of the money had gone back: the rest. Not while the payment
- *   is disputed: the channel decides over that money.
- * @param isExplained the trade showed after the refusal that more had gone back than the ledger knew
- * @returns null when nothing is owed in its place
+ * Creates the refund that replaces a refused one, and stores its id in the refused one (`replacedBy`).
+ * - For an automatic refund, refused because part of the money had been given back: the rest, also for a recovered
+ *   order, because the decision about the larger amount covers the rest. After any other refusal it waits for an
+ *   operator.
+ * - For a requested refund of a payment whose money is due back: an automatic refund of all that is left. Not for a
+ *   recovered order, where nothing decided about more than the request; reviewAttention raises an attention.
+ * - For any other request for all that was left, refused because part of the money had been given back: the rest. Not
+ *   while the payment is disputed, because the channel decides about that money.
+ * @param isExplained the trade showed after the refusal that more had been given back than the ledger knew
+ * @returns null if nothing is due in its place
  */
 export async function oweInItsPlace(
   locked: Locked,
@@ -57,9 +57,10 @@ async function insertInItsPlace(
 }
 
 /**
- * The trade has just shown that more went back than the ledger knew. While another refund of ours was open it may have
- * hidden that, as the trade's sum could hold it: then the last refusal is explained only now, and what is owed by it is
- * written. Not when another refund was asked for, or owed, since: whoever did that knew of the refusal.
+ * Called when the trade shows that more was given back than the ledger knew. An open refund may have hidden that
+ * before, because the trade's sum could have contained it. Then this explains the last refusal, and its replacement is
+ * created now. Not if another refund was requested or became due since, because that was done with knowledge of the
+ * refusal.
  * @param except the refund that is being recorded
  */
 export async function oweExplainedLate(locked: Locked, now: Date, except?: string): Promise<Payment> {

@@ -14,11 +14,12 @@ import type { Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
 /**
- * Refunds at a channel that says with a trade that some of it went back, and not how much (`someWentBack`). Ours are asked
- * about by their numbers; of others its callbacks tell, which are stored. Those count once the trade says so as well.
+ * Refunds at a channel whose trades only report that a part was refunded, and not how much (`someWentBack`). Refunds
+ * made by nodrop are queried by their numbers. Refunds made at the channel are known from its callbacks, which are
+ * stored; they count once the trade reports a refund too.
  */
 
-/** A refund that somebody made at the channel and that has succeeded, as a callback told of it. */
+/** A succeeded refund that was made at the channel, as a callback reported it. */
 interface ReportedRefund {
   readonly channelRefundId: string;
   /** Minor units. */
@@ -27,13 +28,13 @@ interface ReportedRefund {
 
 interface Explanation {
   readonly refunds: readonly Refund[];
-  /** Of others, those on record too. */
+  /** The refunds made at the channel, including those already recorded. */
   readonly told: readonly ReportedRefund[];
-  /** Somebody's refund that is known is why the trade says so. */
+  /** True if a known refund explains why the trade reports that a part was refunded. */
   readonly isExplained: boolean;
 }
 
-/** @param absent a refund of ours that the channel did not know after it said this */
+/** @param absent a refund made by nodrop that the channel did not know after this answer */
 async function explanationOf(tx: LedgerTx, paymentId: string, absent?: string): Promise<Explanation> {
   const refunds = await tx.refund.findMany({ where: { paymentId } });
   const ours = refunds.filter(({ reason }) => !isOfOthers(reason));
@@ -55,15 +56,15 @@ async function explanationOf(tx: LedgerTx, paymentId: string, absent?: string): 
     const { channelRefundId, amount } = refund.answer;
     told.set(channelRefundId, { channelRefundId, amount: BigInt(amount) });
   }
-  // A trade goes on saying so when a refund that the channel had taken has failed there.
+  // A refund that the channel had accepted explains the report even if it failed there: the trade still reports it.
   const explains = ({ id, status, channelRefundId }: Refund) =>
     channelRefundId !== null || (id !== absent && !isRefundVoid(status));
   return { refunds, told: [...told.values()], isExplained: told.size > 0 || refunds.some(explains) };
 }
 
 /**
- * What the answer says of money that is not settled yet, by what is known of its refunds: without `someWentBack` when they
- * explain it, and with what callbacks told of.
+ * The answer about unsettled money, completed by what is known of its refunds: if they explain `someWentBack`, that
+ * field is removed and the amounts from callbacks are added.
  */
 export async function asExplained<Answer extends PaidAnswer>(
   tx: LedgerTx,
@@ -79,9 +80,9 @@ export async function asExplained<Answer extends PaidAnswer>(
 }
 
 /**
- * The channel says of settled money that some went back: records what its callbacks have told of, and shows a payment when
- * nothing explains it, once.
- * @param given.isExplained the caller looks for refusals that this explains
+ * Called when the channel reports for settled money that a part was refunded. Records the refunds that its callbacks
+ * have reported. If no known refund explains the report, an attention is raised, once.
+ * @param given.isExplained the caller itself looks for refused refunds that this explains
  */
 export async function recordReported(
   locked: Locked,
@@ -94,7 +95,7 @@ export async function recordReported(
   if (!isExplained) return await showUnexplained(locked, now);
   const known = new Set(refunds.map(({ channelRefundId }) => channelRefundId));
   const unknown = told.filter(({ channelRefundId }) => !known.has(channelRefundId));
-  // One that waits for a decision goes on waiting: what else went back is not told.
+  // A payment that waits for a decision stays marked, because the callbacks may not report every refund.
   const isOver = isBackUnexplained(payment) && payment.orderUpdate !== 'review';
   if (isOver)
     payment = await update(tx, payment.id, {
@@ -109,18 +110,18 @@ export async function recordReported(
   return given.isExplained ? payment : await oweExplainedLate({ ...locked, payment }, now);
 }
 
-/** That nothing explains it is kept with the answer on record, by which it is shown once. */
+/** Raises the attention once: the recorded answer keeps the mark that nothing explains the report. */
 async function showUnexplained({ tx, payment }: Locked, now: Date): Promise<Payment> {
   const { id, attention, attentionDetail, hiddenAttention, hiddenAttentionDetail, orderUpdate } = payment;
-  // A conflict's money goes back by a refund of its own, which is shown when it fails.
+  // A conflict's money is refunded automatically, and an attention is raised if that fails.
   if (isBackUnexplained(payment) || orderUpdate === 'conflict') return payment;
   const received = amountText(payment.receivedAmount ?? 0n, payment.receivedCurrency ?? payment.currency);
-  const detail = `${received} came in. ${SOME_WENT_BACK}`;
+  const detail = `${received} was received. ${SOME_WENT_BACK}`;
   const isWaiting = orderUpdate === 'review';
-  // It is shown by a later look at the channel.
+  // Another attention is raised now. The next query of the channel tries again to raise this one.
   if (!isWaiting && !isFree(attention)) return payment;
   const shown = !isWaiting
-    ? raised('channel_reversed', `${detail} The order was paid by it.`, now)
+    ? raised('channel_reversed', `${detail} The payment had paid its order.`, now)
     : hiddenAttention !== null
       ? { hiddenAttentionDetail: `${hiddenAttentionDetail} ${SOME_WENT_BACK}` }
       : { attentionDetail: `${attentionDetail} ${SOME_WENT_BACK}` };
@@ -128,10 +129,10 @@ async function showUnexplained({ tx, payment }: Locked, now: Date): Promise<Paym
   return await update(tx, id, { channelAnswer: withMark(payment, true), ...shown });
 }
 
-/** Of one that waits for a decision, now that the channel told of some. */
+/** Updates the attention's text of a payment that waits for a decision, after a callback reported refunds. */
 async function describeGivenBack(tx: LedgerTx, payment: Payment): Promise<Payment> {
   const say = (sum: bigint) => amountText(sum, payment.receivedCurrency ?? payment.currency);
-  const detail = `${say(payment.receivedAmount ?? 0n)} came in. ${say(payment.refundedAmount)} went back, as far as the channel tells.`;
+  const detail = `${say(payment.receivedAmount ?? 0n)} was received. ${say(payment.refundedAmount)} was refunded, as far as the channel reports.`;
   return await update(
     tx,
     payment.id,
@@ -139,7 +140,7 @@ async function describeGivenBack(tx: LedgerTx, payment: Payment): Promise<Paymen
   );
 }
 
-/** The answer on record, with whether the channel said that some went back, and nothing explains it. */
+/** The recorded answer, with or without the mark that the channel reported a refund that nothing explains. */
 function withMark(payment: Payment, isMarked: boolean) {
   const { someWentBack: _, ...answer } = recordedAnswer(payment) as PaidAnswer;
   return json({ ...answer, ...(isMarked ? { someWentBack: true } : {}) });

@@ -2,19 +2,19 @@ import { MATCH_FOR_MS } from './callbacks.ts';
 import type { LedgerClient } from './client.ts';
 import { givePositions, POSITIONS_AT_ONCE } from './feed-positions.ts';
 
-/** What is kept for a while only. Everything else in the ledger is kept for good. */
+/** Rows that are kept for a limited time. Everything else in the ledger is kept forever. */
 
 const DAY_MS = 86_400_000;
 const UNVERIFIED_MS = 7 * DAY_MS;
 const IGNORED_MS = 7 * DAY_MS;
-/** Refunds keep their own keys for ever; for what else is created this is longer than anybody repeats a request. */
+/** Longer than any caller repeats a request that creates something. Refunds store their keys themselves, forever. */
 const IDEMPOTENCY_KEYS_MS = 30 * DAY_MS;
-/** What no order service has answered is kept longer. */
+/** Events with a pending delivery are kept longer. */
 const EVENTS_MS = 30 * DAY_MS;
 const BATCH = 5_000;
 const BATCHES_AT_MOST = 10;
 
-/** Removes what has had its time, in bounded batches, the oldest first. @returns how many rows. */
+/** Deletes expired rows in bounded batches, oldest first. @returns the number of deleted rows. */
 export async function removeOld(db: LedgerClient, now: Date): Promise<number> {
   const before = (ms: number) => new Date(now.getTime() - ms);
   let removed = 0;
@@ -47,7 +47,7 @@ export async function removeOld(db: LedgerClient, now: Date): Promise<number> {
         ORDER BY hour LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
       )`,
   );
-  // What says only that something happened says nothing to a person: no payment has it, or will.
+  // An unmatched notice is of no use to an operator: no payment has it, or will have it.
   removed += await inBatches(
     () => db.$executeRaw`
       DELETE FROM callbacks WHERE id IN (
@@ -66,7 +66,7 @@ export async function removeOld(db: LedgerClient, now: Date): Promise<number> {
   );
   removed += await inBatches(async () => {
     await placeExpired(db, before(EVENTS_MS));
-    // Whoever reads the feed from before the last of them is told that some are gone (see feed.ts).
+    // A reader whose position is before the last deleted event gets `cursor_expired` (see event-feed.ts).
     const [row] = await db.$queryRaw<{ count: number }[]>`
       WITH removed AS (
         DELETE FROM events WHERE id IN (
@@ -86,7 +86,9 @@ export async function removeOld(db: LedgerClient, now: Date): Promise<number> {
   return removed;
 }
 
-/** What is removed without ever having been read has had a place: a reader from before that is told that it is gone. */
+/**
+ * Assigns positions to expired events that no reader has seen, so that a reader from before them gets `cursor_expired`.
+ */
 async function placeExpired(db: LedgerClient, before: Date): Promise<void> {
   const merchants = await db.$queryRaw<{ merchant_id: string }[]>`
     SELECT DISTINCT merchant_id FROM (
@@ -101,7 +103,7 @@ async function placeExpired(db: LedgerClient, before: Date): Promise<void> {
   }
 }
 
-/** A full batch means that there may be more. */
+/** Deletes batch after batch while batches are full. */
 async function inBatches(removeBatch: () => Promise<number>): Promise<number> {
   let removed = 0;
   for (let i = 0; i < BATCHES_AT_MOST; i++) {

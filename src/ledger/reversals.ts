@@ -15,9 +15,9 @@ import { recordReported } from './reported-refunds.ts';
 import type { Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** Money that went back at the channel without our asking. How changes are made: see refunds.ts. */
+/** Refunds that were made at the channel and not through nodrop. How changes are made: see refunds.ts. */
 
-/** What a stored callback says of money that went back without our asking. */
+/** Records the refunds made at the channel that a stored callback reports. */
 export async function recordRefundsOfCallback(
   db: LedgerClient,
   paymentId: string,
@@ -33,26 +33,32 @@ export async function recordRefundsOfCallback(
   });
 }
 
-/** Whether it speaks of the money that was settled. */
+/** Whether the answer is about the money that the payment was settled with. */
 const isOfSettled = ({ receivedAmount, receivedCurrency }: Payment, answer: PaidAnswer): boolean =>
   receivedAmount !== null && BigInt(answer.amount) === receivedAmount && answer.currency === receivedCurrency;
 
-/** What has gone back at the channel, at most what came in; null when it speaks of other money than was settled. */
+/**
+ * The amount refunded at the channel, at most the received amount; null if the answer is about other money than was
+ * settled.
+ */
 const goneBack = (payment: Payment, answer: PaidAnswer): bigint | null =>
   isOfSettled(payment, answer) ? smaller(payment.receivedAmount ?? 0n, BigInt(goneBackBy(answer))) : null;
 
-/** How an answer came that tells of refunds. */
+/** The circumstances of an answer that reports refunds. */
 export interface ReportedBy {
-  /** A refund of ours whose number the channel did not know after it said this: the sum does not hold it. */
+  /**
+   * A refund made by nodrop whose number the channel did not know after this answer: the answer's sum does not contain
+   * it.
+   */
   readonly absent?: string;
-  /** It was stored for a while, as a callback. */
+  /** True if the answer was stored for a while, as part of a callback. */
   readonly isOld?: boolean;
 }
 
 /**
- * Records what the channel has given back beyond every refund that is known: somebody made it there. Of a channel that
- * lists its refunds the list counts. A sum says less: refunds of ours that are under way count as known, as the sum may
- * hold them already, and so do those that failed after they had succeeded, as it may hold them still.
+ * Records what the channel has refunded beyond all known refunds: somebody made those refunds at the channel. If the
+ * channel lists its refunds, the list counts. A sum is less precise: open refunds made by nodrop count as known,
+ * because the sum may contain them already, and so do reversed refunds, because the sum may still contain them.
  */
 export async function recordExternalRefunds(
   locked: Locked,
@@ -75,7 +81,7 @@ export async function recordExternalRefunds(
   const amount = atChannel - known;
   if (amount <= 0n) return payment;
   const after = await insertExternal(locked, { amount, state: 'succeeded' }, now);
-  // Else it is the caller's, once it has recorded the refund.
+  // If `absent` is given, the caller calls oweExplainedLate itself, after it has recorded that refund.
   return isExplained ? after : await oweExplainedLate({ ...locked, payment: after }, now);
 }
 
@@ -88,9 +94,10 @@ async function reversedSum(tx: LedgerTx, paymentId: string): Promise<bigint> {
 }
 
 /**
- * The channel gave back `amount` under the refund's number, and more is recorded than it has given back in all: what was
- * concluded from the trade's sum, while the refund was unknown here, was this refund. Such external refunds are failed,
- * and what others did give back of them is recorded anew. One that a list told of is this refund when it has its id.
+ * Called when the channel has given back `amount` for the refund's number. If the recorded total is then more than the
+ * channel has given back, the external refunds that were inferred from the trade's sum were really this refund. They
+ * are marked as failed, and the part that was refunded at the channel is recorded again. An external refund from a list
+ * is this refund if it has this refund's id.
  */
 export async function correctExternal(
   locked: Locked,
@@ -103,8 +110,9 @@ export async function correctExternal(
   const claimed = await claimExternal(locked, refund, channelRefundId, now);
   if (claimed !== null) return claimed;
   const received = payment.receivedAmount ?? 0n;
-  // The sum may be older than a refund that has just been made, so it counts for one that was there before we asked,
-  // and for one that is more than we asked: what is beyond that was nobody's known refund, and was taken for external.
+  // The sum may be older than a refund that was just made. Therefore it counts only for a refund that the channel had
+  // before nodrop asked, or that is larger than nodrop asked for: the excess belonged to no known refund and was
+  // recorded as external.
   const isBySum = refund.askedAt === null || amount > refund.amount;
   const most =
     (isBySum && trade !== undefined && isMoney(trade) ? goneBack(payment, trade) : null) ?? received;
@@ -115,7 +123,7 @@ export async function correctExternal(
     orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
   });
   if (externals.length === 0) return payment;
-  // Its row before the payment's, which those of the others lock.
+  // Lock order: this refund's row before the payment's, which the changes of the external refunds lock.
   await tx.refund.update({ where: { id: refund.id }, data: { askedAt: refund.askedAt ?? now } });
   const ofSurplus: Refund[] = [];
   for (let sum = 0n; sum < surplus; ) {
@@ -132,7 +140,7 @@ export async function correctExternal(
   return payment.attention === 'channel_reversed' ? await showReversed(tx, corrected, now) : corrected;
 }
 
-/** What the channel says of another amount than it was settled with tells nothing of refunds; a person may see it. */
+/** Notes a report about another amount than the settled one on the timeline. Its refunded amount is not used. */
 async function noteOtherMoney(
   tx: LedgerTx,
   { id: paymentId, receivedAmount, receivedCurrency, currency }: Payment,
@@ -141,8 +149,8 @@ async function noteOtherMoney(
 ): Promise<void> {
   if (receivedAmount === null) return;
   const settled = amountText(receivedAmount, receivedCurrency ?? currency);
-  const detail = `The channel speaks of ${amountText(answer.amount, answer.currency)}, settled were ${settled}: not acted on.`;
-  // A repetition changes nothing.
+  const detail = `The channel reports ${amountText(answer.amount, answer.currency)}, but the payment was settled with ${settled}: ignored.`;
+  // A repeated report gets no further entry.
   const known = await tx.timelineEntry.findFirst({
     where: { paymentId, kind: 'query', detail },
     select: { id: true },

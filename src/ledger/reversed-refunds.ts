@@ -8,13 +8,13 @@ import { note } from './timeline.ts';
 
 /** Refunds that failed after they had succeeded. How changes are made: see refunds.ts. */
 
-/** What says less than that money which had gone back is here again. */
+/** Attentions that are less important than `refund_reversed`. */
 const GIVES_WAY: readonly Attention[] = ['order_conflict', 'channel_reversed', 'refund_failing'];
 
 /**
- * The bank has returned the money of a refund: it is here again. An order that it made refunded stays so, as its goods are
- * nobody's to hand out any more, and nothing pays the money again by itself: what made the payer's bank return it is not
- * known here. Does nothing the second time.
+ * Records that a refund's money came back to the merchant from the payer's bank. A `refunded` order stays so, because
+ * its goods must not be handed out any more. The money is not refunded automatically a second time, because it is
+ * unknown why the bank returned it. A repeated call has no effect.
  */
 export async function recordReversal(
   locked: Locked,
@@ -35,14 +35,14 @@ export async function recordReversal(
       : payment;
   const hadSucceeded = refund.status === 'succeeded';
   const how = hadSucceeded
-    ? 'failed after it had succeeded, and the money is here again'
-    : 'failed, as the bank returned the money';
+    ? 'failed after it had succeeded, and the money is back at the merchant'
+    : 'failed because the bank returned the money';
   const said = `Refund ${id} of ${amountText(amount, currency)} ${how}: ${reason}`;
   await note(tx, payment.id, 'refund', said, now, { refundId: id, status: 'reversed' });
-  // Nobody was told that it had succeeded.
+  // If no event said that the refund had succeeded, the merchant gets `refund.failed`.
   newEvents.push({ type: hadSucceeded ? 'refund.reversed' : 'refund.failed', refundId: id });
   const shown = await showReversal(tx, lowered, said, now);
-  // A dispute that is lost may have taken it.
+  // A lost dispute that found no room may take this amount now.
   return await recordLosses({ ...locked, payment: shown }, now);
 }
 

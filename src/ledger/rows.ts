@@ -1,7 +1,7 @@
 import type { Prisma } from '../generated/prisma/client.ts';
 import type { LedgerClient } from './client.ts';
 
-/** Rows as they leave the database: text columns whose values a CHECK lists have the domain's types (client.ts). */
+/** Row types. Text columns whose values a CHECK lists have the domain's types (see client.ts). */
 
 type Row<Model extends keyof LedgerClient> = Prisma.Result<LedgerClient[Model], object, 'findUniqueOrThrow'>;
 

@@ -3,8 +3,8 @@ import type { Credentials } from '../domain/channel.ts';
 import { decrypt, encrypt, type Purpose, UnreadableSecret } from '../encryption.ts';
 
 /**
- * How the credentials of a channel account are stored: encrypted as a whole under a key made of NODROP_SECRET, bound to the
- * account. The ciphertext says by which key it was made, so that another NODROP_SECRET is told from damage.
+ * Storage of a channel account's credentials: encrypted as a whole with a key derived from NODROP_SECRET, and bound to
+ * the account. The stored value names its key, so that a changed NODROP_SECRET can be distinguished from damaged data.
  */
 
 const VERSION = 1;
@@ -20,21 +20,24 @@ const purposeOf = (nodropSecret: string, accountId: string): Purpose => ({
 const digest = (nodropSecret: string, what: string): Buffer =>
   createHmac('sha256', nodropSecret).update(what).digest();
 
-/** Names the key without saying anything of it. */
+/** An id of the key that reveals nothing about the key. */
 const keyIdOf = (nodropSecret: string): Buffer =>
   digest(nodropSecret, 'nodrop channel credentials key id').subarray(0, KEY_ID_BYTES);
 
-/** The settings in one order: the same content is the same text. */
+/** The credentials as JSON with sorted keys, so that equal credentials give equal text. */
 const textOf = (credentials: Credentials): string =>
   JSON.stringify(Object.fromEntries(Object.entries(credentials).sort(([a], [b]) => (a < b ? -1 : 1))));
 
-/** Tells one set of credentials of an account from another: a keyed hash, 8 hex digits, of which nothing can be learnt. */
+/**
+ * Distinguishes an account's sets of credentials: 8 hex digits of a keyed hash, which reveal nothing about the
+ * credentials.
+ */
 export const hintOf = (nodropSecret: string, accountId: string, credentials: Credentials): string =>
   digest(nodropSecret, `nodrop channel credentials hint/${accountId}/${textOf(credentials)}`)
     .toString('hex')
     .slice(0, 8);
 
-/** A version byte, the key's id, the ciphertext. */
+/** The stored form: a version byte, the key's id, the ciphertext. */
 export function sealCredentials(
   nodropSecret: string,
   accountId: string,
@@ -44,7 +47,7 @@ export function sealCredentials(
   return new Uint8Array(Buffer.concat([Buffer.of(VERSION), keyIdOf(nodropSecret), ciphertext]));
 }
 
-/** @throws UnreadableSecret when they were not stored under this NODROP_SECRET for this account. */
+/** @throws UnreadableSecret if the credentials were not encrypted with this NODROP_SECRET for this account. */
 export function openCredentials(
   nodropSecret: string,
   accountId: string,
@@ -60,8 +63,8 @@ export function openCredentials(
     ) as Credentials;
   } catch (cause) {
     const why = isOther
-      ? 'they were stored under another NODROP_SECRET. Set that one again, or store them anew'
-      : 'they are damaged. Store them anew';
+      ? 'they were encrypted with another NODROP_SECRET. Set that one again, or store them again'
+      : 'they are damaged. Store them again';
     throw new UnreadableSecret(
       `The credentials of channel account ${accountId} cannot be read: ${why} with channels rotate.`,
       { cause },

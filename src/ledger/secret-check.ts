@@ -2,10 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { LedgerClient } from './client.ts';
 import { type OwnSecret, requireSecret, WrongSecret } from './secret-fingerprint.ts';
 
-/** A database that does not answer is asked again after this. */
+/** How long to wait before a database that did not answer is asked again. */
 const ASK_AGAIN_MS = 2_000;
 
-/** Compares this process's secret with the database's once: as soon as the database answers. */
+/** Compares this process's NODROP_SECRET with the database's fingerprint, once, as soon as the database answers. */
 export class SecretCheck {
   readonly #db: LedgerClient;
   readonly #own: OwnSecret;
@@ -13,7 +13,7 @@ export class SecretCheck {
   #checked: Promise<void> | undefined;
 
   /**
-   * @param then what is done once after it, before the first call returns; it may be done twice
+   * @param then runs once after the check, before the first call returns; it may run twice
    * @default nothing
    */
   constructor(db: LedgerClient, own: OwnSecret, then: () => Promise<void> = async () => {}) {
@@ -23,8 +23,9 @@ export class SecretCheck {
   }
 
   /**
-   * Returns when the secrets are known to be the same; however many call at once, one check is made.
-   * @throws WrongSecret, at every call. Any other error: the database cannot be asked now, and the next call asks again.
+   * Returns when the secrets are known to be the same. Concurrent calls share one check.
+   * @throws WrongSecret, at every call. Any other error means that the database cannot be reached now; the next call
+   *   checks again.
    */
   async pass(): Promise<void> {
     this.#checked ??= this.#check().catch((error) => {
@@ -40,8 +41,8 @@ export class SecretCheck {
   }
 
   /**
-   * The same, and waits for as long as the database cannot be asked; returns early when the signal says so.
-   * @param onFailure is told of every try that the database did not answer
+   * Like `pass`, but waits while the database cannot be reached. Returns early when the signal is aborted.
+   * @param onFailure called for every attempt that the database did not answer
    * @throws WrongSecret
    */
   async passInTime(signal: AbortSignal, onFailure: (error: unknown) => void = () => {}): Promise<void> {

@@ -5,26 +5,34 @@ import { openSecret } from '../order-service/secrets.ts';
 import type { LedgerClient } from './client.ts';
 
 /**
- * The database knows a fingerprint of the NODROP_SECRET that its signing secrets are encrypted and its client tokens are
- * made with. A process that has another secret must not write: nobody else could read what it wrote.
+ * The database stores a fingerprint of the NODROP_SECRET that encrypts its signing secrets and derives its client
+ * tokens. A process with another secret must not write, because no other process could read what it wrote.
  */
 
-/** The process has another NODROP_SECRET than the database. The message says where the right one is, and never what it is. */
+/**
+ * The process has another NODROP_SECRET than the database. The message says where the right one is, and never contains
+ * it.
+ */
 export class WrongSecret extends ConfigError {}
 
-/** Where a process has its secret from. */
+/** The secret of a process and where it came from. */
 export type OwnSecret = Pick<Config, 'secret' | 'secretFile' | 'embeddedDatabase'>;
 
 const ID = 1;
 
-/** HMAC-SHA256 under the secret, hex: it confirms a guess of the secret, and says nothing else of it. */
+/**
+ * HMAC-SHA256 of a fixed text with the secret as key, in hex. It can confirm a guess of the secret and reveals nothing
+ * else.
+ */
 export const fingerprintOf = (secret: string): string =>
   createHmac('sha256', secret).update('nodrop secret fingerprint').digest('hex');
 
 /**
- * Compares this process's secret with the fingerprint. Where there is none, it is recorded: of several processes at once
- * one records, the others compare. In a database of an older release the secrets that sign now must be readable first.
- * @throws WrongSecret when the database was set up with another one. Any other error: the database cannot be asked now.
+ * Compares this process's secret with the stored fingerprint. If there is none, this process's secret is recorded. Of
+ * several processes at once, one records and the others compare. In a database of an older release the current signing
+ * secrets must be readable before the secret is recorded.
+ * @throws WrongSecret if the database was set up with another secret. Any other error means that the database cannot be
+ *   reached now.
  */
 export async function requireSecret(db: LedgerClient, own: OwnSecret): Promise<void> {
   const fingerprint = fingerprintOf(own.secret);
@@ -38,14 +46,14 @@ export async function requireSecret(db: LedgerClient, own: OwnSecret): Promise<v
     known = await db.secretFingerprint.findUniqueOrThrow({ where: { id: ID } });
   }
   if (!isSame(known.fingerprint, fingerprint)) throw new WrongSecret(sentence(known.keptIn, own));
-  // The folder was moved, or its secret came from the environment before.
+  // The data folder was moved, or its secret came from the environment before.
   if (own.secretFile !== null && own.secretFile !== known.keptIn)
     await db.secretFingerprint.update({ where: { id: ID }, data: { keptIn: own.secretFile } });
 }
 
 /**
- * Records this process's secret as the one of the database, whichever was before.
- * @returns the names of the merchants whose current signing secret cannot be read under it: each needs another one.
+ * Records this process's secret as the database's, whichever was recorded before.
+ * @returns the names of the merchants whose current signing secret this secret cannot read: each needs a new one.
  */
 export async function replaceSecret(db: LedgerClient, own: OwnSecret, now: Date): Promise<string[]> {
   const content = { fingerprint: fingerprintOf(own.secret), keptIn: own.secretFile, recordedAt: now };
@@ -57,7 +65,10 @@ export async function replaceSecret(db: LedgerClient, own: OwnSecret, now: Date)
   return await unreadableMerchants(db, own.secret);
 }
 
-/** The names of API and worker processes that are connected to this database, whose secret would be another one then. */
+/**
+ * The names of API and worker processes that are connected to this database. After a change of the secret they would
+ * have the wrong one.
+ */
 export async function processesOf(db: LedgerClient): Promise<string[]> {
   const rows = await db.$queryRaw<{ name: string }[]>`
     SELECT DISTINCT application_name AS name FROM pg_stat_activity
@@ -71,12 +82,12 @@ async function requireReadable(db: LedgerClient, own: OwnSecret): Promise<void> 
   const names = await unreadableMerchants(db, own.secret);
   if (names.length === 0) return;
   throw new WrongSecret(
-    `${nameOf(own)} is not the one that the signing secrets of ${names.join(', ')} were stored under. ` +
-      'Start with that one. If it is lost, see "Changing NODROP_SECRET" in docs/operations.md.',
+    `${nameOf(own)} is not the secret that encrypted the signing secrets of ${names.join(', ')}. ` +
+      'Start nodrop with that secret. If it is lost, see "Changing NODROP_SECRET" in docs/operations.md.',
   );
 }
 
-/** The merchants whose current secret was not stored under this one, in the order of their names. */
+/** The merchants whose current signing secret was not encrypted with this secret, sorted by name. */
 async function unreadableMerchants(db: LedgerClient, secret: string): Promise<string[]> {
   const rows = await db.signingSecret.findMany({
     where: { expiresAt: null },
@@ -100,18 +111,18 @@ const isSame = (one: string, other: string): boolean =>
 const nameOf = ({ secretFile }: OwnSecret): string =>
   secretFile === null ? 'NODROP_SECRET' : `The secret in ${secretFile}`;
 
-/** With a database of one's own no process reads the file of a data folder. */
+/** How to use the secret in that file: a process with an external database does not read the file of a data folder. */
 const wayTo = ({ embeddedDatabase }: OwnSecret): string =>
   embeddedDatabase
     ? 'Set NODROP_HOME to its folder, and leave NODROP_SECRET unset.'
     : 'Set NODROP_SECRET to the `secret` in that file.';
 
 function sentence(keptIn: string | null, own: OwnSecret): string {
-  const wrong = `${nameOf(own)} is not the one that this database was set up with`;
+  const wrong = `${nameOf(own)} is not the secret that this database was set up with`;
   const changed = 'To change it, see "Changing NODROP_SECRET" in docs/operations.md.';
   if (keptIn === null)
-    return `${wrong}: that one was set as NODROP_SECRET in the environment of the process that set it up. Set that one. ${changed}`;
+    return `${wrong}: the right one was set as NODROP_SECRET in the environment of the process that set the database up. Set that one. ${changed}`;
   if (keptIn === own.secretFile)
-    return `${wrong}: that one was in the same file before. Restore the file from a backup. ${changed}`;
-  return `${wrong}: that one is in ${keptIn}. ${wayTo(own)} ${changed}`;
+    return `${wrong}: the right one was in the same file before. Restore the file from a backup. ${changed}`;
+  return `${wrong}: the right one is in ${keptIn}. ${wayTo(own)} ${changed}`;
 }

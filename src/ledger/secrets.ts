@@ -1,6 +1,6 @@
 import type { LedgerClient } from './client.ts';
 
-/** A client token, and the payment that it is said to open. */
+/** A client token, and the payment that a request names with it. */
 export interface NamedToken {
   readonly paymentId: string;
   /** SHA-256 of the token, hex. */
@@ -14,8 +14,8 @@ export interface Secrets {
 }
 
 /**
- * Those that open something, in one statement.
- * @param tokensEndedAt a payment that expired then or before is not opened by its token any more
+ * Returns the keys and tokens that are valid, in one statement.
+ * @param tokensEndedAt tokens of payments that expired at or before this time are not valid
  */
 export async function findSecrets(
   db: LedgerClient,

@@ -1,16 +1,19 @@
 import { createHash } from 'node:crypto';
 
-/** Each text keeps memory in every connection, here and in PostgreSQL; some have one for each set of changed columns. */
+/**
+ * The greatest number of names. Each prepared statement uses memory in every connection, in this process and in
+ * PostgreSQL, and some code builds one text per set of changed columns.
+ */
 const NAMES = 300;
 
-/** A range, a list or a pattern: a plan that is made once, without the values, can be a bad one. */
+/** Matches a range, a list or a pattern. A generic plan, made without the values, can be bad for those. */
 const DEPENDS_ON_VALUES = /[<>]=? \(?\$|\b(IN|ANY|LIKE)\b/i;
 
 /**
- * Names for prepared statements: PostgreSQL parses a named one once for each connection, and plans it once when that plan
- * is as good as those for the values. A name is a hash of its text: should a pooler lend a connection where another
- * process prepared a statement, its name never stands for another one.
- * @returns a function that gives the name of a statement's text; undefined when it is not to be prepared
+ * Names for prepared statements. PostgreSQL parses a named statement once per connection, and reuses its plan if that
+ * is as good as plans for the actual values. A name is a hash of the statement's text: if a pooler lends a connection
+ * on which another process prepared statements, a name still belongs to the same text.
+ * @returns a function that returns the name for a statement's text; undefined if the statement should not be prepared
  */
 export function statementNames(): (statement: { readonly sql: string }) => string | undefined {
   const names = new Map<string, string>();

@@ -6,12 +6,18 @@ import { cleared, raised, underOrderLock, update } from './order-lock.ts';
 import type { Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** Workflows whose task fails again and again: the sweep shows them, and stops showing them once they get on. */
+/**
+ * Workflows whose tasks fail repeatedly: the sweep raises an attention for them, and clears it once their tasks
+ * succeed.
+ */
 
 const BATCH = 200;
-const IS_OVER = 'workflow_stuck is over.';
+const IS_CLEARED = 'workflow_stuck was cleared.';
 
-/** Shows the payment to a person because of this workflow of its own, its refunds' or its deliveries'. What was dismissed stays hidden. */
+/**
+ * Raises `workflow_stuck` because of the payment's workflow or one of its refunds' or deliveries'. A dismissed
+ * attention is not raised again.
+ */
 export async function showStuck(
   db: LedgerClient,
   paymentId: string,
@@ -20,12 +26,13 @@ export async function showStuck(
 ): Promise<void> {
   await underOrderLock(db, paymentId, now, async ({ tx, payment }) => {
     const { attention } = payment;
-    // A stuck workflow keeps what waits from ending; it is raised again when it is still true afterwards.
+    // A stuck workflow keeps an attention of severity `wait` from ending, so it replaces that attention. If that one is
+    // still true later, it is raised again.
     if (attention !== null && !isFree(attention) && severityOf(attention) !== 'wait') return;
-    const detail = `The task of workflow ${workflowId} fails again and again; the Temporal Web UI says why.`;
+    const detail = `The task of workflow ${workflowId} fails repeatedly; the Temporal Web UI shows the error.`;
     const said = `workflow_stuck: ${detail}`;
     const last = await tx.timelineEntry.findFirst({
-      where: { paymentId, kind: 'attention', detail: { in: [said, IS_OVER] } },
+      where: { paymentId, kind: 'attention', detail: { in: [said, IS_CLEARED] } },
       orderBy: { id: 'desc' },
     });
     if (last?.detail === said) return;
@@ -34,13 +41,13 @@ export async function showStuck(
   });
 }
 
-/** A payment that is shown as stuck, with the workflows that may be. */
+/** A payment with the attention `workflow_stuck`, and the workflows that may be the cause. */
 export interface ShownStuck {
   readonly payment: Payment;
   readonly workflowIds: readonly string[];
 }
 
-/** The payments that are shown as stuck, in pages by id. */
+/** The payments with the attention `workflow_stuck`, in pages by id. */
 export async function findShownStuck(db: LedgerClient, after: string): Promise<ShownStuck[]> {
   const rows = await db.payment.findMany({
     where: { attention: 'workflow_stuck', id: { gt: after } },
@@ -64,12 +71,12 @@ export async function findShownStuck(db: LedgerClient, after: string): Promise<S
   }));
 }
 
-/** None of its workflows is stuck any more. */
+/** Clears `workflow_stuck`, because none of the payment's workflows is stuck any more. */
 export async function endStuck(db: LedgerClient, paymentId: string, now: Date): Promise<void> {
   await underOrderLock(db, paymentId, now, async ({ tx, payment }) => {
     const over = cleared(payment, 'tasks_done');
     if (over.attention === undefined) return;
-    await note(tx, paymentId, 'attention', IS_OVER, now);
+    await note(tx, paymentId, 'attention', IS_CLEARED, now);
     await update(tx, paymentId, over);
   });
 }

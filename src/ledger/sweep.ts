@@ -7,39 +7,40 @@ import type { DeliveryRow } from './deliveries.ts';
 import type { Callback, Payment, Refund } from './rows.ts';
 
 /**
- * What the sweep looks for. Every query is a bounded batch over a partial index and leases what it takes
- * (`next_sweep_at`), so that its cost follows the anomalies, the next batch is another one, and two sweeps at once do
- * not do the same work. Money that nobody settles comes first, then what was never looked at, then what was looked at
- * longest ago: thousands that wait for one channel keep nobody else waiting.
+ * The sweep's queries. Each one reads a bounded batch through a partial index and leases the rows (`next_sweep_at`). So
+ * the cost follows the number of anomalies, the next batch has other rows, and two concurrent sweeps do not do the same
+ * work. Unsettled money comes first, then rows that were never examined, then the rows that were examined longest ago,
+ * so that thousands of rows that wait for one channel do not delay others.
  */
 
 const BATCH = 200;
 const LEASE_MS = 60_000;
-/** How long what was dealt with is left alone. */
+/** How long the sweep leaves a row alone after it has dealt with it. */
 const REST_MS = 5 * 60_000;
 
-/** A row this old without a workflow is nobody's request in progress any more. */
+/** A row without a workflow and older than this does not belong to a request that is still running. */
 const CREATED_FOR_MS = 30_000;
-/** Past its expiry for so long, a payment's own workflow has failed it. */
+/** A payment whose expiry passed this long ago was not ended by its own workflow. */
 const OVERDUE_FOR_MS = 10 * 60_000;
-/** A wish to cancel this old that its workflow would have heard of by now. */
+/** A cancellation request older than this should have ended the payment already. */
 const CANCEL_FORGOTTEN_FOR_MS = 60_000;
-/** Money on record this long that nobody has settled. */
+/** Recorded money older than this should have been settled already. */
 const UNSETTLED_FOR_MS = 60_000;
-/** Past the time of its next attempt for so long, nobody makes it. */
-const UNTOLD_FOR_MS = 2 * 60_000;
-/** The API is given this long to deliver what it just stored. */
+/** A delivery whose next attempt was due this long ago has no workflow that makes the attempt. */
+const OVERDUE_ATTEMPT_FOR_MS = 2 * 60_000;
+/** The API forwards a callback that it stored within this time; then the sweep does. */
 const UNDELIVERED_FOR_MS = 10_000;
-/** The channel is given this long to answer the query that is made at once after its notice. */
+/** The channel has this time to answer the query that is made directly after its notice. */
 const NOTICED_FOR_MS = 15_000;
-const ASKED_FOR_NEWS_EVERY_MS_AT_MOST = 3_600_000;
+const NOTICED_EVERY_MS_AT_MOST = 3_600_000;
 
 /**
- * Payments with money on record that is not settled, first of all, live ones that stayed `created`, are overdue, or
- * want to be cancelled since long, and those whose workflow had an unfinished task at the last look, settled ones too.
+ * Live payments that stayed `created`, are overdue, or whose cancellation was requested long ago; payments with
+ * recorded money that is not settled; and payments, including settled ones, whose workflow had an unfinished task when
+ * the sweep last examined it. Payments with unsettled money come first.
  */
 export async function takeStuckPayments(db: LedgerClient, now: Date): Promise<Payment[]> {
-  // Each condition has a partial index of its own; one WHERE with OR would read every live payment.
+  // Each condition has its own partial index. A single WHERE with OR would read every live payment.
   const ids = await db.$queryRaw<{ id: string }[]>`
     WITH picked AS (
       SELECT id, next_sweep_at, created_at,
@@ -66,12 +67,12 @@ export async function takeStuckPayments(db: LedgerClient, now: Date): Promise<Pa
     )
     SELECT id FROM picked JOIN leased USING (id) ORDER BY has_money DESC, next_sweep_at NULLS FIRST, created_at`;
   const rows = await db.payment.findMany({ where: { id: { in: ids.map(({ id }) => id) } } });
-  // A batch that runs out of time has come to the first of them.
+  // In the sequence of the query, so that the most urgent payments are handled if the time runs out within a batch.
   const place = new Map(ids.map(({ id }, i) => [id, i]));
   return rows.sort((a, b) => (place.get(a.id) ?? 0) - (place.get(b.id) ?? 0));
 }
 
-/** Of these, the payments whose workflow still has something to do and was not woken just now. */
+/** Of these payments, those whose workflow still has work to do and was not woken just now. */
 export async function takeUnfinished(
   db: LedgerClient,
   paymentIds: readonly string[],
@@ -93,8 +94,8 @@ export async function takeUnfinished(
 }
 
 /**
- * Whether the late watch of an ended payment goes on: until it has passed and the channel has answered after that.
- * `lateWatchEnd` and `isLastAnswerMissing` as a condition on rows.
+ * Whether the late queries of an ended payment are not complete: their time has not passed, or the channel has not
+ * answered since. `lateWatchEnd` and `isLastAnswerMissing` as an SQL condition.
  */
 export const isWatchedLate = (now: Date): Prisma.Sql => Prisma.sql`(
   GREATEST(ended_at, expires_at) > ${later(now, -LATE_WATCH_TAIL_MS)}
@@ -105,9 +106,9 @@ export const isWatchedLate = (now: Date): Prisma.Sql => Prisma.sql`(
 )`;
 
 /**
- * The payment was looked at: leave it alone for a while.
- * @param busySince since when its workflow has an unfinished task, as far as the sweep knows: then it is looked at
- *   again, whatever its state is. Null: no need.
+ * Postpones the next sweep of a payment that was examined.
+ * @param busySince since when its workflow has an unfinished task, as far as the sweep knows; the payment is then
+ *   examined again, whatever its status. Null: no unfinished task.
  */
 export async function postponePayment(
   db: LedgerClient,
@@ -119,12 +120,12 @@ export async function postponePayment(
   await db.payment.update({ where: { id: paymentId }, data });
 }
 
-/** What nobody looked at for so long after its time was settled before there were such looks. */
+/** A refund whose second check was due longer ago than this was settled by a release without that check. */
 const LOOKED_AGAIN_WITHIN_MS = 30 * 24 * 3_600_000;
 
 /**
- * Refunds that nobody ever asked the channel for, or whose workflow has fallen silent; and those that succeeded so long ago
- * that they are to be looked at again.
+ * Refunds that were never requested from the channel, or whose workflow makes no progress; and refunds that succeeded
+ * long enough ago for their second check.
  */
 export async function takeStuckRefunds(
   db: LedgerClient,
@@ -154,19 +155,19 @@ export async function takeStuckRefunds(
   });
 }
 
-/** The refund's workflow is known to run: leave it alone for a while. */
+/** Postpones the next sweep of a refund whose workflow is known to run. */
 export async function postponeRefund(db: LedgerClient, refundId: string, now: Date): Promise<void> {
   await db.$executeRaw`UPDATE refunds SET next_sweep_at = ${later(now, REST_MS)} WHERE id = ${refundId}`;
 }
 
-/** Deliveries that nobody has begun with, or whose time has passed without an attempt. */
+/** Deliveries without a first attempt, or whose next attempt is overdue. */
 export async function takeOverdueDeliveries(db: LedgerClient, now: Date): Promise<DeliveryRow[]> {
   const ids = await db.$queryRaw<{ id: string }[]>`
     UPDATE deliveries SET next_sweep_at = ${later(now, LEASE_MS)}
     WHERE id IN (
       SELECT id FROM deliveries
       WHERE status = 'pending' AND created_at < ${later(now, -CREATED_FOR_MS)}
-        AND (next_attempt_at IS NULL OR next_attempt_at < ${later(now, -UNTOLD_FOR_MS)})
+        AND (next_attempt_at IS NULL OR next_attempt_at < ${later(now, -OVERDUE_ATTEMPT_FOR_MS)})
         AND (next_sweep_at IS NULL OR next_sweep_at <= ${now})
       ORDER BY next_sweep_at NULLS FIRST, created_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
     ) RETURNING id`;
@@ -177,8 +178,9 @@ export async function takeOverdueDeliveries(db: LedgerClient, now: Date): Promis
 }
 
 /**
- * The deliveries that wait for so long that a person should look, and whose payments nothing shows: what is shown
- * between two attempts is never shown of one that is not attempted. What was dismissed stays hidden.
+ * Pending deliveries that are overdue for so long that an attention is due, and that have raised none. Delivery
+ * attempts raise that attention themselves, so without attempts it must be raised here. A dismissed attention is not
+ * raised again.
  */
 export async function findUnseenDeliveries(db: LedgerClient, now: Date): Promise<string[]> {
   const rows = await db.$queryRaw<{ id: string }[]>`
@@ -201,12 +203,12 @@ export async function findUnseenDeliveries(db: LedgerClient, now: Date): Promise
   return rows.map(({ id }) => id);
 }
 
-/** Somebody is known to tell it: leave it alone for a while. */
+/** Postpones the next sweep of a delivery whose workflow is known to run. */
 export async function postponeDelivery(db: LedgerClient, deliveryId: string, now: Date): Promise<void> {
   await db.delivery.update({ where: { id: deliveryId }, data: { nextSweepAt: later(now, REST_MS) } });
 }
 
-/** Callbacks that were acknowledged and have not reached their payment's workflow for certain. */
+/** Callbacks that were acknowledged but are not marked as delivered to their payment's workflow. */
 export async function takeUndeliveredCallbacks(
   db: LedgerClient,
   now: Date,
@@ -227,8 +229,9 @@ export async function takeUndeliveredCallbacks(
 }
 
 /**
- * Payments with a notice from the channel that no query has answered yet: queried again, ever less often while the channel
- * is silent. Not within the first moments, in which whoever recorded the notice queries it.
+ * Payments with a notice from the channel that no query has answered yet. They are queried again, at growing intervals
+ * while the channel does not answer. The first moments are left out, because the process that recorded the notice
+ * queries then.
  */
 export async function takeNoticed(db: LedgerClient, now: Date): Promise<Payment[]> {
   const ids = await db.$queryRaw<{ id: string }[]>`
@@ -238,7 +241,7 @@ export async function takeNoticed(db: LedgerClient, now: Date): Promise<Payment[
       WHERE noticed_at IS NOT NULL AND (
         last_query_due_at IS NULL OR last_query_due_at <= ${now}::timestamptz - LEAST(
           GREATEST(last_query_due_at - noticed_at, ${NOTICED_FOR_MS} * interval '1 ms'),
-          ${ASKED_FOR_NEWS_EVERY_MS_AT_MOST} * interval '1 ms'
+          ${NOTICED_EVERY_MS_AT_MOST} * interval '1 ms'
         )
       )
       ORDER BY last_query_due_at NULLS FIRST LIMIT ${BATCH} FOR UPDATE SKIP LOCKED

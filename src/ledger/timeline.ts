@@ -1,7 +1,7 @@
 import type { Prisma } from '../generated/prisma/client.ts';
 import type { LedgerTx } from './client.ts';
 
-/** What the timeline shows of a payment; `detail` is a sentence for a support engineer. */
+/** The kinds of timeline entries; an entry's `detail` is a sentence for a support engineer. */
 export type TimelineKind =
   | 'transition'
   | 'channel'
@@ -15,7 +15,7 @@ export type TimelineKind =
   | 'manual'
   | 'sweep';
 
-/** An entry that is still to be written. */
+/** A timeline entry that is not written yet. */
 export interface Note {
   readonly kind: TimelineKind;
   readonly detail: string;

@@ -2,7 +2,7 @@ import type { ChannelAccount, Trade, TradeReference } from '../domain/channel.ts
 import type { LedgerClient, LedgerTx } from './client.ts';
 import type { Payment } from './rows.ts';
 
-/** What an adapter is told of a payment: nothing but what stands in its row. */
+/** The data of a payment that an adapter gets; all of it comes from the payment's row. */
 
 /** The payment's trade. */
 export const tradeOf = (payment: Payment): Trade => ({
@@ -35,8 +35,8 @@ export const accountOf = ({ channelAccountId: id, merchantId, channel }: Payment
 });
 
 /**
- * @param channelPaymentId the channel's own id of what was paid, unique in the channel whatever the account
- * @param besides a payment that is not meant
+ * @param channelPaymentId the channel's own id of the money, unique in the channel across accounts
+ * @param besides a payment to leave out
  * @returns a payment that has received this money
  */
 export const findReceived = async (
@@ -47,7 +47,7 @@ export const findReceived = async (
 ): Promise<Payment | null> =>
   await db.payment.findFirst({
     where: {
-      // The index of these ids begins with the account.
+      // The index on these ids begins with the account, so the accounts are listed.
       channelAccountId: {
         in: (await db.channelAccount.findMany({ where: { channel }, select: { id: true } })).map(
           ({ id }) => id,

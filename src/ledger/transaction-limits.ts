@@ -2,20 +2,24 @@ import { FairSlots } from '../domain/fair-slots.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 
 /**
- * Transactions take turns before they take a connection. Nearly all begin with the lock of their order: without turns,
- * those of one order that wait for it, or those of one merchant, would hold every connection of the pool. So an order has
- * one transaction at a time in a process, a merchant a few, and what waits here holds nothing.
+ * Limits the transactions that run at once, before they take a database connection. Nearly all of them begin with the
+ * lock of their order. Without limits, transactions that wait for one order, or those of one merchant, would hold every
+ * connection of the pool. So an order has one transaction at a time per process, and a merchant at most
+ * `TRANSACTIONS_AT_ONCE`. A transaction that waits here holds nothing.
  */
 
-/** As many as the pool of a ledger client has. */
+/** The size of a ledger client's connection pool. */
 const CONNECTIONS = 20;
-/** So many transactions of one merchant run at once. */
+/** How many transactions of one merchant run at once. */
 export const TRANSACTIONS_AT_ONCE = 10;
-/** So many of one merchant's wait at most, in a process whose requests hold nothing scarce. */
+/** How many transactions of one merchant wait at most, in a process whose requests hold no scarce resource. */
 const WAITING_AT_MOST = 200;
 const WAIT_MS = 3_000;
 
-/** Too many transactions of the merchant are under way, or its order's last one takes too long. Asking again is safe. */
+/**
+ * Too many transactions of the merchant are running, or another one of the order takes too long. Repeating the call is
+ * safe.
+ */
 export class TooBusy extends Error {
   override readonly name = 'TooBusy';
 }
@@ -28,9 +32,9 @@ interface Waiter {
 
 class TransactionLimits {
   readonly #slots = new FairSlots(CONNECTIONS, TRANSACTIONS_AT_ONCE);
-  /** Orders that have a transaction under way. */
+  /** Orders that have a running transaction. */
   readonly #orders = new Set<string>();
-  /** In the order of coming. */
+  /** In order of arrival. */
   readonly #waiting = new Set<Waiter>();
   waitingAtMost = WAITING_AT_MOST;
 
@@ -43,7 +47,10 @@ class TransactionLimits {
   ): Promise<T> {
     const orderKey = orderId === null ? null : `${merchantId}/${orderId}`;
     if (!this.#take(merchantId, orderKey)) {
-      if (!mayWait) throw new TooBusy('Another change of this order is under way, or many of its merchant.');
+      if (!mayWait)
+        throw new TooBusy(
+          'Another change of this order is running, or too many changes of its merchant are.',
+        );
       await this.#wait(merchantId, orderKey);
     }
     try {
@@ -67,7 +74,7 @@ class TransactionLimits {
   async #wait(merchantId: string, orderKey: string | null): Promise<void> {
     const ofMerchant = [...this.#waiting].filter((waiter) => waiter.merchantId === merchantId);
     if (ofMerchant.length >= this.waitingAtMost)
-      throw new TooBusy('Too many changes of this merchant are under way.');
+      throw new TooBusy('Too many changes of this merchant are running.');
     await new Promise<void>((resolve, reject) => {
       const waiter: Waiter = {
         merchantId,
@@ -95,15 +102,18 @@ function limitsOf(db: LedgerClient): TransactionLimits {
   return known;
 }
 
-/** @param atMost so many of one merchant's transactions wait in this process; each holds an activity's slot, say. */
+/**
+ * @param atMost how many transactions of one merchant may wait in this process. Lower it if each one holds a scarce
+ *   resource, such as an activity's slot.
+ */
 export function limitWaiting(db: LedgerClient, atMost: number): void {
   limitsOf(db).waitingAtMost = atMost;
 }
 
 /**
- * Does the work when it is its turn: work that may wait for a lock in the database. Not within other such work.
- * @param orderId whose lock it takes; null for work that takes none.
- * @param mayWait false: only when its turn is free at once, for a caller that holds something scarce.
+ * Runs the work when a slot is free. Use it for work that may wait for a lock in the database. Do not nest it.
+ * @param orderId the order whose lock the work takes; null for work that takes none.
+ * @param mayWait false: run only if a slot is free at once, for a caller that holds a scarce resource.
  * @throws TooBusy
  */
 export async function withinLimits<T>(
@@ -116,7 +126,7 @@ export async function withinLimits<T>(
   return await limitsOf(db).run(merchantId, orderId, work, mayWait);
 }
 
-/** The same for a transaction. @throws TooBusy */
+/** Like `withinLimits`, for a transaction. @throws TooBusy */
 export async function transaction<T>(
   db: LedgerClient,
   merchantId: string,
@@ -127,7 +137,7 @@ export async function transaction<T>(
   return await withinLimits(db, merchantId, orderId, () => db.$transaction(work), mayWait);
 }
 
-/** A payment with its owner and its order; neither ever changes. */
+/** A payment with its merchant and its order; neither ever changes. */
 export interface OwnedPayment {
   readonly paymentId: string;
   readonly merchantId: string;
@@ -135,8 +145,8 @@ export interface OwnedPayment {
 }
 
 /**
- * Whose turn the changes of a payment take, read when only the payment's id is known.
- * @throws Prisma's P2025 when there is no such payment.
+ * The merchant and order whose slots the changes of a payment use, for a caller that knows only the payment's id.
+ * @throws Prisma's P2025 if the payment does not exist.
  */
 export async function ownerOf(db: LedgerClient, payment: string | OwnedPayment): Promise<OwnedPayment> {
   if (typeof payment !== 'string') return payment;

@@ -3,25 +3,25 @@ import { newUnverifiedCallbackId } from '../domain/ids.ts';
 import type { LedgerClient } from './client.ts';
 
 /**
- * Callbacks whose signature is not proven, for a person who looks for an attack or a wrong secret. Anybody can send
- * them, so all that is kept is bounded; past the bounds they are only counted.
+ * Callbacks without a proven signature, kept for an operator who looks for an attack or a wrong secret. Anybody can
+ * send such callbacks, so only a bounded number is stored; further ones are only counted.
  */
 
-/** Stored of an account and address in a minute. */
+/** How many are stored per account, address and minute. */
 export const STORED_A_MINUTE = 100;
-/** Stored of an account in a minute, from however many addresses. */
+/** How many are stored per account and minute, from all addresses together. */
 const STORED_A_MINUTE_IN_ALL = 1_000;
 const HEAD_BYTES = 4 * 1024;
 const MINUTE_MS = 60_000;
 
-/** The minute that a callback is counted in. */
+/** The minute in which a callback is counted. */
 export const minuteOf = (at: Date): Date => new Date(Math.floor(at.getTime() / MINUTE_MS) * MINUTE_MS);
 
-/** What is kept of one. */
+/** The stored part of an unverified callback. */
 export interface UnverifiedCallback {
   /** SHA-256 of the whole body, hex. */
   readonly bodyHash: string;
-  /** Its first 4 KiB. */
+  /** The first 4 KiB of the body. */
   readonly bodyHead: Uint8Array<ArrayBuffer>;
   readonly reason: string;
   readonly receivedAt: Date;
@@ -36,25 +36,28 @@ export function unverifiedCallback(body: Buffer, reason: string, receivedAt: Dat
   };
 }
 
-/** What came for one account from one address in one minute. */
+/** The unverified callbacks for one account from one address in one minute. */
 export interface UnverifiedSender {
   readonly accountId: string;
-  /** Of an IPv6 address its network, as one sender has many. */
+  /** For an IPv6 address its network, because one sender has many addresses. */
   readonly address: string;
   readonly minute: Date;
-  /** All of them. */
+  /** The number of all callbacks. */
   readonly count: number;
-  /** The first of them. */
+  /** The first callbacks, at most the number that may be stored. */
   readonly callbacks: readonly UnverifiedCallback[];
 }
 
-/** Counts them, no sender twice, and stores those for which there is room in their minute. @returns how many. */
+/**
+ * Counts the callbacks of senders, each of which is listed once, and stores as many as the limits allow.
+ * @returns the number of stored ones.
+ */
 export async function recordUnverified(
   db: LedgerClient,
   senders: readonly UnverifiedSender[],
 ): Promise<number> {
   if (senders.length === 0) return 0;
-  // In the order of their keys: two processes that lock the same rows in other orders would wait for each other.
+  // Sorted by key: two processes that lock the same rows in different sequences could deadlock.
   const counted = await db.$queryRaw<{ account: string; address: string; minute: Date; count: number }[]>`
     INSERT INTO unverified_callback_counts (channel_account_id, address, minute, count)
     SELECT * FROM unnest(

@@ -1,9 +1,9 @@
 import type { LedgerClient } from './client.ts';
 
-/** Whether the database takes writes, as it says itself. */
+/** Whether the database accepts writes, according to its own settings. */
 export type Writability = 'ok' | 'in_recovery' | 'read_only';
 
-/** Reads a table of ours as well: a database without the migrations rejects. */
+/** Also reads a table, so that it rejects for a database without the migrations. */
 export async function readWritability(db: LedgerClient): Promise<Writability> {
   const [said] = await db.$queryRaw<{ inRecovery: boolean; isReadOnly: boolean }[]>`
     SELECT pg_is_in_recovery() AS "inRecovery", current_setting('transaction_read_only') = 'on' AS "isReadOnly"
@@ -12,7 +12,7 @@ export async function readWritability(db: LedgerClient): Promise<Writability> {
   return said?.isReadOnly ? 'read_only' : 'ok';
 }
 
-/** Writes one row, always the same, in a transaction of its own. Rejects when nothing can be written. */
+/** Writes one row, always the same one, in its own transaction. Rejects if the database accepts no writes. */
 export async function probeWrite(db: LedgerClient, at: Date): Promise<void> {
   await db.$executeRaw`
     INSERT INTO write_probe (id, probed_at) VALUES (1, ${at})

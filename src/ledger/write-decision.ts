@@ -4,7 +4,7 @@ import { assignments, notesOf, ORDERS, PAYMENTS } from './raw-rows.ts';
 import type { Event, Order, Payment } from './rows.ts';
 import type { Note } from './timeline.ts';
 
-/** What a transaction writes of one payment and its order: what its decision comes to. */
+/** Everything that a transaction writes for its decision about one payment and its order. */
 export interface Writes {
   readonly payment?: Partial<Payment>;
   readonly order?: Partial<Order>;
@@ -14,7 +14,9 @@ export interface Writes {
   readonly deliveryId?: string;
 }
 
-/** Writes all of it in one statement, the timeline's entries included. The order is locked, and both rows are there. */
+/**
+ * Writes all of it in one statement, including timeline entries. The order must be locked, and both rows must exist.
+ */
 export async function write(
   tx: LedgerTx,
   { id, merchantId, orderId }: Pick<Payment, 'id' | 'merchantId' | 'orderId'>,

@@ -62,7 +62,9 @@ const attempt = (payment: OwnedPayment, isLocal: boolean) =>
   );
 
 /** At once: another sentence says that it waited for too long. */
-const NO_TURN = new TooBusy('Another change of this order is under way, or many of its merchant.');
+const NO_TURN = new TooBusy(
+  'Another change of this order is running, or too many changes of its merchant are.',
+);
 const SETTLED = { snapshot: expect.objectContaining({ status: 'succeeded' }) };
 
 /** Takes turns for as long as the work goes on: one for each of these orders. */

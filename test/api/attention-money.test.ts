@@ -64,7 +64,10 @@ describe('money that waits for a decision', () => {
   ] as const)('%s: sent back, it is shown until it is back', async (_, waiting) => {
     const id = await waiting();
     const { json } = await resolve(id, 'refund');
-    expect(json).toMatchObject({ attention: 'order_conflict', attentionDetail: 'An operator refunds it.' });
+    expect(json).toMatchObject({
+      attention: 'order_conflict',
+      attentionDetail: 'An operator refunds the payment.',
+    });
     await givenBack(automaticRefundId(id), at(20));
     await expectOver(id);
   });
@@ -115,7 +118,7 @@ describe('money that waits for a decision', () => {
     });
     await expectOver(accepted);
     const { text } = await api.call(`/v1/payments/${accepted}/timeline`, { key });
-    expect(text).toContain('as an operator accepted CNY 10.50');
+    expect(text).toContain('an operator accepted CNY 10.50');
 
     const returned = await overpaid();
     expect((await resolve(returned, 'refund')).json.orderUpdate).toBe('conflict');
@@ -188,7 +191,7 @@ describe('refund_failing', () => {
     const { id, refundId } = await twice();
     await recordRefundSilence(api.db, refundId, SILENCE, at(100));
     await recordRefundSilence(api.db, refundId, SILENCE, at(3700));
-    await expectShown(id, 'refund_failing', at(3700), 'nodrop keeps asking the channel');
+    await expectShown(id, 'refund_failing', at(3700), 'nodrop keeps querying the channel');
     const refused = { state: 'failed', reason: 'account closed' } as const;
     await recordRefundAnswer(api.db, refundId, refused, at(4000));
     await expectShown(id, 'refund_failing', at(3700), 'account closed');
@@ -216,7 +219,7 @@ describe('refund_failing', () => {
     for (const ms of [3 * DAY, 7 * DAY - HOUR]) await inProcess(ms);
     await expectOver(id);
     await inProcess(7 * DAY);
-    await expectShown(id, 'refund_failing', later(7 * DAY), 'in process');
+    await expectShown(id, 'refund_failing', later(7 * DAY), 'still processing');
     await givenBack(refundId, later(8 * DAY));
     await expectOver(id);
   });
@@ -264,7 +267,7 @@ describe('refund_failing', () => {
         'duplicate_payment created 1050',
       ]);
       expect(api.refundWorkflows.calls).toEqual([{ name: 'start', refundId: second }]);
-      await expectShown(id, 'order_conflict', at(100), 'on its way back');
+      await expectShown(id, 'order_conflict', at(100), 'is being refunded');
       expect((await resolve(id, 'refund')).status).toBe(409);
       expect((await resolve(id, 'dismiss')).status).toBe(409);
       expect((await resolve(id, 'retry')).status).toBe(200);

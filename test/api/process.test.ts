@@ -61,7 +61,7 @@ describe('npm run nodrop', () => {
       ]) {
         const refused = await cli(args, { ...under(other), NODROP_SECRET: wrong });
         expect([refused.code, refused.output]).toEqual([1, '']);
-        expect(refused.errors).toMatch(/^NODROP_SECRET is not the one [^\n]+\n$/);
+        expect(refused.errors).toMatch(/^NODROP_SECRET is not the secret [^\n]+\n$/);
         expect(refused.errors).toContain(
           `${join(mine, 'secrets.json')}. Set NODROP_SECRET to the \`secret\``,
         );
@@ -156,7 +156,7 @@ describe('a process with another NODROP_SECRET than the database', () => {
       const program = run(entry, [], await environment({ DATABASE_URL: own.url, NODROP_SECRET: OTHER }));
       expect(await program.ended).toBe(1);
       expect(program.errors()).toMatch(
-        /^NODROP_SECRET is not the one that this database was set up with: [^\n]+\n$/,
+        /^NODROP_SECRET is not the secret that this database was set up with: [^\n]+\n$/,
       );
       expect(program.errors() + program.output()).not.toContain(SECRET);
     } finally {
@@ -186,7 +186,7 @@ describe('a process with another NODROP_SECRET than the database', () => {
       await queryOnce(own.url, 'alter table away rename to secret_fingerprint');
       expect(await api.ended).toBe(1);
       expect(api.errors()).toMatch(
-        /^NODROP_SECRET is not the one that this database was set up with: [^\n]+\n$/,
+        /^NODROP_SECRET is not the secret that this database was set up with: [^\n]+\n$/,
       );
     } finally {
       await db.$disconnect();

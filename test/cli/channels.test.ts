@@ -293,7 +293,7 @@ test('under another NODROP_SECRET nothing is read, a sentence says so, and new c
     ).code,
   ).toBe(0);
   const { id, merchantId } = await it.account('eu');
-  const sentence = `The credentials of channel account ${id} cannot be read: they were stored under another NODROP_SECRET. Set that one again, or store them anew with channels rotate.`;
+  const sentence = `The credentials of channel account ${id} cannot be read: they were encrypted with another NODROP_SECRET. Set that one again, or store them again with channels rotate.`;
   await expect(readCredentials(it.db, OTHER_SECRET, id, new Date())).rejects.toThrow(sentence);
   await expect(findChannelAccount(it.db, OTHER_SECRET, 'simulator', id, new Date())).rejects.toThrow(
     sentence,
@@ -314,7 +314,7 @@ test('under another NODROP_SECRET nothing is read, a sentence says so, and new c
 
   const under = { NODROP_SECRET: OTHER_SECRET };
   expect((await it.channels(['channels', 'list'], '', under)).errors).toMatch(
-    /^NODROP_SECRET is not the one /,
+    /^NODROP_SECRET is not the secret /,
   );
   const replaced = await it.channels(['secret', 'replace'], '', under);
   const command = `channels rotate simulator --merchant acme --account eu --drop-old --file`;

@@ -81,7 +81,7 @@ test('with another NODROP_SECRET than the database it ends with a sentence, so t
   expect(said).toEqual({
     out: 'The database is up to date.\n',
     err: expect.stringMatching(
-      /^NODROP_SECRET is not the one that this database was set up with: that one was set as NODROP_SECRET [^\n]+\n$/,
+      /^NODROP_SECRET is not the secret that this database was set up with: the right one was set as NODROP_SECRET [^\n]+\n$/,
     ),
   });
   expect(await migrate(database.url).ended).toBe(0);

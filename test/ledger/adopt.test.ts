@@ -8,7 +8,7 @@ import { recoverPayment } from '../../src/ledger/recover-payment.ts';
 import { tradeOf } from '../../src/ledger/trade-of-payment.ts';
 import { useDatabase } from '../support/stack.ts';
 
-/** Whose trade it is decides what becomes of money that pays no order. */
+/** Whether an adopted trade is only watched or is nodrop's own decides what happens with money that pays no order. */
 
 const { db } = useDatabase();
 let merchantId: string;
@@ -23,7 +23,7 @@ beforeEach(() => {
   n += 1;
 });
 
-/** An attempt of this test's order; with `as` of a trade that is adopted. */
+/** An attempt for this test's order; with `as`, it adopts a trade. */
 async function attempt(channel: 'simulator' | 'simulator2', as?: 'watched' | 'own', of = merchantId) {
   const { payment } = await insertPayment(
     db,
@@ -44,7 +44,7 @@ async function attempt(channel: 'simulator' | 'simulator2', as?: 'watched' | 'ow
   return payment;
 }
 
-/** Money comes in by it. */
+/** Records a paid answer for the payment and settles it. */
 async function paid(id: string, changes: Partial<PaidAnswer> = {}) {
   const paidAt = new Date().toISOString();
   const answer = {
@@ -61,7 +61,7 @@ async function paid(id: string, changes: Partial<PaidAnswer> = {}) {
 }
 
 describe('a second success', () => {
-  test('by a trade that is only watched waits for a person, who can have it given back', async () => {
+  test('the second success of a watched trade waits for an operator, who can refund it', async () => {
     const [first, second] = [await attempt('simulator'), await attempt('simulator2', 'watched')];
     await paid(first.id);
     const { refund, row } = await paid(second.id);
@@ -74,7 +74,7 @@ describe('a second success', () => {
     expect(refunds.map(({ amount, paymentId }) => [amount, paymentId])).toEqual([[1050n, second.id]]);
   });
 
-  test("by a trade that is nodrop's own goes back by itself", async () => {
+  test('the second success of an adopted trade that nodrop owns is refunded automatically', async () => {
     const [first, second] = [await attempt('simulator'), await attempt('simulator2', 'own')];
     await paid(first.id);
     const { refund, row } = await paid(second.id);
@@ -82,7 +82,7 @@ describe('a second success', () => {
     expect(refund).not.toBeNull();
   });
 
-  test('by another trade: what waits for a decision by the watched one still does', async () => {
+  test('a success of another trade leaves the watched trade’s money waiting for its decision', async () => {
     const [watched, other] = [await attempt('simulator', 'watched'), await attempt('simulator2')];
     expect((await paid(watched.id, { amount: 1051 })).row).toMatchObject({ orderUpdate: 'review' });
     expect((await paid(other.id)).row).toMatchObject({ orderUpdate: 'applied' });
@@ -102,7 +102,7 @@ describe('one trade that two accounts see, adopted at both', () => {
   });
 
   test.each(['watched', 'own'] as const)(
-    '%s: pays one order, and the other waits for a person',
+    '%s: the trade pays one order, and the other payment waits for an operator',
     async (as) => {
       for (let round = 0; round < 5; round++, n++) {
         const both = [await attempt('simulator', as), await attempt('simulator', as, other)];
@@ -110,14 +110,17 @@ describe('one trade that two accounts see, adopted at both', () => {
         expect(settled.map(({ row }) => row.orderUpdate).sort()).toEqual(['applied', 'review']);
         const second = settled.find(({ row }) => row.orderUpdate === 'review');
         expect([second?.refund, second?.row.attention]).toEqual([null, 'order_conflict']);
-        expect(second?.row.attentionDetail).toContain('Another payment has this trade at another account');
-        // So that nothing gives it back when its order is paid otherwise: the money is the other order's.
+        expect(second?.row.attentionDetail).toContain(
+          'Another payment adopted this trade at another account',
+        );
+        // `watched` prevents an automatic refund when the second order is paid otherwise: the money belongs to the
+        // first order.
         expect(second?.row.adopted).toBe('watched');
       }
     },
   );
 
-  test('its money, gone back in full before it was first seen, is no decision for anybody', async () => {
+  test('money that was refunded in full before it was first seen needs no operator’s decision', async () => {
     const [first, second] = [
       await attempt('simulator', 'watched'),
       await attempt('simulator', 'watched', other),
@@ -128,7 +131,7 @@ describe('one trade that two accounts see, adopted at both', () => {
     expect(row).toMatchObject({ orderUpdate: 'conflict', attention: null });
   });
 
-  test("nodrop's own payments are not compared", async () => {
+  test('payments whose trades nodrop created are not compared', async () => {
     const [first, second] = [await attempt('simulator'), await attempt('simulator', undefined, other)];
     const shared = { channelPaymentId: `trade-${n}` };
     await paid(first.id, shared);
@@ -136,7 +139,7 @@ describe('one trade that two accounts see, adopted at both', () => {
   });
 });
 
-test('after a loss of the row its trade is still called what it was', async () => {
+test('a recovered payment keeps its adopted trade’s number', async () => {
   const adopted = await attempt('simulator', 'watched');
   const { id: paymentId, reference } = adopted;
   await db.timelineEntry.deleteMany({ where: { paymentId } });

@@ -19,11 +19,11 @@ import {
   SECRET,
 } from './change-order-support.ts';
 
-/** Money for the attempt at the old amount of an order that changed pays it by no way but an operator’s word. */
+/** Money for an attempt at the old amount of a changed order pays that order only if an operator accepts it. */
 
 describe('money for the attempt at the old amount', () => {
   test.each(['apply', 'refund', 'review'] as const)(
-    'waits for a decision, whatever becomes of late money: %s',
+    'money for the old amount waits for a decision with every policy for late payments: %s',
     async (latePayment) => {
       const merchant = merchants[latePayment];
       const { id, orderId } = await ended(newOrder(), merchant);
@@ -41,7 +41,7 @@ describe('money for the attempt at the old amount', () => {
         type: 'payment.review',
         data: { payment: { amount: 1000 }, order: { amount: 1250, status: 'unpaid' } },
       });
-      // Nobody is asked to pay again, and the amount stays, until it is decided over.
+      // No new attempt is made and the amount does not change until an operator has decided.
       await expect(attempt({ id: orderId }, { merchant })).rejects.toMatchObject(code('attempt_unresolved'));
       await expect(change(orderId, { amount: 1000 }, { merchant })).rejects.toMatchObject(
         code('attempt_unresolved'),
@@ -49,7 +49,7 @@ describe('money for the attempt at the old amount', () => {
     },
   );
 
-  test('that is what the order now costs pays nothing either: the payment was made for another amount', async () => {
+  test('late money that equals the new amount waits for a decision too, because the payment was made for the old one', async () => {
     const { id, orderId } = await ended();
     await change(orderId, { amount: 1250 });
     expect(await pay(id, 1250)).toMatchObject({
@@ -58,14 +58,14 @@ describe('money for the attempt at the old amount', () => {
     });
   });
 
-  test('pays the order when its amount was changed back', async () => {
+  test('late money pays the order if the amount was changed back', async () => {
     const { id, orderId } = await ended();
     await change(orderId, { amount: 1250 });
     await change(orderId, { amount: 1000 });
     expect(await pay(id, 1000)).toMatchObject({ orderUpdate: 'applied' });
   });
 
-  test('an operator accepts it: the order is paid by the old amount, and tells both', async () => {
+  test('an operator accepts money for the old amount: the order is paid, and its event contains both amounts', async () => {
     const { id, orderId } = await ended();
     await change(orderId, { amount: 1250 });
     const live = await attempt({ id: orderId }, { channel: 'simulator2' });
@@ -82,11 +82,11 @@ describe('money for the attempt at the old amount', () => {
         order: { amount: 1250, status: 'succeeded' },
       },
     });
-    // The other attempt's money goes back, as always.
+    // Money of the other attempt is a duplicate, as usual.
     expect(await pay(live.id, 1250)).toMatchObject({ orderUpdate: 'conflict' });
   });
 
-  test('an operator refunds it, or its merchant does: all of it goes back, and the order is free again', async () => {
+  test('money for the old amount is refunded in full by an operator or the merchant, and the order can be paid again', async () => {
     for (const refund of [
       (id: string) => resolvePayment(db, merchantId, id, 'refund', 'sent back', now()),
       (id: string) =>
@@ -101,7 +101,7 @@ describe('money for the attempt at the old amount', () => {
     }
   });
 
-  test('goes back by itself when the attempt at the new amount pays the order', async () => {
+  test('money for the old amount is refunded automatically when the attempt at the new amount pays the order', async () => {
     const { id, orderId } = await ended();
     await change(orderId, { amount: 1250 });
     const second = await attempt({ id: orderId });
@@ -113,7 +113,7 @@ describe('money for the attempt at the old amount', () => {
     ]);
   });
 
-  test('the order service hears of an accepted difference by the order’s new amount', async () => {
+  test('an accepted payment of another amount is delivered to the order service with the new amount of the order', async () => {
     const { merchant } = await ensureMerchant(db, newOrder().id, ['simulator']);
     await setMerchant(db, merchant.name, { orderServiceUrl: 'https://shop.example/nodrop' }, SECRET, now());
     const { id, orderId } = await ended(newOrder(), merchant.id);

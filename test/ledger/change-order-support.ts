@@ -8,7 +8,9 @@ import { endPayment, recordAnswer, settlePayment } from '../../src/ledger/paymen
 import type { Payment } from '../../src/ledger/rows.ts';
 import { useDatabase } from '../support/stack.ts';
 
-/** For the tests of changed orders: merchants of each policy for late payments, orders, attempts and changes. */
+/**
+ * Shared by the tests of changed orders: a merchant for each policy for late payments, orders, attempts and changes.
+ */
 
 export const { db, databaseUrl, connect } = useDatabase();
 export const merchants = {} as Record<LatePayment, string>;
@@ -71,7 +73,7 @@ export const paid = (amount: number, changes: Partial<PaidAnswer> = {}): PaidAns
   },
   ...changes,
 });
-/** The channel's word for the money is on record, and settled. */
+/** Records a paid answer of the channel and settles the payment. */
 export async function pay(id: string, amount: number, changes: Partial<PaidAnswer> = {}): Promise<Payment> {
   await recordAnswer(db, id, paid(amount, changes), 'query', now());
   await settlePayment(db, id, now());

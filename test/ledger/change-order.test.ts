@@ -34,9 +34,12 @@ import {
   row,
 } from './change-order-support.ts';
 
-/** An order changes under its lock, and what was made for another amount pays it by no way but an operator's word. */
+/**
+ * An order changes under its lock. Money for an attempt at another amount pays it only if an operator accepts that
+ * money.
+ */
 
-/** Another process. */
+/** The connection of another process. */
 const other = connect();
 const timeline = async (paymentId: string) =>
   (await db.timelineEntry.findMany({ where: { paymentId }, orderBy: { id: 'asc' } })).map(
@@ -44,7 +47,7 @@ const timeline = async (paymentId: string) =>
   );
 
 describe('a change', () => {
-  test('of everything, by whichever name; asked for again it changes nothing, also once the order is paid', async () => {
+  test('a change of every field is applied, and repeating the change has no effect, even once the order is paid', async () => {
     const { id, orderId } = await ended();
     const changes = { amount: 1250, subject: 'Three tickets', metadata: { c: 'd' }, expiresInSeconds: 7200 };
     await change(orderId, changes);
@@ -67,11 +70,11 @@ describe('a change', () => {
     await change(orderId, changes);
     expect(await orderRow(orderId)).toEqual(before);
     expect(await timeline(id)).toEqual(said);
-    // Of the second attempt's success alone.
+    // Only the event of the second attempt's success.
     expect(await db.event.count()).toBe(events + 1);
   });
 
-  test('an order that is paid, over, expired or being cancelled refuses every change', async () => {
+  test('an order that is paid, cancelled, expired or being cancelled refuses changes', async () => {
     const { id, orderId } = await attempt();
     await pay(id, 1000);
     await expect(change(orderId, { amount: 1 })).rejects.toMatchObject(code('order_already_paid'));
@@ -98,11 +101,11 @@ describe('a change', () => {
     );
   });
 
-  test('of the amount waits for attempts that can be paid, and for money that nobody has decided over', async () => {
+  test('a change of the amount is refused while an attempt can be paid or received money is undecided', async () => {
     const live = await attempt();
     const unasked = await change(live.orderId, { amount: 1250 }).catch((error: unknown) => error);
     expect((unasked as UnaskedAttempts).attempts.map(({ id }) => id)).toEqual([live.id]);
-    // Asked about, and silent.
+    // The channel was queried and gave no readable answer.
     await recordSilence(db, live.id, 'no answer', 60_000, now());
     const asked = { asked: [live.id] };
     await expect(change(live.orderId, { amount: 1250 }, asked)).rejects.toMatchObject(
@@ -112,13 +115,13 @@ describe('a change', () => {
     await expect(change(live.orderId, { amount: 1250 }, asked)).rejects.toMatchObject(
       code('attempt_unresolved'),
     );
-    // Money on record, of one that had ended.
+    // Recorded money of a payment that had ended.
     const late = await ended();
     await recordAnswer(db, late.id, paid(1000), 'query', now());
     await expect(change(late.orderId, { amount: 1250 })).rejects.toMatchObject(code('attempt_unresolved'));
     expect((await pay(late.id, 1000)).orderUpdate).toBe('applied');
     await expect(change(late.orderId, { amount: 1250 })).rejects.toMatchObject(code('order_already_paid'));
-    // Money that waits for a decision, beside a live attempt that need not be closed for nothing.
+    // Money that waits for a decision, besides a live attempt: the change is refused without closing that attempt.
     const short = await attempt();
     await attempt({ id: short.orderId }, { channel: 'simulator2' });
     await pay(short.id, 900);
@@ -126,17 +129,17 @@ describe('a change', () => {
     for (const { orderId } of [live, late, short]) expect((await orderRow(orderId)).amount).toBe(1000n);
   });
 
-  test('of subject, metadata and a longer life ends nothing', async () => {
+  test('a change of subject, metadata or to a later expiry ends no attempt', async () => {
     const live = await attempt(newOrder({ expiresInSeconds: 120 }));
     await recordAnswer(db, live.id, { state: 'processing' }, 'query', now());
     await change(live.orderId, { subject: 'x', metadata: {}, expiresInSeconds: 240, amount: 1000 });
     expect(await row(live.id)).toMatchObject({ status: 'created', cancelRequestedAt: null, amount: 1000n });
-    // Its trade is asked for with what it was made with.
+    // The attempt's trade keeps the subject with which the attempt was created.
     expect((await row(live.id)).subject).toBe('Two tickets');
     expect((await orderRow(live.orderId)).subject).toBe('x');
   });
 
-  test('of a subject, a payment that an older release made keeps the subject that its trade has', async () => {
+  test('a change of the subject keeps the old subject for a payment of an older release', async () => {
     const old = await attempt(newOrder());
     await db.$transaction([
       db.$executeRaw`SET LOCAL session_replication_role = replica`,
@@ -146,7 +149,7 @@ describe('a change', () => {
     expect((await row(old.id)).subject).toBe('Two tickets');
   });
 
-  test('to a shorter life: not into the past, and not below what can still be paid', async () => {
+  test('a change to an expiry in the past, or before the end of a live payment, is refused', async () => {
     const live = await attempt(newOrder({ expiresInSeconds: 3600 }));
     const { createdAt } = await orderRow(live.orderId);
     const at = new Date(createdAt.getTime() + 30_000);
@@ -160,7 +163,7 @@ describe('a change', () => {
       errors: [{ path: 'expiresInSeconds', message: expect.stringContaining(`at least ${least}, `) }],
     });
     await change(live.orderId, { expiresInSeconds: least }, { at });
-    // Said in the past alone, nothing is ended for it first.
+    // A request that is refused because of its past expiry alone must not end any attempt first.
     await expect(change(live.orderId, { amount: 1, expiresInSeconds: 30 }, { at })).rejects.toMatchObject(
       code('invalid_request'),
     );
@@ -174,9 +177,9 @@ describe('at the same moment', () => {
   type Deed = (payment: Payment, ledger: LedgerClient) => Promise<unknown>;
 
   /**
-   * Two processes that wait for the lock of a new order with an ended attempt, one behind the other; once more when one
-   * of them ran out of time, which says nothing.
-   * @returns what came of each, and the attempt.
+   * Lets two processes wait for the lock of a new order with an ended attempt, one behind the other. Repeats if one of
+   * them ran out of time, because that says nothing.
+   * @returns the outcome of each process, and the attempt.
    */
   async function race(...deeds: readonly [Deed, Deed]) {
     for (;;) {
@@ -194,7 +197,7 @@ describe('at the same moment', () => {
           isOver = true;
         });
         await eventually(async () => {
-          // Not by `holder`: within its transaction every look is the first one.
+          // Not through `holder`: within its transaction pg_stat_activity would not be refreshed.
           const waiting = await queryOnce(
             databaseUrl,
             `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
@@ -222,7 +225,7 @@ describe('at the same moment', () => {
       await change(orderId, changes, { ledger });
   const toAnotherAmount = changeTo({ amount: 1250 });
 
-  test('a new attempt: it is made for the amount that holds, or the change hears of it', async () => {
+  test('a concurrent new attempt gets the changed amount, or the change fails with UnaskedAttempts', async () => {
     const again: Deed = ({ orderId }, ledger) => attempt({ id: orderId }, { ledger });
     const first = await race(toAnotherAmount, again);
     expect(first.outcomes).toEqual(['done', 'done']);
@@ -233,7 +236,7 @@ describe('at the same moment', () => {
     expect((await orderRow(second.payment.orderId)).amount).toBe(1000n);
   });
 
-  test('a new attempt that brings the order along, as it was: refused', async () => {
+  test('a new attempt whose request contains the old order content is refused', async () => {
     const withOrder: Deed = async ({ orderId }, ledger) =>
       await attempt(newOrder({ id: orderId, expiresInSeconds: 60 }), { ledger });
     const { payment, outcomes } = await race(toAnotherAmount, withOrder);
@@ -241,7 +244,7 @@ describe('at the same moment', () => {
     expect(await db.payment.count({ where: { orderId: payment.orderId } })).toBe(1);
   });
 
-  test('another change: the last one holds, and each is said once', async () => {
+  test('of two concurrent changes the last one counts, and each has one timeline entry', async () => {
     const said = async ({ id }: Payment) =>
       (await timeline(id)).filter((detail) => detail.includes('was changed')).length;
     const differing = await race(toAnotherAmount, changeTo({ amount: 1300 }));
@@ -253,7 +256,7 @@ describe('at the same moment', () => {
     expect(await said(same.payment)).toBe(1);
   });
 
-  test('a cancel: what comes first counts', async () => {
+  test('of a concurrent cancellation and change the first one counts', async () => {
     const cancel: Deed = ({ orderId }, ledger) => cancelOrder(ledger, merchantId, orderId, now());
     expect((await race(cancel, toAnotherAmount)).outcomes).toEqual(['done', 'order_not_payable']);
     const { payment, outcomes } = await race(toAnotherAmount, cancel);
@@ -261,7 +264,7 @@ describe('at the same moment', () => {
     expect(await orderRow(payment.orderId)).toMatchObject({ status: 'cancelled', amount: 1250n });
   });
 
-  test('the expiry: the order is closed and refuses, or lives on', async () => {
+  test('an order that expires during a change is closed and refuses it, or stays open with the new expiry', async () => {
     const close: Deed = ({ orderId: id }, ledger) =>
       releaseEndingOrder(ledger, { merchantId, id }, inSeconds(61));
     const { payment, outcomes } = await race(changeTo({ expiresInSeconds: 3600 }), close);
@@ -274,7 +277,7 @@ describe('at the same moment', () => {
     );
   });
 
-  test('a success of the attempt that is over: before the change it pays the order, after it a person decides', async () => {
+  test('a success of the ended attempt pays the order before the change, and waits for an operator after it', async () => {
     const succeed: Deed = ({ id }, ledger) => recordAnswer(ledger, id, paid(1000), 'query', now());
     const first = await race(succeed, toAnotherAmount);
     expect(first.outcomes).toEqual(['done', 'attempt_unresolved']);
@@ -290,7 +293,7 @@ describe('at the same moment', () => {
   });
 });
 
-test('an order is compared with what holds now', async () => {
+test('a repeated create is compared with the order’s current content', async () => {
   const order = newOrder();
   const { orderId } = await ended(order);
   await change(orderId, { amount: 1250, subject: 'x', metadata: {} });
@@ -300,7 +303,7 @@ test('an order is compared with what holds now', async () => {
   expect((await attempt(held)).amount).toBe(1250n);
 });
 
-test('an attempt that is created anew at its channel keeps its subject', async () => {
+test('an attempt whose trade is created again keeps its subject', async () => {
   const { id, orderId } = await attempt();
   await recordCreated(db, id, { type: 'redirect', url: 'https://wallet.example' }, now());
   await change(orderId, { subject: 'x' });

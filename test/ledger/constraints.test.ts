@@ -4,7 +4,7 @@ import { isConstraintViolation } from '../../src/ledger/client.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { queryOnce, useDatabase } from '../support/stack.ts';
 
-/** What code promises, the database refuses to break, whoever writes. See docs/ledger.md. */
+/** The database enforces what the code promises, whatever program writes. See docs/ledger.md. */
 
 const { db, databaseUrl } = useDatabase();
 let merchantId: string;
@@ -60,7 +60,7 @@ async function refused(write: Promise<unknown>): Promise<void> {
   expect(isConstraintViolation(error), `${error}`).toBe(true);
 }
 
-describe('amounts and words', () => {
+describe('the database refuses', () => {
   test.each([
     ['a zero amount', { amount: 0n }],
     ['a negative amount', { amount: -1n }],
@@ -69,16 +69,13 @@ describe('amounts and words', () => {
     ['an unknown status', { status: 'lost' }],
     ['an unknown attention', { attention: 'bored', attentionSince: new Date() }],
     ['an attention without a time', { attention: 'disputed' }],
-    ['an id that some channel would not take', { id: 'pay-with-a-hyphen' }],
+    ['an id that some channel would reject', { id: 'pay-with-a-hyphen' }],
     ['a refund of nothing', { refundedAmount: 1n }],
+    ['an unknown value of `adopted`', { status: 'paying', reference: 'r', adopted: 'x' }],
+    ['an adopted trade without a reference', { status: 'paying', adopted: 'watched' }],
+    ['an adopted trade of a payment that is still `created`', { reference: 'r', adopted: 'watched' }],
     [
-      'a word for whose an adopted trade is that nobody knows',
-      { status: 'paying', reference: 'r', adopted: 'x' },
-    ],
-    ['an adopted trade without a name', { status: 'paying', adopted: 'watched' }],
-    ['an adopted trade that is to be made', { reference: 'r', adopted: 'watched' }],
-    [
-      'an adopted trade with something to pay by',
+      'an adopted trade with a next action',
       { status: 'paying', reference: 'r', adopted: 'own', nextAction: {} },
     ],
   ])('%s', async (_, changes) => {
@@ -87,7 +84,7 @@ describe('amounts and words', () => {
 });
 
 describe('money', () => {
-  test('a payment is succeeded with everything that says so, or not at all', async () => {
+  test('a succeeded payment needs all columns of a success', async () => {
     for (const missing of [
       'settledBy',
       'settledAt',
@@ -102,20 +99,20 @@ describe('money', () => {
     await payment(PAID);
   });
 
-  test('another amount or currency applies to no order, unless an operator accepted it', async () => {
+  test('money in another amount or currency pays no order unless an operator accepted it', async () => {
     await refused(payment({ ...PAID, receivedAmount: 999n }));
     await refused(payment({ ...PAID, receivedCurrency: 'USD' }));
     await payment({ ...PAID, receivedAmount: 999n, settledBy: 'operator' });
   });
 
-  test('a payment whose money is all back waits for no order service', async () => {
+  test('a payment that is refunded in full does not wait for its order service', async () => {
     await refused(payment({ ...PAID, orderUpdate: 'pending', refundedAmount: 1000n }));
     const { id } = await payment({ ...PAID, orderUpdate: 'pending', refundedAmount: 999n });
     await refused(db.payment.update({ where: { id }, data: { refundedAmount: 1000n } }));
     await db.payment.update({ where: { id }, data: { refundedAmount: 1000n, orderUpdate: 'conflict' } });
   });
 
-  test('succeeded never goes back, and the money received stays what it was', async () => {
+  test('a succeeded payment keeps its status and its received amount', async () => {
     const { id } = await payment(PAID);
     for (const status of ['paying', 'failed', 'closed', 'cancelled', 'created']) {
       await refused(db.payment.update({ where: { id }, data: { status } }));
@@ -123,7 +120,7 @@ describe('money', () => {
     await refused(db.payment.update({ where: { id }, data: { receivedAmount: 1n } }));
   });
 
-  test('an order is paid by one payment', async () => {
+  test('an order is paid by at most one payment', async () => {
     await payment(PAID);
     await refused(payment({ ...PAID, method: 'other' }));
     await payment({ ...PAID, method: 'third', orderUpdate: 'conflict' });
@@ -173,13 +170,13 @@ describe('money', () => {
     await refused(db.order.update({ where, data: paidBy(exact.id) }));
     await db.order.update({ where, data: { amount: 1000n } });
     await db.order.update({ where, data: paidBy(exact.id) });
-    // Nor does it become another amount or currency after that.
+    // After that the amount and the currency of the order cannot change.
     for (const change of [{ amount: 999n }, { currency: 'USD' }, { amount: 999n, status: 'refunded' }])
       await refused(db.order.update({ where, data: change }));
     await db.order.update({ where, data: { status: 'refunded' } });
   });
 
-  test('an operator’s word for a difference is recorded with the payment, and stays', async () => {
+  test('an operator’s acceptance of a different amount is recorded on the payment and stays', async () => {
     const where = { merchantId_id: { merchantId, id: orderId } };
     const { id } = await payment({ ...PAID, amount: 1001n, receivedAmount: 1001n, orderUpdate: 'review' });
     const paid = { status: 'succeeded', paidPaymentId: id, paidAt: new Date() };
@@ -190,7 +187,7 @@ describe('money', () => {
       await refused(db.payment.update({ where: { id }, data: { settledBy } }));
   });
 
-  test('what a payment was made for never changes', async () => {
+  test('the amount, currency and order of a payment never change', async () => {
     await db.order.create({
       data: { merchantId, id: `${orderId}-b`, amount: 1000n, currency: 'CNY', subject: 'x' },
     });
@@ -199,7 +196,7 @@ describe('money', () => {
       await refused(db.payment.update({ where: { id }, data: change }));
   });
 
-  test('the migration that keeps the rule of paid orders looks at those that were there before it', async () => {
+  test('the migration that adds the rule for paid orders also checks existing orders', async () => {
     const sql = await readFile(
       new URL('../../prisma/migrations/20261126164003_order_amounts_checked/migration.sql', import.meta.url),
       'utf8',
@@ -217,7 +214,7 @@ describe('money', () => {
     await queryOnce(databaseUrl, sql);
   });
 
-  test('refunds never add up to more than was received, also when two are made at once', async () => {
+  test('refunds never add up to more than was received, even when two are created at once', async () => {
     const { id: paymentId } = await payment(PAID);
     const refund = (refundId: string, amount: bigint, status = 'created') =>
       db.refund.create({
@@ -239,7 +236,7 @@ describe('money', () => {
     await refused(db.payment.update({ where: { id: paymentId }, data: { refundedAmount: 1001n } }));
   });
 
-  test('what has gone back is a fact beside a refund that is under way, and never more than was received', async () => {
+  test('an external refund can be recorded beside an open one, up to the received amount', async () => {
     const { id: paymentId } = await payment(PAID);
     const row = { merchantId, paymentId, currency: 'CNY', reason: 'requested' };
     const refund = (refundId: string, amount: bigint, changes: object = {}) =>
@@ -248,7 +245,7 @@ describe('money', () => {
     const gone = { status: 'succeeded', reason: 'external' };
     await refund('gone', 400n, gone);
     await refused(refund('more', 601n, gone));
-    // It goes on, to be refused at the channel, and promises nothing more.
+    // The open refund continues and will be refused at the channel, but it must not be raised.
     const change = (data: object) => db.refund.update({ where: { id }, data });
     await change({ unknownSince: new Date() });
     await refused(change({ amount: 1001n }));
@@ -258,7 +255,7 @@ describe('money', () => {
     await refused(change({ status: 'created' }));
   });
 
-  test('only a refund that gives nothing back is replaced, by one that is there and replaces no other', async () => {
+  test('only a failed refund can be replaced, by an existing refund that replaces no other', async () => {
     const { id: paymentId } = await payment(PAID);
     const refund = async (refundId: string, status = 'created') => {
       const id = `re_${n}_${refundId}`;
@@ -277,7 +274,7 @@ describe('money', () => {
     await refused(db.refund.update({ where: { id: failed }, data: { status: 'created' } }));
   });
 
-  test('a reversed refund gives nothing back, and stays so', async () => {
+  test('a reversed refund does not count as refunded and stays reversed', async () => {
     const { id: paymentId } = await payment(PAID);
     const data = { merchantId, paymentId, amount: 1000n, currency: 'CNY', reason: 'requested' };
     const { id } = await db.refund.create({ data: { ...data, id: `re_${n}_1`, status: 'succeeded' } });
@@ -289,7 +286,7 @@ describe('money', () => {
     await refused(db.refund.update({ where: { id: `re_${n}_2` }, data: { attempt: 0 } }));
   });
 
-  test('what others have in process is recorded beside promises, each of the channel once, and gives back no more than came in', async () => {
+  test('an external refund that is processing is recorded once beside open refunds, and cannot exceed the received amount', async () => {
     const { id: paymentId } = await payment(PAID);
     const data = { merchantId, paymentId, amount: 1000n, currency: 'CNY' };
     await db.refund.create({ data: { ...data, id: `re_${n}_1`, reason: 'requested', status: 'succeeded' } });
@@ -299,7 +296,7 @@ describe('money', () => {
     await refused(db.refund.update({ where: { id }, data: { status: 'succeeded' } }));
   });
 
-  test('a refund of nothing says what was asked for', async () => {
+  test('a succeeded refund of zero needs the requested amount', async () => {
     const { id: paymentId } = await payment(PAID);
     const data = {
       merchantId,
@@ -315,7 +312,7 @@ describe('money', () => {
 });
 
 describe('attempts', () => {
-  test('one payment for each of the channel’s references of an account', async () => {
+  test('a channel reference belongs to one payment of an account', async () => {
     const other = (await db.channelAccount.findFirstOrThrow({ where: { channel: 'simulator2' } })).id;
     const one = { status: 'closed', endedAt: new Date(), reference: `tr_${n}` };
     await payment(one);
@@ -325,7 +322,7 @@ describe('attempts', () => {
     await expect(payment(one)).rejects.toSatisfy(isConstraintViolation);
   });
 
-  test('one live payment per order, channel and method', async () => {
+  test('an order has one live payment per channel and method', async () => {
     const { id } = await payment();
     await refused(payment());
     await payment({ method: 'other' });
@@ -334,7 +331,7 @@ describe('attempts', () => {
     await payment();
   });
 
-  test('names of accounts, their modes, and one default a merchant and channel', async () => {
+  test('account names and modes are checked, and a merchant has one default account per channel', async () => {
     const { merchant } = await ensureMerchant(db, 'several', ['simulator']);
     const row = { merchantId: merchant.id, channel: 'simulator', isMerchantDefault: false };
     let accounts = 0;
@@ -354,7 +351,7 @@ describe('attempts', () => {
     await add({ name: 'eu', channel: 'simulator2', isMerchantDefault: true, mode: 'live' });
   });
 
-  test('one account a channel that has its address', async () => {
+  test('one account per channel owns the callback address', async () => {
     const other = await ensureMerchant(db, 'other', ['simulator']);
     const account = await db.channelAccount.findFirstOrThrow({ where: { merchantId: other.merchant.id } });
     expect(account.ownsChannelAddress).toBe(false);

@@ -3,11 +3,11 @@ import { expect, test } from 'vitest';
 import { ATTENTION_NAMES } from '../../src/domain/attention.ts';
 import { queryOnce, useDatabase } from '../support/stack.ts';
 
-/** The constraints of the database are those that code and docs/ledger.md name. */
+/** The constraints in the database are those that the code and docs/ledger.md name. */
 
 const { db, databaseUrl } = useDatabase();
 
-test('the database takes the attentions that are declared, and no other', async () => {
+test('the database accepts exactly the declared attentions', async () => {
   const [check] = await db.$queryRaw<{ definition: string }[]>`
     SELECT pg_get_constraintdef(oid) AS definition FROM pg_constraint WHERE conname = 'payments_attention_check'`;
   const values = Array.from(check?.definition.matchAll(/'(\w+)'/g) ?? [], ([, value]) => value);
@@ -26,7 +26,8 @@ test('docs/ledger.md names every check, partial index and trigger', async () => 
      union all select tgname::text from pg_trigger where not tgisinternal`,
   );
   const names = rows.map(({ name }) => `${name}`);
-  // Those of several tables are named once, without the table; see the row of the states.
+  // Constraints that several tables have are documented once, without the table: see the row of the states in
+  // docs/ledger.md.
   const isNamed = (name: string) =>
     text.includes(`\`${name}\``) ||
     /^(orders|payments|refunds)_(amount|currency|status|id)_check$/.test(name) ||

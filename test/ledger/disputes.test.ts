@@ -14,7 +14,8 @@ import { requestRefund } from '../../src/ledger/refunds.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { useDatabase } from '../support/stack.ts';
 
-// What a dispute does to the money: what is lost has gone back, is never given back again, and hides nothing for good.
+// The effects of disputes on money: a lost amount counts as given back, is never refunded again, and hides other
+// attentions only for a time.
 
 const { db } = useDatabase();
 let merchantId: string;
@@ -59,7 +60,7 @@ async function paid(answer: PaidAnswer = PAID, payment?: Payment): Promise<Payme
   return await row(id);
 }
 
-/** An order is paid by another payment: this one's money is owed back, and its refund waits to be asked for. */
+/** A payment whose order was paid by another payment: a refund is due and was not requested from the channel yet. */
 async function owed(): Promise<Payment> {
   const orderId = `twice-${made}`;
   const first = await attempt(orderId);
@@ -78,7 +79,7 @@ const asked = async (id: string, changes: Partial<ChannelDispute>) =>
 const events = async (paymentId: string) =>
   (await db.event.findMany({ where: { paymentId }, orderBy: { version: 'asc' } })).map(({ type }) => type);
 
-test('a paid answer tells of it as a callback does, before it is settled too', async () => {
+test('a dispute in a paid answer is recorded like one in a callback, even before the payment is settled', async () => {
   const { id } = await attempt();
   await asked(id, { respondBy: '2026-12-24T00:00:00Z' });
   expect(await row(id)).toMatchObject({ status: 'paying', attention: 'disputed' });
@@ -91,7 +92,7 @@ test('a paid answer tells of it as a callback does, before it is settled too', a
   });
 });
 
-test('several of one answer: each is on record, and each that is lost has taken its amount', async () => {
+test('several disputes of one answer are recorded, and each lost one counts its amount as refunded', async () => {
   const { id } = await paid();
   const first = { ...DISPUTE, id: 'dp_a', amount: 300, state: 'lost' } as const;
   const disputes = [first, { ...DISPUTE, id: 'dp_b', amount: 700 }];
@@ -105,7 +106,7 @@ test('several of one answer: each is on record, and each that is lost has taken 
   expect(await row(id)).toMatchObject({ refundedAmount: 1000n });
 });
 
-test('an inquiry that becomes a dispute is news: the money is put aside, and no refund goes out', async () => {
+test('an inquiry that becomes a dispute is recorded as a new report', async () => {
   const { id } = await paid();
   await asked(id, { isInquiry: true });
   expect(await row(id)).toMatchObject({ attentionDetail: expect.stringMatching(/^Inquiry dp_1 /) });
@@ -115,7 +116,7 @@ test('an inquiry that becomes a dispute is news: the money is put aside, and no 
   expect(disputed.disputes).toEqual([expect.not.objectContaining({ isInquiry: true })]);
 });
 
-test('won: nothing has gone back, and what it hid is shown again', async () => {
+test('a won dispute refunds nothing, and the hidden attention is raised again', async () => {
   const { id } = await paid({ ...PAID, amount: 900 });
   expect(await row(id)).toMatchObject({ orderUpdate: 'review', attention: 'amount_mismatch' });
   const { attentionDetail, attentionSince } = await row(id);
@@ -128,7 +129,7 @@ test('won: nothing has gone back, and what it hid is shown again', async () => {
   });
 });
 
-test('what is decided while it is hidden is not shown again', async () => {
+test('a hidden attention that an operator has decided is not raised again', async () => {
   const { id } = await paid({ ...PAID, amount: 900 });
   await told(id, { amount: 900 });
   await resolvePayment(db, merchantId, id, 'accept', 'fine', now());
@@ -141,7 +142,7 @@ test('what is decided while it is hidden is not shown again', async () => {
   expect((await row(id)).attention).toBeNull();
 });
 
-test('what ends while it is hidden is not shown again', async () => {
+test('a hidden attention whose cause has ended is not raised again', async () => {
   const { id } = await attempt();
   const shown = { attention: 'channel_unreachable', attentionSince: now(), attentionDetail: 'Silent.' };
   await db.payment.update({ where: { id }, data: shown });
@@ -151,7 +152,7 @@ test('what ends while it is hidden is not shown again', async () => {
   expect(await row(id)).toMatchObject({ attention: 'disputed', hiddenAttention: null });
 });
 
-test('money that conflicts while it is disputed: shown once that is over', async () => {
+test('a conflict during a dispute is raised once the dispute is decided', async () => {
   const orderId = `conflict-${made}`;
   const first = await attempt(orderId);
   const second = await attempt(orderId, first);
@@ -164,7 +165,7 @@ test('money that conflicts while it is disputed: shown once that is over', async
   expect(await refunds(second.id)).toMatchObject([{ status: 'created', reason: 'duplicate_payment' }]);
 });
 
-test('a conflict that was hidden already, as our calls are not taken, is shown once that is over, as old as it is', async () => {
+test('a conflict that channel_misconfigured hid before the dispute is raised again with its age', async () => {
   const { id, attentionSince } = await owed();
   expect(attentionSince).not.toBeNull();
   await recordMisconfigured(db, id, 'The key is wrong.', now());
@@ -174,7 +175,7 @@ test('a conflict that was hidden already, as our calls are not taken, is shown o
   expect(await row(id)).toMatchObject({ attention: 'order_conflict', attentionSince });
 });
 
-test('lost: the money is back for good, the order is refunded, and nothing more is given back', async () => {
+test('a lost dispute refunds the order once, and no further refund is possible', async () => {
   const { id, orderId } = await paid();
   await told(id);
   await told(id, { state: 'lost' });
@@ -195,7 +196,7 @@ test.each([
   [1000, [{ reason: 'duplicate_payment', status: 'failed' }], 1000],
   [400, [{ reason: 'duplicate_payment', status: 'created', amount: 600n }], 400],
 ])(
-  'lost for %i: what nodrop owes gives way, so that nothing goes back twice',
+  'a lost dispute of %i lowers or ends the due refund, so that nothing is given back twice',
   async (amount, first, lost) => {
     const { id } = await owed();
     await told(id, { amount });
@@ -211,7 +212,7 @@ test.each([
   },
 );
 
-test('a refund that the channel has goes first: never more than came in', async () => {
+test('a refund at the channel counts before a lost dispute, up to the received amount', async () => {
   const { id } = await paid();
   const given = { amount: 700, note: undefined, idempotencyKey: 'with the channel' };
   const { refund } = await requestRefund(db, id, given, now());
@@ -220,7 +221,7 @@ test('a refund that the channel has goes first: never more than came in', async 
   expect(await row(id)).toMatchObject({ refundedAmount: 300n });
 });
 
-test('lost before its payment is settled: settling it records that, and it pays no order', async () => {
+test('a dispute lost before its payment is settled is recorded at the settlement, and the money pays no order', async () => {
   const { id, orderId } = await attempt();
   await told(id, { state: 'lost' });
   await paid(PAID, await row(id));
@@ -231,19 +232,19 @@ test('lost before its payment is settled: settling it records that, and it pays 
   });
   expect(await refunds(id)).toMatchObject([{ reason: 'dispute', status: 'succeeded', amount: 1000n }]);
   expect((await db.order.findFirst({ where: { id: orderId } }))?.status).toBe('unpaid');
-  // It is won after all: money is here that no order has taken.
+  // The dispute is won after all: the money is back and pays no order.
   await asked(id, { state: 'won' });
   expect(await row(id)).toMatchObject({ refundedAmount: 0n, attention: 'order_conflict' });
 });
 
-test('lost for a part before its payment is settled: the order is paid', async () => {
+test('a dispute for a part that is lost before the settlement leaves the order paid', async () => {
   const { id } = await attempt();
   await told(id, { amount: 400, state: 'lost' });
   await paid(PAID, await row(id));
   expect(await row(id)).toMatchObject({ orderUpdate: 'applied', refundedAmount: 400n });
 });
 
-test('callbacks in the wrong order: what is decided stays, and the channel is asked', async () => {
+test('a callback that contradicts a decided dispute has no effect and makes the channel be queried', async () => {
   const { id } = await paid();
   await told(id, { state: 'won' });
   expect((await told(id)).isToBeAsked).toBe(true);
@@ -252,7 +253,7 @@ test('callbacks in the wrong order: what is decided stays, and the channel is as
   expect((await row(id)).refundedAmount).toBe(0n);
 });
 
-test('only the channel’s answer reopens it: the money that had gone back has not, after all', async () => {
+test('the channel’s answer reopens a lost dispute, and its amount no longer counts as refunded', async () => {
   const { id } = await paid();
   await told(id, { state: 'lost' });
   await asked(id, { state: 'open' });
@@ -262,7 +263,7 @@ test('only the channel’s answer reopens it: the money that had gone back has n
   expect(await row(id)).toMatchObject({ refundedAmount: 1000n });
 });
 
-test('in another currency than came in: a person decides, and no refund goes out', async () => {
+test('a lost dispute in another currency waits for an operator and records no refund', async () => {
   const { id } = await paid();
   await told(id, { amount: 140, currency: 'USD' });
   await told(id, { amount: 140, currency: 'USD', state: 'lost' });

@@ -6,7 +6,7 @@ import { endConnections, useDatabase } from '../support/stack.ts';
 
 const { databaseUrl } = useDatabase();
 
-test('no connection that PostgreSQL ends ends the process, whatever it was doing', async () => {
+test('the process survives when PostgreSQL ends its connections at any moment', async () => {
   const program = fileURLToPath(new URL('transactions.ts', import.meta.url));
   const args = ['--import', import.meta.resolve('tsx'), program, databaseUrl];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });

@@ -9,13 +9,13 @@ import { recordEvent } from '../../src/ledger/events.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { useDatabase } from '../support/stack.ts';
 
-/** Sample bodies have what events that are told have; test events are marked, and pay nothing. */
+/** Sample events have the same fields as real ones; test events are marked and pay nothing. */
 
 const { db } = useDatabase();
 
 const NOW = new Date('2026-11-27T08:00:00.000Z');
 
-/** The body of an event that is written as all are. */
+/** The body of an event that the ledger wrote. */
 async function writtenEvent(type: 'payment.closed' | 'refund.failed') {
   const { merchant } = await ensureMerchant(db, type, ['simulator']);
   const account = await db.channelAccount.findFirstOrThrow({ where: { merchantId: merchant.id } });
@@ -33,23 +33,23 @@ async function writtenEvent(type: 'payment.closed' | 'refund.failed') {
   await db.payment.create({ data: payment });
   const refund = { id: refundId, merchantId: merchant.id, paymentId, reason: 'external', status: 'failed' };
   if (type === 'refund.failed') await db.refund.create({ data: { ...refund, ...money } });
-  const news = type === 'refund.failed' ? { type, refundId } : { type };
-  await db.$transaction((tx) => recordEvent(tx, paymentId, news, NOW));
+  const newEvent = type === 'refund.failed' ? { type, refundId } : { type };
+  await db.$transaction((tx) => recordEvent(tx, paymentId, newEvent, NOW));
   return eventMessage(await db.event.findFirstOrThrow({ where: { paymentId } }));
 }
 
-/** Names within names. */
+/** The nested field names of a value. */
 const shape = (value: unknown): unknown =>
   typeof value === 'object' && value !== null
     ? Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, shape(inner)]))
     : null;
 
-test('there is a sample of every type, with what the event that is told has', async () => {
+test('there is a sample of every type, with the same fields as a real event', async () => {
   const samples = sampleEvents();
   expect([...samples.keys()]).toEqual([...EVENT_TYPES]);
   const [closed, failed] = [await writtenEvent('payment.closed'), await writtenEvent('refund.failed')];
   for (const [type, body] of samples) {
-    // Strict about what is there: a field that the document does not have is refused.
+    // Strict: fails if the sample has a field that the documented schema lacks.
     expect(eventOf(type).strict().parse(body)).toEqual(body);
     expect(shape(JSON.parse(JSON.stringify(body)))).toEqual(
       shape(JSON.parse(JSON.stringify(type.startsWith('refund.') ? failed : closed))),
@@ -69,13 +69,13 @@ test('every version is above the seconds since the payment was created', () => {
   }
 });
 
-test('every sample is a state that the ledger could have', async () => {
+test('every sample is a possible state of the ledger', async () => {
   const { merchant } = await ensureMerchant(db, 'samples', ['simulator']);
   const account = await db.channelAccount.findFirstOrThrow({ where: { merchantId: merchant.id } });
   const kept = { merchantId: merchant.id };
   for (const { what, body } of samples()) {
     const { payment, order, refund } = body.data;
-    // In the order in which they happen; what has not happened is left out.
+    // The times in the sequence in which they happen; a time that is null is left out.
     const times = Object.entries({
       orderCreated: order.createdAt,
       created: payment.createdAt,
@@ -93,7 +93,7 @@ test('every sample is a state that the ledger could have', async () => {
     if (payment.status === 'closed') expect(expired, what).toBe(true);
     if (payment.status === 'failed' || payment.status === 'cancelled') expect(expired, what).toBe(false);
 
-    // A test event of a success has all of its money back, and is the only one without its refund.
+    // A test event `payment.succeeded` shows a full refund, and is the only one that lacks the refund itself.
     const isBack = body.test === true && body.type === 'payment.succeeded';
     const given = refund?.status === 'succeeded' ? refund.amount : 0;
     expect(payment.refundedAmount, what).toBe(isBack ? payment.receivedAmount : given);
@@ -101,7 +101,7 @@ test('every sample is a state that the ledger could have', async () => {
       expect(refund.status, what).toBe(body.type.slice('refund.'.length));
       expect(refund.failure === null, what).toBe(refund.status === 'succeeded');
       expect([refund.paymentId, refund.currency], what).toEqual([payment.id, payment.currency]);
-      // One that nodrop owes is of a conflict.
+      // An automatic refund belongs to a conflict.
       const isOwed = isAutomaticRefundId(refund.id, payment.id);
       expect([isOwed, isOwed], what).toEqual([
         refund.reason !== 'requested',
@@ -155,7 +155,7 @@ test('every sample is a state that the ledger could have', async () => {
         });
     } else expect(payment.attention, what).toBeNull();
 
-    // What the database has against it.
+    // The database's constraints accept the rows.
     const [id, orderId] = [newPaymentId(), `order of ${what}`];
     const { status, paidAt, ...made } = order;
     await db.order.create({ data: { ...made, ...kept, id: orderId, paidPaymentId: null } });
@@ -177,7 +177,7 @@ test('every sample is a state that the ledger could have', async () => {
   }
 });
 
-test('a test event is marked, is of an order and a payment that exist nowhere, and pays nothing', () => {
+test('a test event is marked, names an order and a payment that do not exist, and pays nothing', () => {
   const events = testEvents(NOW);
   expect(events.map(({ body }) => body.type)).toEqual([...EVENT_TYPES]);
   const ids = [...events, ...testEvents(NOW)].flatMap(({ id, body: { data } }) => [
@@ -191,7 +191,7 @@ test('a test event is marked, is of an order and a payment that exist nowhere, a
     expect(body).toMatchObject({ test: true, timestamp: NOW.toISOString() });
     expect(order.id).toMatch(/^nodrop-test-pay_\w{26}$/);
     expect(payment.orderId).toBe(order.id);
-    // As docs/three-things-your-shop-must-do.md has it.
+    // The condition that docs/three-things-your-shop-must-do.md gives to shops.
     const isHere = payment.status === 'succeeded' && payment.refundedAmount < (payment.receivedAmount ?? 0);
     expect(isHere && ['pending', 'applied'].includes(payment.orderUpdate ?? '')).toBe(false);
     expect(eventOf(body.type).strict().parse(body)).toEqual(body);

@@ -27,11 +27,14 @@ import {
   withOrderService,
 } from './events-support.ts';
 
-/** The order service’s answers to events: the first counts, one process tells at a time, and silence is shown. */
+/**
+ * The order service's answers to events: the first answer counts, one process delivers at a time, and a missing answer
+ * raises an attention.
+ */
 
 const back = (amount: number) => ({ state: 'succeeded', channelRefundId: 'r', amount }) as const;
 
-test('an order service that is set while a payment settles: it is told of what was decided for it, and of no more', async () => {
+test('an order service configured during a settlement gets only the events that need a delivery', async () => {
   const { id } = await newPayment();
   await underOrderLock(db, id, now(), async ({ newEvents }) => {
     await withOrderService();
@@ -40,7 +43,7 @@ test('an order service that is set while a payment settles: it is told of what w
   expect((await eventsOf(id)).map(({ delivery }) => delivery?.status)).toEqual([undefined, 'pending']);
 });
 
-test('money that went back at the channel before the order service agreed is shown when it does', async () => {
+test('a refund at the channel before the order service agreed raises an attention when it agrees', async () => {
   const { payment, delivery } = await newPending();
   await recordAnswer(db, payment.id, { ...PAID, refundedAmount: 300 } as ChannelAnswer, 'query', now());
   expect(await attentionOf(payment.id)).toBeNull();
@@ -49,19 +52,19 @@ test('money that went back at the channel before the order service agreed is sho
     orderUpdate: 'applied',
     attention: 'channel_reversed',
     attentionDetail:
-      'CNY 3.00 went back at the channel, and nobody asked for it here; the order was paid by it.',
+      'CNY 3.00 was refunded at the channel, not through nodrop; the payment had paid its order.',
   });
 });
 
 describe.each(['before', 'after'])(
-  'a part of its money went back %s the order service said that the order is gone',
+  'a part of the payment was refunded %s the order service answered that the order is gone',
   (when) => {
     test.each([
-      ['accept', 'asked for here'],
+      ['accept', 'requested from nodrop'],
       ['accept', 'made at the channel'],
-      ['refund', 'asked for here'],
+      ['refund', 'requested from nodrop'],
       ['refund', 'made at the channel'],
-    ] as const)('an operator decides about what is left: %s; the part was %s', async (action, by) => {
+    ] as const)('an operator decides about the rest: %s; the refund was %s', async (action, by) => {
       const { payment, delivery } = await newPending();
       await db.merchant.update({ where: { id: merchantId }, data: { latePayment: 'review' } });
       const row = () => db.payment.findUniqueOrThrow({ where: { id: payment.id } });
@@ -100,11 +103,11 @@ describe.each(['before', 'after'])(
 );
 
 test.each([
-  ['the order service says it is paid otherwise', 'conflict', 'duplicate_payment'],
-  ['the order service says it is gone', 'gone', 'late_payment'],
-  ['an operator refunds it', 'operator', 'requested'],
+  ['the order service answers that the order is paid otherwise', 'conflict', 'duplicate_payment'],
+  ['the order service answers that the order is gone', 'gone', 'late_payment'],
+  ['an operator refunds the payment', 'operator', 'requested'],
 ] as const)(
-  'a refund on its way when %s, and refused after that: it is owed all the same',
+  'an open refund when %s that the channel then refuses is replaced by an automatic one',
   async (_, by, reason) => {
     const { payment, delivery } = await newPending();
     const all = { amount: undefined, note: undefined, idempotencyKey: `key-${payment.id}` };
@@ -120,7 +123,7 @@ test.each([
   },
 );
 
-test('a dispute stays shown, whatever the order service says', async () => {
+test('the attention `disputed` stays, whatever the order service answers', async () => {
   const { payment, delivery } = await newPending();
   const disputed = { attention: 'disputed', attentionSince: now(), attentionDetail: 'A dispute.' };
   await update(db, payment.id, disputed);
@@ -128,13 +131,13 @@ test('a dispute stays shown, whatever the order service says', async () => {
   expect(await attentionOf(payment.id)).toBe('disputed');
 });
 
-test('of many that want to tell it at once one does, and the next not before its time', async () => {
+test('only one of several concurrent leases of a delivery is granted, and the next one not before its time', async () => {
   const { delivery } = await newPending();
   const at = now();
   const turns = await Promise.all([...Array(8)].map(() => leaseDelivery(db, delivery.id, at)));
   expect(turns.filter(({ kind }) => kind === 'now')).toHaveLength(1);
   expect(turns.filter(({ kind }) => kind === 'later')).toHaveLength(7);
-  // Whoever has it dies: after a while it is anybody's.
+  // A worker that dies with the lease loses it when it expires.
   expect(await leaseDelivery(db, delivery.id, new Date(at.getTime() + 30_000))).toMatchObject({
     kind: 'later',
   });
@@ -146,7 +149,7 @@ test('of many that want to tell it at once one does, and the next not before its
   expect(await leaseDelivery(db, delivery.id, new Date(at.getTime() + 1_000))).toMatchObject({ kind: 'now' });
 });
 
-test('wanted at once while somebody tells it: after that attempt, and by no second one beside it', async () => {
+test('a redelivery requested during an attempt is due directly after it, and not beside it', async () => {
   const { payment, delivery } = await newPending();
   const at = now();
   const later = (ms: number) => new Date(at.getTime() + ms);
@@ -156,17 +159,17 @@ test('wanted at once while somebody tells it: after that attempt, and by no seco
   expect(await leaseDelivery(db, delivery.id, later(1_000))).toMatchObject({ kind: 'later', inMs: 2_000 });
   await recordAttempt(db, delivery.id, answered('unknown', at), 0, later(1_500));
   expect(await leaseDelivery(db, delivery.id, later(1_600))).toMatchObject({ kind: 'now' });
-  // Nobody wanted anything of this one: it has its schedule again.
+  // No redelivery was requested during this attempt, so the normal schedule applies.
   await recordAttempt(db, delivery.id, answered('unknown', at), 0, later(1_700));
   expect(await leaseDelivery(db, delivery.id, later(1_800))).toMatchObject({ kind: 'later', inMs: 1_900 });
-  // Whoever has it dies.
+  // The worker dies with the lease.
   await leaseDelivery(db, delivery.id, later(3_700));
   await db.$transaction((tx) => hurryDeliveries(tx, payment.id));
   expect(await leaseDelivery(db, delivery.id, later(40_000))).toMatchObject({ kind: 'later' });
   expect(await leaseDelivery(db, delivery.id, later(44_000))).toMatchObject({ kind: 'now' });
 });
 
-test('answers at once, of which the first counts and the others are logged', async () => {
+test('the first of several concurrent answers counts, and the others are logged', async () => {
   const { payment, delivery } = await newPending();
   const outcomes = ['agreed', 'conflict', 'gone', 'agreed', 'unknown'] as const;
   await Promise.all(outcomes.map((outcome) => recordAttempt(db, delivery.id, answered(outcome), 0, now())));
@@ -175,13 +178,13 @@ test('answers at once, of which the first counts and the others are logged', asy
   expect(after.log).toHaveLength(5);
   const row = await db.payment.findUniqueOrThrow({ where: { id: payment.id } });
   const refunds = await db.refund.count({ where: { paymentId: payment.id } });
-  // Whichever was first: all that it says, and nothing of the others.
+  // The first answer decides everything, and the others change nothing.
   expect([after.status, row.orderUpdate, refunds, (await eventsOf(payment.id)).length]).toEqual(
     after.status === 'delivered' ? ['delivered', 'applied', 0, 1] : [after.status, 'conflict', 1, 2],
   );
 });
 
-test('what came first counts, whatever comes after', async () => {
+test('later answers do not change what the first one decided', async () => {
   const { payment, delivery } = await newPending();
   for (const outcome of ['agreed', 'conflict', 'gone', 'unknown'] as const) {
     await recordAttempt(db, delivery.id, answered(outcome), 0, now());
@@ -195,7 +198,7 @@ test('what came first counts, whatever comes after', async () => {
   }
 });
 
-test('shown when ten minutes have passed without an agreement, and not before', async () => {
+test('an attention is raised after ten minutes without an agreement, and not before', async () => {
   const { payment, delivery } = await newPending();
   const at = now();
   await leaseDelivery(db, delivery.id, at);
@@ -209,7 +212,7 @@ test('shown when ten minutes have passed without an agreement, and not before', 
   }
 });
 
-test('shown by the sweep when it was never attempted, once, and by its answer when that comes', async () => {
+test('the sweep raises the attention of a delivery without an attempt once, and the first answer updates it', async () => {
   const { payment, delivery } = await newPending();
   const since = delivery.createdAt.getTime();
   const look = async (ms: number) => {
@@ -220,10 +223,10 @@ test('shown by the sweep when it was never attempted, once, and by its answer wh
     return [found.length, attention, attentionDetail];
   };
   expect(await look(599_000)).toEqual([0, null, null]);
-  const untold = `The order service has not been told yet, and should have been at ${delivery.createdAt.toISOString()}.`;
-  // The payment is settled some milliseconds after its delivery's time at most.
-  expect(await look(601_000)).toEqual([1, 'order_update_failing', untold]);
-  expect(await look(661_000)).toEqual([0, 'order_update_failing', untold]);
+  const unsent = `payment.succeeded has not been sent to the order service yet. Its first delivery attempt was due at ${delivery.createdAt.toISOString()}.`;
+  // The payment's settlement is at most some milliseconds later than the time of its delivery.
+  expect(await look(601_000)).toEqual([1, 'order_update_failing', unsent]);
+  expect(await look(661_000)).toEqual([0, 'order_update_failing', unsent]);
   const first = new Date(since + 700_000);
   await leaseDelivery(db, delivery.id, first);
   await recordAttempt(db, delivery.id, answered('unknown', first), 0, first);
@@ -234,8 +237,8 @@ test('shown by the sweep when it was never attempted, once, and by its answer wh
   expect(await look(3_600_000)).toEqual([0, null, null]);
 });
 
-describe('an event on which the payment does not wait', () => {
-  /** The deliveries of two events of refunds of an applied payment, each told at once and not answered. */
+describe('an event for which the payment does not wait', () => {
+  /** Makes two pending deliveries of refund events of an applied payment, each with one unanswered attempt. */
   async function failing() {
     const { payment, delivery } = await newPending();
     const at = now();
@@ -257,7 +260,7 @@ describe('an event on which the payment does not wait', () => {
   }
   const row = (id: string) => db.payment.findUniqueOrThrow({ where: { id } });
 
-  test('is shown after ten minutes, by the sweep too, until none of the payment fails', async () => {
+  test('delivery_failing is raised after ten minutes, also by the sweep, until no delivery of the payment fails', async () => {
     const { payment, first, second, later } = await failing();
     await showOverdue(db, first, later(599_000));
     expect(await attentionOf(payment.id)).toBeNull();
@@ -278,7 +281,7 @@ describe('an event on which the payment does not wait', () => {
     });
   });
 
-  test('gives way to what is shown of the payment otherwise, and stays hidden when it was dismissed', async () => {
+  test('delivery_failing gives way to other attentions of the payment, and is not raised again after a dismissal', async () => {
     const { payment, first, second, later } = await failing();
     await showOverdue(db, first, later(601_000));
     await resolvePayment(db, merchantId, payment.id, 'dismiss', 'a test', later(602_000));

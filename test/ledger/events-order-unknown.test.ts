@@ -13,12 +13,15 @@ import {
   withOrderService,
 } from './events-support.ts';
 
-/** An event of an order that its order service does not know: told again for as long as it may still learn of it. */
+/**
+ * Events of an order that its order service does not know: delivery is retried as long as the service may still get the
+ * order.
+ */
 
 describe('an order that its order service does not know', () => {
   const HOUR = 3_600_000;
 
-  /** Told at these times after the first, each with its answer. */
+  /** Records attempts at these times (ms after `from`), each with its outcome. */
   async function tell(
     deliveryId: string,
     from: Date,
@@ -35,7 +38,7 @@ describe('an order that its order service does not know', () => {
     return [attention, orderUpdate, await db.refund.count({ where: { paymentId: id } })];
   };
 
-  test('its day begins with its first answer, and another answer only puts off its end by an hour', async () => {
+  test('the 24 h of an unknown order begin with the first such answer, and another answer postpones their end by an hour at most', async () => {
     const { payment, delivery } = await newPending();
     const from = now();
     await tell(
@@ -61,7 +64,7 @@ describe('an order that its order service does not know', () => {
   });
 
   test.each([503, undefined])(
-    'once at the begin and once at the end of a day of other calls (%s) moves no money',
+    'one "order unknown" at the start and one at the end of a day of other answers (%s) move no money',
     async (statusCode) => {
       const { payment, delivery } = await newPending();
       const from = now();
@@ -78,7 +81,7 @@ describe('an order that its order service does not know', () => {
     },
   );
 
-  test('for another time than a day, where the setting says so', async () => {
+  test('the setting replaces the 24 h that an order may be unknown', async () => {
     const { payment, delivery } = await newPending();
     const from = now();
     const unknown = async (ms: number) => {
@@ -95,7 +98,7 @@ describe('an order that its order service does not know', () => {
     expect(await shownOf(payment.id)).toEqual(['order_conflict', 'conflict', 1]);
   });
 
-  test('told every hour at least, whatever else is answered in between', async () => {
+  test('the delivery of an unknown order is attempted at least every hour, whatever other answers come in between', async () => {
     const { delivery } = await newPending();
     const from = now();
     await db.delivery.update({ where: { id: delivery.id }, data: { attempts: 30 } });
@@ -110,7 +113,7 @@ describe('an order that its order service does not know', () => {
     expect(await waits(30 * HOUR, 'unknown', 503)).toBe(HOUR);
   });
 
-  test('shown at once, by the last answer, and dismissed for good', async () => {
+  test('an unknown order raises an attention at once, its kind follows the last answer, and a dismissal ends it', async () => {
     const { payment, delivery } = await newPending();
     const from = now();
     await tell(delivery.id, from, [0, 'order_unknown', 404]);
@@ -122,7 +125,7 @@ describe('an order that its order service does not know', () => {
     await resolvePayment(db, payment.merchantId, payment.id, 'dismiss', 'seen', now());
     await tell(delivery.id, from, [3, 'unknown', 404]);
     expect(await shownOf(payment.id)).toEqual([null, 'pending', 0]);
-    // What was dismissed named no deadline, and this answer sets one.
+    // The dismissed attention named no deadline, and this answer sets one.
     await tell(delivery.id, from, [4, 'order_unknown', 404]);
     expect(await shownOf(payment.id)).toEqual(['order_unknown', 'pending', 0]);
     await resolvePayment(db, payment.merchantId, payment.id, 'dismiss', 'seen', now());
@@ -132,7 +135,7 @@ describe('an order that its order service does not know', () => {
     expect(await shownOf(payment.id)).toEqual(['order_conflict', 'conflict', 1]);
   });
 
-  test('shown when it was dismissed as failing before, and the other way round', async () => {
+  test('order_unknown is raised after order_update_failing was dismissed, and the reverse', async () => {
     for (const [first, second] of [
       [503, 404],
       [404, 503],
@@ -161,7 +164,7 @@ describe('an order that its order service does not know', () => {
     }
   });
 
-  test('shown again when a person dismissed only what had taken its place', async () => {
+  test('order_unknown is raised again if an operator dismissed only the attention that had replaced it', async () => {
     const { payment, delivery } = await newPending();
     const from = now();
     const unknown = (hour: number) => tell(delivery.id, from, [hour * HOUR, 'order_unknown', 404]);
@@ -174,10 +177,10 @@ describe('an order that its order service does not know', () => {
     await dismiss();
     await fails(2);
     expect(await shownOf(payment.id)).toEqual([null, 'pending', 0]);
-    // Money moves by this answer: it is shown before that.
+    // This answer can move money, so the attention is raised before that.
     await unknown(3);
     expect(await shownOf(payment.id)).toEqual(['order_unknown', 'pending', 0]);
-    // What was shown and dismissed stays hidden.
+    // An attention that was raised and dismissed is not raised again.
     await dismiss();
     await fails(4);
     await unknown(5);
@@ -186,7 +189,7 @@ describe('an order that its order service does not know', () => {
     expect(await shownOf(payment.id)).toEqual(['order_conflict', 'conflict', 1]);
   });
 
-  test('a deadline is shown though a person dismissed the same without one', async () => {
+  test('an attention with a deadline is raised although one without a deadline was dismissed', async () => {
     const calls = {
       coded: ['order_unknown', 404],
       router: ['unknown', 404],
@@ -196,7 +199,7 @@ describe('an order that its order service does not know', () => {
     for (const [before, after, shown] of [
       [['router'], ['coded'], 'order_unknown'],
       [['router', 'coded', 'router'], ['coded'], 'order_unknown'],
-      // The deadline was on show when it was dismissed.
+      // The attention named the deadline when it was dismissed.
       [['router', 'coded'], ['coded', 'router', 'fails', 'coded'], null],
       [['coded'], ['router', 'coded'], null],
     ] as const satisfies readonly [Calls, Calls, string | null][]) {
@@ -217,7 +220,7 @@ describe('an order that its order service does not know', () => {
     }
   });
 
-  test('no money waits for the event: shown as any that fails, and over after a day', async () => {
+  test('an unknown order without waiting money raises delivery_failing, and its delivery ends after a day', async () => {
     await withOrderService();
     const { id } = await newPayment();
     await underOrderLock(db, id, now(), async ({ newEvents }) => {
@@ -237,7 +240,7 @@ describe('an order that its order service does not know', () => {
     });
   });
 
-  test('an earlier event that counts as gone takes nothing from the day of the money', async () => {
+  test('a second event that counts as gone does not shorten the 24 h of the event for which money waits', async () => {
     const { payment, delivery } = await newPending();
     await underOrderLock(db, payment.id, now(), async ({ newEvents }) => {
       newEvents.push({ type: 'refund.failed' });
@@ -253,7 +256,7 @@ describe('an order that its order service does not know', () => {
     expect(await shownOf(payment.id)).toEqual([null, 'applied', 0]);
   });
 
-  test('the start of an answer is kept with its call', async () => {
+  test('the start of the order service’s answer is stored with the delivery attempt', async () => {
     const { delivery } = await newPending();
     await recordAttempt(db, delivery.id, { ...answered('order_unknown'), answer: 'no such order' }, 0, now());
     await recordAttempt(db, delivery.id, answered('agreed'), 0, now());

@@ -7,7 +7,7 @@ import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { useDatabase } from '../support/stack.ts';
 
-/** For the tests of events: a new merchant for each, and payments whose order service has not answered. */
+/** Shared by the tests of events: a new merchant for each test, and payments whose order service has not answered. */
 
 export const { db } = useDatabase();
 export let merchantId: string;
@@ -60,7 +60,7 @@ export const withOrderService = () =>
 export const eventsOf = (paymentId: string) =>
   db.event.findMany({ where: { paymentId }, include: { delivery: true }, orderBy: { version: 'asc' } });
 
-/** The delivery of a payment that waits for its order service. */
+/** A payment that waits for its order service, and its delivery. */
 export async function newPending() {
   await withOrderService();
   const payment = await newPaid();

@@ -25,13 +25,15 @@ import {
   withOrderService,
 } from './events-support.ts';
 
-/** Events are written with what they tell, or not at all; a reader with a cursor misses none. */
+/**
+ * An event is written in the same transaction as the change that it reports. A reader with a cursor misses no event.
+ */
 
 const DAY = 86_400_000;
 
-test('every end and every refund, each once, with versions that grow', async () => {
+test('every end and every refund has one event, with increasing versions', async () => {
   const { id } = await newPaid();
-  // Again, late, and of something else: nothing new.
+  // Repeated and late calls, and calls for another end, write no further event.
   await settlePayment(db, id, now());
   await endPayment(db, id, 'closed', 'late', now());
   for (const state of ['succeeded', 'failed'] as const) {
@@ -63,7 +65,7 @@ test('every end and every refund, each once, with versions that grow', async () 
       order: { status: 'succeeded', paidPaymentId: id, metadata: { a: 'b' } },
     },
   });
-  // As it is when the transaction ends, in the order in which it happened.
+  // The event has the state at the end of its transaction, and the events have the sequence of the changes.
   expect(events[3]?.data).toMatchObject({
     payment: { refundedAmount: 600, attention: 'channel_reversed' },
     refund: { reason: 'external', amount: 200, status: 'succeeded' },
@@ -74,7 +76,7 @@ test('every end and every refund, each once, with versions that grow', async () 
     await endPayment(db, ended.id, to, 'a test', now());
     await endPayment(db, ended.id, to, 'again', now());
     expect((await eventsOf(ended.id)).map(({ type }) => type)).toEqual([`payment.${to}`]);
-    // Money that comes after the end is told as well.
+    // Money that arrives after the end has an event too.
     await recordAnswer(db, ended.id, PAID, 'query', now());
     await settlePayment(db, ended.id, now());
     expect((await eventsOf(ended.id)).map(({ type }) => type)).toEqual([
@@ -84,12 +86,12 @@ test('every end and every refund, each once, with versions that grow', async () 
   }
 });
 
-test('what is rolled back was never told', async () => {
+test('a change that is rolled back has no event', async () => {
   const { id } = await newPayment();
   const attempt = underOrderLock(db, id, now(), async ({ tx, newEvents }) => {
     await update(tx, id, { status: 'closed', endedAt: now() });
     newEvents.push({ type: 'payment.closed' });
-    // The event itself cannot be written: of what it tells nothing stays either.
+    // The second event cannot be written, so the change and the first event must be rolled back too.
     newEvents.push({ type: 'refund.failed', refundId: 're_none' });
   });
   await expect(attempt).rejects.toThrow();
@@ -100,20 +102,20 @@ test('what is rolled back was never told', async () => {
   expect(await eventsOf(id)).toEqual([]);
 });
 
-test('no version is given out again when the last commits are lost', async () => {
+test('no version is used twice when the last commits are lost', async () => {
   const { id, createdAt } = await newPaid();
   const at = (seconds: number) => new Date(createdAt.getTime() + seconds * 1000);
   const { eventVersion } = await db.payment.findUniqueOrThrow({ where: { id } });
   await recordAnswer(db, id, { ...PAID, refundedAmount: 200 } as ChannelAnswer, 'query', at(60));
   const [lost] = (await eventsOf(id)).slice(-1);
-  // As a standby that has not received the last commit has it.
+  // The state of a standby that has not received the last commit.
   await db.event.deleteMany({ where: { paymentId: id, version: { gt: eventVersion } } });
   await db.payment.update({ where: { id }, data: { eventVersion } });
   await recordAnswer(db, id, { ...PAID, refundedAmount: 400 } as ChannelAnswer, 'query', at(90));
   expect((await eventsOf(id)).at(-1)?.version).toBeGreaterThan(lost?.version ?? Number.POSITIVE_INFINITY);
 });
 
-test('a reader that keeps its place misses none of the events of many payments that end at once', async () => {
+test('a reader that keeps its position misses no event of many payments that end at once', async () => {
   const payments: Payment[] = [];
   for (let i = 0; i < 30; i++) payments.push(await newPayment());
   let ending = true;
@@ -132,7 +134,7 @@ test('a reader that keeps its place misses none of the events of many payments t
   };
   const end = ({ id }: Payment) => endPayment(db, id, 'closed', 'a test', now());
   const endAll = async () => {
-    // At once as many as get a connection without waiting for one, also on a machine that is busy.
+    // As many at once as get a connection without waiting, even on a busy machine.
     for (let i = 0; i < payments.length; i += 10) await Promise.all(payments.slice(i, i + 10).map(end));
     ending = false;
   };
@@ -140,12 +142,12 @@ test('a reader that keeps its place misses none of the events of many payments t
   expect(seen.toSorted()).toEqual(payments.map(({ id }) => id).toSorted());
 });
 
-test('a reader whose last event is removed while it reads is neither refused nor told less', async () => {
+test('a reader whose last event is deleted while it reads gets every later event', async () => {
   const payments: Payment[] = [];
   for (let i = 0; i < 3; i++) payments.push(await newPayment());
   for (const { id } of payments) await endPayment(db, id, 'closed', 'a test', now());
   let { next: after } = await listEvents(db, merchantId, { limit: 2, after: null });
-  // What the reader has is removed before each of its queries.
+  // The events that the reader already has are deleted before each of its queries.
   for (let nth = 1; nth <= 4; nth++) {
     await db.event.updateMany({
       where: { merchantId, seq: { lte: after.seq } },
@@ -186,7 +188,7 @@ test('with an order service the payment is pending, and every event has its deli
   expect((await eventsOf(id))[0]?.delivery).toMatchObject({ status: 'pending', attempts: 0 });
 });
 
-test('when an order is paid, its other attempts have news to be told at once too', async () => {
+test('when an order is paid, deliveries of its other attempts start at once too', async () => {
   await withOrderService();
   await db.merchant.update({ where: { id: merchantId }, data: { latePayment: 'review' } });
   const late = await newPayment();
@@ -220,9 +222,9 @@ test('when an order is paid, its other attempts have news to be told at once too
 
 test.each([
   ['refunded', { state: 'refunded' }],
-  ['paid, and all of it back', { refundedAmount: 1000 }],
+  ['paid, and refunded in full', { refundedAmount: 1000 }],
 ] as const)(
-  'money first seen as %s pays no order, and nobody is told that it does',
+  'money first seen as %s pays no order, and no event says that it does',
   async (_name, changes) => {
     await withOrderService();
     const { id, orderId } = await newPayment();
@@ -242,7 +244,7 @@ test.each([
   },
 );
 
-test('the sweep takes what nobody tells, and nothing else', async () => {
+test('the sweep takes exactly the deliveries that no workflow attempts', async () => {
   await withOrderService();
   const at = Date.now();
   const rows = {
@@ -268,10 +270,10 @@ test('the sweep takes what nobody tells, and nothing else', async () => {
 });
 
 test('events are kept 30 days, and longer while the order service has not answered', async () => {
-  const told = await newPaid();
-  const { payment: untold, delivery } = await newPending();
+  const delivered = await newPaid();
+  const { payment: undelivered, delivery } = await newPending();
   const young = await newPaid();
-  for (const { id } of [told, untold])
+  for (const { id } of [delivered, undelivered])
     await db.event.updateMany({
       where: { paymentId: id },
       data: { createdAt: new Date(Date.now() - 31 * DAY) },
@@ -281,11 +283,13 @@ test('events are kept 30 days, and longer while the order service has not answer
     data: { createdAt: new Date(Date.now() - 29 * DAY) },
   });
   const left = async () =>
-    (await Promise.all([told, untold, young].map(({ id }) => eventsOf(id)))).map(({ length }) => length);
+    (await Promise.all([delivered, undelivered, young].map(({ id }) => eventsOf(id)))).map(
+      ({ length }) => length,
+    );
   await removeOld(db, now());
   expect(await left()).toEqual([0, 1, 1]);
   await recordAttempt(db, delivery.id, answered('agreed'), 0, now());
   await removeOld(db, now());
   expect(await left()).toEqual([0, 0, 1]);
-  expect(await db.delivery.count({ where: { paymentId: untold.id } })).toBe(0);
+  expect(await db.delivery.count({ where: { paymentId: undelivered.id } })).toBe(0);
 });

@@ -17,12 +17,12 @@ import {
   writeEvent,
 } from './feed-positions-support.ts';
 
-/** No transaction that writes an event waits for another, and no reader of the feed ever skips an event. */
+/** No transaction that writes an event waits for another one, and no reader of the feed skips an event. */
 
 const allEvents = async () =>
   (await db.event.findMany({ where: { merchantId }, orderBy: { seq: 'asc' } })).map(({ id }) => id);
 
-/** All orders of the writes and commits of so many transactions, which write in the order of their numbers. */
+/** All sequences of the writes and commits of this many transactions, which write in the sequence of their numbers. */
 function interleavings(count: number): string[][] {
   const extend = (steps: string[], begun: number, open: number[]): string[][] => {
     if (begun === count && open.length === 0) return [steps];
@@ -40,7 +40,7 @@ function interleavings(count: number): string[][] {
   return extend([], 0, []);
 }
 
-test('events are committed in any order, and no transaction waits for another', async () => {
+test('transactions commit their events in any sequence without waiting for each other', async () => {
   const [first, second] = [await newPayment(), await newPayment()];
   const commit = await writeEvent(first, now());
   await endPayment(db, second, 'closed', 'a test', now());
@@ -53,10 +53,10 @@ test('events are committed in any order, and no transaction waits for another', 
 });
 
 test.each([
-  ['as they are written', 1],
-  ['against the order in which they are written', -1],
+  ['in the sequence of the writes', 1],
+  ['against the sequence of the writes', -1],
 ])(
-  'transactions that overlap in every order, with times %s: nobody skips an event',
+  'no reader skips an event of transactions that overlap in every possible way, with times %s',
   async (_name, direction) => {
     const payments = [await newPayment(), await newPayment(), await newPayment()];
     const orders = interleavings(payments.length);
@@ -84,8 +84,8 @@ test.each([
   },
 );
 
-describe('while somebody gives places', () => {
-  /** Another process whose giving of places waits before and after its UPDATE. */
+describe('while positions are assigned', () => {
+  /** Another process whose assignment of positions waits before and after its UPDATE. */
   function slowPlacer() {
     const client = createLedgerClient(databaseUrl);
     const [locked, update, updated, end] = [gate(), gate(), gate(), gate()];
@@ -111,7 +111,7 @@ describe('while somebody gives places', () => {
       return waiting.length === 1;
     });
 
-  test('what is committed meanwhile comes after it, for every reader', async () => {
+  test('an event committed while positions are assigned comes later in the feed, for every reader', async () => {
     const payments = [await newPayment(), await newPayment(), await newPayment()];
     const [first = '', second = '', third = ''] = payments;
     await (await writeEvent(first, new Date(3000)))();
@@ -120,11 +120,11 @@ describe('while somebody gives places', () => {
     const quick = new Reader(db, 10);
     const reading = slow.read();
     await placer.locked.opened;
-    // Before its places are given: they include this one, which is older.
+    // Committed before the UPDATE runs, so it gets a position in the same run, before the newer event.
     await (await writeEvent(second, new Date(2000)))();
     placer.update.open();
     await placer.updated.opened;
-    // They are given and not committed: nobody gives a higher one that is seen before them.
+    // The positions are assigned but not committed: no higher position may become visible before them.
     await (await writeEvent(third, new Date(1000)))();
     const behind = quick.read();
     await waitsForLock();
@@ -140,7 +140,7 @@ describe('while somebody gives places', () => {
     await placer.close();
   });
 
-  test('whoever writes events does not wait for it', async () => {
+  test('a transaction that writes an event does not wait while positions are assigned', async () => {
     const [first, second] = [await newPayment(), await newPayment()];
     await endPayment(db, first, 'closed', 'a test', now());
     const placer = slowPlacer();
@@ -157,7 +157,9 @@ describe('while somebody gives places', () => {
 describe('two attempts at an order, and two processes of which one has a clock that is ahead', () => {
   const AHEAD_MS = 500;
 
-  /** One attempt is closed by the clock that is ahead; then something is written of the other one by the other clock. */
+  /**
+   * Closes one attempt by the clock that is ahead, then writes something about the other attempt by the other clock.
+   */
   async function closedThen(write: (other: string, at: Date) => Promise<unknown>) {
     const orderId = newOrderId();
     const first = await newPayment(orderId);
@@ -171,7 +173,7 @@ describe('two attempts at an order, and two processes of which one has a clock t
     return { events, apart, payments: events.map(({ paymentId }) => paymentId), first, second };
   }
 
-  test('whoever applies the events as they come ends with the order as it is', async () => {
+  test('a receiver that applies the events in their sequence ends with the current state of the order', async () => {
     const { events, apart, payments, first, second } = await closedThen(async (other, at) => {
       const paid = {
         ...{ state: 'paid' as const, channelPaymentId: `trx-${other}`, amount: 1000, currency: 'CNY' },
@@ -185,7 +187,7 @@ describe('two attempts at an order, and two processes of which one has a clock t
     expect(events.at(-1)?.data).toMatchObject({ order: { status: 'succeeded' } });
   });
 
-  test('an event that is written by itself comes after those of the other attempt, too', async () => {
+  test('an event that is written in a separate statement also comes after those of the other attempt', async () => {
     const { apart, payments, first, second } = await closedThen(async (other, at) =>
       (await writeEvent(other, at))(),
     );
@@ -193,7 +195,7 @@ describe('two attempts at an order, and two processes of which one has a clock t
     expect(apart).toEqual([AHEAD_MS, AHEAD_MS + 1]);
   });
 
-  test('a clock that is right is taken as it is', async () => {
+  test('an event keeps its time if that is later than the times of all earlier events', async () => {
     const { apart } = await closedThen(async (other, at) =>
       (await writeEvent(other, new Date(at.getTime() + 2 * AHEAD_MS)))(),
     );
@@ -201,7 +203,7 @@ describe('two attempts at an order, and two processes of which one has a clock t
   });
 });
 
-test('places are given though the merchant has as many transactions under way as may be', async () => {
+test('positions are assigned even while the merchant has its maximum of running transactions', async () => {
   await endPayment(elsewhere, await newPayment(), 'closed', 'a test', now());
   const end = gate();
   const held = Array.from({ length: TRANSACTIONS_AT_ONCE }, (_, n) =>
@@ -212,7 +214,7 @@ test('places are given though the merchant has as many transactions under way as
   await Promise.all(held);
 });
 
-test('many who read at the same moment share the giving of places, and each has what was committed before', async () => {
+test('concurrent readers share one assignment of positions, and each gets every event committed before', async () => {
   await endPayment(db, await newPayment(), 'closed', 'a test', now());
   let locks = 0;
   const counting = db.$extends({

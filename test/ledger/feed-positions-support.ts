@@ -6,10 +6,13 @@ import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { insertPayment } from '../../src/ledger/new-payment.ts';
 import { useDatabase } from '../support/stack.ts';
 
-/** For the tests of a feed’s places: a new merchant for each, payments, events whose transactions wait, and readers. */
+/**
+ * Shared by the tests of feed positions: a new merchant for each test, payments, events whose transactions wait, and
+ * readers.
+ */
 
 export const { db, databaseUrl, connect } = useDatabase();
-/** Another process, as far as PostgreSQL can tell. */
+/** A second client, which is another process as far as PostgreSQL can tell. */
 export const elsewhere = connect();
 export let merchantId: string;
 let merchants = 0;
@@ -21,7 +24,7 @@ export const now = () => new Date();
 
 export let orders = 0;
 export const newOrderId = () => `order-${++orders}`;
-/** @param asked the other attempts at the same order, of which the channel has said that they are unpaid. */
+/** @param asked the other attempts at the same order, which the channel has reported as unpaid. */
 export async function newPayment(
   orderId = newOrderId(),
   channel = 'simulator',
@@ -56,7 +59,10 @@ export function gate() {
   return { open, opened };
 }
 
-/** A transaction that has written an event of the payment, and is open until `commit`. */
+/**
+ * Starts a transaction that has written an event of the payment and stays open.
+ * @returns a function that commits it.
+ */
 export async function writeEvent(paymentId: string, at: Date) {
   const [written, end] = [gate(), gate()];
   const done = elsewhere.$transaction(
@@ -74,7 +80,7 @@ export async function writeEvent(paymentId: string, at: Date) {
   };
 }
 
-/** A reader that keeps its place. */
+/** A reader that keeps its position. */
 export class Reader {
   readonly seen: string[] = [];
   #after: FeedPosition | null = null;
@@ -86,7 +92,7 @@ export class Reader {
     this.#limit = limit;
   }
 
-  /** One page. */
+  /** Reads one page. */
   async read(): Promise<number> {
     const { events, next } = await listEvents(this.#db, merchantId, {
       limit: this.#limit,

@@ -5,22 +5,22 @@ import { endPayment, recordAnswer, recordCreated, settlePayment } from '../../sr
 import { removeOld } from '../../src/ledger/retention.ts';
 import { db, elsewhere, merchantId, newPayment, now, Reader, writeEvent } from './feed-positions-support.ts';
 
-/** Events get places in the feed by their time and version, and are removed only when everybody can know of it. */
+/** Events get positions in the feed by time and version, and are deleted only once a reader can detect that. */
 
 const DAY = 86_400_000;
 
-/** Events with these versions, a millisecond apart, in one transaction. */
+/** Writes events with these versions, one millisecond apart, in one transaction. */
 const writeMany = (paymentId: string, versions: number, from: number, startedAt: Date) => db.$executeRaw`
   INSERT INTO events (id, merchant_id, payment_id, type, version, data, created_at)
   SELECT 'evt_' || ${paymentId} || n, ${merchantId}, ${paymentId}, 'payment.closed', n, '{}',
     ${startedAt}::timestamptz + n * interval '1 ms'
   FROM generate_series(${from}::int, ${from + versions - 1}::int) AS n`;
 
-test('places follow the time, then the payment; those of one payment its versions', async () => {
+test('positions follow the time, then the payment; within one payment they follow the versions', async () => {
   const payments = [await newPayment(), await newPayment()].toSorted();
   const [a = '', b = ''] = payments;
   const at = (seconds: number) => new Date(1_000_000 + seconds * 1000);
-  // As an older release wrote them: the last one of a transaction that had waited for its order.
+  // As an older release wrote them: the last event is from a transaction that had waited for its order.
   for (const [payment, version, time] of [
     [b, 1, 2],
     [b, 2, 2],
@@ -42,7 +42,7 @@ test('places follow the time, then the payment; those of one payment its version
   expect(versions).toEqual(versions.toSorted((one, other) => one - other));
 });
 
-test('a payment that was paid while its end was written is told as paid last', async () => {
+test('a payment that was paid while its end was written has the success as its last event', async () => {
   const id = await newPayment();
   await recordCreated(db, id, { type: 'redirect', url: 'https://wallet.example/' }, now());
   const [settledAt, endedAt] = [new Date(Date.now() + 1000), new Date(Date.now() + 2000)];
@@ -57,7 +57,7 @@ test('a payment that was paid while its end was written is told as paid last', a
   expect(events.map(({ type }) => type)).toEqual(['payment.closed', 'payment.succeeded']);
 });
 
-test('an earlier version comes first, also when more events are between them than get places at once', async () => {
+test('an earlier version comes first, even if more events lie between them than one run assigns', async () => {
   const [first, others] = [await newPayment(), await newPayment()];
   await writeMany(first, 1, 1, new Date(9_000_000));
   await writeMany(first, 1, 2, new Date(1_000_000));
@@ -72,7 +72,7 @@ test('an earlier version comes first, also when more events are between them tha
   expect(own).toEqual(own.toSorted((one, other) => one - other));
 });
 
-test('who reads a feed in which everything has its place takes no lock', async () => {
+test('reading a feed in which every event has its position takes no lock', async () => {
   await endPayment(db, await newPayment(), 'closed', 'a test', now());
   const reader = new Reader(elsewhere, 10);
   expect(await reader.read()).toBe(1);
@@ -83,26 +83,26 @@ test('who reads a feed in which everything has its place takes no lock', async (
   });
 });
 
-test('what nobody has read gets its place before it is removed: who was before that is told, and skips nothing', async () => {
-  // What other tests have left.
+test('an event that no reader has seen gets a position before it is deleted, so an older cursor is refused', async () => {
+  // Deletes the events of other tests.
   await removeOld(db, now());
   const reader = new Reader(db, 10);
   await endPayment(db, await newPayment(), 'closed', 'a test', now());
   expect(await reader.read()).toBe(1);
   await endPayment(db, await newPayment(), 'closed', 'a test', new Date(Date.now() - 40 * DAY));
   await endPayment(db, await newPayment(), 'closed', 'a test', now());
-  // Open while old events are removed, and older than they may be.
+  // This transaction stays open during the deletion, and its event is older than the limit.
   const commit = await writeEvent(await newPayment(), new Date(Date.now() - 50 * DAY));
   expect(await removeOld(db, now())).toBe(1);
   await expect(reader.read()).rejects.toMatchObject({ code: 'cursor_expired' });
-  const anew = new Reader(db, 10);
-  expect(await anew.read()).toBe(2);
+  const fresh = new Reader(db, 10);
+  expect(await fresh.read()).toBe(2);
   await commit();
   expect(await removeOld(db, now())).toBe(1);
-  await expect(anew.read()).rejects.toMatchObject({ code: 'cursor_expired' });
+  await expect(fresh.read()).rejects.toMatchObject({ code: 'cursor_expired' });
 });
 
-test('however many nobody has read, all of them are removed when they are old', async () => {
+test('all old events are deleted, however many of them no reader has seen', async () => {
   await removeOld(db, now());
   const old = new Date(Date.now() - 40 * DAY);
   await writeMany(await newPayment(), 2 * POSITIONS_AT_ONCE + 1, 1, old);

@@ -27,14 +27,17 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { ofTrade } from '../support/callback.ts';
 import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 
-/** Whoever waits is notified of what can be seen, once, after the commit, and never in a transaction that touches money. */
+/**
+ * Waiting requests are notified of a visible change once, after its commit, and never in a transaction that moves
+ * money.
+ */
 
 const { db, databaseUrl } = useDatabase();
 let merchantId: string;
 let accountId: string;
 let listener: Connection;
 let heard: string[] = [];
-/** What is sent to the database, each with the connection it goes by. */
+/** The statements that are sent to the database, each with its connection. */
 const send = pg.Client.prototype.query;
 const queries = vi.spyOn(pg.Client.prototype, 'query');
 
@@ -102,19 +105,19 @@ const keyOf = ({ id }: Payment) => `payment/${id}`;
 const orderKeyOf = (orderId: string) =>
   `order/${merchantId}/${createHash('md5').update(orderId).digest('hex')}`;
 
-/** What is heard of the work. */
+/** The notifications that the work causes. */
 async function heardOf(work: () => Promise<unknown>): Promise<string[]> {
   await notificationsSent(db);
   await listener.query('SELECT 1');
   heard = [];
   await work();
   await notificationsSent(db);
-  // Notifications come before the answer to a statement that is sent after their commit.
+  // PostgreSQL sends notifications of earlier commits before the answer to this statement.
   await listener.query('SELECT 1');
   return heard.toSorted();
 }
 
-/** A statement with the connection it is sent by. */
+/** The statements that were sent, each with its connection. */
 const sent = () =>
   queries.mock.calls.map(([query], index) => ({
     client: queries.mock.contexts[index],
@@ -130,7 +133,7 @@ test('no trigger and no function of the database notifies', async () => {
   expect(notifying).toEqual([]);
 });
 
-test('nothing notifies inside a transaction of the ledger, whatever it does', async () => {
+test('no transaction of the ledger notifies, whatever it does', async () => {
   queries.mockClear();
   const first = await attempt();
   const second = await attempt(first.orderId, 'qr', [first.id]);
@@ -164,7 +167,7 @@ test('nothing notifies inside a transaction of the ledger, whatever it does', as
   }
   expect(transactions).toBeGreaterThan(10);
   expect(notified).toBeGreaterThan(10);
-  // The setting is over with its statement, on every connection.
+  // The setting ends with the statement, on every connection.
   for (let i = 0; i < 5; i++) {
     expect(await db.$queryRaw`SELECT current_setting('synchronous_commit') AS value`).toEqual([
       { value: 'on' },
@@ -172,7 +175,7 @@ test('nothing notifies inside a transaction of the ledger, whatever it does', as
   }
 });
 
-test('waiters of the order, of all its payments and of the feed are notified, once each, in one statement', async () => {
+test('requests that wait for the order, its payments or the feed are notified once each, in one statement', async () => {
   const first = await attempt();
   const second = await attempt(first.orderId, 'qr', [first.id]);
   const other = await attempt();
@@ -190,7 +193,7 @@ test('waiters of the order, of all its payments and of the feed are notified, on
   );
 });
 
-test('orders are news to their waiters: made, changed, cancelled; and so are rows that are written again', async () => {
+test('creating, changing, cancelling and recovering an order notifies the requests that wait for it', async () => {
   const id = `order-${++orders}`;
   expect(await heardOf(() => createOrder(db, merchantId, newOrder(id), now()))).toEqual([orderKeyOf(id)]);
   const change = () => changeOrder(db, merchantId, id, { amount: 900 }, new Set(), now());
@@ -215,12 +218,12 @@ test('orders are news to their waiters: made, changed, cancelled; and so are row
   const recover = () => recoverPayment(db, terms, 'hash', now());
   expect(await heardOf(recover)).toEqual([keyOf(lost), orderKeyOf(lost.orderId)].toSorted());
   expect(await heardOf(recover)).toEqual([]);
-  // Its merchant fills it by a request that is refused, as the lost attempt is in the way.
+  // The request completes the order, and is refused because the recovered attempt is still live.
   const fill = () => attempt(lost.orderId).catch(() => undefined);
   expect(await heardOf(fill)).toEqual([keyOf(lost), orderKeyOf(lost.orderId)].toSorted());
 });
 
-test('a recovered order that is filled by a new attempt is news once', async () => {
+test('a recovered order that a new attempt completes causes one notification', async () => {
   const id = `order-${++orders}`;
   const { created } = await createOrder(db, merchantId, newOrder(id), now());
   expect(created).toBe(true);
@@ -231,9 +234,9 @@ test('a recovered order that is filled by a new attempt is news once', async () 
   expect(notified).toEqual([...made.map(keyOf), orderKeyOf(id)].toSorted());
 });
 
-test('a payment that comes while its callback is being stored is notified of like any other', async () => {
+test('a payment created while its callback is being stored causes a notification like any other', async () => {
   const payment = await attempt();
-  // As if the payment had been made after it was looked for.
+  // The first lookup returns null, as if the payment had been created after it.
   const looks: unknown[] = [];
   const late = db.$extends({
     query: {
@@ -253,8 +256,8 @@ test('a payment that comes while its callback is being stored is notified of lik
   expect(notified).toEqual([keyOf(payment), orderKeyOf(payment.orderId)].toSorted());
 });
 
-describe('nobody is notified', () => {
-  test('of what changes nothing', async () => {
+describe('no notification is sent', () => {
+  test('calls without an effect send no notification', async () => {
     const paid = await attempt();
     const ended = await attempt();
     await store(paid);
@@ -276,14 +279,14 @@ describe('nobody is notified', () => {
     expect(await heardOf(again)).toEqual([]);
   });
 
-  test('of silence that goes on', async () => {
+  test('repeated unreadable answers send no notification', async () => {
     const { id } = await attempt();
     const silence = () => recordSilence(db, id, 'timeout', 1_000_000, now());
     expect(await heardOf(silence)).not.toEqual([]);
     expect(await heardOf(silence)).toEqual([]);
   });
 
-  test('of what was rolled back', async () => {
+  test('a change that was rolled back sends no notification', async () => {
     const { orderId } = await attempt();
     const refused = () =>
       createOrder(db, merchantId, { ...newOrder(orderId), amount: 7 }, now()).catch(() => 0);
@@ -291,7 +294,7 @@ describe('nobody is notified', () => {
   });
 });
 
-test('a notification that cannot be sent fails nothing: what it tells is committed', async () => {
+test('a notification that cannot be sent does not fail the committed change', async () => {
   const { id } = await attempt();
   const refused = vi.fn();
   queries.mockImplementation(function (this: pg.Client, ...given: unknown[]) {
@@ -310,7 +313,7 @@ test('a notification that cannot be sent fails nothing: what it tells is committ
   }
 });
 
-test('what is committed is acknowledged though the database falls silent before the notification', async () => {
+test('a committed change is acknowledged even if the database stops responding before the notification', async () => {
   const payment = await attempt();
   const answered: (() => void)[] = [];
   queries.mockImplementation(function (this: pg.Client, ...given: unknown[]) {

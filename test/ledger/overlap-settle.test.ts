@@ -20,12 +20,12 @@ import { ofTrade } from '../support/callback.ts';
 import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 
 /**
- * Transactions of several processes that wait for the lock of one order, in every order: each decides on what those before
- * it have committed, though it began before that.
+ * Transactions of several processes that wait for the lock of one order, in both sequences. Each decides on the state
+ * that the ones before it have committed, although it began earlier.
  */
 
 const { db, databaseUrl, connect } = useDatabase();
-/** One of each process; a process has one transaction of an order at a time. */
+/** One client per process: a process runs one transaction of an order at a time. */
 const processes = [connect(), connect()];
 let holder: Connection;
 let merchantId: string;
@@ -80,7 +80,7 @@ async function newPayment(orderId = `order-${++orders}`, method = 'wallet'): Pro
   };
   return (await insertPayment(db, merchantId, order, given, () => 'hash', now())).payment;
 }
-/** A payment whose money is on record. */
+/** A payment whose money is recorded. */
 async function paid(): Promise<Payment> {
   const payment = await newPayment();
   await created(db, payment);
@@ -89,8 +89,9 @@ async function paid(): Promise<Payment> {
 }
 
 /**
- * Does the steps, each in a process of its own, that both wait for the order before the first gets it. Not more than two:
- * once the first has changed the row, those behind the second race it to the new version, and PostgreSQL promises no order.
+ * Runs the two steps, each in its own process, which both wait for the order's lock before the first gets it. Not more
+ * than two: once the first has changed the row, the ones behind the second compete for the new version, and PostgreSQL
+ * promises no sequence.
  */
 async function inLine(payment: Payment, ...steps: [Step, Step]): Promise<PromiseSettledResult<unknown>[]> {
   await holder.query('begin');
@@ -117,7 +118,7 @@ async function inLine(payment: Payment, ...steps: [Step, Step]): Promise<Promise
 const done = (value: object) => ({ status: 'fulfilled', value: expect.objectContaining(value) });
 const refusedAs = (code: string) => ({ status: 'rejected', reason: expect.objectContaining({ code }) });
 
-/** The payment with all that hangs on it. */
+/** The payment with its order, refunds, callbacks and events. */
 const stateOf = ({ id }: Payment) =>
   db.payment.findUniqueOrThrow({
     where: { id },
@@ -143,7 +144,7 @@ test('created, then a callback; and the reverse', async () => {
   expect(await stateOf(second)).toMatchObject(both);
 });
 
-test('created, then a cancel; and the reverse: what is to be cancelled gets nothing to do', async () => {
+test('created, then a cancellation; and the reverse: a payment to be cancelled gets no next action', async () => {
   const [first, second] = [await newPayment(), await newPayment()];
   expect(await inLine(first, created, cancelled)).toEqual([
     done({ status: 'paying', cancelRequested: false }),
@@ -156,7 +157,7 @@ test('created, then a cancel; and the reverse: what is to be cancelled gets noth
   expect(await stateOf(second)).toMatchObject({ nextAction: null });
 });
 
-test('created, then its end; and the reverse: what has ended is not paying again, and the order is free', async () => {
+test('created, then its end; and the reverse: an ended payment stays ended, and the order can be paid again', async () => {
   const [first, second] = [await newPayment(), await newPayment()];
   const closed = { status: 'closed', order: { status: 'unpaid' }, events: [{ type: 'payment.closed' }] };
   expect(await inLine(first, created, ended)).toEqual([
@@ -171,9 +172,9 @@ test('created, then its end; and the reverse: what has ended is not paying again
   expect(await stateOf(second)).toMatchObject({ ...closed, nextAction: null });
 });
 
-test('two attempts are settled: the first pays the order, and the money of the second goes back', async () => {
+test('two attempts are settled: the first pays the order, and a refund of the second is due', async () => {
   const first = await paid();
-  // Of an attempt that was live when the order was paid by the other.
+  // An attempt that was live when the first one paid the order.
   const second = await db.$transaction(async (tx) => {
     const { id, method, channelAnswer, nextAction, referenceData, payer, disputes, ...rest } =
       await tx.payment.findUniqueOrThrow({
@@ -204,7 +205,7 @@ test('two attempts are settled: the first pays the order, and the money of the s
   });
 });
 
-test('two processes settle one payment: the second changes nothing', async () => {
+test('two processes settle one payment: the second has no effect', async () => {
   const payment = await paid();
   const [one, two] = await inLine(payment, settled, settled);
   const applied = { snapshot: expect.objectContaining({ orderUpdate: 'applied' }), refund: null };
@@ -212,7 +213,7 @@ test('two processes settle one payment: the second changes nothing', async () =>
   expect(await stateOf(payment)).toMatchObject({ events: [{ type: 'payment.succeeded' }] });
 });
 
-test('settled, then a callback that the money has gone back; and the reverse: such money pays no order', async () => {
+test('settled, then a callback that reports a refund; and the reverse: refunded money pays no order', async () => {
   const [first, second] = [await paid(), await paid()];
   const back = calledBack({ ...PAID, state: 'refunded' });
   await inLine(first, settled, back);
@@ -227,7 +228,7 @@ test('settled, then a callback that the money has gone back; and the reverse: su
   });
 });
 
-test('settled, then a refund; and the reverse: what has not come in does not go back', async () => {
+test('settled, then a refund; and the reverse: money that was not received cannot be refunded', async () => {
   const [first, second] = [await paid(), await paid()];
   expect(await inLine(first, settled, refunded)).toEqual([done({ refund: null }), done({ created: true })]);
   expect(await stateOf(first)).toMatchObject({ refunds: [{ amount: 1000n }] });
@@ -238,7 +239,7 @@ test('settled, then a refund; and the reverse: what has not come in does not go 
   expect(await stateOf(second)).toMatchObject({ refunds: [], order: { status: 'succeeded' } });
 });
 
-test("settled, then an operator's refund of another attempt's money; and the reverse: it goes back once", async () => {
+test("settled, then an operator's refund of another attempt's money; and the reverse: it is refunded once", async () => {
   for (const isSettledFirst of [true, false]) {
     const inReview = await newPayment();
     await created(db, inReview);
@@ -268,7 +269,7 @@ test("settled, then an operator's refund of another attempt's money; and the rev
   }
 });
 
-test('settled, then a PATCH of the order; and the reverse: a paid order does not change, and the event tells the new', async () => {
+test('settled, then a PATCH of the order; and the reverse: a paid order does not change, and the event has the changed order', async () => {
   const [first, second, third] = [await paid(), await paid(), await newPayment()];
   expect(await inLine(first, settled, patched({ subject: 'y' }))).toEqual([
     done({ refund: null }),
@@ -279,7 +280,7 @@ test('settled, then a PATCH of the order; and the reverse: a paid order does not
     order: { subject: 'y', status: 'succeeded' },
     events: [{ data: { order: { subject: 'y', status: 'succeeded' } } }],
   });
-  // The attempt is over, so the amount changes; then its money comes after all.
+  // The attempt has ended, so the amount changes; then its money arrives after all.
   await ended(db, third);
   await inLine(third, patched({ amount: 2000 }), calledBack(PAID));
   await settled(db, third);

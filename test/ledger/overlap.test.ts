@@ -8,10 +8,10 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { ofTrade } from '../support/callback.ts';
 import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 
-/** Two transactions of one order overlap: the second decides on what the first has committed. */
+/** Two transactions of one order overlap: the second decides on the state that the first has committed. */
 
 const { db, databaseUrl } = useDatabase();
-/** Another process. */
+/** The connection of another process. */
 let other: Connection;
 let merchantId: string;
 beforeAll(async () => {
@@ -41,7 +41,7 @@ const start = (order: ReturnType<typeof newOrder> | { id: string }, change: Part
   return insertPayment(db, merchantId, order, given, (id) => `hash-${id}`, now());
 };
 
-/** Does `first` in a transaction that ends once `second` waits for it. @returns what came of the second */
+/** Runs `first` in a transaction that ends once `second` waits for it. @returns the result of the second */
 async function overlapping<T>(
   first: () => Promise<unknown>,
   second: () => Promise<T>,
@@ -80,7 +80,7 @@ const PAID: PaidAnswer = {
   paidAt: '2026-11-27T00:00:00.000Z',
 };
 
-test('a callback does not put the money that it tells of over word that more of it has gone back', async () => {
+test('a callback that reports paid does not replace a recorded answer that reports a refund', async () => {
   const { payment } = await start(newOrder());
   const { id, channelAccountId } = payment;
   const back = { ...PAID, state: 'refunded', by: 'query' };
@@ -96,7 +96,7 @@ test('a callback does not put the money that it tells of over word that more of 
   expect(await db.payment.findUnique({ where: { id } })).toMatchObject({ channelAnswer: back });
 });
 
-test('the same callback at the same moment is a repetition of the first, also when that took no lock', async () => {
+test('the same callback at the same moment is a repetition of the first, even if the first took no lock', async () => {
   const { payment } = await start(newOrder());
   const { id, channelAccountId } = payment;
   const callback = ofTrade({ notificationId: id, outTradeNo: id, answer: PAID });
@@ -118,7 +118,7 @@ test('the same callback at the same moment is a repetition of the first, also wh
   expect(entries.map(({ detail }) => detail)).toEqual(['The channel called back again: paid.']);
 });
 
-test('an attempt that came meanwhile is handed out, or asked about, and no other one is made beside it', async () => {
+test('an attempt inserted meanwhile is returned or must be queried, and no second one is made beside it', async () => {
   const { payment } = await start(newOrder());
   await db.payment.update({ where: { id: payment.id }, data: { status: 'failed', endedAt: now() } });
   const meanwhile = (id: string) => async () => {
@@ -146,7 +146,7 @@ test.each([
   ['commit', 'pay_commit', false],
   ['rollback', expect.not.stringMatching(/^pay_rollback$/), true],
 ] as const)(
-  'an order that somebody makes at the same moment, with its payment, and then a %s',
+  'an order that another process inserts at the same moment with its payment, followed by a %s',
   async (end, id, created) => {
     const order = newOrder();
     const made = await overlapping(

@@ -9,14 +9,14 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { ofTrade } from '../support/callback.ts';
 import { attempt, db, now, orderOf, PAID, row } from './payments-support.ts';
 
-/** What has gone back at the channel counts once, whoever tells of it, in any order, and whatever is refused meanwhile. */
+/** A refund at the channel counts once, whatever reports it, in any sequence, and whatever is refused meanwhile. */
 
-describe('a merchant has it refunded, another attempt pays the order, and the channel refuses that refund', () => {
+describe('a merchant requests a refund, another attempt pays the order, and the channel refuses that refund', () => {
   const refused = { state: 'failed', reason: 'The account is closed.' } as const;
   const short: PaidAnswer = { ...PAID, amount: 900 };
   const refundsOf = (paymentId: string) =>
     db.refund.findMany({ where: { paymentId }, orderBy: [{ createdAt: 'asc' }, { id: 'desc' }] });
-  /** Of `first` 900 came in, of which so much is asked for; its order is paid by another one. */
+  /** `first` has received 900, of which `amount` is requested as a refund; another payment pays its order. */
   async function conflictWhileOpen(amount?: number) {
     const first = await attempt();
     const second = await attempt('simulator2', first.orderId);
@@ -30,7 +30,7 @@ describe('a merchant has it refunded, another attempt pays the order, and the ch
     return { first, refund };
   }
 
-  test('of all of it: it is owed by itself', async () => {
+  test('an automatic refund replaces a refused full refund once another attempt pays the order', async () => {
     const { first, refund } = await conflictWhileOpen();
     expect(await refundsOf(first.id)).toMatchObject([{ id: refund.id, amount: 900n }]);
     for (let i = 0; i < 2; i++) await recordRefundAnswer(db, refund.id, refused, now(), short);
@@ -38,13 +38,13 @@ describe('a merchant has it refunded, another attempt pays the order, and the ch
       { id: refund.id, status: 'failed' },
       { id: automaticRefundId(first.id), status: 'created', amount: 900n, reason: 'duplicate_payment' },
     ]);
-    // That is refused as well: from now on it is a person's business.
+    // If the automatic refund is refused too, an operator has to act.
     await recordRefundAnswer(db, automaticRefundId(first.id), refused, now(), short);
     expect(await refundsOf(first.id)).toHaveLength(2);
     expect(await row(first.id)).toMatchObject({ attention: 'refund_failing', refundedAmount: 0n });
   });
 
-  test('of a part of it: that part is owed by itself, beside the rest', async () => {
+  test('an automatic refund of the part replaces a refused partial refund, beside the rest', async () => {
     const { first, refund } = await conflictWhileOpen(300);
     const rest = automaticRefundId(first.id);
     const gone = (amount: number) => ({ state: 'succeeded', channelRefundId: 'r', amount }) as const;
@@ -59,7 +59,7 @@ describe('a merchant has it refunded, another attempt pays the order, and the ch
     expect(await row(first.id)).toMatchObject({ refundedAmount: 900n, attention: null });
   });
 
-  test('after somebody gave a part of it back at the channel: only the rest is owed', async () => {
+  test('after a partial refund at the channel only the rest is due', async () => {
     const { first, refund } = await conflictWhileOpen();
     await recordRefundAnswer(db, refund.id, refused, now(), { ...short, refundedAmount: 200 });
     expect(await refundsOf(first.id)).toMatchObject([
@@ -69,7 +69,7 @@ describe('a merchant has it refunded, another attempt pays the order, and the ch
     ]);
   });
 
-  test('by its callback: believed only with the trade, which says what others gave back', async () => {
+  test('a refusal in a callback counts only with a query of the trade, which shows refunds made at the channel', async () => {
     const { first, refund } = await conflictWhileOpen();
     const said = { outRefundNo: refund.id, answer: refused };
     const callback = ofTrade({
@@ -85,7 +85,7 @@ describe('a merchant has it refunded, another attempt pays the order, and the ch
     expect(await db.refund.count({ where: { id: automaticRefundId(first.id), amount: 700n } })).toBe(1);
   });
 
-  test('before the order is paid: it still waits for a decision, and nothing is owed', async () => {
+  test('a refund refused before the order is paid leaves the payment waiting for a decision', async () => {
     const { id } = await attempt();
     await recordAnswer(db, id, short, 'query', now());
     await settlePayment(db, id, now());
@@ -97,7 +97,7 @@ describe('a merchant has it refunded, another attempt pays the order, and the ch
   });
 });
 
-describe('the rest was refused while another refund of ours in process hid what had gone back at the channel', () => {
+describe('a refund of the rest was refused while a processing refund hid a refund made at the channel', () => {
   const back = (refundedAmount: number): PaidAnswer => ({ ...PAID, refundedAmount });
   const REFUSED = { state: 'failed', reason: 'More than is left.' } as const;
   const request = async (paymentId: string, amount?: number) => {
@@ -116,7 +116,7 @@ describe('the rest was refused while another refund of ours in process hid what 
     await recordRefundAnswer(db, refundId, REFUSED, now(), back(150));
   };
   const refundOf = (id: string) => db.refund.findUnique({ where: { id } });
-  /** A refund of 250 in process, 150 given back elsewhere, and all that is left refused. */
+  /** A refund of 250 is processing, 150 was refunded at the channel, and a refund of the rest was refused. */
   const hidden = async () => {
     const id = await paid();
     const [open, all] = [await request(id, 250), await request(id)];
@@ -128,7 +128,7 @@ describe('the rest was refused while another refund of ours in process hid what 
   };
   const GIVEN = { state: 'succeeded', channelRefundId: 'r', amount: 250 } as const;
 
-  test('that one succeeds: the rest is owed, once', async () => {
+  test('the rest becomes due once when the processing refund succeeds', async () => {
     const { id, open, all, rest } = await hidden();
     for (let i = 0; i < 2; i++) await recordRefundAnswer(db, open, GIVEN, now(), back(400));
     expect(await refundOf(all)).toMatchObject({ replacedBy: rest });
@@ -136,21 +136,21 @@ describe('the rest was refused while another refund of ours in process hid what 
     expect(await db.refund.count({ where: { paymentId: id } })).toBe(4);
   });
 
-  test('that one is refused: no more is owed than was asked for', async () => {
+  test('at most the requested amount is due when the processing refund is refused too', async () => {
     const { open, all, rest } = await hidden();
     await recordRefundAnswer(db, open, REFUSED, now(), back(150));
     expect(await refundOf(all)).toMatchObject({ replacedBy: rest });
     expect(await refundOf(rest)).toMatchObject({ status: 'created', amount: 750n });
   });
 
-  test('another refund was asked for since: nothing is owed by itself', async () => {
+  test('no automatic refund is due if another refund was requested since the refusal', async () => {
     const { id, open, all } = await hidden();
     await request(id, 100);
     await recordRefundAnswer(db, open, GIVEN, now(), back(400));
     expect(await refundOf(all)).toMatchObject({ replacedBy: null });
   });
 
-  test('one that was owed by itself: the rest is owed, and no person is needed any more', async () => {
+  test('the rest of a refused automatic refund becomes due, and refund_failing is cleared', async () => {
     const first = await attempt();
     const { id } = await attempt('simulator2', first.orderId);
     for (const paymentId of [first.id, id]) await recordAnswer(db, paymentId, PAID, 'query', now());
@@ -168,7 +168,7 @@ describe('the rest was refused while another refund of ours in process hid what 
   });
 });
 
-test('an exact callback is on record with its row, and does not beat a refund already known', async () => {
+test('a callback with the exact amount is recorded with its row, and does not replace a recorded refund', async () => {
   const payment = await attempt();
   const exact = ofTrade({ notificationId: 'n2', outTradeNo: payment.id, answer: PAID });
   await storeCallback(db, payment.channelAccountId, exact, Buffer.from('{}'), now());
@@ -183,7 +183,7 @@ test('an exact callback is on record with its row, and does not beat a refund al
   expect(await row(gone.id)).toMatchObject({ receivedAmount: 1000n, refundedAmount: 1000n });
 });
 
-test('before it is settled, word that more of the money has gone back replaces what is on record, in any order', async () => {
+test('before the settlement, an answer that reports a larger refund replaces the recorded one, in any sequence', async () => {
   const back = { ...PAID, state: 'refunded' } as const;
   const part = (refundedAmount: number) => ({ ...PAID, refundedAmount });
   let stored = 0;
@@ -217,7 +217,7 @@ test('before it is settled, word that more of the money has gone back replaces w
   }
 });
 
-test('of another amount a callback is word only of the same money, of which more has gone back', async () => {
+test('a callback with another amount than asked counts only for the recorded money with a larger refund', async () => {
   const payment = await attempt();
   const { id, channelAccountId } = payment;
   await recordAnswer(db, id, { ...PAID, amount: 900 }, 'query', now());

@@ -22,13 +22,13 @@ import { eventually } from '../support/stack.ts';
 import { attempt, connect, db, merchantId, now, orderOf, PAID, row } from './payments-support.ts';
 
 /**
- * Every change of a payment is conditional: late, doubled, or in the wrong order, it changes nothing (P5), and money
- * once on record is never talked away (P1, P3).
+ * Every change of a payment depends on its state: repeated, late, or in the wrong sequence, it has no effect (P5).
+ * Recorded money is never replaced by an answer without money (P1, P3).
  */
 
 const ACTION = { type: 'redirect', url: 'https://wallet.example' } as const;
 
-test('settling twice, also at once, pays the order once and says the same', async () => {
+test('settling twice, even concurrently, pays the order once with the same result', async () => {
   const { id, orderId } = await attempt();
   await recordAnswer(db, id, PAID, 'query', now());
   const settled = await Promise.all([1, 2, 3].map(() => settlePayment(db, id, now())));
@@ -40,7 +40,7 @@ test('settling twice, also at once, pays the order once and says the same', asyn
   });
 });
 
-test('two attempts settled at once: one pays the order, the other is owed back', async () => {
+test('two attempts settled at once: one pays the order, and a refund of the other is due', async () => {
   const first = await attempt();
   const second = await attempt('simulator2', first.orderId);
   for (const { id } of [first, second]) await recordAnswer(db, id, PAID, 'query', now());
@@ -49,7 +49,7 @@ test('two attempts settled at once: one pays the order, the other is owed back',
   expect(await db.refund.count({ where: { paymentId: { in: [first.id, second.id] } } })).toBe(1);
 });
 
-test('whoever repeats the order update is told of the same attempts to cancel', async () => {
+test('a repeated order update returns the same attempts to cancel', async () => {
   const first = await attempt();
   const second = await attempt('simulator2', first.orderId);
   await recordAnswer(db, first.id, PAID, 'query', now());
@@ -58,7 +58,7 @@ test('whoever repeats the order update is told of the same attempts to cancel', 
   expect((await row(second.id)).cancelRequestedAt).not.toBeNull();
 });
 
-test('what waits for a decision goes back by itself once another attempt pays the order', async () => {
+test('money that waits for a decision is refunded automatically once another attempt pays the order', async () => {
   const short = await attempt();
   const exact = await attempt('simulator2', short.orderId);
   await recordAnswer(db, short.id, { ...PAID, amount: 900 }, 'query', now());
@@ -78,7 +78,7 @@ test('what waits for a decision goes back by itself once another attempt pays th
   expect(await types(exact.id)).toEqual(['payment.succeeded']);
 });
 
-test('an order whose money waits for a decision is held: not free again, not cancelled, and it takes no other attempt', async () => {
+test('an order whose money waits for a decision stays paying: it is not released or cancelled, and accepts no other attempt', async () => {
   const short = await attempt();
   await recordCreated(db, short.id, ACTION, now());
   await recordAnswer(db, short.id, { ...PAID, amount: 900 }, 'query', now());
@@ -86,14 +86,14 @@ test('an order whose money waits for a decision is held: not free again, not can
   expect(await row(short.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'review' });
   expect(await orderOf(short)).toBe('paying');
   await expect(attempt('simulator2', short.orderId)).rejects.toMatchObject({ code: 'attempt_unresolved' });
-  // Its owner, or its time, wants it to end: not while it has somebody's money.
+  // The order's cancellation or expiry does not end it while it holds money.
   expect(await cancelOrder(db, merchantId, short.orderId, now())).toEqual({ status: 'paying', live: [] });
   await db.order.updateMany({ where: { id: short.orderId }, data: { expiresAt: new Date(Date.now() - 1) } });
   expect(await releaseEndingOrder(db, { merchantId, id: short.orderId }, now())).toBe(false);
   expect(await orderOf(short)).toBe('paying');
 });
 
-test('what becomes of a late success is its own merchant’s policy, whatever others want', async () => {
+test('each merchant’s own policy decides about a late success', async () => {
   const policies = ['apply', 'refund', 'review'] as const;
   const shops = await Promise.all(
     policies.map(async (latePayment) => {
@@ -103,7 +103,7 @@ test('what becomes of a late success is its own merchant’s policy, whatever ot
   );
   const outcomes: unknown[] = [];
   for (const { id: shop } of shops) {
-    // The same order number at each of them.
+    // The same order number at each merchant.
     const { id, expiresAt } = await attempt('simulator', 'late', shop);
     await recordCreated(db, id, ACTION, now());
     await endPayment(db, id, 'closed', 'expired', expiresAt);
@@ -124,7 +124,7 @@ test('what becomes of a late success is its own merchant’s policy, whatever ot
   ]);
 });
 
-test('after "paid" neither an unpaid nor a closed answer, nor an end, takes the money back', async () => {
+test('after "paid" neither an unpaid nor a closed answer, nor an end, removes the recorded money', async () => {
   const { id } = await attempt();
   await recordAnswer(db, id, PAID, 'query', now());
   for (const state of ['unpaid', 'closed', 'failed', 'unknown_trade'] as const) {
@@ -137,7 +137,7 @@ test('after "paid" neither an unpaid nor a closed answer, nor an end, takes the 
   expect((await row(id)).status).toBe('succeeded');
 });
 
-test('a definite answer without money ends the payment and frees its order in the same breath', async () => {
+test('a definite answer without money ends the payment and frees its order in the same transaction', async () => {
   const { id, orderId } = await attempt();
   await recordCreated(db, id, ACTION, now());
   await recordAnswer(db, id, { state: 'failed', reason: 'no funds' }, 'query', now());
@@ -145,7 +145,7 @@ test('a definite answer without money ends the payment and frees its order in th
   expect((await db.order.findFirst({ where: { id: orderId } }))?.status).toBe('unpaid');
 });
 
-test('nothing but the channel’s word settles: no answer, an unpaid one, a mismatching callback', async () => {
+test('a payment without an answer, with an unpaid one or with a mismatching callback is not settled', async () => {
   const payment = await attempt();
   const { id } = payment;
   await settlePayment(db, id, now());
@@ -157,7 +157,7 @@ test('nothing but the channel’s word settles: no answer, an unpaid one, a mism
   expect(await row(id)).toMatchObject({ status: 'created', channelAnswer: null });
 });
 
-test('a notification id that comes again with another trade pays that trade, and tells nothing of the first', async () => {
+test('a known notification id with another trade is a separate callback, and settles only that trade’s payment', async () => {
   const [first, second] = [await attempt(), await attempt()];
   const store = (outTradeNo: string, answer: ChannelAnswer) =>
     storeCallback(
@@ -168,17 +168,17 @@ test('a notification id that comes again with another trade pays that trade, and
       now(),
     );
   await store(first.id, { state: 'processing' });
-  const told = await store(second.id, PAID);
-  expect(told).toMatchObject({ outTradeNo: second.id, paymentId: second.id, deliveredAt: null });
+  const stored = await store(second.id, PAID);
+  expect(stored).toMatchObject({ outTradeNo: second.id, paymentId: second.id, deliveredAt: null });
   for (const { id } of [first, second]) await settlePayment(db, id, now());
   expect(await row(first.id)).toMatchObject({ status: 'created', channelAnswer: null });
   expect(await row(second.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
-  // Again, it is the same two.
-  expect((await store(second.id, PAID)).id).toBe(told.id);
+  // A repetition finds the same two callbacks.
+  expect((await store(second.id, PAID)).id).toBe(stored.id);
   expect(await db.callback.count({ where: { notificationId: 'reused' } })).toBe(2);
 });
 
-test('a late create, refusal, silence or alarm changes nothing of what has got further', async () => {
+test('a late create, refusal, unreadable answer or alarm does not change a payment that has progressed', async () => {
   const { id } = await attempt();
   await recordCreated(db, id, ACTION, now());
   await recordRefusal(db, id, 'too late', now());
@@ -197,15 +197,15 @@ test('a late create, refusal, silence or alarm changes nothing of what has got f
   });
 });
 
-test('silence that is recorded while the channel answers does not show what is over', async () => {
+test('an unreadable answer recorded while the channel answers raises no attention', async () => {
   const { id } = await attempt();
   const alarmAfterMs = 60_000;
   await recordSilence(db, id, 'no answer', alarmAfterMs, new Date(Date.now() - 2 * alarmAfterMs));
-  // In one process the two would take turns.
+  // In one process the two transactions would wait for each other's slot, so the second one has its own client.
   const elsewhere = connect();
   let silent: Promise<unknown> | undefined;
   let isRecorded = false;
-  // As whoever records an answer does it, after it has read the payment.
+  // Clears the error as recordAnswer does, after it has read the payment.
   await underOrderLock(db, id, now(), async ({ tx, payment }) => {
     silent = recordSilence(elsewhere, id, 'no answer', alarmAfterMs, now()).then(() => {
       isRecorded = true;
@@ -222,14 +222,14 @@ test('silence that is recorded while the channel answers does not show what is o
   expect(await row(id)).toMatchObject({ attention: null });
 });
 
-test('a payment that is to be cancelled gives nobody anything to pay with', async () => {
+test('a payment whose cancellation was requested gets no next action', async () => {
   const { id } = await attempt();
   await requestCancel(db, id, 'the merchant', now());
   await recordCreated(db, id, ACTION, now());
   expect(await row(id)).toMatchObject({ status: 'paying', nextAction: null });
 });
 
-test('an order that is paid is not cancelled, and nobody wishes it afterwards', async () => {
+test('a paid order refuses cancellation and records no request for it', async () => {
   const { id, orderId } = await attempt();
   await recordAnswer(db, id, PAID, 'query', now());
   await settlePayment(db, id, now());
@@ -242,7 +242,7 @@ test('an order that is paid is not cancelled, and nobody wishes it afterwards', 
   });
 });
 
-test('a channel that says "processing" a day past the expiry is shown, until it decides', async () => {
+test('a channel that still reports processing a day after the expiry raises an attention until it decides', async () => {
   const { id, expiresAt } = await attempt();
   await recordCreated(db, id, ACTION, now());
   const after = (ms: number) => new Date(expiresAt.getTime() + ms);
@@ -252,7 +252,7 @@ test('a channel that says "processing" a day past the expiry is shown, until it 
   expect(await row(id)).toMatchObject({
     attention: 'channel_undecided',
     attentionSince: after(86_400_000),
-    attentionDetail: 'A day past its expiry the channel still says processing.',
+    attentionDetail: 'One day after the expiry the channel still reports processing.',
   });
   await processing(90_000_000);
   expect((await row(id)).attentionSince).toEqual(after(86_400_000));
@@ -263,8 +263,8 @@ test('a channel that says "processing" a day past the expiry is shown, until it 
   expect(await row(id)).toMatchObject({ status: 'failed', attention: null });
 });
 
-describe('money on record of a payment that had ended is the channel\u2019s word, and wins over the end of its order', () => {
-  /** Closed, and then its callback is stored and acknowledged; nobody has settled it yet. */
+describe('recorded money of an ended payment is settled before its order ends', () => {
+  /** A closed payment whose paid callback is stored and acknowledged, but not settled yet. */
   async function paidAfterItsEnd() {
     const payment = await attempt();
     await recordCreated(db, payment.id, ACTION, now());
@@ -279,7 +279,7 @@ describe('money on record of a payment that had ended is the channel\u2019s word
     return await releaseEndingOrder(db, { merchantId, id: payment.orderId }, now());
   }
 
-  test('cancelled before it is settled: the order is paid', async () => {
+  test('an order cancelled before its money is settled is paid', async () => {
     const payment = await paidAfterItsEnd();
     expect(await cancelOrder(db, merchantId, payment.orderId, now())).toEqual({ status: 'unpaid', live: [] });
     expect(await lookAtEnd(payment)).toBe(false);
@@ -287,7 +287,7 @@ describe('money on record of a payment that had ended is the channel\u2019s word
     expect([snapshot.orderUpdate, refund, await orderOf(payment)]).toEqual(['applied', null, 'succeeded']);
   });
 
-  test('expired before it is settled: the order is paid', async () => {
+  test('an order that expires before its money is settled is paid', async () => {
     const payment = await paidAfterItsEnd();
     await db.order.update({ where: orderWhere(payment), data: { expiresAt: new Date(Date.now() - 1) } });
     expect(await lookAtEnd(payment)).toBe(false);
@@ -297,7 +297,7 @@ describe('money on record of a payment that had ended is the channel\u2019s word
   test.each([
     ['cancelled', { cancelRequestedAt: new Date() }],
     ['closed', { expiresAt: new Date(Date.now() - 1) }],
-  ])('all of it back when it is settled: then the order is %s', async (status, data) => {
+  ])('an order whose money was refunded in full before the settlement is %s', async (status, data) => {
     const payment = await paidAfterItsEnd();
     await recordAnswer(db, payment.id, { ...PAID, state: 'refunded' }, 'query', now());
     await db.order.update({ where: orderWhere(payment), data });

@@ -5,7 +5,7 @@ import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
 import { findOrder, findPaymentOfPayer, listOrders } from '../../src/ledger/queries.ts';
 import { paidAnswer, pay, setUp } from '../api/support.ts';
 
-/** What is shown together is of one moment: an order, its payments and what is owed of them. */
+/** Rows that are read together are from one snapshot: an order, its payments and their due refunds. */
 
 const { database, api, key, merchantId } = await setUp();
 const db = createLedgerClient(database.url);
@@ -42,7 +42,7 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-/** A payment that is being paid, and what settles it through another connection. */
+/** A payment in status paying, and a function that settles it through another connection. */
 async function newPaying() {
   const { id } = await pay(api, key);
   const { orderId } = await api.db.payment.findUniqueOrThrow({ where: { id } });
@@ -53,7 +53,7 @@ async function newPaying() {
   return { id, orderId, settle };
 }
 
-test('a payment of its payer is never older than its order: settled in the middle of the read', async () => {
+test('a payer’s payment and its order are from one snapshot when it is settled in the middle of the read', async () => {
   const { id, settle } = await newPaying();
   between = settle;
   const seen = await findPaymentOfPayer(db, id);
@@ -79,11 +79,14 @@ test.each([
       return orders.find(({ id }) => id === orderId) ?? null;
     },
   ],
-])('%s is never older than its payments: settled in the middle of the read', async (_, read) => {
-  const { orderId, settle } = await newPaying();
-  between = settle;
-  const seen = await read(orderId);
-  expect(seen?.payments[0]?.status === 'succeeded').toBe(seen?.status === 'succeeded');
-  await between?.();
-  expect(await read(orderId)).toMatchObject({ status: 'succeeded', payments: [{ status: 'succeeded' }] });
-});
+])(
+  '%s and its payments are from one snapshot when one is settled in the middle of the read',
+  async (_, read) => {
+    const { orderId, settle } = await newPaying();
+    between = settle;
+    const seen = await read(orderId);
+    expect(seen?.payments[0]?.status === 'succeeded').toBe(seen?.status === 'succeeded');
+    await between?.();
+    expect(await read(orderId)).toMatchObject({ status: 'succeeded', payments: [{ status: 'succeeded' }] });
+  },
+);

@@ -23,7 +23,8 @@ const { db, databaseUrl } = useDatabase();
 let merchantId: string;
 let channelAccountId: string;
 beforeAll(async () => {
-  // Prisma's adapter knows no zone, and PostgreSQL's JSON does.
+  // PostgreSQL writes times in JSON with the session's zone, and Prisma's adapter ignores zones. The test uses another
+  // zone than UTC.
   await setTimeZone(databaseUrl, 'Asia/Kolkata');
   merchantId = (await ensureMerchant(db, 'shop', ['simulator'])).merchant.id;
   channelAccountId = (await db.channelAccount.findFirstOrThrow({ where: { merchantId } })).id;
@@ -54,11 +55,11 @@ interface Case {
   readonly prisma: Way;
   /** A new row. */
   readonly row: (id: string) => Values;
-  /** What has to be there before the row. */
+  /** Creates rows that the new row refers to. */
   readonly before?: (id: string) => Promise<unknown>;
-  /** What has to be there before the changes. */
+  /** Creates rows that the changes refer to. */
   readonly prepare?: (id: string) => Promise<unknown>;
-  /** One after the other. With the new row they fill every column. */
+  /** Applied one after the other. Together with the new row they fill every column. */
   readonly changes: readonly ((id: string) => Values)[];
 }
 
@@ -220,7 +221,7 @@ const CASES = {
   },
 } satisfies Record<string, Case>;
 
-/** Raw statements, as the ledger makes them. */
+/** The raw statements that the ledger uses. */
 function rawWay({ table }: Case): Way {
   const known = table as typeof PAYMENTS;
   const name = Prisma.raw(table.name);
@@ -242,7 +243,7 @@ function rawWay({ table }: Case): Way {
   };
 }
 
-/** Prisma has a word of its own for SQL NULL in a column of JSON. */
+/** Prisma has its own value for SQL NULL in a JSON column. */
 const forPrisma = ({ table: { kinds } }: Case, values: Values): Values =>
   Object.fromEntries(
     Object.entries(values).map(([name, value]) => [
@@ -251,7 +252,7 @@ const forPrisma = ({ table: { kinds } }: Case, values: Values): Values =>
     ]),
   );
 
-/** Two rows are the same but for what is made of their ids. */
+/** Replaces the id in a row's texts, so that two rows can be compared. */
 const withoutId = (row: object, id: string) =>
   Object.fromEntries(
     Object.entries(row).map(([name, value]) => [
@@ -275,7 +276,7 @@ test.each(Object.keys(CASES) as (keyof typeof CASES)[])(
       expect(await raw.read(ours)).toEqual(row);
       const other = await it.prisma.read(theirs);
       expect(await raw.read(theirs)).toEqual(other);
-      // Prisma sets it by itself.
+      // Prisma sets `updatedAt` automatically.
       const updatedAt = { updatedAt: (row as Partial<Payment>).updatedAt };
       expect(withoutId({ ...other, ...updatedAt }, theirs)).toEqual(
         withoutId({ ...row, ...updatedAt }, ours),
@@ -283,7 +284,7 @@ test.each(Object.keys(CASES) as (keyof typeof CASES)[])(
       for (const [column, value] of Object.entries(row)) if (value !== null) filled.add(column);
     };
 
-    // The order of the payments.
+    // Inserts the order of the payments first.
     if (name === 'payments') await it.prisma.insert(newPayment('another', 'an order'));
     for (const id of [ours, theirs]) await it.before?.(id);
     await raw.insert(it.row(ours));
@@ -295,12 +296,12 @@ test.each(Object.keys(CASES) as (keyof typeof CASES)[])(
       await it.prisma.update(theirs, forPrisma(it, change(theirs)));
       await compare(change(ours));
     }
-    // A column that is new has to be in this test.
+    // Fails for a new column that this test does not fill.
     expect(Object.keys(row).filter((column) => !filled.has(column))).toEqual([]);
   },
 );
 
-test('JSON null, SQL NULL and times of more than milliseconds are read as Prisma reads them', async () => {
+test('JSON null, SQL NULL and times with microseconds are read as Prisma reads them', async () => {
   const id = 'nulls';
   await CASES.payments.prisma.insert(newPayment(id, 'an order'));
   const raw = rawWay(CASES.payments);
@@ -320,7 +321,7 @@ test('JSON null, SQL NULL and times of more than milliseconds are read as Prisma
   });
 });
 
-test('what a transaction writes in one statement is what Prisma writes in several', async () => {
+test('one raw statement of a transaction writes the same rows as several Prisma calls', async () => {
   const [ours, theirs] = ['write_ours', 'write_theirs'];
   for (const id of [ours, theirs]) await CASES.payments.prisma.insert(newPayment(id, id));
   const { updatedAt: _, ...order } = ORDER_FIELDS;
@@ -370,15 +371,15 @@ test('what a transaction writes in one statement is what Prisma writes in severa
   });
 });
 
-test('a column of a table that is missing among its kinds does not compile', () => {
+test('a table definition that lacks a column does not compile', () => {
   const { payer: _, ...withoutJson } = PAYMENTS.kinds;
-  // @ts-expect-error a column of JSON
+  // @ts-expect-error a JSON column is missing
   const json: typeof PAYMENTS.kinds = withoutJson;
   const { amount: __, ...withoutAmount } = ORDERS.kinds;
-  // @ts-expect-error an amount
+  // @ts-expect-error an amount is missing
   const amount: typeof ORDERS.kinds = withoutAmount;
   const { deliveredAt: ___, ...withoutTime } = CALLBACKS.kinds;
-  // @ts-expect-error a time that can be absent
+  // @ts-expect-error a nullable time is missing
   const time: typeof CALLBACKS.kinds = withoutTime;
   expect([json, amount, time]).toHaveLength(3);
 });

@@ -16,8 +16,8 @@ import { ofTrade } from '../support/callback.ts';
 import { useDatabase } from '../support/stack.ts';
 
 /**
- * A payment that the database has lost is written again from what its workflow knows. Nobody knows what else was lost,
- * so the channel is asked and nothing goes back by itself.
+ * A lost payment is restored from its workflow's input. It is unknown what else was lost, so the channel is queried and
+ * nothing is refunded automatically.
  */
 
 const { db } = useDatabase();
@@ -40,7 +40,7 @@ const PAID: PaidAnswer = {
 };
 
 let orders = 0;
-/** What the workflow of a lost payment was started with. */
+/** The input with which the workflow of a lost payment was started. */
 function lost(change: Partial<PaymentTerms> = {}): PaymentTerms {
   orders += 1;
   const channel = change.channel ?? 'simulator';
@@ -75,7 +75,7 @@ const NEW_PAYMENT: NewPayment = {
   expiresInMs: 60_000,
   askedAttempts: new Set(),
 };
-/** A payment that is paid, as far as the channel says. */
+/** Records a paid answer of the channel and settles the payment. */
 async function paid(terms: PaymentTerms, amount = terms.amount) {
   await recordAnswer(db, terms.paymentId, { ...PAID, amount }, 'query', now());
   return (await settlePayment(db, terms.paymentId, now())).snapshot;
@@ -83,7 +83,7 @@ async function paid(terms: PaymentTerms, amount = terms.amount) {
 const refundsOf = async (orderId: string) => await db.refund.count({ where: { payment: { orderId } } });
 
 describe('the rows', () => {
-  test('payment and order come back: paying, being cancelled, with nothing for the payer to do', async () => {
+  test('payment and order are restored as paying, with cancellation requested and without a next action', async () => {
     const terms = lost();
     expect((await recover(terms)).written).toBe(true);
     expect(await row(terms.paymentId)).toMatchObject({
@@ -104,7 +104,7 @@ describe('the rows', () => {
     expect(timeline).toMatchObject([{ kind: 'manual', detail: expect.stringContaining('Recovered') }]);
   });
 
-  test('recovering again changes nothing, whatever became of it meanwhile', async () => {
+  test('recovering again has no effect, whatever happened to the payment meanwhile', async () => {
     const terms = lost();
     await Promise.all([recover(terms), recover(terms)]);
     await endPayment(db, terms.paymentId, 'cancelled', 'unpaid.', now());
@@ -113,7 +113,7 @@ describe('the rows', () => {
     expect([await row(terms.paymentId), await order(terms.orderId)]).toEqual(before);
   });
 
-  test('the order that is there keeps its content, and is marked', async () => {
+  test('an existing order keeps its content and is marked as recovered', async () => {
     const terms = lost();
     await createOrder(db, merchantId, newOrder(terms.orderId), now());
     await recover(terms);
@@ -122,7 +122,7 @@ describe('the rows', () => {
     });
   });
 
-  test('what it refers to must be there, and no other attempt like it may be live: a sentence says so', async () => {
+  test('a missing merchant or account, or another live attempt of the same kind, is reported as an error', async () => {
     await expect(recover(lost({ merchantId: 'mer_gone' }))).rejects.toThrow('its merchant mer_gone is not');
     await expect(recover(lost({ channelAccountId: 'acc_gone' }))).rejects.toThrow('its account acc_gone at');
     await expect(recover(lost({ channelAccountId: accounts.simulator2 ?? '' }))).rejects.toThrow('is not in');
@@ -134,7 +134,7 @@ describe('the rows', () => {
     expect((await recover(terms)).written).toBe(true);
   });
 
-  test('an adopted trade that was adopted again stays with its new payment: a sentence says so', async () => {
+  test('recovering a payment whose trade was adopted again is refused, and the message names the new payment', async () => {
     const adoption = { reference: 'shop-1', as: 'watched' } as const;
     const first = lost({ adoption });
     expect((await recover(first)).written).toBe(true);
@@ -143,7 +143,7 @@ describe('the rows', () => {
     );
   });
 
-  test('a callback that came while the row was gone is found, however long ago', async () => {
+  test('a callback that came while the row was missing is matched, however old it is', async () => {
     const terms = lost();
     const callback = ofTrade({ notificationId: 'n-1', outTradeNo: terms.paymentId, answer: PAID });
     await storeCallback(db, terms.channelAccountId, callback, Buffer.from('{}'), ago(30 * 86_400));
@@ -154,29 +154,29 @@ describe('the rows', () => {
     expect((await settlePayment(db, terms.paymentId, now())).snapshot.orderUpdate).toBe('applied');
   });
 
-  test('its events are newer than those its merchant may have had of it', async () => {
+  test('the new events of a recovered payment have higher versions than those its merchant may have received', async () => {
     const terms = lost();
     await recover(terms);
     await paid(terms);
     const events = await db.event.findMany({ where: { paymentId: terms.paymentId } });
     expect(events).toHaveLength(1);
-    // One a second at the most since its creation.
+    // The version is above the seconds since the payment's creation.
     expect(events[0]?.version).toBeGreaterThan(600);
   });
 
-  test('the database refuses a recovered payment with something to pay', async () => {
+  test('the database refuses a recovered payment with a next action', async () => {
     const terms = lost();
     await recover(terms);
     const action = { nextAction: { type: 'redirect', url: 'https://wallet.example' } };
     await expect(db.payment.update({ where: { id: terms.paymentId }, data: action })).rejects.toThrow();
-    // What the channel still says about its creation changes nothing.
+    // A late result of the trade's creation adds no next action.
     await recordCreated(db, terms.paymentId, { type: 'redirect', url: 'https://wallet.example' }, now());
     expect((await row(terms.paymentId)).nextAction).toBeNull();
   });
 });
 
-describe('nothing goes back by itself', () => {
-  test('a second success is shown to a person, who decides', async () => {
+describe('nothing is refunded automatically', () => {
+  test('a second success waits for an operator’s decision', async () => {
     const [first, second] = [lost(), lost({ channel: 'simulator2' })].map((terms) => ({
       ...terms,
       orderId: 'twice',
@@ -190,7 +190,7 @@ describe('nothing goes back by itself', () => {
     expect(resolved.refunds).toHaveLength(1);
   });
 
-  test('money for an order that is over is shown to a person', async () => {
+  test('money for a cancelled order waits for an operator’s decision', async () => {
     const terms = lost();
     await createOrder(db, merchantId, newOrder(terms.orderId), now());
     await cancelOrder(db, merchantId, terms.orderId, now());
@@ -199,7 +199,7 @@ describe('nothing goes back by itself', () => {
     expect(await refundsOf(terms.orderId)).toBe(0);
   });
 
-  test('what waits for a decision still waits once another attempt pays the order', async () => {
+  test('money that waits for a decision still waits after another attempt has paid the order', async () => {
     const [short, exact] = [lost(), lost({ channel: 'simulator2' })].map((terms) => ({
       ...terms,
       orderId: 'short',
@@ -212,7 +212,7 @@ describe('nothing goes back by itself', () => {
     expect(await refundsOf('short')).toBe(0);
   });
 
-  test('money for an order that was made anew with another amount does not pay it', async () => {
+  test('money for an order that was created again with another amount does not pay it', async () => {
     const terms = lost();
     await createOrder(db, merchantId, newOrder(terms.orderId, { amount: 5000 }), now());
     await recover(terms);
@@ -222,7 +222,7 @@ describe('nothing goes back by itself', () => {
   test.each([
     ['conflict', 'order_conflict'],
     ['gone', 'late_payment_review'],
-  ] as const)('an order service that answers %s leaves it to a person', async (outcome, attention) => {
+  ] as const)('after the order service answers %s an operator decides', async (outcome, attention) => {
     const url = { orderServiceUrl: 'https://shop.example/nodrop' };
     await db.merchant.update({ where: { id: merchantId }, data: { ...url, latePayment: 'refund' } });
     try {
@@ -241,9 +241,9 @@ describe('nothing goes back by itself', () => {
   });
 });
 
-describe('of an order whose amount was changed', () => {
+describe('an order whose amount was changed', () => {
   test.each(['older first', 'newer first'])(
-    'the lost order costs what its newest attempt was made for: %s',
+    'a lost order is restored with the amount of its newest attempt: %s',
     async (which) => {
       const older = lost();
       const newer = lost({
@@ -259,14 +259,14 @@ describe('of an order whose amount was changed', () => {
     },
   );
 
-  test('after the newest attempt: its merchant changes it again, and fills it', async () => {
+  test('an order changed after its newest attempt is changed again and completed by its merchant', async () => {
     const terms = lost();
     await recover(terms);
     await endPayment(db, terms.paymentId, 'cancelled', 'unpaid.', now());
     const changed = newOrder(terms.orderId, { amount: 1250 });
     await expect(createOrder(db, merchantId, changed, now())).rejects.toMatchObject({ code: 'order_exists' });
     const change = (what: OrderChange) => changeOrder(db, merchantId, terms.orderId, what, new Set(), now());
-    // Else the order would pass for filled, or lose what was set when it is.
+    // A change of other fields would make the order look complete, or be overwritten when it is completed.
     for (const [path, more] of [
       ['subject', { subject: 'x' }],
       ['metadata', { metadata: { seat: '7' } }],
@@ -285,18 +285,18 @@ describe('of an order whose amount was changed', () => {
     expect((await paid(terms)).orderUpdate).toBe('review');
   });
 
-  test('one that is there keeps its amount, whatever its lost attempt was made for, and nobody is stuck', async () => {
+  test('an existing order keeps its amount, whatever the lost attempt’s amount was', async () => {
     const terms = lost();
     await createOrder(db, merchantId, newOrder(terms.orderId, { amount: 1250 }), now());
     await recover(terms);
     expect((await order(terms.orderId)).amount).toBe(1250n);
-    // The channel takes what the order costs, which is not what the payment was made for.
+    // The channel received the order's new amount, but the payment was made for the old one.
     expect((await paid(terms, 1250)).orderUpdate).toBe('review');
   });
 });
 
 describe("the shop's next request", () => {
-  test('fills subject, metadata and expiry of the order, once', async () => {
+  test('a create request completes subject, metadata and expiry of a recovered order, once', async () => {
     const terms = lost();
     await recover(terms);
     const { created, order: filled } = await createOrder(db, merchantId, newOrder(terms.orderId), now());
@@ -312,7 +312,7 @@ describe("the shop's next request", () => {
     await expect(createOrder(db, merchantId, other, now())).rejects.toMatchObject({ code: 'order_exists' });
   });
 
-  test('with another amount or currency is another order', async () => {
+  test('a create request with another amount or currency than the recovered order is refused', async () => {
     const terms = lost();
     await recover(terms);
     for (const change of [{ amount: 999 }, { currency: 'USD' }]) {
@@ -322,13 +322,13 @@ describe("the shop's next request", () => {
     expect((await order(terms.orderId)).subject).toBe('');
   });
 
-  test('for a payment fills the order though the lost payment still refuses another', async () => {
+  test('a payment request completes the recovered order although the recovered payment prevents another attempt', async () => {
     const terms = lost();
     await recover(terms);
     const start = (given: NewPayment) =>
       insertPayment(db, merchantId, newOrder(terms.orderId), given, () => 'x', now());
     const same = { ...NEW_PAYMENT, channel: 'simulator' };
-    // It is asked about first; that may take a while, or fail.
+    // The recovered payment must be queried first; that may take a while, or fail.
     await expect(start(same)).rejects.toMatchObject({ name: 'UnaskedAttempts' });
     expect((await order(terms.orderId)).subject).toBe('Two tickets');
     const asked = { ...same, askedAttempts: new Set([terms.paymentId]) };
@@ -339,7 +339,7 @@ describe("the shop's next request", () => {
 });
 
 describe('the warning in live mode', () => {
-  test('one sentence when the database does not replicate synchronously', async () => {
+  test('a warning is logged once when the database does not replicate synchronously', async () => {
     const lines: unknown[] = [];
     const log = { warn: (line: unknown) => lines.push(line) } as never;
     const { signal } = new AbortController();
@@ -349,7 +349,7 @@ describe('the warning in live mode', () => {
     expect(lines).toHaveLength(1);
   });
 
-  test('none when it does, unless commits do not wait for it', () => {
+  test('no warning is logged when the database replicates synchronously, unless commits do not wait for the standby', () => {
     const standbys = 'FIRST 1 (b)';
     for (const commit of ['on', 'remote_write', 'remote_apply'])
       expect(lostCommitsWarning({ standbys, commit })).toBeNull();

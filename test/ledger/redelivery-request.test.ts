@@ -21,13 +21,13 @@ import {
   newWaiting,
 } from './redelivery-support.ts';
 
-/** A merchant asks that what waits is told now: which deliveries that takes, and how many rows it reads. */
+/** A merchant requests redelivery: which deliveries the request includes, and how many rows it reads. */
 
 describe('a request', () => {
   const ask = (status: 'pending' | 'delivered', since = new Date(0)) =>
     requestRedeliveries(db, merchantId, status, since, 'a test', at(0));
 
-  test('wants what has the status told, from a time on; twice is once, and until it is told', async () => {
+  test('a redelivery request includes deliveries with the status from a time on, and a repetition has no further effect', async () => {
     const settled = { status: 'delivered', settledAt: at(-HOUR), nextAttemptAt: null };
     const [older, newer] = [await newWaiting(settled), await newWaiting(settled)];
     await newWaiting();
@@ -46,13 +46,13 @@ describe('a request', () => {
       where: {
         payment: { merchantId },
         kind: 'manual',
-        detail: { startsWith: 'Told again, asked for by a test' },
+        detail: { contains: 'requested by a test' },
       },
     });
     expect(notes).toBe(2);
   });
 
-  test('holds until there is an answer, by one call for each time that the order service answers again', async () => {
+  test('a redelivery request stays open until there is an answer, with one attempt per recovery of the order service', async () => {
     const settled = { status: 'delivered', settledAt: at(-HOUR), nextAttemptAt: null };
     const [lost = '', told = ''] = [await newWaiting(settled), await newWaiting(settled)];
     expect(await ask('delivered')).toEqual({ count: 2, nextSince: null });
@@ -69,7 +69,7 @@ describe('a request', () => {
     await endRedelivery(db, merchantId, at(207));
     expect(await dueAt()).toBe(203 + 10 * MINUTE);
     expect(await findDueRedeliveries(db, at(208))).not.toContain(merchantId);
-    // Asked for once more it need not wait.
+    // After another request the delivery need not wait.
     expect(await requestRedeliveries(db, merchantId, 'delivered', new Date(0), 'a test', at(209))).toEqual({
       count: 2,
       nextSince: null,
@@ -80,7 +80,7 @@ describe('a request', () => {
     expect(await idsOf(9, 203 + 10 * MINUTE)).toEqual([]);
   });
 
-  test('starts nothing while what it wants told is being told, or is to be left alone', async () => {
+  test('a request makes no redelivery due while its deliveries have running attempts or a Retry-After', async () => {
     await newWaiting({ redeliveryAskedAt: at(0), retryAfter: at(HOUR) });
     await newWaiting({ redeliveryAskedAt: at(0), leasedUntil: at(HOUR) });
     expect(await findDueRedeliveries(db, at(HOUR - 1))).not.toContain(merchantId);
@@ -88,7 +88,7 @@ describe('a request', () => {
     expect(await idsOf(9, HOUR)).toHaveLength(2);
   });
 
-  test('while the order service fails: kept, and the sweep does not try it every minute', async () => {
+  test('a redelivery request is kept while the order service fails, and the sweep does not retry it every minute', async () => {
     const [first = '', second = ''] = [await newWaiting(), await newWaiting()];
     expect(await ask('pending')).toEqual({ count: 2, nextSince: null });
     await called(first, 'unknown', 1);
@@ -96,7 +96,7 @@ describe('a request', () => {
     expect(await idsOf(9, 2)).toEqual([second]);
   });
 
-  test('takes a thousand, the oldest first, and says where the rest begins', async () => {
+  test('a redelivery request includes at most a thousand deliveries, oldest first, and returns where the rest begins', async () => {
     const first = await newWaiting();
     const { paymentId } = await db.delivery.findUniqueOrThrow({ where: { id: first } });
     const rows = [...Array(1_001)].map((_, i) => ({ id: newDeliveryId(), eventId: newEventId(), i }));
@@ -116,7 +116,7 @@ describe('a request', () => {
   });
 });
 
-test('a page of a merchant’s list reads its own rows alone, however many there are', async () => {
+test('a page of a merchant’s deliveries reads only its own rows, however many exist', async () => {
   const first = await newWaiting();
   const { paymentId } = await db.delivery.findUniqueOrThrow({ where: { id: first } });
   await db.$executeRaw`

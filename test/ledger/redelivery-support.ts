@@ -6,7 +6,7 @@ import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { takeWaiting } from '../../src/ledger/redelivery.ts';
 import { useDatabase } from '../support/stack.ts';
 
-/** For the tests of redelivery: a new merchant for each, and deliveries that wait. */
+/** Shared by the tests of redelivery: a new merchant for each test, and pending deliveries. */
 
 export const { db, connect } = useDatabase();
 export let merchantId: string;
@@ -19,7 +19,7 @@ beforeEach(async () => {
   orders = 0;
 });
 
-/** What it makes is another merchant's. */
+/** Runs `make` as another merchant. */
 export async function asAnotherMerchant(make: () => Promise<unknown>): Promise<void> {
   const mine = merchantId;
   merchantId = (await ensureMerchant(db, `other-${merchants}`, ['simulator'])).merchant.id;
@@ -32,7 +32,7 @@ const START = Date.now();
 export const at = (seconds: number) => new Date(START + seconds * 1000);
 
 let orders = 0;
-/** A delivery of a payment of its own. */
+/** Creates a delivery with its own order and payment. */
 export async function newDelivery(changes: object = {}, type = 'refund.succeeded'): Promise<string> {
   orders += 1;
   const [id, eventId, paymentId] = [newDeliveryId(), newEventId(), newPaymentId()];
@@ -50,7 +50,7 @@ export async function newDelivery(changes: object = {}, type = 'refund.succeeded
   await db.delivery.create({ data: { id, eventId, merchantId, paymentId, createdAt, ...changes } });
   return id;
 }
-/** One that is told next in a day. */
+/** Creates a pending delivery whose next attempt is due in a day. */
 export const newWaiting = (changes: object = {}, type?: string) =>
   newDelivery(
     {

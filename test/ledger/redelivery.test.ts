@@ -25,11 +25,11 @@ import {
   newWaiting,
 } from './redelivery-support.ts';
 
-/** When what waits for an order service is told before its time: decided by rows alone, whichever worker looks. */
+/** When pending deliveries are made before their time. The rows alone decide that, whichever worker reads them. */
 
-/** Another worker. */
+/** The client of another worker. */
 const elsewhere = connect();
-/** An order service that failed and answers again at this time. */
+/** An order service that has failed answers again at this time. */
 async function answersAgain(seconds: number) {
   const [one, other] = [await newDelivery(), await newDelivery()];
   await called(one, 'unknown', seconds - 1);
@@ -38,10 +38,10 @@ async function answersAgain(seconds: number) {
 }
 
 describe('a redelivery is due', () => {
-  test('once for a change from failing to answering, however many workers hear of it at once', async () => {
+  test('one redelivery is due per recovery of the order service, however many workers see its answers at once', async () => {
     const ids = await Promise.all([...Array(6)].map(() => newWaiting()));
     await called(ids[0] ?? '', 'agreed', 0);
-    // It had not failed.
+    // The order service had not failed before.
     expect(await dueAt()).toBeNull();
     await Promise.all(
       ids.slice(1, 3).map((id, i) => called(id, 'unknown', 10, undefined, [db, elsewhere][i])),
@@ -55,14 +55,14 @@ describe('a redelivery is due', () => {
       orderServiceAnswersSince: at(20),
       redeliveryDueAt: at(20),
     });
-    // One more answer is no change.
+    // A further answer is not another recovery.
     await called(ids[5] ?? '', 'agreed', 30);
     expect(await dueAt()).toBe(20);
     expect(await findDueRedeliveries(db, at(30))).toContain(merchantId);
     expect(await isRedeliveryDue(db, merchantId, at(30))).toBe(true);
   });
 
-  test('of every answer that is one, also a refusal or one that applied nothing', async () => {
+  test('every valid answer after a failure makes a redelivery due, including a refusal and one that applied nothing', async () => {
     for (const [i, outcome] of (['conflict', 'gone', 'not_applied'] as const).entries()) {
       const seconds = i * HOUR;
       await called(await newWaiting(), 'unknown', seconds);
@@ -75,12 +75,12 @@ describe('a redelivery is due', () => {
     }
   });
 
-  test('ten minutes after the last one began at the earliest', async () => {
+  test('a redelivery is due ten minutes after the last one began at the earliest', async () => {
     await newWaiting();
     await answersAgain(0);
     expect(await isRedeliveryDue(db, merchantId, at(1))).toBe(true);
     expect(await idsOf(9, 1)).toHaveLength(1);
-    // It has begun: no further answer starts it.
+    // The redelivery has begun, so a further answer does not start it.
     expect(await isRedeliveryDue(db, merchantId, at(1))).toBe(false);
     expect(await findDueRedeliveries(db, at(1))).toContain(merchantId);
     await db.delivery.updateMany({ where: { merchantId }, data: { lastAttemptAt: at(2) } });
@@ -94,21 +94,21 @@ describe('a redelivery is due', () => {
     expect(await idsOf(9, 10 * MINUTE + 1)).toHaveLength(1);
   });
 
-  test('again when it failed and answered while one was under way, and something has not been told since', async () => {
+  test('another failure and recovery during a redelivery makes one due again, if a delivery had no answer since', async () => {
     const [first = '', second = ''] = [await newWaiting(), await newWaiting()];
     await answersAgain(0);
     expect(await idsOf(1, 1)).toEqual([first]);
     await called(first, 'unknown', 2);
     expect(await idsOf(1, 3)).toEqual([second]);
     await called(second, 'agreed', 4);
-    // Told in this one already.
+    // The delivery already had an attempt in this redelivery.
     expect(await idsOf(1, 5)).toEqual([]);
     await endRedelivery(db, merchantId, at(6));
     expect(await dueAt()).toBe(1 + 10 * MINUTE);
     expect(await idsOf(1, 1 + 10 * MINUTE)).toEqual([first]);
   });
 
-  test('in an hour while it fails: whether it answers again is found out by a call', async () => {
+  test('while the order service fails, one delivery probes it after an hour', async () => {
     const [first = ''] = [await newWaiting(), await newWaiting({ nextAttemptAt: at(DAY - HOUR) })];
     await called(first, 'unknown', 0);
     expect(await dueAt()).toBe(HOUR);
@@ -120,7 +120,7 @@ describe('a redelivery is due', () => {
     expect(await dueAt()).toBe(2 * HOUR + 2);
   });
 
-  test('not while nothing waits, and in an hour again once something does', async () => {
+  test('no probe is due while no delivery waits, and one in an hour once a delivery does', async () => {
     await called(await newWaiting(), 'unknown', 0);
     await db.delivery.updateMany({ where: { merchantId }, data: { status: 'gone', settledAt: at(1) } });
     await endRedelivery(db, merchantId, at(HOUR));
@@ -134,7 +134,7 @@ describe('a redelivery is due', () => {
     expect(await dueAt()).toBe(3 * HOUR);
   });
 
-  test('not by a call that began before it answered another one', async () => {
+  test('a failed attempt that began before another one was answered does not count as a failure', async () => {
     const [slow = '', other = ''] = [await newWaiting(), await newWaiting()];
     await answersAgain(0);
     await called(slow, 'unknown', 10, undefined, db, -5);
@@ -145,7 +145,7 @@ describe('a redelivery is due', () => {
 });
 
 describe('a redelivery takes', () => {
-  test('what waits, what payments wait for first, each once, and nothing else', async () => {
+  test('a redelivery picks pending deliveries, each once, those that payments wait for first, and no others', async () => {
     const later = await newWaiting({ nextAttemptAt: at(2 * DAY) });
     const sooner = await newWaiting({ nextAttemptAt: at(DAY) });
     const paid = await newWaiting({ nextAttemptAt: at(3 * DAY) }, 'payment.succeeded');
@@ -156,13 +156,13 @@ describe('a redelivery takes', () => {
     expect(await idsOf(9, 0)).toEqual([]);
     await answersAgain(1);
     expect(await idsOf(2, 2)).toEqual([paid, sooner]);
-    // Whoever picked them died: the same again.
+    // The worker that picked them died: they are picked again.
     expect(await idsOf(2, 3)).toEqual([paid, sooner]);
     for (const id of [paid, sooner]) await called(id, 'unknown', 4);
     expect(await idsOf(9, 5)).toEqual([later]);
   });
 
-  test('nothing before the time that the order service asked for, and that at its time, not a day later', async () => {
+  test('a redelivery picks no delivery before its Retry-After, and picks it at that time', async () => {
     const asked = await newWaiting();
     await called(asked, 'unknown', 0, 2 * HOUR * 1000);
     await answersAgain(60);
@@ -173,7 +173,7 @@ describe('a redelivery takes', () => {
     expect(await idsOf(9, 2 * HOUR)).toEqual([asked]);
   });
 
-  test('no status that it does not know', async () => {
+  test('a redelivery picks no delivery with an unknown status', async () => {
     const ids = [await newWaiting(), await newWaiting({ redeliveryAskedAt: at(0) })];
     await db.$executeRaw`ALTER TABLE deliveries DROP CONSTRAINT deliveries_status_check`;
     await db.$executeRaw`UPDATE deliveries SET status = 'of another release', settled_at = now() WHERE id = ANY(${ids}::text[])`;
@@ -186,7 +186,7 @@ describe('a redelivery takes', () => {
 });
 
 describe('a batch', () => {
-  test('is told when each of it has been: so many were answered, and so long it asked to be left alone', async () => {
+  test('a batch ends when each delivery had an attempt, and returns the counts of answers and the longest Retry-After', async () => {
     await Promise.all([...Array(3)].map(() => newWaiting()));
     await answersAgain(0);
     const batch = await takeWaiting(db, merchantId, 3, at(1));
@@ -197,15 +197,15 @@ describe('a batch', () => {
     await called(first.id, 'agreed', 2);
     expect(await readOutcome(db, batch, at(2))).toBeNull();
     await called(second.id, 'unknown', 3, 30_000);
-    // The third is settled by somebody else meanwhile.
+    // The third delivery is settled otherwise meanwhile.
     await db.delivery.update({ where: { id: third.id }, data: { status: 'conflict', settledAt: at(3) } });
     expect(await readOutcome(db, batch, at(4))).toEqual({ answered: 1, unanswered: 1, pauseMs: 29_000 });
-    // Made due by an activity that runs again: it has its own time by now.
+    // An activity that runs again makes it due again: it has its own next attempt by now, so that has no effect.
     await makeDue(db, second);
     expect(await leaseDelivery(db, second.id, at(5))).toMatchObject({ kind: 'later' });
   });
 
-  test('hurries no call that is under way, and nobody hurries what it asked to be left alone with', async () => {
+  test('a batch does not make a delivery with a running attempt due, and Retry-After outweighs a request', async () => {
     const id = await newWaiting({ nextAttemptAt: at(10) });
     await answersAgain(0);
     const batch = await takeWaiting(db, merchantId, 1, at(1));
@@ -213,13 +213,13 @@ describe('a batch', () => {
     for (const one of batch.picked) await makeDue(db, one);
     const { nextAttemptAt } = await db.delivery.findUniqueOrThrow({ where: { id } });
     expect.soft(nextAttemptAt).not.toBeNull();
-    // As a person does.
+    // Makes the delivery due at once, as an operator's redelivery request does.
     await db.delivery.update({ where: { id }, data: { nextAttemptAt: null } });
     await called(id, 'unknown', 11, 2 * DAY * 1000);
     expect(await leaseDelivery(db, id, at(HOUR))).toMatchObject({ kind: 'later' });
   });
 
-  test('is over after two minutes, whoever did not come to tell it', async () => {
+  test('a batch ends after two minutes, even if attempts are missing', async () => {
     await newWaiting();
     await newWaiting({ status: 'delivered', settledAt: at(0), redeliveryAskedAt: at(0) });
     await answersAgain(0);

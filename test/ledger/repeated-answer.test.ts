@@ -20,7 +20,10 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { ofTrade } from '../support/callback.ts';
 import { useDatabase } from '../support/stack.ts';
 
-/** A query whose answer says nothing new costs one UPDATE: no lock, no new row. It is counted, and told when another comes. */
+/**
+ * A query whose answer says nothing new costs one UPDATE, without a lock or a new row. Equal answers are counted, and
+ * get one timeline entry when a different one comes.
+ */
 
 const { db, connect } = useDatabase();
 const elsewhere = connect();
@@ -68,7 +71,7 @@ async function newPaying(): Promise<Payment> {
 }
 const row = (id: string) => db.payment.findUniqueOrThrow({ where: { id } });
 
-/** As a query does it. */
+/** Records an answer as a query does. */
 async function poll(id: string, answer: ChannelAnswer, seconds: number): Promise<'counted' | 'locked'> {
   const repeated = await repeatAnswer(db, await row(id), answer, at(seconds));
   if (repeated !== null) return 'counted';
@@ -80,7 +83,7 @@ const entriesOf = async (paymentId: string) =>
     ({ detail, data }) => [detail, data],
   );
 
-/** What the work sends to the database. */
+/** The statements that the work sends to the database. */
 async function statementsOf(work: () => Promise<unknown>): Promise<string[]> {
   await notificationsSent(db);
   queries.mockClear();
@@ -90,7 +93,7 @@ async function statementsOf(work: () => Promise<unknown>): Promise<string[]> {
   );
 }
 
-/** How many rows there are in all. */
+/** The total number of rows in the main tables. */
 async function rows(): Promise<number> {
   const counts = [db.timelineEntry, db.payment, db.order, db.event, db.delivery, db.callback];
   let all = 0;
@@ -126,7 +129,7 @@ describe('a query of the worker', () => {
     whileProcessingEveryMs: null,
   });
 
-  test('that says nothing new takes two statements, no lock and no new row', async () => {
+  test('a query whose answer says nothing new takes two statements, no lock and no new row', async () => {
     answer = UNPAID;
     const { id } = await newPaying();
     await poll(id, UNPAID, 10);
@@ -149,7 +152,7 @@ describe('a query of the worker', () => {
     expect(asked.at(-1)).toMatchObject({ id: accountId, merchantId, channel: 'simulator' });
   });
 
-  test('so does one of a payment that has ended, while it is watched', async () => {
+  test('a query of an ended payment whose answer says nothing new takes two statements too', async () => {
     answer = UNPAID;
     const { id } = await newPaying();
     await poll(id, UNPAID, 10);
@@ -161,7 +164,7 @@ describe('a query of the worker', () => {
     expect(statements).toHaveLength(2);
   });
 
-  test('that brings money writes it down, with what was said before', async () => {
+  test('a query whose answer reports money records the money, and the earlier equal answers', async () => {
     answer = PAID;
     const { id } = await newPaying();
     for (const seconds of [5, 10, 15]) await poll(id, UNPAID, seconds);
@@ -175,14 +178,14 @@ describe('a query of the worker', () => {
   });
 });
 
-test('equal answers are one entry, with the first, the last and their count, once another one comes', async () => {
+test('equal answers get one entry with the first time, the last time and their count once a different answer comes', async () => {
   const { id } = await newPaying();
   expect(await poll(id, UNPAID, 1)).toBe('locked');
   for (let seconds = 2; seconds <= 9; seconds++) expect(await poll(id, UNPAID, seconds)).toBe('counted');
   const first = ['The channel answered unpaid.', { state: 'unpaid', by: 'query' }];
   expect(await entriesOf(id)).toEqual([first]);
   expect(await poll(id, { state: 'processing' }, 10)).toBe('locked');
-  // Once is no row of equal answers.
+  // A single answer gets no entry for equal answers.
   expect(await poll(id, UNPAID, 11)).toBe('locked');
   expect(await entriesOf(id)).toEqual([
     first,
@@ -196,7 +199,7 @@ test('equal answers are one entry, with the first, the last and their count, onc
   expect(await row(id)).toMatchObject({ channelStateCount: 1, channelStateSince: at(11) });
 });
 
-test('a callback that brings money ends them as well, and settling it says no more', async () => {
+test('a callback that reports money also ends the count, and settling the payment adds no entry', async () => {
   const payment = await newPaying();
   const { id } = payment;
   for (const seconds of [1, 2]) await poll(id, UNPAID, seconds);
@@ -217,7 +220,7 @@ test('a callback that brings money ends them as well, and settling it says no mo
   });
 });
 
-test('the end of an unpaid payment is the end of its equal answers; later ones are counted anew', async () => {
+test('the end of an unpaid payment ends the count of equal answers; later ones start a new count', async () => {
   const { id } = await newPaying();
   for (const seconds of [1, 2, 3]) await poll(id, UNPAID, seconds);
   await endPayment(db, id, 'closed', 'a test', at(4));
@@ -241,7 +244,7 @@ test('the end of an unpaid payment is the end of its equal answers; later ones a
   ]);
 });
 
-test('of a row from before answers were counted the next one begins the count', async () => {
+test('for a row from before answers were counted, the next answer begins the count', async () => {
   const { id } = await newPaying();
   await poll(id, UNPAID, 1);
   await db.payment.update({ where: { id }, data: { channelStateSince: null, channelStateCount: 0 } });
@@ -255,12 +258,12 @@ test('of a row from before answers were counted the next one begins the count', 
   ]);
 });
 
-describe('more is to do than to count', () => {
+describe('an answer is not only counted', () => {
   const DAY = 86_400;
   test.each<[string, (id: string) => Promise<unknown>, ChannelAnswer, number]>([
     ['another answer', async () => undefined, { state: 'unknown_trade' }, 5],
     ['an attention', (id) => raiseAttention(db, id, 'channel_unreachable', 'x', at(3)), UNPAID, 5],
-    ['a silence that ends', (id) => recordSilence(db, id, 'timeout', 1_000_000, at(3)), UNPAID, 5],
+    ['an unreadable answer before', (id) => recordSilence(db, id, 'timeout', 1_000_000, at(3)), UNPAID, 5],
     [
       'a definite answer on record',
       (id) => recordAnswer(db, id, { state: 'closed' }, 'query', at(3)),
@@ -283,7 +286,7 @@ describe('more is to do than to count', () => {
     await recordAnswer(db, id, answer, 'query', at(seconds));
   });
 
-  test('what has changed since the payment was read: its status, its answer, its attention', async () => {
+  test('an answer is not only counted if the status, the answer or the attention has changed since the payment was read', async () => {
     for (const change of [
       (id: string) => endPayment(elsewhere, id, 'closed', 'a test', at(3)),
       (id: string) => recordAnswer(elsewhere, id, { state: 'processing' }, 'query', at(3)),
@@ -301,7 +304,7 @@ describe('more is to do than to count', () => {
   });
 });
 
-test('it does not wait for the lock of the order', async () => {
+test('counting an answer does not wait for the lock of the order', async () => {
   const { id, orderId } = await newPaying();
   await poll(id, UNPAID, 1);
   const before = await row(id);

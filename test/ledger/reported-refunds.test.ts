@@ -12,8 +12,9 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { useDatabase } from '../support/stack.ts';
 
 /**
- * A channel that says with a trade that some of it went back, and not how much, as WeChat Pay's `REFUND` does: no order
- * becomes paid for money that may be gone (P2), and a person sees what nothing explains, once.
+ * A channel whose trades only report that a part was refunded, and not how much, as WeChat Pay's `REFUND` state does.
+ * No order becomes paid by money that may have been refunded (P2), and an attention is raised, once, if no known refund
+ * explains the report.
  */
 
 const { db } = useDatabase();
@@ -70,7 +71,7 @@ async function twoAttempts(): Promise<[Payment, Payment]> {
   return [first, await attempt('simulator2', first.orderId)];
 }
 
-/** A callback tells of a refund that somebody made at the channel. */
+/** Stores a callback about a refund that was made at the channel. */
 async function told({ id, channelAccountId }: Payment, amount: number, nth = ++count): Promise<void> {
   const [outRefundNo, channelRefundId] = [`platform_${nth}`, `wx_${nth}`];
   const refund: CallbackRefund = {
@@ -82,8 +83,8 @@ async function told({ id, channelAccountId }: Payment, amount: number, nth = ++c
   await storeCallback(db, channelAccountId, callback, Buffer.from('{}'), now());
 }
 
-describe('when the payment is first seen so', () => {
-  test('the order is not paid: it waits for a person, and takes no other attempt', async () => {
+describe('when the payment’s first paid answer reports a refund', () => {
+  test('an unexplained refund keeps the order unpaid, the payment waits for an operator, and the order accepts no other attempt', async () => {
     const payment = await settled(BACK);
     expect(payment).toMatchObject({
       ...{ status: 'succeeded', orderUpdate: 'review', receivedAmount: 1000n, refundedAmount: 0n },
@@ -95,7 +96,7 @@ describe('when the payment is first seen so', () => {
     });
   });
 
-  test('dismissed: nothing of it is left, and the order is free again', async () => {
+  test('after a dismissal the payment counts as refunded in full, and the order can be paid again', async () => {
     const payment = await settled(BACK);
     await resolve(payment, 'dismiss');
     expect(await row(payment.id)).toMatchObject({
@@ -103,12 +104,12 @@ describe('when the payment is first seen so', () => {
     });
     expect(await refundsOf(payment)).toEqual([[1000n, 'external', 'succeeded']]);
     expect(await orderOf(payment)).toBe('unpaid');
-    // The channel goes on saying so.
+    // The channel still reports the refund.
     await says(payment, BACK);
     expect(await row(payment.id)).toMatchObject({ attention: null, refundedAmount: 1000n });
   });
 
-  test('accepted: what is left pays the order, and nothing is shown when the channel says so again', async () => {
+  test('after an acceptance the rest pays the order, and another such report raises no attention', async () => {
     const payment = await settled(BACK);
     await says(payment, BACK);
     await resolve(payment, 'accept');
@@ -117,7 +118,7 @@ describe('when the payment is first seen so', () => {
     expect(await orderOf(payment)).toBe('succeeded');
   });
 
-  test('it was on record as paid: the word replaces that before it is settled', async () => {
+  test('a report of a refund replaces a recorded paid answer before the settlement', async () => {
     const payment = await attempt();
     await says(payment, PAID);
     await says(payment, BACK);
@@ -126,7 +127,7 @@ describe('when the payment is first seen so', () => {
     expect(await row(payment.id)).toMatchObject({ orderUpdate: 'review' });
   });
 
-  test('of an order that is paid by another payment: no refund is automatic, as nobody knows of how much', async () => {
+  test('the second payment of an order is not refunded automatically while the refunded amount is unknown', async () => {
     const [first, second] = await twoAttempts();
     await settle(first, PAID);
     expect(await settle(second, BACK)).toMatchObject({ orderUpdate: 'review', attention: 'amount_mismatch' });
@@ -136,7 +137,7 @@ describe('when the payment is first seen so', () => {
     expect(await row(second.id)).toMatchObject({ orderUpdate: 'conflict', attention: null });
   });
 
-  test('another payment pays the order afterwards: it still waits for a person', async () => {
+  test('a payment with an unexplained refund still waits for an operator after another payment pays the order', async () => {
     const [first, second] = await twoAttempts();
     await settle(first, BACK);
     await settle(second, PAID);
@@ -145,7 +146,7 @@ describe('when the payment is first seen so', () => {
     expect(await refundsOf(first)).toEqual([]);
   });
 
-  test('a callback had told of a refund of all of it: it pays no order, and nobody is needed', async () => {
+  test('a payment whose full refund a callback has reported pays no order and needs no operator', async () => {
     const payment = await attempt();
     await told(payment, 1000);
     await settle(payment, BACK);
@@ -155,7 +156,7 @@ describe('when the payment is first seen so', () => {
     expect(await orderOf(payment)).toBe('unpaid');
   });
 
-  test('a callback had told of a refund of a part of it: the order is paid, as at every channel', async () => {
+  test('a payment whose partial refund a callback has reported pays its order, as at every channel', async () => {
     const payment = await attempt();
     await told(payment, 300);
     await settle(payment, BACK);
@@ -165,14 +166,14 @@ describe('when the payment is first seen so', () => {
     expect(await refundsOf(payment)).toEqual([[300n, 'external', 'succeeded']]);
   });
 
-  test('a callback tells of it while it waits: a part says how much, and all of it ends the wait', async () => {
+  test('a callback’s partial refund adds its amount to the attention, and a full refund ends the wait', async () => {
     const payment = await settled(BACK);
     await told(payment, 300);
     await says(payment, BACK);
     const { attention, attentionDetail } = await row(payment.id);
     expect([attention, attentionDetail]).toEqual([
       'amount_mismatch',
-      'CNY 10.00 came in. CNY 3.00 went back, as far as the channel tells.',
+      'CNY 10.00 was received. CNY 3.00 was refunded, as far as the channel reports.',
     ]);
     await told(payment, 700);
     await says(payment, BACK);
@@ -183,13 +184,15 @@ describe('when the payment is first seen so', () => {
 });
 
 describe('after the order is paid', () => {
-  test('no refund is known: it is shown, once', async () => {
+  test('a reported refund that is not known raises an attention, once', async () => {
     const payment = await settled(PAID);
     await says(payment, BACK);
     const shown = await row(payment.id);
     expect(shown).toMatchObject({
       ...{ orderUpdate: 'applied', refundedAmount: 0n, attention: 'channel_reversed' },
-      attentionDetail: expect.stringContaining('CNY 10.00 came in. The channel says that some or all of it'),
+      attentionDetail: expect.stringContaining(
+        'CNY 10.00 was received. The channel says that some or all of it',
+      ),
     });
     await says(payment, BACK);
     expect(await row(payment.id)).toMatchObject({ attentionSince: shown.attentionSince });
@@ -198,7 +201,7 @@ describe('after the order is paid', () => {
     expect(await row(payment.id)).toMatchObject({ attention: null });
   });
 
-  test('something else is shown: a later look shows it', async () => {
+  test('while another attention is raised, a reported refund raises none, and a later query does', async () => {
     const payment = await settled(PAID);
     await db.payment.update({
       where: { id: payment.id },
@@ -211,7 +214,7 @@ describe('after the order is paid', () => {
     expect(await row(payment.id)).toMatchObject({ attention: 'channel_reversed' });
   });
 
-  test('a callback tells of it afterwards: it is recorded, and shown with its sum', async () => {
+  test('a refund that a callback reports later is recorded, and the attention gets its amount', async () => {
     const payment = await settled(PAID);
     await says(payment, BACK);
     await told(payment, 300);
@@ -220,11 +223,11 @@ describe('after the order is paid', () => {
     expect(await refundsOf(payment)).toEqual([[300n, 'external', 'succeeded']]);
     expect(await row(payment.id)).toMatchObject({
       ...{ refundedAmount: 300n, attention: 'channel_reversed' },
-      attentionDetail: expect.stringContaining('CNY 3.00 went back'),
+      attentionDetail: expect.stringContaining('CNY 3.00 was refunded'),
     });
   });
 
-  test('a callback alone records nothing: the trade says so as well', async () => {
+  test('a callback alone records no refund until the trade reports one too', async () => {
     const payment = await settled(PAID);
     await told(payment, 300);
     await says(payment, PAID);
@@ -233,7 +236,7 @@ describe('after the order is paid', () => {
     expect(await refundsOf(payment)).toEqual([[300n, 'external', 'succeeded']]);
   });
 
-  test('a refund of ours explains it, on its way, done, and failed after the channel had it', async () => {
+  test('a refund made by nodrop explains the report while it is processing, has succeeded, or has failed at the channel', async () => {
     const payment = await settled(PAID);
     const ask = async () => {
       const request = { amount: 300, note: undefined, idempotencyKey: `key-${++count}` };
@@ -254,7 +257,7 @@ describe('after the order is paid', () => {
     expect(await row(payment.id)).toMatchObject({ attention: null, refundedAmount: 300n });
   });
 
-  test('a refund of ours that the channel does not know yet explains nothing', async () => {
+  test('a refund made by nodrop that the channel does not know yet does not explain the report', async () => {
     const payment = await settled(PAID);
     const request = { amount: 300, note: undefined, idempotencyKey: `key-${++count}` };
     const { refund } = await requestRefund(db, payment.id, request, now());
@@ -262,7 +265,7 @@ describe('after the order is paid', () => {
     expect(await row(payment.id)).toMatchObject({ attention: 'channel_reversed' });
   });
 
-  test('an owed refund explains it: a conflict is left as it is', async () => {
+  test('a due refund explains the report: a conflict does not change', async () => {
     const [first, second] = await twoAttempts();
     await settle(first, PAID);
     await settle(second, PAID);
@@ -273,7 +276,7 @@ describe('after the order is paid', () => {
     ]);
   });
 
-  test('it waits for a decision by another reason: said beside that, and it can be dismissed', async () => {
+  test('a reported refund is added to the attention of a payment that waits for a decision, and can be dismissed', async () => {
     const payment = await settled({ ...PAID, amount: 900 });
     await expect(resolve(payment, 'dismiss')).rejects.toMatchObject({ code: 'not_resolvable' });
     await says(payment, { ...BACK, amount: 900 });

@@ -4,7 +4,9 @@ import { SecretCheck } from '../../src/ledger/secret-check.ts';
 import { replaceSecret, requireSecret, WrongSecret } from '../../src/ledger/secret-fingerprint.ts';
 import { queryOnce, useDatabase } from '../support/stack.ts';
 
-/** A database is under one NODROP_SECRET: the first process records its fingerprint, and every other compares. */
+/**
+ * A database belongs to one NODROP_SECRET: the first process records its fingerprint, and all others compare with it.
+ */
 
 const RIGHT = 'the secret that was here first, 32+';
 const OTHER = 'another secret, which came later, 32+';
@@ -26,36 +28,38 @@ const refusal = (secret: string, secretFile: string | null = null): Promise<Erro
     },
   );
 
-test('the first secret is recorded, as nothing that shows it, and passes from then on', async () => {
+test('the first secret is recorded as a fingerprint that does not reveal it, and is accepted from then on', async () => {
   await requireSecret(database.db, own(RIGHT));
   await requireSecret(database.db, own(RIGHT));
   const rows = await database.db.secretFingerprint.findMany();
   expect(rows).toMatchObject([{ id: 1, fingerprint: expect.stringMatching(/^[0-9a-f]{64}$/), keptIn: null }]);
   expect(JSON.stringify(rows)).not.toContain(RIGHT);
   expect((await refusal(OTHER)).message).toMatch(
-    /^NODROP_SECRET is not the one .*: that one was set as NODROP_SECRET in /,
+    /^NODROP_SECRET is not the secret .*: the right one was set as NODROP_SECRET in /,
   );
 });
 
-test('the sentence names the file of the folder that has the right one', async () => {
+test('the message names the data folder’s file that has the right secret', async () => {
   await requireSecret(database.db, own(RIGHT, '/srv/one/secrets.json'));
-  expect((await refusal(OTHER)).message).toContain('that one is in /srv/one/secrets.json. Set NODROP_HOME');
+  expect((await refusal(OTHER)).message).toContain(
+    'the right one is in /srv/one/secrets.json. Set NODROP_HOME',
+  );
   expect((await refusal(OTHER, '/srv/two/secrets.json')).message).toMatch(
-    /^The secret in \/srv\/two\/secrets\.json is not the one .* that one is in \/srv\/one\/secrets\.json\./,
+    /^The secret in \/srv\/two\/secrets\.json is not the secret .* the right one is in \/srv\/one\/secrets\.json\./,
   );
   expect((await refusal(OTHER, '/srv/one/secrets.json')).message).toContain(
-    'that one was in the same file before. Restore the file',
+    'the right one was in the same file before. Restore the file',
   );
-  // A database of one's own: no process reads that file.
+  // With an external database no process reads that file, so the message says to set NODROP_SECRET.
   await expect(requireSecret(database.db, own(OTHER, null, false))).rejects.toThrow(
-    'that one is in /srv/one/secrets.json. Set NODROP_SECRET to the `secret` in that file. To change it',
+    'the right one is in /srv/one/secrets.json. Set NODROP_SECRET to the `secret` in that file. To change it',
   );
-  // The folder was moved.
+  // The data folder was moved.
   await requireSecret(database.db, own(RIGHT, '/srv/moved/secrets.json'));
-  expect((await refusal(OTHER)).message).toContain('that one is in /srv/moved/secrets.json.');
+  expect((await refusal(OTHER)).message).toContain('the right one is in /srv/moved/secrets.json.');
 });
 
-test('of several at once one records, and those with another secret are refused', async () => {
+test('one of several concurrent processes records its secret, and those with another secret are refused', async () => {
   const others = Array.from({ length: 4 }, () => database.connect());
   const results = await Promise.allSettled(
     others.map((client, index) => requireSecret(client, own(index % 2 === 0 ? RIGHT : OTHER))),
@@ -75,15 +79,15 @@ const merchantUnder = async (name: string, secret: string) => {
   await setMerchant(database.db, name, { orderServiceUrl: 'https://shop.example/' }, secret, new Date());
 };
 
-test('in a database of before, a secret that cannot read what is encrypted there is not recorded', async () => {
+test('in a database without a fingerprint, a secret that cannot read the encrypted secrets is not recorded', async () => {
   await merchantUnder('acme', RIGHT);
-  expect((await refusal(OTHER)).message).toContain('the signing secrets of acme were stored under');
+  expect((await refusal(OTHER)).message).toContain('encrypted the signing secrets of acme');
   expect(await database.db.secretFingerprint.count()).toBe(0);
   await requireSecret(database.db, own(RIGHT));
   expect(await database.db.secretFingerprint.count()).toBe(1);
 });
 
-test('a database of before with secrets under two is recorded by a person alone, who is told what to rotate', async () => {
+test('a database without a fingerprint and with secrets under two keys needs an operator, who learns what to rotate', async () => {
   await merchantUnder('acme', RIGHT);
   await merchantUnder('lost', OTHER);
   expect((await refusal(RIGHT)).message).toContain('of lost ');
@@ -93,7 +97,7 @@ test('a database of before with secrets under two is recorded by a person alone,
   await refusal(OTHER);
 });
 
-test('a check that the database did not answer is made again, and one that failed is not', async () => {
+test('a check is repeated if the database did not answer, and not if the secret was wrong', async () => {
   await queryOnce(database.databaseUrl, 'alter table secret_fingerprint rename to away');
   const check = new SecretCheck(database.db, own(RIGHT));
   await expect(check.pass()).rejects.not.toBeInstanceOf(WrongSecret);
@@ -104,7 +108,7 @@ test('a check that the database did not answer is made again, and one that faile
   await expect(other.passInTime(new AbortController().signal)).rejects.toBeInstanceOf(WrongSecret);
 });
 
-test('there is one row at most', async () => {
+test('the table holds at most one row', async () => {
   await requireSecret(database.db, own(RIGHT));
   await expect(
     queryOnce(database.databaseUrl, "insert into secret_fingerprint (id, fingerprint) values (2, 'x')"),

@@ -4,7 +4,7 @@ import { useDatabase } from '../support/stack.ts';
 
 const { db } = useDatabase();
 
-test('a look-up by an id is prepared once on its connection, and a list is not', async () => {
+test('a lookup by id is prepared once per connection, and a list is not prepared', async () => {
   const prepared = await db.$transaction(async (tx) => {
     for (const id of ['one', 'two']) await tx.payment.findUnique({ where: { id } });
     await tx.payment.findMany({ where: { id: { in: ['one', 'two', 'three'] } } });
@@ -21,7 +21,7 @@ test('a look-up by an id is prepared once on its connection, and a list is not',
   ]);
 });
 
-test('a text has the same name in every process, and another text another name', () => {
+test('a statement has the same name in every process, and another statement another name', () => {
   const [one, two] = [statementNames(), statementNames()];
   const first = one({ sql: 'SELECT 1' });
   expect(first).toMatch(/^nodrop_.{22}$/);
@@ -35,11 +35,11 @@ test.each([
   'SELECT 1 FROM orders WHERE (created_at, id) < ($1::timestamptz, $2)',
   'SELECT 1 FROM payments WHERE id IN ($1,$2)',
   'SELECT 1 FROM payments WHERE id = ANY($1)',
-])('it has none when its plan depends on the values: %s', (sql) => {
+])('a statement has no name when its plan depends on the values: %s', (sql) => {
   expect(statementNames()({ sql })).toBeUndefined();
 });
 
-test('there is a bound: a text of its own for each set of columns would fill the memory of PostgreSQL', () => {
+test('the number of names is limited, so that many different statements cannot fill the memory of PostgreSQL', () => {
   const nameOf = statementNames();
   const names = Array.from({ length: 500 }, (_, n) => nameOf({ sql: `SELECT ${n}` }));
   expect(names.filter((name) => name !== undefined)).toHaveLength(300);

@@ -22,7 +22,7 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { ofTrade } from '../support/callback.ts';
 import { useDatabase } from '../support/stack.ts';
 
-/** What was not told yet and does not hold any more is not told: in the transaction that makes it untrue. */
+/** A pending event that is no longer true is superseded in the transaction that makes it untrue. */
 
 const { db } = useDatabase();
 let merchantId: string;
@@ -52,7 +52,7 @@ const answered = (outcome: 'agreed' | 'conflict' | 'gone' | 'unknown', at = now(
 const REFUSED = { state: 'failed', reason: 'The account is closed.' } as const;
 
 let orders = 0;
-/** @param orderId a second attempt of it, which pays in another way */
+/** @param orderId makes a second attempt of this order, with another method */
 async function newPayment(orderId?: string): Promise<Payment> {
   orders += 1;
   const order = {
@@ -90,14 +90,14 @@ const orderOf = ({ orderId: id }: Payment) =>
   db.order.findUniqueOrThrow({ where: { merchantId_id: { merchantId, id } } });
 const eventsOf = ({ id }: Payment) =>
   db.event.findMany({ where: { paymentId: id }, include: { delivery: true }, orderBy: { version: 'asc' } });
-/** Type and delivery of each event, in their order. */
+/** Type and delivery status of each event, in sequence. */
 const toldOf = async (payment: Payment) =>
   (await eventsOf(payment)).map(({ type, delivery }) => `${type} ${delivery?.status}`);
 const deliveryOf = async (payment: Payment) =>
   (await eventsOf(payment)).find(({ type }) => type === 'payment.succeeded')?.delivery?.id ?? '';
 
 let keys = 0;
-/** A refund that the channel makes: under way at once when not `given`. */
+/** Requests a refund that the channel makes. @param given the amount that the channel gives back */
 async function giveBack(payment: Payment, amount: number | undefined, given = amount ?? 1000) {
   const { id } = await ask(payment, amount);
   await recordRefundAnswer(db, id, { state: 'succeeded', channelRefundId: 'r', amount: given }, now());
@@ -115,18 +115,18 @@ async function callBack({ id, channelAccountId }: Payment, answer: ChannelAnswer
 }
 
 const WAYS: Record<string, (payment: Payment) => Promise<unknown>> = {
-  'by one refund that was asked for': (payment) => giveBack(payment, undefined),
-  'by several that were asked for': async (payment) => {
+  'by one requested refund': (payment) => giveBack(payment, undefined),
+  'by several requested refunds': async (payment) => {
     for (const amount of [300, 500]) await giveBack(payment, amount);
     expect(await row(payment)).toMatchObject({ orderUpdate: 'pending' });
     await giveBack(payment, 200);
   },
-  'by a refund that gave back more than was asked for': (payment) => giveBack(payment, 400, 1000),
+  'by a refund that gave back more than requested': (payment) => giveBack(payment, 400, 1000),
   'at the channel, found by a query': ({ id }) => recordAnswer(db, id, backAtChannel(1000), 'query', now()),
   'at the channel, found as refunded': ({ id }) =>
     recordAnswer(db, id, { ...PAID, state: 'refunded' } as ChannelAnswer, 'hint', now()),
-  'at the channel, told by a callback': (payment) => callBack(payment, backAtChannel(1000)),
-  'at the channel, found when another refund is asked for': async (payment) =>
+  'at the channel, reported by a callback': (payment) => callBack(payment, backAtChannel(1000)),
+  'at the channel, found when another refund is requested': async (payment) =>
     recordFirstAsk(db, (await ask(payment, undefined)).id, backAtChannel(1000), now()),
   'in part by a refund and in part at the channel': async (payment) => {
     await giveBack(payment, 400);
@@ -134,15 +134,15 @@ const WAYS: Record<string, (payment: Payment) => Promise<unknown>> = {
     expect(await row(payment)).toMatchObject({ orderUpdate: 'pending' });
     await recordAnswer(db, payment.id, backAtChannel(1000), 'query', now());
   },
-  'in part at the channel, which is found with the answer on the rest': async (payment) => {
+  'in part at the channel, found with the answer about the rest': async (payment) => {
     const { id } = await ask(payment, 600);
     const answer = { state: 'succeeded', channelRefundId: 'r', amount: 600 } as const;
     await recordRefundAnswer(db, id, answer, now(), backAtChannel(1000));
   },
 };
 
-describe.each(Object.entries(WAYS))('all of the money is back %s', (_, giveAllBack) => {
-  test('its untold success is superseded by a conflict, which is told and in the feed', async () => {
+describe.each(Object.entries(WAYS))('all of the money was given back %s', (_, giveAllBack) => {
+  test('the undelivered success is superseded by a conflict, which has a delivery and is in the feed', async () => {
     const payment = await newPending();
     const { next: after } = await listEvents(db, merchantId, { limit: 10, after: null });
     const [before] = await eventsOf(payment);
@@ -172,13 +172,13 @@ describe.each(Object.entries(WAYS))('all of the money is back %s', (_, giveAllBa
     ]);
     expect(await findPendingDelivery(db, payment.id)).toBeNull();
     expect(await leaseDelivery(db, success?.delivery?.id ?? '', now())).toEqual({ kind: 'settled' });
-    // Nothing is owed, and no refund is under way.
+    // No refund is due or processing.
     const open = { paymentId: payment.id, status: { in: ['created', 'processing'] } };
     expect(await db.refund.count({ where: open })).toBe(0);
   });
 
   test.each(['agreed', 'conflict', 'gone', 'unknown'] as const)(
-    'an attempt that is under way meanwhile and is answered %s is logged, and changes nothing',
+    'a delivery attempt that was running and is answered %s is logged and has no effect',
     async (outcome) => {
       const payment = await newPending();
       const deliveryId = await deliveryOf(payment);
@@ -200,7 +200,7 @@ describe.each(Object.entries(WAYS))('all of the money is back %s', (_, giveAllBa
   );
 });
 
-test('what was shown of a success that nobody agreed to is over once it is superseded', async () => {
+test('order_update_failing is cleared once the undelivered success is superseded', async () => {
   const payment = await newPending();
   const deliveryId = await deliveryOf(payment);
   const at = now();
@@ -209,12 +209,12 @@ test('what was shown of a success that nobody agreed to is over once it is super
   expect(await row(payment)).toMatchObject({ attention: 'order_update_failing' });
   await giveBack(payment, undefined);
   expect(await row(payment)).toMatchObject({ attention: null, orderUpdate: 'conflict' });
-  // Nobody shows it again.
+  // The attention is not raised again.
   await showOverdue(db, deliveryId, new Date(at.getTime() + 1_200_000));
   expect(await row(payment)).toMatchObject({ attention: null });
 });
 
-test('after a partial refund the success is still told', async () => {
+test('after a partial refund the success is still delivered', async () => {
   const payment = await newPending();
   await giveBack(payment, 999);
   await recordRefundAnswer(db, (await ask(payment, 1)).id, REFUSED, now(), backAtChannel(999));
@@ -228,7 +228,7 @@ test('after a partial refund the success is still told', async () => {
   expect(await row(payment)).toMatchObject({ orderUpdate: 'applied' });
 });
 
-test('a refund of a part whose payment paid the order is not told any more once all of the money is back', async () => {
+test('an undelivered partial refund of a paid order is superseded by the full refund', async () => {
   const payment = await newPending();
   await giveBack(payment, 999);
   await giveBack(payment, undefined);
@@ -240,7 +240,7 @@ test('a refund of a part whose payment paid the order is not told any more once 
   ]);
 });
 
-test('a success that was told stays delivered when its money goes back, and the payment applied', async () => {
+test('a delivered success stays delivered after a full refund, and its payment stays applied', async () => {
   const payment = await newPending();
   await recordAttempt(db, await deliveryOf(payment), answered('agreed'), 0, now());
   await giveBack(payment, undefined);
@@ -248,7 +248,7 @@ test('a success that was told stays delivered when its money goes back, and the 
   expect(await toldOf(payment)).toEqual(['payment.succeeded delivered', 'refund.succeeded pending']);
 });
 
-test('a success that was told is not told again once all of its money is back', async () => {
+test('a delivered success is not redelivered after a full refund', async () => {
   const payment = await newPending();
   const deliveryId = await deliveryOf(payment);
   await recordAttempt(db, deliveryId, answered('agreed'), 0, now());
@@ -262,10 +262,10 @@ test('a success that was told is not told again once all of its money is back', 
   expect(await findDelivery(db, deliveryId)).toMatchObject({ status: 'delivered', redeliveryAskedAt: null });
 });
 
-test('money that is all back stays so when an external refund turns out to be one of ours', async () => {
+test('a payment stays refunded in full when an external refund turns out to be one that nodrop made', async () => {
   const payment = await newPending();
   const { id } = await ask(payment, 400);
-  // The channel did not know the number, and others gave everything back; it makes this one all the same.
+  // The channel did not know the number, and everything was refunded at the channel; it makes this refund anyway.
   await recordFirstAsk(db, id, backAtChannel(1000), now());
   const superseded = await row(payment);
   expect(superseded).toMatchObject({ orderUpdate: 'conflict', refundedAmount: 1000n });
@@ -278,7 +278,7 @@ test('money that is all back stays so when an external refund turns out to be on
   );
   expect(await row(payment)).toMatchObject({ orderUpdate: 'conflict', refundedAmount: 1000n });
   expect(await orderOf(payment)).toMatchObject({ status: 'refunded' });
-  // The refund that was told under a wrong name is not told any more, and nothing of the conflict is taken back.
+  // The event of the wrongly recorded external refund is superseded, and the conflict stays.
   expect(await toldOf(payment)).toEqual([
     'payment.succeeded superseded',
     'refund.succeeded superseded',
@@ -290,7 +290,7 @@ test('money that is all back stays so when an external refund turns out to be on
 });
 
 test.each(['failed', 'cancelled', 'closed'] as const)(
-  'an untold end as %s is superseded by a late success',
+  'an undelivered end as %s is superseded by a late success',
   async (to) => {
     const payment = await newPayment();
     await endPayment(db, payment.id, to, 'a test', now());
@@ -301,7 +301,7 @@ test.each(['failed', 'cancelled', 'closed'] as const)(
   },
 );
 
-test('an end that was told before a late success stays delivered', async () => {
+test('a delivered end stays delivered after a late success', async () => {
   const payment = await newPayment();
   await endPayment(db, payment.id, 'closed', 'a test', now());
   const [closed] = await eventsOf(payment);
@@ -310,7 +310,7 @@ test('an end that was told before a late success stays delivered', async () => {
   expect(await toldOf(payment)).toEqual(['payment.closed delivered', 'payment.succeeded pending']);
 });
 
-describe('an untold review is superseded by what is decided', () => {
+describe('an undelivered review is superseded by the decision', () => {
   const newReview = async () => {
     const payment = await newPayment();
     await pay(payment, { ...PAID, amount: 1007 } as ChannelAnswer);
@@ -318,19 +318,19 @@ describe('an untold review is superseded by what is decided', () => {
     return payment;
   };
 
-  test('by an operator who accepts it', async () => {
+  test('an operator’s acceptance supersedes an undelivered review', async () => {
     const payment = await newReview();
     await resolvePayment(db, merchantId, payment.id, 'accept', 'a test', now());
     expect(await toldOf(payment)).toEqual(['payment.review superseded', 'payment.succeeded pending']);
   });
 
-  test('by an operator who refunds it', async () => {
+  test('an operator’s refund supersedes an undelivered review', async () => {
     const payment = await newReview();
     await resolvePayment(db, merchantId, payment.id, 'refund', 'a test', now());
     expect(await toldOf(payment)).toEqual(['payment.review superseded', 'payment.conflict pending']);
   });
 
-  test('by all of its money that goes back', async () => {
+  test('a full refund supersedes an undelivered review', async () => {
     const payment = await newReview();
     await giveBack(payment, undefined, 1007);
     expect(await toldOf(payment)).toEqual([
@@ -340,7 +340,7 @@ describe('an untold review is superseded by what is decided', () => {
     ]);
   });
 
-  test('by another attempt that pays the order', async () => {
+  test('a success of another attempt supersedes an undelivered review', async () => {
     await db.merchant.update({ where: { id: merchantId }, data: { latePayment: 'review' } });
     const late = await newPayment();
     const second = await newPayment(late.orderId);
@@ -356,7 +356,7 @@ describe('an untold review is superseded by what is decided', () => {
   });
 });
 
-test('accepted after its order service had said "gone", and all back before that is told: not told, and still applied', async () => {
+test('a success accepted after "gone" and refunded before its delivery is superseded, and the payment stays applied', async () => {
   await db.merchant.update({ where: { id: merchantId }, data: { latePayment: 'review' } });
   const payment = await newPending();
   await recordAttempt(db, await deliveryOf(payment), answered('gone'), 0, now());
@@ -372,7 +372,7 @@ test('accepted after its order service had said "gone", and all back before that
   ]);
 });
 
-test('what is superseded is not told again, whoever asks for it', async () => {
+test('a superseded event is not redelivered on request', async () => {
   const payment = await newPending();
   const deliveryId = await deliveryOf(payment);
   await giveBack(payment, undefined);

@@ -14,8 +14,8 @@ import { RefundWorkflows } from '../../src/temporal/refund-workflows.ts';
 import { ofTrade } from '../support/callback.ts';
 import { eventually, useDatabase } from '../support/stack.ts';
 
-// What the sweep does about callbacks: those that came before their payment are never given up too early, and those
-// that nobody can verify are not kept for ever. The real database; the workflows only listen.
+// The sweep's work with callbacks: callbacks that came before their payment are retried long enough, and unverifiable
+// ones are not kept forever. Uses a real database; the workflows only record their calls.
 
 const [MINUTE, HOUR, DAY] = [60_000, 3_600_000, 86_400_000];
 
@@ -75,7 +75,7 @@ const store = (outTradeNo: string, receivedAt = clock) =>
     Buffer.from('{}'),
     new Date(receivedAt),
   );
-/** How many wait for a lock in this database. */
+/** The number of connections that wait for a lock in this database. */
 async function waiting(): Promise<number> {
   const [row] = await db.$queryRaw<{ count: bigint }[]>`
     SELECT count(*) FROM pg_stat_activity
@@ -85,7 +85,7 @@ async function waiting(): Promise<number> {
 const rowOf = (id: string) => db.callback.findUniqueOrThrow({ where: { id } });
 
 describe('a callback that matches no payment', () => {
-  test('is matched and delivered when the payment is there after all', async () => {
+  test('an unmatched callback is matched and delivered once its payment exists', async () => {
     const paymentId = newPaymentId();
     const { id } = await store(paymentId);
     clock += MINUTE;
@@ -98,14 +98,14 @@ describe('a callback that matches no payment', () => {
     expect(await rowOf(id)).toMatchObject({ paymentId, deliveredAt: new Date(clock) });
     const notes = await db.timelineEntry.findMany({ where: { paymentId }, orderBy: { id: 'asc' } });
     expect(notes.map(({ detail }) => detail)).toEqual([
-      'The sweep found the payment of a stored callback.',
+      'The sweep matched a stored callback to this payment.',
       'The sweep delivered a stored callback.',
     ]);
     clock += HOUR;
     expect([await sweep.sweepUnmatched(), await sweep.sweepCallbacks()]).toEqual([0, 0]);
   });
 
-  test('is delivered by a later sweep when Temporal is away just then', async () => {
+  test('a matched callback is delivered by a later sweep if Temporal is unavailable', async () => {
     const paymentId = newPaymentId();
     await store(paymentId);
     await newPayment(paymentId);
@@ -119,7 +119,7 @@ describe('a callback that matches no payment', () => {
     expect(delivered).toHaveLength(1);
   });
 
-  test('never gets the payment of another account', async () => {
+  test('a callback is never matched to a payment of another account', async () => {
     const paymentId = newPaymentId();
     const { id } = await store(paymentId);
     await newPayment(paymentId, 1);
@@ -128,7 +128,7 @@ describe('a callback that matches no payment', () => {
     expect((await rowOf(id)).paymentId).toBeNull();
   });
 
-  test('is tried every minute at first, every hour later, and for the last time before 72 h', async () => {
+  test('matching is retried after 1 min, then at growing intervals up to 1 h, for the last time before 72 h', async () => {
     const { id } = await store(newPaymentId());
     const from = clock;
     const minutes: number[] = [];
@@ -137,20 +137,20 @@ describe('a callback that matches no payment', () => {
       await matchCallbacks(db, new Date(clock));
       const next = (await rowOf(id)).nextSweepAt?.getTime() ?? 0;
       if (next <= clock) break;
-      // Not a moment earlier.
+      // Matching is not retried before that time.
       await matchCallbacks(db, new Date(next - 1));
       expect((await rowOf(id)).nextSweepAt?.getTime()).toBe(next);
       clock = next;
     }
     expect(minutes.slice(0, 10)).toEqual([0, 1, 2, 4, 8, 16, 32, 64, 124, 184]);
-    // The last one is too late, and does nothing.
+    // The last retry is after 72 h, and has no effect.
     expect(minutes.at(-2)).toBeGreaterThan(71 * 60 - 1);
     expect(minutes.at(-2)).toBeLessThan(72 * 60);
     expect(minutes.at(-1)).toBeGreaterThanOrEqual(72 * 60);
     expect((await rowOf(id)).paymentId).toBeNull();
   });
 
-  test('is not kept waiting by thousands that will never match', async () => {
+  test('a new unmatched callback is not delayed by thousands that will never match', async () => {
     const now = new Date(clock);
     await db.callback.createMany({
       data: Array.from({ length: 3_000 }, (_, i) => ({
@@ -167,7 +167,7 @@ describe('a callback that matches no payment', () => {
     expect((await rowOf(id)).paymentId).toBe(paymentId);
   });
 
-  test('whoever has its order goes first, and nobody waits for ever', async () => {
+  test('a callback is matched after a transaction that holds its order’s lock, without a deadlock', async () => {
     const paymentId = newPaymentId();
     const { id } = await store(paymentId);
     await newPayment(paymentId);
@@ -176,7 +176,7 @@ describe('a callback that matches no payment', () => {
       await lockOrder(tx, merchantId, orderId);
       const matched = matchCallbacks(db, new Date(clock));
       await eventually(async () => (await waiting()) > 0);
-      // As a repetition of the callback is stored: the order first, then the row.
+      // A repetition of the callback takes the order's lock first and then the callback's row.
       await tx.callback.update({ where: { id }, data: { receivedAt: new Date(clock) } });
       return { matched };
     });
@@ -184,7 +184,7 @@ describe('a callback that matches no payment', () => {
     expect((await rowOf(id)).paymentId).toBe(paymentId);
   });
 
-  test('two sweeps at once match it once', async () => {
+  test('concurrent sweeps match a callback once', async () => {
     const paymentId = newPaymentId();
     await store(paymentId);
     await newPayment(paymentId);
@@ -193,7 +193,7 @@ describe('a callback that matches no payment', () => {
   });
 });
 
-test('what is kept for a while only is removed after it, and nothing else', async () => {
+test('rows with a limited retention are deleted after it, and no others', async () => {
   const unverified = (ageMs: number) =>
     recordUnverified(db, [
       {
@@ -225,7 +225,7 @@ test('what is kept for a while only is removed after it, and nothing else', asyn
   expect(await sweep.sweepOld()).toBe(0);
 });
 
-test('a great many are removed in batches', async () => {
+test('many expired rows are deleted in batches', async () => {
   const receivedAt = new Date(clock - 8 * DAY);
   await db.unverifiedCallback.createMany({
     data: Array.from({ length: 5_100 }, (_, i) => ({
@@ -237,7 +237,7 @@ test('a great many are removed in batches', async () => {
   expect(await sweep.sweepOld()).toBe(5_100);
 });
 
-test('of a body no more than 4 KiB can be stored', async () => {
+test('the database refuses more than 4 KiB of an unverified body', async () => {
   const row = { id: 'uv_big', channelAccountId: accounts[0] ?? '', address: 'a', bodyHash: 'h', reason: 'r' };
   await expect(
     db.unverifiedCallback.create({ data: { ...row, bodyHead: new Uint8Array(4097) } }),

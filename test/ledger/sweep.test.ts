@@ -18,7 +18,7 @@ import {
 } from '../../src/ledger/sweep.ts';
 import { useDatabase } from '../support/stack.ts';
 
-// What the sweep takes, and in which order: the real database, no workflows.
+// Which rows the sweep takes, and in which sequence. Uses a real database and no workflows.
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
@@ -40,7 +40,7 @@ beforeEach(async () => {
 const ago = (ms: number) => new Date(clock - ms);
 let orders = 0;
 
-/** Payments of orders of their own. */
+/** Creates payments, each with its own order. */
 async function newPayments(count: number, of: (i: number) => object, order: object = {}): Promise<string[]> {
   const rows = Array.from({ length: count }, (_, i) => ({
     ...{ id: newPaymentId(), merchantId, orderId: `o-${++orders}`, channel: 'simulator', channelAccountId },
@@ -54,21 +54,21 @@ async function newPayments(count: number, of: (i: number) => object, order: obje
   return rows.map(({ id }) => id);
 }
 
-/** Settled, with everything a settled row must have. */
+/** A settled payment with all columns that it must have. */
 const settled = () => ({
   ...{ status: 'succeeded', orderUpdate: 'applied', settledBy: 'query', channelPaymentId: 't' },
   ...{ settledAt: ago(0), paidAt: ago(0), orderUpdatedAt: ago(0) },
   ...{ receivedAmount: 10n, receivedCurrency: 'CNY' },
 });
-/** Paid, and its order service has not agreed. */
+/** A paid payment whose order service has not agreed. */
 const pending = () => ({ ...settled(), orderUpdate: 'pending', orderUpdatedAt: null });
 
-/** Of one outage: more than a batch, older than all else, rested and due again. */
+/** Rows of one outage: more than a batch, older than all others, postponed before and due again. */
 const MANY = 1_400;
 const waiting = (i: number) => ({ createdAt: ago(2 * HOUR - i), nextSweepAt: ago(MINUTE) });
 
-describe('a new row is not kept waiting by thousands that wait for a channel', () => {
-  test('a payment whose API died', async () => {
+describe('a new row is not delayed by thousands that wait for a channel', () => {
+  test('a payment whose API process died is not delayed by thousands that wait for a channel', async () => {
     await newPayments(MANY, (i) => ({
       status: 'paying',
       createdAt: ago(2 * HOUR - i),
@@ -76,7 +76,7 @@ describe('a new row is not kept waiting by thousands that wait for a channel', (
     }));
     const [lost] = await newPayments(1, () => ({ status: 'created', createdAt: ago(MINUTE) }));
     const seen = new Set<string>();
-    // Every look finds its workflow running, and lets it rest.
+    // Every sweep finds the workflows running, and postpones the payments.
     for (let minute = 0; minute < 8; minute += 1) {
       const at = new Date(clock + minute * MINUTE);
       for (const { id } of await takeStuckPayments(db, at)) {
@@ -88,7 +88,7 @@ describe('a new row is not kept waiting by thousands that wait for a channel', (
     expect(seen.size).toBe(MANY + 1);
   });
 
-  test('a refund', async () => {
+  test('a new refund is not delayed by thousands that wait for a channel', async () => {
     const [paymentId = ''] = await newPayments(1, () => ({
       ...{
         status: 'succeeded',
@@ -112,7 +112,7 @@ describe('a new row is not kept waiting by thousands that wait for a channel', (
     expect(taken.map(({ id }) => id)).toContain('re_lost');
   });
 
-  test('a callback', async () => {
+  test('a new callback is not delayed by thousands that wait for a channel', async () => {
     const [paymentId = ''] = await newPayments(1, () => ({}));
     const row = (id: string, more: object) => ({
       ...{ id, channelAccountId, notificationId: id, outTradeNo: paymentId, paymentId },
@@ -126,7 +126,7 @@ describe('a new row is not kept waiting by thousands that wait for a channel', (
     expect(taken.map(({ id }) => id)).toContain('cb_lost');
   });
 
-  test('an event for an order service', async () => {
+  test('a new delivery is not delayed by thousands that are overdue', async () => {
     const [paymentId = ''] = await newPayments(1, () => ({}));
     const rows = Array.from({ length: MANY + 1 }, (_, i) => ({
       event: {
@@ -146,7 +146,7 @@ describe('a new row is not kept waiting by thousands that wait for a channel', (
     expect(taken.map(({ id }) => id)).toContain(ids.at(-1));
   });
 
-  test('an order past its end', async () => {
+  test('an expired order is not delayed by thousands that money holds open', async () => {
     const row = (id: string, more: object) => ({
       ...{ merchantId, id, amount: 10n, currency: 'CNY', subject: 'x', expiresAt: ago(MINUTE), ...more },
     });
@@ -158,7 +158,7 @@ describe('a new row is not kept waiting by thousands that wait for a channel', (
   });
 });
 
-test('of payments the sweep takes those that are stuck, and nothing else', async () => {
+test('the sweep takes exactly the stuck payments', async () => {
   const paying = { status: 'paying', createdAt: ago(HOUR) };
   const over = { createdAt: ago(HOUR), endedAt: ago(20 * MINUTE), expiresAt: ago(HOUR) };
   const wanted = (ms: number) => ({ ...paying, cancelRequestedAt: ago(ms) });
@@ -178,7 +178,7 @@ test('of payments the sweep takes those that are stuck, and nothing else', async
     'unsettled for 61 s': paid(61_000),
     'closed long ago': { ...over, status: 'closed' },
     'cancelled long ago': { ...over, status: 'cancelled', cancelRequestedAt: ago(HOUR) },
-    'paid, and not told yet': { ...paid(HOUR), ...pending() },
+    'paid, and not delivered yet': { ...paid(HOUR), ...pending() },
   };
   const names = new Map<string, string>();
   for (const [name, of] of Object.entries(rows)) names.set((await newPayments(1, () => of))[0] ?? '', name);
@@ -190,11 +190,11 @@ test('of payments the sweep takes those that are stuck, and nothing else', async
     'to cancel for 61 s',
     'unsettled for 61 s',
   ]);
-  // They are leased.
+  // The rows are leased, so a second sweep takes none.
   expect(await takeStuckPayments(db, ago(0))).toEqual([]);
 });
 
-test('after a loss of Temporal every payment goes on that is not over, whatever kept its late watch from its end', async () => {
+test('after a loss of Temporal every unfinished payment is recovered, including those with missing late queries', async () => {
   const DAY = 24 * HOUR;
   const one = async (of: object) => (await newPayments(1, () => of))[0] ?? '';
   const ended = { status: 'closed', endedAt: ago(3 * DAY), expiresAt: ago(3 * DAY) };
@@ -202,31 +202,31 @@ test('after a loss of Temporal every payment goes on that is not over, whatever 
     await one({ status: 'created' }),
     await one({ status: 'paying', expiresAt: ago(5 * DAY) }),
     await one({ status: 'cancelled', endedAt: ago(HOUR), channelAnsweredAt: ago(HOUR) }),
-    // The channel is silent, and asked every hour until it is not.
+    // The channel gives no readable answer, and is queried every hour until it does.
     await one({ ...ended, channelAnsweredAt: ago(2 * DAY), channelErrorSince: ago(DAY) }),
-    // Temporal was lost in its late watch, and that has passed since.
+    // Temporal was lost during the late queries, and their time has passed since.
     await one({ ...ended, channelAnsweredAt: ago(2 * DAY + HOUR) }),
     await one({ ...ended, channelAnsweredAt: null }),
-    // What its payer was given to pay with outlived it: a day after that it is asked for the last time.
+    // The payer's next action outlived the payment's end: the last query is a day after the expiry.
     await one({ ...ended, expiresAt: ago(DAY - 1_000), channelAnsweredAt: ago(0) }),
     await one({ ...ended, expiresAt: ago(2 * DAY), channelAnsweredAt: ago(DAY + HOUR) }),
-    // Its order service is still to be told.
+    // A payment whose success is not delivered yet.
     await one(pending()),
   ];
   await one(settled());
   await one({ ...ended, channelAnsweredAt: ago(2 * DAY) });
   await one({ ...ended, expiresAt: ago(2 * DAY), channelAnsweredAt: ago(DAY) });
-  // The last query may come a little early, by another's clock.
+  // The last query may come slightly early, because clocks differ.
   await one({ ...ended, status: 'failed', channelAnsweredAt: ago(2 * DAY + 1_000) });
   const { rows } = await paymentsToRecover(db, ago(0), '');
   expect(rows.map(({ id }) => id).sort()).toEqual(goesOn.sort());
 });
 
-test('the ledger ends a late watch when the workflow does', async () => {
+test('the ledger and the workflow end the late queries at the same time', async () => {
   const DAY = 24 * HOUR;
   const random = <T>(arbitrary: fc.Arbitrary<T>) => fc.sample(arbitrary, { numRuns: 500, seed: 1 });
   const ms = (max: number) => fc.integer({ min: -max, max });
-  // Around the end of the watch by a minute, and anywhere.
+  // Times within two minutes of the end of the late queries, and any other times.
   const near = fc.oneof(ms(2 * MINUTE), ms(9 * DAY));
   const cases = random(
     fc.record({
@@ -260,7 +260,7 @@ test('the ledger ends a late watch when the workflow does', async () => {
   expect(taken.map(({ id }) => id).sort()).toEqual(expected.sort());
 });
 
-test('what is over is passed over in pages of so many looked at, and hides nothing behind it', async () => {
+test('a page counts the rows that were read, so finished rows do not hide unfinished ones behind them', async () => {
   await newPayments(1, () => ({ id: 'pay_Z', status: 'paying' }));
   await db.$executeRaw`
     INSERT INTO orders (merchant_id, id, amount, currency, subject, status)
@@ -280,7 +280,7 @@ test('what is over is passed over in pages of so many looked at, and hides nothi
   expect(await page('pay_Z')).toEqual([[], undefined]);
 });
 
-test('after a loss of Temporal callbacks of 72 h are delivered again, but for those that change nothing', async () => {
+test('after a loss of Temporal the callbacks of the last 72 h are delivered again, except those without effect', async () => {
   const [paid = ''] = await newPayments(1, settled);
   const [open = ''] = await newPayments(1, () => ({ status: 'closed', endedAt: ago(60 * HOUR) }));
   const money = { channelPaymentId: 't', amount: 10, currency: 'CNY', paidAt: ago(0).toISOString() };
@@ -308,21 +308,21 @@ test('after a loss of Temporal callbacks of 72 h are delivered again, but for th
   expect(rows.map(({ id }) => id)).toEqual(again.sort());
 });
 
-test('money on record is taken before more older payments without a workflow than one batch', async () => {
+test('payments with recorded money are taken before older payments without a workflow', async () => {
   await newPayments(250, (i) => ({ status: 'created', createdAt: ago(2 * HOUR - i) }));
   const answer = { state: 'paid', channelPaymentId: 't', amount: 10, currency: 'CNY', by: 'callback' };
   const paid = await newPayments(3, (i) => ({
     ...{ status: 'paying', channelAnswer: answer, channelAnsweredAt: ago(2 * MINUTE) },
-    // Also one that an earlier sweep has looked at for another reason.
+    // One of the paid payments was examined by an earlier sweep for another reason.
     nextSweepAt: i === 0 ? ago(MINUTE) : null,
   }));
   const taken = (await takeStuckPayments(db, ago(0))).map(({ id }) => id);
-  // A step that runs out of time has come to them.
+  // If the step runs out of time, the payments with recorded money were handled.
   expect(taken.slice(0, 3).sort()).toEqual([...paid].sort());
 });
 
-describe('however many rows wait for nothing, the sweep reads none of them', () => {
-  /** The plan of the one query that `take` makes. */
+describe('the sweep reads no finished rows, however many exist', () => {
+  /** The query plan of the single query that `take` makes. */
   async function planOf(take: (db: LedgerClient) => Promise<unknown>): Promise<string> {
     let asked: Prisma.Sql | undefined;
     const listening = {
@@ -338,7 +338,7 @@ describe('however many rows wait for nothing, the sweep reads none of them', () 
     return lines.map((line) => line['QUERY PLAN']).join('\n');
   }
 
-  test('payments, orders and callbacks', async () => {
+  test('queries for payments, orders and callbacks use partial indexes only', async () => {
     await db.$executeRaw`
       INSERT INTO orders (merchant_id, id, amount, currency, subject)
       SELECT ${merchantId}, 'abandoned-' || i, 10, 'CNY', 'x' FROM generate_series(1, 20000) i`;
@@ -362,10 +362,10 @@ describe('however many rows wait for nothing, the sweep reads none of them', () 
     const indexes: Record<string, string[]> = {};
     for (const [name, plan] of Object.entries(plans)) {
       expect(plan).not.toContain('Seq Scan');
-      // Beside them only what finds a known row.
+      // Besides these, only indexes that find a known row are used.
       indexes[name] = [...new Set(plan.match(/\b\w+_idx\b/g))].filter((index) => !index.includes('_id_'));
     }
-    // One that is empty may stand for another that is.
+    // The planner may use another empty partial index instead of an empty one.
     const payments = ['unsettled', 'created', 'unfinished', 'cancelling', 'workflow_busy'].map(
       (name) => `payments_${name}_idx`,
     );

@@ -8,14 +8,14 @@ import { loadPayment, recordCreated, settlePayment } from '../../src/ledger/paym
 import { ofTrade } from '../support/callback.ts';
 import { queryOnce, setTimeZone, useDatabase } from '../support/stack.ts';
 
-/** Times are the same in a database whose time zone is not UTC, whichever way they are written and read. */
+/** Times are read and written correctly in a database whose time zone is not UTC, by raw statements and by Prisma. */
 
 const { db, databaseUrl } = useDatabase();
 beforeAll(async () => {
   await setTimeZone(databaseUrl, 'Asia/Kolkata');
 });
 
-test('every connection is in UTC, whatever the database or the URL says', async () => {
+test('every connection uses UTC, whatever the database or the URL sets', async () => {
   const zones = async (url: string) => [
     (await queryOnce(url, 'SHOW timezone'))[0]?.TimeZone,
     (await queryOnce(url, "SELECT setting FROM pg_settings WHERE name = 'TimeZone'"))[0]?.setting,
@@ -24,19 +24,19 @@ test('every connection is in UTC, whatever the database or the URL says', async 
   expect(await zones(`${databaseUrl}?options=-c%20TimeZone%3DAsia/Kolkata`)).toEqual(['UTC', 'UTC']);
   const connection = new Connection({ connectionString: databaseUrl });
   await connection.connect();
-  // It is what the session goes back to as well, when a pooler takes a connection back.
+  // DISCARD ALL resets a session, as a pooler does when a client returns the connection. The reset value is UTC too.
   await connection.query('DISCARD ALL');
   expect((await connection.query('SHOW timezone')).rows).toEqual([{ TimeZone: 'UTC' }]);
   await connection.end();
 });
 
-test('a connection that gets another time zone all the same ends, and the next one is in UTC', async () => {
+test('a connection that gets another time zone anyway is closed, and the next one uses UTC', async () => {
   const change = () => db.$queryRaw`SELECT set_config('timezone', 'Asia/Tokyo', false)`;
   await expect(change()).rejects.toThrow(/TimeZone is Asia\/Tokyo, and must be UTC/);
   expect(await db.$queryRaw`SELECT current_setting('timezone') AS zone`).toEqual([{ zone: 'UTC' }]);
 });
 
-test('a payment has its times from its creation to its success, by raw statements and by Prisma', async () => {
+test('a payment has the right times from its creation to its success, by raw statements and by Prisma', async () => {
   const { id: merchantId } = (await ensureMerchant(db, 'shop', ['simulator'])).merchant;
   const { id: accountId } = await db.channelAccount.findFirstOrThrow({ where: { merchantId } });
   const at = (minutes: number) => new Date(Date.UTC(2026, 10, 27, 12, minutes));
@@ -90,6 +90,6 @@ test('a payment has its times from its creation to its success, by raw statement
   const entries = await db.timelineEntry.findMany({ where: { paymentId: id }, orderBy: { id: 'asc' } });
   expect(entries.map((entry) => entry.at)).toEqual([at(0), at(1), at(3), at(4), at(4)]);
 
-  // They are right in the database as well, whoever reads them.
+  // The stored times are right too, also for other clients.
   expect(await queryOnce(databaseUrl, 'SELECT expires_at FROM payments')).toEqual([{ expires_at: at(30) }]);
 });

@@ -7,13 +7,14 @@ import {
   withinLimits,
 } from '../../src/ledger/transaction-limits.ts';
 
-// How transactions take turns, while they hang for as long as the test wants. No database: work is what is counted.
+// The limits of transactions, tested with work that hangs as long as the test wants. No database is used; the test
+// counts the work.
 
 const WAITING = 40;
-/** As many as a task queue of a worker has slots. */
+/** The number of slots of a worker's task queue. */
 const SLOTS = 100;
 
-/** Work that ends when the test says so. */
+/** Work that ends when the test calls `end`. */
 function hanging() {
   let end = () => {};
   const hangs = new Promise<void>((resolve) => {
@@ -44,7 +45,7 @@ function setUp() {
     db,
     start,
     counts: async () => {
-      // Whoever is refused at once is so by now.
+      // By now every immediate refusal has happened.
       await new Promise(setImmediate);
       return { begun, refused, underWay: done.length - refused };
     },
@@ -56,33 +57,36 @@ function setUp() {
 }
 
 test.each([
-  ['orders of its own', (i: number) => `order-${i}`, TRANSACTIONS_AT_ONCE],
+  ['different orders', (i: number) => `order-${i}`, TRANSACTIONS_AT_ONCE],
   ['one order', () => 'order', 1],
 ])(
-  'a merchant whose transactions hang, of %s: few run, some wait, the rest comes again, and others are served',
+  'when the transactions of a merchant hang, for %s, few run, some wait, the rest is refused, and other merchants are served',
   async (_, orderOf, atOnce) => {
     const { db, start, counts, end } = setUp();
     for (let i = 0; i < 1_000; i++) start('hangs', orderOf(i));
     const { begun, refused, underWay } = await counts();
     expect({ begun, refused }).toEqual({ begun: atOnce, refused: 1_000 - atOnce - WAITING });
-    // An activity that waits holds its slot.
+    // A waiting activity keeps its slot.
     expect(underWay).toBeLessThan(SLOTS);
     expect(await withinLimits(db, 'other', 'order', async () => 'served')).toBe('served');
     await end();
-    // What waited had its turn.
+    // Every waiting transaction ran in the end.
     expect((await counts()).begun).toBe(atOnce + WAITING);
   },
 );
 
-test.each([1, 2, 3, 5, 10, 19])('%i merchants that hang: the next merchant is served', async (merchants) => {
-  const { db, start, counts, end } = setUp();
-  for (let i = 0; i < merchants * 30; i++) start(`hangs-${i % merchants}`, `order-${i}`);
-  expect((await counts()).begun).toBeLessThan(20);
-  expect(await withinLimits(db, 'other', 'order', async () => 'served')).toBe('served');
-  await end();
-});
+test.each([1, 2, 3, 5, 10, 19])(
+  'with %i merchants whose transactions hang, the next merchant is served',
+  async (merchants) => {
+    const { db, start, counts, end } = setUp();
+    for (let i = 0; i < merchants * 30; i++) start(`hangs-${i % merchants}`, `order-${i}`);
+    expect((await counts()).begun).toBeLessThan(20);
+    expect(await withinLimits(db, 'other', 'order', async () => 'served')).toBe('served');
+    await end();
+  },
+);
 
-test('work that fails gives its turn on', async () => {
+test('work that fails frees its slot for the next', async () => {
   const { db } = setUp();
   for (let i = 0; i < 50; i++) {
     const failing = withinLimits(db, 'merchant', 'order', () => Promise.reject(new Error('no')));

@@ -1,6 +1,6 @@
 import { createLedgerClient } from '../../src/ledger/client.ts';
 
-/** A process that runs transactions on the ledger until SIGTERM, and goes on when one fails. */
+/** A process that runs transactions on the ledger until SIGTERM, and continues after a failed one. */
 
 const db = createLedgerClient(process.argv[2] ?? '');
 let stopping = false;
@@ -19,10 +19,10 @@ const transaction = (): Promise<boolean> =>
 async function work(): Promise<void> {
   while (!stopping) await transaction();
 }
-// More than there are connections, so that each is handed on at once.
+// More than the pool has connections, so that each connection is reused at once.
 await Promise.all(Array.from({ length: 80 }, work));
 
-// The connections that were ended are replaced.
+// Waits until the ended connections are replaced.
 while (!(await transaction()));
-// Nothing else may keep this process.
+// The process must exit by itself after this.
 await db.$disconnect();

@@ -184,7 +184,7 @@ test('with other secrets than its database was set up with it does not start, an
   const other = new StackProgram(env, 'start');
   expect(await other.exit).toBe(1);
   expect(other.output).toContain(
-    `\nThe secret in ${file} is not the one that this database was set up with: that one was in the same file before.`,
+    `\nThe secret in ${file} is not the secret that this database was set up with: the right one was in the same file before.`,
   );
   expect(existsSync(join(place.home, 'supervisor.json'))).toBe(false);
   renameSync(aside, file);
@@ -198,14 +198,14 @@ test('NODROP_SECRET is changed by the steps of docs/operations.md', async () => 
   const secrets = JSON.parse(readFileSync(file, 'utf8'));
   writeFileSync(file, JSON.stringify({ ...secrets, secret: 'another secret of 32 characters!' }));
   const stack = await new StackProgram(env).ready();
-  expect(stack.output).toMatch(/^The secret in \S+ is not the one that this database was set up with: /m);
+  expect(stack.output).toMatch(/^The secret in \S+ is not the secret that this database was set up with: /m);
   const refused = await nodrop('merchants', 'rotate-secret', 'example-shop');
-  expect([refused.status, refused.output]).toEqual([1, expect.stringContaining('is not the one')]);
+  expect([refused.status, refused.output]).toEqual([1, expect.stringContaining('is not the secret')]);
   const shop = await program('src/stack/shop.ts', env);
   expect([shop.status, shop.output]).toEqual([
     1,
     expect.stringMatching(
-      /^The secret in \S+ is not the one .*: that one was in the same file before\. [^\n]+\n$/,
+      /^The secret in \S+ is not the secret .*: the right one was in the same file before\. [^\n]+\n$/,
     ),
   ]);
   const replaced = await nodrop('secret', 'replace');
@@ -234,8 +234,8 @@ test('from another NODROP_HOME the command line and the shop refuse, and say whi
       expect(await program(entry, far, ...args), entry).toEqual({
         status: 1,
         output:
-          `The secret in ${join(other, 'secrets.json')} is not the one that this database was set up with: ` +
-          `that one is in ${join(place.home, 'secrets.json')}. ` +
+          `The secret in ${join(other, 'secrets.json')} is not the secret that this database was set up with: ` +
+          `the right one is in ${join(place.home, 'secrets.json')}. ` +
           'Set NODROP_HOME to its folder, and leave NODROP_SECRET unset. ' +
           'To change it, see "Changing NODROP_SECRET" in docs/operations.md.\n',
       });

@@ -132,7 +132,7 @@ test('redelivered over the API: the same again, and nothing else', async () => {
   // The development key is an operator's.
   expect(manual).toMatchObject([
     {
-      detail: `Told again, asked for by the operator: payment.succeeded (${delivery.eventId}).`,
+      detail: `Redelivery of payment.succeeded (${delivery.eventId}) requested by the operator.`,
       data: { deliveryId: delivery.id, eventId: delivery.eventId },
     },
   ]);

@@ -116,7 +116,7 @@ test('what cannot be written is named; a lost refund is ended, and can be asked 
   const said = await eventually(async () => {
     const { status, output } = await system.nodrop('recover', '--lost', '--write');
     expect(status).toBe(1);
-    return output.includes('recover this one when that has ended') && output;
+    return output.includes('recover this payment after that one has ended') && output;
   });
   expect(said).toContain(`${other.id}: payment `);
   const run = system.temporal.workflow.getHandle(`refund/${asked.body.id}`);

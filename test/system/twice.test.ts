@@ -145,7 +145,7 @@ describe('the same on both at once', () => {
     );
     expect(new Set(answers.map(({ body }) => body.cancelRequestedAt)).size).toBe(1);
     expect(await tradesOf([id])).toMatchObject([{ state: 'CLOSED' }]);
-    expect([await said(id, 'Cancel asked for'), await said(id, '-> cancelled')]).toEqual([1, 1]);
+    expect([await said(id, 'Cancellation requested'), await said(id, '-> cancelled')]).toEqual([1, 1]);
     expect(await s.orderStatus(orderId)).toBe('unpaid');
   });
 

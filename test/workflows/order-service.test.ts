@@ -201,7 +201,7 @@ test.each<[string, () => Promise<void>]>([
   expect([seconds >= 3_599, seconds < 3_610]).toEqual([true, true]);
   expect((await h.timeline(payment.id)).filter((line) => line.startsWith('attention: '))).toEqual([
     expect.stringContaining('order_update_failing: The order service has not agreed'),
-    'attention: order_update_failing is over.',
+    'attention: order_update_failing was cleared.',
   ]);
 });
 
@@ -227,7 +227,7 @@ test('an event that ends nothing fails for hours: shown after 10 minutes, over w
   const attentions = (await h.timeline(payment.id)).filter((line) => line.startsWith('attention: '));
   expect(attentions).toEqual([
     expect.stringContaining('delivery_failing: '),
-    'attention: delivery_failing is over.',
+    'attention: delivery_failing was cleared.',
   ]);
 });
 

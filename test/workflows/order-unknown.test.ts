@@ -95,7 +95,7 @@ test.each(UNKNOWN)(
     expect(shop.about(payment.id).length).toBeGreaterThan(30);
     expect((await h.timeline(payment.id)).filter((line) => line.startsWith('attention: '))).toEqual([
       expect.stringContaining('order_unknown: The order service does not know order'),
-      'attention: order_unknown is over.',
+      'attention: order_unknown was cleared.',
     ]);
   },
 );

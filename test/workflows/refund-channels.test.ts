@@ -54,7 +54,7 @@ describe('a channel that forgets keys after 24 h', () => {
     expect(book.of(payment.id)).toMatchObject([{ amount: 700, outRefundNo: refund.id }]);
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 700n, attention: null });
     expect(await h.timeline(payment.id)).toContain(
-      `refund: Two complete listings do not show refund ${refund.id}: it is asked for again.`,
+      `refund: Two complete listings do not show refund ${refund.id}: it is requested again.`,
     );
   });
 
@@ -109,7 +109,7 @@ describe('a channel that stores a failure under a key', () => {
     await h.pass(HOUR);
     expect(await h.refundRow(refund.id)).toMatchObject({ status: 'needs_person', attempt: 2 });
     expect(await h.row(payment.id)).toMatchObject({ attention: 'refund_failing' });
-    expect((await h.row(payment.id)).attentionDetail).toContain('give the money back at the channel');
+    expect((await h.row(payment.id)).attentionDetail).toContain('make the refund at the channel');
     await h.pass(3 * HOUR);
     expect([...book.spent]).toEqual([refund.id, `${refund.id}_2`]);
     book.make(payment.id, 1990);

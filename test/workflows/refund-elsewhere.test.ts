@@ -98,7 +98,7 @@ describe('money that went back unknown to us before a refund of all that is left
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n });
     expect(await atChannel(payment)).toMatchObject({ state: 'REFUND', refunded: 1990 });
     expect(await h.timeline(payment.id)).toContain(
-      `refund: Refund ${refund.id}: CNY 3.00 less are asked for, CNY 16.90, as they went back already.`,
+      `refund: Refund ${refund.id} was lowered by CNY 3.00 to CNY 16.90, because the difference was given back already.`,
     );
   });
 
@@ -122,7 +122,8 @@ describe('money that went back unknown to us before a refund of all that is left
     expect(h.refundCalls(refund.id).map(({ call }) => call)).toEqual(['query']);
     expect(await h.refundRow(refund.id)).toMatchObject({
       ...{ status: 'failed', amount: 1990n, askedAt: null },
-      failure: 'All of the money is back, or on its way back: the channel was not asked for it.',
+      failure:
+        'All of the money was given back, or other refunds give it back: the channel was not asked for this refund.',
     });
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n });
     expect(await h.orderStatus(payment)).toBe('refunded');
@@ -147,7 +148,7 @@ test('refunds made at the channel are found by a query, each once, and shown', a
   await h.refundElsewhere(payment, 300);
   for (let i = 0; i < 2; i++) await h.ask(payment);
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 300n, attention: 'channel_reversed' });
-  expect((await h.row(payment.id)).attentionDetail).toContain('CNY 3.00 went back at the channel');
+  expect((await h.row(payment.id)).attentionDetail).toContain('CNY 3.00 was refunded at the channel');
   await h.refundElsewhere(payment, 1690);
   for (let i = 0; i < 2; i++) await h.ask(payment);
   const refunds = await h.db.refund.findMany({ where: { paymentId: payment.id }, orderBy: { id: 'asc' } });
@@ -170,8 +171,8 @@ test('refunds made at the channel are found by its callback, and one that was th
   await eventually(async () => (await h.row(payment.id)).refundedAmount === 400n);
   expect(await h.row(payment.id)).toMatchObject({ attention: 'channel_reversed' });
   // It is on the timeline, once.
-  expect((await h.timeline(payment.id)).filter((entry) => entry.includes('settled were'))).toEqual([
-    'query: The channel speaks of CNY 0.01, settled were CNY 19.90: not acted on.',
+  expect((await h.timeline(payment.id)).filter((entry) => entry.includes('was settled with'))).toEqual([
+    'query: The channel reports CNY 0.01, but the payment was settled with CNY 19.90: ignored.',
   ]);
 
   const first = await h.newPayment();
@@ -249,7 +250,7 @@ describe('a database that has lost refunds the channel has made', () => {
     await done((await h.refund(payment, 400, 'lost-4')).id);
     expect(await atChannel(payment)).toMatchObject({ refunded: 700 });
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 700n, attention: 'channel_reversed' });
-    expect((await h.row(payment.id)).attentionDetail).toContain('CNY 3.00 went back at the channel');
+    expect((await h.row(payment.id)).attentionDetail).toContain('CNY 3.00 was refunded at the channel');
     expect(await refundsOf(payment)).toEqual([
       [lost.id, 400n, 'requested', 'succeeded'],
       [externalRefundId(payment.id), 700n, 'external', 'failed'],
@@ -276,7 +277,7 @@ describe('the channel gave back another amount than it is asked for', () => {
     await done(refund.id);
     expect(await h.refundRow(id)).toMatchObject({ status: 'succeeded', amount: 600n, askedAmount: 1990n });
     expect(await atChannel(payment)).toMatchObject({ refunded: 600 });
-    const detail = `The channel gave back CNY 6.00 under refund ${id}, asked were CNY 19.90.`;
+    const detail = `The channel gave back CNY 6.00 for refund ${id}; nodrop asked for CNY 19.90.`;
     expect(await h.row(payment.id)).toMatchObject({
       ...{ refundedAmount: 600n, attention: 'amount_mismatch', attentionDetail: detail },
     });
@@ -300,7 +301,7 @@ describe('the channel gave back another amount than it is asked for', () => {
     expect(await h.refundRow(refund.id)).toMatchObject({ amount: 1990n, askedAmount: 400n });
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n, attention: 'amount_mismatch' });
     expect((await h.row(payment.id)).attentionDetail).toBe(
-      `The channel gave back CNY 25.00 under refund ${refund.id}, asked were CNY 4.00; recorded are CNY 19.90, as no more came in.`,
+      `The channel gave back CNY 25.00 for refund ${refund.id}; nodrop asked for CNY 4.00; only CNY 19.90 is recorded, because no more was received.`,
     );
     expect(await h.orderStatus(payment)).toBe('refunded');
   });

@@ -22,9 +22,9 @@ test('all of it: the refund succeeds, and the order is refunded', async () => {
   expect(await atChannel(payment)).toMatchObject({ state: 'REFUND', refunded: 1990 });
   expect(await h.timeline(payment.id)).toEqual(
     expect.arrayContaining([
-      'refund: CNY 19.90 must go back: requested.',
+      'refund: A refund of CNY 19.90 is due: requested.',
       `refund: Refund ${refund.id} of CNY 19.90 succeeded: requested.`,
-      `order: Order ${payment.orderId} is refunded: all of its money is back.`,
+      `order: Order ${payment.orderId} is refunded: all of its money has been given back.`,
     ]),
   );
 });

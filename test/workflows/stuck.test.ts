@@ -84,7 +84,7 @@ test('the sweep settles, cancels the other attempts, and shows it until its work
   await ended(paid);
   expect(await steps.sweepStuck()).toBe(1);
   expect(await h.row(paid.id)).toMatchObject({ status: 'succeeded', attention: null });
-  expect((await attentions(paid)).at(-1)).toBe('attention: workflow_stuck is over.');
+  expect((await attentions(paid)).at(-1)).toBe('attention: workflow_stuck was cleared.');
   await h.release(MISTAKE);
 });
 

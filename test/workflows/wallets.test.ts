@@ -328,7 +328,7 @@ describe.skipIf(!isComplete)('Alipay and WeChat Pay', () => {
     await wechatpay.tell('refundNotifyUrl', { mchid, url: null });
     await eventually(async () => (await h.row(payment.id)).refundedAmount === 500n);
     expect(await refundsOf(payment)).toEqual([[500n, 'external', 'succeeded']]);
-    expect((await h.row(payment.id)).attentionDetail).toContain('CNY 5.00 went back');
+    expect((await h.row(payment.id)).attentionDetail).toContain('CNY 5.00 was refunded');
   });
 
   test('Alipay: a refund at the merchant’s pages is external by its notification', async () => {

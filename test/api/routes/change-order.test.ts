@@ -121,7 +121,7 @@ describe('another amount', () => {
     expect([asked('askChannel'), asked('cancel')]).toEqual(Array(2).fill([first.id, second.id].sort()));
     expect((await timeline(first.id)).slice(-4)).toMatchObject([
       { kind: 'query' },
-      { detail: 'Cancel asked for by a change of the amount of its order.' },
+      { detail: 'Cancellation requested by a change of the amount of its order.' },
       { kind: 'transition' },
       { detail: expect.stringContaining('changed from CNY 10.50 to CNY 12.50') },
     ]);

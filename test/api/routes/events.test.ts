@@ -114,7 +114,7 @@ describe('the feed', () => {
         const answer = await feed(`?after=${place}&wait=60`);
         expect(answer).toMatchObject(refused);
         expect(answer.headers.get('content-type')).toContain('application/problem+json');
-        expect(answer.json.detail).toMatch(/Read your orders or payments anew, and start without `after`/);
+        expect(answer.json.detail).toMatch(/Read your orders or payments again, and start without `after`/);
       }
       expect(idsOf((await feed(`?after=${second}`)).json)).toEqual(ids.slice(2));
       expect((await feed(`?after=${third}`)).json).toEqual({ data: [], nextCursor: third });

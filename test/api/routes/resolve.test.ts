@@ -87,7 +87,7 @@ describe('accept', () => {
       { name: 'cancel', paymentId: other, args: [2000] },
     ]);
     expect(await cancelAskedFor(other)).toBe(true);
-    expect((await api.call(`/v1/payments/${other}/timeline`, { key })).text).toContain(`is paid by ${id}`);
+    expect((await api.call(`/v1/payments/${other}/timeline`, { key })).text).toContain(`was paid by ${id}`);
   });
 
   test('Temporal goes away before they are told: 200 all the same, the wish is recorded, and the sweep tells them', async () => {
@@ -132,7 +132,7 @@ describe('accept', () => {
         ...{ orderUpdate: 'applied', receivedAmount: 900, refundedAmount: 400 },
       });
       const { text } = await api.call(`/v1/payments/${id}/timeline`, { key });
-      expect(text).toContain('as an operator accepted CNY 5.00');
+      expect(text).toContain('an operator accepted CNY 5.00');
     });
 
     test('all of it went back there: 409, and the order is not paid', async () => {
