@@ -75,7 +75,7 @@ test('a wish to cancel that its workflow never heard of: it is told, also when i
   expect([await swept(lost), await swept(fresh), await swept(dead)]).toEqual([
     [],
     [],
-    ['The sweep found it stuck and started its workflow.'],
+    ['The sweep found the payment without a running workflow and started one.'],
   ]);
   // The other one's turn comes; they have their rest.
   clock.now += MINUTE;

@@ -150,7 +150,7 @@ describe('one after the other', () => {
       );
     });
     expect(pending.lastFailure?.message).toBe(
-      'simulator says: not paid yet. Not an error; the next query follows on schedule.',
+      'simulator says: not paid yet. Not an error; the next attempt follows on schedule.',
     );
     expect(pending.lastFailure?.stackTrace ?? '').toBe('');
     const description = await run.describe();
