@@ -24,9 +24,9 @@ export const sampleEvents = (): ReadonlyMap<EventType, EventBody> =>
   );
 
 /**
- * One of each type for `merchants test-event`, with its `webhook-id`. Three things keep them from changing an order: they
- * are marked, their orders and payments exist nowhere, and none pays its order. So the success shows its payment as it is
- * after a refund of everything, which no other event of that type does; the others are as the samples.
+ * One of each type for `merchants test-event`, with its `webhook-id`. Three things keep them from changing an order:
+ * they are marked, their orders and payments exist nowhere, and none pays its order. So the success shows its payment
+ * as it is after a refund of everything, which no other event of that type does; the others are as the samples.
  * @param now when they happened
  */
 export const testEvents = (now: Date): { readonly id: string; readonly body: EventBody }[] =>
@@ -141,12 +141,12 @@ function sample(type: EventType, orderId: string, paymentId: string, at: Date): 
       return { payment, order };
     }
     case 'payment.conflict': {
-      const why = 'The order was already cancelled when the money came in; it is owed back.';
+      const why = 'The order was already cancelled when the money arrived: the payment must be refunded.';
       const payment = { ...paid(0, 'conflict'), ...cancel, ...shown('order_conflict', why) };
       return { payment, order: cancelledOrder };
     }
     case 'payment.review': {
-      const why = 'The money came in after the payment had ended; the merchant wants to decide.';
+      const why = 'The money arrived after the payment had ended; the merchant wants to decide.';
       const times = created(1830);
       const payment = { ...paid(0, 'review'), ...times, ...shown('late_payment_review', why) };
       return { payment, order: { ...unpaidOrder, createdAt: times.createdAt } };

@@ -189,7 +189,9 @@ describe('after the order is paid', () => {
     const shown = await row(payment.id);
     expect(shown).toMatchObject({
       ...{ orderUpdate: 'applied', refundedAmount: 0n, attention: 'channel_reversed' },
-      attentionDetail: expect.stringContaining('CNY 10.00 came in. The channel says that some or all of it'),
+      attentionDetail: expect.stringContaining(
+        'The channel received CNY 10.00. The channel reports that some or all of the money',
+      ),
     });
     await says(payment, BACK);
     expect(await row(payment.id)).toMatchObject({ attentionSince: shown.attentionSince });

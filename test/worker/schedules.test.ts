@@ -184,7 +184,7 @@ describe('whether the sweep runs', () => {
     await ensureSchedules(client);
     let broken = true;
     const step = async () => {
-      if (broken) throw ApplicationFailure.nonRetryable('0 repaired, 1 not');
+      if (broken) throw ApplicationFailure.nonRetryable('0 repaired, 1 failed');
       return 0;
     };
     const worker = await Worker.create({
